@@ -1,0 +1,69 @@
+"""Who may send, and what a source means: the tenants and the taxonomy as the database has them.
+
+Flow: ``tenant(api_key)`` and ``taxonomy()`` ask the store once and believe the answer for ``ttl_s``. Only what was
+found is kept: a tenant made a moment ago is served at once, and a revoked key is refused after at most ``ttl_s``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from stub_server.service.channels import Taxonomy
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """A known sender. ``secrets`` are its webhook secrets by the names that the routes use; they are never shown."""
+
+    tenant_id: str
+    secrets: Mapping[str, bytes]
+
+    def __repr__(self) -> str:
+        return f"Tenant({self.tenant_id})"
+
+
+class Source(Protocol):
+    """Where the directory looks things up; the store is one."""
+
+    async def find_tenant(self, api_key_sha256: str) -> Tenant | None:
+        """The tenant whose key has that SHA-256 (hex)."""
+
+    async def load_taxonomy(self) -> Taxonomy:
+        """The taxonomy as it stands."""
+
+
+class Directory:
+    """A source seen through a cache of positive answers."""
+
+    def __init__(self, source: Source, ttl_s: float, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._source = source
+        self._ttl_s = ttl_s
+        self._now_s = now_s
+        # By digest, so that no API key in the clear outlives its request.
+        self._tenants: dict[str, tuple[float, Tenant]] = {}
+        self._taxonomy: tuple[float, Taxonomy] | None = None
+
+    async def tenant(self, api_key: str) -> Tenant | None:
+        """The tenant of an API key, None when there is none."""
+        digest = hashlib.sha256(api_key.encode("utf-8", "surrogateescape")).hexdigest()
+        known = self._tenants.get(digest)
+        if known and known[0] > self._now_s():
+            return known[1]
+        tenant = await self._source.find_tenant(digest)
+        if tenant is None:
+            self._tenants.pop(digest, None)
+        else:
+            self._tenants[digest] = (self._now_s() + self._ttl_s, tenant)
+        return tenant
+
+    async def taxonomy(self) -> Taxonomy:
+        """The taxonomy, at most ``ttl_s`` old."""
+        if self._taxonomy and self._taxonomy[0] > self._now_s():
+            return self._taxonomy[1]
+        taxonomy = await self._source.load_taxonomy()
+        self._taxonomy = (self._now_s() + self._ttl_s, taxonomy)
+        return taxonomy

@@ -1,0 +1,117 @@
+"""What becomes of one signed request: an event to keep, or a dead letter. Pure: no I/O, no clock.
+
+Flow: parse → scrub → validate → normalise the channel. ``Intake.judge(delivery, taxonomy)`` gives a ``Decision`` whose
+payload is JSON text fit to be stored: nothing personal is left in it. Who sent the request and whether it may was
+decided before (``vendors``, ``directory``); storing comes after (``store``).
+
+A vendor that sends no idempotency key still has its events counted once: the key is then made of vendor and event id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NoReturn
+
+from stub_server.service.channels import Taxonomy
+from stub_server.service.config import Route
+from stub_server.service.events import Event, EventReader, InvalidEvent
+from stub_server.service.personal import holds_personal, scrubbed
+
+KEY_CHARACTERS_MAX = 255
+
+
+class Reason(StrEnum):
+    """Why a request lies among the dead letters."""
+
+    INVALID_JSON = "invalid_json"
+    PERSONAL_DATA = "personal_data"
+    SCHEMA_INVALID = "schema_invalid"
+    INVALID_KEY = "invalid_idempotency_key"
+    UNSTORABLE = "unstorable"
+    """JSON that PostgreSQL refuses: a NUL or half a surrogate pair in a text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One request of a known tenant with a good signature. ``idempotency_key`` is as sent, "" when none was."""
+
+    route: Route
+    tenant_id: str
+    idempotency_key: str
+    correlation_id: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Canonical:
+    """An event to be kept once under its key."""
+
+    idempotency_key: str
+    event: Event
+    channel: str
+    payload: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """A dead letter. ``detail`` names fields, never values; ``idempotency_key`` is None where it is unusable."""
+
+    reason: Reason
+    idempotency_key: str | None
+    payload: str
+    detail: str | None = None
+
+
+Decision = Canonical | Dead
+
+
+def usable_text(text: str) -> bool:
+    """True for what may be a key or a correlation id: 1 to 255 printable ASCII characters."""
+    return 0 < len(text) <= KEY_CHARACTERS_MAX and text.isascii() and text.isprintable()
+
+
+def digest_only(body: bytes) -> str:
+    """All that may be kept of a body in which personal data cannot be looked for: JSON with its size and SHA-256."""
+    return _encode({"body_bytes": len(body), "body_sha256": hashlib.sha256(body).hexdigest()})
+
+
+class Intake:
+    """Judges requests. Made once for the configured routes."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._readers = {route.name: EventReader(route.fields) for route in routes}
+
+    def judge(self, delivery: Delivery, taxonomy: Taxonomy) -> Decision:
+        """The decision for one delivery; never raises for anything that a sender can put into it."""
+        key = delivery.idempotency_key if usable_text(delivery.idempotency_key) else None
+        try:
+            body = _decode(delivery.body.decode())
+            personal = holds_personal(body)
+            payload = _encode(scrubbed(body) if personal else body)
+        except (ValueError, RecursionError):
+            # Not JSON, numbers beyond any type, or nested beyond reason: it cannot be searched, so it is not kept.
+            return Dead(Reason.INVALID_JSON, key, digest_only(delivery.body))
+        if personal:
+            return Dead(Reason.PERSONAL_DATA, key, payload)
+        try:
+            event = self._readers[delivery.route.name].read(body)
+        except InvalidEvent as error:
+            return Dead(Reason.SCHEMA_INVALID, key, payload, str(error))
+        if key is None:
+            if delivery.idempotency_key:
+                return Dead(Reason.INVALID_KEY, None, payload)
+            key = f"{delivery.route.vendor}:{event.external_id}"
+        return Canonical(key, event, taxonomy.channel_of(event.source), payload)
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+# Made once: json.loads and json.dumps build a new coder at each call that has options.
+_decode: Any = json.JSONDecoder(parse_constant=_refuse).decode
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode

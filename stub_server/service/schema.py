@@ -1,0 +1,243 @@
+"""The database of the service: tables, forced row-level security, functions and grants, made from the configured names.
+
+Flow: ``migrate(config, owner_dsn, runtime_dsn, defects)``: one transaction under an advisory lock, so that any
+number of migrators may run at once and a second run changes nothing.
+
+Each request is one call of one function here: a single round trip that is a whole transaction, in which the tenant
+setting has transaction scope. The functions run with the caller's rights, so row-level security holds inside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import LiteralString
+
+import psycopg
+from psycopg import sql
+
+from stub_server.service.channels import folded
+from stub_server.service.config import Config, Database
+from stub_server.service.defects import Defect
+from stub_server.service.errors import ConfigError, Unavailable
+
+_LOCK_KEY = 0x5EED_5CEA  # any number that all migrators share
+CONNECT_TIMEOUT_S = 10
+_INGEST_PARAMETERS: LiteralString = "text, text, text, text, text, bigint, text, timestamptz, text, jsonb"
+_DEAD_LETTER_PARAMETERS: LiteralString = "text, text, text, text, text, text, jsonb"
+
+
+def migrate(config: Config, owner_dsn: str, runtime_dsn: str, defects: Collection[Defect] = ()) -> None:
+    """Bring the database to the configured schema; ConfigError for unfit roles, Unavailable without a database."""
+    runtime_role = _runtime_role(runtime_dsn)
+    try:
+        with psycopg.connect(owner_dsn, connect_timeout=CONNECT_TIMEOUT_S) as connection:
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK_KEY,))
+            _create_tables(connection, config)
+            _deduplicate(connection, config, _deduplication_scope(config, defects))
+            _force_row_security(connection, config)
+            _create_functions(connection, config)
+            _grant(connection, config, runtime_role)
+            _seed_taxonomy(connection, config)
+    except psycopg.OperationalError as error:
+        raise Unavailable(f"database of MIGRATION_DATABASE_URL cannot be used: {_first_line(error)}") from None
+    except psycopg.Error as error:
+        raise ConfigError(f"migration failed ({error.sqlstate}): {_first_line(error)}") from None
+
+
+def _runtime_role(runtime_dsn: str) -> str:
+    try:
+        with psycopg.connect(runtime_dsn, connect_timeout=CONNECT_TIMEOUT_S) as connection:
+            row = connection.execute(
+                "SELECT rolname, rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user"
+            ).fetchone()
+    except psycopg.OperationalError as error:
+        raise Unavailable(f"database of DATABASE_URL cannot be used: {_first_line(error)}") from None
+    assert row is not None  # a session's own role always exists
+    role, bypasses = row
+    if bypasses:
+        raise ConfigError(
+            f"role {role!r} of DATABASE_URL can bypass row-level security; "
+            "give the service a role with NOSUPERUSER NOBYPASSRLS"
+        )
+    return str(role)
+
+
+def _first_line(error: psycopg.Error) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def qualified(database: Database, name: str) -> sql.Identifier:
+    """A name in the configured schema, quoted."""
+    return sql.Identifier(database.schema_name, name)
+
+
+def _columns(**names: str) -> dict[str, sql.Composable]:
+    return {place: sql.Identifier(name) for place, name in names.items()}
+
+
+def _create_tables(connection: psycopg.Connection, config: Config) -> None:
+    database, tables = config.database, config.tables
+    statements: list[tuple[LiteralString, dict[str, str]]] = [
+        (
+            """CREATE TABLE IF NOT EXISTS {table} (
+                {tenant_id} uuid PRIMARY KEY,
+                {label} text NOT NULL,
+                {api_key_sha256} text NOT NULL UNIQUE,
+                {webhook_secrets} jsonb NOT NULL)""",
+            tables.tenants.model_dump(),
+        ),
+        (
+            """CREATE TABLE IF NOT EXISTS {table} (
+                {event_id} uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+                {tenant_id} uuid NOT NULL,
+                {idempotency_key} text NOT NULL,
+                {correlation_id} text NOT NULL,
+                {route} text NOT NULL,
+                {external_id} text NOT NULL,
+                {amount_minor} bigint NOT NULL,
+                {currency} text NOT NULL,
+                {occurred_at} timestamptz NOT NULL,
+                {channel} text NOT NULL,
+                {payload} jsonb NOT NULL,
+                {received_at} timestamptz NOT NULL DEFAULT now())""",
+            tables.canonical.model_dump(),
+        ),
+        (
+            """CREATE TABLE IF NOT EXISTS {table} (
+                {dead_id} uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+                {tenant_id} uuid NOT NULL,
+                {idempotency_key} text,
+                {correlation_id} text NOT NULL,
+                {route} text NOT NULL,
+                {reason} text NOT NULL,
+                {detail} text,
+                {payload} jsonb,
+                {received_at} timestamptz NOT NULL DEFAULT now())""",
+            tables.dead.model_dump(),
+        ),
+        (
+            "CREATE TABLE IF NOT EXISTS {table} ({alias} text PRIMARY KEY, {channel} text NOT NULL)",
+            tables.taxonomy.model_dump(),
+        ),
+    ]
+    connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(database.schema_name)))
+    for text, names in statements:
+        table = qualified(database, names.pop("name"))
+        connection.execute(sql.SQL(text).format(table=table, **_columns(**names)))
+
+
+def _deduplication_scope(config: Config, defects: Collection[Defect]) -> tuple[str, ...]:
+    """Columns that are unique together. Two seeded defects live here, because the schema is what deduplicates."""
+    table = config.tables.canonical
+    if Defect.NO_DEDUPLICATION in defects:
+        return ()
+    if Defect.GLOBAL_DEDUPLICATION in defects:
+        return (table.idempotency_key,)
+    return (table.tenant_id, table.idempotency_key)
+
+
+def _deduplicate(connection: psycopg.Connection, config: Config, columns: tuple[str, ...]) -> None:
+    """Leave exactly one unique index, over these columns; each scope has its own index name, so that it converges."""
+    table = qualified(config.database, config.tables.canonical.name)
+    stem = config.tables.canonical.name[:40]
+    names = {2: f"{stem}_once_per_tenant", 1: f"{stem}_once_for_all"}
+    for width, name in names.items():
+        if width != len(columns):
+            connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(qualified(config.database, name)))
+    if columns:
+        connection.execute(
+            sql.SQL("CREATE UNIQUE INDEX IF NOT EXISTS {} ON {} ({})").format(
+                sql.Identifier(names[len(columns)]), table, sql.SQL(", ").join(map(sql.Identifier, columns))
+            )
+        )
+
+
+def _force_row_security(connection: psycopg.Connection, config: Config) -> None:
+    for names in (config.tables.canonical, config.tables.dead):
+        table = qualified(config.database, names.name)
+        policy = sql.Identifier(f"{names.name[:50]}_tenant")
+        # A setting that was local to an ended transaction reads as '', not NULL; neither may be cast or match.
+        own_rows = sql.SQL("{} = NULLIF(current_setting({}, true), '')::uuid").format(
+            sql.Identifier(names.tenant_id), sql.Literal(config.database.tenant_setting)
+        )
+        connection.execute(sql.SQL("ALTER TABLE {} ENABLE ROW LEVEL SECURITY").format(table))
+        connection.execute(sql.SQL("ALTER TABLE {} FORCE ROW LEVEL SECURITY").format(table))
+        connection.execute(sql.SQL("DROP POLICY IF EXISTS {} ON {}").format(policy, table))
+        connection.execute(
+            sql.SQL("CREATE POLICY {} ON {} USING ({rows}) WITH CHECK ({rows})").format(policy, table, rows=own_rows)
+        )
+
+
+def _create_functions(connection: psycopg.Connection, config: Config) -> None:
+    database, tables = config.database, config.tables
+    canonical = tables.canonical.model_dump()
+    dead = tables.dead.model_dump()
+    # No conflict target: whichever unique index exists decides, and event ids are random, so it is the key's.
+    ingest = sql.SQL(
+        """BEGIN
+            PERFORM set_config({setting}, $1, true);
+            INSERT INTO {table} ({tenant_id}, {idempotency_key}, {correlation_id}, {route}, {external_id},
+                                 {amount_minor}, {currency}, {occurred_at}, {channel}, {payload})
+            VALUES ($1::uuid, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+            ON CONFLICT DO NOTHING;
+            RETURN FOUND;
+        END"""
+    ).format(
+        setting=sql.Literal(database.tenant_setting),
+        table=qualified(database, canonical.pop("name")),
+        **_columns(**canonical),
+    )
+    record = sql.SQL(
+        """BEGIN
+            PERFORM set_config({setting}, $1, true);
+            INSERT INTO {table} ({tenant_id}, {idempotency_key}, {correlation_id}, {route},
+                                 {reason}, {detail}, {payload})
+            VALUES ($1::uuid, $2, $3, $4, $5, $6, $7);
+        END"""
+    ).format(
+        setting=sql.Literal(database.tenant_setting),
+        table=qualified(database, dead.pop("name")),
+        **_columns(**dead),
+    )
+    for name, signature, result, body in (
+        (database.ingest_function, _INGEST_PARAMETERS, "boolean", ingest),
+        (database.dead_letter_function, _DEAD_LETTER_PARAMETERS, "void", record),
+    ):
+        connection.execute(
+            sql.SQL("CREATE OR REPLACE FUNCTION {} ({}) RETURNS {} LANGUAGE plpgsql AS {}").format(
+                qualified(database, name),
+                sql.SQL(signature),
+                sql.SQL(result),
+                sql.Literal(body.as_string(connection)),
+            )
+        )
+
+
+def _grant(connection: psycopg.Connection, config: Config, runtime_role: str) -> None:
+    """What serving needs and no more: look up, insert, and see its own rows; no update, no delete."""
+    database, tables = config.database, config.tables
+    role = sql.Identifier(runtime_role)
+    grants: list[tuple[LiteralString, sql.Composable]] = [
+        ("GRANT USAGE ON SCHEMA {} TO {}", sql.Identifier(database.schema_name)),
+        ("GRANT SELECT ON {} TO {}", qualified(database, tables.tenants.name)),
+        ("GRANT SELECT ON {} TO {}", qualified(database, tables.taxonomy.name)),
+        ("GRANT SELECT, INSERT ON {} TO {}", qualified(database, tables.canonical.name)),
+        ("GRANT SELECT, INSERT ON {} TO {}", qualified(database, tables.dead.name)),
+        ("GRANT EXECUTE ON FUNCTION {} TO {}", qualified(database, database.ingest_function)),
+        ("GRANT EXECUTE ON FUNCTION {} TO {}", qualified(database, database.dead_letter_function)),
+    ]
+    for text, thing in grants:
+        connection.execute(sql.SQL(text).format(thing, role))
+
+
+def _seed_taxonomy(connection: psycopg.Connection, config: Config) -> None:
+    names = config.tables.taxonomy
+    insert = sql.SQL(
+        """INSERT INTO {table} ({alias}, {channel}) VALUES (%s, %s)
+           ON CONFLICT ({alias}) DO UPDATE SET {channel} = EXCLUDED.{channel}"""
+    ).format(table=qualified(config.database, names.name), **_columns(alias=names.alias, channel=names.channel))
+    pairs = sorted(
+        {folded(alias): channel for channel, aliases in config.channels.aliases.items() for alias in aliases}.items()
+    )
+    with connection.cursor() as cursor:
+        cursor.executemany(insert, pairs)

@@ -1,0 +1,218 @@
+"""The service's side of the database: one bounded pool, one transaction and one round trip a request.
+
+Flow: ``async with open_store(config, dsn, name) as store`` → ``persist`` for each request, ``find_tenant`` and
+``load_taxonomy`` for the directory, ``unreadiness`` for the probe. Connections are in autocommit: a call of a
+function of ``schema`` is a transaction of its own, and its answer means that it is committed, durably.
+
+An unreachable database raises ``psycopg.OperationalError`` after the pool's timeout; whether a row was committed by
+then is unknown, and deduplication is what makes the sender's retry harmless.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg import sql
+from psycopg_pool import AsyncConnectionPool
+
+from stub_server.service.channels import Taxonomy
+from stub_server.service.config import Config
+from stub_server.service.directory import Tenant
+from stub_server.service.intake import Canonical, Dead, Decision, Delivery, Reason, digest_only
+from stub_server.service.schema import qualified
+from stub_server.service.steps import Outcome
+
+Connection = psycopg.AsyncConnection[Any]
+
+PROBE_TENANT = "00000000-0000-0000-0000-000000000000"
+PROBE_TIMEOUT_S = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+class Store:
+    """Reads and writes of one serving process. Made by ``open_store``."""
+
+    def __init__(self, config: Config, pool: AsyncConnectionPool[Connection]) -> None:
+        self._config = config
+        self._pool = pool
+        self._sql = _Statements(config)
+        self.acquire_wait_s = 0.0
+        self.acquired = 0
+
+    async def persist(self, delivery: Delivery, decision: Decision) -> Outcome:
+        """Store the decision; returns after the commit. Raises psycopg.OperationalError without a database."""
+        if isinstance(decision, Dead):
+            return await self._bury(delivery, decision)
+        try:
+            return await self._ingest(delivery, decision)
+        except psycopg.DataError as error:
+            # Refused as a whole, so nothing was stored; the text that was refused is not tried again.
+            logger.info("route %s: the database refused an event (%s)", delivery.route.name, error.sqlstate)
+            reason, payload = Reason.UNSTORABLE, digest_only(delivery.body)
+            return await self._bury(delivery, Dead(reason, decision.idempotency_key, payload))
+
+    async def _ingest(self, delivery: Delivery, canonical: Canonical) -> Outcome:
+        event = canonical.event
+        parameters = (
+            delivery.tenant_id,
+            canonical.idempotency_key,
+            delivery.correlation_id,
+            delivery.route.name,
+            event.external_id,
+            str(event.amount_minor),  # as text: an int would be sent as int2, int4 or int8, a statement for each
+            event.currency,
+            event.occurred_at,
+            canonical.channel,
+            canonical.payload,
+        )
+        async with self._connection() as connection:
+            cursor = await connection.execute(self._sql.ingest, parameters, prepare=True)
+            row = await cursor.fetchone()
+        return Outcome.ACCEPTED if row and row[0] else Outcome.DUPLICATE
+
+    async def _bury(self, delivery: Delivery, dead: Dead) -> Outcome:
+        head = (delivery.tenant_id, dead.idempotency_key, delivery.correlation_id, delivery.route.name)
+        async with self._connection() as connection:
+            try:
+                await connection.execute(
+                    self._sql.record, (*head, dead.reason, dead.detail, dead.payload), prepare=True
+                )
+            except psycopg.DataError:
+                payload = digest_only(delivery.body)
+                await connection.execute(self._sql.record, (*head, dead.reason, dead.detail, payload), prepare=True)
+        return Outcome.DEAD_LETTER
+
+    async def find_tenant(self, api_key_sha256: str) -> Tenant | None:
+        """The tenant whose API key has that SHA-256 (hex), None when there is none."""
+        async with self._connection() as connection:
+            cursor = await connection.execute(self._sql.tenant, (api_key_sha256,))
+            row = await cursor.fetchone()
+        if row is None:
+            return None
+        tenant_id, secrets = row
+        return Tenant(tenant_id, {name: str(secret).encode() for name, secret in secrets.items()})
+
+    async def load_taxonomy(self) -> Taxonomy:
+        """The taxonomy table as it stands."""
+        channels = self._config.channels
+        async with self._connection() as connection:
+            cursor = await connection.execute(self._sql.taxonomy)
+            rows = await cursor.fetchall()
+        return Taxonomy(dict(rows), unknown=channels.unknown, absent=channels.absent)
+
+    async def unreadiness(self) -> str | None:
+        """Why the service is not ready, None when it is: what a request needs of the database is tried, not assumed."""
+        try:
+            async with self._connection(PROBE_TIMEOUT_S) as connection:
+                cursor = await connection.execute(self._sql.secured, prepare=True)
+                tables_secured, role_bound, nothing_visible = await cursor.fetchone() or (False, False, False)
+                async with connection.transaction():
+                    cursor = await connection.execute(self._sql.set_tenant, prepare=True)
+                    inside = await cursor.fetchone()
+                cursor = await connection.execute(self._sql.get_tenant, prepare=True)
+                outside = await cursor.fetchone()
+        except psycopg.Error as error:
+            return f"database: {type(error).__name__}"
+        if not tables_secured:
+            return "row-level security is not forced on both event tables"
+        if not role_bound:
+            return "the service's role can bypass row-level security"
+        if inside != (PROBE_TENANT,) or outside != (None,):
+            return "the tenant setting does not work"
+        if not nothing_visible:
+            return "rows are visible outside any tenant"
+        return None
+
+    def pool_stats(self) -> dict[str, int]:
+        """Counters of the pool, as psycopg_pool names them."""
+        return self._pool.get_stats()
+
+    @asynccontextmanager
+    async def _connection(self, timeout_s: float | None = None) -> AsyncIterator[Connection]:
+        """A pooled connection. Unlike the pool's own context it spares autocommit sessions an empty commit."""
+        began_s = time.perf_counter()
+        connection = await self._pool.getconn(timeout_s)
+        self.acquire_wait_s += time.perf_counter() - began_s
+        self.acquired += 1
+        try:
+            yield connection
+        finally:
+            await self._pool.putconn(connection)
+
+
+class _Statements:
+    """The service's statements, composed once from the configured names, as the bytes that are sent."""
+
+    def __init__(self, config: Config) -> None:
+        database, tables = config.database, config.tables
+        canonical = qualified(database, tables.canonical.name)
+        dead = qualified(database, tables.dead.name)
+        setting = sql.Literal(database.tenant_setting)
+        self.ingest = _composed(
+            "SELECT {}($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)", qualified(database, database.ingest_function)
+        )
+        self.record = _composed(
+            "SELECT {}($1, $2, $3, $4, $5, $6, $7)", qualified(database, database.dead_letter_function)
+        )
+        self.tenant = _composed(
+            "SELECT {}::text, {} FROM {} WHERE {} = $1",
+            sql.Identifier(tables.tenants.tenant_id),
+            sql.Identifier(tables.tenants.webhook_secrets),
+            qualified(database, tables.tenants.name),
+            sql.Identifier(tables.tenants.api_key_sha256),
+        )
+        self.taxonomy = _composed(
+            "SELECT {}, {} FROM {}",
+            sql.Identifier(tables.taxonomy.alias),
+            sql.Identifier(tables.taxonomy.channel),
+            qualified(database, tables.taxonomy.name),
+        )
+        # The last column needs the tenant setting to be unset, as it is between transactions.
+        self.secured = _composed(
+            """SELECT (SELECT bool_and(relrowsecurity AND relforcerowsecurity) FROM pg_class
+                       WHERE oid IN ({}::regclass, {}::regclass)),
+                      (SELECT NOT (rolsuper OR rolbypassrls) FROM pg_roles WHERE rolname = current_user),
+                      NOT EXISTS (SELECT FROM {}) AND NOT EXISTS (SELECT FROM {})""",
+            sql.Literal(canonical.as_string()),
+            sql.Literal(dead.as_string()),
+            canonical,
+            dead,
+        )
+        self.set_tenant = _composed("SELECT set_config({}, {}, true)", setting, sql.Literal(PROBE_TENANT))
+        self.get_tenant = _composed("SELECT NULLIF(current_setting({}, true), '')", setting)
+
+
+def _composed(text: LiteralString, *parts: sql.Composable) -> bytes:
+    return sql.SQL(text).format(*parts).as_bytes()
+
+
+@asynccontextmanager
+async def open_store(config: Config, dsn: str, application_name: str) -> AsyncIterator[Store]:
+    """A store over its own pool. Opens at once: a database that is not there shows in ``unreadiness``, not here."""
+    database = config.database
+    pool = AsyncConnectionPool[Connection](
+        dsn,
+        min_size=database.pool_min,
+        max_size=database.pool_max,
+        timeout=database.pool_timeout_s,
+        open=False,
+        name=application_name,
+        kwargs={
+            "autocommit": True,
+            "application_name": application_name,
+            "cursor_factory": psycopg.AsyncRawCursor,
+            "connect_timeout": max(2, round(database.pool_timeout_s)),
+            "options": f"-c statement_timeout={round(database.statement_timeout_s * 1000)}",
+        },
+    )
+    await pool.open(wait=False)
+    try:
+        yield Store(config, pool)
+    finally:
+        await pool.close()

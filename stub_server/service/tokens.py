@@ -1,0 +1,60 @@
+"""Bearer tokens: the form of a verifier, how one is loaded, and the default: a fixed key set.
+
+Flow: ``load_verifier("module:factory", environ)`` → ``verify(token) -> claims``, plain or async, which raises
+whatever it likes to refuse. A plain one may block: it is called in a thread.
+
+Not for key rotation or storms: a verifier that fetches keys is configured in place of the default.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
+
+from stub_server.service.errors import ConfigError
+
+Claims = Mapping[str, Any]
+Verifier = Callable[[str], Claims | Awaitable[Claims]]
+
+ALGORITHMS = ["RS256", "ES256", "EdDSA"]
+
+
+def load_verifier(spec: str, environ: Mapping[str, str]) -> Verifier:
+    """The verifier that ``module:factory`` makes of the environment; ConfigError when there is no such factory."""
+    module_name, _, factory_name = spec.partition(":")
+    try:
+        factory = getattr(importlib.import_module(module_name), factory_name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"auth.verifier {spec}: {error}") from None
+    verifier: Verifier = factory(environ)
+    return verifier
+
+
+def static_key_set(environ: Mapping[str, str]) -> Verifier:
+    """A verifier over the JWKS in the file that ``JWKS_FILE`` names; without that variable it refuses every token."""
+    path = environ.get("JWKS_FILE")
+    if not path:
+        return _refuse_all
+    try:
+        keys = KeySet.import_key_set(json.loads(Path(path).read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, JoseError) as error:
+        raise ConfigError(f"JWKS_FILE {path} is not a key set: {type(error).__name__}: {error}") from None
+    registry = jwt.JWTClaimsRegistry(exp={"essential": True})
+
+    def verify(token: str) -> Claims:
+        claims = jwt.decode(token, keys, algorithms=ALGORITHMS).claims
+        registry.validate(claims)
+        return claims
+
+    return verify
+
+
+def _refuse_all(token: str) -> Claims:
+    raise PermissionError("no key set is configured")

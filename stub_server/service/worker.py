@@ -1,0 +1,98 @@
+"""One serving process: it inherits its socket and its row of the board, and serves until told to stop.
+
+Flow: ``serve_forever(Task)``: open the store → serve → wait for a signal or for the end of standard input → stop
+accepting, answer what was begun, close the pool. Standard input is a lifeline that only the supervisor holds: it
+ends when the supervisor does, however that dies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import uvloop
+from aiohttp import web
+
+from stub_server.service.app import Service
+from stub_server.service.config import Config
+from stub_server.service.defects import Defect, spoiled
+from stub_server.service.intake import Intake
+from stub_server.service.metrics import Board, all_series
+from stub_server.service.steps import Steps
+from stub_server.service.store import open_store
+from stub_server.service.supervisor import BACKLOG
+from stub_server.service.tokens import load_verifier
+
+GAUGE_REFRESH_S = 0.5
+KEEP_ALIVE_S = 75.0
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the supervisor gives a process to do; the descriptors are inherited."""
+
+    config: Config
+    dsn: str
+    process: int
+    processes: int
+    socket_descriptor: int
+    board_descriptor: int
+    defects: Collection[Defect]
+
+
+def serve_forever(task: Task) -> None:
+    """Serve until SIGTERM, SIGINT or the end of standard input."""
+    uvloop.run(_serve(task))
+
+
+async def _serve(task: Task) -> None:
+    stop = _stop_event()
+    config = task.config
+    board = Board(task.board_descriptor, all_series(route.name for route in config.routes), task.processes)
+    verifier = load_verifier(config.auth.verifier, os.environ)
+    listener = socket.socket(fileno=task.socket_descriptor)
+    async with open_store(config, task.dsn, f"stub_server.service/{task.process}") as store:
+        steps = spoiled(Steps(Intake(config.routes).judge, store.persist), task.defects)
+        service = Service(config, store, steps, verifier, board, task.process)
+        runner = web.AppRunner(
+            service.application(),
+            access_log=None,
+            keepalive_timeout=KEEP_ALIVE_S,
+            shutdown_timeout=config.stop_timeout_s,
+        )
+        await runner.setup()
+        try:
+            await web.SockSite(runner, listener, backlog=BACKLOG).start()
+            while not stop.is_set():
+                service.refresh_gauges()
+                await _wait(stop, GAUGE_REFRESH_S)
+        finally:
+            await runner.cleanup()
+
+
+def _stop_event() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    # A terminal sends it to the whole group; the supervisor is the one who decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def lifeline_moved() -> None:
+        # Nothing is ever written to it: readable means that its other end is gone.
+        loop.remove_reader(sys.stdin.fileno())
+        stop.set()
+
+    loop.add_reader(sys.stdin.fileno(), lifeline_moved)
+    return stop
+
+
+async def _wait(event: asyncio.Event, timeout_s: float) -> None:
+    try:
+        await asyncio.wait_for(event.wait(), timeout_s)
+    except TimeoutError:
+        return

@@ -1,0 +1,140 @@
+"""Starting, stopping, dying: exit codes, clear lines, nothing lost and nothing left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from stub_server.service.defects import Defect
+
+from .running import DEADLINE_S, RunningService, ServiceDatabase, run_command, running_service
+
+NOWHERE = "host=127.0.0.1 port=1 user=nobody dbname=none connect_timeout=2"
+
+
+def storm(service: RunningService, began: threading.Event) -> list[str]:
+    """Deliver until the service is gone; the keys that were acknowledged."""
+    acknowledged: list[str] = []
+    while True:
+        key = str(uuid.uuid4())
+        try:
+            answer = service.client.deliver(key=key)
+        except (OSError, EOFError):
+            return acknowledged
+        assert answer.status == 200
+        acknowledged.append(key)
+        began.set()
+
+
+def test_a_graceful_stop_loses_nothing(service_database: ServiceDatabase, tmp_path: Path) -> None:
+    began = threading.Event()
+    with (
+        running_service(service_database, tmp_path / "log", processes=2) as service,
+        ThreadPoolExecutor(8) as threads,
+    ):
+        storms = [threads.submit(storm, service, began) for _ in range(8)]
+        assert began.wait(DEADLINE_S)
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(DEADLINE_S) == 0
+        acknowledged = [key for one in storms for key in one.result(DEADLINE_S)]
+    assert acknowledged
+    stored = service_database.rows(
+        "SELECT idempotency_key FROM attribution_events WHERE idempotency_key = ANY(%s)", acknowledged
+    )
+    assert sorted(key for (key,) in stored) == sorted(acknowledged)
+    assert "Traceback" not in service.log()
+
+
+def test_processes_die_with_a_killed_supervisor(service_database: ServiceDatabase, tmp_path: Path) -> None:
+    with running_service(service_database, tmp_path / "log", processes=2) as service:
+        workers = service.workers()
+        assert len(workers) == 2
+        service.process.kill()
+        gone, alive = psutil.wait_procs(workers, DEADLINE_S)
+        assert (len(gone), alive) == (2, [])
+
+
+def test_a_dead_process_ends_the_service(service_database: ServiceDatabase, tmp_path: Path) -> None:
+    with running_service(service_database, tmp_path / "log", processes=2) as service:
+        workers = service.workers()
+        os.kill(workers[1].pid, signal.SIGKILL)
+        assert service.process.wait(DEADLINE_S) == 70
+        assert not psutil.wait_procs(workers, DEADLINE_S)[1]
+    assert "died (signal 9)" in service.log()
+    assert "Traceback" not in service.log()
+
+
+def test_without_a_database_it_starts_and_says_so(tmp_path: Path) -> None:
+    config = tmp_path / "service.toml"
+    config.write_text("[database]\npool_timeout_s = 0.3\n")
+    database = ServiceDatabase(admin_dsn=NOWHERE, runtime_dsn=NOWHERE)
+    with running_service(database, tmp_path / "log", options=["--config", str(config)]) as service:
+        assert service.client.get("/health").status == 200
+        ready = service.client.get("/health/ready")
+        assert ready.status == 503
+        assert ready.body["reason"].startswith("database: ")
+        assert service.client.deliver().status == 503
+        metrics = service.client.get("/metrics").body
+        assert 'outcome="unavailable",process="0"} 1\n' in metrics
+
+
+def test_readiness_sees_row_level_security_fall(service_database: ServiceDatabase, service: RunningService) -> None:
+    with psycopg.connect(service_database.admin_dsn, autocommit=True) as owner:
+        owner.execute("ALTER TABLE dead_events NO FORCE ROW LEVEL SECURITY")
+        try:
+            ready = service.client.get("/health/ready")
+        finally:
+            owner.execute("ALTER TABLE dead_events FORCE ROW LEVEL SECURITY")
+    assert (ready.status, ready.body["reason"]) == (503, "row-level security is not forced on both event tables")
+    assert service.client.get("/health/ready").status == 200
+
+
+@pytest.mark.parametrize("verb", ["serve", "migrate"])
+def test_wrong_starts_say_why_in_one_line(verb: str, tmp_path: Path, service_database: ServiceDatabase) -> None:
+    environment = service_database.environment()
+    bad = tmp_path / "bad.toml"
+    bad.write_text("[headers]\nnonsense = 1\n")
+    cases = [
+        (["--config", str(bad)], environment, 78, "headers.nonsense"),
+        (["--config", str(tmp_path / "none.toml")], environment, 78, "none.toml"),
+        ([], {**environment, "DATABASE_URL": ""}, 78, "DATABASE_URL is not set"),
+        (["--defect", "sloow"], environment, 64, Defect.GLOBAL_DEDUPLICATION.value),
+    ]
+    for arguments, variables, code, complaint in cases:
+        ended = run_command(verb, *arguments, environment=variables)
+        assert ended.returncode == code, ended.stderr
+        assert complaint in ended.stderr
+        assert ended.stderr.count("\n") == 1
+        assert ended.stdout == ""
+
+
+def test_a_taken_port_is_exit_69(service_database: ServiceDatabase) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ended = run_command("serve", "--port", port, environment=service_database.environment())
+    assert ended.returncode == 69
+    assert f"cannot listen on 127.0.0.1:{port}" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_verifier_that_cannot_be_loaded_is_exit_78(service_database: ServiceDatabase, tmp_path: Path) -> None:
+    config = tmp_path / "service.toml"
+    config.write_text("[auth]\nverifier = 'no_such_module:factory'\n")
+    ended = run_command("serve", "--port", "0", "--config", str(config), environment=service_database.environment())
+    assert ended.returncode == 78
+    assert "no_such_module" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_usage_is_exit_64_and_defects_can_be_listed() -> None:
+    assert run_command("serve", "--nonsense").returncode == 64
+    assert run_command("defects").stdout.split() == list(Defect)
