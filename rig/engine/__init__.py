@@ -1,0 +1,1 @@
+"""The load engine: what to send (targeter), when (pacer), how (connection), in which process (worker, pool)."""

@@ -1,0 +1,144 @@
+"""Webhook bodies: a profile's JSON text with placeholders, compiled so that filling one costs a join.
+
+Flow: the text is parsed once with each placeholder standing as a sentinel number, changed as a document where a body is
+to be spoiled or given personal data, and split at the sentinels again. Pure; no knowledge of vendors.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rig.errors import ConfigError
+from rig.profile import Mutation, PersonalField, WebhookRoute
+
+PLACEHOLDERS = ("event", "number", "amount", "decimal", "unix", "iso", "source", "correlation", "key")
+_CANARY_PREFIX = "canary-"
+_CANARIES = tuple(_CANARY_PREFIX + kind for kind in ("email", "phone", "name", "address", "ip", "ssn"))
+_SLOTS = PLACEHOLDERS + _CANARIES
+# Eighteen digits: a valid JSON number and valid inside a JSON string, and nothing that a body would hold by chance.
+_SENTINEL = 918_273_645_000_000_000
+_SENTINEL_PATTERN = re.compile(r"918273645000000(\d{3})")
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A body with holes: ``constants`` is one longer than ``slots``."""
+
+    constants: tuple[str, ...]
+    slots: tuple[str, ...]
+
+    def render(self, values: Mapping[str, str]) -> bytes:
+        """Fill the holes; KeyError for a slot without a value."""
+        parts = [self.constants[0]]
+        for slot, constant in zip(self.slots, self.constants[1:], strict=True):
+            parts.append(values[slot])
+            parts.append(constant)
+        return "".join(parts).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Bodies:
+    """All bodies of one route. ``personal`` has one template for each declared place and one with all of them."""
+
+    valid: Template
+    malformed: tuple[Template, ...]
+    personal: tuple[Template, ...]
+
+
+def compile_bodies(route: WebhookRoute) -> Bodies:
+    """Compile a route's bodies; ConfigError names the route and what is wrong with its text."""
+    document = _parse(route)
+    bodies = Bodies(
+        valid=_split(document),
+        malformed=tuple(_split(_mutated(document, mutation, route)) for mutation in route.malformed),
+        personal=tuple(_split(_with_personal(document, fields, route)) for fields in _personal_sets(route)),
+    )
+    _prove_valid_json(bodies, route)
+    return bodies
+
+
+def _parse(route: WebhookRoute) -> Any:
+    def sentinel(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in PLACEHOLDERS:
+            known = ", ".join(f"<{known}>" for known in PLACEHOLDERS)
+            raise ConfigError(f"route {route.name!r}: body has the unknown placeholder <{name}>; known are {known}")
+        return str(_SENTINEL + _SLOTS.index(name))
+
+    text = re.sub(r"<([a-z_]+)>", sentinel, route.body)
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"route {route.name!r}: body is not valid JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise ConfigError(f"route {route.name!r}: body must be a JSON object")
+    return document
+
+
+def _split(document: Any) -> Template:
+    pieces = _SENTINEL_PATTERN.split(json.dumps(document, separators=(",", ":"), ensure_ascii=False))
+    return Template(tuple(pieces[0::2]), tuple(_SLOTS[int(number)] for number in pieces[1::2]))
+
+
+def _mutated(document: Any, mutation: Mutation, route: WebhookRoute) -> Any:
+    changed = copy.deepcopy(document)
+    path = mutation.remove or mutation.set or ""
+    parent, last = _parent(changed, path.split("."), route, path, create=False)
+    if mutation.remove is not None:
+        del parent[last]
+    else:
+        parent[last] = mutation.to
+    return changed
+
+
+def _personal_sets(route: WebhookRoute) -> Sequence[Sequence[PersonalField]]:
+    one_each = [[field] for field in route.personal]
+    return [*one_each, list(route.personal)] if len(one_each) > 1 else one_each
+
+
+def _with_personal(document: Any, fields: Sequence[PersonalField], route: WebhookRoute) -> Any:
+    changed = copy.deepcopy(document)
+    for field in fields:
+        parent, last = _parent(changed, field.at.split("."), route, field.at, create=True)
+        parent[last] = str(_SENTINEL + _SLOTS.index(_CANARY_PREFIX + field.kind))
+    return changed
+
+
+def _parent(document: Any, path: list[str], route: WebhookRoute, dotted: str, *, create: bool) -> tuple[Any, str | int]:
+    """The container of the last step of a path, and that step as its key or index."""
+    here = document
+    for position, step in enumerate(path):
+        last = position == len(path) - 1
+        if isinstance(here, list):
+            if not step.isdigit() or int(step) >= len(here):
+                break
+            if last:
+                return here, int(step)
+            here = here[int(step)]
+        elif isinstance(here, dict):
+            if last and (create or step in here):
+                return here, step
+            if step not in here:
+                if last or not create:
+                    break
+                here[step] = {}
+            here = here[step]
+        else:
+            break
+    raise ConfigError(f"route {route.name!r}: the path {dotted!r} does not lead anywhere in its body")
+
+
+def _prove_valid_json(bodies: Bodies, route: WebhookRoute) -> None:
+    sample = dict.fromkeys(_SLOTS, "x") | {"number": "1", "amount": "1", "unix": "1", "decimal": "0.01"}
+    for template in (bodies.valid, *bodies.malformed, *bodies.personal):
+        try:
+            json.loads(template.render(sample))
+        except json.JSONDecodeError:
+            raise ConfigError(
+                f"route {route.name!r}: a text placeholder (<event>, <iso>, …) stands in its body without quotes"
+            ) from None

@@ -1,0 +1,165 @@
+"""One HTTP/1.1 connection of the load: sends a request's bytes, times its answer, says how it ended.
+
+Flow: the drive calls ``send``; bytes go through the parser (llhttp); the drive's ``answered`` or ``failed`` gets the
+result and decides what the connection does next. One request is in flight at a time; bodies of answers are not kept.
+Not for: deciding what is sent, or when, or whether an answer is the right one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from typing import Protocol, cast
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from rig.errors import ErrorKind
+
+ANSWER_LIMIT_BYTES = 8 * 1024 * 1024
+IDLE = -1
+_monotonic_ns = time.monotonic_ns
+_FRAMED = re.compile(rb"\r\n(?:content-length|transfer-encoding)[ \t]*:", re.IGNORECASE)
+
+
+class Listener(Protocol):
+    """What a connection tells its drive."""
+
+    def answered(self, connection: Connection, status: int, done_ns: int) -> None:
+        """A whole answer to ``connection.seq`` came. The listener sets ``seq`` to IDLE or sends the next request."""
+
+    def failed(self, connection: Connection, kind: ErrorKind, done_ns: int) -> None:
+        """``connection.seq`` has no proper answer and the transport is gone. The listener sets ``seq`` to IDLE."""
+
+    def closed(self, connection: Connection) -> None:
+        """The transport is gone and nothing was in flight."""
+
+
+class Connection(asyncio.Protocol):
+    """A slot of the load; it outlives the transports that it goes through.
+
+    ``seq`` is the request in flight or ``IDLE``; ``intended_ns`` and ``sent_ns`` are its times.
+    """
+
+    __slots__ = (
+        "_answers",
+        "_begun",
+        "_listener",
+        "_parser",
+        "_partial",
+        "_partial_bytes",
+        "_status",
+        "_why",
+        "_write",
+        "intended_ns",
+        "number",
+        "reusable",
+        "sent_ns",
+        "seq",
+        "transport",
+    )
+
+    def __init__(self, number: int, listener: Listener) -> None:
+        self.number = number
+        self.seq = IDLE
+        self.intended_ns = 0
+        self.sent_ns = 0
+        self.transport: asyncio.Transport | None = None
+        self.reusable = False
+        """False when the transport cannot carry another request."""
+        self._listener = listener
+        self._partial: list[bytes] = []
+
+    def send(self, seq: int, payload: bytes, intended_ns: int = 0) -> None:
+        """Put one request on the wire; ``intended_ns`` 0 means now (closed loop)."""
+        self.seq = seq
+        self.sent_ns = now_ns = _monotonic_ns()
+        self.intended_ns = intended_ns or now_ns
+        self._write(payload)
+
+    def give_up(self, kind: ErrorKind) -> None:
+        """Drop the transport; what is in flight fails as ``kind`` once it is gone."""
+        self._why = kind
+        self.reusable = False
+        if self.transport is not None:
+            self.transport.abort()
+
+    def close(self) -> None:
+        """Close an idle connection."""
+        self.reusable = False
+        if self.transport is not None:
+            self.transport.close()
+
+    # --- asyncio.Protocol, in the order of events ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A new transport stands."""
+        self.transport = cast(asyncio.Transport, transport)
+        self.reusable = True
+        self._write = self.transport.write
+        self._parser = HttpResponseParser(self)
+        self._why = ErrorKind.CONNECTION_LOST
+        self._begun = self._answers = self._status = self._partial_bytes = 0
+        self._partial.clear()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came: at most the rest of one answer, or the peer does not speak our protocol."""
+        try:
+            self._parser.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade):
+            self.give_up(ErrorKind.PROTOCOL)
+            return
+        if not self._answers and self.seq != IDLE:
+            self._keep_partial(data)
+        elif self._answers == 1 and not self._begun and self.seq != IDLE:
+            self._answers = 0
+            if self._partial_bytes:
+                self._partial_bytes = 0
+                self._partial.clear()
+            self._listener.answered(self, self._status, _monotonic_ns())
+        else:
+            # More than was asked for: the rest could be taken for the answer to the next request.
+            self.give_up(ErrorKind.PROTOCOL)
+
+    def on_message_begin(self) -> None:
+        """The parser saw the first byte of an answer."""
+        self._begun += 1
+
+    def on_message_complete(self) -> None:
+        """The parser saw the last byte of an answer; interim ones (1xx) are passed over."""
+        self._begun -= 1
+        status = self._parser.get_status_code()
+        if status >= 200:
+            self._answers += 1
+            self._status = status
+            # Only here: the parser forgets it with the message.
+            self.reusable = self._parser.should_keep_alive()
+
+    def eof_received(self) -> bool:
+        """The peer will send no more: let the transport close."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The transport is gone."""
+        self.transport = None
+        self.reusable = False
+        if self.seq == IDLE:
+            self._listener.closed(self)
+        elif exc is None and self._why is ErrorKind.CONNECTION_LOST and self._ended_by_close():
+            self._listener.answered(self, self._parser.get_status_code(), _monotonic_ns())
+        else:
+            self._listener.failed(self, self._why, _monotonic_ns())
+
+    # --- an answer in pieces ---
+
+    def _keep_partial(self, data: bytes) -> None:
+        """Keep the pieces, to bound them and to see whether the end of the stream is the end of the answer."""
+        self._partial.append(data)
+        self._partial_bytes += len(data)
+        if self._partial_bytes > ANSWER_LIMIT_BYTES:
+            self.give_up(ErrorKind.TOO_LARGE)
+
+    def _ended_by_close(self) -> bool:
+        """True when the answer had no length of its own, so that the stream's end ends it (RFC 9112, 6.3)."""
+        head, found, _ = b"".join(self._partial).partition(b"\r\n\r\n")
+        return bool(found) and _FRAMED.search(head) is None

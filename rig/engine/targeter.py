@@ -1,0 +1,229 @@
+"""What is sent and what must come of it, derived from (seed, run id, scenario, seq) alone.
+
+Flow: ``Targeter.bind(scenario)`` gives ``Targets``; ``Targets.expected(seq)`` says what must be true in the database,
+``Targets.build(seq)`` and ``Targets.sign`` make the request's bytes. Workers build and sign; truth derives the
+expectation again from the same numbers, so nothing about expected rows is kept aside. Pure: no clock, no I/O.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from itertools import accumulate
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rig.engine.body import Bodies, Template, compile_bodies
+from rig.engine.canary import Canary
+from rig.engine.signer import SIGNERS
+from rig.model import RequestClass, Row, RunKey, Scenario, Share
+from rig.profile import Profile
+
+_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:rig:events")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Credentials:
+    """What a tenant proves itself with. Lives in memory only; has no repr, so that it cannot reach a log."""
+
+    api_key: str
+    secrets: Mapping[str, str]
+    """Webhook secrets by the names that the routes use."""
+
+
+class Expected(NamedTuple):
+    """What must come of one request."""
+
+    tenant: str
+    key: str
+    correlation: str
+    row: Row
+    channel: str | None
+    request_class: RequestClass
+
+
+class Unsigned(NamedTuple):
+    """A request but for its signature."""
+
+    head: bytes
+    body: bytes
+    tenant: str
+
+
+class Composition:
+    """Which share, which index and which tenant request ``seq`` of a scenario is. Arrays of shape (count,)."""
+
+    def __init__(self, scenario: Scenario, seed: int) -> None:
+        ends = list(accumulate(share.count for share in scenario.shares))
+        self.starts = [0, *ends[:-1]]
+        index = np.arange(scenario.count, dtype=np.int64)
+        if scenario.shuffled:
+            index = index[np.argsort(_splitmix64(index, seed), kind="stable")]
+        self.index: NDArray[np.int64] = index
+        self.share: NDArray[np.int64] = np.searchsorted(np.array(ends), index, side="right")
+        self.tenant: NDArray[np.int64] = (index - np.array(self.starts)[self.share]) % len(scenario.tenants)
+
+
+def _splitmix64(values: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
+    """Hash each value; SplitMix64 (Steele, Lea and Flood, OOPSLA 2014)."""
+    z = values.astype(np.uint64) + np.uint64((seed * 2 + 1) & 0xFFFF_FFFF_FFFF_FFFF)
+    with np.errstate(over="ignore"):
+        z = (z + np.uint64(1)) * np.uint64(0x9E37_79B9_7F4A_7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58_476D_1CE4_E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D0_49BB_1331_11EB)
+        return z ^ (z >> np.uint64(31))
+
+
+class Targeter:
+    """Makes the requests of one run against one profile. ``host`` is the Host header's value."""
+
+    def __init__(self, profile: Profile, run: RunKey, *, host: str = "", base_path: str = "") -> None:
+        self.profile = profile
+        self.run = run
+        self.host = host
+        self.base_path = base_path
+        self.namespace = uuid.uuid5(_NAMESPACE, f"{run.seed}/{run.run_id}")
+        self._bodies: dict[str, Bodies] = {}
+
+    def bind(self, scenario: Scenario, credentials: Mapping[str, Credentials] | None = None) -> Targets:
+        """The requests of one scenario; without credentials only expectations can be asked for."""
+        return Targets(self, scenario, credentials or {})
+
+    def bodies(self, route: str) -> Bodies:
+        """The compiled bodies of a route."""
+        if route not in self._bodies:
+            self._bodies[route] = compile_bodies(self.profile.route(route))
+        return self._bodies[route]
+
+
+class Targets:
+    """The requests of one scenario, by their number."""
+
+    def __init__(self, targeter: Targeter, scenario: Scenario, credentials: Mapping[str, Credentials]) -> None:
+        self.scenario = scenario
+        self._profile = targeter.profile
+        self._run = targeter.run
+        self._namespace = targeter.namespace
+        self._route = targeter.profile.route(scenario.route)
+        self._bodies = targeter.bodies(scenario.route)
+        self._composition = Composition(scenario, targeter.run.seed)
+        self._share: list[int] = self._composition.share.tolist()
+        self._index: list[int] = self._composition.index.tolist()
+        self._tenant: list[int] = self._composition.tenant.tolist()
+        self._rows = {kind: targeter.profile.answer(kind).row for kind in RequestClass}
+        key_step = scenario.step if scenario.key_step is None else scenario.key_step
+        self._key_prefix = f"{scenario.id}/{key_step}/{scenario.trial}/{scenario.route}/"
+        self._correlation_prefix = f"{scenario.label}#"
+        self._sign = SIGNERS[self._route.scheme]
+        self._secrets = {
+            name: credentials[name].secrets[self._route.secret].encode()
+            for name in scenario.tenants
+            if name in credentials
+        }
+        self._heads = {
+            name: self._head(targeter, credentials[name].api_key) for name in scenario.tenants if name in credentials
+        }
+        headers = targeter.profile.headers
+        self._correlation_field = f"\r\n{headers.correlation_id}: ".encode()
+        self._signature_field = f"\r\n{self._route.signature_header}: ".encode()
+
+    def _head(self, targeter: Targeter, api_key: str) -> bytes:
+        headers = self._profile.headers
+        return (
+            f"POST {targeter.base_path}{self._route.path} HTTP/1.1\r\nHost: {targeter.host}\r\n"
+            f"Content-Type: {self._route.content_type}\r\n{headers.tenant_key}: {api_key}\r\n"
+            f"{headers.idempotency_key}: "
+        ).encode()
+
+    @cached_property
+    def composition(self) -> Composition:
+        """Share, index and tenant of every request, as arrays."""
+        return self._composition
+
+    def key(self, seq: int) -> uuid.UUID:
+        """The idempotency key: UUIDv5 of (seed, run id, scenario, step, trial, route, index)."""
+        share_number = self._share[seq]
+        share = self.scenario.shares[share_number]
+        if not share.one_key:
+            return uuid.uuid5(self._namespace, f"{self._key_prefix}{self._index[seq]}")
+        name = f"{self._key_prefix}{self._composition.starts[share_number]}"
+        if not self.scenario.shared_key and len(self.scenario.tenants) > 1:
+            name += f"/{self.scenario.tenants[self._tenant[seq]]}"
+        return uuid.uuid5(self._namespace, name)
+
+    def correlation(self, seq: int) -> str:
+        """The correlation id, unique to the request."""
+        return str(uuid.uuid5(self._namespace, f"{self._correlation_prefix}{seq}"))
+
+    def canary(self, seq: int) -> Canary:
+        """The personal data that request ``seq`` carries, if it is of that class."""
+        return Canary.of(f"{self._run.seed}/{self._run.run_id}/{self._correlation_prefix}{seq}")
+
+    def share(self, seq: int) -> Share:
+        """The share that a request belongs to."""
+        return self.scenario.shares[self._share[seq]]
+
+    def expected(self, seq: int) -> Expected:
+        """What must come of request ``seq``."""
+        share = self.share(seq)
+        return Expected(
+            self.scenario.tenants[self._tenant[seq]],
+            str(self.key(seq)),
+            self.correlation(seq),
+            self._rows[share.request_class],
+            share.channel,
+            share.request_class,
+        )
+
+    def build(self, seq: int) -> Unsigned:
+        """The request but for its signature; KeyError when its tenant has no credentials."""
+        share = self.share(seq)
+        key = self.key(seq)
+        correlation = self.correlation(seq)
+        tenant = self.scenario.tenants[self._tenant[seq]]
+        head = self._heads[tenant] + str(key).encode() + self._correlation_field + correlation.encode()
+        return Unsigned(head, self._body(seq, share, key, correlation), tenant)
+
+    def sign(self, request: Unsigned, unix: int) -> bytes:
+        """The whole request as bytes, signed at ``unix`` (s)."""
+        head, body, tenant = request
+        signature = self._sign(self._secrets[tenant], body, unix)
+        length = b"\r\nContent-Length: %d\r\n\r\n" % len(body)
+        return b"".join((head, self._signature_field, signature, length, body))
+
+    def _body(self, seq: int, share: Share, key: uuid.UUID, correlation: str) -> bytes:
+        number = key.int
+        amount = 100 + number % 99_900
+        unix = self._run.started_unix - (number >> 20) % 3600
+        values = {
+            "event": key.hex,
+            "number": str(number % 1_000_000_000_000),
+            "amount": str(amount),
+            "decimal": f"{amount / 100:.2f}",
+            "unix": str(unix),
+            "source": share.source or self._profile.default_source,
+            "correlation": correlation,
+            "key": str(key),
+        }
+        template = self._template(share.request_class, self._index[seq])
+        if "iso" in template.slots:
+            values["iso"] = datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        if share.request_class is RequestClass.PERSONAL:
+            values |= self.canary(seq).values()
+        body = template.render(values)
+        if share.request_class is RequestClass.INVALID_JSON:
+            # Cutting an object off anywhere before its closing brace leaves invalid JSON.
+            return body[: max(1, len(body) * 3 // 5)]
+        return body
+
+    def _template(self, request_class: RequestClass, index: int) -> Template:
+        if request_class is RequestClass.MALFORMED:
+            return self._bodies.malformed[index % len(self._bodies.malformed)]
+        if request_class is RequestClass.PERSONAL:
+            return self._bodies.personal[index % len(self._bodies.personal)]
+        return self._bodies.valid

@@ -1,0 +1,88 @@
+"""What can go wrong, in three vocabularies that never mix.
+
+- ``ExitCode``: what the process says to its caller (DESIGN: verdicts, exit codes).
+- ``RigError`` and its children: what stopped the rig. The message says what was wrong, where, and what to do;
+  the class says how the process ends::
+
+      RigError                     70  a fault of the rig itself
+      ├── UsageError               64  the command line asks for something that is not there
+      ├── ConfigError              78  a profile, key, file or environment variable is wrong
+      ├── Unavailable              69  the target or its database cannot be reached before the first request
+      └── EvidenceError             3  what is needed for a verdict is missing or was changed
+
+- ``ErrorKind``: why one request has no proper answer; a number in the history, never free text.
+
+A gate that fails is not an error: it is a verdict.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """How the process ends. 1 and 2 speak only of the target and of the client floor, never of the rig."""
+
+    PASS = 0
+    FAIL = 1
+    BELOW_FLOOR = 2
+    INVALID = 3
+    USAGE = 64
+    UNAVAILABLE = 69
+    INTERNAL = 70
+    CONFIG = 78
+    INTERRUPTED = 130
+
+
+class RigError(Exception):
+    """The rig cannot go on. ``str(error)`` is one readable sentence or two, with the remedy."""
+
+    exit_code = ExitCode.INTERNAL
+
+
+class UsageError(RigError):
+    """The command line asks for something that does not exist or does not fit together."""
+
+    exit_code = ExitCode.USAGE
+
+
+class ConfigError(RigError):
+    """A profile, a key in it, a file or an environment variable is wrong."""
+
+    exit_code = ExitCode.CONFIG
+
+
+class Unavailable(RigError):
+    """The target or its database cannot be reached, before anything was sent to it."""
+
+    exit_code = ExitCode.UNAVAILABLE
+
+
+class EvidenceError(RigError):
+    """Evidence is missing, unreadable or was changed: nothing can be claimed from it."""
+
+    exit_code = ExitCode.INVALID
+
+
+class ErrorKind(IntEnum):
+    """Why a request has no proper answer. Stored as one byte; the name is what reports print.
+
+    ``CONNECT`` was never on the wire, so no row may exist. All others after it were: their rows may or may not
+    exist, which is why their outcome is ``info`` and not ``fail``.
+    """
+
+    NONE = 0
+    NOT_SENT = 1
+    """Skipped: the deadline, a full queue or an interrupt came first."""
+    CONNECT = 2
+    """No connection could be made."""
+    TIMEOUT = 3
+    """No whole answer within the request timeout."""
+    CONNECTION_LOST = 4
+    """The peer closed or reset the connection before the answer was whole."""
+    PROTOCOL = 5
+    """What came is not HTTP/1.1."""
+    TOO_LARGE = 6
+    """The answer is larger than the limit."""
+    ABORTED = 7
+    """The run was interrupted while the request was in flight."""

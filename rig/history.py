@@ -1,0 +1,158 @@
+"""The history of a run: one row per request, on disk before anything is analysed.
+
+Flow: while a drive runs, each worker appends packed rows to a file of its own under ``history/.raw``; ``seal`` turns
+them into one Parquet file of named columns; ``read_history`` gives all of it as one data frame (so does
+``pandas.read_parquet(folder)``). What a crash left unsealed is sealed by whoever opens the folder next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rig.errors import ErrorKind, EvidenceError
+from rig.model import RESULT, Outcome, RequestClass, Scenario
+
+COLUMNS = (
+    "scenario",
+    "drive",
+    "step",
+    "trial",
+    "route",
+    "seq",
+    "class",
+    "tenant",
+    "worker",
+    "connection",
+    "intended_ns",
+    "sent_ns",
+    "done_ns",
+    "status",
+    "outcome",
+    "error_kind",
+)
+
+
+class History:
+    """The folder of one run's history."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._raw = folder / ".raw"
+        self._raw.mkdir(parents=True, exist_ok=True)
+
+    def rows_file(self, scenario: Scenario, worker: int) -> Path:
+        """Where a worker writes its rows of a drive."""
+        return self._raw / f"{scenario.label}.{worker}.rows"
+
+    def seal(
+        self,
+        scenario: Scenario,
+        share: NDArray[np.int64],
+        tenant: NDArray[np.int64],
+        expected_status: Mapping[RequestClass, tuple[int, ...]],
+    ) -> pd.DataFrame:
+        """Name the columns of a drive's rows and keep them as Parquet; the raw files go.
+
+        ``share`` and ``tenant`` (shape (count,)) say by seq which share and which tenant a request belongs to.
+        """
+        files = sorted(self._raw.glob(f"{scenario.label}.*.rows"))
+        rows = np.concatenate([_read_raw(file) for file in files] or [np.empty(0, RESULT)])
+        frame = _named(rows, scenario, share, tenant, expected_status)
+        frame.to_parquet(self.folder / f"{scenario.label}.parquet", index=False)
+        for file in files:
+            file.unlink()
+        return frame
+
+    def close(self) -> None:
+        """Remove the folder of raw rows once everything is sealed."""
+        if not any(self._raw.iterdir()):
+            self._raw.rmdir()
+
+
+def read_history(folder: Path) -> pd.DataFrame:
+    """All sealed rows below a folder, an empty frame where there are none; EvidenceError when one cannot be read."""
+    frames = []
+    for file in sorted(folder.glob("*.parquet")):
+        try:
+            frames.append(pd.read_parquet(file))
+        except (OSError, ValueError) as error:
+            raise EvidenceError(f"history file {file} cannot be read: {error}") from None
+    if not frames:
+        return pd.DataFrame({column: [] for column in COLUMNS})
+    whole = pd.concat(frames, ignore_index=True)
+    for column in ("scenario", "drive", "route", "class", "tenant", "outcome", "error_kind"):
+        whole[column] = whole[column].astype("category")
+    return whole
+
+
+def _read_raw(file: Path) -> NDArray[np.void]:
+    """Whole rows of a raw file; a row that a crash cut off is left out."""
+    data = file.read_bytes()
+    return np.frombuffer(data[: len(data) // RESULT.itemsize * RESULT.itemsize], dtype=RESULT)
+
+
+def _named(
+    rows: NDArray[np.void],
+    scenario: Scenario,
+    share: NDArray[np.int64],
+    tenant: NDArray[np.int64],
+    expected_status: Mapping[RequestClass, tuple[int, ...]],
+) -> pd.DataFrame:
+    share_of_row = share[rows["seq"]]
+    kinds = [kind.name.lower() for kind in ErrorKind]
+    classes = list(dict.fromkeys(part.request_class.value for part in scenario.shares))
+    class_of_share = np.array([classes.index(part.request_class.value) for part in scenario.shares] or [0])
+    frame = pd.DataFrame(
+        {
+            "seq": rows["seq"],
+            "class": _named_codes(class_of_share[share_of_row], classes),
+            "tenant": _named_codes(tenant[rows["seq"]], scenario.tenants),
+            "worker": rows["worker"],
+            "connection": rows["connection"],
+            "intended_ns": rows["intended_ns"],
+            "sent_ns": rows["sent_ns"],
+            "done_ns": rows["done_ns"],
+            "status": rows["status"],
+            "outcome": _outcomes(rows, scenario, share_of_row, expected_status),
+            "error_kind": _named_codes(rows["error_kind"], kinds),
+        }
+    )
+    none = np.zeros(len(rows), dtype=np.int8)
+    frame.insert(0, "route", _named_codes(none, [scenario.route]))
+    frame.insert(0, "trial", np.full(len(rows), scenario.trial, dtype=np.int32))
+    frame.insert(0, "step", np.full(len(rows), scenario.step, dtype=np.int32))
+    frame.insert(0, "drive", _named_codes(none, [scenario.label]))
+    frame.insert(0, "scenario", _named_codes(none, [scenario.id]))
+    return frame
+
+
+def _named_codes(codes: NDArray[Any], names: Sequence[str]) -> pd.Series[Any]:
+    """A categorical column from positions in ``names``."""
+    return pd.Series(pd.Categorical.from_codes(pd.Index(codes), pd.Index(names)))
+
+
+def _outcomes(
+    rows: NDArray[np.void],
+    scenario: Scenario,
+    share_of_row: NDArray[np.int64],
+    expected_status: Mapping[RequestClass, tuple[int, ...]],
+) -> pd.Series[Any]:
+    """ok: answered as expected; fail: answered otherwise, or no connection; info: unknown; skipped: never sent."""
+    names = [outcome.value for outcome in Outcome]
+    ok, fail, info, skipped = (names.index(o.value) for o in (Outcome.OK, Outcome.FAIL, Outcome.INFO, Outcome.SKIPPED))
+    code = np.full(len(rows), info, dtype=np.int8)
+    answered = rows["error_kind"] == ErrorKind.NONE
+    as_expected = np.zeros(len(rows), dtype=bool)
+    for number, part in enumerate(scenario.shares):
+        good = np.isin(rows["status"], expected_status[part.request_class])
+        as_expected |= (share_of_row == number) & good
+    code[answered & as_expected] = ok
+    code[(answered & ~as_expected) | (rows["error_kind"] == ErrorKind.CONNECT)] = fail
+    code[rows["error_kind"] == ErrorKind.NOT_SENT] = skipped
+    return _named_codes(code, names)

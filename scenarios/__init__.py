@@ -1,0 +1,1 @@
+"""What is sent, as values: one file per scenario, ``ladder`` puts them in order."""

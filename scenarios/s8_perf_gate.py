@@ -1,0 +1,62 @@
+"""S8 PerfGate: 10,000 mixed events, all answered in under 10 seconds and every row in its place."""
+
+from __future__ import annotations
+
+from rig.model import Pace, RequestClass, Scenario, Share
+
+REQUESTS = 10_000
+LIMIT_S = 10.0
+TRIALS = 3
+WARM_UP = 100
+DEADLINE_LIMITS = 12.0
+"""A gate that fails still gets its figure: the drive goes on for so many times its limit."""
+
+
+def perf_gate(
+    route: str,
+    tenant: str,
+    *,
+    trial: int = 1,
+    requests: int = REQUESTS,
+    limit_s: float = LIMIT_S,
+    deadline_limits: float = DEADLINE_LIMITS,
+) -> Scenario:
+    """One trial: 100 replays of one key, 50 malformed, 50 with personal data, the rest unique, shuffled.
+
+    Of fewer requests at most a quarter are replays, an eighth malformed and an eighth with personal data.
+    """
+    replays = min(100, requests // 4)
+    malformed = min(50, requests // 8)
+    personal = min(50, requests // 8)
+    shares = (
+        Share(RequestClass.REPLAY, replays, one_key=True),
+        Share(RequestClass.MALFORMED, malformed),
+        Share(RequestClass.PERSONAL, personal),
+        Share(RequestClass.VALID, requests - replays - malformed - personal),
+    )
+    return Scenario(
+        id="S8",
+        title="PerfGate",
+        step=requests,
+        route=route,
+        tenants=(tenant,),
+        shares=tuple(share for share in shares if share.count),
+        pace=Pace(connections=200),
+        trial=trial,
+        shuffled=True,
+        deadline_s=limit_s * deadline_limits,
+        limit_s=limit_s,
+    )
+
+
+def warm_up(route: str, tenant: str) -> Scenario:
+    """100 valid events before the clock counts; their rows are reconciled as well."""
+    return Scenario(
+        id="warm-up",
+        title="WarmUp",
+        step=WARM_UP,
+        route=route,
+        tenants=(tenant,),
+        shares=(Share(RequestClass.VALID, WARM_UP),),
+        pace=Pace(connections=100),
+    )
