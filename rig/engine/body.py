@@ -27,18 +27,14 @@ _SENTINEL_PATTERN = re.compile(r"918273645000000(\d{3})")
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A body with holes: ``constants`` is one longer than ``slots``."""
+    """A body with holes: a %-format of named slots, which is the fastest way to fill them."""
 
-    constants: tuple[str, ...]
-    slots: tuple[str, ...]
+    text: str
+    slots: frozenset[str]
 
-    def render(self, values: Mapping[str, str]) -> bytes:
+    def render(self, values: Mapping[str, object]) -> bytes:
         """Fill the holes; KeyError for a slot without a value."""
-        parts = [self.constants[0]]
-        for slot, constant in zip(self.slots, self.constants[1:], strict=True):
-            parts.append(values[slot])
-            parts.append(constant)
-        return "".join(parts).encode()
+        return (self.text % values).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +78,11 @@ def _parse(route: WebhookRoute) -> Any:
 
 def _split(document: Any) -> Template:
     pieces = _SENTINEL_PATTERN.split(json.dumps(document, separators=(",", ":"), ensure_ascii=False))
-    return Template(tuple(pieces[0::2]), tuple(_SLOTS[int(number)] for number in pieces[1::2]))
+    slots = [_SLOTS[int(number)] for number in pieces[1::2]]
+    text = pieces[0].replace("%", "%%")
+    for slot, constant in zip(slots, pieces[2::2], strict=True):
+        text += f"%({slot})s{constant.replace('%', '%%')}"
+    return Template(text, frozenset(slots))
 
 
 def _mutated(document: Any, mutation: Mutation, route: WebhookRoute) -> Any:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from rig.engine.body import Bodies, Template, compile_bodies
 from rig.engine.canary import Canary
+from rig.engine.identity import Namespace
 from rig.engine.signer import SIGNERS
 from rig.model import RequestClass, Row, RunKey, Scenario, Share
 from rig.profile import Profile
@@ -87,7 +88,7 @@ class Targeter:
         self.run = run
         self.host = host
         self.base_path = base_path
-        self.namespace = uuid.uuid5(_NAMESPACE, f"{run.seed}/{run.run_id}")
+        self.namespace = Namespace(uuid.uuid5(_NAMESPACE, f"{run.seed}/{run.run_id}"))
         self._bodies: dict[str, Bodies] = {}
 
     def bind(self, scenario: Scenario, credentials: Mapping[str, Credentials] | None = None) -> Targets:
@@ -145,20 +146,20 @@ class Targets:
         """Share, index and tenant of every request, as arrays."""
         return self._composition
 
-    def key(self, seq: int) -> uuid.UUID:
+    def key(self, seq: int) -> str:
         """The idempotency key: UUIDv5 of (seed, run id, scenario, step, trial, route, index)."""
         share_number = self._share[seq]
         share = self.scenario.shares[share_number]
         if not share.one_key:
-            return uuid.uuid5(self._namespace, f"{self._key_prefix}{self._index[seq]}")
+            return self._namespace.name(f"{self._key_prefix}{self._index[seq]}")
         name = f"{self._key_prefix}{self._composition.starts[share_number]}"
         if not self.scenario.shared_key and len(self.scenario.tenants) > 1:
             name += f"/{self.scenario.tenants[self._tenant[seq]]}"
-        return uuid.uuid5(self._namespace, name)
+        return self._namespace.name(name)
 
     def correlation(self, seq: int) -> str:
         """The correlation id, unique to the request."""
-        return str(uuid.uuid5(self._namespace, f"{self._correlation_prefix}{seq}"))
+        return self._namespace.name(f"{self._correlation_prefix}{seq}")
 
     def canary(self, seq: int) -> Canary:
         """The personal data that request ``seq`` carries, if it is of that class."""
@@ -173,7 +174,7 @@ class Targets:
         share = self.share(seq)
         return Expected(
             self.scenario.tenants[self._tenant[seq]],
-            str(self.key(seq)),
+            self.key(seq),
             self.correlation(seq),
             self._rows[share.request_class],
             share.channel,
@@ -186,7 +187,7 @@ class Targets:
         key = self.key(seq)
         correlation = self.correlation(seq)
         tenant = self.scenario.tenants[self._tenant[seq]]
-        head = self._heads[tenant] + str(key).encode() + self._correlation_field + correlation.encode()
+        head = self._heads[tenant] + key.encode() + self._correlation_field + correlation.encode()
         return Unsigned(head, self._body(seq, share, key, correlation), tenant)
 
     def sign(self, request: Unsigned, unix: int) -> bytes:
@@ -196,25 +197,29 @@ class Targets:
         length = b"\r\nContent-Length: %d\r\n\r\n" % len(body)
         return b"".join((head, self._signature_field, signature, length, body))
 
-    def _body(self, seq: int, share: Share, key: uuid.UUID, correlation: str) -> bytes:
-        number = key.int
-        amount = 100 + number % 99_900
-        unix = self._run.started_unix - (number >> 20) % 3600
-        values = {
-            "event": key.hex,
-            "number": str(number % 1_000_000_000_000),
-            "amount": str(amount),
-            "decimal": f"{amount / 100:.2f}",
-            "unix": str(unix),
+    def _body(self, seq: int, share: Share, key: str, correlation: str) -> bytes:
+        template = self._template(share.request_class, self._index[seq])
+        slots = template.slots
+        event = key.replace("-", "")
+        # Amount, time and number follow from the key, so that replays have the same body.
+        bits = int(event[:12], 16)
+        amount = 100 + bits % 99_900
+        unix = self._run.started_unix - (bits >> 20) % 3600
+        values: dict[str, object] = {
+            "event": event,
+            "number": bits,
+            "amount": amount,
+            "unix": unix,
             "source": share.source or self._profile.default_source,
             "correlation": correlation,
-            "key": str(key),
+            "key": key,
         }
-        template = self._template(share.request_class, self._index[seq])
-        if "iso" in template.slots:
+        if "decimal" in slots:
+            values["decimal"] = f"{amount // 100}.{amount % 100:02d}"
+        if "iso" in slots:
             values["iso"] = datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         if share.request_class is RequestClass.PERSONAL:
-            values |= self.canary(seq).values()
+            values.update(self.canary(seq).values())
         body = template.render(values)
         if share.request_class is RequestClass.INVALID_JSON:
             # Cutting an object off anywhere before its closing brace leaves invalid JSON.

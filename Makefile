@@ -1,0 +1,51 @@
+# Everything a newcomer types. `make run` and `make test` set up what they need; Python 3.11 or newer is all they ask for.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-full lint bench clean constraints
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(VENV)/.installed  ## The whole job against the reference service, about a minute and a half
+	$(BIN)/rig run
+
+test: $(VENV)/.installed-test lint  ## Lint and all tests that CI runs
+	$(BIN)/python -m pytest -m "not full"
+
+test-full: $(VENV)/.installed-test lint  ## Everything, the long proofs too
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-test  ## Style, types and import directions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.installed-test  ## Benchmarks; keep the machine quiet
+	$(BIN)/python -m pytest tests/bench -m bench -s
+
+clean:  ## Remove the environment and caches; results stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+constraints: $(VENV)/.installed-test  ## Pin every dependency anew
+	$(PIP) uv
+	$(BIN)/uv pip compile --quiet --upgrade --all-extras --universal --python-version 3.11 \
+		--no-header --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml --output-file constraints.txt
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
+	$(PYTHON) -m venv $(VENV)
+
+# The constraints hold for the build environment too, so that two installations are alike to the byte.
+$(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
+	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(PIP) --editable '.[test]'
+	@touch $@

@@ -1,0 +1,6 @@
+"""``python -m rig``."""
+
+from rig.cli import entry
+
+if __name__ == "__main__":
+    entry()

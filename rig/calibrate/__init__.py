@@ -1,0 +1,1 @@
+"""What the client and its machine are good for, established before anything is judged."""

@@ -1,0 +1,92 @@
+"""What machine, software and target a run was made with: a flat record for the manifest. It claims nothing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+import rig
+from rig.calibrate.machine import allowed_cores, quota_cores, throttled_s
+
+_LIBRARIES = ("uvloop", "httptools", "psycopg", "pandas", "pyarrow", "aiohttp", "matplotlib")
+_CI_RUN_ADDRESS = ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")
+
+
+def fingerprint(environ: Mapping[str, str]) -> dict[str, Any]:
+    """The record of this machine and this rig, now."""
+    memory = psutil.virtual_memory()
+    return {
+        "cores": os.cpu_count(),
+        "cores_allowed": allowed_cores(),
+        "cpu_quota_cores": quota_cores(),
+        "cpu_throttled_s": throttled_s(),
+        "cpu_model": _cpu_model(),
+        "cpu_governor": _read(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
+        "load_average": list(os.getloadavg()),
+        "memory_bytes": memory.total,
+        "memory_available_bytes": memory.available,
+        "kernel": platform.release(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "rig": rig.__version__,
+        "libraries": {name: _version(name) for name in _LIBRARIES},
+        **_commit(),
+        "ci_run": _ci_run(environ),
+        "core_planning": _core_planning(),
+    }
+
+
+def _core_planning() -> str:
+    cores = int(allowed_cores())
+    if cores >= 4:
+        return f"{cores} cores: client, server and database are not pinned apart"
+    return f"{cores} cores: client, server and database share them and cannot be separated"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None
+
+
+def _cpu_model() -> str | None:
+    for line in (_read(Path("/proc/cpuinfo")) or "").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or None
+
+
+def _commit() -> dict[str, Any]:
+    """Commit of the rig and whether its files differ from it; None where it is no git checkout."""
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=5, check=True
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip()
+
+    status = git("status", "--porcelain")
+    return {"commit": git("rev-parse", "HEAD"), "commit_dirty": None if status is None else bool(status)}
+
+
+def _ci_run(environ: Mapping[str, str]) -> str | None:
+    server, repository, run = (environ.get(name) for name in _CI_RUN_ADDRESS)
+    return f"{server}/{repository}/actions/runs/{run}" if server and repository and run else None

@@ -1,0 +1,186 @@
+"""The null benchmark: what this client reaches against a stub that does nothing, and why when it is not enough.
+
+Flow: a probe finds the rate; three trials of at least 10,000 signed unique requests and 2 seconds run through the same
+driver and history as S8, at S8's concurrency; their median is held against the floor. Below it, figures decide whether
+the client, the stub or the hardware is the limit; only the last may advise a bigger machine.
+Not for: latency (the ruler's), the target.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from rig.calibrate.machine import Interval, Watch
+from rig.calibrate.stub import Stub, null_stub
+from rig.engine.pool import Load, Pool
+from rig.engine.targeter import Credentials, Targeter
+from rig.errors import RigError
+from rig.history import History
+from rig.model import Certificate, DriveReport, NullTrial, Pace, RequestClass, RunKey, Scenario, Share
+from rig.profile import Profile
+
+FLOOR_RPS = 2_000.0
+TRIALS = 3
+LEAST_REQUESTS = 10_000
+LEAST_S = 2.0
+CONNECTIONS = 200
+DEADLINE_S = 60.0
+"""Far beyond what a client above the floor needs, and short enough for requests to be signed ahead."""
+_PROBE_REQUESTS = 4_000
+_CHURN_REQUESTS = 4_000
+_MOST_REQUESTS = 400_000
+_MARGIN = 1.15
+"""Trials are sized from the probe's rate, which varies: so much more, that a fast trial still lasts long enough."""
+_TENANT = "null"
+
+BUSY = 0.9
+"""A worker, stub or machine that is busy for this share is at its limit (CONTRACT section 3)."""
+STOLEN = 0.1
+STALLED = 0.25
+
+
+def null_benchmark(
+    pool: Pool,
+    profile: Profile,
+    run: RunKey,
+    folder: Path,
+    *,
+    floor_rps: float = FLOOR_RPS,
+    trials: int = TRIALS,
+    seconds: float = LEAST_S,
+    progress: Callable[[str], None] = lambda what: None,
+) -> Certificate:
+    """Run probe, trials and churn; ``folder`` takes the histories for as long as that lasts."""
+    bench = _Bench(pool, profile, run, folder)
+    try:
+        with null_stub() as stub:
+            progress("null benchmark: probe")
+            rate = bench.drive(stub, _PROBE_REQUESTS, trial=0)[0].rps
+            count = min(_MOST_REQUESTS, max(LEAST_REQUESTS, int(rate * seconds * _MARGIN)))
+            measured = []
+            for number in range(1, trials + 1):
+                progress(f"null benchmark: trial {number} of {trials}, {count:,} requests")
+                measured.append(bench.drive(stub, count, trial=number))
+        with null_stub(close_connections=True) as stub:
+            progress("null benchmark: the price of churn")
+            churn, _ = bench.drive(stub, min(_CHURN_REQUESTS, count), trial=trials + 1)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    certificate = Certificate(
+        floor_rps=floor_rps,
+        workers=pool.size,
+        trials=tuple(trial for trial, _ in measured),
+        churn_rps=churn.rps,
+    )
+    if certificate.rps >= floor_rps and not any(trial.failures for trial in certificate.trials):
+        return certificate
+    reason, explanation = limit_of(certificate.median)
+    return replace(certificate, reason=reason, explanation=explanation)
+
+
+def limit_of(trial: NullTrial) -> tuple[str, str]:
+    """Which part held a trial back, and the figures that say so. Pure."""
+    machine = Interval(trial.cores_busy, trial.steal, trial.throttled_s)
+    cores = len(trial.cores_busy)
+    if trial.steal >= STOLEN:
+        return "hardware-bound", (
+            f"the hypervisor took {trial.steal:.0%} of the CPU time; use a machine whose cores are its own, or more"
+        )
+    if trial.stalled >= STALLED and machine.busy < BUSY:
+        return "client-bound", (
+            f"a load worker did not run for {trial.stalled:.0%} of the time while the machine was only "
+            f"{machine.busy:.0%} busy: it was stopped or throttled; lift its CPU limit"
+        )
+    if machine.busy >= BUSY:
+        return "hardware-bound", f"all {cores} cores were {machine.busy:.0%} busy; a machine with more cores is needed"
+    if trial.worker_utilisation >= BUSY:
+        return "client-bound", (
+            f"a load worker used {trial.worker_utilisation:.0%} of one core while the machine was only "
+            f"{machine.busy:.0%} busy; use more workers (--workers)"
+        )
+    if trial.stub_utilisation >= BUSY:
+        return "stub-bound", f"the stub used {trial.stub_utilisation:.0%} of one core; the client could do more"
+    return "client-bound", (
+        f"nothing was at its limit (worker {trial.worker_utilisation:.0%}, stub {trial.stub_utilisation:.0%}, machine "
+        f"{machine.busy:.0%} busy, {trial.failures} failures): look at what else holds the client back"
+    )
+
+
+class _Bench:
+    def __init__(self, pool: Pool, profile: Profile, run: RunKey, folder: Path) -> None:
+        self._pool = pool
+        self._profile = profile
+        self._run = run
+        self._history = History(folder)
+        self._route = profile.routes[0].name
+        secrets = {route.secret: "null-benchmark" for route in profile.routes}
+        self._credentials = {_TENANT: Credentials("null-benchmark", secrets)}
+
+    def drive(self, stub: Stub, count: int, trial: int) -> tuple[NullTrial, DriveReport]:
+        scenario = Scenario(
+            id="null",
+            title="NullBenchmark",
+            step=count,
+            route=self._route,
+            tenants=(_TENANT,),
+            shares=(Share(RequestClass.VALID, count),),
+            pace=Pace(CONNECTIONS),
+            trial=trial,
+            deadline_s=DEADLINE_S,
+        )
+        load = Load(
+            scenario,
+            self._profile,
+            self._run,
+            self._credentials,
+            stub.endpoint,
+            lambda worker: self._history.rows_file(scenario, worker),
+        )
+        watched = _Watched(stub)
+        # The clock of the machine's counters starts with the clock of the requests: preparation is not measured.
+        report = self._pool.drive(load, started=watched.start)
+        if report.interrupted:
+            raise KeyboardInterrupt
+        if not report.complete:
+            raise RigError(f"the null benchmark has no result: {'; '.join(report.notes)}")
+        return self._measured(report, *watched.stop()), report
+
+    def _measured(self, report: DriveReport, machine: Interval, stub_cpu_s: float) -> NullTrial:
+        scenario = report.scenario
+        composition = Targeter(self._profile, self._run).bind(scenario).composition
+        answers = dict.fromkeys(RequestClass, (200,))
+        rows = self._history.seal(scenario, composition.share, composition.tenant, answers)
+        good = int((rows["outcome"] == "ok").sum())
+        elapsed_s = report.elapsed_s
+        return NullTrial(
+            rps=good / elapsed_s if elapsed_s else 0.0,
+            elapsed_s=elapsed_s,
+            requests=scenario.count,
+            failures=scenario.count - good,
+            client_cpu_us_per_request=report.cpu_us_per_request,
+            client_all_in_us_per_request=report.all_in_us_per_request,
+            worker_utilisation=max((w.cpu_user_s + w.cpu_system_s) / w.wall_s for w in report.present),
+            stub_utilisation=stub_cpu_s / elapsed_s if elapsed_s else 0.0,
+            stalled=max(w.stalled_s / w.wall_s for w in report.present),
+            cores_busy=machine.cores_busy,
+            steal=machine.steal,
+            throttled_s=machine.throttled_s,
+        )
+
+
+class _Watched:
+    """The machine's and the stub's counters over the timed part of a drive."""
+
+    def __init__(self, stub: Stub) -> None:
+        self._stub = stub
+        self.start()
+
+    def start(self) -> None:
+        self._watch = Watch()
+        self._cpu_s = self._stub.cpu_s()
+
+    def stop(self) -> tuple[Interval, float]:
+        return self._watch.since(), self._stub.cpu_s() - self._cpu_s

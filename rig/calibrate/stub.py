@@ -1,0 +1,53 @@
+"""The null stub as a child process: started, addressed, ended."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psutil
+
+from rig.engine.endpoint import Endpoint
+from rig.errors import RigError
+
+_STOP_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stub:
+    """A running stub."""
+
+    endpoint: Endpoint
+    process: psutil.Process
+
+    def cpu_s(self) -> float:
+        """CPU time that it has used, seconds."""
+        times = self.process.cpu_times()
+        return float(times.user + times.system)
+
+
+@contextmanager
+def null_stub(*, close_connections: bool = False) -> Iterator[Stub]:
+    """Run the stub on a free port of loopback; RigError when it does not come up."""
+    arguments = [sys.executable, "-m", "stub_server.null", *(["--close"] if close_connections else [])]
+    # In a session of its own: Ctrl-C in a terminal is for the rig, which ends the stub in its turn.
+    with subprocess.Popen(
+        arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            line = process.stdout.readline()
+            if not line:
+                raise RigError(f"the null stub ended with exit code {process.wait(_STOP_S)} before it listened")
+            yield Stub(Endpoint("127.0.0.1", json.loads(line)["port"]), psutil.Process(process.pid))
+        finally:
+            process.stdin.close()
+            try:
+                process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()

@@ -1,0 +1,70 @@
+"""What a checker reads: the evidence of one run, whole and frozen.
+
+Flow: ``rig.evidence.pack`` loads a folder into a ``Case``; pure checkers turn the case into gates; plots and reports
+draw it. A case is the same whether the run ended a second or a year ago. It holds no files, no connection and no clock,
+and nothing that is judged already. Tests of checkers build one from literals: every part has an empty default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pandas as pd
+
+from rig.history import COLUMNS
+from rig.model import Certificate, DriveReport, TruthReport
+
+PROBE_COLUMNS = ("at_ns", "path", "status", "elapsed_ns", "error")
+"""One row per question of the prober: monotonic ns when it was asked, ns until it was answered; ``status`` 0 and a
+non-empty ``error`` where it was not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that the hygiene sampler looked at, before or after the run."""
+
+    when: Literal["before", "after"]
+    what: str
+    clean: bool
+    detail: str = ""
+
+
+def _no_history() -> pd.DataFrame:
+    return pd.DataFrame({column: [] for column in COLUMNS})
+
+
+def _no_probes() -> pd.DataFrame:
+    return pd.DataFrame({column: [] for column in PROBE_COLUMNS})
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """The evidence of one run.
+
+    ``history`` has one row per request (columns: ``rig.history.COLUMNS``), ``probes`` one per question of the prober
+    (``PROBE_COLUMNS``); both are empty where nothing was gathered. ``certificate`` and ``truth`` are None, ``hygiene``
+    is empty, where they were not: what is missing can carry no PASS. ``epoch_monotonic_ns`` is the run's start on the
+    clock of the history.
+    """
+
+    verb: str = "run"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    profile: Mapping[str, Any] = field(default_factory=dict)
+    drives: tuple[DriveReport, ...] = ()
+    history: pd.DataFrame = field(default_factory=_no_history)
+    certificate: Certificate | None = None
+    truth: TruthReport | None = None
+    probes: pd.DataFrame = field(default_factory=_no_probes)
+    hygiene: tuple[Finding, ...] = ()
+    notes: tuple[str, ...] = ()
+    epoch_monotonic_ns: int = 0
+
+    def drives_of(self, scenario: str) -> tuple[DriveReport, ...]:
+        """All drives of a scenario, in the order they were run."""
+        return tuple(drive for drive in self.drives if drive.scenario.id == scenario)
+
+    def rows_of(self, drive: DriveReport) -> pd.DataFrame:
+        """The requests of one drive."""
+        return self.history[self.history["drive"] == drive.scenario.label]

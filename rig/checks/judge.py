@@ -1,0 +1,107 @@
+"""All checkers over one case, the exit gates that compose them, and the exit code of the run.
+
+A checker that crashes is INVALID, never PASS, and never takes the others with it. The same function judges a run that
+ended a second ago and a pack that is read again a year later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from rig.checks.answers import check_answers
+from rig.checks.case import Case
+from rig.checks.instrument import check_accounting, check_null
+from rig.checks.performance import check_sustained, check_time
+from rig.checks.privacy import check_privacy
+from rig.checks.rows import check_rows
+from rig.checks.surroundings import check_hygiene, check_probes
+from rig.checks.totals import check_totals
+from rig.errors import ExitCode
+from rig.model import Gate, Verdict, worst
+
+Checker = Callable[[Case], list[Gate]]
+
+CALIBRATION: tuple[Checker, ...] = (check_null,)
+LOAD: tuple[Checker, ...] = (
+    check_rows,
+    check_answers,
+    check_time,
+    check_sustained,
+    check_totals,
+    check_privacy,
+    check_probes,
+    check_accounting,
+    check_hygiene,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ExitGate:
+    """A gate that composes others: all ``members`` must have been tried; ``besides`` count where they were."""
+
+    id: str
+    title: str
+    members: tuple[str, ...]
+    besides: tuple[str, ...] = ()
+
+
+EXIT_GATES = (
+    ExitGate("EG3.1", "privacy", ("S4.rows", "S8.rows", "privacy.rows"), ("privacy.logs",)),
+    ExitGate("EG3.2", "idempotency", ("S1.rows", "S5.rows", "S6.rows", "duplicates")),
+    ExitGate("EG3.3", "dead letters", ("S3.rows", "S6.rows", "S7.rows")),
+    ExitGate("EG3.4", "performance", ("S8.time",), ("sustained.rate", "sustained.p95", "sustained.degradation")),
+    ExitGate("EG3.5", "validity of the measurement", ("calibration.null", "accounting"), ("hygiene",)),
+)
+
+
+def judge(case: Case) -> tuple[Gate, ...]:
+    """Every gate of a case: exit gates first, then the gates that they are made of."""
+    checkers = CALIBRATION + (LOAD if case.drives else ())
+    gates = [gate for checker in checkers for gate in _guarded(checker, case)]
+    by_id = {gate.id: gate for gate in gates}
+    composed = [_composed(exit_gate, by_id) for exit_gate in EXIT_GATES] if case.drives else []
+    return (*composed, *gates)
+
+
+def verdict_of(gates: tuple[Gate, ...]) -> Verdict:
+    """The verdict of a run: FAIL dominates INVALID dominates PASS; where nothing was tried, INVALID."""
+    verdict = worst(gate.verdict for gate in gates)
+    return Verdict.INVALID if verdict is Verdict.NOT_RUN else verdict
+
+
+def exit_code_of(case: Case, gates: tuple[Gate, ...]) -> ExitCode:
+    """How a run that came to its end ends the process; an interrupted one is INVALID and ends in 130."""
+    if any(drive.interrupted for drive in case.drives):
+        return ExitCode.INTERRUPTED
+    if case.certificate is not None and case.certificate.reason:
+        return ExitCode.BELOW_FLOOR
+    return {
+        Verdict.PASS: ExitCode.PASS,
+        Verdict.FAIL: ExitCode.FAIL,
+        Verdict.INVALID: ExitCode.INVALID,
+        Verdict.NOT_RUN: ExitCode.INVALID,
+    }[verdict_of(gates)]
+
+
+def _guarded(checker: Checker, case: Case) -> list[Gate]:
+    try:
+        return checker(case)
+    except Exception as error:  # a checker's bug must not become a verdict on the target, nor hide other gates
+        name = checker.__name__.removeprefix("check_")
+        reason = f"the checker crashed: {type(error).__name__}: {error}"
+        return [Gate(f"checker.{name}", Verdict.INVALID, "every checker comes to an end", reason=reason)]
+
+
+def _composed(exit_gate: ExitGate, gates: Mapping[str, Gate]) -> Gate:
+    tried = [gates[name] for name in exit_gate.members + exit_gate.besides if name in gates]
+    verdict = worst(gate.verdict for gate in tried)
+    rule = f"{exit_gate.title}: {', '.join(gate.id for gate in tried) or 'nothing'}"
+    figures = {gate.id: gate.verdict.value for gate in tried}
+    missing = [name for name in exit_gate.members if name not in gates or gates[name].verdict is Verdict.NOT_RUN]
+    if verdict is Verdict.PASS and missing:
+        return Gate(exit_gate.id, Verdict.NOT_RUN, rule, figures, f"not tried: {', '.join(missing)}")
+    if verdict is Verdict.NOT_RUN:
+        return Gate(exit_gate.id, Verdict.NOT_RUN, rule, figures, "nothing of it was tried")
+    reason = ", ".join(gate.id for gate in tried if gate.verdict is verdict) if verdict is not Verdict.PASS else ""
+    return Gate(exit_gate.id, verdict, rule, figures, reason)

@@ -1,0 +1,89 @@
+"""``S1.rows`` … ``S9.rows``: what a scenario left in the database is what its requests must leave.
+
+Expected counts are intervals: what was acknowledged must exist, what is indeterminate may, what was not sent must not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+
+from rig.checks.case import Case
+from rig.model import Anomaly, Gate, Group, Verdict
+
+FAULTS = tuple(kind for kind in Anomaly if kind is not Anomaly.RECOVERED)
+_KEYS_NAMED = 5
+
+
+def check_rows(case: Case) -> list[Gate]:
+    """One gate for each scenario that was driven."""
+    return [_rows_gate(case, scenario) for scenario in dict.fromkeys(drive.scenario.id for drive in case.drives)]
+
+
+def _rows_gate(case: Case, scenario: str) -> Gate:
+    gate_id = f"{scenario}.rows"
+    rule = "each acknowledged request has exactly the row that its class asks for, and no other row exists"
+    if case.truth is None:
+        return Gate(gate_id, Verdict.INVALID, rule, reason="the database was not read after the run")
+    groups = [group for group in case.truth.groups if group.scenario == scenario]
+    faults = Counter[str]()
+    for group in groups:
+        faults.update({kind: group.unclean.get(kind, 0) for kind in FAULTS})
+    figures: dict[str, Any] = {
+        "drives": len({group.drive for group in groups}),
+        "canonical_expected": _interval(groups, "canonical"),
+        "canonical": sum(group.canonical for group in groups),
+        "dead_expected": _interval(groups, "dead"),
+        "dead": sum(group.dead for group in groups),
+        **{kind: count for kind, count in faults.items() if count},
+    }
+    outside = [group for group in groups if not _inside(group)]
+    if outside or faults.total():
+        figures["keys"] = _first_keys(case, scenario)
+        return Gate(gate_id, Verdict.FAIL, rule, figures, _what_is_wrong(outside, faults))
+    incomplete = [drive.scenario.label for drive in case.drives_of(scenario) if not drive.complete]
+    if incomplete:
+        return Gate(gate_id, Verdict.INVALID, rule, figures, f"a worker's report is missing: {', '.join(incomplete)}")
+    if any(group.canonical_max + group.dead_max for group in groups) and not _proven(groups):
+        return Gate(gate_id, Verdict.INVALID, rule, figures, "nothing was acknowledged, so nothing had to exist")
+    return Gate(gate_id, Verdict.PASS, rule, figures)
+
+
+def _inside(group: Group) -> bool:
+    return (
+        group.canonical_min <= group.canonical <= group.canonical_max and group.dead_min <= group.dead <= group.dead_max
+    )
+
+
+def _proven(groups: Sequence[Group]) -> bool:
+    return any(group.canonical_min or group.dead_min for group in groups)
+
+
+def _interval(groups: Sequence[Group], which: str) -> int | str:
+    """One number where the expectation is exact, else ``least..most``."""
+    least = sum(getattr(group, f"{which}_min") for group in groups)
+    most = sum(getattr(group, f"{which}_max") for group in groups)
+    return least if least == most else f"{least}..{most}"
+
+
+def _what_is_wrong(outside: Sequence[Group], faults: Counter[str]) -> str:
+    parts = [f"{count} {kind.replace('_', ' ')}" for kind, count in faults.items() if count]
+    parts += [
+        f"{group.drive}, tenant {group.tenant}: canonical {group.canonical} "
+        f"(expected {group.canonical_min}..{group.canonical_max}), dead {group.dead} "
+        f"(expected {group.dead_min}..{group.dead_max})"
+        for group in outside[:3]
+    ]
+    return "; ".join(parts)
+
+
+def _first_keys(case: Case, scenario: str) -> list[str]:
+    truth = case.truth
+    keys = (
+        f"{key.kind} {key.key} (tenant {key.tenant}, {key.drive})"
+        for key in (truth.unclean if truth else ())
+        if key.scenario == scenario and key.kind in FAULTS
+    )
+    return list(islice(keys, _KEYS_NAMED))

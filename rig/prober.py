@@ -1,0 +1,74 @@
+"""Asks the target's health, readiness and metrics once a second while it is under load, and writes down what it says.
+
+It runs in a thread of the rig's own process, which has nothing else to do during a drive. It never judges.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import urllib.error
+import urllib.request
+from types import TracebackType
+from typing import Self
+
+import pandas as pd
+
+from rig.checks.case import PROBE_COLUMNS
+from rig.engine.endpoint import Endpoint
+from rig.profile import Probes
+
+EVERY_S = 1.0
+_BODY_LIMIT_BYTES = 1 << 20
+
+
+class Prober:
+    """A context in which the probes are asked; ``frame`` has one row per question (``PROBE_COLUMNS``)."""
+
+    def __init__(self, probes: Probes, endpoint: Endpoint) -> None:
+        self._paths = [path for path in (probes.health, probes.ready, probes.metrics) if path is not None]
+        self._timeout_s = probes.timeout_s
+        self._endpoint = endpoint
+        self._rows: list[tuple[int, str, int, int, str]] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._ask_regularly, name="rig-prober", daemon=True)
+
+    def __enter__(self) -> Self:
+        if self._paths:
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        if self._paths:
+            self._thread.join(len(self._paths) * self._timeout_s + 1)
+
+    def frame(self) -> pd.DataFrame:
+        """What was asked and answered so far."""
+        return pd.DataFrame(list(self._rows), columns=list(PROBE_COLUMNS))
+
+    def _ask_regularly(self) -> None:
+        due = time.monotonic()
+        while not self._stop.wait(max(0.0, due - time.monotonic())):
+            for path in self._paths:
+                if self._stop.is_set():
+                    return
+                self._rows.append(self._ask(path))
+            due += EVERY_S
+
+    def _ask(self, path: str) -> tuple[int, str, int, int, str]:
+        at_ns = time.monotonic_ns()
+        status, problem = 0, ""
+        try:
+            context = self._endpoint.tls_context()
+            with urllib.request.urlopen(self._endpoint.url + path, timeout=self._timeout_s, context=context) as answer:
+                answer.read(_BODY_LIMIT_BYTES)
+                status = answer.status
+        except urllib.error.HTTPError as error:
+            with error:
+                status = error.code
+        except (OSError, ValueError) as error:
+            problem = str(error) or type(error).__name__
+        return at_ns, path, status, time.monotonic_ns() - at_ns, problem

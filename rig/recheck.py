@@ -1,0 +1,44 @@
+"""Judging a finished pack again, offline: ``rig check PACK``. Nothing in it is written to."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from rig.checks.judge import exit_code_of, judge, verdict_of
+from rig.errors import EvidenceError
+from rig.evidence.hashes import SUMS
+from rig.evidence.judgement import Judgement
+from rig.evidence.pack import Pack
+from rig.model import Verdict
+from rig.record import Finished
+
+
+def recheck(path: Path, digest: str | None = None) -> Finished:
+    """Verify every byte, judge again, and compare with the verdicts that the pack was sealed with.
+
+    EvidenceError when a byte changed, the digest is another pack's, or the judgement differs.
+    """
+    pack = Pack.open(path)
+    comparison = pack.verify()
+    if not comparison.intact:
+        raise EvidenceError(f"{path} was changed: {comparison.sentence}")
+    found = hashlib.sha256((pack.path / SUMS).read_bytes()).hexdigest()
+    if digest is not None and digest.lower() != found:
+        raise EvidenceError(f"{path} is another pack: its digest is {found}, not {digest}")
+    before = pack.judgement()
+    case = pack.load()
+    gates = judge(case)
+    judgement = Judgement(verdict_of(gates), int(exit_code_of(case, gates)), gates)
+    if before is None:
+        raise EvidenceError(f"{path} holds no verdicts")
+    differing = [
+        gate.id
+        for gate in gates
+        if gate.verdict is not {old.id: old.verdict for old in before.gates}.get(gate.id, Verdict.NOT_RUN)
+    ]
+    if differing:
+        raise EvidenceError(f"{path} was judged otherwise by the rig that made it: {', '.join(differing[:5])}")
+    # An interrupt is no gate: what the run was ended by stays as it was.
+    judgement = before if before.exit_code != judgement.exit_code else judgement
+    return Finished(pack.manifest().verb, judgement, pack.path, found, case.certificate)

@@ -1,0 +1,167 @@
+"""``rig up`` and ``rig down``: the target of a profile and its database, kept running for hand use.
+
+Flow: ``start`` launches ``rig up --foreground`` as a process of its own and waits until it has written ``.up.json``
+below the results directory; ``serve`` is that process; ``stop`` ends it by the pid that stands there. The file holds
+credentials for use by hand: it is readable by its owner only, and goes with the target.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from rig.errors import RigError, Unavailable, UsageError
+from rig.lifeline import Lifeline
+from rig.model import RunKey
+from rig.settings import Job
+from rig.store import open_store
+from rig.target import open_target
+from rig.tenants import provision
+
+_READY_S = 60.0
+_STOP_S = 30.0
+_POLL_S = 0.05
+_TENANTS = ("A", "B")
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What stands: addresses and the credentials that a person needs."""
+
+    pid: int
+    url: str
+    truth_dsn: str
+    runtime_dsn: str
+    tenants: Mapping[str, Mapping[str, Any]]
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+    def described(self) -> str:
+        """As lines for a person, ready for a shell."""
+        lines = [
+            f"# the target listens at {self.url} (process {self.pid}); stop it with: rig down",
+            f"export RIG_TARGET_URL='{self.url}'",
+            f"export RIG_TRUTH_DSN='{self.truth_dsn}'",
+            f"export RIG_RUNTIME_DSN='{self.runtime_dsn}'",
+        ]
+        for name, tenant in self.tenants.items():
+            lines.append(f"# tenant {name}: id {tenant['id']}, API key {tenant['api_key']}")
+        return "\n".join(lines)
+
+
+def start(job: Job, profile: Path | None) -> Standing:
+    """Launch the target in the background; Unavailable when it does not come up, UsageError when one stands already."""
+    state = _state_file(job.settings.out)
+    if (standing := _read(state)) is not None:
+        raise UsageError(f"a target stands already at {standing.url} (process {standing.pid}); stop it with: rig down")
+    state.parent.mkdir(parents=True, exist_ok=True)
+    state.unlink(missing_ok=True)
+    log = state.with_name(".up.log")
+    settings = job.settings
+    command = [
+        sys.executable,
+        "-m",
+        "rig",
+        "up",
+        "--foreground",
+        "--out",
+        str(settings.out),
+        "--seed",
+        str(settings.seed),
+    ]
+    command += ["--port", str(settings.port), *(["--profile", str(profile)] if profile else [])]
+    command += [word for defect in settings.defects for word in ("--defect", defect)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+    deadline = time.monotonic() + _READY_S
+    while (standing := _read(state)) is None:
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.terminate()
+            said = log.read_text(errors="replace").strip().splitlines()
+            raise Unavailable(f"the target did not come up: {said[-1] if said else 'it said nothing'} (log: {log})")
+        time.sleep(_POLL_S)
+    return standing
+
+
+def serve(job: Job, environ: Mapping[str, str]) -> None:
+    """Keep the target running until SIGINT or SIGTERM."""
+    state = _state_file(job.settings.out)
+    logs = state.with_name(".up")
+    logs.mkdir(parents=True, exist_ok=True)
+    with (
+        Lifeline() as lifeline,
+        open_store(job.profile, lifeline, environ, logs) as store,
+        open_target(job.profile, job.profile_dir, store, logs, environ, job.settings) as target,
+    ):
+        key = RunKey(job.settings.seed, secrets.token_hex(6), int(time.time()))
+        tenancy = provision(job.profile, key, _TENANTS, store.truth_dsn, environ)
+        tenants = {
+            tenant.name: {
+                "id": tenant.id,
+                "api_key": tenancy.credentials[tenant.name].api_key,
+                "webhook_secrets": dict(tenancy.credentials[tenant.name].secrets),
+            }
+            for tenant in tenancy.tenants
+        }
+        _write(state, Standing(os.getpid(), target.endpoint.url, store.truth_dsn, store.runtime_dsn or "", tenants))
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            state.unlink(missing_ok=True)
+
+
+def stop(out: Path) -> str:
+    """End what ``start`` launched and wait until it is gone; a sentence that says what was done."""
+    state = _state_file(out)
+    standing = _read(state)
+    if standing is None:
+        state.unlink(missing_ok=True)
+        return "nothing stands"
+    process = psutil.Process(standing.pid)
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(_STOP_S)
+    except psutil.TimeoutExpired:
+        raise RigError(
+            f"process {standing.pid} has not ended within {_STOP_S:g} s; look at {out / '.up.log'}"
+        ) from None
+    return f"stopped {standing.url}"
+
+
+def _state_file(out: Path) -> Path:
+    return out / ".up.json"
+
+
+def _write(state: Path, standing: Standing) -> None:
+    temporary = state.with_name(f"{state.name}.tmp")
+    temporary.touch(mode=0o600)
+    temporary.write_text(json.dumps(standing.document()))
+    temporary.replace(state)
+
+
+def _read(state: Path) -> Standing | None:
+    """What stands now; None when nothing does or the file is a leftover."""
+    try:
+        standing = Standing(**json.loads(state.read_text()))
+        alive = "rig" in " ".join(psutil.Process(standing.pid).cmdline())
+    except (OSError, ValueError, TypeError, psutil.Error):
+        return None
+    return standing if alive else None

@@ -1,0 +1,91 @@
+"""The database of a run: the target's own where the environment names it, else one that is made for the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from rig.errors import ConfigError, Unavailable
+from rig.lifeline import Lifeline
+from rig.postgres import Cluster, open_cluster
+from rig.profile import Profile, secret_from
+
+_FACTS = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "max_connections")
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A database and its two doors. ``facts`` go into the evidence; ``log_files`` are searched for personal data.
+
+    ``lasting`` is True when it outlives the run, so that its truth can be read later.
+    """
+
+    truth_dsn: str = field(repr=False)
+    runtime_dsn: str | None = field(repr=False)
+    facts: Mapping[str, Any]
+    log_files: tuple[Path, ...] = ()
+    lasting: bool = False
+
+
+@contextmanager
+def open_store(profile: Profile, lifeline: Lifeline, environ: Mapping[str, str], logs: Path) -> Iterator[Store]:
+    """The database of a run.
+
+    ConfigError where a running target's truth DSN is not in the environment, Unavailable where nothing answers.
+    """
+    if profile.launch is None or environ.get(profile.truth.dsn_env):
+        yield existing_store(profile, environ)
+        return
+    with open_cluster(lifeline, environ=environ, log_file=logs / "postgresql.log") as cluster:
+        yield new_store(cluster)
+
+
+def existing_store(profile: Profile, environ: Mapping[str, str]) -> Store:
+    """The database that the environment names."""
+    truth_dsn = secret_from(environ, profile.truth.dsn_env, "the DSN that reads the truth of the target")
+    runtime_dsn = environ.get(profile.truth.runtime_dsn_env)
+    if profile.launch is not None:
+        runtime_dsn = secret_from(environ, profile.truth.runtime_dsn_env, "the DSN that the target connects with")
+    truth_role = _role(truth_dsn, profile.truth.dsn_env)
+    if runtime_dsn and truth_role == _role(runtime_dsn, profile.truth.runtime_dsn_env):
+        raise ConfigError(
+            f"{profile.truth.dsn_env} and {profile.truth.runtime_dsn_env} name the same role; the target must connect "
+            "as a role of its own that cannot bypass row-level security, and the truth be read over another"
+        )
+    try:
+        with psycopg.connect(truth_dsn, connect_timeout=10, application_name="rig-store") as connection:
+            shown = {name: connection.execute(f"SHOW {name}".encode()).fetchone() for name in _FACTS}
+    except psycopg.Error as error:
+        raise Unavailable(
+            f"the truth database ({profile.truth.dsn_env}) cannot be reached: {str(error).strip()}"
+        ) from None
+    facts = {name: row[0] for name, row in shown.items() if row is not None}
+    return Store(truth_dsn, runtime_dsn, {"source": profile.truth.dsn_env, **facts}, lasting=True)
+
+
+def _role(dsn: str, variable: str) -> str | None:
+    try:
+        user = conninfo_to_dict(dsn).get("user")
+    except psycopg.ProgrammingError:
+        raise ConfigError(f"{variable} holds no PostgreSQL DSN; give postgresql://user:password@host/db") from None
+    return None if user is None else str(user)
+
+
+def new_store(cluster: Cluster, name: str = "rig") -> Store:
+    """A fresh database on a server; it goes with the server, or when the caller drops it."""
+    database = cluster.create_database(name)
+    facts = {
+        "source": cluster.source,
+        "server_version": cluster.version,
+        **cluster.settings,
+        "data_filesystem": cluster.data_filesystem,
+        "durable": cluster.durable,
+    }
+    log_files = (cluster.log_file,) if cluster.log_file is not None else ()
+    return Store(database.admin_dsn, database.runtime_dsn, facts, log_files)

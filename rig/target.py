@@ -1,0 +1,185 @@
+"""The service under test: one that is running already, or one that the rig launches as its profile says.
+
+Flow: ``open_target`` gives a ``Target`` once it answers, and ends what it started. Output of a launched service goes to
+a log file of the pack. Not for tenants (``rig.tenants``) or its database (``rig.postgres``).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rig.engine.endpoint import Endpoint
+from rig.errors import ConfigError, Unavailable
+from rig.profile import Launch, Profile
+from rig.settings import Settings
+from rig.store import Store
+
+_POLL_S = 0.05
+_ASK_TIMEOUT_S = 2.0
+_MIGRATE_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A service that answers. ``pid`` is None where the rig did not start it."""
+
+    endpoint: Endpoint
+    pid: int | None = None
+    log_files: tuple[Path, ...] = ()
+
+
+@contextmanager
+def open_target(
+    profile: Profile,
+    profile_dir: Path,
+    store: Store,
+    logs: Path,
+    environ: Mapping[str, str],
+    settings: Settings,
+) -> Iterator[Target]:
+    """The service of a profile, ready for requests; Unavailable when it is not within its time.
+
+    Seeded defects are passed to a launched service as ``--defect NAME`` (the reference service knows them).
+    """
+    if profile.launch is None:
+        endpoint = Endpoint.parse(profile.target.base_url or "", profile.target.ca_file)
+        _wait_until_ready(profile, endpoint, None, _ASK_TIMEOUT_S, Path())
+        yield Target(endpoint, None, profile.target.log_files)
+        return
+    launch = profile.launch
+    port = settings.port or free_port()
+    words = {
+        "python": sys.executable,
+        "profile_dir": str(profile_dir),
+        "port": str(port),
+        "processes": str(launch.processes),
+    }
+    secret_words = words | {"admin_dsn": store.truth_dsn, "runtime_dsn": store.runtime_dsn or ""}
+    env = {**environ, **{name: _filled(value, secret_words, "launch.env") for name, value in launch.env.items()}}
+    more = [word for defect in settings.defects for word in ("--defect", defect)]
+    if launch.migrate is not None:
+        _migrate([*_command(launch.migrate, words, "launch.migrate"), *more], env)
+    log_file = logs / "target.log"
+    with _started([*_command(launch.command, words, "launch.command"), *more], env, log_file, launch) as process:
+        endpoint = Endpoint("127.0.0.1", port)
+        _wait_until_ready(profile, endpoint, process, launch.ready_timeout_s, log_file)
+        yield Target(endpoint, process.pid, (log_file, *profile.target.log_files))
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _filled(text: str, words: Mapping[str, str], key: str) -> str:
+    try:
+        return text.format(**words)
+    except (KeyError, IndexError, ValueError) as error:
+        known = ", ".join(f"{{{word}}}" for word in words)
+        raise ConfigError(f"profile key {key}: {text!r} has the unknown word {error}; known are {known}") from None
+
+
+def _command(template: Sequence[str], words: Mapping[str, str], key: str) -> list[str]:
+    return [_filled(word, words, key) for word in template]
+
+
+def _migrate(command: Sequence[str], env: Mapping[str, str]) -> None:
+    try:
+        done = subprocess.run(list(command), env=dict(env), capture_output=True, text=True, timeout=_MIGRATE_TIMEOUT_S)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ConfigError(f"launch.migrate could not be run: {error}") from None
+    if done.returncode != 0:
+        raise Unavailable(f"launch.migrate ended with exit code {done.returncode}: {_last_lines(done.stderr)}")
+
+
+@contextmanager
+def _started(
+    command: Sequence[str], env: Mapping[str, str], log_file: Path, launch: Launch
+) -> Iterator[subprocess.Popen[bytes]]:
+    with log_file.open("ab") as log:
+        try:
+            # A session of its own: Ctrl-C in a terminal is for the rig, which stops the target in its turn.
+            process = subprocess.Popen(
+                list(command), env=dict(env), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        except OSError as error:
+            raise ConfigError(f"launch.command could not be run: {error}") from None
+    try:
+        yield process
+    finally:
+        _stop(process, launch.stop_timeout_s)
+
+
+def _stop(process: subprocess.Popen[bytes], timeout_s: float) -> None:
+    """SIGTERM and, past the timeout, SIGKILL to all of its session."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGCONT)
+        process.terminate()
+    try:
+        process.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _wait_until_ready(
+    profile: Profile,
+    endpoint: Endpoint,
+    process: subprocess.Popen[bytes] | None,
+    timeout_s: float,
+    log_file: Path,
+) -> None:
+    deadline = time.monotonic() + timeout_s
+    path = profile.probes.ready or profile.probes.health
+    answer = "it was not asked"
+    while True:
+        if process is not None and process.poll() is not None:
+            raise Unavailable(
+                f"the target ended with exit code {process.returncode} before it was ready: "
+                f"{_last_lines(log_file.read_text(errors='replace'))}"
+            )
+        ready, answer = _ask(endpoint, path)
+        if ready:
+            return
+        if time.monotonic() > deadline:
+            raise Unavailable(f"the target at {endpoint.url} is not ready: {answer}; is it running, and its database?")
+        time.sleep(_POLL_S)
+
+
+def _ask(endpoint: Endpoint, path: str | None) -> tuple[bool, str]:
+    """Whether the target is ready, and what it said."""
+    if path is None:
+        try:
+            with socket.create_connection((endpoint.host, endpoint.port), _ASK_TIMEOUT_S):
+                return True, "a connection stands"
+        except OSError as error:
+            return False, str(error)
+    try:
+        context = endpoint.tls_context()
+        with urllib.request.urlopen(endpoint.url + path, timeout=_ASK_TIMEOUT_S, context=context) as answer:
+            return answer.status == 200, f"{path} answers {answer.status}"
+    except urllib.error.HTTPError as error:
+        with error:
+            said = error.read(300).decode(errors="replace").strip()
+        return False, f"{path} answers {error.code} {said}"
+    except (OSError, ValueError) as error:
+        return False, f"{path}: {error}"
+
+
+def _last_lines(text: str, count: int = 3) -> str:
+    lines = text.strip().splitlines()[-count:]
+    return " | ".join(lines) if lines else "it said nothing"

@@ -1,0 +1,122 @@
+"""The tenants of a run: their ids, their credentials, and how they come to exist in the target.
+
+Ids derive from the run, so that every run has tenants of its own; API keys and webhook secrets are random, live in
+memory and reach only the target. A profile may instead name fixed tenants, whose credentials come from the environment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import subprocess
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import psycopg
+
+from rig.engine.targeter import Credentials
+from rig.errors import ConfigError, Unavailable
+from rig.model import RunKey, Tenant
+from rig.profile import Profile, secret_from
+
+_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:rig:tenants")
+_COMMAND_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tenancy:
+    """Tenants and, apart from them, what they prove themselves with (both by name)."""
+
+    tenants: tuple[Tenant, ...]
+    credentials: Mapping[str, Credentials]
+
+
+def provision(
+    profile: Profile, run: RunKey, names: Sequence[str], admin_dsn: str, environ: Mapping[str, str]
+) -> Tenancy:
+    """Make the tenants of those names exist.
+
+    ConfigError where the statement or command fails or a fixed tenant is missing, Unavailable without the database.
+    """
+    if profile.tenants.fixed:
+        return _fixed(profile, names, environ)
+    shared = {
+        route.secret: secret_from(environ, route.secret_env, f"the webhook secret {route.secret!r}")
+        for route in profile.routes
+        if route.secret_env is not None
+    }
+    tenants = tuple(Tenant(name, str(uuid.uuid5(_NAMESPACE, f"{run.seed}/{run.run_id}/{name}"))) for name in names)
+    credentials = {name: _made_up(profile, shared) for name in names}
+    parameters = [_parameters(tenant, credentials[tenant.name]) for tenant in tenants]
+    if profile.tenants.provision_sql is not None:
+        _by_sql(profile.tenants.provision_sql, parameters, admin_dsn)
+    else:
+        _by_command(profile.tenants.provision_command or (), parameters, environ)
+    return Tenancy(tenants, credentials)
+
+
+def _made_up(profile: Profile, shared: Mapping[str, str]) -> Credentials:
+    own = {route.secret: secrets.token_hex(24) for route in profile.routes}
+    return Credentials(secrets.token_urlsafe(24), own | dict(shared))
+
+
+def _fixed(profile: Profile, names: Sequence[str], environ: Mapping[str, str]) -> Tenancy:
+    fixed = profile.tenants.fixed
+    if len(fixed) < len(names):
+        raise ConfigError(
+            f"profile {profile.name!r} has {len(fixed)} fixed tenants, this run needs {len(names)} "
+            f"({', '.join(names)}); add [[tenants.fixed]] entries, or run less (--only, --trials, --tenants)"
+        )
+    missing = [route.name for route in profile.routes if route.secret_env is None]
+    if missing:
+        raise ConfigError(f"with fixed tenants every route needs secret_env; route {missing[0]!r} has none")
+    shared = {
+        route.secret: secret_from(environ, route.secret_env or "", f"the webhook secret {route.secret!r}")
+        for route in profile.routes
+    }
+    pairs = list(zip(names, fixed, strict=False))
+    return Tenancy(
+        tuple(Tenant(name, tenant.id) for name, tenant in pairs),
+        {
+            name: Credentials(secret_from(environ, tenant.api_key_env, f"the API key of {tenant.id}"), shared)
+            for name, tenant in pairs
+        },
+    )
+
+
+def _parameters(tenant: Tenant, credentials: Credentials) -> dict[str, str]:
+    return {
+        "tenant_id": tenant.id,
+        "name": tenant.name,
+        "api_key": credentials.api_key,
+        "api_key_sha256": hashlib.sha256(credentials.api_key.encode()).hexdigest(),
+        "secrets": json.dumps(dict(credentials.secrets)),
+    }
+
+
+def _by_sql(statement: str, parameters: Sequence[Mapping[str, str]], admin_dsn: str) -> None:
+    try:
+        with psycopg.connect(admin_dsn, application_name="rig-tenants", connect_timeout=10) as connection:
+            for values in parameters:
+                # The statement is the profile's own, written by whoever owns the target.
+                connection.execute(statement.encode(), values)
+    except psycopg.OperationalError as error:
+        raise Unavailable(f"the truth database cannot be reached to make tenants: {str(error).strip()}") from None
+    except (psycopg.Error, KeyError) as error:
+        raise ConfigError(f"tenants.provision_sql failed: {str(error).strip()}") from None
+
+
+def _by_command(command: Sequence[str], parameters: Sequence[Mapping[str, str]], environ: Mapping[str, str]) -> None:
+    for values in parameters:
+        own = {f"TENANT_{name.upper().removeprefix('TENANT_')}": value for name, value in values.items()}
+        try:
+            done = subprocess.run(
+                list(command), env={**environ, **own}, capture_output=True, text=True, timeout=_COMMAND_TIMEOUT_S
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise ConfigError(f"tenants.provision_command failed: {error}") from None
+        if done.returncode != 0:
+            last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            raise ConfigError(f"tenants.provision_command ended with exit code {done.returncode}: {last}")
