@@ -1,0 +1,239 @@
+"""Personal data where none may be: this run's canaries in every text column and log file, and personal keys in the two
+event tables.
+
+Flow: each table is read once, by a scan that gives back only suspicious rows; those are looked at again here, value
+by value and, where a value is JSON, place by place. A canary that is not of this run is another run's business. What
+is reported names places and requests, never the content of a row.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from psycopg import Connection, sql
+
+from rig.engine.canary import CANARY_PATTERN
+from rig.model import CanaryHit, Tenant
+from rig.truth.expected import RequestIndex
+from rig.truth.reconcile import Baseline
+from rig.truth.tables import EventTables, Table, text_tables
+
+HITS_MAX = 10_000
+"""So many hits are named; the rest is only counted."""
+
+_CANARY = re.compile(CANARY_PATTERN)
+_CANARY_BYTES = re.compile(CANARY_PATTERN.encode())
+_CANARY_STARTS = ("cnry", "9997", "2001:db8")
+"""What every canary contains: a plain search for these is many times cheaper than the pattern."""
+_LINE_BYTES_MAX = 1 << 20
+_CARRIED_BYTES = 64
+"""More than the longest canary, so that one is found across the cut of an endless line."""
+
+_EventRow = tuple[sql.Composable, sql.Composable]
+"""SQL of the tenant and of what names the request, in a row of an event table."""
+
+
+@dataclass(slots=True)
+class Findings:
+    """What was searched and found so far."""
+
+    hits: list[CanaryHit]
+    hits_total: int = 0
+    columns_scanned: int = 0
+
+    def add(self, hit: CanaryHit) -> None:
+        """Count a hit, and keep it while there is room."""
+        self.hits_total += 1
+        if len(self.hits) < HITS_MAX:
+            self.hits.append(hit)
+
+
+class PersonalKeys:
+    """The keys under which personal data would lie, as a search in the text form of JSON."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self.names = frozenset(keys)
+        # A key that ends in another one is found by searching for that.
+        ends = [key for key in keys if not any(key != other and key.endswith(other) for other in keys)]
+        self.needles = [f'{end}"' for end in dict.fromkeys(ends)]
+        alternatives = "|".join(re.escape(key) for key in sorted(self.names, key=len, reverse=True))
+        self.pattern = re.compile(rf'"({alternatives})\\*"\s*:') if keys else None
+
+    def mentioned(self, text: str) -> Iterator[str]:
+        """The keys that a text mentions as keys, also in JSON quoted within JSON."""
+        if self.pattern is not None:
+            yield from dict.fromkeys(self.pattern.findall(text))
+
+
+class Search:
+    """The search of one run. Holds no connection; each table and file is searched by one call."""
+
+    def __init__(
+        self,
+        tables: EventTables,
+        keys: Sequence[str],
+        index: RequestIndex,
+        tenants: Sequence[Tenant],
+        baseline: Baseline,
+    ) -> None:
+        self.findings = Findings([])
+        self._tables = tables
+        self._keys = PersonalKeys(keys)
+        self._index = index
+        self._names = {tenant.id: tenant.name for tenant in tenants}
+        self._fresh = {tenant.id for tenant in tenants if baseline.fresh(tenant)}
+
+    def search_tables(self, connection: Connection[Any]) -> None:
+        """Every text column of the target's schemas; the event tables by their own names, whatever they are made of."""
+        truth, canonical, dead = self._tables.truth, self._tables.canonical, self._tables.dead
+        canonical_row = (canonical.columns[truth.canonical.tenant].word, canonical.columns[truth.canonical.key].word)
+        dead_row = (dead.columns[truth.dead.tenant].word, self._tables.dead_identity)
+        self._search_table(connection, canonical, canonical_row)
+        self._search_table(connection, dead, dead_row)
+        searched = {canonical.oid, dead.oid, *self._partitions(connection, canonical, dead)}
+        for table in text_tables(connection, truth.schemas):
+            if table.oid not in searched:
+                self._search_table(connection, table, None)
+
+    def _partitions(self, connection: Connection[Any], *tables: Table) -> list[int]:
+        partitions = connection.execute(
+            "SELECT p.relid::oid FROM unnest(%s::oid[]) AS root, pg_catalog.pg_partition_tree(root) AS p",
+            [[table.oid for table in tables]],
+        )
+        return [oid for (oid,) in partitions]
+
+    def _search_table(self, connection: Connection[Any], table: Table, event: _EventRow | None) -> None:
+        columns = table.text_columns
+        if not columns:
+            return
+        self.findings.columns_scanned += len(columns)
+        with connection.cursor() as cursor:
+            # Streamed, because an old database may be full of another run's canaries.
+            for tenant, identity, *values in cursor.stream(self._query(table, event)):
+                keys = self._keys if tenant in self._names else None
+                owner = partial(self._owner, tenant, identity)
+                for column, value in zip(columns, values, strict=True):
+                    if value is not None:
+                        self._look(value, f"{table}.{column.name}", keys, owner)
+
+    def _query(self, table: Table, event: _EventRow | None) -> sql.Composed:
+        columns = table.text_columns
+        suspicious = [sql.SQL("strpos(hay, {}) > 0").format(sql.Literal(start)) for start in _CANARY_STARTS]
+        sure = CANARY_PATTERN
+        if event and self._keys.pattern is not None:
+            suspicious += [sql.SQL("strpos(hay, {}) > 0").format(sql.Literal(end)) for end in self._keys.needles]
+            sure = f"{CANARY_PATTERN}|{self._keys.pattern.pattern}"
+        # OFFSET 0 keeps the concatenation from being made again for each condition; backslashes go, so that a key
+        # is also found in JSON that is quoted within JSON.
+        return sql.SQL(
+            """
+            SELECT tenant, identity, {names} FROM (
+                SELECT {tenant} AS tenant, {identity} AS identity, {values},
+                    replace(concat_ws(' ', {texts}) COLLATE "C", '\\', '') AS hay
+                FROM {table} OFFSET 0
+            ) searched
+            WHERE CASE WHEN {suspicious} THEN hay ~ {sure} ELSE false END
+            """
+        ).format(
+            names=sql.SQL(", ").join(sql.Identifier(f"value{at}") for at in range(len(columns))),
+            values=sql.SQL(", ").join(
+                sql.SQL("{} AS {}").format(column.text, sql.Identifier(f"value{at}"))
+                for at, column in enumerate(columns)
+            ),
+            texts=sql.SQL(", ").join(column.text for column in columns),
+            tenant=event[0] if event else sql.NULL,
+            identity=event[1] if event else sql.NULL,
+            table=sql.SQL("{}" if event else "ONLY {}").format(table.sql),
+            suspicious=sql.SQL(" OR ").join(suspicious),
+            sure=sql.Literal(sure),
+        )
+
+    def _owner(self, tenant: str | None, identity: str | None) -> str | None:
+        """The request that a row of an event table belongs to, in words; None for a row older than the run."""
+        request = self._index.by_identity(identity) if identity else None
+        if request is not None or tenant is None:
+            return request
+        name = self._names.get(tenant, tenant)
+        return f"a request of tenant {name}, unknown which" if tenant in self._fresh else None
+
+    def _look(self, text: str, place: str, keys: PersonalKeys | None, owner: Callable[[], str | None]) -> None:
+        for what, token, path in dict.fromkeys(_places(text, keys)):
+            request = self._index.by_canary(token) if token else owner()
+            if request is not None:
+                self.findings.add(CanaryHit(place, False, what, request, path))
+
+    def search_log(self, path: Path) -> None:
+        """One log file, line by line; OSError where it cannot be read."""
+        with path.open("rb") as file:
+            for number, token in _tokens(file.readline):
+                request = self._index.by_canary(token)
+                if request is not None:
+                    self.findings.add(CanaryHit(f"{path}:{number}", True, f"value {token}", request))
+
+
+def _tokens(readline: Callable[[int], bytes]) -> Iterator[tuple[int, str]]:
+    """(line number, token) of each canary in a file; an endless line is read in pieces that overlap."""
+    starts = [start.encode() for start in _CANARY_STARTS]
+    number, carried = 1, b""
+    while piece := readline(_LINE_BYTES_MAX):
+        # Logs in UTF-16 put a zero beside each letter; without them, every encoding reads alike here.
+        line = carried + (piece.replace(b"\0", b"") if b"\0" in piece else piece)
+        searched_to = 0
+        if any(start in line for start in starts):
+            for match in _CANARY_BYTES.finditer(line):
+                yield number, match.group().decode()
+                searched_to = match.end()
+        if piece.endswith(b"\n"):
+            number, carried = number + 1, b""
+        else:
+            carried = line[max(searched_to, len(line) - _CARRIED_BYTES) :]
+
+
+def _places(text: str, keys: PersonalKeys | None) -> Iterator[tuple[str, str, str]]:
+    """(what, canary token or "", JSON path or "") of everything personal in a value."""
+    if not _CANARY.search(text) and not (keys and any(keys.mentioned(text))):
+        return
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        document = text
+    found = list(_walk(document, keys))
+    # What a parser swallows (a duplicate key) still counts; only its path is lost.
+    seen = {what for what, _, _ in found}
+    yield from found
+    yield from (hit for hit in _mentions(text, "", keys) if hit[0] not in seen)
+
+
+def _walk(document: Any, keys: PersonalKeys | None) -> Iterator[tuple[str, str, str]]:
+    """Every key and every value of a document; ``$`` is its root."""
+    if isinstance(document, str):
+        yield from _mentions(document, "", keys)
+        return
+    waiting: list[tuple[Any, str]] = [(document, "$")]
+    while waiting:
+        node, path = waiting.pop()
+        if isinstance(node, dict):
+            for key, value in node.items():
+                at = f"{path}.{key}"
+                if keys and key in keys.names:
+                    yield f"key {key!r}", "", at
+                yield from _mentions(key, at, None)
+                waiting.append((value, at))
+        elif isinstance(node, list):
+            waiting.extend((value, f"{path}[{number}]") for number, value in enumerate(node))
+        elif isinstance(node, str | int):
+            yield from _mentions(str(node), path, keys)
+
+
+def _mentions(text: str, path: str, keys: PersonalKeys | None) -> Iterator[tuple[str, str, str]]:
+    for token in _CANARY.findall(text):
+        yield f"value {token}", token, path
+    if keys:
+        for key in keys.mentioned(text):
+            yield f"key {key!r}", "", path

@@ -1,0 +1,117 @@
+"""What the database must hold, derived from the scenarios and from how each request ended. Pure.
+
+Flow: ``DriveOutcome`` (a scenario and the fate of each of its requests) → ``expectations`` → rows for
+``rig.truth.reconcile``; ``RequestIndex`` finds the request that a key, a correlation id or a canary belongs to.
+Nothing is kept aside during a run: everything follows from the seed. Not for reading the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rig.engine.targeter import Targeter
+from rig.model import RequestClass, Row, Scenario
+
+
+class Fate(IntEnum):
+    """How a request ended, as far as its row is concerned. Where a row was expected at all:
+
+    - ``ACKNOWLEDGED``: answered as expected; the row must exist.
+    - ``REFUSED``: answered otherwise; the row may exist.
+    - ``INDETERMINATE``: a timeout or a lost connection; the row may exist.
+    - ``NOT_SENT``: skipped, or never connected; the row must not exist.
+    - ``UNREPORTED``: its worker's report is missing; the row may exist and is never called lost or unexpected.
+
+    Where none was expected (``Row.NONE``) no row may exist, whatever the fate.
+    """
+
+    ACKNOWLEDGED = 0
+    REFUSED = 1
+    INDETERMINATE = 2
+    NOT_SENT = 3
+    UNREPORTED = 4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DriveOutcome:
+    """One drive and what became of its requests: ``fate[seq]`` is a ``Fate``, shape ``(scenario.count,)``."""
+
+    scenario: Scenario
+    fate: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        if self.fate.shape != (self.scenario.count,):
+            raise ValueError(f"{self.scenario.label}: fate has shape {self.fate.shape}, not ({self.scenario.count},)")
+
+
+class Expectation(NamedTuple):
+    """What one request promises. ``drive`` and ``tenant`` are numbers: places in the caller's sequences."""
+
+    drive: int
+    tenant: int
+    key: str
+    correlation: str
+    row: Row
+    fate: int
+    channel: str | None
+
+
+def expectations(
+    targeter: Targeter, drives: Sequence[DriveOutcome], tenant_numbers: Mapping[str, int]
+) -> Iterator[Expectation]:
+    """One expectation per request of all drives; KeyError for a tenant (by name) without a number."""
+    for drive, outcome in enumerate(drives):
+        targets = targeter.bind(outcome.scenario)
+        for seq, fate in enumerate(outcome.fate.tolist()):
+            tenant, key, correlation, row, channel, _ = targets.expected(seq)
+            yield Expectation(drive, tenant_numbers[tenant], key, correlation, row, fate, channel)
+
+
+class RequestIndex:
+    """Finds the request behind a value found in the database or in a log. Built at the first question only."""
+
+    def __init__(self, targeter: Targeter, scenarios: Sequence[Scenario]) -> None:
+        self._targeter = targeter
+        self._scenarios = scenarios
+
+    def by_canary(self, token: str) -> str | None:
+        """The request that carried a canary token (any of its shapes); None if it is not of this run."""
+        return self._by_canary.get(token)
+
+    def by_identity(self, identity: str) -> str | None:
+        """The first request with this key or correlation id; None if it is not of this run."""
+        return self._by_identity.get(identity)
+
+    @cached_property
+    def _by_canary(self) -> dict[str, str]:
+        found = {}
+        for scenario in self._scenarios:
+            targets = self._targeter.bind(scenario)
+            for seq in range(scenario.count):
+                if targets.share(seq).request_class is RequestClass.PERSONAL:
+                    request = _describe(scenario, seq, targets.expected(seq).tenant)
+                    found.update(dict.fromkeys(targets.canary(seq).tokens, request))
+        return found
+
+    @cached_property
+    def _by_identity(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for scenario in self._scenarios:
+            targets = self._targeter.bind(scenario)
+            for seq in range(scenario.count):
+                expected = targets.expected(seq)
+                request = _describe(scenario, seq, expected.tenant)
+                found.setdefault(expected.key, request)
+                found[expected.correlation] = request
+        return found
+
+
+def _describe(scenario: Scenario, seq: int, tenant: str) -> str:
+    return f"{scenario.label} request {seq} of tenant {tenant}"

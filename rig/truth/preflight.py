@@ -1,0 +1,159 @@
+"""What must hold before anything is sent, so that what is read afterwards proves something.
+
+Flow: ``preflight`` asks the catalog, the roles and the tables, raises at the first thing that does not fit, and gives
+back the ``Baseline``. Errors name the profile key or environment variable, and the remedy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import psycopg
+from psycopg import Connection, sql
+
+from rig.engine.targeter import Targeter
+from rig.errors import ConfigError, EvidenceError, Unavailable
+from rig.model import Scenario, Tenant
+from rig.profile import Truth
+from rig.truth.reconcile import Baseline
+from rig.truth.session import in_words, open_plainly
+from rig.truth.tables import Column, EventTables, Table, event_tables, text_tables
+
+_KEYS_PER_QUESTION = 50_000
+
+
+def preflight(
+    connection: Connection[Any],
+    truth: Truth,
+    targeter: Targeter,
+    scenarios: Sequence[Scenario],
+    tenants: Sequence[Tenant],
+    runtime_dsn: str | None,
+) -> Baseline:
+    """Raise ConfigError, Unavailable or EvidenceError where the truth could not be trusted; else count what is there.
+
+    ``runtime_dsn`` None: how the target connects is not known here, so its role is not judged.
+    """
+    tables = event_tables(connection, truth)
+    _require_sight(connection, tables)
+    notes = _open_tables(connection, tables)
+    if runtime_dsn is not None:
+        _require_bound_runtime(connection, tables, runtime_dsn)
+    _require_unused_keys(connection, tables, targeter, scenarios)
+    canonical = _count(connection, tables.canonical, truth.canonical.tenant, tenants)
+    dead = _count(connection, tables.dead, truth.dead.tenant, tenants)
+    return Baseline(canonical, dead, notes)
+
+
+def _require_sight(connection: Connection[Any], tables: EventTables) -> None:
+    role = _role(connection)[0]
+    for table in (tables.canonical, tables.dead, *text_tables(connection, tables.truth.schemas)):
+        if not table.readable:
+            raise ConfigError(
+                f"the role {role!r} of ${tables.truth.dsn_env} may not read {table}; "
+                f"grant it SELECT there and USAGE on the schema, or leave the schema out of truth.schemas"
+            )
+        if table.filtered:
+            raise ConfigError(
+                f"row-level security hides rows of {table} from the role {role!r} of ${tables.truth.dsn_env}; "
+                "truth needs a superuser, a role with BYPASSRLS, or the owner of tables without FORCE"
+            )
+
+
+def _open_tables(connection: Connection[Any], tables: EventTables) -> tuple[str, ...]:
+    rows = connection.execute(
+        "SELECT oid FROM pg_catalog.pg_class WHERE oid = ANY(%s) AND NOT relrowsecurity",
+        [[tables.canonical.oid, tables.dead.oid]],
+    )
+    open_oids = {oid for (oid,) in rows}
+    return tuple(
+        f"row-level security is not enabled on {table}"
+        for table in (tables.canonical, tables.dead)
+        if table.oid in open_oids
+    )
+
+
+def _require_bound_runtime(connection: Connection[Any], tables: EventTables, runtime_dsn: str) -> None:
+    variable = tables.truth.runtime_dsn_env
+    try:
+        with open_plainly(runtime_dsn) as runtime:
+            role, all_seeing = _role(runtime)
+    except psycopg.ProgrammingError as error:
+        raise ConfigError(f"${variable} is not a PostgreSQL connection string: {in_words(error)}") from None
+    except psycopg.OperationalError as error:
+        raise Unavailable(f"the database of ${variable} cannot be reached: {in_words(error)}") from None
+    if role == _role(connection)[0]:
+        raise ConfigError(
+            f"${variable} and ${tables.truth.dsn_env} are the same role {role!r}; the target must connect as a role "
+            "that row-level security binds, and the rig as another one that sees every row"
+        )
+    if all_seeing:
+        raise ConfigError(
+            f"the target's role {role!r} (${variable}) is a superuser or has BYPASSRLS, so that row-level security "
+            "means nothing; give the target a role with NOSUPERUSER NOBYPASSRLS"
+        )
+    # Asked from here, because the target's role need not see the catalog of its own tables.
+    owned = connection.execute(
+        "SELECT c.oid::regclass::text FROM pg_catalog.pg_class c WHERE c.oid = ANY(%s) AND c.relrowsecurity"
+        " AND NOT c.relforcerowsecurity AND pg_catalog.pg_has_role(%s, c.relowner, 'USAGE')",
+        [[tables.canonical.oid, tables.dead.oid], role],
+    ).fetchone()
+    if owned is not None:
+        raise ConfigError(
+            f"the target's role {role!r} (${variable}) owns {owned[0]}, which row-level security does not bind; "
+            f"run ALTER TABLE {owned[0]} FORCE ROW LEVEL SECURITY, or let another role own it"
+        )
+
+
+def _role(connection: Connection[Any]) -> tuple[str, bool]:
+    """Name of the connection's role, and whether row-level security never binds it."""
+    row = connection.execute(
+        "SELECT rolname::text, rolsuper OR rolbypassrls FROM pg_catalog.pg_roles WHERE rolname = current_user"
+    ).fetchone()
+    if row is None:
+        raise ConfigError("the catalog does not know the connection's own role; is this PostgreSQL?")
+    return row[0], row[1]
+
+
+def _require_unused_keys(
+    connection: Connection[Any], tables: EventTables, targeter: Targeter, scenarios: Sequence[Scenario]
+) -> None:
+    """A run must not find the rows of an earlier one."""
+    by_correlation = tables.truth.dead.match in ("correlation", "payload-correlation")
+    canonical_key = tables.canonical.columns[tables.truth.canonical.key].word
+    identities = _identities(targeter, scenarios)
+    while batch := list(islice(identities, _KEYS_PER_QUESTION)):
+        keys = [key for key, _ in batch]
+        tokens = [correlation for _, correlation in batch] if by_correlation else keys
+        for table, column, values in (
+            (tables.canonical, canonical_key, keys),
+            (tables.dead, tables.dead_identity, tokens),
+        ):
+            query = sql.SQL("SELECT {column} FROM {table} WHERE {column} = ANY({values}::text[]) LIMIT 1")
+            found = connection.execute(
+                query.format(column=column, table=table.sql, values=sql.Literal(values))
+            ).fetchone()
+            if found is not None:
+                raise EvidenceError(
+                    f"{table} already holds {found[0]}, which this run has yet to send: run id "
+                    f"{targeter.run.run_id!r} was used before; start a new run, which makes a new id"
+                )
+
+
+def _identities(targeter: Targeter, scenarios: Sequence[Scenario]) -> Iterator[tuple[str, str]]:
+    for scenario in scenarios:
+        targets = targeter.bind(scenario)
+        for seq in range(scenario.count):
+            expected = targets.expected(seq)
+            yield expected.key, expected.correlation
+
+
+def _count(connection: Connection[Any], table: Table, tenant: str, tenants: Sequence[Tenant]) -> dict[str, int]:
+    column: Column = table.columns[tenant]
+    query = sql.SQL("SELECT {column}, count(*) FROM {table} WHERE {column} = ANY({ids}::text[]) GROUP BY {column}")
+    rows = connection.execute(
+        query.format(column=column.word, table=table.sql, ids=sql.Literal([tenant.id for tenant in tenants]))
+    )
+    return dict.fromkeys((tenant.id for tenant in tenants), 0) | dict(rows.fetchall())

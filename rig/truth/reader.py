@@ -1,0 +1,124 @@
+"""The one who reads truth: preflight before a run, quiesce and read after it.
+
+Each step opens its own connection and closes it again: none is idle while the target is under load, and a database that
+crashed in between is simply asked anew. Never writes to the target's tables.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import Connection
+
+from rig.engine.targeter import Targeter
+from rig.errors import ConfigError, EvidenceError, Unavailable
+from rig.model import Scenario, Tenant, TruthReport
+from rig.profile import Profile
+from rig.truth.canaries import HITS_MAX, Search
+from rig.truth.expected import DriveOutcome, RequestIndex
+from rig.truth.preflight import preflight
+from rig.truth.quiesce import Quiescence, quiesce
+from rig.truth.reconcile import Baseline, reconcile
+from rig.truth.session import connect, in_words
+from rig.truth.tables import event_tables
+
+
+class TruthReader:
+    """Reads the truth of one profile over ``dsn``, which is never shown."""
+
+    def __init__(self, profile: Profile, dsn: str) -> None:
+        self._profile = profile
+        self._dsn = dsn
+
+    def preflight(
+        self, targeter: Targeter, scenarios: Sequence[Scenario], tenants: Sequence[Tenant], runtime_dsn: str | None
+    ) -> Baseline:
+        """Whether truth can be read at all, and what lies there already. Before anything is sent.
+
+        Unavailable: no connection; ConfigError: names or roles are wrong; EvidenceError: keys of this run exist.
+        """
+        variable = self._profile.truth.dsn_env
+        try:
+            with self._connect() as connection:
+                return preflight(connection, self._profile.truth, targeter, scenarios, tenants, runtime_dsn)
+        except psycopg.OperationalError as error:
+            raise Unavailable(
+                f"the truth database of ${variable} cannot be reached: {in_words(error)}; is it running?"
+            ) from None
+        except psycopg.Error as error:
+            raise ConfigError(f"the truth database of ${variable} cannot be used: {in_words(error)}") from None
+
+    def quiesce(self) -> Quiescence:
+        """Wait until the target's database is at rest, at most ``truth.quiesce_timeout_s``."""
+        return quiesce(self._connect, timeout_s=self._profile.truth.quiesce_timeout_s)
+
+    def read(
+        self,
+        targeter: Targeter,
+        drives: Sequence[DriveOutcome],
+        tenants: Sequence[Tenant],
+        baseline: Baseline,
+        log_files: Sequence[Path] = (),
+    ) -> TruthReport:
+        """Reconcile and search; EvidenceError where the database cannot be read to the end.
+
+        Both at once, over two connections: while expectations are derived here, the database has time to search.
+        ``log_files`` are searched besides those that the profile names. A file that cannot be read is named in the
+        notes and missing from ``log_files_scanned``.
+        """
+        began = time.monotonic()
+        index = RequestIndex(targeter, [outcome.scenario for outcome in drives])
+        try:
+            with (
+                self._connect() as connection,
+                self._connect() as searching,
+                ThreadPoolExecutor(max_workers=1) as beside,
+                connection.transaction(),
+            ):
+                tables = event_tables(connection, self._profile.truth)
+                search = Search(tables, self._profile.personal_keys, index, tenants, baseline)
+                searched = beside.submit(search.search_tables, searching)
+                reconciled = reconcile(connection, tables, targeter, drives, tenants, baseline)
+                searched.result()
+        except (psycopg.Error, ConfigError) as error:
+            raise EvidenceError(
+                f"truth could not be read: {in_words(error)}; run `rig settle PACK` when the database is back"
+            ) from None
+        wanted = dict.fromkeys([*self._profile.target.log_files, *log_files])
+        scanned, notes = _search_logs(search, wanted)
+        findings = search.findings
+        if findings.hits_total > HITS_MAX:
+            notes.append(f"only the first {HITS_MAX} of {findings.hits_total} finds of personal data are named")
+        return TruthReport(
+            groups=reconciled.groups,
+            totals=reconciled.totals,
+            unclean=reconciled.unclean,
+            canary_hits=tuple(findings.hits),
+            columns_scanned=findings.columns_scanned,
+            log_files_scanned=tuple(scanned),
+            duplicated_keys=reconciled.duplicated_keys,
+            keys_reconciled=reconciled.keys_reconciled,
+            read_s=time.monotonic() - began,
+            notes=(*baseline.notes, *reconciled.notes, *notes),
+            log_files_unread=tuple(str(path) for path in wanted if str(path) not in scanned),
+        )
+
+    def _connect(self) -> Connection[Any]:
+        return connect(self._dsn)
+
+
+def _search_logs(search: Search, paths: dict[Path, None]) -> tuple[list[str], list[str]]:
+    scanned, notes = [], []
+    for path in paths:
+        try:
+            search.search_log(path)
+        except OSError as error:
+            notes.append(f"log file {path} could not be searched for personal data: {error.strerror or error}")
+        else:
+            scanned.append(str(path))
+    return scanned, notes

@@ -1,0 +1,51 @@
+"""The connection that truth is read over: what it is called, how it is set, and its failures in one line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from psycopg import Connection, IsolationLevel
+
+APPLICATION_NAME = "rig-truth"
+
+_CONNECT_TIMEOUT_S = 5
+
+# Names resolve to pg_catalog and to our temporary tables only; a query that row-level security would thin out fails
+# instead; a small sample tells the planner enough of our own tables, and nested loops over sets are never wanted.
+_SETTINGS = """
+SET search_path = '';
+SET row_security = off;
+SET standard_conforming_strings = on;
+SET client_encoding = 'UTF8';
+SET statement_timeout = 0;
+SET lock_timeout = '30s';
+SET idle_in_transaction_session_timeout = 0;
+SET work_mem = '128MB';
+SET temp_buffers = '64MB';
+SET jit = off;
+SET enable_nestloop = off;
+SET default_statistics_target = 10
+"""
+
+
+def connect(dsn: str) -> Connection[Any]:
+    """A connection to read truth over; its transactions see one snapshot. Raises what psycopg raises."""
+    connection = open_plainly(dsn)
+    try:
+        connection.isolation_level = IsolationLevel.REPEATABLE_READ
+        connection.execute(_SETTINGS)
+    except psycopg.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def open_plainly(dsn: str) -> Connection[Any]:
+    """A connection as the DSN's role gets it, with nothing set."""
+    return psycopg.connect(dsn, autocommit=True, connect_timeout=_CONNECT_TIMEOUT_S, application_name=APPLICATION_NAME)
+
+
+def in_words(error: BaseException) -> str:
+    """The message of an error on one line. libpq never puts a password into one."""
+    return " ".join(str(error).split())

@@ -1,0 +1,203 @@
+"""The target's tables as its catalog describes them: found by the profile's names, however strange those are.
+
+Flow: ``event_tables`` resolves the two tables of a profile, ``text_tables`` everything that can hold text; both give
+``Table`` values, whose names reach SQL only as quoted identifiers. Not for reading rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import Connection, sql
+
+from rig.errors import ConfigError
+from rig.profile import Truth
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column; ``type`` is its type's name, of the base type where it is a domain."""
+
+    name: str
+    type: str
+    holds_text: bool
+
+    @property
+    def text(self) -> sql.Composable:
+        """SQL that gives the value as text: bytea with its readable bytes readable."""
+        identifier = sql.Identifier(self.name)
+        template = "pg_catalog.encode({}, 'escape')" if self.type == "bytea" else "{}::text"
+        return sql.SQL(template).format(identifier)
+
+    @property
+    def word(self) -> sql.Composable:
+        """SQL that gives the value as text that compares byte by byte, whatever collation the target chose."""
+        return sql.SQL('({}::text COLLATE "C")').format(sql.Identifier(self.name))
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table or view. ``readable``: this role may select from it; ``filtered``: row-level security hides rows."""
+
+    oid: int
+    schema: str
+    name: str
+    columns: Mapping[str, Column]
+    readable: bool
+    filtered: bool
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+    @property
+    def sql(self) -> sql.Identifier:
+        """The qualified name, quoted."""
+        return sql.Identifier(self.schema, self.name)
+
+    @property
+    def text_columns(self) -> list[Column]:
+        """The columns that can hold text."""
+        return [column for column in self.columns.values() if column.holds_text]
+
+
+@dataclass(frozen=True, slots=True)
+class EventTables:
+    """The two tables that hold the truth, and SQL for what is read from them."""
+
+    canonical: Table
+    dead: Table
+    truth: Truth
+
+    @property
+    def dead_identity(self) -> sql.Composable:
+        """SQL for what names the request in a dead letter; NULL where nothing does."""
+        dead = self.truth.dead
+        if dead.match == "count" or dead.column is None:
+            return sql.SQL("NULL::text")
+        column = self.dead.columns[dead.column]
+        if dead.path is None or not dead.match.startswith("payload"):
+            return column.word
+        at = "{column} #>> {path}::text[]"
+        if column.type not in ("json", "jsonb"):
+            # A text column may hold what is not JSON (a truncated body), which must give NULL and not an error.
+            at = "CASE WHEN {column} IS JSON THEN {column}::json #>> {path}::text[] END"
+        path = sql.Literal(dead.path.split("."))
+        return sql.SQL(f'(({at}) COLLATE "C")').format(column=sql.Identifier(column.name), path=path)
+
+
+def event_tables(connection: Connection[Any], truth: Truth) -> EventTables:
+    """The tables of a profile; ConfigError names the profile key, the table or column, and what to do."""
+    missing = _missing_schemas(connection, truth.schemas)
+    if missing:
+        raise ConfigError(
+            f"profile key truth.schemas: the truth database has no schema {missing[0]!r}; "
+            "mend the name, or point the truth DSN at the right database"
+        )
+    canonical = _event_table(connection, truth.canonical.table, truth.schemas, "truth.canonical.table")
+    dead = _event_table(connection, truth.dead.table, truth.schemas, "truth.dead.table")
+    for key in ("tenant", "key", "correlation", "channel"):
+        _require_column(canonical, getattr(truth.canonical, key), f"truth.canonical.{key}")
+    for key in ("tenant", "column"):
+        _require_column(dead, getattr(truth.dead, key), f"truth.dead.{key}")
+    if truth.dead.match.startswith("payload") and truth.dead.column is not None:
+        _require_json(connection, dead, dead.columns[truth.dead.column])
+    return EventTables(canonical, dead, truth)
+
+
+def text_tables(connection: Connection[Any], schemas: Sequence[str]) -> list[Table]:
+    """Every table of the schemas that has a column for text; partitions stand for their parents."""
+    oids = connection.execute(
+        """
+        SELECT c.oid FROM pg_catalog.pg_class c
+        JOIN pg_catalog.pg_class root ON root.oid = coalesce(pg_catalog.pg_partition_root(c.oid), c.oid)
+        JOIN pg_catalog.pg_namespace own ON own.oid = c.relnamespace
+        JOIN pg_catalog.pg_namespace parent ON parent.oid = root.relnamespace
+        WHERE c.relkind IN ('r', 'm') AND (own.nspname = ANY(%(schemas)s) OR parent.nspname = ANY(%(schemas)s))
+        ORDER BY c.oid
+        """,
+        {"schemas": list(schemas)},
+    ).fetchall()
+    tables = [_table(connection, oid) for (oid,) in oids]
+    return [table for table in tables if table.text_columns]
+
+
+def _missing_schemas(connection: Connection[Any], schemas: Sequence[str]) -> list[str]:
+    rows = connection.execute(
+        "SELECT nspname::text FROM pg_catalog.pg_namespace WHERE nspname = ANY(%s)", [list(schemas)]
+    )
+    there = {name for (name,) in rows}
+    return [schema for schema in schemas if schema not in there]
+
+
+def _event_table(connection: Connection[Any], name: str, schemas: Sequence[str], profile_key: str) -> Table:
+    # The name as it stands in each schema first: a dot may be part of it.
+    wanted = [(schema, name) for schema in schemas]
+    wanted += [(name[:at], name[at + 1 :]) for at, letter in enumerate(name) if letter == "."]
+    row = connection.execute(
+        """
+        SELECT c.oid FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS wanted (schema, name, place)
+        JOIN pg_catalog.pg_namespace n ON n.nspname = wanted.schema
+        JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.name
+        WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') ORDER BY place LIMIT 1
+        """,
+        [[schema for schema, _ in wanted], [table for _, table in wanted]],
+    ).fetchone()
+    if row is None:
+        raise ConfigError(
+            f"profile key {profile_key}: the truth database has no table {name!r} in {', '.join(schemas)}; "
+            "mend the name (schema.table where it lies elsewhere), or run the target's migrations first"
+        )
+    return _table(connection, row[0])
+
+
+def _table(connection: Connection[Any], oid: int) -> Table:
+    row = connection.execute(
+        """
+        SELECT n.nspname::text, c.relname::text, pg_catalog.row_security_active(c.oid),
+            pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
+        FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = %s
+        """,
+        [oid],
+    ).fetchone()
+    if row is None:
+        raise ConfigError("a table of the target vanished while the catalog was read; is a migration running?")
+    schema, name, filtered, readable = row
+    # Everything but numbers, times, enums and the like; an array counts as what it is made of.
+    columns = connection.execute(
+        """
+        SELECT a.attname::text, base.typname::text,
+            element.typcategory IN ('S', 'U', 'C') AND element.typname NOT IN ('uuid', 'pg_lsn', 'txid_snapshot')
+        FROM pg_catalog.pg_attribute a
+        JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+        JOIN pg_catalog.pg_type base ON base.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
+        JOIN pg_catalog.pg_type element
+            ON element.oid = CASE WHEN base.typcategory = 'A' THEN base.typelem ELSE base.oid END
+        WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
+        """,
+        [oid],
+    )
+    described = {column: Column(column, kind, holds_text) for column, kind, holds_text in columns}
+    return Table(oid, schema, name, described, readable, filtered)
+
+
+def _require_column(table: Table, column: str | None, profile_key: str) -> None:
+    if column is not None and column not in table.columns:
+        known = ", ".join(table.columns)
+        raise ConfigError(f"profile key {profile_key}: table {table} has no column {column!r}; it has: {known}")
+
+
+def _require_json(connection: Connection[Any], table: Table, column: Column) -> None:
+    if column.type in ("json", "jsonb"):
+        return
+    if not column.holds_text or column.type == "bytea":
+        remedy = "name a json, jsonb or text column, or match by another way"
+    elif connection.info.server_version < 160000:
+        remedy = "a path into a text column needs PostgreSQL 16; match by another way"
+    else:
+        return
+    raise ConfigError(
+        f"profile key truth.dead.column: {table}.{column.name} is of type {column.type}, where truth.dead.path "
+        f"cannot be followed; {remedy}"
+    )

@@ -1,0 +1,141 @@
+"""What it costs to reconcile a run of 1,000,000 keys.
+
+Fills a fresh database with the rows of a perfect target, then times the whole read as a run does it: deriving the
+expectations, loading them, joins, totals, the duplicate scan, and the search of every text column for personal data.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import click
+import numpy as np
+import psycopg
+import pytest
+
+from rig.engine.targeter import Targeter
+from rig.model import Pace, RequestClass, Row, RunKey, Scenario, Share, Tenant
+from rig.postgres import Cluster
+from rig.profile import Profile
+from rig.truth.expected import DriveOutcome
+from rig.truth.reader import TruthReader
+from rig.truth.reconcile import Baseline
+
+KEYS = 1_000_000
+LIMIT_S = 30.0
+TENANTS = tuple(Tenant(name, f"00000000-0000-4000-8000-00000000000{at}") for at, name in enumerate("ABCD"))
+TABLES = """
+CREATE TABLE events (id bigint GENERATED ALWAYS AS IDENTITY, tenant_id uuid, idempotency_key text,
+    correlation_id text, route text, channel text, payload jsonb, received_at timestamptz DEFAULT now(),
+    UNIQUE (tenant_id, idempotency_key));
+CREATE TABLE letters (id bigint GENERATED ALWAYS AS IDENTITY, tenant_id uuid, idempotency_key text,
+    correlation_id text, reason text, payload jsonb);
+"""
+BODY = {
+    "id": "evt_<event>",
+    "type": "payment_intent.succeeded",
+    "created": 1732180000,
+    "data": {"object": {"id": "pi_<event>", "amount": 1, "metadata": {"utm_source": "newsletter", "note": "n" * 40}}},
+}
+
+
+def _profile() -> Profile:
+    return Profile.model_validate(
+        {
+            "version": 1,
+            "name": "bench",
+            "target": {"base_url": "http://127.0.0.1:9"},
+            "headers": {"tenant_key": "X-T", "idempotency_key": "X-I", "correlation_id": "X-C"},
+            "tenants": {"provision_sql": "SELECT 1"},
+            "routes": [
+                {
+                    "name": "stripe",
+                    "path": "/",
+                    "scheme": "stripe",
+                    "signature_header": "S",
+                    "secret": "s",
+                    "body": json.dumps(BODY),
+                    "malformed": [{"remove": "id"}],
+                    "personal": [{"at": "data.email", "kind": "email"}],
+                }
+            ],
+            "truth": {
+                "canonical": {
+                    "table": "events",
+                    "tenant": "tenant_id",
+                    "key": "idempotency_key",
+                    "correlation": "correlation_id",
+                    "channel": "channel",
+                },
+                "dead": {
+                    "table": "letters",
+                    "tenant": "tenant_id",
+                    "match": "correlation",
+                    "column": "correlation_id",
+                },
+            },
+        }
+    )
+
+
+def _scenarios(keys: int) -> list[Scenario]:
+    """Four drives that make ``keys`` distinct keys, and replays besides; 1 % of the keys go to dead letters."""
+    each = keys // 4
+    dead = each // 100
+    shares = (
+        Share(RequestClass.REPLAY, each // 20, one_key=True),
+        Share(RequestClass.VALID, each - dead - 1),
+        Share(RequestClass.MALFORMED, dead // 2),
+        Share(RequestClass.PERSONAL, dead - dead // 2),
+    )
+    return [
+        Scenario("S8", "bench", 1, "stripe", (tenant.name,), shares, Pace(1), trial=trial, shuffled=True)
+        for trial, tenant in enumerate(TENANTS, start=1)
+    ]
+
+
+def _rows(targeter: Targeter, scenarios: list[Scenario], row: Row) -> Iterator[tuple[str, ...]]:
+    ids = {tenant.name: tenant.id for tenant in TENANTS}
+    for scenario in scenarios:
+        targets, stored = targeter.bind(scenario), set()
+        for seq in range(scenario.count):
+            expected = targets.expected(seq)
+            if expected.row is row and (row is Row.DEAD or expected.key not in stored):
+                stored.add(expected.key)
+                payload = json.dumps(BODY).replace("<event>", expected.key)
+                yield ids[expected.tenant], expected.key, expected.correlation, "email", payload
+
+
+def _fill(dsn: str, targeter: Targeter, scenarios: list[Scenario]) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(TABLES)
+        for row, into in (
+            (Row.CANONICAL, "events (tenant_id, idempotency_key, correlation_id, channel, payload)"),
+            (Row.DEAD, "letters (tenant_id, idempotency_key, correlation_id, reason, payload)"),
+        ):
+            with connection.cursor().copy(f"COPY {into} FROM STDIN") as copy:
+                for values in _rows(targeter, scenarios, row):
+                    copy.write_row(values)
+
+
+@pytest.mark.bench
+@pytest.mark.timeout(300)
+def bench_reconciliation(cluster: Cluster) -> None:
+    targeter = Targeter(_profile(), RunKey(1, "bench", 1_700_000_000))
+    scenarios = _scenarios(KEYS)
+    database = cluster.create_database("bench_truth")
+    try:
+        _fill(database.admin_dsn, targeter, scenarios)
+        reader = TruthReader(targeter.profile, database.admin_dsn)
+        drives = [DriveOutcome(scenario, np.zeros(scenario.count, np.uint8)) for scenario in scenarios]
+        report = reader.read(targeter, drives, TENANTS, Baseline({}, {}))
+    finally:
+        cluster.drop_database(database)
+    click.echo(
+        f"\n{report.keys_reconciled} keys reconciled and {report.columns_scanned} text columns searched"
+        f" in {report.read_s:.1f} s (limit {LIMIT_S:.0f} s, PostgreSQL {cluster.version})"
+    )
+    assert (report.unclean, report.canary_hits, report.duplicated_keys) == ((), (), 0)
+    assert report.keys_reconciled == KEYS
+    assert report.read_s < LIMIT_S

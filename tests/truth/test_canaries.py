@@ -1,0 +1,147 @@
+"""Personal data seeded into tables and logs is found where it lies, and nothing else is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rig.model import CanaryHit, RequestClass, RunKey, Share
+from rig.truth.canaries import HITS_MAX
+from rig.truth.reconcile import Baseline
+
+from .world import LETTERS, SALES, SCHEMA, TENANTS, World, scenario
+
+REQUEST = "S4-1-orders-1 request 1 of tenant A"
+
+
+@pytest.fixture
+def personal(world: World) -> World:
+    world.drive(scenario("S4", Share(RequestClass.PERSONAL, 3)))
+    world.settle()
+    return world
+
+
+def tokens(world: World, seq: int = 1) -> tuple[str, str, str]:
+    return world.targeter.bind(world.drives[0].scenario).canary(seq).tokens
+
+
+def test_nothing_to_find(personal: World, tmp_path: Path) -> None:
+    log = tmp_path / "target.log"
+    log.write_text("order accepted\n")
+    report = personal.read(log_files=[log])
+    assert report.canary_hits == ()
+    assert report.columns_scanned == 5 + 6 + 2, "text of every kind in three tables"
+    assert report.log_files_scanned == (str(log),)
+
+
+@pytest.mark.parametrize("shape", [0, 1, 2])
+def test_every_shape_in_json_is_located(personal: World, shape: int) -> None:
+    token = tokens(personal)[shape]
+    document = json.dumps({"a": [{"b": f"<{token}>"}], "n": 9997})
+    personal.execute("INSERT INTO vault.audit VALUES (1, {}, NULL)", document)
+    place = f"{SCHEMA}.audit.note"
+    assert personal.read().canary_hits == (CanaryHit(place, False, f"value {token}", REQUEST, "$.a[0].b"),)
+
+
+@pytest.mark.parametrize(
+    ("statement", "place"),
+    [
+        ("INSERT INTO vault.audit VALUES (1, NULL, ARRAY['x', {}])", f"{SCHEMA}.audit.tags"),
+        ("UPDATE {letters} SET blob = convert_to({}, 'UTF8') WHERE id = 1", f"{SCHEMA}.{LETTERS}.blob"),
+        ("UPDATE {letters} SET raw = 'mail to ' || {} WHERE id = 1", f"{SCHEMA}.{LETTERS}.raw"),
+        ("UPDATE {letters} SET trace = {} WHERE id = 1", f"{SCHEMA}.{LETTERS}.trace"),
+    ],
+)
+def test_columns_that_are_no_json(personal: World, statement: str, place: str) -> None:
+    token = tokens(personal)[0]
+    personal.execute(statement, token)
+    assert personal.read().canary_hits == (CanaryHit(place, False, f"value {token}", REQUEST),)
+
+
+def test_another_runs_canary_is_ignored(personal: World) -> None:
+    other = type(personal.targeter)(personal.profile, RunKey(7, "run-0", 0)).bind(personal.drives[0].scenario)
+    personal.execute("INSERT INTO vault.audit VALUES (1, {}, NULL)", other.canary(1).tokens[0])
+    assert personal.read().canary_hits == ()
+
+
+@pytest.mark.parametrize(
+    ("raw", "path"),
+    [
+        ({"buyer": {"email": None}}, "$.buyer.email"),
+        ({"list": [1, {"email": 2}]}, "$.list[1].email"),
+        ({"quoted": json.dumps({"email": 3})}, "$.quoted"),
+        ("body was {'x': 1, \"email\" : 4", ""),
+    ],
+)
+def test_personal_keys_at_any_depth(personal: World, raw: object, path: str) -> None:
+    key = personal.expected()[1].key
+    text = raw if isinstance(raw, str) else json.dumps(raw)
+    personal.execute("UPDATE {letters} SET raw = {} WHERE key = {}", text, key)
+    place = f"{SCHEMA}.{LETTERS}.raw"
+    assert personal.read().canary_hits == (CanaryHit(place, False, "key 'email'", REQUEST, path),)
+
+
+def test_personal_keys_in_a_canonical_row(personal: World) -> None:
+    personal.keep(personal.expected()[1], doc='{"ip": "", "zip": 1, "customer_email": 2}')
+    hits = personal.read().canary_hits
+    place = f"{SCHEMA}.{SALES}.doc"
+    assert {(hit.place, hit.what, hit.json_path, hit.request) for hit in hits} == {
+        (place, "key 'ip'", "$.ip", REQUEST),
+        (place, "key 'customer_email'", "$.customer_email", REQUEST),
+    }
+
+
+def test_what_only_looks_like_a_personal_key(personal: World) -> None:
+    document = {
+        "tip": 1,
+        "newsletter_email": 2,
+        "field": "email",
+        "removed": ["email", "phone"],
+        "d": "no address: gone",
+    }
+    personal.execute("UPDATE {letters} SET raw = {} WHERE id = 1", json.dumps(document))
+    personal.execute("INSERT INTO vault.audit VALUES (1, {}, NULL)", '{"email": "kept by somebody else"}')
+    assert personal.read().canary_hits == ()
+
+
+def test_rows_of_another_tenant_or_of_before(personal: World) -> None:
+    leak = {"raw": '{"email": 1}', "key": "older", "trace": None}
+    personal.bury(personal.expected()[1], **leak, shop="a tenant of somebody else")
+    assert personal.read().canary_hits == ()
+    personal.bury(personal.expected()[1], **leak)
+    [hit] = personal.read().canary_hits
+    assert hit.request == "a request of tenant A, unknown which"
+    personal.baseline = Baseline({}, {TENANTS[0].id: 1})
+    assert personal.read().canary_hits == (), "a row from before the run is not the run's doing"
+
+
+def test_logs(personal: World, tmp_path: Path) -> None:
+    word, digits, address = tokens(personal)
+    plain = tmp_path / "plain.log"
+    endless = address.encode() + b"x" * ((1 << 20) - 50) + word.encode() + b" cut: "
+    plain.write_bytes(b"started\n\xff\xfe odd " + word.encode() + b"\n" + endless + digits.encode() + b"y\nend\n")
+    wide = tmp_path / "wide.log"
+    wide.write_text(f"one\ntwo\nfailing row ({address})\n", encoding="utf-16")
+    missing = tmp_path / "missing.log"
+    report = personal.read(log_files=[plain, wide, missing])
+    assert report.canary_hits == (
+        CanaryHit(f"{plain}:2", True, f"value {word}", REQUEST),
+        *(CanaryHit(f"{plain}:3", True, f"value {token}", REQUEST) for token in (address, word, digits)),
+        CanaryHit(f"{wide}:3", True, f"value {address}", REQUEST),
+    )
+    assert report.log_files_scanned == (str(plain), str(wide))
+    assert any("missing.log" in note for note in report.notes)
+
+
+def test_no_row_reaches_the_report(personal: World) -> None:
+    personal.execute("INSERT INTO vault.audit VALUES (1, {}, NULL)", f"secret-context {tokens(personal)[0]}")
+    assert "secret-context" not in repr(personal.read())
+
+
+def test_finds_are_bounded(personal: World) -> None:
+    personal.execute("INSERT INTO vault.audit SELECT i, {}, NULL FROM generate_series(1, 10010) i", tokens(personal)[0])
+    report = personal.read()
+    assert len(report.canary_hits) == HITS_MAX
+    assert any(f"the first {HITS_MAX} of 10010" in note for note in report.notes)

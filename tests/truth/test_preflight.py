@@ -1,0 +1,145 @@
+"""What stops a run before anything is sent, each with its exit code and a message that names the place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from rig.errors import ConfigError, EvidenceError, Unavailable
+from rig.model import RequestClass, Share
+from rig.profile import Profile
+from rig.truth.reader import TruthReader
+from rig.truth.reconcile import Baseline
+
+from .world import SCHEMA, TENANTS, World, profile, scenario
+
+SENT = [scenario("S6", Share(RequestClass.VALID, 3), Share(RequestClass.MALFORMED, 2))]
+
+
+def check(world: World, runtime_dsn: str | None = None, dsn: str | None = None) -> Baseline:
+    reader = TruthReader(world.profile, dsn or world.database.admin_dsn)
+    return reader.preflight(world.targeter, SENT, TENANTS, runtime_dsn)
+
+
+def changed(**truth: object) -> Profile:
+    document = profile().model_dump()
+    for key, value in truth.items():
+        section, _, name = key.partition("_")
+        if name:
+            document["truth"][section][name] = value
+        else:
+            document["truth"][key] = value
+    return Profile.model_validate(document)
+
+
+def test_all_well(world: World) -> None:
+    baseline = check(world, world.database.runtime_dsn)
+    assert baseline.canonical == baseline.dead == {tenant.id: 0 for tenant in TENANTS}
+    assert len(baseline.notes) == 2
+    assert all("row-level security is not enabled" in note for note in baseline.notes)
+
+
+def test_rows_that_exist_are_counted(world: World) -> None:
+    world.drives.clear()
+    world.drive(scenario("S2"))
+    world.settle()
+    baseline = check(world)
+    assert baseline.canonical == {TENANTS[0].id: 10, TENANTS[1].id: 0}
+
+
+@pytest.mark.parametrize(
+    ("truth", "message"),
+    [
+        ({"canonical_table": "nowhere"}, r"truth\.canonical\.table: .*no table 'nowhere' in vault; mend"),
+        ({"dead_table": "vault.nowhere"}, r"truth\.dead\.table: .*'vault\.nowhere'"),
+        ({"canonical_channel": "chanel"}, r"truth\.canonical\.channel: .*no column 'chanel'; it has: id, shop id"),
+        ({"dead_column": "kee"}, r"truth\.dead\.column: .*'kee'"),
+        ({"schemas": ("vault", "valt")}, r"truth\.schemas: .*no schema 'valt'"),
+        ({"dead_match": "payload-key", "dead_path": "a.b", "dead_column": "blob"}, r"blob is of type bytea"),
+    ],
+)
+def test_names_that_do_not_exist(
+    make_world: Callable[[Profile], World], truth: dict[str, object], message: str
+) -> None:
+    world = make_world(changed(**truth))
+    with pytest.raises(ConfigError, match=message):
+        check(world)
+
+
+def test_a_schema_may_stand_before_the_table(make_world: Callable[[Profile], World]) -> None:
+    check(make_world(changed(dead_table=f"{SCHEMA}.un.delivered")))
+
+
+def test_no_database(world: World) -> None:
+    dsn = "postgresql://somebody:hush@127.0.0.1:1/nowhere"
+    with pytest.raises(Unavailable, match="RIG_TRUTH_DSN cannot be reached") as caught:
+        check(world, dsn=dsn)
+    assert "hush" not in str(caught.value)
+    with pytest.raises(Unavailable, match="RIG_RUNTIME_DSN cannot be reached"):
+        check(world, runtime_dsn=dsn)
+
+
+@pytest.mark.parametrize("garbage", ["not a dsn", "postgresql://["])
+def test_a_dsn_that_is_none(world: World, garbage: str) -> None:
+    with pytest.raises(ConfigError, match="RIG_TRUTH_DSN"):
+        check(world, dsn=garbage)
+    with pytest.raises(ConfigError, match="RIG_RUNTIME_DSN"):
+        check(world, runtime_dsn=garbage)
+
+
+def test_the_same_role_twice(world: World) -> None:
+    with pytest.raises(ConfigError, match="RIG_RUNTIME_DSN and \\$RIG_TRUTH_DSN are the same role"):
+        check(world, runtime_dsn=world.database.admin_dsn)
+
+
+def test_a_target_that_may_see_everything(world: World) -> None:
+    with altered(world, "BYPASSRLS", "NOBYPASSRLS"), pytest.raises(ConfigError, match="superuser or has BYPASSRLS"):
+        check(world, runtime_dsn=world.database.runtime_dsn)
+
+
+def test_a_target_that_owns_its_tables(world: World) -> None:
+    world.execute("ALTER TABLE {sales} ENABLE ROW LEVEL SECURITY")
+    world.execute("GRANT ALL ON SCHEMA vault TO {}", sql.Identifier(world.database.runtime_role))
+    world.execute("ALTER TABLE {sales} OWNER TO {}", sql.Identifier(world.database.runtime_role))
+    with pytest.raises(ConfigError, match="FORCE ROW LEVEL SECURITY"):
+        check(world, runtime_dsn=world.database.runtime_dsn)
+    world.execute("ALTER TABLE {sales} FORCE ROW LEVEL SECURITY")
+    check(world, runtime_dsn=world.database.runtime_dsn)
+
+
+def test_truth_that_row_level_security_hides(world: World) -> None:
+    role = sql.Identifier(world.database.runtime_role)
+    with pytest.raises(ConfigError, match=r"may not read vault\..*grant it SELECT"):
+        check(world, dsn=world.database.runtime_dsn)
+    world.execute("GRANT USAGE ON SCHEMA vault TO {}", role)
+    world.execute("GRANT SELECT ON ALL TABLES IN SCHEMA vault TO {}", role)
+    check(world, dsn=world.database.runtime_dsn)
+    world.execute("ALTER TABLE {letters} ENABLE ROW LEVEL SECURITY")
+    with pytest.raises(ConfigError, match=r"hides rows of vault\.un\.delivered"):
+        check(world, dsn=world.database.runtime_dsn)
+
+
+@pytest.mark.parametrize("kind", [RequestClass.VALID, RequestClass.MALFORMED])
+def test_a_key_that_exists_already(world: World, kind: RequestClass) -> None:
+    world.drive(SENT[0])
+    victim = next(expected for expected in world.expected() if expected.request_class is kind)
+    (world.keep if kind is RequestClass.VALID else world.bury)(victim)
+    with pytest.raises(EvidenceError, match=rf"already holds {victim.key}.*'run-1' was used before"):
+        check(world)
+
+
+@contextmanager
+def altered(world: World, attribute: str, back: str) -> Iterator[None]:
+    """The target's role with another attribute, for a while."""
+    statement = sql.SQL("ALTER ROLE {} {}")
+    role = sql.Identifier(world.database.runtime_role)
+    with psycopg.connect(world.database.admin_dsn, autocommit=True) as connection:
+        connection.execute(statement.format(role, sql.SQL(attribute)))
+        try:
+            yield
+        finally:
+            connection.execute(statement.format(role, sql.SQL(back)))

@@ -1,0 +1,300 @@
+"""Each anomaly seeded by SQL into a clean database is found, charged to the right drive, and nothing else is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from rig.engine.targeter import Expected
+from rig.model import Anomaly, Group, RequestClass, Row, Share, Total, TruthReport
+from rig.profile import Answer, Profile
+from rig.truth.expected import Fate
+
+from .world import TENANTS, World, profile, scenario, tenant_id
+
+VALID, MALFORMED = RequestClass.VALID, RequestClass.MALFORMED
+MIXED = (Share(RequestClass.REPLAY, 7, one_key=True), Share(VALID, 3), Share(MALFORMED, 2))
+
+
+def found(report: TruthReport) -> dict[Anomaly, set[str]]:
+    kinds: dict[Anomaly, set[str]] = {}
+    for unclean in report.unclean:
+        kinds.setdefault(unclean.kind, set()).add(unclean.key)
+    return kinds
+
+
+def group(report: TruthReport, drive: int = 0, tenant: str = "A") -> Group:
+    return [group for group in report.groups if group.tenant == tenant][drive]
+
+
+def numbers(group: Group) -> tuple[int, ...]:
+    return (
+        group.canonical_min, group.canonical_max, group.canonical, group.dead_min, group.dead_max, group.dead,
+    )  # fmt: skip
+
+
+def total(report: TruthReport, row: Row, tenant: str = "A") -> tuple[int, int, int]:
+    [only] = [total for total in report.totals if total.tenant == tenant and total.row is row]
+    return only.expected_min, only.expected_max, only.observed
+
+
+@pytest.fixture
+def mixed(world: World) -> World:
+    world.drive(scenario("S6", *MIXED, shuffled=True))
+    world.settle()
+    return world
+
+
+def first(world: World, kind: RequestClass) -> Expected:
+    return next(expected for expected in world.expected() if expected.request_class is kind)
+
+
+def test_clean_stays_clean(mixed: World) -> None:
+    report = mixed.read()
+    assert report.unclean == ()
+    assert numbers(group(report)) == (4, 4, 4, 2, 2, 2)
+    assert report.totals == (
+        Total("A", Row.CANONICAL, 4, 4, 4),
+        Total("A", Row.DEAD, 2, 2, 2),
+        Total("B", Row.CANONICAL, 0, 0, 0),
+        Total("B", Row.DEAD, 0, 0, 0),
+    )
+    assert (report.keys_reconciled, report.duplicated_keys) == (6, 0)
+    assert report.read_s > 0
+
+
+def test_a_canonical_row_lost(mixed: World) -> None:
+    victim = first(mixed, VALID)
+    mixed.execute("DELETE FROM {sales} WHERE {dedup} = {}", victim.key)
+    report = mixed.read()
+    assert found(report) == {Anomaly.LOST: {victim.key}}
+    assert report.unclean[0].drive == "S6-1-orders-1"
+    assert group(report).unclean == {"lost": 1}
+    assert numbers(group(report)) == (4, 4, 3, 2, 2, 2)
+
+
+def test_a_dead_letter_lost(mixed: World) -> None:
+    victim = first(mixed, MALFORMED)
+    mixed.execute("DELETE FROM {letters} WHERE key = {}", victim.key)
+    report = mixed.read()
+    assert found(report) == {Anomaly.LOST: {victim.key}}
+    assert numbers(group(report)) == (4, 4, 4, 2, 2, 1)
+
+
+@pytest.mark.parametrize("kind", [RequestClass.REPLAY, MALFORMED])
+def test_duplicated(mixed: World, kind: RequestClass) -> None:
+    victim = first(mixed, kind)
+    (mixed.keep if kind is RequestClass.REPLAY else mixed.bury)(victim)
+    report = mixed.read()
+    assert found(report) == {Anomaly.DUPLICATED: {victim.key}}
+    assert report.duplicated_keys == (kind is RequestClass.REPLAY)
+
+
+def test_unexpected_rows_of_nobody(mixed: World) -> None:
+    nobody = first(mixed, VALID)._replace(key="never-sent", correlation="nothing")
+    mixed.keep(nobody)
+    mixed.bury(nobody._replace(key="never-either"))
+    report = mixed.read()
+    assert found(report) == {Anomaly.UNEXPECTED: {"never-sent", "never-either"}}
+    assert {unclean.drive for unclean in report.unclean} == {""}
+    assert total(report, Row.CANONICAL) == (4, 4, 5)
+    assert total(report, Row.DEAD) == (2, 2, 3)
+
+
+def test_a_dead_letter_without_a_name(mixed: World) -> None:
+    mixed.bury(first(mixed, VALID), key=None)
+    [unclean] = mixed.read().unclean
+    assert (unclean.kind, unclean.key) == (Anomaly.UNEXPECTED, "")
+
+
+@pytest.mark.parametrize("kind", [VALID, MALFORMED])
+def test_misrouted_is_not_also_lost(mixed: World, kind: RequestClass) -> None:
+    victim = first(mixed, kind)
+    if kind is VALID:
+        mixed.execute("DELETE FROM {sales} WHERE {dedup} = {}", victim.key)
+        mixed.bury(victim)
+    else:
+        mixed.execute("DELETE FROM {letters} WHERE key = {}", victim.key)
+        mixed.keep(victim)
+    report = mixed.read()
+    assert found(report) == {Anomaly.MISROUTED: {victim.key}}
+    assert group(report).unclean == {"misrouted": 1}
+
+
+@pytest.mark.parametrize("kind", [VALID, MALFORMED])
+@pytest.mark.parametrize("other", [tenant_id("B"), "a tenant of somebody else"])
+def test_wrong_tenant_is_not_also_lost(mixed: World, kind: RequestClass, other: str) -> None:
+    victim = first(mixed, kind)
+    mixed.execute('UPDATE {sales} SET "shop id" = {} WHERE {dedup} = {}', other, victim.key)
+    mixed.execute("UPDATE {letters} SET shop = {} WHERE key = {}", other, victim.key)
+    report = mixed.read()
+    assert found(report) == {Anomaly.WRONG_TENANT: {victim.key}}
+    assert other in report.unclean[0].detail
+    assert report.unclean[0].tenant == "A"
+
+
+def test_wrong_correlation(mixed: World) -> None:
+    victim = first(mixed, RequestClass.REPLAY)
+    mixed.execute("UPDATE {sales} SET trace = NULL WHERE {dedup} = {}", victim.key)
+    assert found(mixed.read()) == {Anomaly.WRONG_CORRELATION: {victim.key}}
+
+
+def test_wrong_channel(world: World) -> None:
+    shares = [Share(VALID, 1, source=source, channel="facebook_paid") for source in ("fb", "facebook")]
+    world.drive(scenario("S9", *shares))
+    world.settle()
+    assert world.read().unclean == ()
+    victim = world.expected()[1]
+    world.execute("UPDATE {sales} SET medium = {} WHERE {dedup} = {}", "facebook", victim.key)
+    report = world.read()
+    assert found(report) == {Anomaly.WRONG_CHANNEL: {victim.key}}
+    assert report.unclean[0].detail == "stored under the channel facebook instead of facebook_paid"
+
+
+def test_one_key_in_two_tenants(world: World) -> None:
+    world.drive(scenario("S5", Share(VALID, 6, one_key=True), tenants=("A", "B"), shared_key=True))
+    world.settle()
+    report = world.read()
+    assert report.unclean == ()
+    assert [numbers(group(report, 0, tenant)) for tenant in "AB"] == [(1, 1, 1, 0, 0, 0)] * 2
+    # One deduplication scope for all tenants: the second one's row is never made.
+    world.execute('DELETE FROM {sales} WHERE "shop id" = {}', tenant_id("B"))
+    report = world.read()
+    assert [(unclean.kind, unclean.tenant) for unclean in report.unclean] == [(Anomaly.LOST, "B")]
+
+
+def test_one_key_in_several_drives_is_one_row(world: World) -> None:
+    for step in (50, 250):
+        world.drive(scenario("S1", Share(VALID, 5, one_key=True), step=step, key_step=0))
+    world.settle()
+    report = world.read()
+    assert report.unclean == ()
+    assert [numbers(found) for found in report.groups] == [(1, 1, 1, 0, 0, 0)] * 2
+    assert total(report, Row.CANONICAL) == (1, 1, 1)
+    world.execute("DELETE FROM {sales}")
+    report = world.read()
+    assert [unclean.drive for unclean in report.unclean] == ["S1-50-orders-1", "S1-250-orders-1"]
+
+
+@pytest.mark.parametrize("kind", [VALID, MALFORMED])
+@pytest.mark.parametrize("stored", [True, False])
+@pytest.mark.parametrize("fate", list(Fate))
+def test_fates(world: World, kind: RequestClass, fate: Fate, stored: bool) -> None:
+    world.drive(scenario("S2", Share(kind, 1)), fate)
+    expected = world.expected()[0]
+    if stored:
+        (world.keep if kind is VALID else world.bury)(expected)
+    wanted = {
+        (Fate.ACKNOWLEDGED, False): {Anomaly.LOST: {expected.key}},
+        (Fate.REFUSED, True): {Anomaly.RECOVERED: {expected.key}},
+        (Fate.INDETERMINATE, True): {Anomaly.RECOVERED: {expected.key}},
+        (Fate.NOT_SENT, True): {Anomaly.UNEXPECTED: {expected.key}},
+    }
+    report = world.read()
+    assert found(report) == wanted.get((fate, stored), {})
+    interval = (fate is Fate.ACKNOWLEDGED, fate is not Fate.NOT_SENT, stored)
+    assert total(report, Row.CANONICAL if kind is VALID else Row.DEAD) == interval
+
+
+def test_an_acknowledgement_of_any_request_of_a_key_counts(world: World) -> None:
+    share = Share(VALID, 5, one_key=True)
+    world.drive(scenario("S1", share), lambda seq: Fate.ACKNOWLEDGED if seq == 3 else Fate.REFUSED)
+    assert set(found(world.read())) == {Anomaly.LOST}
+
+
+def test_a_request_that_may_leave_no_row(make_world: Callable[[Profile], World]) -> None:
+    described = profile().model_copy(update={"answers": {MALFORMED: Answer(status=(422,), row=Row.NONE)}})
+    world = make_world(described)
+    world.drive(scenario("S3", Share(MALFORMED, 2)))
+    assert world.read().unclean == ()
+    one, other = world.expected()
+    world.keep(one)
+    world.bury(other)
+    assert found(world.read()) == {Anomaly.UNEXPECTED: {one.key, other.key}}
+
+
+@pytest.mark.parametrize(
+    ("match", "column", "path"),
+    [
+        ("correlation", "trace", None),
+        ("payload-key", "doc", "inner.0.dedup"),
+        ("payload-key", "raw", "inner.dedup"),
+        ("payload-correlation", "raw", "inner.trace"),
+    ],
+)
+def test_other_ways_to_match_a_dead_letter(
+    make_world: Callable[[Profile], World], match: str, column: str, path: str | None
+) -> None:
+    world = make_world(profile(match, path=path, column=column))
+    world.drive(scenario("S6", *MIXED))
+    world.settle()
+    assert world.read().unclean == ()
+    victim = first(world, MALFORMED)
+    world.execute("DELETE FROM {letters} WHERE key = {}", victim.key)
+    world.execute("DELETE FROM {sales} WHERE {dedup} = {}", first(world, VALID).key)
+    world.bury(first(world, VALID))
+    assert found(world.read()) == {Anomaly.LOST: {victim.key}, Anomaly.MISROUTED: {first(world, VALID).key}}
+
+
+def test_truncated_bodies_are_matched_by_number(make_world: Callable[[Profile], World]) -> None:
+    world = make_world(profile("payload-key", path="inner.dedup"))
+    world.drive(scenario("S7", Share(RequestClass.INVALID_JSON, 4)))
+    for expected in world.expected():
+        world.bury(expected, raw='{"inner": {"ded')
+    report = world.read()
+    assert report.unclean == ()
+    assert numbers(group(report)) == (0, 0, 0, 4, 4, 4)
+
+
+@pytest.mark.parametrize("stray", [-1, 0, 1])
+def test_counts_alone(make_world: Callable[[Profile], World], stray: int) -> None:
+    world = make_world(profile("count", correlation=False))
+    world.drive(scenario("S3", Share(MALFORMED, 4)))
+    world.drive(scenario("S7", Share(RequestClass.INVALID_JSON, 2)))
+    for expected in [*world.expected(0), *world.expected(1)]:
+        world.bury(expected)
+    if stray > 0:
+        world.bury(world.expected()[0])
+    elif stray < 0:
+        world.execute("DELETE FROM {letters} WHERE key = {}", world.expected()[0].key)
+    report = world.read()
+    kinds = {-1: {Anomaly.LOST}, 0: set(), 1: {Anomaly.UNEXPECTED}}
+    assert set(found(report)) == kinds[stray]
+    assert total(report, Row.DEAD) == (6, 6, 6 + stray)
+    # Which drive lacks it nobody can know, so each is charged with it.
+    assert [dict(found.unclean) for found in report.groups] == [{"lost": 1} if stray < 0 else {}] * 2
+    assert sum(found.dead for found in report.groups) == 6 + min(stray, 0)
+
+
+def test_counts_alone_with_no_row_at_all(make_world: Callable[[Profile], World]) -> None:
+    world = make_world(profile("count"))
+    world.drive(scenario("S3", Share(MALFORMED, 4)))
+    assert found(world.read()) == {Anomaly.LOST: {expected.key for expected in world.expected()}}
+
+
+def test_rows_of_before_are_subtracted(world: World) -> None:
+    world.drive(scenario("S6", *MIXED))
+    older = world.expected()[0]
+    for number in range(3):
+        world.keep(older._replace(key=f"older-{number}"))
+        world.bury(older._replace(key=f"older-{number}"))
+    world.baseline = world.reader.preflight(world.targeter, [world.drives[0].scenario], TENANTS, None)
+    world.settle()
+    report = world.read()
+    assert report.unclean == ()
+    assert total(report, Row.CANONICAL) == (4, 4, 4)
+    assert total(report, Row.DEAD) == (2, 2, 2)
+    world.keep(older._replace(key="unknown"))
+    report = world.read()
+    assert [(unclean.kind, unclean.key) for unclean in report.unclean] == [(Anomaly.UNEXPECTED, "")]
+    assert total(report, Row.CANONICAL) == (4, 4, 5)
+
+
+def test_names_are_bounded_and_counts_are_not(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rig.truth.reconcile.UNCLEAN_MAX", 5)
+    world.drive(scenario("S2", Share(VALID, 20)))
+    report = world.read()
+    assert len(report.unclean) == 5
+    assert group(report).unclean == {"lost": 20}
+    assert any("only the first 5" in note for note in report.notes)
