@@ -14,10 +14,10 @@ run: $(VENV)/.installed  ## The whole job against the reference service, about a
 	$(BIN)/rig run
 
 test: $(VENV)/.installed-test lint  ## Lint and all tests that CI runs
-	$(BIN)/python -m pytest -m "not full"
+	$(BIN)/python -m pytest -m "not full and not bench"
 
 test-full: $(VENV)/.installed-test lint  ## Everything, the long proofs too
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not bench"
 
 lint: $(VENV)/.installed-test  ## Style, types and import directions
 	$(BIN)/ruff check .

@@ -42,6 +42,7 @@ class Common:
     allow_host: str | None
     port: int
     defects: tuple[str, ...]
+    null_seconds: float
 
     def load_profile(self) -> tuple[Profile, Path]:
         """The profile, the bundled reference one by default, and the folder that it lies in."""
@@ -62,6 +63,7 @@ class Common:
             port=self.port,
             allow_host=self.allow_host,
             defects=self.defects,
+            null_seconds=self.null_seconds,
         )
         return Job(verb, tuple(sys.argv[1:]), settings, profile, folder, tuple(scenarios))
 
@@ -82,6 +84,9 @@ def _loading(command: Callable[..., int]) -> Callable[..., int]:
         "--port", type=int, default=0, show_default="a free one", help="Port of a target that the rig launches."
     )
     @click.option("--defect", "defects", multiple=True, help="Seed a defect into the reference service (repeatable).")
+    @click.option(
+        "--null-seconds", type=float, default=2.0, show_default=True, help="Length of a null trial; less is weak."
+    )
     @functools.wraps(command)
     def wrapped(**options: Any) -> int:
         names = Common.__dataclass_fields__

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from rig.errors import ErrorKind, EvidenceError
@@ -57,14 +58,21 @@ class History:
         tenant: NDArray[np.int64],
         expected_status: Mapping[RequestClass, tuple[int, ...]],
     ) -> pd.DataFrame:
-        """Name the columns of a drive's rows and keep them as Parquet; the raw files go.
+        """Name the columns of a drive's rows and keep them as Parquet; the raw files go. Sealing again changes nothing.
 
         ``share`` and ``tenant`` (shape (count,)) say by seq which share and which tenant a request belongs to.
         """
+        sealed = self.folder / f"{scenario.label}.parquet"
         files = sorted(self._raw.glob(f"{scenario.label}.*.rows"))
-        rows = np.concatenate([_read_raw(file) for file in files] or [np.empty(0, RESULT)])
-        frame = _named(rows, scenario, share, tenant, expected_status)
-        frame.to_parquet(self.folder / f"{scenario.label}.parquet", index=False)
+        if sealed.exists():
+            # It appears only once it is whole; raw files beside it are what a crash kept from being removed.
+            frame = _read_sealed(sealed)
+        else:
+            rows = np.concatenate([_read_raw(file) for file in files] or [np.empty(0, RESULT)])
+            frame = _named(rows, scenario, share, tenant, expected_status)
+            unfinished = self._raw / sealed.name
+            frame.to_parquet(unfinished, index=False)
+            unfinished.replace(sealed)
         for file in files:
             file.unlink()
         return frame
@@ -77,18 +85,20 @@ class History:
 
 def read_history(folder: Path) -> pd.DataFrame:
     """All sealed rows below a folder, an empty frame where there are none; EvidenceError when one cannot be read."""
-    frames = []
-    for file in sorted(folder.glob("*.parquet")):
-        try:
-            frames.append(pd.read_parquet(file))
-        except (OSError, ValueError) as error:
-            raise EvidenceError(f"history file {file} cannot be read: {error}") from None
+    frames = [_read_sealed(file) for file in sorted(folder.glob("*.parquet"))]
     if not frames:
         return pd.DataFrame({column: [] for column in COLUMNS})
     whole = pd.concat(frames, ignore_index=True)
     for column in ("scenario", "drive", "route", "class", "tenant", "outcome", "error_kind"):
         whole[column] = whole[column].astype("category")
     return whole
+
+
+def _read_sealed(file: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(file, columns=list(COLUMNS))
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise EvidenceError(f"history file {file} cannot be read: {error}") from None
 
 
 def _read_raw(file: Path) -> NDArray[np.void]:

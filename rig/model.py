@@ -61,16 +61,30 @@ class Share:
     channel: str | None = None
 
 
+class Arrivals(StrEnum):
+    """How the requests of an open loop are spread over time (``rig.engine.pacer``)."""
+
+    CONSTANT = "constant"
+    POISSON = "poisson"
+    RAMP = "ramp"
+    BURST = "burst"
+
+
 @dataclass(frozen=True, slots=True)
 class Pace:
     """When requests are sent.
 
     ``rate_per_s`` None is the closed loop: each of ``connections`` sends its next request when the last was answered.
-    Otherwise it is the open loop: request ``seq`` is due at ``seq / rate_per_s``, answered or not.
+    Otherwise it is the open loop: requests are due at that rate, answered or not. A ramp climbs to it from
+    ``ramp_from_per_s`` within ``ramp_over_s``; a burst sends ``burst_size`` at once and keeps the rate in the mean.
     """
 
     connections: int
     rate_per_s: float | None = None
+    arrivals: Arrivals = Arrivals.CONSTANT
+    ramp_from_per_s: float = 0.0
+    ramp_over_s: float = 0.0
+    burst_size: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,6 +361,7 @@ class TruthReport:
     keys_reconciled: int
     read_s: float
     notes: tuple[str, ...] = ()
+    log_files_unread: tuple[str, ...] = ()
 
 
 # --- what is claimed --------------------------------------------------------------------------------------------

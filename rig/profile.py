@@ -17,28 +17,25 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from rig.errors import ConfigError
 from rig.model import RequestClass, Row
-
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$")]
-Header = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")]
-Route = Annotated[str, StringConstraints(pattern=r"^/[\x21-\x7e]*$")]
-Identifier = Annotated[str, StringConstraints(pattern=r"^[^\x00]{1,63}$")]
+from rig.profile_fields import Command, Header, HeaderValue, Identifier, Name, Route, Status, Text, Variable, Word
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class Target(_Section):
     """Where the target listens. ``base_url`` may be left out only where the rig launches it itself."""
 
     base_url: str | None = None
+    """Like ``http://127.0.0.1:8080``; a path in it is put before those of the routes."""
     allow_host: str | None = None
     """The one host beside loopback that may be loaded; the command line must repeat it (``--allow-host``)."""
     ca_file: Path | None = None
@@ -54,8 +51,10 @@ class Target(_Section):
     def _url(self) -> Self:
         if self.base_url is not None:
             parts = urlsplit(self.base_url)
-            if parts.scheme not in ("http", "https") or not parts.hostname:
-                raise ValueError("base_url must look like http://127.0.0.1:8080")
+            plain = self.base_url.isascii() and self.base_url.isprintable() and not set(self.base_url) & set(" ?#@")
+            if not plain or parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+                # Not repeated: what somebody put before an @ may be a password.
+                raise ValueError("base_url must look like http://127.0.0.1:8080, perhaps with a path, and nothing else")
         return self
 
 
@@ -66,29 +65,42 @@ class Launch(_Section):
     ``{admin_dsn}`` and ``{runtime_dsn}`` (so that no DSN stands on a command line). ``migrate`` runs once first.
     """
 
-    command: tuple[str, ...]
-    migrate: tuple[str, ...] | None = None
-    env: dict[str, str] = {}
+    command: Command
+    """Program and arguments; it must stay in the foreground and end on SIGTERM."""
+    migrate: Command | None = None
+    """Program that prepares the database; anything but exit code 0 ends the run."""
+    env: dict[Variable, Word] = {}
+    """Environment variables for both, on top of the rig's own."""
     processes: int = Field(default=2, ge=1, le=64)
+    """Number of serving processes, for ``{processes}``."""
     ready_timeout_s: float = Field(default=20, gt=0)
+    """How long it may take until the ready probe answers 200."""
     stop_timeout_s: float = Field(default=10, gt=0)
+    """How long it may take to end after SIGTERM; then it is killed."""
 
 
 class Headers(_Section):
     """Names of the request headers."""
 
     tenant_key: Header
+    """Carries the tenant's API key."""
     idempotency_key: Header
+    """Carries the key that events are deduplicated by, within a tenant."""
     correlation_id: Header
+    """Carries an id that is unique to the request."""
 
 
 class Probes(_Section):
     """What the prober asks beside every storm. A path left out is not asked."""
 
     health: Route | None = None
+    """Path that answers 200 while the process lives."""
     ready: Route | None = None
+    """Path that answers 200 while events can be stored; a launched target is waited for with it."""
     metrics: Route | None = None
+    """Path of the metrics."""
     timeout_s: float = Field(default=2.0, gt=0)
+    """An answer later than this is none."""
 
 
 class Tenants(_Section):
@@ -100,30 +112,40 @@ class Tenants(_Section):
     environment variable that holds its API key; secrets then come from the routes' ``secret_env``.
     """
 
-    provision_sql: str | None = None
-    provision_command: tuple[str, ...] | None = None
+    provision_sql: Text | None = None
+    """One statement, run once for each tenant."""
+    provision_command: Command | None = None
+    """Program and arguments, run once for each tenant."""
     fixed: tuple[FixedTenant, ...] = ()
+    """Tenants that exist already; a full run needs one for A, B, warm-up, S8-1 … and T01 … T20."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if sum(bool(way) for way in (self.provision_sql, self.provision_command, self.fixed)) != 1:
             raise ValueError("give exactly one of provision_sql, provision_command and [[tenants.fixed]]")
+        if len({tenant.id for tenant in self.fixed}) != len(self.fixed):
+            raise ValueError("two fixed tenants have the same id")
         return self
 
 
 class FixedTenant(_Section):
     """A tenant that already exists."""
 
-    id: str
-    api_key_env: str
+    id: Text
+    """What its rows carry."""
+    api_key_env: Variable
+    """Environment variable that holds its API key."""
 
 
 class Mutation(_Section):
     """One way to make a body schema-invalid: remove the value at a dotted path, or set it."""
 
     remove: str | None = None
+    """Dotted path of the value to remove; a number steps into a list."""
     set: str | None = None
-    to: Any = None
+    """Dotted path of the value to replace."""
+    to: JsonValue = None
+    """What it is replaced by; left out: null."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -136,6 +158,7 @@ class PersonalField(_Section):
     """Where a body gets personal data: a dotted path (made where it is missing) and the shape of the value."""
 
     at: str
+    """Dotted path; what is missing on the way is made."""
     kind: Literal["email", "phone", "name", "address", "ip", "ssn"]
 
 
@@ -143,36 +166,52 @@ class WebhookRoute(_Section):
     """One vendor's door: path, signature, body shape and the ways to spoil it."""
 
     name: Name
+    """What reports call it."""
     path: Route
+    """Path of the door, posted to."""
     scheme: Literal["stripe", "hmac-sha256-base64", "hmac-sha256-hex"]
+    """How the raw body is signed."""
     signature_header: Header
+    """Header that carries the signature."""
     secret: Name
     """Name of the webhook secret; routes with the same name share it."""
-    secret_env: str | None = None
+    secret_env: Variable | None = None
     """Environment variable that holds the secret; without it the rig makes one for each tenant."""
     tolerance_s: float = Field(default=300, gt=0)
     """How old a signature may be (schemes without a time ignore it)."""
-    content_type: str = "application/json"
+    content_type: HeaderValue = "application/json"
+    """Value of the Content-Type header."""
     body: str
+    """JSON with placeholders: ``<event>``, ``<number>``, ``<amount>``, ``<decimal>``, ``<unix>``, ``<iso>``,
+    ``<source>``, ``<correlation>``, ``<key>``."""
     malformed: tuple[Mutation, ...] = Field(min_length=1)
-    personal: tuple[PersonalField, ...] = ()
+    """Ways to make the body schema-invalid; malformed requests take turns through them."""
+    personal: tuple[PersonalField, ...] = Field(min_length=1)
+    """Places for personal data; requests take turns through them, and through all of them at once."""
 
 
 class Answer(_Section):
     """What a target answers to a request class and where its row lies then."""
 
-    status: tuple[int, ...] = Field(default=(200,), min_length=1)
+    status: tuple[Status, ...] = Field(default=(200,), min_length=1)
+    """Any of these is the right answer; 5xx never is."""
     row: Row
+    """Table that its row must lie in then."""
 
 
 class CanonicalTable(_Section):
     """Where accepted events lie. ``channel`` and ``correlation`` are checked where they are given."""
 
     table: Identifier
+    """Table name, with its schema where that is not in ``truth.schemas``."""
     tenant: Identifier
+    """Column with the tenant's id."""
     key: Identifier
+    """Column with the idempotency key."""
     correlation: Identifier | None = None
+    """Column with the correlation id."""
     channel: Identifier | None = None
+    """Column with the normalised channel."""
 
 
 class DeadTable(_Section):
@@ -183,10 +222,14 @@ class DeadTable(_Section):
     """
 
     table: Identifier
+    """Table name, with its schema where that is not in ``truth.schemas``."""
     tenant: Identifier
+    """Column with the tenant's id."""
     match: Literal["key", "correlation", "payload-key", "payload-correlation", "count"]
     column: Identifier | None = None
-    path: str | None = None
+    """The column that ``match`` speaks of."""
+    path: Text | None = None
+    """Dotted path within a JSON column."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -200,20 +243,25 @@ class DeadTable(_Section):
 class Truth(_Section):
     """The database that holds the truth. The DSNs come from the environment; the two must be different roles."""
 
-    dsn_env: str = "RIG_TRUTH_DSN"
-    runtime_dsn_env: str = "RIG_RUNTIME_DSN"
+    dsn_env: Variable = "RIG_TRUTH_DSN"
+    """Environment variable with the DSN that sees every row."""
+    runtime_dsn_env: Variable = "RIG_RUNTIME_DSN"
+    """Environment variable with the DSN that the target itself uses."""
     canonical: CanonicalTable
     dead: DeadTable
     schemas: tuple[Identifier, ...] = ("public",)
     """Schemas of the target: every text, JSON and bytea column in them is searched for personal data."""
     quiesce_timeout_s: float = Field(default=30, gt=0)
+    """How long the database may take to come to rest after the last answer."""
 
 
 class ChannelAlias(_Section):
     """Spellings of ``utm_source`` that mean one channel."""
 
     sources: tuple[str, ...] = Field(min_length=2)
+    """Spellings; S9 sends one event under each."""
     channel: str
+    """What all of them must be stored as."""
 
 
 def _default_answers() -> dict[RequestClass, Answer]:
@@ -229,20 +277,32 @@ PERSONAL_KEYS = (
 
 
 class Profile(_Section):
-    """A whole profile. ``source`` and ``digest`` say where it was read from."""
+    """A whole profile."""
 
     version: Literal[1]
+    """Of this format."""
     name: Name
+    """What reports call the target."""
     target: Target = Target()
+    """Where it listens."""
     launch: Launch | None = None
+    """How the rig starts it; left out for one that runs already."""
     headers: Headers
+    """Request headers."""
     probes: Probes = Probes()
+    """Health, readiness, metrics."""
     tenants: Tenants
+    """How tenants come to exist."""
     routes: tuple[WebhookRoute, ...] = Field(min_length=1)
+    """The vendors' doors; the first is the main one."""
     answers: dict[RequestClass, Answer] = {}
+    """What is the right answer to each request class, where it differs from the reference service's."""
     truth: Truth
+    """Where the truth lies."""
     personal_keys: tuple[str, ...] = PERSONAL_KEYS
+    """Keys that may not be stored at any depth."""
     channels: tuple[ChannelAlias, ...] = ()
+    """Aliases for S9."""
     default_source: str = "newsletter"
     """``utm_source`` of every event that is not about channels."""
 
@@ -253,7 +313,17 @@ class Profile(_Section):
             raise ValueError("two routes have the same name")
         if self.target.base_url is None and self.launch is None:
             raise ValueError("give target.base_url, or a [launch] section for the rig to start the target")
+        if self.target.base_url is not None and self.launch is not None:
+            raise ValueError("target.base_url is for a running target: what the rig launches listens where {port} says")
+        for route in self.routes:
+            self._tell_headers_apart(route)
         return self
+
+    def _tell_headers_apart(self, route: WebhookRoute) -> None:
+        own = self.headers
+        names = (own.tenant_key, own.idempotency_key, own.correlation_id, route.signature_header)
+        if len({name.lower() for name in names}) != len(names):
+            raise ValueError(f"route {route.name!r}: two of its headers ({', '.join(names)}) have the same name")
 
     def answer(self, request_class: RequestClass) -> Answer:
         """What the target must answer to a class; the defaults are the reference service's."""
@@ -275,6 +345,9 @@ class Profile(_Section):
     def digest(self) -> str:
         """SHA-256 of the resolved profile, hex."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+_PROBLEMS_NAMED = 10
 
 
 def bundled_profile(name: str = "reference") -> Path:
@@ -302,9 +375,12 @@ def _validated(raw: Mapping[str, Any], path: Path) -> Profile:
         return Profile.model_validate(raw)
     except ValidationError as error:
         lines = [f"profile {path} is wrong:"]
-        for problem in error.errors()[:10]:
+        problems = error.errors()
+        for problem in problems[:_PROBLEMS_NAMED]:
             where = ".".join(str(part) for part in problem["loc"]) or "(whole file)"
             lines.append(f"  {where}: {_remedy(problem['type'], problem['msg'])}")
+        if len(problems) > _PROBLEMS_NAMED:
+            lines.append(f"  … and {len(problems) - _PROBLEMS_NAMED} more")
         raise ConfigError("\n".join(lines)) from None
 
 

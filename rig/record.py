@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
@@ -137,16 +138,17 @@ class Record:
         started = DriveReport(scenario, (None,) * workers, notes=("the drive did not come to its end",))
         self.amend(drives=(*self.manifest.drives, started))
 
-    def complete(self, report: DriveReport, targeter: Targeter) -> None:
-        """Take the announced drive's report in its place and seal its rows."""
-        self.seal_rows(report.scenario, targeter)
+    def complete(self, report: DriveReport, targeter: Targeter) -> pd.DataFrame:
+        """Take the announced drive's report in its place; its rows, sealed."""
+        rows = self.seal_rows(report.scenario, targeter)
         self.amend(drives=(*self.manifest.drives[:-1], report))
+        return rows
 
-    def seal_rows(self, scenario: Scenario, targeter: Targeter) -> None:
+    def seal_rows(self, scenario: Scenario, targeter: Targeter) -> pd.DataFrame:
         """Turn the workers' rows of a drive into history."""
         composition = targeter.bind(scenario).composition
         expected = {kind: self.profile.answer(kind).status for kind in RequestClass}
-        self.history.seal(scenario, composition.share, composition.tenant, expected)
+        return self.history.seal(scenario, composition.share, composition.tenant, expected)
 
     def outcomes(self) -> list[DriveOutcome]:
         """What became of every request of every drive, as truth needs it."""

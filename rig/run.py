@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,18 +19,21 @@ from rig.calibrate.null import null_benchmark
 from rig.engine.endpoint import Endpoint
 from rig.engine.pool import Load, Pool
 from rig.engine.targeter import Targeter
-from rig.errors import EvidenceError, RigError
+from rig.errors import ConfigError, EvidenceError, RigError
 from rig.hygiene import look_after, look_before
 from rig.lifeline import Lifeline
 from rig.model import Certificate, DriveReport, RunKey, Scenario
 from rig.prober import Prober
+from rig.profile import WebhookRoute
 from rig.record import Finished, Record
 from rig.settings import Job
 from rig.store import Store, open_store
-from rig.target import Target, open_target
+from rig.target import Target, open_target, require_free_port
 from rig.tenants import Tenancy, provision
 from rig.truth.reader import TruthReader
 from scenarios.ladder import tenants_of
+
+_REFUSALS = (401, 403)
 
 
 class Reporter(Protocol):
@@ -73,12 +77,7 @@ def run(job: Job, environ: Mapping[str, str], reporter: Reporter) -> Finished:
     try:
         with Lifeline() as lifeline:
             try:
-                with Pool(job.settings.workers) as pool:
-                    certificate = certify(scene, pool)
-                    if job.scenarios and not certificate.reason:
-                        reporter.stage("starting PostgreSQL")
-                        with open_store(job.profile, lifeline, environ, record.pack.logs_folder) as store:
-                            storm(scene, pool, store)
+                _certify_and_storm(scene, lifeline)
             except KeyboardInterrupt:
                 interrupted = True
                 record.note("the run was interrupted")
@@ -90,6 +89,24 @@ def run(job: Job, environ: Mapping[str, str], reporter: Reporter) -> Finished:
     record.pack.write_hygiene(hygiene)
     reporter.stage("judging and writing the evidence")
     return record.judged(interrupted=interrupted, seal=not scene.to_be_settled)
+
+
+def _certify_and_storm(scene: Scene, lifeline: Lifeline) -> None:
+    """What can be known to be wrong is found before the client is certified, which takes its time."""
+    job = scene.job
+    with ExitStack() as stack:
+        store = None
+        if job.scenarios:
+            if job.profile.launch is None:
+                Endpoint.parse(job.profile.target.base_url or "").require_allowed(_allowed_host(job))
+            scene.reporter.stage("preparing PostgreSQL")
+            logs = scene.record.pack.logs_folder
+            store = stack.enter_context(open_store(job.profile, lifeline, scene.environ, logs))
+            require_free_port(job.settings.port)
+        pool = stack.enter_context(Pool(job.settings.workers))
+        certificate = certify(scene, pool)
+        if store is not None and not certificate.reason:
+            storm(scene, pool, store)
 
 
 def certify(scene: Scene, pool: Pool) -> Certificate:
@@ -117,7 +134,6 @@ def storm(scene: Scene, pool: Pool, store: Store) -> None:
     logs = record.pack.logs_folder
     with open_target(job.profile, job.profile_dir, store, logs, scene.environ, job.settings) as target:
         scene.endpoint = target.endpoint
-        target.endpoint.require_allowed(_allowed_host(job))
         tenancy = provision(job.profile, scene.key, tenants_of(job.scenarios), store.truth_dsn, scene.environ)
         record.amend(tenants=tenancy.tenants)
         targeter = Targeter(job.profile, scene.key)
@@ -140,11 +156,21 @@ def _drive_all(scene: Scene, pool: Pool, target: Target, tenancy: Tenancy, targe
     for number, scenario in enumerate(scenarios, 1):
         scene.reporter.drive(scenario, number, len(scenarios))
         report = _drive(scene, pool, target, tenancy, scenario)
-        scene.record.complete(report, targeter)
+        rows = scene.record.complete(report, targeter)
+        if number == 1 and len(rows) and rows["status"].isin(_REFUSALS).all():
+            raise ConfigError(_refused(scene.job.profile.route(scenario.route), int(rows["status"].iloc[0])))
         if report.interrupted:
             rest = ", ".join(left.label for left in scenarios[number:])
             scene.record.note(f"interrupted in {scenario.label}" + (f"; not run: {rest}" if rest else ""))
             return
+
+
+def _refused(route: WebhookRoute, status: int) -> str:
+    source = f"${route.secret_env}" if route.secret_env else f"the secret {route.secret!r} of the tenant"
+    return (
+        f"the target answers {status} to every request of the first drive: check the webhook secret of route "
+        f"{route.name!r} ({source}), its scheme and signature_header, and the tenant's API key (headers.tenant_key)"
+    )
 
 
 def _drive(scene: Scene, pool: Pool, target: Target, tenancy: Tenancy, scenario: Scenario) -> DriveReport:
@@ -166,9 +192,8 @@ def _read_truth(scene: Scene, reader: TruthReader, store: Store, target: Target)
     record = scene.record
     targeter = Targeter(scene.job.profile, scene.key)
     try:
-        quiet = reader.quiesce()
-        if not quiet:
-            record.note(f"the database did not come to rest: {quiet}")
+        if not (quiet := reader.quiesce()):
+            raise EvidenceError(f"the truth was not read: the database was {quiet}")
         files = (*store.log_files, *target.log_files)
         tenants, baseline = record.manifest.tenants, record.baseline()
         record.pack.write_truth(reader.read(targeter, record.outcomes(), tenants, baseline, files))

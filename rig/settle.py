@@ -48,7 +48,8 @@ def _read_truth(record: Record, targeter: Targeter, environ: Mapping[str, str], 
     try:
         store = existing_store(profile, environ)
         reader = TruthReader(profile, store.truth_dsn)
-        reader.quiesce()
+        if not (quiet := reader.quiesce()):
+            raise EvidenceError(f"the truth was not read: the database was {quiet}")
         files = (*store.log_files, *profile.target.log_files)
         truth = reader.read(targeter, record.outcomes(), manifest.tenants, record.baseline(), files)
     except RigError as error:

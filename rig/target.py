@@ -85,6 +85,21 @@ def free_port() -> int:
         return port
 
 
+def require_free_port(port: int) -> None:
+    """Unavailable when somebody listens on that port of loopback; 0 asks for nothing."""
+    if not port:
+        return
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise Unavailable(
+                f"port {port} cannot be had for the target: {error.strerror}; stop who listens there, or give another "
+                "--port"
+            ) from None
+
+
 def _filled(text: str, words: Mapping[str, str], key: str) -> str:
     try:
         return text.format(**words)

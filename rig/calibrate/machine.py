@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
+MEMBERSHIP = Path("/proc/self/cgroup")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,9 @@ class Watch:
     """A look at the machine's counters, to be compared with a later one."""
 
     def __init__(self) -> None:
+        self._group = CpuGroup.of_this_process()
         self._cores = psutil.cpu_times(percpu=True)
-        self._throttled_s = throttled_s()
+        self._throttled_s = self._group.throttled_s()
 
     def since(self) -> Interval:
         """What happened since this watch was made."""
@@ -45,49 +47,59 @@ class Watch:
             steal = getattr(after, "steal", 0) - getattr(before, "steal", 0)
             busy.append(max(0.0, 1 - idle / total) if total > 0 else 0.0)
             stolen.append(max(0.0, steal / total) if total > 0 else 0.0)
-        return Interval(tuple(busy), sum(stolen) / len(stolen), max(0.0, throttled_s() - self._throttled_s))
+        return Interval(tuple(busy), sum(stolen) / len(stolen), max(0.0, self._group.throttled_s() - self._throttled_s))
 
 
-def cgroup_folder() -> Path | None:
-    """The folder with this process's CPU controller (cgroup v2, else v1), None where there is none."""
-    try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return None
-    for line in lines:
-        number, controllers, path = line.split(":", 2)
-        names = controllers.split(",")
-        if number == "0" and not controllers:
-            folder = CGROUP_ROOT / path.lstrip("/")
-        elif "cpu" in names:
-            folder = CGROUP_ROOT / controllers / path.lstrip("/")
-            folder = folder if folder.is_dir() else CGROUP_ROOT / "cpu" / path.lstrip("/")
-        else:
-            continue
-        if (folder / "cpu.stat").is_file():
-            return folder
-    return None
+@dataclass(frozen=True, slots=True)
+class CpuGroup:
+    """The control group that bounds this process's CPU: folders of its CPU controller, its own first, outer ones after.
+
+    ``alone`` is True when the group is not all that can be seen of the machine: others may have what it may not.
+    """
+
+    folders: tuple[Path, ...] = ()
+    alone: bool = False
+
+    @classmethod
+    def of_this_process(cls, root: Path = CGROUP_ROOT, membership: Path = MEMBERSHIP) -> CpuGroup:
+        """Find it (cgroup v1, else v2); one without folders where there is none."""
+        try:
+            lines = membership.read_text().splitlines()
+        except OSError:
+            return cls()
+        for line in lines:
+            _, controllers, path = line.split(":", 2)
+            if controllers and "cpu" not in controllers.split(","):
+                continue
+            for top in (root / controllers, root / "cpu") if controllers else (root,):
+                # In a container the path may be the host's, while only the group itself is mounted.
+                own = next((each for each in (top / path.lstrip("/"), top) if (each / "cpu.stat").is_file()), None)
+                if own is not None:
+                    outer = [each for each in own.parents if each.is_relative_to(top)]
+                    return cls((own, *outer), alone=own != top)
+        return cls()
+
+    def throttled_s(self) -> float:
+        """Seconds for which it was held back by a quota, its own or an outer one's, so far."""
+        return max((_throttled_s(folder) for folder in self.folders), default=0.0)
+
+    def quota_cores(self) -> float | None:
+        """How many cores its quotas allow, None where none sets a limit."""
+        quotas = (_quota_cores(folder) for folder in self.folders)
+        return min((quota for quota in quotas if quota is not None), default=None)
 
 
-def throttled_s() -> float:
-    """Seconds for which this process's cgroup was held back by its quota so far."""
-    folder = cgroup_folder()
-    if folder is None:
-        return 0.0
+def _throttled_s(folder: Path) -> float:
     try:
         pairs = dict(line.split() for line in (folder / "cpu.stat").read_text().splitlines())
+        if "throttled_usec" in pairs:
+            return int(pairs["throttled_usec"]) / 1e6
+        return int(pairs.get("throttled_time", 0)) / 1e9
     except (OSError, ValueError):
         return 0.0
-    if "throttled_usec" in pairs:
-        return int(pairs["throttled_usec"]) / 1e6
-    return int(pairs.get("throttled_time", 0)) / 1e9
 
 
-def quota_cores() -> float | None:
-    """How many cores the cgroup's quota allows, None where it sets no limit."""
-    folder = cgroup_folder()
-    if folder is None:
-        return None
+def _quota_cores(folder: Path) -> float | None:
     try:
         if (folder / "cpu.max").is_file():
             quota, period = (folder / "cpu.max").read_text().split()
@@ -98,7 +110,17 @@ def quota_cores() -> float | None:
         return None
 
 
+def throttled_s() -> float:
+    """Seconds for which a quota held this process's group back so far."""
+    return CpuGroup.of_this_process().throttled_s()
+
+
+def quota_cores() -> float | None:
+    """How many cores the quotas of this process's group allow, None where there is no limit."""
+    return CpuGroup.of_this_process().quota_cores()
+
+
 def allowed_cores() -> float:
-    """Cores that this process may use: its affinity, and its cgroup's quota where that is less."""
+    """Cores that this process may use: its affinity, and its group's quota where that is less."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     return min(float(affinity), quota_cores() or float(affinity))

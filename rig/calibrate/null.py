@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from rig.calibrate.machine import Interval, Watch
+from rig.calibrate.machine import CpuGroup, Interval, Watch
 from rig.calibrate.stub import Stub, null_stub
 from rig.engine.pool import Load, Pool
 from rig.engine.targeter import Credentials, Targeter
@@ -39,6 +39,7 @@ _TENANT = "null"
 BUSY = 0.9
 """A worker, stub or machine that is busy for this share is at its limit (CONTRACT section 3)."""
 STOLEN = 0.1
+THROTTLED = 0.1
 STALLED = 0.25
 
 
@@ -64,6 +65,8 @@ def null_benchmark(
             for number in range(1, trials + 1):
                 progress(f"null benchmark: trial {number} of {trials}, {count:,} requests")
                 measured.append(bench.drive(stub, count, trial=number))
+                # A trial that outruns the others makes the next one longer; none is thrown away.
+                count = min(_MOST_REQUESTS, max(count, int(measured[-1][0].rps * seconds * _MARGIN)))
         with null_stub(close_connections=True) as stub:
             progress("null benchmark: the price of churn")
             churn, _ = bench.drive(stub, min(_CHURN_REQUESTS, count), trial=trials + 1)
@@ -77,18 +80,27 @@ def null_benchmark(
     )
     if certificate.rps >= floor_rps and not any(trial.failures for trial in certificate.trials):
         return certificate
-    reason, explanation = limit_of(certificate.median)
+    reason, explanation = limit_of(certificate.median, group_alone=CpuGroup.of_this_process().alone)
     return replace(certificate, reason=reason, explanation=explanation)
 
 
-def limit_of(trial: NullTrial) -> tuple[str, str]:
-    """Which part held a trial back, and the figures that say so. Pure."""
+def limit_of(trial: NullTrial, *, group_alone: bool = False) -> tuple[str, str]:
+    """Which part held a trial back, and the figures that say so. Pure.
+
+    ``group_alone``: the control group whose quota binds the rig is one of several on the machine, not all of it.
+    """
     machine = Interval(trial.cores_busy, trial.steal, trial.throttled_s)
     cores = len(trial.cores_busy)
     if trial.steal >= STOLEN:
         return "hardware-bound", (
             f"the hypervisor took {trial.steal:.0%} of the CPU time; use a machine whose cores are its own, or more"
         )
+    throttled = trial.throttled_s / trial.elapsed_s if trial.elapsed_s else 0.0
+    if throttled >= THROTTLED and machine.busy < BUSY:
+        held = f"a CPU quota held the rig back for {trial.throttled_s:.1f} s of {trial.elapsed_s:.1f} s"
+        if group_alone:
+            return "client-bound", f"{held} while the machine was only {machine.busy:.0%} busy; lift the quota"
+        return "hardware-bound", f"{held}, and there is nothing outside its group; a larger quota is needed"
     if trial.stalled >= STALLED and machine.busy < BUSY:
         return "client-bound", (
             f"a load worker did not run for {trial.stalled:.0%} of the time while the machine was only "

@@ -1,7 +1,8 @@
 """``S1.answers`` … ``S9.answers``: every request got the answer that its class asks for; no 5xx, no timeout, no lost
 connection.
 
-What the rig cut off itself is never booked as a wrong answer: it makes the claim INVALID, not false.
+What the rig cut off itself is never booked as a wrong answer: it makes the claim INVALID, not false. So do timeouts
+alone where the client was at its own limit: it may have been too slow to see the answers.
 """
 
 from __future__ import annotations
@@ -10,8 +11,13 @@ from typing import Any
 
 import pandas as pd
 
-from rig.checks.case import Case
+from rig.checks.case import Case, unreported
+from rig.checks.instrument import client_limits
+from rig.errors import ErrorKind
 from rig.model import Gate, Outcome, Verdict
+
+_OWN_DOING = ("none", "not_sent", "aborted")
+"""Error kinds that are no fault of the target's."""
 
 
 def check_answers(case: Case) -> list[Gate]:
@@ -26,20 +32,28 @@ def _answers_gate(case: Case, scenario: str) -> Gate:
     rows = case.history[case.history["scenario"] == scenario]
     offered = sum(drive.scenario.count for drive in drives)
     figures = _figures(rows, offered)
-    if figures["fail"] or _rightly_indeterminate(rows):
-        return Gate(gate_id, Verdict.FAIL, rule, figures, _what_is_wrong(figures))
+    wrong = _what_is_wrong(figures)
+    if wrong:
+        limits = [limit for drive in drives if _timed_out(case.rows_of(drive)) for limit in client_limits(drive)]
+        if limits and figures.get("timeout") == _wrong_count(rows):
+            return Gate(gate_id, Verdict.INVALID, rule, figures, f"{wrong}, but {'; '.join(limits)}")
+        return Gate(gate_id, Verdict.FAIL, rule, figures, wrong)
     if any(drive.interrupted for drive in drives):
         return Gate(gate_id, Verdict.INVALID, rule, figures, "the run was interrupted")
-    if not all(drive.complete for drive in drives):
-        return Gate(gate_id, Verdict.INVALID, rule, figures, "a worker's report is missing")
+    if missing := unreported(drives):
+        return Gate(gate_id, Verdict.INVALID, rule, figures, missing)
     if figures["ok"] != offered:
         return Gate(gate_id, Verdict.INVALID, rule, figures, f"{offered - figures['ok']} requests were not sent")
     return Gate(gate_id, Verdict.PASS, rule, figures)
 
 
-def _rightly_indeterminate(rows: pd.DataFrame) -> int:
-    """Indeterminate requests that the target, not the rig, left so."""
-    return int(((rows["outcome"] == Outcome.INFO) & (rows["error_kind"] != "aborted")).sum())
+def _wrong_count(rows: pd.DataFrame) -> int:
+    """Requests that were answered wrongly, or that the target, not the rig, left without an answer."""
+    return int((rows["outcome"].isin((Outcome.FAIL, Outcome.INFO)) & (rows["error_kind"] != "aborted")).sum())
+
+
+def _timed_out(rows: pd.DataFrame) -> bool:
+    return bool((rows["error_kind"] == "timeout").any())
 
 
 def _figures(rows: pd.DataFrame, offered: int) -> dict[str, Any]:
@@ -60,7 +74,8 @@ def _figures(rows: pd.DataFrame, offered: int) -> dict[str, Any]:
 
 
 def _what_is_wrong(figures: dict[str, Any]) -> str:
-    parts = [f"{status}" for status in figures.get("wrong_status", [])]
-    known = {"requests", "ok", "fail", "info", "skipped", "http_5xx", "wrong_status"}
-    parts += [f"{count} {kind.replace('_', ' ')}" for kind, count in figures.items() if kind not in known]
-    return "wrong answers: " + ", ".join(parts)
+    """In words; empty when nothing is."""
+    parts = [f"status {status}" for status in figures.get("wrong_status", [])]
+    kinds = [kind.name.lower() for kind in ErrorKind if kind.name.lower() not in _OWN_DOING]
+    parts += [f"{figures[kind]} {kind.replace('_', ' ')}" for kind in kinds if kind in figures]
+    return f"wrong answers: {', '.join(parts)}" if parts else ""

@@ -7,18 +7,20 @@ and nothing that is judged already. Tests of checkers build one from literals: e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pandas as pd
 
 from rig.history import COLUMNS
-from rig.model import Certificate, DriveReport, TruthReport
+from rig.model import Certificate, DriveReport, Outcome, TruthReport
 
 PROBE_COLUMNS = ("at_ns", "path", "status", "elapsed_ns", "error")
 """One row per question of the prober: monotonic ns when it was asked, ns until it was answered; ``status`` 0 and a
 non-empty ``error`` where it was not."""
+
+NO_REPORT = "a worker's report is missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +70,14 @@ class Case:
     def rows_of(self, drive: DriveReport) -> pd.DataFrame:
         """The requests of one drive."""
         return self.history[self.history["drive"] == drive.scenario.label]
+
+    def acknowledged(self, drive: DriveReport) -> int:
+        """How many requests of a drive were answered as their class asks."""
+        return int((self.rows_of(drive)["outcome"] == Outcome.OK).sum())
+
+
+def unreported(drives: Iterable[DriveReport]) -> str:
+    """Which drives lack a worker's report and why, in words; empty when none does."""
+    return "; ".join(
+        f"{drive.scenario.label}: {', '.join(drive.notes) or NO_REPORT}" for drive in drives if not drive.complete
+    )

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rig.checks.case import Case
-from rig.model import DriveReport, Gate, Outcome, Verdict
+from rig.model import Certificate, DriveReport, Gate, Outcome, Verdict
 
 BUSY = 0.9
 """A worker that uses this share of the core it is allowed is at its limit."""
+LEAST_TRIALS, LEAST_REQUESTS, LEAST_S = 3, 10_000, 2.0
+"""What a null benchmark must rest on to be more than weak (CONTRACT section 3)."""
 STALLED = 0.1
 """A worker that was ready to run and did not for this share of a drive was stopped or throttled."""
 
@@ -33,6 +35,7 @@ def check_null(case: Case) -> list[Gate]:
         "client_cpu_us_per_request": round(median.client_cpu_us_per_request, 1),
         "client_all_in_us_per_request": round(median.client_all_in_us_per_request, 1),
         "workers": certificate.workers,
+        "weakness": weakness(certificate),
         "churn_rps": None if certificate.churn_rps is None else round(certificate.churn_rps),
     }
     if certificate.reason:
@@ -51,7 +54,10 @@ def check_accounting(case: Case) -> list[Gate]:
         offered += drive.scenario.count
         sent += sum(report.sent for report in drive.present)
         skipped += sum(report.skipped for report in drive.present)
-        faults += [f"{drive.scenario.label}: {fault}" for fault in _unbalanced(drive, rows["seq"].tolist(), rows["outcome"].tolist())]
+        faults += [
+            f"{drive.scenario.label}: {fault}"
+            for fault in _unbalanced(drive, rows["seq"].tolist(), rows["outcome"].tolist())
+        ]
     figures = {"offered": offered, "sent": sent, "skipped": skipped, "rows": len(case.history)}
     if faults:
         return [Gate("accounting", Verdict.INVALID, rule, figures, "; ".join(faults[:5]))]
@@ -74,6 +80,19 @@ def _unbalanced(drive: DriveReport, seqs: Sequence[int], outcomes: Sequence[str]
     if len(set(seqs)) != len(seqs):
         faults.append("a request is in the history twice")
     return faults
+
+
+def weakness(certificate: Certificate | None) -> str:
+    """Why a certificate cannot carry a blame on the target; empty when it can."""
+    if certificate is None:
+        return "certificate: the client was not calibrated"
+    if len(certificate.trials) < LEAST_TRIALS:
+        return f"certificate: it rests on {len(certificate.trials)} trials, fewer than {LEAST_TRIALS}"
+    if min(trial.requests for trial in certificate.trials) < LEAST_REQUESTS:
+        return f"certificate: its trials are shorter than {LEAST_REQUESTS:,} requests"
+    if min(trial.elapsed_s for trial in certificate.trials) < LEAST_S:
+        return f"certificate: its trials are shorter than {LEAST_S:g} s"
+    return ""
 
 
 def client_limits(drive: DriveReport) -> list[str]:

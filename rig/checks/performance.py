@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from rig.checks.case import Case
-from rig.checks.instrument import client_limits
+from rig.checks.instrument import client_limits, weakness
 from rig.model import DriveReport, Gate, Verdict
 
 DEGRADATION_LIMIT = 1.5
@@ -43,7 +43,7 @@ def _time_gate(case: Case, scenario: str) -> Gate:
         "client_cpu_us_per_request": round(median(drive.cpu_us_per_request for drive in drives), 1),
         "client_all_in_us_per_request": round(median(drive.all_in_us_per_request for drive in drives), 1),
     }
-    return _bounded(gate_id, rule, figures, drives, ok=middle_s < limit_s, reason=f"{figures['median_s']} s")
+    return _bounded(case, gate_id, rule, figures, drives, ok=middle_s < limit_s, reason=f"{figures['median_s']} s")
 
 
 def _elapsed_s(case: Case, drive: DriveReport) -> float:
@@ -57,7 +57,14 @@ def _seconds(value: float, drives: Sequence[DriveReport]) -> float | str:
 
 
 def _bounded(
-    gate_id: str, rule: str, figures: dict[str, object], drives: Sequence[DriveReport], *, ok: bool, reason: str
+    case: Case,
+    gate_id: str,
+    rule: str,
+    figures: dict[str, object],
+    drives: Sequence[DriveReport],
+    *,
+    ok: bool,
+    reason: str,
 ) -> Gate:
     """The verdict on an upper bound (CONTRACT section 10)."""
     if any(drive.interrupted for drive in drives):
@@ -68,6 +75,7 @@ def _bounded(
     if ok:
         return Gate(gate_id, Verdict.PASS, rule, figures)
     limits = list(dict.fromkeys(limit for drive in drives for limit in client_limits(drive)))
+    limits += [weak] if (weak := weakness(case.certificate)) else []
     if limits:
         return Gate(gate_id, Verdict.INVALID, rule, figures, f"{reason}, but {'; '.join(limits)}")
     return Gate(gate_id, Verdict.FAIL, rule, figures, reason)
@@ -110,9 +118,10 @@ def _sustained_gates(case: Case, drive: DriveReport, limit_ms: float) -> list[Ga
     drifted = f"{last_ms:.1f} ms against {first_ms:.1f} ms"
     drives = (drive,)
     return [
-        _bounded(f"{name}.rate", rate_rule, rate_figures, drives, ok=not skipped, reason=f"{skipped} skipped"),
-        _bounded(f"{name}.p95", p95_rule, p95_figures, drives, ok=p95_ms <= limit_ms, reason=f"{p95_ms:.1f} ms"),
+        _bounded(case, f"{name}.rate", rate_rule, rate_figures, drives, ok=not skipped, reason=f"{skipped} skipped"),
+        _bounded(case, f"{name}.p95", p95_rule, p95_figures, drives, ok=p95_ms <= limit_ms, reason=f"{p95_ms:.1f} ms"),
         _bounded(
+            case,
             f"{name}.degradation",
             drift_rule,
             drift_figures,

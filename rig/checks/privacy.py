@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rig.checks.case import Case
-from rig.model import CanaryHit, Gate, RequestClass, Verdict
+from rig.checks.case import Case, unreported
+from rig.model import CanaryHit, Gate, Outcome, RequestClass, TruthReport, Verdict
 
 _HITS_NAMED = 5
 
@@ -21,39 +21,52 @@ def check_privacy(case: Case) -> list[Gate]:
             Gate("privacy.rows", Verdict.INVALID, rows_rule, reason=reason),
             Gate("privacy.logs", Verdict.INVALID, logs_rule, reason=reason),
         ]
-    sent = _personal_requests(case)
-    if not sent:
-        reason = "no request with personal data was sent"
-        return [
-            Gate("privacy.rows", Verdict.NOT_RUN, rows_rule, reason=reason),
-            Gate("privacy.logs", Verdict.NOT_RUN, logs_rule, reason=reason),
-        ]
-    rows = _gate(
-        "privacy.rows",
-        rows_rule,
-        {"requests": sent, "columns_scanned": truth.columns_scanned},
-        [hit for hit in truth.canary_hits if not hit.in_log],
-    )
-    if not truth.log_files_scanned:
-        return [rows, Gate("privacy.logs", Verdict.NOT_RUN, logs_rule, reason="the profile names no log files")]
-    logs = _gate(
-        "privacy.logs",
-        logs_rule,
-        {"requests": sent, "files_scanned": len(truth.log_files_scanned)},
-        [hit for hit in truth.canary_hits if hit.in_log],
-    )
-    return [rows, logs]
+    return [_rows_gate(case, truth, rows_rule), _logs_gate(case, truth, logs_rule)]
 
 
-def _personal_requests(case: Case) -> int:
+def _rows_gate(case: Case, truth: TruthReport, rule: str) -> Gate:
+    figures: dict[str, object] = {"requests": _acknowledged(case), "columns_scanned": truth.columns_scanned}
+    unsearched = "" if truth.columns_scanned else "no column was searched"
+    hits = [hit for hit in truth.canary_hits if not hit.in_log]
+    return _gate(case, "privacy.rows", rule, figures, hits, unsearched)
+
+
+def _logs_gate(case: Case, truth: TruthReport, rule: str) -> Gate:
+    figures: dict[str, object] = {"requests": _acknowledged(case), "files_scanned": len(truth.log_files_scanned)}
+    hits = [hit for hit in truth.canary_hits if hit.in_log]
+    unread = ", ".join(truth.log_files_unread[:5])
+    if not hits and not unread and not truth.log_files_scanned:
+        return Gate("privacy.logs", Verdict.NOT_RUN, rule, figures, "there was no log file to search")
+    return _gate(case, "privacy.logs", rule, figures, hits, f"could not be read: {unread}" if unread else "")
+
+
+def _offered(case: Case) -> int:
     shares = (share for drive in case.drives for share in drive.scenario.shares)
     return sum(share.count for share in shares if share.request_class is RequestClass.PERSONAL)
 
 
-def _gate(gate_id: str, rule: str, figures: dict[str, object], hits: Sequence[CanaryHit]) -> Gate:
+def _acknowledged(case: Case) -> int:
+    """Requests with personal data that the target took: the others it had no reason to keep."""
+    history = case.history
+    return int(((history["class"] == RequestClass.PERSONAL) & (history["outcome"] == Outcome.OK)).sum())
+
+
+def _unproven(case: Case) -> str:
+    """Why finding nothing proves nothing; empty when it does."""
+    if missing := unreported(case.drives):
+        return missing
+    return "" if _acknowledged(case) else "no request with personal data was acknowledged"
+
+
+def _gate(
+    case: Case, gate_id: str, rule: str, figures: dict[str, object], hits: Sequence[CanaryHit], unsearched: str = ""
+) -> Gate:
     figures = {**figures, "hits": len(hits)}
+    if not hits and not _offered(case):
+        return Gate(gate_id, Verdict.NOT_RUN, rule, figures, "no request with personal data was sent")
     if not hits:
-        return Gate(gate_id, Verdict.PASS, rule, figures)
+        unproven = unsearched or _unproven(case)
+        return Gate(gate_id, Verdict.INVALID if unproven else Verdict.PASS, rule, figures, unproven)
     figures["first"] = [
         f"{hit.what} of {hit.request} in {hit.place}{f' at {hit.json_path}' if hit.json_path else ''}"
         for hit in hits[:_HITS_NAMED]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
-from rig.checks.case import Case
+from rig.checks.case import Case, unreported
 from rig.model import Anomaly, Gate, Group, Verdict
 
 FAULTS = tuple(kind for kind in Anomaly if kind is not Anomaly.RECOVERED)
@@ -43,22 +43,28 @@ def _rows_gate(case: Case, scenario: str) -> Gate:
     if outside or faults.total():
         figures["keys"] = _first_keys(case, scenario)
         return Gate(gate_id, Verdict.FAIL, rule, figures, _what_is_wrong(outside, faults))
-    incomplete = [drive.scenario.label for drive in case.drives_of(scenario) if not drive.complete]
-    if incomplete:
-        return Gate(gate_id, Verdict.INVALID, rule, figures, f"a worker's report is missing: {', '.join(incomplete)}")
-    if any(group.canonical_max + group.dead_max for group in groups) and not _proven(groups):
-        return Gate(gate_id, Verdict.INVALID, rule, figures, "nothing was acknowledged, so nothing had to exist")
+    if unproven := _unproven(case, scenario, {group.drive for group in groups}):
+        return Gate(gate_id, Verdict.INVALID, rule, figures, unproven)
     return Gate(gate_id, Verdict.PASS, rule, figures)
+
+
+def _unproven(case: Case, scenario: str, read: set[str]) -> str:
+    """Why rows that are as they must be prove nothing; empty when they do."""
+    drives = case.drives_of(scenario)
+    if missing := unreported(drives):
+        return missing
+    for drive in drives:
+        if drive.scenario.label not in read:
+            return f"the truth says nothing about {drive.scenario.label}"
+        if not case.acknowledged(drive):
+            return f"nothing was acknowledged in {drive.scenario.label}, so nothing had to exist"
+    return ""
 
 
 def _inside(group: Group) -> bool:
     return (
         group.canonical_min <= group.canonical <= group.canonical_max and group.dead_min <= group.dead <= group.dead_max
     )
-
-
-def _proven(groups: Sequence[Group]) -> bool:
-    return any(group.canonical_min or group.dead_min for group in groups)
 
 
 def _interval(groups: Sequence[Group], which: str) -> int | str:

@@ -1,4 +1,7 @@
-"""``probes`` and ``hygiene``: what was to be seen beside the storms."""
+"""``probes`` and ``hygiene``: what was to be seen beside the storms.
+
+A bad probe is FAIL even where the client was at its limit: the prober is a process's own thread with nothing else to do.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,13 @@ _BLIND_NS = 1_000_000_000
 
 
 def check_probes(case: Case) -> list[Gate]:
-    """Health, readiness and metrics answer in time and agree with what the storms see; none where none was asked."""
+    """Health, readiness and metrics answer in time and agree with what the storms see; none where none is named."""
     probes = case.probes
-    if probes.empty:
-        return []
     rule = "health, readiness and metrics answer 200 in time, and readiness does not claim what the storm refutes"
-    bad = probes[(probes["status"] != 200)]
+    if probes.empty:
+        reason = "the profile names probes, but nothing was asked"
+        return [Gate("probes", Verdict.INVALID, rule, {"asked": 0}, reason)] if any(_paths(case).values()) else []
+    bad = probes[probes["status"] != 200]
     figures = {
         "asked": len(probes),
         "unanswered": int((probes["status"] == 0).sum()),
@@ -34,11 +38,20 @@ def check_probes(case: Case) -> list[Gate]:
     return [Gate("probes", Verdict.PASS, rule, figures)]
 
 
+def _paths(case: Case) -> dict[str, str | None]:
+    """The path of each probe that a profile may name."""
+    named = case.profile.get("probes") or {}
+    return {probe: named.get(probe) for probe in ("health", "ready", "metrics")}
+
+
 def _blind(case: Case) -> int:
-    """How many good readiness answers fell into a second in which every one of at least ten requests failed."""
-    history = case.history
-    ready_path = (case.profile.get("probes") or {}).get("ready")
-    ready = case.probes[case.probes["path"] == ready_path]
+    """How many good readiness answers fell into a second in which every one of at least ten requests failed.
+
+    Requests that the rig itself never sent or cut off say nothing about the target.
+    """
+    cut_off = case.history["error_kind"].isin(("not_sent", "aborted"))
+    history = case.history[~cut_off.astype(bool)]
+    ready = case.probes[case.probes["path"] == _paths(case)["ready"]]
     count = 0
     for at_ns in ready["at_ns"]:
         near = history[(history["done_ns"] > at_ns - _BLIND_NS) & (history["done_ns"] <= at_ns)]

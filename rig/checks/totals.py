@@ -1,11 +1,14 @@
-"""``totals`` and ``duplicates``: the whole tables, whatever the scenarios say one by one."""
+"""``totals`` and ``duplicates``: the whole tables, whatever the scenarios say one by one.
+
+Rows that no request explains belong to no scenario; they are held against the totals.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from rig.checks.case import Case
-from rig.model import Gate, Row, Total, Verdict
+from rig.checks.case import Case, unreported
+from rig.model import Anomaly, Gate, Row, Total, TruthReport, Verdict
 
 _TENANTS_SHOWN = 4
 
@@ -21,11 +24,17 @@ def check_totals(case: Case) -> list[Gate]:
             Gate("totals", Verdict.INVALID, rule, reason=reason),
             Gate("duplicates", Verdict.INVALID, duplicates_rule, reason=reason),
         ]
-    return [_totals_gate(case, truth.totals, rule), _duplicates_gate(truth.duplicated_keys, duplicates_rule)]
+    return [_totals_gate(case, truth, rule), _duplicates_gate(case, truth, duplicates_rule)]
 
 
-def _totals_gate(case: Case, totals: tuple[Total, ...], rule: str) -> Gate:
-    wrong = [total for total in totals if not total.expected_min <= total.observed <= total.expected_max]
+def _totals_gate(case: Case, truth: TruthReport, rule: str) -> Gate:
+    totals = truth.totals
+    wrong = [_described(total) for total in totals if not total.expected_min <= total.observed <= total.expected_max]
+    wrong += [
+        f"tenant {key.tenant}: {key.kind.replace('_', ' ')} {key.key or key.detail}"
+        for key in truth.unclean
+        if not key.drive and key.kind is not Anomaly.RECOVERED
+    ]
     figures: dict[str, Any] = {"tenants": len({total.tenant for total in totals})}
     for row in (Row.CANONICAL, Row.DEAD):
         figures[row.value] = sum(total.observed for total in totals if total.row is row)
@@ -33,10 +42,21 @@ def _totals_gate(case: Case, totals: tuple[Total, ...], rule: str) -> Gate:
         of_tenant = {total.row: total.observed for total in totals if total.tenant == tenant}
         figures[f"tenant_{tenant}"] = f"{of_tenant.get(Row.CANONICAL, 0)} / {of_tenant.get(Row.DEAD, 0)}"
     if wrong:
-        return Gate("totals", Verdict.FAIL, rule, figures, "; ".join(_described(total) for total in wrong[:5]))
-    if not all(drive.complete for drive in case.drives):
-        return Gate("totals", Verdict.INVALID, rule, figures, "a worker's report is missing")
+        return Gate("totals", Verdict.FAIL, rule, figures, "; ".join(wrong[:5]))
+    if not totals:
+        return Gate("totals", Verdict.INVALID, rule, figures, "the rows of no tenant were counted")
+    if unproven := _unproven(case):
+        return Gate("totals", Verdict.INVALID, rule, figures, unproven)
     return Gate("totals", Verdict.PASS, rule, figures)
+
+
+def _unproven(case: Case) -> str:
+    """Why tables that are as they must be prove nothing; empty when they do."""
+    if missing := unreported(case.drives):
+        return missing
+    if not any(case.acknowledged(drive) for drive in case.drives):
+        return "nothing was acknowledged, so nothing had to exist"
+    return ""
 
 
 def _described(total: Total) -> str:
@@ -48,8 +68,11 @@ def _described(total: Total) -> str:
     return f"tenant {total.tenant}: {total.observed} {total.row.value} rows, expected {expected}"
 
 
-def _duplicates_gate(duplicated: int, rule: str) -> Gate:
+def _duplicates_gate(case: Case, truth: TruthReport, rule: str) -> Gate:
+    duplicated = truth.duplicated_keys
     figures = {"duplicated_keys": duplicated}
     if duplicated:
         return Gate("duplicates", Verdict.FAIL, rule, figures, f"{duplicated} keys have more than one row")
+    if unproven := _unproven(case):
+        return Gate("duplicates", Verdict.INVALID, rule, figures, unproven)
     return Gate("duplicates", Verdict.PASS, rule, figures)

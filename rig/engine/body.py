@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -73,6 +74,13 @@ def _parse(route: WebhookRoute) -> Any:
         raise ConfigError(f"route {route.name!r}: body is not valid JSON: {error}") from None
     if not isinstance(document, dict):
         raise ConfigError(f"route {route.name!r}: body must be a JSON object")
+    found, kept = (Counter(_SENTINEL_PATTERN.findall(each)) for each in (text, json.dumps(document)))
+    if found != kept:
+        lost = ", ".join(f"<{_SLOTS[int(number)]}>" for number in sorted(found - kept))
+        raise ConfigError(
+            f"route {route.name!r}: {lost} is not a value of its own in its body: it is part of a number "
+            "(<amount>.00; use <decimal>) or stands under a key that comes twice"
+        )
     return document
 
 
@@ -115,7 +123,7 @@ def _parent(document: Any, path: list[str], route: WebhookRoute, dotted: str, *,
     for position, step in enumerate(path):
         last = position == len(path) - 1
         if isinstance(here, list):
-            if not step.isdigit() or int(step) >= len(here):
+            if not step.isdecimal() or int(step) >= len(here):
                 break
             if last:
                 return here, int(step)

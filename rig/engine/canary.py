@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hashlib import blake2b
 
-CANARY_PATTERN = r"cnry[0-9a-f]{16}|9997[0-9]{20}|2001:db8(?::[0-9a-f]{4}){4}"
+CANARY_PATTERN = r"cnry[0-9a-f]{16}|9997[0-9]{20}|2001:db8::[1-9a-f][0-9a-f]{3}(?::[1-9a-f][0-9a-f]{3}){3}"
 """Matches every shape of a canary, in Python and in PostgreSQL alike."""
 
 
@@ -26,9 +26,9 @@ class Canary:
     @property
     def tokens(self) -> tuple[str, str, str]:
         """What ``CANARY_PATTERN`` finds of it: as a word, as digits, as an address."""
-        hexed = f"{self.number:016x}"
-        groups = ":".join(hexed[i : i + 4] for i in range(0, 16, 4))
-        return f"cnry{hexed}", f"9997{self.number:020d}", f"2001:db8:{groups}"
+        # No group begins with a zero, so that a database which stores addresses as such writes this one the same way.
+        groups = ":".join(f"{0x1000 + (self.number >> shift & 0xFFFF) % 0xF000:x}" for shift in (48, 32, 16, 0))
+        return f"cnry{self.number:016x}", f"9997{self.number:020d}", f"2001:db8::{groups}"
 
     def values(self) -> dict[str, str]:
         """A value for each kind of personal field, by the slot names of ``rig.engine.body``."""

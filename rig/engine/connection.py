@@ -20,6 +20,7 @@ ANSWER_LIMIT_BYTES = 8 * 1024 * 1024
 IDLE = -1
 _monotonic_ns = time.monotonic_ns
 _FRAMED = re.compile(rb"\r\n(?:content-length|transfer-encoding)[ \t]*:", re.IGNORECASE)
+_INTERIM = re.compile(rb"\s*HTTP/1\.\d 1")
 
 
 class Listener(Protocol):
@@ -80,15 +81,19 @@ class Connection(asyncio.Protocol):
     def give_up(self, kind: ErrorKind) -> None:
         """Drop the transport; what is in flight fails as ``kind`` once it is gone."""
         self._why = kind
-        self.reusable = False
-        if self.transport is not None:
-            self.transport.abort()
+        self.abort()
 
     def close(self) -> None:
         """Close an idle connection."""
         self.reusable = False
         if self.transport is not None:
             self.transport.close()
+
+    def abort(self) -> None:
+        """Cut the connection without a word to the peer."""
+        self.reusable = False
+        if self.transport is not None:
+            self.transport.abort()
 
     # --- asyncio.Protocol, in the order of events ---
 
@@ -160,6 +165,10 @@ class Connection(asyncio.Protocol):
             self.give_up(ErrorKind.TOO_LARGE)
 
     def _ended_by_close(self) -> bool:
-        """True when the answer had no length of its own, so that the stream's end ends it (RFC 9112, 6.3)."""
-        head, found, _ = b"".join(self._partial).partition(b"\r\n\r\n")
-        return bool(found) and _FRAMED.search(head) is None
+        """True when a final answer had begun without a length of its own: the stream's end ends it (RFC 9112, 6.3)."""
+        head, rest = b"", b"".join(self._partial) if self._begun else b""
+        while rest:
+            head, whole, rest = rest.partition(b"\r\n\r\n")
+            if whole and not _INTERIM.match(head):
+                return _FRAMED.search(head) is None
+        return False

@@ -10,7 +10,7 @@ Not for: judging answers, talking to the parent (``rig.engine.worker``).
 from __future__ import annotations
 
 import asyncio
-import errno
+import contextlib
 import gc
 import resource
 import time
@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rig.engine.connection import IDLE, Connection
+from rig.engine.dialer import Dialer
 from rig.engine.endpoint import Endpoint
 from rig.engine.order import ClosedLoop, OpenLoop, Order
-from rig.engine.pacer import NS, Constant
+from rig.engine.pacer import NS, pacer_for
 from rig.engine.rows import RowFile
 from rig.engine.signer import AGEING_SCHEMES
 from rig.engine.targeter import Credentials, Targeter
@@ -39,7 +40,6 @@ PRESIGNED_LIMIT = 300_000
 QUEUE_LIMIT = 10_000
 """Due requests that may wait for a connection, per worker; the next one is skipped."""
 OPEN_LOOP_LEAD_NS = 10_000_000
-_OWN_FAULTS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL})
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -66,23 +66,26 @@ class Drive:
         self._loop = asyncio.get_running_loop()
         self._finished: asyncio.Future[None] = self._loop.create_future()
         self._timeout_ns = int(scenario.timeout_s * NS)
-        self._tls = assignment.endpoint.tls_context()
-        self._seqs = range(assignment.worker, scenario.count, assignment.workers)
+        self._dialer = Dialer(assignment.endpoint, scenario.timeout_s)
+        # A worker more than there are connections would add one: it has nothing to do.
+        active = min(assignment.workers, scenario.pace.connections)
+        self._seqs = range(assignment.worker, scenario.count if assignment.worker < active else 0, active)
         self._cursor = 0
         self._in_flight = 0
         self._skipped = 0
-        self._connects = 0
         self._first_sent_ns = 0
         self._last_done_ns = 0
+        self._started = False
         self._stopping = False
+        self._deadline: asyncio.TimerHandle | None = None
         self._swept_ns = 0
         self._stalled_ns = 0
-        self._tasks: set[asyncio.Task[None]] = set()
-        wanted = range(assignment.worker, min(scenario.pace.connections, scenario.count), assignment.workers)
-        self._connections = [Connection(number, self) for number in range(max(1, len(wanted)))]
-        self._timer = Timer(self._loop) if scenario.pace.rate_per_s else None
+        self._connecting: dict[Connection, asyncio.Task[None]] = {}
+        wanted = range(assignment.worker, min(scenario.pace.connections, len(self._seqs) * active), active)
+        self._connections = [Connection(number, self) for number in range(len(wanted))]
         # Opened first: a disk that takes no rows must be known before anything is sent.
         self._rows = RowFile(assignment.rows_file, assignment.worker)
+        self._timer = Timer(self._loop) if scenario.pace.rate_per_s else None
 
     # --- before the clock ---
 
@@ -100,7 +103,7 @@ class Drive:
             self._ready = [self._targets.sign(self._targets.build(seq), now) for seq in self._seqs]
         self._build_cpu_s = time.process_time() - before_s
         self._order = self._make_order()
-        await asyncio.gather(*(self._connect(connection) for connection in self._connections))
+        await asyncio.gather(*(self._dialer.dial(connection) for connection in self._connections))
 
     def _may_sign_ahead(self) -> bool:
         scenario = self._assignment.scenario
@@ -109,23 +112,11 @@ class Drive:
         return in_time and len(self._seqs) <= PRESIGNED_LIMIT
 
     def _make_order(self) -> Order:
-        rate_per_s = self._assignment.scenario.pace.rate_per_s
-        if rate_per_s is None or self._timer is None:
+        scenario, run = self._assignment.scenario, self._assignment.run
+        pacer = pacer_for(scenario.pace, scenario.count, run.seed)
+        if pacer is None or self._timer is None:
             return ClosedLoop(self, self._connections)
-        return OpenLoop(self, self._connections, Constant(rate_per_s), QUEUE_LIMIT, self._timer)
-
-    async def _connect(self, connection: Connection) -> bool:
-        """Open a transport; False when the target refuses one. What is the rig's own fault is raised."""
-        endpoint = self._assignment.endpoint
-        self._connects += 1
-        try:
-            async with asyncio.timeout(self._assignment.scenario.timeout_s):
-                await self._loop.create_connection(lambda: connection, endpoint.host, endpoint.port, ssl=self._tls)
-        except OSError as error:  # TimeoutError and ssl.SSLError among them
-            if error.errno in _OWN_FAULTS:
-                raise
-            return False
-        return True
+        return OpenLoop(self, self._connections, pacer, QUEUE_LIMIT, self._timer)
 
     # --- the run ---
 
@@ -149,7 +140,8 @@ class Drive:
         self._swept_ns = begun_ns
         self._loop.call_later(FLUSH_EVERY_S, self._flush_regularly)
         self._loop.call_later(SWEEP_EVERY_S, self._sweep)
-        self._loop.call_later(self._assignment.scenario.deadline_s, self.stop)
+        self._deadline = self._loop.call_later(self._assignment.scenario.deadline_s, self.stop)
+        self._started = True
         self._order.start(start_ns)
         self.settle()
         await self._finished
@@ -163,7 +155,7 @@ class Drive:
             offered=offered,
             sent=offered - self._skipped,
             skipped=self._skipped,
-            connects=self._connects,
+            connects=self._dialer.dialled,
             first_sent_ns=self._first_sent_ns,
             last_done_ns=self._last_done_ns,
             cpu_user_s=after.ru_utime - usage.ru_utime,
@@ -194,14 +186,21 @@ class Drive:
         """End the drive with an error of the rig's own."""
         self._end(error)
 
-    def close(self) -> None:
-        """Release what the drive holds."""
-        for task in self._tasks:
-            task.cancel()
-        for connection in self._connections:
-            connection.close()
+    async def close(self) -> None:
+        """Release what the drive holds: its connections are gone when this returns."""
+        self._stopping = True
+        if self._deadline is not None:
+            # Else it would keep the drive and all its requests until it is due.
+            self._deadline.cancel()
+        attempts = list(self._connecting.values())
+        for attempt in attempts:
+            attempt.cancel()
+        await asyncio.gather(*attempts, return_exceptions=True)
+        await self._dialer.hang_up(self._connections)
         if self._timer is not None:
             self._timer.close()
+        with contextlib.suppress(OSError):  # a disk that takes no more is what ended the drive, and is known
+            self._rows.flush()
         self._rows.close()
 
     # --- what the order asks (rig.engine.order.Sender) ---
@@ -239,26 +238,31 @@ class Drive:
 
     def reconnect(self, connection: Connection) -> None:
         """Open a new transport, where there is still something to send and the old one is gone."""
-        if connection.transport is None and not self._stopping and self._cursor < len(self._seqs):
-            task = self._loop.create_task(self._reconnected(connection))
-            self._tasks.add(task)
-            task.add_done_callback(self._reaped)
+        if connection.transport is not None or connection in self._connecting or self._stopping:
+            return
+        if self._cursor < len(self._seqs) or self._order.waiting:
+            attempt = self._loop.create_task(self._reconnected(connection))
+            self._connecting[connection] = attempt
+            attempt.add_done_callback(self._reaped)
 
     async def _reconnected(self, connection: Connection) -> None:
-        if not await self._connect(connection):
+        if not await self._dialer.dial(connection):
             # The request that this attempt was for is not tried again: it failed with it.
-            position = self._order.claim()
-            if position is not None:
-                self._last_done_ns = now_ns = time.monotonic_ns()
-                self._first_sent_ns = self._first_sent_ns or now_ns
-                seq = self._seqs[position]
-                self._rows.add(seq, now_ns, now_ns, now_ns, connection.number, 0, ErrorKind.CONNECT)
+            claimed = self._order.claim()
+            if claimed is not None:
+                self._unconnected(connection, *claimed)
             await asyncio.sleep(RECONNECT_AFTER_S)
+        del self._connecting[connection]
         self._free(connection)
 
-    def _reaped(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+    def _unconnected(self, connection: Connection, position: int, intended_ns: int) -> None:
+        self._last_done_ns = now_ns = time.monotonic_ns()
+        self._first_sent_ns = self._first_sent_ns or now_ns
+        seq = self._seqs[position]
+        self._rows.add(seq, intended_ns or now_ns, now_ns, now_ns, connection.number, 0, ErrorKind.CONNECT)
+
+    def _reaped(self, attempt: asyncio.Task[None]) -> None:
+        if not attempt.cancelled() and (error := attempt.exception()) is not None:
             self._end(error)
 
     def settle(self) -> None:
@@ -306,6 +310,9 @@ class Drive:
         self._free(connection)
 
     def _free(self, connection: Connection) -> None:
+        if not self._started:
+            # Nothing is sent before its time: the order looks at every connection when it starts.
+            return
         self._order.free(connection)
         if not self._in_flight:
             self.settle()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 import ssl
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from rig.errors import ConfigError
+
+_PLAIN = re.compile(r"[\x21-\x7e]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,11 @@ class Endpoint:
             raise ConfigError(f"base URL {base_url!r} is wrong: {error}") from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ConfigError(f"base URL {base_url!r} is wrong; it must look like http://127.0.0.1:8080")
+        if port == 0 or parts.query or parts.fragment or parts.username is not None or not _PLAIN.fullmatch(parts.path):
+            raise ConfigError(
+                f"the base URL of {parts.hostname!r} is wrong: it has a scheme, a host, perhaps a port (not 0) and a "
+                "path, and nothing else"
+            )
         tls = parts.scheme == "https"
         return cls(parts.hostname, port or (443 if tls else 80), tls, parts.path.rstrip("/"), ca_file)
 

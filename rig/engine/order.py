@@ -7,13 +7,14 @@ in a bounded queue, its intended time kept, and what does not fit the queue is s
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
-from rig.engine.connection import IDLE, Connection
-from rig.engine.pacer import Constant
+from rig.engine.connection import Connection
+from rig.engine.pacer import Pacer
 from rig.engine.timer import Timer
 
 
@@ -48,8 +49,8 @@ class Order(Protocol):
     def free(self, connection: Connection) -> None:
         """A connection has nothing to do."""
 
-    def claim(self) -> int | None:
-        """The position of the request that a failed connection attempt was for, None when there is none."""
+    def claim(self) -> tuple[int, int] | None:
+        """Position and intended time (0: now) of the request that a failed connection attempt was for, if any."""
 
     def stop(self) -> None:
         """Send nothing more; skip what waits."""
@@ -83,9 +84,10 @@ class ClosedLoop:
         elif (position := self._sender.take()) is not None:
             self._sender.send(connection, position, 0)
 
-    def claim(self) -> int | None:
+    def claim(self) -> tuple[int, int] | None:
         """See ``Order``."""
-        return None if self._stopped else self._sender.take()
+        position = None if self._stopped else self._sender.take()
+        return None if position is None else (position, 0)
 
     def stop(self) -> None:
         """See ``Order``."""
@@ -96,10 +98,11 @@ class OpenLoop:
     """Requests are sent when they are due, answered or not; ``queue_limit`` of them may wait for a connection."""
 
     def __init__(
-        self, sender: Sender, connections: Sequence[Connection], pacer: Constant, queue_limit: int, timer: Timer
+        self, sender: Sender, connections: Sequence[Connection], pacer: Pacer, queue_limit: int, timer: Timer
     ) -> None:
         self._sender = sender
-        self._idle = deque(connections)
+        self._connections = connections
+        self._idle: deque[Connection] = deque()
         self._pacer = pacer
         self._queue: deque[tuple[int, int]] = deque()
         self._queue_limit = queue_limit
@@ -112,12 +115,16 @@ class OpenLoop:
         """See ``Order``."""
         self._start_ns = start_ns
         self._timer.callback = self._due
+        for connection in self._connections:
+            self.free(connection)
         self._next = self._sender.take()
         self._due()
 
     def free(self, connection: Connection) -> None:
         """See ``Order``."""
         if not connection.reusable:
+            with contextlib.suppress(ValueError):  # it was busy when it was lost
+                self._idle.remove(connection)
             if not self._stopped:
                 self._sender.reconnect(connection)
         elif self._queue:
@@ -126,9 +133,9 @@ class OpenLoop:
         else:
             self._idle.append(connection)
 
-    def claim(self) -> int | None:
+    def claim(self) -> tuple[int, int] | None:
         """See ``Order``."""
-        return self._queue.popleft()[0] if self._queue else None
+        return self._queue.popleft() if self._queue else None
 
     def stop(self) -> None:
         """See ``Order``."""
@@ -168,7 +175,7 @@ class OpenLoop:
         """The connection that was idle longest, so that all of them are used."""
         while self._idle:
             connection = self._idle.popleft()
-            # One that was closed meanwhile stands here once more when it is connected again.
-            if connection.reusable and connection.seq == IDLE:
+            # One that is about to close says so itself once it has, and is connected again then.
+            if connection.reusable:
                 return connection
         return None

@@ -20,6 +20,7 @@ class RowFile:
         self._buffer = bytearray(_ROWS_BUFFERED * _ROW.size)
         self._end = 0
         self._worker = worker
+        self._bytes_written = 0
         self.written = 0
         """Rows on disk."""
 
@@ -34,13 +35,17 @@ class RowFile:
             self.flush()
 
     def flush(self) -> None:
-        """Hand everything to the operating system."""
+        """Hand everything to the operating system. What an OSError kept back stays to be handed over next time."""
+        written = 0
         with memoryview(self._buffer) as rows:
-            begun = 0
-            while begun < self._end:
-                begun += os.write(self._fd, rows[begun : self._end])
-        self.written += self._end // _ROW.size
-        self._end = 0
+            try:
+                while written < self._end:
+                    written += os.write(self._fd, rows[written : self._end])
+            finally:
+                self._end -= written
+                rows[: self._end] = rows[written : written + self._end]
+                self._bytes_written += written
+        self.written = self._bytes_written // _ROW.size
 
     def close(self) -> None:
         """Close the file; what was not flushed is lost."""

@@ -7,6 +7,7 @@ expectation again from the same numbers, so nothing about expected rows is kept 
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -70,6 +71,11 @@ class Composition:
         self.tenant: NDArray[np.int64] = (index - np.array(self.starts)[self.share]) % len(scenario.tenants)
 
 
+def _escaped(text: str) -> str:
+    """As it must stand between the quotes of a JSON string."""
+    return json.dumps(text, ensure_ascii=False)[1:-1]
+
+
 def _splitmix64(values: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
     """Hash each value; SplitMix64 (Steele, Lea and Flood, OOPSLA 2014)."""
     z = values.astype(np.uint64) + np.uint64((seed * 2 + 1) & 0xFFFF_FFFF_FFFF_FFFF)
@@ -116,9 +122,12 @@ class Targets:
         self._share: list[int] = self._composition.share.tolist()
         self._index: list[int] = self._composition.index.tolist()
         self._tenant: list[int] = self._composition.tenant.tolist()
+        self._sources = [_escaped(share.source or self._profile.default_source) for share in scenario.shares]
         self._rows = {kind: targeter.profile.answer(kind).row for kind in RequestClass}
         key_step = scenario.step if scenario.key_step is None else scenario.key_step
-        self._key_prefix = f"{scenario.id}/{key_step}/{scenario.trial}/{scenario.route}/"
+        # A step that is spread over many tenants has keys of its own beside the same step for one.
+        spread = f"T{len(scenario.tenants)}/" if len(scenario.tenants) > 2 else ""
+        self._key_prefix = f"{scenario.id}/{key_step}/{scenario.trial}/{scenario.route}/{spread}"
         self._correlation_prefix = f"{scenario.label}#"
         self._sign = SIGNERS[self._route.scheme]
         self._secrets = {
@@ -210,7 +219,7 @@ class Targets:
             "number": bits,
             "amount": amount,
             "unix": unix,
-            "source": share.source or self._profile.default_source,
+            "source": self._sources[self._share[seq]],
             "correlation": correlation,
             "key": key,
         }

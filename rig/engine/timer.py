@@ -6,7 +6,6 @@ Where the platform has no timerfd, the loop's own timer stands in and schedule l
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ctypes
 import os
 import time
@@ -44,6 +43,8 @@ class Timer:
     def at(self, when_ns: int) -> None:
         """Wake at ``when_ns`` of the monotonic clock, at once if that is past."""
         if self._fd < 0:
+            if self._handle is not None:
+                self._handle.cancel()
             delay_s = max(0.0, (when_ns - time.monotonic_ns()) / 1e9)
             self._handle = self._loop.call_later(delay_s, self.callback)
             return
@@ -64,6 +65,8 @@ class Timer:
             self._fd = -1
 
     def _fired(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # replaced by a later time between wake-up and here
+        try:
             os.read(self._fd, 8)
-            self.callback()
+        except BlockingIOError:  # replaced by a later time between wake-up and here
+            return
+        self.callback()

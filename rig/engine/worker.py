@@ -61,11 +61,12 @@ def main(pipe: Pipe) -> None:
         while True:
             try:
                 message = pipe.recv()
-            except EOFError:
+                if isinstance(message, Assignment):
+                    pipe.send(runner.run(_serve(message, pipe)))
+                    del message
+                    gc.collect()
+            except (EOFError, OSError):  # the parent is gone
                 return
-            if isinstance(message, Assignment):
-                pipe.send(runner.run(_serve(message, pipe)))
-                gc.collect()
 
 
 async def _serve(assignment: Assignment, pipe: Pipe) -> WorkerReport | Failed:
@@ -106,4 +107,4 @@ async def _serve(assignment: Assignment, pipe: Pipe) -> WorkerReport | Failed:
         return Failed(f"worker {assignment.worker}: {type(error).__name__}: {error}")
     finally:
         loop.remove_reader(pipe.fileno())
-        drive.close()
+        await drive.close()

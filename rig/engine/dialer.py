@@ -1,0 +1,56 @@
+"""Opens and closes the transports of connections: everything about them that is not timed.
+
+Not for: deciding when a connection is opened again, or what its failure means (``rig.engine.drive``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+from collections.abc import Iterable
+
+from rig.engine.connection import Connection
+from rig.engine.endpoint import Endpoint
+
+CLOSE_S = 1.0
+"""Time for connections to close properly at the end of a drive, before they are cut."""
+_CLOSE_POLL_S = 0.001
+_OWN_FAULTS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL})
+
+
+class Dialer:
+    """Dials one endpoint; ConfigError where its certificates cannot be read."""
+
+    def __init__(self, endpoint: Endpoint, timeout_s: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._endpoint = endpoint
+        self._timeout_s = timeout_s
+        self._tls = endpoint.tls_context()
+        self.dialled = 0
+        """Attempts so far."""
+
+    async def dial(self, connection: Connection) -> bool:
+        """Open a transport; False when the target gives none, or closes it at once. The rig's own faults are raised."""
+        self.dialled += 1
+        host, port = self._endpoint.host, self._endpoint.port
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._loop.create_connection(lambda: connection, host, port, ssl=self._tls)
+        except OSError as error:  # TimeoutError and ssl.SSLError among them
+            if error.errno in _OWN_FAULTS:
+                raise
+            return False
+        return connection.reusable
+
+    async def hang_up(self, connections: Iterable[Connection]) -> None:
+        """Close connections and return when they are gone; those whose peer does not let go are cut."""
+        standing = list(connections)
+        for leave in (Connection.close, Connection.abort):
+            for connection in standing:
+                leave(connection)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_S):
+                    # An event for each connection would have to be kept on the timed path.
+                    while standing := [link for link in standing if link.transport is not None]:  # noqa: ASYNC110
+                        await asyncio.sleep(_CLOSE_POLL_S)

@@ -1,0 +1,52 @@
+"""What a single value in a profile may look like. Whole sections are ``rig.profile``'s.
+
+Much of a profile goes on the wire or on a command line as it stands. No value of these types can end a line of an HTTP
+request, give a request a second length or host, or cut a command short.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+_RESERVED_HEADERS = frozenset(
+    {"connection", "content-length", "content-type", "expect", "host", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+
+
+def _matching(pattern: str, meaning: str) -> AfterValidator:
+    """Lets a text through that matches as a whole. Much of it goes on the wire: no line end may get there."""
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if compiled.fullmatch(value) is None:
+            raise ValueError(f"{value[:80]!r} is not {meaning}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _not_reserved(header: str) -> str:
+    if header.lower() in _RESERVED_HEADERS:
+        raise ValueError(f"{header!r} is a header that the rig writes itself; a profile cannot give it a meaning")
+    return header
+
+
+Name = Annotated[
+    str, _matching(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}", "a name (at most 63 of letters, digits, dot, dash, underscore)")
+]
+Header = Annotated[
+    str, _matching(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}", "the name of a header"), AfterValidator(_not_reserved)
+]
+HeaderValue = Annotated[
+    str, _matching(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?", "the value of a header (printable ASCII on one line)")
+]
+Route = Annotated[str, _matching(r"/[\x21-\x7e]*", "a path (it begins with / and has no spaces, only ASCII)")]
+Identifier = Annotated[str, _matching(r"[^\x00]{1,63}", "a name that PostgreSQL knows (1 to 63 characters)")]
+Text = Annotated[str, _matching(r"[^\x00]+", "a text (it is empty, or has a NUL in it)")]
+Word = Annotated[str, _matching(r"[^\x00]*", "a word of a command or an environment (it has a NUL in it)")]
+Command = Annotated[tuple[Word, ...], Field(min_length=1)]
+Variable = Annotated[str, _matching(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")]
+Status = Annotated[int, Field(ge=200, le=499)]

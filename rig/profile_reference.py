@@ -1,0 +1,102 @@
+"""``docs/profile.md``, made from the profile's own schema: ``python -m rig.profile_reference`` prints it.
+
+A test holds the file against the schema, so that no key goes undocumented.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+from typing import Annotated, Any, Union, get_args, get_origin
+
+import click
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from rig.profile import Profile
+
+_INTRODUCTION = """# Profile reference
+
+A profile tells the rig who the target is. It is TOML, validated before anything starts; an unknown or missing key is an
+error that names it. `scenarios/profiles/reference.toml` is a whole example; copy it. Secrets never stand in a profile:
+keys that end in `_env` name the environment variable that holds one.
+
+This page is made from the schema by `python -m rig.profile_reference > docs/profile.md`.
+"""
+
+
+def reference() -> str:
+    """The page as Markdown."""
+    sections: list[str] = [_INTRODUCTION.rstrip()]
+    seen: set[type[BaseModel]] = set()
+    pending: list[tuple[str, type[BaseModel]]] = [("", Profile)]
+    while pending:
+        path, model = pending.pop(0)
+        if model in seen:
+            continue
+        seen.add(model)
+        sections.append(_section(path, model))
+        for name, field in model.model_fields.items():
+            for inner, many in _models(field.annotation):
+                pending.append((f"{path}.{name}".lstrip(".") + ("[]" if many else ""), inner))
+    return "\n\n".join(sections) + "\n"
+
+
+def _section(path: str, model: type[BaseModel]) -> str:
+    title = f"## `{_heading(path)}`" if path else "## Top level"
+    about = inspect.cleandoc(model.__doc__ or "").replace("``", "`")
+    rows = ["| key | what it is | default |", "|---|---|---|"]
+    rows += [f"| `{name}` | {_about(field)} | {_default(field)} |" for name, field in model.model_fields.items()]
+    return "\n\n".join([title, about, "\n".join(rows)])
+
+
+def _heading(path: str) -> str:
+    return f"[[{path.removesuffix('[]')}]]" if path.endswith("[]") else f"[{path}]"
+
+
+def _about(field: FieldInfo) -> str:
+    text = " ".join((field.description or "").split()).replace("``", "`")
+    kind = _kind(field.annotation)
+    return (f"{kind}. {text}" if text else kind).replace("|", "\\|")
+
+
+def _kind(annotation: Any) -> str:
+    """A type in words."""
+    origin, inner = get_origin(annotation), [part for part in get_args(annotation) if part is not types.NoneType]
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "table"
+    if origin is Annotated:
+        return _kind(inner[0])
+    if origin is tuple:
+        return f"list of {_kind(inner[0])}"
+    if origin is dict:
+        return f"table of {_kind(inner[1])}"
+    if origin in (types.UnionType, Union, None) and len(inner) == 1:
+        return _kind(inner[0])
+    if inner and all(isinstance(part, str | int) for part in inner):
+        return "one of " + ", ".join(f"`{part}`" for part in inner)
+    names = {"str": "text", "int": "whole number", "float": "number", "Path": "path", "bool": "true or false"}
+    return names.get(getattr(annotation, "__name__", ""), "anything")
+
+
+def _models(annotation: Any) -> list[tuple[type[BaseModel], bool]]:
+    """The tables inside a type, each with whether it comes as a list."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [(annotation, False)]
+    many = get_origin(annotation) is tuple
+    return [(model, many or inner) for part in get_args(annotation) for model, inner in _models(part)]
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True, validated_data={})
+    if isinstance(value, BaseModel) or value in ({}, (), None):
+        return "none" if value is None else "empty"
+    if isinstance(value, tuple):
+        return ", ".join(f"`{part}`" for part in value)
+    return f"`{value}`"
+
+
+if __name__ == "__main__":
+    click.echo(reference(), nl=False)

@@ -1,0 +1,96 @@
+"""Running the command line as a user does: in a process of its own, in a directory of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+QUICK = ("--null-seconds", "0.1")
+_TIMEOUT_S = 110
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    def document(self) -> Any:
+        """What ``--json`` printed."""
+        return json.loads(self.out)
+
+
+def command(*words: str) -> list[str]:
+    """The command line of a rig verb."""
+    return [sys.executable, "-m", "rig", *words]
+
+
+def environment(more: Mapping[str, str]) -> dict[str, str]:
+    """This environment without what would change where the rig finds its database."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("RIG_TRUTH_DSN", "RIG_PG_DSN", "PG_BIN")}
+    return kept | dict(more)
+
+
+def rig(*words: str, env: Mapping[str, str] | None = None) -> Ended:
+    """Run to the end."""
+    done = subprocess.run(
+        command(*words), env=environment(env or {}), capture_output=True, text=True, timeout=_TIMEOUT_S
+    )
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+class Going:
+    """A command that goes on; its stderr is read line by line."""
+
+    def __init__(self, words: Sequence[str], env: Mapping[str, str] | None = None) -> None:
+        self.process = subprocess.Popen(
+            command(*words),
+            env=environment(env or {}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self.lines: list[str] = []
+
+    def wait_for(self, text: str) -> None:
+        """Read stderr until a line holds ``text``."""
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append(line)
+            if text in line:
+                return
+        raise AssertionError(f"{text!r} never came: {''.join(self.lines)}")
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the command alone."""
+        self.process.send_signal(number)
+
+    def end(self) -> Ended:
+        """Wait until it has ended."""
+        out, err = self.process.communicate(timeout=_TIMEOUT_S)
+        return Ended(self.process.returncode, out, "".join(self.lines) + err)
+
+
+def wait_until(condition: Any, timeout_s: float = 20.0) -> None:
+    """Poll until a condition holds; AssertionError when it never does."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "the condition never came true"
+        time.sleep(0.02)
+
+
+def only_pack(results: Path) -> Path:
+    """The one pack in a results directory."""
+    (pack,) = (path for path in results.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return pack

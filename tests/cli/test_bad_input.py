@@ -1,0 +1,118 @@
+"""What is wrong on the command line, in a profile or in the environment: a clear sentence, the right exit code, and
+nothing was started."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from rig.errors import ExitCode
+from rig.postgres import Database
+from rig.profile import bundled_profile
+from tests.cli.commands import QUICK, rig
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("nonsense",), "No such command"),
+        (("ladder", "--steps", "5,x"), "50,250,1000"),
+        (("ladder", "--steps", "0"), "from 1"),
+        (("ladder", "--only", "S10"), "S1, S2"),
+        (("run", "--workers", "0"), "--workers 0"),
+        (("run", "--seed", "-1"), "--seed -1"),
+        (("perf", "--rate", "-5"), "above 0"),
+        (("perf", "--rate", "1e9"), "ask for"),
+        (("prove", "--only-defect", "rust"), "no-deduplication"),
+        (("run", "--no-such-option"), "No such option"),
+    ],
+)
+def test_a_usage_error_ends_in_64(words: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    ended = rig(*words, *(("--out", str(tmp_path)) if words[0] != "nonsense" else ()))
+    assert ended.code == ExitCode.USAGE
+    assert said in ended.err
+    assert "Traceback" not in ended.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_profile_key_is_named(tmp_path: Path) -> None:
+    profile = tmp_path / "mine.toml"
+    profile.write_text(bundled_profile().read_text().replace("version = 1", 'version = 1\ncolour = "red"'))
+    ended = rig("ladder", "--profile", str(profile), "--out", str(tmp_path / "results"))
+    assert ended.code == ExitCode.CONFIG
+    assert f"profile {profile} is wrong" in ended.err
+    assert "colour: unknown key" in ended.err
+
+
+def test_a_database_that_does_not_answer_is_unavailable(tmp_path: Path) -> None:
+    dsn = "postgresql://{}:secret-word@127.0.0.1:1/none"
+    env = {"RIG_TRUTH_DSN": dsn.format("owner"), "RIG_RUNTIME_DSN": dsn.format("app")}
+    ended = rig("ladder", "--only", "S9", "--out", str(tmp_path), *QUICK, env=env)
+    assert ended.code == ExitCode.UNAVAILABLE
+    assert "RIG_TRUTH_DSN" in ended.err
+    assert "secret-word" not in ended.err
+
+
+def test_one_role_for_truth_and_target_is_refused(tmp_path: Path) -> None:
+    dsn = "postgresql://owner:secret-word@127.0.0.1:1/none"
+    env = {"RIG_TRUTH_DSN": dsn, "RIG_RUNTIME_DSN": dsn}
+    ended = rig("ladder", "--only", "S9", "--out", str(tmp_path), *QUICK, env=env)
+    assert ended.code == ExitCode.CONFIG
+    assert "the same role" in ended.err
+
+
+def test_a_results_directory_that_cannot_be_written_to(tmp_path: Path) -> None:
+    occupied = tmp_path / "results"
+    occupied.write_text("a file")
+    ended = rig("ladder", "--only", "S9", "--out", str(occupied), *QUICK)
+    assert ended.code == ExitCode.CONFIG
+    assert str(occupied) in ended.err
+
+
+def test_a_taken_port_is_named(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ended = rig("ladder", "--only", "S9", "--port", str(port), "--out", str(tmp_path), *QUICK)
+    assert ended.code == ExitCode.UNAVAILABLE
+    assert f"port {port}" in ended.err
+
+
+def test_missing_truth_tables_are_named(tmp_path: Path) -> None:
+    profile = tmp_path / "mine.toml"
+    folder = bundled_profile().parent
+    text = bundled_profile().read_text().replace("{profile_dir}", str(folder))
+    profile.write_text(text.replace('table = "attribution_events"', 'table = "no_such_events"'))
+    ended = rig("ladder", "--only", "S9", "--profile", str(profile), "--out", str(tmp_path / "results"), *QUICK)
+    assert ended.code == ExitCode.CONFIG
+    assert "no_such_events" in ended.err
+    assert "truth.canonical" in ended.err
+
+
+def test_a_host_beyond_loopback_is_refused(tmp_path: Path, database: Database) -> None:
+    profile = tmp_path / "mine.toml"
+    text = bundled_profile().read_text()
+    launch = text[text.index("[launch]") : text.index("[headers]")]
+    profile.write_text(text.replace(launch, '[target]\nbase_url = "http://192.0.2.1:80"\n\n'))
+    env = {"RIG_TRUTH_DSN": database.admin_dsn}
+    ended = rig("ladder", "--only", "S9", "--profile", str(profile), "--out", str(tmp_path / "out"), *QUICK, env=env)
+    assert ended.code == ExitCode.CONFIG
+    assert "not loopback" in ended.err
+    assert "--allow-host" in ended.err
+
+
+def test_a_fault_of_the_rig_ends_in_70(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from rig import cli
+    from rig.profile import Profile
+
+    def broken(*_: object) -> Profile:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(cli.Common, "load_profile", broken)
+    assert cli.main(["calibrate"]) == ExitCode.INTERNAL
+    said = capsys.readouterr().err
+    assert "a fault of the rig itself" in said
+    assert "Traceback" not in said

@@ -1,0 +1,157 @@
+"""Whole runs, as a user starts them: real PostgreSQL, the real reference service, real processes."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import psutil
+
+from rig.errors import ExitCode
+from rig.lifeline import MARKER, leftovers
+from rig.profile import bundled_profile
+from tests.cli.commands import QUICK, Going, only_pack, rig, wait_until
+
+_SMALL = ("--steps", "20", "-n", "200", "--trials", "1", *QUICK)
+
+
+def _gates(document: Any) -> dict[str, dict[str, Any]]:
+    return {gate["id"]: gate for gate in document["gates"]}
+
+
+def _children_of_runs() -> list[int]:
+    """Processes that carry a run's marker."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if MARKER in process.environ() and process.pid != os.getpid():
+                found.append(process.pid)
+        except psutil.Error:
+            continue
+    return found
+
+
+def test_a_run_passes_and_its_pack_is_judged_again(tmp_path: Path) -> None:
+    ended = rig("run", *_SMALL, "--json", "--out", str(tmp_path))
+    document = ended.document()
+    assert ended.code == ExitCode.PASS, ended.err
+    assert document["verdict"] == "PASS"
+    gates = _gates(document)
+    assert {"EG3.1", "EG3.2", "EG3.3", "EG3.4", "EG3.5"} <= set(gates)
+    assert all(gate["verdict"] == "PASS" for gate in gates.values())
+    pack = Path(document["pack"])
+    history = pd.read_parquet(pack / "history")
+    assert len(history) == gates["accounting"]["figures"]["offered"]
+    for name in ("report.html", "summary.md", "junit.xml", "manifest.json", "certificate.json", "SHA256SUMS"):
+        assert (pack / name).stat().st_size > 0
+
+    again = rig("check", str(pack), "--digest", document["digest"], "--json")
+    assert again.code == ExitCode.PASS
+    assert _gates(again.document()).keys() == gates.keys()
+
+    changed = shutil.copytree(pack, tmp_path / "changed")
+    file = changed / "certificate.json"
+    file.write_bytes(file.read_bytes().replace(b"2000", b"2001", 1))
+    found = rig("check", str(changed))
+    assert found.code == ExitCode.INVALID
+    assert "certificate.json" in found.err
+
+
+def test_the_documented_composition_leaves_the_documented_rows(tmp_path: Path) -> None:
+    ended = rig("run", "--documented", *QUICK, "--json", "--out", str(tmp_path))
+    assert ended.code == ExitCode.PASS, ended.err
+    totals = _gates(ended.document())["totals"]["figures"]
+    assert totals["tenant_A"] == "11498 / 2980"
+    assert totals["tenant_B"] == "1 / 0"
+
+
+def test_events_that_are_acknowledged_and_not_stored_are_named(tmp_path: Path) -> None:
+    """1 in 500 of each process's events: among 2,000 on two processes at least three are forgotten."""
+    ended = rig(
+        "ladder", "--only", "S2", "--steps", "2000", "--defect", "ack-without-storing", *QUICK, "--json",
+        "--out", str(tmp_path),
+    )  # fmt: skip
+    assert ended.code == ExitCode.FAIL
+    rows = _gates(ended.document())["S2.rows"]
+    assert rows["verdict"] == "FAIL"
+    assert rows["figures"]["lost"] >= 3
+    assert all(re.match(r"lost [0-9a-f-]{36} \(tenant", key) for key in rows["figures"]["keys"])
+
+
+def test_a_service_of_other_names_is_judged_by_its_profile_alone(tmp_path: Path) -> None:
+    profile = bundled_profile("renamed")
+    ended = rig("run", "--profile", str(profile), *_SMALL, "--json", "--out", str(tmp_path))
+    assert ended.code == ExitCode.PASS, ended.err
+    spoiled = rig(
+        "ladder", "--profile", str(profile), "--steps", "20", "--defect", "no-deduplication", *QUICK, "--json",
+        "--out", str(tmp_path),
+    )  # fmt: skip
+    assert spoiled.code == ExitCode.FAIL
+    assert _gates(spoiled.document())["S1.rows"]["verdict"] == "FAIL"
+
+
+def test_a_service_that_is_killed_fails_and_nothing_is_left(tmp_path: Path) -> None:
+    going = Going(["perf", "--trials", "1", *QUICK, "--out", str(tmp_path)])
+    going.wait_for("S8 PerfGate")
+    rig_process = psutil.Process(going.process.pid)
+    (service,) = (p for p in rig_process.children() if "serve" in p.cmdline())
+    # Some events are in by now or will be: what matters is that not all are.
+    for process in [service, *service.children(recursive=True)]:
+        process.kill()
+    ended = going.end()
+    assert ended.code == ExitCode.FAIL, ended.err
+    assert "S8.answers" in ended.out
+    assert not leftovers()
+
+
+def test_an_interrupted_run_keeps_what_it_gathered(tmp_path: Path) -> None:
+    going = Going(["run", *QUICK, "--out", str(tmp_path)])
+    going.wait_for("S2 UniqueStorm")
+    going.signal(signal.SIGINT)
+    ended = going.end()
+    assert ended.code == ExitCode.INTERRUPTED, ended.err
+    pack = only_pack(tmp_path)
+    assert not pack.name.endswith(".partial")
+    assert len(pd.read_parquet(pack / "history"))
+    assert "INVALID" in (pack / "summary.md").read_text()
+    assert not leftovers()
+
+
+def test_a_killed_rig_leaves_nothing_running_and_settle_finishes_its_pack(tmp_path: Path) -> None:
+    before = set(_children_of_runs())
+    going = Going(["run", *QUICK, "--out", str(tmp_path)])
+    going.wait_for("S3 MalformedStorm")
+    going.signal(signal.SIGKILL)
+    going.end()
+    wait_until(lambda: set(_children_of_runs()) <= before)
+    pack = only_pack(tmp_path)
+    assert pack.name.endswith(".partial")
+    settled = rig("settle", str(pack))
+    assert settled.code == ExitCode.INVALID, settled.err
+    finished = only_pack(tmp_path)
+    assert not finished.name.endswith(".partial")
+    assert len(pd.read_parquet(finished / "history"))
+    assert rig("check", str(finished)).code == ExitCode.INVALID
+
+
+def test_up_serves_until_down(tmp_path: Path) -> None:
+    import urllib.request
+
+    ended = rig("up", "--json", "--out", str(tmp_path))
+    assert ended.code == ExitCode.PASS, ended.err
+    standing = ended.document()
+    try:
+        with urllib.request.urlopen(standing["url"] + "/health/ready", timeout=5) as answer:
+            assert answer.status == 200
+        assert (tmp_path / ".up.json").stat().st_mode & 0o077 == 0
+        again = rig("up", "--out", str(tmp_path))
+        assert again.code == ExitCode.USAGE
+        assert "rig down" in again.err
+    finally:
+        assert rig("down", "--out", str(tmp_path)).code == ExitCode.PASS
+    assert not psutil.pid_exists(standing["pid"])
