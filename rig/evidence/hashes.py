@@ -1,0 +1,113 @@
+"""The hash list of a pack: ``SHA256SUMS``, as ``sha256sum -c`` reads it.
+
+Flow: ``sums_text`` lists every file of a folder; ``compare`` walks the folder again and names what changed, what is
+missing and what was added. Both hash only what the walk finds: a path that stands in a hostile list is compared as text
+and never opened.
+
+Not a signature: whoever can change a pack can write a new list. That is why the digest of the list itself is printed at
+the end of a run and asked for when the pack is judged again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rig.errors import EvidenceError
+
+SUMS = "SHA256SUMS"
+_LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
+_UNFIT = re.compile(r"[\\\x00-\x1f\x7f\ud800-\udfff]")
+"""What a line of the list cannot carry unescaped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A folder against its list. Names are relative to the folder; ``digest`` is the list's own SHA-256, hex."""
+
+    digest: str
+    changed: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
+    malformed: tuple[str, ...] = ()
+    """Lines of the list that are none."""
+
+    @property
+    def intact(self) -> bool:
+        """True when every file is there, unchanged, and nothing else is."""
+        return not (self.changed or self.missing or self.extra or self.malformed)
+
+    @property
+    def sentence(self) -> str:
+        """What was found, every file by name."""
+        if self.intact:
+            return "every file is as it was written"
+        kinds = (
+            ("changed", self.changed),
+            ("missing", self.missing),
+            ("not of this pack", self.extra),
+            (f"no line of {SUMS}", self.malformed),
+        )
+        return "; ".join(f"{kind}: {', '.join(map(repr, names))}" for kind, names in kinds if names)
+
+
+def walk(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Every file below a folder as (relative POSIX name, path), sorted.
+
+    EvidenceError for what is neither file nor folder: symbolic links, sockets and pipes have no place in a pack, as
+    following one could leave it and opening one could hang.
+    """
+    for path in sorted(folder.iterdir()):
+        mode = path.lstat().st_mode
+        if stat.S_ISDIR(mode):
+            yield from ((f"{path.name}/{name}", below) for name, below in walk(path))
+        elif stat.S_ISREG(mode):
+            yield path.name, path
+        else:
+            raise EvidenceError(f"{path} is no regular file; a pack holds nothing else: remove it")
+
+
+def sums_text(folder: Path) -> str:
+    """The list of a folder's files, itself left out."""
+    lines = []
+    for name, path in walk(folder):
+        if name == SUMS:
+            continue
+        if _UNFIT.search(name):
+            raise EvidenceError(f"the name {name!r} in {folder} cannot stand in {SUMS}: rename the file")
+        lines.append(f"{_digest(path)}  {name}\n")
+    return "".join(lines)
+
+
+def compare(folder: Path) -> Comparison:
+    """Hash a finished folder again; EvidenceError when it has no list."""
+    listing = folder / SUMS
+    present = dict(walk(folder))
+    if SUMS not in present:
+        raise EvidenceError(f"{listing} is missing: nothing can be verified")
+    data = listing.read_bytes()
+    listed: dict[str, str] = {}
+    malformed = []
+    for line in data.decode("utf-8", "backslashreplace").removesuffix("\n").split("\n"):
+        match = _LINE.fullmatch(line)
+        if match is None or match[2] in listed:
+            malformed.append(line[:200])
+        else:
+            listed[match[2]] = match[1]
+    del present[SUMS]
+    return Comparison(
+        digest=hashlib.sha256(data).hexdigest(),
+        changed=tuple(name for name in listed if name in present and _digest(present[name]) != listed[name]),
+        missing=tuple(name for name in listed if name not in present),
+        extra=tuple(name for name in present if name not in listed),
+        malformed=tuple(malformed),
+    )
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

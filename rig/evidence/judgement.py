@@ -1,0 +1,56 @@
+"""The outcome of judging a run: every gate, the verdict over all of them, and how the process ends.
+
+Not for deciding anything: the checkers make the gates and the command line chooses the exit code. This is the value
+that ``verdicts.json``, the report, JUnit and the console share.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rig.model import Gate, Verdict
+
+_EXIT_GATE = "EG"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """All gates of a run in the order they are reported, and what they come to."""
+
+    verdict: Verdict
+    exit_code: int
+    gates: tuple[Gate, ...]
+
+    @property
+    def exit_gates(self) -> tuple[Gate, ...]:
+        """The gates that compose others (``EG3.1`` …)."""
+        return tuple(gate for gate in self.gates if gate.id.startswith(_EXIT_GATE))
+
+    @property
+    def plain_gates(self) -> tuple[Gate, ...]:
+        """All other gates."""
+        return tuple(gate for gate in self.gates if not gate.id.startswith(_EXIT_GATE))
+
+    def having(self, *verdicts: Verdict) -> tuple[Gate, ...]:
+        """The plain gates that ended in one of these verdicts, the worst verdict's first as they are given."""
+        return tuple(gate for verdict in verdicts for gate in self.plain_gates if gate.verdict is verdict)
+
+    @property
+    def sentence(self) -> str:
+        """One line that says what came of it, naming the gates that decided: ``1 of 20 gates FAIL: S8.time``."""
+        failed, invalid = self.having(Verdict.FAIL), self.having(Verdict.INVALID)
+        parts = [
+            f"{len(gates)} of {len(self.plain_gates)} gates {verdict}: {_named(gates)}"
+            for verdict, gates in ((Verdict.FAIL, failed), (Verdict.INVALID, invalid))
+            if gates
+        ]
+        if not parts:
+            passed = len(self.having(Verdict.PASS))
+            parts = [f"{passed} of {len(self.plain_gates)} gates PASS" if self.plain_gates else "nothing was judged"]
+        not_run = self.having(Verdict.NOT_RUN)
+        return "; ".join([*parts, *([f"{len(not_run)} not run"] if not_run else [])])
+
+
+def _named(gates: tuple[Gate, ...], most: int = 6) -> str:
+    names = ", ".join(gate.id for gate in gates[:most])
+    return names if len(gates) <= most else f"{names} and {len(gates) - most} more"

@@ -1,0 +1,290 @@
+"""One folder a run: everything that was seen, in the form that a checker reads again.
+
+Flow: ``Pack.create`` makes ``<UTC>-<verb>-<seed>.partial``; parts are written into it as the run goes, each whole or
+not at all; ``seal`` lists the hashes and drops the suffix by one rename. So a folder with the suffix is a run that goes
+or crashed (``open`` it to settle it), and one without is finished and never written to again. ``load`` gives the
+``Case`` that the checkers judge, ``verify`` says whether a byte was changed since.
+
+The requests' history is written by ``rig.history`` into ``history_folder``; logs of started processes go to
+``logs_folder``. Not for judging, drawing or rendering: see checks, plots and documents.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+from pydantic import TypeAdapter, ValidationError
+
+from rig.checks.case import PROBE_COLUMNS, Case, Finding
+from rig.errors import ConfigError, EvidenceError
+from rig.evidence.hashes import SUMS, Comparison, compare, sums_text, walk
+from rig.evidence.judgement import Judgement
+from rig.evidence.manifest import SCHEMA, Manifest
+from rig.history import read_history
+from rig.model import Certificate, TruthReport, UncleanKey
+
+T = TypeVar("T")
+
+PARTIAL = ".partial"
+MANIFEST = "manifest.json"
+CERTIFICATE = "certificate.json"
+TRUTH = "truth/report.json"
+UNCLEAN = "truth/unclean.csv"
+PROBES = "probes.parquet"
+HYGIENE = "hygiene.json"
+VERDICTS = "verdicts.json"
+
+_UNCLEAN_COLUMNS = ("kind", "drive", "scenario", "tenant", "key", "detail")
+_TEMPORARY = ".being-written"
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
+
+
+class Pack:
+    """One evidence folder; ``path`` loses its ``.partial`` when it is sealed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, results: Path, verb: str, seed: int, started_utc: datetime) -> Pack:
+        """A new unfinished pack below ``results``; a name that is taken gets a number.
+
+        ConfigError when none can be made there.
+        """
+        name = f"{started_utc.astimezone(UTC):%Y%m%dT%H%M%SZ}-{verb}-{seed}"
+        for attempt in range(1, 1000):
+            final = results / (name if attempt == 1 else f"{name}-{attempt}")
+            path = final.with_name(final.name + PARTIAL)
+            try:
+                results.mkdir(parents=True, exist_ok=True)
+                path.mkdir()
+            except FileExistsError:
+                if not results.is_dir():
+                    raise ConfigError(f"results directory {results} is a file; give --out a directory") from None
+                continue
+            except OSError as error:
+                raise ConfigError(f"results directory {results}: {error}; give --out a writable one") from None
+            # Whoever holds the unfinished name is the only one who may ever take the finished one.
+            if not final.exists():
+                pack = cls(path)
+                for folder in (pack.history_folder, pack.logs_folder):
+                    folder.mkdir()
+                return pack
+            path.rmdir()
+        raise ConfigError(f"results directory {results} holds a thousand runs named {name}; clear it")
+
+    @classmethod
+    def open(cls, path: Path) -> Pack:
+        """An existing pack, finished or not; EvidenceError when the folder is none."""
+        path = path.resolve()
+        if not (path / MANIFEST).is_file():
+            raise EvidenceError(f"{path} is no evidence pack: it has no {MANIFEST}")
+        return cls(path)
+
+    @property
+    def sealed(self) -> bool:
+        """True when the pack is finished."""
+        return not self.path.name.endswith(PARTIAL)
+
+    @property
+    def name(self) -> str:
+        """Name of the finished pack."""
+        return self.path.name.removesuffix(PARTIAL)
+
+    @property
+    def history_folder(self) -> Path:
+        """Where ``rig.history`` writes."""
+        return self.path / "history"
+
+    @property
+    def logs_folder(self) -> Path:
+        """Where processes that the rig starts write their logs."""
+        return self.path / "logs"
+
+    # --- written as the run goes -----------------------------------------------------------------------------------
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write one file whole, or leave it as it was, and have it on disk; ``name`` is relative, with ``/``.
+
+        EvidenceError when the pack is finished, the name would leave it, or the disk does not take it.
+        """
+        if self.sealed:
+            raise EvidenceError(f"{self.path} is finished and never written to again; {name} was to be written")
+        if not _NAME.fullmatch(name):
+            raise EvidenceError(f"{name!r} cannot be the name of a file in a pack")
+        path = self.path / name
+        temporary = path.with_name(path.name + _TEMPORARY)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            _sync(path.parent)
+        except OSError as error:
+            raise EvidenceError(f"{path} cannot be written: {error}") from None
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Write the manifest, again after every drive."""
+        self.write(MANIFEST, _json(manifest, Manifest))
+
+    def write_certificate(self, certificate: Certificate) -> None:
+        """Write what the null benchmark showed."""
+        self.write(CERTIFICATE, _json(certificate, Certificate))
+
+    def write_truth(self, truth: TruthReport) -> None:
+        """Write what the database held; the unclean keys go to a CSV of their own."""
+        text = io.StringIO(newline="")
+        rows = csv.writer(text)
+        rows.writerow(_UNCLEAN_COLUMNS)
+        rows.writerows([getattr(key, column) for column in _UNCLEAN_COLUMNS] for key in truth.unclean)
+        self.write(UNCLEAN, text.getvalue().encode())
+        self.write(TRUTH, _json(replace(truth, unclean=()), TruthReport))
+
+    def write_probes(self, probes: pd.DataFrame) -> None:
+        """Write what the health prober saw (columns: ``PROBE_COLUMNS``)."""
+        data = io.BytesIO()
+        probes.to_parquet(data, index=False)
+        self.write(PROBES, data.getvalue())
+
+    def write_hygiene(self, findings: Sequence[Finding]) -> None:
+        """Write what was looked at before and after the run."""
+        self.write(HYGIENE, _json(tuple(findings), tuple[Finding, ...]))
+
+    def write_judgement(self, judgement: Judgement) -> None:
+        """Write the verdicts: ``{"verdict", "exit_code", "gates": [...]}``."""
+        self.write(VERDICTS, _json(judgement, Judgement))
+
+    def seal(self) -> str:
+        """Finish the pack: hashes, then one rename. Returns the SHA-256 of the hash list, hex: it vouches for all."""
+        if self.sealed:
+            raise EvidenceError(f"{self.path} is finished already")
+        final = self.path.with_name(self.name)
+        if final.exists():
+            raise EvidenceError(f"{final} exists; {self.path} cannot be finished under that name: move one of them")
+        try:
+            for name, path in walk(self.path):
+                if name.endswith(_TEMPORARY):  # cut off by a crash: the whole file is there, or never was
+                    path.unlink()
+                else:
+                    _sync(path)
+            for folder in [self.path, *(path for path in self.path.rglob("*") if path.is_dir())]:
+                _sync(folder)
+            sums = sums_text(self.path).encode()
+            self.write(SUMS, sums)
+            self.path.rename(final)
+            _sync(final.parent)
+        except OSError as error:
+            raise EvidenceError(f"{self.path} cannot be finished: {error}; run `rig settle` on it") from None
+        self.path = final
+        return hashlib.sha256(sums).hexdigest()
+
+    # --- read again ------------------------------------------------------------------------------------------------
+
+    def manifest(self) -> Manifest:
+        """What the pack says of its run; EvidenceError when it is damaged or of another version."""
+        version = self._read(MANIFEST, dict[str, Any]).get("schema")
+        if version != SCHEMA:
+            raise EvidenceError(f"{self.path / MANIFEST} has schema {version!r}; this rig reads {SCHEMA}")
+        return self._read(MANIFEST, Manifest)
+
+    def judgement(self) -> Judgement | None:
+        """The verdicts that were written, None where nothing was judged yet."""
+        return self._read(VERDICTS, Judgement) if self._has(VERDICTS) else None
+
+    def load(self) -> Case:
+        """The evidence as the checkers read it; EvidenceError names the file that is damaged."""
+        for _ in walk(self.path):  # refuses what is no regular file before anything opens it
+            pass
+        manifest = self.manifest()
+        return Case(
+            verb=manifest.verb,
+            settings=manifest.settings,
+            profile=manifest.profile,
+            drives=manifest.drives,
+            history=self._history(),
+            certificate=self._read(CERTIFICATE, Certificate) if self._has(CERTIFICATE) else None,
+            truth=self._truth() if self._has(TRUTH) else None,
+            probes=self._probes(),
+            hygiene=self._read(HYGIENE, tuple[Finding, ...]) if self._has(HYGIENE) else (),
+            notes=manifest.notes,
+            epoch_monotonic_ns=manifest.epoch_monotonic_ns,
+        )
+
+    def verify(self) -> Comparison:
+        """Hash every file again; EvidenceError for a pack that is not finished."""
+        if not self.sealed:
+            raise EvidenceError(f"{self.path} is not finished: run `rig settle` on it first")
+        return compare(self.path)
+
+    def _has(self, name: str) -> bool:
+        return (self.path / name).exists()
+
+    def _read(self, name: str, kind: type[T]) -> T:
+        path = self.path / name
+        try:
+            return TypeAdapter(kind).validate_json(path.read_bytes())
+        except OSError as error:
+            raise EvidenceError(f"{path} cannot be read: {error}") from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "(whole file)"
+            raise EvidenceError(f"{path} is damaged: {where}: {first['msg']}") from None
+
+    def _history(self) -> pd.DataFrame:
+        try:
+            return read_history(self.history_folder)
+        except (KeyError, TypeError) as error:  # a Parquet file of other columns
+            raise EvidenceError(f"{self.history_folder} holds a file that is no history: {error}") from None
+
+    def _truth(self) -> TruthReport:
+        path = self.path / UNCLEAN
+        try:
+            header, *rows = csv.reader(io.StringIO(path.read_bytes().decode(), newline=""))
+            if tuple(header) != _UNCLEAN_COLUMNS:
+                raise ValueError(f"its columns are not {', '.join(_UNCLEAN_COLUMNS)}")
+            keys = [dict(zip(_UNCLEAN_COLUMNS, row, strict=True)) for row in rows]
+            unclean = TypeAdapter(tuple[UncleanKey, ...]).validate_python(keys)
+        except (OSError, ValueError, csv.Error) as error:
+            raise EvidenceError(f"{path} is damaged: {error}") from None
+        return replace(self._read(TRUTH, TruthReport), unclean=unclean)
+
+    def _probes(self) -> pd.DataFrame:
+        if not self._has(PROBES):
+            return Case().probes
+        try:
+            return pd.read_parquet(self.path / PROBES, columns=list(PROBE_COLUMNS))
+        except (OSError, ValueError) as error:
+            raise EvidenceError(f"{self.path / PROBES} is damaged: {error}") from None
+
+
+def _json(value: object, kind: Any) -> bytes:
+    return TypeAdapter[Any](kind).dump_json(value, indent=2, fallback=_plain) + b"\n"
+
+
+def _plain(value: object) -> object:
+    """Numbers that come out of numpy are numbers."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise EvidenceError(f"{value!r} ({type(value).__name__}) cannot be written as evidence")
+
+
+def _sync(path: Path) -> None:
+    """Have a file or a directory on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,80 @@
+"""Pictures of a run: each a pure function from the case to a figure, or None where there is nothing to draw.
+
+Flow: ``PLOTS`` lists them in the order of the report, a module each; ``png`` renders one. Titles say what is seen in
+this run, axes carry units, colours are told apart by the colour-blind and never carry meaning alone. matplotlib is
+imported when the first picture is drawn, because that takes longer than most verbs do.
+
+Not for judging: a limit that is drawn here was judged by a checker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rig.checks.case import Case
+from rig.evidence.plots.canvas import png
+from rig.evidence.plots.ladder import ladder
+from rig.evidence.plots.latency import latency
+from rig.evidence.plots.null_benchmark import null_benchmark
+from rig.evidence.plots.s8_limit import s8_limit
+from rig.evidence.plots.throughput import throughput
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["PLOTS", "Plot", "png"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """One picture: ``caption`` says how to read it, ``needs`` what must have been gathered for it."""
+
+    name: str
+    title: str
+    needs: str
+    draw: Callable[[Case], Figure | None]
+    caption: str
+
+
+PLOTS: tuple[Plot, ...] = (
+    Plot(
+        "s8-limit",
+        "S8 against its limit",
+        "an S8 trial",
+        s8_limit,
+        "A line that reaches the height of all requests left of the limit passes. A bend is the target changing pace.",
+    ),
+    Plot(
+        "throughput",
+        "Throughput and outcomes over time",
+        "a drive that sent something",
+        throughput,
+        "Answers by the moment they were whole. A hole is a time in which the target answered nothing.",
+    ),
+    Plot(
+        "latency",
+        "Response and service time quantiles",
+        "an S8 trial or a drive at a fixed rate",
+        latency,
+        "Service time counts from the moment a request was sent, response time from when it was due: where the two "
+        "part, requests had to wait before they could be sent. An unanswered request counts with the time waited for.",
+    ),
+    Plot(
+        "ladder",
+        "Latency over the ladder",
+        "a step of the ladder",
+        ladder,
+        "From the median to the 99th percentile of each scenario at each step, all routes together. T20: spread over "
+        "20 tenants. ✕: requests not answered as expected.",
+    ),
+    Plot(
+        "null-benchmark",
+        "Null benchmark",
+        "a certificate",
+        null_benchmark,
+        "What the client can do against a stub that does nothing. Rates of this run mean something as long as they "
+        "stay well below it.",
+    ),
+)

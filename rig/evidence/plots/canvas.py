@@ -1,0 +1,97 @@
+"""What the pictures share: panels, colours, scales, and the columns of the history as numbers.
+
+Only matplotlib's object interface is used: no pyplot, no state of the process is changed.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rig.checks.case import Case
+from rig.model import DriveReport
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK = "#333333"
+LIMIT = "#b2182b"
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")
+"""Okabe and Ito's, which all kinds of colour vision tell apart."""
+STYLES = ("-", "--", "-.", ":")
+POINTS = 2000
+"""A line of more points shows no more at the size of a report."""
+
+_GRID = "#dddddd"
+_DPI = 144
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as PNG; the same figure gives the same bytes."""
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=_DPI, metadata={"Software": None})
+    return data.getvalue()
+
+
+def panels(columns: int, title: str, *, share_y: bool = False) -> tuple[Figure, list[Axes]]:
+    """A figure of panels side by side, plain and alike."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    grid = figure.subplots(1, columns, sharey=share_y, squeeze=False)
+    axes: list[Axes] = list(grid[0])
+    for each in axes:
+        each.spines[["top", "right"]].set_visible(False)
+        each.grid(axis="y", color=_GRID, linewidth=0.6)
+        each.set_axisbelow(True)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold", color=INK)
+    return figure, axes
+
+
+def thousands(axes: Axes) -> None:
+    """Label the y axis with whole numbers, thousands set apart."""
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+
+
+def log_scale(axes: Axes) -> None:
+    """A logarithmic y axis with plain numbers, not powers, and enough of them."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def that_sent(case: Case, drives: Iterable[DriveReport]) -> tuple[DriveReport, ...]:
+    """Those of the drives that sent anything."""
+    sent = set(case.history.loc[case.history["sent_ns"] > 0, "drive"])
+    return tuple(drive for drive in drives if drive.scenario.label in sent)
+
+
+def paced(case: Case) -> tuple[DriveReport, ...]:
+    """The drives of the open loop that sent anything."""
+    return that_sent(case, (drive for drive in case.drives if drive.scenario.pace.rate_per_s))
+
+
+def sent_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """The requests that went out."""
+    return rows[rows["sent_ns"] > 0]
+
+
+def seconds(rows: pd.DataFrame, column: str) -> NDArray[np.float64]:
+    """Times as seconds since the first request of the rows, all of which were sent."""
+    first_ns = int(rows["sent_ns"].min()) if len(rows) else 0
+    return np.asarray((rows[column].to_numpy(np.int64) - first_ns) / 1e9, dtype=np.float64)
+
+
+def elapsed_ms(rows: pd.DataFrame, since: str) -> NDArray[np.float64]:
+    """Milliseconds from ``since`` to the answer, or to the moment it was given up, of what was sent."""
+    sent = sent_rows(rows)
+    return np.asarray((sent["done_ns"].to_numpy(np.int64) - sent[since].to_numpy(np.int64)) / 1e6, dtype=np.float64)

@@ -1,0 +1,1 @@
+"""Tests of the evidence pack and of what people read of it."""

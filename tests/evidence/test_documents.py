@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+from rich.console import Console
+
+from rig.checks.case import Case
+from rig.evidence.judgement import Judgement
+from rig.evidence.junit import junit
+from rig.evidence.manifest import Manifest
+from rig.evidence.pack import Pack
+from rig.evidence.plots import PLOTS, png
+from rig.evidence.report import documents, html, write
+from rig.evidence.summary import console, summary
+from rig.evidence.text import figure_words, markdown, one_line, xml_text
+from rig.model import Anomaly, DriveReport, Gate, UncleanKey, Verdict
+
+from . import synthetic
+
+Run = tuple[Manifest, Case, Judgement]
+GOLDEN = Path(__file__).parent.parent / "golden"
+HOSTILE = "<script>alert(1)</script>|`a`\n# x\x1b[31m\x00\u202e\ud800[red]"
+
+
+def shown(judgement: Judgement, width: int) -> str:
+    stream = io.StringIO()
+    Console(file=stream, width=width).print(console(judgement, pack=Path("results/x"), digest="ab" * 32))
+    return stream.getvalue()
+
+
+def hostile() -> Run:
+    """A run in which all that a target, a database or a stranger could choose is hostile."""
+    case = synthetic.case(ladder=False, sustained=False)
+    assert case.truth is not None
+    total = replace(case.truth.totals[0], tenant=HOSTILE)
+    key = UncleanKey(Anomaly.LOST, HOSTILE, "S8", HOSTILE, HOSTILE, HOSTILE)
+    truth = replace(case.truth, totals=(total,), unclean=(key,), notes=(HOSTILE,))
+    case = replace(case, truth=truth, notes=(HOSTILE,), profile={"name": HOSTILE})
+    manifest = replace(synthetic.manifest(case), argv=("rig", HOSTILE), fingerprint={HOSTILE: {HOSTILE: HOSTILE}})
+    gates = tuple(Gate(HOSTILE, verdict, HOSTILE, {HOSTILE: HOSTILE}, HOSTILE) for verdict in Verdict)
+    return manifest, case, Judgement(Verdict.FAIL, 1, gates)
+
+
+# --- goldens ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["summary.md", "junit.xml", "console-80.txt", "console-120.txt"])
+def test_golden(bad: Run, name: str) -> None:
+    """Made again with UPDATE_GOLDEN=1; read the difference before it is kept."""
+    manifest, case, judgement = bad
+    text = {
+        "summary.md": lambda: summary(manifest, case, judgement),
+        "junit.xml": lambda: junit(manifest, judgement).decode(),
+        "console-80.txt": lambda: shown(judgement, 80),
+        "console-120.txt": lambda: shown(judgement, 120),
+    }[name]()
+    if os.environ.get("UPDATE_GOLDEN"):
+        (GOLDEN / name).write_text(text, encoding="utf-8")
+    assert text == (GOLDEN / name).read_text(encoding="utf-8")
+
+
+# --- words ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("median_s", 6.214, "median 6.214 s"),
+        ("rps", 41234.5, "41,234 requests/s"),
+        ("rps_trials", [1, 2, 3, 4], "trials 1, 2, 3, … (4 in all) requests/s"),
+        ("lag_ns_max", 12, "lag max 12 ns"),
+        ("client_cpu_us_per_request", 23.1, "client cpu 23.1 µs/request"),
+        ("rate_per_s", 1000.0, "rate 1,000 /s"),
+        ("tenants", 3, "tenants 3"),
+        ("share", float("nan"), "share –"),
+        ("steady", True, "steady yes"),
+        ("kinds", {"lost": 2}, "kinds lost 2"),
+    ],
+)
+def test_a_figure_takes_its_unit_from_its_name(name: str, value: object, words: str) -> None:
+    assert figure_words(name, value) == words
+
+
+def test_escapes() -> None:
+    assert one_line("a\x1b[31m\n\u202e\u2028ü") == "a\\x1b[31m\\n\\u202e\\u2028ü"
+    assert markdown("a|b_c _d_ `e`") == r"a\|b_c \_d\_ \`e\`"
+    assert xml_text("a\x00\ud800\tb\ufffe") == "a\\x00\\ud800\tb\\ufffe"
+
+
+# --- console ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_console_keeps_its_width_and_says_why(bad: Run, width: int) -> None:
+    text = shown(bad[2], width)
+    assert max(map(len, text.splitlines())) <= width
+    assert text.index("Exit gates") < text.index("EG3.4") < text.index("S8.time")
+    assert "└ only 2 answers were seen in 94 s: the prober died" in text
+    assert "FAIL  exit 1  2 of 7 gates FAIL: S8.rows, S8.time" in text
+    assert "ab" * 32 in text
+
+
+def test_the_console_says_nothing_hostile_to_a_terminal() -> None:
+    text = shown(hostile()[2], 80)
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert "[red]" in text  # shown, not obeyed
+
+
+# --- summary and JUnit ------------------------------------------------------------------------------------------
+
+
+def test_hostile_text_stays_in_its_cell() -> None:
+    manifest, case, judgement = hostile()
+    rows = [line for line in summary(manifest, case, judgement).splitlines() if line.startswith("| ")]
+    assert len(rows) == 2 + len(judgement.gates)
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {6}
+    assert "<script>" not in "".join(rows)
+
+
+def test_a_command_cannot_close_its_own_fence(good: Run) -> None:
+    manifest, case, judgement = good
+    text = summary(replace(manifest, argv=("rig", "```\n# boo")), case, judgement)
+    assert text.rstrip().endswith("\n````")
+
+
+def test_hostile_text_leaves_junit_well_formed() -> None:
+    manifest, _, judgement = hostile()
+    suite = ET.fromstring(junit(manifest, judgement)).find("testsuite")
+    assert suite is not None
+    assert [suite.get(key) for key in ("tests", "failures", "errors", "skipped")] == ["4", "1", "1", "1"]
+    names = {case.get("name") for case in suite.iter("testcase")}
+    assert len(names) == 1
+    assert "<script>" in str(names)
+
+
+# --- report -----------------------------------------------------------------------------------------------------
+
+
+class Tags(HTMLParser):
+    """Every tag of a page with its attributes."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+
+def test_the_report_loads_and_runs_nothing() -> None:
+    page = html(*hostile(), pictures=())
+    tags = Tags(page).tags
+    assert not {tag for tag, _ in tags} & {"script", "link", "iframe", "object", "form", "a"}
+    assert not [
+        attributes for _, attributes in tags if any(key.startswith("on") or key == "style" for key in attributes)
+    ]
+    assert "&lt;script&gt;" in page
+    assert not re.search("[\x00\x1b\u202e]", page)
+
+
+def test_the_policy_of_the_report_names_its_style_and_nothing_else(good: Run) -> None:
+    page = documents(*good)["report.html"].decode()
+    style = re.search(r"<style>(.*?)</style>", page, re.DOTALL)
+    assert style is not None
+    digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
+    policy = next(tag[1]["content"] for tag in Tags(page).tags if "http-equiv" in tag[1])
+    assert policy == (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    )
+    sources = [attributes["src"] for tag, attributes in Tags(page).tags if tag == "img"]
+    assert len(sources) == len(PLOTS)
+    assert all(source and source.startswith("data:image/png;base64,") for source in sources)
+
+
+def test_the_report_is_read_from_the_verdict_down(bad: Run) -> None:
+    page = documents(*bad)["report.html"].decode()
+    order = ("Why it is not PASS", "Exit gates", "Wrong in the database", "All gates", "Not measured", "Do it again")
+    places = [page.index(f"<h2>{title}</h2>") for title in order]
+    assert places == sorted(places)
+    assert "7c9e6679-7425-40de-944b-e07fc1f90ae7" in page
+    assert "privacy.logs: the profile names no log files" in page
+    assert "rig run --seed 7 --out &#39;my results&#39;" in page
+
+
+def test_a_run_that_gathered_nothing_still_reports(good: Run) -> None:
+    manifest, judgement = good[0], Judgement(Verdict.INVALID, 3, ())
+    made = documents(replace(manifest, ended_utc=None, drives=()), Case(), judgement)
+    assert set(made) == {"report.html", "summary.md", "junit.xml"}
+    page = made["report.html"].decode()
+    assert "nothing was judged" in page
+    assert "truth: the database was not read" in page
+    for plot in PLOTS:
+        assert f"{plot.title}: needs {plot.needs}" in page
+
+
+def test_a_worker_without_a_report_is_named(good: Run) -> None:
+    manifest, case, judgement = good
+    silent = DriveReport(replace(case.drives[0].scenario, step=7), workers=(None,), notes=("worker 0 died",))
+    page = documents(manifest, replace(case, drives=(*case.drives, silent)), judgement)["report.html"].decode()
+    assert f"{silent.scenario.label}: a worker gave no report" in page
+    assert f"{silent.scenario.label}: worker 0 died" in page
+
+
+def test_documents_become_part_of_the_sealed_pack(pack: Pack, good: Run) -> None:
+    write(pack, *good)
+    pack.seal()
+    assert pack.verify().intact
+    assert {path.name for path in (pack.path / "plots").iterdir()} == {f"{plot.name}.png" for plot in PLOTS}
+
+
+# --- plots ------------------------------------------------------------------------------------------------------
+
+
+def test_a_title_says_what_was_seen(bad: Run) -> None:
+    titles = {plot.name: figure.get_suptitle() for plot in PLOTS if (figure := plot.draw(bad[1])) is not None}
+    assert titles["s8-limit"] == "S8: 10,000 requests in 11.80 s (median), limit 10 s"
+    assert titles["throughput"] == "Throughput: 806 to 1,087 requests/s, 40 not answered as expected"
+    assert titles["null-benchmark"] == "Null benchmark: 42,500 requests/s, 21.2 times the floor of 2,000"
+    assert titles["ladder"].startswith("Ladder: slowest p99 432.4 ms, of S7 at 1k")
+    assert titles["latency"].startswith("Latency: p99 of the response time up to")
+
+
+def test_there_is_no_picture_of_nothing() -> None:
+    assert [plot.draw(Case()) for plot in PLOTS] == [None] * len(PLOTS)
+
+
+def test_skipped_requests_are_not_drawn_as_answers(bad: Run) -> None:
+    case = bad[1]
+    trial = case.drives_of("S8")[0]
+    cut = (case.history["drive"] == trial.scenario.label) & (case.history["seq"] >= 9000)
+    rows = case.history.copy()
+    rows.loc[cut, ["sent_ns", "done_ns", "intended_ns"]] = 0
+    rows.loc[cut, "outcome"] = "skipped"
+    seen = replace(case, drives=(trial,), history=rows[rows["drive"] == trial.scenario.label])
+    by_name = {plot.name: plot.draw(seen) for plot in PLOTS}
+    limit, rates = by_name["s8-limit"], by_name["throughput"]
+    assert limit is not None
+    assert rates is not None
+    labels = [line.get_label() for line in limit.axes[0].get_lines()]
+    assert "trial 1: 9.20 s, 1,000 not answered" in labels
+    assert "1,000 never sent" in rates.get_suptitle()
+
+
+def test_a_drive_of_one_request_can_be_drawn(good: Run) -> None:
+    case = good[1]
+    trial = case.drives_of("S8")[0]
+    one = case.rows_of(trial).head(1)
+    for plot in PLOTS:
+        figure = plot.draw(replace(case, drives=(trial,), history=one))
+        if figure is not None:
+            png(figure)
+
+
+def test_pictures_leave_no_state_and_come_late() -> None:
+    """Importing the report costs no matplotlib; drawing needs no pyplot."""
+    code = (
+        "import sys; import rig.evidence.report; from tests.evidence import synthetic\n"
+        "assert 'matplotlib' not in sys.modules\n"
+        "from rig.evidence.plots import PLOTS\n"
+        "assert PLOTS[-1].draw(synthetic.case(ladder=False, sustained=False, perf=False)) is not None\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
