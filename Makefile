@@ -25,7 +25,8 @@ lint: $(VENV)/.installed-test  ## Style, types and import directions
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.installed-test  ## Benchmarks; keep the machine quiet
+bench: $(VENV)/.installed-bench  ## Benchmarks, into docs/benchmarks; keep the machine quiet
+	$(BIN)/python -m tests.bench.clients
 	$(BIN)/python -m pytest tests/bench -m bench -s
 
 clean:  ## Remove the environment and caches; results stay
@@ -44,6 +45,10 @@ $(BIN)/python:
 # The constraints hold for the build environment too, so that two installations are alike to the byte.
 $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
 	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed-test
+	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(PIP) --editable '.[bench]'
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed

@@ -65,7 +65,7 @@ class Common:
             defects=self.defects,
             null_seconds=self.null_seconds,
         )
-        return Job(verb, tuple(sys.argv[1:]), settings, profile, folder, tuple(scenarios))
+        return Job(verb, ("rig", *sys.argv[1:]), settings, profile, folder, tuple(scenarios))
 
 
 def _loading(command: Callable[..., int]) -> Callable[..., int]:

@@ -32,11 +32,10 @@ def _rows_gate(case: Case, scenario: str) -> Gate:
     for group in groups:
         faults.update({kind: group.unclean.get(kind, 0) for kind in FAULTS})
     figures: dict[str, Any] = {
-        "drives": len({group.drive for group in groups}),
-        "canonical_expected": _interval(groups, "canonical"),
         "canonical": sum(group.canonical for group in groups),
-        "dead_expected": _interval(groups, "dead"),
         "dead": sum(group.dead for group in groups),
+        "expected": f"{_interval(groups, 'canonical')} canonical, {_interval(groups, 'dead')} dead",
+        "drives": len({group.drive for group in groups}),
         **{kind: count for kind, count in faults.items() if count},
     }
     outside = [group for group in groups if not _inside(group)]

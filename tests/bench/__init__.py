@@ -1,0 +1,1 @@
+"""Benchmarks: they measure, on a quiet machine; ``make bench`` runs them."""

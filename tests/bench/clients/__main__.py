@@ -1,0 +1,184 @@
+"""Interleaves all clients, several rounds, and writes the table and the plot."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import click
+import numpy as np
+from matplotlib.figure import Figure
+
+from rig.calibrate.machine import Watch, allowed_cores
+from rig.calibrate.stub import Stub, null_stub
+from rig.engine.pacer import NS
+from rig.history import RESULT
+from rig.model import Pace
+from tests.bench.clients import trial as client
+from tests.bench.clients.trial import CONNECTIONS, Trial
+from tests.bench.clients.with_rig import Engine
+
+RATES_PER_S = (500, 2_000, 10_000)
+STUB_BOUND = 0.95
+FOLDER = Path("docs/benchmarks")
+
+
+@dataclass
+class Client:
+    """A load generator and its trials; ``missing`` says how to get one that is not there."""
+
+    name: str
+    does: str
+    run: Callable[[int, float, Path], Trial]
+    missing: str = ""
+    trials: list[Trial] = field(default_factory=list)
+    stub_busy: list[float] = field(default_factory=list)
+
+    def median(self, figure: str) -> float:
+        """Median over the trials."""
+        return float(median(getattr(trial, figure) for trial in self.trials))
+
+    def spread(self, figure: str) -> str:
+        """Least and most over the trials."""
+        values = sorted(getattr(trial, figure) for trial in self.trials)
+        return f"{values[0]:,.1f}–{values[-1]:,.1f}" if figure == "cpu_us" else f"{values[0]:,.0f}–{values[-1]:,.0f}"
+
+    @property
+    def stub_bound(self) -> bool:
+        """True when the stub was at its own limit, so that the rate says little of the client."""
+        return median(self.stub_busy) >= STUB_BOUND
+
+
+def _clients(engine: Engine) -> list[Client]:
+    def program(name: str) -> str:
+        return "" if shutil.which(name) else f"install the Debian package `{name}`"
+
+    def package(module: str, name: str) -> str:
+        return "" if importlib.util.find_spec(module) else f"`pip install {name}`"
+
+    fixed, python = "fixed bytes", client.python_client
+    return [
+        Client("rig", "unique signed bodies, a row per request", lambda port, s, _: engine.trial(port, s)),
+        Client("wrk", fixed, client.wrk, program("wrk")),
+        Client("k9-load", f"{fixed}, declarative plan", client.k9, package("k9", "k9-load")),
+        Client("hey", fixed, client.hey, program("hey")),
+        Client("aiohttp", f"{fixed}, uvloop", partial(python, "with_aiohttp"), package("aiohttp", "aiohttp")),
+        Client("locust", f"{fixed}, FastHttpUser", partial(python, "with_locust"), package("locust", "locust")),
+        Client("httpx", f"{fixed}, uvloop", partial(python, "with_httpx"), package("httpx", "httpx")),
+    ]
+
+
+def _round(clients: list[Client], stub: Stub, seconds: float, folder: Path) -> None:
+    for one in clients:
+        if one.missing:
+            continue
+        before_s = stub.cpu_s()
+        trial = one.run(stub.endpoint.port, seconds, folder)
+        one.trials.append(trial)
+        one.stub_busy.append((stub.cpu_s() - before_s) / trial.elapsed_s)
+        click.echo(f"  {one.name:8} {trial.rps:>9,.0f} requests/s {trial.cpu_us:>9,.1f} µs a request")
+
+
+def _open_loop(engine: Engine, stub: Stub, seconds: float) -> list[dict[str, float]]:
+    found = []
+    for rate in RATES_PER_S:
+        _, file = engine.drive(stub.endpoint.port, round(rate * seconds), Pace(CONNECTIONS, float(rate)))
+        rows = np.frombuffer(file.read_bytes(), dtype=RESULT)
+        file.unlink()
+        lag_us = (rows["sent_ns"] - rows["intended_ns"]) / 1e3
+        span_s = (rows["sent_ns"].max() - rows["sent_ns"].min()) / NS
+        found.append(
+            {
+                "rate": rate,
+                "sent_per_s": (len(rows) - 1) / span_s,
+                **{f"lag_p{q:g}_us": float(np.percentile(lag_us, q)) for q in (50, 99, 100)},
+            }
+        )
+    return found
+
+
+def _markdown(clients: list[Client], lags: list[dict[str, float]], rounds: int, machine: str) -> str:
+    present = [one for one in clients if one.trials]
+    wrk_us = next((one.median("cpu_us") for one in present if one.name == "wrk"), None)
+    lines = [
+        "# Client benchmark",
+        "",
+        f"The same POST over {CONNECTIONS} keep-alive connections to the null stub, one client process, {rounds}",
+        f"interleaved rounds, medians (least–most). {machine}. Made by `make bench`.",
+        "",
+        "| client | does | CPU µs/request | of wrk's | requests/s | limit |",
+        "|---|---|---|---|---|---|",
+    ]
+    for one in present:
+        ratio = f"{one.median('cpu_us') / wrk_us:.2f}" if wrk_us else "–"
+        limit = "the stub" if one.stub_bound else "the client"
+        lines.append(
+            f"| {one.name} | {one.does} | {one.median('cpu_us'):,.1f} ({one.spread('cpu_us')}) | {ratio} "
+            f"| {one.median('rps'):,.0f} ({one.spread('rps')}) | {limit} |"
+        )
+    lines += [f"\nNot measured: {one.name} ({one.missing})." for one in clients if one.missing]
+    lines += [
+        "",
+        "## Open loop",
+        "",
+        "How far behind its schedule the rig's engine sent (schedule lag), at constant rates against the same stub.",
+        "",
+        "| rate | sent | lag p50 µs | lag p99 µs | lag max µs |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {lag['rate']:,.0f}/s | {lag['sent_per_s']:,.1f}/s | {lag['lag_p50_us']:,.0f} | {lag['lag_p99_us']:,.0f} "
+        f"| {lag['lag_p100_us']:,.0f} |"
+        for lag in lags
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _plot(clients: list[Client]) -> Figure:
+    present = [one for one in clients if one.trials][::-1]
+    figure = Figure(figsize=(8, 0.5 * len(present) + 1.2), layout="constrained")
+    axes = figure.subplots()
+    values = [one.median("cpu_us") for one in present]
+    colours = ["#0072b2" if one.name == "rig" else "#bbbbbb" for one in present]
+    bars = axes.barh([one.name for one in present], values, color=colours)
+    axes.bar_label(bars, [f"{value:,.1f}" for value in values], padding=4)
+    axes.set_xscale("log")
+    axes.set_xlim(min(values) / 2, max(values) * 3)
+    axes.set_xlabel("client CPU per request (µs, logarithmic)")
+    axes.set_title("What one request costs the client", loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+@click.command()
+@click.option("--rounds", default=5, show_default=True)
+@click.option("--seconds", default=2.0, show_default=True, help="Length of one trial.")
+@click.option("--out", type=click.Path(path_type=Path), default=FOLDER, show_default=True)
+def main(rounds: int, seconds: float, out: Path) -> None:
+    """Compare load generators against the null stub; keep the machine quiet meanwhile."""
+    watch = Watch()
+    with Engine() as engine, null_stub() as stub, tempfile.TemporaryDirectory(prefix="rig-bench-") as folder:
+        clients = _clients(engine)
+        for number in range(1, rounds + 1):
+            click.echo(f"round {number} of {rounds}")
+            _round(clients, stub, seconds, Path(folder))
+        lags = _open_loop(engine, stub, 2 * seconds)
+    machine = f"{allowed_cores():g} cores, Python {platform.python_version()}, {platform.system()} {platform.release()}"
+    if watch.since().steal > 0.02:
+        machine += "; the hypervisor stole CPU meanwhile"
+    out.mkdir(parents=True, exist_ok=True)
+    text = _markdown(clients, lags, rounds, machine)
+    (out / "clients.md").write_text(text)
+    _plot(clients).savefig(out / "clients.png", dpi=120)
+    click.echo(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""The rig's engine: unique signed bodies, a recorded row per request, through pool, worker and history as in a run."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from rig.engine.endpoint import Endpoint
+from rig.engine.pool import Load, Pool
+from rig.engine.targeter import Credentials
+from rig.history import History
+from rig.model import DriveReport, Pace, RequestClass, RunKey, Scenario, Share
+from rig.profile import bundled_profile, load_profile
+from tests.bench.clients.trial import CONNECTIONS, Trial
+
+
+class Engine:
+    """Drives the stub with one worker. A context manager; each drive has a number of its own."""
+
+    def __init__(self) -> None:
+        self._profile = load_profile(bundled_profile())
+        self._route = self._profile.routes[0]
+        self._pool = Pool(1)
+        self._folder = tempfile.TemporaryDirectory(prefix="rig-bench-")
+        self._history = History(Path(self._folder.name))
+        self._number = 0
+
+    def __enter__(self) -> Engine:
+        self._pool.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.__exit__(None, None, None)
+        self._folder.cleanup()
+
+    def drive(self, port: int, count: int, pace: Pace) -> tuple[DriveReport, Path]:
+        """One drive of ``count`` requests: its report and the file of its raw rows."""
+        self._number += 1
+        scenario = Scenario(
+            id="bench",
+            title="Benchmark",
+            step=count,
+            route=self._route.name,
+            tenants=("A",),
+            shares=(Share(RequestClass.VALID, count),),
+            pace=pace,
+            trial=self._number,
+        )
+        load = Load(
+            scenario,
+            self._profile,
+            RunKey(1, "benchmark", 1_700_000_000),
+            {"A": Credentials("key", {self._route.secret: "secret"})},
+            Endpoint("127.0.0.1", port),
+            lambda worker: self._history.rows_file(scenario, worker),
+        )
+        report = self._pool.drive(load)
+        if not report.complete:
+            raise RuntimeError("; ".join(report.notes))
+        return replace(report), self._history.rows_file(scenario, 0)
+
+    def trial(self, port: int, seconds: float) -> Trial:
+        """The closed loop over 50 connections."""
+        count = round(80_000 * seconds)
+        report, rows = self.drive(port, count, Pace(CONNECTIONS))
+        rows.unlink()
+        (worker,) = report.present
+        return Trial(worker.sent, report.elapsed_s, worker.cpu_user_s + worker.cpu_system_s)
