@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import threading
 import time
-import urllib.error
-import urllib.request
 from types import TracebackType
 from typing import Self
 
 import pandas as pd
 
+from rig.ask import Asker
 from rig.checks.case import PROBE_COLUMNS
 from rig.engine.endpoint import Endpoint
 from rig.profile import Probes
 
 EVERY_S = 1.0
-_BODY_LIMIT_BYTES = 1 << 20
 
 
 class Prober:
@@ -28,7 +26,7 @@ class Prober:
     def __init__(self, probes: Probes, endpoint: Endpoint) -> None:
         self._paths = [path for path in (probes.health, probes.ready, probes.metrics) if path is not None]
         self._timeout_s = probes.timeout_s
-        self._endpoint = endpoint
+        self._asker = Asker(endpoint, probes.timeout_s)
         self._rows: list[tuple[int, str, int, int, str]] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._ask_regularly, name="rig-prober", daemon=True)
@@ -60,15 +58,8 @@ class Prober:
 
     def _ask(self, path: str) -> tuple[int, str, int, int, str]:
         at_ns = time.monotonic_ns()
-        status, problem = 0, ""
-        try:
-            context = self._endpoint.tls_context()
-            with urllib.request.urlopen(self._endpoint.url + path, timeout=self._timeout_s, context=context) as answer:
-                answer.read(_BODY_LIMIT_BYTES)
-                status = answer.status
-        except urllib.error.HTTPError as error:
-            with error:
-                status = error.code
-        except (OSError, ValueError) as error:
-            problem = str(error) or type(error).__name__
-        return at_ns, path, status, time.monotonic_ns() - at_ns, problem
+        reply = self._asker.get(path)
+        elapsed_ns = time.monotonic_ns() - at_ns
+        if reply.status and elapsed_ns > self._timeout_s * 1e9:
+            return at_ns, path, 0, elapsed_ns, f"answered {reply.status}, but later than {self._timeout_s:g} s"
+        return at_ns, path, reply.status, elapsed_ns, reply.problem

@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, m
 from rig.errors import ConfigError
 from rig.model import RequestClass, Row
 from rig.profile_fields import Command, Header, HeaderValue, Identifier, Name, Route, Status, Text, Variable, Word
+from rig.profile_storms import Storms
 
 
 class _Section(BaseModel):
@@ -305,6 +306,8 @@ class Profile(_Section):
     """Aliases for S9."""
     default_source: str = "newsletter"
     """``utm_source`` of every event that is not about channels."""
+    storms: Storms = Storms()
+    """What the storms are let loose on."""
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

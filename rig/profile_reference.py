@@ -38,7 +38,7 @@ def reference() -> str:
         sections.append(_section(path, model))
         for name, field in model.model_fields.items():
             for inner, many in _models(field.annotation):
-                pending.append((f"{path}.{name}".lstrip(".") + ("[]" if many else ""), inner))
+                pending.append((f"{path}.{field.alias or name}".lstrip(".") + ("[]" if many else ""), inner))
     return "\n\n".join(sections) + "\n"
 
 
@@ -46,7 +46,10 @@ def _section(path: str, model: type[BaseModel]) -> str:
     title = f"## `{_heading(path)}`" if path else "## Top level"
     about = inspect.cleandoc(model.__doc__ or "").replace("``", "`")
     rows = ["| key | what it is | default |", "|---|---|---|"]
-    rows += [f"| `{name}` | {_about(field)} | {_default(field)} |" for name, field in model.model_fields.items()]
+    rows += [
+        f"| `{field.alias or name}` | {_about(field)} | {_default(field)} |"
+        for name, field in model.model_fields.items()
+    ]
     return "\n\n".join([title, about, "\n".join(rows)])
 
 

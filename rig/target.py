@@ -12,13 +12,12 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from rig.ask import Asker
 from rig.engine.endpoint import Endpoint
 from rig.errors import ConfigError, Unavailable
 from rig.profile import Launch, Profile
@@ -58,6 +57,7 @@ def open_target(
         yield Target(endpoint, None, profile.target.log_files)
         return
     launch = profile.launch
+    require_free_port(settings.port)  # else whoever listens there would be taken for the target
     port = settings.port or free_port()
     words = {
         "python": sys.executable,
@@ -103,9 +103,12 @@ def require_free_port(port: int) -> None:
 def _filled(text: str, words: Mapping[str, str], key: str) -> str:
     try:
         return text.format(**words)
-    except (KeyError, IndexError, ValueError) as error:
+    except (KeyError, IndexError, AttributeError, ValueError) as error:
         known = ", ".join(f"{{{word}}}" for word in words)
-        raise ConfigError(f"profile key {key}: {text!r} has the unknown word {error}; known are {known}") from None
+        what = f"has the unknown word {error}" if isinstance(error, KeyError) else f"cannot be filled in ({error})"
+        raise ConfigError(
+            f"profile key {key}: {text!r} {what}; known are {known}, and a brace of its own is written twice"
+        ) from None
 
 
 def _command(template: Sequence[str], words: Mapping[str, str], key: str) -> list[str]:
@@ -114,11 +117,21 @@ def _command(template: Sequence[str], words: Mapping[str, str], key: str) -> lis
 
 def _migrate(command: Sequence[str], env: Mapping[str, str]) -> None:
     try:
-        done = subprocess.run(list(command), env=dict(env), capture_output=True, text=True, timeout=_MIGRATE_TIMEOUT_S)
-    except (OSError, subprocess.TimeoutExpired) as error:
+        done = subprocess.run(
+            list(command),
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=_MIGRATE_TIMEOUT_S,
+        )
+    except OSError as error:
         raise ConfigError(f"launch.migrate could not be run: {error}") from None
+    except subprocess.TimeoutExpired:
+        raise Unavailable(f"launch.migrate has not ended within {_MIGRATE_TIMEOUT_S:g} s") from None
     if done.returncode != 0:
-        raise Unavailable(f"launch.migrate ended with exit code {done.returncode}: {_last_lines(done.stderr)}")
+        said = _last_lines(done.stdout.decode(errors="replace"))
+        raise Unavailable(f"launch.migrate ended with exit code {done.returncode}: {said}")
 
 
 @contextmanager
@@ -160,39 +173,24 @@ def _wait_until_ready(
 ) -> None:
     deadline = time.monotonic() + timeout_s
     path = profile.probes.ready or profile.probes.health
-    answer = "it was not asked"
+    asker = Asker(endpoint, _ASK_TIMEOUT_S)
     while True:
         if process is not None and process.poll() is not None:
             raise Unavailable(
-                f"the target ended with exit code {process.returncode} before it was ready: "
-                f"{_last_lines(log_file.read_text(errors='replace'))}"
+                f"the target ended with exit code {process.returncode} before it was ready: {_tail(log_file)}"
             )
-        ready, answer = _ask(endpoint, path)
-        if ready:
+        reply = asker.connect() if path is None else asker.get(path)
+        if reply.status == 200:
             return
         if time.monotonic() > deadline:
-            raise Unavailable(f"the target at {endpoint.url} is not ready: {answer}; is it running, and its database?")
+            answer = reply.problem or f"{path} answers {reply.status} {reply.said}".rstrip()
+            hint = "is it running, and its database?" if process is None else f"its log ends with: {_tail(log_file)}"
+            raise Unavailable(f"the target at {endpoint.url} is not ready within {timeout_s:g} s: {answer}; {hint}")
         time.sleep(_POLL_S)
 
 
-def _ask(endpoint: Endpoint, path: str | None) -> tuple[bool, str]:
-    """Whether the target is ready, and what it said."""
-    if path is None:
-        try:
-            with socket.create_connection((endpoint.host, endpoint.port), _ASK_TIMEOUT_S):
-                return True, "a connection stands"
-        except OSError as error:
-            return False, str(error)
-    try:
-        context = endpoint.tls_context()
-        with urllib.request.urlopen(endpoint.url + path, timeout=_ASK_TIMEOUT_S, context=context) as answer:
-            return answer.status == 200, f"{path} answers {answer.status}"
-    except urllib.error.HTTPError as error:
-        with error:
-            said = error.read(300).decode(errors="replace").strip()
-        return False, f"{path} answers {error.code} {said}"
-    except (OSError, ValueError) as error:
-        return False, f"{path}: {error}"
+def _tail(log_file: Path) -> str:
+    return _last_lines(log_file.read_text(errors="replace"))
 
 
 def _last_lines(text: str, count: int = 3) -> str:

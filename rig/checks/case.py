@@ -13,8 +13,13 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from rig.accounts import Crowd
 from rig.history import COLUMNS
 from rig.model import Certificate, DriveReport, Outcome, TruthReport
+from rig.ruler import RULER_COLUMNS
+from rig.samplers.model import Samples
+from rig.stampede.kids import KidStorm
+from rig.stampede.model import StormReport
 
 PROBE_COLUMNS = ("at_ns", "path", "status", "elapsed_ns", "error")
 """One row per question of the prober: monotonic ns when it was asked, ns until it was answered; ``status`` 0 and a
@@ -37,6 +42,10 @@ def _no_history() -> pd.DataFrame:
     return pd.DataFrame({column: [] for column in COLUMNS})
 
 
+def _no_ruler() -> pd.DataFrame:
+    return pd.DataFrame({column: [] for column in RULER_COLUMNS})
+
+
 def _no_probes() -> pd.DataFrame:
     return pd.DataFrame({column: [] for column in PROBE_COLUMNS})
 
@@ -47,8 +56,9 @@ class Case:
 
     ``history`` has one row per request (columns: ``rig.history.COLUMNS``), ``probes`` one per question of the prober
     (``PROBE_COLUMNS``); both are empty where nothing was gathered. ``certificate`` and ``truth`` are None, ``hygiene``
-    is empty, where they were not: what is missing can carry no PASS. ``epoch_monotonic_ns`` is the run's start on the
-    clock of the history.
+    is empty, where they were not: what is missing can carry no PASS. ``ruler`` has the rows that its
+    latency certificate rests on (``RULER_COLUMNS``). ``samples`` is what the samplers saw beside it.
+    ``epoch_monotonic_ns`` is the run's start on the clock of the history.
     """
 
     verb: str = "run"
@@ -57,9 +67,15 @@ class Case:
     drives: tuple[DriveReport, ...] = ()
     history: pd.DataFrame = field(default_factory=_no_history)
     certificate: Certificate | None = None
+    ruler: pd.DataFrame = field(default_factory=_no_ruler)
     truth: TruthReport | None = None
     probes: pd.DataFrame = field(default_factory=_no_probes)
     hygiene: tuple[Finding, ...] = ()
+    samples: Samples = field(default_factory=Samples)
+    storms: tuple[StormReport, ...] = ()
+    kid_storms: tuple[KidStorm, ...] = ()
+    crowd: Crowd | None = None
+    """The books of workers and master, where locust led the run."""
     notes: tuple[str, ...] = ()
     epoch_monotonic_ns: int = 0
 

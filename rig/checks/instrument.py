@@ -9,23 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rig.checks.case import Case
+from rig.checks.case import NO_REPORT, Case
 from rig.model import Certificate, DriveReport, Gate, Outcome, Verdict
 
 BUSY = 0.9
 """A worker that uses this share of the core it is allowed is at its limit."""
 LEAST_TRIALS, LEAST_REQUESTS, LEAST_S = 3, 10_000, 2.0
 """What a null benchmark must rest on to be more than weak (CONTRACT section 3)."""
+STOLEN, THROTTLED = 0.1, 0.1
+"""What a hypervisor, or a CPU quota, may take of a drive's time."""
 STALLED = 0.1
 """A worker that was ready to run and did not for this share of a drive was stopped or throttled."""
 
 
 def check_null(case: Case) -> list[Gate]:
-    """The floor gate; empty where the run was not asked for a calibration."""
+    """The floor gate."""
     certificate = case.certificate
     rule = "the client reaches the floor against a stub that does nothing"
     if certificate is None:
         return [Gate("calibration.null", Verdict.INVALID, rule, reason="the client was not calibrated")]
+    if not certificate.trials:
+        return [Gate("calibration.null", Verdict.INVALID, rule, reason="the certificate rests on no trial")]
     median = certificate.median
     figures = {
         "rps": round(certificate.rps),
@@ -38,14 +42,21 @@ def check_null(case: Case) -> list[Gate]:
         "weakness": weakness(certificate),
         "churn_rps": None if certificate.churn_rps is None else round(certificate.churn_rps),
     }
-    if certificate.reason:
-        reason = f"{certificate.reason}: {certificate.explanation}"
+    if below_floor(certificate):
+        reason = f"{certificate.reason}: {certificate.explanation}" if certificate.reason else "below the floor"
         return [Gate("calibration.null", Verdict.INVALID, rule, figures, reason)]
     return [Gate("calibration.null", Verdict.PASS, rule, figures)]
 
 
+def below_floor(certificate: Certificate) -> bool:
+    """True when the client may judge nobody; whoever made the certificate says why."""
+    return bool(certificate.reason) or (bool(certificate.trials) and certificate.rps < certificate.floor_rps)
+
+
 def check_accounting(case: Case) -> list[Gate]:
-    """Every request offered is in the history exactly once, as the workers report it."""
+    """Every request offered is in the history exactly once, as the workers report it; empty where none was."""
+    if not case.drives:
+        return []
     rule = "offered = sent + skipped and sent = ok + fail + info, in the workers' reports and in the history alike"
     faults: list[str] = []
     offered = sent = skipped = 0
@@ -59,6 +70,8 @@ def check_accounting(case: Case) -> list[Gate]:
             for fault in _unbalanced(drive, rows["seq"].tolist(), rows["outcome"].tolist())
         ]
     figures = {"offered": offered, "sent": sent, "skipped": skipped, "rows": len(case.history)}
+    if strange := len(case.history) - int(case.history["drive"].isin([d.scenario.label for d in case.drives]).sum()):
+        faults.append(f"{strange} rows of the history belong to no drive")
     if faults:
         return [Gate("accounting", Verdict.INVALID, rule, figures, "; ".join(faults[:5]))]
     return [Gate("accounting", Verdict.PASS, rule, figures)]
@@ -66,7 +79,7 @@ def check_accounting(case: Case) -> list[Gate]:
 
 def _unbalanced(drive: DriveReport, seqs: Sequence[int], outcomes: Sequence[str]) -> list[str]:
     if not drive.complete:
-        return ["; ".join(drive.notes) or "a worker's report is missing"]
+        return [", ".join(drive.notes) or NO_REPORT]
     faults = []
     offered = sum(report.offered for report in drive.present)
     skipped = sum(outcome == Outcome.SKIPPED for outcome in outcomes)
@@ -101,11 +114,24 @@ def client_limits(drive: DriveReport) -> list[str]:
     for report in drive.present:
         if report.wall_s <= 0:
             continue
-        busy = (report.cpu_user_s + report.cpu_system_s) / report.wall_s
-        if busy >= BUSY:
-            limits.append(f"client: worker {report.worker} used {busy:.0%} of its core")
+        if report.utilisation >= BUSY:
+            core = "its core" if report.cores_allowed >= 1 else f"the {report.cores_allowed:g} cores that it may use"
+            limits.append(f"client: worker {report.worker} used {report.utilisation:.0%} of {core}")
         if report.stalled_s / report.wall_s >= STALLED:
             limits.append(
                 f"client: worker {report.worker} did not run for {report.stalled_s:.1f} s of {report.wall_s:.1f} s"
             )
+    return limits + _machine_limits(drive)
+
+
+def _machine_limits(drive: DriveReport) -> list[str]:
+    """What was taken away from everybody on the machine, target and client alike."""
+    machine, elapsed_s = drive.machine, drive.elapsed_s
+    if machine is None or elapsed_s <= 0:
+        return []
+    limits = []
+    if machine.steal >= STOLEN:
+        limits.append(f"machine: the hypervisor took {machine.steal:.0%} of its CPU time")
+    if machine.throttled_s / elapsed_s >= THROTTLED:
+        limits.append(f"machine: a CPU quota held it back for {machine.throttled_s:.1f} s of {elapsed_s:.1f} s")
     return limits

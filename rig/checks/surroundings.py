@@ -1,6 +1,6 @@
 """``probes`` and ``hygiene``: what was to be seen beside the storms.
 
-A bad probe is FAIL even where the client was at its limit: the prober is a process's own thread with nothing else to do.
+A bad probe is FAIL even where the client was at its limit: the prober has nothing else to do and little to ask.
 """
 
 from __future__ import annotations

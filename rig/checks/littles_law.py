@@ -1,0 +1,90 @@
+"""``littles_law``: do the times in the history agree with what the workers saw while it happened?
+
+Mean in the system = rate × mean response time holds for any load, whatever its distribution. The left side is sampled
+by the workers as they go (requests due and not ended, twenty times a second); the right side comes from the rows. Where
+the two part, rows are missing or their times are wrong. Beside it stands what the client itself cost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from rig.checks.case import Case
+from rig.model import DriveReport, Gate, Verdict
+
+LEAST_S = 2.0
+"""Of a shorter drive too few samples were taken."""
+SAMPLES_PER_S = 5.0
+"""Twenty are taken; of a worker that took fewer than this one cannot say what it saw."""
+SHARE, MARGIN = 0.25, 2.0
+"""The two sides may differ by a quarter and two requests: the one is a sample, and both have edges."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """Both sides of the law for one drive, requests."""
+
+    sampled: float
+    computed: float
+
+    @property
+    def agree(self) -> bool:
+        """True when they differ by no more than sampling explains; rows that are gone are not explained by it."""
+        return self.computed > 0 and abs(self.sampled - self.computed) <= SHARE * max(self.sampled, self.computed) + MARGIN
+
+
+def check_littles_law(case: Case) -> list[Gate]:
+    """One gate over all drives that lasted long enough; its figures are the client's own cost in every pack."""
+    if not case.drives:
+        return []
+    rule = "mean in the system, as the workers sampled it, is rate × mean response time, as the history has it"
+    long_enough = {
+        drive.scenario.label: sides(drive, case.rows_of(drive))
+        for drive in case.drives
+        if drive.complete and drive.elapsed_s >= LEAST_S and not drive.interrupted and _sampled(drive)
+    }
+    off = [
+        f"{label}: {found.sampled:.1f} sampled, {found.computed:.1f} computed"
+        for label, found in long_enough.items()
+        if not found.agree
+    ]
+    figures = {
+        "drives": len(long_enough),
+        "in_system": {label: (round(f.sampled, 1), round(f.computed, 1)) for label, f in long_enough.items()},
+        **_cost(case.drives),
+    }
+    if off:
+        return [Gate("littles_law", Verdict.INVALID, rule, figures, "; ".join(off[:5]))]
+    if not long_enough:
+        return [Gate("littles_law", Verdict.NOT_RUN, rule, figures, f"no drive took {LEAST_S:g} s and was sampled")]
+    return [Gate("littles_law", Verdict.PASS, rule, figures)]
+
+
+def sides(drive: DriveReport, rows: pd.DataFrame) -> Sides:
+    """Both sides for one drive that has an elapsed time. Pure."""
+    sent = rows[rows["sent_ns"] > 0]
+    response_ns = (sent["done_ns"] - sent["intended_ns"]).to_numpy(np.int64)
+    rate_per_s = len(sent) / drive.elapsed_s
+    mean_s = float(response_ns.mean()) / 1e9 if len(sent) else 0.0
+    return Sides(sum(report.in_system_mean for report in drive.present), rate_per_s * mean_s)
+
+
+def _sampled(drive: DriveReport) -> bool:
+    """True when every worker that had something to do looked often enough."""
+    return all(r.in_system_samples >= SAMPLES_PER_S * r.wall_s for r in drive.present if r.sent)
+
+
+def _cost(drives: tuple[DriveReport, ...]) -> dict[str, object]:
+    reports = [report for drive in drives for report in drive.present]
+    sent = sum(report.sent for report in reports)
+    growth_bytes = max((report.rss_end_bytes - report.rss_start_bytes for report in reports), default=0)
+    cpu_s = sum(report.cpu_user_s + report.cpu_system_s for report in reports)
+    return {
+        "client_cpu_us_per_request": round(cpu_s / sent * 1e6, 1) if sent else 0.0,
+        "worker_utilisation_max": round(max((r.utilisation for r in reports if r.wall_s >= LEAST_S), default=0.0), 3),
+        "worker_rss_mib_max": round(max((report.max_rss_bytes for report in reports), default=0) / 2**20),
+        "worker_rss_growth_mib_max": round(growth_bytes / 2**20, 1),
+    }

@@ -1,0 +1,251 @@
+"""``storm.<sister>.…``: what the sister storms claim, each gate from the figures of one report.
+
+A member of the fleet without a report takes every PASS away: what an outside ledger shows to be wrong is FAIL all the
+same, but that too little happened is then nobody's fault. Gates bound from both sides: a storm in which nothing
+happened passes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rig.checks.case import Case
+from rig.model import Gate, Verdict
+from rig.stampede.model import (
+    MATVIEW_REFRESH,
+    MIGRATION_RACE,
+    RATE_LIMIT,
+    SCHEDULER_CLAIM,
+    SISTERS,
+    TENANT_LEAK,
+    StormReport,
+)
+
+SCOPE_TOLERANCE = 0.1
+"""Share by which a measured cap may differ from the promised one."""
+
+
+def check_sisters(case: Case) -> list[Gate]:
+    """The gates of every sister storm that was let loose."""
+    return [gate for report in case.storms if report.storm in SISTERS for gate in gates_of(report)]
+
+
+def gates_of(report: StormReport) -> list[Gate]:
+    """The gates of one report."""
+    if report.not_run:
+        return [Gate(f"storm.{report.storm}", Verdict.NOT_RUN, "the storm was let loose", reason=report.not_run)]
+    return _CHECKERS[report.storm](_Figures(report))
+
+
+class _Figures:
+    """The figures of a report, and gates made from some of them."""
+
+    def __init__(self, report: StormReport) -> None:
+        self._report = report
+        self.all: Mapping[str, Any] = report.figures
+
+    def __getitem__(self, name: str) -> Any:
+        return self.all[name]
+
+    @property
+    def whole(self) -> bool:
+        """Whether every member reported: only then is too little of something the target's doing."""
+        return not self._report.missing
+
+    def gate(self, name: str, rule: str, shown: str, *, wrong: str = "", weak: str = "") -> Gate:
+        """FAIL for what is ``wrong``, INVALID for what makes it ``weak`` or for members without a report, else PASS.
+
+        ``shown`` names the figures that the gate carries, with spaces between.
+        """
+        gate_id = f"storm.{self._report.storm}.{name}"
+        figures = {key: self.all[key] for key in shown.split()}
+        weak = weak or "; ".join(self._report.missing[:3])
+        verdict = Verdict.FAIL if wrong else Verdict.INVALID if weak else Verdict.PASS
+        return Gate(gate_id, verdict, rule, figures, wrong or weak)
+
+    def not_run(self, name: str, rule: str, reason: str) -> Gate:
+        """A gate that was not tried."""
+        return Gate(f"storm.{self._report.storm}.{name}", Verdict.NOT_RUN, rule, reason=reason)
+
+
+def _migration_race(it: _Figures) -> list[Gate]:
+    failed = {code: count for code, count in it["exit_codes"].items() if code not in ("0", "none")}
+    failed_again = {code: count for code, count in it["second_exit_codes"].items() if code not in ("0", "none")}
+    nothing = "" if it["commands_expected"] else "a lone replica changes nothing: there was nothing to race for"
+    alone = "" if it["racing"] > 1 else "no two replicas ran at the same time: nobody raced"
+    return [
+        it.gate(
+            "once",
+            "the database holds what a lone replica makes of it: each version applied exactly once",
+            "replicas racing commands commands_expected rows rows_expected differences",
+            wrong="; ".join(it["differences"][:3]),
+            weak=nothing or alone,
+        ),
+        it.gate(
+            "exit",
+            "every replica ends with exit code 0",
+            "replicas exit_codes said elapsed_s",
+            wrong=f"{sum(failed.values())} of {it['replicas']} replicas failed: {', '.join(it['said'][:2])}"
+            * bool(failed),
+            weak=alone,
+        ),
+        it.gate(
+            "second-run",
+            "a second run of all replicas changes nothing and ends with exit code 0",
+            "second_exit_codes second_changes",
+            wrong="; ".join(
+                [
+                    *it["second_changes"][:3],
+                    *([f"{sum(failed_again.values())} replicas failed"] if failed_again else []),
+                ]
+            ),
+            weak=nothing,
+        ),
+    ]
+
+
+def _scheduler_claim(it: _Figures) -> list[Gate]:
+    allowed = 1 if it["killed"] else 0
+    failed = {code: count for code, count in it["exit_codes"].items() if code != "0"}
+    beyond = it["repeats"] > allowed or it["jobs_repeated"] > allowed
+    left = it.whole and (it["unfinished"] or it["jobs_without_effect"])
+    return [
+        it.gate(
+            "once",
+            "each job's effect happens exactly once; at most one repeat, of the job that a killed replica held",
+            "replicas jobs effects jobs_repeated repeats repeated killed",
+            wrong=f"{it['repeats']} repeats of {it['jobs_repeated']} jobs, {allowed} allowed" * beyond,
+            weak="" if it["effects"] else "no effect was seen",
+        ),
+        it.gate(
+            "all",
+            "every job has its effect and is done, also the one that a killed replica held",
+            "jobs jobs_without_effect unfinished killed exit_codes elapsed_s",
+            wrong=f"{it['unfinished']} jobs are not done, {it['jobs_without_effect']} had no effect" * bool(left)
+            or f"replicas ended with {failed}" * bool(failed),
+            weak="" if it["killed"] else "no replica was seen holding a job, so none was killed in mid-job",
+        ),
+    ]
+
+
+def _rate_limit(it: _Figures) -> list[Gate]:
+    promised = 1 if it["promised"] == "fleet" else it["replicas"]
+    excess = (it["scope_factor"] - promised) / promised
+    off = excess > SCOPE_TOLERANCE or (it.whole and excess < -SCOPE_TOLERANCE)
+    unreached = it["asked"] < 2 * it["limit"] * it["replicas"] or not it["limited"]
+    return [
+        it.gate(
+            "scope",
+            "the fleet lets through what is promised, L for scope fleet, N times L for scope process, and answers all",
+            "scope_factor promised replicas limit window_s cap granted windows asked limited other_statuses",
+            wrong=f"the fleet lets through {it['scope_factor']:g} times the limit, promised is {promised}" * off
+            or f"answers that are neither granted nor limited: {it['other_statuses']}" * bool(it["other_statuses"]),
+            weak=f"{it['asked']} questions, {it['limited']} limited: the limit was never reached" * unreached
+            or "one replica cannot tell a shared limit from its own" * (it["replicas"] < 2),
+        ),
+    ]
+
+
+def _matview_refresh(it: _Figures) -> list[Gate]:
+    views = len(it["tenants"]) or 1
+    refreshes, asked = it["refreshes"], it["askers"]
+    nothing = "" if refreshes else "no refresh happened"
+    short_refresh = it["refresh_longest_ms"] <= it["reader_patience_ms"]
+    missed = it.whole and len(it["refreshes_by_view"]) < views
+    queued = it["skipped_late"] or it["refreshed_in_turn"]
+    return [
+        it.gate(
+            "single",
+            "at most one refresh of a view runs at a time, waiting for its lock included",
+            "askers refreshes concurrent_max refreshes_by_view refresh_longest_ms",
+            wrong=f"{it['concurrent_max']} refreshes of one view at a time" * (it["concurrent_max"] > 1),
+            weak=nothing or "one asker has no rival" * (asked < 2 * views),
+        ),
+        it.gate(
+            "skip",
+            "who does not refresh is answered at once, and nobody refreshes in turn after the first",
+            "askers refreshes refreshed_in_turn skipped skipped_late skip_longest_ms refresh_longest_ms",
+            wrong=f"{it['refreshed_in_turn']} askers refreshed in turn, {it['skipped_late']} waited" * bool(queued),
+            weak=nothing,
+        ),
+        it.gate(
+            "happens",
+            "a refresh really happens, of every tenant's view where tenants are declared, and no asker gets an error",
+            "refreshes refreshes_by_view tenants ask_errors",
+            wrong="; ".join(it["ask_errors"][:2])
+            or f"{len(it['refreshes_by_view'])} of {views} views were refreshed" * missed,
+        ),
+        it.gate(
+            "readers",
+            "readers never wait for a refresh",
+            "reads reads_blocked read_longest_ms reader_patience_ms refresh_longest_ms read_errors",
+            wrong=f"{it['reads_blocked']} of {it['reads']} reads were blocked" * bool(it["reads_blocked"])
+            or "; ".join(it["read_errors"][:2]),
+            weak="no read was made" * (not it["reads"])
+            or "the refresh is shorter than a reader's patience: it could not show a block" * short_refresh,
+        ),
+        _scheduled(it),
+    ]
+
+
+def _scheduled(it: _Figures) -> Gate:
+    rule = "the target's own scheduler refreshes when nobody asks"
+    if it["scheduled"] is None:
+        return it.not_run("scheduled", rule, "the profile names no scheduler")
+    quiet = not it["scheduled"]["fired"]
+    return it.gate("scheduled", rule, "scheduled", wrong=f"none within {it['scheduled']['after_s']} s" * quiet)
+
+
+def _tenant_leak(it: _Figures) -> list[Gate]:
+    return [
+        it.gate(
+            "visible",
+            "no request sees a row of another tenant, and a request of nobody sees none",
+            "tenants connections requests requests_of_nobody leaks first_leaks",
+            wrong=f"{it['leaks']} requests saw rows of others: {'; '.join(it['first_leaks'][:2])}" * bool(it["leaks"]),
+            weak="nothing was asked" * (not it["requests"]),
+        ),
+        it.gate(
+            "own",
+            "every request of a tenant sees all its own rows",
+            "requests short_answers errors",
+            wrong=f"{it['short_answers']} answers were short" * bool(it["short_answers"])
+            or "; ".join(it["errors"][:2]),
+            weak="nothing was asked" * (not it["requests"]),
+        ),
+        _worker(it),
+        _dead_letters(it),
+    ]
+
+
+def _worker(it: _Figures) -> Gate:
+    rule = "in the worker's context nothing can change ingested rows"
+    if it["worker"] is None:
+        return it.not_run("worker", rule, "the profile names no worker_context_sql")
+    changed, tries = it["worker"]["changed"], it["worker"]["tries"]
+    return it.gate(
+        "worker",
+        rule,
+        "worker",
+        wrong="the ingested rows are not what they were" * changed,
+        weak="" if tries else "no tamper_sql was given",
+    )
+
+
+def _dead_letters(it: _Figures) -> Gate:
+    rule = "a job that fails lands among the worker's dead letters, once, with tenant and correlation id"
+    if it["failed_jobs"] is None:
+        return it.not_run("dead-letters", rule, "the profile names no worker")
+    made, found, others = (it["failed_jobs"][name] for name in ("made", "found", "others"))
+    wrong = f"{found} of {made} failed jobs were found, and {others} other letters" * (found != made or others > 0)
+    return it.gate("dead-letters", rule, "failed_jobs", wrong=wrong)
+
+
+_CHECKERS: Mapping[str, Callable[[_Figures], list[Gate]]] = {
+    MIGRATION_RACE: _migration_race,
+    SCHEDULER_CLAIM: _scheduler_claim,
+    RATE_LIMIT: _rate_limit,
+    MATVIEW_REFRESH: _matview_refresh,
+    TENANT_LEAK: _tenant_leak,
+}

@@ -1,0 +1,177 @@
+"""S8.time and sustained.*: an upper bound that was met stands; one that was missed needs a client beyond doubt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from rig.checks.case import Case
+from rig.checks.performance import check_sustained, check_time
+from rig.model import Certificate, Gate, Pace, Verdict
+from tests.checks.cases import BROKEN, OK, RESET, SKIPPED, TIMEOUT, Driven, by_id, case, certificate, driven, plan
+
+PASS, FAIL, INVALID = Verdict.PASS, Verdict.FAIL, Verdict.INVALID
+BUSY = {"cpu_user_s": 0.5, "cpu_system_s": 0.4}
+STALLED = {"stalled_s": 0.1}
+
+
+def trial(took_s: float, number: int = 1, endings: Sequence[Any] = (), **how: Any) -> Driven:
+    """A trial of a gate of 10 s, 120 s to its deadline."""
+    return driven(plan("S8", trial=number, limit_s=10.0), endings, took_s=took_s, **how)
+
+
+def time_gate(*trials: Driven, **parts: Any) -> Gate:
+    (gate,) = check_time(case(*trials, **parts))
+    assert gate.id == "S8.time"
+    json.dumps(dict(gate.figures), allow_nan=False)  # what is written into the pack must be JSON
+    return gate
+
+
+@pytest.mark.parametrize(
+    ("gate", "verdict", "reason"),
+    [
+        # The median decides, not the mean and not the best.
+        (time_gate(trial(9.9)), PASS, ""),
+        (time_gate(trial(3.0), trial(4.0, 2), trial(30.0, 3)), PASS, ""),
+        (time_gate(trial(3.0), trial(12.5, 2), trial(30.0, 3)), FAIL, "12.50 s"),
+        # Under ten seconds is under.
+        (time_gate(trial(10.0)), FAIL, "10.00 s"),
+        # A limit that was met stands whatever the client was: it cannot make a service look fast.
+        (time_gate(trial(9.0, **BUSY)), PASS, ""),
+        (time_gate(trial(9.0, **STALLED)), PASS, ""),
+        (time_gate(trial(9.0), certificate=None), PASS, ""),
+        # One that was missed is the target's fault only when the client was not at its own limit.
+        (time_gate(trial(35.13, **BUSY)), INVALID, "35.13 s, but client: worker 0 used 90% of its core"),
+        (time_gate(trial(35.13, **STALLED)), INVALID, "35.13 s, but client: worker 0 did not run for 0.1 s of 1.0 s"),
+        (time_gate(trial(35.13, cpu_user_s=0.5, cpu_system_s=0.39, stalled_s=0.09)), FAIL, "35.13 s"),
+        (time_gate(trial(12.0), trial(13.0, 2), trial(14.0, 3, **BUSY)), INVALID, "but client"),
+        # A weak certificate, or none, cannot carry the blame.
+        (time_gate(trial(35.13), certificate=None), INVALID, "not calibrated"),
+        (time_gate(trial(35.13), certificate=certificate(trials=certificate().trials[:2])), INVALID, "2 trials"),
+        # One of three unfinished: the median has its figure. Two: it is "more than".
+        (time_gate(trial(3.0), trial(4.0, 2), trial(120.0, 3, [SKIPPED])), PASS, ""),
+        (time_gate(trial(3.0), trial(120.0, 2, [SKIPPED]), trial(120.0, 3, [SKIPPED])), FAIL, "more than 120 s"),
+        (time_gate(trial(120.0, 1, [SKIPPED])), FAIL, "more than 120 s"),
+        (time_gate(trial(120.0, 1, [SKIPPED], **BUSY)), INVALID, "more than 120 s, but client"),
+        # Of two there is no middle one.
+        (time_gate(trial(3.0), trial(120.0, 2, [SKIPPED])), FAIL, "more than 120 s"),
+        # A request without an answer has no time either, and that is not the deadline's doing.
+        (time_gate(trial(4.0, 1, [TIMEOUT, RESET])), FAIL, "2 requests without an answer"),
+        # A wrong answer is an answer: S8.answers and S8.rows speak of it, and EG3.4 hears all three.
+        (time_gate(trial(4.0, 1, [BROKEN])), PASS, ""),
+        # Without all evidence no claim, in either direction.
+        (time_gate(trial(4.0), trial(5.0, 2, interrupted=True)), INVALID, "interrupted"),
+        (time_gate(trial(4.0, reported=False)), INVALID, "a worker's report is missing"),
+        (time_gate(trial(4.0), trial(5.0, 2, reported=False, notes=["worker 0 died"])), INVALID, "worker 0 died"),
+        (time_gate(trial(40.0, reported=False)), INVALID, "a worker's report is missing"),
+    ],
+)
+def test_time(gate: Gate, verdict: Verdict, reason: str) -> None:
+    assert gate.verdict is verdict
+    assert reason in gate.reason
+    assert bool(gate.reason) == (verdict is not PASS)
+
+
+def test_a_gate_that_fails_still_has_its_figures() -> None:
+    gate = time_gate(trial(3.0), trial(35.13, 2), trial(120.0, 3, [SKIPPED]))
+    assert gate.figures["median_s"] == 35.13
+    assert gate.figures["trials_s"] == [3.0, 35.13, "more than 120 s"]
+    assert (gate.figures["limit_s"], gate.figures["requests"], gate.figures["requests_per_s"]) == (10.0, 10, 0)
+    assert gate.figures["client_cpu_us_per_request"] == pytest.approx(0.3 / 10 * 1e6)
+
+
+def test_only_scenarios_with_a_limit_have_a_time() -> None:
+    assert check_time(case(driven(plan("S2")))) == []
+    assert check_time(Case()) == []
+
+
+def test_a_drive_without_history_has_no_time() -> None:
+    gates = check_time(Case(drives=(trial(4.0).report,), certificate=certificate()))
+    assert [gate.verdict for gate in gates] == [FAIL]
+
+
+# --- sustained ---
+
+COUNT = 100
+SUSTAINED = plan("sustained", COUNT, p95_limit_ms=500.0, pace=Pace(10, rate_per_s=1000.0))
+
+
+def sustained(endings: Sequence[Any] = (), response_ms: Sequence[float] = (), **how: Any) -> dict[str, Gate]:
+    """The gates of 100 requests at 1,000/s, 1 ms each unless told otherwise."""
+    given: Certificate | None = how.pop("certificate", certificate())
+    gates = check_sustained(case(driven(SUSTAINED, endings, response_ms=response_ms, **how), certificate=given))
+    for gate in gates:
+        json.dumps(dict(gate.figures), allow_nan=False)
+    found = by_id(gates)
+    assert list(found) == ["sustained.rate", "sustained.p95", "sustained.degradation"]
+    return {name.removeprefix("sustained."): gate for name, gate in found.items()}
+
+
+EVEN = [100.0] * COUNT
+
+
+@pytest.mark.parametrize(
+    ("gates", "rate", "p95", "degradation"),
+    [
+        # On schedule, fast, and as fast at the end as at the start.
+        (sustained(), PASS, PASS, PASS),
+        (sustained(response_ms=EVEN), PASS, PASS, PASS),
+        # p95: five of a hundred may be slow, six may not.
+        (sustained(response_ms=[1.0] * 40 + [900.0] * 5), PASS, PASS, PASS),
+        (sustained(response_ms=[1.0] * 40 + [900.0] * 6), PASS, FAIL, PASS),
+        (sustained(response_ms=[500.0] * COUNT), PASS, PASS, PASS),
+        (sustained(response_ms=[501.0] * COUNT), PASS, FAIL, PASS),
+        # The last fifth may take half as long again as the first.
+        (sustained(response_ms=[*EVEN[:80], *[150.0] * 20]), PASS, PASS, PASS),
+        (sustained(response_ms=[*EVEN[:80], *[151.0] * 20]), PASS, PASS, FAIL),
+        # Skipped work is not fast work: it waits for ever. But the rate was not offered, so nobody is blamed either.
+        (sustained([*[OK] * 95, *[SKIPPED] * 5]), INVALID, PASS, INVALID),
+        (sustained([*[OK] * 94, *[SKIPPED] * 6]), INVALID, INVALID, INVALID),
+        # A request that is lost at once is not a fast one either.
+        (sustained([*[OK] * 94, *[RESET] * 6]), PASS, FAIL, FAIL),
+        # Where the first fifth is broken there is nothing to compare the last with.
+        (sustained([RESET] * 6), PASS, FAIL, INVALID),
+        (sustained([TIMEOUT] * COUNT), PASS, FAIL, INVALID),
+        # A client at its limit, or one that nobody knows, carries no blame; but bounds that were met stand.
+        (sustained([*[OK] * 94, *[SKIPPED] * 6], **BUSY), INVALID, INVALID, INVALID),
+        (sustained([*[OK] * 94, *[SKIPPED] * 6], **STALLED), INVALID, INVALID, INVALID),
+        (sustained([*[OK] * 94, *[SKIPPED] * 6], certificate=None), INVALID, INVALID, INVALID),
+        (sustained(**BUSY), PASS, PASS, PASS),
+        (sustained(certificate=None), PASS, PASS, PASS),
+        # Without all evidence no claim.
+        (sustained(reported=False), INVALID, INVALID, INVALID),
+        (sustained(interrupted=True), INVALID, INVALID, INVALID),
+    ],
+)
+def test_sustained(gates: dict[str, Gate], rate: Verdict, p95: Verdict, degradation: Verdict) -> None:
+    assert {name: gate.verdict for name, gate in gates.items()} == {
+        "rate": rate,
+        "p95": p95,
+        "degradation": degradation,
+    }
+
+
+def test_quantiles_are_of_the_response_time_and_say_where_it_has_no_end() -> None:
+    gates = sustained([*[SKIPPED] * 4], [*[9.0] * 4, *[100.0] * 96])
+    assert gates["p95"].figures["response_ms_p50"] == 100.0
+    assert gates["p95"].figures["response_ms_p95"] == 100.0
+    assert gates["p95"].figures["response_ms_p99"] == "no answer"
+    assert gates["p95"].figures["service_ms_p100"] == 100.0
+    assert gates["rate"].figures["lag_ms_p100"] == 0.0
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_too_few_requests_have_no_fifths(count: int) -> None:
+    scenario = plan("sustained", count, p95_limit_ms=500.0, pace=Pace(1, rate_per_s=1.0))
+    gates = by_id(check_sustained(case(driven(scenario))))
+    assert gates["sustained.degradation"].verdict is INVALID
+    assert gates["sustained.p95"].verdict is PASS
+
+
+def test_without_history_nothing_is_fast() -> None:
+    gates = by_id(check_sustained(Case(drives=(driven(SUSTAINED).report,), certificate=certificate())))
+    assert PASS not in {gate.verdict for gate in gates.values()}
+    assert check_sustained(Case()) == []

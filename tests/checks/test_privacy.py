@@ -1,0 +1,75 @@
+"""privacy.*: a hit is a hit; finding nothing counts only where something was looked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rig.checks.case import Case
+from rig.checks.privacy import check_privacy
+from rig.model import CanaryHit, RequestClass, Verdict
+from tests.checks.cases import BROKEN, SKIPPED, Driven, by_id, case, driven, group, plan, truth, verdicts
+
+S4 = plan("S4", request_class=RequestClass.PERSONAL)
+IN_TABLE = CanaryHit("public.dead_events.payload", False, "email", "S4-10-stripe-1 request 3 of tenant A", "$.a.email")
+IN_LOG = CanaryHit("target.log:17", True, "phone", "S4-10-stripe-1 request 4 of tenant A")
+PASS, FAIL, INVALID, NOT_RUN = Verdict.PASS, Verdict.FAIL, Verdict.INVALID, Verdict.NOT_RUN
+
+
+def judged(drive: Driven | None = None, **found: Any) -> tuple[Verdict, Verdict]:
+    """Verdicts on rows and logs."""
+    gates = verdicts(check_privacy(case(drive or driven(S4), truth=truth([group(S4)], **found))))
+    return gates["privacy.rows"], gates["privacy.logs"]
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict"),
+    [
+        # Personal data was sent and taken, everything was searched, nothing was found.
+        (judged(), (PASS, PASS)),
+        # A hit belongs to where it was found.
+        (judged(canary_hits=(IN_TABLE,)), (FAIL, PASS)),
+        (judged(canary_hits=(IN_LOG,)), (PASS, FAIL)),
+        (judged(canary_hits=(IN_TABLE, IN_LOG)), (FAIL, FAIL)),
+        # It stands, whoever did not report and whatever was not acknowledged.
+        (judged(driven(S4, reported=False), canary_hits=(IN_TABLE,)), (FAIL, INVALID)),
+        (judged(driven(S4, [BROKEN] * 10), canary_hits=(IN_LOG,)), (INVALID, FAIL)),
+        (judged(driven(plan("S2")), canary_hits=(IN_TABLE,)), (FAIL, NOT_RUN)),
+        # Nothing was looked at: no column, no file, a file that could not be read.
+        (judged(columns_scanned=0), (INVALID, PASS)),
+        (judged(log_files_scanned=()), (PASS, NOT_RUN)),
+        (judged(log_files_unread=("audit.log",)), (PASS, INVALID)),
+        (judged(log_files_scanned=(), log_files_unread=("audit.log",)), (PASS, INVALID)),
+        # Nothing was there to be found: none offered, none sent, none taken.
+        (judged(driven(plan("S2"))), (NOT_RUN, NOT_RUN)),
+        (judged(driven(S4, [SKIPPED] * 10)), (INVALID, INVALID)),
+        (judged(driven(S4, [BROKEN] * 10)), (INVALID, INVALID)),
+        # Whatever the worker that is silent sent, nobody can say.
+        (judged(driven(S4, reported=False)), (INVALID, INVALID)),
+        # A busy client is no excuse and no doubt.
+        (judged(driven(S4, cpu_user_s=0.99)), (PASS, PASS)),
+    ],
+)
+def test_privacy(found: tuple[Verdict, Verdict], verdict: tuple[Verdict, Verdict]) -> None:
+    assert found == verdict
+
+
+def test_a_hit_names_request_place_and_path() -> None:
+    found = truth([group(S4)], canary_hits=(IN_TABLE,) * 7)
+    gate = by_id(check_privacy(case(driven(S4), truth=found)))["privacy.rows"]
+    assert gate.reason == "7 hits, the first in public.dead_events.payload"
+    assert gate.figures["hits"] == 7
+    assert (
+        gate.figures["first"]
+        == ["email of S4-10-stripe-1 request 3 of tenant A in public.dead_events.payload at $.a.email"] * 5
+    )
+
+
+def test_without_truth_nothing_is_claimed() -> None:
+    for empty in (Case(), case(driven(S4), truth=None)):
+        assert set(verdicts(check_privacy(empty)).values()) == {INVALID}
+
+
+def test_an_empty_truth_is_no_proof() -> None:
+    assert set(verdicts(check_privacy(Case(truth=truth()))).values()) == {NOT_RUN}
