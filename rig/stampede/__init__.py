@@ -1,0 +1,1 @@
+"""Stampedes: a fleet of processes let loose at one instant, and a ledger outside it that counts what happened."""

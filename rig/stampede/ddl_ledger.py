@@ -1,0 +1,93 @@
+"""An outside ledger of what happened to a database's schema: an event trigger notes every committed DDL command.
+
+Whoever ran it, by whatever means, it is in the ledger, with its backend and, for a refresh, its beginning and end; what
+was rolled back is not. The notes lie in the schema ``rig_ledger`` of the storm's own database. Making an event trigger
+takes a superuser, which the rig is on a server of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg.rows import class_row
+
+from rig.errors import Unavailable
+
+SCHEMA = "rig_ledger"
+
+_INSTALL: LiteralString = """
+CREATE SCHEMA rig_ledger;
+CREATE TABLE rig_ledger.ddl (
+    seq bigint GENERATED ALWAYS AS IDENTITY,
+    tag text NOT NULL,
+    object text NOT NULL,
+    pid integer NOT NULL DEFAULT pg_backend_pid(),
+    began timestamptz,
+    ended timestamptz NOT NULL DEFAULT clock_timestamp());
+CREATE FUNCTION rig_ledger.note_start() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM set_config('rig_ledger.began', clock_timestamp()::text, true);
+END $$;
+CREATE FUNCTION rig_ledger.note_end() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO rig_ledger.ddl (tag, object, began)
+    SELECT command_tag, coalesce(object_identity, ''),
+           CASE WHEN tg_tag = 'REFRESH MATERIALIZED VIEW'
+                THEN current_setting('rig_ledger.began', true)::timestamptz END
+    FROM pg_event_trigger_ddl_commands()
+    WHERE schema_name IS DISTINCT FROM 'pg_temp' AND schema_name IS DISTINCT FROM 'rig_ledger';
+END $$;
+CREATE EVENT TRIGGER rig_ledger_start ON ddl_command_start
+    WHEN TAG IN ('REFRESH MATERIALIZED VIEW') EXECUTE FUNCTION rig_ledger.note_start();
+CREATE EVENT TRIGGER rig_ledger_end ON ddl_command_end EXECUTE FUNCTION rig_ledger.note_end();
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One committed command on one object. ``began`` is None but for a refresh."""
+
+    seq: int
+    tag: str
+    object: str
+    pid: int
+    began: datetime | None
+    ended: datetime
+
+    def row(self) -> Mapping[str, Any]:
+        """For the pack."""
+        return {
+            "seq": self.seq,
+            "tag": self.tag,
+            "object": self.object,
+            "pid": self.pid,
+            "began": self.began,
+            "ended": self.ended,
+        }
+
+
+def install(admin_dsn: str) -> None:
+    """Begin to take notes in a database; Unavailable where the role may not."""
+    try:
+        with psycopg.connect(admin_dsn, application_name="rig-ledger", connect_timeout=10) as connection:
+            connection.execute(_INSTALL)
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise Unavailable(
+            f"the outside ledger needs an event trigger, which takes a superuser: {str(error).splitlines()[0]}; "
+            "give RIG_PG_DSN a superuser's, or leave it unset for a server of the rig's own"
+        ) from None
+
+
+def notes(admin_dsn: str) -> list[Note]:
+    """All notes so far, in order."""
+    with (
+        psycopg.connect(admin_dsn, application_name="rig-ledger", connect_timeout=10) as connection,
+        connection.cursor(row_factory=class_row(Note)) as cursor,
+    ):
+        return cursor.execute("SELECT seq, tag, object, pid, began, ended FROM rig_ledger.ddl ORDER BY seq").fetchall()

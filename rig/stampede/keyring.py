@@ -1,0 +1,79 @@
+"""The keys of one storm and the tokens they sign: made anew for every run, never written anywhere.
+
+The origin serves the public halves. ``k-rsa``, ``k-ec`` and ``k-ed`` are known from the start; ``k-new`` joins at a
+rotation; the forger's key is in no set. Nothing here is heavy: members of a fleet import it.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+import warnings
+from dataclasses import dataclass, field
+from typing import Any
+
+from joserfc import jwt
+from joserfc.errors import SecurityWarning
+from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
+
+ISSUER = "https://issuer.invalid"
+AUDIENCE = "rig"
+_LIFETIME_S = 3600
+_ALGORITHMS = {"RSA": "RS256", "EC": "ES256", "OKP": "EdDSA"}
+
+# RFC 9864 would rather say "Ed25519"; issuers still write "EdDSA", and so must a test of what reads it.
+warnings.filterwarnings("ignore", message="EdDSA is deprecated", category=SecurityWarning)
+
+
+@dataclass(frozen=True, slots=True)
+class Keyring:
+    """Private keys; ``known`` in three algorithms, ``new`` for the rotation."""
+
+    known: tuple[Key, ...] = field(repr=False)
+    new: Key = field(repr=False)
+
+    @classmethod
+    def make(cls) -> Keyring:
+        """New keys."""
+        known = (
+            RSAKey.generate_key(2048, {"kid": "k-rsa", "use": "sig", "alg": "RS256"}),
+            ECKey.generate_key("P-256", {"kid": "k-ec", "use": "sig", "alg": "ES256"}),
+            OKPKey.generate_key("Ed25519", {"kid": "k-ed", "use": "sig", "alg": "EdDSA"}),
+        )
+        return cls(known, OKPKey.generate_key("Ed25519", {"kid": "k-new", "use": "sig", "alg": "EdDSA"}))
+
+    def document(self, *, rotated: bool = False) -> dict[str, Any]:
+        """The key set as the origin serves it."""
+        keys = (*self.known, self.new) if rotated else self.known
+        return {"keys": [key.as_dict(private=False) for key in keys]}
+
+    def known_tokens(self) -> tuple[str, ...]:
+        """One valid token of each known key."""
+        return tuple(signed(key, str(key.kid)) for key in self.known)
+
+    def rotated_token(self) -> str:
+        """A valid token of the new key."""
+        return signed(self.new, str(self.new.kid))
+
+
+class Forger:
+    """Who signs tokens with a key of its own."""
+
+    def __init__(self) -> None:
+        self._key = OKPKey.generate_key("Ed25519")
+
+    def unknown(self) -> str:
+        """A token of a key id that nobody has ever seen."""
+        return signed(self._key, f"x-{secrets.token_hex(8)}")
+
+    def forged(self) -> str:
+        """A token that names a known key and was not signed by it."""
+        return signed(self._key, "k-ed")
+
+
+def signed(key: Key, kid: str) -> str:
+    """A token in force for an hour."""
+    algorithm = _ALGORITHMS[key.key_type]
+    now = int(time.time())
+    claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "rig", "iat": now, "exp": now + _LIFETIME_S}
+    return jwt.encode({"alg": algorithm, "kid": kid}, claims, key, algorithms=[algorithm])

@@ -1,0 +1,327 @@
+"""One case of the storm of unknown key ids, live.
+
+Flow: ``storm_case`` starts the origin and its tee, gives the subject a database of its own, has a fleet prepared and
+held, waits for the start state of the case, releases, lets happen what the case says (rotation, outage, a blow to the
+process that fetches), collects, and reads what the outside saw into a ``KidStorm``. It judges nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
+from typing import Any
+
+import pandas as pd
+
+from rig.postgres import Database
+from rig.stampede.adapters import Subject
+from rig.stampede.callers import Part, Script, Told, storm
+from rig.stampede.command import prepare
+from rig.stampede.fleet import Fleet, Member
+from rig.stampede.ground import Ground
+from rig.stampede.keyring import AUDIENCE, ISSUER, Keyring
+from rig.stampede.kids import (
+    CALL_COLUMNS,
+    Blow,
+    Fetch,
+    KidCase,
+    KidStorm,
+    Lane,
+    Mark,
+    OriginChange,
+    Start,
+    no_calls,
+)
+from rig.stampede.origin import Counted, Origin, Tail, counted_origin, read_ledger
+from rig.stampede.pooler import find_pooler, pooled
+from rig.stampede.watch import DatabaseWatch, FetchWatch, by_member
+
+_START_S = 120.0
+_SLACK_S = 15.0
+_LOOK_S = 0.01
+_OVERTAKEN_S = 3.0
+"""A stopped leader is let go this long after it should have been overtaken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Who is stormed, by how many processes, with so many unknown keys each, and which protections off."""
+
+    subject: Subject
+    keyring: Keyring = field(repr=False)
+    processes: int
+    kids: int = 200
+    without: tuple[str, ...] = ()
+
+
+def storm_case(ground: Ground, plan: Plan, case: KidCase, *, asked: bool = False, exhibit: bool = False) -> KidStorm:
+    """Storm a subject with one case, which was ``asked`` for by name, or is an ``exhibit``.
+
+    RigError where what is needed cannot be started.
+    """
+    blank = _blank(plan, case, asked=asked, exhibit=exhibit)
+    if reason := _impossible(ground, plan, case):
+        return replace(blank, not_run=reason)
+    with ExitStack() as stack:
+        database = stack.enter_context(_database(ground, plan.subject))
+        origin = stack.enter_context(counted_origin(ground.folder / "ledger", blank.label, plan.subject.origin_port))
+        origin.order(document=plan.keyring.document())
+        watch = stack.enter_context(DatabaseWatch(database.admin_dsn))
+        with ExitStack() as inner:
+            dsn = database.runtime_dsn
+            if case.pooled:
+                connections = max(2, plan.processes // 2)
+                log_file = ground.log_file(f"{blank.label}-pgbouncer")
+                dsn = inner.enter_context(
+                    pooled(dsn, ground.environ, server_connections=connections, log_file=log_file)
+                )
+            fleet = inner.enter_context(Fleet(plan.processes, storm, _script(plan, case, origin.url, dsn)))
+            seen = _Storm(plan, case, origin, fleet).run()
+        origin_fetches, tee_fetches = read_ledger(origin.origin_ledger), read_ledger(origin.tee_ledger)
+        door = watch.door()
+        query = plan.subject.decisions_sql
+        decisions = tuple(watch.decisions(query)) if query else ()
+    since = [counted.fetch.start_ns >= seen.released_ns for counted in origin_fetches]
+    before = len(since) - sum(since)
+    return replace(
+        blank,
+        skew_ns=seen.skew_ns,
+        released_ns=seen.released_ns,
+        ended_ns=seen.ended_ns,
+        before=before,
+        fetches=_attributed(origin_fetches, before, seen.makers),
+        tee=tuple(counted.fetch for counted in tee_fetches if counted.fetch.start_ns >= seen.released_ns),
+        own=_own(seen.members),
+        decisions=decisions[before:],
+        marks=tuple(seen.marks),
+        holdings=tuple(holding for holding in watch.holdings if holding.at_ns >= seen.released_ns),
+        door=door if plan.subject.shared else None,
+        missing=tuple(
+            f"process {member.number} {member.error}"
+            for member in seen.members
+            if member.error and member.number != seen.killed
+        ),
+        calls=_calls(seen.members),
+    )
+
+
+def not_tried(plan: Plan, case: KidCase, reason: str, *, exhibit: bool = False) -> KidStorm:
+    """What is left of a case that cannot be tried."""
+    return replace(_blank(plan, case, exhibit=exhibit), not_run=reason)
+
+
+def _blank(plan: Plan, case: KidCase, *, asked: bool = False, exhibit: bool = False) -> KidStorm:
+    return KidStorm(
+        case=case.name,
+        story=case.story,
+        subject=plan.subject.name,
+        without=plan.without,
+        processes=plan.processes,
+        knobs=case.knobs,
+        gates=case.gates,
+        necessary=case.necessary,
+        asked=asked,
+        exhibit=exhibit,
+        note=plan.subject.note,
+    )
+
+
+def _impossible(ground: Ground, plan: Plan, case: KidCase) -> str:
+    """Why this case cannot be tried on this subject here; empty where it can."""
+    subject = plan.subject
+    if subject.needs and not subject.path and find_spec(subject.needs) is None:
+        return f"{subject.needs} is not installed: it comes with the extra rig[verifiers]"
+    if case.pooled and not subject.shared:
+        return f"{subject.name} shares nothing through the database that a pooler could stand before"
+    if case.pooled and find_pooler(ground.environ) is None:
+        return "pgbouncer is not installed"
+    if subject.remote and case.blow is not None:
+        return "the processes of the fleet are not the rig's to kill or stop"
+    if subject.remote and case.start is not Start.SETTLED:
+        return "what the processes of the fleet have cached is not the rig's to choose"
+    return ""
+
+
+@contextmanager
+def _database(ground: Ground, subject: Subject) -> Iterator[Database]:
+    """A database for one case, prepared by the subject where it has anything to prepare."""
+    database = ground.cluster.create_database("rig_kids")
+    try:
+        if subject.prepare:
+            environ = {"DATABASE_URL": database.runtime_dsn, "MIGRATION_DATABASE_URL": database.admin_dsn}
+            prepare((sys.executable, *subject.prepare), {**ground.environ, **environ}, f"what prepares {subject.name}")
+        yield database
+    finally:
+        ground.cluster.drop_database(database)
+
+
+def _script(plan: Plan, case: KidCase, url: str, dsn: str) -> Script:
+    """What every member does."""
+    environ = {
+        **case.knobs.environ(),
+        "JWKS_URL": url,
+        "JWKS_ISSUER": ISSUER,
+        "JWKS_AUDIENCE": AUDIENCE,
+        "JWKS_WITHOUT": ",".join(plan.without),
+        "DATABASE_URL": dsn,
+        "NO_PROXY": "127.0.0.1,localhost",
+        "no_proxy": "127.0.0.1,localhost",
+        **dict(plan.subject.environ),
+    }
+    return Script(
+        factory=plan.subject.factory,
+        path=plan.subject.path,
+        environ=environ,
+        known=plan.keyring.known_tokens(),
+        rotated=plan.keyring.rotated_token(),
+        parts=tuple(_part(lane, plan.kids) for lane in case.lanes),
+        warm=case.start is not Start.COLD,
+    )
+
+
+def _part(lane: Lane, kids: int) -> Part:
+    calls = kids if lane.count is None else lane.count
+    return Part(lane.token.value, calls, lane.pace_s, lane.from_s, lane.until_s, lane.beside)
+
+
+@dataclass
+class _Seen:
+    """What one storm left in the rig's hands."""
+
+    released_ns: int
+    ended_ns: int = 0
+    skew_ns: int | None = None
+    members: list[Member] = field(default_factory=list)
+    makers: Mapping[int, int] = field(default_factory=dict)
+    marks: list[Mark] = field(default_factory=list)
+    killed: int | None = None
+
+
+class _Storm:
+    """The time from the start of the fleet to its last report; what happens in it happens in this one thread."""
+
+    def __init__(self, plan: Plan, case: KidCase, origin: Origin, fleet: Fleet) -> None:
+        self._plan = plan
+        self._case = case
+        self._origin = origin
+        self._fleet = fleet
+        self._tail = Tail(origin.tee_ledger)
+        self._stopped: int | None = None
+
+    def run(self) -> _Seen:
+        """Prepare, release, watch, collect."""
+        try:
+            if self._case.start is Start.COLD:
+                self._order_at_once()
+            self._fleet.start(_START_S)
+            self._wait_for_start_state()
+            if self._case.start is not Start.COLD:
+                self._order_at_once()
+            seen = _Seen(self._fleet.release())
+            self._order_later(seen)
+            self._watch(seen)
+            return seen
+        finally:
+            self._tail.close()
+
+    def _order_at_once(self) -> None:
+        for change in self._case.origin:
+            if change.at_s <= 0:
+                self._origin.order(**self._order(change))
+
+    def _order_later(self, seen: _Seen) -> None:
+        for change in self._case.origin:
+            at_ns = seen.released_ns + round(max(0.0, change.at_s) * 1e9)
+            if change.at_s > 0:
+                self._origin.order(**self._order(change), at_ns=at_ns)
+            if change.rotated:
+                seen.marks.append(Mark(at_ns, "rotation"))
+            if change.mood is not None:
+                seen.marks.append(Mark(at_ns, f"origin {change.mood}"))
+
+    def _order(self, change: OriginChange) -> dict[str, Any]:
+        order: dict[str, Any] = {}
+        if change.mood is not None:
+            order["mood"] = change.mood
+        if change.delay_s is not None:
+            order["delay_s"] = change.delay_s
+        if change.rotated is not None:
+            order["document"] = self._plan.keyring.document(rotated=change.rotated)
+        return order
+
+    def _wait_for_start_state(self) -> None:
+        """The age of the cached set is part of the case: wait until the last fetch is as long ago as it says."""
+        knobs = self._case.knobs
+        age_s = {Start.COLD: 0.0, Start.SETTLED: knobs.floor_s, Start.EXPIRED: knobs.ttl_s + knobs.floor_s}
+        fetches = self._tail.read()
+        last_ns = max((counted.fetch.end_ns or counted.fetch.start_ns for counted in fetches), default=0)
+        due_s = last_ns / 1e9 + age_s[self._case.start] * 1.02 + 0.02
+        while self._fleet.poll() and (left_s := due_s - time.monotonic()) > 0:
+            time.sleep(min(left_s, 0.1))
+
+    def _watch(self, seen: _Seen) -> None:
+        watch = FetchWatch(self._tail, self._fleet.pids)
+        deadline = time.monotonic() + self._case.duration_s + _SLACK_S
+        while self._fleet.poll() and time.monotonic() < deadline:
+            fetches = watch.look()
+            if self._case.blow is not None:
+                since = [counted for counted in fetches if counted.fetch.start_ns >= seen.released_ns]
+                self._strike(self._case.blow, seen, since, watch.members)
+            time.sleep(_LOOK_S)
+        if self._stopped is not None:
+            self._fleet.cont(self._stopped)
+        seen.members = self._fleet.collect(0.0)
+        seen.ended_ns = time.monotonic_ns()
+        seen.skew_ns = self._fleet.skew_ns
+        seen.makers = by_member(watch.look(), watch.members)
+
+    def _strike(self, blow: Blow, seen: _Seen, fetches: list[Counted], members: Mapping[str, int]) -> None:
+        """Hit the process of the first fetch, in the middle of it; let a stopped one go when it has been overtaken."""
+        now_ns = time.monotonic_ns()
+        struck = [mark for mark in seen.marks if mark.what == blow.value]
+        if not struck:
+            first = fetches[0] if fetches else None
+            if first is None or now_ns < first.fetch.start_ns + self._case.blow_after_s * 1e9:
+                return
+            member = members.get(first.peer)
+            if member is None or first.fetch.end_ns is not None:
+                return  # nobody is there any more: the case shows no blow, and its gate is not judged
+            seen.marks.append(Mark(now_ns, blow.value, member))
+            if blow is Blow.KILL:
+                self._fleet.kill(member)
+                seen.killed = member
+            else:
+                self._fleet.stop(member)
+                self._stopped = member
+        elif self._stopped is not None:
+            limit_ns = (self._case.knobs.leader_timeout_s + _OVERTAKEN_S) * 1e9
+            if len(fetches) > 1 or now_ns - struck[0].at_ns > limit_ns:
+                self._fleet.cont(self._stopped)
+                seen.marks.append(Mark(now_ns, "continue", self._stopped))
+                self._stopped = None
+
+
+def _attributed(fetches: list[Counted], before: int, makers: Mapping[int, int]) -> tuple[Fetch, ...]:
+    """The origin's fetches since the release, with the members that the tee saw: both count in the same order."""
+    return tuple(
+        replace(counted.fetch, member=makers.get(index)) for index, counted in enumerate(fetches) if index >= before
+    )
+
+
+def _own(members: list[Member]) -> int | None:
+    told = [member.result for member in members if isinstance(member.result, Told)]
+    counts = [one.fetches for one in told if one.fetches is not None]
+    return sum(counts) if told and len(counts) == len(told) else None
+
+
+def _calls(members: list[Member]) -> pd.DataFrame:
+    rows = [
+        (member.number, *call) for member in members if isinstance(member.result, Told) for call in member.result.calls
+    ]
+    if not rows:
+        return no_calls()
+    return pd.DataFrame(rows, columns=list(CALL_COLUMNS)).sort_values("start_ns", ignore_index=True)

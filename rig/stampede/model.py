@@ -1,0 +1,90 @@
+"""What a storm leaves behind, frozen, and the names that all parts agree on. No I/O.
+
+Flow: a storm over a fleet ends in a ``StormReport``; the pack keeps it as ``storms/<label>.json``; pure checkers turn
+its figures into gates, plots draw its events. What the outside ledger held row by row lies in ``ledger/<label>.jsonl``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rig.errors import UsageError
+
+UNKNOWN_KID = "unknown-kid"
+MIGRATION_RACE = "migration-race"
+SCHEDULER_CLAIM = "scheduler-claim"
+RATE_LIMIT = "rate-limit"
+MATVIEW_REFRESH = "matview-refresh"
+TENANT_LEAK = "tenant-leak"
+
+SISTERS = (MIGRATION_RACE, SCHEDULER_CLAIM, RATE_LIMIT, MATVIEW_REFRESH, TENANT_LEAK)
+STORMS = (UNKNOWN_KID, *SISTERS)
+
+PROTECTIONS: Mapping[str, tuple[str, ...]] = {
+    UNKNOWN_KID: (
+        "single-flight",
+        "cold-start",
+        "floor",
+        "floor-from-end",
+        "backoff",
+        "jitter",
+        "follower-bound",
+        "lock-scope",
+        "one-connection",
+    ),
+    MIGRATION_RACE: ("lock", "ledger"),
+    SCHEDULER_CLAIM: ("claim", "lease"),
+    RATE_LIMIT: ("shared",),
+    MATVIEW_REFRESH: ("lock", "skip", "concurrently", "tenant-scope", "scheduler"),
+    TENANT_LEAK: ("transaction-scope", "row-security", "own-rows", "worker-guard", "dead-letters"),
+}
+"""What can be switched off in the reference implementation of each storm."""
+
+REFERENCE = "reference"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing on the timeline of a storm, monotonic ns; ``until_ns`` None: an instant. ``who`` did it."""
+
+    kind: str
+    who: str
+    at_ns: int
+    until_ns: int | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StormReport:
+    """One storm as the rig saw it. ``case`` names it among the cases of its ``storm`` (a sister has one: itself).
+
+    ``subject`` is who was stormed, ``without`` which protections were switched off in it. ``missing`` has a sentence
+    for every member of the fleet without a report: what it would have counted is unknown. ``not_run`` says why nothing
+    was tried; then there are no figures. Times in figures carry their unit in their name.
+    """
+
+    storm: str
+    case: str
+    subject: str = REFERENCE
+    without: tuple[str, ...] = ()
+    processes: int = 0
+    skew_ns: int | None = None
+    missing: tuple[str, ...] = ()
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    events: tuple[Event, ...] = ()
+    not_run: str = ""
+
+    @property
+    def label(self) -> str:
+        """Name of the report within a pack, fit for a file name."""
+        return self.case if self.subject == REFERENCE else f"{self.case}-{self.subject.replace(':', '-')}"
+
+
+def require_protections(storm: str, without: tuple[str, ...]) -> None:
+    """UsageError where ``without`` names what the reference implementation of ``storm`` cannot do without."""
+    known = PROTECTIONS[storm]
+    for name in without:
+        if name not in known:
+            raise UsageError(f"--without {name}: {storm} has the protections {', '.join(known)}")

@@ -1,0 +1,106 @@
+"""What each protection is for: switched off, it must turn its own gates red and leave the others green.
+
+Pure: the list that ``rig prove --storms`` runs (``rig.storm_proof``) and that tests hold against the protections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rig.model import Verdict
+from rig.stampede.cases import CASES
+from rig.stampede.model import MATVIEW_REFRESH, MIGRATION_RACE, RATE_LIMIT, SCHEDULER_CLAIM, TENANT_LEAK, UNKNOWN_KID
+
+GATES: Mapping[str, tuple[str, ...]] = {
+    **{name: build(None).gates for name, build in CASES.items()},
+    MIGRATION_RACE: ("once", "exit", "second-run"),
+    SCHEDULER_CLAIM: ("once", "all"),
+    RATE_LIMIT: ("scope",),
+    MATVIEW_REFRESH: ("single", "skip", "happens", "readers", "scheduled"),
+    TENANT_LEAK: ("visible", "own", "worker", "dead-letters"),
+}
+"""The gates of each case, without the ``storm.<case>.`` before them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weakness:
+    """A case stormed without some protections, the gates that must turn red and those that may turn either way.
+
+    All others of the case must stay green. Without any protection taken away it is the healthy run.
+    """
+
+    storm: str
+    without: tuple[str, ...] = ()
+    red: tuple[str, ...] = ()
+    open: tuple[str, ...] = ()
+    case: str = ""
+    processes: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What the proof's table calls it."""
+        case = self.case or self.storm
+        return f"{case} without {' and '.join(self.without)}" if self.without else f"{case} healthy"
+
+    def cells(self) -> dict[str, Verdict]:
+        """Expected verdict of every declared gate, by its id."""
+        case = self.case or self.storm
+        return {
+            f"storm.{case}.{gate}": Verdict.FAIL if gate in self.red else Verdict.PASS
+            for gate in GATES[case]
+            if gate not in self.open
+        }
+
+
+_KIDS = 8
+"""Processes of the key storms here: enough to race, and half the start-up time of the default."""
+
+
+def _kid(case: str, *without: str, red: tuple[str, ...] = (), open_: tuple[str, ...] = ()) -> Weakness:
+    return Weakness(UNKNOWN_KID, without, red, open_, case, _KIDS)
+
+
+WEAKNESSES = (
+    _kid("random-kids"),
+    # All fetch at once: that is also more than one a floor, and no gap between them.
+    _kid("random-kids", "single-flight", red=("single-flight", "floor", "amplification")),
+    _kid("random-kids", "one-connection", red=("connections",)),
+    _kid("cold-start"),
+    _kid("cold-start", "cold-start", red=("single-flight", "floor", "amplification")),
+    _kid("flood"),
+    _kid("flood", "floor", red=("floor", "amplification")),
+    _kid("slow-floor"),
+    # Fetches that leave no gap are more than fit; how many more, the length of the storm decides.
+    _kid("slow-floor", "floor-from-end", red=("floor",), open_=("amplification",)),
+    _kid("failing-cached"),
+    # A wait that does not grow is no schedule, and its stretch over one is whatever it is.
+    _kid("failing-cached", "backoff", red=("backoff",), open_=("jitter",)),
+    _kid("failing-cached", "jitter", red=("jitter",)),
+    _kid("slow-patience"),
+    _kid("slow-patience", "follower-bound", red=("follower-wait",)),
+    _kid("leader-stopped"),
+    _kid("leader-stopped", "lock-scope", red=("takeover",)),
+    Weakness(MIGRATION_RACE),
+    # Who loses the race is rolled back whole: the database is right, the replica is not.
+    Weakness(MIGRATION_RACE, ("lock",), red=("exit",)),
+    Weakness(MIGRATION_RACE, ("ledger",), red=("once", "second-run")),
+    Weakness(SCHEDULER_CLAIM),
+    Weakness(SCHEDULER_CLAIM, ("claim",), red=("once",)),
+    Weakness(SCHEDULER_CLAIM, ("lease",), red=("all",)),
+    Weakness(RATE_LIMIT),
+    Weakness(RATE_LIMIT, ("shared",), red=("scope",)),
+    Weakness(MATVIEW_REFRESH),
+    Weakness(MATVIEW_REFRESH, ("lock",), red=("single", "skip")),
+    Weakness(MATVIEW_REFRESH, ("skip",), red=("skip",)),
+    Weakness(MATVIEW_REFRESH, ("concurrently",), red=("readers",)),
+    Weakness(MATVIEW_REFRESH, ("tenant-scope",), red=("happens",)),
+    Weakness(MATVIEW_REFRESH, ("scheduler",), red=("scheduled",)),
+    Weakness(TENANT_LEAK),
+    Weakness(TENANT_LEAK, ("transaction-scope",), red=("visible",)),
+    Weakness(TENANT_LEAK, ("row-security",), red=("visible",)),
+    Weakness(TENANT_LEAK, ("own-rows",), red=("own",)),
+    Weakness(TENANT_LEAK, ("worker-guard",), red=("worker",)),
+    Weakness(TENANT_LEAK, ("dead-letters",), red=("dead-letters",)),
+)
+"""In the order they are run; the healthy one of a case before its weaknesses."""

@@ -1,0 +1,65 @@
+"""One storm by its name: the only place that knows which function lets which storm loose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from rig.errors import UsageError
+from rig.profile import Profile
+from rig.stampede.ground import WITHOUT, Ground, Order
+from rig.stampede.kids import KidStorm
+from rig.stampede.matview_refresh import matview_refresh
+from rig.stampede.migration_race import migration_race
+from rig.stampede.model import (
+    MATVIEW_REFRESH,
+    MIGRATION_RACE,
+    RATE_LIMIT,
+    SCHEDULER_CLAIM,
+    SISTERS,
+    TENANT_LEAK,
+    UNKNOWN_KID,
+    StormReport,
+    require_protections,
+)
+from rig.stampede.rate_limit import rate_limit
+from rig.stampede.scheduler_claim import scheduler_claim
+from rig.stampede.tenant_leak import tenant_leak
+from rig.stampede.unknown_kid import require_kids, unknown_kid
+
+_SISTERS: Mapping[str, Callable[[Ground, Order, Any], StormReport]] = {
+    MIGRATION_RACE: migration_race,
+    SCHEDULER_CLAIM: scheduler_claim,
+    RATE_LIMIT: rate_limit,
+    MATVIEW_REFRESH: matview_refresh,
+    TENANT_LEAK: tenant_leak,
+}
+
+
+def require(profile: Profile, storm: str, order: Order) -> None:
+    """UsageError where the order names what the storm or its subject does not have."""
+    if storm == UNKNOWN_KID:
+        require_kids(profile, order)
+    if storm in SISTERS and order.cases:
+        raise UsageError(f"--case: {storm} has no cases")
+    if storm in SISTERS and order.without:
+        require_protections(storm, order.without)
+        commands = [value for _, value in _subject(profile, storm) or () if isinstance(value, tuple)]
+        if not any(WITHOUT in command for command in commands):
+            raise UsageError(f"--without: no command of [storms.{storm}] in the profile has the word {WITHOUT}")
+
+
+def let_loose(ground: Ground, storm: str, order: Order) -> Iterator[StormReport | KidStorm]:
+    """Let a storm loose; a report for each of its cases as it ends."""
+    subject = _subject(ground.profile, storm)
+    if storm == UNKNOWN_KID and (subject is not None or order.subject):
+        yield from unknown_kid(ground, order)
+    elif subject is None:
+        yield StormReport(storm=storm, case=storm, not_run=f"the profile has no section [storms.{storm}]")
+    else:
+        yield _SISTERS[storm](ground, order, subject)
+
+
+def _subject(profile: Profile, storm: str) -> Any:
+    """The section of the profile that says what a storm is let loose on; None where there is none."""
+    return getattr(profile.storms, storm.replace("-", "_"))

@@ -1,0 +1,111 @@
+"""The storm of unknown key ids: which cases against whom (``rig.stampede.kid_storm`` makes one)."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from rig.engine.endpoint import Endpoint
+from rig.errors import ConfigError, UsageError
+from rig.profile import Profile
+from rig.profile_storms import UnknownKid
+from rig.stampede import scoreboard
+from rig.stampede.adapters import READY, Subject, load
+from rig.stampede.cases import CASES
+from rig.stampede.ground import Ground, Order
+from rig.stampede.keyring import Keyring
+from rig.stampede.kid_storm import Plan, not_tried, storm_case
+from rig.stampede.kids import KidStorm
+from rig.stampede.knobs import Knobs
+from rig.stampede.model import REFERENCE, UNKNOWN_KID, require_protections
+
+PROCESSES = 16
+
+
+def require_kids(profile: Profile, order: Order) -> None:
+    """UsageError or ConfigError where the order or the profile names what there is not."""
+    subject = _subject(profile, order)
+    if order.without and subject.name == REFERENCE:
+        require_protections(UNKNOWN_KID, order.without)
+    if unknown := [name for name in order.cases if name not in CASES]:
+        raise UsageError(f"--case {unknown[0]}: {UNKNOWN_KID} has the cases {', '.join(CASES)}")
+
+
+def unknown_kid(ground: Ground, order: Order) -> Iterator[KidStorm]:
+    """The ordered cases one after the other, against the ordered subject or the profile's; each as it ends.
+
+    Raises as ``require_kids``, and RigError where something that is needed does not start.
+    """
+    require_kids(ground.profile, order)
+    if order.scoreboard:
+        yield from _scoreboard(ground, order)
+        return
+    subject = _subject(ground.profile, order)
+    section = ground.profile.storms.unknown_kid
+    for url in section.urls if section and subject.remote else ():
+        Endpoint.parse(url).require_allowed(ground.allowed_host)
+    plan = Plan(subject, Keyring.make(), order.processes or PROCESSES, order.kids, order.without)
+    for name in order.cases or CASES:
+        yield storm_case(ground, plan, CASES[name](subject.promises), asked=bool(order.cases))
+
+
+def _scoreboard(ground: Ground, order: Order) -> Iterator[KidStorm]:
+    """A few cases against every contestant; only the reference is judged."""
+    keyring = Keyring.make()
+    with tempfile.TemporaryDirectory(prefix="rig-verifiers-") as folder:
+        for contestant in scoreboard.contestants(Path(folder)):
+            subject = contestant.subject
+            plan = Plan(subject, keyring, order.processes or scoreboard.PROCESSES, scoreboard.KIDS)
+            for name in order.cases or scoreboard.CASES:
+                case = CASES[name](None)
+                exhibit = subject.name != REFERENCE
+                if contestant.not_run:
+                    yield not_tried(plan, case, contestant.not_run, exhibit=exhibit)
+                else:
+                    yield storm_case(ground, plan, case, exhibit=exhibit)
+
+
+def _subject(profile: Profile, order: Order) -> Subject:
+    section = profile.storms.unknown_kid
+    return subject_named(order.subject or (section.subject if section else REFERENCE), section)
+
+
+def subject_named(name: str, section: UnknownKid | None) -> Subject:
+    """The subject of that name: a ready one, a factory, or ``http``, the fleet of the profile's section.
+
+    UsageError where there is none; a library of which the machine has none is found out by the first process.
+    """
+    if name in READY:
+        return READY[name]
+    if name == "http":
+        if section is None or not section.urls or not section.origin_port:
+            raise ConfigError("subject http: the profile needs urls and origin_port in [storms.unknown-kid]")
+        return _http(section)
+    if ":" not in name:
+        raise UsageError(f"{name!r} is no subject; known are {', '.join(READY)}, http, and module:factory")
+    try:
+        load(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(f"subject {name}: {error}") from None
+    return Subject(name, name)
+
+
+def _http(section: UnknownKid) -> Subject:
+    environ = {
+        "RIG_STORM_URLS": ",".join(section.urls),
+        "RIG_STORM_PATH": section.path,
+        "RIG_STORM_HEADER": section.header,
+        "RIG_STORM_SCHEME": section.scheme,
+        "RIG_STORM_ACCEPTED": ",".join(str(status) for status in section.accepted),
+        "RIG_STORM_REJECTED": ",".join(str(status) for status in section.rejected),
+        "RIG_STORM_TIMEOUT_S": f"{section.timeout_s:g}",
+    }
+    return Subject(
+        "http",
+        "rig.stampede.adapters:http_fleet",
+        environ=tuple(environ.items()),
+        remote=True,
+        promises=Knobs(**section.promises.model_dump()),
+        origin_port=section.origin_port,
+    )

@@ -1,0 +1,31 @@
+"""What the sisters' commands share: where the database is, and the switch that takes a protection away."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+
+def without_option(*protections: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """``--without NAME``, repeatable: the command does without that protection."""
+    return click.option("--without", multiple=True, type=click.Choice(protections), help="Do without a protection.")
+
+
+def runtime_dsn() -> str:
+    """How the service connects; a ClickException where that is not said."""
+    return _dsn("DATABASE_URL")
+
+
+def owner_dsn() -> str:
+    """How the owner of the schema connects; a ClickException where that is not said."""
+    return _dsn("MIGRATION_DATABASE_URL")
+
+
+def _dsn(variable: str) -> str:
+    dsn = os.environ.get(variable)
+    if not dsn:
+        raise click.ClickException(f"{variable} is not set; it must hold a PostgreSQL DSN")
+    return dsn

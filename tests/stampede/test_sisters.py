@@ -1,0 +1,204 @@
+"""The sister storms over the reference implementations and over a user's own, with a real PostgreSQL and processes."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from rig.checks.sisters import gates_of
+from rig.errors import ConfigError, Unavailable, UsageError
+from rig.postgres import Cluster
+from rig.profile import Profile, bundled_profile, load_profile
+from rig.stampede.ground import Ground, Order
+from rig.stampede.model import SISTERS, StormReport
+from rig.stampede.prove import WEAKNESSES, Weakness
+from rig.stampede.rate_limit import granted_in_whole_windows
+from rig.stampede.run import let_loose, require
+from tests.cli.commands import only_pack, rig
+
+
+@pytest.fixture
+def ground(cluster: Cluster, tmp_path: Path) -> Ground:
+    return ground_for(cluster, tmp_path, load_profile(bundled_profile()))
+
+
+def ground_for(cluster: Cluster, folder: Path, profile: Profile, **more: Any) -> Ground:
+    return Ground(cluster, profile, bundled_profile().parent, dict(os.environ), folder, **more)
+
+
+def with_storms(**storms: dict[str, Any]) -> Profile:
+    raw = tomllib.loads(bundled_profile().read_text())
+    raw["storms"] = {name.replace("_", "-"): section for name, section in storms.items()}
+    return Profile.model_validate(raw)
+
+
+def storm(ground: Ground, name: str, order: Order | None = None) -> StormReport:
+    (report,) = let_loose(ground, name, order or Order())
+    return report
+
+
+def verdicts(report: StormReport) -> dict[str, str]:
+    return {gate.id: gate.verdict.value for gate in gates_of(report)}
+
+
+def hold(ground: Ground, weakness: Weakness) -> None:
+    report = storm(ground, weakness.storm, Order(PROCESSES, weakness.without))
+    found = verdicts(report)
+    expected = {gate: verdict.value for gate, verdict in weakness.cells().items()}
+    assert {gate: found[gate] for gate in expected} == expected, report
+
+
+OF_SISTERS = [weakness for weakness in WEAKNESSES if weakness.storm in SISTERS]
+QUICK = {"claim", "transaction-scope"}
+PROCESSES = 4
+
+
+@pytest.mark.parametrize(
+    "weakness",
+    [w for w in OF_SISTERS if not w.without or QUICK & set(w.without)],
+    ids=lambda weakness: weakness.name,
+)
+def test_the_reference_holds_and_without_its_protection_it_does_not(ground: Ground, weakness: Weakness) -> None:
+    hold(ground, weakness)
+    assert (ground.folder / "ledger" / f"{weakness.storm}.jsonl").exists()
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    "weakness",
+    [w for w in OF_SISTERS if w.without and not QUICK & set(w.without)],
+    ids=lambda weakness: weakness.name,
+)
+def test_every_other_protection_turns_its_own_gate_red(ground: Ground, weakness: Weakness) -> None:
+    hold(ground, weakness)
+
+
+@pytest.mark.parametrize(
+    ("grants", "counted"),
+    [
+        # bursts of 3 at 900 ms of every window: the edges of the count keep away from them
+        ([0, 1, 2, 900, 910, 960, 1900, 1905, 1990, 2900, 2901, 2902], 6),
+        # a steady grant every 100 ms: any edge will do
+        (list(range(0, 3600, 100)), 20),
+        # nothing after a first burst
+        ([0, 1, 2], 0),
+    ],
+)
+def test_the_cap_is_counted_between_bursts(grants: list[int], counted: int) -> None:
+    assert granted_in_whole_windows(grants, 1000) == counted
+
+
+# --- a user's own -----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def limited_server(grants: int) -> Iterator[str]:
+    """A server that lets through so many requests for ever, and no more."""
+    left = iter(range(grants))
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self.send_response(204 if next(left, None) is not None else 503)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_urls_of_replicas_that_run_already_are_stormed(cluster: Cluster, tmp_path: Path) -> None:
+    with limited_server(30) as one, limited_server(30) as other:
+        section = {"urls": [one, other], "limit": 20, "window_s": 0.4, "accepted": [204], "limited": [503]}
+        ground = ground_for(cluster, tmp_path, with_storms(rate_limit=section))
+        report = storm(ground, "rate-limit")
+    figures = report.figures
+    assert (figures["replicas"], figures["other_statuses"], report.missing) == (2, {}, ())
+    assert figures["asked"] == figures["limited"] + 60
+    assert figures["scope_factor"] < 0.9, "what was let through in the first window is not the cap"
+
+
+def test_a_url_beyond_this_machine_is_refused_unless_it_is_named_twice(cluster: Cluster, tmp_path: Path) -> None:
+    profile = with_storms(rate_limit={"urls": ["http://192.0.2.1:9/"]})
+    with pytest.raises(ConfigError, match=r"allow-host 192\.0\.2\.1"):
+        storm(ground_for(cluster, tmp_path, profile), "rate-limit")
+
+
+def test_a_migrator_of_ones_own_that_counts_its_runs_fails_the_second_run(cluster: Cluster, tmp_path: Path) -> None:
+    script = tmp_path / "migrate.py"
+    script.write_text(
+        "import os, psycopg\n"
+        "with psycopg.connect(os.environ['DB']) as c:\n"
+        "    c.execute('SELECT pg_advisory_xact_lock(1)')\n"
+        "    c.execute('CREATE TABLE IF NOT EXISTS runs (at timestamptz)')\n"
+        "    if not c.execute('SELECT 1 FROM runs').fetchone():\n"
+        "        c.execute('INSERT INTO runs VALUES (now())')\n"
+        "    else:\n"
+        "        c.execute('UPDATE runs SET at = clock_timestamp()')\n"
+    )
+    section = {"command": ["{python}", str(script)], "env": {"DB": "{admin_dsn}"}}
+    report = storm(ground_for(cluster, tmp_path, with_storms(migration_race=section)), "migration-race", Order(2))
+    assert verdicts(report) == {
+        "storm.migration-race.once": "PASS",
+        "storm.migration-race.exit": "PASS",
+        "storm.migration-race.second-run": "FAIL",
+    }
+    assert report.figures["second_changes"] == ["public.runs: other rows"]
+
+
+def test_a_migrator_that_cannot_migrate_alone_is_not_raced(cluster: Cluster, tmp_path: Path) -> None:
+    profile = with_storms(migration_race={"command": ["{python}", "-c", "raise SystemExit('no way')"]})
+    with pytest.raises(Unavailable, match="no way"):
+        storm(ground_for(cluster, tmp_path, profile), "migration-race")
+
+
+def test_what_a_profile_leaves_out_is_not_run(cluster: Cluster, tmp_path: Path) -> None:
+    report = storm(ground_for(cluster, tmp_path, with_storms()), "rate-limit")
+    assert "no section [storms.rate-limit]" in report.not_run
+
+
+def test_a_protection_that_the_target_cannot_do_without_is_refused() -> None:
+    profile = with_storms(migration_race={"command": ["true"]})
+    with pytest.raises(UsageError, match=r"\{without\}"):
+        require(profile, "migration-race", Order(without=("lock",)))
+
+
+# --- the command line -------------------------------------------------------------------------------------------
+
+
+def test_rig_storm_leaves_a_pack_that_can_be_judged_again(tmp_path: Path) -> None:
+    done = rig("storm", "tenant-leak", "--without", "transaction-scope", "--out", str(tmp_path), "--json")
+    document = done.document()
+    failed = [gate["id"] for gate in document["gates"] if gate["verdict"] == "FAIL"]
+    assert (done.code, document["verdict"], failed) == (1, "FAIL", ["storm.tenant-leak.visible"]), done.err
+    assert document["figures"]["leaks"] > 0 and document["figures"]["processes"] == 4
+    pack = only_pack(tmp_path)
+    assert (pack / "storms" / "tenant-leak.json").exists() and (pack / "ledger" / "tenant-leak.jsonl").exists()
+    assert rig("check", str(pack), "--digest", document["digest"]).code == 1
+
+
+@pytest.mark.parametrize(
+    "words", [("hurricane",), ("rate-limit", "--without", "nothing"), ("rate-limit", "--processes", "0")]
+)
+def test_what_is_not_there_is_a_usage_error(tmp_path: Path, words: tuple[str, ...]) -> None:
+    done = rig("storm", *words, "--out", str(tmp_path / "results"))
+    assert done.code == 64, done.err
