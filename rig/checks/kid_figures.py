@@ -59,11 +59,10 @@ def duration_s(storm: KidStorm) -> float:
 
 
 def fair(storm: KidStorm) -> int:
-    """The least number of fetches that was necessary; where no number was, as many as the floor leaves room for."""
-    if storm.necessary is not None:
-        return max(1, storm.necessary)
+    """The least number of fetches that was necessary; where the floor left room for more, as many as that."""
     shortest_s = min(((end_ns - start_ns) / 1e9 for start_ns, end_ns in spans(storm)), default=0.0)
-    return 1 + int(duration_s(storm) / (storm.knobs.floor_s + shortest_s))
+    room = 1 + int(duration_s(storm) / (storm.knobs.floor_s + shortest_s))
+    return max(storm.necessary or 1, room)
 
 
 def amplification(storm: KidStorm) -> float:

@@ -63,13 +63,6 @@ def _window_s(storm: KidStorm) -> float | None:
     return round((float(refused["end_ns"].max()) - rotation.at_ns) / 1e9, 2) if len(refused) else 0.0
 
 
-def scoreboard_markdown(rows: Iterable[dict[str, Any]]) -> str:
-    """The scoreboard as a table of Markdown."""
-    lines = ["| " + " | ".join(title for title, _ in COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
-    lines += ["| " + " | ".join(cells(row)) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
-
-
 COLUMNS = (
     ("verifier", "subject"),
     ("random kids: fetches", "random_fetches"),

@@ -27,6 +27,7 @@ from rig.checks.kid_figures import (
 )
 from rig.model import Gate, Verdict
 from rig.stampede.kids import Fetch, KidStorm, Token
+from rig.stampede.model import UNKNOWN_KID
 
 KNOWN_P99_LIMIT_S = 0.5
 """A known key's verification waits for nothing; this is room for a machine with more processes than cores."""
@@ -40,8 +41,13 @@ _FAILURES_MIN = 3
 
 
 def check_kid_storms(case: Case) -> list[Gate]:
-    """Every gate of every case of the storm of unknown key ids."""
-    return [gate for storm in case.kid_storms if not storm.exhibit for gate in storm_gates(storm)]
+    """Every gate of every case of the storm of unknown key ids that is not an exhibit."""
+    absent = [
+        Gate(f"storm.{UNKNOWN_KID}", Verdict.NOT_RUN, "the storm was let loose", reason=report.not_run)
+        for report in case.storms
+        if report.storm == UNKNOWN_KID
+    ]
+    return absent + [gate for storm in case.kid_storms if not storm.exhibit for gate in storm_gates(storm)]
 
 
 def storm_gates(storm: KidStorm) -> list[Gate]:

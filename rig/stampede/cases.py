@@ -31,7 +31,7 @@ def random_kids(told: Knobs | None = None) -> KidCase:
         lanes=(Lane(Token.UNKNOWN, count=None), Lane(Token.KNOWN, pace_s=_VALID_PACE_S, beside=True)),
         gates=(*_COUNTED, "known-kids", "follower-wait", "connections"),
         origin=(OriginChange(0, delay_s=_FETCH_S),),
-        knobs=told or Knobs(floor_s=4.0),
+        knobs=told or Knobs(),
     )
 
 
@@ -45,7 +45,7 @@ def cold_start(told: Knobs | None = None) -> KidCase:
         gates=(*_COUNTED, "known-kids", "connections"),
         start=Start.COLD,
         origin=(OriginChange(0, delay_s=_FETCH_S),),
-        knobs=told or Knobs(floor_s=4.0),
+        knobs=told or Knobs(),
     )
 
 
@@ -61,7 +61,7 @@ def rotation_outside(told: Knobs | None = None) -> KidCase:
         ),
         gates=(*_COUNTED, "known-kids", "rotation"),
         origin=(OriginChange(0, delay_s=_FETCH_S, rotated=True),),
-        knobs=told or Knobs(floor_s=4.0),
+        knobs=told or Knobs(),
     )
 
 
@@ -87,7 +87,7 @@ def rotation_inside(told: Knobs | None = None) -> KidCase:
 
 def slow_patience(told: Knobs | None = None) -> KidCase:
     """The origin takes longer than a follower waits."""
-    knobs = told or Knobs(floor_s=4.0, patience_s=0.3)
+    knobs = told or Knobs(patience_s=0.3)
     delay_s = knobs.patience_s + 0.9
     return KidCase(
         name="slow-patience",
@@ -167,7 +167,7 @@ def failing_cold(told: Knobs | None = None) -> KidCase:
 
 def leader_killed(told: Knobs | None = None) -> KidCase:
     """The process that fetches dies."""
-    knobs = told or Knobs(floor_s=4.0, patience_s=2.5)
+    knobs = told or Knobs(patience_s=2.5)
     return KidCase(
         name="leader-killed",
         story="the process that fetches is killed in the middle of it: another takes over at once",
@@ -244,7 +244,7 @@ def pooler(told: Knobs | None = None) -> KidCase:
         lanes=(Lane(Token.UNKNOWN, count=50), Lane(Token.KNOWN, pace_s=_VALID_PACE_S, beside=True)),
         gates=(*_COUNTED, "known-kids", "connections"),
         origin=(OriginChange(0, delay_s=_FETCH_S),),
-        knobs=told or Knobs(floor_s=4.0),
+        knobs=told or Knobs(),
         pooled=True,
     )
 

@@ -81,8 +81,9 @@ class Blow(StrEnum):
 class KidCase:
     """One case: its start state, what the origin does, what the fleet asks, and what the fleet is held to.
 
-    ``necessary`` is how many fetches one all-knowing process would have made, or None where as many as the floor allows
-    are fair; ``duration_s`` bounds the storm. ``gates`` are the names of the gates that it is judged by.
+    ``necessary`` is how many fetches one all-knowing process would have made, or None where as many as the floor leaves
+    room for are fair (as they are where the storm outlasts the floor). ``duration_s`` bounds the storm. ``gates`` are
+    the names of the gates that it is judged by.
     """
 
     name: str
@@ -169,8 +170,8 @@ class KidAccount:
     ``not_run`` says why nothing was tried (``asked``: though the case was asked for by name), ``missing`` names the
     members without a report. ``before`` counts the fetches before the release; ``fetches`` and ``tee`` are those since,
     as two processes counted them, ``own`` is how many the processes said they made in all (None: they keep no count).
-    ``door`` is None where the subject has no connection to the rig's database. An ``exhibit`` is shown beside others and
-    not judged; ``note`` says what its subject does.
+    ``door`` is None where the subject has no connection to the rig's database. An ``exhibit`` is shown beside others
+    and not judged; ``note`` says what its subject does.
     """
 
     case: str

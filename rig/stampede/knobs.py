@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 class Knobs:
     """What the subject was told, and is held to. The environment of the subject has them as ``JWKS_FLOOR_S`` etc."""
 
-    floor_s: float = 4.0
+    floor_s: float = 2.5
     ttl_s: float = 300.0
     grace_s: float = 600.0
     backoff_base_s: float = 0.25

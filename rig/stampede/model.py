@@ -82,6 +82,11 @@ class StormReport:
         return self.case if self.subject == REFERENCE else f"{self.case}-{self.subject.replace(':', '-')}"
 
 
+def absent(storm: str) -> StormReport:
+    """What is left of a storm that the profile says nothing of."""
+    return StormReport(storm=storm, case=storm, not_run=f"the profile has no section [storms.{storm}]")
+
+
 def require_protections(storm: str, without: tuple[str, ...]) -> None:
     """UsageError where ``without`` names what the reference implementation of ``storm`` cannot do without."""
     known = PROTECTIONS[storm]

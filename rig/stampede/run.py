@@ -20,6 +20,7 @@ from rig.stampede.model import (
     TENANT_LEAK,
     UNKNOWN_KID,
     StormReport,
+    absent,
     require_protections,
 )
 from rig.stampede.rate_limit import rate_limit
@@ -55,7 +56,7 @@ def let_loose(ground: Ground, storm: str, order: Order) -> Iterator[StormReport 
     if storm == UNKNOWN_KID and (subject is not None or order.subject):
         yield from unknown_kid(ground, order)
     elif subject is None:
-        yield StormReport(storm=storm, case=storm, not_run=f"the profile has no section [storms.{storm}]")
+        yield absent(storm)
     else:
         yield _SISTERS[storm](ground, order, subject)
 

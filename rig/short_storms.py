@@ -1,0 +1,22 @@
+"""The storms that belong to a whole run: few, short, and only those that the profile says how to make.
+
+``rig storm`` makes the rest, and all cases of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from rig.stampede.ground import Ground, Order
+from rig.stampede.kids import KidStorm
+from rig.stampede.model import UNKNOWN_KID, StormReport
+from rig.stampede.run import let_loose
+
+SHORT: Mapping[str, Order] = {UNKNOWN_KID: Order(processes=8, cases=("random-kids",))}
+"""Under ten seconds in all, on two cores."""
+
+
+def short_storms(ground: Ground) -> Iterator[StormReport | KidStorm]:
+    """Let them loose, one after the other; a report for each as it ends. RigError as the storms raise it."""
+    for name, order in SHORT.items():
+        yield from let_loose(ground, name, order)

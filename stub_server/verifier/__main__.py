@@ -1,0 +1,23 @@
+"""Make the verifier's tables: ``python -m stub_server.verifier``, with two addresses in the environment.
+
+``MIGRATION_DATABASE_URL`` is the owner's, ``DATABASE_URL`` the verifier's: its role gets what it needs.
+"""
+
+from __future__ import annotations
+
+import click
+from psycopg.conninfo import conninfo_to_dict
+
+from stub_server.verifier.store import create_schema
+
+
+@click.command(help=__doc__)
+@click.option("--owner", envvar="MIGRATION_DATABASE_URL", required=True, help="Best given in the environment.")
+@click.option("--runtime", envvar="DATABASE_URL", required=True, help="Best given in the environment.")
+def main(owner: str, runtime: str) -> None:
+    """Make the tables; may run any number of times."""
+    create_schema(owner, str(conninfo_to_dict(runtime)["user"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""Every variable of the verifier, its bounds, and which protections are off."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+
+
+class Protection(StrEnum):
+    """What can be switched off; the package's docstring says what each is for."""
+
+    SINGLE_FLIGHT = "single-flight"
+    COLD_START = "cold-start"
+    FLOOR = "floor"
+    FLOOR_FROM_END = "floor-from-end"
+    BACKOFF = "backoff"
+    JITTER = "jitter"
+    FOLLOWER_BOUND = "follower-bound"
+    LOCK_SCOPE = "lock-scope"
+    ONE_CONNECTION = "one-connection"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One field a variable: ``floor_s`` is ``JWKS_FLOOR_S``, in seconds, and so on; ``dsn`` is ``DATABASE_URL``.
+
+    Give ``url``, or ``fetch``: ``module:name`` of a callable that takes nothing and returns the key set as a mapping
+    (some read a secret store instead). ``source`` names the row, where one database serves several issuers.
+    """
+
+    dsn: str = field(repr=False)
+    url: str = ""
+    fetch: str = ""
+    source: str = "default"
+    issuer: str = ""
+    audience: str = ""
+    floor_s: float = 30.0
+    ttl_s: float = 300.0
+    grace_s: float = 3600.0
+    backoff_base_s: float = 1.0
+    backoff_cap_s: float = 60.0
+    jitter: float = 0.2
+    """Share: refresh comes up to so much of the TTL early, backoff is up to so much longer."""
+    patience_s: float = 1.0
+    """A follower waits so long for a leader's fetch."""
+    fetch_timeout_s: float = 3.0
+    leader_timeout_s: float = 5.0
+    """A leader that stands still is overtaken after so long: it bounds the takeover from a stopped process."""
+    without: frozenset[Protection] = frozenset()
+
+    def __post_init__(self) -> None:
+        if bool(self.url) == bool(self.fetch):
+            raise ValueError("give exactly one of JWKS_URL and JWKS_FETCH")
+        if self.leader_timeout_s <= self.fetch_timeout_s:
+            raise ValueError("JWKS_LEADER_TIMEOUT_S must be above JWKS_FETCH_TIMEOUT_S: a slow fetch is no dead leader")
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if isinstance(value, float) and value < 0:
+                raise ValueError(f"JWKS_{one.name.upper()} must not be negative")
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Settings:
+        """Read the variables; ValueError names the one that is wrong."""
+        values: dict[str, str | float | frozenset[Protection]] = {"dsn": environ.get("DATABASE_URL", "")}
+        for one in fields(cls):
+            name = f"JWKS_{one.name.upper()}"
+            if one.name in ("dsn", "without") or not (text := environ.get(name)):
+                continue
+            try:
+                values[one.name] = float(text) if isinstance(one.default, float) else text
+            except ValueError:
+                raise ValueError(f"{name} is {text!r}: give a number of seconds (or a share)") from None
+        names = [name.strip() for name in environ.get("JWKS_WITHOUT", "").split(",") if name.strip()]
+        try:
+            values["without"] = frozenset(Protection(name) for name in names)
+        except ValueError as error:
+            raise ValueError(f"JWKS_WITHOUT: {error}; known are {', '.join(Protection)}") from None
+        return cls(**values)  # type: ignore[arg-type]  # each has the type of its field's default
+
+    def has(self, protection: Protection) -> bool:
+        """True unless it was switched off."""
+        return protection not in self.without

@@ -1,0 +1,124 @@
+"""What a fleet knows of an issuer's keys: one row, and a line for every fetch.
+
+All times are the database's: a fleet's hosts need not agree on the hour. They leave it as seconds from now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS jwks_cache (
+    source          text PRIMARY KEY,
+    document        jsonb,                          -- NULL until the first fetch that succeeded
+    version         bigint NOT NULL DEFAULT 0,      -- fetches that succeeded
+    failures        bigint NOT NULL DEFAULT 0,      -- fetches that failed since
+    expires_at      timestamptz NOT NULL DEFAULT '-infinity',
+    next_allowed_at timestamptz NOT NULL DEFAULT '-infinity'
+);
+CREATE TABLE IF NOT EXISTS jwks_fetches (
+    source     text NOT NULL,
+    started_at timestamptz NOT NULL,
+    ended_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    failures   bigint NOT NULL,                     -- in a row, this one among them; 0: it succeeded
+    wait_s     double precision NOT NULL,           -- from its end to the next that was allowed
+    error      text NOT NULL,
+    pid        integer NOT NULL                     -- of the process that fetched
+);
+"""
+_ROLE_NEEDS = "GRANT SELECT, INSERT, UPDATE ON jwks_cache, jwks_fetches TO {}"
+
+_ENSURE = "INSERT INTO jwks_cache (source) VALUES (%(source)s) ON CONFLICT DO NOTHING"
+_AHEAD = "coalesce(extract(epoch FROM nullif({0}, '-infinity') - clock_timestamp()), 0)::float8"
+_COLUMNS = f"""
+    CASE WHEN version > %(known)s THEN document END, version, failures,
+    {_AHEAD.format("expires_at")}, {_AHEAD.format("next_allowed_at")}, clock_timestamp()
+"""
+_READ = f"SELECT {_COLUMNS} FROM jwks_cache WHERE source = %(source)s"
+_WRITE = f"""
+UPDATE jwks_cache SET
+    document = coalesce(%(document)s, document),
+    version = version + CASE WHEN %(error)s = '' THEN 1 ELSE 0 END,
+    failures = %(failures)s,
+    expires_at = CASE WHEN %(error)s = '' THEN clock_timestamp() + make_interval(secs => %(ttl_s)s) ELSE expires_at END,
+    next_allowed_at = coalesce(%(from)s, clock_timestamp()) + make_interval(secs => %(wait_s)s)
+WHERE source = %(source)s
+RETURNING {_COLUMNS}
+"""
+_LOG = """
+INSERT INTO jwks_fetches (source, started_at, failures, wait_s, error, pid)
+VALUES (%(source)s, %(started_at)s, %(failures)s, %(wait_s)s, %(error)s, %(pid)s)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The fleet's knowledge. ``document`` is None where it is no newer than what the reader knew, or there is none."""
+
+    document: Mapping[str, Any] | None
+    version: int
+    failures: int
+    fresh_for_s: float
+    allowed_in_s: float
+    now: Any
+    """The database's clock, to be given back to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a fetch brought, and how long nobody may try again: ``wait_s`` from its end, or from ``started_at``."""
+
+    document: Mapping[str, Any] | None
+    error: str
+    failures: int
+    started_at: Any
+    wait_s: float
+    from_start: bool
+    pid: int
+
+
+def create_schema(dsn: str, role: str) -> None:
+    """Make the tables, and let ``role`` use them."""
+    with psycopg.connect(dsn) as connection:
+        connection.execute(SCHEMA)
+        connection.execute(sql.SQL(_ROLE_NEEDS).format(sql.Identifier(role)))
+
+
+def ensure(connection: Connection, source: str) -> None:
+    """Have the row, so that a cold start has something to be guarded by."""
+    connection.execute(_ENSURE, {"source": source})
+
+
+def read(connection: Connection, source: str, known: int) -> Row:
+    """The row; its document only where it is newer than version ``known``."""
+    row = connection.execute(_READ, {"source": source, "known": known}).fetchone()
+    assert row is not None  # it was ensured
+    return Row(*row)
+
+
+def write(connection: Connection, source: str, known: int, outcome: Outcome, ttl_s: float) -> Row:
+    """Write what a fetch brought; the row as it is then."""
+    values = {
+        "source": source,
+        "known": known,
+        "document": None if outcome.document is None else Jsonb(outcome.document),
+        "error": outcome.error,
+        "failures": outcome.failures,
+        "ttl_s": ttl_s,
+        "started_at": outcome.started_at,
+        "wait_s": outcome.wait_s,
+        "from": outcome.started_at if outcome.from_start else None,
+        "pid": outcome.pid,
+    }
+    connection.execute(_LOG, values)
+    row = connection.execute(_WRITE, values).fetchone()
+    assert row is not None
+    return Row(*row)

@@ -1,0 +1,126 @@
+"""The way of a token: its key from memory; where that is missing or due, a refresh, at most one thread of a process.
+
+``Snapshot`` is what the process knows, replaced as a whole, so that readers need no lock.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+from joserfc.jwk import Key
+
+from stub_server.verifier.errors import KeysUnavailable, Refused
+from stub_server.verifier.keys import claims_of, import_keys, kid_of
+from stub_server.verifier.refresh import Refresher
+from stub_server.verifier.settings import Protection, Settings
+from stub_server.verifier.store import Row
+from stub_server.verifier.upstream import upstream
+
+_LOOK_AGAIN_S = 0.05
+"""Where stale keys can be served meanwhile, a process asks after another's refresh no more often than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a process knows. Times are of its monotonic clock, seconds.
+
+    From ``due_at`` on a refresh is wanted, from ``dead_at`` on the keys are not to be used. Before ``settled_until``
+    nobody in the fleet may fetch: nothing newer can exist, and there is no use in asking.
+    """
+
+    keys: Mapping[str, Key] = field(default_factory=dict)
+    version: int = 0
+    due_at: float = 0.0
+    dead_at: float = 0.0
+    settled_until: float = 0.0
+
+
+class Verifier:
+    """``verify(token)`` for one process. Threads may share it; make it after a fork, not before."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._refresher = Refresher(settings, upstream(settings))
+        self._refreshing = threading.Lock()
+        self._snapshot = Snapshot()
+
+    @property
+    def fetches(self) -> int:
+        """Fetches that this process made."""
+        return self._refresher.fetches
+
+    def __call__(self, token: str) -> Mapping[str, Any]:
+        """The claims of a valid token; raises Refused or KeysUnavailable."""
+        kid = kid_of(token)
+        snapshot, now = self._snapshot, time.monotonic()
+        key = snapshot.keys.get(kid)
+        if (key is None or now >= snapshot.due_at) and now >= snapshot.settled_until:
+            snapshot = self._refreshed(snapshot, may_wait=key is None or now >= snapshot.dead_at)
+            key = snapshot.keys.get(kid)
+        if not snapshot.keys or time.monotonic() >= snapshot.dead_at:
+            raise KeysUnavailable("there is no key set that may still be used")
+        if key is None:
+            raise Refused(f"the key set of version {snapshot.version} holds no key {kid!r}")
+        return claims_of(token, key, self._settings)
+
+    def close(self) -> None:
+        """Close the connection to the database."""
+        self._refresher.close()
+
+    def _refreshed(self, seen: Snapshot, *, may_wait: bool) -> Snapshot:
+        """What the fleet knows now, as far as it can be had in time."""
+        bounded = self._settings.has(Protection.FOLLOWER_BOUND)
+        patience_s = 0.0 if not may_wait else self._settings.patience_s if bounded else None
+        deadline = float("inf") if patience_s is None else time.monotonic() + patience_s
+        with self._turn(patience_s) as mine:
+            if not mine or self._snapshot is not seen:
+                return self._snapshot  # another thread was at it
+            left_s = None if patience_s is None else max(0.0, deadline - time.monotonic())
+            try:
+                row = self._refresher.refresh(seen.version, left_s)
+            except psycopg.Error:
+                row = None  # without the database nobody fetches: rather no new keys than a stampede
+            if row is not None:
+                self._snapshot = self._learned(seen, row)
+            elif not may_wait:
+                self._snapshot = _looked_at(seen)
+            return self._snapshot
+
+    @contextmanager
+    def _turn(self, patience_s: float | None) -> Iterator[bool]:
+        mine = self._refreshing.acquire(timeout=-1 if patience_s is None else patience_s)
+        try:
+            yield mine
+        finally:
+            if mine:
+                self._refreshing.release()
+
+    def _learned(self, seen: Snapshot, row: Row) -> Snapshot:
+        now = time.monotonic()
+        settings = self._settings
+        early = random.uniform(0, settings.jitter) if settings.has(Protection.JITTER) else 0.0
+        keys = import_keys(row.document) if row.document is not None else seen.keys
+        return Snapshot(
+            keys=keys,
+            version=row.version,
+            due_at=now + row.fresh_for_s - early * settings.ttl_s,
+            dead_at=now + row.fresh_for_s + settings.grace_s,
+            settled_until=now + row.allowed_in_s,
+        )
+
+
+def _looked_at(seen: Snapshot) -> Snapshot:
+    again_at = time.monotonic() + _LOOK_AGAIN_S
+    return Snapshot(seen.keys, seen.version, max(seen.due_at, again_at), seen.dead_at, seen.settled_until)
+
+
+def factory(environ: Mapping[str, str]) -> Verifier:
+    """A verifier from the variables that ``Settings`` names; ValueError when one is wrong."""
+    return Verifier(Settings.from_environ(environ))

@@ -1,0 +1,276 @@
+"""The gates of the storm of unknown key ids over literal evidence: what turns each of them red.
+
+Times are milliseconds since the release. The healthy storm has one fetch, from 10 to 210, and four processes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from rig.checks.case import Case
+from rig.checks.judge import judge
+from rig.checks.kid_figures import amplification, fair, gaps_s, most_at_once, most_in_a_floor
+from rig.checks.scoreboard import COLUMNS, cells, scoreboard
+from rig.checks.stampede import GATES, figures_of, storm_gates
+from rig.model import Gate, Verdict
+from rig.stampede.cases import CASES
+from rig.stampede.kids import (
+    CALL_COLUMNS,
+    Decision,
+    Door,
+    Fetch,
+    Holding,
+    KidStorm,
+    Mark,
+)
+from rig.stampede.knobs import Knobs
+from rig.stampede.model import PROTECTIONS, UNKNOWN_KID, absent
+from rig.stampede.prove import WEAKNESSES
+from stub_server.verifier import Protection
+
+MS = 1_000_000
+RELEASED = 50_000 * MS
+
+
+def at(ms: float) -> int:
+    return RELEASED + round(ms * MS)
+
+
+def fetch(start: float, end: float | None, outcome: str = "200", member: int | None = None) -> Fetch:
+    return Fetch(at(start), None if end is None else at(end), outcome, member)
+
+
+def calls(*rows: tuple[int, str, float, float, bool]) -> pd.DataFrame:
+    """member, token, start, end, accepted."""
+    return pd.DataFrame(
+        [(member, token, at(start), at(end), ok, "" if ok else "Refused") for member, token, start, end, ok in rows],
+        columns=list(CALL_COLUMNS),
+    )
+
+
+HEALTHY_CALLS = tuple(
+    row
+    for member in range(4)
+    for row in (
+        (member, "unknown", 5, 220, False),
+        (member, "unknown", 221, 222, False),
+        (member, "forged", 223, 224, False),
+        (member, "known", 6, 7, True),
+        (member, "known", 300, 301, True),
+        (member, "rotated", 8, 225, True),
+    )
+)
+
+
+def storm(**changes: Any) -> KidStorm:
+    one = (fetch(10, 210, member=2),)
+    healthy = KidStorm(
+        case="random-kids",
+        story="a story",
+        processes=4,
+        knobs=Knobs(floor_s=1.0, patience_s=0.5),
+        gates=("single-flight",),
+        skew_ns=MS,
+        released_ns=RELEASED,
+        ended_ns=at(400),
+        before=1,
+        fetches=one,
+        tee=one,
+        own=2,
+        door=Door(4, 4),
+        holdings=(Holding(at(20), 4711, 3),),
+        calls=calls(*HEALTHY_CALLS),
+    )
+    return replace(healthy, **changes)
+
+
+def gate(name: str, **changes: Any) -> Gate:
+    (only,) = storm_gates(storm(gates=(name,), **changes))
+    assert only.id == f"storm.random-kids.{name}"
+    return only
+
+
+def fetched(*fetches: Fetch, **changes: Any) -> dict[str, Any]:
+    return {"fetches": fetches, "tee": fetches, **changes}
+
+
+OUTAGE = (fetch(0, 50, "503"), fetch(310, 360, "503"), fetch(900, 950, "503"), fetch(2100, 2150, "503"))
+BACKOFF = Knobs(floor_s=0.1, backoff_base_s=0.25, backoff_cap_s=1.0, jitter=0.2)
+FAILING = {
+    **fetched(*OUTAGE, fetch(3300, 3350)),
+    "knobs": BACKOFF,
+    "ended_ns": at(4000),
+    "marks": (Mark(at(0), "origin fail"), Mark(at(2500), "origin ok")),
+    "decisions": (Decision(1, 0.26, "503"), Decision(2, 0.55, "503"), Decision(3, 1.14, "503"), Decision(0, 0.1, "")),
+    "calls": calls(*((member, "known", 3400, 3401, True) for member in range(4))),
+}
+KILLED = {
+    **fetched(fetch(10, 130, "aborted", member=1), fetch(131, 331, member=2)),
+    "marks": (Mark(at(110), "kill", 1),),
+}
+STOPPED = {
+    **fetched(fetch(10, 210, member=1), fetch(1500, 1700, member=2)),
+    "knobs": Knobs(floor_s=1.0, leader_timeout_s=1.5),
+    "marks": (Mark(at(110), "stop", 1), Mark(at(1600), "continue", 1)),
+}
+ROTATED = {"marks": (Mark(at(0), "rotation"),)}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("single-flight", {}),
+        ("single-flight", KILLED),  # the killed one's fetch ended with it, whenever its connection did
+        ("floor", {}),
+        ("floor", fetched(fetch(10, 210), fetch(1211, 1400))),
+        ("amplification", {}),
+        ("false-accepts", {}),
+        ("known-kids", {}),
+        ("follower-wait", {}),
+        ("rotation", ROTATED),
+        ("connections", {}),
+        ("ledger", {}),
+        ("backoff", FAILING),
+        ("jitter", FAILING),
+        ("jitter", {**FAILING, "decisions": ()}),
+        ("recovery", FAILING),
+        ("takeover", KILLED),
+        ("takeover", STOPPED),
+    ],
+)
+def test_healthy_evidence_passes(name: str, changes: dict[str, Any]) -> None:
+    found = gate(name, **changes)
+    assert (found.verdict, found.reason) == (Verdict.PASS, "")
+
+
+LONG_WAITS = calls(*HEALTHY_CALLS, *((member, "unknown", 0, 1200, False) for member in range(4)))
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "reason"),
+    [
+        ("single-flight", fetched(fetch(10, 210), fetch(209, 400)), "2 at once"),
+        ("single-flight", fetched(fetch(10, None), fetch(390, 400)), "2 at once"),
+        ("single-flight", fetched(), "nobody fetched"),
+        ("floor", fetched(fetch(10, 210), fetch(1100, 1300)), "a gap of 0.890 s"),
+        ("floor", fetched(fetch(10, 900), fetch(20, 30)), "a gap of -0.880 s"),
+        ("amplification", fetched(fetch(10, 210), fetch(250, 300)), "2 fetches, 2 within one floor"),
+        ("amplification", fetched(), "nobody fetched: a new key would never be found"),
+        ("false-accepts", {"calls": calls((0, "forged", 1, 2, True))}, "1 accepted"),
+        ("false-accepts", {"calls": calls((0, "unknown", 1, 2, True)), "missing": ("process 1 died",)}, "1 accepted"),
+        ("known-kids", {"calls": calls((0, "known", 1, 2, True), (0, "known", 3, 4, False))}, "1 refused (Refused 1)"),
+        ("known-kids", {"calls": calls((0, "known", 1, 700, True))}, "p99 699.0 ms"),
+        ("follower-wait", {"calls": LONG_WAITS}, "4 waited longer, 1 fetched"),
+        (
+            "rotation",
+            {**ROTATED, "calls": calls((0, "rotated", 1700, 1701, False), (0, "rotated", 1800, 1801, True))},
+            "still refused after 1.70 s",
+        ),
+        (
+            "rotation",
+            {**ROTATED, "calls": calls((0, "rotated", 1, 2, True), (1, "rotated", 1, 2, False))},
+            "only 1 of 2 processes came to accept it",
+        ),
+        ("connections", {"door": Door(40, 9)}, "40 were opened"),
+        ("ledger", {"tee": (fetch(10, 210), fetch(220, 230))}, "they do not"),
+        ("ledger", {"tee": ()}, "they do not"),
+        ("backoff", {**FAILING, **fetched(*OUTAGE[:2], fetch(500, 550, "503"))}, "came too early: 0.140 s"),
+        ("backoff", {**FAILING, **fetched(*OUTAGE[:2], fetch(3000, 3050, "503"))}, "came too late: 2.640 s"),
+        ("jitter", {**FAILING, "decisions": tuple(Decision(n, 0.25 * 2 ** (n - 1), "503") for n in (1, 2, 3))}, "only"),
+        ("recovery", {**FAILING, **fetched(*OUTAGE)}, "fetched after None s"),
+        ("recovery", {**FAILING, "calls": calls((0, "known", 3400, 3401, True), (1, "known", 9, 10, True))}, "only 1"),
+        ("takeover", {**KILLED, **fetched(fetch(10, 130, "aborted", member=1))}, "nobody took over"),
+        ("takeover", {**KILLED, **fetched(fetch(10, 130, "aborted", 1), fetch(1500, 1600))}, "1.39 s"),
+        # It went on because it was let go, not because another took over.
+        ("takeover", {**STOPPED, **fetched(fetch(10, 210, member=1), fetch(1900, 2000))}, "nobody took over"),
+    ],
+)
+def test_each_gate_can_fail(name: str, changes: dict[str, Any], reason: str) -> None:
+    found = gate(name, **changes)
+    assert found.verdict is Verdict.FAIL
+    assert reason in found.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "reason"),
+    [
+        ("false-accepts", {"calls": calls((0, "known", 1, 2, True))}, "nobody asked"),
+        ("false-accepts", {"missing": ("process 3 died of SIGSEGV",)}, "process 3 died of SIGSEGV"),
+        ("known-kids", {"missing": ("process 3 died of SIGSEGV",)}, "process 3 died of SIGSEGV"),
+        ("rotation", {}, "no key was rotated"),
+        ("connections", {"door": None}, "no connection"),
+        ("backoff", {}, "only 0 fetches failed"),
+        ("recovery", {}, "did not come back"),
+        ("takeover", {}, "no process was caught"),
+    ],
+)
+def test_evidence_that_cannot_carry_the_claim_is_invalid(name: str, changes: dict[str, Any], reason: str) -> None:
+    found = gate(name, **changes)
+    assert found.verdict is Verdict.INVALID
+    assert reason in found.reason
+
+
+def test_what_was_not_tried_is_named_and_invalid_only_where_it_was_asked_for() -> None:
+    (left_out,) = storm_gates(storm(not_run="pgbouncer is not installed"))
+    (asked_for,) = storm_gates(storm(not_run="pgbouncer is not installed", asked=True))
+    assert (left_out.verdict, left_out.reason) == (Verdict.NOT_RUN, "pgbouncer is not installed")
+    assert asked_for.verdict is Verdict.INVALID
+
+
+def test_figures_of_fetches() -> None:
+    overlapping = storm(**fetched(fetch(0, 100), fetch(50, 300), fetch(200, 250), fetch(1400, 1500)))
+    assert most_at_once(overlapping) == 2
+    assert gaps_s(overlapping) == pytest.approx([-0.05, -0.1, 1.1])
+    assert most_in_a_floor(overlapping) == 3
+    assert fair(overlapping) == 1
+    assert amplification(overlapping) == 4.0
+
+
+def test_one_end_and_another_start_at_the_same_instant_are_not_two_at_once() -> None:
+    assert most_at_once(storm(**fetched(fetch(0, 100), fetch(100, 200)))) == 1
+
+
+def test_a_storm_that_outlasts_the_floor_leaves_room_for_more() -> None:
+    long = storm(calls=calls((0, "unknown", 0, 2500, False)), **fetched(fetch(0, 200), fetch(1210, 1410)))
+    assert fair(long) == 3
+    assert fair(replace(long, necessary=7)) == 7
+
+
+def test_an_exhibit_is_shown_and_not_judged() -> None:
+    red = storm(gates=GATES, exhibit=True, subject="somebody", note="does something", **fetched())
+    assert not [one for one in judge(Case(verb="storm", kid_storms=(red,))) if one.id.startswith("storm.")]
+    (row,) = scoreboard([red])
+    assert row["subject"] == "somebody"
+    assert row["random_fetches"] == 0
+    assert row["gates_failed"] > 0
+    assert len(cells(row)) == len(COLUMNS)
+    (row,) = scoreboard([storm(exhibit=True, subject="gone", not_run="no index")])
+    assert cells(row)[1] == "NOT-RUN"
+    assert cells(row)[-1] == "no index"
+
+
+def test_a_profile_without_the_storm_is_named() -> None:
+    gates = judge(Case(verb="storm", storms=(absent(UNKNOWN_KID),)))
+    assert [one.verdict for one in gates if one.id == "storm.unknown-kid"] == [Verdict.NOT_RUN]
+
+
+def test_figures_hold_the_gates_and_what_was_not_run() -> None:
+    assert figures_of(storm())["of_gates"] == {"single-flight": {"most_at_once": 1, "fetches": 1}}
+    assert figures_of(storm(not_run="why")) == {"not_run": "why"}
+
+
+def test_every_case_is_judged_by_gates_that_exist_and_every_gate_has_a_case() -> None:
+    used = {name for build in CASES.values() for name in build(None).gates}
+    assert used == set(GATES)
+    assert all(build(None).name == name for name, build in CASES.items())
+
+
+def test_every_protection_of_the_reference_is_proven_and_turns_something_red() -> None:
+    assert set(PROTECTIONS[UNKNOWN_KID]) == {protection.value for protection in Protection}
+    weak = [weakness for weakness in WEAKNESSES if weakness.storm == UNKNOWN_KID and weakness.without]
+    assert {name for weakness in weak for name in weakness.without} == set(PROTECTIONS[UNKNOWN_KID])
+    assert all(weakness.red for weakness in weak)
