@@ -5,13 +5,24 @@ It looks and writes down; ``rig.checks.surroundings`` judges.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import psutil
+import psycopg
 
+from rig.ask import Asker
 from rig.checks.case import Finding
 from rig.engine.endpoint import Endpoint
+from rig.errors import Unavailable
 from rig.lifeline import Lifeline, leftovers
+
+_CONNECT_TIMEOUT_S = 1.0
+_BACK_WITHIN_S = 2.0
+_POLL_S = 0.05
+_CONNECTIONS = """
+SELECT pid, coalesce(state, '?') FROM pg_stat_activity WHERE datname = current_database()
+AND backend_type = 'client backend' AND pid <> pg_backend_pid() AND application_name NOT LIKE 'rig-%'"""
 
 
 def look_before() -> list[Finding]:
@@ -21,10 +32,13 @@ def look_before() -> list[Finding]:
     return [Finding("before", "processes of an earlier run", not found, detail)]
 
 
-def look_after(lifeline: Lifeline, endpoint: Endpoint | None) -> list[Finding]:
-    """What this run has left although everything was stopped; ``endpoint`` is a target that the rig launched."""
+def look_after(lifeline: Lifeline, endpoint: Endpoint | None, database_port: int | None = None) -> list[Finding]:
+    """What this run has left although everything was stopped.
+
+    ``endpoint`` is a target that the rig launched, ``database_port`` that of a server of its own.
+    """
     running = lifeline.processes()
-    zombies = [child.pid for child in psutil.Process().children() if child.status() == psutil.STATUS_ZOMBIE]
+    zombies = [child.pid for child in psutil.Process().children() if _is_zombie(child)]
     findings = [
         _finding("processes of this run", [f"{process.pid} ({process.name})" for process in running]),
         _finding("zombies", [str(pid) for pid in zombies]),
@@ -32,7 +46,42 @@ def look_after(lifeline: Lifeline, endpoint: Endpoint | None) -> list[Finding]:
     ]
     if endpoint is not None:
         findings.append(_finding("the target's port", [str(endpoint.port)] if _listens(endpoint) else []))
+    if database_port is not None:
+        listens = _listens(Endpoint("127.0.0.1", database_port))
+        findings.append(_finding("the database's port", [str(database_port)] if listens else []))
     return findings
+
+
+class Connections:
+    """Looks at the connections of a target to its database before it starts, and again when it is over.
+
+    ``launched``: the rig starts and stops the target, so none may be left; one that goes on may keep a pool, but
+    nothing open in it. Unavailable where the database cannot be asked at first.
+    """
+
+    def __init__(self, dsn: str, *, launched: bool) -> None:
+        self._dsn = dsn
+        self._query = _CONNECTIONS if launched else _CONNECTIONS + " AND state <> 'idle'"
+        try:
+            self._baseline = len(self._sessions())
+        except psycopg.Error as error:
+            raise Unavailable(f"the database cannot be asked for its connections: {str(error).strip()}") from None
+
+    def look_again(self) -> Finding:
+        """Whether they are back at the baseline; a backend takes a moment to notice that its client is gone."""
+        deadline = time.monotonic() + _BACK_WITHIN_S
+        try:
+            while len(left := self._sessions()) > self._baseline and time.monotonic() < deadline:
+                time.sleep(_POLL_S)
+        except psycopg.Error:
+            return Finding("after", "connections to the database", False, "the database does not answer")
+        found = [f"{pid} ({state})" for pid, state in left]
+        detail = f"{len(left)}, before {self._baseline}: {', '.join(found[:5])}" if left else ""
+        return Finding("after", "connections to the database", len(left) <= self._baseline, detail)
+
+    def _sessions(self) -> list[tuple[int, str]]:
+        with psycopg.connect(self._dsn, connect_timeout=5, application_name="rig-hygiene") as connection:
+            return connection.execute(self._query).fetchall()
 
 
 def _finding(what: str, left: Sequence[str]) -> Finding:
@@ -40,8 +89,11 @@ def _finding(what: str, left: Sequence[str]) -> Finding:
 
 
 def _listens(endpoint: Endpoint) -> bool:
+    return Asker(endpoint, _CONNECT_TIMEOUT_S).connect().status == 200
+
+
+def _is_zombie(process: psutil.Process) -> bool:
     try:
-        connections = psutil.net_connections("tcp")
-    except psutil.Error:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
-    return any(c.status == psutil.CONN_LISTEN and c.laddr and c.laddr.port == endpoint.port for c in connections)

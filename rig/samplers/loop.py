@@ -1,0 +1,174 @@
+"""What every sampler's process does: look at a fixed rate, write down, count what was missed, end when told.
+
+Flow: ``main`` reads its options from stdin (one JSON line), makes the sampler, says on stdout that it is ready and
+ticks until stdin closes or SIGTERM comes. So a sampler ends with the rig, however the rig ends. The DSN among the
+options is on no command line and in no environment.
+
+A tick that comes late by whole periods leaves those out and counts them: a burst of ticks to catch up would see the
+same moment many times.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+
+from rig.samplers.journal import Journal
+
+NS = 1_000_000_000
+_REPORT_EVERY_NS = NS
+
+
+class Sampler(Protocol):
+    """Looks at one thing and adds what it sees to the journal it was made with."""
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What it found out once."""
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """What it cannot see."""
+
+    def tick(self, number: int) -> None:
+        """Look; ``number`` counts from 0 and leaves none out but missed ones."""
+
+    def finish(self) -> None:
+        """Look a last time."""
+
+
+class Schedule:
+    """When ticks are due: tick n at ``start_ns + n / hz``. Pure arithmetic."""
+
+    def __init__(self, hz: float, start_ns: int) -> None:
+        self._period_ns = round(NS / hz)
+        self._start_ns = start_ns
+        self.number = 0
+
+    @property
+    def due_ns(self) -> int:
+        """When the next tick is due."""
+        return self._start_ns + self.number * self._period_ns
+
+    def missed(self, now_ns: int) -> int:
+        """Leave out the ticks whose whole period is over; how many those were."""
+        late = (now_ns - self.due_ns) // self._period_ns
+        if late <= 0:
+            return 0
+        self.number += late
+        return late
+
+    def done(self) -> None:
+        """The tick that was due is over."""
+        self.number += 1
+
+
+class Told(Exception):
+    """The sampler was told to end."""
+
+
+def main(make: Callable[[Mapping[str, Any], Journal], Sampler]) -> int:
+    """The life of a sampler's process; its exit code."""
+    options = json.loads(sys.stdin.buffer.readline())
+    journal = Journal(Path(options["journal"]))
+    signal.signal(signal.SIGTERM, _told)
+    try:
+        sampler = make(options, journal)
+        sys.stdout.write(json.dumps(dict(sampler.facts)) + "\n")
+        sys.stdout.flush()
+        keep_ticking(sampler, journal, float(options["hz"]))
+    except Told:
+        pass  # told before its first tick
+    finally:
+        journal.close()
+    return 0
+
+
+def keep_ticking(
+    sampler: Sampler,
+    journal: Journal,
+    hz: float,
+    *,
+    clock: Callable[[], int] = time.monotonic_ns,
+    sleep: Callable[[float], bool] | None = None,
+) -> None:
+    """Tick until ``sleep(seconds)`` says that it is over (by default: stdin closed), or ``Told`` is raised."""
+    started_ns = clock()
+    schedule = Schedule(hz, started_ns)
+    diary = _Diary(sampler, journal, hz, started_ns)
+    try:
+        while not (sleep or _closed_within)(max(0, schedule.due_ns - clock()) / NS):
+            missed = schedule.missed(clock())
+            at_ns = clock()
+            sampler.tick(schedule.number)
+            schedule.done()
+            diary.note(at_ns, clock() - at_ns, missed)
+        diary.missed += schedule.missed(clock())
+        sampler.finish()
+    except Told:
+        diary.missed += schedule.missed(clock())
+    diary.report(clock(), final=True)
+
+
+class _Diary:
+    """What a sampler says of its own work: a row a tick, a report a second."""
+
+    def __init__(self, sampler: Sampler, journal: Journal, hz: float, started_ns: int) -> None:
+        self._sampler = sampler
+        self._journal = journal
+        self._hz = hz
+        self._started_ns = self._reported_ns = started_ns
+        self._cost = resource.getrusage(resource.RUSAGE_SELF)
+        self._ticks = 0
+        self.missed = 0
+
+    def note(self, at_ns: int, took_ns: int, missed: int) -> None:
+        self._ticks += 1
+        self.missed += missed
+        self._journal.add("ticks", at_ns, [(took_ns, missed)])
+        if at_ns - self._reported_ns >= _REPORT_EVERY_NS:
+            self._reported_ns = at_ns
+            self.report(at_ns)
+
+    def report(self, now_ns: int, *, final: bool = False) -> None:
+        cost = resource.getrusage(resource.RUSAGE_SELF)
+        self._journal.report(
+            now_ns,
+            {
+                "hz": self._hz,
+                "ticks": self._ticks,
+                "missed": self.missed,
+                "wall_s": (now_ns - self._started_ns) / NS,
+                "cpu_user_s": cost.ru_utime - self._cost.ru_utime,
+                "cpu_system_s": cost.ru_stime - self._cost.ru_stime,
+                "max_rss_bytes": _most_memory_bytes(),
+                "unseen": list(self._sampler.unseen),
+                "facts": dict(self._sampler.facts),
+                "final": final,
+            },
+        )
+
+
+def _most_memory_bytes() -> int:
+    """The most memory held so far. Not ``ru_maxrss``: that starts with what the rig itself held."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("VmHWM:")[2].split(None, 1)[0]) * 1024
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def _told(number: int, frame: object) -> NoReturn:
+    raise Told
+
+
+def _closed_within(seconds: float) -> bool:
+    """Sleep, unless the rig closes its end of stdin."""
+    return bool(select.select([sys.stdin], [], [], seconds)[0])

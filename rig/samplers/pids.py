@@ -1,0 +1,248 @@
+"""What every process of a role costs, five times a second: ``python -m rig.samplers.pids``.
+
+Flow: once a second the processes of the machine are gone through for new ones with a role (``roles``); every tick the
+counters of those that are known are read (``procfs``) beside the machine's own. What a process used between its last
+tick and its end is in its parent's account of waited-for children, which is why that is written down too
+(``rig.samplers.cpu`` adds it up).
+
+PostgreSQL's processes are found by the backend that serves the other sampler: its parent is the postmaster. So a server
+in another PID namespace is found as well (NSpid), and one on another machine is said to be unseen.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rig.calibrate.machine import CpuGroup
+from rig.samplers import procfs
+from rig.samplers.journal import Journal
+from rig.samplers.loop import NS, main
+from rig.samplers.names import Role
+from rig.samplers.procfs import Birth, Gone, ProcessFiles
+from rig.samplers.roles import Roles, Rule, rules_from
+from rig.samplers.sockets import inodes_of, served
+
+_LOOKS = 3
+"""How often a process without a role is looked at: it may yet become what its parent started it for."""
+_SAME_START_S = 2.0
+
+
+@dataclass(slots=True)
+class _Watched:
+    pid: int
+    role: str
+    files: ProcessFiles
+    over: bool = False
+
+
+class Pids:
+    """The sampler (``rig.samplers.loop.Sampler``)."""
+
+    def __init__(self, roles: Roles, server: Server | None, hz: float, journal: Journal) -> None:
+        self._roles = roles
+        self._server = server
+        self._ticks_a_second = max(1, round(hz))
+        self._journal = journal
+        self._watched: dict[int, _Watched] = {}
+        self._looked_at: dict[int, int] = {}
+        self._ever: set[str] = set()
+        self._unseen: dict[str, None] = {}
+        self._machine = procfs.MachineFile()
+        self._group = CpuGroup.of_this_process()
+        self._throttled_s = 0.0
+        self._boot_ns = time.monotonic_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        self._scan()
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """See ``Sampler``."""
+        quota = self._group.quota_cores()
+        return {
+            "cores": os.cpu_count(),
+            "quota_cores": quota,
+            "postgres_found": bool(self._server and self._server.found),
+        }
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """See ``Sampler``."""
+        missing = [f"processes of the role {role!r}: none was found" for role in self._wanted() - self._ever]
+        if self._server is not None and not self._server.found:
+            missing.append(
+                "CPU of the database: its processes are not among those of this machine (it runs on another one, or in "
+                "a container whose processes are hidden)"
+            )
+        return (*missing, *self._unseen)
+
+    def tick(self, number: int) -> None:
+        """See ``Sampler``."""
+        if number % self._ticks_a_second == 0 and number:
+            self._scan()
+            self._count_sockets()
+            self._throttled_s = self._group.throttled_s()
+        self._read()
+
+    def finish(self) -> None:
+        """See ``Sampler``."""
+        self._read()
+
+    # --- every tick ---
+
+    def _read(self) -> None:
+        at_ns = time.monotonic_ns()
+        self._journal.add("machine", at_ns, [(*self._machine.read(), self._throttled_s)])
+        rows = []
+        for watched in list(self._watched.values()):
+            try:
+                reading = watched.files.read()
+            except Gone:
+                self._forget(watched)
+                continue
+            if not watched.over:
+                watched.over = reading.zombie  # its numbers are final: they are written once
+                rows.append(
+                    (
+                        watched.pid,
+                        watched.role,
+                        reading.cpu_s,
+                        reading.user_s,
+                        reading.system_s,
+                        reading.reaped_user_s,
+                        reading.reaped_system_s,
+                        reading.run_delay_s,
+                        reading.rss_bytes,
+                        reading.threads,
+                        reading.fds,
+                        reading.voluntary,
+                        reading.involuntary,
+                    )
+                )
+        self._journal.add("pids", at_ns, rows)
+
+    def _forget(self, watched: _Watched) -> None:
+        watched.files.close()
+        self._roles.forget(watched.pid)
+        del self._watched[watched.pid]
+
+    # --- once a second ---
+
+    def _scan(self) -> None:
+        """Find new processes, the oldest first: a child's role is its parent's."""
+        present = procfs.pids()
+        self._looked_at = {pid: looks for pid, looks in self._looked_at.items() if pid in present}
+        births = []
+        for pid in present - self._watched.keys():
+            looks = self._looked_at.get(pid, 0)
+            if looks < _LOOKS:
+                self._looked_at[pid] = looks + 1
+                try:
+                    births.append(procfs.birth(pid))
+                except Gone:
+                    continue
+        if self._server is not None and not self._server.alive:
+            for rule in self._server.look(births, self._boot_ns):
+                self._roles.add(rule)
+        for birth in sorted(births, key=lambda birth: (birth.started_s, birth.pid)):
+            try:
+                self._meet(birth)
+            except Gone:
+                continue
+
+    def _meet(self, birth: Birth) -> None:
+        role = self._roles.assign(birth.pid, birth.ppid, procfs.command(birth.pid))
+        if role is None:
+            if self._roles.awaits(birth.ppid):
+                self._looked_at.pop(birth.pid, None)
+            return
+        try:
+            files = ProcessFiles(birth.pid)
+        except PermissionError:
+            self._unseen[f"processes of the role {role!r}: this user may not look at them"] = None
+            return
+        self._watched[birth.pid] = _Watched(birth.pid, role, files)
+        self._looked_at.pop(birth.pid, None)
+        self._ever.add(role)
+        started_ns = int(birth.started_s * NS) + self._boot_ns
+        row = (birth.pid, procfs.innermost_pid(birth.pid), birth.ppid, role, birth.name, started_ns)
+        self._journal.add("processes", time.monotonic_ns(), [row])
+
+    def _count_sockets(self) -> None:
+        holders = {}
+        try:
+            for watched in self._watched.values():
+                if watched.role == Role.SERVER and not watched.over:
+                    try:
+                        holders[watched.pid] = inodes_of(watched.pid)
+                    except (FileNotFoundError, ProcessLookupError):
+                        continue
+            if holders:
+                self._journal.add("sockets", time.monotonic_ns(), list(served(holders).items()))
+        except OSError as error:
+            self._unseen[f"how connections spread over the server's processes: {error.strerror or error}"] = None
+
+    def _wanted(self) -> set[str]:
+        return {rule.role for rule in self._roles.rules}
+
+
+class Server:
+    """Finds PostgreSQL's processes: at first by one backend, after a restart by the postmaster's command line."""
+
+    def __init__(self, backend_pid: int, backend_started_unix: float) -> None:
+        self._backend_pid = backend_pid
+        self._started_unix = backend_started_unix
+        self._postmaster: int | None = None
+        self._command = ""
+
+    @property
+    def found(self) -> bool:
+        """Whether it was ever found."""
+        return self._postmaster is not None
+
+    @property
+    def alive(self) -> bool:
+        """Whether the postmaster lives."""
+        try:
+            return self._postmaster is not None and procfs.command(self._postmaster) == self._command
+        except Gone:
+            return False
+
+    def look(self, births: list[Birth], boot_ns: int) -> list[Rule]:
+        """Rules for the postmaster and the sampler's own backend, empty where they are not among the processes."""
+        for birth in births:
+            if not birth.name.startswith("postgres"):
+                continue
+            try:
+                if self._command and procfs.command(birth.pid) == self._command:
+                    self._postmaster = birth.pid
+                    return [Rule(Role.AUXILIARY, (birth.pid,))]
+                if not self._command and self._is_backend(birth, boot_ns):
+                    self._postmaster, self._command = birth.ppid, procfs.command(birth.ppid)
+                    return [Rule(Role.SAMPLER_BACKEND, (birth.pid,)), Rule(Role.AUXILIARY, (birth.ppid,))]
+            except Gone:
+                continue
+        return []
+
+    def _is_backend(self, birth: Birth, boot_ns: int) -> bool:
+        """A pid may be another process's in another namespace: the start must be the same too."""
+        to_unix_ns = time.time_ns() - time.monotonic_ns()
+        started_unix = (birth.started_s * NS + boot_ns + to_unix_ns) / NS
+        same_start = abs(started_unix - self._started_unix) < _SAME_START_S
+        return same_start and procfs.innermost_pid(birth.pid) == self._backend_pid
+
+
+def make(options: Mapping[str, Any], journal: Journal) -> Pids:
+    """From the options of ``rig.samplers.sampling``."""
+    rules = (*rules_from(options["rules"]), Rule(Role.SAMPLER, (os.getpid(), *options["samplers"])))
+    backend = options["backend"]
+    server = Server(int(backend["pid"]), float(backend["started_unix"])) if backend else None
+    aside = frozenset(options["aside"])
+    return Pids(Roles(rules, aside), server, float(options["hz"]), journal)
+
+
+if __name__ == "__main__":
+    sys.exit(main(make))

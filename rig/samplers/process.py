@@ -1,0 +1,139 @@
+"""One sampler in a process of its own, from the rig's side.
+
+A context: started and ready on entry, told to end on exit. Its death is no error here, but is written into its journal,
+where the checkers find it: what it gathered until then stays.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rig.errors import EvidenceError
+from rig.samplers.frames import journal_path
+from rig.samplers.journal import Journal
+
+READY_S = 15.0
+"""From its start to its first look; a machine under load takes its time for the imports."""
+_END_S = 3.0
+
+
+class SamplerProcess:
+    """Runs the module ``rig.samplers.<name>``; ``options`` may hold a secret: they go through a pipe.
+
+    ``facts`` is what it said when it was ready, empty where it never was.
+    """
+
+    def __init__(self, name: str, folder: Path, options: Mapping[str, Any]) -> None:
+        self.name = name
+        self.facts: Mapping[str, Any] = {}
+        self.failure = ""
+        self._journal = journal_path(folder, name)
+        self._options = {**options, "journal": str(self._journal)}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        # A journal is there even if the sampler never comes to write one: its absence would say nothing.
+        try:
+            Journal(self._journal).close()
+        except OSError as error:
+            raise EvidenceError(f"{self._journal} cannot be written: {error.strerror}") from None
+        self._process = process = subprocess.Popen(
+            [sys.executable, "-m", f"rig.samplers.{self.name}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is for the rig, which ends its samplers in order
+            cwd=_importable(),
+        )
+        assert process.stdin is not None
+        with suppress(BrokenPipeError):
+            process.stdin.write(json.dumps(self._options).encode() + b"\n")
+            process.stdin.flush()
+        self._await_ready(process)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        process = self._started()
+        if not self.failure:
+            # Whoever is dead now died on its own, before it was told.
+            early = process.poll() is not None
+            said = self._end(process)
+            if early or process.returncode:
+                self._fail(f"it ended {'before the run did ' if early else ''}({_ending(process.returncode)}{said})")
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                with suppress(BrokenPipeError):
+                    stream.close()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still looks."""
+        return not self.failure and self._started().poll() is None
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._started().pid
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None
+        return self._process
+
+    def _await_ready(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        deadline = time.monotonic() + READY_S
+        line = b""
+        while not line.endswith(b"\n"):
+            left_s = deadline - time.monotonic()
+            if left_s <= 0 or not select.select([process.stdout], [], [], left_s)[0]:
+                process.kill()
+                self._fail(f"it was not ready within {READY_S:g} s{self._end(process)}")
+                return
+            read = os.read(process.stdout.fileno(), 1 << 16)
+            if not read:
+                self._fail(f"it could not begin{self._end(process)}")
+                return
+            line += read
+        self.facts = json.loads(line)
+
+    def _end(self, process: subprocess.Popen[bytes]) -> str:
+        """Tell it to end, at last kill it; what it said last, as a tail for a sentence."""
+        for number in (None, signal.SIGTERM, signal.SIGKILL):
+            if number is not None:
+                process.send_signal(number)
+            try:
+                _, said = process.communicate(timeout=_END_S)
+            except subprocess.TimeoutExpired:
+                continue
+            lines = said.decode(errors="replace").strip().splitlines()
+            return f": {lines[-1]}" if lines else ""
+        return ""
+
+    def _fail(self, why: str) -> None:
+        self.failure = why
+        with suppress(OSError):  # a full disk is why it ended, and will be noticed by whoever writes next
+            journal = Journal(self._journal)
+            journal.failure(time.monotonic_ns(), why)
+            journal.close()
+
+
+def _importable() -> str:
+    """Where ``-m rig.samplers`` is found also without an installation."""
+    return str(Path(__file__).parent.parent.parent)
+
+
+def _ending(code: int | None) -> str:
+    return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"

@@ -1,0 +1,172 @@
+"""What the kernel says of a process, read cheaply enough to be asked for hundreds of times a second.
+
+A process's files stay open: a file of one that has ended gives an error, never the numbers of another process that got
+the same pid. Units: seconds, bytes; ticks of the kernel's clock are 10 ms on most machines.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+# Since Linux 6.2 the size of the folder is the number of open files.
+_COUNTS_FDS = os.stat("/proc/self/fd").st_size > 0 if Path("/proc/self/fd").exists() else False  # noqa: PTH116
+
+
+class Gone(Exception):
+    """The process has ended and was waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """What does not change in the life of a process. ``started_s``: seconds since boot."""
+
+    pid: int
+    ppid: int
+    name: str
+    started_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Counters since a process's start; see the frame ``pids``. ``zombie``: it has ended, and these are its last."""
+
+    cpu_s: float
+    user_s: float
+    system_s: float
+    reaped_user_s: float
+    reaped_system_s: float
+    run_delay_s: float | None
+    rss_bytes: int
+    threads: int
+    fds: int
+    voluntary: int
+    involuntary: int
+    zombie: bool
+
+
+def pids() -> set[int]:
+    """Every process of this namespace."""
+    return {int(name) for name in os.listdir("/proc") if name.isdigit()}  # noqa: PTH208 - once a second: no Paths
+
+
+def birth(pid: int) -> Birth:
+    """Parent, name and start of a process; Gone when there is none."""
+    head, fields = _stat(_whole(f"/proc/{pid}/stat"))
+    return Birth(pid, int(fields[1]), head.partition(b"(")[2].decode(errors="replace"), int(fields[19]) * TICK_S)
+
+
+def command(pid: int) -> str:
+    """The command line, or the title that a process gave itself; empty for one of the kernel."""
+    return _whole(f"/proc/{pid}/cmdline").replace(b"\0", b" ").decode(errors="replace").strip()
+
+
+def innermost_pid(pid: int) -> int:
+    """The pid that a process has in its own namespace."""
+    status = _whole(f"/proc/{pid}/status")
+    at = status.find(b"\nNSpid:")
+    return int(status[at + 7 : status.index(b"\n", at + 1)].split()[-1]) if at >= 0 else pid
+
+
+class ProcessFiles:
+    """The open files of one process. Gone when it has ended already."""
+
+    def __init__(self, pid: int) -> None:
+        self._fds_folder = f"/proc/{pid}/fd"
+        self._files: list[int] = []
+        try:
+            for name in ("stat", "status", "schedstat"):
+                self._files.append(_opened(f"/proc/{pid}/{name}", optional=name == "schedstat"))
+        except Gone:
+            self.close()
+            raise
+
+    def read(self) -> Reading:
+        """The counters now; Gone when it has ended."""
+        stat, status, schedstat = self._files
+        try:
+            _, fields = _stat(os.pread(stat, 1024, 0))
+            voluntary, involuntary = _switches(os.pread(status, 4096, 0))
+            ran_ns, delayed_ns, *_ = map(int, os.pread(schedstat, 128, 0).split()) if schedstat >= 0 else (None, None)
+        except (ProcessLookupError, IndexError):
+            raise Gone from None
+        user_s, system_s, threads = int(fields[11]) * TICK_S, int(fields[12]) * TICK_S, int(fields[17])
+        return Reading(
+            # To the nanosecond, but of the main thread alone.
+            cpu_s=ran_ns / 1e9 if ran_ns is not None and threads == 1 else user_s + system_s,
+            user_s=user_s,
+            system_s=system_s,
+            reaped_user_s=int(fields[13]) * TICK_S,
+            reaped_system_s=int(fields[14]) * TICK_S,
+            run_delay_s=delayed_ns / 1e9 if delayed_ns is not None else None,
+            rss_bytes=int(fields[21]) * _PAGE_BYTES,
+            threads=threads,
+            fds=_count_fds(self._fds_folder),
+            voluntary=voluntary,
+            involuntary=involuntary,
+            zombie=fields[0] == b"Z",
+        )
+
+    def close(self) -> None:
+        """Close them."""
+        for file in self._files:
+            if file >= 0:
+                os.close(file)
+        self._files.clear()
+
+
+class MachineFile:
+    """The machine's own account, summed over all cores."""
+
+    def __init__(self) -> None:
+        self._file = _opened("/proc/stat")
+
+    def read(self) -> tuple[float, float, float, float, float]:
+        """Seconds of user, system (interrupts among them), idle, iowait and steal since boot."""
+        line = os.pread(self._file, 256, 0).partition(b"\n")[0]
+        user, nice, system, idle, iowait, irq, softirq, steal, *_ = (int(word) * TICK_S for word in line.split()[1:])
+        return user + nice, system + irq + softirq, idle, iowait, steal
+
+
+def _stat(data: bytes) -> tuple[bytes, list[bytes]]:
+    """What stands before and behind the name, which may hold anything, parentheses too."""
+    head, _, tail = data.rpartition(b")")
+    return head, tail.split()
+
+
+def _switches(status: bytes) -> tuple[int, int]:
+    at = status.rfind(b"\nvoluntary_ctxt_switches:")
+    if at < 0:
+        return 0, 0
+    words = status[at:].split(None, 4)
+    return int(words[1]), int(words[3])
+
+
+def _count_fds(folder: str) -> int:
+    try:
+        return os.stat(folder).st_size if _COUNTS_FDS else len(os.listdir(folder))  # noqa: PTH116, PTH208
+    except OSError:
+        return -1
+
+
+def _whole(path: str) -> bytes:
+    file = _opened(path)
+    try:
+        return os.read(file, 1 << 16)
+    except ProcessLookupError:
+        raise Gone from None
+    finally:
+        os.close(file)
+
+
+def _opened(path: str, *, optional: bool = False) -> int:
+    """An open descriptor; -1 for an optional file that this kernel does not have."""
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, ProcessLookupError):
+        if optional:
+            return -1
+        raise Gone from None

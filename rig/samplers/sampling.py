@@ -1,0 +1,72 @@
+"""All samplers of a run: ``with sampling(plan, folder): …`` looks at everything while the block goes on.
+
+What they saw lies in the folder as Parquet afterwards, whatever happened meanwhile (``rig.samplers.frames``).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import psutil
+
+from rig.samplers.frames import seal
+from rig.samplers.names import PG_ACTIVITY, PIDS, Role
+from rig.samplers.process import SamplerProcess
+from rig.samplers.roles import Rule
+
+PG_HZ = 20.0
+PIDS_HZ = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is looked at and how often. Without a DSN the database is not."""
+
+    dsn: str | None = field(repr=False)
+    rules: tuple[Rule, ...] = ()
+    pg_hz: float = PG_HZ
+    pids_hz: float = PIDS_HZ
+
+
+def plan_of_run(dsn: str, server_pid: int | None, server_match: str | None, workers: Sequence[int]) -> Plan:
+    """What a run looks at: its load processes, the target's, PostgreSQL's, and itself.
+
+    ``server_pid`` is a target that the rig launched, ``server_match`` how one that runs already is found.
+    """
+    server = Rule(
+        Role.SERVER, () if server_pid is None else (server_pid,), server_match if server_pid is None else None
+    )
+    # Workers that take the place of dead ones are found by how multiprocessing starts them.
+    client = Rule(Role.CLIENT, tuple(workers), match="spawn_main", below=os.getpid())
+    return Plan(dsn, (server, client, Rule(Role.RIG, (os.getpid(),))))
+
+
+@contextmanager
+def sampling(plan: Plan, folder: Path) -> Iterator[tuple[SamplerProcess, ...]]:
+    """Run the samplers of a plan. One that cannot begin or dies is in the evidence (``SamplerReport.failure``)."""
+    folder.mkdir(exist_ok=True)
+    with ExitStack() as stack:
+        stack.callback(seal, folder)
+        samplers = []
+        backend = None
+        if plan.dsn is not None:
+            options = {"dsn": plan.dsn, "hz": plan.pg_hz}
+            activity = stack.enter_context(SamplerProcess(PG_ACTIVITY, folder, options))
+            samplers.append(activity)
+            if activity.facts:
+                facts = activity.facts
+                backend = {"pid": facts["backend_pid"], "started_unix": facts["backend_started_unix"]}
+        rig = psutil.Process()
+        options = {
+            "hz": plan.pids_hz,
+            "rules": [asdict(rule) for rule in plan.rules],
+            "samplers": [sampler.pid for sampler in samplers],
+            "backend": backend,
+            "aside": [os.getpid(), *(process.pid for process in rig.parents())],
+        }
+        samplers.append(stack.enter_context(SamplerProcess(PIDS, folder, options)))
+        yield tuple(samplers)

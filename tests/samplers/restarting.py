@@ -1,0 +1,60 @@
+"""A PostgreSQL that is stopped and started again on its port and its data, as an administrator would."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+
+from rig.postgres import Cluster
+
+
+class Restartable:
+    """The server of a cluster; what ``start`` starts is ended with the context."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        assert cluster.pid is not None
+        assert cluster.data_dir is not None
+        self._process = psutil.Process(cluster.pid)
+        self._command = self._process.cmdline()
+        self._account = {"user": self._process.uids().real, "group": self._process.gids().real}
+        self._data_dir = cluster.data_dir
+        self._started: subprocess.Popen[bytes] | None = None
+
+    def stop(self) -> None:
+        self._process.send_signal(signal.SIGINT)
+        deadline = time.monotonic() + 15
+        while self._process.is_running() and self._process.status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < deadline, "the server does not stop"
+            time.sleep(0.02)
+
+    def start(self) -> None:
+        as_before = self._account if psutil.Process().uids().real == 0 else {}
+        self._started = subprocess.Popen(
+            self._command,
+            cwd=self._data_dir,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            extra_groups=[] if as_before else None,
+            **as_before,
+        )
+        self._process = psutil.Process(self._started.pid)
+
+    def close(self) -> None:
+        if self._started is not None:
+            self._started.send_signal(signal.SIGQUIT)
+            self._started.wait(15)
+
+
+@contextmanager
+def restartable(cluster: Cluster) -> Iterator[Restartable]:
+    server = Restartable(cluster)
+    try:
+        yield server
+    finally:
+        server.close()

@@ -1,0 +1,202 @@
+"""pids against real processes: roles, counters, ends, and what was used by those that ended unseen."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from rig.postgres import Database
+from rig.samplers import cpu
+from rig.samplers.frames import read_samples
+from rig.samplers.model import Samples
+from rig.samplers.names import PIDS, Role
+from rig.samplers.roles import Rule
+from rig.samplers.sampling import Plan
+from tests.samplers.watching import connected, watched
+
+BURN = "import time; end = time.process_time() + {seconds}\nwhile time.process_time() < end: pass"
+WAIT = "import sys; sys.stdin.read()"
+LISTEN = """
+import socket, sys
+listener = socket.create_server(("127.0.0.1", 0)); print(listener.getsockname()[1], flush=True)
+held = [listener.accept() for _ in range(3)]; print("held", flush=True); sys.stdin.read()
+"""
+
+
+@contextmanager
+def python(code: str) -> Iterator[subprocess.Popen[str]]:
+    """A Python process, killed and waited for at the end."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def cpu_of(samples: Samples, pid: int) -> float:
+    """CPU seconds of a process over all that was sampled."""
+    found = cpu.by_process(samples, 0, time.monotonic_ns())
+    return float(found.loc[found["pid"] == pid, "cpu_s"].sum())
+
+
+def test_a_process_is_followed_from_its_start_to_its_end(tmp_path: Path) -> None:
+    with python(BURN.format(seconds=0.6) + "\n" + WAIT) as burner:
+        with watched(Plan(None, (Rule("burner", (burner.pid,)),)), tmp_path) as watching:
+            watching.until(lambda samples: cpu_of(samples, burner.pid) >= 0.6)
+            burner.kill()
+            _, status, usage = os.wait4(burner.pid, 0)
+            burner.returncode = os.waitstatus_to_exitcode(status)
+            ended_ns = time.monotonic_ns()
+            watching.until(lambda samples: samples.ticks["at_ns"].max() > ended_ns + 400_000_000)
+        samples = watching.samples
+    (process,) = samples.processes[samples.processes["role"] == "burner"].itertuples()
+    assert (process.pid, process.ns_pid, process.ppid) == (burner.pid, burner.pid, os.getpid())
+    assert 0 < process.started_ns < samples.pids["at_ns"].min()
+    rows = samples.pids[samples.pids["pid"] == burner.pid]
+    assert rows["at_ns"].max() < ended_ns + 1
+    assert cpu_of(samples, burner.pid) == pytest.approx(usage.ru_utime + usage.ru_stime, rel=0.05)
+    assert (rows["rss_bytes"] > 1 << 20).all()
+    assert (rows["threads"] == 1).all()
+    assert (rows["fds"] >= 3).all()
+    assert rows["involuntary"].is_monotonic_increasing
+
+
+def test_children_belong_to_the_role_and_those_that_nobody_saw_are_in_their_parents_account(tmp_path: Path) -> None:
+    # A child that lives on, and then children of a tenth of a second, which no look once a second can find.
+    code = f"""
+import subprocess, sys
+staying = subprocess.Popen([sys.executable, "-c", {WAIT!r}], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+sys.stdin.readline()
+for _ in range(5):
+    subprocess.run([sys.executable, "-c", {BURN.format(seconds=0.1)!r}])
+print("done", flush=True); sys.stdin.readline()
+"""
+    with python(code) as parent:
+        assert parent.stdin is not None
+        assert parent.stdout is not None
+        with watched(Plan(None, (Rule(Role.SERVER, (parent.pid,)),)), tmp_path) as watching:
+            watching.until(lambda samples: (samples.processes["role"] == Role.SERVER).sum() == 2)
+            parent.stdin.write("go\n")
+            parent.stdin.flush()
+            assert parent.stdout.readline() == "done\n"
+            done_ns = time.monotonic_ns()
+            samples = watching.until(lambda samples: samples.pids["at_ns"].max() > done_ns)
+    found = cpu.by_process(samples, int(samples.pids["at_ns"].min()), int(samples.pids["at_ns"].max()))
+    assert set(found["role"]) >= {Role.SERVER, Role.SAMPLER}
+    unseen = found[(found["pid"] == cpu.UNSEEN_PID) & (found["role"] == Role.SERVER)]["cpu_s"].sum()
+    seen_briefly = found[(found["role"] == Role.SERVER) & ~found["pid"].isin([parent.pid, cpu.UNSEEN_PID])][
+        "cpu_s"
+    ].sum()
+    assert unseen + seen_briefly >= 0.5
+
+
+def test_a_match_finds_what_starts_later_but_not_the_one_who_looks(tmp_path: Path) -> None:
+    marker = f"marker-{os.getpid()}"
+    rules = (Rule("found", match=marker), Rule(Role.RIG, (os.getpid(),)))
+    with watched(Plan(None, rules), tmp_path) as watching:
+        watching.until(lambda samples: len(samples.pids) > 0)
+        with python(f"import sys; {marker.replace('-', '_')!r}; '{marker}'; sys.stdin.read()") as late:
+            samples = watching.until(lambda samples: "found" in set(samples.processes["role"]))
+    assert set(samples.processes.loc[samples.processes["role"] == "found", "pid"]) == {late.pid}
+
+
+def test_a_role_without_a_process_is_named(tmp_path: Path) -> None:
+    with watched(Plan(None, (Rule(Role.SERVER, match="no such command line"),)), tmp_path) as watching:
+        watching.until(lambda samples: len(samples.pids) > 0)
+    report = watching.samples.report(PIDS)
+    assert report is not None
+    assert report.unseen == ("processes of the role 'server': none was found",)
+
+
+def test_postgresql_is_found_by_the_backend_that_serves_the_other_sampler(database: Database, tmp_path: Path) -> None:
+    with connected(database.admin_dsn) as session:
+        backend = session.info.backend_pid
+        with watched(Plan(database.admin_dsn), tmp_path) as watching:
+            watching.until(lambda samples: len(samples.pids) > 0)
+            session.execute("SELECT count(*) FROM generate_series(1, 2000000)")
+            asked_ns = time.monotonic_ns()
+            watching.until(lambda samples: samples.pids["at_ns"].max() > asked_ns)
+    samples = watching.samples
+    roles = samples.processes.set_index("ns_pid")["role"]
+    assert roles[backend] == Role.BACKEND
+    assert (roles == Role.SAMPLER_BACKEND).sum() == 1
+    assert (roles == Role.AUXILIARY).sum() >= 4
+    assert cpu_of(samples, int(samples.processes.set_index("ns_pid")["pid"][backend])) > 0.05
+    assert samples.report(PIDS).facts["postgres_found"]  # type: ignore[union-attr]
+
+
+def test_connections_are_counted_by_the_process_that_serves_them(tmp_path: Path) -> None:
+    with python(LISTEN) as server, watched(Plan(None, (Rule(Role.SERVER, (server.pid,)),)), tmp_path) as watching:
+        assert server.stdout is not None
+        port = int(server.stdout.readline())
+        clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(3)]
+        assert server.stdout.readline() == "held\n"
+        samples = watching.until(lambda samples: (samples.sockets["established"] == 3).any())
+        for client in clients:
+            client.close()
+    assert set(samples.sockets["pid"]) == {server.pid}
+    (spread,) = cpu.spread(samples, 0, time.monotonic_ns()).itertuples()
+    assert (spread.pid, spread.connections) == (server.pid, 3)
+
+
+def test_the_machine_is_accounted_for(tmp_path: Path) -> None:
+    with (
+        python(BURN.format(seconds=60)) as burner,
+        watched(Plan(None, (Rule("b", (burner.pid,)),)), tmp_path) as watching,
+    ):
+        samples = watching.until(lambda samples: len(samples.machine) > 8)
+    start_ns, end_ns = (int(samples.machine["at_ns"].iloc[i]) for i in (0, -1))
+    machine = cpu.machine(samples, start_ns, end_ns)
+    assert machine is not None
+    assert machine.cores == os.cpu_count()
+    assert 0.3 < machine.busy_cores <= machine.cores
+    by_role = cpu.by_role(samples, start_ns, end_ns)
+    # The whole is the sum of its parts; a tick of the kernel's clock is 10 ms.
+    assert float(by_role.sum()) == pytest.approx(machine.busy_cores, abs=0.1)
+    assert by_role[Role.OTHER] < machine.cores
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_sampler_that_dies_is_a_failure_and_keeps_what_it_saw(number: signal.Signals, tmp_path: Path) -> None:
+    with watched(Plan(None, (Rule(Role.RIG, (os.getpid(),)),)), tmp_path) as watching:
+        watching.until(lambda samples: len(samples.pids) >= 3)
+        os.kill(watching.samplers[-1].pid, number)
+        while watching.samplers[-1].alive:
+            time.sleep(0.01)
+    report = watching.samples.report(PIDS)
+    assert report is not None
+    assert report.failure.startswith("it ended before the run did")
+    assert len(watching.samples.pids) >= 3
+
+
+def test_a_sampler_ends_with_the_rig(tmp_path: Path) -> None:
+    """Whoever started it is killed: stdin closes, and the sampler writes its last report and goes."""
+    code = f"""
+import os, pathlib, sys
+from rig.samplers.sampling import Plan, sampling
+with sampling(Plan(None), pathlib.Path({str(tmp_path)!r})) as samplers:
+    print(samplers[-1].pid, flush=True); sys.stdin.read()
+"""
+    with python(code) as starter:
+        assert starter.stdout is not None
+        pid = int(starter.stdout.readline())
+        starter.kill()
+        deadline = time.monotonic() + 10
+        while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]:
+            assert time.monotonic() < deadline, "the sampler outlives the rig"
+            time.sleep(0.02)
+    report = read_samples(tmp_path).report(PIDS)
+    assert report is not None
+    assert report.failure == ""
