@@ -96,8 +96,9 @@ def read_history(folder: Path) -> pd.DataFrame:
 
 def _read_sealed(file: Path) -> pd.DataFrame:
     try:
-        return pd.read_parquet(file, columns=list(COLUMNS))
-    except (OSError, ValueError, pa.ArrowException) as error:
+        return pd.read_parquet(file)[list(COLUMNS)]
+    # Damage may lie in what pandas keeps about the columns, and then shows as a wrong key or type.
+    except (OSError, ValueError, LookupError, TypeError, pa.ArrowException) as error:
         raise EvidenceError(f"history file {file} cannot be read: {error}") from None
 
 

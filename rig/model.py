@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from rig.ruler import Ruler
+
 
 class RequestClass(StrEnum):
     """What kind of request it is; the profile says what a target must answer to each."""
@@ -180,16 +182,48 @@ class WorkerReport:
     max_rss_bytes: int
     stalled_s: float = 0.0
     """Time in which the worker was ready to run and did not: stopped, throttled, or busy with something else."""
+    cores_allowed: float = 1.0
+    """CPU that it might use, cores; never more than one, for it is one thread (affinity, quota)."""
+    in_system_mean: float = 0.0
+    """Requests due and not yet ended, mean over time, sampled by the worker and not derived from its rows."""
+    in_system_samples: int = 0
+    rss_start_bytes: int = 0
+    """Memory when the clock started, everything built and signed; ``rss_end_bytes`` when the last answer was in."""
+    rss_end_bytes: int = 0
+
+    @property
+    def utilisation(self) -> float:
+        """CPU used over CPU allowed during the timed part; 0 where it had none."""
+        allowed_s = self.wall_s * self.cores_allowed
+        return (self.cpu_user_s + self.cpu_system_s) / allowed_s if allowed_s > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """What the machine did meanwhile: busy share of each core, stolen share of all, seconds throttled."""
+
+    cores_busy: tuple[float, ...]
+    steal: float
+    throttled_s: float
+
+    @property
+    def busy(self) -> float:
+        """Busy share of the whole machine."""
+        return sum(self.cores_busy) / len(self.cores_busy) if self.cores_busy else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class DriveReport:
-    """One drive as the pool saw it: a report per worker, None where a worker gave none."""
+    """One drive as the pool saw it: a report per worker, None where a worker gave none.
+
+    ``machine`` is what the machine did between start and end, None where nobody watched.
+    """
 
     scenario: Scenario
     workers: tuple[WorkerReport | None, ...]
     interrupted: bool = False
     notes: tuple[str, ...] = ()
+    machine: Interval | None = None
 
     @property
     def complete(self) -> bool:
@@ -252,8 +286,8 @@ class Certificate:
     """What the client hardware was shown to be good for, before anything was judged.
 
     ``reason`` is empty above the floor, else ``client-bound``, ``stub-bound`` or ``hardware-bound``. ``churn_rps`` is
-    the rate when every answer closes its connection. ``ruler`` is the place of the latency certificate: None where
-    measured latency was not checked against known latency.
+    the rate when every answer closes its connection. ``ruler`` is the latency certificate, None where measured latency
+    was not checked against known latency.
     """
 
     floor_rps: float
@@ -262,7 +296,7 @@ class Certificate:
     reason: str = ""
     explanation: str = ""
     churn_rps: float | None = None
-    ruler: Mapping[str, Any] | None = None
+    ruler: Ruler | None = None
 
     @property
     def median(self) -> NullTrial:

@@ -44,7 +44,7 @@ class NullProtocol(asyncio.Protocol):
         answers = 0
         begin = 0
         while begin < len(data):
-            end = _end_of_request(data, begin)
+            end = end_of_request(data, begin)
             if end < 0:
                 self._transport.write(REFUSE)
                 self._transport.close()
@@ -60,7 +60,7 @@ class NullProtocol(asyncio.Protocol):
                 self._transport.close()
 
 
-def _end_of_request(data: bytes, begin: int) -> int:
+def end_of_request(data: bytes, begin: int) -> int:
     """Where the request that begins at ``begin`` ends; 0 when its head is not whole yet, -1 when it is not framed."""
     head_end = data.find(b"\r\n\r\n", begin)
     if head_end < 0:
@@ -68,15 +68,15 @@ def _end_of_request(data: bytes, begin: int) -> int:
     field = data.find(b"\r\nContent-Length:", begin, head_end)
     if field < 0:
         # Rare spellings go the slow way; a request without a body has no such field.
-        field = data[begin:head_end].lower().find(b"\r\ncontent-length:")
+        head = data[begin:head_end].lower()
+        if b"\r\ntransfer-encoding:" in head:
+            return -1
+        field = head.find(b"\r\ncontent-length:")
         if field < 0:
             return head_end + 4
         field += begin
-    value_end = data.find(b"\r\n", field + 17)
-    try:
-        return head_end + 4 + int(data[field + 17 : value_end])
-    except ValueError:
-        return -1
+    length = data[field + 17 : data.find(b"\r\n", field + 17)].strip()
+    return head_end + 4 + int(length) if length.isdigit() else -1
 
 
 async def _serve(host: str, port: int, answer: bytes) -> None:

@@ -15,7 +15,7 @@ import psutil
 import rig
 from rig.calibrate.machine import allowed_cores, quota_cores, throttled_s
 
-_LIBRARIES = ("uvloop", "httptools", "psycopg", "pandas", "pyarrow", "aiohttp", "matplotlib")
+_LIBRARIES = ("uvloop", "httptools", "hdrhistogram", "psycopg", "pandas", "pyarrow", "aiohttp", "matplotlib")
 _CI_RUN_ADDRESS = ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")
 
 
@@ -39,15 +39,7 @@ def fingerprint(environ: Mapping[str, str]) -> dict[str, Any]:
         "libraries": {name: _version(name) for name in _LIBRARIES},
         **_commit(),
         "ci_run": _ci_run(environ),
-        "core_planning": _core_planning(),
     }
-
-
-def _core_planning() -> str:
-    cores = int(allowed_cores())
-    if cores >= 4:
-        return f"{cores} cores: client, server and database are not pinned apart"
-    return f"{cores} cores: client, server and database share them and cannot be separated"
 
 
 def _version(package: str) -> str | None:

@@ -12,22 +12,10 @@ from pathlib import Path
 
 import psutil
 
+from rig.model import Interval
+
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """What happened: busy share of each core, stolen share of all, seconds throttled."""
-
-    cores_busy: tuple[float, ...]
-    steal: float
-    throttled_s: float
-
-    @property
-    def busy(self) -> float:
-        """Busy share of the whole machine."""
-        return sum(self.cores_busy) / len(self.cores_busy) if self.cores_busy else 0.0
 
 
 class Watch:
@@ -108,6 +96,12 @@ def _quota_cores(folder: Path) -> float | None:
         return None if quota_us < 0 else quota_us / int((folder / "cpu.cfs_period_us").read_text())
     except (OSError, ValueError):
         return None
+
+
+def worker_cores(pid: int) -> float:
+    """CPU that one thread of a process may use, cores: its quota where that is less than one; 1 where it is gone."""
+    group = CpuGroup.of_this_process(membership=Path(f"/proc/{pid}/cgroup"))
+    return min(1.0, group.quota_cores() or 1.0)
 
 
 def throttled_s() -> float:

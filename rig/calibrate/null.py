@@ -9,17 +9,17 @@ Not for: latency (the ruler's), the target.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
-from rig.calibrate.machine import CpuGroup, Interval, Watch
+from rig.calibrate.machine import CpuGroup, Watch
 from rig.calibrate.stub import Stub, null_stub
 from rig.engine.pool import Load, Pool
 from rig.engine.targeter import Credentials, Targeter
 from rig.errors import RigError
 from rig.history import History
-from rig.model import Certificate, DriveReport, NullTrial, Pace, RequestClass, RunKey, Scenario, Share
+from rig.model import Certificate, DriveReport, Interval, NullTrial, Pace, RequestClass, RunKey, Scenario, Share
 from rig.profile import Profile
 
 FLOOR_RPS = 2_000.0
@@ -52,24 +52,32 @@ def null_benchmark(
     floor_rps: float = FLOOR_RPS,
     trials: int = TRIALS,
     seconds: float = LEAST_S,
+    stub_cores: Collection[int] = (),
     progress: Callable[[str], None] = lambda what: None,
 ) -> Certificate:
-    """Run probe, trials and churn; ``folder`` takes the histories for as long as that lasts."""
+    """Run probe, trials and churn; ``folder`` takes the histories for as long as that lasts.
+
+    ``stub_cores``: the only cores that the stub may use; empty for all.
+    """
     bench = _Bench(pool, profile, run, folder)
     try:
-        with null_stub() as stub:
+        with null_stub(cores=stub_cores) as stub:
             progress("null benchmark: probe")
             rate = bench.drive(stub, _PROBE_REQUESTS, trial=0)[0].rps
             count = min(_MOST_REQUESTS, max(LEAST_REQUESTS, int(rate * seconds * _MARGIN)))
             measured = []
             for number in range(1, trials + 1):
                 progress(f"null benchmark: trial {number} of {trials}, {count:,} requests")
-                measured.append(bench.drive(stub, count, trial=number))
-                # A trial that outruns the others makes the next one longer; none is thrown away.
-                count = min(_MOST_REQUESTS, max(count, int(measured[-1][0].rps * seconds * _MARGIN)))
-        with null_stub(close_connections=True) as stub:
+                trial, report = bench.drive(stub, count, trial=number)
+                longer = min(_MOST_REQUESTS, max(count, int(trial.rps * seconds * _MARGIN)))
+                if trial.elapsed_s < seconds and longer > count:
+                    # It outran the probe: it was one itself, and is run again, once.
+                    trial, report = bench.drive(stub, longer, trial=number + trials)
+                measured.append((trial, report))
+                count = longer
+        with null_stub(close_connections=True, cores=stub_cores) as stub:
             progress("null benchmark: the price of churn")
-            churn, _ = bench.drive(stub, min(_CHURN_REQUESTS, count), trial=trials + 1)
+            churn, _ = bench.drive(stub, min(_CHURN_REQUESTS, count), trial=2 * trials + 1)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     certificate = Certificate(
@@ -167,6 +175,7 @@ class _Bench:
         rows = self._history.seal(scenario, composition.share, composition.tenant, answers)
         good = int((rows["outcome"] == "ok").sum())
         elapsed_s = report.elapsed_s
+        busy = [worker for worker in report.present if worker.sent]
         return NullTrial(
             rps=good / elapsed_s if elapsed_s else 0.0,
             elapsed_s=elapsed_s,
@@ -174,9 +183,9 @@ class _Bench:
             failures=scenario.count - good,
             client_cpu_us_per_request=report.cpu_us_per_request,
             client_all_in_us_per_request=report.all_in_us_per_request,
-            worker_utilisation=max((w.cpu_user_s + w.cpu_system_s) / w.wall_s for w in report.present),
+            worker_utilisation=max(((w.cpu_user_s + w.cpu_system_s) / w.wall_s for w in busy), default=0.0),
             stub_utilisation=stub_cpu_s / elapsed_s if elapsed_s else 0.0,
-            stalled=max(w.stalled_s / w.wall_s for w in report.present),
+            stalled=max((w.stalled_s / w.wall_s for w in busy), default=0.0),
             cores_busy=machine.cores_busy,
             steal=machine.steal,
             throttled_s=machine.throttled_s,

@@ -1,12 +1,13 @@
-"""The null stub as a child process: started, addressed, ended."""
+"""The stubs of the calibration as child processes: started, addressed, ended."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import psutil
@@ -30,10 +31,20 @@ class Stub:
         return float(times.user + times.system)
 
 
+def null_stub(*, close_connections: bool = False, cores: Collection[int] = ()) -> AbstractContextManager[Stub]:
+    """Run ``stub_server.null``; ``cores`` are the only ones that it may use, empty for all."""
+    return _running("stub_server.null", ["--close"] if close_connections else [], cores)
+
+
+def latency_stub(*, cores: Collection[int] = ()) -> AbstractContextManager[Stub]:
+    """Run ``stub_server.latency``; the base path of a request says how it is treated."""
+    return _running("stub_server.latency", [], cores)
+
+
 @contextmanager
-def null_stub(*, close_connections: bool = False) -> Iterator[Stub]:
-    """Run the stub on a free port of loopback; RigError when it does not come up."""
-    arguments = [sys.executable, "-m", "stub_server.null", *(["--close"] if close_connections else [])]
+def _running(module: str, options: Sequence[str], cores: Collection[int]) -> Iterator[Stub]:
+    """Run a stub on a free port of loopback; RigError when it does not come up."""
+    arguments = [sys.executable, "-m", module, *options]
     # In a session of its own: Ctrl-C in a terminal is for the rig, which ends the stub in its turn.
     with subprocess.Popen(
         arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
@@ -43,7 +54,9 @@ def null_stub(*, close_connections: bool = False) -> Iterator[Stub]:
         try:
             line = process.stdout.readline()
             if not line:
-                raise RigError(f"the null stub ended with exit code {process.wait(_STOP_S)} before it listened")
+                raise RigError(f"{module} ended with exit code {process.wait(_STOP_S)} before it listened")
+            if cores:
+                os.sched_setaffinity(process.pid, cores)
             yield Stub(Endpoint("127.0.0.1", json.loads(line)["port"]), psutil.Process(process.pid))
         finally:
             process.stdin.close()

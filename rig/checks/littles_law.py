@@ -33,7 +33,8 @@ class Sides:
     @property
     def agree(self) -> bool:
         """True when they differ by no more than sampling explains; rows that are gone are not explained by it."""
-        return self.computed > 0 and abs(self.sampled - self.computed) <= SHARE * max(self.sampled, self.computed) + MARGIN
+        allowed = SHARE * max(self.sampled, self.computed) + MARGIN
+        return self.computed > 0 and abs(self.sampled - self.computed) <= allowed
 
 
 def check_littles_law(case: Case) -> list[Gate]:

@@ -17,10 +17,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from rig.engine.connection import IDLE, Connection
 from rig.engine.dialer import Dialer
 from rig.engine.endpoint import Endpoint
+from rig.engine.memory import resident_bytes
 from rig.engine.order import ClosedLoop, OpenLoop, Order
 from rig.engine.pacer import NS, pacer_for
 from rig.engine.rows import RowFile
@@ -54,10 +56,14 @@ class Assignment:
     worker: int
     workers: int
     rows_file: Path
+    drive: type[Drive] | None = None
+    """The kind of drive that runs it: None is ``Drive``."""
 
 
 class Drive:
     """Runs one assignment on the running event loop; ``progress`` is called with the rows written so far."""
+
+    connection_class: ClassVar[type[Connection]] = Connection
 
     def __init__(self, assignment: Assignment, progress: Callable[[int], None]) -> None:
         scenario = assignment.scenario
@@ -80,9 +86,11 @@ class Drive:
         self._deadline: asyncio.TimerHandle | None = None
         self._swept_ns = 0
         self._stalled_ns = 0
+        self._waited_ns = 0
+        self._sweeps = 0
         self._connecting: dict[Connection, asyncio.Task[None]] = {}
         wanted = range(assignment.worker, min(scenario.pace.connections, len(self._seqs) * active), active)
-        self._connections = [Connection(number, self) for number in range(len(wanted))]
+        self._connections = [self.connection_class(number, self) for number in range(len(wanted))]
         # Opened first: a disk that takes no rows must be known before anything is sent.
         self._rows = RowFile(assignment.rows_file, assignment.worker)
         self._timer = Timer(self._loop) if scenario.pace.rate_per_s else None
@@ -135,6 +143,7 @@ class Drive:
         # The open loop wakes by its own, finer timer: it is only brought near its start here.
         near_ns = start_ns - (OPEN_LOOP_LEAD_NS if self._timer is not None else 0)
         await asyncio.sleep(max(0.0, (near_ns - time.monotonic_ns()) / NS))
+        rss_bytes = resident_bytes()
         usage = resource.getrusage(resource.RUSAGE_SELF)
         begun_ns = time.monotonic_ns()
         self._swept_ns = begun_ns
@@ -165,6 +174,10 @@ class Drive:
             flush_cpu_s=time.process_time() - before_s,
             max_rss_bytes=after.ru_maxrss * 1024,
             stalled_s=self._stalled_ns / NS,
+            in_system_mean=self._waited_ns / swept_ns if (swept_ns := self._swept_ns - begun_ns) > 0 else 0.0,
+            in_system_samples=self._sweeps,
+            rss_start_bytes=rss_bytes,
+            rss_end_bytes=resident_bytes(),
         )
 
     def stop(self) -> None:
@@ -325,7 +338,10 @@ class Drive:
             return
         now_ns = time.monotonic_ns()
         # A sweep that comes late by more than a busy turn of the loop: the process was not running.
-        self._stalled_ns += max(0, now_ns - self._swept_ns - STALL_NS)
+        since_ns = now_ns - self._swept_ns
+        self._stalled_ns += max(0, since_ns - STALL_NS)
+        self._waited_ns += since_ns * (self._in_flight + self._order.queued)
+        self._sweeps += 1
         self._swept_ns = now_ns
         limit_ns = now_ns - self._timeout_ns
         for connection in self._connections:

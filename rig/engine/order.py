@@ -59,11 +59,16 @@ class Order(Protocol):
     def waiting(self) -> bool:
         """True when a request was taken and not yet sent."""
 
+    @property
+    def queued(self) -> int:
+        """Requests that are due and wait for a connection."""
+
 
 class ClosedLoop:
     """Every connection sends its next request when its last one was answered."""
 
     waiting = False
+    queued = 0
 
     def __init__(self, sender: Sender, connections: Sequence[Connection]) -> None:
         self._sender = sender
@@ -150,6 +155,11 @@ class OpenLoop:
     def waiting(self) -> bool:
         """See ``Order``."""
         return bool(self._queue) or self._next is not None
+
+    @property
+    def queued(self) -> int:
+        """See ``Order``."""
+        return len(self._queue)
 
     def _intended_ns(self, position: int) -> int:
         return self._start_ns + self._pacer.intended_ns(self._sender.seq(position))

@@ -1,8 +1,8 @@
 """When each request is due: pure arithmetic on its number, so that the intended time is never lost.
 
 Every pacer maps a request's number to nanoseconds after the start, whatever became of the earlier ones (open loop;
-wrk2, vegeta). Times never decrease with the number, and several workers that share the numbers share one schedule. The closed
-loop has no intended times: each connection sends when its last request was answered.
+wrk2, vegeta). Times never decrease with the number, and several workers that share the numbers share one schedule. The
+closed loop has no intended times: each connection sends when its last request was answered.
 """
 
 from __future__ import annotations

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.connection import wait
@@ -18,7 +19,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
-from rig.engine.drive import Assignment
+from rig.engine.drive import Assignment, Drive
 from rig.engine.endpoint import Endpoint
 from rig.engine.targeter import Credentials
 from rig.engine.worker import Abort, Failed, Go, Progress, Ready, main
@@ -30,6 +31,7 @@ _PREPARE_BASE_S = 60.0
 _PREPARE_PER_REQUEST_S = 200e-6
 _GRACE_S = 5.0
 _STOP_S = 5.0
+_REAP_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -42,6 +44,7 @@ class Load:
     credentials: Mapping[str, Credentials]
     endpoint: Endpoint
     rows_file: Callable[[int], Path]
+    drive: type[Drive] | None = None
 
 
 @dataclass
@@ -60,12 +63,16 @@ class _Worker:
 
 
 class Pool:
-    """``size`` load processes, kept for all drives of a run. A context manager: they end with it."""
+    """``size`` load processes, kept for all drives of a run. A context manager: they end with it.
 
-    def __init__(self, size: int) -> None:
+    ``cores``: the only ones that they may run on; empty for all that this process may use.
+    """
+
+    def __init__(self, size: int, cores: Collection[int] = ()) -> None:
         if size < 1:
             raise ValueError("a pool needs at least one worker")
         self.size = size
+        self._cores = tuple(cores)
         self._context = multiprocessing.get_context("spawn")
         self._workers: list[_Worker] = []
 
@@ -127,6 +134,8 @@ class Pool:
         process = self._context.Process(target=main, args=(theirs,), name=f"rig-worker-{number}", daemon=True)
         process.start()
         theirs.close()
+        if self._cores and process.pid is not None:
+            os.sched_setaffinity(process.pid, self._cores)
         return _Worker(number, process, ours)
 
     def _renewed(self, worker: _Worker) -> _Worker:
@@ -148,6 +157,7 @@ class Pool:
                 worker.number,
                 self.size,
                 load.rows_file(worker.number),
+                load.drive,
             )
             self._send(worker, assignment)
 
@@ -207,6 +217,7 @@ class Pool:
 
     def _lose(self, worker: _Worker, what: str) -> None:
         with contextlib.suppress(ValueError):
-            worker.process.join(0.1)
+            # Dead or dying: what it ended with is worth a moment.
+            worker.process.join(_REAP_S)
         code = worker.process.exitcode
         worker.lost = f"worker {worker.number} {what}" + (f" (exit code {code})" if code is not None else "")

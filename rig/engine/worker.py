@@ -72,7 +72,7 @@ def main(pipe: Pipe) -> None:
 async def _serve(assignment: Assignment, pipe: Pipe) -> WorkerReport | Failed:
     loop = asyncio.get_running_loop()
     try:
-        drive = Drive(assignment, lambda rows: pipe.send(Progress(rows)))
+        drive = (assignment.drive or Drive)(assignment, lambda rows: pipe.send(Progress(rows)))
     except (OSError, RigError) as error:
         return Failed(f"worker {assignment.worker}: {error}")
     go: asyncio.Future[int] = loop.create_future()

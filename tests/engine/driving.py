@@ -74,7 +74,7 @@ async def drive(
             await beside
     finally:
         await driven.close()
-    rows = np.frombuffer(rows_file.read_bytes(), dtype=RESULT)
+    rows = np.fromfile(rows_file, dtype=RESULT)
     check_books(scene, report, rows)
     return Driven(report, rows, start_ns)
 

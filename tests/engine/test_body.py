@@ -26,6 +26,7 @@ def route(body: str, **changes: Any) -> WebhookRoute:
         "secret": "door",
         "body": body,
         "malformed": [{"remove": "id"}],
+        "personal": [{"at": "email", "kind": "email"}],
     }
     return WebhookRoute.model_validate(fields | changes)
 

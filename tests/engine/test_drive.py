@@ -10,6 +10,7 @@ import pytest
 
 import rig.engine.connection
 import rig.engine.drive
+import rig.model
 from rig.engine.drive import Drive
 from rig.engine.endpoint import Endpoint
 from rig.errors import ErrorKind
@@ -103,7 +104,8 @@ def test_every_answer_may_close_its_connection(profile: Profile, tmp_path: Path,
     script = [Say(SAID_CLOSE, Then.CLOSE)] * count
     driven, server = on_uvloop(met(profile, tmp_path, scenario(count, connections=connections), script))
     assert driven.ends == [ANSWERED] * count
-    assert server.accepted == driven.report.connects == count
+    # At the end some connections may be opened for which no request is left.
+    assert count <= server.accepted == driven.report.connects < count + connections
 
 
 def test_many_connections_send_each_request_once(profile: Profile, tmp_path: Path) -> None:
@@ -176,11 +178,10 @@ def test_the_last_requests_of_an_open_loop_outlive_the_loss_of_every_connection(
 
 def test_a_server_may_close_idle_connections_without_a_word(profile: Profile, tmp_path: Path) -> None:
     scene = scenario(4, connections=2, rate_per_s=20.0)
-    driven, server = on_uvloop(met(profile, tmp_path, scene, [Say(OK, Then.CLOSE)] * 4))
+    driven, _ = on_uvloop(met(profile, tmp_path, scene, [Say(OK, Then.CLOSE)] * 4))
     # What was sent into a closing connection is lost; whether that happens is a matter of microseconds.
     assert set(driven.ends) <= {ANSWERED, LOST}
     assert driven.ends[0] == ANSWERED
-    assert server.accepted >= 4
 
 
 def test_intended_times_are_kept_while_requests_wait(profile: Profile, tmp_path: Path) -> None:

@@ -18,8 +18,11 @@ from rig.evidence.plots.canvas import png
 from rig.evidence.plots.ladder import ladder
 from rig.evidence.plots.latency import latency
 from rig.evidence.plots.null_benchmark import null_benchmark
+from rig.evidence.plots.ruler import ruler
 from rig.evidence.plots.s8_limit import s8_limit
+from rig.evidence.plots.storms import storms
 from rig.evidence.plots.throughput import throughput
+from rig.evidence.plots.timeline import timeline
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,6 +57,15 @@ PLOTS: tuple[Plot, ...] = (
         "Answers by the moment they were whole. A hole is a time in which the target answered nothing.",
     ),
     Plot(
+        "timeline",
+        "Sessions, processes and answers on one time axis",
+        "samples",
+        timeline,
+        "Sessions: how many worked or waited, by what they waited for (the figure is the average); CPU is one that "
+        "waited for nothing. A red bar is a wait for a lock. Lanes: the darker, the busier. A slow spell belongs to "
+        "what stands out above and below it.",
+    ),
+    Plot(
         "latency",
         "Response and service time quantiles",
         "an S8 trial or a drive at a fixed rate",
@@ -76,5 +88,22 @@ PLOTS: tuple[Plot, ...] = (
         null_benchmark,
         "What the client can do against a stub that does nothing. Rates of this run mean something as long as they "
         "stay well below it.",
+    ),
+    Plot(
+        "ruler",
+        "Measured against known latency",
+        "a ruler certificate",
+        ruler,
+        "Left: how far the measured latency of each request was from the one that the stub really made; below the "
+        "line, 0.3 ms or 2 %, it is exact. Right: the stub stood still once; response time, from when a request was "
+        "due, shows it in its body, service time only in the requests then in flight.",
+    ),
+    Plot(
+        "storms",
+        "Storms of unknown key ids",
+        "a storm of unknown key ids",
+        storms,
+        "Blue bars at the top are the fetches that the origin counted, with the process that made each; none may start "
+        "on a shaded ground. Orange lines are processes that wait for another's fetch. Red ticks are wrong answers.",
     ),
 )

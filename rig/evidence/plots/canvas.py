@@ -6,7 +6,7 @@ Only matplotlib's object interface is used: no pyplot, no state of the process i
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,6 +50,20 @@ def panels(columns: int, title: str, *, share_y: bool = False) -> tuple[Figure, 
         each.spines[["top", "right"]].set_visible(False)
         each.grid(axis="y", color=_GRID, linewidth=0.6)
         each.set_axisbelow(True)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold", color=INK)
+    return figure, axes
+
+
+def panels_below(heights: Sequence[float], title: str) -> tuple[Figure, list[Axes]]:
+    """A figure of panels one below the other, of those heights in inches, each with a time axis of its own."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, sum(heights) + 1.0), layout="constrained")
+    grid = figure.subplots(len(heights), 1, squeeze=False, height_ratios=list(heights))
+    axes: list[Axes] = [row[0] for row in grid]
+    for each in axes:
+        each.spines[["top", "right"]].set_visible(False)
+    axes[-1].set_xlabel("time since the release (s)")
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold", color=INK)
     return figure, axes
 

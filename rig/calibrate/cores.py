@@ -1,0 +1,77 @@
+"""Who runs where: client, server and database apart, as far as there are cores for it.
+
+``plan_cores`` is pure arithmetic on the cores that this process may use; ``confine`` puts a process that runs already,
+and all below it, on its share. Client workers and stubs are put there by whoever starts them; the rig's own process and
+the samplers stay free. With fewer than four cores nothing is pinned: three parties that need a core each would only
+take turns on fewer, and the plan says what it could not separate.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+
+LEAST_CORES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class CorePlan:
+    """The cores of each party, empty where they share all; ``not_separated`` says in words what is not apart."""
+
+    client: tuple[int, ...] = ()
+    server: tuple[int, ...] = ()
+    database: tuple[int, ...] = ()
+    not_separated: tuple[str, ...] = ()
+
+    def described(self) -> dict[str, Any]:
+        """For the fingerprint."""
+        return {
+            "client": list(self.client),
+            "server": list(self.server),
+            "database": list(self.database),
+            "not_separated": list(self.not_separated),
+        }
+
+    def without(self, what: str) -> CorePlan:
+        """The plan after one more thing turned out not to be separable."""
+        return CorePlan(self.client, self.server, self.database, (*self.not_separated, what))
+
+
+def plan_cores(cores: Collection[int], workers: int) -> CorePlan:
+    """Share out ``cores``: one for each of the client's ``workers``, at most half; of the rest half for the database,
+    and what is left for the server, whose processes have more to do.
+    """
+    ordered = sorted(cores)
+    if len(ordered) < LEAST_CORES:
+        count = f"{len(ordered)} core" + ("s" if len(ordered) != 1 else "")
+        return CorePlan(not_separated=(f"client, server and database share {count}",))
+    client = min(workers, len(ordered) // 2)
+    database = (len(ordered) - client) // 2
+    server = len(ordered) - client - database
+    shared = (f"{workers} client workers share {client} cores",) if workers > client else ()
+    return CorePlan(
+        tuple(ordered[:client]), tuple(ordered[client : client + server]), tuple(ordered[client + server :]), shared
+    )
+
+
+def plan_of_this_machine(workers: int) -> CorePlan:
+    """The plan for the cores that this process may use; none where the system cannot pin."""
+    if not hasattr(os, "sched_getaffinity"):
+        return CorePlan(not_separated=("client, server and database: this system pins no process",))
+    return plan_cores(os.sched_getaffinity(0), workers)
+
+
+def confine(pid: int, cores: Collection[int]) -> None:
+    """Put a process and its children on some cores; nothing happens where ``cores`` is empty. Later children follow."""
+    if not cores:
+        return
+    with suppress(psutil.NoSuchProcess):  # it is gone: whoever needs it will say so
+        process = psutil.Process(pid)
+        for each in (process, *process.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                each.cpu_affinity(list(cores))

@@ -1,0 +1,131 @@
+"""The null benchmark for real, but short: its books, not its speed; and the stub that it measures against."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from rig.calibrate import null
+from rig.calibrate.null import null_benchmark
+from rig.calibrate.stub import Stub, null_stub
+from rig.engine.pool import Pool
+from rig.model import Certificate, NullTrial, RunKey
+from rig.profile import bundled_profile, load_profile
+from stub_server.null import CLOSE, KEEP, REFUSE
+
+RUN = RunKey(seed=1, run_id="null-test", started_unix=1_800_000_000)
+
+
+@pytest.fixture(scope="module")
+def benchmark(tmp_path_factory: pytest.TempPathFactory) -> tuple[Certificate, Path, list[str]]:
+    folder = tmp_path_factory.mktemp("null") / "calibration"
+    told: list[str] = []
+    with Pool(2) as pool:
+        # A floor that no machine reaches, so that a reason must be given.
+        certificate = null_benchmark(
+            pool,
+            load_profile(bundled_profile()),
+            RUN,
+            folder,
+            floor_rps=1e9,
+            trials=3,
+            seconds=0.2,
+            progress=told.append,
+        )
+    return certificate, folder, told
+
+
+def test_a_certificates_books_balance(benchmark: tuple[Certificate, Path, list[str]]) -> None:
+    certificate, _, _ = benchmark
+    assert (certificate.workers, certificate.floor_rps, len(certificate.trials)) == (2, 1e9, 3)
+    for trial in certificate.trials:
+        assert trial.requests >= null.LEAST_REQUESTS
+        assert trial.failures == 0
+        assert trial.rps == pytest.approx(trial.requests / trial.elapsed_s)
+        assert 0 < trial.client_cpu_us_per_request < trial.client_all_in_us_per_request
+        assert trial.worker_utilisation > 0
+        assert trial.stub_utilisation > 0
+        assert 0 <= trial.stalled <= 1
+        assert len(trial.cores_busy) == psutil.cpu_count()
+    assert sorted(trial.rps for trial in certificate.trials)[1] == certificate.rps
+    assert certificate.headroom == certificate.rps / 1e9
+    assert certificate.churn_rps
+    assert certificate.churn_rps > 0
+
+
+def test_below_the_floor_there_is_a_reason(benchmark: tuple[Certificate, Path, list[str]]) -> None:
+    certificate, _, _ = benchmark
+    assert certificate.reason in {"client-bound", "stub-bound", "hardware-bound"}
+    assert "%" in certificate.explanation
+
+
+def test_the_benchmark_leaves_nothing_behind(benchmark: tuple[Certificate, Path, list[str]]) -> None:
+    _, folder, told = benchmark
+    assert not folder.exists()
+    assert [what.partition(":")[0] for what in told] == ["null benchmark"] * 5
+    assert not [child for child in psutil.Process().children() if "stub_server.null" in " ".join(child.cmdline())]
+
+
+def test_failures_make_a_certificate_weak_however_fast_it_was() -> None:
+    """``limit_of`` names them where nothing else is at its limit."""
+    trial = NullTrial(1e6, 1.0, 10_000, 17, 10.0, 20.0, 0.3, 0.3, 0.0, (0.3,), 0.0, 0.0)
+    assert "17 failures" in null.limit_of(trial)[1]
+    assert null.limit_of(replace(trial, stub_utilisation=0.99))[0] == "stub-bound"
+
+
+# --- the stub ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stub() -> Iterator[Stub]:
+    with null_stub() as running:
+        yield running
+
+
+def said(stub: Stub, *pieces: bytes) -> bytes:
+    """All that the stub says to some bytes until it closes, or falls silent once we have no more to say."""
+    with socket.create_connection((stub.endpoint.host, stub.endpoint.port), timeout=10) as sock:
+        for piece in pieces:
+            sock.sendall(piece)
+        sock.shutdown(socket.SHUT_WR)
+        heard = b""
+        while data := sock.recv(65536):
+            heard += data
+        return heard
+
+
+POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "answer"),
+    [
+        ([POST], KEEP),
+        ([POST * 3], KEEP * 3),
+        ([POST[:30], POST[30:-2], POST[-2:] + POST[:5], POST[5:]], KEEP * 2),
+        ([b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"], KEEP),
+        ([b"POST / HTTP/1.1\r\ncontent-LENGTH:  4 \r\n\r\nbody"], KEEP),
+        # Half a request is not answered.
+        ([POST[:-1]], b""),
+        ([POST[:20]], b""),
+        # What is not framed by a plain Content-Length is refused, and the connection ends.
+        ([b"POST / HTTP/1.1\r\nContent-Length: -50\r\n\r\n"], REFUSE),
+        ([b"POST / HTTP/1.1\r\nContent-Length: four\r\n\r\nbody"], REFUSE),
+        ([b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"], REFUSE),
+        ([b"x" * 70_000], REFUSE),
+    ],
+)  # fmt: skip
+def test_the_stub_answers_whole_requests_and_no_others(stub: Stub, pieces: list[bytes], answer: bytes) -> None:
+    assert said(stub, *pieces) == answer
+
+
+def test_the_stub_closes_every_connection_when_told() -> None:
+    with null_stub(close_connections=True) as closing:
+        assert said(closing, POST) == CLOSE
+        process = closing.process
+    assert not process.is_running()

@@ -1,0 +1,89 @@
+"""A client that gets a hundredth of a core: it says so itself, and blames neither the machine nor the target."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from rig.calibrate import null
+from rig.calibrate.null import limit_of, null_benchmark
+from rig.engine.pool import Pool
+from rig.errors import ExitCode
+from rig.model import RunKey
+from rig.profile import bundled_profile, load_profile
+from tests.cli.commands import QUICK, Going, rig
+from tests.throttle import throttled
+
+RUN = RunKey(seed=1, run_id="throttled", started_unix=1_800_000_000)
+
+
+def workers_of(rig_process: psutil.Process) -> list[int]:
+    """The load processes of a running rig."""
+    found = []
+    for child in rig_process.children():
+        try:
+            if any("spawn_main" in word for word in child.cmdline()):
+                found.append(child.pid)
+        except psutil.Error:
+            continue
+    return found
+
+
+def test_a_throttled_client_knows_that_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, count in (("CONNECTIONS", 20), ("_PROBE_REQUESTS", 100), ("LEAST_REQUESTS", 200)):
+        monkeypatch.setattr(null, name, count)
+    profile = load_profile(bundled_profile())
+    told: list[str] = []
+    # In the trial alone: a process that is throttled while it starts only takes longer to start.
+    with Pool(1) as pool, throttled(lambda: pool.pids if len(told) == 2 else ()):
+        certificate = null_benchmark(
+            pool, profile, RUN, tmp_path / "c", floor_rps=1e9, trials=1, seconds=0.1, progress=told.append
+        )
+    assert certificate.reason
+    assert certificate.median.stalled >= null.STALLED
+    # What else ran on this machine meanwhile is not this test's: on an idle one these figures mean one thing.
+    idle = replace(certificate.median, cores_busy=(0.2, 0.2), steal=0.0, throttled_s=0.0)
+    reason, explanation = limit_of(idle)
+    assert reason == "client-bound"
+    assert "stopped or throttled" in explanation
+    assert "more cores" not in explanation
+
+
+def test_a_client_that_is_throttled_after_its_calibration_fails_nobody(tmp_path: Path) -> None:
+    options = ("--trials", "1", "-n", "200", "--max-seconds", "0.1", "--no-samplers", *QUICK)
+    going = Going(["perf", *options, "--json", "--out", str(tmp_path)])
+    going.wait_for("S8 PerfGate")
+    (worker,) = workers_of(psutil.Process(going.process.pid))
+    with throttled(lambda: (worker,)):
+        going.wait_for("waiting until the database is quiet")
+    ended = going.end()
+    document: Any = ended.document()
+    gates = {gate["id"]: gate for gate in document["gates"]}
+    assert ended.code == ExitCode.INVALID, ended.err
+    assert gates["S8.time"]["verdict"] == "INVALID"
+    assert "but client: worker 0 did not run" in gates["S8.time"]["reason"]
+    assert gates["S8.rows"]["verdict"] == "PASS"
+    assert "FAIL" not in {gate["verdict"] for gate in gates.values()}
+
+
+@pytest.mark.full
+@pytest.mark.timeout(400)
+def test_a_client_throttled_from_its_start_ends_in_2(tmp_path: Path) -> None:
+    """On a machine that has nothing else to do."""
+    going = Going(["calibrate", *QUICK, "--json", "--out", str(tmp_path)])
+    going.wait_for("null benchmark")
+    with throttled(lambda: workers_of(psutil.Process(going.process.pid)) if going.process.poll() is None else ()):
+        ended = going.end(timeout_s=300)
+    document: Any = ended.document()
+    assert ended.code == ExitCode.BELOW_FLOOR
+    assert document["reason"] == "client-bound"
+    assert "more cores" not in document["explanation"]
+
+
+@pytest.mark.full
+def test_the_same_client_unthrottled_is_above_the_floor(tmp_path: Path) -> None:
+    assert rig("calibrate", *QUICK, "--json", "--out", str(tmp_path)).code == ExitCode.PASS

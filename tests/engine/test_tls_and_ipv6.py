@@ -1,0 +1,154 @@
+"""https with a certificate authority of the test's own, and IPv6."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import ssl
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from rig.engine.endpoint import Endpoint
+from rig.errors import ErrorKind
+from rig.profile import Profile
+
+from .driving import Driven, drive, eventually, on_uvloop
+from .peer import OK, SAID_CLOSE, Say, Then, peer
+from .scenes import scenario
+
+ANSWERED = (200, ErrorKind.NONE)
+
+
+def _ipv6_works() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as sock:
+            sock.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+needs_ipv6 = pytest.mark.skipif(not _ipv6_works(), reason="this machine has no IPv6 loopback")
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A certificate authority and a server certificate of it for 127.0.0.1 and ::1, but for no name."""
+
+    ca_file: Path
+    server: ssl.SSLContext
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    folder = tmp_path_factory.mktemp("authority")
+    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "an authority of a test")])
+    now = datetime.now(UTC)
+
+    def begun(subject: x509.Name, public_key: ec.EllipticCurvePublicKey, is_ca: bool) -> x509.CertificateBuilder:
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(ca_name)
+            .public_key(public_key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(hours=1))
+            .not_valid_after(now + timedelta(hours=1))
+            .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
+        )
+
+    usage = x509.KeyUsage(
+        digital_signature=True, key_cert_sign=True, crl_sign=True, content_commitment=False, key_encipherment=False,
+        data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
+    )  # fmt: skip
+    ca = begun(ca_name, ca_key.public_key(), True).add_extension(usage, critical=True).sign(ca_key, hashes.SHA256())
+    addresses = [x509.IPAddress(ipaddress.ip_address(address)) for address in ("127.0.0.1", "::1")]
+    certificate = (
+        begun(x509.Name([]), key.public_key(), False)
+        .add_extension(x509.SubjectAlternativeName(addresses), critical=True)
+        .sign(ca_key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    (folder / "ca.pem").write_bytes(ca.public_bytes(pem))
+    (folder / "server.pem").write_bytes(
+        certificate.public_bytes(pem)
+        + key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(folder / "server.pem")
+    return Authority(folder / "ca.pem", context)
+
+
+def driven_over_tls(
+    profile: Profile, rows: Path, authority: Authority, url: str, *, trusted: bool, script: list[Say] | None = None
+) -> Driven:
+    """Three requests to a TLS server; ``url`` has the place of its port."""
+
+    async def scene() -> Driven:
+        host = "::1" if "[" in url else "127.0.0.1"
+        async with peer(script or [], host=host, tls=authority.server) as server:
+            endpoint = Endpoint.parse(url.format(port=server.port), authority.ca_file if trusted else None)
+            driven = await drive(profile, scenario(3), endpoint, rows)
+            await eventually(lambda: server.standing == 0)
+            return driven
+
+    return on_uvloop(scene())
+
+
+@pytest.mark.parametrize("url", ["https://127.0.0.1:{port}", pytest.param("https://[::1]:{port}", marks=needs_ipv6)])
+def test_a_trusted_certificate_is_accepted(profile: Profile, tmp_path: Path, authority: Authority, url: str) -> None:
+    driven = driven_over_tls(profile, tmp_path / "rows", authority, url, trusted=True)
+    assert driven.ends == [ANSWERED] * 3
+    assert driven.report.connects == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "trusted"),
+    [
+        # Nobody vouches for it; and vouched for, but for another name than the one that was asked for.
+        ("https://127.0.0.1:{port}", False),
+        ("https://localhost:{port}", True),
+    ],
+)
+def test_a_certificate_is_verified(
+    profile: Profile, tmp_path: Path, authority: Authority, url: str, trusted: bool
+) -> None:
+    driven = driven_over_tls(profile, tmp_path / "rows", authority, url, trusted=trusted)
+    assert driven.ends == [(0, ErrorKind.CONNECT)] * 3
+
+
+def test_plain_http_spoken_to_a_tls_server_is_no_answer(profile: Profile, tmp_path: Path, authority: Authority) -> None:
+    driven = driven_over_tls(profile, tmp_path / "rows", authority, "http://127.0.0.1:{port}", trusted=True)
+    assert set(driven.ends) <= {(0, ErrorKind.CONNECTION_LOST), (0, ErrorKind.PROTOCOL)}
+
+
+def test_tls_connections_end_and_are_replaced(profile: Profile, tmp_path: Path, authority: Authority) -> None:
+    script = [Say(SAID_CLOSE), Say(b"", Then.RESET), Say(OK)]
+    driven = driven_over_tls(
+        profile, tmp_path / "rows", authority, "https://127.0.0.1:{port}", trusted=True, script=script
+    )
+    assert driven.ends == [ANSWERED, (0, ErrorKind.CONNECTION_LOST), ANSWERED]
+    assert driven.report.connects == 3
+
+
+@needs_ipv6
+def test_ipv6(profile: Profile, tmp_path: Path) -> None:
+    async def scene() -> tuple[Driven, str, int]:
+        async with peer(host="::1") as server:
+            endpoint = Endpoint.parse(f"http://[::1]:{server.port}/base")
+            driven = await drive(profile, scenario(3), endpoint, tmp_path / "rows")
+            return driven, server.requests[0].headers["Host"], server.port
+
+    driven, host, port = on_uvloop(scene())
+    assert driven.ends == [ANSWERED] * 3
+    assert host == f"[::1]:{port}"
