@@ -48,6 +48,12 @@ class Ladder:
     perf_trials: int = TRIALS
     perf_deadline_limits: float = DEADLINE_LIMITS
 
+    def __post_init__(self) -> None:
+        if len(set(self.steps)) != len(self.steps):
+            raise ValueError(f"steps {self.steps}: one that comes twice would send the same keys twice")
+        if self.spread in (1, 2):
+            raise ValueError(f"spread {self.spread}: give 0 or at least 3; fewer would repeat the plain step")
+
     def scenarios(self) -> list[Scenario]:
         """All drives in their order."""
         return [scenario for scenario in self._all() if scenario.id in self.only | {"warm-up"}]

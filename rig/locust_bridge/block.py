@@ -1,0 +1,244 @@
+"""Blocks of requests while they are sent: where each user takes its next request and where its row goes.
+
+Flow: a ``Strands`` (a user class of the mix) opens a block for each of its strands whenever the last one is used up; a
+``Fixed`` is this worker's share of a scenario with a fixed count. Both say what they used at the end. Shared by the
+native worker and by locust's own users; no I/O but the rows, no clock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rig.accounts import BlockAccount
+from rig.engine.rows import RowFile
+from rig.engine.targeter import Targeter
+from rig.errors import ErrorKind
+from rig.locust_bridge.plan import Plan
+from rig.locust_bridge.tally import Tally, failures_of
+from rig.model import RESULT, Scenario, WorkerReport
+from scenarios.mix import UserClass, block, cut
+
+
+class Block:
+    """Some requests of one scenario: ``next``, ``next + stride`` … below ``end`` are still to be sent."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        targeter: Targeter,
+        scenario: Scenario,
+        name: str,
+        folder: Path,
+        first: int = 0,
+        stride: int = 1,
+    ) -> None:
+        self.scenario = scenario
+        self.name = name
+        self.next = first
+        self.end = scenario.count
+        self.in_flight = 0
+        self.connects = 0
+        self.first_sent_ns = 0
+        self.last_done_ns = 0
+        self._first = first
+        self._stride = stride
+        self._worker = plan.worker
+        targets = targeter.bind(scenario, plan.credentials)
+        self.build, self.sign = targets.build, targets.sign
+        self._share = targets.composition.share
+        self._expected = [plan.profile.answer(share.request_class).status for share in scenario.shares]
+        self.path = folder / f"{scenario.label}.{plan.worker}.rows"
+        self._rows = RowFile(self.path, plan.worker)
+        self._open = True
+        self._tallied = 0
+        self._waited_ns = self._watched_ns = self._looks = 0
+
+    def take(self) -> int:
+        """The seq of the next request, -1 when all were taken."""
+        seq = self.next
+        if seq >= self.end:
+            return -1
+        self.next = seq + self._stride
+        return seq
+
+    def good(self, seq: int) -> tuple[int, ...]:
+        """The statuses that request ``seq`` asks for."""
+        statuses: tuple[int, ...] = self._expected[int(self._share[seq])]
+        return statuses
+
+    def add(
+        self, seq: int, intended_ns: int, sent_ns: int, done_ns: int, connection: int, status: int, kind: int
+    ) -> None:
+        """Book one request that has ended."""
+        self._rows.add(seq, intended_ns, sent_ns, done_ns, connection, status, kind)
+        self.last_done_ns = done_ns
+        if not self.first_sent_ns:
+            self.first_sent_ns = sent_ns
+
+    def look(self, elapsed_ns: int) -> None:
+        """Sample how many requests of it are in flight, for the time since the last look."""
+        if self.first_sent_ns and (self.in_flight or self.next < self.end):
+            self._waited_ns += self.in_flight * elapsed_ns
+            self._watched_ns += elapsed_ns
+            self._looks += 1
+
+    def tally(self, into: Tally) -> tuple[int, int]:
+        """Count what has come since the last time; (requests, failures)."""
+        if not self._open:
+            return 0, 0
+        self._rows.flush()
+        rows: NDArray[np.void] = np.fromfile(self.path, RESULT, offset=self._tallied * RESULT.itemsize)
+        self._tallied += len(rows)
+        failed = failures_of(rows, self._share, self._expected)
+        into.add(self.name, rows, failed)
+        sent = rows["error_kind"] != ErrorKind.NOT_SENT
+        if self.next >= self.end and not self.in_flight:
+            self._close()
+        return int(sent.sum()), int((failed & sent).sum())
+
+    def finish(self, usage: WorkerReport, fixed: bool, offset_ns: int) -> BlockAccount | None:
+        """Close the block and account for it; None when nothing of it was taken. ``usage`` is the worker's, whole.
+
+        A block of fixed count offered all that it has: the rest is booked as skipped. Any other is cut to what was
+        taken. ``offset_ns`` takes the rows' times to the master's clock.
+        """
+        taken = len(range(self._first, self.next, self._stride))
+        skipped = 0
+        if fixed:
+            while (seq := self.take()) >= 0:
+                self._rows.add(seq, 0, 0, 0, 0, 0, ErrorKind.NOT_SENT)
+                skipped += 1
+        elif not taken:
+            self._close()
+            self.path.unlink()
+            return None
+        self._close()
+        rows: NDArray[np.void] = np.fromfile(self.path, RESULT)
+        if offset_ns:
+            for column in ("intended_ns", "sent_ns", "done_ns"):
+                rows[column][rows["sent_ns"] != 0] += offset_ns
+            rows.tofile(self.path)
+        elapsed_s = (self.last_done_ns - self.first_sent_ns) / 1e9
+        report = replace(
+            usage,
+            offered=taken + skipped,
+            sent=taken,
+            skipped=skipped,
+            connects=self.connects,
+            first_sent_ns=self.first_sent_ns + offset_ns if taken else 0,
+            last_done_ns=self.last_done_ns + offset_ns if taken else 0,
+            in_system_mean=self._waited_ns / self._watched_ns if self._watched_ns else 0.0,
+            in_system_samples=self._looks,
+        )
+        return BlockAccount(
+            scenario=self.scenario if fixed else cut(self.scenario, taken),
+            report=report,
+            rows=len(rows),
+            sha256=hashlib.sha256(rows.tobytes()).hexdigest(),
+            # Who stops a timed scenario before its limit has learnt nothing about the limit.
+            interrupted=bool(skipped) and elapsed_s < (self.scenario.limit_s or 0.0),
+        )
+
+    def _close(self) -> None:
+        if self._open:
+            self._open = False
+            self._rows.flush()
+            self._rows.close()
+
+
+class Source(Protocol):
+    """Where the users of one class get their requests."""
+
+    name: str
+    fixed: bool
+    blocks: list[Block]
+
+    def current(self) -> Block | None:
+        """The block that the next request comes from; None when there is none left."""
+
+    def announced(self, seconds: float, rate_per_s: float) -> int:
+        """How many blocks of each strand may be used within the next ``seconds``."""
+
+
+class Strands:
+    """The endless requests of a user class."""
+
+    fixed = False
+
+    def __init__(self, user_class: UserClass, open_block: Callable[[Scenario, str], Block], plan: Plan) -> None:
+        self.name = user_class.name
+        self.blocks: list[Block] = []
+        self._user_class = user_class
+        self._open_block = open_block
+        self._plan = plan
+        self._turns = user_class.turns()
+        self._turn = 0
+        self._opened = [0] * len(user_class.strands)
+        self._current: list[Block | None] = [None] * len(user_class.strands)
+
+    def current(self) -> Block:
+        """See ``Source``; each call is one turn."""
+        strand = self._turns[self._turn]
+        self._turn = (self._turn + 1) % len(self._turns)
+        standing = self._current[strand]
+        if standing is None or standing.next >= standing.end:
+            plan = self._plan
+            scenario = block(
+                self._user_class,
+                strand,
+                self._opened[strand],
+                worker=plan.worker,
+                route=plan.route,
+                tenant=plan.tenant,
+                timeout_s=plan.timeout_s,
+            )
+            standing = self._current[strand] = self._open_block(scenario, self._user_class.label)
+            self._opened[strand] += 1
+            self.blocks.append(standing)
+        return standing
+
+    def announced(self, seconds: float, rate_per_s: float) -> int:
+        """See ``Source``."""
+        size = self.blocks[-1].scenario.count if self.blocks else 1
+        return max(self._opened) + 1 + int(rate_per_s * seconds / size)
+
+
+class Fixed:
+    """This worker's share of a scenario with a fixed count."""
+
+    fixed = True
+
+    def __init__(self, name: str, whole: Block) -> None:
+        self.name = name
+        self.blocks = [whole]
+
+    def current(self) -> Block | None:
+        """See ``Source``."""
+        (whole,) = self.blocks
+        return whole if whole.next < whole.end else None
+
+    def announced(self, seconds: float, rate_per_s: float) -> int:
+        """See ``Source``."""
+        return 1
+
+
+def sources_of(plan: Plan, classes: Sequence[UserClass], perf_gate: str, folder: Path) -> dict[str, Source]:
+    """A source for each user class, and one for the scenario of fixed count where the plan has one; by name."""
+    targeter = Targeter(plan.profile, plan.run, host=plan.endpoint.host_header, base_path=plan.endpoint.base_path)
+
+    def open_block(scenario: Scenario, name: str) -> Block:
+        return Block(plan, targeter, scenario, name, folder)
+
+    sources: dict[str, Source] = {each.name: Strands(each, open_block, plan) for each in classes}
+    if (fixed := plan.fixed) is not None:
+        name = f"{fixed.id} {fixed.title}"
+        share = Block(plan, targeter, fixed, name, folder, first=plan.worker, stride=plan.workers)
+        sources[perf_gate] = Fixed(perf_gate, share)
+    return sources

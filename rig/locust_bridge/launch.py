@@ -1,0 +1,97 @@
+"""Starts a locust master with the rig's locustfile and native workers beside it: what ``rig ui`` and ``rig ci`` do.
+
+Master and workers are processes of their own; locust is only ever imported by the master.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import scenarios
+from rig.errors import UsageError
+from rig.lifeline import Lifeline
+from rig.target import free_port
+
+LOCUSTFILE = Path(scenarios.__file__ or "").parent / "locustfile.py"
+_STOP_S = 90.0
+"""A master that is told to end still collects accounts and reads the truth."""
+_WORKER_STOP_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """What is started. ``arguments`` go to locust; ``web_port`` None is headless."""
+
+    arguments: tuple[str, ...]
+    workers: int = 1
+    web_port: int | None = None
+    allow_host: str | None = None
+
+    def master_command(self, port: int) -> list[str]:
+        """The command line of the master."""
+        web = (
+            ("--headless",) if self.web_port is None else ("--web-host", "127.0.0.1", "--web-port", str(self.web_port))
+        )
+        here = ("--master-bind-host", "127.0.0.1", "--master-bind-port", str(port))
+        waiting = ("--expect-workers", str(self.workers), "--expect-workers-max-wait", "120")
+        return [
+            *(sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--master", *here, *waiting, *web),
+            *self.arguments,
+        ]
+
+    def worker_command(self, port: int) -> list[str]:
+        """The command line of each worker."""
+        allowed = ("--allow-host", self.allow_host) if self.allow_host else ()
+        return [sys.executable, "-m", "rig", "worker", "--master", f"127.0.0.1:{port}", *allowed]
+
+
+def lead(crowd: Crowd) -> int:
+    """Start master and workers, wait for the master's end, see that everything ends; the master's exit code.
+
+    UsageError where locust is not installed. Ctrl-C ends the master as it would alone: what was gathered is judged.
+    """
+    if importlib.util.find_spec("locust") is None:
+        raise UsageError("locust is not installed; install the extra: pip install 'rig[locust]'")
+    port = free_port()
+    with Lifeline() as lifeline:
+        environ = lifeline.environ()
+        # Sessions of their own: Ctrl-C in a terminal is for this process, which ends the others in their turn.
+        master = subprocess.Popen(
+            crowd.master_command(port), env=environ, stdin=subprocess.DEVNULL, start_new_session=True
+        )
+        workers = [
+            subprocess.Popen(crowd.worker_command(port), env=environ, stdin=subprocess.DEVNULL, start_new_session=True)
+            for _ in range(crowd.workers)
+        ]
+        try:
+            code = master.wait()
+        except KeyboardInterrupt:
+            master.send_signal(signal.SIGTERM)
+            code = _ended(master, _STOP_S)
+        finally:
+            _end(workers)
+    return code
+
+
+def _end(workers: Sequence[subprocess.Popen[bytes]]) -> None:
+    """The master has told them to quit, unless it died."""
+    for worker in workers:
+        try:
+            worker.wait(_WORKER_STOP_S)
+        except subprocess.TimeoutExpired:
+            worker.terminate()
+            _ended(worker, _WORKER_STOP_S)
+
+
+def _ended(process: subprocess.Popen[bytes], timeout_s: float) -> int:
+    try:
+        return process.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()

@@ -1,0 +1,158 @@
+"""The rig in locust's web UI: tabs for gates, waits, CPU and certificate, a page of live charts, the pack to download.
+
+Flow: once a second while a test goes on, backstage is asked what the samplers see; the tabs' tables are filled in what
+locust's own page polls (``/stats/requests``). Since it polls only while a test runs, ``/rig`` is a page of ours that
+goes on polling ``/rig/state`` and shows the charts and the verdict. Nothing here judges anything.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gevent
+from flask import Response, jsonify, request, send_file
+from locust.web import WebUI
+
+if TYPE_CHECKING:
+    from rig.locust_bridge.master import Bridge
+
+_TABS = {
+    "rig-gates": ("Gates", ("gate", "verdict", "reason")),
+    "rig-sessions": ("Database waits", ("event", "sessions")),
+    "rig-cpu": ("CPU", ("role", "pid", "cores")),
+    "rig-certificate": ("Null certificate", ("what", "value")),
+}
+_LOOK_EVERY_S = 1.0
+_LOOKS_KEPT = 600
+_PAGE = Path(__file__).with_name("page.html")
+
+
+def add_tabs(web_ui: WebUI, bridge: Bridge) -> None:
+    """Add tabs, tables, page and download to locust's UI."""
+    view = View(bridge)
+    gevent.spawn(view.watch)
+    web_ui.template_args.update(
+        {
+            "extended_tabs": [{"title": title, "key": key} for key, (title, _) in _TABS.items()],
+            "extended_tables": [
+                {"key": key, "structure": [{"key": name, "title": name.capitalize()} for name in columns]}
+                for key, (_, columns) in _TABS.items()
+            ],
+            "extended_csv_files": [
+                {"href": "/rig", "title": "The rig: verdict and live charts"},
+                {"href": "/rig/pack", "title": "Evidence pack of the last test (zip)"},
+            ],
+        }
+    )
+    app = web_ui.app
+    assert app is not None
+    app.after_request(view.fill_tables)
+    for path, answer in (("/rig", view.page), ("/rig/state", view.state), ("/rig/pack", view.pack)):
+        app.add_url_rule(path, f"rig{path}", web_ui.auth_required_if_enabled(answer))
+
+
+class View:
+    """What there is to see, now and within the last minutes."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        self._bridge = bridge
+        self._live: dict[str, Any] = {}
+        self._looks: deque[dict[str, Any]] = deque(maxlen=_LOOKS_KEPT)
+
+    def watch(self) -> None:
+        """Keep looking; runs in a greenlet of its own."""
+        shown = None
+        while True:
+            gevent.sleep(_LOOK_EVERY_S)
+            bridge, test = self._bridge, self._bridge.test
+            if test is None or bridge.status != "running" or bridge.stage.busy:
+                continue
+            if shown is not test:  # a new test has curves of its own
+                self._looks.clear()
+                shown = test
+            self._live = bridge.stage.ask("look") or self._live
+            total = bridge.environment.stats.total
+            self._looks.append(
+                {
+                    "rps": round(total.current_rps, 1),
+                    "ms": {
+                        "p50": total.get_current_response_time_percentile(0.5) or 0,
+                        "p95": total.get_current_response_time_percentile(0.95) or 0,
+                    },
+                    "roles": {row["role"]: row["cores"] for row in self._live.get("roles", [])},
+                    "sessions": {row["event"]: row["sessions"] for row in self._live.get("sessions", [])},
+                }
+            )
+
+    # --- what the browser asks for ---
+
+    def page(self) -> Response:
+        """The page of live charts."""
+        return Response(_PAGE.read_text(), mimetype="text/html")
+
+    def state(self) -> Response:
+        """Status, the last verdict, the curves and the rows of every table."""
+        bridge, result = self._bridge, self._result()
+        total = bridge.environment.stats.total
+        return jsonify(
+            status=bridge.status,
+            users=bridge.runner.user_count,
+            requests=total.num_requests,
+            failures=total.num_failures,
+            verdict=result and result["verdict"],
+            pack=result and result["pack"],
+            digest=result and result["digest"],
+            looks=list(self._looks),
+            columns={key: columns for key, (_, columns) in _TABS.items()},
+            tables=self._tables(),
+        )
+
+    def pack(self) -> Response:
+        """The evidence of the last test that came to its end."""
+        if not self._bridge.results:
+            return Response("no test has come to its end yet", status=404)
+        folder = Path(self._bridge.results[-1]["pack"])
+        return send_file(_zipped(folder), "application/zip", as_attachment=True, download_name=f"{folder.name}.zip")
+
+    def fill_tables(self, response: Response) -> Response:
+        """Put the rows of the tabs into what locust's own page polls."""
+        if request.path.endswith("/stats/requests") and response.is_json:
+            filled = [{"key": key, "data": rows} for key, rows in self._tables().items()]
+            response.set_data(json.dumps({**(response.get_json() or {}), "extended_stats": filled}))
+        return response
+
+    def _result(self) -> dict[str, Any] | None:
+        """The verdict of the last test, None while one goes on."""
+        return self._bridge.results[-1] if self._bridge.results and self._bridge.test is None else None
+
+    def _tables(self) -> dict[str, list[dict[str, Any]]]:
+        certificate = self._bridge.certificate or {}
+        return {
+            "rig-gates": self._gates(),
+            "rig-sessions": self._live.get("sessions", []),
+            "rig-cpu": self._live.get("processes", []),
+            "rig-certificate": [
+                {"what": what.replace("_", " "), "value": value} for what, value in certificate.items() if value != ""
+            ],
+        }
+
+    def _gates(self) -> list[dict[str, str]]:
+        result = self._result()
+        if result is None:
+            return [{"gate": "all", "verdict": "not yet", "reason": self._bridge.status}]
+        return [{"gate": gate["id"], "verdict": gate["verdict"], "reason": gate["reason"]} for gate in result["gates"]]
+
+
+def _zipped(folder: Path) -> io.BytesIO:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                archive.write(path, Path(folder.name) / path.relative_to(folder))
+    buffer.seek(0)
+    return buffer

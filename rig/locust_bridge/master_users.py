@@ -1,0 +1,265 @@
+"""Locust's own users (``FastHttpUser``), for those who want them: the rig's requests and evidence at locust's speed.
+
+Flow: each user takes the next request of its class from the same blocks as a native worker, sends it through locust's
+client, and books a row. Costs some 300 µs of CPU a request where a native worker takes 20. One more thing to know:
+geventhttpclient sends a request again when a kept-alive connection turns out to be closed, without saying so.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import gevent
+from locust import FastHttpUser, task
+from locust.contrib.fasthttp import FastHttpSession
+from locust.env import Environment
+from locust.event import EventHook
+from locust.exception import StopUser
+
+from rig.accounts import BlockAccount, WorkerAccount
+from rig.calibrate.machine import Watch
+from rig.calibrate.null import limit_of
+from rig.engine.targeter import Credentials
+from rig.errors import ErrorKind
+from rig.locust_bridge.block import Block, Source, sources_of
+from rig.locust_bridge.master_options import Options
+from rig.locust_bridge.plan import TIMEOUT_S, Plan
+from rig.locust_bridge.tally import METHOD, Tally
+from rig.model import Certificate, NullTrial, RunKey, WorkerReport
+from rig.profile import bundled_profile, load_profile
+from scenarios.mix import MIX, PERF_GATE
+
+_NULL_TRIALS = 3
+_NULL_USERS = 50
+_WATCH_S = 0.05
+
+
+class LocalLoad:
+    """The books of locust's own users in one test: the only worker of it, number 0."""
+
+    stop_timeout_s = TIMEOUT_S + 1.0
+
+    def __init__(self, plan: Plan, folder: Path, end: Callable[[], None]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._sources = sources_of(plan, MIX, PERF_GATE, folder)
+        self._plan = plan
+        self._end = end
+        self._begun_s = time.monotonic()
+        self._usage = resource.getrusage(resource.RUSAGE_SELF)
+        self._in_flight = 0
+        self._watching = gevent.spawn(self._watch)
+
+    def _watch(self) -> None:
+        """Sample what is in flight, as a native worker does."""
+        looked_ns = time.monotonic_ns()
+        while True:
+            gevent.sleep(_WATCH_S)
+            now_ns = time.monotonic_ns()
+            for source in self._sources.values():
+                for block in source.blocks:
+                    block.look(now_ns - looked_ns)
+            looked_ns = now_ns
+
+    def source(self, name: str) -> Source:
+        """Where the users of a class get their requests."""
+        return self._sources[name]
+
+    def exhausted(self) -> None:
+        """A scenario of fixed count has nothing more to send; when it was alone, the test is over."""
+        others = [source for name, source in self._sources.items() if name != PERF_GATE]
+        if not self._in_flight and not any(source.blocks for source in others):
+            gevent.spawn(self._end)
+
+    def sends(self, block: Block) -> int:
+        """The seq of the next request of a block; -1 when there is none."""
+        seq = block.take()
+        if seq >= 0:
+            block.in_flight += 1
+            self._in_flight += 1
+        return seq
+
+    def ended(self, block: Block, seq: int, sent_ns: int, connection: int, status: int, kind: ErrorKind) -> None:
+        """Book a request that has ended."""
+        block.add(seq, sent_ns, sent_ns, time.monotonic_ns(), connection, status, kind)
+        block.in_flight -= 1
+        self._in_flight -= 1
+
+    def account(self) -> WorkerAccount:
+        """The final account, once all users have stopped."""
+        self._watching.kill()
+        requests = failures = 0
+        ignored = Tally()
+        for source in self._sources.values():
+            for block in source.blocks:
+                counted, failed = block.tally(ignored)
+                requests += counted
+                failures += failed
+        after = resource.getrusage(resource.RUSAGE_SELF)
+        user_s, system_s = after.ru_utime - self._usage.ru_utime, after.ru_stime - self._usage.ru_stime
+        wall_s = time.monotonic() - self._begun_s
+        usage = WorkerReport(0, 0, 0, 0, 0, 0, 0, user_s, system_s, wall_s, 0.0, 0.0, after.ru_maxrss * 1024)
+        blocks: list[BlockAccount] = []
+        for source in self._sources.values():
+            finished = [block.finish(usage, source.fixed, 0) for block in source.blocks]
+            blocks += [account for account in finished if account is not None]
+        return WorkerAccount(
+            number=0,
+            node="locust",
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            reports=1,
+            requests=requests,
+            failures=failures,
+            cpu_s=user_s + system_s,
+            wall_s=wall_s,
+            blocks=tuple(blocks),
+        )
+
+    @staticmethod
+    def certify(ask: Callable[..., dict[str, Any]], port: int, options: Options) -> dict[str, Any]:
+        """The null benchmark of this very client, and hand it backstage; the figures in words."""
+        path = Path(options.session["profile"]) if options.session["profile"] else bundled_profile()
+        profile = load_profile(path)
+        secrets = {route.secret: "null-benchmark" for route in profile.routes}
+        trials = []
+        for number in range(_NULL_TRIALS):
+            plan = Plan(
+                locust="",
+                run=RunKey(0, f"null-{number}", int(time.time())),
+                profile=profile,
+                url=f"http://127.0.0.1:{port}",
+                route=profile.routes[0].name,
+                tenant="null",
+                credentials={"null": Credentials("null-benchmark", secrets)},
+            )
+            trials.append(_null_trial(plan, options.null_seconds))
+        certificate = Certificate(floor_rps=options.floor_rps, workers=1, trials=tuple(trials))
+        reason = explanation = ""
+        if certificate.rps < options.floor_rps:
+            reason, explanation = limit_of(certificate.median)
+        ask("certify", certificate=asdict(certificate) | {"reason": reason, "explanation": explanation})
+        return {
+            "rps": round(certificate.rps),
+            "floor_rps": options.floor_rps,
+            "headroom": round(certificate.headroom, 1),
+            "client_cpu_us_per_request": round(certificate.median.client_cpu_us_per_request, 1),
+            "reason": reason,
+            "explanation": explanation,
+        }
+
+
+class StormUser(FastHttpUser):
+    """A user of a class of ``scenarios.mix``; its name is the class's."""
+
+    abstract = True
+    network_timeout = TIMEOUT_S
+    connection_timeout = TIMEOUT_S
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        bridge = environment.rig  # type: ignore[attr-defined]  # set by the bridge, which locust does not know
+        if bridge.test is None or bridge.test.local is None:
+            raise StopUser
+        self._load: LocalLoad = bridge.test.local
+        self._plan: Plan = bridge.test.plan
+        self._source = self._load.source(type(self).__name__)
+
+    @task
+    def send(self) -> None:
+        """Send the next request of the class."""
+        block = self._source.current()
+        seq = -1 if block is None else self._load.sends(block)
+        if block is None or seq < 0:
+            self._load.exhausted()
+            raise StopUser
+        path, headers, body = taken_apart(block.sign(block.build(seq), int(time.time())))
+        sent_ns = time.monotonic_ns()
+        status, kind = 0, ErrorKind.ABORTED  # what it stays when the user is killed in mid-request
+        try:
+            with self.client.request(
+                METHOD,
+                path,
+                name=block.name,
+                data=body.decode(),
+                headers=headers,
+                allow_redirects=False,
+                catch_response=True,
+            ) as response:
+                status, kind = response.status_code or 0, _kind(response)
+                if kind is ErrorKind.NONE and status in block.good(seq):
+                    response.success()
+                else:
+                    response.failure(f"status {status}" if kind is ErrorKind.NONE else kind.name.lower())
+        finally:
+            self._load.ended(block, seq, sent_ns, id(self) & 0xFFFF, status, kind)
+
+
+def taken_apart(request: bytes) -> tuple[str, dict[str, str], bytes]:
+    """Path, headers and body of a request as the targeter makes it; the headers that the client sets itself go."""
+    head, _, body = request.partition(b"\r\n\r\n")
+    first, *lines = head.decode("latin-1").split("\r\n")
+    headers = dict(line.split(": ", 1) for line in lines)
+    for own in ("Host", "Content-Length"):
+        headers.pop(own, None)
+    return first.split(" ")[1], headers, body
+
+
+def _kind(response: Any) -> ErrorKind:
+    """Why there is no answer, NONE when there is one."""
+    error = getattr(response, "error", None)
+    if response.status_code:
+        return ErrorKind.NONE
+    if isinstance(error, ConnectionRefusedError):
+        return ErrorKind.CONNECT
+    return ErrorKind.TIMEOUT if isinstance(error, TimeoutError) else ErrorKind.CONNECTION_LOST
+
+
+def _null_trial(plan: Plan, seconds: float) -> NullTrial:
+    """So many users send for so long to the stub, each on a connection of its own."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="rig-null-") as folder:
+        source = sources_of(plan, MIX, PERF_GATE, Path(folder))["S2Unique"]
+        watch, usage, begun_s = Watch(), resource.getrusage(resource.RUSAGE_SELF), time.monotonic()
+        counts = [0, 0]
+
+        def use() -> None:
+            session = FastHttpSession(plan.url, EventHook(), user=None, max_retries=0)
+            while time.monotonic() - begun_s < seconds:
+                block = source.current()
+                assert block is not None
+                seq = block.take()
+                path, headers, body = taken_apart(block.sign(block.build(seq), int(time.time())))
+                sent_ns = time.monotonic_ns()
+                response = session.request(METHOD, path, data=body.decode(), headers=headers)
+                status = response.status_code or 0
+                block.add(seq, sent_ns, sent_ns, time.monotonic_ns(), 0, status, ErrorKind.NONE)
+                counts[status != 200] += 1
+
+        gevent.joinall([gevent.spawn(use) for _ in range(_NULL_USERS)], raise_error=True)
+        elapsed_s = time.monotonic() - begun_s
+        after, machine = resource.getrusage(resource.RUSAGE_SELF), watch.since()
+        cpu_s = after.ru_utime - usage.ru_utime + after.ru_stime - usage.ru_stime
+        good, bad = counts
+        us = cpu_s / max(1, good + bad) * 1e6
+        return NullTrial(
+            rps=good / elapsed_s,
+            elapsed_s=elapsed_s,
+            requests=good + bad,
+            failures=bad,
+            client_cpu_us_per_request=us,
+            client_all_in_us_per_request=us,
+            worker_utilisation=cpu_s / elapsed_s,
+            stub_utilisation=0.0,
+            stalled=0.0,
+            cores_busy=machine.cores_busy,
+            steal=machine.steal,
+            throttled_s=machine.throttled_s,
+        )

@@ -1,0 +1,67 @@
+"""What every worker of one test must know: the run, the target, the tenants' credentials, its own number.
+
+The master's backstage makes it, the master hands it to each worker with that worker's number, over locust's own
+line, which is not encrypted: beyond one machine that line belongs into a network that is trusted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from rig.engine.endpoint import Endpoint
+from rig.engine.targeter import Credentials
+from rig.errors import ConfigError
+from rig.model import RunKey, Scenario
+from rig.profile import Profile
+
+TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One test. ``worker`` of ``workers`` is the reader's own number; ``rate_per_user_s`` 0 is the closed loop."""
+
+    locust: str
+    run: RunKey
+    profile: Profile
+    url: str
+    route: str
+    tenant: str
+    credentials: Mapping[str, Credentials] = field(repr=False)
+    fixed: Scenario | None = None
+    rate_per_user_s: float = 0.0
+    timeout_s: float = TIMEOUT_S
+    worker: int = 0
+    workers: int = 1
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where the target listens."""
+        ca_file = self.profile.target.ca_file
+        return Endpoint.parse(self.url, Path(ca_file) if ca_file else None)
+
+    def of_worker(self, worker: int, workers: int) -> Plan:
+        """The same for another worker."""
+        return replace(self, worker=worker, workers=workers)
+
+    def to_wire(self) -> dict[str, Any]:
+        """As msgpack and JSON take it. Holds credentials: never to be written anywhere."""
+        document: dict[str, Any] = _ADAPTER.dump_python(self, mode="json")
+        return document
+
+    @classmethod
+    def from_wire(cls, document: Any) -> Plan:
+        """ConfigError where it is none; what it holds is not repeated, for the secrets in it."""
+        try:
+            return _ADAPTER.validate_python(document)
+        except ValidationError as error:
+            places = {".".join(map(str, fault["loc"])) for fault in error.errors(include_input=False)}
+            raise ConfigError(f"the master's plan cannot be read ({', '.join(sorted(places))})") from None
+
+
+_ADAPTER = TypeAdapter(Plan)

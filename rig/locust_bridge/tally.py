@@ -1,0 +1,149 @@
+"""From rows of the history to locust's statistics: one delta for each user class and second. Pure.
+
+Requests are never counted twice in two ways: what the master is told is computed from the very rows that the history
+will hold. Buckets have three significant digits (locust's own have two).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rig.errors import ErrorKind
+
+METHOD = "POST"
+_SIGNIFICANT = 3
+_NS_PER_MS = 1e6
+
+
+def failures_of(rows: NDArray[np.void], share: NDArray[np.int64], expected: list[tuple[int, ...]]) -> NDArray[np.bool_]:
+    """Which rows are failures: no proper answer, or one that their class does not ask for.
+
+    ``share`` (shape (count,)) gives the share of a request by its seq, ``expected`` the good statuses by share.
+    """
+    good = np.zeros(len(rows), dtype=bool)
+    share_of_row = share[rows["seq"]]
+    for number, statuses in enumerate(expected):
+        good |= (share_of_row == number) & np.isin(rows["status"], statuses)
+    failed: NDArray[np.bool_] = ~(good & (rows["error_kind"] == ErrorKind.NONE))
+    return failed
+
+
+@dataclass(slots=True)
+class Tally:
+    """Statistics since the last report. ``wall_ns`` turns a time of the rows into the master's wall clock."""
+
+    wall_offset_ns: int = 0
+    entries: dict[str, dict[str, Any]] = field(default_factory=dict)
+    errors: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def add(self, name: str, rows: NDArray[np.void], failed: NDArray[np.bool_]) -> None:
+        """Count rows under a name; skipped ones are no requests."""
+        sent = rows["error_kind"] != ErrorKind.NOT_SENT
+        rows, failed = rows[sent], failed[sent]
+        if not len(rows):
+            return
+        done_ns = rows["done_ns"] + self.wall_offset_ns
+        response_ms = (rows["done_ns"] - rows["intended_ns"]) / _NS_PER_MS
+        delta = {
+            "name": name,
+            "method": METHOD,
+            "last_request_timestamp": float(done_ns.max()) / 1e9,
+            "start_time": float(rows["sent_ns"].min() + self.wall_offset_ns) / 1e9,
+            "num_requests": len(rows),
+            "num_none_requests": 0,
+            "num_failures": int(failed.sum()),
+            "total_response_time": float(response_ms.sum()),
+            "max_response_time": float(response_ms.max()),
+            "min_response_time": float(response_ms.min()),
+            "total_content_length": 0,
+            "response_times": _counted(rounded(response_ms)),
+            "num_reqs_per_sec": _counted(done_ns // 1_000_000_000),
+            "num_fail_per_sec": _counted(done_ns[failed] // 1_000_000_000),
+        }
+        self.entries[name] = _sum(self.entries.get(name), delta)
+        self._count_errors(name, rows[failed], done_ns[failed])
+
+    def _count_errors(self, name: str, rows: NDArray[np.void], done_ns: NDArray[np.int64]) -> None:
+        kinds = rows["error_kind"].astype(np.int64) * 65536 + rows["status"]
+        for code in np.unique(kinds):
+            of_kind = done_ns[kinds == code]
+            error = _in_words(int(code) // 65536, int(code) % 65536)
+            key = f"{METHOD}/{name}/{error}"
+            known = self.errors.setdefault(
+                key, {"method": METHOD, "name": name, "error": error, "occurrences": 0, "first_seen": np.inf}
+            )
+            known["occurrences"] += len(of_kind)
+            known["first_seen"] = min(known["first_seen"], float(of_kind.min()) / 1e9)
+            known["last_seen"] = float(of_kind.max()) / 1e9
+
+    def take(self) -> dict[str, Any]:
+        """What to report now, in the form of locust's ``stats`` message; the tally starts anew."""
+        total: dict[str, Any] = _empty()
+        for delta in self.entries.values():
+            total = _sum(total, delta)
+        total |= {"name": "Aggregated", "method": ""}
+        report = {"stats": list(self.entries.values()), "stats_total": total, "errors": self.errors}
+        self.entries, self.errors = {}, {}
+        return report
+
+
+def rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """To three significant digits."""
+    magnitude = np.floor(np.log10(np.maximum(values, 1e-6))).astype(np.int64)
+    scale = 10.0 ** (_SIGNIFICANT - 1 - magnitude)
+    result: NDArray[np.float64] = np.rint(values * scale) / scale
+    return result
+
+
+def _empty() -> dict[str, Any]:
+    return {
+        "name": "Aggregated",
+        "method": "",
+        "last_request_timestamp": None,
+        "start_time": np.inf,
+        "num_requests": 0,
+        "num_none_requests": 0,
+        "num_failures": 0,
+        "total_response_time": 0.0,
+        "max_response_time": 0.0,
+        "min_response_time": None,
+        "total_content_length": 0,
+        "response_times": {},
+        "num_reqs_per_sec": {},
+        "num_fail_per_sec": {},
+    }
+
+
+def _sum(left: Mapping[str, Any] | None, right: Mapping[str, Any]) -> dict[str, Any]:
+    """Two deltas as one."""
+    if left is None:
+        return dict(right)
+    both = dict(left)
+    for key, value in right.items():
+        before = left[key]
+        if isinstance(value, dict):
+            merged = dict(before)
+            for bucket, count in value.items():
+                merged[bucket] = merged.get(bucket, 0) + count
+            both[key] = merged
+        elif key in ("last_request_timestamp", "max_response_time"):
+            both[key] = value if before is None else max(before, value)
+        elif key in ("start_time", "min_response_time"):
+            both[key] = value if before is None else min(before, value)
+        elif key not in ("name", "method"):
+            both[key] = before + value
+    return both
+
+
+def _counted(values: NDArray[Any]) -> dict[Any, int]:
+    found, counts = np.unique(values, return_counts=True)
+    return dict(zip(found.tolist(), counts.tolist(), strict=True))
+
+
+def _in_words(kind: int, status: int) -> str:
+    return f"status {status}" if kind == ErrorKind.NONE else ErrorKind(kind).name.lower().replace("_", " ")

@@ -1,0 +1,102 @@
+"""Locust's protocol as a worker speaks it: msgpack triples ``(type, data, node id)`` over a ZeroMQ DEALER socket.
+
+Spoken is the protocol of one pinned version of locust (``PROTOCOL``); it has changed before without saying so, which is
+why a contract test drives a real master. Types that begin with ``rig_`` are the rig's own: a master without the rig's
+locustfile never sends them and only logs those that it gets. Not for what the messages mean (``worker``).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+import zmq
+import zmq.asyncio
+
+from rig.errors import Unavailable, UsageError
+
+PROTOCOL = "2.47"
+"""Major and minor version of locust whose protocol this is."""
+VERSION = f"{PROTOCOL}.0"
+DEFAULT_PORT = 5557
+
+PLAN = "rig_plan"
+"""master → worker: what to send to whom (``rig.locust_bridge.plan``)."""
+FINISH = "rig_finish"
+"""master → worker: end the load and report; locust's own ``quit`` leaves no time for that."""
+ROWS = "rig_rows"
+"""worker → master: a piece of the history, ``{"label", "worker", "data"}``, in order."""
+REPORT = "rig_report"
+"""worker → master: the final account (``rig.accounts.WorkerAccount``), after all rows."""
+CLOCK = "rig_clock"
+"""worker → master → worker: ``{"sent_ns"}`` comes back with ``{"master_ns", "boot_id"}``."""
+
+_MESSAGE_LIMIT_BYTES = 64 * 1024 * 1024
+_LINGER_MS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of the protocol."""
+
+    type: str
+    data: Any = None
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """``HOST[:PORT]`` (an IPv6 address in brackets); UsageError when it is none."""
+    host, colon, port = text.rpartition(":") if not text.endswith("]") else (text, "", "")
+    if not colon:
+        host, port = text, str(DEFAULT_PORT)
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise UsageError(f"--master {text!r}: give HOST or HOST:PORT")
+    return host, int(port)
+
+
+class MasterLink:
+    """The worker's end of the line to a master. Belongs to the running event loop."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.node = f"{socket.gethostname()}_rig_{os.getpid()}_{uuid.uuid4().hex}"
+        self.address = f"tcp://{host}:{port}"
+        self._context = zmq.asyncio.Context()
+        self._socket = self._connect()
+
+    async def send(self, kind: str, data: Any = None) -> None:
+        """Hand one message over; waits while the line is full."""
+        await self._socket.send(msgpack.packb((kind, data, self.node)))
+
+    async def receive(self) -> Message:
+        """The next message; Unavailable when what comes is not locust's protocol."""
+        packed = await self._socket.recv()
+        try:
+            kind, data, _ = msgpack.unpackb(packed, strict_map_key=False)
+        except (ValueError, TypeError, msgpack.UnpackException) as error:
+            raise Unavailable(f"{self.address} does not speak locust's protocol: {error}") from None
+        return Message(str(kind), data)
+
+    def reset(self) -> None:
+        """Connect anew under the same name."""
+        self._socket.close(linger=0)
+        self._socket = self._connect()
+
+    def close(self) -> None:
+        """Close the line once what was handed over is gone, or the linger time is over."""
+        self._socket.close(linger=_LINGER_MS)
+        self._context.term()
+
+    def _connect(self) -> zmq.asyncio.Socket:
+        opened = self._context.socket(zmq.DEALER)
+        opened.setsockopt(zmq.IDENTITY, self.node.encode())
+        opened.setsockopt(zmq.MAXMSGSIZE, _MESSAGE_LIMIT_BYTES)
+        opened.setsockopt(zmq.TCP_KEEPALIVE, 1)
+        opened.setsockopt(zmq.IPV6, 1)
+        try:
+            opened.connect(self.address)
+        except zmq.ZMQError as error:
+            raise UsageError(f"{self.address} is no address of a master: {error}") from None
+        return opened

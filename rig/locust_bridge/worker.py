@@ -1,0 +1,309 @@
+"""``rig worker``: a native worker for a locust master. No gevent, and nothing of locust is imported.
+
+Flow: greet → wait for the plan (the rig's locustfile sends it when a test starts) → ``spawn`` scales a ``Swarm`` up and
+down → each second a heartbeat and the statistics → ``stop``, ``rig_finish`` or ``quit`` ends the load: last statistics,
+then the rows in pieces, then the final account. After ``stop`` it is ready for the next test.
+A worker that cannot hear its master any more stops its load: nobody would know of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import uvloop
+from pydantic import TypeAdapter
+
+from rig.accounts import WorkerAccount
+from rig.engine.targeter import Credentials
+from rig.errors import ConfigError, Unavailable, UsageError
+from rig.locust_bridge.clock import Offset
+from rig.locust_bridge.plan import Plan
+from rig.locust_bridge.swarm import Swarm
+from rig.locust_bridge.tally import Tally
+from rig.locust_bridge.wire import CLOCK, FINISH, PLAN, PROTOCOL, REPORT, ROWS, VERSION, MasterLink, Message
+from rig.model import RunKey
+from rig.profile import Profile
+
+HEARTBEAT_S = 1.0
+REPORT_S = 1.0
+GREETING_S = 5.0
+GREETINGS = 12
+DEAF_S = 10.0
+"""Without a word of the master for so long, the load is stopped and the worker ends."""
+_PIECE_BYTES = 256 * 1024
+_CLOCK_QUESTIONS = 8
+_ACCOUNT = TypeAdapter(WorkerAccount)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """What a worker loads for a master that has no plan for it: a profile's routes at the master's ``--host``."""
+
+    profile: Profile
+    seed: int
+
+    def plan(self, url: str) -> Plan:
+        """Made-up tenants: of use against stubs; nothing can be judged afterwards."""
+        route = self.profile.routes[0]
+        secrets = {each.secret: "alone" for each in self.profile.routes}
+        return Plan(
+            locust=VERSION,
+            run=RunKey(self.seed, f"alone-{time.time_ns():x}", int(time.time())),
+            profile=self.profile,
+            url=url,
+            route=route.name,
+            tenant="alone",
+            credentials={"alone": Credentials("alone", secrets)},
+        )
+
+
+class Worker:
+    """One worker: the conversation with its master, and a swarm while a test goes on."""
+
+    def __init__(self, link: MasterLink, *, allow_host: str | None = None, alone: Alone | None = None) -> None:
+        self._link = link
+        self._allow_host = allow_host
+        self._alone = alone
+        self._process = psutil.Process()
+        self._state = "ready"
+        self._index = 0
+        self._plan: Plan | None = None
+        self._swarm: Swarm | None = None
+        self._tally = Tally()
+        self._offset = Offset()
+        self._reports = 0
+        self._spawned_at = 0.0
+        self._heard_s = time.monotonic()
+        self._acknowledged = asyncio.Event()
+        self._reporting = asyncio.Lock()
+        self._folder = tempfile.TemporaryDirectory(prefix="rig-worker-")
+
+    async def run(self) -> None:
+        """Work until the master says quit; Unavailable when there is none, or it falls silent."""
+        self._process.cpu_percent()
+        asyncio.get_running_loop().set_exception_handler(self._broke)
+        tasks = [asyncio.ensure_future(each()) for each in (self._listen, self._greet, self._beat, self._report)]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            while all(task is tasks[1] and task.exception() is None for task in done):  # greeted: now work
+                done, _ = await asyncio.wait({*tasks} - {tasks[1]}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            if self._swarm is not None:
+                await self._swarm.stop()
+            self._folder.cleanup()
+
+    # --- the conversation ---
+
+    async def _greet(self) -> None:
+        for _ in range(GREETINGS):
+            await self._link.send("client_ready", VERSION)
+            try:
+                async with asyncio.timeout(GREETING_S):
+                    await self._acknowledged.wait()
+                return
+            except TimeoutError:
+                _log.info("no locust master answers at %s yet", self._link.address)
+        raise Unavailable(f"no locust master answers at {self._link.address} within {GREETINGS * GREETING_S:g} s")
+
+    async def _listen(self) -> None:
+        while True:
+            message = await self._link.receive()
+            self._heard_s = time.monotonic()
+            try:
+                if not await self._understood(message):
+                    return
+            except (ConfigError, UsageError) as error:
+                # Said to the master too: a person looks there first.
+                await self._link.send("exception", {"msg": str(error), "traceback": "rig worker"})
+                raise
+
+    async def _understood(self, message: Message) -> bool:
+        """Do what a message asks; False when it was the last."""
+        match message.type:
+            case "ack":
+                self._index = int((message.data or {}).get("index", 0))
+                self._acknowledged.set()
+            case "spawn":
+                await self._spawn(message.data)
+            case "stop":
+                await self._finish()
+                await self._link.send("client_stopped")
+                await self._link.send("client_ready", VERSION)
+                self._state = "ready"
+            case "quit":
+                await self._finish()
+                return False
+            case "reconnect":
+                self._link.reset()
+                await self._link.send("client_ready", VERSION)
+            case other if other == PLAN:
+                await self._take_plan(message.data)
+            case other if other == FINISH:
+                await self._finish()
+            case other if other == CLOCK:
+                self._offset.hear(message.data["sent_ns"], message.data["master_ns"], message.data["boot_id"])
+            case _:  # heartbeat, spawning_complete, update_user_class: nothing to do but to have heard it
+                pass
+        return True
+
+    async def _take_plan(self, data: Any) -> None:
+        plan = Plan.from_wire(data)
+        if not plan.locust.startswith(f"{PROTOCOL}."):
+            raise UsageError(
+                f"the master runs locust {plan.locust}, this worker speaks the protocol of {PROTOCOL}; install "
+                f"locust {VERSION} there, or the rig that goes with it here"
+            )
+        plan.endpoint.require_allowed(self._allow_host)
+        self._plan = plan
+        for _ in range(_CLOCK_QUESTIONS):
+            await self._link.send(CLOCK, {"sent_ns": time.monotonic_ns()})
+
+    async def _spawn(self, job: Any) -> None:
+        await self._link.send("spawning")
+        if job["timestamp"] <= self._spawned_at:
+            return
+        self._spawned_at = job["timestamp"]
+        if self._swarm is None:
+            self._swarm = Swarm(self._planned(job), Path(self._folder.name))
+            self._reports = 0
+            self._tally = Tally(self._wall_offset_ns())
+        self._swarm.scale(job["user_classes_count"])
+        self._state = "running"
+        users = self._swarm.users
+        await self._link.send("spawning_complete", {"user_classes_count": users, "user_count": sum(users.values())})
+
+    def _planned(self, job: Any) -> Plan:
+        if self._plan is not None:
+            return self._plan
+        if self._alone is None or not job["host"]:
+            raise UsageError(
+                "the master has no plan for a native worker: start it with the rig's locustfile "
+                "(locust -f scenarios/locustfile.py --master), or give this worker --alone and the master --host"
+            )
+        plan = self._alone.plan(job["host"])
+        plan.endpoint.require_allowed(self._allow_host)
+        return plan.of_worker(self._index, self._index + 1)
+
+    # --- regularly ---
+
+    async def _beat(self) -> None:
+        await self._acknowledged.wait()
+        while True:
+            if time.monotonic() - self._heard_s > DEAF_S:
+                raise Unavailable(f"the master at {self._link.address} has been silent for {DEAF_S:g} s")
+            usage = {
+                "state": self._state,
+                "current_cpu_usage": self._process.cpu_percent(),
+                "current_memory_usage": self._process.memory_info().rss,
+            }
+            await self._link.send("heartbeat", usage)
+            await asyncio.sleep(HEARTBEAT_S)
+
+    async def _report(self) -> None:
+        await self._acknowledged.wait()
+        while True:
+            await self._send_stats()
+            await asyncio.sleep(REPORT_S)
+
+    async def _send_stats(self) -> None:
+        async with self._reporting:
+            swarm = self._swarm
+            users = swarm.users if swarm else {}
+            announced = swarm.tally(self._tally) if swarm else {}
+            data = self._tally.take() | {"user_classes_count": users, "user_count": sum(users.values())}
+            if swarm is not None:
+                self._reports += 1
+                data["rig"] = {"sequence": self._reports, "announced": announced}
+            await self._link.send("stats", data)
+
+    def _wall_offset_ns(self) -> int:
+        """From this host's monotonic clock to the wall clock."""
+        return time.time_ns() - time.monotonic_ns()
+
+    def _broke(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        _log.error("%s: %r", context.get("message"), error)
+        if self._swarm is not None:
+            self._swarm.faults.append(f"{type(error).__name__}: {error}" if error else str(context.get("message")))
+
+    # --- the end of a test ---
+
+    async def _finish(self) -> None:
+        swarm = self._swarm
+        if swarm is None:
+            return
+        self._state = "stopping"
+        await swarm.stop()
+        await self._send_stats()
+        self._swarm = None
+        account = self._account(swarm)
+        await self._hand_over(account)
+        self._plan = None
+        cpu_us = account.cpu_s / account.requests * 1e6 if account.requests else 0.0
+        _log.info(
+            "test over: %d requests in %.2f s, %d failures, %.2f us of CPU a request",
+            account.requests, account.wall_s, account.failures, cpu_us,
+        )  # fmt: skip
+
+    def _account(self, swarm: Swarm) -> WorkerAccount:
+        blocks, usage = swarm.accounts(self._offset.offset_ns)
+        return WorkerAccount(
+            number=self._plan.worker if self._plan else self._index,
+            node=self._link.node,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            reports=self._reports,
+            requests=swarm.requests,
+            failures=swarm.failures,
+            cpu_s=usage.cpu_user_s + usage.cpu_system_s,
+            wall_s=usage.wall_s,
+            clock_offset_ns=self._offset.offset_ns,
+            clock_error_ns=self._offset.error_ns if self._offset.known else 0,
+            blocks=tuple(blocks),
+            notes=tuple(swarm.faults[:5]),
+        )
+
+    async def _hand_over(self, account: WorkerAccount) -> None:
+        """Rows first, so that whoever has the account has everything; without a plan nobody wants either."""
+        folder = Path(self._folder.name)
+        for block in account.blocks:
+            path = folder / f"{block.scenario.label}.{account.number}.rows"
+            if self._plan is not None:
+                with path.open("rb") as rows:
+                    while piece := rows.read(_PIECE_BYTES):
+                        await self._link.send(
+                            ROWS, {"label": block.scenario.label, "worker": account.number, "data": piece}
+                        )
+            path.unlink()
+        if self._plan is not None:
+            await self._link.send(REPORT, _ACCOUNT.dump_python(account, mode="json"))
+
+
+def serve(address: tuple[str, int], *, allow_host: str | None = None, alone: Alone | None = None) -> None:
+    """Run one worker to its end, in this process; RigError as ``Worker.run`` raises it."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    uvloop.run(_serve(address, allow_host, alone))
+
+
+async def _serve(address: tuple[str, int], allow_host: str | None, alone: Alone | None) -> None:
+    link = MasterLink(*address)
+    try:
+        await Worker(link, allow_host=allow_host, alone=alone).run()
+    finally:
+        link.close()

@@ -1,0 +1,37 @@
+"""The web UI as a person uses it: headless Chromium clicks through a whole test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("zmq", reason="the extra `locust` is not installed")
+
+from tests.locust.browser import CHROMIUM, browser
+from tests.locust.crowds import web_ui
+
+TABS = {"Gates": "not yet", "Database waits": "Sessions", "CPU": "client worker", "Null certificate": "headroom"}
+VERDICT = "['PASS', 'FAIL', 'INVALID'].find(v => v === document.getElementById('verdict').textContent)"
+
+
+@pytest.mark.full
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+async def test_one_click_starts_a_storm_and_the_page_ends_with_a_verdict(tmp_path: Path) -> None:
+    with web_ui(tmp_path) as ui:
+        async with browser() as page:
+            await page.open(ui.url)
+            await page.click("Start")
+            await page.until("document.body.innerText.includes('S2 UniqueStorm')")
+            for tab, text in TABS.items():
+                await page.click(tab)
+                await page.until(f"document.body.innerText.includes({text!r})")
+            await page.click("Download data")
+            await page.until("!!document.querySelector('a[href=\"/rig/pack\"]')")
+            await page.click("Stop")
+            await page.open(f"{ui.url}/rig")
+            assert await page.until(VERDICT, 60) == "PASS"
+            assert await page.until("document.querySelectorAll('#rps-chart polyline').length") == 1
+            size = await page.evaluate("fetch('/rig/pack').then(r => r.arrayBuffer()).then(b => b.byteLength)")
+            assert size > 10_000
+            (tmp_path / "page.png").write_bytes(await page.screenshot())

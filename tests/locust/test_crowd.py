@@ -1,0 +1,115 @@
+"""Whole runs that locust leads: real PostgreSQL, the reference service, real masters and workers."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+pytest.importorskip("zmq", reason="the extra `locust` is not installed")
+
+from rig.errors import ExitCode
+from rig.lifeline import leftovers
+from rig.target import free_port
+from tests.cli.commands import only_pack, rig
+from tests.locust.crowds import QUICK, Process, locust, processes, web_ui, worker
+
+
+def _gates(pack: Path) -> dict[str, dict[str, Any]]:
+    return {gate["id"]: gate for gate in json.loads((pack / "verdicts.json").read_text())["gates"]}
+
+
+def _ended(pack: Path) -> pd.DataFrame:
+    return pd.read_parquet(pack / "history")
+
+
+@pytest.mark.full
+def test_locust_alone_finds_a_defect(tmp_path: Path) -> None:
+    words = ("--headless", "-u", "10", "-r", "50", "-t", "3s", "--rig-out", str(tmp_path / "results"), *QUICK)
+    with processes(locust(*words, "--rig-defect", "no-deduplication"), logs=tmp_path) as (master,):
+        assert master.end() == ExitCode.FAIL, master.said
+    gates = _gates(pack := only_pack(tmp_path / "results"))
+    assert gates["S1.rows"]["verdict"] == "FAIL"
+    for untouched in ("S2.rows", "S3.answers", "locust.totals", "locust.reports", "accounting", "calibration.null"):
+        assert gates[untouched]["verdict"] == "PASS", gates[untouched]
+    assert len(_ended(pack)) == gates["locust.totals"]["figures"]["locust_requests"] > 0
+    assert rig("check", str(pack)).code == ExitCode.FAIL
+    assert not leftovers()
+
+
+def test_scaling_stopping_and_starting_again_loses_no_request(tmp_path: Path) -> None:
+    with web_ui(tmp_path, "--workers", "2") as ui:
+        ui.post("/swarm", user_count=4, spawn_rate=50)
+        ui.until(lambda state: state["users"] == 4 and state["requests"] > 50)
+        ui.post("/swarm", user_count=14, spawn_rate=50)
+        ui.until(lambda state: state["users"] == 14)
+        ui.post("/swarm", user_count=3, spawn_rate=50)
+        ui.until(lambda state: state["users"] == 3)
+        ui.post("/stop")
+        first = ui.until(lambda state: state["verdict"])
+        assert first["verdict"] == "PASS", first["tables"]["rig-gates"]
+        seen = first["requests"]
+        gates = _gates(Path(first["pack"]))
+        counted = gates["locust.totals"]["figures"]
+        assert {counted[f"{who}_requests"] for who in ("history", "locust", "workers")} == {seen}
+        rows = gates["totals"]["figures"]
+        assert gates["totals"]["verdict"] == "PASS"
+        assert rows["canonical"] + rows["dead"] <= seen
+        tables = json.loads(ui.get("/stats/requests"))["extended_stats"]
+        assert {row["gate"] for table in tables if table["key"] == "rig-gates" for row in table["data"]} == set(gates)
+
+        ui.post("/swarm", user_count=2, spawn_rate=50)
+        ui.until(lambda state: state["users"] == 2 and state["requests"] > 20)
+        ui.post("/stop")
+        second = ui.until(lambda state: state["verdict"] and state["pack"] != first["pack"])
+        assert second["verdict"] == "PASS", second["tables"]["rig-gates"]
+        assert _gates(Path(second["pack"]))["locust.totals"]["figures"]["history_requests"] == second["requests"]
+        with zipfile.ZipFile(io.BytesIO(ui.get("/rig/pack"))) as archive:
+            assert f"{Path(second['pack']).name}/SHA256SUMS" in archive.namelist()
+    assert not leftovers()
+
+
+@pytest.mark.full
+def test_a_killed_worker_makes_the_verdict_invalid(tmp_path: Path) -> None:
+    port = free_port()
+    here = ("--master-bind-host", "127.0.0.1", "--master-bind-port", str(port))
+    words = ("--headless", "--master", *here, "--expect-workers", "2", "-u", "10", "-r", "50", "-t", "8s")
+    out = ("--rig-out", str(tmp_path / "results"), *QUICK)
+    with processes(locust(*words, *out), worker(port), worker(port), logs=tmp_path) as (master, first, second):
+        master.wait_for("All users spawned")
+        second.popen.kill()
+        assert master.end() == ExitCode.INVALID, master.said
+        assert first.end() == 0
+    gates = _gates(only_pack(tmp_path / "results"))
+    assert gates["locust.reports"]["verdict"] == "INVALID"
+    assert "not been heard" in gates["locust.reports"]["reason"]
+    # What the dead worker may have sent is neither lost nor unexpected.
+    assert not [gate for gate in gates.values() if gate["verdict"] == "FAIL"]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("defects", "code"), [((), ExitCode.PASS), (("ack-without-storing",), ExitCode.FAIL)])
+def test_s8_is_a_fixed_count_that_ends_the_test(tmp_path: Path, defects: tuple[str, ...], code: ExitCode) -> None:
+    port = free_port()
+    here = ("--master-bind-host", "127.0.0.1", "--master-bind-port", str(port))
+    words = ("S8PerfGate", "--headless", "--master", *here, "--expect-workers", "1", "-u", "20", "-r", "100")
+    more = ("--rig-s8", "3000", "--rig-s8-seconds", "30", "--rig-out", str(tmp_path / "results"), *QUICK)
+    seeded = [word for defect in defects for word in ("--rig-defect", defect)]
+    with processes(locust(*words, *more, *seeded), worker(port), logs=tmp_path) as (master, _):
+        assert master.end() == code, master.said
+    pack = only_pack(tmp_path / "results")
+    assert len(_ended(pack)) == 3000
+    assert _gates(pack)["S8.time"]["verdict"] == "PASS"
+
+
+def test_a_test_that_cannot_begin_sends_nothing(tmp_path: Path) -> None:
+    words = ("--headless", "-u", "2", "-r", "50", "-t", "3s", "--rig-out", str(tmp_path / "results"), *QUICK)
+    master: Process
+    with processes(locust(*words, "--rig-route", "no-such"), logs=tmp_path) as (master,):
+        assert master.end() == ExitCode.CONFIG, master.said
+    assert "no-such" in master.said

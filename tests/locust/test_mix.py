@@ -1,0 +1,51 @@
+"""The scenarios as user classes: turns, blocks, cuts."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from rig.engine.targeter import Targeter
+from rig.model import RunKey
+from rig.profile import bundled_profile, load_profile
+from scenarios.mix import BLOCK, CLASSES, MIX, WORKERS_MOST, block, cut
+
+
+def _block(name: str = "S6Mixed", strand: int = 0, number: int = 0, worker: int = 0):  # type: ignore[no-untyped-def]
+    return block(CLASSES[name], strand, number, worker=worker, route="stripe", tenant="A", timeout_s=10)
+
+
+def test_strands_take_turns_by_weight_and_are_spread_out() -> None:
+    turns = CLASSES["S6Mixed"].turns()
+    assert Counter(turns) == {0: 7, 1: 3, 2: 1}
+    assert all(turns[i : i + 4] != (0, 0, 0, 0) for i in range(len(turns) - 3))
+
+
+def test_no_two_blocks_share_a_label() -> None:
+    labels = Counter(
+        _block(each.name, strand, number, worker).label
+        for each in MIX
+        for strand in range(len(each.strands))
+        for number in range(3)
+        for worker in (0, 1, WORKERS_MOST - 1)
+    )
+    assert max(labels.values()) == 1
+
+
+def test_blocks_of_two_workers_have_no_key_in_common() -> None:
+    targeter = Targeter(load_profile(bundled_profile()), RunKey(1, "run", 0))
+    keys = [
+        targeter.bind(_block("S2Unique", worker=worker, number=number)).key(seq)
+        for worker in (0, 1)
+        for number in (0, 1)
+        for seq in range(50)
+    ]
+    assert len(set(keys)) == len(keys)
+
+
+def test_a_cut_block_has_the_same_keys() -> None:
+    targeter = Targeter(load_profile(bundled_profile()), RunKey(1, "run", 0))
+    for name in ("S1Replay", "S2Unique", "S4Personal"):
+        whole, part = targeter.bind(_block(name)), targeter.bind(cut(_block(name), 7))
+        assert part.scenario.count == 7 < whole.scenario.count == BLOCK
+        assert part.scenario.label == whole.scenario.label
+        assert [part.expected(seq) for seq in range(7)] == [whole.expected(seq) for seq in range(7)]

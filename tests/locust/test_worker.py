@@ -1,0 +1,227 @@
+"""The native worker against a master that is played by the test, message by message."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+msgpack = pytest.importorskip("msgpack", reason="the extra `locust` is not installed")
+zmq_asyncio = pytest.importorskip("zmq.asyncio", reason="the extra `locust` is not installed")
+
+import zmq  # noqa: E402
+
+from rig.calibrate.stub import null_stub  # noqa: E402
+from rig.engine.targeter import Credentials  # noqa: E402
+from rig.errors import ConfigError, Unavailable, UsageError  # noqa: E402
+from rig.locust_bridge import worker as worker_module  # noqa: E402
+from rig.locust_bridge.clock import boot_id  # noqa: E402
+from rig.locust_bridge.plan import Plan  # noqa: E402
+from rig.locust_bridge.wire import (  # noqa: E402
+    CLOCK,
+    PLAN,
+    REPORT,
+    ROWS,
+    VERSION,
+    MasterLink,
+    parse_address,
+)
+from rig.locust_bridge.worker import Worker  # noqa: E402
+from rig.model import RESULT, RunKey  # noqa: E402
+from rig.profile import bundled_profile, load_profile  # noqa: E402
+
+WITHIN_S = 20.0
+
+
+class Master:
+    """The master's end of the line."""
+
+    def __init__(self) -> None:
+        self._context = zmq_asyncio.Context()
+        self._socket = self._context.socket(zmq.ROUTER)
+        self.port = self._socket.bind_to_random_port("tcp://127.0.0.1")
+        self.worker = b""
+        self.seen: list[tuple[str, Any]] = []
+
+    async def expect(self, kind: str) -> Any:
+        """The data of the next message of a kind; what comes before it is kept in ``seen``."""
+        async with asyncio.timeout(WITHIN_S):
+            while True:
+                self.worker, packed = await self._socket.recv_multipart()
+                found, data, _ = msgpack.unpackb(packed, strict_map_key=False)
+                self.seen.append((found, data))
+                if found == "heartbeat":
+                    await self.say("heartbeat")
+                if found == CLOCK:
+                    await self.say(CLOCK, {"sent_ns": data["sent_ns"], "master_ns": 0, "boot_id": boot_id()})
+                if found == kind:
+                    return data
+
+    async def say(self, kind: str, data: Any = None) -> None:
+        """One message to the worker."""
+        await self._socket.send_multipart([self.worker, msgpack.packb((kind, data, self.worker.decode()))])
+
+    async def spawn(self, timestamp: float, **users: int) -> None:
+        """What locust sends to scale a worker."""
+        await self.say("spawn", {"timestamp": timestamp, "user_classes_count": users, "host": None})
+
+    def close(self) -> None:
+        """Hang up."""
+        self._socket.close(linger=0)
+        self._context.term()
+
+
+@contextlib.asynccontextmanager
+async def greeted(**options: Any) -> AsyncIterator[tuple[Master, asyncio.Task[None]]]:
+    """A master and a worker that know each other."""
+    master = Master()
+    link = MasterLink("127.0.0.1", master.port)
+    task = asyncio.ensure_future(Worker(link, **options).run())
+    try:
+        assert await master.expect("client_ready") == VERSION
+        await master.say("ack", {"index": 0})
+        yield master, task
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, ConfigError, UsageError, Unavailable):
+            await task
+        link.close()
+        master.close()
+
+
+def planned(url: str, **changes: Any) -> dict[str, Any]:
+    profile = load_profile(bundled_profile())
+    secrets = {route.secret: "secret" for route in profile.routes}
+    plan = Plan(
+        locust=VERSION,
+        run=RunKey(1, "run", 0),
+        profile=profile,
+        url=url,
+        route="stripe",
+        tenant="A",
+        credentials={"A": Credentials("key", secrets)},
+    )
+    return plan.to_wire() | changes
+
+
+async def test_every_request_is_in_statistics_rows_and_account() -> None:
+    with null_stub() as stub:
+        async with greeted() as (master, task):
+            await master.say(PLAN, planned(stub.endpoint.url))
+            await master.spawn(1.0, S2Unique=4, S6Mixed=2)
+            assert (await master.expect("spawning_complete"))["user_count"] == 6
+            await master.expect("stats")
+            await master.spawn(2.0, S2Unique=1, S6Mixed=0)
+            assert (await master.expect("spawning_complete"))["user_count"] == 1
+            await master.expect("stats")
+            await master.say("stop")
+            account = await master.expect(REPORT)
+            await master.expect("client_stopped")
+            await master.expect("client_ready")
+            await master.say("quit")
+            await asyncio.wait_for(task, WITHIN_S)
+        reports = [data for kind, data in master.seen if kind == "stats" and "rig" in data]
+        assert [report["rig"]["sequence"] for report in reports] == list(range(1, len(reports) + 1))
+        assert account["reports"] == len(reports)
+        assert sum(report["stats_total"]["num_requests"] for report in reports) == account["requests"] > 0
+        rows = sum(len(data["data"]) for kind, data in master.seen if kind == ROWS) // RESULT.itemsize
+        assert rows == account["requests"] == sum(block["report"]["sent"] for block in account["blocks"])
+        assert account["failures"] == 0
+
+
+async def test_a_worker_is_ready_for_another_test_after_a_stop() -> None:
+    with null_stub() as stub:
+        async with greeted() as (master, _):
+            for timestamp in (1.0, 2.0):
+                await master.say(PLAN, planned(stub.endpoint.url))
+                await master.spawn(timestamp, S1Replay=2)
+                await master.expect("stats")
+                await master.say("stop")
+                account = await master.expect(REPORT)
+                assert account["requests"] >= 0
+                await master.expect("client_ready")
+
+
+async def test_a_share_of_a_fixed_count_is_sent_once_and_what_is_left_is_skipped() -> None:
+    from dataclasses import replace
+
+    from scenarios.s8_perf_gate import perf_gate
+
+    with null_stub() as stub:
+        async with greeted() as (master, _):
+            plan = Plan.from_wire(planned(stub.endpoint.url))
+            plan = replace(plan, fixed=replace(perf_gate("stripe", "A", requests=101)), worker=1, workers=2)
+            await master.say(PLAN, plan.to_wire())
+            await master.spawn(1.0, S8PerfGate=3)
+            while sum(data["stats_total"]["num_requests"] for kind, data in master.seen if kind == "stats") < 50:
+                await master.expect("stats")
+            await master.say("stop")
+            account = await master.expect(REPORT)
+            (block,) = account["blocks"]
+            assert (block["report"]["offered"], block["report"]["sent"], account["requests"]) == (50, 50, 50)
+
+
+async def test_another_version_is_refused_clearly() -> None:
+    async with greeted() as (master, task):
+        await master.say(PLAN, planned("http://127.0.0.1:9", locust="2.40.5"))
+        said = await master.expect("exception")
+        assert "locust 2.40.5" in said["msg"]
+        assert VERSION in said["msg"]
+        with pytest.raises(UsageError, match=r"2\.40\.5"):
+            await asyncio.wait_for(task, WITHIN_S)
+
+
+async def test_a_host_beyond_loopback_is_refused() -> None:
+    async with greeted() as (master, task):
+        await master.say(PLAN, planned("http://192.0.2.1:80"))
+        with pytest.raises(ConfigError, match="not loopback"):
+            await asyncio.wait_for(task, WITHIN_S)
+
+
+async def test_a_master_without_a_plan_is_told_so() -> None:
+    async with greeted() as (master, task):
+        await master.spawn(1.0, S2Unique=1)
+        assert "has no plan" in (await master.expect("exception"))["msg"]
+        with pytest.raises(UsageError, match="has no plan"):
+            await asyncio.wait_for(task, WITHIN_S)
+
+
+async def test_a_worker_that_hears_nothing_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "DEAF_S", 0.5)
+    monkeypatch.setattr(worker_module, "HEARTBEAT_S", 0.1)
+    async with greeted() as (_, task):
+        with pytest.raises(Unavailable, match="silent"):
+            await asyncio.wait_for(task, WITHIN_S)
+
+
+async def test_nobody_there_is_said_within_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "GREETING_S", 0.05)
+    monkeypatch.setattr(worker_module, "GREETINGS", 2)
+    link = MasterLink("127.0.0.1", 1)
+    try:
+        with pytest.raises(Unavailable, match="no locust master"):
+            await asyncio.wait_for(Worker(link).run(), WITHIN_S)
+    finally:
+        link.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "parsed"),
+    [
+        ("host", ("host", 5557)),
+        ("host:99", ("host", 99)),
+        ("127.0.0.1:1", ("127.0.0.1", 1)),
+        ("[::1]", ("[::1]", 5557)),
+    ],
+)
+def test_addresses(text: str, parsed: tuple[str, int]) -> None:
+    assert parse_address(text) == parsed
+
+
+@pytest.mark.parametrize("text", ["", ":5557", "host:", "host:x", "host:0", "host:70000"])
+def test_wrong_addresses(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse_address(text)
