@@ -5,13 +5,16 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-full lint bench clean constraints
+.PHONY: help run ui test test-full lint bench soak clean constraints
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.installed  ## The whole job against the reference service, about a minute and a half
 	$(BIN)/rig run
+
+ui: $(VENV)/.installed-locust  ## Locust's web UI with native workers, on http://127.0.0.1:8089
+	$(BIN)/rig ui
 
 test: $(VENV)/.installed-test lint  ## Lint and all tests that CI runs
 	$(BIN)/python -m pytest -m "not full and not bench"
@@ -28,6 +31,9 @@ lint: $(VENV)/.installed-test  ## Style, types and import directions
 bench: $(VENV)/.installed-bench  ## Benchmarks, into docs/benchmarks; keep the machine quiet
 	$(BIN)/python -m tests.bench.clients
 	$(BIN)/python -m pytest tests/bench -m bench -s
+
+soak: $(VENV)/.installed-test  ## A million requests in one drive, about a minute and a half
+	$(BIN)/python -m pytest tests/engine/test_soak.py -s
 
 clean:  ## Remove the environment and caches; results stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -49,6 +55,10 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.installed-bench: $(VENV)/.installed-test
 	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(PIP) --editable '.[bench]'
+	@touch $@
+
+$(VENV)/.installed-locust: $(VENV)/.installed
+	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(PIP) --editable '.[locust]'
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import shlex
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -21,6 +22,7 @@ import click
 
 from rig import __version__
 from rig.errors import ExitCode, RigError, UsageError
+from rig.stampede.model import PROTECTIONS, STORMS
 
 if TYPE_CHECKING:
     from rig.model import Scenario
@@ -43,6 +45,8 @@ class Common:
     port: int
     defects: tuple[str, ...]
     null_seconds: float
+    ruler: bool
+    samplers: bool
 
     def load_profile(self) -> tuple[Profile, Path]:
         """The profile, the bundled reference one by default, and the folder that it lies in."""
@@ -64,6 +68,8 @@ class Common:
             allow_host=self.allow_host,
             defects=self.defects,
             null_seconds=self.null_seconds,
+            ruler="quick" if self.ruler else "none",
+            samplers=self.samplers,
         )
         return Job(verb, ("rig", *sys.argv[1:]), settings, profile, folder, tuple(scenarios))
 
@@ -86,6 +92,10 @@ def _loading(command: Callable[..., int]) -> Callable[..., int]:
     @click.option("--defect", "defects", multiple=True, help="Seed a defect into the reference service (repeatable).")
     @click.option(
         "--null-seconds", type=float, default=2.0, show_default=True, help="Length of a null trial; less is weak."
+    )
+    @click.option("--ruler/--no-ruler", default=True, show_default=True, help="Certify latency against known latency.")
+    @click.option(
+        "--samplers/--no-samplers", default=True, show_default=True, help="Look at database and processes meanwhile."
     )
     @functools.wraps(command)
     def wrapped(**options: Any) -> int:
@@ -153,6 +163,7 @@ def _with_climbing(command: Callable[..., int]) -> Callable[..., int]:
 @click.option("-n", "requests", type=click.IntRange(1), default=10_000, show_default=True, help="Requests of S8.")
 @click.option("--max-seconds", type=float, default=10.0, show_default=True, help="Limit of S8.")
 @click.option("--trials", type=click.IntRange(1, 20), default=3, show_default=True, help="Trials of S8.")
+@click.option("--storms/--no-storms", default=True, show_default=True, help="A short storm on the fleet's locks.")
 def run_(
     common: Common,
     steps: tuple[int, ...],
@@ -162,6 +173,7 @@ def run_(
     requests: int,
     max_seconds: float,
     trials: int,
+    storms: bool,
 ) -> int:
     """The whole job: certify the client, climb the ladder S1-S9, read the truth, judge, write the evidence."""
     from scenarios.ladder import IDS, Ladder
@@ -178,7 +190,8 @@ def run_(
         perf_limit_s=max_seconds,
         perf_trials=trials,
     )
-    return _execute(common, common.job("run", profile, folder, ladder.scenarios()))
+    job = common.job("run", profile, folder, ladder.scenarios())
+    return _execute(common, replace(job, settings=replace(job.settings, storms=storms)))
 
 
 @cli.command("ladder")
@@ -242,30 +255,134 @@ def perf(
 
 @cli.command("calibrate")
 @_loading
-def calibrate(common: Common) -> int:
-    """The null benchmark: is this client good enough to judge anybody?"""
+@click.option("--full", is_flag=True, help="The whole ruler: every delay at every rate, about a minute and a half.")
+def calibrate(common: Common, full: bool) -> int:
+    """Null benchmark and ruler: is this client good enough to judge anybody, and how far are its latencies right?"""
     profile, folder = common.load_profile()
-    return _execute(common, common.job("calibrate", profile, folder, ()))
+    job = common.job("calibrate", profile, folder, ())
+    if full:
+        job = replace(job, settings=replace(job.settings, ruler="full"))
+    return _execute(common, job)
 
 
 @cli.command("prove")
 @_loading
-@click.option("--only-defect", "chosen", multiple=True, help="Some defects only (repeatable).")
-def prove_(common: Common, chosen: tuple[str, ...]) -> int:
+@click.option("--only-defect", "chosen", multiple=True, help="Some defects (with --storms: storms) only (repeatable).")
+@click.option("--storms", is_flag=True, help="The storms instead: each protection of their references taken away.")
+def prove_(common: Common, chosen: tuple[str, ...], storms: bool) -> int:
     """Every gate against the seeded defects: red where a defect declares it, green where it declares that."""
     from rig.console import ConsoleReporter
     from rig.profile import environment
     from rig.prove import proof_table, prove
+    from rig.storm_proof import prove_storms
 
     profile, folder = common.load_profile()
     console = _console()
     with ConsoleReporter(console) as reporter:
-        proof = prove(common.job("prove", profile, folder, ()), chosen, environment(), reporter)
+        proving = prove_storms if storms else prove
+        proof = proving(common.job("prove", profile, folder, ()), chosen, environment(), reporter)
     if common.json:
         click.echo(json.dumps(proof.document(), indent=2))
     else:
         _stdout().print(proof_table(proof))
     return int(proof.exit_code)
+
+
+_PROTECTIONS = "; ".join(f"{storm}: {', '.join(names)}" for storm, names in PROTECTIONS.items())
+
+
+@cli.command("storm", epilog=f"Protections of the reference implementations: {_PROTECTIONS}.")
+@click.argument("name", metavar="STORM", type=click.Choice(STORMS))
+@click.option("--profile", type=click.Path(path_type=Path), help="Who the target is (TOML). Default: the reference.")
+@click.option("--processes", type=click.IntRange(1, 64), help="Processes of the fleet. Default: the storm's own.")
+@click.option("--without", multiple=True, help="Do without a protection of the reference (repeatable).")
+@click.option("--case", "cases", multiple=True, help="unknown-kid: some of its cases only (repeatable).")
+@click.option("--kids", type=click.IntRange(1, 100_000), default=200, help="unknown-kid: so many a process (200).")
+@click.option("--subject", default="", help="unknown-kid: reference, pyjwt, authlib, http, or module:factory.")
+@click.option("--scoreboard", is_flag=True, help="unknown-kid: several verifiers one after the other, in one table.")
+@click.option("--seed", type=int, default=1, show_default=True, help="What keys and bodies derive from.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
+@click.option("--allow-host", help="Repeat the profile's target.allow_host to storm a host beyond loopback.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+def storm_(
+    name: str,
+    profile: Path | None,
+    processes: int | None,
+    without: tuple[str, ...],
+    cases: tuple[str, ...],
+    kids: int,
+    subject: str,
+    scoreboard: bool,
+    seed: int,
+    out: Path,
+    allow_host: str | None,
+    as_json: bool,
+) -> int:
+    """Let a fleet of processes loose at one instant; a ledger outside it counts what really happens."""
+    from rig.console import ConsoleReporter
+    from rig.profile import bundled_profile, environment, load_profile
+    from rig.settings import Job, Settings
+    from rig.stampede.ground import Order
+    from rig.storm import storm
+
+    path = profile or bundled_profile()
+    settings = Settings(seed=seed, out=out, allow_host=allow_host)
+    job = Job("storm", tuple(sys.argv[1:]), settings, load_profile(path), path.resolve().parent)
+    with ConsoleReporter(_console()) as reporter:
+        order = Order(processes, without, cases, subject, kids, scoreboard)
+        stormed = storm(job, name, order, environment(), reporter)
+    if stormed.scoreboard and not as_json:
+        _stdout().print(_board(stormed.scoreboard))
+    return _conclude(stormed.finished, as_json=as_json, document=stormed.document())
+
+
+def _board(rows: Sequence[dict[str, Any]]) -> Any:
+    from rich.table import Table
+
+    from rig.checks.scoreboard import COLUMNS, cells
+
+    table = Table(title="what each verifier costs the origin", title_justify="left")
+    for title, _ in COLUMNS:
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(*cells(row))
+    return table
+
+
+@cli.command("sample")
+@click.option("--dsn-env", required=True, help="Name of the environment variable with the DSN; never the DSN itself.")
+@click.option("--match", help="Regular expression over command lines: the processes of the server.")
+@click.option("--pid", "pids", type=click.IntRange(1), multiple=True, help="A process of the server (repeatable).")
+@click.option("--seconds", type=click.FloatRange(0.5), help="How long; without it until Ctrl-C.")
+@click.option("--hz", type=click.FloatRange(0.1, 1000), default=20.0, show_default=True, help="Looks at the database.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+def sample_(
+    dsn_env: str,
+    match: str | None,
+    pids: tuple[int, ...],
+    seconds: float | None,
+    hz: float,
+    out: Path,
+    as_json: bool,
+) -> int:
+    """The samplers alone, beside any other load tool: waits of the database, CPU of the processes."""
+    from rig.profile import environment
+    from rig.sample import Watch, sample, tables
+
+    if match is not None:
+        try:
+            re.compile(match)
+        except re.error as error:
+            raise UsageError(f"--match {match!r} is no regular expression: {error}") from None
+    watch = Watch(dsn_env, match, pids, seconds, hz, out)
+    until = "Ctrl-C ends it" if seconds is None else f"for {seconds:g} s"
+    sampled = sample(
+        watch, tuple(sys.argv[1:]), environment(), lambda pack: click.echo(f"rig: sampling, {until}", err=True)
+    )
+    if not as_json:
+        _stdout().print(tables(sampled.case))
+    return _conclude(sampled.finished, as_json=as_json)
 
 
 # --- verbs on packs ---
@@ -295,6 +412,59 @@ def settle_(pack: Path, json: bool) -> int:
     with ConsoleReporter(_console()) as reporter:
         finished = settle(pack, environment(), reporter)
     return _conclude(finished, as_json=json)
+
+
+# --- locust ---
+
+
+@cli.command("worker")
+@click.option("--master", required=True, metavar="HOST[:PORT]", help="The locust master.")
+@click.option("--allow-host", help="Repeat the profile's target.allow_host to load a host beyond loopback.")
+@click.option("--alone", is_flag=True, help="Load the master's --host also where it has no plan; nothing is judged.")
+@click.option("--profile", type=click.Path(path_type=Path), help="With --alone: whose routes to use.")
+@click.option("--seed", type=int, default=1, show_default=True, help="With --alone: what keys and bodies derive from.")
+def worker_(master: str, allow_host: str | None, alone: bool, profile: Path | None, seed: int) -> int:
+    """A native load worker for a locust master that runs scenarios/locustfile.py."""
+    from rig.locust_bridge.wire import parse_address
+    from rig.locust_bridge.worker import Alone, serve
+    from rig.profile import bundled_profile, load_profile
+
+    made_up = Alone(load_profile(profile or bundled_profile()), seed) if alone else None
+    serve(parse_address(master), allow_host=allow_host, alone=made_up)
+    return ExitCode.PASS
+
+
+@cli.command("ui")
+@click.option("--profile", type=click.Path(path_type=Path), help="Who the target is (TOML). Default: the reference.")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Native workers.")
+@click.option("--web-port", type=click.IntRange(1, 65535), default=8089, show_default=True, help="Port of the UI.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True, help="What keys and bodies derive from.")
+@click.option("--allow-host", help="Repeat the profile's target.allow_host to load a host beyond loopback.")
+@click.option("--defect", "defects", multiple=True, help="Seed a defect into the reference service (repeatable).")
+@click.option("--null-seconds", type=float, default=1.0, show_default=True, help="Length of a null trial.")
+def ui(
+    profile: Path | None,
+    workers: int,
+    web_port: int,
+    out: Path,
+    seed: int,
+    allow_host: str | None,
+    defects: tuple[str, ...],
+    null_seconds: float,
+) -> int:
+    """Locust's web UI on loopback: database, service, master and native workers, until Ctrl-C."""
+    from rig.locust_bridge.launch import Crowd, lead
+    from rig.target import require_free_port
+
+    require_free_port(web_port)
+    arguments = ["-u", "50", "-r", "50", "-t", "20s", "--rig-out", str(out), "--rig-seed", str(seed)]
+    arguments += ["--rig-null-seconds", str(null_seconds)]
+    arguments += ["--rig-profile", str(profile)] if profile else []
+    arguments += ["--rig-allow-host", allow_host] if allow_host else []
+    arguments += [word for defect in defects for word in ("--rig-defect", defect)]
+    click.echo(f"rig: http://127.0.0.1:{web_port} in a moment; the rig's own page is /rig; Ctrl-C ends it", err=True)
+    return lead(Crowd(tuple(arguments), workers, web_port, allow_host))
 
 
 # --- the reference target for hand use ---
@@ -353,11 +523,11 @@ def _execute(common: Common, job: Job) -> int:
     return _conclude(finished, as_json=common.json)
 
 
-def _conclude(finished: Finished, *, as_json: bool) -> int:
+def _conclude(finished: Finished, *, as_json: bool, document: dict[str, Any] | None = None) -> int:
     from rig.evidence.summary import console
 
     if as_json:
-        click.echo(json.dumps(finished.document(), indent=2))
+        click.echo(json.dumps(document or finished.document(), indent=2))
     else:
         _stdout().print(console(finished.judgement, pack=finished.pack, digest=finished.digest))
     if not finished.sealed:

@@ -15,6 +15,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from rig.calibrate.cores import plan_of_this_machine
 from rig.checks.judge import judge
 from rig.engine.pool import Pool
 from rig.errors import ExitCode, UsageError
@@ -126,7 +127,12 @@ def prove(job: Job, chosen: Sequence[str], environ: Mapping[str, str], reporter:
     cells: list[Cell] = []
     packs: dict[str, Path] = {}
     certificate: Certificate | None = None
-    with Lifeline() as lifeline, Pool(job.settings.workers) as pool, open_cluster(lifeline, environ=environ) as cluster:
+    cores = plan_of_this_machine(job.settings.workers).client
+    with (
+        Lifeline() as lifeline,
+        Pool(job.settings.workers, cores) as pool,
+        open_cluster(lifeline, environ=environ) as cluster,
+    ):
         for defect in defects:
             reporter.stage(f"defect: {defect.name}")
             scene = begin(_with_defect(job, defect), environ, reporter)

@@ -30,6 +30,7 @@ from rig.history import History
 from rig.model import Certificate, DriveReport, Outcome, RequestClass, RunKey, Scenario, Verdict
 from rig.profile import Profile
 from rig.settings import Job
+from rig.stats import hlog
 from rig.truth.expected import DriveOutcome, Fate
 from rig.truth.reconcile import Baseline
 
@@ -79,6 +80,7 @@ class Finished:
             "explanation": certificate.explanation if certificate else "",
             "workers": certificate and certificate.workers,
             "churn_rps": certificate and certificate.churn_rps and round(certificate.churn_rps, 1),
+            "ruler": certificate.ruler.document() if certificate and certificate.ruler else None,
             "pack": str(self.pack),
         }
 
@@ -141,6 +143,10 @@ class Record:
     def complete(self, report: DriveReport, targeter: Targeter) -> pd.DataFrame:
         """Take the announced drive's report in its place; its rows, sealed."""
         rows = self.seal_rows(report.scenario, targeter)
+        manifest = self.manifest
+        epoch_unix_s = manifest.started_utc.timestamp()
+        log = hlog(rows, epoch_ns=manifest.epoch_monotonic_ns, epoch_unix_s=epoch_unix_s)
+        self.pack.write_histograms(report.scenario.label, log)
         self.amend(drives=(*self.manifest.drives[:-1], report))
         return rows
 

@@ -10,23 +10,32 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from rig.calibrate.cores import CorePlan, confine, plan_of_this_machine
 from rig.calibrate.fingerprint import fingerprint
 from rig.calibrate.null import null_benchmark
+from rig.calibrate.ruler import FULL, QUICK, certify_ruler
+from rig.calibrate.watched import watched_drive
+from rig.checks.case import Finding
 from rig.engine.endpoint import Endpoint
 from rig.engine.pool import Load, Pool
 from rig.engine.targeter import Targeter
 from rig.errors import ConfigError, EvidenceError, RigError
-from rig.hygiene import look_after, look_before
+from rig.hygiene import Connections, look_after, look_before
 from rig.lifeline import Lifeline
 from rig.model import Certificate, DriveReport, RunKey, Scenario
+from rig.postgres import open_cluster
 from rig.prober import Prober
 from rig.profile import WebhookRoute
 from rig.record import Finished, Record
+from rig.samplers.sampling import plan_of_run, sampling
 from rig.settings import Job
+from rig.short_storms import short_storms
+from rig.stampede.ground import Ground
+from rig.stampede.model import UNKNOWN_KID, absent
 from rig.store import Store, open_store
 from rig.target import Target, open_target, require_free_port
 from rig.tenants import Tenancy, provision
@@ -51,21 +60,29 @@ class Reporter(Protocol):
 
 @dataclass(slots=True)
 class Scene:
-    """What the steps of one run share; ``endpoint`` and ``to_be_settled`` are what they leave for its end."""
+    """What the steps of one run share; ``endpoint``, ``findings``, ``to_be_settled`` are what they leave for the end.
+
+    ``cores``: who runs where. ``endpoint``: of a target that the rig launched; ``database_port``: of its own server.
+    """
 
     job: Job
     environ: Mapping[str, str]
     reporter: Reporter
     record: Record
     key: RunKey
+    cores: CorePlan
     endpoint: Endpoint | None = None
+    database_port: int | None = None
+    findings: list[Finding] = field(default_factory=list)
     to_be_settled: bool = False
 
 
 def begin(job: Job, environ: Mapping[str, str], reporter: Reporter) -> Scene:
     """Name the run and make its pack."""
     key = RunKey(job.settings.seed, uuid.uuid4().hex[:12], int(time.time()))
-    return Scene(job, environ, reporter, Record.begin(job, key, time.monotonic_ns(), fingerprint(environ)), key)
+    cores = plan_of_this_machine(job.settings.workers)
+    record = Record.begin(job, key, time.monotonic_ns(), {**fingerprint(environ), "core_planning": cores.described()})
+    return Scene(job, environ, reporter, record, key, cores)
 
 
 def run(job: Job, environ: Mapping[str, str], reporter: Reporter) -> Finished:
@@ -81,7 +98,7 @@ def run(job: Job, environ: Mapping[str, str], reporter: Reporter) -> Finished:
             except KeyboardInterrupt:
                 interrupted = True
                 record.note("the run was interrupted")
-            hygiene += look_after(lifeline, scene.endpoint)
+            hygiene += [*scene.findings, *look_after(lifeline, scene.endpoint, scene.database_port)]
     except RigError as error:
         record.note(f"the run could not go on: {error}")
         record.judged()
@@ -103,26 +120,52 @@ def _certify_and_storm(scene: Scene, lifeline: Lifeline) -> None:
             logs = scene.record.pack.logs_folder
             store = stack.enter_context(open_store(job.profile, lifeline, scene.environ, logs))
             require_free_port(job.settings.port)
-        pool = stack.enter_context(Pool(job.settings.workers))
+        pool = stack.enter_context(Pool(job.settings.workers, scene.cores.client))
         certificate = certify(scene, pool)
         if store is not None and not certificate.reason:
             storm(scene, pool, store)
+    if job.verb == "run" and job.settings.storms and not certificate.reason:
+        _short_storms(scene, lifeline)
+
+
+def _short_storms(scene: Scene, lifeline: Lifeline) -> None:
+    """On a server of their own: the target's may be gone by now, and is not theirs to fill with connections."""
+    job, record = scene.job, scene.record
+    if not job.profile.storms.unknown_kid:
+        record.pack.write_storm(absent(UNKNOWN_KID))
+        return
+    scene.reporter.stage("storms")
+    log_file = record.pack.logs_folder / "postgresql-storms.log"
+    with open_cluster(lifeline, environ=scene.environ, log_file=log_file) as cluster:
+        ground = Ground(cluster, job.profile, job.profile_dir, scene.environ, record.path, _allowed_host(job))
+        for report in short_storms(ground):
+            record.pack.write_storm(report)
 
 
 def certify(scene: Scene, pool: Pool) -> Certificate:
-    """The null benchmark: is this client good enough to judge anybody?"""
-    settings = scene.job.settings
+    """Null benchmark, then ruler: is this client good enough to judge anybody, and are its latencies right?"""
+    settings, pack, profile = scene.job.settings, scene.record.pack, scene.job.profile
+    folder = pack.path / "calibration"
     certificate = null_benchmark(
         pool,
-        scene.job.profile,
+        profile,
         scene.key,
-        scene.record.path / "calibration",
+        folder,
         floor_rps=settings.floor_rps,
         trials=settings.null_trials,
         seconds=settings.null_seconds,
+        stub_cores=scene.cores.server,
         progress=scene.reporter.stage,
     )
-    scene.record.pack.write_certificate(certificate)
+    pack.write_certificate(certificate)
+    if not certificate.reason and settings.ruler != "none":
+        form = FULL if settings.ruler == "full" else QUICK
+        ruler, rows = certify_ruler(
+            pool, profile, scene.key, folder, form, stub_cores=scene.cores.server, progress=scene.reporter.stage
+        )
+        pack.write_ruler(rows)
+        certificate = replace(certificate, ruler=ruler)
+        pack.write_certificate(certificate)
     return certificate
 
 
@@ -132,17 +175,41 @@ def storm(scene: Scene, pool: Pool, store: Store) -> None:
     record.amend(fingerprint={**record.manifest.fingerprint, "database": dict(store.facts)})
     scene.reporter.stage("starting the target")
     logs = record.pack.logs_folder
+    connections = Connections(store.truth_dsn, launched=job.profile.launch is not None)
     with open_target(job.profile, job.profile_dir, store, logs, scene.environ, job.settings) as target:
-        scene.endpoint = target.endpoint
+        scene.endpoint = target.endpoint if target.pid is not None else None
+        scene.database_port = store.port if store.pid is not None else None
+        _set_apart(scene, target, store)
         tenancy = provision(job.profile, scene.key, tenants_of(job.scenarios), store.truth_dsn, scene.environ)
         record.amend(tenants=tenancy.tenants)
         targeter = Targeter(job.profile, scene.key)
         reader = TruthReader(job.profile, store.truth_dsn)
         record.keep_baseline(reader.preflight(targeter, job.scenarios, tenancy.tenants, store.runtime_dsn))
-        with Prober(job.profile.probes, target.endpoint) as prober:
+        with _sampled(scene, pool, target, store), Prober(job.profile.probes, target.endpoint) as prober:
             _drive_all(scene, pool, target, tenancy, targeter)
         record.pack.write_probes(prober.frame())
-        _read_truth(scene, reader, store, target)
+        read_truth(scene, reader, store, target)
+    scene.findings.append(connections.look_again())
+
+
+def _set_apart(scene: Scene, target: Target, store: Store) -> None:
+    """Put server and database on cores of their own where there are any, and write down what is not apart."""
+    plan, record = scene.cores, scene.record
+    for what, pid, cores in (("server", target.pid, plan.server), ("database", store.pid, plan.database)):
+        if cores and pid is None:
+            plan = plan.without(f"{what}: the rig did not start it")
+        elif pid is not None:
+            confine(pid, cores)
+    record.amend(fingerprint={**record.manifest.fingerprint, "core_planning": plan.described()})
+
+
+def _sampled(scene: Scene, pool: Pool, target: Target, store: Store) -> AbstractContextManager[object]:
+    """The samplers, unless they are switched off."""
+    if not scene.job.settings.samplers:
+        return nullcontext()
+    match = scene.job.profile.target.process_match
+    plan = plan_of_run(store.truth_dsn, target.pid, match, pool.pids)
+    return sampling(plan, scene.record.pack.samples_folder)
 
 
 def _allowed_host(job: Job) -> str | None:
@@ -183,10 +250,10 @@ def _drive(scene: Scene, pool: Pool, target: Target, tenancy: Tenancy, scenario:
         target.endpoint,
         lambda worker: scene.record.history.rows_file(scenario, worker),
     )
-    return pool.drive(load, progress=scene.reporter.progress)
+    return watched_drive(pool, load, progress=scene.reporter.progress)
 
 
-def _read_truth(scene: Scene, reader: TruthReader, store: Store, target: Target) -> None:
+def read_truth(scene: Scene, reader: TruthReader, store: Store, target: Target) -> None:
     """Read the truth once; where that fails, the verdicts are INVALID until ``rig settle`` has read it."""
     scene.reporter.stage("waiting until the database is quiet, then reading the truth")
     record = scene.record

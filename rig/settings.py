@@ -13,11 +13,15 @@ from rig.profile import Profile
 
 REQUESTS_CEILING = 5_000_000
 RATE_CEILING_PER_S = 50_000.0
+RULERS = ("quick", "full", "none")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Options of a run. ``defects`` are seeded into a launched reference service; ``port`` 0 picks a free one."""
+    """Options of a run. ``defects`` are seeded into a launched reference service; ``port`` 0 picks a free one.
+
+    ``ruler`` is the form of the latency certificate, one of ``RULERS``.
+    """
 
     seed: int = 1
     out: Path = Path("results")
@@ -25,15 +29,20 @@ class Settings:
     floor_rps: float = FLOOR_RPS
     null_trials: int = TRIALS
     null_seconds: float = LEAST_S
+    ruler: str = "quick"
     port: int = 0
     allow_host: str | None = None
     defects: tuple[str, ...] = ()
+    samplers: bool = True
+    storms: bool = True
 
     def __post_init__(self) -> None:
         if self.seed < 0 or self.seed >= 1 << 63:
             raise UsageError(f"--seed {self.seed}: give a number from 0 to 2^63 - 1")
         if not 1 <= self.workers <= 64:
             raise UsageError(f"--workers {self.workers}: give a number from 1 to 64")
+        if self.ruler not in RULERS:
+            raise UsageError(f"ruler {self.ruler!r}: give one of {', '.join(RULERS)}")
         if self.floor_rps <= 0:
             raise UsageError(f"--floor {self.floor_rps}: give a rate above 0")
 

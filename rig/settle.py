@@ -8,8 +8,10 @@ from pathlib import Path
 from rig.engine.targeter import Targeter
 from rig.errors import EvidenceError, RigError, UsageError
 from rig.evidence.pack import Pack
+from rig.locust_bridge.gather import gather
 from rig.record import Finished, Record
 from rig.run import Reporter
+from rig.samplers.frames import seal
 from rig.store import existing_store
 from rig.truth.reader import TruthReader
 
@@ -27,8 +29,10 @@ def settle(path: Path, environ: Mapping[str, str], reporter: Reporter) -> Finish
     key = record.manifest.key
     if key is None:
         raise EvidenceError(f"{path} does not say what its keys derive from; nothing can be read for it")
+    gather(record)
     targeter = Targeter(record.profile, key)
     reporter.stage("sealing what the workers wrote")
+    seal(pack.samples_folder)
     for drive in record.manifest.drives:
         record.seal_rows(drive.scenario, targeter)
     waiting = False

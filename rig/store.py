@@ -23,7 +23,8 @@ _FACTS = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "
 class Store:
     """A database and its two doors. ``facts`` go into the evidence; ``log_files`` are searched for personal data.
 
-    ``lasting`` is True when it outlives the run, so that its truth can be read later.
+    ``lasting`` is True when it outlives the run, so that its truth can be read later. ``pid`` is the postmaster's where
+    the rig started it.
     """
 
     truth_dsn: str = field(repr=False)
@@ -31,6 +32,12 @@ class Store:
     facts: Mapping[str, Any]
     log_files: tuple[Path, ...] = ()
     lasting: bool = False
+    pid: int | None = None
+
+    @property
+    def port(self) -> int:
+        """Where the server listens."""
+        return int(conninfo_to_dict(self.truth_dsn).get("port") or 5432)
 
 
 @contextmanager
@@ -88,4 +95,4 @@ def new_store(cluster: Cluster, name: str = "rig") -> Store:
         "durable": cluster.durable,
     }
     log_files = (cluster.log_file,) if cluster.log_file is not None else ()
-    return Store(database.admin_dsn, database.runtime_dsn, facts, log_files)
+    return Store(database.admin_dsn, database.runtime_dsn, facts, log_files, pid=cluster.pid)

@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
+from rig.accounts import Crowd, MasterAccount, WorkerAccount
 from rig.checks.case import PROBE_COLUMNS, Case, Finding
 from rig.errors import ConfigError, EvidenceError
 from rig.evidence.hashes import SUMS, Comparison, compare, sums_text, walk
@@ -33,6 +34,10 @@ from rig.evidence.judgement import Judgement
 from rig.evidence.manifest import SCHEMA, Manifest
 from rig.history import read_history
 from rig.model import Certificate, TruthReport, UncleanKey
+from rig.ruler import RULER_COLUMNS
+from rig.samplers.frames import read_samples
+from rig.stampede.kids import CALL_COLUMNS, KidAccount, KidStorm, no_calls
+from rig.stampede.model import UNKNOWN_KID, StormReport
 
 T = TypeVar("T")
 
@@ -42,8 +47,12 @@ CERTIFICATE = "certificate.json"
 TRUTH = "truth/report.json"
 UNCLEAN = "truth/unclean.csv"
 PROBES = "probes.parquet"
+RULER = "calibration/ruler.parquet"
 HYGIENE = "hygiene.json"
+STORMS = "storms"
+KIDS = f"{STORMS}/{UNKNOWN_KID}"
 VERDICTS = "verdicts.json"
+CROWD = "crowd"
 
 _UNCLEAN_COLUMNS = ("kind", "drive", "scenario", "tenant", "key", "detail")
 _TEMPORARY = ".being-written"
@@ -108,6 +117,11 @@ class Pack:
         return self.path / "history"
 
     @property
+    def samples_folder(self) -> Path:
+        """Where the samplers write."""
+        return self.path / "samples"
+
+    @property
     def logs_folder(self) -> Path:
         """Where processes that the rig starts write their logs."""
         return self.path / "logs"
@@ -141,8 +155,16 @@ class Pack:
         self.write(MANIFEST, _json(manifest, Manifest))
 
     def write_certificate(self, certificate: Certificate) -> None:
-        """Write what the null benchmark showed."""
+        """Write what the null benchmark and the ruler showed."""
         self.write(CERTIFICATE, _json(certificate, Certificate))
+
+    def write_ruler(self, rows: pd.DataFrame) -> None:
+        """Write what the latency certificate rests on (columns: ``RULER_COLUMNS``)."""
+        self._write_frame(RULER, rows)
+
+    def write_histograms(self, drive: str, log: str) -> None:
+        """Write a drive's latencies as a standard histogram log."""
+        self.write(f"histograms/{drive}.hlog", log.encode())
 
     def write_truth(self, truth: TruthReport) -> None:
         """Write what the database held; the unclean keys go to a CSV of their own."""
@@ -155,13 +177,19 @@ class Pack:
 
     def write_probes(self, probes: pd.DataFrame) -> None:
         """Write what the health prober saw (columns: ``PROBE_COLUMNS``)."""
-        data = io.BytesIO()
-        probes.to_parquet(data, index=False)
-        self.write(PROBES, data.getvalue())
+        self._write_frame(PROBES, probes)
 
     def write_hygiene(self, findings: Sequence[Finding]) -> None:
         """Write what was looked at before and after the run."""
         self.write(HYGIENE, _json(tuple(findings), tuple[Finding, ...]))
+
+    def write_storm(self, report: StormReport | KidStorm) -> None:
+        """Write what one case of a storm came to; verifications of tokens go to a table beside it."""
+        if isinstance(report, KidStorm):
+            self._write_frame(f"{KIDS}/{report.label}.parquet", report.calls)
+            self.write(f"{KIDS}/{report.label}.json", _json(report, KidAccount))
+        else:
+            self.write(f"{STORMS}/{report.label}.json", _json(report, StormReport))
 
     def write_judgement(self, judgement: Judgement) -> None:
         """Write the verdicts: ``{"verdict", "exit_code", "gates": [...]}``."""
@@ -217,11 +245,35 @@ class Pack:
             history=self._history(),
             certificate=self._read(CERTIFICATE, Certificate) if self._has(CERTIFICATE) else None,
             truth=self._truth() if self._has(TRUTH) else None,
-            probes=self._probes(),
+            ruler=self._frame(RULER, RULER_COLUMNS, Case().ruler),
+            probes=self._frame(PROBES, PROBE_COLUMNS, Case().probes),
             hygiene=self._read(HYGIENE, tuple[Finding, ...]) if self._has(HYGIENE) else (),
+            storms=tuple(
+                self._read(f"{STORMS}/{path.name}", StormReport) for path in sorted((self.path / STORMS).glob("*.json"))
+            ),
+            kid_storms=tuple(self._kid_storm(path.stem) for path in sorted((self.path / KIDS).glob("*.json"))),
+            samples=read_samples(self.samples_folder),
+            crowd=self.crowd(),
             notes=manifest.notes,
             epoch_monotonic_ns=manifest.epoch_monotonic_ns,
         )
+
+    def crowd(self) -> Crowd | None:
+        """The books of a run that locust led; None where it did not."""
+        if not self._has(f"{CROWD}/master.json"):
+            return None
+        accounts = sorted((self.path / CROWD).glob("worker-*.json"))
+        return Crowd(
+            self._read(f"{CROWD}/master.json", MasterAccount),
+            tuple(self._read(f"{CROWD}/{path.name}", WorkerAccount) for path in accounts),
+        )
+
+    def write_crowd(self, account: MasterAccount | WorkerAccount) -> None:
+        """Write the books of the master, or those of one worker."""
+        if isinstance(account, MasterAccount):
+            self.write(f"{CROWD}/master.json", _json(account, MasterAccount))
+        else:
+            self.write(f"{CROWD}/worker-{account.number}.json", _json(account, WorkerAccount))
 
     def verify(self) -> Comparison:
         """Hash every file again; EvidenceError for a pack that is not finished."""
@@ -261,13 +313,22 @@ class Pack:
             raise EvidenceError(f"{path} is damaged: {error}") from None
         return replace(self._read(TRUTH, TruthReport), unclean=unclean)
 
-    def _probes(self) -> pd.DataFrame:
-        if not self._has(PROBES):
-            return Case().probes
+    def _kid_storm(self, label: str) -> KidStorm:
+        account = self._read(f"{KIDS}/{label}.json", KidAccount)
+        return account.with_calls(self._frame(f"{KIDS}/{label}.parquet", CALL_COLUMNS, no_calls()))
+
+    def _write_frame(self, name: str, frame: pd.DataFrame) -> None:
+        data = io.BytesIO()
+        frame.to_parquet(data, index=False)
+        self.write(name, data.getvalue())
+
+    def _frame(self, name: str, columns: Sequence[str], nothing: pd.DataFrame) -> pd.DataFrame:
+        if not self._has(name):
+            return nothing
         try:
-            return pd.read_parquet(self.path / PROBES, columns=list(PROBE_COLUMNS))
+            return pd.read_parquet(self.path / name, columns=list(columns))
         except (OSError, ValueError) as error:
-            raise EvidenceError(f"{self.path / PROBES} is damaged: {error}") from None
+            raise EvidenceError(f"{self.path / name} is damaged: {error}") from None
 
 
 def _json(value: object, kind: Any) -> bytes:

@@ -104,13 +104,13 @@ class Cluster:
         )
         try:
             with _connect(self._door) as connection:
-                _create_role(connection, role, password)
-                self._databases.append(database)
                 connection.execute(
                     sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'").format(
                         sql.Identifier(name)
                     )
                 )
+                self._databases.append(database)  # from here on it is ours to drop
+                _create_role(connection, role, password)
             with psycopg.connect(database.admin_dsn, autocommit=True) as connection:
                 _prepare_database(connection, database)
         except (psycopg.errors.DuplicateObject, psycopg.errors.DuplicateDatabase) as error:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-QUICK = ("--null-seconds", "0.1")
+QUICK = ("--null-seconds", "0.1", "--no-ruler")
 _TIMEOUT_S = 110
 
 
@@ -76,9 +76,9 @@ class Going:
         """Send a signal to the command alone."""
         self.process.send_signal(number)
 
-    def end(self) -> Ended:
+    def end(self, timeout_s: float = _TIMEOUT_S) -> Ended:
         """Wait until it has ended."""
-        out, err = self.process.communicate(timeout=_TIMEOUT_S)
+        out, err = self.process.communicate(timeout=timeout_s)
         return Ended(self.process.returncode, out, "".join(self.lines) + err)
 
 

@@ -42,7 +42,7 @@ def test_a_run_passes_and_its_pack_is_judged_again(tmp_path: Path) -> None:
     assert ended.code == ExitCode.PASS, ended.err
     assert document["verdict"] == "PASS"
     gates = _gates(document)
-    assert {"EG3.1", "EG3.2", "EG3.3", "EG3.4", "EG3.5"} <= set(gates)
+    assert {"EG3.1", "EG3.2", "EG3.3", "EG3.4", "EG3.5", "storm.random-kids.single-flight"} <= set(gates)
     assert all(gate["verdict"] == "PASS" for gate in gates.values())
     pack = Path(document["pack"])
     history = pd.read_parquet(pack / "history")
@@ -63,7 +63,7 @@ def test_a_run_passes_and_its_pack_is_judged_again(tmp_path: Path) -> None:
 
 
 def test_the_documented_composition_leaves_the_documented_rows(tmp_path: Path) -> None:
-    ended = rig("run", "--documented", *QUICK, "--json", "--out", str(tmp_path))
+    ended = rig("run", "--documented", "--no-storms", *QUICK, "--json", "--out", str(tmp_path))
     assert ended.code == ExitCode.PASS, ended.err
     totals = _gates(ended.document())["totals"]["figures"]
     assert totals["tenant_A"] == "11498 / 2980"
@@ -85,7 +85,7 @@ def test_events_that_are_acknowledged_and_not_stored_are_named(tmp_path: Path) -
 
 def test_a_service_of_other_names_is_judged_by_its_profile_alone(tmp_path: Path) -> None:
     profile = bundled_profile("renamed")
-    ended = rig("run", "--profile", str(profile), *_SMALL, "--json", "--out", str(tmp_path))
+    ended = rig("run", "--profile", str(profile), *_SMALL, "--no-storms", "--json", "--out", str(tmp_path))
     assert ended.code == ExitCode.PASS, ended.err
     spoiled = rig(
         "ladder", "--profile", str(profile), "--steps", "20", "--defect", "no-deduplication", *QUICK, "--json",
