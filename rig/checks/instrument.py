@@ -112,7 +112,7 @@ def client_limits(drive: DriveReport) -> list[str]:
     """Why the client, not the target, may have been the limit of a drive; empty when it was not."""
     limits = []
     for report in drive.present:
-        if report.wall_s <= 0:
+        if report.wall_s <= 0 or not report.offered:  # nothing to do: a moment in which it only started and ended
             continue
         if report.utilisation >= BUSY:
             core = "its core" if report.cores_allowed >= 1 else f"the {report.cores_allowed:g} cores that it may use"

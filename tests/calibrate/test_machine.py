@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from rig.calibrate import machine
-from rig.calibrate.machine import CpuGroup, Interval, Watch
+from rig.calibrate.machine import CpuGroup, Watch
+from rig.model import Interval
 
 V2_STAT = "usage_usec 500\nuser_usec 400\nsystem_usec 100\nnr_periods 7\nnr_throttled 3\nthrottled_usec 2500000\n"
 V1_STAT = "nr_periods 7\nnr_throttled 3\nthrottled_time 1500000000\n"
