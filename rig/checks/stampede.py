@@ -63,6 +63,10 @@ class _Unjudgeable(Exception):
     """The evidence cannot carry the claim; says why."""
 
 
+class _NotTried(Exception):
+    """There was nothing to look at; says why."""
+
+
 _Finding = tuple[str, Mapping[str, Any], str]
 """The rule that was tested, its figures, and what is wrong: empty where nothing is."""
 
@@ -70,8 +74,9 @@ _Finding = tuple[str, Mapping[str, Any], str]
 def _gate(storm: KidStorm, gate_id: str, rule: Callable[[KidStorm], _Finding]) -> Gate:
     try:
         sentence, figures, wrong = rule(storm)
-    except _Unjudgeable as reason:
-        return Gate(gate_id, Verdict.INVALID, (rule.__doc__ or "").strip(), reason=str(reason))
+    except (_Unjudgeable, _NotTried) as reason:
+        verdict = Verdict.INVALID if isinstance(reason, _Unjudgeable) else Verdict.NOT_RUN
+        return Gate(gate_id, verdict, (rule.__doc__ or "").strip(), reason=str(reason))
     return Gate(gate_id, Verdict.FAIL if wrong else Verdict.PASS, sentence, figures, wrong)
 
 
@@ -317,7 +322,7 @@ def _takeover(storm: KidStorm) -> _Finding:
 def _connections(storm: KidStorm) -> _Finding:
     """A process needs one connection."""
     if storm.door is None:
-        raise _Unjudgeable("the fleet has no connection to the rig's database")
+        raise _NotTried("the verifier has no connection to the rig's database")
     limit = storm.processes + SPARE_CONNECTIONS
     waiting = max((holding.waiting for holding in storm.holdings), default=0)
     figures = {"opened": storm.door.opened, "most_at_once": storm.door.most, "limit": limit, "most_lock_waits": waiting}

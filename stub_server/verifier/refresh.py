@@ -24,7 +24,6 @@ from stub_server.verifier.store import Connection, Outcome, Row
 from stub_server.verifier.upstream import Fetch
 
 _CONNECT_TIMEOUT_S = 5
-_CONNECTION_LOST = (psycopg.OperationalError, psycopg.InterfaceError)
 
 
 class Refresher:
@@ -54,9 +53,6 @@ class Refresher:
                     return None
                 row = store.read(connection, self._settings.source, known)
                 return row if self._settled(row, known) else self._fetch_and_write(connection, row, known)
-        except _CONNECTION_LOST:
-            self.close()
-            raise
         finally:
             if not self._settings.has(Protection.ONE_CONNECTION):
                 self.close()
@@ -69,7 +65,7 @@ class Refresher:
         self._connection = None
 
     def _connected(self) -> Connection:
-        if self._connection is None:
+        if self._connection is None or self._connection.closed:  # never opened, or lost in use
             # Autocommit: a transaction is where a lease opens one. No prepared statements: a pooler would lose them.
             connection: psycopg.Connection[Any] = psycopg.connect(
                 self._settings.dsn,

@@ -202,7 +202,6 @@ def test_each_gate_can_fail(name: str, changes: dict[str, Any], reason: str) -> 
         ("false-accepts", {"missing": ("process 3 died of SIGSEGV",)}, "process 3 died of SIGSEGV"),
         ("known-kids", {"missing": ("process 3 died of SIGSEGV",)}, "process 3 died of SIGSEGV"),
         ("rotation", {}, "no key was rotated"),
-        ("connections", {"door": None}, "no connection"),
         ("backoff", {}, "only 0 fetches failed"),
         ("recovery", {}, "did not come back"),
         ("takeover", {}, "no process was caught"),
@@ -219,6 +218,10 @@ def test_what_was_not_tried_is_named_and_invalid_only_where_it_was_asked_for() -
     (asked_for,) = storm_gates(storm(not_run="pgbouncer is not installed", asked=True))
     assert (left_out.verdict, left_out.reason) == (Verdict.NOT_RUN, "pgbouncer is not installed")
     assert asked_for.verdict is Verdict.INVALID
+
+
+def test_connections_of_a_verifier_without_any_are_not_judged() -> None:
+    assert gate("connections", door=None).verdict is Verdict.NOT_RUN
 
 
 def test_figures_of_fetches() -> None:
