@@ -41,6 +41,8 @@ BUSY = 0.9
 STOLEN = 0.1
 THROTTLED = 0.1
 STALLED = 0.25
+STARVED = 0.05
+"""A stalled worker that used less of a core than this did not merely share a full machine: it was kept from running."""
 
 
 def null_benchmark(
@@ -109,10 +111,13 @@ def limit_of(trial: NullTrial, *, group_alone: bool = False) -> tuple[str, str]:
         if group_alone:
             return "client-bound", f"{held} while the machine was only {machine.busy:.0%} busy; lift the quota"
         return "hardware-bound", f"{held}, and there is nothing outside its group; a larger quota is needed"
-    if trial.stalled >= STALLED and machine.busy < BUSY:
+    starved = trial.worker_utilisation < STARVED
+    if trial.stalled >= STALLED and (machine.busy < BUSY or starved):
+        meanwhile = "it used hardly any CPU though it had work" if starved else "the machine was only partly busy"
         return "client-bound", (
-            f"a load worker did not run for {trial.stalled:.0%} of the time while the machine was only "
-            f"{machine.busy:.0%} busy: it was stopped or throttled; lift its CPU limit"
+            f"a load worker did not run for {trial.stalled:.0%} of the time while {meanwhile} (worker "
+            f"{trial.worker_utilisation:.0%} of a core, machine {machine.busy:.0%}): it was stopped or throttled; lift "
+            "its CPU limit"
         )
     if machine.busy >= BUSY:
         return "hardware-bound", f"all {cores} cores were {machine.busy:.0%} busy; a machine with more cores is needed"

@@ -45,6 +45,8 @@ def trial(
         (trial(stalled=0.8), False, "client-bound", "did not run for 80%"),
         # The same on a full machine: the machine is the reason.
         (trial(stalled=0.8, cores=(1.0, 0.98)), False, "hardware-bound", "all 2 cores were 99% busy"),
+        # Sharing a full machine leaves more than this: whoever gets next to nothing is kept from running.
+        (trial(stalled=0.5, worker=0.01, cores=(1.0, 0.98)), False, "client-bound", "stopped or throttled"),
         # All cores busy, whoever used them.
         (trial(worker=0.95, stub=0.95, cores=(0.97, 0.95)), False, "hardware-bound", "all 2 cores"),
         # The hypervisor took the time; cores then look busy as well.

@@ -73,7 +73,6 @@ def test_a_client_that_is_throttled_after_its_calibration_fails_nobody(tmp_path:
 @pytest.mark.full
 @pytest.mark.timeout(400)
 def test_a_client_throttled_from_its_start_ends_in_2(tmp_path: Path) -> None:
-    """On a machine that has nothing else to do."""
     going = Going(["calibrate", *QUICK, "--json", "--out", str(tmp_path)])
     going.wait_for("null benchmark")
     with throttled(lambda: workers_of(psutil.Process(going.process.pid)) if going.process.poll() is None else ()):

@@ -99,6 +99,7 @@ def test_hygiene_without_a_database_says_so(database: Database) -> None:
         assert not connections.look_again().clean
 
 
+@pytest.mark.full
 def test_a_run_whose_sampler_is_killed_is_invalid(tmp_path: Path) -> None:
     going = Going(["perf", "-n", "3000", "--trials", "1", "--no-ruler", *QUICK, "--json", "--out", str(tmp_path)])
     going.wait_for("S8 PerfGate")
