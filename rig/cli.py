@@ -443,28 +443,61 @@ def worker_(master: str, allow_host: str | None, alone: bool, profile: Path | No
 @click.option("--allow-host", help="Repeat the profile's target.allow_host to load a host beyond loopback.")
 @click.option("--defect", "defects", multiple=True, help="Seed a defect into the reference service (repeatable).")
 @click.option("--null-seconds", type=float, default=1.0, show_default=True, help="Length of a null trial.")
-def ui(
-    profile: Path | None,
-    workers: int,
-    web_port: int,
-    out: Path,
-    seed: int,
-    allow_host: str | None,
-    defects: tuple[str, ...],
-    null_seconds: float,
-) -> int:
+def ui(workers: int, web_port: int, allow_host: str | None, **session: Any) -> int:
     """Locust's web UI on loopback: database, service, master and native workers, until Ctrl-C."""
-    from rig.locust_bridge.launch import Crowd, lead
+    from rig.locust_bridge.launch import Crowd, lead, options_of_session
     from rig.target import require_free_port
 
     require_free_port(web_port)
-    arguments = ["-u", "50", "-r", "50", "-t", "20s", "--rig-out", str(out), "--rig-seed", str(seed)]
-    arguments += ["--rig-null-seconds", str(null_seconds)]
-    arguments += ["--rig-profile", str(profile)] if profile else []
-    arguments += ["--rig-allow-host", allow_host] if allow_host else []
-    arguments += [word for defect in defects for word in ("--rig-defect", defect)]
+    arguments = ("-u", "50", "-r", "50", "-t", "20s", *options_of_session(allow_host=allow_host, **session))
     click.echo(f"rig: http://127.0.0.1:{web_port} in a moment; the rig's own page is /rig; Ctrl-C ends it", err=True)
-    return lead(Crowd(tuple(arguments), workers, web_port, allow_host))
+    return lead(Crowd(arguments, workers, web_port, allow_host))
+
+
+@cli.command("mix")
+@click.option("--profile", type=click.Path(path_type=Path), help="Who the target is (TOML). Default: the reference.")
+@click.option("--users", type=click.IntRange(1), default=50, show_default=True, help="Users: connections of the mix.")
+@click.option("--seconds", type=click.IntRange(1), default=20, show_default=True, help="How long.")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Native workers.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True, help="What keys and bodies derive from.")
+@click.option("--allow-host", help="Repeat the profile's target.allow_host to load a host beyond loopback.")
+@click.option("--defect", "defects", multiple=True, help="Seed a defect into the reference service (repeatable).")
+@click.option("--null-seconds", type=float, default=2.0, show_default=True, help="Length of a null trial.")
+def mix(users: int, seconds: int, workers: int, allow_host: str | None, **session: Any) -> int:
+    """The sustained mix of S1-S4, S6 and S7: a headless locust master and native workers."""
+    from rig.locust_bridge.launch import Crowd, lead, options_of_session
+
+    rate = ("-u", str(users), "-r", str(users), "-t", f"{seconds}s", "--only-summary")
+    return lead(Crowd((*rate, *options_of_session(allow_host=allow_host, **session)), workers, None, allow_host))
+
+
+@cli.command("ci")
+@click.option("--profile", type=click.Path(path_type=Path), help="Who the target is (TOML). Default: the reference.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("results/ci"), show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True, help="What keys and bodies derive from.")
+@click.option("--seconds", type=click.IntRange(1), default=20, show_default=True, help="Length of the sustained mix.")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Native workers of the mix.")
+@click.option("--quick", is_flag=True, help="One rung, one trial of S8, one case of the storm.")
+@click.option("--json", is_flag=True, help="Print one JSON document on stdout.")
+def ci(profile: Path | None, out: Path, seed: int, seconds: int, workers: int, quick: bool, json: bool) -> int:
+    """For a pipeline: null gate, ladder, perf gate, storm and the sustained mix; one exit code."""
+    from rig import ci as pipeline
+    from rig.console import ConsoleReporter
+    from rig.profile import environment
+
+    common = ("--seed", str(seed), *(("--profile", str(profile)) if profile else ()))
+    steps = pipeline.steps_of(common, quick=quick, seconds=seconds, workers=workers)
+    with ConsoleReporter(_console()) as reporter:
+        code = pipeline.run_ci(steps, out, environment(), reporter)
+    _print_ci(code, out, as_json=json)
+    return code
+
+
+def _print_ci(code: int, out: Path, *, as_json: bool) -> None:
+    from rig.ci import document, summary
+
+    click.echo(json.dumps(document(code, out), indent=2) if as_json else summary(out))
 
 
 # --- the reference target for hand use ---

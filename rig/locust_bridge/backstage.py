@@ -111,6 +111,7 @@ class Backstage:
             floor_rps=wanted["floor"],
             null_seconds=wanted["null_seconds"],
             allow_host=wanted["allow_host"],
+            port=wanted["port"],
             defects=tuple(wanted["defects"]),
             ruler="none",
         )

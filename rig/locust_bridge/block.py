@@ -25,6 +25,11 @@ from rig.locust_bridge.tally import Tally, failures_of
 from rig.model import RESULT, Scenario, WorkerReport
 from scenarios.mix import UserClass, block, cut
 
+AHEAD = 16
+"""Requests that are built and signed together, about 0.1 ms."""
+STALE_S = 5
+"""A signature ages: what lies ready for longer is signed anew."""
+
 
 class Block:
     """Some requests of one scenario: ``next``, ``next + stride`` … below ``end`` are still to be sent."""
@@ -51,7 +56,9 @@ class Block:
         self._stride = stride
         self._worker = plan.worker
         targets = targeter.bind(scenario, plan.credentials)
-        self.build, self.sign = targets.build, targets.sign
+        self._build, self._sign = targets.build, targets.sign
+        self._ready: list[bytes] = []
+        self._signed_unix = 0
         self._share = targets.composition.share
         self._expected = [plan.profile.answer(share.request_class).status for share in scenario.shares]
         self.path = folder / f"{scenario.label}.{plan.worker}.rows"
@@ -60,13 +67,21 @@ class Block:
         self._tallied = 0
         self._waited_ns = self._watched_ns = self._looks = 0
 
-    def take(self) -> int:
-        """The seq of the next request, -1 when all were taken."""
+    def take(self, unix: int) -> tuple[int, bytes]:
+        """The next request, its seq and its bytes, signed at about ``unix`` (s); seq -1 when all were taken."""
         seq = self.next
         if seq >= self.end:
-            return -1
+            return -1, b""
         self.next = seq + self._stride
-        return seq
+        if not self._ready or unix > self._signed_unix + STALE_S:
+            self._sign_ahead(seq, unix)
+        return seq, self._ready.pop()
+
+    def _sign_ahead(self, seq: int, unix: int) -> None:
+        """Some at a time cost a third less than one by one, and take less time than anybody could notice."""
+        seqs = range(seq, min(self.end, seq + AHEAD * self._stride), self._stride)
+        self._ready = [self._sign(self._build(each), unix) for each in reversed(seqs)]
+        self._signed_unix = unix
 
     def good(self, seq: int) -> tuple[int, ...]:
         """The statuses that request ``seq`` asks for."""
@@ -79,7 +94,7 @@ class Block:
         """Book one request that has ended."""
         self._rows.add(seq, intended_ns, sent_ns, done_ns, connection, status, kind)
         self.last_done_ns = done_ns
-        if not self.first_sent_ns:
+        if sent_ns < self.first_sent_ns or not self.first_sent_ns:  # the first to be sent may end late
             self.first_sent_ns = sent_ns
 
     def look(self, elapsed_ns: int) -> None:
@@ -112,7 +127,7 @@ class Block:
         taken = len(range(self._first, self.next, self._stride))
         skipped = 0
         if fixed:
-            while (seq := self.take()) >= 0:
+            for seq in range(self.next, self.end, self._stride):
                 self._rows.add(seq, 0, 0, 0, 0, 0, ErrorKind.NOT_SENT)
                 skipped += 1
         elif not taken:

@@ -16,7 +16,6 @@ from rig.model import DriveReport, Scenario
 from rig.record import Record
 from scenarios.mix import CLASSES, block
 
-
 FIRST_BLOCKS = 3
 """Blocks of each strand that a worker may have used before its first report reached the master."""
 

@@ -51,6 +51,24 @@ class Crowd:
         return [sys.executable, "-m", "rig", "worker", "--master", f"127.0.0.1:{port}", *allowed]
 
 
+def options_of_session(
+    *,
+    profile: Path | None,
+    out: Path,
+    seed: int,
+    allow_host: str | None,
+    defects: Sequence[str],
+    null_seconds: float,
+) -> tuple[str, ...]:
+    """The rig's options on locust's command line (``rig.locust_bridge.master_options``)."""
+    return (
+        *("--rig-out", str(out), "--rig-seed", str(seed), "--rig-null-seconds", str(null_seconds)),
+        *(("--rig-profile", str(profile)) if profile else ()),
+        *(("--rig-allow-host", allow_host) if allow_host else ()),
+        *(word for defect in defects for word in ("--rig-defect", defect)),
+    )
+
+
 def lead(crowd: Crowd) -> int:
     """Start master and workers, wait for the master's end, see that everything ends; the master's exit code.
 

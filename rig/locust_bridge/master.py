@@ -25,7 +25,7 @@ import gevent
 import locust
 from locust.env import Environment
 from locust.exception import StopTest
-from locust.runners import STATE_MISSING, LocalRunner, MasterRunner, WorkerRunner
+from locust.runners import STATE_MISSING, STATE_SPAWNING, LocalRunner, MasterRunner, WorkerRunner
 from pydantic import TypeAdapter, ValidationError
 
 from rig.accounts import MasterAccount, WorkerAccount, WorkerSeen
@@ -217,6 +217,8 @@ class Bridge:
 
     def _started(self) -> None:
         self.status = "preparing"
+        # Locust says so only after this; until then its page would take the test for one that never began.
+        self.runner.update_state(STATE_SPAWNING)
         names = [each.__name__ for each in self.environment.user_classes]
         nodes = [node.id for node in self.runner.clients.ready] if isinstance(self.runner, MasterRunner) else []
         alone = names == [PERF_GATE]

@@ -54,6 +54,7 @@ def add_options(parser: Any) -> None:
     )
     add("--rig-null-seconds", type=float, default=2.0, help="Length of a null trial; less is weak.")
     add("--rig-allow-host", default="", help="Repeat the profile's target.allow_host to load a host beyond loopback.")
+    add("--rig-port", type=int, default=0, help="Port of a target that is started here. Default: a free one.")
     add("--rig-defect", action="append", default=[], help="Seed a defect into the reference service (repeatable).")
     add("--rig-rate-per-user", type=float, default=0.0, help="Requests/s due of each user. Default: closed loop.")
     add("--rig-s8", type=int, default=0, help=f"Requests of S8PerfGate; 0 without it, {REQUESTS} when it is named.")
@@ -74,6 +75,7 @@ def options_of(environment: Environment) -> Options:
             "floor": given.rig_floor or (FLOOR_RPS if native else LOCUST_FLOOR_RPS),
             "null_seconds": given.rig_null_seconds,
             "allow_host": given.rig_allow_host or None,
+            "port": given.rig_port,
             "defects": list(given.rig_defect),
         },
         test={

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 import zipfile
 from collections import deque
 from pathlib import Path
@@ -67,6 +68,7 @@ class View:
     def watch(self) -> None:
         """Keep looking; runs in a greenlet of its own."""
         shown = None
+        counted, counted_s = 0, time.monotonic()
         while True:
             gevent.sleep(_LOOK_EVERY_S)
             bridge, test = self._bridge, self._bridge.test
@@ -77,9 +79,13 @@ class View:
                 shown = test
             self._live = bridge.stage.ask("look") or self._live
             total = bridge.environment.stats.total
+            # Not locust's own figure, which leaves out the last two seconds and still divides by them.
+            now_s, requests = time.monotonic(), total.num_requests
+            rps = max(0, requests - counted) / (now_s - counted_s)
+            counted, counted_s = requests, now_s
             self._looks.append(
                 {
-                    "rps": round(total.current_rps, 1),
+                    "rps": round(rps, 1),
                     "ms": {
                         "p50": total.get_current_response_time_percentile(0.5) or 0,
                         "p95": total.get_current_response_time_percentile(0.95) or 0,
@@ -123,7 +129,9 @@ class View:
         """Put the rows of the tabs into what locust's own page polls."""
         if request.path.endswith("/stats/requests") and response.is_json:
             filled = [{"key": key, "data": rows} for key, rows in self._tables().items()]
-            response.set_data(json.dumps({**(response.get_json() or {}), "extended_stats": filled}))
+            # Locust keeps this answer for two seconds: its page would take a test just begun for one that never did.
+            state = self._bridge.runner.state
+            response.set_data(json.dumps({**(response.get_json() or {}), "state": state, "extended_stats": filled}))
         return response
 
     def _result(self) -> dict[str, Any] | None:

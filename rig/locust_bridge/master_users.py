@@ -77,13 +77,13 @@ class LocalLoad:
         if not self._in_flight and not any(source.blocks for source in others):
             gevent.spawn(self._end)
 
-    def sends(self, block: Block) -> int:
-        """The seq of the next request of a block; -1 when there is none."""
-        seq = block.take()
+    def takes(self, block: Block) -> tuple[int, bytes]:
+        """The next request of a block; seq -1 when there is none."""
+        seq, request = block.take(int(time.time()))
         if seq >= 0:
             block.in_flight += 1
             self._in_flight += 1
-        return seq
+        return seq, request
 
     def ended(self, block: Block, seq: int, sent_ns: int, connection: int, status: int, kind: ErrorKind) -> None:
         """Book a request that has ended."""
@@ -175,11 +175,11 @@ class StormUser(FastHttpUser):
     def send(self) -> None:
         """Send the next request of the class."""
         block = self._source.current()
-        seq = -1 if block is None else self._load.sends(block)
+        seq, request = (-1, b"") if block is None else self._load.takes(block)
         if block is None or seq < 0:
             self._load.exhausted()
             raise StopUser
-        path, headers, body = taken_apart(block.sign(block.build(seq), int(time.time())))
+        path, headers, body = taken_apart(request)
         sent_ns = time.monotonic_ns()
         status, kind = 0, ErrorKind.ABORTED  # what it stays when the user is killed in mid-request
         try:
@@ -235,8 +235,8 @@ def _null_trial(plan: Plan, seconds: float) -> NullTrial:
             while time.monotonic() - begun_s < seconds:
                 block = source.current()
                 assert block is not None
-                seq = block.take()
-                path, headers, body = taken_apart(block.sign(block.build(seq), int(time.time())))
+                seq, request = block.take(int(time.time()))
+                path, headers, body = taken_apart(request)
                 sent_ns = time.monotonic_ns()
                 response = session.request(METHOD, path, data=body.decode(), headers=headers)
                 status = response.status_code or 0

@@ -202,11 +202,11 @@ class Swarm:
         block = user.source.current()
         if block is None:
             return
-        seq = block.take()
+        seq, payload = block.take(self._unix)
         user.block = block
         block.in_flight += 1
         self._in_flight += 1
-        user.send(seq, block.sign(block.build(seq), self._unix), intended_ns)
+        user.send(seq, payload, intended_ns)
 
     def _ended(self, user: User, status: int, kind: ErrorKind, done_ns: int) -> None:
         block = user.block
@@ -254,13 +254,16 @@ class Swarm:
             while not user.leaving and not self._stopping:
                 if await self._dialer.dial(user):
                     break
+                if user.leaving or self._stopping:  # closed by us as soon as it stood: nobody's failure
+                    return
                 # As in a drive: a failed attempt stands for the request that it was made for.
                 block = user.source.current()
                 if block is None:
                     return
                 now_ns = time.monotonic_ns()
                 block.connects += 1
-                block.add(block.take(), now_ns, now_ns, now_ns, user.number, 0, ErrorKind.CONNECT)
+                seq, _ = block.take(self._unix)
+                block.add(seq, now_ns, now_ns, now_ns, user.number, 0, ErrorKind.CONNECT)
                 await asyncio.sleep(RECONNECT_AFTER_S)
         finally:
             user.dialling = False

@@ -79,6 +79,8 @@ class Replica:
         if "claim" in self._without:
             row = self._connection.execute(_LOOK).fetchone()
             if row is not None:
+                # A scheduler decides something between the two; the gap makes the race certain instead of likely.
+                time.sleep(WORK_S)
                 self._connection.execute(_MARK, held | {"name": row[0]})
         else:
             row = self._connection.execute(_CLAIM, held).fetchone()

@@ -225,3 +225,15 @@ def test_addresses(text: str, parsed: tuple[str, int]) -> None:
 def test_wrong_addresses(text: str) -> None:
     with pytest.raises(UsageError):
         parse_address(text)
+
+
+async def test_users_that_leave_while_they_connect_are_nobodys_failure() -> None:
+    with null_stub() as stub:
+        async with greeted() as (master, _):
+            await master.say(PLAN, planned(stub.endpoint.url))
+            for timestamp in range(1, 41):  # up and down faster than connections are made
+                await master.spawn(timestamp, S2Unique=30 if timestamp % 2 else 0)
+                await master.expect("spawning_complete")
+            await master.say("stop")
+            account = await master.expect(REPORT)
+            assert account["failures"] == 0

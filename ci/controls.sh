@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# The negative controls: every gate against a service with a seeded defect. A gate that cannot turn red proves nothing.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+exec "${RIG:-.venv/bin/rig}" prove --out results/prove "$@"

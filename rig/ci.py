@@ -1,0 +1,155 @@
+"""``rig ci``: everything that a pipeline should know before a release, headless, in a few minutes.
+
+Flow: each step is a command of the rig's own in a process of its own (null gate, ladder and perf gate; the unknown-kid
+storm; the sustained mix that locust drives with native workers) and leaves a pack. At the end their summaries are
+printed one after another, their JUnit documents become one, and on GitHub the job gets a summary and annotations. Not
+for judging: every verdict is a step's own, and the worst of them is the exit code.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+from rig.errors import EvidenceError, ExitCode
+from rig.evidence.pack import Pack
+from rig.model import Gate, Verdict
+from rig.run import Reporter
+
+JUNIT = "junit.xml"
+_RANK = (ExitCode.FAIL, ExitCode.BELOW_FLOOR, ExitCode.INVALID)
+"""Which of several exit codes a pipeline ends in; one that is none of these and not 0 comes before them all."""
+_ANNOTATIONS = {Verdict.FAIL: "error", Verdict.INVALID: "warning"}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One command of the pipeline: ``arguments`` of the rig's own command line."""
+
+    title: str
+    arguments: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a step ended. ``pack`` is None where it left none."""
+
+    step: Step
+    exit_code: int
+    pack: Pack | None
+
+    @property
+    def gates(self) -> tuple[Gate, ...]:
+        """What it judged; empty where it came to no verdict."""
+        judgement = self.pack.judgement() if self.pack else None
+        return judgement.gates if judgement else ()
+
+
+def steps_of(common: Sequence[str], *, quick: bool, seconds: int, workers: int) -> tuple[Step, ...]:
+    """The pipeline. ``common`` options go to every step; ``quick`` climbs one rung and tries S8 once."""
+    small = ("--steps", "50", "--trials", "1") if quick else ()
+    return (
+        Step("null gate, ladder, perf gate", ("run", *small, *common)),
+        Step("unknown-kid storm", ("storm", "unknown-kid", *(("--case", "random-kids") if quick else ()), *common)),
+        Step("sustained mix under locust", ("mix", "--seconds", str(seconds), "--workers", str(workers), *common)),
+    )
+
+
+def run_ci(steps: Sequence[Step], out: Path, environ: Mapping[str, str], reporter: Reporter) -> int:
+    """Run every step, whatever the others come to; print and write what they found; the exit code."""
+    out.mkdir(parents=True, exist_ok=True)
+    done = []
+    for number, step in enumerate(steps, 1):
+        reporter.stage(f"step {number} of {len(steps)}: {step.title}")
+        done.append(_run(step, out))
+    (out / JUNIT).write_bytes(_merged([each.pack.path / JUNIT for each in done if each.pack]))
+    if environ.get("GITHUB_ACTIONS") == "true":
+        _tell_github(done, environ)
+    return worst_of([each.exit_code for each in done])
+
+
+def summary(out: Path) -> str:
+    """All summaries of the packs in a directory, in the order in which they were made."""
+    return "\n\n".join(path.read_text() for path in sorted(out.glob("*/summary.md")))
+
+
+def worst_of(codes: Sequence[int]) -> int:
+    """0 only where all are; what is no verdict (a fault, a wrong option) is worse than any verdict."""
+    faults = [code for code in codes if code != ExitCode.PASS and code not in _RANK]
+    ranked = [code for code in _RANK if code in codes]
+    return int((faults or ranked or [ExitCode.PASS])[0])
+
+
+def _run(step: Step, out: Path) -> Done:
+    """Run one step. Its pack is the one that was not there before."""
+    before = set(out.glob("*/manifest.json"))
+    command = [sys.executable, "-m", "rig", *step.arguments, "--out", str(out)]
+    ended = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    made = sorted(set(out.glob("*/manifest.json")) - before)
+    return Done(step, ended.returncode, Pack.open(made[-1].parent) if made else None)
+
+
+def _merged(documents: Sequence[Path]) -> bytes:
+    """One JUnit document of several; EvidenceError where one cannot be read."""
+    whole = ET.Element("testsuites", {"name": "rig.ci"})
+    for path in documents:
+        try:
+            whole.extend(ET.parse(path).getroot())
+        except (OSError, ET.ParseError) as error:
+            raise EvidenceError(f"{path} cannot be read: {error}") from None
+    ET.indent(whole)
+    document: bytes = ET.tostring(whole, encoding="utf-8", xml_declaration=True)
+    return document + b"\n"
+
+
+def _tell_github(done: Sequence[Done], environ: Mapping[str, str]) -> None:
+    """The job's summary, and an annotation for every gate that is not as it should be."""
+    if path := environ.get("GITHUB_STEP_SUMMARY"):
+        with Path(path).open("a") as file:
+            for each in done:
+                if each.pack is not None:
+                    file.write((each.pack.path / "summary.md").read_text() + "\n")
+    for line in annotated(done):
+        sys.stderr.write(line + "\n")
+
+
+def annotated(done: Sequence[Done]) -> list[str]:
+    """Workflow commands of GitHub: an error for a FAIL, a warning for an INVALID, an error for a step without pack."""
+    lines: list[str] = []
+    for each in done:
+        lines += [
+            f"::{kind} title={_property(f'{each.step.title}: {gate.id}')}::{_message(gate)}"
+            for gate in each.gates
+            if (kind := _ANNOTATIONS.get(gate.verdict))
+        ]
+        if each.pack is None and each.exit_code:
+            lines.append(f"::error title={_property(each.step.title)}::ended with exit code {each.exit_code}")
+    return lines
+
+
+def _message(gate: Gate) -> str:
+    return _escaped(f"{gate.verdict}: {gate.reason or gate.rule}")
+
+
+def _property(text: str) -> str:
+    return _escaped(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def document(exit_code: int, out: Path) -> dict[str, Any]:
+    """What ``--json`` prints."""
+    packs = [path.parent for path in sorted(out.glob("*/verdicts.json"))]
+    return {
+        "exit_code": exit_code,
+        "packs": [{"pack": str(pack), **json.loads((pack / "verdicts.json").read_text())} for pack in packs],
+        "junit": str(out / JUNIT),
+    }

@@ -1,0 +1,49 @@
+"""``rig ci``: what becomes of several steps."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from rig.ci import Done, Step, _merged, annotated, worst_of
+from rig.evidence.judgement import Judgement
+from rig.evidence.pack import Pack
+from rig.model import Gate, Verdict
+
+STEP = Step("a storm, of kids", ())
+
+
+@pytest.mark.parametrize(
+    ("codes", "worst"),
+    [([0, 0], 0), ([0, 3], 3), ([3, 1, 2], 1), ([3, 2], 2), ([1, 70], 70), ([64, 0], 64), ([], 0)],
+)
+def test_the_worst_step_is_the_exit_code(codes: list[int], worst: int) -> None:
+    assert worst_of(codes) == worst
+
+
+def test_annotations_are_escaped_and_name_what_failed(tmp_path: Path) -> None:
+    pack = Pack.create(tmp_path, "run", 1, datetime.now(UTC))
+    gates = (
+        Gate("S1.rows", Verdict.FAIL, "rule", reason="50% lost\nand more"),
+        Gate("hygiene", Verdict.INVALID, "rule"),
+        Gate("S2.rows", Verdict.PASS, "rule"),
+    )
+    pack.write_judgement(Judgement(Verdict.FAIL, 1, gates))
+    assert annotated([Done(STEP, 1, pack), Done(STEP, 69, None), Done(STEP, 0, None)]) == [
+        "::error title=a storm%2C of kids%3A S1.rows::FAIL: 50%25 lost%0Aand more",
+        "::warning title=a storm%2C of kids%3A hygiene::INVALID: rule",
+        "::error title=a storm%2C of kids::ended with exit code 69",
+    ]
+
+
+def test_one_junit_document_of_several(tmp_path: Path) -> None:
+    paths = []
+    for number in range(2):
+        path = tmp_path / f"{number}.xml"
+        path.write_text(f'<testsuites><testsuite name="{number}"><testcase name="x"/></testsuite></testsuites>')
+        paths.append(path)
+    merged = ET.fromstring(_merged(paths))
+    assert [suite.get("name") for suite in merged.findall("testsuite")] == ["0", "1"]
