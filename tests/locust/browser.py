@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -85,6 +86,7 @@ async def browser() -> AsyncIterator[Page]:
     with tempfile.TemporaryDirectory(prefix="rig-browser-", ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(  # noqa: ASYNC220  # nothing else runs on this loop
             [CHROMIUM, *_FLAGS, f"--user-data-dir={profile}", "about:blank"],
+            env={**os.environ, "TMPDIR": profile},  # it leaves folders behind
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
