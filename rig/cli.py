@@ -176,7 +176,7 @@ def run_(
     storms: bool,
 ) -> int:
     """The whole job: certify the client, climb the ladder S1-S9, read the truth, judge, write the evidence."""
-    from scenarios.ladder import IDS, Ladder
+    from scenarios.ladder import IDS, SPREAD, Ladder
 
     profile, folder = common.load_profile()
     ladder = Ladder(
@@ -185,6 +185,8 @@ def run_(
         steps=steps,
         only=only or frozenset(IDS),
         tenants=tenants,
+        # Fixed tenants are few: nobody has twenty to spare.
+        spread=0 if profile.tenants.fixed else SPREAD,
         documented=documented,
         perf_requests=requests,
         perf_limit_s=max_seconds,
@@ -199,7 +201,7 @@ def run_(
 @_with_climbing
 def ladder_(common: Common, steps: tuple[int, ...], only: frozenset[str] | None, tenants: int, documented: bool) -> int:
     """The ladder without the perf gate: S1-S7 at each step, then S9."""
-    from scenarios.ladder import IDS, Ladder
+    from scenarios.ladder import IDS, SPREAD, Ladder
 
     profile, folder = common.load_profile()
     ladder = Ladder(
@@ -208,6 +210,8 @@ def ladder_(common: Common, steps: tuple[int, ...], only: frozenset[str] | None,
         steps=steps,
         only=only or frozenset(IDS) - {"S8"},
         tenants=tenants,
+        # Fixed tenants are few: nobody has twenty to spare.
+        spread=0 if profile.tenants.fixed else SPREAD,
         documented=documented,
     )
     return _execute(common, common.job("ladder", profile, folder, ladder.scenarios()))
