@@ -24,7 +24,7 @@ WRONG_IMPORTS = {
     "target": ("rig/run.py", "import stub_server.null"),
     "command-line": ("rig/run.py", "import rig.cli"),
     "locust": ("rig/engine/drive.py", "import locust"),
-    "locust-master": ("rig/cli.py", "import rig.locust_bridge.master"),
+    "locust-master": ("rig/cli/crowd.py", "import rig.locust_bridge.master"),
 }
 
 

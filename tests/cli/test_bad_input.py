@@ -105,14 +105,15 @@ def test_a_host_beyond_loopback_is_refused(tmp_path: Path, database: Database) -
 
 
 def test_a_fault_of_the_rig_ends_in_70(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from rig import cli
+    from rig.cli import main
+    from rig.cli.options import Common
     from rig.profile import Profile
 
     def broken(*_: object) -> Profile:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(cli.Common, "load_profile", broken)
-    assert cli.main(["calibrate"]) == ExitCode.INTERNAL
+    monkeypatch.setattr(Common, "load_profile", broken)
+    assert main(["calibrate"]) == ExitCode.INTERNAL
     said = capsys.readouterr().err
     assert "a fault of the rig itself" in said
     assert "Traceback" not in said

@@ -1,0 +1,110 @@
+"""The options that several verbs share: each is declared once."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rig.model import Scenario
+    from rig.profile import Profile
+    from rig.settings import Job
+
+
+_Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+profile_option: _Decorator = click.option(
+    "--profile", type=click.Path(path_type=Path), help="Who the target is (TOML). Default: the reference."
+)
+seed_option: _Decorator = click.option(
+    "--seed", type=int, default=1, show_default=True, help="What keys and bodies derive from."
+)
+out_option: _Decorator = click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True
+)
+json_option: _Decorator = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+allow_host_option: _Decorator = click.option(
+    "--allow-host", help="Repeat the profile's target.allow_host to load a host beyond loopback."
+)
+defect_option: _Decorator = click.option(
+    "--defect", "defects", multiple=True, help="Seed a defect into the reference service (repeatable)."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """The options that every loading verb takes."""
+
+    profile: Path | None
+    seed: int
+    out: Path
+    as_json: bool
+    workers: int
+    floor: float
+    allow_host: str | None
+    port: int
+    defects: tuple[str, ...]
+    null_seconds: float
+    ruler: bool
+    samplers: bool
+
+    def load_profile(self) -> tuple[Profile, Path]:
+        """The profile, the bundled reference one by default, and the folder that it lies in."""
+        from rig.profile import bundled_profile, load_profile
+
+        path = self.profile or bundled_profile()
+        return load_profile(path), path.resolve().parent
+
+    def job(self, verb: str, profile: Profile, folder: Path, scenarios: Sequence[Scenario]) -> Job:
+        """The job of a verb."""
+        from rig.settings import Job, Settings
+
+        settings = Settings(
+            seed=self.seed,
+            out=self.out,
+            workers=self.workers,
+            floor_rps=self.floor,
+            port=self.port,
+            allow_host=self.allow_host,
+            defects=self.defects,
+            null_seconds=self.null_seconds,
+            ruler="quick" if self.ruler else "none",
+            samplers=self.samplers,
+        )
+        return Job(verb, ("rig", *sys.argv[1:]), settings, profile, folder, tuple(scenarios))
+
+
+def loading(command: Callable[..., int]) -> Callable[..., int]:
+    """Add the common options; the command gets them as one ``Common``."""
+
+    @profile_option
+    @seed_option
+    @out_option
+    @json_option
+    @click.option("--workers", type=int, default=1, show_default=True, help="Load processes.")
+    @click.option("--floor", type=float, default=2000.0, show_default=True, help="Null benchmark floor, requests/s.")
+    @allow_host_option
+    @click.option(
+        "--port", type=int, default=0, show_default="a free one", help="Port of a target that the rig launches."
+    )
+    @defect_option
+    @click.option(
+        "--null-seconds", type=float, default=2.0, show_default=True, help="Length of a null trial; less is weak."
+    )
+    @click.option("--ruler/--no-ruler", default=True, show_default=True, help="Certify latency against known latency.")
+    @click.option(
+        "--samplers/--no-samplers", default=True, show_default=True, help="Look at database and processes meanwhile."
+    )
+    @functools.wraps(command)
+    def wrapped(**options: Any) -> int:
+        names = Common.__dataclass_fields__
+        common = Common(**{name: options.pop(name) for name in names})
+        return command(common, **options)
+
+    return wrapped

@@ -1,0 +1,74 @@
+"""The verb that lets a fleet loose: storm."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rig.cli.options import allow_host_option, json_option, out_option, profile_option, seed_option
+from rig.cli.words import conclude, stdout, terminal
+from rig.stampede.model import PROTECTIONS, STORMS
+
+_PROTECTIONS = "; ".join(f"{storm}: {', '.join(names)}" for storm, names in PROTECTIONS.items())
+
+
+@click.command("storm", epilog=f"Protections of the reference implementations: {_PROTECTIONS}.")
+@click.argument("name", metavar="STORM", type=click.Choice(STORMS))
+@profile_option
+@click.option("--processes", type=click.IntRange(1, 64), help="Processes of the fleet. Default: the storm's own.")
+@click.option("--without", multiple=True, help="Do without a protection of the reference (repeatable).")
+@click.option("--case", "cases", multiple=True, help="unknown-kid: some of its cases only (repeatable).")
+@click.option("--kids", type=click.IntRange(1, 100_000), default=200, help="unknown-kid: so many a process (200).")
+@click.option("--subject", default="", help="unknown-kid: reference, pyjwt, authlib, http, or module:factory.")
+@click.option("--scoreboard", is_flag=True, help="unknown-kid: several verifiers one after the other, in one table.")
+@seed_option
+@out_option
+@allow_host_option
+@json_option
+def storm_(
+    name: str,
+    profile: Path | None,
+    processes: int | None,
+    without: tuple[str, ...],
+    cases: tuple[str, ...],
+    kids: int,
+    subject: str,
+    scoreboard: bool,
+    seed: int,
+    out: Path,
+    allow_host: str | None,
+    as_json: bool,
+) -> int:
+    """Let a fleet of processes loose at one instant; a ledger outside it counts what really happens."""
+    from rig.console import ConsoleReporter
+    from rig.profile import bundled_profile, environment, load_profile
+    from rig.settings import Job, Settings
+    from rig.stampede.ground import Order
+    from rig.storm import storm
+
+    path = profile or bundled_profile()
+    settings = Settings(seed=seed, out=out, allow_host=allow_host)
+    job = Job("storm", tuple(sys.argv[1:]), settings, load_profile(path), path.resolve().parent)
+    with ConsoleReporter(terminal()) as reporter:
+        order = Order(processes, without, cases, subject, kids, scoreboard)
+        stormed = storm(job, name, order, environment(), reporter)
+    if stormed.scoreboard and not as_json:
+        stdout().print(_board(stormed.scoreboard))
+    return conclude(stormed.finished, as_json=as_json, document=stormed.document())
+
+
+def _board(rows: Sequence[dict[str, Any]]) -> Any:
+    from rich.table import Table
+
+    from rig.checks.scoreboard import COLUMNS, cells
+
+    table = Table(title="what each verifier costs the origin", title_justify="left")
+    for title, _ in COLUMNS:
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(*cells(row))
+    return table

@@ -1,0 +1,54 @@
+"""From results to words: what the verbs have in common once their work is done."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from rig.cli.options import Common
+    from rig.record import Finished
+    from rig.settings import Job
+
+
+def terminal() -> Console:
+    """Where progress and messages go: stderr."""
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def stdout() -> Console:
+    """Where results go."""
+    from rich.console import Console
+
+    return Console()
+
+
+def execute(common: Common, job: Job) -> int:
+    """Run a job, print its verdict, and return the exit code."""
+    from rig.console import ConsoleReporter
+    from rig.profile import environment
+    from rig.run import run
+
+    with ConsoleReporter(terminal()) as reporter:
+        finished = run(job, environment(), reporter)
+    return conclude(finished, as_json=common.as_json)
+
+
+def conclude(finished: Finished, *, as_json: bool, document: dict[str, Any] | None = None) -> int:
+    """Print a verdict as a table or as one JSON document (`document`, if it is not the pack's own); its exit code."""
+    from rig.evidence.summary import console
+
+    if as_json:
+        click.echo(json.dumps(document or finished.document(), indent=2))
+    else:
+        stdout().print(console(finished.judgement, pack=finished.pack, digest=finished.digest))
+    if not finished.sealed:
+        click.echo(f"rig: the pack is not finished; run: rig settle {shlex.quote(str(finished.pack))}", err=True)
+    return finished.judgement.exit_code
