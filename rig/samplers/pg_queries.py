@@ -118,7 +118,7 @@ def statements(facts: Facts) -> str:
     columns = ", ".join(f"sum({name if c == 'total_exec_time' else c})::float8" for c in STATEMENT_COUNTERS)
     return f"""
 SELECT queryid::text, {columns} FROM {facts.statements_schema}.pg_stat_statements(false)
-WHERE dbid = {facts.database_oid} GROUP BY queryid"""
+WHERE dbid = {facts.database_oid} AND queryid IS NOT NULL GROUP BY queryid"""
 
 
 def statement_texts(facts: Facts) -> str:

@@ -92,6 +92,18 @@ def test_missing_truth_tables_are_named(tmp_path: Path) -> None:
     assert "truth.canonical" in ended.err
 
 
+def test_a_wrong_webhook_secret_is_named(tmp_path: Path) -> None:
+    """The service knows another secret than the rig signs with: every request of the first drive is refused."""
+    profile = tmp_path / "mine.toml"
+    text = bundled_profile().read_text().replace("{profile_dir}", str(bundled_profile().parent))
+    others = "(SELECT jsonb_object_agg(key, 'wrong') FROM jsonb_each(%(secrets)s::jsonb))"
+    profile.write_text(text.replace("%(api_key_sha256)s, %(secrets)s", f"%(api_key_sha256)s, {others}"))
+    ended = rig("ladder", "--steps", "5", "--profile", str(profile), "--out", str(tmp_path / "results"), *QUICK)
+    assert ended.code == ExitCode.CONFIG, ended.err
+    assert "answers 401 to every request" in ended.err
+    assert "webhook secret of route 'stripe'" in ended.err
+
+
 def test_a_host_beyond_loopback_is_refused(tmp_path: Path, database: Database) -> None:
     profile = tmp_path / "mine.toml"
     text = bundled_profile().read_text()
