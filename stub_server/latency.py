@@ -11,7 +11,8 @@ a request is treated, so that one process serves every measurement:
 
 No timer keeps a delay to the nanosecond, so the nominal one is not the truth: ``X-Delivered-Ns`` is the time from the
 moment the whole request was read to the call that writes its answer. Prints one JSON line ``{"port": …}`` once it
-listens; ends when its standard input closes.
+listens; ends when its standard input closes. With ``--ledger FILE`` it then writes all delivered delays there (int64
+nanoseconds in the machine's byte order, as answered), for clients that cannot read a header into their statistics.
 Not for: HTTP in general (see ``stub_server.null``, whose framing it shares), pipelined requests.
 """
 
@@ -24,9 +25,11 @@ import json
 import re
 import sys
 import time
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import cast
 
 import click
@@ -80,6 +83,9 @@ class Delayer:
         self._wakeup = Wakeup(loop, self._woke)
         self._behaviours: dict[bytes, Behaviour | None] = {}
         self._loop = loop
+        self.delivered_ns = array("q")
+        """What was delivered so far; kept only where a ledger is."""
+        self.keeps = False
 
     def behaviour(self, segment: bytes) -> Behaviour | None:
         """The behaviour of a segment; a freeze is set off by the first request for it."""
@@ -149,6 +155,8 @@ class LatencyProtocol(asyncio.Protocol):
             return
         delivered_ns = time.monotonic_ns() - self._read_ns
         self._read_ns = 0
+        if self._delayer.keeps:
+            self._delayer.delivered_ns.append(delivered_ns)
         self._transport.write(_ANSWER % (delivered_ns, _CLOSE if self._close else b""))
         if self._close:
             self._transport.close()
@@ -159,20 +167,25 @@ def _first_segment(request: bytes) -> bytes:
     return path[1:].partition(b"/")[0]
 
 
-async def _serve(host: str, port: int) -> None:
+async def _serve(host: str, port: int, *, keep: bool) -> array[int]:
     loop = asyncio.get_running_loop()
     delayer = Delayer(loop)
+    delayer.keeps = keep
     server = await loop.create_server(lambda: LatencyProtocol(delayer), host, port, backlog=4096)
     click.echo(json.dumps({"port": server.sockets[0].getsockname()[1]}))
     await loop.run_in_executor(None, sys.stdin.buffer.read)
+    return delayer.delivered_ns
 
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=0, show_default="a free one")
-def main(host: str, port: int) -> None:
+@click.option("--ledger", type=click.Path(path_type=Path), help="Write all delivered delays there at the end.")
+def main(host: str, port: int, ledger: Path | None) -> None:
     """Serve until standard input closes."""
-    uvloop.run(_serve(host, port))
+    delivered_ns = uvloop.run(_serve(host, port, keep=ledger is not None))
+    if ledger is not None:
+        ledger.write_bytes(delivered_ns.tobytes())
 
 
 if __name__ == "__main__":

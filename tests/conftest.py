@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
 
 from rig.lifeline import Lifeline
 from rig.postgres import Cluster, Database, open_cluster
+
+_COMMANDS = "tests.cli.commands"
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +32,12 @@ def database(cluster: Cluster) -> Iterator[Database]:
     created = cluster.create_database("test")
     yield created
     cluster.drop_database(created)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A module stays together, so that its fixtures are made once. What starts the command line stays together too, and
+    out of each other's way: its hygiene gates look at the whole machine."""
+    for item in items:
+        module = sys.modules[item.function.__module__] if isinstance(item, pytest.Function) else None
+        starts = module and any(getattr(value, "__module__", "") == _COMMANDS for value in vars(module).values())
+        item.add_marker(pytest.mark.xdist_group(_COMMANDS if starts else str(item.path)))

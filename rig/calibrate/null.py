@@ -30,7 +30,8 @@ CONNECTIONS = 200
 DEADLINE_S = 60.0
 """Far beyond what a client above the floor needs, and short enough for requests to be signed ahead."""
 _PROBE_REQUESTS = 4_000
-_CHURN_REQUESTS = 4_000
+_CHURN_REQUESTS_PER_S = 2_000
+"""Of a trial's length: a connection a request is slow, and its price is a figure, not a gate."""
 _MOST_REQUESTS = 400_000
 _MARGIN = 1.15
 """Trials are sized from the probe's rate, which varies: so much more, that a fast trial still lasts long enough."""
@@ -79,7 +80,8 @@ def null_benchmark(
                 count = longer
         with null_stub(close_connections=True, cores=stub_cores) as stub:
             progress("null benchmark: the price of churn")
-            churn, _ = bench.drive(stub, min(_CHURN_REQUESTS, count), trial=2 * trials + 1)
+            churned = max(CONNECTIONS, round(_CHURN_REQUESTS_PER_S * min(seconds, LEAST_S)))
+            churn, _ = bench.drive(stub, churned, trial=2 * trials + 1)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     certificate = Certificate(

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -36,9 +37,12 @@ def null_stub(*, close_connections: bool = False, cores: Collection[int] = ()) -
     return _running("stub_server.null", ["--close"] if close_connections else [], cores)
 
 
-def latency_stub(*, cores: Collection[int] = ()) -> AbstractContextManager[Stub]:
-    """Run ``stub_server.latency``; the base path of a request says how it is treated."""
-    return _running("stub_server.latency", [], cores)
+def latency_stub(*, cores: Collection[int] = (), ledger: Path | None = None) -> AbstractContextManager[Stub]:
+    """Run ``stub_server.latency``; the base path of a request says how it is treated.
+
+    ``ledger``: where it leaves all delays that it delivered (int64 ns) once it has ended.
+    """
+    return _running("stub_server.latency", ["--ledger", str(ledger)] if ledger else [], cores)
 
 
 @contextmanager

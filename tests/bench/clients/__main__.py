@@ -13,19 +13,16 @@ from pathlib import Path
 from statistics import median
 
 import click
-import numpy as np
 from matplotlib.figure import Figure
 
 from rig.calibrate.machine import Watch, allowed_cores
 from rig.calibrate.stub import Stub, null_stub
-from rig.engine.pacer import NS
-from rig.history import RESULT
-from rig.model import Pace
+from tests.bench.clients import open_loop
 from tests.bench.clients import trial as client
+from tests.bench.clients.open_loop import RATES_PER_S, Paced, middle, paced
 from tests.bench.clients.trial import CONNECTIONS, Trial
 from tests.bench.clients.with_rig import Engine
 
-RATES_PER_S = (500, 2_000, 10_000)
 STUB_BOUND = 0.95
 FOLDER = Path("docs/benchmarks")
 
@@ -86,25 +83,19 @@ def _round(clients: list[Client], stub: Stub, seconds: float, folder: Path) -> N
         click.echo(f"  {one.name:8} {trial.rps:>9,.0f} requests/s {trial.cpu_us:>9,.1f} µs a request")
 
 
-def _open_loop(engine: Engine, stub: Stub, seconds: float) -> list[dict[str, float]]:
-    found = []
-    for rate in RATES_PER_S:
-        _, file = engine.drive(stub.endpoint.port, round(rate * seconds), Pace(CONNECTIONS, float(rate)))
-        rows = np.frombuffer(file.read_bytes(), dtype=RESULT)
-        file.unlink()
-        lag_us = (rows["sent_ns"] - rows["intended_ns"]) / 1e3
-        span_s = (rows["sent_ns"].max() - rows["sent_ns"].min()) / NS
-        found.append(
-            {
-                "rate": rate,
-                "sent_per_s": (len(rows) - 1) / span_s,
-                **{f"lag_p{q:g}_us": float(np.percentile(lag_us, q)) for q in (50, 99, 100)},
-            }
-        )
-    return found
+def _open_loop(engine: Engine, clients: list[Client], rounds: int, seconds: float, folder: Path) -> list[Paced]:
+    """Every client that has a rate, at every rate, interleaved; medians."""
+    senders = {"rig": open_loop.rig(engine), "k9-load": open_loop.k9, "hey": open_loop.hey, "locust": open_loop.locust}
+    there = [one.name for one in clients if not one.missing and one.name in senders]
+    found: dict[tuple[int, str], list[Paced]] = {(rate, name): [] for rate in RATES_PER_S for name in there}
+    for number in range(1, rounds + 1):
+        click.echo(f"open loop, round {number} of {rounds}")
+        for (rate, name), readings in found.items():
+            readings.append(paced(name, senders[name], rate, seconds, folder))
+    return [middle(readings) for readings in found.values()]
 
 
-def _markdown(clients: list[Client], lags: list[dict[str, float]], rounds: int, machine: str) -> str:
+def _markdown(clients: list[Client], readings: list[Paced], rounds: int, machine: str) -> str:
     present = [one for one in clients if one.trials]
     wrk_us = next((one.median("cpu_us") for one in present if one.name == "wrk"), None)
     lines = [
@@ -128,15 +119,11 @@ def _markdown(clients: list[Client], lags: list[dict[str, float]], rounds: int, 
         "",
         "## Open loop",
         "",
-        "How far behind its schedule the rig's engine sent (schedule lag), at constant rates against the same stub.",
+        "Constant rates against a stub that answers after a millisecond and keeps the delay that it really delivered:",
+        "how far behind its schedule a client sent (schedule lag), and what it measured against what was delivered.",
+        "Medians.",
         "",
-        "| rate | sent | lag p50 µs | lag p99 µs | lag max µs |",
-        "|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {lag['rate']:,.0f}/s | {lag['sent_per_s']:,.1f}/s | {lag['lag_p50_us']:,.0f} | {lag['lag_p99_us']:,.0f} "
-        f"| {lag['lag_p100_us']:,.0f} |"
-        for lag in lags
+        *open_loop.table(readings),
     ]
     return "\n".join(lines) + "\n"
 
@@ -169,12 +156,12 @@ def main(rounds: int, seconds: float, out: Path) -> None:
         for number in range(1, rounds + 1):
             click.echo(f"round {number} of {rounds}")
             _round(clients, stub, seconds, Path(folder))
-        lags = _open_loop(engine, stub, 2 * seconds)
+        readings = _open_loop(engine, clients, rounds, seconds, Path(folder))
     machine = f"{allowed_cores():g} cores, Python {platform.python_version()}, {platform.system()} {platform.release()}"
     if watch.since().steal > 0.02:
         machine += "; the hypervisor stole CPU meanwhile"
     out.mkdir(parents=True, exist_ok=True)
-    text = _markdown(clients, lags, rounds, machine)
+    text = _markdown(clients, readings, rounds, machine)
     (out / "clients.md").write_text(text)
     _plot(clients).savefig(out / "clients.png", dpi=120)
     click.echo(text)

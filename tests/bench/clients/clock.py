@@ -25,12 +25,13 @@ class Clock:
         """One request was answered."""
         self._requests += 1
 
-    def report(self) -> None:
-        """Print the figures as one JSON line."""
+    def report(self, **more: float) -> None:
+        """Print the figures, and ``more``, as one JSON line."""
         figures = {
             "requests": self._requests,
             "elapsed_s": time.monotonic() - self._begun,
             "cpu_s": _cpu_s() - self._cpu_s,
+            **more,
         }
         sys.stdout.write(json.dumps(figures) + "\n")
 

@@ -40,6 +40,8 @@ BODY = json.dumps(
     separators=(",", ":"),
 )
 """One request of the rig's own: every client sends these headers and this body, so that all send as many bytes."""
+KNOWN_PATH = "/1ms/x"
+"""On the known-latency stub: answered after a millisecond, so that 50 connections carry 10,000/s with room to spare."""
 _TIMEOUT_S = 120
 
 
@@ -128,6 +130,12 @@ def k9(port: int, seconds: float, folder: Path) -> Trial:
 
 def python_client(module: str, port: int, seconds: float, folder: Path) -> Trial:
     """A client in Python, which times its own loop: start-up and imports are not counted against it."""
-    ended = ran([sys.executable, "-m", f"tests.bench.clients.{module}", str(port), str(seconds)], folder)
-    figures = json.loads(ended.out.strip().splitlines()[-1])
-    return Trial(figures["requests"], figures["elapsed_s"], figures["cpu_s"])
+    figures = python_figures(module, folder, str(port), str(seconds))
+    return Trial(int(figures["requests"]), figures["elapsed_s"], figures["cpu_s"])
+
+
+def python_figures(module: str, folder: Path, *arguments: str) -> dict[str, float]:
+    """Run a client in Python: the figures that it prints last."""
+    ended = ran([sys.executable, "-m", f"tests.bench.clients.{module}", *arguments], folder)
+    figures: dict[str, float] = json.loads(ended.out.strip().splitlines()[-1])
+    return figures

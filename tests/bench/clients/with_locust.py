@@ -1,9 +1,12 @@
-"""locust's FastHttpUser, 50 users in one process without a web UI: its fastest documented form."""
+"""locust's FastHttpUser, 50 users in one process without a web UI: its fastest documented form.
+
+Arguments: port, seconds, and for an open loop the rate per second; the quantiles are then locust's own.
+"""
 
 from __future__ import annotations
 
 # locust patches the process when it is imported: it must come first.
-from locust import FastHttpUser, constant, task  # isort: skip
+from locust import FastHttpUser, constant, constant_throughput, task  # isort: skip
 from locust.env import Environment  # isort: skip
 
 import sys
@@ -11,32 +14,38 @@ import sys
 import gevent
 
 from tests.bench.clients.clock import Clock
-from tests.bench.clients.trial import BODY, CONNECTIONS, HEADERS
+from tests.bench.clients.trial import BODY, CONNECTIONS, HEADERS, KNOWN_PATH
 
 
 class Sender(FastHttpUser):
-    """Posts without pause."""
+    """Posts without pause, or at its share of the rate."""
 
     wait_time = constant(0)
     clock: Clock
+    path = "/x"
 
     @task
     def send(self) -> None:
         """One request."""
-        self.client.post("/x", data=BODY, headers=HEADERS)
+        self.client.post(self.path, data=BODY, headers=HEADERS)
         self.clock.count()
 
 
-def _load(port: int, seconds: float) -> None:
+def _load(port: int, seconds: float, rate_per_s: float | None = None) -> None:
     Sender.host = f"http://127.0.0.1:{port}"
+    if rate_per_s is not None:
+        Sender.wait_time = constant_throughput(rate_per_s / CONNECTIONS)
+        Sender.path = KNOWN_PATH
     environment = Environment(user_classes=[Sender])
     runner = environment.create_local_runner()
     Sender.clock = Clock(seconds)
     runner.start(CONNECTIONS, spawn_rate=CONNECTIONS)
     gevent.sleep(seconds)
-    Sender.clock.report()
+    total = environment.stats.total
+    quantiles = {f"p{q}_ms": total.get_response_time_percentile(q / 100) for q in (50, 99)} if rate_per_s else {}
+    Sender.clock.report(**quantiles)
     runner.quit()
 
 
 if __name__ == "__main__":
-    _load(int(sys.argv[1]), float(sys.argv[2]))
+    _load(int(sys.argv[1]), *(float(word) for word in sys.argv[2:]))

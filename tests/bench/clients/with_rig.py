@@ -34,8 +34,8 @@ class Engine:
         self._pool.__exit__(None, None, None)
         self._folder.cleanup()
 
-    def drive(self, port: int, count: int, pace: Pace) -> tuple[DriveReport, Path]:
-        """One drive of ``count`` requests: its report and the file of its raw rows."""
+    def drive(self, port: int, count: int, pace: Pace, path: str = "") -> tuple[DriveReport, Path]:
+        """One drive of ``count`` requests, below ``path``: its report and the file of its raw rows."""
         self._number += 1
         scenario = Scenario(
             id="bench",
@@ -52,7 +52,7 @@ class Engine:
             self._profile,
             RunKey(1, "benchmark", 1_700_000_000),
             {"A": Credentials("key", {self._route.secret: "secret"})},
-            Endpoint("127.0.0.1", port),
+            Endpoint("127.0.0.1", port, base_path=path),
             lambda worker: self._history.rows_file(scenario, worker),
         )
         report = self._pool.drive(load)
