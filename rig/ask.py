@@ -1,14 +1,13 @@
-"""One question to the target: a GET, its status, what it said.
+"""One question to the target: a GET or a request as it stands, its status, what it said.
 
-For readiness and probes. No proxy, no redirect, no retry: it asks whom it was told to ask and nobody else, so that
-nothing leaves the machine by way of the environment. Not for load (``rig.engine``).
+For readiness, probes and single events. No proxy, no redirect, no retry: it asks whom it was told to ask and nobody
+else, so that nothing leaves the machine by way of the environment. Not for load (``rig.engine``).
 """
 
 from __future__ import annotations
 
 import http.client
-import socket
-import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from rig.engine.endpoint import Endpoint
@@ -18,11 +17,17 @@ _BODY_LIMIT_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came of a question: ``status`` 0 and a ``problem`` where no whole answer came within the time."""
+    """What came of a question: ``status`` 0 and a ``problem`` where no whole answer came within the time.
+
+    ``said`` is how the ``body`` begins, as text.
+    """
 
     status: int
     said: str = ""
     problem: str = ""
+    body: bytes = b""
+    date: str = ""
+    """The Date header, where there was one."""
 
 
 class Asker:
@@ -35,27 +40,41 @@ class Asker:
 
     def get(self, path: str) -> Reply:
         """GET a path below the endpoint's base path, over a connection of its own."""
-        connection = self._connection()
-        try:
+
+        def ask(connection: http.client.HTTPConnection) -> http.client.HTTPResponse:
             connection.request("GET", self._endpoint.base_path + path, headers={"Connection": "close"})
-            answer = connection.getresponse()
+            return connection.getresponse()
+
+        return self._replied(ask)
+
+    def send(self, request: bytes) -> Reply:
+        """One whole POST (head and body) as it stands, over a connection of its own."""
+
+        def ask(connection: http.client.HTTPConnection) -> http.client.HTTPResponse:
+            connection.sock.sendall(request)
+            answer = http.client.HTTPResponse(connection.sock, method="POST")
+            answer.begin()
+            return answer
+
+        return self._replied(ask)
+
+    def _replied(self, ask: Callable[[http.client.HTTPConnection], http.client.HTTPResponse]) -> Reply:
+        connection = http.client.HTTPConnection(self._endpoint.host, self._endpoint.port)
+        try:
+            connection.sock = self._endpoint.connect(self._timeout_s, self._tls)  # it would resolve the name again
+            answer = ask(connection)
             said = answer.read(_BODY_LIMIT_BYTES)
         except (OSError, http.client.HTTPException) as error:
             return Reply(0, problem=str(error) or type(error).__name__)
         finally:
             connection.close()
-        return Reply(answer.status, said[:300].decode(errors="replace").strip())
+        text = said[:300].decode(errors="replace").strip()
+        return Reply(answer.status, text, body=said, date=answer.getheader("Date") or "")
 
     def connect(self) -> Reply:
         """Only make a connection, for a target that names no path to ask: status 200 when one stands."""
         try:
-            with socket.create_connection((self._endpoint.host, self._endpoint.port), self._timeout_s):
+            with self._endpoint.connect(self._timeout_s):
                 return Reply(200, "a connection stands")
         except OSError as error:
             return Reply(0, problem=str(error) or type(error).__name__)
-
-    def _connection(self) -> http.client.HTTPConnection:
-        host, port = self._endpoint.host, self._endpoint.port
-        if isinstance(self._tls, ssl.SSLContext):
-            return http.client.HTTPSConnection(host, port, timeout=self._timeout_s, context=self._tls)
-        return http.client.HTTPConnection(host, port, timeout=self._timeout_s)

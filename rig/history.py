@@ -61,6 +61,7 @@ class History:
         """Name the columns of a drive's rows and keep them as Parquet; the raw files go. Sealing again changes nothing.
 
         ``share`` and ``tenant`` (shape (count,)) say by seq which share and which tenant a request belongs to.
+        EvidenceError where the disk does not take it: the raw files stay.
         """
         sealed = self.folder / f"{scenario.label}.parquet"
         files = sorted(self._raw.glob(f"{scenario.label}.*.rows"))
@@ -70,9 +71,7 @@ class History:
         else:
             rows = np.concatenate([_read_raw(file) for file in files] or [np.empty(0, RESULT)])
             frame = _named(rows, scenario, share, tenant, expected_status)
-            unfinished = self._raw / sealed.name
-            frame.to_parquet(unfinished, index=False)
-            unfinished.replace(sealed)
+            _keep(frame, self._raw / sealed.name, sealed)
         for file in files:
             file.unlink()
         return frame
@@ -92,6 +91,16 @@ def read_history(folder: Path) -> pd.DataFrame:
     for column in ("scenario", "drive", "route", "class", "tenant", "outcome", "error_kind"):
         whole[column] = whole[column].astype("category")
     return whole
+
+
+def _keep(frame: pd.DataFrame, unfinished: Path, sealed: Path) -> None:
+    """Write a frame as Parquet; ``sealed`` appears only once it is whole."""
+    try:
+        frame.to_parquet(unfinished, index=False, compression="zstd")
+        unfinished.replace(sealed)
+    except (OSError, pa.ArrowException) as error:
+        unfinished.unlink(missing_ok=True)
+        raise EvidenceError(f"history file {sealed} cannot be written: {error}") from None
 
 
 def _read_sealed(file: Path) -> pd.DataFrame:

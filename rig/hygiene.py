@@ -1,4 +1,4 @@
-"""What lies around before a run and after it: processes, directories, connections.
+"""What lies around before a run and after it: processes, directories, connections; and whether its clock went on.
 
 It looks and writes down; ``rig.checks.surroundings`` judges.
 """
@@ -6,13 +6,13 @@ It looks and writes down; ``rig.checks.surroundings`` judges.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import psutil
 import psycopg
 
 from rig.ask import Asker
-from rig.checks.case import Finding
+from rig.checks.case import WALL_CLOCK, Finding
 from rig.engine.endpoint import Endpoint
 from rig.errors import Unavailable
 from rig.lifeline import Lifeline, leftovers
@@ -20,6 +20,8 @@ from rig.lifeline import Lifeline, leftovers
 _CONNECT_TIMEOUT_S = 1.0
 _BACK_WITHIN_S = 2.0
 _POLL_S = 0.05
+_STEP_S = 1.0
+"""Between two looks at the clock: slewing, 0.05 % at most, needs half an hour for it."""
 _CONNECTIONS = """
 SELECT pid, coalesce(state, '?') FROM pg_stat_activity WHERE datname = current_database()
 AND backend_type = 'client backend' AND pid <> pg_backend_pid() AND application_name NOT LIKE 'rig-%'"""
@@ -82,6 +84,24 @@ class Connections:
     def _sessions(self) -> list[tuple[int, str]]:
         with psycopg.connect(self._dsn, connect_timeout=5, application_name="rig-hygiene") as connection:
             return connection.execute(self._query).fetchall()
+
+
+class WallClock:
+    """Looks at the wall clock when it is made, and again when the run is over: was it stepped meanwhile?
+
+    Durations are the monotonic clock's. But a signature carries the time of day, and a target refuses an old one: what
+    it answers after a step says nothing of it.
+    """
+
+    def __init__(self, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._wall, self._monotonic = wall, monotonic
+        self._ahead_s = wall() - monotonic()
+
+    def look_again(self) -> Finding:
+        """Whether it went on as the monotonic clock did."""
+        step_s = self._wall() - self._monotonic() - self._ahead_s
+        stepped = abs(step_s) >= _STEP_S
+        return Finding("after", WALL_CLOCK, not stepped, f"stepped by {step_s:+.1f} s" if stepped else "")
 
 
 def _finding(what: str, left: Sequence[str]) -> Finding:

@@ -15,19 +15,26 @@ import pandas as pd
 from rig.ask import Asker
 from rig.checks.case import PROBE_COLUMNS
 from rig.engine.endpoint import Endpoint
+from rig.pool_metrics import POOL_COLUMNS, sums
 from rig.profile import Probes
 
 EVERY_S = 1.0
 
 
 class Prober:
-    """A context in which the probes are asked; ``frame`` has one row per question (``PROBE_COLUMNS``)."""
+    """A context in which the probes are asked; ``frame`` has one row per question (``PROBE_COLUMNS``).
+
+    ``pool`` has what the metrics said of the pool meanwhile (``POOL_COLUMNS``).
+    """
 
     def __init__(self, probes: Probes, endpoint: Endpoint) -> None:
         self._paths = [path for path in (probes.health, probes.ready, probes.metrics) if path is not None]
         self._timeout_s = probes.timeout_s
         self._asker = Asker(endpoint, probes.timeout_s)
         self._rows: list[tuple[int, str, int, int, str]] = []
+        self._metrics = probes.metrics
+        self._pool_names = probes.pool.names()
+        self._pool_rows: list[tuple[int, str, float]] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._ask_regularly, name="rig-prober", daemon=True)
 
@@ -47,6 +54,10 @@ class Prober:
         """What was asked and answered so far."""
         return pd.DataFrame(list(self._rows), columns=list(PROBE_COLUMNS))
 
+    def pool(self) -> pd.DataFrame:
+        """What the metrics said of the pool so far; empty where the profile does not name its series."""
+        return pd.DataFrame(list(self._pool_rows), columns=list(POOL_COLUMNS))
+
     def _ask_regularly(self) -> None:
         due = time.monotonic()
         while not self._stop.wait(max(0.0, due - time.monotonic())):
@@ -62,4 +73,7 @@ class Prober:
         elapsed_ns = time.monotonic_ns() - at_ns
         if reply.status and elapsed_ns > self._timeout_s * 1e9:
             return at_ns, path, 0, elapsed_ns, f"answered {reply.status}, but later than {self._timeout_s:g} s"
+        if path == self._metrics and reply.status == 200:
+            read = sums(reply.body.decode(errors="replace"), self._pool_names)
+            self._pool_rows += [(at_ns + elapsed_ns // 2, what, value) for what, value in read.items()]
         return at_ns, path, reply.status, elapsed_ns, reply.problem

@@ -22,9 +22,24 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
+from rig import pool_metrics
 from rig.errors import ConfigError
 from rig.model import RequestClass, Row
-from rig.profile_fields import Command, Header, HeaderValue, Identifier, Name, Route, Status, Text, Variable, Word
+from rig.profile_fields import (
+    Command,
+    Header,
+    HeaderPrefix,
+    HeaderValue,
+    Identifier,
+    Name,
+    Route,
+    Series,
+    Signed,
+    Status,
+    Text,
+    Variable,
+    Word,
+)
 from rig.profile_storms import Storms
 
 
@@ -39,6 +54,10 @@ class Target(_Section):
     """Like ``http://127.0.0.1:8080``; a path in it is put before those of the routes."""
     allow_host: str | None = None
     """The one host beside loopback that may be loaded; the command line must repeat it (``--allow-host``)."""
+    max_requests: int | None = Field(default=None, ge=1)
+    """A run may send so many requests at most, all drives together; the command line can only lower it."""
+    max_rate_per_s: float | None = Field(default=None, gt=0)
+    """No open loop may be faster; the command line can only lower it. A closed loop goes as fast as it is answered."""
     ca_file: Path | None = None
     """Certificates to trust for https, besides the system's."""
     commit: str | None = None
@@ -85,10 +104,38 @@ class Headers(_Section):
 
     tenant_key: Header
     """Carries the tenant's API key."""
+    tenant_key_prefix: HeaderPrefix = ""
+    """What stands before the key in that header, like ``Token `` with its space."""
     idempotency_key: Header
     """Carries the key that events are deduplicated by, within a tenant."""
     correlation_id: Header
     """Carries an id that is unique to the request."""
+
+
+class PoolSeries(_Section):
+    """Prometheus series of the metrics that tell of the pool of database connections.
+
+    The diagnosis wants them: without, whether requests waited for a connection is judged from the sessions alone. All
+    samples of a name are added up; whichever process is asked must answer for the whole service.
+    """
+
+    connections_max: Series | None = None
+    """Gauge: bound of the pool."""
+    acquire_wait_seconds: Series | None = None
+    """Counter: seconds that requests waited for a connection."""
+    acquired: Series | None = None
+    """Counter: connections that were acquired."""
+    timeouts: Series | None = None
+    """Counter: requests that waited in vain."""
+
+    def names(self) -> dict[str, str | None]:
+        """What each series means (``rig.pool_metrics``) and what it is called, None where it is not named."""
+        return {
+            pool_metrics.CONNECTIONS_MAX: self.connections_max,
+            pool_metrics.ACQUIRE_WAIT_S: self.acquire_wait_seconds,
+            pool_metrics.ACQUIRED: self.acquired,
+            pool_metrics.TIMEOUTS: self.timeouts,
+        }
 
 
 class Probes(_Section):
@@ -102,6 +149,8 @@ class Probes(_Section):
     """Path of the metrics."""
     timeout_s: float = Field(default=2.0, gt=0)
     """An answer later than this is none."""
+    pool: PoolSeries = PoolSeries()
+    """What the metrics call the pool's counters."""
 
 
 class Tenants(_Section):
@@ -109,12 +158,13 @@ class Tenants(_Section):
 
     The statement gets ``%(tenant_id)s``, ``%(name)s``, ``%(api_key)s``, ``%(api_key_sha256)s`` and ``%(secrets)s`` (a
     JSON object of webhook secrets by the names that the routes use). A command gets the same as environment variables
-    TENANT_ID, TENANT_NAME, TENANT_API_KEY, TENANT_API_KEY_SHA256 and TENANT_SECRETS. A fixed tenant names the
-    environment variable that holds its API key; secrets then come from the routes' ``secret_env``.
+    TENANT_ID, TENANT_NAME, TENANT_API_KEY, TENANT_API_KEY_SHA256 and TENANT_SECRETS. Where the service numbers its
+    tenants itself, the statement ends in ``RETURNING … AS tenant_id``: that is what their rows carry. A fixed tenant
+    names the environment variable that holds its API key; secrets then come from the routes' ``secret_env``.
     """
 
     provision_sql: Text | None = None
-    """One statement, run once for each tenant."""
+    """One statement, run once for each tenant; a column ``tenant_id`` that it returns is what their rows carry."""
     provision_command: Command | None = None
     """Program and arguments, run once for each tenant."""
     fixed: tuple[FixedTenant, ...] = ()
@@ -164,7 +214,12 @@ class PersonalField(_Section):
 
 
 class WebhookRoute(_Section):
-    """One vendor's door: path, signature, body shape and the ways to spoil it."""
+    """One vendor's door: path, signature, body shape and the ways to spoil it.
+
+    The HMAC schemes sign ``signed``, which is the raw body where nothing else is said. GitHub's way is
+    ``hmac-sha256-hex`` with ``signature_prefix = "sha256="``; Slack's has ``signature_prefix = "v0="``,
+    ``signed = "v0:<unix>:<body>"`` and ``timestamp_header = "X-Slack-Request-Timestamp"``.
+    """
 
     name: Name
     """What reports call it."""
@@ -174,12 +229,18 @@ class WebhookRoute(_Section):
     """How the raw body is signed."""
     signature_header: Header
     """Header that carries the signature."""
+    signature_prefix: HeaderPrefix = ""
+    """What stands before the signature in that header."""
+    signed: Signed = "<body>"
+    """What is signed: ``<body>`` is the raw body, ``<unix>`` the time of signing."""
+    timestamp_header: Header | None = None
+    """Header that carries the time of signing, seconds since 1970; it goes with ``<unix>`` in ``signed``."""
     secret: Name
     """Name of the webhook secret; routes with the same name share it."""
     secret_env: Variable | None = None
     """Environment variable that holds the secret; without it the rig makes one for each tenant."""
     tolerance_s: float = Field(default=300, gt=0)
-    """How old a signature may be (schemes without a time ignore it)."""
+    """How old a signature may be (where no time is signed, it means nothing)."""
     content_type: HeaderValue = "application/json"
     """Value of the Content-Type header."""
     body: str
@@ -189,6 +250,19 @@ class WebhookRoute(_Section):
     """Ways to make the body schema-invalid; malformed requests take turns through them."""
     personal: tuple[PersonalField, ...] = Field(min_length=1)
     """Places for personal data; requests take turns through them, and through all of them at once."""
+
+    @model_validator(mode="after")
+    def _one_signature(self) -> Self:
+        if self.scheme == "stripe" and (self.signature_prefix or self.signed != "<body>" or self.timestamp_header):
+            raise ValueError("the stripe scheme has its own form; leave out signature_prefix, signed, timestamp_header")
+        if ("<unix>" in self.signed) != (self.timestamp_header is not None):
+            raise ValueError("<unix> in signed and timestamp_header go together: the time is told and signed")
+        return self
+
+    @property
+    def ageing(self) -> bool:
+        """Whether a signature holds its time, so that it grows too old to be accepted."""
+        return self.scheme == "stripe" or self.timestamp_header is not None
 
 
 class Answer(_Section):
@@ -324,7 +398,8 @@ class Profile(_Section):
 
     def _tell_headers_apart(self, route: WebhookRoute) -> None:
         own = self.headers
-        names = (own.tenant_key, own.idempotency_key, own.correlation_id, route.signature_header)
+        names = [own.tenant_key, own.idempotency_key, own.correlation_id, route.signature_header]
+        names += [route.timestamp_header] if route.timestamp_header is not None else []
         if len({name.lower() for name in names}) != len(names):
             raise ValueError(f"route {route.name!r}: two of its headers ({', '.join(names)}) have the same name")
 
@@ -351,6 +426,8 @@ class Profile(_Section):
 
 
 _PROBLEMS_NAMED = 10
+_KEY_SHOWN = 80
+_LARGEST_BYTES = 1 << 20
 
 
 def bundled_profile(name: str = "reference") -> Path:
@@ -361,15 +438,28 @@ def bundled_profile(name: str = "reference") -> Path:
 def load_profile(path: Path) -> Profile:
     """Read and validate a profile; ConfigError names file, key and remedy."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            data = file.read(_LARGEST_BYTES + 1)  # a device or a pipe may never end
     except FileNotFoundError:
         raise ConfigError(f"profile {path} does not exist; give --profile the path of a TOML file") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise ConfigError(f"profile {path} cannot be read: {error}") from None
+    if len(data) > _LARGEST_BYTES:
+        raise ConfigError(f"profile {path} is larger than {_LARGEST_BYTES >> 20} MiB; give --profile a TOML file")
+    try:
+        return parse_profile(data.decode(), path)
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"profile {path} cannot be read: {error}") from None
+
+
+def parse_profile(text: str, path: Path) -> Profile:
+    """Validate the text of a profile; ``path`` is what errors call it."""
     try:
         raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError, or a number of thousands of digits
         raise ConfigError(f"profile {path} is not valid TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"profile {path} is nested too deeply; no key of a profile lies ten levels deep") from None
     return _validated(raw, path)
 
 
@@ -380,11 +470,18 @@ def _validated(raw: Mapping[str, Any], path: Path) -> Profile:
         lines = [f"profile {path} is wrong:"]
         problems = error.errors()
         for problem in problems[:_PROBLEMS_NAMED]:
-            where = ".".join(str(part) for part in problem["loc"]) or "(whole file)"
+            where = ".".join(_shown(part) for part in problem["loc"]) or "(whole file)"
             lines.append(f"  {where}: {_remedy(problem['type'], problem['msg'])}")
         if len(problems) > _PROBLEMS_NAMED:
             lines.append(f"  … and {len(problems) - _PROBLEMS_NAMED} more")
         raise ConfigError("\n".join(lines)) from None
+
+
+def _shown(part: int | str) -> str:
+    """A key for the terminal: one that somebody else wrote may hold control characters, and be long."""
+    text = str(part)
+    text = text if text.isprintable() else ascii(text)
+    return text if len(text) <= _KEY_SHOWN else text[:_KEY_SHOWN] + "…"
 
 
 def _remedy(kind: str, message: str) -> str:

@@ -43,7 +43,18 @@ Header = Annotated[
 HeaderValue = Annotated[
     str, _matching(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?", "the value of a header (printable ASCII on one line)")
 ]
+HeaderPrefix = Annotated[
+    str, _matching(r"([\x21-\x7e][\x20-\x7e]*)?", "the beginning of a header's value (printable ASCII, no space first)")
+]
+Signed = Annotated[
+    str,
+    _matching(
+        r"([\x21-\x3b\x3d\x3f-\x7e]|<unix>)*<body>([\x21-\x3b\x3d\x3f-\x7e]|<unix>)*",
+        "what is signed: <body> once, <unix> where the time stands, else printable ASCII without spaces, < and >",
+    ),
+]
 Route = Annotated[str, _matching(r"/[\x21-\x7e]*", "a path (it begins with / and has no spaces, only ASCII)")]
+Series = Annotated[str, _matching(r"[A-Za-z_:][A-Za-z0-9_:]*", "the name of a Prometheus series")]
 Identifier = Annotated[str, _matching(r"[^\x00]{1,63}", "a name that PostgreSQL knows (1 to 63 characters)")]
 Text = Annotated[str, _matching(r"[^\x00]+", "a text (it is empty, or has a NUL in it)")]
 Word = Annotated[str, _matching(r"[^\x00]*", "a word of a command or an environment (it has a NUL in it)")]

@@ -94,7 +94,7 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     value = field.get_default(call_default_factory=True, validated_data={})
-    if isinstance(value, BaseModel) or value in ({}, (), None):
+    if isinstance(value, BaseModel) or value in ({}, (), None, ""):
         return "none" if value is None else "empty"
     if isinstance(value, tuple):
         return ", ".join(f"`{part}`" for part in value)

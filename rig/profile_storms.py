@@ -13,7 +13,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from rig.profile_fields import Command, Header, Route, Status, Text, Variable, Word
+from rig.profile_fields import Command, Header, HeaderValue, Route, Status, Text, Variable, Word
 
 
 class _Section(BaseModel):
@@ -69,7 +69,7 @@ class UnknownKid(_Section):
     """Asked with GET and the token."""
     header: Header = "Authorization"
     """Carries the token."""
-    scheme: Word = "Bearer"
+    scheme: HeaderValue | Literal[""] = "Bearer"
     """Stands before the token, with a space between; may be empty."""
     accepted: tuple[Status, ...] = (200,)
     """Status for a token that is accepted."""

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 from rig.checks.judge import exit_code_of, judge, verdict_of
+from rig.diagnose import explain
 from rig.errors import EvidenceError
 from rig.evidence.hashes import SUMS
 from rig.evidence.judgement import Judgement
@@ -41,4 +42,4 @@ def recheck(path: Path, digest: str | None = None) -> Finished:
         raise EvidenceError(f"{path} was judged otherwise by the rig that made it: {', '.join(differing[:5])}")
     # An interrupt is no gate: what the run was ended by stays as it was.
     judgement = before if before.exit_code != judgement.exit_code else judgement
-    return Finished(pack.manifest().verb, judgement, pack.path, found, case.certificate)
+    return Finished(pack.manifest().verb, judgement, pack.path, found, case.certificate, explain(case))

@@ -21,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 import rig
 import rig.evidence.report
 from rig.checks.judge import exit_code_of, judge, verdict_of
+from rig.diagnose import Diagnosis, explain
 from rig.engine.targeter import Targeter
 from rig.errors import ErrorKind, EvidenceError, ExitCode
 from rig.evidence.judgement import Judgement
@@ -47,6 +48,8 @@ class Finished:
     pack: Path
     digest: str | None
     certificate: Certificate | None
+    diagnosis: Diagnosis | None = None
+    """Why it was as slow as it was; None where nothing was driven."""
 
     @property
     def sealed(self) -> bool:
@@ -61,6 +64,7 @@ class Finished:
             "verdict": self.judgement.verdict.value,
             "exit_code": self.judgement.exit_code,
             "gates": [asdict(gate) for gate in self.judgement.gates],
+            "diagnosis": asdict(self.diagnosis) if self.diagnosis else None,
             "pack": str(self.pack),
             "digest": self.digest,
         }
@@ -182,8 +186,8 @@ class Record:
             raise EvidenceError(f"{pack.path}: the profile in its manifest is damaged: {error}") from None
         return cls(pack, manifest, profile)
 
-    def judged(self, *, interrupted: bool = False, seal: bool = True) -> Finished:
-        """Judge what was gathered, write verdicts and reports, and (unless it is to be settled later) seal."""
+    def judged(self, *, interrupted: bool = False, seal: bool = True, drawn: bool = True) -> Finished:
+        """Judge what was gathered, write verdicts and (if ``drawn``) reports, and seal, unless it is settled later."""
         self.history.close()
         self.amend(ended_utc=datetime.now(UTC))
         case = self.pack.load()
@@ -194,9 +198,13 @@ class Record:
             code = ExitCode.INTERRUPTED
         judgement = Judgement(verdict, int(code), gates)
         self.pack.write_judgement(judgement)
-        rig.evidence.report.write(self.pack, self.manifest, case, judgement)
+        diagnosis = explain(case)
+        if diagnosis is not None:
+            self.pack.write_diagnosis(diagnosis)
+        if drawn:
+            rig.evidence.report.write(self.pack, self.manifest, case, judgement)
         digest = self.pack.seal() if seal else None
-        return Finished(self.manifest.verb, judgement, self.path, digest, case.certificate)
+        return Finished(self.manifest.verb, judgement, self.path, digest, case.certificate, diagnosis)
 
     @property
     def path(self) -> Path:

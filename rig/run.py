@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -24,13 +24,14 @@ from rig.engine.endpoint import Endpoint
 from rig.engine.pool import Load, Pool
 from rig.engine.targeter import Targeter
 from rig.errors import ConfigError, EvidenceError, RigError
-from rig.hygiene import Connections, look_after, look_before
+from rig.hygiene import Connections, WallClock, look_after, look_before
 from rig.lifeline import Lifeline
 from rig.model import Certificate, DriveReport, RunKey, Scenario
 from rig.postgres import open_cluster
 from rig.prober import Prober
 from rig.profile import WebhookRoute
 from rig.record import Finished, Record
+from rig.redact import Secrets
 from rig.samplers.sampling import plan_of_run, sampling
 from rig.settings import Job
 from rig.short_storms import short_storms
@@ -74,6 +75,7 @@ class Scene:
     endpoint: Endpoint | None = None
     database_port: int | None = None
     findings: list[Finding] = field(default_factory=list)
+    secrets: Secrets = field(default_factory=Secrets)
     to_be_settled: bool = False
 
 
@@ -89,7 +91,7 @@ def run(job: Job, environ: Mapping[str, str], reporter: Reporter) -> Finished:
     """Do a whole run. RigError when it cannot begin; from the first request on everything ends in a judged pack."""
     scene = begin(job, environ, reporter)
     record = scene.record
-    hygiene = look_before()
+    hygiene, clock = look_before(), WallClock()
     interrupted = False
     try:
         with Lifeline() as lifeline:
@@ -98,14 +100,28 @@ def run(job: Job, environ: Mapping[str, str], reporter: Reporter) -> Finished:
             except KeyboardInterrupt:
                 interrupted = True
                 record.note("the run was interrupted")
-            hygiene += [*scene.findings, *look_after(lifeline, scene.endpoint, scene.database_port)]
+            hygiene += [*scene.findings, clock.look_again()]
+            hygiene += look_after(lifeline, scene.endpoint, scene.database_port)
+        _clean_logs(scene)
+        record.pack.write_hygiene(hygiene)
+        reporter.stage("judging and writing the evidence")
+        return record.judged(interrupted=interrupted, seal=not scene.to_be_settled)
     except RigError as error:
-        record.note(f"the run could not go on: {error}")
-        record.judged()
-        raise
-    record.pack.write_hygiene(hygiene)
-    reporter.stage("judging and writing the evidence")
-    return record.judged(interrupted=interrupted, seal=not scene.to_be_settled)
+        said = scene.secrets.blanked(str(error))  # it may quote the target's last words
+        with suppress(EvidenceError):  # the disk that takes no more may be what ended the run
+            _clean_logs(scene)
+            record.note(f"the run could not go on: {said}")
+            record.judged()
+        if isinstance(error, EvidenceError) and not record.pack.sealed:
+            left = f"what was gathered is kept; make room, then finish it: rig settle {record.path}"
+            raise EvidenceError(f"{said}; {left}") from None
+        raise type(error)(said) from None
+
+
+def _clean_logs(scene: Scene) -> None:
+    """Blank what the target and PostgreSQL wrote of the run's secrets: their logs lie in the pack."""
+    for name, count in scene.secrets.clean(scene.record.pack.logs_folder).items():
+        scene.record.note(f"logs/{name} held secrets of this run, {count} times; they were blanked there")
 
 
 def _certify_and_storm(scene: Scene, lifeline: Lifeline) -> None:
@@ -115,7 +131,8 @@ def _certify_and_storm(scene: Scene, lifeline: Lifeline) -> None:
         store = None
         if job.scenarios:
             if job.profile.launch is None:
-                Endpoint.parse(job.profile.target.base_url or "").require_allowed(_allowed_host(job))
+                allowed = job.settings.allowed_host(job.profile)
+                Endpoint.parse(job.profile.target.base_url or "").require_allowed(allowed)
             scene.reporter.stage("preparing PostgreSQL")
             logs = scene.record.pack.logs_folder
             store = stack.enter_context(open_store(job.profile, lifeline, scene.environ, logs))
@@ -137,7 +154,8 @@ def _short_storms(scene: Scene, lifeline: Lifeline) -> None:
     scene.reporter.stage("storms")
     log_file = record.pack.logs_folder / "postgresql-storms.log"
     with open_cluster(lifeline, environ=scene.environ, log_file=log_file) as cluster:
-        ground = Ground(cluster, job.profile, job.profile_dir, scene.environ, record.path, _allowed_host(job))
+        allowed = job.settings.allowed_host(job.profile)
+        ground = Ground(cluster, job.profile, job.profile_dir, scene.environ, record.path, allowed)
         for report in short_storms(ground):
             record.pack.write_storm(report)
 
@@ -176,11 +194,15 @@ def storm(scene: Scene, pool: Pool, store: Store) -> None:
     scene.reporter.stage("starting the target")
     logs = record.pack.logs_folder
     connections = Connections(store.truth_dsn, launched=job.profile.launch is not None)
+    scene.secrets.learn_dsn(store.truth_dsn)
+    scene.secrets.learn_dsn(store.runtime_dsn)
     with open_target(job.profile, job.profile_dir, store, logs, scene.environ, job.settings) as target:
         scene.endpoint = target.endpoint if target.pid is not None else None
         scene.database_port = store.port if store.pid is not None else None
         _set_apart(scene, target, store)
-        tenancy = provision(job.profile, scene.key, tenants_of(job.scenarios), store.truth_dsn, scene.environ)
+        tenancy = provision(
+            job.profile, scene.key, tenants_of(job.scenarios), store.truth_dsn, scene.environ, scene.secrets
+        )
         record.amend(tenants=tenancy.tenants)
         targeter = Targeter(job.profile, scene.key)
         reader = TruthReader(job.profile, store.truth_dsn)
@@ -188,6 +210,7 @@ def storm(scene: Scene, pool: Pool, store: Store) -> None:
         with _sampled(scene, pool, target, store), Prober(job.profile.probes, target.endpoint) as prober:
             _drive_all(scene, pool, target, tenancy, targeter)
         record.pack.write_probes(prober.frame())
+        record.pack.write_pool(prober.pool())
         read_truth(scene, reader, store, target)
     scene.findings.append(connections.look_again())
 
@@ -210,12 +233,6 @@ def _sampled(scene: Scene, pool: Pool, target: Target, store: Store) -> Abstract
     match = scene.job.profile.target.process_match
     plan = plan_of_run(store.truth_dsn, target.pid, match, pool.pids)
     return sampling(plan, scene.record.pack.samples_folder)
-
-
-def _allowed_host(job: Job) -> str | None:
-    """The host beside loopback that may be loaded: named by the profile and repeated on the command line."""
-    named = job.profile.target.allow_host
-    return named if named == job.settings.allow_host else None
 
 
 def _drive_all(scene: Scene, pool: Pool, target: Target, tenancy: Tenancy, targeter: Targeter) -> None:

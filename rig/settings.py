@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,17 @@ from rig.profile import Profile
 
 REQUESTS_CEILING = 5_000_000
 RATE_CEILING_PER_S = 50_000.0
+"""Limits of the rig itself: no profile and no option goes above these two."""
 RULERS = ("quick", "full", "none")
+_NULL_SECONDS_MOST = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Options of a run. ``defects`` are seeded into a launched reference service; ``port`` 0 picks a free one.
 
-    ``ruler`` is the form of the latency certificate, one of ``RULERS``.
+    ``ruler`` is the form of the latency certificate, one of ``RULERS``. ``max_requests`` and ``max_rate_per_s`` are
+    ceilings on the whole run and on its open loops; the profile may set lower ones.
     """
 
     seed: int = 1
@@ -35,6 +39,8 @@ class Settings:
     defects: tuple[str, ...] = ()
     samplers: bool = True
     storms: bool = True
+    max_requests: int = REQUESTS_CEILING
+    max_rate_per_s: float = RATE_CEILING_PER_S
 
     def __post_init__(self) -> None:
         if self.seed < 0 or self.seed >= 1 << 63:
@@ -43,8 +49,21 @@ class Settings:
             raise UsageError(f"--workers {self.workers}: give a number from 1 to 64")
         if self.ruler not in RULERS:
             raise UsageError(f"ruler {self.ruler!r}: give one of {', '.join(RULERS)}")
-        if self.floor_rps <= 0:
+        if not 0 < self.floor_rps < math.inf:
             raise UsageError(f"--floor {self.floor_rps}: give a rate above 0")
+        if not 0 < self.null_seconds <= _NULL_SECONDS_MOST:
+            raise UsageError(f"--null-seconds {self.null_seconds}: give a time above 0, up to {_NULL_SECONDS_MOST:g}")
+        if not 0 <= self.port <= 65535:
+            raise UsageError(f"--port {self.port}: give a number from 1 to 65535, or 0 for a free one")
+        if not 1 <= self.max_requests <= REQUESTS_CEILING:
+            raise UsageError(f"--max-requests {self.max_requests}: give a number from 1 to {REQUESTS_CEILING}")
+        if not 0 < self.max_rate_per_s <= RATE_CEILING_PER_S:
+            raise UsageError(f"--max-rate {self.max_rate_per_s}: give a rate above 0, up to {RATE_CEILING_PER_S:g}")
+
+    def allowed_host(self, profile: Profile) -> str | None:
+        """The host beside loopback that may be loaded: named by the profile and repeated on the command line."""
+        named = profile.target.allow_host
+        return named if named == self.allow_host else None
 
     def described(self) -> dict[str, Any]:
         """For the manifest."""
@@ -63,10 +82,23 @@ class Job:
     scenarios: tuple[Scenario, ...] = ()
 
     def __post_init__(self) -> None:
-        requests = sum(scenario.count for scenario in self.scenarios)
-        if requests > REQUESTS_CEILING:
-            raise UsageError(f"{requests:,} requests are more than a run may send ({REQUESTS_CEILING:,}); ask for less")
+        self.require_requests(sum(scenario.count for scenario in self.scenarios))
+        most, whose = self._ceiling("max_rate_per_s", "--max-rate")
         for scenario in self.scenarios:
             rate_per_s = scenario.pace.rate_per_s
-            if rate_per_s is not None and not 0 < rate_per_s <= RATE_CEILING_PER_S:
-                raise UsageError(f"a rate of {rate_per_s:g}/s is not in 0..{RATE_CEILING_PER_S:g}; ask for another")
+            if rate_per_s is not None and not 0 < rate_per_s <= most:
+                raise UsageError(f"a rate of {rate_per_s:g}/s is not in 0..{most:g} ({whose}); ask for another")
+
+    def require_requests(self, count: int) -> None:
+        """UsageError, before anything is sent, when so many requests are more than one run may send."""
+        most, whose = self._ceiling("max_requests", "--max-requests")
+        if count > most:
+            raise UsageError(f"{count:,} requests are more than a run may send ({most:,.0f}, {whose}); ask for less")
+
+    def _ceiling(self, name: str, flag: str) -> tuple[float, str]:
+        """The lower one of the command line's and the profile's, and whose it is."""
+        of_settings: float = getattr(self.settings, name)
+        of_profile: float | None = getattr(self.profile.target, name)
+        if of_profile is not None and of_profile < of_settings:
+            return of_profile, f"the profile's target.{name}"
+        return of_settings, flag

@@ -152,7 +152,8 @@ def _state_file(out: Path) -> Path:
 
 def _write(state: Path, standing: Standing) -> None:
     temporary = state.with_name(f"{state.name}.tmp")
-    temporary.touch(mode=0o600)
+    temporary.unlink(missing_ok=True)
+    temporary.touch(mode=0o600, exist_ok=False)
     temporary.write_text(json.dumps(standing.document()))
     temporary.replace(state)
 

@@ -20,7 +20,7 @@ from rig.run import Reporter, begin
 from rig.settings import Job
 from rig.stampede.ground import Ground, Order
 from rig.stampede.kids import KidStorm
-from rig.stampede.model import StormReport
+from rig.stampede.model import UNKNOWN_KID, StormReport
 from rig.stampede.run import let_loose, require
 
 MAX_CONNECTIONS = 300
@@ -51,6 +51,8 @@ class Stormed:
 def storm(job: Job, name: str, order: Order, environ: Mapping[str, str], reporter: Reporter) -> Stormed:
     """Let a storm loose and judge it. RigError when it cannot begin."""
     require(job.profile, name, order)
+    if name == UNKNOWN_KID:
+        job.require_requests(order.kids * (order.processes or 1))
     scene = begin(job, environ, reporter)
     record = scene.record
     hygiene = look_before()
@@ -82,8 +84,7 @@ def storm(job: Job, name: str, order: Order, environ: Mapping[str, str], reporte
 
 def ground_of(job: Job, record: Record, cluster: Cluster, environ: Mapping[str, str]) -> Ground:
     """What the storms of a run stand on."""
-    named = job.profile.target.allow_host
-    allowed = named if named == job.settings.allow_host else None
+    allowed = job.settings.allowed_host(job.profile)
     return Ground(cluster, job.profile, job.profile_dir, environ, record.path, allowed)
 
 

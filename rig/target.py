@@ -49,10 +49,13 @@ def open_target(
 ) -> Iterator[Target]:
     """The service of a profile, ready for requests; Unavailable when it is not within its time.
 
+    ConfigError where it may not be loaded; the endpoint of one that runs already is pinned to what was checked.
+
     Seeded defects are passed to a launched service as ``--defect NAME`` (the reference service knows them).
     """
     if profile.launch is None:
         endpoint = Endpoint.parse(profile.target.base_url or "", profile.target.ca_file)
+        endpoint = endpoint.require_allowed(settings.allowed_host(profile))
         _wait_until_ready(profile, endpoint, None, _ASK_TIMEOUT_S, Path())
         yield Target(endpoint, None, profile.target.log_files)
         return
@@ -155,7 +158,7 @@ def _started(
 def _stop(process: subprocess.Popen[bytes], timeout_s: float) -> None:
     """SIGTERM and, past the timeout, SIGKILL to all of its session."""
     if process.poll() is None:
-        process.send_signal(signal.SIGCONT)
+        os.killpg(process.pid, signal.SIGCONT)  # a stopped process would not see the other
         process.terminate()
     try:
         process.wait(timeout_s)

@@ -19,8 +19,9 @@ from rig.checks.case import PROBE_COLUMNS
 from rig.engine.endpoint import Endpoint
 from rig.hygiene import look_after, look_before
 from rig.lifeline import Lifeline
+from rig.pool_metrics import ACQUIRE_WAIT_S, POOL_COLUMNS
 from rig.prober import Prober
-from rig.profile import Probes
+from rig.profile import PoolSeries, Probes
 from rig.target import free_port
 
 PROBES = Probes(health="/up", ready="/ready", metrics="/metrics", timeout_s=0.2)
@@ -44,7 +45,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_response({"/ready": 503, "/moved": 302}.get(self.path, 200))
             self.send_header("Location", "/up")
             self.end_headers()
-            self.wfile.write(b"said " + self.path.encode())
+            self.wfile.write(b"pool_waited_total 1.5\n" if self.path == "/metrics" else b"said " + self.path.encode())
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002  # its name
         """Say nothing."""
@@ -130,6 +131,18 @@ def test_every_named_path_is_asked_and_written_down() -> None:
     assert rows["error"].tolist() == ["", "", ""]
     assert rows["at_ns"].is_monotonic_increasing
     assert (rows["elapsed_ns"] > 0).all()
+
+
+def test_what_the_metrics_say_of_the_pool_is_kept() -> None:
+    probes = Probes(metrics="/metrics", pool=PoolSeries(acquire_wait_seconds="pool_waited_total", timeouts="not_there"))
+    with serving() as (endpoint, _), Prober(probes, endpoint) as prober:
+        until(lambda: len(prober.pool()) >= 1)
+        row = prober.pool().iloc[0]
+    assert (row["what"], row["value"]) == (ACQUIRE_WAIT_S, 1.5)
+    with serving() as (endpoint, _), Prober(PROBES, endpoint) as prober:
+        until(lambda: len(prober.frame()) >= 3)
+    assert prober.pool().empty
+    assert tuple(prober.pool().columns) == POOL_COLUMNS
 
 
 @pytest.mark.parametrize("path", ["/slow", "/lost", "/broken"])

@@ -104,6 +104,19 @@ def test_a_failing_row_is_not_repeated_with_its_secrets(database: Database) -> N
     assert "stripe" not in str(caught.value)
 
 
+def test_a_service_may_number_its_tenants_itself(database: Database) -> None:
+    with psycopg.connect(database.admin_dsn) as connection:
+        connection.execute("CREATE TABLE shop (no int GENERATED ALWAYS AS IDENTITY (START WITH 17), label text)")
+    profile = with_tenants(provision_sql="INSERT INTO shop (label) VALUES (%(name)s) RETURNING label, no AS tenant_id")
+    tenancy = provision(profile, RUN, NAMES, database.admin_dsn, {})
+    assert [(tenant.name, tenant.id) for tenant in tenancy.tenants] == [("A", "17"), ("B", "18")]
+
+
+def test_two_tenants_of_one_number(database: Database) -> None:
+    with pytest.raises(ConfigError, match="the same tenant_id twice"):
+        provision(with_tenants(provision_sql="SELECT 5 AS tenant_id"), RUN, NAMES, database.admin_dsn, {})
+
+
 def test_either_all_tenants_exist_or_none(database: Database) -> None:
     with psycopg.connect(database.admin_dsn) as connection:
         connection.execute("CREATE TABLE made (name text CHECK (name <> 'B'))")

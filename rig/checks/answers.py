@@ -2,7 +2,8 @@
 connection.
 
 What the rig cut off itself is never booked as a wrong answer: it makes the claim INVALID, not false. So do timeouts
-alone where the client was at its own limit: it may have been too slow to see the answers.
+alone where the client was at its own limit: it may have been too slow to see the answers; and refusals alone where
+the wall clock was stepped: signatures age.
 """
 
 from __future__ import annotations
@@ -12,22 +13,30 @@ from typing import Any
 import pandas as pd
 
 from rig.checks.case import Case, unreported
+from rig.checks.gates import GateKind, Kind, emits
 from rig.checks.instrument import client_limits
 from rig.errors import ErrorKind
 from rig.model import Gate, Outcome, Verdict
 
+_REFUSALS = (401, 403)
 _OWN_DOING = ("none", "not_sent", "aborted")
 """Error kinds that are no fault of the target's."""
 
+ANSWERS = GateKind(
+    "*.answers",
+    Kind.SERVICE,
+    "every request is answered as its class asks: no 5xx, no timeout, no connection error",
+)
 
+
+@emits(ANSWERS)
 def check_answers(case: Case) -> list[Gate]:
     """One gate for each scenario that was driven."""
     return [_answers_gate(case, scenario) for scenario in dict.fromkeys(drive.scenario.id for drive in case.drives)]
 
 
 def _answers_gate(case: Case, scenario: str) -> Gate:
-    gate_id = f"{scenario}.answers"
-    rule = "every request is answered as its class asks: no 5xx, no timeout, no connection error"
+    gate_id, rule = ANSWERS.of(scenario), ANSWERS.rule
     drives = case.drives_of(scenario)
     rows = case.history[case.history["scenario"] == scenario]
     offered = sum(drive.scenario.count for drive in drives)
@@ -37,6 +46,8 @@ def _answers_gate(case: Case, scenario: str) -> Gate:
         limits = [limit for drive in drives if _timed_out(case.rows_of(drive)) for limit in client_limits(drive)]
         if limits and figures.get("timeout") == _wrong_count(rows):
             return Gate(gate_id, Verdict.INVALID, rule, figures, f"{wrong}, but {'; '.join(limits)}")
+        if (step := case.clock_step()) and _refused_count(rows) == _wrong_count(rows):
+            return Gate(gate_id, Verdict.INVALID, rule, figures, f"{wrong}, but the wall clock was {step}")
         return Gate(gate_id, Verdict.FAIL, rule, figures, wrong)
     if any(drive.interrupted for drive in drives):
         return Gate(gate_id, Verdict.INVALID, rule, figures, "the run was interrupted")
@@ -50,6 +61,11 @@ def _answers_gate(case: Case, scenario: str) -> Gate:
 def _wrong_count(rows: pd.DataFrame) -> int:
     """Requests that were answered wrongly, or that the target, not the rig, left without an answer."""
     return int((rows["outcome"].isin((Outcome.FAIL, Outcome.INFO)) & (rows["error_kind"] != "aborted")).sum())
+
+
+def _refused_count(rows: pd.DataFrame) -> int:
+    """Requests that were taken for somebody else's, as those are whose signature is too old or not yet due."""
+    return int(((rows["outcome"] == Outcome.FAIL) & rows["status"].isin(_REFUSALS)).sum())
 
 
 def _timed_out(rows: pd.DataFrame) -> bool:

@@ -14,8 +14,10 @@ from typing import Any, Literal
 import pandas as pd
 
 from rig.accounts import Crowd
+from rig.confusion import Answer
 from rig.history import COLUMNS
 from rig.model import Certificate, DriveReport, Outcome, TruthReport
+from rig.pool_metrics import POOL_COLUMNS
 from rig.ruler import RULER_COLUMNS
 from rig.samplers.model import Samples
 from rig.stampede.kids import KidStorm
@@ -26,6 +28,8 @@ PROBE_COLUMNS = ("at_ns", "path", "status", "elapsed_ns", "error")
 non-empty ``error`` where it was not."""
 
 NO_REPORT = "a worker's report is missing"
+WALL_CLOCK = "the wall clock"
+"""What the finding is about that says whether the clock was stepped during the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,10 @@ def _no_probes() -> pd.DataFrame:
     return pd.DataFrame({column: [] for column in PROBE_COLUMNS})
 
 
+def _no_pool() -> pd.DataFrame:
+    return pd.DataFrame({column: [] for column in POOL_COLUMNS})
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """The evidence of one run.
@@ -70,12 +78,16 @@ class Case:
     ruler: pd.DataFrame = field(default_factory=_no_ruler)
     truth: TruthReport | None = None
     probes: pd.DataFrame = field(default_factory=_no_probes)
+    pool: pd.DataFrame = field(default_factory=_no_pool)
+    """What the target's metrics said of its pool of connections (``POOL_COLUMNS``)."""
     hygiene: tuple[Finding, ...] = ()
     samples: Samples = field(default_factory=Samples)
     storms: tuple[StormReport, ...] = ()
     kid_storms: tuple[KidStorm, ...] = ()
     crowd: Crowd | None = None
     """The books of workers and master, where locust led the run."""
+    answers: tuple[Answer, ...] = ()
+    """What the diagnosis said to seeded bottlenecks, where that was proved."""
     notes: tuple[str, ...] = ()
     epoch_monotonic_ns: int = 0
 
@@ -86,6 +98,10 @@ class Case:
     def rows_of(self, drive: DriveReport) -> pd.DataFrame:
         """The requests of one drive."""
         return self.history[self.history["drive"] == drive.scenario.label]
+
+    def clock_step(self) -> str:
+        """By how much the wall clock was stepped during the run, in words; empty when it was not."""
+        return next((each.detail for each in self.hygiene if each.what == WALL_CLOCK and not each.clean), "")
 
     def acknowledged(self, drive: DriveReport) -> int:
         """How many requests of a drive were answered as their class asks."""

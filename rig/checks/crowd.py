@@ -8,9 +8,22 @@ from __future__ import annotations
 
 from rig.accounts import Crowd
 from rig.checks.case import Case
+from rig.checks.gates import GateKind, Kind, emits
 from rig.model import Gate, Outcome, Verdict
 
+REPORTS = GateKind(
+    "locust.reports",
+    Kind.INSTRUMENT,
+    "every worker of the crowd has given its final account, and none of its reports on the way was lost",
+)
+TOTALS = GateKind(
+    "locust.totals",
+    Kind.INSTRUMENT,
+    "the workers' accounts, locust's own statistics and the history count the same requests and failures",
+)
 
+
+@emits(REPORTS, TOTALS)
 def check_crowd(case: Case) -> list[Gate]:
     """Every worker's final account is there and whole, and every request is counted once by everybody."""
     crowd = case.crowd
@@ -18,7 +31,7 @@ def check_crowd(case: Case) -> list[Gate]:
 
 
 def _reports_gate(crowd: Crowd) -> Gate:
-    rule = "every worker of the crowd has given its final account, and none of its reports on the way was lost"
+    gate_id, rule = REPORTS.pattern, REPORTS.rule
     accounts = {account.number: account for account in crowd.workers}
     faults = []
     for seen in crowd.master.workers:
@@ -44,11 +57,11 @@ def _reports_gate(crowd: Crowd) -> Gate:
         "client_cpu_us_per_request": round(cpu_s / requests * 1e6, 1) if requests else None,
         "clock_error_ms_max": round(uncertain / 1e6, 3),
     }
-    return Gate("locust.reports", Verdict.INVALID if faults else Verdict.PASS, rule, figures, "; ".join(faults[:5]))
+    return Gate(gate_id, Verdict.INVALID if faults else Verdict.PASS, rule, figures, "; ".join(faults[:5]))
 
 
 def _totals_gate(case: Case, crowd: Crowd) -> Gate:
-    rule = "the workers' accounts, locust's own statistics and the history count the same requests and failures"
+    gate_id, rule = TOTALS.pattern, TOTALS.rule
     history = case.history[case.history["outcome"] != Outcome.SKIPPED]
     counts = {
         "history": (len(history), int((history["outcome"] != Outcome.OK).sum())),
@@ -61,5 +74,5 @@ def _totals_gate(case: Case, crowd: Crowd) -> Gate:
     figures = {f"{who}_{what}": counts[who][n] for n, what in enumerate(("requests", "failures")) for who in counts}
     if len(set(counts.values())) > 1:
         said = ", ".join(f"{who} {requests} ({failures} failures)" for who, (requests, failures) in counts.items())
-        return Gate("locust.totals", Verdict.INVALID, rule, figures, f"the counts differ: {said}")
-    return Gate("locust.totals", Verdict.PASS, rule, figures)
+        return Gate(gate_id, Verdict.INVALID, rule, figures, f"the counts differ: {said}")
+    return Gate(gate_id, Verdict.PASS, rule, figures)

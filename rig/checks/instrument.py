@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rig.checks.case import NO_REPORT, Case
+from rig.checks.gates import GateKind, Kind, emits
 from rig.model import Certificate, DriveReport, Gate, Outcome, Verdict
 
 BUSY = 0.9
@@ -21,15 +22,23 @@ STOLEN, THROTTLED = 0.1, 0.1
 STALLED = 0.1
 """A worker that was ready to run and did not for this share of a drive was stopped or throttled."""
 
+NULL = GateKind("calibration.null", Kind.INSTRUMENT, "the client reaches the floor against a stub that does nothing")
+ACCOUNTING = GateKind(
+    "accounting",
+    Kind.INSTRUMENT,
+    "offered = sent + skipped and sent = ok + fail + info, in the workers' reports and in the history alike",
+)
 
+
+@emits(NULL)
 def check_null(case: Case) -> list[Gate]:
     """The floor gate."""
     certificate = case.certificate
-    rule = "the client reaches the floor against a stub that does nothing"
+    gate_id, rule = NULL.pattern, NULL.rule
     if certificate is None:
-        return [Gate("calibration.null", Verdict.INVALID, rule, reason="the client was not calibrated")]
+        return [Gate(gate_id, Verdict.INVALID, rule, reason="the client was not calibrated")]
     if not certificate.trials:
-        return [Gate("calibration.null", Verdict.INVALID, rule, reason="the certificate rests on no trial")]
+        return [Gate(gate_id, Verdict.INVALID, rule, reason="the certificate rests on no trial")]
     median = certificate.median
     figures = {
         "rps": round(certificate.rps),
@@ -44,8 +53,8 @@ def check_null(case: Case) -> list[Gate]:
     }
     if below_floor(certificate):
         reason = f"{certificate.reason}: {certificate.explanation}" if certificate.reason else "below the floor"
-        return [Gate("calibration.null", Verdict.INVALID, rule, figures, reason)]
-    return [Gate("calibration.null", Verdict.PASS, rule, figures)]
+        return [Gate(gate_id, Verdict.INVALID, rule, figures, reason)]
+    return [Gate(gate_id, Verdict.PASS, rule, figures)]
 
 
 def below_floor(certificate: Certificate) -> bool:
@@ -53,11 +62,12 @@ def below_floor(certificate: Certificate) -> bool:
     return bool(certificate.reason) or (bool(certificate.trials) and certificate.rps < certificate.floor_rps)
 
 
+@emits(ACCOUNTING)
 def check_accounting(case: Case) -> list[Gate]:
     """Every request offered is in the history exactly once, as the workers report it; empty where none was."""
     if not case.drives:
         return []
-    rule = "offered = sent + skipped and sent = ok + fail + info, in the workers' reports and in the history alike"
+    gate_id, rule = ACCOUNTING.pattern, ACCOUNTING.rule
     faults: list[str] = []
     offered = sent = skipped = 0
     for drive in case.drives:
@@ -73,8 +83,8 @@ def check_accounting(case: Case) -> list[Gate]:
     if strange := len(case.history) - int(case.history["drive"].isin([d.scenario.label for d in case.drives]).sum()):
         faults.append(f"{strange} rows of the history belong to no drive")
     if faults:
-        return [Gate("accounting", Verdict.INVALID, rule, figures, "; ".join(faults[:5]))]
-    return [Gate("accounting", Verdict.PASS, rule, figures)]
+        return [Gate(gate_id, Verdict.INVALID, rule, figures, "; ".join(faults[:5]))]
+    return [Gate(gate_id, Verdict.PASS, rule, figures)]
 
 
 def _unbalanced(drive: DriveReport, seqs: Sequence[int], outcomes: Sequence[str]) -> list[str]:

@@ -6,12 +6,14 @@ ended a second ago and a pack that is read again a year later.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from rig.checks.answers import check_answers
 from rig.checks.case import Case
+from rig.checks.confusion import check_confusion
 from rig.checks.crowd import check_crowd
+from rig.checks.gates import Checker, GateKind, Kind
 from rig.checks.instrument import below_floor, check_accounting, check_null
 from rig.checks.littles_law import check_littles_law
 from rig.checks.performance import check_sustained, check_time
@@ -23,11 +25,14 @@ from rig.checks.sisters import check_sisters
 from rig.checks.stampede import check_kid_storms
 from rig.checks.surroundings import check_hygiene, check_probes
 from rig.checks.totals import check_totals
+from rig.diagnose import explain
 from rig.errors import ExitCode
 from rig.model import Gate, Verdict, worst
 
-Checker = Callable[[Case], list[Gate]]
-_CRASHED = "checker."
+SOUND = GateKind(
+    "checker.*", Kind.INSTRUMENT, "every checker comes to an end, and emits no gate that it did not declare"
+)
+_CRASHED = SOUND.of("")
 
 CALIBRATION: tuple[Checker, ...] = (check_null, check_ruler)
 LOAD: tuple[Checker, ...] = (
@@ -60,6 +65,8 @@ class ExitGate:
     besides: tuple[str, ...] = ()
 
 
+_MISSED = (Verdict.FAIL, Verdict.INVALID)
+
 EXIT_GATES = (
     ExitGate("EG3.1", "privacy", ("S4.rows", "S8.rows", "privacy.rows"), ("privacy.logs",)),
     ExitGate("EG3.2", "idempotency", ("S1.rows", "S5.rows", "S6.rows", "duplicates")),
@@ -75,17 +82,28 @@ EXIT_GATES = (
         "EG3.5",
         "validity of the measurement",
         ("calibration.null", "accounting"),
-        ("calibration.ruler", "littles_law", "hygiene", "samplers", "locust.reports", "locust.totals"),
+        ("calibration.ruler", "littles_law", "hygiene", "samplers", "locust.reports", "locust.totals", SOUND.pattern),
     ),
 )
 
 
 def judge(case: Case) -> tuple[Gate, ...]:
     """Every gate of a case: exit gates first, then the gates that they are made of."""
-    gates = [gate for checker in _checkers(case) for gate in _guarded(checker, case)]
+    gates = _explained([gate for checker in _checkers(case) for gate in _guarded(checker, case)], case)
     by_id = {gate.id: gate for gate in gates}
     composed = [_composed(exit_gate, by_id) for exit_gate in EXIT_GATES] if case.drives else []
     return (*composed, *gates)
+
+
+def _explained(gates: Sequence[Gate], case: Case) -> list[Gate]:
+    """The same gates; those of speed that did not pass name the diagnosis among their figures."""
+    kinds = (*check_time.gates, *check_sustained.gates)
+    slow = [gate.id for gate in gates if gate.verdict in _MISSED and any(kind.covers(gate.id) for kind in kinds)]
+    diagnosis = explain(case) if slow else None
+    if diagnosis is None:
+        return list(gates)
+    said = {"diagnosis": diagnosis.answer}
+    return [replace(gate, figures={**gate.figures, **said}) if gate.id in slow else gate for gate in gates]
 
 
 def verdict_of(gates: tuple[Gate, ...]) -> Verdict:
@@ -112,6 +130,8 @@ def _checkers(case: Case) -> tuple[Checker, ...]:
     match case.verb:
         case "sample":
             return WATCHING
+        case "prove-diagnosis":
+            return (*CALIBRATION, check_confusion)
         case "storm":
             return (*STORMS, check_hygiene)
         case _:
@@ -119,16 +139,23 @@ def _checkers(case: Case) -> tuple[Checker, ...]:
 
 
 def _guarded(checker: Checker, case: Case) -> list[Gate]:
+    gate_id = SOUND.of(checker.__name__.removeprefix("check_"))
     try:
-        return checker(case)
+        gates = checker(case)
     except Exception as error:  # a checker's bug must not become a verdict on the target, nor hide other gates
-        name = checker.__name__.removeprefix("check_")
         reason = f"the checker crashed: {type(error).__name__}: {error}"
-        return [Gate(f"{_CRASHED}{name}", Verdict.INVALID, "every checker comes to an end", reason=reason)]
+        return [Gate(gate_id, Verdict.INVALID, SOUND.rule, reason=reason)]
+    if undeclared := checker.undeclared(gates):
+        # Nobody has ever seen it red: it is not in the catalog that `rig prove` is held against.
+        reason = f"the checker emitted what it does not declare: {', '.join(undeclared)}"
+        return [*gates, Gate(gate_id, Verdict.INVALID, SOUND.rule, reason=reason)]
+    return gates
 
 
 def _composed(exit_gate: ExitGate, gates: Mapping[str, Gate]) -> Gate:
-    tried = [gates[name] for name in exit_gate.members + exit_gate.besides if name in gates]
+    named = [gates[name] for name in exit_gate.members + exit_gate.besides if name in gates]
+    crashed = [gate for gate in gates.values() if SOUND.pattern in exit_gate.besides and SOUND.covers(gate.id)]
+    tried = named + crashed
     verdict = worst(gate.verdict for gate in tried)
     rule = f"{exit_gate.title}: {', '.join(gate.id for gate in tried) or 'nothing'}"
     figures = {gate.id: gate.verdict.value for gate in tried}

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from rig.checks.case import Case
+from rig.checks.gates import GateKind, Kind, emits
 from rig.model import DriveReport, Gate, Verdict
 
 LEAST_S = 2.0
@@ -21,6 +22,12 @@ SAMPLES_PER_S = 5.0
 """Twenty are taken; of a worker that took fewer than this one cannot say what it saw."""
 SHARE, MARGIN = 0.25, 2.0
 """The two sides may differ by a quarter and two requests: the one is a sample, and both have edges."""
+
+LITTLES_LAW = GateKind(
+    "littles_law",
+    Kind.INSTRUMENT,
+    "mean in the system, as the workers sampled it, is rate × mean response time, as the history has it",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +44,12 @@ class Sides:
         return self.computed > 0 and abs(self.sampled - self.computed) <= allowed
 
 
+@emits(LITTLES_LAW)
 def check_littles_law(case: Case) -> list[Gate]:
     """One gate over all drives that lasted long enough; its figures are the client's own cost in every pack."""
     if not case.drives:
         return []
-    rule = "mean in the system, as the workers sampled it, is rate × mean response time, as the history has it"
+    gate_id, rule = LITTLES_LAW.pattern, LITTLES_LAW.rule
     long_enough = {
         drive.scenario.label: sides(drive, case.rows_of(drive))
         for drive in case.drives
@@ -58,10 +66,10 @@ def check_littles_law(case: Case) -> list[Gate]:
         **_cost(case.drives),
     }
     if off:
-        return [Gate("littles_law", Verdict.INVALID, rule, figures, "; ".join(off[:5]))]
+        return [Gate(gate_id, Verdict.INVALID, rule, figures, "; ".join(off[:5]))]
     if not long_enough:
-        return [Gate("littles_law", Verdict.NOT_RUN, rule, figures, f"no drive took {LEAST_S:g} s and was sampled")]
-    return [Gate("littles_law", Verdict.PASS, rule, figures)]
+        return [Gate(gate_id, Verdict.NOT_RUN, rule, figures, f"no drive took {LEAST_S:g} s and was sampled")]
+    return [Gate(gate_id, Verdict.PASS, rule, figures)]
 
 
 def sides(drive: DriveReport, rows: pd.DataFrame) -> Sides:

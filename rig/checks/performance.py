@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from rig.checks.case import NO_REPORT, Case, unreported
+from rig.checks.gates import GateKind, Kind, emits
 from rig.checks.instrument import client_limits, weakness
 from rig.checks.ruler import schedule_limits, too_close, uncovered
 from rig.model import DriveReport, Gate, Outcome, Verdict
@@ -21,7 +22,21 @@ from rig.model import DriveReport, Gate, Outcome, Verdict
 DEGRADATION_LIMIT = 1.5
 """The last fifth's p95 may be so many times the first fifth's."""
 
+TIME = GateKind(
+    "*.time",
+    Kind.PERFORMANCE,
+    "all requests of a drive are answered in less than its limit, median of its trials",
+)
+RATE = GateKind("*.rate", Kind.PERFORMANCE, "the rate is offered on schedule, and no arrival is skipped")
+P95 = GateKind("*.p95", Kind.PERFORMANCE, "p95 of the response time, from the intended send, is within its limit")
+DEGRADATION = GateKind(
+    "*.degradation",
+    Kind.PERFORMANCE,
+    f"p95 of the last fifth is at most {DEGRADATION_LIMIT:g} times that of the first fifth",
+)
 
+
+@emits(TIME)
 def check_time(case: Case) -> list[Gate]:
     """The time gate over the trials of every scenario that has a time limit."""
     timed = dict.fromkeys(drive.scenario.id for drive in case.drives if drive.scenario.limit_s is not None)
@@ -46,7 +61,7 @@ def _time_gate(case: Case, scenario: str) -> Gate:
         "client_cpu_us_per_request": round(median(drive.cpu_us_per_request for drive in drives), 1),
         "client_all_in_us_per_request": round(median(drive.all_in_us_per_request for drive in drives), 1),
     }
-    return _bounded(case, f"{scenario}.time", rule, figures, drives, ok=middle_s < limit_s, reason=in_words)
+    return _bounded(case, TIME.of(scenario), rule, figures, drives, ok=middle_s < limit_s, reason=in_words)
 
 
 def _unfinished(case: Case, drive: DriveReport) -> str:
@@ -88,6 +103,7 @@ def _bounded(
     return Gate(gate_id, Verdict.FAIL, rule, figures, reason)
 
 
+@emits(RATE, P95, DEGRADATION)
 def check_sustained(case: Case) -> list[Gate]:
     """The gates of an open loop: response time, degradation, and that the rate was really offered."""
     gates: list[Gate] = []
@@ -117,7 +133,7 @@ def _rate_gate(case: Case, drives: tuple[DriveReport], rows: pd.DataFrame) -> Ga
         "skipped": skipped,
         **_quantiles("lag_ms", (sent["sent_ns"] - sent["intended_ns"]) / 1e6),
     }
-    return _bounded(case, f"{scenario.id}.rate", rule, figures, drives, ok=not skipped, reason=f"{skipped} skipped")
+    return _bounded(case, RATE.of(scenario.id), rule, figures, drives, ok=not skipped, reason=f"{skipped} skipped")
 
 
 def _p95_gate(case: Case, drives: tuple[DriveReport], rows: pd.DataFrame, limit_ms: float) -> Gate:
@@ -130,15 +146,14 @@ def _p95_gate(case: Case, drives: tuple[DriveReport], rows: pd.DataFrame, limit_
         **_quantiles("response_ms", response_ms),
         **_quantiles("service_ms", (answered["done_ns"] - answered["sent_ns"]) / 1e6),
     }
-    gate_id = f"{drives[0].scenario.id}.p95"
+    gate_id = P95.of(drives[0].scenario.id)
     reason = f"p95 is {_in_ms(p95_ms)} ms"
     doubts = too_close(case.certificate, p95_ms, limit_ms)
     return _bounded(case, gate_id, rule, figures, drives, ok=p95_ms <= limit_ms, reason=reason, doubts=doubts)
 
 
 def _degradation_gate(case: Case, drives: tuple[DriveReport], rows: pd.DataFrame) -> Gate:
-    gate_id = f"{drives[0].scenario.id}.degradation"
-    rule = f"p95 of the last fifth is at most {DEGRADATION_LIMIT:g} times that of the first fifth"
+    gate_id, rule = DEGRADATION.of(drives[0].scenario.id), DEGRADATION.rule
     fifth = len(rows) // 5
     response_ms = _response_ms(rows)
     first_ms, last_ms = _quantile(response_ms[:fifth], 0.95), _quantile(response_ms[len(rows) - fifth :], 0.95)

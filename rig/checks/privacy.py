@@ -5,39 +5,39 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rig.checks.case import Case, unreported
+from rig.checks.gates import GateKind, Kind, emits
 from rig.model import CanaryHit, Gate, Outcome, RequestClass, TruthReport, Verdict
 
 _HITS_NAMED = 5
 
+IN_ROWS = GateKind("privacy.rows", Kind.PRIVACY, "no table of the target holds a personal key or value that was sent")
+IN_LOGS = GateKind("privacy.logs", Kind.PRIVACY, "no log file holds a personal value that was sent")
 
+
+@emits(IN_ROWS, IN_LOGS)
 def check_privacy(case: Case) -> list[Gate]:
     """Canaries and personal keys in the target's tables and logs."""
-    rows_rule = "no table of the target holds a personal key or value that was sent"
-    logs_rule = "no log file holds a personal value that was sent"
     truth = case.truth
     if truth is None:
         reason = "the database was not read after the run"
-        return [
-            Gate("privacy.rows", Verdict.INVALID, rows_rule, reason=reason),
-            Gate("privacy.logs", Verdict.INVALID, logs_rule, reason=reason),
-        ]
-    return [_rows_gate(case, truth, rows_rule), _logs_gate(case, truth, logs_rule)]
+        return [Gate(kind.pattern, Verdict.INVALID, kind.rule, reason=reason) for kind in (IN_ROWS, IN_LOGS)]
+    return [_rows_gate(case, truth), _logs_gate(case, truth)]
 
 
-def _rows_gate(case: Case, truth: TruthReport, rule: str) -> Gate:
+def _rows_gate(case: Case, truth: TruthReport) -> Gate:
     figures: dict[str, object] = {"requests": _acknowledged(case), "columns_scanned": truth.columns_scanned}
     unsearched = "" if truth.columns_scanned else "no column was searched"
     hits = [hit for hit in truth.canary_hits if not hit.in_log]
-    return _gate(case, "privacy.rows", rule, figures, hits, unsearched)
+    return _gate(case, IN_ROWS, figures, hits, unsearched)
 
 
-def _logs_gate(case: Case, truth: TruthReport, rule: str) -> Gate:
+def _logs_gate(case: Case, truth: TruthReport) -> Gate:
     figures: dict[str, object] = {"requests": _acknowledged(case), "files_scanned": len(truth.log_files_scanned)}
     hits = [hit for hit in truth.canary_hits if hit.in_log]
     unread = ", ".join(truth.log_files_unread[:5])
     if not hits and not unread and not truth.log_files_scanned:
-        return Gate("privacy.logs", Verdict.NOT_RUN, rule, figures, "there was no log file to search")
-    return _gate(case, "privacy.logs", rule, figures, hits, f"could not be read: {unread}" if unread else "")
+        return Gate(IN_LOGS.pattern, Verdict.NOT_RUN, IN_LOGS.rule, figures, "there was no log file to search")
+    return _gate(case, IN_LOGS, figures, hits, f"could not be read: {unread}" if unread else "")
 
 
 def _offered(case: Case) -> int:
@@ -59,8 +59,9 @@ def _unproven(case: Case) -> str:
 
 
 def _gate(
-    case: Case, gate_id: str, rule: str, figures: dict[str, object], hits: Sequence[CanaryHit], unsearched: str = ""
+    case: Case, kind: GateKind, figures: dict[str, object], hits: Sequence[CanaryHit], unsearched: str = ""
 ) -> Gate:
+    gate_id, rule = kind.pattern, kind.rule
     figures = {**figures, "hits": len(hits)}
     if not hits and not _offered(case):
         return Gate(gate_id, Verdict.NOT_RUN, rule, figures, "no request with personal data was sent")

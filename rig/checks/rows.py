@@ -11,20 +11,27 @@ from itertools import islice
 from typing import Any
 
 from rig.checks.case import Case, unreported
+from rig.checks.gates import GateKind, Kind, emits
 from rig.model import Anomaly, Gate, Group, Verdict
 
 FAULTS = tuple(kind for kind in Anomaly if kind is not Anomaly.RECOVERED)
 _KEYS_NAMED = 5
 
+ROWS = GateKind(
+    "*.rows",
+    Kind.TRUTH,
+    "each acknowledged request has exactly the row that its class asks for, and no other row exists",
+)
 
+
+@emits(ROWS)
 def check_rows(case: Case) -> list[Gate]:
     """One gate for each scenario that was driven."""
     return [_rows_gate(case, scenario) for scenario in dict.fromkeys(drive.scenario.id for drive in case.drives)]
 
 
 def _rows_gate(case: Case, scenario: str) -> Gate:
-    gate_id = f"{scenario}.rows"
-    rule = "each acknowledged request has exactly the row that its class asks for, and no other row exists"
+    gate_id, rule = ROWS.of(scenario), ROWS.rule
     if case.truth is None:
         return Gate(gate_id, Verdict.INVALID, rule, reason="the database was not read after the run")
     groups = [group for group in case.truth.groups if group.scenario == scenario]

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from rig.checks.case import Case
+from rig.checks.gates import GateKind, Kind, emits
 from rig.model import Certificate, DriveReport, Gate, Verdict
 from rig.ruler import COARSEST_MS, TOLERANCE_MS, TOLERANCE_SHARE, Ruler
 from rig.stats import pacer_lag_ns
@@ -18,12 +19,15 @@ from rig.stats import pacer_lag_ns
 LAG_SHARE = 0.05
 """The pacer's lag at p99 may be so large a part of the latency limit, or ``LAG_LEAST_MS`` where that is more."""
 LAG_LEAST_MS = 10.0
-_RULE = (
+RULER = GateKind(
+    "calibration.ruler",
+    Kind.INSTRUMENT,
     "measured latency follows known latency, request by request, and a server that stands still shows in the response "
-    "time and only in the service time of the requests then in flight"
+    "time and only in the service time of the requests then in flight",
 )
 
 
+@emits(RULER)
 def check_ruler(case: Case) -> list[Gate]:
     """The gate; NOT-RUN where the run was not asked for it, or its client was below the floor."""
     certificate = case.certificate
@@ -31,7 +35,7 @@ def check_ruler(case: Case) -> list[Gate]:
         reason = _why_missing(case)
         asked = not reason
         verdict = Verdict.INVALID if asked else Verdict.NOT_RUN
-        return [Gate("calibration.ruler", verdict, _RULE, reason=reason or "it was asked for, and there is none")]
+        return [Gate(RULER.pattern, verdict, RULER.rule, reason=reason or "it was asked for, and there is none")]
     ruler = certificate.ruler
     flaws = [f"{step.name}: {step.flaw}" for step in ruler.steps if step.flaw]
     if ruler.freeze.flaw:
@@ -68,7 +72,7 @@ def _gate(ruler: Ruler, verdict: Verdict, reason: str) -> Gate:
         "lag_p50_p99_max_ms": {step.name: (step.lag_p50_ms, step.lag_p99_ms, step.lag_max_ms) for step in steps},
         "coarsest_ms": COARSEST_MS,
     }
-    return Gate("calibration.ruler", verdict, _RULE, figures, reason)
+    return Gate(RULER.pattern, verdict, RULER.rule, figures, reason)
 
 
 def schedule_limits(drive: DriveReport, rows: pd.DataFrame) -> list[str]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rig.checks.case import Case
+from rig.checks.gates import GateKind, Kind, emits
 from rig.model import Gate, Verdict
 from rig.samplers import aas, cpu
 from rig.samplers.model import SamplerReport
@@ -22,21 +23,29 @@ _EDGE_NS = 2_000_000_000
 """How much of the load's time may lie before a sampler's first tick or behind its last."""
 _LEAST_SESSIONS = 0.005
 
+SAMPLERS = GateKind(
+    "samplers",
+    Kind.INSTRUMENT,
+    f"the samplers looked from the first request to the last answer and left out at most {MISSED_SHARE:.0%} of their "
+    "ticks",
+)
+DATABASE_CPU = GateKind(
+    "samplers.database_cpu", Kind.INSTRUMENT, "the processes of the database are among those that were looked at"
+)
 
+
+@emits(SAMPLERS, DATABASE_CPU)
 def check_samplers(case: Case) -> list[Gate]:
     """Both samplers alive from the first request to the last answer; none where the run knew of no samplers."""
-    rule = (
-        f"the samplers looked from the first request to the last answer and left out at most {MISSED_SHARE:.0%} of "
-        "their ticks"
-    )
+    gate_id, rule = SAMPLERS.pattern, SAMPLERS.rule
     wanted = case.settings.get("samplers")
     if not case.samples.reports:
         if wanted is None:
             return []
         verdict = Verdict.INVALID if wanted else Verdict.NOT_RUN
-        return [Gate("samplers", verdict, rule, reason="nothing was sampled" if wanted else "switched off")]
+        return [Gate(gate_id, verdict, rule, reason="nothing was sampled" if wanted else "switched off")]
     faults = [fault for name in (PG_ACTIVITY, PIDS) if (fault := _fault(case, name))]
-    gate = Gate("samplers", Verdict.INVALID if faults else Verdict.PASS, rule, _figures(case), "; ".join(faults))
+    gate = Gate(gate_id, Verdict.INVALID if faults else Verdict.PASS, rule, _figures(case), "; ".join(faults))
     return [gate, _database_cpu(case)]
 
 
@@ -122,11 +131,11 @@ def _rounded(values: Mapping[Any, float]) -> dict[str, float]:
 
 
 def _database_cpu(case: Case) -> Gate:
-    rule = "the processes of the database are among those that were looked at"
+    gate_id, rule = DATABASE_CPU.pattern, DATABASE_CPU.rule
     report: SamplerReport | None = case.samples.report(PIDS)
     if report is not None and report.facts.get("postgres_found"):
-        return Gate("samplers.database_cpu", Verdict.PASS, rule)
-    return Gate("samplers.database_cpu", Verdict.NOT_RUN, rule, reason=_why_unseen(report))
+        return Gate(gate_id, Verdict.PASS, rule)
+    return Gate(gate_id, Verdict.NOT_RUN, rule, reason=_why_unseen(report))
 
 
 def _why_unseen(report: SamplerReport | None) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rig.checks.case import Case
+from rig.checks.gates import GateKind, Kind, emits
 from rig.model import Gate, Verdict
 from rig.stampede.model import (
     MATVIEW_REFRESH,
@@ -25,7 +26,42 @@ from rig.stampede.model import (
 SCOPE_TOLERANCE = 0.1
 """Share by which a measured cap may differ from the promised one."""
 
+_RULES: Mapping[str, Mapping[str, str]] = {
+    MIGRATION_RACE: {
+        "once": "the database holds what a lone replica makes of it: each version applied exactly once",
+        "exit": "every replica ends with exit code 0",
+        "second-run": "a second run of all replicas changes nothing and ends with exit code 0",
+    },
+    SCHEDULER_CLAIM: {
+        "once": "each job's effect happens exactly once; at most one repeat, of the job that a killed replica held",
+        "all": "every job has its effect and is done, also the one that a killed replica held",
+    },
+    RATE_LIMIT: {
+        "scope": "the fleet lets through what is promised (L for scope fleet, N times L for process), and answers all",
+    },
+    MATVIEW_REFRESH: {
+        "single": "at most one refresh of a view runs at a time, waiting for its lock included",
+        "skip": "who does not refresh is answered at once, and nobody refreshes in turn after the first",
+        "happens": "a refresh really happens, of every tenant's view where any are declared; no asker gets an error",
+        "readers": "readers never wait for a refresh",
+        "scheduled": "the target's own scheduler refreshes when nobody asks",
+    },
+    TENANT_LEAK: {
+        "visible": "no request sees a row of another tenant, and a request of nobody sees none",
+        "own": "every request of a tenant sees all its own rows",
+        "worker": "in the worker's context nothing can change ingested rows",
+        "dead-letters": "a job that fails lands among the worker's dead letters, once, with tenant and correlation id",
+    },
+}
+"""What each gate of a storm asks for."""
+KINDS = {
+    storm: {name: GateKind(f"storm.{storm}.{name}", Kind.STORM, rule) for name, rule in rules.items()}
+    for storm, rules in _RULES.items()
+}
+LOOSE = GateKind("storm.*", Kind.STORM, "the storm was let loose")
 
+
+@emits(LOOSE, *(kind for kinds in KINDS.values() for kind in kinds.values()))
 def check_sisters(case: Case) -> list[Gate]:
     """The gates of every sister storm that was let loose."""
     return [gate for report in case.storms if report.storm in SISTERS for gate in gates_of(report)]
@@ -34,7 +70,7 @@ def check_sisters(case: Case) -> list[Gate]:
 def gates_of(report: StormReport) -> list[Gate]:
     """The gates of one report."""
     if report.not_run:
-        return [Gate(f"storm.{report.storm}", Verdict.NOT_RUN, "the storm was let loose", reason=report.not_run)]
+        return [Gate(LOOSE.of(report.storm), Verdict.NOT_RUN, LOOSE.rule, reason=report.not_run)]
     return _CHECKERS[report.storm](_Figures(report))
 
 
@@ -53,20 +89,21 @@ class _Figures:
         """Whether every member reported: only then is too little of something the target's doing."""
         return not self._report.missing
 
-    def gate(self, name: str, rule: str, shown: str, *, wrong: str = "", weak: str = "") -> Gate:
+    def gate(self, name: str, shown: str, *, wrong: str = "", weak: str = "") -> Gate:
         """FAIL for what is ``wrong``, INVALID for what makes it ``weak`` or for members without a report, else PASS.
 
         ``shown`` names the figures that the gate carries, with spaces between.
         """
-        gate_id = f"storm.{self._report.storm}.{name}"
+        kind = KINDS[self._report.storm][name]
         figures = {key: self.all[key] for key in shown.split()}
         weak = weak or "; ".join(self._report.missing[:3])
         verdict = Verdict.FAIL if wrong else Verdict.INVALID if weak else Verdict.PASS
-        return Gate(gate_id, verdict, rule, figures, wrong or weak)
+        return Gate(kind.pattern, verdict, kind.rule, figures, wrong or weak)
 
-    def not_run(self, name: str, rule: str, reason: str) -> Gate:
+    def not_run(self, name: str, reason: str) -> Gate:
         """A gate that was not tried."""
-        return Gate(f"storm.{self._report.storm}.{name}", Verdict.NOT_RUN, rule, reason=reason)
+        kind = KINDS[self._report.storm][name]
+        return Gate(kind.pattern, Verdict.NOT_RUN, kind.rule, reason=reason)
 
 
 def _migration_race(it: _Figures) -> list[Gate]:
@@ -77,14 +114,12 @@ def _migration_race(it: _Figures) -> list[Gate]:
     return [
         it.gate(
             "once",
-            "the database holds what a lone replica makes of it: each version applied exactly once",
             "replicas racing commands commands_expected rows rows_expected differences",
             wrong="; ".join(it["differences"][:3]),
             weak=nothing or alone,
         ),
         it.gate(
             "exit",
-            "every replica ends with exit code 0",
             "replicas exit_codes said elapsed_s",
             wrong=f"{sum(failed.values())} of {it['replicas']} replicas failed: {', '.join(it['said'][:2])}"
             * bool(failed),
@@ -92,7 +127,6 @@ def _migration_race(it: _Figures) -> list[Gate]:
         ),
         it.gate(
             "second-run",
-            "a second run of all replicas changes nothing and ends with exit code 0",
             "second_exit_codes second_changes",
             wrong="; ".join(
                 [
@@ -113,14 +147,12 @@ def _scheduler_claim(it: _Figures) -> list[Gate]:
     return [
         it.gate(
             "once",
-            "each job's effect happens exactly once; at most one repeat, of the job that a killed replica held",
             "replicas jobs effects jobs_repeated repeats repeated killed",
             wrong=f"{it['repeats']} repeats of {it['jobs_repeated']} jobs, {allowed} allowed" * beyond,
             weak="" if it["effects"] else "no effect was seen",
         ),
         it.gate(
             "all",
-            "every job has its effect and is done, also the one that a killed replica held",
             "jobs jobs_without_effect unfinished killed exit_codes elapsed_s",
             wrong=f"{it['unfinished']} jobs are not done, {it['jobs_without_effect']} had no effect" * bool(left)
             or f"replicas ended with {failed}" * bool(failed),
@@ -137,7 +169,6 @@ def _rate_limit(it: _Figures) -> list[Gate]:
     return [
         it.gate(
             "scope",
-            "the fleet lets through what is promised, L for scope fleet, N times L for scope process, and answers all",
             "scope_factor promised replicas limit window_s cap granted windows asked limited other_statuses",
             wrong=f"the fleet lets through {it['scope_factor']:g} times the limit, promised is {promised}" * off
             or f"answers that are neither granted nor limited: {it['other_statuses']}" * bool(it["other_statuses"]),
@@ -157,28 +188,24 @@ def _matview_refresh(it: _Figures) -> list[Gate]:
     return [
         it.gate(
             "single",
-            "at most one refresh of a view runs at a time, waiting for its lock included",
             "askers refreshes concurrent_max refreshes_by_view refresh_longest_ms",
             wrong=f"{it['concurrent_max']} refreshes of one view at a time" * (it["concurrent_max"] > 1),
             weak=nothing or "one asker has no rival" * (asked < 2 * views),
         ),
         it.gate(
             "skip",
-            "who does not refresh is answered at once, and nobody refreshes in turn after the first",
             "askers refreshes refreshed_in_turn skipped skipped_late skip_longest_ms refresh_longest_ms",
             wrong=f"{it['refreshed_in_turn']} askers refreshed in turn, {it['skipped_late']} waited" * bool(queued),
             weak=nothing,
         ),
         it.gate(
             "happens",
-            "a refresh really happens, of every tenant's view where tenants are declared, and no asker gets an error",
             "refreshes refreshes_by_view tenants ask_errors",
             wrong="; ".join(it["ask_errors"][:2])
             or f"{len(it['refreshes_by_view'])} of {views} views were refreshed" * missed,
         ),
         it.gate(
             "readers",
-            "readers never wait for a refresh",
             "reads reads_blocked read_longest_ms reader_patience_ms refresh_longest_ms read_errors",
             wrong=f"{it['reads_blocked']} of {it['reads']} reads were blocked" * bool(it["reads_blocked"])
             or "; ".join(it["read_errors"][:2]),
@@ -190,25 +217,22 @@ def _matview_refresh(it: _Figures) -> list[Gate]:
 
 
 def _scheduled(it: _Figures) -> Gate:
-    rule = "the target's own scheduler refreshes when nobody asks"
     if it["scheduled"] is None:
-        return it.not_run("scheduled", rule, "the profile names no scheduler")
+        return it.not_run("scheduled", "the profile names no scheduler")
     quiet = not it["scheduled"]["fired"]
-    return it.gate("scheduled", rule, "scheduled", wrong=f"none within {it['scheduled']['after_s']} s" * quiet)
+    return it.gate("scheduled", "scheduled", wrong=f"none within {it['scheduled']['after_s']} s" * quiet)
 
 
 def _tenant_leak(it: _Figures) -> list[Gate]:
     return [
         it.gate(
             "visible",
-            "no request sees a row of another tenant, and a request of nobody sees none",
             "tenants connections requests requests_of_nobody leaks first_leaks",
             wrong=f"{it['leaks']} requests saw rows of others: {'; '.join(it['first_leaks'][:2])}" * bool(it["leaks"]),
             weak="nothing was asked" * (not it["requests"]),
         ),
         it.gate(
             "own",
-            "every request of a tenant sees all its own rows",
             "requests short_answers errors",
             wrong=f"{it['short_answers']} answers were short" * bool(it["short_answers"])
             or "; ".join(it["errors"][:2]),
@@ -220,13 +244,11 @@ def _tenant_leak(it: _Figures) -> list[Gate]:
 
 
 def _worker(it: _Figures) -> Gate:
-    rule = "in the worker's context nothing can change ingested rows"
     if it["worker"] is None:
-        return it.not_run("worker", rule, "the profile names no worker_context_sql")
+        return it.not_run("worker", "the profile names no worker_context_sql")
     changed, tries = it["worker"]["changed"], it["worker"]["tries"]
     return it.gate(
         "worker",
-        rule,
         "worker",
         wrong="the ingested rows are not what they were" * changed,
         weak="" if tries else "no tamper_sql was given",
@@ -234,12 +256,11 @@ def _worker(it: _Figures) -> Gate:
 
 
 def _dead_letters(it: _Figures) -> Gate:
-    rule = "a job that fails lands among the worker's dead letters, once, with tenant and correlation id"
     if it["failed_jobs"] is None:
-        return it.not_run("dead-letters", rule, "the profile names no worker")
+        return it.not_run("dead-letters", "the profile names no worker")
     made, found, others = (it["failed_jobs"][name] for name in ("made", "found", "others"))
     wrong = f"{found} of {made} failed jobs were found, and {others} other letters" * (found != made or others > 0)
-    return it.gate("dead-letters", rule, "failed_jobs", wrong=wrong)
+    return it.gate("dead-letters", "failed_jobs", wrong=wrong)
 
 
 _CHECKERS: Mapping[str, Callable[[_Figures], list[Gate]]] = {

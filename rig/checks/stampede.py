@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from rig.checks.case import Case
+from rig.checks.gates import GateKind, Kind, emits
 from rig.checks.kid_figures import (
     CLOCKS,
     amplification,
@@ -39,15 +40,7 @@ _JITTER_SPREAD = {"decided": 0.005, "seen": 0.05}
 """Least difference between relative delays: of delays that were written down, and of gaps as the origin saw them."""
 _FAILURES_MIN = 3
 
-
-def check_kid_storms(case: Case) -> list[Gate]:
-    """Every gate of every case of the storm of unknown key ids that is not an exhibit."""
-    absent = [
-        Gate(f"storm.{UNKNOWN_KID}", Verdict.NOT_RUN, "the storm was let loose", reason=report.not_run)
-        for report in case.storms
-        if report.storm == UNKNOWN_KID
-    ]
-    return absent + [gate for storm in case.kid_storms if not storm.exhibit for gate in storm_gates(storm)]
+LOOSE = GateKind("storm.*", Kind.STORM, "the storm was let loose")
 
 
 def storm_gates(storm: KidStorm) -> list[Gate]:
@@ -354,6 +347,21 @@ _RULES: Mapping[str, Callable[[KidStorm], _Finding]] = {
     "ledger": _ledger,
 }
 GATES = tuple(_RULES)
+KINDS = tuple(
+    GateKind(f"storm.*.{name}", Kind.STORM, (rule.__doc__ or "").strip().removesuffix("."))
+    for name, rule in _RULES.items()
+)
+
+
+@emits(LOOSE, *KINDS)
+def check_kid_storms(case: Case) -> list[Gate]:
+    """Every gate of every case of the storm of unknown key ids that is not an exhibit."""
+    absent = [
+        Gate(LOOSE.of(UNKNOWN_KID), Verdict.NOT_RUN, LOOSE.rule, reason=report.not_run)
+        for report in case.storms
+        if report.storm == UNKNOWN_KID
+    ]
+    return absent + [gate for storm in case.kid_storms if not storm.exhibit for gate in storm_gates(storm)]
 
 
 def figures_of(storm: KidStorm) -> dict[str, Any]:

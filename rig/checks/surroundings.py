@@ -6,19 +6,32 @@ A bad probe is FAIL even where the client was at its limit: the prober has nothi
 from __future__ import annotations
 
 from rig.checks.case import Case
+from rig.checks.gates import GateKind, Kind, emits
 from rig.model import Gate, Outcome, Verdict
 
 _BLIND_NS = 1_000_000_000
 """Readiness that is asked within this time of nothing but failures must have noticed."""
 
+PROBES = GateKind(
+    "probes",
+    Kind.SERVICE,
+    "health, readiness and metrics answer 200 in time, and readiness does not claim what the storm refutes",
+)
+HYGIENE = GateKind(
+    "hygiene",
+    Kind.INSTRUMENT,
+    "no process, port or directory of an earlier run before, and none of this run after",
+)
 
+
+@emits(PROBES)
 def check_probes(case: Case) -> list[Gate]:
     """Health, readiness and metrics answer in time and agree with what the storms see; none where none is named."""
     probes = case.probes
-    rule = "health, readiness and metrics answer 200 in time, and readiness does not claim what the storm refutes"
+    gate_id, rule = PROBES.pattern, PROBES.rule
     if probes.empty:
         reason = "the profile names probes, but nothing was asked"
-        return [Gate("probes", Verdict.INVALID, rule, {"asked": 0}, reason)] if any(_paths(case).values()) else []
+        return [Gate(gate_id, Verdict.INVALID, rule, {"asked": 0}, reason)] if any(_paths(case).values()) else []
     bad = probes[probes["status"] != 200]
     figures = {
         "asked": len(probes),
@@ -30,12 +43,12 @@ def check_probes(case: Case) -> list[Gate]:
         first = bad.iloc[0]
         said = first["error"] or f"status {first['status']}"
         return [
-            Gate("probes", Verdict.FAIL, rule, figures, f"{len(bad)} bad answers, the first: {first['path']} {said}")
+            Gate(gate_id, Verdict.FAIL, rule, figures, f"{len(bad)} bad answers, the first: {first['path']} {said}")
         ]
     blind = _blind(case)
     if blind:
-        return [Gate("probes", Verdict.FAIL, rule, {**figures, "blind": blind}, "ready while every request failed")]
-    return [Gate("probes", Verdict.PASS, rule, figures)]
+        return [Gate(gate_id, Verdict.FAIL, rule, {**figures, "blind": blind}, "ready while every request failed")]
+    return [Gate(gate_id, Verdict.PASS, rule, figures)]
 
 
 def _paths(case: Case) -> dict[str, str | None]:
@@ -60,14 +73,15 @@ def _blind(case: Case) -> int:
     return count
 
 
+@emits(HYGIENE)
 def check_hygiene(case: Case) -> list[Gate]:
     """Nothing of an earlier run at the start, nothing of this one at the end; none where it was not looked at."""
     if not case.hygiene:
         return []
-    rule = "no process, port or directory of an earlier run before, and none of this run after"
+    gate_id, rule = HYGIENE.pattern, HYGIENE.rule
     dirty = [finding for finding in case.hygiene if not finding.clean]
     figures = {"looked_at": len(case.hygiene), "not_clean": len(dirty)}
     if dirty:
         reason = "; ".join(f"{finding.when}: {finding.what}: {finding.detail}" for finding in dirty[:5])
-        return [Gate("hygiene", Verdict.INVALID, rule, figures, reason)]
-    return [Gate("hygiene", Verdict.PASS, rule, figures)]
+        return [Gate(gate_id, Verdict.INVALID, rule, figures, reason)]
+    return [Gate(gate_id, Verdict.PASS, rule, figures)]

@@ -8,26 +8,27 @@ from __future__ import annotations
 from typing import Any
 
 from rig.checks.case import Case, unreported
+from rig.checks.gates import GateKind, Kind, emits
 from rig.model import Anomaly, Gate, Row, Total, TruthReport, Verdict
 
 _TENANTS_SHOWN = 4
 
+TOTALS = GateKind("totals", Kind.TRUTH, "the rows of each tenant are as many as the composition of the run must leave")
+DUPLICATES = GateKind("duplicates", Kind.TRUTH, "no idempotency key has two canonical rows in one tenant")
 
+
+@emits(TOTALS, DUPLICATES)
 def check_totals(case: Case) -> list[Gate]:
     """All rows of each tenant against the composition of the run, and a scan for keys that exist twice."""
     truth = case.truth
-    rule = "the rows of each tenant are as many as the composition of the run must leave"
-    duplicates_rule = "no idempotency key has two canonical rows in one tenant"
     if truth is None:
         reason = "the database was not read after the run"
-        return [
-            Gate("totals", Verdict.INVALID, rule, reason=reason),
-            Gate("duplicates", Verdict.INVALID, duplicates_rule, reason=reason),
-        ]
-    return [_totals_gate(case, truth, rule), _duplicates_gate(case, truth, duplicates_rule)]
+        return [Gate(kind.pattern, Verdict.INVALID, kind.rule, reason=reason) for kind in (TOTALS, DUPLICATES)]
+    return [_totals_gate(case, truth), _duplicates_gate(case, truth)]
 
 
-def _totals_gate(case: Case, truth: TruthReport, rule: str) -> Gate:
+def _totals_gate(case: Case, truth: TruthReport) -> Gate:
+    gate_id, rule = TOTALS.pattern, TOTALS.rule
     totals = truth.totals
     wrong = [_described(total) for total in totals if not total.expected_min <= total.observed <= total.expected_max]
     wrong += [
@@ -42,12 +43,12 @@ def _totals_gate(case: Case, truth: TruthReport, rule: str) -> Gate:
         of_tenant = {total.row: total.observed for total in totals if total.tenant == tenant}
         figures[f"tenant_{tenant}"] = f"{of_tenant.get(Row.CANONICAL, 0)} / {of_tenant.get(Row.DEAD, 0)}"
     if wrong:
-        return Gate("totals", Verdict.FAIL, rule, figures, "; ".join(wrong[:5]))
+        return Gate(gate_id, Verdict.FAIL, rule, figures, "; ".join(wrong[:5]))
     if not totals:
-        return Gate("totals", Verdict.INVALID, rule, figures, "the rows of no tenant were counted")
+        return Gate(gate_id, Verdict.INVALID, rule, figures, "the rows of no tenant were counted")
     if unproven := _unproven(case):
-        return Gate("totals", Verdict.INVALID, rule, figures, unproven)
-    return Gate("totals", Verdict.PASS, rule, figures)
+        return Gate(gate_id, Verdict.INVALID, rule, figures, unproven)
+    return Gate(gate_id, Verdict.PASS, rule, figures)
 
 
 def _unproven(case: Case) -> str:
@@ -68,11 +69,12 @@ def _described(total: Total) -> str:
     return f"tenant {total.tenant}: {total.observed} {total.row.value} rows, expected {expected}"
 
 
-def _duplicates_gate(case: Case, truth: TruthReport, rule: str) -> Gate:
+def _duplicates_gate(case: Case, truth: TruthReport) -> Gate:
+    gate_id, rule = DUPLICATES.pattern, DUPLICATES.rule
     duplicated = truth.duplicated_keys
     figures = {"duplicated_keys": duplicated}
     if duplicated:
-        return Gate("duplicates", Verdict.FAIL, rule, figures, f"{duplicated} keys have more than one row")
+        return Gate(gate_id, Verdict.FAIL, rule, figures, f"{duplicated} keys have more than one row")
     if unproven := _unproven(case):
-        return Gate("duplicates", Verdict.INVALID, rule, figures, unproven)
-    return Gate("duplicates", Verdict.PASS, rule, figures)
+        return Gate(gate_id, Verdict.INVALID, rule, figures, unproven)
+    return Gate(gate_id, Verdict.PASS, rule, figures)

@@ -7,9 +7,8 @@ from dataclasses import replace
 
 import click
 
-from rig.cli.options import Common, loading
+from rig.cli.options import Common, above_zero, loading
 from rig.cli.words import execute
-from rig.errors import UsageError
 
 
 def _steps(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, ...]:
@@ -51,7 +50,7 @@ def _with_climbing(command: Callable[..., int]) -> Callable[..., int]:
 @loading
 @_with_climbing
 @click.option("-n", "requests", type=click.IntRange(1), default=10_000, show_default=True, help="Requests of S8.")
-@click.option("--max-seconds", type=float, default=10.0, show_default=True, help="Limit of S8.")
+@click.option("--max-seconds", type=float, default=10.0, show_default=True, callback=above_zero, help="Limit of S8.")
 @click.option("--trials", type=click.IntRange(1, 20), default=3, show_default=True, help="Trials of S8.")
 @click.option("--storms/--no-storms", default=True, show_default=True, help="A short storm on the fleet's locks.")
 def run_(
@@ -110,12 +109,20 @@ def ladder_(common: Common, steps: tuple[int, ...], only: frozenset[str] | None,
 @click.command("perf")
 @loading
 @click.option("-n", "requests", type=click.IntRange(1), default=10_000, show_default=True, help="Requests of S8.")
-@click.option("--max-seconds", type=float, default=10.0, show_default=True, help="Limit of S8.")
+@click.option("--max-seconds", type=float, default=10.0, show_default=True, callback=above_zero, help="Limit of S8.")
 @click.option("--trials", type=click.IntRange(1, 20), default=3, show_default=True, help="Trials of S8.")
-@click.option("--rate", type=float, help="Instead of S8: an open loop of so many requests/s.")
-@click.option("--seconds", type=float, default=10.0, show_default=True, help="With --rate: for so long.")
+@click.option("--rate", type=float, callback=above_zero, help="Instead of S8: an open loop of so many requests/s.")
 @click.option(
-    "--p95", "p95_ms", type=float, default=500.0, show_default=True, help="With --rate: response time limit, ms."
+    "--seconds", type=float, default=10.0, show_default=True, callback=above_zero, help="With --rate: for so long."
+)
+@click.option(
+    "--p95",
+    "p95_ms",
+    type=float,
+    default=500.0,
+    show_default=True,
+    callback=above_zero,
+    help="With --rate: response time limit, ms.",
 )
 def perf(
     common: Common, requests: int, max_seconds: float, trials: int, rate: float | None, seconds: float, p95_ms: float
@@ -138,8 +145,6 @@ def perf(
         )
         scenarios = ladder.scenarios()
     else:
-        if rate <= 0 or seconds <= 0:
-            raise UsageError("--rate and --seconds must be above 0")
         scenarios = [
             warm_up(routes[0], "warm-up"),
             sustained(routes[0], ("sustained",), rate_per_s=rate, seconds=seconds, p95_limit_ms=p95_ms),

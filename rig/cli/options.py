@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,13 @@ defect_option: _Decorator = click.option(
 )
 
 
+def above_zero(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    """For options that are a time or a rate: a number above 0 that is one ("nan" passes every range of click's)."""
+    if value is not None and not 0 < value < math.inf:
+        raise click.BadParameter(f"{value:g}: give a number above 0")
+    return value
+
+
 @dataclass(frozen=True, slots=True)
 class Common:
     """The options that every loading verb takes."""
@@ -53,6 +61,8 @@ class Common:
     null_seconds: float
     ruler: bool
     samplers: bool
+    max_requests: int
+    max_rate: float
 
     def load_profile(self) -> tuple[Profile, Path]:
         """The profile, the bundled reference one by default, and the folder that it lies in."""
@@ -76,6 +86,8 @@ class Common:
             null_seconds=self.null_seconds,
             ruler="quick" if self.ruler else "none",
             samplers=self.samplers,
+            max_requests=self.max_requests,
+            max_rate_per_s=self.max_rate,
         )
         return Job(verb, ("rig", *sys.argv[1:]), settings, profile, folder, tuple(scenarios))
 
@@ -100,6 +112,10 @@ def loading(command: Callable[..., int]) -> Callable[..., int]:
     @click.option("--ruler/--no-ruler", default=True, show_default=True, help="Certify latency against known latency.")
     @click.option(
         "--samplers/--no-samplers", default=True, show_default=True, help="Look at database and processes meanwhile."
+    )
+    @click.option("--max-requests", type=int, default=5_000_000, show_default=True, help="Send no more in this run.")
+    @click.option(
+        "--max-rate", type=float, default=50_000, show_default=True, help="No open loop above so many a second."
     )
     @functools.wraps(command)
     def wrapped(**options: Any) -> int:

@@ -13,9 +13,10 @@ import click
 from rig import __version__
 from rig.cli.crowd import ci, mix, ui, worker_
 from rig.cli.load import calibrate, ladder_, perf, run_
-from rig.cli.packs import check, settle_
+from rig.cli.packs import check, compare_, report, settle_
 from rig.cli.prove import prove_
 from rig.cli.sample import sample_
+from rig.cli.service import doctor, init
 from rig.cli.standing import down, up
 from rig.cli.storm import storm_
 from rig.errors import ExitCode, RigError
@@ -44,10 +45,14 @@ VERBS = (
     sample_,
     settle_,
     check,
+    compare_,
+    report,
     worker_,
     ui,
     mix,
     ci,
+    init,
+    doctor,
     up,
     down,
 )

@@ -48,7 +48,7 @@ def conclude(finished: Finished, *, as_json: bool, document: dict[str, Any] | No
     if as_json:
         click.echo(json.dumps(document or finished.document(), indent=2))
     else:
-        stdout().print(console(finished.judgement, pack=finished.pack, digest=finished.digest))
+        stdout().print(console(finished.judgement, finished.diagnosis, pack=finished.pack, digest=finished.digest))
     if not finished.sealed:
         click.echo(f"rig: the pack is not finished; run: rig settle {shlex.quote(str(finished.pack))}", err=True)
     return finished.judgement.exit_code

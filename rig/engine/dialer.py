@@ -33,15 +33,29 @@ class Dialer:
     async def dial(self, connection: Connection) -> bool:
         """Open a transport; False when the target gives none, or closes it at once. The rig's own faults are raised."""
         self.dialled += 1
-        host, port = self._endpoint.host, self._endpoint.port
         try:
             async with asyncio.timeout(self._timeout_s):
-                await self._loop.create_connection(lambda: connection, host, port, ssl=self._tls)
-        except OSError as error:  # TimeoutError and ssl.SSLError among them
+                for door in self._endpoint.doors:
+                    if await self._opened(connection, door):
+                        break
+        except TimeoutError:
+            return False
+        return connection.reusable
+
+    async def _opened(self, connection: Connection, door: str) -> bool:
+        """Whether one address takes us. The certificate must be the host's, by whichever address it was reached."""
+        name = self._endpoint.host if self._tls else None
+        try:
+            await self._loop.create_connection(
+                lambda: connection, door, self._endpoint.port, ssl=self._tls, server_hostname=name
+            )
+        except TimeoutError:
+            raise
+        except OSError as error:  # ssl.SSLError among them
             if error.errno in _OWN_FAULTS:
                 raise
             return False
-        return connection.reusable
+        return True
 
     async def hang_up(self, connections: Iterable[Connection]) -> None:
         """Close connections and return when they are gone; those whose peer does not let go are cut."""

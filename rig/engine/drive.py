@@ -26,7 +26,6 @@ from rig.engine.memory import resident_bytes
 from rig.engine.order import ClosedLoop, OpenLoop, Order
 from rig.engine.pacer import NS, pacer_for
 from rig.engine.rows import RowFile
-from rig.engine.signer import AGEING_SCHEMES
 from rig.engine.targeter import Credentials, Targeter
 from rig.engine.timer import Timer
 from rig.errors import ErrorKind
@@ -116,7 +115,7 @@ class Drive:
     def _may_sign_ahead(self) -> bool:
         scenario = self._assignment.scenario
         route = self._assignment.profile.route(scenario.route)
-        in_time = route.scheme not in AGEING_SCHEMES or scenario.deadline_s < route.tolerance_s / 2
+        in_time = not route.ageing or scenario.deadline_s < route.tolerance_s / 2
         return in_time and len(self._seqs) <= PRESIGNED_LIMIT
 
     def _make_order(self) -> Order:
@@ -192,6 +191,10 @@ class Drive:
     def abort(self) -> None:
         """Send nothing more and wait for nothing."""
         self.stop()
+        self.give_up()
+
+    def give_up(self) -> None:
+        """Wait for nothing that is in flight: it is booked as given up by the rig, not as lost by the target."""
         for connection in self._connections:
             connection.give_up(ErrorKind.ABORTED)
 

@@ -1,12 +1,17 @@
-"""Where requests go: a base URL taken apart once, and refused unless it may be loaded."""
+"""Where requests go: a base URL taken apart once, refused unless it may be loaded, and pinned once it was checked.
+
+A name can mean another machine a moment later. What was checked is what is connected to: ``require_allowed`` gives an
+endpoint that carries its addresses, and no name is resolved again after it.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 import socket
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,13 +22,17 @@ _PLAIN = re.compile(r"[\x21-\x7e]*")
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One HTTP/1.1 server. ``base_path`` has no trailing slash; ``ca_file`` is trusted besides the system's."""
+    """One HTTP/1.1 server. ``base_path`` has no trailing slash; ``ca_file`` is trusted besides the system's.
+
+    ``addresses`` are what ``host`` meant when it was checked, in the resolver's order; empty before that.
+    """
 
     host: str
     port: int
     tls: bool = False
     base_path: str = ""
     ca_file: Path | None = None
+    addresses: tuple[str, ...] = field(default=(), compare=False)
 
     @classmethod
     def parse(cls, base_url: str, ca_file: Path | None = None) -> Endpoint:
@@ -66,16 +75,42 @@ class Endpoint:
                 raise ConfigError(f"target.ca_file {self.ca_file} cannot be read: {error}") from None
         return context
 
-    def require_allowed(self, allowed_host: str | None) -> None:
-        """ConfigError unless the host is loopback or is ``allowed_host``: load goes nowhere by accident."""
-        if self.host == allowed_host:
-            return
+    @property
+    def doors(self) -> tuple[str, ...]:
+        """What to connect to, one after the other: the addresses that were checked, else the host as it is named."""
+        return self.addresses or (self.host,)
+
+    def connect(self, timeout_s: float, tls: ssl.SSLContext | None = None) -> socket.socket:
+        """A blocking connection with that timeout, over TLS where a context is given.
+
+        OSError of the last door when none opens. The certificate must be the host's, whichever address was reached.
+        """
+        plain = self._connected(timeout_s)
+        return plain if tls is None else tls.wrap_socket(plain, server_hostname=self.host)  # it closes it on failure
+
+    def _connected(self, timeout_s: float) -> socket.socket:
+        for door in self.doors[:-1]:
+            with contextlib.suppress(OSError):
+                return socket.create_connection((door, self.port), timeout_s)
+        return socket.create_connection((self.doors[-1], self.port), timeout_s)
+
+    def require_allowed(self, allowed_host: str | None) -> Endpoint:
+        """The same, pinned to its addresses. ConfigError unless all of them are loopback or it is ``allowed_host``.
+
+        Load goes nowhere by accident: not by a name that means more than one machine, nor by one that changes its mind.
+        """
         try:
-            found = {info[4][0] for info in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)}
-        except OSError as error:
+            found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
             raise ConfigError(f"target host {self.host!r} cannot be resolved: {error}") from None
-        if not all(ipaddress.ip_address(str(address).split("%")[0]).is_loopback for address in found):
+        addresses = tuple(dict.fromkeys(str(info[4][0]) for info in found))
+        if self.host != (allowed_host or "").lower() and not all(map(_is_loopback, addresses)):
             raise ConfigError(
                 f"target host {self.host!r} is not loopback; to load it, name it in the profile "
                 f"(target.allow_host) and repeat it on the command line (--allow-host {self.host})"
             )
+        return replace(self, addresses=addresses)
+
+
+def _is_loopback(address: str) -> bool:
+    return ipaddress.ip_address(address.partition("%")[0]).is_loopback

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from rig.engine.body import Bodies, Template, compile_bodies
 from rig.engine.canary import Canary
 from rig.engine.identity import Namespace
-from rig.engine.signer import SIGNERS
+from rig.engine.signer import signer
 from rig.model import RequestClass, Row, RunKey, Scenario, Share
 from rig.profile import Profile
 
@@ -129,7 +129,7 @@ class Targets:
         spread = f"T{len(scenario.tenants)}/" if len(scenario.tenants) > 2 else ""
         self._key_prefix = f"{scenario.id}/{key_step}/{scenario.trial}/{scenario.route}/{spread}"
         self._correlation_prefix = f"{scenario.label}#"
-        self._sign = SIGNERS[self._route.scheme]
+        self._sign = signer(self._route)
         self._secrets = {
             name: credentials[name].secrets[self._route.secret].encode()
             for name in scenario.tenants
@@ -141,12 +141,15 @@ class Targets:
         headers = targeter.profile.headers
         self._correlation_field = f"\r\n{headers.correlation_id}: ".encode()
         self._signature_field = f"\r\n{self._route.signature_header}: ".encode()
+        stamp = self._route.timestamp_header
+        self._timestamp_field = None if stamp is None else f"\r\n{stamp}: ".encode()
 
     def _head(self, targeter: Targeter, api_key: str) -> bytes:
         headers = self._profile.headers
         return (
             f"POST {targeter.base_path}{self._route.path} HTTP/1.1\r\nHost: {targeter.host}\r\n"
-            f"Content-Type: {self._route.content_type}\r\n{headers.tenant_key}: {api_key}\r\n"
+            f"Content-Type: {self._route.content_type}\r\n"
+            f"{headers.tenant_key}: {headers.tenant_key_prefix}{api_key}\r\n"
             f"{headers.idempotency_key}: "
         ).encode()
 
@@ -204,6 +207,8 @@ class Targets:
         head, body, tenant = request
         signature = self._sign(self._secrets[tenant], body, unix)
         length = b"\r\nContent-Length: %d\r\n\r\n" % len(body)
+        if self._timestamp_field is not None:
+            head += self._timestamp_field + b"%d" % unix
         return b"".join((head, self._signature_field, signature, length, body))
 
     def _body(self, seq: int, share: Share, key: str, correlation: str) -> bytes:

@@ -82,6 +82,7 @@ async def _serve(assignment: Assignment, pipe: Pipe) -> WorkerReport | Failed:
             message: Any = pipe.recv()
         except (EOFError, OSError):
             # Nobody is left to report to: end here and now, mid-request.
+            drive.give_up()
             raise SystemExit(1) from None
         if isinstance(message, Go) and not go.done():
             go.set_result(message.start_ns)
@@ -103,7 +104,7 @@ async def _serve(assignment: Assignment, pipe: Pipe) -> WorkerReport | Failed:
         return await drive.run(await go)
     except asyncio.CancelledError:
         return Failed(f"worker {assignment.worker}: aborted before its start")
-    except (OSError, RigError, ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:
+    except (OSError, RigError, ArithmeticError, LookupError, MemoryError, TypeError, ValueError, RuntimeError) as error:
         return Failed(f"worker {assignment.worker}: {type(error).__name__}: {error}")
     finally:
         loop.remove_reader(pipe.fileno())

@@ -28,12 +28,15 @@ from pydantic import TypeAdapter, ValidationError
 
 from rig.accounts import Crowd, MasterAccount, WorkerAccount
 from rig.checks.case import PROBE_COLUMNS, Case, Finding
+from rig.confusion import Answer
+from rig.diagnose import Diagnosis
 from rig.errors import ConfigError, EvidenceError
 from rig.evidence.hashes import SUMS, Comparison, compare, sums_text, walk
 from rig.evidence.judgement import Judgement
 from rig.evidence.manifest import SCHEMA, Manifest
 from rig.history import read_history
 from rig.model import Certificate, TruthReport, UncleanKey
+from rig.pool_metrics import POOL_COLUMNS
 from rig.ruler import RULER_COLUMNS
 from rig.samplers.frames import read_samples
 from rig.stampede.kids import CALL_COLUMNS, KidAccount, KidStorm, no_calls
@@ -47,12 +50,15 @@ CERTIFICATE = "certificate.json"
 TRUTH = "truth/report.json"
 UNCLEAN = "truth/unclean.csv"
 PROBES = "probes.parquet"
+POOL = "pool.parquet"
 RULER = "calibration/ruler.parquet"
 HYGIENE = "hygiene.json"
 STORMS = "storms"
 KIDS = f"{STORMS}/{UNKNOWN_KID}"
 VERDICTS = "verdicts.json"
+DIAGNOSIS = "diagnosis.json"
 CROWD = "crowd"
+ANSWERS = "diagnosis/answers.json"
 
 _UNCLEAN_COLUMNS = ("kind", "drive", "scenario", "tenant", "key", "detail")
 _TEMPORARY = ".being-written"
@@ -77,7 +83,7 @@ class Pack:
             path = final.with_name(final.name + PARTIAL)
             try:
                 results.mkdir(parents=True, exist_ok=True)
-                path.mkdir()
+                path.mkdir(mode=0o700)  # logs of the target and its database are nobody else's to read
             except FileExistsError:
                 if not results.is_dir():
                     raise ConfigError(f"results directory {results} is a file; give --out a directory") from None
@@ -96,8 +102,12 @@ class Pack:
     @classmethod
     def open(cls, path: Path) -> Pack:
         """An existing pack, finished or not; EvidenceError when the folder is none."""
-        path = path.resolve()
-        if not (path / MANIFEST).is_file():
+        try:
+            path = path.resolve()
+            there = (path / MANIFEST).is_file()
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            raise EvidenceError(f"{path} is no evidence pack: {error}") from None
+        if not there:
             raise EvidenceError(f"{path} is no evidence pack: it has no {MANIFEST}")
         return cls(path)
 
@@ -179,6 +189,10 @@ class Pack:
         """Write what the health prober saw (columns: ``PROBE_COLUMNS``)."""
         self._write_frame(PROBES, probes)
 
+    def write_pool(self, pool: pd.DataFrame) -> None:
+        """Write what the target's metrics said of its pool of connections (columns: ``POOL_COLUMNS``)."""
+        self._write_frame(POOL, pool)
+
     def write_hygiene(self, findings: Sequence[Finding]) -> None:
         """Write what was looked at before and after the run."""
         self.write(HYGIENE, _json(tuple(findings), tuple[Finding, ...]))
@@ -191,9 +205,17 @@ class Pack:
         else:
             self.write(f"{STORMS}/{report.label}.json", _json(report, StormReport))
 
+    def write_answers(self, answers: Sequence[Answer]) -> None:
+        """Write what the diagnosis said to seeded bottlenecks."""
+        self.write(ANSWERS, _json(tuple(answers), tuple[Answer, ...]))
+
     def write_judgement(self, judgement: Judgement) -> None:
         """Write the verdicts: ``{"verdict", "exit_code", "gates": [...]}``."""
         self.write(VERDICTS, _json(judgement, Judgement))
+
+    def write_diagnosis(self, diagnosis: Diagnosis) -> None:
+        """Write why it was as slow as it was."""
+        self.write(DIAGNOSIS, _json(diagnosis, Diagnosis))
 
     def seal(self) -> str:
         """Finish the pack: hashes, then one rename. Returns the SHA-256 of the hash list, hex: it vouches for all."""
@@ -232,11 +254,15 @@ class Pack:
         """The verdicts that were written, None where nothing was judged yet."""
         return self._read(VERDICTS, Judgement) if self._has(VERDICTS) else None
 
+    def diagnosis(self) -> Diagnosis | None:
+        """The diagnosis that was written, None where nothing was driven or judged yet."""
+        return self._read(DIAGNOSIS, Diagnosis) if self._has(DIAGNOSIS) else None
+
     def load(self) -> Case:
         """The evidence as the checkers read it; EvidenceError names the file that is damaged."""
         for _ in walk(self.path):  # refuses what is no regular file before anything opens it
             pass
-        manifest = self.manifest()
+        manifest, nothing = self.manifest(), Case()
         return Case(
             verb=manifest.verb,
             settings=manifest.settings,
@@ -245,8 +271,9 @@ class Pack:
             history=self._history(),
             certificate=self._read(CERTIFICATE, Certificate) if self._has(CERTIFICATE) else None,
             truth=self._truth() if self._has(TRUTH) else None,
-            ruler=self._frame(RULER, RULER_COLUMNS, Case().ruler),
-            probes=self._frame(PROBES, PROBE_COLUMNS, Case().probes),
+            ruler=self._frame(RULER, RULER_COLUMNS, nothing.ruler),
+            probes=self._frame(PROBES, PROBE_COLUMNS, nothing.probes),
+            pool=self._frame(POOL, POOL_COLUMNS, nothing.pool),
             hygiene=self._read(HYGIENE, tuple[Finding, ...]) if self._has(HYGIENE) else (),
             storms=tuple(
                 self._read(f"{STORMS}/{path.name}", StormReport) for path in sorted((self.path / STORMS).glob("*.json"))
@@ -254,6 +281,7 @@ class Pack:
             kid_storms=tuple(self._kid_storm(path.stem) for path in sorted((self.path / KIDS).glob("*.json"))),
             samples=read_samples(self.samples_folder),
             crowd=self.crowd(),
+            answers=self._read(ANSWERS, tuple[Answer, ...]) if self._has(ANSWERS) else (),
             notes=manifest.notes,
             epoch_monotonic_ns=manifest.epoch_monotonic_ns,
         )
@@ -318,8 +346,15 @@ class Pack:
         return account.with_calls(self._frame(f"{KIDS}/{label}.parquet", CALL_COLUMNS, no_calls()))
 
     def _write_frame(self, name: str, frame: pd.DataFrame) -> None:
-        data = io.BytesIO()
-        frame.to_parquet(data, index=False)
+        # Times that follow each other: their differences take a third of the room.
+        whole = [str(column) for column in frame.columns if frame[column].dtype == np.int64]
+        frame.to_parquet(
+            data := io.BytesIO(),
+            index=False,
+            compression="zstd",
+            use_dictionary=[str(column) for column in frame.columns.difference(whole)],
+            column_encoding=dict.fromkeys(whole, "DELTA_BINARY_PACKED"),
+        )
         self.write(name, data.getvalue())
 
     def _frame(self, name: str, columns: Sequence[str], nothing: pd.DataFrame) -> pd.DataFrame:

@@ -9,25 +9,24 @@ The HTML is one file without scripts or anything to load, and its policy forbids
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from rig.checks.case import Case
+from rig.diagnose import explain
+from rig.evidence.figures import drive_figures
+from rig.evidence.glance import glance
 from rig.evidence.judgement import Judgement
 from rig.evidence.junit import junit
 from rig.evidence.manifest import Manifest
 from rig.evidence.pack import Pack
+from rig.evidence.page import page
 from rig.evidence.plots import PLOTS, Plot, png
 from rig.evidence.summary import command, lines, not_measured, summary
-from rig.evidence.text import number, one_line, shortened, value_words
-from rig.model import Anomaly, DriveReport, Outcome, Verdict
+from rig.evidence.text import one_line, shortened
+from rig.model import Anomaly, Verdict
 
 _FIRST_KEYS = 50
 """Unclean keys and canary hits shown; all of them are in the pack."""
@@ -40,11 +39,6 @@ class Picture:
 
     plot: Plot
     data: bytes
-
-    @property
-    def uri(self) -> str:
-        """The picture inlined."""
-        return "data:image/png;base64," + base64.b64encode(self.data).decode("ascii")
 
 
 def write(pack: Pack, manifest: Manifest, case: Case, judgement: Judgement) -> None:
@@ -66,33 +60,26 @@ def documents(manifest: Manifest, case: Case, judgement: Judgement) -> dict[str,
 
 def html(manifest: Manifest, case: Case, judgement: Judgement, pictures: tuple[Picture, ...]) -> str:
     """The report as one self-contained page."""
-    environment = Environment(
-        loader=PackageLoader("rig.evidence"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": number, "value": value_words, "line": one_line, "short": shortened}
-    style = environment.get_template("report.css").render()
     missing = tuple(f"{picture.plot.title}: needs {picture.plot.needs}" for picture in pictures if not picture.data)
-    return environment.get_template("report.html.j2").render(
-        style=style,
-        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii"),
+    return page(
+        "report.html.j2",
         manifest=manifest,
         case=case,
         judgement=judgement,
+        diagnosis=explain(case),
         reasons=lines(judgement.having(*_PROVED)),
         exit_gates=lines(judgement.exit_gates),
         gates=lines(judgement.plain_gates),
         pictures=tuple(picture for picture in pictures if picture.data),
         not_measured=(*not_measured(case, judgement), *missing),
-        drives=tuple(_drive_figures(case)),
+        glance=glance(case, judgement),
+        drives=tuple(drive_figures(case).itertuples(index=False)),
         unclean=tuple(islice(_unclean(case), _FIRST_KEYS)),
         unclean_count=sum(1 for _ in _unclean(case)),
         first_keys=_FIRST_KEYS,
         notes=_notes(case),
         command=command(manifest),
+        origin=tuple(_origin(manifest)),
         fingerprint=tuple(_flat(manifest.fingerprint)),
         settings=tuple(_flat(manifest.settings)),
     )
@@ -104,47 +91,24 @@ def _pictures(case: Case) -> Iterator[Picture]:
         yield Picture(plot, b"" if figure is None else png(figure))
 
 
-@dataclass(frozen=True, slots=True)
-class DriveFigures:
-    """One drive in a row of the report; times of the requests that were sent, in milliseconds of response time."""
-
-    label: str
-    outcomes: Mapping[str, int]
-    elapsed_s: float
-    rps: float
-    p50_ms: float
-    p99_ms: float
-    cpu_us: float
-    all_in_us: float
-
-
-def _drive_figures(case: Case) -> Iterator[DriveFigures]:
-    by_drive = dict(tuple(case.history.groupby("drive", observed=True)))
-    for drive in case.drives:
-        rows = by_drive.get(drive.scenario.label)
-        if rows is None:
-            yield _silent(drive)
-            continue
-        sent = rows[rows["sent_ns"] > 0]
-        response_ms = (sent["done_ns"] - sent["intended_ns"]).to_numpy(np.int64) / 1e6
-        p50_ms, p99_ms = np.quantile(response_ms, (0.5, 0.99)) if len(response_ms) else (np.nan, np.nan)
-        counts = rows["outcome"].value_counts()
-        yield DriveFigures(
-            label=drive.scenario.label,
-            outcomes={outcome.value: int(counts.get(outcome, 0)) for outcome in Outcome},
-            elapsed_s=drive.elapsed_s,
-            rps=len(sent) / drive.elapsed_s if drive.elapsed_s else np.nan,
-            p50_ms=float(p50_ms),
-            p99_ms=float(p99_ms),
-            cpu_us=drive.cpu_us_per_request,
-            all_in_us=drive.all_in_us_per_request,
-        )
-
-
-def _silent(drive: DriveReport) -> DriveFigures:
-    """A drive of which no row is left."""
-    none = dict.fromkeys((outcome.value for outcome in Outcome), 0)
-    return DriveFigures(drive.scenario.label, none, np.nan, np.nan, np.nan, np.nan, np.nan, np.nan)
+def _origin(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """What has to be the same for the same run again."""
+    about = manifest.fingerprint
+    dirty = " with changes that were not committed" if about.get("commit_dirty") else ""
+    database = about.get("database")
+    for name, value in (
+        ("run", manifest.key and manifest.key.run_id),
+        ("seed", manifest.seed),
+        ("rig", manifest.rig_version),
+        ("commit of the rig", about.get("commit") and f"{about['commit']}{dirty}"),
+        ("commit of the target", about.get("target_commit")),
+        ("profile", manifest.profile.get("name")),
+        ("sha256 of the profile", about.get("profile_sha256")),
+        ("PostgreSQL", database.get("server_version") if isinstance(database, Mapping) else None),
+        ("run of the CI", about.get("ci_run")),
+    ):
+        if value not in (None, ""):
+            yield name, one_line(value)
 
 
 def _unclean(case: Case) -> Iterator[tuple[str, str, str, str]]:

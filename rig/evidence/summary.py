@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rig.checks.case import Case
+from rig.diagnose import Diagnosis, explain
 from rig.evidence.judgement import Judgement
 from rig.evidence.manifest import Manifest
 from rig.evidence.text import figures_words, markdown, one_line, shortened
@@ -82,10 +83,13 @@ def not_measured(case: Case, judgement: Judgement) -> tuple[str, ...]:
     cut = [f"{drive.scenario.label}: interrupted" for drive in case.drives if drive.interrupted]
     silent = [f"{drive.scenario.label}: a worker gave no report" for drive in case.drives if not drive.complete]
     absent = [part for part, is_absent in parts.items() if is_absent]
-    return tuple(one_line(item) for item in (*gates, *absent, *cut, *silent))
+    unseen = [f"{report.name}: {what}" for report in case.samples.reports for what in report.unseen]
+    return tuple(one_line(item) for item in (*gates, *absent, *cut, *silent, *unseen))
 
 
-def console(judgement: Judgement, *, pack: Path | None = None, digest: str | None = None) -> RenderableType:
+def console(
+    judgement: Judgement, diagnosis: Diagnosis | None = None, *, pack: Path | None = None, digest: str | None = None
+) -> RenderableType:
     """The table a person wants to read at the end; the caller's rich console decides on width, colour and stream."""
     parts: list[RenderableType] = []
     width = min(_GATE_WIDTH, max((len(gate.id) for gate in judgement.gates), default=0))
@@ -97,6 +101,8 @@ def console(judgement: Judgement, *, pack: Path | None = None, digest: str | Non
             parts += [Text(title, style="bold"), Padding(_table(lines(gates), width, say_what=say_what), (0, 0, 1, 1))]
     head = Text.assemble((str(judgement.verdict), _STYLES[judgement.verdict]), f"  exit {judgement.exit_code}  ")
     parts.append(head + Text(one_line(judgement.sentence)))
+    if diagnosis is not None:
+        parts.append(Text(f"diagnosis {one_line(diagnosis.answer)}", overflow="fold"))
     if pack is not None:
         parts.append(Text(f"evidence  {one_line(pack)}", overflow="fold"))
     if digest is not None:
@@ -132,9 +138,14 @@ def summary(manifest: Manifest, case: Case, judgement: Judgement) -> str:
         " · ".join(markdown(item) for item in about),
         f"{markdown(judgement.sentence)}.",
     ]
+    diagnosis = explain(case)
+    if diagnosis is not None:
+        parts.append(f"**Diagnosis:** {markdown(diagnosis.answer)}")
     for title, gates in (("Exit gates", judgement.exit_gates), ("Gates", judgement.plain_gates)):
         if gates:
             parts += [f"## {title}", _markdown_table(lines(gates))]
+    if diagnosis is not None and diagnosis.hypotheses:
+        parts += ["## Diagnosis", _diagnosis_table(diagnosis)]
     parts += ["## Not measured", _markdown_list(not_measured(case, judgement)) or "Nothing was left out."]
     if case.notes:
         parts += ["## Notes", _markdown_list(case.notes)]
@@ -147,6 +158,14 @@ def _markdown_table(rows: tuple[Line, ...]) -> str:
     for row in rows:
         verdict = row.verdict if row.verdict is Verdict.PASS else f"**{row.verdict}**"
         cells.append((verdict, *map(markdown, (row.gate, row.what, row.seen, row.why))))
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+
+
+def _diagnosis_table(diagnosis: Diagnosis) -> str:
+    cells = [("Hypothesis", "", "Outcome", "Because"), ("---",) * 4]
+    for each in diagnosis.hypotheses:
+        outcome = f"**{each.outcome}**" if each.outcome == "supported" else each.outcome
+        cells.append((each.id, markdown(each.title), outcome, markdown(each.because)))
     return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
 

@@ -24,7 +24,10 @@ _UNITS = {
 }
 _NAME = re.compile(rf"(?:(?P<what>.*?)_)?(?P<unit>{'|'.join(_UNITS)})(?:_(?P<of>[a-z0-9]+))?")
 _MARKDOWN = re.compile(r"([\\`*{}\[\]<>|#~&!]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
-_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_NOT_XML = re.compile(
+    "[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
+"""What XML 1.0 does not allow, and what turns the direction of writing around."""
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 _LONG = 48
 
@@ -49,7 +52,7 @@ def markdown(value: object) -> str:
 
 
 def xml_text(value: object) -> str:
-    """Text of characters that XML 1.0 allows; the others are written as escapes. (Markup is the writer's business.)"""
+    """Text that XML 1.0 allows and that reads as written, the rest as escapes. (Markup is the writer's business.)"""
     return _NOT_XML.sub(lambda match: _escaped(match[0]), str(value))
 
 

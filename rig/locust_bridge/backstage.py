@@ -117,10 +117,7 @@ class Backstage:
         )
         self._job = Job("locust", tuple(wanted["argv"]), settings, profile, path.resolve().parent)
         if profile.launch is None:
-            named = profile.target.allow_host
-            Endpoint.parse(profile.target.base_url or "").require_allowed(
-                named if named == settings.allow_host else None
-            )
+            Endpoint.parse(profile.target.base_url or "").require_allowed(settings.allowed_host(profile))
         lifeline = self._stack.enter_context(Lifeline())
         self._folder = Path(tempfile.mkdtemp(prefix="rig-backstage-"))
         lifeline.remove_at_end(self._folder)
@@ -228,6 +225,7 @@ class _Test:
         scene, record = self.scene, self.scene.record
         self.watching.close()
         record.pack.write_probes(self._prober.frame())
+        record.pack.write_pool(self._prober.pool())
         record.pack.write_crowd(account)
         gather(record)
         targeter = Targeter(record.profile, scene.key)

@@ -8,10 +8,10 @@ native worker and by locust's own users; no I/O but the rows, no clock.
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +63,8 @@ class Block:
         self._expected = [plan.profile.answer(share.request_class).status for share in scenario.shares]
         self.path = folder / f"{scenario.label}.{plan.worker}.rows"
         self._rows = RowFile(self.path, plan.worker)
-        self._open = True
+        self.open = True
+        """False once all that it had was sent, has ended and was tallied."""
         self._tallied = 0
         self._waited_ns = self._watched_ns = self._looks = 0
 
@@ -106,8 +107,6 @@ class Block:
 
     def tally(self, into: Tally) -> tuple[int, int]:
         """Count what has come since the last time; (requests, failures)."""
-        if not self._open:
-            return 0, 0
         self._rows.flush()
         rows: NDArray[np.void] = np.fromfile(self.path, RESULT, offset=self._tallied * RESULT.itemsize)
         self._tallied += len(rows)
@@ -162,34 +161,56 @@ class Block:
         )
 
     def _close(self) -> None:
-        if self._open:
-            self._open = False
+        if self.open:
+            self.open = False
             self._rows.flush()
             self._rows.close()
 
 
-class Source(Protocol):
-    """Where the users of one class get their requests."""
-
-    name: str
-    fixed: bool
-    blocks: list[Block]
-
-    def current(self) -> Block | None:
-        """The block that the next request comes from; None when there is none left."""
-
-    def announced(self, seconds: float, rate_per_s: float) -> int:
-        """How many blocks of each strand may be used within the next ``seconds``."""
-
-
-class Strands:
-    """The endless requests of a user class."""
+class Source(ABC):
+    """Where the users of one class get their requests. ``blocks`` are all that were opened, in that order."""
 
     fixed = False
 
-    def __init__(self, user_class: UserClass, open_block: Callable[[Scenario, str], Block], plan: Plan) -> None:
-        self.name = user_class.name
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.blocks: list[Block] = []
+        self._open: list[Block] = []
+
+    @abstractmethod
+    def current(self) -> Block | None:
+        """The block that the next request comes from; None when there is none left."""
+
+    @abstractmethod
+    def announced(self, seconds: float, rate_per_s: float) -> int:
+        """How many blocks of each strand may be used within the next ``seconds``."""
+
+    def tally(self, into: Tally) -> tuple[int, int]:
+        """Count what has come since the last time; (requests, failures). A block that is used up is done with."""
+        requests = failures = 0
+        for each in self._open:
+            counted, failed = each.tally(into)
+            requests += counted
+            failures += failed
+        self._open = [each for each in self._open if each.open]
+        return requests, failures
+
+    def look(self, elapsed_ns: int) -> None:
+        """See ``Block.look``."""
+        for each in self._open:
+            each.look(elapsed_ns)
+
+    def _add(self, opened: Block) -> Block:
+        self.blocks.append(opened)
+        self._open.append(opened)
+        return opened
+
+
+class Strands(Source):
+    """The endless requests of a user class."""
+
+    def __init__(self, user_class: UserClass, open_block: Callable[[Scenario, str], Block], plan: Plan) -> None:
+        super().__init__(user_class.name)
         self._user_class = user_class
         self._open_block = open_block
         self._plan = plan
@@ -214,9 +235,8 @@ class Strands:
                 tenant=plan.tenant,
                 timeout_s=plan.timeout_s,
             )
-            standing = self._current[strand] = self._open_block(scenario, self._user_class.label)
+            standing = self._current[strand] = self._add(self._open_block(scenario, self._user_class.label))
             self._opened[strand] += 1
-            self.blocks.append(standing)
         return standing
 
     def announced(self, seconds: float, rate_per_s: float) -> int:
@@ -225,18 +245,18 @@ class Strands:
         return max(self._opened) + 1 + int(rate_per_s * seconds / size)
 
 
-class Fixed:
+class Fixed(Source):
     """This worker's share of a scenario with a fixed count."""
 
     fixed = True
 
     def __init__(self, name: str, whole: Block) -> None:
-        self.name = name
-        self.blocks = [whole]
+        super().__init__(name)
+        self._whole = self._add(whole)
 
     def current(self) -> Block | None:
         """See ``Source``."""
-        (whole,) = self.blocks
+        whole = self._whole
         return whole if whole.next < whole.end else None
 
     def announced(self, seconds: float, rate_per_s: float) -> int:

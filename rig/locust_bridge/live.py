@@ -8,6 +8,7 @@ from typing import Any
 from rig.errors import EvidenceError
 from rig.evidence.pack import Pack
 from rig.samplers import aas, cpu
+from rig.samplers.cpu import UNSEEN_PID
 from rig.samplers.frames import read_samples
 
 WINDOW_NS = 5_000_000_000
@@ -33,7 +34,11 @@ def look(pack: Pack) -> dict[str, Any]:
             for role, cores in cpu.by_role(samples, start_ns, end_ns).items()
         ],
         "processes": [
-            {"pid": int(pid), "role": str(role), "cores": round(float(cpu_s) / seconds, 2)}
+            {"pid": _name(int(pid)), "role": str(role), "cores": round(float(cpu_s) / seconds, 2)}
             for pid, role, cpu_s in processes.head(30).itertuples(index=False)
         ],
     }
+
+
+def _name(pid: int) -> str:
+    return "ended meanwhile" if pid == UNSEEN_PID else str(pid)

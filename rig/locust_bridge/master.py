@@ -8,16 +8,12 @@ Nothing here touches PostgreSQL, an event loop or a judgement: ``import locust``
 
 from __future__ import annotations
 
-import json
 import logging
-import re
 import socket
-import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +22,15 @@ import locust
 from locust.env import Environment
 from locust.exception import StopTest
 from locust.runners import STATE_MISSING, STATE_SPAWNING, LocalRunner, MasterRunner, WorkerRunner
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
-from rig.accounts import MasterAccount, WorkerAccount, WorkerSeen
+from rig.accounts import MasterAccount
 from rig.errors import ExitCode
 from rig.evidence.pack import Pack
 from rig.locust_bridge.clock import boot_id
 from rig.locust_bridge.master_options import options_of
+from rig.locust_bridge.master_stage import Stage, StageError
+from rig.locust_bridge.master_test import LOCAL_NODE, Test
 from rig.locust_bridge.master_users import LocalLoad
 from rig.locust_bridge.plan import Plan
 from rig.locust_bridge.wire import CLOCK, FINISH, PLAN, PROTOCOL, REPORT, ROWS
@@ -41,97 +39,10 @@ from scenarios.mix import PERF_GATE
 ACCOUNTS_S = 60.0
 """After the requests in flight have had their time, so long may the accounts take."""
 _POLL_S = 0.05
-_LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-_ACCOUNT = TypeAdapter(WorkerAccount)
 _BOOKS = TypeAdapter(MasterAccount)
 _WORST = (ExitCode.FAIL, ExitCode.INVALID, ExitCode.INTERRUPTED, ExitCode.BELOW_FLOOR, ExitCode.PASS)
 
 _log = logging.getLogger("rig")
-
-
-class StageError(Exception):
-    """Backstage refused; ``exit_code`` is how the process should end."""
-
-    def __init__(self, text: str, exit_code: int) -> None:
-        super().__init__(text)
-        self.exit_code = exit_code
-
-
-class Stage:
-    """The line to the backstage process. Its stdin is its lifeline: it ends when this process does."""
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "rig.locust_bridge.backstage"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        self._lock = threading.Lock()
-
-    def ask(self, do: str, **more: Any) -> dict[str, Any]:
-        """One question, one answer; StageError when it is an error or there is none."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        with self._lock:
-            try:
-                self._process.stdin.write(json.dumps({"do": do, **more}) + "\n")
-                self._process.stdin.flush()
-                line = self._process.stdout.readline()
-            except OSError as error:
-                line = ""
-                _log.error("backstage: %s", error)
-        if not line:
-            raise StageError("the backstage process is gone", ExitCode.INTERNAL)
-        answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
-            raise StageError(answer["error"], answer["exit_code"])
-        return answer
-
-    @property
-    def busy(self) -> bool:
-        """True while a question is being answered."""
-        return self._lock.locked()
-
-    def close(self) -> None:
-        """End it, and all that it started."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
-
-
-@dataclass(slots=True)
-class Seen:
-    """What is known of one worker while its test goes on."""
-
-    number: int
-    node: str
-    reports: int = 0
-    requests: int = 0
-    failures: int = 0
-    announced: Mapping[str, int] = field(default_factory=dict)
-    lost: str = ""
-    accounted: bool = False
-
-    def frozen(self) -> WorkerSeen:
-        """For the books."""
-        return WorkerSeen(
-            self.number, self.node, self.reports, self.requests, self.failures, dict(self.announced), self.lost
-        )
-
-
-@dataclass(slots=True)
-class Test:
-    """One test, from its start to its verdict."""
-
-    pack: Pack
-    plan: Plan
-    alone: bool
-    workers: dict[str, Seen] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    local: LocalLoad | None = None
-    over: bool = False
 
 
 class Bridge:
@@ -145,6 +56,7 @@ class Bridge:
         self.native = isinstance(self.runner, MasterRunner)
         self.stage = Stage()
         self.test: Test | None = None
+        self._judging: gevent.Greenlet | None = None
         self.results: list[dict[str, Any]] = []
         self.status = "ready"
         opened = self.stage.ask(
@@ -165,7 +77,8 @@ class Bridge:
     def _listen(self) -> None:
         events = self.environment.events
         events.test_start.add_listener(self._guarded(self._started, begins=True))
-        events.test_stop.add_listener(self._guarded(self._stopped))
+        events.test_stop.add_listener(lambda **_: self._conclude())
+        events.quitting.add_listener(lambda **_: self._quitting())
         events.quit.add_listener(lambda **_: self.stage.close())
         events.reset_stats.add_listener(lambda **_: self._note("the statistics were reset by hand in mid-run"))
         if isinstance(self.runner, MasterRunner):
@@ -232,16 +145,16 @@ class Bridge:
         )
         plan = Plan.from_wire(answer["plan"])
         test = Test(Pack(Path(answer["pack"])), plan, alone)
-        for number, node in enumerate(nodes):
-            test.workers[node] = Seen(number, node)
-            self._hand_out(test, node, plan.of_worker(number, len(nodes)))
+        for node in nodes:
+            self._hand_out(node, plan.of_worker(test.takes_part(node).number, len(nodes)))
         if not self.native:
             test.local = LocalLoad(plan, test.pack.history_folder / ".raw", self._end)
-            test.workers["locust"] = Seen(0, "locust", reports=1)
+            test.takes_part(LOCAL_NODE)
+        self._judging = None
         self.test = test
         self.status = "running"
 
-    def _hand_out(self, test: Test, node: str, plan: Plan) -> None:
+    def _hand_out(self, node: str, plan: Plan) -> None:
         assert isinstance(self.runner, MasterRunner)
         self.runner.send_message(PLAN, plan.to_wire(), client_id=node)
 
@@ -250,33 +163,19 @@ class Bridge:
         test = self.test
         if test is None or client_id in test.workers:
             return
-        number = len(test.workers)
-        test.workers[client_id] = Seen(number, client_id)
-        self._hand_out(test, client_id, replace(test.plan.of_worker(number, number + 1), fixed=None))
+        number = test.takes_part(client_id).number
+        self._hand_out(client_id, replace(test.plan.of_worker(number, number + 1), fixed=None))
 
     # --- what the workers say ---
 
     def _reported(self, client_id: str, data: dict[str, Any], **_: Any) -> None:
         test = self.test
-        seen = test.workers.get(client_id) if test else None
-        said = data.get("rig")
-        if test is None or seen is None or said is None:
+        if test is None:
             return
-        seen.reports += 1
-        if seen.reports != said["sequence"]:
-            _log.warning("worker %d: report %d came as number %d", seen.number, said["sequence"], seen.reports)
-        seen.announced = said["announced"]
-        seen.requests += data["stats_total"]["num_requests"]
-        seen.failures += data["stats_total"]["num_failures"]
-        self._end_if_done(test)
-
-    def _end_if_done(self, test: Test) -> None:
-        """A test that consists of a fixed number of requests is over when they are."""
-        if test.alone and not test.over and test.plan.fixed is not None:
-            done = sum(seen.requests for seen in test.workers.values())
-            if done >= test.plan.fixed.count:
-                test.over = True
-                gevent.spawn(self._end)
+        test.reported(client_id, data)
+        if test.complete and not test.over:
+            test.over = True
+            gevent.spawn(self._end)
 
     def _asked_for_time(self, msg: Any, **_: Any) -> None:
         assert isinstance(self.runner, MasterRunner)
@@ -284,60 +183,45 @@ class Bridge:
         self.runner.send_message(CLOCK, answer, client_id=msg.node_id)
 
     def _rows_came(self, msg: Any, **_: Any) -> None:
-        test = self.test
-        seen = test.workers.get(msg.node_id) if test else None
-        label = str(msg.data["label"])
-        if test is None or seen is None or msg.data["worker"] != seen.number or not _LABEL.fullmatch(label):
-            _log.warning("rows of an unknown worker or block were thrown away")
-            return
-        with (test.pack.history_folder / ".raw" / f"{label}.{seen.number}.rows").open("ab") as rows:
-            rows.write(msg.data["data"])
+        if self.test is not None:
+            self.test.keep_rows(msg.node_id, msg.data)
 
     def _account_came(self, msg: Any, **_: Any) -> None:
-        test = self.test
-        seen = test.workers.get(msg.node_id) if test else None
-        if test is None or seen is None:
-            _log.warning("the account of an unknown worker was thrown away")
-            return
-        try:
-            account = _ACCOUNT.validate_python(msg.data)
-        except ValidationError as error:
-            seen.lost = f"its account cannot be read: {error.error_count()} faults"
-            return
-        if account.number != seen.number:
-            seen.lost = f"its account is that of worker {account.number}"
-            return
-        test.pack.write_crowd(account)
-        seen.accounted = True
+        if self.test is not None:
+            self.test.keep_account(msg.node_id, msg.data)
 
     # --- a test ends ---
 
-    def _stopped(self) -> None:
+    def _quitting(self) -> None:
+        """Locust takes its exit code right after this: no test may be left without a verdict.
+
+        Told to end by a signal it would stop the test only afterwards, and a stop under way may have been cut off.
+        """
+        if self.test is not None:
+            self.runner.stop()
+            self._conclude()
+
+    def _conclude(self) -> None:
+        """Judge the test, once, and wait for the end of it, whoever asks.
+
+        In a greenlet of its own: locust kills the one that it stops a test in when it quits meanwhile.
+        """
+        if self._judging is None:
+            self._judging = gevent.spawn(self._guarded(self._judge))
+        self._judging.join()
+
+    def _judge(self) -> None:
         test = self.test
         if test is None:
             return
         self.status = "collecting the workers' accounts"
         if test.local is not None:
-            account = test.local.account()
-            test.pack.write_crowd(account)
-            seen = test.workers["locust"]
-            seen.requests, seen.failures, seen.accounted = account.requests, account.failures, True
+            test.keep_local_account(test.local)
         else:
             self._collect(test)
         self.status = "reading the truth"
-        assert self.runner is not None
         total = self.runner.stats.total
-        books = MasterAccount(
-            client="native" if self.native else "locust",
-            workers=tuple(seen.frozen() for seen in test.workers.values()),
-            requests=total.num_requests,
-            failures=total.num_failures,
-            route=test.plan.route,
-            tenant=test.plan.tenant,
-            timeout_s=test.plan.timeout_s,
-            fixed=test.plan.fixed,
-            notes=tuple(test.notes),
-        )
+        books = test.books(total.num_requests, total.num_failures)
         result = self.stage.ask("finish", account=_BOOKS.dump_python(books, mode="json"))
         self.test = None
         self.results.append(result)
@@ -346,6 +230,13 @@ class Bridge:
         _log.info("rig: %s", self.status)
         _log.info("rig: evidence in %s (SHA256SUMS %s)", result["pack"], result["digest"])
 
+    def missing(self, test: Test) -> list[int]:
+        """Numbers of the workers that locust does not hear any more."""
+        if not isinstance(self.runner, MasterRunner):
+            return []
+        heard = {node.id for node in self.runner.clients.values() if node.state != STATE_MISSING}
+        return [seen.number for seen in test.workers.values() if seen.node not in heard]
+
     def _collect(self, test: Test) -> None:
         """Have every worker finish, and wait for the accounts of all but those that are gone."""
         assert isinstance(self.runner, MasterRunner)
@@ -353,7 +244,7 @@ class Bridge:
             if node in test.workers and not test.workers[node].accounted:
                 self.runner.send_message(FINISH, client_id=node)
         deadline = time.monotonic() + test.plan.timeout_s + ACCOUNTS_S
-        while waiting := [seen for seen in test.workers.values() if not seen.accounted and not seen.lost]:
+        while waiting := test.waiting:
             for seen in waiting:
                 node = self.runner.clients.get(seen.node)
                 if node is None:

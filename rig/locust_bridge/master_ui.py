@@ -12,12 +12,15 @@ import json
 import time
 import zipfile
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gevent
 from flask import Response, jsonify, request, send_file
 from locust.web import WebUI
+
+from rig.locust_bridge.master_stage import StageError
 
 if TYPE_CHECKING:
     from rig.locust_bridge.master import Bridge
@@ -26,7 +29,13 @@ _TABS = {
     "rig-gates": ("Gates", ("gate", "verdict", "reason")),
     "rig-sessions": ("Database waits", ("event", "sessions")),
     "rig-cpu": ("CPU", ("role", "pid", "cores")),
-    "rig-certificate": ("Null certificate", ("what", "value")),
+    "rig-certificate": ("Certificate", ("what", "value")),
+}
+_CERTIFICATE = {
+    "rps": "null benchmark, requests/s",
+    "floor_rps": "floor, requests/s",
+    "headroom": "headroom, times the floor",
+    "client_cpu_us_per_request": "client CPU, µs per request",
 }
 _LOOK_EVERY_S = 1.0
 _LOOKS_KEPT = 600
@@ -77,7 +86,10 @@ class View:
             if shown is not test:  # a new test has curves of its own
                 self._looks.clear()
                 shown = test
-            self._live = bridge.stage.ask("look") or self._live
+            try:
+                self._live = bridge.stage.ask("look") or self._live
+            except StageError:  # the end of the test says so
+                continue
             total = bridge.environment.stats.total
             # Not locust's own figure, which leaves out the last two seconds and still divides by them.
             now_s, requests = time.monotonic(), total.num_requests
@@ -142,18 +154,40 @@ class View:
         certificate = self._bridge.certificate or {}
         return {
             "rig-gates": self._gates(),
-            "rig-sessions": self._live.get("sessions", []),
-            "rig-cpu": self._live.get("processes", []),
+            "rig-sessions": self._live.get("sessions") or [{"event": "no session waits or works", "sessions": 0}],
+            "rig-cpu": self._live.get("processes") or [{"role": "not looked yet", "pid": "", "cores": ""}],
             "rig-certificate": [
-                {"what": what.replace("_", " "), "value": value} for what, value in certificate.items() if value != ""
+                {"what": words, "value": certificate[what]}
+                for what, words in _CERTIFICATE.items()
+                if what in certificate
             ],
         }
 
     def _gates(self) -> list[dict[str, str]]:
+        """The verdicts of the last test; while one goes on, what can be said of it already."""
         result = self._result()
         if result is None:
-            return [{"gate": "all", "verdict": "not yet", "reason": self._bridge.status}]
-        return [{"gate": gate["id"], "verdict": gate["verdict"], "reason": gate["reason"]} for gate in result["gates"]]
+            return [_row(*row) for row in self._so_far()]
+        return [_row(gate["id"], gate["verdict"], gate["reason"]) for gate in result["gates"]]
+
+    def _so_far(self) -> Iterator[tuple[str, str, str]]:
+        bridge, test = self._bridge, self._bridge.test
+        yield "all", "not yet", f"{bridge.status}; verdicts come after the stop"
+        if certificate := bridge.certificate:
+            text = f"{certificate['rps']:,} requests/s, floor {certificate['floor_rps']:,g}"
+            yield "calibration.null", "PASS", text
+        if test is not None:
+            total = bridge.environment.stats.total
+            words = f"{total.num_failures:,} of {total.num_requests:,} requests were not answered as they should be"
+            yield "answers", "FAIL so far" if total.num_failures else "good so far", words
+            lost = [f"worker {seen.number}: {seen.lost}" for seen in test.workers.values() if seen.lost]
+            lost += [f"worker {number} is not heard any more" for number in bridge.missing(test)]
+            words = "; ".join(lost) or f"{len(test.workers)} of {len(test.workers)} workers are heard"
+            yield "locust.reports", "INVALID so far" if lost else "good so far", words
+
+
+def _row(gate: str, verdict: str, reason: str) -> dict[str, str]:
+    return {"gate": gate, "verdict": verdict, "reason": reason}
 
 
 def _zipped(folder: Path) -> io.BytesIO:

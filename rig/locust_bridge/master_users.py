@@ -63,8 +63,7 @@ class LocalLoad:
             gevent.sleep(_WATCH_S)
             now_ns = time.monotonic_ns()
             for source in self._sources.values():
-                for block in source.blocks:
-                    block.look(now_ns - looked_ns)
+                source.look(now_ns - looked_ns)
             looked_ns = now_ns
 
     def source(self, name: str) -> Source:
@@ -97,10 +96,9 @@ class LocalLoad:
         requests = failures = 0
         ignored = Tally()
         for source in self._sources.values():
-            for block in source.blocks:
-                counted, failed = block.tally(ignored)
-                requests += counted
-                failures += failed
+            counted, failed = source.tally(ignored)
+            requests += counted
+            failures += failed
         after = resource.getrusage(resource.RUSAGE_SELF)
         user_s, system_s = after.ru_utime - self._usage.ru_utime, after.ru_stime - self._usage.ru_stime
         wall_s = time.monotonic() - self._begun_s

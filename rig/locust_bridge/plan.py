@@ -24,7 +24,10 @@ TIMEOUT_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One test. ``worker`` of ``workers`` is the reader's own number; ``rate_per_user_s`` 0 is the closed loop."""
+    """One test. ``worker`` of ``workers`` is the reader's own number; ``rate_per_user_s`` 0 is the closed loop.
+
+    ``addresses`` are the target's, as this worker found them.
+    """
 
     locust: str
     run: RunKey
@@ -38,12 +41,17 @@ class Plan:
     timeout_s: float = TIMEOUT_S
     worker: int = 0
     workers: int = 1
+    addresses: tuple[str, ...] = ()
 
     @property
     def endpoint(self) -> Endpoint:
         """Where the target listens."""
         ca_file = self.profile.target.ca_file
-        return Endpoint.parse(self.url, Path(ca_file) if ca_file else None)
+        return replace(Endpoint.parse(self.url, Path(ca_file) if ca_file else None), addresses=self.addresses)
+
+    def pinned(self, allow_host: str | None) -> Plan:
+        """The same, bound to what the target's host means now, whatever the master says; ConfigError if forbidden."""
+        return replace(self, addresses=self.endpoint.require_allowed(allow_host).addresses)
 
     def of_worker(self, worker: int, workers: int) -> Plan:
         """The same for another worker."""

@@ -35,9 +35,12 @@ ANNOUNCED_S = 15.0
 
 
 class User(Connection):
-    """One user: a connection of a class. ``due_ns`` is when its next request is due where users have a rate."""
+    """One user: a connection of a class.
 
-    __slots__ = ("block", "dialling", "due_ns", "leaving", "source")
+    Where users have a rate, ``due_ns`` is when its next request is due; ``waiting`` while a timer runs until then.
+    """
+
+    __slots__ = ("block", "dialling", "due_ns", "leaving", "source", "waiting")
 
     def __init__(self, number: int, swarm: Swarm, source: Source) -> None:
         super().__init__(number, swarm)
@@ -46,6 +49,7 @@ class User(Connection):
         self.due_ns = 0
         self.dialling = False
         self.leaving = False
+        self.waiting = False
 
 
 class Swarm:
@@ -67,8 +71,10 @@ class Swarm:
         self._drained: asyncio.Future[None] = self._loop.create_future()
         self._unix = int(time.time())
         self._stalled_ns = 0
-        self._counted: dict[str, int] = dict.fromkeys(self._sources, 0)
         self._cores_allowed = min(1.0, worker_cores(os.getpid()))
+        gc.collect()
+        gc.freeze()
+        gc.disable()
         self._rss_bytes = resident_bytes()
         self._usage = resource.getrusage(resource.RUSAGE_SELF)
         self._begun_ns = self._swept_ns = self._tallied_ns = time.monotonic_ns()
@@ -76,9 +82,6 @@ class Swarm:
         self.failures = 0
         self.faults: list[str] = []
         """What went wrong with the worker itself: its evidence carries nothing then."""
-        gc.collect()
-        gc.freeze()
-        gc.disable()
         self._sweeper = self._loop.call_later(SWEEP_EVERY_S, self._sweep)
 
     # --- what the worker asks ---
@@ -112,12 +115,9 @@ class Swarm:
         self._tallied_ns = now_ns
         announced = {}
         for name, source in self._sources.items():
-            requests = 0
-            for block in source.blocks:
-                counted, failures = block.tally(into)
-                requests += counted
-                self.failures += failures
+            requests, failures = source.tally(into)
             self.requests += requests
+            self.failures += failures
             announced[name] = source.announced(ANNOUNCED_S, requests / seconds)
         return announced
 
@@ -189,13 +189,16 @@ class Swarm:
         now_ns = time.monotonic_ns()
         due_ns = user.due_ns or now_ns
         if due_ns > now_ns:
-            self._loop.call_later((due_ns - now_ns) / NS, self._woken, user)
+            if not user.waiting:  # its connection may have been lost and opened anew meanwhile
+                user.waiting = True
+                self._loop.call_later((due_ns - now_ns) / NS, self._woken, user)
         else:
             user.due_ns = due_ns + self._period_ns
             self._send(user, due_ns)
 
     def _woken(self, user: User) -> None:
-        if user.seq == IDLE:
+        user.waiting = False
+        if user.seq == IDLE and not user.dialling:  # who opens its connection goes on with it
             self._next(user)
 
     def _send(self, user: User, intended_ns: int) -> None:
@@ -256,18 +259,28 @@ class Swarm:
                     break
                 if user.leaving or self._stopping:  # closed by us as soon as it stood: nobody's failure
                     return
-                # As in a drive: a failed attempt stands for the request that it was made for.
-                block = user.source.current()
-                if block is None:
+                if not self._unconnected(user):
                     return
-                now_ns = time.monotonic_ns()
-                block.connects += 1
-                seq, _ = block.take(self._unix)
-                block.add(seq, now_ns, now_ns, now_ns, user.number, 0, ErrorKind.CONNECT)
                 await asyncio.sleep(RECONNECT_AFTER_S)
         finally:
             user.dialling = False
         self._next(user)
+
+    def _unconnected(self, user: User) -> bool:
+        """As in a drive, a failed attempt stands for the request that it was made for; False when none is left."""
+        now_ns = intended_ns = time.monotonic_ns()
+        if self._period_ns:
+            intended_ns = user.due_ns or now_ns
+            if intended_ns > now_ns:
+                return True
+            user.due_ns = intended_ns + self._period_ns
+        block = user.source.current()
+        if block is None:
+            return False
+        block.connects += 1
+        seq, _ = block.take(self._unix)
+        block.add(seq, intended_ns, now_ns, now_ns, user.number, 0, ErrorKind.CONNECT)
+        return True
 
     def _reaped(self, attempt: asyncio.Task[None]) -> None:
         self._dialling.discard(attempt)
@@ -291,8 +304,7 @@ class Swarm:
         self._stalled_ns += max(0, elapsed_ns - STALL_NS)
         self._swept_ns = now_ns
         for source in self._sources.values():
-            for block in source.blocks:
-                block.look(elapsed_ns)
+            source.look(elapsed_ns)
         self._unix = int(time.time())
         limit_ns = now_ns - self._timeout_ns
         for of_class in (*self._users.values(), self._leaving):

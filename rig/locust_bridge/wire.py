@@ -95,8 +95,10 @@ class MasterLink:
         opened.setsockopt(zmq.MAXMSGSIZE, _MESSAGE_LIMIT_BYTES)
         opened.setsockopt(zmq.TCP_KEEPALIVE, 1)
         opened.setsockopt(zmq.IPV6, 1)
+        opened.setsockopt(zmq.LINGER, _LINGER_MS)  # for good: a context that is dropped waits for its sockets
         try:
             opened.connect(self.address)
         except zmq.ZMQError as error:
+            opened.close(linger=0)
             raise UsageError(f"{self.address} is no address of a master: {error}") from None
         return opened

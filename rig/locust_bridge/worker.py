@@ -14,6 +14,7 @@ import os
 import socket
 import tempfile
 import time
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from pydantic import TypeAdapter
 from rig.accounts import WorkerAccount
 from rig.engine.targeter import Credentials
 from rig.errors import ConfigError, Unavailable, UsageError
+from rig.lifeline import Lifeline
 from rig.locust_bridge.clock import Offset
 from rig.locust_bridge.plan import Plan
 from rig.locust_bridge.swarm import Swarm
@@ -71,8 +73,12 @@ class Alone:
 class Worker:
     """One worker: the conversation with its master, and a swarm while a test goes on."""
 
-    def __init__(self, link: MasterLink, *, allow_host: str | None = None, alone: Alone | None = None) -> None:
+    def __init__(
+        self, link: MasterLink, folder: Path, *, allow_host: str | None = None, alone: Alone | None = None
+    ) -> None:
+        """Rows lie in ``folder`` until they are handed over; whoever made it removes it."""
         self._link = link
+        self._folder = folder
         self._allow_host = allow_host
         self._alone = alone
         self._process = psutil.Process()
@@ -87,7 +93,6 @@ class Worker:
         self._heard_s = time.monotonic()
         self._acknowledged = asyncio.Event()
         self._reporting = asyncio.Lock()
-        self._folder = tempfile.TemporaryDirectory(prefix="rig-worker-")
 
     async def run(self) -> None:
         """Work until the master says quit; Unavailable when there is none, or it falls silent."""
@@ -106,7 +111,6 @@ class Worker:
             await asyncio.gather(*tasks, return_exceptions=True)
             if self._swarm is not None:
                 await self._swarm.stop()
-            self._folder.cleanup()
 
     # --- the conversation ---
 
@@ -169,8 +173,7 @@ class Worker:
                 f"the master runs locust {plan.locust}, this worker speaks the protocol of {PROTOCOL}; install "
                 f"locust {VERSION} there, or the rig that goes with it here"
             )
-        plan.endpoint.require_allowed(self._allow_host)
-        self._plan = plan
+        self._plan = plan.pinned(self._allow_host)
         for _ in range(_CLOCK_QUESTIONS):
             await self._link.send(CLOCK, {"sent_ns": time.monotonic_ns()})
 
@@ -180,7 +183,7 @@ class Worker:
             return
         self._spawned_at = job["timestamp"]
         if self._swarm is None:
-            self._swarm = Swarm(self._planned(job), Path(self._folder.name))
+            self._swarm = Swarm(self._planned(job), self._folder)
             self._reports = 0
             self._tally = Tally(self._wall_offset_ns())
         self._swarm.scale(job["user_classes_count"])
@@ -196,8 +199,7 @@ class Worker:
                 "the master has no plan for a native worker: start it with the rig's locustfile "
                 "(locust -f scenarios/locustfile.py --master), or give this worker --alone and the master --host"
             )
-        plan = self._alone.plan(job["host"])
-        plan.endpoint.require_allowed(self._allow_host)
+        plan = self._alone.plan(job["host"]).pinned(self._allow_host)
         return plan.of_worker(self._index, self._index + 1)
 
     # --- regularly ---
@@ -281,9 +283,8 @@ class Worker:
 
     async def _hand_over(self, account: WorkerAccount) -> None:
         """Rows first, so that whoever has the account has everything; without a plan nobody wants either."""
-        folder = Path(self._folder.name)
         for block in account.blocks:
-            path = folder / f"{block.scenario.label}.{account.number}.rows"
+            path = self._folder / f"{block.scenario.label}.{account.number}.rows"
             if self._plan is not None:
                 with path.open("rb") as rows:
                     while piece := rows.read(_PIECE_BYTES):
@@ -296,14 +297,21 @@ class Worker:
 
 
 def serve(address: tuple[str, int], *, allow_host: str | None = None, alone: Alone | None = None) -> None:
-    """Run one worker to its end, in this process; RigError as ``Worker.run`` raises it."""
+    """Run one worker to its end, in this process; RigError as ``Worker.run`` raises it.
+
+    The lifeline removes the rows of a worker that was killed.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    uvloop.run(_serve(address, allow_host, alone))
+    folder = Path(tempfile.gettempdir()).absolute() / f"rig-worker-{uuid.uuid4().hex}"
+    with Lifeline() as lifeline:
+        lifeline.remove_at_end(folder)  # known to the reaper before it is there: no moment leaves it behind
+        folder.mkdir(mode=0o700)
+        uvloop.run(_serve(address, folder, allow_host, alone))
 
 
-async def _serve(address: tuple[str, int], allow_host: str | None, alone: Alone | None) -> None:
+async def _serve(address: tuple[str, int], folder: Path, allow_host: str | None, alone: Alone | None) -> None:
     link = MasterLink(*address)
     try:
-        await Worker(link, allow_host=allow_host, alone=alone).run()
+        await Worker(link, folder, allow_host=allow_host, alone=alone).run()
     finally:
         link.close()

@@ -92,7 +92,9 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
     },
     # Five times a second and process. CPU seconds since its start, its own (``cpu_s`` is finer than the sum of user and
     # system, which count in hundredths, where it has one thread) and (``reaped_…``) of children that it has waited for;
-    # ``run_delay_s``: how long its main thread was ready and got no core. ``fds`` is -1 where they may not be counted.
+    # ``run_delay_s``: how long its main thread was ready and got no core. ``fds`` is -1 where they may not be counted,
+    # ``written_bytes`` (to files, at the moment when the pages became dirty) where it may not be read or no one asked.
+    # ``state`` is the kernel's letter at that moment: R runs or wants to, S sleeps, D is blocked on a disk.
     "pids": {
         "at_ns": "int64",
         "pid": "int64",
@@ -108,6 +110,8 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "fds": "int64",
         "voluntary": "int64",
         "involuntary": "int64",
+        "written_bytes": "int64",
+        "state": "text",
     },
     # Once a second: connections that a process of the target holds on the target's port.
     "sockets": {"at_ns": "int64", "pid": "int64", "established": "int64"},

@@ -120,6 +120,8 @@ class Pids:
                         reading.fds,
                         reading.voluntary,
                         reading.involuntary,
+                        reading.written_bytes,
+                        reading.state,
                     )
                 )
         self._journal.add("pids", at_ns, rows)
@@ -160,7 +162,7 @@ class Pids:
                 self._looked_at.pop(birth.pid, None)
             return
         try:
-            files = ProcessFiles(birth.pid)
+            files = ProcessFiles(birth.pid, writes=role == Role.SERVER)
         except PermissionError:
             self._unseen[f"processes of the role {role!r}: this user may not look at them"] = None
             return

@@ -38,7 +38,7 @@ class SamplerProcess:
         self.name = name
         self.facts: Mapping[str, Any] = {}
         self.failure = ""
-        self._journal = journal_path(folder, name)
+        self._journal = journal_path(folder.absolute(), name)  # it works in another directory
         self._options = {**options, "journal": str(self._journal)}
         self._process: subprocess.Popen[bytes] | None = None
 

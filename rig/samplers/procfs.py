@@ -32,7 +32,7 @@ class Birth:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Counters since a process's start; see the frame ``pids``. ``zombie``: it has ended, and these are its last."""
+    """Counters since a process's start; see the frame ``pids``."""
 
     cpu_s: float
     user_s: float
@@ -45,7 +45,13 @@ class Reading:
     fds: int
     voluntary: int
     involuntary: int
-    zombie: bool
+    written_bytes: int
+    state: str
+
+    @property
+    def zombie(self) -> bool:
+        """It has ended, and these are its last counters."""
+        return self.state == "Z"
 
 
 def pids() -> set[int]:
@@ -72,21 +78,22 @@ def innermost_pid(pid: int) -> int:
 
 
 class ProcessFiles:
-    """The open files of one process. Gone when it has ended already."""
+    """The open files of one process (of the bytes that it writes only if ``writes``). Gone when it has ended."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, *, writes: bool = False) -> None:
         self._fds_folder = f"/proc/{pid}/fd"
         self._files: list[int] = []
         try:
             for name in ("stat", "status", "schedstat"):
                 self._files.append(_opened(f"/proc/{pid}/{name}", optional=name == "schedstat"))
+            self._files.append(_opened_io(pid) if writes else -1)
         except Gone:
             self.close()
             raise
 
     def read(self) -> Reading:
         """The counters now; Gone when it has ended."""
-        stat, status, schedstat = self._files
+        stat, status, schedstat, io = self._files
         try:
             _, fields = _stat(os.pread(stat, 1024, 0))
             voluntary, involuntary = _switches(os.pread(status, 4096, 0))
@@ -107,7 +114,8 @@ class ProcessFiles:
             fds=_count_fds(self._fds_folder),
             voluntary=voluntary,
             involuntary=involuntary,
-            zombie=fields[0] == b"Z",
+            written_bytes=_written(io) if io >= 0 else -1,
+            state=fields[0].decode(),
         )
 
     def close(self) -> None:
@@ -143,6 +151,23 @@ def _switches(status: bytes) -> tuple[int, int]:
         return 0, 0
     words = status[at:].split(None, 4)
     return int(words[1]), int(words[3])
+
+
+def _written(io: int) -> int:
+    """Bytes that a process had written to files; -1 where its user has changed meanwhile."""
+    try:
+        words = os.pread(io, 512, 0).split()
+    except PermissionError:
+        return -1
+    return int(words[words.index(b"write_bytes:") + 1])
+
+
+def _opened_io(pid: int) -> int:
+    """The account of what a process reads and writes; -1 where this user may not see it or the kernel has none."""
+    try:
+        return _opened(f"/proc/{pid}/io", optional=True)
+    except PermissionError:
+        return -1
 
 
 def _count_fds(folder: str) -> int:

@@ -14,10 +14,10 @@ import json
 import threading
 import urllib.request
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import urlsplit
 
+from rig.engine.endpoint import Endpoint
 from rig.stampede.keyring import AUDIENCE, ISSUER
 from rig.stampede.knobs import Knobs
 from rig.stampede.model import REFERENCE
@@ -73,6 +73,17 @@ REFERENCE_SUBJECT = Subject(
 PYJWT = Subject("pyjwt", "rig.stampede.adapters:pyjwt", needs="jwt")
 AUTHLIB = Subject("authlib", "rig.stampede.adapters:authlib", needs="authlib")
 READY = {subject.name: subject for subject in (REFERENCE_SUBJECT, PYJWT, AUTHLIB)}
+FLAWED = {
+    name: replace(REFERENCE_SUBJECT, name=name, factory=f"stub_server.flawed_verifiers:{made}")
+    for name, made in (
+        ("flawed-believing", "Believing"),
+        ("flawed-tripping", "Tripping"),
+        ("flawed-remembering", "Remembering"),
+        ("flawed-giving-up", "GivingUp"),
+        ("flawed-hanging-up", "HangingUp"),
+    )
+}
+"""The reference with one mistake each, which none of its own switches makes (``rig prove``)."""
 
 
 def load(factory: str) -> Callable[[Mapping[str, str]], Verify]:
@@ -166,19 +177,25 @@ class _Response:
 def http_fleet(environ: Mapping[str, str]) -> Verify:
     """A fleet behind HTTP: base URLs in turn, a bearer header, the statuses that mean yes and no."""
     urls = environ["RIG_STORM_URLS"].split(",")
-    base = urlsplit(urls[int(environ.get("RIG_STORM_MEMBER", "0")) % len(urls)])
-    path = base.path.rstrip("/") + environ["RIG_STORM_PATH"]
+    number = int(environ.get("RIG_STORM_MEMBER", "0")) % len(urls)
+    addresses = json.loads(environ.get("RIG_STORM_ADDRESSES", "[]"))
+    base = Endpoint.parse(urls[number])
+    if addresses:
+        base = replace(base, addresses=tuple(addresses[number]))
+    path = base.base_path + environ["RIG_STORM_PATH"]
     header, scheme = environ["RIG_STORM_HEADER"], environ["RIG_STORM_SCHEME"]
     accepted = {int(status) for status in environ["RIG_STORM_ACCEPTED"].split(",")}
     rejected = {int(status) for status in environ["RIG_STORM_REJECTED"].split(",")}
     timeout_s = float(environ["RIG_STORM_TIMEOUT_S"])
-    kind = http.client.HTTPSConnection if base.scheme == "https" else http.client.HTTPConnection
+    tls = base.tls_context()
     local = threading.local()
 
     def verify(token: str) -> object:
-        connection = getattr(local, "connection", None) or kind(base.netloc, timeout=timeout_s)
+        connection = getattr(local, "connection", None) or http.client.HTTPConnection(base.host, base.port)
         local.connection = connection
         try:
+            if connection.sock is None:  # it would resolve the name again
+                connection.sock = base.connect(timeout_s, tls)
             connection.request("GET", path, headers={header: f"{scheme} {token}".strip()})
             response = connection.getresponse()
             response.read()

@@ -1,6 +1,7 @@
-"""What each protection is for: switched off, it must turn its own gates red and leave the others green.
+"""What each protection is for: switched off, it must turn its own gates red and leave the others green; and so must
+each mistake of a flawed verifier.
 
-Pure: the list that ``rig prove --storms`` runs (``rig.storm_proof``) and that tests hold against the protections.
+Pure: the list that ``rig prove --storms`` runs (``rig.proof.storms``) and that tests hold against the protections.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ GATES: Mapping[str, tuple[str, ...]] = {
 class Weakness:
     """A case stormed without some protections, the gates that must turn red and those that may turn either way.
 
-    All others of the case must stay green. Without any protection taken away it is the healthy run.
+    All others of the case must stay green. Without any protection taken away it is the healthy run. ``subject`` is
+    stormed instead of the reference (a flawed verifier). ``impossible`` is a case that its subject leaves no way to
+    try: as it was asked for, that makes the evidence INVALID.
     """
 
     storm: str
@@ -36,16 +39,22 @@ class Weakness:
     open: tuple[str, ...] = ()
     case: str = ""
     processes: int | None = None
+    subject: str = ""
+    impossible: bool = False
 
     @property
     def name(self) -> str:
         """What the proof's table calls it."""
         case = self.case or self.storm
+        if self.subject:
+            return f"{case} of {self.subject}"
         return f"{case} without {' and '.join(self.without)}" if self.without else f"{case} healthy"
 
     def cells(self) -> dict[str, Verdict]:
         """Expected verdict of every declared gate, by its id."""
         case = self.case or self.storm
+        if self.impossible:
+            return {f"storm.{case}": Verdict.INVALID}
         return {
             f"storm.{case}.{gate}": Verdict.FAIL if gate in self.red else Verdict.PASS
             for gate in GATES[case]
@@ -61,11 +70,18 @@ def _kid(case: str, *without: str, red: tuple[str, ...] = (), open_: tuple[str, 
     return Weakness(UNKNOWN_KID, without, red, open_, case, _KIDS)
 
 
+def _flawed(case: str, flaw: str, *red: str, processes: int = _KIDS) -> Weakness:
+    return Weakness(UNKNOWN_KID, (), red, (), case, processes, f"flawed-{flaw}")
+
+
 WEAKNESSES = (
     _kid("random-kids"),
     # All fetch at once: that is also more than one a floor, and no gap between them.
     _kid("random-kids", "single-flight", red=("single-flight", "floor", "amplification")),
     _kid("random-kids", "one-connection", red=("connections",)),
+    _flawed("random-kids", "believing", "false-accepts"),
+    _flawed("random-kids", "tripping", "known-kids"),
+    _flawed("random-kids", "hanging-up", "ledger"),
     _kid("cold-start"),
     _kid("cold-start", "cold-start", red=("single-flight", "floor", "amplification")),
     _kid("flood"),
@@ -77,10 +93,16 @@ WEAKNESSES = (
     # A wait that does not grow is no schedule, and its stretch over one is whatever it is.
     _kid("failing-cached", "backoff", red=("backoff",), open_=("jitter",)),
     _kid("failing-cached", "jitter", red=("jitter",)),
+    # Each of a few processes gives up after its own failure: soon nobody is left to see the origin return.
+    _flawed("failing-cached", "giving-up", "recovery", processes=4),
+    _kid("rotation-inside"),
+    _flawed("rotation-inside", "remembering", "rotation"),
     _kid("slow-patience"),
     _kid("slow-patience", "follower-bound", red=("follower-wait",)),
     _kid("leader-stopped"),
     _kid("leader-stopped", "lock-scope", red=("takeover",)),
+    # Keys that are not shared through the database: there is nothing that a pooler could stand before.
+    Weakness(UNKNOWN_KID, case="pooler", subject="pyjwt", impossible=True),
     Weakness(MIGRATION_RACE),
     # Who loses the race is rolled back whole: the database is right, the replica is not.
     Weakness(MIGRATION_RACE, ("lock",), red=("exit",)),

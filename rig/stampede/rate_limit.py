@@ -8,7 +8,6 @@ target's windows begin changes it: the scope factor is that cap ÷ L, 1 for a sh
 from __future__ import annotations
 
 import http.client
-import socket
 import subprocess
 import time
 from collections import Counter
@@ -16,9 +15,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
+from rig.engine.endpoint import Endpoint
 from rig.errors import ConfigError, Unavailable
 from rig.profile_storms import RateLimit
 from rig.stampede.command import prepare, standing
@@ -31,7 +30,7 @@ REPLICAS = 4
 WINDOWS = 2
 """Whole windows that are counted; they begin between half a window and one and a half after the start."""
 _KEY = "storms.rate-limit"
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_ASK_TIMEOUT_S = 10.0
 _READY_S = 20.0
 _POLL_S = 0.02
 _PAUSE_S = 0.004
@@ -40,7 +39,8 @@ _PAUSE_S = 0.004
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    urls: tuple[str, ...]
+    replicas: tuple[tuple[Endpoint, str], ...]
+    """Where each replica is, and the path to ask."""
     accepted: tuple[int, ...]
     limited: tuple[int, ...]
     for_s: float
@@ -57,10 +57,10 @@ class _Asked:
 
 def rate_limit(ground: Ground, order: Order, subject: RateLimit) -> StormReport:
     """Let the storm loose."""
-    with _replicas(ground, order, subject) as urls:
+    with _replicas(ground, order, subject) as replicas:
         for_s = subject.window_s * (WINDOWS + 1.6)
-        plan = _Plan(urls, subject.accepted, subject.limited, for_s)
-        with Fleet(len(urls), _ask, plan) as fleet:
+        plan = _Plan(replicas, subject.accepted, subject.limited, for_s)
+        with Fleet(len(replicas), _ask, plan) as fleet:
             fleet.start()
             began_ns = fleet.release()
             members = fleet.collect(for_s + 30.0)
@@ -75,11 +75,11 @@ def rate_limit(ground: Ground, order: Order, subject: RateLimit) -> StormReport:
         storm=RATE_LIMIT,
         case=RATE_LIMIT,
         without=order.without,
-        processes=len(urls),
+        processes=len(replicas),
         skew_ns=skew_ns,
         missing=tuple(f"asker {member.number} {member.error}" for member in members if member.error),
         figures={
-            "replicas": len(urls),
+            "replicas": len(replicas),
             "limit": subject.limit,
             "window_s": subject.window_s,
             "promised": subject.promised,
@@ -108,12 +108,10 @@ def granted_in_whole_windows(grants_ns: Sequence[int], window_ns: int) -> int:
 
 
 @contextmanager
-def _replicas(ground: Ground, order: Order, subject: RateLimit) -> Iterator[tuple[str, ...]]:
-    """The URLs of the replicas: those of the profile, or of processes that live for the time of the context."""
+def _replicas(ground: Ground, order: Order, subject: RateLimit) -> Iterator[tuple[tuple[Endpoint, str], ...]]:
+    """The replicas: those of the profile, or processes that live for the time of the context."""
     if subject.urls:
-        for url in subject.urls:
-            _require_allowed(ground, url)
-        yield subject.urls
+        yield tuple(_allowed(ground, url) for url in subject.urls)
         return
     assert subject.command is not None  # the profile was validated: it has one of the two
     with ExitStack() as stack:
@@ -129,48 +127,52 @@ def _replicas(ground: Ground, order: Order, subject: RateLimit) -> Iterator[tupl
             log_file = ground.log_file(f"{RATE_LIMIT}-{number}")
             own = {**environ, "REPLICA": str(number)}
             process = stack.enter_context(standing(command, own, log_file, f"{_KEY}.command"))
-            replicas.append((f"http://127.0.0.1:{port}{subject.path}", process))
-        for url, process in replicas:
-            _wait_until_listening(url, process)
-        yield tuple(url for url, _ in replicas)
+            replicas.append((Endpoint("127.0.0.1", port), process))
+        for endpoint, process in replicas:
+            _wait_until_listening(endpoint, process)
+        yield tuple((endpoint, subject.path) for endpoint, _ in replicas)
 
 
-def _require_allowed(ground: Ground, url: str) -> None:
-    host = urlsplit(url).hostname
-    if host not in (*_LOOPBACK, ground.allowed_host):
-        raise ConfigError(
-            f"{_KEY}.urls: {url} is not on this machine; to storm it set target.allow_host to {host!r} in the profile "
-            f"and give --allow-host {host}"
-        )
+def _allowed(ground: Ground, url: str) -> tuple[Endpoint, str]:
+    """A URL of the profile as endpoint and path; ConfigError names it where it may not be stormed."""
+    try:
+        parts = urlsplit(url)
+        endpoint = Endpoint.parse(urlunsplit((parts.scheme, parts.netloc, "", "", "")))
+        path = urlunsplit(("", "", parts.path or "/", parts.query, ""))
+        return endpoint.require_allowed(ground.allowed_host), path
+    except (ConfigError, ValueError) as error:
+        raise ConfigError(f"profile key {_KEY}.urls: {error}") from None
 
 
-def _wait_until_listening(url: str, process: subprocess.Popen[bytes]) -> None:
-    parts = urlsplit(url)
+def _wait_until_listening(endpoint: Endpoint, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + _READY_S
     while True:
         if process.poll() is not None:
             raise Unavailable(f"{_KEY}.command ended with exit code {process.returncode}; its log is in the pack")
         try:
-            socket.create_connection((parts.hostname or "", parts.port or 80), 1.0).close()
+            endpoint.connect(1.0).close()
             return
         except OSError as error:
             if time.monotonic() > deadline:
-                raise Unavailable(f"{_KEY}.command does not listen at {url}: {error}; its log is in the pack") from None
+                raise Unavailable(
+                    f"{_KEY}.command does not listen at {endpoint.url}: {error}; its log is in the pack"
+                ) from None
             time.sleep(_POLL_S)
 
 
 def _ask(number: int, plan: _Plan, barrier: Barrier) -> _Asked:
     """A fleet's work: ask one replica again and again over one connection. OSError where it stops answering."""
-    parts = urlsplit(plan.urls[number])
-    kind: Any = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname, parts.port, timeout=10.0)
-    connection.connect()
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    endpoint, path = plan.replicas[number]
+    tls = endpoint.tls_context()
+    connection = http.client.HTTPConnection(endpoint.host, endpoint.port)
+    connection.sock = endpoint.connect(_ASK_TIMEOUT_S, tls)
     began_ns = barrier()
     granted: list[int] = []
     limited = 0
     others: Counter[int] = Counter()
     while (now_ns := time.monotonic_ns() - began_ns) < plan.for_s * 1e9:
+        if connection.sock is None:  # it closed; the name is not resolved again
+            connection.sock = endpoint.connect(_ASK_TIMEOUT_S, tls)
         connection.request("GET", path)
         answer = connection.getresponse()
         answer.read()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from rig.engine.endpoint import Endpoint
@@ -11,7 +13,7 @@ from rig.errors import ConfigError, UsageError
 from rig.profile import Profile
 from rig.profile_storms import UnknownKid
 from rig.stampede import scoreboard
-from rig.stampede.adapters import READY, Subject, load
+from rig.stampede.adapters import FLAWED, READY, Subject, load
 from rig.stampede.cases import CASES
 from rig.stampede.ground import Ground, Order
 from rig.stampede.keyring import Keyring
@@ -43,8 +45,10 @@ def unknown_kid(ground: Ground, order: Order) -> Iterator[KidStorm]:
         return
     subject = _subject(ground.profile, order)
     section = ground.profile.storms.unknown_kid
-    for url in section.urls if section and subject.remote else ():
-        Endpoint.parse(url).require_allowed(ground.allowed_host)
+    if section is not None and subject.remote:
+        fleet = [Endpoint.parse(url).require_allowed(ground.allowed_host) for url in section.urls]
+        pins = ("RIG_STORM_ADDRESSES", json.dumps([endpoint.addresses for endpoint in fleet]))
+        subject = replace(subject, environ=(*subject.environ, pins))
     plan = Plan(subject, Keyring.make(), order.processes or PROCESSES, order.kids, order.without)
     for name in order.cases or CASES:
         yield storm_case(ground, plan, CASES[name](subject.promises), asked=bool(order.cases))
@@ -76,8 +80,8 @@ def subject_named(name: str, section: UnknownKid | None) -> Subject:
 
     UsageError where there is none; a library of which the machine has none is found out by the first process.
     """
-    if name in READY:
-        return READY[name]
+    if (ready := READY.get(name) or FLAWED.get(name)) is not None:
+        return ready
     if name == "http":
         if section is None or not section.urls or not section.origin_port:
             raise ConfigError("subject http: the profile needs urls and origin_port in [storms.unknown-kid]")

@@ -37,17 +37,18 @@ def preflight(
     ``runtime_dsn`` None: how the target connects is not known here, so its role is not judged.
     """
     tables = event_tables(connection, truth)
-    _require_sight(connection, tables)
-    notes = _open_tables(connection, tables)
+    require_sight(connection, tables)
+    notes = open_tables(connection, tables)
     if runtime_dsn is not None:
-        _require_bound_runtime(connection, tables, runtime_dsn)
+        require_bound_runtime(connection, tables, runtime_dsn)
     _require_unused_keys(connection, tables, targeter, scenarios)
     canonical = _count(connection, tables.canonical, truth.canonical.tenant, tenants)
     dead = _count(connection, tables.dead, truth.dead.tenant, tenants)
     return Baseline(canonical, dead, notes)
 
 
-def _require_sight(connection: Connection[Any], tables: EventTables) -> None:
+def require_sight(connection: Connection[Any], tables: EventTables) -> None:
+    """ConfigError unless this role sees every row of every table that holds text."""
     role = _role(connection)[0]
     for table in (tables.canonical, tables.dead, *text_tables(connection, tables.truth.schemas)):
         if not table.readable:
@@ -62,7 +63,8 @@ def _require_sight(connection: Connection[Any], tables: EventTables) -> None:
             )
 
 
-def _open_tables(connection: Connection[Any], tables: EventTables) -> tuple[str, ...]:
+def open_tables(connection: Connection[Any], tables: EventTables) -> tuple[str, ...]:
+    """What is to be said of event tables without row-level security."""
     rows = connection.execute(
         "SELECT oid FROM pg_catalog.pg_class WHERE oid = ANY(%s) AND NOT relrowsecurity",
         [[tables.canonical.oid, tables.dead.oid]],
@@ -75,7 +77,8 @@ def _open_tables(connection: Connection[Any], tables: EventTables) -> tuple[str,
     )
 
 
-def _require_bound_runtime(connection: Connection[Any], tables: EventTables, runtime_dsn: str) -> None:
+def require_bound_runtime(connection: Connection[Any], tables: EventTables, runtime_dsn: str) -> None:
+    """ConfigError unless the target's role is another one and row-level security binds it."""
     variable = tables.truth.runtime_dsn_env
     try:
         with open_plainly(runtime_dsn) as runtime:

@@ -15,6 +15,7 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
+from stub_server.service.bottlenecks import set_tally
 from stub_server.service.channels import folded
 from stub_server.service.config import Config, Database
 from stub_server.service.defects import Defect
@@ -36,6 +37,7 @@ def migrate(config: Config, owner_dsn: str, runtime_dsn: str, defects: Collectio
             _deduplicate(connection, config, _deduplication_scope(config, defects))
             _force_row_security(connection, config)
             _create_functions(connection, config)
+            set_tally(connection, config, wanted=Defect.ROW_LOCK_CONVOY in defects)
             _grant(connection, config, runtime_role)
             _seed_taxonomy(connection, config)
     except psycopg.OperationalError as error:

@@ -20,6 +20,7 @@ import psycopg
 from psycopg import sql
 from psycopg_pool import AsyncConnectionPool
 
+from stub_server.service.bottlenecks import NoPool
 from stub_server.service.channels import Taxonomy
 from stub_server.service.config import Config
 from stub_server.service.directory import Tenant
@@ -38,7 +39,7 @@ logger = logging.getLogger(__name__)
 class Store:
     """Reads and writes of one serving process. Made by ``open_store``."""
 
-    def __init__(self, config: Config, pool: AsyncConnectionPool[Connection]) -> None:
+    def __init__(self, config: Config, pool: AsyncConnectionPool[Connection] | NoPool) -> None:
         self._config = config
         self._pool = pool
         self._sql = _Statements(config)
@@ -193,9 +194,22 @@ def _composed(text: LiteralString, *parts: sql.Composable) -> bytes:
 
 
 @asynccontextmanager
-async def open_store(config: Config, dsn: str, application_name: str) -> AsyncIterator[Store]:
-    """A store over its own pool. Opens at once: a database that is not there shows in ``unreadiness``, not here."""
+async def open_store(config: Config, dsn: str, application_name: str, *, pooled: bool = True) -> AsyncIterator[Store]:
+    """A store over its own pool. Opens at once: a database that is not there shows in ``unreadiness``, not here.
+
+    Not ``pooled``: see ``bottlenecks.NoPool``.
+    """
     database = config.database
+    options: dict[str, Any] = {
+        "autocommit": True,
+        "application_name": application_name,
+        "cursor_factory": psycopg.AsyncRawCursor,
+        "connect_timeout": max(2, round(database.pool_timeout_s)),
+        "options": f"-c statement_timeout={round(database.statement_timeout_s * 1000)}",
+    }
+    if not pooled:
+        yield Store(config, NoPool(dsn, database.pool_max, database.pool_timeout_s, options))
+        return
     pool = AsyncConnectionPool[Connection](
         dsn,
         min_size=database.pool_min,
@@ -203,13 +217,7 @@ async def open_store(config: Config, dsn: str, application_name: str) -> AsyncIt
         timeout=database.pool_timeout_s,
         open=False,
         name=application_name,
-        kwargs={
-            "autocommit": True,
-            "application_name": application_name,
-            "cursor_factory": psycopg.AsyncRawCursor,
-            "connect_timeout": max(2, round(database.pool_timeout_s)),
-            "options": f"-c statement_timeout={round(database.statement_timeout_s * 1000)}",
-        },
+        kwargs=options,
     )
     await pool.open(wait=False)
     try:

@@ -19,6 +19,7 @@ import uvloop
 from aiohttp import web
 
 from stub_server.service.app import Service
+from stub_server.service.bottlenecks import pool_of_one
 from stub_server.service.config import Config
 from stub_server.service.defects import Defect, spoiled
 from stub_server.service.intake import Intake
@@ -52,12 +53,13 @@ def serve_forever(task: Task) -> None:
 
 async def _serve(task: Task) -> None:
     stop = _stop_event()
-    config = task.config
+    config = pool_of_one(task.config) if Defect.POOL_OF_ONE in task.defects else task.config
+    pooled = Defect.NO_POOL not in task.defects
     board = Board(task.board_descriptor, all_series(route.name for route in config.routes), task.processes)
     verifier = load_verifier(config.auth.verifier, os.environ)
     listener = socket.socket(fileno=task.socket_descriptor)
-    async with open_store(config, task.dsn, f"stub_server.service/{task.process}") as store:
-        steps = spoiled(Steps(Intake(config.routes).judge, store.persist), task.defects)
+    async with open_store(config, task.dsn, f"stub_server.service/{task.process}", pooled=pooled) as store:
+        steps = spoiled(Steps(Intake(config.routes).judge, store.persist), task.defects, task.process)
         service = Service(config, store, steps, verifier, board, task.process)
         runner = web.AppRunner(
             service.application(),

@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from statistics import median
 
 import click
 import psycopg
@@ -29,7 +28,6 @@ from rig.samplers.model import Samples
 from rig.samplers.names import Role
 from rig.samplers.roles import Rule
 from rig.samplers.sampling import Plan, sampling
-from tests.cli.commands import rig
 
 BACKENDS = 30
 COST_LIMIT = 0.04
@@ -207,33 +205,3 @@ def bench_a_short_lock_is_seen(filled: Database, tmp_path: Path) -> None:
     longest_s = float(waits["waited_s"].max())
     click.echo(f"\na lock held 0.3 s: {len(waits)} waits for it seen, the longest at least {longest_s:.2f} s")
     assert longest_s >= 0.2
-
-
-@pytest.mark.bench
-@pytest.mark.timeout(1800)
-def bench_what_sampling_does_to_the_perf_gate(tmp_path: Path) -> None:
-    """Pairs of shortened S8 runs, with and without, in turn."""
-    pairs = int(os.environ.get("RIG_BENCH_PAIRS", "20"))
-    ratios = []
-    for number in range(pairs):
-        took_s = {}
-        order = ("--samplers", "--no-samplers") if number % 2 else ("--no-samplers", "--samplers")
-        for switch in order:
-            words = (
-                "perf",
-                "-n",
-                "5000",
-                "--trials",
-                "1",
-                "--null-seconds",
-                "0.1",
-                "--no-ruler",
-                switch,
-                "--out",
-                str(tmp_path),
-            )
-            (gate,) = (g for g in rig(*words, "--json").document()["gates"] if g["id"] == "S8.time")
-            took_s[switch] = float(gate["figures"]["median_s"])
-        ratios.append(took_s["--samplers"] / took_s["--no-samplers"])
-    click.echo(f"\nS8 with samplers over without: median {median(ratios):.3f} of {pairs} pairs")
-    assert median(ratios) <= 1.03

@@ -15,8 +15,8 @@ from rig.engine.pool import Pool
 from rig.errors import ExitCode
 from rig.model import RunKey
 from rig.profile import bundled_profile, load_profile
+from rig.proof.throttle import throttled
 from tests.cli.commands import QUICK, Going, rig
-from tests.throttle import throttled
 
 RUN = RunKey(seed=1, run_id="throttled", started_unix=1_800_000_000)
 

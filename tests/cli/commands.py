@@ -41,10 +41,10 @@ def environment(more: Mapping[str, str]) -> dict[str, str]:
     return kept | dict(more)
 
 
-def rig(*words: str, env: Mapping[str, str] | None = None) -> Ended:
+def rig(*words: str, env: Mapping[str, str] | None = None, timeout_s: float = _TIMEOUT_S) -> Ended:
     """Run to the end."""
     done = subprocess.run(
-        command(*words), env=environment(env or {}), capture_output=True, text=True, timeout=_TIMEOUT_S
+        command(*words), env=environment(env or {}), capture_output=True, text=True, timeout=timeout_s
     )
     return Ended(done.returncode, done.stdout, done.stderr)
 

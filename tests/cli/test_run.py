@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +11,14 @@ import pandas as pd
 import psutil
 
 from rig.errors import ExitCode
-from rig.lifeline import MARKER, leftovers
 from rig.profile import bundled_profile
-from tests.cli.commands import QUICK, Going, only_pack, rig, wait_until
+from tests.cli.commands import QUICK, rig
 
 _SMALL = ("--steps", "20", "-n", "200", "--trials", "1", *QUICK)
 
 
 def _gates(document: Any) -> dict[str, dict[str, Any]]:
     return {gate["id"]: gate for gate in document["gates"]}
-
-
-def _children_of_runs() -> list[int]:
-    """Processes that carry a run's marker."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if MARKER in process.environ() and process.pid != os.getpid():
-                found.append(process.pid)
-        except psutil.Error:
-            continue
-    return found
 
 
 def test_a_run_passes_and_its_pack_is_judged_again(tmp_path: Path) -> None:
@@ -95,50 +80,6 @@ def test_a_service_of_other_names_is_judged_by_its_profile_alone(tmp_path: Path)
     )  # fmt: skip
     assert spoiled.code == ExitCode.FAIL
     assert _gates(spoiled.document())["S1.rows"]["verdict"] == "FAIL"
-
-
-def test_a_service_that_is_killed_fails_and_nothing_is_left(tmp_path: Path) -> None:
-    going = Going(["perf", "--trials", "1", *QUICK, "--out", str(tmp_path)])
-    going.wait_for("S8 PerfGate")
-    rig_process = psutil.Process(going.process.pid)
-    (service,) = (p for p in rig_process.children() if "serve" in p.cmdline())
-    # Some events are in by now or will be: what matters is that not all are.
-    for process in [service, *service.children(recursive=True)]:
-        process.kill()
-    ended = going.end()
-    assert ended.code == ExitCode.FAIL, ended.err
-    assert "S8.answers" in ended.out
-    assert not leftovers()
-
-
-def test_an_interrupted_run_keeps_what_it_gathered(tmp_path: Path) -> None:
-    going = Going(["run", *QUICK, "--out", str(tmp_path)])
-    going.wait_for("S2 UniqueStorm")
-    going.signal(signal.SIGINT)
-    ended = going.end()
-    assert ended.code == ExitCode.INTERRUPTED, ended.err
-    pack = only_pack(tmp_path)
-    assert not pack.name.endswith(".partial")
-    assert len(pd.read_parquet(pack / "history"))
-    assert "INVALID" in (pack / "summary.md").read_text()
-    assert not leftovers()
-
-
-def test_a_killed_rig_leaves_nothing_running_and_settle_finishes_its_pack(tmp_path: Path) -> None:
-    before = set(_children_of_runs())
-    going = Going(["run", *QUICK, "--out", str(tmp_path)])
-    going.wait_for("S3 MalformedStorm")
-    going.signal(signal.SIGKILL)
-    going.end()
-    wait_until(lambda: set(_children_of_runs()) <= before)
-    pack = only_pack(tmp_path)
-    assert pack.name.endswith(".partial")
-    settled = rig("settle", str(pack))
-    assert settled.code == ExitCode.INVALID, settled.err
-    finished = only_pack(tmp_path)
-    assert not finished.name.endswith(".partial")
-    assert len(pd.read_parquet(finished / "history"))
-    assert rig("check", str(finished)).code == ExitCode.INVALID
 
 
 def test_up_serves_until_down(tmp_path: Path) -> None:

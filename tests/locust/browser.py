@@ -73,6 +73,15 @@ class Page:
         await self.until(f"!!{found}")
         await self.evaluate(f"{found}.click()")
 
+    async def submit(self, **fields: object) -> None:
+        """Fill the inputs of the form that is open, by name, and send it."""
+        first = f"document.querySelector('input[name={next(iter(fields))}]')"
+        await self.until(f"!!{first}")
+        for name, value in fields.items():
+            filled = f"{first}.form.elements[{json.dumps(name)}].value = {json.dumps(str(value))}"
+            await self.evaluate(filled)
+        await self.evaluate(f"{first}.form.querySelector('[type=submit]').click()")
+
     async def screenshot(self) -> bytes:
         """A picture (PNG) of the window."""
         shot = await self.call("Page.captureScreenshot", format="png")

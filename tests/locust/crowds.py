@@ -21,7 +21,7 @@ from rig.target import free_port
 from tests.cli.commands import command, environment
 
 QUICK = ("--rig-null-seconds", "0.1")
-_END_S = 60.0
+_END_S = 180.0
 _POLL_S = 0.05
 
 

@@ -11,11 +11,11 @@ pytest.importorskip("zmq", reason="the extra `locust` is not installed")
 from tests.locust.browser import CHROMIUM, browser
 from tests.locust.crowds import web_ui
 
-TABS = {"Gates": "not yet", "Database waits": "Sessions", "CPU": "client worker", "Null certificate": "headroom"}
+TABS = {"Gates": "good so far", "Database waits": "Sessions", "CPU": "client worker", "Certificate": "headroom"}
+SCALED = 12
 VERDICT = "['PASS', 'FAIL', 'INVALID'].find(v => v === document.getElementById('verdict').textContent)"
 
 
-@pytest.mark.full
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 async def test_one_click_starts_a_storm_and_the_page_ends_with_a_verdict(tmp_path: Path) -> None:
     with web_ui(tmp_path) as ui:
@@ -26,6 +26,10 @@ async def test_one_click_starts_a_storm_and_the_page_ends_with_a_verdict(tmp_pat
             for tab, text in TABS.items():
                 await page.click(tab)
                 await page.until(f"document.body.innerText.includes({text!r})")
+                (tmp_path / f"{tab}.png").write_bytes(await page.screenshot())
+            await page.click("Edit")
+            await page.submit(userCount=SCALED, spawnRate=SCALED)
+            ui.until(lambda state: state["users"] == SCALED)
             await page.click("Download data")
             await page.until("!!document.querySelector('a[href=\"/rig/pack\"]')")
             await page.click("Stop")

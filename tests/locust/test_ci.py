@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from rig.ci import Done, Step, _merged, annotated, worst_of
+from rig.ci import QUICK_MIX_S, Done, Step, _merged, annotated, steps_of, worst_of
 from rig.evidence.judgement import Judgement
 from rig.evidence.pack import Pack
 from rig.model import Gate, Verdict
@@ -22,6 +22,17 @@ STEP = Step("a storm, of kids", ())
 )
 def test_the_worst_step_is_the_exit_code(codes: list[int], worst: int) -> None:
     assert worst_of(codes) == worst
+
+
+def test_a_quick_pipeline_has_the_steps_of_a_whole_one_and_takes_less() -> None:
+    whole, quick = (steps_of(("--seed", "7"), quick=quick, seconds=20, workers=2) for quick in (False, True))
+    assert [step.title for step in whole] == [step.title for step in quick]
+    assert [step.arguments[0] for step in whole] == ["run", "storm", "mix"]
+    for step in (*whole, *quick):
+        assert step.arguments[-2:] == ("--seed", "7")
+    assert "20" in whole[2].arguments
+    assert str(QUICK_MIX_S) in quick[2].arguments
+    assert "--case" in quick[1].arguments
 
 
 def test_annotations_are_escaped_and_name_what_failed(tmp_path: Path) -> None:

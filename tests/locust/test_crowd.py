@@ -28,7 +28,6 @@ def _ended(pack: Path) -> pd.DataFrame:
     return pd.read_parquet(pack / "history")
 
 
-@pytest.mark.full
 def test_locust_alone_finds_a_defect(tmp_path: Path) -> None:
     words = ("--headless", "-u", "10", "-r", "50", "-t", "3s", "--rig-out", str(tmp_path / "results"), *QUICK)
     with processes(locust(*words, "--rig-defect", "no-deduplication"), logs=tmp_path) as (master,):
@@ -74,7 +73,20 @@ def test_scaling_stopping_and_starting_again_loses_no_request(tmp_path: Path) ->
     assert not leftovers()
 
 
-@pytest.mark.full
+def test_a_run_that_is_told_to_end_is_judged_first(tmp_path: Path) -> None:
+    port = free_port()
+    here = ("--master-bind-host", "127.0.0.1", "--master-bind-port", str(port))
+    words = ("--headless", "--master", *here, "--expect-workers", "1", "-u", "10", "-r", "50", "-t", "90s")
+    out = ("--rig-out", str(tmp_path / "results"), "--rig-defect", "no-deduplication", *QUICK)
+    with processes(locust(*words, *out), worker(port), logs=tmp_path) as (master, working):
+        master.wait_for("S1 ReplayStorm")
+        master.popen.terminate()
+        assert master.end() == ExitCode.FAIL, master.said
+        assert working.end() == 0, working.said
+    assert _gates(only_pack(tmp_path / "results"))["S1.rows"]["verdict"] == "FAIL"
+    assert not leftovers()
+
+
 def test_a_killed_worker_makes_the_verdict_invalid(tmp_path: Path) -> None:
     port = free_port()
     here = ("--master-bind-host", "127.0.0.1", "--master-bind-port", str(port))
@@ -92,7 +104,6 @@ def test_a_killed_worker_makes_the_verdict_invalid(tmp_path: Path) -> None:
     assert not [gate for gate in gates.values() if gate["verdict"] == "FAIL"]
 
 
-@pytest.mark.full
 @pytest.mark.parametrize(("defects", "code"), [((), ExitCode.PASS), (("ack-without-storing",), ExitCode.FAIL)])
 def test_s8_is_a_fixed_count_that_ends_the_test(tmp_path: Path, defects: tuple[str, ...], code: ExitCode) -> None:
     port = free_port()

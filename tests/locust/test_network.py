@@ -39,10 +39,7 @@ def _namespaces() -> bool:
     return made
 
 
-pytestmark = [
-    pytest.mark.full,
-    pytest.mark.skipif(not _namespaces(), reason="no network namespaces without root"),
-]
+pytestmark = pytest.mark.skipif(not _namespaces(), reason="no network namespaces without root")
 
 
 @dataclass(frozen=True)

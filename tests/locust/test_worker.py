@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,6 +35,8 @@ from rig.locust_bridge.wire import (  # noqa: E402
 from rig.locust_bridge.worker import Worker  # noqa: E402
 from rig.model import RESULT, RunKey  # noqa: E402
 from rig.profile import bundled_profile, load_profile  # noqa: E402
+from rig.target import free_port  # noqa: E402
+from tests.locust.crowds import processes, worker  # noqa: E402
 
 WITHIN_S = 20.0
 
@@ -42,6 +47,7 @@ class Master:
     def __init__(self) -> None:
         self._context = zmq_asyncio.Context()
         self._socket = self._context.socket(zmq.ROUTER)
+        self._socket.setsockopt(zmq.LINGER, 0)
         self.port = self._socket.bind_to_random_port("tcp://127.0.0.1")
         self.worker = b""
         self.seen: list[tuple[str, Any]] = []
@@ -79,7 +85,8 @@ async def greeted(**options: Any) -> AsyncIterator[tuple[Master, asyncio.Task[No
     """A master and a worker that know each other."""
     master = Master()
     link = MasterLink("127.0.0.1", master.port)
-    task = asyncio.ensure_future(Worker(link, **options).run())
+    folder = tempfile.TemporaryDirectory(prefix="rig-test-worker-")
+    task = asyncio.ensure_future(Worker(link, Path(folder.name), **options).run())
     try:
         assert await master.expect("client_ready") == VERSION
         await master.say("ack", {"index": 0})
@@ -90,6 +97,7 @@ async def greeted(**options: Any) -> AsyncIterator[tuple[Master, asyncio.Task[No
             await task
         link.close()
         master.close()
+        folder.cleanup()
 
 
 def planned(url: str, **changes: Any) -> dict[str, Any]:
@@ -197,13 +205,13 @@ async def test_a_worker_that_hears_nothing_stops(monkeypatch: pytest.MonkeyPatch
             await asyncio.wait_for(task, WITHIN_S)
 
 
-async def test_nobody_there_is_said_within_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nobody_there_is_said_within_its_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(worker_module, "GREETING_S", 0.05)
     monkeypatch.setattr(worker_module, "GREETINGS", 2)
     link = MasterLink("127.0.0.1", 1)
     try:
         with pytest.raises(Unavailable, match="no locust master"):
-            await asyncio.wait_for(Worker(link).run(), WITHIN_S)
+            await asyncio.wait_for(Worker(link, tmp_path).run(), WITHIN_S)
     finally:
         link.close()
 
@@ -237,3 +245,20 @@ async def test_users_that_leave_while_they_connect_are_nobodys_failure() -> None
             await master.say("stop")
             account = await master.expect(REPORT)
             assert account["failures"] == 0
+
+
+def test_a_killed_worker_leaves_no_rows_behind(tmp_path: Path) -> None:
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    with processes(["env", f"TMPDIR={folder}", *worker(free_port())], logs=tmp_path) as (killed,):
+        _until(lambda: any(folder.glob("rig-worker-*")))
+        killed.popen.kill()
+        killed.popen.wait()
+        _until(lambda: not any(folder.iterdir()))
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WITHIN_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -96,7 +96,7 @@ def process(pid: int, role: str, ppid: int = 1, born_s: float = 0.0) -> tuple[ob
 
 
 def reading(at_s: float, pid: int, role: str, cpu_s: float, reaped_s: float = 0.0) -> tuple[object, ...]:
-    return (int(at_s * S), pid, role, cpu_s, cpu_s, 0.0, reaped_s, 0.0, 0.0, 1, 1, 3, 0, 0)
+    return (int(at_s * S), pid, role, cpu_s, cpu_s, 0.0, reaped_s, 0.0, 0.0, 1, 1, 3, 0, 0, -1, "S")
 
 
 def machine(at_s: float, busy_s: float, idle_s: float) -> tuple[object, ...]:

@@ -29,7 +29,8 @@ def sampled(first_ms: int = 0, last_ms: int = COUNT, reports: tuple[SamplerRepor
         activity=typed("activity", [(at, 7, CLIENT_BACKEND, *active) for at in times]),
         processes=typed("processes", [(times[0], 5, 5, 1, Role.SERVER, "python", times[0])]),
         pids=typed(
-            "pids", [(at, 5, Role.SERVER, n * 0.02, 0, 0, 0, 0, 0, 1, 1, 3, 0, 0) for n, at in enumerate(times)]
+            "pids",
+            [(at, 5, Role.SERVER, n * 0.02, 0, 0, 0, 0, 0, 1, 1, 3, 0, 0, 0, "S") for n, at in enumerate(times)],
         ),
         sockets=typed("sockets", [(times[-1], 5, 100)]),
         machine=typed("machine", [(at, n * 0.05, 0, n * 0.05, 0, 0, 0) for n, at in enumerate(times)]),

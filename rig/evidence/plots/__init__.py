@@ -22,7 +22,7 @@ from rig.evidence.plots.ruler import ruler
 from rig.evidence.plots.s8_limit import s8_limit
 from rig.evidence.plots.storms import storms
 from rig.evidence.plots.throughput import throughput
-from rig.evidence.plots.timeline import timeline
+from rig.evidence.plots.timeline import judged_storm, timeline
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,6 +42,14 @@ class Plot:
 
 
 PLOTS: tuple[Plot, ...] = (
+    Plot(
+        "judged-storm",
+        "The judged storms on one time axis",
+        "samples beside a storm with a limit that is a part of the run",
+        judged_storm,
+        "From the top: answers, their times, what the sessions of the database did or waited for, who kept the cores "
+        "busy. What limits a storm is what stays high while the answers stay flat.",
+    ),
     Plot(
         "s8-limit",
         "S8 against its limit",

@@ -180,7 +180,7 @@ def _legend(axes: Axes) -> None:
         ],
         frameon=False,
         fontsize=7.5,
-        ncols=5,
+        ncols=4,
         loc="lower left",
         bbox_to_anchor=(0.0, 1.2),
         borderaxespad=0.0,

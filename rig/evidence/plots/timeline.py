@@ -1,7 +1,9 @@
 """The whole run on one time axis: answers, their times, what sessions waited for, who kept the cores busy.
 
-Panels from the top: answers per second; response time quantiles; average active sessions by wait event, stacked; a lane
-per process, as dark as its core was busy. Without requests (``rig sample``) the first two are left out.
+Panels from the top: answers per second by outcome; response time quantiles; average active sessions by wait event,
+stacked; a lane per process, as dark as its core was busy. Vertical marks are what happened: drives that began, and
+processes of the target that came or went meanwhile. Without requests (``rig sample``) the first two panels are left
+out. ``judged_storm`` is the same picture of the judged storms alone, where they are a small part of the run.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from rig.checks.case import Case
 from rig.checks.samplers import span
 from rig.evidence.plots.canvas import INK, LIMIT, log_scale, thousands
 from rig.evidence.text import number, shortened
+from rig.model import Outcome
 from rig.samplers import aas, cpu
 from rig.samplers.names import Role
 
@@ -59,6 +62,18 @@ _ROLES = (
 _LEAST_WAIT_S = 0.1
 _LABEL_SHARE = 0.05
 """A drive shorter than this share of the axis is drawn without its name."""
+_SMALL_PART = 0.6
+"""Of the run: judged storms that fill more of it are seen well enough in the picture of the whole."""
+_MARGIN = 0.05
+_SETTLED_NS = 1_000_000_000
+"""A process that is seen within a second of the first look was there before; the same holds at the end."""
+_OUTCOMES = (
+    (Outcome.OK, "#0072b2", "as expected", ""),
+    (Outcome.FAIL, "#d55e00", "otherwise", "///"),
+    (Outcome.INFO, "#f0c419", "no answer", "..."),
+)
+_CHARACTER_SHARE = 0.0105
+"""What a character of a name takes of the axis; a name that would lie over the one before is left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +95,29 @@ class _Axis:
 
 def timeline(case: Case) -> Figure | None:
     """All panels for which there is evidence; None where nothing was sampled."""
+    window = span(case)
+    return None if window is None else _drawn(case, window)
+
+
+def judged_storm(case: Case) -> Figure | None:
+    """The same of the storms that are judged by their speed; None where there are none, or little else."""
+    whole = span(case)
+    judged = {drive.scenario.label for drive in case.drives if drive.scenario.limit_s or drive.scenario.p95_limit_ms}
+    sent = case.history[(case.history["sent_ns"] > 0) & case.history["drive"].isin(judged)]
+    if whole is None or sent.empty:
+        return None
+    start_ns, end_ns = int(sent["sent_ns"].min()), int(sent["done_ns"].max())
+    if end_ns - start_ns > _SMALL_PART * (whole[1] - whole[0]):
+        return None
+    margin_ns = int(_MARGIN * (end_ns - start_ns))
+    return _drawn(case, (max(whole[0], start_ns - margin_ns), min(whole[1], end_ns + margin_ns)))
+
+
+def _drawn(case: Case, window: tuple[int, int]) -> Figure | None:
     from matplotlib.figure import Figure
 
-    window = span(case)
     samples = case.samples
-    if window is None or window[1] <= window[0] or (samples.sessions.empty and samples.pids.empty):
+    if window[1] <= window[0] or (samples.sessions.empty and samples.pids.empty):
         return None
     axis = _Axis(*window)
     loaded = bool((case.history["sent_ns"] > 0).any())
@@ -101,7 +134,9 @@ def timeline(case: Case) -> Figure | None:
         panel.spines[["top", "right"]].set_visible(False)
     for panel in rows:
         _boundaries(panel, case, axis, named=panel is rows[0])
-    lanes.set(xlabel=f"time since the first {'request' if loaded else 'look'} (s)", xlim=(0, axis.seconds(axis.end_ns)))
+        _comings_and_goings(panel, case, axis, named=panel is sessions)
+    since = "" if window != span(case) else " since the first request" if loaded else " since the first look"
+    lanes.set(xlabel=f"time{since} (s)", xlim=(0, axis.seconds(axis.end_ns)))
     title = f"Sessions: {said}\nBusiest: {busiest}"
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold", color=INK)
     return figure
@@ -112,21 +147,30 @@ def timeline(case: Case) -> Figure | None:
 
 def _throughput(axes: Axes, case: Case, axis: _Axis) -> None:
     edges_ns = axis.edges_ns()
-    answered = case.history[(case.history["sent_ns"] > 0) & (case.history["status"] > 0)]
-    counts, _ = np.histogram(answered["done_ns"].to_numpy(np.int64), edges_ns)
-    axes.stairs(counts / (np.diff(edges_ns) / 1e9), axis.seconds(edges_ns), color="#0072b2", fill=True, alpha=0.6)
+    sent = case.history[case.history["sent_ns"] > 0]
+    below: NDArray[np.float64] = np.zeros(len(edges_ns) - 1)
+    for outcome, colour, label, hatch in _OUTCOMES:
+        done_ns = sent.loc[sent["outcome"] == outcome, "done_ns"].to_numpy(np.int64)
+        top = below + np.histogram(done_ns, edges_ns)[0] / (np.diff(edges_ns) / 1e9)
+        if outcome is Outcome.OK or (top > below).any():
+            steps = axes.stairs(top, axis.seconds(edges_ns), baseline=below, fill=True, label=label)
+            steps.set(facecolor=colour, hatch=hatch, edgecolor="white", linewidth=0, alpha=0.7)
+        below = top
     axes.set_ylabel("answers/s")
+    axes.set_ylim(0, None)
     thousands(axes)
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
 
 
 def _response(axes: Axes, case: Case, axis: _Axis) -> None:
     sent = case.history[case.history["sent_ns"] > 0]
+    sent = sent[sent["done_ns"].between(axis.start_ns, axis.end_ns)]
     edges_ns = axis.edges_ns()
     done_ns = sent["done_ns"].to_numpy(np.int64)
     response_ms = pd.Series((done_ns - sent["intended_ns"].to_numpy(np.int64)) / 1e6)
     bins = pd.Series(np.clip(np.searchsorted(edges_ns, done_ns, "right") - 1, 0, len(edges_ns) - 2))
     middles = axis.seconds((edges_ns[:-1] + edges_ns[1:]) / 2)
-    for quantile, style, colour in ((0.5, "-", "#0072b2"), (0.99, "--", "#d55e00")):
+    for quantile, style, colour in ((0.5, "-", "#0072b2"), (0.95, "-.", "#009e73"), (0.99, "--", "#d55e00")):
         line = response_ms.groupby(bins).quantile(quantile).reindex(range(len(middles)))
         axes.plot(
             middles, line, style, color=colour, linewidth=1.3, label=f"p{quantile * 100:g}", marker=".", markersize=2
@@ -166,7 +210,7 @@ def _sessions(axes: Axes, case: Case, axis: _Axis) -> str:
 def _lock_waits(axes: Axes, case: Case, axis: _Axis) -> None:
     """Every wait for a lock that lasted, as a bar along the top; the longest in words."""
     waits = aas.lock_waits(case.samples)
-    waits = waits[waits["waited_s"] >= _LEAST_WAIT_S]
+    waits = waits[(waits["waited_s"] >= _LEAST_WAIT_S) & waits["began_ns"].between(axis.start_ns, axis.end_ns)]
     if waits.empty:
         return
     top = axes.get_xaxis_transform()
@@ -186,7 +230,8 @@ def _lock_waits(axes: Axes, case: Case, axis: _Axis) -> None:
 
 
 def _gaps(axes: Axes, case: Case, axis: _Axis) -> None:
-    for gap in case.samples.gaps.itertuples():
+    gaps = case.samples.gaps
+    for gap in gaps[(gaps["until_ns"] > axis.start_ns) & (gaps["at_ns"] < axis.end_ns)].itertuples():
         times_s = axis.seconds(gap.at_ns), axis.seconds(gap.until_ns)
         axes.axvspan(*times_s, facecolor="#eeeeee", hatch="//", edgecolor="#bbbbbb")
         axes.annotate("not seen", (axis.seconds(gap.at_ns), 0.5), xycoords=axes.get_xaxis_transform(), fontsize=8)
@@ -247,11 +292,42 @@ def _boundaries(axes: Axes, case: Case, axis: _Axis, *, named: bool) -> None:
     if sent.empty:
         return
     times = sent.groupby("drive", observed=True).agg(began=("sent_ns", "min"), ended=("done_ns", "max"))
-    for name, began_ns, ended_ns in times.itertuples():
-        began_s = axis.seconds(began_ns)
-        axes.axvline(began_s, color=INK, linewidth=0.6, alpha=0.35)
-        if named and ended_ns - began_ns >= _LABEL_SHARE * (axis.end_ns - axis.start_ns):
-            axes.annotate(str(name), (began_s, 1.01), xycoords=axes.get_xaxis_transform(), fontsize=8, color=INK)
+    times = times[(times["ended"] > axis.start_ns) & (times["began"] < axis.end_ns)]
+    for began_ns in times["began"]:
+        axes.axvline(axis.seconds(began_ns), color=INK, linewidth=0.6, alpha=0.35)
+    if named:
+        _names(axes, times, axis)
+
+
+def _names(axes: Axes, times: pd.DataFrame, axis: _Axis) -> None:
+    """Names of the drives that last, the longest first; one that would lie over another is left out."""
+    whole_s = axis.seconds(axis.end_ns)
+    taken: list[tuple[float, float]] = []
+    lasted_ns = times["ended"] - times["began"]
+    for name in lasted_ns[lasted_ns >= _LABEL_SHARE * (axis.end_ns - axis.start_ns)].sort_values(ascending=False).index:
+        from_s = max(0.0, axis.seconds(int(times.loc[name, "began"])))
+        to_s = from_s + _CHARACTER_SHARE * len(str(name)) * whole_s
+        if all(to_s <= begin_s or from_s >= end_s for begin_s, end_s in taken):
+            axes.annotate(str(name), (from_s, 1.01), xycoords=axes.get_xaxis_transform(), fontsize=8, color=INK)
+            taken.append((from_s, to_s))
+
+
+def _comings_and_goings(axes: Axes, case: Case, axis: _Axis, *, named: bool) -> None:
+    """Processes of the target that were started or ended meanwhile: a fault, or a restart after one."""
+    pids = case.samples.pids
+    server = pids[pids["role"] == Role.SERVER]
+    if server.empty:
+        return
+    seen_ns = int(pids["at_ns"].min()) + _SETTLED_NS, int(pids["at_ns"].max()) - _SETTLED_NS
+    lives = server.groupby("pid")["at_ns"].agg(["min", "max"])
+    marks = [(born_ns, f"server {pid} came") for pid, born_ns, _ in lives.itertuples() if born_ns > seen_ns[0]]
+    marks += [(last_ns, f"server {pid} went") for pid, _, last_ns in lives.itertuples() if last_ns < seen_ns[1]]
+    for at_ns, what in marks:
+        if axis.start_ns <= at_ns <= axis.end_ns:
+            axes.axvline(axis.seconds(at_ns), color=LIMIT, linewidth=1.0, linestyle="--")
+            if named:
+                at = (axis.seconds(at_ns), 0.86)
+                axes.annotate(what, at, xycoords=axes.get_xaxis_transform(), fontsize=8, color=LIMIT, va="top")
 
 
 # --- looks ---

@@ -1,4 +1,7 @@
-"""A process that gets a hundredth of a core: stopped and continued in turn, on any machine and as any user."""
+"""Processes that get a small part of a core: stopped and continued in turn, on any machine and as any user.
+
+What a CPU quota does to a client, made on purpose, so that the rig can be seen to notice it.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,8 @@ _LOOK_S = 0.0005
 
 
 @contextmanager
-def throttled(pids: Callable[[], Collection[int]]) -> Iterator[None]:
-    """Give the processes that ``pids`` names 2 ms of CPU every 200 ms; they run freely again at the end.
+def throttled(pids: Callable[[], Collection[int]], *, run_s: float = RUN_S, stop_s: float = STOP_S) -> Iterator[None]:
+    """Give the processes that ``pids`` names ``run_s`` of CPU after every ``stop_s``; they run freely at the end.
 
     What counts is CPU time, not time: on a busy machine 2 ms may pass without a turn. Nobody waits for a process that
     has nothing to do.
@@ -29,10 +32,10 @@ def throttled(pids: Callable[[], Collection[int]]) -> Iterator[None]:
         while not over.is_set():
             stopped = list(pids())
             _send(signal.SIGSTOP, stopped)
-            over.wait(STOP_S)
+            over.wait(stop_s)
             before_s, patience = _cpu_s(stopped), time.monotonic() + _PATIENCE_S
             _send(signal.SIGCONT, stopped)
-            while _cpu_s(stopped) - before_s < RUN_S and time.monotonic() < patience:
+            while _cpu_s(stopped) - before_s < run_s and time.monotonic() < patience:
                 over.wait(_LOOK_S)
 
     cycling = threading.Thread(target=cycle)

@@ -1,7 +1,7 @@
 """``rig prove --storms``: every protection of the storms' reference implementations, taken away once.
 
 Flow: each ``Weakness`` is stormed on one server, with a pack of its own, and judged from its files; its cells are
-compared as those of the seeded defects are (``rig.prove``).
+compared as those of the seeded defects are (``rig.proof.stages``).
 """
 
 from __future__ import annotations
@@ -10,21 +10,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rig.errors import UsageError
 from rig.lifeline import Lifeline
-from rig.model import Verdict
 from rig.postgres import open_cluster
-from rig.prove import Cell, Proof, judge_pack
+from rig.proof.cells import Cell, Proof, cells_of, judge_pack
 from rig.run import Reporter, begin
 from rig.settings import Job
 from rig.stampede.ground import Order
-from rig.stampede.model import STORMS
 from rig.stampede.prove import WEAKNESSES, Weakness
 from rig.stampede.run import let_loose
 from rig.storm import MAX_CONNECTIONS, ground_of
 
 
-def prove_storms(job: Job, chosen: Sequence[str], environ: Mapping[str, str], reporter: Reporter) -> Proof:
+def prove_storms(
+    job: Job, chosen: Sequence[str], environ: Mapping[str, str], reporter: Reporter, repetition: int = 1
+) -> Proof:
     """Storm with every weakness, or those of the ``chosen`` storms and cases; each leaves a pack."""
     cells: list[Cell] = []
     packs: dict[str, Path] = {}
@@ -36,20 +35,13 @@ def prove_storms(job: Job, chosen: Sequence[str], environ: Mapping[str, str], re
             reporter.stage(weakness.name)
             record = begin(replace(job, verb="storm"), environ, reporter).record
             cases = (weakness.case,) if weakness.case else ()
-            order = Order(weakness.processes, weakness.without, cases)
+            order = Order(weakness.processes, weakness.without, cases, weakness.subject)
             for report in let_loose(ground_of(job, record, cluster, environ), weakness.storm, order):
                 record.pack.write_storm(report)
-            packs[weakness.name] = record.judged().pack
-            gates = judge_pack(record)
-            cells += [
-                Cell(gate, weakness.name, expected, gates[gate].verdict if gate in gates else Verdict.NOT_RUN)
-                for gate, expected in weakness.cells().items()
-            ]
+            packs[weakness.name] = record.judged(drawn=False).pack
+            cells += cells_of(weakness.name, weakness.cells(), judge_pack(record), repetition)
     return Proof(tuple(cells), packs)
 
 
 def _chosen(names: Sequence[str]) -> tuple[Weakness, ...]:
-    cases = {weakness.case for weakness in WEAKNESSES if weakness.case}
-    if unknown := [name for name in names if name not in (*STORMS, *cases)]:
-        raise UsageError(f"{unknown[0]!r} is no storm; known are {', '.join([*STORMS, *sorted(cases)])}")
     return tuple(w for w in WEAKNESSES if not names or w.storm in names or w.case in names)

@@ -1,0 +1,36 @@
+"""``rig compare PACK PACK``: two finished packs side by side. Nothing in either is written to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rig.errors import EvidenceError, UsageError
+from rig.evidence.compare import SideBySide, compare
+from rig.evidence.pack import Pack
+from rig.evidence.side import Side
+
+
+def compare_packs(before: Path, after: Path) -> SideBySide:
+    """Verify both packs and compare what they hold.
+
+    UsageError when both are one run; EvidenceError when one is not finished, was changed, or the two have nothing that
+    could be held against each other.
+    """
+    sides = [_side(path) for path in (before, after)]
+    if sides[0].digest == sides[1].digest:
+        raise UsageError(f"{before} and {after} are one and the same run: give two")
+    compared = compare(*sides)
+    if not compared.differences and not compared.sides_share_a_gate:
+        raise EvidenceError(f"{before} and {after} share no drive, no null benchmark and no gate: nothing to compare")
+    return compared
+
+
+def _side(path: Path) -> Side:
+    pack = Pack.open(path)
+    comparison = pack.verify()
+    if not comparison.intact:
+        raise EvidenceError(f"{path} was changed: {comparison.sentence}")
+    judgement = pack.judgement()
+    if judgement is None:
+        raise EvidenceError(f"{path} holds no verdicts")
+    return Side(pack.name, comparison.digest, pack.manifest(), pack.load(), judgement)

@@ -1,0 +1,68 @@
+"""H-D: the load generator itself.
+
+The one hypothesis that needs no sampler: the workers account for themselves. What the certificate says of the client's
+best is a figure beside it; that it is weak is for the verdicts.
+"""
+
+from __future__ import annotations
+
+from rig.checks.instrument import BUSY, STALLED
+from rig.diagnose.database import stands_out
+from rig.diagnose.measured import Measured
+from rig.diagnose.model import Figure, Hypothesis
+from rig.diagnose.weighing import Claim, first_of
+
+OF_THE_FLIGHT = 0.5
+"""Of the requests that were due and not answered were not even sent, though a connection was free."""
+
+OWN_STANDSTILL = 2.0
+"""A worker that stood still for so many times as long as it was ready without a core was stopped, not crowded out."""
+
+CLIENT = Claim(
+    "H-D",
+    "the client",
+    f"a worker uses {BUSY:.0%} of the CPU that it is allowed, or stands still for {STALLED:.0%} of the time, or most "
+    "requests due wait to be sent",
+    "every worker has time to spare and sends when it should",
+)
+
+
+def weigh_client(measured: Measured, best_rps: float | None, machine: Hypothesis) -> Hypothesis:
+    """H-D. ``best_rps`` is what the null benchmark reached, None without one; ``machine`` is H-F, weighed."""
+    client = measured.client
+    if client is None:
+        return CLIENT.undecided("what the client did: no worker reported")
+    late = measured.share(client.late)
+    figures: dict[str, Figure] = {
+        "worker": client.busiest,
+        "utilisation": client.utilisation,
+        "cores_allowed": client.cores_allowed,
+        "stalled_share": client.stalled,
+        "without_a_core_share": client.without_core,
+        "lag_p99_ms": client.lag_p99_ms,
+        "requests_not_sent_in_time": client.late,
+        "requests_per_s": measured.rate_per_s,
+        "null_benchmark_rps": best_rps,
+        "active_sessions": measured.database.active if measured.database else None,
+    }
+    crowded = client.without_core is None or client.stalled < OWN_STANDSTILL * client.without_core
+    busy, stalled, tardy = client.utilisation >= BUSY, client.stalled >= STALLED, late >= OF_THE_FLIGHT
+    against = first_of(
+        (
+            not (busy or stalled or tardy),
+            f"worker {client.busiest} at {client.utilisation:.0%} of its CPU, stood still for {client.stalled:.0%}, "
+            f"lag p99 {client.lag_p99_ms:.1f} ms",
+        ),
+        (
+            not busy and crowded and bool(stands_out(machine)),
+            f"it was held up by {stands_out(machine)}, like everybody",
+        ),
+    )
+    of_what = "a core" if client.cores_allowed >= 1 else f"the {client.cores_allowed:g} cores that it may use"
+    because = f"worker {client.busiest} at {client.utilisation:.0%} of {of_what}"
+    if stalled:
+        because += f", stood still for {client.stalled:.0%} of the time"
+    because += f", lag p99 {client.lag_p99_ms:.0f} ms"
+    if measured.database is not None:
+        because += f", {measured.database.active:.1f} average active sessions in the database"
+    return CLIENT.decided(against, max(client.utilisation * busy, client.stalled, late), figures, because)

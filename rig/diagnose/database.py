@@ -1,0 +1,130 @@
+"""H-A1 and H-A2: the database's commit path, and locks in it.
+
+Both are seen in the same way: sessions that wait for the one thing or the other instead of working. They count with the
+requests that wait for a connection behind them, as far as all connections are in use. A wait stands out when it takes
+time that a database in order does not take, not when it is the largest of small ones: something always is.
+"""
+
+from __future__ import annotations
+
+from rig.diagnose.measured import Database, Measured
+from rig.diagnose.model import Figure, Hypothesis
+from rig.diagnose.weighing import Claim, first_of
+
+OF_THE_SESSIONS = 0.5
+"""Of all sessions at work: what half of them wait for is what a session mostly does."""
+OF_THE_FLIGHT = 0.1
+"""Of the requests in flight: with less behind it, taking the wait away would shorten the response time by less."""
+COMMIT_MS = 5.0
+"""A commit waits for a flush that is under way and then for its own: up to 2 ms each on flash or a good network volume.
+Longer ones are those of a slow or a shared disk, of a standby, of a delay that somebody configured."""
+LOCKED_MS = 2.0
+"""Per transaction. Sessions that touch rows of their own wait for no lock; two commits in a row are worth this."""
+
+COMMIT = Claim(
+    "H-A1",
+    "commit path of the database",
+    "sessions wait for the write-ahead log (its lock, its flush, a standby), and with them most requests in flight; a "
+    f"commit takes over {COMMIT_MS:g} ms; cores are idle meanwhile",
+    "few sessions wait for the log, or commits are short, or cores are what everybody waits for",
+)
+LOCKS = Claim(
+    "H-A2",
+    "locks in the database",
+    "sessions wait for locks that others hold, and with them most requests in flight",
+    f"few sessions wait for a lock, or less than {LOCKED_MS:g} ms a transaction",
+)
+
+
+def weigh_commit(measured: Measured) -> Hypothesis:
+    """H-A1. Commit latency is sessions in commit over commits a second (Little's law)."""
+    database = measured.database
+    if database is None:
+        return COMMIT.undecided(measured.unseen["database"])
+    waiting = database.committing
+    latency_ms = _each_ms(waiting, database)
+    score = _behind(waiting, measured, database)
+    figures: dict[str, Figure] = {
+        "commit_ms": latency_ms,
+        "sessions_in_commit": waiting,
+        "active_sessions": database.active,
+        "share_of_sessions": _share(waiting, database),
+        "share_of_requests_in_flight": score,
+        "commits_per_s": database.commits_per_s,
+        "most_in": _most(database, "IO:Wal", "LWLock:WAL", "IPC:SyncRep", "Timeout:CommitDelay"),
+    }
+    against = first_of(
+        (
+            _share(waiting, database) < OF_THE_SESSIONS,
+            f"{waiting:.2f} of {database.active:.2f} active sessions wait for the write-ahead log",
+        ),
+        (score < OF_THE_FLIGHT, f"{score:.0%} of the requests in flight are behind a commit"),
+        (latency_ms < COMMIT_MS, f"a commit takes {latency_ms:.1f} ms"),
+        (measured.short_of_cores, "there is no core to spare: a session that waits for one commits late"),
+    )
+    because = (
+        f"a commit takes {latency_ms:.0f} ms, {waiting:.1f} of {database.active:.1f} active sessions are in one "
+        f"(most in {figures['most_in']})"
+    )
+    return COMMIT.decided(against, score, figures, because)
+
+
+def weigh_locks(measured: Measured) -> Hypothesis:
+    """H-A2, with the longest wait that was seen and the statement that held it."""
+    database = measured.database
+    if database is None:
+        return LOCKS.undecided(measured.unseen["database"])
+    waiting = database.locked
+    each_ms = _each_ms(waiting, database)
+    score = _behind(waiting, measured, database)
+    figures: dict[str, Figure] = {
+        "lock_wait_ms": each_ms,
+        "sessions_waiting": waiting,
+        "active_sessions": database.active,
+        "share_of_sessions": _share(waiting, database),
+        "share_of_requests_in_flight": score,
+        "longest_wait_s": database.longest_lock_wait_s,
+        "blocked_query": database.blocked_query,
+        "blocking_query": database.blocking_query,
+        "most_in": _most(database, "Lock:"),
+    }
+    against = first_of(
+        (
+            _share(waiting, database) < OF_THE_SESSIONS,
+            f"{waiting:.2f} of {database.active:.2f} active sessions wait for a lock",
+        ),
+        (score < OF_THE_FLIGHT, f"{score:.0%} of the requests in flight are behind a lock"),
+        (each_ms < LOCKED_MS, f"a transaction waits {each_ms:.1f} ms for locks"),
+    )
+    because = f"{waiting:.1f} of {database.active:.1f} active sessions wait for locks (most in {figures['most_in']})"
+    if database.blocking_query:
+        because += f", the longest {database.longest_lock_wait_s:.2f} s, held by {_brief(database.blocking_query)}"
+    return LOCKS.decided(against, score, figures, because)
+
+
+def stands_out(*hypotheses: Hypothesis) -> str:
+    """The title of the first that is supported, empty where none is."""
+    return next((each.title for each in hypotheses if each.outcome == "supported"), "")
+
+
+def _behind(waiting: float, measured: Measured, database: Database) -> float:
+    """Share of the requests in flight that wait so, those included that wait for a session which does."""
+    return measured.share(waiting + measured.waiting_for_sessions * _share(waiting, database))
+
+
+def _share(waiting: float, database: Database) -> float:
+    return waiting / database.active if database.active else 0.0
+
+
+def _each_ms(waiting: float, database: Database) -> float:
+    """Little's law: mean sessions that wait, over transactions a second. Where none ended, as long as anyone looked."""
+    return waiting / max(database.commits_per_s, 1.0) * 1e3
+
+
+def _most(database: Database, *prefixes: str) -> str:
+    return next((str(event) for event in database.by_event.index if str(event).startswith(prefixes)), "")
+
+
+def _brief(query: str, most: int = 60) -> str:
+    words = " ".join(query.split())
+    return words if len(words) <= most else words[: most - 1] + "…"

@@ -1,0 +1,495 @@
+"""The numbers that hypotheses are weighed with: one storm, seen from the client, the database, the server, the machine.
+
+By Little's law the mean number of requests in flight is their rate times their mean response time, and the same holds
+for every place on their way. So the numbers of all places are of one kind and add up: sessions at work in the database
+(average active sessions), cores that a process kept busy, seconds a second that requests waited for a connection of the
+pool. What is left over stood in a queue where nobody could look: before the server's event loop, in a socket, before
+the client.
+
+Only the times of the storms count; what lies between them is idle. A part that nobody looked at is None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rig.checks.case import Case
+from rig.model import DriveReport
+from rig.pool_metrics import ACQUIRE_WAIT_S, ACQUIRED, CONNECTIONS_MAX, TIMEOUTS
+from rig.samplers import aas, cpu
+from rig.samplers.model import Samples
+from rig.samplers.names import PG_ACTIVITY, PIDS, Role
+from rig.stats import pacer_lag_ns
+
+LEAST_S = 1.0
+"""A storm shorter than this, all its trials together, is told from noise by no sampler."""
+LEAST_LOOKS = 20
+"""Of the database: a share of a quarter is then known to within ten points."""
+LEAST_READINGS = 5
+"""Of the processes: their counters lose nothing, but the ends of a storm lie between two readings."""
+HIDDEN_SHARE = 0.1
+"""More sessions than this whose state the role may not see: what the others wait for is not the whole."""
+BUSY = 0.9
+"""Of the machine's processors, or of a process's time: it has nothing to spare."""
+FOREIGN = 0.25
+"""Share of the machine's processors that others may use before what is measured is no longer the run's own."""
+WITHOUT_CORE = 0.2
+"""Of its time a process of the run was ready and got no core: with less, it lacked none."""
+LEAST_ANSWERS = 5
+"""Of a connection, in the mean over all: with fewer their mean response times differ by chance. A slow one has less."""
+_SESSIONS_SINCE = 140000
+_DISK_SLEEP = "D"
+_COMMIT = ("IO:WalSync", "IO:WalWrite", "IO:WalInitWrite", "IO:WalInitSync", "LWLock:WALWrite", "LWLock:WALBufMapping")
+_COMMIT_ELSEWHERE = ("IPC:SyncRep", "Timeout:CommitDelay", "IPC:SafeSnapshot")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One drive's time: first request sent to last answer, monotonic ns."""
+
+    start_ns: int
+    end_ns: int
+
+    @property
+    def seconds(self) -> float:
+        """How long it was."""
+        return (self.end_ns - self.start_ns) / 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """The load processes: the busiest worker and the one that stood still the longest, as shares of their time."""
+
+    workers: int
+    busiest: int
+    utilisation: float
+    cores_allowed: float
+    stalled: float
+    cores: float
+    lag_p99_ms: float
+    late: float
+    """Requests that were due, had a connection, and were not sent yet: mean number."""
+    unevenness: float
+    """Mean response times of the connections, the 90th percentile over the 10th: how differently they are served."""
+    without_core: float | None
+    """Share of its time in which a worker was ready and got no core, by the kernel: a stopped one is not ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """The sessions of the target: by event (average active sessions), and how often they did what."""
+
+    looks: int
+    by_event: pd.Series[float]
+    idle_in_transaction: float
+    connections: float
+    commits_per_s: float
+    connects_per_s: float | None
+    longest_lock_wait_s: float
+    blocked_query: str
+    blocking_query: str
+
+    @property
+    def active(self) -> float:
+        """Average active sessions."""
+        return float(self.by_event.sum())
+
+    @property
+    def in_use(self) -> float:
+        """Sessions that are in the middle of something, the server's side of it included."""
+        return self.active + self.idle_in_transaction
+
+    def of(self, *prefixes: str) -> float:
+        """Average active sessions in events that begin so."""
+        return float(self.by_event[[str(event).startswith(prefixes) for event in self.by_event.index]].sum())
+
+    @property
+    def committing(self) -> float:
+        """Average sessions that wait for the write-ahead log: its lock, its flush, a standby."""
+        return self.of(*_COMMIT, *_COMMIT_ELSEWHERE)
+
+    @property
+    def locked(self) -> float:
+        """Average sessions that wait for a lock of a row, a table, an advisory one."""
+        return self.of("Lock:")
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """The server's pool of connections, as it counts itself."""
+
+    connections_max: float | None
+    waiting: float
+    """Requests waiting for a connection: mean number (seconds waited, a second)."""
+    acquire_ms: float
+    timeouts: float
+
+
+@dataclass(frozen=True, slots=True)
+class ServerProcess:
+    """A process of the target that served: shares of its time on a core, ready without one, blocked on a disk."""
+
+    pid: int
+    on_core: float
+    without_core: float
+    on_disk: float
+
+    @property
+    def occupied(self) -> float:
+        """Share of its time in which it could have taken no further request."""
+        return min(1.0, self.on_core + self.without_core + self.on_disk)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The processes of the target, the most occupied first. ``written_bytes_per_request`` None: it may not be seen."""
+
+    processes: tuple[ServerProcess, ...]
+    cpu_ms_per_request: float
+    written_bytes_per_request: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """The machine: cores that may be used, and shares of them. ``foreign`` None: nobody knows whose the load was."""
+
+    cores: float
+    busy: float
+    steal: float
+    throttled: float
+    foreign: float | None
+
+    @property
+    def spent_on_the_run(self) -> bool:
+        """Whether the run's own work keeps all processors busy: waiting for anything else then costs nothing more."""
+        return self.busy >= BUSY and (self.foreign or 0.0) < FOREIGN
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One storm in numbers."""
+
+    drives: tuple[str, ...]
+    seconds: float
+    requests: int
+    in_flight: float
+    client: Client | None
+    database: Database | None
+    pool: Pool | None
+    server: Server | None
+    machine: Machine | None
+    unseen: dict[str, str]
+    """Why a part (``database``, ``pool``, ``server``, ``machine``) was not seen, and what would show it."""
+
+    @property
+    def rate_per_s(self) -> float:
+        """Requests sent, a second."""
+        return self.requests / self.seconds if self.seconds else 0.0
+
+    @property
+    def without_core(self) -> float:
+        """Share of the time in which a process of the run that had something to do got no core."""
+        processes = self.server.processes if self.server else ()
+        delayed = max((process.without_core for process in processes), default=0.0)
+        if self.client is None:
+            return delayed
+        seen = self.client.without_core
+        return max(delayed, self.client.stalled if seen is None else seen)
+
+    @property
+    def short_of_cores(self) -> bool:
+        """Whether processors are what is missing, whoever uses them: whatever waits, waits for one in the end."""
+        if self.machine is None or self.machine.busy < BUSY:
+            return False
+        return self.machine.spent_on_the_run or self.without_core >= WITHOUT_CORE
+
+    @property
+    def waiting_for_sessions(self) -> float:
+        """Requests that wait for a connection while all are in use: they wait for what the sessions do.
+
+        Without the pool's own counters: all that is in flight beyond the sessions, as far as those are in use.
+        """
+        if self.database is None or not self.database.connections:
+            return 0.0
+        used = min(1.0, self.database.in_use / self.database.connections)
+        waiting = self.pool.waiting if self.pool else max(0.0, self.in_flight - self.database.in_use) * (used >= BUSY)
+        return min(waiting, self.in_flight) * used
+
+    def share(self, requests: float) -> float:
+        """A mean number of requests as a share of those in flight, 0 to 1."""
+        return min(1.0, requests / self.in_flight) if self.in_flight else 0.0
+
+    def places(self) -> dict[str, float]:
+        """The requests in flight by the place where they were, mean numbers; the places on the way in their order."""
+        found: dict[str, float] = {}
+        if self.client is not None:
+            found |= {"client: not sent yet": self.client.late, "client: on a core": self.client.cores}
+        if self.server is not None:
+            found["server: on a core"] = sum(process.on_core for process in self.server.processes)
+            found["server: ready, without a core"] = sum(process.without_core for process in self.server.processes)
+            found["server: blocked on a disk"] = sum(process.on_disk for process in self.server.processes)
+        if self.pool is not None:
+            found["waiting for a connection"] = self.pool.waiting
+        if (database := self.database) is not None:
+            found["database: on a core"] = database.of(aas.ON_CPU)
+            found["database: commit"] = database.committing
+            found["database: locks"] = database.locked
+            others = database.active - database.of(aas.ON_CPU) - database.committing - database.locked
+            found["database: other waits"] = max(0.0, others)
+            found["database: in a transaction, idle"] = database.idle_in_transaction
+        found["elsewhere: in queues of server, sockets, client"] = max(0.0, self.in_flight - sum(found.values()))
+        return {place: round(number, 2) for place, number in found.items()}
+
+
+def measure(case: Case, drives: Sequence[DriveReport]) -> Measured:
+    """The numbers of some drives, all together."""
+    rows = {drive.scenario.label: case.rows_of(drive) for drive in drives}
+    sent = [frame[frame["sent_ns"] > 0] for frame in rows.values()]
+    spans = [Span(int(frame["sent_ns"].min()), int(frame["done_ns"].max())) for frame in sent if len(frame)]
+    seconds = sum(span.seconds for span in spans)
+    requests = sum(len(frame) for frame in sent)
+    unseen: dict[str, str] = {}
+    response_s = sum(float((frame["done_ns"] - frame["intended_ns"]).sum()) / 1e9 for frame in sent)
+    return Measured(
+        drives=tuple(rows),
+        seconds=seconds,
+        requests=requests,
+        in_flight=response_s / seconds if seconds else 0.0,
+        client=_client(drives, sent, _delay(case.samples, spans)),
+        database=_database(case.samples, spans, unseen),
+        pool=_pool(case, spans, unseen),
+        server=_server(case.samples, spans, requests, unseen),
+        machine=_machine(case.samples, drives, spans, unseen),
+        unseen=unseen,
+    )
+
+
+def _client(drives: Sequence[DriveReport], sent: Sequence[pd.DataFrame], without_core: float | None) -> Client | None:
+    seconds = sum(float(frame["done_ns"].max() - frame["sent_ns"].min()) / 1e9 for frame in sent if len(frame))
+    reports = [report for drive in drives for report in drive.present if report.wall_s > 0 and report.sent]
+    if not reports or not seconds:
+        return None
+    busiest = max(reports, key=lambda report: report.utilisation)
+    lag_ns = np.concatenate([pacer_lag_ns(frame) for frame in sent])
+    return Client(
+        workers=len({report.worker for report in reports}),
+        busiest=busiest.worker,
+        utilisation=busiest.utilisation,
+        cores_allowed=busiest.cores_allowed,
+        stalled=max(report.stalled_s / report.wall_s for report in reports),
+        cores=sum(report.cpu_user_s + report.cpu_system_s for report in reports) / seconds,
+        lag_p99_ms=float(np.quantile(lag_ns, 0.99)) / 1e6 if len(lag_ns) else 0.0,
+        late=float(lag_ns.sum()) / 1e9 / seconds,
+        unevenness=_unevenness(sent),
+        without_core=without_core,
+    )
+
+
+def _delay(samples: Samples, spans: Sequence[Span]) -> float | None:
+    """The largest share of its time in which a load process waited for a core; None where nobody looked."""
+    rows = samples.pids[samples.pids["role"] == Role.CLIENT]
+    if len(_within(rows.drop_duplicates("at_ns"), spans)) < LEAST_READINGS or rows["run_delay_s"].isna().any():
+        return None
+    return max(_process(pid, frame, spans).without_core for pid, frame in rows.groupby("pid"))
+
+
+def _unevenness(sent: Sequence[pd.DataFrame]) -> float:
+    ratios = []
+    for frame in sent:
+        response_ns = frame["done_ns"] - frame["sent_ns"]
+        by_connection = response_ns.groupby([frame["worker"], frame["connection"]]).agg(["mean", "size"])
+        means = by_connection["mean"]
+        if len(means) and by_connection["size"].mean() >= LEAST_ANSWERS and means.quantile(0.1) > 0:
+            ratios.append(float(means.quantile(0.9) / means.quantile(0.1)))
+    return max(ratios, default=1.0)
+
+
+# --- the database ---
+
+
+def _database(samples: Samples, spans: Sequence[Span], unseen: dict[str, str]) -> Database | None:
+    report = samples.report(PG_ACTIVITY)
+    looks = _within(samples.sessions, spans)
+    seconds = sum(span.seconds for span in spans)
+    if report is None or looks.empty:
+        unseen["database"] = "nobody looked at the database: sample it (samplers on, a DSN whose role sees it)"
+        return None
+    if len(looks) < LEAST_LOOKS or seconds < LEAST_S:
+        unseen["database"] = f"the database was looked at {len(looks)} times in {seconds:.1f} s: let it last longer"
+        return None
+    seen = looks[["active", "idle", "idle_in_transaction", "hidden"]].mean()
+    if seen["hidden"] > HIDDEN_SHARE * max(seen.sum(), 1.0):
+        unseen["database"] = "the states of other roles' sessions are hidden: GRANT pg_monitor to the role that samples"
+        return None
+    grown = _counted(samples.counters[samples.counters["source"] == "pg_stat_database"], spans)
+    commits = grown.get("xact_commit", 0.0)
+    waits = aas.lock_waits(samples)
+    waits = waits[waits["began_ns"].between(spans[0].start_ns, spans[-1].end_ns)]
+    longest = waits.iloc[0] if len(waits) else None
+    counts_sessions = int(report.facts.get("server_version") or 0) >= _SESSIONS_SINCE and bool(grown)
+    return Database(
+        looks=len(looks),
+        by_event=_mean_by_event(samples, spans),
+        idle_in_transaction=float(seen["idle_in_transaction"]),
+        connections=float(looks[["active", "idle", "idle_in_transaction"]].sum(axis=1).mean()),
+        commits_per_s=commits / seconds,
+        connects_per_s=grown.get("sessions", 0.0) / seconds if counts_sessions else None,
+        longest_lock_wait_s=0.0 if longest is None else float(longest["waited_s"]),
+        blocked_query="" if longest is None else str(longest["query"]),
+        blocking_query="" if longest is None else str(longest["blocking_query"]),
+    )
+
+
+def _mean_by_event(samples: Samples, spans: Sequence[Span]) -> pd.Series[float]:
+    parts = [aas.by_event(samples, span.start_ns, span.end_ns) * span.seconds for span in spans]
+    total: pd.Series[float] = pd.concat(parts).groupby(level=0).sum() / sum(span.seconds for span in spans)
+    return total.sort_values(ascending=False, kind="stable")
+
+
+def _counted(counters: pd.DataFrame, spans: Sequence[Span]) -> dict[str, float]:
+    """By how much counters grew within the spans: what a look saw grow grew evenly since the look before."""
+    looked_ns = np.sort(counters["at_ns"].unique()).astype(np.int64)
+    if len(looked_ns) < 2:
+        return {}
+    since_ns = np.append(looked_ns[0] - int(np.median(np.diff(looked_ns))), looked_ns[:-1])
+    inside_ns = sum(
+        np.clip(np.minimum(looked_ns, span.end_ns) - np.maximum(since_ns, span.start_ns), 0, None) for span in spans
+    )
+    share = pd.Series(inside_ns / np.maximum(looked_ns - since_ns, 1), index=looked_ns)
+    grown = (counters["delta"] * counters["at_ns"].map(share)).groupby(counters["counter"]).sum()
+    return {str(name): float(value) for name, value in grown.items()}
+
+
+# --- the pool ---
+
+
+def _pool(case: Case, spans: Sequence[Span], unseen: dict[str, str]) -> Pool | None:
+    frame = case.pool
+    if frame.empty or not spans:
+        unseen["pool"] = "the pool's own counters: name them in the profile's [probes.pool]"
+        return None
+    seconds = sum(span.seconds for span in spans)
+    waited_s = _growth(frame, ACQUIRE_WAIT_S, spans)
+    acquired = _growth(frame, ACQUIRED, spans)
+    if waited_s is None:
+        unseen["pool"] = "seconds waited for a connection: name acquire_wait_seconds in the profile's [probes.pool]"
+        return None
+    most = frame.loc[frame["what"] == CONNECTIONS_MAX, "value"]
+    return Pool(
+        connections_max=float(most.max()) if len(most) else None,
+        waiting=waited_s / seconds,
+        acquire_ms=waited_s / acquired * 1e3 if acquired else 0.0,
+        timeouts=_growth(frame, TIMEOUTS, spans) or 0.0,
+    )
+
+
+def _growth(frame: pd.DataFrame, what: str, spans: Sequence[Span]) -> float | None:
+    """By how much a counter that was read now and then grew within the spans; None where it was not read twice."""
+    rows = frame[frame["what"] == what]
+    if len(rows) < 2:
+        return None
+    return _grown(rows["at_ns"].to_numpy(np.int64), rows["value"].to_numpy(float), spans)
+
+
+# --- server and machine ---
+
+
+def _server(samples: Samples, spans: Sequence[Span], requests: int, unseen: dict[str, str]) -> Server | None:
+    rows = samples.pids[samples.pids["role"] == Role.SERVER]
+    readings = _within(rows.drop_duplicates("at_ns"), spans)
+    if rows.empty or not spans:
+        unseen["server"] = "nobody looked at the processes of the target: sample them (process_match in the profile)"
+        return None
+    if len(readings) < LEAST_READINGS:
+        unseen["server"] = f"the target's processes were read {len(readings)} times: let the storm last longer"
+        return None
+    serving = {int(pid) for span in spans for pid in cpu.spread(samples, span.start_ns, span.end_ns)["pid"]}
+    chosen = rows[rows["pid"].isin(serving)]
+    processes = [_process(pid, frame, spans) for pid, frame in chosen.groupby("pid")]
+    written = [_grown_of(frame, "written_bytes", spans) for _, frame in rows.groupby("pid")]
+    seen = bool((rows["written_bytes"] >= 0).all())
+    cpu_s = sum(_grown_of(frame, "cpu_s", spans) for _, frame in rows.groupby("pid"))
+    if not seen:
+        unseen["written"] = "bytes that the target writes: its processes belong to another user"
+    return Server(
+        processes=tuple(sorted(processes, key=lambda process: (-process.occupied, -process.on_core, process.pid))),
+        cpu_ms_per_request=cpu_s / requests * 1e3 if requests else 0.0,
+        written_bytes_per_request=sum(written) / requests if seen and requests else None,
+    )
+
+
+def _process(pid: Any, frame: pd.DataFrame, spans: Sequence[Span]) -> ServerProcess:
+    seconds = sum(span.seconds for span in spans)
+    states = _within(frame, spans)["state"]
+    return ServerProcess(
+        pid=int(pid),
+        on_core=_grown_of(frame, "cpu_s", spans) / seconds,
+        without_core=_grown_of(frame.fillna({"run_delay_s": 0.0}), "run_delay_s", spans) / seconds,
+        on_disk=float((states == _DISK_SLEEP).mean()) if len(states) else 0.0,
+    )
+
+
+def _machine(
+    samples: Samples, drives: Sequence[DriveReport], spans: Sequence[Span], unseen: dict[str, str]
+) -> Machine | None:
+    seen = [(drive.machine, drive.elapsed_s) for drive in drives if drive.machine is not None and drive.elapsed_s > 0]
+    if not seen:
+        unseen["machine"] = "nobody watched the machine during the storm"
+        return None
+    total_s = sum(seconds for _, seconds in seen)
+
+    def mean(values: Sequence[float]) -> float:
+        return sum(value * seconds for value, (_, seconds) in zip(values, seen, strict=True)) / total_s
+
+    cores = float(len(seen[0][0].cores_busy))
+    report = samples.report(PIDS)
+    quota = report.facts.get("quota_cores") if report is not None else None
+    usable = min(cores, float(quota)) if quota else cores
+    return Machine(
+        cores=usable,
+        busy=min(1.0, mean([machine.busy for machine, _ in seen]) * cores / usable) if usable else 0.0,
+        steal=mean([machine.steal for machine, _ in seen]),
+        throttled=sum(machine.throttled_s for machine, _ in seen) / total_s,
+        foreign=_foreign(samples, spans, cores),
+    )
+
+
+def _foreign(samples: Samples, spans: Sequence[Span], cores: float) -> float | None:
+    """Share of all processors that processes used which are no part of the run; None where nobody could tell."""
+    report = samples.report(PIDS)
+    # A target or a database whose processes were not found would count as foreign.
+    if report is None or not report.facts.get("postgres_found") or not (samples.pids["role"] == Role.SERVER).any():
+        return None
+    shares = [cpu.by_role(samples, span.start_ns, span.end_ns).get(Role.OTHER) for span in spans]
+    if not cores or any(share is None for share in shares):
+        return None
+    seconds = sum(span.seconds for span in spans)
+    used = sum(float(share or 0.0) * span.seconds for share, span in zip(shares, spans, strict=True))
+    return used / seconds / cores
+
+
+# --- arithmetic ---
+
+
+def _within(frame: pd.DataFrame, spans: Sequence[Span]) -> pd.DataFrame:
+    at_ns = frame["at_ns"].to_numpy(np.int64)
+    inside: NDArray[np.bool_] = np.zeros(len(frame), dtype=bool)
+    for span in spans:
+        inside |= (at_ns >= span.start_ns) & (at_ns <= span.end_ns)
+    return frame[inside]
+
+
+def _grown_of(frame: pd.DataFrame, column: str, spans: Sequence[Span]) -> float:
+    return _grown(frame["at_ns"].to_numpy(np.int64), frame[column].to_numpy(float), spans)
+
+
+def _grown(at_ns: NDArray[np.int64], counter: NDArray[np.float64], spans: Sequence[Span]) -> float:
+    """By how much a cumulative counter grew within the spans, straight lines between the readings."""
+    upward = np.cumsum(np.maximum(np.diff(counter, prepend=counter[:1]), 0.0))  # one that falls was reset
+    return float(sum(np.diff(np.interp([span.start_ns, span.end_ns], at_ns, upward))[0] for span in spans))

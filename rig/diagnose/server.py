@@ -1,0 +1,118 @@
+"""H-C and H-E: the server's processes, occupied with writing logs or with computing.
+
+A process with an event loop serves nobody while it computes, waits for a core or is blocked on a disk. One that is
+never idle is the place where requests queue; what occupies it tells the two apart. A cost in CPU stands out against the
+rate that the gates ask for (S8: 1,000 requests/s): what is paid within it is a price, not a fault.
+"""
+
+from __future__ import annotations
+
+from rig.diagnose.database import stands_out
+from rig.diagnose.measured import BUSY, Measured, Server
+from rig.diagnose.model import Figure, Hypothesis
+from rig.diagnose.weighing import Claim, first_of
+
+WRITTEN_BYTES = 8192
+"""Per request: an access line and an application line or two are under 2 kB; four times that tells the event again."""
+OCCUPIED_BY_WRITING = 0.5
+"""Of a process's time on a core, waiting for one, or blocked on a disk: with less, what it writes costs little."""
+ON_CORE = 0.5
+"""Of a process's time: one that seldom gets a core waits for it, and the machine is the cause."""
+CPU_MS = 1.0
+"""Per request: a core carries fewer than 1,000 requests/s then."""
+UNEVEN = 2.0
+"""The busiest process against the mean of the others: connections that spread by chance differ by less."""
+SERVED_UNEVENLY = 3.0
+"""Connections against each other, by their mean response time: of alike processes the fuller one is slower by as much
+as it has more of them, and chance gives none three times as many. Nor does a lack of cores, which all share."""
+
+LOGS = Claim(
+    "H-C",
+    "the server's logs",
+    f"the server writes over {WRITTEN_BYTES:,} bytes to files for each request, and its processes are held up by it",
+    "it writes little, or its processes are idle most of the time",
+)
+COMPUTING = Claim(
+    "H-E",
+    "a busy server process",
+    f"a process of the server is never idle and keeps a core busy; a request costs over {CPU_MS:g} ms of CPU, or the "
+    "others have much less to do",
+    "every process has time to spare, or the work is small, even, and only in want of cores",
+)
+
+
+def weigh_logs(measured: Measured) -> Hypothesis:
+    """H-C."""
+    server = measured.server
+    if server is None or not server.processes:
+        return LOGS.undecided(measured.unseen.get("server", "no process of the target served"))
+    if server.written_bytes_per_request is None:
+        return LOGS.undecided(measured.unseen["written"])
+    written, busiest = server.written_bytes_per_request, server.processes[0]
+    figures: dict[str, Figure] = {
+        "written_bytes_per_request": round(written),
+        "process": busiest.pid,
+        "occupied_share": busiest.occupied,
+        "blocked_on_disk_share": busiest.on_disk,
+    }
+    said = f"{written:,.0f} bytes written to files a request"
+    against = first_of(
+        (written < WRITTEN_BYTES, said),
+        (
+            busiest.occupied < OCCUPIED_BY_WRITING,
+            f"{said}, but no process is occupied for more than {busiest.occupied:.0%} of its time",
+        ),
+    )
+    because = f"{said}; server process {busiest.pid} blocked on a disk for {busiest.on_disk:.0%} of its time"
+    return LOGS.decided(against, _at_the_server(measured), figures, because)
+
+
+def weigh_computing(measured: Measured, *causes: Hypothesis) -> Hypothesis:
+    """H-E. ``causes`` are those that themselves cost the server's CPU."""
+    server = measured.server
+    if server is None or not server.processes:
+        return COMPUTING.undecided(measured.unseen.get("server", "no process of the target served"))
+    busiest, *others = server.processes
+    apart = measured.client.unevenness if measured.client and others else 1.0
+    uneven = _unevenness(server)
+    figures: dict[str, Figure] = {
+        "process": busiest.pid,
+        "on_core_share": busiest.on_core,
+        "occupied_share": busiest.occupied,
+        "others_on_core_share": sum(other.on_core for other in others) / len(others) if others else None,
+        "cpu_ms_per_request": server.cpu_ms_per_request,
+        "slow_to_fast_connections": apart,
+    }
+    against = first_of(
+        (busiest.occupied < BUSY, f"no process is occupied for more than {busiest.occupied:.0%} of its time"),
+        (
+            busiest.on_core < ON_CORE and apart < SERVED_UNEVENLY,
+            f"process {busiest.pid} gets a core for {busiest.on_core:.0%} of its time only",
+        ),
+        (
+            server.cpu_ms_per_request < CPU_MS and uneven < UNEVEN and apart < SERVED_UNEVENLY,
+            f"{server.cpu_ms_per_request:.2f} ms of CPU a request, evenly spread",
+        ),
+        (bool(stands_out(*causes)), f"it is busy with something else: {stands_out(*causes)}"),
+    )
+    because = f"server process {busiest.pid} at {busiest.on_core:.0%} of a core"
+    if others:
+        because += f", the other{'s' if len(others) > 1 else ''} at {figures['others_on_core_share']:.0%}"
+    because += f", {server.cpu_ms_per_request:.2f} ms of CPU a request"
+    if apart >= SERVED_UNEVENLY:
+        because += f"; slow connections wait {apart:.0f} times as long as fast ones"
+    return COMPUTING.decided(against, _at_the_server(measured), figures, because)
+
+
+def _unevenness(server: Server) -> float:
+    """How many times as much as the others the busiest process does; without others there is nothing to compare."""
+    busiest, *others = server.processes
+    mean = sum(other.on_core for other in others) / len(others) if others else busiest.on_core
+    return busiest.on_core / mean if mean else float("inf")
+
+
+def _at_the_server(measured: Measured) -> float:
+    """Share of the requests in flight that are neither in the database nor still with the client."""
+    database, client = measured.database, measured.client
+    away = (database.in_use if database else 0.0) + (client.late if client else 0.0)
+    return measured.share(max(0.0, measured.in_flight - away))

@@ -1,0 +1,49 @@
+"""How a hypothesis is weighed: its sentences once, an outcome from reasons for and against it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rig.diagnose.model import Figure, Hypothesis
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A hypothesis before it is weighed: what must be seen if it holds, and what must not."""
+
+    id: str
+    title: str
+    prediction: str
+    falsifier: str
+
+    def undecided(self, why: str, figures: Mapping[str, Figure] | None = None) -> Hypothesis:
+        """What would decide it was not seen."""
+        return self._weighed("undetermined", 0.0, figures or {}, why)
+
+    def decided(self, against: str, score: float, figures: Mapping[str, Figure], because: str) -> Hypothesis:
+        """Refuted where there is a reason ``against`` it, else supported ``because`` of what was seen.
+
+        ``score``: how much it accounts for if it holds (``Hypothesis``).
+        """
+        if against:
+            return self._weighed("refuted", 0.0, figures, against)
+        return self._weighed("supported", round(min(1.0, max(0.0, score)), 3), figures, because)
+
+    def _weighed(self, outcome: str, score: float, figures: Mapping[str, Figure], because: str) -> Hypothesis:
+        rounded = {name: round(value, 3) if isinstance(value, float) else value for name, value in figures.items()}
+        return Hypothesis(
+            id=self.id,
+            title=self.title,
+            prediction=self.prediction,
+            falsifier=self.falsifier,
+            outcome=outcome,  # type: ignore[arg-type]
+            score=score,
+            figures=rounded,
+            because=because,
+        )
+
+
+def first_of(*reasons: tuple[bool, str]) -> str:
+    """The first reason that holds, empty where none does."""
+    return next((reason for holds, reason in reasons if holds), "")

@@ -1,0 +1,126 @@
+"""The order of the examination: which steps there are, what each needs, and how one that fails is put into words."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from rig.doctor.events import (
+    answers_of,
+    no_personal_data,
+    nothing_else_is_stored,
+    rows_of,
+    tenants_exist,
+    truth_is_read,
+)
+from rig.doctor.findings import Examination, NotApplicable, State, Step, Symptom
+from rig.doctor.patient import Patient
+from rig.doctor.specimens import ACCEPTED, FORGED, VALID
+from rig.doctor.surroundings import (
+    clocks_agree,
+    database_answers,
+    environment_is_complete,
+    probes_answer,
+    processes_are_found,
+    profile_is_valid,
+    row_security_is_on,
+    runtime_role_is_bound,
+    samplers_may_look,
+    target_is_ready,
+    target_listens,
+    truth_is_readable,
+    truth_tables_are_there,
+)
+from rig.errors import ExitCode, RigError
+from rig.lifeline import Lifeline
+from rig.settings import Settings
+from rig.truth.session import in_words
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """A step before it is made. ``needs``: where one of these failed, or was skipped for such a reason, so is this."""
+
+    name: str
+    look: Callable[[Patient], str]
+    needs: tuple[str, ...] = ()
+
+
+def _of_kinds(kinds: Iterable[str]) -> Iterable[_Stage]:
+    for name in kinds:
+        needs = ("tenants",) if name == VALID else (f"{VALID}: answers",)
+        yield _Stage(f"{name}: answers", answers_of(name), needs)
+
+
+STAGES = (
+    _Stage("profile", profile_is_valid),
+    _Stage("environment", environment_is_complete, ("profile",)),
+    _Stage("truth database", database_answers, ("environment",)),
+    _Stage("target listens", target_listens, ("profile",)),
+    _Stage("target ready", target_is_ready, ("truth database", "target listens")),
+    _Stage("probes", probes_answer, ("target ready",)),
+    _Stage("truth tables", truth_tables_are_there, ("truth database",)),
+    _Stage("truth readable", truth_is_readable, ("truth tables",)),
+    _Stage("row-level security", row_security_is_on, ("truth tables",)),
+    _Stage("target's role", runtime_role_is_bound, ("truth tables",)),
+    _Stage("tenants", tenants_exist, ("target ready", "truth readable")),
+    *_of_kinds((VALID,)),
+    _Stage("clocks", clocks_agree, ("tenants",)),
+    *_of_kinds((*ACCEPTED[1:], *FORGED)),
+    _Stage("truth", truth_is_read, (f"{VALID}: answers",)),
+    *(_Stage(f"{name}: rows", rows_of(name), (f"{name}: answers", "truth")) for name in ACCEPTED),
+    *(_Stage(f"{name}: no row", rows_of(name), ("truth",)) for name in FORGED),
+    _Stage("nothing else stored", nothing_else_is_stored, ("truth",)),
+    _Stage("personal data", no_personal_data, ("truth",)),
+    _Stage("processes", processes_are_found, ("target ready",)),
+    _Stage("samplers", samplers_may_look, ("truth database",)),
+)
+
+
+def examine(profile: Path, settings: Settings, environ: Mapping[str, str], tell: Callable[[Step], None]) -> Examination:
+    """Go through all steps; ``tell`` hears of each as soon as it is done. Whatever was started is ended again.
+
+    A launched target and its database are gone afterwards; in one that runs already, the tenants and the few rows of
+    the examination remain, as after a run.
+    """
+    steps: list[Step] = []
+    halted: set[str] = set()
+    with (
+        Lifeline() as lifeline,
+        tempfile.TemporaryDirectory(prefix="rig-doctor-") as logs,
+        ExitStack() as stack,
+    ):
+        lifeline.remove_at_end(Path(logs))
+        key = Patient.new_key(settings.seed, int(time.time()))
+        patient = Patient(profile, settings, environ, lifeline, stack, Path(logs), key)
+        for stage in STAGES:
+            step = _step(stage, patient, halted)
+            steps.append(step)
+            tell(step)
+    return Examination(str(profile), tuple(steps))
+
+
+def _step(stage: _Stage, patient: Patient, halted: set[str]) -> Step:
+    """Make one step. One that cannot be made because of another counts as halted itself."""
+    missing = [name for name in stage.needs if name in halted]
+    if missing:
+        halted.add(stage.name)
+        return Step(stage.name, State.SKIPPED, f"needs {missing[0]!r}")
+    try:
+        return Step(stage.name, State.OK, stage.look(patient))
+    except NotApplicable as reason:
+        return Step(stage.name, State.SKIPPED, str(reason))
+    except Symptom as symptom:
+        said, code = str(symptom), ExitCode.FAIL
+    except RigError as error:
+        said, code = str(error), ExitCode(error.exit_code)
+    except psycopg.Error as error:
+        said, code = f"the truth database: {in_words(error)}", ExitCode.UNAVAILABLE
+    halted.add(stage.name)
+    return Step(stage.name, State.FAIL, said, code)

@@ -1,0 +1,150 @@
+"""The few events that the doctor sends: of every class, forged ones too, on every route, one at a time.
+
+Flow: ``specimens`` gives what is sent, as ordinary scenarios; ``send`` sends one and says how each request was
+answered; ``outcome`` says what the database must therefore hold. Bytes and expectations are the targeter's.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from rig.ask import Asker, Reply
+from rig.engine.targeter import Credentials, Targeter, Targets
+from rig.model import Pace, RequestClass, Scenario, Share
+from rig.profile import Profile, WebhookRoute
+from rig.truth.expected import DriveOutcome, Fate
+
+TIMEOUT_S = 10.0
+_REPLAYS = 3
+_AGED_S = 60
+"""So much older than its tolerance is a signature that must be refused."""
+
+Forge = Callable[[Credentials], Credentials]
+
+
+def _wrong_secrets(credentials: Credentials) -> Credentials:
+    return replace(credentials, secrets={name: secrets.token_hex(24) for name in credentials.secrets})
+
+
+def _wrong_key(credentials: Credentials) -> Credentials:
+    return replace(credentials, api_key=secrets.token_urlsafe(24))
+
+
+def _same(credentials: Credentials) -> Credentials:
+    return credentials
+
+
+@dataclass(frozen=True, slots=True)
+class Specimen:
+    """One kind of event on one route. ``refused``: it is forged, and no row may come of it."""
+
+    name: str
+    scenario: Scenario
+    refused: bool = False
+    forge: Forge = _same
+    age_s: float = 0.0
+    """How old its signature is when it is sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How one request of a specimen was answered. ``request_class`` says what answer the profile expects."""
+
+    route: str
+    request_class: RequestClass
+    seq: int
+    reply: Reply
+    received_unix: float
+    refused: bool
+
+    def right(self, profile: Profile) -> bool:
+        """Whether it is the answer that the profile promises; to a forged request, any refusal is."""
+        if self.refused:
+            return 400 <= self.reply.status < 500
+        return self.reply.status in profile.answer(self.request_class).status
+
+
+VALID = "a valid event"
+REPLAYED = "a replayed event"
+SHARED = "one key for two tenants"
+MALFORMED = "a malformed event"
+PERSONAL = "an event with personal data"
+INVALID_JSON = "truncated JSON"
+WRONG_SIGNATURE = "a wrong signature"
+OLD_SIGNATURE = "an old signature"
+UNKNOWN_TENANT = "an unknown tenant"
+ACCEPTED = (VALID, REPLAYED, SHARED, MALFORMED, PERSONAL, INVALID_JSON)
+FORGED = (WRONG_SIGNATURE, OLD_SIGNATURE, UNKNOWN_TENANT)
+
+
+def specimens(profile: Profile, targeter: Targeter, tenants: Sequence[str]) -> Iterator[Specimen]:
+    """All of them, each on every route; what needs two tenants or an ageing signature only where there are."""
+    for route in profile.routes:
+        bodies = targeter.bodies(route.name)
+        valid = Share(RequestClass.VALID, 1)
+        yield _specimen(VALID, route, tenants[:1], valid)
+        yield _specimen(REPLAYED, route, tenants[:1], Share(RequestClass.REPLAY, _REPLAYS, one_key=True))
+        if len(tenants) > 1:
+            yield _specimen(SHARED, route, tenants[:2], Share(RequestClass.REPLAY, 2, one_key=True))
+        yield _specimen(MALFORMED, route, tenants[:1], Share(RequestClass.MALFORMED, len(bodies.malformed)))
+        yield _specimen(PERSONAL, route, tenants[:1], Share(RequestClass.PERSONAL, len(bodies.personal)))
+        yield _specimen(INVALID_JSON, route, tenants[:1], Share(RequestClass.INVALID_JSON, 1))
+        forged = replace(_specimen(WRONG_SIGNATURE, route, tenants[:1], valid), refused=True)
+        yield replace(forged, forge=_wrong_secrets)
+        if route.ageing:
+            yield replace(
+                forged,
+                name=OLD_SIGNATURE,
+                scenario=replace(forged.scenario, id=OLD_SIGNATURE),
+                age_s=route.tolerance_s + _AGED_S,
+            )
+        yield replace(
+            forged, name=UNKNOWN_TENANT, scenario=replace(forged.scenario, id=UNKNOWN_TENANT), forge=_wrong_key
+        )
+
+
+def _specimen(name: str, route: WebhookRoute, tenants: Sequence[str], share: Share) -> Specimen:
+    scenario = Scenario(
+        id=name,
+        title=name,
+        step=share.count,
+        route=route.name,
+        tenants=tuple(tenants),
+        shares=(share,),
+        pace=Pace(connections=1),
+        shared_key=name == SHARED,
+        timeout_s=TIMEOUT_S,
+    )
+    return Specimen(name, scenario)
+
+
+def send(specimen: Specimen, targeter: Targeter, credentials: Mapping[str, Credentials], asker: Asker) -> list[Result]:
+    """Send a specimen's requests one after another."""
+    scenario = specimen.scenario
+    own = {name: specimen.forge(credentials[name]) for name in scenario.tenants}
+    targets: Targets = targeter.bind(scenario, own)
+    results = []
+    for seq in range(scenario.count):
+        request = targets.sign(targets.build(seq), int(time.time() - specimen.age_s))
+        reply = asker.send(request)
+        request_class = targets.share(seq).request_class
+        results.append(Result(scenario.route, request_class, seq, reply, time.time(), specimen.refused))
+    return results
+
+
+def outcome(specimen: Specimen, results: Sequence[Result], profile: Profile) -> DriveOutcome:
+    """What the answers promise of the database. To a forged request nothing may have happened, as if never sent."""
+    return DriveOutcome(specimen.scenario, np.array([_fate(result, profile) for result in results], dtype=np.uint8))
+
+
+def _fate(result: Result, profile: Profile) -> Fate:
+    if result.refused:
+        return Fate.NOT_SENT
+    if not result.reply.status:
+        return Fate.INDETERMINATE
+    return Fate.ACKNOWLEDGED if result.right(profile) else Fate.REFUSED

@@ -1,0 +1,137 @@
+"""One test as the master sees it: its workers, what they reported, the rows and accounts that they handed over.
+
+Flow: ``Test.takes_part`` enters a worker; ``reported``, ``keep_rows`` and ``keep_account`` take what the workers send;
+``books`` is what the master itself says at the end. A worker is believed about itself only. Not for: deciding when a
+test begins or ends (``master``).
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from rig.accounts import MasterAccount, WorkerAccount, WorkerSeen
+from rig.evidence.pack import Pack
+from rig.locust_bridge.master_users import LocalLoad
+from rig.locust_bridge.plan import Plan
+
+LOCAL_NODE = "locust"
+"""The name of locust's own users among the workers."""
+_LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_ACCOUNT = TypeAdapter(WorkerAccount)
+
+_log = logging.getLogger("rig")
+
+
+@dataclass(slots=True)
+class Seen:
+    """What is known of one worker while its test goes on."""
+
+    number: int
+    node: str
+    reports: int = 0
+    requests: int = 0
+    failures: int = 0
+    announced: Mapping[str, int] = field(default_factory=dict)
+    lost: str = ""
+    accounted: bool = False
+
+    def frozen(self) -> WorkerSeen:
+        """For the books."""
+        return WorkerSeen(
+            self.number, self.node, self.reports, self.requests, self.failures, dict(self.announced), self.lost
+        )
+
+
+@dataclass(slots=True)
+class Test:
+    """One test, from its start to its verdict. ``alone``: S8 is all that it consists of."""
+
+    pack: Pack
+    plan: Plan
+    alone: bool
+    workers: dict[str, Seen] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    local: LocalLoad | None = None
+    over: bool = False
+
+    def takes_part(self, node: str) -> Seen:
+        """Enter a worker; its number is the next one."""
+        seen = self.workers[node] = Seen(len(self.workers), node)
+        return seen
+
+    @property
+    def waiting(self) -> list[Seen]:
+        """Workers that owe their account and are not known to be lost."""
+        return [seen for seen in self.workers.values() if not seen.accounted and not seen.lost]
+
+    @property
+    def complete(self) -> bool:
+        """True when all requests of a test that has nothing but a fixed number of them have ended."""
+        fixed = self.plan.fixed
+        return self.alone and fixed is not None and sum(each.requests for each in self.workers.values()) >= fixed.count
+
+    def reported(self, node: str, data: Mapping[str, Any]) -> None:
+        """Take a worker's statistics into account: locust's ``stats`` message with the rig's part in it."""
+        seen, said = self.workers.get(node), data.get("rig")
+        if seen is None or said is None:
+            return
+        seen.reports += 1
+        if seen.reports != said["sequence"]:
+            _log.warning("worker %d: report %d came as number %d", seen.number, said["sequence"], seen.reports)
+        seen.announced = said["announced"]
+        seen.requests += data["stats_total"]["num_requests"]
+        seen.failures += data["stats_total"]["num_failures"]
+
+    def keep_rows(self, node: str, data: Mapping[str, Any]) -> None:
+        """Append a piece of a worker's history to its file in the pack."""
+        seen, label = self.workers.get(node), str(data["label"])
+        if seen is None or data["worker"] != seen.number or not _LABEL.fullmatch(label):
+            _log.warning("rows of an unknown worker or block were thrown away")
+            return
+        with (self.pack.history_folder / ".raw" / f"{label}.{seen.number}.rows").open("ab") as rows:
+            rows.write(data["data"])
+
+    def keep_account(self, node: str, data: Any) -> None:
+        """Put a worker's final account into the pack; one that cannot be believed makes it lost."""
+        seen = self.workers.get(node)
+        if seen is None:
+            _log.warning("the account of an unknown worker was thrown away")
+            return
+        try:
+            account = _ACCOUNT.validate_python(data)
+        except ValidationError as error:
+            seen.lost = f"its account cannot be read: {error.error_count()} faults"
+            return
+        if account.number != seen.number:
+            seen.lost = f"its account is that of worker {account.number}"
+            return
+        self.pack.write_crowd(account)
+        seen.accounted = True
+
+    def keep_local_account(self, load: LocalLoad) -> None:
+        """The account of locust's own users, once all of them have stopped."""
+        account = load.account()
+        self.pack.write_crowd(account)
+        seen = self.workers[LOCAL_NODE]
+        seen.reports = account.reports
+        seen.requests, seen.failures, seen.accounted = account.requests, account.failures, True
+
+    def books(self, requests: int, failures: int) -> MasterAccount:
+        """What the master saw; ``requests`` and ``failures`` are those of locust's own statistics."""
+        return MasterAccount(
+            client="native" if self.local is None else "locust",
+            workers=tuple(seen.frozen() for seen in self.workers.values()),
+            requests=requests,
+            failures=failures,
+            route=self.plan.route,
+            tenant=self.plan.tenant,
+            timeout_s=self.plan.timeout_s,
+            fixed=self.plan.fixed,
+            notes=tuple(self.notes),
+        )

@@ -1,0 +1,129 @@
+"""What a proof of the gates comes to: cells, their score, a table. Values; whoever runs defects makes them.
+
+A cell is one gate under one defect, with the verdict that the defect declares and the one that was seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from rig.checks.judge import judge
+from rig.errors import ExitCode
+from rig.model import Gate, Verdict
+from rig.record import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One gate under one defect. ``repetition`` counts from 1."""
+
+    gate: str
+    defect: str
+    expected: Verdict
+    observed: Verdict
+    repetition: int = 1
+
+    @property
+    def right(self) -> bool:
+        """True when the gate did what the defect declares."""
+        return self.expected is self.observed
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """All cells of a proof and where the runs lie. ``skipped`` says why a defect was not tried."""
+
+    cells: tuple[Cell, ...]
+    packs: Mapping[str, Path]
+    skipped: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def score(self) -> float:
+        """Share of cells that are right."""
+        return sum(cell.right for cell in self.cells) / len(self.cells) if self.cells else 0.0
+
+    @property
+    def pairs(self) -> int:
+        """Gate–defect pairs that must be red."""
+        return len({(cell.gate, cell.defect) for cell in self.cells if cell.expected is not Verdict.PASS})
+
+    @property
+    def unstable(self) -> tuple[str, ...]:
+        """Cells that were not the same in all repetitions, as ``gate under defect``."""
+        seen: dict[str, set[Verdict]] = {}
+        for cell in self.cells:
+            seen.setdefault(f"{cell.gate} under {cell.defect}", set()).add(cell.observed)
+        return tuple(name for name, verdicts in seen.items() if len(verdicts) > 1)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """0 for a full score, else 1."""
+        return ExitCode.PASS if self.score == 1.0 else ExitCode.FAIL
+
+    def document(self) -> dict[str, Any]:
+        """What ``--json`` prints."""
+        return {
+            "verdict": (Verdict.PASS if self.score == 1.0 else Verdict.FAIL).value,
+            "cells": [
+                {
+                    "gate": cell.gate,
+                    "defect": cell.defect,
+                    "expected": cell.expected.value,
+                    "observed": cell.observed.value,
+                    "repetition": cell.repetition,
+                }
+                for cell in self.cells
+            ],
+            "score": self.score,
+            "pairs": self.pairs,
+            "unstable": list(self.unstable),
+            "skipped": dict(self.skipped),
+            "packs": {name: str(path) for name, path in self.packs.items()},
+        }
+
+
+def together(proofs: Sequence[Proof]) -> Proof:
+    """Several proofs as one."""
+    return Proof(
+        tuple(cell for proof in proofs for cell in proof.cells),
+        {name: path for proof in proofs for name, path in proof.packs.items()},
+        {name: why for proof in proofs for name, why in proof.skipped.items()},
+    )
+
+
+def cells_of(name: str, expected: Mapping[str, Verdict], seen: Mapping[str, Gate], repetition: int = 1) -> list[Cell]:
+    """The cells of one defect; a gate that was not emitted is NOT-RUN."""
+    return [
+        Cell(gate, name, verdict, seen[gate].verdict if gate in seen else Verdict.NOT_RUN, repetition)
+        for gate, verdict in expected.items()
+    ]
+
+
+def judge_pack(record: Record) -> dict[str, Gate]:
+    """The gates of a finished pack by id, judged from its files."""
+    return {gate.id: gate for gate in judge(record.pack.load())}
+
+
+def proof_table(proof: Proof) -> Table:
+    """One row a defect: what turned red, what was wrong."""
+    title = f"score {proof.score:.3f} over {len(proof.cells)} cells, {proof.pairs} of them pairs of gate and defect"
+    if proof.unstable:
+        title += f"; not the same in all repetitions: {', '.join(proof.unstable[:5])}"
+    table = Table(title=title, title_justify="left")
+    for column in ("defect", "red as declared", "green as declared", "wrong"):
+        table.add_column(column, overflow="fold")
+    for name in dict.fromkeys(cell.defect for cell in proof.cells):
+        cells = [cell for cell in proof.cells if cell.defect == name]
+        red = dict.fromkeys(cell.gate for cell in cells if cell.right and cell.expected is not Verdict.PASS)
+        green = sum(cell.right and cell.expected is Verdict.PASS for cell in cells)
+        wrong = [f"{cell.gate} {cell.observed} (expected {cell.expected})" for cell in cells if not cell.right]
+        table.add_row(name, ", ".join(red) or "-", str(green), Text("; ".join(wrong) or "-", "red" if wrong else ""))
+    for name, why in proof.skipped.items():
+        table.add_row(name, "-", "-", f"NOT-RUN: {why}")
+    return table

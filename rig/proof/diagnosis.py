@@ -1,0 +1,128 @@
+"""``rig prove --diagnosis``: bottlenecks of known place, and what the diagnosis says to them: the confusion matrix.
+
+Flow: one calibration for all; then, as often as asked for, every seed (``rig.proof.bottlenecks``) in turn, so that what
+drifts on the machine meets all alike: a short perf gate, judged as any other run, diagnosed from its pack. The
+answers are compared with the seeds (``rig.confusion``); matrix and picture lie in a pack of their own.
+Not for the gates (``rig.prove``) nor for how a diagnosis comes about (``rig.diagnose``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from rig.calibrate.cores import plan_of_this_machine
+from rig.confusion import Answer, Confusion
+from rig.diagnose import diagnose
+from rig.engine.pool import Pool
+from rig.errors import ConfigError, UsageError
+from rig.evidence.plots import png
+from rig.evidence.plots.confusion import confusion_matrix
+from rig.lifeline import Lifeline
+from rig.model import Certificate
+from rig.postgres import Cluster, open_cluster
+from rig.proof.bottlenecks import HEALTHY, SEEDS, Driving, NotPlantable, Seed, planted
+from rig.record import Record
+from rig.run import Reporter, begin, certify, storm
+from rig.settings import Job
+from rig.store import new_store
+from scenarios.s8_perf_gate import perf_gate, warm_up
+
+REPETITIONS = 5
+REQUESTS = 8_000
+LIMIT_S = 4.0
+"""Half of S8's load in less than half of its time. What a slow service has not been sent by then is not sent: no run
+takes longer, and a sound one lasts long enough for fifty looks at every session."""
+
+
+def prove_diagnosis(
+    job: Job, repetitions: int, chosen: Sequence[str], environ: Mapping[str, str], reporter: Reporter
+) -> Confusion:
+    """Ask for a diagnosis of every seed, or of the ``chosen`` ones beside the sound service; each run leaves a pack.
+
+    UsageError for a seed that is not known, ConfigError for a profile whose service knows no switches.
+    """
+    if repetitions < 1:
+        raise UsageError(f"--repetitions {repetitions}: give at least 1")
+    if job.profile.launch is None:
+        raise ConfigError("rig prove --diagnosis needs a profile with [launch]: bottlenecks are seeded by --defect")
+    seeds = _chosen(chosen)
+    route = job.profile.routes[0].name
+    scenarios = (
+        warm_up(route, "warm-up"),
+        perf_gate(route, "S8-1", requests=REQUESTS, limit_s=LIMIT_S, deadline_limits=1.0),
+    )
+    whole = begin(replace(job, verb="prove-diagnosis", scenarios=()), environ, reporter)
+    with (
+        Lifeline() as lifeline,
+        Pool(job.settings.workers, plan_of_this_machine(job.settings.workers).client) as pool,
+        open_cluster(lifeline, environ=environ) as cluster,
+    ):
+        certificate = certify(whole, pool)
+        bench = _Bench(replace(job, scenarios=scenarios), environ, reporter, pool, cluster, certificate)
+        for repetition in range(1, repetitions + 1):
+            for seed in seeds:
+                reporter.stage(f"seed: {seed.name}, {repetition} of {repetitions}")
+                bench.ask(seed, repetition)
+    return _kept(whole.record, Confusion(tuple(bench.answers), bench.not_run, tuple(bench.packs)))
+
+
+@dataclass(slots=True)
+class _Bench:
+    """What all runs share, and what they leave."""
+
+    job: Job
+    environ: Mapping[str, str]
+    reporter: Reporter
+    pool: Pool
+    cluster: Cluster
+    certificate: Certificate
+    answers: list[Answer] = field(default_factory=list)
+    not_run: dict[str, str] = field(default_factory=dict)
+    packs: list[Path] = field(default_factory=list)
+
+    def ask(self, seed: Seed, repetition: int) -> None:
+        """One run and its diagnosis. KeyboardInterrupt where the run was interrupted, for the rest is not wanted."""
+        if seed.name in self.not_run:
+            return
+        settings = replace(self.job.settings, defects=seed.service, samplers=True)
+        driving = Driving(self.reporter, "S8")
+        store = new_store(self.cluster, f"diagnose_{seed.name.replace('-', '_')}_{repetition}")
+        scene = begin(replace(self.job, verb=f"prove-{seed.name}", settings=settings), self.environ, driving)
+        record = scene.record
+        record.pack.write_certificate(self.certificate)
+        try:
+            with planted(seed, store, self.pool, driving):
+                storm(scene, self.pool, store)
+        except NotPlantable as error:
+            self.not_run[seed.name] = str(error)
+            record.note(f"the bottleneck could not be seeded: {error}")
+            record.judged()
+            return
+        self.packs.append(record.judged().pack)
+        case = record.pack.load()
+        if any(drive.interrupted for drive in case.drives):
+            raise KeyboardInterrupt
+        diagnosis = diagnose(case)
+        observed = diagnosis.first or diagnosis.state
+        self.answers.append(Answer(seed.name, repetition, seed.expected, observed, diagnosis.answer))
+
+
+def _kept(record: Record, confusion: Confusion) -> Confusion:
+    """The proof with its pack, which is sealed from here on."""
+    record.pack.write_answers(confusion.answers)
+    record.pack.write("diagnosis/confusion.json", json.dumps(confusion.document(), indent=2).encode() + b"\n")
+    if (figure := confusion_matrix(confusion)) is not None:
+        record.pack.write("plots/confusion.png", png(figure))
+    for seed, reason in confusion.not_run.items():
+        record.note(f"{seed} was not seeded: {reason}")
+    return replace(confusion, pack=record.judged().pack)
+
+
+def _chosen(names: Sequence[str]) -> tuple[Seed, ...]:
+    known = {seed.name: seed for seed in SEEDS}
+    if unknown := [name for name in names if name not in known]:
+        raise UsageError(f"{unknown[0]!r} is no seeded bottleneck; known are {', '.join(known)}")
+    return tuple(seed for seed in SEEDS if not names or seed is HEALTHY or seed.name in names)

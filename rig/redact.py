@@ -1,0 +1,98 @@
+"""The secrets of a run, and how they are kept out of what it leaves.
+
+Flow: whoever makes or reads a secret tells it (``learn``, ``learn_dsn``); what the rig is about to say of others' words
+goes through ``blanked``; at the end ``clean`` goes through the log files of the pack, which the target and PostgreSQL
+wrote, and blanks what they said. Nothing else in a pack may ever hold one: tests search whole packs for that.
+
+Not a net for secrets that nobody told: the environment may hold more than the profile speaks of.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from rig.errors import EvidenceError
+
+BLANK = "[secret of this run]"
+_LEAST_LENGTH = 6
+"""A shorter one stands in too much that is no secret, and is none that anybody would guard."""
+_PART = ".being-blanked"
+
+
+class Secrets:
+    """What one run knows and must not tell."""
+
+    def __init__(self) -> None:
+        self._forms: set[str] = set()
+
+    def learn(self, *values: str) -> None:
+        """Remember values, also as they stand in a URL."""
+        for value in values:
+            if len(value) >= _LEAST_LENGTH:
+                self._forms |= {value, quote(value, safe="")}
+
+    def learn_dsn(self, dsn: str | None) -> None:
+        """Remember the password of a DSN; one that is no DSN is remembered whole."""
+        if not dsn:
+            return
+        try:
+            self.learn(str(conninfo_to_dict(dsn).get("password") or ""))
+        except psycopg.ProgrammingError:
+            self.learn(dsn)
+
+    def learn_environment(self, environ: Mapping[str, str], *variables: str | None) -> None:
+        """Remember what these variables hold, where they are set."""
+        self.learn(*(environ.get(variable, "") for variable in variables if variable is not None))
+
+    def blanked(self, text: str) -> str:
+        """The text without them."""
+        pattern = self._pattern()
+        return (
+            text
+            if pattern is None
+            else pattern.sub(BLANK.encode(), text.encode(errors="surrogateescape")).decode(errors="surrogateescape")
+        )
+
+    def clean(self, folder: Path) -> dict[str, int]:
+        """Blank them in every file below a folder; how many stood in which (by relative name).
+
+        Line by line, for a log may be large. EvidenceError when a file cannot be written again.
+        """
+        pattern = self._pattern()
+        found: dict[str, int] = {}
+        if pattern is None or not folder.is_dir():
+            return found
+        for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()):
+            try:
+                if count := _blank_file(path, pattern):
+                    found[path.relative_to(folder).as_posix()] = count
+            except OSError as error:
+                raise EvidenceError(f"{path} cannot be searched for secrets: {error}") from None
+        return found
+
+    def _pattern(self) -> re.Pattern[bytes] | None:
+        if not self._forms:
+            return None
+        # The longest first: one may be the beginning of another.
+        longest_first = sorted((form.encode() for form in self._forms), key=len, reverse=True)
+        return re.compile(b"|".join(map(re.escape, longest_first)))
+
+
+def _blank_file(path: Path, pattern: re.Pattern[bytes]) -> int:
+    """Blank one file; it is written again only where something was found."""
+    with path.open("rb") as file:
+        count = sum(len(pattern.findall(line)) for line in file)
+    if count:
+        part = path.with_name(path.name + _PART)
+        with path.open("rb") as source, part.open("wb") as target:
+            for line in source:
+                target.write(pattern.sub(BLANK.encode(), line))
+        part.chmod(path.stat().st_mode & 0o777)
+        part.replace(path)
+    return count

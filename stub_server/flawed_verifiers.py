@@ -1,0 +1,130 @@
+"""Verifiers with one mistake each, made around the reference one, so that a storm can be seen to notice it.
+
+Each is a factory like ``stub_server.verifier.factory`` and changes one thing. What the reference's own switches take
+away (``stub_server.verifier.settings.Protection``) is not made again here, and the library that a team may adopt has
+no switch that would make it accept what it must not.
+
+Not for anything that a real service should do.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from stub_server.verifier import Verifier, factory
+from stub_server.verifier.errors import VerifierError
+
+Claims = Mapping[str, Any]
+
+TRIPPED_S = 0.1
+"""How long one bad token keeps everybody out."""
+
+
+class _Around:
+    """The reference verifier, for others to get in its way. ``fetches`` and ``close`` are its own."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._inner: Verifier = factory(environ)
+
+    @property
+    def fetches(self) -> int:
+        """Fetches that this process made."""
+        return self._inner.fetches
+
+    def close(self) -> None:
+        """Close the connection to the database."""
+        self._inner.close()
+
+
+class Believing(_Around):
+    """Takes a token whose key it cannot find at its word."""
+
+    def __call__(self, token: str) -> Claims:
+        """Claims of any token."""
+        try:
+            return self._inner(token)
+        except VerifierError:
+            return {}
+
+
+class Tripping(_Around):
+    """A circuit breaker that anybody can trip for everybody: after a bad token all are refused for a while."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._closed_at = 0.0
+
+    def __call__(self, token: str) -> Claims:
+        """The claims of a valid token, unless somebody sent a bad one just now."""
+        if time.monotonic() < self._closed_at:
+            raise VerifierError("the breaker is open")
+        try:
+            return self._inner(token)
+        except VerifierError:
+            self._closed_at = time.monotonic() + TRIPPED_S
+            raise
+
+
+class Remembering(_Around):
+    """Keeps what it once refused refused, for ever: a key that comes a moment later is never seen."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._refused: set[str] = set()
+
+    def __call__(self, token: str) -> Claims:
+        """The claims of a valid token that was never refused."""
+        if token in self._refused:
+            raise VerifierError("it was refused before")
+        try:
+            return self._inner(token)
+        except VerifierError:
+            self._refused.add(token)
+            raise
+
+
+class GivingUp(_Around):
+    """A process whose fetch has failed never fetches again: it believes in the keys that it has."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._known: set[str] = set()
+        self._gave_up = False
+
+    def __call__(self, token: str) -> Claims:
+        """The claims of a valid token; after a failed fetch only of those that were seen before."""
+        if self._gave_up and token not in self._known:
+            raise VerifierError("it gave up")
+        before = self._inner.fetches
+        try:
+            claims = self._inner(token)
+        except VerifierError:
+            self._gave_up = self._inner.fetches > before
+            raise
+        self._known.add(token)
+        return claims
+
+
+class HangingUp(_Around):
+    """Begins a request of its own after its first bad token, and hangs up: the origin never learns of it."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        url = urlsplit(environ["JWKS_URL"])
+        self._address = (url.hostname or "127.0.0.1", url.port or 80)
+        self._hung_up = False
+
+    def __call__(self, token: str) -> Claims:
+        """The claims of a valid token."""
+        try:
+            return self._inner(token)
+        except VerifierError:
+            if not self._hung_up:
+                self._hung_up = True
+                with socket.create_connection(self._address, timeout=1.0) as connection:
+                    connection.sendall(b"GET /.well-known/jwks.json HTTP/1.1\r\nHost: ")
+            raise

@@ -1,0 +1,145 @@
+"""Seeded bottlenecks: each makes the service slow in one place and wrong in none, so that a diagnosis can be tested.
+
+They are switched on as seeded defects are (``defects``): ``log-amplification`` and ``busy-loop`` are in the steps,
+``row-lock-convoy`` is the schema's, ``pool-of-one`` and ``no-pool`` are the store's. What lies below or beside the
+service (a slow commit, a throttled client, a machine that is taken away) is not seeded here.
+
+Not for anything that a real service should do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from stub_server.service.channels import Taxonomy
+from stub_server.service.config import Config
+from stub_server.service.intake import Decision, Delivery
+from stub_server.service.steps import Outcome, Steps
+
+LOG_LINES = 32
+LOG_LINE_BYTES = 512
+LOG_LINES_A_SYNC = 8
+BUSY_CPU_S = 0.004
+TALLY = "tenant_tally"
+
+
+def chatty(steps: Steps) -> Steps:
+    """Before an event is stored 16 kB of log are written and forced to disk in four parts; the event loop waits."""
+    line = (b"debug " * LOG_LINE_BYTES)[: LOG_LINE_BYTES - 1] + b"\n"
+    part = line * LOG_LINES_A_SYNC
+
+    async def persist(delivery: Delivery, decision: Decision) -> Outcome:
+        log = sys.stderr.fileno()
+        for _ in range(LOG_LINES // LOG_LINES_A_SYNC):
+            os.write(log, part)
+            with suppress(OSError):  # a pipe or a terminal has nothing to be forced
+                os.fsync(log)
+        return await steps.persist(delivery, decision)
+
+    return replace(steps, persist=persist)
+
+
+def busy(steps: Steps) -> Steps:
+    """Each event costs 4 ms of computation in the event loop."""
+
+    def judge(delivery: Delivery, taxonomy: Taxonomy) -> Decision:
+        until_s = time.thread_time() + BUSY_CPU_S
+        while time.thread_time() < until_s:
+            pass
+        return steps.judge(delivery, taxonomy)
+
+    return replace(steps, judge=judge)
+
+
+def pool_of_one(config: Config) -> Config:
+    """The configuration with a single connection a process."""
+    return config.model_copy(update={"database": config.database.model_copy(update={"pool_min": 1, "pool_max": 1})})
+
+
+class NoPool:
+    """Stands in for the store's pool: every request opens a connection of its own and closes it again.
+
+    As many at a time as the pool would have had; the rest wait, so that nothing but the churn is different.
+    """
+
+    def __init__(self, dsn: str, most: int, timeout_s: float, options: dict[str, Any]) -> None:
+        self._dsn = dsn
+        self._most = most
+        self._timeout_s = timeout_s
+        self._options = options
+        self._free = asyncio.Semaphore(most)
+        self._waiting = 0
+
+    async def getconn(self, timeout: float | None = None) -> psycopg.AsyncConnection[Any]:
+        """A new connection; psycopg.OperationalError where none could be had in time."""
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(timeout or self._timeout_s):
+                await self._free.acquire()
+        except TimeoutError:
+            raise psycopg.OperationalError("no connection was free in time") from None
+        finally:
+            self._waiting -= 1
+        try:
+            return await psycopg.AsyncConnection.connect(self._dsn, **self._options)
+        except BaseException:
+            self._free.release()
+            raise
+
+    async def putconn(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        """Close it."""
+        try:
+            await connection.close()
+        finally:
+            self._free.release()
+
+    def get_stats(self) -> dict[str, int]:
+        """As the pool names them: none is ever kept."""
+        return {"pool_max": self._most, "requests_waiting": self._waiting}
+
+
+def set_tally(connection: psycopg.Connection, config: Config, *, wanted: bool) -> None:
+    """Have every stored row counted in one row of its tenant, which each transaction then locks until it is committed.
+
+    ``wanted`` False takes it away again.
+    """
+    database = config.database
+    tally = sql.Identifier(database.schema_name, TALLY)
+    for table in (config.tables.canonical, config.tables.dead):
+        where = sql.Identifier(database.schema_name, table.name)
+        connection.execute(sql.SQL("DROP TRIGGER IF EXISTS {} ON {}").format(sql.Identifier(TALLY), where))
+    if not wanted:
+        return
+    connection.execute(
+        sql.SQL("CREATE TABLE IF NOT EXISTS {} (tenant_id uuid PRIMARY KEY, stored bigint NOT NULL)").format(tally)
+    )
+    body = sql.SQL(
+        """BEGIN
+            INSERT INTO {tally} VALUES (NEW.{tenant_id}, 1)
+            ON CONFLICT (tenant_id) DO UPDATE SET stored = {name}.stored + 1;
+            RETURN NEW;
+        END"""
+    )
+    for table in (config.tables.canonical, config.tables.dead):
+        name = sql.Identifier(TALLY)
+        filled = body.format(tally=tally, name=name, tenant_id=sql.Identifier(table.tenant_id)).as_string(connection)
+        function = sql.Identifier(database.schema_name, f"count_{table.name[:40]}")
+        connection.execute(
+            sql.SQL("CREATE OR REPLACE FUNCTION {} () RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS {}").format(
+                function, sql.Literal(filled)
+            )
+        )
+        connection.execute(
+            sql.SQL("CREATE TRIGGER {} BEFORE INSERT ON {} FOR EACH ROW EXECUTE FUNCTION {} ()").format(
+                name, sql.Identifier(database.schema_name, table.name), function
+            )
+        )

@@ -1,0 +1,76 @@
+"""What the samplers do to what is measured: shortened S8 runs in pairs, with and without them, in turn.
+
+One database server, one load process and one profile for all; each run has a database and a service of its own, as a
+judged one has. Within a pair the two lie seconds apart, so what drifts on the machine meets both, and which of them
+goes first changes from pair to pair. Keep the machine quiet.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from rig.engine.pool import Pool
+from rig.lifeline import Lifeline
+from rig.model import Scenario
+from rig.postgres import open_cluster
+from rig.profile import bundled_profile, environment, load_profile
+from rig.run import begin, storm
+from rig.settings import Job, Settings
+from rig.store import new_store
+from scenarios.s8_perf_gate import perf_gate, warm_up
+
+PAIRS = 24
+REQUESTS = 5_000
+LIMIT = 0.03
+RESAMPLES = 10_000
+
+
+class Silent:
+    def stage(self, what: str) -> None: ...
+
+    def drive(self, scenario: Scenario, number: int, drives: int) -> None: ...
+
+    def progress(self, requests: int) -> None: ...
+
+
+@pytest.mark.bench
+@pytest.mark.timeout(600)
+def bench_what_sampling_does_to_the_perf_gate(tmp_path: Path) -> None:
+    """The median of the paired differences, as a share of the run without samplers, with its bootstrap interval."""
+    pairs = int(os.environ.get("RIG_BENCH_PAIRS", PAIRS))
+    profile = load_profile(bundled_profile())
+    route = profile.routes[0].name
+    scenarios = (warm_up(route, "warm-up"), perf_gate(route, "S8-1", requests=REQUESTS))
+    job = Job("perf", (), Settings(out=tmp_path), profile, bundled_profile().parent, scenarios)
+    took_s: dict[bool, list[float]] = {True: [], False: []}
+    with Lifeline() as lifeline, Pool(1) as pool, open_cluster(lifeline, environ=os.environ) as cluster:
+        for number in range(pairs):
+            for samplers in (True, False) if number % 2 else (False, True):
+                scene = begin(replace(job, settings=replace(job.settings, samplers=samplers)), environment(), Silent())
+                storm(scene, pool, new_store(cluster, f"pair_{number}_{'with' if samplers else 'without'}"))
+                gate = scene.record.manifest.drives[-1]
+                assert gate.scenario.id == "S8"
+                took_s[samplers].append(gate.elapsed_s)
+    with_s, without_s = np.array(took_s[True]), np.array(took_s[False])
+    differences = with_s / without_s - 1
+    low, high = interval_of_median(differences)
+    middle = float(np.median(differences))
+    click.echo(
+        f"\nS8 of {REQUESTS:,}: {np.median(without_s):.3f} s, with samplers {np.median(with_s):.3f} s; the median of "
+        f"{pairs} paired differences is {middle:+.1%} (95 % interval {low:+.1%} to {high:+.1%}; limit {LIMIT:.0%})"
+    )
+    assert middle <= LIMIT
+
+
+def interval_of_median(values: NDArray[np.float64]) -> tuple[float, float]:
+    """The percentile bootstrap's 95 % interval of the median of ``values``, shape (pairs,); seeded."""
+    chosen = np.random.default_rng(1).integers(0, len(values), (RESAMPLES, len(values)))
+    low, high = np.quantile(np.median(values[chosen], axis=1), (0.025, 0.975))
+    return float(low), float(high)

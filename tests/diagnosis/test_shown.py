@@ -1,0 +1,57 @@
+"""Where a diagnosis is told: in the pack, on the console, in the documents, and by the gate that failed."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from rig.checks.judge import judge
+from rig.diagnose import diagnose
+from rig.evidence.judgement import Judgement
+from rig.evidence.pack import Pack
+from rig.evidence.report import html
+from rig.evidence.summary import console, not_measured, summary
+from rig.model import Verdict
+from rig.samplers.model import SamplerReport, Samples
+from tests.checks.cases import by_id, case, driven, plan
+from tests.evidence import synthetic
+
+from .test_measured import storm
+
+NOTHING = Judgement(Verdict.PASS, 0, ())
+
+
+def test_the_pack_keeps_it_whole(tmp_path: Path) -> None:
+    found = diagnose(storm())
+    pack = Pack.create(tmp_path, "perf", 1, datetime(2026, 1, 1, tzinfo=UTC))
+    pack.write_diagnosis(found)
+    assert pack.diagnosis() == found
+
+
+def test_a_gate_of_speed_that_failed_names_it_and_others_do_not() -> None:
+    slow = case(driven(plan("S8", count=3000, limit_s=1.0), took_s=3.0, wall_s=3.0))
+    gates = by_id(judge(slow))
+    assert gates["S8.time"].verdict is Verdict.FAIL
+    assert gates["S8.time"].figures["diagnosis"] == diagnose(slow).answer
+    assert [gate.id for gate in gates.values() if "diagnosis" in gate.figures] == ["S8.time"]
+
+
+def test_the_sentence_stands_high_up_in_all_that_people_read() -> None:
+    whole = storm()
+    answer = diagnose(whole).answer
+    manifest = synthetic.manifest(whole)
+    stream = io.StringIO()
+    Console(file=stream, width=1000).print(console(NOTHING, diagnose(whole)))
+    assert f"diagnosis {answer}" in stream.getvalue()
+    assert answer in summary(manifest, whole, NOTHING).partition("## ")[0].replace("\\", "")
+    page = html(manifest, whole, NOTHING, ())
+    assert answer.replace("'", "&#39;") in page[: page.index("</header>")]
+
+
+def test_what_a_sampler_could_not_see_is_not_measured() -> None:
+    short = Samples(reports=(SamplerReport(name="pg_activity", unseen=("states of other roles' sessions",)),))
+    assert "pg_activity: states of other roles' sessions" in not_measured(replace(storm(), samples=short), NOTHING)

@@ -1,0 +1,259 @@
+"""The doctor on a service that runs already: healthy, and ill in every way that a profile or a service can be."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from rig.doctor.examination import STAGES, examine
+from rig.doctor.findings import Examination, State, Step
+from rig.errors import ExitCode
+from rig.postgres import Cluster
+from rig.settings import Settings
+from rig.target import free_port
+from tests.cli.commands import rig
+from tests.foreign.running import PROFILE, Standing, standing_service
+
+SETTINGS = Settings()
+_LAUNCH = re.compile(r"\[launch\].*?(?=\[headers\])", re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def service(cluster: Cluster) -> Iterator[Standing]:
+    database = cluster.create_database("doctor")
+    with standing_service(database) as standing:
+        yield standing
+    cluster.drop_database(database)
+
+
+@pytest.fixture
+def write(tmp_path: Path, service: Standing) -> Callable[..., Path]:
+    """Writes the profile of the service that runs already, with some texts changed."""
+
+    def written(*changes: tuple[str, str], url: str = service.url) -> Path:
+        target = f'[target]\nbase_url = "{url}"\nprocess_match = "uvicorn service:app"\n\n'
+        text = _LAUNCH.sub(lambda _: target, PROFILE.read_text())
+        for old, new in changes:
+            assert old in text, old
+            text = text.replace(old, new)
+        path = tmp_path / "profile.toml"
+        path.write_text(text)
+        return path
+
+    return written
+
+
+def examined(profile: Path, environ: dict[str, str]) -> Examination:
+    told: list[Step] = []
+    found = examine(profile, SETTINGS, environ, told.append)
+    assert tuple(told) == found.steps
+    assert [step.name for step in found.steps] == [stage.name for stage in STAGES]
+    return found
+
+
+def step(found: Examination, name: str) -> Step:
+    return next(step for step in found.steps if step.name == name)
+
+
+def failed(found: Examination) -> list[str]:
+    return [step.name for step in found.steps if step.state is State.FAIL]
+
+
+def test_a_healthy_service_that_runs_already(write: Callable[..., Path], service: Standing) -> None:
+    found = examined(write(), service.environ)
+    assert failed(found) == [], step(found, failed(found)[0]).said
+    assert found.exit_code == ExitCode.PASS
+    assert str(service.pid) in step(found, "processes").said
+    assert [step.name for step in found.steps if step.state is State.SKIPPED] == []
+
+
+def test_it_may_be_examined_again_and_leaves_nothing_but_rows(write: Callable[..., Path], service: Standing) -> None:
+    profile = write()
+    assert examined(profile, service.environ).exit_code == ExitCode.PASS
+    with psycopg.connect(service.owner_dsn) as connection:
+        before = connection.execute("SELECT count(*) FROM intake.deliveries").fetchone()
+    assert examined(profile, service.environ).exit_code == ExitCode.PASS
+    with psycopg.connect(service.owner_dsn) as connection:
+        after = connection.execute("SELECT count(*) FROM intake.deliveries").fetchone()
+    assert before and after and after[0] == before[0] + 8
+
+
+ILL_PROFILES: list[tuple[str, str, str, str, ExitCode]] = [
+    # what stands there, what is there instead, the step that fails first, what it says, how it ends
+    ('name = "parcels"', 'name = "a b"', "profile", "name:", ExitCode.CONFIG),
+    ('"sku":"A-17"', '"sku":"<colour>"', "profile", "unknown placeholder <colour>", ExitCode.CONFIG),
+    ('"PARCELS_OWNER_DSN"', '"NOT_SET_DSN"', "environment", "$NOT_SET_DSN", ExitCode.CONFIG),
+    ('runtime_dsn_env = "PARCELS_SERVICE_DSN"', 'runtime_dsn_env = "PARCELS_OWNER_DSN"', "truth database",
+     "the same role", ExitCode.CONFIG),
+    ('health = "/alive"', 'health = "/dead"', "probes", "probes.health /dead answers 404", ExitCode.FAIL),
+    ('"deliveries"', '"delivery"', "truth tables", "no table 'delivery'", ExitCode.CONFIG),
+    ('correlation = "trace"', 'correlation = "tracks"', "truth tables", "truth.canonical.correlation", ExitCode.CONFIG),
+    ("RETURNING customer_no ", "RETURNING customer_number ", "tenants", "tenants.provision_sql", ExitCode.CONFIG),
+    ('"Token "', '"Bearer "', "a valid event: answers", "401", ExitCode.FAIL),
+    ('"sha256="', '"sha1="', "a valid event: answers", "signature_prefix", ExitCode.FAIL),
+    ('"/hooks/orders"', '"/hooks/order"', "a valid event: answers", "check the route's path", ExitCode.FAIL),
+    ('"order_no":', '"order":', "profile", "'order_no' does not lead anywhere", ExitCode.CONFIG),
+    ('status = [202]', 'status = [200]', "a valid event: answers", "[answers.valid] status = [202]", ExitCode.FAIL),
+    ("[202, 409]", "[202]", "a replayed event: answers", "[answers.replay] status = [409]", ExitCode.FAIL),
+    ('to = "soon"', 'to = "2027-01-01T00:00:00Z"', "a malformed event: answers", "202", ExitCode.FAIL),
+    ('path = "delivery-id"', 'path = "trace-id"', "a malformed event: rows", "lost", ExitCode.FAIL),
+    ('status = [400]\nrow = "none"', 'status = [400]\nrow = "dead"', "truncated JSON: rows", "row = \"none\"",
+     ExitCode.FAIL),
+    ("tolerance_s = 120", "tolerance_s = 30", "an old signature: answers", "202", ExitCode.FAIL),
+    ("uvicorn service:app", "gunicorn nobody", "processes", "target.process_match", ExitCode.CONFIG),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "name", "says", "code"), ILL_PROFILES, ids=lambda value: str(value)[:24])
+def test_what_is_wrong_is_found_and_named(
+    write: Callable[..., Path], service: Standing, old: str, new: str, name: str, says: str, code: ExitCode
+) -> None:
+    found = examined(write((old, new)), service.environ)
+    assert failed(found)[:1] == [name], failed(found)
+    assert says in step(found, name).said
+    assert found.exit_code == code
+
+
+def test_what_depends_on_it_is_skipped_and_the_rest_is_not(write: Callable[..., Path], service: Standing) -> None:
+    found = examined(write(('"Token "', '"Bearer "')), service.environ)
+    assert step(found, "a malformed event: answers").state is State.SKIPPED
+    assert step(found, "truth").said == "needs 'a valid event: answers'"
+    assert step(found, "samplers").state is State.OK
+
+
+def test_nobody_listens(write: Callable[..., Path], service: Standing) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    found = examined(write(url=url), service.environ)
+    assert failed(found) == ["target listens"]
+    assert url in step(found, "target listens").said
+    assert found.exit_code == ExitCode.UNAVAILABLE
+
+
+def test_another_host_needs_to_be_named_twice(write: Callable[..., Path], service: Standing) -> None:
+    found = examined(write(url="http://192.0.2.7:80"), service.environ)
+    assert "is not loopback" in step(found, "target listens").said
+    assert found.exit_code == ExitCode.CONFIG
+
+
+def test_no_database(write: Callable[..., Path], service: Standing) -> None:
+    dsn = f"postgresql://nobody:secret-word@127.0.0.1:{free_port()}/nowhere"
+    found = examined(write(), service.environ | {"PARCELS_OWNER_DSN": dsn})
+    assert failed(found) == ["truth database"]
+    assert "secret-word" not in str(found.document())
+    assert found.exit_code == ExitCode.UNAVAILABLE
+
+
+@pytest.fixture
+def all_seeing(cluster: Cluster, service: Standing) -> Iterator[str]:
+    """A DSN for the service whose role bypasses row-level security."""
+    parts = psycopg.conninfo.conninfo_to_dict(service.owner_dsn)
+    with psycopg.connect(service.owner_dsn, autocommit=True) as connection:
+        connection.execute("CREATE ROLE doctor_sees_all LOGIN BYPASSRLS PASSWORD 'x'")
+        database = sql.Identifier(connection.info.dbname)
+        connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO doctor_sees_all").format(database))
+        yield psycopg.conninfo.make_conninfo(**{**parts, "user": "doctor_sees_all", "password": "x"})
+        connection.execute("DROP OWNED BY doctor_sees_all")
+        connection.execute("DROP ROLE doctor_sees_all")
+
+
+def test_a_role_that_bypasses_row_security(write: Callable[..., Path], service: Standing, all_seeing: str) -> None:
+    found = examined(write(), service.environ | {"PARCELS_SERVICE_DSN": all_seeing})
+    assert failed(found) == ["target's role"]
+    assert "BYPASSRLS" in step(found, "target's role").said
+    assert found.exit_code == ExitCode.CONFIG
+
+
+def test_a_truth_role_that_sees_too_little(write: Callable[..., Path], service: Standing) -> None:
+    """The two DSNs the wrong way round."""
+    turned = {"PARCELS_OWNER_DSN": service.service_dsn, "PARCELS_SERVICE_DSN": service.owner_dsn}
+    found = examined(write(), turned)
+    assert step(found, "truth readable").state is State.FAIL
+    assert "pg_monitor" in step(found, "samplers").said
+    assert found.exit_code == ExitCode.CONFIG
+
+
+def test_a_service_that_takes_every_signature(cluster: Cluster, write: Callable[..., Path]) -> None:
+    """No drive of a run sends forged events: only the doctor does."""
+    database = cluster.create_database("trusting")
+    with standing_service(database, PARCELS_IGNORES_SEALS="1") as trusting:
+        found = examined(write(url=trusting.url), trusting.environ)
+    cluster.drop_database(database)
+    forged = [f"{kind}: {part}" for part in ("answers", "no row") for kind in ("a wrong signature", "an old signature")]
+    assert failed(found) == forged
+    assert "unexpected" in step(found, "a wrong signature: no row").said
+    assert found.exit_code == ExitCode.FAIL
+
+
+def test_one_fixed_tenant_is_enough_for_all_but_the_collision(write: Callable[..., Path], service: Standing) -> None:
+    keys = {"ORDERS_KEY": "key-1", "REFUNDS_KEY": "key-2", "TOKEN": "token-1"}
+    with psycopg.connect(service.owner_dsn) as connection:
+        (number,) = connection.execute(
+            "INSERT INTO intake.customers (label, token_hash, signing_keys)"
+            " VALUES ('fixed', encode(sha256('token-1'), 'hex'), %s) RETURNING customer_no",
+            [Jsonb({"orders": "key-1", "refunds": "key-2"})],
+        ).fetchall()[0]
+    path = write(
+        ('secret = "orders"', 'secret = "orders"\nsecret_env = "ORDERS_KEY"'),
+        ('secret = "refunds"', 'secret = "refunds"\nsecret_env = "REFUNDS_KEY"'),
+    )
+    fixed = f'[[tenants.fixed]]\nid = "{number}"\napi_key_env = "TOKEN"\n\n'
+    path.write_text(re.sub(r"\[tenants\].*?(?=\[\[routes\]\])", fixed, path.read_text(), count=1, flags=re.DOTALL))
+    found = examined(path, service.environ | keys)
+    assert failed(found) == []
+    skipped = [step.name for step in found.steps if step.state is State.SKIPPED]
+    assert skipped == ["one key for two tenants: answers", "one key for two tenants: rows"]
+    assert step(found, "environment").said == "4 variables are set"
+    assert not any(secret in str(found.document()) for secret in keys.values())
+
+
+# --- a target that the rig launches, as a user does it ---
+
+
+def _document(*words: str) -> tuple[int, dict[str, Any]]:
+    ended = rig("doctor", "--json", *words)
+    return ended.code, {step["name"]: step for step in ended.document()["steps"]}
+
+
+@pytest.mark.full
+def test_the_reference_is_healthy() -> None:
+    code, steps = _document()
+    assert code == ExitCode.PASS, steps
+    assert steps["target ready"]["said"].endswith("launched here")
+
+
+def test_personal_data_in_the_targets_log() -> None:
+    code, steps = _document("--defect", "personal-data-logged")
+    assert [name for name, step in steps.items() if step["state"] == "FAIL"] == ["personal data"]
+    assert "target.log" in steps["personal data"]["said"]
+    assert code == ExitCode.FAIL
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("defect", "ill"),
+    [
+        ("malformed-dropped", "a malformed event: rows"),
+        ("stored-but-500", "a valid event: answers"),
+        ("no-deduplication", "a replayed event: rows"),
+        ("global-deduplication", "one key for two tenants: rows"),
+        ("ack-without-storing", None),  # one in 500: the doctor sends too few, which is what a run is for
+    ],
+)
+def test_a_seeded_defect(defect: str, ill: str | None) -> None:
+    code, steps = _document("--defect", defect)
+    assert next((name for name, step in steps.items() if step["state"] == "FAIL"), None) == ill
+    assert code == (ExitCode.FAIL if ill else ExitCode.PASS)
+
+
+def test_words_for_a_terminal() -> None:
+    ended = rig("doctor", "--profile", str(PROFILE.with_name("missing.toml")))
+    assert ended.code == ExitCode.CONFIG
+    assert re.search(r"^FAIL +profile +profile .*missing.toml does not exist", ended.out, re.MULTILINE)
+    assert "1 FAIL" in ended.out

@@ -1,0 +1,103 @@
+"""Faults of the target during a run: killed, hung, restarted."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import psutil
+import pytest
+
+from rig.errors import ErrorKind, ExitCode
+from rig.postgres import Database
+from rig.target import free_port
+from tests.cli.commands import wait_until
+from tests.faults.server import doors
+from tests.faults.striking import LOAD, SERVICE, Struck, Workshop
+
+
+def test_a_killed_target_fails(workshop: Workshop) -> None:
+    struck = Struck(workshop, *LOAD)
+    struck.until_acknowledged()
+    for process in struck.parts(SERVICE):
+        process.kill()
+    after = struck.aftermath()
+    after.told(ExitCode.FAIL, "FAIL")
+    assert after.verdict("sustained.answers") == "FAIL"
+    assert after.verdict("probes") == "FAIL"
+    # What it had acknowledged by then is there, and nobody calls the rest lost.
+    assert after.verdict("sustained.rows") == "PASS"
+    assert after.verdict("accounting") == "PASS"
+    assert (after.history["outcome"] == "ok").sum() >= 100
+
+
+@pytest.mark.full
+def test_a_hung_target_fails(workshop: Workshop, database: Database) -> None:
+    """Fewer requests than connections: each waits its ten seconds, none for another."""
+    struck = Struck(workshop, "perf", "--rate", "60", "--seconds", "3", env=doors(database))
+    struck.until_acknowledged(30)
+    for process in struck.parts(SERVICE):
+        process.send_signal(signal.SIGSTOP)
+    after = struck.aftermath()
+    after.told(ExitCode.FAIL, "FAIL")
+    assert after.verdict("sustained.answers") == "FAIL"
+    assert after.gates["sustained.answers"]["figures"]["timeout"] > 0
+    assert after.verdict("probes") == "FAIL"
+    assert after.verdict("sustained.rows") == "PASS"
+
+
+@pytest.mark.full
+def test_a_target_that_restarts_fails_on_errors_and_its_truth_is_clean(workshop: Workshop, database: Database) -> None:
+    port = free_port()
+    workshop.target_runs_at(f"http://127.0.0.1:{port}")
+    with _service(workshop, database, port) as service:
+        struck = Struck(workshop, "perf", "--rate", "300", "--seconds", "6", env=doors(database))
+        struck.until_acknowledged()
+        _kill(service)
+        struck.until_failed(ErrorKind.CONNECT, 10)
+        with _service(workshop, database, port):
+            after = struck.aftermath()
+    after.told(ExitCode.FAIL, "FAIL")
+    answers = after.gates["sustained.answers"]
+    assert answers["verdict"] == "FAIL"
+    assert answers["figures"]["connect"] >= 10  # the refused ones are counted
+    rows = after.gates["sustained.rows"]
+    assert rows["verdict"] == "PASS"
+    assert "lost" not in rows["figures"]
+    last = after.history.sort_values("intended_ns").tail(50)
+    assert (last["outcome"] == "ok").all(), "it served again"
+
+
+@contextmanager
+def _service(workshop: Workshop, database: Database, port: int) -> Iterator[psutil.Process]:
+    """The reference service as somebody else runs it, listening."""
+    env = {**os.environ, "DATABASE_URL": database.runtime_dsn, "MIGRATION_DATABASE_URL": database.admin_dsn}
+    command = [sys.executable, "-m", SERVICE]
+    with (workshop.folder / "service.log").open("ab") as log:
+        config = ["--config", str(workshop.service)]
+        subprocess.run([*command, "migrate", *config], env=env, stdout=log, stderr=log, check=True)
+        serve = [*command, "serve", *config, "--port", str(port)]
+        popen = subprocess.Popen(serve, env=env, stdout=log, stderr=log, start_new_session=True)
+    try:
+        wait_until(lambda: popen.poll() is not None or _listens(port))
+        assert popen.poll() is None, (workshop.folder / "service.log").read_text()
+        yield psutil.Process(popen.pid)
+    finally:
+        popen.terminate()
+        popen.wait(20)
+
+
+def _kill(service: psutil.Process) -> None:
+    for process in [service, *service.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,0 +1,113 @@
+"""What is seeded beside the service does what it says: a slow commit, a quota, foreign work; and all of it ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from rig.calibrate.machine import CpuGroup
+from rig.engine.pool import Pool
+from rig.model import Scenario
+from rig.postgres import Cluster
+from rig.proof.bottlenecks import SEEDS, Driving, planted
+from rig.proof.foreign_load import foreign_load
+from rig.proof.quota import QuotaUnavailable, open_quota
+from rig.proof.throttle import throttled
+from rig.store import new_store
+from scenarios.s8_perf_gate import perf_gate, warm_up
+
+DEADLINE_S = 20.0
+COMPUTE = [sys.executable, "-c", "while True: pass"]
+
+
+class Silent:
+    def stage(self, what: str) -> None: ...
+
+    def drive(self, scenario: Scenario, number: int, drives: int) -> None: ...
+
+    def progress(self, requests: int) -> None: ...
+
+
+@contextmanager
+def computing() -> Iterator[psutil.Process]:
+    process = subprocess.Popen(COMPUTE)
+    try:
+        yield psutil.Process(process.pid)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_slow_commit_is_the_databases_own(cluster: Cluster) -> None:
+    seed = next(seed for seed in SEEDS if seed.name == "slow-commit")
+    store = new_store(cluster, "slow_commit")
+    other = new_store(cluster, "quick_commit")
+    with planted(seed, store, Pool(1), Driving(Silent(), "S8")):
+        shown = {}
+        for name, dsn in (("slow", store.runtime_dsn), ("quick", other.runtime_dsn)):
+            with psycopg.connect(dsn or "") as session:
+                shown[name] = [session.execute(f"SHOW {key}".encode()).fetchone() for key in seed.database]
+    assert shown["slow"] == [("25000",), ("0",)]
+    assert shown["quick"] == [("0",), ("5",)]
+
+
+def test_the_client_is_throttled_while_the_storm_is_under_way_and_not_while_it_prepares() -> None:
+    driving = Driving(Silent(), "S8")
+    driving.drive(warm_up("r", "A"), 1, 2)
+    driving.progress(50)
+    assert not driving.under_way
+    driving.drive(perf_gate("r", "A"), 2, 2)
+    driving.progress(0)
+    assert not driving.under_way
+    driving.progress(1)
+    assert driving.under_way
+    driving.stage("reading the truth")
+    assert not driving.under_way
+
+
+def test_a_throttled_process_is_stopped_and_runs_again_afterwards() -> None:
+    with computing() as process:
+        deadline = time.monotonic() + DEADLINE_S
+        with throttled(lambda: (process.pid,)):
+            while process.status() != psutil.STATUS_STOPPED:
+                assert time.monotonic() < deadline
+        assert process.status() != psutil.STATUS_STOPPED
+
+
+def test_a_quota_holds_what_is_put_under_it_and_leaves_no_group() -> None:
+    home = next(iter(CpuGroup.of_this_process().folders), Path())
+    with computing() as process:
+        try:
+            with open_quota(0.2) as quota:
+                quota.hold([process.pid])
+                group = CpuGroup.of_this_process(membership=Path(f"/proc/{process.pid}/cgroup"))
+                assert group.quota_cores() == pytest.approx(0.2)
+                deadline = time.monotonic() + DEADLINE_S
+                while group.throttled_s() == 0.0:
+                    assert time.monotonic() < deadline, "it was never held back"
+                    time.sleep(0.01)
+        except QuotaUnavailable as reason:
+            pytest.skip(str(reason))
+        assert not quota.folder.exists()
+        assert process.pid in [int(pid) for pid in (home / "cgroup.procs").read_text().split()]
+
+
+def test_foreign_work_is_nobodys_child_and_ends() -> None:
+    with foreign_load(2) as pids:
+        assert len(pids) == 2
+        assert not {child.pid for child in psutil.Process(os.getpid()).children(recursive=True)} & set(pids)
+        processes = [psutil.Process(pid) for pid in pids]
+        deadline = time.monotonic() + DEADLINE_S
+        while any(sum(process.cpu_times()[:2]) == 0 for process in processes):
+            assert time.monotonic() < deadline, "one of them never computed"
+            time.sleep(0.01)
+    assert not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
