@@ -1,7 +1,8 @@
 """``S8.time`` and ``sustained.*``: how fast, held against a limit.
 
 A limit that was kept with complete accounting stands whatever the client was like: a slow client cannot make a
-service look fast. A limit that was missed is the target's fault only when the client was not at its own limit.
+service look fast. A limit that was missed is the target's fault only when the client was not at its own limit, and when
+nobody else had taken the machine.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from rig.checks.case import NO_REPORT, Case, unreported
 from rig.checks.gates import GateKind, Kind, emits
 from rig.checks.instrument import client_limits, weakness
 from rig.checks.ruler import schedule_limits, too_close, uncovered
+from rig.diagnose.machine import weigh_machine
+from rig.diagnose.measured import measure
 from rig.model import DriveReport, Gate, Outcome, Verdict
 
 DEGRADATION_LIMIT = 1.5
@@ -97,10 +100,17 @@ def _bounded(
     limits += [limit for drive in drives for limit in schedule_limits(drive, case.rows_of(drive))]
     limits += [weak] if (weak := weakness(case.certificate)) else []
     limits += [doubt for drive in drives for doubt in uncovered(case.certificate, drive)]
+    limits += _machine_doubts(case, drives)
     limits += doubts
     if limits:
         return Gate(gate_id, Verdict.INVALID, rule, figures, f"{reason}, but {'; '.join(limits)}")
     return Gate(gate_id, Verdict.FAIL, rule, figures, reason)
+
+
+def _machine_doubts(case: Case, drives: Sequence[DriveReport]) -> list[str]:
+    """What others took of the machine while the run waited for a core (H-F): it was not the target's then."""
+    machine = weigh_machine(measure(case, drives))
+    return [f"machine: {machine.because}"] if machine.outcome == "supported" else []
 
 
 @emits(RATE, P95, DEGRADATION)

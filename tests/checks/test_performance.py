@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from rig.checks.case import Case
 from rig.checks.performance import check_sustained, check_time
 from rig.model import Certificate, Gate, Pace, Verdict
 from tests.checks.cases import BROKEN, OK, RESET, SKIPPED, TIMEOUT, Driven, by_id, case, certificate, driven, plan
+from tests.diagnosis.numbers import HEALTHY, MACHINE
 
 PASS, FAIL, INVALID = Verdict.PASS, Verdict.FAIL, Verdict.INVALID
 BUSY = {"cpu_user_s": 0.5, "cpu_system_s": 0.4}
@@ -175,3 +177,12 @@ def test_without_history_nothing_is_fast() -> None:
     gates = by_id(check_sustained(Case(drives=(driven(SUSTAINED).report,), certificate=certificate())))
     assert PASS not in {gate.verdict for gate in gates.values()}
     assert check_sustained(Case()) == []
+
+
+def test_a_machine_that_others_took_excuses_a_missed_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = replace(HEALTHY, machine=replace(MACHINE, foreign=0.8))
+    monkeypatch.setattr("rig.checks.performance.measure", lambda *_: taken)
+    assert time_gate(trial(9.0)).verdict is PASS
+    gate = time_gate(trial(35.13))
+    assert gate.verdict is INVALID
+    assert "but machine: other processes used 1.6 of 2 cores" in gate.reason
