@@ -1,6 +1,6 @@
 """Why was it slow? Stated hypotheses, weighed against what the samplers saw during the storms that are judged.
 
-Flow: ``diagnose`` takes a case; ``measured`` makes the numbers of it (where the requests in flight were, on average);
+Flow: ``diagnose`` takes a case; ``measured`` makes ``numbers`` of it (where the requests in flight were, on average);
 each family of hypotheses weighs its own (``database``, ``connections``, ``server``, ``client``, ``machine``);
 ``answer`` puts them in order and says it in a sentence. Pure: the same pack gives the same answer, a year later.
 

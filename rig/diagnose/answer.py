@@ -14,8 +14,9 @@ from rig.diagnose.client import weigh_client
 from rig.diagnose.connections import weigh_churn, weigh_pool
 from rig.diagnose.database import weigh_commit, weigh_locks
 from rig.diagnose.machine import weigh_machine
-from rig.diagnose.measured import LEAST_S, Measured, measure
+from rig.diagnose.measured import LEAST_S, measure
 from rig.diagnose.model import Diagnosis, Hypothesis, State
+from rig.diagnose.numbers import Measured
 from rig.diagnose.server import weigh_computing, weigh_logs
 from rig.model import DriveReport
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from rig.checks.instrument import BUSY, STALLED
 from rig.diagnose.database import stands_out
-from rig.diagnose.measured import Measured
 from rig.diagnose.model import Figure, Hypothesis
+from rig.diagnose.numbers import Measured
 from rig.diagnose.weighing import Claim, first_of
 
 OF_THE_FLIGHT = 0.5

@@ -7,8 +7,8 @@ wait for, or for a core. The pool is the cause when its connections are all that
 from __future__ import annotations
 
 from rig.diagnose.database import stands_out
-from rig.diagnose.measured import BUSY, Measured
 from rig.diagnose.model import Figure, Hypothesis
+from rig.diagnose.numbers import BUSY, Measured
 from rig.diagnose.weighing import Claim, first_of
 
 OF_THE_FLIGHT = 0.5

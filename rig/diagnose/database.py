@@ -7,8 +7,8 @@ time that a database in order does not take, not when it is the largest of small
 
 from __future__ import annotations
 
-from rig.diagnose.measured import Database, Measured
 from rig.diagnose.model import Figure, Hypothesis
+from rig.diagnose.numbers import Database, Measured
 from rig.diagnose.weighing import Claim, first_of
 
 OF_THE_SESSIONS = 0.5

@@ -8,8 +8,8 @@ rate that the gates ask for (S8: 1,000 requests/s): what is paid within it is a 
 from __future__ import annotations
 
 from rig.diagnose.database import stands_out
-from rig.diagnose.measured import BUSY, Measured, Server
 from rig.diagnose.model import Figure, Hypothesis
+from rig.diagnose.numbers import BUSY, Measured, Server
 from rig.diagnose.weighing import Claim, first_of
 
 WRITTEN_BYTES = 8192

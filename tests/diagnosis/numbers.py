@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from rig.diagnose.measured import Client, Database, Machine, Measured, Pool, Server, ServerProcess
+from rig.diagnose.numbers import Client, Database, Machine, Measured, Pool, Server, ServerProcess
 
 CLIENT = Client(
     workers=1,

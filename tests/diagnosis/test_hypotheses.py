@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from rig.diagnose.answer import weighed
-from rig.diagnose.measured import Measured, ServerProcess
+from rig.diagnose.numbers import Measured, ServerProcess
 
 from .numbers import AT_EASE, CLIENT, DATABASE, HEALTHY, IDLE, MACHINE, POOL, SERVER, blind, idle, waiting
 

@@ -10,7 +10,8 @@ import pytest
 
 from rig.checks.case import Case
 from rig.diagnose import diagnose, explain
-from rig.diagnose.measured import Measured, measure
+from rig.diagnose.measured import measure
+from rig.diagnose.numbers import Measured
 from rig.model import Interval
 from rig.pool_metrics import POOL_COLUMNS
 from rig.samplers.model import SamplerReport, Samples, typed
