@@ -157,7 +157,7 @@ def test_spoiled_and_hashed_again(sealed: Path, folder: Path, data: st.DataObjec
     survived(sealed, folder, name, data.draw(spoiled((sealed / name).read_bytes())))
 
 
-@many(2000)
+@many(500)
 @given(data=st.data())
 def test_many_spoiled_and_hashed_again(sealed: Path, folder: Path, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(files(sealed)))
@@ -179,7 +179,7 @@ def test_changed_json(sealed: Path, folder: Path, data: st.DataObject) -> None:
     survived(sealed, folder, *changed_json(sealed, data))
 
 
-@many(4000)
+@many(1000)
 @given(data=st.data())
 def test_much_changed_json(sealed: Path, folder: Path, data: st.DataObject) -> None:
     survived(sealed, folder, *changed_json(sealed, data))
@@ -223,7 +223,7 @@ def test_changed_tables(sealed: Path, folder: Path, data: st.DataObject) -> None
     survived(sealed, folder, *changed_table(sealed, data, folder))
 
 
-@many(1500)
+@many(400)
 @given(data=st.data())
 def test_many_changed_tables(sealed: Path, folder: Path, data: st.DataObject) -> None:
     survived(sealed, folder, *changed_table(sealed, data, folder))
@@ -344,7 +344,7 @@ def test_documents_of_changed_evidence(sealed: Path, folder: Path, data: st.Data
     rendered_or_refused(sealed, folder, *changed_json(sealed, data))
 
 
-@many(150)
+@many(40)
 @given(data=st.data())
 def test_documents_of_much_changed_evidence(sealed: Path, folder: Path, data: st.DataObject) -> None:
     rendered_or_refused(sealed, folder, *changed_json(sealed, data))
@@ -366,7 +366,7 @@ def test_settling_changed_evidence(sealed: Path, folder: Path, data: st.DataObje
     settled_or_refused(sealed, folder, *changed_json(sealed, data))
 
 
-@many(150)
+@many(40)
 @given(data=st.data())
 def test_settling_much_changed_evidence(sealed: Path, folder: Path, data: st.DataObject) -> None:
     settled_or_refused(sealed, folder, *changed_json(sealed, data))

@@ -104,13 +104,13 @@ def test_spoiled_bytes(tmp_path: Path, data: bytes) -> None:
     is_read_or_refused(tmp_path, data)
 
 
-@many(5000)
+@many(1500)
 @given(document=changed(REFERENCE) | from_schema(SCHEMA, SCHEMA))
 def test_many_documents(document: Any) -> None:
     is_harmless(document)
 
 
-@many(3000)
+@many(800)
 @given(data=spoiled(BYTES) | st.binary(max_size=64))
 def test_much_spoiled(tmp_path: Path, data: bytes) -> None:
     is_read_or_refused(tmp_path, data)

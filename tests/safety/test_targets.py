@@ -16,10 +16,11 @@ import pytest
 from pydantic import ValidationError
 
 from rig.ask import Asker
+from rig.cli import main
 from rig.engine.connection import Connection
 from rig.engine.dialer import Dialer
 from rig.engine.endpoint import Endpoint
-from rig.errors import ConfigError, UsageError
+from rig.errors import ConfigError, ExitCode, UsageError
 from rig.locust_bridge.plan import Plan
 from rig.model import Pace, RequestClass, RunKey, Scenario, Share
 from rig.profile import Profile, Target, bundled_profile, load_profile
@@ -299,6 +300,13 @@ def test_the_lower_ceiling_on_the_rate_holds(
     assert _job(profile, count=2, rate_per_s=1.0, **settings)
     with pytest.raises(UsageError, match=whose):
         _job(profile, count=2, rate_per_s=rate_per_s, **settings)
+
+
+def test_the_command_line_refuses_before_anything_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("perf", "-n", "100", "--max-requests", "99", "--out", str(tmp_path / "results"))
+    assert main(words) == ExitCode.USAGE
+    assert "--max-requests" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
 
 
 def test_no_header_of_a_token_can_end_its_line() -> None:
