@@ -17,10 +17,10 @@ ui: $(VENV)/.installed-locust  ## Locust's web UI with native workers, on http:/
 	$(BIN)/rig ui
 
 test: $(VENV)/.installed-test lint  ## Lint and all tests that CI runs
-	$(BIN)/python -m pytest -m "not full and not bench" --numprocesses auto --dist loadgroup
+	$(BIN)/python -m pytest -m "not full and not bench" --numprocesses auto
 
 test-full: $(VENV)/.installed-test lint  ## Everything, the long proofs too
-	$(BIN)/python -m pytest -m "not bench" --numprocesses auto --dist loadgroup
+	$(BIN)/python -m pytest -m "not bench" --numprocesses auto
 
 lint: $(VENV)/.installed-test  ## Style, types and import directions
 	$(BIN)/ruff check .

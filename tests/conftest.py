@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from rig.lifeline import Lifeline
 from rig.postgres import Cluster, Database, open_cluster
 
-_COMMANDS = "tests.cli.commands"
+_WHOLE_RUNS = tuple(f"tests/{name}/" for name in ("cli", "doctor", "faults", "foreign", "locust", "proof", "safety"))
 
 
 @pytest.fixture(scope="session")
@@ -34,10 +35,16 @@ def database(cluster: Cluster) -> Iterator[Database]:
     cluster.drop_database(created)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A module stays together, so that its fixtures are made once. What starts the command line stays together too, and
-    out of each other's way: its hygiene gates look at the whole machine."""
-    for item in items:
-        module = sys.modules[item.function.__module__] if isinstance(item, pytest.Function) else None
-        starts = module and any(getattr(value, "__module__", "") == _COMMANDS for value in vars(module).values())
-        item.add_marker(pytest.mark.xdist_group(_COMMANDS if starts else str(item.path)))
+class Beside(LoadScopeScheduling):
+    """Which tests may run at the same time: modules, each whole, so that its fixtures are made once.
+
+    Whole runs of the rig come one after the other: their hygiene gates look at all processes of the machine.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
+        return "whole runs" if module.startswith(_WHOLE_RUNS) else module
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Beside:
+    return Beside(config, log)
