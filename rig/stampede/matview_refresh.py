@@ -19,7 +19,7 @@ from typing import Any
 import psycopg
 
 from rig.postgres import Database
-from rig.profile_storms import MatviewRefresh
+from rig.profile.storms import MatviewRefresh
 from rig.stampede import ddl_ledger
 from rig.stampede.command import prepare, standing
 from rig.stampede.ddl_ledger import Note

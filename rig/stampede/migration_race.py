@@ -16,7 +16,7 @@ from psycopg import sql
 
 from rig.errors import Unavailable
 from rig.postgres import Database
-from rig.profile_storms import MigrationRace
+from rig.profile.storms import MigrationRace
 from rig.stampede import ddl_ledger
 from rig.stampede.command import Ended, Replicas, be_replica
 from rig.stampede.fleet import Fleet, Member

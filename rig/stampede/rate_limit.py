@@ -19,7 +19,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from rig.engine.endpoint import Endpoint
 from rig.errors import ConfigError, Unavailable
-from rig.profile_storms import RateLimit
+from rig.profile.storms import RateLimit
 from rig.stampede.command import prepare, standing
 from rig.stampede.fleet import Barrier, Fleet
 from rig.stampede.ground import Ground, Order

@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 
 from rig.errors import ConfigError
-from rig.profile_storms import SchedulerClaim
+from rig.profile.storms import SchedulerClaim
 from rig.stampede.command import Ended, Replicas, be_replica, prepare
 from rig.stampede.fleet import Fleet
 from rig.stampede.ground import Ground, Order

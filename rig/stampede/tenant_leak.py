@@ -22,7 +22,7 @@ from psycopg_pool import ConnectionPool
 
 from rig.errors import ConfigError
 from rig.postgres import Database
-from rig.profile_storms import TenantLeak
+from rig.profile.storms import TenantLeak
 from rig.stampede.command import prepare
 from rig.stampede.fleet import Barrier, Fleet
 from rig.stampede.ground import Ground, Order

@@ -11,7 +11,7 @@ from pathlib import Path
 from rig.engine.endpoint import Endpoint
 from rig.errors import ConfigError, UsageError
 from rig.profile import Profile
-from rig.profile_storms import UnknownKid
+from rig.profile.storms import UnknownKid
 from rig.stampede import scoreboard
 from rig.stampede.adapters import FLAWED, READY, Subject, load
 from rig.stampede.cases import CASES

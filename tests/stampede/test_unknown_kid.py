@@ -26,7 +26,7 @@ from rig.lifeline import Lifeline
 from rig.model import Verdict
 from rig.postgres import Cluster, Database
 from rig.profile import Profile, bundled_profile, load_profile
-from rig.profile_storms import KidPromises, Storms, UnknownKid
+from rig.profile.storms import KidPromises, Storms, UnknownKid
 from rig.stampede.adapters import AUTHLIB, PYJWT, REFERENCE_SUBJECT, Subject
 from rig.stampede.cases import CASES
 from rig.stampede.ground import Ground, Order

@@ -11,27 +11,16 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from rig.profile_fields import Command, Header, HeaderValue, Route, Status, Text, Variable, Word
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        allow_inf_nan=False,
-        use_attribute_docstrings=True,
-        validate_by_name=True,
-        validate_by_alias=True,
-    )
+from rig.profile.fields import Command, Header, HeaderValue, Route, Section, Status, Text, Variable, Word
 
 
 def _default_env() -> dict[str, str]:
     return {"DATABASE_URL": "{runtime_dsn}", "MIGRATION_DATABASE_URL": "{admin_dsn}"}
 
 
-class KidPromises(_Section):
+class KidPromises(Section):
     """What a verifier keeps to, in seconds; a fleet that runs already cannot be told, so it must be believed."""
 
     floor_s: float = Field(default=30, gt=0)
@@ -54,7 +43,7 @@ class KidPromises(_Section):
     """After how long a process that stands still while it fetches is overtaken."""
 
 
-class UnknownKid(_Section):
+class UnknownKid(Section):
     """Processes hand tokens to a verifier: valid ones, and such that name unknown keys. The origin counts its fetches.
 
     The rig is the JWKS origin. A factory is told its address in ``JWKS_URL`` and what to keep to in ``JWKS_FLOOR_S``
@@ -89,7 +78,7 @@ class UnknownKid(_Section):
         return self
 
 
-class MigrationRace(_Section):
+class MigrationRace(Section):
     """Replicas run ``command`` at once on an empty database, then all once more.
 
     What must come of it is what a lone replica makes of another empty database.
@@ -103,7 +92,7 @@ class MigrationRace(_Section):
     """How long all replicas may take."""
 
 
-class SchedulerClaim(_Section):
+class SchedulerClaim(Section):
     """Replicas drain one queue; every job has an effect that can be counted. One replica is killed in mid-job.
 
     A replica knows itself by the environment variable ``REPLICA`` (0, 1, …). The statements run as the owner.
@@ -129,7 +118,7 @@ class SchedulerClaim(_Section):
     """How long all replicas may take."""
 
 
-class RateLimit(_Section):
+class RateLimit(Section):
     """Each process asks its own replica as fast as it may; the answers say what the whole fleet lets through.
 
     ``urls`` of replicas that run already, or a ``command`` that serves one on 127.0.0.1 and ``{port}``.
@@ -163,7 +152,7 @@ class RateLimit(_Section):
         return self
 
 
-class MatviewRefresh(_Section):
+class MatviewRefresh(Section):
     """Processes ask for the same refresh at once, over the runtime DSN, while others read.
 
     The rig sees refreshes by an event trigger, whoever runs them.
@@ -187,7 +176,7 @@ class MatviewRefresh(_Section):
     """A reader that waits for a lock for longer is blocked; a refresh must take longer than this to show it."""
 
 
-class TenantLeak(_Section):
+class TenantLeak(Section):
     """Tenants take turns over a small pool on the runtime DSN, with requests of no tenant between them.
 
     ``read_sql`` run as the owner says what there is to see, so ``prepare`` must leave rows of two tenants at least.
@@ -215,7 +204,7 @@ class TenantLeak(_Section):
     """Query for the worker's dead letters: tenant and correlation id."""
 
 
-class Storms(_Section):
+class Storms(Section):
     """What the storms are let loose on. A storm that is left out is not run, and says so.
 
     Each works in a fresh database. Commands may use ``{python}``, ``{profile_dir}`` and the word ``{without}``, which

@@ -1,31 +1,16 @@
-"""Who the target is: a TOML file, validated.
-
-Everything that the rig knows about a target stands here: routes, body shapes, signatures, header names, tenants,
-answers, the tables and columns that hold the truth, how it is started. A user of another service writes a profile, not
-code. Secrets never stand in it: only the names of the environment variables that carry them.
-
-Bodies are JSON texts with placeholders, filled by the targeter: ``<event>`` (text, unique to the key), ``<number>``
-(the same as digits), ``<amount>`` (minor units, integer), ``<decimal>`` (the same amount as ``12.34``), ``<unix>`` and
-``<iso>`` (when the event happened), ``<source>`` (utm_source), ``<correlation>``, ``<key>``.
-"""
+"""The sections of a profile, but for the storms: each a table of the TOML file, its keys with their meaning."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-import re
-import tomllib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from rig import pool_metrics
-from rig.errors import ConfigError
-from rig.model import RequestClass, Row
-from rig.profile_fields import (
+from rig.model import Row
+from rig.profile.fields import (
     Command,
     Header,
     HeaderPrefix,
@@ -33,6 +18,7 @@ from rig.profile_fields import (
     Identifier,
     Name,
     Route,
+    Section,
     Series,
     Signed,
     Status,
@@ -40,14 +26,9 @@ from rig.profile_fields import (
     Variable,
     Word,
 )
-from rig.profile_storms import Storms
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
-
-
-class Target(_Section):
+class Target(Section):
     """Where the target listens. ``base_url`` may be left out only where the rig launches it itself."""
 
     base_url: str | None = None
@@ -78,7 +59,7 @@ class Target(_Section):
         return self
 
 
-class Launch(_Section):
+class Launch(Section):
     """How the rig starts the target itself; without this section it must already be running.
 
     The commands may use ``{python}``, ``{profile_dir}``, ``{port}`` and ``{processes}``; the values of ``env`` also
@@ -89,7 +70,7 @@ class Launch(_Section):
     """Program and arguments; it must stay in the foreground and end on SIGTERM."""
     migrate: Command | None = None
     """Program that prepares the database; anything but exit code 0 ends the run."""
-    env: dict[Variable, Word] = {}
+    env: dict[Variable, Word] = Field(default_factory=dict)
     """Environment variables for both, on top of the rig's own."""
     processes: int = Field(default=2, ge=1, le=64)
     """Number of serving processes, for ``{processes}``."""
@@ -99,7 +80,7 @@ class Launch(_Section):
     """How long it may take to end after SIGTERM; then it is killed."""
 
 
-class Headers(_Section):
+class Headers(Section):
     """Names of the request headers."""
 
     tenant_key: Header
@@ -112,7 +93,7 @@ class Headers(_Section):
     """Carries an id that is unique to the request."""
 
 
-class PoolSeries(_Section):
+class PoolSeries(Section):
     """Prometheus series of the metrics that tell of the pool of database connections.
 
     The diagnosis wants them: without, whether requests waited for a connection is judged from the sessions alone. All
@@ -138,7 +119,7 @@ class PoolSeries(_Section):
         }
 
 
-class Probes(_Section):
+class Probes(Section):
     """What the prober asks beside every storm. A path left out is not asked."""
 
     health: Route | None = None
@@ -153,7 +134,7 @@ class Probes(_Section):
     """What the metrics call the pool's counters."""
 
 
-class Tenants(_Section):
+class Tenants(Section):
     """How tenants come to exist: one SQL statement run over the truth DSN for each, or fixed ones.
 
     The statement gets ``%(tenant_id)s``, ``%(name)s``, ``%(api_key)s``, ``%(api_key_sha256)s`` and ``%(secrets)s`` (a
@@ -179,7 +160,7 @@ class Tenants(_Section):
         return self
 
 
-class FixedTenant(_Section):
+class FixedTenant(Section):
     """A tenant that already exists."""
 
     id: Text
@@ -188,7 +169,7 @@ class FixedTenant(_Section):
     """Environment variable that holds its API key."""
 
 
-class Mutation(_Section):
+class Mutation(Section):
     """One way to make a body schema-invalid: remove the value at a dotted path, or set it."""
 
     remove: str | None = None
@@ -205,7 +186,7 @@ class Mutation(_Section):
         return self
 
 
-class PersonalField(_Section):
+class PersonalField(Section):
     """Where a body gets personal data: a dotted path (made where it is missing) and the shape of the value."""
 
     at: str
@@ -213,7 +194,7 @@ class PersonalField(_Section):
     kind: Literal["email", "phone", "name", "address", "ip", "ssn"]
 
 
-class WebhookRoute(_Section):
+class WebhookRoute(Section):
     """One vendor's door: path, signature, body shape and the ways to spoil it.
 
     The HMAC schemes sign ``signed``, which is the raw body where nothing else is said. GitHub's way is
@@ -265,7 +246,7 @@ class WebhookRoute(_Section):
         return self.scheme == "stripe" or self.timestamp_header is not None
 
 
-class Answer(_Section):
+class Answer(Section):
     """What a target answers to a request class and where its row lies then."""
 
     status: tuple[Status, ...] = Field(default=(200,), min_length=1)
@@ -274,7 +255,7 @@ class Answer(_Section):
     """Table that its row must lie in then."""
 
 
-class CanonicalTable(_Section):
+class CanonicalTable(Section):
     """Where accepted events lie. ``channel`` and ``correlation`` are checked where they are given."""
 
     table: Identifier
@@ -289,7 +270,7 @@ class CanonicalTable(_Section):
     """Column with the normalised channel."""
 
 
-class DeadTable(_Section):
+class DeadTable(Section):
     """Where dead letters lie, and by what one is matched with its request.
 
     ``match``: ``key`` or ``correlation`` (a column of that content), ``payload-key`` or ``payload-correlation`` (a
@@ -315,7 +296,7 @@ class DeadTable(_Section):
         return self
 
 
-class Truth(_Section):
+class Truth(Section):
     """The database that holds the truth. The DSNs come from the environment; the two must be different roles."""
 
     dsn_env: Variable = "RIG_TRUTH_DSN"
@@ -330,176 +311,10 @@ class Truth(_Section):
     """How long the database may take to come to rest after the last answer."""
 
 
-class ChannelAlias(_Section):
+class ChannelAlias(Section):
     """Spellings of ``utm_source`` that mean one channel."""
 
     sources: tuple[str, ...] = Field(min_length=2)
     """Spellings; S9 sends one event under each."""
     channel: str
     """What all of them must be stored as."""
-
-
-def _default_answers() -> dict[RequestClass, Answer]:
-    dead = {RequestClass.MALFORMED, RequestClass.PERSONAL, RequestClass.INVALID_JSON}
-    return {kind: Answer(row=Row.DEAD if kind in dead else Row.CANONICAL) for kind in RequestClass}
-
-
-PERSONAL_KEYS = (
-    "email", "email_address", "phone", "phone_number", "ssn", "social_security_number", "ip", "ip_address",
-    "first_name", "last_name", "full_name", "address", "street_address", "billing_address", "shipping_address",
-    "receipt_email", "customer_email", "customer_phone",
-)  # fmt: skip
-
-
-class Profile(_Section):
-    """A whole profile."""
-
-    version: Literal[1]
-    """Of this format."""
-    name: Name
-    """What reports call the target."""
-    target: Target = Target()
-    """Where it listens."""
-    launch: Launch | None = None
-    """How the rig starts it; left out for one that runs already."""
-    headers: Headers
-    """Request headers."""
-    probes: Probes = Probes()
-    """Health, readiness, metrics."""
-    tenants: Tenants
-    """How tenants come to exist."""
-    routes: tuple[WebhookRoute, ...] = Field(min_length=1)
-    """The vendors' doors; the first is the main one."""
-    answers: dict[RequestClass, Answer] = {}
-    """What is the right answer to each request class, where it differs from the reference service's."""
-    truth: Truth
-    """Where the truth lies."""
-    personal_keys: tuple[str, ...] = PERSONAL_KEYS
-    """Keys that may not be stored at any depth."""
-    channels: tuple[ChannelAlias, ...] = ()
-    """Aliases for S9."""
-    default_source: str = "newsletter"
-    """``utm_source`` of every event that is not about channels."""
-    storms: Storms = Storms()
-    """What the storms are let loose on."""
-
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        names = [route.name for route in self.routes]
-        if len(set(names)) != len(names):
-            raise ValueError("two routes have the same name")
-        if self.target.base_url is None and self.launch is None:
-            raise ValueError("give target.base_url, or a [launch] section for the rig to start the target")
-        if self.target.base_url is not None and self.launch is not None:
-            raise ValueError("target.base_url is for a running target: what the rig launches listens where {port} says")
-        for route in self.routes:
-            self._tell_headers_apart(route)
-        return self
-
-    def _tell_headers_apart(self, route: WebhookRoute) -> None:
-        own = self.headers
-        names = [own.tenant_key, own.idempotency_key, own.correlation_id, route.signature_header]
-        names += [route.timestamp_header] if route.timestamp_header is not None else []
-        if len({name.lower() for name in names}) != len(names):
-            raise ValueError(f"route {route.name!r}: two of its headers ({', '.join(names)}) have the same name")
-
-    def answer(self, request_class: RequestClass) -> Answer:
-        """What the target must answer to a class; the defaults are the reference service's."""
-        return self.answers.get(request_class) or _default_answers()[request_class]
-
-    def route(self, name: str) -> WebhookRoute:
-        """The route of that name; ConfigError where there is none."""
-        for route in self.routes:
-            if route.name == name:
-                return route
-        known = ", ".join(route.name for route in self.routes)
-        raise ConfigError(f"profile {self.name!r} has no route {name!r}; it has: {known}")
-
-    @property
-    def sources(self) -> tuple[tuple[str, str], ...]:
-        """Every spelling of a source with the channel that it means."""
-        return tuple((source, alias.channel) for alias in self.channels for source in alias.sources)
-
-    def digest(self) -> str:
-        """SHA-256 of the resolved profile, hex."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
-
-
-_PROBLEMS_NAMED = 10
-_KEY_SHOWN = 80
-_LARGEST_BYTES = 1 << 20
-
-
-def bundled_profile(name: str = "reference") -> Path:
-    """Path of a profile that comes with the rig."""
-    return Path(__file__).parent.parent / "scenarios" / "profiles" / f"{name}.toml"
-
-
-def load_profile(path: Path) -> Profile:
-    """Read and validate a profile; ConfigError names file, key and remedy."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(_LARGEST_BYTES + 1)  # a device or a pipe may never end
-    except FileNotFoundError:
-        raise ConfigError(f"profile {path} does not exist; give --profile the path of a TOML file") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise ConfigError(f"profile {path} cannot be read: {error}") from None
-    if len(data) > _LARGEST_BYTES:
-        raise ConfigError(f"profile {path} is larger than {_LARGEST_BYTES >> 20} MiB; give --profile a TOML file")
-    try:
-        return parse_profile(data.decode(), path)
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"profile {path} cannot be read: {error}") from None
-
-
-def parse_profile(text: str, path: Path) -> Profile:
-    """Validate the text of a profile; ``path`` is what errors call it."""
-    try:
-        raw = tomllib.loads(text)
-    except ValueError as error:  # TOMLDecodeError, or a number of thousands of digits
-        raise ConfigError(f"profile {path} is not valid TOML: {error}") from None
-    except RecursionError:
-        raise ConfigError(f"profile {path} is nested too deeply; no key of a profile lies ten levels deep") from None
-    return _validated(raw, path)
-
-
-def _validated(raw: Mapping[str, Any], path: Path) -> Profile:
-    try:
-        return Profile.model_validate(raw)
-    except ValidationError as error:
-        lines = [f"profile {path} is wrong:"]
-        problems = error.errors()
-        for problem in problems[:_PROBLEMS_NAMED]:
-            where = ".".join(_shown(part) for part in problem["loc"]) or "(whole file)"
-            lines.append(f"  {where}: {_remedy(problem['type'], problem['msg'])}")
-        if len(problems) > _PROBLEMS_NAMED:
-            lines.append(f"  … and {len(problems) - _PROBLEMS_NAMED} more")
-        raise ConfigError("\n".join(lines)) from None
-
-
-def _shown(part: int | str) -> str:
-    """A key for the terminal: one that somebody else wrote may hold control characters, and be long."""
-    text = str(part)
-    text = text if text.isprintable() else ascii(text)
-    return text if len(text) <= _KEY_SHOWN else text[:_KEY_SHOWN] + "…"
-
-
-def _remedy(kind: str, message: str) -> str:
-    if kind == "extra_forbidden":
-        return "unknown key; remove it or mend its spelling (docs/profile.md lists all keys)"
-    if kind == "missing":
-        return "required, but missing"
-    return re.sub(r"^Value error, ", "", message)
-
-
-def secret_from(environ: Mapping[str, str], variable: str, purpose: str) -> str:
-    """The value of an environment variable that must be set; ConfigError says what it is for."""
-    value = environ.get(variable)
-    if not value:
-        raise ConfigError(f"environment variable {variable} is not set; it must hold {purpose}")
-    return value
-
-
-def environment() -> Mapping[str, str]:
-    """The process environment: the one place that this package takes secrets from."""
-    return os.environ

@@ -1,4 +1,4 @@
-"""What a single value in a profile may look like. Whole sections are ``rig.profile``'s.
+"""What a single value in a profile may look like. Whole sections are ``rig.profile.sections``'s.
 
 Much of a profile goes on the wire or on a command line as it stands. No value of these types can end a line of an HTTP
 request, give a request a second length or host, or cut a command short.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 _RESERVED_HEADERS = frozenset(
     {"connection", "content-length", "content-type", "expect", "host", "te", "trailer", "transfer-encoding", "upgrade"}
@@ -61,3 +61,9 @@ Word = Annotated[str, _matching(r"[^\x00]*", "a word of a command or an environm
 Command = Annotated[tuple[Word, ...], Field(min_length=1)]
 Variable = Annotated[str, _matching(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")]
 Status = Annotated[int, Field(ge=200, le=499)]
+
+
+class Section(BaseModel):
+    """A table of a profile: unknown keys are errors, and the docstring below a key is its documentation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)

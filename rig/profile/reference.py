@@ -1,4 +1,4 @@
-"""``docs/profile.md``, made from the profile's own schema: ``python -m rig.profile_reference`` prints it.
+"""``docs/profile.md``, made from the profile's own schema: ``python -m rig.profile.reference`` prints it.
 
 A test holds the file against the schema, so that no key goes undocumented.
 """
@@ -21,7 +21,7 @@ A profile tells the rig who the target is. It is TOML, validated before anything
 error that names it. `scenarios/profiles/reference.toml` is a whole example; copy it. Secrets never stand in a profile:
 keys that end in `_env` name the environment variable that holds one.
 
-This page is made from the schema by `python -m rig.profile_reference > docs/profile.md`.
+This page is made from the schema by `python -m rig.profile.reference > docs/profile.md`.
 """
 
 

@@ -1,0 +1,80 @@
+"""From a file to a validated profile, or to an error that names file, key and remedy."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from rig.errors import ConfigError
+from rig.profile.whole import Profile
+
+_PROBLEMS_NAMED = 10
+_KEY_SHOWN = 80
+_LARGEST_BYTES = 1 << 20
+
+
+def bundled_profile(name: str = "reference") -> Path:
+    """Path of a profile that comes with the rig."""
+    return Path(__file__).parents[2] / "scenarios" / "profiles" / f"{name}.toml"
+
+
+def load_profile(path: Path) -> Profile:
+    """Read and validate a profile; ConfigError names file, key and remedy."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LARGEST_BYTES + 1)  # a device or a pipe may never end
+    except FileNotFoundError:
+        raise ConfigError(f"profile {path} does not exist; give --profile the path of a TOML file") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise ConfigError(f"profile {path} cannot be read: {error}") from None
+    if len(data) > _LARGEST_BYTES:
+        raise ConfigError(f"profile {path} is larger than {_LARGEST_BYTES >> 20} MiB; give --profile a TOML file")
+    try:
+        return parse_profile(data.decode(), path)
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"profile {path} cannot be read: {error}") from None
+
+
+def parse_profile(text: str, path: Path) -> Profile:
+    """Validate the text of a profile; ``path`` is what errors call it."""
+    try:
+        raw = tomllib.loads(text)
+    except ValueError as error:  # TOMLDecodeError, or a number of thousands of digits
+        raise ConfigError(f"profile {path} is not valid TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"profile {path} is nested too deeply; no key of a profile lies ten levels deep") from None
+    return _validated(raw, path)
+
+
+def _validated(raw: Mapping[str, Any], path: Path) -> Profile:
+    try:
+        return Profile.model_validate(raw)
+    except ValidationError as error:
+        lines = [f"profile {path} is wrong:"]
+        problems = error.errors()
+        for problem in problems[:_PROBLEMS_NAMED]:
+            where = ".".join(_shown(part) for part in problem["loc"]) or "(whole file)"
+            lines.append(f"  {where}: {_remedy(problem['type'], problem['msg'])}")
+        if len(problems) > _PROBLEMS_NAMED:
+            lines.append(f"  … and {len(problems) - _PROBLEMS_NAMED} more")
+        raise ConfigError("\n".join(lines)) from None
+
+
+def _shown(part: int | str) -> str:
+    """A key for the terminal: one that somebody else wrote may hold control characters, and be long."""
+    text = str(part)
+    text = text if text.isprintable() else ascii(text)
+    return text if len(text) <= _KEY_SHOWN else text[:_KEY_SHOWN] + "…"
+
+
+def _remedy(kind: str, message: str) -> str:
+    if kind == "extra_forbidden":
+        return "unknown key; remove it or mend its spelling (docs/profile.md lists all keys)"
+    if kind == "missing":
+        return "required, but missing"
+    return re.sub(r"^Value error, ", "", message)
