@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from rig.profile.fields import Command, Header, HeaderValue, Route, Section, Status, Text, Variable, Word
 
@@ -211,6 +211,9 @@ class Storms(Section):
     becomes ``--without NAME`` for each protection that is to be off; values of ``env`` ``{admin_dsn}`` and
     ``{runtime_dsn}``.
     """
+
+    # By either: a profile says "unknown-kid", a manifest holds the fields' own names.
+    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
 
     unknown_kid: UnknownKid | None = Field(default=None, alias="unknown-kid")
     """Processes that verify tokens."""

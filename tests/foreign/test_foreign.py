@@ -43,6 +43,7 @@ def test_it_passes_by_its_profile_alone(tmp_path: Path) -> None:
     assert gates["EG3.2"]["verdict"] == "PASS"
 
 
+@pytest.mark.full
 def test_one_lost_delivery_in_a_hundred_is_found(tmp_path: Path) -> None:
     """2 processes, each forgetting its every 100th: of 400 at least two are lost, and all were acknowledged."""
     ended = rig(

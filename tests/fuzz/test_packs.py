@@ -350,6 +350,14 @@ def test_documents_of_much_changed_evidence(sealed: Path, folder: Path, data: st
     rendered_or_refused(sealed, folder, *changed_json(sealed, data))
 
 
+def test_what_nobody_changed_settles(sealed: Path, folder: Path) -> None:
+    """Else all that is changed would be refused at the door, and nothing behind it tried."""
+    path = laid(sealed, folder, "fuzzed.partial")
+    (path / SUMS).unlink()
+    assert main(["settle", str(path)]) in VERDICTS
+    assert Pack.open(folder / "results" / "fuzzed").verify().intact
+
+
 def settled_or_refused(sealed: Path, folder: Path, name: str, data: bytes) -> None:
     path = laid(sealed, folder, "fuzzed.partial")
     (path / SUMS).unlink()

@@ -93,6 +93,7 @@ def test_a_sampler_that_is_killed_at_its_birth_says_nothing(tmp_path: Path) -> N
         assert f"signal {signal.SIGKILL}" in sampler.failure or "could not begin" in sampler.failure
 
 
+@pytest.mark.full
 def test_a_storm_without_its_protection_from_end_to_end(tmp_path: Path) -> None:
     done = rig("prove", "--only-defect", "rate-limit", "--json", "--out", str(tmp_path))
     assert done.code == 0, done.err
