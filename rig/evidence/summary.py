@@ -33,7 +33,7 @@ _STYLES = {
 }
 _CONSOLE_FIGURES = 3
 _CONSOLE_REASON = 400
-_GATE_WIDTH = 24
+_GATE_WIDTH = 40
 
 
 @dataclass(frozen=True, slots=True)
