@@ -264,7 +264,7 @@ class _Storm:
             time.sleep(min(left_s, 0.1))
 
     def _watch(self, seen: _Seen) -> None:
-        watch = FetchWatch(self._tail, self._fleet.pids)
+        watch = FetchWatch(self._tail, self._fleet.pids, self._origin.port)
         deadline = time.monotonic() + self._case.duration_s + _SLACK_S
         while self._fleet.poll() and time.monotonic() < deadline:
             fetches = watch.look()

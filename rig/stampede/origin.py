@@ -31,12 +31,17 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """An origin behind a tee. ``url`` is the tee's."""
+    """An origin behind a tee. ``port`` and ``url`` are the tee's."""
 
-    url: str
+    port: int
     origin_ledger: Path
     tee_ledger: Path
     _process: subprocess.Popen[str]
+
+    @property
+    def url(self) -> str:
+        """Where keys are fetched."""
+        return f"http://127.0.0.1:{self.port}/.well-known/jwks.json"
 
     def order(self, **order: Any) -> None:
         """Tell the origin; RigError when it does not understand or is gone."""
@@ -62,7 +67,7 @@ def counted_origin(folder: Path, label: str, port: int = 0) -> Iterator[Origin]:
     with _listening(origin_arguments) as (origin, origin_port):
         tee_arguments = ("rig.stampede.tee", "--to", str(origin_port), "--port", str(port), "--ledger", str(tee_ledger))
         with _listening(tee_arguments) as (_, tee_port):
-            yield Origin(f"http://127.0.0.1:{tee_port}/.well-known/jwks.json", origin_ledger, tee_ledger, origin)
+            yield Origin(tee_port, origin_ledger, tee_ledger, origin)
 
 
 @contextmanager

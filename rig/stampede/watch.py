@@ -39,8 +39,9 @@ _SESSIONS = "SELECT sessions FROM pg_stat_database WHERE datname = current_datab
 class FetchWatch:
     """The fetches through the tee, and the members that made them."""
 
-    def __init__(self, tail: Tail, pids: Sequence[int]) -> None:
+    def __init__(self, tail: Tail, pids: Sequence[int], tee_port: int) -> None:
         self._tail = tail
+        self._tee_port = tee_port
         self._pids = pids
         self.members: dict[str, int] = {}
         """Member by peer, as far as they were seen in time."""
@@ -56,7 +57,7 @@ class FetchWatch:
         return fetches
 
     def _member_at(self, peer: str) -> int | None:
-        socket = _socket_at(int(peer.rpartition(":")[2]))
+        socket = _socket_at(int(peer.rpartition(":")[2]), self._tee_port)
         for number, pid in enumerate(self._pids):
             with suppress(OSError):  # it ended, or closed a file just now
                 if any(link.readlink() == socket for link in Path(f"/proc/{pid}/fd").iterdir()):
@@ -64,15 +65,17 @@ class FetchWatch:
         return None
 
 
-def _socket_at(port: int) -> Path | None:
-    """What the descriptor of the socket bound to a local port links to.
+def _socket_at(port: int, remote_port: int) -> Path | None:
+    """What the descriptor of the socket between two local ports links to.
 
-    By hand, because there are milliseconds: psutil would read the table of all sockets again for every process.
+    One port alone does not name it: the system gives a port away again towards another peer, and where connections come
+    and go, one that waits for its last packets has the same. By hand, because there are milliseconds: psutil would read
+    the table of all sockets again for every process.
     """
     with Path("/proc/net/tcp").open(encoding="ascii") as table:
         for line in table:
             fields = line.split()
-            if fields[1].endswith(f":{port:04X}"):
+            if fields[1].endswith(f":{port:04X}") and fields[2].endswith(f":{remote_port:04X}"):
                 return Path(f"socket:[{fields[9]}]")
     return None
 
