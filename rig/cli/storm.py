@@ -62,13 +62,20 @@ def storm_(
 
 
 def _board(rows: Sequence[dict[str, Any]]) -> Any:
+    """The figures as a table; below it a line for each verifier, which no column is wide enough for."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Group
     from rich.table import Table
+    from rich.text import Text
 
     from rig.checks.scoreboard import COLUMNS, cells
 
-    table = Table(title="what each verifier costs the origin", title_justify="left")
-    for title, _ in COLUMNS:
-        table.add_column(title, overflow="fold")
+    table = Table(title="what each verifier costs the origin", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for title, _ in COLUMNS[:-1]:
+        table.add_column(title, no_wrap=title == COLUMNS[0][0])
+    told = []
     for row in rows:
-        table.add_row(*cells(row))
-    return table
+        *figures, what = cells(row)
+        table.add_row(*figures)
+        told.append(Text(f"{figures[0]}: {what}"))
+    return Group(table, *told, "")
