@@ -70,9 +70,11 @@ def _board(rows: Sequence[dict[str, Any]]) -> Any:
 
     from rig.checks.scoreboard import COLUMNS, cells
 
-    table = Table(title="what each verifier costs the origin", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title="what each verifier costs the origin", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
     for title, _ in COLUMNS[:-1]:
-        table.add_column(title, no_wrap=title == COLUMNS[0][0])
+        table.add_column(title, no_wrap=title == COLUMNS[0][0], min_width=max(map(len, title.split())))
     told = []
     for row in rows:
         *figures, what = cells(row)
