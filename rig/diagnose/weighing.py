@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rig.diagnose.model import Figure, Hypothesis
+from rig.diagnose.model import Figure, Hypothesis, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +30,14 @@ class Claim:
             return self._weighed("refuted", 0.0, figures, against)
         return self._weighed("supported", round(min(1.0, max(0.0, score)), 3), figures, because)
 
-    def _weighed(self, outcome: str, score: float, figures: Mapping[str, Figure], because: str) -> Hypothesis:
+    def _weighed(self, outcome: Outcome, score: float, figures: Mapping[str, Figure], because: str) -> Hypothesis:
         rounded = {name: round(value, 3) if isinstance(value, float) else value for name, value in figures.items()}
         return Hypothesis(
             id=self.id,
             title=self.title,
             prediction=self.prediction,
             falsifier=self.falsifier,
-            outcome=outcome,  # type: ignore[arg-type]
+            outcome=outcome,
             score=score,
             figures=rounded,
             because=because,

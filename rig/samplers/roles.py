@@ -81,4 +81,4 @@ class Roles:
 
 def rules_from(options: Sequence[Mapping[str, object]]) -> tuple[Rule, ...]:
     """Rules as they come through JSON."""
-    return tuple(Rule(**{**rule, "pids": tuple(rule.get("pids", ()))}) for rule in options)  # type: ignore[arg-type]
+    return tuple(Rule(**{**rule, "pids": tuple(rule.get("pids", ()))}) for rule in options)  # type: ignore[arg-type]  # JSON

@@ -21,6 +21,7 @@ from rig.profile import Profile
 from rig.truth.expected import DriveOutcome
 from rig.truth.reader import TruthReader
 from rig.truth.reconcile import Baseline
+from tests.profiles import handmade
 
 KEYS = 1_000_000
 LIMIT_S = 30.0
@@ -41,42 +42,16 @@ BODY = {
 
 
 def _profile() -> Profile:
-    return Profile.model_validate(
-        {
-            "version": 1,
-            "name": "bench",
-            "target": {"base_url": "http://127.0.0.1:9"},
-            "headers": {"tenant_key": "X-T", "idempotency_key": "X-I", "correlation_id": "X-C"},
-            "tenants": {"provision_sql": "SELECT 1"},
-            "routes": [
-                {
-                    "name": "stripe",
-                    "path": "/",
-                    "scheme": "stripe",
-                    "signature_header": "S",
-                    "secret": "s",
-                    "body": json.dumps(BODY),
-                    "malformed": [{"remove": "id"}],
-                    "personal": [{"at": "data.email", "kind": "email"}],
-                }
-            ],
-            "truth": {
-                "canonical": {
-                    "table": "events",
-                    "tenant": "tenant_id",
-                    "key": "idempotency_key",
-                    "correlation": "correlation_id",
-                    "channel": "channel",
-                },
-                "dead": {
-                    "table": "letters",
-                    "tenant": "tenant_id",
-                    "match": "correlation",
-                    "column": "correlation_id",
-                },
-            },
-        }
-    )
+    canonical = {
+        "table": "events",
+        "tenant": "tenant_id",
+        "key": "idempotency_key",
+        "correlation": "correlation_id",
+        "channel": "channel",
+    }
+    dead = {"table": "letters", "tenant": "tenant_id", "match": "correlation", "column": "correlation_id"}
+    personal = [{"at": "data.email", "kind": "email"}]
+    return handmade({"canonical": canonical, "dead": dead}, scheme="stripe", body=json.dumps(BODY), personal=personal)
 
 
 def _scenarios(keys: int) -> list[Scenario]:
@@ -90,7 +65,7 @@ def _scenarios(keys: int) -> list[Scenario]:
         Share(RequestClass.PERSONAL, dead - dead // 2),
     )
     return [
-        Scenario("S8", "bench", 1, "stripe", (tenant.name,), shares, Pace(1), trial=trial, shuffled=True)
+        Scenario("S8", "bench", 1, "orders", (tenant.name,), shares, Pace(1), trial=trial, shuffled=True)
         for trial, tenant in enumerate(TENANTS, start=1)
     ]
 

@@ -25,6 +25,7 @@ from rig.truth.expected import DriveOutcome, Fate
 from rig.truth.reader import TruthReader
 from tests.fuzz.effort import few
 from tests.fuzz.hostile import TEXTS
+from tests.profiles import handmade
 
 PRECIOUS = "tenants"
 WORST = 'x"; drop table tenants; --'
@@ -66,28 +67,7 @@ def described(schema: str, table: str, column: str, match: str) -> Profile:
     if match == "payload-key":
         dead |= {"column": "doc", "path": f"{column.replace('.', ' ')}.key"}
     canonical = {"table": table, "tenant": "t", "key": column, "channel": "c"}
-    return Profile.model_validate(
-        {
-            "version": 1,
-            "name": "hostile",
-            "target": {"base_url": "http://127.0.0.1:9"},
-            "headers": {"tenant_key": "X-Shop", "idempotency_key": "X-Dedup", "correlation_id": "X-Trace"},
-            "tenants": {"provision_sql": "SELECT 1"},
-            "routes": [
-                {
-                    "name": "orders",
-                    "path": "/orders",
-                    "scheme": "hmac-sha256-hex",
-                    "signature_header": "X-Sign",
-                    "secret": "orders",
-                    "body": '{"id": "<event>"}',
-                    "malformed": [{"remove": "id"}],
-                    "personal": [{"at": "email", "kind": "email"}],
-                }
-            ],
-            "truth": {"schemas": [schema], "quiesce_timeout_s": 5, "canonical": canonical, "dead": dead},
-        }
-    )
+    return handmade({"schemas": [schema], "quiesce_timeout_s": 5, "canonical": canonical, "dead": dead})
 
 
 def truth_of(database: Database, schema: str, table: str, column: str, tenant: str, match: str) -> list[Any]:

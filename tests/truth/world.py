@@ -18,6 +18,7 @@ from rig.profile import Profile
 from rig.truth.expected import DriveOutcome, Fate
 from rig.truth.reader import TruthReader
 from rig.truth.reconcile import Baseline
+from tests.profiles import handmade
 
 SCHEMA = "vault"
 SALES = 'sales "2024" 100%s'  # Hostile on purpose: quotes, a space, a percent sign that looks like a placeholder.
@@ -41,38 +42,18 @@ CREATE TABLE {SCHEMA}.audit (id int, note text, tags text[]);
 def profile(match: str = "key", *, correlation: bool = True, path: str | None = None, column: str = "raw") -> Profile:
     """A profile of the tables above; ``match`` as in ``DeadTable``."""
     matched: str | None = {"key": "key", "correlation": "trace", "count": None}.get(match, column)
-    return Profile.model_validate(
-        {
-            "version": 1,
-            "name": "handmade",
-            "target": {"base_url": "http://127.0.0.1:9"},
-            "headers": {"tenant_key": "X-Shop", "idempotency_key": "X-Dedup", "correlation_id": "X-Trace"},
-            "tenants": {"provision_sql": "SELECT 1"},
-            "routes": [
-                {
-                    "name": "orders",
-                    "path": "/orders",
-                    "scheme": "hmac-sha256-hex",
-                    "signature_header": "X-Sign",
-                    "secret": "orders",
-                    "body": '{"id": "<event>", "dedup": "<key>", "amount": <amount>}',
-                    "malformed": [{"remove": "id"}],
-                    "personal": [{"at": "buyer.email", "kind": "email"}, {"at": "buyer.ssn", "kind": "ssn"}],
-                }
-            ],
-            "truth": {
-                "schemas": [SCHEMA],
-                "quiesce_timeout_s": 5,
-                "canonical": {
-                    "table": SALES,
-                    "tenant": "shop id",
-                    "key": "dedup%key",
-                    "correlation": "trace" if correlation else None,
-                    "channel": "medium",
-                },
-                "dead": {"table": LETTERS, "tenant": "shop", "match": match, "column": matched, "path": path},
-            },
-        }
+    canonical = {
+        "table": SALES,
+        "tenant": "shop id",
+        "key": "dedup%key",
+        "correlation": "trace" if correlation else None,
+        "channel": "medium",
+    }
+    dead = {"table": LETTERS, "tenant": "shop", "match": match, "column": matched, "path": path}
+    return handmade(
+        {"schemas": [SCHEMA], "quiesce_timeout_s": 5, "canonical": canonical, "dead": dead},
+        body='{"id": "<event>", "dedup": "<key>", "amount": <amount>}',
+        personal=[{"at": "buyer.email", "kind": "email"}, {"at": "buyer.ssn", "kind": "ssn"}],
     )
 
 
