@@ -34,6 +34,7 @@ from typing import IO, Self
 import psutil
 
 from rig.errors import RigError
+from rig.processes import alive, words
 
 MARKER = "RIG_RUN"
 """The environment variable that every process of a run carries."""
@@ -187,7 +188,7 @@ class _Estate:
                 process = psutil.Process(int(pid_file.read_text().split()[0]))
                 if process.uids().effective == pid_file.stat().st_uid and _name(process).startswith("postgres"):
                     found.add(process)
-        return {process for process in found if _alive(process)}
+        return {process for process in found if alive(process)}
 
 
 def _settle(token: str, estate: _Estate, spared: int | None = None) -> None:
@@ -235,7 +236,7 @@ def _find(token: str, postmasters: Iterable[psutil.Process], spared: int | None)
     found: list[psutil.Process] = []
     for process in psutil.process_iter():
         owner = _token(process)
-        if process.pid in apart or not _alive(process):
+        if process.pid in apart or not alive(process):
             continue
         if owner == token:
             found.append(process)
@@ -250,10 +251,9 @@ def _find(token: str, postmasters: Iterable[psutil.Process], spared: int | None)
 def _standing_runs() -> Iterator[str]:
     """Tokens of the runs whose reaper lives."""
     for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            match process.cmdline():
-                case [*_, "-m", "rig.lifeline", token]:
-                    yield token
+        match words(process):
+            case [*_, "-m", "rig.lifeline", token]:
+                yield token
 
 
 def _token(process: psutil.Process) -> str | None:
@@ -267,14 +267,6 @@ def _name(process: psutil.Process) -> str:
         return process.name()
     except psutil.Error:
         return "?"
-
-
-def _alive(process: psutil.Process) -> bool:
-    """Whether it still runs: a zombie waits only for its parent to look."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
 
 
 def _reap(token: str, orders: IO[str]) -> None:

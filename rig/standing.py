@@ -135,10 +135,12 @@ def stop(out: Path) -> str:
     if standing is None:
         state.unlink(missing_ok=True)
         return "nothing stands"
-    process = psutil.Process(standing.pid)
-    process.send_signal(signal.SIGTERM)
     try:
+        process = psutil.Process(standing.pid)
+        process.send_signal(signal.SIGTERM)
         process.wait(_STOP_S)
+    except psutil.NoSuchProcess:
+        pass  # it ended by itself between the two looks
     except psutil.TimeoutExpired:
         raise RigError(
             f"process {standing.pid} has not ended within {_STOP_S:g} s; look at {out / '.up.log'}"

@@ -18,6 +18,7 @@ import pytest
 
 from rig.errors import RigError
 from rig.lifeline import MARKER, Lifeline, leftovers
+from rig.processes import alive, words
 
 PATIENCE_S = 20.0
 
@@ -116,17 +117,8 @@ def started() -> Iterator[Callable[..., Run]]:
 
 
 def reaper_of(token: str) -> psutil.Process:
-    (found,) = [
-        each for each in psutil.process_iter() if running(each) and each.cmdline()[-3:] == ["-m", "rig.lifeline", token]
-    ]
+    (found,) = [each for each in psutil.process_iter() if words(each)[-3:] == ["-m", "rig.lifeline", token]]
     return found
-
-
-def running(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def eventually(condition: Callable[[], bool]) -> bool:
@@ -139,13 +131,13 @@ def eventually(condition: Callable[[], bool]) -> bool:
 
 
 def all_ended(processes: list[psutil.Process]) -> bool:
-    return not any(running(each) for each in processes)
+    return not any(alive(each) for each in processes)
 
 
 def test_nothing_is_left_when_the_parent_is_killed(started: Callable[..., Run]) -> None:
     run = started(PARENT)
     run.parent.kill()
-    assert eventually(lambda: all_ended(run.processes)), [each for each in run.processes if running(each)]
+    assert eventually(lambda: all_ended(run.processes)), [each for each in run.processes if alive(each)]
     assert not run.directory.exists()
 
 

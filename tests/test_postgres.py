@@ -24,6 +24,7 @@ from rig.errors import ConfigError, ExitCode, RigError, Unavailable
 from rig.lifeline import Lifeline
 from rig.postgres import DSN_VARIABLE, Cluster, Database, installation, open_cluster, postmaster
 from rig.postgres.cluster import _Door
+from rig.processes import alive
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root drops to another account")
 PATH_ONLY = {"PATH": os.environ.get("PATH", os.defpath)}
@@ -34,13 +35,6 @@ def scalar(dsn: str, query: str) -> object:
         row = connection.execute(query.encode()).fetchone()
         assert row is not None
         return row[0]
-
-
-def running(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 # An own server
@@ -116,7 +110,7 @@ def test_the_end_leaves_nothing(lifeline: Lifeline, tmp_path: Path) -> None:
         assert opened.pid is not None and opened.data_dir is not None
         family = [opened.pid, *(each.pid for each in psutil.Process(opened.pid).children())]
     connection.close()
-    assert not any(running(pid) for pid in family)
+    assert not any(alive(pid) for pid in family)
     assert not opened.data_dir.parent.exists()
     assert "database system is shut down" in log_file.read_text()
     with socket.socket() as probe:
@@ -139,13 +133,13 @@ def test_a_killed_owner_leaves_no_server_and_no_directory() -> None:
     told = json.loads(owner.stdout.readline())
     home = Path(told["data_dir"]).parent
     family = [told["pid"], *(each.pid for each in psutil.Process(told["pid"]).children())]
-    assert all(running(pid) for pid in family) and home.exists()
+    assert alive(told["pid"]) and home.exists()
     owner.send_signal(signal.SIGKILL)
     owner.communicate()
     deadline = time.monotonic() + 30
-    while (home.exists() or any(running(pid) for pid in family)) and time.monotonic() < deadline:
+    while (home.exists() or any(alive(pid) for pid in family)) and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert not any(running(pid) for pid in family)
+    assert not any(alive(pid) for pid in family)
     assert not home.exists()
 
 

@@ -130,7 +130,7 @@ def send(specimen: Specimen, targeter: Targeter, credentials: Mapping[str, Crede
     targets: Targets = targeter.bind(scenario, own)
     results = []
     for seq in range(scenario.count):
-        request = targets.sign(targets.build(seq), int(time.time() - specimen.age_s))
+        request = targets.request(seq, int(time.time() - specimen.age_s))
         reply = asker.send(request)
         request_class = targets.share(seq).request_class
         results.append(Result(scenario.route, request_class, seq, reply, time.time(), specimen.refused))

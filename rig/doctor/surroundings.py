@@ -13,6 +13,7 @@ from rig.doctor.findings import NotApplicable, Symptom
 from rig.doctor.patient import Patient
 from rig.engine.body import compile_bodies
 from rig.errors import ConfigError, Unavailable
+from rig.processes import children
 from rig.profile import load_profile
 from rig.samplers.pg_queries import FACTS, Facts, unseen
 from rig.store import open_store
@@ -150,7 +151,7 @@ def clocks_agree(patient: Patient) -> str:
 def processes_are_found(patient: Patient) -> str:
     """The server's processes, for the samplers: those launched, or those that ``target.process_match`` finds."""
     if patient.target.pid is not None:
-        count = 1 + len(psutil.Process(patient.target.pid).children(recursive=True))
+        count = 1 + len(children(patient.target.pid, recursive=True))
         return f"{count} of the launched target"
     match = patient.profile.target.process_match
     if match is None:

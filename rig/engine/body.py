@@ -10,8 +10,9 @@ import copy
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from rig.errors import ConfigError
@@ -26,16 +27,18 @@ _SENTINEL = 918_273_645_000_000_000
 _SENTINEL_PATTERN = re.compile(r"918273645000000(\d{3})")
 
 
-@dataclass(frozen=True, slots=True)
 class Template:
-    """A body with holes: a %-format of named slots, which is the fastest way to fill them."""
+    """A body with holes: a %-format, the fastest way to fill them. ``slots`` are their names."""
 
-    text: str
-    slots: frozenset[str]
+    def __init__(self, text: str, slots: Sequence[str]) -> None:
+        """``text`` has one ``%s`` for each of the ``slots``, in their order."""
+        self.slots = frozenset(slots)
+        self._text = text
+        self._pick: Callable[[Mapping[str, object]], object] = itemgetter(*slots) if slots else lambda _: ()
 
     def render(self, values: Mapping[str, object]) -> bytes:
         """Fill the holes; KeyError for a slot without a value."""
-        return (self.text % values).encode()
+        return (self._text % self._pick(values)).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +91,9 @@ def _split(document: Any) -> Template:
     pieces = _SENTINEL_PATTERN.split(json.dumps(document, separators=(",", ":"), ensure_ascii=False))
     slots = [_SLOTS[int(number)] for number in pieces[1::2]]
     text = pieces[0].replace("%", "%%")
-    for slot, constant in zip(slots, pieces[2::2], strict=True):
-        text += f"%({slot})s{constant.replace('%', '%%')}"
-    return Template(text, frozenset(slots))
+    for constant in pieces[2::2]:
+        text += f"%s{constant.replace('%', '%%')}"
+    return Template(text, slots)
 
 
 def _mutated(document: Any, mutation: Mutation, route: WebhookRoute) -> Any:

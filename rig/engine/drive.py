@@ -107,7 +107,7 @@ class Drive:
         self._ready: list[bytes] | None = None
         if self._may_sign_ahead():
             now = int(time.time())
-            self._ready = [self._targets.sign(self._targets.build(seq), now) for seq in self._seqs]
+            self._ready = [self._targets.request(seq, now) for seq in self._seqs]
         self._build_cpu_s = time.process_time() - before_s
         self._order = self._make_order()
         await asyncio.gather(*(self._dialer.dial(connection) for connection in self._connections))
@@ -241,7 +241,7 @@ class Drive:
         if self._ready is not None:
             payload = self._ready[position]
         else:
-            payload = self._targets.sign(self._targets.build(self._seqs[position]), int(time.time()))
+            payload = self._targets.request(self._seqs[position], int(time.time()))
         self._in_flight += 1
         connection.send(self._seqs[position], payload, intended_ns)
         if not self._first_sent_ns:

@@ -1,4 +1,8 @@
-"""UUIDv5 as text (RFC 9562, 5.5) at a third of the cost of ``uuid.uuid5``: two of them are made for every request."""
+"""Names for requests, in the text form of UUIDs: every request gets two of them.
+
+A ``Namespace`` gives UUIDv5 (RFC 9562, 5.5) at a third of the cost of ``uuid.uuid5``; a ``Series`` numbers things at a
+third of that again.
+"""
 
 from __future__ import annotations
 
@@ -20,3 +24,22 @@ class Namespace:
         sha1.update(name.encode())
         hexed = sha1.hexdigest()
         return f"{hexed[:8]}-{hexed[8:12]}-5{hexed[13:16]}-{_VARIANT[hexed[16]]}{hexed[17:20]}-{hexed[20:32]}"
+
+
+class Series:
+    """One id for each number below 2**48, none twice; those of two series differ as two UUIDv5 do.
+
+    The first 48 bits of a UUIDv5 move on by an odd step, so they run through all values, scattered: an index over the
+    ids takes them like any other UUIDs. The version stays, as services that look at it expect one of 1 to 5.
+    """
+
+    _STEP = 0x9E37_79B9_7F4B  # 2**48 over the golden ratio, odd: neighbours lie far apart
+
+    def __init__(self, namespace: Namespace, name: str) -> None:
+        first = namespace.name(name)
+        self._begin = int(first[:8] + first[9:13], 16)
+        self._rest = first[13:]
+
+    def __getitem__(self, number: int) -> str:
+        head = self._begin + number * self._STEP
+        return "%08x-%04x%s" % (head >> 16 & 0xFFFF_FFFF, head & 0xFFFF, self._rest)  # noqa: UP031  # a quarter faster

@@ -34,6 +34,11 @@ class RowFile:
         if self._end == len(self._buffer):
             self.flush()
 
+    @property
+    def added(self) -> int:
+        """Rows so far, on disk or not."""
+        return (self._bytes_written + self._end) // _ROW.size
+
     def flush(self) -> None:
         """Hand everything to the operating system. What an OSError kept back stays to be handed over next time."""
         written = 0

@@ -1,8 +1,8 @@
 """What is sent and what must come of it, derived from (seed, run id, scenario, seq) alone.
 
 Flow: ``Targeter.bind(scenario)`` gives ``Targets``; ``Targets.expected(seq)`` says what must be true in the database,
-``Targets.build(seq)`` and ``Targets.sign`` make the request's bytes. Workers build and sign; truth derives the
-expectation again from the same numbers, so nothing about expected rows is kept aside. Pure: no clock, no I/O.
+``Targets.request(seq, unix)`` makes the request's bytes, signed. Workers send those; truth derives the expectation
+again from the same numbers, so nothing about expected rows is kept aside. Pure: no clock, no I/O.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from rig.engine.body import Bodies, Template, compile_bodies
 from rig.engine.canary import Canary
-from rig.engine.identity import Namespace
+from rig.engine.identity import Namespace, Series
 from rig.engine.signer import signer
 from rig.model import RequestClass, Row, RunKey, Scenario, Share
 from rig.profile import Profile
@@ -49,12 +49,30 @@ class Expected(NamedTuple):
     request_class: RequestClass
 
 
-class Unsigned(NamedTuple):
-    """A request but for its signature."""
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """What the bodies of one share have in common: the n-th takes the n-th template, round and round."""
 
-    head: bytes
-    body: bytes
-    tenant: str
+    templates: tuple[Template, ...]
+    source: str
+    personal: bool
+    cut: bool
+
+    @classmethod
+    def of(cls, share: Share, bodies: Bodies, default_source: str) -> _Form:
+        match share.request_class:
+            case RequestClass.MALFORMED:
+                templates = bodies.malformed
+            case RequestClass.PERSONAL:
+                templates = bodies.personal
+            case _:
+                templates = (bodies.valid,)
+        return cls(
+            templates,
+            _escaped(share.source or default_source),
+            personal=share.request_class is RequestClass.PERSONAL,
+            cut=share.request_class is RequestClass.INVALID_JSON,
+        )
 
 
 class Composition:
@@ -117,18 +135,18 @@ class Targets:
         self._run = targeter.run
         self._namespace = targeter.namespace
         self._route = targeter.profile.route(scenario.route)
-        self._bodies = targeter.bodies(scenario.route)
+        bodies = targeter.bodies(scenario.route)
+        self._forms = [_Form.of(share, bodies, targeter.profile.default_source) for share in scenario.shares]
         self._composition = Composition(scenario, targeter.run.seed)
         self._share: list[int] = self._composition.share.tolist()
         self._index: list[int] = self._composition.index.tolist()
         self._tenant: list[int] = self._composition.tenant.tolist()
-        self._sources = [_escaped(share.source or self._profile.default_source) for share in scenario.shares]
         self._rows = {kind: targeter.profile.answer(kind).row for kind in RequestClass}
         key_step = scenario.step if scenario.key_step is None else scenario.key_step
         # A step that is spread over many tenants has keys of its own beside the same step for one.
         spread = f"T{len(scenario.tenants)}/" if len(scenario.tenants) > 2 else ""
         self._key_prefix = f"{scenario.id}/{key_step}/{scenario.trial}/{scenario.route}/{spread}"
-        self._correlation_prefix = f"{scenario.label}#"
+        self._correlations = Series(targeter.namespace, f"{scenario.label}#")
         self._sign = signer(self._route)
         self._secrets = {
             name: credentials[name].secrets[self._route.secret].encode()
@@ -171,11 +189,11 @@ class Targets:
 
     def correlation(self, seq: int) -> str:
         """The correlation id, unique to the request."""
-        return self._namespace.name(f"{self._correlation_prefix}{seq}")
+        return self._correlations[seq]
 
     def canary(self, seq: int) -> Canary:
         """The personal data that request ``seq`` carries, if it is of that class."""
-        return Canary.of(f"{self._run.seed}/{self._run.run_id}/{self._correlation_prefix}{seq}")
+        return Canary.of(f"{self._run.seed}/{self._run.run_id}/{self.scenario.label}#{seq}")
 
     def share(self, seq: int) -> Share:
         """The share that a request belongs to."""
@@ -193,27 +211,33 @@ class Targets:
             share.request_class,
         )
 
-    def build(self, seq: int) -> Unsigned:
-        """The request but for its signature; KeyError when its tenant has no credentials."""
-        share = self.share(seq)
+    def request(self, seq: int, unix: int) -> bytes:
+        """Request ``seq`` as bytes, signed at ``unix`` (s); KeyError when its tenant has no credentials."""
         key = self.key(seq)
-        correlation = self.correlation(seq)
+        correlation = self._correlations[seq]
+        body = self._body(seq, key, correlation)
         tenant = self.scenario.tenants[self._tenant[seq]]
-        head = self._heads[tenant] + key.encode() + self._correlation_field + correlation.encode()
-        return Unsigned(head, self._body(seq, share, key, correlation), tenant)
+        return b"".join(
+            (
+                self._heads[tenant],
+                key.encode(),
+                self._correlation_field,
+                correlation.encode(),
+                b"" if self._timestamp_field is None else self._timestamp_field + b"%d" % unix,
+                self._signature_field,
+                self._sign(self._secrets[tenant], body, unix),
+                b"\r\nContent-Length: %d\r\n\r\n" % len(body),
+                body,
+            )
+        )
 
-    def sign(self, request: Unsigned, unix: int) -> bytes:
-        """The whole request as bytes, signed at ``unix`` (s)."""
-        head, body, tenant = request
-        signature = self._sign(self._secrets[tenant], body, unix)
-        length = b"\r\nContent-Length: %d\r\n\r\n" % len(body)
-        if self._timestamp_field is not None:
-            head += self._timestamp_field + b"%d" % unix
-        return b"".join((head, self._signature_field, signature, length, body))
+    def body(self, seq: int) -> bytes:
+        """The body of request ``seq``."""
+        return self._body(seq, self.key(seq), self._correlations[seq])
 
-    def _body(self, seq: int, share: Share, key: str, correlation: str) -> bytes:
-        template = self._template(share.request_class, self._index[seq])
-        slots = template.slots
+    def _body(self, seq: int, key: str, correlation: str) -> bytes:
+        form = self._forms[self._share[seq]]
+        template = form.templates[self._index[seq] % len(form.templates)]
         event = key.replace("-", "")
         # Amount, time and number follow from the key, so that replays have the same body.
         bits = int(event[:12], 16)
@@ -224,25 +248,16 @@ class Targets:
             "number": bits,
             "amount": amount,
             "unix": unix,
-            "source": self._sources[self._share[seq]],
+            "source": form.source,
             "correlation": correlation,
             "key": key,
         }
-        if "decimal" in slots:
+        if "decimal" in template.slots:
             values["decimal"] = f"{amount // 100}.{amount % 100:02d}"
-        if "iso" in slots:
+        if "iso" in template.slots:
             values["iso"] = datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        if share.request_class is RequestClass.PERSONAL:
+        if form.personal:
             values.update(self.canary(seq).values())
         body = template.render(values)
-        if share.request_class is RequestClass.INVALID_JSON:
-            # Cutting an object off anywhere before its closing brace leaves invalid JSON.
-            return body[: max(1, len(body) * 3 // 5)]
-        return body
-
-    def _template(self, request_class: RequestClass, index: int) -> Template:
-        if request_class is RequestClass.MALFORMED:
-            return self._bodies.malformed[index % len(self._bodies.malformed)]
-        if request_class is RequestClass.PERSONAL:
-            return self._bodies.personal[index % len(self._bodies.personal)]
-        return self._bodies.valid
+        # Cutting an object off anywhere before its closing brace leaves invalid JSON.
+        return body[: max(1, len(body) * 3 // 5)] if form.cut else body

@@ -11,6 +11,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -48,25 +49,34 @@ class Block:
         self.name = name
         self.next = first
         self.end = scenario.count
-        self.in_flight = 0
         self.connects = 0
-        self.first_sent_ns = 0
-        self.last_done_ns = 0
         self._first = first
         self._stride = stride
         self._worker = plan.worker
         targets = targeter.bind(scenario, plan.credentials)
-        self._build, self._sign = targets.build, targets.sign
+        self._request = targets.request
         self._ready: list[bytes] = []
         self._signed_unix = 0
         self._share = targets.composition.share
         self._expected = [plan.profile.answer(share.request_class).status for share in scenario.shares]
         self.path = folder / f"{scenario.label}.{plan.worker}.rows"
         self._rows = RowFile(self.path, plan.worker)
+        self.add = self._rows.add
+        """Books one request that has ended, whatever became of it."""
         self.open = True
         """False once all that it had was sent, has ended and was tallied."""
         self._tallied = 0
         self._waited_ns = self._watched_ns = self._looks = 0
+
+    @property
+    def taken(self) -> int:
+        """Requests that were handed out."""
+        return (self.next - self._first) // self._stride
+
+    @property
+    def in_flight(self) -> int:
+        """Those of them that have not ended yet."""
+        return self.taken - self._rows.added
 
     def take(self, unix: int) -> tuple[int, bytes]:
         """The next request, its seq and its bytes, signed at about ``unix`` (s); seq -1 when all were taken."""
@@ -81,7 +91,7 @@ class Block:
     def _sign_ahead(self, seq: int, unix: int) -> None:
         """Some at a time cost a third less than one by one, and take less time than anybody could notice."""
         seqs = range(seq, min(self.end, seq + AHEAD * self._stride), self._stride)
-        self._ready = [self._sign(self._build(each), unix) for each in reversed(seqs)]
+        self._ready = [self._request(each, unix) for each in reversed(seqs)]
         self._signed_unix = unix
 
     def good(self, seq: int) -> tuple[int, ...]:
@@ -89,18 +99,9 @@ class Block:
         statuses: tuple[int, ...] = self._expected[int(self._share[seq])]
         return statuses
 
-    def add(
-        self, seq: int, intended_ns: int, sent_ns: int, done_ns: int, connection: int, status: int, kind: int
-    ) -> None:
-        """Book one request that has ended."""
-        self._rows.add(seq, intended_ns, sent_ns, done_ns, connection, status, kind)
-        self.last_done_ns = done_ns
-        if sent_ns < self.first_sent_ns or not self.first_sent_ns:  # the first to be sent may end late
-            self.first_sent_ns = sent_ns
-
     def look(self, elapsed_ns: int) -> None:
         """Sample how many requests of it are in flight, for the time since the last look."""
-        if self.first_sent_ns and (self.in_flight or self.next < self.end):
+        if self.taken and (self.in_flight or self.next < self.end):
             self._waited_ns += self.in_flight * elapsed_ns
             self._watched_ns += elapsed_ns
             self._looks += 1
@@ -123,8 +124,7 @@ class Block:
         A block of fixed count offered all that it has: the rest is booked as skipped. Any other is cut to what was
         taken. ``offset_ns`` takes the rows' times to the master's clock.
         """
-        taken = len(range(self._first, self.next, self._stride))
-        skipped = 0
+        taken, skipped = self.taken, 0
         if fixed:
             for seq in range(self.next, self.end, self._stride):
                 self._rows.add(seq, 0, 0, 0, 0, 0, ErrorKind.NOT_SENT)
@@ -139,15 +139,17 @@ class Block:
             for column in ("intended_ns", "sent_ns", "done_ns"):
                 rows[column][rows["sent_ns"] != 0] += offset_ns
             rows.tofile(self.path)
-        elapsed_s = (self.last_done_ns - self.first_sent_ns) / 1e9
+        sent = rows[rows["sent_ns"] != 0]
+        first_sent_ns, last_done_ns = (int(sent["sent_ns"].min()), int(sent["done_ns"].max())) if len(sent) else (0, 0)
+        elapsed_s = (last_done_ns - first_sent_ns) / 1e9
         report = replace(
             usage,
             offered=taken + skipped,
             sent=taken,
             skipped=skipped,
             connects=self.connects,
-            first_sent_ns=self.first_sent_ns + offset_ns if taken else 0,
-            last_done_ns=self.last_done_ns + offset_ns if taken else 0,
+            first_sent_ns=first_sent_ns,
+            last_done_ns=last_done_ns,
             in_system_mean=self._waited_ns / self._watched_ns if self._watched_ns else 0.0,
             in_system_samples=self._looks,
         )
@@ -214,15 +216,13 @@ class Strands(Source):
         self._user_class = user_class
         self._open_block = open_block
         self._plan = plan
-        self._turns = user_class.turns()
-        self._turn = 0
+        self._turns = cycle(user_class.turns())
         self._opened = [0] * len(user_class.strands)
         self._current: list[Block | None] = [None] * len(user_class.strands)
 
     def current(self) -> Block:
         """See ``Source``; each call is one turn."""
-        strand = self._turns[self._turn]
-        self._turn = (self._turn + 1) % len(self._turns)
+        strand = next(self._turns)
         standing = self._current[strand]
         if standing is None or standing.next >= standing.end:
             plan = self._plan

@@ -53,7 +53,6 @@ class LocalLoad:
         self._end = end
         self._begun_s = time.monotonic()
         self._usage = resource.getrusage(resource.RUSAGE_SELF)
-        self._in_flight = 0
         self._watching = gevent.spawn(self._watch)
 
     def _watch(self) -> None:
@@ -73,22 +72,17 @@ class LocalLoad:
     def exhausted(self) -> None:
         """A scenario of fixed count has nothing more to send; when it was alone, the test is over."""
         others = [source for name, source in self._sources.items() if name != PERF_GATE]
-        if not self._in_flight and not any(source.blocks for source in others):
+        in_flight = sum(block.in_flight for source in self._sources.values() for block in source.blocks)
+        if not in_flight and not any(source.blocks for source in others):
             gevent.spawn(self._end)
 
     def takes(self, block: Block) -> tuple[int, bytes]:
         """The next request of a block; seq -1 when there is none."""
-        seq, request = block.take(int(time.time()))
-        if seq >= 0:
-            block.in_flight += 1
-            self._in_flight += 1
-        return seq, request
+        return block.take(int(time.time()))
 
     def ended(self, block: Block, seq: int, sent_ns: int, connection: int, status: int, kind: ErrorKind) -> None:
         """Book a request that has ended."""
         block.add(seq, sent_ns, sent_ns, time.monotonic_ns(), connection, status, kind)
-        block.in_flight -= 1
-        self._in_flight -= 1
 
     def account(self) -> WorkerAccount:
         """The final account, once all users have stopped."""

@@ -66,8 +66,8 @@ class Swarm:
         self._numbers = 0
         self._timeout_ns = int(plan.timeout_s * NS)
         self._period_ns = int(NS / plan.rate_per_user_s) if plan.rate_per_user_s else 0
-        self._in_flight = 0
         self._stopping = False
+        self._awaited = 0
         self._drained: asyncio.Future[None] = self._loop.create_future()
         self._unix = int(time.time())
         self._stalled_ns = 0
@@ -125,7 +125,8 @@ class Swarm:
         """Send nothing more, wait for what is in flight (it times out like any request), close every connection."""
         self._stopping = True
         users = [user for of_class in self._users.values() for user in of_class] + list(self._leaving)
-        if self._in_flight:
+        self._awaited = sum(user.seq != IDLE for user in users)
+        if self._awaited:
             await self._drained
         self._sweeper.cancel()
         attempts = list(self._dialling)
@@ -207,22 +208,20 @@ class Swarm:
             return
         seq, payload = block.take(self._unix)
         user.block = block
-        block.in_flight += 1
-        self._in_flight += 1
         user.send(seq, payload, intended_ns)
 
     def _ended(self, user: User, status: int, kind: ErrorKind, done_ns: int) -> None:
         block = user.block
         assert block is not None
         block.add(user.seq, user.intended_ns, user.sent_ns, done_ns, user.number, status, kind)
-        block.in_flight -= 1
-        self._in_flight -= 1
         user.seq = IDLE
         if not user.reusable:
             user.close()
         self._next(user)
-        if self._stopping and not self._in_flight and not self._drained.done():
-            self._drained.set_result(None)
+        if self._stopping:
+            self._awaited -= 1
+            if not self._awaited:
+                self._drained.set_result(None)
 
     # --- what the connections say (rig.engine.connection.Listener) ---
 

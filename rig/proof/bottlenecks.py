@@ -17,7 +17,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-import psutil
 import psycopg
 from psycopg import sql
 
@@ -25,6 +24,7 @@ from rig.confusion import NOTHING
 from rig.engine.pool import Pool
 from rig.errors import RigError
 from rig.model import Scenario
+from rig.processes import children
 from rig.proof.foreign_load import foreign_load
 from rig.proof.quota import QuotaUnavailable, open_quota
 from rig.proof.throttle import throttled
@@ -132,7 +132,7 @@ def _quota(store: Store, pool: Pool, driving: Driving) -> Iterator[None]:
     """On the rig itself too, so that all that it starts from now on is under it: the target, the samplers."""
     pids = [os.getpid(), *pool.pids]
     if store.pid is not None:
-        pids += [store.pid, *(child.pid for child in psutil.Process(store.pid).children(recursive=True))]
+        pids += [store.pid, *(child.pid for child in children(store.pid, recursive=True))]
     try:
         with open_quota(QUOTA_CORES) as quota:
             quota.hold(pids)

@@ -17,6 +17,8 @@ from contextlib import contextmanager, suppress
 
 import psutil
 
+from rig.processes import alive
+
 LOAD_PER_CORE = 4
 """The scheduler is fair to threads: with so many a core, what the run has ready gets the smaller part."""
 _END_PATIENCE_S = 5.0
@@ -54,12 +56,5 @@ def _end(processes: list[psutil.Process]) -> None:
         with suppress(psutil.NoSuchProcess):
             process.kill()
     deadline = time.monotonic() + _END_PATIENCE_S
-    while any(_alive(process) for process in processes) and time.monotonic() < deadline:
+    while any(alive(process) for process in processes) and time.monotonic() < deadline:
         time.sleep(_POLL_S)
-
-
-def _alive(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False

@@ -21,6 +21,7 @@ import psutil
 from rig.engine.pool import Pool
 from rig.lifeline import Lifeline
 from rig.model import Scenario
+from rig.processes import words
 from rig.run import Reporter, Scene
 from rig.samplers.names import PG_ACTIVITY
 
@@ -82,8 +83,8 @@ class Striking:
 def kill_sampler() -> bool:
     """Kill this process's sampler of the database with SIGKILL; False where there is none (yet)."""
     for child in psutil.Process().children():
-        with suppress(psutil.Error):
-            if f"rig.samplers.{PG_ACTIVITY}" in child.cmdline():
+        if f"rig.samplers.{PG_ACTIVITY}" in words(child):
+            with suppress(psutil.NoSuchProcess):
                 child.kill()
                 return True
     return False

@@ -7,10 +7,10 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-import psutil
 import pytest
 
 from rig.calibrate.stub import Stub, latency_stub
+from rig.processes import alive
 from stub_server.latency import Behaviour
 from stub_server.null import REFUSE
 
@@ -114,4 +114,4 @@ def test_two_requests_at_once_are_refused(stub: Stub) -> None:
 def test_it_ends_with_its_standard_input() -> None:
     with latency_stub() as ending:
         process = ending.process
-    assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    assert not alive(process)

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from rig.calibrate import null
@@ -14,6 +13,7 @@ from rig.calibrate.null import limit_of, null_benchmark
 from rig.engine.pool import Pool
 from rig.errors import ExitCode
 from rig.model import RunKey
+from rig.processes import children, words
 from rig.profile import bundled_profile, load_profile
 from rig.proof.throttle import throttled
 from tests.cli.commands import QUICK, Going, rig
@@ -21,16 +21,9 @@ from tests.cli.commands import QUICK, Going, rig
 RUN = RunKey(seed=1, run_id="throttled", started_unix=1_800_000_000)
 
 
-def workers_of(rig_process: psutil.Process) -> list[int]:
+def workers_of(rig_pid: int) -> list[int]:
     """The load processes of a running rig."""
-    found = []
-    for child in rig_process.children():
-        try:
-            if any("spawn_main" in word for word in child.cmdline()):
-                found.append(child.pid)
-        except psutil.Error:
-            continue
-    return found
+    return [child.pid for child in children(rig_pid) if any("spawn_main" in word for word in words(child))]
 
 
 def test_a_throttled_client_knows_that_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +50,7 @@ def test_a_client_that_is_throttled_after_its_calibration_fails_nobody(tmp_path:
     options = ("--trials", "1", "-n", "200", "--max-seconds", "0.1", "--no-samplers", *QUICK)
     going = Going(["perf", *options, "--json", "--out", str(tmp_path)])
     going.wait_for("S8 PerfGate")
-    (worker,) = workers_of(psutil.Process(going.process.pid))
+    (worker,) = workers_of(going.process.pid)
     with throttled(lambda: (worker,)):
         going.wait_for("waiting until the database is quiet")
     ended = going.end()
@@ -75,7 +68,7 @@ def test_a_client_that_is_throttled_after_its_calibration_fails_nobody(tmp_path:
 def test_a_client_throttled_from_its_start_ends_in_2(tmp_path: Path) -> None:
     going = Going(["calibrate", *QUICK, "--json", "--out", str(tmp_path)])
     going.wait_for("null benchmark")
-    with throttled(lambda: workers_of(psutil.Process(going.process.pid)) if going.process.poll() is None else ()):
+    with throttled(lambda: workers_of(going.process.pid) if going.process.poll() is None else ()):
         ended = going.end(timeout_s=300)
     document: Any = ended.document()
     assert ended.code == ExitCode.BELOW_FLOOR

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 from numpy.typing import NDArray
 
@@ -21,6 +20,7 @@ from rig.engine.pool import Load, Pool
 from rig.engine.worker import Go, Progress, Ready, main
 from rig.errors import ErrorKind
 from rig.model import RESULT, DriveReport, Scenario, WorkerReport
+from rig.processes import alive
 from rig.profile import Profile
 
 from .scenes import RUN, credentials, scenario
@@ -66,10 +66,6 @@ def steady(deadline_s: float = 2.0) -> Scenario:
     return scenario(COUNT, connections=4, rate_per_s=200.0, deadline_s=deadline_s, timeout_s=0.5)
 
 
-def ended(pid: int) -> bool:
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-
-
 def test_workers_share_the_requests(run: Drives, tmp_path: Path) -> None:
     report = run(scenario(1001, connections=10))
     assert report.complete
@@ -107,7 +103,7 @@ def test_a_killed_worker_has_no_report_and_is_replaced(run: Drives, pool: Pool, 
     victim, other = pool.pids
 
     def kill_once_under_way(done: int) -> None:
-        if done and not ended(victim):
+        if done and alive(victim):
             os.kill(victim, signal.SIGKILL)
 
     report = run(steady(), progress=kill_once_under_way)
@@ -130,7 +126,7 @@ def test_a_killed_worker_has_no_report_and_is_replaced(run: Drives, pool: Pool, 
     assert sum(worker.sent for worker in again.present) == 100
     assert pool.pids[0] != victim
     assert pool.pids[1] == other
-    assert ended(victim)
+    assert not alive(victim)
 
 
 def test_a_worker_that_falls_silent_is_given_up(run: Drives, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,14 +134,14 @@ def test_a_worker_that_falls_silent_is_given_up(run: Drives, pool: Pool, monkeyp
     victim = pool.pids[1]
 
     def stop_once_under_way(done: int) -> None:
-        if done and not ended(victim):
+        if done and alive(victim):
             os.kill(victim, signal.SIGSTOP)
 
     report = run(steady(), progress=stop_once_under_way)
     assert report.workers[0] is not None
     assert report.workers[1] is None
     assert "worker 1 gave no sign of life within its time" in report.notes[0]
-    assert ended(victim)
+    assert not alive(victim)
 
 
 def test_an_interrupt_ends_the_drive_and_keeps_the_books(run: Drives, tmp_path: Path) -> None:
@@ -193,7 +189,7 @@ def test_a_pool_leaves_no_process(stub: Stub) -> None:
     with Pool(2) as brief:
         pids = brief.pids
         assert len(pids) == 2
-    assert all(ended(pid) for pid in pids)
+    assert all(not alive(pid) for pid in pids)
     with pytest.raises(ValueError, match="at least one"):
         Pool(0)
 

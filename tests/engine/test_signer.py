@@ -48,7 +48,7 @@ def test_a_signed_time_is_told_in_its_header() -> None:
     )
     own = profile.routes[1]
     targets = Targeter(profile, RUN).bind(scenario(1, route=own.name), credentials(profile))
-    message = taken_apart(targets.sign(targets.build(0), UNIX))
+    message = taken_apart(targets.request(0, UNIX))
     signed = b"v0:%d:%s.%d" % (UNIX, message.body, UNIX)
     digest = hmac.new(f"{own.secret}-of-A".encode(), signed, hashlib.sha256).digest()
     assert message.headers["X-Time"] == str(UNIX)
@@ -60,7 +60,7 @@ def test_a_prefix_before_the_tenants_key() -> None:
     document["headers"] = {**document["headers"], "tenant_key": "Authorization", "tenant_key_prefix": "Token "}
     profile = Profile.model_validate(document)
     targets = Targeter(profile, RUN).bind(scenario(1, route=profile.routes[1].name), credentials(profile))
-    assert taken_apart(targets.sign(targets.build(0), UNIX)).headers["Authorization"] == "Token key-of-A"
+    assert taken_apart(targets.request(0, UNIX)).headers["Authorization"] == "Token key-of-A"
 
 
 @pytest.mark.parametrize(

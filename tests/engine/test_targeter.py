@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 import uuid
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rig.engine.canary import CANARY_PATTERN
-from rig.engine.identity import Namespace
+from rig.engine.identity import Namespace, Series
 from rig.engine.targeter import Composition, Targeter, Targets
 from rig.model import RequestClass, Row, RunKey, Scenario, Share
 from rig.profile import Profile, bundled_profile, load_profile
@@ -64,7 +64,7 @@ def bound(scene: Scenario, run: RunKey = RUN, profile: Profile = PROFILE) -> Tar
 
 
 def requests(targets: Targets) -> list[bytes]:
-    return [targets.sign(targets.build(seq), 1_800_000_123) for seq in range(targets.scenario.count)]
+    return [targets.request(seq, 1_800_000_123) for seq in range(targets.scenario.count)]
 
 
 # --- the same again, and different -------------------------------------------------------------------------------
@@ -103,12 +103,34 @@ def test_keys_stay_what_they_were() -> None:
     """Packs are judged again by deriving their keys again: a change here orphans every pack there is."""
     targets = bound(scenario(3, id="S2"))
     assert targets.key(2) == "61d0849e-1012-50bc-9ede-e103a4605be8"
-    assert targets.correlation(2) == "bf57ec79-14dd-5f48-80fd-8a546deefc4a"
+    assert targets.correlation(2) == "3ea6b4a3-20fc-5418-9cf4-afd979a19062"
 
 
 @given(st.uuids(), st.text())
 def test_names_are_version_5_uuids(namespace: uuid.UUID, name: str) -> None:
     assert Namespace(namespace).name(name) == str(uuid.uuid5(namespace, name))
+
+
+@given(st.uuids(), st.text(), st.integers(0, 2**48 - 2001))
+@settings(deadline=None)
+def test_a_series_gives_every_number_a_uuid_of_its_own(namespace: uuid.UUID, name: str, begin: int) -> None:
+    series = Series(Namespace(namespace), name)
+    assert series[0] == str(uuid.uuid5(namespace, name))
+    ids = [series[number] for number in range(begin, begin + 2000)]
+    assert len(set(ids)) == 2000
+    assert all(str(uuid.UUID(each)) == each and uuid.UUID(each).version == 5 for each in ids)
+
+
+def test_a_series_is_scattered() -> None:
+    series = Series(Namespace(uuid.NAMESPACE_URL), "anything")
+    tenths = Counter(int(series[number][:8], 16) * 10 >> 32 for number in range(10_000))
+    assert all(abs(tenths[tenth] - 1000) < 50 for tenth in range(10))
+
+
+def test_two_series_have_nothing_in_common() -> None:
+    namespace = Namespace(uuid.NAMESPACE_URL)
+    ends = {Series(namespace, f"series {number}")[number][13:] for number in range(5000)}
+    assert len(ends) == 5000
 
 
 # --- no key twice ------------------------------------------------------------------------------------------------
@@ -161,7 +183,7 @@ def test_the_documented_ladder_has_one_key_for_s1_and_one_for_s5() -> None:
 def test_one_key_means_one_body_and_one_per_tenant() -> None:
     scene = scenario(12, shares=(Share(RequestClass.REPLAY, 12, one_key=True),), tenants=TENANTS[:3])
     targets = bound(scene)
-    events = {(targets.expected(seq).tenant, targets.key(seq), targets.build(seq).body) for seq in range(12)}
+    events = {(targets.expected(seq).tenant, targets.key(seq), targets.body(seq)) for seq in range(12)}
     assert len(events) == 3
     assert len({key for _, key, _ in events}) == 3
 
@@ -244,7 +266,7 @@ def test_signatures_verify(route: Any) -> None:
 def test_all_bodies_parse_but_the_invalid_ones_never(scene: Scenario, run: RunKey) -> None:
     targets = bound(scene, run)
     for seq in range(scene.count):
-        body = targets.build(seq).body
+        body = targets.body(seq)
         assert is_object(body) == (targets.share(seq).request_class is not RequestClass.INVALID_JSON)
 
 
@@ -258,7 +280,7 @@ def is_object(body: bytes) -> bool:
 @given(st.text(max_size=20))
 def test_a_source_arrives_as_it_was_given(source: str) -> None:
     scene = scenario(1, shares=(Share(RequestClass.VALID, 1, source=source),), route="paypal")
-    body = json.loads(bound(scene).build(0).body)
+    body = json.loads(bound(scene).body(0))
     assert body["resource"]["custom"] == (source or PROFILE.default_source)
 
 
@@ -283,7 +305,7 @@ def test_a_malformed_body_lacks_what_its_mutation_says_and_nothing_else(route: A
     bad = bound(scenario(count, shares=(Share(RequestClass.MALFORMED, count),), route=route.name))
     for seq in range(count):
         mutation = route.malformed[seq % len(route.malformed)]
-        whole, spoilt = json.loads(good.build(seq).body), json.loads(bad.build(seq).body)
+        whole, spoilt = json.loads(good.body(seq)), json.loads(bad.body(seq))
         path = mutation.remove or mutation.set
         if mutation.remove:
             with pytest.raises(LookupError):
@@ -300,7 +322,7 @@ def test_a_personal_body_carries_its_canary_and_the_pattern_finds_nothing_else(r
     count = 3 * ways
     targets = bound(scenario(count, shares=(Share(RequestClass.PERSONAL, count),), route=route.name))
     for seq in range(count):
-        body, canary = targets.build(seq).body.decode(), targets.canary(seq)
+        body, canary = targets.body(seq).decode(), targets.canary(seq)
         found = re.findall(CANARY_PATTERN, body)
         assert set(found) <= set(canary.tokens)
         fields = route.personal if seq % ways == ways - 1 else [route.personal[seq % ways]]
@@ -308,7 +330,7 @@ def test_a_personal_body_carries_its_canary_and_the_pattern_finds_nothing_else(r
         for field in fields:
             assert at(json.loads(body), field.at) == canary.values()[f"canary-{field.kind}"]
     clean = bound(scenario(200, route=route.name))
-    assert not any(re.search(CANARY_PATTERN, clean.build(seq).body.decode()) for seq in range(200))
+    assert not any(re.search(CANARY_PATTERN, clean.body(seq).decode()) for seq in range(200))
 
 
 def test_every_shape_of_a_canary_is_found_whole() -> None:
@@ -349,4 +371,4 @@ def test_expectations_need_no_credentials_but_requests_do() -> None:
     targets = Targeter(PROFILE, RUN).bind(scenario(1))
     assert targets.expected(0).tenant == "A"
     with pytest.raises(KeyError):
-        targets.build(0)
+        targets.request(0, 1)

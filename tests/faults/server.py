@@ -15,6 +15,7 @@ import psycopg
 from rig.lifeline import Lifeline
 from rig.postgres import Cluster, Database, open_cluster
 from rig.postgres.cluster import DSN_VARIABLE
+from rig.processes import alive
 from tests.cli.commands import wait_until
 
 _QUIET = {"autovacuum": "off", "bgwriter_lru_maxpages": "0", "wal_writer_delay": "10s"}
@@ -90,7 +91,7 @@ class Server:
         return psutil.Process(pid)
 
     def _runs(self) -> bool:
-        return self._postmaster.is_running() and self._postmaster.status() != psutil.STATUS_ZOMBIE
+        return alive(self._postmaster)
 
     def _answers(self) -> bool:
         try:

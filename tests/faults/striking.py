@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from rig.errors import ErrorKind, ExitCode
 from rig.lifeline import MARKER
 from rig.model import RESULT
+from rig.processes import alive, words
 from rig.profile import bundled_profile
 from tests.cli.commands import QUICK, Ended, Going, only_pack, wait_until
 
@@ -207,7 +208,7 @@ class Struck:
 
     def parts(self, word: str) -> list[psutil.Process]:
         """The processes below the rig whose command line holds a word."""
-        return [process for process in _descendants(self.process) if any(word in said for said in _words(process))]
+        return [process for process in _descendants(self.process) if any(word in said for said in words(process))]
 
     def part(self, word: str) -> psutil.Process:
         """The only one."""
@@ -232,16 +233,16 @@ class Struck:
         """Whoever runs for this run now, and the ports that they listen on."""
         for process in _descendants(self.process):
             self._started.add(process)
-            words = _words(process)
-            if "rig.lifeline" in words:
-                self._token = words[-1]
+            line = words(process)
+            if "rig.lifeline" in line:
+                self._token = line[-1]
             with suppress(psutil.Error):
                 self._ports |= {each.laddr.port for each in process.net_connections("tcp") if each.status == "LISTEN"}
 
     def _left(self) -> str:
         """What is left of the run, in words; empty when nothing is."""
         assert self._token, "the run never had a reaper"
-        processes = [process.pid for process in self._started if _alive(process)]
+        processes = [process.pid for process in self._started if alive(process)]
         processes += [process.pid for process in psutil.process_iter() if _token(process) == self._token]
         ports = [port for port in self._ports if _listens(port)]
         directories = [path.name for path in self._workshop.temporary.iterdir()]
@@ -258,23 +259,9 @@ def _descendants(process: psutil.Process) -> list[psutil.Process]:
     return process.children(recursive=True)
 
 
-def _words(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
-
-
-def _alive(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
-
-
 def _token(process: psutil.Process) -> str | None:
     with suppress(psutil.Error, OSError):
-        return process.environ().get(MARKER) if _alive(process) else None
+        return process.environ().get(MARKER) if alive(process) else None
     return None
 
 

@@ -58,7 +58,7 @@ def requests_are_whole(profile: Profile) -> None:
         scenario = Scenario("S2", "t", 1, route.name, ("A",), shares, Pace(1))
         try:
             targets = targeter.bind(scenario, {"A": Credentials("api-key", secrets)})
-            signed = [targets.sign(targets.build(seq), 1_800_000_000) for seq in range(scenario.count)]
+            signed = [targets.request(seq, 1_800_000_000) for seq in range(scenario.count)]
         except ConfigError:  # the body is no JSON, or a path leads nowhere: said when the run prepares
             continue
         for request in signed:

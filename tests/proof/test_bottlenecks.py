@@ -18,6 +18,7 @@ from rig.calibrate.machine import CpuGroup
 from rig.engine.pool import Pool
 from rig.model import Scenario
 from rig.postgres import Cluster
+from rig.processes import alive
 from rig.proof.bottlenecks import SEEDS, Driving, planted
 from rig.proof.foreign_load import foreign_load
 from rig.proof.quota import QuotaUnavailable, open_quota
@@ -110,4 +111,4 @@ def test_foreign_work_is_nobodys_child_and_ends() -> None:
         while any(sum(process.cpu_times()[:2]) == 0 for process in processes):
             assert time.monotonic() < deadline, "one of them never computed"
             time.sleep(0.01)
-    assert not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
+    assert not any(alive(process) for process in processes)

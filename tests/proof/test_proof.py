@@ -15,6 +15,7 @@ import pytest
 from rig.errors import ExitCode, UsageError
 from rig.lifeline import Lifeline, leftovers
 from rig.model import Gate, Verdict
+from rig.processes import alive
 from rig.proof.cells import Cell, Proof, cells_of, proof_table, together
 from rig.proof.sabotage import leave_behind, no_sampler_born, stuttering
 from rig.prove import _sorted
@@ -83,7 +84,7 @@ def test_what_is_left_behind_is_found_and_then_ended() -> None:
             leave_behind(lifeline, afterwards)
             (left,) = lifeline.processes()
         assert not [process for process in leftovers() if process.run == lifeline.token]
-    assert not psutil.pid_exists(left.pid)
+    assert not alive(left.pid)
 
 
 def test_a_sampler_that_is_killed_at_its_birth_says_nothing(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import psutil
 
 from rig.postgres import Cluster
+from rig.processes import alive
 
 
 class Restartable:
@@ -28,7 +29,7 @@ class Restartable:
     def stop(self) -> None:
         self._process.send_signal(signal.SIGINT)
         deadline = time.monotonic() + 15
-        while self._process.is_running() and self._process.status() != psutil.STATUS_ZOMBIE:
+        while alive(self._process):
             assert time.monotonic() < deadline, "the server does not stop"
             time.sleep(0.02)
 

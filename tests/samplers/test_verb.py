@@ -6,7 +6,6 @@ import os
 import signal
 from pathlib import Path
 
-import psutil
 import psycopg
 import pytest
 
@@ -14,6 +13,7 @@ from rig.cli import main
 from rig.errors import ExitCode, Unavailable
 from rig.hygiene import Connections
 from rig.postgres import Database
+from rig.processes import children, words
 from rig.samplers.frames import read_samples
 from tests.cli.commands import QUICK, Going, only_pack, rig
 from tests.samplers.watching import connected
@@ -103,7 +103,7 @@ def test_hygiene_without_a_database_says_so(database: Database) -> None:
 def test_a_run_whose_sampler_is_killed_is_invalid(tmp_path: Path) -> None:
     going = Going(["perf", "-n", "3000", "--trials", "1", "--no-ruler", *QUICK, "--json", "--out", str(tmp_path)])
     going.wait_for("S8 PerfGate")
-    (sampler,) = (p for p in psutil.Process(going.process.pid).children() if "rig.samplers.pg_activity" in p.cmdline())
+    (sampler,) = (p for p in children(going.process.pid) if "rig.samplers.pg_activity" in words(p))
     sampler.kill()
     ended = going.end()
     assert ended.code == ExitCode.INVALID, ended.err

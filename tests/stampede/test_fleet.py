@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from rig.processes import alive
 from rig.stampede.fleet import Fleet
 from tests.stampede import works
 
@@ -108,7 +109,7 @@ def test_members_end_when_the_fleet_dies(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "tests.stampede.works", str(tmp_path)], timeout=60)
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     deadline = time.monotonic() + 20
-    while any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids):
+    while any(alive(pid) for pid in pids):
         assert time.monotonic() < deadline, "members outlive their fleet"
         time.sleep(0.02)
 
@@ -119,7 +120,7 @@ def test_what_a_member_started_ends_with_it(tmp_path: Path) -> None:
         fleet.release()
         child = psutil.Process(int((tmp_path / "child").read_text()))
     deadline = time.monotonic() + 20
-    while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
+    while alive(child):
         assert time.monotonic() < deadline, "the member's child outlives it"
         time.sleep(0.02)
 
