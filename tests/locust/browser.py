@@ -64,6 +64,11 @@ class Page:
             await asyncio.sleep(_POLL_S)
         return value
 
+    async def answered(self, path: str) -> None:
+        """Wait until the page has had its answer to a first question for ``path``."""
+        entries = "performance.getEntriesByType('resource')"
+        await self.until(f"{entries}.some(e => new URL(e.name).pathname === {json.dumps(path)} && e.responseEnd > 0)")
+
     async def click(self, text: str) -> None:
         """Click the button, tab or link with this text."""
         found = (
