@@ -19,8 +19,8 @@ ui: $(VENV)/.installed-locust  ## Locust's web UI with native workers, on http:/
 test: $(VENV)/.installed-test lint  ## Lint and all tests that CI runs
 	$(BIN)/python -m pytest -m "not full and not bench" --numprocesses auto
 
-test-full: $(VENV)/.installed-test lint  ## Everything, the long proofs too
-	$(BIN)/python -m pytest -m "not bench" --numprocesses auto
+test-full: test  ## Everything: after the tests of CI the long proofs, one after the other; about an hour
+	$(BIN)/python -m pytest -m full
 
 lint: $(VENV)/.installed-test  ## Style, types and import directions
 	$(BIN)/ruff check .

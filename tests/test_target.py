@@ -207,7 +207,7 @@ def test_what_never_gets_ready_says_what_it_answers_and_is_stopped(tmp_path: Pat
     message = refused(launched(server(503), ready_timeout_s=0.5), tmp_path)
     assert "is not ready within 0.5 s: " in message
     assert "its log ends with: " in message
-    assert psutil.Process().children() == before
+    assert set(psutil.Process().children()) <= set(before)
 
 
 def test_the_last_answer_of_an_unready_target_is_quoted(tmp_path: Path) -> None:

@@ -31,21 +31,22 @@ class Sender(FastHttpUser):
         self.clock.count()
 
 
-def _load(port: int, seconds: float, rate_per_s: float | None = None) -> None:
-    Sender.host = f"http://127.0.0.1:{port}"
+def load(sender: type[Sender], port: int, seconds: float, rate_per_s: float | None = None) -> None:
+    """Send with the users of a class, and print the figures."""
+    sender.host = f"http://127.0.0.1:{port}"
     if rate_per_s is not None:
-        Sender.wait_time = constant_throughput(rate_per_s / CONNECTIONS)
-        Sender.path = KNOWN_PATH
-    environment = Environment(user_classes=[Sender])
+        sender.wait_time = constant_throughput(rate_per_s / CONNECTIONS)
+        sender.path = KNOWN_PATH
+    environment = Environment(user_classes=[sender])
     runner = environment.create_local_runner()
-    Sender.clock = Clock(seconds)
+    sender.clock = Clock(seconds)
     runner.start(CONNECTIONS, spawn_rate=CONNECTIONS)
     gevent.sleep(seconds)
     total = environment.stats.total
     quantiles = {f"p{q}_ms": total.get_response_time_percentile(q / 100) for q in (50, 99)} if rate_per_s else {}
-    Sender.clock.report(**quantiles)
+    sender.clock.report(**quantiles)
     runner.quit()
 
 
 if __name__ == "__main__":
-    _load(int(sys.argv[1]), *(float(word) for word in sys.argv[2:]))
+    load(Sender, int(sys.argv[1]), *(float(word) for word in sys.argv[2:]))
