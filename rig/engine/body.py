@@ -10,7 +10,7 @@ import copy
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -20,25 +20,34 @@ from rig.profile import Mutation, PersonalField, WebhookRoute
 
 PLACEHOLDERS = ("event", "number", "amount", "decimal", "unix", "iso", "source", "correlation", "key")
 _CANARY_PREFIX = "canary-"
-_CANARIES = tuple(_CANARY_PREFIX + kind for kind in ("email", "phone", "name", "address", "ip", "ssn"))
-_SLOTS = PLACEHOLDERS + _CANARIES
+CANARIES = tuple(_CANARY_PREFIX + kind for kind in ("email", "phone", "name", "address", "ip", "ssn"))
+SLOTS = (*PLACEHOLDERS, *CANARIES)
+_NUMBERS = frozenset({"number", "amount", "unix"})
 # Eighteen digits: a valid JSON number and valid inside a JSON string, and nothing that a body would hold by chance.
 _SENTINEL = 918_273_645_000_000_000
 _SENTINEL_PATTERN = re.compile(r"918273645000000(\d{3})")
 
 
 class Template:
-    """A body with holes: a %-format, the fastest way to fill them. ``slots`` are their names."""
+    """A body with holes: a %-format of bytes, the fastest way to fill them. ``slots`` are their names."""
 
-    def __init__(self, text: str, slots: Sequence[str]) -> None:
-        """``text`` has one ``%s`` for each of the ``slots``, in their order."""
+    def __init__(self, constants: Sequence[str], slots: Sequence[str]) -> None:
+        """``slots`` stand between the ``constants``, one fewer than those."""
         self.slots = frozenset(slots)
-        self._text = text
-        self._pick: Callable[[Mapping[str, object]], object] = itemgetter(*slots) if slots else lambda _: ()
+        text = constants[0].replace("%", "%%")
+        for slot, constant in zip(slots, constants[1:], strict=True):
+            text += ("%d" if slot in _NUMBERS else "%b") + constant.replace("%", "%%")
+        self._text = text.encode()
+        places = [SLOTS.index(slot) for slot in slots]
+        self._pick: Callable[[Sequence[object]], object] = itemgetter(*places) if places else lambda _: ()
 
-    def render(self, values: Mapping[str, object]) -> bytes:
-        """Fill the holes; KeyError for a slot without a value."""
-        return (self._text % self._pick(values)).encode()
+    def render(self, values: Sequence[object]) -> bytes:
+        """Fill the holes from values in the order of ``SLOTS``: numbers as such, all others as bytes.
+
+        TypeError for one that is missing.
+        """
+        body: bytes = self._text % self._pick(values)
+        return body
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +77,7 @@ def _parse(route: WebhookRoute) -> Any:
         if name not in PLACEHOLDERS:
             known = ", ".join(f"<{known}>" for known in PLACEHOLDERS)
             raise ConfigError(f"route {route.name!r}: body has the unknown placeholder <{name}>; known are {known}")
-        return str(_SENTINEL + _SLOTS.index(name))
+        return str(_SENTINEL + SLOTS.index(name))
 
     text = re.sub(r"<([a-z_]+)>", sentinel, route.body)
     try:
@@ -79,7 +88,7 @@ def _parse(route: WebhookRoute) -> Any:
         raise ConfigError(f"route {route.name!r}: body must be a JSON object")
     found, kept = (Counter(_SENTINEL_PATTERN.findall(each)) for each in (text, json.dumps(document)))
     if found != kept:
-        lost = ", ".join(f"<{_SLOTS[int(number)]}>" for number in sorted(found - kept))
+        lost = ", ".join(f"<{SLOTS[int(number)]}>" for number in sorted(found - kept))
         raise ConfigError(
             f"route {route.name!r}: {lost} is not a value of its own in its body: it is part of a number "
             "(<amount>.00; use <decimal>) or stands under a key that comes twice"
@@ -89,11 +98,7 @@ def _parse(route: WebhookRoute) -> Any:
 
 def _split(document: Any) -> Template:
     pieces = _SENTINEL_PATTERN.split(json.dumps(document, separators=(",", ":"), ensure_ascii=False))
-    slots = [_SLOTS[int(number)] for number in pieces[1::2]]
-    text = pieces[0].replace("%", "%%")
-    for constant in pieces[2::2]:
-        text += f"%s{constant.replace('%', '%%')}"
-    return Template(text, slots)
+    return Template(pieces[::2], [SLOTS[int(number)] for number in pieces[1::2]])
 
 
 def _mutated(document: Any, mutation: Mutation, route: WebhookRoute) -> Any:
@@ -116,7 +121,7 @@ def _with_personal(document: Any, fields: Sequence[PersonalField], route: Webhoo
     changed = copy.deepcopy(document)
     for field in fields:
         parent, last = _parent(changed, field.at.split("."), route, field.at, create=True)
-        parent[last] = str(_SENTINEL + _SLOTS.index(_CANARY_PREFIX + field.kind))
+        parent[last] = str(_SENTINEL + SLOTS.index(_CANARY_PREFIX + field.kind))
     return changed
 
 
@@ -145,7 +150,7 @@ def _parent(document: Any, path: list[str], route: WebhookRoute, dotted: str, *,
 
 
 def _prove_valid_json(bodies: Bodies, route: WebhookRoute) -> None:
-    sample = dict.fromkeys(_SLOTS, "x") | {"number": "1", "amount": "1", "unix": "1", "decimal": "0.01"}
+    sample = [1 if slot in _NUMBERS else b"0.01" if slot == "decimal" else b"x" for slot in SLOTS]
     for template in (bodies.valid, *bodies.malformed, *bodies.personal):
         try:
             json.loads(template.render(sample))

@@ -1,7 +1,7 @@
 """One HTTP/1.1 connection of the load: sends a request's bytes, times its answer, says how it ended.
 
-Flow: the drive calls ``send``; bytes go through the parser (llhttp); the drive's ``answered`` or ``failed`` gets the
-result and decides what the connection does next. One request is in flight at a time; bodies of answers are not kept.
+Flow: the drive calls ``send``; bytes go through the parser (llhttp); the drive's ``ended`` gets the result and decides
+what the connection does next. One request is in flight at a time; bodies of answers are not kept.
 Not for: deciding what is sent, or when, or whether an answer is the right one.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from typing import Protocol, cast
+from typing import Any, Protocol, Self, TypeVar, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
@@ -18,21 +18,25 @@ from rig.errors import ErrorKind
 
 ANSWER_LIMIT_BYTES = 8 * 1024 * 1024
 IDLE = -1
+_ANSWERED = ErrorKind.NONE
 _monotonic_ns = time.monotonic_ns
 _FRAMED = re.compile(rb"\r\n(?:content-length|transfer-encoding)[ \t]*:", re.IGNORECASE)
 _INTERIM = re.compile(rb"\s*HTTP/1\.\d 1")
 
 
-class Listener(Protocol):
+_Own = TypeVar("_Own", contravariant=True)
+
+
+class Listener(Protocol[_Own]):
     """What a connection tells its drive."""
 
-    def answered(self, connection: Connection, status: int, done_ns: int) -> None:
-        """A whole answer to ``connection.seq`` came. The listener sets ``seq`` to IDLE or sends the next request."""
+    def ended(self, connection: _Own, status: int, kind: ErrorKind, done_ns: int) -> None:
+        """A whole answer to ``connection.seq`` came; or, with a ``kind`` (status 0), none will, the transport is gone.
 
-    def failed(self, connection: Connection, kind: ErrorKind, done_ns: int) -> None:
-        """``connection.seq`` has no proper answer and the transport is gone. The listener sets ``seq`` to IDLE."""
+        The listener sets ``seq`` to IDLE or sends the next request.
+        """
 
-    def closed(self, connection: Connection) -> None:
+    def closed(self, connection: _Own) -> None:
         """The transport is gone and nothing was in flight."""
 
 
@@ -60,7 +64,7 @@ class Connection(asyncio.Protocol):
         "transport",
     )
 
-    def __init__(self, number: int, listener: Listener) -> None:
+    def __init__(self, number: int, listener: Listener[Self]) -> None:
         self.number = number
         self.seq = IDLE
         self.intended_ns = 0
@@ -68,7 +72,7 @@ class Connection(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.reusable = False
         """False when the transport cannot carry another request."""
-        self._listener = listener
+        self._listener: Listener[Any] = listener
         self._partial: list[bytes] = []
 
     def send(self, seq: int, payload: bytes, intended_ns: int = 0) -> None:
@@ -121,7 +125,7 @@ class Connection(asyncio.Protocol):
             if self._partial_bytes:
                 self._partial_bytes = 0
                 self._partial.clear()
-            self._listener.answered(self, self._status, _monotonic_ns())
+            self._listener.ended(self, self._status, _ANSWERED, _monotonic_ns())
         else:
             # More than was asked for: the rest could be taken for the answer to the next request.
             self.give_up(ErrorKind.PROTOCOL)
@@ -151,9 +155,9 @@ class Connection(asyncio.Protocol):
         if self.seq == IDLE:
             self._listener.closed(self)
         elif exc is None and self._why is ErrorKind.CONNECTION_LOST and self._ended_by_close():
-            self._listener.answered(self, self._parser.get_status_code(), _monotonic_ns())
+            self._listener.ended(self, self._parser.get_status_code(), _ANSWERED, _monotonic_ns())
         else:
-            self._listener.failed(self, self._why, _monotonic_ns())
+            self._listener.ended(self, 0, self._why, _monotonic_ns())
 
     # --- an answer in pieces ---
 

@@ -296,19 +296,8 @@ class Drive:
 
     # --- what the connections say (rig.engine.connection.Listener) ---
 
-    def answered(self, connection: Connection, status: int, done_ns: int) -> None:
-        """A whole answer came."""
-        self._ended(connection, status, ErrorKind.NONE, done_ns)
-
-    def failed(self, connection: Connection, kind: ErrorKind, done_ns: int) -> None:
-        """The request in flight has no proper answer."""
-        self._ended(connection, 0, kind, done_ns)
-
-    def closed(self, connection: Connection) -> None:
-        """A connection ended while nothing was in flight on it."""
-        self._free(connection)
-
-    def _ended(self, connection: Connection, status: int, kind: ErrorKind, done_ns: int) -> None:
+    def ended(self, connection: Connection, status: int, kind: ErrorKind, done_ns: int) -> None:
+        """The request in flight has its answer, or will have none."""
         self._rows.add(
             connection.seq,
             connection.intended_ns,
@@ -323,6 +312,10 @@ class Drive:
         self._last_done_ns = done_ns
         if not connection.reusable:
             connection.close()
+        self._free(connection)
+
+    def closed(self, connection: Connection) -> None:
+        """A connection ended while nothing was in flight on it."""
         self._free(connection)
 
     def _free(self, connection: Connection) -> None:

@@ -30,7 +30,8 @@ class Series:
     """One id for each number below 2**48, none twice; those of two series differ as two UUIDv5 do.
 
     The first 48 bits of a UUIDv5 move on by an odd step, so they run through all values, scattered: an index over the
-    ids takes them like any other UUIDs. The version stays, as services that look at it expect one of 1 to 5.
+    ids takes them like any other UUIDs. The version stays, as services that look at it expect one of 1 to 5. Bytes, as
+    requests carry them.
     """
 
     _STEP = 0x9E37_79B9_7F4B  # 2**48 over the golden ratio, odd: neighbours lie far apart
@@ -38,8 +39,8 @@ class Series:
     def __init__(self, namespace: Namespace, name: str) -> None:
         first = namespace.name(name)
         self._begin = int(first[:8] + first[9:13], 16)
-        self._rest = first[13:]
+        self._rest = first[13:].encode()
 
-    def __getitem__(self, number: int) -> str:
+    def __getitem__(self, number: int) -> bytes:
         head = self._begin + number * self._STEP
-        return "%08x-%04x%s" % (head >> 16 & 0xFFFF_FFFF, head & 0xFFFF, self._rest)  # noqa: UP031  # a quarter faster
+        return b"%08x-%04x%b" % (head >> 16 & 0xFFFF_FFFF, head & 0xFFFF, self._rest)

@@ -1,4 +1,4 @@
-"""Vendor signatures over a raw body. Pure: time comes in as a number. ``signer`` gives that of a route.
+"""Vendor signatures over a raw body. Pure: time comes in as a number. ``signer`` gives that of a route and a secret.
 
 Formulas: Stripe's is the hex HMAC-SHA256 of ``"<unix>.<body>"``, sent as ``t=<unix>,v1=<hex>``; Shopify and WooCommerce
 send the base64 HMAC-SHA256 of the body; the reference PayPal route the hex one. Others (GitHub, Slack) put a word
@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from base64 import b64encode
 from collections.abc import Callable
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from rig.profile import WebhookRoute
@@ -19,52 +18,56 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 _BLOCK_BYTES = 64
-Sign = Callable[[bytes, bytes, int], bytes]
-"""(secret, body, unix seconds) -> value of the signature header."""
+Sign = Callable[[bytes, int], bytes]
+"""(body, unix seconds) -> value of the signature header."""
+_Hmac = Callable[[bytes], "_Hash"]
 
 
-def _stripe(secret: bytes, body: bytes, unix: int) -> bytes:
-    return b"t=%d,v1=%b" % (unix, _hmac(secret, b"%d.%b" % (unix, body)).hexdigest().encode())
-
-
-def _base64(secret: bytes, body: bytes, unix: int) -> bytes:
-    return b64encode(_hmac(secret, body).digest())
-
-
-def _hex(secret: bytes, body: bytes, unix: int) -> bytes:
-    return _hmac(secret, body).hexdigest().encode()
-
-
-def _hmac(secret: bytes, message: bytes) -> _Hash:
-    """HMAC-SHA256 (RFC 2104) at half the cost of ``hmac.digest``, which looks its algorithm up at every call."""
-    inner, outer = _keyed(secret)
-    inner, outer = inner.copy(), outer.copy()
-    inner.update(message)
-    outer.update(inner.digest())
-    return outer
-
-
-@lru_cache(maxsize=1024)
-def _keyed(secret: bytes) -> tuple[_Hash, _Hash]:
-    """Both hashes as they stand once the key is in; a process has few secrets."""
+def _hmac(secret: bytes) -> _Hmac:
+    """HMAC-SHA256 (RFC 2104) at half the cost of ``hmac.digest``, which takes algorithm and key in at every call."""
     key = (hashlib.sha256(secret).digest() if len(secret) > _BLOCK_BYTES else secret).ljust(_BLOCK_BYTES, b"\0")
-    return hashlib.sha256(bytes(byte ^ 0x36 for byte in key)), hashlib.sha256(bytes(byte ^ 0x5C for byte in key))
+    inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in key)).copy
+    outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in key)).copy
+
+    def of(message: bytes) -> _Hash:
+        within, around = inner(), outer()
+        within.update(message)
+        around.update(within.digest())
+        return around
+
+    return of
 
 
-_OF_THE_BODY: dict[str, Sign] = {"stripe": _stripe, "hmac-sha256-base64": _base64, "hmac-sha256-hex": _hex}
+def _stripe(hmac: _Hmac) -> Sign:
+    return lambda body, unix: b"t=%d,v1=%b" % (unix, hmac(b"%d.%b" % (unix, body)).hexdigest().encode())
+
+
+def _base64(hmac: _Hmac) -> Sign:
+    return lambda body, unix: b64encode(hmac(body).digest())
+
+
+def _hex(hmac: _Hmac) -> Sign:
+    return lambda body, unix: hmac(body).hexdigest().encode()
+
+
+_OF_THE_BODY: dict[str, Callable[[_Hmac], Sign]] = {
+    "stripe": _stripe,
+    "hmac-sha256-base64": _base64,
+    "hmac-sha256-hex": _hex,
+}
 """By the scheme names of a profile."""
 
 
-def signer(route: WebhookRoute) -> Sign:
-    """How a route's requests are signed."""
-    plain = _OF_THE_BODY[route.scheme]
+def signer(route: WebhookRoute, secret: bytes) -> Sign:
+    """How a route's requests are signed with a secret."""
+    plain = _OF_THE_BODY[route.scheme](_hmac(secret))
     if route.signed == "<body>" and not route.signature_prefix:
         return plain
     prefix = route.signature_prefix.encode()
     before, _, after = route.signed.encode().partition(b"<body>")
 
-    def sign(secret: bytes, body: bytes, unix: int) -> bytes:
+    def sign(body: bytes, unix: int) -> bytes:
         stamp = b"%d" % unix
-        return prefix + plain(secret, before.replace(b"<unix>", stamp) + body + after.replace(b"<unix>", stamp), unix)
+        return prefix + plain(before.replace(b"<unix>", stamp) + body + after.replace(b"<unix>", stamp), unix)
 
     return sign

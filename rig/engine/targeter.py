@@ -19,10 +19,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rig.engine.body import Bodies, Template, compile_bodies
+from rig.engine.body import CANARIES, Bodies, Template, compile_bodies
 from rig.engine.canary import Canary
 from rig.engine.identity import Namespace, Series
-from rig.engine.signer import signer
+from rig.engine.signer import Sign, signer
 from rig.model import RequestClass, Row, RunKey, Scenario, Share
 from rig.profile import Profile
 
@@ -54,7 +54,7 @@ class _Form:
     """What the bodies of one share have in common: the n-th takes the n-th template, round and round."""
 
     templates: tuple[Template, ...]
-    source: str
+    source: bytes
     personal: bool
     cut: bool
 
@@ -89,9 +89,9 @@ class Composition:
         self.tenant: NDArray[np.int64] = (index - np.array(self.starts)[self.share]) % len(scenario.tenants)
 
 
-def _escaped(text: str) -> str:
+def _escaped(text: str) -> bytes:
     """As it must stand between the quotes of a JSON string."""
-    return json.dumps(text, ensure_ascii=False)[1:-1]
+    return json.dumps(text, ensure_ascii=False)[1:-1].encode()
 
 
 def _splitmix64(values: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
@@ -140,36 +140,39 @@ class Targets:
         self._composition = Composition(scenario, targeter.run.seed)
         self._share: list[int] = self._composition.share.tolist()
         self._index: list[int] = self._composition.index.tolist()
-        self._tenant: list[int] = self._composition.tenant.tolist()
+        self._tenant = [scenario.tenants[number] for number in self._composition.tenant.tolist()]
+        self._repeating = frozenset(number for number, share in enumerate(scenario.shares) if share.one_key)
         self._rows = {kind: targeter.profile.answer(kind).row for kind in RequestClass}
         key_step = scenario.step if scenario.key_step is None else scenario.key_step
         # A step that is spread over many tenants has keys of its own beside the same step for one.
         spread = f"T{len(scenario.tenants)}/" if len(scenario.tenants) > 2 else ""
         self._key_prefix = f"{scenario.id}/{key_step}/{scenario.trial}/{scenario.route}/{spread}"
         self._correlations = Series(targeter.namespace, f"{scenario.label}#")
-        self._sign = signer(self._route)
-        self._secrets = {
-            name: credentials[name].secrets[self._route.secret].encode()
+        self._senders = {
+            name: (self._message(targeter, credentials[name]), self._signer(credentials[name]))
             for name in scenario.tenants
             if name in credentials
         }
-        self._heads = {
-            name: self._head(targeter, credentials[name].api_key) for name in scenario.tenants if name in credentials
-        }
-        headers = targeter.profile.headers
-        self._correlation_field = f"\r\n{headers.correlation_id}: ".encode()
-        self._signature_field = f"\r\n{self._route.signature_header}: ".encode()
-        stamp = self._route.timestamp_header
-        self._timestamp_field = None if stamp is None else f"\r\n{stamp}: ".encode()
+        self._stamped = self._route.timestamp_header is not None
 
-    def _head(self, targeter: Targeter, api_key: str) -> bytes:
-        headers = self._profile.headers
+    def _message(self, targeter: Targeter, credentials: Credentials) -> bytes:
+        """A tenant's requests as a %-format: key, correlation id, (time,) signature, length and body are to come."""
+        headers, route = self._profile.headers, self._route
+        head = (
+            f"POST {targeter.base_path}{route.path} HTTP/1.1\r\nHost: {targeter.host}\r\n"
+            f"Content-Type: {route.content_type}\r\n"
+            f"{headers.tenant_key}: {headers.tenant_key_prefix}{credentials.api_key}\r\n"
+        )
+        holes = [(headers.idempotency_key, "%b"), (headers.correlation_id, "%b")]
+        if route.timestamp_header is not None:
+            holes.append((route.timestamp_header, "%d"))
+        holes += [(route.signature_header, "%b"), ("Content-Length", "%d")]
         return (
-            f"POST {targeter.base_path}{self._route.path} HTTP/1.1\r\nHost: {targeter.host}\r\n"
-            f"Content-Type: {self._route.content_type}\r\n"
-            f"{headers.tenant_key}: {headers.tenant_key_prefix}{api_key}\r\n"
-            f"{headers.idempotency_key}: "
-        ).encode()
+            head.replace("%", "%%") + "".join(f"{name.replace('%', '%%')}: {hole}\r\n" for name, hole in holes)
+        ).encode() + b"\r\n%b"
+
+    def _signer(self, credentials: Credentials) -> Sign:
+        return signer(self._route, credentials.secrets[self._route.secret].encode())
 
     @cached_property
     def composition(self) -> Composition:
@@ -179,17 +182,16 @@ class Targets:
     def key(self, seq: int) -> str:
         """The idempotency key: UUIDv5 of (seed, run id, scenario, step, trial, route, index)."""
         share_number = self._share[seq]
-        share = self.scenario.shares[share_number]
-        if not share.one_key:
+        if share_number not in self._repeating:
             return self._namespace.name(f"{self._key_prefix}{self._index[seq]}")
         name = f"{self._key_prefix}{self._composition.starts[share_number]}"
         if not self.scenario.shared_key and len(self.scenario.tenants) > 1:
-            name += f"/{self.scenario.tenants[self._tenant[seq]]}"
+            name += f"/{self._tenant[seq]}"
         return self._namespace.name(name)
 
     def correlation(self, seq: int) -> str:
         """The correlation id, unique to the request."""
-        return self._correlations[seq]
+        return self._correlations[seq].decode()
 
     def canary(self, seq: int) -> Canary:
         """The personal data that request ``seq`` carries, if it is of that class."""
@@ -203,7 +205,7 @@ class Targets:
         """What must come of request ``seq``."""
         share = self.share(seq)
         return Expected(
-            self.scenario.tenants[self._tenant[seq]],
+            self._tenant[seq],
             self.key(seq),
             self.correlation(seq),
             self._rows[share.request_class],
@@ -213,51 +215,37 @@ class Targets:
 
     def request(self, seq: int, unix: int) -> bytes:
         """Request ``seq`` as bytes, signed at ``unix`` (s); KeyError when its tenant has no credentials."""
-        key = self.key(seq)
+        key = self.key(seq).encode()
         correlation = self._correlations[seq]
         body = self._body(seq, key, correlation)
-        tenant = self.scenario.tenants[self._tenant[seq]]
-        return b"".join(
-            (
-                self._heads[tenant],
-                key.encode(),
-                self._correlation_field,
-                correlation.encode(),
-                b"" if self._timestamp_field is None else self._timestamp_field + b"%d" % unix,
-                self._signature_field,
-                self._sign(self._secrets[tenant], body, unix),
-                b"\r\nContent-Length: %d\r\n\r\n" % len(body),
-                body,
-            )
-        )
+        message, sign = self._senders[self._tenant[seq]]
+        signature = sign(body, unix)
+        if self._stamped:
+            return message % (key, correlation, unix, signature, len(body), body)
+        return message % (key, correlation, signature, len(body), body)
 
     def body(self, seq: int) -> bytes:
         """The body of request ``seq``."""
-        return self._body(seq, self.key(seq), self._correlations[seq])
+        return self._body(seq, self.key(seq).encode(), self._correlations[seq])
 
-    def _body(self, seq: int, key: str, correlation: str) -> bytes:
+    def _body(self, seq: int, key: bytes, correlation: bytes) -> bytes:
         form = self._forms[self._share[seq]]
         template = form.templates[self._index[seq] % len(form.templates)]
-        event = key.replace("-", "")
+        event = key.replace(b"-", b"")
         # Amount, time and number follow from the key, so that replays have the same body.
         bits = int(event[:12], 16)
         amount = 100 + bits % 99_900
         unix = self._run.started_unix - (bits >> 20) % 3600
-        values: dict[str, object] = {
-            "event": event,
-            "number": bits,
-            "amount": amount,
-            "unix": unix,
-            "source": form.source,
-            "correlation": correlation,
-            "key": key,
-        }
+        decimal = iso = b""
         if "decimal" in template.slots:
-            values["decimal"] = f"{amount // 100}.{amount % 100:02d}"
+            decimal = b"%d.%02d" % divmod(amount, 100)
         if "iso" in template.slots:
-            values["iso"] = datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            iso = datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%SZ").encode()
+        canaries: tuple[bytes, ...] = ()
         if form.personal:
-            values.update(self.canary(seq).values())
-        body = template.render(values)
+            canary = self.canary(seq).values()
+            canaries = tuple(canary[slot].encode() for slot in CANARIES)
+        # In the order of rig.engine.body.SLOTS.
+        body = template.render((event, bits, amount, decimal, unix, iso, form.source, correlation, key, *canaries))
         # Cutting an object off anywhere before its closing brace leaves invalid JSON.
         return body[: max(1, len(body) * 3 // 5)] if form.cut else body

@@ -16,6 +16,7 @@ import numpy as np
 
 from rig.engine.connection import Connection
 from rig.engine.drive import Assignment, Drive
+from rig.errors import ErrorKind
 
 HEADER = b"x-delivered-ns"
 DELIVERED = np.dtype([("seq", "<i8"), ("delivered_ns", "<i8")])
@@ -52,10 +53,11 @@ class WitnessDrive(Drive):
         cast(WitnessConnection, connection).delivered_ns = -1
         super().send(connection, position, intended_ns)
 
-    def answered(self, connection: Connection, status: int, done_ns: int) -> None:
+    def ended(self, connection: Connection, status: int, kind: ErrorKind, done_ns: int) -> None:
         """See ``Drive``."""
-        self._delivered.extend((connection.seq, cast(WitnessConnection, connection).delivered_ns))
-        super().answered(connection, status, done_ns)
+        if kind is ErrorKind.NONE:
+            self._delivered.extend((connection.seq, cast(WitnessConnection, connection).delivered_ns))
+        super().ended(connection, status, kind, done_ns)
 
     async def close(self) -> None:
         """See ``Drive``."""

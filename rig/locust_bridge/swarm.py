@@ -13,7 +13,7 @@ import gc
 import os
 import resource
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from rig.accounts import BlockAccount
@@ -24,7 +24,7 @@ from rig.engine.drive import RECONNECT_AFTER_S, STALL_NS, SWEEP_EVERY_S
 from rig.engine.memory import resident_bytes
 from rig.engine.pacer import NS
 from rig.errors import ErrorKind, UsageError
-from rig.locust_bridge.block import Block, Source, sources_of
+from rig.locust_bridge.block import Source, sources_of
 from rig.locust_bridge.plan import Plan
 from rig.locust_bridge.tally import Tally
 from rig.model import WorkerReport
@@ -40,12 +40,13 @@ class User(Connection):
     Where users have a rate, ``due_ns`` is when its next request is due; ``waiting`` while a timer runs until then.
     """
 
-    __slots__ = ("block", "dialling", "due_ns", "leaving", "source", "waiting")
+    __slots__ = ("book", "dialling", "due_ns", "leaving", "source", "waiting")
 
     def __init__(self, number: int, swarm: Swarm, source: Source) -> None:
         super().__init__(number, swarm)
         self.source = source
-        self.block: Block | None = None
+        self.book: Callable[[int, int, int, int, int, int, int], None]
+        """Takes the row of the request in flight, as ``RowFile.add``; there is none before the first."""
         self.due_ns = 0
         self.dialling = False
         self.leaving = False
@@ -183,14 +184,16 @@ class Swarm:
         """
         free, self._free = self._free, []
         ready: list[tuple[User, int, bytes]] = []
+        at_once = not (self._period_ns or self._stopping)
         for user in free:
             if user.seq != IDLE:  # its connection was lost, opened anew and used meanwhile
                 continue
-            if self._period_ns or user.leaving or self._stopping or not user.reusable:
+            if at_once and user.reusable and not user.leaving:
+                if (block := user.source.current()) is not None:
+                    user.book = block.add
+                    ready.append((user, *block.take(self._unix)))
+            else:
                 self._next(user)
-            elif (block := user.source.current()) is not None:
-                user.block = block
-                ready.append((user, *block.take(self._unix)))
         for user, seq, request in ready:
             user.send(seq, request)
 
@@ -226,13 +229,14 @@ class Swarm:
         if block is None:
             return
         seq, payload = block.take(self._unix)
-        user.block = block
+        user.book = block.add
         user.send(seq, payload, intended_ns)
 
-    def _ended(self, user: User, status: int, kind: ErrorKind, done_ns: int) -> None:
-        block = user.block
-        assert block is not None
-        block.add(user.seq, user.intended_ns, user.sent_ns, done_ns, user.number, status, kind)
+    # --- what the connections say (rig.engine.connection.Listener) ---
+
+    def ended(self, user: User, status: int, kind: ErrorKind, done_ns: int) -> None:
+        """The request in flight has its answer, or will have none."""
+        user.book(user.seq, user.intended_ns, user.sent_ns, done_ns, user.number, status, kind)
         user.seq = IDLE
         if not user.reusable:
             user.close()
@@ -244,22 +248,9 @@ class Swarm:
             if not self._awaited:
                 self._drained.set_result(None)
 
-    # --- what the connections say (rig.engine.connection.Listener) ---
-
-    def answered(self, connection: Connection, status: int, done_ns: int) -> None:
-        """A whole answer came."""
-        assert isinstance(connection, User)
-        self._ended(connection, status, ErrorKind.NONE, done_ns)
-
-    def failed(self, connection: Connection, kind: ErrorKind, done_ns: int) -> None:
-        """The request in flight has no proper answer."""
-        assert isinstance(connection, User)
-        self._ended(connection, 0, kind, done_ns)
-
-    def closed(self, connection: Connection) -> None:
+    def closed(self, user: User) -> None:
         """A connection ended while nothing was in flight on it."""
-        assert isinstance(connection, User)
-        self._dial(connection)
+        self._dial(user)
 
     # --- users come and go ---
 

@@ -44,16 +44,19 @@ class Tally:
     def add(self, name: str, rows: NDArray[np.void], failed: NDArray[np.bool_]) -> None:
         """Count rows under a name; skipped ones are no requests."""
         sent = rows["error_kind"] != ErrorKind.NOT_SENT
-        rows, failed = rows[sent], failed[sent]
+        if not sent.all():
+            rows, failed = rows[sent], failed[sent]
         if not len(rows):
             return
-        done_ns = rows["done_ns"] + self.wall_offset_ns
-        response_ms = (rows["done_ns"] - rows["intended_ns"]) / _NS_PER_MS
+        # Side by side they are several times faster to reckon with than as columns of packed rows.
+        intended_ns, sent_ns, done_ns = (rows[name].copy() for name in ("intended_ns", "sent_ns", "done_ns"))
+        response_ms = (done_ns - intended_ns) / _NS_PER_MS
+        done_ns += self.wall_offset_ns
         delta = {
             "name": name,
             "method": METHOD,
             "last_request_timestamp": float(done_ns.max()) / 1e9,
-            "start_time": float(rows["sent_ns"].min() + self.wall_offset_ns) / 1e9,
+            "start_time": float(sent_ns.min() + self.wall_offset_ns) / 1e9,
             "num_requests": len(rows),
             "num_none_requests": 0,
             "num_failures": int(failed.sum()),

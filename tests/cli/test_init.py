@@ -7,11 +7,10 @@ import os
 import pty
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from rig.engine.body import compile_bodies
+from rig.engine.body import SLOTS, compile_bodies
 from rig.errors import ConfigError, ExitCode, UsageError
 from rig.model import RequestClass, Row
 from rig.profile import Profile, load_profile
@@ -91,7 +90,8 @@ def test_the_users_own_event_becomes_the_body(tmp_path: Path) -> None:
         personal_at="lines.0.customer.email",
     )  # fmt: skip
     bodies = compile_bodies(profile.routes[0])
-    values: dict[str, Any] = {"event": "e1", "decimal": "0.99", "iso": "2027-02-02T00:00:00Z", "canary-email": "x@y.z"}
+    given = {"event": b"e1", "decimal": b"0.99", "iso": b"2027-02-02T00:00:00Z", "canary-email": b"x@y.z"}
+    values = [given.get(slot) for slot in SLOTS]
     assert json.loads(bodies.valid.render(values)) == {
         "order": {"no": "e1", "total": 0.99, "at": "2027-02-02T00:00:00Z", "note": EVENT["order"]["note"]},
         "lines": [{"id": 7}],
@@ -104,7 +104,8 @@ def test_numbers_stay_numbers(tmp_path: Path) -> None:
     file = tmp_path / "event.json"
     file.write_text('{"rows": [{"id": 7, "cents": 100}], "at": 1700000000}')
     profile = drafted(tmp_path, event=str(file), event_id="rows.0.id", event_amount="rows.0.cents", event_time="at")
-    body = compile_bodies(profile.routes[0]).valid.render({"number": 5, "amount": 600, "unix": 1_800_000_000})
+    given = {"number": 5, "amount": 600, "unix": 1_800_000_000}
+    body = compile_bodies(profile.routes[0]).valid.render([given.get(slot) for slot in SLOTS])
     assert json.loads(body) == {"rows": [{"id": 5, "cents": 600}], "at": 1_800_000_000}
 
 

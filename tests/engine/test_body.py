@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from rig.engine.body import Template, compile_bodies
+from rig.engine.body import SLOTS, Template, compile_bodies
 from rig.errors import ConfigError
 from rig.profile import WebhookRoute
 
 VALUES = {
-    "event": "e1", "number": 12, "amount": 345, "decimal": "3.45", "unix": 1_800_000_000, "iso": "2027-01-15T08:00:00Z",
-    "source": "fb", "correlation": "c1", "key": "k1", "canary-email": "x@example.test", "canary-name": "Jo",
+    "event": b"e1", "number": 12, "amount": 345, "decimal": b"3.45", "unix": 1_800_000_000,
+    "iso": b"2027-01-15T08:00:00Z", "source": b"fb", "correlation": b"c1", "key": b"k1",
+    "canary-email": b"x@example.test", "canary-name": b"Jo",
 }  # fmt: skip
 
 
@@ -32,7 +33,7 @@ def route(body: str, **changes: Any) -> WebhookRoute:
 
 
 def rendered(template: Template) -> Any:
-    return json.loads(template.render(VALUES))
+    return json.loads(template.render([VALUES.get(slot) for slot in SLOTS]))
 
 
 def test_every_placeholder_is_filled() -> None:

@@ -56,12 +56,8 @@ class Wire:
     def lose(self, error: Exception | None = None) -> None:
         self.connection.connection_lost(error)
 
-    def answered(self, connection: Connection, status: int, done_ns: int) -> None:
-        self.events.append((connection.seq, status))
-        connection.seq = IDLE
-
-    def failed(self, connection: Connection, kind: ErrorKind, done_ns: int) -> None:
-        self.events.append((connection.seq, kind))
+    def ended(self, connection: Connection, status: int, kind: ErrorKind, done_ns: int) -> None:
+        self.events.append((connection.seq, kind or status))
         connection.seq = IDLE
 
     def closed(self, connection: Connection) -> None:

@@ -235,10 +235,10 @@ async def _dialled(endpoint: Endpoint) -> bool:
 
 
 class _Nobody:
-    def answered(self, *_: object) -> None:
+    def ended(self, *_: object) -> None:
         pass
 
-    failed = closed = answered
+    closed = ended
 
 
 # --- how much, and how fast ---------------------------------------------------------------------------------------
