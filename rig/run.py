@@ -27,7 +27,7 @@ from rig.errors import ConfigError, EvidenceError, RigError
 from rig.hygiene import Connections, WallClock, look_after, look_before
 from rig.lifeline import Lifeline
 from rig.model import Certificate, DriveReport, RunKey, Scenario
-from rig.postgres import open_cluster
+from rig.postgres import Cluster, open_cluster
 from rig.prober import Prober
 from rig.profile import WebhookRoute
 from rig.record import Finished, Record
@@ -102,14 +102,14 @@ def run(job: Job, environ: Mapping[str, str], reporter: Reporter) -> Finished:
                 record.note("the run was interrupted")
             hygiene += [*scene.findings, clock.look_again()]
             hygiene += look_after(lifeline, scene.endpoint, scene.database_port)
-        _clean_logs(scene)
+        clean_logs(scene)
         record.pack.write_hygiene(hygiene)
         reporter.stage("judging and writing the evidence")
         return record.judged(interrupted=interrupted, seal=not scene.to_be_settled)
     except RigError as error:
         said = scene.secrets.blanked(str(error))  # it may quote the target's last words
         with suppress(EvidenceError):  # the disk that takes no more may be what ended the run
-            _clean_logs(scene)
+            clean_logs(scene)
             record.note(f"the run could not go on: {said}")
             record.judged()
         if isinstance(error, EvidenceError) and not record.pack.sealed:
@@ -118,7 +118,7 @@ def run(job: Job, environ: Mapping[str, str], reporter: Reporter) -> Finished:
         raise type(error)(said) from None
 
 
-def _clean_logs(scene: Scene) -> None:
+def clean_logs(scene: Scene) -> None:
     """Blank what the target and PostgreSQL wrote of the run's secrets: their logs lie in the pack."""
     for name, count in scene.secrets.clean(scene.record.pack.logs_folder).items():
         scene.record.note(f"logs/{name} held secrets of this run, {count} times; they were blanked there")
@@ -154,10 +154,15 @@ def _short_storms(scene: Scene, lifeline: Lifeline) -> None:
     scene.reporter.stage("storms")
     log_file = record.pack.logs_folder / "postgresql-storms.log"
     with open_cluster(lifeline, environ=scene.environ, log_file=log_file) as cluster:
-        allowed = job.settings.allowed_host(job.profile)
-        ground = Ground(cluster, job.profile, job.profile_dir, scene.environ, record.path, allowed)
-        for report in short_storms(ground):
+        for report in short_storms(ground_of(scene, cluster)):
             record.pack.write_storm(report)
+
+
+def ground_of(scene: Scene, cluster: Cluster) -> Ground:
+    """What the storms of a run stand on."""
+    job = scene.job
+    allowed = job.settings.allowed_host(job.profile)
+    return Ground(cluster, job.profile, job.profile_dir, scene.environ, scene.record.path, allowed, scene.secrets)
 
 
 def certify(scene: Scene, pool: Pool) -> Certificate:

@@ -16,6 +16,8 @@ REQUESTS_CEILING = 5_000_000
 RATE_CEILING_PER_S = 50_000.0
 """Limits of the rig itself: no profile and no option goes above these two."""
 RULERS = ("quick", "full", "none")
+LOCUST = "locust"
+"""The verb of a run that locust leads: its options are locust's, with a prefix of ours."""
 _NULL_SECONDS_MOST = 600.0
 
 
@@ -83,22 +85,27 @@ class Job:
 
     def __post_init__(self) -> None:
         self.require_requests(sum(scenario.count for scenario in self.scenarios))
-        most, whose = self._ceiling("max_rate_per_s", "--max-rate")
+        most, whose = self._ceiling("max_rate_per_s", "max-rate")
         for scenario in self.scenarios:
             rate_per_s = scenario.pace.rate_per_s
             if rate_per_s is not None and not 0 < rate_per_s <= most:
                 raise UsageError(f"a rate of {rate_per_s:g}/s is not in 0..{most:g} ({whose}); ask for another")
 
+    @property
+    def most_requests(self) -> int:
+        """How many requests the run may send."""
+        return int(self._ceiling("max_requests", "max-requests")[0])
+
     def require_requests(self, count: int) -> None:
         """UsageError, before anything is sent, when so many requests are more than one run may send."""
-        most, whose = self._ceiling("max_requests", "--max-requests")
+        most, whose = self._ceiling("max_requests", "max-requests")
         if count > most:
             raise UsageError(f"{count:,} requests are more than a run may send ({most:,.0f}, {whose}); ask for less")
 
-    def _ceiling(self, name: str, flag: str) -> tuple[float, str]:
+    def _ceiling(self, name: str, option: str) -> tuple[float, str]:
         """The lower one of the command line's and the profile's, and whose it is."""
         of_settings: float = getattr(self.settings, name)
         of_profile: float | None = getattr(self.profile.target, name)
         if of_profile is not None and of_profile < of_settings:
             return of_profile, f"the profile's target.{name}"
-        return of_settings, flag
+        return of_settings, f"--rig-{option}" if self.verb == LOCUST else f"--{option}"

@@ -6,19 +6,20 @@ A storm claims how often things happened, not how fast: a slow client cannot mak
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from rig.checks.scoreboard import scoreboard
 from rig.checks.stampede import figures_of
-from rig.errors import RigError
+from rig.errors import EvidenceError, RigError
 from rig.hygiene import look_after, look_before
 from rig.lifeline import Lifeline
-from rig.postgres import Cluster, open_cluster
-from rig.record import Finished, Record
-from rig.run import Reporter, begin
+from rig.postgres import open_cluster
+from rig.record import Finished
+from rig.run import Reporter, begin, clean_logs, ground_of
 from rig.settings import Job
-from rig.stampede.ground import Ground, Order
+from rig.stampede.ground import Order
 from rig.stampede.kids import KidStorm
 from rig.stampede.model import UNKNOWN_KID, StormReport
 from rig.stampede.run import let_loose, require
@@ -67,25 +68,23 @@ def storm(job: Job, name: str, order: Order, environ: Mapping[str, str], reporte
                     lifeline, environ=environ, log_file=log_file, max_connections=MAX_CONNECTIONS
                 ) as cluster:
                     reporter.stage(f"storm: {name}")
-                    for report in let_loose(ground_of(job, record, cluster, environ), name, order):
+                    for report in let_loose(ground_of(scene, cluster), name, order):
                         record.pack.write_storm(report)
                         reports.append(report)
             except KeyboardInterrupt:
                 interrupted = True
                 record.note("the storm was interrupted")
             hygiene += look_after(lifeline, None)
+        clean_logs(scene)
     except RigError as error:
-        record.note(f"the storm could not go on: {error}")
-        record.judged()
-        raise
+        said = scene.secrets.blanked(str(error))  # it may quote a replica's last words
+        with suppress(EvidenceError):  # the disk that takes no more may be what ended the storm
+            clean_logs(scene)
+            record.note(f"the storm could not go on: {said}")
+            record.judged()
+        raise type(error)(said) from None
     record.pack.write_hygiene(hygiene)
     return Stormed(record.judged(interrupted=interrupted), tuple(reports))
-
-
-def ground_of(job: Job, record: Record, cluster: Cluster, environ: Mapping[str, str]) -> Ground:
-    """What the storms of a run stand on."""
-    allowed = job.settings.allowed_host(job.profile)
-    return Ground(cluster, job.profile, job.profile_dir, environ, record.path, allowed)
 
 
 def _figures(report: StormReport | KidStorm) -> dict[str, Any]:

@@ -8,7 +8,15 @@ from typing import Any
 
 import click
 
-from rig.cli.options import allow_host_option, defect_option, json_option, out_option, profile_option, seed_option
+from rig.cli.options import (
+    allow_host_option,
+    defect_option,
+    json_option,
+    max_requests_option,
+    out_option,
+    profile_option,
+    seed_option,
+)
 from rig.cli.words import terminal
 from rig.errors import ExitCode
 
@@ -38,6 +46,7 @@ def worker_(master: str, allow_host: str | None, alone: bool, profile: Path | No
 @seed_option
 @allow_host_option
 @defect_option
+@max_requests_option
 @click.option("--null-seconds", type=float, default=1.0, show_default=True, help="Length of a null trial.")
 def ui(workers: int, web_port: int, allow_host: str | None, **session: Any) -> int:
     """Locust's web UI on loopback: database, service, master and native workers, until Ctrl-C."""
@@ -59,6 +68,7 @@ def ui(workers: int, web_port: int, allow_host: str | None, **session: Any) -> i
 @seed_option
 @allow_host_option
 @defect_option
+@max_requests_option
 @click.option("--null-seconds", type=float, default=2.0, show_default=True, help="Length of a null trial.")
 def mix(users: int, seconds: int, workers: int, allow_host: str | None, **session: Any) -> int:
     """The sustained mix of S1-S4, S6 and S7: a headless locust master and native workers."""

@@ -33,6 +33,9 @@ json_option: _Decorator = click.option("--json", "as_json", is_flag=True, help="
 allow_host_option: _Decorator = click.option(
     "--allow-host", help="Repeat the profile's target.allow_host to load a host beyond loopback."
 )
+max_requests_option: _Decorator = click.option(
+    "--max-requests", type=int, default=5_000_000, show_default=True, help="Send no more in this run."
+)
 defect_option: _Decorator = click.option(
     "--defect", "defects", multiple=True, help="Seed a defect into the reference service (repeatable)."
 )
@@ -113,7 +116,7 @@ def loading(command: Callable[..., int]) -> Callable[..., int]:
     @click.option(
         "--samplers/--no-samplers", default=True, show_default=True, help="Look at database and processes meanwhile."
     )
-    @click.option("--max-requests", type=int, default=5_000_000, show_default=True, help="Send no more in this run.")
+    @max_requests_option
     @click.option(
         "--max-rate", type=float, default=50_000, show_default=True, help="No open loop above so many a second."
     )

@@ -40,7 +40,7 @@ from rig.profile import bundled_profile, environment, load_profile
 from rig.record import Finished
 from rig.run import Scene, begin, read_truth
 from rig.samplers.sampling import plan_of_run, sampling
-from rig.settings import Job, Settings
+from rig.settings import LOCUST, Job, Settings
 from rig.store import Store, open_store
 from rig.target import Target, open_target
 from rig.tenants import provision
@@ -114,8 +114,9 @@ class Backstage:
             port=wanted["port"],
             defects=tuple(wanted["defects"]),
             ruler="none",
+            max_requests=wanted["max_requests"],
         )
-        self._job = Job("locust", tuple(wanted["argv"]), settings, profile, path.resolve().parent)
+        self._job = Job(LOCUST, tuple(wanted["argv"]), settings, profile, path.resolve().parent)
         if profile.launch is None:
             Endpoint.parse(profile.target.base_url or "").require_allowed(settings.allowed_host(profile))
         lifeline = self._stack.enter_context(Lifeline())
@@ -156,6 +157,7 @@ class Backstage:
     def _begin(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
         if self._test is not None:
             raise UsageError("the last test is not finished yet")
+        self._job.require_requests(wanted["fixed_requests"])
         scene = begin(self._job, self._environ, self._reporter)
         self._test = _Test(scene, self._store, self._target)
         return {
@@ -209,6 +211,7 @@ class _Test:
             credentials=tenancy.credentials,
             fixed=fixed,
             rate_per_user_s=wanted["rate_per_user_s"],
+            most_requests=scene.job.most_requests,
         )
         first = [_first_block(plan, name) for name in CLASSES] + ([fixed] if fixed else [])
         targeter = Targeter(profile, scene.key)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import cycle
 from pathlib import Path
 
@@ -79,10 +79,8 @@ class Block:
         return self.taken - self._rows.added
 
     def take(self, unix: int) -> tuple[int, bytes]:
-        """The next request, its seq and its bytes, signed at about ``unix`` (s); seq -1 when all were taken."""
+        """The next request, its seq and its bytes, signed at about ``unix`` (s); the source knows that there is one."""
         seq = self.next
-        if seq >= self.end:
-            return -1, b""
         self.next = seq + self._stride
         if not self._ready or unix > self._signed_unix + STALE_S:
             self._sign_ahead(seq, unix)
@@ -169,19 +167,27 @@ class Block:
             self._rows.close()
 
 
+@dataclass(slots=True)
+class Allowance:
+    """How many requests a worker may still send, all its users together."""
+
+    left: int
+
+
 class Source(ABC):
     """Where the users of one class get their requests. ``blocks`` are all that were opened, in that order."""
 
     fixed = False
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, allowance: Allowance) -> None:
         self.name = name
+        self._allowance = allowance
         self.blocks: list[Block] = []
         self._open: list[Block] = []
 
     @abstractmethod
     def current(self) -> Block | None:
-        """The block that the next request comes from; None when there is none left."""
+        """The block that the next request, which must be taken now, comes from; None when there is none left."""
 
     @abstractmethod
     def announced(self, seconds: float, rate_per_s: float) -> int:
@@ -211,8 +217,10 @@ class Source(ABC):
 class Strands(Source):
     """The endless requests of a user class."""
 
-    def __init__(self, user_class: UserClass, open_block: Callable[[Scenario, str], Block], plan: Plan) -> None:
-        super().__init__(user_class.name)
+    def __init__(
+        self, user_class: UserClass, open_block: Callable[[Scenario, str], Block], plan: Plan, allowance: Allowance
+    ) -> None:
+        super().__init__(user_class.name, allowance)
         self._user_class = user_class
         self._open_block = open_block
         self._plan = plan
@@ -220,8 +228,11 @@ class Strands(Source):
         self._opened = [0] * len(user_class.strands)
         self._current: list[Block | None] = [None] * len(user_class.strands)
 
-    def current(self) -> Block:
+    def current(self) -> Block | None:
         """See ``Source``; each call is one turn."""
+        if self._allowance.left <= 0:
+            return None
+        self._allowance.left -= 1
         strand = next(self._turns)
         standing = self._current[strand]
         if standing is None or standing.next >= standing.end:
@@ -250,30 +261,35 @@ class Fixed(Source):
 
     fixed = True
 
-    def __init__(self, name: str, whole: Block) -> None:
-        super().__init__(name)
+    def __init__(self, name: str, whole: Block, allowance: Allowance) -> None:
+        super().__init__(name, allowance)
         self._whole = self._add(whole)
 
     def current(self) -> Block | None:
         """See ``Source``."""
         whole = self._whole
-        return whole if whole.next < whole.end else None
+        if whole.next >= whole.end or self._allowance.left <= 0:
+            return None
+        self._allowance.left -= 1
+        return whole
 
     def announced(self, seconds: float, rate_per_s: float) -> int:
         """See ``Source``."""
         return 1
 
 
-def sources_of(plan: Plan, classes: Sequence[UserClass], perf_gate: str, folder: Path) -> dict[str, Source]:
+def sources_of(
+    plan: Plan, classes: Sequence[UserClass], perf_gate: str, folder: Path, allowance: Allowance
+) -> dict[str, Source]:
     """A source for each user class, and one for the scenario of fixed count where the plan has one; by name."""
     targeter = Targeter(plan.profile, plan.run, host=plan.endpoint.host_header, base_path=plan.endpoint.base_path)
 
     def open_block(scenario: Scenario, name: str) -> Block:
         return Block(plan, targeter, scenario, name, folder)
 
-    sources: dict[str, Source] = {each.name: Strands(each, open_block, plan) for each in classes}
+    sources: dict[str, Source] = {each.name: Strands(each, open_block, plan, allowance) for each in classes}
     if (fixed := plan.fixed) is not None:
         name = f"{fixed.id} {fixed.title}"
         share = Block(plan, targeter, fixed, name, folder, first=plan.worker, stride=plan.workers)
-        sources[perf_gate] = Fixed(perf_gate, share)
+        sources[perf_gate] = Fixed(perf_gate, share, allowance)
     return sources

@@ -59,10 +59,12 @@ def options_of_session(
     allow_host: str | None,
     defects: Sequence[str],
     null_seconds: float,
+    max_requests: int,
 ) -> tuple[str, ...]:
     """The rig's options on locust's command line (``rig.locust_bridge.master_options``)."""
     return (
         *("--rig-out", str(out), "--rig-seed", str(seed), "--rig-null-seconds", str(null_seconds)),
+        *("--rig-max-requests", str(max_requests)),
         *(("--rig-profile", str(profile)) if profile else ()),
         *(("--rig-allow-host", allow_host) if allow_host else ()),
         *(word for defect in defects for word in ("--rig-defect", defect)),

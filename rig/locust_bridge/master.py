@@ -148,7 +148,7 @@ class Bridge:
         for node in nodes:
             self._hand_out(node, plan.of_worker(test.takes_part(node).number, len(nodes)))
         if not self.native:
-            test.local = LocalLoad(plan, test.pack.history_folder / ".raw", self._end)
+            test.local = LocalLoad(plan, test.pack.history_folder / ".raw", self._end, self.ceiling_reached)
             test.takes_part(LOCAL_NODE)
         self._judging = None
         self.test = test
@@ -173,8 +173,20 @@ class Bridge:
         if test is None:
             return
         test.reported(client_id, data)
-        if test.complete and not test.over:
+        if test.spent:
+            self.ceiling_reached()
+        elif test.complete and not test.over:
             test.over = True
+            gevent.spawn(self._end)
+
+    def ceiling_reached(self) -> None:
+        """End the test, once: it has sent as many requests as it may."""
+        test = self.test
+        if test is not None and not test.over:
+            test.over = True
+            _log.warning(
+                "rig: the test ends at its ceiling of %d requests (--rig-max-requests)", test.plan.most_requests
+            )
             gevent.spawn(self._end)
 
     def _asked_for_time(self, msg: Any, **_: Any) -> None:

@@ -9,6 +9,7 @@ from locust.env import Environment
 from locust.runners import MasterRunner
 
 from rig.calibrate.null import FLOOR_RPS
+from rig.settings import REQUESTS_CEILING
 from scenarios.mix import PERF_GATE
 from scenarios.s8_perf_gate import LIMIT_S, REQUESTS
 
@@ -56,6 +57,7 @@ def add_options(parser: Any) -> None:
     add("--rig-allow-host", default="", help="Repeat the profile's target.allow_host to load a host beyond loopback.")
     add("--rig-port", type=int, default=0, help="Port of a target that is started here. Default: a free one.")
     add("--rig-defect", action="append", default=[], help="Seed a defect into the reference service (repeatable).")
+    add("--rig-max-requests", type=int, default=REQUESTS_CEILING, help="Send no more in one test; it ends there.")
     add("--rig-rate-per-user", type=float, default=0.0, help="Requests/s due of each user. Default: closed loop.")
     add("--rig-s8", type=int, default=0, help=f"Requests of S8PerfGate; 0 without it, {REQUESTS} when it is named.")
     add("--rig-s8-seconds", type=float, default=LIMIT_S, help="Limit of S8PerfGate when it runs alone.")
@@ -77,6 +79,7 @@ def options_of(environment: Environment) -> Options:
             "allow_host": given.rig_allow_host or None,
             "port": given.rig_port,
             "defects": list(given.rig_defect),
+            "max_requests": given.rig_max_requests,
         },
         test={
             "route": given.rig_route,

@@ -58,6 +58,8 @@ class Test:
     workers: dict[str, Seen] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     local: LocalLoad | None = None
+    spent: bool = False
+    """True once a worker has sent its share of the ceiling on requests."""
     over: bool = False
 
     def takes_part(self, node: str) -> Seen:
@@ -85,6 +87,7 @@ class Test:
         if seen.reports != said["sequence"]:
             _log.warning("worker %d: report %d came as number %d", seen.number, said["sequence"], seen.reports)
         seen.announced = said["announced"]
+        self.spent |= said["spent"]
         seen.requests += data["stats_total"]["num_requests"]
         seen.failures += data["stats_total"]["num_failures"]
 

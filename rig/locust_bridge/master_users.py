@@ -28,7 +28,7 @@ from rig.calibrate.machine import Watch
 from rig.calibrate.null import limit_of
 from rig.engine.targeter import Credentials
 from rig.errors import ErrorKind
-from rig.locust_bridge.block import Block, Source, sources_of
+from rig.locust_bridge.block import Allowance, Block, Source, sources_of
 from rig.locust_bridge.master_options import Options
 from rig.locust_bridge.plan import TIMEOUT_S, Plan
 from rig.locust_bridge.tally import METHOD, Tally
@@ -46,11 +46,13 @@ class LocalLoad:
 
     stop_timeout_s = TIMEOUT_S + 1.0
 
-    def __init__(self, plan: Plan, folder: Path, end: Callable[[], None]) -> None:
+    def __init__(self, plan: Plan, folder: Path, end: Callable[[], None], ceiling_reached: Callable[[], None]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._sources = sources_of(plan, MIX, PERF_GATE, folder)
+        self._allowance = Allowance(plan.own_share)
+        self._sources = sources_of(plan, MIX, PERF_GATE, folder, self._allowance)
         self._plan = plan
         self._end = end
+        self._ceiling_reached = ceiling_reached
         self._begun_s = time.monotonic()
         self._usage = resource.getrusage(resource.RUSAGE_SELF)
         self._watching = gevent.spawn(self._watch)
@@ -70,15 +72,14 @@ class LocalLoad:
         return self._sources[name]
 
     def exhausted(self) -> None:
-        """A scenario of fixed count has nothing more to send; when it was alone, the test is over."""
+        """A scenario of fixed count has nothing more to send, or nobody has; when it was alone, the test is over."""
+        if self._allowance.left <= 0:
+            self._ceiling_reached()
+            return
         others = [source for name, source in self._sources.items() if name != PERF_GATE]
         in_flight = sum(block.in_flight for source in self._sources.values() for block in source.blocks)
         if not in_flight and not any(source.blocks for source in others):
             gevent.spawn(self._end)
-
-    def takes(self, block: Block) -> tuple[int, bytes]:
-        """The next request of a block; seq -1 when there is none."""
-        return block.take(int(time.time()))
 
     def ended(self, block: Block, seq: int, sent_ns: int, connection: int, status: int, kind: ErrorKind) -> None:
         """Book a request that has ended."""
@@ -167,10 +168,10 @@ class StormUser(FastHttpUser):
     def send(self) -> None:
         """Send the next request of the class."""
         block = self._source.current()
-        seq, request = (-1, b"") if block is None else self._load.takes(block)
-        if block is None or seq < 0:
+        if block is None:
             self._load.exhausted()
             raise StopUser
+        seq, request = block.take(int(time.time()))
         path, headers, body = taken_apart(request)
         sent_ns = time.monotonic_ns()
         status, kind = 0, ErrorKind.ABORTED  # what it stays when the user is killed in mid-request
@@ -218,7 +219,7 @@ def _null_trial(plan: Plan, seconds: float) -> NullTrial:
     import tempfile
 
     with tempfile.TemporaryDirectory(prefix="rig-null-") as folder:
-        source = sources_of(plan, MIX, PERF_GATE, Path(folder))["S2Unique"]
+        source = sources_of(plan, MIX, PERF_GATE, Path(folder), Allowance(plan.own_share))["S2Unique"]
         watch, usage, begun_s = Watch(), resource.getrusage(resource.RUSAGE_SELF), time.monotonic()
         counts = [0, 0]
 

@@ -18,6 +18,7 @@ from rig.engine.targeter import Credentials
 from rig.errors import ConfigError
 from rig.model import RunKey, Scenario
 from rig.profile import Profile
+from rig.settings import REQUESTS_CEILING
 
 TIMEOUT_S = 10.0
 
@@ -26,7 +27,7 @@ TIMEOUT_S = 10.0
 class Plan:
     """One test. ``worker`` of ``workers`` is the reader's own number; ``rate_per_user_s`` 0 is the closed loop.
 
-    ``addresses`` are the target's, as this worker found them.
+    ``most_requests`` is the ceiling on the whole test; ``addresses`` are the target's, as this worker found them.
     """
 
     locust: str
@@ -39,6 +40,7 @@ class Plan:
     fixed: Scenario | None = None
     rate_per_user_s: float = 0.0
     timeout_s: float = TIMEOUT_S
+    most_requests: int = REQUESTS_CEILING
     worker: int = 0
     workers: int = 1
     addresses: tuple[str, ...] = ()
@@ -52,6 +54,11 @@ class Plan:
     def pinned(self, allow_host: str | None) -> Plan:
         """The same, bound to what the target's host means now, whatever the master says; ConfigError if forbidden."""
         return replace(self, addresses=self.endpoint.require_allowed(allow_host).addresses)
+
+    @property
+    def own_share(self) -> int:
+        """How many requests this worker may send: an even share of the ceiling, so that nobody has to ask."""
+        return max(1, self.most_requests // self.workers)
 
     def of_worker(self, worker: int, workers: int) -> Plan:
         """The same for another worker."""

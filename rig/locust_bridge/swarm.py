@@ -24,7 +24,7 @@ from rig.engine.drive import RECONNECT_AFTER_S, STALL_NS, SWEEP_EVERY_S
 from rig.engine.memory import resident_bytes
 from rig.engine.pacer import NS
 from rig.errors import ErrorKind, UsageError
-from rig.locust_bridge.block import Source, sources_of
+from rig.locust_bridge.block import Allowance, Source, sources_of
 from rig.locust_bridge.plan import Plan
 from rig.locust_bridge.tally import Tally
 from rig.model import WorkerReport
@@ -59,7 +59,8 @@ class Swarm:
     def __init__(self, plan: Plan, folder: Path) -> None:
         self._loop = asyncio.get_running_loop()
         self._plan = plan
-        self._sources = sources_of(plan, MIX, PERF_GATE, folder)
+        self._allowance = Allowance(plan.own_share)
+        self._sources = sources_of(plan, MIX, PERF_GATE, folder, self._allowance)
         self._dialer = Dialer(plan.endpoint, plan.timeout_s)
         self._users: dict[str, list[User]] = {name: [] for name in self._sources}
         self._leaving: set[User] = set()
@@ -92,6 +93,11 @@ class Swarm:
     def users(self) -> dict[str, int]:
         """Users by class, those on their way out not counted."""
         return {name: len(users) for name, users in self._users.items()}
+
+    @property
+    def spent(self) -> bool:
+        """True when this worker has sent its share of the test's ceiling: its users stay idle."""
+        return self._allowance.left <= 0
 
     def scale(self, wanted: Mapping[str, int]) -> None:
         """Have so many users of each class; classes that are not named stay. UsageError for an unknown class."""

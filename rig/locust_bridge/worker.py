@@ -231,7 +231,7 @@ class Worker:
             data = self._tally.take() | {"user_classes_count": users, "user_count": sum(users.values())}
             if swarm is not None:
                 self._reports += 1
-                data["rig"] = {"sequence": self._reports, "announced": announced}
+                data["rig"] = {"sequence": self._reports, "announced": announced, "spent": swarm.spent}
             await self._link.send("stats", data)
 
     def _wall_offset_ns(self) -> int:

@@ -13,12 +13,12 @@ from pathlib import Path
 from rig.lifeline import Lifeline
 from rig.postgres import open_cluster
 from rig.proof.cells import Cell, Proof, cells_of, judge_pack
-from rig.run import Reporter, begin
+from rig.run import Reporter, begin, clean_logs, ground_of
 from rig.settings import Job
 from rig.stampede.ground import Order
 from rig.stampede.prove import WEAKNESSES, Weakness
 from rig.stampede.run import let_loose
-from rig.storm import MAX_CONNECTIONS, ground_of
+from rig.storm import MAX_CONNECTIONS
 
 
 def prove_storms(
@@ -33,11 +33,13 @@ def prove_storms(
     ):
         for weakness in _chosen(chosen):
             reporter.stage(weakness.name)
-            record = begin(replace(job, verb="storm"), environ, reporter).record
+            scene = begin(replace(job, verb="storm"), environ, reporter)
+            record = scene.record
             cases = (weakness.case,) if weakness.case else ()
             order = Order(weakness.processes, weakness.without, cases, weakness.subject)
-            for report in let_loose(ground_of(job, record, cluster, environ), weakness.storm, order):
+            for report in let_loose(ground_of(scene, cluster), weakness.storm, order):
                 record.pack.write_storm(report)
+            clean_logs(scene)
             packs[weakness.name] = record.judged(drawn=False).pack
             cells += cells_of(weakness.name, weakness.cells(), judge_pack(record), repetition)
     return Proof(tuple(cells), packs)

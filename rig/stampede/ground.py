@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from rig.errors import ConfigError
 from rig.postgres import Cluster, Database
 from rig.profile import Profile
+from rig.redact import Secrets
 
 WITHOUT = "{without}"
 """In a command of a profile: becomes ``--without NAME`` for each protection that is switched off."""
@@ -44,6 +46,19 @@ class Ground:
     folder: Path
     allowed_host: str | None = None
     """The one host beside loopback that may be stormed: the profile and the command line name it."""
+    secrets: Secrets = field(default_factory=Secrets, repr=False)
+    """The run's: whatever a storm draws is told to them."""
+
+    @contextmanager
+    def database(self, name: str) -> Iterator[Database]:
+        """A database of the storm's own, dropped at the end; RigError as ``Cluster.create_database``."""
+        database = self.cluster.create_database(name)
+        try:
+            self.secrets.learn_dsn(database.admin_dsn)
+            self.secrets.learn_dsn(database.runtime_dsn)
+            yield database
+        finally:
+            self.cluster.drop_database(database)
 
     def keep(self, label: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write an outside ledger into the pack, one JSON object a line."""

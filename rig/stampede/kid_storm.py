@@ -149,14 +149,11 @@ def _impossible(ground: Ground, plan: Plan, case: KidCase) -> str:
 @contextmanager
 def _database(ground: Ground, subject: Subject) -> Iterator[Database]:
     """A database for one case, prepared by the subject where it has anything to prepare."""
-    database = ground.cluster.create_database("rig_kids")
-    try:
+    with ground.database("rig_kids") as database:
         if subject.prepare:
             environ = {"DATABASE_URL": database.runtime_dsn, "MIGRATION_DATABASE_URL": database.admin_dsn}
             prepare((sys.executable, *subject.prepare), {**ground.environ, **environ}, f"what prepares {subject.name}")
         yield database
-    finally:
-        ground.cluster.drop_database(database)
 
 
 def _script(plan: Plan, case: KidCase, url: str, dsn: str) -> Script:

@@ -57,8 +57,7 @@ class _Asked:
 def matview_refresh(ground: Ground, order: Order, subject: MatviewRefresh) -> StormReport:
     """Let the storm loose."""
     askers = order.processes or PROCESSES
-    database = ground.cluster.create_database("view")
-    try:
+    with ground.database("view") as database:
         environ = ground.environment(subject.env, f"{_KEY}.env", database)
         if subject.prepare is not None:
             prepare(ground.command(subject.prepare, f"{_KEY}.prepare", order.without), environ, f"{_KEY}.prepare")
@@ -75,8 +74,6 @@ def matview_refresh(ground: Ground, order: Order, subject: MatviewRefresh) -> St
         asked_for = _refreshes(database)
         scheduled = _scheduled(ground, order, subject, database, environ)
         ground.keep(MATVIEW_REFRESH, [note.row() for note in _refreshes(database)])
-    finally:
-        ground.cluster.drop_database(database)
     return StormReport(
         storm=MATVIEW_REFRESH,
         case=MATVIEW_REFRESH,

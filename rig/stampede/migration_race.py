@@ -32,8 +32,7 @@ _NAMED = 5
 def migration_race(ground: Ground, order: Order, subject: MigrationRace) -> StormReport:
     """Let the storm loose. Unavailable where a lone replica cannot migrate: then a race would say nothing."""
     processes = order.processes or PROCESSES
-    lone, raced = ground.cluster.create_database("lone"), ground.cluster.create_database("raced")
-    try:
+    with ground.database("lone") as lone, ground.database("raced") as raced:
         ddl_ledger.install(lone.admin_dsn)
         ddl_ledger.install(raced.admin_dsn)
         # The lone replica is whole, whatever the fleet does without: it says what is right.
@@ -46,10 +45,8 @@ def migration_race(ground: Ground, order: Order, subject: MigrationRace) -> Stor
         after_second = _Content.read(raced)
         ground.keep(MIGRATION_RACE, [note.row() for note in ddl_ledger.notes(raced.admin_dsn)])
         expected = _Content.read(lone)
-    finally:
-        ground.cluster.drop_database(raced)
-        ground.cluster.drop_database(lone)
     ended = [member.result for member in members if isinstance(member.result, Ended)]
+    failed = {_said(member) for member in (*members, *again) if _exit_code(member) != 0}
     return StormReport(
         storm=MIGRATION_RACE,
         case=MIGRATION_RACE,
@@ -62,7 +59,7 @@ def migration_race(ground: Ground, order: Order, subject: MigrationRace) -> Stor
             "racing": most_at_once((e.began_ns, e.ended_ns) for e in ended),
             "exit_codes": _exit_codes(members),
             "second_exit_codes": _exit_codes(again),
-            "said": sorted({_said(m) for m in (*members, *again) if _exit_code(m) != 0})[:_NAMED],
+            "said": sorted(ground.secrets.blanked(said) for said in failed)[:_NAMED],
             "commands_expected": expected.commands.total(),
             "commands": after_first.commands.total(),
             "rows_expected": sum(expected.rows.values()),

@@ -115,8 +115,7 @@ def _replicas(ground: Ground, order: Order, subject: RateLimit) -> Iterator[tupl
         return
     assert subject.command is not None  # the profile was validated: it has one of the two
     with ExitStack() as stack:
-        database = ground.cluster.create_database("limit")
-        stack.callback(ground.cluster.drop_database, database)
+        database = stack.enter_context(ground.database("limit"))
         environ = ground.environment(subject.env, f"{_KEY}.env", database)
         if subject.prepare is not None:
             prepare(ground.command(subject.prepare, f"{_KEY}.prepare", order.without), environ, f"{_KEY}.prepare")

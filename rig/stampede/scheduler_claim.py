@@ -32,8 +32,7 @@ _NAMED = 5
 def scheduler_claim(ground: Ground, order: Order, subject: SchedulerClaim) -> StormReport:
     """Let the storm loose."""
     processes = order.processes or PROCESSES
-    database = ground.cluster.create_database("queue")
-    try:
+    with ground.database("queue") as database:
         environ = ground.environment(subject.env, f"{_KEY}.env", database)
         if subject.prepare is not None:
             prepare(ground.command(subject.prepare, f"{_KEY}.prepare", order.without), environ, f"{_KEY}.prepare")
@@ -49,8 +48,6 @@ def scheduler_claim(ground: Ground, order: Order, subject: SchedulerClaim) -> St
             effects = ledger.effects()
             unfinished = ledger.unfinished()
         ground.keep(SCHEDULER_CLAIM, [{"effect": [str(value) for value in row]} for row in effects])
-    finally:
-        ground.cluster.drop_database(database)
     times = Counter(str(row[0]) for row in effects)
     repeated = {job: count for job, count in times.items() if count > 1}
     survivors = [member for member in members if killed_ns is None or member.number != VICTIM]

@@ -62,8 +62,7 @@ class _Seen:
 def tenant_leak(ground: Ground, order: Order, subject: TenantLeak) -> StormReport:
     """Let the storm loose. ConfigError where the database has rows of fewer than two tenants."""
     processes = order.processes or PROCESSES
-    database = ground.cluster.create_database("tenancy")
-    try:
+    with ground.database("tenancy") as database:
         environ = ground.environment(subject.env, f"{_KEY}.env", database)
         if subject.prepare is not None:
             prepare(ground.command(subject.prepare, f"{_KEY}.prepare", order.without), environ, f"{_KEY}.prepare")
@@ -76,8 +75,6 @@ def tenant_leak(ground: Ground, order: Order, subject: TenantLeak) -> StormRepor
             skew_ns = fleet.skew_ns
         worker = _tamper(database, subject, tuple(expected)) if subject.worker_context_sql else None
         jobs = _failing_jobs(ground, order, subject, database, environ, tuple(expected)) if subject.worker else None
-    finally:
-        ground.cluster.drop_database(database)
     seen = [member.result for member in members if isinstance(member.result, _Seen)]
     ground.keep(TENANT_LEAK, [{"leak": leak} for one in seen for leak in one.leaks])
     return StormReport(

@@ -118,6 +118,28 @@ def test_s8_is_a_fixed_count_that_ends_the_test(tmp_path: Path, defects: tuple[s
     assert _gates(pack)["S8.time"]["verdict"] == "PASS"
 
 
+@pytest.mark.parametrize("native", [True, False])
+def test_a_crowd_ends_at_its_ceiling(tmp_path: Path, native: bool) -> None:
+    """Told to run for minutes, it sends what it may, to the last request, and is judged."""
+    port = free_port()
+    here = ("--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", str(port), "--expect-workers", "1")
+    words = ("--headless", "-u", "10", "-r", "50", "-t", "5m", "--rig-max-requests", "600", *(here if native else ()))
+    workers = [worker(port)] if native else []
+    out = ("--rig-out", str(tmp_path / "results"), *QUICK)
+    with processes(locust(*words, *out), *workers, logs=tmp_path) as (leading, *_):
+        assert leading.end() == ExitCode.PASS, leading.said
+        assert "ceiling of 600 requests" in leading.said
+    assert len(_ended(only_pack(tmp_path / "results"))) == 600
+
+
+def test_a_fixed_count_above_the_ceiling_is_refused(tmp_path: Path) -> None:
+    words = ("S8PerfGate", "--headless", "-u", "2", "-r", "50", "--rig-s8", "3000", "--rig-max-requests", "600")
+    with processes(locust(*words, "--rig-out", str(tmp_path / "results"), *QUICK), logs=tmp_path) as (leading,):
+        assert leading.end() == ExitCode.USAGE, leading.said
+        assert "3,000 requests are more than a run may send (600, --rig-max-requests)" in leading.said
+    assert not (tmp_path / "results").exists()
+
+
 def test_a_test_that_cannot_begin_sends_nothing(tmp_path: Path) -> None:
     words = ("--headless", "-u", "2", "-r", "50", "-t", "3s", "--rig-out", str(tmp_path / "results"), *QUICK)
     master: Process

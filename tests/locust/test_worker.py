@@ -172,6 +172,20 @@ async def test_a_share_of_a_fixed_count_is_sent_once_and_what_is_left_is_skipped
             assert (block["report"]["offered"], block["report"]["sent"], account["requests"]) == (50, 50, 50)
 
 
+async def test_a_worker_sends_its_share_of_the_ceiling_and_says_so() -> None:
+    from dataclasses import replace
+
+    with null_stub() as stub:
+        async with greeted() as (master, _):
+            plan = replace(Plan.from_wire(planned(stub.endpoint.url)), most_requests=301, worker=2, workers=3)
+            await master.say(PLAN, plan.to_wire())
+            await master.spawn(1.0, S1Replay=2, S2Unique=3)
+            while not any(data["rig"]["spent"] for kind, data in master.seen if kind == "stats" and "rig" in data):
+                await master.expect("stats")
+            await master.say("stop")
+            assert (await master.expect(REPORT))["requests"] == 100
+
+
 async def test_another_version_is_refused_clearly() -> None:
     async with greeted() as (master, task):
         await master.say(PLAN, planned("http://127.0.0.1:9", locust="2.40.5"))

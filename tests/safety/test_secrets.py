@@ -124,6 +124,41 @@ def test_a_target_that_dies_telling_its_environment(tmp_path: Path) -> None:
     assert not seen.told()
 
 
+TALKATIVE_REPLICA = """\
+import os, sys
+print(dict(os.environ), file=sys.stderr, flush=True)
+if os.environ["REPLICA"] in sys.argv[1].split(","):
+    sys.exit("cannot reach " + os.environ["DATABASE_URL"])
+os.execv(sys.executable, [sys.executable, "-m", *sys.argv[2:]])
+"""
+
+
+@pytest.mark.parametrize(
+    ("storm", "failing", "code"),
+    [
+        ("rate-limit", "", ExitCode.PASS),
+        ("migration-race", "0", ExitCode.UNAVAILABLE),
+        ("migration-race", "1,2", ExitCode.FAIL),
+    ],
+)
+def test_replicas_that_tell_their_environment(tmp_path: Path, storm: str, failing: str, code: ExitCode) -> None:
+    script = tmp_path / "talkative.py"
+    script.write_text(TALKATIVE_REPLICA)
+    talking = [
+        (f'"-m", "stub_server.sisters.{module}"', f'"{script}", "{failing}", "stub_server.sisters.{module}"')
+        for module in ("migrator", "limiter")
+    ]
+    prepared = 'prepare = ["{python}", "%s", "%s", "stub_server.sisters.limiter", "prepare"'
+    silent = (prepared % (script, failing), 'prepare = ["{python}", "-m", "stub_server.sisters.limiter", "prepare"')
+    with Run(tmp_path, ("storm", storm, "--profile", profile(tmp_path, *talking, silent))) as run:
+        seen = run.ended()
+    assert seen.code == code, seen.err.decode()
+    told = b"".join(path.read_bytes() for path in seen.pack.rglob("*") if path.is_file()) + seen.out + seen.err
+    assert b"[secret of this run]" in told  # it did tell
+    assert "rig.postgres.cluster" in seen.secrets.values()
+    assert not seen.told()
+
+
 @pytest.mark.full
 def test_a_run_with_a_defect(tmp_path: Path) -> None:
     with Run(tmp_path, (*SMALL, "--defect", "no-deduplication")) as run:
