@@ -84,6 +84,8 @@ class Job:
     scenarios: tuple[Scenario, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.settings.defects and self.profile.launch is None:
+            raise UsageError("a defect is seeded into a service that the rig launches; this profile launches none")
         self.require_requests(sum(scenario.count for scenario in self.scenarios))
         most, whose = self._ceiling("max_rate_per_s", "max-rate")
         for scenario in self.scenarios:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from rig.ask import Asker
 from rig.engine.endpoint import Endpoint
-from rig.errors import ConfigError, Unavailable
+from rig.errors import ConfigError, ExitCode, RigError, Unavailable, UsageError
 from rig.profile import Launch, Profile
 from rig.settings import Settings
 from rig.store import Store
@@ -51,7 +51,8 @@ def open_target(
 
     ConfigError where it may not be loaded; the endpoint of one that runs already is pinned to what was checked.
 
-    Seeded defects are passed to a launched service as ``--defect NAME`` (the reference service knows them).
+    Seeded defects are passed to a launched service as ``--defect NAME`` (the reference service knows them); UsageError
+    where it knows one of them not, which it says by its exit code, 64.
     """
     if profile.launch is None:
         endpoint = Endpoint.parse(profile.target.base_url or "", profile.target.ca_file)
@@ -72,11 +73,11 @@ def open_target(
     env = {**environ, **{name: _filled(value, secret_words, "launch.env") for name, value in launch.env.items()}}
     more = [word for defect in settings.defects for word in ("--defect", defect)]
     if launch.migrate is not None:
-        _migrate([*_command(launch.migrate, words, "launch.migrate"), *more], env)
+        _migrate([*_command(launch.migrate, words, "launch.migrate"), *more], env, settings.defects)
     log_file = logs / "target.log"
     with _started([*_command(launch.command, words, "launch.command"), *more], env, log_file, launch) as process:
         endpoint = Endpoint("127.0.0.1", port)
-        _wait_until_ready(profile, endpoint, process, launch.ready_timeout_s, log_file)
+        _wait_until_ready(profile, endpoint, process, launch.ready_timeout_s, log_file, settings.defects)
         yield Target(endpoint, process.pid, (log_file, *profile.target.log_files))
 
 
@@ -118,7 +119,14 @@ def _command(template: Sequence[str], words: Mapping[str, str], key: str) -> lis
     return [_filled(word, words, key) for word in template]
 
 
-def _migrate(command: Sequence[str], env: Mapping[str, str]) -> None:
+def _ended(what: str, exit_code: int, said: str, defects: Sequence[str]) -> RigError:
+    """What it means that the target or its migration ended."""
+    if defects and exit_code == ExitCode.USAGE:
+        return UsageError(f"the target does not take --defect {' --defect '.join(defects)}: {said}")
+    return Unavailable(f"{what} ended with exit code {exit_code}: {said}")
+
+
+def _migrate(command: Sequence[str], env: Mapping[str, str], defects: Sequence[str]) -> None:
     try:
         done = subprocess.run(
             list(command),
@@ -134,7 +142,7 @@ def _migrate(command: Sequence[str], env: Mapping[str, str]) -> None:
         raise Unavailable(f"launch.migrate has not ended within {_MIGRATE_TIMEOUT_S:g} s") from None
     if done.returncode != 0:
         said = _last_lines(done.stdout.decode(errors="replace"))
-        raise Unavailable(f"launch.migrate ended with exit code {done.returncode}: {said}")
+        raise _ended("launch.migrate", done.returncode, said, defects)
 
 
 @contextmanager
@@ -173,15 +181,14 @@ def _wait_until_ready(
     process: subprocess.Popen[bytes] | None,
     timeout_s: float,
     log_file: Path,
+    defects: Sequence[str] = (),
 ) -> None:
     deadline = time.monotonic() + timeout_s
     path = profile.probes.ready or profile.probes.health
     asker = Asker(endpoint, _ASK_TIMEOUT_S)
     while True:
         if process is not None and process.poll() is not None:
-            raise Unavailable(
-                f"the target ended with exit code {process.returncode} before it was ready: {_tail(log_file)}"
-            )
+            raise _ended("before it was ready the target", process.returncode, _tail(log_file), defects)
         reply = asker.connect() if path is None else asker.get(path)
         if reply.status == 200:
             return

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from rig.engine.endpoint import Endpoint
-from rig.errors import ConfigError, Unavailable
+from rig.errors import ConfigError, Unavailable, UsageError
 from rig.profile import Profile, bundled_profile, load_profile
 from rig.settings import Settings
 from rig.store import Store
@@ -194,12 +194,12 @@ def test_a_command_that_is_not_there(tmp_path: Path) -> None:
 def test_what_ends_at_once_is_quoted(tmp_path: Path) -> None:
     failing = script("import sys; print('starting', flush=True); sys.exit('the port is taken')")
     message = refused(launched(failing), tmp_path)
-    assert message == "the target ended with exit code 1 before it was ready: starting | the port is taken"
+    assert message == "before it was ready the target ended with exit code 1: starting | the port is taken"
 
 
 def test_what_ends_without_a_word_is_told_so(tmp_path: Path) -> None:
     message = refused(launched(script("raise SystemExit(7)")), tmp_path)
-    assert message == "the target ended with exit code 7 before it was ready: it said nothing"
+    assert message == "before it was ready the target ended with exit code 7: it said nothing"
 
 
 def test_what_never_gets_ready_says_what_it_answers_and_is_stopped(tmp_path: Path) -> None:
@@ -270,6 +270,13 @@ def test_an_unknown_word_in_the_environment_shows_no_secret(tmp_path: Path) -> N
 def test_a_migrate_that_fails_starts_nothing(tmp_path: Path, code: str, says: str) -> None:
     assert says in refused(launched(server(), migrate=script(code)), tmp_path)
     assert not (tmp_path / "target.log").exists()
+
+
+@pytest.mark.parametrize("key", ["command", "migrate"])
+def test_a_defect_that_the_target_does_not_take_is_a_wrong_option(tmp_path: Path, key: str) -> None:
+    refusing = script("import sys; sys.exit(64 if '--defect' in sys.argv else 0)")
+    profile = launched(refusing) if key == "command" else launched(server(), migrate=refusing)
+    assert "the target does not take --defect odd" in refused(profile, tmp_path, UsageError, defects=("odd",))
 
 
 def test_a_migrate_that_is_not_there(tmp_path: Path) -> None:

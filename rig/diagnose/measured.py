@@ -58,7 +58,7 @@ def measure(case: Case, drives: Sequence[DriveReport]) -> Measured:
     seconds = sum(span.seconds for span in spans)
     requests = sum(len(frame) for frame in sent)
     unseen: dict[str, str] = {}
-    response_s = sum(float((frame["done_ns"] - frame["intended_ns"]).sum()) / 1e9 for frame in sent)
+    response_s = sum(float((frame["done_ns"] - frame["intended_ns"]).astype(float).sum()) / 1e9 for frame in sent)
     return Measured(
         drives=tuple(rows),
         seconds=seconds,

@@ -70,6 +70,13 @@ def test_events_that_are_acknowledged_and_not_stored_are_named(tmp_path: Path) -
     assert all(re.match(r"lost [0-9a-f-]{36} \(tenant", key) for key in rows["figures"]["keys"])
 
 
+def test_a_defect_that_the_service_does_not_know_is_a_wrong_option(tmp_path: Path) -> None:
+    ended = rig("ladder", "--only", "S1", "--steps", "5", "--defect", "no-such", *QUICK, "--out", str(tmp_path))
+    assert ended.code == ExitCode.USAGE
+    assert "--defect no-such" in ended.err
+    assert "known defects: ack-without-storing" in ended.err
+
+
 def test_a_service_of_other_names_is_judged_by_its_profile_alone(tmp_path: Path) -> None:
     profile = bundled_profile("renamed")
     ended = rig("run", "--profile", str(profile), *_SMALL, "--no-storms", "--json", "--out", str(tmp_path))

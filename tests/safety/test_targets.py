@@ -314,3 +314,9 @@ def test_no_header_of_a_token_can_end_its_line() -> None:
     storm = {"subject": "reference", "scheme": "Bearer\r\nX-Injected: yes"}
     with pytest.raises(ValidationError, match="value of a header"):
         Profile.model_validate(document | {"storms": {"unknown-kid": storm}})
+
+
+def test_a_defect_is_seeded_only_into_what_the_rig_launches() -> None:
+    assert _job(_profile(), count=2, defects=("slow",))
+    with pytest.raises(UsageError, match="launches none"):
+        _job(_profile(base_url="http://127.0.0.1:1"), count=2, defects=("slow",))
