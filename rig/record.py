@@ -30,6 +30,7 @@ from rig.evidence.pack import Pack
 from rig.history import History
 from rig.model import Certificate, DriveReport, Outcome, RequestClass, RunKey, Scenario, Verdict
 from rig.profile import Profile
+from rig.redact import Secrets
 from rig.settings import Job
 from rig.stats import hlog
 from rig.truth.expected import DriveOutcome, Fate
@@ -90,9 +91,10 @@ class Finished:
 
 
 class Record:
-    """The pack of a run and what its manifest says so far."""
+    """The pack of a run and what its manifest says so far; ``secrets`` are what it must not hold."""
 
     def __init__(self, pack: Pack, manifest: Manifest, profile: Profile) -> None:
+        self.secrets = Secrets()
         self.pack = pack
         self.manifest = manifest
         self.history = History(pack.history_folder)
@@ -187,7 +189,12 @@ class Record:
         return cls(pack, manifest, profile)
 
     def judged(self, *, interrupted: bool = False, seal: bool = True, drawn: bool = True) -> Finished:
-        """Judge what was gathered, write verdicts and (if ``drawn``) reports, and seal, unless it is settled later."""
+        """Judge what was gathered, write verdicts and (if ``drawn``) reports, and seal, unless it is settled later.
+
+        First the secrets go: the target, PostgreSQL and what a storm starts wrote the logs that lie in the pack.
+        """
+        for name, count in self.secrets.clean(self.pack.logs_folder).items():
+            self.note(f"logs/{name} held secrets of this run, {count} times; they were blanked there")
         self.history.close()
         self.amend(ended_utc=datetime.now(UTC))
         case = self.pack.load()

@@ -1,8 +1,9 @@
 """The secrets of a run, and how they are kept out of what it leaves.
 
 Flow: whoever makes or reads a secret tells it (``learn``, ``learn_dsn``); what the rig is about to say of others' words
-goes through ``blanked``; at the end ``clean`` goes through the log files of the pack, which the target and PostgreSQL
-wrote, and blanks what they said. Nothing else in a pack may ever hold one: tests search whole packs for that.
+goes through ``blanked``; at the end ``clean`` goes through the log files of the pack, which the target, PostgreSQL and
+what the storms started wrote, and blanks what they said. Nothing else in a pack may ever hold one: tests search whole
+packs for that.
 
 Not a net for secrets that nobody told: the environment may hold more than the profile speaks of.
 """

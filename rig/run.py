@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -31,7 +31,6 @@ from rig.postgres import Cluster, open_cluster
 from rig.prober import Prober
 from rig.profile import WebhookRoute
 from rig.record import Finished, Record
-from rig.redact import Secrets
 from rig.samplers.sampling import plan_of_run, sampling
 from rig.settings import Job
 from rig.short_storms import short_storms
@@ -75,7 +74,6 @@ class Scene:
     endpoint: Endpoint | None = None
     database_port: int | None = None
     findings: list[Finding] = field(default_factory=list)
-    secrets: Secrets = field(default_factory=Secrets)
     to_be_settled: bool = False
 
 
@@ -93,7 +91,7 @@ def run(job: Job, environ: Mapping[str, str], reporter: Reporter) -> Finished:
     record = scene.record
     hygiene, clock = look_before(), WallClock()
     interrupted = False
-    try:
+    with concluded(record, "run"):
         with Lifeline() as lifeline:
             try:
                 _certify_and_storm(scene, lifeline)
@@ -102,26 +100,25 @@ def run(job: Job, environ: Mapping[str, str], reporter: Reporter) -> Finished:
                 record.note("the run was interrupted")
             hygiene += [*scene.findings, clock.look_again()]
             hygiene += look_after(lifeline, scene.endpoint, scene.database_port)
-        clean_logs(scene)
         record.pack.write_hygiene(hygiene)
         reporter.stage("judging and writing the evidence")
         return record.judged(interrupted=interrupted, seal=not scene.to_be_settled)
+
+
+@contextmanager
+def concluded(record: Record, what: str) -> Iterator[None]:
+    """When ``what`` (the run, the storm) cannot go on, judge what there is, and say why without the run's secrets."""
+    try:
+        yield
     except RigError as error:
-        said = scene.secrets.blanked(str(error))  # it may quote the target's last words
-        with suppress(EvidenceError):  # the disk that takes no more may be what ended the run
-            clean_logs(scene)
-            record.note(f"the run could not go on: {said}")
+        said = record.secrets.blanked(str(error))  # it may quote the target's last words
+        with suppress(EvidenceError):  # the disk that takes no more may be what ended it
+            record.note(f"the {what} could not go on: {said}")
             record.judged()
         if isinstance(error, EvidenceError) and not record.pack.sealed:
             left = f"what was gathered is kept; make room, then finish it: rig settle {record.path}"
             raise EvidenceError(f"{said}; {left}") from None
         raise type(error)(said) from None
-
-
-def clean_logs(scene: Scene) -> None:
-    """Blank what the target and PostgreSQL wrote of the run's secrets: their logs lie in the pack."""
-    for name, count in scene.secrets.clean(scene.record.pack.logs_folder).items():
-        scene.record.note(f"logs/{name} held secrets of this run, {count} times; they were blanked there")
 
 
 def _certify_and_storm(scene: Scene, lifeline: Lifeline) -> None:
@@ -162,7 +159,9 @@ def ground_of(scene: Scene, cluster: Cluster) -> Ground:
     """What the storms of a run stand on."""
     job = scene.job
     allowed = job.settings.allowed_host(job.profile)
-    return Ground(cluster, job.profile, job.profile_dir, scene.environ, scene.record.path, allowed, scene.secrets)
+    return Ground(
+        cluster, job.profile, job.profile_dir, scene.environ, scene.record.path, allowed, scene.record.secrets
+    )
 
 
 def certify(scene: Scene, pool: Pool) -> Certificate:
@@ -199,14 +198,14 @@ def storm(scene: Scene, pool: Pool, store: Store) -> None:
     scene.reporter.stage("starting the target")
     logs = record.pack.logs_folder
     connections = Connections(store.truth_dsn, launched=job.profile.launch is not None)
-    scene.secrets.learn_dsn(store.truth_dsn)
-    scene.secrets.learn_dsn(store.runtime_dsn)
+    record.secrets.learn_dsn(store.truth_dsn)
+    record.secrets.learn_dsn(store.runtime_dsn)
     with open_target(job.profile, job.profile_dir, store, logs, scene.environ, job.settings) as target:
         scene.endpoint = target.endpoint if target.pid is not None else None
         scene.database_port = store.port if store.pid is not None else None
         _set_apart(scene, target, store)
         tenancy = provision(
-            job.profile, scene.key, tenants_of(job.scenarios), store.truth_dsn, scene.environ, scene.secrets
+            job.profile, scene.key, tenants_of(job.scenarios), store.truth_dsn, scene.environ, record.secrets
         )
         record.amend(tenants=tenancy.tenants)
         targeter = Targeter(job.profile, scene.key)

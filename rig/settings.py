@@ -67,6 +67,11 @@ class Settings:
         named = profile.target.allow_host
         return named if named == self.allow_host else None
 
+    def require_seedable(self, profile: Profile) -> None:
+        """UsageError where defects are asked for and there is nothing to seed them into."""
+        if self.defects and profile.launch is None:
+            raise UsageError("a defect is seeded into a service that the rig launches; this profile launches none")
+
     def described(self) -> dict[str, Any]:
         """For the manifest."""
         return asdict(self) | {"out": str(self.out)}
@@ -84,8 +89,7 @@ class Job:
     scenarios: tuple[Scenario, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.settings.defects and self.profile.launch is None:
-            raise UsageError("a defect is seeded into a service that the rig launches; this profile launches none")
+        self.settings.require_seedable(self.profile)
         self.require_requests(sum(scenario.count for scenario in self.scenarios))
         most, whose = self._ceiling("max_rate_per_s", "max-rate")
         for scenario in self.scenarios:
@@ -110,4 +114,4 @@ class Job:
         of_profile: float | None = getattr(self.profile.target, name)
         if of_profile is not None and of_profile < of_settings:
             return of_profile, f"the profile's target.{name}"
-        return of_settings, f"--rig-{option}" if self.verb == LOCUST else f"--{option}"
+        return of_settings, f"--{option}, of locust --rig-{option}" if self.verb == LOCUST else f"--{option}"

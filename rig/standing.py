@@ -22,11 +22,12 @@ from typing import Any
 
 import psutil
 
-from rig.errors import RigError, Unavailable, UsageError
+from rig.errors import ExitCode, RigError, Unavailable, UsageError
 from rig.lifeline import Lifeline
 from rig.model import RunKey
+from rig.redact import Secrets
 from rig.settings import Job
-from rig.store import open_store
+from rig.store import Store, open_store
 from rig.target import open_target
 from rig.tenants import provision
 
@@ -93,8 +94,10 @@ def start(job: Job, profile: Path | None) -> Standing:
     while (standing := _read(state)) is None:
         if process.poll() is not None or time.monotonic() > deadline:
             process.terminate()
-            said = log.read_text(errors="replace").strip().splitlines()
-            raise Unavailable(f"the target did not come up: {said[-1] if said else 'it said nothing'} (log: {log})")
+            said = (log.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
+            if process.returncode == ExitCode.USAGE:
+                raise UsageError(said.removeprefix("rig: "))
+            raise Unavailable(f"the target did not come up: {said} (log: {log})")
         time.sleep(_POLL_S)
     return standing
 
@@ -104,11 +107,18 @@ def serve(job: Job, environ: Mapping[str, str]) -> None:
     state = _state_file(job.settings.out)
     logs = state.with_name(".up")
     logs.mkdir(parents=True, exist_ok=True)
-    with (
-        Lifeline() as lifeline,
-        open_store(job.profile, lifeline, environ, logs) as store,
-        open_target(job.profile, job.profile_dir, store, logs, environ, job.settings) as target,
-    ):
+    known = Secrets()
+    try:
+        with Lifeline() as lifeline, open_store(job.profile, lifeline, environ, logs) as store:
+            known.learn_dsn(store.truth_dsn)
+            known.learn_dsn(store.runtime_dsn)
+            _stand(job, store, logs, environ, state)
+    except RigError as error:
+        raise type(error)(known.blanked(str(error))) from None  # it may quote the target's last words
+
+
+def _stand(job: Job, store: Store, logs: Path, environ: Mapping[str, str], state: Path) -> None:
+    with open_target(job.profile, job.profile_dir, store, logs, environ, job.settings) as target:
         key = RunKey(job.settings.seed, secrets.token_hex(6), int(time.time()))
         tenancy = provision(job.profile, key, _TENANTS, store.truth_dsn, environ)
         tenants = {

@@ -6,18 +6,16 @@ A storm claims how often things happened, not how fast: a slow client cannot mak
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from rig.checks.scoreboard import scoreboard
 from rig.checks.stampede import figures_of
-from rig.errors import EvidenceError, RigError
 from rig.hygiene import look_after, look_before
 from rig.lifeline import Lifeline
 from rig.postgres import open_cluster
 from rig.record import Finished
-from rig.run import Reporter, begin, clean_logs, ground_of
+from rig.run import Reporter, begin, concluded, ground_of
 from rig.settings import Job
 from rig.stampede.ground import Order
 from rig.stampede.kids import KidStorm
@@ -59,7 +57,7 @@ def storm(job: Job, name: str, order: Order, environ: Mapping[str, str], reporte
     hygiene = look_before()
     reports: list[StormReport | KidStorm] = []
     interrupted = False
-    try:
+    with concluded(record, "storm"):
         with Lifeline() as lifeline:
             try:
                 reporter.stage("preparing PostgreSQL")
@@ -75,16 +73,8 @@ def storm(job: Job, name: str, order: Order, environ: Mapping[str, str], reporte
                 interrupted = True
                 record.note("the storm was interrupted")
             hygiene += look_after(lifeline, None)
-        clean_logs(scene)
-    except RigError as error:
-        said = scene.secrets.blanked(str(error))  # it may quote a replica's last words
-        with suppress(EvidenceError):  # the disk that takes no more may be what ended the storm
-            clean_logs(scene)
-            record.note(f"the storm could not go on: {said}")
-            record.judged()
-        raise type(error)(said) from None
-    record.pack.write_hygiene(hygiene)
-    return Stormed(record.judged(interrupted=interrupted), tuple(reports))
+        record.pack.write_hygiene(hygiene)
+        return Stormed(record.judged(interrupted=interrupted), tuple(reports))
 
 
 def _figures(report: StormReport | KidStorm) -> dict[str, Any]:

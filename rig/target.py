@@ -54,6 +54,7 @@ def open_target(
     Seeded defects are passed to a launched service as ``--defect NAME`` (the reference service knows them); UsageError
     where it knows one of them not, which it says by its exit code, 64.
     """
+    settings.require_seedable(profile)
     if profile.launch is None:
         endpoint = Endpoint.parse(profile.target.base_url or "", profile.target.ca_file)
         endpoint = endpoint.require_allowed(settings.allowed_host(profile))
@@ -120,7 +121,7 @@ def _command(template: Sequence[str], words: Mapping[str, str], key: str) -> lis
 
 
 def _ended(what: str, exit_code: int, said: str, defects: Sequence[str]) -> RigError:
-    """What it means that the target or its migration ended."""
+    """What it means that ``what``, the target or its migration, ended too early."""
     if defects and exit_code == ExitCode.USAGE:
         return UsageError(f"the target does not take --defect {' --defect '.join(defects)}: {said}")
     return Unavailable(f"{what} ended with exit code {exit_code}: {said}")
@@ -188,7 +189,7 @@ def _wait_until_ready(
     asker = Asker(endpoint, _ASK_TIMEOUT_S)
     while True:
         if process is not None and process.poll() is not None:
-            raise _ended("before it was ready the target", process.returncode, _tail(log_file), defects)
+            raise _ended("the target, before it was ready,", process.returncode, _tail(log_file), defects)
         reply = asker.connect() if path is None else asker.get(path)
         if reply.status == 200:
             return

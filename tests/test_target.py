@@ -194,12 +194,12 @@ def test_a_command_that_is_not_there(tmp_path: Path) -> None:
 def test_what_ends_at_once_is_quoted(tmp_path: Path) -> None:
     failing = script("import sys; print('starting', flush=True); sys.exit('the port is taken')")
     message = refused(launched(failing), tmp_path)
-    assert message == "before it was ready the target ended with exit code 1: starting | the port is taken"
+    assert message == "the target, before it was ready, ended with exit code 1: starting | the port is taken"
 
 
 def test_what_ends_without_a_word_is_told_so(tmp_path: Path) -> None:
     message = refused(launched(script("raise SystemExit(7)")), tmp_path)
-    assert message == "before it was ready the target ended with exit code 7: it said nothing"
+    assert message == "the target, before it was ready, ended with exit code 7: it said nothing"
 
 
 def test_what_never_gets_ready_says_what_it_answers_and_is_stopped(tmp_path: Path) -> None:

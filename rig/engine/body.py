@@ -44,7 +44,7 @@ class Template:
     def render(self, values: Sequence[object]) -> bytes:
         """Fill the holes from values in the order of ``SLOTS``: numbers as such, all others as bytes.
 
-        TypeError for one that is missing.
+        IndexError or TypeError for one that is missing.
         """
         body: bytes = self._text % self._pick(values)
         return body

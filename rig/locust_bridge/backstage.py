@@ -38,6 +38,7 @@ from rig.model import Certificate, RunKey, Scenario
 from rig.prober import Prober
 from rig.profile import bundled_profile, environment, load_profile
 from rig.record import Finished
+from rig.redact import Secrets
 from rig.run import Scene, begin, read_truth
 from rig.samplers.sampling import plan_of_run, sampling
 from rig.settings import LOCUST, Job, Settings
@@ -72,6 +73,7 @@ class Backstage:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
+        self.secrets = Secrets()
         self._stack = ExitStack()
         self._reporter = Quiet()
         self._certificate: Certificate | None = None
@@ -124,6 +126,8 @@ class Backstage:
         lifeline.remove_at_end(self._folder)
         self._reporter.stage("preparing PostgreSQL")
         self._store = self._stack.enter_context(open_store(profile, lifeline, self._environ, self._folder))
+        self.secrets.learn_dsn(self._store.truth_dsn)
+        self.secrets.learn_dsn(self._store.runtime_dsn)
         null_port = 0
         if wanted["client"] == "native":
             self._certificate = self._null_benchmark()
@@ -162,7 +166,7 @@ class Backstage:
         self._test = _Test(scene, self._store, self._target)
         return {
             "pack": str(scene.record.path),
-            "plan": self._test.begin(wanted, self._certificate).to_wire(),
+            "plan": self._test.begin(wanted, self._certificate, self.secrets).to_wire(),
         }
 
     def _finish(self, account: MasterAccount) -> dict[str, Any]:
@@ -183,7 +187,7 @@ class _Test:
         self._target = target
         self._reader = TruthReader(scene.job.profile, store.truth_dsn)
 
-    def begin(self, wanted: Mapping[str, Any], certificate: Certificate | None) -> Plan:
+    def begin(self, wanted: Mapping[str, Any], certificate: Certificate | None, known: Secrets) -> Plan:
         """Make the tenants, look at what is there, start to watch; the plan for the workers."""
         scene, record = self.scene, self.scene.record
         profile = scene.job.profile
@@ -196,7 +200,7 @@ class _Test:
         if fixed is not None and not wanted["alone"]:
             fixed = _without_limit(fixed)
         names = (_TENANT, _FIXED_TENANT) if fixed is not None else (_TENANT,)
-        tenancy = provision(profile, scene.key, names, self._store.truth_dsn, scene.environ)
+        tenancy = provision(profile, scene.key, names, self._store.truth_dsn, scene.environ, known)
         record.amend(
             tenants=tenancy.tenants,
             fingerprint={**record.manifest.fingerprint, "database": dict(self._store.facts)},
@@ -230,6 +234,8 @@ class _Test:
         record.pack.write_probes(self._prober.frame())
         record.pack.write_pool(self._prober.pool())
         record.pack.write_crowd(account)
+        for note in account.notes:
+            record.note(note)
         gather(record)
         targeter = Targeter(record.profile, scene.key)
         for drive in record.manifest.drives:
@@ -277,7 +283,8 @@ def _answered(backstage: Backstage, line: str) -> dict[str, Any]:
     try:
         return backstage.answer(json.loads(line))
     except RigError as error:
-        return {"error": str(error), "exit_code": int(error.exit_code)}
+        said = backstage.secrets.blanked(str(error))  # it may quote the target's last words
+        return {"error": said, "exit_code": int(error.exit_code)}
     except Exception as error:  # the last line of defence: the master must hear of a bug, and not wait for ever
         return {"error": f"a fault of the rig itself: {type(error).__name__}: {error}", "exit_code": ExitCode.INTERNAL}
 

@@ -169,9 +169,19 @@ class Block:
 
 @dataclass(slots=True)
 class Allowance:
-    """How many requests a worker may still send, all its users together."""
+    """How many requests of no fixed count a worker may still send, all its users together."""
 
     left: int
+    spent: bool = False
+    """True once somebody asked for one more."""
+
+    def take(self) -> bool:
+        """Whether one more may be sent."""
+        if self.left <= 0:
+            self.spent = True
+            return False
+        self.left -= 1
+        return True
 
 
 class Source(ABC):
@@ -179,9 +189,8 @@ class Source(ABC):
 
     fixed = False
 
-    def __init__(self, name: str, allowance: Allowance) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self._allowance = allowance
         self.blocks: list[Block] = []
         self._open: list[Block] = []
 
@@ -220,7 +229,8 @@ class Strands(Source):
     def __init__(
         self, user_class: UserClass, open_block: Callable[[Scenario, str], Block], plan: Plan, allowance: Allowance
     ) -> None:
-        super().__init__(user_class.name, allowance)
+        super().__init__(user_class.name)
+        self._allowance = allowance
         self._user_class = user_class
         self._open_block = open_block
         self._plan = plan
@@ -230,9 +240,8 @@ class Strands(Source):
 
     def current(self) -> Block | None:
         """See ``Source``; each call is one turn."""
-        if self._allowance.left <= 0:
+        if not self._allowance.take():
             return None
-        self._allowance.left -= 1
         strand = next(self._turns)
         standing = self._current[strand]
         if standing is None or standing.next >= standing.end:
@@ -261,17 +270,14 @@ class Fixed(Source):
 
     fixed = True
 
-    def __init__(self, name: str, whole: Block, allowance: Allowance) -> None:
-        super().__init__(name, allowance)
+    def __init__(self, name: str, whole: Block) -> None:
+        super().__init__(name)
         self._whole = self._add(whole)
 
     def current(self) -> Block | None:
         """See ``Source``."""
         whole = self._whole
-        if whole.next >= whole.end or self._allowance.left <= 0:
-            return None
-        self._allowance.left -= 1
-        return whole
+        return whole if whole.next < whole.end else None
 
     def announced(self, seconds: float, rate_per_s: float) -> int:
         """See ``Source``."""
@@ -291,5 +297,5 @@ def sources_of(
     if (fixed := plan.fixed) is not None:
         name = f"{fixed.id} {fixed.title}"
         share = Block(plan, targeter, fixed, name, folder, first=plan.worker, stride=plan.workers)
-        sources[perf_gate] = Fixed(perf_gate, share, allowance)
+        sources[perf_gate] = Fixed(perf_gate, share)
     return sources

@@ -119,8 +119,13 @@ class Bridge:
         options = self.environment.parsed_options
         if options is not None and options.headless:
             self.runner.quit()
-        else:
-            self.runner.stop()
+            return
+        ui = self.environment.web_ui
+        if ui is not None and ui._swarm_greenlet is not None:
+            # As the page's own stop does: else a ramp goes on, and calls users to a test that is over.
+            ui._swarm_greenlet.kill(block=True)
+            ui._swarm_greenlet = None
+        self.runner.stop()
 
     def _note(self, text: str) -> None:
         if self.test is not None:
@@ -173,20 +178,23 @@ class Bridge:
         if test is None:
             return
         test.reported(client_id, data)
-        if test.spent:
-            self.ceiling_reached()
-        elif test.complete and not test.over:
+        if test.complete and not test.over:
             test.over = True
             gevent.spawn(self._end)
+        elif test.spent:
+            self.ceiling_reached()
 
     def ceiling_reached(self) -> None:
         """End the test, once: it has sent as many requests as it may."""
         test = self.test
         if test is not None and not test.over:
             test.over = True
-            _log.warning(
-                "rig: the test ends at its ceiling of %d requests (--rig-max-requests)", test.plan.most_requests
+            told = (
+                f"ended before its time, at its ceiling of {test.plan.most_requests} requests: a worker may send an "
+                "even share of them, and one has"
             )
+            _log.warning("rig: the test %s (--rig-max-requests)", told)
+            self._note(f"the test {told}")
             gevent.spawn(self._end)
 
     def _asked_for_time(self, msg: Any, **_: Any) -> None:

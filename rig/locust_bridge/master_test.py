@@ -59,7 +59,7 @@ class Test:
     notes: list[str] = field(default_factory=list)
     local: LocalLoad | None = None
     spent: bool = False
-    """True once a worker has sent its share of the ceiling on requests."""
+    """True once a worker has sent its share of the ceiling on requests, or all of them together have sent as many."""
     over: bool = False
 
     def takes_part(self, node: str) -> Seen:
@@ -76,7 +76,12 @@ class Test:
     def complete(self) -> bool:
         """True when all requests of a test that has nothing but a fixed number of them have ended."""
         fixed = self.plan.fixed
-        return self.alone and fixed is not None and sum(each.requests for each in self.workers.values()) >= fixed.count
+        return self.alone and fixed is not None and self.requests >= fixed.count
+
+    @property
+    def requests(self) -> int:
+        """All that the workers have reported so far."""
+        return sum(each.requests for each in self.workers.values())
 
     def reported(self, node: str, data: Mapping[str, Any]) -> None:
         """Take a worker's statistics into account: locust's ``stats`` message with the rig's part in it."""
@@ -87,9 +92,9 @@ class Test:
         if seen.reports != said["sequence"]:
             _log.warning("worker %d: report %d came as number %d", seen.number, said["sequence"], seen.reports)
         seen.announced = said["announced"]
-        self.spent |= said["spent"]
         seen.requests += data["stats_total"]["num_requests"]
         seen.failures += data["stats_total"]["num_failures"]
+        self.spent |= said["spent"] or self.requests > self.plan.most_requests
 
     def keep_rows(self, node: str, data: Mapping[str, Any]) -> None:
         """Append a piece of a worker's history to its file in the pack."""

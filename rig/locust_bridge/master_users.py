@@ -73,7 +73,7 @@ class LocalLoad:
 
     def exhausted(self) -> None:
         """A scenario of fixed count has nothing more to send, or nobody has; when it was alone, the test is over."""
-        if self._allowance.left <= 0:
+        if self._allowance.spent:
             self._ceiling_reached()
             return
         others = [source for name, source in self._sources.items() if name != PERF_GATE]

@@ -57,8 +57,12 @@ class Plan:
 
     @property
     def own_share(self) -> int:
-        """How many requests this worker may send: an even share of the ceiling, so that nobody has to ask."""
-        return max(1, self.most_requests // self.workers)
+        """How many requests this worker may send beside those of fixed count: an even share of what the ceiling leaves.
+
+        So nobody has to ask for more; who comes when all was shared out gets a share too, and the master looks.
+        """
+        left = self.most_requests - (self.fixed.count if self.fixed is not None else 0)
+        return left // self.workers
 
     def of_worker(self, worker: int, workers: int) -> Plan:
         """The same for another worker."""

@@ -96,8 +96,8 @@ class Swarm:
 
     @property
     def spent(self) -> bool:
-        """True when this worker has sent its share of the test's ceiling: its users stay idle."""
-        return self._allowance.left <= 0
+        """True when this worker has sent its share of the test's ceiling, and its users stay idle."""
+        return self._allowance.spent
 
     def scale(self, wanted: Mapping[str, int]) -> None:
         """Have so many users of each class; classes that are not named stay. UsageError for an unknown class."""

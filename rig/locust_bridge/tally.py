@@ -49,7 +49,7 @@ class Tally:
         if not len(rows):
             return
         # Side by side they are several times faster to reckon with than as columns of packed rows.
-        intended_ns, sent_ns, done_ns = (rows[name].copy() for name in ("intended_ns", "sent_ns", "done_ns"))
+        intended_ns, sent_ns, done_ns = (rows[column].copy() for column in ("intended_ns", "sent_ns", "done_ns"))
         response_ms = (done_ns - intended_ns) / _NS_PER_MS
         done_ns += self.wall_offset_ns
         delta = {

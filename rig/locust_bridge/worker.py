@@ -89,6 +89,7 @@ class Worker:
         self._tally = Tally()
         self._offset = Offset()
         self._reports = 0
+        self._spent = False
         self._spawned_at = 0.0
         self._heard_s = time.monotonic()
         self._acknowledged = asyncio.Event()
@@ -200,7 +201,7 @@ class Worker:
                 "(locust -f scenarios/locustfile.py --master), or give this worker --alone and the master --host"
             )
         plan = self._alone.plan(job["host"]).pinned(self._allow_host)
-        return plan.of_worker(self._index, self._index + 1)
+        return plan.of_worker(self._index, 1)
 
     # --- regularly ---
 
@@ -232,6 +233,9 @@ class Worker:
             if swarm is not None:
                 self._reports += 1
                 data["rig"] = {"sequence": self._reports, "announced": announced, "spent": swarm.spent}
+                if swarm.spent and not self._spent:
+                    _log.warning("this worker has sent its share of the ceiling of requests; its users stay idle")
+                self._spent = swarm.spent
             await self._link.send("stats", data)
 
     def _wall_offset_ns(self) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from rig.lifeline import Lifeline
 from rig.postgres import open_cluster
 from rig.proof.cells import Cell, Proof, cells_of, judge_pack
-from rig.run import Reporter, begin, clean_logs, ground_of
+from rig.run import Reporter, begin, concluded, ground_of
 from rig.settings import Job
 from rig.stampede.ground import Order
 from rig.stampede.prove import WEAKNESSES, Weakness
@@ -37,9 +37,9 @@ def prove_storms(
             record = scene.record
             cases = (weakness.case,) if weakness.case else ()
             order = Order(weakness.processes, weakness.without, cases, weakness.subject)
-            for report in let_loose(ground_of(scene, cluster), weakness.storm, order):
-                record.pack.write_storm(report)
-            clean_logs(scene)
+            with concluded(record, "storm"):
+                for report in let_loose(ground_of(scene, cluster), weakness.storm, order):
+                    record.pack.write_storm(report)
             packs[weakness.name] = record.judged(drawn=False).pack
             cells += cells_of(weakness.name, weakness.cells(), judge_pack(record), repetition)
     return Proof(tuple(cells), packs)

@@ -99,4 +99,4 @@ def standing(
 
 
 def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or [""])[-1][:300]
+    return (text.strip().splitlines() or [""])[-1]  # whole: half a secret would not be known for one

@@ -27,6 +27,7 @@ from rig.stampede.overlap import most_at_once
 PROCESSES = 8
 _KEY = "storms.migration-race"
 _NAMED = 5
+_SAID_MOST = 300
 
 
 def migration_race(ground: Ground, order: Order, subject: MigrationRace) -> StormReport:
@@ -59,7 +60,7 @@ def migration_race(ground: Ground, order: Order, subject: MigrationRace) -> Stor
             "racing": most_at_once((e.began_ns, e.ended_ns) for e in ended),
             "exit_codes": _exit_codes(members),
             "second_exit_codes": _exit_codes(again),
-            "said": sorted(ground.secrets.blanked(said) for said in failed)[:_NAMED],
+            "said": sorted(ground.secrets.blanked(said)[:_SAID_MOST] for said in failed)[:_NAMED],
             "commands_expected": expected.commands.total(),
             "commands": after_first.commands.total(),
             "rows_expected": sum(expected.rows.values()),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from rig.errors import UsageError
 from rig.profile import Profile
@@ -28,6 +31,7 @@ from rig.stampede.scheduler_claim import scheduler_claim
 from rig.stampede.tenant_leak import tenant_leak
 from rig.stampede.unknown_kid import require_kids, unknown_kid
 
+_REPORT = TypeAdapter(StormReport)
 _SISTERS: Mapping[str, Callable[[Ground, Order, Any], StormReport]] = {
     MIGRATION_RACE: migration_race,
     SCHEDULER_CLAIM: scheduler_claim,
@@ -51,7 +55,18 @@ def require(profile: Profile, storm: str, order: Order) -> None:
 
 
 def let_loose(ground: Ground, storm: str, order: Order) -> Iterator[StormReport | KidStorm]:
-    """Let a storm loose; a report for each of its cases as it ends."""
+    """Let a storm loose; a report for each of its cases as it ends.
+
+    What members and replicas said in it may quote their environment: it is told without the run's secrets.
+    """
+    for report in _reports(ground, storm, order):
+        if isinstance(report, KidStorm):
+            yield replace(report, missing=tuple(map(ground.secrets.blanked, report.missing)))
+        else:
+            yield _REPORT.validate_json(ground.secrets.blanked(_REPORT.dump_json(report).decode()))
+
+
+def _reports(ground: Ground, storm: str, order: Order) -> Iterator[StormReport | KidStorm]:
     subject = _subject(ground.profile, storm)
     if storm == UNKNOWN_KID and (subject is not None or order.subject):
         yield from unknown_kid(ground, order)

@@ -75,6 +75,8 @@ def test_a_defect_that_the_service_does_not_know_is_a_wrong_option(tmp_path: Pat
     assert ended.code == ExitCode.USAGE
     assert "--defect no-such" in ended.err
     assert "known defects: ack-without-storing" in ended.err
+    standing = rig("up", "--defect", "no-such", "--out", str(tmp_path))
+    assert (standing.code, "known defects" in standing.err) == (ExitCode.USAGE, True), standing.err
 
 
 def test_a_service_of_other_names_is_judged_by_its_profile_alone(tmp_path: Path) -> None:

@@ -136,7 +136,10 @@ def test_a_fixed_count_above_the_ceiling_is_refused(tmp_path: Path) -> None:
     words = ("S8PerfGate", "--headless", "-u", "2", "-r", "50", "--rig-s8", "3000", "--rig-max-requests", "600")
     with processes(locust(*words, "--rig-out", str(tmp_path / "results"), *QUICK), logs=tmp_path) as (leading,):
         assert leading.end() == ExitCode.USAGE, leading.said
-        assert "3,000 requests are more than a run may send (600, --rig-max-requests)" in leading.said
+        assert (
+            "3,000 requests are more than a run may send (600, --max-requests, of locust --rig-max-requests)"
+            in leading.said
+        )
     assert not (tmp_path / "results").exists()
 
 

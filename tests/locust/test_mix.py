@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
-from rig.engine.targeter import Targeter
+from rig.engine.targeter import Credentials, Targeter
+from rig.locust_bridge.block import Allowance, sources_of
+from rig.locust_bridge.plan import Plan
 from rig.model import RunKey
 from rig.profile import bundled_profile, load_profile
-from scenarios.mix import BLOCK, CLASSES, MIX, WORKERS_MOST, block, cut
+from scenarios.mix import BLOCK, CLASSES, MIX, PERF_GATE, WORKERS_MOST, block, cut
+from scenarios.s8_perf_gate import perf_gate
 
 
 def _block(name: str = "S6Mixed", strand: int = 0, number: int = 0, worker: int = 0):  # type: ignore[no-untyped-def]
@@ -49,3 +53,24 @@ def test_a_cut_block_has_the_same_keys() -> None:
         assert part.scenario.count == 7 < whole.scenario.count == BLOCK
         assert part.scenario.label == whole.scenario.label
         assert [part.expected(seq) for seq in range(7)] == [whole.expected(seq) for seq in range(7)]
+
+
+def test_a_fixed_count_as_large_as_the_ceiling_is_sent_whole(tmp_path: Path) -> None:
+    """Odd, so that no even share of the ceiling would do; then nothing is left for the others, and that is noticed."""
+    sent = []
+    for worker in range(2):
+        profile = load_profile(bundled_profile())
+        credentials = {"A": Credentials("key", {route.secret: "secret" for route in profile.routes})}
+        fixed = perf_gate("stripe", "A", requests=601)
+        plan = Plan(
+            "", RunKey(1, "r", 0), profile, "http://127.0.0.1:1", "stripe", "A", credentials, fixed, most_requests=601,
+            worker=worker, workers=2,
+        )  # fmt: skip
+        allowance = Allowance(plan.own_share)
+        sources = sources_of(plan, MIX, PERF_GATE, tmp_path, allowance)
+        while (whole := sources[PERF_GATE].current()) is not None:
+            sent.append(whole.take(0)[0])
+        assert not allowance.spent
+        assert sources["S2Unique"].current() is None
+        assert allowance.spent
+    assert sorted(sent) == list(range(601))

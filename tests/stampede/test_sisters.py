@@ -17,6 +17,7 @@ from rig.checks.sisters import gates_of
 from rig.errors import ConfigError, Unavailable, UsageError
 from rig.postgres import Cluster
 from rig.profile import Profile, bundled_profile, load_profile
+from rig.stampede import run as storms
 from rig.stampede.ground import Ground, Order
 from rig.stampede.model import SISTERS, StormReport
 from rig.stampede.prove import WEAKNESSES, Weakness
@@ -202,3 +203,18 @@ def test_rig_storm_leaves_a_pack_that_can_be_judged_again(tmp_path: Path) -> Non
 def test_what_is_not_there_is_a_usage_error(tmp_path: Path, words: tuple[str, ...]) -> None:
     done = rig("storm", *words, "--out", str(tmp_path / "results"))
     assert done.code == 64, done.err
+
+
+def test_what_members_say_is_told_without_secrets(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They have the DSNs in their environment, and exceptions may quote them."""
+
+    def quoting(ground: Ground, order: Order, subject: object) -> StormReport:
+        with ground.database("quoted") as database:
+            said = f"process 1 RuntimeError: cannot reach {database.runtime_dsn}"
+        return StormReport(storm="rate-limit", case="rate-limit", missing=(said,), figures={"errors": [said]})
+
+    monkeypatch.setitem(vars(storms)["_SISTERS"], "rate-limit", quoting)
+    (report,) = let_loose(ground, "rate-limit", Order())
+    assert isinstance(report, StormReport)
+    assert report.missing == tuple(report.figures["errors"])
+    assert "cannot reach postgresql://quoted_runtime:[secret of this run]@" in report.missing[0]
