@@ -14,7 +14,7 @@ from scenarios.mix import PERF_GATE
 from scenarios.s8_perf_gate import LIMIT_S, REQUESTS
 
 LOCUST_FLOOR_RPS = 500.0
-"""What locust's own users must reach: they cost some thirty times a native worker's CPU, and claim less."""
+"""What locust's own users must reach: they cost some eight times a native worker's CPU, and claim less."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,6 +156,21 @@ def test_sustained(gates: dict[str, Gate], rate: Verdict, p95: Verdict, degradat
     }
 
 
+def test_one_stall_is_no_degradation_but_a_slowness_that_lasts_is() -> None:
+    """400 requests are a fifth, 80 a part: a stall reaches two parts of five, one that lasts reaches three."""
+    scenario = plan("sustained", 2000, p95_limit_ms=500.0, pace=Pace(10, rate_per_s=1000.0))
+
+    def degradation(begin: int, end: int) -> Gate:
+        response_ms = [90.0 if begin <= number < end else 2.0 for number in range(2000)]
+        return by_id(check_sustained(case(driven(scenario, response_ms=response_ms))))["sustained.degradation"]
+
+    assert degradation(1700, 1800).verdict is PASS
+    assert degradation(1900, 2000).verdict is PASS
+    found = degradation(1800, 2000)
+    assert found.verdict is FAIL
+    assert (found.figures["first_fifth_p95_ms"], found.figures["last_fifth_p95_ms"]) == (2.0, 90.0)
+
+
 def test_quantiles_are_of_the_response_time_and_say_where_it_has_no_end() -> None:
     gates = sustained([*[SKIPPED] * 4], [*[9.0] * 4, *[100.0] * 96])
     assert gates["p95"].figures["response_ms_p50"] == 100.0
