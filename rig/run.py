@@ -119,6 +119,10 @@ def concluded(record: Record, what: str) -> Iterator[None]:
             left = f"what was gathered is kept; make room, then finish it: rig settle {record.path}"
             raise EvidenceError(f"{said}; {left}") from None
         raise type(error)(said) from None
+    except BaseException:  # interrupted, or a fault of the rig itself: not judged, but no secret is left behind
+        with suppress(EvidenceError):
+            record.secrets.clean(record.pack.logs_folder)
+        raise
 
 
 def _certify_and_storm(scene: Scene, lifeline: Lifeline) -> None:

@@ -177,27 +177,39 @@ def _pool(case: Case, spans: Sequence[Span], unseen: dict[str, str]) -> Pool | N
     if frame.empty or not spans:
         unseen["pool"] = "the pool's own counters: name them in the profile's [probes.pool]"
         return None
-    seconds = sum(span.seconds for span in spans)
-    waited_s = _growth(frame, ACQUIRE_WAIT_S, spans)
-    acquired = _growth(frame, ACQUIRED, spans)
-    if waited_s is None:
-        unseen["pool"] = "seconds waited for a connection: name acquire_wait_seconds in the profile's [probes.pool]"
+    waited = _rate(frame, ACQUIRE_WAIT_S, spans)
+    acquired = _rate(frame, ACQUIRED, spans)
+    if waited is None:
+        named = (frame["what"] == ACQUIRE_WAIT_S).any()
+        unseen["pool"] = (
+            "seconds waited for a connection, which were not read twice during a storm: let it last longer"
+            if named
+            else "seconds waited for a connection: name acquire_wait_seconds in the profile's [probes.pool]"
+        )
         return None
     most = frame.loc[frame["what"] == CONNECTIONS_MAX, "value"]
     return Pool(
         connections_max=float(most.max()) if len(most) else None,
-        waiting=waited_s / seconds,
-        acquire_ms=waited_s / acquired * 1e3 if acquired else 0.0,
-        timeouts=_growth(frame, TIMEOUTS, spans) or 0.0,
+        waiting=waited,
+        acquire_ms=waited / acquired * 1e3 if acquired else 0.0,
+        timeouts=(_rate(frame, TIMEOUTS, spans) or 0.0) * sum(span.seconds for span in spans),
     )
 
 
-def _growth(frame: pd.DataFrame, what: str, spans: Sequence[Span]) -> float | None:
-    """By how much a counter that was read now and then grew within the spans; None where it was not read twice."""
+def _rate(frame: pd.DataFrame, what: str, spans: Sequence[Span]) -> float | None:
+    """By how much a counter grew, a second, between the first and the last reading of a span; None without two in one.
+
+    It is read once a second: an interval that reaches into the drive before may hold more waiting than the whole span.
+    """
     rows = frame[frame["what"] == what]
-    if len(rows) < 2:
-        return None
-    return _grown(rows["at_ns"].to_numpy(np.int64), rows["value"].to_numpy(float), spans)
+    grown = seconds = 0.0
+    for span in spans:
+        inside = _within(rows, [span])
+        if len(inside) >= 2:
+            read = Span(int(inside["at_ns"].min()), int(inside["at_ns"].max()))
+            grown += _grown_of(inside, "value", [read])
+            seconds += read.seconds
+    return grown / seconds if seconds else None
 
 
 # --- server and machine ---

@@ -25,7 +25,7 @@ from rig.model import Certificate
 from rig.postgres import Cluster, open_cluster
 from rig.proof.bottlenecks import HEALTHY, SEEDS, Driving, NotPlantable, Seed, planted
 from rig.record import Record
-from rig.run import Reporter, begin, certify, storm
+from rig.run import Reporter, begin, certify, concluded, storm
 from rig.settings import Job
 from rig.store import new_store
 from scenarios.s8_perf_gate import perf_gate, warm_up
@@ -56,6 +56,7 @@ def prove_diagnosis(
     )
     whole = begin(replace(job, verb="prove-diagnosis", scenarios=()), environ, reporter)
     with (
+        concluded(whole.record, "proof"),
         Lifeline() as lifeline,
         Pool(job.settings.workers, plan_of_this_machine(job.settings.workers).client) as pool,
         open_cluster(lifeline, environ=environ) as cluster,
@@ -93,15 +94,17 @@ class _Bench:
         scene = begin(replace(self.job, verb=f"prove-{seed.name}", settings=settings), self.environ, driving)
         record = scene.record
         record.pack.write_certificate(self.certificate)
-        try:
-            with planted(seed, store, self.pool, driving):
-                storm(scene, self.pool, store)
-        except NotPlantable as error:
-            self.not_run[seed.name] = str(error)
-            record.note(f"the bottleneck could not be seeded: {error}")
-            record.judged()
+        with concluded(record, "run"):
+            try:
+                with planted(seed, store, self.pool, driving):
+                    storm(scene, self.pool, store)
+            except NotPlantable as error:
+                self.not_run[seed.name] = str(error)
+                record.note(f"the bottleneck could not be seeded: {error}")
+            judged = record.judged()
+        if seed.name in self.not_run:
             return
-        self.packs.append(record.judged().pack)
+        self.packs.append(judged.pack)
         case = record.pack.load()
         if any(drive.interrupted for drive in case.drives):
             raise KeyboardInterrupt

@@ -29,7 +29,7 @@ from rig.proof.defects import DEFECTS, HEALTHY, HEALTHY_CROWD, Defect, Stage
 from rig.proof.sabotage import STUTTER, sabotaged, stuttering
 from rig.proof.spoil import SPOILERS, spoiled_copy
 from rig.record import Record
-from rig.run import Reporter, Scene, begin, certify, storm
+from rig.run import Reporter, Scene, begin, certify, concluded, storm
 from rig.settings import Job
 from rig.store import new_store
 from scenarios.ladder import Ladder
@@ -125,6 +125,15 @@ class _Works:
             assert self._healthy is not None, "the healthy run goes first"
             return spoiled(self._job, self._healthy, defect)
         scene = begin(self._job_of(defect), self._environ, self._reporter)
+        with concluded(scene.record, "run"):
+            self._evidence(defect, scene)
+            scene.record.judged(drawn=False)
+        if defect is HEALTHY:
+            self._healthy = scene.record.path
+        return scene.record
+
+    def _evidence(self, defect: Defect, scene: Scene) -> None:
+        """What the stage of a defect leaves in the pack."""
         if defect is HEALTHY:
             self._certificate = certify(scene, self._pool)
         if defect.stage is Stage.NULL:
@@ -134,10 +143,6 @@ class _Works:
         else:
             scene.record.pack.write_certificate(self._good)
             self._storm(defect, scene)
-        scene.record.judged(drawn=False)
-        if defect is HEALTHY:
-            self._healthy = scene.record.path
-        return scene.record
 
     @property
     def _good(self) -> Certificate:
