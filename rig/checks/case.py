@@ -17,6 +17,7 @@ from rig.accounts import Crowd
 from rig.confusion import Answer
 from rig.history import COLUMNS
 from rig.model import Certificate, DriveReport, Outcome, TruthReport
+from rig.phrases import by_word
 from rig.pool_metrics import POOL_COLUMNS
 from rig.ruler import RULER_COLUMNS
 from rig.samplers.model import Samples
@@ -111,5 +112,5 @@ class Case:
 def unreported(drives: Iterable[DriveReport]) -> str:
     """Which drives lack a worker's report and why, in words; empty when none does."""
     return "; ".join(
-        f"{drive.scenario.label}: {', '.join(drive.notes) or NO_REPORT}" for drive in drives if not drive.complete
+        by_word((drive.scenario.label, ", ".join(drive.notes) or NO_REPORT) for drive in drives if not drive.complete)
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rig.checks.case import NO_REPORT, Case
+from rig.checks.case import Case, unreported
 from rig.checks.gates import GateKind, Kind, emits
 from rig.model import Certificate, DriveReport, Gate, Outcome, Verdict
 
@@ -69,16 +69,17 @@ def check_accounting(case: Case) -> list[Gate]:
         return []
     gate_id, rule = ACCOUNTING.pattern, ACCOUNTING.rule
     faults: list[str] = []
+    if missing := unreported(case.drives):
+        faults.append(missing)
     offered = sent = skipped = 0
     for drive in case.drives:
         rows = case.rows_of(drive)
         offered += drive.scenario.count
         sent += sum(report.sent for report in drive.present)
         skipped += sum(report.skipped for report in drive.present)
-        faults += [
-            f"{drive.scenario.label}: {fault}"
-            for fault in _unbalanced(drive, rows["seq"].tolist(), rows["outcome"].tolist())
-        ]
+        if drive.complete:
+            unbalanced = _unbalanced(drive, rows["seq"].tolist(), rows["outcome"].tolist())
+            faults += [f"{drive.scenario.label}: {fault}" for fault in unbalanced]
     figures = {"offered": offered, "sent": sent, "skipped": skipped, "rows": len(case.history)}
     if strange := len(case.history) - int(case.history["drive"].isin([d.scenario.label for d in case.drives]).sum()):
         faults.append(f"{strange} rows of the history belong to no drive")
@@ -88,8 +89,6 @@ def check_accounting(case: Case) -> list[Gate]:
 
 
 def _unbalanced(drive: DriveReport, seqs: Sequence[int], outcomes: Sequence[str]) -> list[str]:
-    if not drive.complete:
-        return [", ".join(drive.notes) or NO_REPORT]
     faults = []
     offered = sum(report.offered for report in drive.present)
     skipped = sum(outcome == Outcome.SKIPPED for outcome in outcomes)

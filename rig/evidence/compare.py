@@ -28,6 +28,7 @@ from rig.evidence.interval import LEVEL, interval_of_mean, least_pairs
 from rig.evidence.judgement import Judgement
 from rig.evidence.side import Side
 from rig.model import Gate, NullTrial, Scenario, Verdict
+from rig.phrases import some
 
 NULL = "null benchmark"
 LADDER = "ladder"
@@ -138,9 +139,8 @@ class SideBySide:
         better = [found for found in self.claimed if found.judged == "better"]
         for found, word in ((worse, "worse"), (better, "better")):
             if found:
-                named = ", ".join(f"{each.subject} {each.figure.words} {each.change:+.0%}" for each in found[:3])
-                rest = f" and {len(found) - 3} more" if len(found) > 3 else ""
-                parts.append(f"{word}: {named}{rest}")
+                named = some((f"{each.subject} {each.figure.words} {each.change:+.0%}" for each in found), 3)
+                parts.append(f"{word}: {named}")
         if not worse and not better:
             bar = next((f": {doubt.what}" for doubt in self.doubts if doubt.bars), "")
             parts.append(f"no difference in any figure can be claimed{bar}")

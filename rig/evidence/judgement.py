@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rig.model import Gate, Verdict
+from rig.phrases import some
 
 _EXIT_GATE = "EG"
 
@@ -40,7 +41,7 @@ class Judgement:
         """One line that says what came of it, naming the gates that decided: ``1 of 20 gates FAIL: S8.time``."""
         failed, invalid = self.having(Verdict.FAIL), self.having(Verdict.INVALID)
         parts = [
-            f"{len(gates)} of {len(self.plain_gates)} gates {verdict}: {_named(gates)}"
+            f"{len(gates)} of {len(self.plain_gates)} gates {verdict}: {some(gate.id for gate in gates)}"
             for verdict, gates in ((Verdict.FAIL, failed), (Verdict.INVALID, invalid))
             if gates
         ]
@@ -49,8 +50,3 @@ class Judgement:
             parts = [f"{passed} of {len(self.plain_gates)} gates PASS" if self.plain_gates else "nothing was judged"]
         not_run = self.having(Verdict.NOT_RUN)
         return "; ".join([*parts, *([f"{len(not_run)} not run"] if not_run else [])])
-
-
-def _named(gates: tuple[Gate, ...], most: int = 6) -> str:
-    names = ", ".join(gate.id for gate in gates[:most])
-    return names if len(gates) <= most else f"{names} and {len(gates) - most} more"

@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from rig.evidence.text import number, one_line, shortened, value_words
+from rig.phrases import some
 
 
 def page(template: str, **values: Any) -> str:
@@ -24,7 +25,7 @@ def page(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, value=value_words, line=one_line, short=shortened, uri=uri)
+    environment.filters.update(number=number, value=value_words, line=one_line, short=shortened, some=some, uri=uri)
     style = environment.get_template("report.css").render()
     return environment.get_template(template).render(style=style, policy=_policy(style), **values)
 

@@ -27,6 +27,7 @@ from rig.evidence.plots import PLOTS, Plot, png
 from rig.evidence.summary import command, lines, not_measured, summary
 from rig.evidence.text import one_line, shortened
 from rig.model import Anomaly, Verdict
+from rig.phrases import by_word
 
 _FIRST_KEYS = 50
 """Unclean keys and canary hits shown; all of them are in the pack."""
@@ -123,7 +124,7 @@ def _unclean(case: Case) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _notes(case: Case) -> tuple[str, ...]:
-    of_drives = (f"{drive.scenario.label}: {note}" for drive in case.drives for note in drive.notes)
+    of_drives = by_word((drive.scenario.label, note) for drive in case.drives for note in drive.notes)
     of_truth = case.truth.notes if case.truth else ()
     return tuple(one_line(note) for note in (*case.notes, *of_truth, *of_drives))
 

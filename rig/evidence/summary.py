@@ -24,6 +24,7 @@ from rig.evidence.judgement import Judgement
 from rig.evidence.manifest import Manifest
 from rig.evidence.text import figures_words, markdown, one_line, shortened
 from rig.model import Gate, Verdict
+from rig.phrases import by_word
 
 _STYLES = {
     Verdict.PASS: "green",
@@ -80,8 +81,8 @@ def not_measured(case: Case, judgement: Judgement) -> tuple[str, ...]:
         "health: no probe was asked beside the load": case.probes.empty,
         "hygiene: leftovers of the run were not looked for": not case.hygiene,
     }
-    cut = [f"{drive.scenario.label}: interrupted" for drive in case.drives if drive.interrupted]
-    silent = [f"{drive.scenario.label}: a worker gave no report" for drive in case.drives if not drive.complete]
+    cut = by_word((drive.scenario.label, "interrupted") for drive in case.drives if drive.interrupted)
+    silent = by_word((drive.scenario.label, "a worker gave no report") for drive in case.drives if not drive.complete)
     absent = [part for part, is_absent in parts.items() if is_absent]
     unseen = [f"{report.name}: {what}" for report in case.samples.reports for what in report.unseen]
     return tuple(one_line(item) for item in (*gates, *absent, *cut, *silent, *unseen))

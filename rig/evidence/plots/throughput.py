@@ -55,10 +55,19 @@ def _stacked(axes: Axes, rows: pd.DataFrame, drive: DriveReport) -> None:
     for outcome, colour, label, hatch in _OUTCOMES:
         counts, _ = np.histogram(done_s[(rows["outcome"] == outcome).to_numpy()], edges)
         rate = counts / width
-        bars = axes.bar(edges[:-1], rate, width, below, align="edge", color=colour, label=label, linewidth=0)
-        for bar in bars:
-            bar.set(hatch=hatch, edgecolor="white")
-        below += rate
+        # One shape an outcome: bars beside each other show seams where their edges fall between two pixels.
+        axes.stairs(
+            below + rate,
+            edges,
+            baseline=below,
+            fill=True,
+            facecolor=colour,
+            edgecolor="white",
+            hatch=hatch,
+            label=label,
+            linewidth=0,
+        )
+        below = below + rate
     axes.set_title(_name(drive), loc="left", fontsize=10)
     axes.set(xlabel="time (s)", xlim=(0, edges[-1]))
     thousands(axes)
