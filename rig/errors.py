@@ -1,6 +1,6 @@
 """What can go wrong, in three vocabularies that never mix.
 
-- ``ExitCode``: what the process says to its caller (DESIGN: verdicts, exit codes).
+- ``ExitCode``: what the process says to its caller.
 - ``RigError`` and its children: what stopped the rig. The message says what was wrong, where, and what to do;
   the class says how the process ends::
 

@@ -16,7 +16,7 @@ from rig.model import Certificate, DriveReport, Gate, Outcome, Verdict
 BUSY = 0.9
 """A worker that uses this share of the core it is allowed is at its limit."""
 LEAST_TRIALS, LEAST_REQUESTS, LEAST_S = 3, 10_000, 2.0
-"""What a null benchmark must rest on to be more than weak (CONTRACT section 3)."""
+"""What a null benchmark must rest on to be more than weak."""
 STOLEN, THROTTLED = 0.1, 0.1
 """What a hypervisor, or a CPU quota, may take of a drive's time."""
 STALLED = 0.1

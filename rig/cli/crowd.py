@@ -29,6 +29,10 @@ from rig.errors import ExitCode
 @click.option("--seed", type=int, default=1, show_default=True, help="With --alone: what keys and bodies derive from.")
 def worker_(master: str, allow_host: str | None, alone: bool, profile: Path | None, seed: int) -> int:
     """A native load worker for a locust master that runs scenarios/locustfile.py."""
+    from rig.extras import require
+
+    for module in ("msgpack", "zmq"):
+        require(module, "locust")
     from rig.locust_bridge.wire import parse_address
     from rig.locust_bridge.worker import Alone, serve
     from rig.profile import bundled_profile, load_profile

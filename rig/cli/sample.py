@@ -42,7 +42,7 @@ def sample_(
     watch = Watch(dsn_env, match, pids, seconds, hz, out)
     until = "Ctrl-C ends it" if seconds is None else f"for {seconds:g} s"
     sampled = sample(
-        watch, tuple(sys.argv[1:]), environment(), lambda pack: click.echo(f"rig: sampling, {until}", err=True)
+        watch, ("rig", *sys.argv[1:]), environment(), lambda pack: click.echo(f"rig: sampling, {until}", err=True)
     )
     if not as_json:
         stdout().print(tables(sampled.case))

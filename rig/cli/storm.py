@@ -52,7 +52,7 @@ def storm_(
 
     path = profile or bundled_profile()
     settings = Settings(seed=seed, out=out, allow_host=allow_host)
-    job = Job("storm", tuple(sys.argv[1:]), settings, load_profile(path), path.resolve().parent)
+    job = Job("storm", ("rig", *sys.argv[1:]), settings, load_profile(path), path.resolve().parent)
     with ConsoleReporter(terminal()) as reporter:
         order = Order(processes, without, cases, subject, kids, scoreboard)
         stormed = storm(job, name, order, environment(), reporter)

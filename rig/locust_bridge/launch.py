@@ -1,11 +1,10 @@
-"""Starts a locust master with the rig's locustfile and native workers beside it: what ``rig ui`` and ``rig ci`` do.
+"""Starts a locust master with the rig's locustfile and native workers beside it: what ``rig ui`` and ``rig mix`` do.
 
 Master and workers are processes of their own; locust is only ever imported by the master.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import signal
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import scenarios
-from rig.errors import UsageError
+from rig.extras import require
 from rig.lifeline import Lifeline
 from rig.target import free_port
 
@@ -76,8 +75,7 @@ def lead(crowd: Crowd) -> int:
 
     UsageError where locust is not installed. Ctrl-C ends the master as it would alone: what was gathered is judged.
     """
-    if importlib.util.find_spec("locust") is None:
-        raise UsageError("locust is not installed; install the extra: pip install 'rig[locust]'")
+    require("locust", "locust")
     port = free_port()
     with Lifeline() as lifeline:
         environ = lifeline.environ()

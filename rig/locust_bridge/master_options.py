@@ -13,6 +13,8 @@ from rig.settings import REQUESTS_CEILING
 from scenarios.mix import PERF_GATE
 from scenarios.s8_perf_gate import LIMIT_S, REQUESTS
 
+LOOPBACK = "127.0.0.1"
+"""Locust's own defaults are all interfaces, and the plan for the workers holds the tenants' credentials."""
 LOCUST_FLOOR_RPS = 500.0
 """What locust's own users must reach: they cost some eight times a native worker's CPU, and claim less."""
 
@@ -38,7 +40,8 @@ class Options:
 
 
 def add_options(parser: Any) -> None:
-    """Add the rig's options to locust's parser."""
+    """Add the rig's options to locust's parser, and have it listen on loopback where nothing else is asked for."""
+    parser.set_defaults(web_host=LOOPBACK, master_bind_host=LOOPBACK)
 
     def add(name: str, **settings: Any) -> None:
         parser.add_argument(name, include_in_web_ui=False, **settings)

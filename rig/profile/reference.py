@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import inspect
 import types
-from typing import Annotated, Any, Union, get_args, get_origin
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
 from pydantic import BaseModel
@@ -38,7 +39,7 @@ def reference() -> str:
         sections.append(_section(path, model))
         for name, field in model.model_fields.items():
             for inner, many in _models(field.annotation):
-                pending.append((f"{path}.{field.alias or name}".lstrip(".") + ("[]" if many else ""), inner))
+                pending.append((f"{path}.{field.alias or name}".lstrip(".") + many, inner))
     return "\n\n".join(sections) + "\n"
 
 
@@ -54,7 +55,8 @@ def _section(path: str, model: type[BaseModel]) -> str:
 
 
 def _heading(path: str) -> str:
-    return f"[[{path.removesuffix('[]')}]]" if path.endswith("[]") else f"[{path}]"
+    name = path.replace("[]", "")
+    return f"[[{name}]]" if path.endswith("[]") else f"[{name}]"
 
 
 def _about(field: FieldInfo) -> str:
@@ -74,19 +76,26 @@ def _kind(annotation: Any) -> str:
         return f"list of {_kind(inner[0])}"
     if origin is dict:
         return f"table of {_kind(inner[1])}"
-    if origin in (types.UnionType, Union, None) and len(inner) == 1:
-        return _kind(inner[0])
+    if isinstance(annotation, type) and issubclass(annotation, StrEnum):
+        return "one of " + ", ".join(f"`{part}`" for part in annotation)
+    if origin in (types.UnionType, Union, None):
+        inner = [part for part in inner if get_args(part) != ("",)]  # "empty" is said by the default
+        if len(inner) == 1:
+            return _kind(inner[0])
+    if origin is Literal and len(inner) == 1:
+        return f"always `{inner[0]}`"
     if inner and all(isinstance(part, str | int) for part in inner):
         return "one of " + ", ".join(f"`{part}`" for part in inner)
     names = {"str": "text", "int": "whole number", "float": "number", "Path": "path", "bool": "true or false"}
     return names.get(getattr(annotation, "__name__", ""), "anything")
 
 
-def _models(annotation: Any) -> list[tuple[type[BaseModel], bool]]:
-    """The tables inside a type, each with whether it comes as a list."""
+def _models(annotation: Any) -> list[tuple[type[BaseModel], str]]:
+    """The tables inside a type, each with the end of its heading: ``[]`` in a list, ``.NAME`` in a table of tables."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [(annotation, False)]
-    many = get_origin(annotation) is tuple
+        return [(annotation, "")]
+    endings: dict[Any, str] = {tuple: "[]", dict: ".NAME"}
+    many = endings.get(get_origin(annotation), "")
     return [(model, many or inner) for part in get_args(annotation) for model, inner in _models(part)]
 
 

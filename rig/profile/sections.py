@@ -134,6 +134,15 @@ class Probes(Section):
     """What the metrics call the pool's counters."""
 
 
+class FixedTenant(Section):
+    """A tenant that already exists."""
+
+    id: Text
+    """What its rows carry."""
+    api_key_env: Variable
+    """Environment variable that holds its API key."""
+
+
 class Tenants(Section):
     """How tenants come to exist: one SQL statement run over the truth DSN for each, or fixed ones.
 
@@ -149,7 +158,7 @@ class Tenants(Section):
     provision_command: Command | None = None
     """Program and arguments, run once for each tenant."""
     fixed: tuple[FixedTenant, ...] = ()
-    """Tenants that exist already; a full run needs one for A, B, warm-up, S8-1 … and T01 … T20."""
+    """Tenants that exist already: the ladder needs two, a full run six (A, B, one to warm up, one a trial of S8)."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -158,15 +167,6 @@ class Tenants(Section):
         if len({tenant.id for tenant in self.fixed}) != len(self.fixed):
             raise ValueError("two fixed tenants have the same id")
         return self
-
-
-class FixedTenant(Section):
-    """A tenant that already exists."""
-
-    id: Text
-    """What its rows carry."""
-    api_key_env: Variable
-    """Environment variable that holds its API key."""
 
 
 class Mutation(Section):
@@ -247,7 +247,10 @@ class WebhookRoute(Section):
 
 
 class Answer(Section):
-    """What a target answers to a request class and where its row lies then."""
+    """What a target answers to a request class and where its row lies then.
+
+    NAME is the class: ``valid``, ``replay``, ``malformed``, ``personal`` or ``invalid_json``.
+    """
 
     status: tuple[Status, ...] = Field(default=(200,), min_length=1)
     """Any of these is the right answer; 5xx never is."""

@@ -47,7 +47,8 @@ class UnknownKid(Section):
     """Processes hand tokens to a verifier: valid ones, and such that name unknown keys. The origin counts its fetches.
 
     The rig is the JWKS origin. A factory is told its address in ``JWKS_URL`` and what to keep to in ``JWKS_FLOOR_S``
-    and the like (``promises``, in upper case); a fleet at ``urls`` must be set to fetch from ``origin_port``.
+    and the like (the keys of ``promises`` in upper case, with the values of each case); a fleet at ``urls`` must be set
+    to fetch from ``origin_port``, and ``promises`` says what it keeps to.
     """
 
     subject: Text = "http"

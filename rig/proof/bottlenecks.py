@@ -71,6 +71,11 @@ SEEDS = (
 )
 
 
+def seed_named(name: str) -> Seed:
+    """The bottleneck of that name; KeyError when there is none."""
+    return {seed.name: seed for seed in SEEDS}[name]
+
+
 class NotPlantable(RigError):
     """This user, or this machine, cannot have that bottleneck."""
 

@@ -12,19 +12,32 @@ from dataclasses import dataclass
 import click
 
 from rig.checks import judge
+from rig.checks.confusion import check_confusion
 from rig.checks.crowd import check_crowd
 from rig.checks.gates import ANY, Checker, GateKind, Kind
+from rig.checks.performance import check_sustained
+from rig.checks.stampede import check_kid_storms
 from rig.checks.surroundings import check_hygiene
 from rig.model import Verdict
 from rig.proof.defects import DEFECTS, Defect
 from rig.stampede.prove import WEAKNESSES, Weakness
 from scenarios.ladder import IDS
 
+_LED_BY_THE_RIG = ("run", "ladder", "perf")
+_LED_BY_LOCUST = ("mix", "ui")
+_APART: Mapping[Checker, tuple[str, ...]] = {
+    check_hygiene: (*_LED_BY_THE_RIG, "storm"),  # nobody looks around in a run that locust leads
+    check_sustained: ("perf",),
+    check_crowd: _LED_BY_LOCUST,
+    check_kid_storms: ("run", "storm"),
+}
+"""Checkers that find something to judge under other verbs than those beside which they stand."""
 _BY_SCENARIO = ("*.rows", "*.answers")
 """Gates of which every scenario of the ladder has one that must be seen red itself."""
 _INTRODUCTION = """# Gates
 
-Every gate that the rig can emit: what it asks for, which verb judges it, and which defects of `rig prove` turn it red.
+Every gate that the rig can emit: what it asks for, which verbs judge it (where its scenario or storm took part; `mix`
+and `ui` stand for every run that locust leads), and which defects of `rig prove` turn it red.
 `*` stands for a scenario, a case of a storm, or a checker. A gate of kind *instrument* speaks of the evidence and is
 never FAIL; it turns INVALID (or NOT-RUN, where nothing was tried). All others are FAIL where the target did wrong.
 
@@ -58,7 +71,7 @@ def catalog() -> tuple[Entry, ...]:
     for checkers, names in _groups():
         for kind in (kind for checker in checkers for kind in checker.gates):
             verbs.setdefault(kind, []).extend(name for name in names if name not in verbs.get(kind, []))
-    loading = ["run", "ladder", "perf", "mix"]
+    loading = [*_LED_BY_THE_RIG, *_LED_BY_LOCUST]
     for exit_gate in judge.EXIT_GATES:
         parts = ", ".join(exit_gate.members) + (
             f"; where tried: {', '.join(exit_gate.besides)}" * bool(exit_gate.besides)
@@ -72,12 +85,12 @@ def catalog() -> tuple[Entry, ...]:
 
 def _groups() -> Iterator[tuple[Iterable[Checker], Sequence[str]]]:
     """Which verbs the checkers serve, as ``rig.checks.judge`` calls them."""
-    yield judge.CALIBRATION, ("run", "ladder", "perf", "mix", "calibrate")
-    yield [checker for checker in judge.LOAD if checker is not check_crowd], ("run", "ladder", "perf", "mix")
-    yield (check_crowd,), ("mix", "ui")
+    loading = (*_LED_BY_THE_RIG, *_LED_BY_LOCUST)
+    yield judge.CALIBRATION, (*loading, "calibrate")
+    yield from (((checker,), _APART.get(checker, loading)) for checker in judge.LOAD)
     yield judge.WATCHING, ("sample",)
-    yield judge.STORMS, ("run", "storm")
-    yield (check_hygiene,), ("storm",)
+    yield from (((checker,), _APART.get(checker, ("storm",))) for checker in judge.STORMS)
+    yield (check_confusion,), ("prove --diagnosis",)
 
 
 def reds(of: Iterable[Defect | Weakness] = (*DEFECTS, *WEAKNESSES)) -> list[tuple[str, str]]:

@@ -6,7 +6,6 @@ are there one worker may be killed with SIGKILL. The pack that the master leaves
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import tempfile
@@ -31,11 +30,6 @@ KILLED_SECONDS = 8
 _SPAWNED = "All users spawned"
 _START_S, _END_S = 60.0, 120.0
 _POLL_S = 0.05
-
-
-def missing() -> str:
-    """Why no crowd can be had; empty where one can."""
-    return "" if importlib.util.find_spec("locust") else "locust is not installed: it comes with the extra rig[locust]"
 
 
 def crowd(job: Job, defect: Defect, environ: Mapping[str, str]) -> tuple[Path, dict[str, Gate]]:

@@ -2,7 +2,8 @@
 catalog of all gates without running anything.
 
 A defect lies in the target (a switch of the reference service), in the instrument (the client stutters, a worker or a
-sampler is killed, a process is left behind) or in the evidence (a row is lost after the run). Each runs on one
+sampler is killed, a process is left behind), in the evidence (a row is lost after the run), in what a diagnosis gets to
+see, or in a crowd. Each runs on one
 ``Stage``, which fixes what is sent and which gates are judged; those that a defect does not name must stay green.
 ``rig.proof.stages`` runs them, ``rig.proof.sabotage`` and ``rig.proof.spoil`` lay hands on instrument and evidence.
 Not for storms, whose protections are taken away one by one (``rig.stampede.prove``).
@@ -46,6 +47,8 @@ class Stage(StrEnum):
     """The certification of latencies alone."""
     EVIDENCE = "evidence"
     """Nothing: the healthy run's pack is copied, changed and judged again."""
+    DIAGNOSIS = "diagnosis"
+    """Seeded bottlenecks, and what the diagnosis says to them."""
     CROWD = "crowd"
     """The mix that locust leads, by two native workers."""
 
@@ -58,6 +61,7 @@ GATES = {
     Stage.NULL: (),
     Stage.RULER: ("calibration.null",),
     Stage.EVIDENCE: (*_LADDER, *_SUSTAINED, *_SAMPLED, "littles_law", *_EXIT),
+    Stage.DIAGNOSIS: ("diagnosis.confusion", *_CALIBRATED),
     Stage.CROWD: ("locust.reports", "locust.totals"),
 }
 """The gates that are judged on each stage, and green unless a defect says otherwise."""
@@ -102,6 +106,7 @@ def _service(name: str, *red: str, stage: Stage = Stage.LADDER, **more: tuple[st
 
 
 HEALTHY = Defect("healthy", Stage.WHOLE)
+HEALTHY_DIAGNOSIS = Defect("healthy-diagnosis", Stage.DIAGNOSIS)
 HEALTHY_CROWD = Defect("healthy-crowd", Stage.CROWD)
 
 OF_THE_SERVICE = (
@@ -162,6 +167,12 @@ OF_THE_EVIDENCE = (
         open=tuple(gate for gate in GATES[Stage.EVIDENCE] if gate not in ROWS),
     ),
 )
+OF_THE_DIAGNOSIS = (
+    # Nobody samples: what was seeded cannot be found.
+    Defect("diagnosis-blind", Stage.DIAGNOSIS, red=("diagnosis.confusion",)),
+    # A sound service, of which it is not told that others take the machine: right as the answer is, it was not seeded.
+    Defect("diagnosis-false-alarm", Stage.DIAGNOSIS, red=("diagnosis.confusion",)),
+)
 OF_THE_CROWD = (
     # Whether it had reported anything that is now missed is a matter of moments.
     Defect("crowd-worker-killed", Stage.CROWD, invalid=("locust.reports",), open=("locust.totals",)),
@@ -169,5 +180,5 @@ OF_THE_CROWD = (
     Defect("crowd-row-lost", Stage.CROWD, invalid=("locust.totals", "accounting")),
 )
 
-DEFECTS = (*OF_THE_SERVICE, *OF_THE_INSTRUMENT, *OF_THE_EVIDENCE, *OF_THE_CROWD)
+DEFECTS = (*OF_THE_SERVICE, *OF_THE_INSTRUMENT, *OF_THE_EVIDENCE, *OF_THE_DIAGNOSIS, *OF_THE_CROWD)
 """All of them, in the order in which they are run; each stage's healthy run goes before."""

@@ -3,7 +3,8 @@
 Flow: one calibration for all; then, as often as asked for, every seed (``rig.proof.bottlenecks``) in turn, so that what
 drifts on the machine meets all alike: a short perf gate, judged as any other run, diagnosed from its pack. The
 answers are compared with the seeds (``rig.confusion``); matrix and picture lie in a pack of their own.
-Not for the gates (``rig.prove``) nor for how a diagnosis comes about (``rig.diagnose``).
+The gate over the answers is proved as all others are (``rig.proof.stages``). Not for how a diagnosis comes about
+(``rig.diagnose``).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from rig.errors import ConfigError, UsageError
 from rig.evidence.plots import png
 from rig.evidence.plots.confusion import confusion_matrix
 from rig.lifeline import Lifeline
-from rig.model import Certificate
+from rig.model import Certificate, Scenario
 from rig.postgres import Cluster, open_cluster
 from rig.proof.bottlenecks import HEALTHY, SEEDS, Driving, NotPlantable, Seed, planted
 from rig.record import Record
@@ -49,11 +50,6 @@ def prove_diagnosis(
     if job.profile.launch is None:
         raise ConfigError("rig prove --diagnosis needs a profile with [launch]: bottlenecks are seeded by --defect")
     seeds = _chosen(chosen)
-    route = job.profile.routes[0].name
-    scenarios = (
-        warm_up(route, "warm-up"),
-        perf_gate(route, "S8-1", requests=REQUESTS, limit_s=LIMIT_S, deadline_limits=1.0),
-    )
     whole = begin(replace(job, verb="prove-diagnosis", scenarios=()), environ, reporter)
     with (
         concluded(whole.record, "proof"),
@@ -62,16 +58,16 @@ def prove_diagnosis(
         open_cluster(lifeline, environ=environ) as cluster,
     ):
         certificate = certify(whole, pool)
-        bench = _Bench(replace(job, scenarios=scenarios), environ, reporter, pool, cluster, certificate)
+        bench = Bench(job, environ, reporter, pool, cluster, certificate)
         for repetition in range(1, repetitions + 1):
             for seed in seeds:
                 reporter.stage(f"seed: {seed.name}, {repetition} of {repetitions}")
                 bench.ask(seed, repetition)
-    return _kept(whole.record, Confusion(tuple(bench.answers), bench.not_run, tuple(bench.packs)))
+    return _kept(whole.record, bench.confusion)
 
 
 @dataclass(slots=True)
-class _Bench:
+class Bench:
     """What all runs share, and what they leave."""
 
     job: Job
@@ -80,18 +76,26 @@ class _Bench:
     pool: Pool
     cluster: Cluster
     certificate: Certificate
+    name: str = "diagnose"
+    """What the databases of its runs are called after."""
     answers: list[Answer] = field(default_factory=list)
     not_run: dict[str, str] = field(default_factory=dict)
     packs: list[Path] = field(default_factory=list)
 
-    def ask(self, seed: Seed, repetition: int) -> None:
+    @property
+    def confusion(self) -> Confusion:
+        """What was asked so far, and what was answered."""
+        return Confusion(tuple(self.answers), self.not_run, tuple(self.packs))
+
+    def ask(self, seed: Seed, repetition: int, *, samplers: bool = True) -> None:
         """One run and its diagnosis. KeyboardInterrupt where the run was interrupted, for the rest is not wanted."""
         if seed.name in self.not_run:
             return
-        settings = replace(self.job.settings, defects=seed.service, samplers=True)
+        settings = replace(self.job.settings, defects=seed.service, samplers=samplers)
         driving = Driving(self.reporter, "S8")
-        store = new_store(self.cluster, f"diagnose_{seed.name.replace('-', '_')}_{repetition}")
-        scene = begin(replace(self.job, verb=f"prove-{seed.name}", settings=settings), self.environ, driving)
+        store = new_store(self.cluster, f"{self.name}_{seed.name}_{repetition}".replace("-", "_"))
+        job = replace(self.job, verb=f"prove-{seed.name}", settings=settings, scenarios=self._scenarios())
+        scene = begin(job, self.environ, driving)
         record = scene.record
         record.pack.write_certificate(self.certificate)
         with concluded(record, "run"):
@@ -111,6 +115,11 @@ class _Bench:
         diagnosis = diagnose(case)
         observed = diagnosis.first or diagnosis.state
         self.answers.append(Answer(seed.name, repetition, seed.expected, observed, diagnosis.answer))
+
+    def _scenarios(self) -> tuple[Scenario, ...]:
+        route = self.job.profile.routes[0].name
+        gate = perf_gate(route, "S8-1", requests=REQUESTS, limit_s=LIMIT_S, deadline_limits=1.0)
+        return warm_up(route, "warm-up"), gate
 
 
 def _kept(record: Record, confusion: Confusion) -> Confusion:

@@ -1,4 +1,4 @@
-"""Every gate of a run against the seeded defects: of the service, of the instrument, of the evidence, of a crowd.
+"""Every gate against the seeded defects: of the service, the instrument, the evidence, the diagnosis, a crowd.
 
 Flow: one server, one pool of workers and one certificate are shared. The reference service runs once whole and
 healthy; then each defect runs on its stage (``rig.proof.defects``), with a database and a lifeline of its own, and
@@ -19,13 +19,17 @@ from rig.calibrate.null import null_benchmark
 from rig.calibrate.ruler import QUICK, certify_ruler
 from rig.engine.pool import Pool
 from rig.evidence.pack import Pack
+from rig.extras import missing
 from rig.hygiene import look_after
 from rig.lifeline import Lifeline
 from rig.model import Certificate, Scenario
 from rig.postgres import Cluster, open_cluster
+from rig.proof.bottlenecks import HEALTHY as SOUND
+from rig.proof.bottlenecks import Beside, seed_named
 from rig.proof.cells import Cell, Proof, cells_of, judge_pack
-from rig.proof.crowd import crowd, missing
-from rig.proof.defects import DEFECTS, HEALTHY, HEALTHY_CROWD, Defect, Stage
+from rig.proof.crowd import crowd
+from rig.proof.defects import DEFECTS, HEALTHY, HEALTHY_CROWD, HEALTHY_DIAGNOSIS, Defect, Stage
+from rig.proof.diagnosis import Bench
 from rig.proof.sabotage import STUTTER, sabotaged, stuttering
 from rig.proof.spoil import SPOILERS, spoiled_copy
 from rig.record import Record
@@ -44,8 +48,10 @@ PERF_REQUESTS, PERF_LIMIT_S = 4_000, 6.5
 spare, as what is proven is that the gate leaves it green, not how fast this machine is.
 """
 SHORT_UNIQUE = 4_000
-SUSTAINED_RATE_PER_S, SUSTAINED_S = 700.0, 3.0
-"""More than the slow service takes, 500/s, and less than a healthy one does."""
+SUSTAINED_RATE_PER_S, SUSTAINED_S = 700.0, 10.0
+"""More than the slow service takes, 500/s, and less than a healthy one does; as long as the default profile, so that no
+stall of a disk fills a fifth.
+"""
 SUSTAINED_P95_LIMIT_MS = 800.0
 CUT_OFF_S = 1.5
 STUTTER_LIMIT_MS = 60.0
@@ -53,6 +59,13 @@ _THROTTLE = {"running_s": 0.02, "stopped_s": 0.06}
 _THROTTLED_FLOOR = 0.5
 """The throttled client gets a quarter of the time; its floor is half of what the whole client reached."""
 _SAMPLED = (Stage.WHOLE, Stage.SHORT)
+_CONVOY, _CHURN = seed_named("row-lock-convoy"), seed_named("no-pool")
+_SEEDED = {
+    HEALTHY_DIAGNOSIS.name: (_CONVOY, _CHURN),
+    "diagnosis-blind": (_CONVOY,),
+    "diagnosis-false-alarm": (replace(SOUND, beside=Beside.FOREIGN_LOAD),),
+}
+"""Bottlenecks that no neighbour on the machine can be mistaken for, and one that is none of the service's."""
 
 
 def prove_defects(
@@ -66,7 +79,7 @@ def prove_defects(
         cores = plan_of_this_machine(job.settings.workers).client
         with Pool(job.settings.workers, cores) as pool, open_cluster(lifeline, environ=environ) as cluster:
             works = _Works(job, environ, reporter, cluster, pool)
-            for defect in [HEALTHY, *(defect for defect in defects if defect.stage is not Stage.CROWD)]:
+            for defect in _in_order(defects):
                 reporter.stage(f"defect: {defect.name}")
                 record = works.run(defect)
                 packs[defect.name] = record.path
@@ -74,6 +87,14 @@ def prove_defects(
     proof = Proof(tuple(cells), packs)
     crowds = [defect for defect in defects if defect.stage is Stage.CROWD]
     return _with_crowds(proof, [HEALTHY_CROWD, *crowds] if crowds else [], job, environ, reporter, repetition)
+
+
+def _in_order(defects: Sequence[Defect]) -> Iterator[Defect]:
+    """Those that are no crowd's, each stage's healthy run before them."""
+    yield HEALTHY
+    yield from (defect for defect in defects if defect.stage not in (Stage.DIAGNOSIS, Stage.CROWD))
+    if diagnosed := [defect for defect in defects if defect.stage is Stage.DIAGNOSIS]:
+        yield from (HEALTHY_DIAGNOSIS, *diagnosed)
 
 
 def _with_crowds(
@@ -84,7 +105,7 @@ def _with_crowds(
     reporter: Reporter,
     repetition: int,
 ) -> Proof:
-    if why := missing():
+    if why := missing("locust", "locust"):
         return replace(proof, skipped=dict.fromkeys((defect.name for defect in defects), why))
     for defect in defects:
         reporter.stage(f"defect: {defect.name}")
@@ -136,7 +157,10 @@ class _Works:
         """What the stage of a defect leaves in the pack."""
         if defect is HEALTHY:
             self._certificate = certify(scene, self._pool)
-        if defect.stage is Stage.NULL:
+        if defect.stage is Stage.DIAGNOSIS:
+            scene.record.pack.write_certificate(self._good)
+            self._diagnose(defect, scene)
+        elif defect.stage is Stage.NULL:
             scene.record.pack.write_certificate(self._throttled(scene))
         elif defect.stage is Stage.RULER:
             scene.record.pack.write_certificate(self._mismeasured(scene))
@@ -152,7 +176,8 @@ class _Works:
     def _job_of(self, defect: Defect) -> Job:
         settings = replace(self._job.settings, defects=defect.service, samplers=defect.stage in _SAMPLED, storms=False)
         scenarios = tuple(self._scenarios(defect))
-        return replace(self._job, verb=f"prove-{defect.name}", settings=settings, scenarios=scenarios)
+        verb = "prove-diagnosis" if defect.stage is Stage.DIAGNOSIS else f"prove-{defect.name}"
+        return replace(self._job, verb=verb, settings=settings, scenarios=scenarios)
 
     def _scenarios(self, defect: Defect) -> Iterator[Scenario]:
         profile = self._job.profile
@@ -190,6 +215,16 @@ class _Works:
         ):
             storm(scene, pool, new_store(self._cluster, f"prove_{defect.name.replace('-', '_')}"))
             scene.record.pack.write_hygiene([*scene.findings, *look_after(lifeline, scene.endpoint)])
+
+    def _diagnose(self, defect: Defect, scene: Scene) -> None:
+        """Ask the diagnosis of runs with a known bottleneck, each of which leaves a pack of its own."""
+        name = f"asked_{list(_SEEDED).index(defect.name)}"
+        bench = Bench(self._job, self._environ, self._reporter, self._pool, self._cluster, self._good, name=name)
+        for seed in _SEEDED[defect.name]:
+            bench.ask(seed, 1, samplers=defect.name != "diagnosis-blind")
+        for seed_name, reason in bench.not_run.items():
+            scene.record.note(f"{seed_name} was not seeded: {reason}")
+        scene.record.pack.write_answers(bench.answers)
 
     def _pool_for(self, defect: Defect, scene: Scene) -> AbstractContextManager[Pool]:
         """The shared workers, unless one of them is to die."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import psutil
 import pytest
 
 pytest.importorskip("zmq", reason="the extra `locust` is not installed")
@@ -75,11 +76,14 @@ def test_scaling_stopping_and_starting_again_loses_no_request(tmp_path: Path) ->
 
 def test_a_run_that_is_told_to_end_is_judged_first(tmp_path: Path) -> None:
     port = free_port()
-    here = ("--master-bind-host", "127.0.0.1", "--master-bind-port", str(port))
+    here = ("--master-bind-port", str(port))  # on loopback, where nothing else is said
     words = ("--headless", "--master", *here, "--expect-workers", "1", "-u", "10", "-r", "50", "-t", "90s")
     out = ("--rig-out", str(tmp_path / "results"), "--rig-defect", "no-deduplication", *QUICK)
     with processes(locust(*words, *out), worker(port), logs=tmp_path) as (master, working):
         master.wait_for("S1 ReplayStorm")
+        listening = [each.laddr for each in psutil.Process(master.popen.pid).net_connections("tcp") if not each.raddr]
+        assert ("127.0.0.1", port) in listening
+        assert {address.ip for address in listening} == {"127.0.0.1"}
         master.popen.terminate()
         assert master.end() == ExitCode.FAIL, master.said
         assert working.end() == 0, working.said

@@ -18,7 +18,16 @@ from rig.checks.judge import judge
 from rig.model import Gate, Verdict
 from rig.proof import catalog as catalog_module
 from rig.proof.catalog import catalog, kind_of, page, reds, unproven
-from rig.proof.defects import DEFECTS, GATES, HEALTHY, HEALTHY_CROWD, OF_THE_EVIDENCE, Defect, Stage
+from rig.proof.defects import (
+    DEFECTS,
+    GATES,
+    HEALTHY,
+    HEALTHY_CROWD,
+    HEALTHY_DIAGNOSIS,
+    OF_THE_EVIDENCE,
+    Defect,
+    Stage,
+)
 from rig.proof.spoil import SPOILERS
 from rig.stampede.adapters import FLAWED
 from rig.stampede.prove import WEAKNESSES
@@ -79,7 +88,7 @@ def test_patterns() -> None:
 
 
 def test_every_cell_is_of_a_gate_that_exists_and_can_have_that_verdict() -> None:
-    for one in (HEALTHY, HEALTHY_CROWD, *DEFECTS, *WEAKNESSES):
+    for one in (HEALTHY, HEALTHY_DIAGNOSIS, HEALTHY_CROWD, *DEFECTS, *WEAKNESSES):
         for gate, expected in one.cells().items():
             kind = kind_of(gate, KINDS)
             assert kind is not None, (one.name, gate)
@@ -94,7 +103,7 @@ def test_a_defect_turns_something_red_and_leaves_what_is_unrelated_green() -> No
         assert counts[True] or defect.stage is Stage.NULL or defect.open == ("locust.totals",), defect.name
     assert set(HEALTHY.cells().values()) == {Verdict.PASS}
     green = {gate for gates in GATES.values() for gate in gates}
-    assert set(HEALTHY.cells()) | set(HEALTHY_CROWD.cells()) == green
+    assert set(HEALTHY.cells()) | set(HEALTHY_DIAGNOSIS.cells()) | set(HEALTHY_CROWD.cells()) == green
 
 
 def test_exit_gates_are_left_out_where_a_member_is_touched() -> None:
@@ -107,7 +116,7 @@ def test_defects_are_ones_that_somebody_can_make() -> None:
     assert parse_defects(name for defect in DEFECTS for name in defect.service)
     assert {defect.name for defect in OF_THE_EVIDENCE} | {"crowd-row-lost"} == set(SPOILERS)
     assert {weakness.subject for weakness in WEAKNESSES if weakness.subject.startswith("flawed-")} == set(FLAWED)
-    names = [one.name for one in (HEALTHY, HEALTHY_CROWD, *DEFECTS, *WEAKNESSES)]
+    names = [one.name for one in (HEALTHY, HEALTHY_DIAGNOSIS, HEALTHY_CROWD, *DEFECTS, *WEAKNESSES)]
     assert len(set(names)) == len(names)
 
 

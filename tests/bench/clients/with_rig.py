@@ -66,4 +66,5 @@ class Engine:
         report, rows = self.drive(port, count, Pace(CONNECTIONS))
         rows.unlink()
         (worker,) = report.present
-        return Trial(worker.sent, report.elapsed_s, worker.cpu_user_s + worker.cpu_system_s)
+        prepared_s = worker.build_cpu_s + worker.flush_cpu_s
+        return Trial(worker.sent, report.elapsed_s, worker.cpu_user_s + worker.cpu_system_s, prepared_s)

@@ -1,0 +1,23 @@
+"""Optional dependencies: whether one is there, and how to get it."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from rig.errors import UsageError
+
+
+def missing(module: str, extra: str) -> str:
+    """Why what needs ``module`` cannot be had, with the remedy; empty where it is installed."""
+    if find_spec(module) is not None:
+        return ""
+    return (
+        f"{module} is not installed: it comes with the extra `{extra}`; in a clone of the rig: "
+        f".venv/bin/pip install -c constraints.txt -e '.[{extra}]'"
+    )
+
+
+def require(module: str, extra: str) -> None:
+    """UsageError where ``module`` is not installed."""
+    if why := missing(module, extra):
+        raise UsageError(why)
