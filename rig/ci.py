@@ -20,7 +20,9 @@ from xml.etree import ElementTree as ET
 from rig.errors import EvidenceError, ExitCode
 from rig.evidence.pack import Pack
 from rig.model import Gate, Verdict
+from rig.profile import bundled_profile, load_profile
 from rig.run import Reporter
+from rig.stampede.model import UNKNOWN_KID
 
 JUNIT = "junit.xml"
 QUICK_MIX_S = 8
@@ -54,14 +56,20 @@ class Done:
 
 
 def steps_of(common: Sequence[str], *, quick: bool, seconds: int, workers: int) -> tuple[Step, ...]:
-    """The pipeline. ``common`` options go to every step; ``quick`` does the least that touches every step's gates."""
+    """The pipeline. ``common`` options go to every step; ``quick`` does the least that touches every step's gates.
+
+    A storm that the profile says nothing of is no step: asked for by name it would be INVALID. The run says NOT-RUN.
+    ConfigError where the profile cannot be read.
+    """
+    profile = load_profile(Path(common[common.index("--profile") + 1]) if "--profile" in common else bundled_profile())
     rungs = ("--steps", "50", "--trials", "1") if quick else ()
     cases = ("--case", "random-kids") if quick else ()
     length = ("--seconds", str(min(seconds, QUICK_MIX_S) if quick else seconds))
     certified = ("--null-seconds", "1") if quick else ()
+    storm = Step("unknown-kid storm", ("storm", UNKNOWN_KID, *cases, *common))
     return (
         Step("null gate, ladder, perf gate", ("run", *rungs, *common)),
-        Step("unknown-kid storm", ("storm", "unknown-kid", *cases, *common)),
+        *([storm] if profile.storms.unknown_kid else []),
         Step("sustained mix under locust", ("mix", *length, *certified, "--workers", str(workers), *common)),
     )
 

@@ -61,6 +61,12 @@ KINDS = {
 LOOSE = GateKind("storm.*", Kind.STORM, "the storm was let loose")
 
 
+def loose(report: StormReport) -> Gate:
+    """The one gate of a storm that was not tried: INVALID where it was asked for."""
+    verdict = Verdict.INVALID if report.asked else Verdict.NOT_RUN
+    return Gate(LOOSE.of(report.storm), verdict, LOOSE.rule, reason=report.not_run)
+
+
 @emits(LOOSE, *(kind for kinds in KINDS.values() for kind in kinds.values()))
 def check_sisters(case: Case) -> list[Gate]:
     """The gates of every sister storm that was let loose."""
@@ -70,7 +76,7 @@ def check_sisters(case: Case) -> list[Gate]:
 def gates_of(report: StormReport) -> list[Gate]:
     """The gates of one report."""
     if report.not_run:
-        return [Gate(LOOSE.of(report.storm), Verdict.NOT_RUN, LOOSE.rule, reason=report.not_run)]
+        return [loose(report)]
     return _CHECKERS[report.storm](_Figures(report))
 
 

@@ -26,8 +26,9 @@ from rig.checks.kid_figures import (
     most_in_a_floor,
     spans,
 )
+from rig.checks.sisters import LOOSE, loose
 from rig.model import Gate, Verdict
-from rig.stampede.kids import Fetch, KidStorm, Token
+from rig.stampede.kids import Fetch, KidStorm, Start, Token
 from rig.stampede.model import UNKNOWN_KID
 
 KNOWN_P99_LIMIT_S = 0.5
@@ -39,8 +40,6 @@ SPARE_CONNECTIONS = 4
 _JITTER_SPREAD = {"decided": 0.005, "seen": 0.05}
 """Least difference between relative delays: of delays that were written down, and of gaps as the origin saw them."""
 _FAILURES_MIN = 3
-
-LOOSE = GateKind("storm.*", Kind.STORM, "the storm was let loose")
 
 
 def storm_gates(storm: KidStorm) -> list[Gate]:
@@ -92,7 +91,12 @@ def _wait_figures(rows: pd.DataFrame) -> dict[str, float]:
 
 def _complete(storm: KidStorm, wrong: str) -> str:
     """What is wrong; where nothing seems to be, but a process gave no report, nobody can tell."""
-    if not wrong and storm.missing:
+    return wrong or _undone(storm, "")
+
+
+def _undone(storm: KidStorm, wrong: str) -> str:
+    """What did not happen, or not in time; where a process gave no report, it may have been the one to do it."""
+    if storm.missing:
         raise _Unjudgeable("; ".join(storm.missing))
     return wrong
 
@@ -105,7 +109,7 @@ def _single_flight(storm: KidStorm) -> _Finding:
     most = most_at_once(storm)
     figures = {"most_at_once": most, "fetches": len(storm.fetches)}
     if not storm.fetches:
-        return "at most one fetch at a time, and at least one", figures, "nobody fetched"
+        return "at most one fetch at a time, and at least one", figures, _undone(storm, "nobody fetched")
     return "at most one fetch at a time, and at least one", figures, f"{most} at once" if most > 1 else ""
 
 
@@ -131,7 +135,7 @@ def _amplification(storm: KidStorm) -> _Finding:
     }
     rule = f"at most {fair(storm)} fetches in all, one in any {storm.knobs.floor_s:g} s, and at least one"
     if not storm.fetches:
-        return rule, figures, "nobody fetched: a new key would never be found"
+        return rule, figures, _undone(storm, "nobody fetched: a new key would never be found")
     if in_a_floor > 1 or amplification(storm) > 1:
         return rule, figures, f"{len(storm.fetches)} fetches, {in_a_floor} within one floor"
     return rule, figures, ""
@@ -156,7 +160,7 @@ def _known_kids(storm: KidStorm) -> _Finding:
         **_wait_figures(rows),
     }
     rule = f"every token of a known key is accepted, p99 at most {KNOWN_P99_LIMIT_S * 1e3:g} ms"
-    cold = storm.before == 0
+    cold = storm.before == 0 if storm.start is None else storm.start is Start.COLD
     if cold:  # the first key set has to come from somewhere: its fetch is everybody's wait
         rule = "every token of a valid key is accepted, though nothing was cached"
     wrong = ""
@@ -244,7 +248,9 @@ def _backoff(storm: KidStorm) -> _Finding:
         f"in an outage the fleet waits {knobs.backoff_base_s:g} s, then twice as long each time, "
         f"up to {knobs.backoff_cap_s:g} s, and does not give up"
     )
-    return rule, figures, (f"came too early: {early[0]}" if early else f"came too late: {late[0]}" if late else "")
+    if early:
+        return rule, figures, f"came too early: {early[0]}"
+    return rule, figures, _undone(storm, f"came too late: {late[0]}") if late else ""
 
 
 def _jitter(storm: KidStorm) -> _Finding:
@@ -286,7 +292,7 @@ def _recovery(storm: KidStorm) -> _Finding:
     }
     rule = f"the fleet fetches again within {limit_s:.2f} s of the origin's return, and every process serves known keys"
     if recovery_s is None or recovery_s > limit_s:
-        return rule, figures, f"fetched after {recovery_s} s"
+        return rule, figures, _undone(storm, f"fetched after {recovery_s} s")
     all_serve = served == rows["member"].nunique()
     return rule, figures, _complete(storm, "" if all_serve else f"only {served} processes serve")
 
@@ -308,8 +314,8 @@ def _takeover(storm: KidStorm) -> _Finding:
     )
     figures = {"takeover_s": None if takeover_s is None else round(takeover_s, 3), "limit_s": limit_s}
     if takeover_s is None:
-        return rule, figures, "nobody took over"
-    return rule, figures, f"{takeover_s:.2f} s" if takeover_s > limit_s else ""
+        return rule, figures, _undone(storm, "nobody took over")
+    return rule, figures, _undone(storm, f"{takeover_s:.2f} s") if takeover_s > limit_s else ""
 
 
 def _connections(storm: KidStorm) -> _Finding:
@@ -356,11 +362,7 @@ KINDS = tuple(
 @emits(LOOSE, *KINDS)
 def check_kid_storms(case: Case) -> list[Gate]:
     """Every gate of every case of the storm of unknown key ids that is not an exhibit."""
-    absent = [
-        Gate(LOOSE.of(UNKNOWN_KID), Verdict.NOT_RUN, LOOSE.rule, reason=report.not_run)
-        for report in case.storms
-        if report.storm == UNKNOWN_KID
-    ]
+    absent = [loose(report) for report in case.storms if report.storm == UNKNOWN_KID]
     return absent + [gate for storm in case.kid_storms if not storm.exhibit for gate in storm_gates(storm)]
 
 

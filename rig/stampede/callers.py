@@ -21,9 +21,10 @@ from rig.stampede.keyring import Forger
 
 _FORGED_EVERY = 20
 _JOIN_GRACE_S = 30.0
+_HUNG = "Hung"
 
 Call = tuple[str, int, int, bool, str]
-"""token, start_ns, end_ns, accepted, error."""
+"""token, start_ns, end_ns (0: it is not over), accepted, error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +41,16 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What every member of a fleet is to do. ``warm``: verify a known token before the release."""
+    """What every member of a fleet is to do. ``known_kid`` is what forged tokens name.
+
+    ``warm``: verify a known token before the release.
+    """
 
     factory: str
     path: str
     environ: dict[str, str] = field(repr=False)
     known: tuple[str, ...] = field(repr=False)
+    known_kid: str
     rotated: str = field(repr=False)
     parts: tuple[Part, ...] = ()
     warm: bool = True
@@ -83,7 +88,9 @@ def storm(number: int, script: Script, barrier: Barrier) -> Told:
     done.set()
     for thread in threads:
         thread.join(_JOIN_GRACE_S)
-    return Told([call for lane in calls for call in lane], getattr(verify, "fetches", None))
+    given_up_ns = time.monotonic_ns()
+    told = [(*call[:2], call[2] or given_up_ns, *call[3:]) for lane in calls for call in lane]
+    return Told(told, getattr(verify, "fetches", None))
 
 
 def _tokens(part: Part, script: Script) -> Iterator[tuple[str, str]]:
@@ -93,7 +100,7 @@ def _tokens(part: Part, script: Script) -> Iterator[tuple[str, str]]:
             return zip(repeat("known"), cycle(script.known), strict=False)
         case "rotated":
             return repeat(("rotated", script.rotated))
-    forger = Forger()
+    forger = Forger(script.known_kid)
     endless = (
         ("forged", forger.forged()) if turn % _FORGED_EVERY == 0 else ("unknown", forger.unknown()) for turn in count(1)
     )
@@ -108,7 +115,7 @@ def _ask(
     done: threading.Event,
     calls: list[Call],
 ) -> None:
-    """One lane: ask, note, keep the pace."""
+    """One lane: ask, note, keep the pace. A call is noted before it is made: one that never ends is a refusal."""
     due = time.monotonic() + part.from_s
     until_ns = released_ns + round(part.until_s * 1e9)
     for turn in count(1):
@@ -116,7 +123,8 @@ def _ask(
             return
         due = max(due + part.pace_s, time.monotonic())
         kind, token = next(tokens)
-        calls.append(_call(verify, kind, token))
+        calls.append((kind, time.monotonic_ns(), 0, False, _HUNG))
+        calls[-1] = _call(verify, kind, token)
         if part.calls and turn >= part.calls:
             return
 

@@ -1,7 +1,8 @@
 """The keys of one storm and the tokens they sign: made anew for every run, never written anywhere.
 
-The origin serves the public halves. ``k-rsa``, ``k-ec`` and ``k-ed`` are known from the start; ``k-new`` joins at a
-rotation; the forger's key is in no set. Nothing here is heavy: members of a fleet import it.
+The origin serves the public halves. ``k-rsa-…``, ``k-ec-…`` and ``k-ed-…`` are known from the start; ``k-new-…`` joins
+at a rotation; the forger's key is in no set. What follows is random: a fleet that runs already may still hold the keys
+of the storm before, and must not take the new ones for them. Nothing here is heavy: members of a fleet import it.
 """
 
 from __future__ import annotations
@@ -34,18 +35,24 @@ class Keyring:
 
     @classmethod
     def make(cls) -> Keyring:
-        """New keys."""
+        """New keys, with ids that no other keyring has."""
+        suffix = secrets.token_hex(4)
         known = (
-            RSAKey.generate_key(2048, {"kid": "k-rsa", "use": "sig", "alg": "RS256"}),
-            ECKey.generate_key("P-256", {"kid": "k-ec", "use": "sig", "alg": "ES256"}),
-            OKPKey.generate_key("Ed25519", {"kid": "k-ed", "use": "sig", "alg": "EdDSA"}),
+            RSAKey.generate_key(2048, {"kid": f"k-rsa-{suffix}", "use": "sig", "alg": "RS256"}),
+            ECKey.generate_key("P-256", {"kid": f"k-ec-{suffix}", "use": "sig", "alg": "ES256"}),
+            OKPKey.generate_key("Ed25519", {"kid": f"k-ed-{suffix}", "use": "sig", "alg": "EdDSA"}),
         )
-        return cls(known, OKPKey.generate_key("Ed25519", {"kid": "k-new", "use": "sig", "alg": "EdDSA"}))
+        return cls(known, OKPKey.generate_key("Ed25519", {"kid": f"k-new-{suffix}", "use": "sig", "alg": "EdDSA"}))
 
     def document(self, *, rotated: bool = False) -> dict[str, Any]:
         """The key set as the origin serves it."""
         keys = (*self.known, self.new) if rotated else self.known
         return {"keys": [key.as_dict(private=False) for key in keys]}
+
+    @property
+    def known_kid(self) -> str:
+        """The id of a known key, for a forger to name."""
+        return str(self.known[-1].kid)
 
     def known_tokens(self) -> tuple[str, ...]:
         """One valid token of each known key."""
@@ -57,10 +64,11 @@ class Keyring:
 
 
 class Forger:
-    """Who signs tokens with a key of its own."""
+    """Who signs tokens with a key of its own. ``known_kid`` is the id of the key that it passes it off as."""
 
-    def __init__(self) -> None:
+    def __init__(self, known_kid: str = "k-ed") -> None:
         self._key = OKPKey.generate_key("Ed25519")
+        self._known_kid = known_kid
 
     def unknown(self) -> str:
         """A token of a key id that nobody has ever seen."""
@@ -68,7 +76,7 @@ class Forger:
 
     def forged(self) -> str:
         """A token that names a known key and was not signed by it."""
-        return signed(self._key, "k-ed")
+        return signed(self._key, self._known_kid)
 
 
 def signed(key: Key, kid: str) -> str:

@@ -12,11 +12,11 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
 from typing import Any
 
 import pandas as pd
 
+from rig.extras import missing
 from rig.postgres import Database
 from rig.stampede.adapters import Subject
 from rig.stampede.callers import Part, Script, Told, storm
@@ -58,9 +58,18 @@ class Plan:
     without: tuple[str, ...] = ()
 
 
-def storm_case(ground: Ground, plan: Plan, case: KidCase, *, asked: bool = False, exhibit: bool = False) -> KidStorm:
+def storm_case(
+    ground: Ground,
+    plan: Plan,
+    case: KidCase,
+    *,
+    asked: bool = False,
+    exhibit: bool = False,
+    fetched_ns: int | None = None,
+) -> KidStorm:
     """Storm a subject with one case, which was ``asked`` for by name, or is an ``exhibit``.
 
+    ``fetched_ns`` is when a subject that runs already may last have fetched; None where each case makes its own.
     RigError where what is needed cannot be started.
     """
     blank = _blank(plan, case, asked=asked, exhibit=exhibit)
@@ -80,7 +89,7 @@ def storm_case(ground: Ground, plan: Plan, case: KidCase, *, asked: bool = False
                     pooled(dsn, ground.environ, server_connections=connections, log_file=log_file)
                 )
             fleet = inner.enter_context(Fleet(plan.processes, storm, _script(plan, case, origin.url, dsn)))
-            seen = _Storm(plan, case, origin, fleet).run()
+            seen = _Storm(plan, case, origin, fleet, fetched_ns).run()
         origin_fetches, tee_fetches = read_ledger(origin.origin_ledger), read_ledger(origin.tee_ledger)
         door = watch.door()
         query = plan.subject.decisions_sql
@@ -127,14 +136,15 @@ def _blank(plan: Plan, case: KidCase, *, asked: bool = False, exhibit: bool = Fa
         asked=asked,
         exhibit=exhibit,
         note=plan.subject.note,
+        start=case.start,
     )
 
 
 def _impossible(ground: Ground, plan: Plan, case: KidCase) -> str:
     """Why this case cannot be tried on this subject here; empty where it can."""
     subject = plan.subject
-    if subject.needs and not subject.path and find_spec(subject.needs) is None:
-        return f"{subject.needs} is not installed: it comes with the extra rig[verifiers]"
+    if subject.needs and not subject.path and (why := missing(subject.needs, "verifiers")):
+        return why
     if case.pooled and not subject.shared:
         return f"{subject.name} shares nothing through the database that a pooler could stand before"
     if case.pooled and find_pooler(ground.environ) is None:
@@ -174,6 +184,7 @@ def _script(plan: Plan, case: KidCase, url: str, dsn: str) -> Script:
         path=plan.subject.path,
         environ=environ,
         known=plan.keyring.known_tokens(),
+        known_kid=plan.keyring.known_kid,
         rotated=plan.keyring.rotated_token(),
         parts=tuple(_part(lane, plan.kids) for lane in case.lanes),
         warm=case.start is not Start.COLD,
@@ -201,8 +212,9 @@ class _Seen:
 class _Storm:
     """The time from the start of the fleet to its last report; what happens in it happens in this one thread."""
 
-    def __init__(self, plan: Plan, case: KidCase, origin: Origin, fleet: Fleet) -> None:
+    def __init__(self, plan: Plan, case: KidCase, origin: Origin, fleet: Fleet, fetched_ns: int | None = None) -> None:
         self._plan = plan
+        self._fetched_ns = fetched_ns
         self._case = case
         self._origin = origin
         self._fleet = fleet
@@ -214,6 +226,7 @@ class _Storm:
         try:
             if self._case.start is Start.COLD:
                 self._order_at_once()
+            self._wait_for_leave_to_fetch()
             self._fleet.start(_START_S)
             self._wait_for_start_state()
             if self._case.start is not Start.COLD:
@@ -249,6 +262,12 @@ class _Storm:
         if change.rotated is not None:
             order["document"] = self._plan.keyring.document(rotated=change.rotated)
         return order
+
+    def _wait_for_leave_to_fetch(self) -> None:
+        """What runs already keeps its floor from case to case, and the members' first tokens may need a fetch."""
+        if self._fetched_ns is not None:
+            due_s = self._fetched_ns / 1e9 + self._case.knobs.floor_s * 1.02 + 0.02
+            time.sleep(max(0.0, due_s - time.monotonic()))
 
     def _wait_for_start_state(self) -> None:
         """The age of the cached set is part of the case: wait until the last fetch is as long ago as it says."""

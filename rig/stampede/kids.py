@@ -15,6 +15,9 @@ import pandas as pd
 from rig.stampede.knobs import Knobs
 from rig.stampede.model import REFERENCE
 
+_SHORTEST_S = 20.0
+"""No storm is cut before that."""
+
 
 class Token(StrEnum):
     """The kinds of tokens, by what must come of them."""
@@ -82,8 +85,8 @@ class KidCase:
     """One case: its start state, what the origin does, what the fleet asks, and what the fleet is held to.
 
     ``necessary`` is how many fetches one all-knowing process would have made, or None where as many as the floor leaves
-    room for are fair (as they are where the storm outlasts the floor). ``duration_s`` bounds the storm. ``gates`` are
-    the names of the gates that it is judged by.
+    room for are fair (as they are where the storm outlasts the floor). ``gates`` are the names of the gates that it is
+    judged by.
     """
 
     name: str
@@ -94,10 +97,14 @@ class KidCase:
     origin: tuple[OriginChange, ...] = ()
     knobs: Knobs = field(default_factory=Knobs)
     necessary: int | None = 1
-    duration_s: float = 20.0
     blow: Blow | None = None
     blow_after_s: float = 0.1
     pooled: bool = False
+
+    @property
+    def duration_s(self) -> float:
+        """Bounds the storm: until the last of its lanes has ended, which is late where the floor is long."""
+        return max([_SHORTEST_S, *(lane.until_s for lane in self.lanes)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +178,7 @@ class KidAccount:
     members without a report. ``before`` counts the fetches before the release; ``fetches`` and ``tee`` are those since,
     as two processes counted them, ``own`` is how many the processes said they made in all (None: they keep no count).
     ``door`` is None where the subject has no connection to the rig's database. An ``exhibit`` is shown beside others
-    and not judged; ``note`` says what its subject does.
+    and not judged; ``note`` says what its subject does. ``start`` is None in packs that were made before it was kept.
     """
 
     case: str
@@ -198,6 +205,7 @@ class KidAccount:
     asked: bool = False
     exhibit: bool = False
     note: str = ""
+    start: Start | None = None
 
     @property
     def label(self) -> str:

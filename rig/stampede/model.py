@@ -62,7 +62,8 @@ class StormReport:
 
     ``subject`` is who was stormed, ``without`` which protections were switched off in it. ``missing`` has a sentence
     for every member of the fleet without a report: what it would have counted is unknown. ``not_run`` says why nothing
-    was tried; then there are no figures. Times in figures carry their unit in their name.
+    was tried (``asked``: though the storm was asked for by name); then there are no figures. Times in figures carry
+    their unit in their name.
     """
 
     storm: str
@@ -75,6 +76,7 @@ class StormReport:
     figures: Mapping[str, Any] = field(default_factory=dict)
     events: tuple[Event, ...] = ()
     not_run: str = ""
+    asked: bool = False
 
     @property
     def label(self) -> str:
@@ -82,9 +84,9 @@ class StormReport:
         return self.case if self.subject == REFERENCE else f"{self.case}-{self.subject.replace(':', '-')}"
 
 
-def absent(storm: str) -> StormReport:
-    """What is left of a storm that the profile says nothing of."""
-    return StormReport(storm=storm, case=storm, not_run=f"the profile has no section [storms.{storm}]")
+def absent(storm: str, *, asked: bool = False) -> StormReport:
+    """What is left of a storm that the profile says nothing of, and which may have been ``asked`` for by name."""
+    return StormReport(storm=storm, case=storm, not_run=f"the profile has no section [storms.{storm}]", asked=asked)
 
 
 def require_protections(storm: str, without: tuple[str, ...]) -> None:

@@ -10,7 +10,6 @@ import os
 import shutil
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from urllib.parse import urlsplit, urlunsplit
 from psycopg.conninfo import conninfo_to_dict
 
 from rig.errors import RigError
-from rig.lifeline import MARKER
+from rig.lifeline import MARKER, standing, temporary_folder
 from rig.postgres.installation import server_account
 
 PROGRAM = "pgbouncer"
@@ -47,8 +46,9 @@ def pooled(dsn: str, environ: Mapping[str, str], *, server_connections: int, log
     if program is None:
         raise RigError(f"{PROGRAM} is not installed")
     account = server_account(environ)  # it refuses to run as root, as PostgreSQL does
-    with tempfile.TemporaryDirectory(prefix="rig-pooler-") as name:
-        folder, port = Path(name), _free_port()
+    # The configuration holds a password: it must not outlive the rig, however that ends.
+    with temporary_folder("rig-pooler-") as folder:
+        port = _free_port()
         config = folder / "pgbouncer.ini"
         config.touch(mode=0o600)
         config.write_text(_config(dsn, port, server_connections), encoding="utf-8")
@@ -71,6 +71,8 @@ def pooled(dsn: str, environ: Mapping[str, str], *, server_connections: int, log
             ) as process,
         ):
             try:
+                if (lifeline := standing()) is not None:  # its marker lies with another uid, and may not be readable
+                    lifeline.stop_at_end(process.pid)
                 _wait_until_it_listens(process, port, log_file)
                 yield _address(dsn, port)
             finally:

@@ -71,7 +71,7 @@ def _reports(ground: Ground, storm: str, order: Order) -> Iterator[StormReport |
     if storm == UNKNOWN_KID and (subject is not None or order.subject):
         yield from unknown_kid(ground, order)
     elif subject is None:
-        yield absent(storm)
+        yield absent(storm, asked=True)  # whoever lets a storm loose names it; a whole run looks for the section first
     else:
         yield _SISTERS[storm](ground, order, subject)
 

@@ -99,13 +99,20 @@ class _Ledger:
         return self._ask("effects_sql", self._subject.effects_sql)
 
     def unfinished(self) -> int:
-        return int(self._ask("unfinished_sql", self._subject.unfinished_sql)[0][0])
+        return self._number("unfinished_sql", self._subject.unfinished_sql)
 
     def holds_a_job(self, replica: int) -> bool:
         """Whether the replica works on a job; where the profile cannot tell, whether anything has happened yet."""
         if self._subject.running_sql is None:
             return bool(self.effects())
-        return bool(self._ask("running_sql", self._subject.running_sql, {"replica": str(replica)})[0][0])
+        return self._number("running_sql", self._subject.running_sql, {"replica": str(replica)}) > 0
+
+    def _number(self, key: str, statement: str, parameters: dict[str, Any] | None = None) -> int:
+        rows = self._ask(key, statement, parameters)
+        try:
+            return int(rows[0][0] or 0)
+        except (IndexError, TypeError, ValueError):
+            raise ConfigError(f"profile key {_KEY}.{key} must give one number") from None
 
     def _ask(self, key: str, statement: str, parameters: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
         try:

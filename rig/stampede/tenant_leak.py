@@ -38,6 +38,8 @@ _DEADLINE_S = 60.0
 _KEY = "storms.tenant-leak"
 _NAMED = 5
 _NOBODY = ""
+_MISTAKES = (psycopg.errors.SyntaxError, psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn)
+"""Of who wrote a statement: taken for a refusal they would prove a guard that is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,28 +151,43 @@ def _be_service(number: int, plan: _Plan, barrier: Barrier) -> _Seen:
 
 
 def _visible(pool: ConnectionPool, plan: _Plan, caller: str) -> Counter[str]:
-    """One request: a transaction, entered as a tenant or as nobody; the rows that it sees, by tenant."""
-    with pool.connection() as connection:
-        if caller != _NOBODY:
-            connection.execute(plan.set_tenant_sql.encode(), {"tenant": caller})
-        return Counter(str(row[0]) for row in connection.execute(plan.read_sql.encode()))
+    """One request: a transaction, entered as a tenant or as nobody; the rows that it sees, by tenant.
+
+    Whom the server refuses the read sees nothing, which is all that is asked of nobody: a policy on
+    ``current_setting('…')::uuid`` raises where no tenant is set. That the server was not there is an error of anybody.
+    """
+    try:
+        with pool.connection() as connection:
+            if caller != _NOBODY:
+                connection.execute(plan.set_tenant_sql.encode(), {"tenant": caller})
+            return Counter(str(row[0]) for row in connection.execute(plan.read_sql.encode()))
+    except psycopg.Error as error:
+        if caller != _NOBODY or isinstance(error, psycopg.OperationalError):
+            raise
+        return Counter()
 
 
 # --- the worker's part ------------------------------------------------------------------------------------------
 
 
 def _tamper(database: Database, subject: TenantLeak, tenants: Sequence[str]) -> dict[str, Any]:
-    """Try every way to change ingested rows in the worker's context; what the table says to it."""
+    """Try every way to change ingested rows in the worker's context; what the table says to it.
+
+    Whatever the server raises is its way to refuse. ConfigError for a statement that could never change anything.
+    """
     before = _digest(database, subject)
     refused = 0
     with psycopg.connect(database.runtime_dsn, application_name="rig-worker") as connection:
         for tenant in tenants:
             for statement in subject.tamper_sql:
+                _execute(connection, "worker_context_sql", subject.worker_context_sql or "", {"tenant": tenant})
                 try:
-                    with connection.transaction():
-                        _execute(connection, "worker_context_sql", subject.worker_context_sql or "", {"tenant": tenant})
-                        connection.execute(statement.encode())
-                except (psycopg.errors.InsufficientPrivilege, psycopg.errors.RaiseException):
+                    connection.execute(statement.encode())
+                    connection.commit()
+                except _MISTAKES as error:
+                    raise ConfigError(f"profile key {_KEY}.tamper_sql failed: {str(error).splitlines()[0]}") from None
+                except psycopg.Error:
+                    connection.rollback()
                     refused += 1
     tries = len(tenants) * len(subject.tamper_sql)
     return {"tries": tries, "refused": refused, "changed": _digest(database, subject) != before}
@@ -180,7 +197,7 @@ def _digest(database: Database, subject: TenantLeak) -> Any:
     statement = sql.SQL("SELECT count(*), md5(string_agg(t::text, chr(10) ORDER BY t::text)) FROM {} t")
     table = sql.Identifier(*subject.ingested_table.split("."))
     with psycopg.connect(database.admin_dsn, application_name="rig-storm") as connection:
-        return connection.execute(statement.format(table)).fetchone()
+        return _execute(connection, "ingested_table", statement.format(table).as_string(connection))
 
 
 def _failing_jobs(
@@ -200,16 +217,24 @@ def _failing_jobs(
             _execute(connection, "enqueue_sql", subject.enqueue_sql, {"tenant": tenant, "correlation": correlation})
     prepare(ground.command(subject.worker or (), f"{_KEY}.worker", order.without), environ, f"{_KEY}.worker")
     with psycopg.connect(database.admin_dsn, application_name="rig-storm") as connection:
-        rows = _execute(connection, "dead_letters_sql", subject.dead_letters_sql)
+        rows = _execute(connection, "dead_letters_sql", subject.dead_letters_sql, columns=2)
     found = Counter((str(tenant), str(correlation)) for tenant, correlation in rows)
     return {"made": made.total(), "found": (made & found).total(), "others": (found - made).total()}
 
 
 def _execute(
-    connection: psycopg.Connection[Any], key: str, statement: str, parameters: dict[str, Any] | None = None
+    connection: psycopg.Connection[Any],
+    key: str,
+    statement: str,
+    parameters: dict[str, Any] | None = None,
+    columns: int | None = None,
 ) -> list[tuple[Any, ...]]:
+    """Run what a key of the profile says; ConfigError where it fails or has not so many ``columns``."""
     try:
         cursor = connection.execute(statement.encode(), parameters)
+        found = len(cursor.description or ())
+        if columns not in (None, found):
+            raise ValueError(f"it gives {found} columns, not {columns}")
         return cursor.fetchall() if cursor.description else []
-    except (psycopg.ProgrammingError, KeyError, ValueError) as error:
+    except (psycopg.Error, KeyError, ValueError) as error:
         raise ConfigError(f"profile key {_KEY}.{key} failed: {str(error).splitlines()[0]}") from None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 from rig.engine.endpoint import Endpoint
 from rig.errors import ConfigError, UsageError
+from rig.lifeline import temporary_folder
 from rig.profile import Profile
 from rig.profile.storms import UnknownKid
 from rig.stampede import scoreboard
@@ -50,15 +50,21 @@ def unknown_kid(ground: Ground, order: Order) -> Iterator[KidStorm]:
         pins = ("RIG_STORM_ADDRESSES", json.dumps([endpoint.addresses for endpoint in fleet]))
         subject = replace(subject, environ=(*subject.environ, pins))
     plan = Plan(subject, Keyring.make(), order.processes or PROCESSES, order.kids, order.without)
+    # A fleet that runs already may have fetched just now: in the storm before, or for somebody else.
+    fetched_ns = time.monotonic_ns() if subject.remote else None
     for name in order.cases or CASES:
-        yield storm_case(ground, plan, CASES[name](subject.promises), asked=bool(order.cases))
+        case = CASES[name](subject.promises)
+        storm = storm_case(ground, plan, case, asked=bool(order.cases), fetched_ns=fetched_ns)
+        if subject.remote and not storm.not_run:
+            fetched_ns = storm.ended_ns
+        yield storm
 
 
 def _scoreboard(ground: Ground, order: Order) -> Iterator[KidStorm]:
     """A few cases against every contestant; only the reference is judged."""
     keyring = Keyring.make()
-    with tempfile.TemporaryDirectory(prefix="rig-verifiers-") as folder:
-        for contestant in scoreboard.contestants(Path(folder)):
+    with temporary_folder("rig-verifiers-") as folder:
+        for contestant in scoreboard.contestants(folder):
             subject = contestant.subject
             plan = Plan(subject, keyring, order.processes or scoreboard.PROCESSES, scoreboard.KIDS)
             for name in order.cases or scoreboard.CASES:

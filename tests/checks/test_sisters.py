@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from rig.checks.case import Case
 from rig.checks.judge import judge
 from rig.checks.sisters import gates_of
 from rig.errors import UsageError
 from rig.model import Verdict
-from rig.stampede.model import PROTECTIONS, SISTERS, StormReport, require_protections
+from rig.stampede.model import PROTECTIONS, SISTERS, StormReport, absent, require_protections
 from rig.stampede.prove import GATES, WEAKNESSES
 
 FIGURES: dict[str, dict[str, Any]] = {
@@ -110,6 +111,18 @@ def test_a_member_without_a_report_takes_every_pass_away(storm: str) -> None:
 def test_a_storm_that_was_not_let_loose_says_why(storm: str) -> None:
     (gate,) = gates_of(StormReport(storm=storm, case=storm, not_run="no section"))
     assert (gate.id, gate.verdict, gate.reason) == (f"storm.{storm}", Verdict.NOT_RUN, "no section")
+
+
+@pytest.mark.parametrize("storm", SISTERS)
+def test_a_storm_that_was_asked_for_and_not_let_loose_is_invalid(storm: str) -> None:
+    (gate,) = gates_of(absent(storm, asked=True))
+    assert (gate.id, gate.verdict) == (f"storm.{storm}", Verdict.INVALID)
+    assert f"no section [storms.{storm}]" in gate.reason
+
+
+def test_a_report_from_before_it_was_kept_who_asked_can_be_read() -> None:
+    old = b'{"storm": "rate-limit", "case": "rate-limit", "not_run": "no section"}'
+    assert not TypeAdapter(StormReport).validate_json(old).asked
 
 
 def test_too_little_is_nobodys_fault_when_a_member_is_missing() -> None:

@@ -17,6 +17,7 @@ from rig.checks.kid_figures import amplification, fair, gaps_s, most_at_once, mo
 from rig.checks.scoreboard import COLUMNS, cells, scoreboard
 from rig.checks.stampede import GATES, figures_of, storm_gates
 from rig.model import Gate, Verdict
+from rig.profile.storms import KidPromises
 from rig.stampede.cases import CASES
 from rig.stampede.kids import (
     CALL_COLUMNS,
@@ -26,6 +27,7 @@ from rig.stampede.kids import (
     Holding,
     KidStorm,
     Mark,
+    Start,
 )
 from rig.stampede.knobs import Knobs
 from rig.stampede.model import PROTECTIONS, UNKNOWN_KID, absent
@@ -118,6 +120,8 @@ STOPPED = {
     "marks": (Mark(at(110), "stop", 1), Mark(at(1600), "continue", 1)),
 }
 ROTATED = {"marks": (Mark(at(0), "rotation"),)}
+SLOW = {"calls": calls((0, "known", 1, 700, True))}
+DEAD = {"missing": ("process 3 died of SIGSEGV",)}
 
 
 @pytest.mark.parametrize(
@@ -130,6 +134,8 @@ ROTATED = {"marks": (Mark(at(0), "rotation"),)}
         ("amplification", {}),
         ("false-accepts", {}),
         ("known-kids", {}),
+        ("known-kids", {**SLOW, "before": 0, "start": Start.COLD}),  # the first fetch is everybody's wait
+        ("known-kids", {**SLOW, "before": 0}),  # a pack from before the start state was kept
         ("follower-wait", {}),
         ("rotation", ROTATED),
         ("connections", {}),
@@ -163,7 +169,11 @@ LONG_WAITS = calls(*HEALTHY_CALLS, *((member, "unknown", 0, 1200, False) for mem
         ("false-accepts", {"calls": calls((0, "forged", 1, 2, True))}, "1 accepted"),
         ("false-accepts", {"calls": calls((0, "unknown", 1, 2, True)), "missing": ("process 1 died",)}, "1 accepted"),
         ("known-kids", {"calls": calls((0, "known", 1, 2, True), (0, "known", 3, 4, False))}, "1 refused (Refused 1)"),
-        ("known-kids", {"calls": calls((0, "known", 1, 700, True))}, "p99 699.0 ms"),
+        ("known-kids", SLOW, "p99 699.0 ms"),
+        # A fleet that runs already had fetched in the case before: it has keys, and its users need not wait.
+        ("known-kids", {**SLOW, "before": 0, "start": Start.SETTLED}, "p99 699.0 ms"),
+        ("single-flight", {**fetched(fetch(10, 210), fetch(209, 400)), **DEAD}, "2 at once"),
+        ("backoff", {**FAILING, **fetched(*OUTAGE[:2], fetch(500, 550, "503")), **DEAD}, "came too early"),
         ("follower-wait", {"calls": LONG_WAITS}, "4 waited longer, 1 fetched"),
         (
             "rotation",
@@ -201,6 +211,13 @@ def test_each_gate_can_fail(name: str, changes: dict[str, Any], reason: str) -> 
         ("false-accepts", {"calls": calls((0, "known", 1, 2, True))}, "nobody asked"),
         ("false-accepts", {"missing": ("process 3 died of SIGSEGV",)}, "process 3 died of SIGSEGV"),
         ("known-kids", {"missing": ("process 3 died of SIGSEGV",)}, "process 3 died of SIGSEGV"),
+        # What nobody did may have been the part of the one that is missing.
+        ("single-flight", {**fetched(), **DEAD}, "process 3 died of SIGSEGV"),
+        ("amplification", {**fetched(), **DEAD}, "process 3 died of SIGSEGV"),
+        ("backoff", {**FAILING, **fetched(*OUTAGE[:2], fetch(3000, 3050, "503")), **DEAD}, "process 3 died"),
+        ("recovery", {**FAILING, **fetched(*OUTAGE), **DEAD}, "process 3 died of SIGSEGV"),
+        ("takeover", {**KILLED, **fetched(fetch(10, 130, "aborted", member=1)), **DEAD}, "process 3 died of SIGSEGV"),
+        ("takeover", {**KILLED, **fetched(fetch(10, 130, "aborted", 1), fetch(1500, 1600)), **DEAD}, "process 3 died"),
         ("rotation", {}, "no key was rotated"),
         ("backoff", {}, "only 0 fetches failed"),
         ("recovery", {}, "did not come back"),
@@ -257,8 +274,9 @@ def test_an_exhibit_is_shown_and_not_judged() -> None:
 
 
 def test_a_profile_without_the_storm_is_named() -> None:
-    gates = judge(Case(verb="storm", storms=(absent(UNKNOWN_KID),)))
-    assert [one.verdict for one in gates if one.id == "storm.unknown-kid"] == [Verdict.NOT_RUN]
+    for asked, verdict in ((False, Verdict.NOT_RUN), (True, Verdict.INVALID)):
+        gates = judge(Case(verb="storm", storms=(absent(UNKNOWN_KID, asked=asked),)))
+        assert [one.verdict for one in gates if one.id == "storm.unknown-kid"] == [verdict]
 
 
 def test_figures_hold_the_gates_and_what_was_not_run() -> None:
@@ -270,6 +288,13 @@ def test_every_case_is_judged_by_gates_that_exist_and_every_gate_has_a_case() ->
     used = {name for build in CASES.values() for name in build(None).gates}
     assert used == set(GATES)
     assert all(build(None).name == name for name, build in CASES.items())
+
+
+@pytest.mark.parametrize("promises", [None, Knobs(**KidPromises().model_dump())])
+def test_no_case_is_cut_before_its_lanes_have_ended(promises: Knobs | None) -> None:
+    for build in CASES.values():
+        case = build(promises)
+        assert case.duration_s >= max(20.0, *(lane.until_s for lane in case.lanes)), case.name
 
 
 def test_every_protection_of_the_reference_is_proven_and_turns_something_red() -> None:

@@ -13,13 +13,17 @@ from typing import Any
 
 import pytest
 
+from rig.checks.case import Case
+from rig.checks.judge import judge
 from rig.checks.sisters import gates_of
+from rig.ci import steps_of
 from rig.errors import ConfigError, Unavailable, UsageError
+from rig.model import Verdict
 from rig.postgres import Cluster
 from rig.profile import Profile, bundled_profile, load_profile
 from rig.stampede import run as storms
 from rig.stampede.ground import Ground, Order
-from rig.stampede.model import SISTERS, StormReport
+from rig.stampede.model import SISTERS, STORMS, StormReport
 from rig.stampede.prove import WEAKNESSES, Weakness
 from rig.stampede.rate_limit import granted_in_whole_windows
 from rig.stampede.run import let_loose, require
@@ -172,9 +176,99 @@ def test_a_migrator_that_cannot_migrate_alone_is_not_raced(cluster: Cluster, tmp
         storm(ground_for(cluster, tmp_path, profile), "migration-race")
 
 
-def test_what_a_profile_leaves_out_is_not_run(cluster: Cluster, tmp_path: Path) -> None:
-    report = storm(ground_for(cluster, tmp_path, with_storms()), "rate-limit")
-    assert "no section [storms.rate-limit]" in report.not_run
+@pytest.mark.parametrize("name", STORMS)
+def test_a_storm_that_was_asked_for_and_that_the_profile_leaves_out_is_invalid(
+    cluster: Cluster, tmp_path: Path, name: str
+) -> None:
+    report = storm(ground_for(cluster, tmp_path, with_storms()), name)
+    assert f"no section [storms.{name}]" in report.not_run
+    found = {gate.id: gate.verdict for gate in judge(Case(verb="storm", storms=(report,)))}
+    assert found[f"storm.{name}"] is Verdict.INVALID
+
+
+def test_a_pipeline_asks_for_no_storm_that_the_profile_leaves_out(tmp_path: Path) -> None:
+    text = bundled_profile().read_text()
+    path = tmp_path / "quiet.toml"
+    path.write_text(text.replace('[storms.unknown-kid]\nsubject = "reference"\n', ""))
+    assert path.read_text() != text
+    verbs = [
+        [step.arguments[0] for step in steps_of(common, quick=False, seconds=1, workers=1)]
+        for common in ((), ("--seed", "1", "--profile", str(path)))
+    ]
+    assert verbs == [["run", "storm", "mix"], ["run", "mix"]]
+
+
+TENANCY = """
+import os, psycopg
+role = psycopg.conninfo.conninfo_to_dict(os.environ["DATABASE_URL"])["user"]
+with psycopg.connect(os.environ["MIGRATION_DATABASE_URL"]) as c:
+    c.execute("CREATE TABLE event (tenant uuid, cents int)")
+    c.execute("INSERT INTO event SELECT gen_random_uuid(), 1 FROM generate_series(1, 3)")
+    c.execute(f'GRANT ALL ON event TO "{role}"')
+    c.execute("ALTER TABLE event ENABLE ROW LEVEL SECURITY")
+    c.execute("CREATE POLICY own ON event USING (tenant = current_setting('app.tenant')::uuid)")
+    c.execute("CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+              "$$ BEGIN RAISE 'ingested rows are kept' USING ERRCODE = 'U0001'; END $$")
+    c.execute("CREATE TRIGGER refuse BEFORE UPDATE ON event FOR EACH STATEMENT EXECUTE FUNCTION refuse()")
+"""
+ENTER = "SELECT set_config('app.tenant', %(tenant)s, true)"
+
+
+def tenancy(cluster: Cluster, folder: Path, **changes: Any) -> StormReport:
+    """A service of somebody else: its policy raises where no tenant is set, its guard has a code of its own."""
+    script = folder / "tenancy.py"
+    script.write_text(TENANCY)
+    section = {
+        "prepare": ["{python}", str(script)],
+        "set_tenant_sql": ENTER,
+        "read_sql": "SELECT tenant FROM event",
+        "ingested_table": "event",
+        **changes,
+    }
+    return storm(ground_for(cluster, folder, with_storms(tenant_leak=section)), "tenant-leak", Order(1))
+
+
+def test_a_policy_that_raises_where_no_tenant_is_set_shows_nobody_anything(cluster: Cluster, tmp_path: Path) -> None:
+    report = tenancy(cluster, tmp_path)
+    assert (report.figures["errors"], report.figures["leaks"]) == ([], 0)
+    assert report.figures["requests_of_nobody"] > 0
+    assert verdicts(report)["storm.tenant-leak.own"] == "PASS"
+
+
+@pytest.mark.parametrize("context", ["SET TRANSACTION READ ONLY", ENTER])
+def test_a_worker_is_refused_in_whatever_words_the_server_has(cluster: Cluster, tmp_path: Path, context: str) -> None:
+    report = tenancy(cluster, tmp_path, worker_context_sql=context, tamper_sql=["UPDATE event SET cents = 0"])
+    assert report.figures["worker"] == {"tries": 3, "refused": 3, "changed": False}
+    assert verdicts(report)["storm.tenant-leak.worker"] == "PASS"
+
+
+WORKER = {"worker": ["{python}", "-c", "pass"], "enqueue_sql": "SELECT 1"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({**WORKER, "dead_letters_sql": "SELECT 1, 2, 3"}, r"dead_letters_sql failed: it gives 3 columns, not 2"),
+        ({"worker_context_sql": ENTER, "tamper_sql": ["DELETE FROM evnt"]}, r'tamper_sql failed: relation "evnt"'),
+        (
+            {"worker_context_sql": "SELECT 1 / 0", "tamper_sql": ["DELETE FROM event"]},
+            r"worker_context_sql failed: div",
+        ),
+        ({"worker_context_sql": ENTER, "ingested_table": "evnt"}, r'ingested_table failed: relation "evnt"'),
+    ],
+)
+def test_a_mistake_in_a_statement_is_named_by_its_key(
+    cluster: Cluster, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"storms\.tenant-leak\.{message}"):
+        tenancy(cluster, tmp_path, **changes)
+
+
+def test_a_query_for_a_number_that_gives_none_is_named_by_its_key(cluster: Cluster, tmp_path: Path) -> None:
+    raw = tomllib.loads(bundled_profile().read_text())["storms"]["scheduler-claim"]
+    section = {**raw, "jobs": 2, "unfinished_sql": "SELECT 'many'"}
+    with pytest.raises(ConfigError, match=r"unfinished_sql must give one number"):
+        storm(ground_for(cluster, tmp_path, with_storms(scheduler_claim=section)), "scheduler-claim", Order(1))
 
 
 def test_a_protection_that_the_target_cannot_do_without_is_refused() -> None:

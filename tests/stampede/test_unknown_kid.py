@@ -10,13 +10,18 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import pandas as pd
 import pytest
+from joserfc import jws
 
 from rig.checks.case import Case
 from rig.checks.stampede import storm_gates
@@ -27,14 +32,18 @@ from rig.model import Verdict
 from rig.postgres import Cluster, Database
 from rig.profile import Profile, bundled_profile, load_profile
 from rig.profile.storms import KidPromises, Storms, UnknownKid
+from rig.stampede import callers, scoreboard
+from rig.stampede import unknown_kid as storms_of_kids
 from rig.stampede.adapters import AUTHLIB, PYJWT, REFERENCE_SUBJECT, Subject
+from rig.stampede.callers import Part, Script
 from rig.stampede.cases import CASES
 from rig.stampede.ground import Ground, Order
 from rig.stampede.keyring import AUDIENCE, ISSUER, Keyring
-from rig.stampede.kid_storm import Plan, storm_case
-from rig.stampede.kids import KidStorm
+from rig.stampede.kid_storm import Plan, _Storm, storm_case
+from rig.stampede.kids import CALL_COLUMNS, KidStorm, Start
 from rig.stampede.knobs import Knobs
 from rig.stampede.pooler import find_pooler
+from rig.stampede.scoreboard import Contestant
 from rig.stampede.unknown_kid import require_kids, unknown_kid
 
 KEYRING = Keyring.make()
@@ -109,7 +118,7 @@ def test_a_member_that_dies_takes_the_claims_of_the_callers_with_it(ground: Grou
     found = verdicts(stormed(ground, "random-kids", Subject("mortal", "stampede.subjects:mortal")))
     assert found["false-accepts"] is Verdict.FAIL  # it does believe everybody, and the others said so
     assert found["known-kids"] is Verdict.INVALID
-    assert found["single-flight"] is Verdict.FAIL  # nobody ever fetched
+    assert found["single-flight"] is Verdict.INVALID  # nobody fetched, but the dead one might have
 
 
 @pytest.mark.parametrize(("subject", "module"), [(PYJWT, "jwt"), (AUTHLIB, "authlib")])
@@ -130,6 +139,47 @@ def test_what_cannot_be_tried_is_named(ground: Ground, monkeypatch: pytest.Monke
     remote = replace(REFERENCE_SUBJECT, remote=True)
     assert "kill or stop" in stormed(ground, "leader-killed", remote).not_run
     assert "cached" in stormed(ground, "cold-start", remote).not_run
+    assert stormed(ground, "cold-start", remote).start is Start.COLD
+
+
+def script_of(*parts: Part) -> Script:
+    return Script("", "", {}, KEYRING.known_tokens(), KEYRING.known_kid, KEYRING.rotated_token(), parts)
+
+
+def test_a_known_key_that_is_never_answered_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    known, hangs, over = KEYRING.known_tokens()[0], threading.Event(), threading.Event()
+    asked: list[str] = []
+
+    def verify(token: str) -> None:
+        asked.append(token)
+        if token == known and len(asked) > 1:
+            hangs.set()
+            over.wait()
+        elif token != known:
+            hangs.wait()
+            raise ValueError("unknown")
+
+    monkeypatch.setattr(callers, "load", lambda name: lambda environ: verify)
+    monkeypatch.setattr(callers, "_JOIN_GRACE_S", 0.05)
+    parts = (Part("unknown", 2, 0.0, 0.0, 60.0, False), Part("known", 0, 0.01, 0.0, 60.0, True))
+    try:
+        told = callers.storm(0, replace(script_of(*parts), known=(known,)), time.monotonic_ns)
+    finally:
+        over.set()
+    (hung,) = [call for call in told.calls if call[0] == "known"]
+    assert hung[2] > hung[1]
+    table = pd.DataFrame([(0, *call) for call in told.calls], columns=list(CALL_COLUMNS))
+    (gate,) = storm_gates(KidStorm(case="any", story="", gates=("known-kids",), calls=table))
+    assert (gate.verdict, gate.reason) == (Verdict.FAIL, "1 refused (Hung 1)")
+
+
+def test_keys_of_two_storms_are_never_taken_for_one_another_and_forgers_name_a_known_one() -> None:
+    kids = [{str(key.kid) for key in (*ring.known, ring.new)} for ring in (KEYRING, Keyring.make())]
+    assert len(kids[0] | kids[1]) == 8
+    tokens = callers._tokens(Part("unknown", 40, 0.0, 0.0, 60.0, False), script_of())
+    forged = [jws.extract_compact(token.encode()).headers()["kid"] for kind, token in tokens if kind == "forged"]
+    assert forged
+    assert set(forged) <= {str(key.kid) for key in KEYRING.known}
 
 
 @pytest.mark.parametrize(
@@ -149,6 +199,21 @@ def test_an_order_for_what_there_is_not_is_refused(order: Order, message: str) -
 def test_a_fleet_behind_http_needs_its_addresses() -> None:
     with pytest.raises(ConfigError, match="needs urls and origin_port"):
         require_kids(load_profile(bundled_profile()), Order(subject="http"))
+
+
+def test_the_releases_of_a_scoreboard_go_also_when_the_rig_is_killed(
+    ground: Ground, lifeline: Lifeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders: list[Path] = []
+
+    def nobody(folder: Path) -> Iterator[Contestant]:
+        folders.append(folder)
+        assert folder in lifeline.directories()
+        return iter(())
+
+    monkeypatch.setattr(scoreboard, "contestants", nobody)
+    assert list(unknown_kid(ground, Order(scoreboard=True))) == []
+    assert [folder.exists() for folder in folders] == [False]
 
 
 # --- a fleet behind HTTP ------------------------------------------------------------------------------------------
@@ -196,6 +261,60 @@ def fleet_behind_http(database: Database, origin_port: int, folder: Path) -> Ite
 def profile_of() -> Callable[[UnknownKid], Profile]:
     bundled = load_profile(bundled_profile())
     return lambda section: bundled.model_copy(update={"storms": Storms(unknown_kid=section)})
+
+
+def test_between_cases_a_fleet_that_runs_already_is_left_alone_for_a_floor(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch, profile_of: Callable[[UnknownKid], Profile]
+) -> None:
+    """Not tried is not asked: the case before that counts."""
+    told: list[int | None] = []
+
+    def case_of(ground: Ground, plan: Plan, case: Any, *, asked: bool, fetched_ns: int | None) -> KidStorm:
+        told.append(fetched_ns)
+        return KidStorm(case=case.name, story="", ended_ns=len(told), not_run="why" * (case.name == "leader-killed"))
+
+    monkeypatch.setattr(storms_of_kids, "storm_case", case_of)
+    section = UnknownKid(urls=("http://127.0.0.1:9",), origin_port=9)
+    order = Order(cases=("random-kids", "leader-killed", "flood"))
+    before_ns = time.monotonic_ns()
+    assert len(list(unknown_kid(replace(ground, profile=profile_of(section)), order))) == 3
+    assert told[0] is not None
+    assert told[0] >= before_ns  # whoever stormed it a moment ago may have made it fetch
+    assert told[1:] == [1, 1]
+    told.clear()
+    list(unknown_kid(ground, order))
+    assert told == [None] * 3
+
+
+class Clock:
+    """The time of a module, which passes when it sleeps."""
+
+    now_s = 100.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+def test_the_floor_of_the_case_before_is_over_before_a_member_asks_for_anything(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr("rig.stampede.kid_storm.time", clock)
+    started_s: list[float] = []
+
+    def start(deadline_s: float) -> None:
+        started_s.append(clock.now_s)
+        raise InterruptedError
+
+    case = CASES["flood"](Knobs(floor_s=30))
+    origin, fleet = SimpleNamespace(tee_ledger=tmp_path / "none"), SimpleNamespace(start=start)
+    for fetched_ns in (None, round(90e9), round(10e9)):
+        with pytest.raises(InterruptedError):
+            _Storm(Plan(REFERENCE_SUBJECT, KEYRING, 1), case, origin, fleet, fetched_ns).run()
+    assert started_s == pytest.approx([100, 120.62, 120.62])
 
 
 def test_a_fleet_behind_http_is_stormed_without_any_change_to_it(

@@ -88,7 +88,15 @@ def test_a_valid_token_gives_its_claims(make: Make, token: str) -> None:
 
 @pytest.mark.parametrize(
     "token",
-    ["", "no token", "a.b.c", Forger().unknown(), Forger().forged(), KNOWN[0][:-4] + "AAAA", KEYS.rotated_token()],
+    [
+        "",
+        "no token",
+        "a.b.c",
+        Forger().unknown(),
+        Forger(KEYS.known_kid).forged(),
+        KNOWN[0][:-4] + "AAAA",
+        KEYS.rotated_token(),
+    ],
 )
 def test_a_bad_token_is_refused(make: Make, token: str) -> None:
     with pytest.raises(Refused):
