@@ -1,10 +1,11 @@
 """Everything that was started is ended, also after SIGKILL of the rig.
 
 Flow: a ``Lifeline`` starts one small reaper process and holds the only write end of the pipe that is its stdin. Every
-process of the run carries ``RIG_RUN=<token>`` in its environment, so it can be found wherever it was reparented to.
-On a normal exit the context ends and removes what is left and says "bye" to the reaper. If the rig dies, however it
-dies, the pipe ends without a "bye" and the reaper does the same work in its place. A parent-death signal would not
-do: the kernel clears it when the child drops its uid.
+process of the run carries ``RIG_RUN=<token>`` in its environment, so it can be found wherever it was reparented to; one
+whose environment may get lost, or may not be read, is registered besides. On a normal exit the context ends and removes
+what is left and says "bye" to the reaper. If the rig dies, however it dies, the pipe ends without a "bye" and the
+reaper does the same work in its place. A parent-death signal would not do: the kernel clears it when the child drops
+its uid.
 
 Not for the ordinary stop of a child: whoever started it stops it. This is the net below, and a run in which the net
 caught something says so in its log. A process that was forked without exec from the rig itself carries no marker
@@ -21,10 +22,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -48,6 +50,9 @@ _POLL_S = 0.02
 
 _log = logging.getLogger(__name__)
 
+_standing: list[Lifeline] = []
+"""Those that this process has entered and not left, the innermost last. As the marker, it is the whole process's."""
+
 
 @dataclass(frozen=True)
 class MarkedProcess:
@@ -59,7 +64,7 @@ class MarkedProcess:
 
 
 class Lifeline:
-    """A context in which everything started with ``environ()`` is ended, and every registered path removed.
+    """A context in which everything started with ``environ()`` or registered is ended, and registered paths removed.
 
     Enter it once. While it stands ``os.environ`` carries the marker, so that processes which take no environment of
     their own (``multiprocessing`` with spawn) carry it too. Methods may be called from any thread.
@@ -86,12 +91,14 @@ class Lifeline:
             text=True,
         )
         os.environ[MARKER] = self.token
+        _standing.append(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         reaper = self._started_reaper()
+        _standing.remove(self)
         for process in self.processes():
             _log.warning("process %d (%s) was still running at the end of the run", process.pid, process.name)
         _settle(self.token, self._estate, spared=reaper.pid)
@@ -115,7 +122,7 @@ class Lifeline:
 
         Raises ``RigError`` where the path is not absolute or the reaper is gone.
         """
-        self._register("remove", path)
+        self._register_path("remove", path)
 
     def stop_postgres_at_end(self, data_dir: Path) -> None:
         """Stop the postmaster of ``data_dir`` at the end, found by its ``postmaster.pid``.
@@ -123,28 +130,41 @@ class Lifeline:
         The marker alone does not do: reading the environment of another uid's process takes a capability that root
         in a container often lacks. Raises as ``remove_at_end``.
         """
-        self._register("postgres", data_dir)
+        self._register_path("postgres", data_dir)
+
+    def stop_at_end(self, pid: int) -> None:
+        """Stop a child of this process, and all that it started, at the end, as if it carried the marker.
+
+        For one whose environment cannot be trusted to be readable then: a process that rewrites its title writes over
+        it, and that of another uid's process is closed to a root without the capability. To be called before the child
+        is waited for: until then the pid is its own. Raises ``RigError`` where the reaper is gone.
+        """
+        self._estate.add_process(pid)
+        self._tell_reaper("process", pid)
 
     def processes(self) -> list[MarkedProcess]:
         """The living processes of this run, without the rig itself, its reaper and the registered servers."""
         return [
             MarkedProcess(process.pid, _name(process), self.token)
-            for process in _find(self.token, self._estate.postmasters(), spared=self._started_reaper().pid)
+            for process in _find(self.token, self._estate, self._estate.postmasters(), self._started_reaper().pid)
         ]
 
     def directories(self) -> list[Path]:
         """The directories that were registered for removal, in that order."""
         return list(self._estate.directories)
 
-    def _register(self, what: str, path: Path) -> None:
+    def _register_path(self, what: str, path: Path) -> None:
         if not path.is_absolute() or path == Path(path.anchor):
             raise RigError(f"{path} cannot be registered for removal: an absolute path below / is needed")
         self._estate.add(what, path)
+        self._tell_reaper(what, str(path))
+
+    def _tell_reaper(self, *order: object) -> None:
         pipe = self._started_reaper().stdin
         assert pipe is not None
         try:
             with self._lock:  # one line is one write, shorter than PIPE_BUF: the reaper never sees half of one
-                pipe.write(json.dumps([what, str(path)]) + "\n")
+                pipe.write(json.dumps(order) + "\n")
                 pipe.flush()
         except BrokenPipeError as error:
             raise RigError("the reaper process of this run died; start the run again") from error
@@ -153,6 +173,20 @@ class Lifeline:
         if self._reaper is None:
             raise RigError("the lifeline was used before it was entered")
         return self._reaper
+
+
+def standing() -> Lifeline | None:
+    """The innermost lifeline that this process stands in; None outside of all."""
+    return _standing[-1] if _standing else None
+
+
+@contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """A directory for the time of the context; where a lifeline stands, it goes also when this process is killed."""
+    with tempfile.TemporaryDirectory(prefix=prefix) as name:
+        if (lifeline := standing()) is not None:
+            lifeline.remove_at_end(Path(name))
+        yield Path(name)
 
 
 def leftovers() -> list[MarkedProcess]:
@@ -170,14 +204,20 @@ def leftovers() -> list[MarkedProcess]:
 
 
 class _Estate:
-    """What a run leaves behind if nobody tidies up: directories, and PostgreSQL servers."""
+    """What a run leaves behind if nobody tidies up: directories, PostgreSQL servers, and processes."""
 
     def __init__(self) -> None:
         self.directories: list[Path] = []
         self.data_dirs: list[Path] = []
+        self.processes: set[psutil.Process] = set()
 
     def add(self, what: str, path: Path) -> None:
         (self.data_dirs if what == "postgres" else self.directories).append(path)
+
+    def add_process(self, pid: int) -> None:
+        # psutil remembers when it started: whoever has the pid after it is not taken for it.
+        with suppress(psutil.NoSuchProcess):
+            self.processes.add(psutil.Process(pid))
 
     def postmasters(self) -> set[psutil.Process]:
         """The registered servers that live. A pid file may be stale: the process must be the file's owner's."""
@@ -197,7 +237,7 @@ def _settle(token: str, estate: _Estate, spared: int | None = None) -> None:
     started = time.monotonic()
     while (waited_s := time.monotonic() - started) < _POSTGRES_PATIENCE_S + 2.0:
         postmasters = estate.postmasters()
-        others = set(_find(token, postmasters, spared))
+        others = set(_find(token, estate, postmasters, spared))
         if not postmasters and not others:
             break
         # Immediate shutdown: the data goes anyway. Never SIGKILL to a backend, and to a postmaster only at the last.
@@ -225,11 +265,14 @@ def _tell(processes: Iterable[psutil.Process], first: signal.Signals, told: set[
                 process.send_signal(signal.SIGCONT)  # a stopped process would not see the first
 
 
-def _find(token: str, postmasters: Iterable[psutil.Process], spared: int | None) -> list[psutil.Process]:
+def _find(
+    token: str, estate: _Estate, postmasters: Iterable[psutil.Process], spared: int | None
+) -> list[psutil.Process]:
     """Living processes of the run and their descendants; not this process, not ``spared``, not the servers.
 
-    Descendants count because a process that rewrites its title may overwrite its environment with it. Those that
-    carry the marker of another run do not: they are a rig's that this run started, and that rig's reaper's.
+    Of the run is who carries its marker or was registered. Descendants count because a process that rewrites its title
+    may overwrite its environment with it. Those that carry the marker of another run do not: they are a rig's that this
+    run started, and that rig's reaper's.
     """
     apart = {process.pid for process in postmasters} | {os.getpid(), spared}
     children: dict[int, list[psutil.Process]] = {}
@@ -238,7 +281,7 @@ def _find(token: str, postmasters: Iterable[psutil.Process], spared: int | None)
         owner = _token(process)
         if process.pid in apart or not alive(process):
             continue
-        if owner == token:
+        if owner == token or process in estate.processes:
             found.append(process)
         elif owner is None:
             with suppress(psutil.Error):
@@ -278,6 +321,8 @@ def _reap(token: str, orders: IO[str]) -> None:
                 return
             case [("remove" | "postgres") as what, str(path)]:
                 estate.add(what, Path(path))
+            case ["process", int(pid)]:
+                estate.add_process(pid)
     _settle(token, estate)
 
 

@@ -17,15 +17,16 @@ import psutil
 import pytest
 
 from rig.errors import RigError
-from rig.lifeline import MARKER, Lifeline, leftovers
+from rig.lifeline import MARKER, Lifeline, leftovers, standing
 from rig.processes import alive, words
+from rig.stampede.pooler import find_pooler
 
 PATIENCE_S = 20.0
 
 PARENT = """
 import json, os, signal, subprocess, sys, tempfile
 from pathlib import Path
-from rig.lifeline import Lifeline
+from rig.lifeline import Lifeline, temporary_folder
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 DEAF = [SLEEP[0], "-c", "import signal, time; signal.signal(15, signal.SIG_IGN); print(flush=True); time.sleep(600)"]
@@ -34,7 +35,7 @@ def orphan(lifeline):
     command = ["sh", "-c", "sleep 600 >/dev/null 2>&1 & echo $!"]
     return int(subprocess.check_output(command, env=lifeline.environ()))
 
-with Lifeline() as lifeline:
+with Lifeline() as lifeline, temporary_folder("rig-test-") as folder:
     directory = Path(tempfile.mkdtemp(prefix="rig-test-"))
     lifeline.remove_at_end(directory)
     (directory / "deep").mkdir()
@@ -49,9 +50,33 @@ with Lifeline() as lifeline:
     shell = ["sh", "-c", "env -i sleep 600 & echo $!; wait"]
     shell = subprocess.Popen(shell, env=lifeline.environ(), stdout=subprocess.PIPE)
     bare = int(shell.stdout.readline())
-    pids = [plain.pid, deaf.pid, stopped.pid, dropped.pid, shell.pid, bare, orphan(lifeline)]
-    print(json.dumps({"token": lifeline.token, "directory": str(directory), "pids": pids}), flush=True)
+    wiped = ["/bin/sh", "-c", "sleep 600 >/dev/null 2>&1 & echo $!; wait"]
+    wiped = subprocess.Popen(wiped, env={}, cwd="/", stdout=subprocess.PIPE, **other_uid)
+    lifeline.stop_at_end(wiped.pid)
+    of_wiped = int(wiped.stdout.readline())
+    pids = [plain.pid, deaf.pid, stopped.pid, dropped.pid, shell.pid, bare, orphan(lifeline), wiped.pid, of_wiped]
+    directories = [str(directory), str(folder)]
+    print(json.dumps({"token": lifeline.token, "directories": directories, "pids": pids}), flush=True)
     sys.stdin.read()
+"""
+
+POOLING_PARENT = """
+import json, os, sys
+from pathlib import Path
+import psutil
+from rig.lifeline import Lifeline
+from rig.stampede.pooler import pooled
+
+DSN = "postgresql://user:word@127.0.0.1:1/none"
+
+with Lifeline() as lifeline:
+    del os.environ["RIG_RUN"]  # as if the pooler's could not be read
+    with pooled(DSN, os.environ, server_connections=2, log_file=Path(os.devnull)):
+        (pooler,) = [child for child in psutil.Process().children() if child.name() == "pgbouncer"]
+        config = Path(pooler.cmdline()[-1])
+        told = {"token": lifeline.token, "directories": [str(config.parent)], "pids": [pooler.pid]}
+        print(json.dumps(told), flush=True)
+        sys.stdin.read()
 """
 
 NESTING_PARENT = """
@@ -70,15 +95,16 @@ class Run:
             [sys.executable, "-c", *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self.token = ""
-        self.directory = Path()
+        self.directories: list[Path] = []
         self.processes: list[psutil.Process] = []
-        """Its children, one that lost the marker, one that lost its parent, and the reaper."""
+        """Its children, two that lost the marker with a child of one, one that lost its parent, and the reaper."""
 
     def read(self) -> None:
         assert self.parent.stdout is not None
         told = json.loads(self.parent.stdout.readline())
         self.token = told["token"]
-        self.directory = Path(told["directory"])
+        self.directories = [Path(directory) for directory in told["directories"]]
+        assert all(directory.exists() for directory in self.directories)
         self.processes = [*map(psutil.Process, told["pids"]), reaper_of(self.token)]
 
     def end(self) -> int:
@@ -97,8 +123,8 @@ class Run:
         for pipe in (self.parent.stdin, self.parent.stdout):
             assert pipe is not None
             pipe.close()
-        if self.directory.name:
-            shutil.rmtree(self.directory, ignore_errors=True)
+        for directory in self.directories:
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture
@@ -138,14 +164,14 @@ def test_nothing_is_left_when_the_parent_is_killed(started: Callable[..., Run]) 
     run = started(PARENT)
     run.parent.kill()
     assert eventually(lambda: all_ended(run.processes)), [each for each in run.processes if alive(each)]
-    assert not run.directory.exists()
+    assert not any(directory.exists() for directory in run.directories)
 
 
 def test_nothing_is_left_after_a_normal_exit(started: Callable[..., Run]) -> None:
     run = started(PARENT)
     assert run.end() == 0
     assert all_ended(run.processes)
-    assert not run.directory.exists()
+    assert not any(directory.exists() for directory in run.directories)
 
 
 def test_the_reaper_outlives_interrupt_and_terminate(started: Callable[..., Run]) -> None:
@@ -172,7 +198,32 @@ def test_a_run_inside_a_run_is_left_to_its_own_reaper(started: Callable[..., Run
     run = started(NESTING_PARENT, PARENT)
     run.parent.kill()
     assert eventually(lambda: all_ended(run.processes))
-    assert eventually(lambda: not run.directory.exists())
+    assert eventually(lambda: not any(directory.exists() for directory in run.directories))
+
+
+@pytest.mark.skipif(find_pooler(os.environ) is None, reason="pgbouncer is not installed")
+def test_a_pooler_and_the_password_in_its_folder_go_when_the_parent_is_killed(started: Callable[..., Run]) -> None:
+    run = started(POOLING_PARENT)
+    run.parent.kill()
+    assert eventually(lambda: all_ended(run.processes))
+    assert not any(directory.exists() for directory in run.directories)
+
+
+def test_the_innermost_lifeline_is_the_one_that_stands() -> None:
+    with Lifeline() as outer:
+        with Lifeline() as inner:
+            assert standing() is inner
+        assert standing() is outer
+    assert standing() is not outer
+
+
+def test_a_registered_process_that_still_runs_at_the_end_is_named() -> None:
+    with Lifeline() as lifeline:
+        child = subprocess.Popen(["/bin/sleep", "600"], env={})
+        assert lifeline.processes() == []
+        lifeline.stop_at_end(child.pid)
+        assert [each.pid for each in lifeline.processes()] == [child.pid]
+    assert child.wait(PATIENCE_S) == -signal.SIGTERM
 
 
 def test_processes_lists_what_runs_and_leaves_out_the_reaper() -> None:

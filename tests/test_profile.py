@@ -108,6 +108,11 @@ def test_the_second_profile_agrees_with_its_service() -> None:
     assert {route.name: (route.path, route.scheme, route.signature_header) for route in profile.routes} == theirs
 
 
+def test_a_column_for_channels_without_aliases_is_fine() -> None:
+    profile = Profile.model_validate(changed("channels", ...))
+    assert (profile.sources, profile.truth.canonical.channel) == ((), "channel")
+
+
 def test_digest_is_of_the_content() -> None:
     one, same = load_profile(bundled_profile()), Profile.model_validate(REFERENCE)
     assert one.digest() == same.digest()
@@ -245,6 +250,7 @@ def test_an_empty_file_names_what_is_missing(tmp_path: Path) -> None:
         ("routes.1.name", "stripe", "two routes have the same name"),
         ("launch", ..., "give target.base_url, or a [launch] section"),
         ("target.base_url", "http://127.0.0.1:80", "target.base_url is for a running target"),
+        ("truth.canonical.channel", ..., "[[channels]] needs truth.canonical.channel: name the column"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, path: str, value: Any, says: str) -> None:

@@ -16,6 +16,8 @@ from rig.model import Anomaly, Gate, Group, Verdict
 
 FAULTS = tuple(kind for kind in Anomaly if kind is not Anomaly.RECOVERED)
 _KEYS_NAMED = 5
+_WHOLE_LADDER = {f"S{number}" for number in range(1, 8)}
+"""What is driven whenever nothing is left out by ``--only``: whoever drives it means S9 too."""
 
 ROWS = GateKind(
     "*.rows",
@@ -26,8 +28,13 @@ ROWS = GateKind(
 
 @emits(ROWS)
 def check_rows(case: Case) -> list[Gate]:
-    """One gate for each scenario that was driven."""
-    return [_rows_gate(case, scenario) for scenario in dict.fromkeys(drive.scenario.id for drive in case.drives)]
+    """One gate for each scenario that was driven, and one that says so where a profile leaves a whole ladder no S9."""
+    driven = dict.fromkeys(drive.scenario.id for drive in case.drives)
+    gates = [_rows_gate(case, scenario) for scenario in driven]
+    if driven.keys() >= _WHOLE_LADDER and not case.profile.get("channels", True):
+        reason = "the profile has no [[channels]], so there was nothing for S9 to send"
+        gates.append(Gate(ROWS.of("S9"), Verdict.NOT_RUN, ROWS.rule, reason=reason))
+    return gates
 
 
 def _rows_gate(case: Case, scenario: str) -> Gate:

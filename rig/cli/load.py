@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
 
 from rig.cli.options import Common, above_zero, loading
 from rig.cli.words import execute
+from rig.errors import UsageError
+
+if TYPE_CHECKING:
+    from rig.profile import Profile
 
 
 def _steps(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, ...]:
@@ -30,6 +35,15 @@ def _ids(context: click.Context, parameter: click.Parameter, value: str | None) 
     if unknown := sorted(chosen - set(IDS)):
         raise click.BadParameter(f"{unknown[0]!r} is no scenario; known are {', '.join(IDS)}")
     return chosen
+
+
+def _require_aliases(only: frozenset[str] | None, profile: Profile) -> None:
+    """UsageError where S9 is asked for by name and has nothing to send: alone, it would be a run that loads nobody."""
+    if only is not None and "S9" in only and not profile.sources:
+        raise UsageError(
+            f"--only S9: the profile {profile.name!r} has no [[channels]], so S9 has nothing to send; "
+            "write them (docs/profile.md), or leave S9 out"
+        )
 
 
 _climbing = [
@@ -68,6 +82,7 @@ def run_(
     from scenarios.ladder import IDS, SPREAD, Ladder
 
     profile, folder = common.load_profile()
+    _require_aliases(only, profile)
     ladder = Ladder(
         routes=tuple(route.name for route in profile.routes),
         sources=profile.sources,
@@ -93,6 +108,7 @@ def ladder_(common: Common, steps: tuple[int, ...], only: frozenset[str] | None,
     from scenarios.ladder import IDS, SPREAD, Ladder
 
     profile, folder = common.load_profile()
+    _require_aliases(only, profile)
     ladder = Ladder(
         routes=tuple(route.name for route in profile.routes),
         sources=profile.sources,

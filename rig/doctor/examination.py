@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
@@ -38,7 +37,7 @@ from rig.doctor.surroundings import (
     truth_tables_are_there,
 )
 from rig.errors import ExitCode, RigError
-from rig.lifeline import Lifeline
+from rig.lifeline import Lifeline, temporary_folder
 from rig.settings import Settings
 from rig.truth.session import in_words
 
@@ -91,14 +90,9 @@ def examine(profile: Path, settings: Settings, environ: Mapping[str, str], tell:
     """
     steps: list[Step] = []
     halted: set[str] = set()
-    with (
-        Lifeline() as lifeline,
-        tempfile.TemporaryDirectory(prefix="rig-doctor-") as logs,
-        ExitStack() as stack,
-    ):
-        lifeline.remove_at_end(Path(logs))
+    with Lifeline() as lifeline, temporary_folder("rig-doctor-") as logs, ExitStack() as stack:
         key = Patient.new_key(settings.seed, int(time.time()))
-        patient = Patient(profile, settings, environ, lifeline, stack, Path(logs), key)
+        patient = Patient(profile, settings, environ, lifeline, stack, logs, key)
         for stage in STAGES:
             step = _step(stage, patient, halted)
             steps.append(step)

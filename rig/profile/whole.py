@@ -77,6 +77,12 @@ class Profile(Section):
             raise ValueError("give target.base_url, or a [launch] section for the rig to start the target")
         if self.target.base_url is not None and self.launch is not None:
             raise ValueError("target.base_url is for a running target: what the rig launches listens where {port} says")
+        if self.channels and self.truth.canonical.channel is None:
+            # Nobody would look at what S9 promises, and its gate would pass.
+            raise ValueError(
+                "[[channels]] needs truth.canonical.channel: name the column that the channel is stored in, or take "
+                "[[channels]] out"
+            )
         for route in self.routes:
             self._tell_headers_apart(route)
         return self

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -17,7 +16,7 @@ from pathlib import Path
 from rig.checks.judge import judge
 from rig.errors import RigError
 from rig.evidence.pack import Pack
-from rig.lifeline import Lifeline
+from rig.lifeline import Lifeline, temporary_folder
 from rig.locust_bridge.launch import Crowd
 from rig.model import Gate
 from rig.proof.defects import Defect
@@ -38,9 +37,9 @@ def crowd(job: Job, defect: Defect, environ: Mapping[str, str]) -> tuple[Path, d
     out = job.settings.out / f"prove-{defect.name}"
     before = set(out.glob("*/manifest.json"))
     mix = Crowd((*_words(killed), "--rig-out", str(out), "--rig-seed", str(job.settings.seed)), WORKERS)
-    with Lifeline() as lifeline, tempfile.TemporaryDirectory(prefix="rig-crowd-") as logs, ExitStack() as stack:
+    with Lifeline() as lifeline, temporary_folder("rig-crowd-") as logs, ExitStack() as stack:
         port = free_port()
-        log_file = Path(logs) / "master.log"
+        log_file = logs / "master.log"
         with log_file.open("wb") as log:
             commands = [mix.master_command(port), *[mix.worker_command(port)] * WORKERS]
             processes = [_started(command, {**environ, **lifeline.marker}, log.fileno()) for command in commands]

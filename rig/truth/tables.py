@@ -1,7 +1,7 @@
 """The target's tables as its catalog describes them: found by the profile's names, however strange those are.
 
-Flow: ``event_tables`` resolves the two tables of a profile, ``text_tables`` everything that can hold text; both give
-``Table`` values, whose names reach SQL only as quoted identifiers. Not for reading rows.
+Flow: ``event_tables`` resolves the two tables of a profile, ``text_tables`` everything that can hold a canary; both
+give ``Table`` values, whose names reach SQL only as quoted identifiers. Not for reading rows.
 """
 
 from __future__ import annotations
@@ -12,17 +12,26 @@ from typing import Any
 
 from psycopg import Connection, sql
 
+from rig.engine.canary import Canary
 from rig.errors import ConfigError
 from rig.profile import Truth
+
+_, _DIGITS, _ = Canary(0).tokens
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column; ``type`` is its type's name, of the base type where it is a domain."""
+    """A column; ``type`` is its type's name, of the base type where it is a domain.
+
+    ``searched``: a canary can lie in it, because it holds text, network addresses, or numbers of as many digits as a
+    canary has. No number of a shorter type (bigint, money, numeric(12,2)) can be one, and floating point keeps too few
+    digits to tell one: these are not searched.
+    """
 
     name: str
     type: str
     holds_text: bool
+    searched: bool
 
     @property
     def text(self) -> sql.Composable:
@@ -58,8 +67,8 @@ class Table:
 
     @property
     def text_columns(self) -> list[Column]:
-        """The columns that can hold text."""
-        return [column for column in self.columns.values() if column.holds_text]
+        """The columns in whose text a canary can lie."""
+        return [column for column in self.columns.values() if column.searched]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +116,7 @@ def event_tables(connection: Connection[Any], truth: Truth) -> EventTables:
 
 
 def text_tables(connection: Connection[Any], schemas: Sequence[str]) -> list[Table]:
-    """Every table of the schemas that has a column for text; partitions stand for their parents."""
+    """Every table of the schemas that has a column to be searched; partitions stand for their parents."""
     oids = connection.execute(
         """
         SELECT c.oid FROM pg_catalog.pg_class c
@@ -164,21 +173,24 @@ def _table(connection: Connection[Any], oid: int) -> Table:
     if row is None:
         raise ConfigError("a table of the target vanished while the catalog was read; is a migration running?")
     schema, name, filtered, readable = row
-    # Everything but numbers, times, enums and the like; an array counts as what it is made of.
+    # Text is everything but numbers, times, enums and the like; an array counts as what it is made of. The precision of
+    # a numeric lies in its modifier, which a column of a domain leaves at -1 like one that has none.
     columns = connection.execute(
         """
         SELECT a.attname::text, base.typname::text,
-            element.typcategory IN ('S', 'U', 'C') AND element.typname NOT IN ('uuid', 'pg_lsn', 'txid_snapshot')
+            element.typcategory IN ('S', 'U', 'C') AND element.typname NOT IN ('uuid', 'pg_lsn', 'txid_snapshot'),
+            element.typcategory = 'I' OR element.typname = 'numeric'
+                AND (a.atttypmod = -1 OR (a.atttypmod - 4) >> 16 >= %(digits)s)
         FROM pg_catalog.pg_attribute a
         JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
         JOIN pg_catalog.pg_type base ON base.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
         JOIN pg_catalog.pg_type element
             ON element.oid = CASE WHEN base.typcategory = 'A' THEN base.typelem ELSE base.oid END
-        WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
+        WHERE a.attrelid = %(oid)s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
         """,
-        [oid],
+        {"oid": oid, "digits": len(_DIGITS)},
     )
-    described = {column: Column(column, kind, holds_text) for column, kind, holds_text in columns}
+    described = {column: Column(column, kind, text, text or besides) for column, kind, text, besides in columns}
     return Table(oid, schema, name, described, readable, filtered)
 
 

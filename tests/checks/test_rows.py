@@ -75,6 +75,23 @@ def test_the_first_unclean_keys_of_the_scenario_are_named() -> None:
     assert gate.figures["lost"] == 9
 
 
+@pytest.mark.parametrize(
+    ("profile", "scenarios", "said"),
+    [
+        ({"channels": []}, 7, True),
+        # With --only, who leaves S9 out knows it.
+        ({"channels": []}, 6, False),
+        ({"channels": [{"sources": ["fb", "facebook"], "channel": "facebook_paid"}]}, 7, False),
+    ],
+)
+def test_a_whole_ladder_says_that_there_was_no_s9(profile: dict[str, Any], scenarios: int, said: bool) -> None:
+    drives = [driven(plan(f"S{number}")) for number in range(1, scenarios + 1)]
+    gates = by_id(check_rows(case(*drives, profile=profile)))
+    assert ("S9.rows" in gates) is said
+    if said:
+        assert (gates["S9.rows"].verdict, "[[channels]]" in gates["S9.rows"].reason) == (Verdict.NOT_RUN, True)
+
+
 def test_every_drive_must_be_in_the_truth_and_prove_something() -> None:
     small, large = plan("S1", step=50), plan("S1", step=250)
     both = [group(small), group(large)]
