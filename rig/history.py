@@ -7,6 +7,7 @@ them into one Parquet file of named columns; ``read_history`` gives all of it as
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,17 +39,23 @@ COLUMNS = (
     "error_kind",
 )
 
+_FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
+
 
 class History:
-    """The folder of one run's history."""
+    """The folder of one run's history. Drives whose labels are no file names are refused (EvidenceError)."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._raw = folder / ".raw"
-        self._raw.mkdir(parents=True, exist_ok=True)
+        try:
+            self._raw.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EvidenceError(f"history folder {self._raw} cannot be made: {error}") from None
 
     def rows_file(self, scenario: Scenario, worker: int) -> Path:
         """Where a worker writes its rows of a drive."""
+        require_file_name(scenario)
         return self._raw / f"{scenario.label}.{worker}.rows"
 
     def seal(
@@ -63,6 +70,7 @@ class History:
         ``share`` and ``tenant`` (shape (count,)) say by seq which share and which tenant a request belongs to.
         EvidenceError where the disk does not take it: the raw files stay.
         """
+        require_file_name(scenario)
         sealed = self.folder / f"{scenario.label}.parquet"
         files = sorted(self._raw.glob(f"{scenario.label}.*.rows"))
         if sealed.exists():
@@ -77,9 +85,15 @@ class History:
         return frame
 
     def close(self) -> None:
-        """Remove the folder of raw rows once everything is sealed."""
-        if not any(self._raw.iterdir()):
+        """Remove the folder of raw rows once everything is sealed; closing again changes nothing."""
+        if self._raw.is_dir() and not any(self._raw.iterdir()):
             self._raw.rmdir()
+
+
+def require_file_name(scenario: Scenario) -> None:
+    """EvidenceError for a drive whose label is no file name: that of a stranger's pack could lead out of it."""
+    if not _FILE_NAME.fullmatch(scenario.label):
+        raise EvidenceError(f"{scenario.label[:200]!r} cannot be the name of a drive: it is no name of a file")
 
 
 def read_history(folder: Path) -> pd.DataFrame:

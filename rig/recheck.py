@@ -12,7 +12,7 @@ from rig.evidence.hashes import SUMS
 from rig.evidence.judgement import Judgement
 from rig.evidence.pack import Pack
 from rig.model import Verdict
-from rig.record import Finished
+from rig.record import Finished, ended_early
 
 
 def recheck(path: Path, digest: str | None = None) -> Finished:
@@ -40,6 +40,10 @@ def recheck(path: Path, digest: str | None = None) -> Finished:
     ]
     if differing:
         raise EvidenceError(f"{path} was judged otherwise by the rig that made it: {', '.join(differing[:5])}")
-    # An interrupt is no gate: what the run was ended by stays as it was.
-    judgement = before if before.exit_code != judgement.exit_code else judgement
-    return Finished(pack.manifest().verb, judgement, pack.path, found, case.certificate, explain(case))
+    # An interrupt is no gate: of that alone the stored verdict tells more than the gates do.
+    possible = {(each.verdict, each.exit_code): each for each in (ended_early(judgement), judgement)}
+    said = (before.verdict, before.exit_code)
+    if said not in possible:
+        come_to = f"{judgement.verdict}, exit {judgement.exit_code}"
+        raise EvidenceError(f"{path} says {before.verdict}, exit {before.exit_code}; its gates come to {come_to}")
+    return Finished(pack.manifest().verb, possible[said], pack.path, found, case.certificate, explain(case))

@@ -199,11 +199,9 @@ class Record:
         self.amend(ended_utc=datetime.now(UTC))
         case = self.pack.load()
         gates = judge(case)
-        verdict, code = verdict_of(gates), exit_code_of(case, gates)
+        judgement = Judgement(verdict_of(gates), int(exit_code_of(case, gates)), gates)
         if interrupted:
-            verdict = Verdict.FAIL if verdict is Verdict.FAIL else Verdict.INVALID
-            code = ExitCode.INTERRUPTED
-        judgement = Judgement(verdict, int(code), gates)
+            judgement = ended_early(judgement)
         self.pack.write_judgement(judgement)
         diagnosis = explain(case)
         if diagnosis is not None:
@@ -217,3 +215,9 @@ class Record:
     def path(self) -> Path:
         """Where the pack lies now."""
         return self.pack.path
+
+
+def ended_early(judgement: Judgement) -> Judgement:
+    """What a judgement is worth where the run was interrupted: what failed has failed, and nothing passes."""
+    verdict = Verdict.FAIL if judgement.verdict is Verdict.FAIL else Verdict.INVALID
+    return replace(judgement, verdict=verdict, exit_code=int(ExitCode.INTERRUPTED))

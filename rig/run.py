@@ -1,15 +1,16 @@
 """The order of a run, and the only place that knows it.
 
-prepare → certify the client → start the target → drive the scenarios → quiesce → read the truth → stop everything →
-look around → judge → seal the pack. Each step has a module of its own; this one only brings them together, and sees
-to it that whatever happens in between, what was gathered is judged and kept, and what was started is ended.
+prepare → certify the client → start the target → drive the scenarios → quiesce → read the rows → stop the target →
+search the logs → stop everything → look around → judge → seal the pack. Each step has a module of its own; this one
+only brings them together, and sees to it that whatever happens in between, what was gathered is judged and kept, and
+what was started is ended.
 """
 
 from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -26,15 +27,17 @@ from rig.engine.targeter import Targeter
 from rig.errors import ConfigError, EvidenceError, RigError
 from rig.hygiene import Connections, WallClock, look_after, look_before
 from rig.lifeline import Lifeline
-from rig.model import Certificate, DriveReport, RunKey, Scenario
+from rig.model import Certificate, DriveReport, RunKey, Scenario, TruthReport
 from rig.postgres import Cluster, open_cluster
 from rig.prober import Prober
 from rig.profile import WebhookRoute
 from rig.record import Finished, Record
 from rig.samplers.sampling import plan_of_run, sampling
 from rig.settings import Job
-from rig.short_storms import short_storms
+from rig.short_storms import SHORT, short_storms
+from rig.stampede.cases import CASES
 from rig.stampede.ground import Ground
+from rig.stampede.kids import KidStorm
 from rig.stampede.model import UNKNOWN_KID, absent
 from rig.store import Store, open_store
 from rig.target import Target, open_target, require_free_port
@@ -91,7 +94,7 @@ def run(job: Job, environ: Mapping[str, str], reporter: Reporter) -> Finished:
     record = scene.record
     hygiene, clock = look_before(), WallClock()
     interrupted = False
-    with concluded(record, "run"):
+    with concluded(record, "run", lambda: scene.to_be_settled):
         with Lifeline() as lifeline:
             try:
                 _certify_and_storm(scene, lifeline)
@@ -106,18 +109,21 @@ def run(job: Job, environ: Mapping[str, str], reporter: Reporter) -> Finished:
 
 
 @contextmanager
-def concluded(record: Record, what: str) -> Iterator[None]:
-    """When ``what`` (the run, the storm) cannot go on, judge what there is, and say why without the run's secrets."""
+def concluded(record: Record, what: str, to_be_settled: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """When ``what`` (the run, the storm) cannot go on, judge what there is, and say why without the run's secrets.
+
+    A pack that is ``to_be_settled`` stays open: its truth can still be read.
+    """
     try:
         yield
     except RigError as error:
         said = record.secrets.blanked(str(error))  # it may quote the target's last words
         with suppress(EvidenceError):  # the disk that takes no more may be what ended it
             record.note(f"the {what} could not go on: {said}")
-            record.judged()
-        if isinstance(error, EvidenceError) and not record.pack.sealed:
-            left = f"what was gathered is kept; make room, then finish it: rig settle {record.path}"
-            raise EvidenceError(f"{said}; {left}") from None
+            record.judged(seal=not to_be_settled())
+        if not record.pack.sealed:
+            room = "make room, then " if isinstance(error, EvidenceError) else ""
+            said = f"{said}; what was gathered is kept; {room}finish it: rig settle {record.path}"
         raise type(error)(said) from None
     except BaseException:  # interrupted, or a fault of the rig itself: not judged, but no secret is left behind
         with suppress(EvidenceError):
@@ -147,16 +153,30 @@ def _certify_and_storm(scene: Scene, lifeline: Lifeline) -> None:
 
 
 def _short_storms(scene: Scene, lifeline: Lifeline) -> None:
-    """On a server of their own: the target's may be gone by now, and is not theirs to fill with connections."""
+    """On a server of their own: the target's may be gone by now, and is not theirs to fill with connections.
+
+    What keeps a storm from starting takes nothing from what the run has shown so far: the storm alone is INVALID.
+    """
     job, record = scene.job, scene.record
     if not job.profile.storms.unknown_kid:
         record.pack.write_storm(absent(UNKNOWN_KID))
         return
     scene.reporter.stage("storms")
     log_file = record.pack.logs_folder / "postgresql-storms.log"
-    with open_cluster(lifeline, environ=scene.environ, log_file=log_file) as cluster:
-        for report in short_storms(ground_of(scene, cluster)):
-            record.pack.write_storm(report)
+    left = set(SHORT[UNKNOWN_KID].cases)
+    try:
+        with open_cluster(lifeline, environ=scene.environ, log_file=log_file) as cluster:
+            for report in short_storms(ground_of(scene, cluster)):
+                record.pack.write_storm(report)
+                left.discard(report.case)
+    except EvidenceError:  # nothing more can be written down
+        raise
+    except RigError as error:
+        said = record.secrets.blanked(str(error))  # it may quote what the storm started
+        record.note(f"the storms could not go on: {said}")
+        for case in left:
+            story = CASES[case](None).story
+            record.pack.write_storm(KidStorm(case=case, story=story, not_run=said, asked=True))
 
 
 def ground_of(scene: Scene, cluster: Cluster) -> Ground:
@@ -196,7 +216,7 @@ def certify(scene: Scene, pool: Pool) -> Certificate:
 
 
 def storm(scene: Scene, pool: Pool, store: Store) -> None:
-    """Start the target, drive every scenario against it, read the truth, stop the target."""
+    """Start the target, drive every scenario against it, read the rows, stop the target, search the logs."""
     job, record = scene.job, scene.record
     record.amend(fingerprint={**record.manifest.fingerprint, "database": dict(store.facts)})
     scene.reporter.stage("starting the target")
@@ -204,7 +224,8 @@ def storm(scene: Scene, pool: Pool, store: Store) -> None:
     connections = Connections(store.truth_dsn, launched=job.profile.launch is not None)
     record.secrets.learn_dsn(store.truth_dsn)
     record.secrets.learn_dsn(store.runtime_dsn)
-    with open_target(job.profile, job.profile_dir, store, logs, scene.environ, job.settings) as target:
+    opened = open_target(job.profile, job.profile_dir, store, logs, scene.environ, job.settings)
+    with ExitStack() as afterwards, opened as target:
         scene.endpoint = target.endpoint if target.pid is not None else None
         scene.database_port = store.port if store.pid is not None else None
         _set_apart(scene, target, store)
@@ -219,7 +240,9 @@ def storm(scene: Scene, pool: Pool, store: Store) -> None:
             _drive_all(scene, pool, target, tenancy, targeter)
         record.pack.write_probes(prober.frame())
         record.pack.write_pool(prober.pool())
-        read_truth(scene, reader, store, target)
+        truth = _read_rows(scene, reader, store)
+        # Once the target was stopped, however that went: its last words may come only then.
+        afterwards.callback(_search_logs, scene, reader, store, target, truth)
     scene.findings.append(connections.look_again())
 
 
@@ -279,16 +302,37 @@ def _drive(scene: Scene, pool: Pool, target: Target, tenancy: Tenancy, scenario:
 
 
 def read_truth(scene: Scene, reader: TruthReader, store: Store, target: Target) -> None:
-    """Read the truth once; where that fails, the verdicts are INVALID until ``rig settle`` has read it."""
+    """Read the truth once, of a target that goes on."""
+    _search_logs(scene, reader, store, target, _read_rows(scene, reader, store))
+
+
+def _read_rows(scene: Scene, reader: TruthReader, store: Store) -> TruthReport | None:
+    """What lies in the database; None where it cannot be read."""
     scene.reporter.stage("waiting until the database is quiet, then reading the truth")
     record = scene.record
-    targeter = Targeter(scene.job.profile, scene.key)
-    try:
+    with _else_settled(scene, store):
         if not (quiet := reader.quiesce()):
             raise EvidenceError(f"the truth was not read: the database was {quiet}")
+        targeter = Targeter(scene.job.profile, scene.key)
+        return reader.read_rows(targeter, record.outcomes(), record.manifest.tenants, record.baseline())
+    return None
+
+
+def _search_logs(scene: Scene, reader: TruthReader, store: Store, target: Target, truth: TruthReport | None) -> None:
+    """Complete the truth by what lies in the logs, and write it down; nothing where the rows could not be read."""
+    if truth is None:
+        return
+    with _else_settled(scene, store):
+        targeter, drives = Targeter(scene.job.profile, scene.key), scene.record.outcomes()
         files = (*store.log_files, *target.log_files)
-        tenants, baseline = record.manifest.tenants, record.baseline()
-        record.pack.write_truth(reader.read(targeter, record.outcomes(), tenants, baseline, files))
+        scene.record.pack.write_truth(reader.search_logs(truth, targeter, drives, files))
+
+
+@contextmanager
+def _else_settled(scene: Scene, store: Store) -> Iterator[None]:
+    """Where the truth cannot be read or kept, the verdicts are INVALID until ``rig settle`` has read it."""
+    try:
+        yield
     except EvidenceError as error:
-        record.note(str(error))
+        scene.record.note(str(error))
         scene.to_be_settled = store.lasting

@@ -7,29 +7,36 @@ from pathlib import Path
 
 from rig.engine.targeter import Targeter
 from rig.errors import EvidenceError, RigError, UsageError
+from rig.evidence.hashes import walk
 from rig.evidence.pack import Pack
+from rig.history import require_file_name
 from rig.locust_bridge.gather import gather
 from rig.record import Finished, Record
 from rig.run import Reporter
 from rig.samplers.frames import seal
 from rig.store import existing_store
+from rig.target import LOG
 from rig.truth.reader import TruthReader
 
 
 def settle(path: Path, environ: Mapping[str, str], reporter: Reporter) -> Finished:
     """Seal the rows, read the truth where it still exists, judge, seal the pack.
 
-    UsageError for a pack that is finished. Where the truth cannot be read the verdicts are INVALID; the pack then stays
-    open while its database may come back.
+    UsageError for a pack that is finished, EvidenceError for one that would have files outside of it written to. Where
+    the truth cannot be read the verdicts are INVALID; the pack then stays open while its database may come back.
     """
     pack = Pack.open(path)
     if pack.sealed:
         raise UsageError(f"{path} is finished already; `rig check` judges it again")
+    for _ in walk(pack.path):  # refuses links before anything is written through one
+        pass
     record = Record.reopened(pack)
     key = record.manifest.key
     if key is None:
         raise EvidenceError(f"{path} does not say what its keys derive from; nothing can be read for it")
     gather(record)
+    for drive in record.manifest.drives:
+        require_file_name(drive.scenario)
     targeter = Targeter(record.profile, key)
     reporter.stage("sealing what the workers wrote")
     seal(pack.samples_folder)
@@ -54,7 +61,10 @@ def _read_truth(record: Record, targeter: Targeter, environ: Mapping[str, str], 
         reader = TruthReader(profile, store.truth_dsn)
         if not (quiet := reader.quiesce()):
             raise EvidenceError(f"the truth was not read: the database was {quiet}")
-        files = (*store.log_files, *profile.target.log_files)
+        # A target that the rig launched said there what it said; a log that is gone cannot be called clean.
+        logs = record.pack.logs_folder
+        own = [logs / LOG] if profile.launch is not None else []
+        files = (*store.log_files, *own, *sorted(logs.glob("*.log")))
         truth = reader.read(targeter, record.outcomes(), manifest.tenants, record.baseline(), files)
     except RigError as error:
         record.note(f"rig settle: {error}")

@@ -19,10 +19,14 @@ from pathlib import Path
 
 from rig.ask import Asker
 from rig.engine.endpoint import Endpoint
-from rig.errors import ConfigError, ExitCode, RigError, Unavailable, UsageError
+from rig.errors import ConfigError, EvidenceError, ExitCode, RigError, Unavailable, UsageError
+from rig.lifeline import standing
 from rig.profile import Launch, Profile
 from rig.settings import Settings
 from rig.store import Store
+
+LOG = "target.log"
+"""What a launched service says, in the logs of a pack."""
 
 _POLL_S = 0.05
 _ASK_TIMEOUT_S = 2.0
@@ -75,7 +79,7 @@ def open_target(
     more = [word for defect in settings.defects for word in ("--defect", defect)]
     if launch.migrate is not None:
         _migrate([*_command(launch.migrate, words, "launch.migrate"), *more], env, settings.defects)
-    log_file = logs / "target.log"
+    log_file = logs / LOG
     with _started([*_command(launch.command, words, "launch.command"), *more], env, log_file, launch) as process:
         endpoint = Endpoint("127.0.0.1", port)
         _wait_until_ready(profile, endpoint, process, launch.ready_timeout_s, log_file, settings.defects)
@@ -150,7 +154,11 @@ def _migrate(command: Sequence[str], env: Mapping[str, str], defects: Sequence[s
 def _started(
     command: Sequence[str], env: Mapping[str, str], log_file: Path, launch: Launch
 ) -> Iterator[subprocess.Popen[bytes]]:
-    with log_file.open("ab") as log:
+    try:
+        opened = log_file.open("ab")
+    except OSError as error:
+        raise EvidenceError(f"the target's log {log_file} cannot be written: {error}") from None
+    with opened as log:
         try:
             # A session of its own: Ctrl-C in a terminal is for the rig, which stops the target in its turn.
             process = subprocess.Popen(
@@ -159,6 +167,8 @@ def _started(
         except OSError as error:
             raise ConfigError(f"launch.command could not be run: {error}") from None
     try:
+        if (lifeline := standing()) is not None:  # a target that rewrites its title loses the marker
+            lifeline.stop_at_end(process.pid)
         yield process
     finally:
         _stop(process, launch.stop_timeout_s)

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from rig.engine.endpoint import Endpoint
-from rig.errors import ConfigError, Unavailable, UsageError
+from rig.errors import ConfigError, EvidenceError, Unavailable, UsageError
 from rig.profile import Profile, bundled_profile, load_profile
 from rig.settings import Settings
 from rig.store import Store
@@ -189,6 +189,12 @@ def test_a_command_that_is_not_there(tmp_path: Path) -> None:
     message = refused(launched(["./no-such-service"]), tmp_path, ConfigError)
     assert message.startswith("launch.command could not be run: ")
     assert "no-such-service" in message
+
+
+def test_a_log_that_cannot_be_written_is_no_fault_of_the_rig(tmp_path: Path) -> None:
+    """As on a full disk of the results: whoever sees it is the first to open a file there."""
+    message = refused(launched(server()), tmp_path / "gone", EvidenceError)
+    assert f"the target's log {tmp_path / 'gone' / 'target.log'} cannot be written: " in message
 
 
 def test_what_ends_at_once_is_quoted(tmp_path: Path) -> None:

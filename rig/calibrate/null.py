@@ -17,7 +17,7 @@ from rig.calibrate.machine import CpuGroup, Watch
 from rig.calibrate.stub import Stub, null_stub
 from rig.engine.pool import Load, Pool
 from rig.engine.targeter import Credentials, Targeter
-from rig.errors import RigError
+from rig.errors import EvidenceError
 from rig.history import History
 from rig.model import Certificate, DriveReport, Interval, NullTrial, Pace, RequestClass, RunKey, Scenario, Share
 from rig.profile import Profile
@@ -38,7 +38,7 @@ _MARGIN = 1.15
 _TENANT = "null"
 
 BUSY = 0.9
-"""A worker, stub or machine that is busy for this share is at its limit (CONTRACT section 3)."""
+"""A worker, stub or machine that is busy for this share is at its limit."""
 STOLEN = 0.1
 THROTTLED = 0.1
 STALLED = 0.25
@@ -172,7 +172,7 @@ class _Bench:
         if report.interrupted:
             raise KeyboardInterrupt
         if not report.complete:
-            raise RigError(f"the null benchmark has no result: {'; '.join(report.notes)}")
+            raise EvidenceError(f"the null benchmark has no result: {'; '.join(report.notes)}")
         return self._measured(report, *watched.stop()), report
 
     def _measured(self, report: DriveReport, machine: Interval, stub_cpu_s: float) -> NullTrial:

@@ -23,7 +23,7 @@ from rig.calibrate.watched import watched_drive
 from rig.engine.pool import Load, Pool
 from rig.engine.targeter import Credentials
 from rig.engine.witness import DELIVERED, WitnessDrive, delivered_file
-from rig.errors import RigError
+from rig.errors import EvidenceError
 from rig.model import RESULT, DriveReport, Pace, RequestClass, RunKey, Scenario, Share
 from rig.profile import Profile
 from rig.ruler import FREEZE_SHARE, RULER_COLUMNS, TOLERANCE_MS, TOLERANCE_SHARE, Freeze, Ruler, RulerStep
@@ -89,7 +89,10 @@ def certify_ruler(
 ) -> tuple[Ruler, pd.DataFrame]:
     """Run every step; the certificate and its rows (``RULER_COLUMNS``). ``folder`` is used meanwhile, and removed."""
     bench = _Bench(pool, profile, run, folder)
-    folder.mkdir(parents=True)
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise EvidenceError(f"the ruler's folder {folder} cannot be made: {error}") from None
     try:
         with latency_stub(cores=stub_cores) as stub:
             measured = []
@@ -183,7 +186,7 @@ class _Bench:
     def drive(
         self, stub: Stub, number: int, behaviour: str, step: Step, connections: int
     ) -> tuple[pd.DataFrame, DriveReport]:
-        """Run a step; its rows and the report. RigError when a worker gave none."""
+        """Run a step; its rows and the report. EvidenceError when a worker gave none."""
         count = round(step.rate_per_s * step.seconds)
         scenario = Scenario(
             id="ruler",
@@ -208,7 +211,7 @@ class _Bench:
         if report.interrupted:
             raise KeyboardInterrupt
         if not report.complete:
-            raise RigError(f"the ruler has no result: {'; '.join(report.notes)}")
+            raise EvidenceError(f"the ruler has no result: {'; '.join(report.notes)}")
         rows = pd.concat([_rows(self._rows_file(number, worker)) for worker in range(self._pool.size)])
         rows.insert(0, "rate_per_s", step.rate_per_s)
         rows.insert(0, "behaviour", step.behaviour)

@@ -20,6 +20,7 @@ from rig.cli.service import doctor, init
 from rig.cli.standing import down, up
 from rig.cli.storm import storm_
 from rig.errors import ExitCode, RigError
+from rig.evidence.text import one_line
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -78,14 +79,19 @@ def main(arguments: Sequence[str]) -> int:
     except RigError as error:
         if debug:
             traceback.print_exc()
-        click.echo(f"rig: {error}", err=True)
+        click.echo(f"rig: {_said(error)}", err=True)
         return error.exit_code
     except Exception as error:  # the last line of defence: a bug must not look like a verdict
         if debug:
             traceback.print_exc()
-        click.echo(f"rig: a fault of the rig itself: {type(error).__name__}: {error}", err=True)
+        click.echo(f"rig: a fault of the rig itself: {type(error).__name__}: {_said(error)}", err=True)
         click.echo("rig: run it again as `rig --debug …` and report what it prints", err=True)
         return ExitCode.INTERNAL
+
+
+def _said(error: Exception) -> str:
+    """An error's words, line by line: where they quote the target, none of its bytes may command the terminal."""
+    return "\n".join(map(one_line, str(error).split("\n")))
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:

@@ -25,7 +25,7 @@ from rig.truth.reconcile import Baseline
 from rig.truth.tables import EventTables, Table, text_tables
 
 HITS_MAX = 10_000
-"""So many hits are named; the rest is only counted."""
+"""So many hits are named, of rows and of logs each (neither must crowd out the other); the rest is only counted."""
 
 _CANARY = re.compile(CANARY_PATTERN)
 _CANARY_BYTES = re.compile(CANARY_PATTERN.encode())
@@ -53,6 +53,12 @@ class Findings:
         if len(self.hits) < HITS_MAX:
             self.hits.append(hit)
 
+    def unnamed(self, where: str) -> list[str]:
+        """A note where not all could be named."""
+        if self.hits_total <= HITS_MAX:
+            return []
+        return [f"only the first {HITS_MAX} of {self.hits_total} finds of personal data in {where} are named"]
+
 
 class PersonalKeys:
     """The keys under which personal data would lie, as a search in the text form of JSON."""
@@ -72,7 +78,7 @@ class PersonalKeys:
 
 
 class Search:
-    """The search of one run. Holds no connection; each table and file is searched by one call."""
+    """The search of one run through its tables. Holds no connection."""
 
     def __init__(
         self,
@@ -168,13 +174,14 @@ class Search:
             if request is not None:
                 self.findings.add(CanaryHit(place, False, what, request, path))
 
-    def search_log(self, path: Path) -> None:
-        """One log file, line by line; OSError where it cannot be read."""
-        with path.open("rb") as file:
-            for number, token in _tokens(file.readline):
-                request = self._index.by_canary(token)
-                if request is not None:
-                    self.findings.add(CanaryHit(f"{path}:{number}", True, f"value {token}", request))
+
+def search_log(path: Path, index: RequestIndex, findings: Findings) -> None:
+    """One log file, line by line; OSError where it cannot be read."""
+    with path.open("rb") as file:
+        for number, token in _tokens(file.readline):
+            request = index.by_canary(token)
+            if request is not None:
+                findings.add(CanaryHit(f"{path}:{number}", True, f"value {token}", request))
 
 
 def _tokens(readline: Callable[[int], bytes]) -> Iterator[tuple[int, str]]:

@@ -1,5 +1,8 @@
 """The one who reads truth: preflight before a run, quiesce and read after it.
 
+Rows and logs may be read apart: rows while the database stands, logs once whoever writes them was stopped, for what
+he said last comes with his end.
+
 Each step opens its own connection and closes it again: none is idle while the target is under load, and a database that
 crashed in between is simply asked anew. Never writes to the target's tables.
 """
@@ -9,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +23,7 @@ from rig.engine.targeter import Targeter
 from rig.errors import ConfigError, EvidenceError, Unavailable
 from rig.model import Scenario, Tenant, TruthReport
 from rig.profile import Profile
-from rig.truth.canaries import HITS_MAX, Search
+from rig.truth.canaries import Findings, Search, search_log
 from rig.truth.expected import DriveOutcome, RequestIndex
 from rig.truth.preflight import preflight
 from rig.truth.quiesce import Quiescence, quiesce
@@ -65,11 +69,15 @@ class TruthReader:
         baseline: Baseline,
         log_files: Sequence[Path] = (),
     ) -> TruthReport:
-        """Reconcile and search; EvidenceError where the database cannot be read to the end.
+        """Rows, then logs, of a target that goes on or is gone; as ``read_rows`` and ``search_logs``."""
+        return self.search_logs(self.read_rows(targeter, drives, tenants, baseline), targeter, drives, log_files)
+
+    def read_rows(
+        self, targeter: Targeter, drives: Sequence[DriveOutcome], tenants: Sequence[Tenant], baseline: Baseline
+    ) -> TruthReport:
+        """Reconcile and search the tables; EvidenceError where the database cannot be read to the end.
 
         Both at once, over two connections: while expectations are derived here, the database has time to search.
-        ``log_files`` are searched besides those that the profile names. A file that cannot be read is named in the
-        notes and missing from ``log_files_scanned``.
         """
         began = time.monotonic()
         index = RequestIndex(targeter, [outcome.scenario for outcome in drives])
@@ -89,22 +97,37 @@ class TruthReader:
             raise EvidenceError(
                 f"truth could not be read: {in_words(error)}; run `rig settle PACK` when the database is back"
             ) from None
-        wanted = dict.fromkeys([*self._profile.target.log_files, *log_files])
-        scanned, notes = _search_logs(search, wanted)
         findings = search.findings
-        if findings.hits_total > HITS_MAX:
-            notes.append(f"only the first {HITS_MAX} of {findings.hits_total} finds of personal data are named")
         return TruthReport(
             groups=reconciled.groups,
             totals=reconciled.totals,
             unclean=reconciled.unclean,
             canary_hits=tuple(findings.hits),
             columns_scanned=findings.columns_scanned,
-            log_files_scanned=tuple(scanned),
+            log_files_scanned=(),
             duplicated_keys=reconciled.duplicated_keys,
             keys_reconciled=reconciled.keys_reconciled,
             read_s=time.monotonic() - began,
-            notes=(*baseline.notes, *reconciled.notes, *notes),
+            notes=(*baseline.notes, *reconciled.notes, *findings.unnamed("tables")),
+        )
+
+    def search_logs(
+        self, truth: TruthReport, targeter: Targeter, drives: Sequence[DriveOutcome], log_files: Sequence[Path] = ()
+    ) -> TruthReport:
+        """The same truth, with what lies in ``log_files`` and in those that the profile names.
+
+        A file that cannot be read is named in the notes and missing from ``log_files_scanned``.
+        """
+        began = time.monotonic()
+        index, findings = RequestIndex(targeter, [outcome.scenario for outcome in drives]), Findings([])
+        wanted = dict.fromkeys([*self._profile.target.log_files, *log_files])
+        scanned, notes = _search_logs(wanted, index, findings)
+        return replace(
+            truth,
+            canary_hits=(*truth.canary_hits, *findings.hits),
+            log_files_scanned=tuple(scanned),
+            read_s=truth.read_s + time.monotonic() - began,
+            notes=(*truth.notes, *notes, *findings.unnamed("logs")),
             log_files_unread=tuple(str(path) for path in wanted if str(path) not in scanned),
         )
 
@@ -112,11 +135,11 @@ class TruthReader:
         return connect(self._dsn)
 
 
-def _search_logs(search: Search, paths: dict[Path, None]) -> tuple[list[str], list[str]]:
+def _search_logs(paths: dict[Path, None], index: RequestIndex, findings: Findings) -> tuple[list[str], list[str]]:
     scanned, notes = [], []
     for path in paths:
         try:
-            search.search_log(path)
+            search_log(path, index, findings)
         except OSError as error:
             notes.append(f"log file {path} could not be searched for personal data: {error.strerror or error}")
         else:

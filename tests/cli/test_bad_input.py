@@ -37,6 +37,18 @@ def test_a_usage_error_ends_in_64(words: tuple[str, ...], said: str, tmp_path: P
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(("verb", "only"), [("ladder", "S9"), ("run", "s9"), ("run", "S1,S9")])
+def test_s9_of_a_profile_without_channels_is_a_usage_error(verb: str, only: str, tmp_path: Path) -> None:
+    profile = tmp_path / "mine.toml"
+    text = bundled_profile().read_text()
+    profile.write_text(text[: text.index("[[channels]]")] + text[text.index("[storms") :])
+    ended = rig(verb, "--only", only, "--profile", str(profile), "--out", str(tmp_path / "results"))
+    assert ended.code == ExitCode.USAGE, ended.err
+    assert "--only S9" in ended.err
+    assert "[[channels]]" in ended.err
+    assert not (tmp_path / "results").exists()
+
+
 def test_an_unknown_profile_key_is_named(tmp_path: Path) -> None:
     profile = tmp_path / "mine.toml"
     profile.write_text(bundled_profile().read_text().replace("version = 1", 'version = 1\ncolour = "red"'))
@@ -129,3 +141,21 @@ def test_a_fault_of_the_rig_ends_in_70(monkeypatch: pytest.MonkeyPatch, capsys: 
     said = capsys.readouterr().err
     assert "a fault of the rig itself" in said
     assert "Traceback" not in said
+
+
+def test_what_an_error_quotes_commands_no_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A target's log, or what it answers, may hold anything: a title, a link, a cleared screen."""
+    from rig.cli import main
+    from rig.cli.options import Common
+    from rig.errors import Unavailable
+    from rig.profile import Profile
+
+    def broken(*_: object) -> Profile:
+        raise Unavailable("its log ends with: \x1b]0;owned\x07\x1b[2Jreally\r\nstart it")
+
+    monkeypatch.setattr(Common, "load_profile", broken)
+    assert main(["calibrate"]) == ExitCode.UNAVAILABLE
+    said = capsys.readouterr().err
+    assert said == "rig: its log ends with: \\x1b]0;owned\\x07\\x1b[2Jreally\\r\nstart it\n"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import psutil
+import pytest
 
 from rig.errors import ExitCode
 from rig.profile import bundled_profile
@@ -68,6 +69,32 @@ def test_events_that_are_acknowledged_and_not_stored_are_named(tmp_path: Path) -
     assert rows["verdict"] == "FAIL"
     assert rows["figures"]["lost"] >= 3
     assert all(re.match(r"lost [0-9a-f-]{36} \(tenant", key) for key in rows["figures"]["keys"])
+
+
+@pytest.mark.full
+def test_a_storm_that_cannot_start_leaves_what_failed_failed(tmp_path: Path) -> None:
+    profile = tmp_path / "mine.toml"
+    text = bundled_profile().read_text().replace("{profile_dir}", str(bundled_profile().parent))
+    profile.write_text(
+        text.replace('[storms.unknown-kid]\nsubject = "reference"', '[storms.unknown-kid]\nsubject = "x y"')
+    )
+    ended = rig(
+        "run",
+        "--profile",
+        str(profile),
+        *_SMALL,
+        "--defect",
+        "no-deduplication",
+        "--json",
+        "--out",
+        str(tmp_path / "out"),
+    )
+    assert ended.code == ExitCode.FAIL, ended.err
+    gates = _gates(ended.document())
+    assert gates["S1.rows"]["verdict"] == "FAIL"
+    assert gates["hygiene"]["verdict"] == "PASS"
+    assert gates["storm.random-kids"]["verdict"] == "INVALID"
+    assert "'x y' is no subject" in gates["storm.random-kids"]["reason"]
 
 
 def test_a_defect_that_the_service_does_not_know_is_a_wrong_option(tmp_path: Path) -> None:

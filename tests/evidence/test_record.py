@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from rig.errors import EvidenceError, Unavailable
+import rig.run
+from rig.calibrate.cores import plan_of_this_machine
+from rig.errors import ConfigError, EvidenceError, ExitCode, Unavailable, UsageError
 from rig.evidence.pack import Pack
-from rig.model import RunKey
+from rig.lifeline import Lifeline
+from rig.locust_bridge.backstage import Quiet
+from rig.model import RunKey, Verdict
 from rig.profile import bundled_profile, load_profile
 from rig.record import Record
 from rig.redact import BLANK
-from rig.run import concluded
+from rig.run import Scene, concluded
 from rig.settings import Job, Settings
 
 PASSWORD = "correct-horse-battery"
 
 
+KEY = RunKey(1, "0" * 12, 0)
+
+
 @pytest.fixture
-def record(tmp_path: Path) -> Record:
-    """A run that has just begun, with a log that quotes its password."""
+def job(tmp_path: Path) -> Job:
     path = bundled_profile()
-    job = Job("run", (), Settings(out=tmp_path), load_profile(path), path.parent)
-    begun = Record.begin(job, RunKey(1, "0" * 12, 0), 0, {})
+    return Job("run", (), Settings(out=tmp_path), load_profile(path), path.parent)
+
+
+@pytest.fixture
+def record(job: Job) -> Record:
+    """A run that has just begun, with a log that quotes its password."""
+    begun = Record.begin(job, KEY, 0, {})
     begun.secrets.learn(PASSWORD)
     (begun.pack.logs_folder / "target.log").write_text(f"cannot connect with {PASSWORD}\n")
     return begun
@@ -45,7 +59,7 @@ def test_an_end_is_judged_and_said_without_secrets(record: Record) -> None:
 
 
 def test_a_pack_that_could_not_be_sealed_is_to_be_settled(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Record, "judged", lambda _: None)
+    monkeypatch.setattr(Record, "judged", lambda *_, **how: None)
     with pytest.raises(EvidenceError, match=f"rig settle {record.path}"), concluded(record, "run"):
         raise EvidenceError("the disk is full")
 
@@ -56,3 +70,59 @@ def test_a_fault_of_the_rig_is_not_judged_and_leaves_no_secret(record: Record, f
         raise fault
     assert log_of(record) == f"cannot connect with {BLANK}\n"
     assert not record.pack.sealed
+
+
+@pytest.mark.parametrize("fault", [EvidenceError, Unavailable])
+def test_a_pack_whose_truth_can_still_be_read_stays_open(record: Record, fault: type[Exception]) -> None:
+    with pytest.raises(fault, match=rf"the storm.* rig settle {record.path}"), concluded(record, "run", lambda: True):
+        raise fault("the storm did not start")
+    assert not record.pack.sealed
+    assert record.pack.judgement() is not None
+
+
+def test_a_disk_that_fills_while_judging_is_no_fault_of_the_rig(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Judged twice: what the first time has removed is not looked for again."""
+
+    def full(*_: object) -> None:
+        raise EvidenceError("no space left on device")
+
+    monkeypatch.setattr(Pack, "write_judgement", full)
+    with pytest.raises(EvidenceError, match=r"no space left on device; .* rig settle"), concluded(record, "run"):
+        record.judged()
+
+
+# --- the storms at the end of a run -------------------------------------------------------------------------------
+
+
+def stormed(job: Job, record: Record, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """The short storms, whose server does not start."""
+
+    @contextmanager
+    def no_server(*_: object, **how: object) -> Iterator[Any]:
+        raise error
+        yield
+
+    monkeypatch.setattr(rig.run, "open_cluster", no_server)
+    scene = Scene(job, {}, Quiet(), record, KEY, plan_of_this_machine(1))
+    with Lifeline() as lifeline:
+        rig.run._short_storms(scene, lifeline)
+
+
+@pytest.mark.parametrize("fault", [Unavailable, UsageError, ConfigError])
+def test_a_storm_that_cannot_start_takes_no_verdict_away(
+    job: Job, record: Record, monkeypatch: pytest.MonkeyPatch, fault: type[Exception]
+) -> None:
+    stormed(job, record, monkeypatch, fault(f"no server: {PASSWORD}"))
+    assert f"the storms could not go on: no server: {BLANK}" in record.manifest.notes
+    finished = record.judged()
+    gate = next(gate for gate in finished.judgement.gates if gate.id == "storm.random-kids")
+    # It belongs to every run whose profile says how to make it: a run that lacks it passes nothing.
+    assert (gate.verdict, gate.reason) == (Verdict.INVALID, f"no server: {BLANK}")
+    assert finished.judgement.exit_code == ExitCode.INVALID
+
+
+def test_a_full_disk_ends_the_storms_too(job: Job, record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(EvidenceError, match="no space"):
+        stormed(job, record, monkeypatch, EvidenceError("no space"))

@@ -36,6 +36,30 @@ def test_a_killed_target_fails(workshop: Workshop) -> None:
     assert (after.history["outcome"] == "ok").sum() >= 100
 
 
+LAST_WORDS = """\
+import signal, subprocess, sys
+service = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+signal.signal(signal.SIGTERM, lambda *_: service.terminate())
+sys.stdout.buffer.write(service.communicate()[0])
+"""
+
+
+def test_what_a_target_logs_with_its_end_is_searched(workshop: Workshop) -> None:
+    """A log that is written in blocks: all of it comes when the target is stopped."""
+    script = workshop.folder / "last_words.py"
+    script.write_text(LAST_WORDS)
+    serving, text = '"{python}", "-m", "stub_server.service", "serve"', workshop.profile.read_text()
+    assert serving in text
+    workshop.profile.write_text(text.replace(serving, f'"{{python}}", "{script}", {serving}'))
+    struck = Struck(workshop, "ladder", "--only", "S4", "--steps", "20", "--defect", "personal-data-logged")
+    struck.until_stage("starting the target")
+    after = struck.aftermath()
+    after.told(ExitCode.FAIL, "FAIL")
+    assert after.verdict("S4.rows") == "PASS"
+    assert after.verdict("privacy.logs") == "FAIL"
+    assert "target.log" in after.gates["privacy.logs"]["reason"]
+
+
 @pytest.mark.full
 def test_a_hung_target_fails(workshop: Workshop, database: Database) -> None:
     """Fewer requests than connections: each waits its ten seconds, none for another."""

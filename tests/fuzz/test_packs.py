@@ -21,9 +21,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rig
+from rig.accounts import BlockAccount, MasterAccount, WorkerAccount, WorkerSeen
 from rig.checks.judge import exit_code_of, judge, verdict_of
 from rig.cli import main
-from rig.errors import ExitCode, RigError
+from rig.errors import EvidenceError, ExitCode, RigError
 from rig.evidence.hashes import SUMS, sums_text
 from rig.evidence.judgement import Judgement
 from rig.evidence.pack import Pack
@@ -162,6 +163,33 @@ def test_spoiled_and_hashed_again(sealed: Path, folder: Path, data: st.DataObjec
 def test_many_spoiled_and_hashed_again(sealed: Path, folder: Path, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(files(sealed)))
     survived(sealed, folder, name, data.draw(spoiled((sealed / name).read_bytes())))
+
+
+# --- verdicts that somebody else wrote ----------------------------------------------------------------------------
+
+
+def said_to_be(sealed: Path, folder: Path, verdict: str, exit_code: int) -> ExitCode:
+    """How ``rig check`` ends where the stored verdict was changed, and nothing else."""
+    path = laid(sealed, folder)
+    file = path / "verdicts.json"
+    document = json.loads(file.read_bytes())
+    assert document["verdict"] == "FAIL", "what the gates come to"
+    file.write_text(json.dumps(document | {"verdict": verdict, "exit_code": exit_code}))
+    hashed_again(path)
+    return outcome(path)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "exit_code"), [("PASS", 0), ("FAIL", 0), ("PASS", 1), ("PASS", 130), ("INVALID", 130)]
+)
+def test_a_verdict_that_its_gates_do_not_come_to(sealed: Path, folder: Path, verdict: str, exit_code: int) -> None:
+    assert said_to_be(sealed, folder, verdict, exit_code) is ExitCode.INVALID
+    with pytest.raises(EvidenceError, match=f"says {verdict}, exit {exit_code}; its gates come to FAIL, exit 1"):
+        recheck(folder / "results" / "fuzzed")
+
+
+def test_an_interrupt_is_no_gate(sealed: Path, folder: Path) -> None:
+    assert said_to_be(sealed, folder, "FAIL", 130) is ExitCode.INTERRUPTED
 
 
 # --- documents and tables that are well-formed, and wrong ---------------------------------------------------------
@@ -366,6 +394,66 @@ def settled_or_refused(sealed: Path, folder: Path, name: str, data: bytes) -> No
     # Whatever came of it lies where the pack lies.
     assert {each.name for each in folder.iterdir()} <= {"outside", "results", "made"}
     assert {each.name for each in (folder / "results").iterdir()} <= {"fuzzed.partial", "fuzzed"}
+
+
+def refused_to_settle(path: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """What it says; nothing beside the pack is changed, made or gone."""
+
+    def beside() -> dict[str, str]:
+        return {name: digest for name, digest in state(folder).items() if not (folder / name).is_relative_to(path)}
+
+    before = beside()
+    assert main(["settle", str(path)]) == ExitCode.INVALID
+    assert beside() == before
+    return capsys.readouterr().err
+
+
+def opened(sealed: Path, folder: Path) -> Path:
+    """The pack as a crash would have left it."""
+    path = laid(sealed, folder, "fuzzed.partial")
+    (path / SUMS).unlink()
+    return path
+
+
+def test_settling_a_drive_whose_name_leads_out_of_the_pack(
+    sealed: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = opened(sealed, folder)
+    manifest = json.loads((path / "manifest.json").read_bytes())
+    manifest["drives"][0]["scenario"]["id"] = "../../../outside/planted"
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    assert "'../../../outside/planted-" in refused_to_settle(path, folder, capsys)
+
+
+@pytest.mark.parametrize("name", ["samples", "history", "crowd"])
+def test_settling_through_a_link_out_of_the_pack(
+    sealed: Path, folder: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = opened(sealed, folder)
+    shutil.rmtree(path / name, ignore_errors=True)
+    (path / name).symlink_to(folder / "outside")
+    (folder / "outside" / "journal.jsonl").write_text('["report", 0, {}]\n')
+    assert f"{name} is no regular file" in refused_to_settle(path, folder, capsys)
+    assert not (folder / "outside" / ".raw").exists()
+
+
+def test_settling_the_books_of_a_worker_that_names_a_file_outside(
+    sealed: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rows that are not those of the account are removed: not those of somebody else."""
+    path = opened(sealed, folder)
+    pack = Pack.open(path)
+    manifest = pack.manifest()
+    drive = manifest.drives[0]
+    planted = replace(drive.scenario, id="../../../../outside/rows")
+    (folder / "outside" / f"{planted.label.rpartition('/')[2]}.0.rows").write_text("of somebody else")
+    pack.write_manifest(replace(manifest, drives=()))
+    assert drive.workers[0] is not None
+    block = BlockAccount(planted, drive.workers[0], rows=1, sha256="0" * 64)
+    seen = WorkerSeen(0, "node")
+    pack.write_crowd(MasterAccount("native", (seen,), 1, 0, planted.route, "A", 10.0))
+    pack.write_crowd(WorkerAccount(0, "node", "host", 1, 1, 1, 0, 0.0, 0.0, blocks=(block,)))
+    assert "'../../../../outside/rows-" in refused_to_settle(path, folder, capsys)
 
 
 @few(3)

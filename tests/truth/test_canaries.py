@@ -60,6 +60,49 @@ def test_columns_that_are_no_json(personal: World, statement: str, place: str) -
     assert personal.read().canary_hits == (CanaryHit(place, False, f"value {token}", REQUEST),)
 
 
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [
+        ("inet", "{2}"),
+        ("cidr", "{2}"),
+        ("inet[]", "{{{2}}}"),
+        ("vault.address", "{2}"),
+        ("numeric", "{1}"),
+        ("numeric", "{1}.50"),
+        ("numeric(24)", "{1}"),
+        ("numeric(30, 2)[]", "{{1,{1}}}"),
+        ("vault.long_number", "{1}"),
+    ],
+)
+def test_columns_of_addresses_and_of_long_numbers(personal: World, kind: str, shape: str) -> None:
+    personal.execute("CREATE DOMAIN vault.address AS inet; CREATE DOMAIN vault.long_number AS numeric(24)")
+    personal.execute(f"CREATE TABLE vault.visits (id bigint, kept {kind})")
+    personal.execute(f"INSERT INTO vault.visits VALUES (1, {{}}::text::{kind})", shape.format(*tokens(personal)))
+    [hit] = personal.read().canary_hits
+    assert (hit.place, hit.request) == (f"{SCHEMA}.visits.kept", REQUEST)
+    assert hit.what.removeprefix("value ") in tokens(personal)[1:]
+
+
+def test_an_address_in_a_canonical_row(personal: World) -> None:
+    personal.execute("ALTER TABLE {sales} ADD client_ip inet")
+    personal.keep(personal.expected()[1], client_ip=tokens(personal)[2])
+    place = f"{SCHEMA}.{SALES}.client_ip"
+    assert personal.read().canary_hits == (CanaryHit(place, False, f"value {tokens(personal)[2]}", REQUEST),)
+
+
+def test_ordinary_numbers_and_addresses_are_no_find(personal: World) -> None:
+    """Those too short for a canary are not even looked at; of the others, one must be a canary of this run."""
+    columns = "id bigint, cents int, price numeric(12, 2), rate numeric, big numeric(30), weight float8, seen inet"
+    personal.execute(f"CREATE TABLE vault.orders ({columns}, paid money)")
+    personal.execute(
+        "INSERT INTO vault.orders SELECT 1700000000 + i, 9997, 9997.50, 99970000000000000000000 + i,"
+        " 999700000000000000000000 + i, 9.997e23 + i, '2001:db8::1'::inet + i, 9997 FROM generate_series(1, 1000) i"
+    )
+    report = personal.read()
+    assert report.canary_hits == ()
+    assert report.columns_scanned == 5 + 6 + 2 + 3
+
+
 def test_another_runs_canary_is_ignored(personal: World) -> None:
     other = type(personal.targeter)(personal.profile, RunKey(7, "run-0", 0)).bind(personal.drives[0].scenario)
     personal.execute("INSERT INTO vault.audit VALUES (1, {}, NULL)", other.canary(1).tokens[0])
@@ -145,3 +188,24 @@ def test_finds_are_bounded(personal: World) -> None:
     report = personal.read()
     assert len(report.canary_hits) == HITS_MAX
     assert any(f"the first {HITS_MAX} of 10010" in note for note in report.notes)
+
+
+def test_finds_in_rows_leave_room_for_those_in_logs(personal: World, tmp_path: Path) -> None:
+    word = tokens(personal)[0]
+    personal.execute("INSERT INTO vault.audit SELECT i, {}, NULL FROM generate_series(1, 10010) i", word)
+    log = tmp_path / "target.log"
+    log.write_text(f"{word}\n")
+    report = personal.read(log_files=[log])
+    assert [hit.place for hit in report.canary_hits if hit.in_log] == [f"{log}:1"]
+    assert sum(not hit.in_log for hit in report.canary_hits) == HITS_MAX
+
+
+def test_what_is_logged_once_the_rows_were_read_is_found(personal: World, tmp_path: Path) -> None:
+    log = tmp_path / "target.log"
+    rows = personal.reader.read_rows(personal.targeter, personal.drives, TENANTS, personal.baseline)
+    assert rows.log_files_scanned == ()
+    log.write_text(f"goodbye {tokens(personal)[0]}\n")
+    report = personal.reader.search_logs(rows, personal.targeter, personal.drives, [log])
+    assert [hit.place for hit in report.canary_hits] == [f"{log}:1"]
+    assert report.log_files_scanned == (str(log),)
+    assert (report.groups, report.totals, report.columns_scanned) == (rows.groups, rows.totals, rows.columns_scanned)

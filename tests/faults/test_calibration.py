@@ -1,0 +1,51 @@
+"""A worker that is lost while the client is certified: nothing was judged, and nobody is to blame (INVALID, 3)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from rig.calibrate.null import null_benchmark
+from rig.calibrate.ruler import QUICK, certify_ruler
+from rig.engine.pool import Load, Pool
+from rig.errors import EvidenceError
+from rig.model import DriveReport, RunKey
+from rig.profile import bundled_profile, load_profile
+
+RUN = RunKey(seed=1, run_id="lost-worker", started_unix=1_800_000_000)
+
+
+class Silent:
+    """A pool whose only worker never reports."""
+
+    size = 1
+    pids = (os.getpid(),)
+
+    def drive(self, load: Load, **_: Any) -> DriveReport:
+        return DriveReport(load.scenario, (None,), notes=("worker 0 died (exit code -9)",))
+
+
+@pytest.mark.parametrize("part", ["null benchmark", "ruler"])
+def test_a_lost_worker(part: str, tmp_path: Path) -> None:
+    pool, profile = cast(Pool, Silent()), load_profile(bundled_profile())
+    with pytest.raises(EvidenceError, match=f"the {part} has no result: worker 0 died"):
+        if part == "ruler":
+            certify_ruler(pool, profile, RUN, tmp_path / "calibration", QUICK)
+        else:
+            null_benchmark(pool, profile, RUN, tmp_path / "calibration")
+
+
+@pytest.mark.parametrize("part", ["null benchmark", "ruler"])
+def test_no_room_for_its_rows(part: str, tmp_path: Path) -> None:
+    """A file stands where a folder is to be made, as a full disk would refuse one."""
+    occupied = tmp_path / "results"
+    occupied.write_text("")
+    pool, profile = cast(Pool, Silent()), load_profile(bundled_profile())
+    with pytest.raises(EvidenceError, match="cannot be made"):
+        if part == "ruler":
+            certify_ruler(pool, profile, RUN, occupied / "calibration", QUICK)
+        else:
+            null_benchmark(pool, profile, RUN, occupied / "calibration")
