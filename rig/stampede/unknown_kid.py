@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from rig.engine.endpoint import Endpoint
 from rig.errors import ConfigError, UsageError
+from rig.extras import missing
 from rig.lifeline import temporary_folder
 from rig.profile import Profile
 from rig.profile.storms import UnknownKid
@@ -52,9 +53,11 @@ def unknown_kid(ground: Ground, order: Order) -> Iterator[KidStorm]:
     plan = Plan(subject, Keyring.make(), order.processes or PROCESSES, order.kids, order.without)
     # A fleet that runs already may have fetched just now: in the storm before, or for somebody else.
     fetched_ns = time.monotonic_ns() if subject.remote else None
+    # Of a library that is not installed no case can be tried: whoever names it asks for all of them.
+    asked = bool(order.cases) or bool(subject.needs and missing(subject.needs, "verifiers"))
     for name in order.cases or CASES:
         case = CASES[name](subject.promises)
-        storm = storm_case(ground, plan, case, asked=bool(order.cases), fetched_ns=fetched_ns)
+        storm = storm_case(ground, plan, case, asked=asked, fetched_ns=fetched_ns)
         if subject.remote and not storm.not_run:
             fetched_ns = storm.ended_ns
         yield storm

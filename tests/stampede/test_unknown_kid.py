@@ -131,6 +131,16 @@ def test_a_library_fetches_in_every_process(ground: Ground, subject: Subject, mo
     assert len(storm.fetches) == len(storm.tee) >= 4
 
 
+def test_a_library_that_is_not_there_is_no_pass(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rig.extras.find_spec", lambda module: None)
+    made = list(unknown_kid(ground, Order(subject="pyjwt")))
+    assert [storm.case for storm in made] == list(CASES)
+    for storm in made:
+        (gate,) = storm_gates(storm)
+        assert gate.verdict is Verdict.INVALID
+        assert "jwt is not installed" in gate.reason
+
+
 def test_what_cannot_be_tried_is_named(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     absent = replace(PYJWT, needs="no_such_module")
     assert "no_such_module is not installed" in stormed(ground, "flood", absent).not_run
