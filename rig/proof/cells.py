@@ -15,19 +15,23 @@ from rich.text import Text
 
 from rig.checks.judge import judge
 from rig.errors import ExitCode
+from rig.evidence.text import shortened
 from rig.model import Gate, Verdict
 from rig.record import Record
+
+_REASON = 160
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One gate under one defect. ``repetition`` counts from 1."""
+    """One gate under one defect. ``repetition`` counts from 1; ``reason`` is the gate's."""
 
     gate: str
     defect: str
     expected: Verdict
     observed: Verdict
     repetition: int = 1
+    reason: str = ""
 
     @property
     def right(self) -> bool:
@@ -77,6 +81,7 @@ class Proof:
                     "expected": cell.expected.value,
                     "observed": cell.observed.value,
                     "repetition": cell.repetition,
+                    "reason": cell.reason,
                 }
                 for cell in self.cells
             ],
@@ -99,8 +104,10 @@ def together(proofs: Sequence[Proof]) -> Proof:
 
 def cells_of(name: str, expected: Mapping[str, Verdict], seen: Mapping[str, Gate], repetition: int = 1) -> list[Cell]:
     """The cells of one defect; a gate that was not emitted is NOT-RUN."""
+    missing = Gate("", Verdict.NOT_RUN, "", reason="it was not emitted")
+    found = {gate: seen.get(gate, missing) for gate in expected}
     return [
-        Cell(gate, name, verdict, seen[gate].verdict if gate in seen else Verdict.NOT_RUN, repetition)
+        Cell(gate, name, verdict, found[gate].verdict, repetition, found[gate].reason)
         for gate, verdict in expected.items()
     ]
 
@@ -108,6 +115,12 @@ def cells_of(name: str, expected: Mapping[str, Verdict], seen: Mapping[str, Gate
 def judge_pack(record: Record) -> dict[str, Gate]:
     """The gates of a finished pack by id, judged from its files."""
     return {gate.id: gate for gate in judge(record.pack.load())}
+
+
+def _wrong(cell: Cell) -> str:
+    """A wrong cell, and why the gate came to that: a machine that was taken away meanwhile is named there."""
+    said = f"{cell.gate} {cell.observed} (expected {cell.expected})"
+    return f"{said}: {shortened(cell.reason, _REASON)}" if cell.reason else said
 
 
 def proof_table(proof: Proof) -> Table:
@@ -122,7 +135,7 @@ def proof_table(proof: Proof) -> Table:
         cells = [cell for cell in proof.cells if cell.defect == name]
         red = dict.fromkeys(cell.gate for cell in cells if cell.right and cell.expected is not Verdict.PASS)
         green = sum(cell.right and cell.expected is Verdict.PASS for cell in cells)
-        wrong = [f"{cell.gate} {cell.observed} (expected {cell.expected})" for cell in cells if not cell.right]
+        wrong = [_wrong(cell) for cell in cells if not cell.right]
         table.add_row(name, ", ".join(red) or "-", str(green), Text("; ".join(wrong) or "-", "red" if wrong else ""))
     for name, why in proof.skipped.items():
         table.add_row(name, "-", "-", f"NOT-RUN: {why}")

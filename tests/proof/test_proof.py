@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from rich.console import Console
 
 from rig.errors import ExitCode, UsageError
 from rig.lifeline import Lifeline, leftovers
@@ -48,6 +50,13 @@ def test_repetitions_are_one_proof_that_says_what_was_not_the_same() -> None:
     assert [cell["repetition"] for cell in document["cells"]] == [1, 1, 2, 2]
     assert document["skipped"] == {"x": "no locust"}
     assert proof_table(both).row_count == 2
+
+
+def test_a_wrong_cell_says_why() -> None:
+    stolen = Cell("S8.time", "slow", FAIL, Verdict.INVALID, 1, "12 s, but machine: the hypervisor took 11% of its time")
+    shown = io.StringIO()
+    Console(file=shown, width=200).print(proof_table(Proof((stolen,), {})))
+    assert "S8.time INVALID (expected FAIL): 12 s, but machine: the hypervisor took 11%" in shown.getvalue()
 
 
 def test_names_are_defects_storms_or_cases() -> None:
