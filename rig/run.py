@@ -323,9 +323,10 @@ def _search_logs(scene: Scene, reader: TruthReader, store: Store, target: Target
     if truth is None:
         return
     with _else_settled(scene, store):
-        targeter, drives = Targeter(scene.job.profile, scene.key), scene.record.outcomes()
+        targeter = Targeter(scene.job.profile, scene.key)
+        scenarios = [drive.scenario for drive in scene.record.manifest.drives]
         files = (*store.log_files, *target.log_files)
-        scene.record.pack.write_truth(reader.search_logs(truth, targeter, drives, files))
+        scene.record.pack.write_truth(reader.search_logs(truth, targeter, scenarios, files))
 
 
 @contextmanager

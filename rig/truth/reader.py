@@ -70,7 +70,8 @@ class TruthReader:
         log_files: Sequence[Path] = (),
     ) -> TruthReport:
         """Rows, then logs, of a target that goes on or is gone; as ``read_rows`` and ``search_logs``."""
-        return self.search_logs(self.read_rows(targeter, drives, tenants, baseline), targeter, drives, log_files)
+        truth = self.read_rows(targeter, drives, tenants, baseline)
+        return self.search_logs(truth, targeter, [outcome.scenario for outcome in drives], log_files)
 
     def read_rows(
         self, targeter: Targeter, drives: Sequence[DriveOutcome], tenants: Sequence[Tenant], baseline: Baseline
@@ -112,14 +113,14 @@ class TruthReader:
         )
 
     def search_logs(
-        self, truth: TruthReport, targeter: Targeter, drives: Sequence[DriveOutcome], log_files: Sequence[Path] = ()
+        self, truth: TruthReport, targeter: Targeter, scenarios: Sequence[Scenario], log_files: Sequence[Path] = ()
     ) -> TruthReport:
         """The same truth, with what lies in ``log_files`` and in those that the profile names.
 
         A file that cannot be read is named in the notes and missing from ``log_files_scanned``.
         """
         began = time.monotonic()
-        index, findings = RequestIndex(targeter, [outcome.scenario for outcome in drives]), Findings([])
+        index, findings = RequestIndex(targeter, scenarios), Findings([])
         wanted = dict.fromkeys([*self._profile.target.log_files, *log_files])
         scanned, notes = _search_logs(wanted, index, findings)
         return replace(

@@ -205,7 +205,8 @@ def test_what_is_logged_once_the_rows_were_read_is_found(personal: World, tmp_pa
     rows = personal.reader.read_rows(personal.targeter, personal.drives, TENANTS, personal.baseline)
     assert rows.log_files_scanned == ()
     log.write_text(f"goodbye {tokens(personal)[0]}\n")
-    report = personal.reader.search_logs(rows, personal.targeter, personal.drives, [log])
+    scenarios = [outcome.scenario for outcome in personal.drives]
+    report = personal.reader.search_logs(rows, personal.targeter, scenarios, [log])
     assert [hit.place for hit in report.canary_hits] == [f"{log}:1"]
     assert report.log_files_scanned == (str(log),)
     assert (report.groups, report.totals, report.columns_scanned) == (rows.groups, rows.totals, rows.columns_scanned)
