@@ -140,7 +140,7 @@ def _certify_and_storm(scene: Scene, lifeline: Lifeline) -> None:
             if job.profile.launch is None:
                 allowed = job.settings.allowed_host(job.profile)
                 Endpoint.parse(job.profile.target.base_url or "").require_allowed(allowed)
-            scene.reporter.stage("preparing PostgreSQL")
+            scene.reporter.stage("preparing the database")
             logs = scene.record.pack.logs_folder
             store = stack.enter_context(open_store(job.profile, lifeline, scene.environ, logs))
             require_free_port(job.settings.port)
@@ -219,7 +219,7 @@ def storm(scene: Scene, pool: Pool, store: Store) -> None:
     """Start the target, drive every scenario against it, read the rows, stop the target, search the logs."""
     job, record = scene.job, scene.record
     record.amend(fingerprint={**record.manifest.fingerprint, "database": dict(store.facts)})
-    scene.reporter.stage("starting the target")
+    scene.reporter.stage("starting the target" if job.profile.launch else "reaching the target")
     logs = record.pack.logs_folder
     connections = Connections(store.truth_dsn, launched=job.profile.launch is not None)
     record.secrets.learn_dsn(store.truth_dsn)

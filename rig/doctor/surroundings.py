@@ -30,7 +30,7 @@ def profile_is_valid(patient: Patient) -> str:
     patient.profile = profile = load_profile(patient.path)
     for route in profile.routes:
         compile_bodies(route)
-    return f"{profile.name}: {len(profile.routes)} routes ({', '.join(route.name for route in profile.routes)})"
+    return f"{profile.name}; routes: {', '.join(route.name for route in profile.routes)}"
 
 
 def environment_is_complete(patient: Patient) -> str:
@@ -43,7 +43,7 @@ def environment_is_complete(patient: Patient) -> str:
     missing = [f"${variable} ({purpose})" for variable, purpose in wanted.items() if not environ.get(variable)]
     if missing:
         raise ConfigError(f"not set: {', '.join(missing)}; export what the profile names, or mend the names in it")
-    return f"{len(wanted)} variables are set" if wanted else "nothing is wanted of it"
+    return f"set: {', '.join(wanted)}" if wanted else "nothing is wanted of it"
 
 
 def database_answers(patient: Patient) -> str:

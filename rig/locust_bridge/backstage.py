@@ -124,7 +124,7 @@ class Backstage:
         lifeline = self._stack.enter_context(Lifeline())
         self._folder = Path(tempfile.mkdtemp(prefix="rig-backstage-"))
         lifeline.remove_at_end(self._folder)
-        self._reporter.stage("preparing PostgreSQL")
+        self._reporter.stage("preparing the database")
         self._store = self._stack.enter_context(open_store(profile, lifeline, self._environ, self._folder))
         self.secrets.learn_dsn(self._store.truth_dsn)
         self.secrets.learn_dsn(self._store.runtime_dsn)
@@ -134,7 +134,7 @@ class Backstage:
         else:
             self._stub: Stub = self._stack.enter_context(null_stub())
             null_port = self._stub.endpoint.port
-        self._reporter.stage("starting the target")
+        self._reporter.stage("starting the target" if profile.launch else "reaching the target")
         self._target = self._stack.enter_context(
             open_target(profile, self._job.profile_dir, self._store, self._folder, self._environ, settings)
         )

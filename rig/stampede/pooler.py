@@ -86,6 +86,7 @@ def pooled(dsn: str, environ: Mapping[str, str], *, server_connections: int, log
 def _config(dsn: str, port: int, server_connections: int) -> str:
     to = conninfo_to_dict(dsn)
     server = " ".join(f"{key}='{to[key]}'" for key in ("host", "port", "dbname", "user", "password"))
+    # In turn, not the last one first: a lock that stays behind in a session meets the other clients at once.
     return f"""[databases]
 {to["dbname"]} = {server}
 
@@ -95,6 +96,7 @@ listen_port = {port}
 unix_socket_dir =
 auth_type = any
 pool_mode = transaction
+server_round_robin = 1
 default_pool_size = {server_connections}
 max_client_conn = 500
 """
