@@ -58,8 +58,8 @@ _SESSIONS = Figure("active_sessions", "active sessions", "", "neither")
 class Difference:
     """One figure of one subject in both runs.
 
-    ``before`` and ``after`` are medians over the pairs; ``change`` is the mean ratio after ÷ before minus 1, within
-    ``low`` to ``high`` (None for too few pairs). ``claim`` is None where no difference can be claimed; ``why_not`` says
+    ``before`` and ``after`` are geometric means over the pairs, so that their ratio is the mean ratio of a pair;
+    ``change`` is that minus 1, within ``low`` to ``high`` (None for too few pairs). ``claim`` is None where no difference can be claimed; ``why_not`` says
     why.
     """
 
@@ -263,7 +263,8 @@ def _of_rows(subject: str, figures: Sequence[Figure], rows: pd.DataFrame, barred
 
 def _difference(subject: str, figure: Figure, pairs: NDArray[np.float64], barred: str) -> Difference:
     """``pairs`` has the shape (n, 2), all above 0. Ratios, so that small and large drives weigh alike."""
-    ratios = np.log(pairs[:, 1] / pairs[:, 0])
+    logs = np.log(pairs)
+    ratios = logs[:, 1] - logs[:, 0]
     count, needed = len(ratios), least_pairs()
     low = high = None
     why_not = ""
@@ -276,9 +277,9 @@ def _difference(subject: str, figure: Figure, pairs: NDArray[np.float64], barred
     claim: Literal["lower", "higher"] | None = "higher" if ratios.mean() > 0 else "lower"
     if why := barred or why_not:
         claim, why_not = None, why
-    before, after = np.median(pairs, axis=0)
-    change = exp(float(ratios.mean())) - 1
-    return Difference(subject, figure, count, float(before), float(after), change, low, high, claim, why_not)
+    before, after = np.exp(logs.mean(axis=0)).tolist()
+    change = after / before - 1
+    return Difference(subject, figure, count, before, after, change, low, high, claim, why_not)
 
 
 def _remedy(subject: str, needed: int) -> str:

@@ -90,6 +90,12 @@ def test_of_three_pairs_nothing_can_be_claimed_however_far_apart() -> None:
     assert result.sentence == "no difference in any figure can be claimed"
 
 
+def test_the_two_figures_of_a_row_are_as_far_apart_as_its_change_says() -> None:
+    difference = of(compared((3.0, 5.0, 3.2), (4.9, 3.1, 5.2)), "elapsed_s")
+    assert difference.after / difference.before == pytest.approx(1 + difference.change)
+    assert 3.0 < difference.before < 5.0
+
+
 def test_the_ladder_is_paired_drive_by_drive() -> None:
     result = compared(side(synthetic.case(perf=False)), side(synthetic.case(perf=False)))
     assert of(result, "rps", "ladder").pairs == 25
