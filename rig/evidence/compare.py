@@ -59,8 +59,8 @@ class Difference:
     """One figure of one subject in both runs.
 
     ``before`` and ``after`` are geometric means over the pairs, so that their ratio is the mean ratio of a pair;
-    ``change`` is that minus 1, within ``low`` to ``high`` (None for too few pairs). ``claim`` is None where no difference can be claimed; ``why_not`` says
-    why.
+    ``change`` is that minus 1, within ``low`` to ``high`` (None for too few pairs). ``claim`` is None where no
+    difference can be claimed; ``why_not`` says why.
     """
 
     subject: str
