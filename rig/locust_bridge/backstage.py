@@ -83,8 +83,7 @@ class Backstage:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._test is not None:
-            self._test.watching.close()
+        self._give_up()
         self._stack.close()
 
     def answer(self, question: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,15 +158,22 @@ class Backstage:
             )
 
     def _begin(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
-        if self._test is not None:
-            raise UsageError("the last test is not finished yet")
+        self._give_up()  # a master begins a test when it has none: what is left here has failed there
         self._job.require_requests(wanted["fixed_requests"])
         scene = begin(self._job, self._environ, self._reporter)
-        self._test = _Test(scene, self._store, self._target)
-        return {
-            "pack": str(scene.record.path),
-            "plan": self._test.begin(wanted, self._certificate, self.secrets).to_wire(),
-        }
+        self._test = test = _Test(scene, self._store, self._target)
+        try:
+            plan = test.begin(wanted, self._certificate, self.secrets)
+        except BaseException:
+            self._give_up()
+            raise
+        return {"pack": str(scene.record.path), "plan": plan.to_wire()}
+
+    def _give_up(self) -> None:
+        """Watch a test no longer that nobody will finish; its pack stays, for ``rig settle``."""
+        if self._test is not None:
+            self._test.watching.close()
+            self._test = None
 
     def _finish(self, account: MasterAccount) -> dict[str, Any]:
         if self._test is None:
