@@ -19,7 +19,8 @@ REPORTS = GateKind(
 TOTALS = GateKind(
     "locust.totals",
     Kind.INSTRUMENT,
-    "the workers' accounts, locust's own statistics and the history count the same requests and failures",
+    "the workers' accounts, locust's own statistics and the history count the same requests and failures, and "
+    "there are some",
 )
 
 
@@ -75,4 +76,6 @@ def _totals_gate(case: Case, crowd: Crowd) -> Gate:
     if len(set(counts.values())) > 1:
         said = ", ".join(f"{who} {requests} ({failures} failures)" for who, (requests, failures) in counts.items())
         return Gate(gate_id, Verdict.INVALID, rule, figures, f"the counts differ: {said}")
+    if not len(history):
+        return Gate(gate_id, Verdict.INVALID, rule, figures, "nobody sent a request: the test shows nothing")
     return Gate(gate_id, Verdict.PASS, rule, figures)

@@ -135,7 +135,8 @@ def _checkers(case: Case) -> tuple[Checker, ...]:
         case "storm":
             return (*STORMS, check_hygiene)
         case _:
-            return CALIBRATION + (LOAD if case.drives else ()) + STORMS
+            # A crowd that sent nothing has no drive, and is not to pass for that.
+            return CALIBRATION + (LOAD if case.drives else (check_crowd,)) + STORMS
 
 
 def _guarded(checker: Checker, case: Case) -> list[Gate]:

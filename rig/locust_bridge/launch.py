@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import scenarios
+from rig.errors import ExitCode
 from rig.extras import require
 from rig.lifeline import Lifeline
 from rig.target import free_port
@@ -21,6 +22,7 @@ LOCUSTFILE = Path(scenarios.__file__ or "").parent / "locustfile.py"
 _STOP_S = 90.0
 """A master that is told to end still collects accounts and reads the truth."""
 _WORKER_STOP_S = 15.0
+_LOOK_EVERY_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +90,29 @@ def lead(crowd: Crowd) -> int:
             for _ in range(crowd.workers)
         ]
         try:
-            code = master.wait()
+            code = _led(master, workers)
         except KeyboardInterrupt:
             master.send_signal(signal.SIGTERM)
             code = _ended(master, _STOP_S)
+            if code < 0:  # it was told before it could listen
+                code = ExitCode.INTERRUPTED
         finally:
             _end(workers)
-    return code
+    return code if code >= 0 else ExitCode.INTERNAL
+
+
+def _led(master: subprocess.Popen[bytes], workers: Sequence[subprocess.Popen[bytes]]) -> int:
+    """Wait for the master's end; where all workers failed before it, end it: its verdict, else how they ended."""
+    while True:
+        try:
+            return master.wait(_LOOK_EVERY_S)
+        except subprocess.TimeoutExpired:
+            failed = [worker.returncode for worker in workers if worker.poll()]
+        if len(failed) == len(workers):
+            master.send_signal(signal.SIGTERM)
+            code = _ended(master, _STOP_S)
+            judged = code in (ExitCode.FAIL, ExitCode.INVALID)
+            return code if judged else max(failed)
 
 
 def _end(workers: Sequence[subprocess.Popen[bytes]]) -> None:

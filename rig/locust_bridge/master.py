@@ -56,6 +56,7 @@ class Bridge:
         self.native = isinstance(self.runner, MasterRunner)
         self.stage = Stage()
         self.test: Test | None = None
+        self._beginning: gevent.Greenlet | None = None
         self._judging: gevent.Greenlet | None = None
         self.results: list[dict[str, Any]] = []
         self.status = "ready"
@@ -76,7 +77,7 @@ class Bridge:
 
     def _listen(self) -> None:
         events = self.environment.events
-        events.test_start.add_listener(self._guarded(self._started, begins=True))
+        events.test_start.add_listener(lambda **_: self._started())
         events.test_stop.add_listener(lambda **_: self._conclude())
         events.quitting.add_listener(lambda **_: self._quitting())
         events.quit.add_listener(lambda **_: self.stage.close())
@@ -88,11 +89,8 @@ class Bridge:
             self.runner.register_message(ROWS, self._rows_came)
             self.runner.register_message(REPORT, self._account_came)
 
-    def _guarded(self, step: Callable[[], None], *, begins: bool = False) -> Callable[..., None]:
-        """Locust swallows what a listener raises; this keeps it, ends the test and the exit code says it.
-
-        A test that cannot begin sends nothing: StopTest is the one exception that locust lets through.
-        """
+    def _guarded(self, step: Callable[[], None]) -> Callable[..., None]:
+        """Locust swallows what a listener raises; this keeps it, ends the test and the exit code says it."""
 
         def run(**_: Any) -> None:
             try:
@@ -102,22 +100,19 @@ class Bridge:
             except Exception as error:  # a bug of the bridge must not end in locust's own exit code, 0 or 1
                 _log.exception("a fault of the rig itself")
                 self._fail(f"{type(error).__name__}: {error}", ExitCode.INTERNAL)
-            if begins and self.test is None:
-                raise StopTest(self.status)
 
         return run
 
     def _fail(self, text: str, exit_code: int) -> None:
         _log.error("rig: %s", text)
         self.status = text
-        self.environment.process_exit_code = exit_code
+        self.environment.process_exit_code = _worse(self.environment.process_exit_code, exit_code)
         self.test = None
         gevent.spawn(self._end)
 
     def _end(self) -> None:
         assert self.runner is not None
-        options = self.environment.parsed_options
-        if options is not None and options.headless:
+        if self._headless:
             self.runner.quit()
             return
         ui = self.environment.web_ui
@@ -133,13 +128,40 @@ class Bridge:
 
     # --- a test begins ---
 
+    @property
+    def busy(self) -> str:
+        """Why no test can be begun or changed now; empty where one can."""
+        if self._beginning is not None and not self._beginning.ready():
+            return "a test is being prepared"
+        if self._judging is not None and not self._judging.ready():
+            return "the last test is still being judged"
+        return ""
+
     def _started(self) -> None:
+        """Have the test prepared; StopTest, the one exception that locust lets through, where it sends nothing.
+
+        In a greenlet of its own: locust kills the one that it starts a test in when somebody presses Stop, and
+        half a conversation with backstage must not be left. What was stopped meanwhile is judged as what it is.
+        """
         self.status = "preparing"
         # Locust says so only after this; until then its page would take the test for one that never began.
         self.runner.update_state(STATE_SPAWNING)
+        self._judging = None
+        self._beginning = gevent.spawn(self._guarded(self._begin))
+        self._beginning.join()
+        if self.test is None or self.runner.state != STATE_SPAWNING:
+            raise StopTest(self.status)
+
+    def _begin(self) -> None:
         names = [each.__name__ for each in self.environment.user_classes]
-        nodes = [node.id for node in self.runner.clients.ready] if isinstance(self.runner, MasterRunner) else []
         alone = names == [PERF_GATE]
+        users, nodes = self.runner.target_user_count, self._ready_nodes()
+        if alone and users < len(nodes):
+            raise StageError(
+                f"{PERF_GATE} alone shares its requests out among {len(nodes)} workers, and {users} users cannot send "
+                f"them all; start {len(nodes)} users at least",
+                ExitCode.USAGE,
+            )
         answer = self.stage.ask(
             "begin",
             locust=locust.__version__,
@@ -150,14 +172,19 @@ class Bridge:
         )
         plan = Plan.from_wire(answer["plan"])
         test = Test(Pack(Path(answer["pack"])), plan, alone)
-        for node in nodes:
-            self._hand_out(node, plan.of_worker(test.takes_part(node).number, len(nodes)))
+        nodes = self._ready_nodes()  # who came meanwhile was given users by locust, and needs a plan
+        for number, node in enumerate(nodes):
+            own = plan.of_worker(number, len(nodes))
+            test.takes_part(node, own.fixed_share)
+            self._hand_out(node, own)
         if not self.native:
             test.local = LocalLoad(plan, test.pack.history_folder / ".raw", self._end, self.ceiling_reached)
-            test.takes_part(LOCAL_NODE)
-        self._judging = None
+            test.takes_part(LOCAL_NODE, plan.fixed_share)
         self.test = test
         self.status = "running"
+
+    def _ready_nodes(self) -> list[str]:
+        return [node.id for node in self.runner.clients.ready] if isinstance(self.runner, MasterRunner) else []
 
     def _hand_out(self, node: str, plan: Plan) -> None:
         assert isinstance(self.runner, MasterRunner)
@@ -166,7 +193,7 @@ class Bridge:
     def _connected(self, client_id: str, **_: Any) -> None:
         """A worker that comes while a test goes on takes part, but has no share of what is counted out already."""
         test = self.test
-        if test is None or client_id in test.workers:
+        if test is None or test.over or self._judging is not None or client_id in test.workers:
             return
         number = test.takes_part(client_id).number
         self._hand_out(client_id, replace(test.plan.of_worker(number, number + 1), fixed=None))
@@ -178,7 +205,7 @@ class Bridge:
         if test is None:
             return
         test.reported(client_id, data)
-        if test.complete and not test.over:
+        if test.complete(self.missing(test)) and not test.over:
             test.over = True
             gevent.spawn(self._end)
         elif test.spent:
@@ -217,9 +244,19 @@ class Bridge:
 
         Told to end by a signal it would stop the test only afterwards, and a stop under way may have been cut off.
         """
+        if self._beginning is not None:
+            self._beginning.join()
         if self.test is not None:
             self.runner.stop()
             self._conclude()
+        if self._headless and not self.results and self.environment.process_exit_code is None:
+            _log.error("rig: it ended before a test had begun: nothing was judged")
+            self.environment.process_exit_code = ExitCode.INTERRUPTED
+
+    @property
+    def _headless(self) -> bool:
+        options = self.environment.parsed_options
+        return options is not None and bool(options.headless)
 
     def _conclude(self) -> None:
         """Judge the test, once, and wait for the end of it, whoever asks.
@@ -231,6 +268,8 @@ class Bridge:
         self._judging.join()
 
     def _judge(self) -> None:
+        if self._beginning is not None:
+            self._beginning.join()
         test = self.test
         if test is None:
             return
@@ -248,7 +287,12 @@ class Bridge:
         self.environment.process_exit_code = _worse(self.environment.process_exit_code, result["exit_code"])
         self.status = f"{result['verdict']}: {result['sentence']}"
         _log.info("rig: %s", self.status)
-        _log.info("rig: evidence in %s (SHA256SUMS %s)", result["pack"], result["digest"])
+        if result["sealed"]:
+            _log.info("rig: evidence in %s (SHA256SUMS %s)", result["pack"], result["digest"])
+        else:
+            _log.error("rig: the truth could not be read whole: finish it by `rig settle %s`", result["pack"])
+        if self._headless and len(self.missing(test)) == len(test.workers):
+            gevent.spawn(self._end)  # locust stops a test whose last worker is gone, and waits on
 
     def missing(self, test: Test) -> list[int]:
         """Numbers of the workers that locust does not hear any more."""
@@ -311,6 +355,9 @@ def install(events: Any) -> None:
         except StageError as error:
             _log.error("rig: %s", error)
             sys.exit(error.exit_code)
+        except Exception:  # locust would end in 1 by itself, which says that the target failed
+            _log.exception("a fault of the rig itself")
+            sys.exit(ExitCode.INTERNAL)
         if environment.web_ui is not None:
             from rig.locust_bridge.master_ui import add_tabs
 

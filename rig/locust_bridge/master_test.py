@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +34,8 @@ class Seen:
 
     number: int
     node: str
+    share: int = 0
+    """Of the requests of fixed count, where the test has such."""
     reports: int = 0
     requests: int = 0
     failures: int = 0
@@ -62,9 +64,9 @@ class Test:
     """True once a worker has sent its share of the ceiling on requests, or all of them together have sent as many."""
     over: bool = False
 
-    def takes_part(self, node: str) -> Seen:
+    def takes_part(self, node: str, share: int = 0) -> Seen:
         """Enter a worker; its number is the next one."""
-        seen = self.workers[node] = Seen(len(self.workers), node)
+        seen = self.workers[node] = Seen(len(self.workers), node, share)
         return seen
 
     @property
@@ -72,11 +74,10 @@ class Test:
         """Workers that owe their account and are not known to be lost."""
         return [seen for seen in self.workers.values() if not seen.accounted and not seen.lost]
 
-    @property
-    def complete(self) -> bool:
-        """True when all requests of a test that has nothing but a fixed number of them have ended."""
-        fixed = self.plan.fixed
-        return self.alone and fixed is not None and self.requests >= fixed.count
+    def complete(self, missing: Collection[int]) -> bool:
+        """True when a test of nothing but a fixed count is sent: the shares of all who are not ``missing``."""
+        heard = [seen for seen in self.workers.values() if seen.number not in missing]
+        return self.alone and self.plan.fixed is not None and all(seen.requests >= seen.share for seen in heard)
 
     @property
     def requests(self) -> int:

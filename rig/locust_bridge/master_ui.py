@@ -61,6 +61,7 @@ def add_tabs(web_ui: WebUI, bridge: Bridge) -> None:
     )
     app = web_ui.app
     assert app is not None
+    app.before_request(view.refuse)
     app.after_request(view.fill_tables)
     for path, answer in (("/rig", view.page), ("/rig/state", view.state), ("/rig/pack", view.pack)):
         app.add_url_rule(path, f"rig{path}", web_ui.auth_required_if_enabled(answer))
@@ -136,6 +137,12 @@ class View:
             return Response("no test has come to its end yet", status=404)
         folder = Path(self._bridge.results[-1]["pack"])
         return send_file(_zipped(folder), "application/zip", as_attachment=True, download_name=f"{folder.name}.zip")
+
+    def refuse(self) -> Response | None:
+        """Begin and change no test while one is prepared or judged: locust would lose the statistics of it."""
+        if request.method == "POST" and request.path.endswith("/swarm") and (why := self._bridge.busy):
+            return jsonify(success=False, message=f"Not now: {why}", host=self._bridge.environment.host)
+        return None
 
     def fill_tables(self, response: Response) -> Response:
         """Put the rows of the tabs into what locust's own page polls."""

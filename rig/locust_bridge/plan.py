@@ -64,6 +64,11 @@ class Plan:
         left = self.most_requests - (self.fixed.count if self.fixed is not None else 0)
         return left // self.workers
 
+    @property
+    def fixed_share(self) -> int:
+        """How many of the requests of fixed count are this worker's: every ``workers``-th of them."""
+        return 0 if self.fixed is None else len(range(self.worker, self.fixed.count, self.workers))
+
     def of_worker(self, worker: int, workers: int) -> Plan:
         """The same for another worker."""
         return replace(self, worker=worker, workers=workers)

@@ -252,9 +252,13 @@ class Worker:
 
     async def _finish(self) -> None:
         swarm = self._swarm
-        if swarm is None:
+        if swarm is not None:
+            self._state = "stopping"
+        elif self._plan is not None:  # stopped before its first user: that is an account too, and it stays ready
+            swarm, self._reports = Swarm(self._plan, self._folder), 0
+            self._swarm = swarm
+        else:
             return
-        self._state = "stopping"
         await swarm.stop()
         await self._send_stats()
         self._swarm = None

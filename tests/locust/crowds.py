@@ -103,10 +103,11 @@ class Ui:
         """What ``/rig/state`` says."""
         return json.loads(self.get("/rig/state"))
 
-    def post(self, path: str, **form: object) -> None:
-        """Send a form, as the page does."""
+    def post(self, path: str, **form: object) -> Any:
+        """Send a form, as the page does; the answer."""
         data = urllib.parse.urlencode(form).encode()
-        urllib.request.urlopen(urllib.request.Request(self.url + path, data=data), timeout=60).read()
+        with urllib.request.urlopen(urllib.request.Request(self.url + path, data=data), timeout=60) as answer:
+            return json.loads(answer.read())
 
     def until(self, condition: Any, timeout_s: float = _END_S) -> Any:
         """Poll the state until a condition on it holds."""

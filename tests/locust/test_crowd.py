@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ pytest.importorskip("zmq", reason="the extra `locust` is not installed")
 
 from rig.errors import ExitCode
 from rig.lifeline import leftovers
+from rig.profile import bundled_profile
 from rig.target import free_port
 from tests.cli.commands import only_pack, rig
 from tests.locust.crowds import QUICK, Process, locust, processes, web_ui, worker
@@ -72,6 +75,69 @@ def test_scaling_stopping_and_starting_again_loses_no_request(tmp_path: Path) ->
         with zipfile.ZipFile(io.BytesIO(ui.get("/rig/pack"))) as archive:
             assert f"{Path(second['pack']).name}/SHA256SUMS" in archive.namelist()
     assert not leftovers()
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Path:
+    """A profile of the reference service whose tenants take three seconds to make."""
+    slowly = (
+        "WITH waiting AS (SELECT pg_sleep(3)) INSERT INTO tenants (tenant_id, name, api_key_sha256, webhook_secrets)"
+        " SELECT %(tenant_id)s, %(name)s, %(api_key_sha256)s, %(secrets)s FROM waiting"
+    )
+    text = bundled_profile().read_text()
+    profile = tmp_path / "slow.toml"
+    profile.write_text(re.sub(r'provision_sql = """.*?"""', f'provision_sql = """{slowly}"""', text, flags=re.DOTALL))
+    shutil.copy(bundled_profile().with_name("reference.service.toml"), tmp_path)
+    return profile
+
+
+def test_a_test_that_is_stopped_while_it_is_prepared_leaves_the_next_one_whole(slow: Path, tmp_path: Path) -> None:
+    with web_ui(tmp_path, "--profile", str(slow)) as ui:
+        assert ui.post("/swarm", user_count=2, spawn_rate=50)["success"]
+        ui.until(lambda state: state["status"] == "preparing")
+        edited = ui.post("/swarm", user_count=9, spawn_rate=50)
+        assert (edited["success"], edited["message"]) == (False, "Not now: a test is being prepared")
+        ui.post("/stop")
+        first = ui.until(lambda state: state["verdict"])
+        assert (first["verdict"], first["requests"]) == ("INVALID", 0)
+        assert ui.post("/swarm", user_count=2, spawn_rate=50)["success"]
+        ui.until(lambda state: state["requests"] > 50)
+        ui.post("/stop")
+        second = ui.until(lambda state: state["verdict"] and state["pack"] != first["pack"])
+        assert second["verdict"] == "PASS", second["tables"]["rig-gates"]
+    assert not leftovers()
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_a_run_whose_time_is_over_before_its_test_began_is_no_pass(slow: Path, tmp_path: Path, native: bool) -> None:
+    port = free_port()
+    here = ("--master", "--master-bind-port", str(port), "--expect-workers", "1") if native else ()
+    words = ("--headless", "-u", "2", "-t", "1s", "--rig-profile", str(slow), *here)
+    workers = [worker(port)] if native else []
+    with processes(locust(*words, "--rig-out", str(tmp_path / "results"), *QUICK), *workers, logs=tmp_path) as started:
+        assert started[0].end() == ExitCode.INVALID, started[0].said
+    assert "nobody sent a request" in _gates(only_pack(tmp_path / "results"))["locust.totals"]["reason"]
+    assert not leftovers()
+
+
+def test_s8_alone_wants_a_user_on_every_worker(tmp_path: Path) -> None:
+    port = free_port()
+    here = ("--master", "--master-bind-port", str(port), "--expect-workers", "2", "--rig-s8", "300")
+    words = ("S8PerfGate", "--headless", "-u", "1", *here, "--rig-out", str(tmp_path / "results"), *QUICK)
+    with processes(locust(*words), worker(port), worker(port), logs=tmp_path) as (master, *_):
+        assert master.end() == ExitCode.USAGE, master.said
+        assert "start 2 users at least" in master.said
+
+
+def test_s8_alone_ends_also_when_a_share_of_it_died(tmp_path: Path) -> None:
+    port = free_port()
+    here = ("--master", "--master-bind-port", str(port), "--expect-workers", "2", "--rig-s8", "20000")
+    words = ("S8PerfGate", "--headless", "-u", "8", "-r", "50", *here, "--rig-out", str(tmp_path / "results"), *QUICK)
+    with processes(locust(*words), worker(port), worker(port), logs=tmp_path) as (master, first, second):
+        master.wait_for("All users spawned")
+        second.popen.kill()
+        assert master.end() == ExitCode.INVALID, master.said
+        assert first.end() == 0
 
 
 def test_a_run_that_is_told_to_end_is_judged_first(tmp_path: Path) -> None:

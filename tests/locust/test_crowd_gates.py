@@ -54,3 +54,12 @@ def test_counts_that_differ_are_invalid() -> None:
 
 def test_no_worker_at_all_is_invalid() -> None:
     assert verdicts(Crowd(replace(MASTER, workers=()), ()))[0] is Verdict.INVALID
+
+
+def test_a_crowd_that_sent_nothing_shows_nothing() -> None:
+    nobody = replace(SEEN, requests=0, failures=0), replace(ACCOUNT, requests=0, failures=0)
+    idle = Crowd(replace(MASTER, workers=nobody[:1], requests=0, failures=0), nobody[1:])
+    empty = case(driven(plan(), []))
+    reports, totals = check_crowd(replace(empty, history=empty.history.iloc[:0], crowd=idle))
+    assert (reports.verdict, totals.verdict) == (Verdict.PASS, Verdict.INVALID)
+    assert "nobody sent a request" in totals.reason

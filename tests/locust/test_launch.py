@@ -1,0 +1,54 @@
+"""The end of a crowd, as its processes end: real ones, which do nothing but that."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from rig.errors import ExitCode
+from rig.locust_bridge.launch import _led
+
+LISTENS = (
+    "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit({})); print(flush=True); signal.pause()"
+)
+
+
+def started(stack: ExitStack, code: str) -> subprocess.Popen[bytes]:
+    process = stack.enter_context(subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE))
+    stack.callback(process.kill)
+    return process
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as opened:
+        yield opened
+
+
+def master(stack: ExitStack, ends_in: int) -> subprocess.Popen[bytes]:
+    process = started(stack, LISTENS.format(ends_in))
+    assert process.stdout is not None
+    process.stdout.readline()  # it listens for the signal now
+    return process
+
+
+def test_workers_that_all_fail_end_the_master_and_say_why(stack: ExitStack) -> None:
+    workers = [started(stack, "raise SystemExit(69)") for _ in range(2)]
+    assert _led(master(stack, ExitCode.INTERRUPTED), workers) == ExitCode.UNAVAILABLE
+
+
+def test_a_verdict_says_more_than_how_the_workers_ended(stack: ExitStack) -> None:
+    assert _led(master(stack, ExitCode.FAIL), [started(stack, "raise SystemExit(70)")]) == ExitCode.FAIL
+
+
+def test_a_worker_that_was_told_to_quit_ends_nothing(stack: ExitStack) -> None:
+    workers = [started(stack, "pass"), started(stack, "raise SystemExit(70)")]
+    leading = started(stack, "import sys; sys.stdin.read()")
+    for worker in workers:
+        worker.wait()
+    leading.terminate()
+    assert _led(leading, workers) == -15
