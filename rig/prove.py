@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from rig.errors import UsageError
+from rig.extras import require
 from rig.proof.cells import Proof, together
-from rig.proof.defects import DEFECTS
+from rig.proof.defects import DEFECTS, OF_THE_CROWD
 from rig.proof.stages import prove_defects
 from rig.proof.storms import prove_storms
 from rig.run import Reporter
@@ -36,9 +37,11 @@ def prove(
 ) -> Proof:
     """Run everything, or the ``chosen`` defects, storms and cases, so many times; each run leaves a pack.
 
-    UsageError for a name that is none, before anything starts.
+    UsageError before anything starts for a name that is none, or of a crowd's defect where locust is not installed.
     """
     defects, storms = _sorted(chosen, storms_only=storms_only)
+    if any(defect.name in defects for defect in OF_THE_CROWD):
+        require("locust", "locust")
     proofs = []
     for repetition in range(1, repetitions + 1):
         if defects or not (chosen or storms_only):

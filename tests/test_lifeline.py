@@ -174,6 +174,7 @@ def test_nothing_is_left_after_a_normal_exit(started: Callable[..., Run]) -> Non
     assert not any(directory.exists() for directory in run.directories)
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the signals of a process are read from /proc")
 def test_the_reaper_outlives_interrupt_and_terminate(started: Callable[..., Run]) -> None:
     run = started(PARENT)
     reaper = reaper_of(run.token)
@@ -187,10 +188,8 @@ def test_the_reaper_outlives_interrupt_and_terminate(started: Callable[..., Run]
 
 
 def ignored_signals(process: psutil.Process) -> int:
-    status = Path(f"/proc/{process.pid}/status")
-    if not status.exists():
-        pytest.skip("the signals of a process are read from /proc")
-    (line,) = [line for line in status.read_text().splitlines() if line.startswith("SigIgn:")]
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    (line,) = [line for line in status.splitlines() if line.startswith("SigIgn:")]
     return int(line.split()[1], 16)
 
 

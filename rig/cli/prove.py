@@ -25,7 +25,10 @@ def prove_(
     diagnosis: bool,
     seeds: tuple[str, ...],
 ) -> int:
-    """Every gate against the seeded defects: red where a defect declares it, green where it declares that."""
+    """Every gate against the seeded defects: red where a defect declares it, green where it declares that.
+
+    The defects of the crowd need the extra `locust`: without it the rest is tried, and the whole proof ends in 3.
+    """
     if diagnosis and (storms or chosen):
         raise click.UsageError("--diagnosis goes with --only SEED, not with --storms or --only-defect")
     if diagnosis:

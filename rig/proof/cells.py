@@ -41,7 +41,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """All cells of a proof and where the runs lie. ``skipped`` says why a defect was not tried."""
+    """All cells of a proof and where the runs lie. ``skipped`` says why a defect was not tried, and what would help."""
 
     cells: tuple[Cell, ...]
     packs: Mapping[str, Path]
@@ -66,14 +66,22 @@ class Proof:
         return tuple(name for name, verdicts in seen.items() if len(verdicts) > 1)
 
     @property
+    def verdict(self) -> Verdict:
+        """FAIL below a full score; else INVALID where a defect was not tried, its gates not seen red; else PASS."""
+        if self.score < 1.0:
+            return Verdict.FAIL
+        return Verdict.INVALID if self.skipped else Verdict.PASS
+
+    @property
     def exit_code(self) -> ExitCode:
-        """0 for a full score, else 1."""
-        return ExitCode.PASS if self.score == 1.0 else ExitCode.FAIL
+        """0 for PASS, 1 for FAIL, 3 for INVALID."""
+        codes = {Verdict.PASS: ExitCode.PASS, Verdict.FAIL: ExitCode.FAIL}
+        return codes.get(self.verdict, ExitCode.INVALID)
 
     def document(self) -> dict[str, Any]:
         """What ``--json`` prints."""
         return {
-            "verdict": (Verdict.PASS if self.score == 1.0 else Verdict.FAIL).value,
+            "verdict": self.verdict.value,
             "cells": [
                 {
                     "gate": cell.gate,
@@ -124,8 +132,11 @@ def _wrong(cell: Cell) -> str:
 
 
 def proof_table(proof: Proof) -> Table:
-    """One row a defect: what turned red, what was wrong."""
-    title = f"score {proof.score:.3f} over {len(proof.cells)} cells, {proof.pairs} of them pairs of gate and defect"
+    """One row a defect: what turned red, what was wrong. What was not tried stands in the title too."""
+    title = f"{proof.verdict}: score {proof.score:.3f} over {len(proof.cells)} cells"
+    title += f", {proof.pairs} of them pairs of gate and defect"
+    if proof.skipped:
+        title += f"; not tried: {', '.join(proof.skipped)}"
     if proof.unstable:
         title += f"; not the same in all repetitions: {', '.join(proof.unstable[:5])}"
     table = Table(title=title, title_justify="left")
@@ -138,5 +149,5 @@ def proof_table(proof: Proof) -> Table:
         wrong = [_wrong(cell) for cell in cells if not cell.right]
         table.add_row(name, ", ".join(red) or "-", str(green), Text("; ".join(wrong) or "-", "red" if wrong else ""))
     for name, why in proof.skipped.items():
-        table.add_row(name, "-", "-", f"NOT-RUN: {why}")
+        table.add_row(name, "-", "-", Text(f"NOT-RUN: {why}", "red"))
     return table

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("zmq", reason="the extra `locust` is not installed")
-
 from tests.locust.browser import CHROMIUM, browser
 from tests.locust.crowds import web_ui
 

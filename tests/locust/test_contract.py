@@ -7,11 +7,6 @@ import re
 from importlib.metadata import version
 from pathlib import Path
 
-import pytest
-
-pytest.importorskip("zmq", reason="the extra `locust` is not installed")
-pytest.importorskip("msgpack", reason="the extra `locust` is not installed")
-
 from rig.calibrate.stub import null_stub
 from rig.locust_bridge.wire import PROTOCOL
 from rig.target import free_port

@@ -14,8 +14,6 @@ import pandas as pd
 import psutil
 import pytest
 
-pytest.importorskip("zmq", reason="the extra `locust` is not installed")
-
 from rig.errors import ExitCode
 from rig.lifeline import leftovers
 from rig.profile import bundled_profile

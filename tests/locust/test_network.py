@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("zmq", reason="the extra `locust` is not installed")
-
 from rig.errors import ExitCode
 from rig.target import free_port
 from tests.cli.commands import command, only_pack

@@ -10,20 +10,18 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
+import zmq
+import zmq.asyncio as zmq_asyncio
 
-msgpack = pytest.importorskip("msgpack", reason="the extra `locust` is not installed")
-zmq_asyncio = pytest.importorskip("zmq.asyncio", reason="the extra `locust` is not installed")
-
-import zmq  # noqa: E402
-
-from rig.calibrate.stub import null_stub  # noqa: E402
-from rig.engine.targeter import Credentials  # noqa: E402
-from rig.errors import ConfigError, Unavailable, UsageError  # noqa: E402
-from rig.locust_bridge import worker as worker_module  # noqa: E402
-from rig.locust_bridge.clock import boot_id  # noqa: E402
-from rig.locust_bridge.plan import Plan  # noqa: E402
-from rig.locust_bridge.wire import (  # noqa: E402
+from rig.calibrate.stub import null_stub
+from rig.engine.targeter import Credentials
+from rig.errors import ConfigError, Unavailable, UsageError
+from rig.locust_bridge import worker as worker_module
+from rig.locust_bridge.clock import boot_id
+from rig.locust_bridge.plan import Plan
+from rig.locust_bridge.wire import (
     CLOCK,
     PLAN,
     REPORT,
@@ -32,11 +30,11 @@ from rig.locust_bridge.wire import (  # noqa: E402
     MasterLink,
     parse_address,
 )
-from rig.locust_bridge.worker import Worker  # noqa: E402
-from rig.model import RESULT, RunKey  # noqa: E402
-from rig.profile import bundled_profile, load_profile  # noqa: E402
-from rig.target import free_port  # noqa: E402
-from tests.locust.crowds import processes, worker  # noqa: E402
+from rig.locust_bridge.worker import Worker
+from rig.model import RESULT, RunKey
+from rig.profile import bundled_profile, load_profile
+from rig.target import free_port
+from tests.locust.crowds import processes, worker
 
 WITHIN_S = 20.0
 

@@ -9,17 +9,21 @@ import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from rich.console import Console
 
+from rig.cli import main
 from rig.errors import ExitCode, UsageError
 from rig.lifeline import Lifeline, leftovers
 from rig.model import Gate, Verdict
 from rig.processes import alive
 from rig.proof.cells import Cell, Proof, cells_of, proof_table, together
+from rig.proof.defects import HEALTHY_CROWD, OF_THE_CROWD
 from rig.proof.sabotage import leave_behind, no_sampler_born, stuttering
+from rig.proof.stages import _with_crowds
 from rig.prove import _sorted
 from rig.samplers.names import PG_ACTIVITY
 from rig.samplers.process import SamplerProcess
@@ -52,6 +56,21 @@ def test_repetitions_are_one_proof_that_says_what_was_not_the_same() -> None:
     assert proof_table(both).row_count == 2
 
 
+def test_what_was_not_tried_is_no_pass_and_is_named_with_the_remedy() -> None:
+    right, wrong = Cell("a", "d", FAIL, FAIL), Cell("a", "d", FAIL, PASS)
+    skipped = {"crowd-row-lost": "locust is not installed: pip install -e '.[locust]'"}
+    assert Proof((right,), {}).exit_code is ExitCode.PASS
+    assert Proof((wrong,), {}, skipped).exit_code is ExitCode.FAIL
+    part = Proof((right,), {}, skipped)
+    assert (part.score, part.exit_code) == (1.0, ExitCode.INVALID)
+    assert part.document()["verdict"] == "INVALID"
+    shown = io.StringIO()
+    Console(file=shown, width=200).print(proof_table(part))
+    assert "INVALID: score 1.000" in shown.getvalue()
+    assert "not tried: crowd-row-lost" in shown.getvalue()
+    assert "NOT-RUN: locust is not installed: pip install -e '.[locust]'" in shown.getvalue()
+
+
 def test_a_wrong_cell_says_why() -> None:
     stolen = Cell("S8.time", "slow", FAIL, Verdict.INVALID, 1, "12 s, but machine: the hypervisor took 11% of its time")
     shown = io.StringIO()
@@ -65,6 +84,24 @@ def test_names_are_defects_storms_or_cases() -> None:
         _sorted(["rust"], storms_only=False)
     with pytest.raises(UsageError, match="'slow' is no storm"):
         _sorted(["slow"], storms_only=True)
+
+
+def test_without_the_extra_a_crowds_defect_is_refused_by_name_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("rig.extras.find_spec", lambda module: None)
+    words = ["--only-defect", "row-lost", "--only-defect", "crowd-row-lost", "--out", str(tmp_path)]
+    assert main(["prove", *words]) == ExitCode.USAGE
+    assert "locust is not installed" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_the_extra_the_crowds_are_left_out_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rig.extras.find_spec", lambda module: None)
+    job: Any = None  # nothing is run
+    proof = _with_crowds(Proof((), {}), [HEALTHY_CROWD, *OF_THE_CROWD], job, {}, job, 1)
+    assert set(proof.skipped) == {"healthy-crowd", "crowd-worker-killed", "crowd-row-lost"}
+    assert _with_crowds(Proof((), {}), [], job, {}, job, 1).skipped == {}
 
 
 def test_a_stuttering_process_is_stopped_again_and_again_and_runs_at_the_end() -> None:
