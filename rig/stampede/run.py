@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+import psycopg
 from pydantic import TypeAdapter
 
-from rig.errors import UsageError
+from rig.errors import Unavailable, UsageError
 from rig.profile import Profile
 from rig.stampede.ground import WITHOUT, Ground, Order
 from rig.stampede.kids import KidStorm
@@ -28,6 +29,7 @@ from rig.stampede.model import (
 )
 from rig.stampede.rate_limit import rate_limit
 from rig.stampede.scheduler_claim import scheduler_claim
+from rig.stampede.statements import first_line
 from rig.stampede.tenant_leak import tenant_leak
 from rig.stampede.unknown_kid import require_kids, unknown_kid
 
@@ -57,13 +59,18 @@ def require(profile: Profile, storm: str, order: Order) -> None:
 def let_loose(ground: Ground, storm: str, order: Order) -> Iterator[StormReport | KidStorm]:
     """Let a storm loose; a report for each of its cases as it ends.
 
-    What members and replicas said in it may quote their environment: it is told without the run's secrets.
+    What members and replicas said in it may quote their environment: it is told without the run's secrets. RigError
+    where it cannot go on: Unavailable where that is the database's doing.
     """
-    for report in _reports(ground, storm, order):
-        if isinstance(report, KidStorm):
-            yield replace(report, missing=tuple(map(ground.secrets.blanked, report.missing)))
-        else:
-            yield _REPORT.validate_json(ground.secrets.blanked(_REPORT.dump_json(report).decode()))
+    try:
+        for report in _reports(ground, storm, order):
+            if isinstance(report, KidStorm):
+                yield replace(report, missing=tuple(map(ground.secrets.blanked, report.missing)))
+            else:
+                yield _REPORT.validate_json(ground.secrets.blanked(_REPORT.dump_json(report).decode()))
+    except psycopg.Error as error:
+        said = ground.secrets.blanked(first_line(error))
+        raise Unavailable(f"the database of the storm {storm} failed: {said}") from None
 
 
 def _reports(ground: Ground, storm: str, order: Order) -> Iterator[StormReport | KidStorm]:

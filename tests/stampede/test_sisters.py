@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import psycopg
 import pytest
 
 from rig.checks.case import Case
@@ -27,6 +28,7 @@ from rig.stampede.model import SISTERS, STORMS, StormReport
 from rig.stampede.prove import WEAKNESSES, Weakness
 from rig.stampede.rate_limit import granted_in_whole_windows
 from rig.stampede.run import let_loose, require
+from rig.stampede.scheduler_claim import explained
 from tests.cli.commands import only_pack, rig
 
 
@@ -264,11 +266,53 @@ def test_a_mistake_in_a_statement_is_named_by_its_key(
         tenancy(cluster, tmp_path, **changes)
 
 
-def test_a_query_for_a_number_that_gives_none_is_named_by_its_key(cluster: Cluster, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"unfinished_sql": "SELECT 'many'"}, "unfinished_sql must give one number"),
+        ({"enqueue_sql": "INSERT INTO job (name) VALUES (NULL)"}, "enqueue_sql failed: null value in column"),
+        ({"unfinished_sql": "SELECT 1 / 0"}, "unfinished_sql failed: division by zero"),
+        ({"held_sql": "SELECT name FROM jobs"}, 'held_sql failed: relation "jobs" does not exist'),
+        ({"enqueue_sql": "SELECT %s, %(jobs)s"}, "enqueue_sql failed: "),
+    ],
+)
+def test_a_mistake_in_a_statement_over_the_queue_is_named_by_its_key(
+    cluster: Cluster, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
     raw = tomllib.loads(bundled_profile().read_text())["storms"]["scheduler-claim"]
-    section = {**raw, "jobs": 2, "unfinished_sql": "SELECT 'many'"}
-    with pytest.raises(ConfigError, match=r"unfinished_sql must give one number"):
+    section = {**raw, "jobs": 2, **changes}
+    with pytest.raises(ConfigError, match=rf"storms\.scheduler-claim\.{message}"):
         storm(ground_for(cluster, tmp_path, with_storms(scheduler_claim=section)), "scheduler-claim", Order(1))
+
+
+def test_a_database_that_fails_in_a_storm_is_unavailable(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no fault of the rig's: a whole run goes on to its verdict without the storm."""
+
+    def failing(ground: Ground, order: Order, subject: object) -> StormReport:
+        ground.secrets.learn("its password")
+        raise psycopg.OperationalError("cannot connect with its password\nmore")
+
+    monkeypatch.setitem(vars(storms)["_SISTERS"], "migration-race", failing)
+    with pytest.raises(Unavailable, match=r"storm migration-race failed: cannot connect with \[secret of this run\]$"):
+        storm(ground, "migration-race")
+
+
+@pytest.mark.parametrize(
+    ("times", "held", "unexplained"),
+    [
+        ({"a": 1, "b": 2}, ("b",), {}),
+        ({"a": 2, "b": 1}, ("b",), {"a": 1}),  # a survivor's job was handed out twice
+        ({"a": 1, "b": 3}, ("b",), {"b": 1}),
+        ({"a": 2, "b": 2}, ("a", "b"), {}),
+        ({"a": 2, "b": 1}, (), {"a": 1}),
+    ],
+)
+def test_a_kill_explains_one_repeat_of_each_job_that_was_held(
+    times: dict[str, int], held: tuple[str, ...], unexplained: dict[str, int]
+) -> None:
+    figures = explained(times, held)
+    assert (figures["held"], figures["unexplained"]) == (sorted(held), unexplained)
+    assert figures["repeats_unexplained"] == sum(unexplained.values())
 
 
 def test_a_protection_that_the_target_cannot_do_without_is_refused() -> None:
