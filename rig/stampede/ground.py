@@ -20,7 +20,7 @@ WITHOUT = "{without}"
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class StormOrder:
     """How a storm is asked for: processes, protections that are switched off, and which cases (none named: all).
 
     ``subject`` is stormed instead of the profile's, with so many ``kids`` a process; with ``scoreboard``, several are.

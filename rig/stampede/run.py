@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from rig.errors import Unavailable, UsageError
 from rig.profile import Profile
-from rig.stampede.ground import WITHOUT, Ground, Order
+from rig.stampede.ground import WITHOUT, Ground, StormOrder
 from rig.stampede.kids import KidStorm
 from rig.stampede.matview_refresh import matview_refresh
 from rig.stampede.migration_race import migration_race
@@ -34,7 +34,7 @@ from rig.stampede.tenant_leak import tenant_leak
 from rig.stampede.unknown_kid import require_kids, unknown_kid
 
 _REPORT = TypeAdapter(StormReport)
-_SISTERS: Mapping[str, Callable[[Ground, Order, Any], StormReport]] = {
+_SISTERS: Mapping[str, Callable[[Ground, StormOrder, Any], StormReport]] = {
     MIGRATION_RACE: migration_race,
     SCHEDULER_CLAIM: scheduler_claim,
     RATE_LIMIT: rate_limit,
@@ -43,7 +43,7 @@ _SISTERS: Mapping[str, Callable[[Ground, Order, Any], StormReport]] = {
 }
 
 
-def require(profile: Profile, storm: str, order: Order) -> None:
+def require(profile: Profile, storm: str, order: StormOrder) -> None:
     """UsageError where the order names what the storm or its subject does not have."""
     if storm == UNKNOWN_KID:
         require_kids(profile, order)
@@ -56,7 +56,7 @@ def require(profile: Profile, storm: str, order: Order) -> None:
             raise UsageError(f"--without: no command of [storms.{storm}] in the profile has the word {WITHOUT}")
 
 
-def let_loose(ground: Ground, storm: str, order: Order) -> Iterator[StormReport | KidStorm]:
+def let_loose(ground: Ground, storm: str, order: StormOrder) -> Iterator[StormReport | KidStorm]:
     """Let a storm loose; a report for each of its cases as it ends.
 
     What members and replicas said in it may quote their environment: it is told without the run's secrets. RigError
@@ -73,7 +73,7 @@ def let_loose(ground: Ground, storm: str, order: Order) -> Iterator[StormReport 
         raise Unavailable(f"the database of the storm {storm} failed: {said}") from None
 
 
-def _reports(ground: Ground, storm: str, order: Order) -> Iterator[StormReport | KidStorm]:
+def _reports(ground: Ground, storm: str, order: StormOrder) -> Iterator[StormReport | KidStorm]:
     subject = _subject(ground.profile, storm)
     if storm == UNKNOWN_KID and (subject is not None or order.subject):
         yield from unknown_kid(ground, order)

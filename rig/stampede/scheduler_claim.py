@@ -20,7 +20,7 @@ from rig.errors import ConfigError
 from rig.profile.storms import SchedulerClaim
 from rig.stampede.command import Ended, Replicas, be_replica, prepare
 from rig.stampede.fleet import Fleet
-from rig.stampede.ground import Ground, Order
+from rig.stampede.ground import Ground, StormOrder
 from rig.stampede.model import SCHEDULER_CLAIM, Event, StormReport
 from rig.stampede.statements import execute
 
@@ -41,7 +41,7 @@ class _Kill:
     held: frozenset[str] | None
 
 
-def scheduler_claim(ground: Ground, order: Order, subject: SchedulerClaim) -> StormReport:
+def scheduler_claim(ground: Ground, order: StormOrder, subject: SchedulerClaim) -> StormReport:
     """Let the storm loose."""
     processes = order.processes or PROCESSES
     with ground.database("queue") as database:

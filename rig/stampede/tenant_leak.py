@@ -25,7 +25,7 @@ from rig.postgres import Database
 from rig.profile.storms import TenantLeak
 from rig.stampede.command import prepare
 from rig.stampede.fleet import Barrier, Fleet
-from rig.stampede.ground import Ground, Order
+from rig.stampede.ground import Ground, StormOrder
 from rig.stampede.model import TENANT_LEAK, Event, StormReport
 from rig.stampede.statements import execute
 
@@ -62,7 +62,7 @@ class _Seen:
     errors: tuple[str, ...]
 
 
-def tenant_leak(ground: Ground, order: Order, subject: TenantLeak) -> StormReport:
+def tenant_leak(ground: Ground, order: StormOrder, subject: TenantLeak) -> StormReport:
     """Let the storm loose. ConfigError where the database has rows of fewer than two tenants."""
     processes = order.processes or PROCESSES
     with ground.database("tenancy") as database:
@@ -203,7 +203,7 @@ def _digest(database: Database, subject: TenantLeak) -> Any:
 
 def _failing_jobs(
     ground: Ground,
-    order: Order,
+    order: StormOrder,
     subject: TenantLeak,
     database: Database,
     environ: dict[str, str],

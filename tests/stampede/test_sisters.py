@@ -23,7 +23,7 @@ from rig.model import Verdict
 from rig.postgres import Cluster
 from rig.profile import Profile, bundled_profile, load_profile
 from rig.stampede import run as storms
-from rig.stampede.ground import Ground, Order
+from rig.stampede.ground import Ground, StormOrder
 from rig.stampede.model import SISTERS, STORMS, StormReport
 from rig.stampede.prove import WEAKNESSES, Weakness
 from rig.stampede.rate_limit import granted_in_whole_windows
@@ -47,8 +47,8 @@ def with_storms(**storms: dict[str, Any]) -> Profile:
     return Profile.model_validate(raw)
 
 
-def storm(ground: Ground, name: str, order: Order | None = None) -> StormReport:
-    (report,) = let_loose(ground, name, order or Order())
+def storm(ground: Ground, name: str, order: StormOrder | None = None) -> StormReport:
+    (report,) = let_loose(ground, name, order or StormOrder())
     return report
 
 
@@ -57,7 +57,7 @@ def verdicts(report: StormReport) -> dict[str, str]:
 
 
 def hold(ground: Ground, weakness: Weakness) -> None:
-    report = storm(ground, weakness.storm, Order(PROCESSES, weakness.without))
+    report = storm(ground, weakness.storm, StormOrder(PROCESSES, weakness.without))
     found = verdicts(report)
     expected = {gate: verdict.value for gate, verdict in weakness.cells().items()}
     assert {gate: found[gate] for gate in expected} == expected, report
@@ -163,7 +163,7 @@ def test_a_migrator_of_ones_own_that_counts_its_runs_fails_the_second_run(cluste
         "        c.execute('UPDATE runs SET at = clock_timestamp()')\n"
     )
     section = {"command": ["{python}", str(script)], "env": {"DB": "{admin_dsn}"}}
-    report = storm(ground_for(cluster, tmp_path, with_storms(migration_race=section)), "migration-race", Order(2))
+    report = storm(ground_for(cluster, tmp_path, with_storms(migration_race=section)), "migration-race", StormOrder(2))
     assert verdicts(report) == {
         "storm.migration-race.once": "PASS",
         "storm.migration-race.exit": "PASS",
@@ -227,7 +227,7 @@ def tenancy(cluster: Cluster, folder: Path, **changes: Any) -> StormReport:
         "ingested_table": "event",
         **changes,
     }
-    return storm(ground_for(cluster, folder, with_storms(tenant_leak=section)), "tenant-leak", Order(1))
+    return storm(ground_for(cluster, folder, with_storms(tenant_leak=section)), "tenant-leak", StormOrder(1))
 
 
 def test_a_policy_that_raises_where_no_tenant_is_set_shows_nobody_anything(cluster: Cluster, tmp_path: Path) -> None:
@@ -282,13 +282,13 @@ def test_a_mistake_in_a_statement_over_the_queue_is_named_by_its_key(
     raw = tomllib.loads(bundled_profile().read_text())["storms"]["scheduler-claim"]
     section = {**raw, "jobs": 2, **changes}
     with pytest.raises(ConfigError, match=rf"storms\.scheduler-claim\.{message}"):
-        storm(ground_for(cluster, tmp_path, with_storms(scheduler_claim=section)), "scheduler-claim", Order(1))
+        storm(ground_for(cluster, tmp_path, with_storms(scheduler_claim=section)), "scheduler-claim", StormOrder(1))
 
 
 def test_a_database_that_fails_in_a_storm_is_unavailable(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     """And no fault of the rig's: a whole run goes on to its verdict without the storm."""
 
-    def failing(ground: Ground, order: Order, subject: object) -> StormReport:
+    def failing(ground: Ground, order: StormOrder, subject: object) -> StormReport:
         ground.secrets.learn("its password")
         raise psycopg.OperationalError("cannot connect with its password\nmore")
 
@@ -318,7 +318,7 @@ def test_a_kill_explains_one_repeat_of_each_job_that_was_held(
 def test_a_protection_that_the_target_cannot_do_without_is_refused() -> None:
     profile = with_storms(migration_race={"command": ["true"]})
     with pytest.raises(UsageError, match=r"\{without\}"):
-        require(profile, "migration-race", Order(without=("lock",)))
+        require(profile, "migration-race", StormOrder(without=("lock",)))
 
 
 # --- the command line -------------------------------------------------------------------------------------------
@@ -346,13 +346,13 @@ def test_what_is_not_there_is_a_usage_error(tmp_path: Path, words: tuple[str, ..
 def test_what_members_say_is_told_without_secrets(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     """They have the DSNs in their environment, and exceptions may quote them."""
 
-    def quoting(ground: Ground, order: Order, subject: object) -> StormReport:
+    def quoting(ground: Ground, order: StormOrder, subject: object) -> StormReport:
         with ground.database("quoted") as database:
             said = f"process 1 RuntimeError: cannot reach {database.runtime_dsn}"
         return StormReport(storm="rate-limit", case="rate-limit", missing=(said,), figures={"errors": [said]})
 
     monkeypatch.setitem(vars(storms)["_SISTERS"], "rate-limit", quoting)
-    (report,) = let_loose(ground, "rate-limit", Order())
+    (report,) = let_loose(ground, "rate-limit", StormOrder())
     assert isinstance(report, StormReport)
     assert report.missing == tuple(report.figures["errors"])
     assert "cannot reach postgresql://quoted_runtime:[secret of this run]@" in report.missing[0]
