@@ -13,10 +13,10 @@ from pathlib import Path
 from rig.lifeline import Lifeline
 from rig.postgres import open_cluster
 from rig.proof.cells import Cell, Proof, cells_of, judge_pack
+from rig.proof.weaknesses import WEAKNESSES, Weakness
 from rig.run import Reporter, begin, concluded, ground_of
 from rig.settings import Job
 from rig.stampede.ground import StormOrder
-from rig.stampede.prove import WEAKNESSES, Weakness
 from rig.stampede.run import let_loose
 from rig.storm import MAX_CONNECTIONS
 

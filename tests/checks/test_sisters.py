@@ -12,8 +12,8 @@ from rig.checks.judge import judge
 from rig.checks.sisters import gates_of
 from rig.errors import UsageError
 from rig.model import Verdict
+from rig.proof.weaknesses import GATES, WEAKNESSES
 from rig.stampede.model import PROTECTIONS, SISTERS, StormReport, absent, require_protections
-from rig.stampede.prove import GATES, WEAKNESSES
 
 FIGURES: dict[str, dict[str, Any]] = {
     "migration-race": {

@@ -22,10 +22,10 @@ from rig.errors import ConfigError, Unavailable, UsageError
 from rig.model import Verdict
 from rig.postgres import Cluster
 from rig.profile import Profile, bundled_profile, load_profile
+from rig.proof.weaknesses import WEAKNESSES, Weakness
 from rig.stampede import run as storms
 from rig.stampede.ground import Ground, StormOrder
 from rig.stampede.model import SISTERS, STORMS, StormReport
-from rig.stampede.prove import WEAKNESSES, Weakness
 from rig.stampede.rate_limit import granted_in_whole_windows
 from rig.stampede.run import let_loose, require
 from rig.stampede.scheduler_claim import explained
