@@ -15,7 +15,7 @@ from pathlib import Path
 import scenarios
 from rig.extras import require
 from rig.lifeline import Lifeline
-from rig.target import free_port
+from rig.ports import free_port
 
 LOCUSTFILE = Path(scenarios.__file__ or "").parent / "locustfile.py"
 _STOP_S = 90.0

@@ -19,12 +19,12 @@ from urllib.parse import urlsplit, urlunsplit
 
 from rig.engine.endpoint import Endpoint
 from rig.errors import ConfigError, Unavailable
+from rig.ports import free_port
 from rig.profile.storms import RateLimit
 from rig.stampede.command import prepare, standing
 from rig.stampede.fleet import Barrier, Fleet
 from rig.stampede.ground import Ground, StormOrder
 from rig.stampede.model import RATE_LIMIT, Event, StormReport
-from rig.target import free_port
 
 REPLICAS = 4
 WINDOWS = 2
@@ -122,7 +122,7 @@ def _replicas(ground: Ground, order: StormOrder, subject: RateLimit) -> Iterator
         replicas = []
         for number in range(order.processes or REPLICAS):
             port = free_port()
-            command = ground.command(subject.command, f"{_KEY}.command", order.without, port=port)
+            command = ground.command(subject.command, f"{_KEY}.command", order.without, port=str(port))
             log_file = ground.log_file(f"{RATE_LIMIT}-{number}")
             own = {**environ, "REPLICA": str(number)}
             process = stack.enter_context(standing(command, own, log_file, f"{_KEY}.command"))

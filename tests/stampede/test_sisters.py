@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -319,6 +320,14 @@ def test_a_protection_that_the_target_cannot_do_without_is_refused() -> None:
     profile = with_storms(migration_race={"command": ["true"]})
     with pytest.raises(UsageError, match=r"\{without\}"):
         require(profile, "migration-race", StormOrder(without=("lock",)))
+
+
+@pytest.mark.parametrize("word", ["{pythn}", "{python.bin}", "{port.real}", "{}", "{"])
+def test_a_command_of_a_storm_that_cannot_be_filled_in_is_named_by_its_key(ground: Ground, word: str) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"^profile key storms\.some\.command: '{re.escape(word)}' .* known are {{python}}"
+    ):
+        ground.command([word], "storms.some.command", port="80")
 
 
 # --- the command line -------------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ gate red by ``rig prove --storms``; here it is that the evidence is true.
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -29,6 +28,7 @@ from rig.errors import ConfigError, UsageError
 from rig.evidence.plots.storms import storms
 from rig.lifeline import Lifeline
 from rig.model import Verdict
+from rig.ports import free_port
 from rig.postgres import Cluster, Database
 from rig.profile import Profile, bundled_profile, load_profile
 from rig.profile.storms import KidPromises, Storms, UnknownKid
@@ -227,12 +227,6 @@ def test_the_releases_of_a_scoreboard_go_also_when_the_rig_is_killed(
 
 
 # --- a fleet behind HTTP ------------------------------------------------------------------------------------------
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
