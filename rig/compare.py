@@ -27,10 +27,8 @@ def compare_packs(before: Path, after: Path) -> SideBySide:
 
 def _side(path: Path) -> Side:
     pack = Pack.open(path)
-    comparison = pack.verify()
-    if not comparison.intact:
-        raise EvidenceError(f"{path} was changed: {comparison.sentence}")
+    digest = pack.require_intact()
     judgement = pack.judgement()
     if judgement is None:
         raise EvidenceError(f"{path} holds no verdicts")
-    return Side(pack.name, comparison.digest, pack.manifest(), pack.load(), judgement)
+    return Side(pack.name, digest, pack.manifest(), pack.load(), judgement)

@@ -17,10 +17,10 @@ from rig.proof.cells import Proof, together
 from rig.proof.defects import DEFECTS, OF_THE_CROWD
 from rig.proof.stages import prove_defects
 from rig.proof.storms import prove_storms
+from rig.proof.weaknesses import WEAKNESSES
 from rig.run import Reporter
 from rig.settings import Job
 from rig.stampede.model import STORMS
-from rig.stampede.prove import WEAKNESSES
 
 DEFECT_NAMES = tuple(defect.name for defect in DEFECTS)
 STORM_NAMES = tuple(dict.fromkeys([*STORMS, *(weakness.case for weakness in WEAKNESSES if weakness.case)]))

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
-from rig.checks.judge import exit_code_of, judge, verdict_of
 from rig.diagnose import explain
 from rig.errors import EvidenceError
-from rig.evidence.hashes import SUMS
-from rig.evidence.judgement import Judgement
 from rig.evidence.pack import Pack
 from rig.model import Verdict
-from rig.record import Finished, ended_early
+from rig.record import Finished, ended_early, judgement_of
 
 
 def recheck(path: Path, digest: str | None = None) -> Finished:
@@ -21,21 +17,17 @@ def recheck(path: Path, digest: str | None = None) -> Finished:
     EvidenceError when a byte changed, the digest is another pack's, or the judgement differs.
     """
     pack = Pack.open(path)
-    comparison = pack.verify()
-    if not comparison.intact:
-        raise EvidenceError(f"{path} was changed: {comparison.sentence}")
-    found = hashlib.sha256((pack.path / SUMS).read_bytes()).hexdigest()
+    found = pack.require_intact()
     if digest is not None and digest.lower() != found:
         raise EvidenceError(f"{path} is another pack: its digest is {found}, not {digest}")
     before = pack.judgement()
     case = pack.load()
-    gates = judge(case)
-    judgement = Judgement(verdict_of(gates), int(exit_code_of(case, gates)), gates)
+    judgement = judgement_of(case)
     if before is None:
         raise EvidenceError(f"{path} holds no verdicts")
     differing = [
         gate.id
-        for gate in gates
+        for gate in judgement.gates
         if gate.verdict is not {old.id: old.verdict for old in before.gates}.get(gate.id, Verdict.NOT_RUN)
     ]
     if differing:

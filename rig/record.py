@@ -20,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 
 import rig
 import rig.evidence.report
+from rig.checks.case import Case
 from rig.checks.judge import exit_code_of, judge, verdict_of
 from rig.diagnose import Diagnosis, explain
 from rig.engine.targeter import Targeter
@@ -198,8 +199,7 @@ class Record:
         self.history.close()
         self.amend(ended_utc=datetime.now(UTC))
         case = self.pack.load()
-        gates = judge(case)
-        judgement = Judgement(verdict_of(gates), int(exit_code_of(case, gates)), gates)
+        judgement = judgement_of(case)
         if interrupted:
             judgement = ended_early(judgement)
         self.pack.write_judgement(judgement)
@@ -215,6 +215,12 @@ class Record:
     def path(self) -> Path:
         """Where the pack lies now."""
         return self.pack.path
+
+
+def judgement_of(case: Case) -> Judgement:
+    """Judge evidence: every gate, what they come to, and how the process ends."""
+    gates = judge(case)
+    return Judgement(verdict_of(gates), int(exit_code_of(case, gates)), gates)
 
 
 def ended_early(judgement: Judgement) -> Judgement:

@@ -11,7 +11,6 @@ Not a net for secrets that nobody told: the environment may hold more than the p
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
@@ -46,10 +45,6 @@ class Secrets:
             self.learn(str(conninfo_to_dict(dsn).get("password") or ""))
         except psycopg.ProgrammingError:
             self.learn(dsn)
-
-    def learn_environment(self, environ: Mapping[str, str], *variables: str | None) -> None:
-        """Remember what these variables hold, where they are set."""
-        self.learn(*(environ.get(variable, "") for variable in variables if variable is not None))
 
     def blanked(self, text: str) -> str:
         """The text without them."""

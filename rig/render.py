@@ -16,8 +16,8 @@ def render(path: Path, out: Path) -> tuple[Path, ...]:
     UsageError where ``out`` lies in a pack.
     """
     pack = Pack.open(path)
-    if pack.sealed and not (comparison := pack.verify()).intact:
-        raise EvidenceError(f"{path} was changed: {comparison.sentence}")
+    if pack.sealed:
+        pack.require_intact()
     judgement = pack.judgement()
     if judgement is None:
         raise EvidenceError(f"{path} was not judged yet: run `rig settle` on it first")

@@ -25,15 +25,13 @@ import rig
 import rig.evidence.report
 from rig.calibrate.fingerprint import fingerprint
 from rig.checks.case import Case
-from rig.checks.judge import exit_code_of, judge, verdict_of
 from rig.checks.samplers import span
 from rig.errors import ConfigError, Unavailable, UsageError
-from rig.evidence.judgement import Judgement
 from rig.evidence.manifest import Manifest
 from rig.evidence.pack import Pack
 from rig.lifeline import Lifeline
 from rig.profile import secret_from
-from rig.record import Finished
+from rig.record import Finished, judgement_of
 from rig.samplers import aas, cpu
 from rig.samplers.names import Role
 from rig.samplers.process import SamplerProcess
@@ -126,8 +124,7 @@ def _concluded(pack: Pack, manifest: Manifest) -> Sampled:
     manifest = replace(manifest, ended_utc=datetime.now(UTC))
     pack.write_manifest(manifest)
     case = pack.load()
-    gates = judge(case)
-    judgement = Judgement(verdict_of(gates), int(exit_code_of(case, gates)), gates)
+    judgement = judgement_of(case)
     pack.write_judgement(judgement)
     rig.evidence.report.write(pack, manifest, case, judgement)
     digest = pack.seal()

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from rig.stampede.ground import Ground, Order
+from rig.stampede.ground import Ground, StormOrder
 from rig.stampede.kids import KidStorm
 from rig.stampede.model import UNKNOWN_KID, StormReport
 from rig.stampede.run import let_loose
 
-SHORT: Mapping[str, Order] = {UNKNOWN_KID: Order(processes=8, cases=("random-kids",))}
+SHORT: Mapping[str, StormOrder] = {UNKNOWN_KID: StormOrder(processes=8, cases=("random-kids",))}
 """Under ten seconds in all, on two cores."""
 
 

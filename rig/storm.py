@@ -17,7 +17,7 @@ from rig.postgres import open_cluster
 from rig.record import Finished
 from rig.run import Reporter, begin, concluded, ground_of
 from rig.settings import Job
-from rig.stampede.ground import Order
+from rig.stampede.ground import StormOrder
 from rig.stampede.kids import KidStorm
 from rig.stampede.model import UNKNOWN_KID, StormReport
 from rig.stampede.run import let_loose, require
@@ -47,7 +47,7 @@ class Stormed:
         return scoreboard(storms) if any(storm.exhibit for storm in storms) else []
 
 
-def storm(job: Job, name: str, order: Order, environ: Mapping[str, str], reporter: Reporter) -> Stormed:
+def storm(job: Job, name: str, order: StormOrder, environ: Mapping[str, str], reporter: Reporter) -> Stormed:
     """Let a storm loose and judge it. RigError when it cannot begin."""
     require(job.profile, name, order)
     if name == UNKNOWN_KID:

@@ -21,7 +21,9 @@ from rig.ask import Asker
 from rig.engine.endpoint import Endpoint
 from rig.errors import ConfigError, EvidenceError, ExitCode, RigError, Unavailable, UsageError
 from rig.lifeline import standing
+from rig.ports import free_port
 from rig.profile import Launch, Profile
+from rig.profile.words import filled
 from rig.settings import Settings
 from rig.store import Store
 
@@ -75,7 +77,7 @@ def open_target(
         "processes": str(launch.processes),
     }
     secret_words = words | {"admin_dsn": store.truth_dsn, "runtime_dsn": store.runtime_dsn or ""}
-    env = {**environ, **{name: _filled(value, secret_words, "launch.env") for name, value in launch.env.items()}}
+    env = {**environ, **{name: filled(value, secret_words, "launch.env") for name, value in launch.env.items()}}
     more = [word for defect in settings.defects for word in ("--defect", defect)]
     if launch.migrate is not None:
         _migrate([*_command(launch.migrate, words, "launch.migrate"), *more], env, settings.defects)
@@ -84,14 +86,6 @@ def open_target(
         endpoint = Endpoint("127.0.0.1", port)
         _wait_until_ready(profile, endpoint, process, launch.ready_timeout_s, log_file, settings.defects)
         yield Target(endpoint, process.pid, (log_file, *profile.target.log_files))
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def require_free_port(port: int) -> None:
@@ -109,19 +103,8 @@ def require_free_port(port: int) -> None:
             ) from None
 
 
-def _filled(text: str, words: Mapping[str, str], key: str) -> str:
-    try:
-        return text.format(**words)
-    except (KeyError, IndexError, AttributeError, ValueError) as error:
-        known = ", ".join(f"{{{word}}}" for word in words)
-        what = f"has the unknown word {error}" if isinstance(error, KeyError) else f"cannot be filled in ({error})"
-        raise ConfigError(
-            f"profile key {key}: {text!r} {what}; known are {known}, and a brace of its own is written twice"
-        ) from None
-
-
 def _command(template: Sequence[str], words: Mapping[str, str], key: str) -> list[str]:
-    return [_filled(word, words, key) for word in template]
+    return [filled(word, words, key) for word in template]
 
 
 def _ended(what: str, exit_code: int, said: str, defects: Sequence[str]) -> RigError:

@@ -20,9 +20,9 @@ from rig.engine.endpoint import Endpoint
 from rig.hygiene import look_after, look_before
 from rig.lifeline import Lifeline
 from rig.pool_metrics import ACQUIRE_WAIT_S, POOL_COLUMNS
+from rig.ports import free_port
 from rig.prober import Prober
 from rig.profile import PoolSeries, Probes
-from rig.target import free_port
 
 PROBES = Probes(health="/up", ready="/ready", metrics="/metrics", timeout_s=0.2)
 

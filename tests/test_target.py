@@ -18,10 +18,11 @@ import pytest
 
 from rig.engine.endpoint import Endpoint
 from rig.errors import ConfigError, EvidenceError, Unavailable, UsageError
+from rig.ports import free_port
 from rig.profile import Profile, bundled_profile, load_profile
 from rig.settings import Settings
 from rig.store import Store
-from rig.target import Target, free_port, open_target, require_free_port
+from rig.target import Target, open_target, require_free_port
 
 STORE = Store("postgresql://truth", "postgresql://runtime", {})
 

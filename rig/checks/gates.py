@@ -3,7 +3,7 @@
 Flow: a checker module makes a ``GateKind`` for each of its gates and names them in ``@emits(…)``; the gate takes its id
 and its rule from there. ``rig.checks.judge`` takes only checkers that declare, and makes a run INVALID in which one
 emits what it did not declare. ``rig.proof.catalog`` puts the declarations of all checkers together.
-Not for what makes a gate red: ``rig.proof.defects`` and ``rig.stampede.prove`` say that.
+Not for what makes a gate red: ``rig.proof.defects`` and ``rig.proof.weaknesses`` say that.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ Not for what the callers say: those figures stand beside their rules, in ``rig.c
 
 from __future__ import annotations
 
+from rig.stampede import overlap
 from rig.stampede.kids import KidStorm
 
 CLOCKS = 0.99
@@ -25,12 +26,7 @@ def spans(storm: KidStorm) -> list[tuple[int, int]]:
 
 def most_at_once(storm: KidStorm) -> int:
     """The most fetches at one instant."""
-    edges = sorted([(start, 1) for start, _ in spans(storm)] + [(end, -1) for _, end in spans(storm)])
-    running = most = 0
-    for _, change in edges:
-        running += change
-        most = max(most, running)
-    return most
+    return overlap.most_at_once(spans(storm))
 
 
 def gaps_s(storm: KidStorm) -> list[float]:

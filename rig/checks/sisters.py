@@ -33,7 +33,8 @@ _RULES: Mapping[str, Mapping[str, str]] = {
         "second-run": "a second run of all replicas changes nothing and ends with exit code 0",
     },
     SCHEDULER_CLAIM: {
-        "once": "each job's effect happens exactly once; at most one repeat, of the job that a killed replica held",
+        "once": "each job's effect happens exactly once, but for one repeat of each job that the killed replica held "
+        "(where the profile has no held_sql to tell them: one repeat in all, of any job)",
         "all": "every job has its effect and is done, also the one that a killed replica held",
     },
     RATE_LIMIT: {
@@ -112,11 +113,18 @@ class _Figures:
         return Gate(kind.pattern, Verdict.NOT_RUN, kind.rule, reason=reason)
 
 
+def _if(so: object, words: str) -> str:
+    """The words where it is so, else none."""
+    return words if so else ""
+
+
 def _migration_race(it: _Figures) -> list[Gate]:
     failed = {code: count for code, count in it["exit_codes"].items() if code not in ("0", "none")}
+    said = ", ".join(it["said"][:2])
     failed_again = {code: count for code, count in it["second_exit_codes"].items() if code not in ("0", "none")}
-    nothing = "" if it["commands_expected"] else "a lone replica changes nothing: there was nothing to race for"
-    alone = "" if it["racing"] > 1 else "no two replicas ran at the same time: nobody raced"
+    failed_again_said = _if(failed_again, f"{sum(failed_again.values())} replicas failed")
+    nothing = _if(not it["commands_expected"], "a lone replica changes nothing: there was nothing to race for")
+    alone = _if(it["racing"] < 2, "no two replicas ran at the same time: nobody raced")
     return [
         it.gate(
             "once",
@@ -127,44 +135,45 @@ def _migration_race(it: _Figures) -> list[Gate]:
         it.gate(
             "exit",
             "replicas exit_codes said elapsed_s",
-            wrong=f"{sum(failed.values())} of {it['replicas']} replicas failed: {', '.join(it['said'][:2])}"
-            * bool(failed),
+            wrong=_if(failed, f"{sum(failed.values())} of {it['replicas']} replicas failed: {said}"),
             weak=alone,
         ),
         it.gate(
             "second-run",
             "second_exit_codes second_changes",
-            wrong="; ".join(
-                [
-                    *it["second_changes"][:3],
-                    *([f"{sum(failed_again.values())} replicas failed"] if failed_again else []),
-                ]
-            ),
+            wrong="; ".join(filter(None, [*it["second_changes"][:3], failed_again_said])),
             weak=nothing,
         ),
     ]
 
 
 def _scheduler_claim(it: _Figures) -> list[Gate]:
-    allowed = 1 if it["killed"] else 0
     failed = {code: count for code, count in it["exit_codes"].items() if code != "0"}
-    beyond = it["repeats"] > allowed or it["jobs_repeated"] > allowed
     left = it.whole and (it["unfinished"] or it["jobs_without_effect"])
     return [
-        it.gate(
-            "once",
-            "replicas jobs effects jobs_repeated repeats repeated killed",
-            wrong=f"{it['repeats']} repeats of {it['jobs_repeated']} jobs, {allowed} allowed" * beyond,
-            weak="" if it["effects"] else "no effect was seen",
-        ),
+        _once(it),
         it.gate(
             "all",
             "jobs jobs_without_effect unfinished killed exit_codes elapsed_s",
-            wrong=f"{it['unfinished']} jobs are not done, {it['jobs_without_effect']} had no effect" * bool(left)
-            or f"replicas ended with {failed}" * bool(failed),
-            weak="" if it["killed"] else "no replica was seen holding a job, so none was killed in mid-job",
+            wrong=_if(left, f"{it['unfinished']} jobs are not done, {it['jobs_without_effect']} had no effect")
+            or _if(failed, f"replicas ended with {failed}"),
+            weak=_if(not it["killed"], "no replica was seen holding a job, so none was killed in mid-job"),
         ),
     ]
+
+
+def _once(it: _Figures) -> Gate:
+    shown = "replicas jobs effects jobs_repeated repeats repeated killed"
+    weak = _if(not it["effects"], "no effect was seen")
+    if "held" in it.all:  # else the profile cannot tell whose job was repeated
+        unexplained = it["repeats_unexplained"]
+        names = ", ".join(it["unexplained"])
+        wrong = _if(unexplained, f"{unexplained} repeats that no kill explains, of {names}")
+        return it.gate("once", f"{shown} held repeats_unexplained unexplained", wrong=wrong, weak=weak)
+    allowed = 1 if it["killed"] else 0
+    beyond = it["repeats"] > allowed
+    wrong = _if(beyond, f"{it['repeats']} repeats of {it['jobs_repeated']} jobs, {allowed} allowed")
+    return it.gate("once", shown, wrong=wrong, weak=weak)
 
 
 def _rate_limit(it: _Figures) -> list[Gate]:
@@ -176,10 +185,10 @@ def _rate_limit(it: _Figures) -> list[Gate]:
         it.gate(
             "scope",
             "scope_factor promised replicas limit window_s cap granted windows asked limited other_statuses",
-            wrong=f"the fleet lets through {it['scope_factor']:g} times the limit, promised is {promised}" * off
-            or f"answers that are neither granted nor limited: {it['other_statuses']}" * bool(it["other_statuses"]),
-            weak=f"{it['asked']} questions, {it['limited']} limited: the limit was never reached" * unreached
-            or "one replica cannot tell a shared limit from its own" * (it["replicas"] < 2),
+            wrong=_if(off, f"the fleet lets through {it['scope_factor']:g} times the limit, promised is {promised}")
+            or _if(it["other_statuses"], f"answers that are neither granted nor limited: {it['other_statuses']}"),
+            weak=_if(unreached, f"{it['asked']} questions, {it['limited']} limited: the limit was never reached")
+            or _if(it["replicas"] < 2, "one replica cannot tell a shared limit from its own"),
         ),
     ]
 
@@ -187,7 +196,7 @@ def _rate_limit(it: _Figures) -> list[Gate]:
 def _matview_refresh(it: _Figures) -> list[Gate]:
     views = len(it["tenants"]) or 1
     refreshes, asked = it["refreshes"], it["askers"]
-    nothing = "" if refreshes else "no refresh happened"
+    nothing = _if(not refreshes, "no refresh happened")
     short_refresh = it["refresh_longest_ms"] <= it["reader_patience_ms"]
     missed = it.whole and len(it["refreshes_by_view"]) < views
     queued = it["skipped_late"] or it["refreshed_in_turn"]
@@ -195,28 +204,28 @@ def _matview_refresh(it: _Figures) -> list[Gate]:
         it.gate(
             "single",
             "askers refreshes concurrent_max refreshes_by_view refresh_longest_ms",
-            wrong=f"{it['concurrent_max']} refreshes of one view at a time" * (it["concurrent_max"] > 1),
-            weak=nothing or "one asker has no rival" * (asked < 2 * views),
+            wrong=_if(it["concurrent_max"] > 1, f"{it['concurrent_max']} refreshes of one view at a time"),
+            weak=nothing or _if(asked < 2 * views, "one asker has no rival"),
         ),
         it.gate(
             "skip",
             "askers refreshes refreshed_in_turn skipped skipped_late skip_longest_ms refresh_longest_ms",
-            wrong=f"{it['refreshed_in_turn']} askers refreshed in turn, {it['skipped_late']} waited" * bool(queued),
+            wrong=_if(queued, f"{it['refreshed_in_turn']} askers refreshed in turn, {it['skipped_late']} waited"),
             weak=nothing,
         ),
         it.gate(
             "happens",
             "refreshes refreshes_by_view tenants ask_errors",
             wrong="; ".join(it["ask_errors"][:2])
-            or f"{len(it['refreshes_by_view'])} of {views} views were refreshed" * missed,
+            or _if(missed, f"{len(it['refreshes_by_view'])} of {views} views were refreshed"),
         ),
         it.gate(
             "readers",
             "reads reads_blocked read_longest_ms reader_patience_ms refresh_longest_ms read_errors",
-            wrong=f"{it['reads_blocked']} of {it['reads']} reads were blocked" * bool(it["reads_blocked"])
+            wrong=_if(it["reads_blocked"], f"{it['reads_blocked']} of {it['reads']} reads were blocked")
             or "; ".join(it["read_errors"][:2]),
-            weak="no read was made" * (not it["reads"])
-            or "the refresh is shorter than a reader's patience: it could not show a block" * short_refresh,
+            weak=_if(not it["reads"], "no read was made")
+            or _if(short_refresh, "the refresh is shorter than a reader's patience: it could not show a block"),
         ),
         _scheduled(it),
     ]
@@ -225,24 +234,24 @@ def _matview_refresh(it: _Figures) -> list[Gate]:
 def _scheduled(it: _Figures) -> Gate:
     if it["scheduled"] is None:
         return it.not_run("scheduled", "the profile names no scheduler")
-    quiet = not it["scheduled"]["fired"]
-    return it.gate("scheduled", "scheduled", wrong=f"none within {it['scheduled']['after_s']} s" * quiet)
+    fired, after_s = it["scheduled"]["fired"], it["scheduled"]["after_s"]
+    return it.gate("scheduled", "scheduled", wrong=_if(not fired, f"none within {after_s} s"))
 
 
 def _tenant_leak(it: _Figures) -> list[Gate]:
+    nothing = _if(not it["requests"], "nothing was asked")
     return [
         it.gate(
             "visible",
             "tenants connections requests requests_of_nobody leaks first_leaks",
-            wrong=f"{it['leaks']} requests saw rows of others: {'; '.join(it['first_leaks'][:2])}" * bool(it["leaks"]),
-            weak="nothing was asked" * (not it["requests"]),
+            wrong=_if(it["leaks"], f"{it['leaks']} requests saw rows of others: {'; '.join(it['first_leaks'][:2])}"),
+            weak=nothing,
         ),
         it.gate(
             "own",
             "requests short_answers errors",
-            wrong=f"{it['short_answers']} answers were short" * bool(it["short_answers"])
-            or "; ".join(it["errors"][:2]),
-            weak="nothing was asked" * (not it["requests"]),
+            wrong=_if(it["short_answers"], f"{it['short_answers']} answers were short") or "; ".join(it["errors"][:2]),
+            weak=nothing,
         ),
         _worker(it),
         _dead_letters(it),
@@ -256,8 +265,8 @@ def _worker(it: _Figures) -> Gate:
     return it.gate(
         "worker",
         "worker",
-        wrong="the ingested rows are not what they were" * changed,
-        weak="" if tries else "no tamper_sql was given",
+        wrong=_if(changed, "the ingested rows are not what they were"),
+        weak=_if(not tries, "no tamper_sql was given"),
     )
 
 
@@ -265,7 +274,8 @@ def _dead_letters(it: _Figures) -> Gate:
     if it["failed_jobs"] is None:
         return it.not_run("dead-letters", "the profile names no worker")
     made, found, others = (it["failed_jobs"][name] for name in ("made", "found", "others"))
-    wrong = f"{found} of {made} failed jobs were found, and {others} other letters" * (found != made or others > 0)
+    amiss = found != made or others > 0
+    wrong = _if(amiss, f"{found} of {made} failed jobs were found, and {others} other letters")
     return it.gate("dead-letters", "failed_jobs", wrong=wrong)
 
 

@@ -47,14 +47,14 @@ def storm_(
     from rig.console import ConsoleReporter
     from rig.profile import bundled_profile, environment, load_profile
     from rig.settings import Job, Settings
-    from rig.stampede.ground import Order
+    from rig.stampede.ground import StormOrder
     from rig.storm import storm
 
     path = profile or bundled_profile()
     settings = Settings(seed=seed, out=out, allow_host=allow_host)
     job = Job("storm", ("rig", *sys.argv[1:]), settings, load_profile(path), path.resolve().parent)
     with ConsoleReporter(terminal()) as reporter:
-        order = Order(processes, without, cases, subject, kids, scoreboard)
+        order = StormOrder(processes, without, cases, subject, kids, scoreboard)
         stormed = storm(job, name, order, environment(), reporter)
     if stormed.scoreboard and not as_json:
         stdout().print(_board(stormed.scoreboard))

@@ -25,15 +25,13 @@ from rig.evidence.text import one_line
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="rig")
-@click.option("--debug", is_flag=True, help="Show a traceback for every error.")
-@click.pass_context
-def cli(context: click.Context, debug: bool) -> None:
+@click.option("--debug", is_flag=True, expose_value=False, help="Show a traceback for every error.")
+def cli() -> None:
     """Certify the client, storm a service, prove the truth in PostgreSQL.
 
     Exit codes: 0 pass, 1 the target failed a gate, 2 the client is below the null floor, 3 the evidence is invalid,
     64 usage, 69 target or database unavailable, 70 a fault of the rig, 78 bad configuration, 130 interrupted.
     """
-    context.obj = debug
 
 
 VERBS = (

@@ -309,6 +309,13 @@ class Pack:
             raise EvidenceError(f"{self.path} is not finished: run `rig settle` on it first")
         return compare(self.path)
 
+    def require_intact(self) -> str:
+        """The digest of a finished pack, once every file was hashed again; EvidenceError where any was changed."""
+        comparison = self.verify()
+        if not comparison.intact:
+            raise EvidenceError(f"{self.path} was changed: {comparison.sentence}")
+        return comparison.digest
+
     def _has(self, name: str) -> bool:
         return (self.path / name).exists()
 

@@ -16,7 +16,7 @@ import scenarios
 from rig.errors import ExitCode
 from rig.extras import require
 from rig.lifeline import Lifeline
-from rig.target import free_port
+from rig.ports import free_port
 
 LOCUSTFILE = Path(scenarios.__file__ or "").parent / "locustfile.py"
 _STOP_S = 90.0

@@ -14,7 +14,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -26,6 +25,7 @@ from typing import Any
 
 from rig.errors import ConfigError, Unavailable
 from rig.lifeline import Lifeline
+from rig.ports import free_port
 from rig.postgres.installation import (
     Account,
     BinariesSource,
@@ -146,7 +146,7 @@ class _Server:
     def start(self) -> tuple[subprocess.Popen[bytes], int]:
         """The postmaster, ready, and its port. Somebody may take a free port first: then another one is tried."""
         for _ in range(_PORT_ATTEMPTS):
-            port = _free_port()
+            port = free_port()
             with self.log_file.open("ab") as log:
                 begin = log.tell()
                 process = self._launch_postmaster(port, log.fileno())
@@ -211,12 +211,6 @@ def _launch_options(
 def _hand_over(path: Path, account: Account | None) -> None:
     if account is not None:
         os.chown(path, account.uid, account.gid)
-
-
-def _free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

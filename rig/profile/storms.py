@@ -111,8 +111,9 @@ class SchedulerClaim(Section):
     """Query for the effects: one row an effect, the job's name in the first column."""
     unfinished_sql: Text
     """Query for one number: jobs that are not done."""
-    running_sql: Text | None = None
-    """Query for one number: jobs that ``%(replica)s`` (text) works on now. Without it the kill may miss a job."""
+    held_sql: Text | None = None
+    """Query for the jobs that ``%(replica)s`` (text) works on now: one row a job, its name in the first column, as in
+    ``effects_sql``. Without it the kill may miss a job, and whose job was repeated cannot be told."""
     jobs: int = Field(default=60, ge=2, le=100_000)
     """How many jobs."""
     timeout_s: float = Field(default=60, gt=0)

@@ -20,7 +20,7 @@ from rig.checks.stampede import check_kid_storms
 from rig.checks.surroundings import check_hygiene
 from rig.model import Verdict
 from rig.proof.defects import DEFECTS, Defect
-from rig.stampede.prove import WEAKNESSES, Weakness
+from rig.proof.weaknesses import WEAKNESSES, Weakness
 from scenarios.ladder import IDS
 
 _LED_BY_THE_RIG = ("run", "ladder", "perf")

@@ -19,9 +19,9 @@ from rig.evidence.pack import Pack
 from rig.lifeline import Lifeline, temporary_folder
 from rig.locust_bridge.launch import Crowd
 from rig.model import Gate
+from rig.ports import free_port
 from rig.proof.defects import Defect
 from rig.settings import Job
-from rig.target import free_port
 
 SECONDS, USERS, WORKERS = 4, 10, 2
 KILLED_SECONDS = 8

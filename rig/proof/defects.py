@@ -6,7 +6,7 @@ sampler is killed, a process is left behind), in the evidence (a row is lost aft
 see, or in a crowd. Each runs on one
 ``Stage``, which fixes what is sent and which gates are judged; those that a defect does not name must stay green.
 ``rig.proof.stages`` runs them, ``rig.proof.sabotage`` and ``rig.proof.spoil`` lay hands on instrument and evidence.
-Not for storms, whose protections are taken away one by one (``rig.stampede.prove``).
+Not for storms, whose protections are taken away one by one (``rig.proof.weaknesses``).
 """
 
 from __future__ import annotations

@@ -13,10 +13,10 @@ from pathlib import Path
 from rig.lifeline import Lifeline
 from rig.postgres import open_cluster
 from rig.proof.cells import Cell, Proof, cells_of, judge_pack
+from rig.proof.weaknesses import WEAKNESSES, Weakness
 from rig.run import Reporter, begin, concluded, ground_of
 from rig.settings import Job
-from rig.stampede.ground import Order
-from rig.stampede.prove import WEAKNESSES, Weakness
+from rig.stampede.ground import StormOrder
 from rig.stampede.run import let_loose
 from rig.storm import MAX_CONNECTIONS
 
@@ -36,7 +36,7 @@ def prove_storms(
             scene = begin(replace(job, verb="storm"), environ, reporter)
             record = scene.record
             cases = (weakness.case,) if weakness.case else ()
-            order = Order(weakness.processes, weakness.without, cases, weakness.subject)
+            order = StormOrder(weakness.processes, weakness.without, cases, weakness.subject)
             with concluded(record, "storm"):
                 for report in let_loose(ground_of(scene, cluster), weakness.storm, order):
                     record.pack.write_storm(report)

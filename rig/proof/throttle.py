@@ -31,10 +31,12 @@ def throttled(pids: Callable[[], Collection[int]], *, run_s: float = RUN_S, stop
     def cycle() -> None:
         while not over.is_set():
             stopped = list(pids())
-            _send(signal.SIGSTOP, stopped)
-            over.wait(stop_s)
-            before_s, patience = _cpu_s(stopped), time.monotonic() + _PATIENCE_S
-            _send(signal.SIGCONT, stopped)
+            try:
+                _send(signal.SIGSTOP, stopped)
+                over.wait(stop_s)
+                before_s, patience = _cpu_s(stopped), time.monotonic() + _PATIENCE_S
+            finally:  # whatever happens, nobody stands still for ever
+                _send(signal.SIGCONT, stopped)
             while _cpu_s(stopped) - before_s < run_s and time.monotonic() < patience:
                 over.wait(_LOOK_S)
 

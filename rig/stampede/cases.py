@@ -268,6 +268,3 @@ CASES: Mapping[str, Build] = {
     "flood": flood,
     "pooler": pooler,
 }
-
-SHORT = ("random-kids",)
-"""What a whole run includes."""

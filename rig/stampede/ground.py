@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rig.errors import ConfigError
 from rig.postgres import Cluster, Database
 from rig.profile import Profile
+from rig.profile.words import filled
 from rig.redact import Secrets
 
 WITHOUT = "{without}"
@@ -20,7 +20,7 @@ WITHOUT = "{without}"
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class StormOrder:
     """How a storm is asked for: processes, protections that are switched off, and which cases (none named: all).
 
     ``subject`` is stormed instead of the profile's, with so many ``kids`` a process; with ``scoreboard``, several are.
@@ -72,23 +72,15 @@ class Ground:
         path.parent.mkdir(exist_ok=True)
         return path
 
-    def command(self, template: Sequence[str], key: str, without: Sequence[str] = (), **words: object) -> list[str]:
+    def command(self, template: Sequence[str], key: str, without: Sequence[str] = (), **words: str) -> list[str]:
         """A command with its words filled in and ``{without}`` unfolded; ConfigError names the key."""
-        known = {"python": sys.executable, "profile_dir": self.profile_dir, **words}
+        known = {"python": sys.executable, "profile_dir": str(self.profile_dir), **words}
         switches = [word for name in without for word in ("--without", name)]
-        unfolded = [switches if part == WITHOUT else [_filled(part, known, key)] for part in template]
+        unfolded = [switches if part == WITHOUT else [filled(part, known, key)] for part in template]
         return [word for words_of_part in unfolded for word in words_of_part]
 
     def environment(self, template: Mapping[str, str], key: str, database: Database, **more: str) -> dict[str, str]:
         """The environment of a replica: the rig's own, ``more``, and ``template`` with the two DSNs filled in."""
         dsns = {"admin_dsn": database.admin_dsn, "runtime_dsn": database.runtime_dsn}
-        own = {name: _filled(value, dsns, key) for name, value in template.items()}
+        own = {name: filled(value, dsns, key) for name, value in template.items()}
         return {**self.environ, **more, **own}
-
-
-def _filled(text: str, words: Mapping[str, object], key: str) -> str:
-    try:
-        return text.format(**words)
-    except (KeyError, IndexError, ValueError) as error:
-        known = ", ".join(f"{{{word}}}" for word in words)
-        raise ConfigError(f"profile key {key}: {text!r} has the unknown word {error}; known are {known}") from None

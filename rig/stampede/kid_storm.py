@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -27,7 +27,10 @@ from rig.stampede.keyring import AUDIENCE, ISSUER, Keyring
 from rig.stampede.kids import (
     CALL_COLUMNS,
     Blow,
+    Decision,
+    Door,
     Fetch,
+    Holding,
     KidCase,
     KidStorm,
     Lane,
@@ -75,47 +78,7 @@ def storm_case(
     blank = _blank(plan, case, asked=asked, exhibit=exhibit)
     if reason := _impossible(ground, plan, case):
         return replace(blank, not_run=reason)
-    with ExitStack() as stack:
-        database = stack.enter_context(_database(ground, plan.subject))
-        origin = stack.enter_context(counted_origin(ground.folder / "ledger", blank.label, plan.subject.origin_port))
-        origin.order(document=plan.keyring.document())
-        watch = stack.enter_context(DatabaseWatch(database.admin_dsn))
-        with ExitStack() as inner:
-            dsn = database.runtime_dsn
-            if case.pooled:
-                connections = max(2, plan.processes // 2)
-                log_file = ground.log_file(f"{blank.label}-pgbouncer")
-                dsn = inner.enter_context(
-                    pooled(dsn, ground.environ, server_connections=connections, log_file=log_file)
-                )
-            fleet = inner.enter_context(Fleet(plan.processes, storm, _script(plan, case, origin.url, dsn)))
-            seen = _Storm(plan, case, origin, fleet, fetched_ns).run()
-        origin_fetches, tee_fetches = read_ledger(origin.origin_ledger), read_ledger(origin.tee_ledger)
-        door = watch.door()
-        query = plan.subject.decisions_sql
-        decisions = tuple(watch.decisions(query)) if query else ()
-    since = [counted.fetch.start_ns >= seen.released_ns for counted in origin_fetches]
-    before = len(since) - sum(since)
-    return replace(
-        blank,
-        skew_ns=seen.skew_ns,
-        released_ns=seen.released_ns,
-        ended_ns=seen.ended_ns,
-        before=before,
-        fetches=_attributed(origin_fetches, before, seen.makers),
-        tee=tuple(counted.fetch for counted in tee_fetches if counted.fetch.start_ns >= seen.released_ns),
-        own=_own(seen.members),
-        decisions=decisions[before:],
-        marks=tuple(seen.marks),
-        holdings=tuple(holding for holding in watch.holdings if holding.at_ns >= seen.released_ns),
-        door=door if plan.subject.shared else None,
-        missing=tuple(
-            f"process {member.number} {member.error}"
-            for member in seen.members
-            if member.error and member.number != seen.killed
-        ),
-        calls=_calls(seen.members),
-    )
+    return _told(blank, plan, _let_loose(ground, plan, case, blank.label, fetched_ns))
 
 
 def not_tried(plan: Plan, case: KidCase, reason: str, *, exhibit: bool = False) -> KidStorm:
@@ -166,6 +129,18 @@ def _database(ground: Ground, subject: Subject) -> Iterator[Database]:
         yield database
 
 
+@contextmanager
+def _way(ground: Ground, plan: Plan, case: KidCase, label: str, dsn: str) -> Iterator[str]:
+    """The DSN by which the fleet reaches its database: past a pooler in the cases that are about one."""
+    if not case.pooled:
+        yield dsn
+        return
+    connections = max(2, plan.processes // 2)
+    log_file = ground.log_file(f"{label}-pgbouncer")
+    with pooled(dsn, ground.environ, server_connections=connections, log_file=log_file) as through:
+        yield through
+
+
 def _script(plan: Plan, case: KidCase, url: str, dsn: str) -> Script:
     """What every member does."""
     environ = {
@@ -207,6 +182,67 @@ class _Seen:
     makers: Mapping[int, int] = field(default_factory=dict)
     marks: list[Mark] = field(default_factory=list)
     killed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Outside:
+    """What was seen of one storm from outside, since the origin was started; read when the fleet had gone."""
+
+    seen: _Seen
+    origin: Sequence[Counted]
+    tee: Sequence[Counted]
+    door: Door | None
+    decisions: Sequence[Decision]
+    holdings: Sequence[Holding]
+
+
+def _let_loose(ground: Ground, plan: Plan, case: KidCase, label: str, fetched_ns: int | None) -> _Outside:
+    """Start what the case needs, storm, end the fleet, and read what the outside saw."""
+    with ExitStack() as stack:
+        database = stack.enter_context(_database(ground, plan.subject))
+        origin = stack.enter_context(counted_origin(ground.folder / "ledger", label, plan.subject.origin_port))
+        origin.order(document=plan.keyring.document())
+        watch = stack.enter_context(DatabaseWatch(database.admin_dsn))
+        with (
+            _way(ground, plan, case, label, database.runtime_dsn) as dsn,
+            Fleet(plan.processes, storm, _script(plan, case, origin.url, dsn)) as fleet,
+        ):
+            seen = _Storm(plan, case, origin, fleet, fetched_ns).run()
+        query = plan.subject.decisions_sql
+        return _Outside(
+            seen,
+            origin=read_ledger(origin.origin_ledger),
+            tee=read_ledger(origin.tee_ledger),
+            door=watch.door(),
+            decisions=watch.decisions(query) if query else (),
+            holdings=watch.holdings,
+        )
+
+
+def _told(blank: KidStorm, plan: Plan, outside: _Outside) -> KidStorm:
+    """The storm from its release on; what was fetched ``before`` made the start state, and is only counted."""
+    seen = outside.seen
+    before = sum(counted.fetch.start_ns < seen.released_ns for counted in outside.origin)
+    return replace(
+        blank,
+        skew_ns=seen.skew_ns,
+        released_ns=seen.released_ns,
+        ended_ns=seen.ended_ns,
+        before=before,
+        fetches=_attributed(outside.origin, before, seen.makers),
+        tee=tuple(counted.fetch for counted in outside.tee if counted.fetch.start_ns >= seen.released_ns),
+        own=_own(seen.members),
+        decisions=tuple(outside.decisions[before:]),
+        marks=tuple(seen.marks),
+        holdings=tuple(holding for holding in outside.holdings if holding.at_ns >= seen.released_ns),
+        door=outside.door if plan.subject.shared else None,
+        missing=tuple(
+            f"process {member.number} {member.error}"
+            for member in seen.members
+            if member.error and member.number != seen.killed
+        ),
+        calls=_calls(seen.members),
+    )
 
 
 class _Storm:
@@ -321,7 +357,7 @@ class _Storm:
                 self._stopped = None
 
 
-def _attributed(fetches: list[Counted], before: int, makers: Mapping[int, int]) -> tuple[Fetch, ...]:
+def _attributed(fetches: Sequence[Counted], before: int, makers: Mapping[int, int]) -> tuple[Fetch, ...]:
     """The origin's fetches since the release, with the members that the tee saw: both count in the same order."""
     return tuple(
         replace(counted.fetch, member=makers.get(index)) for index, counted in enumerate(fetches) if index >= before

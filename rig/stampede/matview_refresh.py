@@ -24,7 +24,7 @@ from rig.stampede import ddl_ledger
 from rig.stampede.command import prepare, standing
 from rig.stampede.ddl_ledger import Note
 from rig.stampede.fleet import Barrier, Fleet, Member
-from rig.stampede.ground import Ground, Order
+from rig.stampede.ground import Ground, StormOrder
 from rig.stampede.model import MATVIEW_REFRESH, Event, StormReport
 from rig.stampede.overlap import most_at_once
 
@@ -54,7 +54,7 @@ class _Asked:
     error: str
 
 
-def matview_refresh(ground: Ground, order: Order, subject: MatviewRefresh) -> StormReport:
+def matview_refresh(ground: Ground, order: StormOrder, subject: MatviewRefresh) -> StormReport:
     """Let the storm loose."""
     askers = order.processes or PROCESSES
     with ground.database("view") as database:
@@ -141,7 +141,7 @@ def _refreshes(database: Database) -> list[Note]:
 
 
 def _scheduled(
-    ground: Ground, order: Order, subject: MatviewRefresh, database: Database, environ: dict[str, str]
+    ground: Ground, order: StormOrder, subject: MatviewRefresh, database: Database, environ: dict[str, str]
 ) -> dict[str, Any] | None:
     """Whether the target's own scheduler refreshes when nobody asks, and how soon; None where there is none."""
     if subject.scheduler is None:

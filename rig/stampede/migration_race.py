@@ -20,7 +20,7 @@ from rig.profile.storms import MigrationRace
 from rig.stampede import ddl_ledger
 from rig.stampede.command import Ended, Replicas, be_replica
 from rig.stampede.fleet import Fleet, Member
-from rig.stampede.ground import Ground, Order
+from rig.stampede.ground import Ground, StormOrder
 from rig.stampede.model import MIGRATION_RACE, Event, StormReport
 from rig.stampede.overlap import most_at_once
 
@@ -30,7 +30,7 @@ _NAMED = 5
 _SAID_MOST = 300
 
 
-def migration_race(ground: Ground, order: Order, subject: MigrationRace) -> StormReport:
+def migration_race(ground: Ground, order: StormOrder, subject: MigrationRace) -> StormReport:
     """Let the storm loose. Unavailable where a lone replica cannot migrate: then a race would say nothing."""
     processes = order.processes or PROCESSES
     with ground.database("lone") as lone, ground.database("raced") as raced:

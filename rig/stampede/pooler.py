@@ -20,6 +20,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from rig.errors import RigError
 from rig.lifeline import MARKER, standing, temporary_folder
+from rig.ports import free_port
 from rig.postgres.installation import server_account
 
 PROGRAM = "pgbouncer"
@@ -48,7 +49,7 @@ def pooled(dsn: str, environ: Mapping[str, str], *, server_connections: int, log
     account = server_account(environ)  # it refuses to run as root, as PostgreSQL does
     # The configuration holds a password: it must not outlive the rig, however that ends.
     with temporary_folder("rig-pooler-") as folder:
-        port = _free_port()
+        port = free_port()
         config = folder / "pgbouncer.ini"
         config.touch(mode=0o600)
         config.write_text(_config(dsn, port, server_connections), encoding="utf-8")
@@ -117,9 +118,3 @@ def _wait_until_it_listens(process: subprocess.Popen[bytes], port: int, log_file
         else:
             return
     raise RigError(f"{PROGRAM} does not listen; see {log_file}")
-
-
-def _free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -19,12 +19,12 @@ from urllib.parse import urlsplit, urlunsplit
 
 from rig.engine.endpoint import Endpoint
 from rig.errors import ConfigError, Unavailable
+from rig.ports import free_port
 from rig.profile.storms import RateLimit
 from rig.stampede.command import prepare, standing
 from rig.stampede.fleet import Barrier, Fleet
-from rig.stampede.ground import Ground, Order
+from rig.stampede.ground import Ground, StormOrder
 from rig.stampede.model import RATE_LIMIT, Event, StormReport
-from rig.target import free_port
 
 REPLICAS = 4
 WINDOWS = 2
@@ -55,7 +55,7 @@ class _Asked:
     others: Counter[int]
 
 
-def rate_limit(ground: Ground, order: Order, subject: RateLimit) -> StormReport:
+def rate_limit(ground: Ground, order: StormOrder, subject: RateLimit) -> StormReport:
     """Let the storm loose."""
     with _replicas(ground, order, subject) as replicas:
         for_s = subject.window_s * (WINDOWS + 1.6)
@@ -108,7 +108,7 @@ def granted_in_whole_windows(grants_ns: Sequence[int], window_ns: int) -> int:
 
 
 @contextmanager
-def _replicas(ground: Ground, order: Order, subject: RateLimit) -> Iterator[tuple[tuple[Endpoint, str], ...]]:
+def _replicas(ground: Ground, order: StormOrder, subject: RateLimit) -> Iterator[tuple[tuple[Endpoint, str], ...]]:
     """The replicas: those of the profile, or processes that live for the time of the context."""
     if subject.urls:
         yield tuple(_allowed(ground, url) for url in subject.urls)
@@ -122,7 +122,7 @@ def _replicas(ground: Ground, order: Order, subject: RateLimit) -> Iterator[tupl
         replicas = []
         for number in range(order.processes or REPLICAS):
             port = free_port()
-            command = ground.command(subject.command, f"{_KEY}.command", order.without, port=port)
+            command = ground.command(subject.command, f"{_KEY}.command", order.without, port=str(port))
             log_file = ground.log_file(f"{RATE_LIMIT}-{number}")
             own = {**environ, "REPLICA": str(number)}
             process = stack.enter_context(standing(command, own, log_file, f"{_KEY}.command"))

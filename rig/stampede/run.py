@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+import psycopg
 from pydantic import TypeAdapter
 
-from rig.errors import UsageError
+from rig.errors import Unavailable, UsageError
 from rig.profile import Profile
-from rig.stampede.ground import WITHOUT, Ground, Order
+from rig.stampede.ground import WITHOUT, Ground, StormOrder
 from rig.stampede.kids import KidStorm
 from rig.stampede.matview_refresh import matview_refresh
 from rig.stampede.migration_race import migration_race
@@ -28,11 +29,12 @@ from rig.stampede.model import (
 )
 from rig.stampede.rate_limit import rate_limit
 from rig.stampede.scheduler_claim import scheduler_claim
+from rig.stampede.statements import first_line
 from rig.stampede.tenant_leak import tenant_leak
 from rig.stampede.unknown_kid import require_kids, unknown_kid
 
 _REPORT = TypeAdapter(StormReport)
-_SISTERS: Mapping[str, Callable[[Ground, Order, Any], StormReport]] = {
+_SISTERS: Mapping[str, Callable[[Ground, StormOrder, Any], StormReport]] = {
     MIGRATION_RACE: migration_race,
     SCHEDULER_CLAIM: scheduler_claim,
     RATE_LIMIT: rate_limit,
@@ -41,7 +43,7 @@ _SISTERS: Mapping[str, Callable[[Ground, Order, Any], StormReport]] = {
 }
 
 
-def require(profile: Profile, storm: str, order: Order) -> None:
+def require(profile: Profile, storm: str, order: StormOrder) -> None:
     """UsageError where the order names what the storm or its subject does not have."""
     if storm == UNKNOWN_KID:
         require_kids(profile, order)
@@ -54,19 +56,24 @@ def require(profile: Profile, storm: str, order: Order) -> None:
             raise UsageError(f"--without: no command of [storms.{storm}] in the profile has the word {WITHOUT}")
 
 
-def let_loose(ground: Ground, storm: str, order: Order) -> Iterator[StormReport | KidStorm]:
+def let_loose(ground: Ground, storm: str, order: StormOrder) -> Iterator[StormReport | KidStorm]:
     """Let a storm loose; a report for each of its cases as it ends.
 
-    What members and replicas said in it may quote their environment: it is told without the run's secrets.
+    What members and replicas said in it may quote their environment: it is told without the run's secrets. RigError
+    where it cannot go on: Unavailable where that is the database's doing.
     """
-    for report in _reports(ground, storm, order):
-        if isinstance(report, KidStorm):
-            yield replace(report, missing=tuple(map(ground.secrets.blanked, report.missing)))
-        else:
-            yield _REPORT.validate_json(ground.secrets.blanked(_REPORT.dump_json(report).decode()))
+    try:
+        for report in _reports(ground, storm, order):
+            if isinstance(report, KidStorm):
+                yield replace(report, missing=tuple(map(ground.secrets.blanked, report.missing)))
+            else:
+                yield _REPORT.validate_json(ground.secrets.blanked(_REPORT.dump_json(report).decode()))
+    except psycopg.Error as error:
+        said = ground.secrets.blanked(first_line(error))
+        raise Unavailable(f"the database of the storm {storm} failed: {said}") from None
 
 
-def _reports(ground: Ground, storm: str, order: Order) -> Iterator[StormReport | KidStorm]:
+def _reports(ground: Ground, storm: str, order: StormOrder) -> Iterator[StormReport | KidStorm]:
     subject = _subject(ground.profile, storm)
     if storm == UNKNOWN_KID and (subject is not None or order.subject):
         yield from unknown_kid(ground, order)

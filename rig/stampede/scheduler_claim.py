@@ -2,13 +2,16 @@
 
 The ledger is the effects table: it has no unique key and tells what the jobs did, not what the queue believes. The
 victim is stopped first and looked at: only when it holds a job while it stands still is it killed; otherwise it goes on
-and is stopped again. So the repeat that a kill allows is one that it explains.
+and is stopped again. So a kill explains a repeat: one of each job that the victim held, by name where the profile can
+tell it (``held_sql``).
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -17,8 +20,9 @@ from rig.errors import ConfigError
 from rig.profile.storms import SchedulerClaim
 from rig.stampede.command import Ended, Replicas, be_replica, prepare
 from rig.stampede.fleet import Fleet
-from rig.stampede.ground import Ground, Order
+from rig.stampede.ground import Ground, StormOrder
 from rig.stampede.model import SCHEDULER_CLAIM, Event, StormReport
+from rig.stampede.statements import execute
 
 PROCESSES = 8
 VICTIM = 0
@@ -29,7 +33,15 @@ _SETTLE_S = 0.03
 _NAMED = 5
 
 
-def scheduler_claim(ground: Ground, order: Order, subject: SchedulerClaim) -> StormReport:
+@dataclass(frozen=True, slots=True)
+class _Kill:
+    """When the victim was killed (monotonic ns), and the jobs that it held; None where the profile cannot tell them."""
+
+    at_ns: int
+    held: frozenset[str] | None
+
+
+def scheduler_claim(ground: Ground, order: StormOrder, subject: SchedulerClaim) -> StormReport:
     """Let the storm loose."""
     processes = order.processes or PROCESSES
     with ground.database("queue") as database:
@@ -42,15 +54,14 @@ def scheduler_claim(ground: Ground, order: Order, subject: SchedulerClaim) -> St
             with Fleet(processes, be_replica, Replicas(command, environ, subject.timeout_s)) as fleet:
                 fleet.start()
                 began_ns = fleet.release()
-                killed_ns = _kill_in_mid_job(fleet, ledger, time.monotonic() + subject.timeout_s)
+                kill = _kill_in_mid_job(fleet, ledger, time.monotonic() + subject.timeout_s)
                 members = fleet.collect(subject.timeout_s + 5.0)
                 skew_ns = fleet.skew_ns
             effects = ledger.effects()
             unfinished = ledger.unfinished()
         ground.keep(SCHEDULER_CLAIM, [{"effect": [str(value) for value in row]} for row in effects])
     times = Counter(str(row[0]) for row in effects)
-    repeated = {job: count for job, count in times.items() if count > 1}
-    survivors = [member for member in members if killed_ns is None or member.number != VICTIM]
+    survivors = [member for member in members if kill is None or member.number != VICTIM]
     codes = Counter(m.result.exit_code for m in survivors if isinstance(m.result, Ended))
     return StormReport(
         storm=SCHEDULER_CLAIM,
@@ -64,19 +75,39 @@ def scheduler_claim(ground: Ground, order: Order, subject: SchedulerClaim) -> St
             "jobs": subject.jobs,
             "effects": len(effects),
             "jobs_without_effect": subject.jobs - len(times),
-            "jobs_repeated": len(repeated),
-            "repeats": sum(repeated.values()) - len(repeated),
-            "repeated": dict(sorted(repeated.items())[:_NAMED]),
+            **_repeats(times),
+            **(explained(times, kill.held or () if kill else ()) if subject.held_sql else {}),
             "unfinished": unfinished,
-            "killed": killed_ns is not None,
+            "killed": kill is not None,
             "exit_codes": {str(code): count for code, count in codes.items()},
             "elapsed_s": round(max((m.result.elapsed_s for m in survivors if m.result), default=0.0), 3),
         },
         events=(
             Event("release", "fleet", began_ns),
-            *([Event("kill", f"replica {VICTIM}", killed_ns)] if killed_ns is not None else []),
+            *([Event("kill", f"replica {VICTIM}", kill.at_ns)] if kill is not None else []),
         ),
     )
+
+
+def _repeats(times: Mapping[str, int]) -> dict[str, Any]:
+    """Jobs whose effect happened more than once, and how often too many, of its ``times`` by job."""
+    repeated = {job: count for job, count in times.items() if count > 1}
+    return {
+        "jobs_repeated": len(repeated),
+        "repeats": sum(repeated.values()) - len(repeated),
+        "repeated": dict(sorted(repeated.items())[:_NAMED]),
+    }
+
+
+def explained(times: Mapping[str, int], held: Collection[str]) -> dict[str, Any]:
+    """The jobs that the killed replica held, and the repeats beyond the one of each of them that its death explains."""
+    beyond = {job: count - 1 - (job in held) for job, count in times.items()}
+    unexplained = {job: count for job, count in beyond.items() if count > 0}
+    return {
+        "held": sorted(held)[:_NAMED],
+        "repeats_unexplained": sum(unexplained.values()),
+        "unexplained": dict(sorted(unexplained.items())[:_NAMED]),
+    }
 
 
 class _Ledger:
@@ -99,38 +130,38 @@ class _Ledger:
         return self._ask("effects_sql", self._subject.effects_sql)
 
     def unfinished(self) -> int:
-        return self._number("unfinished_sql", self._subject.unfinished_sql)
-
-    def holds_a_job(self, replica: int) -> bool:
-        """Whether the replica works on a job; where the profile cannot tell, whether anything has happened yet."""
-        if self._subject.running_sql is None:
-            return bool(self.effects())
-        return self._number("running_sql", self._subject.running_sql, {"replica": str(replica)}) > 0
-
-    def _number(self, key: str, statement: str, parameters: dict[str, Any] | None = None) -> int:
-        rows = self._ask(key, statement, parameters)
+        rows = self._ask("unfinished_sql", self._subject.unfinished_sql)
         try:
             return int(rows[0][0] or 0)
         except (IndexError, TypeError, ValueError):
-            raise ConfigError(f"profile key {_KEY}.{key} must give one number") from None
+            raise ConfigError(f"profile key {_KEY}.unfinished_sql must give one number") from None
 
-    def _ask(self, key: str, statement: str, parameters: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
-        try:
-            cursor = self._connection.execute(statement.encode(), parameters)
-            return cursor.fetchall() if cursor.description else []
-        except (psycopg.ProgrammingError, KeyError) as error:
-            raise ConfigError(f"profile key {_KEY}.{key} failed: {str(error).splitlines()[0]}") from None
+    def held(self, replica: int) -> frozenset[str] | None:
+        """The jobs that the replica works on; None where the profile cannot tell."""
+        if self._subject.held_sql is None:
+            return None
+        rows = self._ask("held_sql", self._subject.held_sql, {"replica": str(replica)})
+        return frozenset(str(row[0]) for row in rows)
+
+    def holds_a_job(self, replica: int) -> bool:
+        """Whether the replica works on a job; where the profile cannot tell, whether anything has happened yet."""
+        held = self.held(replica)
+        return bool(self.effects()) if held is None else bool(held)
+
+    def _ask(self, key: str, statement: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        return execute(self._connection, f"{_KEY}.{key}", statement, parameters)
 
 
-def _kill_in_mid_job(fleet: Fleet, ledger: _Ledger, deadline: float) -> int | None:
-    """Kill the victim while it holds a job; when that was (monotonic ns), None where it never could be caught at it."""
+def _kill_in_mid_job(fleet: Fleet, ledger: _Ledger, deadline: float) -> _Kill | None:
+    """Kill the victim while it holds a job; None where it never could be caught at it."""
     while VICTIM in fleet.poll() and time.monotonic() < deadline:
         if ledger.holds_a_job(VICTIM):
             fleet.stop(VICTIM)
             time.sleep(_SETTLE_S)
-            if ledger.holds_a_job(VICTIM) and ledger.unfinished():
+            held = ledger.held(VICTIM)
+            if (held or held is None) and ledger.unfinished():
                 fleet.kill(VICTIM)
-                return time.monotonic_ns()
+                return _Kill(time.monotonic_ns(), held)
             fleet.cont(VICTIM)
         time.sleep(_POLL_S)
     return None

@@ -25,8 +25,9 @@ from rig.postgres import Database
 from rig.profile.storms import TenantLeak
 from rig.stampede.command import prepare
 from rig.stampede.fleet import Barrier, Fleet
-from rig.stampede.ground import Ground, Order
+from rig.stampede.ground import Ground, StormOrder
 from rig.stampede.model import TENANT_LEAK, Event, StormReport
+from rig.stampede.statements import execute
 
 PROCESSES = 4
 _ROUNDS = 60
@@ -61,7 +62,7 @@ class _Seen:
     errors: tuple[str, ...]
 
 
-def tenant_leak(ground: Ground, order: Order, subject: TenantLeak) -> StormReport:
+def tenant_leak(ground: Ground, order: StormOrder, subject: TenantLeak) -> StormReport:
     """Let the storm loose. ConfigError where the database has rows of fewer than two tenants."""
     processes = order.processes or PROCESSES
     with ground.database("tenancy") as database:
@@ -105,7 +106,7 @@ def tenant_leak(ground: Ground, order: Order, subject: TenantLeak) -> StormRepor
 def _expected(database: Database, subject: TenantLeak) -> dict[str, int]:
     """How many rows each tenant has, as the owner sees it."""
     with psycopg.connect(database.admin_dsn, application_name="rig-storm") as connection:
-        rows = _execute(connection, "read_sql", subject.read_sql)
+        rows = execute(connection, f"{_KEY}.read_sql", subject.read_sql)
     counts = Counter(str(row[0]) for row in rows)
     if len(counts) < 2:
         raise ConfigError(
@@ -180,7 +181,7 @@ def _tamper(database: Database, subject: TenantLeak, tenants: Sequence[str]) -> 
     with psycopg.connect(database.runtime_dsn, application_name="rig-worker") as connection:
         for tenant in tenants:
             for statement in subject.tamper_sql:
-                _execute(connection, "worker_context_sql", subject.worker_context_sql or "", {"tenant": tenant})
+                execute(connection, f"{_KEY}.worker_context_sql", subject.worker_context_sql or "", {"tenant": tenant})
                 try:
                     connection.execute(statement.encode())
                     connection.commit()
@@ -197,12 +198,12 @@ def _digest(database: Database, subject: TenantLeak) -> Any:
     statement = sql.SQL("SELECT count(*), md5(string_agg(t::text, chr(10) ORDER BY t::text)) FROM {} t")
     table = sql.Identifier(*subject.ingested_table.split("."))
     with psycopg.connect(database.admin_dsn, application_name="rig-storm") as connection:
-        return _execute(connection, "ingested_table", statement.format(table).as_string(connection))
+        return execute(connection, f"{_KEY}.ingested_table", statement.format(table).as_string(connection))
 
 
 def _failing_jobs(
     ground: Ground,
-    order: Order,
+    order: StormOrder,
     subject: TenantLeak,
     database: Database,
     environ: dict[str, str],
@@ -214,27 +215,10 @@ def _failing_jobs(
     made = Counter((tenants[n % len(tenants)], str(uuid.uuid4())) for n in range(_FAILING_JOBS))
     with psycopg.connect(database.admin_dsn, application_name="rig-storm") as connection:
         for tenant, correlation in made:
-            _execute(connection, "enqueue_sql", subject.enqueue_sql, {"tenant": tenant, "correlation": correlation})
+            job = {"tenant": tenant, "correlation": correlation}
+            execute(connection, f"{_KEY}.enqueue_sql", subject.enqueue_sql, job)
     prepare(ground.command(subject.worker or (), f"{_KEY}.worker", order.without), environ, f"{_KEY}.worker")
     with psycopg.connect(database.admin_dsn, application_name="rig-storm") as connection:
-        rows = _execute(connection, "dead_letters_sql", subject.dead_letters_sql, columns=2)
+        rows = execute(connection, f"{_KEY}.dead_letters_sql", subject.dead_letters_sql, columns=2)
     found = Counter((str(tenant), str(correlation)) for tenant, correlation in rows)
     return {"made": made.total(), "found": (made & found).total(), "others": (found - made).total()}
-
-
-def _execute(
-    connection: psycopg.Connection[Any],
-    key: str,
-    statement: str,
-    parameters: dict[str, Any] | None = None,
-    columns: int | None = None,
-) -> list[tuple[Any, ...]]:
-    """Run what a key of the profile says; ConfigError where it fails or has not so many ``columns``."""
-    try:
-        cursor = connection.execute(statement.encode(), parameters)
-        found = len(cursor.description or ())
-        if columns not in (None, found):
-            raise ValueError(f"it gives {found} columns, not {columns}")
-        return cursor.fetchall() if cursor.description else []
-    except (psycopg.Error, KeyError, ValueError) as error:
-        raise ConfigError(f"profile key {_KEY}.{key} failed: {str(error).splitlines()[0]}") from None

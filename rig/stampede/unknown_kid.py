@@ -16,7 +16,7 @@ from rig.profile.storms import UnknownKid
 from rig.stampede import scoreboard
 from rig.stampede.adapters import FLAWED, READY, Subject, load
 from rig.stampede.cases import CASES
-from rig.stampede.ground import Ground, Order
+from rig.stampede.ground import Ground, StormOrder
 from rig.stampede.keyring import Keyring
 from rig.stampede.kid_storm import Plan, not_tried, storm_case
 from rig.stampede.kids import KidStorm
@@ -26,7 +26,7 @@ from rig.stampede.model import REFERENCE, UNKNOWN_KID, require_protections
 PROCESSES = 16
 
 
-def require_kids(profile: Profile, order: Order) -> None:
+def require_kids(profile: Profile, order: StormOrder) -> None:
     """UsageError or ConfigError where the order or the profile names what there is not."""
     subject = _subject(profile, order)
     if order.without and subject.name == REFERENCE:
@@ -35,7 +35,7 @@ def require_kids(profile: Profile, order: Order) -> None:
         raise UsageError(f"--case {unknown[0]}: {UNKNOWN_KID} has the cases {', '.join(CASES)}")
 
 
-def unknown_kid(ground: Ground, order: Order) -> Iterator[KidStorm]:
+def unknown_kid(ground: Ground, order: StormOrder) -> Iterator[KidStorm]:
     """The ordered cases one after the other, against the ordered subject or the profile's; each as it ends.
 
     Raises as ``require_kids``, and RigError where something that is needed does not start.
@@ -63,7 +63,7 @@ def unknown_kid(ground: Ground, order: Order) -> Iterator[KidStorm]:
         yield storm
 
 
-def _scoreboard(ground: Ground, order: Order) -> Iterator[KidStorm]:
+def _scoreboard(ground: Ground, order: StormOrder) -> Iterator[KidStorm]:
     """A few cases against every contestant; only the reference is judged."""
     keyring = Keyring.make()
     with temporary_folder("rig-verifiers-") as folder:
@@ -79,7 +79,7 @@ def _scoreboard(ground: Ground, order: Order) -> Iterator[KidStorm]:
                     yield storm_case(ground, plan, case, exhibit=exhibit)
 
 
-def _subject(profile: Profile, order: Order) -> Subject:
+def _subject(profile: Profile, order: StormOrder) -> Subject:
     section = profile.storms.unknown_kid
     return subject_named(order.subject or (section.subject if section else REFERENCE), section)
 

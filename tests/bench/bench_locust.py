@@ -20,7 +20,7 @@ import pytest
 
 from rig.calibrate.stub import Stub, null_stub
 from rig.model import Pace
-from rig.target import free_port
+from rig.ports import free_port
 from tests.bench.clients.trial import CONNECTIONS, Trial, python_client
 from tests.bench.clients.with_rig import Engine
 from tests.locust.crowds import locust, processes, worker

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
+import psutil
 import pytest
 
 from rig.calibrate import null
@@ -15,6 +18,7 @@ from rig.errors import ExitCode
 from rig.model import RunKey
 from rig.processes import children, words
 from rig.profile import bundled_profile, load_profile
+from rig.proof import throttle
 from rig.proof.throttle import throttled
 from tests.cli.commands import QUICK, Going, rig
 
@@ -61,6 +65,24 @@ def test_a_client_that_is_throttled_after_its_calibration_fails_nobody(tmp_path:
     assert "but client: worker 0 did not run" in gates["S8.time"]["reason"]
     assert gates["S8.rows"]["verdict"] == "PASS"
     assert "FAIL" not in {gate["verdict"] for gate in gates.values()}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_nobody_stands_still_for_ever_when_the_throttle_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Event()
+
+    def broken(pids: object) -> float:
+        asked.set()
+        raise IndexError("no figures")
+
+    monkeypatch.setattr(throttle, "_cpu_s", broken)
+    with subprocess.Popen(["sleep", "60"]) as child:
+        try:
+            with throttled(lambda: (child.pid,), stop_s=0.0):
+                assert asked.wait(30)
+            assert psutil.Process(child.pid).status() != psutil.STATUS_STOPPED
+        finally:
+            child.kill()
 
 
 @pytest.mark.full

@@ -12,8 +12,8 @@ from rig.checks.judge import judge
 from rig.checks.sisters import gates_of
 from rig.errors import UsageError
 from rig.model import Verdict
+from rig.proof.weaknesses import GATES, WEAKNESSES
 from rig.stampede.model import PROTECTIONS, SISTERS, StormReport, absent, require_protections
-from rig.stampede.prove import GATES, WEAKNESSES
 
 FIGURES: dict[str, dict[str, Any]] = {
     "migration-race": {
@@ -142,6 +142,11 @@ RED: list[tuple[str, dict[str, Any], set[str]]] = [
     ("scheduler-claim", {"repeats": 2, "jobs_repeated": 1}, {"once"}),
     ("scheduler-claim", {"repeats": 2, "jobs_repeated": 2}, {"once"}),
     ("scheduler-claim", {"killed": False}, {"once"}),
+    (
+        "scheduler-claim",
+        {"held": ["job 7"], "repeats_unexplained": 1, "unexplained": {"job 2": 1}},
+        {"once"},
+    ),
     ("scheduler-claim", {"unfinished": 1}, {"all"}),
     ("scheduler-claim", {"jobs_without_effect": 1}, {"all"}),
     ("scheduler-claim", {"exit_codes": {"0": 6, "1": 1}}, {"all"}),
@@ -193,6 +198,11 @@ def test_where_nothing_could_show_nothing_is_claimed(storm: str, changes: dict[s
     found = verdicts(storm, **changes)
     assert {gate for gate, verdict in found.items() if verdict == "INVALID"} == invalid
     assert "FAIL" not in found.values()
+
+
+def test_repeats_of_all_jobs_that_the_killed_replica_held_are_forgiven() -> None:
+    told = {"held": ["job 2", "job 3"], "repeats_unexplained": 0, "unexplained": {}}
+    assert verdicts("scheduler-claim", repeats=2, jobs_repeated=2, **told)["once"] == "PASS"
 
 
 def test_what_a_profile_does_not_name_is_not_run() -> None:

@@ -18,6 +18,7 @@ from rig.checks.scoreboard import COLUMNS, cells, scoreboard
 from rig.checks.stampede import GATES, figures_of, storm_gates
 from rig.model import Gate, Verdict
 from rig.profile.storms import KidPromises
+from rig.proof.weaknesses import WEAKNESSES
 from rig.stampede.cases import CASES
 from rig.stampede.kids import (
     CALL_COLUMNS,
@@ -31,7 +32,6 @@ from rig.stampede.kids import (
 )
 from rig.stampede.knobs import Knobs
 from rig.stampede.model import PROTECTIONS, UNKNOWN_KID, absent
-from rig.stampede.prove import WEAKNESSES
 from stub_server.verifier import Protection
 
 MS = 1_000_000

@@ -15,9 +15,9 @@ from psycopg.types.json import Jsonb
 from rig.doctor.examination import STAGES, examine
 from rig.doctor.findings import Examination, State, Step
 from rig.errors import ExitCode
+from rig.ports import free_port
 from rig.postgres import Cluster
 from rig.settings import Settings
-from rig.target import free_port
 from tests.cli.commands import rig
 from tests.foreign.running import PROFILE, Standing, standing_service
 

@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from rig.errors import ErrorKind, ExitCode
+from rig.ports import free_port
 from rig.postgres import Database
-from rig.target import free_port
 from tests.cli.commands import wait_until
 from tests.faults.server import doors
 from tests.faults.striking import LOAD, SERVICE, Struck, Workshop

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from rig.ask import Asker
 from rig.engine.endpoint import Endpoint
+from rig.ports import free_port
 from rig.postgres import Database
-from rig.target import free_port
 
 FOLDER = Path(__file__).parent
 PROFILE = FOLDER / "parcels.toml"

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from rig.checks.judge import exit_code_of, judge, verdict_of
-from rig.evidence.judgement import Judgement
 from rig.evidence.pack import Pack
 from rig.profile import bundled_profile, load_profile
+from rig.record import judgement_of
 from rig.stampede.model import StormReport
 from tests.evidence import synthetic
 
@@ -36,9 +35,7 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pack.write_storm(StormReport(storm="migration-race", case="migration-race", without=(), processes=2, skew_ns=1))
     (pack.logs_folder / "target.log").write_text("nothing to say\n")
     pack.write("report.html", b"<!doctype html><title>a report</title>")
-    kept = pack.load()
-    gates = judge(kept)
-    pack.write_judgement(Judgement(verdict_of(gates), int(exit_code_of(kept, gates)), gates))
+    pack.write_judgement(judgement_of(pack.load()))
     pack.seal()
     return pack.path
 

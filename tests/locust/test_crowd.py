@@ -16,8 +16,8 @@ import pytest
 
 from rig.errors import ExitCode
 from rig.lifeline import leftovers
+from rig.ports import free_port
 from rig.profile import bundled_profile
-from rig.target import free_port
 from tests.cli.commands import only_pack, rig
 from tests.locust.crowds import QUICK, Process, locust, processes, web_ui, worker
 

@@ -32,8 +32,8 @@ from rig.locust_bridge.wire import (
 )
 from rig.locust_bridge.worker import Worker
 from rig.model import RESULT, RunKey
+from rig.ports import free_port
 from rig.profile import bundled_profile, load_profile
-from rig.target import free_port
 from tests.locust.crowds import processes, worker
 
 WITHIN_S = 20.0

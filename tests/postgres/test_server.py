@@ -130,11 +130,11 @@ def test_a_killed_owner_leaves_no_server_and_no_directory() -> None:
 
 
 def test_a_taken_port_is_passed_over(lifeline: Lifeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    free_port = postmaster._free_port
+    free_port = postmaster.free_port
     with socket.create_server(("127.0.0.1", 0)) as squatter:
         taken = squatter.getsockname()[1]
         offered = iter([taken, taken])
-        monkeypatch.setattr(postmaster, "_free_port", lambda: next(offered, None) or free_port())
+        monkeypatch.setattr(postmaster, "free_port", lambda: next(offered, None) or free_port())
         with open_cluster(lifeline, environ=PATH_ONLY, durable=False) as opened:
             assert opened.port != taken
     assert next(offered, None) is None

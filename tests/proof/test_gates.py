@@ -1,7 +1,7 @@
 """No gate without a defect that turns it red: the catalog of all gates against what ``rig prove`` seeds. Nothing runs.
 
 Whoever adds a gate declares it beside its checker (``rig.checks.gates``), seeds a defect that turns it red
-(``rig.proof.defects``, ``rig.stampede.prove``), and makes ``docs/gates.md`` anew.
+(``rig.proof.defects``, ``rig.proof.weaknesses``), and makes ``docs/gates.md`` anew.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from rig.proof.defects import (
     Stage,
 )
 from rig.proof.spoil import SPOILERS
+from rig.proof.weaknesses import WEAKNESSES
 from rig.stampede.adapters import FLAWED
-from rig.stampede.prove import WEAKNESSES
 from stub_server.service.defects import parse_defects
 
 DOCS = Path(__file__).parents[2] / "docs"

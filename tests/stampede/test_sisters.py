@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import psycopg
 import pytest
 
 from rig.checks.case import Case
@@ -21,12 +23,13 @@ from rig.errors import ConfigError, Unavailable, UsageError
 from rig.model import Verdict
 from rig.postgres import Cluster
 from rig.profile import Profile, bundled_profile, load_profile
+from rig.proof.weaknesses import WEAKNESSES, Weakness
 from rig.stampede import run as storms
-from rig.stampede.ground import Ground, Order
+from rig.stampede.ground import Ground, StormOrder
 from rig.stampede.model import SISTERS, STORMS, StormReport
-from rig.stampede.prove import WEAKNESSES, Weakness
 from rig.stampede.rate_limit import granted_in_whole_windows
 from rig.stampede.run import let_loose, require
+from rig.stampede.scheduler_claim import explained
 from tests.cli.commands import only_pack, rig
 
 
@@ -45,8 +48,8 @@ def with_storms(**storms: dict[str, Any]) -> Profile:
     return Profile.model_validate(raw)
 
 
-def storm(ground: Ground, name: str, order: Order | None = None) -> StormReport:
-    (report,) = let_loose(ground, name, order or Order())
+def storm(ground: Ground, name: str, order: StormOrder | None = None) -> StormReport:
+    (report,) = let_loose(ground, name, order or StormOrder())
     return report
 
 
@@ -55,7 +58,7 @@ def verdicts(report: StormReport) -> dict[str, str]:
 
 
 def hold(ground: Ground, weakness: Weakness) -> None:
-    report = storm(ground, weakness.storm, Order(PROCESSES, weakness.without))
+    report = storm(ground, weakness.storm, StormOrder(PROCESSES, weakness.without))
     found = verdicts(report)
     expected = {gate: verdict.value for gate, verdict in weakness.cells().items()}
     assert {gate: found[gate] for gate in expected} == expected, report
@@ -161,7 +164,7 @@ def test_a_migrator_of_ones_own_that_counts_its_runs_fails_the_second_run(cluste
         "        c.execute('UPDATE runs SET at = clock_timestamp()')\n"
     )
     section = {"command": ["{python}", str(script)], "env": {"DB": "{admin_dsn}"}}
-    report = storm(ground_for(cluster, tmp_path, with_storms(migration_race=section)), "migration-race", Order(2))
+    report = storm(ground_for(cluster, tmp_path, with_storms(migration_race=section)), "migration-race", StormOrder(2))
     assert verdicts(report) == {
         "storm.migration-race.once": "PASS",
         "storm.migration-race.exit": "PASS",
@@ -225,7 +228,7 @@ def tenancy(cluster: Cluster, folder: Path, **changes: Any) -> StormReport:
         "ingested_table": "event",
         **changes,
     }
-    return storm(ground_for(cluster, folder, with_storms(tenant_leak=section)), "tenant-leak", Order(1))
+    return storm(ground_for(cluster, folder, with_storms(tenant_leak=section)), "tenant-leak", StormOrder(1))
 
 
 def test_a_policy_that_raises_where_no_tenant_is_set_shows_nobody_anything(cluster: Cluster, tmp_path: Path) -> None:
@@ -264,17 +267,67 @@ def test_a_mistake_in_a_statement_is_named_by_its_key(
         tenancy(cluster, tmp_path, **changes)
 
 
-def test_a_query_for_a_number_that_gives_none_is_named_by_its_key(cluster: Cluster, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"unfinished_sql": "SELECT 'many'"}, "unfinished_sql must give one number"),
+        ({"enqueue_sql": "INSERT INTO job (name) VALUES (NULL)"}, "enqueue_sql failed: null value in column"),
+        ({"unfinished_sql": "SELECT 1 / 0"}, "unfinished_sql failed: division by zero"),
+        ({"held_sql": "SELECT name FROM jobs"}, 'held_sql failed: relation "jobs" does not exist'),
+        ({"enqueue_sql": "SELECT %s, %(jobs)s"}, "enqueue_sql failed: "),
+    ],
+)
+def test_a_mistake_in_a_statement_over_the_queue_is_named_by_its_key(
+    cluster: Cluster, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
     raw = tomllib.loads(bundled_profile().read_text())["storms"]["scheduler-claim"]
-    section = {**raw, "jobs": 2, "unfinished_sql": "SELECT 'many'"}
-    with pytest.raises(ConfigError, match=r"unfinished_sql must give one number"):
-        storm(ground_for(cluster, tmp_path, with_storms(scheduler_claim=section)), "scheduler-claim", Order(1))
+    section = {**raw, "jobs": 2, **changes}
+    with pytest.raises(ConfigError, match=rf"storms\.scheduler-claim\.{message}"):
+        storm(ground_for(cluster, tmp_path, with_storms(scheduler_claim=section)), "scheduler-claim", StormOrder(1))
+
+
+def test_a_database_that_fails_in_a_storm_is_unavailable(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no fault of the rig's: a whole run goes on to its verdict without the storm."""
+
+    def failing(ground: Ground, order: StormOrder, subject: object) -> StormReport:
+        ground.secrets.learn("its password")
+        raise psycopg.OperationalError("cannot connect with its password\nmore")
+
+    monkeypatch.setitem(vars(storms)["_SISTERS"], "migration-race", failing)
+    with pytest.raises(Unavailable, match=r"storm migration-race failed: cannot connect with \[secret of this run\]$"):
+        storm(ground, "migration-race")
+
+
+@pytest.mark.parametrize(
+    ("times", "held", "unexplained"),
+    [
+        ({"a": 1, "b": 2}, ("b",), {}),
+        ({"a": 2, "b": 1}, ("b",), {"a": 1}),  # a survivor's job was handed out twice
+        ({"a": 1, "b": 3}, ("b",), {"b": 1}),
+        ({"a": 2, "b": 2}, ("a", "b"), {}),
+        ({"a": 2, "b": 1}, (), {"a": 1}),
+    ],
+)
+def test_a_kill_explains_one_repeat_of_each_job_that_was_held(
+    times: dict[str, int], held: tuple[str, ...], unexplained: dict[str, int]
+) -> None:
+    figures = explained(times, held)
+    assert (figures["held"], figures["unexplained"]) == (sorted(held), unexplained)
+    assert figures["repeats_unexplained"] == sum(unexplained.values())
 
 
 def test_a_protection_that_the_target_cannot_do_without_is_refused() -> None:
     profile = with_storms(migration_race={"command": ["true"]})
     with pytest.raises(UsageError, match=r"\{without\}"):
-        require(profile, "migration-race", Order(without=("lock",)))
+        require(profile, "migration-race", StormOrder(without=("lock",)))
+
+
+@pytest.mark.parametrize("word", ["{pythn}", "{python.bin}", "{port.real}", "{}", "{"])
+def test_a_command_of_a_storm_that_cannot_be_filled_in_is_named_by_its_key(ground: Ground, word: str) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"^profile key storms\.some\.command: '{re.escape(word)}' .* known are {{python}}"
+    ):
+        ground.command([word], "storms.some.command", port="80")
 
 
 # --- the command line -------------------------------------------------------------------------------------------
@@ -302,13 +355,13 @@ def test_what_is_not_there_is_a_usage_error(tmp_path: Path, words: tuple[str, ..
 def test_what_members_say_is_told_without_secrets(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     """They have the DSNs in their environment, and exceptions may quote them."""
 
-    def quoting(ground: Ground, order: Order, subject: object) -> StormReport:
+    def quoting(ground: Ground, order: StormOrder, subject: object) -> StormReport:
         with ground.database("quoted") as database:
             said = f"process 1 RuntimeError: cannot reach {database.runtime_dsn}"
         return StormReport(storm="rate-limit", case="rate-limit", missing=(said,), figures={"errors": [said]})
 
     monkeypatch.setitem(vars(storms)["_SISTERS"], "rate-limit", quoting)
-    (report,) = let_loose(ground, "rate-limit", Order())
+    (report,) = let_loose(ground, "rate-limit", StormOrder())
     assert isinstance(report, StormReport)
     assert report.missing == tuple(report.figures["errors"])
     assert "cannot reach postgresql://quoted_runtime:[secret of this run]@" in report.missing[0]

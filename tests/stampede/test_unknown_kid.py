@@ -7,7 +7,6 @@ gate red by ``rig prove --storms``; here it is that the evidence is true.
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -29,6 +28,7 @@ from rig.errors import ConfigError, UsageError
 from rig.evidence.plots.storms import storms
 from rig.lifeline import Lifeline
 from rig.model import Verdict
+from rig.ports import free_port
 from rig.postgres import Cluster, Database
 from rig.profile import Profile, bundled_profile, load_profile
 from rig.profile.storms import KidPromises, Storms, UnknownKid
@@ -37,7 +37,7 @@ from rig.stampede import unknown_kid as storms_of_kids
 from rig.stampede.adapters import AUTHLIB, PYJWT, REFERENCE_SUBJECT, Subject
 from rig.stampede.callers import Part, Script
 from rig.stampede.cases import CASES
-from rig.stampede.ground import Ground, Order
+from rig.stampede.ground import Ground, StormOrder
 from rig.stampede.keyring import AUDIENCE, ISSUER, Keyring
 from rig.stampede.kid_storm import Plan, _Storm, storm_case
 from rig.stampede.kids import CALL_COLUMNS, KidStorm, Start
@@ -132,7 +132,7 @@ def test_a_library_fetches_in_every_process(ground: Ground, subject: Subject) ->
 
 def test_a_library_that_is_not_there_is_no_pass(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rig.extras.find_spec", lambda module: None)
-    made = list(unknown_kid(ground, Order(subject="pyjwt")))
+    made = list(unknown_kid(ground, StormOrder(subject="pyjwt")))
     assert [storm.case for storm in made] == list(CASES)
     for storm in made:
         (gate,) = storm_gates(storm)
@@ -194,20 +194,20 @@ def test_keys_of_two_storms_are_never_taken_for_one_another_and_forgers_name_a_k
 @pytest.mark.parametrize(
     ("order", "message"),
     [
-        (Order(cases=("weather",)), "--case weather: unknown-kid has the cases random-kids"),
-        (Order(without=("luck",)), "--without luck"),
-        (Order(subject="no such thing"), "is no subject"),
-        (Order(subject="no.such:thing"), "no.such:thing: No module"),
+        (StormOrder(cases=("weather",)), "--case weather: unknown-kid has the cases random-kids"),
+        (StormOrder(without=("luck",)), "--without luck"),
+        (StormOrder(subject="no such thing"), "is no subject"),
+        (StormOrder(subject="no.such:thing"), "no.such:thing: No module"),
     ],
 )
-def test_an_order_for_what_there_is_not_is_refused(order: Order, message: str) -> None:
+def test_an_order_for_what_there_is_not_is_refused(order: StormOrder, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         require_kids(load_profile(bundled_profile()), order)
 
 
 def test_a_fleet_behind_http_needs_its_addresses() -> None:
     with pytest.raises(ConfigError, match="needs urls and origin_port"):
-        require_kids(load_profile(bundled_profile()), Order(subject="http"))
+        require_kids(load_profile(bundled_profile()), StormOrder(subject="http"))
 
 
 def test_the_releases_of_a_scoreboard_go_also_when_the_rig_is_killed(
@@ -221,17 +221,11 @@ def test_the_releases_of_a_scoreboard_go_also_when_the_rig_is_killed(
         return iter(())
 
     monkeypatch.setattr(scoreboard, "contestants", nobody)
-    assert list(unknown_kid(ground, Order(scoreboard=True))) == []
+    assert list(unknown_kid(ground, StormOrder(scoreboard=True))) == []
     assert [folder.exists() for folder in folders] == [False]
 
 
 # --- a fleet behind HTTP ------------------------------------------------------------------------------------------
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
@@ -284,7 +278,7 @@ def test_between_cases_a_fleet_that_runs_already_is_left_alone_for_a_floor(
 
     monkeypatch.setattr(storms_of_kids, "storm_case", case_of)
     section = UnknownKid(urls=("http://127.0.0.1:9",), origin_port=9)
-    order = Order(cases=("random-kids", "leader-killed", "flood"))
+    order = StormOrder(cases=("random-kids", "leader-killed", "flood"))
     before_ns = time.monotonic_ns()
     assert len(list(unknown_kid(replace(ground, profile=profile_of(section)), order))) == 3
     assert told[0] is not None
@@ -332,7 +326,7 @@ def test_a_fleet_behind_http_is_stormed_without_any_change_to_it(
     origin_port = free_port()
     with fleet_behind_http(database, origin_port, tmp_path) as url:
         section = UnknownKid(urls=(url,), origin_port=origin_port, promises=KidPromises(floor_s=1.2))
-        order = Order(processes=3, kids=10, cases=("random-kids", "rotation-outside", "leader-killed"))
+        order = StormOrder(processes=3, kids=10, cases=("random-kids", "rotation-outside", "leader-killed"))
         found = list(unknown_kid(replace(ground, profile=profile_of(section)), order))
     for storm in found[:2]:
         assert red(storm) <= {"connections"}, storm_gates(storm)

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rig.checks.case import Case
-from rig.model import DriveReport
+from rig.model import DriveReport, Outcome
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,6 +28,10 @@ STYLES = ("-", "--", "-.", ":")
 POINTS = 2000
 """A line of more points shows no more at the size of a report."""
 
+OUTCOMES = ((Outcome.OK, "#0072b2", ""), (Outcome.FAIL, "#d55e00", "///"), (Outcome.INFO, "#f0c419", "..."))
+"""Colour and hatch of what may become of a request that was sent, from the bottom of a stack to its top."""
+
+_MARKS = (0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999)
 _GRID = "#dddddd"
 _DPI = 144
 _PALETTE = 128
@@ -87,6 +91,25 @@ def log_scale(axes: Axes) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def by_rank(axes: Axes, values: NDArray[np.float64], label: str, colour: str, style: str) -> None:
+    """A line of values over the share of them that are not above, on the axis of ``nines``."""
+    ordered, count = np.sort(values), len(values)
+    rank = np.unique(count - np.geomspace(1, count, min(POINTS, count)).astype(int))
+    axes.plot(nines(rank / count), ordered[rank], linewidth=1.8, label=label, color=colour, linestyle=style)
+
+
+def nines(share: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    """Where a share lies on the axis: 0.9 at 1, 0.99 at 2, 0.999 at 3."""
+    return np.asarray(-np.log10(1 - np.asarray(share)), dtype=np.float64)
+
+
+def nines_axis(axes: Axes, most: int, label: str) -> None:
+    """An x axis of ``nines`` from 0, marked as far as ``most`` values can tell."""
+    marks = [mark for mark in _MARKS if 1 - mark >= 0.9 / most]
+    axes.set_xticks([float(nines(mark)) for mark in marks], [f"{100 * mark:g} %" for mark in marks])
+    axes.set(xlabel=label, xlim=(0, None))
 
 
 def that_sent(case: Case, drives: Iterable[DriveReport]) -> tuple[DriveReport, ...]:

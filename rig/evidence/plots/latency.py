@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from rig.checks.case import Case
 from rig.evidence.plots.canvas import (
     COLOURS,
     LIMIT,
-    POINTS,
     STYLES,
+    by_rank,
     elapsed_ms,
     log_scale,
+    nines,
+    nines_axis,
     paced,
     panels,
     that_sent,
@@ -26,8 +27,6 @@ from rig.model import DriveReport
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-_MARKS = (0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999)
 
 
 def latency(case: Case) -> Figure | None:
@@ -50,33 +49,19 @@ def _panel(axes: Axes, group: tuple[DriveReport, ...], rows: list[pd.DataFrame])
         name = f"trial {drive.scenario.trial}" if len(group) > 1 else ""
         response_ms, service_ms = elapsed_ms(frame, "intended_ns"), elapsed_ms(frame, "sent_ns")
         if is_open:
-            _line(axes, response_ms, f"{name} response time".strip(), colour, "-")
-            _line(axes, service_ms, f"{name} service time".strip(), colour, "--")
+            by_rank(axes, response_ms, f"{name} response time".strip(), colour, "-")
+            by_rank(axes, service_ms, f"{name} service time".strip(), colour, "--")
         else:
-            _line(axes, response_ms, name or "response time", colour, STYLES[index % len(STYLES)])
+            by_rank(axes, response_ms, name or "response time", colour, STYLES[index % len(STYLES)])
         lowest_ms.append(float(np.quantile(service_ms, 0.02)))
     limit_ms = group[0].scenario.p95_limit_ms
     if limit_ms:
-        axes.hlines(limit_ms, 0, _nines(0.95), color=LIMIT, linewidth=1.5, label=f"p95 limit {number(limit_ms)} ms")
+        axes.hlines(limit_ms, 0, nines(0.95), color=LIMIT, linewidth=1.5, label=f"p95 limit {number(limit_ms)} ms")
     pace = "open loop" if is_open else "closed loop: response time is service time"
     axes.set_title(f"{group[0].scenario.id} ({pace})", loc="left", fontsize=10)
     most = max(len(frame) for frame in rows)
-    marks = [mark for mark in _MARKS if 1 - mark >= 0.9 / most]
-    axes.set_xticks([float(_nines(mark)) for mark in marks], [f"{100 * mark:g} %" for mark in marks])
-    axes.set(xlabel="share of requests that were at least as fast", ylabel="latency (ms)")
+    nines_axis(axes, most, "share of requests that were at least as fast")
     log_scale(axes)
     # The few fastest requests would take most of the height.
-    axes.set(xlim=(0, None), ylim=(max(min(lowest_ms), 1e-3) / 1.5, None))
+    axes.set(ylabel="latency (ms)", ylim=(max(min(lowest_ms), 1e-3) / 1.5, None))
     axes.legend(frameon=False, loc="lower right", fontsize=9)
-
-
-def _line(axes: Axes, values_ms: NDArray[np.float64], label: str, colour: str, style: str) -> None:
-    count = len(values_ms)
-    ordered = np.sort(values_ms)
-    rank = np.unique(count - np.geomspace(1, count, min(POINTS, count)).astype(int))
-    axes.plot(_nines(rank / count), ordered[rank], linewidth=1.8, label=label, color=colour, linestyle=style)
-
-
-def _nines(quantile: NDArray[np.float64] | float) -> NDArray[np.float64]:
-    """Where a quantile lies on the axis: 0.9 at 1, 0.99 at 2, 0.999 at 3."""
-    return np.asarray(-np.log10(1 - np.asarray(quantile)), dtype=np.float64)

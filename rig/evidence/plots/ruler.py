@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from rig.checks.case import Case
-from rig.evidence.plots.canvas import COLOURS, LIMIT, POINTS, STYLES, log_scale, panels
+from rig.evidence.plots.canvas import COLOURS, LIMIT, STYLES, by_rank, log_scale, nines_axis, panels
 from rig.evidence.text import number
 from rig.ruler import TOLERANCE_MS, TOLERANCE_SHARE, Freeze
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_MARKS = (0.5, 0.9, 0.99, 0.999, 0.9999)
+_SHARE = "share of requests that were at least as good"
 _MS = 1e6
 
 
@@ -41,10 +40,10 @@ def _errors(axes: Axes, rows: pd.DataFrame) -> None:
         delivered_ms = part["delivered_ns"].to_numpy(np.int64) / _MS
         measured_ms = (part["done_ns"] - part["sent_ns"]).to_numpy(np.int64) / _MS
         error = np.abs(measured_ms - delivered_ms) / np.maximum(TOLERANCE_MS, TOLERANCE_SHARE * delivered_ms)
-        _line(axes, error, f"{rate_per_s:,.0f}/s", COLOURS[index % len(COLOURS)], STYLES[index % len(STYLES)])
+        by_rank(axes, error, f"{rate_per_s:,.0f}/s", COLOURS[index % len(COLOURS)], STYLES[index % len(STYLES)])
         most = max(most, len(part))
     axes.axhline(1, color=LIMIT, linewidth=1.5, label=f"exact: {TOLERANCE_MS:g} ms or {TOLERANCE_SHARE:.0%}")
-    _nines_axis(axes, most)
+    nines_axis(axes, most, _SHARE)
     log_scale(axes)
     axes.set_title("error of the measured latency", loc="left", fontsize=10)
     axes.set(ylabel="error ÷ what is exact", ylim=(0.01, None))
@@ -53,27 +52,10 @@ def _errors(axes: Axes, rows: pd.DataFrame) -> None:
 
 def _freeze(axes: Axes, rows: pd.DataFrame, freeze: Freeze) -> None:
     for name, since, style in (("response time", "intended_ns", "-"), ("service time", "sent_ns", "--")):
-        _line(axes, (rows["done_ns"] - rows[since]).to_numpy(np.int64) / _MS, name, COLOURS[0], style)
+        by_rank(axes, (rows["done_ns"] - rows[since]).to_numpy(np.int64) / _MS, name, COLOURS[0], style)
     axes.axhline(freeze.froze_s * 1e3, color=LIMIT, linewidth=1.5, label="how long it stood still")
-    _nines_axis(axes, len(rows))
+    nines_axis(axes, len(rows), _SHARE)
     log_scale(axes)
     axes.set_title(f"a freeze of {freeze.froze_s:g} s, open loop", loc="left", fontsize=10)
     axes.set(ylabel="latency (ms)")
     axes.legend(frameon=False, loc="lower right", fontsize=9)
-
-
-def _nines_axis(axes: Axes, most: int) -> None:
-    marks = [mark for mark in _MARKS if 1 - mark >= 0.9 / most]
-    axes.set_xticks([float(_nines(mark)) for mark in marks], [f"{100 * mark:g} %" for mark in marks])
-    axes.set(xlabel="share of requests that were at least as good", xlim=(0, None))
-
-
-def _line(axes: Axes, values: NDArray[np.float64], label: str, colour: str, style: str) -> None:
-    ordered, count = np.sort(values), len(values)
-    rank = np.unique(count - np.geomspace(1, count, min(POINTS, count)).astype(int))
-    axes.plot(_nines(rank / count), ordered[rank], linewidth=1.8, label=label, color=colour, linestyle=style)
-
-
-def _nines(share: NDArray[np.float64] | float) -> NDArray[np.float64]:
-    """Where a share lies on the axis: 0.9 at 1, 0.99 at 2, 0.999 at 3."""
-    return np.asarray(-np.log10(1 - np.asarray(share)), dtype=np.float64)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from rig.checks.case import Case
-from rig.evidence.plots.canvas import paced, panels, seconds, sent_rows, that_sent, thousands
+from rig.evidence.plots.canvas import OUTCOMES, paced, panels, seconds, sent_rows, that_sent, thousands
 from rig.evidence.text import number
 from rig.model import DriveReport, Outcome
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 _BINS = 40
 _MOST_PANELS = 4
-_OUTCOMES = (
-    (Outcome.OK, "#0072b2", "answered as expected", ""),
-    (Outcome.FAIL, "#d55e00", "answered otherwise, or no connection", "///"),
-    (Outcome.INFO, "#f0c419", "no answer (timeout, lost connection)", "..."),
-)
+_SAID = {
+    Outcome.OK: "answered as expected",
+    Outcome.FAIL: "answered otherwise, or no connection",
+    Outcome.INFO: "no answer (timeout, lost connection)",
+}
 
 
 def throughput(case: Case) -> Figure | None:
@@ -43,7 +43,7 @@ def throughput(case: Case) -> Figure | None:
         _stacked(panel, frame, drive)
     axes[0].set_ylabel("answers per second")
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, frameon=False, loc="outside lower center", ncols=len(_OUTCOMES))
+    figure.legend(handles, labels, frameon=False, loc="outside lower center", ncols=len(OUTCOMES))
     return figure
 
 
@@ -52,7 +52,7 @@ def _stacked(axes: Axes, rows: pd.DataFrame, drive: DriveReport) -> None:
     edges = np.linspace(0, max(float(done_s.max(initial=0)), 1e-3), _BINS + 1)
     width = float(edges[1])
     below = np.zeros(_BINS)
-    for outcome, colour, label, hatch in _OUTCOMES:
+    for outcome, colour, hatch in OUTCOMES:
         counts, _ = np.histogram(done_s[(rows["outcome"] == outcome).to_numpy()], edges)
         rate = counts / width
         # One shape an outcome: bars beside each other show seams where their edges fall between two pixels.
@@ -64,7 +64,7 @@ def _stacked(axes: Axes, rows: pd.DataFrame, drive: DriveReport) -> None:
             facecolor=colour,
             edgecolor="white",
             hatch=hatch,
-            label=label,
+            label=_SAID[outcome],
             linewidth=0,
         )
         below = below + rate

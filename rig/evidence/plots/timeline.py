@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from rig.checks.case import Case
 from rig.checks.samplers import span
-from rig.evidence.plots.canvas import INK, LIMIT, log_scale, thousands
+from rig.evidence.plots.canvas import INK, LIMIT, OUTCOMES, log_scale, thousands
 from rig.evidence.text import number, shortened
 from rig.model import Outcome
 from rig.samplers import aas, cpu
@@ -67,11 +67,7 @@ _SMALL_PART = 0.6
 _MARGIN = 0.05
 _SETTLED_NS = 1_000_000_000
 """A process that is seen within a second of the first look was there before; the same holds at the end."""
-_OUTCOMES = (
-    (Outcome.OK, "#0072b2", "as expected", ""),
-    (Outcome.FAIL, "#d55e00", "otherwise", "///"),
-    (Outcome.INFO, "#f0c419", "no answer", "..."),
-)
+_SAID = {Outcome.OK: "as expected", Outcome.FAIL: "otherwise", Outcome.INFO: "no answer"}
 _CHARACTER_SHARE = 0.0105
 """What a character of a name takes of the axis; a name that would lie over the one before is left out."""
 
@@ -149,11 +145,11 @@ def _throughput(axes: Axes, case: Case, axis: _Axis) -> None:
     edges_ns = axis.edges_ns()
     sent = case.history[case.history["sent_ns"] > 0]
     below: NDArray[np.float64] = np.zeros(len(edges_ns) - 1)
-    for outcome, colour, label, hatch in _OUTCOMES:
+    for outcome, colour, hatch in OUTCOMES:
         done_ns = sent.loc[sent["outcome"] == outcome, "done_ns"].to_numpy(np.int64)
         top = below + np.histogram(done_ns, edges_ns)[0] / (np.diff(edges_ns) / 1e9)
         if outcome is Outcome.OK or (top > below).any():
-            steps = axes.stairs(top, axis.seconds(edges_ns), baseline=below, fill=True, label=label)
+            steps = axes.stairs(top, axis.seconds(edges_ns), baseline=below, fill=True, label=_SAID[outcome])
             steps.set(facecolor=colour, hatch=hatch, edgecolor="white", linewidth=0, alpha=0.7)
         below = top
     axes.set_ylabel("answers/s")

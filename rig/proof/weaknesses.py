@@ -9,17 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from rig.checks.sisters import KINDS
 from rig.model import Verdict
 from rig.stampede.cases import CASES
 from rig.stampede.model import MATVIEW_REFRESH, MIGRATION_RACE, RATE_LIMIT, SCHEDULER_CLAIM, TENANT_LEAK, UNKNOWN_KID
 
 GATES: Mapping[str, tuple[str, ...]] = {
     **{name: build(None).gates for name, build in CASES.items()},
-    MIGRATION_RACE: ("once", "exit", "second-run"),
-    SCHEDULER_CLAIM: ("once", "all"),
-    RATE_LIMIT: ("scope",),
-    MATVIEW_REFRESH: ("single", "skip", "happens", "readers", "scheduled"),
-    TENANT_LEAK: ("visible", "own", "worker", "dead-letters"),
+    **{storm: tuple(gates) for storm, gates in KINDS.items()},
 }
 """The gates of each case, without the ``storm.<case>.`` before them."""
 
