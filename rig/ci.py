@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from rig.errors import EvidenceError, ExitCode
+from rig.errors import EvidenceError, worst_exit
 from rig.evidence.pack import Pack
 from rig.model import Gate, Verdict
 from rig.profile import bundled_profile, load_profile
@@ -27,8 +27,6 @@ from rig.stampede.model import UNKNOWN_KID
 JUNIT = "junit.xml"
 QUICK_MIX_S = 8
 """The sustained mix of a quick pipeline, seconds."""
-_RANK = (ExitCode.FAIL, ExitCode.BELOW_FLOOR, ExitCode.INVALID)
-"""Which of several exit codes a pipeline ends in; one that is none of these and not 0 comes before them all."""
 _ANNOTATIONS = {Verdict.FAIL: "error", Verdict.INVALID: "warning"}
 
 
@@ -84,19 +82,12 @@ def run_ci(steps: Sequence[Step], out: Path, environ: Mapping[str, str], reporte
     (out / JUNIT).write_bytes(_merged([each.pack.path / JUNIT for each in done if each.pack]))
     if environ.get("GITHUB_ACTIONS") == "true":
         _tell_github(done, environ)
-    return worst_of([each.exit_code for each in done])
+    return worst_exit([each.exit_code for each in done])
 
 
 def summary(out: Path) -> str:
     """All summaries of the packs in a directory, in the order in which they were made."""
     return "\n\n".join(path.read_text() for path in sorted(out.glob("*/summary.md")))
-
-
-def worst_of(codes: Sequence[int]) -> int:
-    """0 only where all are; what is no verdict (a fault, a wrong option) is worse than any verdict."""
-    faults = [code for code in codes if code != ExitCode.PASS and code not in _RANK]
-    ranked = [code for code in _RANK if code in codes]
-    return int((faults or ranked or [ExitCode.PASS])[0])
 
 
 def _run(step: Step, out: Path) -> Done:

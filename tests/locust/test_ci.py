@@ -8,20 +8,12 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from rig.ci import QUICK_MIX_S, Done, Step, _merged, annotated, steps_of, worst_of
+from rig.ci import QUICK_MIX_S, Done, Step, _merged, annotated, steps_of
 from rig.evidence.judgement import Judgement
 from rig.evidence.pack import Pack
 from rig.model import Gate, Verdict
 
 STEP = Step("a storm, of kids", ())
-
-
-@pytest.mark.parametrize(
-    ("codes", "worst"),
-    [([0, 0], 0), ([0, 3], 3), ([3, 1, 2], 1), ([3, 2], 2), ([1, 70], 70), ([64, 0], 64), ([], 0)],
-)
-def test_the_worst_step_is_the_exit_code(codes: list[int], worst: int) -> None:
-    assert worst_of(codes) == worst
 
 
 def test_a_quick_pipeline_has_the_steps_of_a_whole_one_and_takes_less() -> None:
