@@ -112,15 +112,15 @@ def serve(job: Job, environ: Mapping[str, str]) -> None:
         with Lifeline() as lifeline, open_store(job.profile, lifeline, environ, logs) as store:
             known.learn_dsn(store.truth_dsn)
             known.learn_dsn(store.runtime_dsn)
-            _stand(job, store, logs, environ, state)
+            _stand(job, store, logs, environ, state, known)
     except RigError as error:
         raise type(error)(known.blanked(str(error))) from None  # it may quote the target's last words
 
 
-def _stand(job: Job, store: Store, logs: Path, environ: Mapping[str, str], state: Path) -> None:
+def _stand(job: Job, store: Store, logs: Path, environ: Mapping[str, str], state: Path, known: Secrets) -> None:
     with open_target(job.profile, job.profile_dir, store, logs, environ, job.settings) as target:
         key = RunKey(job.settings.seed, secrets.token_hex(6), int(time.time()))
-        tenancy = provision(job.profile, key, _TENANTS, store.truth_dsn, environ)
+        tenancy = provision(job.profile, key, _TENANTS, store.truth_dsn, environ, known)
         tenants = {
             tenant.name: {
                 "id": tenant.id,
