@@ -22,8 +22,9 @@ from rig.truth.reader import TruthReader
 def settle(path: Path, environ: Mapping[str, str], reporter: Reporter) -> Finished:
     """Seal the rows, read the truth where it still exists, judge, seal the pack.
 
-    UsageError for a pack that is finished, EvidenceError for one that would have files outside of it written to. Where
-    the truth cannot be read the verdicts are INVALID; the pack then stays open while its database may come back.
+    UsageError for a pack that is finished or whose run still goes, EvidenceError for one that would have files outside
+    of it written to. Where the truth cannot be read the verdicts are INVALID; the pack then stays open while its
+    database may come back.
     """
     pack = Pack.open(path)
     if pack.sealed:

@@ -8,7 +8,7 @@ import numpy as np
 import psycopg
 import pytest
 
-from rig.errors import EvidenceError
+from rig.errors import EvidenceError, UsageError
 from rig.evidence.pack import Pack
 from rig.model import RESULT, Gate, RequestClass, Scenario, Share, Verdict
 from rig.postgres import Cluster, Database
@@ -56,6 +56,7 @@ def left(world: World, profile: Profile, folder: Path, **facts: str) -> Record:
     record.keep_baseline(world.baseline)
     record.announce(sent, 1)
     record.history.rows_file(sent, 0).write_bytes(rows.tobytes())
+    record.pack.let_go()
     return record
 
 
@@ -80,6 +81,17 @@ def test_a_log_of_the_launched_target_that_is_gone_proves_nothing(personal: Worl
     assert gate.verdict is Verdict.INVALID
     assert gate.reason.startswith("could not be read: ")
     assert gate.reason.endswith("target.log")
+
+
+def test_a_run_that_still_goes_is_not_settled(personal: World, tmp_path: Path) -> None:
+    record = left(personal, personal.profile, tmp_path)
+    record.pack.hold()
+    before = {path: path.read_bytes() for path in record.path.rglob("*") if path.is_file()}
+    with pytest.raises(UsageError, match="that run still goes"):
+        settle(record.path, doors(personal.database), Silent())
+    assert {path: path.read_bytes() for path in record.path.rglob("*") if path.is_file()} == before
+    record.judged(seal=False)
+    assert settle(record.path, doors(personal.database), Silent()).sealed
 
 
 def launched(world: World) -> Profile:
