@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from rig.errors import EvidenceError, ExitCode
+from rig.errors import EvidenceError, worst_exit
 from rig.evidence.pack import Pack
 from rig.model import Gate, Verdict
 from rig.profile import bundled_profile, load_profile
@@ -25,10 +25,10 @@ from rig.run import Reporter
 from rig.stampede.model import UNKNOWN_KID
 
 JUNIT = "junit.xml"
+_SUMMARY = "summary.md"
+_VERDICTS = "verdicts.json"
 QUICK_MIX_S = 8
 """The sustained mix of a quick pipeline, seconds."""
-_RANK = (ExitCode.FAIL, ExitCode.BELOW_FLOOR, ExitCode.INVALID)
-"""Which of several exit codes a pipeline ends in; one that is none of these and not 0 comes before them all."""
 _ANNOTATIONS = {Verdict.FAIL: "error", Verdict.INVALID: "warning"}
 
 
@@ -54,14 +54,31 @@ class Done:
         judgement = self.pack.judgement() if self.pack else None
         return judgement.gates if judgement else ()
 
+    def left(self, name: str) -> Path | None:
+        """That file of its pack; None where a step that was cut off left none."""
+        path = self.pack.path / name if self.pack else None
+        return path if path is not None and path.is_file() else None
 
-def steps_of(common: Sequence[str], *, quick: bool, seconds: int, workers: int) -> tuple[Step, ...]:
-    """The pipeline. ``common`` options go to every step; ``quick`` does the least that touches every step's gates.
+    @property
+    def cut_off(self) -> str:
+        """How it ended where it left no documents, in words; empty where it did."""
+        return "" if self.left(JUNIT) else f"ended with exit code {self.exit_code}, left no documents"
+
+    @property
+    def summary(self) -> str:
+        """What it says of itself in Markdown, or how it was cut off."""
+        path = self.left(_SUMMARY)
+        return path.read_text() if path else f"# {self.step.title}\n\n{self.cut_off}\n"
+
+
+def steps_of(profile: Path | None, seed: int, *, quick: bool, seconds: int, workers: int) -> tuple[Step, ...]:
+    """The pipeline; ``quick`` does the least that touches every step's gates. Without a profile: the bundled one.
 
     A storm that the profile says nothing of is no step: asked for by name it would be INVALID. The run says NOT-RUN.
     ConfigError where the profile cannot be read.
     """
-    profile = load_profile(Path(common[common.index("--profile") + 1]) if "--profile" in common else bundled_profile())
+    asks_for_storm = load_profile(profile or bundled_profile()).storms.unknown_kid is not None
+    common = ("--seed", str(seed), *(("--profile", str(profile)) if profile else ()))
     rungs = ("--steps", "50", "--trials", "1") if quick else ()
     cases = ("--case", "random-kids") if quick else ()
     length = ("--seconds", str(min(seconds, QUICK_MIX_S) if quick else seconds))
@@ -69,34 +86,32 @@ def steps_of(common: Sequence[str], *, quick: bool, seconds: int, workers: int) 
     storm = Step("unknown-kid storm", ("storm", UNKNOWN_KID, *cases, *common))
     return (
         Step("null gate, ladder, perf gate", ("run", *rungs, *common)),
-        *([storm] if profile.storms.unknown_kid else []),
+        *([storm] if asks_for_storm else []),
         Step("sustained mix under locust", ("mix", *length, *certified, "--workers", str(workers), *common)),
     )
 
 
-def run_ci(steps: Sequence[Step], out: Path, environ: Mapping[str, str], reporter: Reporter) -> int:
-    """Run every step, whatever the others come to; print and write what they found; the exit code."""
+def run_ci(steps: Sequence[Step], out: Path, environ: Mapping[str, str], reporter: Reporter) -> tuple[Done, ...]:
+    """Run every step, whatever the others come to; write what they found."""
     out.mkdir(parents=True, exist_ok=True)
     done = []
     for number, step in enumerate(steps, 1):
         reporter.stage(f"step {number} of {len(steps)}: {step.title}")
         done.append(_run(step, out))
-    (out / JUNIT).write_bytes(_merged([each.pack.path / JUNIT for each in done if each.pack]))
+    (out / JUNIT).write_bytes(_merged([path for each in done if (path := each.left(JUNIT))]))
     if environ.get("GITHUB_ACTIONS") == "true":
         _tell_github(done, environ)
-    return worst_of([each.exit_code for each in done])
+    return tuple(done)
 
 
-def summary(out: Path) -> str:
-    """All summaries of the packs in a directory, in the order in which they were made."""
-    return "\n\n".join(path.read_text() for path in sorted(out.glob("*/summary.md")))
+def exit_code_of(done: Sequence[Done]) -> int:
+    """The worst of the steps'."""
+    return worst_exit(each.exit_code for each in done)
 
 
-def worst_of(codes: Sequence[int]) -> int:
-    """0 only where all are; what is no verdict (a fault, a wrong option) is worse than any verdict."""
-    faults = [code for code in codes if code != ExitCode.PASS and code not in _RANK]
-    ranked = [code for code in _RANK if code in codes]
-    return int((faults or ranked or [ExitCode.PASS])[0])
+def summary_of(done: Sequence[Done]) -> str:
+    """The summaries of the steps, one after another."""
+    return "\n\n".join(each.summary for each in done)
 
 
 def _run(step: Step, out: Path) -> Done:
@@ -126,14 +141,13 @@ def _tell_github(done: Sequence[Done], environ: Mapping[str, str]) -> None:
     if path := environ.get("GITHUB_STEP_SUMMARY"):
         with Path(path).open("a") as file:
             for each in done:
-                if each.pack is not None:
-                    file.write((each.pack.path / "summary.md").read_text() + "\n")
+                file.write(each.summary + "\n")
     for line in annotated(done):
         sys.stderr.write(line + "\n")
 
 
 def annotated(done: Sequence[Done]) -> list[str]:
-    """Workflow commands of GitHub: an error for a FAIL, a warning for an INVALID, an error for a step without pack."""
+    """Workflow commands of GitHub: an error for a FAIL or a step that was cut off, a warning for an INVALID."""
     lines: list[str] = []
     for each in done:
         lines += [
@@ -141,8 +155,8 @@ def annotated(done: Sequence[Done]) -> list[str]:
             for gate in each.gates
             if (kind := _ANNOTATIONS.get(gate.verdict))
         ]
-        if each.pack is None and each.exit_code:
-            lines.append(f"::error title={_property(each.step.title)}::ended with exit code {each.exit_code}")
+        if each.cut_off:
+            lines.append(f"::error title={_property(each.step.title)}::{each.cut_off}")
     return lines
 
 
@@ -158,11 +172,11 @@ def _escaped(text: str) -> str:
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
-def document(exit_code: int, out: Path) -> dict[str, Any]:
-    """What ``--json`` prints."""
-    packs = [path.parent for path in sorted(out.glob("*/verdicts.json"))]
+def document_of(done: Sequence[Done], out: Path) -> dict[str, Any]:
+    """What ``--json`` prints: the verdicts of every step that came to some."""
+    verdicts = [path for each in done if (path := each.left(_VERDICTS))]
     return {
-        "exit_code": exit_code,
-        "packs": [{"pack": str(pack), **json.loads((pack / "verdicts.json").read_text())} for pack in packs],
+        "exit_code": exit_code_of(done),
+        "packs": [{"pack": str(out / path.parent.name), **json.loads(path.read_text())} for path in verdicts],
         "junit": str(out / JUNIT),
     }

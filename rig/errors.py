@@ -17,6 +17,7 @@ A gate that fails is not an error: it is a verdict.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum
 
 
@@ -32,6 +33,20 @@ class ExitCode(IntEnum):
     INTERNAL = 70
     CONFIG = 78
     INTERRUPTED = 130
+
+
+_VERDICTS = (ExitCode.FAIL, ExitCode.BELOW_FLOOR, ExitCode.INVALID)
+"""The worst first."""
+
+
+def worst_exit(codes: Iterable[int]) -> int:
+    """Of several ends the worst: 0 only where all are; the first that is no verdict (a fault, a wrong option, an
+    interrupt) before any verdict.
+    """
+    ends = list(codes)
+    faults = [code for code in ends if code != ExitCode.PASS and code not in _VERDICTS]
+    ranked = [code for code in _VERDICTS if code in ends]
+    return int((faults or ranked or [ExitCode.PASS])[0])
 
 
 class RigError(Exception):

@@ -29,6 +29,14 @@ def words(process: psutil.Process) -> list[str]:
         return []
 
 
+def born_s(process: psutil.Process) -> float:
+    """When it started, in seconds since the machine did; with its pid, what tells it from every other process.
+
+    Not its time of day: that moves with the clock. Raises what psutil raises where it has ended.
+    """
+    return round(process.create_time() - psutil.boot_time(), 2)
+
+
 def children(pid: int, *, recursive: bool = False) -> list[psutil.Process]:
     """Its children, or all its descendants; none when it has ended."""
     try:

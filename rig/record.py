@@ -103,7 +103,7 @@ class Record:
 
     @classmethod
     def begin(cls, job: Job, key: RunKey, epoch_ns: int, fingerprint: Mapping[str, Any]) -> Record:
-        """Make the pack; ConfigError when the results directory cannot be written to."""
+        """Make the pack and hold it; ConfigError when the results directory cannot be written to."""
         started = datetime.now(UTC)
         manifest = Manifest(
             rig_version=rig.__version__,
@@ -118,6 +118,7 @@ class Record:
             fingerprint={**fingerprint, "profile_sha256": job.profile.digest()},
         )
         pack = Pack.create(job.settings.out, job.verb, job.settings.seed, started)
+        pack.hold()
         record = cls(pack, manifest, job.profile)
         pack.write_manifest(manifest)
         return record
@@ -181,7 +182,11 @@ class Record:
 
     @classmethod
     def reopened(cls, pack: Pack) -> Record:
-        """Take up a pack that was left; EvidenceError when its manifest is damaged."""
+        """Take up a pack that was left, and hold it.
+
+        EvidenceError when its manifest is damaged, UsageError while its run still goes.
+        """
+        pack.hold()
         manifest = pack.manifest()
         try:
             profile = Profile.model_validate(manifest.profile)
@@ -191,6 +196,8 @@ class Record:
 
     def judged(self, *, interrupted: bool = False, seal: bool = True, drawn: bool = True) -> Finished:
         """Judge what was gathered, write verdicts and (if ``drawn``) reports, and seal, unless it is settled later.
+
+        The pack is let go: a run ends with this.
 
         First the secrets go: the target, PostgreSQL and what a storm starts wrote the logs that lie in the pack.
         """
@@ -209,6 +216,7 @@ class Record:
         if drawn:
             rig.evidence.report.write(self.pack, self.manifest, case, judgement)
         digest = self.pack.seal() if seal else None
+        self.pack.let_go()
         return Finished(self.manifest.verb, judgement, self.path, digest, case.certificate, diagnosis)
 
     @property

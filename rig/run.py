@@ -216,7 +216,10 @@ def certify(scene: Scene, pool: Pool) -> Certificate:
 
 
 def storm(scene: Scene, pool: Pool, store: Store) -> None:
-    """Start the target, drive every scenario against it, read the rows, stop the target, search the logs."""
+    """Start the target, drive every scenario against it, read the rows, stop the target, search the logs.
+
+    KeyboardInterrupt where a drive was interrupted, once all of that is done: nothing more is to begin.
+    """
     job, record = scene.job, scene.record
     record.amend(fingerprint={**record.manifest.fingerprint, "database": dict(store.facts)})
     scene.reporter.stage("starting the target" if job.profile.launch else "reaching the target")
@@ -244,6 +247,8 @@ def storm(scene: Scene, pool: Pool, store: Store) -> None:
         # Once the target was stopped, however that went: its last words may come only then.
         afterwards.callback(_search_logs, scene, reader, store, target, truth)
     scene.findings.append(connections.look_again())
+    if any(drive.interrupted for drive in record.manifest.drives):
+        raise KeyboardInterrupt
 
 
 def _set_apart(scene: Scene, target: Target, store: Store) -> None:

@@ -14,7 +14,7 @@ from rig.locust_bridge.gather import gather
 from rig.record import Finished, Record
 from rig.run import Reporter
 from rig.samplers.frames import seal
-from rig.store import existing_store
+from rig.store import existing_store, require_same
 from rig.target import LOG
 from rig.truth.reader import TruthReader
 
@@ -22,8 +22,9 @@ from rig.truth.reader import TruthReader
 def settle(path: Path, environ: Mapping[str, str], reporter: Reporter) -> Finished:
     """Seal the rows, read the truth where it still exists, judge, seal the pack.
 
-    UsageError for a pack that is finished, EvidenceError for one that would have files outside of it written to. Where
-    the truth cannot be read the verdicts are INVALID; the pack then stays open while its database may come back.
+    UsageError for a pack that is finished or whose run still goes, EvidenceError for one that would have files outside
+    of it written to. Where the truth cannot be read the verdicts are INVALID; the pack then stays open while its
+    database may come back.
     """
     pack = Pack.open(path)
     if pack.sealed:
@@ -52,12 +53,14 @@ def settle(path: Path, environ: Mapping[str, str], reporter: Reporter) -> Finish
 def _read_truth(record: Record, targeter: Targeter, environ: Mapping[str, str], reporter: Reporter) -> bool:
     """Read the truth now; False when it could not be read and may be later."""
     profile, manifest = record.profile, record.manifest
-    if profile.launch is not None and profile.truth.dsn_env not in environ:
+    facts = manifest.fingerprint.get("database")
+    if not isinstance(facts, Mapping) or facts.get("source") != profile.truth.dsn_env:
         record.note("the run's own database ended with the run: its truth can never be read")
         return True
     reporter.stage("reading the truth")
     try:
         store = existing_store(profile, environ)
+        require_same(store, facts)
         reader = TruthReader(profile, store.truth_dsn)
         if not (quiet := reader.quiesce()):
             raise EvidenceError(f"the truth was not read: the database was {quiet}")

@@ -1,15 +1,17 @@
 """``rig up`` and ``rig down``: the target of a profile and its database, kept running for hand use.
 
 Flow: ``start`` launches ``rig up --foreground`` as a process of its own and waits until it has written ``.up.json``
-below the results directory; ``serve`` is that process; ``stop`` ends it by the pid that stands there. The file holds
-credentials for use by hand: it is readable by its owner only, and goes with the target.
+below the results directory; ``serve`` is that process; ``stop`` ends it by the pid and the birth that stand there. The
+file holds credentials for use by hand: it is readable by its owner only, and goes with the target.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
+import shlex
 import signal
 import subprocess
 import sys
@@ -22,9 +24,10 @@ from typing import Any
 
 import psutil
 
-from rig.errors import ExitCode, RigError, Unavailable, UsageError
+from rig.errors import ConfigError, EvidenceError, RigError, Unavailable, UsageError
 from rig.lifeline import Lifeline
 from rig.model import RunKey
+from rig.processes import alive, born_s
 from rig.redact import Secrets
 from rig.settings import Job
 from rig.store import Store, open_store
@@ -35,13 +38,18 @@ _READY_S = 60.0
 _STOP_S = 30.0
 _POLL_S = 0.05
 _TENANTS = ("A", "B")
+_SAYS = "rig: "
+_ERRORS: Mapping[int, type[RigError]] = {
+    kind.exit_code: kind for kind in (RigError, UsageError, ConfigError, Unavailable, EvidenceError)
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What stands: addresses and the credentials that a person needs."""
+    """What stands: addresses and the credentials that a person needs. ``born_s`` as in ``rig.processes``."""
 
     pid: int
+    born_s: float
     url: str
     truth_dsn: str
     runtime_dsn: str
@@ -55,9 +63,9 @@ class Standing:
         """As lines for a person, ready for a shell."""
         lines = [
             f"# the target listens at {self.url} (process {self.pid}); stop it with: rig down",
-            f"export RIG_TARGET_URL='{self.url}'",
-            f"export RIG_TRUTH_DSN='{self.truth_dsn}'",
-            f"export RIG_RUNTIME_DSN='{self.runtime_dsn}'",
+            f"export RIG_TARGET_URL={shlex.quote(self.url)}",
+            f"export RIG_TRUTH_DSN={shlex.quote(self.truth_dsn)}",
+            f"export RIG_RUNTIME_DSN={shlex.quote(self.runtime_dsn)}",
         ]
         for name, tenant in self.tenants.items():
             lines.append(f"# tenant {name}: id {tenant['id']}, API key {tenant['api_key']}")
@@ -65,7 +73,10 @@ class Standing:
 
 
 def start(job: Job, profile: Path | None) -> Standing:
-    """Launch the target in the background; Unavailable when it does not come up, UsageError when one stands already."""
+    """Launch the target in the background. UsageError when one stands already.
+
+    When it does not come up, the error that it ended with; Unavailable where that was none, or takes too long.
+    """
     state = _state_file(job.settings.out)
     if (standing := _read(state)) is not None:
         raise UsageError(f"a target stands already at {standing.url} (process {standing.pid}); stop it with: rig down")
@@ -94,12 +105,17 @@ def start(job: Job, profile: Path | None) -> Standing:
     while (standing := _read(state)) is None:
         if process.poll() is not None or time.monotonic() > deadline:
             process.terminate()
-            said = (log.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
-            if process.returncode == ExitCode.USAGE:
-                raise UsageError(said.removeprefix("rig: "))
-            raise Unavailable(f"the target did not come up: {said} (log: {log})")
+            error = _ERRORS.get(process.returncode or 0, Unavailable)
+            raise error(f"the target did not come up: {_last_words(log.read_text(errors='replace'))} (log: {log})")
         time.sleep(_POLL_S)
     return standing
+
+
+def _last_words(said: str) -> str:
+    """What the rig said of its end, which may be followed by an advice; else the last line."""
+    _, *errors = re.split(f"^{_SAYS}", said, flags=re.MULTILINE)
+    lines = said.strip().splitlines() or ["it said nothing"]
+    return errors[0].strip() if errors else lines[-1]
 
 
 def serve(job: Job, environ: Mapping[str, str]) -> None:
@@ -112,15 +128,15 @@ def serve(job: Job, environ: Mapping[str, str]) -> None:
         with Lifeline() as lifeline, open_store(job.profile, lifeline, environ, logs) as store:
             known.learn_dsn(store.truth_dsn)
             known.learn_dsn(store.runtime_dsn)
-            _stand(job, store, logs, environ, state)
+            _stand(job, store, logs, environ, state, known)
     except RigError as error:
         raise type(error)(known.blanked(str(error))) from None  # it may quote the target's last words
 
 
-def _stand(job: Job, store: Store, logs: Path, environ: Mapping[str, str], state: Path) -> None:
+def _stand(job: Job, store: Store, logs: Path, environ: Mapping[str, str], state: Path, known: Secrets) -> None:
     with open_target(job.profile, job.profile_dir, store, logs, environ, job.settings) as target:
         key = RunKey(job.settings.seed, secrets.token_hex(6), int(time.time()))
-        tenancy = provision(job.profile, key, _TENANTS, store.truth_dsn, environ)
+        tenancy = provision(job.profile, key, _TENANTS, store.truth_dsn, environ, known)
         tenants = {
             tenant.name: {
                 "id": tenant.id,
@@ -129,7 +145,8 @@ def _stand(job: Job, store: Store, logs: Path, environ: Mapping[str, str], state
             }
             for tenant in tenancy.tenants
         }
-        _write(state, Standing(os.getpid(), target.endpoint.url, store.truth_dsn, store.runtime_dsn or "", tenants))
+        url, runtime_dsn = target.endpoint.url, store.runtime_dsn or ""
+        _write(state, Standing(os.getpid(), born_s(psutil.Process()), url, store.truth_dsn, runtime_dsn, tenants))
         try:
             threading.Event().wait()
         except KeyboardInterrupt:
@@ -174,7 +191,8 @@ def _read(state: Path) -> Standing | None:
     """What stands now; None when nothing does or the file is a leftover."""
     try:
         standing = Standing(**json.loads(state.read_text()))
-        alive = "rig" in " ".join(psutil.Process(standing.pid).cmdline())
+        process = psutil.Process(standing.pid)
+        stands = alive(process) and born_s(process) == standing.born_s
     except (OSError, ValueError, TypeError, psutil.Error):
         return None
-    return standing if alive else None
+    return standing if stands else None

@@ -11,11 +11,17 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from rig.errors import ConfigError, Unavailable
+from rig.errors import ConfigError, EvidenceError, Unavailable
 from rig.lifeline import Lifeline
 from rig.postgres import Cluster, open_cluster
 from rig.profile import Profile, secret_from
 
+_IDENTITY = {
+    "system_identifier": "SELECT system_identifier::text FROM pg_control_system()",
+    "oid": "SELECT oid::bigint FROM pg_database WHERE datname = current_database()",
+    "name": "SELECT current_database()",
+}
+"""What tells a user's database from every other, in the facts: the server, and which of its databases."""
 _FACTS = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "max_connections")
 
 
@@ -66,14 +72,36 @@ def existing_store(profile: Profile, environ: Mapping[str, str]) -> Store:
             "as a role of its own that cannot bypass row-level security, and the truth be read over another"
         )
     try:
-        with psycopg.connect(truth_dsn, connect_timeout=10, application_name="rig-store") as connection:
+        with psycopg.connect(
+            truth_dsn, connect_timeout=10, application_name="rig-store", autocommit=True
+        ) as connection:
             shown = {name: connection.execute(f"SHOW {name}".encode()).fetchone() for name in _FACTS}
+            shown |= {name: _asked(connection, query) for name, query in _IDENTITY.items()}
     except psycopg.Error as error:
         raise Unavailable(
             f"the truth database ({profile.truth.dsn_env}) cannot be reached: {str(error).strip()}"
         ) from None
     facts = {name: row[0] for name, row in shown.items() if row is not None}
     return Store(truth_dsn, runtime_dsn, {"source": profile.truth.dsn_env, **facts}, lasting=True)
+
+
+def _asked(connection: psycopg.Connection[Any], query: str) -> Any:
+    """The row that the query gives; None where the role may not ask for it."""
+    try:
+        return connection.execute(query.encode()).fetchone()
+    except psycopg.errors.InsufficientPrivilege:
+        return None
+
+
+def require_same(store: Store, facts: Mapping[str, Any]) -> None:
+    """EvidenceError where a database is another one than that of ``facts``, by what both of them say of themselves."""
+    for name in _IDENTITY:
+        then, now = facts.get(name), store.facts.get(name)
+        if None not in (then, now) and then != now:
+            raise EvidenceError(
+                f"{store.facts['source']} names another database than the run's ({name} {now!r}, the run's {then!r}): "
+                "its rows say nothing of this run; set it to the run's own"
+            )
 
 
 def _role(dsn: str, variable: str) -> str | None:

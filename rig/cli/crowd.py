@@ -96,9 +96,8 @@ def ci(profile: Path | None, out: Path, seed: int, seconds: int, workers: int, q
     from rig.console import ConsoleReporter
     from rig.profile import environment
 
-    common = ("--seed", str(seed), *(("--profile", str(profile)) if profile else ()))
-    steps = pipeline.steps_of(common, quick=quick, seconds=seconds, workers=workers)
+    steps = pipeline.steps_of(profile, seed, quick=quick, seconds=seconds, workers=workers)
     with ConsoleReporter(terminal()) as reporter:
-        code = pipeline.run_ci(steps, out, environment(), reporter)
-    click.echo(json.dumps(pipeline.document(code, out), indent=2) if as_json else pipeline.summary(out))
-    return code
+        done = pipeline.run_ci(steps, out, environment(), reporter)
+    click.echo(json.dumps(pipeline.document_of(done, out), indent=2) if as_json else pipeline.summary_of(done))
+    return pipeline.exit_code_of(done)

@@ -35,7 +35,7 @@ def tenants_exist(patient: Patient) -> str:
     """One or two, made or fixed; and what the truth holds of them before anything is sent."""
     profile = patient.profile
     names = ("A", "B") if len(profile.tenants.fixed) != 1 else ("A",)
-    patient.tenancy = provision(profile, patient.key, names, patient.store.truth_dsn, patient.environ)
+    patient.tenancy = provision(profile, patient.key, names, patient.store.truth_dsn, patient.environ, patient.secrets)
     patient.specimens = tuple(specimens(profile, patient.targeter, names))
     scenarios = [specimen.scenario for specimen in patient.specimens]
     patient.baseline = patient.reader.preflight(patient.targeter, scenarios, patient.tenancy.tenants, None)

@@ -101,13 +101,17 @@ def examine(profile: Path, settings: Settings, environ: Mapping[str, str], tell:
 
 
 def _step(stage: _Stage, patient: Patient, halted: set[str]) -> Step:
-    """Make one step. One that cannot be made because of another counts as halted itself."""
+    """Make one step. One that cannot be made because of another counts as halted itself.
+
+    What is said may quote the target's last words or its answers: the secrets that are known by then are blanked in it.
+    """
     missing = [name for name in stage.needs if name in halted]
     if missing:
         halted.add(stage.name)
         return Step(stage.name, State.SKIPPED, f"needs {missing[0]!r}")
+    blanked = patient.secrets.blanked
     try:
-        return Step(stage.name, State.OK, stage.look(patient))
+        return Step(stage.name, State.OK, blanked(stage.look(patient)))
     except NotApplicable as reason:
         return Step(stage.name, State.SKIPPED, str(reason))
     except Symptom as symptom:
@@ -117,4 +121,4 @@ def _step(stage: _Stage, patient: Patient, halted: set[str]) -> Step:
     except psycopg.Error as error:
         said, code = f"the truth database: {in_words(error)}", ExitCode.UNAVAILABLE
     halted.add(stage.name)
-    return Step(stage.name, State.FAIL, said, code)
+    return Step(stage.name, State.FAIL, blanked(said), code)

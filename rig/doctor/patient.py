@@ -16,6 +16,7 @@ from rig.engine.targeter import Targeter
 from rig.lifeline import Lifeline
 from rig.model import RunKey, TruthReport
 from rig.profile import Profile
+from rig.redact import Secrets
 from rig.settings import Settings
 from rig.store import Store
 from rig.target import Target
@@ -35,6 +36,8 @@ class Patient:
     stack: ExitStack
     logs: Path
     key: RunKey
+    secrets: Secrets = field(default_factory=Secrets)
+    """What no step may say."""
     profile: Profile = field(init=False)
     store: Store = field(init=False)
     target: Target = field(init=False)

@@ -2,8 +2,8 @@
 
 Flow: ``Pack.create`` makes ``<UTC>-<verb>-<seed>.partial``; parts are written into it as the run goes, each whole or
 not at all; ``seal`` lists the hashes and drops the suffix by one rename. So a folder with the suffix is a run that goes
-or crashed (``open`` it to settle it), and one without is finished and never written to again. ``load`` gives the
-``Case`` that the checkers judge, ``verify`` says whether a byte was changed since.
+or crashed (``open`` it to settle it; ``hold`` tells the two apart), and one without is finished and never written to
+again. ``load`` gives the ``Case`` that the checkers judge, ``verify`` says whether a byte was changed since.
 
 The requests' history is written by ``rig.history`` into ``history_folder``; logs of started processes go to
 ``logs_folder``. Not for judging, drawing or rendering: see checks, plots and documents.
@@ -12,11 +12,13 @@ The requests' history is written by ``rig.history`` into ``history_folder``; log
 from __future__ import annotations
 
 import csv
+import fcntl
 import hashlib
 import io
 import os
 import re
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,7 +32,7 @@ from rig.accounts import Crowd, MasterAccount, WorkerAccount
 from rig.checks.case import PROBE_COLUMNS, Case, Finding
 from rig.confusion import Answer
 from rig.diagnose import Diagnosis
-from rig.errors import ConfigError, EvidenceError
+from rig.errors import ConfigError, EvidenceError, UsageError
 from rig.evidence.hashes import SUMS, Comparison, compare, sums_text, walk
 from rig.evidence.judgement import Judgement
 from rig.evidence.manifest import SCHEMA, Manifest
@@ -70,6 +72,7 @@ class Pack:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._let_go: Callable[[], object] = lambda: None
 
     @classmethod
     def create(cls, results: Path, verb: str, seed: int, started_utc: datetime) -> Pack:
@@ -110,6 +113,31 @@ class Pack:
         if not there:
             raise EvidenceError(f"{path} is no evidence pack: it has no {MANIFEST}")
         return cls(path)
+
+    def hold(self) -> None:
+        """Be the only one who writes to it, until ``let_go`` or, however it ends, the end of this process.
+
+        UsageError while somebody else does. No file tells of it: the kernel locks the folder itself, and no child
+        inherits the lock. A file system without such locks (NFS has none for folders) keeps nobody out.
+        """
+        try:
+            folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise EvidenceError(f"{self.path} cannot be opened: {error}") from None
+        self._let_go = weakref.finalize(self, os.close, folder)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.let_go()
+            raise UsageError(
+                f"{self.path}: that run still goes, or is being settled; wait for its end, or end it first"
+            ) from None
+        except OSError:
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Write no more to it for now; others may."""
+        self._let_go()
 
     @property
     def sealed(self) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import scenarios
-from rig.errors import ExitCode
+from rig.errors import ExitCode, worst_exit
 from rig.extras import require
 from rig.lifeline import Lifeline
 from rig.ports import free_port
@@ -112,7 +112,7 @@ def _led(master: subprocess.Popen[bytes], workers: Sequence[subprocess.Popen[byt
             master.send_signal(signal.SIGTERM)
             code = _ended(master, _STOP_S)
             judged = code in (ExitCode.FAIL, ExitCode.INVALID)
-            return code if judged else max(failed)
+            return code if judged else worst_exit(failed)
 
 
 def _end(workers: Sequence[subprocess.Popen[bytes]]) -> None:

@@ -25,7 +25,7 @@ from locust.runners import STATE_MISSING, STATE_SPAWNING, LocalRunner, MasterRun
 from pydantic import TypeAdapter
 
 from rig.accounts import MasterAccount
-from rig.errors import ExitCode
+from rig.errors import ExitCode, worst_exit
 from rig.evidence.pack import Pack
 from rig.locust_bridge.clock import boot_id
 from rig.locust_bridge.master_options import options_of
@@ -40,7 +40,6 @@ ACCOUNTS_S = 60.0
 """After the requests in flight have had their time, so long may the accounts take."""
 _POLL_S = 0.05
 _BOOKS = TypeAdapter(MasterAccount)
-_WORST = (ExitCode.FAIL, ExitCode.INVALID, ExitCode.INTERRUPTED, ExitCode.BELOW_FLOOR, ExitCode.PASS)
 
 _log = logging.getLogger("rig")
 
@@ -106,9 +105,14 @@ class Bridge:
     def _fail(self, text: str, exit_code: int) -> None:
         _log.error("rig: %s", text)
         self.status = text
-        self.environment.process_exit_code = _worse(self.environment.process_exit_code, exit_code)
+        self._ends_in(exit_code)
         self.test = None
         gevent.spawn(self._end)
+
+    def _ends_in(self, exit_code: int) -> None:
+        """Of several tests the worst decides how the process ends."""
+        before = self.environment.process_exit_code
+        self.environment.process_exit_code = worst_exit([before or ExitCode.PASS, exit_code])
 
     def _end(self) -> None:
         assert self.runner is not None
@@ -284,7 +288,7 @@ class Bridge:
         result = self.stage.ask("finish", account=_BOOKS.dump_python(books, mode="json"))
         self.test = None
         self.results.append(result)
-        self.environment.process_exit_code = _worse(self.environment.process_exit_code, result["exit_code"])
+        self._ends_in(result["exit_code"])
         self.status = f"{result['verdict']}: {result['sentence']}"
         _log.info("rig: %s", self.status)
         if result["sealed"]:
@@ -324,13 +328,6 @@ def _local_pids(nodes: list[str]) -> list[int]:
     """Process ids of the workers on this host, as their names tell (``rig.locust_bridge.wire``)."""
     here = f"{socket.gethostname()}_rig_"
     return [int(node.removeprefix(here).split("_")[0]) for node in nodes if node.startswith(here)]
-
-
-def _worse(before: int | None, now: int) -> int:
-    """Of several tests the worst decides how the process ends."""
-    codes = [code for code in (before, now) if code is not None]
-    ranked = [code for code in _WORST if code in codes]
-    return int(ranked[0]) if ranked else now
 
 
 def install(events: Any) -> None:

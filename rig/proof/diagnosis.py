@@ -88,7 +88,7 @@ class Bench:
         return Confusion(tuple(self.answers), self.not_run, tuple(self.packs))
 
     def ask(self, seed: Seed, repetition: int, *, samplers: bool = True) -> None:
-        """One run and its diagnosis. KeyboardInterrupt where the run was interrupted, for the rest is not wanted."""
+        """One run and its diagnosis."""
         if seed.name in self.not_run:
             return
         settings = replace(self.job.settings, defects=seed.service, samplers=samplers)
@@ -109,10 +109,7 @@ class Bench:
         if seed.name in self.not_run:
             return
         self.packs.append(judged.pack)
-        case = record.pack.load()
-        if any(drive.interrupted for drive in case.drives):
-            raise KeyboardInterrupt
-        diagnosis = diagnose(case)
+        diagnosis = diagnose(record.pack.load())
         observed = diagnosis.first or diagnosis.state
         self.answers.append(Answer(seed.name, repetition, seed.expected, observed, diagnosis.answer))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,16 @@ import pytest
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from rig.doctor import surroundings
 from rig.doctor.examination import STAGES, examine
 from rig.doctor.findings import Examination, State, Step
-from rig.errors import ExitCode
+from rig.errors import ExitCode, Unavailable
 from rig.ports import free_port
 from rig.postgres import Cluster
+from rig.profile import bundled_profile
+from rig.redact import BLANK
 from rig.settings import Settings
+from rig.store import Store
 from tests.cli.commands import rig
 from tests.foreign.running import PROFILE, Standing, standing_service
 
@@ -148,6 +153,21 @@ def test_no_database(write: Callable[..., Path], service: Standing) -> None:
     assert failed(found) == ["truth database"]
     assert "secret-word" not in str(found.document())
     assert found.exit_code == ExitCode.UNAVAILABLE
+
+
+def test_no_step_tells_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A target that ends with a traceback which quotes how it connects."""
+    truth, runtime = (f"postgresql://{name}:{name}-pass@127.0.0.1:9/d" for name in ("truth", "runtime"))
+    store = Store(truth, runtime, {"server_version": "17", "source": "here"})
+    monkeypatch.setattr(surroundings, "open_store", lambda *_: nullcontext(store))
+
+    def ended(*_: object) -> None:
+        raise Unavailable(f"the target ended with exit code 1: cannot connect to {runtime}, nor {truth}")
+
+    monkeypatch.setattr(surroundings, "open_target", ended)
+    found = examined(bundled_profile(), {})
+    assert step(found, "target ready").said.count(BLANK) == 2
+    assert "-pass" not in str(found.document())
 
 
 @pytest.fixture

@@ -3,7 +3,9 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
+import sys
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -13,11 +15,12 @@ import pandas as pd
 import pytest
 
 from rig.checks.case import Case
-from rig.errors import ConfigError, EvidenceError
+from rig.errors import ConfigError, EvidenceError, UsageError
 from rig.evidence.hashes import SUMS
 from rig.evidence.judgement import Judgement
 from rig.evidence.pack import Pack
 from rig.model import Anomaly, Gate, UncleanKey, Verdict
+from rig.processes import alive
 
 from . import synthetic
 
@@ -73,6 +76,44 @@ def test_two_runs_of_one_second_get_two_packs(tmp_path: Path) -> None:
     first.seal()
     third = Pack.create(tmp_path, "run", 7, synthetic.STARTED)
     assert [second.name, third.name] == ["20261121T104100Z-run-7-2", "20261121T104100Z-run-7-3"]
+
+
+def test_one_at_a_time_may_write_to_a_pack(pack: Pack) -> None:
+    pack.hold()
+    with pytest.raises(UsageError, match="that run still goes"):
+        Pack.open(pack.path).hold()
+    partial = pack.path
+    pack.seal()
+    with pytest.raises(UsageError):
+        Pack.open(pack.path).hold()  # by whatever name
+    with pytest.raises(EvidenceError, match="cannot be opened"):
+        Pack(partial).hold()
+    pack.let_go()
+    Pack.open(pack.path).hold()
+
+
+HOLDER = """
+import os, signal, subprocess, sys
+from pathlib import Path
+from rig.evidence.pack import Pack
+pack = Pack(Path(sys.argv[1]))
+pack.hold()
+child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=0, stdout=subprocess.DEVNULL, close_fds=False)
+print(child.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_run_holds_its_pack_no_more_whatever_outlives_it(pack: Pack) -> None:
+    """The child that outlives it reads what this test never writes: it is there until its standard input is closed."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(pack.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        child = int(holder.stdout.readline())
+        assert holder.wait() == -signal.SIGKILL
+        assert alive(child)
+        pack.hold()
 
 
 def test_sealing_never_overwrites(pack: Pack) -> None:

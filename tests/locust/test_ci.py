@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 
-from rig.ci import QUICK_MIX_S, Done, Step, _merged, annotated, steps_of, worst_of
+from rig.ci import (
+    JUNIT,
+    QUICK_MIX_S,
+    Done,
+    Step,
+    _merged,
+    annotated,
+    document_of,
+    exit_code_of,
+    run_ci,
+    steps_of,
+    summary_of,
+)
 from rig.evidence.judgement import Judgement
 from rig.evidence.pack import Pack
+from rig.locust_bridge.backstage import Quiet
 from rig.model import Gate, Verdict
+from rig.profile import bundled_profile
 
 STEP = Step("a storm, of kids", ())
 
 
-@pytest.mark.parametrize(
-    ("codes", "worst"),
-    [([0, 0], 0), ([0, 3], 3), ([3, 1, 2], 1), ([3, 2], 2), ([1, 70], 70), ([64, 0], 64), ([], 0)],
-)
-def test_the_worst_step_is_the_exit_code(codes: list[int], worst: int) -> None:
-    assert worst_of(codes) == worst
-
-
 def test_a_quick_pipeline_has_the_steps_of_a_whole_one_and_takes_less() -> None:
-    whole, quick = (steps_of(("--seed", "7"), quick=quick, seconds=20, workers=2) for quick in (False, True))
+    whole, quick = (steps_of(None, 7, quick=quick, seconds=20, workers=2) for quick in (False, True))
     assert [step.title for step in whole] == [step.title for step in quick]
     assert [step.arguments[0] for step in whole] == ["run", "storm", "mix"]
     for step in (*whole, *quick):
@@ -33,6 +42,15 @@ def test_a_quick_pipeline_has_the_steps_of_a_whole_one_and_takes_less() -> None:
     assert "20" in whole[2].arguments
     assert str(QUICK_MIX_S) in quick[2].arguments
     assert "--case" in quick[1].arguments
+
+
+def test_every_step_gets_the_profile_and_a_storm_only_where_it_says_how(tmp_path: Path) -> None:
+    profile = tmp_path / "mine.toml"
+    text = bundled_profile().read_text()
+    profile.write_text(text[: text.index("[storms.unknown-kid]")])
+    steps = steps_of(profile, 7, quick=False, seconds=20, workers=2)
+    assert [step.arguments[0] for step in steps] == ["run", "mix"]
+    assert all(step.arguments[-2:] == ("--profile", str(profile)) for step in steps)
 
 
 def test_annotations_are_escaped_and_name_what_failed(tmp_path: Path) -> None:
@@ -43,10 +61,11 @@ def test_annotations_are_escaped_and_name_what_failed(tmp_path: Path) -> None:
         Gate("S2.rows", Verdict.PASS, "rule"),
     )
     pack.write_judgement(Judgement(Verdict.FAIL, 1, gates))
-    assert annotated([Done(STEP, 1, pack), Done(STEP, 69, None), Done(STEP, 0, None)]) == [
+    pack.write(JUNIT, b"<testsuites/>")
+    assert annotated([Done(STEP, 1, pack), Done(STEP, 69, None)]) == [
         "::error title=a storm%2C of kids%3A S1.rows::FAIL: 50%25 lost%0Aand more",
         "::warning title=a storm%2C of kids%3A hygiene::INVALID: rule",
-        "::error title=a storm%2C of kids::ended with exit code 69",
+        "::error title=a storm%2C of kids::ended with exit code 69, left no documents",
     ]
 
 
@@ -58,3 +77,56 @@ def test_one_junit_document_of_several(tmp_path: Path) -> None:
         paths.append(path)
     merged = ET.fromstring(_merged(paths))
     assert [suite.get("name") for suite in merged.findall("testsuite")] == ["0", "1"]
+
+
+# --- a step that is killed, and what others left before ------------------------------------------------------------
+
+STEPS = (Step("the ladder", ("run",)), Step("the mix", ("mix",)))
+
+
+@pytest.fixture
+def beside(tmp_path: Path) -> Path:
+    """A results directory in which an earlier pipeline left a pack."""
+    left(tmp_path, "perf")
+    return tmp_path
+
+
+def left(out: Path, verb: str, *, whole: bool = True) -> None:
+    """The pack of a run; one that was killed (not ``whole``) is not judged, and has no documents."""
+    pack = Pack.create(out, verb, 1, datetime.now(UTC))
+    pack.write("manifest.json", b"{}")
+    if whole:
+        pack.write_judgement(Judgement(Verdict.PASS, 0, (Gate(f"{verb}.rows", Verdict.PASS, "rule"),)))
+        pack.write("summary.md", f"# PASS: {verb}\n".encode())
+        pack.write(JUNIT, f'<testsuites><testsuite name="{verb}"/></testsuites>'.encode())
+        pack.seal()
+
+
+def piped(out: Path, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]) -> tuple[Done, ...]:
+    """A pipeline whose first step is killed by the kernel and whose second one passes."""
+
+    def run(command: Sequence[str], **how: object) -> subprocess.CompletedProcess[bytes]:
+        killed = "run" in command
+        left(out, "run" if killed else "mix", whole=not killed)
+        return subprocess.CompletedProcess(command, -signal.SIGKILL if killed else 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return run_ci(STEPS, out, environ, Quiet())
+
+
+def test_a_step_that_was_killed_is_reported_with_the_others(
+    beside: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = beside / "job.md"
+    done = piped(beside, monkeypatch, {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(page)})
+    assert exit_code_of(done) == -signal.SIGKILL
+    assert [suite.get("name") for suite in ET.parse(beside / JUNIT).getroot()] == ["mix"]
+    assert "::error title=the ladder::ended with exit code -9, left no documents" in capsys.readouterr().err
+    said = ["# the ladder", "ended with exit code -9, left no documents", "# PASS: mix"]
+    assert [line for line in page.read_text().splitlines() if line] == said
+    assert [line for line in summary_of(done).splitlines() if line] == said
+
+
+def test_only_what_this_pipeline_did_is_told(beside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = document_of(piped(beside, monkeypatch, {}), beside)
+    assert [[gate["id"] for gate in pack["gates"]] for pack in document["packs"]] == [["mix.rows"]]

@@ -5,13 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import psycopg
 import pytest
 
+from rig.errors import EvidenceError, UsageError
+from rig.evidence.pack import Pack
 from rig.model import RESULT, Gate, RequestClass, Scenario, Share, Verdict
+from rig.postgres import Cluster, Database
 from rig.profile import Profile
 from rig.record import Record
 from rig.settings import Job, Settings
 from rig.settle import settle
+from rig.store import existing_store, require_same
 
 from .world import TENANTS, World, scenario
 
@@ -35,10 +40,15 @@ def personal(world: World) -> World:
     return world
 
 
-def left(world: World, profile: Profile, folder: Path) -> Record:
-    """The pack of a run that took its answers, and came to no end."""
+def doors(database: Database) -> dict[str, str]:
+    return {"RIG_TRUTH_DSN": database.admin_dsn, "RIG_RUNTIME_DSN": database.runtime_dsn}
+
+
+def left(world: World, profile: Profile, folder: Path, **facts: str) -> Record:
+    """The pack of a run that took its answers, and came to no end; ``facts`` of its database, which outlives it."""
     job = Job("ladder", (), Settings(out=folder), profile, folder)
-    record = Record.begin(job, world.targeter.run, 0, {})
+    facts = facts or dict(existing_store(profile, doors(world.database)).facts)
+    record = Record.begin(job, world.targeter.run, 0, {"database": facts})
     sent = world.drives[0].scenario
     rows = np.zeros(COUNT, RESULT)
     rows["seq"], rows["status"] = range(COUNT), 200
@@ -46,13 +56,13 @@ def left(world: World, profile: Profile, folder: Path) -> Record:
     record.keep_baseline(world.baseline)
     record.announce(sent, 1)
     record.history.rows_file(sent, 0).write_bytes(rows.tobytes())
+    record.pack.let_go()
     return record
 
 
 def settled(world: World, record: Record) -> Gate:
     """``privacy.logs``, once the pack was settled."""
-    doors = {"RIG_TRUTH_DSN": world.database.admin_dsn, "RIG_RUNTIME_DSN": world.database.runtime_dsn}
-    finished = settle(record.path, doors, Silent())
+    finished = settle(record.path, doors(world.database), Silent())
     assert finished.sealed
     return next(gate for gate in finished.judgement.gates if gate.id == "privacy.logs")
 
@@ -67,9 +77,63 @@ def test_the_log_of_the_launched_target_is_searched(personal: World, tmp_path: P
 
 
 def test_a_log_of_the_launched_target_that_is_gone_proves_nothing(personal: World, tmp_path: Path) -> None:
-    document = personal.profile.model_dump(mode="json", exclude_unset=True) | {"launch": {"command": ["serve"]}}
-    del document["target"]
-    gate = settled(personal, left(personal, Profile.model_validate(document), tmp_path))
+    gate = settled(personal, left(personal, launched(personal), tmp_path))
     assert gate.verdict is Verdict.INVALID
     assert gate.reason.startswith("could not be read: ")
     assert gate.reason.endswith("target.log")
+
+
+def test_a_run_that_still_goes_is_not_settled(personal: World, tmp_path: Path) -> None:
+    record = left(personal, personal.profile, tmp_path)
+    record.pack.hold()
+    before = {path: path.read_bytes() for path in record.path.rglob("*") if path.is_file()}
+    with pytest.raises(UsageError, match="that run still goes"):
+        settle(record.path, doors(personal.database), Silent())
+    assert {path: path.read_bytes() for path in record.path.rglob("*") if path.is_file()} == before
+    record.judged(seal=False)
+    assert settle(record.path, doors(personal.database), Silent()).sealed
+
+
+def launched(world: World) -> Profile:
+    document = world.profile.model_dump(mode="json", exclude_unset=True) | {"launch": {"command": ["serve"]}}
+    del document["target"]
+    return Profile.model_validate(document)
+
+
+@pytest.mark.parametrize("environ", [None, {}, {"RIG_TRUTH_DSN": ""}])
+def test_no_other_database_stands_in_for_one_that_went_with_its_run(
+    personal: World, tmp_path: Path, environ: dict[str, str] | None
+) -> None:
+    """Also where the environment names one by now, in which nothing of the run can be."""
+    record = left(personal, launched(personal), tmp_path, source="embedded")
+    finished = settle(record.path, doors(personal.database) if environ is None else environ, Silent())
+    assert finished.sealed
+    assert finished.judgement.verdict is Verdict.INVALID
+    assert "can never be read" in " ".join(Pack.open(finished.pack).manifest().notes)
+
+
+def test_the_truth_of_another_database_is_refused(personal: World, cluster: Cluster, tmp_path: Path) -> None:
+    other = cluster.create_database("another")
+    record = left(personal, personal.profile, tmp_path)
+    finished = settle(record.path, doors(other), Silent())
+    cluster.drop_database(other)
+    assert not finished.sealed
+    assert "RIG_TRUTH_DSN names another database than the run's (oid " in record.pack.manifest().notes[-1]
+    assert settle(record.path, {"RIG_TRUTH_DSN": ""}, Silent()).digest is None
+    assert settle(record.path, doors(personal.database), Silent()).sealed
+
+
+def test_another_server_is_another_database(world: World) -> None:
+    store = existing_store(world.profile, doors(world.database))
+    require_same(store, store.facts)
+    require_same(store, {"source": "RIG_TRUTH_DSN"})  # whose role might not ask
+    with pytest.raises(EvidenceError, match="another database than the run's"):
+        require_same(store, {**store.facts, "system_identifier": "7"})
+
+
+def test_a_role_that_may_not_ask_for_the_server_knows_its_database(world: World) -> None:
+    with psycopg.connect(world.database.admin_dsn) as connection:
+        connection.execute("REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC")
+    facts = existing_store(world.profile, {"RIG_TRUTH_DSN": world.database.runtime_dsn}).facts
+    assert "system_identifier" not in facts
+    assert facts["name"] == world.database.name
