@@ -107,12 +107,18 @@ def _led(master: subprocess.Popen[bytes], workers: Sequence[subprocess.Popen[byt
         try:
             return master.wait(_LOOK_EVERY_S)
         except subprocess.TimeoutExpired:
-            failed = [worker.returncode for worker in workers if worker.poll()]
-        if len(failed) == len(workers):
+            failed = _all_failed(workers)
+        if failed:
             master.send_signal(signal.SIGTERM)
             code = _ended(master, _STOP_S)
             judged = code in (ExitCode.FAIL, ExitCode.INVALID)
             return code if judged else worst_exit(failed)
+
+
+def _all_failed(workers: Sequence[subprocess.Popen[bytes]]) -> list[int]:
+    """How all of them ended; empty while one lives, or where one was told to quit."""
+    codes = [worker.poll() for worker in workers]
+    return [code for code in codes if code] if all(codes) else []
 
 
 def _end(workers: Sequence[subprocess.Popen[bytes]]) -> None:

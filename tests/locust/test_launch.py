@@ -10,7 +10,7 @@ from contextlib import ExitStack
 import pytest
 
 from rig.errors import ExitCode
-from rig.locust_bridge.launch import _led
+from rig.locust_bridge.launch import _all_failed, _led
 
 LISTENS = (
     "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit({})); print(flush=True); signal.pause()"
@@ -45,10 +45,10 @@ def test_a_verdict_says_more_than_how_the_workers_ended(stack: ExitStack) -> Non
     assert _led(master(stack, ExitCode.FAIL), [started(stack, "raise SystemExit(70)")]) == ExitCode.FAIL
 
 
-def test_a_worker_that_was_told_to_quit_ends_nothing(stack: ExitStack) -> None:
-    workers = [started(stack, "pass"), started(stack, "raise SystemExit(70)")]
-    leading = started(stack, "import sys; sys.stdin.read()")
-    for worker in workers:
+def test_a_worker_that_lives_or_was_told_to_quit_ends_nothing(stack: ExitStack) -> None:
+    quitter, broken = started(stack, "pass"), started(stack, "raise SystemExit(70)")
+    for worker in (quitter, broken):
         worker.wait()
-    leading.terminate()
-    assert _led(leading, workers) == -15
+    assert _all_failed([broken, broken]) == [70, 70]
+    assert _all_failed([quitter, broken]) == []
+    assert _all_failed([master(stack, 0), broken]) == []
