@@ -90,10 +90,23 @@ def null_benchmark(
         trials=tuple(trial for trial, _ in measured),
         churn_rps=churn.rps,
     )
-    if certificate.rps >= floor_rps and not any(trial.failures for trial in certificate.trials):
-        return certificate
-    reason, explanation = limit_of(certificate.median, group_alone=CpuGroup.of_this_process().alone)
-    return replace(certificate, reason=reason, explanation=explanation)
+    return explained(certificate, group_alone=CpuGroup.of_this_process().alone)
+
+
+def explained(certificate: Certificate, *, group_alone: bool = False) -> Certificate:
+    """The certificate with the reason why this client may judge nobody; as it was where there is none. Pure.
+
+    ``group_alone``: see ``limit_of``.
+    """
+    if certificate.rps < certificate.floor_rps:
+        reason, explanation = limit_of(certificate.median, group_alone=group_alone)
+        return replace(certificate, reason=reason, explanation=explanation)
+    if failures := sum(trial.failures for trial in certificate.trials):
+        # Nothing held the rate back: it would be explained by whatever happened to be busy.
+        requests = sum(trial.requests for trial in certificate.trials)
+        told = f"{failures:,} of {requests:,} requests to the stub had no proper answer"
+        return replace(certificate, reason="failures", explanation=told)
+    return certificate
 
 
 def limit_of(trial: NullTrial, *, group_alone: bool = False) -> tuple[str, str]:
