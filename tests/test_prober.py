@@ -20,7 +20,7 @@ from rig.engine.endpoint import Endpoint
 from rig.hygiene import look_after, look_before
 from rig.lifeline import Lifeline
 from rig.pool_metrics import ACQUIRE_WAIT_S, POOL_COLUMNS
-from rig.prober import Prober
+from rig.prober import Prober, next_due
 from rig.profile import PoolSeries, Probes
 from rig.target import free_port
 
@@ -161,6 +161,11 @@ def test_it_asks_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving() as (endpoint, _), Prober(probes, endpoint) as prober:
         until(lambda: len(prober.frame()) >= 5)
     assert not any(thread.name == "rig-prober" for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize(("now_s", "due_s"), [(10.2, 11.0), (11.0, 11.0), (11.4, 11.4), (70.0, 70.0)])
+def test_rounds_that_were_missed_are_not_caught_up(now_s: float, due_s: float) -> None:
+    assert next_due(10.0, now_s) == due_s
 
 
 def test_an_answer_that_comes_too_late_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
