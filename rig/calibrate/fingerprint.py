@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 
 import rig
-from rig.calibrate.machine import allowed_cores, quota_cores, throttled_s
+from rig.cgroup import allowed_cores, quota_cores, throttled_s
 
 _LIBRARIES = ("uvloop", "httptools", "hdrhistogram", "psycopg", "pandas", "pyarrow", "aiohttp", "matplotlib")
 _CI_RUN_ADDRESS = ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")

@@ -13,8 +13,9 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
-from rig.calibrate.machine import CpuGroup, Watch
+from rig.calibrate.machine import Watch
 from rig.calibrate.stub import Stub, null_stub
+from rig.cgroup import CpuGroup
 from rig.engine.pool import Load, Pool
 from rig.engine.targeter import Credentials, Targeter
 from rig.errors import EvidenceError

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rig.calibrate.machine import CpuGroup
+from rig.cgroup import CpuGroup
 from rig.samplers import procfs
 from rig.samplers.journal import Journal
 from rig.samplers.loop import NS, main
