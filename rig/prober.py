@@ -73,7 +73,7 @@ class Prober:
         elapsed_ns = time.monotonic_ns() - at_ns
         if reply.status and elapsed_ns > self._timeout_s * 1e9:
             return at_ns, path, 0, elapsed_ns, f"answered {reply.status}, but later than {self._timeout_s:g} s"
-        if path == self._metrics and reply.status == 200:
+        if path == self._metrics and reply.status == 200 and not reply.problem:  # of half a text the sums are wrong
             read = sums(reply.body.decode(errors="replace"), self._pool_names)
             self._pool_rows += [(at_ns + elapsed_ns // 2, what, value) for what, value in read.items()]
         return at_ns, path, reply.status, elapsed_ns, reply.problem
