@@ -19,7 +19,8 @@ _BODY_LIMIT_BYTES = 1 << 20
 class Reply:
     """What came of a question: ``status`` 0 and a ``problem`` where no whole answer came within the time.
 
-    ``said`` is how the ``body`` begins, as text.
+    ``said`` is how the ``body`` begins, as text. Of an answer longer than 1 MiB ``body`` is the beginning only: it has
+    its status, and a ``problem`` that says so.
     """
 
     status: int
@@ -63,13 +64,16 @@ class Asker:
         try:
             connection.sock = self._endpoint.connect(self._timeout_s, self._tls)  # it would resolve the name again
             answer = ask(connection)
-            said = answer.read(_BODY_LIMIT_BYTES)
+            said = answer.read(_BODY_LIMIT_BYTES + 1)
+            if len(said) <= _BODY_LIMIT_BYTES and answer.length:  # read() of so many bytes takes fewer for an end
+                raise http.client.IncompleteRead(said, answer.length)
         except (OSError, http.client.HTTPException) as error:
             return Reply(0, problem=str(error) or type(error).__name__)
         finally:
             connection.close()
-        text = said[:300].decode(errors="replace").strip()
-        return Reply(answer.status, text, body=said, date=answer.getheader("Date") or "")
+        body, text = said[:_BODY_LIMIT_BYTES], said[:300].decode(errors="replace").strip()
+        problem = f"the answer is longer than {_BODY_LIMIT_BYTES >> 20} MiB" if len(said) > len(body) else ""
+        return Reply(answer.status, text, problem, body, answer.getheader("Date") or "")
 
     def connect(self) -> Reply:
         """Only make a connection, for a target that names no path to ask: status 200 when one stands."""

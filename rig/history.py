@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from rig.errors import ErrorKind, EvidenceError
 from rig.model import RESULT, Outcome, RequestClass, Scenario
+from rig.parquet import read_frame
 
 COLUMNS = (
     "scenario",
@@ -38,6 +39,7 @@ COLUMNS = (
     "outcome",
     "error_kind",
 )
+_TEXTS = ("scenario", "drive", "route", "class", "tenant", "outcome", "error_kind")
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 
@@ -101,10 +103,7 @@ def read_history(folder: Path) -> pd.DataFrame:
     frames = [_read_sealed(file) for file in sorted(folder.glob("*.parquet"))]
     if not frames:
         return pd.DataFrame({column: [] for column in COLUMNS})
-    whole = pd.concat(frames, ignore_index=True)
-    for column in ("scenario", "drive", "route", "class", "tenant", "outcome", "error_kind"):
-        whole[column] = whole[column].astype("category")
-    return whole
+    return _categorised(pd.concat(frames, ignore_index=True))  # of unlike categories it makes texts
 
 
 def _keep(frame: pd.DataFrame, unfinished: Path, sealed: Path) -> None:
@@ -118,11 +117,12 @@ def _keep(frame: pd.DataFrame, unfinished: Path, sealed: Path) -> None:
 
 
 def _read_sealed(file: Path) -> pd.DataFrame:
-    try:
-        return pd.read_parquet(file)[list(COLUMNS)]
-    # Damage may lie in what pandas keeps about the columns, and then shows as a wrong key or type.
-    except (OSError, ValueError, LookupError, TypeError, pa.ArrowException) as error:
-        raise EvidenceError(f"history file {file} cannot be read: {error}") from None
+    return read_frame(file, COLUMNS, _categorised)
+
+
+def _categorised(frame: pd.DataFrame) -> pd.DataFrame:
+    """Its texts as categories."""
+    return frame.astype(dict.fromkeys(_TEXTS, "category"))
 
 
 def _read_raw(file: Path) -> NDArray[np.void]:

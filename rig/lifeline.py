@@ -194,13 +194,14 @@ def leftovers() -> list[MarkedProcess]:
 
     Only what this user may look into is seen. A run whose reaper still works is not over.
     """
-    marked = [
+    marked = [(process, token) for process in psutil.process_iter() if (token := _token(process)) is not None]
+    not_over = set(_standing_runs()) if marked else set()
+    # A run may have come to its end between these two looks: its reaper is gone, and so are its processes.
+    return [
         MarkedProcess(process.pid, _name(process), token)
-        for process in psutil.process_iter()
-        if (token := _token(process)) is not None
+        for process, token in marked
+        if token not in not_over and _token(process) == token
     ]
-    standing = set(_standing_runs()) if marked else set()
-    return [process for process in marked if process.run not in standing]
 
 
 class _Estate:

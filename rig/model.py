@@ -285,9 +285,9 @@ class NullTrial:
 class Certificate:
     """What the client hardware was shown to be good for, before anything was judged.
 
-    ``reason`` is empty above the floor, else ``client-bound``, ``stub-bound`` or ``hardware-bound``. ``churn_rps`` is
-    the rate when every answer closes its connection. ``ruler`` is the latency certificate, None where measured latency
-    was not checked against known latency.
+    ``reason`` is ``client-bound``, ``stub-bound`` or ``hardware-bound`` below the floor, ``failures`` above it where
+    the stub's answers were not all proper, else empty. ``churn_rps`` is the rate when every answer closes its
+    connection. ``ruler`` is the latency certificate, None where measured latency was not checked against known latency.
     """
 
     floor_rps: float

@@ -65,7 +65,7 @@ class Prober:
                 if self._stop.is_set():
                     return
                 self._rows.append(self._ask(path))
-            due += EVERY_S
+            due = next_due(due, time.monotonic())
 
     def _ask(self, path: str) -> tuple[int, str, int, int, str]:
         at_ns = time.monotonic_ns()
@@ -73,7 +73,15 @@ class Prober:
         elapsed_ns = time.monotonic_ns() - at_ns
         if reply.status and elapsed_ns > self._timeout_s * 1e9:
             return at_ns, path, 0, elapsed_ns, f"answered {reply.status}, but later than {self._timeout_s:g} s"
-        if path == self._metrics and reply.status == 200:
+        if path == self._metrics and reply.status == 200 and not reply.problem:  # of half a text the sums are wrong
             read = sums(reply.body.decode(errors="replace"), self._pool_names)
             self._pool_rows += [(at_ns + elapsed_ns // 2, what, value) for what, value in read.items()]
         return at_ns, path, reply.status, elapsed_ns, reply.problem
+
+
+def next_due(due_s: float, now_s: float) -> float:
+    """When the round after the one that was due at ``due_s`` is; seconds of one clock. Pure.
+
+    At once where its time is over: rounds that were missed are left out, a burst of them would see one moment only.
+    """
+    return max(due_s + EVERY_S, now_s)

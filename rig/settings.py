@@ -7,14 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rig.calibrate.null import FLOOR_RPS, LEAST_S, TRIALS
 from rig.errors import UsageError
+from rig.limits import FLOOR_RPS, LEAST_S, LEAST_TRIALS, RATE_CEILING_PER_S, REQUESTS_CEILING
 from rig.model import Scenario
 from rig.profile import Profile
 
-REQUESTS_CEILING = 5_000_000
-RATE_CEILING_PER_S = 50_000.0
-"""Limits of the rig itself: no profile and no option goes above these two."""
 RULERS = ("quick", "full", "none")
 LOCUST = "locust"
 """The verb of a run that locust leads: its options are locust's, with a prefix of ours."""
@@ -33,7 +30,7 @@ class Settings:
     out: Path = Path("results")
     workers: int = 1
     floor_rps: float = FLOOR_RPS
-    null_trials: int = TRIALS
+    null_trials: int = LEAST_TRIALS
     null_seconds: float = LEAST_S
     ruler: str = "quick"
     port: int = 0

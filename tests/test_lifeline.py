@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+import rig.lifeline
 from rig.errors import RigError
 from rig.lifeline import MARKER, Lifeline, leftovers, standing
 from rig.processes import alive, words
@@ -245,6 +246,24 @@ def test_leftovers_are_the_processes_of_runs_that_are_over() -> None:
         forgotten.kill()
         forgotten.wait()
     assert leftovers_of(token) == []
+
+
+def test_a_run_that_ends_meanwhile_leaves_nothing_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    token = f"ending-{os.getpid()}"
+    ending = subprocess.Popen(["sleep", "600"], env=dict(os.environ) | {MARKER: token})
+
+    def ends() -> Iterator[str]:
+        """It ends between the look for processes and the one for reapers."""
+        ending.kill()
+        ending.wait()
+        yield from ()
+
+    monkeypatch.setattr(rig.lifeline, "_standing_runs", ends)
+    try:
+        assert leftovers_of(token) == []
+    finally:
+        ending.kill()
+        ending.wait()
 
 
 def leftovers_of(token: str) -> list[int]:

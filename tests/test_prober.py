@@ -21,14 +21,14 @@ from rig.hygiene import look_after, look_before
 from rig.lifeline import Lifeline
 from rig.pool_metrics import ACQUIRE_WAIT_S, POOL_COLUMNS
 from rig.ports import free_port
-from rig.prober import Prober
+from rig.prober import Prober, next_due
 from rig.profile import PoolSeries, Probes
 
 PROBES = Probes(health="/up", ready="/ready", metrics="/metrics", timeout_s=0.2)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    """/up 200, /ready 503, /moved 302, /broken no HTTP, /slow nothing until the server ends."""
+    """/up 200, /ready 503, /moved 302, /long 1 MiB and more; the others give no whole answer."""
 
     asked: list[str]
     over: threading.Event
@@ -41,6 +41,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
         elif self.path == "/slow":
             self.over.wait(30)
+        elif self.path == "/cut":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npool_waited_total 1.5\n")
+        elif self.path == "/cut-chunk":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n5\r\nhe")
+        elif self.path == "/long":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\npool_waited_total 1.5\n" + b"#" * (1 << 20))
         else:
             self.send_response({"/ready": 503, "/moved": 302}.get(self.path, 200))
             self.send_header("Location", "/up")
@@ -90,12 +96,27 @@ def test_an_answer_is_told_as_it_is_and_no_redirect_followed(path: str, status: 
     assert (reply.status, reply.said, reply.problem, asked) == (status, said, "", [path])
 
 
-@pytest.mark.parametrize(("path", "problem"), [("/broken", "SMTP"), ("/lost", "closed"), ("/slow", "timed out")])
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("/broken", "SMTP"),
+        ("/lost", "closed"),
+        ("/slow", "timed out"),
+        ("/cut", "78 more expected"),
+        ("/cut-chunk", "IncompleteRead"),
+    ],
+)
 def test_what_is_no_answer_has_status_0_and_a_problem(path: str, problem: str) -> None:
     with serving() as (endpoint, _):
         reply = Asker(endpoint, 0.3).get(path)
     assert reply.status == 0
     assert problem in reply.problem
+
+
+def test_of_a_long_answer_there_is_the_beginning_and_it_says_so() -> None:
+    with serving() as (endpoint, _):
+        reply = Asker(endpoint, 5.0).get("/long")
+    assert (reply.status, reply.problem, len(reply.body)) == (200, "the answer is longer than 1 MiB", 1 << 20)
 
 
 def test_nobody_there() -> None:
@@ -145,7 +166,16 @@ def test_what_the_metrics_say_of_the_pool_is_kept() -> None:
     assert tuple(prober.pool().columns) == POOL_COLUMNS
 
 
-@pytest.mark.parametrize("path", ["/slow", "/lost", "/broken"])
+def test_metrics_that_are_too_long_tell_nothing_of_the_pool() -> None:
+    probes = Probes(metrics="/long", pool=PoolSeries(acquire_wait_seconds="pool_waited_total"))
+    with serving() as (endpoint, _), Prober(probes, endpoint) as prober:
+        until(lambda: len(prober.frame()) >= 1)
+        row = prober.frame().iloc[0]
+    assert (row["status"], row["error"]) == (200, "the answer is longer than 1 MiB")
+    assert prober.pool().empty
+
+
+@pytest.mark.parametrize("path", ["/slow", "/lost", "/broken", "/cut"])
 def test_it_goes_on_after_a_question_without_an_answer(path: str) -> None:
     probes = Probes(health=path, ready="/up", timeout_s=0.2)
     with serving() as (endpoint, _), Prober(probes, endpoint) as prober:
@@ -161,6 +191,11 @@ def test_it_asks_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving() as (endpoint, _), Prober(probes, endpoint) as prober:
         until(lambda: len(prober.frame()) >= 5)
     assert not any(thread.name == "rig-prober" for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize(("now_s", "due_s"), [(10.2, 11.0), (11.0, 11.0), (11.4, 11.4), (70.0, 70.0)])
+def test_rounds_that_were_missed_are_not_caught_up(now_s: float, due_s: float) -> None:
+    assert next_due(10.0, now_s) == due_s
 
 
 def test_an_answer_that_comes_too_late_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

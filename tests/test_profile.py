@@ -242,6 +242,12 @@ def test_an_empty_file_names_what_is_missing(tmp_path: Path) -> None:
             {"row": "dead", "status": [500]},
             "answers.malformed.status.0: Input should be less than",
         ),
+        # It would be compiled by a sampler only, in the middle of a run.
+        ("target.process_match", "(", "target.process_match: '(' is no regular expression: missing ), unterminated"),
+        ("target.process_match", "(?\x1b)", r"no regular expression: 'unknown extension ?\x1b at position 1'"),
+        ("target.process_match", "a{99999999999}", "no regular expression: the repetition number is too large"),
+        ("target.process_match", "(" * 100_000, "no regular expression"),
+        ("target.process_match", "", "target.process_match: '' is not a text"),
         ("channels.0.sources", ["fb"], "channels.0.sources: Tuple should have at least 2 items"),
         # What does not fit together.
         ("tenants", {}, "tenants: give exactly one of provision_sql, provision_command and [[tenants.fixed]]"),

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 
 import rig
-from rig.calibrate.machine import allowed_cores, quota_cores, throttled_s
+from rig.cgroup import allowed_cores, quota_cores, throttled_s
 
 _LIBRARIES = ("uvloop", "httptools", "hdrhistogram", "psycopg", "pandas", "pyarrow", "aiohttp", "matplotlib")
 _CI_RUN_ADDRESS = ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")
@@ -63,18 +63,23 @@ def _cpu_model() -> str | None:
     return platform.processor() or None
 
 
-def _commit() -> dict[str, Any]:
-    """Commit of the rig and whether its files differ from it; None where it is no git checkout."""
+def _commit(file: Path = Path(__file__)) -> dict[str, Any]:
+    """Commit of the rig and whether its files differ from it; None where it is no git checkout.
+
+    ``file`` is one of the rig's. A repository that does not track it is another's, with the rig installed below it.
+    """
 
     def git(*words: str) -> str | None:
         try:
             done = subprocess.run(
-                ["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=5, check=True
+                ["git", *words], cwd=file.parent, capture_output=True, text=True, timeout=5, check=True
             )
         except (OSError, subprocess.SubprocessError):
             return None
         return done.stdout.strip()
 
+    if git("ls-files", "--error-unmatch", file.name) is None:
+        return {"commit": None, "commit_dirty": None}
     status = git("status", "--porcelain")
     return {"commit": git("rev-parse", "HEAD"), "commit_dirty": None if status is None else bool(status)}
 

@@ -1,21 +1,15 @@
 """What the machine did in between two looks: busy cores, steal, time that a CPU quota took away.
 
 Flow: ``Watch()`` looks once; ``Watch.since()`` gives the difference as shares. Read from the kernel's own counters
-(psutil, the cgroup's ``cpu.stat``); where there is no cgroup, nothing is throttled.
+(psutil, ``rig.cgroup``).
 """
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
-from pathlib import Path
-
 import psutil
 
+from rig.cgroup import CpuGroup
 from rig.model import Interval
-
-CGROUP_ROOT = Path("/sys/fs/cgroup")
-MEMBERSHIP = Path("/proc/self/cgroup")
 
 
 class Watch:
@@ -36,85 +30,3 @@ class Watch:
             busy.append(max(0.0, 1 - idle / total) if total > 0 else 0.0)
             stolen.append(max(0.0, steal / total) if total > 0 else 0.0)
         return Interval(tuple(busy), sum(stolen) / len(stolen), max(0.0, self._group.throttled_s() - self._throttled_s))
-
-
-@dataclass(frozen=True, slots=True)
-class CpuGroup:
-    """The control group that bounds this process's CPU: folders of its CPU controller, its own first, outer ones after.
-
-    ``alone`` is True when the group is not all that can be seen of the machine: others may have what it may not.
-    """
-
-    folders: tuple[Path, ...] = ()
-    alone: bool = False
-
-    @classmethod
-    def of_this_process(cls, root: Path = CGROUP_ROOT, membership: Path = MEMBERSHIP) -> CpuGroup:
-        """Find it (cgroup v1, else v2); one without folders where there is none."""
-        try:
-            lines = membership.read_text().splitlines()
-        except OSError:
-            return cls()
-        for line in lines:
-            _, controllers, path = line.split(":", 2)
-            if controllers and "cpu" not in controllers.split(","):
-                continue
-            for top in (root / controllers, root / "cpu") if controllers else (root,):
-                # In a container the path may be the host's, while only the group itself is mounted.
-                own = next((each for each in (top / path.lstrip("/"), top) if (each / "cpu.stat").is_file()), None)
-                if own is not None:
-                    outer = [each for each in own.parents if each.is_relative_to(top)]
-                    return cls((own, *outer), alone=own != top)
-        return cls()
-
-    def throttled_s(self) -> float:
-        """Seconds for which it was held back by a quota, its own or an outer one's, so far."""
-        return max((_throttled_s(folder) for folder in self.folders), default=0.0)
-
-    def quota_cores(self) -> float | None:
-        """How many cores its quotas allow, None where none sets a limit."""
-        quotas = (_quota_cores(folder) for folder in self.folders)
-        return min((quota for quota in quotas if quota is not None), default=None)
-
-
-def _throttled_s(folder: Path) -> float:
-    try:
-        pairs = dict(line.split() for line in (folder / "cpu.stat").read_text().splitlines())
-        if "throttled_usec" in pairs:
-            return int(pairs["throttled_usec"]) / 1e6
-        return int(pairs.get("throttled_time", 0)) / 1e9
-    except (OSError, ValueError):
-        return 0.0
-
-
-def _quota_cores(folder: Path) -> float | None:
-    try:
-        if (folder / "cpu.max").is_file():
-            quota, period = (folder / "cpu.max").read_text().split()
-            return None if quota == "max" else int(quota) / int(period)
-        quota_us = int((folder / "cpu.cfs_quota_us").read_text())
-        return None if quota_us < 0 else quota_us / int((folder / "cpu.cfs_period_us").read_text())
-    except (OSError, ValueError):
-        return None
-
-
-def worker_cores(pid: int) -> float:
-    """CPU that one thread of a process may use, cores: its quota where that is less than one; 1 where it is gone."""
-    group = CpuGroup.of_this_process(membership=Path(f"/proc/{pid}/cgroup"))
-    return min(1.0, group.quota_cores() or 1.0)
-
-
-def throttled_s() -> float:
-    """Seconds for which a quota held this process's group back so far."""
-    return CpuGroup.of_this_process().throttled_s()
-
-
-def quota_cores() -> float | None:
-    """How many cores the quotas of this process's group allow, None where there is no limit."""
-    return CpuGroup.of_this_process().quota_cores()
-
-
-def allowed_cores() -> float:
-    """Cores that this process may use: its affinity, and its group's quota where that is less."""
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    return min(float(affinity), quota_cores() or float(affinity))

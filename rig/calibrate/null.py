@@ -13,19 +13,17 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
-from rig.calibrate.machine import CpuGroup, Watch
+from rig.calibrate.machine import Watch
 from rig.calibrate.stub import Stub, null_stub
+from rig.cgroup import CpuGroup
 from rig.engine.pool import Load, Pool
 from rig.engine.targeter import Credentials, Targeter
 from rig.errors import EvidenceError
 from rig.history import History
+from rig.limits import BUSY, FLOOR_RPS, LEAST_REQUESTS, LEAST_S, LEAST_TRIALS, STOLEN, THROTTLED
 from rig.model import Certificate, DriveReport, Interval, NullTrial, Pace, RequestClass, RunKey, Scenario, Share
 from rig.profile import Profile
 
-FLOOR_RPS = 2_000.0
-TRIALS = 3
-LEAST_REQUESTS = 10_000
-LEAST_S = 2.0
 CONNECTIONS = 200
 DEADLINE_S = 60.0
 """Far beyond what a client above the floor needs, and short enough for requests to be signed ahead."""
@@ -37,11 +35,8 @@ _MARGIN = 1.15
 """Trials are sized from the probe's rate, which varies: so much more, that a fast trial still lasts long enough."""
 _TENANT = "null"
 
-BUSY = 0.9
-"""A worker, stub or machine that is busy for this share is at its limit."""
-STOLEN = 0.1
-THROTTLED = 0.1
-STALLED = 0.25
+STALL_EXPLAINS = 0.25
+"""A worker that did not run for this share of a trial explains a rate below the floor."""
 STARVED = 0.05
 """A stalled worker that used less of a core than this did not merely share a full machine: it was kept from running."""
 
@@ -53,7 +48,7 @@ def null_benchmark(
     folder: Path,
     *,
     floor_rps: float = FLOOR_RPS,
-    trials: int = TRIALS,
+    trials: int = LEAST_TRIALS,
     seconds: float = LEAST_S,
     stub_cores: Collection[int] = (),
     progress: Callable[[str], None] = lambda what: None,
@@ -90,10 +85,23 @@ def null_benchmark(
         trials=tuple(trial for trial, _ in measured),
         churn_rps=churn.rps,
     )
-    if certificate.rps >= floor_rps and not any(trial.failures for trial in certificate.trials):
-        return certificate
-    reason, explanation = limit_of(certificate.median, group_alone=CpuGroup.of_this_process().alone)
-    return replace(certificate, reason=reason, explanation=explanation)
+    return explained(certificate, group_alone=CpuGroup.of_this_process().alone)
+
+
+def explained(certificate: Certificate, *, group_alone: bool = False) -> Certificate:
+    """The certificate with the reason why this client may judge nobody; as it was where there is none. Pure.
+
+    ``group_alone``: see ``limit_of``.
+    """
+    if certificate.rps < certificate.floor_rps:
+        reason, explanation = limit_of(certificate.median, group_alone=group_alone)
+        return replace(certificate, reason=reason, explanation=explanation)
+    if failures := sum(trial.failures for trial in certificate.trials):
+        # Nothing held the rate back: it would be explained by whatever happened to be busy.
+        requests = sum(trial.requests for trial in certificate.trials)
+        told = f"{failures:,} of {requests:,} requests to the stub had no proper answer"
+        return replace(certificate, reason="failures", explanation=told)
+    return certificate
 
 
 def limit_of(trial: NullTrial, *, group_alone: bool = False) -> tuple[str, str]:
@@ -114,7 +122,7 @@ def limit_of(trial: NullTrial, *, group_alone: bool = False) -> tuple[str, str]:
             return "client-bound", f"{held} while the machine was only {machine.busy:.0%} busy; lift the quota"
         return "hardware-bound", f"{held}, and there is nothing outside its group; a larger quota is needed"
     starved = trial.worker_utilisation < STARVED
-    if trial.stalled >= STALLED and (machine.busy < BUSY or starved):
+    if trial.stalled >= STALL_EXPLAINS and (machine.busy < BUSY or starved):
         meanwhile = "it used hardly any CPU though it had work" if starved else "the machine was only partly busy"
         return "client-bound", (
             f"a load worker did not run for {trial.stalled:.0%} of the time while {meanwhile} (worker "

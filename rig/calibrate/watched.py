@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from rig.calibrate.machine import Watch, worker_cores
+from rig.calibrate.machine import Watch
+from rig.cgroup import worker_cores
 from rig.engine.pool import Load, Pool
 from rig.model import DriveReport
 

@@ -11,14 +11,9 @@ from collections.abc import Sequence
 
 from rig.checks.case import Case, unreported
 from rig.checks.gates import GateKind, Kind, emits
+from rig.limits import BUSY, LEAST_REQUESTS, LEAST_S, LEAST_TRIALS, STOLEN, THROTTLED
 from rig.model import Certificate, DriveReport, Gate, Outcome, Verdict
 
-BUSY = 0.9
-"""A worker that uses this share of the core it is allowed is at its limit."""
-LEAST_TRIALS, LEAST_REQUESTS, LEAST_S = 3, 10_000, 2.0
-"""What a null benchmark must rest on to be more than weak."""
-STOLEN, THROTTLED = 0.1, 0.1
-"""What a hypervisor, or a CPU quota, may take of a drive's time."""
 STALLED = 0.1
 """A worker that was ready to run and did not for this share of a drive was stopped or throttled."""
 

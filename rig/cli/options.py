@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rig.limits import FLOOR_RPS, LEAST_S, RATE_CEILING_PER_S, REQUESTS_CEILING
+
 if TYPE_CHECKING:
     from rig.model import Scenario
     from rig.profile import Profile
@@ -34,7 +36,7 @@ allow_host_option: _Decorator = click.option(
     "--allow-host", help="Repeat the profile's target.allow_host to load a host beyond loopback."
 )
 max_requests_option: _Decorator = click.option(
-    "--max-requests", type=int, default=5_000_000, show_default=True, help="Send no more in this run."
+    "--max-requests", type=int, default=REQUESTS_CEILING, show_default=True, help="Send no more in this run."
 )
 defect_option: _Decorator = click.option(
     "--defect", "defects", multiple=True, help="Seed a defect into the reference service (repeatable)."
@@ -103,14 +105,14 @@ def loading(command: Callable[..., int]) -> Callable[..., int]:
     @out_option
     @json_option
     @click.option("--workers", type=int, default=1, show_default=True, help="Load processes.")
-    @click.option("--floor", type=float, default=2000.0, show_default=True, help="Null benchmark floor, requests/s.")
+    @click.option("--floor", type=float, default=FLOOR_RPS, show_default=True, help="Null benchmark floor, requests/s.")
     @allow_host_option
     @click.option(
         "--port", type=int, default=0, show_default="a free one", help="Port of a target that the rig launches."
     )
     @defect_option
     @click.option(
-        "--null-seconds", type=float, default=2.0, show_default=True, help="Length of a null trial; less is weak."
+        "--null-seconds", type=float, default=LEAST_S, show_default=True, help="Length of a null trial; less is weak."
     )
     @click.option("--ruler/--no-ruler", default=True, show_default=True, help="Certify latency against known latency.")
     @click.option(
@@ -118,7 +120,11 @@ def loading(command: Callable[..., int]) -> Callable[..., int]:
     )
     @max_requests_option
     @click.option(
-        "--max-rate", type=float, default=50_000, show_default=True, help="No open loop above so many a second."
+        "--max-rate",
+        type=float,
+        default=RATE_CEILING_PER_S,
+        show_default=True,
+        help="No open loop above so many a second.",
     )
     @functools.wraps(command)
     def wrapped(**options: Any) -> int:

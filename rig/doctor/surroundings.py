@@ -158,10 +158,7 @@ def processes_are_found(patient: Patient) -> str:
     match = patient.profile.target.process_match
     if match is None:
         raise NotApplicable("target.process_match is not given: CPU and memory of the server are not sampled")
-    try:
-        pattern = re.compile(match)
-    except re.error as error:
-        raise ConfigError(f"target.process_match {match!r} is no regular expression: {error}") from None
+    pattern = re.compile(match)
     own = {os.getpid(), *(process.pid for process in psutil.Process().parents())}
     found = [
         process.pid

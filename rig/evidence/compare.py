@@ -225,9 +225,8 @@ def _of_null(before: Case, after: Case, barred: str) -> Iterator[Difference]:
     trials = [case.certificate.trials if case.certificate else () for case in (before, after)]
     paired: list[tuple[NullTrial, ...]] = list(zip(*trials, strict=False))
     for column, figure in (("rps", _RATE), ("client_cpu_us_per_request", _CPU)):
-        pairs = np.array([[getattr(trial, column) for trial in pair] for pair in paired]).reshape(-1, 2)
-        if len(pairs):
-            yield _difference(NULL, figure, pairs, barred)
+        pairs = np.array([[getattr(trial, column) for trial in pair] for pair in paired], np.float64).reshape(-1, 2)
+        yield from _of_pairs(NULL, figure, pairs, barred)
 
 
 def _of_drives(before: Side, after: Side, pairs: pd.DataFrame, barred: str) -> Iterator[Difference]:
@@ -256,9 +255,14 @@ def _invalid(judgement: Judgement) -> dict[str, str]:
 def _of_rows(subject: str, figures: Sequence[Figure], rows: pd.DataFrame, barred: str) -> Iterator[Difference]:
     for figure in figures:
         pairs = rows[[f"{figure.column}_before", f"{figure.column}_after"]].to_numpy(np.float64)
-        usable = pairs[(np.isfinite(pairs) & (pairs > 0)).all(axis=1)]
-        if len(usable):
-            yield _difference(subject, figure, usable, barred)
+        yield from _of_pairs(subject, figure, pairs, barred)
+
+
+def _of_pairs(subject: str, figure: Figure, pairs: NDArray[np.float64], barred: str) -> Iterator[Difference]:
+    """Of those of ``pairs`` (shape (n, 2)) that have a ratio; nothing where none has."""
+    usable = pairs[(np.isfinite(pairs) & (pairs > 0)).all(axis=1)]
+    if len(usable):
+        yield _difference(subject, figure, usable, barred)
 
 
 def _difference(subject: str, figure: Figure, pairs: NDArray[np.float64], barred: str) -> Difference:

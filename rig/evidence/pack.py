@@ -38,6 +38,7 @@ from rig.evidence.judgement import Judgement
 from rig.evidence.manifest import SCHEMA, Manifest
 from rig.history import read_history
 from rig.model import Certificate, TruthReport, UncleanKey
+from rig.parquet import read_frame
 from rig.pool_metrics import POOL_COLUMNS
 from rig.ruler import RULER_COLUMNS
 from rig.samplers.frames import read_samples
@@ -296,7 +297,7 @@ class Pack:
             settings=manifest.settings,
             profile=manifest.profile,
             drives=manifest.drives,
-            history=self._history(),
+            history=read_history(self.history_folder),
             certificate=self._read(CERTIFICATE, Certificate) if self._has(CERTIFICATE) else None,
             truth=self._truth() if self._has(TRUTH) else None,
             ruler=self._frame(RULER, RULER_COLUMNS, nothing.ruler),
@@ -358,12 +359,6 @@ class Pack:
             where = ".".join(str(part) for part in first["loc"]) or "(whole file)"
             raise EvidenceError(f"{path} is damaged: {where}: {first['msg']}") from None
 
-    def _history(self) -> pd.DataFrame:
-        try:
-            return read_history(self.history_folder)
-        except (KeyError, TypeError) as error:  # a Parquet file of other columns
-            raise EvidenceError(f"{self.history_folder} holds a file that is no history: {error}") from None
-
     def _truth(self) -> TruthReport:
         path = self.path / UNCLEAN
         try:
@@ -393,12 +388,7 @@ class Pack:
         self.write(name, data.getvalue())
 
     def _frame(self, name: str, columns: Sequence[str], nothing: pd.DataFrame) -> pd.DataFrame:
-        if not self._has(name):
-            return nothing
-        try:
-            return pd.read_parquet(self.path / name, columns=list(columns))
-        except (OSError, ValueError) as error:
-            raise EvidenceError(f"{self.path / name} is damaged: {error}") from None
+        return read_frame(self.path / name, columns) if self._has(name) else nothing
 
 
 def _json(value: object, kind: Any) -> bytes:

@@ -8,8 +8,7 @@ from typing import Any
 from locust.env import Environment
 from locust.runners import MasterRunner
 
-from rig.calibrate.null import FLOOR_RPS
-from rig.settings import REQUESTS_CEILING
+from rig.limits import FLOOR_RPS, REQUESTS_CEILING
 from scenarios.mix import PERF_GATE
 from scenarios.s8_perf_gate import LIMIT_S, REQUESTS
 

@@ -16,9 +16,9 @@ from pydantic import TypeAdapter, ValidationError
 from rig.engine.endpoint import Endpoint
 from rig.engine.targeter import Credentials
 from rig.errors import ConfigError
+from rig.limits import REQUESTS_CEILING
 from rig.model import RunKey, Scenario
 from rig.profile import Profile
-from rig.settings import REQUESTS_CEILING
 
 TIMEOUT_S = 10.0
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from rig.accounts import BlockAccount
-from rig.calibrate.machine import worker_cores
+from rig.cgroup import worker_cores
 from rig.engine.connection import IDLE, Connection
 from rig.engine.dialer import Dialer
 from rig.engine.drive import RECONNECT_AFTER_S, STALL_NS, SWEEP_EVERY_S

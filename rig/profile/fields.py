@@ -34,6 +34,16 @@ def _not_reserved(header: str) -> str:
     return header
 
 
+def _compiles(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        why = str(error)  # it may repeat a control character of the pattern
+        why = why if why.isprintable() else ascii(why)
+        raise ValueError(f"{pattern[:80]!r} is no regular expression: {why}") from None
+    return pattern
+
+
 Name = Annotated[
     str, _matching(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}", "a name (at most 63 of letters, digits, dot, dash, underscore)")
 ]
@@ -58,6 +68,7 @@ Series = Annotated[str, _matching(r"[A-Za-z_:][A-Za-z0-9_:]*", "the name of a Pr
 Identifier = Annotated[str, _matching(r"[^\x00]{1,63}", "a name that PostgreSQL knows (1 to 63 characters)")]
 Text = Annotated[str, _matching(r"[^\x00]+", "a text (it is empty, or has a NUL in it)")]
 Word = Annotated[str, _matching(r"[^\x00]*", "a word of a command or an environment (it has a NUL in it)")]
+Pattern = Annotated[Text, AfterValidator(_compiles)]
 Command = Annotated[tuple[Word, ...], Field(min_length=1)]
 Variable = Annotated[str, _matching(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")]
 Status = Annotated[int, Field(ge=200, le=499)]

@@ -17,6 +17,7 @@ from rig.profile.fields import (
     HeaderValue,
     Identifier,
     Name,
+    Pattern,
     Route,
     Section,
     Series,
@@ -43,7 +44,7 @@ class Target(Section):
     """Certificates to trust for https, besides the system's."""
     commit: str | None = None
     """Commit of the target under test, for the manifest."""
-    process_match: str | None = None
+    process_match: Pattern | None = None
     """Regular expression over the command line of the target's processes, to find them."""
     log_files: tuple[Path, ...] = ()
     """Log files of the target, searched for personal data."""

@@ -3,7 +3,7 @@
 Flow: ``open_quota`` makes the group beside or below the one that this process is in; ``CpuQuota.hold`` puts processes
 into it, whose later children follow; at the end all go back to where this process was, and the group is removed.
 Control groups of version 1 and 2; ``QuotaUnavailable`` where this user may make none, which is the usual thing without
-privileges. Not for reading limits: ``rig.calibrate.machine`` does that.
+privileges. Not for reading limits: ``rig.cgroup`` does that.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from rig.calibrate.machine import CpuGroup
+from rig.cgroup import CpuGroup
 from rig.errors import RigError
 
 _PERIOD_US = 100_000

@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
 from pydantic import TypeAdapter, ValidationError
 
 from rig.errors import EvidenceError
+from rig.parquet import read_frame
 from rig.samplers.journal import FAILURE, REPORT, read_journal
 from rig.samplers.model import COLUMNS, SamplerReport, Samples, typed
 
@@ -70,12 +71,7 @@ def _journals(folder: Path) -> list[Path]:
 
 
 def _parquet(path: Path, table: str) -> pd.DataFrame:
-    if not path.exists():
-        return typed(table, [])
-    try:
-        return typed(table, pd.read_parquet(path, columns=list(COLUMNS[table])))
-    except (OSError, ValueError, TypeError, pa.ArrowException) as error:
-        raise EvidenceError(f"{path} is damaged: {error}") from None
+    return read_frame(path, tuple(COLUMNS[table]), partial(typed, table)) if path.exists() else typed(table, [])
 
 
 def _from_journals(journals: list[Path]) -> Samples:

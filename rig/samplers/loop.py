@@ -24,6 +24,8 @@ from rig.samplers.journal import Journal
 
 NS = 1_000_000_000
 _REPORT_EVERY_NS = NS
+_MOST_FILES = 1 << 16
+"""Open files of a sampler at most: four for each of more processes than a machine is likely to have."""
 
 
 class Sampler(Protocol):
@@ -77,6 +79,7 @@ class Told(Exception):
 def main(make: Callable[[Mapping[str, Any], Journal], Sampler]) -> int:
     """The life of a sampler's process; its exit code."""
     options = json.loads(sys.stdin.buffer.readline())
+    _allow_files()
     journal = Journal(Path(options["journal"]))
     signal.signal(signal.SIGTERM, _told)
     try:
@@ -163,6 +166,14 @@ def _most_memory_bytes() -> int:
         return int(status.partition("VmHWM:")[2].split(None, 1)[0]) * 1024
     except (OSError, IndexError, ValueError):
         return 0
+
+
+def _allow_files() -> None:
+    """Raise the soft limit of open files, often 1024: that of processes with four each is soon reached."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _told(number: int, frame: object) -> NoReturn:

@@ -110,12 +110,12 @@ def counters(facts: Facts) -> str:
 
 
 STATEMENT_COUNTERS = ("calls", "total_exec_time", "rows", "shared_blks_read", "shared_blks_hit", "wal_bytes")
+"""Columns of pg_stat_statements 1.8, of PostgreSQL 13; an older one is refused by the server, which is said."""
 
 
 def statements(facts: Facts) -> str:
     """Cumulative numbers of the statements of this database, without their texts, which lie in a file."""
-    name = "total_exec_time" if facts.version >= 130000 else "total_time"
-    columns = ", ".join(f"sum({name if c == 'total_exec_time' else c})::float8" for c in STATEMENT_COUNTERS)
+    columns = ", ".join(f"sum({column})::float8" for column in STATEMENT_COUNTERS)
     return f"""
 SELECT queryid::text, {columns} FROM {facts.statements_schema}.pg_stat_statements(false)
 WHERE dbid = {facts.database_oid} AND queryid IS NOT NULL GROUP BY queryid"""

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rig.calibrate.machine import CpuGroup
+from rig.cgroup import CpuGroup
 from rig.samplers import procfs
 from rig.samplers.journal import Journal
 from rig.samplers.loop import NS, main
@@ -84,7 +84,7 @@ class Pids:
         if number % self._ticks_a_second == 0 and number:
             self._scan()
             self._count_sockets()
-            self._throttled_s = self._group.throttled_s()
+            self._throttled_s = max(self._throttled_s, self._group.throttled_s())  # 0 where it cannot be read
         self._read()
 
     def finish(self) -> None:
@@ -134,6 +134,13 @@ class Pids:
     # --- once a second ---
 
     def _scan(self) -> None:
+        """Find new processes; where that cannot be done now, those that are known are followed all the same."""
+        try:
+            self._find()
+        except OSError as error:
+            self._unseen[f"processes that started meanwhile: {error.strerror or error}"] = None
+
+    def _find(self) -> None:
         """Find new processes, the oldest first: a child's role is its parent's."""
         present = procfs.pids()
         self._looked_at = {pid: looks for pid, looks in self._looked_at.items() if pid in present}
@@ -165,6 +172,9 @@ class Pids:
             files = ProcessFiles(birth.pid, writes=role == Role.SERVER)
         except PermissionError:
             self._unseen[f"processes of the role {role!r}: this user may not look at them"] = None
+            return
+        except OSError as error:
+            self._unseen[f"some processes of the role {role!r}: {error.strerror or error}"] = None
             return
         self._watched[birth.pid] = _Watched(birth.pid, role, files)
         self._looked_at.pop(birth.pid, None)

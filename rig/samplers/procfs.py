@@ -78,7 +78,10 @@ def innermost_pid(pid: int) -> int:
 
 
 class ProcessFiles:
-    """The open files of one process (of the bytes that it writes only if ``writes``). Gone when it has ended."""
+    """The open files of one process (of the bytes that it writes only if ``writes``).
+
+    Gone when it has ended, PermissionError where this user may not look, OSError where no more files may be open.
+    """
 
     def __init__(self, pid: int, *, writes: bool = False) -> None:
         self._fds_folder = f"/proc/{pid}/fd"
@@ -87,7 +90,7 @@ class ProcessFiles:
             for name in ("stat", "status", "schedstat"):
                 self._files.append(_opened(f"/proc/{pid}/{name}", optional=name == "schedstat"))
             self._files.append(_opened_io(pid) if writes else -1)
-        except Gone:
+        except BaseException:
             self.close()
             raise
 

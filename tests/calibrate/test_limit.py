@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rig.calibrate.null import limit_of
+from rig.calibrate.null import explained, limit_of
 from rig.model import Certificate, NullTrial
 
 
@@ -17,13 +17,14 @@ def trial(
     stalled: float = 0.0,
     throttled_s: float = 0.0,
     rps: float = 1000.0,
+    failures: int = 0,
 ) -> NullTrial:
     """A trial of 10 s under the floor, with nothing at its limit but what is given."""
     return NullTrial(
         rps=rps,
         elapsed_s=10.0,
         requests=10_000,
-        failures=0,
+        failures=failures,
         client_cpu_us_per_request=10.0,
         client_all_in_us_per_request=20.0,
         worker_utilisation=worker,
@@ -80,3 +81,28 @@ def test_only_hardware_may_advise_a_bigger_machine() -> None:
 def test_the_median_trial_speaks_for_the_certificate() -> None:
     certificate = Certificate(2000.0, 2, (trial(rps=9000.0), trial(rps=1000.0), trial(rps=4000.0)))
     assert (certificate.rps, certificate.headroom) == (4000.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("rates", "failures", "reason", "says"),
+    [
+        ((98_000.0, 97_000.0, 99_000.0), (0, 0, 0), "", ""),
+        # Both cores are busy because it was fast: that explains no failure.
+        (
+            (98_000.0, 97_000.0, 99_000.0),
+            (0, 0, 1),
+            "failures",
+            "1 of 30,000 requests to the stub had no proper answer",
+        ),
+        ((2000.0, 2000.0, 2000.0), (1000, 200, 0), "failures", "1,200 of 30,000 requests"),
+        # Below the floor it is the rate that is explained.
+        ((1999.0, 1999.0, 1999.0), (0, 0, 1), "hardware-bound", "all 2 cores"),
+    ],
+)
+def test_a_rate_that_is_enough_is_not_explained(
+    rates: tuple[float, ...], failures: tuple[int, ...], reason: str, says: str
+) -> None:
+    busy = [trial(rps=rps, failures=failed, cores=(0.97, 0.95)) for rps, failed in zip(rates, failures, strict=True)]
+    found = explained(Certificate(2000.0, 1, tuple(busy)))
+    assert found.reason == reason
+    assert says in found.explanation

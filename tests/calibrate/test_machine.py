@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from rig.calibrate import machine
-from rig.calibrate.machine import CpuGroup, Watch
+from rig import cgroup
+from rig.calibrate.machine import Watch
+from rig.cgroup import CpuGroup
 from rig.model import Interval
 
 V2_STAT = "usage_usec 500\nuser_usec 400\nsystem_usec 100\nnr_periods 7\nnr_throttled 3\nthrottled_usec 2500000\n"
@@ -100,13 +101,13 @@ def test_a_system_without_control_groups_limits_nothing(tmp_path: Path) -> None:
 
 
 def test_a_quota_bounds_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "quota_cores", lambda: None)
-    affinity = machine.allowed_cores()
+    monkeypatch.setattr(cgroup, "quota_cores", lambda: None)
+    affinity = cgroup.allowed_cores()
     assert affinity >= 1
-    monkeypatch.setattr(machine, "quota_cores", lambda: 0.5)
-    assert machine.allowed_cores() == 0.5
-    monkeypatch.setattr(machine, "quota_cores", lambda: affinity + 10)
-    assert machine.allowed_cores() == affinity
+    monkeypatch.setattr(cgroup, "quota_cores", lambda: 0.5)
+    assert cgroup.allowed_cores() == 0.5
+    monkeypatch.setattr(cgroup, "quota_cores", lambda: affinity + 10)
+    assert cgroup.allowed_cores() == affinity
 
 
 def test_this_machine_is_between_idle_and_full() -> None:

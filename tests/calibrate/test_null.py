@@ -14,6 +14,7 @@ from rig.calibrate import null
 from rig.calibrate.null import null_benchmark
 from rig.calibrate.stub import Stub, null_stub
 from rig.engine.pool import Pool
+from rig.limits import LEAST_REQUESTS
 from rig.model import Certificate, NullTrial, RunKey
 from rig.processes import words
 from rig.profile import bundled_profile, load_profile
@@ -45,7 +46,7 @@ def test_a_certificates_books_balance(benchmark: tuple[Certificate, Path, list[s
     certificate, _, _ = benchmark
     assert (certificate.workers, certificate.floor_rps, len(certificate.trials)) == (2, 1e9, 3)
     for trial in certificate.trials:
-        assert trial.requests >= null.LEAST_REQUESTS
+        assert trial.requests >= LEAST_REQUESTS
         assert trial.failures == 0
         assert trial.rps == pytest.approx(trial.requests / trial.elapsed_s)
         assert 0 < trial.client_cpu_us_per_request < trial.client_all_in_us_per_request

@@ -96,6 +96,18 @@ def test_the_two_figures_of_a_row_are_as_far_apart_as_its_change_says() -> None:
     assert 3.0 < difference.before < 5.0
 
 
+def test_a_figure_of_0_has_no_ratio_and_is_left_out() -> None:
+    """A trial that was over before the clock of the CPU ticked cost nothing, as far as it says."""
+    case = trials(STEADY)
+    assert case.certificate is not None
+    first, *rest = case.certificate.trials
+    free = replace(case.certificate, trials=(replace(first, client_cpu_us_per_request=0.0), *rest))
+    result = compared(side(case), side(replace(case, certificate=free)))
+    cpu, rate = (of(result, column, "null benchmark") for column in ("client_cpu_us_per_request", "rps"))
+    assert (cpu.pairs, rate.pairs) == (len(rest), len(rest) + 1)
+    assert (cpu.change, rate.change) == (0.0, 0.0)
+
+
 def test_the_ladder_is_paired_drive_by_drive() -> None:
     result = compared(side(synthetic.case(perf=False)), side(synthetic.case(perf=False)))
     assert of(result, "rps", "ladder").pairs == 25

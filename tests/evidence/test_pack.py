@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from rig.checks.case import Case
@@ -219,6 +220,16 @@ def test_what_is_no_regular_file_is_refused_and_not_opened(pack: Pack, kind: str
 def test_a_damaged_file_is_named(pack: Pack, name: str, data: bytes) -> None:
     (pack.path / name).write_bytes(data)
     with pytest.raises(EvidenceError, match=Path(name).name.replace(".", r"\.")):
+        pack.load()
+
+
+@pytest.mark.parametrize("words", [b"[]", b"{}", b'{"columns": "x", "index_columns": []}'])
+@pytest.mark.parametrize("name", ["probes.parquet", "history/S8.parquet"])
+def test_a_table_that_says_something_else_of_its_columns_is_named(pack: Pack, name: str, words: bytes) -> None:
+    """It is well-formed, and where pandas reads what the columns mean there is anything."""
+    table = pq.read_table(pack.path / name).replace_schema_metadata({b"pandas": words})
+    pq.write_table(table, pack.path / name)
+    with pytest.raises(EvidenceError, match=name.replace(".", r"\.")):
         pack.load()
 
 

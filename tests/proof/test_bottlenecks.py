@@ -14,7 +14,7 @@ import psutil
 import psycopg
 import pytest
 
-from rig.calibrate.machine import CpuGroup
+from rig.cgroup import CpuGroup
 from rig.engine.pool import Pool
 from rig.model import Scenario
 from rig.postgres import Cluster

@@ -21,10 +21,11 @@ from rig.engine.connection import Connection
 from rig.engine.dialer import Dialer
 from rig.engine.endpoint import Endpoint
 from rig.errors import ConfigError, ExitCode, UsageError
+from rig.limits import REQUESTS_CEILING
 from rig.locust_bridge.plan import Plan
 from rig.model import Pace, RequestClass, RunKey, Scenario, Share
 from rig.profile import Profile, Target, bundled_profile, load_profile
-from rig.settings import REQUESTS_CEILING, Job, Settings
+from rig.settings import Job, Settings
 from rig.stampede.adapters import Failed, http_fleet
 
 ELSEWHERE = "192.0.2.7"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ import pytest
 
 from rig.samplers.frames import read_samples, seal
 from rig.samplers.journal import Journal, read_journal
-from rig.samplers.loop import Schedule, Told, keep_ticking
+from rig.samplers.loop import Schedule, Told, _allow_files, keep_ticking
 
 MS = 1_000_000
 
@@ -123,3 +126,40 @@ def test_sealed_samples_read_as_the_journals_did(tmp_path: Path) -> None:
     assert after.reports == before.reports
     assert json.loads((tmp_path / "reports.json").read_text())[0]["missed"] == 2
     assert after.activity.equals(before.activity)
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "allowed"),
+    [
+        (1024, 4096, 4096),
+        (1024, 1 << 20, 1 << 16),
+        (1024, resource.RLIM_INFINITY, 1 << 16),
+        # It is never lowered.
+        (1 << 17, 1 << 20, 1 << 17),
+        (resource.RLIM_INFINITY, resource.RLIM_INFINITY, resource.RLIM_INFINITY),
+    ],
+)
+def test_a_sampler_may_open_files_enough(soft: int, hard: int, allowed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = [(soft, hard)]
+    monkeypatch.setattr(resource, "getrlimit", lambda what: limits[-1])
+    monkeypatch.setattr(resource, "setrlimit", lambda what, given: limits.append(given))
+    _allow_files()
+    assert limits[-1] == (allowed, hard)
+
+
+def test_a_samplers_process_raises_its_limit_of_open_files(tmp_path: Path) -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    code = """
+import resource, types
+from rig.samplers.loop import main
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+nothing = lambda *arguments: None
+main(lambda options, journal: types.SimpleNamespace(
+    facts={"files": resource.getrlimit(resource.RLIMIT_NOFILE)[0]}, unseen=(), tick=nothing, finish=nothing))
+"""
+    options = json.dumps({"journal": str(tmp_path / "j.jsonl"), "hz": 1.0})
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=options + "\n", capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout)["files"] == (1 << 16 if hard == resource.RLIM_INFINITY else min(hard, 1 << 16))

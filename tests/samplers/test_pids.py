@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -17,12 +18,33 @@ import pytest
 from rig.postgres import Database
 from rig.samplers import cpu
 from rig.samplers.frames import read_samples
+from rig.samplers.journal import read_journal
 from rig.samplers.model import Samples
 from rig.samplers.names import PIDS, Role
 from rig.samplers.roles import Rule
 from rig.samplers.sampling import Plan
 from tests.samplers.watching import connected, watched
 
+CROWDED = """
+import json, os, pathlib, resource, subprocess, sys
+from rig.samplers.journal import Journal
+from rig.samplers.pids import make
+crowd = [subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"]) for _ in range(8)]
+resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))
+rules = [{"role": "crowd", "pids": [process.pid for process in crowd]}]
+options = {"hz": 1.0, "rules": rules, "samplers": [], "backend": None, "aside": []}
+journal = Journal(pathlib.Path(sys.argv[1]))
+try:
+    sampler = make(options, journal)
+    for number in range(3):
+        sampler.tick(number)
+    print(json.dumps([sampler.unseen, len(os.listdir("/proc/self/fd"))]))
+    journal.close()
+finally:
+    for process in crowd:
+        process.kill()
+        process.wait()
+"""
 BURN = "import time; end = time.process_time() + {seconds}\nwhile time.process_time() < end: pass"
 WAIT = "import sys; sys.stdin.read()"
 LISTEN = """
@@ -118,6 +140,19 @@ def test_a_role_without_a_process_is_named(tmp_path: Path) -> None:
     report = watching.samples.report(PIDS)
     assert report is not None
     assert report.unseen == ("processes of the role 'server': none was found",)
+
+
+def test_more_processes_than_files_may_be_open_are_said_to_be_unseen(tmp_path: Path) -> None:
+    """Those that were found are followed; of one that was not, no file stays open."""
+    journal = tmp_path / "pids.jsonl"
+    done = subprocess.run([sys.executable, "-c", CROWDED, str(journal)], capture_output=True, text=True, check=True)
+    unseen, descriptors = json.loads(done.stdout)
+    assert "some processes of the role 'crowd': Too many open files" in unseen
+    tables = [(table, rows) for table, _, rows in read_journal(journal)]
+    met = [row for table, rows in tables if table == "processes" for row in rows]
+    assert 1 <= len(met) < 9
+    assert len([rows for table, rows in tables if table == "pids"][-1]) == len(met)
+    assert descriptors == 3 + 2 + 3 * len(met) + 1  # the standard ones, journal and machine, theirs, the listing's
 
 
 def test_postgresql_is_found_by_the_backend_that_serves_the_other_sampler(database: Database, tmp_path: Path) -> None:

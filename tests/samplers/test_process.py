@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from rig.samplers.names import PIDS, Role
+from rig.samplers.names import PG_ACTIVITY, PIDS, Role
 from rig.samplers.process import SamplerProcess
 from rig.samplers.roles import Rule
 
@@ -24,3 +26,10 @@ def test_a_folder_may_be_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert sampler.alive, sampler.failure
     assert sampler.failure == ""
     assert any(path.stat().st_size for path in (tmp_path / "samples").iterdir())
+
+
+@pytest.mark.parametrize("name", [PIDS, PG_ACTIVITY])
+def test_it_starts_without_what_takes_long_to_import(name: str) -> None:
+    code = f"import sys, rig.samplers.{name}; print(*sorted({{'numpy', 'pandas', 'pydantic'}} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
