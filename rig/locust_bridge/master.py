@@ -21,7 +21,7 @@ import gevent
 import locust
 from locust.env import Environment
 from locust.exception import StopTest
-from locust.runners import STATE_MISSING, STATE_SPAWNING, LocalRunner, MasterRunner, WorkerRunner
+from locust.runners import HEARTBEAT_LIVENESS, STATE_MISSING, STATE_SPAWNING, LocalRunner, MasterRunner, WorkerRunner
 from pydantic import TypeAdapter
 
 from rig.accounts import MasterAccount
@@ -202,11 +202,21 @@ class Bridge:
         answer = {"sent_ns": msg.data["sent_ns"], "master_ns": time.monotonic_ns(), "boot_id": boot_id()}
         self.runner.send_message(CLOCK, answer, client_id=msg.node_id)
 
+    def _heard(self, node: str) -> None:
+        """Rows are a sign of life, answered as locust answers a heartbeat: on a slow line those lie behind the rows."""
+        assert isinstance(self.runner, MasterRunner)
+        client = self.runner.clients.get(node)
+        if client is not None:
+            client.heartbeat = HEARTBEAT_LIVENESS
+            self.runner.send_message("heartbeat", client_id=node)
+
     def _rows_came(self, msg: Any, **_: Any) -> None:
+        self._heard(msg.node_id)
         if self.test is not None:
             self.test.keep_rows(msg.node_id, msg.data)
 
     def _account_came(self, msg: Any, **_: Any) -> None:
+        self._heard(msg.node_id)
         if self.test is not None:
             self.test.keep_account(msg.node_id, msg.data)
 

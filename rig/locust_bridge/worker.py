@@ -92,6 +92,7 @@ class Worker:
         self._spent = False
         self._spawned_at = 0.0
         self._heard_s = time.monotonic()
+        self._heard: asyncio.Queue[Message] = asyncio.Queue()
         self._acknowledged = asyncio.Event()
         self._reporting = asyncio.Lock()
 
@@ -99,7 +100,8 @@ class Worker:
         """Work until the master says quit; Unavailable when there is none, or it falls silent."""
         self._process.cpu_percent()
         asyncio.get_running_loop().set_exception_handler(self._broke)
-        tasks = [asyncio.ensure_future(each()) for each in (self._listen, self._greet, self._beat, self._report)]
+        steps = (self._listen, self._greet, self._obey, self._beat, self._report)
+        tasks = [asyncio.ensure_future(each()) for each in steps]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             while all(task is tasks[1] and task.exception() is None for task in done):  # greeted: now work
@@ -127,9 +129,22 @@ class Worker:
         raise Unavailable(f"no locust master answers at {self._link.address} within {GREETINGS * GREETING_S:g} s")
 
     async def _listen(self) -> None:
+        """Do nothing that takes time: whoever finishes a test must still hear that its master is there."""
         while True:
             message = await self._link.receive()
             self._heard_s = time.monotonic()
+            if message.type == "reconnect":  # here, where nobody waits on the line that is closed
+                self._link.reset()
+                await self._link.send("client_ready", VERSION)
+            elif message.type == CLOCK:  # here, where it has not lain in a queue
+                self._offset.hear(message.data["sent_ns"], message.data["master_ns"], message.data["boot_id"])
+            else:
+                self._heard.put_nowait(message)
+
+    async def _obey(self) -> None:
+        """Do what the master says, one thing after the other; returns when it said quit."""
+        while True:
+            message = await self._heard.get()
             try:
                 if not await self._understood(message):
                     return
@@ -154,15 +169,10 @@ class Worker:
             case "quit":
                 await self._finish()
                 return False
-            case "reconnect":
-                self._link.reset()
-                await self._link.send("client_ready", VERSION)
             case other if other == PLAN:
                 await self._take_plan(message.data)
             case other if other == FINISH:
                 await self._finish()
-            case other if other == CLOCK:
-                self._offset.hear(message.data["sent_ns"], message.data["master_ns"], message.data["boot_id"])
             case _:  # heartbeat, spawning_complete, update_user_class: nothing to do but to have heard it
                 pass
         return True

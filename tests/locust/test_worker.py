@@ -18,7 +18,6 @@ zmq_asyncio = pytest.importorskip("zmq.asyncio", reason="the extra `locust` is n
 import zmq  # noqa: E402
 
 from rig.calibrate.stub import null_stub  # noqa: E402
-from rig.engine.targeter import Credentials  # noqa: E402
 from rig.errors import ConfigError, Unavailable, UsageError  # noqa: E402
 from rig.locust_bridge import worker as worker_module  # noqa: E402
 from rig.locust_bridge.clock import boot_id  # noqa: E402
@@ -33,10 +32,10 @@ from rig.locust_bridge.wire import (  # noqa: E402
     parse_address,
 )
 from rig.locust_bridge.worker import Worker  # noqa: E402
-from rig.model import RESULT, RunKey  # noqa: E402
-from rig.profile import bundled_profile, load_profile  # noqa: E402
+from rig.model import RESULT  # noqa: E402
 from rig.target import free_port  # noqa: E402
 from tests.locust.crowds import processes, worker  # noqa: E402
+from tests.locust.plans import planned  # noqa: E402
 
 WITHIN_S = 20.0
 
@@ -100,21 +99,6 @@ async def greeted(**options: Any) -> AsyncIterator[tuple[Master, asyncio.Task[No
         folder.cleanup()
 
 
-def planned(url: str, **changes: Any) -> dict[str, Any]:
-    profile = load_profile(bundled_profile())
-    secrets = {route.secret: "secret" for route in profile.routes}
-    plan = Plan(
-        locust=VERSION,
-        run=RunKey(1, "run", 0),
-        profile=profile,
-        url=url,
-        route="stripe",
-        tenant="A",
-        credentials={"A": Credentials("key", secrets)},
-    )
-    return plan.to_wire() | changes
-
-
 async def test_every_request_is_in_statistics_rows_and_account() -> None:
     with null_stub() as stub:
         async with greeted() as (master, task):
@@ -144,12 +128,18 @@ async def test_a_worker_is_ready_for_another_test_after_a_stop() -> None:
     with null_stub() as stub:
         async with greeted() as (master, _):
             for timestamp in (1.0, 2.0):
+                master.seen.clear()
                 await master.say(PLAN, planned(stub.endpoint.url))
                 await master.spawn(timestamp, S1Replay=2)
-                await master.expect("stats")
+                while not (await master.expect("stats"))["stats_total"]["num_requests"]:
+                    pass
                 await master.say("stop")
                 account = await master.expect(REPORT)
-                assert account["requests"] >= 0
+                reports = [data for kind, data in master.seen if kind == "stats" and "rig" in data]
+                assert account["reports"] == len(reports)
+                assert account["requests"] == sum(each["stats_total"]["num_requests"] for each in reports) > 0
+                rows = sum(len(data["data"]) for kind, data in master.seen if kind == ROWS) // RESULT.itemsize
+                assert rows == account["requests"]
                 await master.expect("client_ready")
 
 
@@ -217,6 +207,31 @@ async def test_a_worker_that_hears_nothing_stops(monkeypatch: pytest.MonkeyPatch
     async with greeted() as (_, task):
         with pytest.raises(Unavailable, match="silent"):
             await asyncio.wait_for(task, WITHIN_S)
+
+
+async def test_a_worker_that_waits_for_a_hanging_target_hears_its_master(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The request that was sent just before the stop takes longer than a worker may be deaf."""
+    monkeypatch.setattr(worker_module, "DEAF_S", 1.0)
+    monkeypatch.setattr(worker_module, "HEARTBEAT_S", 0.1)
+    asked = asyncio.Event()
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        asked.set()
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(hang, "127.0.0.1", 0) as server, greeted() as (master, task):
+        port = server.sockets[0].getsockname()[1]
+        await master.say(PLAN, planned(f"http://127.0.0.1:{port}", timeout_s=3.0))
+        await master.spawn(1.0, S2Unique=1)
+        await master.expect("spawning_complete")
+        await asyncio.wait_for(asked.wait(), WITHIN_S)
+        await master.say("stop")
+        account = await master.expect(REPORT)
+        assert (account["requests"], account["failures"]) == (1, 1)
+        await master.say("quit")
+        await asyncio.wait_for(task, WITHIN_S)
 
 
 async def test_nobody_there_is_said_within_its_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
