@@ -10,6 +10,7 @@ when its standard input closes, however the master ended. What it left then ``ri
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import sys
@@ -117,6 +118,7 @@ class Backstage:
             defects=tuple(wanted["defects"]),
             ruler="none",
             max_requests=wanted["max_requests"],
+            max_rate_per_s=wanted["max_rate"],
         )
         self._job = Job(LOCUST, tuple(wanted["argv"]), settings, profile, path.resolve().parent)
         if profile.launch is None:
@@ -162,6 +164,9 @@ class Backstage:
         if self._test is not None:
             raise UsageError("the last test is not finished yet")
         self._job.require_requests(wanted["fixed_requests"])
+        if rate_per_user_s := wanted["rate_per_user_s"]:
+            # In whole users of every worker: each keeps to an even share of the ceiling.
+            self._job.require_rate(rate_per_user_s * math.ceil(wanted["users"] / wanted["workers"]) * wanted["workers"])
         scene = begin(self._job, self._environ, self._reporter)
         self._test = _Test(scene, self._store, self._target)
         return {
@@ -216,6 +221,7 @@ class _Test:
             fixed=fixed,
             rate_per_user_s=wanted["rate_per_user_s"],
             most_requests=scene.job.most_requests,
+            most_rate_per_s=scene.job.most_rate_per_s,
         )
         first = [_first_block(plan, name) for name in CLASSES] + ([fixed] if fixed else [])
         targeter = Targeter(profile, scene.key)

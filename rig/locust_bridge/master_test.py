@@ -40,11 +40,19 @@ class Seen:
     announced: Mapping[str, int] = field(default_factory=dict)
     lost: str = ""
     accounted: bool = False
+    late: bool = False
 
     def frozen(self) -> WorkerSeen:
         """For the books."""
         return WorkerSeen(
-            self.number, self.node, self.reports, self.requests, self.failures, dict(self.announced), self.lost
+            number=self.number,
+            node=self.node,
+            reports=self.reports,
+            requests=self.requests,
+            failures=self.failures,
+            announced=dict(self.announced),
+            lost=self.lost,
+            late=self.late,
         )
 
 

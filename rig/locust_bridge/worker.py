@@ -15,6 +15,7 @@ import socket
 import tempfile
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,10 @@ class Worker:
         self._swarm: Swarm | None = None
         self._tally = Tally()
         self._offset = Offset()
+        self._wall_offset_ns = time.time_ns() - time.monotonic_ns()
+        """From this host's monotonic clock to the master's wall clock; to our own until we have heard of that."""
+        self._announced: dict[int, Mapping[str, int]] = {}
+        """What was announced and not heard of yet, by when the question after it was sent (ns)."""
         self._reports = 0
         self._spent = False
         self._spawned_at = 0.0
@@ -137,9 +142,17 @@ class Worker:
                 self._link.reset()
                 await self._link.send("client_ready", VERSION)
             elif message.type == CLOCK:  # here, where it has not lain in a queue
-                self._offset.hear(message.data["sent_ns"], message.data["master_ns"], message.data["boot_id"])
+                self._answered(message.data)
             else:
                 self._heard.put_nowait(message)
+
+    def _answered(self, data: Mapping[str, Any]) -> None:
+        """The master answers one after the other: what was sent before the question has reached it too."""
+        self._offset.hear(data["sent_ns"], data["master_ns"], data["boot_id"])
+        self._wall_offset_ns = self._offset.offset_ns + data["wall_offset_ns"]
+        announced = self._announced.pop(data["sent_ns"], None)
+        if announced is not None and self._swarm is not None:
+            self._swarm.heard(announced)
 
     async def _obey(self) -> None:
         """Do what the master says, one thing after the other; returns when it said quit."""
@@ -194,10 +207,16 @@ class Worker:
             return
         self._spawned_at = job["timestamp"]
         if self._swarm is None:
-            self._swarm = Swarm(self._planned(job), self._folder)
+            self._swarm = Swarm(self._planned(job), self._folder, accountable=self._plan is not None)
             self._reports = 0
-            self._tally = Tally(self._wall_offset_ns())
+            self._tally = Tally()
+            self._announced.clear()
+        slowed = self._swarm.slowed
         self._swarm.scale(job["user_classes_count"])
+        if self._swarm.slowed and not slowed:
+            told = "so many users at their rate are more than the ceiling allows: they send less often"
+            _log.warning("%s", told)
+            await self._link.send("exception", {"msg": told, "traceback": "rig worker"})
         self._state = "running"
         users = self._swarm.users
         await self._link.send("spawning_complete", {"user_classes_count": users, "user_count": sum(users.values())})
@@ -238,6 +257,7 @@ class Worker:
         async with self._reporting:
             swarm = self._swarm
             users = swarm.users if swarm else {}
+            self._tally.wall_offset_ns = self._wall_offset_ns
             announced = swarm.tally(self._tally) if swarm else {}
             data = self._tally.take() | {"user_classes_count": users, "user_count": sum(users.values())}
             if swarm is not None:
@@ -247,10 +267,10 @@ class Worker:
                     _log.warning("this worker has sent its share of the ceiling of requests; its users stay idle")
                 self._spent = swarm.spent
             await self._link.send("stats", data)
-
-    def _wall_offset_ns(self) -> int:
-        """From this host's monotonic clock to the wall clock."""
-        return time.time_ns() - time.monotonic_ns()
+            if swarm is not None and self._plan is not None:
+                asked_ns = time.monotonic_ns()
+                self._announced[asked_ns] = announced
+                await self._link.send(CLOCK, {"sent_ns": asked_ns})
 
     def _broke(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
@@ -293,6 +313,7 @@ class Worker:
             clock_error_ns=self._offset.error_ns if self._offset.known else 0,
             blocks=tuple(blocks),
             notes=tuple(swarm.faults[:5]),
+            overdue=swarm.overdue,
         )
 
     async def _hand_over(self, account: WorkerAccount) -> None:

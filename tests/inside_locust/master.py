@@ -50,6 +50,16 @@ def an_account(number: int = 0) -> Any:
     return TypeAdapter(WorkerAccount).dump_python(account, mode="json")
 
 
+def test_a_worker_that_comes_late_has_no_share_of_what_is_counted_out(tmp_path: Path) -> None:
+    bridge, line = a_bridge(NODE)
+    bridge.test = test = a_test(tmp_path)
+    test.takes_part("there_rig_2_b")
+    bridge._connected(client_id=NODE)
+    plan = Plan.from_wire(line.sent[0].data)
+    assert (plan.worker, plan.late) == (1, True)
+    assert [seen.late for seen in test.books(0, 0).workers] == [False, True]
+
+
 def test_rows_are_a_sign_of_life_and_are_answered() -> None:
     """On a slow line the heartbeats of both sides lie behind them."""
     bridge, line = a_bridge(NODE)

@@ -1,4 +1,4 @@
-"""Runs ``tests/inside_locust`` in a process of its own: locust patches the process that imports it, and here its name is taken."""
+"""Runs ``tests/inside_locust`` in a process of its own: locust patches that, and here its name is that of a folder."""
 
 from __future__ import annotations
 
