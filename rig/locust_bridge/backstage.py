@@ -33,7 +33,7 @@ from rig.engine.targeter import Targeter
 from rig.errors import ExitCode, RigError, UsageError
 from rig.lifeline import Lifeline
 from rig.locust_bridge.gather import gather
-from rig.locust_bridge.live import look
+from rig.locust_bridge.live import Live
 from rig.locust_bridge.plan import Plan
 from rig.model import Certificate, RunKey, Scenario
 from rig.prober import Prober
@@ -99,7 +99,7 @@ class Backstage:
             case "begin":
                 return self._begin(question)
             case "look":
-                return {} if self._test is None else look(self._test.scene.record.pack)
+                return {} if self._test is None else self._test.live.look()
             case "finish":
                 return self._finish(TypeAdapter(MasterAccount).validate_python(question["account"]))
             case other:
@@ -188,6 +188,7 @@ class _Test:
     def __init__(self, scene: Scene, store: Store, target: Target) -> None:
         self.scene = scene
         self.watching = ExitStack()
+        self.live = Live(scene.record.pack.samples_folder)
         self._store = store
         self._target = target
         self._reader = TruthReader(scene.job.profile, store.truth_dsn)
@@ -240,8 +241,6 @@ class _Test:
         record.pack.write_probes(self._prober.frame())
         record.pack.write_pool(self._prober.pool())
         record.pack.write_crowd(account)
-        for note in account.notes:
-            record.note(note)
         gather(record)
         targeter = Targeter(record.profile, scene.key)
         for drive in record.manifest.drives:
