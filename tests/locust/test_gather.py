@@ -7,8 +7,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from rig.accounts import BlockAccount, Crowd, MasterAccount, WorkerAccount, WorkerSeen
+from rig.locust_bridge.backstage import _Test
 from rig.locust_bridge.gather import _drives
-from rig.model import WorkerReport
+from rig.model import RunKey, WorkerReport
+from rig.profile import bundled_profile, load_profile
 from scenarios.s8_perf_gate import perf_gate
 
 FIXED = perf_gate("stripe", "S8-1", requests=2)
@@ -33,3 +35,35 @@ def test_a_worker_that_came_late_is_not_missed_in_what_was_shared_out_before(tmp
 def test_a_worker_that_was_there_in_time_is(tmp_path: Path) -> None:
     (drive,) = drives(tmp_path, WorkerSeen(0, "a"), WorkerSeen(1, "b"))
     assert drive.workers == (REPORT, None)
+
+
+class Notebook:
+    """A record as far as notes go."""
+
+    def __init__(self, crowd: Crowd) -> None:
+        self.manifest = SimpleNamespace(drives=(), notes=())
+        self.profile = load_profile(bundled_profile())
+        unheard = dict.fromkeys(("write_probes", "write_pool", "write_crowd"), lambda _: None)
+        self.pack = SimpleNamespace(samples_folder=Path(), crowd=lambda: crowd, **unheard)
+
+    def amend(self, **changes: Any) -> None:
+        vars(self.manifest).update(changes)
+
+    def note(self, text: str) -> None:
+        self.amend(notes=(*self.manifest.notes, text))
+
+    def judged(self, *, seal: bool) -> tuple[str, ...]:
+        notes: tuple[str, ...] = self.manifest.notes
+        return notes
+
+
+def test_a_note_of_the_masters_is_written_once() -> None:
+    master = MasterAccount("native", (), 0, 0, "stripe", "A", 10.0, notes=("ended at its ceiling",))
+    record: Any = Notebook(Crowd(master, ()))
+    job = SimpleNamespace(profile=record.profile)
+    reporter = SimpleNamespace(stage=lambda _: None)
+    scene: Any = SimpleNamespace(record=record, job=job, key=RunKey(1, "r", 0), reporter=reporter, to_be_settled=False)
+    store: Any = SimpleNamespace(truth_dsn="")
+    test = _Test(scene, store, target=None)  # type: ignore[arg-type]
+    test._prober = SimpleNamespace(frame=lambda: None, pool=lambda: None)  # type: ignore[assignment]
+    assert test.finish(master) == ("ended at its ceiling",)
