@@ -153,6 +153,7 @@ class StormUser(FastHttpUser):
     abstract = True
     network_timeout = TIMEOUT_S
     connection_timeout = TIMEOUT_S
+    insecure = False  # locust's default asks for no certificate
 
     def __init__(self, environment: Environment) -> None:
         bridge = environment.rig  # type: ignore[attr-defined]  # set by the bridge, which locust does not know
@@ -161,7 +162,9 @@ class StormUser(FastHttpUser):
         self._load: LocalLoad = bridge.test.local
         self._plan: Plan = bridge.test.plan
         # Whatever the start form or --host says: only this host was checked. The requests have the base path already.
-        self.host = replace(self._plan.endpoint, base_path="").url
+        endpoint = replace(self._plan.endpoint, base_path="")
+        self.host = endpoint.url
+        self.ssl_context_factory = endpoint.tls_context
         super().__init__(environment)
         self._source = self._load.source(type(self).__name__)
         self._due_ns = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from argparse import Namespace
 from collections.abc import Iterator
@@ -24,7 +25,10 @@ from rig.locust_bridge.master_users import LocalLoad, StormUser
 from rig.locust_bridge.plan import Plan
 from scenarios.mix import PERF_GATE
 from scenarios.s8_perf_gate import perf_gate
+from tests.engine.test_tls_and_ipv6 import Authority, authority
 from tests.locust.plans import planned
+
+__all__ = ("authority",)
 
 ELSEWHERE = "http://192.0.2.7"
 BODY = b'{"cut within: "\xc3'
@@ -67,7 +71,7 @@ def a_user(url: str, rows: Rows | None = None, **changes: Any) -> tuple[S2Unique
 
 
 @contextmanager
-def a_server() -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
+def a_server(tls: ssl.SSLContext | None = None) -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
     """Answers 200; its URL, with a base path, and the paths and bodies that it was sent."""
     sent: list[tuple[str, bytes]] = []
 
@@ -85,10 +89,12 @@ def a_server() -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_address[1]}/base", sent
+            yield f"http{'s' if tls else ''}://127.0.0.1:{server.server_address[1]}/base", sent
         finally:
             server.shutdown()
             thread.join()
@@ -105,6 +111,17 @@ def test_a_body_arrives_byte_for_byte_at_the_routes_path() -> None:
         user.send()
     assert sent == [("/base/hook", BODY)]
     assert rows.rows[0][5:] == (200, ErrorKind.NONE)
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_certificate_that_nobody_vouches_for_is_sent_nothing(authority: Authority, trusted: bool) -> None:
+    with a_server(authority.server) as (url, sent):
+        plan = Plan.from_wire(planned(url))
+        target = plan.profile.target.model_copy(update={"ca_file": str(authority.ca_file) if trusted else None})
+        user, _ = a_user(url, rows := Rows(), profile=plan.profile.model_copy(update={"target": target}))
+        user.send()
+    assert len(sent) == trusted
+    assert (rows.rows[0][5] == 200) is trusted
 
 
 def test_with_a_rate_each_request_is_due_a_period_after_the_last() -> None:
