@@ -43,11 +43,16 @@ class WorkerAccount:
     clock_error_ns: int = 0
     blocks: tuple[BlockAccount, ...] = ()
     notes: tuple[str, ...] = ()
+    overdue: int | None = None
+    """Requests that were due and never sent: their users waited for an answer to the end. None where nobody counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSeen:
-    """What the master saw of a worker. ``announced`` has, by user class, how many blocks of each strand it may use."""
+    """What the master saw of a worker. ``announced`` has, by user class, how many blocks of each strand it may use.
+
+    One that was ``late`` has no share of the requests of fixed count.
+    """
 
     number: int
     node: str
@@ -56,6 +61,7 @@ class WorkerSeen:
     failures: int = 0
     announced: Mapping[str, int] = field(default_factory=dict)
     lost: str = ""
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,16 +88,25 @@ class Job:
     def __post_init__(self) -> None:
         self.settings.require_seedable(self.profile)
         self.require_requests(sum(scenario.count for scenario in self.scenarios))
-        most, whose = self._ceiling("max_rate_per_s", "max-rate")
         for scenario in self.scenarios:
-            rate_per_s = scenario.pace.rate_per_s
-            if rate_per_s is not None and not 0 < rate_per_s <= most:
-                raise UsageError(f"a rate of {rate_per_s:g}/s is not in 0..{most:g} ({whose}); ask for another")
+            if scenario.pace.rate_per_s is not None:
+                self.require_rate(scenario.pace.rate_per_s)
 
     @property
     def most_requests(self) -> int:
         """How many requests the run may send."""
         return int(self._ceiling("max_requests", "max-requests")[0])
+
+    @property
+    def most_rate_per_s(self) -> float:
+        """How many requests a second the run's open loops may send."""
+        return self._ceiling("max_rate_per_s", "max-rate")[0]
+
+    def require_rate(self, rate_per_s: float) -> None:
+        """UsageError, before anything is sent, when an open loop may not send at such a rate."""
+        most, whose = self._ceiling("max_rate_per_s", "max-rate")
+        if not 0 < rate_per_s <= most:
+            raise UsageError(f"a rate of {rate_per_s:g}/s is not in 0..{most:g} ({whose}); ask for another")
 
     def require_requests(self, count: int) -> None:
         """UsageError, before anything is sent, when so many requests are more than one run may send."""

@@ -51,11 +51,13 @@ def _reports_gate(crowd: Crowd) -> Gate:
     uncertain = max((account.clock_error_ns for account in crowd.workers), default=0)
     requests = sum(account.requests for account in crowd.workers)
     cpu_s = sum(account.cpu_s for account in crowd.workers)
+    overdue = [account.overdue for account in crowd.workers if account.overdue is not None]
     figures = {
         "client": crowd.master.client,
         "workers": len(crowd.master.workers),
         "accounts": len(crowd.workers),
         "client_cpu_us_per_request": round(cpu_s / requests * 1e6, 1) if requests else None,
+        "overdue_requests": sum(overdue) if overdue else None,
         "clock_error_ms_max": round(uncertain / 1e6, 3),
     }
     return Gate(gate_id, Verdict.INVALID if faults else Verdict.PASS, rule, figures, "; ".join(faults[:5]))

@@ -10,6 +10,7 @@ when its standard input closes, however the master ended. What it left then ``ri
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import sys
@@ -32,7 +33,7 @@ from rig.engine.targeter import Targeter
 from rig.errors import ExitCode, RigError, UsageError
 from rig.lifeline import Lifeline
 from rig.locust_bridge.gather import gather
-from rig.locust_bridge.live import look
+from rig.locust_bridge.live import Live
 from rig.locust_bridge.plan import Plan
 from rig.model import Certificate, RunKey, Scenario
 from rig.prober import Prober
@@ -97,7 +98,7 @@ class Backstage:
             case "begin":
                 return self._begin(question)
             case "look":
-                return {} if self._test is None else look(self._test.scene.record.pack)
+                return {} if self._test is None else self._test.live.look()
             case "finish":
                 return self._finish(TypeAdapter(MasterAccount).validate_python(question["account"]))
             case other:
@@ -116,6 +117,7 @@ class Backstage:
             defects=tuple(wanted["defects"]),
             ruler="none",
             max_requests=wanted["max_requests"],
+            max_rate_per_s=wanted["max_rate"],
         )
         self._job = Job(LOCUST, tuple(wanted["argv"]), settings, profile, path.resolve().parent)
         if profile.launch is None:
@@ -160,6 +162,9 @@ class Backstage:
     def _begin(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
         self._give_up()  # a master begins a test when it has none: what is left here has failed there
         self._job.require_requests(wanted["fixed_requests"])
+        if rate_per_user_s := wanted["rate_per_user_s"]:
+            # In whole users of every worker: each keeps to an even share of the ceiling.
+            self._job.require_rate(rate_per_user_s * math.ceil(wanted["users"] / wanted["workers"]) * wanted["workers"])
         scene = begin(self._job, self._environ, self._reporter)
         self._test = test = _Test(scene, self._store, self._target)
         try:
@@ -189,6 +194,7 @@ class _Test:
     def __init__(self, scene: Scene, store: Store, target: Target) -> None:
         self.scene = scene
         self.watching = ExitStack()
+        self.live = Live(scene.record.pack.samples_folder)
         self._store = store
         self._target = target
         self._reader = TruthReader(scene.job.profile, store.truth_dsn)
@@ -222,6 +228,7 @@ class _Test:
             fixed=fixed,
             rate_per_user_s=wanted["rate_per_user_s"],
             most_requests=scene.job.most_requests,
+            most_rate_per_s=scene.job.most_rate_per_s,
         )
         first = [_first_block(plan, name) for name in CLASSES] + ([fixed] if fixed else [])
         targeter = Targeter(profile, scene.key)
@@ -240,8 +247,6 @@ class _Test:
         record.pack.write_probes(self._prober.frame())
         record.pack.write_pool(self._prober.pool())
         record.pack.write_crowd(account)
-        for note in account.notes:
-            record.note(note)
         gather(record)
         targeter = Targeter(record.profile, scene.key)
         for drive in record.manifest.drives:

@@ -8,6 +8,7 @@ native worker and by locust's own users; no I/O but the rows, no clock.
 from __future__ import annotations
 
 import hashlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -24,8 +25,13 @@ from rig.errors import ErrorKind
 from rig.locust_bridge.plan import Plan
 from rig.locust_bridge.tally import Tally, failures_of
 from rig.model import RESULT, Scenario, WorkerReport
-from scenarios.mix import UserClass, block, cut
+from scenarios.mix import BLOCK, UserClass, block, cut
 
+FIRST_BLOCKS = 10
+"""Blocks of each strand that a worker may use before the master has heard of them.
+
+Beyond them it must have announced more: some fifty thousand requests, which no worker sends between two reports.
+"""
 AHEAD = 16
 """Requests that are built and signed together, about 0.1 ms."""
 STALE_S = 5
@@ -192,15 +198,19 @@ class Source(ABC):
     def __init__(self, name: str) -> None:
         self.name = name
         self.blocks: list[Block] = []
+        self.allowed = math.inf
+        """Blocks of each strand that may be opened."""
+        self.held = False
+        """True once a request was refused because of that; whoever allows more sets it back."""
         self._open: list[Block] = []
 
     @abstractmethod
     def current(self) -> Block | None:
-        """The block that the next request, which must be taken now, comes from; None when there is none left."""
+        """The block that the next request, which must be taken now, comes from; None when there is none (yet)."""
 
     @abstractmethod
     def announced(self, seconds: float, rate_per_s: float) -> int:
-        """How many blocks of each strand may be used within the next ``seconds``."""
+        """How many blocks of each strand may be used within the next ``seconds``; never fewer than before."""
 
     def tally(self, into: Tally) -> tuple[int, int]:
         """Count what has come since the last time; (requests, failures). A block that is used up is done with."""
@@ -235,16 +245,23 @@ class Strands(Source):
         self._open_block = open_block
         self._plan = plan
         self._turns = cycle(user_class.turns())
+        self._turn = next(self._turns)
+        self._announced = 0
         self._opened = [0] * len(user_class.strands)
         self._current: list[Block | None] = [None] * len(user_class.strands)
 
     def current(self) -> Block | None:
         """See ``Source``; each call is one turn."""
+        strand = self._turn
+        standing = self._current[strand]
+        used_up = standing is None or standing.next >= standing.end
+        if used_up and self._opened[strand] >= self.allowed:
+            self.held = True
+            return None
         if not self._allowance.take():
             return None
-        strand = next(self._turns)
-        standing = self._current[strand]
-        if standing is None or standing.next >= standing.end:
+        self._turn = next(self._turns)
+        if used_up:
             plan = self._plan
             scenario = block(
                 self._user_class,
@@ -261,8 +278,9 @@ class Strands(Source):
 
     def announced(self, seconds: float, rate_per_s: float) -> int:
         """See ``Source``."""
-        size = self.blocks[-1].scenario.count if self.blocks else 1
-        return max(self._opened) + 1 + int(rate_per_s * seconds / size)
+        ahead = FIRST_BLOCKS + int(rate_per_s * seconds / BLOCK)
+        self._announced = max(self._announced, max(self._opened) + ahead)
+        return self._announced
 
 
 class Fixed(Source):
@@ -284,6 +302,18 @@ class Fixed(Source):
         return 1
 
 
+class Nothing(Source):
+    """A class of which this worker has no requests: they were shared out before it came."""
+
+    def current(self) -> Block | None:
+        """See ``Source``."""
+        return None
+
+    def announced(self, seconds: float, rate_per_s: float) -> int:
+        """See ``Source``."""
+        return 0
+
+
 def sources_of(
     plan: Plan, classes: Sequence[UserClass], perf_gate: str, folder: Path, allowance: Allowance
 ) -> dict[str, Source]:
@@ -294,7 +324,9 @@ def sources_of(
         return Block(plan, targeter, scenario, name, folder)
 
     sources: dict[str, Source] = {each.name: Strands(each, open_block, plan, allowance) for each in classes}
-    if (fixed := plan.fixed) is not None:
+    if plan.late:
+        sources[perf_gate] = Nothing(perf_gate)
+    elif (fixed := plan.fixed) is not None:
         name = f"{fixed.id} {fixed.title}"
         share = Block(plan, targeter, fixed, name, folder, first=plan.worker, stride=plan.workers)
         sources[perf_gate] = Fixed(perf_gate, share)

@@ -12,12 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from rig.accounts import BlockAccount, Crowd, MasterAccount, WorkerSeen
+from rig.locust_bridge.block import FIRST_BLOCKS
 from rig.model import DriveReport, Scenario
 from rig.record import Record
 from scenarios.mix import CLASSES, block
-
-FIRST_BLOCKS = 3
-"""Blocks of each strand that a worker may have used before its first report reached the master."""
 
 
 def gather(record: Record) -> None:
@@ -56,13 +54,14 @@ def _drive(record: Record, worker: int, part: BlockAccount) -> DriveReport:
 def _fixed_drive(
     record: Record, master: MasterAccount, scenario: Scenario, parts: dict[int, BlockAccount]
 ) -> DriveReport:
-    """The scenario that all workers shared; a worker without an account has none here either."""
+    """The scenario that all workers shared which were there in time; one without an account has none here either."""
     faults = {number: _damage(record.history.rows_file(scenario, number), part) for number, part in parts.items()}
     whole = {number: part for number, part in parts.items() if not faults[number]}
-    missing = [seen for seen in master.workers if seen.number not in whole]
+    sharing = [seen for seen in master.workers if not seen.late]
+    missing = [seen for seen in sharing if seen.number not in whole]
     return DriveReport(
         scenario,
-        tuple(whole[seen.number].report if seen.number in whole else None for seen in master.workers),
+        tuple(whole[seen.number].report if seen.number in whole else None for seen in sharing),
         interrupted=any(part.interrupted for part in whole.values()),
         notes=tuple(
             f"worker {seen.number} {seen.lost or faults.get(seen.number) or 'gave no final account'}"
@@ -87,7 +86,7 @@ def _damage(path: Path, part: BlockAccount) -> str:
 
 
 def _possible(seen: WorkerSeen, master: MasterAccount) -> Iterator[Scenario]:
-    """Every block that a lost worker may have used: those that it announced, and a few that it had no time to."""
+    """Every block that a lost worker may have used: it opens none that it has not announced, but for the first."""
     for name, user_class in CLASSES.items():
         for strand in range(len(user_class.strands)):
             for number in range(max(FIRST_BLOCKS, seen.announced.get(name, 0))):

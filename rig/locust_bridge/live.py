@@ -3,41 +3,57 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
-from rig.errors import EvidenceError
-from rig.evidence.pack import Pack
 from rig.samplers import aas, cpu
 from rig.samplers.cpu import UNSEEN_PID
-from rig.samplers.frames import read_samples
+from rig.samplers.frames import SUFFIX, samples_of
+from rig.samplers.journal import Line, Tail
 
 WINDOW_NS = 5_000_000_000
+_KEPT_NS = 2 * WINDOW_NS
+"""Counters are read off between the ticks around the window's start."""
+_KEPT_WHOLE = "processes"
+"""Who the processes are is said once, when they are first seen."""
 
 
-def look(pack: Pack) -> dict[str, Any]:
-    """Average active sessions by wait event, cores by role, CPU by process, over the last few seconds."""
-    try:
-        samples = read_samples(pack.samples_folder)
-    except EvidenceError:  # read in the middle of a line: the next look sees it whole
-        return {}
-    end_ns = time.monotonic_ns()
-    start_ns = end_ns - WINDOW_NS
-    seconds = WINDOW_NS / 1e9
-    processes = cpu.by_process(samples, start_ns, end_ns)
-    return {
-        "sessions": [
-            {"event": str(name), "sessions": round(float(value), 2)}
-            for name, value in aas.by_event(samples, start_ns, end_ns).items()
-        ],
-        "roles": [
-            {"role": str(role), "cores": round(float(cores), 2)}
-            for role, cores in cpu.by_role(samples, start_ns, end_ns).items()
-        ],
-        "processes": [
-            {"pid": _name(int(pid)), "role": str(role), "cores": round(float(cpu_s) / seconds, 2)}
-            for pid, role, cpu_s in processes.head(30).itertuples(index=False)
-        ],
-    }
+class Live:
+    """What the samplers of one test write to ``folder``. Each look reads what is new, however long the test."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._tails: dict[str, Tail] = {}
+        self._lines: dict[str, list[Line]] = {}
+
+    def look(self) -> dict[str, Any]:
+        """Average active sessions by wait event, cores by role, CPU by process, over the last few seconds."""
+        end_ns = time.monotonic_ns()
+        self._read(end_ns - _KEPT_NS)
+        samples = samples_of(self._lines)
+        start_ns = end_ns - WINDOW_NS
+        seconds = WINDOW_NS / 1e9
+        processes = cpu.by_process(samples, start_ns, end_ns)
+        return {
+            "sessions": [
+                {"event": str(name), "sessions": round(float(value), 2)}
+                for name, value in aas.by_event(samples, start_ns, end_ns).items()
+            ],
+            "roles": [
+                {"role": str(role), "cores": round(float(cores), 2)}
+                for role, cores in cpu.by_role(samples, start_ns, end_ns).items()
+            ],
+            "processes": [
+                {"pid": _name(int(pid)), "role": str(role), "cores": round(float(cpu_s) / seconds, 2)}
+                for pid, role, cpu_s in processes.head(30).itertuples(index=False)
+            ],
+        }
+
+    def _read(self, since_ns: int) -> None:
+        for path in sorted(self._folder.glob("*" + SUFFIX)):
+            tail = self._tails.setdefault(path.stem, Tail(path))
+            lines = [*self._lines.get(path.stem, ()), *tail.news()]
+            self._lines[path.stem] = [line for line in lines if line[1] >= since_ns or line[0] == _KEPT_WHOLE]
 
 
 def _name(pid: int) -> str:

@@ -21,11 +21,11 @@ import gevent
 import locust
 from locust.env import Environment
 from locust.exception import StopTest
-from locust.runners import STATE_MISSING, STATE_SPAWNING, LocalRunner, MasterRunner, WorkerRunner
+from locust.runners import HEARTBEAT_LIVENESS, STATE_MISSING, STATE_SPAWNING, LocalRunner, MasterRunner, WorkerRunner
 from pydantic import TypeAdapter
 
 from rig.accounts import MasterAccount
-from rig.errors import ExitCode, worst_exit
+from rig.errors import ExitCode, RigError, worst_exit
 from rig.evidence.pack import Pack
 from rig.locust_bridge.clock import boot_id
 from rig.locust_bridge.master_options import options_of
@@ -172,6 +172,8 @@ class Bridge:
             alone=alone,
             client_pids=_local_pids(nodes),
             fixed_requests=self.options.fixed_requests if PERF_GATE in names else 0,
+            users=users,
+            workers=max(1, len(nodes)),
             **self.options.test,
         )
         plan = Plan.from_wire(answer["plan"])
@@ -182,7 +184,8 @@ class Bridge:
             test.takes_part(node, own.fixed_share)
             self._hand_out(node, own)
         if not self.native:
-            test.local = LocalLoad(plan, test.pack.history_folder / ".raw", self._end, self.ceiling_reached)
+            folder = test.pack.history_folder / ".raw"
+            test.local = LocalLoad(plan, folder, self._end, self.ceiling_reached, alone=alone)
             test.takes_part(LOCAL_NODE, plan.fixed_share)
         self.test = test
         self.status = "running"
@@ -199,8 +202,9 @@ class Bridge:
         test = self.test
         if test is None or test.over or self._judging is not None or client_id in test.workers:
             return
-        number = test.takes_part(client_id).number
-        self._hand_out(client_id, replace(test.plan.of_worker(number, number + 1), fixed=None))
+        seen = test.takes_part(client_id)
+        seen.late = True
+        self._hand_out(client_id, replace(test.plan.of_worker(seen.number, seen.number + 1), late=True))
 
     # --- what the workers say ---
 
@@ -230,14 +234,30 @@ class Bridge:
 
     def _asked_for_time(self, msg: Any, **_: Any) -> None:
         assert isinstance(self.runner, MasterRunner)
-        answer = {"sent_ns": msg.data["sent_ns"], "master_ns": time.monotonic_ns(), "boot_id": boot_id()}
+        master_ns = time.monotonic_ns()
+        answer = {
+            "sent_ns": msg.data["sent_ns"],
+            "master_ns": master_ns,
+            "wall_offset_ns": time.time_ns() - master_ns,
+            "boot_id": boot_id(),
+        }
         self.runner.send_message(CLOCK, answer, client_id=msg.node_id)
 
+    def _heard(self, node: str) -> None:
+        """Rows are a sign of life, answered as locust answers a heartbeat: on a slow line those lie behind the rows."""
+        assert isinstance(self.runner, MasterRunner)
+        client = self.runner.clients.get(node)
+        if client is not None:
+            client.heartbeat = HEARTBEAT_LIVENESS
+            self.runner.send_message("heartbeat", client_id=node)
+
     def _rows_came(self, msg: Any, **_: Any) -> None:
+        self._heard(msg.node_id)
         if self.test is not None:
             self.test.keep_rows(msg.node_id, msg.data)
 
     def _account_came(self, msg: Any, **_: Any) -> None:
+        self._heard(msg.node_id)
         if self.test is not None:
             self.test.keep_account(msg.node_id, msg.data)
 
@@ -341,7 +361,14 @@ def install(events: Any) -> None:
         if isinstance(environment.runner, WorkerRunner):
             _log.error("rig: a worker of this locustfile is native: run `rig worker --master HOST` instead")
             sys.exit(ExitCode.USAGE)
-        options = options_of(environment)
+        try:
+            options = options_of(environment)
+        except RigError as error:
+            _log.error("rig: %s", error)
+            sys.exit(error.exit_code)
+        if environment.reset_stats:
+            _log.warning("rig: --reset-stats is left out: every request of a test counts")
+            environment.reset_stats = False
         if not options.fixed_wanted:
             environment.user_classes = [each for each in environment.user_classes if each.__name__ != PERF_GATE]
         if isinstance(environment.runner, LocalRunner) and not environment.stop_timeout:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from locust.env import Environment
 from locust.runners import MasterRunner
 
-from rig.limits import FLOOR_RPS, REQUESTS_CEILING
+from rig.errors import UsageError
+from rig.limits import FLOOR_RPS, RATE_CEILING_PER_S, REQUESTS_CEILING
 from scenarios.mix import PERF_GATE
 from scenarios.s8_perf_gate import LIMIT_S, REQUESTS
 
@@ -60,15 +62,20 @@ def add_options(parser: Any) -> None:
     add("--rig-port", type=int, default=0, help="Port of a target that is started here. Default: a free one.")
     add("--rig-defect", action="append", default=[], help="Seed a defect into the reference service (repeatable).")
     add("--rig-max-requests", type=int, default=REQUESTS_CEILING, help="Send no more in one test; it ends there.")
+    add("--rig-max-rate", type=float, default=RATE_CEILING_PER_S, help="Requests/s of all users that have a rate.")
     add("--rig-rate-per-user", type=float, default=0.0, help="Requests/s due of each user. Default: closed loop.")
     add("--rig-s8", type=int, default=0, help=f"Requests of S8PerfGate; 0 without it, {REQUESTS} when it is named.")
     add("--rig-s8-seconds", type=float, default=LIMIT_S, help="Limit of S8PerfGate when it runs alone.")
 
 
 def options_of(environment: Environment) -> Options:
-    """What was asked for."""
+    """What was asked for; UsageError where that is nothing that can be done."""
     given = environment.parsed_options
     assert given is not None
+    if not 0 <= given.rig_rate_per_user < math.inf:
+        raise UsageError(
+            f"--rig-rate-per-user {given.rig_rate_per_user}: give a rate above 0, or 0 for the closed loop"
+        )
     named = PERF_GATE in (given.user_classes or [])
     native = isinstance(environment.runner, MasterRunner)
     return Options(
@@ -82,6 +89,7 @@ def options_of(environment: Environment) -> Options:
             "port": given.rig_port,
             "defects": list(given.rig_defect),
             "max_requests": given.rig_max_requests,
+            "max_rate": given.rig_max_rate,
         },
         test={
             "route": given.rig_route,

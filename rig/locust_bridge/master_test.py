@@ -42,11 +42,19 @@ class Seen:
     announced: Mapping[str, int] = field(default_factory=dict)
     lost: str = ""
     accounted: bool = False
+    late: bool = False
 
     def frozen(self) -> WorkerSeen:
         """For the books."""
         return WorkerSeen(
-            self.number, self.node, self.reports, self.requests, self.failures, dict(self.announced), self.lost
+            number=self.number,
+            node=self.node,
+            reports=self.reports,
+            requests=self.requests,
+            failures=self.failures,
+            announced=dict(self.announced),
+            lost=self.lost,
+            late=self.late,
         )
 
 
@@ -107,7 +115,10 @@ class Test:
             rows.write(data["data"])
 
     def keep_account(self, node: str, data: Any) -> None:
-        """Put a worker's final account into the pack; one that cannot be believed makes it lost."""
+        """Put a worker's final account into the pack; one that cannot be believed makes it lost.
+
+        Who was given up and comes after all is not lost: the account comes last, and all rows were before it.
+        """
         seen = self.workers.get(node)
         if seen is None:
             _log.warning("the account of an unknown worker was thrown away")
@@ -121,7 +132,7 @@ class Test:
             seen.lost = f"its account is that of worker {account.number}"
             return
         self.pack.write_crowd(account)
-        seen.accounted = True
+        seen.accounted, seen.lost = True, ""
 
     def keep_local_account(self, load: LocalLoad) -> None:
         """The account of locust's own users, once all of them have stopped."""

@@ -12,7 +12,7 @@ import resource
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from rig.calibrate.machine import Watch
 from rig.calibrate.null import limit_of
 from rig.engine.targeter import Credentials
 from rig.errors import ErrorKind
-from rig.locust_bridge.block import Allowance, Block, Source, sources_of
+from rig.locust_bridge.block import Allowance, Source, sources_of
 from rig.locust_bridge.master_options import Options
 from rig.locust_bridge.plan import TIMEOUT_S, Plan
 from rig.locust_bridge.tally import METHOD, Tally
@@ -46,13 +46,17 @@ class LocalLoad:
 
     stop_timeout_s = TIMEOUT_S + 1.0
 
-    def __init__(self, plan: Plan, folder: Path, end: Callable[[], None], ceiling_reached: Callable[[], None]) -> None:
+    def __init__(
+        self, plan: Plan, folder: Path, end: Callable[[], None], ceiling_reached: Callable[[], None], *, alone: bool
+    ) -> None:
+        """``alone``: S8 is all that the test consists of, and ends it."""
         folder.mkdir(parents=True, exist_ok=True)
         self._allowance = Allowance(plan.own_share)
         self._sources = sources_of(plan, MIX, PERF_GATE, folder, self._allowance)
         self._plan = plan
         self._end = end
         self._ceiling_reached = ceiling_reached
+        self._alone = alone
         self._begun_s = time.monotonic()
         self._usage = resource.getrusage(resource.RUSAGE_SELF)
         self._watching = gevent.spawn(self._watch)
@@ -76,14 +80,9 @@ class LocalLoad:
         if self._allowance.spent:
             self._ceiling_reached()
             return
-        others = [source for name, source in self._sources.items() if name != PERF_GATE]
         in_flight = sum(block.in_flight for source in self._sources.values() for block in source.blocks)
-        if not in_flight and not any(source.blocks for source in others):
+        if self._alone and not in_flight:
             gevent.spawn(self._end)
-
-    def ended(self, block: Block, seq: int, sent_ns: int, connection: int, status: int, kind: ErrorKind) -> None:
-        """Book a request that has ended."""
-        block.add(seq, sent_ns, sent_ns, time.monotonic_ns(), connection, status, kind)
 
     def account(self) -> WorkerAccount:
         """The final account, once all users have stopped."""
@@ -154,15 +153,25 @@ class StormUser(FastHttpUser):
     abstract = True
     network_timeout = TIMEOUT_S
     connection_timeout = TIMEOUT_S
+    insecure = False  # locust's default asks for no certificate
 
     def __init__(self, environment: Environment) -> None:
-        super().__init__(environment)
         bridge = environment.rig  # type: ignore[attr-defined]  # set by the bridge, which locust does not know
         if bridge.test is None or bridge.test.local is None:
             raise StopUser
         self._load: LocalLoad = bridge.test.local
         self._plan: Plan = bridge.test.plan
+        # Whatever the start form or --host says: only this host was checked. The requests have the base path already.
+        endpoint = replace(self._plan.endpoint, base_path="")
+        self.host = endpoint.url
+        self.ssl_context_factory = endpoint.tls_context
+        super().__init__(environment)
         self._source = self._load.source(type(self).__name__)
+        self._due_ns = 0
+
+    def wait_time(self) -> float:
+        """How long until the next request is due (s); 0 in the closed loop."""
+        return max(0, self._due_ns - time.monotonic_ns()) / 1e9
 
     @task
     def send(self) -> None:
@@ -173,25 +182,30 @@ class StormUser(FastHttpUser):
             raise StopUser
         seq, request = block.take(int(time.time()))
         path, headers, body = taken_apart(request)
-        sent_ns = time.monotonic_ns()
+        intended_ns = sent_ns = time.monotonic_ns()
+        assert self.environment.runner is not None
+        if period_ns := self._plan.period_ns(self.environment.runner.user_count):
+            intended_ns = min(self._due_ns or sent_ns, sent_ns)
+            self._due_ns = intended_ns + period_ns
         status, kind = 0, ErrorKind.ABORTED  # what it stays when the user is killed in mid-request
         try:
             with self.client.request(
                 METHOD,
                 path,
                 name=block.name,
-                data=body.decode(),
+                data=body,  # type: ignore[arg-type]  # it takes bytes, and sends them as they are
                 headers=headers,
                 allow_redirects=False,
                 catch_response=True,
             ) as response:
                 status, kind = response.status_code or 0, _kind(response)
+                response.request_meta["response_time"] += (sent_ns - intended_ns) / 1e6  # since it was due (ms)
                 if kind is ErrorKind.NONE and status in block.good(seq):
                     response.success()
                 else:
                     response.failure(f"status {status}" if kind is ErrorKind.NONE else kind.name.lower())
         finally:
-            self._load.ended(block, seq, sent_ns, id(self) & 0xFFFF, status, kind)
+            block.add(seq, intended_ns, sent_ns, time.monotonic_ns(), id(self) & 0xFFFF, status, kind)
 
 
 def taken_apart(request: bytes) -> tuple[str, dict[str, str], bytes]:
@@ -231,7 +245,7 @@ def _null_trial(plan: Plan, seconds: float) -> NullTrial:
                 seq, request = block.take(int(time.time()))
                 path, headers, body = taken_apart(request)
                 sent_ns = time.monotonic_ns()
-                response = session.request(METHOD, path, data=body.decode(), headers=headers)
+                response = session.request(METHOD, path, data=body, headers=headers)  # type: ignore[arg-type]
                 status = response.status_code or 0
                 block.add(seq, sent_ns, sent_ns, time.monotonic_ns(), 0, status, ErrorKind.NONE)
                 counts[status != 200] += 1

@@ -6,6 +6,7 @@ line, which is not encrypted: beyond one machine that line belongs into a networ
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from rig.engine.endpoint import Endpoint
 from rig.engine.targeter import Credentials
 from rig.errors import ConfigError
-from rig.limits import REQUESTS_CEILING
+from rig.limits import RATE_CEILING_PER_S, REQUESTS_CEILING
 from rig.model import RunKey, Scenario
 from rig.profile import Profile
 
@@ -27,7 +28,8 @@ TIMEOUT_S = 10.0
 class Plan:
     """One test. ``worker`` of ``workers`` is the reader's own number; ``rate_per_user_s`` 0 is the closed loop.
 
-    ``most_requests`` is the ceiling on the whole test; ``addresses`` are the target's, as this worker found them.
+    ``most_requests`` and ``most_rate_per_s`` are ceilings on the whole test, the latter where users have a rate;
+    ``addresses`` are the target's, as this worker found them. A ``late`` worker came when ``fixed`` was shared out.
     """
 
     locust: str
@@ -41,8 +43,10 @@ class Plan:
     rate_per_user_s: float = 0.0
     timeout_s: float = TIMEOUT_S
     most_requests: int = REQUESTS_CEILING
+    most_rate_per_s: float = RATE_CEILING_PER_S
     worker: int = 0
     workers: int = 1
+    late: bool = False
     addresses: tuple[str, ...] = ()
 
     @property
@@ -68,6 +72,15 @@ class Plan:
     def fixed_share(self) -> int:
         """How many of the requests of fixed count are this worker's: every ``workers``-th of them."""
         return 0 if self.fixed is None else len(range(self.worker, self.fixed.count, self.workers))
+
+    def period_ns(self, users: int) -> int:
+        """Between two requests of a user, when this worker has so many; 0 is the closed loop.
+
+        Longer than was asked for where all of them would exceed an even share of the ceiling on the rate.
+        """
+        if not self.rate_per_user_s:
+            return 0
+        return math.ceil(1e9 * max(1 / self.rate_per_user_s, users * self.workers / self.most_rate_per_s))
 
     def of_worker(self, worker: int, workers: int) -> Plan:
         """The same for another worker."""

@@ -24,14 +24,14 @@ from rig.engine.drive import RECONNECT_AFTER_S, STALL_NS, SWEEP_EVERY_S
 from rig.engine.memory import resident_bytes
 from rig.engine.pacer import NS
 from rig.errors import ErrorKind, UsageError
-from rig.locust_bridge.block import Allowance, Source, sources_of
+from rig.locust_bridge.block import FIRST_BLOCKS, Allowance, Source, sources_of
 from rig.locust_bridge.plan import Plan
 from rig.locust_bridge.tally import Tally
 from rig.model import WorkerReport
 from scenarios.mix import MIX, PERF_GATE
 
 ANNOUNCED_S = 15.0
-"""A worker announces what it may use so long ahead; one that the master cannot hear stops well before."""
+"""A worker announces what it may use so long ahead, and uses nothing else: one that the master hears never waits."""
 
 
 class User(Connection):
@@ -54,13 +54,19 @@ class User(Connection):
 
 
 class Swarm:
-    """Runs on the running event loop from its creation to ``stop``. Rows are written to ``folder``."""
+    """Runs on the running event loop from its creation to ``stop``. Rows are written to ``folder``.
 
-    def __init__(self, plan: Plan, folder: Path) -> None:
+    Where it is ``accountable``, it uses no more blocks than the master has heard of (``heard``), or knows by itself.
+    """
+
+    def __init__(self, plan: Plan, folder: Path, *, accountable: bool = True) -> None:
         self._loop = asyncio.get_running_loop()
         self._plan = plan
         self._allowance = Allowance(plan.own_share)
         self._sources = sources_of(plan, MIX, PERF_GATE, folder, self._allowance)
+        if accountable:
+            for source in self._sources.values():
+                source.allowed = FIRST_BLOCKS
         self._dialer = Dialer(plan.endpoint, plan.timeout_s)
         self._users: dict[str, list[User]] = {name: [] for name in self._sources}
         self._leaving: set[User] = set()
@@ -68,7 +74,7 @@ class Swarm:
         self._free: list[User] = []
         self._numbers = 0
         self._timeout_ns = int(plan.timeout_s * NS)
-        self._period_ns = int(NS / plan.rate_per_user_s) if plan.rate_per_user_s else 0
+        self._period_ns = plan.period_ns(0)
         self._stopping = False
         self._awaited = 0
         self._drained: asyncio.Future[None] = self._loop.create_future()
@@ -83,6 +89,8 @@ class Swarm:
         self._begun_ns = self._swept_ns = self._tallied_ns = time.monotonic_ns()
         self.requests = 0
         self.failures = 0
+        self.overdue = 0
+        """Requests of users with a rate that were due and never sent: their users waited for an answer to the end."""
         self.faults: list[str] = []
         """What went wrong with the worker itself: its evidence carries nothing then."""
         self._sweeper = self._loop.call_later(SWEEP_EVERY_S, self._sweep)
@@ -98,6 +106,11 @@ class Swarm:
     def spent(self) -> bool:
         """True when this worker has sent its share of the test's ceiling, and its users stay idle."""
         return self._allowance.spent
+
+    @property
+    def slowed(self) -> bool:
+        """True while users are due less often than was asked for, to keep to the ceiling on the rate."""
+        return self._period_ns > self._plan.period_ns(0)
 
     def scale(self, wanted: Mapping[str, int]) -> None:
         """Have so many users of each class; classes that are not named stay. UsageError for an unknown class."""
@@ -115,6 +128,19 @@ class Swarm:
                 self._numbers += 1
                 users.append(user)
                 self._dial(user)
+        self._period_ns = self._plan.period_ns(sum(self.users.values()))
+
+    def heard(self, announced: Mapping[str, int]) -> None:
+        """The master has heard how many blocks of each class may be used: whoever waited for that goes on."""
+        held = False
+        for name, source in self._sources.items():
+            source.allowed = max(source.allowed, announced[name])
+            held |= source.held
+            source.held = False
+        if held:
+            for user in [user for of_class in self._users.values() for user in of_class]:
+                if user.seq == IDLE and not user.waiting and not user.dialling:
+                    self._next(user)
 
     def tally(self, into: Tally) -> dict[str, int]:
         """Count what has ended since the last time; how many blocks of each class may be used in the next while."""
@@ -132,6 +158,8 @@ class Swarm:
     async def stop(self) -> None:
         """Send nothing more, wait for what is in flight (it times out like any request), close every connection."""
         self._stopping = True
+        for of_class in self._users.values():
+            self.overdue += sum(map(self._overdue, of_class))
         users = [user for of_class in self._users.values() for user in of_class] + list(self._leaving)
         self._awaited = sum(user.seq != IDLE for user in users)
         if self._awaited:
@@ -222,21 +250,24 @@ class Swarm:
                 user.waiting = True
                 self._loop.call_later((due_ns - now_ns) / NS, self._woken, user)
         else:
-            user.due_ns = due_ns + self._period_ns
-            self._send(user, due_ns)
+            user.due_ns = due_ns
+            if self._send(user, due_ns):
+                user.due_ns += self._period_ns
 
     def _woken(self, user: User) -> None:
         user.waiting = False
         if user.seq == IDLE and not user.dialling:  # who opens its connection goes on with it
             self._next(user)
 
-    def _send(self, user: User, intended_ns: int) -> None:
+    def _send(self, user: User, intended_ns: int) -> bool:
+        """False when there is nothing to send."""
         block = user.source.current()
         if block is None:
-            return
+            return False
         seq, payload = block.take(self._unix)
         user.book = block.add
         user.send(seq, payload, intended_ns)
+        return True
 
     # --- what the connections say (rig.engine.connection.Listener) ---
 
@@ -290,10 +321,10 @@ class Swarm:
             intended_ns = user.due_ns or now_ns
             if intended_ns > now_ns:
                 return True
-            user.due_ns = intended_ns + self._period_ns
         block = user.source.current()
         if block is None:
             return False
+        user.due_ns = intended_ns + self._period_ns
         block.connects += 1
         seq, _ = block.take(self._unix)
         block.add(seq, intended_ns, now_ns, now_ns, user.number, 0, ErrorKind.CONNECT)
@@ -304,7 +335,15 @@ class Swarm:
         if not attempt.cancelled() and (error := attempt.exception()) is not None:
             self.faults.append(f"{type(error).__name__}: {error}")
 
+    def _overdue(self, user: User) -> int:
+        """Requests of it that are due by now and wait for the one before them."""
+        late_ns = time.monotonic_ns() - user.due_ns
+        if not self._period_ns or not user.due_ns or late_ns < 0 or (user.seq == IDLE and not user.dialling):
+            return 0
+        return 1 + late_ns // self._period_ns
+
     def _dismiss(self, user: User) -> None:
+        self.overdue += self._overdue(user)
         user.leaving = True
         self._leaving.add(user)
         if user.seq == IDLE:

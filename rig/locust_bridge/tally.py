@@ -35,7 +35,7 @@ def failures_of(rows: NDArray[np.void], share: NDArray[np.int64], expected: list
 
 @dataclass(slots=True)
 class Tally:
-    """Statistics since the last report. ``wall_ns`` turns a time of the rows into the master's wall clock."""
+    """Statistics since the last report. ``wall_offset_ns`` turns a time of the rows into the master's wall clock."""
 
     wall_offset_ns: int = 0
     entries: dict[str, dict[str, Any]] = field(default_factory=dict)

@@ -33,7 +33,7 @@ ROWS = "rig_rows"
 REPORT = "rig_report"
 """worker → master: the final account (``rig.accounts.WorkerAccount``), after all rows."""
 CLOCK = "rig_clock"
-"""worker → master → worker: ``{"sent_ns"}`` comes back with ``{"master_ns", "boot_id"}``."""
+"""worker → master → worker: ``{"sent_ns"}`` comes back with ``{"master_ns", "wall_offset_ns", "boot_id"}``."""
 
 _MESSAGE_LIMIT_BYTES = 64 * 1024 * 1024
 _LINGER_MS = 2_000

@@ -15,6 +15,7 @@ import socket
 import tempfile
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,10 +89,15 @@ class Worker:
         self._swarm: Swarm | None = None
         self._tally = Tally()
         self._offset = Offset()
+        self._wall_offset_ns = time.time_ns() - time.monotonic_ns()
+        """From this host's monotonic clock to the master's wall clock; to our own until we have heard of that."""
+        self._announced: dict[int, Mapping[str, int]] = {}
+        """What was announced and not heard of yet, by when the question after it was sent (ns)."""
         self._reports = 0
         self._spent = False
         self._spawned_at = 0.0
         self._heard_s = time.monotonic()
+        self._heard: asyncio.Queue[Message] = asyncio.Queue()
         self._acknowledged = asyncio.Event()
         self._reporting = asyncio.Lock()
 
@@ -99,7 +105,8 @@ class Worker:
         """Work until the master says quit; Unavailable when there is none, or it falls silent."""
         self._process.cpu_percent()
         asyncio.get_running_loop().set_exception_handler(self._broke)
-        tasks = [asyncio.ensure_future(each()) for each in (self._listen, self._greet, self._beat, self._report)]
+        steps = (self._listen, self._greet, self._obey, self._beat, self._report)
+        tasks = [asyncio.ensure_future(each()) for each in steps]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             while all(task is tasks[1] and task.exception() is None for task in done):  # greeted: now work
@@ -127,9 +134,30 @@ class Worker:
         raise Unavailable(f"no locust master answers at {self._link.address} within {GREETINGS * GREETING_S:g} s")
 
     async def _listen(self) -> None:
+        """Do nothing that takes time: whoever finishes a test must still hear that its master is there."""
         while True:
             message = await self._link.receive()
             self._heard_s = time.monotonic()
+            if message.type == "reconnect":  # here, where nobody waits on the line that is closed
+                self._link.reset()
+                await self._link.send("client_ready", VERSION)
+            elif message.type == CLOCK:  # here, where it has not lain in a queue
+                self._answered(message.data)
+            else:
+                self._heard.put_nowait(message)
+
+    def _answered(self, data: Mapping[str, Any]) -> None:
+        """The master answers one after the other: what was sent before the question has reached it too."""
+        self._offset.hear(data["sent_ns"], data["master_ns"], data["boot_id"])
+        self._wall_offset_ns = self._offset.offset_ns + data["wall_offset_ns"]
+        announced = self._announced.pop(data["sent_ns"], None)
+        if announced is not None and self._swarm is not None:
+            self._swarm.heard(announced)
+
+    async def _obey(self) -> None:
+        """Do what the master says, one thing after the other; returns when it said quit."""
+        while True:
+            message = await self._heard.get()
             try:
                 if not await self._understood(message):
                     return
@@ -154,15 +182,10 @@ class Worker:
             case "quit":
                 await self._finish()
                 return False
-            case "reconnect":
-                self._link.reset()
-                await self._link.send("client_ready", VERSION)
             case other if other == PLAN:
                 await self._take_plan(message.data)
             case other if other == FINISH:
                 await self._finish()
-            case other if other == CLOCK:
-                self._offset.hear(message.data["sent_ns"], message.data["master_ns"], message.data["boot_id"])
             case _:  # heartbeat, spawning_complete, update_user_class: nothing to do but to have heard it
                 pass
         return True
@@ -184,10 +207,16 @@ class Worker:
             return
         self._spawned_at = job["timestamp"]
         if self._swarm is None:
-            self._swarm = Swarm(self._planned(job), self._folder)
+            self._swarm = Swarm(self._planned(job), self._folder, accountable=self._plan is not None)
             self._reports = 0
-            self._tally = Tally(self._wall_offset_ns())
+            self._tally = Tally()
+            self._announced.clear()
+        slowed = self._swarm.slowed
         self._swarm.scale(job["user_classes_count"])
+        if self._swarm.slowed and not slowed:
+            told = "so many users at their rate are more than the ceiling allows: they send less often"
+            _log.warning("%s", told)
+            await self._link.send("exception", {"msg": told, "traceback": "rig worker"})
         self._state = "running"
         users = self._swarm.users
         await self._link.send("spawning_complete", {"user_classes_count": users, "user_count": sum(users.values())})
@@ -228,6 +257,7 @@ class Worker:
         async with self._reporting:
             swarm = self._swarm
             users = swarm.users if swarm else {}
+            self._tally.wall_offset_ns = self._wall_offset_ns
             announced = swarm.tally(self._tally) if swarm else {}
             data = self._tally.take() | {"user_classes_count": users, "user_count": sum(users.values())}
             if swarm is not None:
@@ -237,10 +267,10 @@ class Worker:
                     _log.warning("this worker has sent its share of the ceiling of requests; its users stay idle")
                 self._spent = swarm.spent
             await self._link.send("stats", data)
-
-    def _wall_offset_ns(self) -> int:
-        """From this host's monotonic clock to the wall clock."""
-        return time.time_ns() - time.monotonic_ns()
+            if swarm is not None and self._plan is not None:
+                asked_ns = time.monotonic_ns()
+                self._announced[asked_ns] = announced
+                await self._link.send(CLOCK, {"sent_ns": asked_ns})
 
     def _broke(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
@@ -287,6 +317,7 @@ class Worker:
             clock_error_ns=self._offset.error_ns if self._offset.known else 0,
             blocks=tuple(blocks),
             notes=tuple(swarm.faults[:5]),
+            overdue=swarm.overdue,
         )
 
     async def _hand_over(self, account: WorkerAccount) -> None:

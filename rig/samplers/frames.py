@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from rig.errors import EvidenceError
 from rig.parquet import read_frame
-from rig.samplers.journal import FAILURE, REPORT, read_journal
+from rig.samplers.journal import FAILURE, REPORT, Line, read_journal
 from rig.samplers.model import COLUMNS, SamplerReport, Samples, typed
 
 SUFFIX = ".jsonl"
@@ -75,15 +76,19 @@ def _parquet(path: Path, table: str) -> pd.DataFrame:
 
 
 def _from_journals(journals: list[Path]) -> Samples:
+    return samples_of({journal.name.removesuffix(SUFFIX): read_journal(journal) for journal in journals})
+
+
+def samples_of(said_by: Mapping[str, Iterable[Line]]) -> Samples:
+    """Frames of the lines of journals, by the sampler that wrote them."""
     rows: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
     reports = []
-    for journal in journals:
-        sampler = journal.name.removesuffix(SUFFIX)
+    for sampler, lines in said_by.items():
         said: dict[str, Any] = {}
         failure = ""
-        for table, at_ns, content in read_journal(journal):
+        for table, at_ns, content in lines:
             if table == REPORT:
-                said = content
+                said = dict(content)
             elif table == FAILURE:
                 failure = failure or content
             else:

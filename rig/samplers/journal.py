@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+Line = tuple[str, int, Any]
+"""Table, time (ns) and rows; or what a sampler says of itself."""
 REPORT = "report"
 FAILURE = "failure"
 _FLUSH_EVERY_NS = 500_000_000
@@ -60,12 +62,32 @@ class Journal:
         os.close(self._descriptor)
 
 
-def read_journal(path: Path) -> Iterator[tuple[str, int, Any]]:
+def read_journal(path: Path) -> Iterator[Line]:
     """The lines of a journal. A line that is none, as a kill leaves it, is left out."""
     with path.open("rb") as file:
-        for line in file:
-            try:
-                table, at_ns, content = json.loads(line)
-            except ValueError:
-                continue
-            yield table, at_ns, content
+        yield from _parsed(file)
+
+
+class Tail:
+    """A journal that is still written to, read as it grows."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read_bytes = 0
+
+    def news(self) -> Iterator[Line]:
+        """The lines since the last time; one that is not whole yet is left for the next."""
+        with self._path.open("rb") as file:
+            file.seek(self._read_bytes)
+            whole = file.read().rpartition(b"\n")
+        self._read_bytes += len(whole[0]) + len(whole[1])
+        yield from _parsed(whole[0].splitlines())
+
+
+def _parsed(lines: Iterable[bytes]) -> Iterator[Line]:
+    for line in lines:
+        try:
+            table, at_ns, content = json.loads(line)
+        except ValueError:
+            continue
+        yield table, at_ns, content

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from rig.engine.targeter import Credentials, Targeter
-from rig.locust_bridge.block import Allowance, sources_of
+from rig.locust_bridge.block import FIRST_BLOCKS, Allowance, sources_of
 from rig.locust_bridge.plan import Plan
 from rig.model import RunKey
 from rig.profile import bundled_profile, load_profile
 from scenarios.mix import BLOCK, CLASSES, MIX, PERF_GATE, WORKERS_MOST, block, cut
 from scenarios.s8_perf_gate import perf_gate
+from tests.locust.plans import planned
 
 
 def _block(name: str = "S6Mixed", strand: int = 0, number: int = 0, worker: int = 0):  # type: ignore[no-untyped-def]
@@ -53,6 +55,37 @@ def test_a_cut_block_has_the_same_keys() -> None:
         assert part.scenario.count == 7 < whole.scenario.count == BLOCK
         assert part.scenario.label == whole.scenario.label
         assert [part.expected(seq) for seq in range(7)] == [whole.expected(seq) for seq in range(7)]
+
+
+def test_no_block_is_opened_beyond_what_the_master_has_heard_of(tmp_path: Path) -> None:
+    plan = Plan.from_wire(planned("http://127.0.0.1:1"))
+    allowance = Allowance(plan.own_share)
+    source = sources_of(plan, MIX, PERF_GATE, tmp_path, allowance)["S2Unique"]
+    source.allowed = 2
+    seqs = []
+    while (open_block := source.current()) is not None:
+        seqs.append(open_block.take(0)[0])
+    assert seqs == [*range(BLOCK), *range(BLOCK)]
+    assert source.held
+    assert allowance.left == plan.own_share - 2 * BLOCK  # what was refused is not gone
+    source.allowed = 3
+    assert (third := source.current()) is not None
+    assert third is source.blocks[2]
+
+
+def test_what_is_announced_lies_ahead_of_all_that_is_used_and_never_goes_back(tmp_path: Path) -> None:
+    plan = Plan.from_wire(planned("http://127.0.0.1:1"))
+    source = sources_of(plan, MIX, PERF_GATE, tmp_path, Allowance(plan.own_share))["S2Unique"]
+    assert source.announced(15, 0) == FIRST_BLOCKS
+    fast = source.announced(15, 10 * BLOCK)
+    assert fast == FIRST_BLOCKS + 150
+    assert source.announced(15, 0) == fast
+
+
+def test_users_with_a_rate_keep_to_an_even_share_of_the_ceiling() -> None:
+    plan = replace(Plan.from_wire(planned("http://h:1")), rate_per_user_s=10.0, most_rate_per_s=100.0, workers=2)
+    assert [plan.period_ns(users) for users in (1, 5, 10)] == [10**8, 10**8, 2 * 10**8]
+    assert replace(plan, rate_per_user_s=0.0).period_ns(1000) == 0
 
 
 def test_a_fixed_count_as_large_as_the_ceiling_is_sent_whole(tmp_path: Path) -> None:

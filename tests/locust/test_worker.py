@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
@@ -16,8 +17,8 @@ import zmq
 import zmq.asyncio as zmq_asyncio
 
 from rig.calibrate.stub import null_stub
-from rig.engine.targeter import Credentials
 from rig.errors import ConfigError, Unavailable, UsageError
+from rig.locust_bridge import swarm as swarm_module
 from rig.locust_bridge import worker as worker_module
 from rig.locust_bridge.clock import boot_id
 from rig.locust_bridge.plan import Plan
@@ -31,10 +32,10 @@ from rig.locust_bridge.wire import (
     parse_address,
 )
 from rig.locust_bridge.worker import Worker
-from rig.model import RESULT, RunKey
+from rig.model import RESULT
 from rig.ports import free_port
-from rig.profile import bundled_profile, load_profile
 from tests.locust.crowds import processes, worker
+from tests.locust.plans import planned
 
 WITHIN_S = 20.0
 
@@ -49,6 +50,10 @@ class Master:
         self.port = self._socket.bind_to_random_port("tcp://127.0.0.1")
         self.worker = b""
         self.seen: list[tuple[str, Any]] = []
+        self.asked: list[int] = []
+        self.answers = True
+        """Whether it answers questions for the time; else they are kept in ``asked``."""
+        self.wall_offset_ns = 0
 
     async def expect(self, kind: str) -> Any:
         """The data of the next message of a kind; what comes before it is kept in ``seen``."""
@@ -60,13 +65,20 @@ class Master:
                 if found == "heartbeat":
                     await self.say("heartbeat")
                 if found == CLOCK:
-                    await self.say(CLOCK, {"sent_ns": data["sent_ns"], "master_ns": 0, "boot_id": boot_id()})
+                    self.asked.append(data["sent_ns"])
+                    await self.answer()
                 if found == kind:
                     return data
 
     async def say(self, kind: str, data: Any = None) -> None:
         """One message to the worker."""
         await self._socket.send_multipart([self.worker, msgpack.packb((kind, data, self.worker.decode()))])
+
+    async def answer(self) -> None:
+        """Say what time it is to whoever asked."""
+        while self.answers and self.asked:
+            told = {"master_ns": 0, "wall_offset_ns": self.wall_offset_ns, "boot_id": boot_id()}
+            await self.say(CLOCK, {"sent_ns": self.asked.pop(0), **told})
 
     async def spawn(self, timestamp: float, **users: int) -> None:
         """What locust sends to scale a worker."""
@@ -98,21 +110,6 @@ async def greeted(**options: Any) -> AsyncIterator[tuple[Master, asyncio.Task[No
         folder.cleanup()
 
 
-def planned(url: str, **changes: Any) -> dict[str, Any]:
-    profile = load_profile(bundled_profile())
-    secrets = {route.secret: "secret" for route in profile.routes}
-    plan = Plan(
-        locust=VERSION,
-        run=RunKey(1, "run", 0),
-        profile=profile,
-        url=url,
-        route="stripe",
-        tenant="A",
-        credentials={"A": Credentials("key", secrets)},
-    )
-    return plan.to_wire() | changes
-
-
 async def test_every_request_is_in_statistics_rows_and_account() -> None:
     with null_stub() as stub:
         async with greeted() as (master, task):
@@ -142,12 +139,18 @@ async def test_a_worker_is_ready_for_another_test_after_a_stop() -> None:
     with null_stub() as stub:
         async with greeted() as (master, _):
             for timestamp in (1.0, 2.0):
+                master.seen.clear()
                 await master.say(PLAN, planned(stub.endpoint.url))
                 await master.spawn(timestamp, S1Replay=2)
-                await master.expect("stats")
+                while not (await master.expect("stats"))["stats_total"]["num_requests"]:
+                    pass
                 await master.say("stop")
                 account = await master.expect(REPORT)
-                assert account["requests"] >= 0
+                reports = [data for kind, data in master.seen if kind == "stats" and "rig" in data]
+                assert account["reports"] == len(reports)
+                assert account["requests"] == sum(each["stats_total"]["num_requests"] for each in reports) > 0
+                rows = sum(len(data["data"]) for kind, data in master.seen if kind == ROWS) // RESULT.itemsize
+                assert rows == account["requests"]
                 await master.expect("client_ready")
 
 
@@ -215,6 +218,132 @@ async def test_a_worker_that_hears_nothing_stops(monkeypatch: pytest.MonkeyPatch
     async with greeted() as (_, task):
         with pytest.raises(Unavailable, match="silent"):
             await asyncio.wait_for(task, WITHIN_S)
+
+
+async def test_a_worker_uses_nothing_that_its_master_has_not_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is cut off would otherwise send what nobody can account for."""
+    monkeypatch.setattr(swarm_module, "FIRST_BLOCKS", 0)
+    with null_stub() as stub:
+        async with greeted() as (master, _):
+            master.answers = False
+            await master.say(PLAN, planned(stub.endpoint.url))
+            await master.spawn(1.0, S2Unique=2, S6Mixed=2)
+            await master.expect("spawning_complete")
+            for _ in range(2):
+                report = await master.expect("stats")
+                assert report["stats_total"]["num_requests"] == 0
+                assert report["rig"]["announced"]["S2Unique"] > 0
+            master.answers = True
+            await master.answer()
+            names: set[str] = set()
+            while names < {"S2 UniqueStorm", "S6 MixedStorm"}:
+                names |= {entry["name"] for entry in (await master.expect("stats"))["stats"]}
+
+
+async def test_statistics_are_on_the_masters_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "REPORT_S", 1000.0)  # so that the last report has what was sent
+    asked = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                length = re.search(rb"(?i)content-length: (\d+)", head)
+                assert length is not None
+                await reader.readexactly(int(length[1]))
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                asked.set()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server, greeted() as (master, _):
+        port = server.sockets[0].getsockname()[1]
+        master.wall_offset_ns = 10**18
+        await master.say(PLAN, planned(f"http://127.0.0.1:{port}"))
+        await master.spawn(1.0, S2Unique=1)
+        await master.expect("spawning_complete")
+        await asyncio.wait_for(asked.wait(), WITHIN_S)
+        await master.say("stop")
+        await master.expect(REPORT)
+        *_, report = [data for kind, data in master.seen if kind == "stats" and "rig" in data]
+        boot_to_wall_s = report["stats_total"]["start_time"] - time.monotonic()
+        assert boot_to_wall_s == pytest.approx(10**9, abs=WITHIN_S * 10)
+
+
+async def test_users_above_the_ceiling_on_the_rate_send_less_often_and_that_is_said() -> None:
+    with null_stub() as stub:
+        async with greeted() as (master, _):
+            await master.say(PLAN, planned(stub.endpoint.url, rate_per_user_s=10.0, most_rate_per_s=20.0))
+            await master.spawn(1.0, S2Unique=2)
+            await master.expect("spawning_complete")
+            assert not [kind for kind, _ in master.seen if kind == "exception"]
+            await master.spawn(2.0, S2Unique=3)
+            assert "ceiling" in (await master.expect("exception"))["msg"]
+
+
+async def test_what_was_due_and_never_sent_is_counted() -> None:
+    """A user that waits for its first answer to the end has sent one of all that were due."""
+    asked = asyncio.Event()
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        asked.set()
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(hang, "127.0.0.1", 0) as server, greeted() as (master, _):
+        port = server.sockets[0].getsockname()[1]
+        await master.say(PLAN, planned(f"http://127.0.0.1:{port}", timeout_s=3.0, rate_per_user_s=1000.0))
+        await master.spawn(1.0, S2Unique=1)
+        await asyncio.gather(master.expect("spawning_complete"), asked.wait())
+        await master.expect("heartbeat")
+        await master.expect("heartbeat")
+        await master.say("stop")
+        account = await master.expect(REPORT)
+        assert account["requests"] == 1
+        assert account["overdue"] > 1
+
+
+async def test_users_of_s8_at_a_worker_that_came_late_have_nothing_to_send() -> None:
+    from dataclasses import replace
+
+    from scenarios.s8_perf_gate import perf_gate
+
+    with null_stub() as stub:
+        async with greeted() as (master, _):
+            plan = Plan.from_wire(planned(stub.endpoint.url))
+            plan = replace(plan, fixed=perf_gate("stripe", "A", requests=100), worker=2, workers=3, late=True)
+            await master.say(PLAN, plan.to_wire())
+            await master.spawn(1.0, S8PerfGate=3, S2Unique=1)
+            assert (await master.expect("spawning_complete"))["user_count"] == 4
+            while not (await master.expect("stats"))["stats_total"]["num_requests"]:
+                pass
+            await master.say("stop")
+            account = await master.expect(REPORT)
+            assert {block["scenario"]["id"] for block in account["blocks"]} == {"S2"}
+
+
+async def test_a_worker_that_waits_for_a_hanging_target_hears_its_master(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The request that was sent just before the stop takes longer than a worker may be deaf."""
+    monkeypatch.setattr(worker_module, "DEAF_S", 1.0)
+    monkeypatch.setattr(worker_module, "HEARTBEAT_S", 0.1)
+    asked = asyncio.Event()
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        asked.set()
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(hang, "127.0.0.1", 0) as server, greeted() as (master, task):
+        port = server.sockets[0].getsockname()[1]
+        await master.say(PLAN, planned(f"http://127.0.0.1:{port}", timeout_s=3.0))
+        await master.spawn(1.0, S2Unique=1)
+        await master.expect("spawning_complete")
+        await asyncio.wait_for(asked.wait(), WITHIN_S)
+        await master.say("stop")
+        account = await master.expect(REPORT)
+        assert (account["requests"], account["failures"]) == (1, 1)
+        await master.say("quit")
+        await asyncio.wait_for(task, WITHIN_S)
 
 
 async def test_nobody_there_is_said_within_its_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from rig.engine.dialer import Dialer
 from rig.engine.endpoint import Endpoint
 from rig.errors import ConfigError, ExitCode, UsageError
 from rig.limits import REQUESTS_CEILING
+from rig.locust_bridge.backstage import Backstage
 from rig.locust_bridge.plan import Plan
 from rig.model import Pace, RequestClass, RunKey, Scenario, Share
 from rig.profile import Profile, Target, bundled_profile, load_profile
@@ -301,6 +302,14 @@ def test_the_lower_ceiling_on_the_rate_holds(
     assert _job(profile, count=2, rate_per_s=1.0, **settings)
     with pytest.raises(UsageError, match=whose):
         _job(profile, count=2, rate_per_s=rate_per_s, **settings)
+
+
+def test_a_crowd_whose_users_are_due_too_often_does_not_begin() -> None:
+    """Three users on two workers may be two and two, as far as an even share of the ceiling goes."""
+    backstage = Backstage({})
+    backstage._job = _job(_profile(max_rate_per_s=39.0), count=2)
+    with pytest.raises(UsageError, match=r"40/s.*target\.max_rate_per_s"):
+        backstage.answer({"do": "begin", "fixed_requests": 0, "rate_per_user_s": 10.0, "users": 3, "workers": 2})
 
 
 def test_the_command_line_refuses_before_anything_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,69 @@
+"""From the books of a crowd to drives: literal accounts in, drives out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from rig.accounts import BlockAccount, Crowd, MasterAccount, WorkerAccount, WorkerSeen
+from rig.locust_bridge.backstage import _Test
+from rig.locust_bridge.gather import _drives
+from rig.model import RunKey, WorkerReport
+from rig.profile import bundled_profile, load_profile
+from scenarios.s8_perf_gate import perf_gate
+
+FIXED = perf_gate("stripe", "S8-1", requests=2)
+REPORT = WorkerReport(0, 2, 2, 0, 1, 1, 2, 0.1, 0.1, 1.0, 0.0, 0.0, 1)
+
+
+def drives(folder: Path, *workers: WorkerSeen) -> list[Any]:
+    """Of S8 alone; worker 0 has given its account, and its rows were not kept (there were none)."""
+    part = BlockAccount(FIXED, REPORT, rows=0, sha256="")
+    account = WorkerAccount(0, "a", "host", 1, 1, 2, 0, 0.1, 1.0, blocks=(part,))
+    late = WorkerAccount(1, "b", "host", 1, 1, 0, 0, 0.1, 1.0)
+    master = MasterAccount("native", workers, 2, 0, "stripe", "A", 10.0, fixed=FIXED)
+    record: Any = SimpleNamespace(history=SimpleNamespace(rows_file=lambda scenario, number: folder / "raw" / "none"))
+    return list(_drives(Crowd(master, (account, late)), record))
+
+
+def test_a_worker_that_came_late_is_not_missed_in_what_was_shared_out_before(tmp_path: Path) -> None:
+    (drive,) = drives(tmp_path, WorkerSeen(0, "a"), WorkerSeen(1, "b", late=True))
+    assert (drive.workers, drive.notes) == ((REPORT,), ())
+
+
+def test_a_worker_that_was_there_in_time_is(tmp_path: Path) -> None:
+    (drive,) = drives(tmp_path, WorkerSeen(0, "a"), WorkerSeen(1, "b"))
+    assert drive.workers == (REPORT, None)
+
+
+class Notebook:
+    """A record as far as notes go."""
+
+    def __init__(self, crowd: Crowd) -> None:
+        self.manifest = SimpleNamespace(drives=(), notes=())
+        self.profile = load_profile(bundled_profile())
+        unheard = dict.fromkeys(("write_probes", "write_pool", "write_crowd"), lambda _: None)
+        self.pack = SimpleNamespace(samples_folder=Path(), crowd=lambda: crowd, **unheard)
+
+    def amend(self, **changes: Any) -> None:
+        vars(self.manifest).update(changes)
+
+    def note(self, text: str) -> None:
+        self.amend(notes=(*self.manifest.notes, text))
+
+    def judged(self, *, seal: bool) -> tuple[str, ...]:
+        notes: tuple[str, ...] = self.manifest.notes
+        return notes
+
+
+def test_a_note_of_the_masters_is_written_once() -> None:
+    master = MasterAccount("native", (), 0, 0, "stripe", "A", 10.0, notes=("ended at its ceiling",))
+    record: Any = Notebook(Crowd(master, ()))
+    job = SimpleNamespace(profile=record.profile)
+    reporter = SimpleNamespace(stage=lambda _: None)
+    scene: Any = SimpleNamespace(record=record, job=job, key=RunKey(1, "r", 0), reporter=reporter, to_be_settled=False)
+    store: Any = SimpleNamespace(truth_dsn="")
+    test = _Test(scene, store, target=None)  # type: ignore[arg-type]
+    test._prober = SimpleNamespace(frame=lambda: None, pool=lambda: None)  # type: ignore[assignment]
+    assert test.finish(master) == ("ended at its ceiling",)

@@ -1,0 +1,64 @@
+"""The live tables: what they show of the samplers' journals, and that a look takes no longer the longer a test is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from rig.locust_bridge import live
+from rig.locust_bridge.live import Live
+from rig.samplers.frames import journal_path
+from rig.samplers.journal import Journal, Tail
+from rig.samplers.names import PIDS, Role
+
+S = 1_000_000_000
+PID = 7
+
+
+class Sampler:
+    """A process of the server that keeps half a core busy, seen five times a second, by a clock of the test's."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_ns = 100 * S
+        self._journal = Journal(journal_path(folder, PIDS))
+        self._journal.add("processes", self.now_ns, [(PID, PID, 1, Role.SERVER, "server", 0)])
+        monkeypatch.setattr(live, "time", SimpleNamespace(monotonic_ns=lambda: self.now_ns))
+
+    def watch(self, seconds: int) -> None:
+        """Let time pass."""
+        for _ in range(5 * seconds):
+            self.now_ns += S // 5
+            cpu_s = self.now_ns / S / 2
+            row = (PID, Role.SERVER, cpu_s, cpu_s, 0.0, 0.0, 0.0, 0.0, 1, 1, 1, 0, 0, 0, "R")
+            self._journal.add("pids", self.now_ns, [row])
+        self._journal.flush()
+
+
+def test_a_look_is_at_the_last_seconds_however_long_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sampler, looking = Sampler(tmp_path, monkeypatch), Live(tmp_path)
+    kept = []
+    for _ in range(6):
+        sampler.watch(10)
+        seen = looking.look()
+        assert seen == Live(tmp_path).look()
+        assert seen["processes"] == [{"pid": str(PID), "role": Role.SERVER, "cores": 0.5}]
+        assert seen["roles"] == [{"role": Role.SERVER, "cores": 0.5}]
+        kept.append(sum(map(len, looking._lines.values())))
+    assert len(set(kept[1:])) == 1
+
+
+def test_before_anything_was_sampled_there_is_nothing_to_see(tmp_path: Path) -> None:
+    assert Live(tmp_path).look() == {"sessions": [], "roles": [], "processes": []}
+
+
+def test_a_line_that_is_not_whole_is_read_once_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    tail = Tail(path)
+    path.write_bytes(b'["t",1,[[1]]]\n["t",2,')
+    assert list(tail.news()) == [("t", 1, [[1]])]
+    assert list(tail.news()) == []
+    with path.open("ab") as file:
+        file.write(b'[[2]]]\nnone\n["t",3,[[3]]]\n')
+    assert list(tail.news()) == [("t", 2, [[2]]), ("t", 3, [[3]])]
