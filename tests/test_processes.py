@@ -15,10 +15,13 @@ SLEEP = [sys.executable, "-c", "import signal; signal.pause()"]
 
 
 def test_what_runs() -> None:
-    with subprocess.Popen(SLEEP) as popen:
+    says_so = [sys.executable, "-c", "import signal; print(flush=True); signal.pause()"]
+    with subprocess.Popen(says_so, stdout=subprocess.PIPE) as popen:
+        assert popen.stdout is not None
+        popen.stdout.readline()  # before, its words may not be there yet
         process = psutil.Process(popen.pid)
         assert alive(process) and alive(popen.pid)
-        assert words(process)[-1] == SLEEP[-1]
+        assert words(process)[-1] == says_so[-1]
         assert popen.pid in {child.pid for child in children(os.getpid())}
         popen.kill()
 

@@ -36,7 +36,7 @@ def a_bridge(*nodes: str) -> tuple[Any, Line]:
     for node in nodes:
         runner.clients[node] = WorkerNode(node, STATE_RUNNING, heartbeat_liveness=0)
     bridge = master.Bridge.__new__(master.Bridge)
-    bridge.runner, bridge.test = runner, None
+    bridge.runner, bridge.test, bridge._judging = runner, None, None
     return bridge, runner.server
 
 

@@ -10,16 +10,17 @@ from pydantic import TypeAdapter
 
 from rig.accounts import MasterAccount
 from rig.errors import ConfigError, ExitCode, UsageError
+from rig.limits import RATE_CEILING_PER_S, REQUESTS_CEILING
 from rig.locust_bridge.backstage import Backstage
 from rig.locust_bridge.plan import Plan
-from rig.settings import REQUESTS_CEILING
 
 SESSION: dict[str, Any] = {
     "profile": None, "seed": 1, "floor": 500.0, "null_seconds": 0.1, "allow_host": None, "port": 0, "defects": [],
-    "max_requests": REQUESTS_CEILING, "client": "locust", "argv": ["locust"],
+    "max_requests": REQUESTS_CEILING, "max_rate": RATE_CEILING_PER_S, "client": "locust", "argv": ["locust"],
 }  # fmt: skip
 TEST: dict[str, Any] = {
     "do": "begin", "locust": "2.47", "alone": False, "client_pids": [], "fixed_requests": 0, "rate_per_user_s": 0.0,
+    "users": 1, "workers": 1,
     "fixed_limit_s": 10.0,
 }  # fmt: skip
 

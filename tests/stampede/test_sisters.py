@@ -195,8 +195,8 @@ def test_a_pipeline_asks_for_no_storm_that_the_profile_leaves_out(tmp_path: Path
     path.write_text(text.replace('[storms.unknown-kid]\nsubject = "reference"\n', ""))
     assert path.read_text() != text
     verbs = [
-        [step.arguments[0] for step in steps_of(common, quick=False, seconds=1, workers=1)]
-        for common in ((), ("--seed", "1", "--profile", str(path)))
+        [step.arguments[0] for step in steps_of(profile, 1, quick=False, seconds=1, workers=1)]
+        for profile in (None, path)
     ]
     assert verbs == [["run", "storm", "mix"], ["run", "mix"]]
 
