@@ -5,6 +5,7 @@ A cell is one gate under one defect, with the verdict that the defect declares a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,7 +134,8 @@ def _wrong(cell: Cell) -> str:
 
 def proof_table(proof: Proof) -> Table:
     """One row a defect: what turned red, what was wrong. What was not tried stands in the title too."""
-    title = f"{proof.verdict}: score {proof.score:.3f} over {len(proof.cells)} cells"
+    score = math.floor(proof.score * 1000) / 1000  # one wrong cell of thousands is not to be rounded away
+    title = f"{proof.verdict}: score {score:.3f} over {len(proof.cells)} cells"
     title += f", {proof.pairs} of them pairs of gate and defect"
     if proof.skipped:
         title += f"; not tried: {', '.join(proof.skipped)}"

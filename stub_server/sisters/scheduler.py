@@ -31,9 +31,12 @@ CREATE TABLE job (
     holder text,
     lease_until timestamptz);
 CREATE INDEX ON job (id) WHERE state <> 'done';
+-- Who works on what, by each replica's own word: a job's holder is only the last who said that it is his.
+CREATE TABLE work (replica text NOT NULL, job text NOT NULL);
 -- What jobs do to the outside world. Nothing is unique here: it only tells what happened.
 CREATE TABLE effect (job text NOT NULL, replica text NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp());
 GRANT SELECT, UPDATE ON job TO {role};
+GRANT SELECT, INSERT, DELETE ON work TO {role};
 GRANT SELECT, INSERT ON effect TO {role};
 """
 
@@ -41,13 +44,19 @@ _OPEN: LiteralString = "(state = 'queued' OR state = 'running' AND lease_until <
 _HOLD: LiteralString = """
 UPDATE job SET state = 'running', holder = %(replica)s, lease_until = clock_timestamp() + %(lease_s)s * interval '1 s'
 """
+_BEGIN: LiteralString = "INSERT INTO work (replica, job) SELECT %(replica)s, name FROM held RETURNING job"
 _CLAIM: LiteralString = f"""
-{_HOLD} WHERE id = (SELECT id FROM job WHERE {_OPEN} ORDER BY id FOR UPDATE SKIP LOCKED LIMIT 1) RETURNING name
+WITH held AS (
+    {_HOLD} WHERE id = (SELECT id FROM job WHERE {_OPEN} ORDER BY id FOR UPDATE SKIP LOCKED LIMIT 1) RETURNING name)
+{_BEGIN}
 """
 # What most first versions do: look, then mark. Between the two everybody sees the same job.
 _LOOK: LiteralString = f"SELECT name FROM job WHERE {_OPEN} ORDER BY id LIMIT 1"
-_MARK: LiteralString = f"{_HOLD} WHERE name = %(name)s"
-_FINISH: LiteralString = "UPDATE job SET state = 'done' WHERE name = %(name)s AND holder = %(replica)s"
+_MARK: LiteralString = f"WITH held AS ({_HOLD} WHERE name = %(name)s RETURNING name) {_BEGIN}"
+_FINISH: LiteralString = """
+WITH ended AS (DELETE FROM work WHERE replica = %(replica)s)
+UPDATE job SET state = 'done' WHERE name = %(name)s AND holder = %(replica)s
+"""
 _TO_COME: LiteralString = """
 SELECT EXISTS (SELECT FROM job WHERE state = 'queued' OR state = 'running' AND lease_until IS NOT NULL)
 """

@@ -71,6 +71,13 @@ def test_what_was_not_tried_is_no_pass_and_is_named_with_the_remedy() -> None:
     assert "NOT-RUN: locust is not installed: pip install -e '.[locust]'" in shown.getvalue()
 
 
+def test_one_wrong_cell_of_thousands_is_no_score_of_one() -> None:
+    proof = Proof((*[Cell("a", "d", FAIL, FAIL)] * 2567, Cell("a", "d", FAIL, PASS)), {})
+    shown = io.StringIO()
+    Console(file=shown, width=200).print(proof_table(proof))
+    assert "FAIL: score 0.999 over 2568 cells" in shown.getvalue()
+
+
 def test_a_wrong_cell_says_why() -> None:
     stolen = Cell("S8.time", "slow", FAIL, Verdict.INVALID, 1, "12 s, but machine: the hypervisor took 11% of its time")
     shown = io.StringIO()
