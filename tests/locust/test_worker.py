@@ -8,6 +8,7 @@ import re
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from rig.locust_bridge.wire import (
 from rig.locust_bridge.worker import Worker
 from rig.model import RESULT
 from rig.ports import free_port
+from scenarios.s8_perf_gate import perf_gate
 from tests.locust.crowds import processes, worker
 from tests.locust.plans import planned
 
@@ -155,10 +157,6 @@ async def test_a_worker_is_ready_for_another_test_after_a_stop() -> None:
 
 
 async def test_a_share_of_a_fixed_count_is_sent_once_and_what_is_left_is_skipped() -> None:
-    from dataclasses import replace
-
-    from scenarios.s8_perf_gate import perf_gate
-
     with null_stub() as stub:
         async with greeted() as (master, _):
             plan = Plan.from_wire(planned(stub.endpoint.url))
@@ -279,8 +277,9 @@ async def test_users_above_the_ceiling_on_the_rate_send_less_often_and_that_is_s
             assert "ceiling" in (await master.expect("exception"))["msg"]
 
 
-async def test_what_was_due_and_never_sent_is_counted() -> None:
-    """A user that waits for its first answer to the end has sent one of all that were due."""
+@contextlib.asynccontextmanager
+async def hanging() -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """A target that answers nobody: its URL, and an event that is set once it was asked."""
     asked = asyncio.Event()
 
     async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -289,9 +288,14 @@ async def test_what_was_due_and_never_sent_is_counted() -> None:
         await reader.read()
         writer.close()
 
-    async with await asyncio.start_server(hang, "127.0.0.1", 0) as server, greeted() as (master, _):
-        port = server.sockets[0].getsockname()[1]
-        await master.say(PLAN, planned(f"http://127.0.0.1:{port}", timeout_s=3.0, rate_per_user_s=1000.0))
+    async with await asyncio.start_server(hang, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
+
+
+async def test_what_was_due_and_never_sent_is_counted() -> None:
+    """A user that waits for its first answer to the end has sent one of all that were due."""
+    async with hanging() as (url, asked), greeted() as (master, _):
+        await master.say(PLAN, planned(url, timeout_s=3.0, rate_per_user_s=1000.0))
         await master.spawn(1.0, S2Unique=1)
         await asyncio.gather(master.expect("spawning_complete"), asked.wait())
         await master.expect("heartbeat")
@@ -303,10 +307,6 @@ async def test_what_was_due_and_never_sent_is_counted() -> None:
 
 
 async def test_users_of_s8_at_a_worker_that_came_late_have_nothing_to_send() -> None:
-    from dataclasses import replace
-
-    from scenarios.s8_perf_gate import perf_gate
-
     with null_stub() as stub:
         async with greeted() as (master, _):
             plan = Plan.from_wire(planned(stub.endpoint.url))
@@ -325,17 +325,8 @@ async def test_a_worker_that_waits_for_a_hanging_target_hears_its_master(monkeyp
     """The request that was sent just before the stop takes longer than a worker may be deaf."""
     monkeypatch.setattr(worker_module, "DEAF_S", 1.0)
     monkeypatch.setattr(worker_module, "HEARTBEAT_S", 0.1)
-    asked = asyncio.Event()
-
-    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(1)
-        asked.set()
-        await reader.read()
-        writer.close()
-
-    async with await asyncio.start_server(hang, "127.0.0.1", 0) as server, greeted() as (master, task):
-        port = server.sockets[0].getsockname()[1]
-        await master.say(PLAN, planned(f"http://127.0.0.1:{port}", timeout_s=3.0))
+    async with hanging() as (url, asked), greeted() as (master, task):
+        await master.say(PLAN, planned(url, timeout_s=3.0))
         await master.spawn(1.0, S2Unique=1)
         await master.expect("spawning_complete")
         await asyncio.wait_for(asked.wait(), WITHIN_S)
