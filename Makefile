@@ -1,4 +1,5 @@
-# Everything a newcomer types. `make run` and `make test` set up what they need; Python 3.11 or newer is all they ask for.
+# Everything a newcomer types. `make run` and `make test` set up what they need; Python 3.11 or newer with its `venv` module is all
+# they ask for.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
@@ -46,21 +47,25 @@ constraints: $(VENV)/.installed-test  ## Pin every dependency anew
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }  # half of one would be taken for whole
 
-# The constraints hold for the build environment too, so that two installations are alike to the byte.
+# The constraints hold for the build environment too, under the name that pip 25.3 gave it and the one before. Of this
+# folder: pip splits a list of paths at spaces, and the way here may have some.
+export PIP_CONSTRAINT := constraints.txt
+export PIP_BUILD_CONSTRAINT := constraints.txt
+
 $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
-	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(PIP) --editable .
+	$(PIP) --editable .
 	@touch $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed-test
-	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(PIP) --editable '.[bench]'
+	$(PIP) --editable '.[bench]'
 	@touch $@
 
 $(VENV)/.installed-locust: $(VENV)/.installed
-	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(PIP) --editable '.[locust]'
+	$(PIP) --editable '.[locust]'
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(PIP) --editable '.[test]'
+	$(PIP) --editable '.[test]'
 	@touch $@

@@ -66,12 +66,19 @@ def plan_of_this_machine(workers: int) -> CorePlan:
     return plan_cores(os.sched_getaffinity(0), workers)
 
 
-def confine(pid: int, cores: Collection[int]) -> None:
-    """Put a process and its children on some cores; nothing happens where ``cores`` is empty. Later children follow."""
+def confine(pid: int, cores: Collection[int]) -> bool:
+    """Put a process and its children on some cores; nothing happens where ``cores`` is empty. Later children follow.
+
+    False where this user may not: a process of another user's takes CAP_SYS_NICE, which root in a container may lack.
+    """
     if not cores:
-        return
-    with suppress(psutil.NoSuchProcess):  # it is gone: whoever needs it will say so
-        process = psutil.Process(pid)
-        for each in (process, *process.children(recursive=True)):
-            with suppress(psutil.NoSuchProcess):
-                each.cpu_affinity(list(cores))
+        return True
+    try:
+        with suppress(psutil.NoSuchProcess):  # it is gone: whoever needs it will say so
+            process = psutil.Process(pid)
+            for each in (process, *process.children(recursive=True)):
+                with suppress(psutil.NoSuchProcess):
+                    each.cpu_affinity(list(cores))
+    except psutil.AccessDenied:
+        return False
+    return True

@@ -85,6 +85,18 @@ def test_a_process_that_is_gone_is_no_error() -> None:
     confine(process.pid, (0,))
 
 
+def test_a_process_of_another_user_is_left_where_it_is(
+    sleeper: psutil.Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(process: psutil.Process, cores: list[int]) -> None:
+        raise psutil.AccessDenied(process.pid)
+
+    assert confine(sleeper.pid, (0,))
+    monkeypatch.setattr(psutil.Process, "cpu_affinity", refused)
+    assert not confine(sleeper.pid, (0,))
+    assert confine(sleeper.pid, ())
+
+
 def test_a_pool_keeps_to_its_cores_also_after_a_death() -> None:
     first = min(os.sched_getaffinity(0))
     with Pool(2, (first,)) as pool:
