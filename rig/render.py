@@ -28,7 +28,7 @@ def write_documents(made: dict[str, bytes], out: Path) -> tuple[Path, ...]:
     """Write documents into a folder, made where it is not there; the paths, in the order given."""
     folder = out.resolve()
     for above in (folder, *folder.parents):
-        if (above / MANIFEST).is_file():
+        if _is_pack(above):
             raise UsageError(f"--out {out} lies in the pack {above}, which is not written to; give another folder")
     paths = []
     for name, data in made.items():
@@ -40,3 +40,14 @@ def write_documents(made: dict[str, bytes], out: Path) -> tuple[Path, ...]:
             raise ConfigError(f"{target} cannot be written: {error}; give --out a writable folder") from None
         paths.append(target)
     return tuple(paths)
+
+
+def _is_pack(folder: Path) -> bool:
+    """Whether it is one of the rig's: others have files of that name, too."""
+    if not (folder / MANIFEST).is_file():
+        return False
+    try:
+        Pack.open(folder).manifest()
+    except EvidenceError:
+        return False
+    return True

@@ -14,6 +14,7 @@ import hashlib
 import re
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from rig.errors import EvidenceError
 
 SUMS = "SHA256SUMS"
 _LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
+_DEEPEST = 100
+"""Parts of a path; a walk that went on would end in the interpreter's own limit."""
 _UNFIT = re.compile(r"[\\\x00-\x1f\x7f\ud800-\udfff]")
 """What a line of the list cannot carry unescaped."""
 
@@ -61,8 +64,11 @@ def walk(folder: Path) -> Iterator[tuple[str, Path]]:
     EvidenceError for what is neither file nor folder: symbolic links, sockets and pipes have no place in a pack, as
     following one could leave it and opening one could hang.
     """
-    for path in sorted(folder.iterdir()):
-        mode = path.lstat().st_mode
+    if len(folder.parts) > _DEEPEST:
+        raise EvidenceError(f"{folder} lies deeper than any folder of a pack: remove it")
+    with _told(folder):
+        found = [(path, path.lstat().st_mode) for path in sorted(folder.iterdir())]
+    for path, mode in found:
         if stat.S_ISDIR(mode):
             yield from ((f"{path.name}/{name}", below) for name, below in walk(path))
         elif stat.S_ISREG(mode):
@@ -89,7 +95,8 @@ def compare(folder: Path) -> Comparison:
     present = dict(walk(folder))
     if SUMS not in present:
         raise EvidenceError(f"{listing} is missing: nothing can be verified")
-    data = listing.read_bytes()
+    with _told(listing):
+        data = listing.read_bytes()
     listed: dict[str, str] = {}
     malformed = []
     for line in data.decode("utf-8", "backslashreplace").removesuffix("\n").split("\n"):
@@ -109,5 +116,14 @@ def compare(folder: Path) -> Comparison:
 
 
 def _digest(path: Path) -> str:
-    with path.open("rb") as file:
+    with _told(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """What cannot be read is told by its name: nothing can be claimed from it."""
+    try:
+        yield
+    except OSError as error:
+        raise EvidenceError(f"{path} cannot be read: {error.strerror}") from None

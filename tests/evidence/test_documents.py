@@ -21,6 +21,7 @@ from rig.evidence.junit import junit
 from rig.evidence.manifest import Manifest
 from rig.evidence.pack import Pack
 from rig.evidence.plots import PLOTS, png
+from rig.evidence.plots.canvas import panels
 from rig.evidence.report import documents, html, write
 from rig.evidence.summary import console, summary
 from rig.evidence.text import figure_words, markdown, one_line, xml_text
@@ -278,3 +279,10 @@ def test_pictures_leave_no_state_and_come_late() -> None:
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+def test_a_name_with_a_dollar_is_no_formula() -> None:
+    figure, (axes,) = panels(1, r"log$\frac$_$x")
+    axes.set_yticks([0.5], [r"$_$\q"])
+    axes.annotate("a$b_$", (0.1, 0.1))
+    assert png(figure)

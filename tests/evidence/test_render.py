@@ -33,6 +33,11 @@ def test_the_documents_made_again_are_those_of_the_pack(sealed: Pack, tmp_path: 
     assert sealed.verify().intact
 
 
+def test_a_manifest_of_somebody_else_makes_no_pack(sealed: Pack, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"name": "an application of the web"}')
+    assert render(sealed.path, tmp_path / "again")
+
+
 @pytest.mark.parametrize("inside", [".", "plots", "new/folder"])
 def test_a_pack_is_never_written_to(sealed: Pack, inside: str) -> None:
     with pytest.raises(UsageError, match="lies in the pack"):

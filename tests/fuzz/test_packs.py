@@ -208,6 +208,12 @@ def test_a_hostile_line_among_the_hashes(sealed: Path, folder: Path, name: str) 
     assert outcome(path) is ExitCode.INVALID
 
 
+def test_a_folder_that_goes_down_for_ever(sealed: Path, folder: Path) -> None:
+    path = laid(sealed, folder)
+    (path / Path(*["deep"] * 600)).mkdir(parents=True)
+    assert outcome(path) is ExitCode.INVALID
+
+
 @few(20)
 @given(listing=spoiled(b"0" * 64 + b"  manifest.json\n") | st.binary(max_size=200))
 def test_any_list_of_hashes(sealed: Path, folder: Path, listing: bytes) -> None:
