@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from rig.errors import EvidenceError, worst_exit
+from rig.child import end, python_module
+from rig.errors import ConfigError, EvidenceError, ExitCode, worst_exit
 from rig.evidence.pack import Pack
+from rig.lifeline import Lifeline
 from rig.model import Gate, Verdict
 from rig.profile import bundled_profile, load_profile
 from rig.run import Reporter
@@ -29,6 +31,8 @@ _SUMMARY = "summary.md"
 _VERDICTS = "verdicts.json"
 QUICK_MIX_S = 8
 """The sustained mix of a quick pipeline, seconds."""
+_STOP_S = 120.0
+"""A step that is told to end still reads the truth and judges; one that locust leads waits for its master."""
 _ANNOTATIONS = {Verdict.FAIL: "error", Verdict.INVALID: "warning"}
 
 
@@ -47,6 +51,7 @@ class Done:
     step: Step
     exit_code: int
     pack: Pack | None
+    interrupted: bool = False
 
     @property
     def gates(self) -> tuple[Gate, ...]:
@@ -68,7 +73,7 @@ class Done:
     def summary(self) -> str:
         """What it says of itself in Markdown, or how it was cut off."""
         path = self.left(_SUMMARY)
-        return path.read_text() if path else f"# {self.step.title}\n\n{self.cut_off}\n"
+        return path.read_text(encoding="utf-8") if path else f"# {self.step.title}\n\n{self.cut_off}\n"
 
 
 def steps_of(profile: Path | None, seed: int, *, quick: bool, seconds: int, workers: int) -> tuple[Step, ...]:
@@ -92,20 +97,34 @@ def steps_of(profile: Path | None, seed: int, *, quick: bool, seconds: int, work
 
 
 def run_ci(steps: Sequence[Step], out: Path, environ: Mapping[str, str], reporter: Reporter) -> tuple[Done, ...]:
-    """Run every step, whatever the others come to; write what they found."""
-    out.mkdir(parents=True, exist_ok=True)
+    """Run every step, whatever the others come to; write what they found.
+
+    An interrupt is the running step's, which keeps and judges what it has; none begins after it.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{out} cannot be made: {error.strerror}; give --out a writable folder") from None
     done = []
-    for number, step in enumerate(steps, 1):
-        reporter.stage(f"step {number} of {len(steps)}: {step.title}")
-        done.append(_run(step, out))
-    (out / JUNIT).write_bytes(_merged([path for each in done if (path := each.left(JUNIT))]))
+    with Lifeline():
+        for number, step in enumerate(steps, 1):
+            reporter.stage(f"step {number} of {len(steps)}: {step.title}")
+            done.append(_run(step, out))
+            if done[-1].interrupted:
+                break
+    try:
+        (out / JUNIT).write_bytes(_merged([path for each in done if (path := each.left(JUNIT))]))
+    except OSError as error:
+        raise ConfigError(f"{out / JUNIT} cannot be written: {error.strerror}") from None
     if environ.get("GITHUB_ACTIONS") == "true":
         _tell_github(done, environ)
     return tuple(done)
 
 
 def exit_code_of(done: Sequence[Done]) -> int:
-    """The worst of the steps'."""
+    """The worst of the steps'; 130 where one was interrupted."""
+    if any(each.interrupted for each in done):
+        return ExitCode.INTERRUPTED
     return worst_exit(each.exit_code for each in done)
 
 
@@ -117,10 +136,15 @@ def summary_of(done: Sequence[Done]) -> str:
 def _run(step: Step, out: Path) -> Done:
     """Run one step. Its pack is the one that was not there before."""
     before = set(out.glob("*/manifest.json"))
-    command = [sys.executable, "-m", "rig", *step.arguments, "--out", str(out)]
-    ended = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    command = [*python_module("rig"), *step.arguments, "--out", str(out)]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
+    interrupted = False
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:
+        interrupted, code = True, end(process, _STOP_S)
     made = sorted(set(out.glob("*/manifest.json")) - before)
-    return Done(step, ended.returncode, Pack.open(made[-1].parent) if made else None)
+    return Done(step, code, Pack.open(made[-1].parent) if made else None, interrupted)
 
 
 def _merged(documents: Sequence[Path]) -> bytes:
@@ -139,7 +163,7 @@ def _merged(documents: Sequence[Path]) -> bytes:
 def _tell_github(done: Sequence[Done], environ: Mapping[str, str]) -> None:
     """The job's summary, and an annotation for every gate that is not as it should be."""
     if path := environ.get("GITHUB_STEP_SUMMARY"):
-        with Path(path).open("a") as file:
+        with Path(path).open("a", encoding="utf-8") as file:
             for each in done:
                 file.write(each.summary + "\n")
     for line in annotated(done):
@@ -177,6 +201,8 @@ def document_of(done: Sequence[Done], out: Path) -> dict[str, Any]:
     verdicts = [path for each in done if (path := each.left(_VERDICTS))]
     return {
         "exit_code": exit_code_of(done),
-        "packs": [{"pack": str(out / path.parent.name), **json.loads(path.read_text())} for path in verdicts],
+        "packs": [
+            {"pack": str(out / path.parent.name), **json.loads(path.read_text(encoding="utf-8"))} for path in verdicts
+        ],
         "junit": str(out / JUNIT),
     }

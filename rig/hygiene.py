@@ -23,8 +23,14 @@ _POLL_S = 0.05
 _STEP_S = 1.0
 """Between two looks at the clock: slewing, 0.05 % at most, needs half an hour for it."""
 _CONNECTIONS = """
-SELECT pid, coalesce(state, '?') FROM pg_stat_activity WHERE datname = current_database()
-AND backend_type = 'client backend' AND pid <> pg_backend_pid() AND application_name NOT LIKE 'rig-%'"""
+SELECT a.pid, coalesce(a.state, '?') FROM pg_catalog.pg_stat_activity a
+WHERE a.datname = pg_catalog.current_database() AND a.usesysid IS NOT NULL AND a.pid <> pg_catalog.pg_backend_pid()
+AND coalesce(a.backend_type, 'client backend') = 'client backend' AND a.application_name NOT LIKE 'rig-%'"""
+"""The server hides kind and state of other roles' sessions from a role without ``pg_monitor``, but not that they are
+there, nor their locks."""
+_AT_WORK = """
+AND EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE l.pid = a.pid AND l.locktype = 'virtualxid' AND l.granted
+AND l.mode = 'ExclusiveLock')"""
 
 
 def look_before() -> list[Finding]:
@@ -63,7 +69,7 @@ class Connections:
 
     def __init__(self, dsn: str, *, launched: bool) -> None:
         self._dsn = dsn
-        self._query = _CONNECTIONS if launched else _CONNECTIONS + " AND state <> 'idle'"
+        self._query = _CONNECTIONS if launched else _CONNECTIONS + _AT_WORK
         try:
             self._baseline = len(self._sessions())
         except psycopg.Error as error:

@@ -35,6 +35,7 @@ from typing import IO, Self
 
 import psutil
 
+from rig.child import python_module
 from rig.errors import RigError
 from rig.processes import alive, words
 
@@ -82,7 +83,7 @@ class Lifeline:
         resource_tracker.ensure_running()
         self._outer_token = os.environ.get(MARKER)
         self._reaper = subprocess.Popen(
-            [sys.executable, "-m", "rig.lifeline", self.token],
+            [*python_module("rig.lifeline"), self.token],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -6,8 +6,6 @@ a log file of the pack. Not for tenants (``rig.tenants``) or its database (``rig
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rig.ask import Asker
+from rig.child import end
 from rig.engine.endpoint import Endpoint
 from rig.errors import ConfigError, EvidenceError, ExitCode, RigError, Unavailable, UsageError
 from rig.lifeline import standing
@@ -154,19 +153,7 @@ def _started(
             lifeline.stop_at_end(process.pid)
         yield process
     finally:
-        _stop(process, launch.stop_timeout_s)
-
-
-def _stop(process: subprocess.Popen[bytes], timeout_s: float) -> None:
-    """SIGTERM and, past the timeout, SIGKILL to all of its session."""
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGCONT)  # a stopped process would not see the other
-        process.terminate()
-    try:
-        process.wait(timeout_s)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        end(process, launch.stop_timeout_s, session=True)
 
 
 def _wait_until_ready(

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -13,10 +10,8 @@ from pathlib import Path
 
 import psutil
 
+from rig.child import listening
 from rig.engine.endpoint import Endpoint
-from rig.errors import RigError
-
-_STOP_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +43,7 @@ def latency_stub(*, cores: Collection[int] = (), ledger: Path | None = None) -> 
 @contextmanager
 def _running(module: str, options: Sequence[str], cores: Collection[int]) -> Iterator[Stub]:
     """Run a stub on a free port of loopback; RigError when it does not come up."""
-    arguments = [sys.executable, "-m", module, *options]
-    # In a session of its own: Ctrl-C in a terminal is for the rig, which ends the stub in its turn.
-    with subprocess.Popen(
-        arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            line = process.stdout.readline()
-            if not line:
-                raise RigError(f"{module} ended with exit code {process.wait(_STOP_S)} before it listened")
-            if cores:
-                os.sched_setaffinity(process.pid, cores)
-            yield Stub(Endpoint("127.0.0.1", json.loads(line)["port"]), psutil.Process(process.pid))
-        finally:
-            process.stdin.close()
-            try:
-                process.wait(_STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
+    with listening(module, *options) as (process, port):
+        if cores:
+            os.sched_setaffinity(process.pid, cores)
+        yield Stub(Endpoint("127.0.0.1", port), psutil.Process(process.pid))

@@ -19,6 +19,7 @@ from rig.cli.options import (
 )
 from rig.cli.words import terminal
 from rig.errors import ExitCode
+from rig.extras import require
 
 
 @click.command("worker")
@@ -29,8 +30,6 @@ from rig.errors import ExitCode
 @click.option("--seed", type=int, default=1, show_default=True, help="With --alone: what keys and bodies derive from.")
 def worker_(master: str, allow_host: str | None, alone: bool, profile: Path | None, seed: int) -> int:
     """A native load worker for a locust master that runs scenarios/locustfile.py."""
-    from rig.extras import require
-
     for module in ("msgpack", "zmq"):
         require(module, "locust")
     from rig.locust_bridge.wire import parse_address
@@ -96,6 +95,7 @@ def ci(profile: Path | None, out: Path, seed: int, seconds: int, workers: int, q
     from rig.console import ConsoleReporter
     from rig.profile import environment
 
+    require("locust", "locust")  # of the last step: nobody should hear of it after minutes
     steps = pipeline.steps_of(profile, seed, quick=quick, seconds=seconds, workers=workers)
     with ConsoleReporter(terminal()) as reporter:
         done = pipeline.run_ci(steps, out, environment(), reporter)

@@ -19,6 +19,7 @@ from rig.cli.sample import sample_
 from rig.cli.service import doctor, init
 from rig.cli.standing import down, up
 from rig.cli.storm import storm_
+from rig.cli.streams import forgive
 from rig.errors import ExitCode, RigError
 from rig.evidence.text import one_line
 
@@ -64,6 +65,8 @@ def main(arguments: Sequence[str]) -> int:
     debug = "--debug" in arguments[:1]
     try:
         signal.signal(signal.SIGTERM, _interrupt)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup leaves it
+            signal.signal(signal.SIGHUP, _interrupt)
         result = cli.main(args=list(arguments), prog_name="rig", standalone_mode=False)
         return int(result or 0)
     except click.exceptions.Exit as error:
@@ -98,4 +101,5 @@ def _interrupt(number: int, frame: object) -> NoReturn:
 
 def entry() -> None:
     """The console script."""
+    forgive()
     sys.exit(main(sys.argv[1:]))

@@ -5,14 +5,13 @@ Master and workers are processes of their own; locust is only ever imported by t
 
 from __future__ import annotations
 
-import signal
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import scenarios
+from rig.child import end, python_module
 from rig.errors import ExitCode, worst_exit
 from rig.extras import require
 from rig.lifeline import Lifeline
@@ -42,14 +41,14 @@ class Crowd:
         here = ("--master-bind-host", "127.0.0.1", "--master-bind-port", str(port))
         waiting = ("--expect-workers", str(self.workers), "--expect-workers-max-wait", "120")
         return [
-            *(sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--master", *here, *waiting, *web),
+            *(*python_module("locust"), "-f", str(LOCUSTFILE), "--master", *here, *waiting, *web),
             *self.arguments,
         ]
 
     def worker_command(self, port: int) -> list[str]:
         """The command line of each worker."""
         allowed = ("--allow-host", self.allow_host) if self.allow_host else ()
-        return [sys.executable, "-m", "rig", "worker", "--master", f"127.0.0.1:{port}", *allowed]
+        return [*python_module("rig"), "worker", "--master", f"127.0.0.1:{port}", *allowed]
 
 
 def options_of_session(
@@ -92,8 +91,7 @@ def lead(crowd: Crowd) -> int:
         try:
             code = _led(master, workers)
         except KeyboardInterrupt:
-            master.send_signal(signal.SIGTERM)
-            code = _ended(master, _STOP_S)
+            code = end(master, _STOP_S)
             if code < 0:  # it was told before it could listen
                 code = ExitCode.INTERRUPTED
         finally:
@@ -109,8 +107,7 @@ def _led(master: subprocess.Popen[bytes], workers: Sequence[subprocess.Popen[byt
         except subprocess.TimeoutExpired:
             failed = _all_failed(workers)
         if failed:
-            master.send_signal(signal.SIGTERM)
-            code = _ended(master, _STOP_S)
+            code = end(master, _STOP_S)
             judged = code in (ExitCode.FAIL, ExitCode.INVALID)
             return code if judged else worst_exit(failed)
 
@@ -127,13 +124,4 @@ def _end(workers: Sequence[subprocess.Popen[bytes]]) -> None:
         try:
             worker.wait(_WORKER_STOP_S)
         except subprocess.TimeoutExpired:
-            worker.terminate()
-            _ended(worker, _WORKER_STOP_S)
-
-
-def _ended(process: subprocess.Popen[bytes], timeout_s: float) -> int:
-    try:
-        return process.wait(timeout_s)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        return process.wait()
+            end(worker, _WORKER_STOP_S)

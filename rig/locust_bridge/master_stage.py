@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 import logging
 import subprocess
-import sys
 import threading
 from typing import Any
 
+from rig.child import python_module
 from rig.errors import ExitCode
 
 _log = logging.getLogger("rig")
@@ -30,7 +30,7 @@ class Stage:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "rig.locust_bridge.backstage"],
+            python_module("rig.locust_bridge.backstage"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -112,7 +112,7 @@ class View:
 
     def page(self) -> Response:
         """The page of live charts."""
-        return Response(_PAGE.read_text(), mimetype="text/html")
+        return Response(_PAGE.read_text(encoding="utf-8"), mimetype="text/html")
 
     def state(self) -> Response:
         """Status, the last verdict, the curves and the rows of every table."""

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from rig.checks.judge import judge
+from rig.child import end
 from rig.errors import RigError
 from rig.evidence.pack import Pack
 from rig.lifeline import Lifeline, temporary_folder
@@ -85,13 +86,7 @@ def _wait_for(text: str, log_file: Path, master: subprocess.Popen[bytes]) -> Non
 def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     """The master has told its workers to quit; whoever is still there was not told, or does not listen."""
     for process in processes:
-        if process.poll() is None:
-            process.terminate()
-        try:
-            process.wait(_END_S / 8)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process, _END_S / 8)
 
 
 def _tail(log_file: Path) -> str:

@@ -11,7 +11,6 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from rig.child import python_module
 from rig.errors import EvidenceError
 from rig.samplers.frames import journal_path
 from rig.samplers.journal import Journal
@@ -49,7 +49,7 @@ class SamplerProcess:
         except OSError as error:
             raise EvidenceError(f"{self._journal} cannot be written: {error.strerror}") from None
         self._process = process = subprocess.Popen(
-            [sys.executable, "-m", f"rig.samplers.{self.name}"],
+            python_module(f"rig.samplers.{self.name}"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

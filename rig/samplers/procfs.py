@@ -157,11 +157,13 @@ def _switches(status: bytes) -> tuple[int, int]:
 
 
 def _written(io: int) -> int:
-    """Bytes that a process had written to files; -1 where its user has changed meanwhile."""
+    """Bytes that a process had written to files; -1 where its user has changed meanwhile, Gone when it has ended."""
     try:
         words = os.pread(io, 512, 0).split()
     except PermissionError:
         return -1
+    except ProcessLookupError:
+        raise Gone from None
     return int(words[words.index(b"write_bytes:") + 1])
 
 

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from rig.child import listening
 from rig.errors import RigError
 from rig.stampede.kids import Fetch
-
-_STOP_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,36 +61,10 @@ def counted_origin(folder: Path, label: str, port: int = 0) -> Iterator[Origin]:
     """Run both for the time of the context; ``port`` is the tee's (0: a free one). RigError when one does not start."""
     folder.mkdir(parents=True, exist_ok=True)
     origin_ledger, tee_ledger = folder / f"{label}.origin.jsonl", folder / f"{label}.tee.jsonl"
-    origin_arguments = ("stub_server.jwks_origin", "--ledger", str(origin_ledger))
-    with _listening(origin_arguments) as (origin, origin_port):
-        tee_arguments = ("rig.stampede.tee", "--to", str(origin_port), "--port", str(port), "--ledger", str(tee_ledger))
-        with _listening(tee_arguments) as (_, tee_port):
+    with listening("stub_server.jwks_origin", "--ledger", str(origin_ledger)) as (origin, origin_port):
+        tee_arguments = ("--to", str(origin_port), "--port", str(port), "--ledger", str(tee_ledger))
+        with listening("rig.stampede.tee", *tee_arguments) as (_, tee_port):
             yield Origin(tee_port, origin_ledger, tee_ledger, origin)
-
-
-@contextmanager
-def _listening(arguments: Sequence[str]) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """A module run as a process that says its port in its first line and ends with its input."""
-    with subprocess.Popen(
-        [sys.executable, "-m", *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,  # Ctrl-C in a terminal is for the rig, which ends it in its turn
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            line = process.stdout.readline()
-            if not line:
-                raise RigError(f"{arguments[0]} ended with exit code {process.wait(_STOP_S)} before it listened")
-            yield process, json.loads(line)["port"]
-        finally:
-            process.stdin.close()
-            try:
-                process.wait(_STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
 
 
 class Tail:

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from psycopg.conninfo import conninfo_to_dict
 
+from rig.child import end
 from rig.errors import RigError
 from rig.lifeline import MARKER, standing, temporary_folder
 from rig.ports import free_port
@@ -77,11 +78,7 @@ def pooled(dsn: str, environ: Mapping[str, str], *, server_connections: int, log
                 _wait_until_it_listens(process, port, log_file)
                 yield _address(dsn, port)
             finally:
-                process.terminate()
-                try:
-                    process.wait(_STOP_S)
-                except subprocess.TimeoutExpired:
-                    process.kill()
+                end(process, _STOP_S)
 
 
 def _config(dsn: str, port: int, server_connections: int) -> str:

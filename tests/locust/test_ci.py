@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import subprocess
-from collections.abc import Sequence
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -24,11 +24,13 @@ from rig.ci import (
     steps_of,
     summary_of,
 )
+from rig.errors import ExitCode
 from rig.evidence.judgement import Judgement
 from rig.evidence.pack import Pack
 from rig.locust_bridge.backstage import Quiet
 from rig.model import Gate, Verdict
 from rig.profile import bundled_profile
+from tests.cli.commands import Going, wait_until
 
 STEP = Step("a storm, of kids", ())
 
@@ -105,13 +107,19 @@ def left(out: Path, verb: str, *, whole: bool = True) -> None:
 def piped(out: Path, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]) -> tuple[Done, ...]:
     """A pipeline whose first step is killed by the kernel and whose second one passes."""
 
-    def run(command: Sequence[str], **how: object) -> subprocess.CompletedProcess[bytes]:
-        killed = "run" in command
-        left(out, "run" if killed else "mix", whole=not killed)
-        return subprocess.CompletedProcess(command, -signal.SIGKILL if killed else 0)
+    def stood_in_for(_: str) -> list[str]:
+        return [sys.executable, "-c", "from tests.locust.test_ci import stand_in; stand_in()"]
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr("rig.ci.python_module", stood_in_for)
     return run_ci(STEPS, out, environ, Quiet())
+
+
+def stand_in() -> None:
+    """What the steps are instead of the rig."""
+    verb, _, out = sys.argv[1:]
+    left(Path(out), verb, whole=verb != "run")
+    if verb == "run":
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_step_that_was_killed_is_reported_with_the_others(
@@ -130,3 +138,15 @@ def test_a_step_that_was_killed_is_reported_with_the_others(
 def test_only_what_this_pipeline_did_is_told(beside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     document = document_of(piped(beside, monkeypatch, {}), beside)
     assert [[gate["id"] for gate in pack["gates"]] for pack in document["packs"]] == [["mix.rows"]]
+
+
+def test_an_interrupt_is_the_running_steps_which_judges_what_it_has(tmp_path: Path) -> None:
+    going = Going(("ci", "--quick", "--out", str(tmp_path)))
+    wait_until(lambda: any(tmp_path.glob("*.partial/logs/target.log")), 60)
+    going.signal(signal.SIGTERM)
+    ended = going.end()
+    assert ended.code == ExitCode.INTERRUPTED, ended.err
+    (pack,) = (path.parent for path in tmp_path.glob("*/manifest.json"))
+    assert pack.name.endswith("-run-1"), "finished, and nothing began after it"
+    assert (pack / "verdicts.json").is_file()
+    assert ET.parse(tmp_path / JUNIT).getroot().findall("testsuite")

@@ -21,6 +21,7 @@ from rig.samplers.frames import read_samples
 from rig.samplers.journal import read_journal
 from rig.samplers.model import Samples
 from rig.samplers.names import PIDS, Role
+from rig.samplers.procfs import Gone, _written
 from rig.samplers.roles import Rule
 from rig.samplers.sampling import Plan
 from tests.samplers.watching import connected, watched
@@ -235,3 +236,13 @@ with sampling(Plan(None), pathlib.Path({str(tmp_path)!r})) as samplers:
     report = read_samples(tmp_path).report(PIDS)
     assert report is not None
     assert report.failure == ""
+
+
+def test_one_that_is_reaped_between_two_reads_is_gone() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        account = os.open(f"/proc/{process.pid}/io", os.O_RDONLY)
+        assert _written(account) >= 0
+        process.communicate(b"\n")
+    with pytest.raises(Gone):
+        _written(account)
+    os.close(account)

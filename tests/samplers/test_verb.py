@@ -90,6 +90,17 @@ def test_hygiene_sees_connections_that_a_target_left(database: Database) -> None
         assert launched.look_again().clean
 
 
+def test_hygiene_sees_them_over_a_role_that_the_server_hides_others_from(database: Database) -> None:
+    """A plain owner of tables is shown neither kind nor state of another role's session."""
+    plain = Connections(database.runtime_dsn, launched=True)
+    running = Connections(database.runtime_dsn, launched=False)
+    with connected(database.admin_dsn, "left") as left:
+        assert not plain.look_again().clean
+        assert running.look_again().clean
+        left.execute("BEGIN")
+        assert not running.look_again().clean
+
+
 def test_hygiene_without_a_database_says_so(database: Database) -> None:
     with pytest.raises(Unavailable):
         Connections("postgresql://x@127.0.0.1:9/x", launched=True)
