@@ -66,7 +66,8 @@ def existing_store(profile: Profile, environ: Mapping[str, str]) -> Store:
     if profile.launch is not None:
         runtime_dsn = secret_from(environ, profile.truth.runtime_dsn_env, "the DSN that the target connects with")
     truth_role = _role(truth_dsn, profile.truth.dsn_env)
-    if runtime_dsn and truth_role == _role(runtime_dsn, profile.truth.runtime_dsn_env):
+    # Not every DSN names its role (a service of pg_service.conf): preflight asks the server.
+    if runtime_dsn and truth_role is not None and truth_role == _role(runtime_dsn, profile.truth.runtime_dsn_env):
         raise ConfigError(
             f"{profile.truth.dsn_env} and {profile.truth.runtime_dsn_env} name the same role; the target must connect "
             "as a role of its own that cannot bypass row-level security, and the truth be read over another"

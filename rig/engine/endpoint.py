@@ -109,7 +109,19 @@ class Endpoint:
                 f"target host {self.host!r} is not loopback; to load it, name it in the profile "
                 f"(target.allow_host) and repeat it on the command line (--allow-host {self.host})"
             )
-        return replace(self, addresses=addresses)
+        # Without IPv6 a name may still mean ::1 too, and that nobody can go there would look like a fault of ours.
+        return replace(self, addresses=tuple(filter(_has_route, addresses)) or addresses)
+
+
+def _has_route(address: str) -> bool:
+    """Whether this machine knows a way there; nothing is sent."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((address, 9))
+    except OSError:
+        return False
+    return True
 
 
 def _is_loopback(address: str) -> bool:

@@ -113,9 +113,20 @@ def test_a_name_is_what_all_of_its_addresses_are(monkeypatch: pytest.MonkeyPatch
         Endpoint("127.0.0.1.nip.test", 80).require_allowed(None)
 
 
-def test_a_name_of_loopback_passes_and_is_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("routes", "pinned"),
+    [
+        ({"127.0.0.1", "::1"}, ("127.0.0.1", "::1")),
+        ({"127.0.0.1"}, ("127.0.0.1",)),  # a machine without IPv6
+        (set(), ("127.0.0.1", "::1")),
+    ],
+)
+def test_a_name_of_loopback_passes_and_is_pinned(
+    monkeypatch: pytest.MonkeyPatch, routes: set[str], pinned: tuple[str, ...]
+) -> None:
     Resolver(monkeypatch, ("127.0.0.1", "::1"))
-    assert Endpoint("127.0.0.1.nip.test", 80).require_allowed(None).addresses == ("127.0.0.1", "::1")
+    monkeypatch.setattr("rig.engine.endpoint._has_route", routes.__contains__)
+    assert Endpoint("127.0.0.1.nip.test", 80).require_allowed(None).addresses == pinned
 
 
 @pytest.mark.parametrize("host", ["a" * 300 + ".test", "\udcff.invalid", "a..b", "xn--\u00e9"])
