@@ -15,7 +15,7 @@ from typing import Any, TextIO
 class _Unheard(io.FileIO):
     """A file whose reader may go: what is written afterwards is dropped."""
 
-    def write(self, data: Any, /) -> int | None:
+    def write(self, data: Any, /) -> int:
         """As any file's; BrokenPipeError is never raised."""
         try:
             return super().write(data)
@@ -38,5 +38,5 @@ def _forgiving(stream: TextIO | None) -> Any:
     stream.flush()
     raw = io.BufferedWriter(_Unheard(stream.fileno(), "wb", closefd=False))
     return io.TextIOWrapper(
-        raw, encoding=stream.encoding, errors="backslashreplace", line_buffering=stream.line_buffering
+        raw, encoding=stream.encoding, errors="backslashreplace", line_buffering=bool(stream.line_buffering)
     )

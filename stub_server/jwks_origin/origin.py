@@ -7,11 +7,14 @@ import json
 import time
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import chain, repeat
 from typing import Any
 
 from aiohttp import web
 
 from stub_server.jwks_origin.ledger import Ledger
+
+_DRIP_S = 0.1
 
 
 class Mood(StrEnum):
@@ -21,6 +24,8 @@ class Mood(StrEnum):
     FAIL = "fail"
     HANG = "hang"
     """No answer, until the caller goes away or the origin ends."""
+    DRIP = "drip"
+    """A byte every tenth of a second, head and body, until the caller goes away: each is in time, all of them never."""
     MALFORMED = "malformed"
     """JSON that is no key set."""
     TRUNCATED = "truncated"
@@ -73,12 +78,23 @@ class Origin:
             await asyncio.sleep(manner.delay_s)
             if manner.mood is Mood.HANG:
                 await asyncio.Event().wait()
+            if manner.mood is Mood.DRIP:
+                await _drip(request)
             response = _answer(manner)
             outcome = str(response.status) if manner.mood in (Mood.OK, Mood.FAIL) else manner.mood.value
         finally:
             # Before the answer leaves: who reads it may fetch again before this process runs again.
             self._ledger.end(fetch, outcome)
         return response
+
+
+async def _drip(request: web.BaseRequest) -> None:
+    """Past the server, which would send the head as a whole; ends by being cancelled. The body is blanks for ever."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n"
+    for byte in chain(head, repeat(ord(" "))):
+        if request.transport is not None:  # None: the caller is gone, and this is about to be cancelled
+            request.transport.write(bytes([byte]))
+        await asyncio.sleep(_DRIP_S)
 
 
 def _answer(manner: Manner) -> web.Response:

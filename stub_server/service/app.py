@@ -3,6 +3,7 @@
 Flow of a webhook: tenant by API key → signature → ``judge`` → ``persist`` → answer. 200 says that the transaction is
 committed, whether the event was accepted, a duplicate or a dead letter; 401 that no row was written; 503 that the
 database did not answer in time, so that the sender must try again. The correlation id is echoed in every answer.
+A bearer token is answered 200, 401, or 503 where the verifier cannot tell just now.
 
 Not for what any of that means: the modules named in the imports know.
 """
@@ -16,6 +17,7 @@ import logging
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 from aiohttp import web
@@ -40,6 +42,9 @@ _STATUS = {
     Outcome.ERROR: 500,
 }
 _BODY = {outcome: json.dumps({"status": outcome.value}).encode() for outcome in Outcome}
+VERIFICATIONS_MAX = 64
+"""Bearer tokens judged at one time, each in a thread. A verifier may keep tokens of unknown keys waiting while it
+fetches, and known ones must not stand in line behind those: asyncio's own threads are few more than the cores."""
 _IN_FLIGHT = Series("service_requests_in_flight")
 _POOL_SERIES = {
     "pool_size": Series("service_pool_connections"),
@@ -65,6 +70,7 @@ class Service:
         self._board = board
         self._counters = board.row(process)
         self._directory = Directory(store, config.database.cache_ttl_s)
+        self._verifications = ThreadPoolExecutor(VERIFICATIONS_MAX, "verify")
 
     def application(self) -> web.Application:
         """The routes of the configuration, ready to be served."""
@@ -158,12 +164,15 @@ class Service:
             claims = await self._verified(token.strip())
         except Exception as error:  # a verifier is anybody's callable and refuses with whatever it likes
             logger.debug("bearer token refused: %s", type(error).__name__)
+            if getattr(error, "retry", False):
+                return web.json_response({"error": "temporarily_unavailable"}, status=503)
             return _refused("invalid_token")
         return web.json_response({"sub": claims.get("sub"), "iss": claims.get("iss")})
 
     async def _verified(self, token: str) -> Claims:
         # In a thread, because a plain verifier may block; an async one only makes its coroutine there.
-        claims = await asyncio.to_thread(self._verifier, token)
+        loop = asyncio.get_running_loop()
+        claims = await loop.run_in_executor(self._verifications, self._verifier, token)
         return await claims if inspect.isawaitable(claims) else claims
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,6 +23,7 @@ from stub_server.service.events import Event, EventReader, InvalidEvent
 from stub_server.service.personal import holds_personal, scrubbed
 
 KEY_CHARACTERS_MAX = 255
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 class Reason(StrEnum):
@@ -32,7 +34,7 @@ class Reason(StrEnum):
     SCHEMA_INVALID = "schema_invalid"
     INVALID_KEY = "invalid_idempotency_key"
     UNSTORABLE = "unstorable"
-    """JSON that PostgreSQL refuses: a NUL or half a surrogate pair in a text."""
+    """JSON that PostgreSQL refuses: a NUL or half a surrogate pair in a text. Of the id it is known beforehand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,9 @@ class Intake:
             event = self._readers[delivery.route.name].read(body)
         except InvalidEvent as error:
             return Dead(Reason.SCHEMA_INVALID, key, payload, str(error))
+        if _UNSTORABLE.search(event.external_id):
+            # Not left to the database as elsewhere in a body: the id is a parameter, and may be the key.
+            return Dead(Reason.UNSTORABLE, key, digest_only(delivery.body))
         if key is None:
             if delivery.idempotency_key:
                 return Dead(Reason.INVALID_KEY, None, payload)

@@ -15,7 +15,7 @@ import socket
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from stub_server.service.config import Config
@@ -41,8 +41,14 @@ class Plan:
 
 
 def supervise(plan: Plan) -> None:
-    """Serve until told to stop. Raises Unavailable for a port that is taken, ServiceError when a process failed."""
-    asyncio.run(_supervise(plan))
+    """Serve until told to stop.
+
+    Raises Unavailable for a port that is taken, ServiceError when a process cannot be started or ended unasked.
+    """
+    try:
+        asyncio.run(_supervise(plan))
+    except OSError as error:
+        raise ServiceError(f"the service cannot go on: {error}") from None
 
 
 async def _supervise(plan: Plan) -> None:
@@ -60,29 +66,29 @@ async def _supervise(plan: Plan) -> None:
     told = asyncio.create_task(stop.wait())
     await asyncio.wait([told, *endings], return_when=asyncio.FIRST_COMPLETED)
     told.cancel()
+    ended = [index for index, ending in enumerate(endings) if ending.done()]
     await _end(workers, plan.config.stop_timeout_s + STOP_MARGIN_S)
-    _raise_for(workers)
+    # Asked only now: what tells a whole group may reach a process before it reaches this one.
+    _raise_for(workers, [] if stop.is_set() else ended)
 
 
 @contextmanager
 def _bound(host: str, port: int, count: int) -> Iterator[list[socket.socket]]:
     """``count`` listening sockets on one port (0: a free one), closed on exit."""
-    sockets: list[socket.socket] = []
-    try:
-        address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        family, host_port = address[0], address[4][:2]
-        # Without SO_REUSEPORT first: with it, another service of the same user would silently share the port.
-        with socket.create_server(host_port, family=family) as probe:
-            host_port = probe.getsockname()[:2]
-        sockets.extend(
-            socket.create_server(host_port, family=family, backlog=BACKLOG, reuse_port=True) for _ in range(count)
-        )
+    with ExitStack() as opened:
+        try:
+            address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            family, host_port = address[0], address[4][:2]
+            # Without SO_REUSEPORT first: with it, another service of the same user would silently share the port.
+            with socket.create_server(host_port, family=family) as probe:
+                host_port = probe.getsockname()[:2]
+            sockets = [
+                opened.enter_context(socket.create_server(host_port, family=family, backlog=BACKLOG, reuse_port=True))
+                for _ in range(count)
+            ]
+        except OSError as error:
+            raise Unavailable(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
         yield sockets
-    except OSError as error:
-        raise Unavailable(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
-    finally:
-        for one in sockets:
-            one.close()
 
 
 async def _start(plan: Plan, index: int, listener: socket.socket, board: Board) -> Process:
@@ -112,12 +118,16 @@ async def _end(workers: Sequence[Process], timeout_s: float) -> None:
             await worker.wait()
 
 
-def _raise_for(workers: Sequence[Process]) -> None:
-    """A process that could not start has said why itself, and its exit code is ours."""
-    failed = [(index, code) for index, worker in enumerate(workers) if (code := worker.returncode)]
+def _raise_for(workers: Sequence[Process], unasked: Sequence[int]) -> None:
+    """A process that could not start has said why itself, and its exit code is ours.
+
+    One of the ``unasked``, which ended before anybody was told to, failed also where its exit code is 0.
+    """
+    codes = [worker.returncode or 0 for worker in workers]
+    failed = [index for index, code in enumerate(codes) if code] or unasked
     if not failed:
         return
     kinds = {kind.exit_code: kind for kind in (Unavailable, ConfigError)}
-    index, code = failed[0]
+    code = codes[failed[0]]
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
-    raise kinds.get(code, ServiceError)(f"serving process {index} died ({how}); the service was stopped")
+    raise kinds.get(code, ServiceError)(f"serving process {failed[0]} died ({how}); the service was stopped")

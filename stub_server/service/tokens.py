@@ -1,7 +1,8 @@
 """Bearer tokens: the form of a verifier, how one is loaded, and the default: a fixed key set.
 
 Flow: ``load_verifier("module:factory", environ)`` → ``verify(token) -> claims``, plain or async, which raises
-whatever it likes to refuse. A plain one may block: it is called in a thread.
+whatever it likes to refuse; an exception with a true attribute ``retry`` says that it cannot tell just now. A plain one
+may block: it is called in a thread.
 
 Not for key rotation or storms: a verifier that fetches keys is configured in place of the default.
 """
@@ -27,13 +28,19 @@ ALGORITHMS = ["RS256", "ES256", "EdDSA"]
 
 
 def load_verifier(spec: str, environ: Mapping[str, str]) -> Verifier:
-    """The verifier that ``module:factory`` makes of the environment; ConfigError when there is no such factory."""
+    """The verifier that ``module:factory`` makes of the environment.
+
+    ConfigError when there is no such factory, or it finds a variable wrong (ValueError).
+    """
     module_name, _, factory_name = spec.partition(":")
     try:
         factory = getattr(importlib.import_module(module_name), factory_name)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"auth.verifier {spec}: {error}") from None
-    verifier: Verifier = factory(environ)
+    try:
+        verifier: Verifier = factory(environ)
+    except ValueError as error:
+        raise ConfigError(f"auth.verifier {spec}: {' '.join(str(error).split())}") from None
     return verifier
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+import psycopg
 
 
 def without_option(*protections: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -22,6 +23,17 @@ def runtime_dsn() -> str:
 def owner_dsn() -> str:
     """How the owner of the schema connects; a ClickException where that is not said."""
     return _dsn("MIGRATION_DATABASE_URL")
+
+
+def runtime_role() -> str:
+    """Whose name the service goes by in the database: asked there, as a DSN may leave it to the environment or to peer.
+
+    Raises psycopg.OperationalError where it cannot connect.
+    """
+    with psycopg.connect(runtime_dsn()) as connection:
+        row = connection.execute("SELECT current_user").fetchone()
+    assert row is not None  # every session has a role
+    return str(row[0])
 
 
 def _dsn(variable: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any, LiteralString
 import click
 import psycopg
 
-from stub_server.sisters.environment import owner_dsn, runtime_dsn, without_option
+from stub_server.sisters.environment import owner_dsn, runtime_dsn, runtime_role, without_option
 
 _SCHEMA: LiteralString = """
 CREATE TABLE rate_window (name text, began timestamptz, used integer NOT NULL, PRIMARY KEY (name, began));
@@ -84,9 +84,8 @@ def cli() -> None:
 @without_option("shared")
 def prepare(without: tuple[str, ...]) -> None:
     """Make the table, as the owner."""
-    role = psycopg.conninfo.conninfo_to_dict(runtime_dsn())["user"]
     with psycopg.connect(owner_dsn()) as connection:
-        connection.execute(psycopg.sql.SQL(_SCHEMA).format(role=psycopg.sql.Identifier(str(role))))
+        connection.execute(psycopg.sql.SQL(_SCHEMA).format(role=psycopg.sql.Identifier(runtime_role())))
 
 
 @cli.command()

@@ -16,7 +16,7 @@ import click
 import psycopg
 from psycopg import sql
 
-from stub_server.sisters.environment import owner_dsn, runtime_dsn, without_option
+from stub_server.sisters.environment import owner_dsn, runtime_dsn, runtime_role, without_option
 
 TENANTS = ("north", "south")
 _PROTECTIONS = ("lock", "skip", "concurrently", "tenant-scope", "scheduler")
@@ -74,9 +74,8 @@ def cli() -> None:
 @without_option(*_PROTECTIONS)
 def prepare(without: tuple[str, ...]) -> None:
     """Make table, views and function, as the owner."""
-    role = psycopg.conninfo.conninfo_to_dict(runtime_dsn())["user"]
     with psycopg.connect(owner_dsn()) as connection:
-        create(connection, str(role), without)
+        create(connection, runtime_role(), without)
 
 
 @cli.command()

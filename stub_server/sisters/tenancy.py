@@ -16,7 +16,7 @@ import click
 import psycopg
 from psycopg import sql
 
-from stub_server.sisters.environment import owner_dsn, runtime_dsn, without_option
+from stub_server.sisters.environment import owner_dsn, runtime_dsn, runtime_role, without_option
 
 TENANTS = tuple(f"00000000-0000-4000-8000-{number:012}" for number in (1, 2, 3))
 _PROTECTIONS = ("transaction-scope", "row-security", "own-rows", "worker-guard", "dead-letters")
@@ -114,9 +114,8 @@ def cli() -> None:
 @without_option(*_PROTECTIONS)
 def prepare(without: tuple[str, ...]) -> None:
     """Make tables, rows and functions, as the owner."""
-    role = psycopg.conninfo.conninfo_to_dict(runtime_dsn())["user"]
     with psycopg.connect(owner_dsn()) as connection:
-        create(connection, str(role), without)
+        create(connection, runtime_role(), without)
 
 
 @cli.command()

@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 import click
-from psycopg.conninfo import conninfo_to_dict
 
-from stub_server.verifier.store import create_schema
+from stub_server.verifier.store import create_schema, role_of
 
 
 @click.command(help=__doc__)
@@ -16,7 +15,7 @@ from stub_server.verifier.store import create_schema
 @click.option("--runtime", envvar="DATABASE_URL", required=True, help="Best given in the environment.")
 def main(owner: str, runtime: str) -> None:
     """Make the tables; may run any number of times."""
-    create_schema(owner, str(conninfo_to_dict(runtime)["user"]))
+    create_schema(owner, role_of(runtime))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,9 @@ class Refused(VerifierError):
 class KeysUnavailable(VerifierError):
     """There are no keys to judge the token by."""
 
+    retry = True
+    """Says so to a caller that does not know this class."""
+
 
 class FetchFailed(Exception):
     """The origin gave no usable key set."""

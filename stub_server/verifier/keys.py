@@ -22,9 +22,10 @@ warnings.filterwarnings("ignore", message="EdDSA is deprecated", category=Securi
 def kid_of(token: str) -> str:
     """The key id that a token names; nothing of it is to be believed yet. Refused when it is no signed token."""
     try:
-        kid = jws.extract_compact(token.encode()).headers().get("kid")
+        header: Any = jws.extract_compact(token.encode()).headers()
     except (JoseError, ValueError) as error:
         raise Refused(f"no signed token: {error}") from None
+    kid = header.get("kid") if isinstance(header, dict) else None  # the library takes any JSON for one
     if not isinstance(kid, str) or not kid:
         raise Refused("the token names no key")
     return kid
@@ -56,6 +57,6 @@ def claims_of(token: str, key: Key, settings: Settings) -> Mapping[str, Any]:
     try:
         claims = jwt.decode(token, key, algorithms=ALGORITHMS).claims
         jwt.JWTClaimsRegistry(**rules).validate(claims)
-    except (JoseError, ValueError) as error:
+    except (JoseError, ValueError, TypeError) as error:  # TypeError: a "crit" that is no list of texts
         raise Refused(f"{type(error).__name__}: {error}") from None
     return claims

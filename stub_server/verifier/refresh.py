@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import random
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -106,8 +105,7 @@ class Refresher:
             from_start=not self._settings.has(Protection.FLOOR_FROM_END),
             pid=os.getpid(),
         )
-        written = store.write(connection, self._settings.source, known, outcome, self._settings.ttl_s)
-        return replace(written, allowed_in_s=max(written.allowed_in_s, 0.0))
+        return store.write(connection, self._settings.source, known, outcome, self._settings.ttl_s)
 
     def _wait_s(self, failures: int) -> float:
         """How long nobody may fetch after this one: the floor, after failures at least the backoff."""

@@ -45,6 +45,7 @@ class Settings:
     patience_s: float = 1.0
     """A follower waits so long for a leader's fetch."""
     fetch_timeout_s: float = 3.0
+    """A fetch from ``url`` has so long for all of it; what ``fetch`` names bounds its own time."""
     leader_timeout_s: float = 5.0
     """A leader that stands still is overtaken after so long: it bounds the takeover from a stopped process."""
     without: frozenset[Protection] = frozenset()

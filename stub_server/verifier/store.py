@@ -92,6 +92,14 @@ def create_schema(dsn: str, role: str) -> None:
         connection.execute(sql.SQL(_ROLE_NEEDS).format(sql.Identifier(role)))
 
 
+def role_of(dsn: str) -> str:
+    """The role that connects by it, which need not be named in it. Raises psycopg.OperationalError."""
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute("SELECT current_user").fetchone()
+    assert row is not None  # every session has a role
+    return str(row[0])
+
+
 def ensure(connection: Connection, source: str) -> None:
     """Have the row, so that a cold start has something to be guarded by."""
     connection.execute(_ENSURE, {"source": source})

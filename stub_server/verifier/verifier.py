@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import psycopg
@@ -31,12 +31,14 @@ _LOOK_AGAIN_S = 0.05
 class Snapshot:
     """What a process knows. Times are of its monotonic clock, seconds.
 
-    From ``due_at`` on a refresh is wanted, from ``dead_at`` on the keys are not to be used. Before ``settled_until``
-    nobody in the fleet may fetch: nothing newer can exist, and there is no use in asking.
+    The keys were fetched at ``fetched_at``. From ``due_at`` on a refresh is wanted, from ``dead_at`` on they are not to
+    be used. Before ``settled_until`` nobody in the fleet may fetch: nothing newer can exist, and there is no use in
+    asking.
     """
 
     keys: Mapping[str, Key] = field(default_factory=dict)
     version: int = 0
+    fetched_at: float = 0.0
     due_at: float = 0.0
     dead_at: float = 0.0
     settled_until: float = 0.0
@@ -59,11 +61,8 @@ class Verifier:
     def __call__(self, token: str) -> Mapping[str, Any]:
         """The claims of a valid token; raises Refused or KeysUnavailable."""
         kid = kid_of(token)
-        snapshot, now = self._snapshot, time.monotonic()
+        snapshot = self._snapshot_for(kid)
         key = snapshot.keys.get(kid)
-        if (key is None or now >= snapshot.due_at) and now >= snapshot.settled_until:
-            snapshot = self._refreshed(snapshot, may_wait=key is None or now >= snapshot.dead_at)
-            key = snapshot.keys.get(kid)
         if not snapshot.keys or time.monotonic() >= snapshot.dead_at:
             raise KeysUnavailable("there is no key set that may still be used")
         if key is None:
@@ -74,24 +73,38 @@ class Verifier:
         """Close the connection to the database."""
         self._refresher.close()
 
-    def _refreshed(self, seen: Snapshot, *, may_wait: bool) -> Snapshot:
-        """What the fleet knows now, as far as it can be had in time."""
-        bounded = self._settings.has(Protection.FOLLOWER_BOUND)
-        patience_s = 0.0 if not may_wait else self._settings.patience_s if bounded else None
-        deadline = float("inf") if patience_s is None else time.monotonic() + patience_s
-        with self._turn(patience_s) as mine:
+    def _snapshot_for(self, kid: str) -> Snapshot:
+        """What the process knows; where that key is missing or due, what the fleet knows."""
+        seen, began = self._snapshot, time.monotonic()
+        is_missing = kid not in seen.keys
+        if not (is_missing or began >= seen.due_at) or began < seen.settled_until:
+            return seen
+        found = self._refreshed(seen, began, may_wait=is_missing or began >= seen.dead_at)
+        if kid in found.keys or found is seen or found.fetched_at >= began or time.monotonic() < found.settled_until:
+            return found
+        # What another process fetched before this token came was news, but the key may be newer still.
+        return self._refreshed(found, began, may_wait=True)
+
+    def _refreshed(self, seen: Snapshot, began: float, *, may_wait: bool) -> Snapshot:
+        """What the fleet knows now, as far as it can be had in time by a caller who came at ``began``."""
+        with self._turn(self._left_s(began) if may_wait else 0.0) as mine:
             if not mine or self._snapshot is not seen:
                 return self._snapshot  # another thread was at it
-            left_s = None if patience_s is None else max(0.0, deadline - time.monotonic())
             try:
-                row = self._refresher.refresh(seen.version, left_s)
+                row = self._refresher.refresh(seen.version, self._left_s(began) if may_wait else 0.0)
             except psycopg.Error:
                 row = None  # without the database nobody fetches: rather no new keys than a stampede
             if row is not None:
                 self._snapshot = self._learned(seen, row)
             elif not may_wait:
-                self._snapshot = _looked_at(seen)
+                self._snapshot = replace(seen, due_at=max(seen.due_at, time.monotonic() + _LOOK_AGAIN_S))
             return self._snapshot
+
+    def _left_s(self, began: float) -> float | None:
+        """How much longer a caller who came at ``began`` waits for another; None: until it has ended."""
+        if not self._settings.has(Protection.FOLLOWER_BOUND):
+            return None
+        return max(0.0, began + self._settings.patience_s - time.monotonic())
 
     @contextmanager
     def _turn(self, patience_s: float | None) -> Iterator[bool]:
@@ -110,15 +123,11 @@ class Verifier:
         return Snapshot(
             keys=keys,
             version=row.version,
+            fetched_at=now + row.fresh_for_s - settings.ttl_s,
             due_at=now + row.fresh_for_s - early * settings.ttl_s,
             dead_at=now + row.fresh_for_s + settings.grace_s,
             settled_until=now + row.allowed_in_s,
         )
-
-
-def _looked_at(seen: Snapshot) -> Snapshot:
-    again_at = time.monotonic() + _LOOK_AGAIN_S
-    return Snapshot(seen.keys, seen.version, max(seen.due_at, again_at), seen.dead_at, seen.settled_until)
 
 
 def factory(environ: Mapping[str, str]) -> Verifier:

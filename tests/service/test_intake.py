@@ -33,6 +33,20 @@ def test_without_a_key_vendor_and_event_id_are_the_key() -> None:
     assert decision.idempotency_key == "stripe:pi_7"
 
 
+@pytest.mark.parametrize("key", ["k-1", ""])
+@pytest.mark.parametrize("external_id", ["pi_\ud800", "pi_\0"])
+def test_an_id_that_no_database_can_hold_is_a_dead_letter(external_id: str, key: str) -> None:
+    decision = judge(stripe_body(id=external_id), key)
+    assert isinstance(decision, Dead)
+    assert (decision.reason, decision.idempotency_key) == (Reason.UNSTORABLE, key or None)
+    assert set(json.loads(decision.payload)) == {"body_bytes", "body_sha256"}
+
+
+@pytest.mark.parametrize("external_id", ["pi_é\U0001f600", "pi\n7"])
+def test_an_id_may_be_any_other_text(external_id: str) -> None:
+    assert isinstance(judge(stripe_body(id=external_id)), Canonical)
+
+
 @pytest.mark.parametrize("key", ["x" * 256, "é", "tab\t", "\udcff"])
 def test_a_key_that_cannot_be_one_is_a_dead_letter(key: str) -> None:
     decision = judge(stripe_body(), key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -14,7 +15,11 @@ import psutil
 import psycopg
 import pytest
 
+from stub_server.service.config import Config
 from stub_server.service.defects import Defect
+from stub_server.service.errors import ServiceError
+from stub_server.service.metrics import Board
+from stub_server.service.supervisor import Plan, supervise
 
 from .running import DEADLINE_S, RunningService, ServiceDatabase, run_command, running_service
 
@@ -73,6 +78,33 @@ def test_a_dead_process_ends_the_service(service_database: ServiceDatabase, tmp_
     assert "Traceback" not in service.log()
 
 
+def test_a_process_that_ends_by_itself_is_a_fault_also_where_it_ends_well(
+    service_database: ServiceDatabase, tmp_path: Path
+) -> None:
+    with running_service(service_database, tmp_path / "log") as service:
+        assert service.client.get("/health").status == 200  # from here on it stops as it is asked to
+        os.kill(service.workers()[0].pid, signal.SIGTERM)
+        assert service.process.wait(DEADLINE_S) == 70
+    assert "serving process 0 died (exit code 0)" in service.log()
+
+
+def test_a_stop_that_reaches_the_whole_group_is_a_stop(service_database: ServiceDatabase, tmp_path: Path) -> None:
+    with running_service(service_database, tmp_path / "log") as service:
+        assert service.client.get("/health").status == 200
+        os.killpg(service.process.pid, signal.SIGTERM)
+        assert service.process.wait(DEADLINE_S) == 0
+
+
+def test_what_fails_beside_the_port_is_not_blamed_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> Board:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Board, "create", full)
+    with pytest.raises(ServiceError, match="No space left on device") as caught:
+        supervise(Plan(Config(), "127.0.0.1", 0, 1))
+    assert caught.value.exit_code == 70
+
+
 def test_without_a_database_it_starts_and_says_so(tmp_path: Path) -> None:
     config = tmp_path / "service.toml"
     config.write_text("[database]\npool_timeout_s = 0.3\n")
@@ -126,12 +158,17 @@ def test_a_taken_port_is_exit_69(service_database: ServiceDatabase) -> None:
     assert "Traceback" not in ended.stderr
 
 
-def test_a_verifier_that_cannot_be_loaded_is_exit_78(service_database: ServiceDatabase, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("verifier", "why"), [("no_such_module:factory", "no_such_module"), ("stub_server.verifier:factory", "JWKS_URL")]
+)
+def test_a_verifier_that_cannot_be_made_is_exit_78(
+    service_database: ServiceDatabase, tmp_path: Path, verifier: str, why: str
+) -> None:
     config = tmp_path / "service.toml"
-    config.write_text("[auth]\nverifier = 'no_such_module:factory'\n")
+    config.write_text(f"[auth]\nverifier = '{verifier}'\n")
     ended = run_command("serve", "--port", "0", "--config", str(config), environment=service_database.environment())
     assert ended.returncode == 78
-    assert "no_such_module" in ended.stderr
+    assert why in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

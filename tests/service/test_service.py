@@ -74,22 +74,26 @@ DEAD: list[tuple[str, Any]] = [
     ("personal_data", stripe_body(receipt_email="canary@example.test")),
     ("unstorable", stripe_body(note="nul \0 in a text")),
     ("unstorable", stripe_body(note="half a pair \ud800")),
+    ("unstorable", stripe_body(id="nul \0")),
+    ("unstorable", stripe_body(id="half a pair \ud800")),
 ]
 
 
+@pytest.mark.parametrize("sent_key", ["for the dead", ""])
 @pytest.mark.parametrize(("reason", "body"), DEAD)
 def test_what_is_no_event_is_a_dead_letter(
-    client: Client, service_database: ServiceDatabase, reason: str, body: Any
+    client: Client, service_database: ServiceDatabase, reason: str, body: Any, sent_key: str
 ) -> None:
     canonical, dead = service_database.counts()
-    answer = client.deliver(body=body, key="for the dead", correlation=f"dead-{canonical}-{dead}")
+    answer = client.deliver(body=body, key=sent_key, correlation=f"dead-{canonical}-{dead}")
     assert (answer.status, answer.outcome) == (200, "dead_letter")
     assert service_database.counts() == (canonical, dead + 1)
     [(tenant, key, found, payload)] = service_database.rows(
         "SELECT tenant_id::text, idempotency_key, reason, payload FROM dead_events WHERE correlation_id = %s",
         f"dead-{canonical}-{dead}",
     )
-    assert (tenant, key, found) == (TENANT_A, "for the dead", reason)
+    assert (tenant, found) == (TENANT_A, reason)
+    assert key == sent_key or not sent_key
     if reason in ("invalid_json", "unstorable"):
         assert set(payload) == {"body_bytes", "body_sha256"}
 

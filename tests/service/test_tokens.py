@@ -39,6 +39,8 @@ def test_what_cannot_be_loaded_is_a_configuration_error(tmp_path: Path) -> None:
     for environ in ({"JWKS_FILE": str(tmp_path / "bad")}, {"JWKS_FILE": str(tmp_path / "none")}):
         with pytest.raises(ConfigError, match="JWKS_FILE"):
             static_key_set(environ)
+    with pytest.raises(ConfigError, match=r"auth\.verifier .*: give exactly one of JWKS_URL and JWKS_FETCH$"):
+        load_verifier("stub_server.verifier:factory", {})
     for spec in ("no.such.module:x", "stub_server.service.tokens:nothing"):
         with pytest.raises(ConfigError, match=r"auth\.verifier"):
             load_verifier(spec, {})

@@ -4,6 +4,8 @@ of their own here, each with its own connection: what they share is the database
 
 from __future__ import annotations
 
+import base64
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,10 +13,13 @@ from typing import Any
 
 import psycopg
 import pytest
+from click.testing import CliRunner
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from rig.postgres import Database
 from rig.stampede.keyring import AUDIENCE, ISSUER, Forger, Keyring
 from stub_server.verifier import KeysUnavailable, Protection, Refused, Settings, Verifier
+from stub_server.verifier.__main__ import main
 from stub_server.verifier.store import create_schema
 
 KEYS = Keyring.make()
@@ -81,6 +86,11 @@ def eventually(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
+def crafted(header: object) -> str:
+    """A token of that header, signed by nobody."""
+    return f"{base64.urlsafe_b64encode(json.dumps(header).encode()).decode().rstrip('=')}.e30.AAAA"
+
+
 @pytest.mark.parametrize("token", KNOWN, ids=["RS256", "ES256", "EdDSA"])
 def test_a_valid_token_gives_its_claims(make: Make, token: str) -> None:
     assert make()(token)["sub"] == "rig"
@@ -96,6 +106,10 @@ def test_a_valid_token_gives_its_claims(make: Make, token: str) -> None:
         Forger(KEYS.known_kid).forged(),
         KNOWN[0][:-4] + "AAAA",
         KEYS.rotated_token(),
+        crafted(["alg"]),
+        crafted("alg"),
+        crafted({"alg": "EdDSA", "kid": KEYS.known_kid, "crit": 1}),
+        crafted({"alg": "EdDSA", "kid": KEYS.known_kid, "crit": [[]]}),
     ],
 )
 def test_a_bad_token_is_refused(make: Make, token: str) -> None:
@@ -135,6 +149,37 @@ def test_a_new_key_is_found_when_the_floor_is_over(make: Make, upstream: Upstrea
     assert not found()
     eventually(found)
     assert upstream.fetches == 2
+
+
+def test_a_key_newer_than_what_another_fetched_a_while_ago_is_found_at_once(
+    make: Make, database: Database, upstream: Upstream
+) -> None:
+    """The first token of the third set comes to a process that has not even heard of the second."""
+    verifier, other = make(floor_s=0.3), make(floor_s=0.3)
+    assert verifier(KNOWN[0])
+    assert other(KNOWN[0])
+    between = Keyring.make()
+    upstream.answer = lambda: {"keys": KEYS.document()["keys"] + between.document()["keys"]}
+    floor_is_over(database)
+    assert other(between.known_tokens()[0])
+    upstream.answer = lambda: KEYS.document(rotated=True)
+    floor_is_over(database)
+    assert verifier(KEYS.rotated_token())
+    assert upstream.fetches == 3
+
+
+def floor_is_over(database: Database) -> None:
+    with psycopg.connect(database.admin_dsn, autocommit=True) as connection:
+        query = "SELECT next_allowed_at < clock_timestamp() FROM jwks_cache"
+        eventually(lambda: connection.execute(query).fetchone() == (True,))
+
+
+def test_what_was_fetched_since_the_token_came_is_as_new_as_can_be(make: Make, upstream: Upstream) -> None:
+    verifier = make(floor_s=0.0)
+    for count in (1, 2):
+        with pytest.raises(Refused):
+            verifier(Forger().unknown())
+        assert upstream.fetches == count
 
 
 def test_one_process_fetches_while_the_others_wait_for_it(make: Make, upstream: Upstream) -> None:
@@ -330,3 +375,13 @@ def test_variables_are_read() -> None:
     )
     assert (settings.dsn, settings.ttl_s) == ("postgresql:///x", 7.5)
     assert settings.without == {Protection.FLOOR, Protection.JITTER}
+
+
+def test_a_verifiers_role_need_not_stand_in_its_address(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = conninfo_to_dict(database.runtime_dsn)
+    monkeypatch.setenv("PGUSER", str(address.pop("user")))
+    monkeypatch.setenv("PGPASSWORD", str(address.pop("password")))
+    dsns = ["--owner", database.admin_dsn, "--runtime", make_conninfo("", **address)]
+    assert CliRunner().invoke(main, dsns, catch_exceptions=False).exit_code == 0
+    with psycopg.connect(database.runtime_dsn) as connection:
+        assert connection.execute("SELECT count(*) FROM jwks_cache").fetchone() == (0,)
