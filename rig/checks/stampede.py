@@ -8,7 +8,7 @@ already.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from statistics import quantiles
 from typing import Any
 
@@ -29,7 +29,7 @@ from rig.checks.kid_figures import (
 from rig.checks.sisters import LOOSE, loose
 from rig.model import Gate, Verdict
 from rig.stampede.kids import Fetch, KidStorm, Start, Token
-from rig.stampede.model import UNKNOWN_KID
+from rig.stampede.model import FAILED, UNKNOWN_KID
 
 KNOWN_P99_LIMIT_S = 0.5
 """A known key's verification waits for nothing; this is room for a machine with more processes than cores."""
@@ -37,8 +37,13 @@ SCHEDULING_S = 0.35
 """Room for the scheduler in bounds on single events, where a machine has many processes and few cores."""
 TAKEOVER_S = 1.0
 SPARE_CONNECTIONS = 4
-_JITTER_SPREAD = {"decided": 0.005, "seen": 0.05}
-"""Least difference between relative delays: of delays that were written down, and of gaps as the origin saw them."""
+_DECIDED_SPREAD = 1 / 40
+"""Delays that were written down must differ by this share of the declared jitter."""
+_LAG_S = 0.03
+"""Callers' pace and the scheduler may make a gap, as the origin sees it, so much longer than was decided; longer still
+where somebody had begun to ask long before the fetch began."""
+_CHANCE = 1e-3
+"""Jitter as declared is found wanting with no more than this probability."""
 _FAILURES_MIN = 3
 
 
@@ -61,6 +66,8 @@ class _NotTried(Exception):
 
 _Finding = tuple[str, Mapping[str, Any], str]
 """The rule that was tested, its figures, and what is wrong: empty where nothing is."""
+_Waits = Sequence[tuple[float, float, float]]
+"""Waits of an outage, each with what the schedule has in its place and how much of it may be a lag, seconds."""
 
 
 def _gate(storm: KidStorm, gate_id: str, rule: Callable[[KidStorm], _Finding]) -> Gate:
@@ -87,6 +94,11 @@ def _wait_figures(rows: pd.DataFrame) -> dict[str, float]:
     waits_ms = ((rows["end_ns"] - rows["start_ns"]) / 1e6).to_list()
     cuts = quantiles(waits_ms, n=100, method="inclusive") if len(waits_ms) > 1 else waits_ms * 99
     return {"p50_ms": round(cuts[49], 2), "p99_ms": round(cuts[98], 2), "max_ms": round(max(waits_ms), 2)}
+
+
+def _counted(errors: pd.Series[str]) -> str:
+    """Each error and how often it came, the most frequent first."""
+    return ", ".join(f"{error} {count}" for error, count in errors.value_counts().items())
 
 
 def _complete(storm: KidStorm, wrong: str) -> str:
@@ -142,11 +154,15 @@ def _amplification(storm: KidStorm) -> _Finding:
 
 
 def _false_accepts(storm: KidStorm) -> _Finding:
-    """No token that was not signed by a key of the set is accepted."""
+    """No token that was not signed by a key of the set is accepted, and each is refused."""
     rows = _of(storm, Token.UNKNOWN, Token.FORGED)
     accepted = int(rows["accepted"].sum())
-    figures = {"asked": len(rows), "accepted": accepted}
-    return "no bad token is accepted", figures, _complete(storm, f"{accepted} accepted" if accepted else "")
+    failed = rows["error"][rows["error"].str.partition(" ")[0] == FAILED]
+    figures = {"asked": len(rows), "accepted": accepted, "failed": len(failed)}
+    wrong = f"{accepted} accepted" if accepted else ""
+    if not wrong and len(failed):
+        wrong = f"{len(failed)} neither accepted nor refused ({_counted(failed)})"
+    return "no bad token is accepted, and each is refused", figures, _complete(storm, wrong)
 
 
 def _known_kids(storm: KidStorm) -> _Finding:
@@ -165,8 +181,7 @@ def _known_kids(storm: KidStorm) -> _Finding:
         rule = "every token of a valid key is accepted, though nothing was cached"
     wrong = ""
     if len(refused):
-        errors = ", ".join(f"{error} {count}" for error, count in refused["error"].value_counts().items())
-        wrong = f"{len(refused)} refused ({errors})"
+        wrong = f"{len(refused)} refused ({_counted(refused['error'])})"
     elif not cold and figures["p99_ms"] > KNOWN_P99_LIMIT_S * 1e3:
         wrong = f"p99 {figures['p99_ms']} ms"
     return rule, figures, _complete(storm, wrong)
@@ -184,13 +199,14 @@ def _follower_wait(storm: KidStorm) -> _Finding:
 
 
 def _rotation(storm: KidStorm) -> _Finding:
-    """A new valid key is refused for a floor and a fetch at most."""
+    """A new valid key is refused for a fetch at most where the floor is over, else for what is left of it besides."""
     rows = _of(storm, Token.ROTATED)
     rotation = storm.mark("rotation")
     if rotation is None:
         raise _Unjudgeable("no key was rotated")
     fetch_s = max(((end - start) / 1e9 for start, end in spans(storm)), default=0.0)
-    limit_s = storm.knobs.floor_s + fetch_s + SCHEDULING_S
+    over = storm.start is Start.SETTLED and rotation.at_ns <= storm.released_ns  # the floor: nothing holds a fetch back
+    limit_s = (0.0 if over else storm.knobs.floor_s) + fetch_s + SCHEDULING_S
     refused = rows[~rows["accepted"].astype(bool)]
     window_s = max(0.0, (float(refused["end_ns"].max()) - rotation.at_ns) / 1e9) if len(refused) else 0.0
     accepting = int(rows[rows["accepted"].astype(bool)]["member"].nunique())
@@ -202,9 +218,8 @@ def _rotation(storm: KidStorm) -> _Finding:
         "processes_that_accept": accepting,
         **_wait_figures(rows),
     }
-    rule = (
-        f"after a rotation a valid token is refused for at most {limit_s:.2f} s (floor, fetch and room), then accepted"
-    )
+    parts = "fetch and room" if over else "floor, fetch and room"
+    rule = f"after a rotation a valid token is refused for at most {limit_s:.2f} s ({parts}), then accepted"
     wrong = ""
     if window_s > limit_s:
         wrong = f"still refused after {window_s:.2f} s"
@@ -256,21 +271,75 @@ def _backoff(storm: KidStorm) -> _Finding:
 def _jitter(storm: KidStorm) -> _Finding:
     """Delays in an outage differ from the bare schedule by a random share."""
     knobs = storm.knobs
+    if not knobs.jitter:
+        raise _NotTried("no jitter is promised")
     outage = len(_failed(storm))
-    decided = [one.wait_s / knobs.backoff_s(one.failures) - 1 for one in storm.decisions if one.failures]
-    source = "decided" if len(decided) >= _FAILURES_MIN else "seen"
-    gaps = gaps_s(storm)[: outage - 1]
-    seen = [gap / knobs.backoff_s(failures) - 1 for failures, gap in enumerate(gaps, 1)]
-    shares = decided if source == "decided" else seen
-    spread = max(shares) - min(shares)
+    waits = [(one.failures, one.wait_s, 0.0) for one in storm.decisions if one.failures]
+    source = "decided" if len(waits) >= _FAILURES_MIN else "seen"
+    if source == "seen":
+        lags = [_LAG_S + _asked_before_s(storm, fetch) for fetch in storm.fetches[1:outage]]
+        waits = [(place, *seen) for place, seen in enumerate(zip(gaps_s(storm), lags, strict=False), 1)]
+    stretched = [(wait_s, knobs.backoff_s(place), lag_s) for place, wait_s, lag_s in waits if knobs.stretches(place)]
+    if len(stretched) < 2:
+        floors = len(waits) - len(stretched)
+        raise _NotTried(f"of {len(waits)} waits {floors} are the floor's, which no jitter stretches")
     figures = {
         "source": source,
-        "stretch": [round(share, 4) for share in shares[:20]],
-        "spread": round(spread, 4),
+        "stretch": [round(share, 4) for share in _shares(stretched)[:20]],
+        "spread": round(_spread(stretched), 4),
         "declared": knobs.jitter,
     }
     rule = "the delays of an outage, each against its place in the schedule, are not all stretched alike"
-    return rule, figures, "" if spread > _JITTER_SPREAD[source] else f"they differ by {spread:.4f} only"
+    alike = _alike_as_seen if source == "seen" else _alike_as_decided
+    return rule, figures, alike(stretched, knobs.jitter)
+
+
+def _asked_before_s(storm: KidStorm, fetch: Fetch) -> float:
+    """How long somebody had been asking when the fetch began, seconds: on a busy machine, most of its lag.
+
+    Who had for longer than the scheduler may take was waiting for the backoff to end.
+    """
+    start_ns, end_ns = storm.calls["start_ns"], storm.calls["end_ns"]
+    recent = start_ns.between(fetch.start_ns - SCHEDULING_S * 1e9, fetch.start_ns) & (end_ns >= fetch.start_ns)
+    return (fetch.start_ns - int(start_ns[recent].min())) / 1e9 if recent.any() else 0.0
+
+
+def _shares(waits: _Waits) -> list[float]:
+    """By which share of its place in the schedule each wait is longer."""
+    return [wait_s / due_s - 1 for wait_s, due_s, _ in waits]
+
+
+def _spread(waits: _Waits) -> float:
+    return max(_shares(waits)) - min(_shares(waits))
+
+
+def _alike_as_decided(waits: _Waits, jitter: float) -> str:
+    """What is wrong with the spread of waits that the subject wrote down."""
+    spread = _spread(waits)
+    return "" if spread > jitter * _DECIDED_SPREAD else f"they differ by {spread:.4f} only"
+
+
+def _alike_as_seen(waits: _Waits, jitter: float) -> str:
+    """What is wrong with the spread of gaps at the origin, each a wait and perhaps a lag.
+
+    Two of which no lag can make one and the same stretch show jitter. That there is none is said only where jitter as
+    declared would hardly ever differ so little; between the two nobody can tell.
+    """
+    if max((gap_s - lag_s) / due_s - 1 for gap_s, due_s, lag_s in waits) > min(_shares(waits)):
+        return ""
+    longest_s = max(due_s for _, due_s, _ in waits)
+    at_longest = [wait for wait in waits if wait[1] == longest_s]
+    weighed = at_longest if len(at_longest) >= _FAILURES_MIN else waits  # a lag blurs the longest least
+    spread = _spread(weighed)
+    # n uniform shares of the whole jitter lie within r of it with a probability below n * r ** (n - 1); with lags, too.
+    count = len(weighed)
+    level = jitter * (_CHANCE / count) ** (1 / (count - 1))
+    if spread > level:
+        raise _Unjudgeable(
+            f"lags of {_LAG_S:g} s and more may have made all the difference between the delays, but {count} of them "
+            f"differ by {spread:.4f}, and only below {level:.4f} would jitter of {jitter:g} be ruled out"
+        )
+    return f"they differ by {spread:.4f} only, a lag included"
 
 
 def _recovery(storm: KidStorm) -> _Finding:

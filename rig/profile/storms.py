@@ -9,7 +9,7 @@ whoever gives his own such switches can prove his gates as well.
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -63,8 +63,9 @@ class UnknownKid(Section):
     """Stands before the token, with a space between; may be empty."""
     accepted: tuple[Status, ...] = (200,)
     """Status for a token that is accepted."""
-    rejected: tuple[Status, ...] = (401,)
-    """Status for one that is not; any other is a failure."""
+    rejected: tuple[Annotated[int, Field(ge=200, le=599)], ...] = (401,)
+    """Status for one that is not; any other is a failure, for a bad token too. A fleet that answers 503 to unknown keys
+    while it cannot ask names that as well."""
     timeout_s: float = Field(default=10, gt=0)
     """An answer later than this is none."""
     origin_port: int = Field(default=0, ge=0, le=65535)

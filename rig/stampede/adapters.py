@@ -1,9 +1,10 @@
 """The subjects of the key storms: anything that is made by ``factory(environ) -> verify(token)``.
 
-``verify`` returns (the token is accepted) or raises (it is not). It may have a ``fetches`` attribute: how often this
-process fetched, in its own words. A factory finds ``JWKS_URL`` in its environment, the bounds that it is held to
-(``rig.stampede.knobs``), and ``DATABASE_URL`` where it wants to share something. The factories here stand for
-libraries as their documents use them, and for a fleet behind HTTP. Members of a fleet import this: nothing heavy.
+``verify`` returns (the token is accepted) or raises (it is refused; ``Failed``: it was not even that). It may have a
+``fetches`` attribute: how often this process fetched, in its own words. A factory finds ``JWKS_URL`` in its
+environment, the bounds that it is held to (``rig.stampede.knobs``), and ``DATABASE_URL`` where it wants to share
+something. The factories here stand for libraries as their documents use them, and for a fleet behind HTTP. Members of a
+fleet import this: nothing heavy.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import threading
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from rig.engine.endpoint import Endpoint
@@ -28,7 +30,10 @@ ALGORITHMS = ["RS256", "ES256", "EdDSA"]
 
 
 class Failed(Exception):
-    """The fleet answered with a status that is neither "accepted" nor "rejected", or not at all."""
+    """The fleet answered with a status that is neither "accepted" nor "rejected", or not at all.
+
+    Whatever ``verify`` raises of this name is no refusal (``rig.stampede.model.FAILED``).
+    """
 
 
 class Rejected(Exception):
@@ -179,7 +184,8 @@ def http_fleet(environ: Mapping[str, str]) -> Verify:
     urls = environ["RIG_STORM_URLS"].split(",")
     number = int(environ.get("RIG_STORM_MEMBER", "0")) % len(urls)
     addresses = json.loads(environ.get("RIG_STORM_ADDRESSES", "[]"))
-    base = Endpoint.parse(urls[number])
+    ca_file = environ.get("RIG_STORM_CA_FILE")
+    base = Endpoint.parse(urls[number], Path(ca_file) if ca_file else None)
     if addresses:
         base = replace(base, addresses=tuple(addresses[number]))
     path = base.base_path + environ["RIG_STORM_PATH"]

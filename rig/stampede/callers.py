@@ -21,6 +21,8 @@ from rig.stampede.keyring import Forger
 
 _FORGED_EVERY = 20
 _JOIN_GRACE_S = 30.0
+_WARM_S = 5.0
+_WARM_PAUSE_S = 0.05
 _HUNG = "Hung"
 
 Call = tuple[str, int, int, bool, str]
@@ -72,7 +74,7 @@ def storm(number: int, script: Script, barrier: Barrier) -> Told:
     verify = load(script.factory)({**os.environ, "RIG_STORM_MEMBER": str(number)})
     lanes = [(part, _tokens(part, script)) for part in script.parts]
     if script.warm:
-        verify(script.known[0])  # what it raises is the member's end: it could never have served anybody
+        _warm(verify, script.known[0])
     done = threading.Event()
     calls: list[list[Call]] = [[] for _ in lanes]
     released_ns = barrier()
@@ -91,6 +93,24 @@ def storm(number: int, script: Script, barrier: Barrier) -> Told:
     given_up_ns = time.monotonic_ns()
     told = [(*call[:2], call[2] or given_up_ns, *call[3:]) for lane in calls for call in lane]
     return Told(told, getattr(verify, "fetches", None))
+
+
+def _warm(verify: Verify, token: str) -> None:
+    """Verify a known token, so that this process has seen its key; what it raises at last is the member's end.
+
+    All processes come here at about the same time, and one fetches. Who waits for it no longer than its patience is
+    refused, which is its right, and asks again: this is before the storm, and nobody is judged yet.
+    """
+    deadline = time.monotonic() + _WARM_S
+    while True:
+        try:
+            verify(token)
+        except Exception:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_WARM_PAUSE_S)
+        else:
+            return
 
 
 def _tokens(part: Part, script: Script) -> Iterator[tuple[str, str]]:

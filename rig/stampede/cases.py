@@ -55,7 +55,8 @@ def rotation_outside(told: Knobs | None = None) -> KidCase:
         name="rotation-outside",
         story="a new key signs tokens, and the last fetch is longer ago than the floor: it is found at once",
         lanes=(
-            Lane(Token.ROTATED, count=50, pace_s=_VALID_PACE_S),
+            # Well past the fetch and its room: a fleet that waits for another floor is still refusing then.
+            Lane(Token.ROTATED, pace_s=_VALID_PACE_S, until_s=1.5),
             Lane(Token.UNKNOWN, count=50),
             Lane(Token.KNOWN, pace_s=_VALID_PACE_S, beside=True),
         ),
@@ -122,8 +123,11 @@ def slow_floor(told: Knobs | None = None) -> KidCase:
 
 
 def _outage(knobs: Knobs) -> float:
-    """Long enough for four failures: the first is at once, the cap is reached."""
-    return sum(knobs.backoff_s(failures) for failures in (1, 2, 3, 4)) * (1 + knobs.jitter) + 0.3
+    """Long enough for eight failures, seconds: the first is at once, and the cap is reached.
+
+    Of fewer waits at the cap, also random ones are alike now and then, and jitter would be missed by chance.
+    """
+    return sum(knobs.backoff_s(failures) for failures in range(1, 9)) * (1 + knobs.jitter) + 0.3
 
 
 def failing_cached(told: Knobs | None = None) -> KidCase:
@@ -214,7 +218,8 @@ def ttl_expiry(told: Knobs | None = None) -> KidCase:
         start=Start.EXPIRED,
         origin=(OriginChange(0, delay_s=_FETCH_S),),
         knobs=knobs,
-        necessary=1 + ceil(end_s / (knobs.ttl_s * (1 - knobs.jitter))),
+        # Full jitter would let it refresh at any time; the floor and a fetch always lie between two.
+        necessary=1 + ceil(end_s / max(knobs.ttl_s * (1 - knobs.jitter), knobs.floor_s + _FETCH_S)),
     )
 
 

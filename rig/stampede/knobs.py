@@ -25,4 +25,11 @@ class Knobs:
 
     def backoff_s(self, failures: int) -> float:
         """The least wait after so many failures in a row."""
-        return max(self.floor_s, min(self.backoff_cap_s, self.backoff_base_s * 2.0 ** min(failures - 1, 60)))
+        return max(self.floor_s, self._bare_s(failures))
+
+    def stretches(self, failures: int) -> bool:
+        """Whether jitter shows in that wait: not where the backoff is still shorter than the floor."""
+        return self._bare_s(failures) >= self.floor_s
+
+    def _bare_s(self, failures: int) -> float:
+        return min(self.backoff_cap_s, self.backoff_base_s * 2.0 ** min(failures - 1, 60))

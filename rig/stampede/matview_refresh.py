@@ -18,6 +18,7 @@ from typing import Any
 
 import psycopg
 
+from rig.errors import ConfigError
 from rig.postgres import Database
 from rig.profile.storms import MatviewRefresh
 from rig.stampede import ddl_ledger
@@ -27,6 +28,7 @@ from rig.stampede.fleet import Barrier, Fleet, Member
 from rig.stampede.ground import Ground, StormOrder
 from rig.stampede.model import MATVIEW_REFRESH, Event, StormReport
 from rig.stampede.overlap import most_at_once
+from rig.stampede.statements import execute, first_line, mistaken
 
 PROCESSES = 8
 _KEY = "storms.matview-refresh"
@@ -52,15 +54,18 @@ class _Asked:
     began_ns: int
     done_ns: int
     error: str
+    mistake: str = ""
+    """The same error, where it is of who wrote ``refresh_sql``."""
 
 
 def matview_refresh(ground: Ground, order: StormOrder, subject: MatviewRefresh) -> StormReport:
-    """Let the storm loose."""
+    """Let the storm loose. ConfigError where a statement of the profile cannot be run."""
     askers = order.processes or PROCESSES
     with ground.database("view") as database:
         environ = ground.environment(subject.env, f"{_KEY}.env", database)
         if subject.prepare is not None:
             prepare(ground.command(subject.prepare, f"{_KEY}.prepare", order.without), environ, f"{_KEY}.prepare")
+        _try_to_read(database, subject)
         ddl_ledger.install(database.admin_dsn)
         with (
             _Readers(database.runtime_dsn, subject) as readers,
@@ -71,6 +76,7 @@ def matview_refresh(ground: Ground, order: StormOrder, subject: MatviewRefresh) 
             began_ns = fleet.release()
             members = fleet.collect(_DEADLINE_S)
             skew_ns = fleet.skew_ns
+        _require_no_mistake(members)
         asked_for = _refreshes(database)
         scheduled = _scheduled(ground, order, subject, database, environ)
         ground.keep(MATVIEW_REFRESH, [note.row() for note in _refreshes(database)])
@@ -84,6 +90,28 @@ def matview_refresh(ground: Ground, order: StormOrder, subject: MatviewRefresh) 
         figures=_figures(members, asked_for, subject) | readers.figures() | {"scheduled": scheduled},
         events=(Event("release", "fleet", began_ns), *_events(members)),
     )
+
+
+def _parameters(tenant: str) -> dict[str, str] | None:
+    """What a statement gets; without tenants nothing, so that a ``%`` in it is a ``%``."""
+    return {"tenant": tenant} if tenant else None
+
+
+def _try_to_read(database: Database, subject: MatviewRefresh) -> None:
+    """Run ``read_sql`` once as the readers will; ConfigError where it fails."""
+    with psycopg.connect(database.runtime_dsn, application_name="rig-reader") as connection:
+        for tenant in subject.tenants or ("",):
+            execute(connection, f"{_KEY}.read_sql", subject.read_sql, _parameters(tenant))
+
+
+def _require_no_mistake(members: Sequence[Member]) -> None:
+    """ConfigError where the askers' statement cannot be run.
+
+    It is not tried beforehand: the storm's first would find a view that was refreshed a moment ago, and might skip.
+    """
+    for member in members:
+        if isinstance(member.result, _Asked) and member.result.mistake:
+            raise ConfigError(f"profile key {_KEY}.refresh_sql failed: {member.result.mistake}")
 
 
 def _figures(members: Sequence[Member], notes: Sequence[Note], subject: MatviewRefresh) -> dict[str, Any]:
@@ -108,9 +136,9 @@ def _figures(members: Sequence[Member], notes: Sequence[Note], subject: MatviewR
 
 
 def _at_once(one: _Asked, asked: Sequence[_Asked], refreshers: set[int]) -> bool:
-    """Whether a skipper was answered before the refresh that it skipped for was."""
+    """Whether a skipper was answered before the refresh that it skipped for was. Who came after that had no choice."""
     ends = [other.done_ns for other in asked if other.backend_pid in refreshers and other.tenant == one.tenant]
-    return not ends or one.done_ns < max(ends)
+    return not any(one.began_ns < end <= one.done_ns for end in ends)
 
 
 def _stretches(notes: Sequence[Note], view: str) -> list[tuple[datetime, datetime]]:
@@ -164,11 +192,11 @@ def _ask(number: int, plan: _Plan, barrier: Barrier) -> _Asked:
         pid = connection.info.backend_pid
         began_ns = barrier()
         try:
-            connection.execute(plan.refresh_sql.encode(), {"tenant": tenant})
+            connection.execute(plan.refresh_sql.encode(), _parameters(tenant))
         except psycopg.Error as error:
-            return _Asked(
-                pid, tenant, began_ns, time.monotonic_ns(), f"{type(error).__name__}: {error}".splitlines()[0]
-            )
+            said = first_line(error)
+            mistake = said if mistaken(error) else ""
+            return _Asked(pid, tenant, began_ns, time.monotonic_ns(), f"{type(error).__name__}: {said}", mistake)
         return _Asked(pid, tenant, began_ns, time.monotonic_ns(), "")
 
 
@@ -226,7 +254,7 @@ class _Readers:
         began = time.monotonic()
         blocked = 0
         try:
-            connection.execute(self._subject.read_sql.encode(), {"tenant": tenant}).fetchall()
+            connection.execute(self._subject.read_sql.encode(), _parameters(tenant)).fetchall()
         except psycopg.errors.LockNotAvailable:
             blocked = 1
         with self._lock:

@@ -43,6 +43,8 @@ PROTECTIONS: Mapping[str, tuple[str, ...]] = {
 """What can be switched off in the reference implementation of each storm."""
 
 REFERENCE = "reference"
+FAILED = "Failed"
+"""What a caller notes of a token that was neither accepted nor refused: the name of the exception, and why."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,7 +136,8 @@ def _allowed(ground: Ground, url: str) -> tuple[Endpoint, str]:
     """A URL of the profile as endpoint and path; ConfigError names it where it may not be stormed."""
     try:
         parts = urlsplit(url)
-        endpoint = Endpoint.parse(urlunsplit((parts.scheme, parts.netloc, "", "", "")))
+        base_url = urlunsplit((parts.scheme, parts.netloc, "", "", ""))
+        endpoint = Endpoint.parse(base_url, ground.profile.target.ca_file)
         path = urlunsplit(("", "", parts.path or "/", parts.query, ""))
         return endpoint.require_allowed(ground.allowed_host), path
     except (ConfigError, ValueError) as error:

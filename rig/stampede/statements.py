@@ -34,6 +34,26 @@ def execute(
         raise ConfigError(f"profile key {key} failed: {first_line(error)}") from None
 
 
+_MISTAKES = (
+    psycopg.errors.SyntaxError,
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.UndefinedFunction,
+    psycopg.errors.IndeterminateDatatype,
+    psycopg.errors.WrongObjectType,
+)
+
+
+def mistaken(error: psycopg.Error) -> bool:
+    """Whether it is of who wrote the statement: it never reached the server, or names what there is not.
+
+    What goes wrong within a function that it calls has a context, and is the target's.
+    """
+    if error.sqlstate is None:  # psycopg's own; a lost connection is an OperationalError
+        return isinstance(error, psycopg.ProgrammingError)
+    return isinstance(error, _MISTAKES) and error.diag.context is None
+
+
 def first_line(error: Exception) -> str:
     """What an error says in its first line; its type where it says nothing."""
     return str(error).partition("\n")[0] or type(error).__name__

@@ -3,12 +3,14 @@
 ``python -m rig.stampede.tee --to PORT --ledger FILE`` listens on loopback, prints one JSON line ``{"port": …}`` and
 ends when its standard input closes. It shares neither process nor HTTP server with the origin, so that the two counts
 are two. The ledger has one JSON line when a request's first byte has come and one when its answer has passed, or when
-either side went away before (``aborted``). Not for HTTP in general: it changes nothing, and waits for nobody.
+either side went away before (``aborted``). Not for HTTP in general: it changes nothing, and waits for nobody. What it
+cannot read it passes on uncounted: the two counts differ then, and a gate says so.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 import time
@@ -35,10 +37,10 @@ class _Counter:
         self._answers = httptools.HttpResponseParser(_Callbacks(on_message_complete=self._answered))
 
     def sent(self, data: bytes) -> None:
-        self._requests.feed_data(data)
+        _feed(self._requests, data)
 
     def answered(self, data: bytes) -> None:
-        self._answers.feed_data(data)
+        _feed(self._answers, data)
 
     def over(self) -> None:
         while self._open:
@@ -49,6 +51,19 @@ class _Counter:
 
     def _answered(self) -> None:
         self._ledger.end(self._open.popleft(), str(self._answers.get_status_code()))
+
+
+def _feed(parser: httptools.HttpRequestParser | httptools.HttpResponseParser, data: bytes) -> None:
+    """Count what is in the bytes; raises nothing, as they must go on whatever they are."""
+    with contextlib.suppress(httptools.HttpParserError):
+        while data:
+            try:
+                parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                # An offer of another protocol (h2c) is a request all the same. The origin declines it: what follows is
+                # the next one.
+                data = data[upgrade.args[0] :]
 
 
 class _Callbacks:

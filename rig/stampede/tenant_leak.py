@@ -27,11 +27,11 @@ from rig.stampede.command import prepare
 from rig.stampede.fleet import Barrier, Fleet
 from rig.stampede.ground import Ground, StormOrder
 from rig.stampede.model import TENANT_LEAK, Event, StormReport
-from rig.stampede.statements import execute
+from rig.stampede.statements import execute, first_line, mistaken
 
 PROCESSES = 4
 _ROUNDS = 60
-"""Requests of each process: of the tenants and of nobody in turn."""
+"""Least requests of each process: of the tenants and of nobody in turn, at least one of each."""
 _POOL = 2
 _THREADS = 4
 _FAILING_JOBS = 5
@@ -39,8 +39,6 @@ _DEADLINE_S = 60.0
 _KEY = "storms.tenant-leak"
 _NAMED = 5
 _NOBODY = ""
-_MISTAKES = (psycopg.errors.SyntaxError, psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn)
-"""Of who wrote a statement: taken for a refusal they would prove a guard that is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,23 +51,28 @@ class _Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What one process saw: requests, and those that saw another's rows or too few of their own."""
+    """What one process saw: requests, the tenants that could read, and who saw another's rows or too few of his own."""
 
     requests: int
     anonymous: int
+    readers: frozenset[str]
     leaks: tuple[str, ...]
     short: tuple[str, ...]
     errors: tuple[str, ...]
 
 
 def tenant_leak(ground: Ground, order: StormOrder, subject: TenantLeak) -> StormReport:
-    """Let the storm loose. ConfigError where the database has rows of fewer than two tenants."""
+    """Let the storm loose.
+
+    ConfigError where the database has rows of fewer than two tenants, or a statement of the profile cannot be run.
+    """
     processes = order.processes or PROCESSES
     with ground.database("tenancy") as database:
         environ = ground.environment(subject.env, f"{_KEY}.env", database)
         if subject.prepare is not None:
             prepare(ground.command(subject.prepare, f"{_KEY}.prepare", order.without), environ, f"{_KEY}.prepare")
         expected = _expected(database, subject)
+        _try_to_read(database, subject, next(iter(expected)))
         plan = _Plan(database.runtime_dsn, subject.set_tenant_sql, subject.read_sql, expected)
         with Fleet(processes, _be_service, plan) as fleet:
             fleet.start()
@@ -92,6 +95,7 @@ def tenant_leak(ground: Ground, order: StormOrder, subject: TenantLeak) -> Storm
             "connections": _POOL * processes,
             "requests": sum(one.requests for one in seen),
             "requests_of_nobody": sum(one.anonymous for one in seen),
+            "tenants_that_read": len(frozenset().union(*(one.readers for one in seen))),
             "leaks": sum(len(one.leaks) for one in seen),
             "first_leaks": [leak for one in seen for leak in one.leaks][:_NAMED],
             "short_answers": sum(len(one.short) for one in seen),
@@ -115,6 +119,14 @@ def _expected(database: Database, subject: TenantLeak) -> dict[str, int]:
     return dict(counts)
 
 
+def _try_to_read(database: Database, subject: TenantLeak, tenant: str) -> None:
+    """One request of a tenant; ConfigError where it fails. Nothing of it stays."""
+    with psycopg.connect(database.runtime_dsn, application_name="rig-service") as connection:
+        execute(connection, f"{_KEY}.set_tenant_sql", subject.set_tenant_sql, {"tenant": tenant})
+        execute(connection, f"{_KEY}.read_sql", subject.read_sql)
+        connection.rollback()
+
+
 # --- the fleet's part -------------------------------------------------------------------------------------------
 
 
@@ -124,7 +136,8 @@ def _be_service(number: int, plan: _Plan, barrier: Barrier) -> _Seen:
     leaks: list[str] = []
     short: list[str] = []
     errors: list[str] = []
-    turns = [callers[(number + turn) % len(callers)] for turn in range(_ROUNDS)]
+    readers: set[str] = set()
+    turns = [callers[(number + turn) % len(callers)] for turn in range(max(_ROUNDS, len(callers)))]
     with ConnectionPool(
         plan.runtime_dsn, min_size=_POOL, max_size=_POOL, open=True, kwargs={"application_name": "rig-service"}
     ) as pool:
@@ -140,6 +153,7 @@ def _be_service(number: int, plan: _Plan, barrier: Barrier) -> _Seen:
                 return
             strangers = {tenant: count for tenant, count in visible.items() if tenant != caller}
             with lock:
+                readers.add(caller)
                 if strangers:
                     leaks.append(f"{caller or 'nobody'} saw {strangers}")
                 if caller != _NOBODY and visible[caller] < plan.expected[caller]:
@@ -148,7 +162,8 @@ def _be_service(number: int, plan: _Plan, barrier: Barrier) -> _Seen:
         barrier()
         with ThreadPoolExecutor(_THREADS) as threads:
             list(threads.map(request, turns))
-    return _Seen(len(turns), turns.count(_NOBODY), tuple(leaks), tuple(short), tuple(errors))
+    tenants = frozenset(readers) - {_NOBODY}
+    return _Seen(len(turns), turns.count(_NOBODY), tenants, tuple(leaks), tuple(short), tuple(errors))
 
 
 def _visible(pool: ConnectionPool, plan: _Plan, caller: str) -> Counter[str]:
@@ -185,9 +200,9 @@ def _tamper(database: Database, subject: TenantLeak, tenants: Sequence[str]) -> 
                 try:
                     connection.execute(statement.encode())
                     connection.commit()
-                except _MISTAKES as error:
-                    raise ConfigError(f"profile key {_KEY}.tamper_sql failed: {str(error).splitlines()[0]}") from None
-                except psycopg.Error:
+                except psycopg.Error as error:
+                    if mistaken(error):  # taken for a refusal it would prove a guard that is not there
+                        raise ConfigError(f"profile key {_KEY}.tamper_sql failed: {first_line(error)}") from None
                     connection.rollback()
                     refused += 1
     tries = len(tenants) * len(subject.tamper_sql)

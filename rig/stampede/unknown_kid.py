@@ -47,9 +47,11 @@ def unknown_kid(ground: Ground, order: StormOrder) -> Iterator[KidStorm]:
     subject = _subject(ground.profile, order)
     section = ground.profile.storms.unknown_kid
     if section is not None and subject.remote:
-        fleet = [Endpoint.parse(url).require_allowed(ground.allowed_host) for url in section.urls]
+        ca_file = ground.profile.target.ca_file
+        fleet = [Endpoint.parse(url, ca_file).require_allowed(ground.allowed_host) for url in section.urls]
         pins = ("RIG_STORM_ADDRESSES", json.dumps([endpoint.addresses for endpoint in fleet]))
-        subject = replace(subject, environ=(*subject.environ, pins))
+        trusted = (("RIG_STORM_CA_FILE", str(ca_file)),) if ca_file else ()
+        subject = replace(subject, environ=(*subject.environ, pins, *trusted))
     plan = Plan(subject, Keyring.make(), order.processes or PROCESSES, order.kids, order.without)
     # A fleet that runs already may have fetched just now: in the storm before, or for somebody else.
     fetched_ns = time.monotonic_ns() if subject.remote else None

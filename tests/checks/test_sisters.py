@@ -81,6 +81,7 @@ FIGURES: dict[str, dict[str, Any]] = {
         "connections": 8,
         "requests": 240,
         "requests_of_nobody": 60,
+        "tenants_that_read": 3,
         "leaks": 0,
         "first_leaks": [],
         "short_answers": 0,
@@ -187,8 +188,11 @@ INVALID: list[tuple[str, dict[str, Any], set[str]]] = [
     ("rate-limit", {"replicas": 1}, {"scope"}),
     ("matview-refresh", {"askers": 2}, {"single"}),
     ("matview-refresh", {"reads": 0}, {"readers"}),
-    ("matview-refresh", {"refresh_longest_ms": 150.0}, {"readers"}),
+    ("matview-refresh", {"refresh_longest_ms": 150.0}, {"readers", "skip"}),
+    # Where all of it is over in a few milliseconds, who came late looks like one who waited.
+    ("matview-refresh", {"refresh_longest_ms": 12.0, "skipped_late": 2, "refreshed_in_turn": 1}, {"readers", "skip"}),
     ("tenant-leak", {"requests": 0}, {"visible", "own"}),
+    ("tenant-leak", {"tenants_that_read": 2}, {"visible"}),
     ("tenant-leak", {"worker": {"tries": 0, "refused": 0, "changed": False}}, {"worker"}),
 ]
 
@@ -209,6 +213,12 @@ def test_what_a_profile_does_not_name_is_not_run() -> None:
     assert verdicts("tenant-leak", worker=None, failed_jobs=None)["worker"] == "NOT-RUN"
     assert verdicts("tenant-leak", worker=None, failed_jobs=None)["dead-letters"] == "NOT-RUN"
     assert verdicts("matview-refresh", scheduled=None)["scheduled"] == "NOT-RUN"
+
+
+def test_a_pack_from_before_it_was_counted_who_read_can_be_judged() -> None:
+    old = {name: figure for name, figure in FIGURES["tenant-leak"].items() if name != "tenants_that_read"}
+    gates = gates_of(StormReport(storm="tenant-leak", case="tenant-leak", figures=old))
+    assert {gate.verdict for gate in gates} == {Verdict.PASS}
 
 
 def test_a_storm_alone_is_judged_without_a_null_benchmark() -> None:

@@ -5,6 +5,7 @@ Times are milliseconds since the release. The healthy storm has one fetch, from 
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +16,7 @@ from rig.checks.case import Case
 from rig.checks.judge import judge
 from rig.checks.kid_figures import amplification, fair, gaps_s, most_at_once, most_in_a_floor
 from rig.checks.scoreboard import COLUMNS, cells, scoreboard
-from rig.checks.stampede import GATES, figures_of, storm_gates
+from rig.checks.stampede import GATES, SCHEDULING_S, figures_of, storm_gates
 from rig.model import Gate, Verdict
 from rig.profile.storms import KidPromises
 from rig.proof.weaknesses import WEAKNESSES
@@ -29,6 +30,7 @@ from rig.stampede.kids import (
     KidStorm,
     Mark,
     Start,
+    Token,
 )
 from rig.stampede.knobs import Knobs
 from rig.stampede.model import PROTECTIONS, UNKNOWN_KID, absent
@@ -46,10 +48,10 @@ def fetch(start: float, end: float | None, outcome: str = "200", member: int | N
     return Fetch(at(start), None if end is None else at(end), outcome, member)
 
 
-def calls(*rows: tuple[int, str, float, float, bool]) -> pd.DataFrame:
+def calls(*rows: tuple[int, str, float, float, bool], error: str = "Refused") -> pd.DataFrame:
     """member, token, start, end, accepted."""
     return pd.DataFrame(
-        [(member, token, at(start), at(end), ok, "" if ok else "Refused") for member, token, start, end, ok in rows],
+        [(member, token, at(start), at(end), ok, "" if ok else error) for member, token, start, end, ok in rows],
         columns=list(CALL_COLUMNS),
     )
 
@@ -120,6 +122,40 @@ STOPPED = {
     "marks": (Mark(at(110), "stop", 1), Mark(at(1600), "continue", 1)),
 }
 ROTATED = {"marks": (Mark(at(0), "rotation"),)}
+LATE = {**ROTATED, "calls": calls((0, "rotated", 800, 801, False), (0, "rotated", 1250, 1251, True))}
+"""Refused until the floor is over once more."""
+
+
+def waited(*shares: float, **changes: Any) -> dict[str, Any]:
+    """An outage with so much more than each wait of the schedule, as the origin saw it; each fetch took 50 ms."""
+    knobs = changes.get("knobs", BACKOFF)
+    fetches, start = [fetch(0, 50, "503")], 0.0
+    for failures, share in enumerate(shares, 1):
+        start += 50 + knobs.backoff_s(failures) * (1 + share) * 1e3
+        fetches.append(fetch(start, start + 50, "503"))
+    return {**FAILING, **fetched(*fetches), "decisions": (), **changes}
+
+
+def decided(*shares: float, **changes: Any) -> dict[str, Any]:
+    """The same as the subject wrote it down."""
+    knobs = changes.get("knobs", BACKOFF)
+    waits = enumerate(shares, 1)
+    told = tuple(Decision(failures, knobs.backoff_s(failures) * (1 + share), "503") for failures, share in waits)
+    return {**waited(*shares), "decisions": told, **changes}
+
+
+def asking_since(ms: float, **changes: Any) -> dict[str, Any]:
+    """The same with a token that was asked with so long before each fetch began, and is answered while it lasts."""
+    starts = [(one.start_ns - RELEASED) / MS for one in changes["fetches"]]
+    return {**changes, "calls": calls(*((0, "unknown", start - ms, start + 10, False) for start in starts))}
+
+
+BARELY = (0.1, 0.1, 0.1, 0.1, 0.1, 0.14, 0.1, 0.1)
+"""40 ms of a second between the least and the most: no lag of 30 ms."""
+LAGGING = (0.06, 0.01, 0.012, 0.004, 0.009, 0.006, 0.011, 0.008)
+"""No jitter at all, and up to 15 ms until somebody fetches."""
+LONG_FLOOR = Knobs(floor_s=0.8, backoff_base_s=0.1, backoff_cap_s=1.6, jitter=0.2)
+"""Longer than the first three waits of the backoff."""
 SLOW = {"calls": calls((0, "known", 1, 700, True))}
 DEAD = {"missing": ("process 3 died of SIGSEGV",)}
 
@@ -138,11 +174,19 @@ DEAD = {"missing": ("process 3 died of SIGSEGV",)}
         ("known-kids", {**SLOW, "before": 0}),  # a pack from before the start state was kept
         ("follower-wait", {}),
         ("rotation", ROTATED),
+        ("rotation", {**ROTATED, "start": Start.SETTLED}),
+        ("rotation", LATE),  # a pack from before the start state was kept: the floor may not have been over
+        ("rotation", {**LATE, "start": Start.SETTLED, "marks": (Mark(at(400), "rotation"),)}),  # just after a fetch
         ("connections", {}),
         ("ledger", {}),
         ("backoff", FAILING),
         ("jitter", FAILING),
         ("jitter", {**FAILING, "decisions": ()}),
+        ("jitter", waited(*BARELY)),
+        ("jitter", asking_since(900, **waited(*BARELY))),  # it was let wait until the backoff was over
+        ("jitter", decided(0.1, 0.1, 0.106, 0.1)),
+        ("jitter", decided(0.01, 0.01, 0.0106, 0.01, knobs=replace(BACKOFF, jitter=0.02))),
+        ("jitter", waited(0, 0, 0, 0.1, 0.16, 0.02, knobs=LONG_FLOOR)),
         ("recovery", FAILING),
         ("takeover", KILLED),
         ("takeover", STOPPED),
@@ -168,6 +212,12 @@ LONG_WAITS = calls(*HEALTHY_CALLS, *((member, "unknown", 0, 1200, False) for mem
         ("amplification", fetched(), "nobody fetched: a new key would never be found"),
         ("false-accepts", {"calls": calls((0, "forged", 1, 2, True))}, "1 accepted"),
         ("false-accepts", {"calls": calls((0, "unknown", 1, 2, True)), "missing": ("process 1 died",)}, "1 accepted"),
+        (
+            "false-accepts",
+            {"calls": calls((0, "unknown", 1, 2, False), (1, "forged", 1, 2, False), error="Failed 500")},
+            "2 neither accepted nor refused (Failed 500 2)",
+        ),
+        ("false-accepts", {"calls": calls((0, "unknown", 1, 2, False), error="Failed")}, "(Failed 1)"),
         ("known-kids", {"calls": calls((0, "known", 1, 2, True), (0, "known", 3, 4, False))}, "1 refused (Refused 1)"),
         ("known-kids", SLOW, "p99 699.0 ms"),
         # A fleet that runs already had fetched in the case before: it has keys, and its users need not wait.
@@ -180,6 +230,7 @@ LONG_WAITS = calls(*HEALTHY_CALLS, *((member, "unknown", 0, 1200, False) for mem
             {**ROTATED, "calls": calls((0, "rotated", 1700, 1701, False), (0, "rotated", 1800, 1801, True))},
             "still refused after 1.70 s",
         ),
+        ("rotation", {**LATE, "start": Start.SETTLED}, "still refused after 0.80 s"),
         (
             "rotation",
             {**ROTATED, "calls": calls((0, "rotated", 1, 2, True), (1, "rotated", 1, 2, False))},
@@ -190,7 +241,11 @@ LONG_WAITS = calls(*HEALTHY_CALLS, *((member, "unknown", 0, 1200, False) for mem
         ("ledger", {"tee": ()}, "they do not"),
         ("backoff", {**FAILING, **fetched(*OUTAGE[:2], fetch(500, 550, "503"))}, "came too early: 0.140 s"),
         ("backoff", {**FAILING, **fetched(*OUTAGE[:2], fetch(3000, 3050, "503"))}, "came too late: 2.640 s"),
-        ("jitter", {**FAILING, "decisions": tuple(Decision(n, 0.25 * 2 ** (n - 1), "503") for n in (1, 2, 3))}, "only"),
+        ("jitter", decided(0.0, 0.0, 0.0), "they differ by 0.0000 only"),
+        ("jitter", decided(0.1, 0.1, 0.104, 0.1), "they differ by 0.0040 only"),
+        ("jitter", decided(0.1, 0.1, 0.12, 0.1, knobs=replace(BACKOFF, jitter=1.0)), "they differ by 0.0200 only"),
+        ("jitter", waited(*LAGGING), "they differ by 0.0080 only"),
+        ("jitter", waited(0.002, 0.001, 0.003), "they differ by 0.0020 only"),
         ("recovery", {**FAILING, **fetched(*OUTAGE)}, "fetched after None s"),
         ("recovery", {**FAILING, "calls": calls((0, "known", 3400, 3401, True), (1, "known", 9, 10, True))}, "only 1"),
         ("takeover", {**KILLED, **fetched(fetch(10, 130, "aborted", member=1))}, "nobody took over"),
@@ -220,6 +275,10 @@ def test_each_gate_can_fail(name: str, changes: dict[str, Any], reason: str) -> 
         ("takeover", {**KILLED, **fetched(fetch(10, 130, "aborted", 1), fetch(1500, 1600)), **DEAD}, "process 3 died"),
         ("rotation", {}, "no key was rotated"),
         ("backoff", {}, "only 0 fetches failed"),
+        ("jitter", {}, "only 0 fetches failed"),
+        # Jitter or a lag: of so few waits nobody can tell.
+        ("jitter", waited(0.04, 0.02, 0.01), "3 of them differ by 0.0300, and only below 0.0037"),
+        ("jitter", asking_since(20, **waited(*BARELY)), "6 of them differ by 0.0400, and only below 0.0351"),
         ("recovery", {}, "did not come back"),
         ("takeover", {}, "no process was caught"),
     ],
@@ -239,6 +298,39 @@ def test_what_was_not_tried_is_named_and_invalid_only_where_it_was_asked_for() -
 
 def test_connections_of_a_verifier_without_any_are_not_judged() -> None:
     assert gate("connections", door=None).verdict is Verdict.NOT_RUN
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        (waited(*LAGGING, knobs=replace(BACKOFF, jitter=0.0)), "no jitter is promised"),
+        (decided(*LAGGING, knobs=replace(BACKOFF, jitter=0.0)), "no jitter is promised"),
+        (waited(*[0.0] * 8, knobs=replace(BACKOFF, floor_s=1.5)), "of 8 waits 8 are the floor's"),
+    ],
+)
+def test_jitter_that_cannot_show_is_not_judged(changes: dict[str, Any], reason: str) -> None:
+    found = gate("jitter", **changes)
+    assert found.verdict is Verdict.NOT_RUN
+    assert reason in found.reason
+
+
+def seen_outages(jitter: float, times: int) -> list[Verdict]:
+    """Verdicts on outages of eight failures whose waits are stretched by so much at most, and seen with a lag."""
+    dice = random.Random(20)
+    return [
+        gate(
+            "jitter",
+            **waited(*(dice.uniform(0, jitter) + dice.uniform(0, 0.02) / BACKOFF.backoff_s(n) for n in range(1, 8))),
+        ).verdict
+        for _ in range(times)
+    ]
+
+
+def test_of_an_outage_that_only_the_origin_saw_hardly_anything_is_left_to_chance() -> None:
+    with_jitter, without = seen_outages(0.2, 150), seen_outages(0.0, 150)
+    assert with_jitter.count(Verdict.PASS) >= 147
+    assert Verdict.PASS not in without
+    assert without.count(Verdict.FAIL) >= 140
 
 
 def test_figures_of_fetches() -> None:
@@ -288,6 +380,32 @@ def test_every_case_is_judged_by_gates_that_exist_and_every_gate_has_a_case() ->
     used = {name for build in CASES.values() for name in build(None).gates}
     assert used == set(GATES)
     assert all(build(None).name == name for name, build in CASES.items())
+
+
+def test_a_rotation_outside_the_floor_is_asked_for_until_its_limit_is_long_over() -> None:
+    case = CASES["rotation-outside"](None)
+    (lane,) = [lane for lane in case.lanes if lane.token is Token.ROTATED]
+    fetch_s = max(change.delay_s or 0 for change in case.origin)
+    assert lane.count == 0
+    assert lane.until_s > 2 * (fetch_s + SCHEDULING_S)
+
+
+@pytest.mark.parametrize("jitter", [0.0, 1.0])
+def test_every_case_can_be_made_for_all_the_jitter_that_may_be_promised(jitter: float) -> None:
+    for promises in (Knobs(jitter=jitter), Knobs(**KidPromises(jitter=jitter).model_dump())):
+        for build in CASES.values():
+            case = build(promises)
+            assert case.necessary is None or 1 <= case.necessary < 1000, case.name
+
+
+@pytest.mark.parametrize("name", ["failing-cached", "failing-cold"])
+@pytest.mark.parametrize("promises", [None, Knobs(**KidPromises().model_dump())])
+def test_an_outage_lasts_for_eight_failures_and_time_is_left_to_recover(name: str, promises: Knobs | None) -> None:
+    case = CASES[name](promises)
+    (back_s,) = [change.at_s for change in case.origin if change.mood == "ok"]
+    assert back_s > sum(case.knobs.backoff_s(failures) for failures in range(1, 9))
+    longest_s = case.knobs.backoff_cap_s * (1 + case.knobs.jitter)
+    assert all(lane.until_s > back_s + longest_s for lane in case.lanes)
 
 
 @pytest.mark.parametrize("promises", [None, Knobs(**KidPromises().model_dump())])

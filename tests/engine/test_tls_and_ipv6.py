@@ -5,9 +5,15 @@ from __future__ import annotations
 import ipaddress
 import socket
 import ssl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -18,6 +24,12 @@ from cryptography.x509.oid import NameOID
 from rig.engine.endpoint import Endpoint
 from rig.errors import ErrorKind
 from rig.profile import Profile
+from rig.profile.storms import RateLimit, Storms, UnknownKid
+from rig.stampede.adapters import Failed, http_fleet
+from rig.stampede.ground import Ground, StormOrder
+from rig.stampede.kids import KidStorm
+from rig.stampede.rate_limit import _ask, _Plan, _replicas
+from rig.stampede.unknown_kid import unknown_kid
 
 from .driving import Driven, drive, eventually, on_uvloop
 from .peer import OK, SAID_CLOSE, Say, Then, peer
@@ -152,3 +164,64 @@ def test_ipv6(profile: Profile, tmp_path: Path) -> None:
     driven, host, port = on_uvloop(scene())
     assert driven.ends == [ANSWERED] * 3
     assert host == f"[::1]:{port}"
+
+
+# --- the storms ---------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def fleet_over_tls(authority: Authority) -> Iterator[str]:
+    """A server that accepts everybody; its base URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.socket = authority.server.wrap_socket(server.socket, server_side=True)
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"https://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def ground_of(profile: Profile, authority: Authority, **storms: Any) -> Ground:
+    target = profile.target.model_copy(update={"ca_file": authority.ca_file})
+    changed = profile.model_copy(update={"target": target, "storms": Storms(**storms)})
+    nowhere: Any = None
+    return Ground(nowhere, changed, Path(), {}, Path())
+
+
+def test_a_storm_of_key_ids_trusts_whom_the_load_trusts(
+    profile: Profile, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[dict[str, str]] = []
+
+    def case_of(ground: Ground, plan: Any, case: Any, **_: Any) -> KidStorm:
+        told.append(dict(plan.subject.environ))
+        return KidStorm(case=case.name, story="")
+
+    monkeypatch.setattr("rig.stampede.unknown_kid.storm_case", case_of)
+    with fleet_over_tls(authority) as url:
+        ground = ground_of(profile, authority, unknown_kid=UnknownKid(urls=(url,), origin_port=9))
+        assert len(list(unknown_kid(ground, StormOrder(cases=("flood",))))) == 1
+        assert http_fleet(told[0])("token") == 200
+        del told[0]["RIG_STORM_CA_FILE"]
+        with pytest.raises(Failed, match="SSLCertVerificationError"):
+            http_fleet(told[0])("token")
+
+
+def test_a_storm_of_limits_trusts_whom_the_load_trusts(profile: Profile, authority: Authority) -> None:
+    with fleet_over_tls(authority) as url:
+        limited = RateLimit(urls=(url,))
+        with _replicas(ground_of(profile, authority, rate_limit=limited), StormOrder(), limited) as replicas:
+            asked = _ask(0, _Plan(replicas, (200,), (429,), 0.02), time.monotonic_ns)
+    assert asked.granted_ns

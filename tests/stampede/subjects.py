@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 
-from stub_server.verifier import Verifier, factory
+from stub_server.verifier import Refused, Verifier, factory
+from stub_server.verifier.keys import kid_of
 
 
 def believer(environ: Mapping[str, str]) -> Callable[[str], object]:
@@ -17,6 +19,23 @@ def believer(environ: Mapping[str, str]) -> Callable[[str], object]:
             return verifier(token)
         except Exception:
             return {}
+
+    return verify
+
+
+def hesitant(environ: Mapping[str, str]) -> Callable[[str], object]:
+    """Refuses a key that was not in its first key set for another second, though it has it."""
+    verifier: Verifier = factory(environ)
+    first_keys: set[str] = set()
+    asked_at: dict[str, float] = {}
+
+    def verify(token: str) -> object:
+        claims = verifier(token)
+        first_keys.update(() if first_keys else verifier._snapshot.keys)
+        kid = kid_of(token)
+        if kid not in first_keys and time.monotonic() < asked_at.setdefault(kid, time.monotonic()) + 1.0:
+            raise Refused("not yet")
+        return claims
 
     return verify
 

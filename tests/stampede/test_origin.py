@@ -109,6 +109,26 @@ def test_requests_of_one_connection_are_counted_each(origin: Origin) -> None:
     assert outcomes(origin, 3) == (["200"] * 3, ["200"] * 3)
 
 
+def test_an_offer_to_speak_another_protocol_is_a_request_like_any(origin: Origin) -> None:
+    """Java's client makes it with every first request of a connection."""
+    offer = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABkAAQAAP__"}
+    parts = urlsplit(origin.url)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=DEADLINE_S)
+    for headers in (offer, {}, offer):
+        connection.request("GET", parts.path, headers=headers)
+        assert json.loads(connection.getresponse().read()) == DOCUMENT
+    connection.close()
+    assert outcomes(origin, 3) == (["200"] * 3, ["200"] * 3)
+
+
+def test_what_the_tee_cannot_read_reaches_the_origin_all_the_same(origin: Origin) -> None:
+    parts = urlsplit(origin.url)
+    with socket.create_connection((parts.hostname, parts.port), timeout=DEADLINE_S) as client:
+        client.sendall(b"NONSENSE\r\n\r\n")
+        assert b" 400 Bad Request" in client.recv(4096)
+    assert json.loads(get(origin)) == DOCUMENT
+
+
 def test_who_goes_away_is_counted_by_both(origin: Origin) -> None:
     origin.order(delay_s=DEADLINE_S)
     parts = urlsplit(origin.url)

@@ -7,6 +7,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -23,9 +24,13 @@ from rig.errors import ConfigError, Unavailable, UsageError
 from rig.model import Verdict
 from rig.postgres import Cluster
 from rig.profile import Profile, bundled_profile, load_profile
+from rig.profile.storms import MatviewRefresh
 from rig.proof.weaknesses import WEAKNESSES, Weakness
 from rig.stampede import run as storms
+from rig.stampede.ddl_ledger import Note
+from rig.stampede.fleet import Member
 from rig.stampede.ground import Ground, StormOrder
+from rig.stampede.matview_refresh import _Asked, _figures
 from rig.stampede.model import SISTERS, STORMS, StormReport
 from rig.stampede.rate_limit import granted_in_whole_windows
 from rig.stampede.run import let_loose, require
@@ -213,14 +218,16 @@ with psycopg.connect(os.environ["MIGRATION_DATABASE_URL"]) as c:
     c.execute("CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
               "$$ BEGIN RAISE 'ingested rows are kept' USING ERRCODE = 'U0001'; END $$")
     c.execute("CREATE TRIGGER refuse BEFORE UPDATE ON event FOR EACH STATEMENT EXECUTE FUNCTION refuse()")
+    c.execute("CREATE SEQUENCE turn")
+    c.execute(f'GRANT ALL ON turn TO "{role}"')
 """
 ENTER = "SELECT set_config('app.tenant', %(tenant)s, true)"
 
 
-def tenancy(cluster: Cluster, folder: Path, **changes: Any) -> StormReport:
+def tenancy(cluster: Cluster, folder: Path, tenants: int = 3, **changes: Any) -> StormReport:
     """A service of somebody else: its policy raises where no tenant is set, its guard has a code of its own."""
     script = folder / "tenancy.py"
-    script.write_text(TENANCY)
+    script.write_text(TENANCY.replace("generate_series(1, 3)", f"generate_series(1, {tenants})"))
     section = {
         "prepare": ["{python}", str(script)],
         "set_tenant_sql": ENTER,
@@ -235,7 +242,21 @@ def test_a_policy_that_raises_where_no_tenant_is_set_shows_nobody_anything(clust
     report = tenancy(cluster, tmp_path)
     assert (report.figures["errors"], report.figures["leaks"]) == ([], 0)
     assert report.figures["requests_of_nobody"] > 0
+    assert report.figures["tenants_that_read"] == 3
     assert verdicts(report)["storm.tenant-leak.own"] == "PASS"
+
+
+def test_tenants_that_nobody_lets_in_show_no_isolation(cluster: Cluster, tmp_path: Path) -> None:
+    """The first to come is let in, which is when the rig tries the statement; after that nobody is."""
+    once = f"{ENTER} FROM nextval('turn') AS turn WHERE 1 / (2 - least(turn, 2)) = 1"
+    report = tenancy(cluster, tmp_path, set_tenant_sql=once)
+    assert (report.figures["tenants_that_read"], report.figures["leaks"]) == (0, 0)
+    found = verdicts(report)
+    assert (found["storm.tenant-leak.own"], found["storm.tenant-leak.visible"]) == ("FAIL", "INVALID")
+
+
+def test_each_of_many_tenants_has_its_turn(cluster: Cluster, tmp_path: Path) -> None:
+    assert tenancy(cluster, tmp_path, tenants=90).figures["tenants_that_read"] == 90
 
 
 @pytest.mark.parametrize("context", ["SET TRANSACTION READ ONLY", ENTER])
@@ -253,6 +274,10 @@ WORKER = {"worker": ["{python}", "-c", "pass"], "enqueue_sql": "SELECT 1"}
     [
         ({**WORKER, "dead_letters_sql": "SELECT 1, 2, 3"}, r"dead_letters_sql failed: it gives 3 columns, not 2"),
         ({"worker_context_sql": ENTER, "tamper_sql": ["DELETE FROM evnt"]}, r'tamper_sql failed: relation "evnt"'),
+        ({"worker_context_sql": ENTER, "tamper_sql": ["SELECT wipe()"]}, r"tamper_sql failed: function wipe\(\)"),
+        ({"set_tenant_sql": "SET LOCAL app.tenant = %(tenant)s"}, r"set_tenant_sql failed: syntax error"),
+        ({"set_tenant_sql": "SELECT enter(%(tenant)s)"}, r"set_tenant_sql failed: function enter\("),
+        ({"set_tenant_sql": "SELECT 1 WHERE %(tenant)s <> ''"}, r"read_sql failed: "),
         (
             {"worker_context_sql": "SELECT 1 / 0", "tamper_sql": ["DELETE FROM event"]},
             r"worker_context_sql failed: div",
@@ -265,6 +290,91 @@ def test_a_mistake_in_a_statement_is_named_by_its_key(
 ) -> None:
     with pytest.raises(ConfigError, match=rf"storms\.tenant-leak\.{message}"):
         tenancy(cluster, tmp_path, **changes)
+
+
+VIEW = """
+import os, psycopg
+role = psycopg.conninfo.conninfo_to_dict(os.environ["DATABASE_URL"])["user"]
+with psycopg.connect(os.environ["MIGRATION_DATABASE_URL"]) as c:
+    c.execute("CREATE MATERIALIZED VIEW totals AS SELECT 'sum' AS name FROM pg_sleep(0.02)")
+    c.execute("CREATE UNIQUE INDEX ON totals (name)")
+    c.execute("CREATE TABLE refreshed (at timestamptz)")
+    c.execute("CREATE FUNCTION refresh() RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN "
+              "PERFORM pg_advisory_xact_lock(1); IF NOT EXISTS (SELECT FROM refreshed) THEN "
+              "REFRESH MATERIALIZED VIEW CONCURRENTLY totals; INSERT INTO refreshed VALUES (now()); END IF; END $$")
+    c.execute("CREATE FUNCTION broken() RETURNS void LANGUAGE plpgsql AS $$ BEGIN DELETE FROM nothing; END $$")
+    c.execute(f'GRANT SELECT ON totals TO "{role}"')
+"""
+
+
+def view(cluster: Cluster, folder: Path, **changes: Any) -> StormReport:
+    """A service of somebody else: its view is soon made, and a refresh that comes after another is left out."""
+    script = folder / "view.py"
+    script.write_text(VIEW)
+    section = {
+        "prepare": ["{python}", str(script)],
+        "refresh_sql": "SELECT refresh()",
+        "read_sql": "SELECT * FROM totals",
+        **changes,
+    }
+    return storm(ground_for(cluster, folder, with_storms(matview_refresh=section)), "matview-refresh", StormOrder(3))
+
+
+def test_without_tenants_statements_are_taken_as_they_are_and_the_refresh_is_the_storms(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    changes = {
+        "refresh_sql": "SELECT refresh() WHERE 'a' LIKE '%'",
+        "read_sql": "SELECT * FROM totals WHERE name LIKE '%m'",
+    }
+    report = view(cluster, tmp_path, **changes)
+    assert (report.figures["ask_errors"], report.figures["read_errors"]) == ([], [])
+    assert report.figures["refreshes"] == 1, "one beforehand would have been the last"
+    found = verdicts(report)
+    assert "FAIL" not in found.values(), "all is over so soon that who came late looks like one who waited"
+    assert found["storm.matview-refresh.happens"] == "PASS"
+    assert found["storm.matview-refresh.skip"] == "INVALID"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"read_sql": "SELECT * FROM total"}, 'read_sql failed: relation "total"'),
+        ({"read_sql": "SELECT '% ', %(tenant)s", "tenants": ["a"]}, "read_sql failed: incomplete placeholder"),
+        ({"refresh_sql": "SELECT refrsh()"}, r"refresh_sql failed: function refrsh\(\)"),
+        ({"refresh_sql": "REFRESH MATERIALIZED VIEW total"}, 'refresh_sql failed: relation "total"'),
+        ({"refresh_sql": "SELECT '% ', %(tenant)s", "tenants": ["a"]}, "refresh_sql failed: incomplete placeholder"),
+    ],
+)
+def test_a_mistake_in_a_statement_over_the_view_is_named_by_its_key(
+    cluster: Cluster, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"storms\.matview-refresh\.{message}"):
+        view(cluster, tmp_path, **changes)
+
+
+def test_a_function_that_is_broken_within_is_the_targets(cluster: Cluster, tmp_path: Path) -> None:
+    report = view(cluster, tmp_path, refresh_sql="SELECT broken()")
+    assert report.figures["ask_errors"] == ['UndefinedTable: relation "nothing" does not exist']
+    assert verdicts(report)["storm.matview-refresh.happens"] == "FAIL"
+
+
+@pytest.mark.parametrize(
+    ("began", "done", "late"),
+    [
+        (0, 5, 0),
+        (0, 900, 1),
+        (799, 800, 1),
+        (800, 805, 0),  # the refresh was over: there was nothing to wait for
+    ],
+)
+def test_who_asks_after_the_refresh_has_not_waited_for_it(began: int, done: int, late: int) -> None:
+    asked = [_Asked(1, "", 0, 800, ""), _Asked(2, "", began, done, "")]
+    members = [Member(number, None, None, one, "") for number, one in enumerate(asked)]
+    at = datetime.now(UTC)
+    notes = [Note(1, "REFRESH MATERIALIZED VIEW", "totals", 1, at, at)]
+    figures = _figures(members, notes, MatviewRefresh(refresh_sql="SELECT 1", read_sql="SELECT 1"))
+    assert (figures["skipped"], figures["skipped_late"]) == (1, late)
 
 
 @pytest.mark.parametrize(

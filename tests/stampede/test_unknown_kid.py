@@ -14,7 +14,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socket import SHUT_RDWR
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,7 +36,7 @@ from rig.profile import Profile, bundled_profile, load_profile
 from rig.profile.storms import KidPromises, Storms, UnknownKid
 from rig.stampede import callers, scoreboard
 from rig.stampede import unknown_kid as storms_of_kids
-from rig.stampede.adapters import AUTHLIB, PYJWT, REFERENCE_SUBJECT, Subject
+from rig.stampede.adapters import AUTHLIB, PYJWT, REFERENCE_SUBJECT, Failed, Subject, http_fleet
 from rig.stampede.callers import Part, Script
 from rig.stampede.cases import CASES
 from rig.stampede.ground import Ground, StormOrder
@@ -42,6 +44,7 @@ from rig.stampede.keyring import AUDIENCE, ISSUER, Keyring
 from rig.stampede.kid_storm import Plan, _Storm, storm_case
 from rig.stampede.kids import CALL_COLUMNS, KidStorm, Start
 from rig.stampede.knobs import Knobs
+from rig.stampede.model import FAILED
 from rig.stampede.pooler import find_pooler
 from rig.stampede.scoreboard import Contestant
 from rig.stampede.unknown_kid import require_kids, unknown_kid
@@ -112,6 +115,11 @@ def test_behind_a_pooler_a_transactions_lock_leads_and_a_sessions_does_not(groun
 def test_a_verifier_that_believes_everybody_is_found_out(ground: Ground) -> None:
     believer = replace(REFERENCE_SUBJECT, name="believer", factory="stampede.subjects:believer")
     assert red(stormed(ground, "random-kids", believer)) == {"false-accepts"}
+
+
+def test_a_new_key_that_is_not_found_at_once_is_found_late(ground: Ground) -> None:
+    hesitant = replace(REFERENCE_SUBJECT, name="hesitant", factory="stampede.subjects:hesitant")
+    assert red(stormed(ground, "rotation-outside", hesitant)) == {"rotation"}
 
 
 def test_a_member_that_dies_takes_the_claims_of_the_callers_with_it(ground: Ground) -> None:
@@ -258,6 +266,49 @@ def fleet_behind_http(database: Database, origin_port: int, folder: Path) -> Ite
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
+
+
+@contextmanager
+def server_that(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
+    """Its base URL; every GET is answered so."""
+    handler = type("Handler", (BaseHTTPRequestHandler,), {"do_GET": answer, "log_message": lambda *_: None})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("answer", "noted"),
+    [
+        (lambda handler: handler.send_error(500), "Failed 500"),
+        (lambda handler: handler.connection.shutdown(SHUT_RDWR), "Failed RemoteDisconnected"),
+    ],
+)
+def test_a_fleet_that_breaks_at_an_unknown_key_has_not_refused_it(
+    answer: Callable[[BaseHTTPRequestHandler], None], noted: str
+) -> None:
+    with server_that(answer) as url:
+        fleet = http_fleet(dict(storms_of_kids._http(UnknownKid(urls=(url,), origin_port=9)).environ))
+        call = callers._call(fleet, "unknown", "token")
+    assert (call[3], call[4]) == (False, noted)
+    table = pd.DataFrame([(0, *call)], columns=list(CALL_COLUMNS))
+    (gate,) = storm_gates(KidStorm(case="any", story="", gates=("false-accepts",), calls=table))
+    assert (gate.verdict, gate.reason) == (Verdict.FAIL, f"1 neither accepted nor refused ({noted} 1)")
+
+
+def test_what_checkers_look_for_is_what_a_fleet_behind_http_raises() -> None:
+    assert Failed.__name__ == FAILED
+    assert callers._name(Failed("a sentence that is no status")) == FAILED
+
+
+def test_a_fleet_may_answer_503_to_what_it_cannot_look_up() -> None:
+    section = UnknownKid(urls=("http://127.0.0.1:9",), origin_port=9, rejected=(401, 503))
+    assert dict(storms_of_kids._http(section).environ)["RIG_STORM_REJECTED"] == "401,503"
 
 
 @pytest.fixture
