@@ -396,6 +396,8 @@ class TruthReport:
     read_s: float
     notes: tuple[str, ...] = ()
     log_files_unread: tuple[str, ...] = ()
+    keys_unattributed: int = 0
+    """Values with a personal key that may be of the run or older: nobody counted them before it."""
 
 
 # --- what is claimed --------------------------------------------------------------------------------------------

@@ -249,7 +249,10 @@ def test_an_empty_file_names_what_is_missing(tmp_path: Path) -> None:
         ("target.process_match", "(" * 100_000, "no regular expression"),
         ("target.process_match", "", "target.process_match: '' is not a text"),
         ("channels.0.sources", ["fb"], "channels.0.sources: Tuple should have at least 2 items"),
+        ("truth.quiet_s", 0.05, "truth.quiet_s: Input should be greater than or equal to 0.1"),
         # What does not fit together.
+        ("truth.quiet_s", 30, "truth.quiet_s (30) must be below truth.quiesce_timeout_s (30)"),
+        ("truth.quiesce_timeout_s", 0.1, "truth.quiet_s (0.1) must be below truth.quiesce_timeout_s (0.1)"),
         ("tenants", {}, "tenants: give exactly one of provision_sql, provision_command and [[tenants.fixed]]"),
         ("tenants.provision_command", ["true"], "tenants: give exactly one of"),
         ("tenants", {"fixed": [{"id": "t", "api_key_env": "K"}] * 2}, "tenants: two fixed tenants have the same id"),

@@ -10,7 +10,11 @@ from rig.model import CanaryHit, Gate, Outcome, RequestClass, TruthReport, Verdi
 
 _HITS_NAMED = 5
 
-IN_ROWS = GateKind("privacy.rows", Kind.PRIVACY, "no table of the target holds a personal key or value that was sent")
+IN_ROWS = GateKind(
+    "privacy.rows",
+    Kind.PRIVACY,
+    "no table of the target holds a personal value that was sent, no event row a personal key",
+)
 IN_LOGS = GateKind("privacy.logs", Kind.PRIVACY, "no log file holds a personal value that was sent")
 
 
@@ -27,6 +31,11 @@ def check_privacy(case: Case) -> list[Gate]:
 def _rows_gate(case: Case, truth: TruthReport) -> Gate:
     figures: dict[str, object] = {"requests": _acknowledged(case), "columns_scanned": truth.columns_scanned}
     unsearched = "" if truth.columns_scanned else "no column was searched"
+    if truth.keys_unattributed:
+        unsearched = (
+            f"{truth.keys_unattributed} rows hold a personal key and name no request; nobody counted such rows before "
+            "the run, so whether they are older is not known"
+        )
     hits = [hit for hit in truth.canary_hits if not hit.in_log]
     return _gate(case, IN_ROWS, figures, hits, unsearched)
 

@@ -20,7 +20,7 @@ PROBES = GateKind(
 HYGIENE = GateKind(
     "hygiene",
     Kind.INSTRUMENT,
-    "no process, port or directory of an earlier run before, and none of this run after",
+    "no process of an earlier run before; no process, port, directory or connection of this run after",
 )
 
 

@@ -14,7 +14,7 @@ from rig.model import Anomaly, Gate, Row, Total, TruthReport, Verdict
 _TENANTS_SHOWN = 4
 
 TOTALS = GateKind("totals", Kind.TRUTH, "the rows of each tenant are as many as the composition of the run must leave")
-DUPLICATES = GateKind("duplicates", Kind.TRUTH, "no idempotency key has two canonical rows in one tenant")
+DUPLICATES = GateKind("duplicates", Kind.TRUTH, "the run gave no idempotency key two canonical rows in one tenant")
 
 
 @emits(TOTALS, DUPLICATES)

@@ -21,7 +21,8 @@ _NAMED = 3
 
 _MEND_ROWS = {
     Anomaly.LOST: "is the table and the column that the profile names the right one, and does the answer wait for the "
-    'commit? Where nothing is to be kept of it, the profile says row = "none"',
+    "commit? Where a queue stores after the answer, truth.quiet_s must be longer than that takes; where nothing is to "
+    'be kept of it, the profile says row = "none"',
     Anomaly.DUPLICATED: "the target must deduplicate on tenant and key together",
     Anomaly.UNEXPECTED: "no row may come of it",
     Anomaly.MISROUTED: "mend the target, or the row that [answers.…] promises",

@@ -43,7 +43,7 @@ class Target(Section):
     ca_file: Path | None = None
     """Certificates to trust for https, besides the system's."""
     commit: str | None = None
-    """Commit of the target under test, for the manifest."""
+    """Commit of the target under test, for the report; the environment's ``RIG_TARGET_COMMIT`` goes before it."""
     process_match: Pattern | None = None
     """Regular expression over the command line of the target's processes, to find them."""
     log_files: tuple[Path, ...] = ()
@@ -139,7 +139,7 @@ class FixedTenant(Section):
     """A tenant that already exists."""
 
     id: Text
-    """What its rows carry."""
+    """What its rows carry, spelt as PostgreSQL prints it (a uuid in small letters, a number without leading zeros)."""
     api_key_env: Variable
     """Environment variable that holds its API key."""
 
@@ -310,9 +310,22 @@ class Truth(Section):
     canonical: CanonicalTable
     dead: DeadTable
     schemas: tuple[Identifier, ...] = ("public",)
-    """Schemas of the target: every text, JSON and bytea column in them is searched for personal data."""
+    """Schemas of the target: every text, JSON and bytea column in them is searched for personal values. (Personal keys
+    are searched for in the two event tables.)"""
+    quiet_s: float = Field(default=0.1, ge=0.1)
+    """Nobody may have worked in the database for so long before it is read; below ``quiesce_timeout_s``. A service that
+    stores from a queue after its answer names more than the longest time from an answer to its row."""
     quiesce_timeout_s: float = Field(default=30, gt=0)
     """How long the database may take to come to rest after the last answer."""
+
+    @model_validator(mode="after")
+    def _rest_fits(self) -> Self:
+        if self.quiet_s >= self.quiesce_timeout_s:
+            raise ValueError(
+                f"truth.quiet_s ({self.quiet_s:g}) must be below truth.quiesce_timeout_s ({self.quiesce_timeout_s:g}): "
+                "lower the first or raise the second"
+            )
+        return self
 
 
 class ChannelAlias(Section):

@@ -60,7 +60,7 @@ class Profile(Section):
     truth: Truth
     """Where the truth lies."""
     personal_keys: tuple[str, ...] = PERSONAL_KEYS
-    """Keys that may not be stored at any depth."""
+    """Keys that no row of the two event tables may hold, at any depth."""
     channels: tuple[ChannelAlias, ...] = ()
     """Aliases for S9."""
     default_source: str = "newsletter"

@@ -2,14 +2,16 @@
 event tables.
 
 Flow: each table is read once, by a scan that gives back only suspicious rows; those are looked at again here, value
-by value and, where a value is JSON, place by place. A canary that is not of this run is another run's business. What
-is reported names places and requests, never the content of a row.
+by value and, where a value is JSON, place by place. A canary that is not of this run is another run's business. A key
+in a row that names no request of the run may be older than it: such rows are counted before the run, and those that are
+more afterwards are the run's. What is reported names places and requests, never the content of a row.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -94,18 +96,49 @@ class Search:
         self._index = index
         self._names = {tenant.id: tenant.name for tenant in tenants}
         self._fresh = {tenant.id for tenant in tenants if baseline.fresh(tenant)}
+        self._before = baseline.personal
+        self._ownerless: Counter[tuple[str, str]] = Counter()
+        """(tenant id, column) → values that hold a personal key, of the run or older: nothing in the row says which."""
 
     def search_tables(self, connection: Connection[Any]) -> None:
         """Every text column of the target's schemas; the event tables by their own names, whatever they are made of."""
+        canonical, dead = self._tables.canonical, self._tables.dead
+        self._search_events(connection)
+        searched = {canonical.oid, dead.oid, *self._partitions(connection, canonical, dead)}
+        for table in text_tables(connection, self._tables.truth.schemas):
+            if table.oid not in searched:
+                self._search_table(connection, table, None)
+        self._add_growth()
+
+    def older(self, connection: Connection[Any]) -> dict[str, dict[str, int]]:
+        """Before the run: rows of the tenants that hold a personal key, by tenant id and column."""
+        self._search_events(connection)
+        counted: dict[str, dict[str, int]] = {}
+        for (tenant, place), rows in self._ownerless.items():
+            counted.setdefault(tenant, {})[place] = rows
+        return counted
+
+    @property
+    def unattributed(self) -> int:
+        """Rows that hold a personal key and may be older than the run, where nobody counted those before it."""
+        return self._ownerless.total() if self._before is None else 0
+
+    def _search_events(self, connection: Connection[Any]) -> None:
         truth, canonical, dead = self._tables.truth, self._tables.canonical, self._tables.dead
         canonical_row = (canonical.columns[truth.canonical.tenant].word, canonical.columns[truth.canonical.key].word)
         dead_row = (dead.columns[truth.dead.tenant].word, self._tables.dead_identity)
         self._search_table(connection, canonical, canonical_row)
         self._search_table(connection, dead, dead_row)
-        searched = {canonical.oid, dead.oid, *self._partitions(connection, canonical, dead)}
-        for table in text_tables(connection, truth.schemas):
-            if table.oid not in searched:
-                self._search_table(connection, table, None)
+
+    def _add_growth(self) -> None:
+        """Nothing in such a row says whether it is new; their number says that some are."""
+        if self._before is None:
+            return
+        for (tenant, place), rows in self._ownerless.items():
+            more = rows - self._before.get(tenant, {}).get(place, 0)
+            if more > 0:
+                what = f"a personal key in {more} rows more than before the run,"
+                self.findings.add(CanaryHit(place, False, what, self._unknown(tenant)))
 
     def _partitions(self, connection: Connection[Any], *tables: Table) -> list[int]:
         partitions = connection.execute(
@@ -125,8 +158,9 @@ class Search:
                 keys = self._keys if tenant in self._names else None
                 owner = partial(self._owner, tenant, identity)
                 for column, value in zip(columns, values, strict=True):
-                    if value is not None:
-                        self._look(value, f"{table}.{column.name}", keys, owner)
+                    place = f"{table}.{column.name}"
+                    if value is not None and self._look(value, place, keys, owner):
+                        self._ownerless[tenant, place] += 1
 
     def _query(self, table: Table, event: _EventRow | None) -> sql.Composed:
         columns = table.text_columns
@@ -161,18 +195,24 @@ class Search:
         )
 
     def _owner(self, tenant: str | None, identity: str | None) -> str | None:
-        """The request that a row of an event table belongs to, in words; None for a row older than the run."""
+        """The request that a row of an event table belongs to, in words; None where it may be older than the run."""
         request = self._index.by_identity(identity) if identity else None
         if request is not None or tenant is None:
             return request
-        name = self._names.get(tenant, tenant)
-        return f"a request of tenant {name}, unknown which" if tenant in self._fresh else None
+        return self._unknown(tenant) if tenant in self._fresh else None
 
-    def _look(self, text: str, place: str, keys: PersonalKeys | None, owner: Callable[[], str | None]) -> None:
+    def _unknown(self, tenant: str) -> str:
+        return f"a request of tenant {self._names.get(tenant, tenant)}, unknown which"
+
+    def _look(self, text: str, place: str, keys: PersonalKeys | None, owner: Callable[[], str | None]) -> bool:
+        """Add what is found; True where there is a personal key whose request nobody knows."""
+        ownerless = False
         for what, token, path in dict.fromkeys(_places(text, keys)):
             request = self._index.by_canary(token) if token else owner()
             if request is not None:
                 self.findings.add(CanaryHit(place, False, what, request, path))
+            ownerless = ownerless or (request is None and not token)
+        return ownerless
 
 
 def search_log(path: Path, index: RequestIndex, findings: Findings) -> None:

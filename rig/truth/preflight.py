@@ -7,6 +7,7 @@ back the ``Baseline``. Errors name the profile key or environment variable, and 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -17,11 +18,16 @@ from rig.engine.targeter import Targeter
 from rig.errors import ConfigError, EvidenceError, Unavailable
 from rig.model import Scenario, Tenant
 from rig.profile import Truth
+from rig.truth.canaries import Search
+from rig.truth.expected import RequestIndex
 from rig.truth.reconcile import Baseline
 from rig.truth.session import in_words, open_plainly
 from rig.truth.tables import Column, EventTables, Table, event_tables, text_tables
 
 _KEYS_PER_QUESTION = 50_000
+_OWN_SPELLING = (
+    "give it as that column prints it: tenants.fixed.id, or the tenant_id that tenants.provision_sql returns"
+)
 
 
 def preflight(
@@ -31,20 +37,33 @@ def preflight(
     scenarios: Sequence[Scenario],
     tenants: Sequence[Tenant],
     runtime_dsn: str | None,
+    personal_keys: Sequence[str] = (),
 ) -> Baseline:
     """Raise ConfigError, Unavailable or EvidenceError where the truth could not be trusted; else count what is there.
 
-    ``runtime_dsn`` None: how the target connects is not known here, so its role is not judged.
+    ``runtime_dsn`` None: how the target connects is not known here, so its role is not judged. ``personal_keys`` are
+    those that no event row may hold.
     """
     tables = event_tables(connection, truth)
     require_sight(connection, tables)
     notes = open_tables(connection, tables)
     if runtime_dsn is not None:
         require_bound_runtime(connection, tables, runtime_dsn)
+    _require_spelling(connection, tables.canonical, truth.canonical.tenant, tenants)
+    _require_spelling(connection, tables.dead, truth.dead.tenant, tenants)
     _require_unused_keys(connection, tables, targeter, scenarios)
     canonical = _count(connection, tables.canonical, truth.canonical.tenant, tenants)
     dead = _count(connection, tables.dead, truth.dead.tenant, tenants)
-    return Baseline(canonical, dead, notes)
+    rows = Baseline(canonical, dead)
+    kept = [tenant for tenant in tenants if not rows.fresh(tenant)]
+    duplicated = _duplicated(connection, tables, kept)
+    if duplicated:
+        count = sum(duplicated.values())
+        notes = (*notes, f"{count} keys had more than one canonical row before the run; they are not held against it")
+    personal: dict[str, dict[str, int]] = {}
+    if kept:
+        personal = Search(tables, personal_keys, RequestIndex(targeter, ()), kept, rows).older(connection)
+    return replace(rows, notes=notes, duplicated=duplicated, personal=personal)
 
 
 def require_sight(connection: Connection[Any], tables: EventTables) -> None:
@@ -120,6 +139,28 @@ def _role(connection: Connection[Any]) -> tuple[str, bool]:
     return row[0], row[1]
 
 
+def _require_spelling(connection: Connection[Any], table: Table, column: str, tenants: Sequence[Tenant]) -> None:
+    """ConfigError for an id that the column would print otherwise: none of the tenant's rows would be found by it."""
+    ((kind,),) = connection.execute(
+        "SELECT pg_catalog.format_type(atttypid, atttypmod) FROM pg_catalog.pg_attribute"
+        " WHERE attrelid = %s AND attname = %s",
+        [table.oid, column],
+    ).fetchall()
+    for tenant in tenants:
+        # PostgreSQL's own name for the type, quoted where it must be.
+        query = sql.SQL("SELECT CAST({} AS {})::text").format(sql.Literal(tenant.id), sql.SQL(kind))
+        whose = f"tenant {tenant.name} has the id {tenant.id!r}"
+        try:
+            ((spelt,),) = connection.execute(query).fetchall()
+        except (psycopg.DataError, psycopg.IntegrityError) as error:
+            said = error.diag.message_primary or in_words(error)
+            raise ConfigError(
+                f"{whose}, which cannot stand in {table}.{column}, of type {kind}: {said}; {_OWN_SPELLING}"
+            ) from None
+        if spelt != tenant.id:
+            raise ConfigError(f"{whose}, which {table}.{column}, of type {kind}, spells {spelt!r}; {_OWN_SPELLING}")
+
+
 def _require_unused_keys(
     connection: Connection[Any], tables: EventTables, targeter: Targeter, scenarios: Sequence[Scenario]
 ) -> None:
@@ -160,3 +201,24 @@ def _count(connection: Connection[Any], table: Table, tenant: str, tenants: Sequ
         query.format(column=column.word, table=table.sql, ids=sql.Literal([tenant.id for tenant in tenants]))
     )
     return dict.fromkeys((tenant.id for tenant in tenants), 0) | dict(rows.fetchall())
+
+
+def _duplicated(connection: Connection[Any], tables: EventTables, tenants: Sequence[Tenant]) -> dict[str, int]:
+    """Keys with several canonical rows, by tenant id."""
+    if not tenants:
+        return {}
+    truth, columns = tables.truth.canonical, tables.canonical.columns
+    query = sql.SQL(
+        """
+        SELECT tenant_id, count(*) FROM (
+            SELECT {tenant} AS tenant_id FROM {table} WHERE {tenant} = ANY({ids}::text[]) AND {key} IS NOT NULL
+            GROUP BY {tenant}, {key} HAVING count(*) > 1
+        ) duplicated GROUP BY tenant_id
+        """
+    ).format(
+        tenant=columns[truth.tenant].word,
+        key=columns[truth.key].word,
+        table=tables.canonical.sql,
+        ids=sql.Literal([tenant.id for tenant in tenants]),
+    )
+    return dict(connection.execute(query).fetchall())

@@ -19,7 +19,8 @@ from rig.truth.session import APPLICATION_NAME, in_words
 OWN_APPLICATIONS = (APPLICATION_NAME, "rig-sampler")
 """Application names of the rig's own connections, which do not count."""
 
-_POLL_S = 0.1
+POLL_S = 0.1
+"""Between two looks; so long is the shortest rest that can be seen."""
 
 _BUSY = """
 SELECT a.pid, coalesce(a.application_name, ''), coalesce(a.usename::text, '?')
@@ -33,11 +34,13 @@ ORDER BY a.pid
 
 @dataclass(frozen=True, slots=True)
 class Quiescence:
-    """How the wait ended. ``busy`` names what was still at work (never its statements); empty when quiet."""
+    """How the wait ended. ``busy`` names what was at work last (never its statements); empty when quiet."""
 
     quiet: bool
     waited_s: float
     busy: tuple[str, ...] = ()
+    quiet_s: float = POLL_S
+    """For how long nobody was to be at work."""
 
     def __bool__(self) -> bool:
         return self.quiet
@@ -45,22 +48,30 @@ class Quiescence:
     def __str__(self) -> str:
         if self.quiet:
             return f"quiet after {self.waited_s:.1f} s"
-        return f"after {self.waited_s:.1f} s still at work: {'; '.join(self.busy) or 'unknown'}"
+        last = f"; last at work: {'; '.join(self.busy)}" if self.busy else ""
+        return f"not at rest for {self.quiet_s:g} s within {self.waited_s:.1f} s{last}"
 
 
 def quiesce(
-    connect: Callable[[], Connection[Any]], *, timeout_s: float, own: Sequence[str] = OWN_APPLICATIONS
+    connect: Callable[[], Connection[Any]],
+    *,
+    timeout_s: float,
+    quiet_s: float = POLL_S,
+    own: Sequence[str] = OWN_APPLICATIONS,
 ) -> Quiescence:
-    """Wait until no backend of the database but the rig's is in a transaction, seen twice in a row.
+    """Wait until every look within ``quiet_s`` found no backend of the database but the rig's in a transaction.
 
-    A database that cannot be reached is not quiet either: it is asked again until the deadline, so that one which
-    recovers from a crash in time is read all the same.
+    A transaction that begins and ends between two looks is not seen; a row that comes within ``quiet_s`` of the call
+    is waited for all the same. A database that cannot be reached is not quiet either: it is asked again until the
+    deadline, so that one which recovers from a crash in time is read.
     """
     began = time.monotonic()
     connection: Connection[Any] | None = None
-    quiet_before = False
+    quiet_since: float | None = None
+    last_busy: tuple[str, ...] = ()
     try:
         while True:
+            looked = time.monotonic()
             try:
                 connection = connection or connect()
                 busy = _busy(connection, own)
@@ -69,13 +80,17 @@ def quiesce(
                     connection.close()
                 connection = None
                 busy = (f"the database cannot be reached: {in_words(error)}",)
-            waited_s = time.monotonic() - began
-            if not busy and quiet_before:
-                return Quiescence(True, waited_s)
-            if waited_s >= timeout_s:
-                return Quiescence(False, waited_s, busy)
-            quiet_before = not busy
-            time.sleep(_POLL_S)
+            now = time.monotonic()
+            if not busy and quiet_since is not None and looked - quiet_since >= quiet_s:
+                return Quiescence(True, now - began)
+            last_busy = busy or last_busy
+            if now - began >= timeout_s:
+                return Quiescence(False, now - began, last_busy, quiet_s)
+            if busy:
+                quiet_since = None
+            elif quiet_since is None:
+                quiet_since = now
+            time.sleep(POLL_S)
     finally:
         if connection is not None:
             connection.close()

@@ -49,7 +49,8 @@ class TruthReader:
         variable = self._profile.truth.dsn_env
         try:
             with self._connect() as connection:
-                return preflight(connection, self._profile.truth, targeter, scenarios, tenants, runtime_dsn)
+                keys = self._profile.personal_keys
+                return preflight(connection, self._profile.truth, targeter, scenarios, tenants, runtime_dsn, keys)
         except psycopg.OperationalError as error:
             raise Unavailable(
                 f"the truth database of ${variable} cannot be reached: {in_words(error)}; is it running?"
@@ -58,8 +59,9 @@ class TruthReader:
             raise ConfigError(f"the truth database of ${variable} cannot be used: {in_words(error)}") from None
 
     def quiesce(self) -> Quiescence:
-        """Wait until the target's database is at rest, at most ``truth.quiesce_timeout_s``."""
-        return quiesce(self._connect, timeout_s=self._profile.truth.quiesce_timeout_s)
+        """Wait until the target's database was at rest for ``truth.quiet_s``, at most ``truth.quiesce_timeout_s``."""
+        truth = self._profile.truth
+        return quiesce(self._connect, timeout_s=truth.quiesce_timeout_s, quiet_s=truth.quiet_s)
 
     def read(
         self,
@@ -110,6 +112,7 @@ class TruthReader:
             keys_reconciled=reconciled.keys_reconciled,
             read_s=time.monotonic() - began,
             notes=(*baseline.notes, *reconciled.notes, *findings.unnamed("tables")),
+            keys_unattributed=search.unattributed,
         )
 
     def search_logs(

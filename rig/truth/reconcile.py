@@ -27,11 +27,17 @@ UNCLEAN_MAX = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """The database before anything was sent: rows by tenant id, and what is worth a note."""
+    """The database before anything was sent: rows by tenant id, and what is worth a note.
+
+    ``duplicated``: keys with several canonical rows, by tenant id; ``personal``: rows that hold a personal key, by
+    tenant id and column, None where nobody counted them (in a pack of an older rig).
+    """
 
     canonical: Mapping[str, int]
     dead: Mapping[str, int]
     notes: tuple[str, ...] = ()
+    duplicated: Mapping[str, int] = field(default_factory=dict)
+    personal: Mapping[str, Mapping[str, int]] | None = None
 
     def fresh(self, tenant: Tenant) -> bool:
         """True when the tenant had no row at all."""
@@ -145,18 +151,28 @@ class _Reader:
         if len(unclean) > UNCLEAN_MAX:
             self._notes.append(f"only the first {UNCLEAN_MAX} keys that are not clean are named; all are counted")
         [(keys,)] = self._comparison.ask("SELECT count(*) FROM rig_expected")
-        [(duplicated,)] = self._comparison.ask(
-            """
-            SELECT count(*) FROM (
-                SELECT FROM {canonical} WHERE {canonical_tenant} = ANY({ids}) AND {canonical_key} IS NOT NULL
-                GROUP BY {canonical_tenant}, {canonical_key} HAVING count(*) > 1
-            ) duplicated
-            """
-        )
         groups = tuple(self._group(drive, tenant, tally) for (drive, tenant), tally in self._tallies.items())
         return Reconciliation(
-            groups, self._totals(), tuple(unclean[:UNCLEAN_MAX]), keys, duplicated, tuple(self._notes)
+            groups, self._totals(), tuple(unclean[:UNCLEAN_MAX]), keys, self._duplicated(), tuple(self._notes)
         )
+
+    def _duplicated(self) -> int:
+        """Keys with several canonical rows: those of the run, and of others as many as are more than before it.
+
+        The run's own are not set off against older ones, which may have been mended meanwhile.
+        """
+        duplicated = 0
+        for tenant_id, own, others in self._comparison.ask(
+            """
+            SELECT tenant_id, count(*) FILTER (WHERE own), count(*) FILTER (WHERE NOT own) FROM (
+                SELECT {canonical_tenant} AS tenant_id, {canonical_key} IN (SELECT key FROM rig_request) AS own
+                FROM {canonical} WHERE {canonical_tenant} = ANY({ids}) AND {canonical_key} IS NOT NULL
+                GROUP BY {canonical_tenant}, {canonical_key} HAVING count(*) > 1
+            ) duplicated GROUP BY tenant_id
+            """
+        ):
+            duplicated += own + max(0, others - self._baseline.duplicated.get(tenant_id, 0))
+        return duplicated
 
     def _sum_rows(self) -> None:
         canonical = self._comparison.ask(

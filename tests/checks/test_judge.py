@@ -9,9 +9,9 @@ import pytest
 
 import rig.checks.judge as judge_module
 from rig.checks.case import Case, Finding
-from rig.checks.judge import CALIBRATION, EXIT_GATES, LOAD, exit_code_of, judge, verdict_of
+from rig.checks.judge import CALIBRATION, EXIT_GATES, LOAD, certified, exit_code_of, judge, verdict_of
 from rig.errors import ExitCode
-from rig.model import Gate, RequestClass, Verdict, worst
+from rig.model import Certificate, Gate, RequestClass, Verdict, worst
 from tests.checks.cases import (
     BROKEN,
     SKIPPED,
@@ -20,14 +20,17 @@ from tests.checks.cases import (
     case,
     certificate,
     driven,
+    freeze,
     group,
     plan,
+    ruler,
     slow_certificate,
     truth,
     verdicts,
 )
 
 PASS, FAIL, INVALID, NOT_RUN = Verdict.PASS, Verdict.FAIL, Verdict.INVALID, Verdict.NOT_RUN
+CLEAN = (Finding("after", "zombies", True),)
 BUSY = {"cpu_user_s": 0.7, "cpu_system_s": 0.25}
 
 
@@ -101,6 +104,12 @@ def test_verdict_of_a_run(seen: list[Verdict], verdict: Verdict) -> None:
         (Case(certificate=certificate()), PASS, ExitCode.PASS),
         # Nothing at all.
         (Case(), INVALID, ExitCode.INVALID),
+        # Cut short: whatever was sound so far passes nothing, and what was wrong stays wrong.
+        (Case(certificate=certificate(), cut_short="the target ended"), INVALID, ExitCode.INVALID),
+        (Case(certificate=slow_certificate(), cut_short="the target ended"), INVALID, ExitCode.BELOW_FLOOR),
+        (Case(verb="storm", hygiene=CLEAN, cut_short="no server"), INVALID, ExitCode.INVALID),
+        (case(*ladder(), cut_short="killed"), INVALID, ExitCode.INVALID),
+        (case(*ladder(), driven(plan("S9"), [BROKEN]), cut_short="killed"), FAIL, ExitCode.FAIL),
     ],
 )
 def test_how_a_run_ends(of: Case, verdict: Verdict, code: ExitCode) -> None:
@@ -112,6 +121,37 @@ def test_a_calibration_claims_nothing_about_a_target() -> None:
         "calibration.null": PASS,
         "calibration.ruler": PASS,
     }
+
+
+@pytest.mark.parametrize("verb", ["run", "storm", "sample", "calibrate", "prove-diagnosis", "locust"])
+def test_what_was_cut_short_says_why_whatever_it_was_for(verb: str) -> None:
+    gate = by_id(judge(Case(verb=verb, cut_short="the run was interrupted")))["completion"]
+    assert (gate.verdict, gate.reason) == (INVALID, "the run was interrupted")
+    assert "completion" not in by_id(judge(Case(verb=verb)))  # to have come to the end is no claim of its own
+
+
+def test_what_was_cut_short_is_no_valid_measurement() -> None:
+    gate = by_id(judge(case(*ladder(), cut_short="killed")))["EG3.5"]
+    assert (gate.verdict, gate.reason) == (INVALID, "completion")
+
+
+@pytest.mark.parametrize(
+    ("by", "fit"),
+    [
+        (certificate(), True),
+        (certificate(ruler=None), False),  # it was asked for
+        (certificate(ruler=ruler(freeze=freeze(unanswered=1))), False),
+        (slow_certificate("client-bound"), False),
+        (slow_certificate(), False),
+        (None, False),
+    ],
+)
+def test_a_client_is_certified_by_its_calibration_alone(by: Certificate | None, fit: bool) -> None:
+    assert certified(Case(settings={"ruler": "quick"}, certificate=by, cut_short="not yet at its end")) is fit
+
+
+def test_a_ruler_that_was_not_asked_for_refuses_nobody() -> None:
+    assert certified(Case(certificate=certificate(ruler=None)))
 
 
 def test_every_gate_has_a_rule_and_a_reason_where_it_is_not_pass() -> None:

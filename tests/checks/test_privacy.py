@@ -41,6 +41,9 @@ def judged(drive: Driven | None = None, **found: Any) -> tuple[Verdict, Verdict]
         (judged(log_files_scanned=()), (PASS, NOT_RUN)),
         (judged(log_files_unread=("audit.log",)), (PASS, INVALID)),
         (judged(log_files_scanned=(), log_files_unread=("audit.log",)), (PASS, INVALID)),
+        # Rows that hold a personal key, of the run or older: nobody knows.
+        (judged(keys_unattributed=3), (INVALID, PASS)),
+        (judged(keys_unattributed=3, canary_hits=(IN_TABLE,)), (FAIL, PASS)),
         # Nothing was there to be found: none offered, none sent, none taken.
         (judged(driven(plan("S2"))), (NOT_RUN, NOT_RUN)),
         (judged(driven(S4, [SKIPPED] * 10)), (INVALID, INVALID)),

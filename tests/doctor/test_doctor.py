@@ -108,7 +108,7 @@ ILL_PROFILES: list[tuple[str, str, str, str, ExitCode]] = [
     ('status = [202]', 'status = [200]', "a valid event: answers", "[answers.valid] status = [202]", ExitCode.FAIL),
     ("[202, 409]", "[202]", "a replayed event: answers", "[answers.replay] status = [409]", ExitCode.FAIL),
     ('to = "soon"', 'to = "2027-01-01T00:00:00Z"', "a malformed event: answers", "202", ExitCode.FAIL),
-    ('path = "delivery-id"', 'path = "trace-id"', "a malformed event: rows", "lost", ExitCode.FAIL),
+    ('path = "delivery-id"', 'path = "trace-id"', "a malformed event: rows", "truth.quiet_s", ExitCode.FAIL),
     ('status = [400]\nrow = "none"', 'status = [400]\nrow = "dead"', "truncated JSON: rows", "row = \"none\"",
      ExitCode.FAIL),
     ("tolerance_s = 120", "tolerance_s = 30", "an old signature: answers", "202", ExitCode.FAIL),
@@ -211,26 +211,41 @@ def test_a_service_that_takes_every_signature(cluster: Cluster, write: Callable[
     assert found.exit_code == ExitCode.FAIL
 
 
-def test_one_fixed_tenant_is_enough_for_all_but_the_collision(write: Callable[..., Path], service: Standing) -> None:
-    keys = {"ORDERS_KEY": "key-1", "REFUNDS_KEY": "key-2", "TOKEN": "token-1"}
+FIXED_KEYS = {"ORDERS_KEY": "key-1", "REFUNDS_KEY": "key-2", "TOKEN": "token-1"}
+
+
+def with_fixed_tenant(write: Callable[..., Path], service: Standing, spelling: str) -> Path:
+    """A profile with one tenant that exists already, whose number is written so."""
     with psycopg.connect(service.owner_dsn) as connection:
         (number,) = connection.execute(
             "INSERT INTO intake.customers (label, token_hash, signing_keys)"
-            " VALUES ('fixed', encode(sha256('token-1'), 'hex'), %s) RETURNING customer_no",
+            " VALUES ('fixed', encode(sha256('token-1'), 'hex'), %s)"
+            " ON CONFLICT (token_hash) DO UPDATE SET label = 'fixed' RETURNING customer_no",
             [Jsonb({"orders": "key-1", "refunds": "key-2"})],
         ).fetchall()[0]
     path = write(
         ('secret = "orders"', 'secret = "orders"\nsecret_env = "ORDERS_KEY"'),
         ('secret = "refunds"', 'secret = "refunds"\nsecret_env = "REFUNDS_KEY"'),
     )
-    fixed = f'[[tenants.fixed]]\nid = "{number}"\napi_key_env = "TOKEN"\n\n'
+    fixed = f'[[tenants.fixed]]\nid = "{spelling.format(number)}"\napi_key_env = "TOKEN"\n\n'
     path.write_text(re.sub(r"\[tenants\].*?(?=\[\[routes\]\])", fixed, path.read_text(), count=1, flags=re.DOTALL))
-    found = examined(path, service.environ | keys)
+    return path
+
+
+def test_a_fixed_tenant_whose_id_is_spelt_otherwise(write: Callable[..., Path], service: Standing) -> None:
+    found = examined(with_fixed_tenant(write, service, "00{}"), service.environ | FIXED_KEYS)
+    assert failed(found) == ["tenants"]
+    assert "intake.deliveries.customer_no, of type bigint, spells '70" in step(found, "tenants").said
+    assert found.exit_code == ExitCode.CONFIG
+
+
+def test_one_fixed_tenant_is_enough_for_all_but_the_collision(write: Callable[..., Path], service: Standing) -> None:
+    found = examined(with_fixed_tenant(write, service, "{}"), service.environ | FIXED_KEYS)
     assert failed(found) == []
     skipped = [step.name for step in found.steps if step.state is State.SKIPPED]
     assert skipped == ["one key for two tenants: answers", "one key for two tenants: rows"]
     assert step(found, "environment").said == "set: ORDERS_KEY, REFUNDS_KEY, TOKEN, PARCELS_OWNER_DSN"
-    assert not any(secret in str(found.document()) for secret in keys.values())
+    assert not any(secret in str(found.document()) for secret in FIXED_KEYS.values())
 
 
 # --- a target that the rig launches, as a user does it ---

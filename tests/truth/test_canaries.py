@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from rig.model import CanaryHit, RequestClass, RunKey, Share
+from rig.profile import Profile
 from rig.truth.canaries import HITS_MAX
 from rig.truth.reconcile import Baseline
 
-from .world import LETTERS, SALES, SCHEMA, TENANTS, World, scenario
+from .world import LETTERS, SALES, SCHEMA, TENANTS, World, profile, scenario
 
 REQUEST = "S4-1-orders-1 request 1 of tenant A"
 
@@ -156,8 +158,48 @@ def test_rows_of_another_tenant_or_of_before(personal: World) -> None:
     personal.bury(personal.expected()[1], **leak)
     [hit] = personal.read().canary_hits
     assert hit.request == "a request of tenant A, unknown which"
-    personal.baseline = Baseline({}, {TENANTS[0].id: 1})
+    personal.baseline = Baseline({}, {TENANTS[0].id: 1}, personal={TENANTS[0].id: {f"{SCHEMA}.{LETTERS}.raw": 1}})
     assert personal.read().canary_hits == (), "a row from before the run is not the run's doing"
+
+
+KEPT = {"raw": '{"email": 1, "phone": 2}', "trace": None}
+
+
+@pytest.mark.parametrize(
+    ("match", "path", "column"), [("count", None, "raw"), ("payload-key", "inner.dedup", "raw"), ("key", None, "raw")]
+)
+def test_personal_keys_that_are_kept_again_in_rows_that_name_no_request(
+    make_world: Callable[[Profile], World], match: str, path: str | None, column: str
+) -> None:
+    """The second run of a service that keeps them, for tenants that exist already."""
+    world = make_world(profile(match, path=path, column=column))
+    world.drive(scenario("S4", Share(RequestClass.PERSONAL, 3)))
+    letter = world.expected()[0]
+    for _ in range(3):
+        world.bury(letter, key=None, **KEPT)
+    world.baseline = world.reader.preflight(world.targeter, [world.drives[0].scenario], TENANTS, None)
+    place = f"{SCHEMA}.{LETTERS}.raw"
+    assert world.baseline.personal == {TENANTS[0].id: {place: 3}}
+    assert world.read().canary_hits == ()
+    for _ in range(2):
+        world.bury(letter, key=None, **KEPT)
+    what = "a personal key in 2 rows more than before the run,"
+    assert world.read().canary_hits == (CanaryHit(place, False, what, "a request of tenant A, unknown which"),)
+    assert world.read().keys_unattributed == 0
+
+
+def test_rows_that_nobody_counted_before_the_run_are_told(personal: World) -> None:
+    personal.bury(personal.expected()[0], key=None, **KEPT)
+    personal.baseline = Baseline({}, {TENANTS[0].id: 1})
+    report = personal.read()
+    assert (report.canary_hits, report.keys_unattributed) == ((), 1)
+
+
+def test_of_tenants_without_rows_nothing_is_counted(personal: World) -> None:
+    personal.execute("TRUNCATE {letters}")
+    personal.bury(personal.expected()[0], key="of somebody", shop="a tenant of somebody else", **KEPT)
+    baseline = personal.reader.preflight(personal.targeter, [personal.drives[0].scenario], TENANTS, None)
+    assert baseline.personal == {}
 
 
 def test_logs(personal: World, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from psycopg import sql
 
 from rig.errors import ConfigError, EvidenceError, Unavailable
-from rig.model import RequestClass, Share
+from rig.model import RequestClass, Share, Tenant
 from rig.profile import Profile
 from rig.truth.reader import TruthReader
 from rig.truth.reconcile import Baseline
@@ -130,6 +130,33 @@ def test_a_key_that_exists_already(world: World, kind: RequestClass) -> None:
     (world.keep if kind is RequestClass.VALID else world.bury)(victim)
     with pytest.raises(EvidenceError, match=rf"already holds {victim.key}.*'run-1' was used before"):
         check(world)
+
+
+@pytest.mark.parametrize(
+    ("kind", "own", "spelt", "says"),
+    [
+        ("uuid", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11",
+         "of type uuid, spells 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'; give it as that column prints it"),
+        ("bigint", "7", "007", "of type bigint, spells '7'"),
+        ("bigint", "7", "seven", "of type bigint: invalid input syntax for type bigint"),
+        ("bigint", "7", "9" * 30, "out of range"),
+        ("varchar(3)", "abc", "abcd", "of type character varying(3), spells 'abc'"),
+        ('vault."a; %s"', "7", "-7", 'of type vault."a; %s": value for domain'),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("table", ["sales", "letters"])
+def test_a_tenant_whose_id_is_spelt_otherwise(
+    world: World, table: str, kind: str, own: str, spelt: str, says: str
+) -> None:
+    """No row would be found under it: each would be another tenant's."""
+    world.execute('CREATE DOMAIN vault."a; %s" AS bigint CHECK (value > 0)')
+    name, column = {"sales": ("{sales}", '"shop id"'), "letters": ("{letters}", "shop")}[table]
+    world.execute(f"ALTER TABLE {name} ALTER {column} TYPE {kind} USING NULL::{kind}")
+    with pytest.raises(ConfigError) as refused:
+        world.reader.preflight(world.targeter, SENT, [Tenant("B", spelt)], None)
+    assert f"tenant B has the id {spelt!r}" in str(refused.value)
+    assert says in str(refused.value)
+    world.reader.preflight(world.targeter, SENT, [Tenant("B", own)], None)
 
 
 @contextmanager

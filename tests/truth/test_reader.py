@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from typing import cast
+from unittest.mock import Mock
 
 import psycopg
 import pytest
@@ -10,16 +13,46 @@ from psycopg import sql
 
 from rig.errors import EvidenceError
 from rig.model import Anomaly, RequestClass, Share
+from rig.profile import Profile
 from rig.truth.quiesce import quiesce
 from rig.truth.reader import TruthReader
 
-from .world import TENANTS, World, scenario
+from .world import TENANTS, World, profile, scenario
 
 MIXED = (Share(RequestClass.REPLAY, 7, one_key=True), Share(RequestClass.VALID, 3), Share(RequestClass.MALFORMED, 2))
 
 
 def connect(world: World) -> psycopg.Connection:
     return psycopg.connect(world.database.admin_dsn, autocommit=True, application_name="rig-truth")
+
+
+class Clock:
+    """Time that passes only while somebody sleeps; what is due happens then."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.due: dict[float, Callable[[], None]] = {}
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+        for at_s in [at_s for at_s in self.due if at_s <= self.now_s]:
+            self.due.pop(at_s)()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("rig.truth.quiesce.time", clock)
+    return clock
+
+
+def resting(quiet_s: float) -> Profile:
+    document = profile().model_dump()
+    document["truth"]["quiet_s"] = quiet_s
+    return Profile.model_validate(document)
 
 
 def test_quiet_when_nobody_is_at_work(world: World) -> None:
@@ -38,6 +71,40 @@ def test_an_open_transaction_is_work(world: World) -> None:
         release.start()
         assert quiesce(lambda: connect(world), timeout_s=20)
         release.join()
+
+
+@pytest.mark.parametrize(("quiet_s", "lost"), [(0.1, 10), (1.5, 0)])
+def test_rows_that_a_queue_stores_after_the_answer(
+    make_world: Callable[[Profile], World], clock: Clock, quiet_s: float, lost: int
+) -> None:
+    world = make_world(resting(quiet_s))
+    world.drive(scenario())
+    clock.due[1.0] = world.settle
+    assert world.reader.quiesce()
+    assert len(world.read().unclean) == lost
+
+
+def test_work_begins_the_rest_anew(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At work until 1 s, and once more at 2.5 s: only the two seconds from then on are whole."""
+    monkeypatch.setattr(
+        "rig.truth.quiesce._busy", lambda *_: ("pid 7",) if clock.now_s < 1 or 2.45 < clock.now_s < 2.55 else ()
+    )
+    quiescence = quiesce(unconnected, timeout_s=20, quiet_s=2)
+    assert quiescence
+    assert quiescence.waited_s == pytest.approx(4.6, abs=0.15)
+
+
+def test_who_kept_the_database_from_its_rest_is_named(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rig.truth.quiesce._busy", lambda *_: ("pid 7",) if clock.now_s % 1 < 0.15 else ())
+    quiescence = quiesce(unconnected, timeout_s=5, quiet_s=2)
+    assert not quiescence
+    assert str(quiescence).startswith("not at rest for 2 s within 5.")
+    assert str(quiescence).endswith("; last at work: pid 7")
+
+
+def unconnected() -> psycopg.Connection:
+    """A connection that nobody asks anything."""
+    return cast(psycopg.Connection, Mock())
 
 
 def test_the_rigs_own_work_is_none(world: World) -> None:

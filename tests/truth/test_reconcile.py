@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from pydantic import TypeAdapter
 
 from rig.engine.targeter import Expected
 from rig.model import Anomaly, Group, RequestClass, Row, Share, Total, TruthReport
 from rig.profile import Answer, Profile
 from rig.truth.expected import Fate
+from rig.truth.reconcile import Baseline
 
 from .world import TENANTS, World, profile, scenario, tenant_id
 
@@ -289,6 +291,47 @@ def test_rows_of_before_are_subtracted(world: World) -> None:
     report = world.read()
     assert [(unclean.kind, unclean.key) for unclean in report.unclean] == [(Anomaly.UNEXPECTED, "")]
     assert total(report, Row.CANONICAL) == (4, 4, 5)
+
+
+def test_duplicates_of_before_are_not_the_runs(world: World) -> None:
+    """Tenant A has rows of a run whose service did not deduplicate, and legacy rows without a key."""
+    world.drive(scenario("S6", *MIXED, tenants=("A", "B")))
+    older = first(world, VALID)._replace(tenant="A")
+    for key in ("older", "", ""):
+        world.keep(older._replace(key=key))
+        world.keep(older._replace(key=key))
+    world.baseline = world.reader.preflight(world.targeter, [world.drives[0].scenario], TENANTS, None)
+    assert world.baseline.duplicated == {TENANTS[0].id: 2}
+    assert any("2 keys had more than one canonical row before the run" in note for note in world.baseline.notes)
+    world.settle()
+    assert world.read().duplicated_keys == 0
+    # What was there is mended; no new one may be set off against it.
+    world.execute("DELETE FROM {sales} WHERE {dedup} IN ('', 'older')")
+    for expected in world.expected():
+        if expected.request_class is VALID:
+            world.keep(expected)
+    assert world.read().duplicated_keys == 3
+
+
+@pytest.mark.parametrize("tenant", ["A", "B"])
+def test_duplicates_of_keys_that_nobody_sent(world: World, tenant: str) -> None:
+    """Beyond those of before, for a tenant that had rows (A) and for one that had none."""
+    world.drive(scenario("S2", tenants=("A", "B")))
+    older = world.expected()[0]._replace(tenant="A", key="older")
+    world.keep(older)
+    world.keep(older)
+    world.baseline = world.reader.preflight(world.targeter, [world.drives[0].scenario], TENANTS, None)
+    world.settle()
+    strange = world.expected()[0]._replace(tenant=tenant, key="never sent")
+    world.keep(strange)
+    world.keep(strange)
+    assert world.read().duplicated_keys == 1
+
+
+def test_a_baseline_of_an_older_rig() -> None:
+    kept = TypeAdapter(Baseline).validate_json('{"canonical": {"a": 1}, "dead": {}, "notes": ["n"]}')
+    assert kept == Baseline({"a": 1}, {}, ("n",))
+    assert (kept.duplicated, kept.personal) == ({}, None)
 
 
 def test_names_are_bounded_and_counts_are_not(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,6 +83,17 @@ def test_a_log_of_the_launched_target_that_is_gone_proves_nothing(personal: Worl
     assert gate.reason.endswith("target.log")
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_only_the_truth_is_made_up_for(personal: World, tmp_path: Path, whole: bool) -> None:
+    """A run that had done all the rest may pass then; of one that was killed nobody knows what is missing."""
+    record = left(personal, personal.profile, tmp_path)
+    if whole:
+        record.all_done()
+    finished = settle(record.path, doors(personal.database), Silent())
+    assert Pack.open(finished.pack).load().truth is not None
+    assert ("completion" in {gate.id for gate in finished.judgement.gates}) is not whole
+
+
 def test_a_run_that_still_goes_is_not_settled(personal: World, tmp_path: Path) -> None:
     record = left(personal, personal.profile, tmp_path)
     record.pack.hold()
