@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rig.errors import ExitCode
+from rig.evidence.judgement import Judgement
 from rig.model import Verdict
 
 NOTHING = "nothing"
@@ -53,6 +54,8 @@ class Confusion:
     packs: tuple[Path, ...] = ()
     pack: Path | None = None
     """The pack that holds the matrix."""
+    refused: Judgement | None = None
+    """Of that pack, where the client was not certified: nothing was asked then."""
 
     @property
     def seeds(self) -> dict[str, str]:
@@ -78,7 +81,9 @@ class Confusion:
 
     @property
     def exit_code(self) -> ExitCode:
-        """0 for PASS, 1 for FAIL, 3 where nothing was asked."""
+        """0 for PASS, 1 for FAIL, 3 where nothing was asked; as its pack ends where the client was not certified."""
+        if self.refused is not None:
+            return ExitCode(self.refused.exit_code)
         codes = {Verdict.PASS: ExitCode.PASS, Verdict.FAIL: ExitCode.FAIL}
         return codes.get(self.verdict, ExitCode.INVALID)
 
@@ -109,6 +114,7 @@ class Confusion:
                 for answer in self.answers
             ],
             "not_run": dict(self.not_run),
+            "refused": None if self.refused is None else self.refused.because,
             "packs": [path.name for path in self.packs],
             "pack": None if self.pack is None else str(self.pack),
         }
@@ -117,6 +123,8 @@ class Confusion:
 def confusion_table(confusion: Confusion) -> Table:
     """A row a seed, a column an answer; what was seeded is bold where it was found, and the rest red."""
     rest = f", {confusion.false_alarms} false alarms" if confusion.false_alarms else ""
+    if confusion.refused is not None:
+        rest = f", the client was not certified: {confusion.refused.because}"
     title = f"{confusion.verdict}: {confusion.score:.1%} of {len(confusion.answers)} answers right{rest}"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("seed", no_wrap=True)

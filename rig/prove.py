@@ -37,7 +37,8 @@ def prove(
 ) -> Proof:
     """Run everything, or the ``chosen`` defects, storms and cases, so many times; each run leaves a pack.
 
-    UsageError before anything starts for a name that is none, or of a crowd's defect where locust is not installed.
+    A client that is not certified ends it. UsageError before anything starts for a name that is none, or of a crowd's
+    defect where locust is not installed.
     """
     defects, storms = _sorted(chosen, storms_only=storms_only)
     if any(defect.name in defects for defect in OF_THE_CROWD):
@@ -46,6 +47,8 @@ def prove(
     for repetition in range(1, repetitions + 1):
         if defects or not (chosen or storms_only):
             proofs.append(prove_defects(job, defects, environ, reporter, repetition))
+            if proofs[-1].refused is not None:
+                break
         if storms or not chosen:
             proofs.append(prove_storms(job, storms, environ, reporter, repetition))
     return together(proofs)

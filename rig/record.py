@@ -1,8 +1,8 @@
 """A pack while its run goes on: what happens is written down as it happens, so that a crash leaves it.
 
-Flow: ``Record.begin`` makes the pack; each drive is announced before it starts and completed after it; ``judged`` loads
-the case from the files, has it judged, writes verdicts and reports, and seals. ``reopened`` takes up a pack that was
-left.
+Flow: ``Record.begin`` makes the pack; each drive is announced before it starts and completed after it; ``all_done`` or
+``cut_short`` says how the run came to its end; ``judged`` loads the case from the files, has it judged, writes verdicts
+and reports, and seals. ``reopened`` takes up a pack that was left.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rig.diagnose import Diagnosis, explain
 from rig.engine.targeter import Targeter
 from rig.errors import ErrorKind, EvidenceError, ExitCode
 from rig.evidence.judgement import Judgement
-from rig.evidence.manifest import Manifest
+from rig.evidence.manifest import UNENDED, Manifest
 from rig.evidence.pack import Pack
 from rig.history import History
 from rig.model import Certificate, DriveReport, Outcome, RequestClass, RunKey, Scenario, Verdict
@@ -116,6 +116,7 @@ class Record:
             settings=job.settings.described(),
             profile=job.profile.model_dump(mode="json"),
             fingerprint={**fingerprint, "profile_sha256": job.profile.digest()},
+            cut_short=UNENDED,
         )
         pack = Pack.create(job.settings.out, job.verb, job.settings.seed, started)
         pack.hold()
@@ -131,6 +132,16 @@ class Record:
     def note(self, text: str) -> None:
         """Add a note, which the report shows."""
         self.amend(notes=(*self.manifest.notes, text))
+
+    def all_done(self) -> None:
+        """Write down that the run did all that it was to do: without that, nothing passes."""
+        self.amend(cut_short="")
+
+    def cut_short(self, why: str) -> None:
+        """Write down, also as a note, why the run cannot go on. One that had done all stays whole: it lacks judging."""
+        self.note(why)
+        if self.manifest.cut_short:
+            self.amend(cut_short=why)
 
     def keep_baseline(self, baseline: Baseline) -> None:
         """Write down what lay in the database before anything was sent."""

@@ -1,6 +1,7 @@
 """The secrets of a run, and how they are kept out of what it leaves.
 
-Flow: whoever makes or reads a secret tells it (``learn``, ``learn_dsn``); what the rig is about to say of others' words
+Flow: what the environment and the database's doors hold is learned before anybody is started (``learn_from``), and
+whoever makes a secret tells it (``learn``, ``learn_dsn``); what the rig is about to say of others' words
 goes through ``blanked``; at the end ``clean`` goes through the log files of the pack, which the target, PostgreSQL and
 what the storms started wrote, and blanks what they said. Nothing else in a pack may ever hold one: tests search whole
 packs for that.
@@ -11,6 +12,7 @@ Not a net for secrets that nobody told: the environment may hold more than the p
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,6 +20,8 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from rig.errors import EvidenceError
+from rig.profile import Profile
+from rig.store import Store
 
 BLANK = "[secret of this run]"
 _LEAST_LENGTH = 6
@@ -30,6 +34,18 @@ class Secrets:
 
     def __init__(self) -> None:
         self._forms: set[str] = set()
+
+    def learn_from(self, profile: Profile, environ: Mapping[str, str], store: Store | None = None) -> None:
+        """Remember what the variables that a profile names hold, set or not, and the passwords of its database.
+
+        To be called before anybody is started who inherits the environment: he may tell it, and die of whatever ails
+        him before anything else needs these values.
+        """
+        named = [*(route.secret_env for route in profile.routes), *(one.api_key_env for one in profile.tenants.fixed)]
+        self.learn(*(environ.get(variable, "") for variable in named if variable))
+        doors = [environ.get(profile.truth.dsn_env), environ.get(profile.truth.runtime_dsn_env)]
+        for dsn in (*doors, *((store.truth_dsn, store.runtime_dsn) if store else ())):
+            self.learn_dsn(dsn)
 
     def learn(self, *values: str) -> None:
         """Remember values, also as they stand in a URL."""

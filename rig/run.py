@@ -20,7 +20,8 @@ from rig.calibrate.fingerprint import fingerprint
 from rig.calibrate.null import null_benchmark
 from rig.calibrate.ruler import FULL, QUICK, certify_ruler
 from rig.calibrate.watched import watched_drive
-from rig.checks.case import Finding
+from rig.checks.case import Case, Finding
+from rig.checks.judge import certified
 from rig.engine.endpoint import Endpoint
 from rig.engine.pool import Load, Pool
 from rig.engine.targeter import Targeter
@@ -84,7 +85,9 @@ def begin(job: Job, environ: Mapping[str, str], reporter: Reporter) -> Scene:
     """Name the run and make its pack."""
     key = RunKey(job.settings.seed, uuid.uuid4().hex[:12], int(time.time()))
     cores = plan_of_this_machine(job.settings.workers)
-    record = Record.begin(job, key, time.monotonic_ns(), {**fingerprint(environ), "core_planning": cores.described()})
+    about = fingerprint(environ, job.profile.target.commit)
+    record = Record.begin(job, key, time.monotonic_ns(), {**about, "core_planning": cores.described()})
+    record.secrets.learn_from(job.profile, environ)
     return Scene(job, environ, reporter, record, key, cores)
 
 
@@ -97,13 +100,15 @@ def run(job: Job, environ: Mapping[str, str], reporter: Reporter) -> Finished:
     with concluded(record, "run", lambda: scene.to_be_settled):
         with Lifeline() as lifeline:
             try:
-                _certify_and_storm(scene, lifeline)
+                _certify_and_load(scene, lifeline)
             except KeyboardInterrupt:
                 interrupted = True
-                record.note("the run was interrupted")
+                record.cut_short("the run was interrupted")
             hygiene += [*scene.findings, clock.look_again()]
             hygiene += look_after(lifeline, scene.endpoint, scene.database_port)
         record.pack.write_hygiene(hygiene)
+        if not interrupted:
+            record.all_done()
         reporter.stage("judging and writing the evidence")
         return record.judged(interrupted=interrupted, seal=not scene.to_be_settled)
 
@@ -112,6 +117,7 @@ def run(job: Job, environ: Mapping[str, str], reporter: Reporter) -> Finished:
 def concluded(record: Record, what: str, to_be_settled: Callable[[], bool] = lambda: False) -> Iterator[None]:
     """When ``what`` (the run, the storm) cannot go on, judge what there is, and say why without the run's secrets.
 
+    What was cut short passes nothing, however sound it was so far.
     A pack that is ``to_be_settled`` stays open: its truth can still be read.
     """
     try:
@@ -119,7 +125,7 @@ def concluded(record: Record, what: str, to_be_settled: Callable[[], bool] = lam
     except RigError as error:
         said = record.secrets.blanked(str(error))  # it may quote the target's last words
         with suppress(EvidenceError):  # the disk that takes no more may be what ended it
-            record.note(f"the {what} could not go on: {said}")
+            record.cut_short(f"the {what} could not go on: {said}")
             record.judged(seal=not to_be_settled())
         if not record.pack.sealed:
             room = "make room, then " if isinstance(error, EvidenceError) else ""
@@ -131,7 +137,7 @@ def concluded(record: Record, what: str, to_be_settled: Callable[[], bool] = lam
         raise
 
 
-def _certify_and_storm(scene: Scene, lifeline: Lifeline) -> None:
+def _certify_and_load(scene: Scene, lifeline: Lifeline) -> None:
     """What can be known to be wrong is found before the client is certified, which takes its time."""
     job = scene.job
     with ExitStack() as stack:
@@ -147,7 +153,7 @@ def _certify_and_storm(scene: Scene, lifeline: Lifeline) -> None:
         pool = stack.enter_context(Pool(job.settings.workers, scene.cores.client))
         certificate = certify(scene, pool)
         if store is not None and not certificate.reason:
-            storm(scene, pool, store)
+            put_under_load(scene, pool, store)
     if job.verb == "run" and job.settings.storms and not certificate.reason:
         _short_storms(scene, lifeline)
 
@@ -215,7 +221,12 @@ def certify(scene: Scene, pool: Pool) -> Certificate:
     return certificate
 
 
-def storm(scene: Scene, pool: Pool, store: Store) -> None:
+def is_certified(scene: Scene, certificate: Certificate) -> bool:
+    """Whether the client may judge anybody, as the gates of its calibration see it: what is proved rests on it."""
+    return certified(Case(settings=scene.job.settings.described(), certificate=certificate))
+
+
+def put_under_load(scene: Scene, pool: Pool, store: Store) -> None:
     """Start the target, drive every scenario against it, read the rows, stop the target, search the logs.
 
     KeyboardInterrupt where a drive was interrupted, once all of that is done: nothing more is to begin.
@@ -225,8 +236,7 @@ def storm(scene: Scene, pool: Pool, store: Store) -> None:
     scene.reporter.stage("starting the target" if job.profile.launch else "reaching the target")
     logs = record.pack.logs_folder
     connections = Connections(store.truth_dsn, launched=job.profile.launch is not None)
-    record.secrets.learn_dsn(store.truth_dsn)
-    record.secrets.learn_dsn(store.runtime_dsn)
+    record.secrets.learn_from(job.profile, scene.environ, store)
     opened = open_target(job.profile, job.profile_dir, store, logs, scene.environ, job.settings)
     with ExitStack() as afterwards, opened as target:
         scene.endpoint = target.endpoint if target.pid is not None else None
@@ -257,8 +267,8 @@ def _set_apart(scene: Scene, target: Target, store: Store) -> None:
     for what, pid, cores in (("server", target.pid, plan.server), ("database", store.pid, plan.database)):
         if cores and pid is None:
             plan = plan.without(f"{what}: the rig did not start it")
-        elif pid is not None:
-            confine(pid, cores)
+        elif pid is not None and not confine(pid, cores):
+            plan = plan.without(f"{what}: this user may not pin the process of another")
     record.amend(fingerprint={**record.manifest.fingerprint, "core_planning": plan.described()})
 
 

@@ -1,8 +1,8 @@
 """``rig sample``: the samplers alone, beside any other load tool.
 
 Flow: look at the database that the environment names and at the processes that the command line names, until the time
-is over or Ctrl-C; then judge (only whether the samplers looked all the time), write the report, seal the pack. Nothing
-is sent to anybody, so nothing is said of a target.
+is over or Ctrl-C; then judge (only whether the samplers looked all the time), write the report, seal the pack
+(``concluded``, which also finishes one that was left). Nothing is sent to anybody, so nothing is said of a target.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from rig.calibrate.fingerprint import fingerprint
 from rig.checks.case import Case
 from rig.checks.samplers import span
 from rig.errors import ConfigError, Unavailable, UsageError
-from rig.evidence.manifest import Manifest
+from rig.evidence.manifest import UNENDED, Manifest
 from rig.evidence.pack import Pack
 from rig.lifeline import Lifeline
 from rig.profile import secret_from
@@ -86,15 +86,17 @@ def sample(watch: Watch, argv: tuple[str, ...], environ: Mapping[str, str], begu
         epoch_monotonic_ns=time.monotonic_ns(),
         settings=watch.described(),
         fingerprint=fingerprint(environ),
+        cut_short=UNENDED,
     )
     pack = Pack.create(watch.out, VERB, 0, started)
+    pack.hold()
     pack.write_manifest(manifest)
     rules = (Rule(Role.SERVER, watch.pids, watch.match), Rule(Role.RIG, (os.getpid(),)))
     with Lifeline(), sampling(Plan(dsn, rules, watch.hz), pack.samples_folder) as samplers:
         begun(pack.path)
         with suppress(KeyboardInterrupt):  # how an open-ended watch ends
             _wait(samplers, watch.seconds)
-    return _concluded(pack, manifest)
+    return concluded(pack, replace(manifest, cut_short=""))
 
 
 def _checked_dsn(watch: Watch, environ: Mapping[str, str]) -> str:
@@ -120,7 +122,8 @@ def _wait(samplers: tuple[SamplerProcess, ...], seconds: float | None) -> None:
         never.wait(left_s)
 
 
-def _concluded(pack: Pack, manifest: Manifest) -> Sampled:
+def concluded(pack: Pack, manifest: Manifest) -> Sampled:
+    """Judge what was sampled, write the report, seal the pack and let it go."""
     manifest = replace(manifest, ended_utc=datetime.now(UTC))
     pack.write_manifest(manifest)
     case = pack.load()
@@ -128,6 +131,7 @@ def _concluded(pack: Pack, manifest: Manifest) -> Sampled:
     pack.write_judgement(judgement)
     rig.evidence.report.write(pack, manifest, case, judgement)
     digest = pack.seal()
+    pack.let_go()
     return Sampled(Finished(VERB, judgement, pack.path, digest, None), case)
 
 

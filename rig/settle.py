@@ -13,6 +13,8 @@ from rig.history import require_file_name
 from rig.locust_bridge.gather import gather
 from rig.record import Finished, Record
 from rig.run import Reporter
+from rig.sample import VERB as SAMPLE
+from rig.sample import concluded
 from rig.samplers.frames import seal
 from rig.store import existing_store, require_same
 from rig.target import LOG
@@ -24,14 +26,17 @@ def settle(path: Path, environ: Mapping[str, str], reporter: Reporter) -> Finish
 
     UsageError for a pack that is finished or whose run still goes, EvidenceError for one that would have files outside
     of it written to. Where the truth cannot be read the verdicts are INVALID; the pack then stays open while its
-    database may come back.
+    database may come back. What a run that was cut short has left undone stays undone: it passes nothing.
     """
     pack = Pack.open(path)
     if pack.sealed:
         raise UsageError(f"{path} is finished already; `rig check` judges it again")
     for _ in walk(pack.path):  # refuses links before anything is written through one
         pass
+    if pack.manifest().verb == SAMPLE:
+        return _samples(pack)
     record = Record.reopened(pack)
+    record.secrets.learn_from(record.profile, environ)
     key = record.manifest.key
     if key is None:
         raise EvidenceError(f"{path} does not say what its keys derive from; nothing can be read for it")
@@ -48,6 +53,14 @@ def settle(path: Path, environ: Mapping[str, str], reporter: Reporter) -> Finish
         waiting = not _read_truth(record, targeter, environ, reporter)
     reporter.stage("judging and writing the evidence")
     return record.judged(seal=not waiting)
+
+
+def _samples(pack: Pack) -> Finished:
+    """Finish a pack of ``rig sample``, which has neither profile nor truth."""
+    pack.hold()
+    manifest = pack.manifest()
+    seal(pack.samples_folder)
+    return concluded(pack, manifest).finished
 
 
 def _read_truth(record: Record, targeter: Targeter, environ: Mapping[str, str], reporter: Reporter) -> bool:

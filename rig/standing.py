@@ -14,7 +14,6 @@ import secrets
 import shlex
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ from typing import Any
 
 import psutil
 
+from rig.child import end, python_module
 from rig.errors import ConfigError, EvidenceError, RigError, Unavailable, UsageError
 from rig.lifeline import Lifeline
 from rig.model import RunKey
@@ -34,7 +34,8 @@ from rig.store import Store, open_store
 from rig.target import open_target
 from rig.tenants import provision
 
-_READY_S = 60.0
+_PREPARE_S = 60.0
+"""For the database and the tables, beside the time that the target may take to become ready."""
 _STOP_S = 30.0
 _POLL_S = 0.05
 _TENANTS = ("A", "B")
@@ -85,9 +86,7 @@ def start(job: Job, profile: Path | None) -> Standing:
     log = state.with_name(".up.log")
     settings = job.settings
     command = [
-        sys.executable,
-        "-m",
-        "rig",
+        *python_module("rig"),
         "up",
         "--foreground",
         "--out",
@@ -96,18 +95,23 @@ def start(job: Job, profile: Path | None) -> Standing:
         str(settings.seed),
     ]
     command += ["--port", str(settings.port), *(["--profile", str(profile)] if profile else [])]
+    command += ["--allow-host", settings.allow_host] if settings.allow_host else []
     command += [word for defect in settings.defects for word in ("--defect", defect)]
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
-    deadline = time.monotonic() + _READY_S
-    while (standing := _read(state)) is None:
-        if process.poll() is not None or time.monotonic() > deadline:
-            process.terminate()
-            error = _ERRORS.get(process.returncode or 0, Unavailable)
-            raise error(f"the target did not come up: {_last_words(log.read_text(errors='replace'))} (log: {log})")
-        time.sleep(_POLL_S)
+    ready_s = job.profile.launch.ready_timeout_s if job.profile.launch else 0.0
+    deadline = time.monotonic() + ready_s + _PREPARE_S
+    try:
+        while (standing := _read(state)) is None:
+            if process.poll() is not None or time.monotonic() > deadline:
+                error = _ERRORS.get(process.returncode or 0, Unavailable)
+                raise error(f"the target did not come up: {_last_words(log.read_text(errors='replace'))} (log: {log})")
+            time.sleep(_POLL_S)
+    except BaseException:  # interrupted, too: nobody would know of what comes up afterwards
+        end(process, _STOP_S)
+        raise
     return standing
 
 
@@ -122,15 +126,16 @@ def serve(job: Job, environ: Mapping[str, str]) -> None:
     """Keep the target running until SIGINT or SIGTERM."""
     state = _state_file(job.settings.out)
     logs = state.with_name(".up")
-    logs.mkdir(parents=True, exist_ok=True)
+    logs.mkdir(mode=0o700, parents=True, exist_ok=True)  # the target's logs are nobody else's to read
     known = Secrets()
     try:
         with Lifeline() as lifeline, open_store(job.profile, lifeline, environ, logs) as store:
-            known.learn_dsn(store.truth_dsn)
-            known.learn_dsn(store.runtime_dsn)
+            known.learn_from(job.profile, environ, store)
             _stand(job, store, logs, environ, state, known)
     except RigError as error:
         raise type(error)(known.blanked(str(error))) from None  # it may quote the target's last words
+    finally:
+        known.clean(logs)
 
 
 def _stand(job: Job, store: Store, logs: Path, environ: Mapping[str, str], state: Path, known: Secrets) -> None:

@@ -71,9 +71,11 @@ def storm(job: Job, name: str, order: StormOrder, environ: Mapping[str, str], re
                         reports.append(report)
             except KeyboardInterrupt:
                 interrupted = True
-                record.note("the storm was interrupted")
+                record.cut_short("the storm was interrupted")
             hygiene += look_after(lifeline, None)
         record.pack.write_hygiene(hygiene)
+        if not interrupted:
+            record.all_done()
         return Stormed(record.judged(interrupted=interrupted), tuple(reports))
 
 

@@ -1,12 +1,13 @@
-"""A drive that is interrupted: what was gathered is read and kept, and nothing more begins.
+"""A run that is interrupted, or whose target does not start: what was gathered is kept, passes nothing, tells nothing.
 
-Target, database and workers are stood in for; what a run and a proof make of the interrupt is theirs.
+Target, database and workers are stood in for; what a run and a proof make of the end is theirs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,16 @@ from rig.checks.case import Finding
 from rig.engine.endpoint import Endpoint
 from rig.engine.pool import Load
 from rig.engine.targeter import Credentials
-from rig.errors import ExitCode
+from rig.errors import ExitCode, Unavailable
 from rig.evidence.pack import PARTIAL, Pack
+from rig.evidence.report import _origin
 from rig.locust_bridge.backstage import Quiet
-from rig.model import DriveReport, Tenant, TruthReport
-from rig.profile import bundled_profile, load_profile
+from rig.model import Certificate, DriveReport, Gate, Tenant, TruthReport, Verdict
+from rig.profile import Profile, bundled_profile, load_profile
 from rig.proof.stages import prove_defects
-from rig.run import run
+from rig.recheck import recheck
+from rig.redact import BLANK
+from rig.run import Scene, run
 from rig.settings import Job, Settings
 from rig.store import Store
 from rig.target import Target
@@ -78,6 +82,13 @@ def interrupted(_: object, load: Load, **how: object) -> DriveReport:
     return DriveReport(load.scenario, (None,), interrupted=True)
 
 
+def certify(scene: Scene, *_: object) -> Certificate:
+    """A client that is good enough, and says so in the pack."""
+    found = certificate()
+    scene.record.pack.write_certificate(found)
+    return found
+
+
 def never(*_: object, **how: object) -> Any:
     raise AssertionError("it was to begin no more")
 
@@ -104,7 +115,7 @@ def stood_in_for(monkeypatch: pytest.MonkeyPatch) -> None:
         "open_target": opened(Target(Endpoint("127.0.0.1", 9))),
         "provision": tenancy,
         "watched_drive": interrupted,
-        "certify": lambda *_: certificate(),
+        "certify": certify,
         "_sampled": opened(None),
         "open_cluster": never,
     }
@@ -112,7 +123,7 @@ def stood_in_for(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(rig.run, name, thing)
     monkeypatch.setattr(rig.proof.stages, "Pool", Workers)
     monkeypatch.setattr(rig.proof.stages, "open_cluster", opened(None))
-    monkeypatch.setattr(rig.proof.stages, "certify", lambda *_: certificate())
+    monkeypatch.setattr(rig.proof.stages, "certify", certify)
     monkeypatch.setattr(rig.proof.stages, "new_store", lambda *_: store)
 
 
@@ -127,6 +138,75 @@ def test_a_run_reads_its_truth_and_begins_no_storm(job: Job) -> None:
     assert case.truth is not None
     assert "connections to the database" in {finding.what for finding in case.hygiene}
     assert not case.kid_storms
+
+
+def completion(pack: Path) -> Gate:
+    """The gate that says why a run was cut short, judged again."""
+    return next(gate for gate in recheck(pack).judgement.gates if gate.id == "completion")
+
+
+def test_a_run_that_is_interrupted_between_its_drives_passes_nothing(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here before the first of them: no drive says that it was."""
+
+    def hit(*_: object) -> object:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rig.run, "provision", hit)
+    finished = run(job, {}, Quiet())
+    assert (finished.judgement.verdict, finished.judgement.exit_code) == (Verdict.INVALID, ExitCode.INTERRUPTED)
+    assert (completion(finished.pack).verdict, completion(finished.pack).reason) == (
+        Verdict.INVALID,
+        "the run was interrupted",
+    )
+
+
+def test_a_run_that_comes_to_its_end_was_not_cut_short(job: Job) -> None:
+    finished = run(replace(job, verb="calibrate", scenarios=()), {}, Quiet())
+    assert (finished.judgement.verdict, finished.judgement.exit_code) == (Verdict.PASS, ExitCode.PASS)
+    assert Pack.open(finished.pack).manifest().cut_short == ""
+
+
+def test_the_report_names_the_commit_of_the_target(job: Job) -> None:
+    target = job.profile.target.model_copy(update={"commit": "of-the-profile"})
+    calibration = replace(
+        job, verb="calibrate", scenarios=(), profile=job.profile.model_copy(update={"target": target})
+    )
+    for environ, commit in (({}, "of-the-profile"), ({"RIG_TARGET_COMMIT": "of-this-run"}, "of-this-run")):
+        manifest = Pack.open(run(calibration, environ, Quiet()).pack).manifest()
+        assert dict(_origin(manifest))["commit of the target"] == commit
+
+
+OWN = {"STRIPE_SECRET": "chosen-by-the-user-1", "KEY_OF_A": "chosen-by-the-user-2", "KEY_OF_B": "chosen/by&the user-3"}
+"""What the user has in the environment, and the profile names."""
+
+
+def own(profile: Profile) -> Profile:
+    """The profile of fixed tenants, with all that it wants of the environment."""
+    document = profile.model_dump(mode="json", exclude_unset=True)
+    for route in document["routes"]:
+        route["secret_env"] = "STRIPE_SECRET"
+    keys = [{"id": "7", "api_key_env": "KEY_OF_A"}, {"id": "8", "api_key_env": "KEY_OF_B"}]
+    return Profile.model_validate({**document, "tenants": {"fixed": keys}})
+
+
+def test_a_target_that_dies_telling_its_environment(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It never came to the tenants, whose credentials stand there: the pack is INVALID, and holds none of them."""
+    environ = {**OWN, "RIG_RUNTIME_DSN": "postgresql://service:chosen-by-the-user-4@127.0.0.1:9/none"}
+
+    def dying(_: object, folder: Path, store: Store, logs: Path, told: Mapping[str, str], *more: object) -> Any:
+        (logs / "target.log").write_text(str(dict(told)))
+        raise Unavailable(f"the target ended with exit code 3: {dict(told)}")
+
+    monkeypatch.setattr(rig.run, "open_target", dying)
+    with pytest.raises(Unavailable, match="exit code 3") as caught:
+        run(replace(job, profile=own(job.profile)), environ, Quiet())
+    (left,) = job.settings.out.iterdir()
+    assert BLANK in (left / "logs" / "target.log").read_text()
+    places = {"stderr": str(caught.value).encode()}
+    places |= {path.name: path.read_bytes() for path in left.rglob("*") if path.is_file()}
+    assert not [place for place, data in places.items() if b"chosen" in data]
+    assert recheck(left).judgement.exit_code == ExitCode.INVALID
+    assert completion(left).reason.startswith("the run could not go on: the target ended with exit code 3")
 
 
 def test_a_proof_ends_with_the_defect_that_was_interrupted(job: Job) -> None:

@@ -74,7 +74,8 @@ def test_a_start_that_fails_ends_as_what_was_started_did(
         def poll(self) -> int:
             return code
 
-        def terminate(self) -> None: ...
+        def wait(self, timeout_s: float) -> int:
+            return code
 
     monkeypatch.setattr(subprocess, "Popen", Ended)
     with pytest.raises(RigError) as caught:

@@ -16,11 +16,15 @@ import rig
 from rig.cgroup import allowed_cores, quota_cores, throttled_s
 
 _LIBRARIES = ("uvloop", "httptools", "hdrhistogram", "psycopg", "pandas", "pyarrow", "aiohttp", "matplotlib")
+TARGET_COMMIT = "RIG_TARGET_COMMIT"
 _CI_RUN_ADDRESS = ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")
 
 
-def fingerprint(environ: Mapping[str, str]) -> dict[str, Any]:
-    """The record of this machine and this rig, now."""
+def fingerprint(environ: Mapping[str, str], target_commit: str | None = None) -> dict[str, Any]:
+    """The record of this machine and this rig, now.
+
+    ``target_commit`` is what the profile names; the environment, which is of this run, goes before it.
+    """
     memory = psutil.virtual_memory()
     return {
         "cores": os.cpu_count(),
@@ -38,6 +42,7 @@ def fingerprint(environ: Mapping[str, str]) -> dict[str, Any]:
         "rig": rig.__version__,
         "libraries": {name: _version(name) for name in _LIBRARIES},
         **_commit(),
+        "target_commit": environ.get(TARGET_COMMIT) or target_commit,
         "ci_run": _ci_run(environ),
     }
 

@@ -67,7 +67,8 @@ class Case:
     (``PROBE_COLUMNS``); both are empty where nothing was gathered. ``certificate`` and ``truth`` are None, ``hygiene``
     is empty, where they were not: what is missing can carry no PASS. ``ruler`` has the rows that its
     latency certificate rests on (``RULER_COLUMNS``). ``samples`` is what the samplers saw beside it.
-    ``epoch_monotonic_ns`` is the run's start on the clock of the history.
+    ``epoch_monotonic_ns`` is the run's start on the clock of the history. ``cut_short`` says why the run did not do all
+    that it was to do; empty where it did.
     """
 
     verb: str = "run"
@@ -91,6 +92,7 @@ class Case:
     """What the diagnosis said to seeded bottlenecks, where that was proved."""
     notes: tuple[str, ...] = ()
     epoch_monotonic_ns: int = 0
+    cut_short: str = ""
 
     def drives_of(self, scenario: str) -> tuple[DriveReport, ...]:
         """All drives of a scenario, in the order they were run."""

@@ -1,7 +1,8 @@
 """What the instrument says of itself: is the client good enough to blame the target, and do its books balance?
 
 ``calibration.null`` holds the null benchmark against its floor; ``accounting`` asserts the identity
-``offered = sent + skipped`` and ``sent = ok + fail + info`` between the workers' reports and the history.
+``offered = sent + skipped`` and ``sent = ok + fail + info`` between the workers' reports and the history;
+``completion`` keeps what a run did before it was cut short from passing for the whole.
 ``client_limits`` names what makes a performance FAIL inadmissible.
 """
 
@@ -23,6 +24,16 @@ ACCOUNTING = GateKind(
     Kind.INSTRUMENT,
     "offered = sent + skipped and sent = ok + fail + info, in the workers' reports and in the history alike",
 )
+
+COMPLETION = GateKind("completion", Kind.INSTRUMENT, "the run came to its end and did all that it was to do")
+
+
+@emits(COMPLETION)
+def check_completion(case: Case) -> list[Gate]:
+    """INVALID where the run was cut short; nothing where it was not: to have come to the end is no claim of its own."""
+    if not case.cut_short:
+        return []
+    return [Gate(COMPLETION.pattern, Verdict.INVALID, COMPLETION.rule, reason=case.cut_short)]
 
 
 @emits(NULL)

@@ -14,7 +14,7 @@ from rig.checks.case import Case
 from rig.checks.confusion import check_confusion
 from rig.checks.crowd import check_crowd
 from rig.checks.gates import Checker, GateKind, Kind
-from rig.checks.instrument import below_floor, check_accounting, check_null
+from rig.checks.instrument import COMPLETION, below_floor, check_accounting, check_completion, check_null
 from rig.checks.littles_law import check_littles_law
 from rig.checks.performance import check_sustained, check_time
 from rig.checks.privacy import check_privacy
@@ -34,6 +34,8 @@ SOUND = GateKind(
 )
 _CRASHED = SOUND.of("")
 
+ALWAYS: tuple[Checker, ...] = (check_completion,)
+"""Whatever the run was for."""
 CALIBRATION: tuple[Checker, ...] = (check_null, check_ruler)
 LOAD: tuple[Checker, ...] = (
     check_rows,
@@ -82,14 +84,24 @@ EXIT_GATES = (
         "EG3.5",
         "validity of the measurement",
         ("calibration.null", "accounting"),
-        ("calibration.ruler", "littles_law", "hygiene", "samplers", "locust.reports", "locust.totals", SOUND.pattern),
+        (
+            "calibration.ruler",
+            "littles_law",
+            "hygiene",
+            "samplers",
+            "locust.reports",
+            "locust.totals",
+            COMPLETION.pattern,
+            SOUND.pattern,
+        ),
     ),
 )
 
 
 def judge(case: Case) -> tuple[Gate, ...]:
     """Every gate of a case: exit gates first, then the gates that they are made of."""
-    gates = _explained([gate for checker in _checkers(case) for gate in _guarded(checker, case)], case)
+    checkers = (*ALWAYS, *_checkers(case))
+    gates = _explained([gate for checker in checkers for gate in _guarded(checker, case)], case)
     by_id = {gate.id: gate for gate in gates}
     composed = [_composed(exit_gate, by_id) for exit_gate in EXIT_GATES] if case.drives else []
     return (*composed, *gates)
@@ -124,6 +136,11 @@ def exit_code_of(case: Case, gates: tuple[Gate, ...]) -> ExitCode:
         Verdict.INVALID: ExitCode.INVALID,
         Verdict.NOT_RUN: ExitCode.INVALID,
     }[verdict_of(gates)]
+
+
+def certified(case: Case) -> bool:
+    """Whether the client may judge anybody, by the gates of its calibration alone."""
+    return verdict_of(tuple(gate for checker in CALIBRATION for gate in _guarded(checker, case))) is Verdict.PASS
 
 
 def _checkers(case: Case) -> tuple[Checker, ...]:

@@ -51,8 +51,7 @@ def database_answers(patient: Patient) -> str:
     patient.store = store = patient.stack.enter_context(
         open_store(patient.profile, patient.lifeline, patient.environ, patient.logs)
     )
-    patient.secrets.learn_dsn(store.truth_dsn)
-    patient.secrets.learn_dsn(store.runtime_dsn)
+    patient.secrets.learn_from(patient.profile, patient.environ, store)
     return f"PostgreSQL {store.facts['server_version']}, from {store.facts['source']}"
 
 

@@ -23,7 +23,7 @@ from rig.samplers import cpu
 from rig.samplers.names import Role
 
 _MACHINE = ("cores", "cores_allowed", "cpu_quota_cores", "cpu_model", "memory_bytes", "core_planning")
-_SOFTWARE = ("kernel", "python", "rig", "commit", "commit_dirty", "libraries", "database")
+_SOFTWARE = ("kernel", "python", "rig", "commit", "commit_dirty", "target_commit", "libraries", "database")
 _SETTINGS_THAT_BAR = ("workers",)
 _SETTINGS = ("defects", "samplers", "ruler")
 _CERTIFYING = ("calibration.null", "accounting")

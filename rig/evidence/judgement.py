@@ -37,6 +37,12 @@ class Judgement:
         return tuple(gate for verdict in verdicts for gate in self.plain_gates if gate.verdict is verdict)
 
     @property
+    def because(self) -> str:
+        """The plain gates that are FAIL or INVALID, each with its reason; empty where none is."""
+        missed = self.having(Verdict.FAIL, Verdict.INVALID)
+        return "; ".join(f"{gate.id}: {gate.reason or gate.rule}" for gate in missed)
+
+    @property
     def sentence(self) -> str:
         """One line that says what came of it, naming the gates that decided: ``1 of 20 gates FAIL: S8.time``."""
         failed, invalid = self.having(Verdict.FAIL), self.having(Verdict.INVALID)

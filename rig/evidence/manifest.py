@@ -15,6 +15,8 @@ from rig.model import DriveReport, RunKey, Tenant
 
 SCHEMA = 1
 """Version of the pack's layout; a pack of another version is refused, not guessed at."""
+UNENDED = "the run did not come to its end"
+"""Why a run was cut short that has not said so itself: it still goes, or was killed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +26,8 @@ class Manifest:
     ``profile`` and ``settings`` are the resolved configuration; ``key`` is what all keys, bodies and canaries derive
     from (None for a verb that sends nothing to the target). ``epoch_monotonic_ns`` is the start on the monotonic clock
     that all times of the history count on; ``started_utc`` is the same instant on the wall. ``ended_utc`` is None until
-    the end.
+    the end. ``cut_short`` says why not all was done that was to be done: empty once it was, and in the packs of rigs
+    that did not write it down.
     """
 
     schema: int = SCHEMA
@@ -42,6 +45,7 @@ class Manifest:
     fingerprint: Mapping[str, Any] = field(default_factory=dict)
     drives: tuple[DriveReport, ...] = ()
     notes: tuple[str, ...] = ()
+    cut_short: str = ""
 
     @property
     def duration_s(self) -> float | None:

@@ -313,6 +313,7 @@ class Pack:
             answers=self._read(ANSWERS, tuple[Answer, ...]) if self._has(ANSWERS) else (),
             notes=manifest.notes,
             epoch_monotonic_ns=manifest.epoch_monotonic_ns,
+            cut_short=manifest.cut_short,
         )
 
     def crowd(self) -> Crowd | None:

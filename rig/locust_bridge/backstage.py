@@ -127,8 +127,7 @@ class Backstage:
         lifeline.remove_at_end(self._folder)
         self._reporter.stage("preparing the database")
         self._store = self._stack.enter_context(open_store(profile, lifeline, self._environ, self._folder))
-        self.secrets.learn_dsn(self._store.truth_dsn)
-        self.secrets.learn_dsn(self._store.runtime_dsn)
+        self.secrets.learn_from(profile, self._environ, self._store)
         null_port = 0
         if wanted["client"] == "native":
             self._certificate = self._null_benchmark()
@@ -247,6 +246,7 @@ class _Test:
         record.pack.write_probes(self._prober.frame())
         record.pack.write_pool(self._prober.pool())
         record.pack.write_crowd(account)
+        record.all_done()  # what is left to do now `rig settle` can do as well
         gather(record)
         targeter = Targeter(record.profile, scene.key)
         for drive in record.manifest.drives:

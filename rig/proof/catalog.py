@@ -25,6 +25,7 @@ from scenarios.ladder import IDS
 
 _LED_BY_THE_RIG = ("run", "ladder", "perf")
 _LED_BY_LOCUST = ("mix", "ui")
+_OTHERS = ("calibrate", "storm", "sample")
 _APART: Mapping[Checker, tuple[str, ...]] = {
     check_hygiene: (*_LED_BY_THE_RIG, "storm"),  # nobody looks around in a run that locust leads
     check_sustained: ("perf",),
@@ -77,7 +78,7 @@ def catalog() -> tuple[Entry, ...]:
             f"; where tried: {', '.join(exit_gate.besides)}" * bool(exit_gate.besides)
         )
         verbs[GateKind(exit_gate.id, Kind.EXIT, f"{exit_gate.title}: {parts}")] = loading
-    verbs[judge.SOUND] = [*loading, "calibrate", "storm", "sample"]
+    verbs[judge.SOUND] = [*loading, *_OTHERS]
     kinds = tuple(verbs)
     seeded = _seeded(kinds)
     return tuple(Entry(kind, tuple(verbs[kind]), tuple(seeded.get(kind, ()))) for kind in kinds)
@@ -86,6 +87,7 @@ def catalog() -> tuple[Entry, ...]:
 def _groups() -> Iterator[tuple[Iterable[Checker], Sequence[str]]]:
     """Which verbs the checkers serve, as ``rig.checks.judge`` calls them."""
     loading = (*_LED_BY_THE_RIG, *_LED_BY_LOCUST)
+    yield judge.ALWAYS, (*loading, *_OTHERS)
     yield judge.CALIBRATION, (*loading, "calibrate")
     yield from (((checker,), _APART.get(checker, loading)) for checker in judge.LOAD)
     yield judge.WATCHING, ("sample",)

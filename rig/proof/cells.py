@@ -16,6 +16,7 @@ from rich.text import Text
 
 from rig.checks.judge import judge
 from rig.errors import ExitCode
+from rig.evidence.judgement import Judgement
 from rig.evidence.text import shortened
 from rig.model import Gate, Verdict
 from rig.record import Record
@@ -42,11 +43,15 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """All cells of a proof and where the runs lie. ``skipped`` says why a defect was not tried, and what would help."""
+    """All cells of a proof and where the runs lie. ``skipped`` says why a defect was not tried, and what would help.
+
+    ``refused`` is how the first run was judged where its client was not certified: nothing was tried then.
+    """
 
     cells: tuple[Cell, ...]
     packs: Mapping[str, Path]
     skipped: Mapping[str, str] = field(default_factory=dict)
+    refused: Judgement | None = None
 
     @property
     def score(self) -> float:
@@ -68,14 +73,21 @@ class Proof:
 
     @property
     def verdict(self) -> Verdict:
-        """FAIL below a full score; else INVALID where a defect was not tried, its gates not seen red; else PASS."""
+        """FAIL below a full score; else INVALID where a defect was not tried, its gates not seen red; else PASS.
+
+        INVALID where the client was not certified.
+        """
+        if self.refused is not None:
+            return Verdict.INVALID
         if self.score < 1.0:
             return Verdict.FAIL
         return Verdict.INVALID if self.skipped else Verdict.PASS
 
     @property
     def exit_code(self) -> ExitCode:
-        """0 for PASS, 1 for FAIL, 3 for INVALID."""
+        """0 for PASS, 1 for FAIL, 3 for INVALID; where the client was not certified, as its own pack ends."""
+        if self.refused is not None:
+            return ExitCode(self.refused.exit_code)
         codes = {Verdict.PASS: ExitCode.PASS, Verdict.FAIL: ExitCode.FAIL}
         return codes.get(self.verdict, ExitCode.INVALID)
 
@@ -98,6 +110,7 @@ class Proof:
             "pairs": self.pairs,
             "unstable": list(self.unstable),
             "skipped": dict(self.skipped),
+            "refused": None if self.refused is None else self.refused.because,
             "packs": {name: str(path) for name, path in self.packs.items()},
         }
 
@@ -108,6 +121,7 @@ def together(proofs: Sequence[Proof]) -> Proof:
         tuple(cell for proof in proofs for cell in proof.cells),
         {name: path for proof in proofs for name, path in proof.packs.items()},
         {name: why for proof in proofs for name, why in proof.skipped.items()},
+        next((proof.refused for proof in proofs if proof.refused is not None), None),
     )
 
 
@@ -139,6 +153,8 @@ def proof_table(proof: Proof) -> Table:
     title += f", {proof.pairs} of them pairs of gate and defect"
     if proof.skipped:
         title += f"; not tried: {', '.join(proof.skipped)}"
+    if proof.refused is not None:
+        title += f"; the client was not certified, nothing was tried with it: {proof.refused.because}"
     if proof.unstable:
         title += f"; not the same in all repetitions: {', '.join(proof.unstable[:5])}"
     table = Table(title=title, title_justify="left")

@@ -154,6 +154,8 @@ OF_THE_EVIDENCE = (
     Defect("row-lost", Stage.EVIDENCE, invalid=("accounting", "S2.answers", "EG3.5")),
     Defect("clock-too-fast", Stage.EVIDENCE, invalid=("littles_law", "EG3.5")),
     Defect("probes-unasked", Stage.EVIDENCE, invalid=("probes",)),
+    # What a run leaves that was killed when all but its last line was written.
+    Defect("run-cut-short", Stage.EVIDENCE, invalid=("completion", "EG3.5")),
     Defect(
         "truth-unread",
         Stage.EVIDENCE,

@@ -26,7 +26,7 @@ from rig.model import Certificate, Scenario
 from rig.postgres import Cluster, open_cluster
 from rig.proof.bottlenecks import HEALTHY, SEEDS, Driving, NotPlantable, Seed, planted
 from rig.record import Record
-from rig.run import Reporter, begin, certify, concluded, storm
+from rig.run import Reporter, begin, certify, concluded, is_certified, put_under_load
 from rig.settings import Job
 from rig.store import new_store
 from scenarios.s8_perf_gate import perf_gate, warm_up
@@ -43,7 +43,8 @@ def prove_diagnosis(
 ) -> Confusion:
     """Ask for a diagnosis of every seed, or of the ``chosen`` ones beside the sound service; each run leaves a pack.
 
-    UsageError for a seed that is not known, ConfigError for a profile whose service knows no switches.
+    A client that is not certified is asked nothing. UsageError for a seed that is not known, ConfigError for a profile
+    whose service knows no switches.
     """
     if repetitions < 1:
         raise UsageError(f"--repetitions {repetitions}: give at least 1")
@@ -59,11 +60,12 @@ def prove_diagnosis(
     ):
         certificate = certify(whole, pool)
         bench = Bench(job, environ, reporter, pool, cluster, certificate)
-        for repetition in range(1, repetitions + 1):
+        fit = is_certified(whole, certificate)
+        for repetition in range(1, repetitions + 1) if fit else ():
             for seed in seeds:
                 reporter.stage(f"seed: {seed.name}, {repetition} of {repetitions}")
                 bench.ask(seed, repetition)
-    return _kept(whole.record, bench.confusion)
+    return _kept(whole.record, bench.confusion, refused=not fit)
 
 
 @dataclass(slots=True)
@@ -101,10 +103,12 @@ class Bench:
         with concluded(record, "run"):
             try:
                 with planted(seed, store, self.pool, driving):
-                    storm(scene, self.pool, store)
+                    put_under_load(scene, self.pool, store)
             except NotPlantable as error:
                 self.not_run[seed.name] = str(error)
-                record.note(f"the bottleneck could not be seeded: {error}")
+                record.cut_short(f"the bottleneck could not be seeded: {error}")
+            else:
+                record.all_done()
             judged = record.judged()
         if seed.name in self.not_run:
             return
@@ -119,15 +123,17 @@ class Bench:
         return warm_up(route, "warm-up"), gate
 
 
-def _kept(record: Record, confusion: Confusion) -> Confusion:
-    """The proof with its pack, which is sealed from here on."""
+def _kept(record: Record, confusion: Confusion, *, refused: bool) -> Confusion:
+    """The proof with its pack, which is sealed from here on, and with the judgement that refused its client."""
     record.pack.write_answers(confusion.answers)
     record.pack.write("diagnosis/confusion.json", json.dumps(confusion.document(), indent=2).encode() + b"\n")
     if (figure := confusion_matrix(confusion)) is not None:
         record.pack.write("plots/confusion.png", png(figure))
     for seed, reason in confusion.not_run.items():
         record.note(f"{seed} was not seeded: {reason}")
-    return replace(confusion, pack=record.judged().pack)
+    record.all_done()
+    judged = record.judged()
+    return replace(confusion, pack=judged.pack, refused=judged.judgement if refused else None)
 
 
 def _chosen(names: Sequence[str]) -> tuple[Seed, ...]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from rig.evidence.hashes import SUMS
+from rig.evidence.manifest import UNENDED
 from rig.evidence.pack import PROBES, TRUTH, VERDICTS, Pack
 
 
@@ -53,6 +55,7 @@ SPOILERS: Mapping[str, Callable[[Pack], None]] = {
     "crowd-row-lost": _row_lost,
     "clock-too-fast": _clock_too_fast,
     "probes-unasked": lambda pack: (pack.path / PROBES).unlink(),
+    "run-cut-short": lambda pack: pack.write_manifest(replace(pack.manifest(), cut_short=UNENDED)),
     "truth-unread": lambda pack: (pack.path / TRUTH).unlink(),
     "history-garbled": _history_garbled,
 }

@@ -18,6 +18,7 @@ from rig.calibrate.cores import plan_of_this_machine
 from rig.calibrate.null import null_benchmark
 from rig.calibrate.ruler import QUICK, certify_ruler
 from rig.engine.pool import Pool
+from rig.evidence.judgement import Judgement
 from rig.evidence.pack import Pack
 from rig.extras import missing
 from rig.hygiene import look_after
@@ -33,7 +34,7 @@ from rig.proof.diagnosis import Bench
 from rig.proof.sabotage import STUTTER, sabotaged, stuttering
 from rig.proof.spoil import SPOILERS, spoiled_copy
 from rig.record import Record
-from rig.run import Reporter, Scene, begin, certify, concluded, storm
+from rig.run import Reporter, Scene, begin, certify, concluded, is_certified, put_under_load
 from rig.settings import Job
 from rig.store import new_store
 from scenarios.ladder import Ladder
@@ -71,7 +72,10 @@ _SEEDED = {
 def prove_defects(
     job: Job, chosen: Sequence[str], environ: Mapping[str, str], reporter: Reporter, repetition: int = 1
 ) -> Proof:
-    """Run the healthy service and the defects of those names (none named: all); each leaves a pack."""
+    """Run the healthy service and the defects of those names (none named: all); each leaves a pack.
+
+    A client that is not certified proves nothing: the first run ends with its certificate, and the proof with that run.
+    """
     defects = [defect for defect in DEFECTS if not chosen or defect.name in chosen]
     cells: list[Cell] = []
     packs: dict[str, Path] = {}
@@ -83,6 +87,8 @@ def prove_defects(
                 reporter.stage(f"defect: {defect.name}")
                 record = works.run(defect)
                 packs[defect.name] = record.path
+                if works.refused is not None:
+                    return Proof((), packs, refused=works.refused)
                 cells += cells_of(defect.name, defect.cells(), judge_pack(record), repetition)
     proof = Proof(tuple(cells), packs)
     crowds = [defect for defect in defects if defect.stage is Stage.CROWD]
@@ -139,6 +145,8 @@ class _Works:
         self._pool = pool
         self._certificate: Certificate | None = None
         self._healthy: Path | None = None
+        self.refused: Judgement | None = None
+        """Of the healthy run, where its client was not certified."""
 
     def run(self, defect: Defect) -> Record:
         """Run one defect on its stage; its record, judged. The healthy one comes first."""
@@ -147,16 +155,23 @@ class _Works:
             return spoiled(self._job, self._healthy, defect)
         scene = begin(self._job_of(defect), self._environ, self._reporter)
         with concluded(scene.record, "run"):
-            self._evidence(defect, scene)
-            scene.record.judged(drawn=False)
+            fit = self._certified(scene) if defect is HEALTHY else True
+            if fit:
+                self._evidence(defect, scene)
+            scene.record.all_done()
+            finished = scene.record.judged(drawn=False)
         if defect is HEALTHY:
             self._healthy = scene.record.path
+            self.refused = None if fit else finished.judgement
         return scene.record
+
+    def _certified(self, scene: Scene) -> bool:
+        """Certify the client that all runs share; False where it may judge nobody."""
+        self._certificate = certify(scene, self._pool)
+        return is_certified(scene, self._certificate)
 
     def _evidence(self, defect: Defect, scene: Scene) -> None:
         """What the stage of a defect leaves in the pack."""
-        if defect is HEALTHY:
-            self._certificate = certify(scene, self._pool)
         if defect.stage is Stage.DIAGNOSIS:
             scene.record.pack.write_certificate(self._good)
             self._diagnose(defect, scene)
@@ -213,7 +228,7 @@ class _Works:
             Lifeline() as lifeline,
             sabotaged(defect.name, scene, pool, lifeline, afterwards),
         ):
-            storm(scene, pool, new_store(self._cluster, f"prove_{defect.name.replace('-', '_')}"))
+            put_under_load(scene, pool, new_store(self._cluster, f"prove_{defect.name.replace('-', '_')}"))
             scene.record.pack.write_hygiene([*scene.findings, *look_after(lifeline, scene.endpoint)])
 
     def _diagnose(self, defect: Defect, scene: Scene) -> None:

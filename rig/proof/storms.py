@@ -40,6 +40,7 @@ def prove_storms(
             with concluded(record, "storm"):
                 for report in let_loose(ground_of(scene, cluster), weakness.storm, order):
                     record.pack.write_storm(report)
+                record.all_done()
             packs[weakness.name] = record.judged(drawn=False).pack
             cells += cells_of(weakness.name, weakness.cells(), judge_pack(record), repetition)
     return Proof(tuple(cells), packs)

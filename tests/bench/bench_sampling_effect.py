@@ -21,7 +21,7 @@ from rig.lifeline import Lifeline
 from rig.model import Scenario
 from rig.postgres import open_cluster
 from rig.profile import bundled_profile, environment, load_profile
-from rig.run import begin, storm
+from rig.run import begin, put_under_load
 from rig.settings import Job, Settings
 from rig.store import new_store
 from scenarios.s8_perf_gate import perf_gate, warm_up
@@ -54,7 +54,7 @@ def bench_what_sampling_does_to_the_perf_gate(tmp_path: Path) -> None:
         for number in range(pairs):
             for samplers in (True, False) if number % 2 else (False, True):
                 scene = begin(replace(job, settings=replace(job.settings, samplers=samplers)), environment(), Silent())
-                storm(scene, pool, new_store(cluster, f"pair_{number}_{'with' if samplers else 'without'}"))
+                put_under_load(scene, pool, new_store(cluster, f"pair_{number}_{'with' if samplers else 'without'}"))
                 gate = scene.record.manifest.drives[-1]
                 assert gate.scenario.id == "S8"
                 took_s[samplers].append(gate.elapsed_s)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from rig.calibrate.fingerprint import _commit
+import pytest
+
+from rig.calibrate.fingerprint import _commit, fingerprint
 
 
 def git(folder: Path, *words: str) -> str:
@@ -29,3 +31,17 @@ def test_the_commit_is_that_of_the_rigs_own_repository(tmp_path: Path) -> None:
     assert _commit(file) == {"commit": git(tmp_path, "rev-parse", "HEAD"), "commit_dirty": False}
     file.write_text("# changed")
     assert _commit(file)["commit_dirty"] is True
+
+
+@pytest.mark.parametrize(
+    ("environ", "named", "found"),
+    [
+        ({}, None, None),
+        ({}, "of-the-profile", "of-the-profile"),
+        ({"RIG_TARGET_COMMIT": "of-this-run"}, "of-the-profile", "of-this-run"),
+        ({"RIG_TARGET_COMMIT": ""}, "of-the-profile", "of-the-profile"),
+        ({"RIG_TARGET_COMMIT": "of-this-run"}, None, "of-this-run"),
+    ],
+)
+def test_the_commit_of_the_target(environ: dict[str, str], named: str | None, found: str | None) -> None:
+    assert fingerprint(environ, named)["target_commit"] == found

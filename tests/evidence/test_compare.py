@@ -124,6 +124,14 @@ def slower(**manifest: object) -> Side:
     return side(trials([2 * time_s for time_s in STEADY]), **manifest)
 
 
+def test_another_commit_of_the_target_is_named_and_bars_nothing() -> None:
+    """It may be the very change that the comparison is for."""
+    fingerprint = {**synthetic.manifest(Case()).fingerprint, "target_commit": "0123abc"}
+    result = compared(STEADY, slower(fingerprint=fingerprint))
+    (doubt,) = result.doubts
+    assert (doubt.what, doubt.after, doubt.bars) == ("version of target_commit", "0123abc", False)
+
+
 def test_another_machine_bars_every_claim() -> None:
     fingerprint = {**synthetic.manifest(Case()).fingerprint, "cores": 64}
     result = compared(STEADY, slower(fingerprint=fingerprint))

@@ -1,9 +1,11 @@
-"""What is left of a run that cannot go on: a judged pack, its reason in words, and no secret, whoever said it."""
+"""What is left of a run that cannot go on: a judged pack that passes nothing, its reason in words, and no secret."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +13,21 @@ import pytest
 
 import rig.run
 from rig.calibrate.cores import plan_of_this_machine
+from rig.checks.case import Finding
 from rig.errors import ConfigError, EvidenceError, ExitCode, Unavailable, UsageError
+from rig.evidence.manifest import UNENDED
 from rig.evidence.pack import Pack
 from rig.lifeline import Lifeline
 from rig.locust_bridge.backstage import Quiet
 from rig.model import RunKey, Verdict
 from rig.profile import bundled_profile, load_profile
-from rig.record import Record
+from rig.recheck import recheck
+from rig.record import Finished, Record
 from rig.redact import BLANK
 from rig.run import Scene, concluded
 from rig.settings import Job, Settings
+from rig.settle import settle
+from tests.checks.cases import certificate
 
 PASSWORD = "correct-horse-battery"
 
@@ -56,6 +63,57 @@ def test_an_end_is_judged_and_said_without_secrets(record: Record) -> None:
     kept = Pack.open(record.path)
     assert kept.judgement() is not None
     assert f"the run could not go on: the target ended: {BLANK}" in kept.manifest().notes
+
+
+def refused(finished: Finished) -> str:
+    """Why a pack that was cut short is INVALID: the reason of its gate."""
+    assert (finished.judgement.verdict, finished.judgement.exit_code) == (Verdict.INVALID, ExitCode.INVALID)
+    assert (finished.pack / "summary.md").read_text().startswith("# INVALID")
+    return next(gate.reason for gate in finished.judgement.gates if gate.id == "completion")
+
+
+def test_what_was_sound_before_the_end_does_not_pass(record: Record) -> None:
+    record.pack.write_certificate(certificate())
+    with pytest.raises(Unavailable), concluded(record, "run"):
+        raise Unavailable(f"the target ended: {PASSWORD}")
+    assert refused(recheck(record.path)) == f"the run could not go on: the target ended: {BLANK}"
+
+
+def test_what_only_its_judging_is_lacking_is_whole(record: Record) -> None:
+    record.pack.write_certificate(certificate())
+    record.all_done()
+    with pytest.raises(EvidenceError), concluded(record, "run"):
+        raise EvidenceError("the disk was full")
+    assert recheck(record.path).judgement.verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize("verb", ["run", "calibrate", "storm", "prove-diagnosis"])
+def test_what_was_killed_on_its_way_passes_nothing_once_it_is_settled(job: Job, verb: str) -> None:
+    left = Record.begin(replace(job, verb=verb), KEY, 0, {})
+    left.pack.write_certificate(certificate())
+    left.pack.write_hygiene((Finding("after", "processes", True),))
+    left.pack.let_go()
+    assert refused(settle(left.path, {}, Quiet())) == UNENDED
+
+
+def test_a_rig_that_did_not_write_it_down_is_believed(record: Record) -> None:
+    """Packs of earlier rigs are judged as they were."""
+    record.pack.write_certificate(certificate())
+    manifest = json.loads((record.path / "manifest.json").read_text())
+    assert manifest.pop("cut_short") == UNENDED
+    record.pack.write("manifest.json", json.dumps(manifest).encode())
+    record.pack.let_go()
+    assert settle(record.path, {}, Quiet()).judgement.verdict is Verdict.PASS
+
+
+def test_settling_blanks_what_the_environment_still_holds(job: Job) -> None:
+    """The rig that was killed knew more, and could not do it any more."""
+    left = Record.begin(job, KEY, 0, {})
+    (left.pack.logs_folder / "target.log").write_text(f"cannot connect with {PASSWORD}\n")
+    left.pack.let_go()
+    dsn = f"postgresql://service:{PASSWORD}@127.0.0.1:9/none"
+    finished = settle(left.path, {"RIG_RUNTIME_DSN": dsn}, Quiet())
+    assert (finished.pack / "logs/target.log").read_text() == f"cannot connect with {BLANK}\n"
 
 
 def test_a_pack_that_could_not_be_sealed_is_to_be_settled(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,6 +173,7 @@ def test_a_storm_that_cannot_start_takes_no_verdict_away(
     job: Job, record: Record, monkeypatch: pytest.MonkeyPatch, fault: type[Exception]
 ) -> None:
     stormed(job, record, monkeypatch, fault(f"no server: {PASSWORD}"))
+    record.all_done()
     assert f"the storms could not go on: no server: {BLANK}" in record.manifest.notes
     finished = record.judged()
     gate = next(gate for gate in finished.judgement.gates if gate.id == "storm.random-kids")

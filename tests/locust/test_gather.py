@@ -41,7 +41,7 @@ class Notebook:
     """A record as far as notes go."""
 
     def __init__(self, crowd: Crowd) -> None:
-        self.manifest = SimpleNamespace(drives=(), notes=())
+        self.manifest = SimpleNamespace(drives=(), notes=(), cut_short="not yet")
         self.profile = load_profile(bundled_profile())
         unheard = dict.fromkeys(("write_probes", "write_pool", "write_crowd"), lambda _: None)
         self.pack = SimpleNamespace(samples_folder=Path(), crowd=lambda: crowd, **unheard)
@@ -51,6 +51,9 @@ class Notebook:
 
     def note(self, text: str) -> None:
         self.amend(notes=(*self.manifest.notes, text))
+
+    def all_done(self) -> None:
+        self.amend(cut_short="")
 
     def judged(self, *, seal: bool) -> tuple[str, ...]:
         notes: tuple[str, ...] = self.manifest.notes
@@ -67,3 +70,4 @@ def test_a_note_of_the_masters_is_written_once() -> None:
     test = _Test(scene, store, target=None)  # type: ignore[arg-type]
     test._prober = SimpleNamespace(frame=lambda: None, pool=lambda: None)  # type: ignore[assignment]
     assert test.finish(master) == ("ended at its ceiling",)
+    assert record.manifest.cut_short == ""

@@ -40,6 +40,24 @@ def test_it_samples_until_interrupted_and_leaves_a_pack(database: Database, tmp_
     assert rig("check", str(pack)).code == ExitCode.PASS
 
 
+def test_one_that_was_killed_is_held_while_it_goes_and_finished_then(database: Database, tmp_path: Path) -> None:
+    words = ["sample", "--dsn-env", DSN, "--out", str(tmp_path)]
+    going = Going(words, {DSN: database.admin_dsn})
+    going.wait_for("sampling")
+    pack = str(only_pack(tmp_path))
+    assert rig("settle", pack).code == ExitCode.USAGE  # it still goes
+    going.signal(signal.SIGKILL)
+    going.end()
+    settled = rig("settle", pack, "--json")
+    assert settled.code == ExitCode.INVALID, settled.err
+    gates = {gate["id"]: gate for gate in settled.document()["gates"]}
+    assert gates["completion"]["reason"] == "the run did not come to its end"
+    finished = only_pack(tmp_path)
+    assert finished.name == Path(pack).name.removesuffix(".partial")
+    assert len(read_samples(finished / "samples").sessions)
+    assert "INVALID" in (finished / "report.html").read_text()
+
+
 def test_it_shows_a_table(database: Database, tmp_path: Path) -> None:
     ended = rig("sample", "--dsn-env", DSN, "--seconds", "1", "--out", str(tmp_path), env={DSN: database.admin_dsn})
     assert ended.code == ExitCode.PASS, ended.err
