@@ -49,6 +49,12 @@ def rig(*words: str, env: Mapping[str, str] | None = None, timeout_s: float = _T
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
+def _as_in_a_terminal() -> None:
+    """A shell starts background jobs with Ctrl-C ignored, nohup with a hang-up, and a child inherits that."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Going:
     """A command that goes on; its stderr is read line by line."""
 
@@ -60,8 +66,7 @@ class Going:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            # A shell starts background jobs with Ctrl-C ignored, and a child inherits that: a terminal would not.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=_as_in_a_terminal,
         )
         self.lines: list[str] = []
 
