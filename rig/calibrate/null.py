@@ -8,6 +8,7 @@ Not for: latency (the ruler's), the target.
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Callable, Collection
 from dataclasses import replace
@@ -61,28 +62,31 @@ def null_benchmark(
     try:
         with null_stub(cores=stub_cores) as stub:
             progress("null benchmark: probe")
-            rate = bench.drive(stub, _PROBE_REQUESTS, trial=0)[0].rps
+            numbers = itertools.count()
+            rate = bench.drive(stub, _PROBE_REQUESTS, trial=next(numbers)).rps
             count = min(_MOST_REQUESTS, max(LEAST_REQUESTS, int(rate * seconds * _MARGIN)))
             measured = []
             for number in range(1, trials + 1):
                 progress(f"null benchmark: trial {number} of {trials}, {count:,} requests")
-                trial, report = bench.drive(stub, count, trial=number)
-                longer = min(_MOST_REQUESTS, max(count, int(trial.rps * seconds * _MARGIN)))
-                if trial.elapsed_s < seconds and longer > count:
-                    # It outran the probe: it was one itself, and is run again, once.
-                    trial, report = bench.drive(stub, longer, trial=number + trials)
-                measured.append((trial, report))
-                count = longer
+                while True:
+                    trial = bench.drive(stub, count, trial=next(numbers))
+                    longer = min(_MOST_REQUESTS, max(count, int(trial.rps * seconds * _MARGIN)))
+                    outran, count = longer > count, longer
+                    if trial.elapsed_s >= seconds or not outran:
+                        break
+                    # It was over too soon: what sized it was slower, so it was a probe itself. The next is larger by
+                    # the margin at least, so this comes to an end.
+                measured.append(trial)
         with null_stub(close_connections=True, cores=stub_cores) as stub:
             progress("null benchmark: the price of churn")
             churned = max(CONNECTIONS, round(_CHURN_REQUESTS_PER_S * min(seconds, LEAST_S)))
-            churn, _ = bench.drive(stub, churned, trial=2 * trials + 1)
+            churn = bench.drive(stub, churned, trial=next(numbers))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     certificate = Certificate(
         floor_rps=floor_rps,
         workers=pool.size,
-        trials=tuple(trial for trial, _ in measured),
+        trials=tuple(measured),
         churn_rps=churn.rps,
     )
     return explained(certificate, group_alone=CpuGroup.of_this_process().alone)
@@ -154,7 +158,7 @@ class _Bench:
         secrets = {route.secret: "null-benchmark" for route in profile.routes}
         self._credentials = {_TENANT: Credentials("null-benchmark", secrets)}
 
-    def drive(self, stub: Stub, count: int, trial: int) -> tuple[NullTrial, DriveReport]:
+    def drive(self, stub: Stub, count: int, trial: int) -> NullTrial:
         scenario = Scenario(
             id="null",
             title="NullBenchmark",
@@ -181,7 +185,7 @@ class _Bench:
             raise KeyboardInterrupt
         if not report.complete:
             raise EvidenceError(f"the null benchmark has no result: {'; '.join(report.notes)}")
-        return self._measured(report, *watched.stop()), report
+        return self._measured(report, *watched.stop())
 
     def _measured(self, report: DriveReport, machine: Interval, stub_cpu_s: float) -> NullTrial:
         scenario = report.scenario

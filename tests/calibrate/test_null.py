@@ -131,3 +131,25 @@ def test_the_stub_closes_every_connection_when_told() -> None:
         assert said(closing, POST) == CLOSE
         process = closing.process
     assert not process.is_running()
+
+
+def test_a_trial_that_is_over_too_soon_is_run_again_until_one_lasts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The machine gets faster all the while: what sizes a trial is always too slow, until it stays as it is."""
+    rates = iter((10_000.0, 20_000.0, 40_000.0, 60_000.0, *[60_000.0] * 3, 2_000.0))
+    driven: list[int] = []
+
+    def drive(_: object, stub: Stub, count: int, trial: int) -> NullTrial:
+        assert trial == len(driven)
+        driven.append(count)
+        rate = next(rates)
+        return NullTrial(rate, count / rate, count, 0, 10.0, 10.0, 0.9, 0.9, 0.0, (0.5,), 0.0, 0.0)
+
+    monkeypatch.setattr(null._Bench, "drive", drive)
+    with Pool(1) as pool:
+        certificate = null_benchmark(pool, load_profile(bundled_profile()), RUN, tmp_path / "calibration", seconds=2.0)
+    assert len(certificate.trials) == 3
+    assert all(trial.elapsed_s >= 2.0 for trial in certificate.trials)
+    assert next(rates, None) is None
+    assert driven[1:5] == [23_000, 46_000, 92_000, 138_000]
