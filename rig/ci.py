@@ -46,7 +46,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """How a step ended. ``pack`` is None where it left none."""
+    """How a step ended. ``pack`` is None where it left none; ``interrupted`` where the pipeline was, during it."""
 
     step: Step
     exit_code: int

@@ -16,6 +16,7 @@ from rig.checks.case import WALL_CLOCK, Finding
 from rig.engine.endpoint import Endpoint
 from rig.errors import Unavailable
 from rig.lifeline import Lifeline, leftovers
+from rig.truth.quiesce import AT_WORK
 
 _CONNECT_TIMEOUT_S = 1.0
 _BACK_WITHIN_S = 2.0
@@ -28,9 +29,7 @@ WHERE a.datname = pg_catalog.current_database() AND a.usesysid IS NOT NULL AND a
 AND coalesce(a.backend_type, 'client backend') = 'client backend' AND a.application_name NOT LIKE 'rig-%'"""
 """The server hides kind and state of other roles' sessions from a role without ``pg_monitor``, but not that they are
 there, nor their locks."""
-_AT_WORK = """
-AND EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE l.pid = a.pid AND l.locktype = 'virtualxid' AND l.granted
-AND l.mode = 'ExclusiveLock')"""
+_OPEN = f"\nAND EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE l.pid = a.pid AND {AT_WORK})"
 
 
 def look_before() -> list[Finding]:
@@ -69,7 +68,7 @@ class Connections:
 
     def __init__(self, dsn: str, *, launched: bool) -> None:
         self._dsn = dsn
-        self._query = _CONNECTIONS if launched else _CONNECTIONS + _AT_WORK
+        self._query = _CONNECTIONS if launched else _CONNECTIONS + _OPEN
         try:
             self._baseline = len(self._sessions())
         except psycopg.Error as error:

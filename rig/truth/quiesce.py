@@ -22,10 +22,12 @@ OWN_APPLICATIONS = (APPLICATION_NAME, "rig-sampler")
 POLL_S = 0.1
 """Between two looks; so long is the shortest rest that can be seen."""
 
-_BUSY = """
+AT_WORK = "l.locktype = 'virtualxid' AND l.mode = 'ExclusiveLock' AND l.granted"
+"""Of the locks ``l``: what a backend holds exactly while it is busy."""
+_BUSY = f"""
 SELECT a.pid, coalesce(a.application_name, ''), coalesce(a.usename::text, '?')
 FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
-WHERE l.locktype = 'virtualxid' AND l.mode = 'ExclusiveLock' AND l.granted
+WHERE {AT_WORK}
     AND a.datname = pg_catalog.current_database() AND a.usesysid IS NOT NULL AND a.pid <> pg_catalog.pg_backend_pid()
     AND coalesce(a.application_name, '') <> ALL(%s)
 ORDER BY a.pid
