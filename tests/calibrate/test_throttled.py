@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -35,11 +36,26 @@ def test_a_throttled_client_knows_that_it_was(tmp_path: Path, monkeypatch: pytes
         monkeypatch.setattr(null, name, count)
     profile = load_profile(bundled_profile())
     told: list[str] = []
-    # In the trial alone: a process that is throttled while it starts only takes longer to start.
-    with Pool(1) as pool, throttled(lambda: pool.pids if len(told) == 2 else ()):
-        certificate = null_benchmark(
-            pool, profile, RUN, tmp_path / "c", floor_rps=1e9, trials=1, seconds=0.1, progress=told.append
-        )
+    in_hand = Event()
+
+    def tell(text: str) -> None:
+        told.append(text)
+        if len(told) == 2:  # the trial is about to begin, and would be over before the throttle looks again
+            assert in_hand.wait(30)
+
+    with Pool(1) as pool:
+
+        def in_the_trial() -> Collection[int]:
+            """There alone: a process that is throttled while it starts only takes longer to start."""
+            if len(told) != 2:
+                return ()
+            in_hand.set()
+            return pool.pids
+
+        with throttled(in_the_trial):
+            certificate = null_benchmark(
+                pool, profile, RUN, tmp_path / "c", floor_rps=1e9, trials=1, seconds=0.1, progress=tell
+            )
     assert certificate.reason
     assert certificate.median.stalled >= null.STALL_EXPLAINS
     # What else ran on this machine meanwhile is not this test's: on an idle one these figures mean one thing.
