@@ -8,7 +8,7 @@ already.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from statistics import quantiles
 from typing import Any
 
@@ -16,6 +16,7 @@ import pandas as pd
 
 from rig.checks.case import Case
 from rig.checks.gates import GateKind, Kind, emits
+from rig.checks.jitter import LAG_S, LEAST_DELAYS, Delay, Undecided, alike_as_decided, alike_as_seen, spread
 from rig.checks.kid_figures import (
     CLOCKS,
     amplification,
@@ -37,13 +38,6 @@ SCHEDULING_S = 0.35
 """Room for the scheduler in bounds on single events, where a machine has many processes and few cores."""
 TAKEOVER_S = 1.0
 SPARE_CONNECTIONS = 4
-_DECIDED_SPREAD = 1 / 40
-"""Delays that were written down must differ by this share of the declared jitter."""
-_LAG_S = 0.03
-"""Callers' pace and the scheduler may make a gap, as the origin sees it, so much longer than was decided; longer still
-where somebody had begun to ask long before the fetch began."""
-_CHANCE = 1e-3
-"""Jitter as declared is found wanting with no more than this probability."""
 _FAILURES_MIN = 3
 
 
@@ -66,15 +60,13 @@ class _NotTried(Exception):
 
 _Finding = tuple[str, Mapping[str, Any], str]
 """The rule that was tested, its figures, and what is wrong: empty where nothing is."""
-_Waits = Sequence[tuple[float, float, float]]
-"""Waits of an outage, each with what the schedule has in its place and how much of it may be a lag, seconds."""
 
 
 def _gate(storm: KidStorm, gate_id: str, rule: Callable[[KidStorm], _Finding]) -> Gate:
     try:
         sentence, figures, wrong = rule(storm)
-    except (_Unjudgeable, _NotTried) as reason:
-        verdict = Verdict.INVALID if isinstance(reason, _Unjudgeable) else Verdict.NOT_RUN
+    except (_Unjudgeable, Undecided, _NotTried) as reason:
+        verdict = Verdict.NOT_RUN if isinstance(reason, _NotTried) else Verdict.INVALID
         return Gate(gate_id, verdict, (rule.__doc__ or "").strip(), reason=str(reason))
     return Gate(gate_id, Verdict.FAIL if wrong else Verdict.PASS, sentence, figures, wrong)
 
@@ -275,23 +267,23 @@ def _jitter(storm: KidStorm) -> _Finding:
         raise _NotTried("no jitter is promised")
     outage = len(_failed(storm))
     waits = [(one.failures, one.wait_s, 0.0) for one in storm.decisions if one.failures]
-    source = "decided" if len(waits) >= _FAILURES_MIN else "seen"
+    source = "decided" if len(waits) >= LEAST_DELAYS else "seen"
     if source == "seen":
-        lags = [_LAG_S + _asked_before_s(storm, fetch) for fetch in storm.fetches[1:outage]]
+        lags = [LAG_S + _asked_before_s(storm, fetch) for fetch in storm.fetches[1:outage]]
         waits = [(place, *seen) for place, seen in enumerate(zip(gaps_s(storm), lags, strict=False), 1)]
-    stretched = [(wait_s, knobs.backoff_s(place), lag_s) for place, wait_s, lag_s in waits if knobs.stretches(place)]
-    if len(stretched) < 2:
-        floors = len(waits) - len(stretched)
+    delays = [Delay(wait_s, knobs.backoff_s(place), lag_s) for place, wait_s, lag_s in waits if knobs.stretches(place)]
+    if len(delays) < 2:
+        floors = len(waits) - len(delays)
         raise _NotTried(f"of {len(waits)} waits {floors} are the floor's, which no jitter stretches")
     figures = {
         "source": source,
-        "stretch": [round(share, 4) for share in _shares(stretched)[:20]],
-        "spread": round(_spread(stretched), 4),
+        "stretch": [round(delay.stretch, 4) for delay in delays[:20]],
+        "spread": round(spread(delays), 4),
         "declared": knobs.jitter,
     }
     rule = "the delays of an outage, each against its place in the schedule, are not all stretched alike"
-    alike = _alike_as_seen if source == "seen" else _alike_as_decided
-    return rule, figures, alike(stretched, knobs.jitter)
+    alike = alike_as_seen if source == "seen" else alike_as_decided
+    return rule, figures, alike(delays, knobs.jitter)
 
 
 def _asked_before_s(storm: KidStorm, fetch: Fetch) -> float:
@@ -302,44 +294,6 @@ def _asked_before_s(storm: KidStorm, fetch: Fetch) -> float:
     start_ns, end_ns = storm.calls["start_ns"], storm.calls["end_ns"]
     recent = start_ns.between(fetch.start_ns - SCHEDULING_S * 1e9, fetch.start_ns) & (end_ns >= fetch.start_ns)
     return (fetch.start_ns - int(start_ns[recent].min())) / 1e9 if recent.any() else 0.0
-
-
-def _shares(waits: _Waits) -> list[float]:
-    """By which share of its place in the schedule each wait is longer."""
-    return [wait_s / due_s - 1 for wait_s, due_s, _ in waits]
-
-
-def _spread(waits: _Waits) -> float:
-    return max(_shares(waits)) - min(_shares(waits))
-
-
-def _alike_as_decided(waits: _Waits, jitter: float) -> str:
-    """What is wrong with the spread of waits that the subject wrote down."""
-    spread = _spread(waits)
-    return "" if spread > jitter * _DECIDED_SPREAD else f"they differ by {spread:.4f} only"
-
-
-def _alike_as_seen(waits: _Waits, jitter: float) -> str:
-    """What is wrong with the spread of gaps at the origin, each a wait and perhaps a lag.
-
-    Two of which no lag can make one and the same stretch show jitter. That there is none is said only where jitter as
-    declared would hardly ever differ so little; between the two nobody can tell.
-    """
-    if max((gap_s - lag_s) / due_s - 1 for gap_s, due_s, lag_s in waits) > min(_shares(waits)):
-        return ""
-    longest_s = max(due_s for _, due_s, _ in waits)
-    at_longest = [wait for wait in waits if wait[1] == longest_s]
-    weighed = at_longest if len(at_longest) >= _FAILURES_MIN else waits  # a lag blurs the longest least
-    spread = _spread(weighed)
-    # n uniform shares of the whole jitter lie within r of it with a probability below n * r ** (n - 1); with lags, too.
-    count = len(weighed)
-    level = jitter * (_CHANCE / count) ** (1 / (count - 1))
-    if spread > level:
-        raise _Unjudgeable(
-            f"lags of {_LAG_S:g} s and more may have made all the difference between the delays, but {count} of them "
-            f"differ by {spread:.4f}, and only below {level:.4f} would jitter of {jitter:g} be ruled out"
-        )
-    return f"they differ by {spread:.4f} only, a lag included"
 
 
 def _recovery(storm: KidStorm) -> _Finding:
