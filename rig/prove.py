@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rig.errors import UsageError
-from rig.extras import require
+from rig.errors import ExitCode, UsageError
+from rig.extras import missing, require
 from rig.proof.cells import Proof, together
 from rig.proof.defects import DEFECTS, OF_THE_CROWD
 from rig.proof.stages import prove_defects
@@ -43,6 +43,8 @@ def prove(
     defects, storms = _sorted(chosen, storms_only=storms_only)
     if any(defect.name in defects for defect in OF_THE_CROWD):
         require("locust", "locust")
+    if not (chosen or storms_only) and (why := missing("locust", "locust")):
+        reporter.stage(f"the crowd's defects will not be tried, and the whole will end in {ExitCode.INVALID:d}: {why}")
     proofs = []
     for repetition in range(1, repetitions + 1):
         if defects or not (chosen or storms_only):

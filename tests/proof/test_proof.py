@@ -24,7 +24,7 @@ from rig.proof.cells import Cell, Proof, cells_of, proof_table, together
 from rig.proof.defects import HEALTHY_CROWD, OF_THE_CROWD
 from rig.proof.sabotage import leave_behind, no_sampler_born, stuttering
 from rig.proof.stages import _with_crowds
-from rig.prove import _sorted
+from rig.prove import _sorted, prove
 from rig.samplers.names import PG_ACTIVITY
 from rig.samplers.process import SamplerProcess
 from tests.cli.commands import rig
@@ -109,6 +109,29 @@ def test_without_the_extra_the_crowds_are_left_out_by_name(monkeypatch: pytest.M
     proof = _with_crowds(Proof((), {}), [HEALTHY_CROWD, *OF_THE_CROWD], job, {}, job, 1)
     assert set(proof.skipped) == {"healthy-crowd", "crowd-worker-killed", "crowd-row-lost"}
     assert _with_crowds(Proof((), {}), [], job, {}, job, 1).skipped == {}
+
+
+class Hearing:
+    """A reporter that keeps the stages."""
+
+    def __init__(self) -> None:
+        self.stages: list[str] = []
+
+    def stage(self, what: str) -> None:
+        self.stages.append(what)
+
+
+@pytest.mark.parametrize(("there", "told"), [(True, 0), (False, 1)])
+def test_what_a_whole_proof_cannot_try_is_said_before_half_an_hour_has_passed(
+    there: bool, told: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: Any = Hearing()
+    monkeypatch.setattr("rig.extras.find_spec", lambda module: object() if there else None)
+    for part in ("prove_defects", "prove_storms"):
+        monkeypatch.setattr(f"rig.prove.{part}", lambda *_: Proof((), {}))
+    prove(heard, [], {}, heard)
+    assert len(heard.stages) == told
+    assert all("locust is not installed" in stage and "end in 3" in stage for stage in heard.stages)
 
 
 def test_a_stuttering_process_is_stopped_again_and_again_and_runs_at_the_end() -> None:
