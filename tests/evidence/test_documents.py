@@ -21,7 +21,7 @@ from rig.evidence.junit import junit
 from rig.evidence.manifest import Manifest
 from rig.evidence.pack import Pack
 from rig.evidence.plots import PLOTS, png
-from rig.evidence.plots.canvas import panels
+from rig.evidence.plots.canvas import log_scale, panels
 from rig.evidence.report import documents, html, write
 from rig.evidence.summary import console, summary
 from rig.evidence.text import figure_words, markdown, one_line, xml_text
@@ -286,3 +286,13 @@ def test_a_name_with_a_dollar_is_no_formula() -> None:
     axes.set_yticks([0.5], [r"$_$\q"])
     axes.annotate("a$b_$", (0.1, 0.1))
     assert png(figure)
+
+
+@pytest.mark.parametrize(("lowest", "highest"), [(65, 190), (51, 199), (105, 140), (99, 101), (5, 900), (0.02, 30)])
+def test_a_logarithmic_axis_has_marks_enough_and_not_too_many(lowest: float, highest: float) -> None:
+    figure, (axes,) = panels(1, "")
+    axes.plot([0, 1], [lowest, highest])
+    log_scale(axes)
+    figure.draw_without_rendering()
+    bottom, top = axes.get_ylim()
+    assert 3 <= sum(bottom <= mark <= top for mark in axes.get_yticks()) <= 12

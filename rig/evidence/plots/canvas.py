@@ -32,6 +32,7 @@ OUTCOMES = ((Outcome.OK, "#0072b2", ""), (Outcome.FAIL, "#d55e00", "///"), (Outc
 """Colour and hatch of what may become of a request that was sent, from the bottom of a stack to its top."""
 
 _MARKS = (0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999)
+_LEAST_MARKS = 3
 _GRID = "#dddddd"
 _DPI = 144
 _PALETTE = 128
@@ -88,10 +89,19 @@ def thousands(axes: Axes) -> None:
 
 def log_scale(axes: Axes) -> None:
     """A logarithmic y axis with plain numbers, not powers, and enough of them."""
-    from matplotlib.ticker import LogLocator, NullFormatter
+    from matplotlib.ticker import AutoLocator, LogLocator, NullFormatter
+
+    class Marks(LogLocator):
+        """At 1, 2 and 5; at round numbers where fewer than three of those are in sight."""
+
+        def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
+            marks: Sequence[float] = super().tick_values(vmin, vmax)
+            if sum(vmin <= mark <= vmax for mark in marks) < _LEAST_MARKS:
+                marks = AutoLocator().tick_values(vmin, vmax)
+            return marks
 
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_locator(Marks(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
 
