@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rig.errors import ExitCode, UsageError
+from rig.errors import UsageError
 from rig.extras import missing, require
 from rig.proof.cells import Proof, together
 from rig.proof.defects import DEFECTS, OF_THE_CROWD
@@ -44,7 +44,7 @@ def prove(
     if any(defect.name in defects for defect in OF_THE_CROWD):
         require("locust", "locust")
     if not (chosen or storms_only) and (why := missing("locust", "locust")):
-        reporter.stage(f"the crowd's defects will not be tried, and the whole will end in {ExitCode.INVALID:d}: {why}")
+        reporter.stage(f"the crowd's defects will not be tried, so the whole cannot pass: {why}")
     proofs = []
     for repetition in range(1, repetitions + 1):
         if defects or not (chosen or storms_only):

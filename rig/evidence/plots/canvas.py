@@ -33,6 +33,7 @@ OUTCOMES = ((Outcome.OK, "#0072b2", ""), (Outcome.FAIL, "#d55e00", "///"), (Outc
 
 _MARKS = (0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999)
 _LEAST_MARKS = 3
+"""With fewer on it an axis cannot be read."""
 _GRID = "#dddddd"
 _DPI = 144
 _PALETTE = 128
