@@ -15,3 +15,5 @@ STOLEN, THROTTLED = 0.1, 0.1
 REQUESTS_CEILING = 5_000_000
 RATE_CEILING_PER_S = 50_000.0
 """Limits of the rig itself: no profile and no option goes above these two."""
+STALLED = 0.1
+"""A worker that was ready to run and did not for this share of a drive was stopped or throttled."""

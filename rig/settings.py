@@ -9,12 +9,8 @@ from typing import Any
 
 from rig.errors import UsageError
 from rig.limits import FLOOR_RPS, LEAST_S, LEAST_TRIALS, RATE_CEILING_PER_S, REQUESTS_CEILING
-from rig.model import Scenario
-from rig.profile import Profile
 
 RULERS = ("quick", "full", "none")
-LOCUST = "locust"
-"""The verb of a run that locust leads: its options are locust's, with a prefix of ours."""
 _NULL_SECONDS_MOST = 600.0
 
 
@@ -59,65 +55,15 @@ class Settings:
         if not 0 < self.max_rate_per_s <= RATE_CEILING_PER_S:
             raise UsageError(f"--max-rate {self.max_rate_per_s}: give a rate above 0, up to {RATE_CEILING_PER_S:g}")
 
-    def allowed_host(self, profile: Profile) -> str | None:
-        """The host beside loopback that may be loaded: named by the profile and repeated on the command line."""
-        named = profile.target.allow_host
+    def allowed_host(self, named: str | None) -> str | None:
+        """The host beside loopback that may be loaded: ``named`` by the profile and repeated on the command line."""
         return named if named == self.allow_host else None
 
-    def require_seedable(self, profile: Profile) -> None:
-        """UsageError where defects are asked for and there is nothing to seed them into."""
-        if self.defects and profile.launch is None:
+    def require_seedable(self, launched: bool) -> None:
+        """UsageError where defects are asked for and there is no launched target to seed them into."""
+        if self.defects and not launched:
             raise UsageError("a defect is seeded into a service that the rig launches; this profile launches none")
 
     def described(self) -> dict[str, Any]:
         """For the manifest."""
         return asdict(self) | {"out": str(self.out)}
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One run: who asks for what against which target. Without scenarios it is a calibration."""
-
-    verb: str
-    argv: tuple[str, ...]
-    settings: Settings
-    profile: Profile
-    profile_dir: Path
-    scenarios: tuple[Scenario, ...] = ()
-
-    def __post_init__(self) -> None:
-        self.settings.require_seedable(self.profile)
-        self.require_requests(sum(scenario.count for scenario in self.scenarios))
-        for scenario in self.scenarios:
-            if scenario.pace.rate_per_s is not None:
-                self.require_rate(scenario.pace.rate_per_s)
-
-    @property
-    def most_requests(self) -> int:
-        """How many requests the run may send."""
-        return int(self._ceiling("max_requests", "max-requests")[0])
-
-    @property
-    def most_rate_per_s(self) -> float:
-        """How many requests a second the run's open loops may send."""
-        return self._ceiling("max_rate_per_s", "max-rate")[0]
-
-    def require_rate(self, rate_per_s: float) -> None:
-        """UsageError, before anything is sent, when an open loop may not send at such a rate."""
-        most, whose = self._ceiling("max_rate_per_s", "max-rate")
-        if not 0 < rate_per_s <= most:
-            raise UsageError(f"a rate of {rate_per_s:g}/s is not in 0..{most:g} ({whose}); ask for another")
-
-    def require_requests(self, count: int) -> None:
-        """UsageError, before anything is sent, when so many requests are more than one run may send."""
-        most, whose = self._ceiling("max_requests", "max-requests")
-        if count > most:
-            raise UsageError(f"{count:,} requests are more than a run may send ({most:,.0f}, {whose}); ask for less")
-
-    def _ceiling(self, name: str, option: str) -> tuple[float, str]:
-        """The lower one of the command line's and the profile's, and whose it is."""
-        of_settings: float = getattr(self.settings, name)
-        of_profile: float | None = getattr(self.profile.target, name)
-        if of_profile is not None and of_profile < of_settings:
-            return of_profile, f"the profile's target.{name}"
-        return of_settings, f"--{option}, of locust --rig-{option}" if self.verb == LOCUST else f"--{option}"

@@ -4,7 +4,7 @@ Quantiles that are judged come from the rows themselves. The histograms say the 
 worker has its own, ``merged`` adds them up (percentiles are never merged), and ``hlog`` writes the standard log that
 HdrHistogram's own tools read: an interval a second, tagged ``response`` (from the intended send) and ``service`` (from
 the real one), values in microseconds.
-Frames have the columns of ``rig.history``; rows that were never sent are left out.
+Frames have the columns of ``rig.evidence.history``; rows that were never sent are left out.
 """
 
 from __future__ import annotations

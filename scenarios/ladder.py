@@ -1,7 +1,9 @@
-"""The ladder: which scenarios run, at which steps, on which routes, for which tenants, in which order.
+"""The ladder: the scenarios S1–S7 and S9, and in which order they run at which steps, routes and tenants.
 
 At each step S1, S5, S3, S7, S4, S2, S6; then S9; then S8 after its warm-up. S2, S3, S4 and S6 climb on every other
 route of the profile too. One more step spreads S1, S2 and S6 over many tenants that share the target's pool.
+
+A new scenario is one function here that returns a ``Scenario``, and one line in ``Ladder``.
 """
 
 from __future__ import annotations
@@ -9,21 +11,74 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from rig.model import Scenario
-from scenarios.s1_replay import replay_storm
-from scenarios.s2_unique import unique_storm
-from scenarios.s3_malformed import malformed_storm
-from scenarios.s4_personal import personal_storm
-from scenarios.s5_collision import collision
-from scenarios.s6_mixed import mixed_storm
-from scenarios.s7_invalid_json import invalid_json
-from scenarios.s8_perf_gate import DEADLINE_LIMITS, LIMIT_S, REQUESTS, TRIALS, perf_gate, warm_up
-from scenarios.s9_aliases import aliases
+from rig.model import Pace, RequestClass, Scenario, Share
+from scenarios.s8 import DEADLINE_LIMITS, LIMIT_S, REQUESTS, TRIALS, perf_gate, warm_up
 
 STEPS = (50, 250, 1000)
 SPREAD = 20
 IDS = ("S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8", "S9")
+INVALID_JSON_MOST = 50
 _ONE_KEY_FOR_ALL_STEPS = 0
+_MANY, _FEW = Pace(connections=200), Pace(connections=100)
+
+
+def replay_storm(step: int, route: str, tenants: tuple[str, ...], *, key_step: int | None = None) -> Scenario:
+    """S1: one signed event, sent N times (one event per tenant). Exactly one canonical row may come of it.
+
+    ``key_step`` lets several steps share the event.
+    """
+    shares = (Share(RequestClass.REPLAY, step, one_key=True),)
+    return Scenario("S1", "ReplayStorm", step, route, tenants, shares, _MANY, key_step=key_step)
+
+
+def unique_storm(step: int, route: str, tenants: tuple[str, ...]) -> Scenario:
+    """S2: N valid events with distinct keys. N canonical rows must come of them."""
+    return Scenario("S2", "UniqueStorm", step, route, tenants, (Share(RequestClass.VALID, step),), _FEW)
+
+
+def malformed_storm(step: int, route: str, tenants: tuple[str, ...]) -> Scenario:
+    """S3: N schema-invalid bodies, in turn of each kind that the route declares. N dead letters, nothing else."""
+    return Scenario("S3", "MalformedStorm", step, route, tenants, (Share(RequestClass.MALFORMED, step),), _FEW)
+
+
+def personal_storm(step: int, route: str, tenants: tuple[str, ...]) -> Scenario:
+    """S4: N valid bodies with personal data, in turn at each place that the route declares.
+
+    N dead letters, and the data is nowhere.
+    """
+    return Scenario("S4", "PIIStorm", step, route, tenants, (Share(RequestClass.PERSONAL, step),), _FEW)
+
+
+def collision(step: int, route: str, tenants: tuple[str, ...], *, key_step: int | None = None) -> Scenario:
+    """S5: N requests with the same key and body, in turn for each tenant. Exactly one canonical row in each tenant."""
+    shares = (Share(RequestClass.REPLAY, step, one_key=True),)
+    title = "CrossTenantCollision"
+    return Scenario("S5", title, step, route, tenants, shares, _MANY, key_step=key_step, shared_key=True)
+
+
+def mixed_storm(step: int, route: str, tenants: tuple[str, ...]) -> Scenario:
+    """S6: 70 % of N replays of one key, 30 % unique, and 10 % of N malformed on top, shuffled: 1.1 N in all.
+
+    Fractions round down, at least 1.
+    """
+    shares = (
+        Share(RequestClass.REPLAY, max(1, step * 7 // 10), one_key=True),
+        Share(RequestClass.VALID, max(1, step * 3 // 10)),
+        Share(RequestClass.MALFORMED, max(1, step // 10)),
+    )
+    return Scenario("S6", "MixedStorm", step, route, tenants, shares, _MANY, shuffled=True)
+
+
+def invalid_json(step: int, route: str, tenants: tuple[str, ...]) -> Scenario:
+    """S7: at most 50 truncated bodies, correctly signed. Dead letters, never an error of the server."""
+    shares = (Share(RequestClass.INVALID_JSON, min(step, INVALID_JSON_MOST)),)
+    return Scenario("S7", "InvalidJson", step, route, tenants, shares, _FEW)
+
+
+def aliases(sources: Sequence[tuple[str, str]], route: str, tenants: tuple[str, ...]) -> Scenario:
+    """S9: the same event once for each (source, channel). Each must be stored under its channel."""
+    shares = tuple(Share(RequestClass.VALID, 1, source=source, channel=channel) for source, channel in sources)
+    return Scenario("S9", "Aliases", len(sources), route, tenants, shares, Pace(connections=1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +155,6 @@ class Ladder:
 def tenant_names(count: int) -> tuple[str, ...]:
     """Names of ``count`` tenants: A alone, or T01, T02, …"""
     return ("A",) if count == 1 else tuple(f"T{number:02d}" for number in range(1, count + 1))
-
-
-def tenants_of(scenarios: Sequence[Scenario]) -> tuple[str, ...]:
-    """The names of all tenants that some drives need, each once, in their order."""
-    return tuple(dict.fromkeys(name for scenario in scenarios for name in scenario.tenants))
 
 
 def _vendor_storms(step: int, route: str, tenants: tuple[str, ...]) -> Iterator[Scenario]:

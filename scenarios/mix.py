@@ -70,7 +70,7 @@ MIX = (
     UserClass("S7InvalidJson", "S7", "InvalidJson", 1, (Strand(RequestClass.INVALID_JSON),)),
 )
 PERF_GATE = "S8PerfGate"
-"""The user class whose users share out the fixed number of requests of ``scenarios.s8_perf_gate``."""
+"""The user class whose users share out the fixed number of requests of ``scenarios.s8``."""
 CLASSES = {user_class.name: user_class for user_class in MIX}
 
 

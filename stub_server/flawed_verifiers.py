@@ -1,7 +1,7 @@
 """Verifiers with one mistake each, made around the reference one, so that a storm can be seen to notice it.
 
-Each is a factory like ``stub_server.verifier.factory`` and changes one thing. What the reference's own switches take
-away (``stub_server.verifier.settings.Protection``) is not made again here, and the library that a team may adopt has
+Each is a factory like ``fleet_jwks.factory`` and changes one thing. What the reference's own switches take
+away (``fleet_jwks.settings.Protection``) is not made again here, and the library that a team may adopt has
 no switch that would make it accept what it must not.
 
 Not for anything that a real service should do.
@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from stub_server.verifier import Verifier, factory
-from stub_server.verifier.errors import VerifierError
+from fleet_jwks import Verifier, factory
+from fleet_jwks.errors import VerifierError
 
 Claims = Mapping[str, Any]
 

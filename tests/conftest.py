@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from rig.lifeline import Lifeline
-from rig.postgres import Cluster, Database, open_cluster
+from rig.machine.supervisor import Lifeline
+from rig.target.postgres import Cluster, Database, open_cluster
 
-_WHOLE_RUNS = tuple(f"tests/{name}/" for name in ("cli", "doctor", "faults", "foreign", "locust", "proof", "safety"))
+_WHOLE_RUNS = tuple(f"tests/{name}/" for name in ("cli", "doctor", "faults", "foreign", "locust", "safety", "selftest"))
 
 
 @pytest.fixture(scope="session")

@@ -10,21 +10,17 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("rig", "scenarios", "stub_server")
+PACKAGES = ("fleet_jwks", "rig", "scenarios", "stub_server")
 COMMAND = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))"
 
 WRONG_IMPORTS = {
-    "values": ("rig/model.py", "import rig.history"),
-    "errors": ("rig/errors.py", "import rig.model"),
-    "judges": ("rig/checks/rows.py", "import psycopg"),
-    "engine": ("rig/engine/pool.py", "from rig.truth import expected"),
-    "truth": ("rig/truth/expected.py", "import rig.engine.worker"),
-    "scenarios": ("scenarios/s1_replay.py", "from rig.profile import load_profile"),
+    "layers": ("rig/evidence/pack.py", "import rig.truth.reader"),
+    "offline": ("rig/checks/rows.py", "import psycopg"),
+    "scenarios": ("scenarios/ladder.py", "from rig.profile import load_profile"),
     "service": ("stub_server/null.py", "import rig.errors"),
-    "target": ("rig/run.py", "import stub_server.null"),
-    "command-line": ("rig/run.py", "import rig.cli"),
-    "locust": ("rig/engine/drive.py", "import locust"),
-    "locust-master": ("rig/cli/crowd.py", "import rig.locust_bridge.master"),
+    "target": ("rig/run/steps.py", "import stub_server.null"),
+    "locust": ("rig/engine/pool.py", "import locust"),
+    "locust-master": ("rig/cli/main.py", "import rig.locust_bridge.master"),
 }
 
 

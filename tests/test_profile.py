@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rig.engine.body import compile_bodies
-from rig.engine.targeter import Credentials, Targeter
 from rig.errors import ConfigError, ExitCode
 from rig.model import Pace, RequestClass, Row, RunKey, Scenario, Share
 from rig.profile import Profile, bundled_profile, load_profile, secret_from
+from rig.requests.body import compile_bodies
+from rig.requests.targeter import Credentials, Targeter
 
 REFERENCE = tomllib.loads(bundled_profile().read_text())
 

@@ -9,13 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rig.engine.targeter import Targeter
-from rig.model import RequestClass, Row, RunKey, Scenario
+from rig.model import RequestClass, Row, RunKey, Scenario, tenants_of
 from rig.profile import Profile, bundled_profile, load_profile
-from scenarios.ladder import IDS, STEPS, Ladder, tenant_names, tenants_of
-from scenarios.s6_mixed import mixed_storm
-from scenarios.s7_invalid_json import invalid_json
-from scenarios.s8_perf_gate import perf_gate
+from rig.requests.targeter import Targeter
+from scenarios.ladder import IDS, STEPS, Ladder, invalid_json, mixed_storm, tenant_names
+from scenarios.s8 import perf_gate
 from scenarios.sustained import sustained
 
 AT_EACH_STEP = ["S1", "S5", "S3", "S7", "S4", "S2", "S6"]

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 
 import rig
-from rig.cgroup import allowed_cores, quota_cores, throttled_s
+from rig.machine.cgroup import allowed_cores, quota_cores, throttled_s
 
 _LIBRARIES = ("uvloop", "httptools", "hdrhistogram", "psycopg", "pandas", "pyarrow", "aiohttp", "matplotlib")
 TARGET_COMMIT = "RIG_TARGET_COMMIT"

@@ -1,15 +1,15 @@
 """What the machine did in between two looks: busy cores, steal, time that a CPU quota took away.
 
 Flow: ``Watch()`` looks once; ``Watch.since()`` gives the difference as shares. Read from the kernel's own counters
-(psutil, ``rig.cgroup``).
+(psutil, ``rig.machine.cgroup``).
 """
 
 from __future__ import annotations
 
 import psutil
 
-from rig.cgroup import CpuGroup
-from rig.model import Interval
+from rig.evidence.drives import Interval
+from rig.machine.cgroup import CpuGroup
 
 
 class Watch:

@@ -16,14 +16,16 @@ from pathlib import Path
 
 from rig.calibrate.machine import Watch
 from rig.calibrate.stub import Stub, null_stub
-from rig.cgroup import CpuGroup
 from rig.engine.pool import Load, Pool
-from rig.engine.targeter import Credentials, Targeter
 from rig.errors import EvidenceError
-from rig.history import History
+from rig.evidence.certificate import Certificate, NullTrial
+from rig.evidence.drives import DriveReport, Interval
+from rig.evidence.history import History
 from rig.limits import BUSY, FLOOR_RPS, LEAST_REQUESTS, LEAST_S, LEAST_TRIALS, STOLEN, THROTTLED
-from rig.model import Certificate, DriveReport, Interval, NullTrial, Pace, RequestClass, RunKey, Scenario, Share
+from rig.machine.cgroup import CpuGroup
+from rig.model import Pace, RequestClass, RunKey, Scenario, Share
 from rig.profile import Profile
+from rig.requests.targeter import Credentials, Targeter
 
 CONNECTIONS = 200
 DEADLINE_S = 60.0

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import psutil
 
-from rig.child import listening
-from rig.engine.endpoint import Endpoint
+from rig.machine.child import listening
+from rig.target.endpoint import Endpoint
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from rig.calibrate.machine import Watch
-from rig.cgroup import worker_cores
 from rig.engine.pool import Load, Pool
-from rig.model import DriveReport
+from rig.evidence.drives import DriveReport
+from rig.machine.cgroup import worker_cores
 
 
 def watched_drive(pool: Pool, load: Load, *, progress: Callable[[int], None] = lambda rows: None) -> DriveReport:

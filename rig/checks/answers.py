@@ -12,11 +12,12 @@ from typing import Any
 
 import pandas as pd
 
-from rig.checks.case import Case, unreported
 from rig.checks.gates import GateKind, Kind, emits
 from rig.checks.instrument import client_limits
 from rig.errors import ErrorKind
-from rig.model import Gate, Outcome, Verdict
+from rig.evidence.case import Case, unreported
+from rig.evidence.gate import Gate, Verdict
+from rig.model import Outcome
 
 _REFUSALS = (401, 403)
 _OWN_DOING = ("none", "not_sent", "aborted")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from rig.checks.case import Case
 from rig.checks.gates import GateKind, Kind, emits
-from rig.confusion import LEAST_SCORE, Confusion
-from rig.model import Gate, Verdict
+from rig.evidence.case import Case
+from rig.evidence.confusion import LEAST_SCORE, Confusion
+from rig.evidence.gate import Gate, Verdict
 
 FOUND = GateKind(
     "diagnosis.confusion",

@@ -2,8 +2,8 @@
 
 Flow: a checker module makes a ``GateKind`` for each of its gates and names them in ``@emits(…)``; the gate takes its id
 and its rule from there. ``rig.checks.judge`` takes only checkers that declare, and makes a run INVALID in which one
-emits what it did not declare. ``rig.proof.catalog`` puts the declarations of all checkers together.
-Not for what makes a gate red: ``rig.proof.defects`` and ``rig.proof.weaknesses`` say that.
+emits what it did not declare. ``rig.selftest.catalog`` puts the declarations of all checkers together.
+Not for what makes a gate red: ``rig.selftest.defects`` and ``rig.selftest.weaknesses`` say that.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from rig.checks.case import Case
-from rig.model import Gate, Verdict
+from rig.evidence.case import Case
+from rig.evidence.gate import Gate, Verdict
 
 ANY = "*"
 """In a pattern: the name of a scenario, a case or a checker, which is not known beforehand."""

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rig.checks.case import Case, unreported
 from rig.checks.gates import GateKind, Kind, emits
-from rig.limits import BUSY, LEAST_REQUESTS, LEAST_S, LEAST_TRIALS, STOLEN, THROTTLED
-from rig.model import Certificate, DriveReport, Gate, Outcome, Verdict
-
-STALLED = 0.1
-"""A worker that was ready to run and did not for this share of a drive was stopped or throttled."""
+from rig.evidence.case import Case, unreported
+from rig.evidence.certificate import Certificate
+from rig.evidence.drives import DriveReport
+from rig.evidence.gate import Gate, Verdict
+from rig.limits import BUSY, LEAST_REQUESTS, LEAST_S, LEAST_TRIALS, STALLED, STOLEN, THROTTLED
+from rig.model import Outcome
 
 NULL = GateKind("calibration.null", Kind.INSTRUMENT, "the client reaches the floor against a stub that does nothing")
 ACCOUNTING = GateKind(

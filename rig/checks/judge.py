@@ -10,24 +10,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rig.checks.answers import check_answers
-from rig.checks.case import Case
 from rig.checks.confusion import check_confusion
-from rig.checks.crowd import check_crowd
 from rig.checks.gates import Checker, GateKind, Kind
 from rig.checks.instrument import COMPLETION, below_floor, check_accounting, check_completion, check_null
+from rig.checks.key_storms import check_kid_storms
+from rig.checks.latency_calibration import check_ruler
 from rig.checks.littles_law import check_littles_law
+from rig.checks.locust_run import check_crowd
 from rig.checks.performance import check_sustained, check_time
 from rig.checks.privacy import check_privacy
+from rig.checks.race_tests import check_sisters
 from rig.checks.rows import check_rows
-from rig.checks.ruler import check_ruler
 from rig.checks.samplers import check_samplers
-from rig.checks.sisters import check_sisters
-from rig.checks.stampede import check_kid_storms
 from rig.checks.surroundings import check_hygiene, check_probes
 from rig.checks.totals import check_totals
 from rig.diagnose import explain
 from rig.errors import ExitCode
-from rig.model import Gate, Verdict, worst
+from rig.evidence.case import Case
+from rig.evidence.gate import Gate, Verdict, worst
 
 SOUND = GateKind(
     "checker.*", Kind.INSTRUMENT, "every checker comes to an end, and emits no gate that it did not declare"

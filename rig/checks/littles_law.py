@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from rig.checks.case import Case
 from rig.checks.gates import GateKind, Kind, emits
-from rig.model import DriveReport, Gate, Verdict
+from rig.evidence.case import Case
+from rig.evidence.drives import DriveReport
+from rig.evidence.gate import Gate, Verdict
 
 LEAST_S = 2.0
 """Of a shorter drive too few samples were taken."""

@@ -15,13 +15,15 @@ from statistics import median
 import numpy as np
 import pandas as pd
 
-from rig.checks.case import NO_REPORT, Case, unreported
 from rig.checks.gates import GateKind, Kind, emits
 from rig.checks.instrument import client_limits, weakness
-from rig.checks.ruler import schedule_limits, too_close, uncovered
+from rig.checks.latency_calibration import schedule_limits, too_close, uncovered
 from rig.diagnose.machine import weigh_machine
 from rig.diagnose.measured import measure
-from rig.model import DriveReport, Gate, Outcome, Verdict
+from rig.evidence.case import NO_REPORT, Case, unreported
+from rig.evidence.drives import DriveReport
+from rig.evidence.gate import Gate, Verdict
+from rig.model import Outcome
 
 DEGRADATION_LIMIT = 1.5
 """The last fifth's p95 may be so many times the first fifth's."""

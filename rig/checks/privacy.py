@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rig.checks.case import Case, unreported
 from rig.checks.gates import GateKind, Kind, emits
-from rig.model import CanaryHit, Gate, Outcome, RequestClass, TruthReport, Verdict
+from rig.evidence.case import Case, unreported
+from rig.evidence.gate import Gate, Verdict
+from rig.evidence.truth import CanaryHit, TruthReport
+from rig.model import Outcome, RequestClass
 
 _HITS_NAMED = 5
 

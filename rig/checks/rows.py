@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
-from rig.checks.case import Case, unreported
 from rig.checks.gates import GateKind, Kind, emits
-from rig.model import Anomaly, Gate, Group, Verdict
+from rig.evidence.case import Case, unreported
+from rig.evidence.gate import Gate, Verdict
+from rig.evidence.truth import Anomaly, Group
 
 FAULTS = tuple(kind for kind in Anomaly if kind is not Anomaly.RECOVERED)
 _KEYS_NAMED = 5

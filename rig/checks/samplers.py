@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rig.checks.case import Case
 from rig.checks.gates import GateKind, Kind, emits
-from rig.model import Gate, Verdict
-from rig.samplers import aas, cpu
-from rig.samplers.model import SamplerReport
-from rig.samplers.names import PG_ACTIVITY, PIDS, Role
+from rig.diagnose import aas, cpu
+from rig.evidence.case import Case
+from rig.evidence.gate import Gate, Verdict
+from rig.evidence.sample_names import PG_ACTIVITY, PIDS, Role
+from rig.evidence.samples import SamplerReport
 
 MISSED_SHARE = 0.1
 """More ticks left out than this: what was seen is not what was."""

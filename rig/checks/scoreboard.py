@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from rig.checks.kid_figures import amplification, most_at_once
-from rig.checks.stampede import storm_gates
-from rig.model import Verdict
-from rig.stampede.kids import KidStorm, Token
+from rig.checks.key_storm_figures import amplification, most_at_once
+from rig.checks.key_storms import storm_gates
+from rig.evidence.gate import Verdict
+from rig.evidence.key_storm import KidStorm, Token
 
 _RANDOM, _FAILING, _ROTATION = "random-kids", "failing-cached", "rotation-inside"
 

@@ -5,9 +5,10 @@ A bad probe is FAIL even where the client was at its limit: the prober has nothi
 
 from __future__ import annotations
 
-from rig.checks.case import Case
 from rig.checks.gates import GateKind, Kind, emits
-from rig.model import Gate, Outcome, Verdict
+from rig.evidence.case import Case
+from rig.evidence.gate import Gate, Verdict
+from rig.model import Outcome
 
 _BLIND_NS = 1_000_000_000
 """Readiness that is asked within this time of nothing but failures must have noticed."""

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from rig.checks.case import Case, unreported
 from rig.checks.gates import GateKind, Kind, emits
-from rig.model import Anomaly, Gate, Row, Total, TruthReport, Verdict
+from rig.evidence.case import Case, unreported
+from rig.evidence.gate import Gate, Verdict
+from rig.evidence.truth import Anomaly, Total, TruthReport
+from rig.model import Row
 
 _TENANTS_SHOWN = 4
 

@@ -5,6 +5,6 @@ One module a family of verbs; every verb builds a job, hands it on and turns wha
 once.
 """
 
-from rig.cli.verbs import cli, entry, main
+from rig.cli.main import cli, entry, main
 
 __all__ = ["cli", "entry", "main"]

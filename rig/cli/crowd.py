@@ -19,7 +19,7 @@ from rig.cli.options import (
 )
 from rig.cli.words import terminal
 from rig.errors import ExitCode
-from rig.extras import require
+from rig.machine.extras import require
 
 
 @click.command("worker")
@@ -54,7 +54,7 @@ def worker_(master: str, allow_host: str | None, alone: bool, profile: Path | No
 def ui(workers: int, web_port: int, allow_host: str | None, **session: Any) -> int:
     """Locust's web UI on loopback: database, service, master and native workers, until Ctrl-C."""
     from rig.locust_bridge.launch import Crowd, lead, options_of_session
-    from rig.target import require_free_port
+    from rig.target.launch import require_free_port
 
     require_free_port(web_port)
     arguments = ("-u", "50", "-r", "50", "-t", "20s", *options_of_session(allow_host=allow_host, **session))
@@ -91,9 +91,9 @@ def mix(users: int, seconds: int, workers: int, allow_host: str | None, **sessio
 @json_option
 def ci(profile: Path | None, out: Path, seed: int, seconds: int, workers: int, quick: bool, as_json: bool) -> int:
     """For a pipeline: null gate, ladder, perf gate, storm and the sustained mix; one exit code."""
-    from rig import ci as pipeline
-    from rig.console import ConsoleReporter
+    from rig.cli.console import ConsoleReporter
     from rig.profile import environment
+    from rig.verbs import ci as pipeline
 
     require("locust", "locust")  # of the last step: nobody should hear of it after minutes
     steps = pipeline.steps_of(profile, seed, quick=quick, seconds=seconds, workers=workers)

@@ -145,7 +145,7 @@ def perf(
 ) -> int:
     """The perf gate: 10,000 events in under 10 s, or a sustained rate."""
     from scenarios.ladder import Ladder
-    from scenarios.s8_perf_gate import warm_up
+    from scenarios.s8 import warm_up
     from scenarios.sustained import sustained
 
     profile, folder = common.load_profile()

@@ -17,7 +17,7 @@ from rig.limits import FLOOR_RPS, LEAST_S, RATE_CEILING_PER_S, REQUESTS_CEILING
 if TYPE_CHECKING:
     from rig.model import Scenario
     from rig.profile import Profile
-    from rig.settings import Job
+    from rig.run.job import Job
 
 
 _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -78,7 +78,8 @@ class Common:
 
     def job(self, verb: str, profile: Profile, folder: Path, scenarios: Sequence[Scenario]) -> Job:
         """The job of a verb."""
-        from rig.settings import Job, Settings
+        from rig.run.job import Job
+        from rig.settings import Settings
 
         settings = Settings(
             seed=self.seed,

@@ -18,7 +18,7 @@ from rig.errors import ExitCode
 @json_option
 def check(pack: Path, digest: str | None, as_json: bool) -> int:
     """Judge a pack again, offline, and verify that no byte of it was changed."""
-    from rig.recheck import recheck
+    from rig.verbs.check import recheck
 
     finished = recheck(pack, digest)
     return conclude(finished, as_json=as_json)
@@ -29,9 +29,9 @@ def check(pack: Path, digest: str | None, as_json: bool) -> int:
 @json_option
 def settle_(pack: Path, as_json: bool) -> int:
     """Finish a pack that was left: read the truth where it still exists, judge, write the report."""
-    from rig.console import ConsoleReporter
+    from rig.cli.console import ConsoleReporter
     from rig.profile import environment
-    from rig.settle import settle
+    from rig.verbs.settle import settle
 
     with ConsoleReporter(terminal()) as reporter:
         finished = settle(pack, environment(), reporter)
@@ -48,9 +48,9 @@ def compare_(first: Path, second: Path, out: Path | None, as_json: bool) -> int:
 
     Exit 0 when they could be compared, whatever came of it: a difference is no verdict.
     """
-    from rig.compare import compare_packs
-    from rig.evidence.side_by_side import console, documents
-    from rig.render import write_documents
+    from rig.report.side_by_side import console, documents
+    from rig.verbs.compare import compare_packs
+    from rig.verbs.report import write_documents
 
     compared = compare_packs(first, second)
     paths = write_documents(documents(compared), out) if out is not None else ()
@@ -71,7 +71,7 @@ def compare_(first: Path, second: Path, out: Path | None, as_json: bool) -> int:
 @json_option
 def report(pack: Path, out: Path, as_json: bool) -> int:
     """Make a pack's documents again, elsewhere: report.html, summary.md, junit.xml, plots."""
-    from rig.render import render
+    from rig.verbs.report import render
 
     paths = render(pack, out)
     if as_json:

@@ -35,10 +35,10 @@ def prove_(
         return _prove_diagnosis(common, seeds, repetitions)
     if seeds:
         raise click.UsageError("--only goes with --diagnosis; defects and storms are chosen by --only-defect")
-    from rig.console import ConsoleReporter
+    from rig.cli.console import ConsoleReporter
     from rig.profile import environment
-    from rig.proof.cells import proof_table
-    from rig.prove import prove
+    from rig.selftest.matrix import proof_table
+    from rig.verbs.prove import prove
 
     profile, folder = common.load_profile()
     with ConsoleReporter(terminal()) as reporter:
@@ -52,10 +52,10 @@ def prove_(
 
 
 def _prove_diagnosis(common: Common, seeds: tuple[str, ...], repetitions: int | None) -> int:
-    from rig.confusion import confusion_table
-    from rig.console import ConsoleReporter
+    from rig.cli.console import ConsoleReporter
+    from rig.evidence.confusion import confusion_table
     from rig.profile import environment
-    from rig.proof.diagnosis import REPETITIONS, prove_diagnosis
+    from rig.selftest.diagnosis import REPETITIONS, prove_diagnosis
 
     profile, folder = common.load_profile()
     with ConsoleReporter(terminal()) as reporter:

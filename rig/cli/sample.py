@@ -32,7 +32,7 @@ def sample_(
 ) -> int:
     """The samplers alone, beside any other load tool: waits of the database, CPU of the processes."""
     from rig.profile import environment
-    from rig.sample import Watch, sample, tables
+    from rig.verbs.sample import Watch, sample, tables
 
     if match is not None:
         try:

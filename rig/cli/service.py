@@ -13,7 +13,7 @@ import click
 from rig.cli.options import allow_host_option, defect_option, json_option, profile_option, seed_option
 from rig.cli.words import stdout
 from rig.errors import ExitCode, UsageError
-from rig.starter.questions import QUESTIONS, Answers, Question, answered
+from rig.init.questions import QUESTIONS, Answers, Question, answered
 
 
 def _with_questions(command: Callable[..., int]) -> Callable[..., int]:
@@ -39,7 +39,7 @@ def init(path: Path, yes: bool, **given: Any) -> int:
     Every question is an option too; what is given is not asked. Secrets are never asked for, only the names of the
     environment variables that hold them.
     """
-    from rig.starter.draft import draft, write
+    from rig.init.draft import draft, write
 
     if path.exists():
         raise UsageError(f"{path} exists already; give another path, or move it away")

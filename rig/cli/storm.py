@@ -11,7 +11,7 @@ import click
 
 from rig.cli.options import allow_host_option, json_option, out_option, profile_option, seed_option
 from rig.cli.words import conclude, stdout, terminal
-from rig.stampede.model import PROTECTIONS, STORMS
+from rig.evidence.storm import PROTECTIONS, STORMS
 
 _PROTECTIONS = "; ".join(f"{storm}: {', '.join(names)}" for storm, names in PROTECTIONS.items())
 
@@ -44,11 +44,12 @@ def storm_(
     as_json: bool,
 ) -> int:
     """Let a fleet of processes loose at one instant; a ledger outside it counts what really happens."""
-    from rig.console import ConsoleReporter
+    from rig.cli.console import ConsoleReporter
     from rig.profile import bundled_profile, environment, load_profile
-    from rig.settings import Job, Settings
-    from rig.stampede.ground import StormOrder
-    from rig.storm import storm
+    from rig.run.job import Job
+    from rig.settings import Settings
+    from rig.storms.environment import StormOrder
+    from rig.verbs.storm import storm
 
     path = profile or bundled_profile()
     settings = Settings(seed=seed, out=out, allow_host=allow_host)

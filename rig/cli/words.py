@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from rig.cli.options import Common
-    from rig.record import Finished
-    from rig.settings import Job
+    from rig.run.job import Job
+    from rig.run.record import Finished
 
 
 def terminal() -> Console:
@@ -32,9 +32,9 @@ def stdout() -> Console:
 
 def execute(common: Common, job: Job) -> int:
     """Run a job, print its verdict, and return the exit code."""
-    from rig.console import ConsoleReporter
+    from rig.cli.console import ConsoleReporter
     from rig.profile import environment
-    from rig.run import run
+    from rig.run.steps import run
 
     with ConsoleReporter(terminal()) as reporter:
         finished = run(job, environment(), reporter)
@@ -43,7 +43,7 @@ def execute(common: Common, job: Job) -> int:
 
 def conclude(finished: Finished, *, as_json: bool, document: dict[str, Any] | None = None) -> int:
     """Print a verdict as a table or as one JSON document (`document`, if it is not the pack's own); its exit code."""
-    from rig.evidence.summary import console
+    from rig.report.summary import console
 
     if as_json:
         click.echo(json.dumps(document or finished.document(), indent=2))

@@ -9,6 +9,6 @@ client at its own limit does: ``rig.checks.performance``.)
 """
 
 from rig.diagnose.answer import diagnose, explain
-from rig.diagnose.model import Diagnosis, Hypothesis
+from rig.evidence.diagnosis import Diagnosis, Hypothesis
 
 __all__ = ["Diagnosis", "Hypothesis", "diagnose", "explain"]

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rig.checks.case import Case
 from rig.diagnose.client import weigh_client
 from rig.diagnose.connections import weigh_churn, weigh_pool
 from rig.diagnose.database import weigh_commit, weigh_locks
 from rig.diagnose.machine import weigh_machine
 from rig.diagnose.measured import LEAST_S, measure
-from rig.diagnose.model import Diagnosis, Hypothesis, State
 from rig.diagnose.numbers import Measured
 from rig.diagnose.server import weigh_computing, weigh_logs
-from rig.model import DriveReport
+from rig.evidence.case import Case
+from rig.evidence.diagnosis import Diagnosis, Hypothesis, State
+from rig.evidence.drives import DriveReport
 
 _TIERS = {"H-D": 0, "H-A2": 1, "H-B2": 1, "H-C": 1, "H-E": 1, "H-F": 2, "H-A1": 3, "H-B1": 3}
 _OUTCOMES = ("supported", "undetermined", "refuted")

@@ -6,12 +6,11 @@ best is a figure beside it; that it is weak is for the verdicts.
 
 from __future__ import annotations
 
-from rig.checks.instrument import STALLED
 from rig.diagnose.database import stands_out
-from rig.diagnose.model import Figure, Hypothesis
 from rig.diagnose.numbers import Measured
 from rig.diagnose.weighing import Claim, first_of
-from rig.limits import BUSY
+from rig.evidence.diagnosis import Figure, Hypothesis
+from rig.limits import BUSY, STALLED
 
 OF_THE_FLIGHT = 0.5
 """Of the requests that were due and not answered were not even sent, though a connection was free."""

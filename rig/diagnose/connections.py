@@ -7,9 +7,9 @@ wait for, or for a core. The pool is the cause when its connections are all that
 from __future__ import annotations
 
 from rig.diagnose.database import stands_out
-from rig.diagnose.model import Figure, Hypothesis
 from rig.diagnose.numbers import BUSY, Measured
 from rig.diagnose.weighing import Claim, first_of
+from rig.evidence.diagnosis import Figure, Hypothesis
 
 OF_THE_FLIGHT = 0.5
 """Of the requests in flight wait for a connection: more than are anywhere else."""

@@ -7,9 +7,9 @@ time that a database in order does not take, not when it is the largest of small
 
 from __future__ import annotations
 
-from rig.diagnose.model import Figure, Hypothesis
 from rig.diagnose.numbers import Database, Measured
 from rig.diagnose.weighing import Claim, first_of
+from rig.evidence.diagnosis import Figure, Hypothesis
 
 OF_THE_SESSIONS = 0.5
 """Of all sessions at work: what half of them wait for is what a session mostly does."""

@@ -6,9 +6,9 @@ holds them up, and that is the best that can happen. They must be busy with some
 
 from __future__ import annotations
 
-from rig.diagnose.model import Figure, Hypothesis
 from rig.diagnose.numbers import FOREIGN, WITHOUT_CORE, Measured
 from rig.diagnose.weighing import Claim, first_of
+from rig.evidence.diagnosis import Figure, Hypothesis
 from rig.limits import STOLEN, THROTTLED
 
 MACHINE = Claim(

@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rig.checks.case import Case
+from rig.diagnose import aas, cpu
 from rig.diagnose.numbers import Client, Database, Machine, Measured, Pool, Server, ServerProcess
-from rig.model import DriveReport
-from rig.pool_metrics import ACQUIRE_WAIT_S, ACQUIRED, CONNECTIONS_MAX, TIMEOUTS
-from rig.samplers import aas, cpu
-from rig.samplers.model import Samples
-from rig.samplers.names import PG_ACTIVITY, PIDS, Role
+from rig.evidence.case import Case
+from rig.evidence.drives import DriveReport
+from rig.evidence.pool_metrics import ACQUIRE_WAIT_S, ACQUIRED, CONNECTIONS_MAX, TIMEOUTS
+from rig.evidence.sample_names import PG_ACTIVITY, PIDS, Role
+from rig.evidence.samples import Samples
 from rig.stats import pacer_lag_ns
 
 LEAST_S = 1.0

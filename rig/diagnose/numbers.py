@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from rig.samplers import aas
+from rig.diagnose import aas
 
 BUSY = 0.9
 """Of the machine's processors, or of a process's time: it has nothing to spare."""

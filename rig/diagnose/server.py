@@ -8,9 +8,9 @@ rate that the gates ask for (S8: 1,000 requests/s): what is paid within it is a 
 from __future__ import annotations
 
 from rig.diagnose.database import stands_out
-from rig.diagnose.model import Figure, Hypothesis
 from rig.diagnose.numbers import BUSY, Measured, Server
 from rig.diagnose.weighing import Claim, first_of
+from rig.evidence.diagnosis import Figure, Hypothesis
 
 WRITTEN_BYTES = 8192
 """Per request: an access line and an application line or two are under 2 kB; four times that tells the event again."""

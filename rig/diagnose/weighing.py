@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rig.diagnose.model import Figure, Hypothesis, Outcome
+from rig.evidence.diagnosis import Figure, Hypothesis, Outcome
 
 
 @dataclass(frozen=True, slots=True)

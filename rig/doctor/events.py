@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from rig.ask import Asker
 from rig.doctor.findings import NotApplicable, Symptom
 from rig.doctor.patient import Patient
 from rig.doctor.specimens import FORGED, TIMEOUT_S, VALID, Result, outcome, send, specimens
 from rig.errors import ConfigError, EvidenceError
-from rig.model import Anomaly, RequestClass, UncleanKey
+from rig.evidence.truth import Anomaly, UncleanKey
+from rig.model import RequestClass
 from rig.profile import Profile
-from rig.tenants import provision
+from rig.target.http_probe import Asker
+from rig.target.tenants import provision
 
 _NAMED = 3
 """So many of a kind are named; the rest follows from them as a rule."""

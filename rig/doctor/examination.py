@@ -37,7 +37,7 @@ from rig.doctor.surroundings import (
     truth_tables_are_there,
 )
 from rig.errors import ExitCode, RigError
-from rig.lifeline import Lifeline, temporary_folder
+from rig.machine.supervisor import Lifeline, temporary_folder
 from rig.settings import Settings
 from rig.truth.session import in_words
 

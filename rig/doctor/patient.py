@@ -9,18 +9,19 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from rig.ask import Asker
 from rig.doctor.specimens import Result, Specimen
-from rig.engine.endpoint import Endpoint
-from rig.engine.targeter import Targeter
-from rig.lifeline import Lifeline
-from rig.model import RunKey, TruthReport
+from rig.evidence.truth import TruthReport
+from rig.machine.supervisor import Lifeline
+from rig.model import RunKey
 from rig.profile import Profile
-from rig.redact import Secrets
+from rig.requests.targeter import Targeter
 from rig.settings import Settings
-from rig.store import Store
-from rig.target import Target
-from rig.tenants import Tenancy
+from rig.target.endpoint import Endpoint
+from rig.target.http_probe import Asker
+from rig.target.launch import Target
+from rig.target.secrets import Secrets
+from rig.target.store import Store
+from rig.target.tenants import Tenancy
 from rig.truth.reader import TruthReader
 from rig.truth.reconcile import Baseline
 

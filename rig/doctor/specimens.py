@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rig.ask import Asker, Reply
-from rig.engine.targeter import Credentials, Targeter, Targets
 from rig.model import Pace, RequestClass, Scenario, Share
 from rig.profile import Profile, WebhookRoute
+from rig.requests.targeter import Credentials, Targeter, Targets
+from rig.target.http_probe import Asker, Reply
 from rig.truth.expected import DriveOutcome, Fate
 
 TIMEOUT_S = 10.0

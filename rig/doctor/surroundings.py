@@ -8,16 +8,16 @@ from email.utils import parsedate_to_datetime
 
 import psutil
 
-from rig.ask import Asker
 from rig.doctor.findings import NotApplicable, Symptom
 from rig.doctor.patient import Patient
-from rig.engine.body import compile_bodies
 from rig.errors import ConfigError, Unavailable
-from rig.processes import children
+from rig.machine.processes import children
 from rig.profile import load_profile
+from rig.requests.body import compile_bodies
 from rig.samplers.pg_queries import FACTS, Facts, unseen
-from rig.store import open_store
-from rig.target import open_target
+from rig.target.http_probe import Asker
+from rig.target.launch import open_target
+from rig.target.store import open_store
 from rig.truth.preflight import open_tables, require_bound_runtime, require_sight
 from rig.truth.session import connect
 from rig.truth.tables import event_tables, text_tables

@@ -11,7 +11,7 @@ import errno
 from collections.abc import Iterable
 
 from rig.engine.connection import Connection
-from rig.engine.endpoint import Endpoint
+from rig.target.endpoint import Endpoint
 
 CLOSE_S = 1.0
 """Time for connections to close properly at the end of a drive, before they are cut."""

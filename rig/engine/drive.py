@@ -21,16 +21,17 @@ from typing import ClassVar
 
 from rig.engine.connection import IDLE, Connection
 from rig.engine.dialer import Dialer
-from rig.engine.endpoint import Endpoint
+from rig.engine.executors import ClosedLoop, OpenLoop, Order
 from rig.engine.memory import resident_bytes
-from rig.engine.order import ClosedLoop, OpenLoop, Order
 from rig.engine.pacer import NS, pacer_for
 from rig.engine.rows import RowFile
-from rig.engine.targeter import Credentials, Targeter
 from rig.engine.timer import Timer
 from rig.errors import ErrorKind
-from rig.model import RunKey, Scenario, WorkerReport
+from rig.evidence.drives import WorkerReport
+from rig.model import RunKey, Scenario
 from rig.profile import Profile
+from rig.requests.targeter import Credentials, Targeter
+from rig.target.endpoint import Endpoint
 
 FLUSH_EVERY_S = 0.25
 SWEEP_EVERY_S = 0.05
@@ -219,7 +220,7 @@ class Drive:
             self._rows.flush()
         self._rows.close()
 
-    # --- what the order asks (rig.engine.order.Sender) ---
+    # --- what the order asks (rig.engine.executors.Sender) ---
 
     def take(self) -> int | None:
         """The position of the next request, None when nothing more is to be sent."""

@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from rig.engine.drive import Assignment, Drive
-from rig.engine.endpoint import Endpoint
-from rig.engine.targeter import Credentials
 from rig.engine.worker import Abort, Failed, Go, Progress, Ready, main
-from rig.model import DriveReport, RunKey, Scenario, WorkerReport
+from rig.evidence.drives import DriveReport, WorkerReport
+from rig.model import RunKey, Scenario
 from rig.profile import Profile
+from rig.requests.targeter import Credentials
+from rig.target.endpoint import Endpoint
 
 BARRIER_LEAD_NS = 30_000_000
 _PREPARE_BASE_S = 60.0

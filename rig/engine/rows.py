@@ -6,14 +6,15 @@ import os
 import struct
 from pathlib import Path
 
-from rig.model import RESULT_STRUCT
+from rig.evidence.drives import RESULT_STRUCT
 
 _ROW = struct.Struct(RESULT_STRUCT)
 _ROWS_BUFFERED = 8192
 
 
 class RowFile:
-    """Appends rows of ``rig.model.RESULT`` to a new file. OSError when the disk is full or the file exists."""
+    """Appends rows of ``rig.evidence.drives.RESULT`` to a new file. OSError when the disk is full or the file
+    exists."""
 
     def __init__(self, path: Path, worker: int) -> None:
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)

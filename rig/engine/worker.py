@@ -19,7 +19,7 @@ import uvloop
 
 from rig.engine.drive import Assignment, Drive
 from rig.errors import RigError
-from rig.model import WorkerReport
+from rig.evidence.drives import WorkerReport
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rig.model import Gate, Verdict
-from rig.phrases import some
+from rig.evidence.gate import Gate, Verdict
+from rig.text import some
 
 _EXIT_GATE = "EG"
 

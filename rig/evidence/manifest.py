@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from rig.model import DriveReport, RunKey, Tenant
+from rig.evidence.drives import DriveReport
+from rig.model import RunKey, Tenant
 
 SCHEMA = 1
 """Version of the pack's layout; a pack of another version is refused, not guessed at."""

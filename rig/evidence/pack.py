@@ -5,7 +5,7 @@ not at all; ``seal`` lists the hashes and drops the suffix by one rename. So a f
 or crashed (``open`` it to settle it; ``hold`` tells the two apart), and one without is finished and never written to
 again. ``load`` gives the ``Case`` that the checkers judge, ``verify`` says whether a byte was changed since.
 
-The requests' history is written by ``rig.history`` into ``history_folder``; logs of started processes go to
+The requests' history is written by ``rig.evidence.history`` into ``history_folder``; logs of started processes go to
 ``logs_folder``. Not for judging, drawing or rendering: see checks, plots and documents.
 """
 
@@ -28,22 +28,23 @@ import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
-from rig.accounts import Crowd, MasterAccount, WorkerAccount
-from rig.checks.case import PROBE_COLUMNS, Case, Finding
-from rig.confusion import Answer
-from rig.diagnose import Diagnosis
 from rig.errors import ConfigError, EvidenceError, UsageError
+from rig.evidence.case import PROBE_COLUMNS, Case, Finding
+from rig.evidence.certificate import Certificate
+from rig.evidence.confusion import Answer
+from rig.evidence.diagnosis import Diagnosis
 from rig.evidence.hashes import SUMS, Comparison, compare, sums_text, walk
+from rig.evidence.history import read_history
 from rig.evidence.judgement import Judgement
+from rig.evidence.key_storm import CALL_COLUMNS, KidAccount, KidStorm, no_calls
+from rig.evidence.latency_calibration import RULER_COLUMNS
+from rig.evidence.locust_run import Crowd, MasterAccount, WorkerAccount
 from rig.evidence.manifest import SCHEMA, Manifest
-from rig.history import read_history
-from rig.model import Certificate, TruthReport, UncleanKey
-from rig.parquet import read_frame
-from rig.pool_metrics import POOL_COLUMNS
-from rig.ruler import RULER_COLUMNS
-from rig.samplers.frames import read_samples
-from rig.stampede.kids import CALL_COLUMNS, KidAccount, KidStorm, no_calls
-from rig.stampede.model import UNKNOWN_KID, StormReport
+from rig.evidence.parquet import read_frame
+from rig.evidence.pool_metrics import POOL_COLUMNS
+from rig.evidence.sample_files import read_samples
+from rig.evidence.storm import UNKNOWN_KID, StormReport
+from rig.evidence.truth import TruthReport, UncleanKey
 
 T = TypeVar("T")
 
@@ -152,7 +153,7 @@ class Pack:
 
     @property
     def history_folder(self) -> Path:
-        """Where ``rig.history`` writes."""
+        """Where ``rig.evidence.history`` writes."""
         return self.path / "history"
 
     @property

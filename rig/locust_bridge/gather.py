@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from rig.accounts import BlockAccount, Crowd, MasterAccount, WorkerSeen
-from rig.locust_bridge.block import FIRST_BLOCKS
-from rig.model import DriveReport, Scenario
-from rig.record import Record
+from rig.evidence.drives import DriveReport
+from rig.evidence.locust_run import BlockAccount, Crowd, MasterAccount, WorkerSeen
+from rig.locust_bridge.batches import FIRST_BLOCKS
+from rig.model import Scenario
+from rig.run.record import Record
 from scenarios.mix import CLASSES, block
 
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import scenarios
-from rig.child import end, python_module
 from rig.errors import ExitCode, worst_exit
-from rig.extras import require
-from rig.lifeline import Lifeline
-from rig.ports import free_port
+from rig.machine.child import end, python_module
+from rig.machine.extras import require
+from rig.machine.ports import free_port
+from rig.machine.supervisor import Lifeline
 
 LOCUSTFILE = Path(scenarios.__file__ or "").parent / "locustfile.py"
 _STOP_S = 90.0

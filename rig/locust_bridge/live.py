@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rig.samplers import aas, cpu
-from rig.samplers.cpu import UNSEEN_PID
-from rig.samplers.frames import SUFFIX, samples_of
-from rig.samplers.journal import Line, Tail
+from rig.diagnose import aas, cpu
+from rig.diagnose.cpu import UNSEEN_PID
+from rig.evidence.journal import Line, Tail
+from rig.evidence.sample_files import SUFFIX, samples_of
 
 WINDOW_NS = 5_000_000_000
 _KEPT_NS = 2 * WINDOW_NS

@@ -24,12 +24,12 @@ from locust.exception import StopTest
 from locust.runners import HEARTBEAT_LIVENESS, STATE_MISSING, STATE_SPAWNING, LocalRunner, MasterRunner, WorkerRunner
 from pydantic import TypeAdapter
 
-from rig.accounts import MasterAccount
 from rig.errors import ExitCode, RigError, worst_exit
+from rig.evidence.locust_run import MasterAccount
 from rig.evidence.pack import Pack
 from rig.locust_bridge.clock import boot_id
+from rig.locust_bridge.master_coordinator import Stage, StageError
 from rig.locust_bridge.master_options import options_of
-from rig.locust_bridge.master_stage import Stage, StageError
 from rig.locust_bridge.master_test import LOCAL_NODE, Test
 from rig.locust_bridge.master_users import LocalLoad
 from rig.locust_bridge.plan import Plan

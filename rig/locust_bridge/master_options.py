@@ -12,7 +12,7 @@ from locust.runners import MasterRunner
 from rig.errors import UsageError
 from rig.limits import FLOOR_RPS, RATE_CEILING_PER_S, REQUESTS_CEILING
 from scenarios.mix import PERF_GATE
-from scenarios.s8_perf_gate import LIMIT_S, REQUESTS
+from scenarios.s8 import LIMIT_S, REQUESTS
 
 LOOPBACK = "127.0.0.1"
 """Locust's own defaults are all interfaces, and the plan for the workers holds the tenants' credentials."""

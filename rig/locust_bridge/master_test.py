@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from rig.accounts import MasterAccount, WorkerAccount, WorkerSeen
+from rig.evidence.locust_run import MasterAccount, WorkerAccount, WorkerSeen
 from rig.evidence.pack import Pack
 from rig.locust_bridge.master_users import LocalLoad
 from rig.locust_bridge.plan import Plan

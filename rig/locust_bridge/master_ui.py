@@ -20,7 +20,7 @@ import gevent
 from flask import Response, jsonify, request, send_file
 from locust.web import WebUI
 
-from rig.locust_bridge.master_stage import StageError
+from rig.locust_bridge.master_coordinator import StageError
 
 if TYPE_CHECKING:
     from rig.locust_bridge.master import Bridge

@@ -23,17 +23,19 @@ from locust.env import Environment
 from locust.event import EventHook
 from locust.exception import StopUser
 
-from rig.accounts import BlockAccount, WorkerAccount
 from rig.calibrate.machine import Watch
 from rig.calibrate.null import limit_of
-from rig.engine.targeter import Credentials
 from rig.errors import ErrorKind
-from rig.locust_bridge.block import Allowance, Source, sources_of
+from rig.evidence.certificate import Certificate, NullTrial
+from rig.evidence.drives import WorkerReport
+from rig.evidence.locust_run import BlockAccount, WorkerAccount
+from rig.locust_bridge.batches import Allowance, Source, sources_of
 from rig.locust_bridge.master_options import Options
 from rig.locust_bridge.plan import TIMEOUT_S, Plan
 from rig.locust_bridge.tally import METHOD, Tally
-from rig.model import Certificate, NullTrial, RunKey, WorkerReport
+from rig.model import RunKey
 from rig.profile import bundled_profile, load_profile
+from rig.requests.targeter import Credentials
 from scenarios.mix import MIX, PERF_GATE
 
 _NULL_TRIALS = 3

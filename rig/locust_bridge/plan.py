@@ -14,12 +14,12 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from rig.engine.endpoint import Endpoint
-from rig.engine.targeter import Credentials
 from rig.errors import ConfigError
 from rig.limits import RATE_CEILING_PER_S, REQUESTS_CEILING
 from rig.model import RunKey, Scenario
 from rig.profile import Profile
+from rig.requests.targeter import Credentials
+from rig.target.endpoint import Endpoint
 
 TIMEOUT_S = 10.0
 

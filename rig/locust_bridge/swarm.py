@@ -16,18 +16,18 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from rig.accounts import BlockAccount
-from rig.cgroup import worker_cores
 from rig.engine.connection import IDLE, Connection
 from rig.engine.dialer import Dialer
 from rig.engine.drive import RECONNECT_AFTER_S, STALL_NS, SWEEP_EVERY_S
 from rig.engine.memory import resident_bytes
 from rig.engine.pacer import NS
 from rig.errors import ErrorKind, UsageError
-from rig.locust_bridge.block import FIRST_BLOCKS, Allowance, Source, sources_of
+from rig.evidence.drives import WorkerReport
+from rig.evidence.locust_run import BlockAccount
+from rig.locust_bridge.batches import FIRST_BLOCKS, Allowance, Source, sources_of
 from rig.locust_bridge.plan import Plan
 from rig.locust_bridge.tally import Tally
-from rig.model import WorkerReport
+from rig.machine.cgroup import worker_cores
 from scenarios.mix import MIX, PERF_GATE
 
 ANNOUNCED_S = 15.0

@@ -31,7 +31,7 @@ FINISH = "rig_finish"
 ROWS = "rig_rows"
 """worker → master: a piece of the history, ``{"label", "worker", "data"}``, in order."""
 REPORT = "rig_report"
-"""worker → master: the final account (``rig.accounts.WorkerAccount``), after all rows."""
+"""worker → master: the final account (``rig.evidence.locust_run.WorkerAccount``), after all rows."""
 CLOCK = "rig_clock"
 """worker → master → worker: ``{"sent_ns"}`` comes back with ``{"master_ns", "wall_offset_ns", "boot_id"}``."""
 

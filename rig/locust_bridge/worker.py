@@ -24,17 +24,17 @@ import psutil
 import uvloop
 from pydantic import TypeAdapter
 
-from rig.accounts import WorkerAccount
-from rig.engine.targeter import Credentials
 from rig.errors import ConfigError, Unavailable, UsageError
-from rig.lifeline import Lifeline
+from rig.evidence.locust_run import WorkerAccount
 from rig.locust_bridge.clock import Offset
 from rig.locust_bridge.plan import Plan
 from rig.locust_bridge.swarm import Swarm
 from rig.locust_bridge.tally import Tally
 from rig.locust_bridge.wire import CLOCK, FINISH, PLAN, PROTOCOL, REPORT, ROWS, VERSION, MasterLink, Message
+from rig.machine.supervisor import Lifeline
 from rig.model import RunKey
 from rig.profile import Profile
+from rig.requests.targeter import Credentials
 
 HEARTBEAT_S = 1.0
 REPORT_S = 1.0

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, JsonValue, model_validator
 
-from rig import pool_metrics
+from rig.evidence import pool_metrics
 from rig.model import Row
 from rig.profile.fields import (
     Command,
@@ -111,7 +111,7 @@ class PoolSeries(Section):
     """Counter: requests that waited in vain."""
 
     def names(self) -> dict[str, str | None]:
-        """What each series means (``rig.pool_metrics``) and what it is called, None where it is not named."""
+        """What each series means (``rig.evidence.pool_metrics``) and what it is called, None where it is not named."""
         return {
             pool_metrics.CONNECTIONS_MAX: self.connections_max,
             pool_metrics.ACQUIRE_WAIT_S: self.acquire_wait_seconds,

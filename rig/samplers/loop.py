@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
-from rig.samplers.journal import Journal
+from rig.evidence.journal import Journal
 
 NS = 1_000_000_000
 _REPORT_EVERY_NS = NS

@@ -6,7 +6,7 @@ are looked at from outside the database's transactions: nothing of the target is
 ``pg_blocking_pids`` holds the lock manager for a moment.
 
 A server that goes away leaves a gap with its reason; it is tried again until it is back. Not for judging, nor for
-averages: see ``rig.samplers.aas``.
+averages: see ``rig.diagnose.aas``.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from typing import Any
 
 import psycopg
 
+from rig.evidence.journal import Journal
+from rig.evidence.sample_names import FOREGROUND, IDLE, IDLE_IN_TRANSACTION
 from rig.samplers import pg_queries
-from rig.samplers.journal import Journal
 from rig.samplers.literals import without_literals
 from rig.samplers.loop import NS, main
-from rig.samplers.names import FOREGROUND, IDLE, IDLE_IN_TRANSACTION
 from rig.samplers.pg_queries import Facts
 
 APPLICATION_NAME = pg_queries.OWN_PREFIX + "sampler"

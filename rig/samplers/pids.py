@@ -3,7 +3,7 @@
 Flow: once a second the processes of the machine are gone through for new ones with a role (``roles``); every tick the
 counters of those that are known are read (``procfs``) beside the machine's own. What a process used between its last
 tick and its end is in its parent's account of waited-for children, which is why that is written down too
-(``rig.samplers.cpu`` adds it up).
+(``rig.diagnose.cpu`` adds it up).
 
 PostgreSQL's processes are found by the backend that serves the other sampler: its parent is the postmaster. So a server
 in another PID namespace is found as well (NSpid), and one on another machine is said to be unseen.
@@ -18,11 +18,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rig.cgroup import CpuGroup
+from rig.evidence.journal import Journal
+from rig.evidence.sample_names import Role
+from rig.machine.cgroup import CpuGroup
 from rig.samplers import procfs
-from rig.samplers.journal import Journal
 from rig.samplers.loop import NS, main
-from rig.samplers.names import Role
 from rig.samplers.procfs import Birth, Gone, ProcessFiles
 from rig.samplers.roles import Roles, Rule, rules_from
 from rig.samplers.sockets import inodes_of, served

@@ -18,10 +18,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from rig.child import python_module
 from rig.errors import EvidenceError
-from rig.samplers.frames import journal_path
-from rig.samplers.journal import Journal
+from rig.evidence.journal import Journal
+from rig.evidence.sample_files import journal_path
+from rig.machine.child import python_module
 
 READY_S = 15.0
 """From its start to its first look; a machine under load takes its time for the imports."""

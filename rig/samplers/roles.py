@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rig.samplers.names import Role
+from rig.evidence.sample_names import Role
 
 _AUXILIARY = re.compile(
     r"^postgres: (?:[^:]*: )?(?:archiver|autovacuum (?:launcher|worker)|background (?:worker|writer)|checkpointer"

@@ -1,6 +1,6 @@
 """All samplers of a run: ``with sampling(plan, folder): …`` looks at everything while the block goes on.
 
-What they saw lies in the folder as Parquet afterwards, whatever happened meanwhile (``rig.samplers.frames``).
+What they saw lies in the folder as Parquet afterwards, whatever happened meanwhile (``rig.evidence.sample_files``).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pathlib import Path
 
 import psutil
 
-from rig.samplers.frames import seal
-from rig.samplers.names import PG_ACTIVITY, PIDS, Role
+from rig.evidence.sample_files import seal
+from rig.evidence.sample_names import PG_ACTIVITY, PIDS, Role
 from rig.samplers.process import SamplerProcess
 from rig.samplers.roles import Rule
 

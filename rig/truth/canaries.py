@@ -20,8 +20,9 @@ from typing import Any
 
 from psycopg import Connection, sql
 
-from rig.engine.canary import CANARY_PATTERN
-from rig.model import CanaryHit, Tenant
+from rig.evidence.truth import CanaryHit
+from rig.model import Tenant
+from rig.requests.canary import CANARY_PATTERN
 from rig.truth.expected import RequestIndex
 from rig.truth.reconcile import Baseline
 from rig.truth.tables import EventTables, Table, text_tables

@@ -26,7 +26,8 @@ from typing import Any, LiteralString
 
 from psycopg import sql
 
-from rig.model import Anomaly, Row, Tenant
+from rig.evidence.truth import Anomaly
+from rig.model import Row, Tenant
 from rig.truth.expected import Expectation, Fate
 from rig.truth.staging import Columns, Staging
 from rig.truth.tables import EventTables

@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rig.engine.targeter import Targeter
 from rig.model import RequestClass, Row, Scenario
+from rig.requests.targeter import Targeter
 
 
 class Fate(IntEnum):

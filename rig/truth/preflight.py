@@ -14,10 +14,10 @@ from typing import Any
 import psycopg
 from psycopg import Connection, sql
 
-from rig.engine.targeter import Targeter
 from rig.errors import ConfigError, EvidenceError, Unavailable
 from rig.model import Scenario, Tenant
 from rig.profile import Truth
+from rig.requests.targeter import Targeter
 from rig.truth.canaries import Search
 from rig.truth.expected import RequestIndex
 from rig.truth.reconcile import Baseline

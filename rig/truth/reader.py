@@ -19,10 +19,11 @@ from typing import Any
 import psycopg
 from psycopg import Connection
 
-from rig.engine.targeter import Targeter
 from rig.errors import ConfigError, EvidenceError, Unavailable
-from rig.model import Scenario, Tenant, TruthReport
+from rig.evidence.truth import TruthReport
+from rig.model import Scenario, Tenant
 from rig.profile import Profile
+from rig.requests.targeter import Targeter
 from rig.truth.canaries import Findings, Search, search_log
 from rig.truth.expected import DriveOutcome, RequestIndex
 from rig.truth.preflight import preflight

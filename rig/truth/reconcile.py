@@ -14,8 +14,9 @@ from typing import Any
 
 from psycopg import Connection
 
-from rig.engine.targeter import Targeter
-from rig.model import Anomaly, Group, Row, Tenant, Total, UncleanKey
+from rig.evidence.truth import Anomaly, Group, Total, UncleanKey
+from rig.model import Row, Tenant
+from rig.requests.targeter import Targeter
 from rig.truth.comparison import Comparison
 from rig.truth.expected import DriveOutcome, expectations
 from rig.truth.staging import Staging, may_create_temporary

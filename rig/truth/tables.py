@@ -12,9 +12,9 @@ from typing import Any
 
 from psycopg import Connection, sql
 
-from rig.engine.canary import Canary
 from rig.errors import ConfigError
 from rig.profile import Truth
+from rig.requests.canary import Canary
 
 _, _DIGITS, _ = Canary(0).tokens
 

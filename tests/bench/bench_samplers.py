@@ -20,14 +20,14 @@ import click
 import psycopg
 import pytest
 
-from rig.lifeline import Lifeline
-from rig.postgres import Cluster, Database, open_cluster
-from rig.samplers import aas, cpu
-from rig.samplers.frames import read_samples
-from rig.samplers.model import Samples
-from rig.samplers.names import Role
+from rig.diagnose import aas, cpu
+from rig.evidence.sample_files import read_samples
+from rig.evidence.sample_names import Role
+from rig.evidence.samples import Samples
+from rig.machine.supervisor import Lifeline
 from rig.samplers.roles import Rule
 from rig.samplers.sampling import Plan, sampling
+from rig.target.postgres import Cluster, Database, open_cluster
 
 BACKENDS = 30
 COST_LIMIT = 0.04

@@ -17,14 +17,15 @@ import pytest
 from numpy.typing import NDArray
 
 from rig.engine.pool import Pool
-from rig.lifeline import Lifeline
+from rig.machine.supervisor import Lifeline
 from rig.model import Scenario
-from rig.postgres import open_cluster
 from rig.profile import bundled_profile, environment, load_profile
-from rig.run import begin, put_under_load
-from rig.settings import Job, Settings
-from rig.store import new_store
-from scenarios.s8_perf_gate import perf_gate, warm_up
+from rig.run.job import Job
+from rig.run.steps import begin, put_under_load
+from rig.settings import Settings
+from rig.target.postgres import open_cluster
+from rig.target.store import new_store
+from scenarios.s8 import perf_gate, warm_up
 
 PAIRS = 24
 REQUESTS = 5_000

@@ -14,10 +14,10 @@ import numpy as np
 import psycopg
 import pytest
 
-from rig.engine.targeter import Targeter
 from rig.model import Pace, RequestClass, Row, RunKey, Scenario, Share, Tenant
-from rig.postgres import Cluster
 from rig.profile import Profile
+from rig.requests.targeter import Targeter
+from rig.target.postgres import Cluster
 from rig.truth.expected import DriveOutcome
 from rig.truth.reader import TruthReader
 from rig.truth.reconcile import Baseline

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from rig.calibrate.stub import Stub, latency_stub
-from rig.processes import alive
+from rig.machine.processes import alive
 from stub_server.latency import Behaviour
 from stub_server.null import REFUSE
 

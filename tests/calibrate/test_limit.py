@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rig.calibrate.null import explained, limit_of
-from rig.model import Certificate, NullTrial
+from rig.evidence.certificate import Certificate, NullTrial
 
 
 def trial(

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from rig import cgroup
 from rig.calibrate.machine import Watch
-from rig.cgroup import CpuGroup
-from rig.model import Interval
+from rig.evidence.drives import Interval
+from rig.machine import cgroup
+from rig.machine.cgroup import CpuGroup
 
 V2_STAT = "usage_usec 500\nuser_usec 400\nsystem_usec 100\nnr_periods 7\nnr_throttled 3\nthrottled_usec 2500000\n"
 V1_STAT = "nr_periods 7\nnr_throttled 3\nthrottled_time 1500000000\n"

@@ -14,9 +14,10 @@ from rig.calibrate import null
 from rig.calibrate.null import null_benchmark
 from rig.calibrate.stub import Stub, null_stub
 from rig.engine.pool import Pool
+from rig.evidence.certificate import Certificate, NullTrial
 from rig.limits import LEAST_REQUESTS
-from rig.model import Certificate, NullTrial, RunKey
-from rig.processes import words
+from rig.machine.processes import words
+from rig.model import RunKey
 from rig.profile import bundled_profile, load_profile
 from stub_server.null import CLOSE, KEEP, REFUSE
 

@@ -16,11 +16,11 @@ from rig.calibrate import null
 from rig.calibrate.null import limit_of, null_benchmark
 from rig.engine.pool import Pool
 from rig.errors import ExitCode
+from rig.machine.processes import children, words
 from rig.model import RunKey
-from rig.processes import children, words
 from rig.profile import bundled_profile, load_profile
-from rig.proof import throttle
-from rig.proof.throttle import throttled
+from rig.selftest import throttle
+from rig.selftest.throttle import throttled
 from tests.cli.commands import QUICK, Going, rig
 
 RUN = RunKey(seed=1, run_id="throttled", started_unix=1_800_000_000)

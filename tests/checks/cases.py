@@ -12,26 +12,14 @@ from typing import Any
 
 import pandas as pd
 
-from rig.checks.case import PROBE_COLUMNS, Case
-from rig.history import COLUMNS
-from rig.model import (
-    Certificate,
-    DriveReport,
-    Gate,
-    Group,
-    NullTrial,
-    Outcome,
-    Pace,
-    RequestClass,
-    Row,
-    Scenario,
-    Share,
-    Total,
-    TruthReport,
-    Verdict,
-    WorkerReport,
-)
-from rig.ruler import Freeze, Ruler, RulerStep
+from rig.evidence.case import PROBE_COLUMNS, Case
+from rig.evidence.certificate import Certificate, NullTrial
+from rig.evidence.drives import DriveReport, WorkerReport
+from rig.evidence.gate import Gate, Verdict
+from rig.evidence.history import COLUMNS
+from rig.evidence.latency_calibration import Freeze, Ruler, RulerStep
+from rig.evidence.truth import Group, Total, TruthReport
+from rig.model import Outcome, Pace, RequestClass, Row, Scenario, Share
 
 MS = 1_000_000
 START_NS = 1_000_000 * MS
@@ -231,7 +219,7 @@ def truth(groups: Iterable[Group] = (), **changes: Any) -> TruthReport:
 def case(*drives: Driven, **parts: Any) -> Case:
     """A case of some drives; the truth is clean and the certificate strong unless ``parts`` say otherwise."""
     history = pd.concat([drive.rows for drive in drives], ignore_index=True) if drives else Case().history
-    for name in _NAMES:  # as rig.history reads them back
+    for name in _NAMES:  # as rig.evidence.history reads them back
         history[name] = history[name].astype("category")
     made: dict[str, Any] = {
         "drives": tuple(drive.report for drive in drives),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rig.checks.answers import check_answers
-from rig.checks.case import Case
-from rig.model import Verdict
+from rig.evidence.case import Case
+from rig.evidence.gate import Verdict
 from tests.checks.cases import (
     ABORTED,
     BROKEN,

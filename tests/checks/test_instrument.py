@@ -8,9 +8,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from rig.checks.case import Case
 from rig.checks.instrument import check_accounting, check_null, client_limits, weakness
-from rig.model import Certificate, DriveReport, Gate, Verdict
+from rig.evidence.case import Case
+from rig.evidence.certificate import Certificate
+from rig.evidence.drives import DriveReport
+from rig.evidence.gate import Gate, Verdict
 from tests.checks.cases import ABORTED, BROKEN, SKIPPED, TIMEOUT, case, certificate, driven, plan, slow_certificate
 
 PASS, FAIL, INVALID = Verdict.PASS, Verdict.FAIL, Verdict.INVALID

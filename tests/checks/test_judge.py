@@ -8,10 +8,12 @@ from dataclasses import replace
 import pytest
 
 import rig.checks.judge as judge_module
-from rig.checks.case import Case, Finding
 from rig.checks.judge import CALIBRATION, EXIT_GATES, LOAD, certified, exit_code_of, judge, verdict_of
 from rig.errors import ExitCode
-from rig.model import Certificate, Gate, RequestClass, Verdict, worst
+from rig.evidence.case import Case, Finding
+from rig.evidence.certificate import Certificate
+from rig.evidence.gate import Gate, Verdict, worst
+from rig.model import RequestClass
 from tests.checks.cases import (
     BROKEN,
     SKIPPED,

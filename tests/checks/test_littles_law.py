@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from rig.checks.case import Case
 from rig.checks.littles_law import check_littles_law, sides
-from rig.model import Gate, Pace, Verdict
+from rig.evidence.case import Case
+from rig.evidence.gate import Gate, Verdict
+from rig.model import Pace
 from tests.checks.cases import SKIPPED, case, driven, plan
 
 PASS, INVALID, NOT_RUN = Verdict.PASS, Verdict.INVALID, Verdict.NOT_RUN

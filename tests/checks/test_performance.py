@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from rig.checks.case import Case
 from rig.checks.performance import check_sustained, check_time
-from rig.model import Certificate, Gate, Pace, Verdict
+from rig.evidence.case import Case
+from rig.evidence.certificate import Certificate
+from rig.evidence.gate import Gate, Verdict
+from rig.model import Pace
 from tests.checks.cases import BROKEN, OK, RESET, SKIPPED, TIMEOUT, Driven, by_id, case, certificate, driven, plan
 from tests.diagnosis.numbers import HEALTHY, MACHINE
 

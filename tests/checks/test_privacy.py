@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from rig.checks.case import Case
 from rig.checks.privacy import check_privacy
-from rig.model import CanaryHit, RequestClass, Verdict
+from rig.evidence.case import Case
+from rig.evidence.gate import Verdict
+from rig.evidence.truth import CanaryHit
+from rig.model import RequestClass
 from tests.checks.cases import BROKEN, SKIPPED, Driven, by_id, case, driven, group, plan, truth, verdicts
 
 S4 = plan("S4", request_class=RequestClass.PERSONAL)

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from rig.checks.case import Case
 from rig.checks.rows import check_rows
 from rig.checks.totals import check_totals
-from rig.model import Anomaly, Gate, Row, Total, UncleanKey, Verdict
+from rig.evidence.case import Case
+from rig.evidence.gate import Gate, Verdict
+from rig.evidence.truth import Anomaly, Total, UncleanKey
+from rig.model import Row
 from tests.checks.cases import BROKEN, OK, SKIPPED, TIMEOUT, by_id, case, driven, group, plan, truth
 
 S2 = plan("S2")

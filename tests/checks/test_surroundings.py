@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from rig.checks.case import Case, Finding
 from rig.checks.surroundings import check_hygiene, check_probes
-from rig.model import Gate, Verdict
+from rig.evidence.case import Case, Finding
+from rig.evidence.gate import Gate, Verdict
 from tests.checks.cases import ABORTED, BROKEN, OK, SKIPPED, TIMEOUT, case, driven, plan, probes
 
 PROFILE = {"probes": {"health": "/up", "ready": "/ready", "metrics": None, "timeout_s": 2.0}}

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from rig.errors import ExitCode
-from rig.postgres import Database
 from rig.profile import bundled_profile
+from rig.target.postgres import Database
 from tests.cli.commands import QUICK, rig
 
 

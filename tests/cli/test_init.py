@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from rig.engine.body import SLOTS, compile_bodies
 from rig.errors import ConfigError, ExitCode, UsageError
+from rig.init.draft import draft
+from rig.init.questions import QUESTIONS, answered
 from rig.model import RequestClass, Row
 from rig.profile import Profile, load_profile
-from rig.starter.draft import draft
-from rig.starter.questions import QUESTIONS, answered
+from rig.requests.body import SLOTS, compile_bodies
 from tests.cli.commands import command, environment, rig
 
 EVENT = {

@@ -8,8 +8,19 @@ import pytest
 
 from rig.diagnose.answer import weighed
 from rig.diagnose.numbers import Measured, ServerProcess
-
-from .numbers import AT_EASE, CLIENT, DATABASE, HEALTHY, IDLE, MACHINE, POOL, SERVER, blind, idle, waiting
+from tests.diagnosis.numbers import (
+    AT_EASE,
+    CLIENT,
+    DATABASE,
+    HEALTHY,
+    IDLE,
+    MACHINE,
+    POOL,
+    SERVER,
+    blind,
+    idle,
+    waiting,
+)
 
 ALL = {"H-A1", "H-A2", "H-B1", "H-B2", "H-C", "H-D", "H-E", "H-F"}
 OCCUPIED = ServerProcess(11, 0.97, 0.02, 0.0)

@@ -8,14 +8,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from rig.checks.case import Case
 from rig.diagnose import diagnose, explain
 from rig.diagnose.measured import measure
 from rig.diagnose.numbers import Measured
-from rig.model import Interval
-from rig.pool_metrics import POOL_COLUMNS
-from rig.samplers.model import SamplerReport, Samples, typed
-from rig.samplers.names import CLIENT_BACKEND, PG_ACTIVITY, PIDS, Role
+from rig.evidence.case import Case
+from rig.evidence.drives import Interval
+from rig.evidence.pool_metrics import POOL_COLUMNS
+from rig.evidence.sample_names import CLIENT_BACKEND, PG_ACTIVITY, PIDS, Role
+from rig.evidence.samples import SamplerReport, Samples, typed
 from tests.checks.cases import MS, START_NS, case, driven, plan
 
 COUNT = 4000  # a request a millisecond: four seconds

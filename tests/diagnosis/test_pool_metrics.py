@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rig.pool_metrics import sums
+from rig.evidence.pool_metrics import sums
 
 NAMES = {"connections_max": "pool_max", "acquire_wait_s": "pool_wait_seconds_sum", "timeouts": None}
 

@@ -11,16 +11,15 @@ from rich.console import Console
 
 from rig.checks.judge import judge
 from rig.diagnose import diagnose
+from rig.evidence.gate import Verdict
 from rig.evidence.judgement import Judgement
 from rig.evidence.pack import Pack
-from rig.evidence.report import html
-from rig.evidence.summary import console, not_measured, summary
-from rig.model import Verdict
-from rig.samplers.model import SamplerReport, Samples
+from rig.evidence.samples import SamplerReport, Samples
+from rig.report.documents import html
+from rig.report.summary import console, not_measured, summary
 from tests.checks.cases import by_id, case, driven, plan
+from tests.diagnosis.test_measured import storm
 from tests.evidence import synthetic
-
-from .test_measured import storm
 
 NOTHING = Judgement(Verdict.PASS, 0, ())
 

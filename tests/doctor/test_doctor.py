@@ -17,12 +17,12 @@ from rig.doctor import surroundings
 from rig.doctor.examination import STAGES, examine
 from rig.doctor.findings import Examination, State, Step
 from rig.errors import ExitCode, Unavailable
-from rig.ports import free_port
-from rig.postgres import Cluster
+from rig.machine.ports import free_port
 from rig.profile import bundled_profile
-from rig.redact import BLANK
 from rig.settings import Settings
-from rig.store import Store
+from rig.target.postgres import Cluster
+from rig.target.secrets import BLANK
+from rig.target.store import Store
 from tests.cli.commands import rig
 from tests.foreign.running import PROFILE, Standing, standing_service
 

@@ -14,12 +14,12 @@ import uvloop
 from numpy.typing import NDArray
 
 from rig.engine.drive import Assignment, Drive
-from rig.engine.endpoint import Endpoint
 from rig.errors import ErrorKind
-from rig.model import RESULT, Scenario, WorkerReport
+from rig.evidence.drives import RESULT, WorkerReport
+from rig.model import Scenario
 from rig.profile import Profile
-
-from .scenes import RUN, credentials
+from rig.target.endpoint import Endpoint
+from tests.engine.scenes import RUN, credentials
 
 T = TypeVar("T")
 HANG_S = 20.0

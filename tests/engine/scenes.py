@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from rig.engine.targeter import Credentials
 from rig.model import Pace, RequestClass, RunKey, Scenario, Share
 from rig.profile import Profile
+from rig.requests.targeter import Credentials
 
 RUN = RunKey(seed=7, run_id="run-1", started_unix=1_800_000_000)
 

@@ -12,14 +12,13 @@ import rig.engine.connection
 import rig.engine.drive
 import rig.model
 from rig.engine.drive import Drive
-from rig.engine.endpoint import Endpoint
 from rig.errors import ErrorKind
 from rig.model import Scenario
 from rig.profile import Profile
-
-from .driving import Driven, drive, eventually, on_uvloop
-from .peer import OK, SAID_CLOSE, Peer, Say, Then, peer, refused_port
-from .scenes import scenario
+from rig.target.endpoint import Endpoint
+from tests.engine.driving import Driven, drive, eventually, on_uvloop
+from tests.engine.peer import OK, SAID_CLOSE, Peer, Say, Then, peer, refused_port
+from tests.engine.scenes import scenario
 
 ANSWERED = (200, ErrorKind.NONE)
 LOST = (0, ErrorKind.CONNECTION_LOST)
@@ -266,7 +265,7 @@ def test_an_error_of_the_rig_ends_the_drive_and_keeps_the_rows(profile: Profile,
 
     with pytest.raises(RuntimeError, match="a fault of the rig"):
         on_uvloop(scene())
-    kept = np.fromfile(tmp_path / "rows", dtype=rig.model.RESULT)
+    kept = np.fromfile(tmp_path / "rows", dtype=rig.evidence.drives.RESULT)
     assert kept["seq"][0] == 0
     assert kept["status"][0] == 200
 

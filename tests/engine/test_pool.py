@@ -19,11 +19,11 @@ from rig.engine.drive import Assignment
 from rig.engine.pool import Load, Pool
 from rig.engine.worker import Go, Progress, Ready, main
 from rig.errors import ErrorKind
-from rig.model import RESULT, DriveReport, Scenario, WorkerReport
-from rig.processes import alive
+from rig.evidence.drives import RESULT, DriveReport, WorkerReport
+from rig.machine.processes import alive
+from rig.model import Scenario
 from rig.profile import Profile
-
-from .scenes import RUN, credentials, scenario
+from tests.engine.scenes import RUN, credentials, scenario
 
 HANG_S = 30.0
 COUNT = 6000

@@ -11,7 +11,7 @@ import pytest
 
 from rig.engine.rows import RowFile
 from rig.errors import ErrorKind
-from rig.model import RESULT
+from rig.evidence.drives import RESULT
 
 
 def fill(rows: RowFile, numbers: range) -> None:

@@ -9,11 +9,10 @@ import pytest
 
 from rig.calibrate.stub import null_stub
 from rig.engine.pool import Load, Pool
-from rig.history import History
-from rig.model import RESULT
+from rig.evidence.drives import RESULT
+from rig.evidence.history import History
 from rig.profile import Profile
-
-from .scenes import RUN, credentials, scenario
+from tests.engine.scenes import RUN, credentials, scenario
 
 COUNT = 1_000_000
 GROWTH_LIMIT_BYTES = 32 << 20

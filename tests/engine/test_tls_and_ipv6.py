@@ -21,19 +21,18 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from rig.engine.endpoint import Endpoint
 from rig.errors import ErrorKind
+from rig.evidence.key_storm import KidStorm
 from rig.profile import Profile
 from rig.profile.storms import RateLimit, Storms, UnknownKid
-from rig.stampede.adapters import Failed, http_fleet
-from rig.stampede.ground import Ground, StormOrder
-from rig.stampede.kids import KidStorm
-from rig.stampede.rate_limit import _ask, _Plan, _replicas
-from rig.stampede.unknown_kid import unknown_kid
-
-from .driving import Driven, drive, eventually, on_uvloop
-from .peer import OK, SAID_CLOSE, Say, Then, peer
-from .scenes import scenario
+from rig.storms.environment import Ground, StormOrder
+from rig.storms.rate_limit import _ask, _Plan, _replicas
+from rig.storms.unknown_kid.storm import unknown_kid
+from rig.storms.unknown_kid.subjects import Failed, http_fleet
+from rig.target.endpoint import Endpoint
+from tests.engine.driving import Driven, drive, eventually, on_uvloop
+from tests.engine.peer import OK, SAID_CLOSE, Say, Then, peer
+from tests.engine.scenes import scenario
 
 ANSWERED = (200, ErrorKind.NONE)
 
@@ -209,7 +208,7 @@ def test_a_storm_of_key_ids_trusts_whom_the_load_trusts(
         told.append(dict(plan.subject.environ))
         return KidStorm(case=case.name, story="")
 
-    monkeypatch.setattr("rig.stampede.unknown_kid.storm_case", case_of)
+    monkeypatch.setattr("rig.storms.unknown_kid.storm.storm_case", case_of)
     with fleet_over_tls(authority) as url:
         ground = ground_of(profile, authority, unknown_kid=UnknownKid(urls=(url,), origin_port=9))
         assert len(list(unknown_kid(ground, StormOrder(cases=("flood",))))) == 1

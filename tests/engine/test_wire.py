@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 
 from rig.engine.connection import IDLE
 from rig.errors import ErrorKind
-
-from .test_connection import Wire
+from tests.engine.test_connection import Wire
 
 TOKEN = st.text("abcdefghijklmnopqrstuvwxyzABCXYZ0123456789-_", min_size=1, max_size=12)
 VALUE = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=30).map(str.strip)

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from rig.checks.case import Case
+from rig.evidence.case import Case
 from rig.evidence.judgement import Judgement
 from rig.evidence.manifest import Manifest
 from rig.evidence.pack import Pack
-
-from . import synthetic
+from tests.evidence import synthetic
 
 
 @pytest.fixture(scope="session")

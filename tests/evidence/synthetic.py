@@ -7,29 +7,14 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pandas as pd
 
-from rig.checks.case import Case, Finding
+from rig.evidence.case import Case, Finding
+from rig.evidence.certificate import Certificate, NullTrial
+from rig.evidence.drives import DriveReport, WorkerReport
+from rig.evidence.gate import Gate, Verdict
 from rig.evidence.judgement import Judgement
 from rig.evidence.manifest import Manifest
-from rig.model import (
-    Anomaly,
-    Certificate,
-    DriveReport,
-    Gate,
-    Group,
-    NullTrial,
-    Pace,
-    RequestClass,
-    Row,
-    RunKey,
-    Scenario,
-    Share,
-    Tenant,
-    Total,
-    TruthReport,
-    UncleanKey,
-    Verdict,
-    WorkerReport,
-)
+from rig.evidence.truth import Anomaly, Group, Total, TruthReport, UncleanKey
+from rig.model import Pace, RequestClass, Row, RunKey, Scenario, Share, Tenant
 
 EPOCH_NS = 5_000_000_000_000
 STARTED = datetime(2026, 11, 21, 10, 41, tzinfo=UTC)

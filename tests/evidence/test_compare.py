@@ -11,19 +11,19 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from rig.checks.case import Case
-from rig.compare import compare_packs
 from rig.errors import EvidenceError, UsageError
-from rig.evidence.compare import Difference, SideBySide, compare
+from rig.evidence.case import Case
+from rig.evidence.gate import Gate, Verdict
 from rig.evidence.judgement import Judgement
 from rig.evidence.pack import Pack
-from rig.evidence.side import Side
-from rig.evidence.side_by_side import console, documents
-from rig.model import Gate, RequestClass, Share, Verdict
-from rig.samplers.model import COLUMNS, SamplerReport, Samples, typed
-from rig.samplers.names import PIDS, Role
-
-from . import synthetic
+from rig.evidence.sample_names import PIDS, Role
+from rig.evidence.samples import COLUMNS, SamplerReport, Samples, typed
+from rig.model import RequestClass, Share
+from rig.report.compared_run import Side
+from rig.report.comparison import Difference, SideBySide, compare
+from rig.report.side_by_side import console, documents
+from rig.verbs.compare import compare_packs
+from tests.evidence import synthetic
 
 STEADY = (3.50, 3.52, 3.48, 3.51, 3.49, 3.53)
 CERTIFIED = (Gate("calibration.null", Verdict.PASS, "floor"), Gate("accounting", Verdict.PASS, "sums"))

@@ -15,19 +15,20 @@ from xml.etree import ElementTree as ET
 import pytest
 from rich.console import Console
 
-from rig.checks.case import Case
+from rig.evidence.case import Case
+from rig.evidence.drives import DriveReport
+from rig.evidence.gate import Gate, Verdict
 from rig.evidence.judgement import Judgement
-from rig.evidence.junit import junit
 from rig.evidence.manifest import Manifest
 from rig.evidence.pack import Pack
-from rig.evidence.plots import PLOTS, png
-from rig.evidence.plots.canvas import log_scale, panels
-from rig.evidence.report import documents, html, write
-from rig.evidence.summary import console, summary
-from rig.evidence.text import figure_words, markdown, one_line, xml_text
-from rig.model import Anomaly, DriveReport, Gate, UncleanKey, Verdict
-
-from . import synthetic
+from rig.evidence.truth import Anomaly, UncleanKey
+from rig.report.documents import documents, html, write
+from rig.report.junit import junit
+from rig.report.plots import PLOTS, png
+from rig.report.plots.canvas import log_scale, panels
+from rig.report.summary import console, summary
+from rig.text import figure_words, markdown, one_line, xml_text
+from tests.evidence import synthetic
 
 Run = tuple[Manifest, Case, Judgement]
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -271,9 +272,9 @@ def test_a_drive_of_one_request_can_be_drawn(good: Run) -> None:
 def test_pictures_leave_no_state_and_come_late() -> None:
     """Importing the report costs no matplotlib; drawing needs no pyplot."""
     code = (
-        "import sys; import rig.evidence.report; from tests.evidence import synthetic\n"
+        "import sys; import rig.report.documents; from tests.evidence import synthetic\n"
         "assert 'matplotlib' not in sys.modules\n"
-        "from rig.evidence.plots import PLOTS\n"
+        "from rig.report.plots import PLOTS\n"
         "drawn, = [plot for plot in PLOTS if plot.name == 'null-benchmark']\n"
         "assert drawn.draw(synthetic.case(ladder=False, sustained=False, perf=False)) is not None\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"

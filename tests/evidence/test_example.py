@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 import rig
-from rig.model import Verdict
-from rig.recheck import recheck
+from rig.evidence.gate import Verdict
+from rig.verbs.check import recheck
 
 RESULTS = Path(__file__).parents[2] / "results"
 EXAMPLE = RESULTS / "example"

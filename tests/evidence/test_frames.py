@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 
 import rig
-from rig.checks.case import Case
 from rig.errors import EvidenceError, UsageError
-from rig.evidence.figures import FIGURES, drive_figures
+from rig.evidence.case import Case
 from rig.evidence.pack import Pack
-
-from . import synthetic
+from rig.report.figures import FIGURES, drive_figures
+from tests.evidence import synthetic
 
 
 def test_every_table_is_a_frame(pack: Pack, small: Case) -> None:

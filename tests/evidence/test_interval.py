@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rig.evidence.interval import _t_quantile, interval_of_mean, least_pairs
+from rig.report.interval import _t_quantile, interval_of_mean, least_pairs
 
 
 @pytest.mark.parametrize(

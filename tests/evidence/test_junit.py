@@ -6,11 +6,11 @@ import re
 from dataclasses import replace
 from xml.etree import ElementTree as ET
 
-from rig.checks.case import Case
+from rig.evidence.case import Case
+from rig.evidence.gate import Gate, Verdict
 from rig.evidence.judgement import Judgement
-from rig.evidence.junit import junit
 from rig.evidence.manifest import Manifest
-from rig.model import Gate, Verdict
+from rig.report.junit import junit
 
 Run = tuple[Manifest, Case, Judgement]
 

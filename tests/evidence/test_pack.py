@@ -15,15 +15,15 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from rig.checks.case import Case
 from rig.errors import ConfigError, EvidenceError, UsageError
+from rig.evidence.case import Case
+from rig.evidence.gate import Gate, Verdict
 from rig.evidence.hashes import SUMS
 from rig.evidence.judgement import Judgement
 from rig.evidence.pack import Pack
-from rig.model import Anomaly, Gate, UncleanKey, Verdict
-from rig.processes import alive
-
-from . import synthetic
+from rig.evidence.truth import Anomaly, UncleanKey
+from rig.machine.processes import alive
+from tests.evidence import synthetic
 
 
 def test_a_case_comes_back_as_it_was_written(pack: Pack, small: Case) -> None:

@@ -11,22 +11,24 @@ from typing import Any
 
 import pytest
 
-import rig.run
+import rig.run.steps
 from rig.calibrate.cores import plan_of_this_machine
-from rig.checks.case import Finding
 from rig.errors import ConfigError, EvidenceError, ExitCode, Unavailable, UsageError
+from rig.evidence.case import Finding
+from rig.evidence.gate import Verdict
 from rig.evidence.manifest import UNENDED
 from rig.evidence.pack import Pack
-from rig.lifeline import Lifeline
-from rig.locust_bridge.backstage import Quiet
-from rig.model import RunKey, Verdict
+from rig.locust_bridge.coordinator import Quiet
+from rig.machine.supervisor import Lifeline
+from rig.model import RunKey
 from rig.profile import bundled_profile, load_profile
-from rig.recheck import recheck
-from rig.record import Finished, Record
-from rig.redact import BLANK
-from rig.run import Scene, concluded
-from rig.settings import Job, Settings
-from rig.settle import settle
+from rig.run.job import Job
+from rig.run.record import Finished, Record
+from rig.run.steps import Scene, concluded
+from rig.settings import Settings
+from rig.target.secrets import BLANK
+from rig.verbs.check import recheck
+from rig.verbs.settle import settle
 from tests.checks.cases import certificate
 
 PASSWORD = "correct-horse-battery"
@@ -162,10 +164,10 @@ def stormed(job: Job, record: Record, monkeypatch: pytest.MonkeyPatch, error: Ex
         raise error
         yield
 
-    monkeypatch.setattr(rig.run, "open_cluster", no_server)
+    monkeypatch.setattr(rig.run.steps, "open_cluster", no_server)
     scene = Scene(job, {}, Quiet(), record, KEY, plan_of_this_machine(1))
     with Lifeline() as lifeline:
-        rig.run._short_storms(scene, lifeline)
+        rig.run.steps._short_storms(scene, lifeline)
 
 
 @pytest.mark.parametrize("fault", [Unavailable, UsageError, ConfigError])

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from rig.checks.case import Case
 from rig.errors import EvidenceError, UsageError
+from rig.evidence.case import Case
 from rig.evidence.judgement import Judgement
 from rig.evidence.manifest import Manifest
 from rig.evidence.pack import Pack
-from rig.evidence.report import write
-from rig.render import render
+from rig.report.documents import write
+from rig.verbs.report import render
 
 Run = tuple[Manifest, Case, Judgement]
 

@@ -9,8 +9,7 @@ import pytest
 
 from rig.cli import main
 from rig.evidence.pack import Pack
-
-from .test_compare import STEADY, sealed, trials
+from tests.evidence.test_compare import STEADY, sealed, trials
 
 
 @pytest.fixture

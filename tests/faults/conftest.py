@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from rig.lifeline import Lifeline
-from rig.postgres import Database
+from rig.machine.supervisor import Lifeline
+from rig.target.postgres import Database
 from tests.faults.server import Server, standing
 from tests.faults.striking import Workshop
 

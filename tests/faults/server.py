@@ -12,10 +12,10 @@ from typing import Any, LiteralString
 import psutil
 import psycopg
 
-from rig.lifeline import Lifeline
-from rig.postgres import Cluster, Database, open_cluster
-from rig.postgres.cluster import DSN_VARIABLE
-from rig.processes import alive
+from rig.machine.processes import alive
+from rig.machine.supervisor import Lifeline
+from rig.target.postgres import Cluster, Database, open_cluster
+from rig.target.postgres.cluster import DSN_VARIABLE
 from tests.cli.commands import wait_until
 
 _QUIET = {"autovacuum": "off", "bgwriter_lru_maxpages": "0", "wal_writer_delay": "10s"}

@@ -23,9 +23,9 @@ import psutil
 from numpy.typing import NDArray
 
 from rig.errors import ErrorKind, ExitCode
-from rig.lifeline import MARKER
-from rig.model import RESULT
-from rig.processes import alive, words
+from rig.evidence.drives import RESULT
+from rig.machine.processes import alive, words
+from rig.machine.supervisor import MARKER
 from rig.profile import bundled_profile
 from tests.cli.commands import QUICK, Ended, Going, only_pack, wait_until
 
@@ -234,7 +234,7 @@ class Struck:
         for process in _descendants(self.process):
             self._started.add(process)
             line = words(process)
-            if "rig.lifeline" in line:
+            if "rig.machine.supervisor" in line:
                 self._token = line[-1]
             with suppress(psutil.Error):
                 self._ports |= {each.laddr.port for each in process.net_connections("tcp") if each.status == "LISTEN"}

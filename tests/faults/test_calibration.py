@@ -8,11 +8,12 @@ from typing import Any, cast
 
 import pytest
 
+from rig.calibrate.latency import QUICK, certify_ruler
 from rig.calibrate.null import null_benchmark
-from rig.calibrate.ruler import QUICK, certify_ruler
 from rig.engine.pool import Load, Pool
 from rig.errors import EvidenceError
-from rig.model import DriveReport, RunKey
+from rig.evidence.drives import DriveReport
+from rig.model import RunKey
 from rig.profile import bundled_profile, load_profile
 
 RUN = RunKey(seed=1, run_id="lost-worker", started_unix=1_800_000_000)

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from rig.checks.case import Case, Finding
 from rig.checks.judge import exit_code_of, judge, verdict_of
 from rig.errors import ExitCode
-from rig.hygiene import WallClock
-from rig.model import Verdict
+from rig.evidence.case import Case, Finding
+from rig.evidence.gate import Verdict
+from rig.run.leak_check import WallClock
 from tests.checks.cases import BROKEN, REFUSED, case, driven, plan
 
 

@@ -14,8 +14,8 @@ import pytest
 from psycopg import sql
 
 from rig.errors import ExitCode
-from rig.lifeline import Lifeline
-from rig.postgres import Database
+from rig.machine.supervisor import Lifeline
+from rig.target.postgres import Database
 from tests.cli.commands import wait_until
 from tests.faults.conftest import fill
 from tests.faults.server import Server, doors, standing

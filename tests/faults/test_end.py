@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from rig.errors import ExitCode
-from rig.postgres import Database
+from rig.target.postgres import Database
 from tests.cli.commands import only_pack, rig
 from tests.faults.server import doors
 from tests.faults.striking import ENDLESS, Struck, Workshop

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from rig.errors import ExitCode
-from rig.postgres import Database
+from rig.target.postgres import Database
 from tests.cli.commands import only_pack, rig
 from tests.faults.conftest import fill
 from tests.faults.server import doors

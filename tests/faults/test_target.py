@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from rig.errors import ErrorKind, ExitCode
-from rig.ports import free_port
-from rig.postgres import Database
+from rig.machine.ports import free_port
+from rig.target.postgres import Database
 from tests.cli.commands import wait_until
 from tests.faults.server import doors
 from tests.faults.striking import LOAD, SERVICE, Struck, Workshop

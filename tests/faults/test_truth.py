@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from rig.errors import ExitCode
-from rig.postgres import Database
+from rig.target.postgres import Database
 from tests.cli.commands import Ended, only_pack, rig
 from tests.faults.server import Server, doors
 from tests.faults.striking import Aftermath, Struck, Workshop

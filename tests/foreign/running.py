@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rig.ask import Asker
-from rig.engine.endpoint import Endpoint
-from rig.ports import free_port
-from rig.postgres import Database
+from rig.machine.ports import free_port
+from rig.target.endpoint import Endpoint
+from rig.target.http_probe import Asker
+from rig.target.postgres import Database
 
 FOLDER = Path(__file__).parent
 PROFILE = FOLDER / "parcels.toml"

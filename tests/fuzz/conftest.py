@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from rig.evidence.pack import Pack
+from rig.evidence.storm import StormReport
 from rig.profile import bundled_profile, load_profile
-from rig.record import judgement_of
-from rig.stampede.model import StormReport
+from rig.run.record import judgement_of
 from tests.evidence import synthetic
 
 

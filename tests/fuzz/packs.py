@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from rig.errors import ExitCode, RigError
 from rig.evidence.hashes import SUMS, sums_text
-from rig.recheck import recheck
-
-from .hostile import changed
+from rig.verbs.check import recheck
+from tests.fuzz.hostile import changed
 
 VERDICTS = {ExitCode.PASS, ExitCode.FAIL, ExitCode.BELOW_FLOOR, ExitCode.INVALID, ExitCode.INTERRUPTED}
 

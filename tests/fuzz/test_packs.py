@@ -21,11 +21,20 @@ from hypothesis import strategies as st
 from rig.cli import main
 from rig.errors import EvidenceError, ExitCode
 from rig.evidence.hashes import SUMS
-from rig.recheck import recheck
-
-from .effort import few, many
-from .hostile import TEXTS, spoiled, values
-from .packs import VERDICTS, changed_json, files, hashed_again, json_files, laid, outcome, parquet_files, state
+from rig.verbs.check import recheck
+from tests.fuzz.effort import few, many
+from tests.fuzz.hostile import TEXTS, spoiled, values
+from tests.fuzz.packs import (
+    VERDICTS,
+    changed_json,
+    files,
+    hashed_again,
+    json_files,
+    laid,
+    outcome,
+    parquet_files,
+    state,
+)
 
 
 def found_out(sealed: Path, folder: Path, name: str, data: bytes) -> None:

@@ -13,13 +13,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from rig.cli import main
-from rig.engine.targeter import Credentials, Targeter
 from rig.errors import ConfigError, ExitCode
 from rig.model import Pace, RequestClass, RunKey, Scenario, Share
 from rig.profile import Profile, bundled_profile, load_profile
-
-from .effort import few, many
-from .hostile import changed, from_schema, spoiled, texts
+from rig.requests.targeter import Credentials, Targeter
+from tests.fuzz.effort import few, many
+from tests.fuzz.hostile import changed, from_schema, spoiled, texts
 
 BYTES = bundled_profile().read_bytes()
 REFERENCE = tomllib.loads(BYTES.decode())

@@ -15,15 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rig
-from rig.accounts import BlockAccount, MasterAccount, WorkerAccount, WorkerSeen
 from rig.cli import main
 from rig.errors import ExitCode, RigError
 from rig.evidence.hashes import SUMS
+from rig.evidence.locust_run import BlockAccount, MasterAccount, WorkerAccount, WorkerSeen
 from rig.evidence.pack import Pack
-from rig.render import render
-
-from .effort import few, many
-from .packs import VERDICTS, changed_json, hashed_again, laid, state
+from rig.verbs.report import render
+from tests.fuzz.effort import few, many
+from tests.fuzz.packs import VERDICTS, changed_json, hashed_again, laid, state
 
 
 def read_or_refused(sealed: Path, folder: Path, name: str, data: bytes) -> None:

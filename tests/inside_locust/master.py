@@ -10,7 +10,7 @@ from typing import Any
 from locust.runners import STATE_RUNNING, MasterRunner, WorkerNode, WorkerNodes
 from pydantic import TypeAdapter
 
-from rig.accounts import WorkerAccount
+from rig.evidence.locust_run import WorkerAccount
 from rig.evidence.pack import Pack
 from rig.locust_bridge import master, master_test
 from rig.locust_bridge.plan import Plan

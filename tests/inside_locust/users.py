@@ -19,12 +19,12 @@ from locust.env import Environment
 
 from rig.errors import ErrorKind, ExitCode, UsageError
 from rig.locust_bridge import master, master_options
+from rig.locust_bridge.master_coordinator import StageError
 from rig.locust_bridge.master_options import options_of
-from rig.locust_bridge.master_stage import StageError
 from rig.locust_bridge.master_users import LocalLoad, StormUser
 from rig.locust_bridge.plan import Plan
 from scenarios.mix import PERF_GATE
-from scenarios.s8_perf_gate import perf_gate
+from scenarios.s8 import perf_gate
 from tests.engine.test_tls_and_ipv6 import Authority, authority
 from tests.locust.plans import planned
 

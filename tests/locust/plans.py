@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from rig.engine.targeter import Credentials
 from rig.locust_bridge.plan import Plan
 from rig.locust_bridge.wire import VERSION
 from rig.model import RunKey
 from rig.profile import bundled_profile, load_profile
+from rig.requests.targeter import Credentials
 
 
 def planned(url: str, **changes: Any) -> dict[str, Any]:

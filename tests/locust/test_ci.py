@@ -11,7 +11,13 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from rig.ci import (
+from rig.errors import ExitCode
+from rig.evidence.gate import Gate, Verdict
+from rig.evidence.judgement import Judgement
+from rig.evidence.pack import Pack
+from rig.locust_bridge.coordinator import Quiet
+from rig.profile import bundled_profile
+from rig.verbs.ci import (
     JUNIT,
     QUICK_MIX_S,
     Done,
@@ -24,12 +30,6 @@ from rig.ci import (
     steps_of,
     summary_of,
 )
-from rig.errors import ExitCode
-from rig.evidence.judgement import Judgement
-from rig.evidence.pack import Pack
-from rig.locust_bridge.backstage import Quiet
-from rig.model import Gate, Verdict
-from rig.profile import bundled_profile
 from tests.cli.commands import Going, wait_until
 
 STEP = Step("a storm, of kids", ())
@@ -110,7 +110,7 @@ def piped(out: Path, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]) -
     def stood_in_for(_: str) -> list[str]:
         return [sys.executable, "-c", "from tests.locust.test_ci import stand_in; stand_in()"]
 
-    monkeypatch.setattr("rig.ci.python_module", stood_in_for)
+    monkeypatch.setattr("rig.verbs.ci.python_module", stood_in_for)
     return run_ci(STEPS, out, environ, Quiet())
 
 

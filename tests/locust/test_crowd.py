@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 from rig.errors import ExitCode
-from rig.lifeline import leftovers
-from rig.ports import free_port
+from rig.machine.ports import free_port
+from rig.machine.supervisor import leftovers
 from rig.profile import bundled_profile
 from tests.cli.commands import only_pack, rig
 from tests.locust.crowds import QUICK, Process, locust, processes, web_ui, worker

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rig.accounts import Crowd, MasterAccount, WorkerAccount, WorkerSeen
-from rig.checks.crowd import check_crowd
-from rig.model import Verdict
+from rig.checks.locust_run import check_crowd
+from rig.evidence.gate import Verdict
+from rig.evidence.locust_run import Crowd, MasterAccount, WorkerAccount, WorkerSeen
 from tests.checks.cases import BROKEN, case, driven, plan
 
 ACCOUNT = WorkerAccount(0, "node", "host", 1, reports=3, requests=10, failures=1, cpu_s=0.001, wall_s=1.0)

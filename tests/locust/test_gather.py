@@ -6,12 +6,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from rig.accounts import BlockAccount, Crowd, MasterAccount, WorkerAccount, WorkerSeen
-from rig.locust_bridge.backstage import _Test
+from rig.evidence.drives import WorkerReport
+from rig.evidence.locust_run import BlockAccount, Crowd, MasterAccount, WorkerAccount, WorkerSeen
+from rig.locust_bridge.coordinator import _Test
 from rig.locust_bridge.gather import _drives
-from rig.model import RunKey, WorkerReport
+from rig.model import RunKey
 from rig.profile import bundled_profile, load_profile
-from scenarios.s8_perf_gate import perf_gate
+from scenarios.s8 import perf_gate
 
 FIXED = perf_gate("stripe", "S8-1", requests=2)
 REPORT = WorkerReport(0, 2, 2, 0, 1, 1, 2, 0.1, 0.1, 1.0, 0.0, 0.0, 1)

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from rig.evidence.journal import Journal, Tail
+from rig.evidence.sample_files import journal_path
+from rig.evidence.sample_names import PIDS, Role
 from rig.locust_bridge import live
 from rig.locust_bridge.live import Live
-from rig.samplers.frames import journal_path
-from rig.samplers.journal import Journal, Tail
-from rig.samplers.names import PIDS, Role
 
 S = 1_000_000_000
 PID = 7

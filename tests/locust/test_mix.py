@@ -6,13 +6,13 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from rig.engine.targeter import Credentials, Targeter
-from rig.locust_bridge.block import FIRST_BLOCKS, Allowance, sources_of
+from rig.locust_bridge.batches import FIRST_BLOCKS, Allowance, sources_of
 from rig.locust_bridge.plan import Plan
 from rig.model import RunKey
 from rig.profile import bundled_profile, load_profile
+from rig.requests.targeter import Credentials, Targeter
 from scenarios.mix import BLOCK, CLASSES, MIX, PERF_GATE, WORKERS_MOST, block, cut
-from scenarios.s8_perf_gate import perf_gate
+from scenarios.s8 import perf_gate
 from tests.locust.plans import planned
 
 

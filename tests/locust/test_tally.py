@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from rig.errors import ErrorKind
+from rig.evidence.drives import RESULT
 from rig.locust_bridge.tally import Tally, failures_of, rounded
-from rig.model import RESULT
 
 MS = 1_000_000
 

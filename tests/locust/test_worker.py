@@ -19,6 +19,7 @@ import zmq.asyncio as zmq_asyncio
 
 from rig.calibrate.stub import null_stub
 from rig.errors import ConfigError, Unavailable, UsageError
+from rig.evidence.drives import RESULT
 from rig.locust_bridge import swarm as swarm_module
 from rig.locust_bridge import worker as worker_module
 from rig.locust_bridge.clock import boot_id
@@ -33,9 +34,8 @@ from rig.locust_bridge.wire import (
     parse_address,
 )
 from rig.locust_bridge.worker import Worker
-from rig.model import RESULT
-from rig.ports import free_port
-from scenarios.s8_perf_gate import perf_gate
+from rig.machine.ports import free_port
+from scenarios.s8 import perf_gate
 from tests.locust.crowds import processes, worker
 from tests.locust.plans import planned
 

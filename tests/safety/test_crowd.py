@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from rig.errors import ExitCode
-from rig.ports import free_port
+from rig.machine.ports import free_port
 from tests.cli.commands import wait_until
-
-from .running import Run, Watched, left_running
+from tests.safety.running import Run, Watched, left_running
 
 pytestmark = pytest.mark.full
 
@@ -30,7 +29,7 @@ def test_a_headless_mix(tmp_path: Path) -> None:
     assert seen.code == ExitCode.PASS, seen.err.decode()
     assert any("locust" in " ".join(words) for words in seen.command_lines)
     assert any(words[-3:-1] == ("worker", "--master") for words in seen.command_lines)
-    assert "rig.tenants" in seen.secrets.values()
+    assert "rig.target.tenants" in seen.secrets.values()
     assert not seen.told()
     is_kept_apart(seen)
 

@@ -18,8 +18,9 @@ from xml.etree import ElementTree as ET
 import pandas as pd
 import pytest
 
-from rig.evidence.report import documents
-from rig.model import Anomaly, UncleanKey, Verdict
+from rig.evidence.gate import Verdict
+from rig.evidence.truth import Anomaly, UncleanKey
+from rig.report.documents import documents
 from tests.evidence import synthetic
 from tests.locust.browser import CHROMIUM, browser
 

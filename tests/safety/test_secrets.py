@@ -16,11 +16,10 @@ import pytest
 
 from rig.cli import main
 from rig.errors import ExitCode
-from rig.postgres import Database
 from rig.profile import bundled_profile
+from rig.target.postgres import Database
 from tests.cli.commands import QUICK, wait_until
-
-from .running import Run, Watched, left_running
+from tests.safety.running import Run, Watched, left_running
 
 SMALL = ("ladder", "--only", "S1,S4,S9", "--steps", "5", *QUICK)
 CHOSEN = "chosen-by-the-user-0123456789"
@@ -50,7 +49,7 @@ def passed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
 def test_a_run_tells_no_secret(passed: Watched) -> None:
     assert passed.code == ExitCode.PASS, passed.err.decode()
     drawn = set(passed.secrets.values())
-    assert {"rig.tenants", "rig.postgres.cluster"} <= drawn, drawn  # the spy saw what there was to see
+    assert {"rig.target.tenants", "rig.target.postgres.cluster"} <= drawn, drawn  # the spy saw what there was to see
     assert not passed.told([CHOSEN])
 
 
@@ -96,7 +95,7 @@ def test_tenants_that_the_database_refuses(tmp_path: Path) -> None:
     assert seen.code == ExitCode.CONFIG, seen.err.decode()
     assert b"provision_sql" in seen.err
     assert "Failing row" in (seen.pack / "logs" / "postgresql.log").read_text()
-    assert "rig.tenants" in seen.secrets.values()
+    assert "rig.target.tenants" in seen.secrets.values()
     assert not seen.told()
 
 
@@ -145,17 +144,23 @@ def test_replicas_that_tell_their_environment(tmp_path: Path, storm: str, failin
     script = tmp_path / "talkative.py"
     script.write_text(TALKATIVE_REPLICA)
     talking = [
-        (f'"-m", "stub_server.sisters.{module}"', f'"{script}", "{failing}", "stub_server.sisters.{module}"')
+        (
+            f'"-m", "stub_server.race_subjects.{module}"',
+            f'"{script}", "{failing}", "stub_server.race_subjects.{module}"',
+        )
         for module in ("migrator", "limiter")
     ]
-    prepared = 'prepare = ["{python}", "%s", "%s", "stub_server.sisters.limiter", "prepare"'
-    silent = (prepared % (script, failing), 'prepare = ["{python}", "-m", "stub_server.sisters.limiter", "prepare"')
+    prepared = 'prepare = ["{python}", "%s", "%s", "stub_server.race_subjects.limiter", "prepare"'
+    silent = (
+        prepared % (script, failing),
+        'prepare = ["{python}", "-m", "stub_server.race_subjects.limiter", "prepare"',
+    )
     with Run(tmp_path, ("storm", storm, "--profile", profile(tmp_path, *talking, silent))) as run:
         seen = run.ended()
     assert seen.code == code, seen.err.decode()
     told = b"".join(path.read_bytes() for path in seen.pack.rglob("*") if path.is_file()) + seen.out + seen.err
     assert b"[secret of this run]" in told  # it did tell
-    assert "rig.postgres.cluster" in seen.secrets.values()
+    assert "rig.target.postgres.cluster" in seen.secrets.values()
     assert not seen.told()
 
 

@@ -18,14 +18,16 @@ import psutil
 import psycopg
 import pytest
 
-from rig.model import Scenario, Verdict
-from rig.postgres import Database
-from rig.processes import children
+from rig.evidence.gate import Verdict
+from rig.machine.processes import children
+from rig.model import Scenario
 from rig.profile import Profile, bundled_profile, load_profile
-from rig.run import run
-from rig.settings import Job, Settings
-from rig.store import Store
-from rig.target import open_target
+from rig.run.job import Job
+from rig.run.steps import run
+from rig.settings import Settings
+from rig.target.launch import open_target
+from rig.target.postgres import Database
+from rig.target.store import Store
 from scenarios.ladder import Ladder
 from tests.cli.commands import wait_until
 

@@ -17,10 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg import sql
 
-from rig.engine.targeter import Targeter
 from rig.model import Pace, RequestClass, RunKey, Scenario, Share, Tenant
-from rig.postgres import Cluster, Database
 from rig.profile import Profile
+from rig.requests.targeter import Targeter
+from rig.target.postgres import Cluster, Database
 from rig.truth.expected import DriveOutcome, Fate
 from rig.truth.reader import TruthReader
 from tests.fuzz.effort import few

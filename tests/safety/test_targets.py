@@ -15,19 +15,20 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from rig.ask import Asker
 from rig.cli import main
 from rig.engine.connection import Connection
 from rig.engine.dialer import Dialer
-from rig.engine.endpoint import Endpoint
 from rig.errors import ConfigError, ExitCode, UsageError
 from rig.limits import REQUESTS_CEILING
-from rig.locust_bridge.backstage import Backstage
+from rig.locust_bridge.coordinator import Backstage
 from rig.locust_bridge.plan import Plan
 from rig.model import Pace, RequestClass, RunKey, Scenario, Share
 from rig.profile import Profile, Target, bundled_profile, load_profile
-from rig.settings import Job, Settings
-from rig.stampede.adapters import Failed, http_fleet
+from rig.run.job import Job
+from rig.settings import Settings
+from rig.storms.unknown_kid.subjects import Failed, http_fleet
+from rig.target.endpoint import Endpoint
+from rig.target.http_probe import Asker
 
 ELSEWHERE = "192.0.2.7"
 """An address of nobody (RFC 5737)."""
@@ -125,7 +126,7 @@ def test_a_name_of_loopback_passes_and_is_pinned(
     monkeypatch: pytest.MonkeyPatch, routes: set[str], pinned: tuple[str, ...]
 ) -> None:
     Resolver(monkeypatch, ("127.0.0.1", "::1"))
-    monkeypatch.setattr("rig.engine.endpoint._has_route", routes.__contains__)
+    monkeypatch.setattr("rig.target.endpoint._has_route", routes.__contains__)
     assert Endpoint("127.0.0.1.nip.test", 80).require_allowed(None).addresses == pinned
 
 

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 import psutil
 
-from rig.postgres import Cluster
-from rig.processes import alive
+from rig.machine.processes import alive
+from rig.target.postgres import Cluster
 
 
 class Restartable:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rig.samplers import aas, cpu
-from rig.samplers.model import SamplerReport, Samples, typed
-from rig.samplers.names import CLIENT_BACKEND, PIDS, Role
+from rig.diagnose import aas, cpu
+from rig.evidence.sample_names import CLIENT_BACKEND, PIDS, Role
+from rig.evidence.samples import SamplerReport, Samples, typed
 
 MS = 1_000_000
 S = 1000 * MS

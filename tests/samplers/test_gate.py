@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from rig.checks.samplers import check_samplers
-from rig.evidence.plots import png
-from rig.evidence.plots.timeline import timeline
-from rig.model import Gate, Verdict
-from rig.samplers.model import SamplerReport, Samples, typed
-from rig.samplers.names import CLIENT_BACKEND, PG_ACTIVITY, PIDS, Role
+from rig.evidence.gate import Gate, Verdict
+from rig.evidence.sample_names import CLIENT_BACKEND, PG_ACTIVITY, PIDS, Role
+from rig.evidence.samples import SamplerReport, Samples, typed
+from rig.report.plots import png
+from rig.report.plots.timeline import timeline
 from tests.checks.cases import MS, START_NS, case, driven, plan
 
 COUNT = 5_000  # a request a millisecond: five seconds

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from rig.samplers.frames import read_samples, seal
-from rig.samplers.journal import Journal, read_journal
+from rig.evidence.journal import Journal, read_journal
+from rig.evidence.sample_files import read_samples, seal
 from rig.samplers.loop import Schedule, Told, _allow_files, keep_ticking
 
 MS = 1_000_000

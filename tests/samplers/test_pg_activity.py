@@ -12,11 +12,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from rig.lifeline import Lifeline
-from rig.postgres import Cluster, Database, open_cluster
-from rig.samplers import aas
-from rig.samplers.names import PG_ACTIVITY, Role
+from rig.diagnose import aas
+from rig.evidence.sample_names import PG_ACTIVITY, Role
+from rig.machine.supervisor import Lifeline
 from rig.samplers.sampling import Plan
+from rig.target.postgres import Cluster, Database, open_cluster
 from tests.samplers.restarting import restartable
 from tests.samplers.watching import connected, watched
 

@@ -15,15 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from rig.postgres import Database
-from rig.samplers import cpu
-from rig.samplers.frames import read_samples
-from rig.samplers.journal import read_journal
-from rig.samplers.model import Samples
-from rig.samplers.names import PIDS, Role
+from rig.diagnose import cpu
+from rig.evidence.journal import read_journal
+from rig.evidence.sample_files import read_samples
+from rig.evidence.sample_names import PIDS, Role
+from rig.evidence.samples import Samples
 from rig.samplers.procfs import Gone, _written
 from rig.samplers.roles import Rule
 from rig.samplers.sampling import Plan
+from rig.target.postgres import Database
 from tests.samplers.watching import connected, watched
 
 CROWDED = """

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rig.samplers.names import PG_ACTIVITY, PIDS, Role
+from rig.evidence.sample_names import PG_ACTIVITY, PIDS, Role
 from rig.samplers.process import SamplerProcess
 from rig.samplers.roles import Rule
 

@@ -11,10 +11,10 @@ import pytest
 
 from rig.cli import main
 from rig.errors import ExitCode, Unavailable
-from rig.hygiene import Connections
-from rig.postgres import Database
-from rig.processes import children, words
-from rig.samplers.frames import read_samples
+from rig.evidence.sample_files import read_samples
+from rig.machine.processes import children, words
+from rig.run.leak_check import Connections
+from rig.target.postgres import Database
 from tests.cli.commands import QUICK, Going, only_pack, rig
 from tests.samplers.watching import connected
 

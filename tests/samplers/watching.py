@@ -10,8 +10,8 @@ from pathlib import Path
 
 import psycopg
 
-from rig.samplers.frames import read_samples
-from rig.samplers.model import Samples
+from rig.evidence.sample_files import read_samples
+from rig.evidence.samples import Samples
 from rig.samplers.process import SamplerProcess
 from rig.samplers.sampling import Plan, sampling
 

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from rig.postgres import Cluster
+from rig.target.postgres import Cluster
 from stub_server.service.config import Config
 from stub_server.service.defects import Defect
 from stub_server.service.schema import migrate
-
-from .running import RunningService, ServiceDatabase, running_service
+from tests.service.running import RunningService, ServiceDatabase, running_service
 
 MakeDatabase = Callable[..., ServiceDatabase]
 

@@ -20,8 +20,7 @@ import psycopg
 from psycopg import sql
 
 from stub_server.service.config import Config, Headers
-
-from .sending import API_KEYS, Client, secret_of
+from tests.service.sending import API_KEYS, Client, secret_of
 
 DEADLINE_S = 15.0
 

@@ -19,10 +19,9 @@ from stub_server.service.defects import Defect, spoiled
 from stub_server.service.intake import Dead, Decision, Delivery, Reason
 from stub_server.service.schema import migrate
 from stub_server.service.steps import Outcome, Steps
-
-from .conftest import MakeDatabase
-from .running import RunningService, ServiceDatabase, eventually, running_service
-from .sending import TENANT_A
+from tests.service.conftest import MakeDatabase
+from tests.service.running import RunningService, ServiceDatabase, eventually, running_service
+from tests.service.sending import TENANT_A
 
 DELIVERY = Delivery(REFERENCE_ROUTES[0], TENANT_A, "k", "c", b"{")
 TAXONOMY = Taxonomy({}, unknown="other", absent="direct")

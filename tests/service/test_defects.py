@@ -15,10 +15,9 @@ from stub_server.service.defects import UNSTORED_ONE_IN, Defect, parse_defects, 
 from stub_server.service.errors import UsageError
 from stub_server.service.intake import Canonical, Decision, Delivery, Intake
 from stub_server.service.steps import Outcome, Steps
-
-from .conftest import MakeDatabase
-from .running import RunningService, ServiceDatabase, running_service
-from .sending import TENANT_A, TENANT_B, stripe_body
+from tests.service.conftest import MakeDatabase
+from tests.service.running import RunningService, ServiceDatabase, running_service
+from tests.service.sending import TENANT_A, TENANT_B, stripe_body
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,7 @@ import pytest
 
 from stub_server.service.config import REFERENCE_ROUTES, AmountField, Fields, Route, TimeField
 from stub_server.service.events import EventReader, InvalidEvent
-
-from .sending import body_for, stripe_body
+from tests.service.sending import body_for, stripe_body
 
 
 def reader(amount: str = "decimal", occurred_at: str = "iso8601") -> EventReader:

@@ -8,8 +8,7 @@ import pytest
 from stub_server.service.channels import Taxonomy
 from stub_server.service.config import REFERENCE_ROUTES
 from stub_server.service.intake import Canonical, Dead, Decision, Delivery, Intake, Reason
-
-from .sending import stripe_body
+from tests.service.sending import stripe_body
 
 TAXONOMY = Taxonomy({"fb": "facebook_paid"}, unknown="other", absent="direct")
 

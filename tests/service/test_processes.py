@@ -20,8 +20,7 @@ from stub_server.service.defects import Defect
 from stub_server.service.errors import ServiceError
 from stub_server.service.metrics import Board
 from stub_server.service.supervisor import Plan, supervise
-
-from .running import DEADLINE_S, RunningService, ServiceDatabase, run_command, running_service
+from tests.service.running import DEADLINE_S, RunningService, ServiceDatabase, run_command, running_service
 
 NOWHERE = "host=127.0.0.1 port=1 user=nobody dbname=none connect_timeout=2"
 
@@ -159,7 +158,7 @@ def test_a_taken_port_is_exit_69(service_database: ServiceDatabase) -> None:
 
 
 @pytest.mark.parametrize(
-    ("verifier", "why"), [("no_such_module:factory", "no_such_module"), ("stub_server.verifier:factory", "JWKS_URL")]
+    ("verifier", "why"), [("no_such_module:factory", "no_such_module"), ("fleet_jwks:factory", "JWKS_URL")]
 )
 def test_a_verifier_that_cannot_be_made_is_exit_78(
     service_database: ServiceDatabase, tmp_path: Path, verifier: str, why: str

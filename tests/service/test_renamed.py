@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from stub_server.service.config import load_config
-
-from .conftest import MakeDatabase
-from .running import running_service
+from tests.service.conftest import MakeDatabase
+from tests.service.running import running_service
 
 FILE = Path(__file__).parents[2] / "scenarios" / "profiles" / "renamed.service.toml"
 

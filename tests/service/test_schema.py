@@ -7,14 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
-from rig.postgres import Cluster
+from rig.target.postgres import Cluster
 from stub_server.service.config import Config
 from stub_server.service.defects import Defect
 from stub_server.service.errors import ConfigError, Unavailable
 from stub_server.service.schema import migrate
-
-from .conftest import MakeDatabase
-from .running import ServiceDatabase
+from tests.service.conftest import MakeDatabase
+from tests.service.running import ServiceDatabase
 
 INDEXES = "SELECT indexdef FROM pg_indexes WHERE tablename = 'attribution_events' AND indexname LIKE '%%once%%'"
 

@@ -11,9 +11,8 @@ import psycopg
 import pytest
 
 from stub_server.service.config import REFERENCE_ROUTES, Route
-
-from .running import RunningService, ServiceDatabase
-from .sending import STRIPE, TENANT_A, TENANT_B, Client, body_for, signature, stripe_body
+from tests.service.running import RunningService, ServiceDatabase
+from tests.service.sending import STRIPE, TENANT_A, TENANT_B, Client, body_for, signature, stripe_body
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def test_what_cannot_be_loaded_is_a_configuration_error(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="JWKS_FILE"):
             static_key_set(environ)
     with pytest.raises(ConfigError, match=r"auth\.verifier .*: give exactly one of JWKS_URL and JWKS_FETCH$"):
-        load_verifier("stub_server.verifier:factory", {})
+        load_verifier("fleet_jwks:factory", {})
     for spec in ("no.such.module:x", "stub_server.service.tokens:nothing"):
         with pytest.raises(ConfigError, match=r"auth\.verifier"):
             load_verifier(spec, {})

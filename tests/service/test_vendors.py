@@ -3,8 +3,7 @@
 import pytest
 
 from stub_server.service.vendors import VERIFY
-
-from .sending import signature
+from tests.service.sending import signature
 
 BODY = b'{"id": 1}'
 NOW = 1_800_000_000

@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from rig.postgres import Cluster, Database
 from rig.profile import Profile
-
-from .world import World, open_world, profile
+from rig.target.postgres import Cluster, Database
+from tests.truth.world import World, open_world, profile
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from rig.model import CanaryHit, RequestClass, RunKey, Share
+from rig.evidence.truth import CanaryHit
+from rig.model import RequestClass, RunKey, Share
 from rig.profile import Profile
 from rig.truth.canaries import HITS_MAX
 from rig.truth.reconcile import Baseline
-
-from .world import LETTERS, SALES, SCHEMA, TENANTS, World, profile, scenario
+from tests.truth.world import LETTERS, SALES, SCHEMA, TENANTS, World, profile, scenario
 
 REQUEST = "S4-1-orders-1 request 1 of tenant A"
 

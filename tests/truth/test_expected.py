@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rig.engine.targeter import Targeter
 from rig.model import RequestClass, Row, RunKey, Share
+from rig.requests.targeter import Targeter
 from rig.truth.expected import DriveOutcome, Fate, RequestIndex, expectations
-
-from .world import profile, scenario
+from tests.truth.world import profile, scenario
 
 TARGETER = Targeter(profile(), RunKey(7, "run-1", 1_700_000_000))
 SHARES = (Share(RequestClass.REPLAY, 3, one_key=True), Share(RequestClass.PERSONAL, 2))

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rig.engine.targeter import Expected
-from rig.model import Anomaly, RequestClass, Row, Share
+from rig.evidence.truth import Anomaly
+from rig.model import RequestClass, Row, Share
 from rig.profile import Profile
+from rig.requests.targeter import Expected
 from rig.truth.expected import Fate
-
-from .world import World, profile, scenario, tenant_id
+from tests.truth.world import World, profile, scenario, tenant_id
 
 SHARES = (
     Share(RequestClass.REPLAY, 4, one_key=True),

@@ -14,8 +14,7 @@ from rig.model import RequestClass, Share, Tenant
 from rig.profile import Profile
 from rig.truth.reader import TruthReader
 from rig.truth.reconcile import Baseline
-
-from .world import SCHEMA, TENANTS, World, profile, scenario
+from tests.truth.world import SCHEMA, TENANTS, World, profile, scenario
 
 SENT = [scenario("S6", Share(RequestClass.VALID, 3), Share(RequestClass.MALFORMED, 2))]
 

@@ -12,12 +12,12 @@ import pytest
 from psycopg import sql
 
 from rig.errors import EvidenceError
-from rig.model import Anomaly, RequestClass, Share
+from rig.evidence.truth import Anomaly
+from rig.model import RequestClass, Share
 from rig.profile import Profile
 from rig.truth.quiesce import quiesce
 from rig.truth.reader import TruthReader
-
-from .world import TENANTS, World, profile, scenario
+from tests.truth.world import TENANTS, World, profile, scenario
 
 MIXED = (Share(RequestClass.REPLAY, 7, one_key=True), Share(RequestClass.VALID, 3), Share(RequestClass.MALFORMED, 2))
 

@@ -7,13 +7,13 @@ from collections.abc import Callable
 import pytest
 from pydantic import TypeAdapter
 
-from rig.engine.targeter import Expected
-from rig.model import Anomaly, Group, RequestClass, Row, Share, Total, TruthReport
+from rig.evidence.truth import Anomaly, Group, Total, TruthReport
+from rig.model import RequestClass, Row, Share
 from rig.profile import Answer, Profile
+from rig.requests.targeter import Expected
 from rig.truth.expected import Fate
 from rig.truth.reconcile import Baseline
-
-from .world import TENANTS, World, profile, scenario, tenant_id
+from tests.truth.world import TENANTS, World, profile, scenario, tenant_id
 
 VALID, MALFORMED = RequestClass.VALID, RequestClass.MALFORMED
 MIXED = (Share(RequestClass.REPLAY, 7, one_key=True), Share(VALID, 3), Share(MALFORMED, 2))

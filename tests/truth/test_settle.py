@@ -9,16 +9,18 @@ import psycopg
 import pytest
 
 from rig.errors import EvidenceError, UsageError
+from rig.evidence.drives import RESULT
+from rig.evidence.gate import Gate, Verdict
 from rig.evidence.pack import Pack
-from rig.model import RESULT, Gate, RequestClass, Scenario, Share, Verdict
-from rig.postgres import Cluster, Database
+from rig.model import RequestClass, Scenario, Share
 from rig.profile import Profile
-from rig.record import Record
-from rig.settings import Job, Settings
-from rig.settle import settle
-from rig.store import existing_store, require_same
-
-from .world import TENANTS, World, scenario
+from rig.run.job import Job
+from rig.run.record import Record
+from rig.settings import Settings
+from rig.target.postgres import Cluster, Database
+from rig.target.store import existing_store, require_same
+from rig.verbs.settle import settle
+from tests.truth.world import TENANTS, World, scenario
 
 COUNT = 3
 

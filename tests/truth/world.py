@@ -11,10 +11,11 @@ import numpy as np
 import psycopg
 from psycopg import Connection, sql
 
-from rig.engine.targeter import Expected, Targeter
-from rig.model import Pace, RequestClass, Row, RunKey, Scenario, Share, Tenant, TruthReport
-from rig.postgres import Database
+from rig.evidence.truth import TruthReport
+from rig.model import Pace, RequestClass, Row, RunKey, Scenario, Share, Tenant
 from rig.profile import Profile
+from rig.requests.targeter import Expected, Targeter
+from rig.target.postgres import Database
 from rig.truth.expected import DriveOutcome, Fate
 from rig.truth.reader import TruthReader
 from rig.truth.reconcile import Baseline

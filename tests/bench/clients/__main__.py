@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from rig.calibrate.machine import Watch
 from rig.calibrate.stub import Stub, null_stub
-from rig.cgroup import allowed_cores
+from rig.machine.cgroup import allowed_cores
 from tests.bench.clients import open_loop
 from tests.bench.clients import trial as client
 from tests.bench.clients.open_loop import RATES_PER_S, Paced, middle, paced

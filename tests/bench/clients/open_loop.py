@@ -19,7 +19,7 @@ import numpy as np
 
 from rig.calibrate.stub import latency_stub
 from rig.engine.pacer import NS
-from rig.history import RESULT
+from rig.evidence.history import RESULT
 from rig.model import Pace
 from tests.bench.clients.trial import BODY, CONNECTIONS, HEADERS, KNOWN_PATH, python_figures, ran
 from tests.bench.clients.with_rig import Engine

@@ -6,12 +6,13 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from rig.engine.endpoint import Endpoint
 from rig.engine.pool import Load, Pool
-from rig.engine.targeter import Credentials
-from rig.history import History
-from rig.model import DriveReport, Pace, RequestClass, RunKey, Scenario, Share
+from rig.evidence.drives import DriveReport
+from rig.evidence.history import History
+from rig.model import Pace, RequestClass, RunKey, Scenario, Share
 from rig.profile import bundled_profile, load_profile
+from rig.requests.targeter import Credentials
+from rig.target.endpoint import Endpoint
 from tests.bench.clients.trial import CONNECTIONS, Trial
 
 

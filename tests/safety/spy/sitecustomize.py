@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 _BOOK = os.environ.get("SPY_BOOK", "")
-_NO_SECRETS = ("rig.lifeline", "tempfile", "multiprocessing")
+_NO_SECRETS = ("rig.machine.supervisor", "tempfile", "multiprocessing")
 
 
 def _spied(draw: Any) -> Any:

@@ -1,0 +1,118 @@
+"""The protocol between the processes of a fleet: look, take the lease, look again, fetch, write.
+
+Flow: ``Refresher.refresh(known, patience_s)`` gives the fleet's row if it says anything new, having fetched it if it
+was this process's turn. One connection, opened when first needed and opened again when it broke. Not thread-safe: the
+verifier lets one thread of a process in at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+
+from fleet_jwks import store
+from fleet_jwks.errors import FetchFailed
+from fleet_jwks.keys import import_keys
+from fleet_jwks.lease import Anybody, lease_for
+from fleet_jwks.settings import Protection, Settings
+from fleet_jwks.store import Connection, Outcome, Row
+from fleet_jwks.upstream import Fetch
+
+_CONNECT_TIMEOUT_S = 5
+
+
+class Refresher:
+    """One process's part in the fleet. ``fetches`` counts its own, to be held against what the origin counts."""
+
+    def __init__(self, settings: Settings, fetch: Fetch) -> None:
+        self.fetches = 0
+        self._settings = settings
+        self._fetch = fetch
+        self._lease = lease_for(settings)
+        self._connection: Connection | None = None
+
+    def refresh(self, known: int, patience_s: float | None) -> Row | None:
+        """The row when it is newer than version ``known``, or says that nobody may fetch yet; fetched where it may be.
+
+        None when another is at it and did not end within ``patience_s`` (0: do not wait; None: no bound). Raises
+        psycopg.Error when the database does not answer.
+        """
+        connection = self._connected()
+        try:
+            row = store.read(connection, self._settings.source, known)
+            if self._settled(row, known):
+                return row
+            lease = Anybody() if self._unguarded(row) else self._lease
+            with lease.held(connection, patience_s) as mine:
+                if not mine:
+                    return None
+                row = store.read(connection, self._settings.source, known)
+                return row if self._settled(row, known) else self._fetch_and_write(connection, row, known)
+        finally:
+            if not self._settings.has(Protection.ONE_CONNECTION):
+                self.close()
+
+    def close(self) -> None:
+        """Close the connection; the next refresh opens another."""
+        if self._connection is not None:
+            with suppress(psycopg.Error):
+                self._connection.close()
+        self._connection = None
+
+    def _connected(self) -> Connection:
+        if self._connection is None or self._connection.closed:  # never opened, or lost in use
+            # Autocommit: a transaction is where a lease opens one. No prepared statements: a pooler would lose them.
+            connection: psycopg.Connection[Any] = psycopg.connect(
+                self._settings.dsn,
+                autocommit=True,
+                prepare_threshold=None,
+                connect_timeout=_CONNECT_TIMEOUT_S,
+                application_name="jwks-verifier",
+            )
+            store.ensure(connection, self._settings.source)
+            self._connection = connection
+        return self._connection
+
+    def _unguarded(self, row: Row) -> bool:
+        return row.version == 0 and not self._settings.has(Protection.COLD_START)
+
+    def _settled(self, row: Row, known: int) -> bool:
+        if row.version > known:
+            return True
+        return row.allowed_in_s > 0 and not self._unguarded(row)
+
+    def _fetch_and_write(self, connection: Connection, row: Row, known: int) -> Row:
+        self.fetches += 1
+        document, error = None, ""
+        try:
+            document = self._fetch()
+            import_keys(document)
+        except FetchFailed as failure:
+            document, error = None, str(failure)
+        except Exception as failure:  # the upstream is anybody's callable; whatever it raises is a failed fetch
+            document, error = None, f"{type(failure).__name__}: {failure}"
+        failures = row.failures + 1 if error else 0
+        outcome = Outcome(
+            document=document,
+            error=error,
+            failures=failures,
+            started_at=row.now,
+            wait_s=self._wait_s(failures),
+            from_start=not self._settings.has(Protection.FLOOR_FROM_END),
+            pid=os.getpid(),
+        )
+        return store.write(connection, self._settings.source, known, outcome, self._settings.ttl_s)
+
+    def _wait_s(self, failures: int) -> float:
+        """How long nobody may fetch after this one: the floor, after failures at least the backoff."""
+        settings = self._settings
+        floor_s = settings.floor_s if settings.has(Protection.FLOOR) else 0.0
+        if not failures or not settings.has(Protection.BACKOFF):
+            return floor_s
+        backoff_s = min(settings.backoff_cap_s, settings.backoff_base_s * 2.0 ** min(failures - 1, 60))
+        stretch = random.uniform(0, settings.jitter) if settings.has(Protection.JITTER) else 0.0
+        return max(floor_s, backoff_s * (1 + stretch))

@@ -1,0 +1,98 @@
+"""Where key sets come from: a JWKS URL, or any callable."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
+from http.client import HTTPException, HTTPResponse
+from threading import Thread
+from typing import Any
+
+from fleet_jwks.errors import FetchFailed
+from fleet_jwks.settings import Settings
+
+Fetch = Callable[[], Mapping[str, Any]]
+"""Takes nothing, returns a key set (RFC 7517, section 5); whatever it raises is a failed fetch."""
+
+_LIMIT_BYTES = 1 << 20
+
+
+def upstream(settings: Settings) -> Fetch:
+    """The configured one; ValueError where ``JWKS_FETCH`` names nothing that can be called."""
+    if settings.url:
+        return lambda: fetch_url(settings.url, settings.fetch_timeout_s)
+    module, _, name = settings.fetch.partition(":")
+    try:
+        found: Fetch = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"JWKS_FETCH {settings.fetch!r}: {error}; give module:name") from None
+    return found
+
+
+def fetch_url(url: str, timeout_s: float) -> Mapping[str, Any]:
+    """GET a key set; FetchFailed with the reason.
+
+    The timeout is for all of it, from the look-up of the name to the last byte. A socket's is for each read alone: an
+    origin that sends a byte a second never exceeds it. So who asks waits beside the fetch, and cuts it off.
+    """
+    line, answer = _Line(), Future[bytes]()
+    Thread(target=_get, args=(line, url, timeout_s, answer), daemon=True).start()
+    try:
+        document = json.loads(answer.result(timeout_s))
+    except TimeoutError:
+        line.cut()
+        raise FetchFailed(f"no whole answer within {timeout_s:g} s") from None
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise FetchFailed(f"status {error.code}") from None
+    except (OSError, HTTPException, ValueError) as error:
+        raise FetchFailed(f"{type(error).__name__}: {error}") from None
+    if not isinstance(document, dict):
+        raise FetchFailed("the answer is no JSON object")
+    return document
+
+
+def _get(line: _Line, url: str, timeout_s: float, answer: Future[bytes]) -> None:
+    try:
+        with urllib.request.build_opener(line).open(url, timeout=timeout_s) as response:
+            body = response.read(_LIMIT_BYTES + 1)
+        if len(body) > _LIMIT_BYTES:
+            raise FetchFailed(f"more than {_LIMIT_BYTES} bytes")
+        answer.set_result(body)
+    except Exception as error:  # it is for the thread that waits, which knows what to make of it
+        answer.set_exception(error)
+
+
+class _Line(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
+    """Opens URLs as urllib does, over connections that another thread can cut, whatever they are at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sockets: list[socket.socket] = []
+        self._is_cut = False
+
+    def do_open(self, http_class: Any, req: urllib.request.Request, **options: Any) -> HTTPResponse:
+        """Called by urllib, with the class of its connections."""
+        line = self
+
+        class Connection(http_class):  # type: ignore[misc]  # HTTP or HTTPS, as the URL says
+            def connect(self) -> None:
+                super().connect()
+                line._sockets.append(self.sock)
+                if line._is_cut:
+                    line.cut()
+
+        return super().do_open(Connection, req, **options)
+
+    def cut(self) -> None:
+        """End all connections, also one that is yet to be made: whoever reads from them finds an end or an error."""
+        self._is_cut = True
+        for one in self._sockets:
+            with suppress(OSError):  # it has ended
+                one.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,135 @@
+"""The way of a token: its key from memory; where that is missing or due, a refresh, at most one thread of a process.
+
+``Snapshot`` is what the process knows, replaced as a whole, so that readers need no lock.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import psycopg
+from joserfc.jwk import Key
+
+from fleet_jwks.errors import KeysUnavailable, Refused
+from fleet_jwks.keys import claims_of, import_keys, kid_of
+from fleet_jwks.refresh import Refresher
+from fleet_jwks.settings import Protection, Settings
+from fleet_jwks.store import Row
+from fleet_jwks.upstream import upstream
+
+_LOOK_AGAIN_S = 0.05
+"""Where stale keys can be served meanwhile, a process asks after another's refresh no more often than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a process knows. Times are of its monotonic clock, seconds.
+
+    The keys were fetched at ``fetched_at``. From ``due_at`` on a refresh is wanted, from ``dead_at`` on they are not to
+    be used. Before ``settled_until`` nobody in the fleet may fetch: nothing newer can exist, and there is no use in
+    asking.
+    """
+
+    keys: Mapping[str, Key] = field(default_factory=dict)
+    version: int = 0
+    fetched_at: float = 0.0
+    due_at: float = 0.0
+    dead_at: float = 0.0
+    settled_until: float = 0.0
+
+
+class Verifier:
+    """``verify(token)`` for one process. Threads may share it; make it after a fork, not before."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._refresher = Refresher(settings, upstream(settings))
+        self._refreshing = threading.Lock()
+        self._snapshot = Snapshot()
+
+    @property
+    def fetches(self) -> int:
+        """Fetches that this process made."""
+        return self._refresher.fetches
+
+    def __call__(self, token: str) -> Mapping[str, Any]:
+        """The claims of a valid token; raises Refused or KeysUnavailable."""
+        kid = kid_of(token)
+        snapshot = self._snapshot_for(kid)
+        key = snapshot.keys.get(kid)
+        if not snapshot.keys or time.monotonic() >= snapshot.dead_at:
+            raise KeysUnavailable("there is no key set that may still be used")
+        if key is None:
+            raise Refused(f"the key set of version {snapshot.version} holds no key {kid!r}")
+        return claims_of(token, key, self._settings)
+
+    def close(self) -> None:
+        """Close the connection to the database."""
+        self._refresher.close()
+
+    def _snapshot_for(self, kid: str) -> Snapshot:
+        """What the process knows; where that key is missing or due, what the fleet knows."""
+        seen, began = self._snapshot, time.monotonic()
+        is_missing = kid not in seen.keys
+        if not (is_missing or began >= seen.due_at) or began < seen.settled_until:
+            return seen
+        found = self._refreshed(seen, began, may_wait=is_missing or began >= seen.dead_at)
+        if kid in found.keys or found is seen or found.fetched_at >= began or time.monotonic() < found.settled_until:
+            return found
+        # What another process fetched before this token came was news, but the key may be newer still.
+        return self._refreshed(found, began, may_wait=True)
+
+    def _refreshed(self, seen: Snapshot, began: float, *, may_wait: bool) -> Snapshot:
+        """What the fleet knows now, as far as it can be had in time by a caller who came at ``began``."""
+        with self._turn(self._left_s(began) if may_wait else 0.0) as mine:
+            if not mine or self._snapshot is not seen:
+                return self._snapshot  # another thread was at it
+            try:
+                row = self._refresher.refresh(seen.version, self._left_s(began) if may_wait else 0.0)
+            except psycopg.Error:
+                row = None  # without the database nobody fetches: rather no new keys than a stampede
+            if row is not None:
+                self._snapshot = self._learned(seen, row)
+            elif not may_wait:
+                self._snapshot = replace(seen, due_at=max(seen.due_at, time.monotonic() + _LOOK_AGAIN_S))
+            return self._snapshot
+
+    def _left_s(self, began: float) -> float | None:
+        """How much longer a caller who came at ``began`` waits for another; None: until it has ended."""
+        if not self._settings.has(Protection.FOLLOWER_BOUND):
+            return None
+        return max(0.0, began + self._settings.patience_s - time.monotonic())
+
+    @contextmanager
+    def _turn(self, patience_s: float | None) -> Iterator[bool]:
+        mine = self._refreshing.acquire(timeout=-1 if patience_s is None else patience_s)
+        try:
+            yield mine
+        finally:
+            if mine:
+                self._refreshing.release()
+
+    def _learned(self, seen: Snapshot, row: Row) -> Snapshot:
+        now = time.monotonic()
+        settings = self._settings
+        early = random.uniform(0, settings.jitter) if settings.has(Protection.JITTER) else 0.0
+        keys = import_keys(row.document) if row.document is not None else seen.keys
+        return Snapshot(
+            keys=keys,
+            version=row.version,
+            fetched_at=now + row.fresh_for_s - settings.ttl_s,
+            due_at=now + row.fresh_for_s - early * settings.ttl_s,
+            dead_at=now + row.fresh_for_s + settings.grace_s,
+            settled_until=now + row.allowed_in_s,
+        )
+
+
+def factory(environ: Mapping[str, str]) -> Verifier:
+    """A verifier from the variables that ``Settings`` names; ValueError when one is wrong."""
+    return Verifier(Settings.from_environ(environ))

@@ -1,0 +1,246 @@
+"""Measured latency against known latency: the certificate for every figure in milliseconds.
+
+Flow: the known-latency stub runs in a process of its own; at several rates the engine, through the same workers, drives
+and timers as in a run, sends it an open loop and keeps, request by request, the delay that the stub says it really made
+(``rig.engine.instrumented``); then the stub freezes for a tenth of a drive. Figures go into a ``Ruler``, the rows into
+the pack, so that both can be looked at again. The quick form fits into every run, the full one is ``rig calibrate
+--full``. Not for: how many requests a second the client is good for (``rig.calibrate.null``).
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rig.calibrate.stub import Stub, latency_stub
+from rig.calibrate.watched import watched_drive
+from rig.engine.instrumented import DELIVERED, WitnessDrive, delivered_file
+from rig.engine.pool import Load, Pool
+from rig.errors import EvidenceError
+from rig.evidence.drives import RESULT, DriveReport
+from rig.evidence.latency_calibration import (
+    FREEZE_SHARE,
+    RULER_COLUMNS,
+    TOLERANCE_MS,
+    TOLERANCE_SHARE,
+    Freeze,
+    Ruler,
+    RulerStep,
+)
+from rig.model import Pace, RequestClass, RunKey, Scenario, Share
+from rig.profile import Profile
+from rig.requests.targeter import Credentials
+
+_TENANT = "ruler"
+_MS = 1e6
+_FREEZE_RATE_PER_S = 1_000.0
+_FREEZE_CONNECTIONS = 8
+"""So few that the requests in flight when it freezes are less than one in a hundred, also of a short drive."""
+_MOST_CONNECTIONS = 500
+_SPARE_CONNECTIONS = 50
+_DELAYS_MS = {"0ms": 0, "1ms": 1, "5ms": 5, "20ms": 20, "100ms": 100, "mix": 9, "churn": 1}
+"""Mean delay of each behaviour of ``stub_server.latency``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One behaviour of the stub at one rate."""
+
+    behaviour: str
+    rate_per_s: float
+    seconds: float
+
+    @property
+    def connections(self) -> int:
+        """Twice what is in flight in the mean, and some to spare."""
+        return _SPARE_CONNECTIONS + round(2 * self.rate_per_s * _DELAYS_MS[self.behaviour] / 1e3)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How thorough the certification is."""
+
+    full: bool
+    steps: tuple[Step, ...]
+    freeze_s: float
+
+
+def _full_steps() -> Iterable[Step]:
+    for rate_per_s in (500.0, 2_000.0, 10_000.0):
+        for behaviour in _DELAYS_MS:
+            step = Step(behaviour, rate_per_s, 3.0)
+            # Every request of the churn is a connection, and ten thousand a second would use up the ports.
+            if step.connections <= _MOST_CONNECTIONS and (behaviour != "churn" or rate_per_s <= 500):
+                yield step
+
+
+QUICK = Form(False, (Step("1ms", 500.0, 1.2), Step("mix", 2_000.0, 1.2), Step("5ms", 5_000.0, 0.8)), 0.3)
+"""Under ten seconds in all."""
+FULL = Form(True, tuple(_full_steps()), 1.0)
+"""About a minute."""
+
+
+def certify_ruler(
+    pool: Pool,
+    profile: Profile,
+    run: RunKey,
+    folder: Path,
+    form: Form,
+    *,
+    stub_cores: Collection[int] = (),
+    progress: Callable[[str], None] = lambda what: None,
+) -> tuple[Ruler, pd.DataFrame]:
+    """Run every step; the certificate and its rows (``RULER_COLUMNS``). ``folder`` is used meanwhile, and removed."""
+    bench = _Bench(pool, profile, run, folder)
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise EvidenceError(f"the ruler's folder {folder} cannot be made: {error}") from None
+    try:
+        with latency_stub(cores=stub_cores) as stub:
+            measured = []
+            for number, step in enumerate(form.steps, 1):
+                progress(f"ruler: {step.behaviour} at {step.rate_per_s:,.0f}/s ({number} of {len(form.steps)})")
+                measured.append((step, *bench.drive(stub, number, step.behaviour, step, step.connections)))
+            progress(f"ruler: a freeze of {form.freeze_s:g} s")
+            frozen = bench.freeze(stub, len(form.steps) + 1, form.freeze_s)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    ruler = Ruler(
+        full=form.full,
+        steps=tuple(measured_step(step, rows, report) for step, rows, report in measured),
+        freeze=measured_freeze(form.freeze_s, frozen),
+    )
+    return ruler, pd.concat([*(rows for _, rows, _ in measured), frozen], ignore_index=True)
+
+
+def measured_step(step: Step, rows: pd.DataFrame, report: DriveReport) -> RulerStep:
+    """The figures of a step whose rows are given. Pure."""
+    answered = rows[(rows["status"] == 200) & (rows["delivered_ns"] >= 0)]
+    sent = rows[rows["sent_ns"] > 0]
+    delivered_ms = answered["delivered_ns"].to_numpy(np.int64) / _MS
+    measured_ms = (answered["done_ns"] - answered["sent_ns"]).to_numpy(np.int64) / _MS
+    error_ms = np.abs(measured_ms - delivered_ms)
+    # Of what was answered at once there is no share.
+    waited = delivered_ms >= 1
+    relative = error_ms[waited] / delivered_ms[waited] if waited.any() else np.zeros(1)
+    allowed_ms = np.maximum(TOLERANCE_MS, TOLERANCE_SHARE * delivered_ms)
+    lag_ms = (sent["sent_ns"] - sent["intended_ns"]).to_numpy(np.int64) / _MS
+    return RulerStep(
+        behaviour=step.behaviour,
+        rate_per_s=step.rate_per_s,
+        requests=len(rows),
+        unanswered=len(sent) - len(answered),
+        skipped=len(rows) - len(sent),
+        delivered_p50_ms=_quantile(delivered_ms, 0.5),
+        delivered_p99_ms=_quantile(delivered_ms, 0.99),
+        measured_p50_ms=_quantile(measured_ms, 0.5),
+        measured_p99_ms=_quantile(measured_ms, 0.99),
+        error_p50_ms=_quantile(error_ms, 0.5),
+        error_p99_ms=_quantile(error_ms, 0.99),
+        error_max_ms=_quantile(error_ms, 1.0),
+        relative_p50=_quantile(relative, 0.5),
+        relative_p99=_quantile(relative, 0.99),
+        exact_share=float((error_ms <= allowed_ms).mean()) if len(error_ms) else 0.0,
+        lag_p50_ms=_quantile(lag_ms, 0.5),
+        lag_p99_ms=_quantile(lag_ms, 0.99),
+        lag_max_ms=_quantile(lag_ms, 1.0),
+        client_cpu_us_per_request=round(report.cpu_us_per_request, 2),
+        worker_utilisation=round(max((worker.utilisation for worker in report.present), default=0.0), 3),
+    )
+
+
+def measured_freeze(froze_s: float, rows: pd.DataFrame) -> Freeze:
+    """The figures of the drive in which the stub froze. Pure."""
+    sent = rows[rows["sent_ns"] > 0]
+    answered = sent[sent["status"] == 200]
+    response_ms = (answered["done_ns"] - answered["intended_ns"]).to_numpy(np.int64) / _MS
+    service_ms = (answered["done_ns"] - answered["sent_ns"]).to_numpy(np.int64) / _MS
+    return Freeze(
+        rate_per_s=_FREEZE_RATE_PER_S,
+        froze_s=froze_s,
+        requests=len(rows),
+        unanswered=len(sent) - len(answered),
+        skipped=len(rows) - len(sent),
+        response_p95_ms=_quantile(response_ms, 0.95),
+        response_max_ms=_quantile(response_ms, 1.0),
+        service_p99_ms=_quantile(service_ms, 0.99),
+        service_max_ms=_quantile(service_ms, 1.0),
+    )
+
+
+class _Bench:
+    def __init__(self, pool: Pool, profile: Profile, run: RunKey, folder: Path) -> None:
+        self._pool = pool
+        self._profile = profile
+        self._run = run
+        self._folder = folder
+        secrets = {route.secret: "ruler" for route in profile.routes}
+        self._credentials = {_TENANT: Credentials("ruler", secrets)}
+
+    def freeze(self, stub: Stub, number: int, froze_s: float) -> pd.DataFrame:
+        """The rows of a drive in whose middle the stub stands still for a tenth of it."""
+        seconds = froze_s / FREEZE_SHARE
+        behaviour = f"freeze-{0.4 * seconds * 1e3:.0f}-{froze_s * 1e3:.0f}"
+        step = Step("freeze", _FREEZE_RATE_PER_S, seconds)
+        rows, _ = self.drive(stub, number, behaviour, step, _FREEZE_CONNECTIONS)
+        return rows
+
+    def drive(
+        self, stub: Stub, number: int, behaviour: str, step: Step, connections: int
+    ) -> tuple[pd.DataFrame, DriveReport]:
+        """Run a step; its rows and the report. EvidenceError when a worker gave none."""
+        count = round(step.rate_per_s * step.seconds)
+        scenario = Scenario(
+            id="ruler",
+            title="Ruler",
+            step=number,
+            route=self._profile.routes[0].name,
+            tenants=(_TENANT,),
+            shares=(Share(RequestClass.VALID, count),),
+            pace=Pace(connections, step.rate_per_s),
+            deadline_s=3 * step.seconds + 5,
+        )
+        load = Load(
+            scenario,
+            self._profile,
+            self._run,
+            self._credentials,
+            replace(stub.endpoint, base_path=f"/{behaviour}"),
+            lambda worker: self._rows_file(number, worker),
+            WitnessDrive,
+        )
+        report = watched_drive(self._pool, load)
+        if report.interrupted:
+            raise KeyboardInterrupt
+        if not report.complete:
+            raise EvidenceError(f"the ruler has no result: {'; '.join(report.notes)}")
+        rows = pd.concat([_rows(self._rows_file(number, worker)) for worker in range(self._pool.size)])
+        rows.insert(0, "rate_per_s", step.rate_per_s)
+        rows.insert(0, "behaviour", step.behaviour)
+        rows.insert(0, "step", number)
+        return rows[list(RULER_COLUMNS)].sort_values("seq", ignore_index=True), report
+
+    def _rows_file(self, number: int, worker: int) -> Path:
+        return self._folder / f"{number}.{worker}.rows"
+
+
+def _rows(rows_file: Path) -> pd.DataFrame:
+    """A worker's results beside what the stub said of each."""
+    results = np.fromfile(rows_file, dtype=RESULT)
+    said = np.fromfile(delivered_file(rows_file), dtype=DELIVERED)
+    frame = pd.DataFrame({name: results[name] for name in ("seq", "intended_ns", "sent_ns", "done_ns", "status")})
+    delivered = pd.Series(said["delivered_ns"], index=said["seq"])
+    frame["delivered_ns"] = frame["seq"].map(delivered).fillna(-1).astype(np.int64)
+    return frame
+
+
+def _quantile(values: NDArray[np.float64], share: float) -> float:
+    """A quantile to the microsecond (of milliseconds); 0 of nothing."""
+    return round(float(np.quantile(values, share)), 3) if len(values) else 0.0

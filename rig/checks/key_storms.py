@@ -1,0 +1,411 @@
+"""``storm.<case>.<gate>``: the storm of unknown key ids, judged from what was counted outside the fleet.
+
+A storm asserts both the count and that the callers got what they should: a verifier that never fetches, or refuses
+everybody, passes nothing. Which gates a case has is part of its evidence. What the origin counted stands whatever
+became of the callers; what only the callers can say is INVALID where one of them gave no report, unless it is bad
+already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from statistics import quantiles
+from typing import Any
+
+import pandas as pd
+
+from rig.checks.gates import GateKind, Kind, emits
+from rig.checks.jitter import LAG_S, LEAST_DELAYS, Delay, Undecided, alike_as_decided, alike_as_seen, spread
+from rig.checks.key_storm_figures import (
+    CLOCKS,
+    amplification,
+    duration_s,
+    fair,
+    gaps_s,
+    most_at_once,
+    most_in_a_floor,
+    spans,
+)
+from rig.checks.race_tests import LOOSE, loose
+from rig.evidence.case import Case
+from rig.evidence.gate import Gate, Verdict
+from rig.evidence.key_storm import Fetch, KidStorm, Start, Token
+from rig.evidence.storm import FAILED, UNKNOWN_KID
+
+KNOWN_P99_LIMIT_S = 0.5
+"""A known key's verification waits for nothing; this is room for a machine with more processes than cores."""
+SCHEDULING_S = 0.35
+"""Room for the scheduler in bounds on single events, where a machine has many processes and few cores."""
+TAKEOVER_S = 1.0
+SPARE_CONNECTIONS = 4
+_FAILURES_MIN = 3
+
+
+def storm_gates(storm: KidStorm) -> list[Gate]:
+    """The gates of one case."""
+    prefix = f"storm.{storm.case}"
+    if storm.not_run:
+        verdict = Verdict.INVALID if storm.asked else Verdict.NOT_RUN
+        return [Gate(prefix, verdict, storm.story, reason=storm.not_run)]
+    return [_gate(storm, f"{prefix}.{name}", _RULES[name]) for name in storm.gates]
+
+
+class _Unjudgeable(Exception):
+    """The evidence cannot carry the claim; says why."""
+
+
+class _NotTried(Exception):
+    """There was nothing to look at; says why."""
+
+
+_Finding = tuple[str, Mapping[str, Any], str]
+"""The rule that was tested, its figures, and what is wrong: empty where nothing is."""
+
+
+def _gate(storm: KidStorm, gate_id: str, rule: Callable[[KidStorm], _Finding]) -> Gate:
+    try:
+        sentence, figures, wrong = rule(storm)
+    except (_Unjudgeable, Undecided, _NotTried) as reason:
+        verdict = Verdict.NOT_RUN if isinstance(reason, _NotTried) else Verdict.INVALID
+        return Gate(gate_id, verdict, (rule.__doc__ or "").strip(), reason=str(reason))
+    return Gate(gate_id, Verdict.FAIL if wrong else Verdict.PASS, sentence, figures, wrong)
+
+
+# --- figures of the calls -----------------------------------------------------------------------------------------
+
+
+def _of(storm: KidStorm, *kinds: Token) -> pd.DataFrame:
+    rows = storm.calls[storm.calls["token"].isin([kind.value for kind in kinds])]
+    if rows.empty:
+        raise _Unjudgeable(f"nobody asked with a token that is {' or '.join(kinds)}")
+    return rows
+
+
+def _wait_figures(rows: pd.DataFrame) -> dict[str, float]:
+    """Quantiles of how long verifications took, ms."""
+    waits_ms = ((rows["end_ns"] - rows["start_ns"]) / 1e6).to_list()
+    cuts = quantiles(waits_ms, n=100, method="inclusive") if len(waits_ms) > 1 else waits_ms * 99
+    return {"p50_ms": round(cuts[49], 2), "p99_ms": round(cuts[98], 2), "max_ms": round(max(waits_ms), 2)}
+
+
+def _counted(errors: pd.Series[str]) -> str:
+    """Each error and how often it came, the most frequent first."""
+    return ", ".join(f"{error} {count}" for error, count in errors.value_counts().items())
+
+
+def _complete(storm: KidStorm, wrong: str) -> str:
+    """What is wrong; where nothing seems to be, but a process gave no report, nobody can tell."""
+    return wrong or _undone(storm, "")
+
+
+def _undone(storm: KidStorm, wrong: str) -> str:
+    """What did not happen, or not in time; where a process gave no report, it may have been the one to do it."""
+    if storm.missing:
+        raise _Unjudgeable("; ".join(storm.missing))
+    return wrong
+
+
+# --- rules --------------------------------------------------------------------------------------------------------
+
+
+def _single_flight(storm: KidStorm) -> _Finding:
+    """At most one fetch at a time in the whole fleet."""
+    most = most_at_once(storm)
+    figures = {"most_at_once": most, "fetches": len(storm.fetches)}
+    if not storm.fetches:
+        return "at most one fetch at a time, and at least one", figures, _undone(storm, "nobody fetched")
+    return "at most one fetch at a time, and at least one", figures, f"{most} at once" if most > 1 else ""
+
+
+def _floor(storm: KidStorm) -> _Finding:
+    """The gap from the end of a fetch to the start of the next is at least the floor."""
+    floor_s = storm.knobs.floor_s
+    least_s = min(gaps_s(storm), default=None)
+    figures = {"least_gap_s": None if least_s is None else round(least_s, 3), "floor_s": floor_s}
+    short = least_s is not None and least_s < floor_s * CLOCKS
+    rule = f"from the end of a fetch to the start of the next, at least {floor_s:g} s"
+    return rule, figures, f"a gap of {least_s:.3f} s" if short else ""
+
+
+def _amplification(storm: KidStorm) -> _Finding:
+    """No more fetches than were necessary."""
+    in_a_floor = most_in_a_floor(storm)
+    figures = {
+        "fetches": len(storm.fetches),
+        "fair": fair(storm),
+        "amplification": round(amplification(storm), 3),
+        "most_in_a_floor": in_a_floor,
+        "before_release": storm.before,
+    }
+    rule = f"at most {fair(storm)} fetches in all, one in any {storm.knobs.floor_s:g} s, and at least one"
+    if not storm.fetches:
+        return rule, figures, _undone(storm, "nobody fetched: a new key would never be found")
+    if in_a_floor > 1 or amplification(storm) > 1:
+        return rule, figures, f"{len(storm.fetches)} fetches, {in_a_floor} within one floor"
+    return rule, figures, ""
+
+
+def _false_accepts(storm: KidStorm) -> _Finding:
+    """No token that was not signed by a key of the set is accepted, and each is refused."""
+    rows = _of(storm, Token.UNKNOWN, Token.FORGED)
+    accepted = int(rows["accepted"].sum())
+    failed = rows["error"][rows["error"].str.partition(" ")[0] == FAILED]
+    figures = {"asked": len(rows), "accepted": accepted, "failed": len(failed)}
+    wrong = f"{accepted} accepted" if accepted else ""
+    if not wrong and len(failed):
+        wrong = f"{len(failed)} neither accepted nor refused ({_counted(failed)})"
+    return "no bad token is accepted, and each is refused", figures, _complete(storm, wrong)
+
+
+def _known_kids(storm: KidStorm) -> _Finding:
+    """Tokens of known keys are served throughout."""
+    rows = _of(storm, Token.KNOWN)
+    refused = rows[~rows["accepted"].astype(bool)]
+    figures: dict[str, Any] = {
+        "asked": len(rows),
+        "refused": len(refused),
+        "success": round(1 - len(refused) / len(rows), 5),
+        **_wait_figures(rows),
+    }
+    rule = f"every token of a known key is accepted, p99 at most {KNOWN_P99_LIMIT_S * 1e3:g} ms"
+    cold = storm.before == 0 if storm.start is None else storm.start is Start.COLD
+    if cold:  # the first key set has to come from somewhere: its fetch is everybody's wait
+        rule = "every token of a valid key is accepted, though nothing was cached"
+    wrong = ""
+    if len(refused):
+        wrong = f"{len(refused)} refused ({_counted(refused['error'])})"
+    elif not cold and figures["p99_ms"] > KNOWN_P99_LIMIT_S * 1e3:
+        wrong = f"p99 {figures['p99_ms']} ms"
+    return rule, figures, _complete(storm, wrong)
+
+
+def _follower_wait(storm: KidStorm) -> _Finding:
+    """Who waits for another's fetch waits no longer than the patience."""
+    rows = _of(storm, Token.UNKNOWN)
+    limit_s = storm.knobs.patience_s + SCHEDULING_S
+    longer = int(((rows["end_ns"] - rows["start_ns"]) / 1e9 > limit_s).sum())
+    leaders = len(storm.fetches)
+    figures = {**_wait_figures(rows), "longer_than_patience": longer, "fetches": leaders, "limit_s": limit_s}
+    rule = f"nobody but those who fetch waits longer than {storm.knobs.patience_s:g} s (and {SCHEDULING_S:g} s of room)"
+    return rule, figures, _complete(storm, f"{longer} waited longer, {leaders} fetched" if longer > leaders else "")
+
+
+def _rotation(storm: KidStorm) -> _Finding:
+    """A new valid key is refused for a fetch at most where the floor is over, else for what is left of it besides."""
+    rows = _of(storm, Token.ROTATED)
+    rotation = storm.mark("rotation")
+    if rotation is None:
+        raise _Unjudgeable("no key was rotated")
+    fetch_s = max(((end - start) / 1e9 for start, end in spans(storm)), default=0.0)
+    over = storm.start is Start.SETTLED and rotation.at_ns <= storm.released_ns  # the floor: nothing holds a fetch back
+    limit_s = (0.0 if over else storm.knobs.floor_s) + fetch_s + SCHEDULING_S
+    refused = rows[~rows["accepted"].astype(bool)]
+    window_s = max(0.0, (float(refused["end_ns"].max()) - rotation.at_ns) / 1e9) if len(refused) else 0.0
+    accepting = int(rows[rows["accepted"].astype(bool)]["member"].nunique())
+    figures = {
+        "asked": len(rows),
+        "false_rejects": len(refused),
+        "window_s": round(window_s, 3),
+        "limit_s": round(limit_s, 3),
+        "processes_that_accept": accepting,
+        **_wait_figures(rows),
+    }
+    parts = "fetch and room" if over else "floor, fetch and room"
+    rule = f"after a rotation a valid token is refused for at most {limit_s:.2f} s ({parts}), then accepted"
+    wrong = ""
+    if window_s > limit_s:
+        wrong = f"still refused after {window_s:.2f} s"
+    elif accepting < rows["member"].nunique():
+        wrong = f"only {accepting} of {rows['member'].nunique()} processes came to accept it"
+    return rule, figures, _complete(storm, wrong)
+
+
+def _failed(storm: KidStorm) -> list[Fetch]:
+    """The fetches of the outage: up to and with the last that failed in a row."""
+    found = []
+    for fetch in storm.fetches:
+        if fetch.good:
+            break
+        found.append(fetch)
+    if len(found) < _FAILURES_MIN:
+        raise _Unjudgeable(f"only {len(found)} fetches failed in a row; a schedule shows in {_FAILURES_MIN}")
+    return found
+
+
+def _backoff(storm: KidStorm) -> _Finding:
+    """After failures fetches keep to the schedule."""
+    knobs = storm.knobs
+    outage = len(_failed(storm))
+    gaps = gaps_s(storm)[: outage - 1]
+    due = [knobs.backoff_s(failures) for failures in range(1, outage)]
+    latest = [at_least * (1 + knobs.jitter) + 2 * SCHEDULING_S for at_least in due]
+    figures = {
+        "fetches_in_outage": outage,
+        "gaps_s": [round(gap, 3) for gap in gaps[:20]],
+        "at_least_s": due[:20],
+        "cap_s": knobs.backoff_cap_s,
+    }
+    early = [
+        f"{gap:.3f} s instead of {at_least:g} s"
+        for gap, at_least in zip(gaps, due, strict=True)
+        if gap < at_least * CLOCKS
+    ]
+    late = [f"{gap:.3f} s, at most {limit:.2f} s" for gap, limit in zip(gaps, latest, strict=True) if gap > limit]
+    rule = (
+        f"in an outage the fleet waits {knobs.backoff_base_s:g} s, then twice as long each time, "
+        f"up to {knobs.backoff_cap_s:g} s, and does not give up"
+    )
+    if early:
+        return rule, figures, f"came too early: {early[0]}"
+    return rule, figures, _undone(storm, f"came too late: {late[0]}") if late else ""
+
+
+def _jitter(storm: KidStorm) -> _Finding:
+    """Delays in an outage differ from the bare schedule by a random share."""
+    knobs = storm.knobs
+    if not knobs.jitter:
+        raise _NotTried("no jitter is promised")
+    outage = len(_failed(storm))
+    waits = [(one.failures, one.wait_s, 0.0) for one in storm.decisions if one.failures]
+    source = "decided" if len(waits) >= LEAST_DELAYS else "seen"
+    if source == "seen":
+        lags = [LAG_S + _asked_before_s(storm, fetch) for fetch in storm.fetches[1:outage]]
+        waits = [(place, *seen) for place, seen in enumerate(zip(gaps_s(storm), lags, strict=False), 1)]
+    delays = [Delay(wait_s, knobs.backoff_s(place), lag_s) for place, wait_s, lag_s in waits if knobs.stretches(place)]
+    if len(delays) < 2:
+        floors = len(waits) - len(delays)
+        raise _NotTried(f"of {len(waits)} waits {floors} are the floor's, which no jitter stretches")
+    figures = {
+        "source": source,
+        "stretch": [round(delay.stretch, 4) for delay in delays[:20]],
+        "spread": round(spread(delays), 4),
+        "declared": knobs.jitter,
+    }
+    rule = "the delays of an outage, each against its place in the schedule, are not all stretched alike"
+    alike = alike_as_seen if source == "seen" else alike_as_decided
+    return rule, figures, alike(delays, knobs.jitter)
+
+
+def _asked_before_s(storm: KidStorm, fetch: Fetch) -> float:
+    """How long somebody had been asking when the fetch began, seconds: on a busy machine, most of its lag.
+
+    Who had for longer than the scheduler may take was waiting for the backoff to end.
+    """
+    start_ns, end_ns = storm.calls["start_ns"], storm.calls["end_ns"]
+    recent = start_ns.between(fetch.start_ns - SCHEDULING_S * 1e9, fetch.start_ns) & (end_ns >= fetch.start_ns)
+    return (fetch.start_ns - int(start_ns[recent].min())) / 1e9 if recent.any() else 0.0
+
+
+def _recovery(storm: KidStorm) -> _Finding:
+    """When the origin is back, so is the fleet."""
+    back = storm.mark("origin ok")
+    if back is None:
+        raise _Unjudgeable("the origin did not come back")
+    knobs = storm.knobs
+    limit_s = knobs.backoff_cap_s * (1 + knobs.jitter) + 2 * SCHEDULING_S
+    good = next((fetch for fetch in storm.fetches if fetch.good), None)
+    rows = _of(storm, Token.KNOWN)
+    after = rows[rows["start_ns"] > (storm.ended_ns if good is None else good.end_ns or good.start_ns)]
+    served = int(after[after["accepted"].astype(bool)]["member"].nunique())
+    recovery_s = None if good is None else (good.start_ns - back.at_ns) / 1e9
+    figures = {
+        "recovery_s": None if recovery_s is None else round(recovery_s, 3),
+        "limit_s": limit_s,
+        "processes_that_serve_after": served,
+    }
+    rule = f"the fleet fetches again within {limit_s:.2f} s of the origin's return, and every process serves known keys"
+    if recovery_s is None or recovery_s > limit_s:
+        return rule, figures, _undone(storm, f"fetched after {recovery_s} s")
+    all_serve = served == rows["member"].nunique()
+    return rule, figures, _complete(storm, "" if all_serve else f"only {served} processes serve")
+
+
+def _takeover(storm: KidStorm) -> _Finding:
+    """After the process that fetches is killed or stopped, another fetches in its place."""
+    blow = storm.mark("kill") or storm.mark("stop")
+    if blow is None:
+        raise _Unjudgeable("no process was caught in a fetch")
+    killed = blow.what == "kill"
+    limit_s = TAKEOVER_S if killed else storm.knobs.leader_timeout_s + TAKEOVER_S
+    after = next((fetch for fetch in storm.fetches if fetch.start_ns > blow.at_ns), None)
+    resumed = storm.mark("continue")
+    in_time = after is not None and (resumed is None or after.start_ns <= resumed.at_ns)
+    takeover_s = (after.start_ns - blow.at_ns) / 1e9 if after is not None and in_time else None
+    bound = "" if killed else f" ({storm.knobs.leader_timeout_s:g} s of its session's timeout and {TAKEOVER_S:g} s)"
+    rule = (
+        f"another process fetches within {limit_s:g} s{bound} of the leader being {'killed' if killed else 'stopped'}"
+    )
+    figures = {"takeover_s": None if takeover_s is None else round(takeover_s, 3), "limit_s": limit_s}
+    if takeover_s is None:
+        return rule, figures, _undone(storm, "nobody took over")
+    return rule, figures, _undone(storm, f"{takeover_s:.2f} s") if takeover_s > limit_s else ""
+
+
+def _connections(storm: KidStorm) -> _Finding:
+    """A process needs one connection."""
+    if storm.door is None:
+        raise _NotTried("the verifier has no connection to the rig's database")
+    limit = storm.processes + SPARE_CONNECTIONS
+    waiting = max((holding.waiting for holding in storm.holdings), default=0)
+    figures = {"opened": storm.door.opened, "most_at_once": storm.door.most, "limit": limit, "most_lock_waits": waiting}
+    rule = f"at most {limit} connections are opened by {storm.processes} processes"
+    return rule, figures, f"{storm.door.opened} were opened" if storm.door.opened > limit else ""
+
+
+def _ledger(storm: KidStorm) -> _Finding:
+    """The origin's count is the tee's."""
+    total = storm.before + len(storm.fetches)
+    figures = {"origin": len(storm.fetches), "tee": len(storm.tee), "own_total": storm.own, "origin_total": total}
+    differ = len(storm.fetches) != len(storm.tee)
+    return "the origin and the tee before it count alike", figures, "they do not" if differ else ""
+
+
+_RULES: Mapping[str, Callable[[KidStorm], _Finding]] = {
+    "single-flight": _single_flight,
+    "floor": _floor,
+    "amplification": _amplification,
+    "false-accepts": _false_accepts,
+    "known-kids": _known_kids,
+    "follower-wait": _follower_wait,
+    "rotation": _rotation,
+    "backoff": _backoff,
+    "jitter": _jitter,
+    "recovery": _recovery,
+    "takeover": _takeover,
+    "connections": _connections,
+    "ledger": _ledger,
+}
+GATES = tuple(_RULES)
+KINDS = tuple(
+    GateKind(f"storm.*.{name}", Kind.STORM, (rule.__doc__ or "").strip().removesuffix("."))
+    for name, rule in _RULES.items()
+)
+
+
+@emits(LOOSE, *KINDS)
+def check_kid_storms(case: Case) -> list[Gate]:
+    """Every gate of every case of the storm of unknown key ids that is not an exhibit."""
+    absent = [loose(report) for report in case.storms if report.storm == UNKNOWN_KID]
+    return absent + [gate for storm in case.kid_storms if not storm.exhibit for gate in storm_gates(storm)]
+
+
+def figures_of(storm: KidStorm) -> dict[str, Any]:
+    """The figures of one case for ``--json`` and tables."""
+    if storm.not_run:
+        return {"not_run": storm.not_run}
+    figures: dict[str, Any] = {
+        "fetches": len(storm.fetches),
+        "fetches_before_release": storm.before,
+        "tee_fetches": len(storm.tee),
+        "own_fetches": storm.own,
+        "fair": fair(storm),
+        "amplification": round(amplification(storm), 3),
+        "most_in_a_floor": most_in_a_floor(storm),
+        "most_at_once": most_at_once(storm),
+        "least_gap_s": round(min(gaps_s(storm)), 3) if len(storm.fetches) > 1 else None,
+        "storm_s": round(duration_s(storm), 3),
+        "skew_ms": None if storm.skew_ns is None else round(storm.skew_ns / 1e6, 3),
+        "connections_opened": storm.door.opened if storm.door else None,
+    }
+    figures["of_gates"] = {gate.id.rpartition(".")[2]: dict(gate.figures) for gate in storm_gates(storm)}
+    return figures

@@ -1,0 +1,84 @@
+"""``locust.reports`` and ``locust.totals``: do the books of a crowd's workers, its master and the history agree?
+
+They say nothing of the target: a worker that died or was cut off, or a count that differs, makes the evidence INVALID.
+Nothing where locust did not lead the run.
+"""
+
+from __future__ import annotations
+
+from rig.checks.gates import GateKind, Kind, emits
+from rig.evidence.case import Case
+from rig.evidence.gate import Gate, Verdict
+from rig.evidence.locust_run import Crowd
+from rig.model import Outcome
+
+REPORTS = GateKind(
+    "locust.reports",
+    Kind.INSTRUMENT,
+    "every worker of the crowd has given its final account, and none of its reports on the way was lost",
+)
+TOTALS = GateKind(
+    "locust.totals",
+    Kind.INSTRUMENT,
+    "the workers' accounts, locust's own statistics and the history count the same requests and failures, and "
+    "there are some",
+)
+
+
+@emits(REPORTS, TOTALS)
+def check_crowd(case: Case) -> list[Gate]:
+    """Every worker's final account is there and whole, and every request is counted once by everybody."""
+    crowd = case.crowd
+    return [] if crowd is None else [_reports_gate(crowd), _totals_gate(case, crowd)]
+
+
+def _reports_gate(crowd: Crowd) -> Gate:
+    gate_id, rule = REPORTS.pattern, REPORTS.rule
+    accounts = {account.number: account for account in crowd.workers}
+    faults = []
+    for seen in crowd.master.workers:
+        account = accounts.get(seen.number)
+        name = f"worker {seen.number}"
+        if seen.lost:
+            faults.append(f"{name}: {seen.lost}")
+        elif account is None:
+            faults.append(f"{name}: its final account is missing")
+        elif account.reports != seen.reports:
+            faults.append(f"{name}: it sent {account.reports} reports, the master got {seen.reports}")
+        elif account.notes:
+            faults.append(f"{name}: {'; '.join(account.notes)}")
+    if not crowd.master.workers:
+        faults.append("no worker took part")
+    uncertain = max((account.clock_error_ns for account in crowd.workers), default=0)
+    requests = sum(account.requests for account in crowd.workers)
+    cpu_s = sum(account.cpu_s for account in crowd.workers)
+    overdue = [account.overdue for account in crowd.workers if account.overdue is not None]
+    figures = {
+        "client": crowd.master.client,
+        "workers": len(crowd.master.workers),
+        "accounts": len(crowd.workers),
+        "client_cpu_us_per_request": round(cpu_s / requests * 1e6, 1) if requests else None,
+        "overdue_requests": sum(overdue) if overdue else None,
+        "clock_error_ms_max": round(uncertain / 1e6, 3),
+    }
+    return Gate(gate_id, Verdict.INVALID if faults else Verdict.PASS, rule, figures, "; ".join(faults[:5]))
+
+
+def _totals_gate(case: Case, crowd: Crowd) -> Gate:
+    gate_id, rule = TOTALS.pattern, TOTALS.rule
+    history = case.history[case.history["outcome"] != Outcome.SKIPPED]
+    counts = {
+        "history": (len(history), int((history["outcome"] != Outcome.OK).sum())),
+        "locust": (crowd.master.requests, crowd.master.failures),
+        "workers": (
+            sum(account.requests for account in crowd.workers),
+            sum(account.failures for account in crowd.workers),
+        ),
+    }
+    figures = {f"{who}_{what}": counts[who][n] for n, what in enumerate(("requests", "failures")) for who in counts}
+    if len(set(counts.values())) > 1:
+        said = ", ".join(f"{who} {requests} ({failures} failures)" for who, (requests, failures) in counts.items())
+        return Gate(gate_id, Verdict.INVALID, rule, figures, f"the counts differ: {said}")
+    if not len(history):
+        return Gate(gate_id, Verdict.INVALID, rule, figures, "nobody sent a request: the test shows nothing")
+    return Gate(gate_id, Verdict.PASS, rule, figures)

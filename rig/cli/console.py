@@ -1,0 +1,68 @@
+"""How a run looks in a terminal: progress on stderr while it goes on, one plain line a stage where nobody watches."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from rig.model import Scenario
+
+
+class ConsoleReporter:
+    """A context that shows how far a run has come (``rig.run.steps.Reporter``)."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress: Progress | None = None
+        if console.is_terminal:
+            self._progress = Progress(
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=30),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                console=console,
+                transient=True,
+            )
+        self._stage: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        if self._progress is not None:
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def stage(self, what: str) -> None:
+        """See ``rig.run.steps.Reporter``."""
+        self._show(what, None)
+
+    def drive(self, scenario: Scenario, number: int, drives: int) -> None:
+        """See ``rig.run.steps.Reporter``."""
+        spread = f", {len(scenario.tenants)} tenants" if len(scenario.tenants) > 2 else ""
+        trial = f", trial {scenario.trial}" if scenario.limit_s else ""
+        what = (
+            f"[{number}/{drives}] {scenario.id} {scenario.title}, {scenario.count:,} on {scenario.route}{spread}{trial}"
+        )
+        self._show(what, scenario.count)
+
+    def progress(self, requests: int) -> None:
+        """See ``rig.run.steps.Reporter``."""
+        if self._progress is not None and self._stage is not None:
+            self._progress.update(self._stage, completed=requests)
+
+    def _show(self, what: str, total: int | None) -> None:
+        if self._progress is None:
+            self._console.print(f"rig: {escape(what)}", highlight=False)
+            return
+        if self._stage is not None:
+            self._progress.remove_task(self._stage)
+        self._stage = self._progress.add_task(escape(what), total=total)

@@ -1,0 +1,105 @@
+"""The group of all verbs, and the last line of defence: whatever goes wrong gets its words and its exit code."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from rig import __version__
+from rig.cli.crowd import ci, mix, ui, worker_
+from rig.cli.load import calibrate, ladder_, perf, run_
+from rig.cli.packs import check, compare_, report, settle_
+from rig.cli.prove import prove_
+from rig.cli.sample import sample_
+from rig.cli.service import doctor, init
+from rig.cli.storm import storm_
+from rig.cli.streams import forgive
+from rig.cli.up import down, up
+from rig.errors import ExitCode, RigError
+from rig.text import one_line
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="rig")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show a traceback for every error.")
+def cli() -> None:
+    """Certify the client, storm a service, prove the truth in PostgreSQL.
+
+    Exit codes: 0 pass, 1 the target failed a gate, 2 the client is below the null floor, 3 the evidence is invalid,
+    64 usage, 69 target or database unavailable, 70 a fault of the rig, 78 bad configuration, 130 interrupted.
+    """
+
+
+VERBS = (
+    run_,
+    calibrate,
+    ladder_,
+    perf,
+    storm_,
+    prove_,
+    sample_,
+    settle_,
+    check,
+    compare_,
+    report,
+    worker_,
+    ui,
+    mix,
+    ci,
+    init,
+    doctor,
+    up,
+    down,
+)
+for verb in VERBS:
+    cli.add_command(verb)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a command line and return its exit code. Nothing that goes wrong ends in 1 or 2 but a verdict."""
+    debug = "--debug" in arguments[:1]
+    try:
+        signal.signal(signal.SIGTERM, _interrupt)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup leaves it
+            signal.signal(signal.SIGHUP, _interrupt)
+        result = cli.main(args=list(arguments), prog_name="rig", standalone_mode=False)
+        return int(result or 0)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return ExitCode.USAGE
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("rig: interrupted", err=True)
+        return ExitCode.INTERRUPTED
+    except RigError as error:
+        if debug:
+            traceback.print_exc()
+        click.echo(f"rig: {_said(error)}", err=True)
+        return error.exit_code
+    except Exception as error:  # the last line of defence: a bug must not look like a verdict
+        if debug:
+            traceback.print_exc()
+        click.echo(f"rig: a fault of the rig itself: {type(error).__name__}: {_said(error)}", err=True)
+        click.echo("rig: run it again as `rig --debug …` and report what it prints", err=True)
+        return ExitCode.INTERNAL
+
+
+def _said(error: Exception) -> str:
+    """An error's words, line by line: where they quote the target, none of its bytes may command the terminal."""
+    return "\n".join(map(one_line, str(error).split("\n")))
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def entry() -> None:
+    """The console script."""
+    forgive()
+    sys.exit(main(sys.argv[1:]))

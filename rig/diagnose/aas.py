@@ -1,0 +1,97 @@
+"""Average active sessions: how many sessions were at work or waiting, on average, by what they waited for. Pure.
+
+The number of sessions seen by a tick stands for the time since the tick before, so missed ticks weigh as much as kept
+ones, and the sum over all events is the number of sessions that were active at a time. A share of samples would say
+nothing: one waiting session of one and thirty of thirty look the same.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rig.evidence.sample_names import FOREGROUND, IDLE_IN_TRANSACTION
+from rig.evidence.samples import Samples
+
+ON_CPU = "CPU"
+"""The event of a session that waits for nothing."""
+_LONGEST_WEIGHT_S = 0.5
+"""What a tick may stand for: before it there may have been a gap, of which nothing is known."""
+_SAME_WAIT_S = 0.1
+
+
+def by_event(samples: Samples, start_ns: int | None = None, end_ns: int | None = None) -> pd.Series[float]:
+    """Average active sessions by event (``IO:WalSync``, ``CPU``), the largest first; empty where nothing was seen."""
+    weights = _weights(samples, start_ns, end_ns)
+    total_s = float(weights.sum())
+    if not total_s:
+        return pd.Series(dtype=float)
+    active = _active(samples)
+    seconds = active["at_ns"].map(weights).fillna(0.0)
+    by_name: pd.Series[float] = seconds.groupby(active["event"]).sum() / total_s
+    return by_name[by_name > 0].sort_values(ascending=False)
+
+
+def over_time(samples: Samples, edges_ns: NDArray[np.int64]) -> pd.DataFrame:
+    """The same in bins: a row per bin of ``edges_ns`` (bins + 1), a column per event; NaN where nobody looked."""
+    weights = _weights(samples, None, None)
+    bins = len(edges_ns) - 1
+    looked_s = _binned(weights.index.to_numpy(np.int64), weights.to_numpy(), edges_ns)
+    active = _active(samples)
+    seconds = active["at_ns"].map(weights).fillna(0.0)
+    columns = {
+        str(name): _binned(rows.to_numpy(np.int64), seconds[rows.index].to_numpy(), edges_ns)
+        for name, rows in active.groupby("event")["at_ns"]
+    }
+    frame = pd.DataFrame(columns, index=range(bins))
+    return frame.div(pd.Series(np.where(looked_s > 0, looked_s, np.nan)), axis=0)
+
+
+def idle_in_transaction_s(samples: Samples, start_ns: int | None = None, end_ns: int | None = None) -> float:
+    """Seconds that sessions spent doing nothing in an open transaction, added up over the sessions."""
+    weights = _weights(samples, start_ns, end_ns)
+    idle = samples.sessions.set_index("at_ns")["idle_in_transaction"].reindex(weights.index)
+    return float((idle * weights).sum())
+
+
+def lock_waits(samples: Samples) -> pd.DataFrame:
+    """Each wait for a lock that was seen: a row per wait, the longest first.
+
+    Columns: ``pid, began_ns, waited_s`` (at least so long), ``blocking_pid, locktype, mode, relation, query,
+    blocking_query, blocking_state, blocking_application_name``.
+    """
+    rows = samples.blocking.sort_values(["pid", "at_ns"], kind="stable")
+    began_ns = rows["at_ns"] - (rows["waited_s"].fillna(0) * 1e9).astype("int64")
+    new = (rows["pid"] != rows["pid"].shift()) | ((began_ns - began_ns.shift()).abs() > _SAME_WAIT_S * 1e9)
+    waits = rows.assign(began_ns=began_ns, wait=new.cumsum()).sort_values("waited_s").groupby("wait").last()
+    columns = ["pid", "began_ns", "waited_s", "blocking_pid", "locktype", "mode", "relation", "query", "blocking_query"]
+    waits = waits[[*columns, "blocking_state", "blocking_application_name"]]
+    return waits.sort_values("waited_s", ascending=False).reset_index(drop=True)
+
+
+def _active(samples: Samples) -> pd.DataFrame:
+    """Rows of sessions at work, with their event. Idle in a transaction is not at work."""
+    activity = samples.activity
+    at_work = activity["backend_type"].isin(FOREGROUND) & ~activity["state"].isin(IDLE_IN_TRANSACTION)
+    rows = activity.loc[at_work, ["at_ns", "wait_event_type", "wait_event"]]
+    event = rows["wait_event_type"] + ":" + rows["wait_event"]
+    return rows.assign(event=event.where(rows["wait_event"] != "", ON_CPU))
+
+
+def _weights(samples: Samples, start_ns: int | None, end_ns: int | None) -> pd.Series[float]:
+    """Seconds that each tick stands for, by ``at_ns``, within [start_ns, end_ns)."""
+    at_ns = samples.sessions["at_ns"].drop_duplicates().to_numpy(np.int64)
+    if not len(at_ns):
+        return pd.Series(dtype=float)
+    since_s = np.diff(at_ns) / 1e9
+    first_s = float(np.median(since_s)) if len(since_s) else _LONGEST_WEIGHT_S
+    weights = pd.Series(np.minimum(np.append(first_s, since_s), _LONGEST_WEIGHT_S), index=at_ns)
+    inside = (at_ns >= (start_ns or 0)) & (at_ns < (end_ns if end_ns is not None else np.iinfo(np.int64).max))
+    return weights[inside]
+
+
+def _binned(at_ns: NDArray[np.int64], values: NDArray[Any], edges_ns: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.histogram(at_ns, bins=edges_ns, weights=values)[0]

@@ -1,0 +1,163 @@
+"""Processors' time by process and by role, within a window of the run. Pure.
+
+A process's counters are cumulative, so nothing between two ticks is lost. What it used between its last tick and its
+end, and all that a process used which was born and died between two looks, is in its parent's account of the children
+that it waited for: the part of that account which no child was seen with counts as the children's role.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rig.evidence.sample_names import PIDS, Role
+from rig.evidence.samples import Samples
+
+UNSEEN_PID = 0
+"""Stands for processes that ended before they were seen (all of a role together)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """The machine within a window: average cores busy (steal is not), shares of all time, seconds throttled."""
+
+    cores: float
+    busy_cores: float
+    iowait: float
+    steal: float
+    throttled_s: float
+
+
+def by_process(samples: Samples, start_ns: int, end_ns: int) -> pd.DataFrame:
+    """CPU seconds of each process within a window: ``pid, role, cpu_s``, the largest first."""
+    rows = [*_own(samples, start_ns, end_ns), *_reaped_unseen(samples, start_ns, end_ns)]
+    frame = pd.DataFrame(rows, columns=["pid", "role", "cpu_s"])
+    return frame.sort_values("cpu_s", ascending=False).reset_index(drop=True)
+
+
+def by_role(samples: Samples, start_ns: int, end_ns: int) -> pd.Series[float]:
+    """Cores that each role kept busy on average, the largest first, ``Role.OTHER`` what is left of the busy machine."""
+    seconds = (end_ns - start_ns) / 1e9
+    cores: pd.Series[float] = by_process(samples, start_ns, end_ns).groupby("role")["cpu_s"].sum() / seconds
+    whole = machine(samples, start_ns, end_ns)
+    if whole is not None:
+        cores[Role.OTHER] = max(0.0, whole.busy_cores - float(cores.sum()))
+    return cores.sort_values(ascending=False)
+
+
+def machine(samples: Samples, start_ns: int, end_ns: int) -> Machine | None:
+    """What the machine did; None where nobody looked."""
+    frame = samples.machine
+    seconds = (end_ns - start_ns) / 1e9
+    if len(frame) < 2 or seconds <= 0:
+        return None
+    at_ns = frame["at_ns"].to_numpy(np.int64)
+    grown = {name: _growth(at_ns, frame[name].to_numpy(), start_ns, end_ns) for name in frame.columns.drop("at_ns")}
+    total_s = sum(grown[name] for name in ("user_s", "system_s", "idle_s", "iowait_s", "steal_s"))
+    busy_s = grown["user_s"] + grown["system_s"]
+    share = 1 / total_s if total_s else 0.0
+    report = samples.report(PIDS)
+    cores = float(report.facts.get("cores") or 0) if report is not None else 0.0
+    cores = cores or round(total_s / seconds)
+    return Machine(
+        cores=cores,
+        busy_cores=busy_s * share * cores,
+        iowait=grown["iowait_s"] * share,
+        steal=grown["steal_s"] * share,
+        throttled_s=grown["throttled_s"],
+    )
+
+
+def over_time(samples: Samples, edges_ns: NDArray[np.int64]) -> dict[tuple[str, int], NDArray[np.float64]]:
+    """Cores that each process kept busy in bins (shape (bins,)), by role and pid."""
+    born = _births(samples)
+    seconds = np.diff(edges_ns) / 1e9
+    found = {}
+    for pid, role, rows in _by_pid(samples):
+        at_ns, curve = _curve(rows["at_ns"].to_numpy(np.int64), rows["cpu_s"].to_numpy(), born.get(pid))
+        found[role, pid] = np.diff(np.interp(edges_ns, at_ns, curve)) / seconds
+    return found
+
+
+def spread(samples: Samples, start_ns: int, end_ns: int) -> pd.DataFrame:
+    """How the load spread over the server's processes: ``pid, cpu_s, connections`` (the most at a time), busiest first.
+
+    Processes that served nothing (a supervisor) are left out where connections could be seen; else ``connections`` is
+    NaN.
+    """
+    server = by_process(samples, start_ns, end_ns)
+    server = server[(server["role"] == Role.SERVER) & (server["pid"] != UNSEEN_PID)][["pid", "cpu_s"]]
+    seen = samples.sockets
+    seen = seen[(seen["at_ns"] >= start_ns) & (seen["at_ns"] <= end_ns)]
+    most = seen.groupby("pid")["established"].max()
+    server = server.assign(connections=server["pid"].map(most).astype(float))
+    if most.gt(0).any():
+        server = server[server["connections"] > 0]
+    return server.reset_index(drop=True)
+
+
+def _own(samples: Samples, start_ns: int, end_ns: int) -> Iterator[tuple[int, str, float]]:
+    born = _births(samples)
+    for pid, role, rows in _by_pid(samples):
+        at_ns = rows["at_ns"].to_numpy(np.int64)
+        cpu_s = _growth(*_curve(at_ns, rows["cpu_s"].to_numpy(), born.get(pid)), start_ns, end_ns)
+        if cpu_s or at_ns[-1] >= start_ns:
+            yield pid, role, cpu_s
+
+
+def _reaped_unseen(samples: Samples, start_ns: int, end_ns: int) -> Iterator[tuple[int, str, float]]:
+    """What parents waited for beyond what is counted for their ended children and those below them."""
+    if samples.pids.empty:
+        return
+    born = _births(samples)
+    counted = _counted_below(samples, start_ns, end_ns)
+    for pid, role, rows in _by_pid(samples):
+        reaped_s = (rows["reaped_user_s"] + rows["reaped_system_s"]).to_numpy()
+        curve = _curve(rows["at_ns"].to_numpy(np.int64), reaped_s, born.get(pid))
+        unseen_s = _growth(*curve, start_ns, end_ns) - counted.get(pid, 0.0)
+        if unseen_s > 0:
+            yield UNSEEN_PID, Role.BACKEND if role == Role.AUXILIARY else role, unseen_s
+
+
+def _counted_below(samples: Samples, start_ns: int, end_ns: int) -> dict[int, float]:
+    """CPU seconds that are counted for each process's children which ended in the window, and for all below those."""
+    last = samples.pids.groupby("pid").last()
+    over = last[last["at_ns"] < samples.pids["at_ns"].max()]
+    over = over[(over["at_ns"] >= start_ns) & (over["at_ns"] <= end_ns)]
+    own_s, reaped_s = over["cpu_s"].to_dict(), (over["reaped_user_s"] + over["reaped_system_s"]).to_dict()
+    below: dict[int, float] = {}
+    # Children were started after their parents, so the youngest first has all below a process done before itself.
+    family = samples.processes[samples.processes["pid"].isin(over.index)].drop_duplicates("pid", keep="last")
+    family = family.sort_values(["started_ns", "pid"], ascending=False)
+    for pid, ppid in zip(family["pid"].tolist(), family["ppid"].tolist(), strict=True):
+        below[ppid] = below.get(ppid, 0.0) + own_s[pid] + max(reaped_s[pid], below.get(pid, 0.0))
+    return below
+
+
+def _by_pid(samples: Samples) -> Iterator[tuple[int, str, pd.DataFrame]]:
+    for _, rows in samples.pids.groupby(["pid", "role"], sort=False):
+        yield int(rows["pid"].iloc[0]), str(rows["role"].iloc[0]), rows
+
+
+def _births(samples: Samples) -> dict[int, int]:
+    """When each process was started, by pid."""
+    return dict(zip(samples.processes["pid"].tolist(), samples.processes["started_ns"].tolist(), strict=True))
+
+
+def _curve(
+    at_ns: NDArray[np.int64], counter: NDArray[np.float64], born_ns: int | None
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """A counter over time, from 0 at its process's start. One that falls belongs to a new process of the same pid."""
+    steps = np.maximum(np.diff(counter, prepend=0.0), 0.0)
+    born = min(born_ns, int(at_ns[0])) if born_ns is not None else int(at_ns[0])
+    return np.append(born, at_ns), np.append(0.0, np.cumsum(steps))
+
+
+def _growth(at_ns: NDArray[np.int64], counter: NDArray[np.float64], start_ns: int, end_ns: int) -> float:
+    """By how much a counter grew within a window, straight lines between the ticks."""
+    before, after = np.interp([start_ns, end_ns], at_ns, counter)
+    return float(after - before)

@@ -1,0 +1,65 @@
+"""A drive against a server that says how long it let each request wait: the same engine, one more column.
+
+``WitnessDrive`` is a ``Drive`` whose connections read one header of every answer and whose rows of
+``DELIVERED`` lie in a file beside the results. The header costs the timed path a callback, which no other drive pays.
+Not for: loading a target. It exists for the ruler (``rig.calibrate.latency``).
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from rig.engine.connection import Connection
+from rig.engine.drive import Assignment, Drive
+from rig.errors import ErrorKind
+
+HEADER = b"x-delivered-ns"
+DELIVERED = np.dtype([("seq", "<i8"), ("delivered_ns", "<i8")])
+"""One row per answer: the number of the request, the delay that the server says it made."""
+
+
+def delivered_file(rows_file: Path) -> Path:
+    """Where a worker's rows of ``DELIVERED`` lie."""
+    return rows_file.with_suffix(".delivered")
+
+
+class WitnessConnection(Connection):
+    """A connection that keeps what the server said of its last answer; -1 where it said nothing."""
+
+    __slots__ = ("delivered_ns",)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """The parser saw a header."""
+        if name.lower() == HEADER:
+            self.delivered_ns = int(value) if value.isdigit() else -1
+
+
+class WitnessDrive(Drive):
+    """Runs one assignment as ``Drive`` does."""
+
+    connection_class = WitnessConnection
+
+    def __init__(self, assignment: Assignment, progress: Callable[[int], None]) -> None:
+        super().__init__(assignment, progress)
+        self._delivered = array("q")
+
+    def send(self, connection: Connection, position: int, intended_ns: int) -> None:
+        """See ``Drive``."""
+        cast(WitnessConnection, connection).delivered_ns = -1
+        super().send(connection, position, intended_ns)
+
+    def ended(self, connection: Connection, status: int, kind: ErrorKind, done_ns: int) -> None:
+        """See ``Drive``."""
+        if kind is ErrorKind.NONE:
+            self._delivered.extend((connection.seq, cast(WitnessConnection, connection).delivered_ns))
+        super().ended(connection, status, kind, done_ns)
+
+    async def close(self) -> None:
+        """See ``Drive``."""
+        await super().close()
+        delivered_file(self._assignment.rows_file).write_bytes(self._delivered.tobytes())

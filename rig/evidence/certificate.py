@@ -1,0 +1,63 @@
+"""What the client hardware was shown to be good for: the null benchmark and the latency calibration. Frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rig.evidence.latency_calibration import Ruler
+
+
+@dataclass(frozen=True, slots=True)
+class NullTrial:
+    """One trial of the null benchmark.
+
+    Utilisations are CPU time over wall time of one process (1.0: one core); ``stalled`` is the share of the time in
+    which a worker did not run though it wanted to; ``cores_busy`` has a share per core, ``steal`` is one of all cores;
+    ``throttled_s`` is time that a cgroup quota took away.
+    """
+
+    rps: float
+    elapsed_s: float
+    requests: int
+    failures: int
+    client_cpu_us_per_request: float
+    client_all_in_us_per_request: float
+    worker_utilisation: float
+    stub_utilisation: float
+    stalled: float
+    cores_busy: tuple[float, ...]
+    steal: float
+    throttled_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What the client hardware was shown to be good for, before anything was judged.
+
+    ``reason`` is ``client-bound``, ``stub-bound`` or ``hardware-bound`` below the floor, ``failures`` above it where
+    the stub's answers were not all proper, else empty. ``churn_rps`` is the rate when every answer closes its
+    connection. ``ruler`` is the latency certificate, None where measured latency was not checked against known latency.
+    """
+
+    floor_rps: float
+    workers: int
+    trials: tuple[NullTrial, ...]
+    reason: str = ""
+    explanation: str = ""
+    churn_rps: float | None = None
+    ruler: Ruler | None = None
+
+    @property
+    def median(self) -> NullTrial:
+        """The trial with the median rate."""
+        return sorted(self.trials, key=lambda trial: trial.rps)[len(self.trials) // 2]
+
+    @property
+    def rps(self) -> float:
+        """Median requests per second."""
+        return self.median.rps
+
+    @property
+    def headroom(self) -> float:
+        """Median rate over the floor."""
+        return self.rps / self.floor_rps

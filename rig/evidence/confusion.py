@@ -1,0 +1,146 @@
+"""What a proof of the diagnosis comes to: for every seeded bottleneck and repetition the answer that was given, their
+score, a table. Values; ``rig.selftest.diagnosis`` makes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from rig.errors import ExitCode
+from rig.evidence.gate import Verdict
+from rig.evidence.judgement import Judgement
+
+NOTHING = "nothing"
+UNDETERMINED = "undetermined"
+HYPOTHESES = ("H-A1", "H-A2", "H-B1", "H-B2", "H-C", "H-D", "H-E", "H-F")
+ANSWERS = (*HYPOTHESES, NOTHING, UNDETERMINED)
+"""All that a diagnosis can answer."""
+LEAST_SCORE = 0.95
+_SHORT = {NOTHING: "none", UNDETERMINED: "?"}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One run: which answer its seed asks for, which one the diagnosis gave, and its sentence.
+
+    ``expected`` and ``observed`` are of ``ANSWERS``; ``repetition`` counts from 1.
+    """
+
+    seed: str
+    repetition: int
+    expected: str
+    observed: str
+    sentence: str = ""
+
+    @property
+    def right(self) -> bool:
+        """True when the diagnosis found what was seeded."""
+        return self.expected == self.observed
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """All answers of a proof. ``not_run`` has the reason for every seed that could not be planted on this machine."""
+
+    answers: tuple[Answer, ...]
+    not_run: Mapping[str, str] = field(default_factory=dict)
+    packs: tuple[Path, ...] = ()
+    pack: Path | None = None
+    """The pack that holds the matrix."""
+    refused: Judgement | None = None
+    """Of that pack, where the client was not certified: nothing was asked then."""
+
+    @property
+    def seeds(self) -> dict[str, str]:
+        """The expected answer of every seed that was run, in their order."""
+        return {answer.seed: answer.expected for answer in self.answers}
+
+    @property
+    def score(self) -> float:
+        """Share of right answers."""
+        return sum(answer.right for answer in self.answers) / len(self.answers) if self.answers else 0.0
+
+    @property
+    def false_alarms(self) -> int:
+        """How often something was found in a service that is sound."""
+        return sum(answer.expected == NOTHING and not answer.right for answer in self.answers)
+
+    @property
+    def verdict(self) -> Verdict:
+        """PASS for at least 95 % of right answers and no false alarm. INVALID where nothing was asked."""
+        if not self.answers:
+            return Verdict.INVALID
+        return Verdict.PASS if self.score >= LEAST_SCORE and not self.false_alarms else Verdict.FAIL
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """0 for PASS, 1 for FAIL, 3 where nothing was asked; as its pack ends where the client was not certified."""
+        if self.refused is not None:
+            return ExitCode(self.refused.exit_code)
+        codes = {Verdict.PASS: ExitCode.PASS, Verdict.FAIL: ExitCode.FAIL}
+        return codes.get(self.verdict, ExitCode.INVALID)
+
+    def count(self, seed: str, observed: str) -> int:
+        """How often the answer to a seed was that one: a cell of the matrix."""
+        return sum(answer.seed == seed and answer.observed == observed for answer in self.answers)
+
+    def right(self, seed: str) -> float:
+        """Share of right answers to one seed."""
+        of_seed = [answer for answer in self.answers if answer.seed == seed]
+        return sum(answer.right for answer in of_seed) / len(of_seed) if of_seed else 0.0
+
+    def document(self) -> dict[str, Any]:
+        """What ``--json`` prints, and what lies in the pack."""
+        return {
+            "verdict": self.verdict.value,
+            "score": round(self.score, 4),
+            "least_score": LEAST_SCORE,
+            "false_alarms": self.false_alarms,
+            "cells": [
+                {
+                    "seed": answer.seed,
+                    "repetition": answer.repetition,
+                    "expected": answer.expected,
+                    "observed": answer.observed,
+                    "answer": answer.sentence,
+                }
+                for answer in self.answers
+            ],
+            "not_run": dict(self.not_run),
+            "refused": None if self.refused is None else self.refused.because,
+            "packs": [path.name for path in self.packs],
+            "pack": None if self.pack is None else str(self.pack),
+        }
+
+
+def confusion_table(confusion: Confusion) -> Table:
+    """A row a seed, a column an answer; what was seeded is bold where it was found, and the rest red."""
+    rest = f", {confusion.false_alarms} false alarms" if confusion.false_alarms else ""
+    if confusion.refused is not None:
+        rest = f", the client was not certified: {confusion.refused.because}"
+    title = f"{confusion.verdict}: {confusion.score:.1%} of {len(confusion.answers)} answers right{rest}"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("seed", no_wrap=True)
+    for name in ANSWERS:
+        table.add_column(_SHORT.get(name, name), justify="right")
+    table.add_column("right", justify="right")
+    for seed, expected in confusion.seeds.items():
+        cells = [_cell(confusion.count(seed, name), name == expected) for name in ANSWERS]
+        table.add_row(seed, *cells, f"{confusion.right(seed):.0%}")
+    if confusion.not_run:
+        table.caption = "; ".join(f"{seed}: NOT-RUN, {reason}" for seed, reason in confusion.not_run.items())
+        table.caption_justify = "left"
+    return table
+
+
+def _cell(count: int, expected: bool) -> Text:
+    if not count:
+        return Text("0" if expected else "·", "red" if expected else "dim")
+    return Text(str(count), "bold" if expected else "red")

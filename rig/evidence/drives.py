@@ -1,0 +1,125 @@
+"""What happened to the requests of a scenario: one row a request, one report a worker, one report a run. Frozen values.
+
+Times are nanoseconds of the host's monotonic clock unless the name says otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rig.model import Scenario
+
+RESULT = np.dtype(
+    [
+        ("seq", "<i8"),
+        ("intended_ns", "<i8"),
+        ("sent_ns", "<i8"),
+        ("done_ns", "<i8"),
+        ("connection", "<u4"),
+        ("status", "<u2"),
+        ("error_kind", "u1"),
+        ("worker", "u1"),
+    ]
+)
+"""One row per request as a worker writes it, 40 bytes, packed little-endian; a skipped request has ``sent_ns`` 0."""
+
+
+RESULT_STRUCT = "<qqqqIHBB"
+"""The same layout for ``struct``, which is what the timed path uses."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReport:
+    """What a worker says of itself at the end of a drive. CPU in seconds over the timed part unless named otherwise."""
+
+    worker: int
+    offered: int
+    sent: int
+    skipped: int
+    connects: int
+    first_sent_ns: int
+    last_done_ns: int
+    cpu_user_s: float
+    cpu_system_s: float
+    wall_s: float
+    build_cpu_s: float
+    flush_cpu_s: float
+    max_rss_bytes: int
+    stalled_s: float = 0.0
+    """Time in which the worker was ready to run and did not: stopped, throttled, or busy with something else."""
+    cores_allowed: float = 1.0
+    """CPU that it might use, cores; never more than one, for it is one thread (affinity, quota)."""
+    in_system_mean: float = 0.0
+    """Requests due and not yet ended, mean over time, sampled by the worker and not derived from its rows."""
+    in_system_samples: int = 0
+    rss_start_bytes: int = 0
+    """Memory when the clock started, everything built and signed; ``rss_end_bytes`` when the last answer was in."""
+    rss_end_bytes: int = 0
+
+    @property
+    def utilisation(self) -> float:
+        """CPU used over CPU allowed during the timed part; 0 where it had none."""
+        allowed_s = self.wall_s * self.cores_allowed
+        return (self.cpu_user_s + self.cpu_system_s) / allowed_s if allowed_s > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """What the machine did meanwhile: busy share of each core, stolen share of all, seconds throttled."""
+
+    cores_busy: tuple[float, ...]
+    steal: float
+    throttled_s: float
+
+    @property
+    def busy(self) -> float:
+        """Busy share of the whole machine."""
+        return sum(self.cores_busy) / len(self.cores_busy) if self.cores_busy else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class DriveReport:
+    """One drive as the pool saw it: a report per worker, None where a worker gave none.
+
+    ``machine`` is what the machine did between start and end, None where nobody watched.
+    """
+
+    scenario: Scenario
+    workers: tuple[WorkerReport | None, ...]
+    interrupted: bool = False
+    notes: tuple[str, ...] = ()
+    machine: Interval | None = None
+
+    @property
+    def complete(self) -> bool:
+        """True when every worker reported."""
+        return all(report is not None for report in self.workers)
+
+    @property
+    def present(self) -> list[WorkerReport]:
+        """The reports that arrived."""
+        return [report for report in self.workers if report is not None]
+
+    @property
+    def elapsed_s(self) -> float:
+        """First request to last answer over all workers, seconds; 0 when nothing was sent."""
+        sent = [report for report in self.present if report.sent]
+        if not sent:
+            return 0.0
+        return (max(r.last_done_ns for r in sent) - min(r.first_sent_ns for r in sent)) / 1e9
+
+    @property
+    def cpu_us_per_request(self) -> float:
+        """Client CPU (user and system) per sent request over the timed part, microseconds."""
+        sent = sum(report.sent for report in self.present)
+        cpu_s = sum(report.cpu_user_s + report.cpu_system_s for report in self.present)
+        return cpu_s / sent * 1e6 if sent else 0.0
+
+    @property
+    def all_in_us_per_request(self) -> float:
+        """As ``cpu_us_per_request``, with building and signing beforehand and the last flush counted in."""
+        sent = sum(report.sent for report in self.present)
+        extra_s = sum(report.build_cpu_s + report.flush_cpu_s for report in self.present)
+        return self.cpu_us_per_request + (extra_s / sent * 1e6 if sent else 0.0)

@@ -1,0 +1,193 @@
+"""The history of a run: one row per request, on disk before anything is analysed.
+
+Flow: while a drive runs, each worker appends packed rows to a file of its own under ``history/.raw``; ``seal`` turns
+them into one Parquet file of named columns; ``read_history`` gives all of it as one data frame (so does
+``pandas.read_parquet(folder)``). What a crash left unsealed is sealed by whoever opens the folder next.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from rig.errors import ErrorKind, EvidenceError
+from rig.evidence.drives import RESULT
+from rig.evidence.parquet import read_frame
+from rig.model import Outcome, RequestClass, Scenario
+
+COLUMNS = (
+    "scenario",
+    "drive",
+    "step",
+    "trial",
+    "route",
+    "seq",
+    "class",
+    "tenant",
+    "worker",
+    "connection",
+    "intended_ns",
+    "sent_ns",
+    "done_ns",
+    "status",
+    "outcome",
+    "error_kind",
+)
+_TEXTS = ("scenario", "drive", "route", "class", "tenant", "outcome", "error_kind")
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
+
+
+class History:
+    """The folder of one run's history. Drives whose labels are no file names are refused (EvidenceError)."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._raw = folder / ".raw"
+        try:
+            self._raw.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EvidenceError(f"history folder {self._raw} cannot be made: {error}") from None
+
+    def rows_file(self, scenario: Scenario, worker: int) -> Path:
+        """Where a worker writes its rows of a drive."""
+        require_file_name(scenario)
+        return self._raw / f"{scenario.label}.{worker}.rows"
+
+    def seal(
+        self,
+        scenario: Scenario,
+        share: NDArray[np.int64],
+        tenant: NDArray[np.int64],
+        expected_status: Mapping[RequestClass, tuple[int, ...]],
+    ) -> pd.DataFrame:
+        """Name the columns of a drive's rows and keep them as Parquet; the raw files go. Sealing again changes nothing.
+
+        ``share`` and ``tenant`` (shape (count,)) say by seq which share and which tenant a request belongs to.
+        EvidenceError where the disk does not take it: the raw files stay.
+        """
+        require_file_name(scenario)
+        sealed = self.folder / f"{scenario.label}.parquet"
+        files = sorted(self._raw.glob(f"{scenario.label}.*.rows"))
+        if sealed.exists():
+            # It appears only once it is whole; raw files beside it are what a crash kept from being removed.
+            frame = _read_sealed(sealed)
+        else:
+            rows = np.concatenate([_read_raw(file) for file in files] or [np.empty(0, RESULT)])
+            frame = _named(rows, scenario, share, tenant, expected_status)
+            _keep(frame, self._raw / sealed.name, sealed)
+        for file in files:
+            file.unlink()
+        return frame
+
+    def close(self) -> None:
+        """Remove the folder of raw rows once everything is sealed; closing again changes nothing."""
+        if self._raw.is_dir() and not any(self._raw.iterdir()):
+            self._raw.rmdir()
+
+
+def require_file_name(scenario: Scenario) -> None:
+    """EvidenceError for a drive whose label is no file name: that of a stranger's pack could lead out of it."""
+    if not _FILE_NAME.fullmatch(scenario.label):
+        raise EvidenceError(f"{scenario.label[:200]!r} cannot be the name of a drive: it is no name of a file")
+
+
+def read_history(folder: Path) -> pd.DataFrame:
+    """All sealed rows below a folder, an empty frame where there are none; EvidenceError when one cannot be read."""
+    frames = [_read_sealed(file) for file in sorted(folder.glob("*.parquet"))]
+    if not frames:
+        return pd.DataFrame({column: [] for column in COLUMNS})
+    return _categorised(pd.concat(frames, ignore_index=True))  # of unlike categories it makes texts
+
+
+def _keep(frame: pd.DataFrame, unfinished: Path, sealed: Path) -> None:
+    """Write a frame as Parquet; ``sealed`` appears only once it is whole."""
+    try:
+        frame.to_parquet(unfinished, index=False, compression="zstd")
+        unfinished.replace(sealed)
+    except (OSError, pa.ArrowException) as error:
+        unfinished.unlink(missing_ok=True)
+        raise EvidenceError(f"history file {sealed} cannot be written: {error}") from None
+
+
+def _read_sealed(file: Path) -> pd.DataFrame:
+    return read_frame(file, COLUMNS, _categorised)
+
+
+def _categorised(frame: pd.DataFrame) -> pd.DataFrame:
+    """Its texts as categories."""
+    return frame.astype(dict.fromkeys(_TEXTS, "category"))
+
+
+def _read_raw(file: Path) -> NDArray[np.void]:
+    """Whole rows of a raw file; a row that a crash cut off is left out."""
+    data = file.read_bytes()
+    return np.frombuffer(data[: len(data) // RESULT.itemsize * RESULT.itemsize], dtype=RESULT)
+
+
+def _named(
+    rows: NDArray[np.void],
+    scenario: Scenario,
+    share: NDArray[np.int64],
+    tenant: NDArray[np.int64],
+    expected_status: Mapping[RequestClass, tuple[int, ...]],
+) -> pd.DataFrame:
+    share_of_row = share[rows["seq"]]
+    kinds = [kind.name.lower() for kind in ErrorKind]
+    classes = list(dict.fromkeys(part.request_class.value for part in scenario.shares))
+    class_of_share = np.array([classes.index(part.request_class.value) for part in scenario.shares] or [0])
+    frame = pd.DataFrame(
+        {
+            "seq": rows["seq"],
+            "class": _named_codes(class_of_share[share_of_row], classes),
+            "tenant": _named_codes(tenant[rows["seq"]], scenario.tenants),
+            "worker": rows["worker"],
+            "connection": rows["connection"],
+            "intended_ns": rows["intended_ns"],
+            "sent_ns": rows["sent_ns"],
+            "done_ns": rows["done_ns"],
+            "status": rows["status"],
+            "outcome": _outcomes(rows, scenario, share_of_row, expected_status),
+            "error_kind": _named_codes(rows["error_kind"], kinds),
+        }
+    )
+    none = np.zeros(len(rows), dtype=np.int8)
+    frame.insert(0, "route", _named_codes(none, [scenario.route]))
+    frame.insert(0, "trial", np.full(len(rows), scenario.trial, dtype=np.int32))
+    frame.insert(0, "step", np.full(len(rows), scenario.step, dtype=np.int32))
+    frame.insert(0, "drive", _named_codes(none, [scenario.label]))
+    frame.insert(0, "scenario", _named_codes(none, [scenario.id]))
+    return frame
+
+
+def _named_codes(codes: NDArray[Any], names: Sequence[str]) -> pd.Series[Any]:
+    """A categorical column from positions in ``names``."""
+    return pd.Series(pd.Categorical.from_codes(pd.Index(codes), pd.Index(names)))
+
+
+def _outcomes(
+    rows: NDArray[np.void],
+    scenario: Scenario,
+    share_of_row: NDArray[np.int64],
+    expected_status: Mapping[RequestClass, tuple[int, ...]],
+) -> pd.Series[Any]:
+    """ok: answered as expected; fail: answered otherwise, or no connection; info: unknown; skipped: never sent."""
+    names = [outcome.value for outcome in Outcome]
+    ok, fail, info, skipped = (names.index(o.value) for o in (Outcome.OK, Outcome.FAIL, Outcome.INFO, Outcome.SKIPPED))
+    code = np.full(len(rows), info, dtype=np.int8)
+    answered = rows["error_kind"] == ErrorKind.NONE
+    as_expected = np.zeros(len(rows), dtype=bool)
+    for number, part in enumerate(scenario.shares):
+        good = np.isin(rows["status"], expected_status[part.request_class])
+        as_expected |= (share_of_row == number) & good
+    code[answered & as_expected] = ok
+    code[(answered & ~as_expected) | (rows["error_kind"] == ErrorKind.CONNECT)] = fail
+    code[rows["error_kind"] == ErrorKind.NOT_SENT] = skipped
+    return _named_codes(code, names)

@@ -1,0 +1,95 @@
+"""What one reading of the target's database found, against what was sent. Frozen values, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from rig.model import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Truth about one drive and one tenant: rows expected as an interval [min, max], rows observed.
+
+    Keys that are not clean are counted by kind; each of them is named in ``TruthReport.unclean``.
+    """
+
+    drive: str
+    scenario: str
+    tenant: str
+    canonical_min: int
+    canonical_max: int
+    canonical: int
+    dead_min: int
+    dead_max: int
+    dead: int
+    unclean: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """All rows of one tenant in one table, against what the whole run should have left."""
+
+    tenant: str
+    row: Row
+    expected_min: int
+    expected_max: int
+    observed: int
+
+
+class Anomaly(StrEnum):
+    """What can be wrong with a key."""
+
+    LOST = "lost"
+    DUPLICATED = "duplicated"
+    UNEXPECTED = "unexpected"
+    MISROUTED = "misrouted"
+    WRONG_TENANT = "wrong_tenant"
+    WRONG_CHANNEL = "wrong_channel"
+    WRONG_CORRELATION = "wrong_correlation"
+    RECOVERED = "recovered"
+    """Not a fault: an indeterminate request whose row exists."""
+
+
+@dataclass(frozen=True, slots=True)
+class UncleanKey:
+    """One key that is not simply acknowledged and present."""
+
+    kind: Anomaly
+    drive: str
+    scenario: str
+    tenant: str
+    key: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryHit:
+    """Personal data found where none may be. ``place`` is ``schema.table.column`` or ``file:line``."""
+
+    place: str
+    in_log: bool
+    what: str
+    request: str
+    json_path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TruthReport:
+    """One read of the database after quiescing."""
+
+    groups: tuple[Group, ...]
+    totals: tuple[Total, ...]
+    unclean: tuple[UncleanKey, ...]
+    canary_hits: tuple[CanaryHit, ...]
+    columns_scanned: int
+    log_files_scanned: tuple[str, ...]
+    duplicated_keys: int
+    keys_reconciled: int
+    read_s: float
+    notes: tuple[str, ...] = ()
+    log_files_unread: tuple[str, ...] = ()
+    keys_unattributed: int = 0
+    """Values with a personal key that may be of the run or older: nobody counted them before it."""

@@ -1,0 +1,313 @@
+"""What a run that locust leads needs, and must not happen in locust's patched process: database, service, tenants,
+certificate, samplers, truth, judgement.
+
+Flow: the master starts ``python -m rig.locust_bridge.coordinator`` and speaks with it in lines of JSON, one answer a
+question: ``open`` once, then for each test ``begin`` (a pack, and the plan for the workers) and ``finish`` (everything
+from quiescing to the sealed pack); ``look`` between them for the live tabs. It ends, and with it all that it started,
+when its standard input closes, however the master ended. What it left then ``rig settle`` finishes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import IO, Any
+
+from pydantic import TypeAdapter
+
+from rig.calibrate.null import null_benchmark
+from rig.calibrate.stub import Stub, null_stub
+from rig.engine.pool import Pool
+from rig.errors import ExitCode, RigError, UsageError
+from rig.evidence.certificate import Certificate
+from rig.evidence.locust_run import MasterAccount
+from rig.locust_bridge.gather import gather
+from rig.locust_bridge.live import Live
+from rig.locust_bridge.plan import Plan
+from rig.machine.supervisor import Lifeline
+from rig.model import RunKey, Scenario
+from rig.profile import bundled_profile, environment, load_profile
+from rig.requests.targeter import Targeter
+from rig.run.job import LOCUST, Job
+from rig.run.record import Finished
+from rig.run.steps import Scene, begin, read_truth
+from rig.samplers.sampling import plan_of_run, sampling
+from rig.settings import Settings
+from rig.target.endpoint import Endpoint
+from rig.target.launch import Target, open_target
+from rig.target.prober import Prober
+from rig.target.secrets import Secrets
+from rig.target.store import Store, open_store
+from rig.target.tenants import provision
+from rig.truth.reader import TruthReader
+from scenarios.mix import CLASSES, block
+from scenarios.s8 import perf_gate
+
+_TENANT = "A"
+_FIXED_TENANT = "S8-1"
+
+
+class Quiet:
+    """Tells the locust process's log how far things are."""
+
+    def stage(self, what: str) -> None:
+        """See ``rig.run.steps.Reporter``."""
+        sys.stderr.write(f"rig: {what}\n")
+        sys.stderr.flush()
+
+    def drive(self, scenario: Scenario, number: int, drives: int) -> None:
+        """See ``rig.run.steps.Reporter``."""
+
+    def progress(self, requests: int) -> None:
+        """See ``rig.run.steps.Reporter``."""
+
+
+class Backstage:
+    """One session of a master. A context manager: what it opened is closed with it."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self.secrets = Secrets()
+        self._stack = ExitStack()
+        self._reporter = Quiet()
+        self._certificate: Certificate | None = None
+        self._test: _Test | None = None
+
+    def __enter__(self) -> Backstage:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._give_up()
+        self._stack.close()
+
+    def answer(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        """Do what is asked; RigError as its parts raise it."""
+        match question["do"]:
+            case "open":
+                return self._open(question)
+            case "certify":
+                self._certificate = TypeAdapter(Certificate).validate_python(question["certificate"])
+                return {}
+            case "begin":
+                return self._begin(question)
+            case "look":
+                return {} if self._test is None else self._test.live.look()
+            case "finish":
+                return self._finish(TypeAdapter(MasterAccount).validate_python(question["account"]))
+            case other:
+                raise UsageError(f"{other!r} is nothing that can be done backstage")
+
+    def _open(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        path = Path(wanted["profile"]) if wanted["profile"] else bundled_profile()
+        profile = load_profile(path)
+        settings = Settings(
+            seed=wanted["seed"],
+            out=Path(wanted["out"]).absolute(),
+            floor_rps=wanted["floor"],
+            null_seconds=wanted["null_seconds"],
+            allow_host=wanted["allow_host"],
+            port=wanted["port"],
+            defects=tuple(wanted["defects"]),
+            ruler="none",
+            max_requests=wanted["max_requests"],
+            max_rate_per_s=wanted["max_rate"],
+        )
+        self._job = Job(LOCUST, tuple(wanted["argv"]), settings, profile, path.resolve().parent)
+        if profile.launch is None:
+            Endpoint.parse(profile.target.base_url or "").require_allowed(
+                settings.allowed_host(profile.target.allow_host)
+            )
+        lifeline = self._stack.enter_context(Lifeline())
+        self._folder = Path(tempfile.mkdtemp(prefix="rig-backstage-"))
+        lifeline.remove_at_end(self._folder)
+        self._reporter.stage("preparing the database")
+        self._store = self._stack.enter_context(open_store(profile, lifeline, self._environ, self._folder))
+        self.secrets.learn_from(profile, self._environ, self._store)
+        null_port = 0
+        if wanted["client"] == "native":
+            self._certificate = self._null_benchmark()
+        else:
+            self._stub: Stub = self._stack.enter_context(null_stub())
+            null_port = self._stub.endpoint.port
+        self._reporter.stage("starting the target" if profile.launch else "reaching the target")
+        self._target = self._stack.enter_context(
+            open_target(profile, self._job.profile_dir, self._store, self._folder, self._environ, settings)
+        )
+        return {
+            "url": self._target.endpoint.url,
+            "null_port": null_port,
+            "certificate": None if self._certificate is None else _in_words(self._certificate),
+        }
+
+    def _null_benchmark(self) -> Certificate:
+        """The engine that native workers run, on this machine."""
+        settings = self._job.settings
+        with Pool(1) as pool:
+            return null_benchmark(
+                pool,
+                self._job.profile,
+                RunKey(settings.seed, "null", int(time.time())),
+                self._folder / "calibration",
+                floor_rps=settings.floor_rps,
+                seconds=settings.null_seconds,
+                progress=self._reporter.stage,
+            )
+
+    def _begin(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        self._give_up()  # a master begins a test when it has none: what is left here has failed there
+        self._job.require_requests(wanted["fixed_requests"])
+        if rate_per_user_s := wanted["rate_per_user_s"]:
+            # In whole users of every worker: each keeps to an even share of the ceiling.
+            self._job.require_rate(rate_per_user_s * math.ceil(wanted["users"] / wanted["workers"]) * wanted["workers"])
+        scene = begin(self._job, self._environ, self._reporter)
+        self._test = test = _Test(scene, self._store, self._target)
+        try:
+            plan = test.begin(wanted, self._certificate, self.secrets)
+        except BaseException:
+            self._give_up()
+            raise
+        return {"pack": str(scene.record.path), "plan": plan.to_wire()}
+
+    def _give_up(self) -> None:
+        """Watch a test no longer that nobody will finish; its pack stays, for ``rig settle``."""
+        if self._test is not None:
+            self._test.watching.close()
+            self._test = None
+
+    def _finish(self, account: MasterAccount) -> dict[str, Any]:
+        if self._test is None:
+            raise UsageError("no test has begun")
+        test, self._test = self._test, None
+        finished = test.finish(account)
+        return finished.document() | {"sentence": finished.judgement.sentence, "sealed": finished.sealed}
+
+
+class _Test:
+    """One test: from its pack to its verdict."""
+
+    def __init__(self, scene: Scene, store: Store, target: Target) -> None:
+        self.scene = scene
+        self.watching = ExitStack()
+        self.live = Live(scene.record.pack.samples_folder)
+        self._store = store
+        self._target = target
+        self._reader = TruthReader(scene.job.profile, store.truth_dsn)
+
+    def begin(self, wanted: Mapping[str, Any], certificate: Certificate | None, known: Secrets) -> Plan:
+        """Make the tenants, look at what is there, start to watch; the plan for the workers."""
+        scene, record = self.scene, self.scene.record
+        profile = scene.job.profile
+        if certificate is not None:
+            record.pack.write_certificate(certificate)
+        route = wanted["route"] or profile.routes[0].name
+        profile.route(route)
+        count = wanted["fixed_requests"]
+        fixed = perf_gate(route, _FIXED_TENANT, requests=count, limit_s=wanted["fixed_limit_s"]) if count else None
+        if fixed is not None and not wanted["alone"]:
+            fixed = _without_limit(fixed)
+        names = (_TENANT, _FIXED_TENANT) if fixed is not None else (_TENANT,)
+        tenancy = provision(profile, scene.key, names, self._store.truth_dsn, scene.environ, known)
+        record.amend(
+            tenants=tenancy.tenants,
+            fingerprint={**record.manifest.fingerprint, "database": dict(self._store.facts)},
+        )
+        plan = Plan(
+            locust=wanted["locust"],
+            run=scene.key,
+            profile=profile,
+            url=self._target.endpoint.url,
+            route=route,
+            tenant=_TENANT,
+            credentials=tenancy.credentials,
+            fixed=fixed,
+            rate_per_user_s=wanted["rate_per_user_s"],
+            most_requests=scene.job.most_requests,
+            most_rate_per_s=scene.job.most_rate_per_s,
+        )
+        first = [_first_block(plan, name) for name in CLASSES] + ([fixed] if fixed else [])
+        targeter = Targeter(profile, scene.key)
+        record.keep_baseline(self._reader.preflight(targeter, first, tenancy.tenants, self._store.runtime_dsn))
+        watched = plan_of_run(
+            self._store.truth_dsn, self._target.pid, profile.target.process_match, wanted["client_pids"]
+        )
+        self.watching.enter_context(sampling(watched, record.pack.samples_folder))
+        self._prober = self.watching.enter_context(Prober(profile.probes, self._target.endpoint))
+        return plan
+
+    def finish(self, account: MasterAccount) -> Finished:
+        """Quiesce, read the truth, judge, seal."""
+        scene, record = self.scene, self.scene.record
+        self.watching.close()
+        record.pack.write_probes(self._prober.frame())
+        record.pack.write_pool(self._prober.pool())
+        record.pack.write_crowd(account)
+        record.all_done()  # what is left to do now `rig settle` can do as well
+        gather(record)
+        targeter = Targeter(record.profile, scene.key)
+        for drive in record.manifest.drives:
+            record.seal_rows(drive.scenario, targeter)
+        if record.manifest.drives:
+            read_truth(scene, self._reader, self._store, self._target)
+        scene.reporter.stage("judging and writing the evidence")
+        return record.judged(seal=not scene.to_be_settled)
+
+
+def _without_limit(fixed: Scenario) -> Scenario:
+    """Beside other users S8 is judged by its rows and answers: its time is theirs as well."""
+    return replace(fixed, limit_s=None)
+
+
+def _first_block(plan: Plan, name: str) -> Scenario:
+    return block(CLASSES[name], 0, 0, worker=0, route=plan.route, tenant=plan.tenant, timeout_s=plan.timeout_s)
+
+
+def _in_words(certificate: Certificate) -> dict[str, Any]:
+    median = asdict(certificate.median)
+    return {
+        "rps": round(certificate.rps),
+        "floor_rps": certificate.floor_rps,
+        "headroom": round(certificate.headroom, 1),
+        "client_cpu_us_per_request": round(median["client_cpu_us_per_request"], 1),
+        "reason": certificate.reason,
+        "explanation": certificate.explanation,
+    }
+
+
+def main() -> int:
+    """Answer questions until standard input closes."""
+    # Ctrl-C reaches every process of a terminal's group: the master decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whoever prints by accident must not answer
+    with Backstage(environment()) as backstage:
+        for line in sys.stdin:
+            _say(answers, _answered(backstage, line))
+    return ExitCode.PASS
+
+
+def _answered(backstage: Backstage, line: str) -> dict[str, Any]:
+    try:
+        return backstage.answer(json.loads(line))
+    except RigError as error:
+        said = backstage.secrets.blanked(str(error))  # it may quote the target's last words
+        return {"error": said, "exit_code": int(error.exit_code)}
+    except Exception as error:  # the last line of defence: the master must hear of a bug, and not wait for ever
+        return {"error": f"a fault of the rig itself: {type(error).__name__}: {error}", "exit_code": ExitCode.INTERNAL}
+
+
+def _say(answers: IO[str], document: Mapping[str, Any]) -> None:
+    answers.write(json.dumps(document, default=str) + "\n")
+    answers.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

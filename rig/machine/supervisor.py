@@ -1,0 +1,335 @@
+"""Everything that was started is ended, also after SIGKILL of the rig.
+
+Flow: a ``Lifeline`` starts one small reaper process and holds the only write end of the pipe that is its stdin. Every
+process of the run carries ``RIG_RUN=<token>`` in its environment, so it can be found wherever it was reparented to; one
+whose environment may get lost, or may not be read, is registered besides. On a normal exit the context ends and removes
+what is left and says "bye" to the reaper. If the rig dies, however it dies, the pipe ends without a "bye" and the
+reaper does the same work in its place. A parent-death signal would not do: the kernel clears it when the child drops
+its uid.
+
+Not for the ordinary stop of a child: whoever started it stops it. This is the net below, and a run in which the net
+caught something says so in its log. A process that was forked without exec from the rig itself carries no marker
+(its environment block is the rig's): children of a run are spawned.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing import resource_tracker
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+import psutil
+
+from rig.errors import RigError
+from rig.machine.child import python_module
+from rig.machine.processes import alive, words
+
+MARKER = "RIG_RUN"
+"""The environment variable that every process of a run carries."""
+
+_TERM_PATIENCE_S = 3.0
+"""From SIGTERM to SIGKILL."""
+_POSTGRES_PATIENCE_S = 8.0
+"""From SIGQUIT to SIGKILL of a postmaster: it gives its own backends 5 s before it kills them."""
+_REMOVE_PATIENCE_S = 5.0
+_POLL_S = 0.02
+
+_log = logging.getLogger(__name__)
+
+_standing: list[Lifeline] = []
+"""Those that this process has entered and not left, the innermost last. As the marker, it is the whole process's."""
+
+
+@dataclass(frozen=True)
+class MarkedProcess:
+    """A living process of a run. ``run`` is the token of that run. No command line: it may hold a secret."""
+
+    pid: int
+    name: str
+    run: str
+
+
+class Lifeline:
+    """A context in which everything started with ``environ()`` or registered is ended, and registered paths removed.
+
+    Enter it once. While it stands ``os.environ`` carries the marker, so that processes which take no environment of
+    their own (``multiprocessing`` with spawn) carry it too. Methods may be called from any thread.
+    """
+
+    def __init__(self) -> None:
+        self.token = secrets.token_hex(8)
+        self._estate = _Estate()
+        self._reaper: subprocess.Popen[str] | None = None
+        self._outer_token: str | None = None
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        # The tracker of multiprocessing lives as long as this process and ends with it by itself: left unmarked.
+        resource_tracker.ensure_running()
+        self._outer_token = os.environ.get(MARKER)
+        self._reaper = subprocess.Popen(
+            [*python_module("rig.machine.supervisor"), self.token],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=self.environ(),
+            start_new_session=True,
+            text=True,
+        )
+        os.environ[MARKER] = self.token
+        _standing.append(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        reaper = self._started_reaper()
+        _standing.remove(self)
+        for process in self.processes():
+            _log.warning("process %d (%s) was still running at the end of the run", process.pid, process.name)
+        _settle(self.token, self._estate, spared=reaper.pid)
+        if self._outer_token is None:
+            os.environ.pop(MARKER, None)
+        else:
+            os.environ[MARKER] = self._outer_token
+        reaper.communicate('["bye"]\n')
+
+    def environ(self) -> dict[str, str]:
+        """The environment for a child of this run: this process's own, and the marker."""
+        return dict(os.environ) | self.marker
+
+    @property
+    def marker(self) -> dict[str, str]:
+        """The marker alone, for a child that must not see the rest."""
+        return {MARKER: self.token}
+
+    def remove_at_end(self, path: Path) -> None:
+        """Remove the directory ``path`` at the end, whatever it then holds. Missing is fine.
+
+        Raises ``RigError`` where the path is not absolute or the reaper is gone.
+        """
+        self._register_path("remove", path)
+
+    def stop_postgres_at_end(self, data_dir: Path) -> None:
+        """Stop the postmaster of ``data_dir`` at the end, found by its ``postmaster.pid``.
+
+        The marker alone does not do: reading the environment of another uid's process takes a capability that root
+        in a container often lacks. Raises as ``remove_at_end``.
+        """
+        self._register_path("postgres", data_dir)
+
+    def stop_at_end(self, pid: int) -> None:
+        """Stop a child of this process, and all that it started, at the end, as if it carried the marker.
+
+        For one whose environment cannot be trusted to be readable then: a process that rewrites its title writes over
+        it, and that of another uid's process is closed to a root without the capability. To be called before the child
+        is waited for: until then the pid is its own. Raises ``RigError`` where the reaper is gone.
+        """
+        self._estate.add_process(pid)
+        self._tell_reaper("process", pid)
+
+    def processes(self) -> list[MarkedProcess]:
+        """The living processes of this run, without the rig itself, its reaper and the registered servers."""
+        return [
+            MarkedProcess(process.pid, _name(process), self.token)
+            for process in _find(self.token, self._estate, self._estate.postmasters(), self._started_reaper().pid)
+        ]
+
+    def directories(self) -> list[Path]:
+        """The directories that were registered for removal, in that order."""
+        return list(self._estate.directories)
+
+    def _register_path(self, what: str, path: Path) -> None:
+        if not path.is_absolute() or path == Path(path.anchor):
+            raise RigError(f"{path} cannot be registered for removal: an absolute path below / is needed")
+        self._estate.add(what, path)
+        self._tell_reaper(what, str(path))
+
+    def _tell_reaper(self, *order: object) -> None:
+        pipe = self._started_reaper().stdin
+        assert pipe is not None
+        try:
+            with self._lock:  # one line is one write, shorter than PIPE_BUF: the reaper never sees half of one
+                pipe.write(json.dumps(order) + "\n")
+                pipe.flush()
+        except BrokenPipeError as error:
+            raise RigError("the reaper process of this run died; start the run again") from error
+
+    def _started_reaper(self) -> subprocess.Popen[str]:
+        if self._reaper is None:
+            raise RigError("the lifeline was used before it was entered")
+        return self._reaper
+
+
+def standing() -> Lifeline | None:
+    """The innermost lifeline that this process stands in; None outside of all."""
+    return _standing[-1] if _standing else None
+
+
+@contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """A directory for the time of the context; where a lifeline stands, it goes also when this process is killed."""
+    with tempfile.TemporaryDirectory(prefix=prefix) as name:
+        if (lifeline := standing()) is not None:
+            lifeline.remove_at_end(Path(name))
+        yield Path(name)
+
+
+def leftovers() -> list[MarkedProcess]:
+    """Processes of runs that are over: marked, and the reaper of their run is gone.
+
+    Only what this user may look into is seen. A run whose reaper still works is not over.
+    """
+    marked = [(process, token) for process in psutil.process_iter() if (token := _token(process)) is not None]
+    not_over = set(_standing_runs()) if marked else set()
+    # A run may have come to its end between these two looks: its reaper is gone, and so are its processes.
+    return [
+        MarkedProcess(process.pid, _name(process), token)
+        for process, token in marked
+        if token not in not_over and _token(process) == token
+    ]
+
+
+class _Estate:
+    """What a run leaves behind if nobody tidies up: directories, PostgreSQL servers, and processes."""
+
+    def __init__(self) -> None:
+        self.directories: list[Path] = []
+        self.data_dirs: list[Path] = []
+        self.processes: set[psutil.Process] = set()
+
+    def add(self, what: str, path: Path) -> None:
+        (self.data_dirs if what == "postgres" else self.directories).append(path)
+
+    def add_process(self, pid: int) -> None:
+        # psutil remembers when it started: whoever has the pid after it is not taken for it.
+        with suppress(psutil.NoSuchProcess):
+            self.processes.add(psutil.Process(pid))
+
+    def postmasters(self) -> set[psutil.Process]:
+        """The registered servers that live. A pid file may be stale: the process must be the file's owner's."""
+        found = set()
+        for data_dir in self.data_dirs:
+            with suppress(OSError, ValueError, IndexError, psutil.Error):
+                pid_file = data_dir / "postmaster.pid"
+                process = psutil.Process(int(pid_file.read_text().split()[0]))
+                if process.uids().effective == pid_file.stat().st_uid and _name(process).startswith("postgres"):
+                    found.add(process)
+        return {process for process in found if alive(process)}
+
+
+def _settle(token: str, estate: _Estate, spared: int | None = None) -> None:
+    """End every process of the run but ``spared``, then remove its directories; bounded by the patiences above."""
+    told: set[psutil.Process] = set()
+    started = time.monotonic()
+    while (waited_s := time.monotonic() - started) < _POSTGRES_PATIENCE_S + 2.0:
+        postmasters = estate.postmasters()
+        others = set(_find(token, estate, postmasters, spared))
+        if not postmasters and not others:
+            break
+        # Immediate shutdown: the data goes anyway. Never SIGKILL to a backend, and to a postmaster only at the last.
+        _tell(postmasters, signal.SIGQUIT, told, kill=waited_s > _POSTGRES_PATIENCE_S)
+        _tell(others, signal.SIGTERM, told, kill=waited_s > _TERM_PATIENCE_S)
+        time.sleep(_POLL_S)
+    deadline = time.monotonic() + _REMOVE_PATIENCE_S
+    while remaining := [path for path in estate.directories if path.exists()]:
+        for path in remaining:
+            shutil.rmtree(path, ignore_errors=True)  # a process on its way out may still write: looked at again
+        if time.monotonic() > deadline:
+            break
+        time.sleep(_POLL_S)
+
+
+def _tell(processes: Iterable[psutil.Process], first: signal.Signals, told: set[psutil.Process], *, kill: bool) -> None:
+    """Send ``first`` to each process once, or SIGKILL when patience is over."""
+    for process in processes:
+        with suppress(psutil.Error):
+            if kill:
+                process.kill()
+            elif process not in told:
+                told.add(process)
+                process.send_signal(first)
+                process.send_signal(signal.SIGCONT)  # a stopped process would not see the first
+
+
+def _find(
+    token: str, estate: _Estate, postmasters: Iterable[psutil.Process], spared: int | None
+) -> list[psutil.Process]:
+    """Living processes of the run and their descendants; not this process, not ``spared``, not the servers.
+
+    Of the run is who carries its marker or was registered. Descendants count because a process that rewrites its title
+    may overwrite its environment with it. Those that carry the marker of another run do not: they are a rig's that this
+    run started, and that rig's reaper's.
+    """
+    apart = {process.pid for process in postmasters} | {os.getpid(), spared}
+    children: dict[int, list[psutil.Process]] = {}
+    found: list[psutil.Process] = []
+    for process in psutil.process_iter():
+        owner = _token(process)
+        if process.pid in apart or not alive(process):
+            continue
+        if owner == token or process in estate.processes:
+            found.append(process)
+        elif owner is None:
+            with suppress(psutil.Error):
+                children.setdefault(process.ppid(), []).append(process)
+    for process in found:  # grows while it is walked
+        found += children.pop(process.pid, [])
+    return found
+
+
+def _standing_runs() -> Iterator[str]:
+    """Tokens of the runs whose reaper lives."""
+    for process in psutil.process_iter():
+        match words(process):
+            case [*_, "-m", "rig.machine.supervisor", token]:
+                yield token
+
+
+def _token(process: psutil.Process) -> str | None:
+    with suppress(psutil.Error, OSError):
+        return process.environ().get(MARKER)
+    return None
+
+
+def _name(process: psutil.Process) -> str:
+    try:
+        return process.name()
+    except psutil.Error:
+        return "?"
+
+
+def _reap(token: str, orders: IO[str]) -> None:
+    """The reaper: remember what is registered; at the end of the pipe without "bye", tidy up after the rig."""
+    estate = _Estate()
+    for line in orders:
+        match json.loads(line):
+            case ["bye"]:
+                return
+            case [("remove" | "postgres") as what, str(path)]:
+                estate.add(what, Path(path))
+            case ["process", int(pid)]:
+                estate.add_process(pid)
+    _settle(token, estate)
+
+
+if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    os.chdir("/")  # hold no directory that somebody may want to remove
+    _reap(sys.argv[1], sys.stdin)

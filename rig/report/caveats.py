@@ -1,0 +1,128 @@
+"""What stands between two runs and a claim: other machines, other targets, other settings. Pure.
+
+Flow: ``doubts_about`` holds two sides against each other and lists what differs. A doubt that ``bars`` makes every
+figure's difference meaningless (another machine, a machine that others used meanwhile, an uncertified client); any
+other may be the very change that the comparison is for (a setting of the database, the version of the rig or the
+target), or a fair reason to look twice (another seed), and is only named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rig.checks.samplers import span
+from rig.diagnose import cpu
+from rig.evidence.case import Case
+from rig.evidence.gate import Verdict
+from rig.evidence.judgement import Judgement
+from rig.evidence.manifest import Manifest
+from rig.evidence.sample_names import Role
+from rig.report.compared_run import Side
+from rig.text import value_words
+
+_MACHINE = ("cores", "cores_allowed", "cpu_quota_cores", "cpu_model", "memory_bytes", "core_planning")
+_SOFTWARE = ("kernel", "python", "rig", "commit", "commit_dirty", "target_commit", "libraries", "database")
+_SETTINGS_THAT_BAR = ("workers",)
+_SETTINGS = ("defects", "samplers", "ruler")
+_CERTIFYING = ("calibration.null", "accounting")
+_FOREIGN = 0.15
+"""Share of the machine that others (and steal) may take: what they took, the run might have had. A machine that has
+nothing else to do spends a few percent on itself."""
+_BUSY = 0.5
+"""Load average per core before the run from which on the machine was not its own, where nobody looked meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """One thing that differs, or that is wrong in one of the runs; ``bars``: nothing can be claimed while it is so."""
+
+    what: str
+    before: str
+    after: str
+    bars: bool
+
+
+def doubts_about(before: Side, after: Side) -> tuple[Doubt, ...]:
+    """What differs, that which bars a claim first."""
+    old, new = before.manifest, after.manifest
+    doubts = [
+        *_differing("machine", _MACHINE, old.fingerprint, new.fingerprint, bars=True),
+        *_differing("setting", _SETTINGS_THAT_BAR, old.settings, new.settings, bars=True),
+        *_uncertified(before.judgement, after.judgement),
+        *_shared(before, after),
+        *_targets(old.profile, new.profile),
+        *_differing("version of", _SOFTWARE, old.fingerprint, new.fingerprint, bars=False),
+        *_differing("setting", _SETTINGS, old.settings, new.settings, bars=False),
+        *_differing("run's", ("verb", "seed"), _asked(old), _asked(new), bars=False),
+    ]
+    return tuple(sorted(doubts, key=lambda doubt: not doubt.bars))
+
+
+def _asked(manifest: Manifest) -> dict[str, Any]:
+    return {"verb": manifest.verb, "seed": manifest.seed}
+
+
+def _differing(
+    kind: str, names: tuple[str, ...], before: Mapping[str, Any], after: Mapping[str, Any], *, bars: bool
+) -> Iterator[Doubt]:
+    for name in names:
+        for key, old, new in _leaves(name, before.get(name), after.get(name)):
+            yield Doubt(f"{kind} {key}", value_words(old), value_words(new), bars)
+
+
+def _leaves(name: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Where two values differ, table by table: nested keys are joined with a dot."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in dict.fromkeys([*old, *new]):
+            yield from _leaves(f"{name}.{key}", old.get(key), new.get(key))
+    elif old != new:
+        yield name, old, new
+
+
+def _targets(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Doubt]:
+    """Another target bars; other keys of the same target's profile are named."""
+    if before.get("name") != after.get("name"):
+        yield Doubt("target (name of the profile)", str(before.get("name")), str(after.get("name")), bars=True)
+        return
+    for key, old, new in _leaves("profile", before, after):
+        yield Doubt(key, value_words(old), value_words(new), bars=False)
+
+
+def _uncertified(before: Judgement, after: Judgement) -> Iterator[Doubt]:
+    """A client that was not shown to be good enough, or whose books do not close, carries no difference."""
+    verdicts = [{gate.id: gate.verdict for gate in side.gates} for side in (before, after)]
+    for name in _CERTIFYING:
+        old, new = (side.get(name, Verdict.NOT_RUN) for side in verdicts)
+        if not (old is new is Verdict.PASS):
+            yield Doubt(f"gate {name}", old.value, new.value, bars=True)
+
+
+def _shared(before: Side, after: Side) -> Iterator[Doubt]:
+    """A machine that others used meanwhile: the difference may be theirs."""
+    foreign = [_foreign_share(side.case) for side in (before, after)]
+    seen = [share for share in foreign if share is not None]
+    if seen and max(seen) >= _FOREIGN:
+        old, new = ("not sampled" if share is None else f"{share:.0%} of it" for share in foreign)
+        yield Doubt("others used the machine meanwhile", old, new, bars=True)
+    loads = [_load_per_core(side.manifest.fingerprint) for side in (before, after)]
+    if len(seen) < 2 and max(loads) >= _BUSY:
+        old, new = (f"{load:.1f} a core" for load in loads)
+        yield Doubt("load of others before the run began", old, new, bars=True)
+
+
+def _foreign_share(case: Case) -> float | None:
+    """What processes outside the run took of the machine while it was driven, steal counted in; None: nobody looked."""
+    window = span(case)
+    whole = cpu.machine(case.samples, *window) if window else None
+    if window is None or whole is None or case.samples.pids.empty:
+        return None
+    return float(cpu.by_role(case.samples, *window).get(Role.OTHER, 0.0)) / whole.cores + whole.steal
+
+
+def _load_per_core(fingerprint: Mapping[str, Any]) -> float:
+    averages, cores = fingerprint.get("load_average"), fingerprint.get("cores_allowed") or fingerprint.get("cores")
+    if not isinstance(averages, list | tuple) or not averages or not isinstance(cores, int | float) or cores <= 0:
+        return 0.0
+    return float(averages[0]) / cores

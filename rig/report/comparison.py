@@ -1,0 +1,309 @@
+"""Two runs side by side: which gates turned, and by how much each figure differs. Pure: two sides in, one value out.
+
+Flow: drives of the same plan (scenario, step, route, trial, size, pace) in both runs are pairs; a figure's difference
+is the mean ratio over its pairs, with a bootstrap interval. A difference is claimed only where the interval leaves out
+"no difference", there are pairs enough to say so, and nothing stands in the way (``comparable``): two machines, two
+targets, a machine that others used meanwhile, a client that was not certified. Everything else is "no difference can be
+claimed", with the reason.
+
+What an interval cannot know: two runs are two moments of one machine. It says how sure the difference between *these*
+runs is; whether a change of the target made it takes runs of both in turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import exp
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rig.evidence.case import Case
+from rig.evidence.certificate import NullTrial
+from rig.evidence.gate import Gate, Verdict
+from rig.evidence.judgement import Judgement
+from rig.model import Scenario
+from rig.report.caveats import Doubt, doubts_about
+from rig.report.compared_run import Side
+from rig.report.figures import drive_figures
+from rig.report.interval import LEVEL, interval_of_mean, least_pairs
+from rig.text import some
+
+NULL = "null benchmark"
+LADDER = "ladder"
+_WARM_UP = "warm-up"
+ABSENT = "absent"
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """What is compared: a column of ``drive_figures``; ``better`` says which way is good, if any is."""
+
+    column: str
+    words: str
+    unit: str
+    better: Literal["lower", "higher", "neither"] = "lower"
+
+
+_RATE = Figure("rps", "rate", "requests/s", "higher")
+_TIME = Figure("elapsed_s", "time", "s")
+_RESPONSE = tuple(Figure(f"response_{q}_ms", f"response {q}", "ms") for q in ("p50", "p95", "p99"))
+_SERVICE = tuple(Figure(f"service_{q}_ms", f"service {q}", "ms") for q in ("p50", "p95", "p99"))
+_CPU = Figure("client_cpu_us_per_request", "client CPU", "µs/request")
+_SESSIONS = Figure("active_sessions", "active sessions", "", "neither")
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One figure of one subject in both runs.
+
+    ``before`` and ``after`` are geometric means over the pairs, so that their ratio is the mean ratio of a pair;
+    ``change`` is that minus 1, within ``low`` to ``high`` (None for too few pairs). ``claim`` is None where no
+    difference can be claimed; ``why_not`` says why.
+    """
+
+    subject: str
+    figure: Figure
+    pairs: int
+    before: float
+    after: float
+    change: float
+    low: float | None
+    high: float | None
+    claim: Literal["lower", "higher"] | None
+    why_not: str = ""
+
+    @property
+    def judged(self) -> Literal["better", "worse", "different", "open"]:
+        """What a claimed difference means; ``open`` where none can be claimed."""
+        if self.claim is None:
+            return "open"
+        if self.figure.better == "neither":
+            return "different"
+        return "better" if self.claim == self.figure.better else "worse"
+
+    def document(self) -> dict[str, Any]:
+        """For ``--json``."""
+        values = asdict(self)
+        figure = values.pop("figure")
+        return {"subject": self.subject, "figure": figure["column"], "unit": figure["unit"], **values} | {
+            "judged": self.judged
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class GateChange:
+    """A gate that ended otherwise; ``absent`` where a run did not have it. ``reason`` is the worse one's."""
+
+    gate: str
+    before: str
+    after: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SideBySide:
+    """All of a comparison. ``left_out`` names drives of one run that have no pair in the other, with the reason."""
+
+    before: Side
+    after: Side
+    doubts: tuple[Doubt, ...]
+    gates: tuple[GateChange, ...]
+    differences: tuple[Difference, ...]
+    left_out: tuple[str, ...]
+
+    @property
+    def claimed(self) -> tuple[Difference, ...]:
+        """Differences that can be claimed."""
+        return tuple(difference for difference in self.differences if difference.claim is not None)
+
+    @property
+    def sides_share_a_gate(self) -> bool:
+        """True when a gate was judged in both runs."""
+        before, after = ({gate.id for gate in side.judgement.gates} for side in (self.before, self.after))
+        return not before.isdisjoint(after)
+
+    @property
+    def intervals(self) -> int:
+        """How many intervals were looked at."""
+        return sum(difference.low is not None for difference in self.differences)
+
+    @property
+    def sentence(self) -> str:
+        """One line that says what came of it."""
+        parts = []
+        if self.gates:
+            parts.append(f"{_count(len(self.gates), 'gate')} ended otherwise")
+        worse = [found for found in self.claimed if found.judged == "worse"]
+        better = [found for found in self.claimed if found.judged == "better"]
+        for found, word in ((worse, "worse"), (better, "better")):
+            if found:
+                named = some((f"{each.subject} {each.figure.words} {each.change:+.0%}" for each in found), 3)
+                parts.append(f"{word}: {named}")
+        if not worse and not better:
+            bar = next((f": {doubt.what}" for doubt in self.doubts if doubt.bars), "")
+            parts.append(f"no difference in any figure can be claimed{bar}")
+        return "; ".join(parts)
+
+    def document(self) -> dict[str, Any]:
+        """What ``--json`` prints."""
+        return {
+            "before": _about(self.before),
+            "after": _about(self.after),
+            "sentence": self.sentence,
+            "comparable": not any(doubt.bars for doubt in self.doubts),
+            "doubts": [asdict(doubt) for doubt in self.doubts],
+            "gates": [asdict(change) for change in self.gates],
+            "level": LEVEL,
+            "pairs_needed": least_pairs(),
+            "differences": [difference.document() for difference in self.differences],
+            "left_out": list(self.left_out),
+        }
+
+
+def compare(before: Side, after: Side) -> SideBySide:
+    """Lay two runs side by side: whatever two judged runs hold, also when it allows no claim."""
+    doubts = doubts_about(before, after)
+    barred = next((doubt.what for doubt in doubts if doubt.bars), "")
+    pairs, left_out = _paired(before.case, after.case)
+    differences = (*_of_null(before.case, after.case, barred), *_of_drives(before, after, pairs, barred))
+    return SideBySide(before, after, doubts, _gate_changes(before, after), differences, left_out)
+
+
+# --- gates ---
+
+
+def _gate_changes(before: Side, after: Side) -> tuple[GateChange, ...]:
+    sides = [{gate.id: gate for gate in side.judgement.gates} for side in (before, after)]
+    changes = []
+    for name in dict.fromkeys([*sides[0], *sides[1]]):
+        pair = [side.get(name) for side in sides]
+        old, new = (gate.verdict.value if gate else ABSENT for gate in pair)
+        if old != new:
+            changes.append(GateChange(name, old, new, _reason([gate for gate in pair if gate])))
+    return tuple(changes)
+
+
+def _reason(gates: list[Gate]) -> str:
+    return next((gate.reason for gate in gates if gate.verdict is not Verdict.PASS and gate.reason), "")
+
+
+# --- pairs ---
+
+
+def _paired(before: Case, after: Case) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Figures of the drives that both runs have: columns ``…_before`` and ``…_after``; and what was left out."""
+    plans = [{drive.scenario.label: drive.scenario for drive in case.drives} for case in (before, after)]
+    left_out = [f"{label}: only in the {'first' if label in plans[0] else 'second'} run" for label in _odd(plans)]
+    shared = {label: _unlike(plans[0][label], plans[1][label]) for label in plans[0].keys() & plans[1].keys()}
+    left_out += [f"{label}: another {unlike}" for label, unlike in shared.items() if unlike]
+    figures = drive_figures(before).merge(drive_figures(after), on="drive", suffixes=("_before", "_after"))
+    dropped = {item.partition(":")[0] for item in left_out}
+    whole = figures["complete_before"] & figures["complete_after"]
+    left_out += [f"{label}: cut off in one of the runs" for label in figures.loc[~whole, "drive"]]
+    return figures[whole & ~figures["drive"].isin(dropped)], tuple(sorted(left_out))
+
+
+def _odd(plans: Sequence[Mapping[str, Scenario]]) -> set[str]:
+    return plans[0].keys() ^ plans[1].keys()
+
+
+def _unlike(before: Scenario, after: Scenario) -> str:
+    """Which part of a plan differs; limits may, for they change the verdict and not the load."""
+    for name in ("shares", "pace", "shuffled", "shared_key"):
+        if getattr(before, name) != getattr(after, name):
+            return name
+    return "" if len(before.tenants) == len(after.tenants) else "number of tenants"
+
+
+# --- differences ---
+
+
+def _of_null(before: Case, after: Case, barred: str) -> Iterator[Difference]:
+    """The control: the same client against a stub that does nothing. What differs here is not the target's."""
+    trials = [case.certificate.trials if case.certificate else () for case in (before, after)]
+    paired: list[tuple[NullTrial, ...]] = list(zip(*trials, strict=False))
+    for column, figure in (("rps", _RATE), ("client_cpu_us_per_request", _CPU)):
+        pairs = np.array([[getattr(trial, column) for trial in pair] for pair in paired], np.float64).reshape(-1, 2)
+        yield from _of_pairs(NULL, figure, pairs, barred)
+
+
+def _of_drives(before: Side, after: Side, pairs: pd.DataFrame, barred: str) -> Iterator[Difference]:
+    plans = {drive.scenario.id: drive.scenario for drive in before.case.drives}
+    invalid = {**_invalid(before.judgement), **_invalid(after.judgement)}
+    gated = [name for name, plan in plans.items() if plan.limit_s is not None or plan.p95_limit_ms is not None]
+    for name in gated:
+        rows = pairs[pairs["scenario_before"] == name]
+        wholly = (_TIME, _RATE, *_RESPONSE, *(_SERVICE if plans[name].pace.rate_per_s else ()), _CPU, _SESSIONS)
+        yield from _of_rows(name, wholly, rows, barred or invalid.get(name, ""))
+    rungs = pairs[~pairs["scenario_before"].isin([*gated, _WARM_UP])]
+    yield from _of_rows(LADDER, (_RATE, *_RESPONSE, _CPU, _SESSIONS), rungs, barred)
+    for name in sorted(set(rungs["scenario_before"])):
+        yield from _of_rows(name, (_RATE,), rungs[rungs["scenario_before"] == name], barred)
+
+
+def _invalid(judgement: Judgement) -> dict[str, str]:
+    """Scenarios whose time could not be judged: what is not fit for a verdict is not fit for a claim."""
+    return {
+        gate.id.partition(".")[0]: f"{gate.id} is INVALID in one of the runs"
+        for gate in judgement.gates
+        if gate.verdict is Verdict.INVALID and gate.id.endswith((".time", ".rate", ".p95"))
+    }
+
+
+def _of_rows(subject: str, figures: Sequence[Figure], rows: pd.DataFrame, barred: str) -> Iterator[Difference]:
+    for figure in figures:
+        pairs = rows[[f"{figure.column}_before", f"{figure.column}_after"]].to_numpy(np.float64)
+        yield from _of_pairs(subject, figure, pairs, barred)
+
+
+def _of_pairs(subject: str, figure: Figure, pairs: NDArray[np.float64], barred: str) -> Iterator[Difference]:
+    """Of those of ``pairs`` (shape (n, 2)) that have a ratio; nothing where none has."""
+    usable = pairs[(np.isfinite(pairs) & (pairs > 0)).all(axis=1)]
+    if len(usable):
+        yield _difference(subject, figure, usable, barred)
+
+
+def _difference(subject: str, figure: Figure, pairs: NDArray[np.float64], barred: str) -> Difference:
+    """``pairs`` has the shape (n, 2), all above 0. Ratios, so that small and large drives weigh alike."""
+    logs = np.log(pairs)
+    ratios = logs[:, 1] - logs[:, 0]
+    count, needed = len(ratios), least_pairs()
+    low = high = None
+    why_not = ""
+    if count < needed:
+        why_not = f"{_count(count, 'pair')} of {needed} that a claim needs{_remedy(subject, needed)}"
+    else:
+        low, high = (exp(bound) - 1 for bound in interval_of_mean(ratios))
+        if low <= 0 <= high:
+            why_not = "the interval holds 0"
+    claim: Literal["lower", "higher"] | None = "higher" if ratios.mean() > 0 else "lower"
+    if why := barred or why_not:
+        claim, why_not = None, why
+    before, after = np.exp(logs.mean(axis=0)).tolist()
+    change = after / before - 1
+    return Difference(subject, figure, count, before, after, change, low, high, claim, why_not)
+
+
+def _remedy(subject: str, needed: int) -> str:
+    """What gives more pairs; S8 is the only one of which trials can be asked for."""
+    return f": run both with --trials {needed}" if subject == "S8" else ""
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _about(side: Side) -> dict[str, Any]:
+    return {
+        "pack": side.name,
+        "digest": side.digest,
+        "verb": side.manifest.verb,
+        "started_utc": side.manifest.started_utc.isoformat(),
+        "seed": side.manifest.seed,
+        "verdict": side.judgement.verdict.value,
+        "exit_code": side.judgement.exit_code,
+    }

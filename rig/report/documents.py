@@ -1,0 +1,139 @@
+"""What people read of a run: ``report.html``, ``summary.md``, ``junit.xml`` and the pictures.
+
+Flow: ``documents`` renders all of them from the manifest, the case and the judgement, as names and bytes; ``write``
+puts them into a pack that is not sealed yet. They hold nothing that is not in the evidence, so they can be made again
+at any time, elsewhere.
+
+The HTML is one file without scripts or anything to load, and its policy forbids both: a pack may come from a stranger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from rig.diagnose import explain
+from rig.evidence.case import Case
+from rig.evidence.gate import Verdict
+from rig.evidence.judgement import Judgement
+from rig.evidence.manifest import Manifest
+from rig.evidence.pack import Pack
+from rig.evidence.truth import Anomaly
+from rig.report.figures import drive_figures
+from rig.report.headline import glance
+from rig.report.junit import junit
+from rig.report.plots import PLOTS, Plot, png
+from rig.report.summary import command, lines, not_measured, summary
+from rig.report.template import page
+from rig.text import by_word, one_line, shortened
+
+_FIRST_KEYS = 50
+"""Unclean keys and canary hits shown; all of them are in the pack."""
+_PROVED = (Verdict.FAIL, Verdict.INVALID)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A plot as the report shows it; ``data`` is empty where there was nothing to draw."""
+
+    plot: Plot
+    data: bytes
+
+
+def write(pack: Pack, manifest: Manifest, case: Case, judgement: Judgement) -> None:
+    """Put all documents into an unsealed pack."""
+    for name, data in documents(manifest, case, judgement).items():
+        pack.write(name, data)
+
+
+def documents(manifest: Manifest, case: Case, judgement: Judgement) -> dict[str, bytes]:
+    """All documents of a run, by their name in the pack."""
+    pictures = tuple(_pictures(case))
+    return {
+        **{f"plots/{picture.plot.name}.png": picture.data for picture in pictures if picture.data},
+        "report.html": html(manifest, case, judgement, pictures).encode(),
+        "summary.md": summary(manifest, case, judgement).encode(),
+        "junit.xml": junit(manifest, judgement),
+    }
+
+
+def html(manifest: Manifest, case: Case, judgement: Judgement, pictures: tuple[Picture, ...]) -> str:
+    """The report as one self-contained page."""
+    missing = tuple(f"{picture.plot.title}: needs {picture.plot.needs}" for picture in pictures if not picture.data)
+    return page(
+        "report.html.j2",
+        manifest=manifest,
+        case=case,
+        judgement=judgement,
+        diagnosis=explain(case),
+        reasons=lines(judgement.having(*_PROVED)),
+        exit_gates=lines(judgement.exit_gates),
+        gates=lines(judgement.plain_gates),
+        pictures=tuple(picture for picture in pictures if picture.data),
+        not_measured=(*not_measured(case, judgement), *missing),
+        glance=glance(case, judgement),
+        drives=tuple(drive_figures(case).itertuples(index=False)),
+        unclean=tuple(islice(_unclean(case), _FIRST_KEYS)),
+        unclean_count=sum(1 for _ in _unclean(case)),
+        first_keys=_FIRST_KEYS,
+        notes=_notes(case),
+        command=command(manifest),
+        origin=tuple(_origin(manifest)),
+        fingerprint=tuple(_flat(manifest.fingerprint)),
+        settings=tuple(_flat(manifest.settings)),
+    )
+
+
+def _pictures(case: Case) -> Iterator[Picture]:
+    for plot in PLOTS:
+        figure = plot.draw(case)
+        yield Picture(plot, b"" if figure is None else png(figure))
+
+
+def _origin(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """What has to be the same for the same run again."""
+    about = manifest.fingerprint
+    dirty = " with changes that were not committed" if about.get("commit_dirty") else ""
+    database = about.get("database")
+    for name, value in (
+        ("run", manifest.key and manifest.key.run_id),
+        ("seed", manifest.seed),
+        ("rig", manifest.rig_version),
+        ("commit of the rig", about.get("commit") and f"{about['commit']}{dirty}"),
+        ("commit of the target", about.get("target_commit")),
+        ("profile", manifest.profile.get("name")),
+        ("sha256 of the profile", about.get("profile_sha256")),
+        ("PostgreSQL", database.get("server_version") if isinstance(database, Mapping) else None),
+        ("run of the CI", about.get("ci_run")),
+    ):
+        if value not in (None, ""):
+            yield name, one_line(value)
+
+
+def _unclean(case: Case) -> Iterator[tuple[str, str, str, str]]:
+    """What is wrong in the database, by kind, place, key and detail; personal data first, what is harmless left out."""
+    if case.truth is None:
+        return
+    for hit in case.truth.canary_hits:
+        yield "personal data", hit.place, hit.request, f"{hit.what} {hit.json_path}".strip()
+    for key in case.truth.unclean:
+        if key.kind is not Anomaly.RECOVERED:
+            yield key.kind.value.replace("_", " "), f"{key.drive}, tenant {key.tenant}", key.key, key.detail
+
+
+def _notes(case: Case) -> tuple[str, ...]:
+    of_drives = by_word((drive.scenario.label, note) for drive in case.drives for note in drive.notes)
+    of_truth = case.truth.notes if case.truth else ()
+    return tuple(one_line(note) for note in (*case.notes, *of_truth, *of_drives))
+
+
+def _flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    """Leaves of nested tables as (``a.b``, words)."""
+    for key, value in tree.items():
+        name = f"{above}{one_line(key)}"
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{name}.")
+        else:
+            yield name, shortened(", ".join(map(str, value)) if isinstance(value, list | tuple) else value, 200)

@@ -1,0 +1,99 @@
+"""What each drive came to, in numbers: one row a drive, the same for the report, for a comparison and for a notebook.
+
+Flow: ``drive_figures`` takes a case and gives a frame of the columns in ``FIGURES``. A figure that the evidence does
+not hold is NaN, never 0. Not for judging: a checker that holds a limit against such a number reads the rows itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rig.diagnose import aas
+from rig.evidence.case import Case
+from rig.evidence.drives import DriveReport
+from rig.model import Outcome
+
+FIGURES: Mapping[str, str] = {
+    "drive": "unique name within the run",
+    "scenario": "S1 … S9, sustained, warm-up",
+    "step": "N of the ladder step",
+    "route": "which of the profile's routes",
+    "tenants": "over how many tenants it was spread",
+    "trial": "from 1",
+    "complete": "every worker reported and nothing was interrupted",
+    "ok": "requests answered as expected",
+    "fail": "requests answered otherwise, or without a connection",
+    "info": "requests without a whole answer: their rows may or may not exist",
+    "skipped": "requests that were never sent",
+    "began_s": "first request, seconds since the run began",
+    "elapsed_s": "first request to last answer, seconds",
+    "rps": "requests sent in a second",
+    "response_p50_ms": "from when a request was due to its end, milliseconds; so p95 and p99",
+    "response_p95_ms": "",
+    "response_p99_ms": "",
+    "service_p50_ms": "from when a request was sent to its end, milliseconds; so p95 and p99",
+    "service_p95_ms": "",
+    "service_p99_ms": "",
+    "client_cpu_us_per_request": "processor time of the load workers, user and system, microseconds",
+    "client_all_in_us_per_request": "the same with building, signing and the last flush",
+    "active_sessions": "average active sessions in the database; NaN where fewer than 10 looks fell into the drive",
+}
+"""Every column of ``drive_figures`` and what it says."""
+
+QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+_SINCE = {"response": "intended_ns", "service": "sent_ns"}
+_LEAST_LOOKS = 10
+
+
+def drive_figures(case: Case) -> pd.DataFrame:
+    """A row per drive in the order they were run; columns: ``FIGURES``."""
+    rows = dict(tuple(case.history.groupby("drive", observed=True)))
+    nothing = case.history.iloc[:0]
+    drives = [_figures(case, drive, rows.get(drive.scenario.label, nothing)) for drive in case.drives]
+    return pd.DataFrame(drives, columns=list(FIGURES))
+
+
+def _figures(case: Case, drive: DriveReport, rows: pd.DataFrame) -> dict[str, Any]:
+    plan = drive.scenario
+    sent = rows[rows["sent_ns"] > 0]
+    counts = rows["outcome"].value_counts()
+    reported = bool(drive.present) and len(sent) > 0
+    return {
+        "drive": plan.label,
+        "scenario": plan.id,
+        "step": plan.step,
+        "route": plan.route,
+        "tenants": len(plan.tenants),
+        "trial": plan.trial,
+        "complete": drive.complete and not drive.interrupted,
+        **{outcome.value: int(counts.get(outcome, 0)) for outcome in Outcome},
+        "began_s": (int(sent["sent_ns"].min()) - case.epoch_monotonic_ns) / 1e9 if len(sent) else np.nan,
+        "elapsed_s": drive.elapsed_s if reported else np.nan,
+        "rps": len(sent) / drive.elapsed_s if reported and drive.elapsed_s else np.nan,
+        **dict(_latencies(sent)),
+        "client_cpu_us_per_request": drive.cpu_us_per_request if reported else np.nan,
+        "client_all_in_us_per_request": drive.all_in_us_per_request if reported else np.nan,
+        "active_sessions": _active_sessions(case, sent),
+    }
+
+
+def _latencies(sent: pd.DataFrame) -> Iterator[tuple[str, float]]:
+    done_ns = sent["done_ns"].to_numpy(np.int64)
+    for name, since in _SINCE.items():
+        elapsed_ms: NDArray[np.float64] = (done_ns - sent[since].to_numpy(np.int64)) / 1e6
+        values = np.quantile(elapsed_ms, list(QUANTILES.values())) if len(sent) else np.full(len(QUANTILES), np.nan)
+        for quantile, value in zip(QUANTILES, values, strict=True):
+            yield f"{name}_{quantile}_ms", float(value)
+
+
+def _active_sessions(case: Case, sent: pd.DataFrame) -> float:
+    if sent.empty or case.samples.sessions.empty:
+        return np.nan
+    start_ns, end_ns = int(sent["sent_ns"].min()), int(sent["done_ns"].max())
+    looks = case.samples.sessions["at_ns"].between(start_ns, end_ns, inclusive="left")
+    return float(aas.by_event(case.samples, start_ns, end_ns).sum()) if looks.sum() >= _LEAST_LOOKS else np.nan

@@ -1,0 +1,79 @@
+"""The five or six figures that a reviewer asks for first, each beside the limit that it stands against."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rig.evidence.case import Case
+from rig.evidence.gate import Gate, Verdict
+from rig.evidence.judgement import Judgement
+from rig.evidence.truth import Anomaly
+from rig.model import Outcome
+from rig.text import number, one_line, value_words
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """``value`` with its unit; ``beside``: what it is held against. ``verdict`` of its gate, "" where that is PASS."""
+
+    title: str
+    value: str
+    beside: str
+    verdict: str = ""
+
+
+def glance(case: Case, judgement: Judgement) -> tuple[Figure, ...]:
+    """What there is evidence for, in the order of the exit gates' weight."""
+    gates = {gate.id: gate for gate in judgement.gates}
+    return (*_speed(gates), *_requests(case), *_truth(case, gates), *_client(case, gates))
+
+
+def _speed(gates: dict[str, Gate]) -> Iterator[Figure]:
+    for gate in gates.values():
+        scenario, _, what = gate.id.partition(".")
+        limit = gate.figures.get("limit_s" if what == "time" else "limit_ms")
+        if what == "time" and limit is not None:
+            words = _with_unit(gate.figures.get("median_s"), "s")
+            yield _of(gate, f"{scenario}, median", words, f"limit {value_words(limit)} s")
+        elif what == "p95" and limit is not None:
+            value = gate.figures.get("response_ms_p95", gate.figures.get("p95_ms"))
+            yield _of(gate, f"{scenario}, p95", _with_unit(value, "ms"), f"limit {value_words(limit)} ms")
+
+
+def _requests(case: Case) -> Iterator[Figure]:
+    if case.history.empty:
+        return
+    outcomes = case.history["outcome"]
+    wrong = int((outcomes != Outcome.OK).sum())
+    yield Figure("Requests", number(len(outcomes)), f"{number(wrong)} not answered as expected")
+
+
+def _truth(case: Case, gates: dict[str, Gate]) -> Iterator[Figure]:
+    truth = case.truth
+    if truth is None:
+        return
+    unclean = sum(key.kind is not Anomaly.RECOVERED for key in truth.unclean)
+    totals = gates.get("totals")
+    yield _of(totals, "Keys reconciled", number(truth.keys_reconciled), f"{number(unclean)} not as they must be")
+    hits = number(len(truth.canary_hits))
+    beside = f"in {number(truth.columns_scanned)} columns, {number(len(truth.log_files_scanned))} log files"
+    yield _of(gates.get("privacy.rows"), "Personal data", f"{hits} hits", beside)
+
+
+def _client(case: Case, gates: dict[str, Gate]) -> Iterator[Figure]:
+    certificate = case.certificate
+    if certificate is None or not certificate.trials:
+        return
+    beside = f"{number(certificate.headroom)} times the floor"
+    yield _of(gates.get("calibration.null"), "Client, null benchmark", f"{number(certificate.rps)}/s", beside)
+
+
+def _of(gate: Gate | None, title: str, value: str, beside: str) -> Figure:
+    passed = gate is None or gate.verdict is Verdict.PASS
+    return Figure(one_line(title), value, beside, "" if passed or gate is None else gate.verdict.value)
+
+
+def _with_unit(value: object, unit: str) -> str:
+    words = value_words(value)
+    return f"{words} {unit}" if isinstance(value, int | float) else words

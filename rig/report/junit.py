@@ -1,0 +1,104 @@
+"""``junit.xml``: one test case a gate, for the test view of a CI.
+
+FAIL is a failure, INVALID an error, NOT-RUN skipped: the words by which a test runner tells "it is wrong" from "I could
+not tell" and "I did not try". Each exit gate is a suite of its own, its own verdict first; a gate that several exit
+gates rest on stands in the first of them, so that the counts are those of the run. The shape is that of Jenkins' schema
+(xunit-plugin, junit-10.xsd), which the viewers of GitLab and GitHub read as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from xml.etree import ElementTree as ET
+
+from rig.checks.judge import EXIT_GATES
+from rig.evidence.gate import Gate, Verdict
+from rig.evidence.judgement import Judgement
+from rig.evidence.manifest import Manifest
+from rig.text import figures_words, one_line, xml_text
+
+_ELEMENTS = {Verdict.FAIL: "failure", Verdict.INVALID: "error", Verdict.NOT_RUN: "skipped"}
+_MESSAGE_FIGURES = 3
+_STORMS, _OTHERS = "storms", "other gates"
+_SECONDS = "{:.3f}"
+
+
+def junit(manifest: Manifest, judgement: Judgement) -> bytes:
+    """The judgement as a JUnit document, UTF-8."""
+    name = f"rig {manifest.verb}"
+    counts = _counts(judgement.gates)
+    del counts["skipped"]  # which Jenkins' schema knows of suites only
+    root = ET.Element("testsuites", {"name": xml_text(name), **counts})
+    root.set("time", _SECONDS.format(manifest.duration_s or 0))
+    times_s = _seconds_of_scenarios(manifest)
+    for title, gates in _suites(judgement).items():
+        cases = [_case(f"{name}.{title}", gate, times_s.pop(gate.id.partition(".")[0], 0.0)) for gate in gates]
+        suite = ET.SubElement(root, "testsuite", {"name": xml_text(title), **_counts(gates)})
+        suite.set("time", _SECONDS.format(sum(float(case.get("time", 0)) for case in cases)))
+        suite.set("timestamp", manifest.started_utc.strftime("%Y-%m-%dT%H:%M:%S"))
+        suite.append(_properties(manifest, judgement))
+        suite.extend(cases)
+    ET.indent(root)
+    document: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    return document + b"\n"
+
+
+def _suites(judgement: Judgement) -> dict[str, list[Gate]]:
+    """The gates by suite, in the order of the exit gates; no suite is empty."""
+    titles = {exit_gate.id: f"{exit_gate.id.replace('.', '-')} {exit_gate.title}" for exit_gate in EXIT_GATES}
+    homes: dict[str, str] = {}
+    for exit_gate in EXIT_GATES:
+        for name in (exit_gate.id, *exit_gate.members, *exit_gate.besides):
+            homes.setdefault(name, titles[exit_gate.id])
+    suites: dict[str, list[Gate]] = {title: [] for title in (*titles.values(), _STORMS, _OTHERS)}
+    for gate in judgement.gates:
+        fallback = _STORMS if gate.id.startswith("storm.") else _OTHERS
+        suites[homes.get(gate.id, fallback)].append(gate)
+    return {title: gates for title, gates in suites.items() if gates}
+
+
+def _properties(manifest: Manifest, judgement: Judgement) -> ET.Element:
+    properties = ET.Element("properties")
+    for key, value in (
+        ("verdict", judgement.verdict),
+        ("exit_code", judgement.exit_code),
+        ("seed", manifest.seed),
+        ("run_id", manifest.key.run_id if manifest.key else ""),
+        ("profile", manifest.profile.get("name", "")),
+        ("rig_version", manifest.rig_version),
+    ):
+        ET.SubElement(properties, "property", {"name": key, "value": xml_text(value)})
+    return properties
+
+
+def _case(classname: str, gate: Gate, time_s: float) -> ET.Element:
+    """``classname`` sorts the cases of a suite below ``rig VERB``; ``name`` is the same in every run."""
+    case = ET.Element("testcase", {"classname": xml_text(classname), "name": xml_text(one_line(gate.id))})
+    case.set("time", _SECONDS.format(time_s))
+    claim = " · ".join(filter(None, (one_line(gate.rule), figures_words(gate.figures, _MESSAGE_FIGURES))))
+    if gate.verdict is Verdict.NOT_RUN:
+        ET.SubElement(case, "skipped", {"message": xml_text(one_line(gate.reason or gate.rule))})
+    elif gate.verdict in _ELEMENTS:
+        fault = ET.SubElement(case, _ELEMENTS[gate.verdict], {"type": gate.verdict, "message": xml_text(claim)})
+        fault.text = xml_text(f"{claim}\nwhy: {gate.reason or gate.verdict}\nseen: {figures_words(gate.figures)}")
+    ET.SubElement(case, "system-out").text = xml_text(f"{gate.rule}\n{figures_words(gate.figures)}")
+    return case
+
+
+def _seconds_of_scenarios(manifest: Manifest) -> dict[str, float]:
+    """What the drives of each scenario took; the first of a scenario's gates gets it, so that sums stay true."""
+    times_s: dict[str, float] = {}
+    for drive in manifest.drives:
+        times_s[drive.scenario.id] = times_s.get(drive.scenario.id, 0.0) + drive.elapsed_s
+    return times_s
+
+
+def _counts(gates: Sequence[Gate]) -> dict[str, str]:
+    """How many of each verdict, as attributes."""
+    verdicts = [gate.verdict for gate in gates]
+    return {
+        "tests": str(len(verdicts)),
+        "failures": str(verdicts.count(Verdict.FAIL)),
+        "errors": str(verdicts.count(Verdict.INVALID)),
+        "skipped": str(verdicts.count(Verdict.NOT_RUN)),
+    }

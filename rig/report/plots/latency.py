@@ -1,0 +1,67 @@
+"""Latency over percentile, on the scale that gives each further nine the same room, as HDR histograms are drawn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from rig.evidence.case import Case
+from rig.evidence.drives import DriveReport
+from rig.report.plots.canvas import (
+    COLOURS,
+    LIMIT,
+    STYLES,
+    by_rank,
+    elapsed_ms,
+    log_scale,
+    nines,
+    nines_axis,
+    paced,
+    panels,
+    that_sent,
+)
+from rig.text import number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def latency(case: Case) -> Figure | None:
+    """A panel for the closed loop (S8) and one for the open (fixed rates); None without either."""
+    groups = [group for group in (that_sent(case, case.drives_of("S8")), paced(case)) if group]
+    if not groups:
+        return None
+    p99_ms = [np.quantile(elapsed_ms(case.rows_of(drive), "intended_ns"), 0.99) for group in groups for drive in group]
+    figure, axes = panels(len(groups), f"Latency: p99 of the response time up to {number(float(max(p99_ms)))} ms")
+    for group, panel in zip(groups, axes, strict=True):
+        _panel(panel, group, [case.rows_of(drive) for drive in group])
+    return figure
+
+
+def _panel(axes: Axes, group: tuple[DriveReport, ...], rows: list[pd.DataFrame]) -> None:
+    is_open = bool(group[0].scenario.pace.rate_per_s)
+    lowest_ms = []
+    for index, (drive, frame) in enumerate(zip(group, rows, strict=True)):
+        colour = COLOURS[index % len(COLOURS)]
+        name = f"trial {drive.scenario.trial}" if len(group) > 1 else ""
+        response_ms, service_ms = elapsed_ms(frame, "intended_ns"), elapsed_ms(frame, "sent_ns")
+        if is_open:
+            by_rank(axes, response_ms, f"{name} response time".strip(), colour, "-")
+            by_rank(axes, service_ms, f"{name} service time".strip(), colour, "--")
+        else:
+            by_rank(axes, response_ms, name or "response time", colour, STYLES[index % len(STYLES)])
+        lowest_ms.append(float(np.quantile(service_ms, 0.02)))
+    limit_ms = group[0].scenario.p95_limit_ms
+    if limit_ms:
+        axes.hlines(limit_ms, 0, nines(0.95), color=LIMIT, linewidth=1.5, label=f"p95 limit {number(limit_ms)} ms")
+    pace = "open loop" if is_open else "closed loop: response time is service time"
+    axes.set_title(f"{group[0].scenario.id} ({pace})", loc="left", fontsize=10)
+    most = max(len(frame) for frame in rows)
+    nines_axis(axes, most, "share of requests that were at least as fast")
+    log_scale(axes)
+    # The few fastest requests would take most of the height.
+    axes.set(ylabel="latency (ms)", ylim=(max(min(lowest_ms), 1e-3) / 1.5, None))
+    axes.legend(frameon=False, loc="lower right", fontsize=9)

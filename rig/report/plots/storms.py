@@ -1,0 +1,187 @@
+"""The storms of unknown key ids on their time axes, one panel a case.
+
+Rows from the top: the fetches as the origin counted them, with the number of the process that made each, and the time
+in which no other may start (the floor) behind everything; who held the lock; a row a process, with every verification
+that took long; and what became of the tokens: known keys, a new key, bad tokens.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from rig.checks.key_storm_figures import duration_s, fair, most_at_once, spans
+from rig.evidence.case import Case
+from rig.evidence.key_storm import Fetch, KidStorm, Token
+from rig.report.plots.canvas import INK, LIMIT, panels_below
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_GOOD, _BAD, _GONE = "#0072b2", "#d55e00", "#999999"
+_FLOOR = "#e8eef4"
+_LOCK = ("#009e73", "#66c2a5")
+_WAIT = {Token.UNKNOWN: "#e69f00", Token.FORGED: "#e69f00", Token.ROTATED: "#cc79a7", Token.KNOWN: "#56b4e9"}
+_LONG_NS = 20_000_000
+_TICKS = 1500
+_LABELLED = 0.02
+"""A fetch of a smaller share of the axis is drawn without the process's number."""
+_ROWS_ABOVE = 2
+_TOKENS = (("known keys", (Token.KNOWN,)), ("new key", (Token.ROTATED,)), ("bad tokens", (Token.UNKNOWN, Token.FORGED)))
+
+
+def storms(case: Case) -> Figure | None:
+    """A panel for each case that was tried; None without one."""
+    tried = [storm for storm in case.kid_storms if not storm.not_run]
+    if not tried:
+        return None
+    heights = [1.6 + 0.09 * storm.processes for storm in tried]
+    figure, each = panels_below(heights, "Storms of unknown key ids: what the origin and the callers saw")
+    for axes, storm in zip(each, tried, strict=True):
+        _Panel(axes, storm).draw()
+    _legend(each[0])
+    return figure
+
+
+class _Panel:
+    """One case; rows count downwards from 0."""
+
+    def __init__(self, axes: Axes, storm: KidStorm) -> None:
+        self._axes = axes
+        self._storm = storm
+        present = set(storm.calls["token"])
+        self._tokens = [(name, kinds) for name, kinds in _TOKENS if present & set(kinds)]
+        self._tokens_from = _ROWS_ABOVE + storm.processes + 0.5
+
+    def draw(self) -> None:
+        """All of it."""
+        self._frame()
+        self._fetches()
+        self._lock()
+        self._waits()
+        for index, (_, kinds) in enumerate(self._tokens):
+            self._fates(self._tokens_from + index * 1.4 + 0.5, kinds)
+        self._marks()
+
+    def _s(self, at_ns: float) -> float:
+        return (at_ns - self._storm.released_ns) / 1e9
+
+    def _frame(self) -> None:
+        storm, axes = self._storm, self._axes
+        fetches = f"{len(storm.fetches)} fetch{'' if len(storm.fetches) == 1 else 'es'}"
+        off = f", without {', '.join(storm.without)}" if storm.without else ""
+        title = f"{storm.case}{off}: {fetches} ({fair(storm)} fair), {most_at_once(storm)} at a time"
+        axes.set_title(title, loc="left", fontsize=10, fontweight="bold", color=INK, pad=14)
+        ticks = [0.5, 1.5, _ROWS_ABOVE + storm.processes / 2]
+        names = ["origin's fetches", "lock held", f"{storm.processes} processes:\nwho waits"]
+        ticks += [self._tokens_from + index * 1.4 + 0.5 for index in range(len(self._tokens))]
+        names += [name for name, _ in self._tokens]
+        axes.set_yticks(ticks, names, fontsize=8)
+        axes.tick_params(axis="y", length=0)
+        axes.tick_params(axis="x", labelsize=8)
+        axes.set_ylim(self._tokens_from + 1.4 * len(self._tokens), -0.3)
+        axes.set_xlim(-0.01 * duration_s(storm), max(duration_s(storm), 0.1) * 1.01)
+        axes.grid(visible=False)
+
+    def _fetches(self) -> None:
+        storm, axes = self._storm, self._axes
+        lanes: list[int] = []
+        for start_ns, end_ns in spans(storm):
+            axes.axvspan(self._s(end_ns), self._s(end_ns) + storm.knobs.floor_s, color=_FLOOR, linewidth=0, zorder=0)
+            lane = next((index for index, until in enumerate(lanes) if until <= start_ns), len(lanes))
+            lanes[lane : lane + 1] = [end_ns]
+        depth = 0.9 / max(1, len(lanes))
+        busy = [0] * len(lanes)
+        for fetch, (start_ns, end_ns) in zip(storm.fetches, spans(storm), strict=True):
+            lane = next(index for index, until in enumerate(busy) if until <= start_ns)
+            busy[lane] = end_ns
+            width = max(self._s(end_ns) - self._s(start_ns), duration_s(storm) / 400)
+            top = 0.05 + lane * depth
+            axes.barh(top + depth / 2, width, depth * 0.9, self._s(start_ns), color=_colour(fetch), zorder=3)
+            if fetch.member is not None:
+                row = _ROWS_ABOVE + fetch.member + 0.5
+                axes.barh(row, width, 0.8, self._s(start_ns), color=_colour(fetch), zorder=3)
+                if len(lanes) == 1 and width > _LABELLED * duration_s(storm):
+                    middle = self._s(start_ns) + width / 2
+                    axes.text(middle, 0.5, str(fetch.member), color="white", fontsize=7, ha="center", va="center")
+
+    def _lock(self) -> None:
+        """Looks at the lock, joined where the same backend held it at two in a row."""
+        looks = self._storm.holdings
+        turn = 0
+        for index, look in enumerate(looks[:-1]):
+            if look.holder is None:
+                continue
+            turn += index > 0 and looks[index - 1].holder != look.holder
+            width = self._s(looks[index + 1].at_ns) - self._s(look.at_ns)
+            self._axes.barh(1.5, width, 0.8, self._s(look.at_ns), align="center", color=_LOCK[turn % 2], zorder=3)
+
+    def _waits(self) -> None:
+        calls = self._storm.calls
+        long = calls[calls["end_ns"] - calls["start_ns"] > _LONG_NS]
+        for kind, colour in _WAIT.items():
+            rows = long[long["token"] == kind.value]
+            self._axes.hlines(
+                _ROWS_ABOVE + rows["member"].to_numpy(float) + 0.5,
+                [self._s(at) for at in rows["start_ns"]],
+                [self._s(at) for at in rows["end_ns"]],
+                color=colour,
+                linewidth=2,
+                zorder=2,
+            )
+
+    def _fates(self, row: float, kinds: tuple[Token, ...]) -> None:
+        """A tick a verification: what should be is pale, what should not be is red and larger."""
+        calls = self._storm.calls
+        rows = calls[calls["token"].isin([kind.value for kind in kinds])]
+        accepted = rows["accepted"].to_numpy(bool)
+        bad_tokens = Token.UNKNOWN in kinds
+        for shown, right in ((rows[accepted], not bad_tokens), (rows[~accepted], bad_tokens)):
+            at = [self._s(value) for value in _thinned(shown)["end_ns"]]
+            colour = "#8fbf9f" if right else LIMIT
+            self._axes.plot(at, np.full(len(at), row), "|", color=colour, markersize=5 if right else 9, zorder=3)
+
+    def _marks(self) -> None:
+        for mark in self._storm.marks:
+            at = self._s(mark.at_ns)
+            self._axes.axvline(at, color=INK, linewidth=1, linestyle="--", zorder=4)
+            what = mark.what if mark.member is None else f"{mark.what} {mark.member}"
+            self._axes.text(at, -0.35, f" {what}", fontsize=7.5, color=INK, ha="left", va="bottom")
+
+
+def _thinned(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.iloc[:: max(1, len(rows) // _TICKS)]
+
+
+def _colour(fetch: Fetch) -> str:
+    if fetch.outcome in ("aborted", "open"):
+        return _GONE
+    return _GOOD if fetch.good else _BAD
+
+
+def _legend(axes: Axes) -> None:
+    from matplotlib.patches import Patch
+
+    axes.legend(
+        handles=[
+            Patch(color=_GOOD, label="fetch that brought keys"),
+            Patch(color=_BAD, label="fetch that failed"),
+            Patch(color=_GONE, label="fetch cut off"),
+            Patch(color=_FLOOR, label="floor: nobody may fetch"),
+            Patch(color=_LOCK[0], label="lock held"),
+            Patch(color=_WAIT[Token.UNKNOWN], label="waits with an unknown key"),
+            Patch(color=_WAIT[Token.KNOWN], label="waits with a known key"),
+            Patch(color=_WAIT[Token.ROTATED], label="waits with a new key"),
+            Patch(color="#8fbf9f", label="right answer"),
+            Patch(color=LIMIT, label="valid refused, or bad accepted"),
+        ],
+        frameon=False,
+        fontsize=7.5,
+        ncols=4,
+        loc="lower left",
+        bbox_to_anchor=(0.0, 1.2),
+        borderaxespad=0.0,
+    )

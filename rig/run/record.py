@@ -1,0 +1,251 @@
+"""A pack while its run goes on: what happens is written down as it happens, so that a crash leaves it.
+
+Flow: ``Record.begin`` makes the pack; each drive is announced before it starts and completed after it; ``all_done`` or
+``cut_short`` says how the run came to its end; ``judged`` loads the case from the files, has it judged, writes verdicts
+and reports, and seals. ``reopened`` takes up a pack that was left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
+
+import rig
+import rig.report.documents
+from rig.checks.judge import exit_code_of, judge, verdict_of
+from rig.diagnose import Diagnosis, explain
+from rig.errors import ErrorKind, EvidenceError, ExitCode
+from rig.evidence.case import Case
+from rig.evidence.certificate import Certificate
+from rig.evidence.drives import DriveReport
+from rig.evidence.gate import Verdict
+from rig.evidence.history import History
+from rig.evidence.judgement import Judgement
+from rig.evidence.manifest import UNENDED, Manifest
+from rig.evidence.pack import Pack
+from rig.model import Outcome, RequestClass, RunKey, Scenario
+from rig.profile import Profile
+from rig.requests.targeter import Targeter
+from rig.run.job import Job
+from rig.stats import hlog
+from rig.target.secrets import Secrets
+from rig.truth.expected import DriveOutcome, Fate
+from rig.truth.reconcile import Baseline
+
+_BASELINE = "truth/baseline.json"
+_FATES = {Outcome.OK: Fate.ACKNOWLEDGED, Outcome.INFO: Fate.INDETERMINATE, Outcome.SKIPPED: Fate.NOT_SENT}
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A run that came to its end: what it claims and where its evidence lies. ``digest`` is None for an open pack."""
+
+    verb: str
+    judgement: Judgement
+    pack: Path
+    digest: str | None
+    certificate: Certificate | None
+    diagnosis: Diagnosis | None = None
+    """Why it was as slow as it was; None where nothing was driven."""
+
+    @property
+    def sealed(self) -> bool:
+        """False when the pack waits for ``rig settle``."""
+        return self.digest is not None
+
+    def document(self) -> dict[str, Any]:
+        """What ``--json`` prints."""
+        if self.verb == "calibrate":
+            return self._calibration()
+        return {
+            "verdict": self.judgement.verdict.value,
+            "exit_code": self.judgement.exit_code,
+            "gates": [asdict(gate) for gate in self.judgement.gates],
+            "diagnosis": asdict(self.diagnosis) if self.diagnosis else None,
+            "pack": str(self.pack),
+            "digest": self.digest,
+        }
+
+    def _calibration(self) -> dict[str, Any]:
+        certificate = self.certificate
+        median = certificate.median if certificate else None
+        return {
+            "verdict": self.judgement.verdict.value,
+            "exit_code": self.judgement.exit_code,
+            "rps": certificate and round(certificate.rps, 1),
+            "rps_trials": [round(trial.rps, 1) for trial in certificate.trials] if certificate else [],
+            "floor_rps": certificate and certificate.floor_rps,
+            "client_cpu_us_per_request": median and round(median.client_cpu_us_per_request, 2),
+            "client_all_in_us_per_request": median and round(median.client_all_in_us_per_request, 2),
+            "reason": certificate.reason if certificate else "interrupted",
+            "explanation": certificate.explanation if certificate else "",
+            "workers": certificate and certificate.workers,
+            "churn_rps": certificate and certificate.churn_rps and round(certificate.churn_rps, 1),
+            "ruler": certificate.ruler.document() if certificate and certificate.ruler else None,
+            "pack": str(self.pack),
+        }
+
+
+class Record:
+    """The pack of a run and what its manifest says so far; ``secrets`` are what it must not hold."""
+
+    def __init__(self, pack: Pack, manifest: Manifest, profile: Profile) -> None:
+        self.secrets = Secrets()
+        self.pack = pack
+        self.manifest = manifest
+        self.history = History(pack.history_folder)
+        self.profile = profile
+
+    @classmethod
+    def begin(cls, job: Job, key: RunKey, epoch_ns: int, fingerprint: Mapping[str, Any]) -> Record:
+        """Make the pack and hold it; ConfigError when the results directory cannot be written to."""
+        started = datetime.now(UTC)
+        manifest = Manifest(
+            rig_version=rig.__version__,
+            verb=job.verb,
+            argv=job.argv,
+            seed=job.settings.seed,
+            key=key,
+            started_utc=started,
+            epoch_monotonic_ns=epoch_ns,
+            settings=job.settings.described(),
+            profile=job.profile.model_dump(mode="json"),
+            fingerprint={**fingerprint, "profile_sha256": job.profile.digest()},
+            cut_short=UNENDED,
+        )
+        pack = Pack.create(job.settings.out, job.verb, job.settings.seed, started)
+        pack.hold()
+        record = cls(pack, manifest, job.profile)
+        pack.write_manifest(manifest)
+        return record
+
+    def amend(self, **changes: Any) -> None:
+        """Change the manifest and write it."""
+        self.manifest = replace(self.manifest, **changes)
+        self.pack.write_manifest(self.manifest)
+
+    def note(self, text: str) -> None:
+        """Add a note, which the report shows."""
+        self.amend(notes=(*self.manifest.notes, text))
+
+    def all_done(self) -> None:
+        """Write down that the run did all that it was to do: without that, nothing passes."""
+        self.amend(cut_short="")
+
+    def cut_short(self, why: str) -> None:
+        """Write down, also as a note, why the run cannot go on. One that had done all stays whole: it lacks judging."""
+        self.note(why)
+        if self.manifest.cut_short:
+            self.amend(cut_short=why)
+
+    def keep_baseline(self, baseline: Baseline) -> None:
+        """Write down what lay in the database before anything was sent."""
+        self.pack.write(_BASELINE, TypeAdapter(Baseline).dump_json(baseline, indent=2))
+
+    def baseline(self) -> Baseline:
+        """What lay in the database before anything was sent; EvidenceError when that was not written down."""
+        try:
+            return TypeAdapter(Baseline).validate_json((self.path / _BASELINE).read_bytes())
+        except (OSError, ValidationError) as error:
+            raise EvidenceError(f"{self.path / _BASELINE} cannot be read: {error}") from None
+
+    def announce(self, scenario: Scenario, workers: int) -> None:
+        """Write down that a drive starts: should nothing follow, its keys are unreported, not unexpected."""
+        started = DriveReport(scenario, (None,) * workers, notes=("the drive did not come to its end",))
+        self.amend(drives=(*self.manifest.drives, started))
+
+    def complete(self, report: DriveReport, targeter: Targeter) -> pd.DataFrame:
+        """Take the announced drive's report in its place; its rows, sealed."""
+        rows = self.seal_rows(report.scenario, targeter)
+        manifest = self.manifest
+        epoch_unix_s = manifest.started_utc.timestamp()
+        log = hlog(rows, epoch_ns=manifest.epoch_monotonic_ns, epoch_unix_s=epoch_unix_s)
+        self.pack.write_histograms(report.scenario.label, log)
+        self.amend(drives=(*self.manifest.drives[:-1], report))
+        return rows
+
+    def seal_rows(self, scenario: Scenario, targeter: Targeter) -> pd.DataFrame:
+        """Turn the workers' rows of a drive into history."""
+        composition = targeter.bind(scenario).composition
+        expected = {kind: self.profile.answer(kind).status for kind in RequestClass}
+        return self.history.seal(scenario, composition.share, composition.tenant, expected)
+
+    def outcomes(self) -> list[DriveOutcome]:
+        """What became of every request of every drive, as truth needs it."""
+        case = self.pack.load()
+        found = []
+        for drive in self.manifest.drives:
+            rows = case.rows_of(drive)
+            fate: NDArray[np.uint8] = np.full(drive.scenario.count, Fate.UNREPORTED, dtype=np.uint8)
+            for outcome, code in _FATES.items():
+                fate[rows["seq"][rows["outcome"] == outcome]] = code
+            failed = rows[rows["outcome"] == Outcome.FAIL]
+            unconnected = failed["error_kind"] == ErrorKind.CONNECT.name.lower()
+            fate[failed["seq"][~unconnected]] = Fate.REFUSED
+            fate[failed["seq"][unconnected]] = Fate.NOT_SENT
+            found.append(DriveOutcome(drive.scenario, fate))
+        return found
+
+    @classmethod
+    def reopened(cls, pack: Pack) -> Record:
+        """Take up a pack that was left, and hold it.
+
+        EvidenceError when its manifest is damaged, UsageError while its run still goes.
+        """
+        pack.hold()
+        manifest = pack.manifest()
+        try:
+            profile = Profile.model_validate(manifest.profile)
+        except ValidationError as error:
+            raise EvidenceError(f"{pack.path}: the profile in its manifest is damaged: {error}") from None
+        return cls(pack, manifest, profile)
+
+    def judged(self, *, interrupted: bool = False, seal: bool = True, drawn: bool = True) -> Finished:
+        """Judge what was gathered, write verdicts and (if ``drawn``) reports, and seal, unless it is settled later.
+
+        The pack is let go: a run ends with this.
+
+        First the secrets go: the target, PostgreSQL and what a storm starts wrote the logs that lie in the pack.
+        """
+        for name, count in self.secrets.clean(self.pack.logs_folder).items():
+            self.note(f"logs/{name} held secrets of this run, {count} times; they were blanked there")
+        self.history.close()
+        self.amend(ended_utc=datetime.now(UTC))
+        case = self.pack.load()
+        judgement = judgement_of(case)
+        if interrupted:
+            judgement = ended_early(judgement)
+        self.pack.write_judgement(judgement)
+        diagnosis = explain(case)
+        if diagnosis is not None:
+            self.pack.write_diagnosis(diagnosis)
+        if drawn:
+            rig.report.documents.write(self.pack, self.manifest, case, judgement)
+        digest = self.pack.seal() if seal else None
+        self.pack.let_go()
+        return Finished(self.manifest.verb, judgement, self.path, digest, case.certificate, diagnosis)
+
+    @property
+    def path(self) -> Path:
+        """Where the pack lies now."""
+        return self.pack.path
+
+
+def judgement_of(case: Case) -> Judgement:
+    """Judge evidence: every gate, what they come to, and how the process ends."""
+    gates = judge(case)
+    return Judgement(verdict_of(gates), int(exit_code_of(case, gates)), gates)
+
+
+def ended_early(judgement: Judgement) -> Judgement:
+    """What a judgement is worth where the run was interrupted: what failed has failed, and nothing passes."""
+    verdict = Verdict.FAIL if judgement.verdict is Verdict.FAIL else Verdict.INVALID
+    return replace(judgement, verdict=verdict, exit_code=int(ExitCode.INTERRUPTED))

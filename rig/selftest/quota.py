@@ -1,0 +1,109 @@
+"""A CPU quota on processes of this run, by a control group of its own: what a container's limit is, made on purpose.
+
+Flow: ``open_quota`` makes the group beside or below the one that this process is in; ``CpuQuota.hold`` puts processes
+into it, whose later children follow; at the end all go back to where this process was, and the group is removed.
+Control groups of version 1 and 2; ``QuotaUnavailable`` where this user may make none, which is the usual thing without
+privileges. Not for reading limits: ``rig.machine.cgroup`` does that.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from rig.errors import RigError
+from rig.machine.cgroup import CpuGroup
+
+_PERIOD_US = 100_000
+_REMOVE_PATIENCE_S = 2.0
+_POLL_S = 0.01
+
+
+class QuotaUnavailable(RigError):
+    """This user can set no quota on this machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class CpuQuota:
+    """A group with a limit."""
+
+    folder: Path
+    home: Path
+    """The group that its processes came from."""
+
+    def hold(self, pids: Iterable[int]) -> None:
+        """Put processes under the quota, all their threads with them; one that is gone is left out."""
+        _move(pids, self.folder)
+
+    def let_go(self) -> None:
+        """Put everything back that is in it, also what was started meanwhile, until nothing is."""
+        deadline = time.monotonic() + _REMOVE_PATIENCE_S
+        while (pids := _members(self.folder)) and time.monotonic() < deadline:
+            _move(pids, self.home)
+
+
+@contextmanager
+def open_quota(cores: float) -> Iterator[CpuQuota]:
+    """A group that may use so many cores. QuotaUnavailable where none can be made."""
+    home = next(iter(CpuGroup.of_this_process().folders), None)
+    if home is None:
+        raise QuotaUnavailable("no CPU quota can be set: there is no control group with a CPU controller")
+    quota = CpuQuota(_made(home, cores), home)
+    try:
+        yield quota
+    finally:
+        quota.let_go()
+        _remove(quota.folder)
+
+
+def _made(home: Path, cores: float) -> Path:
+    """A new group with its limit. A group of version 2 that holds processes can have none below it, but beside it."""
+    quota_us = round(cores * _PERIOD_US)
+    name = f"rig-quota-{secrets.token_hex(4)}"
+    refusal: OSError | None = None
+    for parent in (home, home.parent):
+        folder = parent / name
+        try:
+            if (parent / "cgroup.subtree_control").is_file():
+                (parent / "cgroup.subtree_control").write_text("+cpu")
+            folder.mkdir()
+            try:
+                if (folder / "cpu.max").is_file():
+                    (folder / "cpu.max").write_text(f"{quota_us} {_PERIOD_US}")
+                else:
+                    (folder / "cpu.cfs_period_us").write_text(str(_PERIOD_US))
+                    (folder / "cpu.cfs_quota_us").write_text(str(quota_us))
+            except OSError:
+                folder.rmdir()
+                raise
+            return folder
+        except OSError as error:
+            refusal = refusal or error
+    raise QuotaUnavailable(f"no CPU quota can be set: {refusal}")
+
+
+def _move(pids: Iterable[int], folder: Path) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            (folder / "cgroup.procs").write_text(str(pid))
+
+
+def _members(folder: Path) -> list[int]:
+    return [int(line) for line in (folder / "cgroup.procs").read_text().split()]
+
+
+def _remove(folder: Path) -> None:
+    """What has just left may still be on its way out."""
+    deadline = time.monotonic() + _REMOVE_PATIENCE_S
+    while True:
+        try:
+            folder.rmdir()
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_POLL_S)

@@ -1,0 +1,49 @@
+"""``rig prove --storms``: every protection of the storms' reference implementations, taken away once.
+
+Flow: each ``Weakness`` is stormed on one server, with a pack of its own, and judged from its files; its cells are
+compared as those of the seeded defects are (``rig.selftest.stages``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rig.machine.supervisor import Lifeline
+from rig.run.job import Job
+from rig.run.steps import Reporter, begin, concluded, ground_of
+from rig.selftest.matrix import Cell, Proof, cells_of, judge_pack
+from rig.selftest.weaknesses import WEAKNESSES, Weakness
+from rig.storms.catalog import let_loose
+from rig.storms.environment import MAX_CONNECTIONS, StormOrder
+from rig.target.postgres import open_cluster
+
+
+def prove_storms(
+    job: Job, chosen: Sequence[str], environ: Mapping[str, str], reporter: Reporter, repetition: int = 1
+) -> Proof:
+    """Storm with every weakness, or those of the ``chosen`` storms and cases; each leaves a pack."""
+    cells: list[Cell] = []
+    packs: dict[str, Path] = {}
+    with (
+        Lifeline() as lifeline,
+        open_cluster(lifeline, environ=environ, max_connections=MAX_CONNECTIONS) as cluster,
+    ):
+        for weakness in _chosen(chosen):
+            reporter.stage(weakness.name)
+            scene = begin(replace(job, verb="storm"), environ, reporter)
+            record = scene.record
+            cases = (weakness.case,) if weakness.case else ()
+            order = StormOrder(weakness.processes, weakness.without, cases, weakness.subject)
+            with concluded(record, "storm"):
+                for report in let_loose(ground_of(scene, cluster), weakness.storm, order):
+                    record.pack.write_storm(report)
+                record.all_done()
+            packs[weakness.name] = record.judged(drawn=False).pack
+            cells += cells_of(weakness.name, weakness.cells(), judge_pack(record), repetition)
+    return Proof(tuple(cells), packs)
+
+
+def _chosen(names: Sequence[str]) -> tuple[Weakness, ...]:
+    return tuple(w for w in WEAKNESSES if not names or w.storm in names or w.case in names)

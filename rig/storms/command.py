@@ -1,0 +1,96 @@
+"""Commands of a profile, as a storm runs them: once beforehand, as a member of a fleet, or beside it until its end."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rig.errors import ConfigError, Unavailable
+from rig.machine.child import end
+from rig.storms.fleet import Barrier
+
+_PREPARE_TIMEOUT_S = 60.0
+_STOP_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Replicas:
+    """What every member of a fleet of commands runs; it finds its number in the environment variable ``REPLICA``."""
+
+    command: tuple[str, ...]
+    environ: Mapping[str, str] = field(repr=False)
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a replica's command ended, and when it ran (monotonic ns). ``said`` is its last line."""
+
+    exit_code: int
+    began_ns: int
+    ended_ns: int
+    said: str
+
+    @property
+    def elapsed_s(self) -> float:
+        """From its start to its end."""
+        return (self.ended_ns - self.began_ns) / 1e9
+
+
+def be_replica(number: int, payload: Replicas, barrier: Barrier) -> Ended:
+    """A fleet's work: run the command from the release to its end. OSError where it cannot be run."""
+    barrier()
+    began_ns = time.monotonic_ns()
+    done = subprocess.run(
+        payload.command,
+        env={**payload.environ, "REPLICA": str(number)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=payload.timeout_s,
+    )
+    return Ended(done.returncode, began_ns, time.monotonic_ns(), _last_line(done.stderr or done.stdout))
+
+
+def prepare(command: Sequence[str], environ: Mapping[str, str], key: str) -> None:
+    """Run a command to its end; ConfigError where it cannot be run, Unavailable where it fails."""
+    try:
+        done = subprocess.run(
+            list(command), env=dict(environ), capture_output=True, text=True, timeout=_PREPARE_TIMEOUT_S
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ConfigError(f"{key} could not be run: {error}") from None
+    if done.returncode != 0:
+        raise Unavailable(f"{key} ended with exit code {done.returncode}: {_last_line(done.stderr)}")
+
+
+@contextmanager
+def standing(
+    command: Sequence[str], environ: Mapping[str, str], log_file: Path, key: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process beside the fleet, for the time of the context; ConfigError where it cannot be started."""
+    with log_file.open("ab") as log:
+        try:
+            process = subprocess.Popen(
+                list(command),
+                env=dict(environ),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ConfigError(f"{key} could not be run: {error}") from None
+    try:
+        yield process
+    finally:
+        end(process, _STOP_S, session=True)
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or [""])[-1]  # whole: half a secret would not be known for one

@@ -1,0 +1,88 @@
+"""What a storm stands on: a PostgreSQL server, the profile, and the pack's folders for its ledger and logs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rig.profile import Profile
+from rig.profile.words import filled
+from rig.target.postgres import Cluster, Database
+from rig.target.secrets import Secrets
+
+MAX_CONNECTIONS = 300
+"""Of the server that storms run against: a fleet opens many connections."""
+WITHOUT = "{without}"
+"""In a command of a profile: becomes ``--without NAME`` for each protection that is switched off."""
+
+
+@dataclass(frozen=True, slots=True)
+class StormOrder:
+    """How a storm is asked for: processes, protections that are switched off, and which cases (none named: all).
+
+    ``subject`` is stormed instead of the profile's, with so many ``kids`` a process; with ``scoreboard``, several are.
+    These are of ``unknown-kid`` alone.
+    """
+
+    processes: int | None = None
+    without: tuple[str, ...] = ()
+    cases: tuple[str, ...] = ()
+    subject: str = ""
+    kids: int = 200
+    scoreboard: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """One run's ground for storms. ``folder`` is the pack's; storms write below its ``ledger`` and ``logs`` only."""
+
+    cluster: Cluster
+    profile: Profile
+    profile_dir: Path
+    environ: Mapping[str, str] = field(repr=False)
+    folder: Path
+    allowed_host: str | None = None
+    """The one host beside loopback that may be stormed: the profile and the command line name it."""
+    secrets: Secrets = field(default_factory=Secrets, repr=False)
+    """The run's: whatever a storm draws is told to them."""
+
+    @contextmanager
+    def database(self, name: str) -> Iterator[Database]:
+        """A database of the storm's own, dropped at the end; RigError as ``Cluster.create_database``."""
+        database = self.cluster.create_database(name)
+        try:
+            self.secrets.learn_dsn(database.admin_dsn)
+            self.secrets.learn_dsn(database.runtime_dsn)
+            yield database
+        finally:
+            self.cluster.drop_database(database)
+
+    def keep(self, label: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write an outside ledger into the pack, one JSON object a line."""
+        path = self.folder / "ledger" / f"{label}.jsonl"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("".join(json.dumps(row, default=str) + "\n" for row in rows), encoding="utf-8")
+
+    def log_file(self, name: str) -> Path:
+        """Where a process that a storm starts writes what it says."""
+        path = self.folder / "logs" / f"{name}.log"
+        path.parent.mkdir(exist_ok=True)
+        return path
+
+    def command(self, template: Sequence[str], key: str, without: Sequence[str] = (), **words: str) -> list[str]:
+        """A command with its words filled in and ``{without}`` unfolded; ConfigError names the key."""
+        known = {"python": sys.executable, "profile_dir": str(self.profile_dir), **words}
+        switches = [word for name in without for word in ("--without", name)]
+        unfolded = [switches if part == WITHOUT else [filled(part, known, key)] for part in template]
+        return [word for words_of_part in unfolded for word in words_of_part]
+
+    def environment(self, template: Mapping[str, str], key: str, database: Database, **more: str) -> dict[str, str]:
+        """The environment of a replica: the rig's own, ``more``, and ``template`` with the two DSNs filled in."""
+        dsns = {"admin_dsn": database.admin_dsn, "runtime_dsn": database.runtime_dsn}
+        own = {name: filled(value, dsns, key) for name, value in template.items()}
+        return {**self.environ, **more, **own}

@@ -1,0 +1,117 @@
+"""pgbouncer in transaction mode, between a fleet and its database, where the machine has it.
+
+It gets fewer server connections than there are processes, so that transactions of different processes do take turns on
+one server session: that is what breaks locks that are held by a session.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from psycopg.conninfo import conninfo_to_dict
+
+from rig.errors import RigError
+from rig.machine.child import end
+from rig.machine.ports import free_port
+from rig.machine.supervisor import MARKER, standing, temporary_folder
+from rig.target.postgres.installation import server_account
+
+PROGRAM = "pgbouncer"
+_DIRECTORIES = ("/usr/sbin", "/usr/local/sbin")
+_START_S = 10.0
+_STOP_S = 5.0
+_POLL_S = 0.02
+
+
+def find_pooler(environ: Mapping[str, str]) -> Path | None:
+    """The program, None where the machine has none."""
+    path = os.pathsep.join([environ.get("PATH", os.defpath), *_DIRECTORIES])
+    found = shutil.which(PROGRAM, path=path)
+    return Path(found) if found else None
+
+
+@contextmanager
+def pooled(dsn: str, environ: Mapping[str, str], *, server_connections: int, log_file: Path) -> Iterator[str]:
+    """Run a pooler before ``dsn``; gives the DSN to use instead, with the password left out of it.
+
+    RigError where it does not start.
+    """
+    program = find_pooler(environ)
+    if program is None:
+        raise RigError(f"{PROGRAM} is not installed")
+    account = server_account(environ)  # it refuses to run as root, as PostgreSQL does
+    # The configuration holds a password: it must not outlive the rig, however that ends.
+    with temporary_folder("rig-pooler-") as folder:
+        port = free_port()
+        config = folder / "pgbouncer.ini"
+        config.touch(mode=0o600)
+        config.write_text(_config(dsn, port, server_connections), encoding="utf-8")
+        if account is not None:
+            for path in (folder, config):
+                os.chown(path, account.uid, account.gid)
+        with (
+            log_file.open("wb") as log,
+            subprocess.Popen(
+                [str(program), str(config)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                start_new_session=True,
+                user=account.uid if account else None,
+                group=account.gid if account else None,
+                extra_groups=[] if account else None,
+                env={"PATH": environ.get("PATH", os.defpath), MARKER: os.environ.get(MARKER, "")},
+            ) as process,
+        ):
+            try:
+                if (lifeline := standing()) is not None:  # its marker lies with another uid, and may not be readable
+                    lifeline.stop_at_end(process.pid)
+                _wait_until_it_listens(process, port, log_file)
+                yield _address(dsn, port)
+            finally:
+                end(process, _STOP_S)
+
+
+def _config(dsn: str, port: int, server_connections: int) -> str:
+    to = conninfo_to_dict(dsn)
+    server = " ".join(f"{key}='{to[key]}'" for key in ("host", "port", "dbname", "user", "password"))
+    # In turn, not the last one first: a lock that stays behind in a session meets the other clients at once.
+    return f"""[databases]
+{to["dbname"]} = {server}
+
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+server_round_robin = 1
+default_pool_size = {server_connections}
+max_client_conn = 500
+"""
+
+
+def _address(dsn: str, port: int) -> str:
+    parts = urlsplit(dsn)
+    return urlunsplit(parts._replace(netloc=f"{parts.username}@127.0.0.1:{port}"))
+
+
+def _wait_until_it_listens(process: subprocess.Popen[bytes], port: int, log_file: Path) -> None:
+    deadline = time.monotonic() + _START_S
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
+        except OSError:
+            time.sleep(_POLL_S)
+        else:
+            return
+    raise RigError(f"{PROGRAM} does not listen; see {log_file}")

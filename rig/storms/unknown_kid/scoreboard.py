@@ -1,0 +1,83 @@
+"""The contestants of the scoreboard: releases of libraries that verify tokens, and the reference.
+
+Each release is installed by pip into a folder of its own under the run's temporary directory, which members of the
+fleet put first on their path: two releases of one library stand side by side, and the rig's environment stays as it is.
+What they need besides (cryptography, joserfc) is the rig's. Where pip or its index cannot be reached, a contestant is
+NOT-RUN by name.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rig.storms.unknown_kid.subjects import AUTHLIB, PYJWT, REFERENCE_SUBJECT, Subject
+
+CASES = ("random-kids", "failing-cached", "rotation-inside")
+KIDS = 20
+"""Unknown keys a process: a library that fetches for each of them is through in seconds, not minutes."""
+PROCESSES = 8
+_PIP_TIMEOUT_S = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """A subject, and why it cannot be stormed: empty where it can."""
+
+    subject: Subject
+    not_run: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Release:
+    """``requirement`` is pip's; ``note`` says what the library does, as its source has it."""
+
+    subject: Subject
+    name: str
+    requirement: str
+    note: str
+
+
+_RELEASES = (
+    _Release(PYJWT, "pyjwt-2.13.0", "PyJWT==2.13.0", "fetches for every token with an unknown kid, in every process"),
+    _Release(
+        PYJWT,
+        "pyjwt-newest",
+        "PyJWT>2.13.0",
+        "a cool-down per process, none after a failed fetch; one lock, held while it fetches, makes known kids wait",
+    ),
+    _Release(AUTHLIB, "authlib", "Authlib", "fetches for every token with an unknown kid; otherwise never again"),
+)
+_REFERENCE_NOTE = "one row and one lock for the fleet: floor, backoff, stale keys served meanwhile"
+
+
+def contestants(folder: Path) -> Iterator[Contestant]:
+    """All of them, installed below ``folder`` one by one."""
+    for release in _RELEASES:
+        path = folder / release.name
+        problem = _install(release.requirement, path)
+        name = release.name if problem else _versioned(release, path)
+        yield Contestant(replace(release.subject, name=name, path=str(path), note=release.note), problem)
+    yield Contestant(replace(REFERENCE_SUBJECT, note=_REFERENCE_NOTE))
+
+
+def _versioned(release: _Release, path: Path) -> str:
+    (found,) = importlib.metadata.distributions(path=[str(path)])
+    return f"{release.subject.name}-{found.version}"
+
+
+def _install(requirement: str, folder: Path) -> str:
+    """Install without dependencies; what went wrong, empty where nothing did."""
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    try:
+        done = subprocess.run(
+            [*command, "--target", str(folder), requirement], capture_output=True, text=True, timeout=_PIP_TIMEOUT_S
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{requirement} could not be installed: {error}"
+    last = (done.stderr.strip().splitlines() or [""])[-1][:200]
+    return f"{requirement} could not be installed: {last}" if done.returncode else ""

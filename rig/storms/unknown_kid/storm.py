@@ -1,0 +1,126 @@
+"""The storm of unknown key ids: which cases against whom (``rig.storms.unknown_kid.one_case`` makes one)."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+from rig.errors import ConfigError, UsageError
+from rig.evidence.key_storm import KidStorm
+from rig.evidence.storm import REFERENCE, UNKNOWN_KID, require_protections
+from rig.evidence.verifier_settings import Knobs
+from rig.machine.extras import missing
+from rig.machine.supervisor import temporary_folder
+from rig.profile import Profile
+from rig.profile.storms import UnknownKid
+from rig.storms.environment import Ground, StormOrder
+from rig.storms.unknown_kid import scoreboard
+from rig.storms.unknown_kid.cases import CASES
+from rig.storms.unknown_kid.keyring import Keyring
+from rig.storms.unknown_kid.one_case import Plan, not_tried, storm_case
+from rig.storms.unknown_kid.subjects import FLAWED, READY, Subject, load
+from rig.target.endpoint import Endpoint
+
+PROCESSES = 16
+
+
+def require_kids(profile: Profile, order: StormOrder) -> None:
+    """UsageError or ConfigError where the order or the profile names what there is not."""
+    subject = _subject(profile, order)
+    if order.without and subject.name == REFERENCE:
+        require_protections(UNKNOWN_KID, order.without)
+    if unknown := [name for name in order.cases if name not in CASES]:
+        raise UsageError(f"--case {unknown[0]}: {UNKNOWN_KID} has the cases {', '.join(CASES)}")
+
+
+def unknown_kid(ground: Ground, order: StormOrder) -> Iterator[KidStorm]:
+    """The ordered cases one after the other, against the ordered subject or the profile's; each as it ends.
+
+    Raises as ``require_kids``, and RigError where something that is needed does not start.
+    """
+    require_kids(ground.profile, order)
+    if order.scoreboard:
+        yield from _scoreboard(ground, order)
+        return
+    subject = _subject(ground.profile, order)
+    section = ground.profile.storms.unknown_kid
+    if section is not None and subject.remote:
+        ca_file = ground.profile.target.ca_file
+        fleet = [Endpoint.parse(url, ca_file).require_allowed(ground.allowed_host) for url in section.urls]
+        pins = ("RIG_STORM_ADDRESSES", json.dumps([endpoint.addresses for endpoint in fleet]))
+        trusted = (("RIG_STORM_CA_FILE", str(ca_file)),) if ca_file else ()
+        subject = replace(subject, environ=(*subject.environ, pins, *trusted))
+    plan = Plan(subject, Keyring.make(), order.processes or PROCESSES, order.kids, order.without)
+    # A fleet that runs already may have fetched just now: in the storm before, or for somebody else.
+    fetched_ns = time.monotonic_ns() if subject.remote else None
+    # Of a library that is not installed no case can be tried: whoever names it asks for all of them.
+    asked = bool(order.cases) or bool(subject.needs and missing(subject.needs, "verifiers"))
+    for name in order.cases or CASES:
+        case = CASES[name](subject.promises)
+        storm = storm_case(ground, plan, case, asked=asked, fetched_ns=fetched_ns)
+        if subject.remote and not storm.not_run:
+            fetched_ns = storm.ended_ns
+        yield storm
+
+
+def _scoreboard(ground: Ground, order: StormOrder) -> Iterator[KidStorm]:
+    """A few cases against every contestant; only the reference is judged."""
+    keyring = Keyring.make()
+    with temporary_folder("rig-verifiers-") as folder:
+        for contestant in scoreboard.contestants(folder):
+            subject = contestant.subject
+            plan = Plan(subject, keyring, order.processes or scoreboard.PROCESSES, scoreboard.KIDS)
+            for name in order.cases or scoreboard.CASES:
+                case = CASES[name](None)
+                exhibit = subject.name != REFERENCE
+                if contestant.not_run:
+                    yield not_tried(plan, case, contestant.not_run, exhibit=exhibit)
+                else:
+                    yield storm_case(ground, plan, case, exhibit=exhibit)
+
+
+def _subject(profile: Profile, order: StormOrder) -> Subject:
+    section = profile.storms.unknown_kid
+    return subject_named(order.subject or (section.subject if section else REFERENCE), section)
+
+
+def subject_named(name: str, section: UnknownKid | None) -> Subject:
+    """The subject of that name: a ready one, a factory, or ``http``, the fleet of the profile's section.
+
+    UsageError where there is none; a library of which the machine has none is found out by the first process.
+    """
+    if (ready := READY.get(name) or FLAWED.get(name)) is not None:
+        return ready
+    if name == "http":
+        if section is None or not section.urls or not section.origin_port:
+            raise ConfigError("subject http: the profile needs urls and origin_port in [storms.unknown-kid]")
+        return _http(section)
+    if ":" not in name:
+        raise UsageError(f"{name!r} is no subject; known are {', '.join(READY)}, http, and module:factory")
+    try:
+        load(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(f"subject {name}: {error}") from None
+    return Subject(name, name)
+
+
+def _http(section: UnknownKid) -> Subject:
+    environ = {
+        "RIG_STORM_URLS": ",".join(section.urls),
+        "RIG_STORM_PATH": section.path,
+        "RIG_STORM_HEADER": section.header,
+        "RIG_STORM_SCHEME": section.scheme,
+        "RIG_STORM_ACCEPTED": ",".join(str(status) for status in section.accepted),
+        "RIG_STORM_REJECTED": ",".join(str(status) for status in section.rejected),
+        "RIG_STORM_TIMEOUT_S": f"{section.timeout_s:g}",
+    }
+    return Subject(
+        "http",
+        "rig.storms.unknown_kid.subjects:http_fleet",
+        environ=tuple(environ.items()),
+        remote=True,
+        promises=Knobs(**section.promises.model_dump()),
+        origin_port=section.origin_port,
+    )

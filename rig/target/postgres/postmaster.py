@@ -1,0 +1,227 @@
+"""The process of a server of the rig's own: initialised, started, waited for, stopped, removed.
+
+Flow: a fresh directory, owned by the account that runs the server, holds the data, the configuration and, where that
+account cannot read the programs, a copy of them. ``initdb`` makes the data directory; ``postgres`` is started directly,
+in a session of its own, so that neither a Ctrl-C nor a pg_ctl stands between it and the rig. It is ready when its
+``postmaster.pid`` says so, which needs no connection and leaves no failed one in the log.
+
+Not for databases and roles (``rig.target.postgres.cluster``). The password never stands on a command line or in a log.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rig.errors import ConfigError, Unavailable
+from rig.machine.ports import free_port
+from rig.machine.supervisor import Lifeline
+from rig.target.postgres.installation import (
+    Account,
+    BinariesSource,
+    Installation,
+    find_installation,
+    made_reachable,
+    server_account,
+)
+
+HOST = "127.0.0.1"
+OWNER = "rig"
+
+_DEFAULTS = {
+    "listen_addresses": HOST,
+    "unix_socket_directories": "",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "lc_messages": "C",
+    "log_line_prefix": "%m [%p] %q%d %a ",
+    "track_io_timing": "on",
+}
+_INITDB_PATIENCE_S = 60.0
+_READY_PATIENCE_S = 60.0
+_STOP_PATIENCES_S = ((signal.SIGINT, 10.0), (signal.SIGQUIT, 8.0), (signal.SIGKILL, 5.0))
+"""Fast shutdown, then immediate (it gives its backends 5 s), then the end."""
+_PORT_ATTEMPTS = 5
+_POLL_S = 0.01
+_QUOTED_LINES = 8
+
+
+@dataclass(frozen=True)
+class Postmaster:
+    """A server that is ready on ``HOST``. ``OWNER`` is its superuser."""
+
+    source: BinariesSource
+    pid: int
+    port: int
+    data_dir: Path
+    log_file: Path
+    password: str = field(repr=False)
+
+
+@contextmanager
+def started_postmaster(
+    lifeline: Lifeline, environ: Mapping[str, str], settings: Mapping[str, str], log_file: Path | None
+) -> Iterator[Postmaster]:
+    """A fresh server, stopped and removed at the end of the context.
+
+    ``settings`` go over the defaults; ``log_file`` is appended to. Raises ``Unavailable`` with the last lines of the
+    log where the server does not come up, ``ConfigError`` where PG_BIN, RIG_PG_USER or TMPDIR cannot be used.
+    """
+    account, found = server_account(environ), find_installation(environ)
+    home = Path(tempfile.mkdtemp(prefix="rig-pg-"))
+    try:
+        lifeline.remove_at_end(home)
+        _hand_over(home, account)
+        installation = made_reachable(found, account, home)
+        server = _Server(
+            installation=installation,
+            home=home,
+            data_dir=home / "data",
+            log_file=log_file or home / "postgres.log",
+            launch=_launch_options(lifeline, environ, home, account),
+        )
+        password = secrets.token_urlsafe(24)
+        server.initialise(password, account)
+        server.configure(settings)
+        lifeline.stop_postgres_at_end(server.data_dir)
+        process, port = server.start()
+        try:
+            yield Postmaster(found.source, process.pid, port, server.data_dir, server.log_file, password)
+        finally:
+            _stop(process)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class _Server:
+    """What is needed to run the programs on one data directory."""
+
+    installation: Installation
+    home: Path
+    data_dir: Path
+    log_file: Path
+    launch: Mapping[str, Any]
+    """Arguments of ``Popen``: account, environment, directory, session."""
+
+    def initialise(self, password: str, account: Account | None) -> None:
+        """``initdb``, without its fsync: data that a crash of the machine takes now is nobody's."""
+        password_file = self.home / "password"
+        password_file.touch(mode=0o600)
+        password_file.write_text(password)
+        _hand_over(password_file, account)
+        command: list[str | Path] = [self.installation.bin_dir / "initdb", "-D", self.data_dir, "-U", OWNER]
+        command += ["--auth=scram-sha-256", f"--pwfile={password_file}", "--encoding=UTF8", "--locale=C", "--no-sync"]
+        try:
+            made = subprocess.run(
+                command, **self.launch, capture_output=True, text=True, timeout=_INITDB_PATIENCE_S, check=False
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise Unavailable(f"{command[0]} did not run: {error}") from error
+        finally:
+            password_file.unlink()
+        if made.returncode != 0:
+            lines = (made.stdout + made.stderr).splitlines()
+            raise Unavailable(f"{command[0]} failed:\n{_quoted(lines)}")
+
+    def configure(self, settings: Mapping[str, str]) -> None:
+        """Append to ``postgresql.conf``: unlike arguments, what stands there can be changed by ALTER SYSTEM."""
+        preloaded = {"shared_preload_libraries": "pg_stat_statements"}
+        wanted = _DEFAULTS | (preloaded if self.installation.has_statement_statistics else {}) | dict(settings)
+        quoted = {name: value.replace("'", "''") for name, value in wanted.items()}
+        lines = [f"{name} = '{value}'\n" for name, value in quoted.items()]
+        with (self.data_dir / "postgresql.conf").open("a") as configuration:
+            configuration.writelines(["\n# the rig's\n", *lines])
+
+    def start(self) -> tuple[subprocess.Popen[bytes], int]:
+        """The postmaster, ready, and its port. Somebody may take a free port first: then another one is tried."""
+        for _ in range(_PORT_ATTEMPTS):
+            port = free_port()
+            with self.log_file.open("ab") as log:
+                begin = log.tell()
+                process = self._launch_postmaster(port, log.fileno())
+            try:
+                if self._becomes_ready(process):
+                    return process, port
+            except BaseException:
+                _stop(process)
+                raise
+            lines = self.log_file.read_bytes()[begin:].decode(errors="replace").splitlines()
+            if not any("Address already in use" in line for line in lines):
+                break
+        raise Unavailable(f"PostgreSQL ended before it was ready (exit {process.returncode}):\n{_quoted(lines)}")
+
+    def _launch_postmaster(self, port: int, log: int) -> subprocess.Popen[bytes]:
+        program = self.installation.bin_dir / "postgres"
+        try:
+            return subprocess.Popen(
+                [program, "-D", self.data_dir, "-p", str(port)],
+                **self.launch,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise Unavailable(f"{program} did not start: {error}") from error
+
+    def _becomes_ready(self, process: subprocess.Popen[bytes]) -> bool:
+        """Whether the server got ready: ``False`` if it ended instead. Its status is line 8 of the pid file."""
+        pid_file = self.data_dir / "postmaster.pid"
+        deadline = time.monotonic() + _READY_PATIENCE_S
+        while process.poll() is None:
+            with suppress(FileNotFoundError):  # not written yet, or the server just ended
+                if [line.strip() for line in pid_file.read_text().splitlines()[7:8]] == ["ready"]:
+                    return True
+            if time.monotonic() > deadline:
+                raise Unavailable(f"PostgreSQL was not ready after {_READY_PATIENCE_S:.0f} s; see {self.log_file}")
+            time.sleep(_POLL_S)
+        return False
+
+
+def _launch_options(
+    lifeline: Lifeline, environ: Mapping[str, str], home: Path, account: Account | None
+) -> dict[str, Any]:
+    """How the programs are started. They see nothing of the environment that may hold a secret or a PG* default."""
+    if account is not None and not account.can_read(home):
+        raise ConfigError(
+            f"the account {account.name}, which runs PostgreSQL, cannot reach {home.parent}; "
+            "set TMPDIR to a directory that it can"
+        )
+    kept = {name: environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH") if name in environ}
+    options: dict[str, Any] = {
+        "env": kept | {"LC_ALL": "C"} | lifeline.marker,
+        "cwd": home,  # the present directory may be closed to the account
+        "start_new_session": True,
+    }
+    if account is not None:
+        options |= {"user": account.uid, "group": account.gid, "extra_groups": []}
+    return options
+
+
+def _hand_over(path: Path, account: Account | None) -> None:
+    if account is not None:
+        os.chown(path, account.uid, account.gid)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    for kind, patience_s in _STOP_PATIENCES_S:
+        process.send_signal(kind)
+        try:
+            process.wait(patience_s)
+            return
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def _quoted(lines: list[str]) -> str:
+    return "\n".join(f"  {line}" for line in lines[-_QUOTED_LINES:])

@@ -1,0 +1,87 @@
+"""Asks the target's health, readiness and metrics once a second while it is under load, and writes down what it says.
+
+It runs in a thread of the rig's own process, which has nothing else to do during a drive. It never judges.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import TracebackType
+from typing import Self
+
+import pandas as pd
+
+from rig.evidence.case import PROBE_COLUMNS
+from rig.evidence.pool_metrics import POOL_COLUMNS, sums
+from rig.profile import Probes
+from rig.target.endpoint import Endpoint
+from rig.target.http_probe import Asker
+
+EVERY_S = 1.0
+
+
+class Prober:
+    """A context in which the probes are asked; ``frame`` has one row per question (``PROBE_COLUMNS``).
+
+    ``pool`` has what the metrics said of the pool meanwhile (``POOL_COLUMNS``).
+    """
+
+    def __init__(self, probes: Probes, endpoint: Endpoint) -> None:
+        self._paths = [path for path in (probes.health, probes.ready, probes.metrics) if path is not None]
+        self._timeout_s = probes.timeout_s
+        self._asker = Asker(endpoint, probes.timeout_s)
+        self._rows: list[tuple[int, str, int, int, str]] = []
+        self._metrics = probes.metrics
+        self._pool_names = probes.pool.names()
+        self._pool_rows: list[tuple[int, str, float]] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._ask_regularly, name="rig-prober", daemon=True)
+
+    def __enter__(self) -> Self:
+        if self._paths:
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        if self._paths:
+            self._thread.join(len(self._paths) * self._timeout_s + 1)
+
+    def frame(self) -> pd.DataFrame:
+        """What was asked and answered so far."""
+        return pd.DataFrame(list(self._rows), columns=list(PROBE_COLUMNS))
+
+    def pool(self) -> pd.DataFrame:
+        """What the metrics said of the pool so far; empty where the profile does not name its series."""
+        return pd.DataFrame(list(self._pool_rows), columns=list(POOL_COLUMNS))
+
+    def _ask_regularly(self) -> None:
+        due = time.monotonic()
+        while not self._stop.wait(max(0.0, due - time.monotonic())):
+            for path in self._paths:
+                if self._stop.is_set():
+                    return
+                self._rows.append(self._ask(path))
+            due = next_due(due, time.monotonic())
+
+    def _ask(self, path: str) -> tuple[int, str, int, int, str]:
+        at_ns = time.monotonic_ns()
+        reply = self._asker.get(path)
+        elapsed_ns = time.monotonic_ns() - at_ns
+        if reply.status and elapsed_ns > self._timeout_s * 1e9:
+            return at_ns, path, 0, elapsed_ns, f"answered {reply.status}, but later than {self._timeout_s:g} s"
+        if path == self._metrics and reply.status == 200 and not reply.problem:  # of half a text the sums are wrong
+            read = sums(reply.body.decode(errors="replace"), self._pool_names)
+            self._pool_rows += [(at_ns + elapsed_ns // 2, what, value) for what, value in read.items()]
+        return at_ns, path, reply.status, elapsed_ns, reply.problem
+
+
+def next_due(due_s: float, now_s: float) -> float:
+    """When the round after the one that was due at ``due_s`` is; seconds of one clock. Pure.
+
+    At once where its time is over: rounds that were missed are left out, a burst of them would see one moment only.
+    """
+    return max(due_s + EVERY_S, now_s)

@@ -1,0 +1,127 @@
+"""The database of a run: the target's own where the environment names it, else one that is made for the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from rig.errors import ConfigError, EvidenceError, Unavailable
+from rig.machine.supervisor import Lifeline
+from rig.profile import Profile, secret_from
+from rig.target.postgres import Cluster, open_cluster
+
+_IDENTITY = {
+    "system_identifier": "SELECT system_identifier::text FROM pg_control_system()",
+    "oid": "SELECT oid::bigint FROM pg_database WHERE datname = current_database()",
+    "name": "SELECT current_database()",
+}
+"""What tells a user's database from every other, in the facts: the server, and which of its databases."""
+_FACTS = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "max_connections")
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A database and its two doors. ``facts`` go into the evidence; ``log_files`` are searched for personal data.
+
+    ``lasting`` is True when it outlives the run, so that its truth can be read later. ``pid`` is the postmaster's where
+    the rig started it.
+    """
+
+    truth_dsn: str = field(repr=False)
+    runtime_dsn: str | None = field(repr=False)
+    facts: Mapping[str, Any]
+    log_files: tuple[Path, ...] = ()
+    lasting: bool = False
+    pid: int | None = None
+
+    @property
+    def port(self) -> int:
+        """Where the server listens."""
+        return int(conninfo_to_dict(self.truth_dsn).get("port") or 5432)
+
+
+@contextmanager
+def open_store(profile: Profile, lifeline: Lifeline, environ: Mapping[str, str], logs: Path) -> Iterator[Store]:
+    """The database of a run.
+
+    ConfigError where a running target's truth DSN is not in the environment, Unavailable where nothing answers.
+    """
+    if profile.launch is None or environ.get(profile.truth.dsn_env):
+        yield existing_store(profile, environ)
+        return
+    with open_cluster(lifeline, environ=environ, log_file=logs / "postgresql.log") as cluster:
+        yield new_store(cluster)
+
+
+def existing_store(profile: Profile, environ: Mapping[str, str]) -> Store:
+    """The database that the environment names."""
+    truth_dsn = secret_from(environ, profile.truth.dsn_env, "the DSN that reads the truth of the target")
+    runtime_dsn = environ.get(profile.truth.runtime_dsn_env)
+    if profile.launch is not None:
+        runtime_dsn = secret_from(environ, profile.truth.runtime_dsn_env, "the DSN that the target connects with")
+    truth_role = _role(truth_dsn, profile.truth.dsn_env)
+    # Not every DSN names its role (a service of pg_service.conf): preflight asks the server.
+    if runtime_dsn and truth_role is not None and truth_role == _role(runtime_dsn, profile.truth.runtime_dsn_env):
+        raise ConfigError(
+            f"{profile.truth.dsn_env} and {profile.truth.runtime_dsn_env} name the same role; the target must connect "
+            "as a role of its own that cannot bypass row-level security, and the truth be read over another"
+        )
+    try:
+        with psycopg.connect(
+            truth_dsn, connect_timeout=10, application_name="rig-store", autocommit=True
+        ) as connection:
+            shown = {name: connection.execute(f"SHOW {name}".encode()).fetchone() for name in _FACTS}
+            shown |= {name: _asked(connection, query) for name, query in _IDENTITY.items()}
+    except psycopg.Error as error:
+        raise Unavailable(
+            f"the truth database ({profile.truth.dsn_env}) cannot be reached: {str(error).strip()}"
+        ) from None
+    facts = {name: row[0] for name, row in shown.items() if row is not None}
+    return Store(truth_dsn, runtime_dsn, {"source": profile.truth.dsn_env, **facts}, lasting=True)
+
+
+def _asked(connection: psycopg.Connection[Any], query: str) -> Any:
+    """The row that the query gives; None where the role may not ask for it."""
+    try:
+        return connection.execute(query.encode()).fetchone()
+    except psycopg.errors.InsufficientPrivilege:
+        return None
+
+
+def require_same(store: Store, facts: Mapping[str, Any]) -> None:
+    """EvidenceError where a database is another one than that of ``facts``, by what both of them say of themselves."""
+    for name in _IDENTITY:
+        then, now = facts.get(name), store.facts.get(name)
+        if None not in (then, now) and then != now:
+            raise EvidenceError(
+                f"{store.facts['source']} names another database than the run's ({name} {now!r}, the run's {then!r}): "
+                "its rows say nothing of this run; set it to the run's own"
+            )
+
+
+def _role(dsn: str, variable: str) -> str | None:
+    try:
+        user = conninfo_to_dict(dsn).get("user")
+    except psycopg.ProgrammingError:
+        raise ConfigError(f"{variable} holds no PostgreSQL DSN; give postgresql://user:password@host/db") from None
+    return None if user is None else str(user)
+
+
+def new_store(cluster: Cluster, name: str = "rig") -> Store:
+    """A fresh database on a server; it goes with the server, or when the caller drops it."""
+    database = cluster.create_database(name)
+    facts = {
+        "source": cluster.source,
+        "server_version": cluster.version,
+        **cluster.settings,
+        "data_filesystem": cluster.data_filesystem,
+        "durable": cluster.durable,
+    }
+    log_files = (cluster.log_file,) if cluster.log_file is not None else ()
+    return Store(database.admin_dsn, database.runtime_dsn, facts, log_files, pid=cluster.pid)

@@ -1,0 +1,167 @@
+"""The tenants of a run: their ids, their credentials, and how they come to exist in the target.
+
+Ids derive from the run, or are the service's own; either way every run has tenants of its own. API keys and webhook
+secrets are random, live in memory and reach only the target. A profile may instead name fixed tenants, whose
+credentials come from the environment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import subprocess
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from rig.errors import ConfigError, Unavailable
+from rig.model import RunKey, Tenant
+from rig.profile import FixedTenant, Profile, secret_from
+from rig.requests.targeter import Credentials
+from rig.target.secrets import Secrets
+
+_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:rig:tenants")
+_COMMAND_TIMEOUT_S = 60.0
+_OWN_ID = "tenant_id"
+"""The column in which a statement returns the id that the service gave a tenant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tenancy:
+    """Tenants and, apart from them, what they prove themselves with (both by name)."""
+
+    tenants: tuple[Tenant, ...]
+    credentials: Mapping[str, Credentials]
+
+
+def provision(
+    profile: Profile,
+    run: RunKey,
+    names: Sequence[str],
+    admin_dsn: str,
+    environ: Mapping[str, str],
+    known: Secrets | None = None,
+) -> Tenancy:
+    """Make the tenants of those names exist; ``known`` learns their credentials before anybody else hears them.
+
+    ConfigError where the statement or command fails or a fixed tenant is missing, Unavailable without the database.
+    """
+    known = known or Secrets()
+    if profile.tenants.fixed:
+        tenancy = _fixed(profile, names, environ)
+        _learn(known, tenancy.credentials)
+        return tenancy
+    shared = {
+        route.secret: secret_from(environ, route.secret_env, f"the webhook secret {route.secret!r}")
+        for route in profile.routes
+        if route.secret_env is not None
+    }
+    tenants = tuple(Tenant(name, str(uuid.uuid5(_NAMESPACE, f"{run.seed}/{run.run_id}/{name}"))) for name in names)
+    credentials = {name: _made_up(profile, shared) for name in names}
+    _learn(known, credentials)
+    parameters = [_parameters(tenant, credentials[tenant.name]) for tenant in tenants]
+    if profile.tenants.provision_sql is not None:
+        returned = _by_sql(profile.tenants.provision_sql, parameters, admin_dsn)
+        tenants = tuple(Tenant(tenant.name, own or tenant.id) for tenant, own in zip(tenants, returned, strict=True))
+    else:
+        _by_command(profile.tenants.provision_command or (), parameters, environ)
+    return Tenancy(tenants, credentials)
+
+
+def _learn(known: Secrets, credentials: Mapping[str, Credentials]) -> None:
+    for own in credentials.values():
+        known.learn(own.api_key, *own.secrets.values())
+
+
+def _made_up(profile: Profile, shared: Mapping[str, str]) -> Credentials:
+    own = {route.secret: secrets.token_hex(24) for route in profile.routes}
+    return Credentials(secrets.token_urlsafe(24), own | dict(shared))
+
+
+def _fixed(profile: Profile, names: Sequence[str], environ: Mapping[str, str]) -> Tenancy:
+    fixed = profile.tenants.fixed
+    if len(fixed) < len(names):
+        raise ConfigError(
+            f"profile {profile.name!r} has {len(fixed)} fixed tenants, this run needs {len(names)} "
+            f"({', '.join(names)}); add [[tenants.fixed]] entries, or run less (--only, --trials, --tenants)"
+        )
+    missing = [route.name for route in profile.routes if route.secret_env is None]
+    if missing:
+        raise ConfigError(f"with fixed tenants every route needs secret_env; route {missing[0]!r} has none")
+    shared = {
+        route.secret: secret_from(environ, route.secret_env or "", f"the webhook secret {route.secret!r}")
+        for route in profile.routes
+    }
+    pairs = list(zip(names, fixed, strict=False))
+    return Tenancy(
+        tuple(Tenant(name, tenant.id) for name, tenant in pairs),
+        {name: Credentials(_api_key(environ, tenant), shared) for name, tenant in pairs},
+    )
+
+
+def _api_key(environ: Mapping[str, str], tenant: FixedTenant) -> str:
+    key = secret_from(environ, tenant.api_key_env, f"the API key of {tenant.id}")
+    if not key.isascii() or not key.isprintable() or key != key.strip():
+        raise ConfigError(
+            f"environment variable {tenant.api_key_env} holds what no header can carry (a line end, a space around it, "
+            "or a letter beyond ASCII); it must hold the API key alone"
+        )
+    return key
+
+
+def _parameters(tenant: Tenant, credentials: Credentials) -> dict[str, str]:
+    return {
+        "tenant_id": tenant.id,
+        "name": tenant.name,
+        "api_key": credentials.api_key,
+        "api_key_sha256": hashlib.sha256(credentials.api_key.encode()).hexdigest(),
+        "secrets": json.dumps(dict(credentials.secrets)),
+    }
+
+
+def _by_sql(statement: str, parameters: Sequence[Mapping[str, str]], admin_dsn: str) -> list[str | None]:
+    """Run the statement for each tenant; the id that the service gave it, where the statement returns one."""
+    ids: list[str | None] = []
+    try:
+        with psycopg.connect(admin_dsn, application_name="rig-tenants", connect_timeout=10) as connection:
+            for values in parameters:
+                # The statement is the profile's own, written by whoever owns the target.
+                cursor = connection.execute(statement.encode(), values)
+                ids.append(_own_id(cursor))
+    except psycopg.OperationalError as error:
+        raise Unavailable(f"the truth database cannot be reached to make tenants: {str(error).strip()}") from None
+    except psycopg.Error as error:
+        # The server's details are left out: they print the failing row, and in it the tenant's secrets.
+        said = error.diag.message_primary or str(error).strip()
+        raise ConfigError(f"tenants.provision_sql failed: {said}") from None
+    if len(set(filter(None, ids))) != len([one for one in ids if one]):
+        raise ConfigError("tenants.provision_sql returned the same tenant_id twice; each call must make another tenant")
+    return ids
+
+
+def _own_id(cursor: psycopg.Cursor[tuple[Any, ...]]) -> str | None:
+    names = [column.name for column in cursor.description or ()]
+    row = cursor.fetchone() if _OWN_ID in names else None
+    return None if row is None else str(row[names.index(_OWN_ID)])
+
+
+def _by_command(command: Sequence[str], parameters: Sequence[Mapping[str, str]], environ: Mapping[str, str]) -> None:
+    for values in parameters:
+        own = {f"TENANT_{name.upper().removeprefix('TENANT_')}": value for name, value in values.items()}
+        try:
+            done = subprocess.run(
+                list(command),
+                env={**environ, **own},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=_COMMAND_TIMEOUT_S,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise ConfigError(f"tenants.provision_command failed: {error}") from None
+        if done.returncode != 0:
+            last = (done.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
+            raise ConfigError(f"tenants.provision_command ended with exit code {done.returncode}: {last}")

@@ -1,0 +1,118 @@
+"""Values as words: one-line text, figures with their units, and escaping for Markdown and XML.
+
+What stands in a pack came from a target, a database or another machine. ``one_line`` is the gate that all of it passes
+before it reaches a terminal or a table: no control character, no line break, no change of writing direction survives.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+_UNITS = {
+    "us_per_request": "µs/request",
+    "per_s": "/s",
+    "rps": "requests/s",
+    "ns": "ns",
+    "us": "µs",
+    "ms": "ms",
+    "s": "s",
+    "percent": "%",
+    "bytes": "bytes",
+}
+_NAME = re.compile(rf"(?:(?P<what>.*?)_)?(?P<unit>{'|'.join(_UNITS)})(?:_(?P<of>[a-z0-9]+))?")
+_MARKDOWN = re.compile(r"([\\`*{}\[\]<>|#~&!]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
+_NOT_XML = re.compile(
+    "[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
+"""What XML 1.0 does not allow, and what turns the direction of writing around."""
+_UNPRINTABLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+_LONG = 48
+MOST_NAMED = 6
+
+
+def one_line(value: object) -> str:
+    """Text that stays on its line and says nothing to a terminal: such characters are written as escapes."""
+    text = str(value)
+    if text.isprintable():
+        return text
+    return "".join(_escaped(char) if unicodedata.category(char) in _UNPRINTABLE else char for char in text)
+
+
+def shortened(value: object, most: int = _LONG) -> str:
+    """As ``one_line``, cut to ``most`` characters."""
+    text = one_line(value)
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def markdown(value: object) -> str:
+    """Text that is neither markup nor the end of a table's cell."""
+    return _MARKDOWN.sub(r"\\\1", one_line(value))
+
+
+def xml_text(value: object) -> str:
+    """Text that XML 1.0 allows and that reads as written, the rest as escapes. (Markup is the writer's business.)"""
+    return _NOT_XML.sub(lambda match: _escaped(match[0]), str(value))
+
+
+def number(value: float) -> str:
+    """Four significant digits, thousands set apart; a dash for what is no number."""
+    if isinstance(value, int):
+        return f"{value:,}"
+    if value != value or value in (float("inf"), float("-inf")):
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def value_words(value: Any) -> str:
+    """One figure's value, without its unit."""
+    match value:
+        case None:
+            return "–"
+        case bool():
+            return "yes" if value else "no"
+        case int() | float():
+            return number(value)
+        case list() | tuple():
+            some = ", ".join(value_words(item) for item in value[:3])
+            return some if len(value) <= 3 else f"{some}, … ({len(value)} in all)"
+        case Mapping():
+            return value_words([f"{one_line(key)} {value_words(item)}" for key, item in value.items()]) or "none"
+        case _:
+            return shortened(value)
+
+
+def figure_words(name: str, value: Any) -> str:
+    """One figure as words, its unit taken from its name: ``median_s`` 6.2 is ``median 6.2 s``."""
+    match = _NAME.fullmatch(name)
+    label, unit = (one_line(name), "")
+    if match and isinstance(value, int | float | list | tuple) and not isinstance(value, bool):
+        label, unit = " ".join(filter(None, (match["what"], match["of"]))), _UNITS[match["unit"]]
+    return " ".join(filter(None, (label.replace("_", " "), value_words(value), unit)))
+
+
+def figures_words(figures: Mapping[str, Any], most: int | None = None) -> str:
+    """The figures of a gate in the order the checker gave them: what matters comes first. ``most`` cuts the rest."""
+    known = [(name, value) for name, value in figures.items() if value is not None and value != [] and value != ""]
+    return " · ".join(figure_words(name, value) for name, value in known[:most])
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")
+
+
+def some(names: Iterable[str], most: int = MOST_NAMED) -> str:
+    """The first ``most`` names, and the number of those left out where there are any: ``a, b and 27 more``."""
+    every = list(names)
+    named = ", ".join(every[:most])
+    return named if len(every) <= most else f"{named} and {len(every) - most:,} more"
+
+
+def by_word(words: Iterable[tuple[str, str]], most: int = 3) -> list[str]:
+    """``(name, word)`` pairs as one phrase a word, ``a, b and 27 more: word``, in the order they first come."""
+    names: dict[str, list[str]] = {}
+    for name, word in words:
+        names.setdefault(word, []).append(name)
+    return [f"{some(dict.fromkeys(given), most)}: {word}" for word, given in names.items()]

@@ -1,0 +1,41 @@
+"""Judging a finished pack again, offline: ``rig check PACK``. Nothing in it is written to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rig.diagnose import explain
+from rig.errors import EvidenceError
+from rig.evidence.gate import Verdict
+from rig.evidence.pack import Pack
+from rig.run.record import Finished, ended_early, judgement_of
+
+
+def recheck(path: Path, digest: str | None = None) -> Finished:
+    """Verify every byte, judge again, and compare with the verdicts that the pack was sealed with.
+
+    EvidenceError when a byte changed, the digest is another pack's, or the judgement differs.
+    """
+    pack = Pack.open(path)
+    found = pack.require_intact()
+    if digest is not None and digest.lower() != found:
+        raise EvidenceError(f"{path} is another pack: its digest is {found}, not {digest}")
+    before = pack.judgement()
+    case = pack.load()
+    judgement = judgement_of(case)
+    if before is None:
+        raise EvidenceError(f"{path} holds no verdicts")
+    differing = [
+        gate.id
+        for gate in judgement.gates
+        if gate.verdict is not {old.id: old.verdict for old in before.gates}.get(gate.id, Verdict.NOT_RUN)
+    ]
+    if differing:
+        raise EvidenceError(f"{path} was judged otherwise by the rig that made it: {', '.join(differing[:5])}")
+    # An interrupt is no gate: of that alone the stored verdict tells more than the gates do.
+    possible = {(each.verdict, each.exit_code): each for each in (ended_early(judgement), judgement)}
+    said = (before.verdict, before.exit_code)
+    if said not in possible:
+        come_to = f"{judgement.verdict}, exit {judgement.exit_code}"
+        raise EvidenceError(f"{path} says {before.verdict}, exit {before.exit_code}; its gates come to {come_to}")
+    return Finished(pack.manifest().verb, possible[said], pack.path, found, case.certificate, explain(case))

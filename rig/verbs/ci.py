@@ -1,0 +1,208 @@
+"""``rig ci``: everything that a pipeline should know before a release, headless, in a few minutes.
+
+Flow: each step is a command of the rig's own in a process of its own (null gate, ladder and perf gate; the unknown-kid
+storm; the sustained mix that locust drives with native workers) and leaves a pack. At the end their summaries are
+printed one after another, their JUnit documents become one, and on GitHub the job gets a summary and annotations. Not
+for judging: every verdict is a step's own, and the worst of them is the exit code.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+from rig.errors import ConfigError, EvidenceError, ExitCode, worst_exit
+from rig.evidence.gate import Gate, Verdict
+from rig.evidence.pack import Pack
+from rig.evidence.storm import UNKNOWN_KID
+from rig.machine.child import end, python_module
+from rig.machine.supervisor import Lifeline
+from rig.profile import bundled_profile, load_profile
+from rig.run.steps import Reporter
+
+JUNIT = "junit.xml"
+_SUMMARY = "summary.md"
+_VERDICTS = "verdicts.json"
+QUICK_MIX_S = 8
+"""The sustained mix of a quick pipeline, seconds."""
+_STOP_S = 120.0
+"""A step that is told to end still reads the truth and judges; one that locust leads waits for its master."""
+_ANNOTATIONS = {Verdict.FAIL: "error", Verdict.INVALID: "warning"}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One command of the pipeline: ``arguments`` of the rig's own command line."""
+
+    title: str
+    arguments: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a step ended. ``pack`` is None where it left none; ``interrupted`` where the pipeline was, during it."""
+
+    step: Step
+    exit_code: int
+    pack: Pack | None
+    interrupted: bool = False
+
+    @property
+    def gates(self) -> tuple[Gate, ...]:
+        """What it judged; empty where it came to no verdict."""
+        judgement = self.pack.judgement() if self.pack else None
+        return judgement.gates if judgement else ()
+
+    def left(self, name: str) -> Path | None:
+        """That file of its pack; None where a step that was cut off left none."""
+        path = self.pack.path / name if self.pack else None
+        return path if path is not None and path.is_file() else None
+
+    @property
+    def cut_off(self) -> str:
+        """How it ended where it left no documents, in words; empty where it did."""
+        return "" if self.left(JUNIT) else f"ended with exit code {self.exit_code}, left no documents"
+
+    @property
+    def summary(self) -> str:
+        """What it says of itself in Markdown, or how it was cut off."""
+        path = self.left(_SUMMARY)
+        return path.read_text(encoding="utf-8") if path else f"# {self.step.title}\n\n{self.cut_off}\n"
+
+
+def steps_of(profile: Path | None, seed: int, *, quick: bool, seconds: int, workers: int) -> tuple[Step, ...]:
+    """The pipeline; ``quick`` does the least that touches every step's gates. Without a profile: the bundled one.
+
+    A storm that the profile says nothing of is no step: asked for by name it would be INVALID. The run says NOT-RUN.
+    ConfigError where the profile cannot be read.
+    """
+    asks_for_storm = load_profile(profile or bundled_profile()).storms.unknown_kid is not None
+    common = ("--seed", str(seed), *(("--profile", str(profile)) if profile else ()))
+    rungs = ("--steps", "50", "--trials", "1") if quick else ()
+    cases = ("--case", "random-kids") if quick else ()
+    length = ("--seconds", str(min(seconds, QUICK_MIX_S) if quick else seconds))
+    certified = ("--null-seconds", "1") if quick else ()
+    storm = Step("unknown-kid storm", ("storm", UNKNOWN_KID, *cases, *common))
+    return (
+        Step("null gate, ladder, perf gate", ("run", *rungs, *common)),
+        *([storm] if asks_for_storm else []),
+        Step("sustained mix under locust", ("mix", *length, *certified, "--workers", str(workers), *common)),
+    )
+
+
+def run_ci(steps: Sequence[Step], out: Path, environ: Mapping[str, str], reporter: Reporter) -> tuple[Done, ...]:
+    """Run every step, whatever the others come to; write what they found.
+
+    An interrupt is the running step's, which keeps and judges what it has; none begins after it.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{out} cannot be made: {error.strerror}; give --out a writable folder") from None
+    done = []
+    with Lifeline():
+        for number, step in enumerate(steps, 1):
+            reporter.stage(f"step {number} of {len(steps)}: {step.title}")
+            done.append(_run(step, out))
+            if done[-1].interrupted:
+                break
+    try:
+        (out / JUNIT).write_bytes(_merged([path for each in done if (path := each.left(JUNIT))]))
+    except OSError as error:
+        raise ConfigError(f"{out / JUNIT} cannot be written: {error.strerror}") from None
+    if environ.get("GITHUB_ACTIONS") == "true":
+        _tell_github(done, environ)
+    return tuple(done)
+
+
+def exit_code_of(done: Sequence[Done]) -> int:
+    """The worst of the steps'; 130 where one was interrupted."""
+    if any(each.interrupted for each in done):
+        return ExitCode.INTERRUPTED
+    return worst_exit(each.exit_code for each in done)
+
+
+def summary_of(done: Sequence[Done]) -> str:
+    """The summaries of the steps, one after another."""
+    return "\n\n".join(each.summary for each in done)
+
+
+def _run(step: Step, out: Path) -> Done:
+    """Run one step. Its pack is the one that was not there before."""
+    before = set(out.glob("*/manifest.json"))
+    command = [*python_module("rig"), *step.arguments, "--out", str(out)]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
+    interrupted = False
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:
+        interrupted, code = True, end(process, _STOP_S)
+    made = sorted(set(out.glob("*/manifest.json")) - before)
+    return Done(step, code, Pack.open(made[-1].parent) if made else None, interrupted)
+
+
+def _merged(documents: Sequence[Path]) -> bytes:
+    """One JUnit document of several; EvidenceError where one cannot be read."""
+    whole = ET.Element("testsuites", {"name": "rig.verbs.ci"})
+    for path in documents:
+        try:
+            whole.extend(ET.parse(path).getroot())
+        except (OSError, ET.ParseError) as error:
+            raise EvidenceError(f"{path} cannot be read: {error}") from None
+    ET.indent(whole)
+    document: bytes = ET.tostring(whole, encoding="utf-8", xml_declaration=True)
+    return document + b"\n"
+
+
+def _tell_github(done: Sequence[Done], environ: Mapping[str, str]) -> None:
+    """The job's summary, and an annotation for every gate that is not as it should be."""
+    if path := environ.get("GITHUB_STEP_SUMMARY"):
+        with Path(path).open("a", encoding="utf-8") as file:
+            for each in done:
+                file.write(each.summary + "\n")
+    for line in annotated(done):
+        sys.stderr.write(line + "\n")
+
+
+def annotated(done: Sequence[Done]) -> list[str]:
+    """Workflow commands of GitHub: an error for a FAIL or a step that was cut off, a warning for an INVALID."""
+    lines: list[str] = []
+    for each in done:
+        lines += [
+            f"::{kind} title={_property(f'{each.step.title}: {gate.id}')}::{_message(gate)}"
+            for gate in each.gates
+            if (kind := _ANNOTATIONS.get(gate.verdict))
+        ]
+        if each.cut_off:
+            lines.append(f"::error title={_property(each.step.title)}::{each.cut_off}")
+    return lines
+
+
+def _message(gate: Gate) -> str:
+    return _escaped(f"{gate.verdict}: {gate.reason or gate.rule}")
+
+
+def _property(text: str) -> str:
+    return _escaped(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def document_of(done: Sequence[Done], out: Path) -> dict[str, Any]:
+    """What ``--json`` prints: the verdicts of every step that came to some."""
+    verdicts = [path for each in done if (path := each.left(_VERDICTS))]
+    return {
+        "exit_code": exit_code_of(done),
+        "packs": [
+            {"pack": str(out / path.parent.name), **json.loads(path.read_text(encoding="utf-8"))} for path in verdicts
+        ],
+        "junit": str(out / JUNIT),
+    }

@@ -1,0 +1,34 @@
+"""``rig compare PACK PACK``: two finished packs side by side. Nothing in either is written to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rig.errors import EvidenceError, UsageError
+from rig.evidence.pack import Pack
+from rig.report.compared_run import Side
+from rig.report.comparison import SideBySide, compare
+
+
+def compare_packs(before: Path, after: Path) -> SideBySide:
+    """Verify both packs and compare what they hold.
+
+    UsageError when both are one run; EvidenceError when one is not finished, was changed, or the two have nothing that
+    could be held against each other.
+    """
+    sides = [_side(path) for path in (before, after)]
+    if sides[0].digest == sides[1].digest:
+        raise UsageError(f"{before} and {after} are one and the same run: give two")
+    compared = compare(*sides)
+    if not compared.differences and not compared.sides_share_a_gate:
+        raise EvidenceError(f"{before} and {after} share no drive, no null benchmark and no gate: nothing to compare")
+    return compared
+
+
+def _side(path: Path) -> Side:
+    pack = Pack.open(path)
+    digest = pack.require_intact()
+    judgement = pack.judgement()
+    if judgement is None:
+        raise EvidenceError(f"{path} holds no verdicts")
+    return Side(pack.name, digest, pack.manifest(), pack.load(), judgement)

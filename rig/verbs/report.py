@@ -1,0 +1,53 @@
+"""``rig report PACK``: the documents of a pack, made again elsewhere. The pack itself is not written to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rig.errors import ConfigError, EvidenceError, UsageError
+from rig.evidence.pack import MANIFEST, Pack
+from rig.report.documents import documents
+
+
+def render(path: Path, out: Path) -> tuple[Path, ...]:
+    """Write ``report.html``, ``summary.md``, ``junit.xml`` and ``plots/`` of a pack into the folder ``out``.
+
+    They show the verdicts that the pack holds. EvidenceError for a pack that was changed, or was never judged;
+    UsageError where ``out`` lies in a pack.
+    """
+    pack = Pack.open(path)
+    if pack.sealed:
+        pack.require_intact()
+    judgement = pack.judgement()
+    if judgement is None:
+        raise EvidenceError(f"{path} was not judged yet: run `rig settle` on it first")
+    return write_documents(documents(pack.manifest(), pack.load(), judgement), out)
+
+
+def write_documents(made: dict[str, bytes], out: Path) -> tuple[Path, ...]:
+    """Write documents into a folder, made where it is not there; the paths, in the order given."""
+    folder = out.resolve()
+    for above in (folder, *folder.parents):
+        if _is_pack(above):
+            raise UsageError(f"--out {out} lies in the pack {above}, which is not written to; give another folder")
+    paths = []
+    for name, data in made.items():
+        target = out / name
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
+        except OSError as error:
+            raise ConfigError(f"{target} cannot be written: {error}; give --out a writable folder") from None
+        paths.append(target)
+    return tuple(paths)
+
+
+def _is_pack(folder: Path) -> bool:
+    """Whether it is one of the rig's: others have files of that name, too."""
+    if not (folder / MANIFEST).is_file():
+        return False
+    try:
+        Pack.open(folder).manifest()
+    except EvidenceError:
+        return False
+    return True

@@ -1,0 +1,156 @@
+"""``rig sample``: the samplers alone, beside any other load tool.
+
+Flow: look at the database that the environment names and at the processes that the command line names, until the time
+is over or Ctrl-C; then judge (only whether the samplers looked all the time), write the report, seal the pack
+(``concluded``, which also finishes one that was left). Nothing is sent to anybody, so nothing is said of a target.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+import rig
+import rig.report.documents
+from rig.calibrate.fingerprint import fingerprint
+from rig.checks.samplers import span
+from rig.diagnose import aas, cpu
+from rig.errors import ConfigError, Unavailable, UsageError
+from rig.evidence.case import Case
+from rig.evidence.manifest import UNENDED, Manifest
+from rig.evidence.pack import Pack
+from rig.evidence.sample_names import Role
+from rig.machine.supervisor import Lifeline
+from rig.profile import secret_from
+from rig.run.record import Finished, judgement_of
+from rig.samplers.process import SamplerProcess
+from rig.samplers.roles import Rule
+from rig.samplers.sampling import Plan, sampling
+
+VERB = "sample"
+_LOOK_EVERY_S = 0.5
+_LEAST_SHOWN = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What ``rig sample`` was asked for. ``seconds`` None: until it is interrupted."""
+
+    dsn_env: str
+    match: str | None = None
+    pids: tuple[int, ...] = ()
+    seconds: float | None = None
+    hz: float = 20.0
+    out: Path = Path("results")
+
+    def described(self) -> dict[str, Any]:
+        """For the manifest."""
+        return asdict(self) | {"out": str(self.out), "pids": list(self.pids), "samplers": True}
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """A pack and what it holds, for the table."""
+
+    finished: Finished
+    case: Case
+
+
+def sample(watch: Watch, argv: tuple[str, ...], environ: Mapping[str, str], begun: Callable[[Path], None]) -> Sampled:
+    """Look until the time is over; ``begun`` is called once everybody looks.
+
+    ConfigError and Unavailable where the database cannot be looked at, UsageError for a process that is not there.
+    """
+    dsn = _checked_dsn(watch, environ)
+    for pid in watch.pids:
+        if not Path(f"/proc/{pid}").exists():
+            raise UsageError(f"--pid {pid}: there is no such process")
+    started = datetime.now(UTC)
+    manifest = Manifest(
+        rig_version=rig.__version__,
+        verb=VERB,
+        argv=argv,
+        seed=0,
+        started_utc=started,
+        epoch_monotonic_ns=time.monotonic_ns(),
+        settings=watch.described(),
+        fingerprint=fingerprint(environ),
+        cut_short=UNENDED,
+    )
+    pack = Pack.create(watch.out, VERB, 0, started)
+    pack.hold()
+    pack.write_manifest(manifest)
+    rules = (Rule(Role.SERVER, watch.pids, watch.match), Rule(Role.RIG, (os.getpid(),)))
+    with Lifeline(), sampling(Plan(dsn, rules, watch.hz), pack.samples_folder) as samplers:
+        begun(pack.path)
+        with suppress(KeyboardInterrupt):  # how an open-ended watch ends
+            _wait(samplers, watch.seconds)
+    return concluded(pack, replace(manifest, cut_short=""))
+
+
+def _checked_dsn(watch: Watch, environ: Mapping[str, str]) -> str:
+    dsn = secret_from(environ, watch.dsn_env, "the DSN of the database to look at")
+    try:
+        psycopg.connect(dsn, connect_timeout=5, application_name="rig-sample").close()
+    except psycopg.ProgrammingError:
+        raise ConfigError(f"{watch.dsn_env} holds no PostgreSQL DSN; give postgresql://user:password@host/db") from None
+    except psycopg.Error as error:
+        words = " ".join(str(error).split())
+        raise Unavailable(f"the database that {watch.dsn_env} names cannot be reached: {words}") from None
+    return dsn
+
+
+def _wait(samplers: tuple[SamplerProcess, ...], seconds: float | None) -> None:
+    """Until the time is over, or nobody is left to wait for: a dead sampler makes the rest worthless."""
+    deadline = None if seconds is None else time.monotonic() + seconds
+    never = threading.Event()
+    while all(sampler.alive for sampler in samplers):
+        left_s = _LOOK_EVERY_S if deadline is None else min(_LOOK_EVERY_S, deadline - time.monotonic())
+        if left_s <= 0:
+            return
+        never.wait(left_s)
+
+
+def concluded(pack: Pack, manifest: Manifest) -> Sampled:
+    """Judge what was sampled, write the report, seal the pack and let it go."""
+    manifest = replace(manifest, ended_utc=datetime.now(UTC))
+    pack.write_manifest(manifest)
+    case = pack.load()
+    judgement = judgement_of(case)
+    pack.write_judgement(judgement)
+    rig.report.documents.write(pack, manifest, case, judgement)
+    digest = pack.seal()
+    pack.let_go()
+    return Sampled(Finished(VERB, judgement, pack.path, digest, None), case)
+
+
+def tables(case: Case) -> RenderableType:
+    """Average active sessions by wait event, cores by role: what a person looks at first."""
+    window = span(case)
+    if window is None:
+        return "nothing was sampled"
+    waits, cores = aas.by_event(case.samples, *window), cpu.by_role(case.samples, *window)
+    seconds = (window[1] - window[0]) / 1e9
+    sessions = _table(f"average active sessions over {seconds:.1f} s: {waits.sum():.2f}", waits.to_dict())
+    return Group(sessions, "", _table("cores busy by role", cores.to_dict()), "")
+
+
+def _table(title: str, values: Mapping[Any, float]) -> Table:
+    table = Table(title=title, title_justify="left", box=None, show_header=False, pad_edge=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for name, value in values.items():
+        if value >= _LEAST_SHOWN:
+            table.add_row(str(name), f"{value:.2f}")
+    return table

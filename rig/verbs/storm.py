@@ -1,0 +1,84 @@
+"""``rig storm``: one storm with a pack of its own, without load and without a null benchmark.
+
+A storm claims how often things happened, not how fast: a slow client cannot make a fleet look better than it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rig.checks.key_storms import figures_of
+from rig.checks.scoreboard import scoreboard
+from rig.evidence.key_storm import KidStorm
+from rig.evidence.storm import UNKNOWN_KID, StormReport
+from rig.machine.supervisor import Lifeline
+from rig.run.job import Job
+from rig.run.leak_check import look_after, look_before
+from rig.run.record import Finished
+from rig.run.steps import Reporter, begin, concluded, ground_of
+from rig.storms.catalog import let_loose, require
+from rig.storms.environment import MAX_CONNECTIONS, StormOrder
+from rig.target.postgres import open_cluster
+
+"""Of a server of the rig's own: a fleet's connections are what is looked at, not what is scarce."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stormed:
+    """A storm that came to its end, with a report for each of its cases."""
+
+    finished: Finished
+    reports: tuple[StormReport | KidStorm, ...]
+
+    def document(self) -> dict[str, Any]:
+        """What ``--json`` prints: as every verb, and the figures; those of several cases by their labels."""
+        figures = {report.label: _figures(report) for report in self.reports}
+        (only,) = figures.values() if len(figures) == 1 else (figures,)
+        board = {"scoreboard": self.scoreboard} if self.scoreboard else {}
+        return self.finished.document() | {"figures": only} | board
+
+    @property
+    def scoreboard(self) -> list[dict[str, Any]]:
+        """A row a verifier, where several were stormed to be shown side by side."""
+        storms = [report for report in self.reports if isinstance(report, KidStorm)]
+        return scoreboard(storms) if any(storm.exhibit for storm in storms) else []
+
+
+def storm(job: Job, name: str, order: StormOrder, environ: Mapping[str, str], reporter: Reporter) -> Stormed:
+    """Let a storm loose and judge it. RigError when it cannot begin."""
+    require(job.profile, name, order)
+    if name == UNKNOWN_KID:
+        job.require_requests(order.kids * (order.processes or 1))
+    scene = begin(job, environ, reporter)
+    record = scene.record
+    hygiene = look_before()
+    reports: list[StormReport | KidStorm] = []
+    interrupted = False
+    with concluded(record, "storm"):
+        with Lifeline() as lifeline:
+            try:
+                reporter.stage("preparing PostgreSQL")
+                log_file = record.pack.logs_folder / "postgresql.log"
+                with open_cluster(
+                    lifeline, environ=environ, log_file=log_file, max_connections=MAX_CONNECTIONS
+                ) as cluster:
+                    reporter.stage(f"storm: {name}")
+                    for report in let_loose(ground_of(scene, cluster), name, order):
+                        record.pack.write_storm(report)
+                        reports.append(report)
+            except KeyboardInterrupt:
+                interrupted = True
+                record.cut_short("the storm was interrupted")
+            hygiene += look_after(lifeline, None)
+        record.pack.write_hygiene(hygiene)
+        if not interrupted:
+            record.all_done()
+        return Stormed(record.judged(interrupted=interrupted), tuple(reports))
+
+
+def _figures(report: StormReport | KidStorm) -> dict[str, Any]:
+    if isinstance(report, KidStorm):
+        return figures_of(report)
+    return {**report.figures, "processes": report.processes, "skew_ns": report.skew_ns}

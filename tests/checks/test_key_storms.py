@@ -1,0 +1,412 @@
+"""The gates of the storm of unknown key ids over literal evidence: what turns each of them red.
+
+Times are milliseconds since the release. The healthy storm has one fetch, from 10 to 210, and four processes.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from fleet_jwks import Protection
+from rig.checks.judge import judge
+from rig.checks.key_storm_figures import amplification, fair, gaps_s, most_at_once, most_in_a_floor
+from rig.checks.key_storms import GATES, SCHEDULING_S, figures_of, storm_gates
+from rig.checks.scoreboard import COLUMNS, cells, scoreboard
+from rig.evidence.case import Case
+from rig.evidence.gate import Gate, Verdict
+from rig.evidence.key_storm import CALL_COLUMNS, Decision, Door, Fetch, Holding, KidStorm, Mark, Start, Token
+from rig.evidence.storm import PROTECTIONS, UNKNOWN_KID, absent
+from rig.evidence.verifier_settings import Knobs
+from rig.profile.storms import KidPromises
+from rig.selftest.weaknesses import WEAKNESSES
+from rig.storms.unknown_kid.cases import CASES
+
+MS = 1_000_000
+RELEASED = 50_000 * MS
+
+
+def at(ms: float) -> int:
+    return RELEASED + round(ms * MS)
+
+
+def fetch(start: float, end: float | None, outcome: str = "200", member: int | None = None) -> Fetch:
+    return Fetch(at(start), None if end is None else at(end), outcome, member)
+
+
+def calls(*rows: tuple[int, str, float, float, bool], error: str = "Refused") -> pd.DataFrame:
+    """member, token, start, end, accepted."""
+    return pd.DataFrame(
+        [(member, token, at(start), at(end), ok, "" if ok else error) for member, token, start, end, ok in rows],
+        columns=list(CALL_COLUMNS),
+    )
+
+
+HEALTHY_CALLS = tuple(
+    row
+    for member in range(4)
+    for row in (
+        (member, "unknown", 5, 220, False),
+        (member, "unknown", 221, 222, False),
+        (member, "forged", 223, 224, False),
+        (member, "known", 6, 7, True),
+        (member, "known", 300, 301, True),
+        (member, "rotated", 8, 225, True),
+    )
+)
+
+
+def storm(**changes: Any) -> KidStorm:
+    one = (fetch(10, 210, member=2),)
+    healthy = KidStorm(
+        case="random-kids",
+        story="a story",
+        processes=4,
+        knobs=Knobs(floor_s=1.0, patience_s=0.5),
+        gates=("single-flight",),
+        skew_ns=MS,
+        released_ns=RELEASED,
+        ended_ns=at(400),
+        before=1,
+        fetches=one,
+        tee=one,
+        own=2,
+        door=Door(4, 4),
+        holdings=(Holding(at(20), 4711, 3),),
+        calls=calls(*HEALTHY_CALLS),
+    )
+    return replace(healthy, **changes)
+
+
+def gate(name: str, **changes: Any) -> Gate:
+    (only,) = storm_gates(storm(gates=(name,), **changes))
+    assert only.id == f"storm.random-kids.{name}"
+    return only
+
+
+def fetched(*fetches: Fetch, **changes: Any) -> dict[str, Any]:
+    return {"fetches": fetches, "tee": fetches, **changes}
+
+
+OUTAGE = (fetch(0, 50, "503"), fetch(310, 360, "503"), fetch(900, 950, "503"), fetch(2100, 2150, "503"))
+BACKOFF = Knobs(floor_s=0.1, backoff_base_s=0.25, backoff_cap_s=1.0, jitter=0.2)
+FAILING = {
+    **fetched(*OUTAGE, fetch(3300, 3350)),
+    "knobs": BACKOFF,
+    "ended_ns": at(4000),
+    "marks": (Mark(at(0), "origin fail"), Mark(at(2500), "origin ok")),
+    "decisions": (Decision(1, 0.26, "503"), Decision(2, 0.55, "503"), Decision(3, 1.14, "503"), Decision(0, 0.1, "")),
+    "calls": calls(*((member, "known", 3400, 3401, True) for member in range(4))),
+}
+KILLED = {
+    **fetched(fetch(10, 130, "aborted", member=1), fetch(131, 331, member=2)),
+    "marks": (Mark(at(110), "kill", 1),),
+}
+STOPPED = {
+    **fetched(fetch(10, 210, member=1), fetch(1500, 1700, member=2)),
+    "knobs": Knobs(floor_s=1.0, leader_timeout_s=1.5),
+    "marks": (Mark(at(110), "stop", 1), Mark(at(1600), "continue", 1)),
+}
+ROTATED = {"marks": (Mark(at(0), "rotation"),)}
+LATE = {**ROTATED, "calls": calls((0, "rotated", 800, 801, False), (0, "rotated", 1250, 1251, True))}
+"""Refused until the floor is over once more."""
+
+
+def waited(*shares: float, **changes: Any) -> dict[str, Any]:
+    """An outage with so much more than each wait of the schedule, as the origin saw it; each fetch took 50 ms."""
+    knobs = changes.get("knobs", BACKOFF)
+    fetches, start = [fetch(0, 50, "503")], 0.0
+    for failures, share in enumerate(shares, 1):
+        start += 50 + knobs.backoff_s(failures) * (1 + share) * 1e3
+        fetches.append(fetch(start, start + 50, "503"))
+    return {**FAILING, **fetched(*fetches), "decisions": (), **changes}
+
+
+def decided(*shares: float, **changes: Any) -> dict[str, Any]:
+    """The same as the subject wrote it down."""
+    knobs = changes.get("knobs", BACKOFF)
+    waits = enumerate(shares, 1)
+    told = tuple(Decision(failures, knobs.backoff_s(failures) * (1 + share), "503") for failures, share in waits)
+    return {**waited(*shares), "decisions": told, **changes}
+
+
+def asking_since(ms: float, **changes: Any) -> dict[str, Any]:
+    """The same with a token that was asked with so long before each fetch began, and is answered while it lasts."""
+    starts = [(one.start_ns - RELEASED) / MS for one in changes["fetches"]]
+    return {**changes, "calls": calls(*((0, "unknown", start - ms, start + 10, False) for start in starts))}
+
+
+BARELY = (0.1, 0.1, 0.1, 0.1, 0.1, 0.14, 0.1, 0.1)
+"""40 ms of a second between the least and the most: no lag of 30 ms."""
+LAGGING = (0.06, 0.01, 0.012, 0.004, 0.009, 0.006, 0.011, 0.008)
+"""No jitter at all, and up to 15 ms until somebody fetches."""
+LONG_FLOOR = Knobs(floor_s=0.8, backoff_base_s=0.1, backoff_cap_s=1.6, jitter=0.2)
+"""Longer than the first three waits of the backoff."""
+SLOW = {"calls": calls((0, "known", 1, 700, True))}
+DEAD = {"missing": ("process 3 died of SIGSEGV",)}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("single-flight", {}),
+        ("single-flight", KILLED),  # the killed one's fetch ended with it, whenever its connection did
+        ("floor", {}),
+        ("floor", fetched(fetch(10, 210), fetch(1211, 1400))),
+        ("amplification", {}),
+        ("false-accepts", {}),
+        ("known-kids", {}),
+        ("known-kids", {**SLOW, "before": 0, "start": Start.COLD}),  # the first fetch is everybody's wait
+        ("known-kids", {**SLOW, "before": 0}),  # a pack from before the start state was kept
+        ("follower-wait", {}),
+        ("rotation", ROTATED),
+        ("rotation", {**ROTATED, "start": Start.SETTLED}),
+        ("rotation", LATE),  # a pack from before the start state was kept: the floor may not have been over
+        ("rotation", {**LATE, "start": Start.SETTLED, "marks": (Mark(at(400), "rotation"),)}),  # just after a fetch
+        ("connections", {}),
+        ("ledger", {}),
+        ("backoff", FAILING),
+        ("jitter", FAILING),
+        ("jitter", {**FAILING, "decisions": ()}),
+        ("jitter", waited(*BARELY)),
+        ("jitter", asking_since(900, **waited(*BARELY))),  # it was let wait until the backoff was over
+        ("jitter", decided(0.1, 0.1, 0.106, 0.1)),
+        ("jitter", decided(0.01, 0.01, 0.0106, 0.01, knobs=replace(BACKOFF, jitter=0.02))),
+        ("jitter", waited(0, 0, 0, 0.1, 0.16, 0.02, knobs=LONG_FLOOR)),
+        ("recovery", FAILING),
+        ("takeover", KILLED),
+        ("takeover", STOPPED),
+    ],
+)
+def test_healthy_evidence_passes(name: str, changes: dict[str, Any]) -> None:
+    found = gate(name, **changes)
+    assert (found.verdict, found.reason) == (Verdict.PASS, "")
+
+
+LONG_WAITS = calls(*HEALTHY_CALLS, *((member, "unknown", 0, 1200, False) for member in range(4)))
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "reason"),
+    [
+        ("single-flight", fetched(fetch(10, 210), fetch(209, 400)), "2 at once"),
+        ("single-flight", fetched(fetch(10, None), fetch(390, 400)), "2 at once"),
+        ("single-flight", fetched(), "nobody fetched"),
+        ("floor", fetched(fetch(10, 210), fetch(1100, 1300)), "a gap of 0.890 s"),
+        ("floor", fetched(fetch(10, 900), fetch(20, 30)), "a gap of -0.880 s"),
+        ("amplification", fetched(fetch(10, 210), fetch(250, 300)), "2 fetches, 2 within one floor"),
+        ("amplification", fetched(), "nobody fetched: a new key would never be found"),
+        ("false-accepts", {"calls": calls((0, "forged", 1, 2, True))}, "1 accepted"),
+        ("false-accepts", {"calls": calls((0, "unknown", 1, 2, True)), "missing": ("process 1 died",)}, "1 accepted"),
+        (
+            "false-accepts",
+            {"calls": calls((0, "unknown", 1, 2, False), (1, "forged", 1, 2, False), error="Failed 500")},
+            "2 neither accepted nor refused (Failed 500 2)",
+        ),
+        ("false-accepts", {"calls": calls((0, "unknown", 1, 2, False), error="Failed")}, "(Failed 1)"),
+        ("known-kids", {"calls": calls((0, "known", 1, 2, True), (0, "known", 3, 4, False))}, "1 refused (Refused 1)"),
+        ("known-kids", SLOW, "p99 699.0 ms"),
+        # A fleet that runs already had fetched in the case before: it has keys, and its users need not wait.
+        ("known-kids", {**SLOW, "before": 0, "start": Start.SETTLED}, "p99 699.0 ms"),
+        ("single-flight", {**fetched(fetch(10, 210), fetch(209, 400)), **DEAD}, "2 at once"),
+        ("backoff", {**FAILING, **fetched(*OUTAGE[:2], fetch(500, 550, "503")), **DEAD}, "came too early"),
+        ("follower-wait", {"calls": LONG_WAITS}, "4 waited longer, 1 fetched"),
+        (
+            "rotation",
+            {**ROTATED, "calls": calls((0, "rotated", 1700, 1701, False), (0, "rotated", 1800, 1801, True))},
+            "still refused after 1.70 s",
+        ),
+        ("rotation", {**LATE, "start": Start.SETTLED}, "still refused after 0.80 s"),
+        (
+            "rotation",
+            {**ROTATED, "calls": calls((0, "rotated", 1, 2, True), (1, "rotated", 1, 2, False))},
+            "only 1 of 2 processes came to accept it",
+        ),
+        ("connections", {"door": Door(40, 9)}, "40 were opened"),
+        ("ledger", {"tee": (fetch(10, 210), fetch(220, 230))}, "they do not"),
+        ("ledger", {"tee": ()}, "they do not"),
+        ("backoff", {**FAILING, **fetched(*OUTAGE[:2], fetch(500, 550, "503"))}, "came too early: 0.140 s"),
+        ("backoff", {**FAILING, **fetched(*OUTAGE[:2], fetch(3000, 3050, "503"))}, "came too late: 2.640 s"),
+        ("jitter", decided(0.0, 0.0, 0.0), "they differ by 0.0000 only"),
+        ("jitter", decided(0.1, 0.1, 0.104, 0.1), "they differ by 0.0040 only"),
+        ("jitter", decided(0.1, 0.1, 0.12, 0.1, knobs=replace(BACKOFF, jitter=1.0)), "they differ by 0.0200 only"),
+        ("jitter", waited(*LAGGING), "they differ by 0.0080 only"),
+        ("jitter", waited(0.002, 0.001, 0.003), "they differ by 0.0020 only"),
+        ("recovery", {**FAILING, **fetched(*OUTAGE)}, "fetched after None s"),
+        ("recovery", {**FAILING, "calls": calls((0, "known", 3400, 3401, True), (1, "known", 9, 10, True))}, "only 1"),
+        ("takeover", {**KILLED, **fetched(fetch(10, 130, "aborted", member=1))}, "nobody took over"),
+        ("takeover", {**KILLED, **fetched(fetch(10, 130, "aborted", 1), fetch(1500, 1600))}, "1.39 s"),
+        # It went on because it was let go, not because another took over.
+        ("takeover", {**STOPPED, **fetched(fetch(10, 210, member=1), fetch(1900, 2000))}, "nobody took over"),
+    ],
+)
+def test_each_gate_can_fail(name: str, changes: dict[str, Any], reason: str) -> None:
+    found = gate(name, **changes)
+    assert found.verdict is Verdict.FAIL
+    assert reason in found.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "reason"),
+    [
+        ("false-accepts", {"calls": calls((0, "known", 1, 2, True))}, "nobody asked"),
+        ("false-accepts", {"missing": ("process 3 died of SIGSEGV",)}, "process 3 died of SIGSEGV"),
+        ("known-kids", {"missing": ("process 3 died of SIGSEGV",)}, "process 3 died of SIGSEGV"),
+        # What nobody did may have been the part of the one that is missing.
+        ("single-flight", {**fetched(), **DEAD}, "process 3 died of SIGSEGV"),
+        ("amplification", {**fetched(), **DEAD}, "process 3 died of SIGSEGV"),
+        ("backoff", {**FAILING, **fetched(*OUTAGE[:2], fetch(3000, 3050, "503")), **DEAD}, "process 3 died"),
+        ("recovery", {**FAILING, **fetched(*OUTAGE), **DEAD}, "process 3 died of SIGSEGV"),
+        ("takeover", {**KILLED, **fetched(fetch(10, 130, "aborted", member=1)), **DEAD}, "process 3 died of SIGSEGV"),
+        ("takeover", {**KILLED, **fetched(fetch(10, 130, "aborted", 1), fetch(1500, 1600)), **DEAD}, "process 3 died"),
+        ("rotation", {}, "no key was rotated"),
+        ("backoff", {}, "only 0 fetches failed"),
+        ("jitter", {}, "only 0 fetches failed"),
+        # Jitter or a lag: of so few waits nobody can tell.
+        ("jitter", waited(0.04, 0.02, 0.01), "3 of them differ by 0.0300, and only below 0.0037"),
+        ("jitter", asking_since(20, **waited(*BARELY)), "6 of them differ by 0.0400, and only below 0.0351"),
+        ("recovery", {}, "did not come back"),
+        ("takeover", {}, "no process was caught"),
+    ],
+)
+def test_evidence_that_cannot_carry_the_claim_is_invalid(name: str, changes: dict[str, Any], reason: str) -> None:
+    found = gate(name, **changes)
+    assert found.verdict is Verdict.INVALID
+    assert reason in found.reason
+
+
+def test_what_was_not_tried_is_named_and_invalid_only_where_it_was_asked_for() -> None:
+    (left_out,) = storm_gates(storm(not_run="pgbouncer is not installed"))
+    (asked_for,) = storm_gates(storm(not_run="pgbouncer is not installed", asked=True))
+    assert (left_out.verdict, left_out.reason) == (Verdict.NOT_RUN, "pgbouncer is not installed")
+    assert asked_for.verdict is Verdict.INVALID
+
+
+def test_connections_of_a_verifier_without_any_are_not_judged() -> None:
+    assert gate("connections", door=None).verdict is Verdict.NOT_RUN
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        (waited(*LAGGING, knobs=replace(BACKOFF, jitter=0.0)), "no jitter is promised"),
+        (decided(*LAGGING, knobs=replace(BACKOFF, jitter=0.0)), "no jitter is promised"),
+        (waited(*[0.0] * 8, knobs=replace(BACKOFF, floor_s=1.5)), "of 8 waits 8 are the floor's"),
+    ],
+)
+def test_jitter_that_cannot_show_is_not_judged(changes: dict[str, Any], reason: str) -> None:
+    found = gate("jitter", **changes)
+    assert found.verdict is Verdict.NOT_RUN
+    assert reason in found.reason
+
+
+def seen_outages(jitter: float, times: int) -> list[Verdict]:
+    """Verdicts on outages of eight failures whose waits are stretched by so much at most, and seen with a lag."""
+    dice = random.Random(20)
+    return [
+        gate(
+            "jitter",
+            **waited(*(dice.uniform(0, jitter) + dice.uniform(0, 0.02) / BACKOFF.backoff_s(n) for n in range(1, 8))),
+        ).verdict
+        for _ in range(times)
+    ]
+
+
+def test_of_an_outage_that_only_the_origin_saw_hardly_anything_is_left_to_chance() -> None:
+    with_jitter, without = seen_outages(0.2, 150), seen_outages(0.0, 150)
+    assert with_jitter.count(Verdict.PASS) >= 147
+    assert Verdict.PASS not in without
+    assert without.count(Verdict.FAIL) >= 140
+
+
+def test_figures_of_fetches() -> None:
+    overlapping = storm(**fetched(fetch(0, 100), fetch(50, 300), fetch(200, 250), fetch(1400, 1500)))
+    assert most_at_once(overlapping) == 2
+    assert gaps_s(overlapping) == pytest.approx([-0.05, -0.1, 1.1])
+    assert most_in_a_floor(overlapping) == 3
+    assert fair(overlapping) == 1
+    assert amplification(overlapping) == 4.0
+
+
+def test_one_end_and_another_start_at_the_same_instant_are_not_two_at_once() -> None:
+    assert most_at_once(storm(**fetched(fetch(0, 100), fetch(100, 200)))) == 1
+
+
+def test_a_storm_that_outlasts_the_floor_leaves_room_for_more() -> None:
+    long = storm(calls=calls((0, "unknown", 0, 2500, False)), **fetched(fetch(0, 200), fetch(1210, 1410)))
+    assert fair(long) == 3
+    assert fair(replace(long, necessary=7)) == 7
+
+
+def test_an_exhibit_is_shown_and_not_judged() -> None:
+    red = storm(gates=GATES, exhibit=True, subject="somebody", note="does something", **fetched())
+    assert not [one for one in judge(Case(verb="storm", kid_storms=(red,))) if one.id.startswith("storm.")]
+    (row,) = scoreboard([red])
+    assert row["subject"] == "somebody"
+    assert row["random_fetches"] == 0
+    assert row["gates_failed"] > 0
+    assert len(cells(row)) == len(COLUMNS)
+    (row,) = scoreboard([storm(exhibit=True, subject="gone", not_run="no index")])
+    assert cells(row)[1] == "NOT-RUN"
+    assert cells(row)[-1] == "no index"
+
+
+def test_a_profile_without_the_storm_is_named() -> None:
+    for asked, verdict in ((False, Verdict.NOT_RUN), (True, Verdict.INVALID)):
+        gates = judge(Case(verb="storm", storms=(absent(UNKNOWN_KID, asked=asked),)))
+        assert [one.verdict for one in gates if one.id == "storm.unknown-kid"] == [verdict]
+
+
+def test_figures_hold_the_gates_and_what_was_not_run() -> None:
+    assert figures_of(storm())["of_gates"] == {"single-flight": {"most_at_once": 1, "fetches": 1}}
+    assert figures_of(storm(not_run="why")) == {"not_run": "why"}
+
+
+def test_every_case_is_judged_by_gates_that_exist_and_every_gate_has_a_case() -> None:
+    used = {name for build in CASES.values() for name in build(None).gates}
+    assert used == set(GATES)
+    assert all(build(None).name == name for name, build in CASES.items())
+
+
+def test_a_rotation_outside_the_floor_is_asked_for_until_its_limit_is_long_over() -> None:
+    case = CASES["rotation-outside"](None)
+    (lane,) = [lane for lane in case.lanes if lane.token is Token.ROTATED]
+    fetch_s = max(change.delay_s or 0 for change in case.origin)
+    assert lane.count == 0
+    assert lane.until_s > 2 * (fetch_s + SCHEDULING_S)
+
+
+@pytest.mark.parametrize("jitter", [0.0, 1.0])
+def test_every_case_can_be_made_for_all_the_jitter_that_may_be_promised(jitter: float) -> None:
+    for promises in (Knobs(jitter=jitter), Knobs(**KidPromises(jitter=jitter).model_dump())):
+        for build in CASES.values():
+            case = build(promises)
+            assert case.necessary is None or 1 <= case.necessary < 1000, case.name
+
+
+@pytest.mark.parametrize("name", ["failing-cached", "failing-cold"])
+@pytest.mark.parametrize("promises", [None, Knobs(**KidPromises().model_dump())])
+def test_an_outage_lasts_for_eight_failures_and_time_is_left_to_recover(name: str, promises: Knobs | None) -> None:
+    case = CASES[name](promises)
+    (back_s,) = [change.at_s for change in case.origin if change.mood == "ok"]
+    assert back_s > sum(case.knobs.backoff_s(failures) for failures in range(1, 9))
+    longest_s = case.knobs.backoff_cap_s * (1 + case.knobs.jitter)
+    assert all(lane.until_s > back_s + longest_s for lane in case.lanes)
+
+
+@pytest.mark.parametrize("promises", [None, Knobs(**KidPromises().model_dump())])
+def test_no_case_is_cut_before_its_lanes_have_ended(promises: Knobs | None) -> None:
+    for build in CASES.values():
+        case = build(promises)
+        assert case.duration_s >= max(20.0, *(lane.until_s for lane in case.lanes)), case.name
+
+
+def test_every_protection_of_the_reference_is_proven_and_turns_something_red() -> None:
+    assert set(PROTECTIONS[UNKNOWN_KID]) == {protection.value for protection in Protection}
+    weak = [weakness for weakness in WEAKNESSES if weakness.storm == UNKNOWN_KID and weakness.without]
+    assert {name for weakness in weak for name in weakness.without} == set(PROTECTIONS[UNKNOWN_KID])
+    assert all(weakness.red for weakness in weak)

@@ -1,0 +1,75 @@
+"""The fetch from a URL, against the origin of the storms: what it brings, and that its time is bounded as a whole."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from fleet_jwks import KeysUnavailable, Settings, Verifier
+from fleet_jwks.errors import FetchFailed
+from fleet_jwks.store import create_schema
+from fleet_jwks.upstream import fetch_url
+from rig.storms.unknown_kid.keyring import Keyring
+from rig.storms.unknown_kid.origin import Origin, counted_origin, read_ledger
+from rig.target.postgres import Database
+
+KEYS = Keyring.make()
+DEADLINE_S = 10.0
+
+
+@pytest.fixture
+def origin(tmp_path: Path) -> Iterator[Origin]:
+    with counted_origin(tmp_path, "fetch") as standing:
+        standing.order(document=KEYS.document())
+        yield standing
+
+
+def test_a_key_set_is_fetched(origin: Origin) -> None:
+    assert fetch_url(origin.url, DEADLINE_S) == KEYS.document()
+
+
+@pytest.mark.parametrize(
+    ("mood", "timeout_s", "reason"),
+    [
+        ("fail", DEADLINE_S, "status 503"),
+        ("truncated", DEADLINE_S, "JSONDecodeError"),
+        ("hang", 0.2, "no whole answer within 0.2 s|timed out"),
+        ("drip", 0.2, "no whole answer within 0.2 s"),
+    ],
+)
+def test_a_fetch_that_fails_says_why(origin: Origin, mood: str, timeout_s: float, reason: str) -> None:
+    origin.order(mood=mood)
+    with pytest.raises(FetchFailed, match=reason):
+        fetch_url(origin.url, timeout_s)
+
+
+def test_what_cannot_be_reached_is_a_failed_fetch() -> None:
+    for url in ("http://127.0.0.1:9/", "nowhere"):
+        with pytest.raises(FetchFailed):
+            fetch_url(url, DEADLINE_S)
+
+
+def test_an_origin_that_drips_is_a_failure_that_the_fleet_backs_off_from(origin: Origin, database: Database) -> None:
+    """Its head alone takes longer than a leader may stand still: who waited for it would leave no trace of the try."""
+    create_schema(database.admin_dsn, database.runtime_role)
+    origin.order(mood="drip")
+    settings = Settings(
+        database.runtime_dsn, url=origin.url, fetch_timeout_s=0.5, leader_timeout_s=3.0, backoff_base_s=60.0
+    )
+    fleet = [Verifier(settings) for _ in range(2)]
+    for verifier in fleet:
+        with pytest.raises(KeysUnavailable):
+            verifier(KEYS.rotated_token())
+        verifier.close()
+    with psycopg.connect(database.admin_dsn) as connection:
+        rows = connection.execute("SELECT failures, error, wait_s >= 60 FROM jwks_fetches").fetchall()
+    assert rows == [(1, "no whole answer within 0.5 s", True)]
+    assert [verifier.fetches for verifier in fleet] == [1, 0]
+    deadline = time.monotonic() + DEADLINE_S
+    while (outcomes := [counted.fetch.outcome for counted in read_ledger(origin.origin_ledger)]) != ["aborted"]:
+        assert time.monotonic() < deadline, outcomes  # the connection outlives the fetch
+        time.sleep(0.01)

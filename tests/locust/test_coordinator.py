@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter
+
+from rig.errors import ConfigError, ExitCode, UsageError
+from rig.evidence.locust_run import MasterAccount
+from rig.limits import RATE_CEILING_PER_S, REQUESTS_CEILING
+from rig.locust_bridge.coordinator import Backstage
+from rig.locust_bridge.plan import Plan
+
+SESSION: dict[str, Any] = {
+    "profile": None, "seed": 1, "floor": 500.0, "null_seconds": 0.1, "allow_host": None, "port": 0, "defects": [],
+    "max_requests": REQUESTS_CEILING, "max_rate": RATE_CEILING_PER_S, "client": "locust", "argv": ["locust"],
+}  # fmt: skip
+TEST: dict[str, Any] = {
+    "do": "begin", "locust": "2.47", "alone": False, "client_pids": [], "fixed_requests": 0, "rate_per_user_s": 0.0,
+    "users": 1, "workers": 1,
+    "fixed_limit_s": 10.0,
+}  # fmt: skip
+
+
+@pytest.fixture
+def backstage(tmp_path: Path) -> Iterator[Backstage]:
+    with Backstage(os.environ) as opened:
+        opened.answer({"do": "open", "out": str(tmp_path), **SESSION})
+        yield opened
+
+
+def test_a_test_that_could_not_begin_leaves_the_way_free_for_the_next(backstage: Backstage, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no-such-route"):
+        backstage.answer({**TEST, "route": "no-such-route"})
+    assert backstage.answer({"do": "look"}) == {}
+    first = backstage.answer({**TEST, "route": ""})
+    given_up = backstage.answer({**TEST, "route": ""})  # the master failed after the first had begun
+    assert first["pack"] != given_up["pack"]
+    plan = Plan.from_wire(given_up["plan"])
+    account = MasterAccount("locust", (), 0, 0, plan.route, plan.tenant, plan.timeout_s, None, ())
+    finished = backstage.answer(
+        {"do": "finish", "account": TypeAdapter(MasterAccount).dump_python(account, mode="json")}
+    )
+    assert finished["exit_code"] == ExitCode.INVALID  # nobody sent anything
+    assert Path(finished["pack"]).is_dir()
+    with pytest.raises(UsageError, match="no test has begun"):
+        backstage.answer({"do": "finish", "account": TypeAdapter(MasterAccount).dump_python(account, mode="json")})

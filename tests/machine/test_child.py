@@ -1,0 +1,93 @@
+"""How the rig's children begin and end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+import pytest
+
+from rig.errors import RigError
+from rig.machine.child import end, listening
+from rig.machine.processes import alive
+
+PATIENCE_S = 10.0
+NO_PATIENCE_S = 0.05
+DEAF = "import signal, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+WAIT = "print('here', flush=True); sys.stdin.read()"
+PARENT = (
+    f"import subprocess; child = subprocess.Popen([sys.executable, '-c', {DEAF + WAIT!r}], stdin=subprocess.PIPE,"
+    "stdout=subprocess.PIPE, text=True); child.stdout.readline(); print(child.pid, flush=True); child.wait()"
+)
+
+
+@contextmanager
+def running(code: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A process, and what it said once it had come up."""
+    with subprocess.Popen(
+        [sys.executable, "-c", f"import sys; {code}"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield process, process.stdout.readline().strip()
+        finally:
+            process.kill()
+
+
+def test_one_that_listens_to_a_signal_ends_by_it() -> None:
+    with running(WAIT) as (process, _):
+        assert end(process, PATIENCE_S) == -signal.SIGTERM
+        assert end(process, PATIENCE_S) == -signal.SIGTERM  # once more does no harm
+
+
+def test_one_that_was_stopped_ends_by_it_too() -> None:
+    with running(WAIT) as (process, _):
+        os.kill(process.pid, signal.SIGSTOP)
+        assert end(process, PATIENCE_S) == -signal.SIGTERM
+
+
+def test_one_that_ended_by_itself_keeps_its_exit_code() -> None:
+    with running("sys.exit(3)") as (process, _):
+        process.wait(PATIENCE_S)
+        assert end(process, PATIENCE_S, session=True) == 3
+
+
+def test_a_deaf_one_is_killed_with_all_of_its_session() -> None:
+    with running(DEAF + PARENT) as (process, child):
+        deaf = psutil.Process(int(child))
+        assert end(process, NO_PATIENCE_S, session=True) == -signal.SIGKILL
+        psutil.wait_procs([deaf], PATIENCE_S)
+        assert not alive(deaf)
+
+
+def test_one_that_never_listens_is_told_by_its_exit_code() -> None:
+    with (
+        pytest.raises(RigError, match=r"stub_server\.null ended with exit code 2 before it listened"),
+        listening("stub_server.null", "--no-such-option"),
+    ):
+        pass
+
+
+def test_it_ends_with_its_input() -> None:
+    with listening("stub_server.null") as (process, port):
+        assert port > 0
+        assert process.poll() is None
+    assert process.returncode == 0
+
+
+def test_what_a_dead_one_was_told_last_does_not_hide_why() -> None:
+    with pytest.raises(KeyError, match="the cause"), listening("stub_server.null") as (process, _):
+        assert process.stdin is not None
+        process.stdin.write("never flushed while it lived")
+        process.kill()
+        process.wait(PATIENCE_S)
+        raise KeyError("the cause")

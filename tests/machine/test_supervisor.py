@@ -1,0 +1,298 @@
+"""Real processes: a parent that is killed, children that resist, and nothing left."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+import rig.machine.supervisor
+from rig.errors import RigError
+from rig.machine.processes import alive, words
+from rig.machine.supervisor import MARKER, Lifeline, leftovers, standing
+from rig.storms.pooler import find_pooler
+
+PATIENCE_S = 20.0
+
+PARENT = """
+import json, os, signal, subprocess, sys, tempfile
+from pathlib import Path
+from rig.lifeline import Lifeline, temporary_folder
+
+SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
+DEAF = [SLEEP[0], "-c", "import signal, time; signal.signal(15, signal.SIG_IGN); print(flush=True); time.sleep(600)"]
+
+def orphan(lifeline):
+    command = ["sh", "-c", "sleep 600 >/dev/null 2>&1 & echo $!"]
+    return int(subprocess.check_output(command, env=lifeline.environ()))
+
+with Lifeline() as lifeline, temporary_folder("rig-test-") as folder:
+    directory = Path(tempfile.mkdtemp(prefix="rig-test-"))
+    lifeline.remove_at_end(directory)
+    (directory / "deep").mkdir()
+    (directory / "deep" / "file").write_text("x")
+    plain = subprocess.Popen(SLEEP, env=lifeline.environ())
+    deaf = subprocess.Popen(DEAF, env=lifeline.environ(), stdout=subprocess.PIPE)
+    deaf.stdout.readline()
+    stopped = subprocess.Popen(SLEEP, env=lifeline.environ())
+    stopped.send_signal(signal.SIGSTOP)
+    other_uid = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
+    dropped = subprocess.Popen(["sleep", "600"], env=lifeline.environ(), cwd="/", **other_uid)
+    shell = ["sh", "-c", "env -i sleep 600 & echo $!; wait"]
+    shell = subprocess.Popen(shell, env=lifeline.environ(), stdout=subprocess.PIPE)
+    bare = int(shell.stdout.readline())
+    wiped = ["/bin/sh", "-c", "sleep 600 >/dev/null 2>&1 & echo $!; wait"]
+    wiped = subprocess.Popen(wiped, env={}, cwd="/", stdout=subprocess.PIPE, **other_uid)
+    lifeline.stop_at_end(wiped.pid)
+    of_wiped = int(wiped.stdout.readline())
+    pids = [plain.pid, deaf.pid, stopped.pid, dropped.pid, shell.pid, bare, orphan(lifeline), wiped.pid, of_wiped]
+    directories = [str(directory), str(folder)]
+    print(json.dumps({"token": lifeline.token, "directories": directories, "pids": pids}), flush=True)
+    sys.stdin.read()
+"""
+
+POOLING_PARENT = """
+import json, os, sys
+from pathlib import Path
+import psutil
+from rig.lifeline import Lifeline
+from rig.stampede.pooler import pooled
+
+DSN = "postgresql://user:word@127.0.0.1:1/none"
+
+with Lifeline() as lifeline:
+    del os.environ["RIG_RUN"]  # as if the pooler's could not be read
+    with pooled(DSN, os.environ, server_connections=2, log_file=Path(os.devnull)):
+        (pooler,) = [child for child in psutil.Process().children() if child.name() == "pgbouncer"]
+        config = Path(pooler.cmdline()[-1])
+        told = {"token": lifeline.token, "directories": [str(config.parent)], "pids": [pooler.pid]}
+        print(json.dumps(told), flush=True)
+        sys.stdin.read()
+"""
+
+NESTING_PARENT = """
+import subprocess, sys
+from rig.lifeline import Lifeline
+with Lifeline() as outer:
+    subprocess.run([sys.executable, "-c", sys.argv[1]], env=outer.environ())
+"""
+
+
+class Run:
+    """A rig-like parent in its own process, and what it says that it started."""
+
+    def __init__(self, *command: str) -> None:
+        self.parent = subprocess.Popen(
+            [sys.executable, "-c", *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.token = ""
+        self.directories: list[Path] = []
+        self.processes: list[psutil.Process] = []
+        """Its children, two that lost the marker with a child of one, one that lost its parent, and the reaper."""
+
+    def read(self) -> None:
+        assert self.parent.stdout is not None
+        told = json.loads(self.parent.stdout.readline())
+        self.token = told["token"]
+        self.directories = [Path(directory) for directory in told["directories"]]
+        assert all(directory.exists() for directory in self.directories)
+        self.processes = [*map(psutil.Process, told["pids"]), reaper_of(self.token)]
+
+    def end(self) -> int:
+        """Tell the parent to end normally; its exit code."""
+        assert self.parent.stdin is not None
+        self.parent.stdin.close()
+        return self.parent.wait(PATIENCE_S)
+
+    def close(self) -> None:
+        """End what a failed test leaves."""
+        for process in self.processes:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.parent.kill()
+        self.parent.wait()
+        for pipe in (self.parent.stdin, self.parent.stdout):
+            assert pipe is not None
+            pipe.close()
+        for directory in self.directories:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def started() -> Iterator[Callable[..., Run]]:
+    runs: list[Run] = []
+
+    def start(*command: str) -> Run:
+        run = Run(*command)
+        runs.append(run)
+        run.read()
+        return run
+
+    yield start
+    for run in runs:
+        run.close()
+
+
+def reaper_of(token: str) -> psutil.Process:
+    (found,) = [each for each in psutil.process_iter() if words(each)[-3:] == ["-m", "rig.machine.supervisor", token]]
+    return found
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return condition()
+
+
+def all_ended(processes: list[psutil.Process]) -> bool:
+    return not any(alive(each) for each in processes)
+
+
+def test_nothing_is_left_when_the_parent_is_killed(started: Callable[..., Run]) -> None:
+    run = started(PARENT)
+    run.parent.kill()
+    assert eventually(lambda: all_ended(run.processes)), [each for each in run.processes if alive(each)]
+    assert not any(directory.exists() for directory in run.directories)
+
+
+def test_nothing_is_left_after_a_normal_exit(started: Callable[..., Run]) -> None:
+    run = started(PARENT)
+    assert run.end() == 0
+    assert all_ended(run.processes)
+    assert not any(directory.exists() for directory in run.directories)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the signals of a process are read from /proc")
+def test_the_reaper_outlives_interrupt_and_terminate(started: Callable[..., Run]) -> None:
+    run = started(PARENT)
+    reaper = reaper_of(run.token)
+    ignored = sum(1 << (number - 1) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    # Not before it listens: a reaper that is still starting would die of the signal.
+    assert eventually(lambda: ignored_signals(reaper) & ignored == ignored)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        reaper.send_signal(number)
+    run.parent.kill()
+    assert eventually(lambda: all_ended(run.processes))
+
+
+def ignored_signals(process: psutil.Process) -> int:
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    (line,) = [line for line in status.splitlines() if line.startswith("SigIgn:")]
+    return int(line.split()[1], 16)
+
+
+def test_a_run_inside_a_run_is_left_to_its_own_reaper(started: Callable[..., Run]) -> None:
+    run = started(NESTING_PARENT, PARENT)
+    run.parent.kill()
+    assert eventually(lambda: all_ended(run.processes))
+    assert eventually(lambda: not any(directory.exists() for directory in run.directories))
+
+
+@pytest.mark.skipif(find_pooler(os.environ) is None, reason="pgbouncer is not installed")
+def test_a_pooler_and_the_password_in_its_folder_go_when_the_parent_is_killed(started: Callable[..., Run]) -> None:
+    run = started(POOLING_PARENT)
+    run.parent.kill()
+    assert eventually(lambda: all_ended(run.processes))
+    assert not any(directory.exists() for directory in run.directories)
+
+
+def test_the_innermost_lifeline_is_the_one_that_stands() -> None:
+    with Lifeline() as outer:
+        with Lifeline() as inner:
+            assert standing() is inner
+        assert standing() is outer
+    assert standing() is not outer
+
+
+def test_a_registered_process_that_still_runs_at_the_end_is_named() -> None:
+    with Lifeline() as lifeline:
+        child = subprocess.Popen(["/bin/sleep", "600"], env={})
+        assert lifeline.processes() == []
+        lifeline.stop_at_end(child.pid)
+        assert [each.pid for each in lifeline.processes()] == [child.pid]
+    assert child.wait(PATIENCE_S) == -signal.SIGTERM
+
+
+def test_processes_lists_what_runs_and_leaves_out_the_reaper() -> None:
+    with Lifeline() as lifeline:
+        assert lifeline.processes() == []
+        child = subprocess.Popen(["sleep", "600"], env=lifeline.environ())
+        assert [(each.pid, each.run) for each in lifeline.processes()] == [(child.pid, lifeline.token)]
+        assert leftovers_of(lifeline.token) == []  # its run still stands
+        child.kill()
+        child.wait()
+        assert lifeline.processes() == []
+
+
+def test_leftovers_are_the_processes_of_runs_that_are_over() -> None:
+    token = f"over-{os.getpid()}"
+    forgotten = subprocess.Popen(["sleep", "600"], env=dict(os.environ) | {MARKER: token})
+    try:
+        assert leftovers_of(token) == [forgotten.pid]
+    finally:
+        forgotten.kill()
+        forgotten.wait()
+    assert leftovers_of(token) == []
+
+
+def test_a_run_that_ends_meanwhile_leaves_nothing_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    token = f"ending-{os.getpid()}"
+    ending = subprocess.Popen(["sleep", "600"], env=dict(os.environ) | {MARKER: token})
+
+    def ends() -> Iterator[str]:
+        """It ends between the look for processes and the one for reapers."""
+        ending.kill()
+        ending.wait()
+        yield from ()
+
+    monkeypatch.setattr(rig.machine.supervisor, "_standing_runs", ends)
+    try:
+        assert leftovers_of(token) == []
+    finally:
+        ending.kill()
+        ending.wait()
+
+
+def leftovers_of(token: str) -> list[int]:
+    return [each.pid for each in leftovers() if each.run == token]
+
+
+def test_the_environment_carries_the_marker_and_gets_its_own_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(MARKER, "outer")
+    with Lifeline() as lifeline:
+        assert os.environ[MARKER] == lifeline.environ()[MARKER] == lifeline.marker[MARKER] == lifeline.token
+    assert os.environ[MARKER] == "outer"
+
+
+def test_only_absolute_paths_below_the_root_are_registered() -> None:
+    with Lifeline() as lifeline:
+        for path in (Path("relative"), Path("/")):
+            with pytest.raises(RigError, match="absolute"):
+                lifeline.remove_at_end(path)
+
+
+def test_a_dead_reaper_is_noticed(tmp_path: Path) -> None:
+    with Lifeline() as lifeline:
+        reaper = reaper_of(lifeline.token)
+        reaper.kill()
+        reaper.wait(PATIENCE_S)
+        with pytest.raises(RigError, match="reaper"):
+            lifeline.remove_at_end(tmp_path / "anything")
+
+
+def test_it_must_be_entered_first(tmp_path: Path) -> None:
+    with pytest.raises(RigError, match="before it was entered"):
+        Lifeline().remove_at_end(tmp_path)

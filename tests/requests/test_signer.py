@@ -1,0 +1,102 @@
+"""Signatures in the forms that a profile can describe beyond the body's own: prefixes, and the time signed along."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from rig.profile import Profile, WebhookRoute, bundled_profile, load_profile
+from rig.requests.signer import signer
+from rig.requests.targeter import Targeter
+from tests.engine.scenes import RUN, credentials, scenario, taken_apart
+
+UNIX = 1_800_000_123
+
+
+def described(**changes: Any) -> dict[str, Any]:
+    """The reference profile as a document, with two routes: the second (an HMAC of the body) is changed."""
+    document = load_profile(bundled_profile()).model_dump(mode="json", exclude_unset=True)
+    document["routes"] = [document["routes"][0], {**document["routes"][2], **changes}]
+    return document
+
+
+def route(**changes: Any) -> WebhookRoute:
+    return Profile.model_validate(described(**changes)).routes[1]
+
+
+def test_the_example_that_github_publishes() -> None:
+    """docs.github.com, "Validating webhook deliveries"."""
+    sign = signer(route(scheme="hmac-sha256-hex", signature_prefix="sha256="), b"It's a Secret to Everybody")
+    expected = b"sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
+    assert sign(b"Hello, World!", UNIX) == expected
+
+
+def test_a_signed_time_is_told_in_its_header() -> None:
+    profile = Profile.model_validate(
+        described(
+            scheme="hmac-sha256-base64",
+            signature_prefix="v0=",
+            signed="v0:<unix>:<body>.<unix>",
+            timestamp_header="X-Time",
+        )
+    )
+    own = profile.routes[1]
+    targets = Targeter(profile, RUN).bind(scenario(1, route=own.name), credentials(profile))
+    message = taken_apart(targets.request(0, UNIX))
+    signed = b"v0:%d:%s.%d" % (UNIX, message.body, UNIX)
+    digest = hmac.new(f"{own.secret}-of-A".encode(), signed, hashlib.sha256).digest()
+    assert message.headers["X-Time"] == str(UNIX)
+    assert message.headers[own.signature_header] == f"v0={base64.b64encode(digest).decode()}"
+
+
+def test_a_prefix_before_the_tenants_key() -> None:
+    document = described()
+    document["headers"] = {**document["headers"], "tenant_key": "Authorization", "tenant_key_prefix": "Token "}
+    profile = Profile.model_validate(document)
+    targets = Targeter(profile, RUN).bind(scenario(1, route=profile.routes[1].name), credentials(profile))
+    assert taken_apart(targets.request(0, UNIX)).headers["Authorization"] == "Token key-of-A"
+
+
+@pytest.mark.parametrize(
+    ("changes", "ages"),
+    [
+        ({}, False),
+        ({"signature_prefix": "sha256="}, False),
+        ({"signed": "<unix>.<body>", "timestamp_header": "X-Time"}, True),
+        ({"scheme": "stripe"}, True),
+    ],
+)
+def test_what_holds_its_time_ages(changes: dict[str, Any], ages: bool) -> None:
+    assert route(**changes).ageing is ages
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"signed": "<unix>"}, "is not what is signed"),
+        ({"signed": "<body><body>"}, "is not what is signed"),
+        ({"signed": "<body>.<key>"}, "is not what is signed"),
+        ({"signed": "v0:\r\n<body>"}, "is not what is signed"),
+        ({"signed": "<unix>.<body>"}, "timestamp_header go together"),
+        ({"timestamp_header": "X-Time"}, "timestamp_header go together"),
+        ({"signature_prefix": "a\nb"}, "is not the beginning of a header's value"),
+        ({"signature_prefix": " a"}, "is not the beginning of a header's value"),
+        ({"scheme": "stripe", "signature_prefix": "v2="}, "the stripe scheme has its own form"),
+        ({"signed": "<unix><body>", "timestamp_header": "x-tenant-key"}, "have the same name"),
+    ],
+)
+def test_what_cannot_be_a_signature(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        Profile.model_validate(described(**changes))
+
+
+@pytest.mark.parametrize("length", [0, 1, 63, 64, 65, 200])
+def test_keys_of_any_length_sign_as_rfc_2104_has_it(length: int) -> None:
+    secret = bytes(range(length))
+    sign = signer(route(scheme="hmac-sha256-hex"), secret)
+    assert sign(b"body", UNIX).decode() == hmac.new(secret, b"body", hashlib.sha256).hexdigest()

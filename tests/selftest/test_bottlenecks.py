@@ -1,0 +1,128 @@
+"""What is seeded beside the service does what it says: a slow commit, a quota, foreign work; and all of it ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from rig.engine.pool import Pool
+from rig.machine.cgroup import CpuGroup
+from rig.machine.processes import alive
+from rig.model import Scenario
+from rig.selftest.bottlenecks import SEEDS, Driving, planted
+from rig.selftest.foreign_load import foreign_load
+from rig.selftest.quota import open_quota
+from rig.selftest.throttle import throttled
+from rig.target.postgres import Cluster
+from rig.target.store import new_store
+from scenarios.s8 import perf_gate, warm_up
+
+DEADLINE_S = 20.0
+COMPUTE = [sys.executable, "-c", "while True: pass"]
+
+
+class Silent:
+    def stage(self, what: str) -> None: ...
+
+    def drive(self, scenario: Scenario, number: int, drives: int) -> None: ...
+
+    def progress(self, requests: int) -> None: ...
+
+
+@contextmanager
+def computing() -> Iterator[psutil.Process]:
+    process = subprocess.Popen(COMPUTE)
+    try:
+        yield psutil.Process(process.pid)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_slow_commit_is_the_databases_own(cluster: Cluster) -> None:
+    seed = next(seed for seed in SEEDS if seed.name == "slow-commit")
+    store = new_store(cluster, "slow_commit")
+    other = new_store(cluster, "quick_commit")
+    with planted(seed, store, Pool(1), Driving(Silent(), "S8")):
+        shown = {}
+        for name, dsn in (("slow", store.runtime_dsn), ("quick", other.runtime_dsn)):
+            with psycopg.connect(dsn or "") as session:
+                shown[name] = [session.execute(f"SHOW {key}".encode()).fetchone() for key in seed.database]
+    assert shown["slow"] == [("25000",), ("0",)]
+    assert shown["quick"] == [("0",), ("5",)]
+
+
+def test_the_client_is_throttled_while_the_storm_is_under_way_and_not_while_it_prepares() -> None:
+    driving = Driving(Silent(), "S8")
+    driving.drive(warm_up("r", "A"), 1, 2)
+    driving.progress(50)
+    assert not driving.under_way
+    driving.drive(perf_gate("r", "A"), 2, 2)
+    driving.progress(0)
+    assert not driving.under_way
+    driving.progress(1)
+    assert driving.under_way
+    driving.stage("reading the truth")
+    assert not driving.under_way
+
+
+def test_a_throttled_process_is_stopped_and_runs_again_afterwards() -> None:
+    with computing() as process:
+        deadline = time.monotonic() + DEADLINE_S
+        with throttled(lambda: (process.pid,)):
+            while process.status() != psutil.STATUS_STOPPED:
+                assert time.monotonic() < deadline
+        assert process.status() != psutil.STATUS_STOPPED
+
+
+def quotas_can_be_set() -> bool:
+    """Whether this user may make a group with the CPU controller, in this process's own or beside it: files say so."""
+    home = next(iter(CpuGroup.of_this_process().folders), None)
+    return home is not None and any(
+        os.access(parent, os.W_OK) and handed_down(parent) for parent in (home, home.parent)
+    )
+
+
+def handed_down(parent: Path) -> bool:
+    """Whether a group made in this one would have the CPU controller."""
+    controllers = parent / "cgroup.subtree_control"
+    if controllers.is_file():
+        return "cpu" in controllers.read_text().split()
+    return (parent / "cpu.cfs_quota_us").is_file()
+
+
+@pytest.mark.skipif(not quotas_can_be_set(), reason="this user can set no CPU quota here")
+def test_a_quota_holds_what_is_put_under_it_and_leaves_no_group() -> None:
+    home = CpuGroup.of_this_process().folders[0]
+    with computing() as process:
+        with open_quota(0.2) as quota:
+            quota.hold([process.pid])
+            group = CpuGroup.of_this_process(membership=Path(f"/proc/{process.pid}/cgroup"))
+            assert group.quota_cores() == pytest.approx(0.2)
+            deadline = time.monotonic() + DEADLINE_S
+            while group.throttled_s() == 0.0:
+                assert time.monotonic() < deadline, "it was never held back"
+                time.sleep(0.01)
+        assert not quota.folder.exists()
+        assert process.pid in [int(pid) for pid in (home / "cgroup.procs").read_text().split()]
+
+
+def test_foreign_work_is_nobodys_child_and_ends() -> None:
+    with foreign_load(2) as pids:
+        assert len(pids) == 2
+        assert not {child.pid for child in psutil.Process(os.getpid()).children(recursive=True)} & set(pids)
+        processes = [psutil.Process(pid) for pid in pids]
+        deadline = time.monotonic() + DEADLINE_S
+        while any(sum(process.cpu_times()[:2]) == 0 for process in processes):
+            assert time.monotonic() < deadline, "one of them never computed"
+            time.sleep(0.01)
+    assert not any(alive(process) for process in processes)

@@ -1,0 +1,124 @@
+"""No gate without a defect that turns it red: the catalog of all gates against what ``rig prove`` seeds. Nothing runs.
+
+Whoever adds a gate declares it beside its checker (``rig.checks.gates``), seeds a defect that turns it red
+(``rig.selftest.defects``, ``rig.selftest.weaknesses``), and makes ``docs/gates.md`` anew.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from rig.checks import judge as judge_module
+from rig.checks.gates import Checker, GateKind, Kind, emits
+from rig.checks.judge import judge
+from rig.evidence.case import Case
+from rig.evidence.gate import Gate, Verdict
+from rig.selftest import catalog as catalog_module
+from rig.selftest.catalog import catalog, kind_of, page, reds, unproven
+from rig.selftest.corruptions import SPOILERS
+from rig.selftest.defects import (
+    DEFECTS,
+    GATES,
+    HEALTHY,
+    HEALTHY_CROWD,
+    HEALTHY_DIAGNOSIS,
+    OF_THE_EVIDENCE,
+    Defect,
+    Stage,
+)
+from rig.selftest.weaknesses import WEAKNESSES
+from rig.storms.unknown_kid.subjects import FLAWED
+from stub_server.service.defects import parse_defects
+
+DOCS = Path(__file__).parents[2] / "docs"
+KINDS = tuple(entry.kind for entry in catalog())
+
+
+def new_checker(*gates: GateKind, emitted: str) -> Checker:
+    @emits(*gates)
+    def check_weather(case: Case) -> list[Gate]:
+        return [Gate(emitted, Verdict.PASS, "the sun shines")]
+
+    return check_weather
+
+
+def test_every_gate_is_red_under_some_defect() -> None:
+    assert unproven(catalog()) == []
+    assert len(set(reds())) >= 35
+
+
+def test_a_gate_that_nothing_turns_red_cannot_be_added(monkeypatch: pytest.MonkeyPatch) -> None:
+    weather = new_checker(GateKind("weather", Kind.INSTRUMENT, "the sun shines"), emitted="weather")
+    monkeypatch.setattr(judge_module, "LOAD", (*judge_module.LOAD, weather))
+    assert unproven(catalog()) == ["weather"]
+
+
+def test_a_defect_that_is_taken_away_leaves_its_gate_unproven(monkeypatch: pytest.MonkeyPatch) -> None:
+    without = tuple(defect for defect in DEFECTS if defect.name not in ("slow-and-cut-off", "invalid-json-dropped"))
+    monkeypatch.setattr(catalog_module, "reds", lambda: reds((*without, *WEAKNESSES)))
+    assert set(unproven(catalog())) == {"*.rate"}
+    without = tuple(defect for defect in without if defect.name != "truth-unread")
+    assert set(unproven(catalog())) == {"*.rate", "S7.rows"}
+
+
+@pytest.mark.parametrize("emitted", ["weather.tomorrow", "S1.rows"])
+def test_what_a_checker_does_not_declare_makes_the_run_invalid(monkeypatch: pytest.MonkeyPatch, emitted: str) -> None:
+    weather = new_checker(GateKind("weather", Kind.INSTRUMENT, "the sun shines"), emitted=emitted)
+    monkeypatch.setattr(judge_module, "STORMS", (*judge_module.STORMS, weather))
+    gates = {gate.id: gate for gate in judge(Case(verb="storm"))}
+    assert gates[emitted].verdict is Verdict.PASS
+    assert gates["checker.weather"].verdict is Verdict.INVALID
+    assert emitted in gates["checker.weather"].reason
+
+
+def test_patterns() -> None:
+    rows = GateKind("*.rows", Kind.TRUTH, "")
+    assert rows.of("S1") == "S1.rows"
+    assert rows.covers("warm-up.rows")
+    assert not rows.covers("storm.x.rows")
+    assert not rows.covers("S1.rowsy")
+    assert not GateKind("storm.*", Kind.STORM, "").covers("storm.cold-start.floor")
+    for gate, pattern in (("privacy.rows", "privacy.rows"), ("S4.rows", "*.rows"), ("storm.pooler", "storm.*")):
+        kind = kind_of(gate, KINDS)
+        assert kind is not None
+        assert kind.pattern == pattern
+
+
+def test_every_cell_is_of_a_gate_that_exists_and_can_have_that_verdict() -> None:
+    for one in (HEALTHY, HEALTHY_DIAGNOSIS, HEALTHY_CROWD, *DEFECTS, *WEAKNESSES):
+        for gate, expected in one.cells().items():
+            kind = kind_of(gate, KINDS)
+            assert kind is not None, (one.name, gate)
+            assert expected is Verdict.PASS or expected in kind.reds, (one.name, gate)
+
+
+def test_a_defect_turns_something_red_and_leaves_what_is_unrelated_green() -> None:
+    for defect in DEFECTS:
+        counts = Counter(expected is Verdict.PASS for expected in defect.cells().values())
+        assert counts[False], defect.name
+        # The null benchmark has but one gate, and of a crowd's two one may turn either way.
+        assert counts[True] or defect.stage is Stage.NULL or defect.open == ("locust.totals",), defect.name
+    assert set(HEALTHY.cells().values()) == {Verdict.PASS}
+    green = {gate for gates in GATES.values() for gate in gates}
+    assert set(HEALTHY.cells()) | set(HEALTHY_DIAGNOSIS.cells()) | set(HEALTHY_CROWD.cells()) == green
+
+
+def test_exit_gates_are_left_out_where_a_member_is_touched() -> None:
+    cells = Defect("d", Stage.WHOLE, red=("S5.rows",)).cells()
+    assert "EG3.2" not in cells
+    assert cells["EG3.1"] is cells["EG3.4"] is Verdict.PASS
+
+
+def test_defects_are_ones_that_somebody_can_make() -> None:
+    assert parse_defects(name for defect in DEFECTS for name in defect.service)
+    assert {defect.name for defect in OF_THE_EVIDENCE} | {"crowd-row-lost"} == set(SPOILERS)
+    assert {weakness.subject for weakness in WEAKNESSES if weakness.subject.startswith("flawed-")} == set(FLAWED)
+    names = [one.name for one in (HEALTHY, HEALTHY_DIAGNOSIS, HEALTHY_CROWD, *DEFECTS, *WEAKNESSES)]
+    assert len(set(names)) == len(names)
+
+
+def test_the_page_is_current() -> None:
+    assert (DOCS / "gates.md").read_text() == page(), "make it anew: python -m rig.selftest.catalog > docs/gates.md"

@@ -1,0 +1,258 @@
+"""Questions to the target beside the load: what is asked, of whom, and what is written down."""
+
+from __future__ import annotations
+
+import http.server
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+import rig.target.prober
+from rig.evidence.case import PROBE_COLUMNS
+from rig.evidence.pool_metrics import ACQUIRE_WAIT_S, POOL_COLUMNS
+from rig.machine.ports import free_port
+from rig.machine.supervisor import Lifeline
+from rig.profile import PoolSeries, Probes
+from rig.run.leak_check import look_after, look_before
+from rig.target.endpoint import Endpoint
+from rig.target.http_probe import Asker
+from rig.target.prober import Prober, next_due
+
+PROBES = Probes(health="/up", ready="/ready", metrics="/metrics", timeout_s=0.2)
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    """/up 200, /ready 503, /moved 302, /long 1 MiB and more; the others give no whole answer."""
+
+    asked: list[str]
+    over: threading.Event
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        if self.path == "/broken":
+            self.wfile.write(b"SMTP/1.0 hello\r\n\r\n")
+        elif self.path == "/lost":
+            self.close_connection = True
+        elif self.path == "/slow":
+            self.over.wait(30)
+        elif self.path == "/cut":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npool_waited_total 1.5\n")
+        elif self.path == "/cut-chunk":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n5\r\nhe")
+        elif self.path == "/long":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\npool_waited_total 1.5\n" + b"#" * (1 << 20))
+        else:
+            self.send_response({"/ready": 503, "/moved": 302}.get(self.path, 200))
+            self.send_header("Location", "/up")
+            self.end_headers()
+            self.wfile.write(b"pool_waited_total 1.5\n" if self.path == "/metrics" else b"said " + self.path.encode())
+
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002  # its name
+        """Say nothing."""
+
+
+@contextmanager
+def serving() -> Iterator[tuple[Endpoint, list[str]]]:
+    """A small server and the paths that it was asked."""
+    over = threading.Event()
+    asked: list[str] = []
+    handler = type("Handler", (_Handler,), {"asked": asked, "over": over})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield Endpoint("127.0.0.1", server.server_port), asked
+    finally:
+        over.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Poll until it holds."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+# --- one question ---
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "said"),
+    [("/up", 200, "said /up"), ("/ready", 503, "said /ready"), ("/moved", 302, "said /moved")],
+)
+def test_an_answer_is_told_as_it_is_and_no_redirect_followed(path: str, status: int, said: str) -> None:
+    with serving() as (endpoint, asked):
+        reply = Asker(endpoint, 5.0).get(path)
+    assert (reply.status, reply.said, reply.problem, asked) == (status, said, "", [path])
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("/broken", "SMTP"),
+        ("/lost", "closed"),
+        ("/slow", "timed out"),
+        ("/cut", "78 more expected"),
+        ("/cut-chunk", "IncompleteRead"),
+    ],
+)
+def test_what_is_no_answer_has_status_0_and_a_problem(path: str, problem: str) -> None:
+    with serving() as (endpoint, _):
+        reply = Asker(endpoint, 0.3).get(path)
+    assert reply.status == 0
+    assert problem in reply.problem
+
+
+def test_of_a_long_answer_there_is_the_beginning_and_it_says_so() -> None:
+    with serving() as (endpoint, _):
+        reply = Asker(endpoint, 5.0).get("/long")
+    assert (reply.status, reply.problem, len(reply.body)) == (200, "the answer is longer than 1 MiB", 1 << 20)
+
+
+def test_nobody_there() -> None:
+    nobody = Endpoint("127.0.0.1", free_port())
+    for reply in (Asker(nobody, 1.0).get("/up"), Asker(nobody, 1.0).connect()):
+        assert (reply.status, "refused" in reply.problem) == (0, True)
+
+
+def test_a_proxy_in_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving() as (endpoint, asked), serving() as (proxy, through_proxy):
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, proxy.url)
+        assert Asker(endpoint, 5.0).get("/up").status == 200
+        assert (asked, through_proxy) == (["/up"], [])
+
+
+def test_the_base_path_comes_first() -> None:
+    with serving() as (endpoint, asked):
+        Asker(Endpoint(endpoint.host, endpoint.port, base_path="/v2"), 5.0).get("/up")
+    assert asked == ["/v2/up"]
+
+
+# --- the prober ---
+
+
+def test_every_named_path_is_asked_and_written_down() -> None:
+    with serving() as (endpoint, _), Prober(PROBES, endpoint) as prober:
+        until(lambda: len(prober.frame()) >= 3)
+        rows = prober.frame().head(3)
+    assert tuple(rows.columns) == PROBE_COLUMNS
+    assert rows["path"].tolist() == ["/up", "/ready", "/metrics"]
+    assert rows["status"].tolist() == [200, 503, 200]
+    assert rows["error"].tolist() == ["", "", ""]
+    assert rows["at_ns"].is_monotonic_increasing
+    assert (rows["elapsed_ns"] > 0).all()
+
+
+def test_what_the_metrics_say_of_the_pool_is_kept() -> None:
+    probes = Probes(metrics="/metrics", pool=PoolSeries(acquire_wait_seconds="pool_waited_total", timeouts="not_there"))
+    with serving() as (endpoint, _), Prober(probes, endpoint) as prober:
+        until(lambda: len(prober.pool()) >= 1)
+        row = prober.pool().iloc[0]
+    assert (row["what"], row["value"]) == (ACQUIRE_WAIT_S, 1.5)
+    with serving() as (endpoint, _), Prober(PROBES, endpoint) as prober:
+        until(lambda: len(prober.frame()) >= 3)
+    assert prober.pool().empty
+    assert tuple(prober.pool().columns) == POOL_COLUMNS
+
+
+def test_metrics_that_are_too_long_tell_nothing_of_the_pool() -> None:
+    probes = Probes(metrics="/long", pool=PoolSeries(acquire_wait_seconds="pool_waited_total"))
+    with serving() as (endpoint, _), Prober(probes, endpoint) as prober:
+        until(lambda: len(prober.frame()) >= 1)
+        row = prober.frame().iloc[0]
+    assert (row["status"], row["error"]) == (200, "the answer is longer than 1 MiB")
+    assert prober.pool().empty
+
+
+@pytest.mark.parametrize("path", ["/slow", "/lost", "/broken", "/cut"])
+def test_it_goes_on_after_a_question_without_an_answer(path: str) -> None:
+    probes = Probes(health=path, ready="/up", timeout_s=0.2)
+    with serving() as (endpoint, _), Prober(probes, endpoint) as prober:
+        until(lambda: len(prober.frame()) >= 2)
+        rows = prober.frame().head(2)
+    assert rows["status"].tolist() == [0, 200]
+    assert rows["error"].iloc[0]
+
+
+def test_it_asks_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rig.target.prober, "EVERY_S", 0.01)
+    probes = Probes(health="/up")
+    with serving() as (endpoint, _), Prober(probes, endpoint) as prober:
+        until(lambda: len(prober.frame()) >= 5)
+    assert not any(thread.name == "rig-prober" for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize(("now_s", "due_s"), [(10.2, 11.0), (11.0, 11.0), (11.4, 11.4), (70.0, 70.0)])
+def test_rounds_that_were_missed_are_not_caught_up(now_s: float, due_s: float) -> None:
+    assert next_due(10.0, now_s) == due_s
+
+
+def test_an_answer_that_comes_too_late_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The timeout of a socket holds for each read of it; the probe's holds for all of it."""
+    clock = iter(range(0, 1_000_000_000_000, 5_000_000_000))
+    with serving() as (endpoint, _):
+        prober = Prober(Probes(health="/up", timeout_s=2.0), endpoint)
+        monkeypatch.setattr(time, "monotonic_ns", lambda: next(clock))
+        _, path, status, elapsed_ns, error = prober._ask("/up")
+    assert (path, status, elapsed_ns) == ("/up", 0, 5_000_000_000)
+    assert error == "answered 200, but later than 2 s"
+
+
+def test_without_paths_nothing_is_asked() -> None:
+    with serving() as (endpoint, asked), Prober(Probes(), endpoint) as prober:
+        assert not any(thread.name == "rig-prober" for thread in threading.enumerate())
+    assert prober.frame().empty
+    assert tuple(prober.frame().columns) == PROBE_COLUMNS
+    assert asked == []
+
+
+def test_a_refused_connection_is_written_down() -> None:
+    nobody = Endpoint("127.0.0.1", free_port())
+    with Prober(Probes(ready="/ready"), nobody) as prober:
+        until(lambda: len(prober.frame()) >= 1)
+    row = prober.frame().iloc[0]
+    assert (row["path"], row["status"], "refused" in row["error"]) == ("/ready", 0, True)
+
+
+# --- hygiene ---
+
+
+def test_hygiene_finds_a_port_that_still_listens() -> None:
+    with Lifeline() as lifeline, socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        taken = Endpoint("127.0.0.1", listener.getsockname()[1])
+        after = {finding.what: finding for finding in look_after(lifeline, taken)}
+        assert (after["the target's port"].clean, after["the target's port"].detail) == (False, str(taken.port))
+        free = {finding.what: finding.clean for finding in look_after(lifeline, Endpoint("127.0.0.1", free_port()))}
+        assert free["the target's port"] is True
+        # A target that was running before is nobody's leftover.
+        assert "the target's port" not in {finding.what for finding in look_after(lifeline, None)}
+
+
+def test_hygiene_finds_what_this_run_left(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("left")
+    with Lifeline() as lifeline:
+        lifeline.remove_at_end(folder)
+        child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"], env=lifeline.environ())
+        findings = {finding.what: finding for finding in look_after(lifeline, None)}
+        assert not findings["processes of this run"].clean
+        assert str(child.pid) in findings["processes of this run"].detail
+        assert not findings["temporary directories"].clean
+        child.kill()
+        until(lambda: {f.what: f for f in look_after(lifeline, None)}["zombies"].detail == str(child.pid))
+        child.wait()
+        assert {f.what: f for f in look_after(lifeline, None)}["zombies"].clean
+    (before,) = look_before()
+    assert (before.when, before.what) == ("before", "processes of an earlier run")

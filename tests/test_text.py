@@ -1,0 +1,17 @@
+"""Names in a sentence."""
+
+from __future__ import annotations
+
+from rig.text import by_word, some
+
+
+def test_the_first_names_and_how_many_are_left_out() -> None:
+    assert some(["a", "b"], 2) == "a, b"
+    assert some(["a", "b", "c"], 2) == "a, b and 1 more"
+    assert some(str(n) for n in range(1_200)).endswith("5 and 1,194 more")
+
+
+def test_what_is_said_of_many_is_said_once() -> None:
+    said = [("S1", "a worker died"), ("S2", "interrupted"), ("S3", "a worker died"), ("S3", "a worker died")]
+    assert by_word(said) == ["S1, S3: a worker died", "S2: interrupted"]
+    assert by_word([(f"S{n}", "a worker died") for n in range(30)]) == ["S0, S1, S2 and 27 more: a worker died"]
