@@ -1,6 +1,7 @@
 """The rig: certify the client, storm a service, prove the truth in PostgreSQL.
 
-In a notebook: ``import rig; run = rig.load("results/…")`` gives the tables of a pack as data frames (``rig.report.frames``).
+In a notebook: ``import rig; run = rig.load("results/…")`` gives the tables of a pack as data frames
+(``rig.report.frames``).
 """
 
 from __future__ import annotations

@@ -82,13 +82,13 @@ class EvidenceError(RigError):
 class ErrorKind(IntEnum):
     """Why a request has no proper answer. Stored as one byte; the name is what reports print.
 
-    ``CONNECT`` was never on the wire, so no row may exist. All others after it were: their rows may or may not
-    exist, which is why their outcome is ``info`` and not ``fail``.
+    ``SKIPPED`` and ``CONNECT`` were never on the wire: their outcome is ``not_sent``. All after them were: their
+    outcome is ``indeterminate``.
     """
 
     NONE = 0
-    NOT_SENT = 1
-    """Skipped: the deadline, a full queue or an interrupt came first."""
+    SKIPPED = 1
+    """Not tried: the deadline, a full queue or an interrupt came first."""
     CONNECT = 2
     """No connection could be made."""
     TIMEOUT = 3

@@ -30,12 +30,26 @@ class Row(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How a request ended. ``info`` is indeterminate: the row may or may not exist."""
+    """How a request ended, and what that says of its row, where its class promises one."""
 
-    OK = "ok"
-    FAIL = "fail"
-    INFO = "info"
-    SKIPPED = "skipped"
+    ACKNOWLEDGED = "acknowledged"
+    """Answered as its class asks. The row must exist."""
+    REFUSED = "refused"
+    """Answered otherwise. The row may exist."""
+    INDETERMINATE = "indeterminate"
+    """Sent, without a whole answer: a timeout, a lost connection. The row may exist."""
+    NOT_SENT = "not_sent"
+    """Skipped by the rig, or no connection could be opened. The row must not exist."""
+    UNREPORTED = "unreported"
+    """Its worker's report is missing, and the history has no row of it. Its row is never called lost or unexpected."""
+
+    @property
+    def code(self) -> int:
+        """Its place in the enumeration, from 0: how arrays and SQL hold it."""
+        return _CODES[self]
+
+
+_CODES = {outcome: code for code, outcome in enumerate(Outcome)}
 
 
 # --- what is sent -----------------------------------------------------------------------------------------------

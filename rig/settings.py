@@ -10,7 +10,7 @@ from typing import Any
 from rig.errors import UsageError
 from rig.limits import FLOOR_RPS, LEAST_S, LEAST_TRIALS, RATE_CEILING_PER_S, REQUESTS_CEILING
 
-RULERS = ("quick", "full", "none")
+LATENCY_FORMS = ("quick", "full", "none")
 _NULL_SECONDS_MOST = 600.0
 
 
@@ -18,8 +18,8 @@ _NULL_SECONDS_MOST = 600.0
 class Settings:
     """Options of a run. ``defects`` are seeded into a launched reference service; ``port`` 0 picks a free one.
 
-    ``ruler`` is the form of the latency certificate, one of ``RULERS``. ``max_requests`` and ``max_rate_per_s`` are
-    ceilings on the whole run and on its open loops; the profile may set lower ones.
+    ``latency_calibration`` is the form of the latency certificate, one of ``LATENCY_FORMS``. ``max_requests`` and
+    ``max_rate_per_s`` are ceilings on the whole run and on its open loops; the profile may set lower ones.
     """
 
     seed: int = 1
@@ -28,7 +28,7 @@ class Settings:
     floor_rps: float = FLOOR_RPS
     null_trials: int = LEAST_TRIALS
     null_seconds: float = LEAST_S
-    ruler: str = "quick"
+    latency_calibration: str = "quick"
     port: int = 0
     allow_host: str | None = None
     defects: tuple[str, ...] = ()
@@ -42,8 +42,8 @@ class Settings:
             raise UsageError(f"--seed {self.seed}: give a number from 0 to 2^63 - 1")
         if not 1 <= self.workers <= 64:
             raise UsageError(f"--workers {self.workers}: give a number from 1 to 64")
-        if self.ruler not in RULERS:
-            raise UsageError(f"ruler {self.ruler!r}: give one of {', '.join(RULERS)}")
+        if self.latency_calibration not in LATENCY_FORMS:
+            raise UsageError(f"ruler {self.latency_calibration!r}: give one of {', '.join(LATENCY_FORMS)}")
         if not 0 < self.floor_rps < math.inf:
             raise UsageError(f"--floor {self.floor_rps}: give a rate above 0")
         if not 0 < self.null_seconds <= _NULL_SECONDS_MOST:

@@ -9,22 +9,22 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from rig.machine.supervisor import Lifeline
+from rig.machine.supervisor import Supervisor
 from rig.target.postgres import Cluster, Database, open_cluster
 
 _WHOLE_RUNS = tuple(f"tests/{name}/" for name in ("cli", "doctor", "faults", "foreign", "locust", "safety", "selftest"))
 
 
 @pytest.fixture(scope="session")
-def lifeline() -> Iterator[Lifeline]:
-    with Lifeline() as standing:
+def supervisor() -> Iterator[Supervisor]:
+    with Supervisor() as standing:
         yield standing
 
 
 @pytest.fixture(scope="session")
-def cluster(lifeline: Lifeline) -> Iterator[Cluster]:
+def cluster(supervisor: Supervisor) -> Iterator[Cluster]:
     """Fast, not durable. Never of use for a judgement on commits."""
-    with open_cluster(lifeline, environ=os.environ, durable=False) as opened:
+    with open_cluster(supervisor, environ=os.environ, durable=False) as opened:
         yield opened
 
 

@@ -35,12 +35,12 @@ def classes(scenario: Scenario) -> dict[RequestClass, int]:
     return dict(counted)
 
 
-def totals(profile: Profile, drives: Iterable[Scenario]) -> dict[str, tuple[int, int]]:
+def totals(profile: Profile, scenario_runs: Iterable[Scenario]) -> dict[str, tuple[int, int]]:
     """Tenant → canonical rows (distinct keys) and dead letters that the drives must leave when all goes well."""
     targeter = Targeter(profile, RunKey(seed=1, run_id="totals", started_unix=1_800_000_000))
     canonical: set[tuple[str, str]] = set()
     dead = Counter[str]()
-    for scenario in drives:
+    for scenario in scenario_runs:
         targets = targeter.bind(scenario)
         for seq in range(scenario.count):
             expected = targets.expected(seq)
@@ -64,33 +64,33 @@ def test_the_ladder_climbs_in_the_documented_order() -> None:
 
 
 def test_other_routes_climb_each_step_and_one_step_is_spread_over_many_tenants() -> None:
-    drives = WHOLE.scenarios()
-    of_step = [(drive.id, drive.route) for drive in drives if drive.step == 250]
+    scenario_runs = WHOLE.scenarios()
+    of_step = [(scenario_run.id, scenario_run.route) for scenario_run in scenario_runs if scenario_run.step == 250]
     assert of_step == [*((name, "stripe") for name in AT_EACH_STEP), *((name, "shopify") for name in VENDOR_STORMS)]
-    spread = [drive for drive in drives if len(drive.tenants) > 2]
-    assert [(drive.id, drive.step, len(drive.tenants)) for drive in spread] == [
+    spread = [scenario_run for scenario_run in scenario_runs if len(scenario_run.tenants) > 2]
+    assert [(scenario_run.id, scenario_run.step, len(scenario_run.tenants)) for scenario_run in spread] == [
         ("S1", 1000, 20),
         ("S2", 1000, 20),
         ("S6", 1000, 20),
     ]
     # The alias pair and the perf gate come after all of them.
-    assert [drive.id for drive in drives[-5:]] == ["S9", "warm-up", "S8", "S8", "S8"]
+    assert [scenario_run.id for scenario_run in scenario_runs[-5:]] == ["S9", "warm-up", "S8", "S8", "S8"]
 
 
 def test_each_trial_of_the_perf_gate_has_a_tenant_of_its_own() -> None:
-    perf = [drive for drive in WHOLE.scenarios() if drive.id in ("warm-up", "S8")]
-    assert [drive.tenants for drive in perf] == [("warm-up",), ("S8-1",), ("S8-2",), ("S8-3",)]
-    assert [drive.trial for drive in perf[1:]] == [1, 2, 3]
-    assert {(drive.limit_s, drive.deadline_s) for drive in perf[1:]} == {(10.0, 120.0)}
+    perf = [scenario_run for scenario_run in WHOLE.scenarios() if scenario_run.id in ("warm-up", "S8")]
+    assert [scenario_run.tenants for scenario_run in perf] == [("warm-up",), ("S8-1",), ("S8-2",), ("S8-3",)]
+    assert [scenario_run.trial for scenario_run in perf[1:]] == [1, 2, 3]
+    assert {(scenario_run.limit_s, scenario_run.deadline_s) for scenario_run in perf[1:]} == {(10.0, 120.0)}
 
 
 def test_concurrency_and_timeout() -> None:
-    connections = {drive.id: drive.pace.connections for drive in WHOLE.scenarios()}
+    connections = {scenario_run.id: scenario_run.pace.connections for scenario_run in WHOLE.scenarios()}
     assert {name: connections[name] for name in IDS} == {
         "S1": 200, "S2": 100, "S3": 100, "S4": 100, "S5": 200, "S6": 200, "S7": 100, "S8": 200, "S9": 1,
     }  # fmt: skip
-    assert {drive.timeout_s for drive in WHOLE.scenarios()} == {10.0}
-    assert {drive.pace.rate_per_s for drive in WHOLE.scenarios()} == {None}
+    assert {scenario_run.timeout_s for scenario_run in WHOLE.scenarios()} == {10.0}
+    assert {scenario_run.pace.rate_per_s for scenario_run in WHOLE.scenarios()} == {None}
 
 
 # --- composition ---
@@ -163,7 +163,7 @@ def test_sustained_lasts_as_long_as_it_was_asked_to(rate: float, seconds: float)
 
 
 def test_aliases_send_the_same_event_under_every_spelling() -> None:
-    (scenario,) = [drive for drive in WHOLE.scenarios() if drive.id == "S9"]
+    (scenario,) = [scenario_run for scenario_run in WHOLE.scenarios() if scenario_run.id == "S9"]
     assert [(share.count, share.source, share.channel) for share in scenario.shares] == [
         (1, "fb", "facebook_paid"),
         (1, "facebook", "facebook_paid"),
@@ -184,17 +184,17 @@ def test_aliases_send_the_same_event_under_every_spelling() -> None:
     ],
 )
 def test_labels_and_keys_are_unique_over_the_ladder(ladder: Ladder, profile: Profile) -> None:
-    drives = ladder.scenarios()
-    labels = [drive.label for drive in drives]
+    scenario_runs = ladder.scenarios()
+    labels = [scenario_run.label for scenario_run in scenario_runs]
     assert len(set(labels)) == len(labels)
     targeter = Targeter(profile, RunKey(1, "unique", 1_800_000_000))
     owners: dict[tuple[str, str], set[str]] = {}
-    for drive in drives:
-        targets = targeter.bind(drive)
-        for seq in range(0, drive.count, max(1, drive.count // 40)):
+    for scenario_run in scenario_runs:
+        targets = targeter.bind(scenario_run)
+        for seq in range(0, scenario_run.count, max(1, scenario_run.count // 40)):
             expected = targets.expected(seq)
-            if not (ladder.documented and drive.id in ("S1", "S5")):  # which share one key by design
-                owners.setdefault((expected.tenant, expected.key), set()).add(drive.label)
+            if not (ladder.documented and scenario_run.id in ("S1", "S5")):  # which share one key by design
+                owners.setdefault((expected.tenant, expected.key), set()).add(scenario_run.label)
     assert [labels for labels in owners.values() if len(labels) > 1] == []
 
 
@@ -214,7 +214,7 @@ def test_a_step_that_comes_twice_would_send_its_keys_twice() -> None:
 
 def test_only_some_scenarios() -> None:
     some = Ladder(routes=("stripe", "shopify"), sources=SOURCES, steps=(50,), only=frozenset({"S2", "S9"}))
-    assert [(drive.id, drive.route, len(drive.tenants)) for drive in some.scenarios()] == [
+    assert [(scenario_run.id, scenario_run.route, len(scenario_run.tenants)) for scenario_run in some.scenarios()] == [
         ("S2", "stripe", 1),
         ("S2", "shopify", 1),
         ("S2", "stripe", 20),
@@ -222,26 +222,26 @@ def test_only_some_scenarios() -> None:
     ]
     # The warm-up belongs to the perf gate alone.
     perf = Ladder(routes=("stripe",), only=frozenset({"S8"}), perf_trials=2)
-    assert [drive.id for drive in perf.scenarios()] == ["warm-up", "S8", "S8"]
+    assert [scenario_run.id for scenario_run in perf.scenarios()] == ["warm-up", "S8", "S8"]
     # A profile that knows no aliases has no S9.
     assert Ladder(routes=("stripe",), only=frozenset({"S9"})).scenarios() == []
 
 
 def test_tenants_spread_all_but_the_collision_the_aliases_and_the_perf_gate() -> None:
-    drives = Ladder(routes=("stripe",), sources=SOURCES, steps=(50,), tenants=5).scenarios()
-    spread = {drive.id: len(drive.tenants) for drive in drives}
+    scenario_runs = Ladder(routes=("stripe",), sources=SOURCES, steps=(50,), tenants=5).scenarios()
+    spread = {scenario_run.id: len(scenario_run.tenants) for scenario_run in scenario_runs}
     assert spread == {
         "S1": 5, "S2": 5, "S3": 5, "S4": 5, "S5": 2, "S6": 5, "S7": 5, "S8": 1, "S9": 1, "warm-up": 1,
     }  # fmt: skip
     # Who is spread already is not spread again.
-    assert [drive.id for drive in drives].count("S1") == 1
+    assert [scenario_run.id for scenario_run in scenario_runs].count("S1") == 1
 
 
 def test_tenant_names() -> None:
     assert tenant_names(1) == ("A",)
     assert tenant_names(3) == ("T01", "T02", "T03")
-    drives = Ladder(routes=("stripe",), documented=True).scenarios()
-    assert tenants_of(drives) == ("A", "B", "warm-up")
+    scenario_runs = Ladder(routes=("stripe",), documented=True).scenarios()
+    assert tenants_of(scenario_runs) == ("A", "B", "warm-up")
     assert len(tenants_of(WHOLE.scenarios())) == 2 + 20 + 1 + 3
 
 
@@ -251,7 +251,7 @@ def test_tenant_names() -> None:
 def test_the_documented_composition(profile: Profile) -> None:
     """The four literals of the evidence documents, derived from what is sent. The warm-up has a tenant of its own."""
     ladder = Ladder(routes=("stripe", "shopify"), sources=profile.sources, documented=True)
-    assert {drive.route for drive in ladder.scenarios()} == {"stripe"}
+    assert {scenario_run.route for scenario_run in ladder.scenarios()} == {"stripe"}
     assert totals(profile, ladder.scenarios()) == {"A": (11_498, 2_980), "B": (1, 0), "warm-up": (100, 0)}
 
 

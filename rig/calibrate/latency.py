@@ -2,9 +2,9 @@
 
 Flow: the known-latency stub runs in a process of its own; at several rates the engine, through the same workers, drives
 and timers as in a run, sends it an open loop and keeps, request by request, the delay that the stub says it really made
-(``rig.engine.instrumented``); then the stub freezes for a tenth of a drive. Figures go into a ``Ruler``, the rows into
-the pack, so that both can be looked at again. The quick form fits into every run, the full one is ``rig calibrate
---full``. Not for: how many requests a second the client is good for (``rig.calibrate.null``).
+(``rig.engine.instrumented``); then the stub freezes for a tenth of a drive. Figures go into a ``LatencyCalibration``,
+the rows into the pack, so that both can be looked at again. The quick form fits into every run, the full one is ``rig
+calibrate --full``. Not for: how many requests a second the client is good for (``rig.calibrate.null``).
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rig.calibrate.stub import Stub, latency_stub
-from rig.calibrate.watched import watched_drive
-from rig.engine.instrumented import DELIVERED, WitnessDrive, delivered_file
+from rig.calibrate.watched import run_watched
+from rig.engine.instrumented import DELIVERED, InstrumentedDrive, delivered_file
 from rig.engine.pool import Load, Pool
 from rig.errors import EvidenceError
-from rig.evidence.drives import RESULT, DriveReport
 from rig.evidence.latency_calibration import (
     FREEZE_SHARE,
-    RULER_COLUMNS,
+    LATENCY_COLUMNS,
     TOLERANCE_MS,
     TOLERANCE_SHARE,
     Freeze,
-    Ruler,
-    RulerStep,
+    LatencyCalibration,
+    LatencyStep,
 )
+from rig.evidence.scenario_runs import RESULT, ScenarioRun
 from rig.model import Pace, RequestClass, RunKey, Scenario, Share
 from rig.profile import Profile
 from rig.requests.targeter import Credentials
 
-_TENANT = "ruler"
+_TENANT = "latency_calibration"
 _MS = 1e6
 _FREEZE_RATE_PER_S = 1_000.0
 _FREEZE_CONNECTIONS = 8
@@ -86,7 +86,7 @@ FULL = Form(True, tuple(_full_steps()), 1.0)
 """About a minute."""
 
 
-def certify_ruler(
+def calibrate_latency(
     pool: Pool,
     profile: Profile,
     run: RunKey,
@@ -95,8 +95,8 @@ def certify_ruler(
     *,
     stub_cores: Collection[int] = (),
     progress: Callable[[str], None] = lambda what: None,
-) -> tuple[Ruler, pd.DataFrame]:
-    """Run every step; the certificate and its rows (``RULER_COLUMNS``). ``folder`` is used meanwhile, and removed."""
+) -> tuple[LatencyCalibration, pd.DataFrame]:
+    """Run every step; the certificate and its rows (``LATENCY_COLUMNS``). ``folder`` is used meanwhile, and removed."""
     bench = _Bench(pool, profile, run, folder)
     try:
         folder.mkdir(parents=True)
@@ -107,20 +107,20 @@ def certify_ruler(
             measured = []
             for number, step in enumerate(form.steps, 1):
                 progress(f"ruler: {step.behaviour} at {step.rate_per_s:,.0f}/s ({number} of {len(form.steps)})")
-                measured.append((step, *bench.drive(stub, number, step.behaviour, step, step.connections)))
+                measured.append((step, *bench.run_scenario(stub, number, step.behaviour, step, step.connections)))
             progress(f"ruler: a freeze of {form.freeze_s:g} s")
             frozen = bench.freeze(stub, len(form.steps) + 1, form.freeze_s)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    ruler = Ruler(
+    latency_calibration = LatencyCalibration(
         full=form.full,
         steps=tuple(measured_step(step, rows, report) for step, rows, report in measured),
         freeze=measured_freeze(form.freeze_s, frozen),
     )
-    return ruler, pd.concat([*(rows for _, rows, _ in measured), frozen], ignore_index=True)
+    return latency_calibration, pd.concat([*(rows for _, rows, _ in measured), frozen], ignore_index=True)
 
 
-def measured_step(step: Step, rows: pd.DataFrame, report: DriveReport) -> RulerStep:
+def measured_step(step: Step, rows: pd.DataFrame, report: ScenarioRun) -> LatencyStep:
     """The figures of a step whose rows are given. Pure."""
     answered = rows[(rows["status"] == 200) & (rows["delivered_ns"] >= 0)]
     sent = rows[rows["sent_ns"] > 0]
@@ -132,7 +132,7 @@ def measured_step(step: Step, rows: pd.DataFrame, report: DriveReport) -> RulerS
     relative = error_ms[waited] / delivered_ms[waited] if waited.any() else np.zeros(1)
     allowed_ms = np.maximum(TOLERANCE_MS, TOLERANCE_SHARE * delivered_ms)
     lag_ms = (sent["sent_ns"] - sent["intended_ns"]).to_numpy(np.int64) / _MS
-    return RulerStep(
+    return LatencyStep(
         behaviour=step.behaviour,
         rate_per_s=step.rate_per_s,
         requests=len(rows),
@@ -181,25 +181,25 @@ class _Bench:
         self._profile = profile
         self._run = run
         self._folder = folder
-        secrets = {route.secret: "ruler" for route in profile.routes}
-        self._credentials = {_TENANT: Credentials("ruler", secrets)}
+        secrets = {route.secret: "latency_calibration" for route in profile.routes}
+        self._credentials = {_TENANT: Credentials("latency_calibration", secrets)}
 
     def freeze(self, stub: Stub, number: int, froze_s: float) -> pd.DataFrame:
         """The rows of a drive in whose middle the stub stands still for a tenth of it."""
         seconds = froze_s / FREEZE_SHARE
         behaviour = f"freeze-{0.4 * seconds * 1e3:.0f}-{froze_s * 1e3:.0f}"
         step = Step("freeze", _FREEZE_RATE_PER_S, seconds)
-        rows, _ = self.drive(stub, number, behaviour, step, _FREEZE_CONNECTIONS)
+        rows, _ = self.run_scenario(stub, number, behaviour, step, _FREEZE_CONNECTIONS)
         return rows
 
-    def drive(
+    def run_scenario(
         self, stub: Stub, number: int, behaviour: str, step: Step, connections: int
-    ) -> tuple[pd.DataFrame, DriveReport]:
+    ) -> tuple[pd.DataFrame, ScenarioRun]:
         """Run a step; its rows and the report. EvidenceError when a worker gave none."""
         count = round(step.rate_per_s * step.seconds)
         scenario = Scenario(
-            id="ruler",
-            title="Ruler",
+            id="latency_calibration",
+            title="LatencyCalibration",
             step=number,
             route=self._profile.routes[0].name,
             tenants=(_TENANT,),
@@ -214,9 +214,9 @@ class _Bench:
             self._credentials,
             replace(stub.endpoint, base_path=f"/{behaviour}"),
             lambda worker: self._rows_file(number, worker),
-            WitnessDrive,
+            InstrumentedDrive,
         )
-        report = watched_drive(self._pool, load)
+        report = run_watched(self._pool, load)
         if report.interrupted:
             raise KeyboardInterrupt
         if not report.complete:
@@ -225,7 +225,7 @@ class _Bench:
         rows.insert(0, "rate_per_s", step.rate_per_s)
         rows.insert(0, "behaviour", step.behaviour)
         rows.insert(0, "step", number)
-        return rows[list(RULER_COLUMNS)].sort_values("seq", ignore_index=True), report
+        return rows[list(LATENCY_COLUMNS)].sort_values("seq", ignore_index=True), report
 
     def _rows_file(self, number: int, worker: int) -> Path:
         return self._folder / f"{number}.{worker}.rows"

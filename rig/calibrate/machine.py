@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import psutil
 
-from rig.evidence.drives import Interval
+from rig.evidence.scenario_runs import Interval
 from rig.machine.cgroup import CpuGroup
 
 

@@ -19,11 +19,11 @@ from rig.calibrate.stub import Stub, null_stub
 from rig.engine.pool import Load, Pool
 from rig.errors import EvidenceError
 from rig.evidence.certificate import Certificate, NullTrial
-from rig.evidence.drives import DriveReport, Interval
 from rig.evidence.history import History
+from rig.evidence.scenario_runs import Interval, ScenarioRun
 from rig.limits import BUSY, FLOOR_RPS, LEAST_REQUESTS, LEAST_S, LEAST_TRIALS, STOLEN, THROTTLED
 from rig.machine.cgroup import CpuGroup
-from rig.model import Pace, RequestClass, RunKey, Scenario, Share
+from rig.model import Outcome, Pace, RequestClass, RunKey, Scenario, Share
 from rig.profile import Profile
 from rig.requests.targeter import Credentials, Targeter
 
@@ -65,13 +65,13 @@ def null_benchmark(
         with null_stub(cores=stub_cores) as stub:
             progress("null benchmark: probe")
             numbers = itertools.count()
-            rate = bench.drive(stub, _PROBE_REQUESTS, trial=next(numbers)).rps
+            rate = bench.run_scenario(stub, _PROBE_REQUESTS, trial=next(numbers)).rps
             count = min(_MOST_REQUESTS, max(LEAST_REQUESTS, int(rate * seconds * _MARGIN)))
             measured = []
             for number in range(1, trials + 1):
                 progress(f"null benchmark: trial {number} of {trials}, {count:,} requests")
                 while True:
-                    trial = bench.drive(stub, count, trial=next(numbers))
+                    trial = bench.run_scenario(stub, count, trial=next(numbers))
                     longer = min(_MOST_REQUESTS, max(count, int(trial.rps * seconds * _MARGIN)))
                     outran, count = longer > count, longer
                     if trial.elapsed_s >= seconds or not outran:
@@ -82,7 +82,7 @@ def null_benchmark(
         with null_stub(close_connections=True, cores=stub_cores) as stub:
             progress("null benchmark: the price of churn")
             churned = max(CONNECTIONS, round(_CHURN_REQUESTS_PER_S * min(seconds, LEAST_S)))
-            churn = bench.drive(stub, churned, trial=next(numbers))
+            churn = bench.run_scenario(stub, churned, trial=next(numbers))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     certificate = Certificate(
@@ -160,7 +160,7 @@ class _Bench:
         secrets = {route.secret: "null-benchmark" for route in profile.routes}
         self._credentials = {_TENANT: Credentials("null-benchmark", secrets)}
 
-    def drive(self, stub: Stub, count: int, trial: int) -> NullTrial:
+    def run_scenario(self, stub: Stub, count: int, trial: int) -> NullTrial:
         scenario = Scenario(
             id="null",
             title="NullBenchmark",
@@ -182,19 +182,19 @@ class _Bench:
         )
         watched = _Watched(stub)
         # The clock of the machine's counters starts with the clock of the requests: preparation is not measured.
-        report = self._pool.drive(load, started=watched.start)
+        report = self._pool.run_scenario(load, started=watched.start)
         if report.interrupted:
             raise KeyboardInterrupt
         if not report.complete:
             raise EvidenceError(f"the null benchmark has no result: {'; '.join(report.notes)}")
         return self._measured(report, *watched.stop())
 
-    def _measured(self, report: DriveReport, machine: Interval, stub_cpu_s: float) -> NullTrial:
+    def _measured(self, report: ScenarioRun, machine: Interval, stub_cpu_s: float) -> NullTrial:
         scenario = report.scenario
         composition = Targeter(self._profile, self._run).bind(scenario).composition
         answers = dict.fromkeys(RequestClass, (200,))
         rows = self._history.seal(scenario, composition.share, composition.tenant, answers)
-        good = int((rows["outcome"] == "ok").sum())
+        good = int((rows["outcome"] == Outcome.ACKNOWLEDGED).sum())
         elapsed_s = report.elapsed_s
         busy = [worker for worker in report.present if worker.sent]
         return NullTrial(

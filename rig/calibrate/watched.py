@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from rig.calibrate.machine import Watch
 from rig.engine.pool import Load, Pool
-from rig.evidence.drives import DriveReport
+from rig.evidence.scenario_runs import ScenarioRun
 from rig.machine.cgroup import worker_cores
 
 
-def watched_drive(pool: Pool, load: Load, *, progress: Callable[[int], None] = lambda rows: None) -> DriveReport:
-    """``Pool.drive``, its report with ``machine`` and every worker's ``cores_allowed`` filled in."""
+def run_watched(pool: Pool, load: Load, *, progress: Callable[[int], None] = lambda rows: None) -> ScenarioRun:
+    """``Pool.scenario_run``, its report with ``machine`` and every worker's ``cores_allowed`` filled in."""
     watch = Watch()
 
     def started() -> None:
@@ -20,7 +20,7 @@ def watched_drive(pool: Pool, load: Load, *, progress: Callable[[int], None] = l
         nonlocal watch
         watch = Watch()
 
-    report = pool.drive(load, started=started, progress=progress)
+    report = pool.run_scenario(load, started=started, progress=progress)
     machine = watch.since()
     allowed = [worker_cores(pid) for pid in pool.pids]
     workers = tuple(

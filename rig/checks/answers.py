@@ -17,6 +17,7 @@ from rig.checks.instrument import client_limits
 from rig.errors import ErrorKind
 from rig.evidence.case import Case, unreported
 from rig.evidence.gate import Gate, Verdict
+from rig.evidence.history import has_failed
 from rig.model import Outcome
 
 _REFUSALS = (401, 403)
@@ -33,40 +34,48 @@ ANSWERS = GateKind(
 @emits(ANSWERS)
 def check_answers(case: Case) -> list[Gate]:
     """One gate for each scenario that was driven."""
-    return [_answers_gate(case, scenario) for scenario in dict.fromkeys(drive.scenario.id for drive in case.drives)]
+    return [
+        _answers_gate(case, scenario)
+        for scenario in dict.fromkeys(scenario_run.scenario.id for scenario_run in case.scenario_runs)
+    ]
 
 
 def _answers_gate(case: Case, scenario: str) -> Gate:
     gate_id, rule = ANSWERS.of(scenario), ANSWERS.rule
-    drives = case.drives_of(scenario)
+    scenario_runs = case.scenario_runs_of(scenario)
     rows = case.history[case.history["scenario"] == scenario]
-    offered = sum(drive.scenario.count for drive in drives)
+    offered = sum(scenario_run.scenario.count for scenario_run in scenario_runs)
     figures = _figures(rows, offered)
     wrong = _what_is_wrong(figures)
     if wrong:
-        limits = [limit for drive in drives if _timed_out(case.rows_of(drive)) for limit in client_limits(drive)]
+        limits = [
+            limit
+            for scenario_run in scenario_runs
+            if _timed_out(case.rows_of(scenario_run))
+            for limit in client_limits(scenario_run)
+        ]
         if limits and figures.get("timeout") == _wrong_count(rows):
             return Gate(gate_id, Verdict.INVALID, rule, figures, f"{wrong}, but {'; '.join(limits)}")
         if (step := case.clock_step()) and _refused_count(rows) == _wrong_count(rows):
             return Gate(gate_id, Verdict.INVALID, rule, figures, f"{wrong}, but the wall clock was {step}")
         return Gate(gate_id, Verdict.FAIL, rule, figures, wrong)
-    if any(drive.interrupted for drive in drives):
+    if any(scenario_run.interrupted for scenario_run in scenario_runs):
         return Gate(gate_id, Verdict.INVALID, rule, figures, "the run was interrupted")
-    if missing := unreported(drives):
+    if missing := unreported(scenario_runs):
         return Gate(gate_id, Verdict.INVALID, rule, figures, missing)
-    if figures["ok"] != offered:
-        return Gate(gate_id, Verdict.INVALID, rule, figures, f"{offered - figures['ok']} requests were not sent")
+    if unsent := offered - figures[Outcome.ACKNOWLEDGED]:
+        return Gate(gate_id, Verdict.INVALID, rule, figures, f"{unsent} requests were not sent")
     return Gate(gate_id, Verdict.PASS, rule, figures)
 
 
 def _wrong_count(rows: pd.DataFrame) -> int:
     """Requests that were answered wrongly, or that the target, not the rig, left without an answer."""
-    return int((rows["outcome"].isin((Outcome.FAIL, Outcome.INFO)) & (rows["error_kind"] != "aborted")).sum())
+    return int((has_failed(rows) & (rows["error_kind"] != "aborted")).sum())
 
 
 def _refused_count(rows: pd.DataFrame) -> int:
     """Requests that were taken for somebody else's, as those are whose signature is too old or not yet due."""
-    return int(((rows["outcome"] == Outcome.FAIL) & rows["status"].isin(_REFUSALS)).sum())
+    return int(((rows["outcome"] == Outcome.REFUSED) & rows["status"].isin(_REFUSALS)).sum())
 
 
 def _timed_out(rows: pd.DataFrame) -> bool:
@@ -78,13 +87,17 @@ def _figures(rows: pd.DataFrame, offered: int) -> dict[str, Any]:
     kinds = rows["error_kind"].value_counts()
     figures: dict[str, Any] = {
         "requests": offered,
-        **{outcome.value: int(outcomes.get(outcome.value, 0)) for outcome in Outcome},
+        **{
+            outcome.value: int(outcomes.get(outcome.value, 0))
+            for outcome in Outcome
+            if outcome is not Outcome.UNREPORTED
+        },
         "http_5xx": int((rows["status"] >= 500).sum()),
     }
     for kind, count in kinds.items():
-        if count and kind not in ("none", "not_sent"):
+        if count and kind not in ("none", "skipped"):
             figures[str(kind)] = int(count)
-    wrong = rows[(rows["outcome"] == Outcome.FAIL) & (rows["status"] > 0)]["status"].value_counts()
+    wrong = rows[rows["outcome"] == Outcome.REFUSED]["status"].value_counts()
     if len(wrong):
         figures["wrong_status"] = [f"{status} ({count} times)" for status, count in wrong.head(5).items()]
     return figures

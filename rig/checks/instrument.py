@@ -1,7 +1,8 @@
 """What the instrument says of itself: is the client good enough to blame the target, and do its books balance?
 
 ``calibration.null`` holds the null benchmark against its floor; ``accounting`` asserts the identity
-``offered = sent + skipped`` and ``sent = ok + fail + info`` between the workers' reports and the history;
+``offered = skipped + tried`` and ``tried = acknowledged + refused + indeterminate + not connected`` between the
+workers' reports and the history;
 ``completion`` keeps what a run did before it was cut short from passing for the whole.
 ``client_limits`` names what makes a performance FAIL inadmissible.
 """
@@ -11,18 +12,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rig.checks.gates import GateKind, Kind, emits
+from rig.errors import ErrorKind
 from rig.evidence.case import Case, unreported
 from rig.evidence.certificate import Certificate
-from rig.evidence.drives import DriveReport
 from rig.evidence.gate import Gate, Verdict
+from rig.evidence.scenario_runs import ScenarioRun
 from rig.limits import BUSY, LEAST_REQUESTS, LEAST_S, LEAST_TRIALS, STALLED, STOLEN, THROTTLED
-from rig.model import Outcome
 
 NULL = GateKind("calibration.null", Kind.INSTRUMENT, "the client reaches the floor against a stub that does nothing")
 ACCOUNTING = GateKind(
     "accounting",
     Kind.INSTRUMENT,
-    "offered = sent + skipped and sent = ok + fail + info, in the workers' reports and in the history alike",
+    "offered = sent + skipped, in the workers' reports and in the history alike",
 )
 
 COMPLETION = GateKind("completion", Kind.INSTRUMENT, "the run came to its end and did all that it was to do")
@@ -71,39 +72,41 @@ def below_floor(certificate: Certificate) -> bool:
 @emits(ACCOUNTING)
 def check_accounting(case: Case) -> list[Gate]:
     """Every request offered is in the history exactly once, as the workers report it; empty where none was."""
-    if not case.drives:
+    if not case.scenario_runs:
         return []
     gate_id, rule = ACCOUNTING.pattern, ACCOUNTING.rule
     faults: list[str] = []
-    if missing := unreported(case.drives):
+    if missing := unreported(case.scenario_runs):
         faults.append(missing)
     offered = sent = skipped = 0
-    for drive in case.drives:
-        rows = case.rows_of(drive)
-        offered += drive.scenario.count
-        sent += sum(report.sent for report in drive.present)
-        skipped += sum(report.skipped for report in drive.present)
-        if drive.complete:
-            unbalanced = _unbalanced(drive, rows["seq"].tolist(), rows["outcome"].tolist())
-            faults += [f"{drive.scenario.label}: {fault}" for fault in unbalanced]
+    for scenario_run in case.scenario_runs:
+        rows = case.rows_of(scenario_run)
+        offered += scenario_run.scenario.count
+        sent += sum(report.sent for report in scenario_run.present)
+        skipped += sum(report.skipped for report in scenario_run.present)
+        if scenario_run.complete:
+            unbalanced = _unbalanced(scenario_run, rows["seq"].tolist(), rows["error_kind"].tolist())
+            faults += [f"{scenario_run.scenario.label}: {fault}" for fault in unbalanced]
     figures = {"offered": offered, "sent": sent, "skipped": skipped, "rows": len(case.history)}
-    if strange := len(case.history) - int(case.history["drive"].isin([d.scenario.label for d in case.drives]).sum()):
+    if strange := len(case.history) - int(
+        case.history["scenario_run"].isin([d.scenario.label for d in case.scenario_runs]).sum()
+    ):
         faults.append(f"{strange} rows of the history belong to no drive")
     if faults:
         return [Gate(gate_id, Verdict.INVALID, rule, figures, "; ".join(faults[:5]))]
     return [Gate(gate_id, Verdict.PASS, rule, figures)]
 
 
-def _unbalanced(drive: DriveReport, seqs: Sequence[int], outcomes: Sequence[str]) -> list[str]:
+def _unbalanced(scenario_run: ScenarioRun, seqs: Sequence[int], kinds: Sequence[str]) -> list[str]:
     faults = []
-    offered = sum(report.offered for report in drive.present)
-    skipped = sum(outcome == Outcome.SKIPPED for outcome in outcomes)
-    sent = len(outcomes) - skipped
-    if offered != drive.scenario.count:
-        faults.append(f"{drive.scenario.count} requests were to be offered, {offered} were")
-    if any(report.offered != report.sent + report.skipped for report in drive.present):
+    offered = sum(report.offered for report in scenario_run.present)
+    skipped = kinds.count(ErrorKind.SKIPPED.name.lower())
+    sent = len(kinds) - skipped
+    if offered != scenario_run.scenario.count:
+        faults.append(f"{scenario_run.scenario.count} requests were to be offered, {offered} were")
+    if any(report.offered != report.sent + report.skipped for report in scenario_run.present):
         faults.append("a worker's own books do not balance")
-    if (sent, skipped) != (sum(r.sent for r in drive.present), sum(r.skipped for r in drive.present)):
+    if (sent, skipped) != (sum(r.sent for r in scenario_run.present), sum(r.skipped for r in scenario_run.present)):
         faults.append(f"the history has {sent} sent and {skipped} skipped, the workers report otherwise")
     if len(set(seqs)) != len(seqs):
         faults.append("a request is in the history twice")
@@ -123,10 +126,10 @@ def weakness(certificate: Certificate | None) -> str:
     return ""
 
 
-def client_limits(drive: DriveReport) -> list[str]:
+def client_limits(scenario_run: ScenarioRun) -> list[str]:
     """Why the client, not the target, may have been the limit of a drive; empty when it was not."""
     limits = []
-    for report in drive.present:
+    for report in scenario_run.present:
         if report.wall_s <= 0 or not report.offered:  # nothing to do: a moment in which it only started and ended
             continue
         if report.utilisation >= BUSY:
@@ -136,12 +139,12 @@ def client_limits(drive: DriveReport) -> list[str]:
             limits.append(
                 f"client: worker {report.worker} did not run for {report.stalled_s:.1f} s of {report.wall_s:.1f} s"
             )
-    return limits + _machine_limits(drive)
+    return limits + _machine_limits(scenario_run)
 
 
-def _machine_limits(drive: DriveReport) -> list[str]:
+def _machine_limits(scenario_run: ScenarioRun) -> list[str]:
     """What was taken away from everybody on the machine, target and client alike."""
-    machine, elapsed_s = drive.machine, drive.elapsed_s
+    machine, elapsed_s = scenario_run.machine, scenario_run.elapsed_s
     if machine is None or elapsed_s <= 0:
         return []
     limits = []

@@ -13,8 +13,8 @@ from rig.checks.answers import check_answers
 from rig.checks.confusion import check_confusion
 from rig.checks.gates import Checker, GateKind, Kind
 from rig.checks.instrument import COMPLETION, below_floor, check_accounting, check_completion, check_null
-from rig.checks.key_storms import check_kid_storms
-from rig.checks.latency_calibration import check_ruler
+from rig.checks.key_storms import check_key_storms
+from rig.checks.latency_calibration import check_latency_calibration
 from rig.checks.littles_law import check_littles_law
 from rig.checks.locust_run import check_crowd
 from rig.checks.performance import check_sustained, check_time
@@ -22,7 +22,7 @@ from rig.checks.privacy import check_privacy
 from rig.checks.race_tests import check_sisters
 from rig.checks.rows import check_rows
 from rig.checks.samplers import check_samplers
-from rig.checks.surroundings import check_hygiene, check_probes
+from rig.checks.surroundings import check_leaks, check_probes
 from rig.checks.totals import check_totals
 from rig.diagnose import explain
 from rig.errors import ExitCode
@@ -36,7 +36,7 @@ _CRASHED = SOUND.of("")
 
 ALWAYS: tuple[Checker, ...] = (check_completion,)
 """Whatever the run was for."""
-CALIBRATION: tuple[Checker, ...] = (check_null, check_ruler)
+CALIBRATION: tuple[Checker, ...] = (check_null, check_latency_calibration)
 LOAD: tuple[Checker, ...] = (
     check_rows,
     check_answers,
@@ -47,13 +47,13 @@ LOAD: tuple[Checker, ...] = (
     check_probes,
     check_accounting,
     check_littles_law,
-    check_hygiene,
+    check_leaks,
     check_samplers,
     check_crowd,
 )
 WATCHING: tuple[Checker, ...] = (check_samplers,)
 """Of ``rig sample``, which loads nobody."""
-STORMS: tuple[Checker, ...] = (check_kid_storms, check_sisters)
+STORMS: tuple[Checker, ...] = (check_key_storms, check_sisters)
 """Also of ``rig storm``, which needs no null benchmark: it claims how often things happened, not how fast."""
 
 
@@ -103,7 +103,7 @@ def judge(case: Case) -> tuple[Gate, ...]:
     checkers = (*ALWAYS, *_checkers(case))
     gates = _explained([gate for checker in checkers for gate in _guarded(checker, case)], case)
     by_id = {gate.id: gate for gate in gates}
-    composed = [_composed(exit_gate, by_id) for exit_gate in EXIT_GATES] if case.drives else []
+    composed = [_composed(exit_gate, by_id) for exit_gate in EXIT_GATES] if case.scenario_runs else []
     return (*composed, *gates)
 
 
@@ -126,7 +126,7 @@ def verdict_of(gates: tuple[Gate, ...]) -> Verdict:
 
 def exit_code_of(case: Case, gates: tuple[Gate, ...]) -> ExitCode:
     """How a run that came to its end ends the process; an interrupted one is INVALID and ends in 130."""
-    if any(drive.interrupted for drive in case.drives):
+    if any(scenario_run.interrupted for scenario_run in case.scenario_runs):
         return ExitCode.INTERRUPTED
     if case.certificate is not None and below_floor(case.certificate):
         return ExitCode.BELOW_FLOOR
@@ -150,10 +150,10 @@ def _checkers(case: Case) -> tuple[Checker, ...]:
         case "prove-diagnosis":
             return (*CALIBRATION, check_confusion)
         case "storm":
-            return (*STORMS, check_hygiene)
+            return (*STORMS, check_leaks)
         case _:
             # A crowd that sent nothing has no drive, and is not to pass for that.
-            return CALIBRATION + (LOAD if case.drives else (check_crowd,)) + STORMS
+            return CALIBRATION + (LOAD if case.scenario_runs else (check_crowd,)) + STORMS
 
 
 def _guarded(checker: Checker, case: Case) -> list[Gate]:

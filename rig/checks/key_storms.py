@@ -29,7 +29,7 @@ from rig.checks.key_storm_figures import (
 from rig.checks.race_tests import LOOSE, loose
 from rig.evidence.case import Case
 from rig.evidence.gate import Gate, Verdict
-from rig.evidence.key_storm import Fetch, KidStorm, Start, Token
+from rig.evidence.key_storm import Fetch, KeyStorm, Start, Token
 from rig.evidence.storm import FAILED, UNKNOWN_KID
 
 KNOWN_P99_LIMIT_S = 0.5
@@ -41,7 +41,7 @@ SPARE_CONNECTIONS = 4
 _FAILURES_MIN = 3
 
 
-def storm_gates(storm: KidStorm) -> list[Gate]:
+def storm_gates(storm: KeyStorm) -> list[Gate]:
     """The gates of one case."""
     prefix = f"storm.{storm.case}"
     if storm.not_run:
@@ -62,7 +62,7 @@ _Finding = tuple[str, Mapping[str, Any], str]
 """The rule that was tested, its figures, and what is wrong: empty where nothing is."""
 
 
-def _gate(storm: KidStorm, gate_id: str, rule: Callable[[KidStorm], _Finding]) -> Gate:
+def _gate(storm: KeyStorm, gate_id: str, rule: Callable[[KeyStorm], _Finding]) -> Gate:
     try:
         sentence, figures, wrong = rule(storm)
     except (_Unjudgeable, Undecided, _NotTried) as reason:
@@ -74,7 +74,7 @@ def _gate(storm: KidStorm, gate_id: str, rule: Callable[[KidStorm], _Finding]) -
 # --- figures of the calls -----------------------------------------------------------------------------------------
 
 
-def _of(storm: KidStorm, *kinds: Token) -> pd.DataFrame:
+def _of(storm: KeyStorm, *kinds: Token) -> pd.DataFrame:
     rows = storm.calls[storm.calls["token"].isin([kind.value for kind in kinds])]
     if rows.empty:
         raise _Unjudgeable(f"nobody asked with a token that is {' or '.join(kinds)}")
@@ -93,12 +93,12 @@ def _counted(errors: pd.Series[str]) -> str:
     return ", ".join(f"{error} {count}" for error, count in errors.value_counts().items())
 
 
-def _complete(storm: KidStorm, wrong: str) -> str:
+def _complete(storm: KeyStorm, wrong: str) -> str:
     """What is wrong; where nothing seems to be, but a process gave no report, nobody can tell."""
     return wrong or _undone(storm, "")
 
 
-def _undone(storm: KidStorm, wrong: str) -> str:
+def _undone(storm: KeyStorm, wrong: str) -> str:
     """What did not happen, or not in time; where a process gave no report, it may have been the one to do it."""
     if storm.missing:
         raise _Unjudgeable("; ".join(storm.missing))
@@ -108,7 +108,7 @@ def _undone(storm: KidStorm, wrong: str) -> str:
 # --- rules --------------------------------------------------------------------------------------------------------
 
 
-def _single_flight(storm: KidStorm) -> _Finding:
+def _single_flight(storm: KeyStorm) -> _Finding:
     """At most one fetch at a time in the whole fleet."""
     most = most_at_once(storm)
     figures = {"most_at_once": most, "fetches": len(storm.fetches)}
@@ -117,9 +117,9 @@ def _single_flight(storm: KidStorm) -> _Finding:
     return "at most one fetch at a time, and at least one", figures, f"{most} at once" if most > 1 else ""
 
 
-def _floor(storm: KidStorm) -> _Finding:
+def _floor(storm: KeyStorm) -> _Finding:
     """The gap from the end of a fetch to the start of the next is at least the floor."""
-    floor_s = storm.knobs.floor_s
+    floor_s = storm.verifier_settings.floor_s
     least_s = min(gaps_s(storm), default=None)
     figures = {"least_gap_s": None if least_s is None else round(least_s, 3), "floor_s": floor_s}
     short = least_s is not None and least_s < floor_s * CLOCKS
@@ -127,7 +127,7 @@ def _floor(storm: KidStorm) -> _Finding:
     return rule, figures, f"a gap of {least_s:.3f} s" if short else ""
 
 
-def _amplification(storm: KidStorm) -> _Finding:
+def _amplification(storm: KeyStorm) -> _Finding:
     """No more fetches than were necessary."""
     in_a_floor = most_in_a_floor(storm)
     figures = {
@@ -137,7 +137,7 @@ def _amplification(storm: KidStorm) -> _Finding:
         "most_in_a_floor": in_a_floor,
         "before_release": storm.before,
     }
-    rule = f"at most {fair(storm)} fetches in all, one in any {storm.knobs.floor_s:g} s, and at least one"
+    rule = f"at most {fair(storm)} fetches in all, one in any {storm.verifier_settings.floor_s:g} s, and at least one"
     if not storm.fetches:
         return rule, figures, _undone(storm, "nobody fetched: a new key would never be found")
     if in_a_floor > 1 or amplification(storm) > 1:
@@ -145,7 +145,7 @@ def _amplification(storm: KidStorm) -> _Finding:
     return rule, figures, ""
 
 
-def _false_accepts(storm: KidStorm) -> _Finding:
+def _false_accepts(storm: KeyStorm) -> _Finding:
     """No token that was not signed by a key of the set is accepted, and each is refused."""
     rows = _of(storm, Token.UNKNOWN, Token.FORGED)
     accepted = int(rows["accepted"].sum())
@@ -157,7 +157,7 @@ def _false_accepts(storm: KidStorm) -> _Finding:
     return "no bad token is accepted, and each is refused", figures, _complete(storm, wrong)
 
 
-def _known_kids(storm: KidStorm) -> _Finding:
+def _known_key_ids(storm: KeyStorm) -> _Finding:
     """Tokens of known keys are served throughout."""
     rows = _of(storm, Token.KNOWN)
     refused = rows[~rows["accepted"].astype(bool)]
@@ -179,18 +179,19 @@ def _known_kids(storm: KidStorm) -> _Finding:
     return rule, figures, _complete(storm, wrong)
 
 
-def _follower_wait(storm: KidStorm) -> _Finding:
+def _follower_wait(storm: KeyStorm) -> _Finding:
     """Who waits for another's fetch waits no longer than the patience."""
     rows = _of(storm, Token.UNKNOWN)
-    limit_s = storm.knobs.patience_s + SCHEDULING_S
+    patience_s = storm.verifier_settings.patience_s
+    limit_s = patience_s + SCHEDULING_S
     longer = int(((rows["end_ns"] - rows["start_ns"]) / 1e9 > limit_s).sum())
     leaders = len(storm.fetches)
     figures = {**_wait_figures(rows), "longer_than_patience": longer, "fetches": leaders, "limit_s": limit_s}
-    rule = f"nobody but those who fetch waits longer than {storm.knobs.patience_s:g} s (and {SCHEDULING_S:g} s of room)"
+    rule = f"nobody but those who fetch waits longer than {patience_s:g} s (and {SCHEDULING_S:g} s of room)"
     return rule, figures, _complete(storm, f"{longer} waited longer, {leaders} fetched" if longer > leaders else "")
 
 
-def _rotation(storm: KidStorm) -> _Finding:
+def _rotation(storm: KeyStorm) -> _Finding:
     """A new valid key is refused for a fetch at most where the floor is over, else for what is left of it besides."""
     rows = _of(storm, Token.ROTATED)
     rotation = storm.mark("rotation")
@@ -198,7 +199,7 @@ def _rotation(storm: KidStorm) -> _Finding:
         raise _Unjudgeable("no key was rotated")
     fetch_s = max(((end - start) / 1e9 for start, end in spans(storm)), default=0.0)
     over = storm.start is Start.SETTLED and rotation.at_ns <= storm.released_ns  # the floor: nothing holds a fetch back
-    limit_s = (0.0 if over else storm.knobs.floor_s) + fetch_s + SCHEDULING_S
+    limit_s = (0.0 if over else storm.verifier_settings.floor_s) + fetch_s + SCHEDULING_S
     refused = rows[~rows["accepted"].astype(bool)]
     window_s = max(0.0, (float(refused["end_ns"].max()) - rotation.at_ns) / 1e9) if len(refused) else 0.0
     accepting = int(rows[rows["accepted"].astype(bool)]["member"].nunique())
@@ -220,7 +221,7 @@ def _rotation(storm: KidStorm) -> _Finding:
     return rule, figures, _complete(storm, wrong)
 
 
-def _failed(storm: KidStorm) -> list[Fetch]:
+def _failed(storm: KeyStorm) -> list[Fetch]:
     """The fetches of the outage: up to and with the last that failed in a row."""
     found = []
     for fetch in storm.fetches:
@@ -232,18 +233,18 @@ def _failed(storm: KidStorm) -> list[Fetch]:
     return found
 
 
-def _backoff(storm: KidStorm) -> _Finding:
+def _backoff(storm: KeyStorm) -> _Finding:
     """After failures fetches keep to the schedule."""
-    knobs = storm.knobs
+    verifier_settings = storm.verifier_settings
     outage = len(_failed(storm))
     gaps = gaps_s(storm)[: outage - 1]
-    due = [knobs.backoff_s(failures) for failures in range(1, outage)]
-    latest = [at_least * (1 + knobs.jitter) + 2 * SCHEDULING_S for at_least in due]
+    due = [verifier_settings.backoff_s(failures) for failures in range(1, outage)]
+    latest = [at_least * (1 + verifier_settings.jitter) + 2 * SCHEDULING_S for at_least in due]
     figures = {
         "fetches_in_outage": outage,
         "gaps_s": [round(gap, 3) for gap in gaps[:20]],
         "at_least_s": due[:20],
-        "cap_s": knobs.backoff_cap_s,
+        "cap_s": verifier_settings.backoff_cap_s,
     }
     early = [
         f"{gap:.3f} s instead of {at_least:g} s"
@@ -252,18 +253,18 @@ def _backoff(storm: KidStorm) -> _Finding:
     ]
     late = [f"{gap:.3f} s, at most {limit:.2f} s" for gap, limit in zip(gaps, latest, strict=True) if gap > limit]
     rule = (
-        f"in an outage the fleet waits {knobs.backoff_base_s:g} s, then twice as long each time, "
-        f"up to {knobs.backoff_cap_s:g} s, and does not give up"
+        f"in an outage the fleet waits {verifier_settings.backoff_base_s:g} s, then twice as long each time, "
+        f"up to {verifier_settings.backoff_cap_s:g} s, and does not give up"
     )
     if early:
         return rule, figures, f"came too early: {early[0]}"
     return rule, figures, _undone(storm, f"came too late: {late[0]}") if late else ""
 
 
-def _jitter(storm: KidStorm) -> _Finding:
+def _jitter(storm: KeyStorm) -> _Finding:
     """Delays in an outage differ from the bare schedule by a random share."""
-    knobs = storm.knobs
-    if not knobs.jitter:
+    verifier_settings = storm.verifier_settings
+    if not verifier_settings.jitter:
         raise _NotTried("no jitter is promised")
     outage = len(_failed(storm))
     waits = [(one.failures, one.wait_s, 0.0) for one in storm.decisions if one.failures]
@@ -271,7 +272,11 @@ def _jitter(storm: KidStorm) -> _Finding:
     if source == "seen":
         lags = [LAG_S + _asked_before_s(storm, fetch) for fetch in storm.fetches[1:outage]]
         waits = [(place, *seen) for place, seen in enumerate(zip(gaps_s(storm), lags, strict=False), 1)]
-    delays = [Delay(wait_s, knobs.backoff_s(place), lag_s) for place, wait_s, lag_s in waits if knobs.stretches(place)]
+    delays = [
+        Delay(wait_s, verifier_settings.backoff_s(place), lag_s)
+        for place, wait_s, lag_s in waits
+        if verifier_settings.stretches(place)
+    ]
     if len(delays) < 2:
         floors = len(waits) - len(delays)
         raise _NotTried(f"of {len(waits)} waits {floors} are the floor's, which no jitter stretches")
@@ -279,14 +284,14 @@ def _jitter(storm: KidStorm) -> _Finding:
         "source": source,
         "stretch": [round(delay.stretch, 4) for delay in delays[:20]],
         "spread": round(spread(delays), 4),
-        "declared": knobs.jitter,
+        "declared": verifier_settings.jitter,
     }
     rule = "the delays of an outage, each against its place in the schedule, are not all stretched alike"
     alike = alike_as_seen if source == "seen" else alike_as_decided
-    return rule, figures, alike(delays, knobs.jitter)
+    return rule, figures, alike(delays, verifier_settings.jitter)
 
 
-def _asked_before_s(storm: KidStorm, fetch: Fetch) -> float:
+def _asked_before_s(storm: KeyStorm, fetch: Fetch) -> float:
     """How long somebody had been asking when the fetch began, seconds: on a busy machine, most of its lag.
 
     Who had for longer than the scheduler may take was waiting for the backoff to end.
@@ -296,13 +301,13 @@ def _asked_before_s(storm: KidStorm, fetch: Fetch) -> float:
     return (fetch.start_ns - int(start_ns[recent].min())) / 1e9 if recent.any() else 0.0
 
 
-def _recovery(storm: KidStorm) -> _Finding:
+def _recovery(storm: KeyStorm) -> _Finding:
     """When the origin is back, so is the fleet."""
     back = storm.mark("origin ok")
     if back is None:
         raise _Unjudgeable("the origin did not come back")
-    knobs = storm.knobs
-    limit_s = knobs.backoff_cap_s * (1 + knobs.jitter) + 2 * SCHEDULING_S
+    verifier_settings = storm.verifier_settings
+    limit_s = verifier_settings.backoff_cap_s * (1 + verifier_settings.jitter) + 2 * SCHEDULING_S
     good = next((fetch for fetch in storm.fetches if fetch.good), None)
     rows = _of(storm, Token.KNOWN)
     after = rows[rows["start_ns"] > (storm.ended_ns if good is None else good.end_ns or good.start_ns)]
@@ -320,18 +325,22 @@ def _recovery(storm: KidStorm) -> _Finding:
     return rule, figures, _complete(storm, "" if all_serve else f"only {served} processes serve")
 
 
-def _takeover(storm: KidStorm) -> _Finding:
+def _takeover(storm: KeyStorm) -> _Finding:
     """After the process that fetches is killed or stopped, another fetches in its place."""
-    blow = storm.mark("kill") or storm.mark("stop")
-    if blow is None:
+    leader_fault = storm.mark("kill") or storm.mark("stop")
+    if leader_fault is None:
         raise _Unjudgeable("no process was caught in a fetch")
-    killed = blow.what == "kill"
-    limit_s = TAKEOVER_S if killed else storm.knobs.leader_timeout_s + TAKEOVER_S
-    after = next((fetch for fetch in storm.fetches if fetch.start_ns > blow.at_ns), None)
+    killed = leader_fault.what == "kill"
+    limit_s = TAKEOVER_S if killed else storm.verifier_settings.leader_timeout_s + TAKEOVER_S
+    after = next((fetch for fetch in storm.fetches if fetch.start_ns > leader_fault.at_ns), None)
     resumed = storm.mark("continue")
     in_time = after is not None and (resumed is None or after.start_ns <= resumed.at_ns)
-    takeover_s = (after.start_ns - blow.at_ns) / 1e9 if after is not None and in_time else None
-    bound = "" if killed else f" ({storm.knobs.leader_timeout_s:g} s of its session's timeout and {TAKEOVER_S:g} s)"
+    takeover_s = (after.start_ns - leader_fault.at_ns) / 1e9 if after is not None and in_time else None
+    bound = (
+        ""
+        if killed
+        else f" ({storm.verifier_settings.leader_timeout_s:g} s of its session's timeout and {TAKEOVER_S:g} s)"
+    )
     rule = (
         f"another process fetches within {limit_s:g} s{bound} of the leader being {'killed' if killed else 'stopped'}"
     )
@@ -341,7 +350,7 @@ def _takeover(storm: KidStorm) -> _Finding:
     return rule, figures, _undone(storm, f"{takeover_s:.2f} s") if takeover_s > limit_s else ""
 
 
-def _connections(storm: KidStorm) -> _Finding:
+def _connections(storm: KeyStorm) -> _Finding:
     """A process needs one connection."""
     if storm.door is None:
         raise _NotTried("the verifier has no connection to the rig's database")
@@ -352,7 +361,7 @@ def _connections(storm: KidStorm) -> _Finding:
     return rule, figures, f"{storm.door.opened} were opened" if storm.door.opened > limit else ""
 
 
-def _ledger(storm: KidStorm) -> _Finding:
+def _ledger(storm: KeyStorm) -> _Finding:
     """The origin's count is the tee's."""
     total = storm.before + len(storm.fetches)
     figures = {"origin": len(storm.fetches), "tee": len(storm.tee), "own_total": storm.own, "origin_total": total}
@@ -360,12 +369,12 @@ def _ledger(storm: KidStorm) -> _Finding:
     return "the origin and the tee before it count alike", figures, "they do not" if differ else ""
 
 
-_RULES: Mapping[str, Callable[[KidStorm], _Finding]] = {
+_RULES: Mapping[str, Callable[[KeyStorm], _Finding]] = {
     "single-flight": _single_flight,
     "floor": _floor,
     "amplification": _amplification,
     "false-accepts": _false_accepts,
-    "known-kids": _known_kids,
+    "known-kids": _known_key_ids,
     "follower-wait": _follower_wait,
     "rotation": _rotation,
     "backoff": _backoff,
@@ -383,13 +392,13 @@ KINDS = tuple(
 
 
 @emits(LOOSE, *KINDS)
-def check_kid_storms(case: Case) -> list[Gate]:
+def check_key_storms(case: Case) -> list[Gate]:
     """Every gate of every case of the storm of unknown key ids that is not an exhibit."""
     absent = [loose(report) for report in case.storms if report.storm == UNKNOWN_KID]
-    return absent + [gate for storm in case.kid_storms if not storm.exhibit for gate in storm_gates(storm)]
+    return absent + [gate for storm in case.key_storms if not storm.exhibit for gate in storm_gates(storm)]
 
 
-def figures_of(storm: KidStorm) -> dict[str, Any]:
+def figures_of(storm: KeyStorm) -> dict[str, Any]:
     """The figures of one case for ``--json`` and tables."""
     if storm.not_run:
         return {"not_run": storm.not_run}

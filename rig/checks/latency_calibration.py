@@ -1,4 +1,4 @@
-"""``calibration.ruler``: what measured latency is worth; and why it may carry no blame on the target.
+"""``calibration.latency_calibration``: what measured latency is worth; and why it may carry no blame on the target.
 
 The certificate says up to which rate, and how finely, measured latency follows known latency. The gate asks that it
 says so at all, and that a frozen server was seen for what it was. ``schedule_limits`` and ``uncovered`` turn a *missed*
@@ -13,15 +13,15 @@ import pandas as pd
 from rig.checks.gates import GateKind, Kind, emits
 from rig.evidence.case import Case
 from rig.evidence.certificate import Certificate
-from rig.evidence.drives import DriveReport
 from rig.evidence.gate import Gate, Verdict
-from rig.evidence.latency_calibration import COARSEST_MS, TOLERANCE_MS, TOLERANCE_SHARE, Ruler
+from rig.evidence.latency_calibration import COARSEST_MS, TOLERANCE_MS, TOLERANCE_SHARE, LatencyCalibration
+from rig.evidence.scenario_runs import ScenarioRun
 from rig.stats import pacer_lag_ns
 
 LAG_SHARE = 0.05
 """The pacer's lag at p99 may be so large a part of the latency limit, or ``LAG_LEAST_MS`` where that is more."""
 LAG_LEAST_MS = 10.0
-RULER = GateKind(
+LATENCY = GateKind(
     "calibration.ruler",
     Kind.INSTRUMENT,
     "measured latency follows known latency, request by request, and a server that stands still shows in the response "
@@ -29,42 +29,54 @@ RULER = GateKind(
 )
 
 
-@emits(RULER)
-def check_ruler(case: Case) -> list[Gate]:
+@emits(LATENCY)
+def check_latency_calibration(case: Case) -> list[Gate]:
     """The gate; NOT-RUN where the run was not asked for it, or its client was below the floor."""
     certificate = case.certificate
-    if certificate is None or certificate.ruler is None:
+    if certificate is None or certificate.latency_calibration is None:
         reason = _why_missing(case)
         asked = not reason
         verdict = Verdict.INVALID if asked else Verdict.NOT_RUN
-        return [Gate(RULER.pattern, verdict, RULER.rule, reason=reason or "it was asked for, and there is none")]
-    ruler = certificate.ruler
-    flaws = [f"{step.name}: {step.flaw}" for step in ruler.steps if step.flaw]
-    if ruler.freeze.flaw:
-        return [_gate(ruler, Verdict.INVALID, f"a freeze of {ruler.freeze.froze_s:g} s: {ruler.freeze.flaw}")]
-    if not ruler.covered_rate_per_s:
-        return [_gate(ruler, Verdict.INVALID, f"no rate is covered: {'; '.join(flaws) or 'nothing was measured'}")]
+        return [Gate(LATENCY.pattern, verdict, LATENCY.rule, reason=reason or "it was asked for, and there is none")]
+    latency_calibration = certificate.latency_calibration
+    flaws = [f"{step.name}: {step.flaw}" for step in latency_calibration.steps if step.flaw]
+    if latency_calibration.freeze.flaw:
+        return [
+            _gate(
+                latency_calibration,
+                Verdict.INVALID,
+                f"a freeze of {latency_calibration.freeze.froze_s:g} s: {latency_calibration.freeze.flaw}",
+            )
+        ]
+    if not latency_calibration.covered_rate_per_s:
+        return [
+            _gate(
+                latency_calibration,
+                Verdict.INVALID,
+                f"no rate is covered: {'; '.join(flaws) or 'nothing was measured'}",
+            )
+        ]
     # Higher rates that are not covered are a figure: whoever claims something there is refused.
-    return [_gate(ruler, Verdict.PASS, "")]
+    return [_gate(latency_calibration, Verdict.PASS, "")]
 
 
 def _why_missing(case: Case) -> str:
     """Why there is no ruler certificate, in words; empty when there should be one."""
-    if case.settings.get("ruler", "none") == "none":
+    if case.settings.get("latency_calibration", "none") == "none":
         return "it was not asked for"
     if case.certificate is None or case.certificate.reason:
         return "the client was not certified before"
     return ""
 
 
-def _gate(ruler: Ruler, verdict: Verdict, reason: str) -> Gate:
-    steps, freeze = ruler.steps, ruler.freeze
+def _gate(latency_calibration: LatencyCalibration, verdict: Verdict, reason: str) -> Gate:
+    steps, freeze = latency_calibration.steps, latency_calibration.freeze
     figures = {
-        "covered_rate_per_s": round(ruler.covered_rate_per_s),
-        "resolution_ms": round(ruler.resolution_ms, 3),
+        "covered_rate_per_s": round(latency_calibration.covered_rate_per_s),
+        "resolution_ms": round(latency_calibration.resolution_ms, 3),
         "exact_steps": f"{sum(step.exact for step in steps)} of {len(steps)}",
         "tolerance": f"{TOLERANCE_MS:g} ms or {TOLERANCE_SHARE:.0%}",
-        "form": "full" if ruler.full else "quick",
+        "form": "full" if latency_calibration.full else "quick",
         "freeze_s": freeze.froze_s,
         "freeze_response_p95_ms": freeze.response_p95_ms,
         "freeze_service_p99_ms": freeze.service_p99_ms,
@@ -74,43 +86,45 @@ def _gate(ruler: Ruler, verdict: Verdict, reason: str) -> Gate:
         "lag_p50_p99_max_ms": {step.name: (step.lag_p50_ms, step.lag_p99_ms, step.lag_max_ms) for step in steps},
         "coarsest_ms": COARSEST_MS,
     }
-    return Gate(RULER.pattern, verdict, RULER.rule, figures, reason)
+    return Gate(LATENCY.pattern, verdict, LATENCY.rule, figures, reason)
 
 
-def schedule_limits(drive: DriveReport, rows: pd.DataFrame) -> list[str]:
+def schedule_limits(scenario_run: ScenarioRun, rows: pd.DataFrame) -> list[str]:
     """Why an open loop was not the load that it claims to be; empty when it was. Nothing is said of a closed loop."""
-    if not drive.scenario.pace.rate_per_s:
+    if not scenario_run.scenario.pace.rate_per_s:
         return []
     limits = []
-    if skipped := drive.scenario.count - int((rows["sent_ns"] > 0).sum()):
+    if skipped := scenario_run.scenario.count - int((rows["sent_ns"] > 0).sum()):
         limits.append(f"client: {skipped} arrivals were skipped")
     lag_ms = pacer_lag_ns(rows) / 1e6
     p99_ms = float(np.quantile(lag_ms, 0.99)) if len(lag_ms) else 0.0
-    limit_ms = max(LAG_LEAST_MS, LAG_SHARE * (drive.scenario.p95_limit_ms or 0.0))
+    limit_ms = max(LAG_LEAST_MS, LAG_SHARE * (scenario_run.scenario.p95_limit_ms or 0.0))
     if p99_ms > limit_ms:
         limits.append(f"client: the pacer was {p99_ms:.1f} ms late at p99, more than {limit_ms:g} ms")
     return limits
 
 
-def uncovered(certificate: Certificate | None, drive: DriveReport) -> list[str]:
+def uncovered(certificate: Certificate | None, scenario_run: ScenarioRun) -> list[str]:
     """Why the certificate does not carry a latency measured in an open loop; empty when it does."""
-    rate_per_s = drive.scenario.pace.rate_per_s
+    rate_per_s = scenario_run.scenario.pace.rate_per_s
     if certificate is None or not rate_per_s:
         return []
-    ruler = certificate.ruler
-    if ruler is None:
+    latency_calibration = certificate.latency_calibration
+    if latency_calibration is None:
         return ["certificate: measured latency was not checked against known latency"]
-    if ruler.freeze.flaw:
-        return [f"certificate: a freeze was not seen: {ruler.freeze.flaw}"]
-    if rate_per_s > ruler.covered_rate_per_s:
-        covered = f"{ruler.covered_rate_per_s:,.0f}/s" if ruler.covered_rate_per_s else "no rate"
+    if latency_calibration.freeze.flaw:
+        return [f"certificate: a freeze was not seen: {latency_calibration.freeze.flaw}"]
+    if rate_per_s > latency_calibration.covered_rate_per_s:
+        covered = (
+            f"{latency_calibration.covered_rate_per_s:,.0f}/s" if latency_calibration.covered_rate_per_s else "no rate"
+        )
         return [f"certificate: {rate_per_s:,.0f}/s is beyond what it covers ({covered})"]
     return []
 
 
 def too_close(certificate: Certificate | None, value_ms: float, limit_ms: float) -> list[str]:
     """Why a latency above its limit may not be above it: they are closer together than the ruler can tell."""
-    ruler = certificate.ruler if certificate else None
-    if ruler is None or not limit_ms < value_ms <= limit_ms + ruler.resolution_ms:
+    latency_calibration = certificate.latency_calibration if certificate else None
+    if latency_calibration is None or not limit_ms < value_ms <= limit_ms + latency_calibration.resolution_ms:
         return []
-    return [f"certificate: its resolution is {ruler.resolution_ms:.1f} ms"]
+    return [f"certificate: its resolution is {latency_calibration.resolution_ms:.1f} ms"]

@@ -14,8 +14,8 @@ import pandas as pd
 
 from rig.checks.gates import GateKind, Kind, emits
 from rig.evidence.case import Case
-from rig.evidence.drives import DriveReport
 from rig.evidence.gate import Gate, Verdict
+from rig.evidence.scenario_runs import ScenarioRun
 
 LEAST_S = 2.0
 """Of a shorter drive too few samples were taken."""
@@ -48,13 +48,16 @@ class Sides:
 @emits(LITTLES_LAW)
 def check_littles_law(case: Case) -> list[Gate]:
     """One gate over all drives that lasted long enough; its figures are the client's own cost in every pack."""
-    if not case.drives:
+    if not case.scenario_runs:
         return []
     gate_id, rule = LITTLES_LAW.pattern, LITTLES_LAW.rule
     long_enough = {
-        drive.scenario.label: sides(drive, case.rows_of(drive))
-        for drive in case.drives
-        if drive.complete and drive.elapsed_s >= LEAST_S and not drive.interrupted and _sampled(drive)
+        scenario_run.scenario.label: sides(scenario_run, case.rows_of(scenario_run))
+        for scenario_run in case.scenario_runs
+        if scenario_run.complete
+        and scenario_run.elapsed_s >= LEAST_S
+        and not scenario_run.interrupted
+        and _sampled(scenario_run)
     }
     off = [
         f"{label}: {found.sampled:.1f} sampled, {found.computed:.1f} computed"
@@ -62,9 +65,9 @@ def check_littles_law(case: Case) -> list[Gate]:
         if not found.agree
     ]
     figures = {
-        "drives": len(long_enough),
+        "scenario_runs": len(long_enough),
         "in_system": {label: (round(f.sampled, 1), round(f.computed, 1)) for label, f in long_enough.items()},
-        **_cost(case.drives),
+        **_cost(case.scenario_runs),
     }
     if off:
         return [Gate(gate_id, Verdict.INVALID, rule, figures, "; ".join(off[:5]))]
@@ -73,22 +76,22 @@ def check_littles_law(case: Case) -> list[Gate]:
     return [Gate(gate_id, Verdict.PASS, rule, figures)]
 
 
-def sides(drive: DriveReport, rows: pd.DataFrame) -> Sides:
+def sides(scenario_run: ScenarioRun, rows: pd.DataFrame) -> Sides:
     """Both sides for one drive that has an elapsed time. Pure."""
     sent = rows[rows["sent_ns"] > 0]
     response_ns = (sent["done_ns"] - sent["intended_ns"]).to_numpy(np.int64)
-    rate_per_s = len(sent) / drive.elapsed_s
+    rate_per_s = len(sent) / scenario_run.elapsed_s
     mean_s = float(response_ns.mean()) / 1e9 if len(sent) else 0.0
-    return Sides(sum(report.in_system_mean for report in drive.present), rate_per_s * mean_s)
+    return Sides(sum(report.in_system_mean for report in scenario_run.present), rate_per_s * mean_s)
 
 
-def _sampled(drive: DriveReport) -> bool:
+def _sampled(scenario_run: ScenarioRun) -> bool:
     """True when every worker that had something to do looked often enough."""
-    return all(r.in_system_samples >= SAMPLES_PER_S * r.wall_s for r in drive.present if r.sent)
+    return all(r.in_system_samples >= SAMPLES_PER_S * r.wall_s for r in scenario_run.present if r.sent)
 
 
-def _cost(drives: tuple[DriveReport, ...]) -> dict[str, object]:
-    reports = [report for drive in drives for report in drive.present]
+def _cost(scenario_runs: tuple[ScenarioRun, ...]) -> dict[str, object]:
+    reports = [report for scenario_run in scenario_runs for report in scenario_run.present]
     sent = sum(report.sent for report in reports)
     growth_bytes = max((report.rss_end_bytes - report.rss_start_bytes for report in reports), default=0)
     cpu_s = sum(report.cpu_user_s + report.cpu_system_s for report in reports)

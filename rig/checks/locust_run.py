@@ -9,6 +9,7 @@ from __future__ import annotations
 from rig.checks.gates import GateKind, Kind, emits
 from rig.evidence.case import Case
 from rig.evidence.gate import Gate, Verdict
+from rig.evidence.history import was_skipped
 from rig.evidence.locust_run import Crowd
 from rig.model import Outcome
 
@@ -66,9 +67,9 @@ def _reports_gate(crowd: Crowd) -> Gate:
 
 def _totals_gate(case: Case, crowd: Crowd) -> Gate:
     gate_id, rule = TOTALS.pattern, TOTALS.rule
-    history = case.history[case.history["outcome"] != Outcome.SKIPPED]
+    history = case.history[~was_skipped(case.history)]
     counts = {
-        "history": (len(history), int((history["outcome"] != Outcome.OK).sum())),
+        "history": (len(history), int((history["outcome"] != Outcome.ACKNOWLEDGED).sum())),
         "locust": (crowd.master.requests, crowd.master.failures),
         "workers": (
             sum(account.requests for account in crowd.workers),

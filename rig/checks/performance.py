@@ -21,9 +21,9 @@ from rig.checks.latency_calibration import schedule_limits, too_close, uncovered
 from rig.diagnose.machine import weigh_machine
 from rig.diagnose.measured import measure
 from rig.evidence.case import NO_REPORT, Case, unreported
-from rig.evidence.drives import DriveReport
 from rig.evidence.gate import Gate, Verdict
-from rig.model import Outcome
+from rig.evidence.history import was_skipped
+from rig.evidence.scenario_runs import ScenarioRun
 
 DEGRADATION_LIMIT = 1.5
 """The last fifth's p95 may be so many times the first fifth's."""
@@ -53,40 +53,50 @@ DEGRADATION = GateKind(
 @emits(TIME)
 def check_time(case: Case) -> list[Gate]:
     """The time gate over the trials of every scenario that has a time limit."""
-    timed = dict.fromkeys(drive.scenario.id for drive in case.drives if drive.scenario.limit_s is not None)
+    timed = dict.fromkeys(
+        scenario_run.scenario.id for scenario_run in case.scenario_runs if scenario_run.scenario.limit_s is not None
+    )
     return [_time_gate(case, scenario) for scenario in timed]
 
 
 def _time_gate(case: Case, scenario: str) -> Gate:
-    drives = case.drives_of(scenario)
-    limit_s = drives[0].scenario.limit_s or 0.0
-    count = drives[0].scenario.count
-    rule = f"{count:,} requests are all answered in under {limit_s:g} s, median of {len(drives)} trials"
-    unfinished = [_unfinished(case, drive) for drive in drives]
-    middle_s = median(inf if why else drive.elapsed_s for why, drive in zip(unfinished, drives, strict=True))
+    scenario_runs = case.scenario_runs_of(scenario)
+    limit_s = scenario_runs[0].scenario.limit_s or 0.0
+    count = scenario_runs[0].scenario.count
+    rule = f"{count:,} requests are all answered in under {limit_s:g} s, median of {len(scenario_runs)} trials"
+    unfinished = [_unfinished(case, scenario_run) for scenario_run in scenario_runs]
+    middle_s = median(
+        inf if why else scenario_run.elapsed_s for why, scenario_run in zip(unfinished, scenario_runs, strict=True)
+    )
     # A trial without a time weighs as one that never ends; two good ones of three still carry the median.
     in_words = f"{middle_s:.2f} s" if middle_s < inf else max(unfinished)
     figures: dict[str, object] = {
         "median_s": round(middle_s, 2) if middle_s < inf else in_words,
         "limit_s": limit_s,
-        "trials_s": [why or round(drive.elapsed_s, 2) for why, drive in zip(unfinished, drives, strict=True)],
+        "trials_s": [
+            why or round(scenario_run.elapsed_s, 2) for why, scenario_run in zip(unfinished, scenario_runs, strict=True)
+        ],
         "requests": count,
         "requests_per_s": round(count / middle_s),
-        "client_cpu_us_per_request": round(median(drive.cpu_us_per_request for drive in drives), 1),
-        "client_all_in_us_per_request": round(median(drive.all_in_us_per_request for drive in drives), 1),
+        "client_cpu_us_per_request": round(
+            median(scenario_run.cpu_us_per_request for scenario_run in scenario_runs), 1
+        ),
+        "client_all_in_us_per_request": round(
+            median(scenario_run.all_in_us_per_request for scenario_run in scenario_runs), 1
+        ),
     }
-    return _bounded(case, TIME.of(scenario), rule, figures, drives, ok=middle_s < limit_s, reason=in_words)
+    return _bounded(case, TIME.of(scenario), rule, figures, scenario_runs, ok=middle_s < limit_s, reason=in_words)
 
 
-def _unfinished(case: Case, drive: DriveReport) -> str:
+def _unfinished(case: Case, scenario_run: ScenarioRun) -> str:
     """Why a trial has no time from first request to last answer, in words; empty when it has."""
-    rows = case.rows_of(drive)
-    unanswered = drive.scenario.count - int((rows["status"] > 0).sum())
-    if (rows["outcome"] == Outcome.SKIPPED).any():
-        return f"more than {drive.scenario.deadline_s:g} s"
+    rows = case.rows_of(scenario_run)
+    unanswered = scenario_run.scenario.count - int((rows["status"] > 0).sum())
+    if was_skipped(rows).any():
+        return f"more than {scenario_run.scenario.deadline_s:g} s"
     if unanswered:
         return f"{unanswered} requests without an answer"
-    return "" if drive.elapsed_s > 0 else NO_REPORT
+    return "" if scenario_run.elapsed_s > 0 else NO_REPORT
 
 
 def _bounded(
@@ -94,33 +104,35 @@ def _bounded(
     gate_id: str,
     rule: str,
     figures: dict[str, object],
-    drives: Sequence[DriveReport],
+    scenario_runs: Sequence[ScenarioRun],
     *,
     ok: bool,
     reason: str,
-    doubts: Sequence[str] = (),
+    caveats: Sequence[str] = (),
 ) -> Gate:
-    """The verdict on an upper bound. ``doubts``: why a missed one may not have been missed."""
-    if any(drive.interrupted for drive in drives):
+    """The verdict on an upper bound. ``caveats``: why a missed one may not have been missed."""
+    if any(scenario_run.interrupted for scenario_run in scenario_runs):
         return Gate(gate_id, Verdict.INVALID, rule, figures, "the run was interrupted")
-    if missing := unreported(drives):
+    if missing := unreported(scenario_runs):
         return Gate(gate_id, Verdict.INVALID, rule, figures, missing)
     if ok:
         return Gate(gate_id, Verdict.PASS, rule, figures)
-    limits = list(dict.fromkeys(limit for drive in drives for limit in client_limits(drive)))
-    limits += [limit for drive in drives for limit in schedule_limits(drive, case.rows_of(drive))]
+    limits = list(dict.fromkeys(limit for scenario_run in scenario_runs for limit in client_limits(scenario_run)))
+    limits += [
+        limit for scenario_run in scenario_runs for limit in schedule_limits(scenario_run, case.rows_of(scenario_run))
+    ]
     limits += [weak] if (weak := weakness(case.certificate)) else []
-    limits += [doubt for drive in drives for doubt in uncovered(case.certificate, drive)]
-    limits += _machine_doubts(case, drives)
-    limits += doubts
+    limits += [caveat for scenario_run in scenario_runs for caveat in uncovered(case.certificate, scenario_run)]
+    limits += _machine_caveats(case, scenario_runs)
+    limits += caveats
     if limits:
         return Gate(gate_id, Verdict.INVALID, rule, figures, f"{reason}, but {'; '.join(limits)}")
     return Gate(gate_id, Verdict.FAIL, rule, figures, reason)
 
 
-def _machine_doubts(case: Case, drives: Sequence[DriveReport]) -> list[str]:
+def _machine_caveats(case: Case, scenario_runs: Sequence[ScenarioRun]) -> list[str]:
     """What others took of the machine while the run waited for a core (H-F): it was not the target's then."""
-    machine = weigh_machine(measure(case, drives))
+    machine = weigh_machine(measure(case, scenario_runs))
     return [f"machine: {machine.because}"] if machine.outcome == "supported" else []
 
 
@@ -128,25 +140,25 @@ def _machine_doubts(case: Case, drives: Sequence[DriveReport]) -> list[str]:
 def check_sustained(case: Case) -> list[Gate]:
     """The gates of an open loop: response time, degradation, and that all of it was sent."""
     gates: list[Gate] = []
-    for drive in case.drives:
-        if drive.scenario.p95_limit_ms is not None:
-            gates += _sustained_gates(case, drive, drive.scenario.p95_limit_ms)
+    for scenario_run in case.scenario_runs:
+        if scenario_run.scenario.p95_limit_ms is not None:
+            gates += _sustained_gates(case, scenario_run, scenario_run.scenario.p95_limit_ms)
     return gates
 
 
-def _sustained_gates(case: Case, drive: DriveReport, limit_ms: float) -> list[Gate]:
-    rows = case.rows_of(drive).sort_values("seq")
-    drives = (drive,)
+def _sustained_gates(case: Case, scenario_run: ScenarioRun, limit_ms: float) -> list[Gate]:
+    rows = case.rows_of(scenario_run).sort_values("seq")
+    scenario_runs = (scenario_run,)
     return [
-        _rate_gate(case, drives, rows),
-        _p95_gate(case, drives, rows, limit_ms),
-        _degradation_gate(case, drives, rows, limit_ms),
+        _rate_gate(case, scenario_runs, rows),
+        _p95_gate(case, scenario_runs, rows, limit_ms),
+        _degradation_gate(case, scenario_runs, rows, limit_ms),
     ]
 
 
-def _rate_gate(case: Case, drives: tuple[DriveReport], rows: pd.DataFrame) -> Gate:
+def _rate_gate(case: Case, scenario_runs: tuple[ScenarioRun], rows: pd.DataFrame) -> Gate:
     """How late they were sent is a figure only: the response time counts it, and a missed limit is INVALID by it."""
-    scenario = drives[0].scenario
+    scenario = scenario_runs[0].scenario
     rule = f"every request that is due at {scenario.pace.rate_per_s:g}/s is sent, none is skipped"
     sent = rows[rows["sent_ns"] > 0]
     skipped = scenario.count - len(sent)
@@ -155,10 +167,12 @@ def _rate_gate(case: Case, drives: tuple[DriveReport], rows: pd.DataFrame) -> Ga
         "skipped": skipped,
         **_quantiles("lag_ms", (sent["sent_ns"] - sent["intended_ns"]) / 1e6),
     }
-    return _bounded(case, RATE.of(scenario.id), rule, figures, drives, ok=not skipped, reason=f"{skipped} skipped")
+    return _bounded(
+        case, RATE.of(scenario.id), rule, figures, scenario_runs, ok=not skipped, reason=f"{skipped} skipped"
+    )
 
 
-def _p95_gate(case: Case, drives: tuple[DriveReport], rows: pd.DataFrame, limit_ms: float) -> Gate:
+def _p95_gate(case: Case, scenario_runs: tuple[ScenarioRun], rows: pd.DataFrame, limit_ms: float) -> Gate:
     rule = f"p95 of the response time, from the intended send, is at most {limit_ms:g} ms"
     answered = rows[rows["status"] > 0]
     response_ms = _response_ms(rows)
@@ -168,14 +182,14 @@ def _p95_gate(case: Case, drives: tuple[DriveReport], rows: pd.DataFrame, limit_
         **_quantiles("response_ms", response_ms),
         **_quantiles("service_ms", (answered["done_ns"] - answered["sent_ns"]) / 1e6),
     }
-    gate_id = P95.of(drives[0].scenario.id)
+    gate_id = P95.of(scenario_runs[0].scenario.id)
     reason = f"p95 is {_in_ms(p95_ms)} ms"
-    doubts = too_close(case.certificate, p95_ms, limit_ms)
-    return _bounded(case, gate_id, rule, figures, drives, ok=p95_ms <= limit_ms, reason=reason, doubts=doubts)
+    caveats = too_close(case.certificate, p95_ms, limit_ms)
+    return _bounded(case, gate_id, rule, figures, scenario_runs, ok=p95_ms <= limit_ms, reason=reason, caveats=caveats)
 
 
-def _degradation_gate(case: Case, drives: tuple[DriveReport], rows: pd.DataFrame, limit_ms: float) -> Gate:
-    gate_id, rule = DEGRADATION.of(drives[0].scenario.id), DEGRADATION.rule
+def _degradation_gate(case: Case, scenario_runs: tuple[ScenarioRun], rows: pd.DataFrame, limit_ms: float) -> Gate:
+    gate_id, rule = DEGRADATION.of(scenario_runs[0].scenario.id), DEGRADATION.rule
     fifth = len(rows) // 5
     response_ms = _response_ms(rows)
     first_ms, last_ms = _lasting_p95(response_ms[:fifth]), _lasting_p95(response_ms[len(rows) - fifth :])
@@ -184,7 +198,7 @@ def _degradation_gate(case: Case, drives: tuple[DriveReport], rows: pd.DataFrame
         return Gate(gate_id, Verdict.INVALID, rule, figures, "the first fifth has no p95 to compare the last with")
     reason = f"{_in_ms(last_ms)} ms against {_in_ms(first_ms)} ms"
     ok = last_ms <= max(DEGRADATION_LIMIT * first_ms, OF_THE_LIMIT * limit_ms)
-    return _bounded(case, gate_id, rule, figures, drives, ok=ok, reason=reason)
+    return _bounded(case, gate_id, rule, figures, scenario_runs, ok=ok, reason=reason)
 
 
 def _response_ms(rows: pd.DataFrame) -> pd.Series[float]:

@@ -52,19 +52,19 @@ def _logs_gate(case: Case, truth: TruthReport) -> Gate:
 
 
 def _offered(case: Case) -> int:
-    shares = (share for drive in case.drives for share in drive.scenario.shares)
+    shares = (share for scenario_run in case.scenario_runs for share in scenario_run.scenario.shares)
     return sum(share.count for share in shares if share.request_class is RequestClass.PERSONAL)
 
 
 def _acknowledged(case: Case) -> int:
     """Requests with personal data that the target took: the others it had no reason to keep."""
     history = case.history
-    return int(((history["class"] == RequestClass.PERSONAL) & (history["outcome"] == Outcome.OK)).sum())
+    return int(((history["class"] == RequestClass.PERSONAL) & (history["outcome"] == Outcome.ACKNOWLEDGED)).sum())
 
 
 def _unproven(case: Case) -> str:
     """Why finding nothing proves nothing; empty when it does."""
-    if missing := unreported(case.drives):
+    if missing := unreported(case.scenario_runs):
         return missing
     return "" if _acknowledged(case) else "no request with personal data was acknowledged"
 

@@ -13,9 +13,9 @@ from typing import Any
 from rig.checks.gates import GateKind, Kind, emits
 from rig.evidence.case import Case, unreported
 from rig.evidence.gate import Gate, Verdict
-from rig.evidence.truth import Anomaly, Group
+from rig.evidence.truth import DiscrepancyKind, Group
 
-FAULTS = tuple(kind for kind in Anomaly if kind is not Anomaly.RECOVERED)
+FAULTS = tuple(kind for kind in DiscrepancyKind if kind is not DiscrepancyKind.RECOVERED)
 _KEYS_NAMED = 5
 _WHOLE_LADDER = {f"S{number}" for number in range(1, 8)}
 """What is driven whenever nothing is left out by ``--only``: whoever drives it means S9 too."""
@@ -30,7 +30,7 @@ ROWS = GateKind(
 @emits(ROWS)
 def check_rows(case: Case) -> list[Gate]:
     """One gate for each scenario that was driven, and one that says so where a profile leaves a whole ladder no S9."""
-    driven = dict.fromkeys(drive.scenario.id for drive in case.drives)
+    driven = dict.fromkeys(scenario_run.scenario.id for scenario_run in case.scenario_runs)
     gates = [_rows_gate(case, scenario) for scenario in driven]
     if driven.keys() >= _WHOLE_LADDER and not case.profile.get("channels", True):
         reason = "the profile has no [[channels]], so there was nothing for S9 to send"
@@ -45,33 +45,33 @@ def _rows_gate(case: Case, scenario: str) -> Gate:
     groups = [group for group in case.truth.groups if group.scenario == scenario]
     faults = Counter[str]()
     for group in groups:
-        faults.update({kind: group.unclean.get(kind, 0) for kind in FAULTS})
+        faults.update({kind: group.discrepancies.get(kind, 0) for kind in FAULTS})
     figures: dict[str, Any] = {
         "canonical": sum(group.canonical for group in groups),
         "dead": sum(group.dead for group in groups),
         "expected": f"{_interval(groups, 'canonical')} canonical, {_interval(groups, 'dead')} dead",
-        "drives": len({group.drive for group in groups}),
+        "scenario_runs": len({group.scenario_run for group in groups}),
         **{kind: count for kind, count in faults.items() if count},
     }
     outside = [group for group in groups if not _inside(group)]
     if outside or faults.total():
         figures["keys"] = _first_keys(case, scenario)
         return Gate(gate_id, Verdict.FAIL, rule, figures, _what_is_wrong(outside, faults))
-    if unproven := _unproven(case, scenario, {group.drive for group in groups}):
+    if unproven := _unproven(case, scenario, {group.scenario_run for group in groups}):
         return Gate(gate_id, Verdict.INVALID, rule, figures, unproven)
     return Gate(gate_id, Verdict.PASS, rule, figures)
 
 
 def _unproven(case: Case, scenario: str, read: set[str]) -> str:
     """Why rows that are as they must be prove nothing; empty when they do."""
-    drives = case.drives_of(scenario)
-    if missing := unreported(drives):
+    scenario_runs = case.scenario_runs_of(scenario)
+    if missing := unreported(scenario_runs):
         return missing
-    for drive in drives:
-        if drive.scenario.label not in read:
-            return f"the truth says nothing about {drive.scenario.label}"
-        if not case.acknowledged(drive):
-            return f"nothing was acknowledged in {drive.scenario.label}, so nothing had to exist"
+    for scenario_run in scenario_runs:
+        if scenario_run.scenario.label not in read:
+            return f"the truth says nothing about {scenario_run.scenario.label}"
+        if not case.acknowledged(scenario_run):
+            return f"nothing was acknowledged in {scenario_run.scenario.label}, so nothing had to exist"
     return ""
 
 
@@ -91,7 +91,7 @@ def _interval(groups: Sequence[Group], which: str) -> int | str:
 def _what_is_wrong(outside: Sequence[Group], faults: Counter[str]) -> str:
     parts = [f"{count} {kind.replace('_', ' ')}" for kind, count in faults.items() if count]
     parts += [
-        f"{group.drive}, tenant {group.tenant}: canonical {group.canonical} "
+        f"{group.scenario_run}, tenant {group.tenant}: canonical {group.canonical} "
         f"(expected {group.canonical_min}..{group.canonical_max}), dead {group.dead} "
         f"(expected {group.dead_min}..{group.dead_max})"
         for group in outside[:3]
@@ -102,8 +102,8 @@ def _what_is_wrong(outside: Sequence[Group], faults: Counter[str]) -> str:
 def _first_keys(case: Case, scenario: str) -> list[str]:
     truth = case.truth
     keys = (
-        f"{key.kind} {key.key} (tenant {key.tenant}, {key.drive})"
-        for key in (truth.unclean if truth else ())
+        f"{key.kind} {key.key} (tenant {key.tenant}, {key.scenario_run})"
+        for key in (truth.discrepancies if truth else ())
         if key.scenario == scenario and key.kind in FAULTS
     )
     return list(islice(keys, _KEYS_NAMED))

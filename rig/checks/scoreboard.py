@@ -11,20 +11,20 @@ from typing import Any
 from rig.checks.key_storm_figures import amplification, most_at_once
 from rig.checks.key_storms import storm_gates
 from rig.evidence.gate import Verdict
-from rig.evidence.key_storm import KidStorm, Token
+from rig.evidence.key_storm import KeyStorm, Token
 
 _RANDOM, _FAILING, _ROTATION = "random-kids", "failing-cached", "rotation-inside"
 
 
-def scoreboard(storms: Iterable[KidStorm]) -> list[dict[str, Any]]:
+def scoreboard(storms: Iterable[KeyStorm]) -> list[dict[str, Any]]:
     """One row a subject, in the order of their first storms; values are None where a case was not tried."""
-    by_subject: dict[str, dict[str, KidStorm]] = {}
+    by_subject: dict[str, dict[str, KeyStorm]] = {}
     for storm in storms:
         by_subject.setdefault(storm.subject, {})[storm.case] = storm
     return [_row(subject, cases) for subject, cases in by_subject.items()]
 
 
-def _row(subject: str, cases: dict[str, KidStorm]) -> dict[str, Any]:
+def _row(subject: str, cases: dict[str, KeyStorm]) -> dict[str, Any]:
     tried = {name: storm for name, storm in cases.items() if not storm.not_run}
     any_storm = next(iter(cases.values()))
     random, failing, rotation = (tried.get(name) for name in (_RANDOM, _FAILING, _ROTATION))
@@ -43,17 +43,17 @@ def _row(subject: str, cases: dict[str, KidStorm]) -> dict[str, Any]:
     }
 
 
-def _in_outage(storm: KidStorm) -> int:
+def _in_outage(storm: KeyStorm) -> int:
     back = storm.mark("origin ok")
     return sum(back is None or fetch.start_ns < back.at_ns for fetch in storm.fetches)
 
 
-def _known_success(storm: KidStorm) -> float | None:
+def _known_success(storm: KeyStorm) -> float | None:
     known = storm.calls[storm.calls["token"] == Token.KNOWN.value]
     return round(float(known["accepted"].mean()), 4) if len(known) else None
 
 
-def _window_s(storm: KidStorm) -> float | None:
+def _window_s(storm: KeyStorm) -> float | None:
     """From the rotation to the last refusal of the new key."""
     rotation = storm.mark("rotation")
     new = storm.calls[storm.calls["token"] == Token.ROTATED.value]

@@ -1,4 +1,4 @@
-"""``probes`` and ``hygiene``: what was to be seen beside the storms.
+"""``probes`` and ``leak_findings``: what was to be seen beside the storms.
 
 A bad probe is FAIL even where the client was at its limit: the prober has nothing else to do and little to ask.
 """
@@ -18,7 +18,7 @@ PROBES = GateKind(
     Kind.SERVICE,
     "health, readiness and metrics answer 200 in time, and readiness does not claim what the storm refutes",
 )
-HYGIENE = GateKind(
+LEAK_CHECK = GateKind(
     "hygiene",
     Kind.INSTRUMENT,
     "no process of an earlier run before; no process, port, directory or connection of this run after",
@@ -63,25 +63,25 @@ def _blind(case: Case) -> int:
 
     Requests that the rig itself never sent or cut off say nothing about the target.
     """
-    cut_off = case.history["error_kind"].isin(("not_sent", "aborted"))
+    cut_off = case.history["error_kind"].isin(("skipped", "aborted"))
     history = case.history[~cut_off.astype(bool)]
     ready = case.probes[case.probes["path"] == _paths(case)["ready"]]
     count = 0
     for at_ns in ready["at_ns"]:
         near = history[(history["done_ns"] > at_ns - _BLIND_NS) & (history["done_ns"] <= at_ns)]
-        if len(near) >= 10 and bool((near["outcome"] != Outcome.OK).all()):
+        if len(near) >= 10 and bool((near["outcome"] != Outcome.ACKNOWLEDGED).all()):
             count += 1
     return count
 
 
-@emits(HYGIENE)
-def check_hygiene(case: Case) -> list[Gate]:
+@emits(LEAK_CHECK)
+def check_leaks(case: Case) -> list[Gate]:
     """Nothing of an earlier run at the start, nothing of this one at the end; none where it was not looked at."""
-    if not case.hygiene:
+    if not case.leak_findings:
         return []
-    gate_id, rule = HYGIENE.pattern, HYGIENE.rule
-    dirty = [finding for finding in case.hygiene if not finding.clean]
-    figures = {"looked_at": len(case.hygiene), "not_clean": len(dirty)}
+    gate_id, rule = LEAK_CHECK.pattern, LEAK_CHECK.rule
+    dirty = [finding for finding in case.leak_findings if not finding.clean]
+    figures = {"looked_at": len(case.leak_findings), "not_clean": len(dirty)}
     if dirty:
         reason = "; ".join(f"{finding.when}: {finding.what}: {finding.detail}" for finding in dirty[:5])
         return [Gate(gate_id, Verdict.INVALID, rule, figures, reason)]

@@ -10,7 +10,7 @@ from typing import Any
 from rig.checks.gates import GateKind, Kind, emits
 from rig.evidence.case import Case, unreported
 from rig.evidence.gate import Gate, Verdict
-from rig.evidence.truth import Anomaly, Total, TruthReport
+from rig.evidence.truth import DiscrepancyKind, Total, TruthReport
 from rig.model import Row
 
 _TENANTS_SHOWN = 4
@@ -35,8 +35,8 @@ def _totals_gate(case: Case, truth: TruthReport) -> Gate:
     wrong = [_described(total) for total in totals if not total.expected_min <= total.observed <= total.expected_max]
     wrong += [
         f"tenant {key.tenant}: {key.kind.replace('_', ' ')} {key.key or key.detail}"
-        for key in truth.unclean
-        if not key.drive and key.kind is not Anomaly.RECOVERED
+        for key in truth.discrepancies
+        if not key.scenario_run and key.kind is not DiscrepancyKind.RECOVERED
     ]
     figures: dict[str, Any] = {"tenants": len({total.tenant for total in totals})}
     for row in (Row.CANONICAL, Row.DEAD):
@@ -55,9 +55,9 @@ def _totals_gate(case: Case, truth: TruthReport) -> Gate:
 
 def _unproven(case: Case) -> str:
     """Why tables that are as they must be prove nothing; empty when they do."""
-    if missing := unreported(case.drives):
+    if missing := unreported(case.scenario_runs):
         return missing
-    if not any(case.acknowledged(drive) for drive in case.drives):
+    if not any(case.acknowledged(scenario_run) for scenario_run in case.scenario_runs):
         return "nothing was acknowledged, so nothing had to exist"
     return ""
 

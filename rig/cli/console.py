@@ -45,14 +45,12 @@ class ConsoleReporter:
         """See ``rig.run.steps.Reporter``."""
         self._show(what, None)
 
-    def drive(self, scenario: Scenario, number: int, drives: int) -> None:
+    def run_scenario(self, scenario: Scenario, number: int, scenario_runs: int) -> None:
         """See ``rig.run.steps.Reporter``."""
         spread = f", {len(scenario.tenants)} tenants" if len(scenario.tenants) > 2 else ""
         trial = f", trial {scenario.trial}" if scenario.limit_s else ""
-        what = (
-            f"[{number}/{drives}] {scenario.id} {scenario.title}, {scenario.count:,} on {scenario.route}{spread}{trial}"
-        )
-        self._show(what, scenario.count)
+        what = f"{scenario.id} {scenario.title}, {scenario.count:,} on {scenario.route}{spread}{trial}"
+        self._show(f"[{number}/{scenario_runs}] {what}", scenario.count)
 
     def progress(self, requests: int) -> None:
         """See ``rig.run.steps.Reporter``."""

@@ -176,5 +176,5 @@ def calibrate(common: Common, full: bool) -> int:
     profile, folder = common.load_profile()
     job = common.job("calibrate", profile, folder, ())
     if full:
-        job = replace(job, settings=replace(job.settings, ruler="full"))
+        job = replace(job, settings=replace(job.settings, latency_calibration="full"))
     return execute(common, job)

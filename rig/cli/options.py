@@ -64,7 +64,7 @@ class Common:
     port: int
     defects: tuple[str, ...]
     null_seconds: float
-    ruler: bool
+    latency_calibration: bool
     samplers: bool
     max_requests: int
     max_rate: float
@@ -90,7 +90,7 @@ class Common:
             allow_host=self.allow_host,
             defects=self.defects,
             null_seconds=self.null_seconds,
-            ruler="quick" if self.ruler else "none",
+            latency_calibration="quick" if self.latency_calibration else "none",
             samplers=self.samplers,
             max_requests=self.max_requests,
             max_rate_per_s=self.max_rate,

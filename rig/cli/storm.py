@@ -35,7 +35,7 @@ def storm_(
     processes: int | None,
     without: tuple[str, ...],
     cases: tuple[str, ...],
-    kids: int,
+    key_ids: int,
     subject: str,
     scoreboard: bool,
     seed: int,
@@ -48,14 +48,14 @@ def storm_(
     from rig.profile import bundled_profile, environment, load_profile
     from rig.run.job import Job
     from rig.settings import Settings
-    from rig.storms.environment import StormOrder
+    from rig.storms.environment import StormOptions
     from rig.verbs.storm import storm
 
     path = profile or bundled_profile()
     settings = Settings(seed=seed, out=out, allow_host=allow_host)
     job = Job("storm", ("rig", *sys.argv[1:]), settings, load_profile(path), path.resolve().parent)
     with ConsoleReporter(terminal()) as reporter:
-        order = StormOrder(processes, without, cases, subject, kids, scoreboard)
+        order = StormOptions(processes, without, cases, subject, key_ids, scoreboard)
         stormed = storm(job, name, order, environment(), reporter)
     if stormed.scoreboard and not as_json:
         stdout().print(_board(stormed.scoreboard))

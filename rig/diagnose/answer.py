@@ -18,7 +18,7 @@ from rig.diagnose.numbers import Measured
 from rig.diagnose.server import weigh_computing, weigh_logs
 from rig.evidence.case import Case
 from rig.evidence.diagnosis import Diagnosis, Hypothesis, State
-from rig.evidence.drives import DriveReport
+from rig.evidence.scenario_runs import ScenarioRun
 
 _TIERS = {"H-D": 0, "H-A2": 1, "H-B2": 1, "H-C": 1, "H-E": 1, "H-F": 2, "H-A1": 3, "H-B1": 3}
 _OUTCOMES = ("supported", "undetermined", "refuted")
@@ -26,7 +26,7 @@ _OUTCOMES = ("supported", "undetermined", "refuted")
 
 def explain(case: Case) -> Diagnosis | None:
     """The diagnosis of a case, None where nothing was driven; it never raises, lest it take the verdicts along."""
-    if not case.drives:
+    if not case.scenario_runs:
         return None
     try:
         return diagnose(case)
@@ -38,24 +38,28 @@ def explain(case: Case) -> Diagnosis | None:
 def diagnose(case: Case) -> Diagnosis:
     """Why the judged storms were as slow as they were; of several kinds of storm, the one in which most stands out."""
     best_rps = case.certificate.rps if case.certificate and case.certificate.trials else None
-    found = [weighed(measure(case, drives), best_rps) for drives in _storms(case)]
+    found = [weighed(measure(case, scenario_runs), best_rps) for scenario_runs in _storms(case)]
     if not found:
         why = f"no storm of {LEAST_S:g} s or more to look at: run one (rig perf)"
         return Diagnosis(f"undetermined: {why}", "undetermined", None, (), (why,))
     return max(found, key=lambda diagnosis: (diagnosis.state == "supported", _score(diagnosis)))
 
 
-def _storms(case: Case) -> Iterator[Sequence[DriveReport]]:
+def _storms(case: Case) -> Iterator[Sequence[ScenarioRun]]:
     """The trials of each scenario that has a limit to keep; where none has, all drives together."""
-    drove = set(case.history.loc[case.history["sent_ns"] > 0, "drive"])
-    drives = [drive for drive in case.drives if drive.scenario.label in drove]
-    judged = [drive for drive in drives if drive.scenario.limit_s or drive.scenario.p95_limit_ms]
-    groups = [
-        [drive for drive in judged if drive.scenario.id == name]
-        for name in dict.fromkeys(drive.scenario.id for drive in judged)
+    drove = set(case.history.loc[case.history["sent_ns"] > 0, "scenario_run"])
+    scenario_runs = [scenario_run for scenario_run in case.scenario_runs if scenario_run.scenario.label in drove]
+    judged = [
+        scenario_run
+        for scenario_run in scenario_runs
+        if scenario_run.scenario.limit_s or scenario_run.scenario.p95_limit_ms
     ]
-    for group in groups or [drives]:
-        if sum(drive.elapsed_s for drive in group) >= LEAST_S:
+    groups = [
+        [scenario_run for scenario_run in judged if scenario_run.scenario.id == name]
+        for name in dict.fromkeys(scenario_run.scenario.id for scenario_run in judged)
+    ]
+    for group in groups or [scenario_runs]:
+        if sum(scenario_run.elapsed_s for scenario_run in group) >= LEAST_S:
             yield group
 
 
@@ -84,7 +88,7 @@ def weighed(measured: Measured, best_rps: float | None = None) -> Diagnosis:
         first=first.id if first else None,
         hypotheses=ordered,
         look_next=tuple(dict.fromkeys(each.because for each in open_ones)),
-        of=measured.drives,
+        of=measured.scenario_runs,
         in_flight=measured.places(),
     )
 

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from rig.diagnose import aas, cpu
 from rig.diagnose.numbers import Client, Database, Machine, Measured, Pool, Server, ServerProcess
 from rig.evidence.case import Case
-from rig.evidence.drives import DriveReport
 from rig.evidence.pool_metrics import ACQUIRE_WAIT_S, ACQUIRED, CONNECTIONS_MAX, TIMEOUTS
 from rig.evidence.sample_names import PG_ACTIVITY, PIDS, Role
 from rig.evidence.samples import Samples
+from rig.evidence.scenario_runs import ScenarioRun
 from rig.stats import pacer_lag_ns
 
 LEAST_S = 1.0
@@ -50,9 +50,9 @@ class Span:
         return (self.end_ns - self.start_ns) / 1e9
 
 
-def measure(case: Case, drives: Sequence[DriveReport]) -> Measured:
+def measure(case: Case, scenario_runs: Sequence[ScenarioRun]) -> Measured:
     """The numbers of some drives, all together."""
-    rows = {drive.scenario.label: case.rows_of(drive) for drive in drives}
+    rows = {scenario_run.scenario.label: case.rows_of(scenario_run) for scenario_run in scenario_runs}
     sent = [frame[frame["sent_ns"] > 0] for frame in rows.values()]
     spans = [Span(int(frame["sent_ns"].min()), int(frame["done_ns"].max())) for frame in sent if len(frame)]
     seconds = sum(span.seconds for span in spans)
@@ -60,22 +60,26 @@ def measure(case: Case, drives: Sequence[DriveReport]) -> Measured:
     unseen: dict[str, str] = {}
     response_s = sum(float((frame["done_ns"] - frame["intended_ns"]).astype(float).sum()) / 1e9 for frame in sent)
     return Measured(
-        drives=tuple(rows),
+        scenario_runs=tuple(rows),
         seconds=seconds,
         requests=requests,
         in_flight=response_s / seconds if seconds else 0.0,
-        client=_client(drives, sent, _delay(case.samples, spans)),
+        client=_client(scenario_runs, sent, _delay(case.samples, spans)),
         database=_database(case.samples, spans, unseen),
         pool=_pool(case, spans, unseen),
         server=_server(case.samples, spans, requests, unseen),
-        machine=_machine(case.samples, drives, spans, unseen),
+        machine=_machine(case.samples, scenario_runs, spans, unseen),
         unseen=unseen,
     )
 
 
-def _client(drives: Sequence[DriveReport], sent: Sequence[pd.DataFrame], without_core: float | None) -> Client | None:
+def _client(
+    scenario_runs: Sequence[ScenarioRun], sent: Sequence[pd.DataFrame], without_core: float | None
+) -> Client | None:
     seconds = sum(float(frame["done_ns"].max() - frame["sent_ns"].min()) / 1e9 for frame in sent if len(frame))
-    reports = [report for drive in drives for report in drive.present if report.wall_s > 0 and report.sent]
+    reports = [
+        report for scenario_run in scenario_runs for report in scenario_run.present if report.wall_s > 0 and report.sent
+    ]
     if not reports or not seconds:
         return None
     busiest = max(reports, key=lambda report: report.utilisation)
@@ -251,9 +255,13 @@ def _process(pid: Any, frame: pd.DataFrame, spans: Sequence[Span]) -> ServerProc
 
 
 def _machine(
-    samples: Samples, drives: Sequence[DriveReport], spans: Sequence[Span], unseen: dict[str, str]
+    samples: Samples, scenario_runs: Sequence[ScenarioRun], spans: Sequence[Span], unseen: dict[str, str]
 ) -> Machine | None:
-    seen = [(drive.machine, drive.elapsed_s) for drive in drives if drive.machine is not None and drive.elapsed_s > 0]
+    seen = [
+        (scenario_run.machine, scenario_run.elapsed_s)
+        for scenario_run in scenario_runs
+        if scenario_run.machine is not None and scenario_run.elapsed_s > 0
+    ]
     if not seen:
         unseen["machine"] = "nobody watched the machine during the storm"
         return None

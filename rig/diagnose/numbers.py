@@ -140,7 +140,7 @@ class Machine:
 class Measured:
     """One storm in numbers."""
 
-    drives: tuple[str, ...]
+    scenario_runs: tuple[str, ...]
     seconds: float
     requests: int
     in_flight: float

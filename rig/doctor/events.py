@@ -7,61 +7,63 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from rig.doctor.context import DoctorContext
 from rig.doctor.findings import NotApplicable, Symptom
-from rig.doctor.patient import Patient
-from rig.doctor.specimens import FORGED, TIMEOUT_S, VALID, Result, outcome, send, specimens
+from rig.doctor.sample_requests import FORGED, TIMEOUT_S, VALID, Result, outcome, sample_requests, send
 from rig.errors import ConfigError, EvidenceError
-from rig.evidence.truth import Anomaly, UncleanKey
+from rig.evidence.truth import Discrepancy, DiscrepancyKind
 from rig.model import RequestClass
 from rig.profile import Profile
-from rig.target.http_probe import Asker
+from rig.target.http_probe import HttpProbe
 from rig.target.tenants import provision
 
 _NAMED = 3
 """So many of a kind are named; the rest follows from them as a rule."""
 
 _MEND_ROWS = {
-    Anomaly.LOST: "is the table and the column that the profile names the right one, and does the answer wait for the "
-    "commit? Where a queue stores after the answer, truth.quiet_s must be longer than that takes; where nothing is to "
-    'be kept of it, the profile says row = "none"',
-    Anomaly.DUPLICATED: "the target must deduplicate on tenant and key together",
-    Anomaly.UNEXPECTED: "no row may come of it",
-    Anomaly.MISROUTED: "mend the target, or the row that [answers.…] promises",
-    Anomaly.WRONG_TENANT: "rows must carry what truth.canonical.tenant and truth.dead.tenant name, each tenant its own",
-    Anomaly.WRONG_CHANNEL: "mend [[channels]] or truth.canonical.channel",
-    Anomaly.WRONG_CORRELATION: "does truth.canonical.correlation name the column that keeps headers.correlation_id?",
+    DiscrepancyKind.LOST: "is the table and the column that the profile names the right one, and does the answer wait "
+    "for the commit? Where a queue stores after the answer, truth.quiet_s must be longer than that takes; where "
+    'nothing is to be kept of it, the profile says row = "none"',
+    DiscrepancyKind.DUPLICATED: "the target must deduplicate on tenant and key together",
+    DiscrepancyKind.UNEXPECTED: "no row may come of it",
+    DiscrepancyKind.MISROUTED: "mend the target, or the row that [answers.…] promises",
+    DiscrepancyKind.WRONG_TENANT: "rows must carry what truth.canonical.tenant and truth.dead.tenant name, each tenant "
+    "its own",
+    DiscrepancyKind.WRONG_CHANNEL: "mend [[channels]] or truth.canonical.channel",
+    DiscrepancyKind.WRONG_CORRELATION: "does truth.canonical.correlation name the column that keeps "
+    "headers.correlation_id?",
 }
 
 
-def tenants_exist(patient: Patient) -> str:
+def tenants_exist(context: DoctorContext) -> str:
     """One or two, made or fixed; and what the truth holds of them before anything is sent."""
-    profile = patient.profile
+    profile = context.profile
     names = ("A", "B") if len(profile.tenants.fixed) != 1 else ("A",)
-    patient.tenancy = provision(profile, patient.key, names, patient.store.truth_dsn, patient.environ, patient.secrets)
-    patient.specimens = tuple(specimens(profile, patient.targeter, names))
-    scenarios = [specimen.scenario for specimen in patient.specimens]
-    patient.baseline = patient.reader.preflight(patient.targeter, scenarios, patient.tenancy.tenants, None)
-    return ", ".join(f"{tenant.name} is {tenant.id}" for tenant in patient.tenancy.tenants)
+    context.tenancy = provision(profile, context.key, names, context.store.truth_dsn, context.environ, context.secrets)
+    context.sample_requests = tuple(sample_requests(profile, context.targeter, names))
+    scenarios = [sample_request.scenario for sample_request in context.sample_requests]
+    context.baseline = context.reader.preflight(context.targeter, scenarios, context.tenancy.tenants, None)
+    return ", ".join(f"{tenant.name} is {tenant.id}" for tenant in context.tenancy.tenants)
 
 
-def answers_of(name: str) -> Callable[[Patient], str]:
+def answers_of(name: str) -> Callable[[DoctorContext], str]:
     """The step that sends one kind of event on every route and looks at the answers."""
 
-    def step(patient: Patient) -> str:
-        chosen = [specimen for specimen in patient.specimens if specimen.name == name]
+    def step(context: DoctorContext) -> str:
+        chosen = [sample_request for sample_request in context.sample_requests if sample_request.name == name]
         if not chosen:
             raise NotApplicable("no route signs the time" if name in FORGED else "the profile has one tenant only")
-        asker = Asker(patient.endpoint, TIMEOUT_S)
-        for specimen in chosen:
-            sent = send(specimen, patient.targeter, patient.tenancy.credentials, asker)
-            patient.results.setdefault(name, []).extend(sent)
-        results = patient.results[name]
-        wrong = [result for result in results if not result.right(patient.profile)]
+        probe = HttpProbe(context.endpoint, TIMEOUT_S)
+        for sample_request in chosen:
+            sent = send(sample_request, context.targeter, context.tenancy.credentials, probe)
+            context.results.setdefault(name, []).extend(sent)
+        results = context.results[name]
+        wrong = [result for result in results if not result.right(context.profile)]
         if wrong:
-            raise Symptom(_answers_in_words(patient.profile, name, wrong))
+            raise Symptom(_answers_in_words(context.profile, name, wrong))
         routes = dict.fromkeys(result.route for result in results)
         return "; ".join(
-            f"{route} {', '.join(str(result.reply.status) for result in results if result.route == route)}"
+            f"{route} {', '.join(str(result.response.status) for result in results if result.route == route)}"
             for route in routes
         )
 
@@ -70,8 +72,8 @@ def answers_of(name: str) -> Callable[[Patient], str]:
 
 def _answers_in_words(profile: Profile, name: str, wrong: Sequence[Result]) -> str:
     first = wrong[0]
-    said = f", saying {first.reply.said[:160]!r}" if first.reply.said else ""
-    answers = f"{first.reply.status}{said}" if first.reply.status else f"nothing ({first.reply.problem})"
+    said = f", saying {first.response.said[:160]!r}" if first.response.said else ""
+    answers = f"{first.response.status}{said}" if first.response.status else f"nothing ({first.response.problem})"
     others = f" (and {len(wrong) - 1} more such requests)" if len(wrong) > 1 else ""
     expected = "4xx" if first.refused else " or ".join(map(str, profile.answer(first.request_class).status))
     text = f"route {first.route!r} answers {answers} to {name}, not {expected}{others}"
@@ -79,7 +81,7 @@ def _answers_in_words(profile: Profile, name: str, wrong: Sequence[Result]) -> s
 
 
 def _remedy(profile: Profile, name: str, result: Result) -> str:
-    status, route = result.reply.status, profile.route(result.route)
+    status, route = result.response.status, profile.route(result.route)
     if not status or status >= 500:
         return "the target's own log says why"
     if result.refused:
@@ -98,44 +100,52 @@ def _remedy(profile: Profile, name: str, result: Result) -> str:
     return f"if that is its right answer, the profile must say so: [answers.{key}] status = [{status}]"
 
 
-def truth_is_read(patient: Patient) -> str:
+def truth_is_read(context: DoctorContext) -> str:
     """Once, when the database is at rest."""
-    drives = [
-        outcome(specimen, results, patient.profile)
-        for specimen in patient.specimens
-        if (results := _results_of(patient, specimen.name, specimen.scenario.route))
+    scenario_runs = [
+        outcome(sample_request, results, context.profile)
+        for sample_request in context.sample_requests
+        if (results := _results_of(context, sample_request.name, sample_request.scenario.route))
     ]
-    if not (quiet := patient.reader.quiesce()):
+    if not (quiet := context.reader.quiesce()):
         raise EvidenceError(f"the database was {quiet}; is something else at work in it?")
-    files = (*patient.store.log_files, *patient.target.log_files)
-    patient.truth = patient.reader.read(patient.targeter, drives, patient.tenancy.tenants, patient.baseline, files)
-    return f"{patient.truth.keys_reconciled} keys in {patient.truth.read_s:.1f} s"
+    files = (*context.store.log_files, *context.target.log_files)
+    context.truth = context.reader.read(
+        context.targeter, scenario_runs, context.tenancy.tenants, context.baseline, files
+    )
+    return f"{context.truth.keys_reconciled} keys in {context.truth.read_s:.1f} s"
 
 
-def _results_of(patient: Patient, name: str, route: str) -> list[Result]:
-    return [result for result in patient.results.get(name, ()) if result.route == route]
+def _results_of(context: DoctorContext, name: str, route: str) -> list[Result]:
+    return [result for result in context.results.get(name, ()) if result.route == route]
 
 
-def rows_of(name: str) -> Callable[[Patient], str]:
+def rows_of(name: str) -> Callable[[DoctorContext], str]:
     """The step that looks at the rows of one kind of event."""
 
-    def step(patient: Patient) -> str:
-        labels = {specimen.scenario.label for specimen in patient.specimens if specimen.name == name}
+    def step(context: DoctorContext) -> str:
+        labels = {
+            sample_request.scenario.label for sample_request in context.sample_requests if sample_request.name == name
+        }
         if not labels:
             raise NotApplicable("nothing of the kind was sent")
-        wrong = [key for key in patient.truth.unclean if key.drive in labels and key.kind is not Anomaly.RECOVERED]
+        wrong = [
+            key
+            for key in context.truth.discrepancies
+            if key.scenario_run in labels and key.kind is not DiscrepancyKind.RECOVERED
+        ]
         if wrong:
             raise Symptom(_rows_in_words(wrong))
-        groups = [group for group in patient.truth.groups if group.drive in labels]
+        groups = [group for group in context.truth.groups if group.scenario_run in labels]
         canonical, dead = sum(group.canonical for group in groups), sum(group.dead for group in groups)
-        sent = len(patient.results.get(name, ()))
+        sent = len(context.results.get(name, ()))
         return f"{sent} sent: {canonical} canonical, {dead} dead"
 
     return step
 
 
-def _rows_in_words(wrong: Sequence[UncleanKey]) -> str:
-    counted: dict[Anomaly, list[UncleanKey]] = {}
+def _rows_in_words(wrong: Sequence[Discrepancy]) -> str:
+    counted: dict[DiscrepancyKind, list[Discrepancy]] = {}
     for key in wrong:
         counted.setdefault(key.kind, []).append(key)
     parts = []
@@ -145,17 +155,17 @@ def _rows_in_words(wrong: Sequence[UncleanKey]) -> str:
     return "; ".join(parts)
 
 
-def nothing_else_is_stored(patient: Patient) -> str:
+def nothing_else_is_stored(context: DoctorContext) -> str:
     """No row of these tenants that no request explains."""
-    stray = [key for key in patient.truth.unclean if not key.drive]
+    stray = [key for key in context.truth.discrepancies if not key.scenario_run]
     if stray:
         raise Symptom(_rows_in_words(stray))
-    return f"{len(patient.tenancy.tenants)} tenants have no other new row"
+    return f"{len(context.tenancy.tenants)} tenants have no other new row"
 
 
-def no_personal_data(patient: Patient) -> str:
+def no_personal_data(context: DoctorContext) -> str:
     """In no column and no log file."""
-    truth = patient.truth
+    truth = context.truth
     if truth.log_files_unread:
         raise ConfigError(f"log file {truth.log_files_unread[0]} cannot be read; mend target.log_files or its rights")
     if truth.canary_hits:

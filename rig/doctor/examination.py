@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psycopg
 
+from rig.doctor.context import DoctorContext
 from rig.doctor.events import (
     answers_of,
     no_personal_data,
@@ -19,8 +20,7 @@ from rig.doctor.events import (
     truth_is_read,
 )
 from rig.doctor.findings import Examination, NotApplicable, State, Step, Symptom
-from rig.doctor.patient import Patient
-from rig.doctor.specimens import ACCEPTED, FORGED, VALID
+from rig.doctor.sample_requests import ACCEPTED, FORGED, VALID
 from rig.doctor.surroundings import (
     clocks_agree,
     database_answers,
@@ -37,7 +37,7 @@ from rig.doctor.surroundings import (
     truth_tables_are_there,
 )
 from rig.errors import ExitCode, RigError
-from rig.machine.supervisor import Lifeline, temporary_folder
+from rig.machine.supervisor import Supervisor, temporary_folder
 from rig.settings import Settings
 from rig.truth.session import in_words
 
@@ -47,7 +47,7 @@ class _Stage:
     """A step before it is made. ``needs``: where one of these failed, or was skipped for such a reason, so is this."""
 
     name: str
-    look: Callable[[Patient], str]
+    look: Callable[[DoctorContext], str]
     needs: tuple[str, ...] = ()
 
 
@@ -90,17 +90,17 @@ def examine(profile: Path, settings: Settings, environ: Mapping[str, str], tell:
     """
     steps: list[Step] = []
     halted: set[str] = set()
-    with Lifeline() as lifeline, temporary_folder("rig-doctor-") as logs, ExitStack() as stack:
-        key = Patient.new_key(settings.seed, int(time.time()))
-        patient = Patient(profile, settings, environ, lifeline, stack, logs, key)
+    with Supervisor() as supervisor, temporary_folder("rig-doctor-") as logs, ExitStack() as stack:
+        key = DoctorContext.new_key(settings.seed, int(time.time()))
+        context = DoctorContext(profile, settings, environ, supervisor, stack, logs, key)
         for stage in STAGES:
-            step = _step(stage, patient, halted)
+            step = _step(stage, context, halted)
             steps.append(step)
             tell(step)
     return Examination(str(profile), tuple(steps))
 
 
-def _step(stage: _Stage, patient: Patient, halted: set[str]) -> Step:
+def _step(stage: _Stage, context: DoctorContext, halted: set[str]) -> Step:
     """Make one step. One that cannot be made because of another counts as halted itself.
 
     What is said may quote the target's last words or its answers: the secrets that are known by then are blanked in it.
@@ -109,9 +109,9 @@ def _step(stage: _Stage, patient: Patient, halted: set[str]) -> Step:
     if missing:
         halted.add(stage.name)
         return Step(stage.name, State.SKIPPED, f"needs {missing[0]!r}")
-    blanked = patient.secrets.blanked
+    blanked = context.secrets.blanked
     try:
-        return Step(stage.name, State.OK, blanked(stage.look(patient)))
+        return Step(stage.name, State.OK, blanked(stage.look(context)))
     except NotApplicable as reason:
         return Step(stage.name, State.SKIPPED, str(reason))
     except Symptom as symptom:

@@ -8,14 +8,14 @@ from email.utils import parsedate_to_datetime
 
 import psutil
 
+from rig.doctor.context import DoctorContext
 from rig.doctor.findings import NotApplicable, Symptom
-from rig.doctor.patient import Patient
 from rig.errors import ConfigError, Unavailable
 from rig.machine.processes import children
 from rig.profile import load_profile
 from rig.requests.body import compile_bodies
 from rig.samplers.pg_queries import FACTS, Facts, unseen
-from rig.target.http_probe import Asker
+from rig.target.http_probe import HttpProbe
 from rig.target.launch import open_target
 from rig.target.store import open_store
 from rig.truth.preflight import open_tables, require_bound_runtime, require_sight
@@ -25,20 +25,20 @@ from rig.truth.tables import event_tables, text_tables
 _CONNECT_TIMEOUT_S = 2.0
 
 
-def profile_is_valid(patient: Patient) -> str:
+def profile_is_valid(context: DoctorContext) -> str:
     """Loads it; bodies, mutations and places of personal data are compiled as a run would."""
-    patient.profile = profile = load_profile(patient.path)
+    context.profile = profile = load_profile(context.path)
     for route in profile.routes:
         compile_bodies(route)
     return f"{profile.name}; routes: {', '.join(route.name for route in profile.routes)}"
 
 
-def environment_is_complete(patient: Patient) -> str:
+def environment_is_complete(context: DoctorContext) -> str:
     """Every variable that the profile names; all that are missing at once."""
-    profile, environ = patient.profile, patient.environ
+    profile, environ = context.profile, context.environ
     wanted = {route.secret_env: f"the secret of route {route.name!r}" for route in profile.routes if route.secret_env}
     wanted |= {tenant.api_key_env: f"the API key of tenant {tenant.id}" for tenant in profile.tenants.fixed}
-    if not patient.launched:
+    if not context.launched:
         wanted[profile.truth.dsn_env] = "the DSN that sees every row"
     missing = [f"${variable} ({purpose})" for variable, purpose in wanted.items() if not environ.get(variable)]
     if missing:
@@ -46,101 +46,101 @@ def environment_is_complete(patient: Patient) -> str:
     return f"set: {', '.join(wanted)}" if wanted else "nothing is wanted of it"
 
 
-def database_answers(patient: Patient) -> str:
+def database_answers(context: DoctorContext) -> str:
     """The target's own, or one that is made for the examination."""
-    patient.store = store = patient.stack.enter_context(
-        open_store(patient.profile, patient.lifeline, patient.environ, patient.logs)
+    context.store = store = context.stack.enter_context(
+        open_store(context.profile, context.supervisor, context.environ, context.logs)
     )
-    patient.secrets.learn_from(patient.profile, patient.environ, store)
+    context.secrets.learn_from(context.profile, context.environ, store)
     return f"PostgreSQL {store.facts['server_version']}, from {store.facts['source']}"
 
 
-def target_listens(patient: Patient) -> str:
+def target_listens(context: DoctorContext) -> str:
     """Reachable, and allowed to be sent events to."""
-    if patient.launched:
+    if context.launched:
         raise NotApplicable("the rig launches it")
-    named = patient.profile.target.allow_host
-    endpoint = patient.endpoint
-    endpoint.require_allowed(named if named == patient.settings.allow_host else None)
-    reply = Asker(endpoint, _CONNECT_TIMEOUT_S).connect()
-    if reply.status != 200:
-        raise Unavailable(f"nobody listens at {endpoint.url}: {reply.problem}; start it, or mend target.base_url")
+    named = context.profile.target.allow_host
+    endpoint = context.endpoint
+    endpoint.require_allowed(named if named == context.settings.allow_host else None)
+    response = HttpProbe(endpoint, _CONNECT_TIMEOUT_S).connect()
+    if response.status != 200:
+        raise Unavailable(f"nobody listens at {endpoint.url}: {response.problem}; start it, or mend target.base_url")
     return endpoint.url
 
 
-def target_is_ready(patient: Patient) -> str:
+def target_is_ready(context: DoctorContext) -> str:
     """Launched where the profile says so, and waited for."""
-    settings = patient.settings
+    settings = context.settings
     target = open_target(
-        patient.profile, patient.path.resolve().parent, patient.store, patient.logs, patient.environ, settings
+        context.profile, context.path.resolve().parent, context.store, context.logs, context.environ, settings
     )
-    patient.target = patient.stack.enter_context(target)
-    return f"{patient.target.endpoint.url}, launched here" if patient.launched else patient.endpoint.url
+    context.target = context.stack.enter_context(target)
+    return f"{context.target.endpoint.url}, launched here" if context.launched else context.endpoint.url
 
 
-def probes_answer(patient: Patient) -> str:
+def probes_answer(context: DoctorContext) -> str:
     """Each path that the profile names answers 200 in its time."""
-    probes = patient.profile.probes
+    probes = context.profile.probes
     paths = {"health": probes.health, "ready": probes.ready, "metrics": probes.metrics}
     named = {name: path for name, path in paths.items() if path is not None}
     if not named:
         raise NotApplicable("the profile names none ([probes]); nobody asks how the target feels during a storm")
     for name, path in named.items():
-        reply = patient.probing.get(path)
-        if reply.status != 200:
-            answer = reply.problem or f"{reply.status} {reply.said[:80]}".rstrip()
+        response = context.probing.get(path)
+        if response.status != 200:
+            answer = response.problem or f"{response.status} {response.said[:80]}".rstrip()
             raise Symptom(f"probes.{name} {path} answers {answer}; mend the path, or leave it out")
     return ", ".join(f"{path} 200" for path in named.values())
 
 
-def truth_tables_are_there(patient: Patient) -> str:
+def truth_tables_are_there(context: DoctorContext) -> str:
     """Tables and columns by the names of the profile."""
-    with connect(patient.store.truth_dsn) as connection:
-        tables = event_tables(connection, patient.profile.truth)
+    with connect(context.store.truth_dsn) as connection:
+        tables = event_tables(connection, context.profile.truth)
     return f"{tables.canonical} and {tables.dead}, with the columns that the profile names"
 
 
-def truth_is_readable(patient: Patient) -> str:
+def truth_is_readable(context: DoctorContext) -> str:
     """Every row of every table that can hold text, and so personal data."""
-    truth = patient.profile.truth
-    with connect(patient.store.truth_dsn) as connection:
+    truth = context.profile.truth
+    with connect(context.store.truth_dsn) as connection:
         require_sight(connection, event_tables(connection, truth))
         searched = text_tables(connection, truth.schemas)
     columns = sum(len(table.text_columns) for table in searched)
     return f"{len(searched)} tables, {columns} columns that can hold personal data"
 
 
-def row_security_is_on(patient: Patient) -> str:
+def row_security_is_on(context: DoctorContext) -> str:
     """On both event tables. A service may keep its tenants apart by other means: that is no fault."""
-    with connect(patient.store.truth_dsn) as connection:
-        notes = open_tables(connection, event_tables(connection, patient.profile.truth))
+    with connect(context.store.truth_dsn) as connection:
+        notes = open_tables(connection, event_tables(connection, context.profile.truth))
     if notes:
         raise NotApplicable(f"{'; '.join(notes)}: only the service's own queries keep tenants apart")
     return "enabled on both event tables"
 
 
-def runtime_role_is_bound(patient: Patient) -> str:
+def runtime_role_is_bound(context: DoctorContext) -> str:
     """The role that the target connects with: another one than truth's, and row-level security binds it."""
-    truth, dsn = patient.profile.truth, patient.store.runtime_dsn
+    truth, dsn = context.profile.truth, context.store.runtime_dsn
     if not dsn:
         raise NotApplicable(f"${truth.runtime_dsn_env} is not set: how the target connects is not known, nor judged")
-    with connect(patient.store.truth_dsn) as connection:
+    with connect(context.store.truth_dsn) as connection:
         require_bound_runtime(connection, event_tables(connection, truth), dsn)
     return "a role of its own, without superuser or BYPASSRLS; row-level security is not off for it"
 
 
-def clocks_agree(patient: Patient) -> str:
+def clocks_agree(context: DoctorContext) -> str:
     """The target's clock against this one, where a signature ages; from the Date of its answers."""
-    ageing = [route.tolerance_s for route in patient.profile.routes if route.ageing]
+    ageing = [route.tolerance_s for route in context.profile.routes if route.ageing]
     if not ageing:
         raise NotApplicable("no route signs the time")
-    results = [result for several in patient.results.values() for result in several if result.reply.date]
+    results = [result for several in context.results.values() for result in several if result.response.date]
     if not results:
         raise NotApplicable("the target's answers carry no Date")
     try:
-        skew_s = parsedate_to_datetime(results[-1].reply.date).timestamp() - results[-1].received_unix
+        skew_s = parsedate_to_datetime(results[-1].response.date).timestamp() - results[-1].received_unix
     except ValueError:
-        raise NotApplicable(f"the target's Date header is none: {results[-1].reply.date[:40]!r}") from None
+        raise NotApplicable(f"the target's Date header is none: {results[-1].response.date[:40]!r}") from None
     if abs(skew_s) > min(ageing) / 2:
         raise ConfigError(
             f"the target's clock is {skew_s:+.0f} s off, where signatures are good for {min(ageing):g} s; set both "
@@ -149,12 +149,12 @@ def clocks_agree(patient: Patient) -> str:
     return f"within {max(1.0, abs(skew_s)):.0f} s; signatures are good for {min(ageing):g} s"
 
 
-def processes_are_found(patient: Patient) -> str:
+def processes_are_found(context: DoctorContext) -> str:
     """The server's processes, for the samplers: those launched, or those that ``target.process_match`` finds."""
-    if patient.target.pid is not None:
-        count = 1 + len(children(patient.target.pid, recursive=True))
+    if context.target.pid is not None:
+        count = 1 + len(children(context.target.pid, recursive=True))
         return f"{count} of the launched target"
-    match = patient.profile.target.process_match
+    match = context.profile.target.process_match
     if match is None:
         raise NotApplicable("target.process_match is not given: CPU and memory of the server are not sampled")
     pattern = re.compile(match)
@@ -172,12 +172,12 @@ def processes_are_found(patient: Patient) -> str:
     return f"{len(found)} match target.process_match: {', '.join(map(str, found[:8]))}"
 
 
-def samplers_may_look(patient: Patient) -> str:
+def samplers_may_look(context: DoctorContext) -> str:
     """What the truth role sees of other roles' sessions."""
-    with connect(patient.store.truth_dsn) as connection:
+    with connect(context.store.truth_dsn) as connection:
         (row,) = connection.execute(FACTS).fetchall()
     facts = Facts(*row)
     hidden = unseen(facts)
     if not facts.sees_all:
-        raise ConfigError(f"hidden from ${patient.profile.truth.dsn_env}: {hidden[0]}")
+        raise ConfigError(f"hidden from ${context.profile.truth.dsn_env}: {hidden[0]}")
     return f"all sessions are seen; not there: {'; '.join(hidden)}" if hidden else "all sessions are seen"

@@ -1,6 +1,6 @@
 """Opens and closes the transports of connections: everything about them that is not timed.
 
-Not for: deciding when a connection is opened again, or what its failure means (``rig.engine.drive``).
+Not for: deciding when a connection is opened again, or what its failure means (``rig.engine.scenario_run``).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A drive against a server that says how long it let each request wait: the same engine, one more column.
 
-``WitnessDrive`` is a ``Drive`` whose connections read one header of every answer and whose rows of
+``InstrumentedDrive`` is a ``Drive`` whose connections read one header of every answer and whose rows of
 ``DELIVERED`` lie in a file beside the results. The header costs the timed path a callback, which no other drive pays.
 Not for: loading a target. It exists for the ruler (``rig.calibrate.latency``).
 """
@@ -15,7 +15,7 @@ from typing import cast
 import numpy as np
 
 from rig.engine.connection import Connection
-from rig.engine.drive import Assignment, Drive
+from rig.engine.scenario_run import Assignment, Drive
 from rig.errors import ErrorKind
 
 HEADER = b"x-delivered-ns"
@@ -28,7 +28,7 @@ def delivered_file(rows_file: Path) -> Path:
     return rows_file.with_suffix(".delivered")
 
 
-class WitnessConnection(Connection):
+class InstrumentedConnection(Connection):
     """A connection that keeps what the server said of its last answer; -1 where it said nothing."""
 
     __slots__ = ("delivered_ns",)
@@ -39,10 +39,10 @@ class WitnessConnection(Connection):
             self.delivered_ns = int(value) if value.isdigit() else -1
 
 
-class WitnessDrive(Drive):
+class InstrumentedDrive(Drive):
     """Runs one assignment as ``Drive`` does."""
 
-    connection_class = WitnessConnection
+    connection_class = InstrumentedConnection
 
     def __init__(self, assignment: Assignment, progress: Callable[[int], None]) -> None:
         super().__init__(assignment, progress)
@@ -50,13 +50,13 @@ class WitnessDrive(Drive):
 
     def send(self, connection: Connection, position: int, intended_ns: int) -> None:
         """See ``Drive``."""
-        cast(WitnessConnection, connection).delivered_ns = -1
+        cast(InstrumentedConnection, connection).delivered_ns = -1
         super().send(connection, position, intended_ns)
 
     def ended(self, connection: Connection, status: int, kind: ErrorKind, done_ns: int) -> None:
         """See ``Drive``."""
         if kind is ErrorKind.NONE:
-            self._delivered.extend((connection.seq, cast(WitnessConnection, connection).delivered_ns))
+            self._delivered.extend((connection.seq, cast(InstrumentedConnection, connection).delivered_ns))
         super().ended(connection, status, kind, done_ns)
 
     async def close(self) -> None:

@@ -1,8 +1,8 @@
 """The worker processes of a run: spawn, barrier, collect.
 
-Flow: ``drive`` hands each worker its share, waits until all are ready, releases them at one instant and collects their
-reports, with a deadline for everything. A worker that dies, fails or stays silent has no report; the drive goes on
-without it and says so, and the next drive gets a fresh process in its place.
+Flow: ``scenario_run`` hands each worker its share, waits until all are ready, releases them at one instant and collects
+their reports, with a deadline for everything. A worker that dies, fails or stays silent has no report; the drive goes
+on without it and says so, and the next drive gets a fresh process in its place.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
-from rig.engine.drive import Assignment, Drive
+from rig.engine.scenario_run import Assignment, Drive
 from rig.engine.worker import Abort, Failed, Go, Progress, Ready, main
-from rig.evidence.drives import DriveReport, WorkerReport
+from rig.evidence.scenario_runs import ScenarioRun, WorkerReport
 from rig.model import RunKey, Scenario
 from rig.profile import Profile
 from rig.requests.targeter import Credentials
@@ -45,7 +45,7 @@ class Load:
     credentials: Mapping[str, Credentials]
     endpoint: Endpoint
     rows_file: Callable[[int], Path]
-    drive: type[Drive] | None = None
+    scenario_run: type[Drive] | None = None
 
 
 @dataclass
@@ -96,13 +96,13 @@ class Pool:
         """Process ids of the workers."""
         return [worker.process.pid for worker in self._workers if worker.process.pid]
 
-    def drive(
+    def run_scenario(
         self,
         load: Load,
         *,
         started: Callable[[], None] = lambda: None,
         progress: Callable[[int], None] = lambda rows: None,
-    ) -> DriveReport:
+    ) -> ScenarioRun:
         """Run one drive to its end. KeyboardInterrupt aborts it; the report then says ``interrupted``.
 
         ``started`` is called when all workers are ready and the clock is about to start, ``progress`` with the number
@@ -123,7 +123,7 @@ class Pool:
             interrupted = True
             self._tell(Abort())
             self._collect(time.monotonic() + _GRACE_S, until_ready=False, progress=progress)
-        return DriveReport(
+        return ScenarioRun(
             scenario=load.scenario,
             workers=tuple(worker.report for worker in self._workers),
             interrupted=interrupted,
@@ -158,7 +158,7 @@ class Pool:
                 worker.number,
                 self.size,
                 load.rows_file(worker.number),
-                load.drive,
+                load.scenario_run,
             )
             self._send(worker, assignment)
 

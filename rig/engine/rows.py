@@ -6,14 +6,14 @@ import os
 import struct
 from pathlib import Path
 
-from rig.evidence.drives import RESULT_STRUCT
+from rig.evidence.scenario_runs import RESULT_STRUCT
 
 _ROW = struct.Struct(RESULT_STRUCT)
 _ROWS_BUFFERED = 8192
 
 
 class RowFile:
-    """Appends rows of ``rig.evidence.drives.RESULT`` to a new file. OSError when the disk is full or the file
+    """Appends rows of ``rig.evidence.scenario_runs.RESULT`` to a new file. OSError when the disk is full or the file
     exists."""
 
     def __init__(self, path: Path, worker: int) -> None:

@@ -17,9 +17,9 @@ from typing import Any
 
 import uvloop
 
-from rig.engine.drive import Assignment, Drive
+from rig.engine.scenario_run import Assignment, Drive
 from rig.errors import RigError
-from rig.evidence.drives import WorkerReport
+from rig.evidence.scenario_runs import WorkerReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def main(pipe: Pipe) -> None:
 async def _serve(assignment: Assignment, pipe: Pipe) -> WorkerReport | Failed:
     loop = asyncio.get_running_loop()
     try:
-        drive = (assignment.drive or Drive)(assignment, lambda rows: pipe.send(Progress(rows)))
+        scenario_run = (assignment.scenario_run or Drive)(assignment, lambda rows: pipe.send(Progress(rows)))
     except (OSError, RigError) as error:
         return Failed(f"worker {assignment.worker}: {error}")
     go: asyncio.Future[int] = loop.create_future()
@@ -82,30 +82,30 @@ async def _serve(assignment: Assignment, pipe: Pipe) -> WorkerReport | Failed:
             message: Any = pipe.recv()
         except (EOFError, OSError):
             # Nobody is left to report to: end here and now, mid-request.
-            drive.give_up()
+            scenario_run.give_up()
             raise SystemExit(1) from None
         if isinstance(message, Go) and not go.done():
             go.set_result(message.start_ns)
         elif isinstance(message, Abort):
             if not go.done():
                 go.cancel()
-            drive.abort()
+            scenario_run.abort()
 
     def broke(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        drive.fail(context.get("exception") or RuntimeError(str(context.get("message"))))
+        scenario_run.fail(context.get("exception") or RuntimeError(str(context.get("message"))))
 
     loop.set_exception_handler(broke)
     loop.add_reader(pipe.fileno(), heard)
     # The loop made it non-blocking; between drives it is read by waiting.
     os.set_blocking(pipe.fileno(), True)
     try:
-        await drive.prepare()
+        await scenario_run.prepare()
         pipe.send(Ready())
-        return await drive.run(await go)
+        return await scenario_run.run(await go)
     except asyncio.CancelledError:
         return Failed(f"worker {assignment.worker}: aborted before its start")
     except (OSError, RigError, ArithmeticError, LookupError, MemoryError, TypeError, ValueError, RuntimeError) as error:
         return Failed(f"worker {assignment.worker}: {type(error).__name__}: {error}")
     finally:
         loop.remove_reader(pipe.fileno())
-        await drive.close()
+        await scenario_run.close()

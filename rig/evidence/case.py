@@ -15,13 +15,13 @@ import pandas as pd
 
 from rig.evidence.certificate import Certificate
 from rig.evidence.confusion import Answer
-from rig.evidence.drives import DriveReport
 from rig.evidence.history import COLUMNS
-from rig.evidence.key_storm import KidStorm
-from rig.evidence.latency_calibration import RULER_COLUMNS
+from rig.evidence.key_storm import KeyStorm
+from rig.evidence.latency_calibration import LATENCY_COLUMNS
 from rig.evidence.locust_run import Crowd
 from rig.evidence.pool_metrics import POOL_COLUMNS
 from rig.evidence.samples import Samples
+from rig.evidence.scenario_runs import ScenarioRun
 from rig.evidence.storm import StormReport
 from rig.evidence.truth import TruthReport
 from rig.model import Outcome
@@ -50,8 +50,8 @@ def _no_history() -> pd.DataFrame:
     return pd.DataFrame({column: [] for column in COLUMNS})
 
 
-def _no_ruler() -> pd.DataFrame:
-    return pd.DataFrame({column: [] for column in RULER_COLUMNS})
+def _no_latency_calibration() -> pd.DataFrame:
+    return pd.DataFrame({column: [] for column in LATENCY_COLUMNS})
 
 
 def _no_probes() -> pd.DataFrame:
@@ -68,8 +68,8 @@ class Case:
 
     ``history`` has one row per request (columns: ``rig.evidence.history.COLUMNS``), ``probes`` one per question of the
     prober (``PROBE_COLUMNS``); both are empty where nothing was gathered. ``certificate`` and ``truth`` are None,
-    ``hygiene`` is empty, where they were not: what is missing can carry no PASS. ``ruler`` has the rows that its
-    latency certificate rests on (``RULER_COLUMNS``). ``samples`` is what the samplers saw beside it.
+    ``leak_findings`` is empty, where they were not: what is missing can carry no PASS. ``latency_calibration`` has the
+    rows that its latency certificate rests on (``LATENCY_COLUMNS``). ``samples`` is what the samplers saw beside it.
     ``epoch_monotonic_ns`` is the run's start on the clock of the history. ``cut_short`` says why the run did not do all
     that it was to do; empty where it did.
     """
@@ -77,18 +77,18 @@ class Case:
     verb: str = "run"
     settings: Mapping[str, Any] = field(default_factory=dict)
     profile: Mapping[str, Any] = field(default_factory=dict)
-    drives: tuple[DriveReport, ...] = ()
+    scenario_runs: tuple[ScenarioRun, ...] = ()
     history: pd.DataFrame = field(default_factory=_no_history)
     certificate: Certificate | None = None
-    ruler: pd.DataFrame = field(default_factory=_no_ruler)
+    latency_calibration: pd.DataFrame = field(default_factory=_no_latency_calibration)
     truth: TruthReport | None = None
     probes: pd.DataFrame = field(default_factory=_no_probes)
     pool: pd.DataFrame = field(default_factory=_no_pool)
     """What the target's metrics said of its pool of connections (``POOL_COLUMNS``)."""
-    hygiene: tuple[Finding, ...] = ()
+    leak_findings: tuple[Finding, ...] = ()
     samples: Samples = field(default_factory=Samples)
     storms: tuple[StormReport, ...] = ()
-    kid_storms: tuple[KidStorm, ...] = ()
+    key_storms: tuple[KeyStorm, ...] = ()
     crowd: Crowd | None = None
     """The books of workers and master, where locust led the run."""
     answers: tuple[Answer, ...] = ()
@@ -97,25 +97,29 @@ class Case:
     epoch_monotonic_ns: int = 0
     cut_short: str = ""
 
-    def drives_of(self, scenario: str) -> tuple[DriveReport, ...]:
+    def scenario_runs_of(self, scenario: str) -> tuple[ScenarioRun, ...]:
         """All drives of a scenario, in the order they were run."""
-        return tuple(drive for drive in self.drives if drive.scenario.id == scenario)
+        return tuple(scenario_run for scenario_run in self.scenario_runs if scenario_run.scenario.id == scenario)
 
-    def rows_of(self, drive: DriveReport) -> pd.DataFrame:
+    def rows_of(self, scenario_run: ScenarioRun) -> pd.DataFrame:
         """The requests of one drive."""
-        return self.history[self.history["drive"] == drive.scenario.label]
+        return self.history[self.history["scenario_run"] == scenario_run.scenario.label]
 
     def clock_step(self) -> str:
         """By how much the wall clock was stepped during the run, in words; empty when it was not."""
-        return next((each.detail for each in self.hygiene if each.what == WALL_CLOCK and not each.clean), "")
+        return next((each.detail for each in self.leak_findings if each.what == WALL_CLOCK and not each.clean), "")
 
-    def acknowledged(self, drive: DriveReport) -> int:
+    def acknowledged(self, scenario_run: ScenarioRun) -> int:
         """How many requests of a drive were answered as their class asks."""
-        return int((self.rows_of(drive)["outcome"] == Outcome.OK).sum())
+        return int((self.rows_of(scenario_run)["outcome"] == Outcome.ACKNOWLEDGED).sum())
 
 
-def unreported(drives: Iterable[DriveReport]) -> str:
+def unreported(scenario_runs: Iterable[ScenarioRun]) -> str:
     """Which drives lack a worker's report and why, in words; empty when none does."""
     return "; ".join(
-        by_word((drive.scenario.label, ", ".join(drive.notes) or NO_REPORT) for drive in drives if not drive.complete)
+        by_word(
+            (scenario_run.scenario.label, ", ".join(scenario_run.notes) or NO_REPORT)
+            for scenario_run in scenario_runs
+            if not scenario_run.complete
+        )
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rig.evidence.latency_calibration import Ruler
+from rig.evidence.latency_calibration import LatencyCalibration
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,8 @@ class Certificate:
 
     ``reason`` is ``client-bound``, ``stub-bound`` or ``hardware-bound`` below the floor, ``failures`` above it where
     the stub's answers were not all proper, else empty. ``churn_rps`` is the rate when every answer closes its
-    connection. ``ruler`` is the latency certificate, None where measured latency was not checked against known latency.
+    connection. ``latency_calibration`` is the latency certificate, None where measured latency was not checked against
+    known latency.
     """
 
     floor_rps: float
@@ -45,7 +46,7 @@ class Certificate:
     reason: str = ""
     explanation: str = ""
     churn_rps: float | None = None
-    ruler: Ruler | None = None
+    latency_calibration: LatencyCalibration | None = None
 
     @property
     def median(self) -> NullTrial:

@@ -18,13 +18,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from rig.errors import ErrorKind, EvidenceError
-from rig.evidence.drives import RESULT
-from rig.evidence.parquet import read_frame
+from rig.evidence.scenario_runs import RESULT
+from rig.evidence.schema import read_history_file
 from rig.model import Outcome, RequestClass, Scenario
 
 COLUMNS = (
     "scenario",
-    "drive",
+    "scenario_run",
     "step",
     "trial",
     "route",
@@ -40,7 +40,7 @@ COLUMNS = (
     "outcome",
     "error_kind",
 )
-_TEXTS = ("scenario", "drive", "route", "class", "tenant", "outcome", "error_kind")
+_TEXTS = ("scenario", "scenario_run", "route", "class", "tenant", "outcome", "error_kind")
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 
@@ -107,6 +107,16 @@ def read_history(folder: Path) -> pd.DataFrame:
     return _categorised(pd.concat(frames, ignore_index=True))  # of unlike categories it makes texts
 
 
+def was_skipped(rows: pd.DataFrame) -> pd.Series[bool]:
+    """Which requests the rig did not try to send: the deadline, a full queue or an interrupt came first."""
+    return rows["error_kind"] == ErrorKind.SKIPPED.name.lower()
+
+
+def has_failed(rows: pd.DataFrame) -> pd.Series[bool]:
+    """Which requests the rig tried to send and that were not acknowledged."""
+    return (rows["outcome"] != Outcome.ACKNOWLEDGED) & ~was_skipped(rows)
+
+
 def _keep(frame: pd.DataFrame, unfinished: Path, sealed: Path) -> None:
     """Write a frame as Parquet; ``sealed`` appears only once it is whole."""
     try:
@@ -118,7 +128,7 @@ def _keep(frame: pd.DataFrame, unfinished: Path, sealed: Path) -> None:
 
 
 def _read_sealed(file: Path) -> pd.DataFrame:
-    return read_frame(file, COLUMNS, _categorised)
+    return read_history_file(file, COLUMNS, _categorised)
 
 
 def _categorised(frame: pd.DataFrame) -> pd.DataFrame:
@@ -162,7 +172,7 @@ def _named(
     frame.insert(0, "route", _named_codes(none, [scenario.route]))
     frame.insert(0, "trial", np.full(len(rows), scenario.trial, dtype=np.int32))
     frame.insert(0, "step", np.full(len(rows), scenario.step, dtype=np.int32))
-    frame.insert(0, "drive", _named_codes(none, [scenario.label]))
+    frame.insert(0, "scenario_run", _named_codes(none, [scenario.label]))
     frame.insert(0, "scenario", _named_codes(none, [scenario.id]))
     return frame
 
@@ -178,16 +188,14 @@ def _outcomes(
     share_of_row: NDArray[np.int64],
     expected_status: Mapping[RequestClass, tuple[int, ...]],
 ) -> pd.Series[Any]:
-    """ok: answered as expected; fail: answered otherwise, or no connection; info: unknown; skipped: never sent."""
-    names = [outcome.value for outcome in Outcome]
-    ok, fail, info, skipped = (names.index(o.value) for o in (Outcome.OK, Outcome.FAIL, Outcome.INFO, Outcome.SKIPPED))
-    code = np.full(len(rows), info, dtype=np.int8)
+    """The ``Outcome`` of each request."""
+    code = np.full(len(rows), Outcome.INDETERMINATE.code, dtype=np.int8)
     answered = rows["error_kind"] == ErrorKind.NONE
     as_expected = np.zeros(len(rows), dtype=bool)
     for number, part in enumerate(scenario.shares):
         good = np.isin(rows["status"], expected_status[part.request_class])
         as_expected |= (share_of_row == number) & good
-    code[answered & as_expected] = ok
-    code[(answered & ~as_expected) | (rows["error_kind"] == ErrorKind.CONNECT)] = fail
-    code[rows["error_kind"] == ErrorKind.NOT_SENT] = skipped
-    return _named_codes(code, names)
+    code[answered & as_expected] = Outcome.ACKNOWLEDGED.code
+    code[answered & ~as_expected] = Outcome.REFUSED.code
+    code[np.isin(rows["error_kind"], (ErrorKind.SKIPPED, ErrorKind.CONNECT))] = Outcome.NOT_SENT.code
+    return _named_codes(code, [outcome.value for outcome in Outcome])

@@ -1,7 +1,7 @@
 """What a storm of unknown key ids is, and what it leaves behind: frozen values, no I/O.
 
-Flow: a ``KidCase`` says what is done to a fleet and an origin, ``Knobs`` what the subject was told to keep to;
-``rig.storms.unknown_kid.storm`` does it and leaves a ``KidStorm``, which the pack keeps and pure checkers judge.
+Flow: a ``KeyCase`` says what is done to a fleet and an origin, ``VerifierSettings`` what the subject was told to keep
+to; ``rig.storms.unknown_kid.storm`` does it and leaves a ``KeyStorm``, which the pack keeps and pure checkers judge.
 Times are monotonic nanoseconds unless the name says otherwise; seconds in a case count from the release of the fleet.
 """
 
@@ -13,7 +13,7 @@ from enum import StrEnum
 import pandas as pd
 
 from rig.evidence.storm import REFERENCE
-from rig.evidence.verifier_settings import Knobs
+from rig.evidence.verifier_settings import VerifierSettings
 
 _SHORTEST_S = 20.0
 """No storm is cut before that."""
@@ -47,9 +47,9 @@ class Start(StrEnum):
 class Lane:
     """One thread of every process: tokens of one kind, one call after the other.
 
-    ``count`` calls (None: the case's ``kids``; 0: as many as fit before ``until_s``), a call at most every ``pace_s``.
-    With ``beside`` it goes on until the process's other lanes are through. An ``UNKNOWN`` lane has a forged token among
-    every 20.
+    ``count`` calls (None: the case's ``key_ids``; 0: as many as fit before ``until_s``), a call at most every
+    ``pace_s``. With ``beside`` it goes on until the process's other lanes are through. An ``UNKNOWN`` lane has a forged
+    token among every 20.
     """
 
     token: Token
@@ -68,12 +68,12 @@ class OriginChange:
     """
 
     at_s: float
-    mood: str | None = None
+    mode: str | None = None
     delay_s: float | None = None
     rotated: bool | None = None
 
 
-class Blow(StrEnum):
+class LeaderFault(StrEnum):
     """What is done to the process whose fetch the origin sees first."""
 
     KILL = "kill"
@@ -81,7 +81,7 @@ class Blow(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class KidCase:
+class KeyCase:
     """One case: its start state, what the origin does, what the fleet asks, and what the fleet is held to.
 
     ``necessary`` is how many fetches one all-knowing process would have made, or None where as many as the floor leaves
@@ -95,10 +95,10 @@ class KidCase:
     gates: tuple[str, ...]
     start: Start = Start.SETTLED
     origin: tuple[OriginChange, ...] = ()
-    knobs: Knobs = field(default_factory=Knobs)
+    verifier_settings: VerifierSettings = field(default_factory=VerifierSettings)
     necessary: int | None = 1
-    blow: Blow | None = None
-    blow_after_s: float = 0.1
+    leader_fault: LeaderFault | None = None
+    leader_fault_after_s: float = 0.1
     pooled: bool = False
 
     @property
@@ -171,7 +171,7 @@ def no_calls() -> pd.DataFrame:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KidAccount:
+class KeyStormSummary:
     """The evidence of one case, without its verifications.
 
     ``not_run`` says why nothing was tried (``asked``: though the case was asked for by name), ``missing`` names the
@@ -186,7 +186,7 @@ class KidAccount:
     subject: str = REFERENCE
     without: tuple[str, ...] = ()
     processes: int = 0
-    knobs: Knobs = field(default_factory=Knobs)
+    verifier_settings: VerifierSettings = field(default_factory=VerifierSettings)
     gates: tuple[str, ...] = ()
     necessary: int | None = 1
     skew_ns: int | None = None
@@ -218,13 +218,13 @@ class KidAccount:
         """The first mark of that name."""
         return next((mark for mark in self.marks if mark.what == what), None)
 
-    def with_calls(self, calls: pd.DataFrame) -> KidStorm:
+    def with_calls(self, calls: pd.DataFrame) -> KeyStorm:
         """The whole evidence."""
-        return KidStorm(**{one.name: getattr(self, one.name) for one in fields(KidAccount)}, calls=calls)
+        return KeyStorm(**{one.name: getattr(self, one.name) for one in fields(KeyStormSummary)}, calls=calls)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KidStorm(KidAccount):
+class KeyStorm(KeyStormSummary):
     """The evidence of one case. ``calls`` has one row a verification (columns: ``CALL_COLUMNS``)."""
 
     calls: pd.DataFrame = field(default_factory=no_calls)

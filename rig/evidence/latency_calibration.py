@@ -1,8 +1,8 @@
 """What the ruler certificate holds: how far measured latency may be believed, and up to which rate. Pure values.
 
-Each ``RulerStep`` held the latency that the engine measured against the one that a stub really made, request by
-request, at one rate; ``Freeze`` is what the engine saw of a stub that stood still. ``Ruler`` draws the conclusion: the
-highest rate that is covered and the resolution there. Made by ``rig.calibrate.latency``, judged by
+Each ``LatencyStep`` held the latency that the engine measured against the one that a stub really made, request by
+request, at one rate; ``Freeze`` is what the engine saw of a stub that stood still. ``LatencyCalibration`` draws the
+conclusion: the highest rate that is covered and the resolution there. Made by ``rig.calibrate.latency``, judged by
 ``rig.checks.latency_calibration``.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-RULER_COLUMNS = (
+LATENCY_COLUMNS = (
     "step",
     "behaviour",
     "rate_per_s",
@@ -37,7 +37,7 @@ _FREEZE_SERVICE_P99_MS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class RulerStep:
+class LatencyStep:
     """One known latency at one rate. All errors are absolute: |service time - delivered|, request by request.
 
     ``exact_share`` is the share of the requests whose error is within tolerance, ``relative_p50`` the median of
@@ -117,11 +117,11 @@ class Freeze:
 
 
 @dataclass(frozen=True, slots=True)
-class Ruler:
+class LatencyCalibration:
     """The latency certificate. ``full`` False is the quick form of every run."""
 
     full: bool
-    steps: tuple[RulerStep, ...]
+    steps: tuple[LatencyStep, ...]
     freeze: Freeze
 
     @property

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from rig.evidence.drives import WorkerReport
+from rig.evidence.scenario_runs import WorkerReport
 from rig.model import Scenario
 
 

@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from rig.evidence.drives import DriveReport
+from rig.evidence.scenario_runs import ScenarioRun
+from rig.evidence.schema import SCHEMA
 from rig.model import RunKey, Tenant
 
-SCHEMA = 1
-"""Version of the pack's layout; a pack of another version is refused, not guessed at."""
 UNENDED = "the run did not come to its end"
 """Why a run was cut short that has not said so itself: it still goes, or was killed."""
 
@@ -44,7 +43,7 @@ class Manifest:
     profile: Mapping[str, Any] = field(default_factory=dict)
     tenants: tuple[Tenant, ...] = ()
     fingerprint: Mapping[str, Any] = field(default_factory=dict)
-    drives: tuple[DriveReport, ...] = ()
+    scenario_runs: tuple[ScenarioRun, ...] = ()
     notes: tuple[str, ...] = ()
     cut_short: str = ""
 

@@ -36,15 +36,16 @@ from rig.evidence.diagnosis import Diagnosis
 from rig.evidence.hashes import SUMS, Comparison, compare, sums_text, walk
 from rig.evidence.history import read_history
 from rig.evidence.judgement import Judgement
-from rig.evidence.key_storm import CALL_COLUMNS, KidAccount, KidStorm, no_calls
-from rig.evidence.latency_calibration import RULER_COLUMNS
+from rig.evidence.key_storm import CALL_COLUMNS, KeyStorm, KeyStormSummary, no_calls
+from rig.evidence.latency_calibration import LATENCY_COLUMNS
 from rig.evidence.locust_run import Crowd, MasterAccount, WorkerAccount
-from rig.evidence.manifest import SCHEMA, Manifest
+from rig.evidence.manifest import Manifest
 from rig.evidence.parquet import read_frame
 from rig.evidence.pool_metrics import POOL_COLUMNS
 from rig.evidence.sample_files import read_samples
+from rig.evidence.schema import READABLE, translate, translate_header
 from rig.evidence.storm import UNKNOWN_KID, StormReport
-from rig.evidence.truth import TruthReport, UncleanKey
+from rig.evidence.truth import Discrepancy, TruthReport
 
 T = TypeVar("T")
 
@@ -52,19 +53,19 @@ PARTIAL = ".partial"
 MANIFEST = "manifest.json"
 CERTIFICATE = "certificate.json"
 TRUTH = "truth/report.json"
-UNCLEAN = "truth/unclean.csv"
+DISCREPANCIES = "truth/unclean.csv"
 PROBES = "probes.parquet"
 POOL = "pool.parquet"
-RULER = "calibration/ruler.parquet"
-HYGIENE = "hygiene.json"
+LATENCY = "calibration/ruler.parquet"
+LEAK_CHECK = "hygiene.json"
 STORMS = "storms"
-KIDS = f"{STORMS}/{UNKNOWN_KID}"
+KEY_STORMS = f"{STORMS}/{UNKNOWN_KID}"
 VERDICTS = "verdicts.json"
 DIAGNOSIS = "diagnosis.json"
 CROWD = "crowd"
 ANSWERS = "diagnosis/answers.json"
 
-_UNCLEAN_COLUMNS = ("kind", "drive", "scenario", "tenant", "key", "detail")
+_DISCREPANCY_COLUMNS = ("kind", "scenario_run", "scenario", "tenant", "key", "detail")
 _TEMPORARY = ".being-written"
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 
@@ -198,22 +199,22 @@ class Pack:
         """Write what the null benchmark and the ruler showed."""
         self.write(CERTIFICATE, _json(certificate, Certificate))
 
-    def write_ruler(self, rows: pd.DataFrame) -> None:
-        """Write what the latency certificate rests on (columns: ``RULER_COLUMNS``)."""
-        self._write_frame(RULER, rows)
+    def write_latency_calibration(self, rows: pd.DataFrame) -> None:
+        """Write what the latency certificate rests on (columns: ``LATENCY_COLUMNS``)."""
+        self._write_frame(LATENCY, rows)
 
-    def write_histograms(self, drive: str, log: str) -> None:
+    def write_histograms(self, scenario_run: str, log: str) -> None:
         """Write a drive's latencies as a standard histogram log."""
-        self.write(f"histograms/{drive}.hlog", log.encode())
+        self.write(f"histograms/{scenario_run}.hlog", log.encode())
 
     def write_truth(self, truth: TruthReport) -> None:
         """Write what the database held; the unclean keys go to a CSV of their own."""
         text = io.StringIO(newline="")
         rows = csv.writer(text)
-        rows.writerow(_UNCLEAN_COLUMNS)
-        rows.writerows([getattr(key, column) for column in _UNCLEAN_COLUMNS] for key in truth.unclean)
-        self.write(UNCLEAN, text.getvalue().encode())
-        self.write(TRUTH, _json(replace(truth, unclean=()), TruthReport))
+        rows.writerow(_DISCREPANCY_COLUMNS)
+        rows.writerows([getattr(key, column) for column in _DISCREPANCY_COLUMNS] for key in truth.discrepancies)
+        self.write(DISCREPANCIES, text.getvalue().encode())
+        self.write(TRUTH, _json(replace(truth, discrepancies=()), TruthReport))
 
     def write_probes(self, probes: pd.DataFrame) -> None:
         """Write what the health prober saw (columns: ``PROBE_COLUMNS``)."""
@@ -223,15 +224,15 @@ class Pack:
         """Write what the target's metrics said of its pool of connections (columns: ``POOL_COLUMNS``)."""
         self._write_frame(POOL, pool)
 
-    def write_hygiene(self, findings: Sequence[Finding]) -> None:
+    def write_leak_findings(self, findings: Sequence[Finding]) -> None:
         """Write what was looked at before and after the run."""
-        self.write(HYGIENE, _json(tuple(findings), tuple[Finding, ...]))
+        self.write(LEAK_CHECK, _json(tuple(findings), tuple[Finding, ...]))
 
-    def write_storm(self, report: StormReport | KidStorm) -> None:
+    def write_storm(self, report: StormReport | KeyStorm) -> None:
         """Write what one case of a storm came to; verifications of tokens go to a table beside it."""
-        if isinstance(report, KidStorm):
-            self._write_frame(f"{KIDS}/{report.label}.parquet", report.calls)
-            self.write(f"{KIDS}/{report.label}.json", _json(report, KidAccount))
+        if isinstance(report, KeyStorm):
+            self._write_frame(f"{KEY_STORMS}/{report.label}.parquet", report.calls)
+            self.write(f"{KEY_STORMS}/{report.label}.json", _json(report, KeyStormSummary))
         else:
             self.write(f"{STORMS}/{report.label}.json", _json(report, StormReport))
 
@@ -276,8 +277,9 @@ class Pack:
     def manifest(self) -> Manifest:
         """What the pack says of its run; EvidenceError when it is damaged or of another version."""
         version = self._read(MANIFEST, dict[str, Any]).get("schema")
-        if version != SCHEMA:
-            raise EvidenceError(f"{self.path / MANIFEST} has schema {version!r}; this rig reads {SCHEMA}")
+        if version not in READABLE:
+            readable = ", ".join(map(str, READABLE))
+            raise EvidenceError(f"{self.path / MANIFEST} has schema {version!r}; this rig reads {readable}")
         return self._read(MANIFEST, Manifest)
 
     def judgement(self) -> Judgement | None:
@@ -297,18 +299,18 @@ class Pack:
             verb=manifest.verb,
             settings=manifest.settings,
             profile=manifest.profile,
-            drives=manifest.drives,
+            scenario_runs=manifest.scenario_runs,
             history=read_history(self.history_folder),
             certificate=self._read(CERTIFICATE, Certificate) if self._has(CERTIFICATE) else None,
             truth=self._truth() if self._has(TRUTH) else None,
-            ruler=self._frame(RULER, RULER_COLUMNS, nothing.ruler),
+            latency_calibration=self._frame(LATENCY, LATENCY_COLUMNS, nothing.latency_calibration),
             probes=self._frame(PROBES, PROBE_COLUMNS, nothing.probes),
             pool=self._frame(POOL, POOL_COLUMNS, nothing.pool),
-            hygiene=self._read(HYGIENE, tuple[Finding, ...]) if self._has(HYGIENE) else (),
+            leak_findings=self._read(LEAK_CHECK, tuple[Finding, ...]) if self._has(LEAK_CHECK) else (),
             storms=tuple(
                 self._read(f"{STORMS}/{path.name}", StormReport) for path in sorted((self.path / STORMS).glob("*.json"))
             ),
-            kid_storms=tuple(self._kid_storm(path.stem) for path in sorted((self.path / KIDS).glob("*.json"))),
+            key_storms=tuple(self._key_storm(path.stem) for path in sorted((self.path / KEY_STORMS).glob("*.json"))),
             samples=read_samples(self.samples_folder),
             crowd=self.crowd(),
             answers=self._read(ANSWERS, tuple[Answer, ...]) if self._has(ANSWERS) else (),
@@ -353,7 +355,8 @@ class Pack:
     def _read(self, name: str, kind: type[T]) -> T:
         path = self.path / name
         try:
-            return TypeAdapter(kind).validate_json(path.read_bytes())
+            document = translate(name, TypeAdapter(Any).validate_json(path.read_bytes()))
+            return TypeAdapter(kind).validate_python(document)
         except OSError as error:
             raise EvidenceError(f"{path} cannot be read: {error}") from None
         except ValidationError as error:
@@ -362,20 +365,20 @@ class Pack:
             raise EvidenceError(f"{path} is damaged: {where}: {first['msg']}") from None
 
     def _truth(self) -> TruthReport:
-        path = self.path / UNCLEAN
+        path = self.path / DISCREPANCIES
         try:
             header, *rows = csv.reader(io.StringIO(path.read_bytes().decode(), newline=""))
-            if tuple(header) != _UNCLEAN_COLUMNS:
-                raise ValueError(f"its columns are not {', '.join(_UNCLEAN_COLUMNS)}")
-            keys = [dict(zip(_UNCLEAN_COLUMNS, row, strict=True)) for row in rows]
-            unclean = TypeAdapter(tuple[UncleanKey, ...]).validate_python(keys)
+            if tuple(translate_header(header)) != _DISCREPANCY_COLUMNS:
+                raise ValueError(f"its columns are not {', '.join(_DISCREPANCY_COLUMNS)}")
+            keys = [dict(zip(_DISCREPANCY_COLUMNS, row, strict=True)) for row in rows]
+            discrepancies = TypeAdapter(tuple[Discrepancy, ...]).validate_python(keys)
         except (OSError, ValueError, csv.Error) as error:
             raise EvidenceError(f"{path} is damaged: {error}") from None
-        return replace(self._read(TRUTH, TruthReport), unclean=unclean)
+        return replace(self._read(TRUTH, TruthReport), discrepancies=discrepancies)
 
-    def _kid_storm(self, label: str) -> KidStorm:
-        account = self._read(f"{KIDS}/{label}.json", KidAccount)
-        return account.with_calls(self._frame(f"{KIDS}/{label}.parquet", CALL_COLUMNS, no_calls()))
+    def _key_storm(self, label: str) -> KeyStorm:
+        account = self._read(f"{KEY_STORMS}/{label}.json", KeyStormSummary)
+        return account.with_calls(self._frame(f"{KEY_STORMS}/{label}.parquet", CALL_COLUMNS, no_calls()))
 
     def _write_frame(self, name: str, frame: pd.DataFrame) -> None:
         # Times that follow each other: their differences take a third of the room.

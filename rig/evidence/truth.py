@@ -13,10 +13,10 @@ from rig.model import Row
 class Group:
     """Truth about one drive and one tenant: rows expected as an interval [min, max], rows observed.
 
-    Keys that are not clean are counted by kind; each of them is named in ``TruthReport.unclean``.
+    Keys that are not clean are counted by kind; each of them is named in ``TruthReport.discrepancies``.
     """
 
-    drive: str
+    scenario_run: str
     scenario: str
     tenant: str
     canonical_min: int
@@ -25,7 +25,7 @@ class Group:
     dead_min: int
     dead_max: int
     dead: int
-    unclean: Mapping[str, int] = field(default_factory=dict)
+    discrepancies: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Total:
     observed: int
 
 
-class Anomaly(StrEnum):
+class DiscrepancyKind(StrEnum):
     """What can be wrong with a key."""
 
     LOST = "lost"
@@ -54,11 +54,11 @@ class Anomaly(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class UncleanKey:
+class Discrepancy:
     """One key that is not simply acknowledged and present."""
 
-    kind: Anomaly
-    drive: str
+    kind: DiscrepancyKind
+    scenario_run: str
     scenario: str
     tenant: str
     key: str
@@ -82,7 +82,7 @@ class TruthReport:
 
     groups: tuple[Group, ...]
     totals: tuple[Total, ...]
-    unclean: tuple[UncleanKey, ...]
+    discrepancies: tuple[Discrepancy, ...]
     canary_hits: tuple[CanaryHit, ...]
     columns_scanned: int
     log_files_scanned: tuple[str, ...]

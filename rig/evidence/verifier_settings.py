@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True, slots=True)
-class Knobs:
+class VerifierSettings:
     """What the subject was told, and is held to. The environment of the subject has them as ``JWKS_FLOOR_S`` etc."""
 
     floor_s: float = 2.5

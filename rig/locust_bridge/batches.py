@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from rig.engine.rows import RowFile
 from rig.errors import ErrorKind
-from rig.evidence.drives import RESULT, WorkerReport
 from rig.evidence.locust_run import BlockAccount
+from rig.evidence.scenario_runs import RESULT, WorkerReport
 from rig.locust_bridge.plan import Plan
 from rig.locust_bridge.tally import Tally, failures_of
 from rig.model import Scenario
@@ -118,7 +118,7 @@ class Block:
         self._tallied += len(rows)
         failed = failures_of(rows, self._share, self._expected)
         into.add(self.name, rows, failed)
-        sent = rows["error_kind"] != ErrorKind.NOT_SENT
+        sent = rows["error_kind"] != ErrorKind.SKIPPED
         if self.next >= self.end and not self.in_flight:
             self._close()
         return int(sent.sum()), int((failed & sent).sum())
@@ -132,7 +132,7 @@ class Block:
         taken, skipped = self.taken, 0
         if fixed:
             for seq in range(self.next, self.end, self._stride):
-                self._rows.add(seq, 0, 0, 0, 0, 0, ErrorKind.NOT_SENT)
+                self._rows.add(seq, 0, 0, 0, 0, 0, ErrorKind.SKIPPED)
                 skipped += 1
         elif not taken:
             self._close()

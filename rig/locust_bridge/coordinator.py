@@ -33,7 +33,7 @@ from rig.evidence.locust_run import MasterAccount
 from rig.locust_bridge.gather import gather
 from rig.locust_bridge.live import Live
 from rig.locust_bridge.plan import Plan
-from rig.machine.supervisor import Lifeline
+from rig.machine.supervisor import Supervisor
 from rig.model import RunKey, Scenario
 from rig.profile import bundled_profile, environment, load_profile
 from rig.requests.targeter import Targeter
@@ -64,14 +64,14 @@ class Quiet:
         sys.stderr.write(f"rig: {what}\n")
         sys.stderr.flush()
 
-    def drive(self, scenario: Scenario, number: int, drives: int) -> None:
+    def run_scenario(self, scenario: Scenario, number: int, scenario_runs: int) -> None:
         """See ``rig.run.steps.Reporter``."""
 
     def progress(self, requests: int) -> None:
         """See ``rig.run.steps.Reporter``."""
 
 
-class Backstage:
+class Coordinator:
     """One session of a master. A context manager: what it opened is closed with it."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -82,7 +82,7 @@ class Backstage:
         self._certificate: Certificate | None = None
         self._test: _Test | None = None
 
-    def __enter__(self) -> Backstage:
+    def __enter__(self) -> Coordinator:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -117,7 +117,7 @@ class Backstage:
             allow_host=wanted["allow_host"],
             port=wanted["port"],
             defects=tuple(wanted["defects"]),
-            ruler="none",
+            latency_calibration="none",
             max_requests=wanted["max_requests"],
             max_rate_per_s=wanted["max_rate"],
         )
@@ -126,11 +126,11 @@ class Backstage:
             Endpoint.parse(profile.target.base_url or "").require_allowed(
                 settings.allowed_host(profile.target.allow_host)
             )
-        lifeline = self._stack.enter_context(Lifeline())
+        supervisor = self._stack.enter_context(Supervisor())
         self._folder = Path(tempfile.mkdtemp(prefix="rig-backstage-"))
-        lifeline.remove_at_end(self._folder)
+        supervisor.remove_at_end(self._folder)
         self._reporter.stage("preparing the database")
-        self._store = self._stack.enter_context(open_store(profile, lifeline, self._environ, self._folder))
+        self._store = self._stack.enter_context(open_store(profile, supervisor, self._environ, self._folder))
         self.secrets.learn_from(profile, self._environ, self._store)
         null_port = 0
         if wanted["client"] == "native":
@@ -253,9 +253,9 @@ class _Test:
         record.all_done()  # what is left to do now `rig settle` can do as well
         gather(record)
         targeter = Targeter(record.profile, scene.key)
-        for drive in record.manifest.drives:
-            record.seal_rows(drive.scenario, targeter)
-        if record.manifest.drives:
+        for scenario_run in record.manifest.scenario_runs:
+            record.seal_rows(scenario_run.scenario, targeter)
+        if record.manifest.scenario_runs:
             read_truth(scene, self._reader, self._store, self._target)
         scene.reporter.stage("judging and writing the evidence")
         return record.judged(seal=not scene.to_be_settled)
@@ -288,17 +288,17 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whoever prints by accident must not answer
-    with Backstage(environment()) as backstage:
+    with Coordinator(environment()) as coordinator:
         for line in sys.stdin:
-            _say(answers, _answered(backstage, line))
+            _say(answers, _answered(coordinator, line))
     return ExitCode.PASS
 
 
-def _answered(backstage: Backstage, line: str) -> dict[str, Any]:
+def _answered(coordinator: Coordinator, line: str) -> dict[str, Any]:
     try:
-        return backstage.answer(json.loads(line))
+        return coordinator.answer(json.loads(line))
     except RigError as error:
-        said = backstage.secrets.blanked(str(error))  # it may quote the target's last words
+        said = coordinator.secrets.blanked(str(error))  # it may quote the target's last words
         return {"error": said, "exit_code": int(error.exit_code)}
     except Exception as error:  # the last line of defence: the master must hear of a bug, and not wait for ever
         return {"error": f"a fault of the rig itself: {type(error).__name__}: {error}", "exit_code": ExitCode.INTERNAL}

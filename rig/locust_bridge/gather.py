@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from rig.evidence.drives import DriveReport
 from rig.evidence.locust_run import BlockAccount, Crowd, MasterAccount, WorkerSeen
+from rig.evidence.scenario_runs import ScenarioRun
 from rig.locust_bridge.batches import FIRST_BLOCKS
 from rig.model import Scenario
 from rig.run.record import Record
@@ -22,45 +22,45 @@ from scenarios.mix import CLASSES, block
 def gather(record: Record) -> None:
     """Put the drives of a crowd into the manifest of its pack; nothing where locust did not lead the run."""
     crowd = record.pack.crowd()
-    if crowd is None or record.manifest.drives:
+    if crowd is None or record.manifest.scenario_runs:
         return
-    drives = tuple(_drives(crowd, record))
-    record.amend(drives=drives, notes=(*record.manifest.notes, *crowd.master.notes))
+    scenario_runs = tuple(_drives(crowd, record))
+    record.amend(scenario_runs=scenario_runs, notes=(*record.manifest.notes, *crowd.master.notes))
 
 
-def _drives(crowd: Crowd, record: Record) -> Iterator[DriveReport]:
+def _drives(crowd: Crowd, record: Record) -> Iterator[ScenarioRun]:
     accounts = {account.number: account for account in crowd.workers}
     fixed: dict[int, BlockAccount] = {}
     for seen in crowd.master.workers:
         account = None if seen.lost else accounts.get(seen.number)
         if account is None:
             why = f"worker {seen.number} {seen.lost or 'gave no final account'}"
-            yield from (DriveReport(scenario, (None,), notes=(why,)) for scenario in _possible(seen, crowd.master))
+            yield from (ScenarioRun(scenario, (None,), notes=(why,)) for scenario in _possible(seen, crowd.master))
             continue
         for part in account.blocks:
             if crowd.master.fixed is not None and part.scenario.label == crowd.master.fixed.label:
                 fixed[seen.number] = part
             else:
-                yield _drive(record, seen.number, part)
+                yield _run_scenario(record, seen.number, part)
     if crowd.master.fixed is not None:
-        yield _fixed_drive(record, crowd.master, crowd.master.fixed, fixed)
+        yield _fixed_scenario_run(record, crowd.master, crowd.master.fixed, fixed)
 
 
-def _drive(record: Record, worker: int, part: BlockAccount) -> DriveReport:
+def _run_scenario(record: Record, worker: int, part: BlockAccount) -> ScenarioRun:
     if fault := _damage(record.history.rows_file(part.scenario, worker), part):
-        return DriveReport(part.scenario, (None,), notes=(f"worker {worker}: {fault}",))
-    return DriveReport(part.scenario, (part.report,), interrupted=part.interrupted)
+        return ScenarioRun(part.scenario, (None,), notes=(f"worker {worker}: {fault}",))
+    return ScenarioRun(part.scenario, (part.report,), interrupted=part.interrupted)
 
 
-def _fixed_drive(
+def _fixed_scenario_run(
     record: Record, master: MasterAccount, scenario: Scenario, parts: dict[int, BlockAccount]
-) -> DriveReport:
+) -> ScenarioRun:
     """The scenario that all workers shared which were there in time; one without an account has none here either."""
     faults = {number: _damage(record.history.rows_file(scenario, number), part) for number, part in parts.items()}
     whole = {number: part for number, part in parts.items() if not faults[number]}
     sharing = [seen for seen in master.workers if not seen.late]
     missing = [seen for seen in sharing if seen.number not in whole]
-    return DriveReport(
+    return ScenarioRun(
         scenario,
         tuple(whole[seen.number].report if seen.number in whole else None for seen in sharing),
         interrupted=any(part.interrupted for part in whole.values()),

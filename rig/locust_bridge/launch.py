@@ -15,7 +15,7 @@ from rig.errors import ExitCode, worst_exit
 from rig.machine.child import end, python_module
 from rig.machine.extras import require
 from rig.machine.ports import free_port
-from rig.machine.supervisor import Lifeline
+from rig.machine.supervisor import Supervisor
 
 LOCUSTFILE = Path(scenarios.__file__ or "").parent / "locustfile.py"
 _STOP_S = 90.0
@@ -78,8 +78,8 @@ def lead(crowd: Crowd) -> int:
     """
     require("locust", "locust")
     port = free_port()
-    with Lifeline() as lifeline:
-        environ = lifeline.environ()
+    with Supervisor() as supervisor:
+        environ = supervisor.environ()
         # Sessions of their own: Ctrl-C in a terminal is for this process, which ends the others in their turn.
         master = subprocess.Popen(
             crowd.master_command(port), env=environ, stdin=subprocess.DEVNULL, start_new_session=True

@@ -18,7 +18,7 @@ _log = logging.getLogger("rig")
 
 
 class StageError(Exception):
-    """Backstage refused; ``exit_code`` is how the process should end."""
+    """Coordinator refused; ``exit_code`` is how the process should end."""
 
     def __init__(self, text: str, exit_code: int) -> None:
         super().__init__(text)

@@ -27,8 +27,8 @@ from rig.calibrate.machine import Watch
 from rig.calibrate.null import limit_of
 from rig.errors import ErrorKind
 from rig.evidence.certificate import Certificate, NullTrial
-from rig.evidence.drives import WorkerReport
 from rig.evidence.locust_run import BlockAccount, WorkerAccount
+from rig.evidence.scenario_runs import WorkerReport
 from rig.locust_bridge.batches import Allowance, Source, sources_of
 from rig.locust_bridge.master_options import Options
 from rig.locust_bridge.plan import TIMEOUT_S, Plan

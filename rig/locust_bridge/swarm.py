@@ -1,9 +1,9 @@
 """The load of one native worker: as many connections as locust asks for users, more or fewer at any time.
 
-Flow: ``scale`` opens and closes connections; each sends its class's next request when the last was answered (or, with
-a rate per user, when it is due); ``stop`` lets what is in flight end. Connections, requests and rows are the engine's;
-what differs from ``rig.engine.drive`` is that neither their number nor that of the requests is known beforehand, so
-requests are built and signed as they go.
+Flow: ``scale`` opens and closes connections; each sends its class's next request when the last was answered (or, with a
+rate per user, when it is due); ``stop`` lets what is in flight end. Connections, requests and rows are the engine's;
+what differs from ``rig.engine.scenario_run`` is that neither their number nor that of the requests is known beforehand,
+so requests are built and signed as they go.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from pathlib import Path
 
 from rig.engine.connection import IDLE, Connection
 from rig.engine.dialer import Dialer
-from rig.engine.drive import RECONNECT_AFTER_S, STALL_NS, SWEEP_EVERY_S
 from rig.engine.memory import resident_bytes
 from rig.engine.pacer import NS
+from rig.engine.scenario_run import RECONNECT_AFTER_S, STALL_NS, SWEEP_EVERY_S
 from rig.errors import ErrorKind, UsageError
-from rig.evidence.drives import WorkerReport
 from rig.evidence.locust_run import BlockAccount
+from rig.evidence.scenario_runs import WorkerReport
 from rig.locust_bridge.batches import FIRST_BLOCKS, Allowance, Source, sources_of
 from rig.locust_bridge.plan import Plan
 from rig.locust_bridge.tally import Tally

@@ -43,7 +43,7 @@ class Tally:
 
     def add(self, name: str, rows: NDArray[np.void], failed: NDArray[np.bool_]) -> None:
         """Count rows under a name; skipped ones are no requests."""
-        sent = rows["error_kind"] != ErrorKind.NOT_SENT
+        sent = rows["error_kind"] != ErrorKind.SKIPPED
         if not sent.all():
             rows, failed = rows[sent], failed[sent]
         if not len(rows):

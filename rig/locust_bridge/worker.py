@@ -31,7 +31,7 @@ from rig.locust_bridge.plan import Plan
 from rig.locust_bridge.swarm import Swarm
 from rig.locust_bridge.tally import Tally
 from rig.locust_bridge.wire import CLOCK, FINISH, PLAN, PROTOCOL, REPORT, ROWS, VERSION, MasterLink, Message
-from rig.machine.supervisor import Lifeline
+from rig.machine.supervisor import Supervisor
 from rig.model import RunKey
 from rig.profile import Profile
 from rig.requests.targeter import Credentials
@@ -342,8 +342,8 @@ def serve(address: tuple[str, int], *, allow_host: str | None = None, alone: Alo
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     folder = Path(tempfile.gettempdir()).absolute() / f"rig-worker-{uuid.uuid4().hex}"
-    with Lifeline() as lifeline:
-        lifeline.remove_at_end(folder)  # known to the reaper before it is there: no moment leaves it behind
+    with Supervisor() as supervisor:
+        supervisor.remove_at_end(folder)  # known to the reaper before it is there: no moment leaves it behind
         folder.mkdir(mode=0o700)
         uvloop.run(_serve(address, folder, allow_host, alone))
 

@@ -1,6 +1,6 @@
 """Everything that was started is ended, also after SIGKILL of the rig.
 
-Flow: a ``Lifeline`` starts one small reaper process and holds the only write end of the pipe that is its stdin. Every
+Flow: a ``Supervisor`` starts one small reaper process and holds the only write end of the pipe that is its stdin. Every
 process of the run carries ``RIG_RUN=<token>`` in its environment, so it can be found wherever it was reparented to; one
 whose environment may get lost, or may not be read, is registered besides. On a normal exit the context ends and removes
 what is left and says "bye" to the reaper. If the rig dies, however it dies, the pipe ends without a "bye" and the
@@ -51,7 +51,7 @@ _POLL_S = 0.02
 
 _log = logging.getLogger(__name__)
 
-_standing: list[Lifeline] = []
+_standing: list[Supervisor] = []
 """Those that this process has entered and not left, the innermost last. As the marker, it is the whole process's."""
 
 
@@ -64,7 +64,7 @@ class MarkedProcess:
     run: str
 
 
-class Lifeline:
+class Supervisor:
     """A context in which everything started with ``environ()`` or registered is ended, and registered paths removed.
 
     Enter it once. While it stands ``os.environ`` carries the marker, so that processes which take no environment of
@@ -73,7 +73,7 @@ class Lifeline:
 
     def __init__(self) -> None:
         self.token = secrets.token_hex(8)
-        self._estate = _Estate()
+        self._estate = _Registry()
         self._reaper: subprocess.Popen[str] | None = None
         self._outer_token: str | None = None
         self._lock = threading.Lock()
@@ -176,7 +176,7 @@ class Lifeline:
         return self._reaper
 
 
-def standing() -> Lifeline | None:
+def standing() -> Supervisor | None:
     """The innermost lifeline that this process stands in; None outside of all."""
     return _standing[-1] if _standing else None
 
@@ -185,8 +185,8 @@ def standing() -> Lifeline | None:
 def temporary_folder(prefix: str) -> Iterator[Path]:
     """A directory for the time of the context; where a lifeline stands, it goes also when this process is killed."""
     with tempfile.TemporaryDirectory(prefix=prefix) as name:
-        if (lifeline := standing()) is not None:
-            lifeline.remove_at_end(Path(name))
+        if (supervisor := standing()) is not None:
+            supervisor.remove_at_end(Path(name))
         yield Path(name)
 
 
@@ -205,7 +205,7 @@ def leftovers() -> list[MarkedProcess]:
     ]
 
 
-class _Estate:
+class _Registry:
     """What a run leaves behind if nobody tidies up: directories, PostgreSQL servers, and processes."""
 
     def __init__(self) -> None:
@@ -233,13 +233,13 @@ class _Estate:
         return {process for process in found if alive(process)}
 
 
-def _settle(token: str, estate: _Estate, spared: int | None = None) -> None:
+def _settle(token: str, registry: _Registry, spared: int | None = None) -> None:
     """End every process of the run but ``spared``, then remove its directories; bounded by the patiences above."""
     told: set[psutil.Process] = set()
     started = time.monotonic()
     while (waited_s := time.monotonic() - started) < _POSTGRES_PATIENCE_S + 2.0:
-        postmasters = estate.postmasters()
-        others = set(_find(token, estate, postmasters, spared))
+        postmasters = registry.postmasters()
+        others = set(_find(token, registry, postmasters, spared))
         if not postmasters and not others:
             break
         # Immediate shutdown: the data goes anyway. Never SIGKILL to a backend, and to a postmaster only at the last.
@@ -247,7 +247,7 @@ def _settle(token: str, estate: _Estate, spared: int | None = None) -> None:
         _tell(others, signal.SIGTERM, told, kill=waited_s > _TERM_PATIENCE_S)
         time.sleep(_POLL_S)
     deadline = time.monotonic() + _REMOVE_PATIENCE_S
-    while remaining := [path for path in estate.directories if path.exists()]:
+    while remaining := [path for path in registry.directories if path.exists()]:
         for path in remaining:
             shutil.rmtree(path, ignore_errors=True)  # a process on its way out may still write: looked at again
         if time.monotonic() > deadline:
@@ -268,7 +268,7 @@ def _tell(processes: Iterable[psutil.Process], first: signal.Signals, told: set[
 
 
 def _find(
-    token: str, estate: _Estate, postmasters: Iterable[psutil.Process], spared: int | None
+    token: str, registry: _Registry, postmasters: Iterable[psutil.Process], spared: int | None
 ) -> list[psutil.Process]:
     """Living processes of the run and their descendants; not this process, not ``spared``, not the servers.
 
@@ -283,7 +283,7 @@ def _find(
         owner = _token(process)
         if process.pid in apart or not alive(process):
             continue
-        if owner == token or process in estate.processes:
+        if owner == token or process in registry.processes:
             found.append(process)
         elif owner is None:
             with suppress(psutil.Error):
@@ -316,16 +316,16 @@ def _name(process: psutil.Process) -> str:
 
 def _reap(token: str, orders: IO[str]) -> None:
     """The reaper: remember what is registered; at the end of the pipe without "bye", tidy up after the rig."""
-    estate = _Estate()
+    registry = _Registry()
     for line in orders:
         match json.loads(line):
             case ["bye"]:
                 return
             case [("remove" | "postgres") as what, str(path)]:
-                estate.add(what, Path(path))
+                registry.add(what, Path(path))
             case ["process", int(pid)]:
-                estate.add_process(pid)
-    _settle(token, estate)
+                registry.add_process(pid)
+    _settle(token, registry)
 
 
 if __name__ == "__main__":

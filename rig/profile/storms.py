@@ -20,7 +20,7 @@ def _default_env() -> dict[str, str]:
     return {"DATABASE_URL": "{runtime_dsn}", "MIGRATION_DATABASE_URL": "{admin_dsn}"}
 
 
-class KidPromises(Section):
+class VerifierPromises(Section):
     """What a verifier keeps to, in seconds; a fleet that runs already cannot be told, so it must be believed."""
 
     floor_s: float = Field(default=30, gt=0)
@@ -70,7 +70,7 @@ class UnknownKid(Section):
     """An answer later than this is none."""
     origin_port: int = Field(default=0, ge=0, le=65535)
     """Port of 127.0.0.1 that the rig's origin is to be found at; 0: a free one, which only a factory can be told."""
-    promises: KidPromises = KidPromises()
+    promises: VerifierPromises = VerifierPromises()
     """What the fleet at ``urls`` keeps to."""
 
     @model_validator(mode="after")

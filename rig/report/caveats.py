@@ -1,6 +1,6 @@
 """What stands between two runs and a claim: other machines, other targets, other settings. Pure.
 
-Flow: ``doubts_about`` holds two sides against each other and lists what differs. A doubt that ``bars`` makes every
+Flow: ``caveats_about`` holds two sides against each other and lists what differs. A doubt that ``bars`` makes every
 figure's difference meaningless (another machine, a machine that others used meanwhile, an uncertified client); any
 other may be the very change that the comparison is for (a setting of the database, the version of the rig or the
 target), or a fair reason to look twice (another seed), and is only named.
@@ -25,7 +25,7 @@ from rig.text import value_words
 _MACHINE = ("cores", "cores_allowed", "cpu_quota_cores", "cpu_model", "memory_bytes", "core_planning")
 _SOFTWARE = ("kernel", "python", "rig", "commit", "commit_dirty", "target_commit", "libraries", "database")
 _SETTINGS_THAT_BAR = ("workers",)
-_SETTINGS = ("defects", "samplers", "ruler")
+_SETTINGS = ("defects", "samplers", "latency_calibration")
 _CERTIFYING = ("calibration.null", "accounting")
 _FOREIGN = 0.15
 """Share of the machine that others (and steal) may take: what they took, the run might have had. A machine that has
@@ -35,7 +35,7 @@ _BUSY = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
+class Caveat:
     """One thing that differs, or that is wrong in one of the runs; ``bars``: nothing can be claimed while it is so."""
 
     what: str
@@ -44,10 +44,10 @@ class Doubt:
     bars: bool
 
 
-def doubts_about(before: Side, after: Side) -> tuple[Doubt, ...]:
+def caveats_about(before: Side, after: Side) -> tuple[Caveat, ...]:
     """What differs, that which bars a claim first."""
     old, new = before.manifest, after.manifest
-    doubts = [
+    caveats = [
         *_differing("machine", _MACHINE, old.fingerprint, new.fingerprint, bars=True),
         *_differing("setting", _SETTINGS_THAT_BAR, old.settings, new.settings, bars=True),
         *_uncertified(before.judgement, after.judgement),
@@ -57,7 +57,7 @@ def doubts_about(before: Side, after: Side) -> tuple[Doubt, ...]:
         *_differing("setting", _SETTINGS, old.settings, new.settings, bars=False),
         *_differing("run's", ("verb", "seed"), _asked(old), _asked(new), bars=False),
     ]
-    return tuple(sorted(doubts, key=lambda doubt: not doubt.bars))
+    return tuple(sorted(caveats, key=lambda caveat: not caveat.bars))
 
 
 def _asked(manifest: Manifest) -> dict[str, Any]:
@@ -66,10 +66,10 @@ def _asked(manifest: Manifest) -> dict[str, Any]:
 
 def _differing(
     kind: str, names: tuple[str, ...], before: Mapping[str, Any], after: Mapping[str, Any], *, bars: bool
-) -> Iterator[Doubt]:
+) -> Iterator[Caveat]:
     for name in names:
         for key, old, new in _leaves(name, before.get(name), after.get(name)):
-            yield Doubt(f"{kind} {key}", value_words(old), value_words(new), bars)
+            yield Caveat(f"{kind} {key}", value_words(old), value_words(new), bars)
 
 
 def _leaves(name: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
@@ -81,35 +81,35 @@ def _leaves(name: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
         yield name, old, new
 
 
-def _targets(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Doubt]:
+def _targets(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Caveat]:
     """Another target bars; other keys of the same target's profile are named."""
     if before.get("name") != after.get("name"):
-        yield Doubt("target (name of the profile)", str(before.get("name")), str(after.get("name")), bars=True)
+        yield Caveat("target (name of the profile)", str(before.get("name")), str(after.get("name")), bars=True)
         return
     for key, old, new in _leaves("profile", before, after):
-        yield Doubt(key, value_words(old), value_words(new), bars=False)
+        yield Caveat(key, value_words(old), value_words(new), bars=False)
 
 
-def _uncertified(before: Judgement, after: Judgement) -> Iterator[Doubt]:
+def _uncertified(before: Judgement, after: Judgement) -> Iterator[Caveat]:
     """A client that was not shown to be good enough, or whose books do not close, carries no difference."""
     verdicts = [{gate.id: gate.verdict for gate in side.gates} for side in (before, after)]
     for name in _CERTIFYING:
         old, new = (side.get(name, Verdict.NOT_RUN) for side in verdicts)
         if not (old is new is Verdict.PASS):
-            yield Doubt(f"gate {name}", old.value, new.value, bars=True)
+            yield Caveat(f"gate {name}", old.value, new.value, bars=True)
 
 
-def _shared(before: Side, after: Side) -> Iterator[Doubt]:
+def _shared(before: Side, after: Side) -> Iterator[Caveat]:
     """A machine that others used meanwhile: the difference may be theirs."""
     foreign = [_foreign_share(side.case) for side in (before, after)]
     seen = [share for share in foreign if share is not None]
     if seen and max(seen) >= _FOREIGN:
         old, new = ("not sampled" if share is None else f"{share:.0%} of it" for share in foreign)
-        yield Doubt("others used the machine meanwhile", old, new, bars=True)
+        yield Caveat("others used the machine meanwhile", old, new, bars=True)
     loads = [_load_per_core(side.manifest.fingerprint) for side in (before, after)]
     if len(seen) < 2 and max(loads) >= _BUSY:
         old, new = (f"{load:.1f} a core" for load in loads)
-        yield Doubt("load of others before the run began", old, new, bars=True)
+        yield Caveat("load of others before the run began", old, new, bars=True)
 
 
 def _foreign_share(case: Case) -> float | None:

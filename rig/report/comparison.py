@@ -26,9 +26,9 @@ from rig.evidence.certificate import NullTrial
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.judgement import Judgement
 from rig.model import Scenario
-from rig.report.caveats import Doubt, doubts_about
+from rig.report.caveats import Caveat, caveats_about
 from rig.report.compared_run import Side
-from rig.report.figures import drive_figures
+from rig.report.figures import scenario_run_figures
 from rig.report.interval import LEVEL, interval_of_mean, least_pairs
 from rig.text import some
 
@@ -40,7 +40,7 @@ ABSENT = "absent"
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What is compared: a column of ``drive_figures``; ``better`` says which way is good, if any is."""
+    """What is compared: a column of ``scenario_run_figures``; ``better`` says which way is good, if any is."""
 
     column: str
     words: str
@@ -110,7 +110,7 @@ class SideBySide:
 
     before: Side
     after: Side
-    doubts: tuple[Doubt, ...]
+    caveats: tuple[Caveat, ...]
     gates: tuple[GateChange, ...]
     differences: tuple[Difference, ...]
     left_out: tuple[str, ...]
@@ -144,7 +144,7 @@ class SideBySide:
                 named = some((f"{each.subject} {each.figure.words} {each.change:+.0%}" for each in found), 3)
                 parts.append(f"{word}: {named}")
         if not worse and not better:
-            bar = next((f": {doubt.what}" for doubt in self.doubts if doubt.bars), "")
+            bar = next((f": {caveat.what}" for caveat in self.caveats if caveat.bars), "")
             parts.append(f"no difference in any figure can be claimed{bar}")
         return "; ".join(parts)
 
@@ -154,8 +154,8 @@ class SideBySide:
             "before": _about(self.before),
             "after": _about(self.after),
             "sentence": self.sentence,
-            "comparable": not any(doubt.bars for doubt in self.doubts),
-            "doubts": [asdict(doubt) for doubt in self.doubts],
+            "comparable": not any(caveat.bars for caveat in self.caveats),
+            "caveats": [asdict(caveat) for caveat in self.caveats],
             "gates": [asdict(change) for change in self.gates],
             "level": LEVEL,
             "pairs_needed": least_pairs(),
@@ -166,11 +166,11 @@ class SideBySide:
 
 def compare(before: Side, after: Side) -> SideBySide:
     """Lay two runs side by side: whatever two judged runs hold, also when it allows no claim."""
-    doubts = doubts_about(before, after)
-    barred = next((doubt.what for doubt in doubts if doubt.bars), "")
+    caveats = caveats_about(before, after)
+    barred = next((caveat.what for caveat in caveats if caveat.bars), "")
     pairs, left_out = _paired(before.case, after.case)
-    differences = (*_of_null(before.case, after.case, barred), *_of_drives(before, after, pairs, barred))
-    return SideBySide(before, after, doubts, _gate_changes(before, after), differences, left_out)
+    differences = (*_of_null(before.case, after.case, barred), *_of_scenario_runs(before, after, pairs, barred))
+    return SideBySide(before, after, caveats, _gate_changes(before, after), differences, left_out)
 
 
 # --- gates ---
@@ -196,15 +196,20 @@ def _reason(gates: list[Gate]) -> str:
 
 def _paired(before: Case, after: Case) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """Figures of the drives that both runs have: columns ``…_before`` and ``…_after``; and what was left out."""
-    plans = [{drive.scenario.label: drive.scenario for drive in case.drives} for case in (before, after)]
+    plans = [
+        {scenario_run.scenario.label: scenario_run.scenario for scenario_run in case.scenario_runs}
+        for case in (before, after)
+    ]
     left_out = [f"{label}: only in the {'first' if label in plans[0] else 'second'} run" for label in _odd(plans)]
     shared = {label: _unlike(plans[0][label], plans[1][label]) for label in plans[0].keys() & plans[1].keys()}
     left_out += [f"{label}: another {unlike}" for label, unlike in shared.items() if unlike]
-    figures = drive_figures(before).merge(drive_figures(after), on="drive", suffixes=("_before", "_after"))
+    figures = scenario_run_figures(before).merge(
+        scenario_run_figures(after), on="scenario_run", suffixes=("_before", "_after")
+    )
     dropped = {item.partition(":")[0] for item in left_out}
     whole = figures["complete_before"] & figures["complete_after"]
-    left_out += [f"{label}: cut off in one of the runs" for label in figures.loc[~whole, "drive"]]
-    return figures[whole & ~figures["drive"].isin(dropped)], tuple(sorted(left_out))
+    left_out += [f"{label}: cut off in one of the runs" for label in figures.loc[~whole, "scenario_run"]]
+    return figures[whole & ~figures["scenario_run"].isin(dropped)], tuple(sorted(left_out))
 
 
 def _odd(plans: Sequence[Mapping[str, Scenario]]) -> set[str]:
@@ -231,8 +236,8 @@ def _of_null(before: Case, after: Case, barred: str) -> Iterator[Difference]:
         yield from _of_pairs(NULL, figure, pairs, barred)
 
 
-def _of_drives(before: Side, after: Side, pairs: pd.DataFrame, barred: str) -> Iterator[Difference]:
-    plans = {drive.scenario.id: drive.scenario for drive in before.case.drives}
+def _of_scenario_runs(before: Side, after: Side, pairs: pd.DataFrame, barred: str) -> Iterator[Difference]:
+    plans = {scenario_run.scenario.id: scenario_run.scenario for scenario_run in before.case.scenario_runs}
     invalid = {**_invalid(before.judgement), **_invalid(after.judgement)}
     gated = [name for name, plan in plans.items() if plan.limit_s is not None or plan.p95_limit_ms is not None]
     for name in gated:

@@ -20,9 +20,9 @@ from rig.evidence.gate import Verdict
 from rig.evidence.judgement import Judgement
 from rig.evidence.manifest import Manifest
 from rig.evidence.pack import Pack
-from rig.evidence.truth import Anomaly
-from rig.report.figures import drive_figures
-from rig.report.headline import glance
+from rig.evidence.truth import DiscrepancyKind
+from rig.report.figures import scenario_run_figures
+from rig.report.headline import headline
 from rig.report.junit import junit
 from rig.report.plots import PLOTS, Plot, png
 from rig.report.summary import command, lines, not_measured, summary
@@ -73,10 +73,10 @@ def html(manifest: Manifest, case: Case, judgement: Judgement, pictures: tuple[P
         gates=lines(judgement.plain_gates),
         pictures=tuple(picture for picture in pictures if picture.data),
         not_measured=(*not_measured(case, judgement), *missing),
-        glance=glance(case, judgement),
-        drives=tuple(drive_figures(case).itertuples(index=False)),
-        unclean=tuple(islice(_unclean(case), _FIRST_KEYS)),
-        unclean_count=sum(1 for _ in _unclean(case)),
+        headline=headline(case, judgement),
+        scenario_runs=tuple(scenario_run_figures(case).itertuples(index=False)),
+        discrepancies=tuple(islice(_discrepancies(case), _FIRST_KEYS)),
+        discrepancy_count=sum(1 for _ in _discrepancies(case)),
         first_keys=_FIRST_KEYS,
         notes=_notes(case),
         command=command(manifest),
@@ -112,21 +112,23 @@ def _origin(manifest: Manifest) -> Iterator[tuple[str, str]]:
             yield name, one_line(value)
 
 
-def _unclean(case: Case) -> Iterator[tuple[str, str, str, str]]:
+def _discrepancies(case: Case) -> Iterator[tuple[str, str, str, str]]:
     """What is wrong in the database, by kind, place, key and detail; personal data first, what is harmless left out."""
     if case.truth is None:
         return
     for hit in case.truth.canary_hits:
         yield "personal data", hit.place, hit.request, f"{hit.what} {hit.json_path}".strip()
-    for key in case.truth.unclean:
-        if key.kind is not Anomaly.RECOVERED:
-            yield key.kind.value.replace("_", " "), f"{key.drive}, tenant {key.tenant}", key.key, key.detail
+    for key in case.truth.discrepancies:
+        if key.kind is not DiscrepancyKind.RECOVERED:
+            yield key.kind.value.replace("_", " "), f"{key.scenario_run}, tenant {key.tenant}", key.key, key.detail
 
 
 def _notes(case: Case) -> tuple[str, ...]:
-    of_drives = by_word((drive.scenario.label, note) for drive in case.drives for note in drive.notes)
+    of_scenario_runs = by_word(
+        (scenario_run.scenario.label, note) for scenario_run in case.scenario_runs for note in scenario_run.notes
+    )
     of_truth = case.truth.notes if case.truth else ()
-    return tuple(one_line(note) for note in (*case.notes, *of_truth, *of_drives))
+    return tuple(one_line(note) for note in (*case.notes, *of_truth, *of_scenario_runs))
 
 
 def _flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:

@@ -1,7 +1,8 @@
 """What each drive came to, in numbers: one row a drive, the same for the report, for a comparison and for a notebook.
 
-Flow: ``drive_figures`` takes a case and gives a frame of the columns in ``FIGURES``. A figure that the evidence does
-not hold is NaN, never 0. Not for judging: a checker that holds a limit against such a number reads the rows itself.
+Flow: ``scenario_run_figures`` takes a case and gives a frame of the columns in ``FIGURES``. A figure that the evidence
+does not hold is NaN, never 0. Not for judging: a checker that holds a limit against such a number reads the rows
+itself.
 """
 
 from __future__ import annotations
@@ -15,21 +16,21 @@ from numpy.typing import NDArray
 
 from rig.diagnose import aas
 from rig.evidence.case import Case
-from rig.evidence.drives import DriveReport
+from rig.evidence.scenario_runs import ScenarioRun
 from rig.model import Outcome
 
 FIGURES: Mapping[str, str] = {
-    "drive": "unique name within the run",
+    "scenario_run": "unique name within the run",
     "scenario": "S1 … S9, sustained, warm-up",
     "step": "N of the ladder step",
     "route": "which of the profile's routes",
     "tenants": "over how many tenants it was spread",
     "trial": "from 1",
     "complete": "every worker reported and nothing was interrupted",
-    "ok": "requests answered as expected",
-    "fail": "requests answered otherwise, or without a connection",
-    "info": "requests without a whole answer: their rows may or may not exist",
-    "skipped": "requests that were never sent",
+    "acknowledged": "requests answered as their class asks",
+    "refused": "requests answered otherwise",
+    "indeterminate": "requests without a whole answer: their rows may or may not exist",
+    "not_sent": "requests that the rig skipped, or for which no connection could be opened",
     "began_s": "first request, seconds since the run began",
     "elapsed_s": "first request to last answer, seconds",
     "rps": "requests sent in a second",
@@ -43,41 +44,44 @@ FIGURES: Mapping[str, str] = {
     "client_all_in_us_per_request": "the same with building, signing and the last flush",
     "active_sessions": "average active sessions in the database; NaN where fewer than 10 looks fell into the drive",
 }
-"""Every column of ``drive_figures`` and what it says."""
+"""Every column of ``scenario_run_figures`` and what it says."""
 
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 _SINCE = {"response": "intended_ns", "service": "sent_ns"}
 _LEAST_LOOKS = 10
 
 
-def drive_figures(case: Case) -> pd.DataFrame:
+def scenario_run_figures(case: Case) -> pd.DataFrame:
     """A row per drive in the order they were run; columns: ``FIGURES``."""
-    rows = dict(tuple(case.history.groupby("drive", observed=True)))
+    rows = dict(tuple(case.history.groupby("scenario_run", observed=True)))
     nothing = case.history.iloc[:0]
-    drives = [_figures(case, drive, rows.get(drive.scenario.label, nothing)) for drive in case.drives]
-    return pd.DataFrame(drives, columns=list(FIGURES))
+    scenario_runs = [
+        _figures(case, scenario_run, rows.get(scenario_run.scenario.label, nothing))
+        for scenario_run in case.scenario_runs
+    ]
+    return pd.DataFrame(scenario_runs, columns=list(FIGURES))
 
 
-def _figures(case: Case, drive: DriveReport, rows: pd.DataFrame) -> dict[str, Any]:
-    plan = drive.scenario
+def _figures(case: Case, scenario_run: ScenarioRun, rows: pd.DataFrame) -> dict[str, Any]:
+    plan = scenario_run.scenario
     sent = rows[rows["sent_ns"] > 0]
     counts = rows["outcome"].value_counts()
-    reported = bool(drive.present) and len(sent) > 0
+    reported = bool(scenario_run.present) and len(sent) > 0
     return {
-        "drive": plan.label,
+        "scenario_run": plan.label,
         "scenario": plan.id,
         "step": plan.step,
         "route": plan.route,
         "tenants": len(plan.tenants),
         "trial": plan.trial,
-        "complete": drive.complete and not drive.interrupted,
-        **{outcome.value: int(counts.get(outcome, 0)) for outcome in Outcome},
+        "complete": scenario_run.complete and not scenario_run.interrupted,
+        **{outcome.value: int(counts.get(outcome, 0)) for outcome in Outcome if outcome.value in FIGURES},
         "began_s": (int(sent["sent_ns"].min()) - case.epoch_monotonic_ns) / 1e9 if len(sent) else np.nan,
-        "elapsed_s": drive.elapsed_s if reported else np.nan,
-        "rps": len(sent) / drive.elapsed_s if reported and drive.elapsed_s else np.nan,
+        "elapsed_s": scenario_run.elapsed_s if reported else np.nan,
+        "rps": len(sent) / scenario_run.elapsed_s if reported and scenario_run.elapsed_s else np.nan,
         **dict(_latencies(sent)),
-        "client_cpu_us_per_request": drive.cpu_us_per_request if reported else np.nan,
-        "client_all_in_us_per_request": drive.all_in_us_per_request if reported else np.nan,
+        "client_cpu_us_per_request": scenario_run.cpu_us_per_request if reported else np.nan,
+        "client_all_in_us_per_request": scenario_run.all_in_us_per_request if reported else np.nan,
         "active_sessions": _active_sessions(case, sent),
     }
 

@@ -30,8 +30,8 @@ from rig.evidence.judgement import Judgement
 from rig.evidence.manifest import Manifest
 from rig.evidence.pack import Pack
 from rig.evidence.samples import Samples
-from rig.evidence.truth import CanaryHit, Group, Total, UncleanKey
-from rig.report.figures import FIGURES, drive_figures
+from rig.evidence.truth import CanaryHit, Discrepancy, Group, Total
+from rig.report.figures import FIGURES, scenario_run_figures
 
 __all__ = ["FIGURES", "LoadedPack", "load"]
 
@@ -54,7 +54,7 @@ class LoadedPack:
 
     def __repr__(self) -> str:
         verdict = self.judgement.verdict if self.judgement else "not judged"
-        return f"<{self._pack.name}: {verdict}, {len(self.manifest.drives)} drives>"
+        return f"<{self._pack.name}: {verdict}, {len(self.manifest.scenario_runs)} drives>"
 
     @cached_property
     def case(self) -> Case:
@@ -84,10 +84,9 @@ class LoadedPack:
     def history(self) -> pd.DataFrame:
         """A row per request.
 
-        ``scenario, drive, step, trial, route, seq, class, tenant, worker, connection, intended_ns`` (when it was due),
-        ``sent_ns`` (0: never), ``done_ns, status`` (0: no answer), ``outcome`` (ok, fail, info, skipped),
-        ``error_kind``.
-        Response time is done - intended, service time done - sent.
+        ``scenario, scenario_run, step, trial, route, seq, class, tenant, worker, connection, intended_ns`` (when it was
+        due), ``sent_ns`` (0: never), ``done_ns, status`` (0: no answer), ``outcome`` (acknowledged, refused,
+        indeterminate, not_sent), ``error_kind``. Response time is done - intended, service time done - sent.
         """
         return self.case.history
 
@@ -97,7 +96,7 @@ class LoadedPack:
 
         Columns and units: ``rig.report.frames.FIGURES``.
         """
-        return drive_figures(self.case)
+        return scenario_run_figures(self.case)
 
     @cached_property
     def probes(self) -> pd.DataFrame:
@@ -110,8 +109,8 @@ class LoadedPack:
     def truth(self) -> pd.DataFrame:
         """A row per drive and tenant: rows expected (``…_min``, ``…_max``) and found.
 
-        ``drive, scenario, tenant, canonical_min, canonical_max, canonical, dead_min, dead_max, dead, unclean`` (a dict:
-        number of keys by anomaly). Empty where the database was not read.
+        ``scenario_run, scenario, tenant, canonical_min, canonical_max, canonical, dead_min, dead_max, dead,
+        discrepancies`` (a dict: number of keys by anomaly). Empty where the database was not read.
         """
         return _frame(Group, self.case.truth.groups if self.case.truth else ())
 
@@ -121,13 +120,13 @@ class LoadedPack:
         return _frame(Total, self.case.truth.totals if self.case.truth else ())
 
     @cached_property
-    def unclean(self) -> pd.DataFrame:
-        """A row per key that is not simply there once: ``kind, drive, scenario, tenant, key, detail``.
+    def discrepancies(self) -> pd.DataFrame:
+        """A row per key that is not simply there once: ``kind, scenario_run, scenario, tenant, key, detail``.
 
         Kinds: lost, duplicated, unexpected, misrouted, wrong_tenant, wrong_channel, wrong_correlation, recovered (no
         fault: an unanswered request whose row exists).
         """
-        return _frame(UncleanKey, self.case.truth.unclean if self.case.truth else ())
+        return _frame(Discrepancy, self.case.truth.discrepancies if self.case.truth else ())
 
     @cached_property
     def canary_hits(self) -> pd.DataFrame:
@@ -160,14 +159,14 @@ class LoadedPack:
         """
         return self.case.samples
 
-    def sessions_by_event(self, drive: str | None = None) -> pd.Series[float]:
+    def sessions_by_event(self, scenario_run: str | None = None) -> pd.Series[float]:
         """Average active sessions by wait event, the largest first, over a drive or over all that was sampled."""
-        start_ns, end_ns = (None, None) if drive is None else self._window(drive)
+        start_ns, end_ns = (None, None) if scenario_run is None else self._window(scenario_run)
         return aas.by_event(self.samples, start_ns, end_ns)
 
-    def cores_by_role(self, drive: str) -> pd.Series[float]:
+    def cores_by_role(self, scenario_run: str) -> pd.Series[float]:
         """Cores that each role kept busy on average during a drive, the largest first."""
-        return cpu.by_role(self.samples, *self._window(drive))
+        return cpu.by_role(self.samples, *self._window(scenario_run))
 
     # --- times ------------------------------------------------------------------------------------------------------
 
@@ -176,11 +175,11 @@ class LoadedPack:
         since = (times_ns.astype("float64") - self.manifest.epoch_monotonic_ns) / 1e9
         return since.where(times_ns != 0, np.nan)
 
-    def _window(self, drive: str) -> tuple[int, int]:
-        rows = self.history[(self.history["drive"] == drive) & (self.history["sent_ns"] > 0)]
+    def _window(self, scenario_run: str) -> tuple[int, int]:
+        rows = self.history[(self.history["scenario_run"] == scenario_run) & (self.history["sent_ns"] > 0)]
         if rows.empty:
-            known = ", ".join(sorted(self.history["drive"].astype(str).unique())) or "none"
-            raise UsageError(f"no drive named {drive!r} sent anything in {self.path}; those that did: {known}")
+            known = ", ".join(sorted(self.history["scenario_run"].astype(str).unique())) or "none"
+            raise UsageError(f"no drive named {scenario_run!r} sent anything in {self.path}; those that did: {known}")
         return int(rows["sent_ns"].min()), int(rows["done_ns"].max())
 
 

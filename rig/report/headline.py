@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rig.evidence.case import Case
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.judgement import Judgement
-from rig.evidence.truth import Anomaly
+from rig.evidence.truth import DiscrepancyKind
 from rig.model import Outcome
 from rig.text import number, one_line, value_words
 
@@ -23,7 +23,7 @@ class Figure:
     verdict: str = ""
 
 
-def glance(case: Case, judgement: Judgement) -> tuple[Figure, ...]:
+def headline(case: Case, judgement: Judgement) -> tuple[Figure, ...]:
     """What there is evidence for, in the order of the exit gates' weight."""
     gates = {gate.id: gate for gate in judgement.gates}
     return (*_speed(gates), *_requests(case), *_truth(case, gates), *_client(case, gates))
@@ -45,7 +45,7 @@ def _requests(case: Case) -> Iterator[Figure]:
     if case.history.empty:
         return
     outcomes = case.history["outcome"]
-    wrong = int((outcomes != Outcome.OK).sum())
+    wrong = int((outcomes != Outcome.ACKNOWLEDGED).sum())
     yield Figure("Requests", number(len(outcomes)), f"{number(wrong)} not answered as expected")
 
 
@@ -53,9 +53,9 @@ def _truth(case: Case, gates: dict[str, Gate]) -> Iterator[Figure]:
     truth = case.truth
     if truth is None:
         return
-    unclean = sum(key.kind is not Anomaly.RECOVERED for key in truth.unclean)
+    discrepancies = sum(key.kind is not DiscrepancyKind.RECOVERED for key in truth.discrepancies)
     totals = gates.get("totals")
-    yield _of(totals, "Keys reconciled", number(truth.keys_reconciled), f"{number(unclean)} not as they must be")
+    yield _of(totals, "Keys reconciled", number(truth.keys_reconciled), f"{number(discrepancies)} not as they must be")
     hits = number(len(truth.canary_hits))
     beside = f"in {number(truth.columns_scanned)} columns, {number(len(truth.log_files_scanned))} log files"
     yield _of(gates.get("privacy.rows"), "Personal data", f"{hits} hits", beside)

@@ -72,8 +72,8 @@ def remarks(compared: SideBySide) -> tuple[str, ...]:
 def console(compared: SideBySide) -> RenderableType:
     """The comparison for a terminal; the caller's rich console decides on width, colour and stream."""
     parts: list[RenderableType] = [_runs(compared)]
-    if compared.doubts:
-        parts.append(_plain("Not alike", ("", "first", "second", ""), _doubt_cells(compared)))
+    if compared.caveats:
+        parts.append(_plain("Not alike", ("", "first", "second", ""), _caveat_cells(compared)))
     changes = [(each.gate, each.before, each.after, each.reason) for each in compared.gates]
     if changes:
         parts.append(_plain("Gates that ended otherwise", ("gate", "first", "second", "why"), changes))
@@ -126,10 +126,15 @@ def _table(title: str, head: tuple[str, ...]) -> Table:
     return table
 
 
-def _doubt_cells(compared: SideBySide) -> list[tuple[str, ...]]:
+def _caveat_cells(compared: SideBySide) -> list[tuple[str, ...]]:
     return [
-        (one_line(doubt.what), one_line(doubt.before), one_line(doubt.after), "bars every claim" if doubt.bars else "")
-        for doubt in compared.doubts
+        (
+            one_line(caveat.what),
+            one_line(caveat.before),
+            one_line(caveat.after),
+            "bars every claim" if caveat.bars else "",
+        )
+        for caveat in compared.caveats
     ]
 
 
@@ -146,7 +151,7 @@ def text(compared: SideBySide) -> str:
     ]
     changes = [(each.gate, each.before, each.after, each.reason) for each in compared.gates]
     for title, head, body in (
-        ("Not alike", ("What", "First", "Second", ""), _doubt_cells(compared)),
+        ("Not alike", ("What", "First", "Second", ""), _caveat_cells(compared)),
         ("Gates that ended otherwise", ("Gate", "First", "Second", "Why"), changes),
         ("Figures", tuple(map(str.capitalize, _HEAD)), [row.cells for row in rows(compared)]),
     ):
@@ -170,7 +175,7 @@ def html(compared: SideBySide) -> str:
         compared=compared,
         head=_HEAD,
         rows=rows(compared),
-        doubts=_doubt_cells(compared),
+        caveats=_caveat_cells(compared),
         remarks=remarks(compared),
         commands=tuple(command(side.manifest) for side in (compared.before, compared.after)),
         picture=differences_plot(compared.differences),

@@ -74,14 +74,20 @@ def not_measured(case: Case, judgement: Judgement) -> tuple[str, ...]:
     parts = {
         "null benchmark: no certificate, so no figure of the client is vouched for": case.certificate is None,
         "latency ruler: measured latency was not checked against known latency": bool(
-            case.certificate and case.certificate.ruler is None
+            case.certificate and case.certificate.latency_calibration is None
         ),
         "truth: the database was not read": case.truth is None,
         "health: no probe was asked beside the load": case.probes.empty,
-        "hygiene: leftovers of the run were not looked for": not case.hygiene,
+        "hygiene: leftovers of the run were not looked for": not case.leak_findings,
     }
-    cut = by_word((drive.scenario.label, "interrupted") for drive in case.drives if drive.interrupted)
-    silent = by_word((drive.scenario.label, "a worker gave no report") for drive in case.drives if not drive.complete)
+    cut = by_word(
+        (scenario_run.scenario.label, "interrupted") for scenario_run in case.scenario_runs if scenario_run.interrupted
+    )
+    silent = by_word(
+        (scenario_run.scenario.label, "a worker gave no report")
+        for scenario_run in case.scenario_runs
+        if not scenario_run.complete
+    )
     absent = [part for part, is_absent in parts.items() if is_absent]
     unseen = [f"{report.name}: {what}" for report in case.samples.reports for what in report.unseen]
     return tuple(one_line(item) for item in (*gates, *absent, *cut, *silent, *unseen))

@@ -13,9 +13,9 @@ import psycopg
 
 from rig.errors import Unavailable
 from rig.evidence.case import WALL_CLOCK, Finding
-from rig.machine.supervisor import Lifeline, leftovers
+from rig.machine.supervisor import Supervisor, leftovers
 from rig.target.endpoint import Endpoint
-from rig.target.http_probe import Asker
+from rig.target.http_probe import HttpProbe
 from rig.truth.quiesce import AT_WORK
 
 _CONNECT_TIMEOUT_S = 1.0
@@ -39,17 +39,17 @@ def look_before() -> list[Finding]:
     return [Finding("before", "processes of an earlier run", not found, detail)]
 
 
-def look_after(lifeline: Lifeline, endpoint: Endpoint | None, database_port: int | None = None) -> list[Finding]:
+def look_after(supervisor: Supervisor, endpoint: Endpoint | None, database_port: int | None = None) -> list[Finding]:
     """What this run has left although everything was stopped.
 
     ``endpoint`` is a target that the rig launched, ``database_port`` that of a server of its own.
     """
-    running = lifeline.processes()
+    running = supervisor.processes()
     zombies = [child.pid for child in psutil.Process().children() if _is_zombie(child)]
     findings = [
         _finding("processes of this run", [f"{process.pid} ({process.name})" for process in running]),
         _finding("zombies", [str(pid) for pid in zombies]),
-        _finding("temporary directories", [str(path) for path in lifeline.directories() if path.exists()]),
+        _finding("temporary directories", [str(path) for path in supervisor.directories() if path.exists()]),
     ]
     if endpoint is not None:
         findings.append(_finding("the target's port", [str(endpoint.port)] if _listens(endpoint) else []))
@@ -114,7 +114,7 @@ def _finding(what: str, left: Sequence[str]) -> Finding:
 
 
 def _listens(endpoint: Endpoint) -> bool:
-    return Asker(endpoint, _CONNECT_TIMEOUT_S).connect().status == 200
+    return HttpProbe(endpoint, _CONNECT_TIMEOUT_S).connect().status == 200
 
 
 def _is_zombie(process: psutil.Process) -> bool:

@@ -22,26 +22,25 @@ import rig
 import rig.report.documents
 from rig.checks.judge import exit_code_of, judge, verdict_of
 from rig.diagnose import Diagnosis, explain
-from rig.errors import ErrorKind, EvidenceError, ExitCode
+from rig.errors import EvidenceError, ExitCode
 from rig.evidence.case import Case
 from rig.evidence.certificate import Certificate
-from rig.evidence.drives import DriveReport
 from rig.evidence.gate import Verdict
 from rig.evidence.history import History
 from rig.evidence.judgement import Judgement
 from rig.evidence.manifest import UNENDED, Manifest
 from rig.evidence.pack import Pack
+from rig.evidence.scenario_runs import ScenarioRun
 from rig.model import Outcome, RequestClass, RunKey, Scenario
 from rig.profile import Profile
 from rig.requests.targeter import Targeter
 from rig.run.job import Job
 from rig.stats import hlog
 from rig.target.secrets import Secrets
-from rig.truth.expected import DriveOutcome, Fate
+from rig.truth.expected import RunOutcomes
 from rig.truth.reconcile import Baseline
 
 _BASELINE = "truth/baseline.json"
-_FATES = {Outcome.OK: Fate.ACKNOWLEDGED, Outcome.INFO: Fate.INDETERMINATE, Outcome.SKIPPED: Fate.NOT_SENT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +88,9 @@ class Finished:
             "explanation": certificate.explanation if certificate else "",
             "workers": certificate and certificate.workers,
             "churn_rps": certificate and certificate.churn_rps and round(certificate.churn_rps, 1),
-            "ruler": certificate.ruler.document() if certificate and certificate.ruler else None,
+            "latency_calibration": certificate.latency_calibration.document()
+            if certificate and certificate.latency_calibration
+            else None,
             "pack": str(self.pack),
         }
 
@@ -159,17 +160,17 @@ class Record:
 
     def announce(self, scenario: Scenario, workers: int) -> None:
         """Write down that a drive starts: should nothing follow, its keys are unreported, not unexpected."""
-        started = DriveReport(scenario, (None,) * workers, notes=("the drive did not come to its end",))
-        self.amend(drives=(*self.manifest.drives, started))
+        started = ScenarioRun(scenario, (None,) * workers, notes=("the drive did not come to its end",))
+        self.amend(scenario_runs=(*self.manifest.scenario_runs, started))
 
-    def complete(self, report: DriveReport, targeter: Targeter) -> pd.DataFrame:
+    def complete(self, report: ScenarioRun, targeter: Targeter) -> pd.DataFrame:
         """Take the announced drive's report in its place; its rows, sealed."""
         rows = self.seal_rows(report.scenario, targeter)
         manifest = self.manifest
         epoch_unix_s = manifest.started_utc.timestamp()
         log = hlog(rows, epoch_ns=manifest.epoch_monotonic_ns, epoch_unix_s=epoch_unix_s)
         self.pack.write_histograms(report.scenario.label, log)
-        self.amend(drives=(*self.manifest.drives[:-1], report))
+        self.amend(scenario_runs=(*self.manifest.scenario_runs[:-1], report))
         return rows
 
     def seal_rows(self, scenario: Scenario, targeter: Targeter) -> pd.DataFrame:
@@ -178,20 +179,16 @@ class Record:
         expected = {kind: self.profile.answer(kind).status for kind in RequestClass}
         return self.history.seal(scenario, composition.share, composition.tenant, expected)
 
-    def outcomes(self) -> list[DriveOutcome]:
+    def outcomes(self) -> list[RunOutcomes]:
         """What became of every request of every drive, as truth needs it."""
         case = self.pack.load()
         found = []
-        for drive in self.manifest.drives:
-            rows = case.rows_of(drive)
-            fate: NDArray[np.uint8] = np.full(drive.scenario.count, Fate.UNREPORTED, dtype=np.uint8)
-            for outcome, code in _FATES.items():
-                fate[rows["seq"][rows["outcome"] == outcome]] = code
-            failed = rows[rows["outcome"] == Outcome.FAIL]
-            unconnected = failed["error_kind"] == ErrorKind.CONNECT.name.lower()
-            fate[failed["seq"][~unconnected]] = Fate.REFUSED
-            fate[failed["seq"][unconnected]] = Fate.NOT_SENT
-            found.append(DriveOutcome(drive.scenario, fate))
+        for scenario_run in self.manifest.scenario_runs:
+            rows = case.rows_of(scenario_run)
+            codes: NDArray[np.uint8] = np.full(scenario_run.scenario.count, Outcome.UNREPORTED.code, dtype=np.uint8)
+            for outcome in Outcome:
+                codes[rows["seq"][rows["outcome"] == outcome]] = outcome.code
+            found.append(RunOutcomes(scenario_run.scenario, codes))
         return found
 
     @classmethod

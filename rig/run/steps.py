@@ -17,19 +17,19 @@ from typing import Protocol
 
 from rig.calibrate.cores import CorePlan, confine, plan_of_this_machine
 from rig.calibrate.fingerprint import fingerprint
-from rig.calibrate.latency import FULL, QUICK, certify_ruler
+from rig.calibrate.latency import FULL, QUICK, calibrate_latency
 from rig.calibrate.null import null_benchmark
-from rig.calibrate.watched import watched_drive
+from rig.calibrate.watched import run_watched
 from rig.checks.judge import certified
 from rig.engine.pool import Load, Pool
 from rig.errors import ConfigError, EvidenceError, RigError
 from rig.evidence.case import Case, Finding
 from rig.evidence.certificate import Certificate
-from rig.evidence.drives import DriveReport
-from rig.evidence.key_storm import KidStorm
+from rig.evidence.key_storm import KeyStorm
+from rig.evidence.scenario_runs import ScenarioRun
 from rig.evidence.storm import UNKNOWN_KID, absent
 from rig.evidence.truth import TruthReport
-from rig.machine.supervisor import Lifeline
+from rig.machine.supervisor import Supervisor
 from rig.model import RunKey, Scenario, tenants_of
 from rig.profile import WebhookRoute
 from rig.requests.targeter import Targeter
@@ -38,7 +38,7 @@ from rig.run.leak_check import Connections, WallClock, look_after, look_before
 from rig.run.record import Finished, Record
 from rig.run.short_storms import SHORT, short_storms
 from rig.samplers.sampling import plan_of_run, sampling
-from rig.storms.environment import Ground
+from rig.storms.environment import StormEnvironment
 from rig.storms.unknown_kid.cases import CASES
 from rig.target.endpoint import Endpoint
 from rig.target.launch import Target, open_target, require_free_port
@@ -57,7 +57,7 @@ class Reporter(Protocol):
     def stage(self, what: str) -> None:
         """A new stage begins."""
 
-    def drive(self, scenario: Scenario, number: int, drives: int) -> None:
+    def run_scenario(self, scenario: Scenario, number: int, scenario_runs: int) -> None:
         """A drive begins."""
 
     def progress(self, requests: int) -> None:
@@ -97,18 +97,18 @@ def run(job: Job, environ: Mapping[str, str], reporter: Reporter) -> Finished:
     """Do a whole run. RigError when it cannot begin; from the first request on everything ends in a judged pack."""
     scene = begin(job, environ, reporter)
     record = scene.record
-    hygiene, clock = look_before(), WallClock()
+    leak_findings, clock = look_before(), WallClock()
     interrupted = False
     with concluded(record, "run", lambda: scene.to_be_settled):
-        with Lifeline() as lifeline:
+        with Supervisor() as supervisor:
             try:
-                _certify_and_load(scene, lifeline)
+                _certify_and_load(scene, supervisor)
             except KeyboardInterrupt:
                 interrupted = True
                 record.cut_short("the run was interrupted")
-            hygiene += [*scene.findings, clock.look_again()]
-            hygiene += look_after(lifeline, scene.endpoint, scene.database_port)
-        record.pack.write_hygiene(hygiene)
+            leak_findings += [*scene.findings, clock.look_again()]
+            leak_findings += look_after(supervisor, scene.endpoint, scene.database_port)
+        record.pack.write_leak_findings(leak_findings)
         if not interrupted:
             record.all_done()
         reporter.stage("judging and writing the evidence")
@@ -139,7 +139,7 @@ def concluded(record: Record, what: str, to_be_settled: Callable[[], bool] = lam
         raise
 
 
-def _certify_and_load(scene: Scene, lifeline: Lifeline) -> None:
+def _certify_and_load(scene: Scene, supervisor: Supervisor) -> None:
     """What can be known to be wrong is found before the client is certified, which takes its time."""
     job = scene.job
     with ExitStack() as stack:
@@ -150,17 +150,17 @@ def _certify_and_load(scene: Scene, lifeline: Lifeline) -> None:
                 Endpoint.parse(job.profile.target.base_url or "").require_allowed(allowed)
             scene.reporter.stage("preparing the database")
             logs = scene.record.pack.logs_folder
-            store = stack.enter_context(open_store(job.profile, lifeline, scene.environ, logs))
+            store = stack.enter_context(open_store(job.profile, supervisor, scene.environ, logs))
             require_free_port(job.settings.port)
         pool = stack.enter_context(Pool(job.settings.workers, scene.cores.client))
         certificate = certify(scene, pool)
         if store is not None and not certificate.reason:
             put_under_load(scene, pool, store)
     if job.verb == "run" and job.settings.storms and not certificate.reason:
-        _short_storms(scene, lifeline)
+        _short_storms(scene, supervisor)
 
 
-def _short_storms(scene: Scene, lifeline: Lifeline) -> None:
+def _short_storms(scene: Scene, supervisor: Supervisor) -> None:
     """On a server of their own: the target's may be gone by now, and is not theirs to fill with connections.
 
     What keeps a storm from starting takes nothing from what the run has shown so far: the storm alone is INVALID.
@@ -173,8 +173,8 @@ def _short_storms(scene: Scene, lifeline: Lifeline) -> None:
     log_file = record.pack.logs_folder / "postgresql-storms.log"
     left = set(SHORT[UNKNOWN_KID].cases)
     try:
-        with open_cluster(lifeline, environ=scene.environ, log_file=log_file) as cluster:
-            for report in short_storms(ground_of(scene, cluster)):
+        with open_cluster(supervisor, environ=scene.environ, log_file=log_file) as cluster:
+            for report in short_storms(storm_environment_of(scene, cluster)):
                 record.pack.write_storm(report)
                 left.discard(report.case)
     except EvidenceError:  # nothing more can be written down
@@ -184,14 +184,14 @@ def _short_storms(scene: Scene, lifeline: Lifeline) -> None:
         record.note(f"the storms could not go on: {said}")
         for case in left:
             story = CASES[case](None).story
-            record.pack.write_storm(KidStorm(case=case, story=story, not_run=said, asked=True))
+            record.pack.write_storm(KeyStorm(case=case, story=story, not_run=said, asked=True))
 
 
-def ground_of(scene: Scene, cluster: Cluster) -> Ground:
+def storm_environment_of(scene: Scene, cluster: Cluster) -> StormEnvironment:
     """What the storms of a run stand on."""
     job = scene.job
     allowed = job.settings.allowed_host(job.profile.target.allow_host)
-    return Ground(
+    return StormEnvironment(
         cluster, job.profile, job.profile_dir, scene.environ, scene.record.path, allowed, scene.record.secrets
     )
 
@@ -212,13 +212,13 @@ def certify(scene: Scene, pool: Pool) -> Certificate:
         progress=scene.reporter.stage,
     )
     pack.write_certificate(certificate)
-    if not certificate.reason and settings.ruler != "none":
-        form = FULL if settings.ruler == "full" else QUICK
-        ruler, rows = certify_ruler(
+    if not certificate.reason and settings.latency_calibration != "none":
+        form = FULL if settings.latency_calibration == "full" else QUICK
+        latency_calibration, rows = calibrate_latency(
             pool, profile, scene.key, folder, form, stub_cores=scene.cores.server, progress=scene.reporter.stage
         )
-        pack.write_ruler(rows)
-        certificate = replace(certificate, ruler=ruler)
+        pack.write_latency_calibration(rows)
+        certificate = replace(certificate, latency_calibration=latency_calibration)
         pack.write_certificate(certificate)
     return certificate
 
@@ -252,14 +252,14 @@ def put_under_load(scene: Scene, pool: Pool, store: Store) -> None:
         reader = TruthReader(job.profile, store.truth_dsn)
         record.keep_baseline(reader.preflight(targeter, job.scenarios, tenancy.tenants, store.runtime_dsn))
         with _sampled(scene, pool, target, store), Prober(job.profile.probes, target.endpoint) as prober:
-            _drive_all(scene, pool, target, tenancy, targeter)
+            _run_scenarios(scene, pool, target, tenancy, targeter)
         record.pack.write_probes(prober.frame())
         record.pack.write_pool(prober.pool())
         truth = _read_rows(scene, reader, store)
         # Once the target was stopped, however that went: its last words may come only then.
         afterwards.callback(_search_logs, scene, reader, store, target, truth)
     scene.findings.append(connections.look_again())
-    if any(drive.interrupted for drive in record.manifest.drives):
+    if any(scenario_run.interrupted for scenario_run in record.manifest.scenario_runs):
         raise KeyboardInterrupt
 
 
@@ -283,11 +283,11 @@ def _sampled(scene: Scene, pool: Pool, target: Target, store: Store) -> Abstract
     return sampling(plan, scene.record.pack.samples_folder)
 
 
-def _drive_all(scene: Scene, pool: Pool, target: Target, tenancy: Tenancy, targeter: Targeter) -> None:
+def _run_scenarios(scene: Scene, pool: Pool, target: Target, tenancy: Tenancy, targeter: Targeter) -> None:
     scenarios = scene.job.scenarios
     for number, scenario in enumerate(scenarios, 1):
-        scene.reporter.drive(scenario, number, len(scenarios))
-        report = _drive(scene, pool, target, tenancy, scenario)
+        scene.reporter.run_scenario(scenario, number, len(scenarios))
+        report = _run_scenario(scene, pool, target, tenancy, scenario)
         rows = scene.record.complete(report, targeter)
         if number == 1 and len(rows) and rows["status"].isin(_REFUSALS).all():
             raise ConfigError(_refused(scene.job.profile.route(scenario.route), int(rows["status"].iloc[0])))
@@ -305,7 +305,7 @@ def _refused(route: WebhookRoute, status: int) -> str:
     )
 
 
-def _drive(scene: Scene, pool: Pool, target: Target, tenancy: Tenancy, scenario: Scenario) -> DriveReport:
+def _run_scenario(scene: Scene, pool: Pool, target: Target, tenancy: Tenancy, scenario: Scenario) -> ScenarioRun:
     scene.record.announce(scenario, pool.size)
     load = Load(
         scenario,
@@ -315,7 +315,7 @@ def _drive(scene: Scene, pool: Pool, target: Target, tenancy: Tenancy, scenario:
         target.endpoint,
         lambda worker: scene.record.history.rows_file(scenario, worker),
     )
-    return watched_drive(pool, load, progress=scene.reporter.progress)
+    return run_watched(pool, load, progress=scene.reporter.progress)
 
 
 def read_truth(scene: Scene, reader: TruthReader, store: Store, target: Target) -> None:
@@ -341,7 +341,7 @@ def _search_logs(scene: Scene, reader: TruthReader, store: Store, target: Target
         return
     with _else_settled(scene, store):
         targeter = Targeter(scene.job.profile, scene.key)
-        scenarios = [drive.scenario for drive in scene.record.manifest.drives]
+        scenarios = [scenario_run.scenario for scenario_run in scene.record.manifest.scenario_runs]
         files = (*store.log_files, *target.log_files)
         scene.record.pack.write_truth(reader.search_logs(truth, targeter, scenarios, files))
 

@@ -94,10 +94,10 @@ class Driving:
         self._chosen = self.under_way = False
         self._reporter.stage(what)
 
-    def drive(self, scenario: Scenario, number: int, drives: int) -> None:
+    def run_scenario(self, scenario: Scenario, number: int, scenario_runs: int) -> None:
         """A drive begins: its worker prepares first."""
         self._chosen, self.under_way = scenario.id == self._scenario, False
-        self._reporter.drive(scenario, number, drives)
+        self._reporter.run_scenario(scenario, number, scenario_runs)
 
     def progress(self, requests: int) -> None:
         """So many requests of the drive have ended."""

@@ -14,10 +14,10 @@ import click
 from rig.checks import judge
 from rig.checks.confusion import check_confusion
 from rig.checks.gates import ANY, Checker, GateKind, Kind
-from rig.checks.key_storms import check_kid_storms
+from rig.checks.key_storms import check_key_storms
 from rig.checks.locust_run import check_crowd
 from rig.checks.performance import check_sustained
-from rig.checks.surroundings import check_hygiene
+from rig.checks.surroundings import check_leaks
 from rig.evidence.gate import Verdict
 from rig.selftest.defects import DEFECTS, Defect
 from rig.selftest.weaknesses import WEAKNESSES, Weakness
@@ -27,10 +27,10 @@ _LED_BY_THE_RIG = ("run", "ladder", "perf")
 _LED_BY_LOCUST = ("mix", "ui")
 _OTHERS = ("calibrate", "storm", "sample")
 _APART: Mapping[Checker, tuple[str, ...]] = {
-    check_hygiene: (*_LED_BY_THE_RIG, "storm"),  # nobody looks around in a run that locust leads
+    check_leaks: (*_LED_BY_THE_RIG, "storm"),  # nobody looks around in a run that locust leads
     check_sustained: ("perf",),
     check_crowd: _LED_BY_LOCUST,
-    check_kid_storms: ("run", "storm"),
+    check_key_storms: ("run", "storm"),
 }
 """Checkers that find something to judge under other verbs than those beside which they stand."""
 _BY_SCENARIO = ("*.rows", "*.answers")

@@ -43,7 +43,7 @@ class Stage(StrEnum):
     """An open loop."""
     NULL = "null"
     """The null benchmark alone."""
-    RULER = "ruler"
+    LATENCY = "latency_calibration"
     """The certification of latencies alone."""
     EVIDENCE = "evidence"
     """Nothing: the healthy run's pack is copied, changed and judged again."""
@@ -59,7 +59,7 @@ GATES = {
     Stage.SHORT: (*_SHORT, *_WHOLE, *_SAMPLED),
     Stage.SUSTAINED: (*_SUSTAINED, "totals", "duplicates", "accounting", "hygiene"),
     Stage.NULL: (),
-    Stage.RULER: ("calibration.null",),
+    Stage.LATENCY: ("calibration.null",),
     Stage.EVIDENCE: (*_LADDER, *_SUSTAINED, *_SAMPLED, "littles_law", *_EXIT),
     Stage.DIAGNOSIS: ("diagnosis.confusion", *_CALIBRATED),
     Stage.CROWD: ("locust.reports", "locust.totals"),
@@ -137,7 +137,7 @@ OF_THE_SERVICE = (
 )
 OF_THE_INSTRUMENT = (
     Defect("throttled-client", Stage.NULL, invalid=("calibration.null",)),
-    Defect("stuttering-ruler", Stage.RULER, invalid=("calibration.ruler",)),
+    Defect("stuttering-ruler", Stage.LATENCY, invalid=("calibration.ruler",)),
     # The limit was missed, and the client was not there to see whether by the target.
     Defect("stuttering-client", Stage.SUSTAINED, invalid=("sustained.p95",), open=("sustained.degradation",)),
     Defect(

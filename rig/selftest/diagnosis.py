@@ -20,7 +20,7 @@ from rig.engine.pool import Pool
 from rig.errors import ConfigError, UsageError
 from rig.evidence.certificate import Certificate
 from rig.evidence.confusion import Answer, Confusion
-from rig.machine.supervisor import Lifeline
+from rig.machine.supervisor import Supervisor
 from rig.model import Scenario
 from rig.report.plots import png
 from rig.report.plots.confusion import confusion_matrix
@@ -55,9 +55,9 @@ def prove_diagnosis(
     whole = begin(replace(job, verb="prove-diagnosis", scenarios=()), environ, reporter)
     with (
         concluded(whole.record, "proof"),
-        Lifeline() as lifeline,
+        Supervisor() as supervisor,
         Pool(job.settings.workers, plan_of_this_machine(job.settings.workers).client) as pool,
-        open_cluster(lifeline, environ=environ) as cluster,
+        open_cluster(supervisor, environ=environ) as cluster,
     ):
         certificate = certify(whole, pool)
         bench = Bench(job, environ, reporter, pool, cluster, certificate)

@@ -21,7 +21,7 @@ import psutil
 from rig.engine.pool import Pool
 from rig.evidence.sample_names import PG_ACTIVITY
 from rig.machine.processes import words
-from rig.machine.supervisor import Lifeline
+from rig.machine.supervisor import Supervisor
 from rig.model import Scenario
 from rig.run.steps import Reporter, Scene
 
@@ -31,10 +31,10 @@ STUTTER = {"running_s": 0.3, "stopped_s": 0.2}
 
 
 @contextmanager
-def sabotaged(defect: str, scene: Scene, pool: Pool, lifeline: Lifeline, afterwards: ExitStack) -> Iterator[None]:
+def sabotaged(defect: str, scene: Scene, pool: Pool, supervisor: Supervisor, afterwards: ExitStack) -> Iterator[None]:
     """Do to a run what a defect of the instrument is; nothing for any other defect.
 
-    ``afterwards`` is left when the ``lifeline`` of the run has ended.
+    ``afterwards`` is left when the ``supervisor`` of the run has ended.
     """
     match defect:
         case "stuttering-client":
@@ -50,7 +50,7 @@ def sabotaged(defect: str, scene: Scene, pool: Pool, lifeline: Lifeline, afterwa
         case "sampler-killed":
             scene.reporter = Striking(scene.reporter, "S2", kill_sampler)
         case "process-left-behind":
-            leave_behind(lifeline, afterwards)
+            leave_behind(supervisor, afterwards)
     yield
 
 
@@ -67,10 +67,10 @@ class Striking:
         """A new stage begins."""
         self._reporter.stage(what)
 
-    def drive(self, scenario: Scenario, number: int, drives: int) -> None:
+    def run_scenario(self, scenario: Scenario, number: int, scenario_runs: int) -> None:
         """A drive begins."""
         self._armed = scenario.id == self._scenario
-        self._reporter.drive(scenario, number, drives)
+        self._reporter.run_scenario(scenario, number, scenario_runs)
 
     def progress(self, requests: int) -> None:
         """So many requests of the drive have ended."""
@@ -121,10 +121,10 @@ def stuttering(pids: Sequence[int], *, running_s: float, stopped_s: float) -> It
         yield
 
 
-def leave_behind(lifeline: Lifeline, afterwards: ExitStack) -> None:
+def leave_behind(supervisor: Supervisor, afterwards: ExitStack) -> None:
     """Start a process of the run that nobody stops; the lifeline ends it, and ``afterwards`` it is reaped."""
     command = [sys.executable, "-c", "import time; time.sleep(600)"]
-    process = subprocess.Popen(command, env=lifeline.environ(), stdin=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(command, env=supervisor.environ(), stdin=subprocess.DEVNULL, start_new_session=True)
     afterwards.callback(process.wait)
 
 

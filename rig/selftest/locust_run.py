@@ -20,7 +20,7 @@ from rig.evidence.pack import Pack
 from rig.locust_bridge.launch import Crowd
 from rig.machine.child import end
 from rig.machine.ports import free_port
-from rig.machine.supervisor import Lifeline, temporary_folder
+from rig.machine.supervisor import Supervisor, temporary_folder
 from rig.run.job import Job
 from rig.selftest.defects import Defect
 
@@ -38,12 +38,12 @@ def crowd(job: Job, defect: Defect, environ: Mapping[str, str]) -> tuple[Path, d
     out = job.settings.out / f"prove-{defect.name}"
     before = set(out.glob("*/manifest.json"))
     mix = Crowd((*_words(killed), "--rig-out", str(out), "--rig-seed", str(job.settings.seed)), WORKERS)
-    with Lifeline() as lifeline, temporary_folder("rig-crowd-") as logs, ExitStack() as stack:
+    with Supervisor() as supervisor, temporary_folder("rig-crowd-") as logs, ExitStack() as stack:
         port = free_port()
         log_file = logs / "master.log"
         with log_file.open("wb") as log:
             commands = [mix.master_command(port), *[mix.worker_command(port)] * WORKERS]
-            processes = [_started(command, {**environ, **lifeline.marker}, log.fileno()) for command in commands]
+            processes = [_started(command, {**environ, **supervisor.marker}, log.fileno()) for command in commands]
         stack.callback(_end, processes)
         if killed:
             _wait_for(_SPAWNED, log_file, processes[0])

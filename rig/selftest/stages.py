@@ -15,14 +15,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from rig.calibrate.cores import plan_of_this_machine
-from rig.calibrate.latency import QUICK, certify_ruler
+from rig.calibrate.latency import QUICK, calibrate_latency
 from rig.calibrate.null import null_benchmark
 from rig.engine.pool import Pool
 from rig.evidence.certificate import Certificate
 from rig.evidence.judgement import Judgement
 from rig.evidence.pack import Pack
 from rig.machine.extras import missing
-from rig.machine.supervisor import Lifeline
+from rig.machine.supervisor import Supervisor
 from rig.model import Scenario
 from rig.run.job import Job
 from rig.run.leak_check import look_after
@@ -78,9 +78,9 @@ def prove_defects(
     defects = [defect for defect in DEFECTS if not chosen or defect.name in chosen]
     cells: list[Cell] = []
     packs: dict[str, Path] = {}
-    with Lifeline() as lifeline:
+    with Supervisor() as supervisor:
         cores = plan_of_this_machine(job.settings.workers).client
-        with Pool(job.settings.workers, cores) as pool, open_cluster(lifeline, environ=environ) as cluster:
+        with Pool(job.settings.workers, cores) as pool, open_cluster(supervisor, environ=environ) as cluster:
             works = _Works(job, environ, reporter, cluster, pool)
             for defect in _in_order(defects):
                 reporter.stage(f"defect: {defect.name}")
@@ -176,7 +176,7 @@ class _Works:
             self._diagnose(defect, scene)
         elif defect.stage is Stage.NULL:
             scene.record.pack.write_certificate(self._throttled(scene))
-        elif defect.stage is Stage.RULER:
+        elif defect.stage is Stage.LATENCY:
             scene.record.pack.write_certificate(self._mismeasured(scene))
         else:
             scene.record.pack.write_certificate(self._good)
@@ -224,11 +224,11 @@ class _Works:
         with (
             self._pool_for(defect, scene) as pool,
             ExitStack() as afterwards,
-            Lifeline() as lifeline,
-            sabotaged(defect.name, scene, pool, lifeline, afterwards),
+            Supervisor() as supervisor,
+            sabotaged(defect.name, scene, pool, supervisor, afterwards),
         ):
             put_under_load(scene, pool, new_store(self._cluster, f"prove_{defect.name.replace('-', '_')}"))
-            scene.record.pack.write_hygiene([*scene.findings, *look_after(lifeline, scene.endpoint)])
+            scene.record.pack.write_leak_findings([*scene.findings, *look_after(supervisor, scene.endpoint)])
 
     def _diagnose(self, defect: Defect, scene: Scene) -> None:
         """Ask the diagnosis of runs with a known bottleneck, each of which leaves a pack of its own."""
@@ -263,7 +263,7 @@ class _Works:
     def _mismeasured(self, scene: Scene) -> Certificate:
         """The good null benchmark, and latencies as a client measures them that stands still now and then."""
         with stuttering(self._pool.pids, **STUTTER):
-            ruler, rows = certify_ruler(
+            latency_calibration, rows = calibrate_latency(
                 self._pool,
                 self._job.profile,
                 scene.key,
@@ -271,5 +271,5 @@ class _Works:
                 QUICK,
                 stub_cores=scene.cores.server,
             )
-        scene.record.pack.write_ruler(rows)
-        return replace(self._good, ruler=ruler)
+        scene.record.pack.write_latency_calibration(rows)
+        return replace(self._good, latency_calibration=latency_calibration)

@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rig.machine.supervisor import Lifeline
+from rig.machine.supervisor import Supervisor
 from rig.run.job import Job
-from rig.run.steps import Reporter, begin, concluded, ground_of
+from rig.run.steps import Reporter, begin, concluded, storm_environment_of
 from rig.selftest.matrix import Cell, Proof, cells_of, judge_pack
 from rig.selftest.weaknesses import WEAKNESSES, Weakness
 from rig.storms.catalog import let_loose
-from rig.storms.environment import MAX_CONNECTIONS, StormOrder
+from rig.storms.environment import MAX_CONNECTIONS, StormOptions
 from rig.target.postgres import open_cluster
 
 
@@ -27,17 +27,17 @@ def prove_storms(
     cells: list[Cell] = []
     packs: dict[str, Path] = {}
     with (
-        Lifeline() as lifeline,
-        open_cluster(lifeline, environ=environ, max_connections=MAX_CONNECTIONS) as cluster,
+        Supervisor() as supervisor,
+        open_cluster(supervisor, environ=environ, max_connections=MAX_CONNECTIONS) as cluster,
     ):
         for weakness in _chosen(chosen):
             reporter.stage(weakness.name)
             scene = begin(replace(job, verb="storm"), environ, reporter)
             record = scene.record
             cases = (weakness.case,) if weakness.case else ()
-            order = StormOrder(weakness.processes, weakness.without, cases, weakness.subject)
+            order = StormOptions(weakness.processes, weakness.without, cases, weakness.subject)
             with concluded(record, "storm"):
-                for report in let_loose(ground_of(scene, cluster), weakness.storm, order):
+                for report in let_loose(storm_environment_of(scene, cluster), weakness.storm, order):
                     record.pack.write_storm(report)
                 record.all_done()
             packs[weakness.name] = record.judged(drawn=False).pack

@@ -59,15 +59,15 @@ class Weakness:
         }
 
 
-_KIDS = 8
+_KEY_IDS = 8
 """Processes of the key storms here: enough to race, and half the start-up time of the default."""
 
 
 def _kid(case: str, *without: str, red: tuple[str, ...] = (), open_: tuple[str, ...] = ()) -> Weakness:
-    return Weakness(UNKNOWN_KID, without, red, open_, case, _KIDS)
+    return Weakness(UNKNOWN_KID, without, red, open_, case, _KEY_IDS)
 
 
-def _flawed(case: str, flaw: str, *red: str, processes: int = _KIDS) -> Weakness:
+def _flawed(case: str, flaw: str, *red: str, processes: int = _KEY_IDS) -> Weakness:
     return Weakness(UNKNOWN_KID, (), red, (), case, processes, f"flawed-{flaw}")
 
 

@@ -10,7 +10,7 @@ import psycopg
 from pydantic import TypeAdapter
 
 from rig.errors import Unavailable, UsageError
-from rig.evidence.key_storm import KidStorm
+from rig.evidence.key_storm import KeyStorm
 from rig.evidence.storm import (
     MATVIEW_REFRESH,
     MIGRATION_RACE,
@@ -24,17 +24,17 @@ from rig.evidence.storm import (
     require_protections,
 )
 from rig.profile import Profile
-from rig.storms.environment import WITHOUT, Ground, StormOrder
+from rig.storms.environment import WITHOUT, StormEnvironment, StormOptions
 from rig.storms.matview_refresh import matview_refresh
 from rig.storms.migration_race import migration_race
 from rig.storms.rate_limit import rate_limit
 from rig.storms.scheduler_claim import scheduler_claim
 from rig.storms.statements import first_line
 from rig.storms.tenant_leak import tenant_leak
-from rig.storms.unknown_kid.storm import require_kids, unknown_kid
+from rig.storms.unknown_kid.storm import require_key_ids, unknown_kid
 
 _REPORT = TypeAdapter(StormReport)
-_SISTERS: Mapping[str, Callable[[Ground, StormOrder, Any], StormReport]] = {
+_SISTERS: Mapping[str, Callable[[StormEnvironment, StormOptions, Any], StormReport]] = {
     MIGRATION_RACE: migration_race,
     SCHEDULER_CLAIM: scheduler_claim,
     RATE_LIMIT: rate_limit,
@@ -43,10 +43,10 @@ _SISTERS: Mapping[str, Callable[[Ground, StormOrder, Any], StormReport]] = {
 }
 
 
-def require(profile: Profile, storm: str, order: StormOrder) -> None:
+def require(profile: Profile, storm: str, order: StormOptions) -> None:
     """UsageError where the order names what the storm or its subject does not have."""
     if storm == UNKNOWN_KID:
-        require_kids(profile, order)
+        require_key_ids(profile, order)
     if storm in SISTERS and order.cases:
         raise UsageError(f"--case: {storm} has no cases")
     if storm in SISTERS and order.without:
@@ -56,31 +56,31 @@ def require(profile: Profile, storm: str, order: StormOrder) -> None:
             raise UsageError(f"--without: no command of [storms.{storm}] in the profile has the word {WITHOUT}")
 
 
-def let_loose(ground: Ground, storm: str, order: StormOrder) -> Iterator[StormReport | KidStorm]:
+def let_loose(environment: StormEnvironment, storm: str, order: StormOptions) -> Iterator[StormReport | KeyStorm]:
     """Let a storm loose; a report for each of its cases as it ends.
 
     What members and replicas said in it may quote their environment: it is told without the run's secrets. RigError
     where it cannot go on: Unavailable where that is the database's doing.
     """
     try:
-        for report in _reports(ground, storm, order):
-            if isinstance(report, KidStorm):
-                yield replace(report, missing=tuple(map(ground.secrets.blanked, report.missing)))
+        for report in _reports(environment, storm, order):
+            if isinstance(report, KeyStorm):
+                yield replace(report, missing=tuple(map(environment.secrets.blanked, report.missing)))
             else:
-                yield _REPORT.validate_json(ground.secrets.blanked(_REPORT.dump_json(report).decode()))
+                yield _REPORT.validate_json(environment.secrets.blanked(_REPORT.dump_json(report).decode()))
     except psycopg.Error as error:
-        said = ground.secrets.blanked(first_line(error))
+        said = environment.secrets.blanked(first_line(error))
         raise Unavailable(f"the database of the storm {storm} failed: {said}") from None
 
 
-def _reports(ground: Ground, storm: str, order: StormOrder) -> Iterator[StormReport | KidStorm]:
-    subject = _subject(ground.profile, storm)
+def _reports(environment: StormEnvironment, storm: str, order: StormOptions) -> Iterator[StormReport | KeyStorm]:
+    subject = _subject(environment.profile, storm)
     if storm == UNKNOWN_KID and (subject is not None or order.subject):
-        yield from unknown_kid(ground, order)
+        yield from unknown_kid(environment, order)
     elif subject is None:
         yield absent(storm, asked=True)  # whoever lets a storm loose names it; a whole run looks for the section first
     else:
-        yield _SISTERS[storm](ground, order, subject)
+        yield _SISTERS[storm](environment, order, subject)
 
 
 def _subject(profile: Profile, storm: str) -> Any:

@@ -22,23 +22,23 @@ WITHOUT = "{without}"
 
 
 @dataclass(frozen=True, slots=True)
-class StormOrder:
+class StormOptions:
     """How a storm is asked for: processes, protections that are switched off, and which cases (none named: all).
 
-    ``subject`` is stormed instead of the profile's, with so many ``kids`` a process; with ``scoreboard``, several are.
-    These are of ``unknown-kid`` alone.
+    ``subject`` is stormed instead of the profile's, with so many ``key_ids`` a process; with ``scoreboard``, several
+    are. These are of ``unknown-kid`` alone.
     """
 
     processes: int | None = None
     without: tuple[str, ...] = ()
     cases: tuple[str, ...] = ()
     subject: str = ""
-    kids: int = 200
+    key_ids: int = 200
     scoreboard: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class StormEnvironment:
     """One run's ground for storms. ``folder`` is the pack's; storms write below its ``ledger`` and ``logs`` only."""
 
     cluster: Cluster

@@ -25,7 +25,7 @@ from rig.profile.storms import MatviewRefresh
 from rig.storms import ddl_ledger
 from rig.storms.command import prepare, standing
 from rig.storms.ddl_ledger import Note
-from rig.storms.environment import Ground, StormOrder
+from rig.storms.environment import StormEnvironment, StormOptions
 from rig.storms.fleet import Barrier, Fleet, Member
 from rig.storms.statements import execute, first_line, mistaken
 from rig.target.postgres import Database
@@ -58,18 +58,18 @@ class _Asked:
     """The same error, where it is of who wrote ``refresh_sql``."""
 
 
-def matview_refresh(ground: Ground, order: StormOrder, subject: MatviewRefresh) -> StormReport:
+def matview_refresh(environment: StormEnvironment, order: StormOptions, subject: MatviewRefresh) -> StormReport:
     """Let the storm loose. ConfigError where a statement of the profile cannot be run."""
-    askers = order.processes or PROCESSES
-    with ground.database("view") as database:
-        environ = ground.environment(subject.env, f"{_KEY}.env", database)
+    probes = order.processes or PROCESSES
+    with environment.database("view") as database:
+        environ = environment.environment(subject.env, f"{_KEY}.env", database)
         if subject.prepare is not None:
-            prepare(ground.command(subject.prepare, f"{_KEY}.prepare", order.without), environ, f"{_KEY}.prepare")
+            prepare(environment.command(subject.prepare, f"{_KEY}.prepare", order.without), environ, f"{_KEY}.prepare")
         _try_to_read(database, subject)
         ddl_ledger.install(database.admin_dsn)
         with (
             _Readers(database.runtime_dsn, subject) as readers,
-            Fleet(askers, _ask, _Plan(database.runtime_dsn, subject.refresh_sql, subject.tenants)) as fleet,
+            Fleet(probes, _ask, _Plan(database.runtime_dsn, subject.refresh_sql, subject.tenants)) as fleet,
         ):
             fleet.start()
             readers.begin()
@@ -78,13 +78,13 @@ def matview_refresh(ground: Ground, order: StormOrder, subject: MatviewRefresh) 
             skew_ns = fleet.skew_ns
         _require_no_mistake(members)
         asked_for = _refreshes(database)
-        scheduled = _scheduled(ground, order, subject, database, environ)
-        ground.keep(MATVIEW_REFRESH, [note.row() for note in _refreshes(database)])
+        scheduled = _scheduled(environment, order, subject, database, environ)
+        environment.keep(MATVIEW_REFRESH, [note.row() for note in _refreshes(database)])
     return StormReport(
         storm=MATVIEW_REFRESH,
         case=MATVIEW_REFRESH,
         without=order.without,
-        processes=askers,
+        processes=probes,
         skew_ns=skew_ns,
         missing=tuple(f"asker {member.number} {member.error}" for member in members if member.error),
         figures=_figures(members, asked_for, subject) | readers.figures() | {"scheduled": scheduled},
@@ -169,15 +169,19 @@ def _refreshes(database: Database) -> list[Note]:
 
 
 def _scheduled(
-    ground: Ground, order: StormOrder, subject: MatviewRefresh, database: Database, environ: dict[str, str]
+    environment: StormEnvironment,
+    order: StormOptions,
+    subject: MatviewRefresh,
+    database: Database,
+    environ: dict[str, str],
 ) -> dict[str, Any] | None:
     """Whether the target's own scheduler refreshes when nobody asks, and how soon; None where there is none."""
     if subject.scheduler is None:
         return None
     before = len(_refreshes(database))
-    command = ground.command(subject.scheduler, f"{_KEY}.scheduler", order.without)
+    command = environment.command(subject.scheduler, f"{_KEY}.scheduler", order.without)
     began = time.monotonic()
-    with standing(command, environ, ground.log_file(f"{MATVIEW_REFRESH}-scheduler"), f"{_KEY}.scheduler"):
+    with standing(command, environ, environment.log_file(f"{MATVIEW_REFRESH}-scheduler"), f"{_KEY}.scheduler"):
         while time.monotonic() - began < subject.scheduled_within_s:
             if len(_refreshes(database)) > before:
                 return {"fired": True, "after_s": round(time.monotonic() - began, 3)}

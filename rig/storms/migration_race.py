@@ -20,7 +20,7 @@ from rig.evidence.storm import MIGRATION_RACE, Event, StormReport
 from rig.profile.storms import MigrationRace
 from rig.storms import ddl_ledger
 from rig.storms.command import Ended, Replicas, be_replica
-from rig.storms.environment import Ground, StormOrder
+from rig.storms.environment import StormEnvironment, StormOptions
 from rig.storms.fleet import Fleet, Member
 from rig.target.postgres import Database
 
@@ -30,21 +30,21 @@ _NAMED = 5
 _SAID_MOST = 300
 
 
-def migration_race(ground: Ground, order: StormOrder, subject: MigrationRace) -> StormReport:
+def migration_race(environment: StormEnvironment, order: StormOptions, subject: MigrationRace) -> StormReport:
     """Let the storm loose. Unavailable where a lone replica cannot migrate: then a race would say nothing."""
     processes = order.processes or PROCESSES
-    with ground.database("lone") as lone, ground.database("raced") as raced:
+    with environment.database("lone") as lone, environment.database("raced") as raced:
         ddl_ledger.install(lone.admin_dsn)
         ddl_ledger.install(raced.admin_dsn)
         # The lone replica is whole, whatever the fleet does without: it says what is right.
-        (first,), _ = _run(ground, subject, lone, 1, ())
+        (first,), _ = _run(environment, subject, lone, 1, ())
         if _exit_code(first) != 0:
             raise Unavailable(f"{_KEY}.command: a lone replica does not migrate an empty database: {_said(first)}")
-        members, skew_ns = _run(ground, subject, raced, processes, order.without)
+        members, skew_ns = _run(environment, subject, raced, processes, order.without)
         after_first = _Content.read(raced)
-        again, _ = _run(ground, subject, raced, processes, order.without)
+        again, _ = _run(environment, subject, raced, processes, order.without)
         after_second = _Content.read(raced)
-        ground.keep(MIGRATION_RACE, [note.row() for note in ddl_ledger.notes(raced.admin_dsn)])
+        environment.keep(MIGRATION_RACE, [note.row() for note in ddl_ledger.notes(raced.admin_dsn)])
         expected = _Content.read(lone)
     ended = [member.result for member in members if isinstance(member.result, Ended)]
     failed = {_said(member) for member in (*members, *again) if _exit_code(member) != 0}
@@ -60,7 +60,7 @@ def migration_race(ground: Ground, order: StormOrder, subject: MigrationRace) ->
             "racing": most_at_once((e.began_ns, e.ended_ns) for e in ended),
             "exit_codes": _exit_codes(members),
             "second_exit_codes": _exit_codes(again),
-            "said": sorted(ground.secrets.blanked(said)[:_SAID_MOST] for said in failed)[:_NAMED],
+            "said": sorted(environment.secrets.blanked(said)[:_SAID_MOST] for said in failed)[:_NAMED],
             "commands_expected": expected.commands.total(),
             "commands": after_first.commands.total(),
             "rows_expected": sum(expected.rows.values()),
@@ -78,11 +78,11 @@ def migration_race(ground: Ground, order: StormOrder, subject: MigrationRace) ->
 
 
 def _run(
-    ground: Ground, subject: MigrationRace, database: Database, processes: int, without: tuple[str, ...]
+    environment: StormEnvironment, subject: MigrationRace, database: Database, processes: int, without: tuple[str, ...]
 ) -> tuple[list[Member], int | None]:
     replicas = Replicas(
-        tuple(ground.command(subject.command, f"{_KEY}.command", without)),
-        ground.environment(subject.env, f"{_KEY}.env", database),
+        tuple(environment.command(subject.command, f"{_KEY}.command", without)),
+        environment.environment(subject.env, f"{_KEY}.env", database),
         subject.timeout_s,
     )
     with Fleet(processes, be_replica, replicas) as fleet:

@@ -73,8 +73,8 @@ def pooled(dsn: str, environ: Mapping[str, str], *, server_connections: int, log
             ) as process,
         ):
             try:
-                if (lifeline := standing()) is not None:  # its marker lies with another uid, and may not be readable
-                    lifeline.stop_at_end(process.pid)
+                if (supervisor := standing()) is not None:  # its marker lies with another uid, and may not be readable
+                    supervisor.stop_at_end(process.pid)
                 _wait_until_it_listens(process, port, log_file)
                 yield _address(dsn, port)
             finally:

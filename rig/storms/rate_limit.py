@@ -22,7 +22,7 @@ from rig.evidence.storm import RATE_LIMIT, Event, StormReport
 from rig.machine.ports import free_port
 from rig.profile.storms import RateLimit
 from rig.storms.command import prepare, standing
-from rig.storms.environment import Ground, StormOrder
+from rig.storms.environment import StormEnvironment, StormOptions
 from rig.storms.fleet import Barrier, Fleet
 from rig.target.endpoint import Endpoint
 
@@ -55,9 +55,9 @@ class _Asked:
     others: Counter[int]
 
 
-def rate_limit(ground: Ground, order: StormOrder, subject: RateLimit) -> StormReport:
+def rate_limit(environment: StormEnvironment, order: StormOptions, subject: RateLimit) -> StormReport:
     """Let the storm loose."""
-    with _replicas(ground, order, subject) as replicas:
+    with _replicas(environment, order, subject) as replicas:
         for_s = subject.window_s * (WINDOWS + 1.6)
         plan = _Plan(replicas, subject.accepted, subject.limited, for_s)
         with Fleet(len(replicas), _ask, plan) as fleet:
@@ -67,7 +67,7 @@ def rate_limit(ground: Ground, order: StormOrder, subject: RateLimit) -> StormRe
             skew_ns = fleet.skew_ns
     asked = [member.result for member in members if isinstance(member.result, _Asked)]
     grants = [(at_ns, m.number) for m in members if isinstance(m.result, _Asked) for at_ns in m.result.granted_ns]
-    ground.keep(RATE_LIMIT, [{"replica": replica, "granted_ns": at_ns} for at_ns, replica in sorted(grants)])
+    environment.keep(RATE_LIMIT, [{"replica": replica, "granted_ns": at_ns} for at_ns, replica in sorted(grants)])
     window_ns = int(subject.window_s * 1e9)
     counted = granted_in_whole_windows(sorted(at_ns for at_ns, _ in grants), window_ns)
     others = sum((one.others for one in asked), Counter[int]())
@@ -108,22 +108,24 @@ def granted_in_whole_windows(grants_ns: Sequence[int], window_ns: int) -> int:
 
 
 @contextmanager
-def _replicas(ground: Ground, order: StormOrder, subject: RateLimit) -> Iterator[tuple[tuple[Endpoint, str], ...]]:
+def _replicas(
+    environment: StormEnvironment, order: StormOptions, subject: RateLimit
+) -> Iterator[tuple[tuple[Endpoint, str], ...]]:
     """The replicas: those of the profile, or processes that live for the time of the context."""
     if subject.urls:
-        yield tuple(_allowed(ground, url) for url in subject.urls)
+        yield tuple(_allowed(environment, url) for url in subject.urls)
         return
     assert subject.command is not None  # the profile was validated: it has one of the two
     with ExitStack() as stack:
-        database = stack.enter_context(ground.database("limit"))
-        environ = ground.environment(subject.env, f"{_KEY}.env", database)
+        database = stack.enter_context(environment.database("limit"))
+        environ = environment.environment(subject.env, f"{_KEY}.env", database)
         if subject.prepare is not None:
-            prepare(ground.command(subject.prepare, f"{_KEY}.prepare", order.without), environ, f"{_KEY}.prepare")
+            prepare(environment.command(subject.prepare, f"{_KEY}.prepare", order.without), environ, f"{_KEY}.prepare")
         replicas = []
         for number in range(order.processes or REPLICAS):
             port = free_port()
-            command = ground.command(subject.command, f"{_KEY}.command", order.without, port=str(port))
-            log_file = ground.log_file(f"{RATE_LIMIT}-{number}")
+            command = environment.command(subject.command, f"{_KEY}.command", order.without, port=str(port))
+            log_file = environment.log_file(f"{RATE_LIMIT}-{number}")
             own = {**environ, "REPLICA": str(number)}
             process = stack.enter_context(standing(command, own, log_file, f"{_KEY}.command"))
             replicas.append((Endpoint("127.0.0.1", port), process))
@@ -132,14 +134,14 @@ def _replicas(ground: Ground, order: StormOrder, subject: RateLimit) -> Iterator
         yield tuple((endpoint, subject.path) for endpoint, _ in replicas)
 
 
-def _allowed(ground: Ground, url: str) -> tuple[Endpoint, str]:
+def _allowed(environment: StormEnvironment, url: str) -> tuple[Endpoint, str]:
     """A URL of the profile as endpoint and path; ConfigError names it where it may not be stormed."""
     try:
         parts = urlsplit(url)
         base_url = urlunsplit((parts.scheme, parts.netloc, "", "", ""))
-        endpoint = Endpoint.parse(base_url, ground.profile.target.ca_file)
+        endpoint = Endpoint.parse(base_url, environment.profile.target.ca_file)
         path = urlunsplit(("", "", parts.path or "/", parts.query, ""))
-        return endpoint.require_allowed(ground.allowed_host), path
+        return endpoint.require_allowed(environment.allowed_host), path
     except (ConfigError, ValueError) as error:
         raise ConfigError(f"profile key {_KEY}.urls: {error}") from None
 

@@ -20,7 +20,7 @@ from rig.errors import ConfigError
 from rig.evidence.storm import SCHEDULER_CLAIM, Event, StormReport
 from rig.profile.storms import SchedulerClaim
 from rig.storms.command import Ended, Replicas, be_replica, prepare
-from rig.storms.environment import Ground, StormOrder
+from rig.storms.environment import StormEnvironment, StormOptions
 from rig.storms.fleet import Fleet
 from rig.storms.statements import execute
 
@@ -41,16 +41,16 @@ class _Kill:
     held: frozenset[str] | None
 
 
-def scheduler_claim(ground: Ground, order: StormOrder, subject: SchedulerClaim) -> StormReport:
+def scheduler_claim(environment: StormEnvironment, order: StormOptions, subject: SchedulerClaim) -> StormReport:
     """Let the storm loose."""
     processes = order.processes or PROCESSES
-    with ground.database("queue") as database:
-        environ = ground.environment(subject.env, f"{_KEY}.env", database)
+    with environment.database("queue") as database:
+        environ = environment.environment(subject.env, f"{_KEY}.env", database)
         if subject.prepare is not None:
-            prepare(ground.command(subject.prepare, f"{_KEY}.prepare", order.without), environ, f"{_KEY}.prepare")
+            prepare(environment.command(subject.prepare, f"{_KEY}.prepare", order.without), environ, f"{_KEY}.prepare")
         with _Ledger(database.admin_dsn, subject) as ledger:
             ledger.enqueue()
-            command = tuple(ground.command(subject.command, f"{_KEY}.command", order.without))
+            command = tuple(environment.command(subject.command, f"{_KEY}.command", order.without))
             with Fleet(processes, be_replica, Replicas(command, environ, subject.timeout_s)) as fleet:
                 fleet.start()
                 began_ns = fleet.release()
@@ -59,7 +59,7 @@ def scheduler_claim(ground: Ground, order: StormOrder, subject: SchedulerClaim) 
                 skew_ns = fleet.skew_ns
             effects = ledger.effects()
             unfinished = ledger.unfinished()
-        ground.keep(SCHEDULER_CLAIM, [{"effect": [str(value) for value in row]} for row in effects])
+        environment.keep(SCHEDULER_CLAIM, [{"effect": [str(value) for value in row]} for row in effects])
     times = Counter(str(row[0]) for row in effects)
     survivors = [member for member in members if kill is None or member.number != VICTIM]
     codes = Counter(m.result.exit_code for m in survivors if isinstance(m.result, Ended))

@@ -24,7 +24,7 @@ from rig.errors import ConfigError
 from rig.evidence.storm import TENANT_LEAK, Event, StormReport
 from rig.profile.storms import TenantLeak
 from rig.storms.command import prepare
-from rig.storms.environment import Ground, StormOrder
+from rig.storms.environment import StormEnvironment, StormOptions
 from rig.storms.fleet import Barrier, Fleet
 from rig.storms.statements import execute, first_line, mistaken
 from rig.target.postgres import Database
@@ -61,16 +61,16 @@ class _Seen:
     errors: tuple[str, ...]
 
 
-def tenant_leak(ground: Ground, order: StormOrder, subject: TenantLeak) -> StormReport:
+def tenant_leak(environment: StormEnvironment, order: StormOptions, subject: TenantLeak) -> StormReport:
     """Let the storm loose.
 
     ConfigError where the database has rows of fewer than two tenants, or a statement of the profile cannot be run.
     """
     processes = order.processes or PROCESSES
-    with ground.database("tenancy") as database:
-        environ = ground.environment(subject.env, f"{_KEY}.env", database)
+    with environment.database("tenancy") as database:
+        environ = environment.environment(subject.env, f"{_KEY}.env", database)
         if subject.prepare is not None:
-            prepare(ground.command(subject.prepare, f"{_KEY}.prepare", order.without), environ, f"{_KEY}.prepare")
+            prepare(environment.command(subject.prepare, f"{_KEY}.prepare", order.without), environ, f"{_KEY}.prepare")
         expected = _expected(database, subject)
         _try_to_read(database, subject, next(iter(expected)))
         plan = _Plan(database.runtime_dsn, subject.set_tenant_sql, subject.read_sql, expected)
@@ -80,9 +80,11 @@ def tenant_leak(ground: Ground, order: StormOrder, subject: TenantLeak) -> Storm
             members = fleet.collect(_DEADLINE_S)
             skew_ns = fleet.skew_ns
         worker = _tamper(database, subject, tuple(expected)) if subject.worker_context_sql else None
-        jobs = _failing_jobs(ground, order, subject, database, environ, tuple(expected)) if subject.worker else None
+        jobs = (
+            _failing_jobs(environment, order, subject, database, environ, tuple(expected)) if subject.worker else None
+        )
     seen = [member.result for member in members if isinstance(member.result, _Seen)]
-    ground.keep(TENANT_LEAK, [{"leak": leak} for one in seen for leak in one.leaks])
+    environment.keep(TENANT_LEAK, [{"leak": leak} for one in seen for leak in one.leaks])
     return StormReport(
         storm=TENANT_LEAK,
         case=TENANT_LEAK,
@@ -217,8 +219,8 @@ def _digest(database: Database, subject: TenantLeak) -> Any:
 
 
 def _failing_jobs(
-    ground: Ground,
-    order: StormOrder,
+    environment: StormEnvironment,
+    order: StormOptions,
     subject: TenantLeak,
     database: Database,
     environ: dict[str, str],
@@ -232,7 +234,7 @@ def _failing_jobs(
         for tenant, correlation in made:
             job = {"tenant": tenant, "correlation": correlation}
             execute(connection, f"{_KEY}.enqueue_sql", subject.enqueue_sql, job)
-    prepare(ground.command(subject.worker or (), f"{_KEY}.worker", order.without), environ, f"{_KEY}.worker")
+    prepare(environment.command(subject.worker or (), f"{_KEY}.worker", order.without), environ, f"{_KEY}.worker")
     with psycopg.connect(database.admin_dsn, application_name="rig-storm") as connection:
         rows = execute(connection, f"{_KEY}.dead_letters_sql", subject.dead_letters_sql, columns=2)
     found = Counter((str(tenant), str(correlation)) for tenant, correlation in rows)

@@ -16,7 +16,7 @@ _BODY_LIMIT_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class ProbeResponse:
     """What came of a question: ``status`` 0 and a ``problem`` where no whole answer came within the time.
 
     ``said`` is how the ``body`` begins, as text. Of an answer longer than 1 MiB ``body`` is the beginning only: it has
@@ -31,7 +31,7 @@ class Reply:
     """The Date header, where there was one."""
 
 
-class Asker:
+class HttpProbe:
     """Asks one endpoint; ``timeout_s`` holds for each step of an answer. ConfigError when its CA file is unreadable."""
 
     def __init__(self, endpoint: Endpoint, timeout_s: float) -> None:
@@ -39,7 +39,7 @@ class Asker:
         self._timeout_s = timeout_s
         self._tls = endpoint.tls_context()
 
-    def get(self, path: str) -> Reply:
+    def get(self, path: str) -> ProbeResponse:
         """GET a path below the endpoint's base path, over a connection of its own."""
 
         def ask(connection: http.client.HTTPConnection) -> http.client.HTTPResponse:
@@ -48,7 +48,7 @@ class Asker:
 
         return self._replied(ask)
 
-    def send(self, request: bytes) -> Reply:
+    def send(self, request: bytes) -> ProbeResponse:
         """One whole POST (head and body) as it stands, over a connection of its own."""
 
         def ask(connection: http.client.HTTPConnection) -> http.client.HTTPResponse:
@@ -59,7 +59,7 @@ class Asker:
 
         return self._replied(ask)
 
-    def _replied(self, ask: Callable[[http.client.HTTPConnection], http.client.HTTPResponse]) -> Reply:
+    def _replied(self, ask: Callable[[http.client.HTTPConnection], http.client.HTTPResponse]) -> ProbeResponse:
         connection = http.client.HTTPConnection(self._endpoint.host, self._endpoint.port)
         try:
             connection.sock = self._endpoint.connect(self._timeout_s, self._tls)  # it would resolve the name again
@@ -68,17 +68,17 @@ class Asker:
             if len(said) <= _BODY_LIMIT_BYTES and answer.length:  # read() of so many bytes takes fewer for an end
                 raise http.client.IncompleteRead(said, answer.length)
         except (OSError, http.client.HTTPException) as error:
-            return Reply(0, problem=str(error) or type(error).__name__)
+            return ProbeResponse(0, problem=str(error) or type(error).__name__)
         finally:
             connection.close()
         body, text = said[:_BODY_LIMIT_BYTES], said[:300].decode(errors="replace").strip()
         problem = f"the answer is longer than {_BODY_LIMIT_BYTES >> 20} MiB" if len(said) > len(body) else ""
-        return Reply(answer.status, text, problem, body, answer.getheader("Date") or "")
+        return ProbeResponse(answer.status, text, problem, body, answer.getheader("Date") or "")
 
-    def connect(self) -> Reply:
+    def connect(self) -> ProbeResponse:
         """Only make a connection, for a target that names no path to ask: status 200 when one stands."""
         try:
             with self._endpoint.connect(self._timeout_s):
-                return Reply(200, "a connection stands")
+                return ProbeResponse(200, "a connection stands")
         except OSError as error:
-            return Reply(0, problem=str(error) or type(error).__name__)
+            return ProbeResponse(0, problem=str(error) or type(error).__name__)

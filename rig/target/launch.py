@@ -23,7 +23,7 @@ from rig.profile import Launch, Profile
 from rig.profile.words import filled
 from rig.settings import Settings
 from rig.target.endpoint import Endpoint
-from rig.target.http_probe import Asker
+from rig.target.http_probe import HttpProbe
 from rig.target.store import Store
 
 LOG = "target.log"
@@ -149,8 +149,8 @@ def _started(
         except OSError as error:
             raise ConfigError(f"launch.command could not be run: {error}") from None
     try:
-        if (lifeline := standing()) is not None:  # a target that rewrites its title loses the marker
-            lifeline.stop_at_end(process.pid)
+        if (supervisor := standing()) is not None:  # a target that rewrites its title loses the marker
+            supervisor.stop_at_end(process.pid)
         yield process
     finally:
         end(process, launch.stop_timeout_s, session=True)
@@ -166,15 +166,15 @@ def _wait_until_ready(
 ) -> None:
     deadline = time.monotonic() + timeout_s
     path = profile.probes.ready or profile.probes.health
-    asker = Asker(endpoint, _ASK_TIMEOUT_S)
+    probe = HttpProbe(endpoint, _ASK_TIMEOUT_S)
     while True:
         if process is not None and process.poll() is not None:
             raise _ended("the target, before it was ready,", process.returncode, _tail(log_file), defects)
-        reply = asker.connect() if path is None else asker.get(path)
-        if reply.status == 200:
+        response = probe.connect() if path is None else probe.get(path)
+        if response.status == 200:
             return
         if time.monotonic() > deadline:
-            answer = reply.problem or f"{path} answers {reply.status} {reply.said}".rstrip()
+            answer = response.problem or f"{path} answers {response.status} {response.said}".rstrip()
             hint = "is it running, and its database?" if process is None else f"its log ends with: {_tail(log_file)}"
             raise Unavailable(f"the target at {endpoint.url} is not ready within {timeout_s:g} s: {answer}; {hint}")
         time.sleep(_POLL_S)

@@ -16,7 +16,7 @@ from rig.evidence.case import PROBE_COLUMNS
 from rig.evidence.pool_metrics import POOL_COLUMNS, sums
 from rig.profile import Probes
 from rig.target.endpoint import Endpoint
-from rig.target.http_probe import Asker
+from rig.target.http_probe import HttpProbe
 
 EVERY_S = 1.0
 
@@ -30,7 +30,7 @@ class Prober:
     def __init__(self, probes: Probes, endpoint: Endpoint) -> None:
         self._paths = [path for path in (probes.health, probes.ready, probes.metrics) if path is not None]
         self._timeout_s = probes.timeout_s
-        self._asker = Asker(endpoint, probes.timeout_s)
+        self._probe = HttpProbe(endpoint, probes.timeout_s)
         self._rows: list[tuple[int, str, int, int, str]] = []
         self._metrics = probes.metrics
         self._pool_names = probes.pool.names()
@@ -69,14 +69,16 @@ class Prober:
 
     def _ask(self, path: str) -> tuple[int, str, int, int, str]:
         at_ns = time.monotonic_ns()
-        reply = self._asker.get(path)
+        response = self._probe.get(path)
         elapsed_ns = time.monotonic_ns() - at_ns
-        if reply.status and elapsed_ns > self._timeout_s * 1e9:
-            return at_ns, path, 0, elapsed_ns, f"answered {reply.status}, but later than {self._timeout_s:g} s"
-        if path == self._metrics and reply.status == 200 and not reply.problem:  # of half a text the sums are wrong
-            read = sums(reply.body.decode(errors="replace"), self._pool_names)
+        if response.status and elapsed_ns > self._timeout_s * 1e9:
+            return at_ns, path, 0, elapsed_ns, f"answered {response.status}, but later than {self._timeout_s:g} s"
+        if (
+            path == self._metrics and response.status == 200 and not response.problem
+        ):  # of half a text the sums are wrong
+            read = sums(response.body.decode(errors="replace"), self._pool_names)
             self._pool_rows += [(at_ns + elapsed_ns // 2, what, value) for what, value in read.items()]
-        return at_ns, path, reply.status, elapsed_ns, reply.problem
+        return at_ns, path, response.status, elapsed_ns, response.problem
 
 
 def next_due(due_s: float, now_s: float) -> float:

@@ -12,7 +12,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from rig.errors import ConfigError, EvidenceError, Unavailable
-from rig.machine.supervisor import Lifeline
+from rig.machine.supervisor import Supervisor
 from rig.profile import Profile, secret_from
 from rig.target.postgres import Cluster, open_cluster
 
@@ -47,7 +47,7 @@ class Store:
 
 
 @contextmanager
-def open_store(profile: Profile, lifeline: Lifeline, environ: Mapping[str, str], logs: Path) -> Iterator[Store]:
+def open_store(profile: Profile, supervisor: Supervisor, environ: Mapping[str, str], logs: Path) -> Iterator[Store]:
     """The database of a run.
 
     ConfigError where a running target's truth DSN is not in the environment, Unavailable where nothing answers.
@@ -55,7 +55,7 @@ def open_store(profile: Profile, lifeline: Lifeline, environ: Mapping[str, str],
     if profile.launch is None or environ.get(profile.truth.dsn_env):
         yield existing_store(profile, environ)
         return
-    with open_cluster(lifeline, environ=environ, log_file=logs / "postgresql.log") as cluster:
+    with open_cluster(supervisor, environ=environ, log_file=logs / "postgresql.log") as cluster:
         yield new_store(cluster)
 
 

@@ -26,27 +26,27 @@ from typing import Any, LiteralString
 
 from psycopg import sql
 
-from rig.evidence.truth import Anomaly
-from rig.model import Row, Tenant
-from rig.truth.expected import Expectation, Fate
+from rig.evidence.truth import DiscrepancyKind
+from rig.model import Outcome, Row, Tenant
+from rig.truth.expected import Expectation
 from rig.truth.staging import Columns, Staging
 from rig.truth.tables import EventTables
 
 _REQUEST: Columns = (
-    ("drive", "int"),
+    ("scenario_run", "int"),
     ("tenant", "int"),
     ("key", "text"),
     ("correlation", "text"),
     ("wanted", "text"),
-    ("fate", "int"),
+    ("outcome", "int"),
     ("channel", "text"),
 )
 _TENANT: Columns = (("number", "int"), ("id", "text"))
 
 _CONSTANTS: dict[str, sql.Composable] = {
-    **{fate.name.lower(): sql.Literal(int(fate)) for fate in Fate},
+    **{outcome.value: sql.Literal(outcome.code) for outcome in Outcome},
     **{f"row_{row.value}": sql.Literal(row.value) for row in Row},
-    **{f"is_{kind.value}": sql.Literal(kind.value) for kind in Anomaly},
+    **{f"is_{kind.value}": sql.Literal(kind.value) for kind in DiscrepancyKind},
 }
 
 
@@ -86,11 +86,12 @@ class Comparison:
             "rig_expected",
             """
             SELECT tenant, key,
-                bool_or(wanted = {row_canonical} AND fate = {acknowledged}) AS acknowledged,
-                bool_or(wanted = {row_canonical} AND fate <> {not_sent}) AS sent,
-                bool_or(wanted = {row_canonical} AND fate IN ({refused}, {indeterminate})) AS open,
-                bool_or(wanted = {row_dead} AND fate <> {not_sent}) AS sent_to_dead,
-                bool_or(fate = {unreported}) AS unreported, min(drive) AS first_drive, max(drive) AS last_drive
+                bool_or(wanted = {row_canonical} AND outcome = {acknowledged}) AS acknowledged,
+                bool_or(wanted = {row_canonical} AND outcome <> {not_sent}) AS sent,
+                bool_or(wanted = {row_canonical} AND outcome IN ({refused}, {indeterminate})) AS open,
+                bool_or(wanted = {row_dead} AND outcome <> {not_sent}) AS sent_to_dead,
+                bool_or(outcome = {unreported}) AS unreported,
+                min(scenario_run) AS first_scenario_run, max(scenario_run) AS last_scenario_run
             FROM rig_request GROUP BY tenant, key
             """,
         )
@@ -115,7 +116,7 @@ class Comparison:
             strangers = sql.SQL("count(*) FILTER (WHERE r.key IS NULL)")
             own_request = sql.SQL(
                 "LEFT JOIN rig_request r ON r.tenant = t.number AND r.key = s.key AND r.correlation = s.correlation"
-                " AND r.fate <> {}"
+                " AND r.outcome <> {}"
             ).format(_CONSTANTS["not_sent"])
         self._define(
             "rig_canonical",
@@ -157,9 +158,9 @@ class Comparison:
             SELECT e.*, coalesce(d.found, 0) AS found
             FROM (
                 SELECT tenant, {token} AS token, min(key) AS key,
-                    count(*) FILTER (WHERE fate = {acknowledged}) AS least,
-                    count(*) FILTER (WHERE fate <> {not_sent}) AS most,
-                    bool_or(fate IN ({refused}, {indeterminate})) AS open
+                    count(*) FILTER (WHERE outcome = {acknowledged}) AS least,
+                    count(*) FILTER (WHERE outcome <> {not_sent}) AS most,
+                    bool_or(outcome IN ({refused}, {indeterminate})) AS open
                 FROM rig_request WHERE wanted = {row_dead} GROUP BY tenant, {token}
             ) e LEFT JOIN rig_dead d ON d.tenant = e.tenant AND d.token = e.token
             """,
@@ -169,8 +170,8 @@ class Comparison:
         self._define(
             "rig_rerouted",
             """
-            SELECT r.tenant, r.key, bool_or(r.wanted = {row_canonical} AND r.fate <> {not_sent}) AS sent,
-                bool_or(r.fate = {unreported}) AS unreported
+            SELECT r.tenant, r.key, bool_or(r.wanted = {row_canonical} AND r.outcome <> {not_sent}) AS sent,
+                bool_or(r.outcome = {unreported}) AS unreported
             FROM rig_dead d JOIN rig_request r ON r.tenant = d.tenant AND r.{token} = d.token
             GROUP BY r.tenant, r.key HAVING bool_and(r.wanted <> {row_dead})
             """,
@@ -294,7 +295,7 @@ class Comparison:
                     coalesce(min(s.channel), 'NULL'), array_to_string(p.channels, ' or ')) AS detail
             FROM (
                 SELECT tenant, key, array_agg(DISTINCT channel) AS channels FROM rig_request
-                WHERE channel IS NOT NULL AND wanted = {row_canonical} AND fate <> {not_sent} GROUP BY tenant, key
+                WHERE channel IS NOT NULL AND wanted = {row_canonical} AND outcome <> {not_sent} GROUP BY tenant, key
             ) p
             JOIN rig_tenant t ON t.number = p.tenant
             JOIN (

@@ -1,6 +1,6 @@
 """What the database must hold, derived from the scenarios and from how each request ended. Pure.
 
-Flow: ``DriveOutcome`` (a scenario and the fate of each of its requests) → ``expectations`` → rows for
+Flow: ``RunOutcomes`` (a scenario and the outcome of each of its requests) → ``expectations`` → rows for
 ``rig.truth.reconcile``; ``RequestIndex`` finds the request that a key, a correlation id or a canary belongs to.
 Nothing is kept aside during a run: everything follows from the seed. Not for reading the database.
 """
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from functools import cached_property
 from typing import NamedTuple
 
@@ -20,58 +19,42 @@ from rig.model import RequestClass, Row, Scenario
 from rig.requests.targeter import Targeter
 
 
-class Fate(IntEnum):
-    """How a request ended, as far as its row is concerned. Where a row was expected at all:
-
-    - ``ACKNOWLEDGED``: answered as expected; the row must exist.
-    - ``REFUSED``: answered otherwise; the row may exist.
-    - ``INDETERMINATE``: a timeout or a lost connection; the row may exist.
-    - ``NOT_SENT``: skipped, or never connected; the row must not exist.
-    - ``UNREPORTED``: its worker's report is missing; the row may exist and is never called lost or unexpected.
-
-    Where none was expected (``Row.NONE``) no row may exist, whatever the fate.
-    """
-
-    ACKNOWLEDGED = 0
-    REFUSED = 1
-    INDETERMINATE = 2
-    NOT_SENT = 3
-    UNREPORTED = 4
-
-
 @dataclass(frozen=True, slots=True, eq=False)
-class DriveOutcome:
-    """One drive and what became of its requests: ``fate[seq]`` is a ``Fate``, shape ``(scenario.count,)``."""
+class RunOutcomes:
+    """One scenario run and how its requests ended: ``codes[seq]`` is an ``Outcome.code``; shape ``(count,)``."""
 
     scenario: Scenario
-    fate: NDArray[np.uint8]
+    codes: NDArray[np.uint8]
 
     def __post_init__(self) -> None:
-        if self.fate.shape != (self.scenario.count,):
-            raise ValueError(f"{self.scenario.label}: fate has shape {self.fate.shape}, not ({self.scenario.count},)")
+        if self.codes.shape != (self.scenario.count,):
+            raise ValueError(
+                f"{self.scenario.label}: codes have shape {self.codes.shape}, not ({self.scenario.count},)"
+            )
 
 
 class Expectation(NamedTuple):
-    """What one request promises. ``drive`` and ``tenant`` are numbers: places in the caller's sequences."""
+    """What one request promises. ``scenario_run`` and ``tenant`` are numbers: places in the caller's sequences."""
 
-    drive: int
+    scenario_run: int
     tenant: int
     key: str
     correlation: str
     row: Row
-    fate: int
+    outcome: int
+    """``Outcome.code``."""
     channel: str | None
 
 
 def expectations(
-    targeter: Targeter, drives: Sequence[DriveOutcome], tenant_numbers: Mapping[str, int]
+    targeter: Targeter, scenario_runs: Sequence[RunOutcomes], tenant_numbers: Mapping[str, int]
 ) -> Iterator[Expectation]:
     """One expectation per request of all drives; KeyError for a tenant (by name) without a number."""
-    for drive, outcome in enumerate(drives):
-        targets = targeter.bind(outcome.scenario)
-        for seq, fate in enumerate(outcome.fate.tolist()):
+    for scenario_run, outcomes in enumerate(scenario_runs):
+        targets = targeter.bind(outcomes.scenario)
+        for seq, outcome in enumerate(outcomes.codes.tolist()):
             tenant, key, correlation, row, channel, _ = targets.expected(seq)
-            yield Expectation(drive, tenant_numbers[tenant], key, correlation, row, fate, channel)
+            yield Expectation(scenario_run, tenant_numbers[tenant], key, correlation, row, outcome, channel)
 
 
 class RequestIndex:

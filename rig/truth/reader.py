@@ -25,7 +25,7 @@ from rig.model import Scenario, Tenant
 from rig.profile import Profile
 from rig.requests.targeter import Targeter
 from rig.truth.canaries import Findings, Search, search_log
-from rig.truth.expected import DriveOutcome, RequestIndex
+from rig.truth.expected import RequestIndex, RunOutcomes
 from rig.truth.preflight import preflight
 from rig.truth.quiesce import Quiescence, quiesce
 from rig.truth.reconcile import Baseline, reconcile
@@ -67,24 +67,24 @@ class TruthReader:
     def read(
         self,
         targeter: Targeter,
-        drives: Sequence[DriveOutcome],
+        scenario_runs: Sequence[RunOutcomes],
         tenants: Sequence[Tenant],
         baseline: Baseline,
         log_files: Sequence[Path] = (),
     ) -> TruthReport:
         """Rows, then logs, of a target that goes on or is gone; as ``read_rows`` and ``search_logs``."""
-        truth = self.read_rows(targeter, drives, tenants, baseline)
-        return self.search_logs(truth, targeter, [outcome.scenario for outcome in drives], log_files)
+        truth = self.read_rows(targeter, scenario_runs, tenants, baseline)
+        return self.search_logs(truth, targeter, [outcome.scenario for outcome in scenario_runs], log_files)
 
     def read_rows(
-        self, targeter: Targeter, drives: Sequence[DriveOutcome], tenants: Sequence[Tenant], baseline: Baseline
+        self, targeter: Targeter, scenario_runs: Sequence[RunOutcomes], tenants: Sequence[Tenant], baseline: Baseline
     ) -> TruthReport:
         """Reconcile and search the tables; EvidenceError where the database cannot be read to the end.
 
         Both at once, over two connections: while expectations are derived here, the database has time to search.
         """
         began = time.monotonic()
-        index = RequestIndex(targeter, [outcome.scenario for outcome in drives])
+        index = RequestIndex(targeter, [outcome.scenario for outcome in scenario_runs])
         try:
             with (
                 self._connect() as connection,
@@ -95,7 +95,7 @@ class TruthReader:
                 tables = event_tables(connection, self._profile.truth)
                 search = Search(tables, self._profile.personal_keys, index, tenants, baseline)
                 searched = beside.submit(search.search_tables, searching)
-                reconciled = reconcile(connection, tables, targeter, drives, tenants, baseline)
+                reconciled = reconcile(connection, tables, targeter, scenario_runs, tenants, baseline)
                 searched.result()
         except (psycopg.Error, ConfigError) as error:
             raise EvidenceError(
@@ -105,7 +105,7 @@ class TruthReader:
         return TruthReport(
             groups=reconciled.groups,
             totals=reconciled.totals,
-            unclean=reconciled.unclean,
+            discrepancies=reconciled.discrepancies,
             canary_hits=tuple(findings.hits),
             columns_scanned=findings.columns_scanned,
             log_files_scanned=(),

@@ -14,15 +14,15 @@ from typing import Any
 
 from psycopg import Connection
 
-from rig.evidence.truth import Anomaly, Group, Total, UncleanKey
+from rig.evidence.truth import Discrepancy, DiscrepancyKind, Group, Total
 from rig.model import Row, Tenant
 from rig.requests.targeter import Targeter
 from rig.truth.comparison import Comparison
-from rig.truth.expected import DriveOutcome, expectations
+from rig.truth.expected import RunOutcomes, expectations
 from rig.truth.staging import Staging, may_create_temporary
 from rig.truth.tables import EventTables
 
-UNCLEAN_MAX = 10_000
+DISCREPANCIES_MAX = 10_000
 """So many keys are named; all are counted."""
 
 
@@ -51,7 +51,7 @@ class Reconciliation:
 
     groups: tuple[Group, ...]
     totals: tuple[Total, ...]
-    unclean: tuple[UncleanKey, ...]
+    discrepancies: tuple[Discrepancy, ...]
     keys_reconciled: int
     duplicated_keys: int
     notes: tuple[str, ...]
@@ -59,7 +59,7 @@ class Reconciliation:
 
 @dataclass(slots=True)
 class _Tally:
-    """The numbers of one drive and tenant, while they are gathered."""
+    """The numbers of one scenario_run and tenant, while they are gathered."""
 
     canonical_min: int = 0
     canonical_max: int = 0
@@ -67,12 +67,12 @@ class _Tally:
     dead_min: int = 0
     dead_max: int = 0
     dead: int = 0
-    unclean: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    discrepancies: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
 
 @dataclass(frozen=True, slots=True)
 class _Pool:
-    """Dead letters of one tenant that carry no name: ``rows`` of them, and what each drive still waits for."""
+    """Dead letters of one tenant that carry no name: ``rows`` of them, and what each scenario_run still waits for."""
 
     rows: int
     wanted: Mapping[int, tuple[int, int]]
@@ -86,15 +86,15 @@ class _Pool:
         return max(0, self.rows - sum(most for _, most in self.wanted.values()))
 
     def shares(self) -> dict[int, int]:
-        """The rows dealt out: first what each drive must have, then what it may; all to one drive if it is alone."""
+        """The rows dealt out: first what each scenario run must have, then what it may; all to one if it is alone."""
         if len(self.wanted) == 1:
             return dict.fromkeys(self.wanted, self.rows)
         left = self.rows
         dealt = dict.fromkeys(self.wanted, 0)
         for bound in (0, 1):
-            for drive, wanted in self.wanted.items():
-                more = min(left, wanted[bound] - dealt[drive])
-                dealt[drive] += more
+            for scenario_run, wanted in self.wanted.items():
+                more = min(left, wanted[bound] - dealt[scenario_run])
+                dealt[scenario_run] += more
                 left -= more
         return dealt
 
@@ -103,7 +103,7 @@ def reconcile(
     connection: Connection[Any],
     tables: EventTables,
     targeter: Targeter,
-    drives: Sequence[DriveOutcome],
+    scenario_runs: Sequence[RunOutcomes],
     tenants: Sequence[Tenant],
     baseline: Baseline,
     *,
@@ -114,9 +114,9 @@ def reconcile(
         temporary = may_create_temporary(connection)
     comparison = Comparison(Staging(connection, temporary=temporary), tables, tenants)
     numbers = {tenant.name: number for number, tenant in enumerate(tenants)}
-    comparison.load(expectations(targeter, drives, numbers))
+    comparison.load(expectations(targeter, scenario_runs, numbers))
     comparison.observe()
-    reader = _Reader(comparison, drives, tenants, baseline)
+    reader = _Reader(comparison, scenario_runs, tenants, baseline)
     return reader.read(pooled=tables.truth.dead.match not in ("key", "correlation"))
 
 
@@ -124,15 +124,19 @@ class _Reader:
     """Asks the comparison for its sums and its findings."""
 
     def __init__(
-        self, comparison: Comparison, drives: Sequence[DriveOutcome], tenants: Sequence[Tenant], baseline: Baseline
+        self,
+        comparison: Comparison,
+        scenario_runs: Sequence[RunOutcomes],
+        tenants: Sequence[Tenant],
+        baseline: Baseline,
     ) -> None:
         self._comparison = comparison
-        self._drives = drives
+        self._drives = scenario_runs
         self._tenants = tenants
         self._baseline = baseline
         self._tallies = {
-            (drive, number): _Tally()
-            for drive, outcome in enumerate(drives)
+            (scenario_run, number): _Tally()
+            for scenario_run, outcome in enumerate(scenario_runs)
             for number, tenant in enumerate(tenants)
             if tenant.name in outcome.scenario.tenants
         }
@@ -148,13 +152,20 @@ class _Reader:
             fresh=[number for number, tenant in enumerate(self._tenants) if self._baseline.fresh(tenant)],
             channels=any(share.channel for outcome in self._drives for share in outcome.scenario.shares),
         )
-        unclean = [*self._unnamed(nameless, pools), *self._named()]
-        if len(unclean) > UNCLEAN_MAX:
-            self._notes.append(f"only the first {UNCLEAN_MAX} keys that are not clean are named; all are counted")
+        discrepancies = [*self._unnamed(nameless, pools), *self._named()]
+        if len(discrepancies) > DISCREPANCIES_MAX:
+            self._notes.append(f"only the first {DISCREPANCIES_MAX} keys that are not clean are named; all are counted")
         [(keys,)] = self._comparison.ask("SELECT count(*) FROM rig_expected")
-        groups = tuple(self._group(drive, tenant, tally) for (drive, tenant), tally in self._tallies.items())
+        groups = tuple(
+            self._group(scenario_run, tenant, tally) for (scenario_run, tenant), tally in self._tallies.items()
+        )
         return Reconciliation(
-            groups, self._totals(), tuple(unclean[:UNCLEAN_MAX]), keys, self._duplicated(), tuple(self._notes)
+            groups,
+            self._totals(),
+            tuple(discrepancies[:DISCREPANCIES_MAX]),
+            keys,
+            self._duplicated(),
+            tuple(self._notes),
         )
 
     def _duplicated(self) -> int:
@@ -178,40 +189,41 @@ class _Reader:
     def _sum_rows(self) -> None:
         canonical = self._comparison.ask(
             """
-            SELECT drive, tenant, count(*) FILTER (WHERE acknowledged), count(*) FILTER (WHERE sent), sum(found) FROM (
-                SELECT first_drive AS drive, tenant, acknowledged, sent, found
-                FROM rig_kept WHERE first_drive = last_drive
+            SELECT scenario_run, tenant, count(*) FILTER (WHERE acknowledged), count(*) FILTER (WHERE sent), sum(found)
+            FROM (
+                SELECT first_scenario_run AS scenario_run, tenant, acknowledged, sent, found
+                FROM rig_kept WHERE first_scenario_run = last_scenario_run
                 UNION ALL
-                SELECT drive, tenant, acknowledged, sent, found FROM (
-                    SELECT DISTINCT r.drive, k.tenant, k.key, k.acknowledged, k.sent, k.found
+                SELECT scenario_run, tenant, acknowledged, sent, found FROM (
+                    SELECT DISTINCT r.scenario_run, k.tenant, k.key, k.acknowledged, k.sent, k.found
                     FROM rig_kept k JOIN rig_request r ON r.tenant = k.tenant AND r.key = k.key
-                    WHERE k.first_drive < k.last_drive
+                    WHERE k.first_scenario_run < k.last_scenario_run
                 ) shared
-            ) charged GROUP BY drive, tenant
+            ) charged GROUP BY scenario_run, tenant
             """
         )
-        for drive, tenant, least, most, found in canonical:
-            tally = self._tallies[drive, tenant]
+        for scenario_run, tenant, least, most, found in canonical:
+            tally = self._tallies[scenario_run, tenant]
             tally.canonical_min, tally.canonical_max, tally.canonical = least, most, int(found)
         expected_dead = self._comparison.ask(
             """
-            SELECT drive, tenant,
-                count(*) FILTER (WHERE fate = {acknowledged}), count(*) FILTER (WHERE fate <> {not_sent})
-            FROM rig_request WHERE wanted = {row_dead} GROUP BY drive, tenant
+            SELECT scenario_run, tenant,
+                count(*) FILTER (WHERE outcome = {acknowledged}), count(*) FILTER (WHERE outcome <> {not_sent})
+            FROM rig_request WHERE wanted = {row_dead} GROUP BY scenario_run, tenant
             """
         )
-        for drive, tenant, least, most in expected_dead:
-            self._tallies[drive, tenant].dead_min, self._tallies[drive, tenant].dead_max = least, most
+        for scenario_run, tenant, least, most in expected_dead:
+            self._tallies[scenario_run, tenant].dead_min, self._tallies[scenario_run, tenant].dead_max = least, most
         dead = self._comparison.ask(
             """
-            SELECT drive, tenant, sum(found) FROM (
-                SELECT DISTINCT r.drive, r.tenant, d.token, d.found
+            SELECT scenario_run, tenant, sum(found) FROM (
+                SELECT DISTINCT r.scenario_run, r.tenant, d.token, d.found
                 FROM rig_request r JOIN rig_dead d ON d.tenant = r.tenant AND d.token = r.{token}
-            ) matched GROUP BY drive, tenant
+            ) matched GROUP BY scenario_run, tenant
             """
         )
-        for drive, tenant, found in dead:
-            self._tallies[drive, tenant].dead = int(found)
+        for scenario_run, tenant, found in dead:
+            self._tallies[scenario_run, tenant].dead = int(found)
 
     def _nameless(self) -> dict[tuple[Row, int], int]:
         """(table, tenant) → new rows that no request explains and that cannot be named.
@@ -231,17 +243,17 @@ class _Reader:
     def _pools(self, nameless: Mapping[tuple[Row, int], int]) -> dict[int, _Pool]:
         """Tenant → its nameless dead letters; a tenant without any is left out: all that it lacks can be named."""
         wanted: dict[int, dict[int, tuple[int, int]]] = defaultdict(dict)
-        for drive, number, least, most in self._comparison.ask(
+        for scenario_run, number, least, most in self._comparison.ask(
             """
-            SELECT r.drive, e.tenant, sum(greatest(e.least - e.found, 0)), sum(greatest(e.most - e.found, 0))
+            SELECT r.scenario_run, e.tenant, sum(greatest(e.least - e.found, 0)), sum(greatest(e.most - e.found, 0))
             FROM rig_dead_expected e
-            JOIN (SELECT DISTINCT drive, tenant, {token} AS token FROM rig_request WHERE wanted = {row_dead}) r
+            JOIN (SELECT DISTINCT scenario_run, tenant, {token} AS token FROM rig_request WHERE wanted = {row_dead}) r
                 ON r.tenant = e.tenant AND r.token = e.token
             WHERE NOT EXISTS (SELECT FROM rig_kept k WHERE k.tenant = e.tenant AND k.key = e.key AND k.found > 0)
-            GROUP BY r.drive, e.tenant HAVING sum(greatest(e.most - e.found, 0)) > 0 ORDER BY r.drive
+            GROUP BY r.scenario_run, e.tenant HAVING sum(greatest(e.most - e.found, 0)) > 0 ORDER BY r.scenario_run
             """
         ):
-            wanted[number][drive] = (int(least), int(most))
+            wanted[number][scenario_run] = (int(least), int(most))
         pools = {}
         for number in range(len(self._tenants)):
             if rows := nameless.get((Row.DEAD, number), 0):
@@ -250,50 +262,51 @@ class _Reader:
         return pools
 
     def _fill(self, number: int, pool: _Pool) -> None:
-        for drive, rows in pool.shares().items():
-            tally = self._tallies[drive, number]
+        for scenario_run, rows in pool.shares().items():
+            tally = self._tallies[scenario_run, number]
             tally.dead += rows
-            if pool.missing and pool.wanted[drive][0]:
-                tally.unclean[Anomaly.LOST] += pool.missing
+            if pool.missing and pool.wanted[scenario_run][0]:
+                tally.discrepancies[DiscrepancyKind.LOST] += pool.missing
         if len(pool.wanted) > 1:
             self._notes.append(
                 f"dead letters of tenant {self._tenants[number].name} carry no name: its {len(pool.wanted)} drives "
                 "share their number, and one that is missing is charged to each of them"
             )
 
-    def _unnamed(self, nameless: Mapping[tuple[Row, int], int], pools: Mapping[int, _Pool]) -> Iterable[UncleanKey]:
+    def _unnamed(self, nameless: Mapping[tuple[Row, int], int], pools: Mapping[int, _Pool]) -> Iterable[Discrepancy]:
         """What is wrong by number alone."""
         for number, pool in pools.items():
             if pool.missing:
-                for drive, (least, _) in pool.wanted.items():
+                for scenario_run, (least, _) in pool.wanted.items():
                     if least:
                         detail = f"{pool.missing} acknowledged dead letters missing; nothing in the rows names them"
-                        yield self._key(Anomaly.LOST, drive, number, "", detail)
+                        yield self._key(DiscrepancyKind.LOST, scenario_run, number, "", detail)
         for (row, number), rows in nameless.items():
             surplus = pools[number].surplus if row is Row.DEAD and number in pools else rows
             if surplus:
                 detail = f"{surplus} {row.value} rows more than any request explains; nothing in them names one"
-                yield self._key(Anomaly.UNEXPECTED, None, number, "", detail)
+                yield self._key(DiscrepancyKind.UNEXPECTED, None, number, "", detail)
 
-    def _named(self) -> list[UncleanKey]:
-        for drive, number, kind, count in self._comparison.ask(
+    def _named(self) -> list[Discrepancy]:
+        for scenario_run, number, kind, count in self._comparison.ask(
             """
-            SELECT drive, tenant, kind, count(*) FROM (
-                SELECT DISTINCT r.drive, f.tenant, f.kind, f.key
+            SELECT scenario_run, tenant, kind, count(*) FROM (
+                SELECT DISTINCT r.scenario_run, f.tenant, f.kind, f.key
                 FROM rig_finding f JOIN rig_request r ON r.tenant = f.tenant AND r.key = f.key
-            ) charged GROUP BY drive, tenant, kind
+            ) charged GROUP BY scenario_run, tenant, kind
             """
         ):
-            self._tallies[drive, number].unclean[kind] += count
+            self._tallies[scenario_run, number].discrepancies[kind] += count
         rows = self._comparison.ask(
             f"""
-            SELECT DISTINCT f.kind = {{is_recovered}}, r.drive, f.tenant, f.kind, f.key, f.detail
+            SELECT DISTINCT f.kind = {{is_recovered}}, r.scenario_run, f.tenant, f.kind, f.key, f.detail
             FROM rig_finding f LEFT JOIN rig_request r ON r.tenant = f.tenant AND r.key = f.key
-            ORDER BY 1, 2, 3, 4, 5, 6 LIMIT {UNCLEAN_MAX + 1}
+            ORDER BY 1, 2, 3, 4, 5, 6 LIMIT {DISCREPANCIES_MAX + 1}
             """
         )
         return [
-            self._key(Anomaly(kind), drive, number, key or "", detail) for _, drive, number, kind, key, detail in rows
+            self._key(DiscrepancyKind(kind), scenario_run, number, key or "", detail)
+            for _, scenario_run, number, kind, key, detail in rows
         ]
 
     def _totals(self) -> tuple[Total, ...]:
@@ -317,8 +330,8 @@ class _Reader:
                 totals.append(Total(tenant.name, row, least, most, observed - before.get(tenant.id, 0)))
         return tuple(totals)
 
-    def _group(self, drive: int, number: int, tally: _Tally) -> Group:
-        scenario = self._drives[drive].scenario
+    def _group(self, scenario_run: int, number: int, tally: _Tally) -> Group:
+        scenario = self._drives[scenario_run].scenario
         return Group(
             scenario.label,
             scenario.id,
@@ -329,10 +342,10 @@ class _Reader:
             tally.dead_min,
             tally.dead_max,
             tally.dead,
-            dict(tally.unclean),
+            dict(tally.discrepancies),
         )
 
-    def _key(self, kind: Anomaly, drive: int | None, number: int, key: str, detail: str) -> UncleanKey:
-        scenario = None if drive is None else self._drives[drive].scenario
+    def _key(self, kind: DiscrepancyKind, scenario_run: int | None, number: int, key: str, detail: str) -> Discrepancy:
+        scenario = None if scenario_run is None else self._drives[scenario_run].scenario
         label, scenario_id = (scenario.label, scenario.id) if scenario else ("", "")
-        return UncleanKey(kind, label, scenario_id, self._tenants[number].name, key, detail)
+        return Discrepancy(kind, label, scenario_id, self._tenants[number].name, key, detail)

@@ -22,7 +22,7 @@ from rig.evidence.gate import Gate, Verdict
 from rig.evidence.pack import Pack
 from rig.evidence.storm import UNKNOWN_KID
 from rig.machine.child import end, python_module
-from rig.machine.supervisor import Lifeline
+from rig.machine.supervisor import Supervisor
 from rig.profile import bundled_profile, load_profile
 from rig.run.steps import Reporter
 
@@ -106,7 +106,7 @@ def run_ci(steps: Sequence[Step], out: Path, environ: Mapping[str, str], reporte
     except OSError as error:
         raise ConfigError(f"{out} cannot be made: {error.strerror}; give --out a writable folder") from None
     done = []
-    with Lifeline():
+    with Supervisor():
         for number, step in enumerate(steps, 1):
             reporter.stage(f"step {number} of {len(steps)}: {step.title}")
             done.append(_run(step, out))

@@ -31,7 +31,7 @@ from rig.evidence.case import Case
 from rig.evidence.manifest import UNENDED, Manifest
 from rig.evidence.pack import Pack
 from rig.evidence.sample_names import Role
-from rig.machine.supervisor import Lifeline
+from rig.machine.supervisor import Supervisor
 from rig.profile import secret_from
 from rig.run.record import Finished, judgement_of
 from rig.samplers.process import SamplerProcess
@@ -92,7 +92,7 @@ def sample(watch: Watch, argv: tuple[str, ...], environ: Mapping[str, str], begu
     pack.hold()
     pack.write_manifest(manifest)
     rules = (Rule(Role.SERVER, watch.pids, watch.match), Rule(Role.RIG, (os.getpid(),)))
-    with Lifeline(), sampling(Plan(dsn, rules, watch.hz), pack.samples_folder) as samplers:
+    with Supervisor(), sampling(Plan(dsn, rules, watch.hz), pack.samples_folder) as samplers:
         begun(pack.path)
         with suppress(KeyboardInterrupt):  # how an open-ended watch ends
             _wait(samplers, watch.seconds)

@@ -41,15 +41,15 @@ def settle(path: Path, environ: Mapping[str, str], reporter: Reporter) -> Finish
     if key is None:
         raise EvidenceError(f"{path} does not say what its keys derive from; nothing can be read for it")
     gather(record)
-    for drive in record.manifest.drives:
-        require_file_name(drive.scenario)
+    for scenario_run in record.manifest.scenario_runs:
+        require_file_name(scenario_run.scenario)
     targeter = Targeter(record.profile, key)
     reporter.stage("sealing what the workers wrote")
     seal(pack.samples_folder)
-    for drive in record.manifest.drives:
-        record.seal_rows(drive.scenario, targeter)
+    for scenario_run in record.manifest.scenario_runs:
+        record.seal_rows(scenario_run.scenario, targeter)
     waiting = False
-    if record.manifest.drives and pack.load().truth is None:
+    if record.manifest.scenario_runs and pack.load().truth is None:
         waiting = not _read_truth(record, targeter, environ, reporter)
     reporter.stage("judging and writing the evidence")
     return record.judged(seal=not waiting)

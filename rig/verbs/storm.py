@@ -11,15 +11,15 @@ from typing import Any
 
 from rig.checks.key_storms import figures_of
 from rig.checks.scoreboard import scoreboard
-from rig.evidence.key_storm import KidStorm
+from rig.evidence.key_storm import KeyStorm
 from rig.evidence.storm import UNKNOWN_KID, StormReport
-from rig.machine.supervisor import Lifeline
+from rig.machine.supervisor import Supervisor
 from rig.run.job import Job
 from rig.run.leak_check import look_after, look_before
 from rig.run.record import Finished
-from rig.run.steps import Reporter, begin, concluded, ground_of
+from rig.run.steps import Reporter, begin, concluded, storm_environment_of
 from rig.storms.catalog import let_loose, require
-from rig.storms.environment import MAX_CONNECTIONS, StormOrder
+from rig.storms.environment import MAX_CONNECTIONS, StormOptions
 from rig.target.postgres import open_cluster
 
 """Of a server of the rig's own: a fleet's connections are what is looked at, not what is scarce."""
@@ -30,7 +30,7 @@ class Stormed:
     """A storm that came to its end, with a report for each of its cases."""
 
     finished: Finished
-    reports: tuple[StormReport | KidStorm, ...]
+    reports: tuple[StormReport | KeyStorm, ...]
 
     def document(self) -> dict[str, Any]:
         """What ``--json`` prints: as every verb, and the figures; those of several cases by their labels."""
@@ -42,43 +42,43 @@ class Stormed:
     @property
     def scoreboard(self) -> list[dict[str, Any]]:
         """A row a verifier, where several were stormed to be shown side by side."""
-        storms = [report for report in self.reports if isinstance(report, KidStorm)]
+        storms = [report for report in self.reports if isinstance(report, KeyStorm)]
         return scoreboard(storms) if any(storm.exhibit for storm in storms) else []
 
 
-def storm(job: Job, name: str, order: StormOrder, environ: Mapping[str, str], reporter: Reporter) -> Stormed:
+def storm(job: Job, name: str, order: StormOptions, environ: Mapping[str, str], reporter: Reporter) -> Stormed:
     """Let a storm loose and judge it. RigError when it cannot begin."""
     require(job.profile, name, order)
     if name == UNKNOWN_KID:
-        job.require_requests(order.kids * (order.processes or 1))
+        job.require_requests(order.key_ids * (order.processes or 1))
     scene = begin(job, environ, reporter)
     record = scene.record
-    hygiene = look_before()
-    reports: list[StormReport | KidStorm] = []
+    leak_findings = look_before()
+    reports: list[StormReport | KeyStorm] = []
     interrupted = False
     with concluded(record, "storm"):
-        with Lifeline() as lifeline:
+        with Supervisor() as supervisor:
             try:
                 reporter.stage("preparing PostgreSQL")
                 log_file = record.pack.logs_folder / "postgresql.log"
                 with open_cluster(
-                    lifeline, environ=environ, log_file=log_file, max_connections=MAX_CONNECTIONS
+                    supervisor, environ=environ, log_file=log_file, max_connections=MAX_CONNECTIONS
                 ) as cluster:
                     reporter.stage(f"storm: {name}")
-                    for report in let_loose(ground_of(scene, cluster), name, order):
+                    for report in let_loose(storm_environment_of(scene, cluster), name, order):
                         record.pack.write_storm(report)
                         reports.append(report)
             except KeyboardInterrupt:
                 interrupted = True
                 record.cut_short("the storm was interrupted")
-            hygiene += look_after(lifeline, None)
-        record.pack.write_hygiene(hygiene)
+            leak_findings += look_after(supervisor, None)
+        record.pack.write_leak_findings(leak_findings)
         if not interrupted:
             record.all_done()
         return Stormed(record.judged(interrupted=interrupted), tuple(reports))
 
 
-def _figures(report: StormReport | KidStorm) -> dict[str, Any]:
-    if isinstance(report, KidStorm):
+def _figures(report: StormReport | KeyStorm) -> dict[str, Any]:
+    if isinstance(report, KeyStorm):
         return figures_of(report)
     return {**report.figures, "processes": report.processes, "skew_ns": report.skew_ns}

@@ -26,7 +26,7 @@ import psutil
 from rig.errors import ConfigError, EvidenceError, RigError, Unavailable, UsageError
 from rig.machine.child import end, python_module
 from rig.machine.processes import alive, born_s
-from rig.machine.supervisor import Lifeline
+from rig.machine.supervisor import Supervisor
 from rig.model import RunKey
 from rig.run.job import Job
 from rig.target.launch import open_target
@@ -129,7 +129,7 @@ def serve(job: Job, environ: Mapping[str, str]) -> None:
     logs.mkdir(mode=0o700, parents=True, exist_ok=True)  # the target's logs are nobody else's to read
     known = Secrets()
     try:
-        with Lifeline() as lifeline, open_store(job.profile, lifeline, environ, logs) as store:
+        with Supervisor() as supervisor, open_store(job.profile, supervisor, environ, logs) as store:
             known.learn_from(job.profile, environ, store)
             _stand(job, store, logs, environ, state, known)
     except RigError as error:

@@ -5,7 +5,7 @@
 standard output, and ends when its input closes. An order sets what it names and leaves the rest::
 
     {"document": {"keys": […]}}     what is served (rotation: another document); public keys only, it never has others
-    {"mood": "ok"|"fail"|"hang"|"drip"|"malformed"|"truncated", "status": 503, "delay_s": 0.2}
+    {"mode": "ok"|"fail"|"hang"|"drip"|"malformed"|"truncated", "status": 503, "delay_s": 0.2}
     {…, "at_ns": 123}               to be done at that instant of the monotonic clock: a script is some orders ahead
 
 ``ledger`` is a JSON-lines file, one line when a fetch starts and one when it ends, so that a crash loses nothing.

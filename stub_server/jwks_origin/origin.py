@@ -17,7 +17,7 @@ from stub_server.jwks_origin.ledger import Ledger
 _DRIP_S = 0.1
 
 
-class Mood(StrEnum):
+class OriginMode(StrEnum):
     """How a fetch goes."""
 
     OK = "ok"
@@ -37,15 +37,15 @@ class Manner:
     """The state that orders change. ``delay_s`` passes before every answer, also a failing one."""
 
     document: dict[str, Any] = field(default_factory=lambda: {"keys": []})
-    mood: Mood = Mood.OK
+    mode: OriginMode = OriginMode.OK
     status: int = 503
     delay_s: float = 0.0
 
     def changed(self, order: dict[str, Any]) -> Manner:
         """This manner with what an order names changed; ValueError or TypeError for what it cannot be."""
         changes = dict(order)
-        if "mood" in changes:
-            changes["mood"] = Mood(changes["mood"])
+        if "mode" in changes:
+            changes["mode"] = OriginMode(changes["mode"])
         return replace(self, **changes)
 
 
@@ -76,12 +76,12 @@ class Origin:
         outcome = "aborted"
         try:
             await asyncio.sleep(manner.delay_s)
-            if manner.mood is Mood.HANG:
+            if manner.mode is OriginMode.HANG:
                 await asyncio.Event().wait()
-            if manner.mood is Mood.DRIP:
+            if manner.mode is OriginMode.DRIP:
                 await _drip(request)
             response = _answer(manner)
-            outcome = str(response.status) if manner.mood in (Mood.OK, Mood.FAIL) else manner.mood.value
+            outcome = str(response.status) if manner.mode in (OriginMode.OK, OriginMode.FAIL) else manner.mode.value
         finally:
             # Before the answer leaves: who reads it may fetch again before this process runs again.
             self._ledger.end(fetch, outcome)
@@ -99,11 +99,11 @@ async def _drip(request: web.BaseRequest) -> None:
 
 def _answer(manner: Manner) -> web.Response:
     text = json.dumps(manner.document)
-    match manner.mood:
-        case Mood.FAIL:
+    match manner.mode:
+        case OriginMode.FAIL:
             return web.Response(status=manner.status, text="the origin is out of order")
-        case Mood.MALFORMED:
+        case OriginMode.MALFORMED:
             text = '{"keys": "none"}'
-        case Mood.TRUNCATED:
+        case OriginMode.TRUNCATED:
             text = text[: len(text) // 2]
     return web.Response(text=text, content_type="application/json")

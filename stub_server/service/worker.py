@@ -84,12 +84,12 @@ def _stop_event() -> asyncio.Event:
     # A terminal sends it to the whole group; the supervisor is the one who decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    def lifeline_moved() -> None:
+    def supervisor_moved() -> None:
         # Nothing is ever written to it: readable means that its other end is gone.
         loop.remove_reader(sys.stdin.fileno())
         stop.set()
 
-    loop.add_reader(sys.stdin.fileno(), lifeline_moved)
+    loop.add_reader(sys.stdin.fileno(), supervisor_moved)
     return stop
 
 

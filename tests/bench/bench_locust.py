@@ -74,7 +74,7 @@ class Client:
 
 
 def _engine(engine: Engine, port: int, *, all_in: bool) -> Trial:
-    report, rows = engine.drive(port, ENGINE_REQUESTS, Pace(CONNECTIONS))
+    report, rows = engine.run_scenario(port, ENGINE_REQUESTS, Pace(CONNECTIONS))
     rows.unlink()
     (ours,) = report.present
     before_s = ours.build_cpu_s + ours.flush_cpu_s if all_in else 0.0

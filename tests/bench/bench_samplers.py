@@ -24,7 +24,7 @@ from rig.diagnose import aas, cpu
 from rig.evidence.sample_files import read_samples
 from rig.evidence.sample_names import Role
 from rig.evidence.samples import Samples
-from rig.machine.supervisor import Lifeline
+from rig.machine.supervisor import Supervisor
 from rig.samplers.roles import Rule
 from rig.samplers.sampling import Plan, sampling
 from rig.target.postgres import Cluster, Database, open_cluster
@@ -166,7 +166,7 @@ def bench_waits_against_an_exhaustive_sampling(tmp_path: Path) -> None:
     """On a durable server, so that commits wait for the disk as those of a judged run."""
     works = [_commit] * 6 + [_convoy] * 4 + [_sleep] * 3 + [_compute]
     folders = tmp_path / "usual", tmp_path / "exhaustive"
-    with Lifeline() as lifeline, open_cluster(lifeline, environ=os.environ) as cluster:
+    with Supervisor() as supervisor, open_cluster(supervisor, environ=os.environ) as cluster:
         dsn = cluster.create_database("bench_waits").admin_dsn
         with psycopg.connect(dsn, autocommit=True) as session:
             session.execute(SEED_TABLE)

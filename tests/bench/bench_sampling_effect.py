@@ -17,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from rig.engine.pool import Pool
-from rig.machine.supervisor import Lifeline
+from rig.machine.supervisor import Supervisor
 from rig.model import Scenario
 from rig.profile import bundled_profile, environment, load_profile
 from rig.run.job import Job
@@ -36,7 +36,7 @@ RESAMPLES = 10_000
 class Silent:
     def stage(self, what: str) -> None: ...
 
-    def drive(self, scenario: Scenario, number: int, drives: int) -> None: ...
+    def run_scenario(self, scenario: Scenario, number: int, scenario_runs: int) -> None: ...
 
     def progress(self, requests: int) -> None: ...
 
@@ -51,12 +51,12 @@ def bench_what_sampling_does_to_the_perf_gate(tmp_path: Path) -> None:
     scenarios = (warm_up(route, "warm-up"), perf_gate(route, "S8-1", requests=REQUESTS))
     job = Job("perf", (), Settings(out=tmp_path), profile, bundled_profile().parent, scenarios)
     took_s: dict[bool, list[float]] = {True: [], False: []}
-    with Lifeline() as lifeline, Pool(1) as pool, open_cluster(lifeline, environ=os.environ) as cluster:
+    with Supervisor() as supervisor, Pool(1) as pool, open_cluster(supervisor, environ=os.environ) as cluster:
         for number in range(pairs):
             for samplers in (True, False) if number % 2 else (False, True):
                 scene = begin(replace(job, settings=replace(job.settings, samplers=samplers)), environment(), Silent())
                 put_under_load(scene, pool, new_store(cluster, f"pair_{number}_{'with' if samplers else 'without'}"))
-                gate = scene.record.manifest.drives[-1]
+                gate = scene.record.manifest.scenario_runs[-1]
                 assert gate.scenario.id == "S8"
                 took_s[samplers].append(gate.elapsed_s)
     with_s, without_s = np.array(took_s[True]), np.array(took_s[False])

@@ -18,7 +18,7 @@ from rig.model import Pace, RequestClass, Row, RunKey, Scenario, Share, Tenant
 from rig.profile import Profile
 from rig.requests.targeter import Targeter
 from rig.target.postgres import Cluster
-from rig.truth.expected import DriveOutcome
+from rig.truth.expected import RunOutcomes
 from rig.truth.reader import TruthReader
 from rig.truth.reconcile import Baseline
 from tests.profiles import handmade
@@ -103,14 +103,14 @@ def bench_reconciliation(cluster: Cluster) -> None:
     try:
         _fill(database.admin_dsn, targeter, scenarios)
         reader = TruthReader(targeter.profile, database.admin_dsn)
-        drives = [DriveOutcome(scenario, np.zeros(scenario.count, np.uint8)) for scenario in scenarios]
-        report = reader.read(targeter, drives, TENANTS, Baseline({}, {}))
+        scenario_runs = [RunOutcomes(scenario, np.zeros(scenario.count, np.uint8)) for scenario in scenarios]
+        report = reader.read(targeter, scenario_runs, TENANTS, Baseline({}, {}))
     finally:
         cluster.drop_database(database)
     click.echo(
         f"\n{report.keys_reconciled} keys reconciled and {report.columns_scanned} text columns searched"
         f" in {report.read_s:.1f} s (limit {LIMIT_S:.0f} s, PostgreSQL {cluster.version})"
     )
-    assert (report.unclean, report.canary_hits, report.duplicated_keys) == ((), (), 0)
+    assert (report.discrepancies, report.canary_hits, report.duplicated_keys) == ((), (), 0)
     assert report.keys_reconciled == KEYS
     assert report.read_s < LIMIT_S

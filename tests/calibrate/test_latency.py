@@ -8,39 +8,39 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+from rig.evidence.scenario_runs import ScenarioRun
+from rig.report.plots.latency_calibration import latency_calibration as latency_calibration_plot
 
-from rig.calibrate.latency import FULL, QUICK, Form, Step, certify_ruler, measured_freeze, measured_step
+from rig.calibrate.latency import FULL, QUICK, Form, Step, calibrate_latency, measured_freeze, measured_step
 from rig.engine.pool import Pool
 from rig.evidence.case import Case
-from rig.evidence.drives import DriveReport
-from rig.evidence.latency_calibration import RULER_COLUMNS, Ruler
+from rig.evidence.latency_calibration import LATENCY_COLUMNS, LatencyCalibration
 from rig.machine.processes import words
 from rig.model import Pace, RequestClass, RunKey, Scenario, Share
 from rig.profile import bundled_profile, load_profile
-from rig.report.plots.ruler import ruler as ruler_plot
 from tests.checks.cases import certificate
 
 MS = 1_000_000
 RUN = RunKey(seed=1, run_id="ruler-test", started_unix=1_800_000_000)
 SHORT = Form(False, (Step("5ms", 200.0, 0.5), Step("churn", 100.0, 0.5)), 0.1)
-Certified = tuple[Ruler, pd.DataFrame, Path, list[str]]
+Certified = tuple[LatencyCalibration, pd.DataFrame, Path, list[str]]
 
 
 @pytest.fixture(scope="module")
 def certified(tmp_path_factory: pytest.TempPathFactory) -> Certified:
-    folder = tmp_path_factory.mktemp("ruler") / "calibration"
+    folder = tmp_path_factory.mktemp("latency_calibration") / "calibration"
     told: list[str] = []
     with Pool(2) as pool:
         profile = load_profile(bundled_profile())
-        ruler, rows = certify_ruler(pool, profile, RUN, folder, SHORT, progress=told.append)
-    return ruler, rows, folder, told
+        latency_calibration, rows = calibrate_latency(pool, profile, RUN, folder, SHORT, progress=told.append)
+    return latency_calibration, rows, folder, told
 
 
 def test_every_request_is_measured_against_what_was_delivered(certified: Certified) -> None:
-    ruler, rows, _, _ = certified
-    assert tuple(rows.columns) == RULER_COLUMNS
-    assert [(step.behaviour, step.requests) for step in ruler.steps] == [("5ms", 100), ("churn", 50)]
-    for step in ruler.steps:
+    latency_calibration, rows, _, _ = certified
+    assert tuple(rows.columns) == LATENCY_COLUMNS
+    assert [(step.behaviour, step.requests) for step in latency_calibration.steps] == [("5ms", 100), ("churn", 50)]
+    for step in latency_calibration.steps:
         assert (step.unanswered, step.skipped) == (0, 0)
         assert step.client_cpu_us_per_request > 0
     timed = rows[rows["behaviour"] != "freeze"]
@@ -53,8 +53,8 @@ def test_every_request_is_measured_against_what_was_delivered(certified: Certifi
 
 
 def test_the_freeze_shows_in_the_response_time(certified: Certified) -> None:
-    ruler, rows, _, _ = certified
-    freeze = ruler.freeze
+    latency_calibration, rows, _, _ = certified
+    freeze = latency_calibration.freeze
     assert (freeze.froze_s, freeze.unanswered, freeze.skipped) == (0.1, 0, 0)
     assert freeze.service_max_ms >= 90
     assert freeze.response_p95_ms >= 40
@@ -71,19 +71,29 @@ def test_it_leaves_nothing_behind(certified: Certified) -> None:
 
 
 def test_it_can_be_drawn_from_what_the_pack_keeps(certified: Certified) -> None:
-    ruler, rows, _, _ = certified
-    figure = ruler_plot(Case(certificate=certificate(ruler=ruler), ruler=rows))
+    latency_calibration, rows, _, _ = certified
+    figure = latency_calibration_plot(
+        Case(certificate=certificate(latency_calibration=latency_calibration), latency_calibration=rows)
+    )
     assert figure is not None
     assert len(figure.axes) == 2
-    assert ruler_plot(Case(certificate=certificate())) is None
-    assert ruler_plot(Case()) is None
+    assert latency_calibration_plot(Case(certificate=certificate())) is None
+    assert latency_calibration_plot(Case()) is None
 
 
 # --- arithmetic ---
 
 STEP = Step("5ms", 1000.0, 1.0)
-PLAN = Scenario("ruler", "Ruler", 1, "stripe", ("ruler",), (Share(RequestClass.VALID, 4),), Pace(1))
-REPORT = DriveReport(PLAN, ())
+PLAN = Scenario(
+    "latency_calibration",
+    "LatencyCalibration",
+    1,
+    "stripe",
+    ("latency_calibration",),
+    (Share(RequestClass.VALID, 4),),
+    Pace(1),
+)
+REPORT = ScenarioRun(PLAN, ())
 
 
 def rows_of(*requests: tuple[float, float, float, int]) -> pd.DataFrame:

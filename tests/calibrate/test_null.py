@@ -141,13 +141,13 @@ def test_a_trial_that_is_over_too_soon_is_run_again_until_one_lasts(
     rates = iter((10_000.0, 20_000.0, 40_000.0, 60_000.0, *[60_000.0] * 3, 2_000.0))
     driven: list[int] = []
 
-    def drive(_: object, stub: Stub, count: int, trial: int) -> NullTrial:
+    def run_scenario(_: object, stub: Stub, count: int, trial: int) -> NullTrial:
         assert trial == len(driven)
         driven.append(count)
         rate = next(rates)
         return NullTrial(rate, count / rate, count, 0, 10.0, 10.0, 0.9, 0.9, 0.0, (0.5,), 0.0, 0.0)
 
-    monkeypatch.setattr(null._Bench, "drive", drive)
+    monkeypatch.setattr(null._Bench, "run_scenario", run_scenario)
     with Pool(1) as pool:
         certificate = null_benchmark(pool, load_profile(bundled_profile()), RUN, tmp_path / "calibration", seconds=2.0)
     assert len(certificate.trials) == 3

@@ -14,16 +14,16 @@ import pandas as pd
 
 from rig.evidence.case import PROBE_COLUMNS, Case
 from rig.evidence.certificate import Certificate, NullTrial
-from rig.evidence.drives import DriveReport, WorkerReport
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.history import COLUMNS
-from rig.evidence.latency_calibration import Freeze, Ruler, RulerStep
+from rig.evidence.latency_calibration import Freeze, LatencyCalibration, LatencyStep
+from rig.evidence.scenario_runs import ScenarioRun, WorkerReport
 from rig.evidence.truth import Group, Total, TruthReport
 from rig.model import Outcome, Pace, RequestClass, Row, Scenario, Share
 
 MS = 1_000_000
 START_NS = 1_000_000 * MS
-_NAMES = ("scenario", "drive", "route", "class", "tenant", "outcome", "error_kind")
+_NAMES = ("scenario", "scenario_run", "route", "class", "tenant", "outcome", "error_kind")
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,14 @@ class Ending:
     error_kind: str
 
 
-OK = Ending(Outcome.OK, 200, "none")
-REFUSED = Ending(Outcome.FAIL, 401, "none")
-BROKEN = Ending(Outcome.FAIL, 500, "none")
-UNCONNECTED = Ending(Outcome.FAIL, 0, "connect")
-TIMEOUT = Ending(Outcome.INFO, 0, "timeout")
-RESET = Ending(Outcome.INFO, 0, "connection_lost")
-ABORTED = Ending(Outcome.INFO, 0, "aborted")
-SKIPPED = Ending(Outcome.SKIPPED, 0, "not_sent")
+OK = Ending(Outcome.ACKNOWLEDGED, 200, "none")
+REFUSED = Ending(Outcome.REFUSED, 401, "none")
+BROKEN = Ending(Outcome.REFUSED, 500, "none")
+UNCONNECTED = Ending(Outcome.NOT_SENT, 0, "connect")
+TIMEOUT = Ending(Outcome.INDETERMINATE, 0, "timeout")
+RESET = Ending(Outcome.INDETERMINATE, 0, "connection_lost")
+ABORTED = Ending(Outcome.INDETERMINATE, 0, "aborted")
+SKIPPED = Ending(Outcome.NOT_SENT, 0, "skipped")
 
 
 def plan(
@@ -57,7 +57,7 @@ def plan(
 class Driven:
     """One drive: its report and its rows."""
 
-    report: DriveReport
+    report: ScenarioRun
     rows: pd.DataFrame
 
 
@@ -103,7 +103,7 @@ def driven(
         max_rss_bytes=1,
     )
     workers = (replace(report, **worker) if reported else None,)
-    return Driven(DriveReport(scenario, workers, interrupted, tuple(notes)), pd.DataFrame(rows, columns=list(COLUMNS)))
+    return Driven(ScenarioRun(scenario, workers, interrupted, tuple(notes)), pd.DataFrame(rows, columns=list(COLUMNS)))
 
 
 def _class_of(scenario: Scenario, seq: int) -> str:
@@ -114,9 +114,9 @@ def _class_of(scenario: Scenario, seq: int) -> str:
     raise IndexError(seq)
 
 
-def ruler_step(rate_per_s: float = 500.0, **changes: Any) -> RulerStep:
+def latency_step(rate_per_s: float = 500.0, **changes: Any) -> LatencyStep:
     """A step of the ruler that was exact: 5 ms, measured as 5.1."""
-    exact = RulerStep(
+    exact = LatencyStep(
         behaviour="5ms",
         rate_per_s=rate_per_s,
         requests=1000,
@@ -157,9 +157,9 @@ def freeze(**changes: Any) -> Freeze:
     return replace(seen, **changes)
 
 
-def ruler(*steps: RulerStep, **changes: Any) -> Ruler:
+def latency_calibration(*steps: LatencyStep, **changes: Any) -> LatencyCalibration:
     """An exact ruler, good up to 2,000/s unless ``steps`` say otherwise."""
-    return replace(Ruler(False, steps or (ruler_step(), ruler_step(2000.0)), freeze()), **changes)
+    return replace(LatencyCalibration(False, steps or (latency_step(), latency_step(2000.0)), freeze()), **changes)
 
 
 def certificate(**changes: Any) -> Certificate:
@@ -178,7 +178,10 @@ def certificate(**changes: Any) -> Certificate:
         steal=0.0,
         throttled_s=0.0,
     )
-    return replace(Certificate(floor_rps=2000, workers=1, trials=(trial,) * 3, ruler=ruler()), **changes)
+    return replace(
+        Certificate(floor_rps=2000, workers=1, trials=(trial,) * 3, latency_calibration=latency_calibration()),
+        **changes,
+    )
 
 
 def slow_certificate(reason: str = "") -> Certificate:
@@ -205,7 +208,7 @@ def truth(groups: Iterable[Group] = (), **changes: Any) -> TruthReport:
             Total("A", Row.CANONICAL, canonical, canonical, canonical),
             Total("A", Row.DEAD, dead, dead, dead),
         ),
-        unclean=(),
+        discrepancies=(),
         canary_hits=(),
         columns_scanned=12,
         log_files_scanned=("target.log",),
@@ -216,16 +219,20 @@ def truth(groups: Iterable[Group] = (), **changes: Any) -> TruthReport:
     return replace(clean, **changes)
 
 
-def case(*drives: Driven, **parts: Any) -> Case:
+def case(*scenario_runs: Driven, **parts: Any) -> Case:
     """A case of some drives; the truth is clean and the certificate strong unless ``parts`` say otherwise."""
-    history = pd.concat([drive.rows for drive in drives], ignore_index=True) if drives else Case().history
+    history = (
+        pd.concat([scenario_run.rows for scenario_run in scenario_runs], ignore_index=True)
+        if scenario_runs
+        else Case().history
+    )
     for name in _NAMES:  # as rig.evidence.history reads them back
         history[name] = history[name].astype("category")
     made: dict[str, Any] = {
-        "drives": tuple(drive.report for drive in drives),
+        "scenario_runs": tuple(scenario_run.report for scenario_run in scenario_runs),
         "history": history,
         "certificate": certificate(),
-        "truth": truth(group(drive.report.scenario) for drive in drives),
+        "truth": truth(group(scenario_run.report.scenario) for scenario_run in scenario_runs),
     }
     return Case(**{**made, **parts})
 

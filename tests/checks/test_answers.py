@@ -27,7 +27,7 @@ STALLED = {"stalled_s": 0.3}
 
 
 @pytest.mark.parametrize(
-    ("drive", "verdict", "reason"),
+    ("scenario_run", "verdict", "reason"),
     [
         # Every request answered as its class asks.
         (driven(plan()), Verdict.PASS, ""),
@@ -57,8 +57,8 @@ STALLED = {"stalled_s": 0.3}
         (driven(plan(), [BROKEN], reported=False), Verdict.FAIL, "status 500"),
     ],
 )
-def test_answers(drive: Driven, verdict: Verdict, reason: str) -> None:
-    (gate,) = check_answers(case(drive))
+def test_answers(scenario_run: Driven, verdict: Verdict, reason: str) -> None:
+    (gate,) = check_answers(case(scenario_run))
     assert (gate.id, gate.verdict) == ("S2.answers", verdict)
     assert reason in gate.reason
     assert bool(gate.reason) == (verdict is not Verdict.PASS)
@@ -72,7 +72,15 @@ def test_what_was_aborted_is_not_called_wrong() -> None:
 
 def test_figures_count_every_ending() -> None:
     (gate,) = check_answers(case(driven(plan(), [BROKEN, TIMEOUT, SKIPPED, OK])))
-    expected = {"requests": 10, "ok": 7, "fail": 1, "info": 1, "skipped": 1, "http_5xx": 1, "timeout": 1}
+    expected = {
+        "requests": 10,
+        "acknowledged": 7,
+        "refused": 1,
+        "indeterminate": 1,
+        "not_sent": 1,
+        "http_5xx": 1,
+        "timeout": 1,
+    }
     assert gate.figures == expected | {"wrong_status": ["500 (1 times)"]}
 
 
@@ -91,8 +99,8 @@ def test_a_busy_client_in_another_drive_is_no_excuse() -> None:
 
 
 def test_a_drive_without_history_is_invalid() -> None:
-    drive = driven(plan())
-    (gate,) = check_answers(Case(drives=(drive.report,)))
+    scenario_run = driven(plan())
+    (gate,) = check_answers(Case(scenario_runs=(scenario_run.report,)))
     assert (gate.verdict, gate.reason) == (Verdict.INVALID, "10 requests were not sent")
 
 

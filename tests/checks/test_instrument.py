@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from rig.evidence.scenario_runs import ScenarioRun
 
 from rig.checks.instrument import check_accounting, check_null, client_limits, weakness
 from rig.evidence.case import Case
 from rig.evidence.certificate import Certificate
-from rig.evidence.drives import DriveReport
 from rig.evidence.gate import Gate, Verdict
 from tests.checks.cases import ABORTED, BROKEN, SKIPPED, TIMEOUT, case, certificate, driven, plan, slow_certificate
 
@@ -116,9 +116,9 @@ def test_accounting(gate: Gate, reason: str) -> None:
 
 
 def test_every_request_is_in_the_history_once() -> None:
-    drive = driven(plan())
-    twice = replace(drive, rows=pd.concat([drive.rows[:-1], drive.rows[:1]], ignore_index=True))
-    fewer = replace(drive, rows=drive.rows[:-1])
+    scenario_run = driven(plan())
+    twice = replace(scenario_run, rows=pd.concat([scenario_run.rows[:-1], scenario_run.rows[:1]], ignore_index=True))
+    fewer = replace(scenario_run, rows=scenario_run.rows[:-1])
     for wrong, reason in ((twice, "in the history twice"), (fewer, "the history has 9 sent")):
         (gate,) = check_accounting(case(wrong))
         assert (gate.verdict, reason in gate.reason) == (INVALID, True)
@@ -126,15 +126,15 @@ def test_every_request_is_in_the_history_once() -> None:
 
 def test_rows_of_no_drive_are_found() -> None:
     whole = case(driven(plan("S1")), driven(plan("S2")))
-    (gate,) = check_accounting(replace(whole, drives=whole.drives[:1]))
+    (gate,) = check_accounting(replace(whole, scenario_runs=whole.scenario_runs[:1]))
     assert (gate.verdict, gate.reason) == (INVALID, "10 rows of the history belong to no drive")
 
 
 def test_one_of_two_workers_is_missing() -> None:
     whole = case(driven(plan()))
-    (report,) = whole.drives[0].workers
-    halved = DriveReport(plan(), (report, None), notes=("worker 1 died (exit code -9)",))
-    (gate,) = check_accounting(replace(whole, drives=(halved,)))
+    (report,) = whole.scenario_runs[0].workers
+    halved = ScenarioRun(plan(), (report, None), notes=("worker 1 died (exit code -9)",))
+    (gate,) = check_accounting(replace(whole, scenario_runs=(halved,)))
     assert (gate.verdict, "worker 1 died" in gate.reason) == (INVALID, True)
 
 

@@ -24,8 +24,8 @@ from tests.checks.cases import (
     driven,
     freeze,
     group,
+    latency_calibration,
     plan,
-    ruler,
     slow_certificate,
     truth,
     verdicts,
@@ -40,10 +40,10 @@ def ladder(*, without: str = "", took_s: float = 4.0, **s8: object) -> list[Driv
     """One drive of each scenario that an exit gate asks for."""
     names = [name for name in ("S1", "S2", "S3", "S4", "S5", "S6", "S7") if name != without]
     personal = {"S4": RequestClass.PERSONAL}
-    drives = [driven(plan(name, request_class=personal.get(name, RequestClass.VALID))) for name in names]
+    scenario_runs = [driven(plan(name, request_class=personal.get(name, RequestClass.VALID))) for name in names]
     if without != "S8":
-        drives.append(driven(plan("S8", limit_s=10.0), took_s=took_s, **s8))
-    return drives
+        scenario_runs.append(driven(plan("S8", limit_s=10.0), took_s=took_s, **s8))
+    return scenario_runs
 
 
 def ended(of: Case) -> tuple[Verdict, ExitCode]:
@@ -95,7 +95,7 @@ def test_verdict_of_a_run(seen: list[Verdict], verdict: Verdict) -> None:
         (case(*ladder(), truth=None), INVALID, ExitCode.INVALID),
         (case(*ladder(), driven(plan("S9"), reported=False)), INVALID, ExitCode.INVALID),
         (case(*ladder(), driven(plan("S9"), [SKIPPED])), INVALID, ExitCode.INVALID),
-        (case(*ladder(), hygiene=(Finding("after", "zombies", False),)), INVALID, ExitCode.INVALID),
+        (case(*ladder(), leak_findings=(Finding("after", "zombies", False),)), INVALID, ExitCode.INVALID),
         # Interrupted: 130, whatever was seen before; what was seen is judged.
         (case(*ladder(), driven(plan("S9"), interrupted=True)), INVALID, ExitCode.INTERRUPTED),
         (case(*ladder(), driven(plan("S9"), [BROKEN], interrupted=True)), FAIL, ExitCode.INTERRUPTED),
@@ -109,7 +109,7 @@ def test_verdict_of_a_run(seen: list[Verdict], verdict: Verdict) -> None:
         # Cut short: whatever was sound so far passes nothing, and what was wrong stays wrong.
         (Case(certificate=certificate(), cut_short="the target ended"), INVALID, ExitCode.INVALID),
         (Case(certificate=slow_certificate(), cut_short="the target ended"), INVALID, ExitCode.BELOW_FLOOR),
-        (Case(verb="storm", hygiene=CLEAN, cut_short="no server"), INVALID, ExitCode.INVALID),
+        (Case(verb="storm", leak_findings=CLEAN, cut_short="no server"), INVALID, ExitCode.INVALID),
         (case(*ladder(), cut_short="killed"), INVALID, ExitCode.INVALID),
         (case(*ladder(), driven(plan("S9"), [BROKEN]), cut_short="killed"), FAIL, ExitCode.FAIL),
     ],
@@ -141,19 +141,22 @@ def test_what_was_cut_short_is_no_valid_measurement() -> None:
     ("by", "fit"),
     [
         (certificate(), True),
-        (certificate(ruler=None), False),  # it was asked for
-        (certificate(ruler=ruler(freeze=freeze(unanswered=1))), False),
+        (certificate(latency_calibration=None), False),  # it was asked for
+        (certificate(latency_calibration=latency_calibration(freeze=freeze(unanswered=1))), False),
         (slow_certificate("client-bound"), False),
         (slow_certificate(), False),
         (None, False),
     ],
 )
 def test_a_client_is_certified_by_its_calibration_alone(by: Certificate | None, fit: bool) -> None:
-    assert certified(Case(settings={"ruler": "quick"}, certificate=by, cut_short="not yet at its end")) is fit
+    assert (
+        certified(Case(settings={"latency_calibration": "quick"}, certificate=by, cut_short="not yet at its end"))
+        is fit
+    )
 
 
 def test_a_ruler_that_was_not_asked_for_refuses_nobody() -> None:
-    assert certified(Case(certificate=certificate(ruler=None)))
+    assert certified(Case(certificate=certificate(latency_calibration=None)))
 
 
 def test_every_gate_has_a_rule_and_a_reason_where_it_is_not_pass() -> None:
@@ -195,8 +198,8 @@ def test_an_exit_gate_without_one_of_its_members_was_not_run(without: str, not_r
 
 def test_a_member_that_fails_fails_its_exit_gate_though_another_was_not_tried() -> None:
     broken = group(plan("S1"), canonical=2)
-    drives = [driven(plan("S1")), driven(plan("S6"))]
-    gates = by_id(judge(case(*drives, truth=truth([broken, group(plan("S6"))]))))
+    scenario_runs = [driven(plan("S1")), driven(plan("S6"))]
+    gates = by_id(judge(case(*scenario_runs, truth=truth([broken, group(plan("S6"))]))))
     assert (gates["EG3.2"].verdict, gates["EG3.2"].reason) == (FAIL, "S1.rows")
     # The same row makes no other exit gate red.
     assert gates["EG3.3"].verdict is NOT_RUN
@@ -211,11 +214,11 @@ def test_invalid_members_make_an_exit_gate_invalid() -> None:
 def test_what_counts_besides_counts_only_where_it_was_tried() -> None:
     assert verdicts(judge(case(*ladder())))["EG3.5"] is PASS
     dirty = (Finding("after", "zombies", False, "4711"),)
-    assert verdicts(judge(case(*ladder(), hygiene=dirty)))["EG3.5"] is INVALID
+    assert verdicts(judge(case(*ladder(), leak_findings=dirty)))["EG3.5"] is INVALID
     # No log file to search: privacy stands on the tables.
-    drives = ladder()
-    report = truth([group(drive.report.scenario) for drive in drives], log_files_scanned=())
-    gates = verdicts(judge(case(*drives, truth=report)))
+    scenario_runs = ladder()
+    report = truth([group(scenario_run.report.scenario) for scenario_run in scenario_runs], log_files_scanned=())
+    gates = verdicts(judge(case(*scenario_runs, truth=report)))
     assert (gates["privacy.logs"], gates["EG3.1"]) == (NOT_RUN, PASS)
 
 
@@ -266,9 +269,9 @@ def test_a_real_crash_is_contained() -> None:
     [
         Case(),
         case(*ladder(), truth=None, certificate=None),
-        Case(drives=case(*ladder()).drives),
-        Case(drives=case(*ladder()).drives, truth=truth()),
-        Case(truth=truth(), certificate=certificate(trials=(), ruler=None)),
+        Case(scenario_runs=case(*ladder()).scenario_runs),
+        Case(scenario_runs=case(*ladder()).scenario_runs, truth=truth()),
+        Case(truth=truth(), certificate=certificate(trials=(), latency_calibration=None)),
     ],
     ids=["empty", "no-truth", "no-history", "empty-truth", "no-drives"],
 )

@@ -19,10 +19,10 @@ from rig.checks.key_storms import GATES, SCHEDULING_S, figures_of, storm_gates
 from rig.checks.scoreboard import COLUMNS, cells, scoreboard
 from rig.evidence.case import Case
 from rig.evidence.gate import Gate, Verdict
-from rig.evidence.key_storm import CALL_COLUMNS, Decision, Door, Fetch, Holding, KidStorm, Mark, Start, Token
+from rig.evidence.key_storm import CALL_COLUMNS, Decision, Door, Fetch, Holding, KeyStorm, Mark, Start, Token
 from rig.evidence.storm import PROTECTIONS, UNKNOWN_KID, absent
-from rig.evidence.verifier_settings import Knobs
-from rig.profile.storms import KidPromises
+from rig.evidence.verifier_settings import VerifierSettings
+from rig.profile.storms import VerifierPromises
 from rig.selftest.weaknesses import WEAKNESSES
 from rig.storms.unknown_kid.cases import CASES
 
@@ -60,13 +60,13 @@ HEALTHY_CALLS = tuple(
 )
 
 
-def storm(**changes: Any) -> KidStorm:
+def storm(**changes: Any) -> KeyStorm:
     one = (fetch(10, 210, member=2),)
-    healthy = KidStorm(
+    healthy = KeyStorm(
         case="random-kids",
         story="a story",
         processes=4,
-        knobs=Knobs(floor_s=1.0, patience_s=0.5),
+        verifier_settings=VerifierSettings(floor_s=1.0, patience_s=0.5),
         gates=("single-flight",),
         skew_ns=MS,
         released_ns=RELEASED,
@@ -93,10 +93,10 @@ def fetched(*fetches: Fetch, **changes: Any) -> dict[str, Any]:
 
 
 OUTAGE = (fetch(0, 50, "503"), fetch(310, 360, "503"), fetch(900, 950, "503"), fetch(2100, 2150, "503"))
-BACKOFF = Knobs(floor_s=0.1, backoff_base_s=0.25, backoff_cap_s=1.0, jitter=0.2)
+BACKOFF = VerifierSettings(floor_s=0.1, backoff_base_s=0.25, backoff_cap_s=1.0, jitter=0.2)
 FAILING = {
     **fetched(*OUTAGE, fetch(3300, 3350)),
-    "knobs": BACKOFF,
+    "verifier_settings": BACKOFF,
     "ended_ns": at(4000),
     "marks": (Mark(at(0), "origin fail"), Mark(at(2500), "origin ok")),
     "decisions": (Decision(1, 0.26, "503"), Decision(2, 0.55, "503"), Decision(3, 1.14, "503"), Decision(0, 0.1, "")),
@@ -108,7 +108,7 @@ KILLED = {
 }
 STOPPED = {
     **fetched(fetch(10, 210, member=1), fetch(1500, 1700, member=2)),
-    "knobs": Knobs(floor_s=1.0, leader_timeout_s=1.5),
+    "verifier_settings": VerifierSettings(floor_s=1.0, leader_timeout_s=1.5),
     "marks": (Mark(at(110), "stop", 1), Mark(at(1600), "continue", 1)),
 }
 ROTATED = {"marks": (Mark(at(0), "rotation"),)}
@@ -118,19 +118,21 @@ LATE = {**ROTATED, "calls": calls((0, "rotated", 800, 801, False), (0, "rotated"
 
 def waited(*shares: float, **changes: Any) -> dict[str, Any]:
     """An outage with so much more than each wait of the schedule, as the origin saw it; each fetch took 50 ms."""
-    knobs = changes.get("knobs", BACKOFF)
+    verifier_settings = changes.get("verifier_settings", BACKOFF)
     fetches, start = [fetch(0, 50, "503")], 0.0
     for failures, share in enumerate(shares, 1):
-        start += 50 + knobs.backoff_s(failures) * (1 + share) * 1e3
+        start += 50 + verifier_settings.backoff_s(failures) * (1 + share) * 1e3
         fetches.append(fetch(start, start + 50, "503"))
     return {**FAILING, **fetched(*fetches), "decisions": (), **changes}
 
 
 def decided(*shares: float, **changes: Any) -> dict[str, Any]:
     """The same as the subject wrote it down."""
-    knobs = changes.get("knobs", BACKOFF)
+    verifier_settings = changes.get("verifier_settings", BACKOFF)
     waits = enumerate(shares, 1)
-    told = tuple(Decision(failures, knobs.backoff_s(failures) * (1 + share), "503") for failures, share in waits)
+    told = tuple(
+        Decision(failures, verifier_settings.backoff_s(failures) * (1 + share), "503") for failures, share in waits
+    )
     return {**waited(*shares), "decisions": told, **changes}
 
 
@@ -144,7 +146,7 @@ BARELY = (0.1, 0.1, 0.1, 0.1, 0.1, 0.14, 0.1, 0.1)
 """40 ms of a second between the least and the most: no lag of 30 ms."""
 LAGGING = (0.06, 0.01, 0.012, 0.004, 0.009, 0.006, 0.011, 0.008)
 """No jitter at all, and up to 15 ms until somebody fetches."""
-LONG_FLOOR = Knobs(floor_s=0.8, backoff_base_s=0.1, backoff_cap_s=1.6, jitter=0.2)
+LONG_FLOOR = VerifierSettings(floor_s=0.8, backoff_base_s=0.1, backoff_cap_s=1.6, jitter=0.2)
 """Longer than the first three waits of the backoff."""
 SLOW = {"calls": calls((0, "known", 1, 700, True))}
 DEAD = {"missing": ("process 3 died of SIGSEGV",)}
@@ -175,8 +177,8 @@ DEAD = {"missing": ("process 3 died of SIGSEGV",)}
         ("jitter", waited(*BARELY)),
         ("jitter", asking_since(900, **waited(*BARELY))),  # it was let wait until the backoff was over
         ("jitter", decided(0.1, 0.1, 0.106, 0.1)),
-        ("jitter", decided(0.01, 0.01, 0.0106, 0.01, knobs=replace(BACKOFF, jitter=0.02))),
-        ("jitter", waited(0, 0, 0, 0.1, 0.16, 0.02, knobs=LONG_FLOOR)),
+        ("jitter", decided(0.01, 0.01, 0.0106, 0.01, verifier_settings=replace(BACKOFF, jitter=0.02))),
+        ("jitter", waited(0, 0, 0, 0.1, 0.16, 0.02, verifier_settings=LONG_FLOOR)),
         ("recovery", FAILING),
         ("takeover", KILLED),
         ("takeover", STOPPED),
@@ -233,7 +235,11 @@ LONG_WAITS = calls(*HEALTHY_CALLS, *((member, "unknown", 0, 1200, False) for mem
         ("backoff", {**FAILING, **fetched(*OUTAGE[:2], fetch(3000, 3050, "503"))}, "came too late: 2.640 s"),
         ("jitter", decided(0.0, 0.0, 0.0), "they differ by 0.0000 only"),
         ("jitter", decided(0.1, 0.1, 0.104, 0.1), "they differ by 0.0040 only"),
-        ("jitter", decided(0.1, 0.1, 0.12, 0.1, knobs=replace(BACKOFF, jitter=1.0)), "they differ by 0.0200 only"),
+        (
+            "jitter",
+            decided(0.1, 0.1, 0.12, 0.1, verifier_settings=replace(BACKOFF, jitter=1.0)),
+            "they differ by 0.0200 only",
+        ),
         ("jitter", waited(*LAGGING), "they differ by 0.0080 only"),
         ("jitter", waited(0.002, 0.001, 0.003), "they differ by 0.0020 only"),
         ("recovery", {**FAILING, **fetched(*OUTAGE)}, "fetched after None s"),
@@ -293,9 +299,9 @@ def test_connections_of_a_verifier_without_any_are_not_judged() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        (waited(*LAGGING, knobs=replace(BACKOFF, jitter=0.0)), "no jitter is promised"),
-        (decided(*LAGGING, knobs=replace(BACKOFF, jitter=0.0)), "no jitter is promised"),
-        (waited(*[0.0] * 8, knobs=replace(BACKOFF, floor_s=1.5)), "of 8 waits 8 are the floor's"),
+        (waited(*LAGGING, verifier_settings=replace(BACKOFF, jitter=0.0)), "no jitter is promised"),
+        (decided(*LAGGING, verifier_settings=replace(BACKOFF, jitter=0.0)), "no jitter is promised"),
+        (waited(*[0.0] * 8, verifier_settings=replace(BACKOFF, floor_s=1.5)), "of 8 waits 8 are the floor's"),
     ],
 )
 def test_jitter_that_cannot_show_is_not_judged(changes: dict[str, Any], reason: str) -> None:
@@ -344,7 +350,7 @@ def test_a_storm_that_outlasts_the_floor_leaves_room_for_more() -> None:
 
 def test_an_exhibit_is_shown_and_not_judged() -> None:
     red = storm(gates=GATES, exhibit=True, subject="somebody", note="does something", **fetched())
-    assert not [one for one in judge(Case(verb="storm", kid_storms=(red,))) if one.id.startswith("storm.")]
+    assert not [one for one in judge(Case(verb="storm", key_storms=(red,))) if one.id.startswith("storm.")]
     (row,) = scoreboard([red])
     assert row["subject"] == "somebody"
     assert row["random_fetches"] == 0
@@ -382,24 +388,26 @@ def test_a_rotation_outside_the_floor_is_asked_for_until_its_limit_is_long_over(
 
 @pytest.mark.parametrize("jitter", [0.0, 1.0])
 def test_every_case_can_be_made_for_all_the_jitter_that_may_be_promised(jitter: float) -> None:
-    for promises in (Knobs(jitter=jitter), Knobs(**KidPromises(jitter=jitter).model_dump())):
+    for promises in (VerifierSettings(jitter=jitter), VerifierSettings(**VerifierPromises(jitter=jitter).model_dump())):
         for build in CASES.values():
             case = build(promises)
             assert case.necessary is None or 1 <= case.necessary < 1000, case.name
 
 
 @pytest.mark.parametrize("name", ["failing-cached", "failing-cold"])
-@pytest.mark.parametrize("promises", [None, Knobs(**KidPromises().model_dump())])
-def test_an_outage_lasts_for_eight_failures_and_time_is_left_to_recover(name: str, promises: Knobs | None) -> None:
+@pytest.mark.parametrize("promises", [None, VerifierSettings(**VerifierPromises().model_dump())])
+def test_an_outage_lasts_for_eight_failures_and_time_is_left_to_recover(
+    name: str, promises: VerifierSettings | None
+) -> None:
     case = CASES[name](promises)
-    (back_s,) = [change.at_s for change in case.origin if change.mood == "ok"]
-    assert back_s > sum(case.knobs.backoff_s(failures) for failures in range(1, 9))
-    longest_s = case.knobs.backoff_cap_s * (1 + case.knobs.jitter)
+    (back_s,) = [change.at_s for change in case.origin if change.mode == "ok"]
+    assert back_s > sum(case.verifier_settings.backoff_s(failures) for failures in range(1, 9))
+    longest_s = case.verifier_settings.backoff_cap_s * (1 + case.verifier_settings.jitter)
     assert all(lane.until_s > back_s + longest_s for lane in case.lanes)
 
 
-@pytest.mark.parametrize("promises", [None, Knobs(**KidPromises().model_dump())])
-def test_no_case_is_cut_before_its_lanes_have_ended(promises: Knobs | None) -> None:
+@pytest.mark.parametrize("promises", [None, VerifierSettings(**VerifierPromises().model_dump())])
+def test_no_case_is_cut_before_its_lanes_have_ended(promises: VerifierSettings | None) -> None:
     for build in CASES.values():
         case = build(promises)
         assert case.duration_s >= max(20.0, *(lane.until_s for lane in case.lanes)), case.name

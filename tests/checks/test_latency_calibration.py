@@ -6,14 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from rig.evidence.scenario_runs import Interval, ScenarioRun
 
 from rig.checks.instrument import client_limits
-from rig.checks.latency_calibration import check_ruler, schedule_limits, too_close, uncovered
+from rig.checks.latency_calibration import check_latency_calibration, schedule_limits, too_close, uncovered
 from rig.checks.performance import check_sustained
 from rig.evidence.case import Case
-from rig.evidence.drives import DriveReport, Interval
 from rig.evidence.gate import Gate, Verdict
-from rig.evidence.latency_calibration import Ruler, RulerStep
+from rig.evidence.latency_calibration import LatencyCalibration, LatencyStep
 from rig.model import Pace
 from tests.checks.cases import (
     BROKEN,
@@ -26,18 +26,20 @@ from tests.checks.cases import (
     certificate,
     driven,
     freeze,
+    latency_calibration,
+    latency_step,
     plan,
-    ruler,
-    ruler_step,
     slow_certificate,
 )
 
 PASS, FAIL, INVALID, NOT_RUN = Verdict.PASS, Verdict.FAIL, Verdict.INVALID, Verdict.NOT_RUN
-ASKED = {"ruler": "quick"}
+ASKED = {"latency_calibration": "quick"}
 
 
-def gate(given: Ruler | None, settings: dict[str, Any] | None = None) -> Gate:
-    (found,) = check_ruler(Case(certificate=certificate(ruler=given), settings=settings or {}))
+def gate(given: LatencyCalibration | None, settings: dict[str, Any] | None = None) -> Gate:
+    (found,) = check_latency_calibration(
+        Case(certificate=certificate(latency_calibration=given), settings=settings or {})
+    )
     assert found.id == "calibration.ruler"
     return found
 
@@ -45,28 +47,32 @@ def gate(given: Ruler | None, settings: dict[str, Any] | None = None) -> Gate:
 @pytest.mark.parametrize(
     ("given", "verdict", "reason"),
     [
-        (ruler(), PASS, ""),
+        (latency_calibration(), PASS, ""),
         # Not exact is a coarser resolution, not a fault.
-        (ruler(ruler_step(error_p99_ms=8.0, exact_share=0.6)), PASS, ""),
+        (latency_calibration(latency_step(error_p99_ms=8.0, exact_share=0.6)), PASS, ""),
         # A high rate that is not covered is a figure: who claims something there is refused.
-        (ruler(ruler_step(), ruler_step(10_000.0, lag_p99_ms=80.0)), PASS, ""),
+        (latency_calibration(latency_step(), latency_step(10_000.0, lag_p99_ms=80.0)), PASS, ""),
         # Nothing is covered.
-        (ruler(ruler_step(error_p99_ms=51.0)), INVALID, "1 % of the latencies were off by 51.0 ms"),
-        (ruler(ruler_step(lag_p99_ms=51.0)), INVALID, "behind schedule"),
-        (ruler(ruler_step(unanswered=1)), INVALID, "1 requests had no answer"),
-        (ruler(ruler_step(skipped=1), ruler_step(2000.0)), INVALID, "5ms at 500/s"),
-        (Ruler(False, (), freeze()), INVALID, "nothing was measured"),
+        (latency_calibration(latency_step(error_p99_ms=51.0)), INVALID, "1 % of the latencies were off by 51.0 ms"),
+        (latency_calibration(latency_step(lag_p99_ms=51.0)), INVALID, "behind schedule"),
+        (latency_calibration(latency_step(unanswered=1)), INVALID, "1 requests had no answer"),
+        (latency_calibration(latency_step(skipped=1), latency_step(2000.0)), INVALID, "5ms at 500/s"),
+        (LatencyCalibration(False, (), freeze()), INVALID, "nothing was measured"),
         # The freeze: hidden from response time, shown beyond what was in flight, or not seen at all.
-        (ruler(freeze=freeze(response_p95_ms=399.0)), INVALID, "response time hid it: p95 399 ms"),
-        (ruler(freeze=freeze(service_p99_ms=10.0)), INVALID, "beyond the requests in flight"),
-        (ruler(freeze=freeze(service_max_ms=20.0)), INVALID, "the longest service time was 20 ms"),
-        (ruler(freeze=freeze(skipped=3)), INVALID, "3 were not sent"),
+        (latency_calibration(freeze=freeze(response_p95_ms=399.0)), INVALID, "response time hid it: p95 399 ms"),
+        (latency_calibration(freeze=freeze(service_p99_ms=10.0)), INVALID, "beyond the requests in flight"),
+        (latency_calibration(freeze=freeze(service_max_ms=20.0)), INVALID, "the longest service time was 20 ms"),
+        (latency_calibration(freeze=freeze(skipped=3)), INVALID, "3 were not sent"),
         # A shorter freeze is held to its own length.
-        (ruler(freeze=freeze(froze_s=0.3, response_p95_ms=150.0, service_max_ms=301.0)), PASS, ""),
-        (ruler(freeze=freeze(froze_s=0.3, response_p95_ms=119.0, service_max_ms=301.0)), INVALID, "hid it"),
+        (latency_calibration(freeze=freeze(froze_s=0.3, response_p95_ms=150.0, service_max_ms=301.0)), PASS, ""),
+        (
+            latency_calibration(freeze=freeze(froze_s=0.3, response_p95_ms=119.0, service_max_ms=301.0)),
+            INVALID,
+            "hid it",
+        ),
     ],
 )
-def test_the_gate(given: Ruler, verdict: Verdict, reason: str) -> None:
+def test_the_gate(given: LatencyCalibration, verdict: Verdict, reason: str) -> None:
     found = gate(given, ASKED)
     assert found.verdict is verdict
     assert reason in found.reason
@@ -74,40 +80,42 @@ def test_the_gate(given: Ruler, verdict: Verdict, reason: str) -> None:
 
 def test_not_run_only_where_it_was_not_asked_for() -> None:
     assert gate(None).verdict is NOT_RUN
-    assert gate(None, {"ruler": "none"}).verdict is NOT_RUN
+    assert gate(None, {"latency_calibration": "none"}).verdict is NOT_RUN
     assert gate(None, ASKED).verdict is INVALID
-    (below,) = check_ruler(Case(certificate=replace(slow_certificate("client-bound"), ruler=None), settings=ASKED))
+    (below,) = check_latency_calibration(
+        Case(certificate=replace(slow_certificate("client-bound"), latency_calibration=None), settings=ASKED)
+    )
     assert (below.verdict, below.reason) == (NOT_RUN, "the client was not certified before")
-    (without,) = check_ruler(Case(settings=ASKED))
+    (without,) = check_latency_calibration(Case(settings=ASKED))
     assert without.verdict is NOT_RUN
 
 
 @pytest.mark.parametrize(
     ("steps", "covered", "resolution_ms"),
     [
-        ((ruler_step(),), 500.0, 0.3),
-        ((ruler_step(), ruler_step(2000.0, error_p99_ms=1.5)), 2000.0, 1.5),
+        ((latency_step(),), 500.0, 0.3),
+        ((latency_step(), latency_step(2000.0, error_p99_ms=1.5)), 2000.0, 1.5),
         # A schedule that lags blurs response times as an error does.
-        ((ruler_step(), ruler_step(2000.0, lag_p99_ms=4.0)), 2000.0, 4.0),
+        ((latency_step(), latency_step(2000.0, lag_p99_ms=4.0)), 2000.0, 4.0),
         # A flaw at a rate ends what is covered below it, whatever is beyond; its error is no part of the resolution.
-        ((ruler_step(), ruler_step(2000.0, error_p99_ms=60.0), ruler_step(10_000.0)), 500.0, 0.3),
+        ((latency_step(), latency_step(2000.0, error_p99_ms=60.0), latency_step(10_000.0)), 500.0, 0.3),
         # One delay of several at a rate that fails takes the rate with it.
-        ((ruler_step(), ruler_step(2000.0), ruler_step(2000.0, unanswered=1)), 500.0, 0.3),
+        ((latency_step(), latency_step(2000.0), latency_step(2000.0, unanswered=1)), 500.0, 0.3),
         # 2 % of a long delay is more than 50 ms.
-        ((ruler_step(delivered_p50_ms=5000.0, delivered_p99_ms=5000.0, error_p99_ms=90.0),), 500.0, 90.0),
-        ((ruler_step(unanswered=1),), 0.0, 0.3),
+        ((latency_step(delivered_p50_ms=5000.0, delivered_p99_ms=5000.0, error_p99_ms=90.0),), 500.0, 90.0),
+        ((latency_step(unanswered=1),), 0.0, 0.3),
     ],
 )
 def test_the_certificate_names_rate_and_resolution(
-    steps: tuple[RulerStep, ...], covered: float, resolution_ms: float
+    steps: tuple[LatencyStep, ...], covered: float, resolution_ms: float
 ) -> None:
-    given = ruler(*steps)
+    given = latency_calibration(*steps)
     assert (given.covered_rate_per_s, given.resolution_ms) == (covered, resolution_ms)
 
 
 def test_exact_is_within_tolerance_at_the_99th_percentile() -> None:
-    assert ruler(ruler_step(exact_share=0.99)).exact
-    assert not ruler(ruler_step(exact_share=0.989)).exact
+    assert latency_calibration(latency_step(exact_share=0.99)).exact
+    assert not latency_calibration(latency_step(exact_share=0.989)).exact
 
 
 # --- what turns FAIL into INVALID ---
@@ -170,29 +178,29 @@ def test_a_missed_limit_is_the_targets_only_where_the_instrument_was_beyond_doub
     ("given", "response_ms", "verdict", "reason"),
     [
         # The rate of the claim against the rate that is covered.
-        (ruler(ruler_step()), 600.0, INVALID, "1,000/s is beyond what it covers (500/s)"),
-        (ruler(ruler_step(unanswered=1)), 600.0, INVALID, "beyond what it covers (no rate)"),
-        (ruler(freeze=freeze(response_p95_ms=1.0)), 600.0, INVALID, "a freeze was not seen"),
+        (latency_calibration(latency_step()), 600.0, INVALID, "1,000/s is beyond what it covers (500/s)"),
+        (latency_calibration(latency_step(unanswered=1)), 600.0, INVALID, "beyond what it covers (no rate)"),
+        (latency_calibration(freeze=freeze(response_p95_ms=1.0)), 600.0, INVALID, "a freeze was not seen"),
         (None, 600.0, INVALID, "not checked against known latency"),
         # Missed by less than the ruler can tell.
-        (ruler(ruler_step(2000.0, error_p99_ms=8.0)), 508.0, INVALID, "its resolution is 8.0 ms"),
-        (ruler(ruler_step(2000.0, error_p99_ms=8.0)), 508.1, FAIL, "508.1"),
+        (latency_calibration(latency_step(2000.0, error_p99_ms=8.0)), 508.0, INVALID, "its resolution is 8.0 ms"),
+        (latency_calibration(latency_step(2000.0, error_p99_ms=8.0)), 508.1, FAIL, "508.1"),
         # An upper bound that was met stands with any ruler, and with none.
-        (ruler(ruler_step(unanswered=1)), 499.0, PASS, ""),
+        (latency_calibration(latency_step(unanswered=1)), 499.0, PASS, ""),
         (None, 499.0, PASS, ""),
     ],
 )
 def test_a_missed_limit_needs_a_certificate_that_covers_it(
-    given: Ruler | None, response_ms: float, verdict: Verdict, reason: str
+    given: LatencyCalibration | None, response_ms: float, verdict: Verdict, reason: str
 ) -> None:
-    found = p95(driven(OPEN, response_ms=[response_ms] * 100), certificate(ruler=given))
+    found = p95(driven(OPEN, response_ms=[response_ms] * 100), certificate(latency_calibration=given))
     assert found.verdict is verdict
     assert reason in found.reason
 
 
 def test_a_closed_loop_asks_no_ruler_and_has_no_schedule() -> None:
     closed = driven(plan("S8", 10, limit_s=10.0), [SKIPPED, BROKEN])
-    assert uncovered(certificate(ruler=None), closed.report) == []
+    assert uncovered(certificate(latency_calibration=None), closed.report) == []
     assert schedule_limits(closed.report, closed.rows) == []
 
 
@@ -202,14 +210,14 @@ def test_nobody_watched_the_machine() -> None:
     assert client_limits(report) == []
     assert client_limits(replace(report, machine=Interval((1.0, 1.0), 0.0, 0.0))) == []
     # A drive without an elapsed time was not held back.
-    silent = DriveReport(OPEN, (None,), machine=Interval((1.0,), 1.0, 1.0))
+    silent = ScenarioRun(OPEN, (None,), machine=Interval((1.0,), 1.0, 1.0))
     assert client_limits(silent) == []
 
 
 def test_too_close_speaks_of_values_just_above_the_limit_only() -> None:
-    blurred = certificate(ruler=ruler(ruler_step(error_p99_ms=10.0)))
+    blurred = certificate(latency_calibration=latency_calibration(latency_step(error_p99_ms=10.0)))
     assert too_close(blurred, 500.0, 500.0) == []
     assert too_close(blurred, 509.0, 500.0)
     assert too_close(blurred, 511.0, 500.0) == []
-    assert too_close(certificate(ruler=None), 509.0, 500.0) == []
+    assert too_close(certificate(latency_calibration=None), 509.0, 500.0) == []
     assert too_close(None, 509.0, 500.0) == []

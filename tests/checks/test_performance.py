@@ -93,7 +93,7 @@ def test_only_scenarios_with_a_limit_have_a_time() -> None:
 
 
 def test_a_drive_without_history_has_no_time() -> None:
-    gates = check_time(Case(drives=(trial(4.0).report,), certificate=certificate()))
+    gates = check_time(Case(scenario_runs=(trial(4.0).report,), certificate=certificate()))
     assert [gate.verdict for gate in gates] == [FAIL]
 
 
@@ -194,7 +194,7 @@ def test_too_few_requests_have_no_fifths(count: int) -> None:
 
 
 def test_without_history_nothing_is_fast() -> None:
-    gates = by_id(check_sustained(Case(drives=(driven(SUSTAINED).report,), certificate=certificate())))
+    gates = by_id(check_sustained(Case(scenario_runs=(driven(SUSTAINED).report,), certificate=certificate())))
     assert PASS not in {gate.verdict for gate in gates.values()}
     assert check_sustained(Case()) == []
 

@@ -19,9 +19,9 @@ IN_LOG = CanaryHit("target.log:17", True, "phone", "S4-10-stripe-1 request 4 of 
 PASS, FAIL, INVALID, NOT_RUN = Verdict.PASS, Verdict.FAIL, Verdict.INVALID, Verdict.NOT_RUN
 
 
-def judged(drive: Driven | None = None, **found: Any) -> tuple[Verdict, Verdict]:
+def judged(scenario_run: Driven | None = None, **found: Any) -> tuple[Verdict, Verdict]:
     """Verdicts on rows and logs."""
-    gates = verdicts(check_privacy(case(drive or driven(S4), truth=truth([group(S4)], **found))))
+    gates = verdicts(check_privacy(case(scenario_run or driven(S4), truth=truth([group(S4)], **found))))
     return gates["privacy.rows"], gates["privacy.logs"]
 
 

@@ -10,7 +10,7 @@ from rig.checks.rows import check_rows
 from rig.checks.totals import check_totals
 from rig.evidence.case import Case
 from rig.evidence.gate import Gate, Verdict
-from rig.evidence.truth import Anomaly, Total, UncleanKey
+from rig.evidence.truth import Discrepancy, DiscrepancyKind, Total
 from rig.model import Row
 from tests.checks.cases import BROKEN, OK, SKIPPED, TIMEOUT, by_id, case, driven, group, plan, truth
 
@@ -18,9 +18,9 @@ S2 = plan("S2")
 BUSY = {"cpu_user_s": 0.7, "cpu_system_s": 0.25, "stalled_s": 0.5}
 
 
-def rows_gate(*endings: Any, drive: dict[str, Any] | None = None, **changes: Any) -> Gate:
+def rows_gate(*endings: Any, scenario_run: dict[str, Any] | None = None, **changes: Any) -> Gate:
     """The gate of ten requests that ended so and left a group with those changes."""
-    (gate,) = check_rows(case(driven(S2, endings, **(drive or {})), truth=truth([group(S2, **changes)])))
+    (gate,) = check_rows(case(driven(S2, endings, **(scenario_run or {})), truth=truth([group(S2, **changes)])))
     return gate
 
 
@@ -31,7 +31,11 @@ def rows_gate(*endings: Any, drive: dict[str, Any] | None = None, **changes: Any
         (rows_gate(), Verdict.PASS, ""),
         # Expected counts are intervals: an indeterminate request may have left its row, or not.
         (rows_gate(TIMEOUT, canonical_min=9, canonical=9), Verdict.PASS, ""),
-        (rows_gate(TIMEOUT, canonical_min=9, canonical=10, unclean={Anomaly.RECOVERED: 1}), Verdict.PASS, ""),
+        (
+            rows_gate(TIMEOUT, canonical_min=9, canonical=10, discrepancies={DiscrepancyKind.RECOVERED: 1}),
+            Verdict.PASS,
+            "",
+        ),
         # What was skipped must not exist, and what must not exist and does not is no fault.
         (rows_gate(SKIPPED, canonical_min=9, canonical_max=9, canonical=9), Verdict.PASS, ""),
         (rows_gate(SKIPPED, canonical_min=9, canonical_max=9, canonical=10), Verdict.FAIL, "canonical 10"),
@@ -40,20 +44,32 @@ def rows_gate(*endings: Any, drive: dict[str, Any] | None = None, **changes: Any
         (rows_gate(canonical=11), Verdict.FAIL, "canonical 11"),
         (rows_gate(dead=1), Verdict.FAIL, "dead 1 (expected 0..0)"),
         # Inside it, but not the right rows: numbers that agree by chance are no excuse.
-        (rows_gate(unclean={Anomaly.LOST: 1, Anomaly.UNEXPECTED: 1}), Verdict.FAIL, "1 lost; 1 unexpected"),
+        (
+            rows_gate(discrepancies={DiscrepancyKind.LOST: 1, DiscrepancyKind.UNEXPECTED: 1}),
+            Verdict.FAIL,
+            "1 lost; 1 unexpected",
+        ),
         *(
-            (rows_gate(unclean={kind: 2}), Verdict.FAIL, f"2 {kind.replace('_', ' ')}")
-            for kind in Anomaly
-            if kind is not Anomaly.RECOVERED
+            (rows_gate(discrepancies={kind: 2}), Verdict.FAIL, f"2 {kind.replace('_', ' ')}")
+            for kind in DiscrepancyKind
+            if kind is not DiscrepancyKind.RECOVERED
         ),
         # Lost rows are lost however bad the instrument was, and whoever did not report.
-        (rows_gate(canonical=9, unclean={Anomaly.LOST: 1}, drive=BUSY), Verdict.FAIL, "1 lost"),
-        (rows_gate(canonical=9, unclean={Anomaly.LOST: 1}, drive={"reported": False}), Verdict.FAIL, "1 lost"),
-        (rows_gate(canonical=9, unclean={Anomaly.LOST: 1}, drive={"interrupted": True}), Verdict.FAIL, "1 lost"),
+        (rows_gate(canonical=9, discrepancies={DiscrepancyKind.LOST: 1}, scenario_run=BUSY), Verdict.FAIL, "1 lost"),
+        (
+            rows_gate(canonical=9, discrepancies={DiscrepancyKind.LOST: 1}, scenario_run={"reported": False}),
+            Verdict.FAIL,
+            "1 lost",
+        ),
+        (
+            rows_gate(canonical=9, discrepancies={DiscrepancyKind.LOST: 1}, scenario_run={"interrupted": True}),
+            Verdict.FAIL,
+            "1 lost",
+        ),
         # A missing report takes the claim away, and blames nobody.
-        (rows_gate(canonical_min=0, drive={"reported": False}), Verdict.INVALID, "a worker's report is missing"),
+        (rows_gate(canonical_min=0, scenario_run={"reported": False}), Verdict.INVALID, "a worker's report is missing"),
         # A busy client cannot make a row appear.
-        (rows_gate(drive=BUSY), Verdict.PASS, ""),
+        (rows_gate(scenario_run=BUSY), Verdict.PASS, ""),
         # Vacuous: nothing was acknowledged, so nothing had to exist.
         (rows_gate(*[BROKEN] * 10, canonical_min=0, canonical=0), Verdict.INVALID, "nothing was acknowledged"),
         (rows_gate(*[SKIPPED] * 10, canonical_min=0, canonical_max=0, canonical=0), Verdict.INVALID, "nothing was"),
@@ -68,10 +84,10 @@ def test_rows(gate: Gate, verdict: Verdict, reason: str) -> None:
 
 
 def test_the_first_unclean_keys_of_the_scenario_are_named() -> None:
-    keys = [UncleanKey(Anomaly.LOST, S2.label, "S2", "A", f"key-{number}") for number in range(9)]
-    other = UncleanKey(Anomaly.LOST, "S1-50-stripe-1", "S1", "A", "of another")
-    benign = UncleanKey(Anomaly.RECOVERED, S2.label, "S2", "A", "of no fault")
-    report = truth([group(S2, canonical=1, unclean={"lost": 9})], unclean=(benign, other, *keys))
+    keys = [Discrepancy(DiscrepancyKind.LOST, S2.label, "S2", "A", f"key-{number}") for number in range(9)]
+    other = Discrepancy(DiscrepancyKind.LOST, "S1-50-stripe-1", "S1", "A", "of another")
+    benign = Discrepancy(DiscrepancyKind.RECOVERED, S2.label, "S2", "A", "of no fault")
+    report = truth([group(S2, canonical=1, discrepancies={"lost": 9})], discrepancies=(benign, other, *keys))
     (gate,) = check_rows(case(driven(S2), truth=report))
     assert gate.figures["keys"] == [f"lost key-{number} (tenant A, {S2.label})" for number in range(5)]
     assert gate.figures["lost"] == 9
@@ -87,8 +103,8 @@ def test_the_first_unclean_keys_of_the_scenario_are_named() -> None:
     ],
 )
 def test_a_whole_ladder_says_that_there_was_no_s9(profile: dict[str, Any], scenarios: int, said: bool) -> None:
-    drives = [driven(plan(f"S{number}")) for number in range(1, scenarios + 1)]
-    gates = by_id(check_rows(case(*drives, profile=profile)))
+    scenario_runs = [driven(plan(f"S{number}")) for number in range(1, scenarios + 1)]
+    gates = by_id(check_rows(case(*scenario_runs, profile=profile)))
     assert ("S9.rows" in gates) is said
     if said:
         assert (gates["S9.rows"].verdict, "[[channels]]" in gates["S9.rows"].reason) == (Verdict.NOT_RUN, True)
@@ -98,7 +114,7 @@ def test_every_drive_must_be_in_the_truth_and_prove_something() -> None:
     small, large = plan("S1", step=50), plan("S1", step=250)
     both = [group(small), group(large)]
     (gate,) = check_rows(case(driven(small), driven(large), truth=truth(both)))
-    assert (gate.verdict, gate.figures["drives"]) == (Verdict.PASS, 2)
+    assert (gate.verdict, gate.figures["scenario_runs"]) == (Verdict.PASS, 2)
     # A drive that the truth does not mention, beside one that it does.
     (gate,) = check_rows(case(driven(small), driven(large), truth=truth(both[:1])))
     assert (gate.verdict, gate.reason) == (Verdict.INVALID, f"the truth says nothing about {large.label}")
@@ -147,8 +163,8 @@ def test_wrong_totals_fail_whatever_else_is_missing(found: Total, reason: str) -
 
 def test_rows_that_no_request_explains_fail_though_the_numbers_agree() -> None:
     """An unexpected row can hide in the interval that an indeterminate request leaves open."""
-    stray = UncleanKey(Anomaly.UNEXPECTED, "", "", "A", "somebody-else")
-    whole, _ = totals(case(driven(S2, [TIMEOUT]), truth=truth(totals=(total(10, 9, 10),), unclean=(stray,))))
+    stray = Discrepancy(DiscrepancyKind.UNEXPECTED, "", "", "A", "somebody-else")
+    whole, _ = totals(case(driven(S2, [TIMEOUT]), truth=truth(totals=(total(10, 9, 10),), discrepancies=(stray,))))
     assert (whole.verdict, whole.reason) == (Verdict.FAIL, "tenant A: unexpected somebody-else")
 
 

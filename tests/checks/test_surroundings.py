@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from rig.checks.surroundings import check_hygiene, check_probes
+from rig.checks.surroundings import check_leaks, check_probes
 from rig.evidence.case import Case, Finding
 from rig.evidence.gate import Gate, Verdict
 from tests.checks.cases import ABORTED, BROKEN, OK, SKIPPED, TIMEOUT, case, driven, plan, probes
@@ -80,9 +80,9 @@ def test_probes_without_history() -> None:
 def test_hygiene() -> None:
     clean = Finding("before", "processes of an earlier run", True)
     dirty = Finding("after", "the target's port", False, "8080")
-    assert check_hygiene(Case()) == []
-    (gate,) = check_hygiene(Case(hygiene=(clean,)))
+    assert check_leaks(Case()) == []
+    (gate,) = check_leaks(Case(leak_findings=(clean,)))
     assert (gate.verdict, gate.figures) == (Verdict.PASS, {"looked_at": 1, "not_clean": 0})
     # What was left may have disturbed the measurement; it says nothing about the target.
-    (gate,) = check_hygiene(Case(hygiene=(clean, dirty)))
+    (gate,) = check_leaks(Case(leak_findings=(clean, dirty)))
     assert (gate.verdict, gate.reason) == (Verdict.INVALID, "after: the target's port: 8080")

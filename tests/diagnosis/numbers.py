@@ -44,7 +44,7 @@ SERVER = Server(
 )
 MACHINE = Machine(cores=2.0, busy=0.98, steal=0.0, throttled=0.0, foreign=0.1)
 HEALTHY = Measured(
-    drives=("S8-10000-stripe-1",),
+    scenario_runs=("S8-10000-stripe-1",),
     seconds=6.25,
     requests=10_000,
     in_flight=199.0,

@@ -7,12 +7,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from rig.evidence.scenario_runs import Interval
 
 from rig.diagnose import diagnose, explain
 from rig.diagnose.measured import measure
 from rig.diagnose.numbers import Measured
 from rig.evidence.case import Case
-from rig.evidence.drives import Interval
 from rig.evidence.pool_metrics import POOL_COLUMNS
 from rig.evidence.sample_names import CLIENT_BACKEND, PG_ACTIVITY, PIDS, Role
 from rig.evidence.samples import SamplerReport, Samples, typed
@@ -69,7 +69,7 @@ def pool_of(*rows: tuple[float, str, float]) -> pd.DataFrame:
 
 
 def measured(whole: Case) -> Measured:
-    return measure(whole, whole.drives)
+    return measure(whole, whole.scenario_runs)
 
 
 def test_requests_in_flight_are_rate_times_response_time() -> None:

@@ -13,9 +13,9 @@ import numpy as np
 import uvloop
 from numpy.typing import NDArray
 
-from rig.engine.drive import Assignment, Drive
+from rig.engine.scenario_run import Assignment, Drive
 from rig.errors import ErrorKind
-from rig.evidence.drives import RESULT, WorkerReport
+from rig.evidence.scenario_runs import RESULT, WorkerReport
 from rig.model import Scenario
 from rig.profile import Profile
 from rig.target.endpoint import Endpoint
@@ -52,7 +52,7 @@ def assignment(profile: Profile, scene: Scenario, endpoint: Endpoint, rows_file:
     return Assignment(scene, profile, RUN, credentials(profile, scene.tenants), endpoint, 0, 1, rows_file)
 
 
-async def drive(
+async def run_scenario(
     profile: Profile,
     scene: Scenario,
     endpoint: Endpoint,
@@ -82,8 +82,8 @@ async def drive(
 def check_books(scene: Scenario, report: WorkerReport, rows: NDArray[np.void]) -> None:
     """offered = sent + skipped, a row for each, no number twice, times in their order."""
     assert sorted(rows["seq"]) == list(range(scene.count))
-    skipped = rows[rows["error_kind"] == ErrorKind.NOT_SENT]
-    ended = rows[rows["error_kind"] != ErrorKind.NOT_SENT]
+    skipped = rows[rows["error_kind"] == ErrorKind.SKIPPED]
+    ended = rows[rows["error_kind"] != ErrorKind.SKIPPED]
     assert report.offered == scene.count == report.sent + report.skipped
     assert (report.sent, report.skipped) == (len(ended), len(skipped))
     assert not skipped["sent_ns"].any()

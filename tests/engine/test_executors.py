@@ -79,12 +79,12 @@ class World:
     ) -> None:
         self.now_ns = START_NS - 1
         monkeypatch.setattr(rig.engine.executors, "time", SimpleNamespace(monotonic_ns=lambda: self.now_ns))
-        self.drive = FakeDrive(count)
+        self.scenario_run = FakeDrive(count)
         self.connections = {name: FakeConnection(name, reusable=connected) for name in names}
         self.timer = FakeTimer()
         # Every 1,000 ns a request of this worker, whose numbers are every other one.
         self.order = OpenLoop(
-            self.drive,  # type: ignore[arg-type]  # a fake
+            self.scenario_run,  # type: ignore[arg-type]  # a fake
             cast(list[Connection], list(self.connections.values())),
             Constant(2e9 / EVERY_NS),
             queue_limit,
@@ -114,9 +114,9 @@ def due_ns(position: int) -> int:
 
 def test_nothing_is_sent_before_it_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, 3, "ab")
-    assert (world.drive.sent, world.timer.due_ns, world.order.waiting) == ([], due_ns(0), True)
+    assert (world.scenario_run.sent, world.timer.due_ns, world.order.waiting) == ([], due_ns(0), True)
     world.at(1)
-    assert world.drive.sent == [("a", 0, due_ns(0))]
+    assert world.scenario_run.sent == [("a", 0, due_ns(0))]
     assert world.timer.due_ns == due_ns(1)
 
 
@@ -126,42 +126,42 @@ def test_connections_take_turns_the_longest_idle_first(monkeypatch: pytest.Monke
     world.answer("b")
     world.answer("a")
     world.at(5)
-    assert [name for name, _, _ in world.drive.sent] == ["a", "b", "c", "b", "a"]
+    assert [name for name, _, _ in world.scenario_run.sent] == ["a", "b", "c", "b", "a"]
 
 
 def test_what_finds_no_connection_waits_and_keeps_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, 4, "a")
     world.at(4)
-    assert world.drive.sent == [("a", 0, due_ns(0))]
+    assert world.scenario_run.sent == [("a", 0, due_ns(0))]
     for _ in range(3):
         world.answer("a")
-    assert world.drive.sent == [("a", position, due_ns(position)) for position in range(4)]
+    assert world.scenario_run.sent == [("a", position, due_ns(position)) for position in range(4)]
     assert not world.order.waiting
-    assert not world.drive.skipped
+    assert not world.scenario_run.skipped
 
 
 def test_what_does_not_fit_the_queue_is_skipped_with_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, 6, "a", queue_limit=2)
     world.at(5)
-    assert world.drive.skipped == [(3, due_ns(3)), (4, due_ns(4))]
+    assert world.scenario_run.skipped == [(3, due_ns(3)), (4, due_ns(4))]
     world.answer("a")
     world.at(6)
-    assert [position for _, position, _ in world.drive.sent] == [0, 1]
-    assert world.drive.skipped[2:] == []
-    assert world.drive.settled > 0
+    assert [position for _, position, _ in world.scenario_run.sent] == [0, 1]
+    assert world.scenario_run.skipped[2:] == []
+    assert world.scenario_run.settled > 0
 
 
 def test_stop_skips_what_waits_and_what_is_not_due(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, 10, "a")
     world.at(3)
     world.order.stop()
-    assert world.drive.skipped == [(1, due_ns(1)), (2, due_ns(2)), (3, due_ns(3))]
+    assert world.scenario_run.skipped == [(1, due_ns(1)), (2, due_ns(2)), (3, due_ns(3))]
     assert not world.order.waiting
     world.timer.callback()
     world.answer("a")
-    assert len(world.drive.sent) == 1
+    assert len(world.scenario_run.sent) == 1
     world.answer("a", reusable=False)
-    assert world.drive.reconnecting == []
+    assert world.scenario_run.reconnecting == []
 
 
 def test_a_failed_attempt_takes_the_request_that_waited_longest(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,33 +178,33 @@ def test_a_connection_lost_while_idle_is_opened_again_and_used_once(monkeypatch:
     for _ in range(3):
         world.answer("a", reusable=False)
         world.answer("a")
-    assert world.drive.reconnecting == ["a"] * 3
+    assert world.scenario_run.reconnecting == ["a"] * 3
     world.at(2)
     world.answer("b")
     world.answer("a")
     world.at(4)
-    assert [name for name, _, _ in world.drive.sent] == ["b", "a", "b", "a"]
+    assert [name for name, _, _ in world.scenario_run.sent] == ["b", "a", "b", "a"]
 
 
 def test_a_connection_about_to_close_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, 1, "ab")
     world.connections["a"].reusable = False
     world.at(1)
-    assert [name for name, _, _ in world.drive.sent] == ["b"]
+    assert [name for name, _, _ in world.scenario_run.sent] == ["b"]
 
 
 def test_connections_that_never_stood_are_opened_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, 1, "ab", connected=False)
-    assert world.drive.reconnecting == ["a", "b"]
+    assert world.scenario_run.reconnecting == ["a", "b"]
 
 
 # --- the closed loop ---------------------------------------------------------------------------------------------
 
 
 def closed_loop(count: int, *connections: FakeConnection) -> tuple[FakeDrive, ClosedLoop, Callable[[int], None]]:
-    drive = FakeDrive(count)
+    scenario_run = FakeDrive(count)
     order = ClosedLoop(
-        drive,  # type: ignore[arg-type]  # a fake
+        scenario_run,  # type: ignore[arg-type]  # a fake
         cast(list[Connection], list(connections)),
     )
 
@@ -212,36 +212,36 @@ def closed_loop(count: int, *connections: FakeConnection) -> tuple[FakeDrive, Cl
         connections[place].seq = IDLE
         order.free(cast(Connection, connections[place]))
 
-    return drive, order, answer
+    return scenario_run, order, answer
 
 
 def test_every_connection_sends_when_it_was_answered_and_no_sooner() -> None:
-    drive, order, answer = closed_loop(5, FakeConnection("a"), FakeConnection("b"))
+    scenario_run, order, answer = closed_loop(5, FakeConnection("a"), FakeConnection("b"))
     order.start(START_NS)
     answer(1)
     answer(1)
     answer(0)
     answer(0)
-    assert drive.sent == [("a", 0, 0), ("b", 1, 0), ("b", 2, 0), ("b", 3, 0), ("a", 4, 0)]
+    assert scenario_run.sent == [("a", 0, 0), ("b", 1, 0), ("b", 2, 0), ("b", 3, 0), ("a", 4, 0)]
     assert not order.waiting
 
 
 def test_a_dead_connection_is_opened_again_and_its_attempt_may_claim_a_request() -> None:
-    drive, order, _ = closed_loop(1, FakeConnection("a", reusable=False))
+    scenario_run, order, _ = closed_loop(1, FakeConnection("a", reusable=False))
     order.start(START_NS)
-    assert drive.reconnecting == ["a"]
+    assert scenario_run.reconnecting == ["a"]
     assert order.claim() == (0, 0)
     assert order.claim() is None
 
 
 def test_nothing_is_sent_opened_or_claimed_after_the_stop() -> None:
-    drive, order, answer = closed_loop(5, FakeConnection("a"), FakeConnection("b", reusable=False))
+    scenario_run, order, answer = closed_loop(5, FakeConnection("a"), FakeConnection("b", reusable=False))
     order.start(START_NS)
     order.stop()
     answer(0)
     answer(1)
     assert order.claim() is None
-    assert (len(drive.sent), drive.reconnecting) == (1, ["b"])
+    assert (len(scenario_run.sent), scenario_run.reconnecting) == (1, ["b"])
 
 
 def test_a_constant_rate_depends_on_nothing_but_the_number() -> None:

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 import rig.engine.pool
 from rig.calibrate.stub import Stub, null_stub
-from rig.engine.drive import Assignment
 from rig.engine.pool import Load, Pool
+from rig.engine.scenario_run import Assignment
 from rig.engine.worker import Go, Progress, Ready, main
 from rig.errors import ErrorKind
-from rig.evidence.drives import RESULT, DriveReport, WorkerReport
+from rig.evidence.scenario_runs import RESULT, ScenarioRun, WorkerReport
 from rig.machine.processes import alive
 from rig.model import Scenario
 from rig.profile import Profile
@@ -41,18 +41,18 @@ def pool() -> Iterator[Pool]:
         yield running
 
 
-Drives = Callable[..., DriveReport]
+Drives = Callable[..., ScenarioRun]
 
 
 @pytest.fixture
 def run(pool: Pool, stub: Stub, profile: Profile, tmp_path: Path) -> Drives:
     """Drive a scenario on the shared pool; rows of worker n go to ``tmp_path / "n"``."""
 
-    def drive(scene: Scenario, progress: Callable[[int], None] = lambda rows: None) -> DriveReport:
+    def run_scenario(scene: Scenario, progress: Callable[[int], None] = lambda rows: None) -> ScenarioRun:
         load = Load(scene, profile, RUN, credentials(profile), stub.endpoint, lambda worker: tmp_path / f"{worker}")
-        return pool.drive(load, progress=progress)
+        return pool.run_scenario(load, progress=progress)
 
-    return drive
+    return run_scenario
 
 
 def rows(folder: Path, worker: int) -> NDArray[np.void]:
@@ -158,7 +158,7 @@ def test_an_interrupt_ends_the_drive_and_keeps_the_books(run: Drives, tmp_path: 
     assert not report.notes
     both = np.concatenate([rows(tmp_path, worker) for worker in (0, 1)])
     assert sorted(both["seq"]) == list(range(COUNT))
-    skipped = int((both["error_kind"] == ErrorKind.NOT_SENT).sum())
+    skipped = int((both["error_kind"] == ErrorKind.SKIPPED).sum())
     assert sum(worker.skipped for worker in report.present) == skipped > 0
     assert sum(worker.sent for worker in report.present) == COUNT - skipped > 0
 
@@ -172,7 +172,7 @@ def test_rows_that_cannot_be_written_end_the_drive_with_a_reason(
         (folder / "0").write_bytes(b"an earlier run's")
         (folder / "1").write_bytes(b"an earlier run's")
     load = Load(scenario(10), profile, RUN, credentials(profile), stub.endpoint, lambda worker: folder / f"{worker}")
-    report = pool.drive(load)
+    report = pool.run_scenario(load)
     assert report.workers == (None, None)
     assert [note.partition(":")[0] for note in report.notes] == ["worker 0", "worker 1"]
     assert all(str(folder) in note for note in report.notes)

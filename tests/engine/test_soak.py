@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rig.evidence.scenario_runs import RESULT
 
 from rig.calibrate.stub import null_stub
 from rig.engine.pool import Load, Pool
-from rig.evidence.drives import RESULT
 from rig.evidence.history import History
 from rig.profile import Profile
 from tests.engine.scenes import RUN, credentials, scenario
@@ -30,7 +30,7 @@ def test_a_million_requests_in_flat_memory(profile: Profile, tmp_path: Path) -> 
     seen_bytes: list[int] = []
     with null_stub() as stub, Pool(1) as pool:
         load = Load(scene, profile, RUN, credentials(profile), stub.endpoint, lambda _: rows_file)
-        report = pool.drive(load, progress=lambda _: seen_bytes.append(_size(rows_file)))
+        report = pool.run_scenario(load, progress=lambda _: seen_bytes.append(_size(rows_file)))
     (worker,) = report.present
     assert (worker.offered, worker.sent, worker.skipped) == (COUNT, COUNT, 0)
     growth_bytes = worker.rss_end_bytes - worker.rss_start_bytes

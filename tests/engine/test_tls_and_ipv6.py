@@ -22,15 +22,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from rig.errors import ErrorKind
-from rig.evidence.key_storm import KidStorm
+from rig.evidence.key_storm import KeyStorm
 from rig.profile import Profile
 from rig.profile.storms import RateLimit, Storms, UnknownKid
-from rig.storms.environment import Ground, StormOrder
+from rig.storms.environment import StormEnvironment, StormOptions
 from rig.storms.rate_limit import _ask, _Plan, _replicas
 from rig.storms.unknown_kid.storm import unknown_kid
 from rig.storms.unknown_kid.subjects import Failed, http_fleet
 from rig.target.endpoint import Endpoint
-from tests.engine.driving import Driven, drive, eventually, on_uvloop
+from tests.engine.driving import Driven, eventually, on_uvloop, run_scenario
 from tests.engine.peer import OK, SAID_CLOSE, Say, Then, peer
 from tests.engine.scenes import scenario
 
@@ -109,7 +109,7 @@ def driven_over_tls(
         host = "::1" if "[" in url else "127.0.0.1"
         async with peer(script or [], host=host, tls=authority.server) as server:
             endpoint = Endpoint.parse(url.format(port=server.port), authority.ca_file if trusted else None)
-            driven = await drive(profile, scenario(3), endpoint, rows)
+            driven = await run_scenario(profile, scenario(3), endpoint, rows)
             await eventually(lambda: server.standing == 0)
             return driven
 
@@ -157,7 +157,7 @@ def test_ipv6(profile: Profile, tmp_path: Path) -> None:
     async def scene() -> tuple[Driven, str, int]:
         async with peer(host="::1") as server:
             endpoint = Endpoint.parse(f"http://[::1]:{server.port}/base")
-            driven = await drive(profile, scenario(3), endpoint, tmp_path / "rows")
+            driven = await run_scenario(profile, scenario(3), endpoint, tmp_path / "rows")
             return driven, server.requests[0].headers["Host"], server.port
 
     driven, host, port = on_uvloop(scene())
@@ -192,11 +192,11 @@ def fleet_over_tls(authority: Authority) -> Iterator[str]:
             thread.join()
 
 
-def ground_of(profile: Profile, authority: Authority, **storms: Any) -> Ground:
+def storm_environment_of(profile: Profile, authority: Authority, **storms: Any) -> StormEnvironment:
     target = profile.target.model_copy(update={"ca_file": authority.ca_file})
     changed = profile.model_copy(update={"target": target, "storms": Storms(**storms)})
     nowhere: Any = None
-    return Ground(nowhere, changed, Path(), {}, Path())
+    return StormEnvironment(nowhere, changed, Path(), {}, Path())
 
 
 def test_a_storm_of_key_ids_trusts_whom_the_load_trusts(
@@ -204,14 +204,14 @@ def test_a_storm_of_key_ids_trusts_whom_the_load_trusts(
 ) -> None:
     told: list[dict[str, str]] = []
 
-    def case_of(ground: Ground, plan: Any, case: Any, **_: Any) -> KidStorm:
+    def case_of(environment: StormEnvironment, plan: Any, case: Any, **_: Any) -> KeyStorm:
         told.append(dict(plan.subject.environ))
-        return KidStorm(case=case.name, story="")
+        return KeyStorm(case=case.name, story="")
 
     monkeypatch.setattr("rig.storms.unknown_kid.storm.storm_case", case_of)
     with fleet_over_tls(authority) as url:
-        ground = ground_of(profile, authority, unknown_kid=UnknownKid(urls=(url,), origin_port=9))
-        assert len(list(unknown_kid(ground, StormOrder(cases=("flood",))))) == 1
+        environment = storm_environment_of(profile, authority, unknown_kid=UnknownKid(urls=(url,), origin_port=9))
+        assert len(list(unknown_kid(environment, StormOptions(cases=("flood",))))) == 1
         assert http_fleet(told[0])("token") == 200
         del told[0]["RIG_STORM_CA_FILE"]
         with pytest.raises(Failed, match="SSLCertVerificationError"):
@@ -221,6 +221,8 @@ def test_a_storm_of_key_ids_trusts_whom_the_load_trusts(
 def test_a_storm_of_limits_trusts_whom_the_load_trusts(profile: Profile, authority: Authority) -> None:
     with fleet_over_tls(authority) as url:
         limited = RateLimit(urls=(url,))
-        with _replicas(ground_of(profile, authority, rate_limit=limited), StormOrder(), limited) as replicas:
+        with _replicas(
+            storm_environment_of(profile, authority, rate_limit=limited), StormOptions(), limited
+        ) as replicas:
             asked = _ask(0, _Plan(replicas, (200,), (429,), 0.02), time.monotonic_ns)
     assert asked.granted_ns

@@ -30,8 +30,8 @@ def bad() -> tuple[Manifest, Case, Judgement]:
 def small() -> Case:
     """One S8 trial only: quick to write and to read."""
     case = synthetic.case(ladder=False, sustained=False, bad=True)
-    last = case.drives[-1]
-    return replace(case, drives=(last,), history=case.rows_of(last).reset_index(drop=True))
+    last = case.scenario_runs[-1]
+    return replace(case, scenario_runs=(last,), history=case.rows_of(last).reset_index(drop=True))
 
 
 @pytest.fixture
@@ -45,6 +45,6 @@ def pack(tmp_path: Path, small: Case) -> Pack:
     pack.write_certificate(small.certificate)
     pack.write_truth(small.truth)
     pack.write_probes(small.probes)
-    pack.write_hygiene(small.hygiene)
+    pack.write_leak_findings(small.leak_findings)
     pack.write_judgement(synthetic.judgement(bad=True))
     return pack

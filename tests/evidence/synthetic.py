@@ -9,11 +9,11 @@ import pandas as pd
 
 from rig.evidence.case import Case, Finding
 from rig.evidence.certificate import Certificate, NullTrial
-from rig.evidence.drives import DriveReport, WorkerReport
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.judgement import Judgement
 from rig.evidence.manifest import Manifest
-from rig.evidence.truth import Anomaly, Group, Total, TruthReport, UncleanKey
+from rig.evidence.scenario_runs import ScenarioRun, WorkerReport
+from rig.evidence.truth import Discrepancy, DiscrepancyKind, Group, Total, TruthReport
 from rig.model import Pace, RequestClass, Row, RunKey, Scenario, Share, Tenant
 
 EPOCH_NS = 5_000_000_000_000
@@ -39,7 +39,7 @@ def scenario(name: str, step: int, trial: int = 1, tenants: int = 1, count: int 
     )
 
 
-def drive(plan: Scenario, start_s: float, took_s: float, *, lost: int = 0, late: bool = False) -> tuple:
+def run_scenario(plan: Scenario, start_s: float, took_s: float, *, lost: int = 0, late: bool = False) -> tuple:
     """One drive and its rows. ``lost`` requests time out; ``late`` sends a second behind schedule for a while."""
     rng = np.random.default_rng(plan.step + plan.trial)
     count = plan.count
@@ -53,13 +53,13 @@ def drive(plan: Scenario, start_s: float, took_s: float, *, lost: int = 0, late:
     service = np.minimum(service, int(9e9))
     done = np.minimum(sent + service, start_ns + int(took_s * 1e9))
     done = np.maximum(done, sent + 100_000)
-    outcome = np.array(["ok"] * count, dtype=object)
+    outcome = np.array(["acknowledged"] * count, dtype=object)
     kind = np.array(["none"] * count, dtype=object)
-    outcome[:lost], kind[:lost] = "info", "timeout"
+    outcome[:lost], kind[:lost] = "indeterminate", "timeout"
     rows = pd.DataFrame(
         {
             "scenario": plan.id,
-            "drive": plan.label,
+            "scenario_run": plan.label,
             "step": plan.step,
             "trial": plan.trial,
             "route": plan.route,
@@ -71,7 +71,7 @@ def drive(plan: Scenario, start_s: float, took_s: float, *, lost: int = 0, late:
             "intended_ns": intended,
             "sent_ns": sent,
             "done_ns": done,
-            "status": np.where(outcome == "ok", 200, 0),
+            "status": np.where(outcome == "acknowledged", 200, 0),
             "outcome": outcome,
             "error_kind": kind,
         }
@@ -91,7 +91,7 @@ def drive(plan: Scenario, start_s: float, took_s: float, *, lost: int = 0, late:
         flush_cpu_s=0.01,
         max_rss_bytes=90_000_000,
     )
-    return DriveReport(scenario=plan, workers=(worker,)), rows
+    return ScenarioRun(scenario=plan, workers=(worker,)), rows
 
 
 def null_trial(rps: float) -> NullTrial:
@@ -112,12 +112,12 @@ def null_trial(rps: float) -> NullTrial:
 
 
 def case(*, ladder: bool = True, sustained: bool = True, perf: bool = True, bad: bool = False) -> Case:
-    drives, frames, clock_s = [], [], 8.0
+    scenario_runs, frames, clock_s = [], [], 8.0
 
     def add(plan: Scenario, took_s: float, **how: object) -> None:
         nonlocal clock_s
-        report, rows = drive(plan, clock_s, took_s, **how)
-        drives.append(report)
+        report, rows = run_scenario(plan, clock_s, took_s, **how)
+        scenario_runs.append(report)
         frames.append(rows)
         clock_s += took_s + 0.4
 
@@ -137,7 +137,7 @@ def case(*, ladder: bool = True, sustained: bool = True, perf: bool = True, bad:
         verb="run",
         settings={"steps": [50, 250, 1000], "trials": 3},
         profile={"name": "reference"},
-        drives=tuple(drives),
+        scenario_runs=tuple(scenario_runs),
         history=pd.concat(frames, ignore_index=True) if frames else Case().history,
         certificate=Certificate(floor_rps=2000, workers=1, trials=tuple(map(null_trial, (41200.0, 43800.0, 42500.0)))),
         truth=truth(bad=bad),
@@ -150,14 +150,14 @@ def case(*, ladder: bool = True, sustained: bool = True, perf: bool = True, bad:
                 "error": ["", ""],
             }
         ),
-        hygiene=(Finding("before", "ports free", True), Finding("after", "no orphan process", True)),
+        leak_findings=(Finding("before", "ports free", True), Finding("after", "no orphan process", True)),
         notes=("2 cores: client, server and database share them",),
         epoch_monotonic_ns=EPOCH_NS,
     )
 
 
 def truth(*, bad: bool = False) -> TruthReport:
-    lost = UncleanKey(Anomaly.LOST, "S8-10000-stripe-1", "S8", "A", "7c9e6679-7425-40de-944b-e07fc1f90ae7")
+    lost = Discrepancy(DiscrepancyKind.LOST, "S8-10000-stripe-1", "S8", "A", "7c9e6679-7425-40de-944b-e07fc1f90ae7")
     return TruthReport(
         groups=(Group("S8-10000-stripe-1", "S8", "A", 9801, 9801, 9800 if bad else 9801, 100, 100, 100),),
         totals=(
@@ -165,7 +165,7 @@ def truth(*, bad: bool = False) -> TruthReport:
             Total("A", Row.DEAD, 2980, 2980, 2980),
             Total("B", Row.CANONICAL, 1, 1, 1),
         ),
-        unclean=(lost,) if bad else (),
+        discrepancies=(lost,) if bad else (),
         canary_hits=(),
         columns_scanned=31,
         log_files_scanned=("server-0.log",),
@@ -189,7 +189,7 @@ def manifest(of: Case) -> Manifest:
         profile=of.profile,
         tenants=(Tenant("A", "0b1e"), Tenant("B", "5d2f")),
         fingerprint={"cores": 2, "kernel": "6.1.0", "postgres": {"version": "18.1", "fsync": "on"}, "dirty": False},
-        drives=of.drives,
+        scenario_runs=of.scenario_runs,
         notes=of.notes,
     )
 

@@ -32,15 +32,18 @@ HOSTILE = "<script>alert(1)</script>|\x1b[31m"
 
 def trials(times_s: Sequence[float], count: int = 300) -> Case:
     """A run of S8 trials that took so long."""
-    drives, frames, clock_s = [], [], 5.0
+    scenario_runs, frames, clock_s = [], [], 5.0
     for trial, took_s in enumerate(times_s, 1):
-        report, rows = synthetic.drive(synthetic.scenario("S8", count, trial), clock_s, took_s)
-        drives.append(report)
+        report, rows = synthetic.run_scenario(synthetic.scenario("S8", count, trial), clock_s, took_s)
+        scenario_runs.append(report)
         frames.append(rows)
         clock_s += took_s + 1
     history = pd.concat(frames, ignore_index=True)
     return replace(
-        synthetic.case(ladder=False, perf=False, sustained=False), drives=tuple(drives), history=history, truth=None
+        synthetic.case(ladder=False, perf=False, sustained=False),
+        scenario_runs=tuple(scenario_runs),
+        history=history,
+        truth=None,
     )
 
 
@@ -128,14 +131,14 @@ def test_another_commit_of_the_target_is_named_and_bars_nothing() -> None:
     """It may be the very change that the comparison is for."""
     fingerprint = {**synthetic.manifest(Case()).fingerprint, "target_commit": "0123abc"}
     result = compared(STEADY, slower(fingerprint=fingerprint))
-    (doubt,) = result.doubts
-    assert (doubt.what, doubt.after, doubt.bars) == ("version of target_commit", "0123abc", False)
+    (caveat,) = result.caveats
+    assert (caveat.what, caveat.after, caveat.bars) == ("version of target_commit", "0123abc", False)
 
 
 def test_another_machine_bars_every_claim() -> None:
     fingerprint = {**synthetic.manifest(Case()).fingerprint, "cores": 64}
     result = compared(STEADY, slower(fingerprint=fingerprint))
-    assert [(doubt.what, doubt.before, doubt.after) for doubt in result.doubts if doubt.bars] == [
+    assert [(caveat.what, caveat.before, caveat.after) for caveat in result.caveats if caveat.bars] == [
         ("machine cores", "2", "64")
     ]
     assert not result.claimed
@@ -148,12 +151,15 @@ def test_another_target_bars_and_a_changed_key_of_its_profile_does_not() -> None
     assert not compared(STEADY, slower(profile={"name": "other"})).claimed
     result = compared(STEADY, slower(profile={"name": "reference", "target": {"workers": 4}}))
     assert result.claimed
-    assert [doubt.what for doubt in result.doubts] == ["profile.target"]
+    assert [caveat.what for caveat in result.caveats] == ["profile.target"]
 
 
 def test_what_may_be_the_change_itself_is_named_and_bars_nothing() -> None:
     result = compared(STEADY, slower(seed=8, settings={"defects": ["slow"]}))
-    assert [(doubt.what, doubt.bars) for doubt in result.doubts] == [("setting defects", False), ("run's seed", False)]
+    assert [(caveat.what, caveat.bars) for caveat in result.caveats] == [
+        ("setting defects", False),
+        ("run's seed", False),
+    ]
     assert of(result, "elapsed_s").judged == "worse"
 
 
@@ -190,8 +196,8 @@ def sampled(case: Case, foreign_cores: float) -> Case:
 def test_a_machine_that_others_used_meanwhile_bars() -> None:
     quiet, shared = (sampled(trials([f * t for t in STEADY]), cores) for f, cores in ((1.0, 0.06), (2.0, 1.0)))
     result = compared(side(quiet), side(shared))
-    doubts = [(doubt.what, doubt.before, doubt.after) for doubt in result.doubts]
-    assert doubts == [("others used the machine meanwhile", "3% of it", "50% of it")]
+    caveats = [(caveat.what, caveat.before, caveat.after) for caveat in result.caveats]
+    assert caveats == [("others used the machine meanwhile", "3% of it", "50% of it")]
     assert not result.claimed
     assert compared(side(quiet), side(sampled(trials([2 * t for t in STEADY]), 0.06))).claimed
 
@@ -199,7 +205,7 @@ def test_a_machine_that_others_used_meanwhile_bars() -> None:
 def test_without_samples_the_load_before_the_run_bars() -> None:
     fingerprint = {**synthetic.manifest(Case()).fingerprint, "load_average": [3.0, 1.0, 1.0]}
     result = compared(STEADY, slower(fingerprint=fingerprint))
-    assert [doubt.what for doubt in result.doubts if doubt.bars] == ["load of others before the run began"]
+    assert [caveat.what for caveat in result.caveats if caveat.bars] == ["load of others before the run began"]
 
 
 # --- pairs ------------------------------------------------------------------------------------------------------
@@ -207,16 +213,16 @@ def test_without_samples_the_load_before_the_run_bars() -> None:
 
 def test_another_plan_under_the_same_name_is_left_out() -> None:
     case = trials(STEADY)
-    other = replace(case.drives[0].scenario, shares=(Share(RequestClass.PERSONAL, 300),))
-    drives = (replace(case.drives[0], scenario=other), *case.drives[1:])
-    result = compared(STEADY, side(replace(case, drives=drives)))
+    other = replace(case.scenario_runs[0].scenario, shares=(Share(RequestClass.PERSONAL, 300),))
+    scenario_runs = (replace(case.scenario_runs[0], scenario=other), *case.scenario_runs[1:])
+    result = compared(STEADY, side(replace(case, scenario_runs=scenario_runs)))
     assert result.left_out == ("S8-300-stripe-1: another shares",)
     assert of(result, "elapsed_s").pairs == 5
 
 
 def test_a_drive_of_one_run_only_and_one_that_was_cut_off_are_left_out() -> None:
     case = trials(STEADY)
-    cut = replace(case, drives=(replace(case.drives[0], interrupted=True), *case.drives[1:5]))
+    cut = replace(case, scenario_runs=(replace(case.scenario_runs[0], interrupted=True), *case.scenario_runs[1:5]))
     result = compared(STEADY, side(cut))
     assert result.left_out == ("S8-300-stripe-1: cut off in one of the runs", "S8-300-stripe-6: only in the first run")
 

@@ -16,12 +16,12 @@ import pytest
 from rich.console import Console
 
 from rig.evidence.case import Case
-from rig.evidence.drives import DriveReport
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.judgement import Judgement
 from rig.evidence.manifest import Manifest
 from rig.evidence.pack import Pack
-from rig.evidence.truth import Anomaly, UncleanKey
+from rig.evidence.scenario_runs import ScenarioRun
+from rig.evidence.truth import Discrepancy, DiscrepancyKind
 from rig.report.documents import documents, html, write
 from rig.report.junit import junit
 from rig.report.plots import PLOTS, png
@@ -48,8 +48,8 @@ def hostile() -> Run:
     case = synthetic.case(ladder=False, sustained=False)
     assert case.truth is not None
     total = replace(case.truth.totals[0], tenant=HOSTILE)
-    key = UncleanKey(Anomaly.LOST, HOSTILE, "S8", HOSTILE, HOSTILE, HOSTILE)
-    truth = replace(case.truth, totals=(total,), unclean=(key,), notes=(HOSTILE,))
+    key = Discrepancy(DiscrepancyKind.LOST, HOSTILE, "S8", HOSTILE, HOSTILE, HOSTILE)
+    truth = replace(case.truth, totals=(total,), discrepancies=(key,), notes=(HOSTILE,))
     case = replace(case, truth=truth, notes=(HOSTILE,), profile={"name": HOSTILE})
     manifest = replace(synthetic.manifest(case), argv=("rig", HOSTILE), fingerprint={HOSTILE: {HOSTILE: HOSTILE}})
     gates = tuple(Gate(HOSTILE, verdict, HOSTILE, {HOSTILE: HOSTILE}, HOSTILE) for verdict in Verdict)
@@ -202,7 +202,7 @@ def test_the_report_is_read_from_the_verdict_down(bad: Run) -> None:
 
 def test_a_run_that_gathered_nothing_still_reports(good: Run) -> None:
     manifest, judgement = good[0], Judgement(Verdict.INVALID, 3, ())
-    made = documents(replace(manifest, ended_utc=None, drives=()), Case(), judgement)
+    made = documents(replace(manifest, ended_utc=None, scenario_runs=()), Case(), judgement)
     assert set(made) == {"report.html", "summary.md", "junit.xml"}
     page = made["report.html"].decode()
     assert "nothing was judged" in page
@@ -213,8 +213,10 @@ def test_a_run_that_gathered_nothing_still_reports(good: Run) -> None:
 
 def test_a_worker_without_a_report_is_named(good: Run) -> None:
     manifest, case, judgement = good
-    silent = DriveReport(replace(case.drives[0].scenario, step=7), workers=(None,), notes=("worker 0 died",))
-    page = documents(manifest, replace(case, drives=(*case.drives, silent)), judgement)["report.html"].decode()
+    silent = ScenarioRun(replace(case.scenario_runs[0].scenario, step=7), workers=(None,), notes=("worker 0 died",))
+    page = documents(manifest, replace(case, scenario_runs=(*case.scenario_runs, silent)), judgement)[
+        "report.html"
+    ].decode()
     assert f"{silent.scenario.label}: a worker gave no report" in page
     assert f"{silent.scenario.label}: worker 0 died" in page
 
@@ -244,12 +246,12 @@ def test_there_is_no_picture_of_nothing() -> None:
 
 def test_skipped_requests_are_not_drawn_as_answers(bad: Run) -> None:
     case = bad[1]
-    trial = case.drives_of("S8")[0]
-    cut = (case.history["drive"] == trial.scenario.label) & (case.history["seq"] >= 9000)
+    trial = case.scenario_runs_of("S8")[0]
+    cut = (case.history["scenario_run"] == trial.scenario.label) & (case.history["seq"] >= 9000)
     rows = case.history.copy()
     rows.loc[cut, ["sent_ns", "done_ns", "intended_ns"]] = 0
-    rows.loc[cut, "outcome"] = "skipped"
-    seen = replace(case, drives=(trial,), history=rows[rows["drive"] == trial.scenario.label])
+    rows.loc[cut, ["outcome", "error_kind"]] = ("not_sent", "skipped")
+    seen = replace(case, scenario_runs=(trial,), history=rows[rows["scenario_run"] == trial.scenario.label])
     by_name = {plot.name: plot.draw(seen) for plot in PLOTS}
     limit, rates = by_name["s8-limit"], by_name["throughput"]
     assert limit is not None
@@ -261,10 +263,10 @@ def test_skipped_requests_are_not_drawn_as_answers(bad: Run) -> None:
 
 def test_a_drive_of_one_request_can_be_drawn(good: Run) -> None:
     case = good[1]
-    trial = case.drives_of("S8")[0]
+    trial = case.scenario_runs_of("S8")[0]
     one = case.rows_of(trial).head(1)
     for plot in PLOTS:
-        figure = plot.draw(replace(case, drives=(trial,), history=one))
+        figure = plot.draw(replace(case, scenario_runs=(trial,), history=one))
         if figure is not None:
             png(figure)
 

@@ -27,7 +27,7 @@ def test_it_shows_every_part_and_is_small() -> None:
     assert set(run.metrics["scenario"]) >= {f"S{number}" for number in range(1, 10)}
     for frame in (run.history, run.truth, run.probes, run.samples.activity, run.samples.pids):
         assert len(frame)
-    assert run.case.kid_storms
+    assert run.case.key_storms
     assert sum(path.stat().st_size for path in EXAMPLE.rglob("*") if path.is_file()) < 1_500_000
 
 

@@ -11,7 +11,7 @@ import rig
 from rig.errors import EvidenceError, UsageError
 from rig.evidence.case import Case
 from rig.evidence.pack import Pack
-from rig.report.figures import FIGURES, drive_figures
+from rig.report.figures import FIGURES, scenario_run_figures
 from tests.evidence import synthetic
 
 
@@ -20,11 +20,11 @@ def test_every_table_is_a_frame(pack: Pack, small: Case) -> None:
     assert len(run.history) == len(small.history)
     assert list(run.metrics.columns) == list(FIGURES)
     assert run.metrics.loc[0, "elapsed_s"] == pytest.approx(12.4, abs=0.05)
-    assert run.metrics.loc[0, "info"] == 40
+    assert run.metrics.loc[0, "indeterminate"] == 40
     assert run.verdicts.query("verdict == 'FAIL'")["gate"].tolist() == ["EG3.4", "S8.rows", "S8.time"]
     assert run.truth.loc[0, ["canonical", "canonical_max"]].tolist() == [9800, 9801]
     assert run.totals["observed"].sum() == 11_497 + 2_980 + 1
-    assert run.unclean["kind"].tolist() == ["lost"]
+    assert run.discrepancies["kind"].tolist() == ["lost"]
     assert run.canary_hits.columns.tolist() == ["place", "in_log", "what", "request", "json_path"]
     assert run.null_trials["rps"].median() == 42_500
     assert run.certificate is not None
@@ -60,8 +60,8 @@ def test_what_is_no_pack_says_so(tmp_path: Path) -> None:
 
 def test_a_drive_without_rows_has_no_figures() -> None:
     case = synthetic.case(ladder=False, sustained=False)
-    figures = drive_figures(Case(drives=case.drives[:1]))
-    assert figures.loc[0, "ok"] == 0
+    figures = scenario_run_figures(Case(scenario_runs=case.scenario_runs[:1]))
+    assert figures.loc[0, "acknowledged"] == 0
     assert figures[["rps", "response_p99_ms", "began_s", "active_sessions"]].isna().all(axis=None)
 
 

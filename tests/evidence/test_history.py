@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from rig.errors import ErrorKind, EvidenceError
-from rig.evidence.drives import RESULT
 from rig.evidence.history import COLUMNS, History, read_history
+from rig.evidence.scenario_runs import RESULT
 from rig.model import RequestClass, Scenario, Share
 from rig.requests.targeter import Composition
 from tests.engine.scenes import scenario
@@ -31,14 +31,14 @@ MIXED = scenario(
 )
 ENDS = [
     # seq, status, kind             class        tenant outcome
-    (0, 200, ErrorKind.NONE, "valid", "A", "ok"),
-    (1, 500, ErrorKind.NONE, "valid", "B", "fail"),
-    (2, 0, ErrorKind.TIMEOUT, "valid", "A", "info"),
-    (3, 0, ErrorKind.CONNECT, "valid", "B", "fail"),
-    (4, 422, ErrorKind.NONE, "malformed", "A", "ok"),
-    (5, 200, ErrorKind.NONE, "malformed", "B", "fail"),
-    (6, 0, ErrorKind.NOT_SENT, "malformed", "A", "skipped"),
-    (7, 200, ErrorKind.NONE, "valid", "A", "ok"),
+    (0, 200, ErrorKind.NONE, "valid", "A", "acknowledged"),
+    (1, 500, ErrorKind.NONE, "valid", "B", "refused"),
+    (2, 0, ErrorKind.TIMEOUT, "valid", "A", "indeterminate"),
+    (3, 0, ErrorKind.CONNECT, "valid", "B", "not_sent"),
+    (4, 422, ErrorKind.NONE, "malformed", "A", "acknowledged"),
+    (5, 200, ErrorKind.NONE, "malformed", "B", "refused"),
+    (6, 0, ErrorKind.SKIPPED, "malformed", "A", "not_sent"),
+    (7, 200, ErrorKind.NONE, "valid", "A", "acknowledged"),
 ]
 
 
@@ -75,7 +75,7 @@ def test_every_row_is_named_and_judged(tmp_path: Path) -> None:
     assert rows["error_kind"].tolist() == [kind.name.lower() for _, _, kind, *_ in ENDS]
     assert rows["worker"].tolist() == [0] * 5 + [1] * 3
     assert rows["done_ns"].tolist() == [seq + 30 for seq in range(8)]
-    constants = rows[["scenario", "drive", "step", "trial", "route"]].drop_duplicates()
+    constants = rows[["scenario", "scenario_run", "step", "trial", "route"]].drop_duplicates()
     assert constants.to_numpy().tolist() == [["T", "T-8-shopify-1", 8, 1, "shopify"]]
 
 
@@ -83,7 +83,7 @@ def test_every_row_is_named_and_judged(tmp_path: Path) -> None:
 def test_what_was_on_the_wire_and_has_no_answer_is_open(tmp_path: Path, kind: ErrorKind) -> None:
     history = History(tmp_path)
     write(history, scenario(1), raw([(0, 0, kind)]))
-    assert seal(history, scenario(1))["outcome"].tolist() == ["info"]
+    assert seal(history, scenario(1))["outcome"].tolist() == ["indeterminate"]
 
 
 def test_a_row_that_a_crash_cut_off_is_the_only_one_lost(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_drives_of_several_shapes_come_together(tmp_path: Path) -> None:
         write(history, scene, raw([(seq, 200, ErrorKind.NONE) for seq in range(2)]))
         seal(history, scene)
     rows = read_history(tmp_path)
-    assert rows.groupby("drive", observed=True).size().to_dict() == {
+    assert rows.groupby("scenario_run", observed=True).size().to_dict() == {
         "S1-2-shopify-1": 2,
         "S1-2-shopify-2": 2,
         "T-8-shopify-1": 2,

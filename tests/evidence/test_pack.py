@@ -21,14 +21,14 @@ from rig.evidence.gate import Gate, Verdict
 from rig.evidence.hashes import SUMS
 from rig.evidence.judgement import Judgement
 from rig.evidence.pack import Pack
-from rig.evidence.truth import Anomaly, UncleanKey
+from rig.evidence.truth import Discrepancy, DiscrepancyKind
 from rig.machine.processes import alive
 from tests.evidence import synthetic
 
 
 def test_a_case_comes_back_as_it_was_written(pack: Pack, small: Case) -> None:
     loaded = pack.load()
-    for part in ("verb", "settings", "profile", "drives", "certificate", "truth", "hygiene", "notes"):
+    for part in ("verb", "settings", "profile", "scenario_runs", "certificate", "truth", "leak_findings", "notes"):
         assert getattr(loaded, part) == getattr(small, part), part
     assert loaded.epoch_monotonic_ns == small.epoch_monotonic_ns
     pd.testing.assert_frame_equal(loaded.probes, small.probes)
@@ -43,7 +43,7 @@ def test_what_was_not_gathered_is_absent_not_clean(tmp_path: Path) -> None:
     pack = Pack.create(tmp_path, "calibrate", 1, synthetic.STARTED)
     pack.write_manifest(synthetic.manifest(Case(verb="calibrate")))
     case = pack.load()
-    assert (case.certificate, case.truth, case.hygiene, case.drives) == (None, None, (), ())
+    assert (case.certificate, case.truth, case.leak_findings, case.scenario_runs) == (None, None, (), ())
     assert case.history.empty
     assert case.probes.empty
     assert pack.judgement() is None
@@ -267,9 +267,9 @@ def test_a_disk_that_takes_nothing_is_missing_evidence(pack: Pack) -> None:
 
 def test_hostile_keys_survive_the_csv(pack: Pack) -> None:
     truth = synthetic.truth()
-    key = UncleanKey(Anomaly.UNEXPECTED, 'd"|,', "S1", "<b>\r\nx", "=1+1,'\"", "line\nbreak\r")
-    pack.write_truth(replace(truth, unclean=(key,)))
-    assert pack.load().truth == replace(truth, unclean=(key,))
+    key = Discrepancy(DiscrepancyKind.UNEXPECTED, 'd"|,', "S1", "<b>\r\nx", "=1+1,'\"", "line\nbreak\r")
+    pack.write_truth(replace(truth, discrepancies=(key,)))
+    assert pack.load().truth == replace(truth, discrepancies=(key,))
 
 
 def test_figures_out_of_numpy_are_numbers_in_the_pack(pack: Pack) -> None:

@@ -19,7 +19,7 @@ from rig.evidence.gate import Verdict
 from rig.evidence.manifest import UNENDED
 from rig.evidence.pack import Pack
 from rig.locust_bridge.coordinator import Quiet
-from rig.machine.supervisor import Lifeline
+from rig.machine.supervisor import Supervisor
 from rig.model import RunKey
 from rig.profile import bundled_profile, load_profile
 from rig.run.job import Job
@@ -93,7 +93,7 @@ def test_what_only_its_judging_is_lacking_is_whole(record: Record) -> None:
 def test_what_was_killed_on_its_way_passes_nothing_once_it_is_settled(job: Job, verb: str) -> None:
     left = Record.begin(replace(job, verb=verb), KEY, 0, {})
     left.pack.write_certificate(certificate())
-    left.pack.write_hygiene((Finding("after", "processes", True),))
+    left.pack.write_leak_findings((Finding("after", "processes", True),))
     left.pack.let_go()
     assert refused(settle(left.path, {}, Quiet())) == UNENDED
 
@@ -166,8 +166,8 @@ def stormed(job: Job, record: Record, monkeypatch: pytest.MonkeyPatch, error: Ex
 
     monkeypatch.setattr(rig.run.steps, "open_cluster", no_server)
     scene = Scene(job, {}, Quiet(), record, KEY, plan_of_this_machine(1))
-    with Lifeline() as lifeline:
-        rig.run.steps._short_storms(scene, lifeline)
+    with Supervisor() as supervisor:
+        rig.run.steps._short_storms(scene, supervisor)
 
 
 @pytest.mark.parametrize("fault", [Unavailable, UsageError, ConfigError])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rig.machine.supervisor import Lifeline
+from rig.machine.supervisor import Supervisor
 from rig.target.postgres import Database
 from tests.faults.server import Server, standing
 from tests.faults.striking import Workshop
@@ -30,8 +30,8 @@ def workshop() -> Iterator[Workshop]:
 
 
 @pytest.fixture(scope="module")
-def server(lifeline: Lifeline) -> Iterator[Server]:
-    with standing(lifeline) as opened:
+def server(supervisor: Supervisor) -> Iterator[Server]:
+    with standing(supervisor) as opened:
         yield opened
 
 

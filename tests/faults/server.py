@@ -13,7 +13,7 @@ import psutil
 import psycopg
 
 from rig.machine.processes import alive
-from rig.machine.supervisor import Lifeline
+from rig.machine.supervisor import Supervisor
 from rig.target.postgres import Cluster, Database, open_cluster
 from rig.target.postgres.cluster import DSN_VARIABLE
 from tests.cli.commands import wait_until
@@ -26,11 +26,11 @@ _PATIENCE_S = 20.0
 class Server:
     """A durable server that can be killed and started again on what it left."""
 
-    def __init__(self, cluster: Cluster, lifeline: Lifeline) -> None:
+    def __init__(self, cluster: Cluster, supervisor: Supervisor) -> None:
         assert cluster.pid is not None
         assert cluster.data_dir is not None
         self.cluster = cluster
-        self._lifeline = lifeline
+        self._supervisor = supervisor
         self._data_dir = cluster.data_dir
         self._postmaster = psutil.Process(cluster.pid)
         self._command = self._postmaster.cmdline()
@@ -56,7 +56,7 @@ class Server:
             self._again = subprocess.Popen(
                 self._command,
                 **account,
-                env={**kept, "LC_ALL": "C", **self._lifeline.marker},
+                env={**kept, "LC_ALL": "C", **self._supervisor.marker},
                 cwd=self._data_dir.parent,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -101,11 +101,11 @@ class Server:
 
 
 @contextmanager
-def standing(lifeline: Lifeline, settings: Mapping[str, str] | None = None) -> Iterator[Server]:
+def standing(supervisor: Supervisor, settings: Mapping[str, str] | None = None) -> Iterator[Server]:
     """A server for the time of the context, durable as a user's is."""
     environ = {name: value for name, value in os.environ.items() if name != DSN_VARIABLE}
-    with open_cluster(lifeline, environ=environ, settings={**_QUIET, **(settings or {})}) as cluster:
-        server = Server(cluster, lifeline)
+    with open_cluster(supervisor, environ=environ, settings={**_QUIET, **(settings or {})}) as cluster:
+        server = Server(cluster, supervisor)
         try:
             yield server
         finally:

@@ -21,9 +21,9 @@ import numpy as np
 import pandas as pd
 import psutil
 from numpy.typing import NDArray
+from rig.evidence.scenario_runs import RESULT
 
 from rig.errors import ErrorKind, ExitCode
-from rig.evidence.drives import RESULT
 from rig.machine.processes import alive, words
 from rig.machine.supervisor import MARKER
 from rig.profile import bundled_profile
@@ -119,7 +119,7 @@ class Aftermath:
         """Every request."""
         return pd.read_parquet(self.pack / "history")
 
-    def unclean(self) -> pd.DataFrame:
+    def discrepancies(self) -> pd.DataFrame:
         """Every key that is not clean."""
         return pd.read_csv(self.pack / "truth" / "unclean.csv")
 

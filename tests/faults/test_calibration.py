@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from rig.evidence.scenario_runs import ScenarioRun
 
-from rig.calibrate.latency import QUICK, certify_ruler
+from rig.calibrate.latency import QUICK, calibrate_latency
 from rig.calibrate.null import null_benchmark
 from rig.engine.pool import Load, Pool
 from rig.errors import EvidenceError
-from rig.evidence.drives import DriveReport
 from rig.model import RunKey
 from rig.profile import bundled_profile, load_profile
 
@@ -25,28 +25,28 @@ class Silent:
     size = 1
     pids = (os.getpid(),)
 
-    def drive(self, load: Load, **_: Any) -> DriveReport:
-        return DriveReport(load.scenario, (None,), notes=("worker 0 died (exit code -9)",))
+    def run_scenario(self, load: Load, **_: Any) -> ScenarioRun:
+        return ScenarioRun(load.scenario, (None,), notes=("worker 0 died (exit code -9)",))
 
 
-@pytest.mark.parametrize("part", ["null benchmark", "ruler"])
+@pytest.mark.parametrize("part", ["null benchmark", "latency_calibration"])
 def test_a_lost_worker(part: str, tmp_path: Path) -> None:
     pool, profile = cast(Pool, Silent()), load_profile(bundled_profile())
     with pytest.raises(EvidenceError, match=f"the {part} has no result: worker 0 died"):
-        if part == "ruler":
-            certify_ruler(pool, profile, RUN, tmp_path / "calibration", QUICK)
+        if part == "latency_calibration":
+            calibrate_latency(pool, profile, RUN, tmp_path / "calibration", QUICK)
         else:
             null_benchmark(pool, profile, RUN, tmp_path / "calibration")
 
 
-@pytest.mark.parametrize("part", ["null benchmark", "ruler"])
+@pytest.mark.parametrize("part", ["null benchmark", "latency_calibration"])
 def test_no_room_for_its_rows(part: str, tmp_path: Path) -> None:
     """A file stands where a folder is to be made, as a full disk would refuse one."""
     occupied = tmp_path / "results"
     occupied.write_text("")
     pool, profile = cast(Pool, Silent()), load_profile(bundled_profile())
     with pytest.raises(EvidenceError, match="cannot be made"):
-        if part == "ruler":
-            certify_ruler(pool, profile, RUN, occupied / "calibration", QUICK)
+        if part == "latency_calibration":
+            calibrate_latency(pool, profile, RUN, occupied / "calibration", QUICK)
         else:
             null_benchmark(pool, profile, RUN, occupied / "calibration")

@@ -40,7 +40,7 @@ def _judged(judged: Case) -> tuple[dict[str, Verdict], Verdict, ExitCode]:
 
 
 def _stepped(judged: Case) -> Case:
-    return replace(judged, hygiene=(_looked_twice(iter((1_000.0, 4_660.0)), iter((5.0, 65.0))),))
+    return replace(judged, leak_findings=(_looked_twice(iter((1_000.0, 4_660.0)), iter((5.0, 65.0))),))
 
 
 def test_a_run_whose_clock_was_stepped_does_not_pass() -> None:

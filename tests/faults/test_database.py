@@ -14,7 +14,7 @@ import pytest
 from psycopg import sql
 
 from rig.errors import ExitCode
-from rig.machine.supervisor import Lifeline
+from rig.machine.supervisor import Supervisor
 from rig.target.postgres import Database
 from tests.cli.commands import wait_until
 from tests.faults.conftest import fill
@@ -47,7 +47,7 @@ def test_a_database_that_is_killed_and_recovers_has_lost_nothing(
     after = struck.aftermath()
     _failed_on_errors_alone(after)
     last = after.history.sort_values("intended_ns").tail(50)
-    assert (last["outcome"] == "ok").all(), "it took events again"
+    assert (last["outcome"] == "acknowledged").all(), "it took events again"
 
 
 def test_rows_that_were_acknowledged_before_they_were_on_disk_are_named(
@@ -69,15 +69,15 @@ def test_rows_that_were_acknowledged_before_they_were_on_disk_are_named(
     assert rows["verdict"] == "FAIL"
     assert rows["figures"]["lost"] >= 100
     assert all(re.match(r"lost [0-9a-f-]{36} \(tenant", key) for key in rows["figures"]["keys"])
-    unclean = after.unclean()
-    lost = unclean[(unclean["kind"] == "lost") & (unclean["scenario"] == "sustained")]
+    discrepancies = after.discrepancies()
+    lost = discrepancies[(discrepancies["kind"] == "lost") & (discrepancies["scenario"] == "sustained")]
     assert lost["key"].nunique() == rows["figures"]["lost"]  # every one of them is named in the pack
 
 
 @pytest.mark.full
-def test_a_database_without_connections_to_spare(workshop: Workshop, lifeline: Lifeline) -> None:
+def test_a_database_without_connections_to_spare(workshop: Workshop, supervisor: Supervisor) -> None:
     """Somebody else takes every connection that the target loses, for a while."""
-    with standing(lifeline, {"max_connections": "30"}) as server, ExitStack() as takers:
+    with standing(supervisor, {"max_connections": "30"}) as server, ExitStack() as takers:
         database = server.cluster.create_database("test")
         workshop.service_gives_up_soon()
         struck = Struck(workshop, *_RUN, env=doors(database))
@@ -110,7 +110,7 @@ def test_a_database_without_connections_to_spare(workshop: Workshop, lifeline: L
 @pytest.mark.full
 def test_a_database_whose_disk_is_full(
     workshop: Workshop,
-    lifeline: Lifeline,
+    supervisor: Supervisor,
     small_disk: Callable[[Path, int], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -118,7 +118,7 @@ def test_a_database_whose_disk_is_full(
     disk.mkdir()
     small_disk(disk, 256)
     monkeypatch.setattr(tempfile, "tempdir", str(disk))
-    with standing(lifeline) as server:
+    with standing(supervisor) as server:
         database = server.cluster.create_database("test")
         workshop.service_gives_up_soon()
         struck = Struck(workshop, *_RUN, env=doors(database))

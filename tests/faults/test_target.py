@@ -33,7 +33,7 @@ def test_a_killed_target_fails(workshop: Workshop) -> None:
     # What it had acknowledged by then is there, and nobody calls the rest lost.
     assert after.verdict("sustained.rows") == "PASS"
     assert after.verdict("accounting") == "PASS"
-    assert (after.history["outcome"] == "ok").sum() >= 100
+    assert (after.history["outcome"] == "acknowledged").sum() >= 100
 
 
 LAST_WORDS = """\
@@ -94,7 +94,7 @@ def test_a_target_that_restarts_fails_on_errors_and_its_truth_is_clean(workshop:
     assert rows["verdict"] == "PASS"
     assert "lost" not in rows["figures"]
     last = after.history.sort_values("intended_ns").tail(50)
-    assert (last["outcome"] == "ok").all(), "it served again"
+    assert (last["outcome"] == "acknowledged").all(), "it served again"
 
 
 @contextmanager

@@ -33,7 +33,7 @@ def test_a_key_set_is_fetched(origin: Origin) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mood", "timeout_s", "reason"),
+    ("mode", "timeout_s", "reason"),
     [
         ("fail", DEADLINE_S, "status 503"),
         ("truncated", DEADLINE_S, "JSONDecodeError"),
@@ -41,8 +41,8 @@ def test_a_key_set_is_fetched(origin: Origin) -> None:
         ("drip", 0.2, "no whole answer within 0.2 s"),
     ],
 )
-def test_a_fetch_that_fails_says_why(origin: Origin, mood: str, timeout_s: float, reason: str) -> None:
-    origin.order(mood=mood)
+def test_a_fetch_that_fails_says_why(origin: Origin, mode: str, timeout_s: float, reason: str) -> None:
+    origin.order(mode=mode)
     with pytest.raises(FetchFailed, match=reason):
         fetch_url(origin.url, timeout_s)
 
@@ -56,7 +56,7 @@ def test_what_cannot_be_reached_is_a_failed_fetch() -> None:
 def test_an_origin_that_drips_is_a_failure_that_the_fleet_backs_off_from(origin: Origin, database: Database) -> None:
     """Its head alone takes longer than a leader may stand still: who waited for it would leave no trace of the try."""
     create_schema(database.admin_dsn, database.runtime_role)
-    origin.order(mood="drip")
+    origin.order(mode="drip")
     settings = Settings(
         database.runtime_dsn, url=origin.url, fetch_timeout_s=0.5, leader_timeout_s=3.0, backoff_base_s=60.0
     )

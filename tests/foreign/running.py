@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rig.machine.ports import free_port
 from rig.target.endpoint import Endpoint
-from rig.target.http_probe import Asker
+from rig.target.http_probe import HttpProbe
 from rig.target.postgres import Database
 
 FOLDER = Path(__file__).parent
@@ -50,8 +50,8 @@ def standing_service(database: Database, **switches: str) -> Iterator[Standing]:
     )  # fmt: skip
     try:
         deadline = time.monotonic() + _READY_WITHIN_S
-        asker = Asker(Endpoint("127.0.0.1", port), 2.0)
-        while asker.get("/ready").status != 200:
+        probe = HttpProbe(Endpoint("127.0.0.1", port), 2.0)
+        while probe.get("/ready").status != 200:
             assert process.poll() is None, "the foreign service ended before it was ready"
             assert time.monotonic() < deadline, "the foreign service is not ready in time"
             time.sleep(0.05)

@@ -19,11 +19,11 @@ from tests.evidence import synthetic
 def sealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished pack with all that the checkers read."""
     case = synthetic.case(ladder=False, sustained=False)
-    last = case.drives[-1]
+    last = case.scenario_runs[-1]
     rows = case.rows_of(last).head(500).reset_index(drop=True)
     pack = Pack.create(tmp_path_factory.mktemp("fuzz"), "run", 7, synthetic.STARTED)
     profile = load_profile(bundled_profile()).model_dump(mode="json")
-    manifest = replace(synthetic.manifest(case), drives=(last,), profile=profile)
+    manifest = replace(synthetic.manifest(case), scenario_runs=(last,), profile=profile)
     pack.write_manifest(manifest)
     rows.to_parquet(pack.history_folder / f"{last.scenario.label}.parquet", index=False)
     assert case.certificate is not None
@@ -31,7 +31,7 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pack.write_certificate(case.certificate)
     pack.write_truth(case.truth)
     pack.write_probes(case.probes)
-    pack.write_hygiene(case.hygiene)
+    pack.write_leak_findings(case.leak_findings)
     pack.write_storm(StormReport(storm="migration-race", case="migration-race", without=(), processes=2, skew_ns=1))
     (pack.logs_folder / "target.log").write_text("nothing to say\n")
     pack.write("report.html", b"<!doctype html><title>a report</title>")

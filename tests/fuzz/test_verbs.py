@@ -109,7 +109,7 @@ def test_settling_a_drive_whose_name_leads_out_of_the_pack(
 ) -> None:
     path = opened(sealed, folder)
     manifest = json.loads((path / "manifest.json").read_bytes())
-    manifest["drives"][0]["scenario"]["id"] = "../../../outside/planted"
+    manifest["scenario_runs"][0]["scenario"]["id"] = "../../../outside/planted"
     (path / "manifest.json").write_text(json.dumps(manifest))
     assert "'../../../outside/planted-" in refused_to_settle(path, folder, capsys)
 
@@ -133,12 +133,12 @@ def test_settling_the_books_of_a_worker_that_names_a_file_outside(
     path = opened(sealed, folder)
     pack = Pack.open(path)
     manifest = pack.manifest()
-    drive = manifest.drives[0]
-    planted = replace(drive.scenario, id="../../../../outside/rows")
+    scenario_run = manifest.scenario_runs[0]
+    planted = replace(scenario_run.scenario, id="../../../../outside/rows")
     (folder / "outside" / f"{planted.label.rpartition('/')[2]}.0.rows").write_text("of somebody else")
-    pack.write_manifest(replace(manifest, drives=()))
-    assert drive.workers[0] is not None
-    block = BlockAccount(planted, drive.workers[0], rows=1, sha256="0" * 64)
+    pack.write_manifest(replace(manifest, scenario_runs=()))
+    assert scenario_run.workers[0] is not None
+    block = BlockAccount(planted, scenario_run.workers[0], rows=1, sha256="0" * 64)
     seen = WorkerSeen(0, "node")
     pack.write_crowd(MasterAccount("native", (seen,), 1, 0, planted.route, "A", 10.0))
     pack.write_crowd(WorkerAccount(0, "node", "host", 1, 1, 1, 0, 0.0, 0.0, blocks=(block,)))

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from rig.errors import ConfigError, ExitCode, UsageError
 from rig.evidence.locust_run import MasterAccount
 from rig.limits import RATE_CEILING_PER_S, REQUESTS_CEILING
-from rig.locust_bridge.coordinator import Backstage
+from rig.locust_bridge.coordinator import Coordinator
 from rig.locust_bridge.plan import Plan
 
 SESSION: dict[str, Any] = {
@@ -26,25 +26,25 @@ TEST: dict[str, Any] = {
 
 
 @pytest.fixture
-def backstage(tmp_path: Path) -> Iterator[Backstage]:
-    with Backstage(os.environ) as opened:
+def coordinator(tmp_path: Path) -> Iterator[Coordinator]:
+    with Coordinator(os.environ) as opened:
         opened.answer({"do": "open", "out": str(tmp_path), **SESSION})
         yield opened
 
 
-def test_a_test_that_could_not_begin_leaves_the_way_free_for_the_next(backstage: Backstage, tmp_path: Path) -> None:
+def test_a_test_that_could_not_begin_leaves_the_way_free_for_the_next(coordinator: Coordinator, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no-such-route"):
-        backstage.answer({**TEST, "route": "no-such-route"})
-    assert backstage.answer({"do": "look"}) == {}
-    first = backstage.answer({**TEST, "route": ""})
-    given_up = backstage.answer({**TEST, "route": ""})  # the master failed after the first had begun
+        coordinator.answer({**TEST, "route": "no-such-route"})
+    assert coordinator.answer({"do": "look"}) == {}
+    first = coordinator.answer({**TEST, "route": ""})
+    given_up = coordinator.answer({**TEST, "route": ""})  # the master failed after the first had begun
     assert first["pack"] != given_up["pack"]
     plan = Plan.from_wire(given_up["plan"])
     account = MasterAccount("locust", (), 0, 0, plan.route, plan.tenant, plan.timeout_s, None, ())
-    finished = backstage.answer(
+    finished = coordinator.answer(
         {"do": "finish", "account": TypeAdapter(MasterAccount).dump_python(account, mode="json")}
     )
     assert finished["exit_code"] == ExitCode.INVALID  # nobody sent anything
     assert Path(finished["pack"]).is_dir()
     with pytest.raises(UsageError, match="no test has begun"):
-        backstage.answer({"do": "finish", "account": TypeAdapter(MasterAccount).dump_python(account, mode="json")})
+        coordinator.answer({"do": "finish", "account": TypeAdapter(MasterAccount).dump_python(account, mode="json")})

@@ -6,7 +6,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from rig.evidence.drives import WorkerReport
+from rig.evidence.scenario_runs import WorkerReport
+
 from rig.evidence.locust_run import BlockAccount, Crowd, MasterAccount, WorkerAccount, WorkerSeen
 from rig.locust_bridge.coordinator import _Test
 from rig.locust_bridge.gather import _drives
@@ -18,7 +19,7 @@ FIXED = perf_gate("stripe", "S8-1", requests=2)
 REPORT = WorkerReport(0, 2, 2, 0, 1, 1, 2, 0.1, 0.1, 1.0, 0.0, 0.0, 1)
 
 
-def drives(folder: Path, *workers: WorkerSeen) -> list[Any]:
+def scenario_runs(folder: Path, *workers: WorkerSeen) -> list[Any]:
     """Of S8 alone; worker 0 has given its account, and its rows were not kept (there were none)."""
     part = BlockAccount(FIXED, REPORT, rows=0, sha256="")
     account = WorkerAccount(0, "a", "host", 1, 1, 2, 0, 0.1, 1.0, blocks=(part,))
@@ -29,20 +30,20 @@ def drives(folder: Path, *workers: WorkerSeen) -> list[Any]:
 
 
 def test_a_worker_that_came_late_is_not_missed_in_what_was_shared_out_before(tmp_path: Path) -> None:
-    (drive,) = drives(tmp_path, WorkerSeen(0, "a"), WorkerSeen(1, "b", late=True))
-    assert (drive.workers, drive.notes) == ((REPORT,), ())
+    (scenario_run,) = scenario_runs(tmp_path, WorkerSeen(0, "a"), WorkerSeen(1, "b", late=True))
+    assert (scenario_run.workers, scenario_run.notes) == ((REPORT,), ())
 
 
 def test_a_worker_that_was_there_in_time_is(tmp_path: Path) -> None:
-    (drive,) = drives(tmp_path, WorkerSeen(0, "a"), WorkerSeen(1, "b"))
-    assert drive.workers == (REPORT, None)
+    (scenario_run,) = scenario_runs(tmp_path, WorkerSeen(0, "a"), WorkerSeen(1, "b"))
+    assert scenario_run.workers == (REPORT, None)
 
 
 class Notebook:
     """A record as far as notes go."""
 
     def __init__(self, crowd: Crowd) -> None:
-        self.manifest = SimpleNamespace(drives=(), notes=(), cut_short="not yet")
+        self.manifest = SimpleNamespace(scenario_runs=(), notes=(), cut_short="not yet")
         self.profile = load_profile(bundled_profile())
         unheard = dict.fromkeys(("write_probes", "write_pool", "write_crowd"), lambda _: None)
         self.pack = SimpleNamespace(samples_folder=Path(), crowd=lambda: crowd, **unheard)

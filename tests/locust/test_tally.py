@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rig.errors import ErrorKind
-from rig.evidence.drives import RESULT
+from rig.evidence.scenario_runs import RESULT
 from rig.locust_bridge.tally import Tally, failures_of, rounded
 
 MS = 1_000_000
@@ -56,5 +56,5 @@ def test_deltas_add_up_and_start_anew() -> None:
 
 def test_what_was_never_sent_is_no_request() -> None:
     tally = Tally()
-    tally.add("S8", rows((0, 0, ErrorKind.NOT_SENT)), np.array([True]))
+    tally.add("S8", rows((0, 0, ErrorKind.SKIPPED)), np.array([True]))
     assert tally.take()["stats_total"]["num_requests"] == 0

@@ -19,7 +19,7 @@ import pytest
 import rig.machine.supervisor
 from rig.errors import RigError
 from rig.machine.processes import alive, words
-from rig.machine.supervisor import MARKER, Lifeline, leftovers, standing
+from rig.machine.supervisor import MARKER, Supervisor, leftovers, standing
 from rig.storms.pooler import find_pooler
 
 PATIENCE_S = 20.0
@@ -27,7 +27,7 @@ PATIENCE_S = 20.0
 PARENT = """
 import json, os, signal, subprocess, sys, tempfile
 from pathlib import Path
-from rig.lifeline import Lifeline, temporary_folder
+from rig.machine.supervisor import Supervisor, temporary_folder
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 DEAF = [SLEEP[0], "-c", "import signal, time; signal.signal(15, signal.SIG_IGN); print(flush=True); time.sleep(600)"]
@@ -36,7 +36,7 @@ def orphan(lifeline):
     command = ["sh", "-c", "sleep 600 >/dev/null 2>&1 & echo $!"]
     return int(subprocess.check_output(command, env=lifeline.environ()))
 
-with Lifeline() as lifeline, temporary_folder("rig-test-") as folder:
+with Supervisor() as lifeline, temporary_folder("rig-test-") as folder:
     directory = Path(tempfile.mkdtemp(prefix="rig-test-"))
     lifeline.remove_at_end(directory)
     (directory / "deep").mkdir()
@@ -65,12 +65,12 @@ POOLING_PARENT = """
 import json, os, sys
 from pathlib import Path
 import psutil
-from rig.lifeline import Lifeline
-from rig.stampede.pooler import pooled
+from rig.machine.supervisor import Supervisor
+from rig.storms.pooler import pooled
 
 DSN = "postgresql://user:word@127.0.0.1:1/none"
 
-with Lifeline() as lifeline:
+with Supervisor() as lifeline:
     del os.environ["RIG_RUN"]  # as if the pooler's could not be read
     with pooled(DSN, os.environ, server_connections=2, log_file=Path(os.devnull)):
         (pooler,) = [child for child in psutil.Process().children() if child.name() == "pgbouncer"]
@@ -82,8 +82,8 @@ with Lifeline() as lifeline:
 
 NESTING_PARENT = """
 import subprocess, sys
-from rig.lifeline import Lifeline
-with Lifeline() as outer:
+from rig.machine.supervisor import Supervisor
+with Supervisor() as outer:
     subprocess.run([sys.executable, "-c", sys.argv[1]], env=outer.environ())
 """
 
@@ -210,31 +210,31 @@ def test_a_pooler_and_the_password_in_its_folder_go_when_the_parent_is_killed(st
 
 
 def test_the_innermost_lifeline_is_the_one_that_stands() -> None:
-    with Lifeline() as outer:
-        with Lifeline() as inner:
+    with Supervisor() as outer:
+        with Supervisor() as inner:
             assert standing() is inner
         assert standing() is outer
     assert standing() is not outer
 
 
 def test_a_registered_process_that_still_runs_at_the_end_is_named() -> None:
-    with Lifeline() as lifeline:
+    with Supervisor() as supervisor:
         child = subprocess.Popen(["/bin/sleep", "600"], env={})
-        assert lifeline.processes() == []
-        lifeline.stop_at_end(child.pid)
-        assert [each.pid for each in lifeline.processes()] == [child.pid]
+        assert supervisor.processes() == []
+        supervisor.stop_at_end(child.pid)
+        assert [each.pid for each in supervisor.processes()] == [child.pid]
     assert child.wait(PATIENCE_S) == -signal.SIGTERM
 
 
 def test_processes_lists_what_runs_and_leaves_out_the_reaper() -> None:
-    with Lifeline() as lifeline:
-        assert lifeline.processes() == []
-        child = subprocess.Popen(["sleep", "600"], env=lifeline.environ())
-        assert [(each.pid, each.run) for each in lifeline.processes()] == [(child.pid, lifeline.token)]
-        assert leftovers_of(lifeline.token) == []  # its run still stands
+    with Supervisor() as supervisor:
+        assert supervisor.processes() == []
+        child = subprocess.Popen(["sleep", "600"], env=supervisor.environ())
+        assert [(each.pid, each.run) for each in supervisor.processes()] == [(child.pid, supervisor.token)]
+        assert leftovers_of(supervisor.token) == []  # its run still stands
         child.kill()
         child.wait()
-        assert lifeline.processes() == []
+        assert supervisor.processes() == []
 
 
 def test_leftovers_are_the_processes_of_runs_that_are_over() -> None:
@@ -272,27 +272,27 @@ def leftovers_of(token: str) -> list[int]:
 
 def test_the_environment_carries_the_marker_and_gets_its_own_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(MARKER, "outer")
-    with Lifeline() as lifeline:
-        assert os.environ[MARKER] == lifeline.environ()[MARKER] == lifeline.marker[MARKER] == lifeline.token
+    with Supervisor() as supervisor:
+        assert os.environ[MARKER] == supervisor.environ()[MARKER] == supervisor.marker[MARKER] == supervisor.token
     assert os.environ[MARKER] == "outer"
 
 
 def test_only_absolute_paths_below_the_root_are_registered() -> None:
-    with Lifeline() as lifeline:
+    with Supervisor() as supervisor:
         for path in (Path("relative"), Path("/")):
             with pytest.raises(RigError, match="absolute"):
-                lifeline.remove_at_end(path)
+                supervisor.remove_at_end(path)
 
 
 def test_a_dead_reaper_is_noticed(tmp_path: Path) -> None:
-    with Lifeline() as lifeline:
-        reaper = reaper_of(lifeline.token)
+    with Supervisor() as supervisor:
+        reaper = reaper_of(supervisor.token)
         reaper.kill()
         reaper.wait(PATIENCE_S)
         with pytest.raises(RigError, match="reaper"):
-            lifeline.remove_at_end(tmp_path / "anything")
+            supervisor.remove_at_end(tmp_path / "anything")
 
 
 def test_it_must_be_entered_first(tmp_path: Path) -> None:
     with pytest.raises(RigError, match="before it was entered"):
-        Lifeline().remove_at_end(tmp_path)
+        Supervisor().remove_at_end(tmp_path)

@@ -157,8 +157,8 @@ def test_no_key_is_used_twice_but_where_it_is_declared(ladder: Ladder) -> None:
             correlations.append(expected.correlation)
             canaries.append(targets.canary(seq).number)
     for key, uses in users.items():
-        drives = {scene.label for scene, _, _ in uses}
-        assert len(drives) == 1, (key, drives)
+        scenario_runs = {scene.label for scene, _, _ in uses}
+        assert len(scenario_runs) == 1, (key, scenario_runs)
         if len(uses) == 1:
             continue
         scene, first, _ = uses[0]

@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 
 from rig.evidence.gate import Verdict
-from rig.evidence.truth import Anomaly, UncleanKey
+from rig.evidence.truth import Discrepancy, DiscrepancyKind
 from rig.report.documents import documents
 from tests.evidence import synthetic
 from tests.locust.browser import CHROMIUM, browser
@@ -73,8 +73,8 @@ def made() -> dict[str, bytes]:
     """All documents of the poisoned run."""
     case = synthetic.case(ladder=False, sustained=False, bad=True)
     assert case.truth is not None
-    key = UncleanKey(Anomaly.LOST, "drive", "S8", "A", "key", "detail")
-    case = dataclasses.replace(case, truth=dataclasses.replace(case.truth, unclean=(key,)), notes=("note",))
+    key = Discrepancy(DiscrepancyKind.LOST, "scenario_run", "S8", "A", "key", "detail")
+    case = dataclasses.replace(case, truth=dataclasses.replace(case.truth, discrepancies=(key,)), notes=("note",))
     manifest = synthetic.manifest(case)
     judgement = synthetic.judgement(bad=True)
     judgement = dataclasses.replace(poisoned(judgement), gates=tuple(poisoned(gate) for gate in judgement.gates))

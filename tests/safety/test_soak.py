@@ -90,7 +90,7 @@ class Silent:
     def stage(self, what: str) -> None:
         pass
 
-    def drive(self, scenario: Scenario, number: int, drives: int) -> None:
+    def run_scenario(self, scenario: Scenario, number: int, scenario_runs: int) -> None:
         pass
 
     def progress(self, requests: int) -> None:
@@ -122,7 +122,7 @@ def test_thirty_runs_leave_nothing(tmp_path: Path, database: Database, monkeypat
         profile = of_running(target.endpoint.url)
         ladder = Ladder(routes=("stripe",), steps=(50,), only=frozenset({"S1", "S2", "S4"}), spread=0)
         for _ in range(RUNS):
-            settings = Settings(out=out, null_seconds=0.05, ruler="none", storms=False)
+            settings = Settings(out=out, null_seconds=0.05, latency_calibration="none", storms=False)
             finished = run(
                 Job("ladder", ("rig",), settings, profile, folder, tuple(ladder.scenarios())), environ, Silent()
             )

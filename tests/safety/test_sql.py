@@ -17,11 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg import sql
 
-from rig.model import Pace, RequestClass, RunKey, Scenario, Share, Tenant
+from rig.model import Outcome, Pace, RequestClass, RunKey, Scenario, Share, Tenant
 from rig.profile import Profile
 from rig.requests.targeter import Targeter
 from rig.target.postgres import Cluster, Database
-from rig.truth.expected import DriveOutcome, Fate
+from rig.truth.expected import RunOutcomes
 from rig.truth.reader import TruthReader
 from tests.fuzz.effort import few
 from tests.fuzz.hostile import TEXTS
@@ -101,13 +101,13 @@ def truth_of(database: Database, schema: str, table: str, column: str, tenant: s
                 statement = "INSERT INTO {schema}.{dead} (t, {column}, doc) VALUES ({tenant}, {key}, {doc})"
             doc = sql.Literal(json.dumps({path: {"key": expected.key}}))
             connection.execute(sql.SQL(statement).format(**place, tenant=sql.Literal(tenant), key=key, doc=doc))
-        fate = np.full(scenario.count, Fate.ACKNOWLEDGED, dtype=np.uint8)
-        report = reader.read(targeter, [DriveOutcome(scenario, fate)], tenants, baseline)
+        codes = np.full(scenario.count, Outcome.ACKNOWLEDGED.code, dtype=np.uint8)
+        report = reader.read(targeter, [RunOutcomes(scenario, codes)], tenants, baseline)
         connection.execute(sql.SQL("DROP SCHEMA {schema} CASCADE").format(**place))
         assert connection.execute("SELECT to_regclass(%s)::text", [f"public.{PRECIOUS}"]).fetchone() == (PRECIOUS,)
     assert report.keys_reconciled == scenario.count
     assert [total.observed for total in report.totals if total.observed] == [3, 2]
-    return [*report.unclean, *report.canary_hits]
+    return [*report.discrepancies, *report.canary_hits]
 
 
 @pytest.mark.parametrize("match", ["key", "payload-key"])

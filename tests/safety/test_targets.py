@@ -20,7 +20,7 @@ from rig.engine.connection import Connection
 from rig.engine.dialer import Dialer
 from rig.errors import ConfigError, ExitCode, UsageError
 from rig.limits import REQUESTS_CEILING
-from rig.locust_bridge.coordinator import Backstage
+from rig.locust_bridge.coordinator import Coordinator
 from rig.locust_bridge.plan import Plan
 from rig.model import Pace, RequestClass, RunKey, Scenario, Share
 from rig.profile import Profile, Target, bundled_profile, load_profile
@@ -28,7 +28,7 @@ from rig.run.job import Job
 from rig.settings import Settings
 from rig.storms.unknown_kid.subjects import Failed, http_fleet
 from rig.target.endpoint import Endpoint
-from rig.target.http_probe import Asker
+from rig.target.http_probe import HttpProbe
 
 ELSEWHERE = "192.0.2.7"
 """An address of nobody (RFC 5737)."""
@@ -178,8 +178,8 @@ def test_a_name_that_changes_its_mind_changes_nothing(monkeypatch: pytest.Monkey
     with server() as (port, asked):
         resolver = Resolver(monkeypatch, ("127.0.0.1",), (ELSEWHERE,))
         pinned = Endpoint("rebinding.test", port).require_allowed(None)
-        assert Asker(pinned, 5.0).get("/asked").status == 200
-        assert Asker(pinned, 5.0).connect().status == 200
+        assert HttpProbe(pinned, 5.0).get("/asked").status == 200
+        assert HttpProbe(pinned, 5.0).connect().status == 200
         assert asyncio.run(_dialled(pinned))
         assert resolver.asked == 1
         assert asked == ["/asked"]
@@ -207,7 +207,7 @@ def test_the_next_address_is_tried_where_the_first_is_closed(monkeypatch: pytest
     with server() as (port, _):
         Resolver(monkeypatch, ("127.9.9.9", "127.0.0.1"))
         pinned = Endpoint("two.test", port).require_allowed(None)
-        assert Asker(pinned, 5.0).get("/").status == 200
+        assert HttpProbe(pinned, 5.0).get("/").status == 200
         assert asyncio.run(_dialled(pinned))
 
 
@@ -215,13 +215,13 @@ def test_no_proxy_of_the_environment_is_asked(monkeypatch: pytest.MonkeyPatch) -
     with server() as (port, asked), server() as (proxy, by_proxy):
         for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{proxy}")
-        assert Asker(Endpoint("127.0.0.1", port), 5.0).get("/").status == 200
+        assert HttpProbe(Endpoint("127.0.0.1", port), 5.0).get("/").status == 200
         assert (asked, by_proxy) == (["/"], [])
 
 
 def test_a_redirect_is_an_answer_and_not_followed() -> None:
     with server() as (elsewhere, reached), server(f"http://127.0.0.1:{elsewhere}/") as (port, asked):
-        assert Asker(Endpoint("127.0.0.1", port), 5.0).get("/").status == 302
+        assert HttpProbe(Endpoint("127.0.0.1", port), 5.0).get("/").status == 302
         fleet = http_fleet(
             {
                 "RIG_STORM_URLS": f"http://127.0.0.1:{port}",
@@ -318,10 +318,10 @@ def test_the_lower_ceiling_on_the_rate_holds(
 
 def test_a_crowd_whose_users_are_due_too_often_does_not_begin() -> None:
     """Three users on two workers may be two and two, as far as an even share of the ceiling goes."""
-    backstage = Backstage({})
-    backstage._job = _job(_profile(max_rate_per_s=39.0), count=2)
+    coordinator = Coordinator({})
+    coordinator._job = _job(_profile(max_rate_per_s=39.0), count=2)
     with pytest.raises(UsageError, match=r"40/s.*target\.max_rate_per_s"):
-        backstage.answer({"do": "begin", "fixed_requests": 0, "rate_per_user_s": 10.0, "users": 3, "workers": 2})
+        coordinator.answer({"do": "begin", "fixed_requests": 0, "rate_per_user_s": 10.0, "users": 3, "workers": 2})
 
 
 def test_the_command_line_refuses_before_anything_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from rig.diagnose import aas
 from rig.evidence.sample_names import PG_ACTIVITY, Role
-from rig.machine.supervisor import Lifeline
+from rig.machine.supervisor import Supervisor
 from rig.samplers.sampling import Plan
 from rig.target.postgres import Cluster, Database, open_cluster
 from tests.samplers.restarting import restartable
@@ -140,7 +140,7 @@ def test_a_killed_backend_leaves_a_gap_and_the_sampler_goes_on(database: Databas
 
 def test_a_database_that_restarts_is_found_again(tmp_path: Path) -> None:
     """The server is stopped and comes back on its port, with its data; its processes are found again too."""
-    with Lifeline() as lifeline, open_cluster(lifeline, environ=os.environ, durable=False) as cluster:
+    with Supervisor() as supervisor, open_cluster(supervisor, environ=os.environ, durable=False) as cluster:
         database = cluster.create_database("restarting")
         with restartable(cluster) as server, watched(Plan(database.admin_dsn), tmp_path) as watching:
             watching.until(lambda samples: len(samples.sessions) > 0)

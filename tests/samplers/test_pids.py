@@ -28,7 +28,7 @@ from tests.samplers.watching import connected, watched
 
 CROWDED = """
 import json, os, pathlib, resource, subprocess, sys
-from rig.samplers.journal import Journal
+from rig.evidence.journal import Journal
 from rig.samplers.pids import make
 crowd = [subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"]) for _ in range(8)]
 resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))

@@ -33,7 +33,7 @@ COMPUTE = [sys.executable, "-c", "while True: pass"]
 class Silent:
     def stage(self, what: str) -> None: ...
 
-    def drive(self, scenario: Scenario, number: int, drives: int) -> None: ...
+    def run_scenario(self, scenario: Scenario, number: int, scenario_runs: int) -> None: ...
 
     def progress(self, requests: int) -> None: ...
 
@@ -63,10 +63,10 @@ def test_a_slow_commit_is_the_databases_own(cluster: Cluster) -> None:
 
 def test_the_client_is_throttled_while_the_storm_is_under_way_and_not_while_it_prepares() -> None:
     driving = Driving(Silent(), "S8")
-    driving.drive(warm_up("r", "A"), 1, 2)
+    driving.run_scenario(warm_up("r", "A"), 1, 2)
     driving.progress(50)
     assert not driving.under_way
-    driving.drive(perf_gate("r", "A"), 2, 2)
+    driving.run_scenario(perf_gate("r", "A"), 2, 2)
     driving.progress(0)
     assert not driving.under_way
     driving.progress(1)

@@ -20,7 +20,7 @@ from rig.errors import ExitCode, UsageError
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.sample_names import PG_ACTIVITY
 from rig.machine.processes import alive
-from rig.machine.supervisor import Lifeline, leftovers
+from rig.machine.supervisor import Supervisor, leftovers
 from rig.samplers.process import SamplerProcess
 from rig.selftest.defects import HEALTHY_CROWD, OF_THE_CROWD
 from rig.selftest.injections import leave_behind, no_sampler_born, stuttering
@@ -156,10 +156,10 @@ def test_a_stuttering_process_is_stopped_again_and_again_and_runs_at_the_end() -
 
 def test_what_is_left_behind_is_found_and_then_ended() -> None:
     with ExitStack() as afterwards:
-        with Lifeline() as lifeline:
-            leave_behind(lifeline, afterwards)
-            (left,) = lifeline.processes()
-        assert not [process for process in leftovers() if process.run == lifeline.token]
+        with Supervisor() as supervisor:
+            leave_behind(supervisor, afterwards)
+            (left,) = supervisor.processes()
+        assert not [process for process in leftovers() if process.run == supervisor.token]
     assert not alive(left.pid)
 
 

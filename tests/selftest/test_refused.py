@@ -29,15 +29,19 @@ from rig.selftest.matrix import proof_table
 from rig.settings import Settings
 from rig.verbs.check import recheck
 from rig.verbs.prove import prove
-from tests.checks.cases import certificate, freeze, ruler, slow_certificate
+from tests.checks.cases import certificate, freeze, latency_calibration, slow_certificate
 
 REFUSED = pytest.mark.parametrize(
     ("found", "code", "gate"),
     [
         (slow_certificate("client-bound"), ExitCode.BELOW_FLOOR, "calibration.null: client-bound"),
-        (certificate(ruler=ruler(freeze=freeze(unanswered=1))), ExitCode.INVALID, "calibration.ruler: a freeze of 1 s"),
+        (
+            certificate(latency_calibration=latency_calibration(freeze=freeze(unanswered=1))),
+            ExitCode.INVALID,
+            "calibration.ruler: a freeze of 1 s",
+        ),
     ],
-    ids=["below-the-floor", "ruler"],
+    ids=["below-the-floor", "latency_calibration"],
 )
 
 

@@ -7,7 +7,7 @@ import pytest
 from rig.storms.unknown_kid import callers
 
 
-class Patient:
+class DoctorContext:
     """A verifier that refuses so often before it knows the key."""
 
     def __init__(self, refusals: int) -> None:
@@ -21,7 +21,7 @@ class Patient:
 
 
 def test_who_waits_for_another_fetch_asks_again_before_the_storm() -> None:
-    verify = Patient(2)
+    verify = DoctorContext(2)
     callers._warm(verify, "token")
     assert verify.refusals == -1
 
@@ -29,4 +29,4 @@ def test_who_waits_for_another_fetch_asks_again_before_the_storm() -> None:
 def test_one_that_could_never_have_served_anybody_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(callers, "_WARM_S", 0.1)
     with pytest.raises(TimeoutError, match="another is at it"):
-        callers._warm(Patient(1_000_000), "token")
+        callers._warm(DoctorContext(1_000_000), "token")

@@ -54,15 +54,15 @@ def test_it_serves_what_it_was_told_and_rotates(origin: Origin) -> None:
 
 
 def test_each_mood_is_what_it_says_and_is_counted_twice(origin: Origin) -> None:
-    origin.order(mood="fail", status=500)
+    origin.order(mode="fail", status=500)
     with pytest.raises(urllib.error.HTTPError, match="500"):
         get(origin)
-    origin.order(mood="malformed")
+    origin.order(mode="malformed")
     assert json.loads(get(origin)) == {"keys": "none"}
-    origin.order(mood="truncated")
+    origin.order(mode="truncated")
     with pytest.raises(ValueError, match=r"Expecting|Unterminated"):
         json.loads(get(origin))
-    origin.order(mood="hang")
+    origin.order(mode="hang")
     with pytest.raises(TimeoutError):
         get(origin, 0.2)
     ours, tees = outcomes(origin, 4)
@@ -72,7 +72,7 @@ def test_each_mood_is_what_it_says_and_is_counted_twice(origin: Origin) -> None:
 
 def test_a_change_comes_when_it_is_due(origin: Origin) -> None:
     due_ns = time.monotonic_ns() + 300_000_000
-    origin.order(mood="fail", at_ns=due_ns)
+    origin.order(mode="fail", at_ns=due_ns)
     deadline = time.monotonic() + DEADLINE_S
     while time.monotonic() < deadline:
         asked_ns = time.monotonic_ns()
@@ -141,7 +141,7 @@ def test_who_goes_away_is_counted_by_both(origin: Origin) -> None:
     assert outcomes(origin, 1) == (["aborted"], ["aborted"])
 
 
-@pytest.mark.parametrize("order", [{"mood": "dreamy"}, {"colour": "blue"}])
+@pytest.mark.parametrize("order", [{"mode": "dreamy"}, {"colour": "blue"}])
 def test_an_order_that_makes_no_sense_is_refused_and_changes_nothing(origin: Origin, order: dict[str, str]) -> None:
     with pytest.raises(RigError, match="refused an order"):
         origin.order(**order)

@@ -28,7 +28,7 @@ from rig.selftest.weaknesses import WEAKNESSES, Weakness
 from rig.storms import catalog as storms
 from rig.storms.catalog import let_loose, require
 from rig.storms.ddl_ledger import Note
-from rig.storms.environment import Ground, StormOrder
+from rig.storms.environment import StormEnvironment, StormOptions
 from rig.storms.fleet import Member
 from rig.storms.matview_refresh import _Asked, _figures
 from rig.storms.rate_limit import granted_in_whole_windows
@@ -39,12 +39,12 @@ from tests.cli.commands import only_pack, rig
 
 
 @pytest.fixture
-def ground(cluster: Cluster, tmp_path: Path) -> Ground:
-    return ground_for(cluster, tmp_path, load_profile(bundled_profile()))
+def environment(cluster: Cluster, tmp_path: Path) -> StormEnvironment:
+    return storm_environment_for(cluster, tmp_path, load_profile(bundled_profile()))
 
 
-def ground_for(cluster: Cluster, folder: Path, profile: Profile, **more: Any) -> Ground:
-    return Ground(cluster, profile, bundled_profile().parent, dict(os.environ), folder, **more)
+def storm_environment_for(cluster: Cluster, folder: Path, profile: Profile, **more: Any) -> StormEnvironment:
+    return StormEnvironment(cluster, profile, bundled_profile().parent, dict(os.environ), folder, **more)
 
 
 def with_storms(**storms: dict[str, Any]) -> Profile:
@@ -53,8 +53,8 @@ def with_storms(**storms: dict[str, Any]) -> Profile:
     return Profile.model_validate(raw)
 
 
-def storm(ground: Ground, name: str, order: StormOrder | None = None) -> StormReport:
-    (report,) = let_loose(ground, name, order or StormOrder())
+def storm(environment: StormEnvironment, name: str, order: StormOptions | None = None) -> StormReport:
+    (report,) = let_loose(environment, name, order or StormOptions())
     return report
 
 
@@ -62,8 +62,8 @@ def verdicts(report: StormReport) -> dict[str, str]:
     return {gate.id: gate.verdict.value for gate in gates_of(report)}
 
 
-def hold(ground: Ground, weakness: Weakness) -> None:
-    report = storm(ground, weakness.storm, StormOrder(PROCESSES, weakness.without))
+def hold(environment: StormEnvironment, weakness: Weakness) -> None:
+    report = storm(environment, weakness.storm, StormOptions(PROCESSES, weakness.without))
     found = verdicts(report)
     expected = {gate: verdict.value for gate, verdict in weakness.cells().items()}
     assert {gate: found[gate] for gate in expected} == expected, report
@@ -79,9 +79,11 @@ PROCESSES = 4
     [w for w in OF_SISTERS if not w.without or QUICK & set(w.without)],
     ids=lambda weakness: weakness.name,
 )
-def test_the_reference_holds_and_without_its_protection_it_does_not(ground: Ground, weakness: Weakness) -> None:
-    hold(ground, weakness)
-    assert (ground.folder / "ledger" / f"{weakness.storm}.jsonl").exists()
+def test_the_reference_holds_and_without_its_protection_it_does_not(
+    environment: StormEnvironment, weakness: Weakness
+) -> None:
+    hold(environment, weakness)
+    assert (environment.folder / "ledger" / f"{weakness.storm}.jsonl").exists()
 
 
 @pytest.mark.full
@@ -90,8 +92,8 @@ def test_the_reference_holds_and_without_its_protection_it_does_not(ground: Grou
     [w for w in OF_SISTERS if w.without and not QUICK & set(w.without)],
     ids=lambda weakness: weakness.name,
 )
-def test_every_other_protection_turns_its_own_gate_red(ground: Ground, weakness: Weakness) -> None:
-    hold(ground, weakness)
+def test_every_other_protection_turns_its_own_gate_red(environment: StormEnvironment, weakness: Weakness) -> None:
+    hold(environment, weakness)
 
 
 @pytest.mark.parametrize(
@@ -142,8 +144,8 @@ def limited_server(grants: int) -> Iterator[str]:
 def test_urls_of_replicas_that_run_already_are_stormed(cluster: Cluster, tmp_path: Path) -> None:
     with limited_server(30) as one, limited_server(30) as other:
         section = {"urls": [one, other], "limit": 20, "window_s": 0.4, "accepted": [204], "limited": [503]}
-        ground = ground_for(cluster, tmp_path, with_storms(rate_limit=section))
-        report = storm(ground, "rate-limit")
+        environment = storm_environment_for(cluster, tmp_path, with_storms(rate_limit=section))
+        report = storm(environment, "rate-limit")
     figures = report.figures
     assert (figures["replicas"], figures["other_statuses"], report.missing) == (2, {}, ())
     assert figures["asked"] == figures["limited"] + 60
@@ -153,7 +155,7 @@ def test_urls_of_replicas_that_run_already_are_stormed(cluster: Cluster, tmp_pat
 def test_a_url_beyond_this_machine_is_refused_unless_it_is_named_twice(cluster: Cluster, tmp_path: Path) -> None:
     profile = with_storms(rate_limit={"urls": ["http://192.0.2.1:9/"]})
     with pytest.raises(ConfigError, match=r"allow-host 192\.0\.2\.1"):
-        storm(ground_for(cluster, tmp_path, profile), "rate-limit")
+        storm(storm_environment_for(cluster, tmp_path, profile), "rate-limit")
 
 
 def test_a_migrator_of_ones_own_that_counts_its_runs_fails_the_second_run(cluster: Cluster, tmp_path: Path) -> None:
@@ -169,7 +171,9 @@ def test_a_migrator_of_ones_own_that_counts_its_runs_fails_the_second_run(cluste
         "        c.execute('UPDATE runs SET at = clock_timestamp()')\n"
     )
     section = {"command": ["{python}", str(script)], "env": {"DB": "{admin_dsn}"}}
-    report = storm(ground_for(cluster, tmp_path, with_storms(migration_race=section)), "migration-race", StormOrder(2))
+    report = storm(
+        storm_environment_for(cluster, tmp_path, with_storms(migration_race=section)), "migration-race", StormOptions(2)
+    )
     assert verdicts(report) == {
         "storm.migration-race.once": "PASS",
         "storm.migration-race.exit": "PASS",
@@ -181,14 +185,14 @@ def test_a_migrator_of_ones_own_that_counts_its_runs_fails_the_second_run(cluste
 def test_a_migrator_that_cannot_migrate_alone_is_not_raced(cluster: Cluster, tmp_path: Path) -> None:
     profile = with_storms(migration_race={"command": ["{python}", "-c", "raise SystemExit('no way')"]})
     with pytest.raises(Unavailable, match="no way"):
-        storm(ground_for(cluster, tmp_path, profile), "migration-race")
+        storm(storm_environment_for(cluster, tmp_path, profile), "migration-race")
 
 
 @pytest.mark.parametrize("name", STORMS)
 def test_a_storm_that_was_asked_for_and_that_the_profile_leaves_out_is_invalid(
     cluster: Cluster, tmp_path: Path, name: str
 ) -> None:
-    report = storm(ground_for(cluster, tmp_path, with_storms()), name)
+    report = storm(storm_environment_for(cluster, tmp_path, with_storms()), name)
     assert f"no section [storms.{name}]" in report.not_run
     found = {gate.id: gate.verdict for gate in judge(Case(verb="storm", storms=(report,)))}
     assert found[f"storm.{name}"] is Verdict.INVALID
@@ -235,7 +239,9 @@ def tenancy(cluster: Cluster, folder: Path, tenants: int = 3, **changes: Any) ->
         "ingested_table": "event",
         **changes,
     }
-    return storm(ground_for(cluster, folder, with_storms(tenant_leak=section)), "tenant-leak", StormOrder(1))
+    return storm(
+        storm_environment_for(cluster, folder, with_storms(tenant_leak=section)), "tenant-leak", StormOptions(1)
+    )
 
 
 def test_a_policy_that_raises_where_no_tenant_is_set_shows_nobody_anything(cluster: Cluster, tmp_path: Path) -> None:
@@ -317,7 +323,9 @@ def view(cluster: Cluster, folder: Path, **changes: Any) -> StormReport:
         "read_sql": "SELECT * FROM totals",
         **changes,
     }
-    return storm(ground_for(cluster, folder, with_storms(matview_refresh=section)), "matview-refresh", StormOrder(3))
+    return storm(
+        storm_environment_for(cluster, folder, with_storms(matview_refresh=section)), "matview-refresh", StormOptions(3)
+    )
 
 
 def test_without_tenants_statements_are_taken_as_they_are_and_the_refresh_is_the_storms(
@@ -393,19 +401,25 @@ def test_a_mistake_in_a_statement_over_the_queue_is_named_by_its_key(
     raw = tomllib.loads(bundled_profile().read_text())["storms"]["scheduler-claim"]
     section = {**raw, "jobs": 2, **changes}
     with pytest.raises(ConfigError, match=rf"storms\.scheduler-claim\.{message}"):
-        storm(ground_for(cluster, tmp_path, with_storms(scheduler_claim=section)), "scheduler-claim", StormOrder(1))
+        storm(
+            storm_environment_for(cluster, tmp_path, with_storms(scheduler_claim=section)),
+            "scheduler-claim",
+            StormOptions(1),
+        )
 
 
-def test_a_database_that_fails_in_a_storm_is_unavailable(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_that_fails_in_a_storm_is_unavailable(
+    environment: StormEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And no fault of the rig's: a whole run goes on to its verdict without the storm."""
 
-    def failing(ground: Ground, order: StormOrder, subject: object) -> StormReport:
-        ground.secrets.learn("its password")
+    def failing(environment: StormEnvironment, order: StormOptions, subject: object) -> StormReport:
+        environment.secrets.learn("its password")
         raise psycopg.OperationalError("cannot connect with its password\nmore")
 
     monkeypatch.setitem(vars(storms)["_SISTERS"], "migration-race", failing)
     with pytest.raises(Unavailable, match=r"storm migration-race failed: cannot connect with \[secret of this run\]$"):
-        storm(ground, "migration-race")
+        storm(environment, "migration-race")
 
 
 @pytest.mark.parametrize(
@@ -429,15 +443,17 @@ def test_a_kill_explains_one_repeat_of_each_job_that_was_held(
 def test_a_protection_that_the_target_cannot_do_without_is_refused() -> None:
     profile = with_storms(migration_race={"command": ["true"]})
     with pytest.raises(UsageError, match=r"\{without\}"):
-        require(profile, "migration-race", StormOrder(without=("lock",)))
+        require(profile, "migration-race", StormOptions(without=("lock",)))
 
 
 @pytest.mark.parametrize("word", ["{pythn}", "{python.bin}", "{port.real}", "{}", "{"])
-def test_a_command_of_a_storm_that_cannot_be_filled_in_is_named_by_its_key(ground: Ground, word: str) -> None:
+def test_a_command_of_a_storm_that_cannot_be_filled_in_is_named_by_its_key(
+    environment: StormEnvironment, word: str
+) -> None:
     with pytest.raises(
         ConfigError, match=rf"^profile key storms\.some\.command: '{re.escape(word)}' .* known are {{python}}"
     ):
-        ground.command([word], "storms.some.command", port="80")
+        environment.command([word], "storms.some.command", port="80")
 
 
 # --- the command line -------------------------------------------------------------------------------------------
@@ -462,16 +478,18 @@ def test_what_is_not_there_is_a_usage_error(tmp_path: Path, words: tuple[str, ..
     assert done.code == 64, done.err
 
 
-def test_what_members_say_is_told_without_secrets(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_members_say_is_told_without_secrets(
+    environment: StormEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """They have the DSNs in their environment, and exceptions may quote them."""
 
-    def quoting(ground: Ground, order: StormOrder, subject: object) -> StormReport:
-        with ground.database("quoted") as database:
+    def quoting(environment: StormEnvironment, order: StormOptions, subject: object) -> StormReport:
+        with environment.database("quoted") as database:
             said = f"process 1 RuntimeError: cannot reach {database.runtime_dsn}"
         return StormReport(storm="rate-limit", case="rate-limit", missing=(said,), figures={"errors": [said]})
 
     monkeypatch.setitem(vars(storms)["_SISTERS"], "rate-limit", quoting)
-    (report,) = let_loose(ground, "rate-limit", StormOrder())
+    (report,) = let_loose(environment, "rate-limit", StormOptions())
     assert isinstance(report, StormReport)
     assert report.missing == tuple(report.figures["errors"])
     assert "cannot reach postgresql://quoted_runtime:[secret of this run]@" in report.missing[0]

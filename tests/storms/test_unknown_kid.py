@@ -28,56 +28,60 @@ from rig.checks.key_storms import storm_gates
 from rig.errors import ConfigError, UsageError
 from rig.evidence.case import Case
 from rig.evidence.gate import Verdict
-from rig.evidence.key_storm import CALL_COLUMNS, KidStorm, Start
+from rig.evidence.key_storm import CALL_COLUMNS, KeyStorm, Start
 from rig.evidence.storm import FAILED
-from rig.evidence.verifier_settings import Knobs
+from rig.evidence.verifier_settings import VerifierSettings
 from rig.machine.ports import free_port
-from rig.machine.supervisor import Lifeline
+from rig.machine.supervisor import Supervisor
 from rig.profile import Profile, bundled_profile, load_profile
-from rig.profile.storms import KidPromises, Storms, UnknownKid
+from rig.profile.storms import Storms, UnknownKid, VerifierPromises
 from rig.report.plots.storms import storms
-from rig.storms.environment import Ground, StormOrder
+from rig.storms.environment import StormEnvironment, StormOptions
 from rig.storms.pooler import find_pooler
 from rig.storms.unknown_kid import callers, scoreboard
-from rig.storms.unknown_kid import storm as storms_of_kids
+from rig.storms.unknown_kid import storm as key_storms
 from rig.storms.unknown_kid.callers import Part, Script
 from rig.storms.unknown_kid.cases import CASES
 from rig.storms.unknown_kid.keyring import AUDIENCE, ISSUER, Keyring
 from rig.storms.unknown_kid.one_case import Plan, _Storm, storm_case
 from rig.storms.unknown_kid.scoreboard import Contestant
-from rig.storms.unknown_kid.storm import require_kids, unknown_kid
+from rig.storms.unknown_kid.storm import require_key_ids, unknown_kid
 from rig.storms.unknown_kid.subjects import AUTHLIB, PYJWT, REFERENCE_SUBJECT, Failed, Subject, http_fleet
 from rig.target.postgres import Cluster, Database
 
 KEYRING = Keyring.make()
-KNOBS = {
-    "random-kids": Knobs(floor_s=1.2),
-    "pooler": Knobs(floor_s=1.2),
-    "leader-killed": Knobs(floor_s=1.2, patience_s=2.5),
+VERIFIER_SETTINGS = {
+    "random-kids": VerifierSettings(floor_s=1.2),
+    "pooler": VerifierSettings(floor_s=1.2),
+    "leader-killed": VerifierSettings(floor_s=1.2, patience_s=2.5),
 }
 """Shorter floors than the cases have: they are waited for, and these storms are smaller."""
 
 
 @pytest.fixture
-def ground(lifeline: Lifeline, cluster: Cluster, tmp_path: Path) -> Ground:
+def environment(supervisor: Supervisor, cluster: Cluster, tmp_path: Path) -> StormEnvironment:
     path = bundled_profile()
-    return Ground(cluster, load_profile(path), path.parent, dict(os.environ), tmp_path)
+    return StormEnvironment(cluster, load_profile(path), path.parent, dict(os.environ), tmp_path)
 
 
-def stormed(ground: Ground, case: str, subject: Subject = REFERENCE_SUBJECT, *without: str, kids: int = 20) -> KidStorm:
-    return storm_case(ground, Plan(subject, KEYRING, 4, kids, without), CASES[case](KNOBS.get(case)))
+def stormed(
+    environment: StormEnvironment, case: str, subject: Subject = REFERENCE_SUBJECT, *without: str, key_ids: int = 20
+) -> KeyStorm:
+    return storm_case(
+        environment, Plan(subject, KEYRING, 4, key_ids, without), CASES[case](VERIFIER_SETTINGS.get(case))
+    )
 
 
-def verdicts(storm: KidStorm) -> dict[str, Verdict]:
+def verdicts(storm: KeyStorm) -> dict[str, Verdict]:
     return {gate.id.rpartition(".")[2]: gate.verdict for gate in storm_gates(storm)}
 
 
-def red(storm: KidStorm) -> set[str]:
+def red(storm: KeyStorm) -> set[str]:
     return {name for name, verdict in verdicts(storm).items() if verdict is not Verdict.PASS}
 
 
-def test_a_storm_costs_the_reference_one_fetch_and_its_evidence_is_whole(ground: Ground) -> None:
-    storm = stormed(ground, "random-kids")
+def test_a_storm_costs_the_reference_one_fetch_and_its_evidence_is_whole(environment: StormEnvironment) -> None:
+    storm = stormed(environment, "random-kids")
     assert not red(storm), storm_gates(storm)
     assert len(storm.fetches) == len(storm.tee) == 1
     assert (storm.before, storm.own) == (1, 2)
@@ -85,18 +89,18 @@ def test_a_storm_costs_the_reference_one_fetch_and_its_evidence_is_whole(ground:
     assert storm.fetches[0].member in range(4)
     assert storm.door is not None
     assert storm.door.opened <= 4
-    assert storms(Case(kid_storms=(storm,))) is not None
-    assert (ground.folder / "ledger" / "random-kids.tee.jsonl").stat().st_size > 0
+    assert storms(Case(key_storms=(storm,))) is not None
+    assert (environment.folder / "ledger" / "random-kids.tee.jsonl").stat().st_size > 0
 
 
-def test_without_single_flight_the_origin_sees_a_stampede(ground: Ground) -> None:
-    storm = stormed(ground, "random-kids", REFERENCE_SUBJECT, "single-flight")
+def test_without_single_flight_the_origin_sees_a_stampede(environment: StormEnvironment) -> None:
+    storm = stormed(environment, "random-kids", REFERENCE_SUBJECT, "single-flight")
     assert red(storm) == {"single-flight", "floor", "amplification"}
     assert len(storm.tee) == len(storm.fetches) == 4
 
 
-def test_a_killed_leader_is_seen_attributed_and_replaced(ground: Ground) -> None:
-    storm = stormed(ground, "leader-killed")
+def test_a_killed_leader_is_seen_attributed_and_replaced(environment: StormEnvironment) -> None:
+    storm = stormed(environment, "leader-killed")
     assert not red(storm), storm_gates(storm)
     kill = storm.mark("kill")
     assert kill is not None
@@ -107,40 +111,40 @@ def test_a_killed_leader_is_seen_attributed_and_replaced(ground: Ground) -> None
 
 
 @pytest.mark.skipif(find_pooler(os.environ) is None, reason="pgbouncer is not installed")
-def test_behind_a_pooler_a_transactions_lock_leads_and_a_sessions_does_not(ground: Ground) -> None:
-    assert not red(stormed(ground, "pooler"))
-    assert "single-flight" in red(stormed(ground, "pooler", REFERENCE_SUBJECT, "lock-scope"))
+def test_behind_a_pooler_a_transactions_lock_leads_and_a_sessions_does_not(environment: StormEnvironment) -> None:
+    assert not red(stormed(environment, "pooler"))
+    assert "single-flight" in red(stormed(environment, "pooler", REFERENCE_SUBJECT, "lock-scope"))
 
 
-def test_a_verifier_that_believes_everybody_is_found_out(ground: Ground) -> None:
+def test_a_verifier_that_believes_everybody_is_found_out(environment: StormEnvironment) -> None:
     believer = replace(REFERENCE_SUBJECT, name="believer", factory="stampede.subjects:believer")
-    assert red(stormed(ground, "random-kids", believer)) == {"false-accepts"}
+    assert red(stormed(environment, "random-kids", believer)) == {"false-accepts"}
 
 
-def test_a_new_key_that_is_not_found_at_once_is_found_late(ground: Ground) -> None:
+def test_a_new_key_that_is_not_found_at_once_is_found_late(environment: StormEnvironment) -> None:
     hesitant = replace(REFERENCE_SUBJECT, name="hesitant", factory="stampede.subjects:hesitant")
-    assert red(stormed(ground, "rotation-outside", hesitant)) == {"rotation"}
+    assert red(stormed(environment, "rotation-outside", hesitant)) == {"rotation"}
 
 
-def test_a_member_that_dies_takes_the_claims_of_the_callers_with_it(ground: Ground) -> None:
-    found = verdicts(stormed(ground, "random-kids", Subject("mortal", "stampede.subjects:mortal")))
+def test_a_member_that_dies_takes_the_claims_of_the_callers_with_it(environment: StormEnvironment) -> None:
+    found = verdicts(stormed(environment, "random-kids", Subject("mortal", "stampede.subjects:mortal")))
     assert found["false-accepts"] is Verdict.FAIL  # it does believe everybody, and the others said so
     assert found["known-kids"] is Verdict.INVALID
     assert found["single-flight"] is Verdict.INVALID  # nobody fetched, but the dead one might have
 
 
 @pytest.mark.parametrize("subject", [PYJWT, AUTHLIB], ids=lambda subject: subject.name)
-def test_a_library_fetches_in_every_process(ground: Ground, subject: Subject) -> None:
-    storm = stormed(ground, "random-kids", subject, kids=3)
+def test_a_library_fetches_in_every_process(environment: StormEnvironment, subject: Subject) -> None:
+    storm = stormed(environment, "random-kids", subject, key_ids=3)
     assert {"single-flight", "amplification"} <= red(storm)
     assert verdicts(storm)["false-accepts"] is Verdict.PASS
     assert verdicts(storm)["known-kids"] is Verdict.PASS
     assert len(storm.fetches) == len(storm.tee) >= 4
 
 
-def test_a_library_that_is_not_there_is_no_pass(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_that_is_not_there_is_no_pass(environment: StormEnvironment, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rig.machine.extras.find_spec", lambda module: None)
-    made = list(unknown_kid(ground, StormOrder(subject="pyjwt")))
+    made = list(unknown_kid(environment, StormOptions(subject="pyjwt")))
     assert [storm.case for storm in made] == list(CASES)
     for storm in made:
         (gate,) = storm_gates(storm)
@@ -148,19 +152,19 @@ def test_a_library_that_is_not_there_is_no_pass(ground: Ground, monkeypatch: pyt
         assert "jwt is not installed" in gate.reason
 
 
-def test_what_cannot_be_tried_is_named(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_tried_is_named(environment: StormEnvironment, monkeypatch: pytest.MonkeyPatch) -> None:
     absent = replace(PYJWT, needs="no_such_module")
-    assert "no_such_module is not installed" in stormed(ground, "flood", absent).not_run
+    assert "no_such_module is not installed" in stormed(environment, "flood", absent).not_run
     monkeypatch.setattr("rig.storms.unknown_kid.one_case.find_pooler", lambda environ: None)
-    assert stormed(ground, "pooler").not_run == "pgbouncer is not installed"
+    assert stormed(environment, "pooler").not_run == "pgbouncer is not installed"
     remote = replace(REFERENCE_SUBJECT, remote=True)
-    assert "kill or stop" in stormed(ground, "leader-killed", remote).not_run
-    assert "cached" in stormed(ground, "cold-start", remote).not_run
-    assert stormed(ground, "cold-start", remote).start is Start.COLD
+    assert "kill or stop" in stormed(environment, "leader-killed", remote).not_run
+    assert "cached" in stormed(environment, "cold-start", remote).not_run
+    assert stormed(environment, "cold-start", remote).start is Start.COLD
 
 
 def script_of(*parts: Part) -> Script:
-    return Script("", "", {}, KEYRING.known_tokens(), KEYRING.known_kid, KEYRING.rotated_token(), parts)
+    return Script("", "", {}, KEYRING.known_tokens(), KEYRING.known_key_id, KEYRING.rotated_token(), parts)
 
 
 def test_a_known_key_that_is_never_answered_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,13 +190,13 @@ def test_a_known_key_that_is_never_answered_is_a_refusal(monkeypatch: pytest.Mon
     (hung,) = [call for call in told.calls if call[0] == "known"]
     assert hung[2] > hung[1]
     table = pd.DataFrame([(0, *call) for call in told.calls], columns=list(CALL_COLUMNS))
-    (gate,) = storm_gates(KidStorm(case="any", story="", gates=("known-kids",), calls=table))
+    (gate,) = storm_gates(KeyStorm(case="any", story="", gates=("known-kids",), calls=table))
     assert (gate.verdict, gate.reason) == (Verdict.FAIL, "1 refused (Hung 1)")
 
 
 def test_keys_of_two_storms_are_never_taken_for_one_another_and_forgers_name_a_known_one() -> None:
-    kids = [{str(key.kid) for key in (*ring.known, ring.new)} for ring in (KEYRING, Keyring.make())]
-    assert len(kids[0] | kids[1]) == 8
+    key_ids = [{str(key.kid) for key in (*ring.known, ring.new)} for ring in (KEYRING, Keyring.make())]
+    assert len(key_ids[0] | key_ids[1]) == 8
     tokens = callers._tokens(Part("unknown", 40, 0.0, 0.0, 60.0, False), script_of())
     forged = [jws.extract_compact(token.encode()).headers()["kid"] for kind, token in tokens if kind == "forged"]
     assert forged
@@ -202,34 +206,34 @@ def test_keys_of_two_storms_are_never_taken_for_one_another_and_forgers_name_a_k
 @pytest.mark.parametrize(
     ("order", "message"),
     [
-        (StormOrder(cases=("weather",)), "--case weather: unknown-kid has the cases random-kids"),
-        (StormOrder(without=("luck",)), "--without luck"),
-        (StormOrder(subject="no such thing"), "is no subject"),
-        (StormOrder(subject="no.such:thing"), "no.such:thing: No module"),
+        (StormOptions(cases=("weather",)), "--case weather: unknown-kid has the cases random-kids"),
+        (StormOptions(without=("luck",)), "--without luck"),
+        (StormOptions(subject="no such thing"), "is no subject"),
+        (StormOptions(subject="no.such:thing"), "no.such:thing: No module"),
     ],
 )
-def test_an_order_for_what_there_is_not_is_refused(order: StormOrder, message: str) -> None:
+def test_an_order_for_what_there_is_not_is_refused(order: StormOptions, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        require_kids(load_profile(bundled_profile()), order)
+        require_key_ids(load_profile(bundled_profile()), order)
 
 
 def test_a_fleet_behind_http_needs_its_addresses() -> None:
     with pytest.raises(ConfigError, match="needs urls and origin_port"):
-        require_kids(load_profile(bundled_profile()), StormOrder(subject="http"))
+        require_key_ids(load_profile(bundled_profile()), StormOptions(subject="http"))
 
 
 def test_the_releases_of_a_scoreboard_go_also_when_the_rig_is_killed(
-    ground: Ground, lifeline: Lifeline, monkeypatch: pytest.MonkeyPatch
+    environment: StormEnvironment, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folders: list[Path] = []
 
     def nobody(folder: Path) -> Iterator[Contestant]:
         folders.append(folder)
-        assert folder in lifeline.directories()
+        assert folder in supervisor.directories()
         return iter(())
 
     monkeypatch.setattr(scoreboard, "contestants", nobody)
-    assert list(unknown_kid(ground, StormOrder(scoreboard=True))) == []
+    assert list(unknown_kid(environment, StormOptions(scoreboard=True))) == []
     assert [folder.exists() for folder in folders] == [False]
 
 
@@ -293,11 +297,11 @@ def test_a_fleet_that_breaks_at_an_unknown_key_has_not_refused_it(
     answer: Callable[[BaseHTTPRequestHandler], None], noted: str
 ) -> None:
     with server_that(answer) as url:
-        fleet = http_fleet(dict(storms_of_kids._http(UnknownKid(urls=(url,), origin_port=9)).environ))
+        fleet = http_fleet(dict(key_storms._http(UnknownKid(urls=(url,), origin_port=9)).environ))
         call = callers._call(fleet, "unknown", "token")
     assert (call[3], call[4]) == (False, noted)
     table = pd.DataFrame([(0, *call)], columns=list(CALL_COLUMNS))
-    (gate,) = storm_gates(KidStorm(case="any", story="", gates=("false-accepts",), calls=table))
+    (gate,) = storm_gates(KeyStorm(case="any", story="", gates=("false-accepts",), calls=table))
     assert (gate.verdict, gate.reason) == (Verdict.FAIL, f"1 neither accepted nor refused ({noted} 1)")
 
 
@@ -308,7 +312,7 @@ def test_what_checkers_look_for_is_what_a_fleet_behind_http_raises() -> None:
 
 def test_a_fleet_may_answer_503_to_what_it_cannot_look_up() -> None:
     section = UnknownKid(urls=("http://127.0.0.1:9",), origin_port=9, rejected=(401, 503))
-    assert dict(storms_of_kids._http(section).environ)["RIG_STORM_REJECTED"] == "401,503"
+    assert dict(key_storms._http(section).environ)["RIG_STORM_REJECTED"] == "401,503"
 
 
 @pytest.fixture
@@ -318,25 +322,27 @@ def profile_of() -> Callable[[UnknownKid], Profile]:
 
 
 def test_between_cases_a_fleet_that_runs_already_is_left_alone_for_a_floor(
-    ground: Ground, monkeypatch: pytest.MonkeyPatch, profile_of: Callable[[UnknownKid], Profile]
+    environment: StormEnvironment, monkeypatch: pytest.MonkeyPatch, profile_of: Callable[[UnknownKid], Profile]
 ) -> None:
     """Not tried is not asked: the case before that counts."""
     told: list[int | None] = []
 
-    def case_of(ground: Ground, plan: Plan, case: Any, *, asked: bool, fetched_ns: int | None) -> KidStorm:
+    def case_of(
+        environment: StormEnvironment, plan: Plan, case: Any, *, asked: bool, fetched_ns: int | None
+    ) -> KeyStorm:
         told.append(fetched_ns)
-        return KidStorm(case=case.name, story="", ended_ns=len(told), not_run="why" * (case.name == "leader-killed"))
+        return KeyStorm(case=case.name, story="", ended_ns=len(told), not_run="why" * (case.name == "leader-killed"))
 
-    monkeypatch.setattr(storms_of_kids, "storm_case", case_of)
+    monkeypatch.setattr(key_storms, "storm_case", case_of)
     section = UnknownKid(urls=("http://127.0.0.1:9",), origin_port=9)
-    order = StormOrder(cases=("random-kids", "leader-killed", "flood"))
+    order = StormOptions(cases=("random-kids", "leader-killed", "flood"))
     before_ns = time.monotonic_ns()
-    assert len(list(unknown_kid(replace(ground, profile=profile_of(section)), order))) == 3
+    assert len(list(unknown_kid(replace(environment, profile=profile_of(section)), order))) == 3
     assert told[0] is not None
     assert told[0] >= before_ns  # whoever stormed it a moment ago may have made it fetch
     assert told[1:] == [1, 1]
     told.clear()
-    list(unknown_kid(ground, order))
+    list(unknown_kid(environment, order))
     assert told == [None] * 3
 
 
@@ -363,7 +369,7 @@ def test_the_floor_of_the_case_before_is_over_before_a_member_asks_for_anything(
         started_s.append(clock.now_s)
         raise InterruptedError
 
-    case = CASES["flood"](Knobs(floor_s=30))
+    case = CASES["flood"](VerifierSettings(floor_s=30))
     origin, fleet = SimpleNamespace(tee_ledger=tmp_path / "none"), SimpleNamespace(start=start)
     for fetched_ns in (None, round(90e9), round(10e9)):
         with pytest.raises(InterruptedError):
@@ -372,13 +378,13 @@ def test_the_floor_of_the_case_before_is_over_before_a_member_asks_for_anything(
 
 
 def test_a_fleet_behind_http_is_stormed_without_any_change_to_it(
-    ground: Ground, database: Database, tmp_path: Path, profile_of: Callable[[UnknownKid], Profile]
+    environment: StormEnvironment, database: Database, tmp_path: Path, profile_of: Callable[[UnknownKid], Profile]
 ) -> None:
     origin_port = free_port()
     with fleet_behind_http(database, origin_port, tmp_path) as url:
-        section = UnknownKid(urls=(url,), origin_port=origin_port, promises=KidPromises(floor_s=1.2))
-        order = StormOrder(processes=3, kids=10, cases=("random-kids", "rotation-outside", "leader-killed"))
-        found = list(unknown_kid(replace(ground, profile=profile_of(section)), order))
+        section = UnknownKid(urls=(url,), origin_port=origin_port, promises=VerifierPromises(floor_s=1.2))
+        order = StormOptions(processes=3, key_ids=10, cases=("random-kids", "rotation-outside", "leader-killed"))
+        found = list(unknown_kid(replace(environment, profile=profile_of(section)), order))
     for storm in found[:2]:
         assert red(storm) <= {"connections"}, storm_gates(storm)
         assert len(storm.fetches) == len(storm.tee) == 1

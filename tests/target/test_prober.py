@@ -17,11 +17,11 @@ import rig.target.prober
 from rig.evidence.case import PROBE_COLUMNS
 from rig.evidence.pool_metrics import ACQUIRE_WAIT_S, POOL_COLUMNS
 from rig.machine.ports import free_port
-from rig.machine.supervisor import Lifeline
+from rig.machine.supervisor import Supervisor
 from rig.profile import PoolSeries, Probes
 from rig.run.leak_check import look_after, look_before
 from rig.target.endpoint import Endpoint
-from rig.target.http_probe import Asker
+from rig.target.http_probe import HttpProbe
 from rig.target.prober import Prober, next_due
 
 PROBES = Probes(health="/up", ready="/ready", metrics="/metrics", timeout_s=0.2)
@@ -92,8 +92,8 @@ def until(condition: Callable[[], bool]) -> None:
 )
 def test_an_answer_is_told_as_it_is_and_no_redirect_followed(path: str, status: int, said: str) -> None:
     with serving() as (endpoint, asked):
-        reply = Asker(endpoint, 5.0).get(path)
-    assert (reply.status, reply.said, reply.problem, asked) == (status, said, "", [path])
+        response = HttpProbe(endpoint, 5.0).get(path)
+    assert (response.status, response.said, response.problem, asked) == (status, said, "", [path])
 
 
 @pytest.mark.parametrize(
@@ -108,34 +108,34 @@ def test_an_answer_is_told_as_it_is_and_no_redirect_followed(path: str, status: 
 )
 def test_what_is_no_answer_has_status_0_and_a_problem(path: str, problem: str) -> None:
     with serving() as (endpoint, _):
-        reply = Asker(endpoint, 0.3).get(path)
-    assert reply.status == 0
-    assert problem in reply.problem
+        response = HttpProbe(endpoint, 0.3).get(path)
+    assert response.status == 0
+    assert problem in response.problem
 
 
 def test_of_a_long_answer_there_is_the_beginning_and_it_says_so() -> None:
     with serving() as (endpoint, _):
-        reply = Asker(endpoint, 5.0).get("/long")
-    assert (reply.status, reply.problem, len(reply.body)) == (200, "the answer is longer than 1 MiB", 1 << 20)
+        response = HttpProbe(endpoint, 5.0).get("/long")
+    assert (response.status, response.problem, len(response.body)) == (200, "the answer is longer than 1 MiB", 1 << 20)
 
 
 def test_nobody_there() -> None:
     nobody = Endpoint("127.0.0.1", free_port())
-    for reply in (Asker(nobody, 1.0).get("/up"), Asker(nobody, 1.0).connect()):
-        assert (reply.status, "refused" in reply.problem) == (0, True)
+    for response in (HttpProbe(nobody, 1.0).get("/up"), HttpProbe(nobody, 1.0).connect()):
+        assert (response.status, "refused" in response.problem) == (0, True)
 
 
 def test_a_proxy_in_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving() as (endpoint, asked), serving() as (proxy, through_proxy):
         for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
             monkeypatch.setenv(name, proxy.url)
-        assert Asker(endpoint, 5.0).get("/up").status == 200
+        assert HttpProbe(endpoint, 5.0).get("/up").status == 200
         assert (asked, through_proxy) == (["/up"], [])
 
 
 def test_the_base_path_comes_first() -> None:
     with serving() as (endpoint, asked):
-        Asker(Endpoint(endpoint.host, endpoint.port, base_path="/v2"), 5.0).get("/up")
+        HttpProbe(Endpoint(endpoint.host, endpoint.port, base_path="/v2"), 5.0).get("/up")
     assert asked == ["/v2/up"]
 
 
@@ -229,30 +229,30 @@ def test_a_refused_connection_is_written_down() -> None:
 
 
 def test_hygiene_finds_a_port_that_still_listens() -> None:
-    with Lifeline() as lifeline, socket.socket() as listener:
+    with Supervisor() as supervisor, socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         taken = Endpoint("127.0.0.1", listener.getsockname()[1])
-        after = {finding.what: finding for finding in look_after(lifeline, taken)}
+        after = {finding.what: finding for finding in look_after(supervisor, taken)}
         assert (after["the target's port"].clean, after["the target's port"].detail) == (False, str(taken.port))
-        free = {finding.what: finding.clean for finding in look_after(lifeline, Endpoint("127.0.0.1", free_port()))}
+        free = {finding.what: finding.clean for finding in look_after(supervisor, Endpoint("127.0.0.1", free_port()))}
         assert free["the target's port"] is True
         # A target that was running before is nobody's leftover.
-        assert "the target's port" not in {finding.what for finding in look_after(lifeline, None)}
+        assert "the target's port" not in {finding.what for finding in look_after(supervisor, None)}
 
 
 def test_hygiene_finds_what_this_run_left(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("left")
-    with Lifeline() as lifeline:
-        lifeline.remove_at_end(folder)
-        child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"], env=lifeline.environ())
-        findings = {finding.what: finding for finding in look_after(lifeline, None)}
+    with Supervisor() as supervisor:
+        supervisor.remove_at_end(folder)
+        child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"], env=supervisor.environ())
+        findings = {finding.what: finding for finding in look_after(supervisor, None)}
         assert not findings["processes of this run"].clean
         assert str(child.pid) in findings["processes of this run"].detail
         assert not findings["temporary directories"].clean
         child.kill()
-        until(lambda: {f.what: f for f in look_after(lifeline, None)}["zombies"].detail == str(child.pid))
+        until(lambda: {f.what: f for f in look_after(supervisor, None)}["zombies"].detail == str(child.pid))
         child.wait()
-        assert {f.what: f for f in look_after(lifeline, None)}["zombies"].clean
+        assert {f.what: f for f in look_after(supervisor, None)}["zombies"].clean
     (before,) = look_before()
     assert (before.when, before.what) == ("before", "processes of an earlier run")

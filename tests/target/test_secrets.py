@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rig.doctor.context import DoctorContext
 
 import rig.doctor.surroundings
 import rig.verbs.up
-from rig.doctor.patient import Patient
 from rig.doctor.surroundings import database_answers
 from rig.errors import Unavailable
-from rig.machine.supervisor import Lifeline
+from rig.machine.supervisor import Supervisor
 from rig.model import RunKey
 from rig.profile import Profile, bundled_profile, load_profile
 from rig.run.job import Job
@@ -70,8 +70,8 @@ def test_what_rig_up_says_of_a_target_that_tells_its_environment(
 
 def test_what_rig_doctor_says_of_one(profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rig.doctor.surroundings, "open_store", lambda *_: nullcontext(STORE))
-    with Lifeline() as lifeline, ExitStack() as stack:
-        patient = Patient(tmp_path, Settings(), ENVIRON, lifeline, stack, tmp_path, RunKey(1, "0" * 12, 0))
-        patient.profile = profile
-        database_answers(patient)
-    assert "chosen" not in patient.secrets.blanked(TOLD)
+    with Supervisor() as supervisor, ExitStack() as stack:
+        context = DoctorContext(tmp_path, Settings(), ENVIRON, supervisor, stack, tmp_path, RunKey(1, "0" * 12, 0))
+        context.profile = profile
+        database_answers(context)
+    assert "chosen" not in context.secrets.blanked(TOLD)

@@ -20,13 +20,13 @@ REQUEST = "S4-1-orders-1 request 1 of tenant A"
 
 @pytest.fixture
 def personal(world: World) -> World:
-    world.drive(scenario("S4", Share(RequestClass.PERSONAL, 3)))
+    world.run_scenario(scenario("S4", Share(RequestClass.PERSONAL, 3)))
     world.settle()
     return world
 
 
 def tokens(world: World, seq: int = 1) -> tuple[str, str, str]:
-    return world.targeter.bind(world.drives[0].scenario).canary(seq).tokens
+    return world.targeter.bind(world.scenario_runs[0].scenario).canary(seq).tokens
 
 
 def test_nothing_to_find(personal: World, tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_ordinary_numbers_and_addresses_are_no_find(personal: World) -> None:
 
 
 def test_another_runs_canary_is_ignored(personal: World) -> None:
-    other = type(personal.targeter)(personal.profile, RunKey(7, "run-0", 0)).bind(personal.drives[0].scenario)
+    other = type(personal.targeter)(personal.profile, RunKey(7, "run-0", 0)).bind(personal.scenario_runs[0].scenario)
     personal.execute("INSERT INTO vault.audit VALUES (1, {}, NULL)", other.canary(1).tokens[0])
     assert personal.read().canary_hits == ()
 
@@ -173,11 +173,11 @@ def test_personal_keys_that_are_kept_again_in_rows_that_name_no_request(
 ) -> None:
     """The second run of a service that keeps them, for tenants that exist already."""
     world = make_world(profile(match, path=path, column=column))
-    world.drive(scenario("S4", Share(RequestClass.PERSONAL, 3)))
+    world.run_scenario(scenario("S4", Share(RequestClass.PERSONAL, 3)))
     letter = world.expected()[0]
     for _ in range(3):
         world.bury(letter, key=None, **KEPT)
-    world.baseline = world.reader.preflight(world.targeter, [world.drives[0].scenario], TENANTS, None)
+    world.baseline = world.reader.preflight(world.targeter, [world.scenario_runs[0].scenario], TENANTS, None)
     place = f"{SCHEMA}.{LETTERS}.raw"
     assert world.baseline.personal == {TENANTS[0].id: {place: 3}}
     assert world.read().canary_hits == ()
@@ -198,7 +198,7 @@ def test_rows_that_nobody_counted_before_the_run_are_told(personal: World) -> No
 def test_of_tenants_without_rows_nothing_is_counted(personal: World) -> None:
     personal.execute("TRUNCATE {letters}")
     personal.bury(personal.expected()[0], key="of somebody", shop="a tenant of somebody else", **KEPT)
-    baseline = personal.reader.preflight(personal.targeter, [personal.drives[0].scenario], TENANTS, None)
+    baseline = personal.reader.preflight(personal.targeter, [personal.scenario_runs[0].scenario], TENANTS, None)
     assert baseline.personal == {}
 
 
@@ -244,10 +244,10 @@ def test_finds_in_rows_leave_room_for_those_in_logs(personal: World, tmp_path: P
 
 def test_what_is_logged_once_the_rows_were_read_is_found(personal: World, tmp_path: Path) -> None:
     log = tmp_path / "target.log"
-    rows = personal.reader.read_rows(personal.targeter, personal.drives, TENANTS, personal.baseline)
+    rows = personal.reader.read_rows(personal.targeter, personal.scenario_runs, TENANTS, personal.baseline)
     assert rows.log_files_scanned == ()
     log.write_text(f"goodbye {tokens(personal)[0]}\n")
-    scenarios = [outcome.scenario for outcome in personal.drives]
+    scenarios = [outcome.scenario for outcome in personal.scenario_runs]
     report = personal.reader.search_logs(rows, personal.targeter, scenarios, [log])
     assert [hit.place for hit in report.canary_hits] == [f"{log}:1"]
     assert report.log_files_scanned == (str(log),)

@@ -9,11 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rig.evidence.truth import Anomaly
-from rig.model import RequestClass, Row, Share
+from rig.evidence.truth import DiscrepancyKind
+from rig.model import Outcome, RequestClass, Row, Share
 from rig.profile import Profile
 from rig.requests.targeter import Expected
-from rig.truth.expected import Fate
 from tests.truth.world import World, profile, scenario, tenant_id
 
 SHARES = (
@@ -22,8 +21,8 @@ SHARES = (
     Share(RequestClass.MALFORMED, 3),
 )
 # The same replayed key in two drives, and each of its requests in both tenants.
-DRIVES = [scenario("S6", *SHARES, tenants=("A", "B"), step=step, key_step=step // 2) for step in (2, 3)]
-REQUESTS = sum(drive.count for drive in DRIVES)
+SCENARIO_RUNS = [scenario("S6", *SHARES, tenants=("A", "B"), step=step, key_step=step // 2) for step in (2, 3)]
+REQUESTS = sum(scenario_run.count for scenario_run in SCENARIO_RUNS)
 ELSEWHERE = "a tenant of somebody else"
 
 # Where a request leaves rows: mostly one where it belongs, sometimes none, two, or one elsewhere.
@@ -51,11 +50,11 @@ def leave(world: World, expected: Expected, how: str) -> Stored:
     return row, tenant, expected, how != BAD_TRACE
 
 
-def model(sent: list[tuple[Expected, Fate]], stored: list[Stored]) -> set[tuple[Anomaly, str, str]]:
+def model(sent: list[tuple[Expected, Outcome]], stored: list[Stored]) -> set[tuple[DiscrepancyKind, str, str]]:
     """(kind, tenant, key) of everything that is not clean."""
-    by_key: dict[tuple[str, str], list[tuple[Expected, Fate]]] = {}
-    for expected, fate in sent:
-        by_key.setdefault((expected.tenant, expected.key), []).append((expected, fate))
+    by_key: dict[tuple[str, str], list[tuple[Expected, Outcome]]] = {}
+    for expected, outcome in sent:
+        by_key.setdefault((expected.tenant, expected.key), []).append((expected, outcome))
     canonical = Counter((tenant, row.key) for table, tenant, row, _ in stored if table is Row.CANONICAL)
     dead = Counter((tenant, row.key) for table, tenant, row, _ in stored if table is Row.DEAD)
     senders = {key: {tenant_id(tenant) for tenant, other in by_key if other == key} for _, key in by_key}
@@ -65,11 +64,11 @@ def model(sent: list[tuple[Expected, Fate]], stored: list[Stored]) -> set[tuple[
         kept, buried = canonical[tenant_id(tenant), key], dead[tenant_id(tenant), key]
         for_dead = requests[0][0].row is Row.DEAD
         here, there = (buried, kept) if for_dead else (kept, buried)
-        fates = [fate for _, fate in requests]
-        least = fates.count(Fate.ACKNOWLEDGED) if for_dead else int(Fate.ACKNOWLEDGED in fates)
-        possible = len(fates) - fates.count(Fate.NOT_SENT)
+        outcomes = [outcome for _, outcome in requests]
+        least = outcomes.count(Outcome.ACKNOWLEDGED) if for_dead else int(Outcome.ACKNOWLEDGED in outcomes)
+        possible = len(outcomes) - outcomes.count(Outcome.NOT_SENT)
         most = possible if for_dead else min(1, possible)
-        traces = {request.correlation for request, fate in requests if fate != Fate.NOT_SENT}
+        traces = {request.correlation for request, outcome in requests if outcome != Outcome.NOT_SENT}
         strangers = any(
             table is Row.CANONICAL
             and at == tenant_id(tenant)
@@ -77,15 +76,15 @@ def model(sent: list[tuple[Expected, Fate]], stored: list[Stored]) -> set[tuple[
             and not (as_sent and row.correlation in traces)
             for table, at, row, as_sent in stored
         )
-        open_ended = Fate.REFUSED in fates or Fate.INDETERMINATE in fates
+        open_ended = Outcome.REFUSED in outcomes or Outcome.INDETERMINATE in outcomes
         kinds = {
-            Anomaly.DUPLICATED: kept > 1 or (for_dead and buried > most > 0),
-            Anomaly.MISROUTED: there > 0 and possible > 0,
-            Anomaly.UNEXPECTED: here + there > 0 and possible == 0,
-            Anomaly.RECOVERED: open_ended and (least < here <= most if for_dead else here > least == 0),
-            Anomaly.WRONG_CORRELATION: not for_dead and possible > 0 and strangers,
-            Anomaly.LOST: here < least and not there and key not in foreign,
-            Anomaly.WRONG_TENANT: key in foreign,
+            DiscrepancyKind.DUPLICATED: kept > 1 or (for_dead and buried > most > 0),
+            DiscrepancyKind.MISROUTED: there > 0 and possible > 0,
+            DiscrepancyKind.UNEXPECTED: here + there > 0 and possible == 0,
+            DiscrepancyKind.RECOVERED: open_ended and (least < here <= most if for_dead else here > least == 0),
+            DiscrepancyKind.WRONG_CORRELATION: not for_dead and possible > 0 and strangers,
+            DiscrepancyKind.LOST: here < least and not there and key not in foreign,
+            DiscrepancyKind.WRONG_TENANT: key in foreign,
         }
         found |= {(kind, tenant, key) for kind, so in kinds.items() if so}
     return found
@@ -97,19 +96,21 @@ def test_sql_agrees_with_the_model(make_world: Callable[[Profile], World], match
 
     @settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(
-        st.lists(st.sampled_from(Fate), min_size=REQUESTS, max_size=REQUESTS),
+        st.lists(st.sampled_from(Outcome), min_size=REQUESTS, max_size=REQUESTS),
         st.lists(LEAVES, min_size=REQUESTS, max_size=REQUESTS),
     )
-    def agrees(fates: list[Fate], leaves: list[list[str]]) -> None:
+    def agrees(outcomes: list[Outcome], leaves: list[list[str]]) -> None:
         world.execute("TRUNCATE {sales}, {letters}")
-        world.drives.clear()
-        waiting = iter(fates)
-        for drive in DRIVES:
-            world.drive(drive, lambda seq: next(waiting))
-        sent = list(zip([*world.expected(0), *world.expected(1)], fates, strict=True))
+        world.scenario_runs.clear()
+        waiting = iter(outcomes)
+        for scenario_run in SCENARIO_RUNS:
+            world.run_scenario(scenario_run, lambda seq: next(waiting))
+        sent = list(zip([*world.expected(0), *world.expected(1)], outcomes, strict=True))
         stored = [leave(world, expected, how) for (expected, _), ways in zip(sent, leaves, strict=True) for how in ways]
         report = world.read()
-        found = {(unclean.kind, unclean.tenant, unclean.key) for unclean in report.unclean}
+        found = {
+            (discrepancies.kind, discrepancies.tenant, discrepancies.key) for discrepancies in report.discrepancies
+        }
         assert found == model(sent, stored)
         assert sum(total.observed for total in report.totals) == sum(tenant != ELSEWHERE for _, tenant, _, _ in stored)
 

@@ -43,8 +43,8 @@ def test_all_well(world: World) -> None:
 
 
 def test_rows_that_exist_are_counted(world: World) -> None:
-    world.drives.clear()
-    world.drive(scenario("S2"))
+    world.scenario_runs.clear()
+    world.run_scenario(scenario("S2"))
     world.settle()
     baseline = check(world)
     assert baseline.canonical == {TENANTS[0].id: 10, TENANTS[1].id: 0}
@@ -124,7 +124,7 @@ def test_truth_that_row_level_security_hides(world: World) -> None:
 
 @pytest.mark.parametrize("kind", [RequestClass.VALID, RequestClass.MALFORMED])
 def test_a_key_that_exists_already(world: World, kind: RequestClass) -> None:
-    world.drive(SENT[0])
+    world.run_scenario(SENT[0])
     victim = next(expected for expected in world.expected() if expected.request_class is kind)
     (world.keep if kind is RequestClass.VALID else world.bury)(victim)
     with pytest.raises(EvidenceError, match=rf"already holds {victim.key}.*'run-1' was used before"):

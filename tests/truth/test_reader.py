@@ -12,7 +12,7 @@ import pytest
 from psycopg import sql
 
 from rig.errors import EvidenceError
-from rig.evidence.truth import Anomaly
+from rig.evidence.truth import DiscrepancyKind
 from rig.model import RequestClass, Share
 from rig.profile import Profile
 from rig.truth.quiesce import quiesce
@@ -78,10 +78,10 @@ def test_rows_that_a_queue_stores_after_the_answer(
     make_world: Callable[[Profile], World], clock: Clock, quiet_s: float, lost: int
 ) -> None:
     world = make_world(resting(quiet_s))
-    world.drive(scenario())
+    world.run_scenario(scenario())
     clock.due[1.0] = world.settle
     assert world.reader.quiesce()
-    assert len(world.read().unclean) == lost
+    assert len(world.read().discrepancies) == lost
 
 
 def test_work_begins_the_rest_anew(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,11 +120,11 @@ def test_a_database_out_of_reach_is_not_quiet() -> None:
 
 
 def test_truth_that_cannot_be_read(world: World) -> None:
-    world.drive(scenario())
+    world.run_scenario(scenario())
     remedy = "truth could not be read: .*run `rig settle PACK` when the database is back"
     with pytest.raises(EvidenceError, match=remedy):
         TruthReader(world.profile, "postgresql://x:hush@127.0.0.1:1/x").read(
-            world.targeter, world.drives, TENANTS, world.baseline
+            world.targeter, world.scenario_runs, TENANTS, world.baseline
         )
     world.execute("DROP TABLE {sales}")
     with pytest.raises(EvidenceError, match=remedy):
@@ -137,8 +137,8 @@ def test_a_role_that_may_create_no_temporary_table(world: World) -> None:
     world.execute("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC, {}", database, role)
     world.execute("GRANT USAGE ON SCHEMA vault TO {}", role)
     world.execute("GRANT SELECT ON ALL TABLES IN SCHEMA vault TO {}", role)
-    world.drive(scenario("S6", *MIXED, shuffled=True))
-    world.drive(scenario("S2", tenants=("A", "B")))
+    world.run_scenario(scenario("S6", *MIXED, shuffled=True))
+    world.run_scenario(scenario("S2", tenants=("A", "B")))
     world.settle()
     lost, misrouted, doubled, _, foreign = world.expected(1)[:5]
     world.execute("DELETE FROM {sales} WHERE {dedup} IN ({}, {})", lost.key, misrouted.key)
@@ -147,12 +147,13 @@ def test_a_role_that_may_create_no_temporary_table(world: World) -> None:
     world.keep(doubled._replace(key="100%s {never} 'sent'"))
     world.execute('UPDATE {sales} SET "shop id" = {} WHERE {dedup} = {}', "other", foreign.key)
     poor = TruthReader(world.profile, world.database.runtime_dsn)
-    report = poor.read(world.targeter, world.drives, TENANTS, world.baseline)
+    report = poor.read(world.targeter, world.scenario_runs, TENANTS, world.baseline)
     rich = world.read()
-    assert {unclean.kind for unclean in rich.unclean} == {
-        Anomaly.LOST, Anomaly.MISROUTED, Anomaly.DUPLICATED, Anomaly.UNEXPECTED, Anomaly.WRONG_TENANT,
+    assert {discrepancies.kind for discrepancies in rich.discrepancies} == {
+        DiscrepancyKind.LOST, DiscrepancyKind.MISROUTED, DiscrepancyKind.DUPLICATED, DiscrepancyKind.UNEXPECTED,
+        DiscrepancyKind.WRONG_TENANT,
     }  # fmt: skip
-    assert report.unclean == rich.unclean
+    assert report.discrepancies == rich.discrepancies
     assert report.groups == rich.groups
     assert report.totals == rich.totals
     assert (report.keys_reconciled, report.duplicated_keys) == (rich.keys_reconciled, rich.duplicated_keys)

@@ -7,11 +7,10 @@ from collections.abc import Callable
 import pytest
 from pydantic import TypeAdapter
 
-from rig.evidence.truth import Anomaly, Group, Total, TruthReport
-from rig.model import RequestClass, Row, Share
+from rig.evidence.truth import DiscrepancyKind, Group, Total, TruthReport
+from rig.model import Outcome, RequestClass, Row, Share
 from rig.profile import Answer, Profile
 from rig.requests.targeter import Expected
-from rig.truth.expected import Fate
 from rig.truth.reconcile import Baseline
 from tests.truth.world import TENANTS, World, profile, scenario, tenant_id
 
@@ -19,15 +18,15 @@ VALID, MALFORMED = RequestClass.VALID, RequestClass.MALFORMED
 MIXED = (Share(RequestClass.REPLAY, 7, one_key=True), Share(VALID, 3), Share(MALFORMED, 2))
 
 
-def found(report: TruthReport) -> dict[Anomaly, set[str]]:
-    kinds: dict[Anomaly, set[str]] = {}
-    for unclean in report.unclean:
-        kinds.setdefault(unclean.kind, set()).add(unclean.key)
+def found(report: TruthReport) -> dict[DiscrepancyKind, set[str]]:
+    kinds: dict[DiscrepancyKind, set[str]] = {}
+    for discrepancies in report.discrepancies:
+        kinds.setdefault(discrepancies.kind, set()).add(discrepancies.key)
     return kinds
 
 
-def group(report: TruthReport, drive: int = 0, tenant: str = "A") -> Group:
-    return [group for group in report.groups if group.tenant == tenant][drive]
+def group(report: TruthReport, scenario_run: int = 0, tenant: str = "A") -> Group:
+    return [group for group in report.groups if group.tenant == tenant][scenario_run]
 
 
 def numbers(group: Group) -> tuple[int, ...]:
@@ -43,7 +42,7 @@ def total(report: TruthReport, row: Row, tenant: str = "A") -> tuple[int, int, i
 
 @pytest.fixture
 def mixed(world: World) -> World:
-    world.drive(scenario("S6", *MIXED, shuffled=True))
+    world.run_scenario(scenario("S6", *MIXED, shuffled=True))
     world.settle()
     return world
 
@@ -54,7 +53,7 @@ def first(world: World, kind: RequestClass) -> Expected:
 
 def test_clean_stays_clean(mixed: World) -> None:
     report = mixed.read()
-    assert report.unclean == ()
+    assert report.discrepancies == ()
     assert numbers(group(report)) == (4, 4, 4, 2, 2, 2)
     assert report.totals == (
         Total("A", Row.CANONICAL, 4, 4, 4),
@@ -70,9 +69,9 @@ def test_a_canonical_row_lost(mixed: World) -> None:
     victim = first(mixed, VALID)
     mixed.execute("DELETE FROM {sales} WHERE {dedup} = {}", victim.key)
     report = mixed.read()
-    assert found(report) == {Anomaly.LOST: {victim.key}}
-    assert report.unclean[0].drive == "S6-1-orders-1"
-    assert group(report).unclean == {"lost": 1}
+    assert found(report) == {DiscrepancyKind.LOST: {victim.key}}
+    assert report.discrepancies[0].scenario_run == "S6-1-orders-1"
+    assert group(report).discrepancies == {"lost": 1}
     assert numbers(group(report)) == (4, 4, 3, 2, 2, 2)
 
 
@@ -80,7 +79,7 @@ def test_a_dead_letter_lost(mixed: World) -> None:
     victim = first(mixed, MALFORMED)
     mixed.execute("DELETE FROM {letters} WHERE key = {}", victim.key)
     report = mixed.read()
-    assert found(report) == {Anomaly.LOST: {victim.key}}
+    assert found(report) == {DiscrepancyKind.LOST: {victim.key}}
     assert numbers(group(report)) == (4, 4, 4, 2, 2, 1)
 
 
@@ -89,7 +88,7 @@ def test_duplicated(mixed: World, kind: RequestClass) -> None:
     victim = first(mixed, kind)
     (mixed.keep if kind is RequestClass.REPLAY else mixed.bury)(victim)
     report = mixed.read()
-    assert found(report) == {Anomaly.DUPLICATED: {victim.key}}
+    assert found(report) == {DiscrepancyKind.DUPLICATED: {victim.key}}
     assert report.duplicated_keys == (kind is RequestClass.REPLAY)
 
 
@@ -98,16 +97,16 @@ def test_unexpected_rows_of_nobody(mixed: World) -> None:
     mixed.keep(nobody)
     mixed.bury(nobody._replace(key="never-either"))
     report = mixed.read()
-    assert found(report) == {Anomaly.UNEXPECTED: {"never-sent", "never-either"}}
-    assert {unclean.drive for unclean in report.unclean} == {""}
+    assert found(report) == {DiscrepancyKind.UNEXPECTED: {"never-sent", "never-either"}}
+    assert {discrepancies.scenario_run for discrepancies in report.discrepancies} == {""}
     assert total(report, Row.CANONICAL) == (4, 4, 5)
     assert total(report, Row.DEAD) == (2, 2, 3)
 
 
 def test_a_dead_letter_without_a_name(mixed: World) -> None:
     mixed.bury(first(mixed, VALID), key=None)
-    [unclean] = mixed.read().unclean
-    assert (unclean.kind, unclean.key) == (Anomaly.UNEXPECTED, "")
+    [discrepancies] = mixed.read().discrepancies
+    assert (discrepancies.kind, discrepancies.key) == (DiscrepancyKind.UNEXPECTED, "")
 
 
 @pytest.mark.parametrize("kind", [VALID, MALFORMED])
@@ -120,8 +119,8 @@ def test_misrouted_is_not_also_lost(mixed: World, kind: RequestClass) -> None:
         mixed.execute("DELETE FROM {letters} WHERE key = {}", victim.key)
         mixed.keep(victim)
     report = mixed.read()
-    assert found(report) == {Anomaly.MISROUTED: {victim.key}}
-    assert group(report).unclean == {"misrouted": 1}
+    assert found(report) == {DiscrepancyKind.MISROUTED: {victim.key}}
+    assert group(report).discrepancies == {"misrouted": 1}
 
 
 @pytest.mark.parametrize("kind", [VALID, MALFORMED])
@@ -131,89 +130,94 @@ def test_wrong_tenant_is_not_also_lost(mixed: World, kind: RequestClass, other: 
     mixed.execute('UPDATE {sales} SET "shop id" = {} WHERE {dedup} = {}', other, victim.key)
     mixed.execute("UPDATE {letters} SET shop = {} WHERE key = {}", other, victim.key)
     report = mixed.read()
-    assert found(report) == {Anomaly.WRONG_TENANT: {victim.key}}
-    assert other in report.unclean[0].detail
-    assert report.unclean[0].tenant == "A"
+    assert found(report) == {DiscrepancyKind.WRONG_TENANT: {victim.key}}
+    assert other in report.discrepancies[0].detail
+    assert report.discrepancies[0].tenant == "A"
 
 
 def test_wrong_correlation(mixed: World) -> None:
     victim = first(mixed, RequestClass.REPLAY)
     mixed.execute("UPDATE {sales} SET trace = NULL WHERE {dedup} = {}", victim.key)
-    assert found(mixed.read()) == {Anomaly.WRONG_CORRELATION: {victim.key}}
+    assert found(mixed.read()) == {DiscrepancyKind.WRONG_CORRELATION: {victim.key}}
 
 
 def test_wrong_channel(world: World) -> None:
     shares = [Share(VALID, 1, source=source, channel="facebook_paid") for source in ("fb", "facebook")]
-    world.drive(scenario("S9", *shares))
+    world.run_scenario(scenario("S9", *shares))
     world.settle()
-    assert world.read().unclean == ()
+    assert world.read().discrepancies == ()
     victim = world.expected()[1]
     world.execute("UPDATE {sales} SET medium = {} WHERE {dedup} = {}", "facebook", victim.key)
     report = world.read()
-    assert found(report) == {Anomaly.WRONG_CHANNEL: {victim.key}}
-    assert report.unclean[0].detail == "stored under the channel facebook instead of facebook_paid"
+    assert found(report) == {DiscrepancyKind.WRONG_CHANNEL: {victim.key}}
+    assert report.discrepancies[0].detail == "stored under the channel facebook instead of facebook_paid"
 
 
 def test_one_key_in_two_tenants(world: World) -> None:
-    world.drive(scenario("S5", Share(VALID, 6, one_key=True), tenants=("A", "B"), shared_key=True))
+    world.run_scenario(scenario("S5", Share(VALID, 6, one_key=True), tenants=("A", "B"), shared_key=True))
     world.settle()
     report = world.read()
-    assert report.unclean == ()
+    assert report.discrepancies == ()
     assert [numbers(group(report, 0, tenant)) for tenant in "AB"] == [(1, 1, 1, 0, 0, 0)] * 2
     # One deduplication scope for all tenants: the second one's row is never made.
     world.execute('DELETE FROM {sales} WHERE "shop id" = {}', tenant_id("B"))
     report = world.read()
-    assert [(unclean.kind, unclean.tenant) for unclean in report.unclean] == [(Anomaly.LOST, "B")]
+    assert [(discrepancies.kind, discrepancies.tenant) for discrepancies in report.discrepancies] == [
+        (DiscrepancyKind.LOST, "B")
+    ]
 
 
 def test_one_key_in_several_drives_is_one_row(world: World) -> None:
     for step in (50, 250):
-        world.drive(scenario("S1", Share(VALID, 5, one_key=True), step=step, key_step=0))
+        world.run_scenario(scenario("S1", Share(VALID, 5, one_key=True), step=step, key_step=0))
     world.settle()
     report = world.read()
-    assert report.unclean == ()
+    assert report.discrepancies == ()
     assert [numbers(found) for found in report.groups] == [(1, 1, 1, 0, 0, 0)] * 2
     assert total(report, Row.CANONICAL) == (1, 1, 1)
     world.execute("DELETE FROM {sales}")
     report = world.read()
-    assert [unclean.drive for unclean in report.unclean] == ["S1-50-orders-1", "S1-250-orders-1"]
+    assert [discrepancies.scenario_run for discrepancies in report.discrepancies] == [
+        "S1-50-orders-1",
+        "S1-250-orders-1",
+    ]
 
 
 @pytest.mark.parametrize("kind", [VALID, MALFORMED])
 @pytest.mark.parametrize("stored", [True, False])
-@pytest.mark.parametrize("fate", list(Fate))
-def test_fates(world: World, kind: RequestClass, fate: Fate, stored: bool) -> None:
-    world.drive(scenario("S2", Share(kind, 1)), fate)
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_outcomes(world: World, kind: RequestClass, outcome: Outcome, stored: bool) -> None:
+    world.run_scenario(scenario("S2", Share(kind, 1)), outcome)
     expected = world.expected()[0]
     if stored:
         (world.keep if kind is VALID else world.bury)(expected)
     wanted = {
-        (Fate.ACKNOWLEDGED, False): {Anomaly.LOST: {expected.key}},
-        (Fate.REFUSED, True): {Anomaly.RECOVERED: {expected.key}},
-        (Fate.INDETERMINATE, True): {Anomaly.RECOVERED: {expected.key}},
-        (Fate.NOT_SENT, True): {Anomaly.UNEXPECTED: {expected.key}},
+        (Outcome.ACKNOWLEDGED, False): {DiscrepancyKind.LOST: {expected.key}},
+        (Outcome.REFUSED, True): {DiscrepancyKind.RECOVERED: {expected.key}},
+        (Outcome.INDETERMINATE, True): {DiscrepancyKind.RECOVERED: {expected.key}},
+        (Outcome.NOT_SENT, True): {DiscrepancyKind.UNEXPECTED: {expected.key}},
     }
     report = world.read()
-    assert found(report) == wanted.get((fate, stored), {})
-    interval = (fate is Fate.ACKNOWLEDGED, fate is not Fate.NOT_SENT, stored)
+    assert found(report) == wanted.get((outcome, stored), {})
+    interval = (outcome is Outcome.ACKNOWLEDGED, outcome is not Outcome.NOT_SENT, stored)
     assert total(report, Row.CANONICAL if kind is VALID else Row.DEAD) == interval
 
 
 def test_an_acknowledgement_of_any_request_of_a_key_counts(world: World) -> None:
     share = Share(VALID, 5, one_key=True)
-    world.drive(scenario("S1", share), lambda seq: Fate.ACKNOWLEDGED if seq == 3 else Fate.REFUSED)
-    assert set(found(world.read())) == {Anomaly.LOST}
+    world.run_scenario(scenario("S1", share), lambda seq: Outcome.ACKNOWLEDGED if seq == 3 else Outcome.REFUSED)
+    assert set(found(world.read())) == {DiscrepancyKind.LOST}
 
 
 def test_a_request_that_may_leave_no_row(make_world: Callable[[Profile], World]) -> None:
     described = profile().model_copy(update={"answers": {MALFORMED: Answer(status=(422,), row=Row.NONE)}})
     world = make_world(described)
-    world.drive(scenario("S3", Share(MALFORMED, 2)))
-    assert world.read().unclean == ()
+    world.run_scenario(scenario("S3", Share(MALFORMED, 2)))
+    assert world.read().discrepancies == ()
     one, other = world.expected()
     world.keep(one)
     world.bury(other)
-    assert found(world.read()) == {Anomaly.UNEXPECTED: {one.key, other.key}}
+    assert found(world.read()) == {DiscrepancyKind.UNEXPECTED: {one.key, other.key}}
 
 
 @pytest.mark.parametrize(
@@ -229,31 +233,34 @@ def test_other_ways_to_match_a_dead_letter(
     make_world: Callable[[Profile], World], match: str, column: str, path: str | None
 ) -> None:
     world = make_world(profile(match, path=path, column=column))
-    world.drive(scenario("S6", *MIXED))
+    world.run_scenario(scenario("S6", *MIXED))
     world.settle()
-    assert world.read().unclean == ()
+    assert world.read().discrepancies == ()
     victim = first(world, MALFORMED)
     world.execute("DELETE FROM {letters} WHERE key = {}", victim.key)
     world.execute("DELETE FROM {sales} WHERE {dedup} = {}", first(world, VALID).key)
     world.bury(first(world, VALID))
-    assert found(world.read()) == {Anomaly.LOST: {victim.key}, Anomaly.MISROUTED: {first(world, VALID).key}}
+    assert found(world.read()) == {
+        DiscrepancyKind.LOST: {victim.key},
+        DiscrepancyKind.MISROUTED: {first(world, VALID).key},
+    }
 
 
 def test_truncated_bodies_are_matched_by_number(make_world: Callable[[Profile], World]) -> None:
     world = make_world(profile("payload-key", path="inner.dedup"))
-    world.drive(scenario("S7", Share(RequestClass.INVALID_JSON, 4)))
+    world.run_scenario(scenario("S7", Share(RequestClass.INVALID_JSON, 4)))
     for expected in world.expected():
         world.bury(expected, raw='{"inner": {"ded')
     report = world.read()
-    assert report.unclean == ()
+    assert report.discrepancies == ()
     assert numbers(group(report)) == (0, 0, 0, 4, 4, 4)
 
 
 @pytest.mark.parametrize("stray", [-1, 0, 1])
 def test_counts_alone(make_world: Callable[[Profile], World], stray: int) -> None:
     world = make_world(profile("count", correlation=False))
-    world.drive(scenario("S3", Share(MALFORMED, 4)))
-    world.drive(scenario("S7", Share(RequestClass.INVALID_JSON, 2)))
+    world.run_scenario(scenario("S3", Share(MALFORMED, 4)))
+    world.run_scenario(scenario("S7", Share(RequestClass.INVALID_JSON, 2)))
     for expected in [*world.expected(0), *world.expected(1)]:
         world.bury(expected)
     if stray > 0:
@@ -261,46 +268,48 @@ def test_counts_alone(make_world: Callable[[Profile], World], stray: int) -> Non
     elif stray < 0:
         world.execute("DELETE FROM {letters} WHERE key = {}", world.expected()[0].key)
     report = world.read()
-    kinds = {-1: {Anomaly.LOST}, 0: set(), 1: {Anomaly.UNEXPECTED}}
+    kinds = {-1: {DiscrepancyKind.LOST}, 0: set(), 1: {DiscrepancyKind.UNEXPECTED}}
     assert set(found(report)) == kinds[stray]
     assert total(report, Row.DEAD) == (6, 6, 6 + stray)
     # Which drive lacks it nobody can know, so each is charged with it.
-    assert [dict(found.unclean) for found in report.groups] == [{"lost": 1} if stray < 0 else {}] * 2
+    assert [dict(found.discrepancies) for found in report.groups] == [{"lost": 1} if stray < 0 else {}] * 2
     assert sum(found.dead for found in report.groups) == 6 + min(stray, 0)
 
 
 def test_counts_alone_with_no_row_at_all(make_world: Callable[[Profile], World]) -> None:
     world = make_world(profile("count"))
-    world.drive(scenario("S3", Share(MALFORMED, 4)))
-    assert found(world.read()) == {Anomaly.LOST: {expected.key for expected in world.expected()}}
+    world.run_scenario(scenario("S3", Share(MALFORMED, 4)))
+    assert found(world.read()) == {DiscrepancyKind.LOST: {expected.key for expected in world.expected()}}
 
 
 def test_rows_of_before_are_subtracted(world: World) -> None:
-    world.drive(scenario("S6", *MIXED))
+    world.run_scenario(scenario("S6", *MIXED))
     older = world.expected()[0]
     for number in range(3):
         world.keep(older._replace(key=f"older-{number}"))
         world.bury(older._replace(key=f"older-{number}"))
-    world.baseline = world.reader.preflight(world.targeter, [world.drives[0].scenario], TENANTS, None)
+    world.baseline = world.reader.preflight(world.targeter, [world.scenario_runs[0].scenario], TENANTS, None)
     world.settle()
     report = world.read()
-    assert report.unclean == ()
+    assert report.discrepancies == ()
     assert total(report, Row.CANONICAL) == (4, 4, 4)
     assert total(report, Row.DEAD) == (2, 2, 2)
     world.keep(older._replace(key="unknown"))
     report = world.read()
-    assert [(unclean.kind, unclean.key) for unclean in report.unclean] == [(Anomaly.UNEXPECTED, "")]
+    assert [(discrepancies.kind, discrepancies.key) for discrepancies in report.discrepancies] == [
+        (DiscrepancyKind.UNEXPECTED, "")
+    ]
     assert total(report, Row.CANONICAL) == (4, 4, 5)
 
 
 def test_duplicates_of_before_are_not_the_runs(world: World) -> None:
     """Tenant A has rows of a run whose service did not deduplicate, and legacy rows without a key."""
-    world.drive(scenario("S6", *MIXED, tenants=("A", "B")))
+    world.run_scenario(scenario("S6", *MIXED, tenants=("A", "B")))
     older = first(world, VALID)._replace(tenant="A")
     for key in ("older", "", ""):
         world.keep(older._replace(key=key))
         world.keep(older._replace(key=key))
-    world.baseline = world.reader.preflight(world.targeter, [world.drives[0].scenario], TENANTS, None)
+    world.baseline = world.reader.preflight(world.targeter, [world.scenario_runs[0].scenario], TENANTS, None)
     assert world.baseline.duplicated == {TENANTS[0].id: 2}
     assert any("2 keys had more than one canonical row before the run" in note for note in world.baseline.notes)
     world.settle()
@@ -316,11 +325,11 @@ def test_duplicates_of_before_are_not_the_runs(world: World) -> None:
 @pytest.mark.parametrize("tenant", ["A", "B"])
 def test_duplicates_of_keys_that_nobody_sent(world: World, tenant: str) -> None:
     """Beyond those of before, for a tenant that had rows (A) and for one that had none."""
-    world.drive(scenario("S2", tenants=("A", "B")))
+    world.run_scenario(scenario("S2", tenants=("A", "B")))
     older = world.expected()[0]._replace(tenant="A", key="older")
     world.keep(older)
     world.keep(older)
-    world.baseline = world.reader.preflight(world.targeter, [world.drives[0].scenario], TENANTS, None)
+    world.baseline = world.reader.preflight(world.targeter, [world.scenario_runs[0].scenario], TENANTS, None)
     world.settle()
     strange = world.expected()[0]._replace(tenant=tenant, key="never sent")
     world.keep(strange)
@@ -335,9 +344,9 @@ def test_a_baseline_of_an_older_rig() -> None:
 
 
 def test_names_are_bounded_and_counts_are_not(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rig.truth.reconcile.UNCLEAN_MAX", 5)
-    world.drive(scenario("S2", Share(VALID, 20)))
+    monkeypatch.setattr("rig.truth.reconcile.DISCREPANCIES_MAX", 5)
+    world.run_scenario(scenario("S2", Share(VALID, 20)))
     report = world.read()
-    assert len(report.unclean) == 5
-    assert group(report).unclean == {"lost": 20}
+    assert len(report.discrepancies) == 5
+    assert group(report).discrepancies == {"lost": 20}
     assert any("only the first 5" in note for note in report.notes)

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import psycopg
 import pytest
+from rig.evidence.scenario_runs import RESULT
 
 from rig.errors import EvidenceError, UsageError
-from rig.evidence.drives import RESULT
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.pack import Pack
 from rig.model import RequestClass, Scenario, Share
@@ -30,14 +30,14 @@ class Silent:
 
     def stage(self, what: str) -> None: ...
 
-    def drive(self, scenario: Scenario, number: int, drives: int) -> None: ...
+    def run_scenario(self, scenario: Scenario, number: int, scenario_runs: int) -> None: ...
 
     def progress(self, requests: int) -> None: ...
 
 
 @pytest.fixture
 def personal(world: World) -> World:
-    world.drive(scenario("S4", Share(RequestClass.PERSONAL, COUNT)))
+    world.run_scenario(scenario("S4", Share(RequestClass.PERSONAL, COUNT)))
     world.settle()
     return world
 
@@ -51,7 +51,7 @@ def left(world: World, profile: Profile, folder: Path, **facts: str) -> Record:
     job = Job("ladder", (), Settings(out=folder), profile, folder)
     facts = facts or dict(existing_store(profile, doors(world.database)).facts)
     record = Record.begin(job, world.targeter.run, 0, {"database": facts})
-    sent = world.drives[0].scenario
+    sent = world.scenario_runs[0].scenario
     rows = np.zeros(COUNT, RESULT)
     rows["seq"], rows["status"] = range(COUNT), 200
     record.amend(tenants=TENANTS)
@@ -71,7 +71,7 @@ def settled(world: World, record: Record) -> Gate:
 
 def test_the_log_of_the_launched_target_is_searched(personal: World, tmp_path: Path) -> None:
     record = left(personal, personal.profile, tmp_path)
-    word = personal.targeter.bind(personal.drives[0].scenario).canary(1).tokens[0]
+    word = personal.targeter.bind(personal.scenario_runs[0].scenario).canary(1).tokens[0]
     (record.pack.logs_folder / "target.log").write_text(f"taken: {word}\n")
     gate = settled(personal, record)
     assert gate.verdict is Verdict.FAIL

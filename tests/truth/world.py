@@ -12,11 +12,11 @@ import psycopg
 from psycopg import Connection, sql
 
 from rig.evidence.truth import TruthReport
-from rig.model import Pace, RequestClass, Row, RunKey, Scenario, Share, Tenant
+from rig.model import Outcome, Pace, RequestClass, Row, RunKey, Scenario, Share, Tenant
 from rig.profile import Profile
 from rig.requests.targeter import Expected, Targeter
 from rig.target.postgres import Database
-from rig.truth.expected import DriveOutcome, Fate
+from rig.truth.expected import RunOutcomes
 from rig.truth.reader import TruthReader
 from rig.truth.reconcile import Baseline
 from tests.profiles import handmade
@@ -80,29 +80,31 @@ class World:
     profile: Profile
     connection: Connection[Any]
     targeter: Targeter
-    drives: list[DriveOutcome] = field(default_factory=list)
+    scenario_runs: list[RunOutcomes] = field(default_factory=list)
     baseline: Baseline = field(default_factory=lambda: Baseline({}, {}))
 
     @property
     def reader(self) -> TruthReader:
         return TruthReader(self.profile, self.database.admin_dsn)
 
-    def drive(self, scenario: Scenario, fate: Callable[[int], Fate] | Fate = Fate.ACKNOWLEDGED) -> None:
+    def run_scenario(
+        self, scenario: Scenario, outcome: Callable[[int], Outcome] | Outcome = Outcome.ACKNOWLEDGED
+    ) -> None:
         """Send a scenario, on paper only."""
-        fates = [fate if isinstance(fate, Fate) else fate(seq) for seq in range(scenario.count)]
-        self.drives.append(DriveOutcome(scenario, np.array(fates, dtype=np.uint8)))
+        outcomes = [outcome if isinstance(outcome, Outcome) else outcome(seq) for seq in range(scenario.count)]
+        self.scenario_runs.append(RunOutcomes(scenario, np.array([each.code for each in outcomes], dtype=np.uint8)))
 
-    def expected(self, drive: int = 0) -> list[Expected]:
-        outcome = self.drives[drive]
-        targets = self.targeter.bind(outcome.scenario)
-        return [targets.expected(seq) for seq in range(outcome.scenario.count)]
+    def expected(self, scenario_run: int = 0) -> list[Expected]:
+        scenario = self.scenario_runs[scenario_run].scenario
+        targets = self.targeter.bind(scenario)
+        return [targets.expected(seq) for seq in range(scenario.count)]
 
     def settle(self) -> None:
         """Store the row of every request that was sent, once each."""
         stored = set()
-        for drive, outcome in enumerate(self.drives):
-            for expected, fate in zip(self.expected(drive), outcome.fate, strict=True):
-                if fate == Fate.NOT_SENT:
+        for scenario_run, outcomes in enumerate(self.scenario_runs):
+            for expected, code in zip(self.expected(scenario_run), outcomes.codes, strict=True):
+                if code == Outcome.NOT_SENT.code:
                     continue
                 if expected.row is Row.CANONICAL and (expected.tenant, expected.key) not in stored:
                     stored.add((expected.tenant, expected.key))
@@ -141,7 +143,7 @@ class World:
         self.connection.execute(sql.SQL(statement).format(*literals, **names))
 
     def read(self, **options: Any) -> TruthReport:
-        return self.reader.read(self.targeter, self.drives, TENANTS, self.baseline, **options)
+        return self.reader.read(self.targeter, self.scenario_runs, TENANTS, self.baseline, **options)
 
     def _insert(self, table: str, row: dict[str, Any]) -> None:
         query = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(

@@ -19,9 +19,9 @@ from rig.engine.pool import Load
 from rig.errors import ExitCode, Unavailable
 from rig.evidence.case import Finding
 from rig.evidence.certificate import Certificate
-from rig.evidence.drives import DriveReport
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.pack import PARTIAL, Pack
+from rig.evidence.scenario_runs import ScenarioRun
 from rig.evidence.truth import TruthReport
 from rig.locust_bridge.coordinator import Quiet
 from rig.model import Tenant
@@ -83,8 +83,8 @@ def tenancy(_: object, key: object, names: Sequence[str], *more: object) -> Tena
     return Tenancy(tuple(Tenant(name, name) for name in names), {name: Credentials("", {}) for name in names})
 
 
-def interrupted(_: object, load: Load, **how: object) -> DriveReport:
-    return DriveReport(load.scenario, (None,), interrupted=True)
+def interrupted(_: object, load: Load, **how: object) -> ScenarioRun:
+    return ScenarioRun(load.scenario, (None,), interrupted=True)
 
 
 def certify(scene: Scene, *_: object) -> Certificate:
@@ -119,7 +119,7 @@ def stood_in_for(monkeypatch: pytest.MonkeyPatch) -> None:
         "open_store": opened(store),
         "open_target": opened(Target(Endpoint("127.0.0.1", 9))),
         "provision": tenancy,
-        "watched_drive": interrupted,
+        "run_watched": interrupted,
         "certify": certify,
         "_sampled": opened(None),
         "open_cluster": never,
@@ -137,12 +137,12 @@ def test_a_run_reads_its_truth_and_begins_no_storm(job: Job) -> None:
     assert finished.judgement.exit_code == ExitCode.INTERRUPTED
     pack = Pack.open(finished.pack)
     assert pack.sealed
-    assert [drive.scenario.label for drive in pack.manifest().drives] == ["S1-5-stripe-1"]
+    assert [scenario_run.scenario.label for scenario_run in pack.manifest().scenario_runs] == ["S1-5-stripe-1"]
     assert "interrupted in S1-5-stripe-1; not run: S2-5-stripe-1" in pack.manifest().notes
     case = pack.load()
     assert case.truth is not None
-    assert "connections to the database" in {finding.what for finding in case.hygiene}
-    assert not case.kid_storms
+    assert "connections to the database" in {finding.what for finding in case.leak_findings}
+    assert not case.key_storms
 
 
 def completion(pack: Path) -> Gate:

@@ -17,8 +17,8 @@ from rig.evidence.case import Case
 from rig.report.plots.canvas import png
 from rig.report.plots.ladder import ladder
 from rig.report.plots.latency import latency
+from rig.report.plots.latency_calibration import latency_calibration
 from rig.report.plots.null_benchmark import null_benchmark
-from rig.report.plots.ruler import ruler
 from rig.report.plots.s8_limit import s8_limit
 from rig.report.plots.storms import storms
 from rig.report.plots.throughput import throughput
@@ -98,10 +98,10 @@ PLOTS: tuple[Plot, ...] = (
         "stay well below it.",
     ),
     Plot(
-        "ruler",
+        "latency_calibration",
         "Measured against known latency",
         "a ruler certificate",
-        ruler,
+        latency_calibration,
         "Left: how far the measured latency of each request was from the one that the stub really made; below the "
         "line, 0.3 ms or 2 %, it is exact. Right: the stub stood still once; response time, from when a request was "
         "due, shows it in its body, service time only in the requests then in flight.",

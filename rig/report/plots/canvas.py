@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rig.evidence.case import Case
-from rig.evidence.drives import DriveReport
+from rig.evidence.scenario_runs import ScenarioRun
 from rig.model import Outcome
 
 if TYPE_CHECKING:
@@ -29,8 +29,13 @@ STYLES = ("-", "--", "-.", ":")
 POINTS = 2000
 """A line of more points shows no more at the size of a report."""
 
-OUTCOMES = ((Outcome.OK, "#0072b2", ""), (Outcome.FAIL, "#d55e00", "///"), (Outcome.INFO, "#f0c419", "..."))
-"""Colour and hatch of what may become of a request that was sent, from the bottom of a stack to its top."""
+OUTCOMES = (
+    (Outcome.ACKNOWLEDGED, "#0072b2", ""),
+    (Outcome.REFUSED, "#d55e00", "///"),
+    (Outcome.INDETERMINATE, "#f0c419", "..."),
+    (Outcome.NOT_SENT, "#999999", "xxx"),
+)
+"""Colour and hatch of what may become of a request that was tried, from the bottom of a stack to its top."""
 
 _MARKS = (0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999)
 _LEAST_MARKS = 3
@@ -127,15 +132,17 @@ def nines_axis(axes: Axes, most: int, label: str) -> None:
     axes.set(xlabel=label, xlim=(0, None))
 
 
-def that_sent(case: Case, drives: Iterable[DriveReport]) -> tuple[DriveReport, ...]:
+def that_sent(case: Case, scenario_runs: Iterable[ScenarioRun]) -> tuple[ScenarioRun, ...]:
     """Those of the drives that sent anything."""
-    sent = set(case.history.loc[case.history["sent_ns"] > 0, "drive"])
-    return tuple(drive for drive in drives if drive.scenario.label in sent)
+    sent = set(case.history.loc[case.history["sent_ns"] > 0, "scenario_run"])
+    return tuple(scenario_run for scenario_run in scenario_runs if scenario_run.scenario.label in sent)
 
 
-def paced(case: Case) -> tuple[DriveReport, ...]:
+def paced(case: Case) -> tuple[ScenarioRun, ...]:
     """The drives of the open loop that sent anything."""
-    return that_sent(case, (drive for drive in case.drives if drive.scenario.pace.rate_per_s))
+    return that_sent(
+        case, (scenario_run for scenario_run in case.scenario_runs if scenario_run.scenario.pace.rate_per_s)
+    )
 
 
 def sent_rows(rows: pd.DataFrame) -> pd.DataFrame:

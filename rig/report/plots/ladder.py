@@ -24,10 +24,10 @@ _GAP = 0.8
 def ladder(case: Case) -> Figure | None:
     """One panel, a group of bars a scenario; None where no step was run."""
     rungs: dict[str, dict[str, list[pd.DataFrame]]] = {}
-    for drive in that_sent(case, case.drives):
-        plan = drive.scenario
+    for scenario_run in that_sent(case, case.scenario_runs):
+        plan = scenario_run.scenario
         if plan.id not in _NO_STEPS and plan.pace.rate_per_s is None:
-            rungs.setdefault(plan.id, {}).setdefault(_step(plan), []).append(case.rows_of(drive))
+            rungs.setdefault(plan.id, {}).setdefault(_step(plan), []).append(case.rows_of(scenario_run))
     if not rungs:
         return None
     groups = {scenario: {step: pd.concat(rows) for step, rows in rungs[scenario].items()} for scenario in sorted(rungs)}
@@ -56,7 +56,7 @@ def _bar(axes: Axes, at: float, rows: pd.DataFrame, *, is_first: bool) -> None:
     axes.plot([at, at], [p50, p99], color=COLOURS[0], linewidth=5, alpha=0.35, solid_capstyle="butt")
     axes.plot(at, p50, "o", color=COLOURS[0], markersize=5, label=names[0])
     axes.plot(at, p99, "_", color=INK, markersize=10, markeredgewidth=2, label=names[1])
-    wrong = int((rows["outcome"] != Outcome.OK).sum())
+    wrong = int((rows["outcome"] != Outcome.ACKNOWLEDGED).sum())
     if wrong:
         mark = f"✕ {number(wrong)}"
         axes.annotate(mark, (at, p99), (0, 5), textcoords="offset points", ha="center", color=LIMIT, fontsize=8)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from rig.evidence.case import Case
-from rig.evidence.drives import DriveReport
+from rig.evidence.scenario_runs import ScenarioRun
 from rig.report.plots.canvas import (
     COLOURS,
     LIMIT,
@@ -31,22 +31,26 @@ if TYPE_CHECKING:
 
 def latency(case: Case) -> Figure | None:
     """A panel for the closed loop (S8) and one for the open (fixed rates); None without either."""
-    groups = [group for group in (that_sent(case, case.drives_of("S8")), paced(case)) if group]
+    groups = [group for group in (that_sent(case, case.scenario_runs_of("S8")), paced(case)) if group]
     if not groups:
         return None
-    p99_ms = [np.quantile(elapsed_ms(case.rows_of(drive), "intended_ns"), 0.99) for group in groups for drive in group]
+    p99_ms = [
+        np.quantile(elapsed_ms(case.rows_of(scenario_run), "intended_ns"), 0.99)
+        for group in groups
+        for scenario_run in group
+    ]
     figure, axes = panels(len(groups), f"Latency: p99 of the response time up to {number(float(max(p99_ms)))} ms")
     for group, panel in zip(groups, axes, strict=True):
-        _panel(panel, group, [case.rows_of(drive) for drive in group])
+        _panel(panel, group, [case.rows_of(scenario_run) for scenario_run in group])
     return figure
 
 
-def _panel(axes: Axes, group: tuple[DriveReport, ...], rows: list[pd.DataFrame]) -> None:
+def _panel(axes: Axes, group: tuple[ScenarioRun, ...], rows: list[pd.DataFrame]) -> None:
     is_open = bool(group[0].scenario.pace.rate_per_s)
     lowest_ms = []
-    for index, (drive, frame) in enumerate(zip(group, rows, strict=True)):
+    for index, (scenario_run, frame) in enumerate(zip(group, rows, strict=True)):
         colour = COLOURS[index % len(COLOURS)]
-        name = f"trial {drive.scenario.trial}" if len(group) > 1 else ""
+        name = f"trial {scenario_run.scenario.trial}" if len(group) > 1 else ""
         response_ms, service_ms = elapsed_ms(frame, "intended_ns"), elapsed_ms(frame, "sent_ns")
         if is_open:
             by_rank(axes, response_ms, f"{name} response time".strip(), colour, "-")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rig.evidence.case import Case
-from rig.evidence.drives import DriveReport
+from rig.evidence.scenario_runs import ScenarioRun
 from rig.model import Outcome
 from rig.report.plots.canvas import (
     COLOURS,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 def s8_limit(case: Case) -> Figure | None:
     """One panel; None without an S8 trial."""
-    trials = that_sent(case, case.drives_of("S8"))
+    trials = that_sent(case, case.scenario_runs_of("S8"))
     if not trials:
         return None
     plan = trials[0].scenario
@@ -50,9 +50,9 @@ def s8_limit(case: Case) -> Figure | None:
     return figure
 
 
-def _trial_line(axes: Axes, case: Case, trial: DriveReport, colour: str, style: str) -> None:
+def _trial_line(axes: Axes, case: Case, trial: ScenarioRun, colour: str, style: str) -> None:
     rows = sent_rows(case.rows_of(trial))
-    answered = rows["outcome"].isin([Outcome.OK, Outcome.FAIL]).to_numpy()
+    answered = rows["outcome"].isin([Outcome.ACKNOWLEDGED, Outcome.REFUSED]).to_numpy()
     done_s = np.sort(seconds(rows, "done_ns")[answered])
     label = f"trial {trial.scenario.trial}: {trial.elapsed_s:.2f} s"
     if len(done_s) < trial.scenario.count:

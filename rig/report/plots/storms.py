@@ -14,7 +14,7 @@ import pandas as pd
 
 from rig.checks.key_storm_figures import duration_s, fair, most_at_once, spans
 from rig.evidence.case import Case
-from rig.evidence.key_storm import Fetch, KidStorm, Token
+from rig.evidence.key_storm import Fetch, KeyStorm, Token
 from rig.report.plots.canvas import INK, LIMIT, panels_below
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _TOKENS = (("known keys", (Token.KNOWN,)), ("new key", (Token.ROTATED,)), ("bad 
 
 def storms(case: Case) -> Figure | None:
     """A panel for each case that was tried; None without one."""
-    tried = [storm for storm in case.kid_storms if not storm.not_run]
+    tried = [storm for storm in case.key_storms if not storm.not_run]
     if not tried:
         return None
     heights = [1.6 + 0.09 * storm.processes for storm in tried]
@@ -49,7 +49,7 @@ def storms(case: Case) -> Figure | None:
 class _Panel:
     """One case; rows count downwards from 0."""
 
-    def __init__(self, axes: Axes, storm: KidStorm) -> None:
+    def __init__(self, axes: Axes, storm: KeyStorm) -> None:
         self._axes = axes
         self._storm = storm
         present = set(storm.calls["token"])
@@ -90,7 +90,9 @@ class _Panel:
         storm, axes = self._storm, self._axes
         lanes: list[int] = []
         for start_ns, end_ns in spans(storm):
-            axes.axvspan(self._s(end_ns), self._s(end_ns) + storm.knobs.floor_s, color=_FLOOR, linewidth=0, zorder=0)
+            axes.axvspan(
+                self._s(end_ns), self._s(end_ns) + storm.verifier_settings.floor_s, color=_FLOOR, linewidth=0, zorder=0
+            )
             lane = next((index for index, until in enumerate(lanes) if until <= start_ns), len(lanes))
             lanes[lane : lane + 1] = [end_ns]
         depth = 0.9 / max(1, len(lanes))

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from rig.evidence.case import Case
-from rig.evidence.drives import DriveReport
+from rig.evidence.scenario_runs import ScenarioRun
 from rig.model import Outcome
 from rig.report.plots.canvas import OUTCOMES, paced, panels, seconds, sent_rows, that_sent, thousands
 from rig.text import number
@@ -20,35 +20,42 @@ if TYPE_CHECKING:
 _BINS = 40
 _MOST_PANELS = 4
 _SAID = {
-    Outcome.OK: "answered as expected",
-    Outcome.FAIL: "answered otherwise, or no connection",
-    Outcome.INFO: "no answer (timeout, lost connection)",
+    Outcome.ACKNOWLEDGED: "answered as expected",
+    Outcome.REFUSED: "answered otherwise",
+    Outcome.INDETERMINATE: "no answer (timeout, lost connection)",
+    Outcome.NOT_SENT: "no connection",
 }
 
 
 def throughput(case: Case) -> Figure | None:
     """A panel a drive, at most four, on one scale; where no S8 was run, the largest drives. None without any."""
-    drives = (*that_sent(case, case.drives_of("S8")), *paced(case))[-_MOST_PANELS:] or _largest(case)
-    if not drives:
+    scenario_runs = (*that_sent(case, case.scenario_runs_of("S8")), *paced(case))[-_MOST_PANELS:] or _largest(case)
+    if not scenario_runs:
         return None
-    rows = [case.rows_of(drive) for drive in drives]
+    rows = [case.rows_of(scenario_run) for scenario_run in scenario_runs]
     sent = [sent_rows(frame) for frame in rows]
-    wrong = sum(int((frame["outcome"] != Outcome.OK).sum()) for frame in sent)
+    wrong = sum(int((frame["outcome"] != Outcome.ACKNOWLEDGED).sum()) for frame in sent)
     skipped = sum(len(frame) for frame in rows) - sum(len(frame) for frame in sent)
-    rates = [round(len(frame) / drive.elapsed_s) for drive, frame in zip(drives, sent, strict=True) if drive.elapsed_s]
+    rates = [
+        round(len(frame) / scenario_run.elapsed_s)
+        for scenario_run, frame in zip(scenario_runs, sent, strict=True)
+        if scenario_run.elapsed_s
+    ]
     span = " to ".join(number(rate) for rate in sorted({min(rates, default=0), max(rates, default=0)}))
     title = f"Throughput: {span} requests/s, "
     title += f"{number(wrong)} not answered as expected" if wrong else "all answered as expected"
-    figure, axes = panels(len(drives), title + (f", {number(skipped)} never sent" if skipped else ""), share_y=True)
-    for drive, frame, panel in zip(drives, sent, axes, strict=True):
-        _stacked(panel, frame, drive)
+    figure, axes = panels(
+        len(scenario_runs), title + (f", {number(skipped)} never sent" if skipped else ""), share_y=True
+    )
+    for scenario_run, frame, panel in zip(scenario_runs, sent, axes, strict=True):
+        _stacked(panel, frame, scenario_run)
     axes[0].set_ylabel("answers per second")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, frameon=False, loc="outside lower center", ncols=len(OUTCOMES))
     return figure
 
 
-def _stacked(axes: Axes, rows: pd.DataFrame, drive: DriveReport) -> None:
+def _stacked(axes: Axes, rows: pd.DataFrame, scenario_run: ScenarioRun) -> None:
     done_s = seconds(rows, "done_ns")
     edges = np.linspace(0, max(float(done_s.max(initial=0)), 1e-3), _BINS + 1)
     width = float(edges[1])
@@ -69,20 +76,24 @@ def _stacked(axes: Axes, rows: pd.DataFrame, drive: DriveReport) -> None:
             linewidth=0,
         )
         below = below + rate
-    axes.set_title(_name(drive), loc="left", fontsize=10)
+    axes.set_title(_name(scenario_run), loc="left", fontsize=10)
     axes.set(xlabel="time (s)", xlim=(0, edges[-1]))
     thousands(axes)
 
 
-def _name(drive: DriveReport) -> str:
-    plan = drive.scenario
+def _name(scenario_run: ScenarioRun) -> str:
+    plan = scenario_run.scenario
     if plan.pace.rate_per_s:
         return f"{plan.id}, {number(plan.pace.rate_per_s)}/s due"
-    return f"{plan.id} trial {plan.trial}, {drive.elapsed_s:.2f} s" if plan.id == "S8" else f"{plan.id} at {plan.step}"
+    return (
+        f"{plan.id} trial {plan.trial}, {scenario_run.elapsed_s:.2f} s"
+        if plan.id == "S8"
+        else f"{plan.id} at {plan.step}"
+    )
 
 
-def _largest(case: Case, most: int = 3) -> tuple[DriveReport, ...]:
+def _largest(case: Case, most: int = 3) -> tuple[ScenarioRun, ...]:
     """The drives of most requests, in the order they were run."""
-    drives = that_sent(case, case.drives)
-    chosen = sorted(drives, key=lambda drive: -drive.scenario.count)[:most]
-    return tuple(drive for drive in drives if drive in chosen)
+    scenario_runs = that_sent(case, case.scenario_runs)
+    chosen = sorted(scenario_runs, key=lambda scenario_run: -scenario_run.scenario.count)[:most]
+    return tuple(scenario_run for scenario_run in scenario_runs if scenario_run in chosen)

@@ -67,7 +67,12 @@ _SMALL_PART = 0.6
 _MARGIN = 0.05
 _SETTLED_NS = 1_000_000_000
 """A process that is seen within a second of the first look was there before; the same holds at the end."""
-_SAID = {Outcome.OK: "as expected", Outcome.FAIL: "otherwise", Outcome.INFO: "no answer"}
+_SAID = {
+    Outcome.ACKNOWLEDGED: "as expected",
+    Outcome.REFUSED: "otherwise",
+    Outcome.INDETERMINATE: "no answer",
+    Outcome.NOT_SENT: "no connection",
+}
 _CHARACTER_SHARE = 0.0105
 """What a character of a name takes of the axis; a name that would lie over the one before is left out."""
 
@@ -98,8 +103,12 @@ def timeline(case: Case) -> Figure | None:
 def judged_storm(case: Case) -> Figure | None:
     """The same of the storms that are judged by their speed; None where there are none, or little else."""
     whole = span(case)
-    judged = {drive.scenario.label for drive in case.drives if drive.scenario.limit_s or drive.scenario.p95_limit_ms}
-    sent = case.history[(case.history["sent_ns"] > 0) & case.history["drive"].isin(judged)]
+    judged = {
+        scenario_run.scenario.label
+        for scenario_run in case.scenario_runs
+        if scenario_run.scenario.limit_s or scenario_run.scenario.p95_limit_ms
+    }
+    sent = case.history[(case.history["sent_ns"] > 0) & case.history["scenario_run"].isin(judged)]
     if whole is None or sent.empty:
         return None
     start_ns, end_ns = int(sent["sent_ns"].min()), int(sent["done_ns"].max())
@@ -148,7 +157,7 @@ def _throughput(axes: Axes, case: Case, axis: _Axis) -> None:
     for outcome, colour, hatch in OUTCOMES:
         done_ns = sent.loc[sent["outcome"] == outcome, "done_ns"].to_numpy(np.int64)
         top = below + np.histogram(done_ns, edges_ns)[0] / (np.diff(edges_ns) / 1e9)
-        if outcome is Outcome.OK or (top > below).any():
+        if outcome is Outcome.ACKNOWLEDGED or (top > below).any():
             steps = axes.stairs(top, axis.seconds(edges_ns), baseline=below, fill=True, label=_SAID[outcome])
             steps.set(facecolor=colour, hatch=hatch, edgecolor="white", linewidth=0, alpha=0.7)
         below = top
@@ -287,7 +296,7 @@ def _boundaries(axes: Axes, case: Case, axis: _Axis, *, named: bool) -> None:
     sent = case.history[case.history["sent_ns"] > 0]
     if sent.empty:
         return
-    times = sent.groupby("drive", observed=True).agg(began=("sent_ns", "min"), ended=("done_ns", "max"))
+    times = sent.groupby("scenario_run", observed=True).agg(began=("sent_ns", "min"), ended=("done_ns", "max"))
     times = times[(times["ended"] > axis.start_ns) & (times["began"] < axis.end_ns)]
     for began_ns in times["began"]:
         axes.axvline(axis.seconds(began_ns), color=INK, linewidth=0.6, alpha=0.35)

@@ -43,7 +43,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What every member of a fleet is to do. ``known_kid`` is what forged tokens name.
+    """What every member of a fleet is to do. ``known_key_id`` is what forged tokens name.
 
     ``warm``: verify a known token before the release.
     """
@@ -52,7 +52,7 @@ class Script:
     path: str
     environ: dict[str, str] = field(repr=False)
     known: tuple[str, ...] = field(repr=False)
-    known_kid: str
+    known_key_id: str
     rotated: str = field(repr=False)
     parts: tuple[Part, ...] = ()
     warm: bool = True
@@ -120,7 +120,7 @@ def _tokens(part: Part, script: Script) -> Iterator[tuple[str, str]]:
             return zip(repeat("known"), cycle(script.known), strict=False)
         case "rotated":
             return repeat(("rotated", script.rotated))
-    forger = Forger(script.known_kid)
+    forger = Forger(script.known_key_id)
     endless = (
         ("forged", forger.forged()) if turn % _FORGED_EVERY == 0 else ("unknown", forger.unknown()) for turn in count(1)
     )

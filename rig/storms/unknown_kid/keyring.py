@@ -50,7 +50,7 @@ class Keyring:
         return {"keys": [key.as_dict(private=False) for key in keys]}
 
     @property
-    def known_kid(self) -> str:
+    def known_key_id(self) -> str:
         """The id of a known key, for a forger to name."""
         return str(self.known[-1].kid)
 
@@ -64,11 +64,11 @@ class Keyring:
 
 
 class Forger:
-    """Who signs tokens with a key of its own. ``known_kid`` is the id of the key that it passes it off as."""
+    """Who signs tokens with a key of its own. ``known_key_id`` is the id of the key that it passes it off as."""
 
-    def __init__(self, known_kid: str = "k-ed") -> None:
+    def __init__(self, known_key_id: str = "k-ed") -> None:
         self._key = OKPKey.generate_key("Ed25519")
-        self._known_kid = known_kid
+        self._known_key_id = known_key_id
 
     def unknown(self) -> str:
         """A token of a key id that nobody has ever seen."""
@@ -76,7 +76,7 @@ class Forger:
 
     def forged(self) -> str:
         """A token that names a known key and was not signed by it."""
-        return signed(self._key, self._known_kid)
+        return signed(self._key, self._known_key_id)
 
 
 def signed(key: Key, kid: str) -> str:

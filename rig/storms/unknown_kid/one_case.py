@@ -2,7 +2,7 @@
 
 Flow: ``storm_case`` starts the origin and its tee, gives the subject a database of its own, has a fleet prepared and
 held, waits for the start state of the case, releases, lets happen what the case says (rotation, outage, a blow to the
-process that fetches), collects, and reads what the outside saw into a ``KidStorm``. It judges nothing.
+process that fetches), collects, and reads what the outside saw into a ``KeyStorm``. It judges nothing.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import pandas as pd
 
 from rig.evidence.key_storm import (
     CALL_COLUMNS,
-    Blow,
     Decision,
     Door,
     Fetch,
     Holding,
-    KidCase,
-    KidStorm,
+    KeyCase,
+    KeyStorm,
     Lane,
+    LeaderFault,
     Mark,
     OriginChange,
     Start,
@@ -33,7 +33,7 @@ from rig.evidence.key_storm import (
 )
 from rig.machine.extras import missing
 from rig.storms.command import prepare
-from rig.storms.environment import Ground
+from rig.storms.environment import StormEnvironment
 from rig.storms.fleet import Fleet, Member
 from rig.storms.pooler import find_pooler, pooled
 from rig.storms.unknown_kid.callers import Part, Script, Told, storm
@@ -57,43 +57,43 @@ class Plan:
     subject: Subject
     keyring: Keyring = field(repr=False)
     processes: int
-    kids: int = 200
+    key_ids: int = 200
     without: tuple[str, ...] = ()
 
 
 def storm_case(
-    ground: Ground,
+    environment: StormEnvironment,
     plan: Plan,
-    case: KidCase,
+    case: KeyCase,
     *,
     asked: bool = False,
     exhibit: bool = False,
     fetched_ns: int | None = None,
-) -> KidStorm:
+) -> KeyStorm:
     """Storm a subject with one case, which was ``asked`` for by name, or is an ``exhibit``.
 
     ``fetched_ns`` is when a subject that runs already may last have fetched; None where each case makes its own.
     RigError where what is needed cannot be started.
     """
     blank = _blank(plan, case, asked=asked, exhibit=exhibit)
-    if reason := _impossible(ground, plan, case):
+    if reason := _impossible(environment, plan, case):
         return replace(blank, not_run=reason)
-    return _told(blank, plan, _let_loose(ground, plan, case, blank.label, fetched_ns))
+    return _told(blank, plan, _let_loose(environment, plan, case, blank.label, fetched_ns))
 
 
-def not_tried(plan: Plan, case: KidCase, reason: str, *, exhibit: bool = False) -> KidStorm:
+def not_tried(plan: Plan, case: KeyCase, reason: str, *, exhibit: bool = False) -> KeyStorm:
     """What is left of a case that cannot be tried."""
     return replace(_blank(plan, case, exhibit=exhibit), not_run=reason)
 
 
-def _blank(plan: Plan, case: KidCase, *, asked: bool = False, exhibit: bool = False) -> KidStorm:
-    return KidStorm(
+def _blank(plan: Plan, case: KeyCase, *, asked: bool = False, exhibit: bool = False) -> KeyStorm:
+    return KeyStorm(
         case=case.name,
         story=case.story,
         subject=plan.subject.name,
         without=plan.without,
         processes=plan.processes,
-        knobs=case.knobs,
+        verifier_settings=case.verifier_settings,
         gates=case.gates,
         necessary=case.necessary,
         asked=asked,
@@ -103,16 +103,16 @@ def _blank(plan: Plan, case: KidCase, *, asked: bool = False, exhibit: bool = Fa
     )
 
 
-def _impossible(ground: Ground, plan: Plan, case: KidCase) -> str:
+def _impossible(environment: StormEnvironment, plan: Plan, case: KeyCase) -> str:
     """Why this case cannot be tried on this subject here; empty where it can."""
     subject = plan.subject
     if subject.needs and not subject.path and (why := missing(subject.needs, "verifiers")):
         return why
     if case.pooled and not subject.shared:
         return f"{subject.name} shares nothing through the database that a pooler could stand before"
-    if case.pooled and find_pooler(ground.environ) is None:
+    if case.pooled and find_pooler(environment.environ) is None:
         return "pgbouncer is not installed"
-    if subject.remote and case.blow is not None:
+    if subject.remote and case.leader_fault is not None:
         return "the processes of the fleet are not the rig's to kill or stop"
     if subject.remote and case.start is not Start.SETTLED:
         return "what the processes of the fleet have cached is not the rig's to choose"
@@ -120,31 +120,33 @@ def _impossible(ground: Ground, plan: Plan, case: KidCase) -> str:
 
 
 @contextmanager
-def _database(ground: Ground, subject: Subject) -> Iterator[Database]:
+def _database(environment: StormEnvironment, subject: Subject) -> Iterator[Database]:
     """A database for one case, prepared by the subject where it has anything to prepare."""
-    with ground.database("rig_kids") as database:
+    with environment.database("rig_kids") as database:
         if subject.prepare:
             environ = {"DATABASE_URL": database.runtime_dsn, "MIGRATION_DATABASE_URL": database.admin_dsn}
-            prepare((sys.executable, *subject.prepare), {**ground.environ, **environ}, f"what prepares {subject.name}")
+            prepare(
+                (sys.executable, *subject.prepare), {**environment.environ, **environ}, f"what prepares {subject.name}"
+            )
         yield database
 
 
 @contextmanager
-def _way(ground: Ground, plan: Plan, case: KidCase, label: str, dsn: str) -> Iterator[str]:
+def _way(environment: StormEnvironment, plan: Plan, case: KeyCase, label: str, dsn: str) -> Iterator[str]:
     """The DSN by which the fleet reaches its database: past a pooler in the cases that are about one."""
     if not case.pooled:
         yield dsn
         return
     connections = max(2, plan.processes // 2)
-    log_file = ground.log_file(f"{label}-pgbouncer")
-    with pooled(dsn, ground.environ, server_connections=connections, log_file=log_file) as through:
+    log_file = environment.log_file(f"{label}-pgbouncer")
+    with pooled(dsn, environment.environ, server_connections=connections, log_file=log_file) as through:
         yield through
 
 
-def _script(plan: Plan, case: KidCase, url: str, dsn: str) -> Script:
+def _script(plan: Plan, case: KeyCase, url: str, dsn: str) -> Script:
     """What every member does."""
     environ = {
-        **case.knobs.environ(),
+        **case.verifier_settings.environ(),
         "JWKS_URL": url,
         "JWKS_ISSUER": ISSUER,
         "JWKS_AUDIENCE": AUDIENCE,
@@ -159,15 +161,15 @@ def _script(plan: Plan, case: KidCase, url: str, dsn: str) -> Script:
         path=plan.subject.path,
         environ=environ,
         known=plan.keyring.known_tokens(),
-        known_kid=plan.keyring.known_kid,
+        known_key_id=plan.keyring.known_key_id,
         rotated=plan.keyring.rotated_token(),
-        parts=tuple(_part(lane, plan.kids) for lane in case.lanes),
+        parts=tuple(_part(lane, plan.key_ids) for lane in case.lanes),
         warm=case.start is not Start.COLD,
     )
 
 
-def _part(lane: Lane, kids: int) -> Part:
-    calls = kids if lane.count is None else lane.count
+def _part(lane: Lane, key_ids: int) -> Part:
+    calls = key_ids if lane.count is None else lane.count
     return Part(lane.token.value, calls, lane.pace_s, lane.from_s, lane.until_s, lane.beside)
 
 
@@ -196,15 +198,17 @@ class _Outside:
     holdings: Sequence[Holding]
 
 
-def _let_loose(ground: Ground, plan: Plan, case: KidCase, label: str, fetched_ns: int | None) -> _Outside:
+def _let_loose(
+    environment: StormEnvironment, plan: Plan, case: KeyCase, label: str, fetched_ns: int | None
+) -> _Outside:
     """Start what the case needs, storm, end the fleet, and read what the outside saw."""
     with ExitStack() as stack:
-        database = stack.enter_context(_database(ground, plan.subject))
-        origin = stack.enter_context(counted_origin(ground.folder / "ledger", label, plan.subject.origin_port))
+        database = stack.enter_context(_database(environment, plan.subject))
+        origin = stack.enter_context(counted_origin(environment.folder / "ledger", label, plan.subject.origin_port))
         origin.order(document=plan.keyring.document())
         watch = stack.enter_context(DatabaseWatch(database.admin_dsn))
         with (
-            _way(ground, plan, case, label, database.runtime_dsn) as dsn,
+            _way(environment, plan, case, label, database.runtime_dsn) as dsn,
             Fleet(plan.processes, storm, _script(plan, case, origin.url, dsn)) as fleet,
         ):
             seen = _Storm(plan, case, origin, fleet, fetched_ns).run()
@@ -219,7 +223,7 @@ def _let_loose(ground: Ground, plan: Plan, case: KidCase, label: str, fetched_ns
         )
 
 
-def _told(blank: KidStorm, plan: Plan, outside: _Outside) -> KidStorm:
+def _told(blank: KeyStorm, plan: Plan, outside: _Outside) -> KeyStorm:
     """The storm from its release on; what was fetched ``before`` made the start state, and is only counted."""
     seen = outside.seen
     before = sum(counted.fetch.start_ns < seen.released_ns for counted in outside.origin)
@@ -248,7 +252,7 @@ def _told(blank: KidStorm, plan: Plan, outside: _Outside) -> KidStorm:
 class _Storm:
     """The time from the start of the fleet to its last report; what happens in it happens in this one thread."""
 
-    def __init__(self, plan: Plan, case: KidCase, origin: Origin, fleet: Fleet, fetched_ns: int | None = None) -> None:
+    def __init__(self, plan: Plan, case: KeyCase, origin: Origin, fleet: Fleet, fetched_ns: int | None = None) -> None:
         self._plan = plan
         self._fetched_ns = fetched_ns
         self._case = case
@@ -286,13 +290,13 @@ class _Storm:
                 self._origin.order(**self._order(change), at_ns=at_ns)
             if change.rotated:
                 seen.marks.append(Mark(at_ns, "rotation"))
-            if change.mood is not None:
-                seen.marks.append(Mark(at_ns, f"origin {change.mood}"))
+            if change.mode is not None:
+                seen.marks.append(Mark(at_ns, f"origin {change.mode}"))
 
     def _order(self, change: OriginChange) -> dict[str, Any]:
         order: dict[str, Any] = {}
-        if change.mood is not None:
-            order["mood"] = change.mood
+        if change.mode is not None:
+            order["mode"] = change.mode
         if change.delay_s is not None:
             order["delay_s"] = change.delay_s
         if change.rotated is not None:
@@ -302,13 +306,17 @@ class _Storm:
     def _wait_for_leave_to_fetch(self) -> None:
         """What runs already keeps its floor from case to case, and the members' first tokens may need a fetch."""
         if self._fetched_ns is not None:
-            due_s = self._fetched_ns / 1e9 + self._case.knobs.floor_s * 1.02 + 0.02
+            due_s = self._fetched_ns / 1e9 + self._case.verifier_settings.floor_s * 1.02 + 0.02
             time.sleep(max(0.0, due_s - time.monotonic()))
 
     def _wait_for_start_state(self) -> None:
         """The age of the cached set is part of the case: wait until the last fetch is as long ago as it says."""
-        knobs = self._case.knobs
-        age_s = {Start.COLD: 0.0, Start.SETTLED: knobs.floor_s, Start.EXPIRED: knobs.ttl_s + knobs.floor_s}
+        verifier_settings = self._case.verifier_settings
+        age_s = {
+            Start.COLD: 0.0,
+            Start.SETTLED: verifier_settings.floor_s,
+            Start.EXPIRED: verifier_settings.ttl_s + verifier_settings.floor_s,
+        }
         fetches = self._tail.read()
         last_ns = max((counted.fetch.end_ns or counted.fetch.start_ns for counted in fetches), default=0)
         due_s = last_ns / 1e9 + age_s[self._case.start] * 1.02 + 0.02
@@ -320,9 +328,9 @@ class _Storm:
         deadline = time.monotonic() + self._case.duration_s + _SLACK_S
         while self._fleet.poll() and time.monotonic() < deadline:
             fetches = watch.look()
-            if self._case.blow is not None:
+            if self._case.leader_fault is not None:
                 since = [counted for counted in fetches if counted.fetch.start_ns >= seen.released_ns]
-                self._strike(self._case.blow, seen, since, watch.members)
+                self._strike(self._case.leader_fault, seen, since, watch.members)
             time.sleep(_LOOK_S)
         if self._stopped is not None:
             self._fleet.cont(self._stopped)
@@ -331,26 +339,28 @@ class _Storm:
         seen.skew_ns = self._fleet.skew_ns
         seen.makers = by_member(watch.look(), watch.members)
 
-    def _strike(self, blow: Blow, seen: _Seen, fetches: list[Counted], members: Mapping[str, int]) -> None:
+    def _strike(
+        self, leader_fault: LeaderFault, seen: _Seen, fetches: list[Counted], members: Mapping[str, int]
+    ) -> None:
         """Hit the process of the first fetch, in the middle of it; let a stopped one go when it has been overtaken."""
         now_ns = time.monotonic_ns()
-        struck = [mark for mark in seen.marks if mark.what == blow.value]
+        struck = [mark for mark in seen.marks if mark.what == leader_fault.value]
         if not struck:
             first = fetches[0] if fetches else None
-            if first is None or now_ns < first.fetch.start_ns + self._case.blow_after_s * 1e9:
+            if first is None or now_ns < first.fetch.start_ns + self._case.leader_fault_after_s * 1e9:
                 return
             member = members.get(first.peer)
             if member is None or first.fetch.end_ns is not None:
                 return  # nobody is there any more: the case shows no blow, and its gate is not judged
-            seen.marks.append(Mark(now_ns, blow.value, member))
-            if blow is Blow.KILL:
+            seen.marks.append(Mark(now_ns, leader_fault.value, member))
+            if leader_fault is LeaderFault.KILL:
                 self._fleet.kill(member)
                 seen.killed = member
             else:
                 self._fleet.stop(member)
                 self._stopped = member
         elif self._stopped is not None:
-            limit_ns = (self._case.knobs.leader_timeout_s + _OVERTAKEN_S) * 1e9
+            limit_ns = (self._case.verifier_settings.leader_timeout_s + _OVERTAKEN_S) * 1e9
             if len(fetches) > 1 or now_ns - struck[0].at_ns > limit_ns:
                 self._fleet.cont(self._stopped)
                 seen.marks.append(Mark(now_ns, "continue", self._stopped))

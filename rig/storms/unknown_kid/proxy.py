@@ -1,10 +1,10 @@
 """A TCP tee: passes bytes between a fleet and the JWKS origin, and counts the requests in them on its own.
 
-``python -m rig.storms.unknown_kid.proxy --to PORT --ledger FILE`` listens on loopback, prints one JSON line ``{"port": …}`` and
-ends when its standard input closes. It shares neither process nor HTTP server with the origin, so that the two counts
-are two. The ledger has one JSON line when a request's first byte has come and one when its answer has passed, or when
-either side went away before (``aborted``). Not for HTTP in general: it changes nothing, and waits for nobody. What it
-cannot read it passes on uncounted: the two counts differ then, and a gate says so.
+``python -m rig.storms.unknown_kid.proxy --to PORT --ledger FILE`` listens on loopback, prints one JSON line ``{"port":
+…}`` and ends when its standard input closes. It shares neither process nor HTTP server with the origin, so that the two
+counts are two. The ledger has one JSON line when a request's first byte has come and one when its answer has passed, or
+when either side went away before (``aborted``). Not for HTTP in general: it changes nothing, and waits for nobody. What
+it cannot read it passes on uncounted: the two counts differ then, and a gate says so.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from pathlib import Path
 from rig.storms.unknown_kid.subjects import AUTHLIB, PYJWT, REFERENCE_SUBJECT, Subject
 
 CASES = ("random-kids", "failing-cached", "rotation-inside")
-KIDS = 20
+KEY_STORMS = 20
 """Unknown keys a process: a library that fetches for each of them is through in seconds, not minutes."""
 PROCESSES = 8
 _PIP_TIMEOUT_S = 120

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from rig.errors import ConfigError, UsageError
-from rig.evidence.key_storm import KidStorm
+from rig.evidence.key_storm import KeyStorm
 from rig.evidence.storm import REFERENCE, UNKNOWN_KID, require_protections
-from rig.evidence.verifier_settings import Knobs
+from rig.evidence.verifier_settings import VerifierSettings
 from rig.machine.extras import missing
 from rig.machine.supervisor import temporary_folder
 from rig.profile import Profile
 from rig.profile.storms import UnknownKid
-from rig.storms.environment import Ground, StormOrder
+from rig.storms.environment import StormEnvironment, StormOptions
 from rig.storms.unknown_kid import scoreboard
 from rig.storms.unknown_kid.cases import CASES
 from rig.storms.unknown_kid.keyring import Keyring
@@ -26,7 +26,7 @@ from rig.target.endpoint import Endpoint
 PROCESSES = 16
 
 
-def require_kids(profile: Profile, order: StormOrder) -> None:
+def require_key_ids(profile: Profile, order: StormOptions) -> None:
     """UsageError or ConfigError where the order or the profile names what there is not."""
     subject = _subject(profile, order)
     if order.without and subject.name == REFERENCE:
@@ -35,53 +35,53 @@ def require_kids(profile: Profile, order: StormOrder) -> None:
         raise UsageError(f"--case {unknown[0]}: {UNKNOWN_KID} has the cases {', '.join(CASES)}")
 
 
-def unknown_kid(ground: Ground, order: StormOrder) -> Iterator[KidStorm]:
+def unknown_kid(environment: StormEnvironment, order: StormOptions) -> Iterator[KeyStorm]:
     """The ordered cases one after the other, against the ordered subject or the profile's; each as it ends.
 
-    Raises as ``require_kids``, and RigError where something that is needed does not start.
+    Raises as ``require_key_ids``, and RigError where something that is needed does not start.
     """
-    require_kids(ground.profile, order)
+    require_key_ids(environment.profile, order)
     if order.scoreboard:
-        yield from _scoreboard(ground, order)
+        yield from _scoreboard(environment, order)
         return
-    subject = _subject(ground.profile, order)
-    section = ground.profile.storms.unknown_kid
+    subject = _subject(environment.profile, order)
+    section = environment.profile.storms.unknown_kid
     if section is not None and subject.remote:
-        ca_file = ground.profile.target.ca_file
-        fleet = [Endpoint.parse(url, ca_file).require_allowed(ground.allowed_host) for url in section.urls]
+        ca_file = environment.profile.target.ca_file
+        fleet = [Endpoint.parse(url, ca_file).require_allowed(environment.allowed_host) for url in section.urls]
         pins = ("RIG_STORM_ADDRESSES", json.dumps([endpoint.addresses for endpoint in fleet]))
         trusted = (("RIG_STORM_CA_FILE", str(ca_file)),) if ca_file else ()
         subject = replace(subject, environ=(*subject.environ, pins, *trusted))
-    plan = Plan(subject, Keyring.make(), order.processes or PROCESSES, order.kids, order.without)
+    plan = Plan(subject, Keyring.make(), order.processes or PROCESSES, order.key_ids, order.without)
     # A fleet that runs already may have fetched just now: in the storm before, or for somebody else.
     fetched_ns = time.monotonic_ns() if subject.remote else None
     # Of a library that is not installed no case can be tried: whoever names it asks for all of them.
     asked = bool(order.cases) or bool(subject.needs and missing(subject.needs, "verifiers"))
     for name in order.cases or CASES:
         case = CASES[name](subject.promises)
-        storm = storm_case(ground, plan, case, asked=asked, fetched_ns=fetched_ns)
+        storm = storm_case(environment, plan, case, asked=asked, fetched_ns=fetched_ns)
         if subject.remote and not storm.not_run:
             fetched_ns = storm.ended_ns
         yield storm
 
 
-def _scoreboard(ground: Ground, order: StormOrder) -> Iterator[KidStorm]:
+def _scoreboard(environment: StormEnvironment, order: StormOptions) -> Iterator[KeyStorm]:
     """A few cases against every contestant; only the reference is judged."""
     keyring = Keyring.make()
     with temporary_folder("rig-verifiers-") as folder:
         for contestant in scoreboard.contestants(folder):
             subject = contestant.subject
-            plan = Plan(subject, keyring, order.processes or scoreboard.PROCESSES, scoreboard.KIDS)
+            plan = Plan(subject, keyring, order.processes or scoreboard.PROCESSES, scoreboard.KEY_STORMS)
             for name in order.cases or scoreboard.CASES:
                 case = CASES[name](None)
                 exhibit = subject.name != REFERENCE
                 if contestant.not_run:
                     yield not_tried(plan, case, contestant.not_run, exhibit=exhibit)
                 else:
-                    yield storm_case(ground, plan, case, exhibit=exhibit)
+                    yield storm_case(environment, plan, case, exhibit=exhibit)
 
 
-def _subject(profile: Profile, order: StormOrder) -> Subject:
+def _subject(profile: Profile, order: StormOptions) -> Subject:
     section = profile.storms.unknown_kid
     return subject_named(order.subject or (section.subject if section else REFERENCE), section)
 
@@ -121,6 +121,6 @@ def _http(section: UnknownKid) -> Subject:
         "rig.storms.unknown_kid.subjects:http_fleet",
         environ=tuple(environ.items()),
         remote=True,
-        promises=Knobs(**section.promises.model_dump()),
+        promises=VerifierSettings(**section.promises.model_dump()),
         origin_port=section.origin_port,
     )

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from rig.evidence.storm import REFERENCE
-from rig.evidence.verifier_settings import Knobs
+from rig.evidence.verifier_settings import VerifierSettings
 from rig.storms.unknown_kid.keyring import AUDIENCE, ISSUER
 from rig.target.endpoint import Endpoint
 
@@ -58,7 +58,7 @@ class Subject:
     prepare: tuple[str, ...] = ()
     decisions_sql: str = ""
     remote: bool = False
-    promises: Knobs | None = None
+    promises: VerifierSettings | None = None
     origin_port: int = 0
     needs: str = ""
     note: str = ""

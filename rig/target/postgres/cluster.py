@@ -24,7 +24,7 @@ import psycopg
 from psycopg import sql
 
 from rig.errors import ConfigError, RigError, Unavailable
-from rig.machine.supervisor import Lifeline
+from rig.machine.supervisor import Supervisor
 from rig.target.postgres.installation import BinariesSource
 from rig.target.postgres.postmaster import HOST, OWNER, started_postmaster
 
@@ -142,7 +142,7 @@ class Cluster:
 
 @contextmanager
 def open_cluster(
-    lifeline: Lifeline,
+    supervisor: Supervisor,
     *,
     environ: Mapping[str, str],
     durable: bool = True,
@@ -163,7 +163,7 @@ def open_cluster(
     else:
         durability = dict.fromkeys(_DURABILITY, "on" if durable else "off")
         wanted = durability | {"max_connections": str(max_connections)} | dict(settings or {})
-        with started_postmaster(lifeline, environ, wanted, log_file) as server:
+        with started_postmaster(supervisor, environ, wanted, log_file) as server:
             address = {"host": HOST, "port": str(server.port), "dbname": "postgres"}
             door = _Door(address | {"user": OWNER, "password": server.password})
             yield _described(

@@ -25,7 +25,7 @@ from typing import Any
 
 from rig.errors import ConfigError, Unavailable
 from rig.machine.ports import free_port
-from rig.machine.supervisor import Lifeline
+from rig.machine.supervisor import Supervisor
 from rig.target.postgres.installation import (
     Account,
     BinariesSource,
@@ -70,7 +70,7 @@ class Postmaster:
 
 @contextmanager
 def started_postmaster(
-    lifeline: Lifeline, environ: Mapping[str, str], settings: Mapping[str, str], log_file: Path | None
+    supervisor: Supervisor, environ: Mapping[str, str], settings: Mapping[str, str], log_file: Path | None
 ) -> Iterator[Postmaster]:
     """A fresh server, stopped and removed at the end of the context.
 
@@ -80,7 +80,7 @@ def started_postmaster(
     account, found = server_account(environ), find_installation(environ)
     home = Path(tempfile.mkdtemp(prefix="rig-pg-"))
     try:
-        lifeline.remove_at_end(home)
+        supervisor.remove_at_end(home)
         _hand_over(home, account)
         installation = made_reachable(found, account, home)
         server = _Server(
@@ -88,12 +88,12 @@ def started_postmaster(
             home=home,
             data_dir=home / "data",
             log_file=log_file or home / "postgres.log",
-            launch=_launch_options(lifeline, environ, home, account),
+            launch=_launch_options(supervisor, environ, home, account),
         )
         password = secrets.token_urlsafe(24)
         server.initialise(password, account)
         server.configure(settings)
-        lifeline.stop_postgres_at_end(server.data_dir)
+        supervisor.stop_postgres_at_end(server.data_dir)
         process, port = server.start()
         try:
             yield Postmaster(found.source, process.pid, port, server.data_dir, server.log_file, password)
@@ -189,7 +189,7 @@ class _Server:
 
 
 def _launch_options(
-    lifeline: Lifeline, environ: Mapping[str, str], home: Path, account: Account | None
+    supervisor: Supervisor, environ: Mapping[str, str], home: Path, account: Account | None
 ) -> dict[str, Any]:
     """How the programs are started. They see nothing of the environment that may hold a secret or a PG* default."""
     if account is not None and not account.can_read(home):
@@ -199,7 +199,7 @@ def _launch_options(
         )
     kept = {name: environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH") if name in environ}
     options: dict[str, Any] = {
-        "env": kept | {"LC_ALL": "C"} | lifeline.marker,
+        "env": kept | {"LC_ALL": "C"} | supervisor.marker,
         "cwd": home,  # the present directory may be closed to the account
         "start_new_session": True,
     }

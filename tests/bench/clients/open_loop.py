@@ -76,7 +76,7 @@ def rig(engine: Engine) -> Sender:
 
     def send(port: int, rate_per_s: int, seconds: float, _: Path) -> Reading:
         count = round(rate_per_s * seconds)
-        _report, file = engine.drive(port, count, Pace(CONNECTIONS, float(rate_per_s)), path=KNOWN_PATH)
+        _report, file = engine.run_scenario(port, count, Pace(CONNECTIONS, float(rate_per_s)), path=KNOWN_PATH)
         rows = np.frombuffer(file.read_bytes(), dtype=RESULT)
         file.unlink()
         lag = np.percentile((rows["sent_ns"] - rows["intended_ns"]) / 1e3, (50, 99))

@@ -6,8 +6,9 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from rig.evidence.scenario_runs import ScenarioRun
+
 from rig.engine.pool import Load, Pool
-from rig.evidence.drives import DriveReport
 from rig.evidence.history import History
 from rig.model import Pace, RequestClass, RunKey, Scenario, Share
 from rig.profile import bundled_profile, load_profile
@@ -35,7 +36,7 @@ class Engine:
         self._pool.__exit__(None, None, None)
         self._folder.cleanup()
 
-    def drive(self, port: int, count: int, pace: Pace, path: str = "") -> tuple[DriveReport, Path]:
+    def run_scenario(self, port: int, count: int, pace: Pace, path: str = "") -> tuple[ScenarioRun, Path]:
         """One drive of ``count`` requests, below ``path``: its report and the file of its raw rows."""
         self._number += 1
         scenario = Scenario(
@@ -56,7 +57,7 @@ class Engine:
             Endpoint("127.0.0.1", port, base_path=path),
             lambda worker: self._history.rows_file(scenario, worker),
         )
-        report = self._pool.drive(load)
+        report = self._pool.run_scenario(load)
         if not report.complete:
             raise RuntimeError("; ".join(report.notes))
         return replace(report), self._history.rows_file(scenario, 0)
@@ -64,7 +65,7 @@ class Engine:
     def trial(self, port: int, seconds: float) -> Trial:
         """The closed loop over 50 connections."""
         count = round(80_000 * seconds)
-        report, rows = self.drive(port, count, Pace(CONNECTIONS))
+        report, rows = self.run_scenario(port, count, Pace(CONNECTIONS))
         rows.unlink()
         (worker,) = report.present
         prepared_s = worker.build_cpu_s + worker.flush_cpu_s

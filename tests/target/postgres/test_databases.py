@@ -10,7 +10,7 @@ import pytest
 from psycopg import sql
 
 from rig.errors import ConfigError, ExitCode, RigError, Unavailable
-from rig.machine.supervisor import Lifeline
+from rig.machine.supervisor import Supervisor
 from rig.target.postgres import DSN_VARIABLE, Cluster, Database, open_cluster
 from rig.target.postgres.cluster import _Door
 from tests.target.postgres.servers import scalar
@@ -94,13 +94,13 @@ def drop_role(database: Database, name: str) -> None:
         connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
 
 
-def test_an_existing_server_is_used_and_left_as_it_was(lifeline: Lifeline, database: Database) -> None:
+def test_an_existing_server_is_used_and_left_as_it_was(supervisor: Supervisor, database: Database) -> None:
     everything = (
         "SELECT array_agg(datname ORDER BY 1)::text || (SELECT array_agg(rolname ORDER BY 1)::text FROM pg_roles)"
     )
     everything += " FROM pg_database"
     before = scalar(database.admin_dsn, everything)
-    with open_cluster(lifeline, environ={DSN_VARIABLE: database.admin_dsn, "PG_BIN": "/not/looked/at"}) as opened:
+    with open_cluster(supervisor, environ={DSN_VARIABLE: database.admin_dsn, "PG_BIN": "/not/looked/at"}) as opened:
         assert (opened.source, opened.pid, opened.data_dir, opened.log_file) == ("dsn", None, None, None)
         created, again = opened.create_database("guest"), opened.create_database("guest")
         assert created.name != again.name
@@ -112,9 +112,9 @@ def test_an_existing_server_is_used_and_left_as_it_was(lifeline: Lifeline, datab
     assert scalar(database.admin_dsn, everything) == before
 
 
-def test_a_role_that_is_no_superuser_is_enough(lifeline: Lifeline, database: Database) -> None:
+def test_a_role_that_is_no_superuser_is_enough(supervisor: Supervisor, database: Database) -> None:
     environ = role_with(database, "landlord", "CREATEDB CREATEROLE BYPASSRLS", password="p@ss/ w:rd%?#&'\"")
-    with open_cluster(lifeline, environ=environ) as opened:
+    with open_cluster(supervisor, environ=environ) as opened:
         created = opened.create_database("guest")
         stays = psycopg.connect(created.runtime_dsn)
         assert scalar(created.admin_dsn, "SELECT current_user") == "landlord"
@@ -123,26 +123,32 @@ def test_a_role_that_is_no_superuser_is_enough(lifeline: Lifeline, database: Dat
     drop_role(database, "landlord")
 
 
-def test_a_role_that_may_not_create_databases_is_refused(lifeline: Lifeline, database: Database) -> None:
+def test_a_role_that_may_not_create_databases_is_refused(supervisor: Supervisor, database: Database) -> None:
     environ = role_with(database, "lodger", "CREATEDB", password="hush")
-    with pytest.raises(ConfigError, match="lodger may not create") as caught, open_cluster(lifeline, environ=environ):
+    with pytest.raises(ConfigError, match="lodger may not create") as caught, open_cluster(supervisor, environ=environ):
         pass
     assert caught.value.exit_code == ExitCode.CONFIG and "hush" not in str(caught.value)
     drop_role(database, "lodger")
 
 
-def test_an_unreachable_server_is_unavailable(lifeline: Lifeline) -> None:
+def test_an_unreachable_server_is_unavailable(supervisor: Supervisor) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     environ = {DSN_VARIABLE: f"postgresql://someone:hush@127.0.0.1:{port}/x"}
-    with pytest.raises(Unavailable, match=f"{DSN_VARIABLE}.*{port}") as caught, open_cluster(lifeline, environ=environ):
+    with (
+        pytest.raises(Unavailable, match=f"{DSN_VARIABLE}.*{port}") as caught,
+        open_cluster(supervisor, environ=environ),
+    ):
         pass
     assert caught.value.exit_code == ExitCode.UNAVAILABLE and "hush" not in str(caught.value)
 
 
-def test_a_dsn_that_is_none_is_not_quoted(lifeline: Lifeline) -> None:
+def test_a_dsn_that_is_none_is_not_quoted(supervisor: Supervisor) -> None:
     environ = {DSN_VARIABLE: "postgres//someone:hush@127.0.0.1/x"}
-    with pytest.raises(ConfigError, match="not a connection string") as caught, open_cluster(lifeline, environ=environ):
+    with (
+        pytest.raises(ConfigError, match="not a connection string") as caught,
+        open_cluster(supervisor, environ=environ),
+    ):
         pass
     assert "hush" not in str(caught.value) and caught.value.__suppress_context__
 

@@ -11,39 +11,39 @@ import psutil
 import pytest
 
 from rig.errors import ConfigError, ExitCode, Unavailable
-from rig.machine.supervisor import Lifeline
+from rig.machine.supervisor import Supervisor
 from rig.target.postgres import installation, open_cluster
 from tests.target.postgres.servers import PATH_ONLY, as_root, scalar
 
 carried = pytest.mark.skipif(sys.platform != "linux", reason="a server is among the dependencies on Linux only")
 
 
-def test_a_wrong_pg_bin_is_named(lifeline: Lifeline, tmp_path: Path) -> None:
+def test_a_wrong_pg_bin_is_named(supervisor: Supervisor, tmp_path: Path) -> None:
     environ = {"PG_BIN": str(tmp_path)}
     with (
         pytest.raises(ConfigError, match=f"PG_BIN={tmp_path} has no executable") as caught,
-        open_cluster(lifeline, environ=environ),
+        open_cluster(supervisor, environ=environ),
     ):
         pass
     assert caught.value.exit_code == ExitCode.CONFIG
 
 
-def test_programs_that_fail_are_quoted(lifeline: Lifeline) -> None:
+def test_programs_that_fail_are_quoted(supervisor: Supervisor) -> None:
     with tempfile.TemporaryDirectory() as broken:
         Path(broken).chmod(0o755)
         for program in ("initdb", "postgres"):
             (Path(broken) / program).write_text("#!/bin/sh\necho no such luck >&2\nexit 1\n")
             (Path(broken) / program).chmod(0o755)
-        with pytest.raises(Unavailable, match="no such luck"), open_cluster(lifeline, environ={"PG_BIN": broken}):
+        with pytest.raises(Unavailable, match="no such luck"), open_cluster(supervisor, environ={"PG_BIN": broken}):
             pass
 
 
-def test_a_distribution_s_server_works_as_well(lifeline: Lifeline) -> None:
+def test_a_distribution_s_server_works_as_well(supervisor: Supervisor) -> None:
     found = [path for source, path in installation._candidates() if source == "system" and (path / "initdb").exists()]
     if not found:
         pytest.skip("no PostgreSQL of the distribution here")
     environ = PATH_ONLY | {"PG_BIN": str(found[0])}
-    with open_cluster(lifeline, environ=environ, durable=False) as opened:
+    with open_cluster(supervisor, environ=environ, durable=False) as opened:
         assert opened.source == "PG_BIN"
         assert scalar(opened.create_database("distribution").runtime_dsn, "SELECT 1") == 1
 
@@ -55,7 +55,7 @@ def embedded_prefix() -> Path:
 
 @carried
 @as_root
-def test_programs_in_a_closed_directory_are_copied(lifeline: Lifeline, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_programs_in_a_closed_directory_are_copied(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
     package = embedded_prefix().parent
     with tempfile.TemporaryDirectory() as closed:  # mode 0700, and not kept as tmp_path would be: it is 30 MB
         site = Path(closed) / "site"
@@ -64,7 +64,7 @@ def test_programs_in_a_closed_directory_are_copied(lifeline: Lifeline, monkeypat
         for path in site.rglob("*"):  # as an installation under umask 077 leaves it
             path.chmod(path.stat().st_mode & 0o700)
         monkeypatch.syspath_prepend(site)
-        with open_cluster(lifeline, environ=PATH_ONLY, durable=False) as opened:
+        with open_cluster(supervisor, environ=PATH_ONLY, durable=False) as opened:
             assert opened.pid is not None and opened.data_dir is not None and opened.source == "embedded"
             program = Path(psutil.Process(opened.pid).exe())
             assert program.is_relative_to(opened.data_dir.parent)
@@ -80,24 +80,24 @@ def test_programs_that_can_be_read_are_not_copied(tmp_path: Path) -> None:
 
 
 @as_root
-def test_other_programs_in_a_closed_directory_are_refused(lifeline: Lifeline, tmp_path: Path) -> None:
+def test_other_programs_in_a_closed_directory_are_refused(supervisor: Supervisor, tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     for program in ("initdb", "postgres"):
         (tmp_path / program).touch(mode=0o755)
     with (
         pytest.raises(ConfigError, match=f"cannot read {tmp_path}"),
-        open_cluster(lifeline, environ={"PG_BIN": str(tmp_path)}),
+        open_cluster(supervisor, environ={"PG_BIN": str(tmp_path)}),
     ):
         pass
 
 
 @as_root
-def test_a_closed_tmpdir_is_named(lifeline: Lifeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_closed_tmpdir_is_named(supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tmp_path.chmod(0o700)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with (
         pytest.raises(ConfigError, match=f"cannot reach {tmp_path}; set TMPDIR"),
-        open_cluster(lifeline, environ=PATH_ONLY),
+        open_cluster(supervisor, environ=PATH_ONLY),
     ):
         pass
 

@@ -20,14 +20,14 @@ import pytest
 
 from rig.errors import ExitCode, Unavailable
 from rig.machine.processes import alive
-from rig.machine.supervisor import Lifeline
+from rig.machine.supervisor import Supervisor
 from rig.target.postgres import Cluster, Database, installation, open_cluster, postmaster
 from tests.target.postgres.servers import PATH_ONLY, as_root, scalar
 
 
 @pytest.fixture(scope="module")
-def durable_cluster(lifeline: Lifeline) -> Iterator[Cluster]:
-    with open_cluster(lifeline, environ=PATH_ONLY) as opened:
+def durable_cluster(supervisor: Supervisor) -> Iterator[Cluster]:
+    with open_cluster(supervisor, environ=PATH_ONLY) as opened:
         yield opened
 
 
@@ -87,9 +87,9 @@ def test_root_becomes_an_unprivileged_account(durable_cluster: Cluster) -> None:
     assert set(uids) == {account.uid} and set(gids) == {account.gid}
 
 
-def test_the_end_leaves_nothing(lifeline: Lifeline, tmp_path: Path) -> None:
+def test_the_end_leaves_nothing(supervisor: Supervisor, tmp_path: Path) -> None:
     log_file = tmp_path / "postgres.log"
-    with open_cluster(lifeline, environ=PATH_ONLY, durable=False, log_file=log_file) as opened:
+    with open_cluster(supervisor, environ=PATH_ONLY, durable=False, log_file=log_file) as opened:
         dsn = opened.create_database("busy").runtime_dsn
         connection = psycopg.connect(dsn)  # a client that stays does not delay the stop
         assert opened.pid is not None and opened.data_dir is not None
@@ -104,9 +104,9 @@ def test_the_end_leaves_nothing(lifeline: Lifeline, tmp_path: Path) -> None:
 
 OWNER_SCRIPT = """
 import json, os, signal
-from rig.lifeline import Lifeline
-from rig.postgres import open_cluster
-with Lifeline() as lifeline, open_cluster(lifeline, environ={"PATH": os.environ["PATH"]}) as cluster:
+from rig.machine.supervisor import Supervisor
+from rig.target.postgres import open_cluster
+with Supervisor() as supervisor, open_cluster(supervisor, environ={"PATH": os.environ["PATH"]}) as cluster:
     print(json.dumps({"pid": cluster.pid, "data_dir": str(cluster.data_dir)}), flush=True)
     signal.pause()
 """
@@ -128,24 +128,24 @@ def test_a_killed_owner_leaves_no_server_and_no_directory() -> None:
     assert not home.exists()
 
 
-def test_a_taken_port_is_passed_over(lifeline: Lifeline, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_taken_port_is_passed_over(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
     free_port = postmaster.free_port
     with socket.create_server(("127.0.0.1", 0)) as squatter:
         taken = squatter.getsockname()[1]
         offered = iter([taken, taken])
         monkeypatch.setattr(postmaster, "free_port", lambda: next(offered, None) or free_port())
-        with open_cluster(lifeline, environ=PATH_ONLY, durable=False) as opened:
+        with open_cluster(supervisor, environ=PATH_ONLY, durable=False) as opened:
             assert opened.port != taken
     assert next(offered, None) is None
 
 
-def test_a_server_that_does_not_start_is_quoted(lifeline: Lifeline, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_does_not_start_is_quoted(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
     with tempfile.TemporaryDirectory() as open_directory:
         Path(open_directory).chmod(0o755)
         monkeypatch.setattr(tempfile, "tempdir", open_directory)
         with (
             pytest.raises(Unavailable, match="shared_buffers") as caught,
-            open_cluster(lifeline, environ=PATH_ONLY, settings={"shared_buffers": "it's nonsense"}),
+            open_cluster(supervisor, environ=PATH_ONLY, settings={"shared_buffers": "it's nonsense"}),
         ):
             pass
         assert caught.value.exit_code == ExitCode.UNAVAILABLE

@@ -1,6 +1,6 @@
 """The few events that the doctor sends: of every class, forged ones too, on every route, one at a time.
 
-Flow: ``specimens`` gives what is sent, as ordinary scenarios; ``send`` sends one and says how each request was
+Flow: ``sample_requests`` gives what is sent, as ordinary scenarios; ``send`` sends one and says how each request was
 answered; ``outcome`` says what the database must therefore hold. Bytes and expectations are the targeter's.
 """
 
@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rig.model import Pace, RequestClass, Scenario, Share
+from rig.model import Outcome, Pace, RequestClass, Scenario, Share
 from rig.profile import Profile, WebhookRoute
 from rig.requests.targeter import Credentials, Targeter, Targets
-from rig.target.http_probe import Asker, Reply
-from rig.truth.expected import DriveOutcome, Fate
+from rig.target.http_probe import HttpProbe, ProbeResponse
+from rig.truth.expected import RunOutcomes
 
 TIMEOUT_S = 10.0
 _REPLAYS = 3
@@ -40,7 +40,7 @@ def _same(credentials: Credentials) -> Credentials:
 
 
 @dataclass(frozen=True, slots=True)
-class Specimen:
+class SampleRequest:
     """One kind of event on one route. ``refused``: it is forged, and no row may come of it."""
 
     name: str
@@ -58,15 +58,15 @@ class Result:
     route: str
     request_class: RequestClass
     seq: int
-    reply: Reply
+    response: ProbeResponse
     received_unix: float
     refused: bool
 
     def right(self, profile: Profile) -> bool:
         """Whether it is the answer that the profile promises; to a forged request, any refusal is."""
         if self.refused:
-            return 400 <= self.reply.status < 500
-        return self.reply.status in profile.answer(self.request_class).status
+            return 400 <= self.response.status < 500
+        return self.response.status in profile.answer(self.request_class).status
 
 
 VALID = "a valid event"
@@ -82,19 +82,19 @@ ACCEPTED = (VALID, REPLAYED, SHARED, MALFORMED, PERSONAL, INVALID_JSON)
 FORGED = (WRONG_SIGNATURE, OLD_SIGNATURE, UNKNOWN_TENANT)
 
 
-def specimens(profile: Profile, targeter: Targeter, tenants: Sequence[str]) -> Iterator[Specimen]:
+def sample_requests(profile: Profile, targeter: Targeter, tenants: Sequence[str]) -> Iterator[SampleRequest]:
     """All of them, each on every route; what needs two tenants or an ageing signature only where there are."""
     for route in profile.routes:
         bodies = targeter.bodies(route.name)
         valid = Share(RequestClass.VALID, 1)
-        yield _specimen(VALID, route, tenants[:1], valid)
-        yield _specimen(REPLAYED, route, tenants[:1], Share(RequestClass.REPLAY, _REPLAYS, one_key=True))
+        yield _sample_request(VALID, route, tenants[:1], valid)
+        yield _sample_request(REPLAYED, route, tenants[:1], Share(RequestClass.REPLAY, _REPLAYS, one_key=True))
         if len(tenants) > 1:
-            yield _specimen(SHARED, route, tenants[:2], Share(RequestClass.REPLAY, 2, one_key=True))
-        yield _specimen(MALFORMED, route, tenants[:1], Share(RequestClass.MALFORMED, len(bodies.malformed)))
-        yield _specimen(PERSONAL, route, tenants[:1], Share(RequestClass.PERSONAL, len(bodies.personal)))
-        yield _specimen(INVALID_JSON, route, tenants[:1], Share(RequestClass.INVALID_JSON, 1))
-        forged = replace(_specimen(WRONG_SIGNATURE, route, tenants[:1], valid), refused=True)
+            yield _sample_request(SHARED, route, tenants[:2], Share(RequestClass.REPLAY, 2, one_key=True))
+        yield _sample_request(MALFORMED, route, tenants[:1], Share(RequestClass.MALFORMED, len(bodies.malformed)))
+        yield _sample_request(PERSONAL, route, tenants[:1], Share(RequestClass.PERSONAL, len(bodies.personal)))
+        yield _sample_request(INVALID_JSON, route, tenants[:1], Share(RequestClass.INVALID_JSON, 1))
+        forged = replace(_sample_request(WRONG_SIGNATURE, route, tenants[:1], valid), refused=True)
         yield replace(forged, forge=_wrong_secrets)
         if route.ageing:
             yield replace(
@@ -108,7 +108,7 @@ def specimens(profile: Profile, targeter: Targeter, tenants: Sequence[str]) -> I
         )
 
 
-def _specimen(name: str, route: WebhookRoute, tenants: Sequence[str], share: Share) -> Specimen:
+def _sample_request(name: str, route: WebhookRoute, tenants: Sequence[str], share: Share) -> SampleRequest:
     scenario = Scenario(
         id=name,
         title=name,
@@ -120,31 +120,35 @@ def _specimen(name: str, route: WebhookRoute, tenants: Sequence[str], share: Sha
         shared_key=name == SHARED,
         timeout_s=TIMEOUT_S,
     )
-    return Specimen(name, scenario)
+    return SampleRequest(name, scenario)
 
 
-def send(specimen: Specimen, targeter: Targeter, credentials: Mapping[str, Credentials], asker: Asker) -> list[Result]:
+def send(
+    sample_request: SampleRequest, targeter: Targeter, credentials: Mapping[str, Credentials], probe: HttpProbe
+) -> list[Result]:
     """Send a specimen's requests one after another."""
-    scenario = specimen.scenario
-    own = {name: specimen.forge(credentials[name]) for name in scenario.tenants}
+    scenario = sample_request.scenario
+    own = {name: sample_request.forge(credentials[name]) for name in scenario.tenants}
     targets: Targets = targeter.bind(scenario, own)
     results = []
     for seq in range(scenario.count):
-        request = targets.request(seq, int(time.time() - specimen.age_s))
-        reply = asker.send(request)
+        request = targets.request(seq, int(time.time() - sample_request.age_s))
+        response = probe.send(request)
         request_class = targets.share(seq).request_class
-        results.append(Result(scenario.route, request_class, seq, reply, time.time(), specimen.refused))
+        results.append(Result(scenario.route, request_class, seq, response, time.time(), sample_request.refused))
     return results
 
 
-def outcome(specimen: Specimen, results: Sequence[Result], profile: Profile) -> DriveOutcome:
+def outcome(sample_request: SampleRequest, results: Sequence[Result], profile: Profile) -> RunOutcomes:
     """What the answers promise of the database. To a forged request nothing may have happened, as if never sent."""
-    return DriveOutcome(specimen.scenario, np.array([_fate(result, profile) for result in results], dtype=np.uint8))
+    return RunOutcomes(
+        sample_request.scenario, np.array([_outcome(result, profile).code for result in results], dtype=np.uint8)
+    )
 
 
-def _fate(result: Result, profile: Profile) -> Fate:
+def _outcome(result: Result, profile: Profile) -> Outcome:
     if result.refused:
-        return Fate.NOT_SENT
-    if not result.reply.status:
-        return Fate.INDETERMINATE
-    return Fate.ACKNOWLEDGED if result.right(profile) else Fate.REFUSED
+        return Outcome.NOT_SENT
+    if not result.response.status:
+        return Outcome.INDETERMINATE
+    return Outcome.ACKNOWLEDGED if result.right(profile) else Outcome.REFUSED

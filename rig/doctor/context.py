@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from rig.doctor.specimens import Result, Specimen
+from rig.doctor.sample_requests import Result, SampleRequest
 from rig.evidence.truth import TruthReport
-from rig.machine.supervisor import Lifeline
+from rig.machine.supervisor import Supervisor
 from rig.model import RunKey
 from rig.profile import Profile
 from rig.requests.targeter import Targeter
 from rig.settings import Settings
 from rig.target.endpoint import Endpoint
-from rig.target.http_probe import Asker
+from rig.target.http_probe import HttpProbe
 from rig.target.launch import Target
 from rig.target.secrets import Secrets
 from rig.target.store import Store
@@ -27,13 +27,13 @@ from rig.truth.reconcile import Baseline
 
 
 @dataclass
-class Patient:
+class DoctorContext:
     """``stack`` holds open what the examination started; the fields below ``key`` are filled in by the steps."""
 
     path: Path
     settings: Settings
     environ: Mapping[str, str]
-    lifeline: Lifeline
+    supervisor: Supervisor
     stack: ExitStack
     logs: Path
     key: RunKey
@@ -44,7 +44,7 @@ class Patient:
     target: Target = field(init=False)
     tenancy: Tenancy = field(init=False)
     baseline: Baseline = field(init=False)
-    specimens: Sequence[Specimen] = ()
+    sample_requests: Sequence[SampleRequest] = ()
     results: dict[str, list[Result]] = field(default_factory=dict)
     """By the names of the specimens."""
     truth: TruthReport = field(init=False)
@@ -78,6 +78,6 @@ class Patient:
         return Targeter(self.profile, self.key, host=endpoint.host_header, base_path=endpoint.base_path)
 
     @property
-    def probing(self) -> Asker:
+    def probing(self) -> HttpProbe:
         """Who asks the probes, with their patience."""
-        return Asker(self.endpoint, self.profile.probes.timeout_s)
+        return HttpProbe(self.endpoint, self.profile.probes.timeout_s)

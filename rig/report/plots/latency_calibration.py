@@ -20,14 +20,14 @@ _SHARE = "share of requests that were at least as good"
 _MS = 1e6
 
 
-def ruler(case: Case) -> Figure | None:
+def latency_calibration(case: Case) -> Figure | None:
     """Errors on the left, the freeze on the right; None without a ruler certificate and its rows."""
-    found = case.certificate.ruler if case.certificate else None
-    rows = case.ruler[case.ruler["status"] == 200]
+    found = case.certificate.latency_calibration if case.certificate else None
+    rows = case.latency_calibration[case.latency_calibration["status"] == 200]
     if found is None or rows.empty:
         return None
     covered = f"covered up to {number(found.covered_rate_per_s)}/s"
-    figure, (errors, frozen) = panels(2, f"Ruler: {covered}, resolution {found.resolution_ms:.2g} ms")
+    figure, (errors, frozen) = panels(2, f"LatencyCalibration: {covered}, resolution {found.resolution_ms:.2g} ms")
     _errors(errors, rows[rows["behaviour"] != "freeze"])
     _freeze(frozen, rows[rows["behaviour"] == "freeze"], found.freeze)
     return figure

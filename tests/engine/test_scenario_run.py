@@ -9,14 +9,14 @@ import psutil
 import pytest
 
 import rig.engine.connection
-import rig.engine.drive
+import rig.engine.scenario_run
 import rig.model
-from rig.engine.drive import Drive
+from rig.engine.scenario_run import Drive
 from rig.errors import ErrorKind
 from rig.model import Scenario
 from rig.profile import Profile
 from rig.target.endpoint import Endpoint
-from tests.engine.driving import Driven, drive, eventually, on_uvloop
+from tests.engine.driving import Driven, eventually, on_uvloop, run_scenario
 from tests.engine.peer import OK, SAID_CLOSE, Peer, Say, Then, peer, refused_port
 from tests.engine.scenes import scenario
 
@@ -24,7 +24,7 @@ ANSWERED = (200, ErrorKind.NONE)
 LOST = (0, ErrorKind.CONNECTION_LOST)
 WRONG = (0, ErrorKind.PROTOCOL)
 LATE = (0, ErrorKind.TIMEOUT)
-LEFT = (0, ErrorKind.NOT_SENT)
+LEFT = (0, ErrorKind.SKIPPED)
 UNCONNECTED = (0, ErrorKind.CONNECT)
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n"
@@ -36,7 +36,7 @@ LONG = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"
 async def met(profile: Profile, folder: Path, scene: Scenario, script: list[Say]) -> tuple[Driven, Peer]:
     """Drive a scenario against a script; the client must have left no connection behind."""
     async with peer(script) as server:
-        driven = await drive(profile, scene, Endpoint("127.0.0.1", server.port), folder / "rows")
+        driven = await run_scenario(profile, scene, Endpoint("127.0.0.1", server.port), folder / "rows")
         await eventually(lambda: server.standing == 0)
     return driven, server
 
@@ -131,7 +131,7 @@ def test_a_connection_lost_before_the_start_sends_nothing_early(
 
             endpoint = Endpoint("127.0.0.1", server.port)
             scene = scenario(6, connections=2, rate_per_s=rate_per_s)
-            driven = await drive(profile, scene, endpoint, tmp_path / "rows", prepared=prepared)
+            driven = await run_scenario(profile, scene, endpoint, tmp_path / "rows", prepared=prepared)
             return driven, len(server.requests)
 
     driven, requests = on_uvloop(scene())
@@ -149,7 +149,7 @@ def test_a_target_that_refuses_connections_ends_every_request(
 ) -> None:
     scene = scenario(20, connections=4, rate_per_s=rate_per_s)
     endpoint = Endpoint("127.0.0.1", refused_port())
-    driven = on_uvloop(drive(profile, scene, endpoint, tmp_path / "rows"))
+    driven = on_uvloop(run_scenario(profile, scene, endpoint, tmp_path / "rows"))
     assert driven.ends == [UNCONNECTED] * 20
     if rate_per_s:
         intended = np.sort(driven.rows, order="seq")["intended_ns"]
@@ -197,7 +197,7 @@ def test_intended_times_are_kept_while_requests_wait(profile: Profile, tmp_path:
 def test_what_does_not_fit_the_queue_is_skipped(
     profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rig.engine.drive, "QUEUE_LIMIT", 3)
+    monkeypatch.setattr(rig.engine.scenario_run, "QUEUE_LIMIT", 3)
     scene = scenario(10, rate_per_s=100_000.0, timeout_s=0.2)
     driven, _ = on_uvloop(met(profile, tmp_path, scene, [Say(b"", Then.HANG)]))
     assert driven.ends == [LATE] + [ANSWERED] * 3 + [LEFT] * 6
@@ -228,7 +228,7 @@ def test_an_abort_gives_up_what_is_in_flight(profile: Profile, tmp_path: Path, r
 
             endpoint = Endpoint("127.0.0.1", server.port)
             scene = scenario(5, connections=2, rate_per_s=rate_per_s)
-            driven = await drive(profile, scene, endpoint, tmp_path / "rows", running=running)
+            driven = await run_scenario(profile, scene, endpoint, tmp_path / "rows", running=running)
             await eventually(lambda: server.standing == 0)
             return driven
 
@@ -244,7 +244,7 @@ def test_an_abort_before_the_start_sends_nothing(profile: Profile, tmp_path: Pat
                 under_way.abort()
 
             endpoint = Endpoint("127.0.0.1", server.port)
-            driven = await drive(profile, scenario(5), endpoint, tmp_path / "rows", prepared=prepared)
+            driven = await run_scenario(profile, scenario(5), endpoint, tmp_path / "rows", prepared=prepared)
             return driven, server
 
     driven, server = on_uvloop(scene())
@@ -261,11 +261,11 @@ def test_an_error_of_the_rig_ends_the_drive_and_keeps_the_rows(profile: Profile,
                 under_way.fail(RuntimeError("a fault of the rig"))
 
             endpoint = Endpoint("127.0.0.1", server.port)
-            await drive(profile, scenario(5), endpoint, tmp_path / "rows", running=running)
+            await run_scenario(profile, scenario(5), endpoint, tmp_path / "rows", running=running)
 
     with pytest.raises(RuntimeError, match="a fault of the rig"):
         on_uvloop(scene())
-    kept = np.fromfile(tmp_path / "rows", dtype=rig.evidence.drives.RESULT)
+    kept = np.fromfile(tmp_path / "rows", dtype=rig.evidence.scenario_runs.RESULT)
     assert kept["seq"][0] == 0
     assert kept["status"][0] == 200
 
@@ -275,7 +275,7 @@ def test_nothing_is_left_open(profile: Profile, tmp_path: Path) -> None:
         async with peer([Say(SAID_CLOSE), Say(b"", Then.RESET), Say(b"", Then.HANG)]) as server:
             endpoint = Endpoint("127.0.0.1", server.port)
             scene = scenario(20, connections=5, rate_per_s=1000.0, timeout_s=0.2)
-            await drive(profile, scene, endpoint, tmp_path / str(number))
+            await run_scenario(profile, scene, endpoint, tmp_path / str(number))
             await eventually(lambda: server.standing == 0)
 
     on_uvloop(scene(0))
@@ -291,7 +291,7 @@ def test_a_rows_file_that_exists_is_refused_before_anything_is_opened(profile: P
     async def scene() -> None:
         async with peer() as server:
             with pytest.raises(FileExistsError):
-                await drive(profile, scenario(), Endpoint("127.0.0.1", server.port), tmp_path / "rows")
+                await run_scenario(profile, scenario(), Endpoint("127.0.0.1", server.port), tmp_path / "rows")
             assert server.accepted == 0
 
     on_uvloop(scene())

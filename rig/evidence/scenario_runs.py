@@ -80,7 +80,7 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
-class DriveReport:
+class ScenarioRun:
     """One drive as the pool saw it: a report per worker, None where a worker gave none.
 
     ``machine`` is what the machine did between start and end, None where nobody watched.

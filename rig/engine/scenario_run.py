@@ -27,7 +27,7 @@ from rig.engine.pacer import NS, pacer_for
 from rig.engine.rows import RowFile
 from rig.engine.timer import Timer
 from rig.errors import ErrorKind
-from rig.evidence.drives import WorkerReport
+from rig.evidence.scenario_runs import WorkerReport
 from rig.model import RunKey, Scenario
 from rig.profile import Profile
 from rig.requests.targeter import Credentials, Targeter
@@ -56,7 +56,7 @@ class Assignment:
     worker: int
     workers: int
     rows_file: Path
-    drive: type[Drive] | None = None
+    scenario_run: type[Drive] | None = None
     """The kind of drive that runs it: None is ``Drive``."""
 
 
@@ -251,7 +251,7 @@ class Drive:
     def skip(self, position: int, intended_ns: int) -> None:
         """Book a request as never sent."""
         self._skipped += 1
-        self._rows.add(self._seqs[position], intended_ns, 0, 0, 0, 0, ErrorKind.NOT_SENT)
+        self._rows.add(self._seqs[position], intended_ns, 0, 0, 0, 0, ErrorKind.SKIPPED)
 
     def reconnect(self, connection: Connection) -> None:
         """Open a new transport, where there is still something to send and the old one is gone."""

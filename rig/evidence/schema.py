@@ -1,0 +1,90 @@
+"""Packs of earlier releases, read as today's: which keys, columns and words got another name, by the file they lie in.
+
+Schema 1 was written until 0.1. Names are translated where they are found, whatever the manifest says, so that a pack
+that an earlier release left unfinished can be finished by this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rig.evidence.parquet import read_frame
+
+Finish = Callable[[pd.DataFrame], pd.DataFrame]
+
+SCHEMA = 2
+"""What this rig writes."""
+READABLE = (1, 2)
+
+_MANIFEST = {"drives": "scenario_runs"}
+_SETTINGS = {"ruler": "latency_calibration"}
+_RENAMED: Mapping[str, Mapping[str, str]] = {
+    "certificate.json": {"ruler": "latency_calibration"},
+    "truth/report.json": {"drive": "scenario_run", "unclean": "discrepancies"},
+    "storms/unknown-kid/*.json": {"knobs": "verifier_settings"},
+}
+_COLUMNS = {"drive": "scenario_run"}
+_ERROR_KINDS = {"not_sent": "skipped"}
+_OUTCOMES = {"ok": "acknowledged", "fail": "refused", "info": "indeterminate", "skipped": "not_sent"}
+
+
+def translate(name: str, document: Any) -> Any:
+    """A JSON document of a pack under today's keys; ``name`` is its file within the pack."""
+    if name == "manifest.json" and isinstance(document, dict):
+        translated = _renamed(document, _MANIFEST, deep=False)
+        if isinstance(translated.get("settings"), dict):
+            translated["settings"] = _renamed(translated["settings"], _SETTINGS, deep=False)
+        return translated
+    for pattern, names in _RENAMED.items():
+        if fnmatch(name, pattern):
+            return _renamed(document, names, deep=True)
+    return document
+
+
+def translate_header(columns: Sequence[str]) -> list[str]:
+    """The column names of a CSV file under today's names."""
+    return [_COLUMNS.get(column, column) for column in columns]
+
+
+def read_history_file(path: Path, columns: Sequence[str], finish: Finish) -> pd.DataFrame:
+    """A sealed file of the history under today's columns; see ``rig.evidence.parquet.read_frame``.
+
+    A request without a connection was ``fail`` once, and is ``not_sent``.
+    """
+    if not _is_old(path):
+        return read_frame(path, columns, finish)
+    old_names = {new: old for old, new in _COLUMNS.items()}
+    return read_frame(
+        path, [old_names.get(column, column) for column in columns], lambda frame: finish(_translated(frame))
+    )
+
+
+def _is_old(path: Path) -> bool:
+    try:
+        return not _COLUMNS.keys().isdisjoint(pq.read_schema(path).names)
+    except (OSError, pa.ArrowException):
+        return False  # whoever reads it says what is wrong
+
+
+def _translated(frame: pd.DataFrame) -> pd.DataFrame:
+    frame = frame.rename(columns=_COLUMNS)
+    kinds, outcomes = frame["error_kind"].astype(str), frame["outcome"].astype(str)
+    outcomes = outcomes.replace(_OUTCOMES).mask(kinds == "connect", "not_sent")
+    return frame.assign(error_kind=kinds.replace(_ERROR_KINDS), outcome=outcomes)
+
+
+def _renamed(document: Any, names: Mapping[str, str], *, deep: bool) -> Any:
+    if isinstance(document, dict):
+        return {
+            names.get(key, key): _renamed(value, names, deep=True) if deep else value for key, value in document.items()
+        }
+    if isinstance(document, list):
+        return [_renamed(value, names, deep=deep) for value in document]
+    return document
