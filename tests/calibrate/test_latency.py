@@ -8,16 +8,16 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
-from rig.evidence.scenario_runs import ScenarioRun
-from rig.report.plots.latency_calibration import latency_calibration as latency_calibration_plot
 
 from rig.calibrate.latency import FULL, QUICK, Form, Step, calibrate_latency, measured_freeze, measured_step
 from rig.engine.pool import Pool
 from rig.evidence.case import Case
 from rig.evidence.latency_calibration import LATENCY_COLUMNS, LatencyCalibration
+from rig.evidence.scenario_runs import ScenarioRun
 from rig.machine.processes import words
 from rig.model import Pace, RequestClass, RunKey, Scenario, Share
 from rig.profile import bundled_profile, load_profile
+from rig.report.plots.latency_calibration import latency_calibration as latency_calibration_plot
 from tests.checks.cases import certificate
 
 MS = 1_000_000

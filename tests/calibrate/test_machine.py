@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from rig.evidence.scenario_runs import Interval
 
 from rig.calibrate.machine import Watch
+from rig.evidence.scenario_runs import Interval
 from rig.machine import cgroup
 from rig.machine.cgroup import CpuGroup
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from rig.evidence.scenario_runs import ScenarioRun
 
 from rig.checks.instrument import check_accounting, check_null, client_limits, weakness
 from rig.evidence.case import Case
 from rig.evidence.certificate import Certificate
 from rig.evidence.gate import Gate, Verdict
+from rig.evidence.scenario_runs import ScenarioRun
 from tests.checks.cases import ABORTED, BROKEN, SKIPPED, TIMEOUT, case, certificate, driven, plan, slow_certificate
 
 PASS, FAIL, INVALID = Verdict.PASS, Verdict.FAIL, Verdict.INVALID

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from rig.evidence.scenario_runs import Interval, ScenarioRun
 
 from rig.checks.instrument import client_limits
 from rig.checks.latency_calibration import check_latency_calibration, schedule_limits, too_close, uncovered
@@ -14,6 +13,7 @@ from rig.checks.performance import check_sustained
 from rig.evidence.case import Case
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.latency_calibration import LatencyCalibration, LatencyStep
+from rig.evidence.scenario_runs import Interval, ScenarioRun
 from rig.model import Pace
 from tests.checks.cases import (
     BROKEN,

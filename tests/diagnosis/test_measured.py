@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from rig.evidence.scenario_runs import Interval
 
 from rig.diagnose import diagnose, explain
 from rig.diagnose.measured import measure
@@ -16,6 +15,7 @@ from rig.evidence.case import Case
 from rig.evidence.pool_metrics import POOL_COLUMNS
 from rig.evidence.sample_names import CLIENT_BACKEND, PG_ACTIVITY, PIDS, Role
 from rig.evidence.samples import SamplerReport, Samples, typed
+from rig.evidence.scenario_runs import Interval
 from tests.checks.cases import MS, START_NS, case, driven, plan
 
 COUNT = 4000  # a request a millisecond: four seconds

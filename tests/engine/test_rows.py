@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rig.evidence.scenario_runs import RESULT
 
 from rig.engine.rows import RowFile
 from rig.errors import ErrorKind
+from rig.evidence.scenario_runs import RESULT
 
 
 def fill(rows: RowFile, numbers: range) -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rig.evidence.scenario_runs import RESULT
 
 from rig.calibrate.stub import null_stub
 from rig.engine.pool import Load, Pool
 from rig.evidence.history import History
+from rig.evidence.scenario_runs import RESULT
 from rig.profile import Profile
 from tests.engine.scenes import RUN, credentials, scenario
 

@@ -21,9 +21,9 @@ import numpy as np
 import pandas as pd
 import psutil
 from numpy.typing import NDArray
-from rig.evidence.scenario_runs import RESULT
 
 from rig.errors import ErrorKind, ExitCode
+from rig.evidence.scenario_runs import RESULT
 from rig.machine.processes import alive, words
 from rig.machine.supervisor import MARKER
 from rig.profile import bundled_profile

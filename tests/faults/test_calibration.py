@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from rig.evidence.scenario_runs import ScenarioRun
 
 from rig.calibrate.latency import QUICK, calibrate_latency
 from rig.calibrate.null import null_benchmark
 from rig.engine.pool import Load, Pool
 from rig.errors import EvidenceError
+from rig.evidence.scenario_runs import ScenarioRun
 from rig.model import RunKey
 from rig.profile import bundled_profile, load_profile
 

@@ -6,9 +6,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from rig.evidence.scenario_runs import WorkerReport
-
 from rig.evidence.locust_run import BlockAccount, Crowd, MasterAccount, WorkerAccount, WorkerSeen
+from rig.evidence.scenario_runs import WorkerReport
 from rig.locust_bridge.coordinator import _Test
 from rig.locust_bridge.gather import _drives
 from rig.model import RunKey

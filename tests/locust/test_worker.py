@@ -16,10 +16,10 @@ import msgpack
 import pytest
 import zmq
 import zmq.asyncio as zmq_asyncio
-from rig.evidence.scenario_runs import RESULT
 
 from rig.calibrate.stub import null_stub
 from rig.errors import ConfigError, Unavailable, UsageError
+from rig.evidence.scenario_runs import RESULT
 from rig.locust_bridge import swarm as swarm_module
 from rig.locust_bridge import worker as worker_module
 from rig.locust_bridge.clock import boot_id

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rig.doctor.context import DoctorContext
 
 import rig.doctor.surroundings
 import rig.verbs.up
+from rig.doctor.context import DoctorContext
 from rig.doctor.surroundings import database_answers
 from rig.errors import Unavailable
 from rig.machine.supervisor import Supervisor

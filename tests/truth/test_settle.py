@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import psycopg
 import pytest
-from rig.evidence.scenario_runs import RESULT
 
 from rig.errors import EvidenceError, UsageError
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.pack import Pack
+from rig.evidence.scenario_runs import RESULT
 from rig.model import RequestClass, Scenario, Share
 from rig.profile import Profile
 from rig.run.job import Job

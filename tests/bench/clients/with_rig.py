@@ -6,10 +6,9 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from rig.evidence.scenario_runs import ScenarioRun
-
 from rig.engine.pool import Load, Pool
 from rig.evidence.history import History
+from rig.evidence.scenario_runs import ScenarioRun
 from rig.model import Pace, RequestClass, RunKey, Scenario, Share
 from rig.profile import bundled_profile, load_profile
 from rig.requests.targeter import Credentials
