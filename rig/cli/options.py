@@ -115,7 +115,14 @@ def loading(command: Callable[..., int]) -> Callable[..., int]:
     @click.option(
         "--null-seconds", type=float, default=LEAST_S, show_default=True, help="Length of a null trial; less is weak."
     )
-    @click.option("--ruler/--no-ruler", default=True, show_default=True, help="Certify latency against known latency.")
+    @click.option(
+        "--latency-calibration/--no-latency-calibration",
+        "--ruler/--no-ruler",
+        "latency_calibration",
+        default=True,
+        show_default=True,
+        help="Check measured latency against known latency.",
+    )
     @click.option(
         "--samplers/--no-samplers", default=True, show_default=True, help="Look at database and processes meanwhile."
     )

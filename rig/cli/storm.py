@@ -22,7 +22,14 @@ _PROTECTIONS = "; ".join(f"{storm}: {', '.join(names)}" for storm, names in PROT
 @click.option("--processes", type=click.IntRange(1, 64), help="Processes of the fleet. Default: the storm's own.")
 @click.option("--without", multiple=True, help="Do without a protection of the reference (repeatable).")
 @click.option("--case", "cases", multiple=True, help="unknown-kid: some of its cases only (repeatable).")
-@click.option("--kids", type=click.IntRange(1, 100_000), default=200, help="unknown-kid: so many a process (200).")
+@click.option(
+    "--key-ids",
+    "--kids",
+    "key_ids",
+    type=click.IntRange(1, 100_000),
+    default=200,
+    help="unknown-kid: so many a process (200).",
+)
 @click.option("--subject", default="", help="unknown-kid: reference, pyjwt, authlib, http, or module:factory.")
 @click.option("--scoreboard", is_flag=True, help="unknown-kid: several verifiers one after the other, in one table.")
 @seed_option
