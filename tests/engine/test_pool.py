@@ -17,9 +17,10 @@ import rig.engine.pool
 from rig.calibrate.stub import Stub, null_stub
 from rig.engine.pool import Load, Pool
 from rig.engine.scenario_run import Assignment
-from rig.engine.worker import Go, Progress, Ready, main
+from rig.engine.worker import main
 from rig.errors import ErrorKind
 from rig.evidence.scenario_runs import RESULT, ScenarioRun, WorkerReport
+from rig.machine.fleet import Go, Progress, Ready
 from rig.machine.processes import alive
 from rig.model import Scenario
 from rig.profile import Profile
@@ -111,7 +112,7 @@ def test_a_killed_worker_has_no_report_and_is_replaced(run: Drives, pool: Pool, 
     assert report.workers[1] is not None
     assert not report.complete
     assert not report.interrupted
-    assert report.notes == ("worker 0 died (exit code -9)",)
+    assert report.notes == ("worker 0: died of SIGKILL",)
     assert sorted(rows(tmp_path, 1)["seq"]) == list(range(1, COUNT, 2))
     # What the victim had handed to the system is there, in whole rows, each request once.
     kept = rows(tmp_path, 0)["seq"].tolist()
@@ -140,7 +141,7 @@ def test_a_worker_that_falls_silent_is_given_up(run: Drives, pool: Pool, monkeyp
     report = run(steady(), progress=stop_once_under_way)
     assert report.workers[0] is not None
     assert report.workers[1] is None
-    assert "worker 1 gave no sign of life within its time" in report.notes[0]
+    assert "worker 1: gave no sign of life within its time" in report.notes[0]
     assert not alive(victim)
 
 
