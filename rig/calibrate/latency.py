@@ -220,7 +220,7 @@ class _Bench:
         if report.interrupted:
             raise KeyboardInterrupt
         if not report.complete:
-            raise EvidenceError(f"the ruler has no result: {'; '.join(report.notes)}")
+            raise EvidenceError(f"the latency calibration has no result: {'; '.join(report.notes)}")
         rows = pd.concat([_rows(self._rows_file(number, worker)) for worker in range(self._pool.size)])
         rows.insert(0, "rate_per_s", step.rate_per_s)
         rows.insert(0, "behaviour", step.behaviour)

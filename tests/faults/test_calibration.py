@@ -29,24 +29,24 @@ class Silent:
         return ScenarioRun(load.scenario, (None,), notes=("worker 0 died (exit code -9)",))
 
 
-@pytest.mark.parametrize("part", ["null benchmark", "latency_calibration"])
+@pytest.mark.parametrize("part", ["null benchmark", "latency calibration"])
 def test_a_lost_worker(part: str, tmp_path: Path) -> None:
     pool, profile = cast(Pool, Silent()), load_profile(bundled_profile())
     with pytest.raises(EvidenceError, match=f"the {part} has no result: worker 0 died"):
-        if part == "latency_calibration":
+        if part == "latency calibration":
             calibrate_latency(pool, profile, RUN, tmp_path / "calibration", QUICK)
         else:
             null_benchmark(pool, profile, RUN, tmp_path / "calibration")
 
 
-@pytest.mark.parametrize("part", ["null benchmark", "latency_calibration"])
+@pytest.mark.parametrize("part", ["null benchmark", "latency calibration"])
 def test_no_room_for_its_rows(part: str, tmp_path: Path) -> None:
     """A file stands where a folder is to be made, as a full disk would refuse one."""
     occupied = tmp_path / "results"
     occupied.write_text("")
     pool, profile = cast(Pool, Silent()), load_profile(bundled_profile())
     with pytest.raises(EvidenceError, match="cannot be made"):
-        if part == "latency_calibration":
+        if part == "latency calibration":
             calibrate_latency(pool, profile, RUN, occupied / "calibration", QUICK)
         else:
             null_benchmark(pool, profile, RUN, occupied / "calibration")

@@ -117,17 +117,17 @@ def test_behind_a_pooler_a_transactions_lock_leads_and_a_sessions_does_not(envir
 
 
 def test_a_verifier_that_believes_everybody_is_found_out(environment: StormEnvironment) -> None:
-    believer = replace(REFERENCE_SUBJECT, name="believer", factory="stampede.subjects:believer")
+    believer = replace(REFERENCE_SUBJECT, name="believer", factory="tests.storms.subjects:believer")
     assert red(stormed(environment, "random-kids", believer)) == {"false-accepts"}
 
 
 def test_a_new_key_that_is_not_found_at_once_is_found_late(environment: StormEnvironment) -> None:
-    hesitant = replace(REFERENCE_SUBJECT, name="hesitant", factory="stampede.subjects:hesitant")
+    hesitant = replace(REFERENCE_SUBJECT, name="hesitant", factory="tests.storms.subjects:hesitant")
     assert red(stormed(environment, "rotation-outside", hesitant)) == {"rotation"}
 
 
 def test_a_member_that_dies_takes_the_claims_of_the_callers_with_it(environment: StormEnvironment) -> None:
-    found = verdicts(stormed(environment, "random-kids", Subject("mortal", "stampede.subjects:mortal")))
+    found = verdicts(stormed(environment, "random-kids", Subject("mortal", "tests.storms.subjects:mortal")))
     assert found["false-accepts"] is Verdict.FAIL  # it does believe everybody, and the others said so
     assert found["known-kids"] is Verdict.INVALID
     assert found["single-flight"] is Verdict.INVALID  # nobody fetched, but the dead one might have
