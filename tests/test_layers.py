@@ -21,7 +21,7 @@ WRONG_IMPORTS = {
     "offline": ("rig/checks/rows.py", "import psycopg"),
     "scenarios": ("scenarios/ladder.py", "from rig.profile import load_profile"),
     "service": ("stub_server/null.py", "import rig.errors"),
-    "target": ("rig/run/steps.py", "import stub_server.null"),
+    "target": ("rig/run/scenarios.py", "import stub_server.null"),
     "locust": ("rig/engine/pool.py", "import locust"),
     "locust-master": ("rig/cli/main.py", "import rig.locust_bridge.master"),
 }

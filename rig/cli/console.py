@@ -10,10 +10,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from rig.model import Scenario
+from rig.run.reporter import Reporter
 
 
-class ConsoleReporter:
-    """A context that shows how far a run has come (``rig.run.steps.Reporter``)."""
+class ConsoleReporter(Reporter):
+    """A context that shows how far a run has come."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -42,18 +43,18 @@ class ConsoleReporter:
             self._progress.stop()
 
     def stage(self, what: str) -> None:
-        """See ``rig.run.steps.Reporter``."""
+        """A spinner, or a line."""
         self._show(what, None)
 
     def run_scenario(self, scenario: Scenario, number: int, scenario_runs: int) -> None:
-        """See ``rig.run.steps.Reporter``."""
+        """A bar, or a line."""
         spread = f", {len(scenario.tenants)} tenants" if len(scenario.tenants) > 2 else ""
         trial = f", trial {scenario.trial}" if scenario.limit_s else ""
         what = f"{scenario.id} {scenario.title}, {scenario.count:,} on {scenario.route}{spread}{trial}"
         self._show(f"[{number}/{scenario_runs}] {what}", scenario.count)
 
     def progress(self, requests: int) -> None:
-        """See ``rig.run.steps.Reporter``."""
+        """Move the bar."""
         if self._progress is not None and self._stage is not None:
             self._progress.update(self._stage, completed=requests)
 

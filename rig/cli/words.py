@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rig.cli.options import Common
     from rig.run.job import Job
-    from rig.run.record import Finished
+    from rig.run.record import FinishedRun
 
 
 def terminal() -> Console:
@@ -34,14 +34,14 @@ def execute(common: Common, job: Job) -> int:
     """Run a job, print its verdict, and return the exit code."""
     from rig.cli.console import ConsoleReporter
     from rig.profile import environment
-    from rig.run.steps import run
+    from rig.verbs.run import run
 
     with ConsoleReporter(terminal()) as reporter:
         finished = run(job, environment(), reporter)
     return conclude(finished, as_json=common.as_json)
 
 
-def conclude(finished: Finished, *, as_json: bool, document: dict[str, Any] | None = None) -> int:
+def conclude(finished: FinishedRun, *, as_json: bool, document: dict[str, Any] | None = None) -> int:
     """Print a verdict as a table or as one JSON document (`document`, if it is not the pack's own); its exit code."""
     from rig.report.summary import console
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from rig.doctor.context import DoctorContext
 from rig.doctor.findings import NotApplicable, Symptom
 from rig.doctor.sample_requests import FORGED, TIMEOUT_S, VALID, Result, outcome, sample_requests, send
-from rig.errors import ConfigError, EvidenceError
+from rig.errors import ConfigError
 from rig.evidence.truth import Discrepancy, DiscrepancyKind
 from rig.model import RequestClass
 from rig.profile import Profile
@@ -107,8 +107,7 @@ def truth_is_read(context: DoctorContext) -> str:
         for sample_request in context.sample_requests
         if (results := _results_of(context, sample_request.name, sample_request.scenario.route))
     ]
-    if not (quiet := context.reader.quiesce()):
-        raise EvidenceError(f"the database was {quiet}; is something else at work in it?")
+    context.reader.require_quiet()
     files = (*context.store.log_files, *context.target.log_files)
     context.truth = context.reader.read(
         context.targeter, scenario_runs, context.tenancy.tenants, context.baseline, files

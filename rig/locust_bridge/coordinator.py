@@ -36,10 +36,11 @@ from rig.locust_bridge.plan import Plan
 from rig.machine.supervisor import Supervisor
 from rig.model import RunKey, Scenario
 from rig.profile import bundled_profile, environment, load_profile
-from rig.requests.targeter import Targeter
 from rig.run.job import LOCUST, Job
-from rig.run.record import Finished
-from rig.run.steps import Scene, begin, read_truth
+from rig.run.open_run import OpenRun, open_run
+from rig.run.read_truth import keep_open_on_error, read_truth
+from rig.run.record import FinishedRun
+from rig.run.reporter import Reporter
 from rig.samplers.sampling import plan_of_run, sampling
 from rig.settings import Settings
 from rig.target.endpoint import Endpoint
@@ -56,19 +57,13 @@ _TENANT = "A"
 _FIXED_TENANT = "S8-1"
 
 
-class Quiet:
-    """Tells the locust process's log how far things are."""
+class LogReporter(Reporter):
+    """Writes the stages of a run into the log of the locust process."""
 
     def stage(self, what: str) -> None:
-        """See ``rig.run.steps.Reporter``."""
+        """One line."""
         sys.stderr.write(f"rig: {what}\n")
         sys.stderr.flush()
-
-    def run_scenario(self, scenario: Scenario, number: int, scenario_runs: int) -> None:
-        """See ``rig.run.steps.Reporter``."""
-
-    def progress(self, requests: int) -> None:
-        """See ``rig.run.steps.Reporter``."""
 
 
 class Coordinator:
@@ -78,7 +73,7 @@ class Coordinator:
         self._environ = environ
         self.secrets = Secrets()
         self._stack = ExitStack()
-        self._reporter = Quiet()
+        self._reporter = LogReporter()
         self._certificate: Certificate | None = None
         self._test: _Test | None = None
 
@@ -168,14 +163,14 @@ class Coordinator:
         if rate_per_user_s := wanted["rate_per_user_s"]:
             # In whole users of every worker: each keeps to an even share of the ceiling.
             self._job.require_rate(rate_per_user_s * math.ceil(wanted["users"] / wanted["workers"]) * wanted["workers"])
-        scene = begin(self._job, self._environ, self._reporter)
-        self._test = test = _Test(scene, self._store, self._target)
+        opened = open_run(self._job, self._environ, self._reporter)
+        self._test = test = _Test(opened, self._store, self._target)
         try:
             plan = test.begin(wanted, self._certificate, self.secrets)
         except BaseException:
             self._give_up()
             raise
-        return {"pack": str(scene.record.path), "plan": plan.to_wire()}
+        return {"pack": str(opened.record.path), "plan": plan.to_wire()}
 
     def _give_up(self) -> None:
         """Watch a test no longer that nobody will finish; its pack stays, for ``rig settle``."""
@@ -194,18 +189,18 @@ class Coordinator:
 class _Test:
     """One test: from its pack to its verdict."""
 
-    def __init__(self, scene: Scene, store: Store, target: Target) -> None:
-        self.scene = scene
+    def __init__(self, opened: OpenRun, store: Store, target: Target) -> None:
+        self.opened = opened
         self.watching = ExitStack()
-        self.live = Live(scene.record.pack.samples_folder)
+        self.live = Live(opened.record.pack.samples_folder)
         self._store = store
         self._target = target
-        self._reader = TruthReader(scene.job.profile, store.truth_dsn)
+        self._reader = TruthReader(opened.job.profile, store.truth_dsn)
 
     def begin(self, wanted: Mapping[str, Any], certificate: Certificate | None, known: Secrets) -> Plan:
         """Make the tenants, look at what is there, start to watch; the plan for the workers."""
-        scene, record = self.scene, self.scene.record
-        profile = scene.job.profile
+        opened, record = self.opened, self.opened.record
+        profile = opened.job.profile
         if certificate is not None:
             record.pack.write_certificate(certificate)
         route = wanted["route"] or profile.routes[0].name
@@ -215,14 +210,12 @@ class _Test:
         if fixed is not None and not wanted["alone"]:
             fixed = _without_limit(fixed)
         names = (_TENANT, _FIXED_TENANT) if fixed is not None else (_TENANT,)
-        tenancy = provision(profile, scene.key, names, self._store.truth_dsn, scene.environ, known)
-        record.amend(
-            tenants=tenancy.tenants,
-            fingerprint={**record.manifest.fingerprint, "database": dict(self._store.facts)},
-        )
+        tenancy = provision(profile, opened.key, names, self._store.truth_dsn, opened.environ, known)
+        record.amend_fingerprint(database=dict(self._store.facts))
+        record.amend(tenants=tenancy.tenants)
         plan = Plan(
             locust=wanted["locust"],
-            run=scene.key,
+            run=opened.key,
             profile=profile,
             url=self._target.endpoint.url,
             route=route,
@@ -230,12 +223,11 @@ class _Test:
             credentials=tenancy.credentials,
             fixed=fixed,
             rate_per_user_s=wanted["rate_per_user_s"],
-            most_requests=scene.job.most_requests,
-            most_rate_per_s=scene.job.most_rate_per_s,
+            most_requests=opened.job.most_requests,
+            most_rate_per_s=opened.job.most_rate_per_s,
         )
         first = [_first_block(plan, name) for name in CLASSES] + ([fixed] if fixed else [])
-        targeter = Targeter(profile, scene.key)
-        record.keep_baseline(self._reader.preflight(targeter, first, tenancy.tenants, self._store.runtime_dsn))
+        record.keep_baseline(self._reader.preflight(record.targeter, first, tenancy.tenants, self._store.runtime_dsn))
         watched = plan_of_run(
             self._store.truth_dsn, self._target.pid, profile.target.process_match, wanted["client_pids"]
         )
@@ -243,22 +235,22 @@ class _Test:
         self._prober = self.watching.enter_context(Prober(profile.probes, self._target.endpoint))
         return plan
 
-    def finish(self, account: MasterAccount) -> Finished:
+    def finish(self, account: MasterAccount) -> FinishedRun:
         """Quiesce, read the truth, judge, seal."""
-        scene, record = self.scene, self.scene.record
+        record, reporter = self.opened.record, self.opened.reporter
         self.watching.close()
         record.pack.write_probes(self._prober.frame())
         record.pack.write_pool(self._prober.pool())
         record.pack.write_crowd(account)
-        record.all_done()  # what is left to do now `rig settle` can do as well
+        record.mark_complete()  # what is left to do now `rig settle` can do as well
         gather(record)
-        targeter = Targeter(record.profile, scene.key)
-        for scenario_run in record.manifest.scenario_runs:
-            record.seal_rows(scenario_run.scenario, targeter)
+        record.seal_all_rows()
         if record.manifest.scenario_runs:
-            read_truth(scene, self._reader, self._store, self._target)
-        scene.reporter.stage("judging and writing the evidence")
-        return record.judged(seal=not scene.to_be_settled)
+            reporter.stage("waiting until the database is quiet, then reading the truth")
+            with keep_open_on_error(record, self._store):
+                read_truth(record, self._reader, (*self._store.log_files, *self._target.log_files))
+        reporter.stage("judging and writing the evidence")
+        return record.judge()
 
 
 def _without_limit(fixed: Scenario) -> Scenario:

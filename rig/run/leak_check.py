@@ -1,12 +1,12 @@
-"""What lies around before a run and after it: processes, directories, connections; and whether its clock went on.
+"""The leak check: what a run leaves behind (processes, directories, ports, connections), and whether the clock was set.
 
-It looks and writes down; ``rig.checks.surroundings`` judges.
+It only looks; ``rig.checks.surroundings`` judges.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import psutil
 import psycopg
@@ -22,13 +22,13 @@ _CONNECT_TIMEOUT_S = 1.0
 _BACK_WITHIN_S = 2.0
 _POLL_S = 0.05
 _STEP_S = 1.0
-"""Between two looks at the clock: slewing, 0.05 % at most, needs half an hour for it."""
+"""A difference that only setting the clock makes: slewing, 0.05 % at most, needs half an hour for it."""
 _CONNECTIONS = """
 SELECT a.pid, coalesce(a.state, '?') FROM pg_catalog.pg_stat_activity a
 WHERE a.datname = pg_catalog.current_database() AND a.usesysid IS NOT NULL AND a.pid <> pg_catalog.pg_backend_pid()
 AND coalesce(a.backend_type, 'client backend') = 'client backend' AND a.application_name NOT LIKE 'rig-%'"""
-"""The server hides kind and state of other roles' sessions from a role without ``pg_monitor``, but not that they are
-there, nor their locks."""
+"""Without ``pg_monitor`` a role does not see kind and state of other roles' sessions. It does see the sessions
+themselves, and their locks."""
 _OPEN = f"\nAND EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE l.pid = a.pid AND {AT_WORK})"
 
 
@@ -39,31 +39,23 @@ def look_before() -> list[Finding]:
     return [Finding("before", "processes of an earlier run", not found, detail)]
 
 
-def look_after(supervisor: Supervisor, endpoint: Endpoint | None, database_port: int | None = None) -> list[Finding]:
-    """What this run has left although everything was stopped.
-
-    ``endpoint`` is a target that the rig launched, ``database_port`` that of a server of its own.
-    """
+def look_after(supervisor: Supervisor, ports: Iterable[tuple[str, int]] = ()) -> list[Finding]:
+    """What this run has left although everything was stopped. ``ports`` (what each is, its number) must be free."""
     running = supervisor.processes()
     zombies = [child.pid for child in psutil.Process().children() if _is_zombie(child)]
-    findings = [
+    return [
         _finding("processes of this run", [f"{process.pid} ({process.name})" for process in running]),
         _finding("zombies", [str(pid) for pid in zombies]),
         _finding("temporary directories", [str(path) for path in supervisor.directories() if path.exists()]),
+        *(_finding(what, [str(port)] if _is_listening(port) else []) for what, port in ports),
     ]
-    if endpoint is not None:
-        findings.append(_finding("the target's port", [str(endpoint.port)] if _listens(endpoint) else []))
-    if database_port is not None:
-        listens = _listens(Endpoint("127.0.0.1", database_port))
-        findings.append(_finding("the database's port", [str(database_port)] if listens else []))
-    return findings
 
 
 class Connections:
-    """Looks at the connections of a target to its database before it starts, and again when it is over.
+    """Counts the connections to a target's database before the target starts, and again when the run is over.
 
-    ``launched``: the rig starts and stops the target, so none may be left; one that goes on may keep a pool, but
-    nothing open in it. Unavailable where the database cannot be asked at first.
+    ``launched``: the rig starts and stops the target, so no connection may be left. A running target may keep its pool,
+    but no open transaction in it. Unavailable where the database cannot be asked at the start.
     """
 
     def __init__(self, dsn: str, *, launched: bool) -> None:
@@ -75,7 +67,7 @@ class Connections:
             raise Unavailable(f"the database cannot be asked for its connections: {str(error).strip()}") from None
 
     def look_again(self) -> Finding:
-        """Whether they are back at the baseline; a backend takes a moment to notice that its client is gone."""
+        """Whether there are as many as before. A backend takes a moment to notice that its client is gone."""
         deadline = time.monotonic() + _BACK_WITHIN_S
         try:
             while len(left := self._sessions()) > self._baseline and time.monotonic() < deadline:
@@ -92,10 +84,10 @@ class Connections:
 
 
 class WallClock:
-    """Looks at the wall clock when it is made, and again when the run is over: was it stepped meanwhile?
+    """Notices whether somebody set the wall clock during the run.
 
-    Durations are the monotonic clock's. But a signature carries the time of day, and a target refuses an old one: what
-    it answers after a step says nothing of it.
+    Durations use the monotonic clock. But a signature carries the time of day, and a target refuses an old one: after
+    the clock was set, its refusals say nothing about it.
     """
 
     def __init__(self, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -103,7 +95,7 @@ class WallClock:
         self._ahead_s = wall() - monotonic()
 
     def look_again(self) -> Finding:
-        """Whether it went on as the monotonic clock did."""
+        """Whether it advanced as the monotonic clock did."""
         step_s = self._wall() - self._monotonic() - self._ahead_s
         stepped = abs(step_s) >= _STEP_S
         return Finding("after", WALL_CLOCK, not stepped, f"stepped by {step_s:+.1f} s" if stepped else "")
@@ -113,8 +105,8 @@ def _finding(what: str, left: Sequence[str]) -> Finding:
     return Finding("after", what, not left, ", ".join(left[:5]))
 
 
-def _listens(endpoint: Endpoint) -> bool:
-    return HttpProbe(endpoint, _CONNECT_TIMEOUT_S).connect().status == 200
+def _is_listening(port: int) -> bool:
+    return HttpProbe(Endpoint("127.0.0.1", port), _CONNECT_TIMEOUT_S).connect().status == 200
 
 
 def _is_zombie(process: psutil.Process) -> bool:

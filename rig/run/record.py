@@ -1,8 +1,8 @@
 """A pack while its run goes on: what happens is written down as it happens, so that a crash leaves it.
 
-Flow: ``Record.begin`` makes the pack; each drive is announced before it starts and completed after it; ``all_done`` or
-``cut_short`` says how the run came to its end; ``judged`` loads the case from the files, has it judged, writes verdicts
-and reports, and seals. ``reopened`` takes up a pack that was left.
+Flow: ``Record.begin`` makes the pack. Each scenario run is announced before it starts and completed after it.
+``mark_complete`` or ``mark_cut_short`` says how the run ended. ``judge`` loads the case from the files, judges it,
+writes verdicts and reports, and seals. ``Record.reopen`` takes up a pack that was left.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,8 @@ _BASELINE = "truth/baseline.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
-    """A run that came to its end: what it claims and where its evidence lies. ``digest`` is None for an open pack."""
+class FinishedRun:
+    """A judged run: its verdict and where its evidence lies. ``digest`` is None for a pack that is still open."""
 
     verb: str
     judgement: Judgement
@@ -53,7 +54,7 @@ class Finished:
     digest: str | None
     certificate: Certificate | None
     diagnosis: Diagnosis | None = None
-    """Why it was as slow as it was; None where nothing was driven."""
+    """Why it was as slow as it was; None where nothing was sent."""
 
     @property
     def sealed(self) -> bool:
@@ -96,7 +97,10 @@ class Finished:
 
 
 class Record:
-    """The pack of a run and what its manifest says so far; ``secrets`` are what it must not hold."""
+    """The pack of a run and what its manifest says so far; ``secrets`` are what it must not hold.
+
+    ``stays_open``: the truth was not read and can still be read, so the pack is judged but not sealed.
+    """
 
     def __init__(self, pack: Pack, manifest: Manifest, profile: Profile) -> None:
         self.secrets = Secrets()
@@ -104,6 +108,19 @@ class Record:
         self.manifest = manifest
         self.history = History(pack.history_folder)
         self.profile = profile
+        self.stays_open = False
+
+    @property
+    def key(self) -> RunKey:
+        """What all keys and bodies of the run derive from. EvidenceError where the manifest does not say it."""
+        if self.manifest.key is None:
+            raise EvidenceError(f"{self.path} does not say what its keys derive from; nothing can be read for it")
+        return self.manifest.key
+
+    @cached_property
+    def targeter(self) -> Targeter:
+        """What makes the run's requests, and knows what must come of each."""
+        return Targeter(self.profile, self.key)
 
     @classmethod
     def begin(cls, job: Job, key: RunKey, epoch_ns: int, fingerprint: Mapping[str, Any]) -> Record:
@@ -137,12 +154,16 @@ class Record:
         """Add a note, which the report shows."""
         self.amend(notes=(*self.manifest.notes, text))
 
-    def all_done(self) -> None:
-        """Write down that the run did all that it was to do: without that, nothing passes."""
+    def amend_fingerprint(self, **facts: Any) -> None:
+        """Add facts about machine, target or database to the manifest."""
+        self.amend(fingerprint={**self.manifest.fingerprint, **facts})
+
+    def mark_complete(self) -> None:
+        """Write down that the run did everything it was to do. Without that, nothing passes."""
         self.amend(cut_short="")
 
-    def cut_short(self, why: str) -> None:
-        """Write down, also as a note, why the run cannot go on. One that had done all stays whole: it lacks judging."""
+    def mark_cut_short(self, why: str) -> None:
+        """Write down, also as a note, why the run cannot go on. A complete run stays so."""
         self.note(why)
         if self.manifest.cut_short:
             self.amend(cut_short=why)
@@ -159,13 +180,13 @@ class Record:
             raise EvidenceError(f"{self.path / _BASELINE} cannot be read: {error}") from None
 
     def announce(self, scenario: Scenario, workers: int) -> None:
-        """Write down that a drive starts: should nothing follow, its keys are unreported, not unexpected."""
-        started = ScenarioRun(scenario, (None,) * workers, notes=("the drive did not come to its end",))
+        """Write down that a scenario run starts. If nothing follows, its keys are unreported, not unexpected."""
+        started = ScenarioRun(scenario, (None,) * workers, notes=("the scenario run did not come to its end",))
         self.amend(scenario_runs=(*self.manifest.scenario_runs, started))
 
-    def complete(self, report: ScenarioRun, targeter: Targeter) -> pd.DataFrame:
-        """Take the announced drive's report in its place; its rows, sealed."""
-        rows = self.seal_rows(report.scenario, targeter)
+    def complete(self, report: ScenarioRun) -> pd.DataFrame:
+        """Put the report in the place of the announcement; the rows of the scenario run, sealed."""
+        rows = self.seal_rows(report.scenario)
         manifest = self.manifest
         epoch_unix_s = manifest.started_utc.timestamp()
         log = hlog(rows, epoch_ns=manifest.epoch_monotonic_ns, epoch_unix_s=epoch_unix_s)
@@ -173,14 +194,19 @@ class Record:
         self.amend(scenario_runs=(*self.manifest.scenario_runs[:-1], report))
         return rows
 
-    def seal_rows(self, scenario: Scenario, targeter: Targeter) -> pd.DataFrame:
-        """Turn the workers' rows of a drive into history."""
-        composition = targeter.bind(scenario).composition
+    def seal_rows(self, scenario: Scenario) -> pd.DataFrame:
+        """Turn what the workers wrote of a scenario run into history."""
+        composition = self.targeter.bind(scenario).composition
         expected = {kind: self.profile.answer(kind).status for kind in RequestClass}
         return self.history.seal(scenario, composition.share, composition.tenant, expected)
 
+    def seal_all_rows(self) -> None:
+        """``seal_rows`` for every scenario run in the manifest."""
+        for scenario_run in self.manifest.scenario_runs:
+            self.seal_rows(scenario_run.scenario)
+
     def outcomes(self) -> list[RunOutcomes]:
-        """What became of every request of every drive, as truth needs it."""
+        """What became of every request of every scenario run, as the reconciliation needs it."""
         case = self.pack.load()
         found = []
         for scenario_run in self.manifest.scenario_runs:
@@ -192,10 +218,10 @@ class Record:
         return found
 
     @classmethod
-    def reopened(cls, pack: Pack) -> Record:
+    def reopen(cls, pack: Pack) -> Record:
         """Take up a pack that was left, and hold it.
 
-        EvidenceError when its manifest is damaged, UsageError while its run still goes.
+        EvidenceError when its manifest is damaged, UsageError while its run is still going on.
         """
         pack.hold()
         manifest = pack.manifest()
@@ -205,12 +231,11 @@ class Record:
             raise EvidenceError(f"{pack.path}: the profile in its manifest is damaged: {error}") from None
         return cls(pack, manifest, profile)
 
-    def judged(self, *, interrupted: bool = False, seal: bool = True, drawn: bool = True) -> Finished:
-        """Judge what was gathered, write verdicts and (if ``drawn``) reports, and seal, unless it is settled later.
+    def judge(self, *, interrupted: bool = False, reports: bool = True) -> FinishedRun:
+        """Judge what was gathered, write the verdicts and (if wanted) the reports, seal the pack and let it go.
 
-        The pack is let go: a run ends with this.
-
-        First the secrets go: the target, PostgreSQL and what a storm starts wrote the logs that lie in the pack.
+        Secrets are removed first: the target, PostgreSQL and what a storm starts wrote the logs in the pack. A pack
+        that ``stays_open`` is not sealed.
         """
         for name, count in self.secrets.clean(self.pack.logs_folder).items():
             self.note(f"logs/{name} held secrets of this run, {count} times; they were blanked there")
@@ -219,16 +244,16 @@ class Record:
         case = self.pack.load()
         judgement = judgement_of(case)
         if interrupted:
-            judgement = ended_early(judgement)
+            judgement = lower_for_interrupt(judgement)
         self.pack.write_judgement(judgement)
         diagnosis = explain(case)
         if diagnosis is not None:
             self.pack.write_diagnosis(diagnosis)
-        if drawn:
+        if reports:
             rig.report.documents.write(self.pack, self.manifest, case, judgement)
-        digest = self.pack.seal() if seal else None
+        digest = None if self.stays_open else self.pack.seal()
         self.pack.let_go()
-        return Finished(self.manifest.verb, judgement, self.path, digest, case.certificate, diagnosis)
+        return FinishedRun(self.manifest.verb, judgement, self.path, digest, case.certificate, diagnosis)
 
     @property
     def path(self) -> Path:
@@ -242,7 +267,7 @@ def judgement_of(case: Case) -> Judgement:
     return Judgement(verdict_of(gates), int(exit_code_of(case, gates)), gates)
 
 
-def ended_early(judgement: Judgement) -> Judgement:
-    """What a judgement is worth where the run was interrupted: what failed has failed, and nothing passes."""
+def lower_for_interrupt(judgement: Judgement) -> Judgement:
+    """The judgement of a run that was interrupted: a FAIL stays, and nothing passes."""
     verdict = Verdict.FAIL if judgement.verdict is Verdict.FAIL else Verdict.INVALID
     return replace(judgement, verdict=verdict, exit_code=int(ExitCode.INTERRUPTED))

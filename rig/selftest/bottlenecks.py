@@ -25,7 +25,7 @@ from rig.errors import RigError
 from rig.evidence.confusion import NOTHING
 from rig.machine.processes import children
 from rig.model import Scenario
-from rig.run.steps import Reporter
+from rig.run.reporter import ForwardingReporter, Reporter
 from rig.selftest.foreign_load import foreign_load
 from rig.selftest.quota import QuotaUnavailable, open_quota
 from rig.selftest.throttle import throttled
@@ -80,11 +80,11 @@ class NotPlantable(RigError):
     """This user, or this machine, cannot have that bottleneck."""
 
 
-class Driving:
+class Driving(ForwardingReporter):
     """A reporter that passes everything on and knows whether requests of one scenario are under way."""
 
     def __init__(self, reporter: Reporter, scenario: str) -> None:
-        self._reporter = reporter
+        super().__init__(reporter)
         self._scenario = scenario
         self._chosen = False
         self.under_way = False
@@ -92,17 +92,17 @@ class Driving:
     def stage(self, what: str) -> None:
         """A new stage begins."""
         self._chosen = self.under_way = False
-        self._reporter.stage(what)
+        super().stage(what)
 
     def run_scenario(self, scenario: Scenario, number: int, scenario_runs: int) -> None:
         """A drive begins: its worker prepares first."""
         self._chosen, self.under_way = scenario.id == self._scenario, False
-        self._reporter.run_scenario(scenario, number, scenario_runs)
+        super().run_scenario(scenario, number, scenario_runs)
 
     def progress(self, requests: int) -> None:
         """So many requests of the drive have ended."""
         self.under_way = self._chosen and requests > 0
-        self._reporter.progress(requests)
+        super().progress(requests)
 
 
 @contextmanager

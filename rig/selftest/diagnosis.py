@@ -24,9 +24,13 @@ from rig.machine.supervisor import Supervisor
 from rig.model import Scenario
 from rig.report.plots import png
 from rig.report.plots.confusion import confusion_matrix
+from rig.run.certify import certify, is_certified
+from rig.run.conclude import conclude_on_error
 from rig.run.job import Job
+from rig.run.load_target import load_target
+from rig.run.open_run import open_run
 from rig.run.record import Record
-from rig.run.steps import Reporter, begin, certify, concluded, is_certified, put_under_load
+from rig.run.reporter import Reporter
 from rig.selftest.bottlenecks import HEALTHY, SEEDS, Driving, NotPlantable, Seed, planted
 from rig.target.postgres import Cluster, open_cluster
 from rig.target.store import new_store
@@ -52,9 +56,9 @@ def prove_diagnosis(
     if job.profile.launch is None:
         raise ConfigError("rig prove --diagnosis needs a profile with [launch]: bottlenecks are seeded by --defect")
     seeds = _chosen(chosen)
-    whole = begin(replace(job, verb="prove-diagnosis", scenarios=()), environ, reporter)
+    whole = open_run(replace(job, verb="prove-diagnosis", scenarios=()), environ, reporter)
     with (
-        concluded(whole.record, "proof"),
+        conclude_on_error(whole.record, "proof"),
         Supervisor() as supervisor,
         Pool(job.settings.workers, plan_of_this_machine(job.settings.workers).client) as pool,
         open_cluster(supervisor, environ=environ) as cluster,
@@ -98,19 +102,19 @@ class Bench:
         driving = Driving(self.reporter, "S8")
         store = new_store(self.cluster, f"{self.name}_{seed.name}_{repetition}".replace("-", "_"))
         job = replace(self.job, verb=f"prove-{seed.name}", settings=settings, scenarios=self._scenarios())
-        scene = begin(job, self.environ, driving)
-        record = scene.record
+        opened = open_run(job, self.environ, driving)
+        record = opened.record
         record.pack.write_certificate(self.certificate)
-        with concluded(record, "run"):
+        with conclude_on_error(record, "run"):
             try:
                 with planted(seed, store, self.pool, driving):
-                    put_under_load(scene, self.pool, store)
+                    load_target(opened, self.pool, store).raise_if_interrupted()
             except NotPlantable as error:
                 self.not_run[seed.name] = str(error)
-                record.cut_short(f"the bottleneck could not be seeded: {error}")
+                record.mark_cut_short(f"the bottleneck could not be seeded: {error}")
             else:
-                record.all_done()
-            judged = record.judged()
+                record.mark_complete()
+            judged = record.judge()
         if seed.name in self.not_run:
             return
         self.packs.append(judged.pack)
@@ -132,8 +136,8 @@ def _kept(record: Record, confusion: Confusion, *, refused: bool) -> Confusion:
         record.pack.write("plots/confusion.png", png(figure))
     for seed, reason in confusion.not_run.items():
         record.note(f"{seed} was not seeded: {reason}")
-    record.all_done()
-    judged = record.judged()
+    record.mark_complete()
+    judged = record.judge()
     return replace(confusion, pack=judged.pack, refused=judged.judgement if refused else None)
 
 

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 
 import psutil
 
@@ -23,7 +24,8 @@ from rig.evidence.sample_names import PG_ACTIVITY
 from rig.machine.processes import words
 from rig.machine.supervisor import Supervisor
 from rig.model import Scenario
-from rig.run.steps import Reporter, Scene
+from rig.run.open_run import OpenRun
+from rig.run.reporter import ForwardingReporter, Reporter
 
 _LOOK_S = 0.005
 STUTTER = {"running_s": 0.3, "stopped_s": 0.2}
@@ -31,53 +33,52 @@ STUTTER = {"running_s": 0.3, "stopped_s": 0.2}
 
 
 @contextmanager
-def sabotaged(defect: str, scene: Scene, pool: Pool, supervisor: Supervisor, afterwards: ExitStack) -> Iterator[None]:
-    """Do to a run what a defect of the instrument is; nothing for any other defect.
+def sabotaged(
+    defect: str, run: OpenRun, pool: Pool, supervisor: Supervisor, afterwards: ExitStack
+) -> Iterator[OpenRun]:
+    """Do to a run what a defect of the instrument is; nothing for any other defect. The run to go on with.
 
     ``afterwards`` is left when the ``supervisor`` of the run has ended.
     """
     match defect:
         case "stuttering-client":
             with stuttering(pool.pids, **STUTTER):
-                yield
+                yield run
             return
         case "sampler-unborn":
             with no_sampler_born():
-                yield
+                yield run
             return
         case "worker-killed":
-            scene.reporter = Striking(scene.reporter, "S2", lambda: os.kill(pool.pids[0], signal.SIGKILL))
+            strike = Striking(run.reporter, "S2", lambda: os.kill(pool.pids[0], signal.SIGKILL))
+            run = replace(run, reporter=strike)
         case "sampler-killed":
-            scene.reporter = Striking(scene.reporter, "S2", kill_sampler)
+            run = replace(run, reporter=Striking(run.reporter, "S2", kill_sampler))
         case "process-left-behind":
             leave_behind(supervisor, afterwards)
-    yield
+    yield run
 
 
-class Striking:
+class Striking(ForwardingReporter):
     """A reporter that passes everything on, and strikes once while the drive of a scenario is under way."""
 
     def __init__(self, reporter: Reporter, scenario: str, strike: Callable[[], object]) -> None:
-        self._reporter = reporter
+        super().__init__(reporter)
         self._scenario = scenario
         self._strike = strike
         self._armed = False
 
-    def stage(self, what: str) -> None:
-        """A new stage begins."""
-        self._reporter.stage(what)
-
     def run_scenario(self, scenario: Scenario, number: int, scenario_runs: int) -> None:
         """A drive begins."""
         self._armed = scenario.id == self._scenario
-        self._reporter.run_scenario(scenario, number, scenario_runs)
+        super().run_scenario(scenario, number, scenario_runs)
 
     def progress(self, requests: int) -> None:
         """So many requests of the drive have ended."""
         if self._armed and requests:
             self._armed = False
             self._strike()
-        self._reporter.progress(requests)
+        super().progress(requests)
 
 
 def kill_sampler() -> bool:

@@ -24,10 +24,14 @@ from rig.evidence.pack import Pack
 from rig.machine.extras import missing
 from rig.machine.supervisor import Supervisor
 from rig.model import Scenario
+from rig.run.certify import certify, is_certified
+from rig.run.conclude import conclude_on_error
 from rig.run.job import Job
 from rig.run.leak_check import look_after
+from rig.run.load_target import load_target
+from rig.run.open_run import OpenRun, open_run
 from rig.run.record import Record
-from rig.run.steps import Reporter, Scene, begin, certify, concluded, is_certified, put_under_load
+from rig.run.reporter import Reporter
 from rig.selftest.bottlenecks import HEALTHY as SOUND
 from rig.selftest.bottlenecks import Beside, seed_named
 from rig.selftest.corruptions import SPOILERS, spoiled_copy
@@ -128,8 +132,8 @@ def spoiled(job: Job, healthy: Path, defect: Defect) -> Record:
     """A copy of a healthy pack, spoilt by a defect of the evidence and judged again."""
     pack = Pack.create(job.settings.out, f"prove-{defect.name}", job.settings.seed, datetime.now(UTC))
     spoiled_copy(healthy, pack, defect.name)
-    record = Record.reopened(pack)
-    record.judged(drawn=False)
+    record = Record.reopen(pack)
+    record.judge(reports=False)
     return record
 
 
@@ -152,35 +156,35 @@ class _Works:
         if defect.stage is Stage.EVIDENCE:
             assert self._healthy is not None, "the healthy run goes first"
             return spoiled(self._job, self._healthy, defect)
-        scene = begin(self._job_of(defect), self._environ, self._reporter)
-        with concluded(scene.record, "run"):
-            fit = self._certified(scene) if defect is HEALTHY else True
+        opened = open_run(self._job_of(defect), self._environ, self._reporter)
+        with conclude_on_error(opened.record, "run"):
+            fit = self._certified(opened) if defect is HEALTHY else True
             if fit:
-                self._evidence(defect, scene)
-            scene.record.all_done()
-            finished = scene.record.judged(drawn=False)
+                self._evidence(defect, opened)
+            opened.record.mark_complete()
+            finished = opened.record.judge(reports=False)
         if defect is HEALTHY:
-            self._healthy = scene.record.path
+            self._healthy = opened.record.path
             self.refused = None if fit else finished.judgement
-        return scene.record
+        return opened.record
 
-    def _certified(self, scene: Scene) -> bool:
+    def _certified(self, opened: OpenRun) -> bool:
         """Certify the client that all runs share; False where it may judge nobody."""
-        self._certificate = certify(scene, self._pool)
-        return is_certified(scene, self._certificate)
+        self._certificate = certify(opened, self._pool)
+        return is_certified(opened, self._certificate)
 
-    def _evidence(self, defect: Defect, scene: Scene) -> None:
+    def _evidence(self, defect: Defect, opened: OpenRun) -> None:
         """What the stage of a defect leaves in the pack."""
         if defect.stage is Stage.DIAGNOSIS:
-            scene.record.pack.write_certificate(self._good)
-            self._diagnose(defect, scene)
+            opened.record.pack.write_certificate(self._good)
+            self._diagnose(defect, opened)
         elif defect.stage is Stage.NULL:
-            scene.record.pack.write_certificate(self._throttled(scene))
+            opened.record.pack.write_certificate(self._throttled(opened))
         elif defect.stage is Stage.LATENCY:
-            scene.record.pack.write_certificate(self._mismeasured(scene))
+            opened.record.pack.write_certificate(self._mismeasured(opened))
         else:
-            scene.record.pack.write_certificate(self._good)
-            self._storm(defect, scene)
+            opened.record.pack.write_certificate(self._good)
+            self._storm(defect, opened)
 
     @property
     def _good(self) -> Certificate:
@@ -219,57 +223,58 @@ class _Works:
             yield replay_storm(STEP, route, ("A",))
             yield unique_storm(SHORT_UNIQUE, route, ("A",))
 
-    def _storm(self, defect: Defect, scene: Scene) -> None:
+    def _storm(self, defect: Defect, opened: OpenRun) -> None:
         """One run with a lifeline of its own, so that what it leaves is told apart from what all runs share."""
         with (
-            self._pool_for(defect, scene) as pool,
+            self._pool_for(defect, opened) as pool,
             ExitStack() as afterwards,
             Supervisor() as supervisor,
-            sabotaged(defect.name, scene, pool, supervisor, afterwards),
+            sabotaged(defect.name, opened, pool, supervisor, afterwards) as run,
         ):
-            put_under_load(scene, pool, new_store(self._cluster, f"prove_{defect.name.replace('-', '_')}"))
-            scene.record.pack.write_leak_findings([*scene.findings, *look_after(supervisor, scene.endpoint)])
+            use = load_target(run, pool, new_store(self._cluster, f"prove_{defect.name.replace('-', '_')}"))
+            use.raise_if_interrupted()
+            run.record.pack.write_leak_findings([*use.findings, *look_after(supervisor, use.ports)])
 
-    def _diagnose(self, defect: Defect, scene: Scene) -> None:
+    def _diagnose(self, defect: Defect, opened: OpenRun) -> None:
         """Ask the diagnosis of runs with a known bottleneck, each of which leaves a pack of its own."""
         name = f"asked_{list(_SEEDED).index(defect.name)}"
         bench = Bench(self._job, self._environ, self._reporter, self._pool, self._cluster, self._good, name=name)
         for seed in _SEEDED[defect.name]:
             bench.ask(seed, 1, samplers=defect.name != "diagnosis-blind")
         for seed_name, reason in bench.not_run.items():
-            scene.record.note(f"{seed_name} was not seeded: {reason}")
-        scene.record.pack.write_answers(bench.answers)
+            opened.record.note(f"{seed_name} was not seeded: {reason}")
+        opened.record.pack.write_answers(bench.answers)
 
-    def _pool_for(self, defect: Defect, scene: Scene) -> AbstractContextManager[Pool]:
+    def _pool_for(self, defect: Defect, opened: OpenRun) -> AbstractContextManager[Pool]:
         """The shared workers, unless one of them is to die."""
         if defect.name == "worker-killed":
-            return Pool(self._pool.size, scene.cores.client)
+            return Pool(self._pool.size, opened.cores.client)
         return nullcontext(self._pool)
 
-    def _throttled(self, scene: Scene) -> Certificate:
+    def _throttled(self, opened: OpenRun) -> Certificate:
         """The null benchmark of a client that gets a quarter of the time."""
         with stuttering(self._pool.pids, **_THROTTLE):
             return null_benchmark(
                 self._pool,
                 self._job.profile,
-                scene.key,
-                scene.record.path / "calibration",
+                opened.key,
+                opened.record.path / "calibration",
                 floor_rps=_THROTTLED_FLOOR * self._good.rps,
                 trials=1,
                 seconds=0.5,
-                stub_cores=scene.cores.server,
+                stub_cores=opened.cores.server,
             )
 
-    def _mismeasured(self, scene: Scene) -> Certificate:
+    def _mismeasured(self, opened: OpenRun) -> Certificate:
         """The good null benchmark, and latencies as a client measures them that stands still now and then."""
         with stuttering(self._pool.pids, **STUTTER):
             latency_calibration, rows = calibrate_latency(
                 self._pool,
                 self._job.profile,
-                scene.key,
-                scene.record.path / "calibration",
+                opened.key,
+                opened.record.path / "calibration",
                 QUICK,
-                stub_cores=scene.cores.server,
+                stub_cores=opened.cores.server,
             )
-        scene.record.pack.write_latency_calibration(rows)
+        opened.record.pack.write_latency_calibration(rows)
         return replace(self._good, latency_calibration=latency_calibration)

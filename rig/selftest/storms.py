@@ -11,8 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from rig.machine.supervisor import Supervisor
+from rig.run.conclude import conclude_on_error
 from rig.run.job import Job
-from rig.run.steps import Reporter, begin, concluded, storm_environment_of
+from rig.run.open_run import open_run
+from rig.run.reporter import Reporter
 from rig.selftest.matrix import Cell, Proof, cells_of, judge_pack
 from rig.selftest.weaknesses import WEAKNESSES, Weakness
 from rig.storms.catalog import let_loose
@@ -32,15 +34,15 @@ def prove_storms(
     ):
         for weakness in _chosen(chosen):
             reporter.stage(weakness.name)
-            scene = begin(replace(job, verb="storm"), environ, reporter)
-            record = scene.record
+            opened = open_run(replace(job, verb="storm"), environ, reporter)
+            record = opened.record
             cases = (weakness.case,) if weakness.case else ()
             order = StormOptions(weakness.processes, weakness.without, cases, weakness.subject)
-            with concluded(record, "storm"):
-                for report in let_loose(storm_environment_of(scene, cluster), weakness.storm, order):
+            with conclude_on_error(record, "storm"):
+                for report in let_loose(opened.storm_environment(cluster), weakness.storm, order):
                     record.pack.write_storm(report)
-                record.all_done()
-            packs[weakness.name] = record.judged(drawn=False).pack
+                record.mark_complete()
+            packs[weakness.name] = record.judge(reports=False).pack
             cells += cells_of(weakness.name, weakness.cells(), judge_pack(record), repetition)
     return Proof(tuple(cells), packs)
 

@@ -64,6 +64,11 @@ class TruthReader:
         truth = self._profile.truth
         return quiesce(self._connect, timeout_s=truth.quiesce_timeout_s, quiet_s=truth.quiet_s)
 
+    def require_quiet(self) -> None:
+        """As ``quiesce``; EvidenceError where the database does not become quiet in time."""
+        if not (quiescence := self.quiesce()):
+            raise EvidenceError(f"the truth was not read: the database was {quiescence}")
+
     def read(
         self,
         targeter: Targeter,

@@ -8,10 +8,10 @@ from rig.diagnose import explain
 from rig.errors import EvidenceError
 from rig.evidence.gate import Verdict
 from rig.evidence.pack import Pack
-from rig.run.record import Finished, ended_early, judgement_of
+from rig.run.record import FinishedRun, judgement_of, lower_for_interrupt
 
 
-def recheck(path: Path, digest: str | None = None) -> Finished:
+def recheck(path: Path, digest: str | None = None) -> FinishedRun:
     """Verify every byte, judge again, and compare with the verdicts that the pack was sealed with.
 
     EvidenceError when a byte changed, the digest is another pack's, or the judgement differs.
@@ -33,9 +33,9 @@ def recheck(path: Path, digest: str | None = None) -> Finished:
     if differing:
         raise EvidenceError(f"{path} was judged otherwise by the rig that made it: {', '.join(differing[:5])}")
     # An interrupt is no gate: of that alone the stored verdict tells more than the gates do.
-    possible = {(each.verdict, each.exit_code): each for each in (ended_early(judgement), judgement)}
+    possible = {(each.verdict, each.exit_code): each for each in (lower_for_interrupt(judgement), judgement)}
     said = (before.verdict, before.exit_code)
     if said not in possible:
         come_to = f"{judgement.verdict}, exit {judgement.exit_code}"
         raise EvidenceError(f"{path} says {before.verdict}, exit {before.exit_code}; its gates come to {come_to}")
-    return Finished(pack.manifest().verb, possible[said], pack.path, found, case.certificate, explain(case))
+    return FinishedRun(pack.manifest().verb, possible[said], pack.path, found, case.certificate, explain(case))

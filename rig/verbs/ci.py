@@ -24,7 +24,7 @@ from rig.evidence.storm import UNKNOWN_KID
 from rig.machine.child import end, python_module
 from rig.machine.supervisor import Supervisor
 from rig.profile import bundled_profile, load_profile
-from rig.run.steps import Reporter
+from rig.run.reporter import Reporter
 
 JUNIT = "junit.xml"
 _SUMMARY = "summary.md"

@@ -15,7 +15,7 @@ from rig.errors import UsageError
 from rig.evidence.storm import STORMS
 from rig.machine.extras import missing, require
 from rig.run.job import Job
-from rig.run.steps import Reporter
+from rig.run.reporter import Reporter
 from rig.selftest.defects import DEFECTS, OF_THE_CROWD
 from rig.selftest.matrix import Proof, together
 from rig.selftest.stages import prove_defects

@@ -2,7 +2,7 @@
 
 Flow: look at the database that the environment names and at the processes that the command line names, until the time
 is over or Ctrl-C; then judge (only whether the samplers looked all the time), write the report, seal the pack
-(``concluded``, which also finishes one that was left). Nothing is sent to anybody, so nothing is said of a target.
+(``judge_samples``, which also finishes one that was left). Nothing is sent to anybody, so nothing is said of a target.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from rig.evidence.pack import Pack
 from rig.evidence.sample_names import Role
 from rig.machine.supervisor import Supervisor
 from rig.profile import secret_from
-from rig.run.record import Finished, judgement_of
+from rig.run.record import FinishedRun, judgement_of
 from rig.samplers.process import SamplerProcess
 from rig.samplers.roles import Rule
 from rig.samplers.sampling import Plan, sampling
@@ -63,7 +63,7 @@ class Watch:
 class Sampled:
     """A pack and what it holds, for the table."""
 
-    finished: Finished
+    finished: FinishedRun
     case: Case
 
 
@@ -96,7 +96,7 @@ def sample(watch: Watch, argv: tuple[str, ...], environ: Mapping[str, str], begu
         begun(pack.path)
         with suppress(KeyboardInterrupt):  # how an open-ended watch ends
             _wait(samplers, watch.seconds)
-    return concluded(pack, replace(manifest, cut_short=""))
+    return judge_samples(pack, replace(manifest, cut_short=""))
 
 
 def _checked_dsn(watch: Watch, environ: Mapping[str, str]) -> str:
@@ -122,7 +122,7 @@ def _wait(samplers: tuple[SamplerProcess, ...], seconds: float | None) -> None:
         never.wait(left_s)
 
 
-def concluded(pack: Pack, manifest: Manifest) -> Sampled:
+def judge_samples(pack: Pack, manifest: Manifest) -> Sampled:
     """Judge what was sampled, write the report, seal the pack and let it go."""
     manifest = replace(manifest, ended_utc=datetime.now(UTC))
     pack.write_manifest(manifest)
@@ -132,7 +132,7 @@ def concluded(pack: Pack, manifest: Manifest) -> Sampled:
     rig.report.documents.write(pack, manifest, case, judgement)
     digest = pack.seal()
     pack.let_go()
-    return Sampled(Finished(VERB, judgement, pack.path, digest, None), case)
+    return Sampled(FinishedRun(VERB, judgement, pack.path, digest, None), case)
 
 
 def tables(case: Case) -> RenderableType:

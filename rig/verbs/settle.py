@@ -1,89 +1,73 @@
-"""Finishing what a crash, an interrupt or a lost database left: ``rig settle PACK``."""
+"""``rig settle PACK``: finish what a crash, an interrupt or a lost database left."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from rig.errors import EvidenceError, RigError, UsageError
+from rig.errors import RigError, UsageError
 from rig.evidence.hashes import walk
 from rig.evidence.history import require_file_name
 from rig.evidence.pack import Pack
 from rig.evidence.sample_files import seal
 from rig.locust_bridge.gather import gather
-from rig.requests.targeter import Targeter
-from rig.run.record import Finished, Record
-from rig.run.steps import Reporter
+from rig.run.read_truth import read_truth
+from rig.run.record import FinishedRun, Record
+from rig.run.reporter import Reporter
 from rig.target.launch import LOG
 from rig.target.store import existing_store, require_same
 from rig.truth.reader import TruthReader
 from rig.verbs.sample import VERB as SAMPLE
-from rig.verbs.sample import concluded
+from rig.verbs.sample import judge_samples
 
 
-def settle(path: Path, environ: Mapping[str, str], reporter: Reporter) -> Finished:
+def settle(path: Path, environ: Mapping[str, str], reporter: Reporter) -> FinishedRun:
     """Seal the rows, read the truth where it still exists, judge, seal the pack.
 
-    UsageError for a pack that is finished or whose run still goes, EvidenceError for one that would have files outside
-    of it written to. Where the truth cannot be read the verdicts are INVALID; the pack then stays open while its
-    database may come back. What a run that was cut short has left undone stays undone: it passes nothing.
+    UsageError for a pack that is finished or whose run is still going on, EvidenceError for a pack that links to files
+    outside itself. Where the truth cannot be read now but may be later, the verdicts are INVALID and the pack stays
+    open. A run that was cut short still passes nothing.
     """
     pack = Pack.open(path)
     if pack.sealed:
         raise UsageError(f"{path} is finished already; `rig check` judges it again")
     for _ in walk(pack.path):  # refuses links before anything is written through one
         pass
-    if pack.manifest().verb == SAMPLE:
-        return _samples(pack)
-    record = Record.reopened(pack)
+    if pack.manifest().verb == SAMPLE:  # it has neither profile nor truth
+        pack.hold()
+        seal(pack.samples_folder)
+        return judge_samples(pack, pack.manifest()).finished
+    record = Record.reopen(pack)
     record.secrets.learn_from(record.profile, environ)
-    key = record.manifest.key
-    if key is None:
-        raise EvidenceError(f"{path} does not say what its keys derive from; nothing can be read for it")
+    _ = record.key  # a pack that lacks it cannot be finished
     gather(record)
     for scenario_run in record.manifest.scenario_runs:
         require_file_name(scenario_run.scenario)
-    targeter = Targeter(record.profile, key)
     reporter.stage("sealing what the workers wrote")
     seal(pack.samples_folder)
-    for scenario_run in record.manifest.scenario_runs:
-        record.seal_rows(scenario_run.scenario, targeter)
-    waiting = False
+    record.seal_all_rows()
     if record.manifest.scenario_runs and pack.load().truth is None:
-        waiting = not _read_truth(record, targeter, environ, reporter)
+        _read_truth(record, environ, reporter)
     reporter.stage("judging and writing the evidence")
-    return record.judged(seal=not waiting)
+    return record.judge()
 
 
-def _samples(pack: Pack) -> Finished:
-    """Finish a pack of ``rig sample``, which has neither profile nor truth."""
-    pack.hold()
-    manifest = pack.manifest()
-    seal(pack.samples_folder)
-    return concluded(pack, manifest).finished
-
-
-def _read_truth(record: Record, targeter: Targeter, environ: Mapping[str, str], reporter: Reporter) -> bool:
-    """Read the truth now; False when it could not be read and may be later."""
-    profile, manifest = record.profile, record.manifest
-    facts = manifest.fingerprint.get("database")
+def _read_truth(record: Record, environ: Mapping[str, str], reporter: Reporter) -> None:
+    """Read the truth now; where it cannot be read and may be later, the pack stays open."""
+    profile = record.profile
+    facts = record.manifest.fingerprint.get("database")
     if not isinstance(facts, Mapping) or facts.get("source") != profile.truth.dsn_env:
         record.note("the run's own database ended with the run: its truth can never be read")
-        return True
+        return
     reporter.stage("reading the truth")
     try:
         store = existing_store(profile, environ)
         require_same(store, facts)
-        reader = TruthReader(profile, store.truth_dsn)
-        if not (quiet := reader.quiesce()):
-            raise EvidenceError(f"the truth was not read: the database was {quiet}")
-        # A target that the rig launched said there what it said; a log that is gone cannot be called clean.
+        # A target that the rig launched wrote its log there. A log that is gone must not be called clean.
         logs = record.pack.logs_folder
         own = [logs / LOG] if profile.launch is not None else []
         files = (*store.log_files, *own, *sorted(logs.glob("*.log")))
-        truth = reader.read(targeter, record.outcomes(), manifest.tenants, record.baseline(), files)
+        read_truth(record, TruthReader(profile, store.truth_dsn), files)
     except RigError as error:
         record.note(f"rig settle: {error}")
-        return False
-    record.pack.write_truth(truth)
-    return True
+        record.stays_open = True

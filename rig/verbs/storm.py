@@ -14,10 +14,12 @@ from rig.checks.scoreboard import scoreboard
 from rig.evidence.key_storm import KeyStorm
 from rig.evidence.storm import UNKNOWN_KID, StormReport
 from rig.machine.supervisor import Supervisor
+from rig.run.conclude import conclude_on_error
 from rig.run.job import Job
 from rig.run.leak_check import look_after, look_before
-from rig.run.record import Finished
-from rig.run.steps import Reporter, begin, concluded, storm_environment_of
+from rig.run.open_run import open_run
+from rig.run.record import FinishedRun
+from rig.run.reporter import Reporter
 from rig.storms.catalog import let_loose, require
 from rig.storms.environment import MAX_CONNECTIONS, StormOptions
 from rig.target.postgres import open_cluster
@@ -29,7 +31,7 @@ from rig.target.postgres import open_cluster
 class Stormed:
     """A storm that came to its end, with a report for each of its cases."""
 
-    finished: Finished
+    finished: FinishedRun
     reports: tuple[StormReport | KeyStorm, ...]
 
     def document(self) -> dict[str, Any]:
@@ -51,12 +53,12 @@ def storm(job: Job, name: str, order: StormOptions, environ: Mapping[str, str], 
     require(job.profile, name, order)
     if name == UNKNOWN_KID:
         job.require_requests(order.key_ids * (order.processes or 1))
-    scene = begin(job, environ, reporter)
-    record = scene.record
+    opened = open_run(job, environ, reporter)
+    record = opened.record
     leak_findings = look_before()
     reports: list[StormReport | KeyStorm] = []
     interrupted = False
-    with concluded(record, "storm"):
+    with conclude_on_error(record, "storm"):
         with Supervisor() as supervisor:
             try:
                 reporter.stage("preparing PostgreSQL")
@@ -65,17 +67,17 @@ def storm(job: Job, name: str, order: StormOptions, environ: Mapping[str, str], 
                     supervisor, environ=environ, log_file=log_file, max_connections=MAX_CONNECTIONS
                 ) as cluster:
                     reporter.stage(f"storm: {name}")
-                    for report in let_loose(storm_environment_of(scene, cluster), name, order):
+                    for report in let_loose(opened.storm_environment(cluster), name, order):
                         record.pack.write_storm(report)
                         reports.append(report)
             except KeyboardInterrupt:
                 interrupted = True
-                record.cut_short("the storm was interrupted")
-            leak_findings += look_after(supervisor, None)
+                record.mark_cut_short("the storm was interrupted")
+            leak_findings += look_after(supervisor)
         record.pack.write_leak_findings(leak_findings)
         if not interrupted:
-            record.all_done()
-        return Stormed(record.judged(interrupted=interrupted), tuple(reports))
+            record.mark_complete()
+        return Stormed(record.judge(interrupted=interrupted), tuple(reports))
 
 
 def _figures(report: StormReport | KeyStorm) -> dict[str, Any]:

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from rig.engine.pool import Pool
 from rig.machine.supervisor import Supervisor
-from rig.model import Scenario
 from rig.profile import bundled_profile, environment, load_profile
 from rig.run.job import Job
-from rig.run.steps import begin, put_under_load
+from rig.run.load_target import load_target
+from rig.run.open_run import open_run
+from rig.run.reporter import Reporter
 from rig.settings import Settings
 from rig.target.postgres import open_cluster
 from rig.target.store import new_store
@@ -31,14 +32,6 @@ PAIRS = 24
 REQUESTS = 5_000
 LIMIT = 0.03
 RESAMPLES = 10_000
-
-
-class Silent:
-    def stage(self, what: str) -> None: ...
-
-    def run_scenario(self, scenario: Scenario, number: int, scenario_runs: int) -> None: ...
-
-    def progress(self, requests: int) -> None: ...
 
 
 @pytest.mark.bench
@@ -54,9 +47,11 @@ def bench_what_sampling_does_to_the_perf_gate(tmp_path: Path) -> None:
     with Supervisor() as supervisor, Pool(1) as pool, open_cluster(supervisor, environ=os.environ) as cluster:
         for number in range(pairs):
             for samplers in (True, False) if number % 2 else (False, True):
-                scene = begin(replace(job, settings=replace(job.settings, samplers=samplers)), environment(), Silent())
-                put_under_load(scene, pool, new_store(cluster, f"pair_{number}_{'with' if samplers else 'without'}"))
-                gate = scene.record.manifest.scenario_runs[-1]
+                run = open_run(
+                    replace(job, settings=replace(job.settings, samplers=samplers)), environment(), Reporter()
+                )
+                load_target(run, pool, new_store(cluster, f"pair_{number}_{'with' if samplers else 'without'}"))
+                gate = run.record.manifest.scenario_runs[-1]
                 assert gate.scenario.id == "S8"
                 took_s[samplers].append(gate.elapsed_s)
     with_s, without_s = np.array(took_s[True]), np.array(took_s[False])

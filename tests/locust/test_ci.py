@@ -15,8 +15,8 @@ from rig.errors import ExitCode
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.judgement import Judgement
 from rig.evidence.pack import Pack
-from rig.locust_bridge.coordinator import Quiet
 from rig.profile import bundled_profile
+from rig.run.reporter import Reporter
 from rig.verbs.ci import (
     JUNIT,
     QUICK_MIX_S,
@@ -111,7 +111,7 @@ def piped(out: Path, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]) -
         return [sys.executable, "-c", "from tests.locust.test_ci import stand_in; stand_in()"]
 
     monkeypatch.setattr("rig.verbs.ci.python_module", stood_in_for)
-    return run_ci(STEPS, out, environ, Quiet())
+    return run_ci(STEPS, out, environ, Reporter())
 
 
 def stand_in() -> None:

@@ -10,7 +10,6 @@ from rig.evidence.locust_run import BlockAccount, Crowd, MasterAccount, WorkerAc
 from rig.evidence.scenario_runs import WorkerReport
 from rig.locust_bridge.coordinator import _Test
 from rig.locust_bridge.gather import _drives
-from rig.model import RunKey
 from rig.profile import bundled_profile, load_profile
 from scenarios.s8 import perf_gate
 
@@ -53,10 +52,12 @@ class Notebook:
     def note(self, text: str) -> None:
         self.amend(notes=(*self.manifest.notes, text))
 
-    def all_done(self) -> None:
+    def mark_complete(self) -> None:
         self.amend(cut_short="")
 
-    def judged(self, *, seal: bool) -> tuple[str, ...]:
+    def seal_all_rows(self) -> None: ...
+
+    def judge(self) -> tuple[str, ...]:
         notes: tuple[str, ...] = self.manifest.notes
         return notes
 
@@ -66,9 +67,9 @@ def test_a_note_of_the_masters_is_written_once() -> None:
     record: Any = Notebook(Crowd(master, ()))
     job = SimpleNamespace(profile=record.profile)
     reporter = SimpleNamespace(stage=lambda _: None)
-    scene: Any = SimpleNamespace(record=record, job=job, key=RunKey(1, "r", 0), reporter=reporter, to_be_settled=False)
+    opened: Any = SimpleNamespace(record=record, job=job, reporter=reporter)
     store: Any = SimpleNamespace(truth_dsn="")
-    test = _Test(scene, store, target=None)  # type: ignore[arg-type]
+    test = _Test(opened, store, target=None)  # type: ignore[arg-type]
     test._prober = SimpleNamespace(frame=lambda: None, pool=lambda: None)  # type: ignore[assignment]
     assert test.finish(master) == ("ended at its ceiling",)
     assert record.manifest.cut_short == ""

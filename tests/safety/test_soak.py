@@ -20,14 +20,14 @@ import pytest
 
 from rig.evidence.gate import Verdict
 from rig.machine.processes import children
-from rig.model import Scenario
 from rig.profile import Profile, bundled_profile, load_profile
 from rig.run.job import Job
-from rig.run.steps import run
+from rig.run.reporter import Reporter
 from rig.settings import Settings
 from rig.target.launch import open_target
 from rig.target.postgres import Database
 from rig.target.store import Store
+from rig.verbs.run import run
 from scenarios.ladder import Ladder
 from tests.cli.commands import wait_until
 
@@ -84,19 +84,6 @@ def own_children(apart: frozenset[int]) -> frozenset[int]:
     return frozenset(pid for child in new for pid in (child, *(each.pid for each in children(child, recursive=True))))
 
 
-class Silent:
-    """Nobody is told."""
-
-    def stage(self, what: str) -> None:
-        pass
-
-    def run_scenario(self, scenario: Scenario, number: int, scenario_runs: int) -> None:
-        pass
-
-    def progress(self, requests: int) -> None:
-        pass
-
-
 def of_running(url: str) -> Profile:
     document = load_profile(bundled_profile()).model_dump(mode="json", exclude_unset=True, by_alias=True)
     del document["launch"]
@@ -124,7 +111,7 @@ def test_thirty_runs_leave_nothing(tmp_path: Path, database: Database, monkeypat
         for _ in range(RUNS):
             settings = Settings(out=out, null_seconds=0.05, latency_calibration="none", storms=False)
             finished = run(
-                Job("ladder", ("rig",), settings, profile, folder, tuple(ladder.scenarios())), environ, Silent()
+                Job("ladder", ("rig",), settings, profile, folder, tuple(ladder.scenarios())), environ, Reporter()
             )
             assert not finished.judgement.having(Verdict.FAIL), finished.judgement.sentence
             assert finished.sealed

@@ -17,7 +17,7 @@ import pytest
 from rig.engine.pool import Pool
 from rig.machine.cgroup import CpuGroup
 from rig.machine.processes import alive
-from rig.model import Scenario
+from rig.run.reporter import Reporter
 from rig.selftest.bottlenecks import SEEDS, Driving, planted
 from rig.selftest.foreign_load import foreign_load
 from rig.selftest.quota import open_quota
@@ -28,14 +28,6 @@ from scenarios.s8 import perf_gate, warm_up
 
 DEADLINE_S = 20.0
 COMPUTE = [sys.executable, "-c", "while True: pass"]
-
-
-class Silent:
-    def stage(self, what: str) -> None: ...
-
-    def run_scenario(self, scenario: Scenario, number: int, scenario_runs: int) -> None: ...
-
-    def progress(self, requests: int) -> None: ...
 
 
 @contextmanager
@@ -52,7 +44,7 @@ def test_a_slow_commit_is_the_databases_own(cluster: Cluster) -> None:
     seed = next(seed for seed in SEEDS if seed.name == "slow-commit")
     store = new_store(cluster, "slow_commit")
     other = new_store(cluster, "quick_commit")
-    with planted(seed, store, Pool(1), Driving(Silent(), "S8")):
+    with planted(seed, store, Pool(1), Driving(Reporter(), "S8")):
         shown = {}
         for name, dsn in (("slow", store.runtime_dsn), ("quick", other.runtime_dsn)):
             with psycopg.connect(dsn or "") as session:
@@ -62,7 +54,7 @@ def test_a_slow_commit_is_the_databases_own(cluster: Cluster) -> None:
 
 
 def test_the_client_is_throttled_while_the_storm_is_under_way_and_not_while_it_prepares() -> None:
-    driving = Driving(Silent(), "S8")
+    driving = Driving(Reporter(), "S8")
     driving.run_scenario(warm_up("r", "A"), 1, 2)
     driving.progress(50)
     assert not driving.under_way

@@ -21,6 +21,7 @@ from rig.evidence.gate import Gate, Verdict
 from rig.evidence.sample_names import PG_ACTIVITY
 from rig.machine.processes import alive
 from rig.machine.supervisor import Supervisor, leftovers
+from rig.run.reporter import Reporter
 from rig.samplers.process import SamplerProcess
 from rig.selftest.defects import HEALTHY_CROWD, OF_THE_CROWD
 from rig.selftest.injections import leave_behind, no_sampler_born, stuttering
@@ -111,7 +112,7 @@ def test_without_the_extra_the_crowds_are_left_out_by_name(monkeypatch: pytest.M
     assert _with_crowds(Proof((), {}), [], job, {}, job, 1).skipped == {}
 
 
-class Hearing:
+class Hearing(Reporter):
     """A reporter that keeps the stages."""
 
     def __init__(self) -> None:

@@ -19,10 +19,10 @@ from rig.evidence.certificate import Certificate
 from rig.evidence.confusion import confusion_table
 from rig.evidence.gate import Verdict
 from rig.evidence.pack import Pack
-from rig.locust_bridge.coordinator import Quiet
 from rig.profile import bundled_profile, load_profile
 from rig.run.job import Job
-from rig.run.steps import Scene
+from rig.run.open_run import OpenRun
+from rig.run.reporter import Reporter
 from rig.selftest.bottlenecks import HEALTHY, NotPlantable
 from rig.selftest.diagnosis import Bench, prove_diagnosis
 from rig.selftest.matrix import proof_table
@@ -69,8 +69,8 @@ def certified_by(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Have the client certified like that, and nobody be loaded."""
 
     def stand_in(found: Certificate) -> None:
-        def certify(scene: Scene, *_: object) -> Certificate:
-            scene.record.pack.write_certificate(found)
+        def certify(run: OpenRun, *_: object) -> Certificate:
+            run.record.pack.write_certificate(found)
             return found
 
         for module in (rig.selftest.stages, rig.selftest.diagnosis):
@@ -78,7 +78,7 @@ def certified_by(monkeypatch: pytest.MonkeyPatch) -> Any:
             monkeypatch.setattr(module, "open_cluster", lambda *_, **how: nullcontext())
             monkeypatch.setattr(module, "certify", certify)
             monkeypatch.setattr(module, "new_store", lambda *_: None)
-            monkeypatch.setattr(module, "put_under_load", never)
+            monkeypatch.setattr(module, "load_target", never)
         monkeypatch.setattr(rig.verbs.prove, "prove_storms", never)
 
     return stand_in
@@ -95,7 +95,7 @@ def shown(table: object) -> str:
 @REFUSED
 def test_a_proof_of_the_gates(certified_by: Any, job: Job, found: Certificate, code: ExitCode, gate: str) -> None:
     certified_by(found)
-    proof = prove(job, (), {}, Quiet(), repetitions=2)
+    proof = prove(job, (), {}, Reporter(), repetitions=2)
     assert (proof.verdict, proof.exit_code, proof.cells) == (Verdict.INVALID, code, ())
     assert list(proof.packs) == ["healthy"]
     assert recheck(proof.packs["healthy"]).judgement.exit_code == code
@@ -106,7 +106,7 @@ def test_a_proof_of_the_gates(certified_by: Any, job: Job, found: Certificate, c
 @REFUSED
 def test_a_proof_of_the_diagnosis(certified_by: Any, job: Job, found: Certificate, code: ExitCode, gate: str) -> None:
     certified_by(found)
-    proof = prove_diagnosis(job, 2, (), {}, Quiet())
+    proof = prove_diagnosis(job, 2, (), {}, Reporter())
     assert (proof.verdict, proof.exit_code, proof.answers) == (Verdict.INVALID, code, ())
     assert proof.pack is not None
     assert recheck(proof.pack).judgement.exit_code == code
@@ -124,7 +124,7 @@ def test_a_bottleneck_that_could_not_be_seeded_leaves_no_pack_that_passes(
 
     certified_by(certificate())
     monkeypatch.setattr(rig.selftest.diagnosis, "planted", unplantable)
-    bench = Bench(job, {}, Quiet(), Workers(), nullcontext(), certificate())  # type: ignore[arg-type]
+    bench = Bench(job, {}, Reporter(), Workers(), nullcontext(), certificate())  # type: ignore[arg-type]
     bench.ask(HEALTHY, 1)
     assert bench.not_run == {"healthy": "no control group"}
     (left,) = job.settings.out.iterdir()

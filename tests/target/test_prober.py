@@ -232,13 +232,13 @@ def test_hygiene_finds_a_port_that_still_listens() -> None:
     with Supervisor() as supervisor, socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
-        taken = Endpoint("127.0.0.1", listener.getsockname()[1])
-        after = {finding.what: finding for finding in look_after(supervisor, taken)}
-        assert (after["the target's port"].clean, after["the target's port"].detail) == (False, str(taken.port))
-        free = {finding.what: finding.clean for finding in look_after(supervisor, Endpoint("127.0.0.1", free_port()))}
+        what, taken = "the target's port", listener.getsockname()[1]
+        after = {finding.what: finding for finding in look_after(supervisor, [(what, taken)])}
+        assert (after[what].clean, after[what].detail) == (False, str(taken))
+        free = {finding.what: finding.clean for finding in look_after(supervisor, [(what, free_port())])}
         assert free["the target's port"] is True
         # A target that was running before is nobody's leftover.
-        assert "the target's port" not in {finding.what for finding in look_after(supervisor, None)}
+        assert "the target's port" not in {finding.what for finding in look_after(supervisor)}
 
 
 def test_hygiene_finds_what_this_run_left(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -246,13 +246,13 @@ def test_hygiene_finds_what_this_run_left(tmp_path_factory: pytest.TempPathFacto
     with Supervisor() as supervisor:
         supervisor.remove_at_end(folder)
         child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"], env=supervisor.environ())
-        findings = {finding.what: finding for finding in look_after(supervisor, None)}
+        findings = {finding.what: finding for finding in look_after(supervisor)}
         assert not findings["processes of this run"].clean
         assert str(child.pid) in findings["processes of this run"].detail
         assert not findings["temporary directories"].clean
         child.kill()
-        until(lambda: {f.what: f for f in look_after(supervisor, None)}["zombies"].detail == str(child.pid))
+        until(lambda: {f.what: f for f in look_after(supervisor)}["zombies"].detail == str(child.pid))
         child.wait()
-        assert {f.what: f for f in look_after(supervisor, None)}["zombies"].clean
+        assert {f.what: f for f in look_after(supervisor)}["zombies"].clean
     (before,) = look_before()
     assert (before.when, before.what) == ("before", "processes of an earlier run")

@@ -12,10 +12,11 @@ from rig.errors import EvidenceError, UsageError
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.pack import Pack
 from rig.evidence.scenario_runs import RESULT
-from rig.model import RequestClass, Scenario, Share
+from rig.model import RequestClass, Share
 from rig.profile import Profile
 from rig.run.job import Job
 from rig.run.record import Record
+from rig.run.reporter import Reporter
 from rig.settings import Settings
 from rig.target.postgres import Cluster, Database
 from rig.target.store import existing_store, require_same
@@ -23,16 +24,6 @@ from rig.verbs.settle import settle
 from tests.truth.world import TENANTS, World, scenario
 
 COUNT = 3
-
-
-class Silent:
-    """A reporter that nobody listens to."""
-
-    def stage(self, what: str) -> None: ...
-
-    def run_scenario(self, scenario: Scenario, number: int, scenario_runs: int) -> None: ...
-
-    def progress(self, requests: int) -> None: ...
 
 
 @pytest.fixture
@@ -64,7 +55,7 @@ def left(world: World, profile: Profile, folder: Path, **facts: str) -> Record:
 
 def settled(world: World, record: Record) -> Gate:
     """``privacy.logs``, once the pack was settled."""
-    finished = settle(record.path, doors(world.database), Silent())
+    finished = settle(record.path, doors(world.database), Reporter())
     assert finished.sealed
     return next(gate for gate in finished.judgement.gates if gate.id == "privacy.logs")
 
@@ -90,8 +81,8 @@ def test_only_the_truth_is_made_up_for(personal: World, tmp_path: Path, whole: b
     """A run that had done all the rest may pass then; of one that was killed nobody knows what is missing."""
     record = left(personal, personal.profile, tmp_path)
     if whole:
-        record.all_done()
-    finished = settle(record.path, doors(personal.database), Silent())
+        record.mark_complete()
+    finished = settle(record.path, doors(personal.database), Reporter())
     assert Pack.open(finished.pack).load().truth is not None
     assert ("completion" in {gate.id for gate in finished.judgement.gates}) is not whole
 
@@ -101,10 +92,11 @@ def test_a_run_that_still_goes_is_not_settled(personal: World, tmp_path: Path) -
     record.pack.hold()
     before = {path: path.read_bytes() for path in record.path.rglob("*") if path.is_file()}
     with pytest.raises(UsageError, match="that run still goes"):
-        settle(record.path, doors(personal.database), Silent())
+        settle(record.path, doors(personal.database), Reporter())
     assert {path: path.read_bytes() for path in record.path.rglob("*") if path.is_file()} == before
-    record.judged(seal=False)
-    assert settle(record.path, doors(personal.database), Silent()).sealed
+    record.stays_open = True
+    record.judge()
+    assert settle(record.path, doors(personal.database), Reporter()).sealed
 
 
 def launched(world: World) -> Profile:
@@ -119,7 +111,7 @@ def test_no_other_database_stands_in_for_one_that_went_with_its_run(
 ) -> None:
     """Also where the environment names one by now, in which nothing of the run can be."""
     record = left(personal, launched(personal), tmp_path, source="embedded")
-    finished = settle(record.path, doors(personal.database) if environ is None else environ, Silent())
+    finished = settle(record.path, doors(personal.database) if environ is None else environ, Reporter())
     assert finished.sealed
     assert finished.judgement.verdict is Verdict.INVALID
     assert "can never be read" in " ".join(Pack.open(finished.pack).manifest().notes)
@@ -128,12 +120,12 @@ def test_no_other_database_stands_in_for_one_that_went_with_its_run(
 def test_the_truth_of_another_database_is_refused(personal: World, cluster: Cluster, tmp_path: Path) -> None:
     other = cluster.create_database("another")
     record = left(personal, personal.profile, tmp_path)
-    finished = settle(record.path, doors(other), Silent())
+    finished = settle(record.path, doors(other), Reporter())
     cluster.drop_database(other)
     assert not finished.sealed
     assert "RIG_TRUTH_DSN names another database than the run's (oid " in record.pack.manifest().notes[-1]
-    assert settle(record.path, {"RIG_TRUTH_DSN": ""}, Silent()).digest is None
-    assert settle(record.path, doors(personal.database), Silent()).sealed
+    assert settle(record.path, {"RIG_TRUTH_DSN": ""}, Reporter()).digest is None
+    assert settle(record.path, doors(personal.database), Reporter()).sealed
 
 
 def test_another_server_is_another_database(world: World) -> None:

@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
-import rig.run.steps
+import rig.run.load_target
+import rig.run.scenarios
 import rig.selftest.stages
+import rig.verbs.run
 from rig.engine.pool import Load
 from rig.errors import ExitCode, Unavailable
 from rig.evidence.case import Finding
@@ -23,13 +25,13 @@ from rig.evidence.gate import Gate, Verdict
 from rig.evidence.pack import PARTIAL, Pack
 from rig.evidence.scenario_runs import ScenarioRun
 from rig.evidence.truth import TruthReport
-from rig.locust_bridge.coordinator import Quiet
 from rig.model import Tenant
 from rig.profile import Profile, bundled_profile, load_profile
 from rig.report.documents import _origin
 from rig.requests.targeter import Credentials
 from rig.run.job import Job
-from rig.run.steps import Scene, run
+from rig.run.open_run import OpenRun
+from rig.run.reporter import Reporter
 from rig.selftest.stages import prove_defects
 from rig.settings import Settings
 from rig.target.endpoint import Endpoint
@@ -39,6 +41,7 @@ from rig.target.store import Store
 from rig.target.tenants import Tenancy
 from rig.truth.reconcile import Baseline
 from rig.verbs.check import recheck
+from rig.verbs.run import run
 from scenarios.ladder import Ladder
 from tests.checks.cases import certificate
 
@@ -60,8 +63,7 @@ class Reader:
     def preflight(self, *_: object) -> Baseline:
         return Baseline({}, {})
 
-    def quiesce(self) -> bool:
-        return True
+    def require_quiet(self) -> None: ...
 
     def read_rows(self, *_: object) -> TruthReport:
         return TruthReport((), (), (), (), 0, (), 0, 0, 0.0)
@@ -87,10 +89,10 @@ def interrupted(_: object, load: Load, **how: object) -> ScenarioRun:
     return ScenarioRun(load.scenario, (None,), interrupted=True)
 
 
-def certify(scene: Scene, *_: object) -> Certificate:
+def certify(run: OpenRun, *_: object) -> Certificate:
     """A client that is good enough, and says so in the pack."""
     found = certificate()
-    scene.record.pack.write_certificate(found)
+    run.record.pack.write_certificate(found)
     return found
 
 
@@ -121,11 +123,13 @@ def stood_in_for(monkeypatch: pytest.MonkeyPatch) -> None:
         "provision": tenancy,
         "run_watched": interrupted,
         "certify": certify,
-        "_sampled": opened(None),
+        "_samplers": opened(None),
         "open_cluster": never,
     }
     for name, thing in instead.items():
-        monkeypatch.setattr(rig.run.steps, name, thing)
+        for module in (rig.verbs.run, rig.run.load_target, rig.run.scenarios):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, thing)
     monkeypatch.setattr(rig.selftest.stages, "Pool", Workers)
     monkeypatch.setattr(rig.selftest.stages, "open_cluster", opened(None))
     monkeypatch.setattr(rig.selftest.stages, "certify", certify)
@@ -133,7 +137,7 @@ def stood_in_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_run_reads_its_truth_and_begins_no_storm(job: Job) -> None:
-    finished = run(job, {}, Quiet())
+    finished = run(job, {}, Reporter())
     assert finished.judgement.exit_code == ExitCode.INTERRUPTED
     pack = Pack.open(finished.pack)
     assert pack.sealed
@@ -156,8 +160,8 @@ def test_a_run_that_is_interrupted_between_its_drives_passes_nothing(job: Job, m
     def hit(*_: object) -> object:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(rig.run.steps, "provision", hit)
-    finished = run(job, {}, Quiet())
+    monkeypatch.setattr(rig.run.load_target, "provision", hit)
+    finished = run(job, {}, Reporter())
     assert (finished.judgement.verdict, finished.judgement.exit_code) == (Verdict.INVALID, ExitCode.INTERRUPTED)
     assert (completion(finished.pack).verdict, completion(finished.pack).reason) == (
         Verdict.INVALID,
@@ -166,7 +170,7 @@ def test_a_run_that_is_interrupted_between_its_drives_passes_nothing(job: Job, m
 
 
 def test_a_run_that_comes_to_its_end_was_not_cut_short(job: Job) -> None:
-    finished = run(replace(job, verb="calibrate", scenarios=()), {}, Quiet())
+    finished = run(replace(job, verb="calibrate", scenarios=()), {}, Reporter())
     assert (finished.judgement.verdict, finished.judgement.exit_code) == (Verdict.PASS, ExitCode.PASS)
     assert Pack.open(finished.pack).manifest().cut_short == ""
 
@@ -177,7 +181,7 @@ def test_the_report_names_the_commit_of_the_target(job: Job) -> None:
         job, verb="calibrate", scenarios=(), profile=job.profile.model_copy(update={"target": target})
     )
     for environ, commit in (({}, "of-the-profile"), ({"RIG_TARGET_COMMIT": "of-this-run"}, "of-this-run")):
-        manifest = Pack.open(run(calibration, environ, Quiet()).pack).manifest()
+        manifest = Pack.open(run(calibration, environ, Reporter()).pack).manifest()
         assert dict(_origin(manifest))["commit of the target"] == commit
 
 
@@ -202,9 +206,9 @@ def test_a_target_that_dies_telling_its_environment(job: Job, monkeypatch: pytes
         (logs / "target.log").write_text(str(dict(told)))
         raise Unavailable(f"the target ended with exit code 3: {dict(told)}")
 
-    monkeypatch.setattr(rig.run.steps, "open_target", dying)
+    monkeypatch.setattr(rig.run.load_target, "open_target", dying)
     with pytest.raises(Unavailable, match="exit code 3") as caught:
-        run(replace(job, profile=own(job.profile)), environ, Quiet())
+        run(replace(job, profile=own(job.profile)), environ, Reporter())
     (left,) = job.settings.out.iterdir()
     assert BLANK in (left / "logs" / "target.log").read_text()
     places = {"stderr": str(caught.value).encode()}
@@ -217,7 +221,7 @@ def test_a_target_that_dies_telling_its_environment(job: Job, monkeypatch: pytes
 def test_a_proof_ends_with_the_defect_that_was_interrupted(job: Job) -> None:
     begun = []
 
-    class Listening(Quiet):
+    class Listening(Reporter):
         def stage(self, what: str) -> None:
             begun.append(what)
 

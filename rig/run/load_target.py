@@ -1,0 +1,109 @@
+"""The steps around a target: start it, load it, read its truth, stop it."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass
+
+from rig.calibrate.cores import confine
+from rig.engine.pool import Pool
+from rig.evidence.case import Finding
+from rig.evidence.truth import TruthReport
+from rig.model import tenants_of
+from rig.run.leak_check import Connections
+from rig.run.open_run import OpenRun
+from rig.run.read_truth import keep_open_on_error, read_rows, search_logs
+from rig.run.scenarios import run_scenarios
+from rig.samplers.sampling import plan_of_run, sampling
+from rig.target.launch import Target, open_target
+from rig.target.prober import Prober
+from rig.target.store import Store
+from rig.target.tenants import provision
+from rig.truth.reader import TruthReader
+
+
+@dataclass(frozen=True, slots=True)
+class TargetUse:
+    """What a run did with its target, for the leak check: ``ports`` that must be free afterwards, by what they are."""
+
+    ports: tuple[tuple[str, int], ...] = ()
+    findings: tuple[Finding, ...] = ()
+    interrupted: bool = False
+
+    def raise_if_interrupted(self) -> None:
+        """KeyboardInterrupt where the load was interrupted: nothing more is to begin."""
+        if self.interrupted:
+            raise KeyboardInterrupt
+
+
+def load_target(run: OpenRun, pool: Pool, store: Store) -> TargetUse:
+    """Start the target, run every scenario against it, read the rows, stop the target, search the logs.
+
+    An interrupt ends the load; what was sent is still reconciled.
+    """
+    job, record = run.job, run.record
+    launched = job.profile.launch is not None
+    record.amend_fingerprint(database=dict(store.facts))
+    run.reporter.stage("starting the target" if launched else "reaching the target")
+    connections = Connections(store.truth_dsn, launched=launched)
+    record.secrets.learn_from(job.profile, run.environ, store)
+    logs = record.pack.logs_folder
+    opened = open_target(job.profile, job.profile_dir, store, logs, run.environ, job.settings)
+    ports = [("the database's port", store.port)] if store.pid is not None and store.port is not None else []
+    went_on = False
+    try:
+        with ExitStack() as afterwards, opened as target:
+            if target.pid is not None:
+                ports.append(("the target's port", target.endpoint.port))
+            _pin(run, target, store)
+            reader = TruthReader(job.profile, store.truth_dsn)
+            went_on = _send(run, pool, store, target, reader)
+            rows: TruthReport | None = None
+            run.reporter.stage("waiting until the database is quiet, then reading the truth")
+            with keep_open_on_error(record, store):
+                rows = read_rows(record, reader)
+            # Once the target was stopped, however that went: its last log lines may come only then.
+            afterwards.callback(_search_logs, run, reader, store, target, rows)
+    except KeyboardInterrupt:
+        went_on = False
+    return TargetUse(tuple(ports), (connections.look_again(),), interrupted=not went_on)
+
+
+def _send(run: OpenRun, pool: Pool, store: Store, target: Target, reader: TruthReader) -> bool:
+    """Make the tenants, look at what lies there, run the scenarios; False where they were interrupted."""
+    job, record = run.job, run.record
+    tenancy = provision(job.profile, run.key, tenants_of(job.scenarios), store.truth_dsn, run.environ, record.secrets)
+    record.amend(tenants=tenancy.tenants)
+    record.keep_baseline(reader.preflight(record.targeter, job.scenarios, tenancy.tenants, store.runtime_dsn))
+    with _samplers(run, pool, target, store), Prober(job.profile.probes, target.endpoint) as prober:
+        went_on = run_scenarios(run, pool, target, tenancy)
+    record.pack.write_probes(prober.frame())
+    record.pack.write_pool(prober.pool())
+    return went_on
+
+
+def _search_logs(run: OpenRun, reader: TruthReader, store: Store, target: Target, rows: TruthReport | None) -> None:
+    """Nothing where the rows could not be read."""
+    if rows is not None:
+        with keep_open_on_error(run.record, store):
+            search_logs(run.record, reader, rows, (*store.log_files, *target.log_files))
+
+
+def _pin(run: OpenRun, target: Target, store: Store) -> None:
+    """Put server and database on cores of their own where there are any; write down where that was not possible."""
+    plan = run.cores
+    for what, pid, cores in (("server", target.pid, plan.server), ("database", store.pid, plan.database)):
+        if cores and pid is None:
+            plan = plan.without(f"{what}: the rig did not start it")
+        elif pid is not None and not confine(pid, cores):
+            plan = plan.without(f"{what}: this user may not pin the process of another")
+    run.record.amend_fingerprint(core_planning=plan.described())
+
+
+def _samplers(run: OpenRun, pool: Pool, target: Target, store: Store) -> AbstractContextManager[object]:
+    """The samplers, unless they are switched off."""
+    if not run.job.settings.samplers:
+        return nullcontext()
+    match = run.job.profile.target.process_match
+    plan = plan_of_run(store.truth_dsn, target.pid, match, pool.pids)
+    return sampling(plan, run.record.pack.samples_folder)

@@ -1,0 +1,51 @@
+"""A run that has begun: what was asked for, who is told, and its open pack."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rig.calibrate.cores import CorePlan, plan_of_this_machine
+from rig.calibrate.fingerprint import fingerprint
+from rig.model import RunKey
+from rig.run.job import Job
+from rig.run.record import Record
+from rig.run.reporter import Reporter
+from rig.storms.environment import StormEnvironment
+from rig.target.postgres import Cluster
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRun:
+    """What every step needs. ``cores`` says which process runs where. Only ``record``, the journal, changes."""
+
+    job: Job
+    environ: Mapping[str, str]
+    reporter: Reporter
+    record: Record
+    cores: CorePlan
+
+    @property
+    def key(self) -> RunKey:
+        """What all keys and bodies of the run derive from."""
+        return self.record.key
+
+    def storm_environment(self, cluster: Cluster) -> StormEnvironment:
+        """What storms of this run need: a server of their own, the profile, folders in the pack."""
+        job, record = self.job, self.record
+        allowed = job.settings.allowed_host(job.profile.target.allow_host)
+        return StormEnvironment(
+            cluster, job.profile, job.profile_dir, self.environ, record.path, allowed, record.secrets
+        )
+
+
+def open_run(job: Job, environ: Mapping[str, str], reporter: Reporter) -> OpenRun:
+    """Give the run its name and make its pack."""
+    key = RunKey(job.settings.seed, uuid.uuid4().hex[:12], int(time.time()))
+    cores = plan_of_this_machine(job.settings.workers)
+    about = fingerprint(environ, job.profile.target.commit)
+    record = Record.begin(job, key, time.monotonic_ns(), {**about, "core_planning": cores.described()})
+    record.secrets.learn_from(job.profile, environ)
+    return OpenRun(job, environ, reporter, record, cores)

@@ -1,0 +1,43 @@
+"""The step that reads the truth: once the database is quiet its rows, then the logs.
+
+A target that the rig stops is stopped between the two: its last log lines come with its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rig.errors import EvidenceError
+from rig.evidence.truth import TruthReport
+from rig.run.record import Record
+from rig.target.store import Store
+from rig.truth.reader import TruthReader
+
+
+def read_truth(record: Record, reader: TruthReader, log_files: Sequence[Path]) -> None:
+    """Rows and logs of a target that runs on, or is gone. EvidenceError where they cannot be read."""
+    search_logs(record, reader, read_rows(record, reader), log_files)
+
+
+def read_rows(record: Record, reader: TruthReader) -> TruthReport:
+    """What lies in the database once it is quiet. EvidenceError where it does not become quiet or cannot be read."""
+    reader.require_quiet()
+    return reader.read_rows(record.targeter, record.outcomes(), record.manifest.tenants, record.baseline())
+
+
+def search_logs(record: Record, reader: TruthReader, rows: TruthReport, log_files: Sequence[Path]) -> None:
+    """Search the logs for personal data and write the whole truth into the pack."""
+    scenarios = [scenario_run.scenario for scenario_run in record.manifest.scenario_runs]
+    record.pack.write_truth(reader.search_logs(rows, record.targeter, scenarios, log_files))
+
+
+@contextmanager
+def keep_open_on_error(record: Record, store: Store) -> Iterator[None]:
+    """Note an EvidenceError and go on. Where the database outlives the run, the pack stays open for `rig settle`."""
+    try:
+        yield
+    except EvidenceError as error:
+        record.note(str(error))
+        record.stays_open = store.lasting

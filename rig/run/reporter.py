@@ -1,0 +1,37 @@
+"""Who is told how far a run has come. Each method does nothing here: a reporter overrides what it wants to hear."""
+
+from __future__ import annotations
+
+from rig.model import Scenario
+
+
+class Reporter:
+    """A reporter that says nothing."""
+
+    def stage(self, what: str) -> None:
+        """A new stage of the run begins."""
+
+    def run_scenario(self, scenario: Scenario, number: int, scenario_runs: int) -> None:
+        """A scenario run begins, ``number`` of so many."""
+
+    def progress(self, requests: int) -> None:
+        """So many requests of the scenario run have ended."""
+
+
+class ForwardingReporter(Reporter):
+    """A reporter that tells another one all it hears; for reporters that act on what they hear besides."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+
+    def stage(self, what: str) -> None:
+        """Pass it on."""
+        self._reporter.stage(what)
+
+    def run_scenario(self, scenario: Scenario, number: int, scenario_runs: int) -> None:
+        """Pass it on."""
+        self._reporter.run_scenario(scenario, number, scenario_runs)
+
+    def progress(self, requests: int) -> None:
+        """Pass it on."""
+        self._reporter.progress(requests)

@@ -1,0 +1,53 @@
+"""The step that loads a target: every scenario of the run, one after the other."""
+
+from __future__ import annotations
+
+from rig.calibrate.watched import run_watched
+from rig.engine.pool import Load, Pool
+from rig.errors import ConfigError
+from rig.model import Scenario
+from rig.profile import WebhookRoute
+from rig.run.open_run import OpenRun
+from rig.target.launch import Target
+from rig.target.tenants import Tenancy
+
+_REFUSALS = (401, 403)
+
+
+def run_scenarios(run: OpenRun, pool: Pool, target: Target, tenancy: Tenancy) -> bool:
+    """Run every scenario; each is in the journal before it starts and after it ends. False where it was interrupted.
+
+    ConfigError where the target refuses every request of the first one.
+    """
+    scenarios = run.job.scenarios
+    for number, scenario in enumerate(scenarios, 1):
+        run.reporter.run_scenario(scenario, number, len(scenarios))
+        run.record.announce(scenario, pool.size)
+        report = run_watched(pool, _load(run, target, tenancy, scenario), progress=run.reporter.progress)
+        rows = run.record.complete(report)
+        if number == 1 and len(rows) and rows["status"].isin(_REFUSALS).all():
+            raise ConfigError(_refusal(run.job.profile.route(scenario.route), int(rows["status"].iloc[0])))
+        if report.interrupted:
+            rest = ", ".join(left.label for left in scenarios[number:])
+            run.record.note(f"interrupted in {scenario.label}" + (f"; not run: {rest}" if rest else ""))
+            return False
+    return True
+
+
+def _load(run: OpenRun, target: Target, tenancy: Tenancy, scenario: Scenario) -> Load:
+    return Load(
+        scenario,
+        run.job.profile,
+        run.key,
+        {name: tenancy.credentials[name] for name in scenario.tenants},
+        target.endpoint,
+        lambda worker: run.record.history.rows_file(scenario, worker),
+    )
+
+
+def _refusal(route: WebhookRoute, status: int) -> str:
+    source = f"${route.secret_env}" if route.secret_env else f"the secret {route.secret!r} of the tenant"
+    return (
+        f"the target answers {status} to every request of the first scenario: check the webhook secret of route "
+        f"{route.name!r} ({source}), its scheme and signature_header, and the tenant's API key (headers.tenant_key)"
+    )

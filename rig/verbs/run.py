@@ -1,0 +1,108 @@
+"""``rig run``, and the order of every run that loads a target.
+
+prepare → certify the client → start the target → run the scenarios → wait until the database is quiet → read the rows →
+stop the target → search the logs → short storms → stop everything → leak check → judge → seal the pack. Each step is a
+module of ``rig.run``. Whatever happens in between, what was gathered is judged and kept, and what was started is ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+
+from rig.engine.pool import Pool
+from rig.errors import EvidenceError, RigError
+from rig.evidence.key_storm import KeyStorm
+from rig.evidence.storm import UNKNOWN_KID, absent
+from rig.machine.supervisor import Supervisor
+from rig.run.certify import certify
+from rig.run.conclude import conclude_on_error
+from rig.run.job import Job
+from rig.run.leak_check import WallClock, look_after, look_before
+from rig.run.load_target import TargetUse, load_target
+from rig.run.open_run import OpenRun, open_run
+from rig.run.record import FinishedRun
+from rig.run.reporter import Reporter
+from rig.run.short_storms import SHORT, short_storms
+from rig.storms.unknown_kid.cases import CASES
+from rig.target.endpoint import Endpoint
+from rig.target.launch import require_free_port
+from rig.target.postgres import open_cluster
+from rig.target.store import Store, open_store
+
+
+def run(job: Job, environ: Mapping[str, str], reporter: Reporter) -> FinishedRun:
+    """Do a whole run. RigError when it cannot begin; from the first request on everything ends in a judged pack."""
+    opened = open_run(job, environ, reporter)
+    record = opened.record
+    leak_findings, clock = look_before(), WallClock()
+    use, interrupted = TargetUse(), False
+    with conclude_on_error(record, "run"):
+        with Supervisor() as supervisor:
+            try:
+                is_certified, use = _certify_and_load(opened, supervisor)
+                use.raise_if_interrupted()
+                if is_certified and job.verb == "run" and job.settings.storms:
+                    _run_short_storms(opened, supervisor)
+            except KeyboardInterrupt:
+                interrupted = True
+                record.mark_cut_short("the run was interrupted")
+            leak_findings += [*use.findings, clock.look_again(), *look_after(supervisor, use.ports)]
+        record.pack.write_leak_findings(leak_findings)
+        if not interrupted:
+            record.mark_complete()
+        reporter.stage("judging and writing the evidence")
+        return record.judge(interrupted=interrupted)
+
+
+def _certify_and_load(opened: OpenRun, supervisor: Supervisor) -> tuple[bool, TargetUse]:
+    """Whether the client reached the floor, and what was done with the target.
+
+    The client's certification takes time; what can be found wrong before it is.
+    """
+    job = opened.job
+    with ExitStack() as stack:
+        store = _prepare_store(opened, supervisor, stack) if job.scenarios else None
+        pool = stack.enter_context(Pool(job.settings.workers, opened.cores.client))
+        certificate = certify(opened, pool)
+        if certificate.reason:
+            return False, TargetUse()
+        return True, load_target(opened, pool, store) if store is not None else TargetUse()
+
+
+def _prepare_store(opened: OpenRun, supervisor: Supervisor, stack: ExitStack) -> Store:
+    job = opened.job
+    if job.profile.launch is None:
+        allowed = job.settings.allowed_host(job.profile.target.allow_host)
+        Endpoint.parse(job.profile.target.base_url or "").require_allowed(allowed)
+    opened.reporter.stage("preparing the database")
+    store = stack.enter_context(open_store(job.profile, supervisor, opened.environ, opened.record.pack.logs_folder))
+    require_free_port(job.settings.port)
+    return store
+
+
+def _run_short_storms(opened: OpenRun, supervisor: Supervisor) -> None:
+    """Run them on a PostgreSQL server of their own: the target's may be gone by now.
+
+    Where a storm cannot start, the storm alone is INVALID; the run's other findings stay.
+    """
+    record = opened.record
+    if not opened.job.profile.storms.unknown_kid:
+        record.pack.write_storm(absent(UNKNOWN_KID))
+        return
+    opened.reporter.stage("storms")
+    log_file = record.pack.logs_folder / "postgresql-storms.log"
+    left = set(SHORT[UNKNOWN_KID].cases)
+    try:
+        with open_cluster(supervisor, environ=opened.environ, log_file=log_file) as cluster:
+            for report in short_storms(opened.storm_environment(cluster)):
+                record.pack.write_storm(report)
+                left.discard(report.case)
+    except EvidenceError:  # nothing more can be written down
+        raise
+    except RigError as error:
+        reason = record.secrets.blanked(str(error))  # it may quote what the storm started
+        record.note(f"the storms could not go on: {reason}")
+        for case in left:
+            story = CASES[case](None).story
+            record.pack.write_storm(KeyStorm(case=case, story=story, not_run=reason, asked=True))
