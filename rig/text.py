@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
+from math import inf
 from typing import Any
 
 _UNITS = {
+    "ms_per_request": "ms/request",
     "us_per_request": "µs/request",
     "per_s": "/s",
     "rps": "requests/s",
@@ -21,8 +23,10 @@ _UNITS = {
     "s": "s",
     "percent": "%",
     "bytes": "bytes",
+    "mib": "MiB",
 }
-_NAME = re.compile(rf"(?:(?P<what>.*?)_)?(?P<unit>{'|'.join(_UNITS)})(?:_(?P<of>[a-z0-9]+))?")
+_NAME = re.compile(rf"(?:(?P<what>.*?)_)?(?P<unit>{'|'.join(_UNITS)})")
+"""A figure's name ends in its unit: ``response_p95_ms``."""
 _MARKDOWN = re.compile(r"([\\`*{}\[\]<>|#~&!]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
 _NOT_XML = re.compile(
     "[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
@@ -61,9 +65,14 @@ def number(value: float) -> str:
     """Four significant digits, thousands set apart; a dash for what is no number."""
     if isinstance(value, int):
         return f"{value:,}"
-    if value != value or value in (float("inf"), float("-inf")):
+    if value != value or value in (inf, -inf):
         return "–"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def milliseconds(value: float) -> str:
+    """A latency with its unit; an infinite one belongs to a request that got no answer."""
+    return "no answer" if value == inf else "–" if value != value else f"{number(value)} ms"
 
 
 def value_words(value: Any) -> str:
@@ -89,7 +98,7 @@ def figure_words(name: str, value: Any) -> str:
     match = _NAME.fullmatch(name)
     label, unit = (one_line(name), "")
     if match and isinstance(value, int | float | list | tuple) and not isinstance(value, bool):
-        label, unit = " ".join(filter(None, (match["what"], match["of"]))), _UNITS[match["unit"]]
+        label, unit = match["what"] or "", _UNITS[match["unit"]]
     return " ".join(filter(None, (label.replace("_", " "), value_words(value), unit)))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from math import ceil, inf, isnan
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from rig.stats import DIGITS, HIGHEST_US, LOWEST_US, by_worker, elapsed_ns, histogram, hlog, merged, pacer_lag_ns
+from rig.stats import (
+    DIGITS,
+    HIGHEST_US,
+    LOWEST_US,
+    by_worker,
+    elapsed_ns,
+    histogram,
+    hlog,
+    latency_figures,
+    merged,
+    pacer_lag_ns,
+    quantile,
+)
 
 S, MS, US = 1_000_000_000, 1_000_000, 1_000
 QUANTILES = (50.0, 90.0, 95.0, 99.0, 99.9, 100.0)
@@ -22,6 +36,24 @@ QUANTILES = (50.0, 90.0, 95.0, 99.0, 99.9, 100.0)
 def rows(*requests: tuple[int, int, int, int, int]) -> pd.DataFrame:
     """Rows of (worker, connection, intended, sent, done) in nanoseconds; sent 0 is one that was skipped."""
     return pd.DataFrame(requests, columns=["worker", "connection", "intended_ns", "sent_ns", "done_ns"])
+
+
+@given(st.lists(st.floats(0, 1e6) | st.just(inf), min_size=1), st.sampled_from(["0.5", "0.07", "0.95", "0.99", "1"]))
+def test_a_quantile_is_the_value_at_the_nearest_rank(values: list[float], share: str) -> None:
+    """Hyndman and Fan's definition 1, in exact arithmetic."""
+    rank = ceil(Fraction(share) * len(values))
+    assert quantile(np.array(values), float(share)) == sorted(values)[rank - 1]
+
+
+def test_nothing_has_no_quantile() -> None:
+    assert isnan(quantile(np.array([]), 0.5))
+
+
+def test_a_request_without_an_answer_has_no_time_that_ends() -> None:
+    frame = rows((0, 0, S, S, 2 * S), (0, 1, S, 2 * S, 5 * S), (0, 2, S, 0, 0)).assign(status=[200, 0, 0])
+    figures = latency_figures(frame)
+    assert (figures["response_p50_ms"], figures["response_max_ms"]) == (inf, inf)
+    assert (figures["service_p50_ms"], figures["service_max_ms"]) == (1000.0, inf)  # skipped: it was never sent
 
 
 def exact(values: NDArray[np.int64], percentile: float) -> float:

@@ -36,6 +36,7 @@ from rig.evidence.scenario_runs import RESULT, ScenarioRun
 from rig.model import Pace, RequestClass, RunKey, Scenario, Share
 from rig.profile import Profile
 from rig.requests.targeter import Credentials
+from rig.stats import quantile
 
 _TENANT = "latency_calibration"
 _MS = 1e6
@@ -243,4 +244,4 @@ def _rows(rows_file: Path) -> pd.DataFrame:
 
 def _quantile(values: NDArray[np.float64], share: float) -> float:
     """A quantile to the microsecond (of milliseconds); 0 of nothing."""
-    return round(float(np.quantile(values, share)), 3) if len(values) else 0.0
+    return round(quantile(values, share), 3) if len(values) else 0.0

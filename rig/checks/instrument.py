@@ -49,7 +49,7 @@ def check_null(case: Case) -> list[Gate]:
     median = certificate.median
     figures = {
         "rps": round(certificate.rps),
-        "rps_trials": [round(trial.rps) for trial in certificate.trials],
+        "trials_rps": [round(trial.rps) for trial in certificate.trials],
         "floor_rps": round(certificate.floor_rps),
         "headroom": round(certificate.headroom, 1),
         "client_cpu_us_per_request": round(median.client_cpu_us_per_request, 1),

@@ -7,7 +7,6 @@ latency limit into INVALID: the client was behind its own schedule, or the certi
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from rig.checks.gates import GateKind, Kind, emits
@@ -16,7 +15,7 @@ from rig.evidence.certificate import Certificate
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.latency_calibration import COARSEST_MS, TOLERANCE_MS, TOLERANCE_SHARE, LatencyCalibration
 from rig.evidence.scenario_runs import ScenarioRun
-from rig.stats import pacer_lag_ns
+from rig.stats import pacer_lag_ns, quantile
 
 LAG_SHARE = 0.05
 """The pacer's lag at p99 may be so large a part of the latency limit, or ``LAG_LEAST_MS`` where that is more."""
@@ -97,7 +96,7 @@ def schedule_limits(scenario_run: ScenarioRun, rows: pd.DataFrame) -> list[str]:
     if skipped := scenario_run.scenario.count - int((rows["sent_ns"] > 0).sum()):
         limits.append(f"client: {skipped} arrivals were skipped")
     lag_ms = pacer_lag_ns(rows) / 1e6
-    p99_ms = float(np.quantile(lag_ms, 0.99)) if len(lag_ms) else 0.0
+    p99_ms = quantile(lag_ms, 0.99)
     limit_ms = max(LAG_LEAST_MS, LAG_SHARE * (scenario_run.scenario.p95_limit_ms or 0.0))
     if p99_ms > limit_ms:
         limits.append(f"client: the pacer was {p99_ms:.1f} ms late at p99, more than {limit_ms:g} ms")

@@ -98,6 +98,6 @@ def _cost(scenario_runs: tuple[ScenarioRun, ...]) -> dict[str, object]:
     return {
         "client_cpu_us_per_request": round(cpu_s / sent * 1e6, 1) if sent else 0.0,
         "worker_utilisation_max": round(max((r.utilisation for r in reports if r.wall_s >= LEAST_S), default=0.0), 3),
-        "worker_rss_mib_max": round(max((report.max_rss_bytes for report in reports), default=0) / 2**20),
-        "worker_rss_growth_mib_max": round(growth_bytes / 2**20, 1),
+        "worker_rss_max_mib": round(max((report.max_rss_bytes for report in reports), default=0) / 2**20),
+        "worker_rss_growth_max_mib": round(growth_bytes / 2**20, 1),
     }

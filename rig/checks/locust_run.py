@@ -60,7 +60,7 @@ def _reports_gate(crowd: Crowd) -> Gate:
         "accounts": len(crowd.workers),
         "client_cpu_us_per_request": round(cpu_s / requests * 1e6, 1) if requests else None,
         "overdue_requests": sum(overdue) if overdue else None,
-        "clock_error_ms_max": round(uncertain / 1e6, 3),
+        "clock_error_max_ms": round(uncertain / 1e6, 3),
     }
     return Gate(gate_id, Verdict.INVALID if faults else Verdict.PASS, rule, figures, "; ".join(faults[:5]))
 

@@ -7,13 +7,14 @@ nobody else had taken the machine.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from math import ceil, inf
+from math import inf, isnan
 from statistics import median
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from rig.checks.gates import GateKind, Kind, emits
 from rig.checks.instrument import client_limits, weakness
@@ -24,6 +25,7 @@ from rig.evidence.case import NO_REPORT, Case, unreported
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.history import was_skipped
 from rig.evidence.scenario_runs import ScenarioRun
+from rig.stats import latency_figures, quantile, quantile_figures, response_ms
 
 DEGRADATION_LIMIT = 1.5
 """The last fifth's p95 may be so many times the first fifth's."""
@@ -165,7 +167,7 @@ def _rate_gate(case: Case, scenario_runs: tuple[ScenarioRun], rows: pd.DataFrame
     figures: dict[str, object] = {
         "requests": scenario.count,
         "skipped": skipped,
-        **_quantiles("lag_ms", (sent["sent_ns"] - sent["intended_ns"]) / 1e6),
+        **_shown(quantile_figures("lag", (sent["sent_ns"] - sent["intended_ns"]) / 1e6)),
     }
     return _bounded(
         case, RATE.of(scenario.id), rule, figures, scenario_runs, ok=not skipped, reason=f"{skipped} skipped"
@@ -174,14 +176,9 @@ def _rate_gate(case: Case, scenario_runs: tuple[ScenarioRun], rows: pd.DataFrame
 
 def _p95_gate(case: Case, scenario_runs: tuple[ScenarioRun], rows: pd.DataFrame, limit_ms: float) -> Gate:
     rule = f"p95 of the response time, from the intended send, is at most {limit_ms:g} ms"
-    answered = rows[rows["status"] > 0]
-    response_ms = _response_ms(rows)
-    p95_ms = _quantile(response_ms, 0.95)
-    figures: dict[str, object] = {
-        "limit_ms": limit_ms,
-        **_quantiles("response_ms", response_ms),
-        **_quantiles("service_ms", (answered["done_ns"] - answered["sent_ns"]) / 1e6),
-    }
+    latencies = latency_figures(rows)
+    p95_ms = latencies["response_p95_ms"]
+    figures = {"limit_ms": limit_ms, **_shown(latencies)}
     gate_id = P95.of(scenario_runs[0].scenario.id)
     reason = f"p95 is {_in_ms(p95_ms)} ms"
     caveats = too_close(case.certificate, p95_ms, limit_ms)
@@ -191,8 +188,8 @@ def _p95_gate(case: Case, scenario_runs: tuple[ScenarioRun], rows: pd.DataFrame,
 def _degradation_gate(case: Case, scenario_runs: tuple[ScenarioRun], rows: pd.DataFrame, limit_ms: float) -> Gate:
     gate_id, rule = DEGRADATION.of(scenario_runs[0].scenario.id), DEGRADATION.rule
     fifth = len(rows) // 5
-    response_ms = _response_ms(rows)
-    first_ms, last_ms = _lasting_p95(response_ms[:fifth]), _lasting_p95(response_ms[len(rows) - fifth :])
+    times_ms = response_ms(rows)
+    first_ms, last_ms = _lasting_p95(times_ms[:fifth]), _lasting_p95(times_ms[len(rows) - fifth :])
     figures: dict[str, object] = {"first_fifth_p95_ms": _in_ms(first_ms), "last_fifth_p95_ms": _in_ms(last_ms)}
     if not first_ms < inf:
         return Gate(gate_id, Verdict.INVALID, rule, figures, "the first fifth has no p95 to compare the last with")
@@ -201,31 +198,20 @@ def _degradation_gate(case: Case, scenario_runs: tuple[ScenarioRun], rows: pd.Da
     return _bounded(case, gate_id, rule, figures, scenario_runs, ok=ok, reason=reason)
 
 
-def _response_ms(rows: pd.DataFrame) -> pd.Series[float]:
-    """From the intended send to the answer; a request that has none waits for ever, skipped ones too."""
-    return ((rows["done_ns"] - rows["intended_ns"]) / 1e6).where(rows["status"] > 0, inf)
-
-
-def _lasting_p95(values: pd.Series[float]) -> float:
+def _lasting_p95(values: NDArray[np.float64]) -> float:
     """The median of the p95 of up to five parts, one after another.
 
-    One stall, of a disk that syncs for a tenth of a second, reaches the p95 of a whole fifth of a short drive, and is
-    over again; what degrades stays slow, in most of its parts.
+    A single stall, such as a disk that syncs for a tenth of a second, raises the p95 of a whole fifth of a short
+    scenario run, but only of one part in it. A service that degrades stays slow in most parts.
     """
     parts = max(1, min(_PARTS, len(values) // _LEAST_IN_PART))
     ends = [len(values) * part // parts for part in range(parts + 1)]
-    return median(_quantile(values[begin:end], 0.95) for begin, end in pairwise(ends))
+    return median(quantile(values[begin:end], 0.95) for begin, end in pairwise(ends))
 
 
-def _quantile(values: pd.Series[float], share: float) -> float:
-    """The least value that so many are not above (nearest rank: sound with infinite ones); infinite where none is."""
-    if values.empty:
-        return inf
-    return float(np.sort(values.to_numpy(dtype=float))[ceil(share * len(values)) - 1])
-
-
-def _quantiles(name: str, values: pd.Series[float]) -> dict[str, object]:
-    return {} if values.empty else {f"{name}_p{n}": _in_ms(_quantile(values, n / 100)) for n in (50, 95, 99, 100)}
+def _shown(figures: Mapping[str, float]) -> dict[str, object]:
+    """The figures that there are, fit for JSON, which has no infinity."""
+    return {name: _in_ms(value) for name, value in figures.items() if not isnan(value)}
 
 
 def _in_ms(value: float) -> float | str:

@@ -21,7 +21,7 @@ from rig.evidence.pool_metrics import ACQUIRE_WAIT_S, ACQUIRED, CONNECTIONS_MAX,
 from rig.evidence.sample_names import PG_ACTIVITY, PIDS, Role
 from rig.evidence.samples import Samples
 from rig.evidence.scenario_runs import ScenarioRun
-from rig.stats import pacer_lag_ns
+from rig.stats import pacer_lag_ns, quantile
 
 LEAST_S = 1.0
 """A storm shorter than this, all its trials together, is told from noise by no sampler."""
@@ -91,7 +91,7 @@ def _client(
         cores_allowed=busiest.cores_allowed,
         stalled=max(report.stalled_s / report.wall_s for report in reports),
         cores=sum(report.cpu_user_s + report.cpu_system_s for report in reports) / seconds,
-        lag_p99_ms=float(np.quantile(lag_ns, 0.99)) / 1e6 if len(lag_ns) else 0.0,
+        lag_p99_ms=quantile(lag_ns, 0.99) / 1e6 if len(lag_ns) else 0.0,
         late=float(lag_ns.sum()) / 1e9 / seconds,
         unevenness=_unevenness(sent),
         without_core=without_core,
@@ -112,8 +112,8 @@ def _unevenness(sent: Sequence[pd.DataFrame]) -> float:
         response_ns = frame["done_ns"] - frame["sent_ns"]
         by_connection = response_ns.groupby([frame["worker"], frame["connection"]]).agg(["mean", "size"])
         means = by_connection["mean"]
-        if len(means) and by_connection["size"].mean() >= LEAST_ANSWERS and means.quantile(0.1) > 0:
-            ratios.append(float(means.quantile(0.9) / means.quantile(0.1)))
+        if len(means) and by_connection["size"].mean() >= LEAST_ANSWERS and (fastest := quantile(means, 0.1)) > 0:
+            ratios.append(quantile(means, 0.9) / fastest)
     return max(ratios, default=1.0)
 
 

@@ -6,6 +6,7 @@ that an earlier release left unfinished can be finished by this one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -30,6 +31,18 @@ _RENAMED: Mapping[str, Mapping[str, str]] = {
     "truth/report.json": {"drive": "scenario_run", "unclean": "discrepancies"},
     "storms/unknown-kid/*.json": {"knobs": "verifier_settings"},
 }
+_FIGURES = {
+    "rps_trials": "trials_rps",
+    "clock_error_ms_max": "clock_error_max_ms",
+    "worker_rss_mib_max": "worker_rss_max_mib",
+    "worker_rss_growth_mib_max": "worker_rss_growth_max_mib",
+    "p95_ms": "response_p95_ms",
+    "p50_ms": "wait_p50_ms",
+    "p99_ms": "wait_p99_ms",
+    "max_ms": "wait_max_ms",
+}
+_QUANTILE = re.compile(r"(\w+)_ms_(p\d+)")
+"""Of a gate's figures, whose names did not always end in their unit: ``response_ms_p95``."""
 _COLUMNS = {"drive": "scenario_run"}
 _ERROR_KINDS = {"not_sent": "skipped"}
 _OUTCOMES = {"ok": "acknowledged", "fail": "refused", "info": "indeterminate", "skipped": "not_sent"}
@@ -42,10 +55,24 @@ def translate(name: str, document: Any) -> Any:
         if isinstance(translated.get("settings"), dict):
             translated["settings"] = _renamed(translated["settings"], _SETTINGS, deep=False)
         return translated
+    if name == "verdicts.json" and isinstance(document, dict):
+        return {**document, "gates": [_with_todays_figures(gate) for gate in document.get("gates", ())]}
     for pattern, names in _RENAMED.items():
         if fnmatch(name, pattern):
             return _renamed(document, names, deep=True)
     return document
+
+
+def _with_todays_figures(gate: Any) -> Any:
+    if not isinstance(gate, dict) or not isinstance(gate.get("figures"), dict):
+        return gate
+    return {**gate, "figures": {_figure(name): value for name, value in gate["figures"].items()}}
+
+
+def _figure(name: str) -> str:
+    if match := _QUANTILE.fullmatch(name):
+        return f"{match[1]}_{'max' if match[2] == 'p100' else match[2]}_ms"
+    return _FIGURES.get(name, name)
 
 
 def translate_header(columns: Sequence[str]) -> list[str]:

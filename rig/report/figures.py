@@ -1,23 +1,22 @@
-"""What each drive came to, in numbers: one row a drive, the same for the report, for a comparison and for a notebook.
+"""The figures of each scenario run, a row each: the same for the report, for a comparison and for a notebook.
 
 Flow: ``scenario_run_figures`` takes a case and gives a frame of the columns in ``FIGURES``. A figure that the evidence
-does not hold is NaN, never 0. Not for judging: a checker that holds a limit against such a number reads the rows
-itself.
+does not hold is NaN, never 0. Latencies are those of ``rig.stats``, which the gates judge too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from rig.diagnose import aas
 from rig.evidence.case import Case
 from rig.evidence.scenario_runs import ScenarioRun
 from rig.model import Outcome
+from rig.stats import latency_figures
 
 FIGURES: Mapping[str, str] = {
     "scenario_run": "unique name within the run",
@@ -34,20 +33,20 @@ FIGURES: Mapping[str, str] = {
     "began_s": "first request, seconds since the run began",
     "elapsed_s": "first request to last answer, seconds",
     "rps": "requests sent in a second",
-    "response_p50_ms": "from when a request was due to its end, milliseconds; so p95 and p99",
+    "response_p50_ms": "from when a request was due to its answer, milliseconds; infinite: it has none",
     "response_p95_ms": "",
     "response_p99_ms": "",
-    "service_p50_ms": "from when a request was sent to its end, milliseconds; so p95 and p99",
+    "response_max_ms": "",
+    "service_p50_ms": "from when a request was sent to its answer, milliseconds; infinite: it has none",
     "service_p95_ms": "",
     "service_p99_ms": "",
+    "service_max_ms": "",
     "client_cpu_us_per_request": "processor time of the load workers, user and system, microseconds",
     "client_all_in_us_per_request": "the same with building, signing and the last flush",
     "active_sessions": "average active sessions in the database; NaN where fewer than 10 looks fell into the drive",
 }
 """Every column of ``scenario_run_figures`` and what it says."""
 
-QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
-_SINCE = {"response": "intended_ns", "service": "sent_ns"}
 _LEAST_LOOKS = 10
 
 
@@ -79,20 +78,11 @@ def _figures(case: Case, scenario_run: ScenarioRun, rows: pd.DataFrame) -> dict[
         "began_s": (int(sent["sent_ns"].min()) - case.epoch_monotonic_ns) / 1e9 if len(sent) else np.nan,
         "elapsed_s": scenario_run.elapsed_s if reported else np.nan,
         "rps": len(sent) / scenario_run.elapsed_s if reported and scenario_run.elapsed_s else np.nan,
-        **dict(_latencies(sent)),
+        **latency_figures(rows),
         "client_cpu_us_per_request": scenario_run.cpu_us_per_request if reported else np.nan,
         "client_all_in_us_per_request": scenario_run.all_in_us_per_request if reported else np.nan,
         "active_sessions": _active_sessions(case, sent),
     }
-
-
-def _latencies(sent: pd.DataFrame) -> Iterator[tuple[str, float]]:
-    done_ns = sent["done_ns"].to_numpy(np.int64)
-    for name, since in _SINCE.items():
-        elapsed_ms: NDArray[np.float64] = (done_ns - sent[since].to_numpy(np.int64)) / 1e6
-        values = np.quantile(elapsed_ms, list(QUANTILES.values())) if len(sent) else np.full(len(QUANTILES), np.nan)
-        for quantile, value in zip(QUANTILES, values, strict=True):
-            yield f"{name}_{quantile}_ms", float(value)
 
 
 def _active_sessions(case: Case, sent: pd.DataFrame) -> float:

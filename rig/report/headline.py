@@ -37,7 +37,7 @@ def _speed(gates: dict[str, Gate]) -> Iterator[Figure]:
             words = _with_unit(gate.figures.get("median_s"), "s")
             yield _of(gate, f"{scenario}, median", words, f"limit {value_words(limit)} s")
         elif what == "p95" and limit is not None:
-            value = gate.figures.get("response_ms_p95", gate.figures.get("p95_ms"))
+            value = gate.figures.get("response_p95_ms")
             yield _of(gate, f"{scenario}, p95", _with_unit(value, "ms"), f"limit {value_words(limit)} ms")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from rig.text import number, one_line, shortened, some, value_words
+from rig.text import milliseconds, number, one_line, shortened, some, value_words
 
 
 def page(template: str, **values: Any) -> str:
@@ -24,7 +24,8 @@ def page(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, value=value_words, line=one_line, short=shortened, some=some, uri=uri)
+    environment.filters.update(number=number, milliseconds=milliseconds, value=value_words, uri=uri)
+    environment.filters.update(line=one_line, short=shortened, some=some)
     style = environment.get_template("report.css").render()
     return environment.get_template(template).render(style=style, policy=_policy(style), **values)
 

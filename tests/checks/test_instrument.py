@@ -45,7 +45,7 @@ def test_the_floor_gate_shows_its_trials() -> None:
         replace(trial, rps=rps) for trial, rps in zip(certificate().trials, (9e3, 1e3, 3e3), strict=True)
     )
     (gate,) = check_null(Case(certificate=certificate(trials=(one, two, three), churn_rps=512.4)))
-    assert (gate.figures["rps"], gate.figures["rps_trials"]) == (3000, [9000, 1000, 3000])
+    assert (gate.figures["rps"], gate.figures["trials_rps"]) == (3000, [9000, 1000, 3000])
     assert (gate.figures["headroom"], gate.figures["churn_rps"]) == (1.5, 512)
 
 

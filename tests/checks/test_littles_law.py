@@ -68,7 +68,7 @@ def test_both_sides_and_the_clients_own_cost_are_in_every_pack() -> None:
     assert found.figures["in_system"] == {made.report.scenario.label: (39.0, 40.0)}
     assert found.figures["client_cpu_us_per_request"] == 300.0
     assert found.figures["worker_utilisation_max"] == 0.03
-    assert (found.figures["worker_rss_mib_max"], found.figures["worker_rss_growth_mib_max"]) == (60, 3.0)
+    assert (found.figures["worker_rss_max_mib"], found.figures["worker_rss_growth_max_mib"]) == (60, 3.0)
 
 
 def test_without_drives_nothing_is_said() -> None:

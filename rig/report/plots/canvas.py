@@ -154,9 +154,3 @@ def seconds(rows: pd.DataFrame, column: str) -> NDArray[np.float64]:
     """Times as seconds since the first request of the rows, all of which were sent."""
     first_ns = int(rows["sent_ns"].min()) if len(rows) else 0
     return np.asarray((rows[column].to_numpy(np.int64) - first_ns) / 1e9, dtype=np.float64)
-
-
-def elapsed_ms(rows: pd.DataFrame, since: str) -> NDArray[np.float64]:
-    """Milliseconds from ``since`` to the answer, or to the moment it was given up, of what was sent."""
-    sent = sent_rows(rows)
-    return np.asarray((sent["done_ns"].to_numpy(np.int64) - sent[since].to_numpy(np.int64)) / 1e6, dtype=np.float64)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from rig.evidence.case import Case
 from rig.model import Outcome, Scenario
-from rig.report.plots.canvas import COLOURS, INK, LIMIT, elapsed_ms, log_scale, panels, that_sent
-from rig.text import number
+from rig.report.plots.canvas import COLOURS, INK, LIMIT, log_scale, panels, that_sent
+from rig.stats import elapsed_ns, quantile, service_ms
+from rig.text import milliseconds, number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,7 +51,9 @@ def ladder(case: Case) -> Figure | None:
 
 
 def _bar(axes: Axes, at: float, rows: pd.DataFrame, *, is_first: bool) -> None:
-    p50, p99 = (float(value) for value in np.quantile(elapsed_ms(rows, "sent_ns"), (0.5, 0.99)))
+    times_ms = service_ms(rows)
+    longest_ms = float(elapsed_ns(rows, "sent_ns").max()) / 1e6  # an unanswered request is drawn where it was given up
+    p50, p99 = (min(quantile(times_ms, share), longest_ms) for share in (0.5, 0.99))
     names = ("p50", "p99") if is_first else ("_p50", "_p99")  # the underscore keeps a label out of the legend
     axes.plot([at, at], [p50, p99], color=COLOURS[0], linewidth=5, alpha=0.35, solid_capstyle="butt")
     axes.plot(at, p50, "o", color=COLOURS[0], markersize=5, label=names[0])
@@ -64,12 +66,12 @@ def _bar(axes: Axes, at: float, rows: pd.DataFrame, *, is_first: bool) -> None:
 
 def _seen(groups: dict[str, dict[str, pd.DataFrame]]) -> str:
     p99_ms = {
-        (scenario, step): float(np.quantile(elapsed_ms(rows, "sent_ns"), 0.99))
+        (scenario, step): quantile(service_ms(rows), 0.99)
         for scenario, steps in groups.items()
         for step, rows in steps.items()
     }
     (scenario, step), worst_ms = max(p99_ms.items(), key=lambda item: item[1])
-    return f"Ladder: slowest p99 {number(worst_ms)} ms, of {scenario} at {step.replace(chr(10), ', ')}"
+    return f"Ladder: slowest p99 {milliseconds(worst_ms)}, of {scenario} at {step.replace(chr(10), ', ')}"
 
 
 def _step(plan: Scenario) -> str:

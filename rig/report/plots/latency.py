@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from rig.evidence.case import Case
@@ -14,7 +13,6 @@ from rig.report.plots.canvas import (
     LIMIT,
     STYLES,
     by_rank,
-    elapsed_ms,
     log_scale,
     nines,
     nines_axis,
@@ -22,7 +20,8 @@ from rig.report.plots.canvas import (
     panels,
     that_sent,
 )
-from rig.text import number
+from rig.stats import elapsed_ns, quantile, response_ms
+from rig.text import milliseconds, number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,12 +33,8 @@ def latency(case: Case) -> Figure | None:
     groups = [group for group in (that_sent(case, case.scenario_runs_of("S8")), paced(case)) if group]
     if not groups:
         return None
-    p99_ms = [
-        np.quantile(elapsed_ms(case.rows_of(scenario_run), "intended_ns"), 0.99)
-        for group in groups
-        for scenario_run in group
-    ]
-    figure, axes = panels(len(groups), f"Latency: p99 of the response time up to {number(float(max(p99_ms)))} ms")
+    p99_ms = [quantile(response_ms(case.rows_of(scenario_run)), 0.99) for group in groups for scenario_run in group]
+    figure, axes = panels(len(groups), f"Latency: p99 of the response time up to {milliseconds(max(p99_ms))}")
     for group, panel in zip(groups, axes, strict=True):
         _panel(panel, group, [case.rows_of(scenario_run) for scenario_run in group])
     return figure
@@ -51,13 +46,13 @@ def _panel(axes: Axes, group: tuple[ScenarioRun, ...], rows: list[pd.DataFrame])
     for index, (scenario_run, frame) in enumerate(zip(group, rows, strict=True)):
         colour = COLOURS[index % len(COLOURS)]
         name = f"trial {scenario_run.scenario.trial}" if len(group) > 1 else ""
-        response_ms, service_ms = elapsed_ms(frame, "intended_ns"), elapsed_ms(frame, "sent_ns")
+        from_due_ms, from_sent_ms = elapsed_ns(frame, "intended_ns") / 1e6, elapsed_ns(frame, "sent_ns") / 1e6
         if is_open:
-            by_rank(axes, response_ms, f"{name} response time".strip(), colour, "-")
-            by_rank(axes, service_ms, f"{name} service time".strip(), colour, "--")
+            by_rank(axes, from_due_ms, f"{name} response time".strip(), colour, "-")
+            by_rank(axes, from_sent_ms, f"{name} service time".strip(), colour, "--")
         else:
-            by_rank(axes, response_ms, name or "response time", colour, STYLES[index % len(STYLES)])
-        lowest_ms.append(float(np.quantile(service_ms, 0.02)))
+            by_rank(axes, from_due_ms, name or "response time", colour, STYLES[index % len(STYLES)])
+        lowest_ms.append(quantile(from_sent_ms, 0.02))
     limit_ms = group[0].scenario.p95_limit_ms
     if limit_ms:
         axes.hlines(limit_ms, 0, nines(0.95), color=LIMIT, linewidth=1.5, label=f"p95 limit {number(limit_ms)} ms")

@@ -22,6 +22,7 @@ from rig.evidence.case import Case
 from rig.evidence.sample_names import Role
 from rig.model import Outcome
 from rig.report.plots.canvas import INK, LIMIT, OUTCOMES, log_scale, thousands
+from rig.stats import quantile
 from rig.text import number, shortened
 
 if TYPE_CHECKING:
@@ -175,10 +176,10 @@ def _response(axes: Axes, case: Case, axis: _Axis) -> None:
     response_ms = pd.Series((done_ns - sent["intended_ns"].to_numpy(np.int64)) / 1e6)
     bins = pd.Series(np.clip(np.searchsorted(edges_ns, done_ns, "right") - 1, 0, len(edges_ns) - 2))
     middles = axis.seconds((edges_ns[:-1] + edges_ns[1:]) / 2)
-    for quantile, style, colour in ((0.5, "-", "#0072b2"), (0.95, "-.", "#009e73"), (0.99, "--", "#d55e00")):
-        line = response_ms.groupby(bins).quantile(quantile).reindex(range(len(middles)))
+    for share, style, colour in ((0.5, "-", "#0072b2"), (0.95, "-.", "#009e73"), (0.99, "--", "#d55e00")):
+        line = response_ms.groupby(bins).agg(quantile, share).reindex(range(len(middles)))
         axes.plot(
-            middles, line, style, color=colour, linewidth=1.3, label=f"p{quantile * 100:g}", marker=".", markersize=2
+            middles, line, style, color=colour, linewidth=1.3, label=f"p{share * 100:g}", marker=".", markersize=2
         )
     axes.set_ylabel("response (ms)")
     log_scale(axes)
