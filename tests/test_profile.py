@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import Field
 
 from rig.errors import ConfigError, ExitCode
 from rig.model import Pace, RequestClass, Row, RunKey, Scenario, Share
 from rig.profile import Profile, bundled_profile, load_profile, secret_from
+from rig.profile.fields import OldName, Section
+from rig.profile.reference import _section
 from rig.requests.body import compile_bodies
 from rig.requests.targeter import Credentials, Targeter
 
@@ -367,3 +370,30 @@ def test_whatever_a_profile_holds_a_request_is_one_request(path: str, value: str
     assert fields[b"Content-Length"] == b"%d" % len(body)
     assert len(fields) == 7
     assert b"\n" not in head.replace(b"\r\n", b"")
+
+
+# --- keys that were renamed ---
+
+
+class Race(Section):
+    """A section with a renamed key."""
+
+    wait_timeout_s: Annotated[float, OldName("patience_s")] = Field(default=1, gt=0)
+    """How long one waits."""
+
+
+def test_a_renamed_key_is_accepted_by_its_old_name_too() -> None:
+    assert Race.model_validate({"patience_s": 3}) == Race.model_validate({"wait_timeout_s": 3})
+    with pytest.raises(ValueError, match="greater than 0"):
+        Race.model_validate({"patience_s": 0})
+
+
+def test_both_names_of_a_renamed_key_at_once_are_refused() -> None:
+    with pytest.raises(ValueError, match="patience_s is the old name of wait_timeout_s; give wait_timeout_s alone"):
+        Race.model_validate({"patience_s": 3, "wait_timeout_s": 3})
+
+
+def test_the_reference_page_names_the_old_name() -> None:
+    assert "`wait_timeout_s` | number. How long one waits. Old name, still accepted: `patience_s`." in _section(
+        "", Race
+    )

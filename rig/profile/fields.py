@@ -7,9 +7,10 @@ request, give a request a second length or host, or cut a command short.
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 _RESERVED_HEADERS = frozenset(
     {"connection", "content-length", "content-type", "expect", "host", "te", "trailer", "transfer-encoding", "upgrade"}
@@ -74,7 +75,35 @@ Variable = Annotated[str, _matching(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an e
 Status = Annotated[int, Field(ge=200, le=499)]
 
 
+@dataclass(frozen=True, slots=True)
+class OldName:
+    """Marks a key that was renamed: ``cooldown_s: Annotated[float, OldName("floor_s")]``. Both names are accepted."""
+
+    name: str
+
+
 class Section(BaseModel):
     """A table of a profile: unknown keys are errors, and the docstring below a key is its documentation."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+    @classmethod
+    def old_names(cls) -> dict[str, str]:
+        """Old names of keys, each with the name that the key has now."""
+        return {
+            marker.name: info.alias or field
+            for field, info in cls.model_fields.items()
+            for marker in info.metadata
+            if isinstance(marker, OldName)
+        }
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_old_names(cls, given: Any) -> Any:
+        names = cls.old_names()
+        if not names or not isinstance(given, dict):
+            return given
+        for old, new in names.items():
+            if old in given and new in given:
+                raise ValueError(f"{old} is the old name of {new}; give {new} alone")
+        return {names.get(key, key): value for key, value in given.items()}

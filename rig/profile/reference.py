@@ -11,10 +11,10 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
-from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from rig.profile import Profile
+from rig.profile.fields import Section
 
 _INTRODUCTION = """# Profile reference
 
@@ -29,8 +29,8 @@ This page is made from the schema by `python -m rig.profile.reference > docs/pro
 def reference() -> str:
     """The page as Markdown."""
     sections: list[str] = [_INTRODUCTION.rstrip()]
-    seen: set[type[BaseModel]] = set()
-    pending: list[tuple[str, type[BaseModel]]] = [("", Profile)]
+    seen: set[type[Section]] = set()
+    pending: list[tuple[str, type[Section]]] = [("", Profile)]
     while pending:
         path, model = pending.pop(0)
         if model in seen:
@@ -43,14 +43,15 @@ def reference() -> str:
     return "\n\n".join(sections) + "\n"
 
 
-def _section(path: str, model: type[BaseModel]) -> str:
+def _section(path: str, model: type[Section]) -> str:
     title = f"## `{_heading(path)}`" if path else "## Top level"
     about = inspect.cleandoc(model.__doc__ or "").replace("``", "`")
     rows = ["| key | what it is | default |", "|---|---|---|"]
-    rows += [
-        f"| `{field.alias or name}` | {_about(field)} | {_default(field)} |"
-        for name, field in model.model_fields.items()
-    ]
+    old_names = {new: old for old, new in model.old_names().items()}
+    for field_name, field in model.model_fields.items():
+        key = field.alias or field_name
+        old = f" Old name, still accepted: `{old_names[key]}`." if key in old_names else ""
+        rows.append(f"| `{key}` | {_about(field)}{old} | {_default(field)} |")
     return "\n\n".join([title, about, "\n".join(rows)])
 
 
@@ -68,7 +69,7 @@ def _about(field: FieldInfo) -> str:
 def _kind(annotation: Any) -> str:
     """A type in words."""
     origin, inner = get_origin(annotation), [part for part in get_args(annotation) if part is not types.NoneType]
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if isinstance(annotation, type) and issubclass(annotation, Section):
         return "table"
     if origin is Annotated:
         return _kind(inner[0])
@@ -90,9 +91,9 @@ def _kind(annotation: Any) -> str:
     return names.get(getattr(annotation, "__name__", ""), "anything")
 
 
-def _models(annotation: Any) -> list[tuple[type[BaseModel], str]]:
+def _models(annotation: Any) -> list[tuple[type[Section], str]]:
     """The tables inside a type, each with the end of its heading: ``[]`` in a list, ``.NAME`` in a table of tables."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if isinstance(annotation, type) and issubclass(annotation, Section):
         return [(annotation, "")]
     endings: dict[Any, str] = {tuple: "[]", dict: ".NAME"}
     many = endings.get(get_origin(annotation), "")
@@ -103,7 +104,7 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     value = field.get_default(call_default_factory=True, validated_data={})
-    if isinstance(value, BaseModel) or value in ({}, (), None, ""):
+    if isinstance(value, Section) or value in ({}, (), None, ""):
         return "none" if value is None else "empty"
     if isinstance(value, tuple):
         return ", ".join(f"`{part}`" for part in value)
