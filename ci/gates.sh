@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The positive gates, on any machine: null gate, ladder, perf gate, storm, sustained mix. Packs, summary and junit.xml are
-# left in results/ci. Options go to `rig ci` (`--quick` for a short one). The exit code is the verdict's (README).
+# The positive gates, on any machine: null benchmark, ladder, performance gate, storm, sustained mix. Packs, summary and junit.xml
+# are in results/ci afterwards. Options go to `rig ci` (`--quick` makes it short). The exit code is the verdict (README).
 #
-# PostgreSQL: the server of RIG_PG_DSN where that is set, else one that the rig brings along and starts itself.
+# PostgreSQL: the server that RIG_PG_DSN names. Where it is not set, the rig starts its own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 exec "${RIG:-.venv/bin/rig}" ci --out results/ci "$@"

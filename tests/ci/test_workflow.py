@@ -1,4 +1,4 @@
-"""The workflow for GitHub: valid, and nothing but calls of the scripts beside it, which other machines run too."""
+"""The workflow for GitHub is valid, and its jobs only call the scripts beside it, which run on any machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 WORKFLOW = ROOT / "ci" / "github-actions.yml"
 SCRIPTS = {"gates": "ci", "controls": "prove"}
-"""The verb that each script calls."""
+"""The verb that each script runs."""
 BESIDE_PYTHON = Path(sys.executable).with_name("actionlint")
 ACTIONLINT = str(BESIDE_PYTHON) if BESIDE_PYTHON.exists() else shutil.which("actionlint")
 
@@ -26,13 +26,13 @@ def jobs() -> dict[str, str]:
 
 
 @pytest.mark.skipif(ACTIONLINT is None, reason="actionlint is not installed")
-def test_actionlint_has_nothing_to_say(tmp_path: Path) -> None:
+def test_actionlint_finds_nothing(tmp_path: Path) -> None:
     assert ACTIONLINT is not None
     ended = subprocess.run([ACTIONLINT, "-no-color", str(WORKFLOW)], cwd=tmp_path, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
-def test_gates_and_controls_are_jobs_of_their_own_that_no_failure_of_the_other_skips() -> None:
+def test_gates_and_controls_are_two_jobs_and_a_failure_of_one_does_not_skip_the_other() -> None:
     assert set(jobs()) == set(SCRIPTS)
     for name, text in jobs().items():
         assert re.findall(r"run: (ci/\S+)", text) == [f"ci/{name}.sh"]

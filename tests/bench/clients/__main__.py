@@ -65,7 +65,7 @@ def _clients(engine: Engine) -> list[Client]:
     return [
         Client(
             "rig",
-            "unique bodies, built and signed beforehand; a row per request",
+            "unique bodies, built and signed before the clock starts; one row a request",
             lambda port, s, _: engine.trial(port, s),
         ),
         Client("wrk", fixed, client.wrk, program("wrk")),
@@ -106,9 +106,10 @@ def _markdown(clients: list[Client], readings: list[Paced], rounds: int, machine
     lines = [
         "# Client benchmark",
         "",
-        f"The same POST over {CONNECTIONS} keep-alive connections to the null stub, one client process, {rounds}",
-        f"interleaved rounds, medians (least–most). {machine}. Made by `make bench`.",
-        "*All in* counts what a client spends before the clock, too: the rig builds and signs every body.",
+        f"Each client sends the same POST to the null stub: one process, {CONNECTIONS} keep-alive connections.",
+        f"{rounds} interleaved rounds; a figure is their median (lowest–highest). {machine}.",
+        "Made by `make bench`. *All in* includes what a client does before the clock starts: the rig builds and signs",
+        "every body.",
         "",
         "| client | does | CPU µs/request | all in | of wrk's | requests/s | limit |",
         "|---|---|---|---|---|---|---|",
@@ -126,9 +127,9 @@ def _markdown(clients: list[Client], readings: list[Paced], rounds: int, machine
         "",
         "## Open loop",
         "",
-        "Constant rates against a stub that answers after a millisecond and keeps the delay that it really delivered:",
-        "how far behind its schedule a client sent (schedule lag), and what it measured against what was delivered.",
-        "Medians.",
+        "Each client sends at a constant rate. The stub answers after a millisecond and records the real delay of each",
+        "answer. Schedule lag is how late a request was sent. The last two columns are the latency that the client",
+        "measured minus the delay that the stub made. All figures are medians.",
         "",
         *open_loop.table(readings),
     ]
