@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from rig.calibrate.stub import Stub, latency_stub
 from rig.calibrate.watched import run_watched
-from rig.engine.instrumented import DELIVERED, InstrumentedDrive, delivered_file
+from rig.engine.instrumented import DELIVERED, InstrumentedOpenLoop, delivered_file
 from rig.engine.pool import Load, Pool
 from rig.errors import EvidenceError
 from rig.evidence.latency_calibration import (
@@ -215,7 +215,7 @@ class _Bench:
             self._credentials,
             replace(stub.endpoint, base_path=f"/{behaviour}"),
             lambda worker: self._rows_file(number, worker),
-            InstrumentedDrive,
+            InstrumentedOpenLoop,
         )
         report = run_watched(self._pool, load)
         if report.interrupted:

@@ -1,7 +1,7 @@
 """One HTTP/1.1 connection of the load: sends a request's bytes, times its answer, says how it ended.
 
-Flow: the drive calls ``send``; bytes go through the parser (llhttp); the drive's ``ended`` gets the result and decides
-what the connection does next. One request is in flight at a time; bodies of answers are not kept.
+Flow: the executor calls ``send``; the answer's bytes go through the parser (llhttp); its ``end_request`` gets the
+result and decides what the connection does next. One request is in flight at a time; bodies are not kept.
 Not for: deciding what is sent, or when, or whether an answer is the right one.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections.abc import Callable
 from typing import Any, Protocol, Self, TypeVar, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -28,16 +29,16 @@ _Own = TypeVar("_Own", contravariant=True)
 
 
 class Listener(Protocol[_Own]):
-    """What a connection tells its drive."""
+    """What a connection tells its executor."""
 
-    def ended(self, connection: _Own, status: int, kind: ErrorKind, done_ns: int) -> None:
-        """A whole answer to ``connection.seq`` came; or, with a ``kind`` (status 0), none will, the transport is gone.
+    def end_request(self, connection: _Own, status: int, kind: ErrorKind, done_ns: int) -> None:
+        """Take the whole answer to ``connection.seq``; with a ``kind`` (status 0) there is none: the transport is gone.
 
         The listener sets ``seq`` to IDLE or sends the next request.
         """
 
-    def closed(self, connection: _Own) -> None:
-        """The transport is gone and nothing was in flight."""
+    def lose_idle(self, connection: _Own) -> None:
+        """Take note that the transport is gone; nothing was in flight."""
 
 
 class Connection(asyncio.Protocol):
@@ -49,7 +50,8 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_answers",
         "_begun",
-        "_listener",
+        "_end_request",
+        "_lose_idle",
         "_parser",
         "_partial",
         "_partial_bytes",
@@ -72,7 +74,8 @@ class Connection(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.reusable = False
         """False when the transport cannot carry another request."""
-        self._listener: Listener[Any] = listener
+        self._end_request: Callable[[Any, int, ErrorKind, int], None] = listener.end_request
+        self._lose_idle: Callable[[Any], None] = listener.lose_idle
         self._partial: list[bytes] = []
 
     def send(self, seq: int, payload: bytes, intended_ns: int = 0) -> None:
@@ -94,7 +97,7 @@ class Connection(asyncio.Protocol):
             self.transport.close()
 
     def abort(self) -> None:
-        """Cut the connection without a word to the peer."""
+        """Cut the connection at once, whatever is in flight."""
         self.reusable = False
         if self.transport is not None:
             self.transport.abort()
@@ -102,7 +105,7 @@ class Connection(asyncio.Protocol):
     # --- asyncio.Protocol, in the order of events ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A new transport stands."""
+        """Take a new transport into use."""
         self.transport = cast(asyncio.Transport, transport)
         self.reusable = True
         self._write = self.transport.write
@@ -112,20 +115,20 @@ class Connection(asyncio.Protocol):
         self._partial.clear()
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came: at most the rest of one answer, or the peer does not speak our protocol."""
+        """Parse what came: at most the rest of one answer, or the peer does not speak HTTP as we do."""
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade):
             self.give_up(ErrorKind.PROTOCOL)
             return
-        if not self._answers and self.seq != IDLE:
-            self._keep_partial(data)
-        elif self._answers == 1 and not self._begun and self.seq != IDLE:
+        if self._answers == 1 and not self._begun and self.seq != IDLE:
             self._answers = 0
             if self._partial_bytes:
                 self._partial_bytes = 0
                 self._partial.clear()
-            self._listener.ended(self, self._status, _ANSWERED, _monotonic_ns())
+            self._end_request(self, self._status, _ANSWERED, _monotonic_ns())
+        elif not self._answers and self.seq != IDLE:
+            self._keep_partial(data)
         else:
             # More than was asked for: the rest could be taken for the answer to the next request.
             self.give_up(ErrorKind.PROTOCOL)
@@ -153,11 +156,11 @@ class Connection(asyncio.Protocol):
         self.transport = None
         self.reusable = False
         if self.seq == IDLE:
-            self._listener.closed(self)
-        elif exc is None and self._why is ErrorKind.CONNECTION_LOST and self._ended_by_close():
-            self._listener.ended(self, self._parser.get_status_code(), _ANSWERED, _monotonic_ns())
+            self._lose_idle(self)
+        elif exc is None and self._why is ErrorKind.CONNECTION_LOST and self._is_ended_by_close():
+            self._end_request(self, self._parser.get_status_code(), _ANSWERED, _monotonic_ns())
         else:
-            self._listener.ended(self, 0, self._why, _monotonic_ns())
+            self._end_request(self, 0, self._why, _monotonic_ns())
 
     # --- an answer in pieces ---
 
@@ -168,7 +171,7 @@ class Connection(asyncio.Protocol):
         if self._partial_bytes > ANSWER_LIMIT_BYTES:
             self.give_up(ErrorKind.TOO_LARGE)
 
-    def _ended_by_close(self) -> bool:
+    def _is_ended_by_close(self) -> bool:
         """True when a final answer had begun without a length of its own: the stream's end ends it (RFC 9112, 6.3)."""
         head, rest = b"", b"".join(self._partial) if self._begun else b""
         while rest:

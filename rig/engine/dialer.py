@@ -1,6 +1,6 @@
 """Opens and closes the transports of connections: everything about them that is not timed.
 
-Not for: deciding when a connection is opened again, or what its failure means (``rig.engine.scenario_run``).
+Not for: deciding when a connection is opened again, or what its failure means (``rig.engine.executor``).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from rig.engine.connection import Connection
 from rig.target.endpoint import Endpoint
 
 CLOSE_S = 1.0
-"""Time for connections to close properly at the end of a drive, before they are cut."""
+"""Time for connections to close properly at the end of a run, before they are cut."""
 _CLOSE_POLL_S = 0.001
 _OWN_FAULTS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL})
 
@@ -35,19 +35,19 @@ class Dialer:
         self.dialled += 1
         try:
             async with asyncio.timeout(self._timeout_s):
-                for door in self._endpoint.doors:
-                    if await self._opened(connection, door):
+                for host in self._endpoint.doors:
+                    if await self._open(connection, host):
                         break
         except TimeoutError:
             return False
         return connection.reusable
 
-    async def _opened(self, connection: Connection, door: str) -> bool:
-        """Whether one address takes us. The certificate must be the host's, by whichever address it was reached."""
+    async def _open(self, connection: Connection, host: str) -> bool:
+        """Connect to one address; False when it refuses. Its certificate must be the host's, whatever the address."""
         name = self._endpoint.host if self._tls else None
         try:
             await self._loop.create_connection(
-                lambda: connection, door, self._endpoint.port, ssl=self._tls, server_hostname=name
+                lambda: connection, host, self._endpoint.port, ssl=self._tls, server_hostname=name
             )
         except TimeoutError:
             raise
@@ -59,12 +59,12 @@ class Dialer:
 
     async def hang_up(self, connections: Iterable[Connection]) -> None:
         """Close connections and return when they are gone; those whose peer does not let go are cut."""
-        standing = list(connections)
+        open_ones = list(connections)
         for leave in (Connection.close, Connection.abort):
-            for connection in standing:
+            for connection in open_ones:
                 leave(connection)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_S):
                     # An event for each connection would have to be kept on the timed path.
-                    while standing := [link for link in standing if link.transport is not None]:  # noqa: ASYNC110
+                    while open_ones := [each for each in open_ones if each.transport is not None]:  # noqa: ASYNC110
                         await asyncio.sleep(_CLOSE_POLL_S)

@@ -1,8 +1,8 @@
-"""In which order requests meet connections: the closed loop and the open loop.
+"""The two executors that run a scenario: the closed loop and the open loop.
 
-Both hand the drive's requests, one after another, to connections that have nothing to do. The closed loop sends at
-once: the target's slowness slows the load. The open loop sends when a request is due: what cannot be sent then waits
-in a bounded queue, its intended time kept, and what does not fit the queue is skipped and counted.
+The closed loop sends the next request when the last was answered: the target's slowness slows the load. The open loop
+sends when a request is due: what finds no connection then waits in a bounded queue, its intended time kept, and what
+does not fit the queue is skipped and counted.
 """
 
 from __future__ import annotations
@@ -10,178 +10,108 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable
 
 from rig.engine.connection import Connection
-from rig.engine.pacer import Pacer
+from rig.engine.pacer import Pacer, pacer_for
+from rig.engine.rows import pack_row
+from rig.engine.scenario_executor import Assignment, ScenarioExecutor
 from rig.engine.timer import Timer
+from rig.errors import ErrorKind
+
+QUEUE_LIMIT = 10_000
+"""Due requests that may wait for a connection, per worker; the next one is skipped."""
 
 
-class Sender(Protocol):
-    """What an order asks of its drive. A position counts this worker's requests from 0."""
-
-    def take(self) -> int | None:
-        """The position of the next request, None when all were taken."""
-
-    def seq(self, position: int) -> int:
-        """The number of that request in the whole scenario."""
-
-    def send(self, connection: Connection, position: int, intended_ns: int) -> None:
-        """Put it on the wire."""
-
-    def skip(self, position: int, intended_ns: int) -> None:
-        """Book it as never sent."""
-
-    def reconnect(self, connection: Connection) -> None:
-        """Open a new transport; ``free`` is called when it stands or could not be had."""
-
-    def settle(self) -> None:
-        """Look whether the drive is over."""
+def executor_of(assignment: Assignment) -> type[ScenarioExecutor]:
+    """The executor that an assignment names, or that its pace asks for."""
+    return assignment.executor or (OpenLoop if assignment.scenario.pace.rate_per_s else ClosedLoop)
 
 
-class Order(Protocol):
-    """How a drive's requests meet its connections."""
-
-    def start(self, start_ns: int) -> None:
-        """Begin at a time of the monotonic clock."""
-
-    def free(self, connection: Connection) -> None:
-        """A connection has nothing to do."""
-
-    def claim(self) -> tuple[int, int] | None:
-        """Position and intended time (0: now) of the request that a failed connection attempt was for, if any."""
-
-    def stop(self) -> None:
-        """Send nothing more; skip what waits."""
-
-    @property
-    def waiting(self) -> bool:
-        """True when a request was taken and not yet sent."""
-
-    @property
-    def queued(self) -> int:
-        """Requests that are due and wait for a connection."""
-
-
-class ClosedLoop:
+class ClosedLoop(ScenarioExecutor):
     """Every connection sends its next request when its last one was answered."""
 
-    waiting = False
-    queued = 0
-
-    def __init__(self, sender: Sender, connections: Sequence[Connection]) -> None:
-        self._sender = sender
-        self._connections = connections
-        self._stopped = False
-
     def start(self, start_ns: int) -> None:
-        """See ``Order``."""
+        """See ``ScenarioExecutor``."""
         for connection in self._connections:
-            self.free(connection)
+            self.resume(connection)
 
-    def free(self, connection: Connection) -> None:
-        """See ``Order``."""
-        if self._stopped:
+    def end_request(self, connection: Connection, status: int, kind: ErrorKind, done_ns: int) -> None:
+        """See ``Executor``. The hot path: nothing of the rig's own is called but ``send``."""
+        index = self._next
+        if index >= self._end or not connection.reusable:
+            super().end_request(connection, status, kind, done_ns)
             return
-        if not connection.reusable:
-            self._sender.reconnect(connection)
-        elif (position := self._sender.take()) is not None:
-            self._sender.send(connection, position, 0)
+        self._last_done_ns = done_ns
+        seq, intended_ns, sent_ns = connection.seq, connection.intended_ns, connection.sent_ns
+        self._book(pack_row(seq, intended_ns, sent_ns, done_ns, connection.number, status, kind, self._worker))
+        self._next = index + 1
+        connection.send(self._seqs[index], self._payload(index))
 
-    def claim(self) -> tuple[int, int] | None:
-        """See ``Order``."""
-        position = None if self._stopped else self._sender.take()
-        return None if position is None else (position, 0)
+    def resume(self, connection: Connection) -> None:
+        """See ``Executor``."""
+        if self._next >= self._end:
+            self._finish_if_done()
+        elif connection.reusable:
+            self._send(connection, self._take(), 0)
+        else:
+            self.connect(connection)
 
-    def stop(self) -> None:
-        """See ``Order``."""
-        self._stopped = True
+    def fail_attempt(self, connection: Connection) -> None:
+        """See ``Executor``."""
+        if self._next < self._end:
+            self._book_unconnected(connection, self._take(), 0)
 
 
-class OpenLoop:
-    """Requests are sent when they are due, answered or not; ``queue_limit`` of them may wait for a connection."""
+class OpenLoop(ScenarioExecutor):
+    """Requests are sent when they are due, answered or not; ``QUEUE_LIMIT`` of them may wait for a connection."""
 
-    def __init__(
-        self, sender: Sender, connections: Sequence[Connection], pacer: Pacer, queue_limit: int, timer: Timer
-    ) -> None:
-        self._sender = sender
-        self._connections = connections
+    start_lead_ns = 10_000_000  # its own timer is finer than the event loop's
+
+    def __init__(self, assignment: Assignment, progress: Callable[[int], None]) -> None:
+        super().__init__(assignment, progress)
+        self._timer = Timer(self._loop)
+        self._timer.callback = self._send_due
         self._idle: deque[Connection] = deque()
-        self._pacer = pacer
         self._queue: deque[tuple[int, int]] = deque()
-        self._queue_limit = queue_limit
-        self._timer = timer
-        self._stopped = False
+        self._queue_limit = QUEUE_LIMIT
         self._start_ns = 0
-        self._next: int | None = None
+
+    async def prepare(self) -> None:
+        """See ``ScenarioExecutor``."""
+        scenario = self._assignment.scenario
+        pacer = pacer_for(scenario.pace, scenario.count, self._assignment.run.seed)
+        assert pacer is not None
+        self._pacer: Pacer = pacer
+        await super().prepare()
 
     def start(self, start_ns: int) -> None:
-        """See ``Order``."""
+        """See ``ScenarioExecutor``."""
         self._start_ns = start_ns
-        self._timer.callback = self._due
         for connection in self._connections:
-            self.free(connection)
-        self._next = self._sender.take()
-        self._due()
+            self.resume(connection)
+        self._send_due()
 
-    def free(self, connection: Connection) -> None:
-        """See ``Order``."""
-        if not connection.reusable:
-            with contextlib.suppress(ValueError):  # it was busy when it was lost
-                self._idle.remove(connection)
-            if not self._stopped:
-                self._sender.reconnect(connection)
-        elif self._queue:
-            position, intended_ns = self._queue.popleft()
-            self._sender.send(connection, position, intended_ns)
-        else:
-            self._idle.append(connection)
-
-    def claim(self) -> tuple[int, int] | None:
-        """See ``Order``."""
-        return self._queue.popleft() if self._queue else None
-
-    def stop(self) -> None:
-        """See ``Order``."""
-        self._stopped = True
-        while self._queue:
-            self._sender.skip(*self._queue.popleft())
-        if self._next is not None:
-            self._sender.skip(self._next, self._intended_ns(self._next))
-            self._next = None
-
-    @property
-    def waiting(self) -> bool:
-        """See ``Order``."""
-        return bool(self._queue) or self._next is not None
-
-    @property
-    def queued(self) -> int:
-        """See ``Order``."""
-        return len(self._queue)
-
-    def _intended_ns(self, position: int) -> int:
-        return self._start_ns + self._pacer.intended_ns(self._sender.seq(position))
-
-    def _due(self) -> None:
+    def _send_due(self) -> None:
         """Send all that is due and sleep until the next is."""
-        while (position := self._next) is not None:
-            intended_ns = self._intended_ns(position)
+        while self._next < self._end:
+            intended_ns = self._intended_ns(self._next)
             if intended_ns > time.monotonic_ns():
                 self._timer.at(intended_ns)
                 return
-            connection = self._take_idle()
-            if connection is not None:
-                self._sender.send(connection, position, intended_ns)
+            index = self._take()
+            if (connection := self._pop_idle()) is not None:
+                self._send(connection, index, intended_ns)
             elif len(self._queue) < self._queue_limit:
-                self._queue.append((position, intended_ns))
+                self._queue.append((index, intended_ns))
             else:
-                self._sender.skip(position, intended_ns)
-            self._next = self._sender.take()
-        self._sender.settle()
+                self._skip(index, intended_ns)
+        self._finish_if_done()
 
-    def _take_idle(self) -> Connection | None:
+    def _intended_ns(self, index: int) -> int:
+        return self._start_ns + self._pacer.intended_ns(self._seqs[index])
+
+    def _pop_idle(self) -> Connection | None:
         """The connection that was idle longest, so that all of them are used."""
         while self._idle:
             connection = self._idle.popleft()
@@ -189,3 +119,42 @@ class OpenLoop:
             if connection.reusable:
                 return connection
         return None
+
+    def resume(self, connection: Connection) -> None:
+        """See ``Executor``."""
+        if not connection.reusable:
+            with contextlib.suppress(ValueError):  # it was busy when it was lost
+                self._idle.remove(connection)
+            self.connect(connection)
+        elif self._queue:
+            self._send(connection, *self._queue.popleft())
+            return
+        else:
+            self._idle.append(connection)
+        if not self._in_flight:
+            self._finish_if_done()
+
+    def fail_attempt(self, connection: Connection) -> None:
+        """See ``Executor``."""
+        if self._queue:
+            self._book_unconnected(connection, *self._queue.popleft())
+
+    def stop(self) -> None:
+        """See ``ScenarioExecutor``. What waits in the queue is skipped with its intended time."""
+        while self._queue:
+            self._skip(*self._queue.popleft())
+        if self._start_ns and self._next < self._end:
+            index = self._take()
+            self._skip(index, self._intended_ns(index))
+        super().stop()
+
+    async def close(self) -> None:
+        """See ``ScenarioExecutor``."""
+        self._queue.clear()
+        await super().close()
+        self._timer.close()
+
+    @property
+    def queued(self) -> int:
+        """See ``ScenarioExecutor``."""
+        return len(self._queue)

@@ -1,8 +1,8 @@
-"""A drive against a server that says how long it let each request wait: the same engine, one more column.
+"""An open loop against a server that says how long it let each request wait: the same engine, one more column.
 
-``InstrumentedDrive`` is a ``Drive`` whose connections read one header of every answer and whose rows of
-``DELIVERED`` lie in a file beside the results. The header costs the timed path a callback, which no other drive pays.
-Not for: loading a target. It exists for the ruler (``rig.calibrate.latency``).
+The connections of ``InstrumentedOpenLoop`` read one header of every answer, and its rows of ``DELIVERED`` lie in a file
+beside the results. The header costs the timed path a callback, which no other executor pays.
+Not for: loading a target. It exists for the latency calibration (``rig.calibrate.latency``).
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import cast
 import numpy as np
 
 from rig.engine.connection import Connection
-from rig.engine.scenario_run import Assignment, Drive
+from rig.engine.executors import OpenLoop
+from rig.engine.scenario_executor import Assignment
 from rig.errors import ErrorKind
 
 HEADER = b"x-delivered-ns"
@@ -33,14 +34,19 @@ class InstrumentedConnection(Connection):
 
     __slots__ = ("delivered_ns",)
 
+    def send(self, seq: int, payload: bytes, intended_ns: int = 0) -> None:
+        """See ``Connection``."""
+        self.delivered_ns = -1
+        super().send(seq, payload, intended_ns)
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """The parser saw a header."""
         if name.lower() == HEADER:
             self.delivered_ns = int(value) if value.isdigit() else -1
 
 
-class InstrumentedDrive(Drive):
-    """Runs one assignment as ``Drive`` does."""
+class InstrumentedOpenLoop(OpenLoop):
+    """Runs one assignment as ``OpenLoop`` does, and keeps what the server said of each answer."""
 
     connection_class = InstrumentedConnection
 
@@ -48,18 +54,13 @@ class InstrumentedDrive(Drive):
         super().__init__(assignment, progress)
         self._delivered = array("q")
 
-    def send(self, connection: Connection, position: int, intended_ns: int) -> None:
-        """See ``Drive``."""
-        cast(InstrumentedConnection, connection).delivered_ns = -1
-        super().send(connection, position, intended_ns)
-
-    def ended(self, connection: Connection, status: int, kind: ErrorKind, done_ns: int) -> None:
-        """See ``Drive``."""
+    def end_request(self, connection: Connection, status: int, kind: ErrorKind, done_ns: int) -> None:
+        """See ``Executor``."""
         if kind is ErrorKind.NONE:
             self._delivered.extend((connection.seq, cast(InstrumentedConnection, connection).delivered_ns))
-        super().ended(connection, status, kind, done_ns)
+        super().end_request(connection, status, kind, done_ns)
 
     async def close(self) -> None:
-        """See ``Drive``."""
+        """See ``ScenarioExecutor``."""
         await super().close()
         delivered_file(self._assignment.rows_file).write_bytes(self._delivered.tobytes())

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from rig.engine.scenario_run import Assignment, Drive
+from rig.engine.scenario_executor import Assignment, ScenarioExecutor
 from rig.engine.worker import main
 from rig.evidence.scenario_runs import ScenarioRun
 from rig.machine.fleet import Abort, FleetProcess, Go, MemberFailure, MemberResult, ProcessFleet
@@ -38,7 +38,7 @@ class Load:
     credentials: Mapping[str, Credentials]
     endpoint: Endpoint
     rows_file: Callable[[int], Path]
-    scenario_run: type[Drive] | None = None
+    executor: type[ScenarioExecutor] | None = None
 
 
 class Pool(ProcessFleet):
@@ -106,7 +106,7 @@ class Pool(ProcessFleet):
                 worker.number,
                 self.size,
                 load.rows_file(worker.number),
-                load.scenario_run,
+                load.executor,
             )
             self.send(worker, assignment)
 

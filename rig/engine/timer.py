@@ -38,7 +38,7 @@ class Timer:
         self._fd = create(_CLOCK_MONOTONIC, _TFD_NONBLOCK | _TFD_CLOEXEC) if create else -1
         self._spec = _Itimerspec()
         if self._fd >= 0:
-            loop.add_reader(self._fd, self._fired)
+            loop.add_reader(self._fd, self._fire)
 
     def at(self, when_ns: int) -> None:
         """Wake at ``when_ns`` of the monotonic clock, at once if that is past."""
@@ -64,7 +64,7 @@ class Timer:
             os.close(self._fd)
             self._fd = -1
 
-    def _fired(self) -> None:
+    def _fire(self) -> None:
         try:
             os.read(self._fd, 8)
         except BlockingIOError:  # replaced by a later time between wake-up and here

@@ -1,4 +1,4 @@
-"""One load process: waits for assignments on a pipe, runs each as a ``Drive``, reports.
+"""One load process: waits for assignments on a pipe, runs each by its executor, reports.
 
 Flow: the parent sends an ``Assignment``; the worker prepares and answers ``Ready``; the parent sends ``Go``; the worker
 sends ``Progress`` as it goes and ends with its ``WorkerReport`` in a ``MemberResult``, or with a ``MemberFailure``.
@@ -15,7 +15,8 @@ from typing import Any
 
 import uvloop
 
-from rig.engine.scenario_run import Assignment, Drive
+from rig.engine.executors import executor_of
+from rig.engine.scenario_executor import Assignment
 from rig.errors import RigError
 from rig.machine.fleet import Abort, Go, MemberFailure, MemberResult, Progress, Ready, ignore_interrupts
 
@@ -38,7 +39,7 @@ def main(pipe: Pipe) -> None:
 async def _serve(assignment: Assignment, pipe: Pipe) -> MemberResult | MemberFailure:
     loop = asyncio.get_running_loop()
     try:
-        scenario_run = (assignment.scenario_run or Drive)(assignment, lambda rows: pipe.send(Progress(rows)))
+        executor = executor_of(assignment)(assignment, lambda rows: pipe.send(Progress(rows)))
     except (OSError, RigError) as error:
         return MemberFailure(str(error))
     go: asyncio.Future[int] = loop.create_future()
@@ -48,30 +49,30 @@ async def _serve(assignment: Assignment, pipe: Pipe) -> MemberResult | MemberFai
             message: Any = pipe.recv()
         except (EOFError, OSError):
             # Nobody is left to report to: end here and now, mid-request.
-            scenario_run.give_up()
+            executor.give_up()
             raise SystemExit(1) from None
         if isinstance(message, Go) and not go.done():
             go.set_result(message.at_ns)
         elif isinstance(message, Abort):
             if not go.done():
                 go.cancel()
-            scenario_run.abort()
+            executor.abort()
 
     def fail_run(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        scenario_run.fail(context.get("exception") or RuntimeError(str(context.get("message"))))
+        executor.fail(context.get("exception") or RuntimeError(str(context.get("message"))))
 
     loop.set_exception_handler(fail_run)
     loop.add_reader(pipe.fileno(), take_message)
     # The loop made it non-blocking; between scenario runs it is read by waiting.
     os.set_blocking(pipe.fileno(), True)
     try:
-        await scenario_run.prepare()
+        await executor.prepare()
         pipe.send(Ready())
-        return MemberResult(await scenario_run.run(await go))
+        return MemberResult(await executor.run(await go))
     except asyncio.CancelledError:
         return MemberFailure("aborted before its start")
     except (OSError, RigError, ArithmeticError, LookupError, MemoryError, TypeError, ValueError, RuntimeError) as error:
         return MemberFailure(f"{type(error).__name__}: {error}")
     finally:
         loop.remove_reader(pipe.fileno())
-        await scenario_run.close()
+        await executor.close()

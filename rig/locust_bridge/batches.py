@@ -201,8 +201,8 @@ class Source(ABC):
         self.blocks: list[Block] = []
         self.allowed = math.inf
         """Blocks of each strand that may be opened."""
-        self.held = False
-        """True once a request was refused because of that; whoever allows more sets it back."""
+        self.empty = False
+        """True once a request was asked for and there was none; whoever allows more sets it back."""
         self._open: list[Block] = []
 
     @abstractmethod
@@ -257,9 +257,10 @@ class Strands(Source):
         standing = self._current[strand]
         used_up = standing is None or standing.next >= standing.end
         if used_up and self._opened[strand] >= self.allowed:
-            self.held = True
+            self.empty = True
             return None
         if not self._allowance.take():
+            self.empty = True
             return None
         self._turn = next(self._turns)
         if used_up:
@@ -296,7 +297,8 @@ class Fixed(Source):
     def current(self) -> Block | None:
         """See ``Source``."""
         whole = self._whole
-        return whole if whole.next < whole.end else None
+        self.empty = whole.next >= whole.end
+        return None if self.empty else whole
 
     def announced(self, seconds: float, rate_per_s: float) -> int:
         """See ``Source``."""
@@ -308,6 +310,7 @@ class Nothing(Source):
 
     def current(self) -> Block | None:
         """See ``Source``."""
+        self.empty = True
         return None
 
     def announced(self, seconds: float, rate_per_s: float) -> int:

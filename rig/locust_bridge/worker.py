@@ -1,8 +1,8 @@
 """``rig worker``: a native worker for a locust master. No gevent, and nothing of locust is imported.
 
-Flow: greet → wait for the plan (the rig's locustfile sends it when a test starts) → ``spawn`` scales a ``Swarm`` up and
-down → each second a heartbeat and the statistics → ``stop``, ``rig_finish`` or ``quit`` ends the load: last statistics,
-then the rows in pieces, then the final account. After ``stop`` it is ready for the next test.
+Flow: greet → wait for the plan (the rig's locustfile sends it when a test starts) → ``spawn`` changes the number of
+users (``RampingUsers``) → each second a heartbeat and the statistics → ``stop``, ``rig_finish`` or ``quit`` ends the
+load: last statistics, then the rows in pieces, then the final account. After ``stop`` it is ready for the next test.
 A worker that cannot hear its master any more stops its load: nobody would know of it.
 """
 
@@ -28,7 +28,7 @@ from rig.errors import ConfigError, Unavailable, UsageError
 from rig.evidence.locust_run import WorkerAccount
 from rig.locust_bridge.clock import Offset
 from rig.locust_bridge.plan import Plan
-from rig.locust_bridge.swarm import Swarm
+from rig.locust_bridge.ramping_users import RampingUsers
 from rig.locust_bridge.tally import Tally
 from rig.locust_bridge.wire import CLOCK, FINISH, PLAN, PROTOCOL, REPORT, ROWS, VERSION, MasterLink, Message
 from rig.machine.supervisor import Supervisor
@@ -72,7 +72,7 @@ class Alone:
 
 
 class Worker:
-    """One worker: the conversation with its master, and a swarm while a test goes on."""
+    """One worker: the conversation with its master, and the users while a test goes on."""
 
     def __init__(
         self, link: MasterLink, folder: Path, *, allow_host: str | None = None, alone: Alone | None = None
@@ -86,7 +86,7 @@ class Worker:
         self._state = "ready"
         self._index = 0
         self._plan: Plan | None = None
-        self._swarm: Swarm | None = None
+        self._load: RampingUsers | None = None
         self._tally = Tally()
         self._offset = Offset()
         self._wall_offset_ns = time.time_ns() - time.monotonic_ns()
@@ -117,8 +117,8 @@ class Worker:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            if self._swarm is not None:
-                await self._swarm.stop()
+            if self._load is not None:
+                await self._load.stop()
 
     # --- the conversation ---
 
@@ -151,8 +151,8 @@ class Worker:
         self._offset.hear(data["sent_ns"], data["master_ns"], data["boot_id"])
         self._wall_offset_ns = self._offset.offset_ns + data["wall_offset_ns"]
         announced = self._announced.pop(data["sent_ns"], None)
-        if announced is not None and self._swarm is not None:
-            self._swarm.heard(announced)
+        if announced is not None and self._load is not None:
+            self._load.heard(announced)
 
     async def _obey(self) -> None:
         """Do what the master says, one thing after the other; returns when it said quit."""
@@ -206,19 +206,19 @@ class Worker:
         if job["timestamp"] <= self._spawned_at:
             return
         self._spawned_at = job["timestamp"]
-        if self._swarm is None:
-            self._swarm = Swarm(self._planned(job), self._folder, accountable=self._plan is not None)
+        if self._load is None:
+            self._load = RampingUsers(self._planned(job), self._folder, accountable=self._plan is not None)
             self._reports = 0
             self._tally = Tally()
             self._announced.clear()
-        slowed = self._swarm.slowed
-        self._swarm.scale(job["user_classes_count"])
-        if self._swarm.slowed and not slowed:
+        slowed = self._load.slowed
+        self._load.scale(job["user_classes_count"])
+        if self._load.slowed and not slowed:
             told = "so many users at their rate are more than the ceiling allows: they send less often"
             _log.warning("%s", told)
             await self._link.send("exception", {"msg": told, "traceback": "rig worker"})
         self._state = "running"
-        users = self._swarm.users
+        users = self._load.users
         await self._link.send("spawning_complete", {"user_classes_count": users, "user_count": sum(users.values())})
 
     def _planned(self, job: Any) -> Plan:
@@ -255,19 +255,19 @@ class Worker:
 
     async def _send_stats(self) -> None:
         async with self._reporting:
-            swarm = self._swarm
-            users = swarm.users if swarm else {}
+            load = self._load
+            users = load.users if load else {}
             self._tally.wall_offset_ns = self._wall_offset_ns
-            announced = swarm.tally(self._tally) if swarm else {}
+            announced = load.tally(self._tally) if load else {}
             data = self._tally.take() | {"user_classes_count": users, "user_count": sum(users.values())}
-            if swarm is not None:
+            if load is not None:
                 self._reports += 1
-                data["rig"] = {"sequence": self._reports, "announced": announced, "spent": swarm.spent}
-                if swarm.spent and not self._spent:
+                data["rig"] = {"sequence": self._reports, "announced": announced, "spent": load.spent}
+                if load.spent and not self._spent:
                     _log.warning("this worker has sent its share of the ceiling of requests; its users stay idle")
-                self._spent = swarm.spent
+                self._spent = load.spent
             await self._link.send("stats", data)
-            if swarm is not None and self._plan is not None:
+            if load is not None and self._plan is not None:
                 asked_ns = time.monotonic_ns()
                 self._announced[asked_ns] = announced
                 await self._link.send(CLOCK, {"sent_ns": asked_ns})
@@ -275,24 +275,24 @@ class Worker:
     def _broke(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
         _log.error("%s: %r", context.get("message"), error)
-        if self._swarm is not None:
-            self._swarm.faults.append(f"{type(error).__name__}: {error}" if error else str(context.get("message")))
+        if self._load is not None:
+            self._load.fail(error or RuntimeError(str(context.get("message"))))
 
     # --- the end of a test ---
 
     async def _finish(self) -> None:
-        swarm = self._swarm
-        if swarm is not None:
+        load = self._load
+        if load is not None:
             self._state = "stopping"
         elif self._plan is not None:  # stopped before its first user: that is an account too, and it stays ready
-            swarm, self._reports = Swarm(self._plan, self._folder), 0
-            self._swarm = swarm
+            load, self._reports = RampingUsers(self._plan, self._folder), 0
+            self._load = load
         else:
             return
-        await swarm.stop()
+        await load.stop()
         await self._send_stats()
-        self._swarm = None
-        account = self._account(swarm)
+        self._load = None
+        account = self._account(load)
         await self._hand_over(account)
         self._plan = None
         cpu_us = account.cpu_s / account.requests * 1e6 if account.requests else 0.0
@@ -301,23 +301,23 @@ class Worker:
             account.requests, account.wall_s, account.failures, cpu_us,
         )  # fmt: skip
 
-    def _account(self, swarm: Swarm) -> WorkerAccount:
-        blocks, usage = swarm.accounts(self._offset.offset_ns)
+    def _account(self, load: RampingUsers) -> WorkerAccount:
+        blocks, usage = load.accounts(self._offset.offset_ns)
         return WorkerAccount(
             number=self._plan.worker if self._plan else self._index,
             node=self._link.node,
             host=socket.gethostname(),
             pid=os.getpid(),
             reports=self._reports,
-            requests=swarm.requests,
-            failures=swarm.failures,
+            requests=load.requests,
+            failures=load.failures,
             cpu_s=usage.cpu_user_s + usage.cpu_system_s,
             wall_s=usage.wall_s,
             clock_offset_ns=self._offset.offset_ns,
             clock_error_ns=self._offset.error_ns if self._offset.known else 0,
             blocks=tuple(blocks),
-            notes=tuple(swarm.faults[:5]),
-            overdue=swarm.overdue,
+            notes=tuple(load.faults[:5]),
+            overdue=load.overdue,
         )
 
     async def _hand_over(self, account: WorkerAccount) -> None:

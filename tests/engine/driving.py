@@ -1,4 +1,4 @@
-"""A ``Drive`` in the test's own process, on the event loop that the workers use, with its books checked every time."""
+"""An executor in the test's own process, on the event loop that the workers use, with its books checked every time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import numpy as np
 import uvloop
 from numpy.typing import NDArray
 
-from rig.engine.scenario_run import Assignment, Drive
+from rig.engine.executors import executor_of
+from rig.engine.scenario_executor import Assignment, ScenarioExecutor
 from rig.errors import ErrorKind
 from rig.evidence.scenario_runs import RESULT, WorkerReport
 from rig.model import Scenario
@@ -58,11 +59,12 @@ async def run_scenario(
     endpoint: Endpoint,
     rows_file: Path,
     *,
-    prepared: Callable[[Drive], Awaitable[None]] | None = None,
-    running: Callable[[Drive], Awaitable[None]] | None = None,
+    prepared: Callable[[ScenarioExecutor], Awaitable[None]] | None = None,
+    running: Callable[[ScenarioExecutor], Awaitable[None]] | None = None,
 ) -> Driven:
     """Drive a scenario; ``prepared`` runs before its start, ``running`` beside it."""
-    driven = Drive(assignment(profile, scene, endpoint, rows_file), lambda rows: None)
+    given = assignment(profile, scene, endpoint, rows_file)
+    driven = executor_of(given)(given, lambda rows: None)
     try:
         await driven.prepare()
         if prepared is not None:

@@ -56,11 +56,11 @@ class Wire:
     def lose(self, error: Exception | None = None) -> None:
         self.connection.connection_lost(error)
 
-    def ended(self, connection: Connection, status: int, kind: ErrorKind, done_ns: int) -> None:
+    def end_request(self, connection: Connection, status: int, kind: ErrorKind, done_ns: int) -> None:
         self.events.append((connection.seq, kind or status))
         connection.seq = IDLE
 
-    def closed(self, connection: Connection) -> None:
+    def lose_idle(self, connection: Connection) -> None:
         self.closed_idle += 1
 
 

@@ -1,247 +1,312 @@
-"""How requests meet connections: both orders against fakes, without a clock or a wire."""
+"""How requests meet connections: both loops against connections without a wire, the open one also without a clock."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from types import SimpleNamespace
-from typing import cast
+import struct
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import CodeType, FrameType, SimpleNamespace
+from typing import Any
 
 import pytest
 
 import rig.engine.executors
-from rig.engine.connection import IDLE, Connection
+from rig.engine.connection import Connection
 from rig.engine.executors import ClosedLoop, OpenLoop
 from rig.engine.pacer import Constant
-from rig.engine.timer import Timer
+from rig.engine.scenario_executor import Assignment, ScenarioExecutor
+from rig.errors import ErrorKind
+from rig.evidence.scenario_runs import RESULT_STRUCT
+from rig.profile import Profile
+from rig.target.endpoint import Endpoint
+from tests.engine.driving import assignment, on_uvloop
+from tests.engine.peer import peer
+from tests.engine.scenes import RUN, credentials, scenario
 
 START_NS = 1_000_000
 EVERY_NS = 1_000
+FEWEST_SENT = 200
 
 
-@dataclass(eq=False)
-class FakeConnection:
-    name: str
-    reusable: bool = True
-    seq: int = IDLE
+class Wireless(Connection):
+    """A connection that writes down what it is given to send: its number, the sequence number, the intended time."""
 
+    sent: list[tuple[int, int, int]]
 
-@dataclass
-class FakeTimer:
-    due_ns: int = 0
-    callback: Callable[[], None] = lambda: None
-
-    def at(self, when_ns: int) -> None:
-        self.due_ns = when_ns
-
-
-@dataclass
-class FakeDrive:
-    """A sender of ``count`` requests that writes down what it is asked; every other number is this worker's."""
-
-    count: int
-    taken: int = 0
-    sent: list[tuple[str, int, int]] = field(default_factory=list)
-    skipped: list[tuple[int, int]] = field(default_factory=list)
-    reconnecting: list[str] = field(default_factory=list)
-    settled: int = 0
-
-    def take(self) -> int | None:
-        if self.taken == self.count:
-            return None
-        self.taken += 1
-        return self.taken - 1
-
-    def seq(self, position: int) -> int:
-        return 2 * position
-
-    def send(self, connection: FakeConnection, position: int, intended_ns: int) -> None:
-        assert connection.reusable
-        assert connection.seq == IDLE
-        connection.seq = position
-        self.sent.append((connection.name, position, intended_ns))
-
-    def skip(self, position: int, intended_ns: int) -> None:
-        self.skipped.append((position, intended_ns))
-
-    def reconnect(self, connection: FakeConnection) -> None:
-        self.reconnecting.append(connection.name)
-
-    def settle(self) -> None:
-        self.settled += 1
+    def send(self, seq: int, payload: bytes, intended_ns: int = 0) -> None:
+        assert self.reusable
+        self.seq, self.intended_ns, self.sent_ns = seq, intended_ns, START_NS
+        self.sent.append((self.number, seq, intended_ns))
 
 
 class World:
-    """A drive, its connections, an open loop and a clock that stands still until it is told to move."""
+    """An executor whose connections have no wire; every other sequence number is this worker's."""
 
     def __init__(
-        self, monkeypatch: pytest.MonkeyPatch, count: int, names: str, queue_limit: int = 100, *, connected: bool = True
+        self, kind: type[ScenarioExecutor], profile: Profile, folder: Path, *, count: int, connections: int
+    ) -> None:
+        self.sent: list[tuple[int, int, int]] = []
+        self.connecting: list[int] = []
+        link = type("Link", (Wireless,), {"sent": self.sent})
+        rate_per_s = 2e9 / EVERY_NS if kind is OpenLoop else None
+        scene = scenario(2 * count, connections=2 * connections, rate_per_s=rate_per_s)
+        given = Assignment(
+            scene, profile, RUN, credentials(profile), Endpoint("127.0.0.1", 1), 0, 2, folder / "rows"
+        )  # fmt: skip
+        self.executor: Any = type("Unwired", (kind,), {"connection_class": link, "connect": self._connect})(
+            given, lambda _: None
+        )
+        self.executor._payload = lambda _: b""
+        self.executor._started = True
+        self.links = self.executor._connections
+        for connection in self.links:
+            connection.reusable = True
+
+    def _connect(self, connection: Connection) -> None:
+        if self.executor.needs(connection):
+            self.connecting.append(connection.number)
+
+    def answer(self, number: int, *, reusable: bool = True) -> None:
+        connection = self.links[number]
+        connection.reusable = reusable
+        self.executor.end_request(connection, 200, ErrorKind.NONE, START_NS)
+
+    def lose(self, number: int) -> None:
+        self.links[number].reusable = False
+        self.executor.lose_idle(self.links[number])
+
+    @property
+    def rows(self) -> list[tuple[int, int, ErrorKind]]:
+        """Sequence number, intended time and end of what was booked."""
+        found = [struct.unpack(RESULT_STRUCT, row) for row in self.executor._rows.pending]
+        return [(row[0], row[1], ErrorKind(row[6])) for row in found]
+
+    @property
+    def skipped(self) -> list[tuple[int, int]]:
+        return [(seq, intended_ns) for seq, intended_ns, kind in self.rows if kind is ErrorKind.SKIPPED]
+
+    @property
+    def finished(self) -> bool:
+        return bool(self.executor._finished.done())
+
+
+class Paced(World):
+    """An open loop and a clock that stands still until it is told to move."""
+
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, profile: Profile, folder: Path, count: int, connections: int, **more: Any
     ) -> None:
         self.now_ns = START_NS - 1
+        self.due_ns = 0
         monkeypatch.setattr(rig.engine.executors, "time", SimpleNamespace(monotonic_ns=lambda: self.now_ns))
-        self.scenario_run = FakeDrive(count)
-        self.connections = {name: FakeConnection(name, reusable=connected) for name in names}
-        self.timer = FakeTimer()
-        # Every 1,000 ns a request of this worker, whose numbers are every other one.
-        self.order = OpenLoop(
-            self.scenario_run,  # type: ignore[arg-type]  # a fake
-            cast(list[Connection], list(self.connections.values())),
-            Constant(2e9 / EVERY_NS),
-            queue_limit,
-            cast(Timer, self.timer),
-        )
-        self.order.start(START_NS)
+        monkeypatch.setattr(rig.engine.executors, "QUEUE_LIMIT", more.get("queue_limit", 100))
+        monkeypatch.setattr(rig.engine.executors, "Timer", lambda _: self)
+        super().__init__(OpenLoop, profile, folder, count=count, connections=connections)
+        # Every 1,000 ns a request of this worker.
+        self.executor._pacer = Constant(2e9 / EVERY_NS)
+        for connection in self.links:
+            connection.reusable = more.get("connected", True)
+        self.executor.start(START_NS)
 
-    def at(self, requests_due: int) -> None:
+    def at(self, when_ns: int) -> None:
+        """As the timer does."""
+        self.due_ns = when_ns
+
+    def move_to(self, requests_due: int) -> None:
         """Move the clock to where so many are due, waking as the timer asks."""
         self.now_ns = START_NS + (requests_due - 1) * EVERY_NS
-        while self.timer.due_ns and self.timer.due_ns <= self.now_ns:
-            self.timer.due_ns = 0
-            self.timer.callback()
-
-    def answer(self, name: str, *, reusable: bool = True) -> None:
-        connection = self.connections[name]
-        connection.seq, connection.reusable = IDLE, reusable
-        self.order.free(cast(Connection, connection))
+        while self.due_ns and self.due_ns <= self.now_ns:
+            self.due_ns = 0
+            self.callback()
 
 
-def due_ns(position: int) -> int:
-    return START_NS + position * EVERY_NS
+@pytest.fixture
+def paced(monkeypatch: pytest.MonkeyPatch, profile: Profile, tmp_path: Path) -> Any:
+    """Makes a ``Paced`` of so many requests and connections; its test is a coroutine, for the loop that it runs on."""
+    return lambda *words, **named: Paced(monkeypatch, profile, tmp_path, *words, **named)
+
+
+def due(index: int) -> tuple[int, int]:
+    return 2 * index, START_NS + index * EVERY_NS
 
 
 # --- the open loop -----------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_sent_before_it_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, 3, "ab")
-    assert (world.scenario_run.sent, world.timer.due_ns, world.order.waiting) == ([], due_ns(0), True)
-    world.at(1)
-    assert world.scenario_run.sent == [("a", 0, due_ns(0))]
-    assert world.timer.due_ns == due_ns(1)
+async def test_nothing_is_sent_before_it_is_due(paced: Any) -> None:
+    world = paced(3, 2)
+    assert (world.sent, world.due_ns, world.executor.needs(world.links[0])) == ([], due(0)[1], True)
+    world.move_to(1)
+    assert world.sent == [(0, *due(0))]
+    assert world.due_ns == due(1)[1]
 
 
-def test_connections_take_turns_the_longest_idle_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, 5, "abc")
-    world.at(2)
-    world.answer("b")
-    world.answer("a")
-    world.at(5)
-    assert [name for name, _, _ in world.scenario_run.sent] == ["a", "b", "c", "b", "a"]
+async def test_connections_take_turns_the_longest_idle_first(paced: Any) -> None:
+    world = paced(5, 3)
+    world.move_to(2)
+    world.answer(1)
+    world.answer(0)
+    world.move_to(5)
+    assert [number for number, _, _ in world.sent] == [0, 1, 2, 1, 0]
 
 
-def test_what_finds_no_connection_waits_and_keeps_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, 4, "a")
-    world.at(4)
-    assert world.scenario_run.sent == [("a", 0, due_ns(0))]
+async def test_what_finds_no_connection_waits_and_keeps_its_time(paced: Any) -> None:
+    world = paced(4, 1)
+    world.move_to(4)
+    assert world.sent == [(0, *due(0))]
+    assert world.executor.queued == 3
     for _ in range(3):
-        world.answer("a")
-    assert world.scenario_run.sent == [("a", position, due_ns(position)) for position in range(4)]
-    assert not world.order.waiting
-    assert not world.scenario_run.skipped
+        world.answer(0)
+    assert world.sent == [(0, *due(index)) for index in range(4)]
+    assert not world.executor.queued
+    assert not world.skipped
+    assert not world.finished
+    world.answer(0)
+    assert world.finished
 
 
-def test_what_does_not_fit_the_queue_is_skipped_with_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, 6, "a", queue_limit=2)
-    world.at(5)
-    assert world.scenario_run.skipped == [(3, due_ns(3)), (4, due_ns(4))]
-    world.answer("a")
-    world.at(6)
-    assert [position for _, position, _ in world.scenario_run.sent] == [0, 1]
-    assert world.scenario_run.skipped[2:] == []
-    assert world.scenario_run.settled > 0
+async def test_what_does_not_fit_the_queue_is_skipped_with_its_time(paced: Any) -> None:
+    world = paced(6, 1, queue_limit=2)
+    world.move_to(5)
+    assert world.skipped == [due(3), due(4)]
+    world.answer(0)
+    world.move_to(6)
+    assert [seq for _, seq, _ in world.sent] == [0, 2]
+    assert len(world.skipped) == 2
 
 
-def test_stop_skips_what_waits_and_what_is_not_due(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, 10, "a")
-    world.at(3)
-    world.order.stop()
-    assert world.scenario_run.skipped == [(1, due_ns(1)), (2, due_ns(2)), (3, due_ns(3))]
-    assert not world.order.waiting
-    world.timer.callback()
-    world.answer("a")
-    assert len(world.scenario_run.sent) == 1
-    world.answer("a", reusable=False)
-    assert world.scenario_run.reconnecting == []
+async def test_stop_skips_what_waits_and_what_is_not_due(paced: Any) -> None:
+    world = paced(5, 1)
+    world.move_to(3)
+    world.executor.stop()
+    assert world.skipped == [due(1), due(2), due(3), (8, 0)]
+    assert not world.executor.queued
+    world.callback()
+    assert not world.finished, "one is still in flight"
+    world.answer(0)
+    assert world.finished
+    assert len(world.sent) == 1
+    world.lose(0)
+    assert world.connecting == []
 
 
-def test_a_failed_attempt_takes_the_request_that_waited_longest(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, 3, "a")
-    assert world.order.claim() is None
-    world.at(3)
-    assert world.order.claim() == (1, due_ns(1))
-    assert world.order.claim() == (2, due_ns(2))
-    assert world.order.claim() is None
-
-
-def test_a_connection_lost_while_idle_is_opened_again_and_used_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, 4, "ab")
+async def test_a_failed_attempt_takes_the_request_that_waited_longest(paced: Any) -> None:
+    world = paced(3, 1)
+    connection = world.links[0]
+    world.executor.fail_attempt(connection)
+    assert world.rows == []
+    world.move_to(3)
     for _ in range(3):
-        world.answer("a", reusable=False)
-        world.answer("a")
-    assert world.scenario_run.reconnecting == ["a"] * 3
-    world.at(2)
-    world.answer("b")
-    world.answer("a")
-    world.at(4)
-    assert [name for name, _, _ in world.scenario_run.sent] == ["b", "a", "b", "a"]
+        world.executor.fail_attempt(connection)
+    assert world.rows == [(*due(1), ErrorKind.CONNECT), (*due(2), ErrorKind.CONNECT)]
 
 
-def test_a_connection_about_to_close_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, 1, "ab")
-    world.connections["a"].reusable = False
-    world.at(1)
-    assert [name for name, _, _ in world.scenario_run.sent] == ["b"]
+async def test_a_connection_lost_while_idle_is_opened_again_and_used_once(paced: Any) -> None:
+    world = paced(4, 2)
+    for _ in range(3):
+        world.lose(0)
+        world.links[0].reusable = True
+        world.executor.resume(world.links[0])
+    assert world.connecting == [0] * 3
+    world.move_to(2)
+    world.answer(1)
+    world.answer(0)
+    world.move_to(4)
+    assert [number for number, _, _ in world.sent] == [1, 0, 1, 0]
 
 
-def test_connections_that_never_stood_are_opened_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(monkeypatch, 1, "ab", connected=False)
-    assert world.scenario_run.reconnecting == ["a", "b"]
+async def test_a_connection_about_to_close_is_passed_over(paced: Any) -> None:
+    world = paced(2, 2)
+    world.links[0].reusable = False
+    world.move_to(1)
+    assert [number for number, _, _ in world.sent] == [1]
+
+
+async def test_connections_that_never_stood_are_opened_at_the_start(paced: Any) -> None:
+    assert paced(2, 2, connected=False).connecting == [0, 1]
 
 
 # --- the closed loop ---------------------------------------------------------------------------------------------
 
 
-def closed_loop(count: int, *connections: FakeConnection) -> tuple[FakeDrive, ClosedLoop, Callable[[int], None]]:
-    scenario_run = FakeDrive(count)
-    order = ClosedLoop(
-        scenario_run,  # type: ignore[arg-type]  # a fake
-        cast(list[Connection], list(connections)),
-    )
-
-    def answer(place: int) -> None:
-        connections[place].seq = IDLE
-        order.free(cast(Connection, connections[place]))
-
-    return scenario_run, order, answer
+async def test_every_connection_sends_when_it_was_answered_and_no_sooner(profile: Profile, tmp_path: Path) -> None:
+    world = World(ClosedLoop, profile, tmp_path, count=5, connections=2)
+    world.executor.start(START_NS)
+    for number in (1, 1, 0, 0):
+        world.answer(number)
+    assert world.sent == [(0, 0, 0), (1, 2, 0), (1, 4, 0), (1, 6, 0), (0, 8, 0)]
+    assert not world.finished
+    world.answer(1)
+    assert world.finished
 
 
-def test_every_connection_sends_when_it_was_answered_and_no_sooner() -> None:
-    scenario_run, order, answer = closed_loop(5, FakeConnection("a"), FakeConnection("b"))
-    order.start(START_NS)
-    answer(1)
-    answer(1)
-    answer(0)
-    answer(0)
-    assert scenario_run.sent == [("a", 0, 0), ("b", 1, 0), ("b", 2, 0), ("b", 3, 0), ("a", 4, 0)]
-    assert not order.waiting
+async def test_a_dead_connection_is_opened_again_and_its_attempt_may_claim_a_request(
+    profile: Profile, tmp_path: Path
+) -> None:
+    world = World(ClosedLoop, profile, tmp_path, count=1, connections=1)
+    world.links[0].reusable = False
+    world.executor.start(START_NS)
+    assert world.connecting == [0]
+    for _ in range(2):
+        world.executor.fail_attempt(world.links[0])
+    assert [(seq, kind) for seq, _, kind in world.rows] == [(0, ErrorKind.CONNECT)]
 
 
-def test_a_dead_connection_is_opened_again_and_its_attempt_may_claim_a_request() -> None:
-    scenario_run, order, _ = closed_loop(1, FakeConnection("a", reusable=False))
-    order.start(START_NS)
-    assert scenario_run.reconnecting == ["a"]
-    assert order.claim() == (0, 0)
-    assert order.claim() is None
+async def test_nothing_is_sent_opened_or_claimed_after_the_stop(profile: Profile, tmp_path: Path) -> None:
+    world = World(ClosedLoop, profile, tmp_path, count=5, connections=2)
+    world.links[1].reusable = False
+    world.executor.start(START_NS)
+    world.executor.stop()
+    world.answer(0)
+    world.lose(1)
+    world.executor.fail_attempt(world.links[1])
+    assert (len(world.sent), world.connecting) == (1, [1])
+    assert [seq for seq, _ in world.skipped] == [2, 4, 6, 8]
+    assert world.finished
 
 
-def test_nothing_is_sent_opened_or_claimed_after_the_stop() -> None:
-    scenario_run, order, answer = closed_loop(5, FakeConnection("a"), FakeConnection("b", reusable=False))
-    order.start(START_NS)
-    order.stop()
-    answer(0)
-    answer(1)
-    assert order.claim() is None
-    assert (len(scenario_run.sent), scenario_run.reconnecting) == (1, ["b"])
+@contextmanager
+def own_calls(into: list[CodeType]) -> Iterator[None]:
+    """Collect every call of a Python function of the rig's own."""
+
+    def see(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and "/rig/" in frame.f_code.co_filename:
+            into.append(frame.f_code)
+
+    sys.setprofile(see)
+    try:
+        yield
+    finally:
+        sys.setprofile(None)
+
+
+def test_a_request_of_the_closed_loop_passes_at_most_five_calls_between_bytes_in_and_bytes_out(
+    profile: Profile, tmp_path: Path
+) -> None:
+    """Over a real exchange; what happens less than once in ten requests (sweeps, flushes) is not on its way."""
+    count = FEWEST_SENT * 2
+    calls: list[CodeType] = []
+
+    async def scene() -> None:
+        async with peer() as server:
+            given = assignment(profile, scenario(count), Endpoint("127.0.0.1", server.port), tmp_path / "rows")
+            executor = ClosedLoop(given, lambda _: None)
+            try:
+                await executor.prepare()
+                with own_calls(calls):
+                    await executor.run(time.monotonic_ns())
+            finally:
+                await executor.close()
+
+    on_uvloop(scene())
+    often = {code: calls.count(code) for code in set(calls) if calls.count(code) >= count / 10}
+    assert {code.co_name for code in often} == {
+        "data_received", "on_message_begin", "on_message_complete", "end_request", "send",
+    }  # fmt: skip
+    assert sum(often.values()) <= 5 * (count + 1)
 
 
 def test_a_constant_rate_depends_on_nothing_but_the_number() -> None:

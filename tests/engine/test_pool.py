@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import rig.engine.pool
 from rig.calibrate.stub import Stub, null_stub
 from rig.engine.pool import Load, Pool
-from rig.engine.scenario_run import Assignment
+from rig.engine.scenario_executor import Assignment
 from rig.engine.worker import main
 from rig.errors import ErrorKind
 from rig.evidence.scenario_runs import RESULT, ScenarioRun, WorkerReport

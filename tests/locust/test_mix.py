@@ -66,7 +66,7 @@ def test_no_block_is_opened_beyond_what_the_master_has_heard_of(tmp_path: Path) 
     while (open_block := source.current()) is not None:
         seqs.append(open_block.take(0)[0])
     assert seqs == [*range(BLOCK), *range(BLOCK)]
-    assert source.held
+    assert source.empty
     assert allowance.left == plan.own_share - 2 * BLOCK  # what was refused is not gone
     source.allowed = 3
     assert (third := source.current()) is not None

@@ -20,7 +20,7 @@ import zmq.asyncio as zmq_asyncio
 from rig.calibrate.stub import null_stub
 from rig.errors import ConfigError, Unavailable, UsageError
 from rig.evidence.scenario_runs import RESULT
-from rig.locust_bridge import swarm as swarm_module
+from rig.locust_bridge import ramping_users as users_module
 from rig.locust_bridge import worker as worker_module
 from rig.locust_bridge.clock import boot_id
 from rig.locust_bridge.plan import Plan
@@ -220,7 +220,7 @@ async def test_a_worker_that_hears_nothing_stops(monkeypatch: pytest.MonkeyPatch
 
 async def test_a_worker_uses_nothing_that_its_master_has_not_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that is cut off would otherwise send what nobody can account for."""
-    monkeypatch.setattr(swarm_module, "FIRST_BLOCKS", 0)
+    monkeypatch.setattr(users_module, "FIRST_BLOCKS", 0)
     with null_stub() as stub:
         async with greeted() as (master, _):
             master.answers = False

@@ -9,9 +9,9 @@ import psutil
 import pytest
 
 import rig.engine.connection
-import rig.engine.scenario_run
+import rig.engine.executors
 import rig.model
-from rig.engine.scenario_run import Drive
+from rig.engine.scenario_executor import ScenarioExecutor
 from rig.errors import ErrorKind
 from rig.model import Scenario
 from rig.profile import Profile
@@ -126,7 +126,7 @@ def test_a_connection_lost_before_the_start_sends_nothing_early(
     async def scene() -> tuple[Driven, int]:
         async with peer(greet_first=greeting) as server:
 
-            async def prepared(under_way: Drive) -> None:
+            async def prepared(under_way: ScenarioExecutor) -> None:
                 await eventually(lambda: sum(link.transport is not None for link in under_way._connections) == 1)
 
             endpoint = Endpoint("127.0.0.1", server.port)
@@ -197,7 +197,7 @@ def test_intended_times_are_kept_while_requests_wait(profile: Profile, tmp_path:
 def test_what_does_not_fit_the_queue_is_skipped(
     profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rig.engine.scenario_run, "QUEUE_LIMIT", 3)
+    monkeypatch.setattr(rig.engine.executors, "QUEUE_LIMIT", 3)
     scene = scenario(10, rate_per_s=100_000.0, timeout_s=0.2)
     driven, _ = on_uvloop(met(profile, tmp_path, scene, [Say(b"", Then.HANG)]))
     assert driven.ends == [LATE] + [ANSWERED] * 3 + [LEFT] * 6
@@ -222,7 +222,7 @@ def test_an_abort_gives_up_what_is_in_flight(profile: Profile, tmp_path: Path, r
     async def scene() -> Driven:
         async with peer([Say(b"", Then.HANG)] * 5) as server:
 
-            async def running(under_way: Drive) -> None:
+            async def running(under_way: ScenarioExecutor) -> None:
                 await eventually(lambda: len(server.requests) == 2)
                 under_way.abort()
 
@@ -240,7 +240,7 @@ def test_an_abort_before_the_start_sends_nothing(profile: Profile, tmp_path: Pat
     async def scene() -> tuple[Driven, Peer]:
         async with peer() as server:
 
-            async def prepared(under_way: Drive) -> None:
+            async def prepared(under_way: ScenarioExecutor) -> None:
                 under_way.abort()
 
             endpoint = Endpoint("127.0.0.1", server.port)
@@ -256,7 +256,7 @@ def test_an_error_of_the_rig_ends_the_drive_and_keeps_the_rows(profile: Profile,
     async def scene() -> None:
         async with peer([Say(), Say(b"", Then.HANG)]) as server:
 
-            async def running(under_way: Drive) -> None:
+            async def running(under_way: ScenarioExecutor) -> None:
                 await eventually(lambda: len(server.requests) == 2)
                 under_way.fail(RuntimeError("a fault of the rig"))
 
