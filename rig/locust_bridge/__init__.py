@@ -1,6 +1,6 @@
 """The rig as a guest of locust: native workers for its master, its user classes, its web UI.
 
-``wire``, ``worker`` and ``ramping_users`` are a load process that speaks locust's protocol and imports none of it; what begins
-with ``master`` runs inside locust's process, which ``import locust`` patches; ``coordinator`` does everything that must
-not happen there.
+``wire``, ``worker`` and ``ramping_users`` are a load process that speaks locust's protocol and does not import locust.
+What begins with ``master`` runs inside locust's process, which ``import locust`` patches. ``coordinator`` does
+everything that must not happen in that process.
 """
