@@ -12,11 +12,11 @@ from rig.cli.words import stdout, terminal
 
 @click.command("prove")
 @loading
-@click.option("--only-defect", "chosen", multiple=True, help="Some defects, storms or cases only (repeatable).")
-@click.option("--storms", is_flag=True, help="The storms alone: each protection of their references taken away.")
-@click.option("--repetitions", type=click.IntRange(1, 20), show_default="1, with --diagnosis 5", help="So many times.")
-@click.option("--diagnosis", is_flag=True, help="The diagnosis instead: seeded bottlenecks, a confusion matrix.")
-@click.option("--only", "seeds", multiple=True, help="With --diagnosis: some bottlenecks only (repeatable).")
+@click.option("--only-defect", "chosen", multiple=True, help="Only this defect or storm (repeatable).")
+@click.option("--storms", is_flag=True, help="Only the storms, none of the defects.")
+@click.option("--repetitions", type=click.IntRange(1, 20), help="How often to run all.")
+@click.option("--diagnosis", is_flag=True, help="Prove the diagnosis instead of the gates.")
+@click.option("--only", "seeds", multiple=True, help="Only this bottleneck (repeatable).")
 def prove_(
     common: Common,
     chosen: tuple[str, ...],
@@ -25,9 +25,11 @@ def prove_(
     diagnosis: bool,
     seeds: tuple[str, ...],
 ) -> int:
-    """Every gate against the seeded defects: red where a defect declares it, green where it declares that.
+    """Inject defects one by one. Each must turn its own gates red and leave all others green.
 
-    The defects of the crowd need the extra `locust`: without it the rest is tried, and the whole proof ends in 3.
+    --diagnosis seeds bottlenecks instead, five times each unless --repetitions says otherwise.
+
+    Some defects need the extra `locust`. Without it the others are tried, and the whole proof is INVALID (exit code 3).
     """
     if diagnosis and (storms or chosen):
         raise click.UsageError("--diagnosis goes with --only SEED, not with --storms or --only-defect")

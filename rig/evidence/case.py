@@ -14,7 +14,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from rig.evidence.certificate import Certificate
-from rig.evidence.confusion import Answer
+from rig.evidence.confusion import SeedAnswer
 from rig.evidence.history import COLUMNS
 from rig.evidence.key_storm import KeyStorm
 from rig.evidence.latency_calibration import LATENCY_COLUMNS
@@ -91,7 +91,7 @@ class Case:
     key_storms: tuple[KeyStorm, ...] = ()
     crowd: Crowd | None = None
     """The books of workers and master, where locust led the run."""
-    answers: tuple[Answer, ...] = ()
+    answers: tuple[SeedAnswer, ...] = ()
     """What the diagnosis said to seeded bottlenecks, where that was proved."""
     notes: tuple[str, ...] = ()
     epoch_monotonic_ns: int = 0

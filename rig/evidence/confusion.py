@@ -27,7 +27,7 @@ _SHORT = {NOTHING: "none", UNDETERMINED: "?"}
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class SeedAnswer:
     """One run: which answer its seed asks for, which one the diagnosis gave, and its sentence.
 
     ``expected`` and ``observed`` are of ``ANSWERS``; ``repetition`` counts from 1.
@@ -49,7 +49,7 @@ class Answer:
 class Confusion:
     """All answers of a proof. ``not_run`` has the reason for every seed that could not be planted on this machine."""
 
-    answers: tuple[Answer, ...]
+    answers: tuple[SeedAnswer, ...]
     not_run: Mapping[str, str] = field(default_factory=dict)
     packs: tuple[Path, ...] = ()
     pack: Path | None = None

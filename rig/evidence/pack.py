@@ -31,7 +31,7 @@ from pydantic import TypeAdapter, ValidationError
 from rig.errors import ConfigError, EvidenceError, UsageError
 from rig.evidence.case import PROBE_COLUMNS, Case, Finding
 from rig.evidence.certificate import Certificate
-from rig.evidence.confusion import Answer
+from rig.evidence.confusion import SeedAnswer
 from rig.evidence.diagnosis import Diagnosis
 from rig.evidence.hashes import SUMS, Comparison, compare, sums_text, walk
 from rig.evidence.history import read_history
@@ -236,9 +236,9 @@ class Pack:
         else:
             self.write(f"{STORMS}/{report.label}.json", _json(report, StormReport))
 
-    def write_answers(self, answers: Sequence[Answer]) -> None:
+    def write_answers(self, answers: Sequence[SeedAnswer]) -> None:
         """Write what the diagnosis said to seeded bottlenecks."""
-        self.write(ANSWERS, _json(tuple(answers), tuple[Answer, ...]))
+        self.write(ANSWERS, _json(tuple(answers), tuple[SeedAnswer, ...]))
 
     def write_judgement(self, judgement: Judgement) -> None:
         """Write the verdicts: ``{"verdict", "exit_code", "gates": [...]}``."""
@@ -313,7 +313,7 @@ class Pack:
             key_storms=tuple(self._key_storm(path.stem) for path in sorted((self.path / KEY_STORMS).glob("*.json"))),
             samples=read_samples(self.samples_folder),
             crowd=self.crowd(),
-            answers=self._read(ANSWERS, tuple[Answer, ...]) if self._has(ANSWERS) else (),
+            answers=self._read(ANSWERS, tuple[SeedAnswer, ...]) if self._has(ANSWERS) else (),
             notes=manifest.notes,
             epoch_monotonic_ns=manifest.epoch_monotonic_ns,
             cut_short=manifest.cut_short,

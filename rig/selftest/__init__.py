@@ -1,7 +1,8 @@
-"""What ``rig prove`` is made of: seeded defects and bottlenecks, how each is brought about, the cells that they score.
+"""What ``rig prove`` is made of: defects and bottlenecks as values that carry what they do, and the matrix.
 
-``defects`` and ``bottlenecks`` are values; ``stages``, ``storms`` and ``diagnosis`` run them; ``sabotage``,
-``throttle``, ``quota``, ``foreign_load`` and ``crowd`` lay hands on instrument and machine, ``spoil`` on evidence;
-``cells`` compares what was declared with what was seen; ``catalog`` puts every gate beside what turns it red.
-Not for the verb (``rig.verbs.prove``) and not for what a defect of the service does (``stub_server.service.defects``).
+``defects`` lists the defects, ``stages`` runs them; ``bottlenecks`` lists what ``diagnosis`` seeds; ``bench`` is what
+all runs share. ``injections`` and ``corruptions`` are what they do to a run and to evidence, ``throttle``, ``quota``,
+``foreign_load`` and ``locust_run`` how. ``weaknesses`` and ``storms`` are the same for storms. ``matrix`` compares what
+was declared with what was seen; ``catalog`` lists every gate with the defects that turn it red. Not for the verb
+(``rig.verbs.prove``), nor for what a defect of the service does (``stub_server.service.defects``).
 """

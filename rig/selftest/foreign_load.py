@@ -1,9 +1,8 @@
-"""Work on this machine that is not the run's: processes that compute and nothing else, so that a diagnosis can be seen
-to find them.
+"""Processes on this machine that are no part of the run and only compute, so that a diagnosis can be seen to find them.
 
-Flow: ``foreign_load`` has a middleman start them and end, so that they are nobody's children and no sampler takes them
-for the rig's own; it ends them by pid. They carry the environment of their caller, so a lifeline that stands ends them
-as well.
+Flow: ``foreign_load`` has a middleman start them. The middleman ends at once, so that they are nobody's children and no
+sampler takes them for the rig's own. At the end they are killed by pid. They carry the environment of their caller, so
+a supervisor ends them as well.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ import psutil
 from rig.machine.processes import alive
 
 LOAD_PER_CORE = 4
-"""The scheduler is fair to threads: with so many a core, what the run has ready gets the smaller part."""
-_END_PATIENCE_S = 5.0
+"""The scheduler is fair to threads: with so many for each core, the run's own threads get the smaller part."""
+_END_TIMEOUT_S = 5.0
 _POLL_S = 0.01
 
 _COMPUTE = "while True: pass"
@@ -51,10 +50,10 @@ def foreign_load(count: int | None = None) -> Iterator[tuple[int, ...]]:
 
 
 def _end(processes: list[psutil.Process]) -> None:
-    """Nobody's children cannot be waited for: they are looked at until they are gone, within a deadline."""
+    """They are not this process's children and cannot be waited for, so poll until they are gone."""
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.kill()
-    deadline = time.monotonic() + _END_PATIENCE_S
+    deadline = time.monotonic() + _END_TIMEOUT_S
     while any(alive(process) for process in processes) and time.monotonic() < deadline:
         time.sleep(_POLL_S)

@@ -1,7 +1,8 @@
-"""The crowd's gates against their defect: a short mix that locust leads, whole, and with a worker killed in the middle.
+"""A short mix that locust leads, whole or with a worker killed in the middle.
 
-Flow: a headless master and two native workers run as ``rig mix`` starts them, their output in a file; once all users
-are there one worker may be killed with SIGKILL. The pack that the master leaves is judged from its files.
+Flow: a headless master and two native workers run as ``rig mix`` starts them, their output in a file. ``apply`` may
+make the mix longer, and may have something done once all users are there. The pack that the master leaves is judged as
+any other.
 """
 
 from __future__ import annotations
@@ -9,85 +10,96 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
-from rig.checks.judge import judge
 from rig.errors import RigError
-from rig.evidence.gate import Gate
-from rig.evidence.pack import Pack
 from rig.locust_bridge.launch import Crowd
 from rig.machine.child import end
 from rig.machine.ports import free_port
 from rig.machine.supervisor import Supervisor, temporary_folder
 from rig.run.job import Job
-from rig.selftest.defects import Defect
+from rig.selftest.bench import Apply, beforehand
 
-SECONDS, USERS, WORKERS = 4, 10, 2
+USERS, WORKERS = 10, 2
 KILLED_SECONDS = 8
 """A master notices that a worker is gone after some seconds of silence: the mix has to last longer."""
 _SPAWNED = "All users spawned"
 _START_S, _END_S = 60.0, 120.0
 _POLL_S = 0.05
 
+MixProcess = subprocess.Popen[bytes]
 
-def crowd(job: Job, defect: Defect, environ: Mapping[str, str]) -> tuple[Path, dict[str, Gate]]:
-    """Run the mix, with the defect; its pack and gates. RigError when the master leaves none in time."""
-    killed = defect.name == "crowd-worker-killed"
-    out = job.settings.out / f"prove-{defect.name}"
+
+@dataclass(slots=True)
+class Mix:
+    """A mix before it begins. ``when_spawned`` gets the last worker as soon as all users are there."""
+
+    seconds: int = 4
+    when_spawned: Callable[[MixProcess], object] | None = None
+
+
+@beforehand
+def kill_mix_worker(mix: Mix) -> None:
+    """Kill a worker with SIGKILL once all users are there."""
+    mix.seconds, mix.when_spawned = KILLED_SECONDS, MixProcess.kill
+
+
+def run_mix(job: Job, name: str, apply: Apply[Mix], environ: Mapping[str, str]) -> Path:
+    """Run the mix under ``apply``; its pack. RigError when the master leaves none in time."""
+    out = job.settings.out / f"prove-{name}"
     before = set(out.glob("*/manifest.json"))
-    mix = Crowd((*_words(killed), "--rig-out", str(out), "--rig-seed", str(job.settings.seed)), WORKERS)
-    with Supervisor() as supervisor, temporary_folder("rig-crowd-") as logs, ExitStack() as stack:
-        port = free_port()
+    mix = Mix()
+    with apply(mix), Supervisor() as supervisor, temporary_folder("rig-crowd-") as logs, ExitStack() as stack:
+        words = (*_words(mix), "--rig-out", str(out), "--rig-seed", str(job.settings.seed))
         log_file = logs / "master.log"
-        with log_file.open("wb") as log:
-            commands = [mix.master_command(port), *[mix.worker_command(port)] * WORKERS]
-            processes = [_started(command, {**environ, **supervisor.marker}, log.fileno()) for command in commands]
-        stack.callback(_end, processes)
-        if killed:
-            _wait_for(_SPAWNED, log_file, processes[0])
-            processes[-1].kill()
+        master, *workers = _start(Crowd(words, WORKERS), {**environ, **supervisor.marker}, log_file, stack)
+        if mix.when_spawned is not None:
+            _wait_for(_SPAWNED, log_file, master)
+            mix.when_spawned(workers[-1])
         try:
-            processes[0].wait(_END_S)
+            master.wait(_END_S)
         except subprocess.TimeoutExpired:
-            raise RigError(f"the crowd's master did not end: {_tail(log_file)}") from None
+            raise RigError(f"locust's master did not end: {_last_words(log_file)}") from None
         if not (made := sorted(set(out.glob("*/manifest.json")) - before)):
-            raise RigError(f"the crowd's master left no pack: {_tail(log_file)}")
-    pack = Pack.open(made[-1].parent)
-    return pack.path, {gate.id: gate for gate in judge(pack.load())}
+            raise RigError(f"locust's master left no pack: {_last_words(log_file)}")
+    return made[-1].parent
 
 
-def _words(killed: bool) -> tuple[str, ...]:
-    seconds = KILLED_SECONDS if killed else SECONDS
+def _words(mix: Mix) -> tuple[str, ...]:
     # Nothing is claimed about speed here: a weak null benchmark is enough, and quick.
-    return ("-u", str(USERS), "-r", "50", "-t", f"{seconds}s", "--only-summary", "--rig-null-seconds", "0.1")
+    return ("-u", str(USERS), "-r", "50", "-t", f"{mix.seconds}s", "--only-summary", "--rig-null-seconds", "0.1")
 
 
-def _started(command: Sequence[str], environ: Mapping[str, str], log: int) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        list(command),
-        env={**os.environ, **environ},
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
-        start_new_session=True,
-    )
+def _start(crowd: Crowd, environ: Mapping[str, str], log_file: Path, stack: ExitStack) -> list[MixProcess]:
+    """The master and its workers, which ``stack`` ends: the master has told them to quit, if it could."""
+    port = free_port()
+    processes = []
+    with log_file.open("wb") as log:
+        for command in (crowd.master_command(port), *[crowd.worker_command(port)] * WORKERS):
+            processes.append(
+                subprocess.Popen(
+                    command,
+                    env={**os.environ, **environ},
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+            )
+            stack.callback(end, processes[-1], _END_S / 8)
+    return processes
 
 
-def _wait_for(text: str, log_file: Path, master: subprocess.Popen[bytes]) -> None:
+def _wait_for(text: str, log_file: Path, master: MixProcess) -> None:
     deadline = time.monotonic() + _START_S
     while text not in log_file.read_text(errors="replace"):
         if master.poll() is not None or time.monotonic() > deadline:
-            raise RigError(f"the crowd did not come together: {_tail(log_file)}")
+            raise RigError(f"locust's workers did not come together: {_last_words(log_file)}")
         time.sleep(_POLL_S)
 
 
-def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """The master has told its workers to quit; whoever is still there was not told, or does not listen."""
-    for process in processes:
-        end(process, _END_S / 8)
-
-
-def _tail(log_file: Path) -> str:
+def _last_words(log_file: Path) -> str:
     return " | ".join(log_file.read_text(errors="replace").strip().splitlines()[-3:])

@@ -1,6 +1,6 @@
-"""What a proof of the gates comes to: cells, their score, a table. Values; whoever runs defects makes them.
+"""The mutation matrix: every gate under every defect, with the verdict that was declared and the one that was seen.
 
-A cell is one gate under one defect, with the verdict that the defect declares and the one that was seen.
+Values, a score, a table. ``rig.selftest.stages`` and ``rig.selftest.storms`` make them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rig.checks.judge import judge
 from rig.errors import ExitCode
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.judgement import Judgement
-from rig.run.record import Record
+from rig.evidence.pack import Pack
 from rig.text import shortened
 
 _REASON = 160
@@ -26,7 +26,7 @@ _REASON = 160
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One gate under one defect. ``repetition`` counts from 1; ``reason`` is the gate's."""
+    """One cell of the matrix: a gate under a defect. ``repetition`` counts from 1; ``reason`` is the gate's."""
 
     gate: str
     defect: str
@@ -43,9 +43,9 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """All cells of a proof and where the runs lie. ``skipped`` says why a defect was not tried, and what would help.
+    """The matrix, and where the packs lie. ``skipped`` says why a defect was not tried, with the remedy.
 
-    ``refused`` is how the first run was judged where its client was not certified: nothing was tried then.
+    ``refused`` is how the first run was judged where its client was not certified. Nothing was tried then.
     """
 
     cells: tuple[Cell, ...]
@@ -73,7 +73,7 @@ class Proof:
 
     @property
     def verdict(self) -> Verdict:
-        """FAIL below a full score; else INVALID where a defect was not tried, its gates not seen red; else PASS.
+        """FAIL below a full score; else INVALID where a defect was not tried; else PASS.
 
         INVALID where the client was not certified.
         """
@@ -115,7 +115,7 @@ class Proof:
         }
 
 
-def together(proofs: Sequence[Proof]) -> Proof:
+def join_proofs(proofs: Sequence[Proof]) -> Proof:
     """Several proofs as one."""
     return Proof(
         tuple(cell for proof in proofs for cell in proof.cells),
@@ -135,19 +135,19 @@ def cells_of(name: str, expected: Mapping[str, Verdict], seen: Mapping[str, Gate
     ]
 
 
-def judge_pack(record: Record) -> dict[str, Gate]:
+def judge_pack(pack: Path) -> dict[str, Gate]:
     """The gates of a finished pack by id, judged from its files."""
-    return {gate.id: gate for gate in judge(record.pack.load())}
+    return {gate.id: gate for gate in judge(Pack.open(pack).load())}
 
 
-def _wrong(cell: Cell) -> str:
-    """A wrong cell, and why the gate came to that: a machine that was taken away meanwhile is named there."""
-    said = f"{cell.gate} {cell.observed} (expected {cell.expected})"
-    return f"{said}: {shortened(cell.reason, _REASON)}" if cell.reason else said
+def _describe(cell: Cell) -> str:
+    """A wrong cell, with the gate's reason: it says so where others took the machine meanwhile."""
+    words = f"{cell.gate} {cell.observed} (expected {cell.expected})"
+    return f"{words}: {shortened(cell.reason, _REASON)}" if cell.reason else words
 
 
 def proof_table(proof: Proof) -> Table:
-    """One row a defect: what turned red, what was wrong. What was not tried stands in the title too."""
+    """One row for each defect: what turned red, what was wrong. The title also names what was not tried."""
     score = math.floor(proof.score * 1000) / 1000  # one wrong cell of thousands is not to be rounded away
     title = f"{proof.verdict}: score {score:.3f} over {len(proof.cells)} cells"
     title += f", {proof.pairs} of them pairs of gate and defect"
@@ -164,7 +164,7 @@ def proof_table(proof: Proof) -> Table:
         cells = [cell for cell in proof.cells if cell.defect == name]
         red = dict.fromkeys(cell.gate for cell in cells if cell.right and cell.expected is not Verdict.PASS)
         green = sum(cell.right and cell.expected is Verdict.PASS for cell in cells)
-        wrong = [_wrong(cell) for cell in cells if not cell.right]
+        wrong = [_describe(cell) for cell in cells if not cell.right]
         table.add_row(name, ", ".join(red) or "-", str(green), Text("; ".join(wrong) or "-", "red" if wrong else ""))
     for name, why in proof.skipped.items():
         table.add_row(name, "-", "-", Text(f"NOT-RUN: {why}", "red"))

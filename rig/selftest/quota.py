@@ -1,8 +1,8 @@
-"""A CPU quota on processes of this run, by a control group of its own: what a container's limit is, made on purpose.
+"""A CPU quota on processes of this run, by a control group of its own, as a container has one.
 
-Flow: ``open_quota`` makes the group beside or below the one that this process is in; ``CpuQuota.hold`` puts processes
-into it, whose later children follow; at the end all go back to where this process was, and the group is removed.
-Control groups of version 1 and 2; ``QuotaUnavailable`` where this user may make none, which is the usual thing without
+Flow: ``open_quota`` makes the group next to or below the one that this process is in. ``CpuQuota.hold`` puts processes
+into it; what they start later is in it too. At the end all go back to the group of this process, and the new one is
+removed. Control groups of version 1 and 2. ``SeedUnavailable`` where this user may make none, as is usual without
 privileges. Not for reading limits: ``rig.machine.cgroup`` does that.
 """
 
@@ -19,12 +19,12 @@ from rig.errors import RigError
 from rig.machine.cgroup import CpuGroup
 
 _PERIOD_US = 100_000
-_REMOVE_PATIENCE_S = 2.0
+_REMOVE_TIMEOUT_S = 2.0
 _POLL_S = 0.01
 
 
-class QuotaUnavailable(RigError):
-    """This user can set no quota on this machine."""
+class SeedUnavailable(RigError):
+    """This user, or this machine, cannot have that bottleneck."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,32 +36,32 @@ class CpuQuota:
     """The group that its processes came from."""
 
     def hold(self, pids: Iterable[int]) -> None:
-        """Put processes under the quota, all their threads with them; one that is gone is left out."""
+        """Put processes with all their threads under the quota; one that is gone is left out."""
         _move(pids, self.folder)
 
-    def let_go(self) -> None:
-        """Put everything back that is in it, also what was started meanwhile, until nothing is."""
-        deadline = time.monotonic() + _REMOVE_PATIENCE_S
+    def release(self) -> None:
+        """Put everything back that is in the group, also what was started meanwhile."""
+        deadline = time.monotonic() + _REMOVE_TIMEOUT_S
         while (pids := _members(self.folder)) and time.monotonic() < deadline:
             _move(pids, self.home)
 
 
 @contextmanager
 def open_quota(cores: float) -> Iterator[CpuQuota]:
-    """A group that may use so many cores. QuotaUnavailable where none can be made."""
+    """A group that may use so many cores. SeedUnavailable where none can be made."""
     home = next(iter(CpuGroup.of_this_process().folders), None)
     if home is None:
-        raise QuotaUnavailable("no CPU quota can be set: there is no control group with a CPU controller")
-    quota = CpuQuota(_made(home, cores), home)
+        raise SeedUnavailable("no CPU quota can be set: there is no control group with a CPU controller")
+    quota = CpuQuota(_make_group(home, cores), home)
     try:
         yield quota
     finally:
-        quota.let_go()
+        quota.release()
         _remove(quota.folder)
 
 
-def _made(home: Path, cores: float) -> Path:
-    """A new group with its limit. A group of version 2 that holds processes can have none below it, but beside it."""
+def _make_group(home: Path, cores: float) -> Path:
+    """A new group with its limit. In version 2 a group with processes can have none below it, so try next to it."""
     quota_us = round(cores * _PERIOD_US)
     name = f"rig-quota-{secrets.token_hex(4)}"
     refusal: OSError | None = None
@@ -83,7 +83,7 @@ def _made(home: Path, cores: float) -> Path:
             return folder
         except OSError as error:
             refusal = refusal or error
-    raise QuotaUnavailable(f"no CPU quota can be set: {refusal}")
+    raise SeedUnavailable(f"no CPU quota can be set: {refusal}")
 
 
 def _move(pids: Iterable[int], folder: Path) -> None:
@@ -97,8 +97,8 @@ def _members(folder: Path) -> list[int]:
 
 
 def _remove(folder: Path) -> None:
-    """What has just left may still be on its way out."""
-    deadline = time.monotonic() + _REMOVE_PATIENCE_S
+    """Remove a group that processes have just left: the kernel may need a moment."""
+    deadline = time.monotonic() + _REMOVE_TIMEOUT_S
     while True:
         try:
             folder.rmdir()

@@ -1,280 +1,272 @@
-"""Every gate against the seeded defects: of the service, the instrument, the evidence, the diagnosis, a crowd.
+"""The stages on which defects run: what is sent there, which gates are judged, and how a run under a defect goes.
 
-Flow: one server, one pool of workers and one certificate are shared. The reference service runs once whole and
-healthy; then each defect runs on its stage (``rig.selftest.defects``), with a database and a lifeline of its own, and
-leaves a pack, which is judged as any other. Defects of the evidence are copies of the healthy pack. Plots are left out
-of these packs: ``rig report PACK`` draws them.
+Flow: ``prove_defects`` gets defects in their order, each stage's healthy run first. One server, one pool of workers
+and one certificate are shared (``rig.selftest.bench``). Each defect runs on its stage with its ``apply`` in force, and
+leaves a pack, which is judged as any other. Plots are left out of these packs: ``rig report PACK`` draws them.
+
+No defect is named here: ``rig.selftest.defects`` lists them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import replace
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any, Generic
 
-from rig.calibrate.cores import plan_of_this_machine
 from rig.calibrate.latency import QUICK, calibrate_latency
 from rig.calibrate.null import null_benchmark
-from rig.engine.pool import Pool
-from rig.evidence.certificate import Certificate
-from rig.evidence.judgement import Judgement
-from rig.evidence.pack import Pack
+from rig.checks.judge import EXIT_GATES
+from rig.evidence.gate import Verdict
+from rig.evidence.hashes import SUMS
+from rig.evidence.pack import VERDICTS, Pack
 from rig.machine.extras import missing
-from rig.machine.supervisor import Supervisor
 from rig.model import Scenario
-from rig.run.certify import certify, is_certified
-from rig.run.conclude import conclude_on_error
+from rig.profile import Profile
 from rig.run.job import Job
-from rig.run.leak_check import look_after
-from rig.run.load_target import load_target
-from rig.run.open_run import OpenRun, open_run
+from rig.run.open_run import OpenRun
 from rig.run.record import Record
 from rig.run.reporter import Reporter
-from rig.selftest.bottlenecks import HEALTHY as SOUND
-from rig.selftest.bottlenecks import Beside, seed_named
-from rig.selftest.corruptions import SPOILERS, spoiled_copy
-from rig.selftest.defects import DEFECTS, HEALTHY, HEALTHY_CROWD, HEALTHY_DIAGNOSIS, Defect, Stage
-from rig.selftest.diagnosis import Bench
-from rig.selftest.injections import STUTTER, sabotaged, stuttering
-from rig.selftest.locust_run import crowd
+from rig.selftest.bench import Apply, Bench, PlannedRun, T, load, open_bench
+from rig.selftest.bottlenecks import NO_POOL, ROW_LOCK_CONVOY, Seed
+from rig.selftest.diagnosis import Interview
+from rig.selftest.locust_run import Mix, run_mix
 from rig.selftest.matrix import Cell, Proof, cells_of, judge_pack
-from rig.target.postgres import Cluster, open_cluster
-from rig.target.store import new_store
 from scenarios.ladder import Ladder, replay_storm, unique_storm
 from scenarios.sustained import sustained
 
 STEP = 1000
 """One ladder step: two processes share 1,000 valid events, so that one of them sees the 500 that a defect waits for."""
 PERF_REQUESTS, PERF_LIMIT_S = 4_000, 6.5
-"""S8 under the defects: the slow service takes 500/s at most, and is too late by a quarter; any other has time to
-spare, as what is proven is that the gate leaves it green, not how fast this machine is.
+"""S8 under the defects. The slow service takes 500/s at most, and is too late by a quarter. Any other has time to
+spare: it is proven that the gate leaves it green, not how fast this machine is.
 """
 SHORT_UNIQUE = 4_000
 SUSTAINED_RATE_PER_S, SUSTAINED_S = 700.0, 10.0
-"""More than the slow service takes, 500/s, and less than a healthy one does; as long as the default profile, so that no
+"""More than the slow service takes, 500/s, and less than a healthy one does. As long as the default profile, so that no
 stall of a disk fills a fifth.
 """
 SUSTAINED_P95_LIMIT_MS = 800.0
-CUT_OFF_S = 1.5
-STUTTER_LIMIT_MS = 60.0
-_THROTTLE = {"running_s": 0.02, "stopped_s": 0.06}
 _THROTTLED_FLOOR = 0.5
-"""The throttled client gets a quarter of the time; its floor is half of what the whole client reached."""
-_SAMPLED = (Stage.WHOLE, Stage.SHORT)
-_CONVOY, _CHURN = seed_named("row-lock-convoy"), seed_named("no-pool")
-_SEEDED = {
-    HEALTHY_DIAGNOSIS.name: (_CONVOY, _CHURN),
-    "diagnosis-blind": (_CONVOY,),
-    "diagnosis-false-alarm": (replace(SOUND, beside=Beside.FOREIGN_LOAD),),
-}
-"""Bottlenecks that no neighbour on the machine can be mistaken for, and one that is none of the service's."""
+"""The client of the null benchmark is throttled to a quarter of the time; its floor is half of what it reached."""
+
+NUMBERS = tuple(range(1, 10))
+ROWS = tuple(f"S{number}.rows" for number in NUMBERS)
+ANSWERS = tuple(f"S{number}.answers" for number in NUMBERS)
+PRIVACY = ("privacy.rows", "privacy.logs")
+SAMPLED = ("samplers", "samplers.database_cpu")
+_TOTALS = ("totals", "duplicates", "accounting", "probes", "hygiene")
+_CALIBRATED = ("calibration.null", "calibration.ruler")
+_LADDER = (*ROWS, *ANSWERS, *_TOTALS, *PRIVACY, "S8.time", *_CALIBRATED)
+_SHORT = tuple(f"{scenario}.{what}" for scenario in ("S1", "S2") for what in ("rows", "answers"))
+_SUSTAINED = tuple(f"sustained.{what}" for what in ("rows", "answers", "rate", "p95", "degradation"))
+_WHOLE = (*_LADDER, *_SUSTAINED, *SAMPLED, "littles_law", *(exit_gate.id for exit_gate in EXIT_GATES))
+_MIX = ("locust.reports", "locust.totals")
+
+
+@dataclass(frozen=True)
+class Stage(Generic[T]):
+    """What is sent, and to whom; ``run`` makes the pack of a defect.
+
+    ``gates`` are judged there, and green unless a defect says otherwise. ``extra`` is the optional dependency that the
+    stage needs.
+    """
+
+    name: str
+    gates: tuple[str, ...]
+    run: Callable[[Bench, Defect[T]], Path]
+    extra: str = ""
+
+    def missing_extra(self) -> str:
+        """Why the stage cannot run, with the remedy; empty where it can."""
+        return missing(self.extra, self.extra) if self.extra else ""
+
+
+@dataclass(frozen=True)
+class Defect(Generic[T]):
+    """What is wrong, how that is done, and what it must do to the gates of its stage.
+
+    ``red`` must be FAIL, ``invalid`` INVALID, ``not_run`` NOT-RUN. ``open`` ones may turn either way: chance or order
+    decides. All others must stay green. Exit gates follow from their members.
+    """
+
+    name: str
+    stage: Stage[T]
+    apply: Apply[T] = nullcontext
+    red: tuple[str, ...] = ()
+    invalid: tuple[str, ...] = ()
+    not_run: tuple[str, ...] = ()
+    open: tuple[str, ...] = ()
+
+    def cells(self) -> dict[str, Verdict]:
+        """Expected verdict of every declared gate."""
+        named = {
+            **dict.fromkeys(self.red, Verdict.FAIL),
+            **dict.fromkeys(self.invalid, Verdict.INVALID),
+            **dict.fromkeys(self.not_run, Verdict.NOT_RUN),
+        }
+        touched = {*named, *self.open}
+        composed = {gate.id for gate in EXIT_GATES if touched & {*gate.members, *gate.besides}}
+        green = [gate for gate in self.stage.gates if gate not in touched | composed]
+        return named | dict.fromkeys(green, Verdict.PASS)
 
 
 def prove_defects(
-    job: Job, chosen: Sequence[str], environ: Mapping[str, str], reporter: Reporter, repetition: int = 1
+    job: Job, defects: Sequence[Defect[Any]], environ: Mapping[str, str], reporter: Reporter, repetition: int = 1
 ) -> Proof:
-    """Run the healthy service and the defects of those names (none named: all); each leaves a pack.
+    """PlannedRun defects in their order; each leaves a pack.
 
     A client that is not certified proves nothing: the first run ends with its certificate, and the proof with that run.
     """
-    defects = [defect for defect in DEFECTS if not chosen or defect.name in chosen]
     cells: list[Cell] = []
     packs: dict[str, Path] = {}
-    with Supervisor() as supervisor:
-        cores = plan_of_this_machine(job.settings.workers).client
-        with Pool(job.settings.workers, cores) as pool, open_cluster(supervisor, environ=environ) as cluster:
-            works = _Works(job, environ, reporter, cluster, pool)
-            for defect in _in_order(defects):
-                reporter.stage(f"defect: {defect.name}")
-                record = works.run(defect)
-                packs[defect.name] = record.path
-                if works.refused is not None:
-                    return Proof((), packs, refused=works.refused)
-                cells += cells_of(defect.name, defect.cells(), judge_pack(record), repetition)
-    proof = Proof(tuple(cells), packs)
-    crowds = [defect for defect in defects if defect.stage is Stage.CROWD]
-    return _with_crowds(proof, [HEALTHY_CROWD, *crowds] if crowds else [], job, environ, reporter, repetition)
+    skipped: dict[str, str] = {}
+    with open_bench(job, environ, reporter) as bench:
+        for defect in defects:
+            if why := defect.stage.missing_extra():
+                skipped[defect.name] = why
+                continue
+            reporter.stage(f"defect: {defect.name}")
+            packs[defect.name] = pack = defect.stage.run(bench, defect)
+            if bench.refused is not None:
+                return Proof((), packs, refused=bench.refused)
+            bench.healthy.setdefault(defect.stage.name, pack)
+            cells += cells_of(defect.name, defect.cells(), judge_pack(pack), repetition)
+    return Proof(tuple(cells), packs, skipped)
 
 
-def _in_order(defects: Sequence[Defect]) -> Iterator[Defect]:
-    """Those that are no crowd's, each stage's healthy run before them."""
-    yield HEALTHY
-    yield from (defect for defect in defects if defect.stage not in (Stage.DIAGNOSIS, Stage.CROWD))
-    if diagnosed := [defect for defect in defects if defect.stage is Stage.DIAGNOSIS]:
-        yield from (HEALTHY_DIAGNOSIS, *diagnosed)
+def _run_live(
+    bench: Bench,
+    defect: Defect[PlannedRun],
+    scenarios: Callable[[Profile], Iterator[Scenario]] = lambda _: iter(()),
+    act: Callable[[Bench, OpenRun, PlannedRun], None] = load,
+    *,
+    samplers: bool = False,
+) -> Path:
+    planned = tuple(scenarios(bench.job.profile))
+    return bench.run(defect.name, defect.apply, act, scenarios=planned, samplers=samplers).pack
 
 
-def _with_crowds(
-    proof: Proof,
-    defects: Sequence[Defect],
-    job: Job,
-    environ: Mapping[str, str],
-    reporter: Reporter,
-    repetition: int,
-) -> Proof:
-    if why := missing("locust", "locust"):
-        return replace(proof, skipped=dict.fromkeys((defect.name for defect in defects), why))
-    for defect in defects:
-        reporter.stage(f"defect: {defect.name}")
-        if defect.name in SPOILERS:
-            record = spoiled(job, proof.packs[HEALTHY_CROWD.name], defect)
-            pack, gates = record.path, judge_pack(record)
-        else:
-            pack, gates = crowd(job, defect, environ)
-        cells = cells_of(defect.name, defect.cells(), gates, repetition)
-        proof = Proof((*proof.cells, *cells), {**proof.packs, defect.name: pack})
-    return proof
+def _plan_ladder(profile: Profile, **perf: Any) -> Iterator[Scenario]:
+    ladder = Ladder((profile.routes[0].name,), profile.sources, (STEP,), spread=0, perf_trials=1, **perf)
+    yield from ladder.scenarios()
 
 
-def spoiled(job: Job, healthy: Path, defect: Defect) -> Record:
-    """A copy of a healthy pack, spoilt by a defect of the evidence and judged again."""
-    pack = Pack.create(job.settings.out, f"prove-{defect.name}", job.settings.seed, datetime.now(UTC))
-    spoiled_copy(healthy, pack, defect.name)
-    record = Record.reopen(pack)
-    record.judge(reports=False)
-    return record
+def _plan_sustained(profile: Profile) -> Iterator[Scenario]:
+    yield sustained(
+        profile.routes[0].name,
+        ("A",),
+        rate_per_s=SUSTAINED_RATE_PER_S,
+        seconds=SUSTAINED_S,
+        p95_limit_ms=SUSTAINED_P95_LIMIT_MS,
+    )
 
 
-class _Works:
-    """What the runs share, and how each is made."""
+def _plan_whole(profile: Profile) -> Iterator[Scenario]:
+    yield from _plan_ladder(profile)
+    yield from _plan_sustained(profile)
 
-    def __init__(self, job: Job, environ: Mapping[str, str], reporter: Reporter, cluster: Cluster, pool: Pool) -> None:
-        self._job = job
-        self._environ = environ
-        self._reporter = reporter
-        self._cluster = cluster
-        self._pool = pool
-        self._certificate: Certificate | None = None
-        self._healthy: Path | None = None
-        self.refused: Judgement | None = None
-        """Of the healthy run, where its client was not certified."""
 
-    def run(self, defect: Defect) -> Record:
-        """Run one defect on its stage; its record, judged. The healthy one comes first."""
-        if defect.stage is Stage.EVIDENCE:
-            assert self._healthy is not None, "the healthy run goes first"
-            return spoiled(self._job, self._healthy, defect)
-        opened = open_run(self._job_of(defect), self._environ, self._reporter)
-        with conclude_on_error(opened.record, "run"):
-            fit = self._certified(opened) if defect is HEALTHY else True
-            if fit:
-                self._evidence(defect, opened)
-            opened.record.mark_complete()
-            finished = opened.record.judge(reports=False)
-        if defect is HEALTHY:
-            self._healthy = opened.record.path
-            self.refused = None if fit else finished.judgement
-        return opened.record
+def _plan_short(profile: Profile) -> Iterator[Scenario]:
+    route = profile.routes[0].name
+    yield replay_storm(STEP, route, ("A",))
+    yield unique_storm(SHORT_UNIQUE, route, ("A",))
 
-    def _certified(self, opened: OpenRun) -> bool:
-        """Certify the client that all runs share; False where it may judge nobody."""
-        self._certificate = certify(opened, self._pool)
-        return is_certified(opened, self._certificate)
 
-    def _evidence(self, defect: Defect, opened: OpenRun) -> None:
-        """What the stage of a defect leaves in the pack."""
-        if defect.stage is Stage.DIAGNOSIS:
-            opened.record.pack.write_certificate(self._good)
-            self._diagnose(defect, opened)
-        elif defect.stage is Stage.NULL:
-            opened.record.pack.write_certificate(self._throttled(opened))
-        elif defect.stage is Stage.LATENCY:
-            opened.record.pack.write_certificate(self._mismeasured(opened))
-        else:
-            opened.record.pack.write_certificate(self._good)
-            self._storm(defect, opened)
+def _measure_speed(bench: Bench, opened: OpenRun, run: PlannedRun) -> None:
+    """A null benchmark with a floor that the client reaches only where it gets its time."""
+    certificate = null_benchmark(
+        run.pool,
+        run.job.profile,
+        opened.key,
+        opened.record.path / "calibration",
+        floor_rps=_THROTTLED_FLOOR * bench.certified.rps,
+        trials=1,
+        seconds=0.5,
+        stub_cores=opened.cores.server,
+    )
+    opened.record.pack.write_certificate(certificate)
 
-    @property
-    def _good(self) -> Certificate:
-        assert self._certificate is not None, "the healthy run goes first"
-        return self._certificate
 
-    def _job_of(self, defect: Defect) -> Job:
-        settings = replace(self._job.settings, defects=defect.service, samplers=defect.stage in _SAMPLED, storms=False)
-        scenarios = tuple(self._scenarios(defect))
-        verb = "prove-diagnosis" if defect.stage is Stage.DIAGNOSIS else f"prove-{defect.name}"
-        return replace(self._job, verb=verb, settings=settings, scenarios=scenarios)
+def _measure_latencies(bench: Bench, opened: OpenRun, run: PlannedRun) -> None:
+    """The good null benchmark, and the latencies that the client measures now."""
+    folder = opened.record.path / "calibration"
+    calibration, rows = calibrate_latency(
+        run.pool, run.job.profile, opened.key, folder, QUICK, stub_cores=opened.cores.server
+    )
+    opened.record.pack.write_latency_calibration(rows)
+    opened.record.pack.write_certificate(replace(bench.certified, latency_calibration=calibration))
 
-    def _scenarios(self, defect: Defect) -> Iterator[Scenario]:
-        profile = self._job.profile
-        route = profile.routes[0].name
-        whole = defect.stage is Stage.WHOLE
-        if whole or defect.stage is Stage.LADDER:
-            ladder = Ladder((route,), profile.sources, (STEP,), spread=0, perf_trials=1)
-            if not whole:
-                ladder = replace(ladder, perf_requests=PERF_REQUESTS, perf_limit_s=PERF_LIMIT_S)
-            yield from ladder.scenarios()
-        if whole or defect.stage is Stage.SUSTAINED:
-            steady = sustained(
-                route,
-                ("A",),
-                rate_per_s=SUSTAINED_RATE_PER_S,
-                seconds=SUSTAINED_S,
-                p95_limit_ms=SUSTAINED_P95_LIMIT_MS,
-            )
-            if defect.name == "slow-and-cut-off":
-                steady = replace(steady, deadline_s=CUT_OFF_S)
-            if defect.name == "stuttering-client":
-                steady = replace(steady, p95_limit_ms=STUTTER_LIMIT_MS)
-            yield steady
-        if defect.stage is Stage.SHORT:
-            yield replay_storm(STEP, route, ("A",))
-            yield unique_storm(SHORT_UNIQUE, route, ("A",))
 
-    def _storm(self, defect: Defect, opened: OpenRun) -> None:
-        """One run with a lifeline of its own, so that what it leaves is told apart from what all runs share."""
-        with (
-            self._pool_for(defect, opened) as pool,
-            ExitStack() as afterwards,
-            Supervisor() as supervisor,
-            sabotaged(defect.name, opened, pool, supervisor, afterwards) as run,
-        ):
-            use = load_target(run, pool, new_store(self._cluster, f"prove_{defect.name.replace('-', '_')}"))
-            use.raise_if_interrupted()
-            run.record.pack.write_leak_findings([*use.findings, *look_after(supervisor, use.ports)])
+@dataclass(slots=True)
+class Questions:
+    """Bottlenecks that are seeded on the stage of the diagnosis: two that nothing else on the machine looks like."""
 
-    def _diagnose(self, defect: Defect, opened: OpenRun) -> None:
-        """Ask the diagnosis of runs with a known bottleneck, each of which leaves a pack of its own."""
-        name = f"asked_{list(_SEEDED).index(defect.name)}"
-        bench = Bench(self._job, self._environ, self._reporter, self._pool, self._cluster, self._good, name=name)
-        for seed in _SEEDED[defect.name]:
-            bench.ask(seed, 1, samplers=defect.name != "diagnosis-blind")
-        for seed_name, reason in bench.not_run.items():
-            opened.record.note(f"{seed_name} was not seeded: {reason}")
-        opened.record.pack.write_answers(bench.answers)
+    seeds: Sequence[Seed] = (ROW_LOCK_CONVOY, NO_POOL)
+    samplers: bool = True
 
-    def _pool_for(self, defect: Defect, opened: OpenRun) -> AbstractContextManager[Pool]:
-        """The shared workers, unless one of them is to die."""
-        if defect.name == "worker-killed":
-            return Pool(self._pool.size, opened.cores.client)
-        return nullcontext(self._pool)
 
-    def _throttled(self, opened: OpenRun) -> Certificate:
-        """The null benchmark of a client that gets a quarter of the time."""
-        with stuttering(self._pool.pids, **_THROTTLE):
-            return null_benchmark(
-                self._pool,
-                self._job.profile,
-                opened.key,
-                opened.record.path / "calibration",
-                floor_rps=_THROTTLED_FLOOR * self._good.rps,
-                trials=1,
-                seconds=0.5,
-                stub_cores=opened.cores.server,
-            )
+def _diagnose(bench: Bench, defect: Defect[Questions]) -> Path:
+    """Ask the diagnosis of runs with a known bottleneck, each of which leaves a pack of its own."""
+    questions = Questions()
 
-    def _mismeasured(self, opened: OpenRun) -> Certificate:
-        """The good null benchmark, and latencies as a client measures them that stands still now and then."""
-        with stuttering(self._pool.pids, **STUTTER):
-            latency_calibration, rows = calibrate_latency(
-                self._pool,
-                self._job.profile,
-                opened.key,
-                opened.record.path / "calibration",
-                QUICK,
-                stub_cores=opened.cores.server,
-            )
-        opened.record.pack.write_latency_calibration(rows)
-        return replace(self._good, latency_calibration=latency_calibration)
+    def ask(bench: Bench, opened: OpenRun, _: PlannedRun) -> None:
+        interview = Interview(bench)
+        for seed in questions.seeds:
+            interview.ask(seed, 1, samplers=questions.samplers)
+        for name, reason in interview.not_run.items():
+            opened.record.note(f"{name} was not seeded: {reason}")
+        opened.record.pack.write_answers(interview.answers)
+
+    with defect.apply(questions):
+        return bench.run(defect.name, nullcontext, ask, samplers=False, verb="prove-diagnosis").pack
+
+
+def _mix(bench: Bench, defect: Defect[Mix]) -> Path:
+    return run_mix(bench.job, defect.name, defect.apply, bench.environ)
+
+
+def _judge_copy(bench: Bench, defect: Defect[Pack], of: str) -> Path:
+    """Copy the healthy pack of a stage, change the copy, and judge it anew."""
+    pack = Pack.create(bench.job.settings.out, f"prove-{defect.name}", bench.job.settings.seed, datetime.now(UTC))
+    left_out = shutil.ignore_patterns(SUMS, VERDICTS)
+    shutil.copytree(bench.healthy[of], pack.path, dirs_exist_ok=True, ignore=left_out)
+    with defect.apply(pack):
+        return Record.reopen(pack).judge(reports=False).pack
+
+
+WHOLE = Stage("whole", _WHOLE, partial(_run_live, scenarios=_plan_whole, samplers=True))
+"""Every scenario, the samplers beside them: the healthy run that all others are held against."""
+LADDER = Stage(
+    "ladder",
+    _LADDER,
+    partial(_run_live, scenarios=partial(_plan_ladder, perf_requests=PERF_REQUESTS, perf_limit_s=PERF_LIMIT_S)),
+)
+"""S1 to S9."""
+SHORT = Stage("short", (*_SHORT, *_TOTALS, *SAMPLED), partial(_run_live, scenarios=_plan_short, samplers=True))
+"""S1 and S2, the samplers beside them."""
+SUSTAINED = Stage(
+    "sustained",
+    (*_SUSTAINED, "totals", "duplicates", "accounting", "hygiene"),
+    partial(_run_live, scenarios=_plan_sustained),
+)
+"""An open loop."""
+NULL = Stage("null", (), partial(_run_live, act=_measure_speed))
+"""The null benchmark alone."""
+LATENCY = Stage("latency_calibration", ("calibration.null",), partial(_run_live, act=_measure_latencies))
+"""The calibration of latencies alone."""
+EVIDENCE = Stage("evidence", _WHOLE, partial(_judge_copy, of=WHOLE.name))
+"""Nothing is sent: the healthy run's pack is copied, changed and judged again."""
+DIAGNOSIS = Stage("diagnosis", ("diagnosis.confusion", *_CALIBRATED), _diagnose)
+"""Seeded bottlenecks, and what the diagnosis says to them."""
+MIX = Stage("mix", _MIX, _mix, extra="locust")
+"""The mix that locust leads, by two native workers."""
+MIX_EVIDENCE = Stage("mix-evidence", _MIX, partial(_judge_copy, of=MIX.name), extra="locust")
+"""Nothing is sent: the healthy mix's pack is copied, changed and judged again."""
+STAGES: tuple[Stage[Any], ...] = (
+    WHOLE, LADDER, SHORT, SUSTAINED, NULL, LATENCY, EVIDENCE, DIAGNOSIS, MIX, MIX_EVIDENCE
+)  # fmt: skip

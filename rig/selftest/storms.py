@@ -43,7 +43,7 @@ def prove_storms(
                     record.pack.write_storm(report)
                 record.mark_complete()
             packs[weakness.name] = record.judge(reports=False).pack
-            cells += cells_of(weakness.name, weakness.cells(), judge_pack(record), repetition)
+            cells += cells_of(weakness.name, weakness.cells(), judge_pack(packs[weakness.name]), repetition)
     return Proof(tuple(cells), packs)
 
 

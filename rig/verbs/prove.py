@@ -1,29 +1,28 @@
-"""``rig prove``: every gate against seeded defects. A gate that cannot turn red proves nothing, one that turns red at
-everything proves as little.
+"""``rig prove``: every gate against injected defects. A gate that cannot turn red proves nothing, and neither does one
+that turns red at everything.
 
-Flow: the defects of service, instrument, evidence and crowd (``rig.selftest.stages``), then the storms with each of
-their protections taken away (``rig.selftest.storms``); each run leaves a pack and is judged as any other. What a defect
-declares to be red and green are the cells, and their share that is right is the score. That no gate is without a defect
-is held by a test over ``rig.selftest.catalog``.
+Flow: the defects of service, instrument, evidence and locust runs (``rig.selftest.defects``), then the storms with each
+of their protections taken away (``rig.selftest.storms``). Each run leaves a pack and is judged as any other. The gates
+that a defect declares red or green are the mutation matrix, and the share of it that came out so is the score. A test
+over ``rig.selftest.catalog`` sees to it that no gate is without a defect.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rig.errors import UsageError
 from rig.evidence.storm import STORMS
-from rig.machine.extras import missing, require
 from rig.run.job import Job
 from rig.run.reporter import Reporter
-from rig.selftest.defects import DEFECTS, OF_THE_CROWD
-from rig.selftest.matrix import Proof, together
-from rig.selftest.stages import prove_defects
+from rig.selftest.defects import DEFECTS, add_healthy_runs
+from rig.selftest.matrix import Proof, join_proofs
+from rig.selftest.stages import Defect, prove_defects
 from rig.selftest.storms import prove_storms
 from rig.selftest.weaknesses import WEAKNESSES
 
-DEFECT_NAMES = tuple(defect.name for defect in DEFECTS)
-STORM_NAMES = tuple(dict.fromkeys([*STORMS, *(weakness.case for weakness in WEAKNESSES if weakness.case)]))
+_STORM_NAMES = tuple(dict.fromkeys([*STORMS, *(weakness.case for weakness in WEAKNESSES if weakness.case)]))
 
 
 def prove(
@@ -37,30 +36,33 @@ def prove(
 ) -> Proof:
     """Run everything, or the ``chosen`` defects, storms and cases, so many times; each run leaves a pack.
 
-    A client that is not certified ends it. UsageError before anything starts for a name that is none, or of a crowd's
-    defect where locust is not installed.
+    A client that is not certified ends it. UsageError before anything starts for a name that is not known, and for the
+    defect of a locust run where locust is not installed.
     """
-    defects, storms = _sorted(chosen, storms_only=storms_only)
-    if any(defect.name in defects for defect in OF_THE_CROWD):
-        require("locust", "locust")
-    if not (chosen or storms_only) and (why := missing("locust", "locust")):
-        reporter.stage(f"the crowd's defects will not be tried, so the whole cannot pass: {why}")
+    defects, storms = choose(chosen, storms_only=storms_only)
+    missing = {why for defect in defects if (why := defect.stage.missing_extra())}
+    for why in missing:
+        if chosen:
+            raise UsageError(why)
+        reporter.stage(f"the defects of locust runs will not be tried, so the whole proof cannot pass: {why}")
     proofs = []
     for repetition in range(1, repetitions + 1):
-        if defects or not (chosen or storms_only):
-            proofs.append(prove_defects(job, defects, environ, reporter, repetition))
+        if defects:
+            proofs.append(prove_defects(job, add_healthy_runs(defects), environ, reporter, repetition))
             if proofs[-1].refused is not None:
                 break
         if storms or not chosen:
             proofs.append(prove_storms(job, storms, environ, reporter, repetition))
-    return together(proofs)
+    return join_proofs(proofs)
 
 
-def _sorted(names: Sequence[str], *, storms_only: bool) -> tuple[list[str], list[str]]:
-    """The defects and the storms among some names."""
-    known = STORM_NAMES if storms_only else (*DEFECT_NAMES, *STORM_NAMES)
+def choose(names: Sequence[str], *, storms_only: bool) -> tuple[list[Defect[Any]], list[str]]:
+    """The defects and the storms of some names; without any all defects, and no storm by name."""
+    defects = {} if storms_only else {defect.name: defect for defect in DEFECTS}
+    known = (*defects, *_STORM_NAMES)
     for name in names:
         if name not in known:
             what = "storm" if storms_only else "defect, storm or case"
             raise UsageError(f"{name!r} is no {what}; known are {', '.join(known)}")
-    return [name for name in names if name in DEFECT_NAMES], [name for name in names if name in STORM_NAMES]
+    chosen = [defect for name, defect in defects.items() if not names or name in names]
+    return chosen, [name for name in names if name in _STORM_NAMES]

@@ -6,6 +6,7 @@ import pytest
 
 from rig.calibrate.null import explained, limit_of
 from rig.evidence.certificate import Certificate, NullTrial
+from tests.checks.cases import null_trial
 
 
 def trial(
@@ -20,13 +21,11 @@ def trial(
     failures: int = 0,
 ) -> NullTrial:
     """A trial of 10 s under the floor, with nothing at its limit but what is given."""
-    return NullTrial(
+    return null_trial(
         rps=rps,
         elapsed_s=10.0,
         requests=10_000,
         failures=failures,
-        client_cpu_us_per_request=10.0,
-        client_all_in_us_per_request=20.0,
         worker_utilisation=worker,
         stub_utilisation=stub,
         stalled=stalled,

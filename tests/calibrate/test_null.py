@@ -20,6 +20,7 @@ from rig.machine.processes import words
 from rig.model import RunKey
 from rig.profile import bundled_profile, load_profile
 from stub_server.null import CLOSE, KEEP, REFUSE
+from tests.checks.cases import null_trial
 
 RUN = RunKey(seed=1, run_id="null-test", started_unix=1_800_000_000)
 
@@ -76,7 +77,7 @@ def test_the_benchmark_leaves_nothing_behind(benchmark: tuple[Certificate, Path,
 
 def test_failures_make_a_certificate_weak_however_fast_it_was() -> None:
     """``limit_of`` names them where nothing else is at its limit."""
-    trial = NullTrial(1e6, 1.0, 10_000, 17, 10.0, 20.0, 0.3, 0.3, 0.0, (0.3,), 0.0, 0.0)
+    trial = null_trial(failures=17, cores_busy=(0.3,))
     assert "17 failures" in null.limit_of(trial)[1]
     assert null.limit_of(replace(trial, stub_utilisation=0.99))[0] == "stub-bound"
 
@@ -145,7 +146,7 @@ def test_a_trial_that_is_over_too_soon_is_run_again_until_one_lasts(
         assert trial == len(driven)
         driven.append(count)
         rate = next(rates)
-        return NullTrial(rate, count / rate, count, 0, 10.0, 10.0, 0.9, 0.9, 0.0, (0.5,), 0.0, 0.0)
+        return null_trial(rps=rate, elapsed_s=count / rate, requests=count)
 
     monkeypatch.setattr(null._Bench, "run_scenario", run_scenario)
     with Pool(1) as pool:

@@ -19,8 +19,7 @@ from rig.errors import ExitCode
 from rig.machine.processes import children, words
 from rig.model import RunKey
 from rig.profile import bundled_profile, load_profile
-from rig.selftest import throttle
-from rig.selftest.throttle import throttled
+from rig.selftest.throttle import throttle
 from tests.cli.commands import QUICK, Going, rig
 
 RUN = RunKey(seed=1, run_id="throttled", started_unix=1_800_000_000)
@@ -52,7 +51,7 @@ def test_a_throttled_client_knows_that_it_was(tmp_path: Path, monkeypatch: pytes
             in_hand.set()
             return pool.pids
 
-        with throttled(in_the_trial):
+        with throttle(in_the_trial):
             certificate = null_benchmark(
                 pool, profile, RUN, tmp_path / "c", floor_rps=1e9, trials=1, seconds=0.1, progress=tell
             )
@@ -71,7 +70,7 @@ def test_a_client_that_is_throttled_after_its_calibration_fails_nobody(tmp_path:
     going = Going(["perf", *options, "--json", "--out", str(tmp_path)])
     going.wait_for("S8 PerfGate")
     (worker,) = workers_of(going.process.pid)
-    with throttled(lambda: (worker,)):
+    with throttle(lambda: (worker,)):
         going.wait_for("waiting until the database is quiet")
     ended = going.end()
     document: Any = ended.document()
@@ -91,10 +90,10 @@ def test_nobody_stands_still_for_ever_when_the_throttle_breaks(monkeypatch: pyte
         asked.set()
         raise IndexError("no figures")
 
-    monkeypatch.setattr(throttle, "_cpu_s", broken)
+    monkeypatch.setattr("rig.selftest.throttle._cpu_s", broken)
     with subprocess.Popen(["sleep", "60"]) as child:
         try:
-            with throttled(lambda: (child.pid,), stop_s=0.0):
+            with throttle(lambda: (child.pid,), stop_s=0.0):
                 assert asked.wait(30)
             assert psutil.Process(child.pid).status() != psutil.STATUS_STOPPED
         finally:
@@ -106,7 +105,7 @@ def test_nobody_stands_still_for_ever_when_the_throttle_breaks(monkeypatch: pyte
 def test_a_client_throttled_from_its_start_ends_in_2(tmp_path: Path) -> None:
     going = Going(["calibrate", *QUICK, "--json", "--out", str(tmp_path)])
     going.wait_for("null benchmark")
-    with throttled(lambda: workers_of(going.process.pid) if going.process.poll() is None else ()):
+    with throttle(lambda: workers_of(going.process.pid) if going.process.poll() is None else ()):
         ended = going.end(timeout_s=300)
     document: Any = ended.document()
     assert ended.code == ExitCode.BELOW_FLOOR

@@ -162,8 +162,8 @@ def latency_calibration(*steps: LatencyStep, **changes: Any) -> LatencyCalibrati
     return replace(LatencyCalibration(False, steps or (latency_step(), latency_step(2000.0)), freeze()), **changes)
 
 
-def certificate(**changes: Any) -> Certificate:
-    """A certificate that can carry a blame: three long trials above the floor, an exact ruler."""
+def null_trial(**changes: Any) -> NullTrial:
+    """A long trial above the floor, with nothing at its limit."""
     trial = NullTrial(
         rps=30_000,
         elapsed_s=2.5,
@@ -178,10 +178,13 @@ def certificate(**changes: Any) -> Certificate:
         steal=0.0,
         throttled_s=0.0,
     )
-    return replace(
-        Certificate(floor_rps=2000, workers=1, trials=(trial,) * 3, latency_calibration=latency_calibration()),
-        **changes,
-    )
+    return replace(trial, **changes)
+
+
+def certificate(**changes: Any) -> Certificate:
+    """A certificate that is good enough to blame a target: three long trials above the floor, exact latencies."""
+    found = Certificate(2000, 1, (null_trial(),) * 3, latency_calibration=latency_calibration())
+    return replace(found, **changes)
 
 
 def slow_certificate(reason: str = "") -> Certificate:

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 
 from rig.evidence.case import Case, Finding
-from rig.evidence.certificate import Certificate, NullTrial
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.judgement import Judgement
 from rig.evidence.manifest import Manifest
 from rig.evidence.scenario_runs import ScenarioRun, WorkerReport
 from rig.evidence.truth import Discrepancy, DiscrepancyKind, Group, Total, TruthReport
 from rig.model import Pace, RequestClass, Row, RunKey, Scenario, Share, Tenant
+from tests.checks.cases import certificate, null_trial
 
 EPOCH_NS = 5_000_000_000_000
 STARTED = datetime(2026, 11, 21, 10, 41, tzinfo=UTC)
@@ -94,23 +94,6 @@ def run_scenario(plan: Scenario, start_s: float, took_s: float, *, lost: int = 0
     return ScenarioRun(scenario=plan, workers=(worker,)), rows
 
 
-def null_trial(rps: float) -> NullTrial:
-    return NullTrial(
-        rps=rps,
-        elapsed_s=2.0,
-        requests=int(rps * 2),
-        failures=0,
-        client_cpu_us_per_request=13.1,
-        client_all_in_us_per_request=31.0,
-        worker_utilisation=0.72,
-        stub_utilisation=0.61,
-        stalled=0.02,
-        cores_busy=(0.92, 0.71),
-        steal=0.01,
-        throttled_s=0.0,
-    )
-
-
 def case(*, ladder: bool = True, sustained: bool = True, perf: bool = True, bad: bool = False) -> Case:
     scenario_runs, frames, clock_s = [], [], 8.0
 
@@ -139,7 +122,9 @@ def case(*, ladder: bool = True, sustained: bool = True, perf: bool = True, bad:
         profile={"name": "reference"},
         scenario_runs=tuple(scenario_runs),
         history=pd.concat(frames, ignore_index=True) if frames else Case().history,
-        certificate=Certificate(floor_rps=2000, workers=1, trials=tuple(map(null_trial, (41200.0, 43800.0, 42500.0)))),
+        certificate=certificate(
+            trials=tuple(null_trial(rps=rps) for rps in (41200.0, 43800.0, 42500.0)), latency_calibration=None
+        ),
         truth=truth(bad=bad),
         probes=pd.DataFrame(
             {

@@ -11,7 +11,7 @@ from rich.console import Console
 from rig.checks.judge import judge
 from rig.errors import ExitCode
 from rig.evidence.case import Case
-from rig.evidence.confusion import ANSWERS, HYPOTHESES, Answer, Confusion, confusion_table
+from rig.evidence.confusion import ANSWERS, HYPOTHESES, Confusion, SeedAnswer, confusion_table
 from rig.evidence.gate import Verdict
 from rig.report.plots import png
 from rig.report.plots.confusion import confusion_matrix
@@ -20,7 +20,7 @@ from rig.selftest.bottlenecks import HEALTHY, SEEDS
 
 def confusion(*observed: tuple[str, str, str], **more: Any) -> Confusion:
     """Answers as (seed, expected, observed)."""
-    return Confusion(tuple(Answer(seed, 1, expected, seen) for seed, expected, seen in observed), **more)
+    return Confusion(tuple(SeedAnswer(seed, 1, expected, seen) for seed, expected, seen in observed), **more)
 
 
 def many(right: int, wrong: int) -> Confusion:
@@ -55,7 +55,9 @@ def test_a_sound_service_of_which_nothing_could_be_said_is_no_right_answer() -> 
 
 
 def test_the_document() -> None:
-    proof = Confusion((Answer("convoy", 2, "H-A2", "H-A1", "the commit path: …"),), {"cpu-quota": "no control group"})
+    proof = Confusion(
+        (SeedAnswer("convoy", 2, "H-A2", "H-A1", "the commit path: …"),), {"cpu-quota": "no control group"}
+    )
     document = proof.document()
     assert document["verdict"] == "FAIL"
     assert document["score"] == 0.0
@@ -90,11 +92,11 @@ def test_the_table_has_a_row_a_seed_and_names_what_was_not_run() -> None:
 
 
 def test_the_pack_of_a_proof_is_judged_by_its_answers() -> None:
-    wrong = Answer("convoy", 1, "H-A2", "H-A1")
+    wrong = SeedAnswer("convoy", 1, "H-A2", "H-A1")
     gates = {gate.id: gate for gate in judge(Case(verb="prove-diagnosis", answers=(wrong,)))}
     assert gates["diagnosis.confusion"].verdict is Verdict.FAIL
     assert "convoy 1: H-A1" in gates["diagnosis.confusion"].reason
-    for answers, verdict in (((Answer("convoy", 1, "H-A2", "H-A2"),), Verdict.PASS), ((), Verdict.INVALID)):
+    for answers, verdict in (((SeedAnswer("convoy", 1, "H-A2", "H-A2"),), Verdict.PASS), ((), Verdict.INVALID)):
         gates = {gate.id: gate for gate in judge(Case(verb="prove-diagnosis", answers=answers))}
         assert gates["diagnosis.confusion"].verdict is verdict
 

@@ -9,19 +9,21 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import psycopg
 import pytest
 
-from rig.engine.pool import Pool
 from rig.machine.cgroup import CpuGroup
 from rig.machine.processes import alive
 from rig.run.reporter import Reporter
-from rig.selftest.bottlenecks import SEEDS, Driving, planted
+from rig.selftest.bench import ScenarioWatch
+from rig.selftest.bottlenecks import SEEDS
 from rig.selftest.foreign_load import foreign_load
 from rig.selftest.quota import open_quota
-from rig.selftest.throttle import throttled
+from rig.selftest.throttle import throttle
 from rig.target.postgres import Cluster
 from rig.target.store import new_store
 from scenarios.s8 import perf_gate, warm_up
@@ -44,33 +46,36 @@ def test_a_slow_commit_is_the_databases_own(cluster: Cluster) -> None:
     seed = next(seed for seed in SEEDS if seed.name == "slow-commit")
     store = new_store(cluster, "slow_commit")
     other = new_store(cluster, "quick_commit")
-    with planted(seed, store, Pool(1), Driving(Reporter(), "S8")):
+    run: Any = SimpleNamespace(store=store)
+    with seed.apply(run):
         shown = {}
         for name, dsn in (("slow", store.runtime_dsn), ("quick", other.runtime_dsn)):
             with psycopg.connect(dsn or "") as session:
-                shown[name] = [session.execute(f"SHOW {key}".encode()).fetchone() for key in seed.database]
+                shown[name] = [
+                    session.execute(f"SHOW {key}".encode()).fetchone() for key in ("commit_delay", "commit_siblings")
+                ]
     assert shown["slow"] == [("25000",), ("0",)]
     assert shown["quick"] == [("0",), ("5",)]
 
 
 def test_the_client_is_throttled_while_the_storm_is_under_way_and_not_while_it_prepares() -> None:
-    driving = Driving(Reporter(), "S8")
-    driving.run_scenario(warm_up("r", "A"), 1, 2)
-    driving.progress(50)
-    assert not driving.under_way
-    driving.run_scenario(perf_gate("r", "A"), 2, 2)
-    driving.progress(0)
-    assert not driving.under_way
-    driving.progress(1)
-    assert driving.under_way
-    driving.stage("reading the truth")
-    assert not driving.under_way
+    watch = ScenarioWatch(Reporter(), "S8")
+    watch.run_scenario(warm_up("r", "A"), 1, 2)
+    watch.progress(50)
+    assert not watch.under_way
+    watch.run_scenario(perf_gate("r", "A"), 2, 2)
+    watch.progress(0)
+    assert not watch.under_way
+    watch.progress(1)
+    assert watch.under_way
+    watch.stage("reading the truth")
+    assert not watch.under_way
 
 
 def test_a_throttled_process_is_stopped_and_runs_again_afterwards() -> None:
     with computing() as process:
         deadline = time.monotonic() + DEADLINE_S
-        with throttled(lambda: (process.pid,)):
+        with throttle(lambda: (process.pid,)):
             while process.status() != psutil.STATUS_STOPPED:
                 assert time.monotonic() < deadline
         assert process.status() != psutil.STATUS_STOPPED

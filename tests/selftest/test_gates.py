@@ -1,6 +1,6 @@
-"""No gate without a defect that turns it red: the catalog of all gates against what ``rig prove`` seeds. Nothing runs.
+"""No gate without a defect that turns it red: all gates against the defects of ``rig prove``. Nothing runs.
 
-Whoever adds a gate declares it beside its checker (``rig.checks.gates``), seeds a defect that turns it red
+Whoever adds a gate declares it beside its checker (``rig.checks.gates``), adds a defect that turns it red
 (``rig.selftest.defects``, ``rig.selftest.weaknesses``), and makes ``docs/gates.md`` anew.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -16,20 +17,15 @@ from rig.checks.gates import Checker, GateKind, Kind, emits
 from rig.checks.judge import judge
 from rig.evidence.case import Case
 from rig.evidence.gate import Gate, Verdict
+from rig.profile import bundled_profile, load_profile
+from rig.run.job import Job
 from rig.selftest import catalog as catalog_module
-from rig.selftest.catalog import catalog, kind_of, page, reds, unproven
-from rig.selftest.corruptions import SPOILERS
-from rig.selftest.defects import (
-    DEFECTS,
-    GATES,
-    HEALTHY,
-    HEALTHY_CROWD,
-    HEALTHY_DIAGNOSIS,
-    OF_THE_EVIDENCE,
-    Defect,
-    Stage,
-)
+from rig.selftest.bench import PlannedRun
+from rig.selftest.catalog import catalog, gates_without_defect, kind_of, page, red_pairs
+from rig.selftest.defects import DEFECTS, HEALTHY, HEALTHY_DIAGNOSIS, HEALTHY_MIX
+from rig.selftest.stages import LADDER, NULL, STAGES, WHOLE, Defect
 from rig.selftest.weaknesses import WEAKNESSES
+from rig.settings import Settings
 from rig.storms.unknown_kid.subjects import FLAWED
 from stub_server.service.defects import parse_defects
 
@@ -46,22 +42,22 @@ def new_checker(*gates: GateKind, emitted: str) -> Checker:
 
 
 def test_every_gate_is_red_under_some_defect() -> None:
-    assert unproven(catalog()) == []
-    assert len(set(reds())) >= 35
+    assert gates_without_defect(catalog()) == []
+    assert len(set(red_pairs())) >= 35
 
 
 def test_a_gate_that_nothing_turns_red_cannot_be_added(monkeypatch: pytest.MonkeyPatch) -> None:
     weather = new_checker(GateKind("weather", Kind.INSTRUMENT, "the sun shines"), emitted="weather")
     monkeypatch.setattr(judge_module, "LOAD", (*judge_module.LOAD, weather))
-    assert unproven(catalog()) == ["weather"]
+    assert gates_without_defect(catalog()) == ["weather"]
 
 
-def test_a_defect_that_is_taken_away_leaves_its_gate_unproven(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_defect_that_is_taken_away_leaves_its_gate_gates_without_defect(monkeypatch: pytest.MonkeyPatch) -> None:
     without = tuple(defect for defect in DEFECTS if defect.name not in ("slow-and-cut-off", "invalid-json-dropped"))
-    monkeypatch.setattr(catalog_module, "reds", lambda: reds((*without, *WEAKNESSES)))
-    assert set(unproven(catalog())) == {"*.rate"}
+    monkeypatch.setattr(catalog_module, "red_pairs", lambda: red_pairs((*without, *WEAKNESSES)))
+    assert set(gates_without_defect(catalog())) == {"*.rate"}
     without = tuple(defect for defect in without if defect.name != "truth-unread")
-    assert set(unproven(catalog())) == {"*.rate", "S7.rows"}
+    assert set(gates_without_defect(catalog())) == {"*.rate", "S7.rows"}
 
 
 @pytest.mark.parametrize("emitted", ["weather.tomorrow", "S1.rows"])
@@ -88,7 +84,7 @@ def test_patterns() -> None:
 
 
 def test_every_cell_is_of_a_gate_that_exists_and_can_have_that_verdict() -> None:
-    for one in (HEALTHY, HEALTHY_DIAGNOSIS, HEALTHY_CROWD, *DEFECTS, *WEAKNESSES):
+    for one in (HEALTHY, HEALTHY_DIAGNOSIS, HEALTHY_MIX, *DEFECTS, *WEAKNESSES):
         for gate, expected in one.cells().items():
             kind = kind_of(gate, KINDS)
             assert kind is not None, (one.name, gate)
@@ -100,23 +96,29 @@ def test_a_defect_turns_something_red_and_leaves_what_is_unrelated_green() -> No
         counts = Counter(expected is Verdict.PASS for expected in defect.cells().values())
         assert counts[False], defect.name
         # The null benchmark has but one gate, and of a crowd's two one may turn either way.
-        assert counts[True] or defect.stage is Stage.NULL or defect.open == ("locust.totals",), defect.name
+        assert counts[True] or defect.stage is NULL or defect.open == ("locust.totals",), defect.name
     assert set(HEALTHY.cells().values()) == {Verdict.PASS}
-    green = {gate for gates in GATES.values() for gate in gates}
-    assert set(HEALTHY.cells()) | set(HEALTHY_DIAGNOSIS.cells()) | set(HEALTHY_CROWD.cells()) == green
+    green = {gate for stage in STAGES for gate in stage.gates}
+    assert set(HEALTHY.cells()) | set(HEALTHY_DIAGNOSIS.cells()) | set(HEALTHY_MIX.cells()) == green
 
 
 def test_exit_gates_are_left_out_where_a_member_is_touched() -> None:
-    cells = Defect("d", Stage.WHOLE, red=("S5.rows",)).cells()
+    cells = Defect("d", WHOLE, red=("S5.rows",)).cells()
     assert "EG3.2" not in cells
     assert cells["EG3.1"] is cells["EG3.4"] is Verdict.PASS
 
 
 def test_defects_are_ones_that_somebody_can_make() -> None:
-    assert parse_defects(name for defect in DEFECTS for name in defect.service)
-    assert {defect.name for defect in OF_THE_EVIDENCE} | {"crowd-row-lost"} == set(SPOILERS)
+    path = bundled_profile()
+    job, nobody = Job("run", (), Settings(), load_profile(path), path.parent), cast("Any", None)
+    switches = [defect for defect in DEFECTS if defect.stage is LADDER or defect.name.startswith("slow-")]
+    assert len(switches) == 14
+    for defect in switches:
+        run = PlannedRun(job, nobody, nobody, nobody, nobody, nobody)
+        with defect.apply(run):
+            assert parse_defects(run.job.settings.defects), defect.name
     assert {weakness.subject for weakness in WEAKNESSES if weakness.subject.startswith("flawed-")} == set(FLAWED)
-    names = [one.name for one in (HEALTHY, HEALTHY_DIAGNOSIS, HEALTHY_CROWD, *DEFECTS, *WEAKNESSES)]
+    names = [one.name for one in (HEALTHY, HEALTHY_DIAGNOSIS, HEALTHY_MIX, *DEFECTS, *WEAKNESSES)]
     assert len(set(names)) == len(names)
 
 

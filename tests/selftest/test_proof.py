@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -23,11 +24,12 @@ from rig.machine.processes import alive
 from rig.machine.supervisor import Supervisor, leftovers
 from rig.run.reporter import Reporter
 from rig.samplers.process import SamplerProcess
-from rig.selftest.defects import HEALTHY_CROWD, OF_THE_CROWD
-from rig.selftest.injections import leave_behind, no_sampler_born, stuttering
-from rig.selftest.matrix import Cell, Proof, cells_of, proof_table, together
-from rig.selftest.stages import _with_crowds
-from rig.verbs.prove import _sorted, prove
+from rig.selftest.defects import DEFECTS, add_healthy_runs
+from rig.selftest.injections import kill_sampler_at_start, leave_process
+from rig.selftest.matrix import Cell, Proof, cells_of, join_proofs, proof_table
+from rig.selftest.stages import MIX, MIX_EVIDENCE, prove_defects
+from rig.selftest.throttle import stutter
+from rig.verbs.prove import choose, prove
 from tests.cli.commands import rig
 
 PASS, FAIL, INVALID, NOT_RUN = Verdict.PASS, Verdict.FAIL, Verdict.INVALID, Verdict.NOT_RUN
@@ -49,7 +51,7 @@ def test_cells_are_right_where_the_gate_did_what_the_defect_declares() -> None:
 def test_repetitions_are_one_proof_that_says_what_was_not_the_same() -> None:
     first = Proof((Cell("a", "d", FAIL, FAIL), Cell("b", "d", PASS, PASS)), {"d": Path("1")})
     second = Proof((Cell("a", "d", FAIL, PASS, 2), Cell("b", "d", PASS, PASS, 2)), {"d": Path("2")}, {"x": "no locust"})
-    both = together([first, second])
+    both = join_proofs([first, second])
     assert (both.score, both.pairs, both.unstable) == (0.75, 1, ("a under d",))
     document = both.document()
     assert [cell["repetition"] for cell in document["cells"]] == [1, 1, 2, 2]
@@ -87,11 +89,14 @@ def test_a_wrong_cell_says_why() -> None:
 
 
 def test_names_are_defects_storms_or_cases() -> None:
-    assert _sorted(["slow", "rate-limit", "cold-start"], storms_only=False) == (["slow"], ["rate-limit", "cold-start"])
+    defects, storms = choose(["slow", "rate-limit", "cold-start"], storms_only=False)
+    assert ([defect.name for defect in defects], storms) == (["slow"], ["rate-limit", "cold-start"])
+    assert choose([], storms_only=False) == (list(DEFECTS), [])
+    assert choose([], storms_only=True) == ([], [])
     with pytest.raises(UsageError, match="no-deduplication"):
-        _sorted(["rust"], storms_only=False)
+        choose(["rust"], storms_only=False)
     with pytest.raises(UsageError, match="'slow' is no storm"):
-        _sorted(["slow"], storms_only=True)
+        choose(["slow"], storms_only=True)
 
 
 def test_without_the_extra_a_crowds_defect_is_refused_by_name_before_anything_starts(
@@ -106,10 +111,12 @@ def test_without_the_extra_a_crowds_defect_is_refused_by_name_before_anything_st
 
 def test_without_the_extra_the_crowds_are_left_out_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rig.machine.extras.find_spec", lambda module: None)
+    monkeypatch.setattr("rig.selftest.stages.open_bench", lambda *_: nullcontext())
     job: Any = None  # nothing is run
-    proof = _with_crowds(Proof((), {}), [HEALTHY_CROWD, *OF_THE_CROWD], job, {}, job, 1)
+    _, *defects = add_healthy_runs(defect for defect in DEFECTS if defect.stage in (MIX, MIX_EVIDENCE))
+    proof = prove_defects(job, defects, {}, job)
     assert set(proof.skipped) == {"healthy-crowd", "crowd-worker-killed", "crowd-row-lost"}
-    assert _with_crowds(Proof((), {}), [], job, {}, job, 1).skipped == {}
+    assert not proof.cells
 
 
 class Hearing(Reporter):
@@ -141,7 +148,7 @@ def test_a_stuttering_process_is_stopped_again_and_again_and_runs_at_the_end() -
         process = psutil.Process(sleeper.pid)
         changes, state = 0, ""
         deadline = time.monotonic() + 20
-        with stuttering([sleeper.pid], running_s=0.05, stopped_s=0.05):
+        with stutter(lambda: [sleeper.pid], run_s=0.05, stop_s=0.05):
             while changes < 4 and time.monotonic() < deadline:
                 before, state = state, process.status()
                 changes += (before == psutil.STATUS_STOPPED) != (state == psutil.STATUS_STOPPED)
@@ -158,15 +165,16 @@ def test_a_stuttering_process_is_stopped_again_and_again_and_runs_at_the_end() -
 def test_what_is_left_behind_is_found_and_then_ended() -> None:
     with ExitStack() as afterwards:
         with Supervisor() as supervisor:
-            leave_behind(supervisor, afterwards)
-            (left,) = supervisor.processes()
+            run: Any = SimpleNamespace(supervisor=supervisor, afterwards=afterwards)
+            with leave_process(run):
+                (left,) = supervisor.processes()
         assert not [process for process in leftovers() if process.run == supervisor.token]
     assert not alive(left.pid)
 
 
 def test_a_sampler_that_is_killed_at_its_birth_says_nothing(tmp_path: Path) -> None:
     options = {"dsn": "postgresql://nobody@127.0.0.1:1/none", "hz": 20.0}
-    with no_sampler_born(), SamplerProcess(PG_ACTIVITY, tmp_path, options) as sampler:
+    with kill_sampler_at_start(), SamplerProcess(PG_ACTIVITY, tmp_path, options) as sampler:
         assert not sampler.facts
         assert f"signal {signal.SIGKILL}" in sampler.failure or "could not begin" in sampler.failure
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-import rig.selftest.diagnosis
-import rig.selftest.stages
+import rig.selftest.bench
 import rig.verbs.prove
 from rig.errors import ExitCode
 from rig.evidence.certificate import Certificate
@@ -23,9 +22,11 @@ from rig.profile import bundled_profile, load_profile
 from rig.run.job import Job
 from rig.run.open_run import OpenRun
 from rig.run.reporter import Reporter
-from rig.selftest.bottlenecks import HEALTHY, NotPlantable
-from rig.selftest.diagnosis import Bench, prove_diagnosis
+from rig.selftest.bench import Bench, PlannedRun, beforehand
+from rig.selftest.bottlenecks import HEALTHY
+from rig.selftest.diagnosis import Interview, prove_diagnosis
 from rig.selftest.matrix import proof_table
+from rig.selftest.quota import SeedUnavailable
 from rig.settings import Settings
 from rig.verbs.check import recheck
 from rig.verbs.prove import prove
@@ -73,12 +74,12 @@ def certified_by(monkeypatch: pytest.MonkeyPatch) -> Any:
             run.record.pack.write_certificate(found)
             return found
 
-        for module in (rig.selftest.stages, rig.selftest.diagnosis):
-            monkeypatch.setattr(module, "Pool", Workers)
-            monkeypatch.setattr(module, "open_cluster", lambda *_, **how: nullcontext())
-            monkeypatch.setattr(module, "certify", certify)
-            monkeypatch.setattr(module, "new_store", lambda *_: None)
-            monkeypatch.setattr(module, "load_target", never)
+        bench = rig.selftest.bench
+        monkeypatch.setattr(bench, "Pool", Workers)
+        monkeypatch.setattr(bench, "open_cluster", lambda *_, **how: nullcontext())
+        monkeypatch.setattr(bench, "certify", certify)
+        monkeypatch.setattr(bench, "new_store", lambda *_: None)
+        monkeypatch.setattr(bench, "load_target", never)
         monkeypatch.setattr(rig.verbs.prove, "prove_storms", never)
 
     return stand_in
@@ -114,19 +115,15 @@ def test_a_proof_of_the_diagnosis(certified_by: Any, job: Job, found: Certificat
     assert f"the client was not certified: {gate}" in shown(confusion_table(proof))
 
 
-def test_a_bottleneck_that_could_not_be_seeded_leaves_no_pack_that_passes(
-    certified_by: Any, job: Job, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    @contextmanager
-    def unplantable(*_: object) -> Iterator[None]:
-        raise NotPlantable("no control group")
-        yield
+def test_a_bottleneck_that_could_not_be_seeded_leaves_no_pack_that_passes(certified_by: Any, job: Job) -> None:
+    def refuse(run: PlannedRun) -> None:
+        raise SeedUnavailable("no control group")
 
     certified_by(certificate())
-    monkeypatch.setattr(rig.selftest.diagnosis, "planted", unplantable)
     bench = Bench(job, {}, Reporter(), Workers(), nullcontext(), certificate())  # type: ignore[arg-type]
-    bench.ask(HEALTHY, 1)
-    assert bench.not_run == {"healthy": "no control group"}
+    interview = Interview(bench)
+    interview.ask(replace(HEALTHY, apply=beforehand(refuse)), 1)
+    assert interview.not_run == {"healthy": "no control group"}
     (left,) = job.settings.out.iterdir()
     assert Pack.open(left).manifest().cut_short == "the bottleneck could not be seeded: no control group"
     assert recheck(left).judgement.verdict is Verdict.INVALID

@@ -15,7 +15,7 @@ import pytest
 
 import rig.run.load_target
 import rig.run.scenarios
-import rig.selftest.stages
+import rig.selftest.bench
 import rig.verbs.run
 from rig.engine.pool import Load
 from rig.errors import ExitCode, Unavailable
@@ -32,6 +32,7 @@ from rig.requests.targeter import Credentials
 from rig.run.job import Job
 from rig.run.open_run import OpenRun
 from rig.run.reporter import Reporter
+from rig.selftest.defects import HEALTHY
 from rig.selftest.stages import prove_defects
 from rig.settings import Settings
 from rig.target.endpoint import Endpoint
@@ -130,10 +131,10 @@ def stood_in_for(monkeypatch: pytest.MonkeyPatch) -> None:
         for module in (rig.verbs.run, rig.run.load_target, rig.run.scenarios):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, thing)
-    monkeypatch.setattr(rig.selftest.stages, "Pool", Workers)
-    monkeypatch.setattr(rig.selftest.stages, "open_cluster", opened(None))
-    monkeypatch.setattr(rig.selftest.stages, "certify", certify)
-    monkeypatch.setattr(rig.selftest.stages, "new_store", lambda *_: store)
+    monkeypatch.setattr(rig.selftest.bench, "Pool", Workers)
+    monkeypatch.setattr(rig.selftest.bench, "open_cluster", opened(None))
+    monkeypatch.setattr(rig.selftest.bench, "certify", certify)
+    monkeypatch.setattr(rig.selftest.bench, "new_store", lambda *_: store)
 
 
 def test_a_run_reads_its_truth_and_begins_no_storm(job: Job) -> None:
@@ -226,7 +227,7 @@ def test_a_proof_ends_with_the_defect_that_was_interrupted(job: Job) -> None:
             begun.append(what)
 
     with pytest.raises(KeyboardInterrupt):
-        prove_defects(job, ["slow"], {}, Listening())
+        prove_defects(job, [HEALTHY, HEALTHY], {}, Listening())
     assert [what for what in begun if what.startswith("defect: ")] == ["defect: healthy"]
     (left,) = job.settings.out.iterdir()
     assert left.name.endswith(PARTIAL)  # `rig settle` finishes it
