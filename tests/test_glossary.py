@@ -16,7 +16,7 @@ import numpy as np
 import rig.evidence
 from rig.cli.main import cli
 from rig.evidence import schema
-from rig.profile import Profile
+from rig.profile.fields import Section
 
 GLOSSARY = (Path(__file__).parents[1] / "docs" / "glossary.md").read_text()
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
@@ -33,7 +33,7 @@ def aliases(where: str) -> dict[str, str]:
     """Today's name of each old one that the glossary lists for a place."""
     found: dict[str, str] = {}
     for place, old, new in rows_of("Was called"):
-        if place.startswith(where):
+        if place.startswith(where) and "and the like" not in old:
             found |= zip(re.findall(r"`([^`]+)`", old), re.findall(r"`([^`]+)`", new), strict=True)
     return found
 
@@ -66,11 +66,17 @@ def flags_in_help() -> set[str]:
     return {flag for text in texts for flag in FLAG.findall(text)}
 
 
+def sections(base: type[Section] = Section) -> Iterator[type[Section]]:
+    """Every table of a profile."""
+    for section in base.__subclasses__():
+        if section.__module__.startswith("rig."):
+            yield section
+            yield from sections(section)
+
+
 def profile_keys() -> set[str]:
     """Every key of a profile, storms and routes included."""
-    document = Profile.model_json_schema()
-    sections = [document, *document["$defs"].values()]
-    return {key for section in sections for key in section.get("properties", {})}
+    return {info.alias or name for section in sections() for name, info in section.model_fields.items()}
 
 
 def pack_keys() -> set[str]:
@@ -119,6 +125,11 @@ def test_every_flag_of_the_last_release_that_the_glossary_lists_still_works() ->
         names = {*option.opts, *option.secondary_opts}
         for old in names & set(listed):
             assert listed[old] in names, f"{old} is not an alias of {listed[old]}"
+
+
+def test_the_glossary_lists_the_old_names_of_profile_keys() -> None:
+    accepted = {old: new for section in sections() for old, new in section.old_names().items()}
+    assert aliases("profile") == accepted
 
 
 def test_every_name_that_an_old_pack_may_hold_is_in_the_glossary() -> None:
