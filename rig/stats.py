@@ -3,9 +3,9 @@
 Gates, reports, plots, comparisons and notebooks all take a figure such as ``response_p95_ms`` from ``latency_figures``,
 which reads the rows themselves. So one pack shows one value for it, wherever it is printed.
 
-Histograms are an export only. Each worker has one, ``merged`` adds them up, and ``hlog`` writes the standard log that
-HdrHistogram's own tools read: an interval a second, tagged ``response`` or ``service``, values in microseconds with
-three significant digits. They count an unanswered request with the time that was waited for it.
+Histograms are an export only. Each worker has one, ``merge_histograms`` adds them up, and ``hlog`` writes the standard
+log that HdrHistogram's own tools read: an interval a second, tagged ``response`` or ``service``, values in microseconds
+with three significant digits. They count an unanswered request with the time that was waited for it.
 Frames have the columns of ``rig.evidence.history``.
 """
 
@@ -110,7 +110,7 @@ def histogram(values_ns: NDArray[np.int64]) -> HdrHistogram:
     return made
 
 
-def merged(histograms: Iterable[HdrHistogram]) -> HdrHistogram:
+def merge_histograms(histograms: Iterable[HdrHistogram]) -> HdrHistogram:
     """One histogram of what several workers or processes recorded."""
     whole = HdrHistogram(LOWEST_US, HIGHEST_US, DIGITS)
     for part in histograms:
@@ -135,7 +135,9 @@ def hlog(rows: pd.DataFrame, *, epoch_ns: int, epoch_unix_s: float) -> str:
     for number in np.unique(second).tolist():
         part = sent[second == number]
         length_s = min(1.0, (int(sent["done_ns"].max()) - begin_ns) / _NS - number)
-        lines += [_line(name, number, length_s, merged(by_worker(part, since))) for name, since in _SINCE.items()]
+        lines += [
+            _line(name, number, length_s, merge_histograms(by_worker(part, since))) for name, since in _SINCE.items()
+        ]
     return "".join(lines)
 
 

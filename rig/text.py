@@ -42,10 +42,10 @@ def one_line(value: object) -> str:
     text = str(value)
     if text.isprintable():
         return text
-    return "".join(_escaped(char) if unicodedata.category(char) in _UNPRINTABLE else char for char in text)
+    return "".join(_escape(char) if unicodedata.category(char) in _UNPRINTABLE else char for char in text)
 
 
-def shortened(value: object, most: int = _LONG) -> str:
+def shorten(value: object, most: int = _LONG) -> str:
     """As ``one_line``, cut to ``most`` characters."""
     text = one_line(value)
     return text if len(text) <= most else text[: most - 1] + "…"
@@ -58,7 +58,7 @@ def markdown(value: object) -> str:
 
 def xml_text(value: object) -> str:
     """Text that XML 1.0 allows and that reads as written, the rest as escapes. (Markup is the writer's business.)"""
-    return _NOT_XML.sub(lambda match: _escaped(match[0]), str(value))
+    return _NOT_XML.sub(lambda match: _escape(match[0]), str(value))
 
 
 def number(value: float) -> str:
@@ -90,7 +90,7 @@ def value_words(value: Any) -> str:
         case Mapping():
             return value_words([f"{one_line(key)} {value_words(item)}" for key, item in value.items()]) or "none"
         case _:
-            return shortened(value)
+            return shorten(value)
 
 
 def figure_words(name: str, value: Any) -> str:
@@ -108,7 +108,7 @@ def figures_words(figures: Mapping[str, Any], most: int | None = None) -> str:
     return " · ".join(figure_words(name, value) for name, value in known[:most])
 
 
-def _escaped(char: str) -> str:
+def _escape(char: str) -> str:
     return char.encode("unicode_escape").decode("ascii")
 
 

@@ -24,7 +24,7 @@ from rig.stats import (
     histogram,
     hlog,
     latency_figures,
-    merged,
+    merge_histograms,
     pacer_lag_ns,
     quantile,
 )
@@ -99,7 +99,7 @@ def test_histograms_of_workers_merge_to_the_quantiles_of_all_rows(since: str) ->
     frame = of_workers()
     parts = by_worker(frame, since)
     assert len(parts) == 3
-    whole = merged(parts)
+    whole = merge_histograms(parts)
     assert whole.get_total_count() == len(frame)
     for percentile in QUANTILES:
         assert near(whole.get_value_at_percentile(percentile), exact(elapsed_ns(frame, since), percentile))

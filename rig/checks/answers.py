@@ -15,7 +15,7 @@ import pandas as pd
 from rig.checks.gates import GateKind, Kind, emits
 from rig.checks.instrument import client_limits
 from rig.errors import ErrorKind
-from rig.evidence.case import Case, unreported
+from rig.evidence.case import Case, describe_missing_reports
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.history import has_failed
 from rig.model import Outcome
@@ -61,7 +61,7 @@ def _answers_gate(case: Case, scenario: str) -> Gate:
         return Gate(gate_id, Verdict.FAIL, rule, figures, wrong)
     if any(scenario_run.interrupted for scenario_run in scenario_runs):
         return Gate(gate_id, Verdict.INVALID, rule, figures, "the run was interrupted")
-    if missing := unreported(scenario_runs):
+    if missing := describe_missing_reports(scenario_runs):
         return Gate(gate_id, Verdict.INVALID, rule, figures, missing)
     if unsent := offered - figures[Outcome.ACKNOWLEDGED]:
         return Gate(gate_id, Verdict.INVALID, rule, figures, f"{unsent} requests were not sent")

@@ -78,7 +78,7 @@ class Checker:
         """Its gates for a case."""
         return self._check(case)
 
-    def undeclared(self, gates: list[Gate]) -> list[str]:
+    def find_undeclared_ids(self, gates: list[Gate]) -> list[str]:
         """The ids among its gates that it did not declare."""
         return [gate.id for gate in gates if not any(kind.covers(gate.id) for kind in self.gates)]
 

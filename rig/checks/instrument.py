@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from rig.checks.gates import GateKind, Kind, emits
 from rig.errors import ErrorKind
-from rig.evidence.case import Case, unreported
+from rig.evidence.case import Case, describe_missing_reports
 from rig.evidence.certificate import Certificate
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.scenario_runs import ScenarioRun
@@ -76,7 +76,7 @@ def check_accounting(case: Case) -> list[Gate]:
         return []
     gate_id, rule = ACCOUNTING.pattern, ACCOUNTING.rule
     faults: list[str] = []
-    if missing := unreported(case.scenario_runs):
+    if missing := describe_missing_reports(case.scenario_runs):
         faults.append(missing)
     offered = sent = skipped = 0
     for scenario_run in case.scenario_runs:
@@ -85,7 +85,7 @@ def check_accounting(case: Case) -> list[Gate]:
         sent += sum(report.sent for report in scenario_run.present)
         skipped += sum(report.skipped for report in scenario_run.present)
         if scenario_run.complete:
-            unbalanced = _unbalanced(scenario_run, rows["seq"].tolist(), rows["error_kind"].tolist())
+            unbalanced = _find_imbalances(scenario_run, rows["seq"].tolist(), rows["error_kind"].tolist())
             faults += [f"{scenario_run.scenario.label}: {fault}" for fault in unbalanced]
     figures = {"offered": offered, "sent": sent, "skipped": skipped, "rows": len(case.history)}
     if strange := len(case.history) - int(
@@ -97,7 +97,7 @@ def check_accounting(case: Case) -> list[Gate]:
     return [Gate(gate_id, Verdict.PASS, rule, figures)]
 
 
-def _unbalanced(scenario_run: ScenarioRun, seqs: Sequence[int], kinds: Sequence[str]) -> list[str]:
+def _find_imbalances(scenario_run: ScenarioRun, seqs: Sequence[int], kinds: Sequence[str]) -> list[str]:
     faults = []
     offered = sum(report.offered for report in scenario_run.present)
     skipped = kinds.count(ErrorKind.SKIPPED.name.lower())

@@ -17,7 +17,7 @@ from rig.checks.key_storms import check_key_storms
 from rig.checks.latency_calibration import check_latency_calibration
 from rig.checks.littles_law import check_littles_law
 from rig.checks.locust_run import check_crowd
-from rig.checks.performance import check_sustained, check_time
+from rig.checks.performance import check_sustained_load, check_time
 from rig.checks.privacy import check_privacy
 from rig.checks.race_tests import check_sisters
 from rig.checks.rows import check_rows
@@ -41,7 +41,7 @@ LOAD: tuple[Checker, ...] = (
     check_rows,
     check_answers,
     check_time,
-    check_sustained,
+    check_sustained_load,
     check_totals,
     check_privacy,
     check_probes,
@@ -101,15 +101,15 @@ EXIT_GATES = (
 def judge(case: Case) -> tuple[Gate, ...]:
     """Every gate of a case: exit gates first, then the gates that they are made of."""
     checkers = (*ALWAYS, *_checkers(case))
-    gates = _explained([gate for checker in checkers for gate in _guarded(checker, case)], case)
+    gates = _add_diagnosis([gate for checker in checkers for gate in _run_checker(checker, case)], case)
     by_id = {gate.id: gate for gate in gates}
-    composed = [_composed(exit_gate, by_id) for exit_gate in EXIT_GATES] if case.scenario_runs else []
+    composed = [_compose(exit_gate, by_id) for exit_gate in EXIT_GATES] if case.scenario_runs else []
     return (*composed, *gates)
 
 
-def _explained(gates: Sequence[Gate], case: Case) -> list[Gate]:
+def _add_diagnosis(gates: Sequence[Gate], case: Case) -> list[Gate]:
     """The same gates; those of speed that did not pass name the diagnosis among their figures."""
-    kinds = (*check_time.gates, *check_sustained.gates)
+    kinds = (*check_time.gates, *check_sustained_load.gates)
     slow = [gate.id for gate in gates if gate.verdict in _MISSED and any(kind.covers(gate.id) for kind in kinds)]
     diagnosis = explain(case) if slow else None
     if diagnosis is None:
@@ -138,9 +138,9 @@ def exit_code_of(case: Case, gates: tuple[Gate, ...]) -> ExitCode:
     }[verdict_of(gates)]
 
 
-def certified(case: Case) -> bool:
+def passes_calibration(case: Case) -> bool:
     """Whether the client may judge anybody, by the gates of its calibration alone."""
-    return verdict_of(tuple(gate for checker in CALIBRATION for gate in _guarded(checker, case))) is Verdict.PASS
+    return verdict_of(tuple(gate for checker in CALIBRATION for gate in _run_checker(checker, case))) is Verdict.PASS
 
 
 def _checkers(case: Case) -> tuple[Checker, ...]:
@@ -156,21 +156,21 @@ def _checkers(case: Case) -> tuple[Checker, ...]:
             return CALIBRATION + (LOAD if case.scenario_runs else (check_crowd,)) + STORMS
 
 
-def _guarded(checker: Checker, case: Case) -> list[Gate]:
+def _run_checker(checker: Checker, case: Case) -> list[Gate]:
     gate_id = SOUND.of(checker.__name__.removeprefix("check_"))
     try:
         gates = checker(case)
     except Exception as error:  # a checker's bug must not become a verdict on the target, nor hide other gates
         reason = f"the checker crashed: {type(error).__name__}: {error}"
         return [Gate(gate_id, Verdict.INVALID, SOUND.rule, reason=reason)]
-    if undeclared := checker.undeclared(gates):
+    if undeclared := checker.find_undeclared_ids(gates):
         # Nobody has ever seen it red: it is not in the catalog that `rig prove` is held against.
         reason = f"the checker emitted what it does not declare: {', '.join(undeclared)}"
         return [*gates, Gate(gate_id, Verdict.INVALID, SOUND.rule, reason=reason)]
     return gates
 
 
-def _composed(exit_gate: ExitGate, gates: Mapping[str, Gate]) -> Gate:
+def _compose(exit_gate: ExitGate, gates: Mapping[str, Gate]) -> Gate:
     named = [gates[name] for name in exit_gate.members + exit_gate.besides if name in gates]
     crashed = [gate for gate in gates.values() if SOUND.pattern in exit_gate.besides and SOUND.covers(gate.id)]
     tried = named + crashed

@@ -1,8 +1,10 @@
 """``calibration.latency_calibration``: what measured latency is worth; and why it may carry no blame on the target.
 
-The certificate says up to which rate, and how finely, measured latency follows known latency. The gate asks that it
-says so at all, and that a frozen server was seen for what it was. ``schedule_limits`` and ``uncovered`` turn a *missed*
-latency limit into INVALID: the client was behind its own schedule, or the certificate does not cover what was measured.
+The certificate says up to which rate, and how finely, measured latency follows known latency. The gate passes where at
+least one rate is covered and the freeze of a server was measured as it was.
+
+``schedule_limits`` and ``coverage_gaps`` turn a *missed* latency limit into INVALID: the client was behind its own
+schedule, or the certificate does not cover what was measured.
 """
 
 from __future__ import annotations
@@ -103,7 +105,7 @@ def schedule_limits(scenario_run: ScenarioRun, rows: pd.DataFrame) -> list[str]:
     return limits
 
 
-def uncovered(certificate: Certificate | None, scenario_run: ScenarioRun) -> list[str]:
+def coverage_gaps(certificate: Certificate | None, scenario_run: ScenarioRun) -> list[str]:
     """Why the certificate does not carry a latency measured in an open loop; empty when it does."""
     rate_per_s = scenario_run.scenario.pace.rate_per_s
     if certificate is None or not rate_per_s:

@@ -22,7 +22,7 @@ LEAST_S = 2.0
 SAMPLES_PER_S = 5.0
 """Twenty are taken; of a worker that took fewer than this one cannot say what it saw."""
 SHARE, MARGIN = 0.25, 2.0
-"""The two sides may differ by a quarter and two requests: the one is a sample, and both have edges."""
+"""The two mean_in_system may differ by a quarter and two requests: the one is a sample, and both have edges."""
 
 LITTLES_LAW = GateKind(
     "littles_law",
@@ -32,8 +32,8 @@ LITTLES_LAW = GateKind(
 
 
 @dataclass(frozen=True, slots=True)
-class Sides:
-    """Both sides of the law for one drive, requests."""
+class MeanInSystem:
+    """Both mean_in_system of the law for one drive, requests."""
 
     sampled: float
     computed: float
@@ -52,12 +52,12 @@ def check_littles_law(case: Case) -> list[Gate]:
         return []
     gate_id, rule = LITTLES_LAW.pattern, LITTLES_LAW.rule
     long_enough = {
-        scenario_run.scenario.label: sides(scenario_run, case.rows_of(scenario_run))
+        scenario_run.scenario.label: mean_in_system(scenario_run, case.rows_of(scenario_run))
         for scenario_run in case.scenario_runs
         if scenario_run.complete
         and scenario_run.elapsed_s >= LEAST_S
         and not scenario_run.interrupted
-        and _sampled(scenario_run)
+        and _has_samples(scenario_run)
     }
     off = [
         f"{label}: {found.sampled:.1f} sampled, {found.computed:.1f} computed"
@@ -76,16 +76,16 @@ def check_littles_law(case: Case) -> list[Gate]:
     return [Gate(gate_id, Verdict.PASS, rule, figures)]
 
 
-def sides(scenario_run: ScenarioRun, rows: pd.DataFrame) -> Sides:
-    """Both sides for one drive that has an elapsed time. Pure."""
+def mean_in_system(scenario_run: ScenarioRun, rows: pd.DataFrame) -> MeanInSystem:
+    """Both mean_in_system for one drive that has an elapsed time. Pure."""
     sent = rows[rows["sent_ns"] > 0]
     response_ns = (sent["done_ns"] - sent["intended_ns"]).to_numpy(np.int64)
     rate_per_s = len(sent) / scenario_run.elapsed_s
     mean_s = float(response_ns.mean()) / 1e9 if len(sent) else 0.0
-    return Sides(sum(report.in_system_mean for report in scenario_run.present), rate_per_s * mean_s)
+    return MeanInSystem(sum(report.in_system_mean for report in scenario_run.present), rate_per_s * mean_s)
 
 
-def _sampled(scenario_run: ScenarioRun) -> bool:
+def _has_samples(scenario_run: ScenarioRun) -> bool:
     """True when every worker that had something to do looked often enough."""
     return all(r.in_system_samples >= SAMPLES_PER_S * r.wall_s for r in scenario_run.present if r.sent)
 

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from rig.checks.gates import GateKind, Kind, emits
 from rig.checks.instrument import client_limits, weakness
-from rig.checks.latency_calibration import schedule_limits, too_close, uncovered
+from rig.checks.latency_calibration import coverage_gaps, schedule_limits, too_close
 from rig.diagnose.machine import weigh_machine
 from rig.diagnose.measured import measure
-from rig.evidence.case import NO_REPORT, Case, unreported
+from rig.evidence.case import NO_REPORT, Case, describe_missing_reports
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.history import was_skipped
 from rig.evidence.scenario_runs import ScenarioRun
@@ -66,7 +66,7 @@ def _time_gate(case: Case, scenario: str) -> Gate:
     limit_s = scenario_runs[0].scenario.limit_s or 0.0
     count = scenario_runs[0].scenario.count
     rule = f"{count:,} requests are all answered in under {limit_s:g} s, median of {len(scenario_runs)} trials"
-    unfinished = [_unfinished(case, scenario_run) for scenario_run in scenario_runs]
+    unfinished = [_why_no_time(case, scenario_run) for scenario_run in scenario_runs]
     middle_s = median(
         inf if why else scenario_run.elapsed_s for why, scenario_run in zip(unfinished, scenario_runs, strict=True)
     )
@@ -87,10 +87,10 @@ def _time_gate(case: Case, scenario: str) -> Gate:
             median(scenario_run.all_in_us_per_request for scenario_run in scenario_runs), 1
         ),
     }
-    return _bounded(case, TIME.of(scenario), rule, figures, scenario_runs, ok=middle_s < limit_s, reason=in_words)
+    return _bound_gate(case, TIME.of(scenario), rule, figures, scenario_runs, ok=middle_s < limit_s, reason=in_words)
 
 
-def _unfinished(case: Case, scenario_run: ScenarioRun) -> str:
+def _why_no_time(case: Case, scenario_run: ScenarioRun) -> str:
     """Why a trial has no time from first request to last answer, in words; empty when it has."""
     rows = case.rows_of(scenario_run)
     unanswered = scenario_run.scenario.count - int((rows["status"] > 0).sum())
@@ -101,7 +101,7 @@ def _unfinished(case: Case, scenario_run: ScenarioRun) -> str:
     return "" if scenario_run.elapsed_s > 0 else NO_REPORT
 
 
-def _bounded(
+def _bound_gate(
     case: Case,
     gate_id: str,
     rule: str,
@@ -115,7 +115,7 @@ def _bounded(
     """The verdict on an upper bound. ``caveats``: why a missed one may not have been missed."""
     if any(scenario_run.interrupted for scenario_run in scenario_runs):
         return Gate(gate_id, Verdict.INVALID, rule, figures, "the run was interrupted")
-    if missing := unreported(scenario_runs):
+    if missing := describe_missing_reports(scenario_runs):
         return Gate(gate_id, Verdict.INVALID, rule, figures, missing)
     if ok:
         return Gate(gate_id, Verdict.PASS, rule, figures)
@@ -124,7 +124,7 @@ def _bounded(
         limit for scenario_run in scenario_runs for limit in schedule_limits(scenario_run, case.rows_of(scenario_run))
     ]
     limits += [weak] if (weak := weakness(case.certificate)) else []
-    limits += [caveat for scenario_run in scenario_runs for caveat in uncovered(case.certificate, scenario_run)]
+    limits += [caveat for scenario_run in scenario_runs for caveat in coverage_gaps(case.certificate, scenario_run)]
     limits += _machine_caveats(case, scenario_runs)
     limits += caveats
     if limits:
@@ -139,7 +139,7 @@ def _machine_caveats(case: Case, scenario_runs: Sequence[ScenarioRun]) -> list[s
 
 
 @emits(RATE, P95, DEGRADATION)
-def check_sustained(case: Case) -> list[Gate]:
+def check_sustained_load(case: Case) -> list[Gate]:
     """The gates of an open loop: response time, degradation, and that all of it was sent."""
     gates: list[Gate] = []
     for scenario_run in case.scenario_runs:
@@ -169,7 +169,7 @@ def _rate_gate(case: Case, scenario_runs: tuple[ScenarioRun], rows: pd.DataFrame
         "skipped": skipped,
         **_shown(quantile_figures("lag", (sent["sent_ns"] - sent["intended_ns"]) / 1e6)),
     }
-    return _bounded(
+    return _bound_gate(
         case, RATE.of(scenario.id), rule, figures, scenario_runs, ok=not skipped, reason=f"{skipped} skipped"
     )
 
@@ -182,7 +182,9 @@ def _p95_gate(case: Case, scenario_runs: tuple[ScenarioRun], rows: pd.DataFrame,
     gate_id = P95.of(scenario_runs[0].scenario.id)
     reason = f"p95 is {_in_ms(p95_ms)} ms"
     caveats = too_close(case.certificate, p95_ms, limit_ms)
-    return _bounded(case, gate_id, rule, figures, scenario_runs, ok=p95_ms <= limit_ms, reason=reason, caveats=caveats)
+    return _bound_gate(
+        case, gate_id, rule, figures, scenario_runs, ok=p95_ms <= limit_ms, reason=reason, caveats=caveats
+    )
 
 
 def _degradation_gate(case: Case, scenario_runs: tuple[ScenarioRun], rows: pd.DataFrame, limit_ms: float) -> Gate:
@@ -195,7 +197,7 @@ def _degradation_gate(case: Case, scenario_runs: tuple[ScenarioRun], rows: pd.Da
         return Gate(gate_id, Verdict.INVALID, rule, figures, "the first fifth has no p95 to compare the last with")
     reason = f"{_in_ms(last_ms)} ms against {_in_ms(first_ms)} ms"
     ok = last_ms <= max(DEGRADATION_LIMIT * first_ms, OF_THE_LIMIT * limit_ms)
-    return _bounded(case, gate_id, rule, figures, scenario_runs, ok=ok, reason=reason)
+    return _bound_gate(case, gate_id, rule, figures, scenario_runs, ok=ok, reason=reason)
 
 
 def _lasting_p95(values: NDArray[np.float64]) -> float:

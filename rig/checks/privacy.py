@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rig.checks.gates import GateKind, Kind, emits
-from rig.evidence.case import Case, unreported
+from rig.evidence.case import Case, describe_missing_reports
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.truth import CanaryHit, TruthReport
 from rig.model import Outcome, RequestClass
@@ -31,7 +31,7 @@ def check_privacy(case: Case) -> list[Gate]:
 
 
 def _rows_gate(case: Case, truth: TruthReport) -> Gate:
-    figures: dict[str, object] = {"requests": _acknowledged(case), "columns_scanned": truth.columns_scanned}
+    figures: dict[str, object] = {"requests": _acknowledged_count(case), "columns_scanned": truth.columns_scanned}
     unsearched = "" if truth.columns_scanned else "no column was searched"
     if truth.keys_unattributed:
         unsearched = (
@@ -43,7 +43,7 @@ def _rows_gate(case: Case, truth: TruthReport) -> Gate:
 
 
 def _logs_gate(case: Case, truth: TruthReport) -> Gate:
-    figures: dict[str, object] = {"requests": _acknowledged(case), "files_scanned": len(truth.log_files_scanned)}
+    figures: dict[str, object] = {"requests": _acknowledged_count(case), "files_scanned": len(truth.log_files_scanned)}
     hits = [hit for hit in truth.canary_hits if hit.in_log]
     unread = ", ".join(truth.log_files_unread[:5])
     if not hits and not unread and not truth.log_files_scanned:
@@ -51,12 +51,12 @@ def _logs_gate(case: Case, truth: TruthReport) -> Gate:
     return _gate(case, IN_LOGS, figures, hits, f"could not be read: {unread}" if unread else "")
 
 
-def _offered(case: Case) -> int:
+def _offered_count(case: Case) -> int:
     shares = (share for scenario_run in case.scenario_runs for share in scenario_run.scenario.shares)
     return sum(share.count for share in shares if share.request_class is RequestClass.PERSONAL)
 
 
-def _acknowledged(case: Case) -> int:
+def _acknowledged_count(case: Case) -> int:
     """Requests with personal data that the target took: the others it had no reason to keep."""
     history = case.history
     return int(((history["class"] == RequestClass.PERSONAL) & (history["outcome"] == Outcome.ACKNOWLEDGED)).sum())
@@ -64,9 +64,9 @@ def _acknowledged(case: Case) -> int:
 
 def _unproven(case: Case) -> str:
     """Why finding nothing proves nothing; empty when it does."""
-    if missing := unreported(case.scenario_runs):
+    if missing := describe_missing_reports(case.scenario_runs):
         return missing
-    return "" if _acknowledged(case) else "no request with personal data was acknowledged"
+    return "" if _acknowledged_count(case) else "no request with personal data was acknowledged"
 
 
 def _gate(
@@ -74,7 +74,7 @@ def _gate(
 ) -> Gate:
     gate_id, rule = kind.pattern, kind.rule
     figures = {**figures, "hits": len(hits)}
-    if not hits and not _offered(case):
+    if not hits and not _offered_count(case):
         return Gate(gate_id, Verdict.NOT_RUN, rule, figures, "no request with personal data was sent")
     if not hits:
         unproven = unsearched or _unproven(case)

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 from rig.checks.gates import GateKind, Kind, emits
-from rig.evidence.case import Case, unreported
+from rig.evidence.case import Case, describe_missing_reports
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.truth import DiscrepancyKind, Group
 
@@ -65,12 +65,12 @@ def _rows_gate(case: Case, scenario: str) -> Gate:
 def _unproven(case: Case, scenario: str, read: set[str]) -> str:
     """Why rows that are as they must be prove nothing; empty when they do."""
     scenario_runs = case.scenario_runs_of(scenario)
-    if missing := unreported(scenario_runs):
+    if missing := describe_missing_reports(scenario_runs):
         return missing
     for scenario_run in scenario_runs:
         if scenario_run.scenario.label not in read:
             return f"the truth says nothing about {scenario_run.scenario.label}"
-        if not case.acknowledged(scenario_run):
+        if not case.acknowledged_count(scenario_run):
             return f"nothing was acknowledged in {scenario_run.scenario.label}, so nothing had to exist"
     return ""
 

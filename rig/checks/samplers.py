@@ -88,8 +88,8 @@ def _figures(case: Case) -> dict[str, Any]:
         longest = aas.lock_waits(samples)["waited_s"].max()
         figures = {
             "active_sessions": round(float(waits.sum()), 2),
-            "active_sessions_by_event": _rounded(waits[waits >= _LEAST_SESSIONS].to_dict()),
-            "cores_by_role": _rounded(cores[cores >= _LEAST_SESSIONS].to_dict()),
+            "active_sessions_by_event": _round_all(waits[waits >= _LEAST_SESSIONS].to_dict()),
+            "cores_by_role": _round_all(cores[cores >= _LEAST_SESSIONS].to_dict()),
             "idle_in_transaction_s": round(aas.idle_in_transaction_s(samples, *window), 2),
             "longest_lock_wait_s": 0.0 if longest != longest else round(float(longest), 3),
             **_spread(case, window),
@@ -126,7 +126,7 @@ def _cost_percent(case: Case) -> float:
     return round(100 * cores, 2)
 
 
-def _rounded(values: Mapping[Any, float]) -> dict[str, float]:
+def _round_all(values: Mapping[Any, float]) -> dict[str, float]:
     return {str(name): round(value, 2) for name, value in values.items()}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from rig.checks.gates import GateKind, Kind, emits
-from rig.evidence.case import Case, unreported
+from rig.evidence.case import Case, describe_missing_reports
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.truth import DiscrepancyKind, Total, TruthReport
 from rig.model import Row
@@ -32,7 +32,7 @@ def check_totals(case: Case) -> list[Gate]:
 def _totals_gate(case: Case, truth: TruthReport) -> Gate:
     gate_id, rule = TOTALS.pattern, TOTALS.rule
     totals = truth.totals
-    wrong = [_described(total) for total in totals if not total.expected_min <= total.observed <= total.expected_max]
+    wrong = [_describe(total) for total in totals if not total.expected_min <= total.observed <= total.expected_max]
     wrong += [
         f"tenant {key.tenant}: {key.kind.replace('_', ' ')} {key.key or key.detail}"
         for key in truth.discrepancies
@@ -55,14 +55,14 @@ def _totals_gate(case: Case, truth: TruthReport) -> Gate:
 
 def _unproven(case: Case) -> str:
     """Why tables that are as they must be prove nothing; empty when they do."""
-    if missing := unreported(case.scenario_runs):
+    if missing := describe_missing_reports(case.scenario_runs):
         return missing
-    if not any(case.acknowledged(scenario_run) for scenario_run in case.scenario_runs):
+    if not any(case.acknowledged_count(scenario_run) for scenario_run in case.scenario_runs):
         return "nothing was acknowledged, so nothing had to exist"
     return ""
 
 
-def _described(total: Total) -> str:
+def _describe(total: Total) -> str:
     expected = (
         str(total.expected_min)
         if total.expected_min == total.expected_max

@@ -48,7 +48,7 @@ def compare_(first: Path, second: Path, out: Path | None, as_json: bool) -> int:
 
     Exit 0 when they could be compared, whatever came of it: a difference is no verdict.
     """
-    from rig.report.side_by_side import console, documents
+    from rig.report.comparison_documents import console, documents
     from rig.verbs.compare import compare_packs
     from rig.verbs.report import write_documents
 

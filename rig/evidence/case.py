@@ -109,12 +109,12 @@ class Case:
         """By how much the wall clock was stepped during the run, in words; empty when it was not."""
         return next((each.detail for each in self.leak_findings if each.what == WALL_CLOCK and not each.clean), "")
 
-    def acknowledged(self, scenario_run: ScenarioRun) -> int:
+    def acknowledged_count(self, scenario_run: ScenarioRun) -> int:
         """How many requests of a drive were answered as their class asks."""
         return int((self.rows_of(scenario_run)["outcome"] == Outcome.ACKNOWLEDGED).sum())
 
 
-def unreported(scenario_runs: Iterable[ScenarioRun]) -> str:
+def describe_missing_reports(scenario_runs: Iterable[ScenarioRun]) -> str:
     """Which drives lack a worker's report and why, in words; empty when none does."""
     return "; ".join(
         by_word(

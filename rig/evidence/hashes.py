@@ -1,11 +1,11 @@
 """The hash list of a pack: ``SHA256SUMS``, as ``sha256sum -c`` reads it.
 
-Flow: ``sums_text`` lists every file of a folder; ``compare`` walks the folder again and names what changed, what is
-missing and what was added. Both hash only what the walk finds: a path that stands in a hostile list is compared as text
-and never opened.
+Flow: ``sums_text`` lists every file of a folder; ``check_integrity`` walks the folder again and names what changed,
+what is missing and what was added. Both hash only files that the walk finds. A path in a hostile list is compared as
+text, and never opened.
 
-Not a signature: whoever can change a pack can write a new list. That is why the digest of the list itself is printed at
-the end of a run and asked for when the pack is judged again.
+The list is no signature: whoever can change a pack can write a new list. A run therefore prints the digest of the list
+at its end. Give it to ``rig check --digest``.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from rig.errors import EvidenceError
 SUMS = "SHA256SUMS"
 _LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 _DEEPEST = 100
-"""Parts of a path; a walk that went on would end in the interpreter's own limit."""
+"""Parts of a path. A deeper walk would hit the interpreter's recursion limit."""
 _UNFIT = re.compile(r"[\\\x00-\x1f\x7f\ud800-\udfff]")
-"""What a line of the list cannot carry unescaped."""
+"""Characters that a line of the list cannot hold."""
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class IntegrityCheck:
     """A folder against its list. Names are relative to the folder; ``digest`` is the list's own SHA-256, hex."""
 
     digest: str
@@ -37,7 +37,7 @@ class Comparison:
     missing: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
     malformed: tuple[str, ...] = ()
-    """Lines of the list that are none."""
+    """Lines that are not a digest and a name, or that name a file a second time."""
 
     @property
     def intact(self) -> bool:
@@ -61,12 +61,11 @@ class Comparison:
 def walk(folder: Path) -> Iterator[tuple[str, Path]]:
     """Every file below a folder as (relative POSIX name, path), sorted.
 
-    EvidenceError for what is neither file nor folder: symbolic links, sockets and pipes have no place in a pack, as
-    following one could leave it and opening one could hang.
+    EvidenceError for symbolic links, sockets and pipes: following one could leave the pack, opening one could hang.
     """
     if len(folder.parts) > _DEEPEST:
         raise EvidenceError(f"{folder} lies deeper than any folder of a pack: remove it")
-    with _told(folder):
+    with _evidence_errors(folder):
         found = [(path, path.lstat().st_mode) for path in sorted(folder.iterdir())]
     for path, mode in found:
         if stat.S_ISDIR(mode):
@@ -89,13 +88,13 @@ def sums_text(folder: Path) -> str:
     return "".join(lines)
 
 
-def compare(folder: Path) -> Comparison:
+def check_integrity(folder: Path) -> IntegrityCheck:
     """Hash a finished folder again; EvidenceError when it has no list."""
     listing = folder / SUMS
     present = dict(walk(folder))
     if SUMS not in present:
         raise EvidenceError(f"{listing} is missing: nothing can be verified")
-    with _told(listing):
+    with _evidence_errors(listing):
         data = listing.read_bytes()
     listed: dict[str, str] = {}
     malformed = []
@@ -106,7 +105,7 @@ def compare(folder: Path) -> Comparison:
         else:
             listed[match[2]] = match[1]
     del present[SUMS]
-    return Comparison(
+    return IntegrityCheck(
         digest=hashlib.sha256(data).hexdigest(),
         changed=tuple(name for name in listed if name in present and _digest(present[name]) != listed[name]),
         missing=tuple(name for name in listed if name not in present),
@@ -116,13 +115,13 @@ def compare(folder: Path) -> Comparison:
 
 
 def _digest(path: Path) -> str:
-    with _told(path), path.open("rb") as file:
+    with _evidence_errors(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """What cannot be read is told by its name: nothing can be claimed from it."""
+def _evidence_errors(path: Path) -> Iterator[None]:
+    """Turn the error of a file that cannot be read into an EvidenceError that names it."""
     try:
         yield
     except OSError as error:

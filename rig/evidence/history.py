@@ -78,10 +78,10 @@ class History:
         files = sorted(self._raw.glob(f"{scenario.label}.*.rows"))
         if sealed.exists():
             # It appears only once it is whole; raw files beside it are what a crash kept from being removed.
-            frame = _read_sealed(sealed)
+            frame = _read_file(sealed)
         else:
             rows = np.concatenate([_read_raw(file) for file in files] or [np.empty(0, RESULT)])
-            frame = _named(rows, scenario, share, tenant, expected_status)
+            frame = _to_frame(rows, scenario, share, tenant, expected_status)
             _keep(frame, self._raw / sealed.name, sealed)
         for file in files:
             file.unlink()
@@ -101,10 +101,10 @@ def require_file_name(scenario: Scenario) -> None:
 
 def read_history(folder: Path) -> pd.DataFrame:
     """All sealed rows below a folder, an empty frame where there are none; EvidenceError when one cannot be read."""
-    frames = [_read_sealed(file) for file in sorted(folder.glob("*.parquet"))]
+    frames = [_read_file(file) for file in sorted(folder.glob("*.parquet"))]
     if not frames:
         return pd.DataFrame({column: [] for column in COLUMNS})
-    return _categorised(pd.concat(frames, ignore_index=True))  # of unlike categories it makes texts
+    return _with_categories(pd.concat(frames, ignore_index=True))  # of unlike categories it makes texts
 
 
 def was_skipped(rows: pd.DataFrame) -> pd.Series[bool]:
@@ -127,11 +127,11 @@ def _keep(frame: pd.DataFrame, unfinished: Path, sealed: Path) -> None:
         raise EvidenceError(f"history file {sealed} cannot be written: {error}") from None
 
 
-def _read_sealed(file: Path) -> pd.DataFrame:
-    return read_history_file(file, COLUMNS, _categorised)
+def _read_file(file: Path) -> pd.DataFrame:
+    return read_history_file(file, COLUMNS, _with_categories)
 
 
-def _categorised(frame: pd.DataFrame) -> pd.DataFrame:
+def _with_categories(frame: pd.DataFrame) -> pd.DataFrame:
     """Its texts as categories."""
     return frame.astype(dict.fromkeys(_TEXTS, "category"))
 
@@ -142,7 +142,7 @@ def _read_raw(file: Path) -> NDArray[np.void]:
     return np.frombuffer(data[: len(data) // RESULT.itemsize * RESULT.itemsize], dtype=RESULT)
 
 
-def _named(
+def _to_frame(
     rows: NDArray[np.void],
     scenario: Scenario,
     share: NDArray[np.int64],

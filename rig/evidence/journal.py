@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-Line = tuple[str, int, Any]
+JournalLine = tuple[str, int, Any]
 """Table, time (ns) and rows; or what a sampler says of itself."""
 REPORT = "report"
 FAILURE = "failure"
@@ -62,29 +62,29 @@ class Journal:
         os.close(self._descriptor)
 
 
-def read_journal(path: Path) -> Iterator[Line]:
+def read_journal(path: Path) -> Iterator[JournalLine]:
     """The lines of a journal. A line that is none, as a kill leaves it, is left out."""
     with path.open("rb") as file:
-        yield from _parsed(file)
+        yield from _parse(file)
 
 
-class Tail:
+class JournalTail:
     """A journal that is still written to, read as it grows."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._read_bytes = 0
 
-    def news(self) -> Iterator[Line]:
+    def news(self) -> Iterator[JournalLine]:
         """The lines since the last time; one that is not whole yet is left for the next."""
         with self._path.open("rb") as file:
             file.seek(self._read_bytes)
             whole = file.read().rpartition(b"\n")
         self._read_bytes += len(whole[0]) + len(whole[1])
-        yield from _parsed(whole[0].splitlines())
+        yield from _parse(whole[0].splitlines())
 
 
-def _parsed(lines: Iterable[bytes]) -> Iterator[Line]:
+def _parse(lines: Iterable[bytes]) -> Iterator[JournalLine]:
     for line in lines:
         try:
             table, at_ns, content = json.loads(line)

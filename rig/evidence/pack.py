@@ -33,7 +33,7 @@ from rig.evidence.case import PROBE_COLUMNS, Case, Finding
 from rig.evidence.certificate import Certificate
 from rig.evidence.confusion import SeedAnswer
 from rig.evidence.diagnosis import Diagnosis
-from rig.evidence.hashes import SUMS, Comparison, compare, sums_text, walk
+from rig.evidence.hashes import SUMS, IntegrityCheck, check_integrity, sums_text, walk
 from rig.evidence.history import read_history
 from rig.evidence.judgement import Judgement
 from rig.evidence.key_storm import CALL_COLUMNS, KeyStorm, KeyStormSummary, no_calls
@@ -143,7 +143,7 @@ class Pack:
         self._let_go()
 
     @property
-    def sealed(self) -> bool:
+    def is_sealed(self) -> bool:
         """True when the pack is finished."""
         return not self.path.name.endswith(PARTIAL)
 
@@ -174,7 +174,7 @@ class Pack:
 
         EvidenceError when the pack is finished, the name would leave it, or the disk does not take it.
         """
-        if self.sealed:
+        if self.is_sealed:
             raise EvidenceError(f"{self.path} is finished and never written to again; {name} was to be written")
         if not _NAME.fullmatch(name):
             raise EvidenceError(f"{name!r} cannot be the name of a file in a pack")
@@ -250,7 +250,7 @@ class Pack:
 
     def seal(self) -> str:
         """Finish the pack: hashes, then one rename. Returns the SHA-256 of the hash list, hex: it vouches for all."""
-        if self.sealed:
+        if self.is_sealed:
             raise EvidenceError(f"{self.path} is finished already")
         final = self.path.with_name(self.name)
         if final.exists():
@@ -336,18 +336,18 @@ class Pack:
         else:
             self.write(f"{CROWD}/worker-{account.number}.json", _json(account, WorkerAccount))
 
-    def verify(self) -> Comparison:
+    def verify(self) -> IntegrityCheck:
         """Hash every file again; EvidenceError for a pack that is not finished."""
-        if not self.sealed:
+        if not self.is_sealed:
             raise EvidenceError(f"{self.path} is not finished: run `rig settle` on it first")
-        return compare(self.path)
+        return check_integrity(self.path)
 
     def require_intact(self) -> str:
         """The digest of a finished pack, once every file was hashed again; EvidenceError where any was changed."""
-        comparison = self.verify()
-        if not comparison.intact:
-            raise EvidenceError(f"{self.path} was changed: {comparison.sentence}")
-        return comparison.digest
+        checked = self.verify()
+        if not checked.intact:
+            raise EvidenceError(f"{self.path} was changed: {checked.sentence}")
+        return checked.digest
 
     def _has(self, name: str) -> bool:
         return (self.path / name).exists()

@@ -18,9 +18,9 @@ import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
 from rig.errors import EvidenceError
-from rig.evidence.journal import FAILURE, REPORT, Line, read_journal
+from rig.evidence.journal import FAILURE, REPORT, JournalLine, read_journal
 from rig.evidence.parquet import read_frame
-from rig.evidence.samples import COLUMNS, SamplerReport, Samples, typed
+from rig.evidence.samples import COLUMNS, SamplerReport, Samples, with_types
 
 SUFFIX = ".jsonl"
 _REPORTS = "reports.json"
@@ -72,14 +72,16 @@ def _journals(folder: Path) -> list[Path]:
 
 
 def _parquet(path: Path, table: str) -> pd.DataFrame:
-    return read_frame(path, tuple(COLUMNS[table]), partial(typed, table)) if path.exists() else typed(table, [])
+    return (
+        read_frame(path, tuple(COLUMNS[table]), partial(with_types, table)) if path.exists() else with_types(table, [])
+    )
 
 
 def _from_journals(journals: list[Path]) -> Samples:
     return samples_of({journal.name.removesuffix(SUFFIX): read_journal(journal) for journal in journals})
 
 
-def samples_of(said_by: Mapping[str, Iterable[Line]]) -> Samples:
+def samples_of(said_by: Mapping[str, Iterable[JournalLine]]) -> Samples:
     """Frames of the lines of journals, by the sampler that wrote them."""
     rows: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
     reports = []
@@ -99,5 +101,5 @@ def samples_of(said_by: Mapping[str, Iterable[Line]]) -> Samples:
         reports.append(
             SamplerReport(name=sampler, **{**said, "unseen": tuple(said.get("unseen", ()))}, failure=failure)
         )
-    frames = {table: typed(table, rows[table]) for table in COLUMNS if rows[table]}
+    frames = {table: with_types(table, rows[table]) for table in COLUMNS if rows[table]}
     return Samples(**frames, reports=tuple(reports))

@@ -131,10 +131,10 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
 
 def empty(table: str) -> pd.DataFrame:
     """A frame without rows."""
-    return typed(table, [])
+    return with_types(table, [])
 
 
-def typed(table: str, rows: list[tuple[Any, ...]] | pd.DataFrame) -> pd.DataFrame:
+def with_types(table: str, rows: list[tuple[Any, ...]] | pd.DataFrame) -> pd.DataFrame:
     """Rows of raw values as a frame of the right types. ValueError where they are not of this table."""
     columns = COLUMNS[table]
     frame = pd.DataFrame(rows, columns=list(columns))

@@ -51,15 +51,15 @@ _OUTCOMES = {"ok": "acknowledged", "fail": "refused", "info": "indeterminate", "
 def translate(name: str, document: Any) -> Any:
     """A JSON document of a pack under today's keys; ``name`` is its file within the pack."""
     if name == "manifest.json" and isinstance(document, dict):
-        translated = _renamed(document, _MANIFEST, deep=False)
+        translated = _rename_keys(document, _MANIFEST, deep=False)
         if isinstance(translated.get("settings"), dict):
-            translated["settings"] = _renamed(translated["settings"], _SETTINGS, deep=False)
+            translated["settings"] = _rename_keys(translated["settings"], _SETTINGS, deep=False)
         return translated
     if name == "verdicts.json" and isinstance(document, dict):
         return {**document, "gates": [_with_todays_figures(gate) for gate in document.get("gates", ())]}
     for pattern, names in _RENAMED.items():
         if fnmatch(name, pattern):
-            return _renamed(document, names, deep=True)
+            return _rename_keys(document, names, deep=True)
     return document
 
 
@@ -89,7 +89,7 @@ def read_history_file(path: Path, columns: Sequence[str], finish: Finish) -> pd.
         return read_frame(path, columns, finish)
     old_names = {new: old for old, new in _COLUMNS.items()}
     return read_frame(
-        path, [old_names.get(column, column) for column in columns], lambda frame: finish(_translated(frame))
+        path, [old_names.get(column, column) for column in columns], lambda frame: finish(_translate_frame(frame))
     )
 
 
@@ -100,18 +100,19 @@ def _is_old(path: Path) -> bool:
         return False  # whoever reads it says what is wrong
 
 
-def _translated(frame: pd.DataFrame) -> pd.DataFrame:
+def _translate_frame(frame: pd.DataFrame) -> pd.DataFrame:
     frame = frame.rename(columns=_COLUMNS)
     kinds, outcomes = frame["error_kind"].astype(str), frame["outcome"].astype(str)
     outcomes = outcomes.replace(_OUTCOMES).mask(kinds == "connect", "not_sent")
     return frame.assign(error_kind=kinds.replace(_ERROR_KINDS), outcome=outcomes)
 
 
-def _renamed(document: Any, names: Mapping[str, str], *, deep: bool) -> Any:
+def _rename_keys(document: Any, names: Mapping[str, str], *, deep: bool) -> Any:
     if isinstance(document, dict):
         return {
-            names.get(key, key): _renamed(value, names, deep=True) if deep else value for key, value in document.items()
+            names.get(key, key): _rename_keys(value, names, deep=True) if deep else value
+            for key, value in document.items()
         }
     if isinstance(document, list):
-        return [_renamed(value, names, deep=deep) for value in document]
+        return [_rename_keys(value, names, deep=deep) for value in document]
     return document

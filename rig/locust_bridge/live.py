@@ -8,7 +8,7 @@ from typing import Any
 
 from rig.diagnose import aas, cpu
 from rig.diagnose.cpu import UNSEEN_PID
-from rig.evidence.journal import Line, Tail
+from rig.evidence.journal import JournalLine, JournalTail
 from rig.evidence.sample_files import SUFFIX, samples_of
 
 WINDOW_NS = 5_000_000_000
@@ -23,8 +23,8 @@ class Live:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._tails: dict[str, Tail] = {}
-        self._lines: dict[str, list[Line]] = {}
+        self._tails: dict[str, JournalTail] = {}
+        self._lines: dict[str, list[JournalLine]] = {}
 
     def look(self) -> dict[str, Any]:
         """Average active sessions by wait event, cores by role, CPU by process, over the last few seconds."""
@@ -51,7 +51,7 @@ class Live:
 
     def _read(self, since_ns: int) -> None:
         for path in sorted(self._folder.glob("*" + SUFFIX)):
-            tail = self._tails.setdefault(path.stem, Tail(path))
+            tail = self._tails.setdefault(path.stem, JournalTail(path))
             lines = [*self._lines.get(path.stem, ()), *tail.news()]
             self._lines[path.stem] = [line for line in lines if line[1] >= since_ns or line[0] == _KEPT_WHOLE]
 

@@ -1,6 +1,6 @@
 """What stands between two runs and a claim: other machines, other targets, other settings. Pure.
 
-Flow: ``caveats_about`` holds two sides against each other and lists what differs. A doubt that ``bars`` makes every
+Flow: ``caveats_about`` holds two runs against each other and lists what differs. A doubt that ``blocks`` makes every
 figure's difference meaningless (another machine, a machine that others used meanwhile, an uncertified client); any
 other may be the very change that the comparison is for (a setting of the database, the version of the rig or the
 target), or a fair reason to look twice (another seed), and is only named.
@@ -19,7 +19,7 @@ from rig.evidence.gate import Verdict
 from rig.evidence.judgement import Judgement
 from rig.evidence.manifest import Manifest
 from rig.evidence.sample_names import Role
-from rig.report.compared_run import Side
+from rig.report.compared_run import ComparedRun
 from rig.text import value_words
 
 _MACHINE = ("cores", "cores_allowed", "cpu_quota_cores", "cpu_model", "memory_bytes", "core_planning")
@@ -36,40 +36,40 @@ _BUSY = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Caveat:
-    """One thing that differs, or that is wrong in one of the runs; ``bars``: nothing can be claimed while it is so."""
+    """Something that differs between two runs, or is wrong in one. One that ``blocks`` forbids every claim."""
 
     what: str
     before: str
     after: str
-    bars: bool
+    blocks: bool
 
 
-def caveats_about(before: Side, after: Side) -> tuple[Caveat, ...]:
-    """What differs, that which bars a claim first."""
+def caveats_about(before: ComparedRun, after: ComparedRun) -> tuple[Caveat, ...]:
+    """What differs, that which blocks a claim first."""
     old, new = before.manifest, after.manifest
     caveats = [
-        *_differing("machine", _MACHINE, old.fingerprint, new.fingerprint, bars=True),
-        *_differing("setting", _SETTINGS_THAT_BAR, old.settings, new.settings, bars=True),
-        *_uncertified(before.judgement, after.judgement),
-        *_shared(before, after),
-        *_targets(old.profile, new.profile),
-        *_differing("version of", _SOFTWARE, old.fingerprint, new.fingerprint, bars=False),
-        *_differing("setting", _SETTINGS, old.settings, new.settings, bars=False),
-        *_differing("run's", ("verb", "seed"), _asked(old), _asked(new), bars=False),
+        *_differences("machine", _MACHINE, old.fingerprint, new.fingerprint, blocks=True),
+        *_differences("setting", _SETTINGS_THAT_BAR, old.settings, new.settings, blocks=True),
+        *_certificate_caveats(before.judgement, after.judgement),
+        *_shared_machine_caveats(before, after),
+        *_target_caveats(old.profile, new.profile),
+        *_differences("version of", _SOFTWARE, old.fingerprint, new.fingerprint, blocks=False),
+        *_differences("setting", _SETTINGS, old.settings, new.settings, blocks=False),
+        *_differences("run's", ("verb", "seed"), _request_of(old), _request_of(new), blocks=False),
     ]
-    return tuple(sorted(caveats, key=lambda caveat: not caveat.bars))
+    return tuple(sorted(caveats, key=lambda caveat: not caveat.blocks))
 
 
-def _asked(manifest: Manifest) -> dict[str, Any]:
+def _request_of(manifest: Manifest) -> dict[str, Any]:
     return {"verb": manifest.verb, "seed": manifest.seed}
 
 
-def _differing(
-    kind: str, names: tuple[str, ...], before: Mapping[str, Any], after: Mapping[str, Any], *, bars: bool
+def _differences(
+    kind: str, names: tuple[str, ...], before: Mapping[str, Any], after: Mapping[str, Any], *, blocks: bool
 ) -> Iterator[Caveat]:
     for name in names:
         for key, old, new in _leaves(name, before.get(name), after.get(name)):
-            yield Caveat(f"{kind} {key}", value_words(old), value_words(new), bars)
+            yield Caveat(f"{kind} {key}", value_words(old), value_words(new), blocks)
 
 
 def _leaves(name: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
@@ -81,35 +81,35 @@ def _leaves(name: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
         yield name, old, new
 
 
-def _targets(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Caveat]:
-    """Another target bars; other keys of the same target's profile are named."""
+def _target_caveats(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Caveat]:
+    """Another target blocks; other keys of the same target's profile are named."""
     if before.get("name") != after.get("name"):
-        yield Caveat("target (name of the profile)", str(before.get("name")), str(after.get("name")), bars=True)
+        yield Caveat("target (name of the profile)", str(before.get("name")), str(after.get("name")), blocks=True)
         return
     for key, old, new in _leaves("profile", before, after):
-        yield Caveat(key, value_words(old), value_words(new), bars=False)
+        yield Caveat(key, value_words(old), value_words(new), blocks=False)
 
 
-def _uncertified(before: Judgement, after: Judgement) -> Iterator[Caveat]:
+def _certificate_caveats(before: Judgement, after: Judgement) -> Iterator[Caveat]:
     """A client that was not shown to be good enough, or whose books do not close, carries no difference."""
-    verdicts = [{gate.id: gate.verdict for gate in side.gates} for side in (before, after)]
+    verdicts = [{gate.id: gate.verdict for gate in run.gates} for run in (before, after)]
     for name in _CERTIFYING:
-        old, new = (side.get(name, Verdict.NOT_RUN) for side in verdicts)
+        old, new = (run.get(name, Verdict.NOT_RUN) for run in verdicts)
         if not (old is new is Verdict.PASS):
-            yield Caveat(f"gate {name}", old.value, new.value, bars=True)
+            yield Caveat(f"gate {name}", old.value, new.value, blocks=True)
 
 
-def _shared(before: Side, after: Side) -> Iterator[Caveat]:
+def _shared_machine_caveats(before: ComparedRun, after: ComparedRun) -> Iterator[Caveat]:
     """A machine that others used meanwhile: the difference may be theirs."""
-    foreign = [_foreign_share(side.case) for side in (before, after)]
+    foreign = [_foreign_share(run.case) for run in (before, after)]
     seen = [share for share in foreign if share is not None]
     if seen and max(seen) >= _FOREIGN:
         old, new = ("not sampled" if share is None else f"{share:.0%} of it" for share in foreign)
-        yield Caveat("others used the machine meanwhile", old, new, bars=True)
-    loads = [_load_per_core(side.manifest.fingerprint) for side in (before, after)]
+        yield Caveat("others used the machine meanwhile", old, new, blocks=True)
+    loads = [_load_per_core(run.manifest.fingerprint) for run in (before, after)]
     if len(seen) < 2 and max(loads) >= _BUSY:
         old, new = (f"{load:.1f} a core" for load in loads)
-        yield Caveat("load of others before the run began", old, new, bars=True)
+        yield Caveat("load of others before the run began", old, new, blocks=True)
 
 
 def _foreign_share(case: Case) -> float | None:

@@ -10,7 +10,7 @@ from rig.evidence.manifest import Manifest
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class ComparedRun:
     """``name`` of the pack and ``digest`` of its hash list, hex; the rest is what the pack holds."""
 
     name: str

@@ -1,4 +1,4 @@
-"""Two runs side by side: which gates turned, and by how much each figure differs. Pure: two sides in, one value out.
+"""Two runs side by run: which gates turned, and by how much each figure differs. Pure: two runs in, one value out.
 
 Flow: drives of the same plan (scenario, step, route, trial, size, pace) in both runs are pairs; a figure's difference
 is the mean ratio over its pairs, with a bootstrap interval. A difference is claimed only where the interval leaves out
@@ -27,7 +27,7 @@ from rig.evidence.gate import Gate, Verdict
 from rig.evidence.judgement import Judgement
 from rig.model import Scenario
 from rig.report.caveats import Caveat, caveats_about
-from rig.report.compared_run import Side
+from rig.report.compared_run import ComparedRun
 from rig.report.figures import scenario_run_figures
 from rig.report.interval import LEVEL, interval_of_mean, least_pairs
 from rig.text import some
@@ -39,7 +39,7 @@ ABSENT = "absent"
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class ComparedFigure:
     """What is compared: a column of ``scenario_run_figures``; ``better`` says which way is good, if any is."""
 
     column: str
@@ -48,12 +48,12 @@ class Figure:
     better: Literal["lower", "higher", "neither"] = "lower"
 
 
-_RATE = Figure("rps", "rate", "requests/s", "higher")
-_TIME = Figure("elapsed_s", "time", "s")
-_RESPONSE = tuple(Figure(f"response_{q}_ms", f"response {q}", "ms") for q in ("p50", "p95", "p99"))
-_SERVICE = tuple(Figure(f"service_{q}_ms", f"service {q}", "ms") for q in ("p50", "p95", "p99"))
-_CPU = Figure("client_cpu_us_per_request", "client CPU", "µs/request")
-_SESSIONS = Figure("active_sessions", "active sessions", "", "neither")
+_RATE = ComparedFigure("rps", "rate", "requests/s", "higher")
+_TIME = ComparedFigure("elapsed_s", "time", "s")
+_RESPONSE = tuple(ComparedFigure(f"response_{q}_ms", f"response {q}", "ms") for q in ("p50", "p95", "p99"))
+_SERVICE = tuple(ComparedFigure(f"service_{q}_ms", f"service {q}", "ms") for q in ("p50", "p95", "p99"))
+_CPU = ComparedFigure("client_cpu_us_per_request", "client CPU", "µs/request")
+_SESSIONS = ComparedFigure("active_sessions", "active sessions", "", "neither")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Difference:
     """
 
     subject: str
-    figure: Figure
+    figure: ComparedFigure
     pairs: int
     before: float
     after: float
@@ -77,7 +77,7 @@ class Difference:
     why_not: str = ""
 
     @property
-    def judged(self) -> Literal["better", "worse", "different", "open"]:
+    def meaning(self) -> Literal["better", "worse", "different", "open"]:
         """What a claimed difference means; ``open`` where none can be claimed."""
         if self.claim is None:
             return "open"
@@ -90,7 +90,7 @@ class Difference:
         values = asdict(self)
         figure = values.pop("figure")
         return {"subject": self.subject, "figure": figure["column"], "unit": figure["unit"], **values} | {
-            "judged": self.judged
+            "judged": self.meaning
         }
 
 
@@ -105,25 +105,25 @@ class GateChange:
 
 
 @dataclass(frozen=True, slots=True)
-class SideBySide:
+class RunComparison:
     """All of a comparison. ``left_out`` names drives of one run that have no pair in the other, with the reason."""
 
-    before: Side
-    after: Side
+    before: ComparedRun
+    after: ComparedRun
     caveats: tuple[Caveat, ...]
     gates: tuple[GateChange, ...]
     differences: tuple[Difference, ...]
     left_out: tuple[str, ...]
 
     @property
-    def claimed(self) -> tuple[Difference, ...]:
+    def claims(self) -> tuple[Difference, ...]:
         """Differences that can be claimed."""
         return tuple(difference for difference in self.differences if difference.claim is not None)
 
     @property
-    def sides_share_a_gate(self) -> bool:
+    def share_a_gate(self) -> bool:
         """True when a gate was judged in both runs."""
-        before, after = ({gate.id for gate in side.judgement.gates} for side in (self.before, self.after))
+        before, after = ({gate.id for gate in run.judgement.gates} for run in (self.before, self.after))
         return not before.isdisjoint(after)
 
     @property
@@ -137,14 +137,14 @@ class SideBySide:
         parts = []
         if self.gates:
             parts.append(f"{_count(len(self.gates), 'gate')} ended otherwise")
-        worse = [found for found in self.claimed if found.judged == "worse"]
-        better = [found for found in self.claimed if found.judged == "better"]
+        worse = [found for found in self.claims if found.meaning == "worse"]
+        better = [found for found in self.claims if found.meaning == "better"]
         for found, word in ((worse, "worse"), (better, "better")):
             if found:
                 named = some((f"{each.subject} {each.figure.words} {each.change:+.0%}" for each in found), 3)
                 parts.append(f"{word}: {named}")
         if not worse and not better:
-            bar = next((f": {caveat.what}" for caveat in self.caveats if caveat.bars), "")
+            bar = next((f": {caveat.what}" for caveat in self.caveats if caveat.blocks), "")
             parts.append(f"no difference in any figure can be claimed{bar}")
         return "; ".join(parts)
 
@@ -154,7 +154,7 @@ class SideBySide:
             "before": _about(self.before),
             "after": _about(self.after),
             "sentence": self.sentence,
-            "comparable": not any(caveat.bars for caveat in self.caveats),
+            "comparable": not any(caveat.blocks for caveat in self.caveats),
             "caveats": [asdict(caveat) for caveat in self.caveats],
             "gates": [asdict(change) for change in self.gates],
             "level": LEVEL,
@@ -164,23 +164,23 @@ class SideBySide:
         }
 
 
-def compare(before: Side, after: Side) -> SideBySide:
-    """Lay two runs side by side: whatever two judged runs hold, also when it allows no claim."""
+def compare(before: ComparedRun, after: ComparedRun) -> RunComparison:
+    """Lay two runs side by run: whatever two judged runs hold, also when it allows no claim."""
     caveats = caveats_about(before, after)
-    barred = next((caveat.what for caveat in caveats if caveat.bars), "")
-    pairs, left_out = _paired(before.case, after.case)
-    differences = (*_of_null(before.case, after.case, barred), *_of_scenario_runs(before, after, pairs, barred))
-    return SideBySide(before, after, caveats, _gate_changes(before, after), differences, left_out)
+    blocker = next((caveat.what for caveat in caveats if caveat.blocks), "")
+    pairs, left_out = _pair_scenario_runs(before.case, after.case)
+    differences = (*_of_null(before.case, after.case, blocker), *_of_scenario_runs(before, after, pairs, blocker))
+    return RunComparison(before, after, caveats, _gate_changes(before, after), differences, left_out)
 
 
 # --- gates ---
 
 
-def _gate_changes(before: Side, after: Side) -> tuple[GateChange, ...]:
-    sides = [{gate.id: gate for gate in side.judgement.gates} for side in (before, after)]
+def _gate_changes(before: ComparedRun, after: ComparedRun) -> tuple[GateChange, ...]:
+    runs = [{gate.id: gate for gate in run.judgement.gates} for run in (before, after)]
     changes = []
-    for name in dict.fromkeys([*sides[0], *sides[1]]):
-        pair = [side.get(name) for side in sides]
+    for name in dict.fromkeys([*runs[0], *runs[1]]):
+        pair = [run.get(name) for run in runs]
         old, new = (gate.verdict.value if gate else ABSENT for gate in pair)
         if old != new:
             changes.append(GateChange(name, old, new, _reason([gate for gate in pair if gate])))
@@ -194,7 +194,7 @@ def _reason(gates: list[Gate]) -> str:
 # --- pairs ---
 
 
-def _paired(before: Case, after: Case) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def _pair_scenario_runs(before: Case, after: Case) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """Figures of the drives that both runs have: columns ``…_before`` and ``…_after``; and what was left out."""
     plans = [
         {scenario_run.scenario.label: scenario_run.scenario for scenario_run in case.scenario_runs}
@@ -227,27 +227,29 @@ def _unlike(before: Scenario, after: Scenario) -> str:
 # --- differences ---
 
 
-def _of_null(before: Case, after: Case, barred: str) -> Iterator[Difference]:
+def _of_null(before: Case, after: Case, blocker: str) -> Iterator[Difference]:
     """The control: the same client against a stub that does nothing. What differs here is not the target's."""
     trials = [case.certificate.trials if case.certificate else () for case in (before, after)]
     paired: list[tuple[NullTrial, ...]] = list(zip(*trials, strict=False))
     for column, figure in (("rps", _RATE), ("client_cpu_us_per_request", _CPU)):
         pairs = np.array([[getattr(trial, column) for trial in pair] for pair in paired], np.float64).reshape(-1, 2)
-        yield from _of_pairs(NULL, figure, pairs, barred)
+        yield from _of_pairs(NULL, figure, pairs, blocker)
 
 
-def _of_scenario_runs(before: Side, after: Side, pairs: pd.DataFrame, barred: str) -> Iterator[Difference]:
+def _of_scenario_runs(
+    before: ComparedRun, after: ComparedRun, pairs: pd.DataFrame, blocker: str
+) -> Iterator[Difference]:
     plans = {scenario_run.scenario.id: scenario_run.scenario for scenario_run in before.case.scenario_runs}
     invalid = {**_invalid(before.judgement), **_invalid(after.judgement)}
     gated = [name for name, plan in plans.items() if plan.limit_s is not None or plan.p95_limit_ms is not None]
     for name in gated:
         rows = pairs[pairs["scenario_before"] == name]
         wholly = (_TIME, _RATE, *_RESPONSE, *(_SERVICE if plans[name].pace.rate_per_s else ()), _CPU, _SESSIONS)
-        yield from _of_rows(name, wholly, rows, barred or invalid.get(name, ""))
+        yield from _of_rows(name, wholly, rows, blocker or invalid.get(name, ""))
     rungs = pairs[~pairs["scenario_before"].isin([*gated, _WARM_UP])]
-    yield from _of_rows(LADDER, (_RATE, *_RESPONSE, _CPU, _SESSIONS), rungs, barred)
+    yield from _of_rows(LADDER, (_RATE, *_RESPONSE, _CPU, _SESSIONS), rungs, blocker)
     for name in sorted(set(rungs["scenario_before"])):
-        yield from _of_rows(name, (_RATE,), rungs[rungs["scenario_before"] == name], barred)
+        yield from _of_rows(name, (_RATE,), rungs[rungs["scenario_before"] == name], blocker)
 
 
 def _invalid(judgement: Judgement) -> dict[str, str]:
@@ -259,20 +261,20 @@ def _invalid(judgement: Judgement) -> dict[str, str]:
     }
 
 
-def _of_rows(subject: str, figures: Sequence[Figure], rows: pd.DataFrame, barred: str) -> Iterator[Difference]:
+def _of_rows(subject: str, figures: Sequence[ComparedFigure], rows: pd.DataFrame, blocker: str) -> Iterator[Difference]:
     for figure in figures:
         pairs = rows[[f"{figure.column}_before", f"{figure.column}_after"]].to_numpy(np.float64)
-        yield from _of_pairs(subject, figure, pairs, barred)
+        yield from _of_pairs(subject, figure, pairs, blocker)
 
 
-def _of_pairs(subject: str, figure: Figure, pairs: NDArray[np.float64], barred: str) -> Iterator[Difference]:
+def _of_pairs(subject: str, figure: ComparedFigure, pairs: NDArray[np.float64], blocker: str) -> Iterator[Difference]:
     """Of those of ``pairs`` (shape (n, 2)) that have a ratio; nothing where none has."""
     usable = pairs[(np.isfinite(pairs) & (pairs > 0)).all(axis=1)]
     if len(usable):
-        yield _difference(subject, figure, usable, barred)
+        yield _difference(subject, figure, usable, blocker)
 
 
-def _difference(subject: str, figure: Figure, pairs: NDArray[np.float64], barred: str) -> Difference:
+def _difference(subject: str, figure: ComparedFigure, pairs: NDArray[np.float64], blocker: str) -> Difference:
     """``pairs`` has the shape (n, 2), all above 0. Ratios, so that small and large drives weigh alike."""
     logs = np.log(pairs)
     ratios = logs[:, 1] - logs[:, 0]
@@ -286,7 +288,7 @@ def _difference(subject: str, figure: Figure, pairs: NDArray[np.float64], barred
         if low <= 0 <= high:
             why_not = "the interval holds 0"
     claim: Literal["lower", "higher"] | None = "higher" if ratios.mean() > 0 else "lower"
-    if why := barred or why_not:
+    if why := blocker or why_not:
         claim, why_not = None, why
     before, after = np.exp(logs.mean(axis=0)).tolist()
     change = after / before - 1
@@ -302,13 +304,13 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _about(side: Side) -> dict[str, Any]:
+def _about(run: ComparedRun) -> dict[str, Any]:
     return {
-        "pack": side.name,
-        "digest": side.digest,
-        "verb": side.manifest.verb,
-        "started_utc": side.manifest.started_utc.isoformat(),
-        "seed": side.manifest.seed,
-        "verdict": side.judgement.verdict.value,
-        "exit_code": side.judgement.exit_code,
+        "pack": run.name,
+        "digest": run.digest,
+        "verb": run.manifest.verb,
+        "started_utc": run.manifest.started_utc.isoformat(),
+        "seed": run.manifest.seed,
+        "verdict": run.judgement.verdict.value,
+        "exit_code": run.judgement.exit_code,
     }

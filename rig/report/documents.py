@@ -25,9 +25,9 @@ from rig.report.figures import scenario_run_figures
 from rig.report.headline import headline
 from rig.report.junit import junit
 from rig.report.plots import PLOTS, Plot, png
-from rig.report.summary import command, lines, not_measured, summary
-from rig.report.template import page
-from rig.text import by_word, one_line, shortened
+from rig.report.summary import command, find_gaps, lines, summary
+from rig.report.template import render
+from rig.text import by_word, one_line, shorten
 
 _FIRST_KEYS = 50
 """Unclean keys and canary hits shown; all of them are in the pack."""
@@ -62,7 +62,7 @@ def documents(manifest: Manifest, case: Case, judgement: Judgement) -> dict[str,
 def html(manifest: Manifest, case: Case, judgement: Judgement, pictures: tuple[Picture, ...]) -> str:
     """The report as one self-contained page."""
     missing = tuple(f"{picture.plot.title}: needs {picture.plot.needs}" for picture in pictures if not picture.data)
-    return page(
+    return render(
         "report.html.j2",
         manifest=manifest,
         case=case,
@@ -72,7 +72,7 @@ def html(manifest: Manifest, case: Case, judgement: Judgement, pictures: tuple[P
         exit_gates=lines(judgement.exit_gates),
         gates=lines(judgement.plain_gates),
         pictures=tuple(picture for picture in pictures if picture.data),
-        not_measured=(*not_measured(case, judgement), *missing),
+        not_measured=(*find_gaps(case, judgement), *missing),
         headline=headline(case, judgement),
         scenario_runs=tuple(scenario_run_figures(case).itertuples(index=False)),
         discrepancies=tuple(islice(_discrepancies(case), _FIRST_KEYS)),
@@ -138,4 +138,4 @@ def _flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]
         if isinstance(value, Mapping):
             yield from _flat(value, f"{name}.")
         else:
-            yield name, shortened(", ".join(map(str, value)) if isinstance(value, list | tuple) else value, 200)
+            yield name, shorten(", ".join(map(str, value)) if isinstance(value, list | tuple) else value, 200)

@@ -14,6 +14,7 @@ seconds since the run began.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict, fields
 from functools import cached_property
 from pathlib import Path
@@ -127,6 +128,12 @@ class LoadedPack:
         fault: an unanswered request whose row exists).
         """
         return _frame(Discrepancy, self.case.truth.discrepancies if self.case.truth else ())
+
+    @property
+    def unclean(self) -> pd.DataFrame:
+        """The old name of ``discrepancies``; it goes with the next release."""
+        warnings.warn("LoadedPack.unclean is called discrepancies now", DeprecationWarning, stacklevel=2)
+        return self.discrepancies
 
     @cached_property
     def canary_hits(self) -> pd.DataFrame:

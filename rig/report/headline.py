@@ -14,7 +14,7 @@ from rig.text import number, one_line, value_words
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class HeadlineFigure:
     """``value`` with its unit; ``beside``: what it is held against. ``verdict`` of its gate, "" where that is PASS."""
 
     title: str
@@ -23,13 +23,13 @@ class Figure:
     verdict: str = ""
 
 
-def headline(case: Case, judgement: Judgement) -> tuple[Figure, ...]:
+def headline(case: Case, judgement: Judgement) -> tuple[HeadlineFigure, ...]:
     """What there is evidence for, in the order of the exit gates' weight."""
     gates = {gate.id: gate for gate in judgement.gates}
     return (*_speed(gates), *_requests(case), *_truth(case, gates), *_client(case, gates))
 
 
-def _speed(gates: dict[str, Gate]) -> Iterator[Figure]:
+def _speed(gates: dict[str, Gate]) -> Iterator[HeadlineFigure]:
     for gate in gates.values():
         scenario, _, what = gate.id.partition(".")
         limit = gate.figures.get("limit_s" if what == "time" else "limit_ms")
@@ -41,15 +41,15 @@ def _speed(gates: dict[str, Gate]) -> Iterator[Figure]:
             yield _of(gate, f"{scenario}, p95", _with_unit(value, "ms"), f"limit {value_words(limit)} ms")
 
 
-def _requests(case: Case) -> Iterator[Figure]:
+def _requests(case: Case) -> Iterator[HeadlineFigure]:
     if case.history.empty:
         return
     outcomes = case.history["outcome"]
     wrong = int((outcomes != Outcome.ACKNOWLEDGED).sum())
-    yield Figure("Requests", number(len(outcomes)), f"{number(wrong)} not answered as expected")
+    yield HeadlineFigure("Requests", number(len(outcomes)), f"{number(wrong)} not answered as expected")
 
 
-def _truth(case: Case, gates: dict[str, Gate]) -> Iterator[Figure]:
+def _truth(case: Case, gates: dict[str, Gate]) -> Iterator[HeadlineFigure]:
     truth = case.truth
     if truth is None:
         return
@@ -61,7 +61,7 @@ def _truth(case: Case, gates: dict[str, Gate]) -> Iterator[Figure]:
     yield _of(gates.get("privacy.rows"), "Personal data", f"{hits} hits", beside)
 
 
-def _client(case: Case, gates: dict[str, Gate]) -> Iterator[Figure]:
+def _client(case: Case, gates: dict[str, Gate]) -> Iterator[HeadlineFigure]:
     certificate = case.certificate
     if certificate is None or not certificate.trials:
         return
@@ -69,9 +69,9 @@ def _client(case: Case, gates: dict[str, Gate]) -> Iterator[Figure]:
     yield _of(gates.get("calibration.null"), "Client, null benchmark", f"{number(certificate.rps)}/s", beside)
 
 
-def _of(gate: Gate | None, title: str, value: str, beside: str) -> Figure:
+def _of(gate: Gate | None, title: str, value: str, beside: str) -> HeadlineFigure:
     passed = gate is None or gate.verdict is Verdict.PASS
-    return Figure(one_line(title), value, beside, "" if passed or gate is None else gate.verdict.value)
+    return HeadlineFigure(one_line(title), value, beside, "" if passed or gate is None else gate.verdict.value)
 
 
 def _with_unit(value: object, unit: str) -> str:

@@ -16,6 +16,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from rig.stats import quantile
+
 LEVEL = 0.95
 RESAMPLES = 20_000
 """So many that the outermost percentile that is read, a quarter of a percent, rests on fifty means."""
@@ -35,8 +37,8 @@ def interval_of_mean(values: NDArray[np.float64], level: float = LEVEL) -> tuple
         raise ValueError(f"{count} value has no interval")
     chosen = np.random.default_rng(_SEED).integers(0, count, (RESAMPLES, count))
     tail = _expanded_tail(level, count)
-    low, high = np.quantile(values[chosen].mean(axis=1), (tail, 1 - tail))
-    return float(low), float(high)
+    means = values[chosen].mean(axis=1)
+    return quantile(means, tail), quantile(means, 1 - tail)
 
 
 def _expanded_tail(level: float, count: int) -> float:

@@ -23,7 +23,7 @@ from rig.evidence.case import Case
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.judgement import Judgement
 from rig.evidence.manifest import Manifest
-from rig.text import by_word, figures_words, markdown, one_line, shortened
+from rig.text import by_word, figures_words, markdown, one_line, shorten
 
 _STYLES = {
     Verdict.PASS: "green",
@@ -37,7 +37,7 @@ _GATE_WIDTH = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class GateRow:
     """One gate in words: ``what`` was claimed, ``seen`` are all its figures, ``headline`` the first three of them."""
 
     verdict: Verdict
@@ -48,10 +48,10 @@ class Line:
     why: str
 
 
-def lines(gates: tuple[Gate, ...]) -> tuple[Line, ...]:
+def lines(gates: tuple[Gate, ...]) -> tuple[GateRow, ...]:
     """The gates as rows of one-line words."""
     return tuple(
-        Line(
+        GateRow(
             verdict=gate.verdict,
             gate=one_line(gate.id),
             what=one_line(gate.rule),
@@ -68,7 +68,7 @@ def command(manifest: Manifest) -> str:
     return one_line(shlex.join(manifest.argv))
 
 
-def not_measured(case: Case, judgement: Judgement) -> tuple[str, ...]:
+def find_gaps(case: Case, judgement: Judgement) -> tuple[str, ...]:
     """What this run says nothing about, by name, each with its reason."""
     gates = [f"{gate.id}: {gate.reason or gate.rule}" for gate in judgement.gates if gate.verdict is Verdict.NOT_RUN]
     parts = {
@@ -116,16 +116,16 @@ def console(
     return Group(*parts)
 
 
-def _table(rows: tuple[Line, ...], width: int, *, say_what: bool) -> Table:
+def _table(rows: tuple[GateRow, ...], width: int, *, say_what: bool) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True, width=7)
     table.add_column(no_wrap=True, width=width)
     table.add_column(ratio=1, overflow="fold")
     for row in rows:
         text = row.what if say_what else row.headline or row.what
-        table.add_row(Text(row.verdict, style=_STYLES[row.verdict]), Text(shortened(row.gate, _GATE_WIDTH)), Text(text))
+        table.add_row(Text(row.verdict, style=_STYLES[row.verdict]), Text(shorten(row.gate, _GATE_WIDTH)), Text(text))
         if row.why and row.verdict is not Verdict.PASS:
-            table.add_row("", "", Text(f"└ {shortened(row.why, _CONSOLE_REASON)}", style=_STYLES[row.verdict]))
+            table.add_row("", "", Text(f"└ {shorten(row.why, _CONSOLE_REASON)}", style=_STYLES[row.verdict]))
     return table
 
 
@@ -152,14 +152,14 @@ def summary(manifest: Manifest, case: Case, judgement: Judgement) -> str:
             parts += [f"## {title}", _markdown_table(lines(gates))]
     if diagnosis is not None and diagnosis.hypotheses:
         parts += ["## Diagnosis", _diagnosis_table(diagnosis)]
-    parts += ["## Not measured", _markdown_list(not_measured(case, judgement)) or "Nothing was left out."]
+    parts += ["## Not measured", _markdown_list(find_gaps(case, judgement)) or "Nothing was left out."]
     if case.notes:
         parts += ["## Notes", _markdown_list(case.notes)]
-    parts += ["## Do it again", _fenced(command(manifest))]
+    parts += ["## Do it again", _code_block(command(manifest))]
     return "\n\n".join(parts) + "\n"
 
 
-def _markdown_table(rows: tuple[Line, ...]) -> str:
+def _markdown_table(rows: tuple[GateRow, ...]) -> str:
     cells: list[tuple[Any, ...]] = [("Verdict", "Gate", "Claim", "Seen", "Why not"), ("---",) * 5]
     for row in rows:
         verdict = row.verdict if row.verdict is Verdict.PASS else f"**{row.verdict}**"
@@ -179,7 +179,7 @@ def _markdown_list(items: tuple[str, ...]) -> str:
     return "\n".join(f"- {markdown(item)}" for item in items)
 
 
-def _fenced(text: str) -> str:
+def _code_block(text: str) -> str:
     """A code block whose fence is longer than any run of backticks within."""
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
     return f"{fence}console\n$ {text}\n{fence}"

@@ -12,10 +12,10 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from rig.text import milliseconds, number, one_line, shortened, some, value_words
+from rig.text import milliseconds, number, one_line, shorten, some, value_words
 
 
-def page(template: str, **values: Any) -> str:
+def render(template: str, **values: Any) -> str:
     """Render a template of ``templates/``; it gets ``style``, ``policy`` and the filters that make values words."""
     environment = Environment(
         loader=PackageLoader("rig.report"),
@@ -25,7 +25,7 @@ def page(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(number=number, milliseconds=milliseconds, value=value_words, uri=uri)
-    environment.filters.update(line=one_line, short=shortened, some=some)
+    environment.filters.update(line=one_line, short=shorten, some=some)
     style = environment.get_template("report.css").render()
     return environment.get_template(template).render(style=style, policy=_policy(style), **values)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from rig.calibrate.latency import FULL, QUICK, calibrate_latency
 from rig.calibrate.null import null_benchmark
-from rig.checks.judge import certified
+from rig.checks.judge import passes_calibration
 from rig.engine.pool import Pool
 from rig.evidence.case import Case
 from rig.evidence.certificate import Certificate
@@ -42,4 +42,4 @@ def certify(run: OpenRun, pool: Pool) -> Certificate:
 
 def is_certified(run: OpenRun, certificate: Certificate) -> bool:
     """Whether the client may judge anybody, as the gates of its calibration see it."""
-    return certified(Case(settings=run.job.settings.described(), certificate=certificate))
+    return passes_calibration(Case(settings=run.job.settings.described(), certificate=certificate))

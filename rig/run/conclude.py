@@ -22,7 +22,7 @@ def conclude_on_error(record: Record, what: str) -> Iterator[None]:
         with suppress(EvidenceError):  # a full disk may be what ended the run
             record.mark_cut_short(f"the {what} could not go on: {reason}")
             record.judge()
-        if not record.pack.sealed:
+        if not record.pack.is_sealed:
             room = "make room, then " if isinstance(error, EvidenceError) else ""
             reason = f"{reason}; what was gathered is kept; {room}finish it: rig settle {record.path}"
         raise type(error)(reason) from None

@@ -19,7 +19,7 @@ from rig.errors import ExitCode
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.judgement import Judgement
 from rig.evidence.pack import Pack
-from rig.text import shortened
+from rig.text import shorten
 
 _REASON = 160
 
@@ -143,7 +143,7 @@ def judge_pack(pack: Path) -> dict[str, Gate]:
 def _describe(cell: Cell) -> str:
     """A wrong cell, with the gate's reason: it says so where others took the machine meanwhile."""
     words = f"{cell.gate} {cell.observed} (expected {cell.expected})"
-    return f"{words}: {shortened(cell.reason, _REASON)}" if cell.reason else words
+    return f"{words}: {shorten(cell.reason, _REASON)}" if cell.reason else words
 
 
 def proof_table(proof: Proof) -> Table:

@@ -1,4 +1,4 @@
-"""``rig compare PACK PACK``: two finished packs side by side. Nothing in either is written to."""
+"""``rig compare PACK PACK``: two finished packs side by run. Nothing in either is written to."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from pathlib import Path
 
 from rig.errors import EvidenceError, UsageError
 from rig.evidence.pack import Pack
-from rig.report.compared_run import Side
-from rig.report.comparison import SideBySide, compare
+from rig.report.compared_run import ComparedRun
+from rig.report.comparison import RunComparison, compare
 
 
-def compare_packs(before: Path, after: Path) -> SideBySide:
+def compare_packs(before: Path, after: Path) -> RunComparison:
     """Verify both packs and compare what they hold.
 
     UsageError when both are one run; EvidenceError when one is not finished, was changed, or the two have nothing that
     could be held against each other.
     """
-    sides = [_side(path) for path in (before, after)]
-    if sides[0].digest == sides[1].digest:
+    runs = [_read_run(path) for path in (before, after)]
+    if runs[0].digest == runs[1].digest:
         raise UsageError(f"{before} and {after} are one and the same run: give two")
-    compared = compare(*sides)
-    if not compared.differences and not compared.sides_share_a_gate:
+    compared = compare(*runs)
+    if not compared.differences and not compared.share_a_gate:
         raise EvidenceError(f"{before} and {after} share no drive, no null benchmark and no gate: nothing to compare")
     return compared
 
 
-def _side(path: Path) -> Side:
+def _read_run(path: Path) -> ComparedRun:
     pack = Pack.open(path)
     digest = pack.require_intact()
     judgement = pack.judgement()
     if judgement is None:
         raise EvidenceError(f"{path} holds no verdicts")
-    return Side(pack.name, digest, pack.manifest(), pack.load(), judgement)
+    return ComparedRun(pack.name, digest, pack.manifest(), pack.load(), judgement)

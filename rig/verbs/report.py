@@ -16,7 +16,7 @@ def render(path: Path, out: Path) -> tuple[Path, ...]:
     UsageError where ``out`` lies in a pack.
     """
     pack = Pack.open(path)
-    if pack.sealed:
+    if pack.is_sealed:
         pack.require_intact()
     judgement = pack.judgement()
     if judgement is None:

@@ -29,7 +29,7 @@ def settle(path: Path, environ: Mapping[str, str], reporter: Reporter) -> Finish
     open. A run that was cut short still passes nothing.
     """
     pack = Pack.open(path)
-    if pack.sealed:
+    if pack.is_sealed:
         raise UsageError(f"{path} is finished already; `rig check` judges it again")
     for _ in walk(pack.path):  # refuses links before anything is written through one
         pass

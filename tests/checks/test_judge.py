@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 import rig.checks.judge as judge_module
-from rig.checks.judge import CALIBRATION, EXIT_GATES, LOAD, certified, exit_code_of, judge, verdict_of
+from rig.checks.judge import CALIBRATION, EXIT_GATES, LOAD, exit_code_of, judge, passes_calibration, verdict_of
 from rig.errors import ExitCode
 from rig.evidence.case import Case, Finding
 from rig.evidence.certificate import Certificate
@@ -150,13 +150,15 @@ def test_what_was_cut_short_is_no_valid_measurement() -> None:
 )
 def test_a_client_is_certified_by_its_calibration_alone(by: Certificate | None, fit: bool) -> None:
     assert (
-        certified(Case(settings={"latency_calibration": "quick"}, certificate=by, cut_short="not yet at its end"))
+        passes_calibration(
+            Case(settings={"latency_calibration": "quick"}, certificate=by, cut_short="not yet at its end")
+        )
         is fit
     )
 
 
 def test_a_ruler_that_was_not_asked_for_refuses_nobody() -> None:
-    assert certified(Case(certificate=certificate(latency_calibration=None)))
+    assert passes_calibration(Case(certificate=certificate(latency_calibration=None)))
 
 
 def test_every_gate_has_a_rule_and_a_reason_where_it_is_not_pass() -> None:

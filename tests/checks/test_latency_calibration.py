@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from rig.checks.instrument import client_limits
-from rig.checks.latency_calibration import check_latency_calibration, schedule_limits, too_close, uncovered
-from rig.checks.performance import check_sustained
+from rig.checks.latency_calibration import check_latency_calibration, coverage_gaps, schedule_limits, too_close
+from rig.checks.performance import check_sustained_load
 from rig.evidence.case import Case
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.latency_calibration import LatencyCalibration, LatencyStep
@@ -125,7 +125,7 @@ TOO_SLOW = [600.0] * 100
 
 
 def p95(given: Driven, found: Any = None) -> Gate:
-    return by_id(check_sustained(case(given, certificate=found or certificate())))["sustained.p95"]
+    return by_id(check_sustained_load(case(given, certificate=found or certificate())))["sustained.p95"]
 
 
 def late(given: Driven, lag_ms: float) -> Driven:
@@ -200,7 +200,7 @@ def test_a_missed_limit_needs_a_certificate_that_covers_it(
 
 def test_a_closed_loop_asks_no_ruler_and_has_no_schedule() -> None:
     closed = driven(plan("S8", 10, limit_s=10.0), [SKIPPED, BROKEN])
-    assert uncovered(certificate(latency_calibration=None), closed.report) == []
+    assert coverage_gaps(certificate(latency_calibration=None), closed.report) == []
     assert schedule_limits(closed.report, closed.rows) == []
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rig.checks.littles_law import check_littles_law, sides
+from rig.checks.littles_law import check_littles_law, mean_in_system
 from rig.evidence.case import Case
 from rig.evidence.gate import Gate, Verdict
 from rig.model import Pace
@@ -62,7 +62,7 @@ def test_both_sides_and_the_clients_own_cost_are_in_every_pack() -> None:
     made = driven(SCENE, took_s=TOOK_S, response_ms=[RESPONSE_MS] * COUNT, in_system_mean=39.0,
                   in_system_samples=200, wall_s=10.0,
                   rss_start_bytes=50 << 20, rss_end_bytes=53 << 20, max_rss_bytes=60 << 20)  # fmt: skip
-    both = sides(made.report, made.rows)
+    both = mean_in_system(made.report, made.rows)
     assert (both.sampled, both.computed) == (39.0, pytest.approx(40.0))
     (found,) = check_littles_law(case(made))
     assert found.figures["in_system"] == {made.report.scenario.label: (39.0, 40.0)}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rig.checks.performance import check_sustained, check_time
+from rig.checks.performance import check_sustained_load, check_time
 from rig.evidence.case import Case
 from rig.evidence.certificate import Certificate
 from rig.evidence.gate import Gate, Verdict
@@ -106,7 +106,7 @@ SUSTAINED = plan("sustained", COUNT, p95_limit_ms=500.0, pace=Pace(10, rate_per_
 def sustained(endings: Sequence[Any] = (), response_ms: Sequence[float] = (), **how: Any) -> dict[str, Gate]:
     """The gates of 100 requests at 1,000/s, 1 ms each unless told otherwise."""
     given: Certificate | None = how.pop("certificate", certificate())
-    gates = check_sustained(case(driven(SUSTAINED, endings, response_ms=response_ms, **how), certificate=given))
+    gates = check_sustained_load(case(driven(SUSTAINED, endings, response_ms=response_ms, **how), certificate=given))
     for gate in gates:
         json.dumps(dict(gate.figures), allow_nan=False)
     found = by_id(gates)
@@ -167,7 +167,7 @@ def test_one_stall_is_no_degradation_but_a_slowness_that_lasts_is() -> None:
 
     def degradation(begin: int, end: int) -> Gate:
         response_ms = [90.0 if begin <= number < end else 2.0 for number in range(2000)]
-        return by_id(check_sustained(case(driven(scenario, response_ms=response_ms))))["sustained.degradation"]
+        return by_id(check_sustained_load(case(driven(scenario, response_ms=response_ms))))["sustained.degradation"]
 
     assert degradation(1700, 1800).verdict is PASS
     assert degradation(1900, 2000).verdict is PASS
@@ -188,15 +188,15 @@ def test_quantiles_are_of_the_response_time_and_say_where_it_has_no_end() -> Non
 @pytest.mark.parametrize("count", [1, 4])
 def test_too_few_requests_have_no_fifths(count: int) -> None:
     scenario = plan("sustained", count, p95_limit_ms=500.0, pace=Pace(1, rate_per_s=1.0))
-    gates = by_id(check_sustained(case(driven(scenario))))
+    gates = by_id(check_sustained_load(case(driven(scenario))))
     assert gates["sustained.degradation"].verdict is INVALID
     assert gates["sustained.p95"].verdict is PASS
 
 
 def test_without_history_nothing_is_fast() -> None:
-    gates = by_id(check_sustained(Case(scenario_runs=(driven(SUSTAINED).report,), certificate=certificate())))
+    gates = by_id(check_sustained_load(Case(scenario_runs=(driven(SUSTAINED).report,), certificate=certificate())))
     assert PASS not in {gate.verdict for gate in gates.values()}
-    assert check_sustained(Case()) == []
+    assert check_sustained_load(Case()) == []
 
 
 def test_a_machine_that_others_took_excuses_a_missed_limit(monkeypatch: pytest.MonkeyPatch) -> None:

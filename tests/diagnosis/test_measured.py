@@ -14,7 +14,7 @@ from rig.diagnose.numbers import Measured
 from rig.evidence.case import Case
 from rig.evidence.pool_metrics import POOL_COLUMNS
 from rig.evidence.sample_names import CLIENT_BACKEND, PG_ACTIVITY, PIDS, Role
-from rig.evidence.samples import SamplerReport, Samples, typed
+from rig.evidence.samples import SamplerReport, Samples, with_types
 from rig.evidence.scenario_runs import Interval
 from tests.checks.cases import MS, START_NS, case, driven, plan
 
@@ -43,11 +43,11 @@ def sampled(event: str = "IO:WalSync", sessions: int = 2, hidden: int = 0, **mor
         count = sessions if inside else 10 * sessions
         activity += [(at_ns, n, CLIENT_BACKEND, "shop", "shop", "active", kind, name, 1, 0.0) for n in range(count)]
     frames: dict[str, Any] = {
-        "sessions": typed("sessions", [(at_ns, sessions, 4, 0, 0, hidden, 0) for _, at_ns in times]),
-        "activity": typed("activity", activity),
-        "counters": typed("counters", [(at, "pg_stat_database", "", "xact_commit", 1000.0) for at in seconds]),
-        "processes": typed("processes", [(times[0][1], 5, 5, 1, Role.SERVER, "python", times[0][1])]),
-        "pids": typed(
+        "sessions": with_types("sessions", [(at_ns, sessions, 4, 0, 0, hidden, 0) for _, at_ns in times]),
+        "activity": with_types("activity", activity),
+        "counters": with_types("counters", [(at, "pg_stat_database", "", "xact_commit", 1000.0) for at in seconds]),
+        "processes": with_types("processes", [(times[0][1], 5, 5, 1, Role.SERVER, "python", times[0][1])]),
+        "pids": with_types(
             "pids",
             [
                 # A fifth of a core, a tenth of the time without one; 2,000 bytes written a second; never on a disk.
@@ -55,7 +55,7 @@ def sampled(event: str = "IO:WalSync", sessions: int = 2, hidden: int = 0, **mor
                 for n, (_, at_ns) in enumerate(times)
             ],
         ),
-        "sockets": typed("sockets", [(at, 5, 10) for at in seconds]),
+        "sockets": with_types("sockets", [(at, 5, 10) for at in seconds]),
         "reports": (
             SamplerReport(name=PG_ACTIVITY, facts={"server_version": 180000}),
             SamplerReport(name=PIDS, facts={"cores": 2, "postgres_found": True}),
@@ -133,7 +133,7 @@ def test_a_pool_that_was_read_once_in_a_storm_says_nothing_of_it() -> None:
         (Samples(), "database", "nobody looked"),
         (Samples(), "server", "nobody looked"),
         (sampled(hidden=3), "database", "pg_monitor"),
-        (sampled(pids=typed("pids", [])), "server", "nobody looked"),
+        (sampled(pids=with_types("pids", [])), "server", "nobody looked"),
     ],
 )
 def test_what_was_not_seen_is_none_and_says_why(samples: Samples, part: str, why: str) -> None:

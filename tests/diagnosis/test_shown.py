@@ -16,7 +16,7 @@ from rig.evidence.judgement import Judgement
 from rig.evidence.pack import Pack
 from rig.evidence.samples import SamplerReport, Samples
 from rig.report.documents import html
-from rig.report.summary import console, not_measured, summary
+from rig.report.summary import console, find_gaps, summary
 from tests.checks.cases import by_id, case, driven, plan
 from tests.diagnosis.test_measured import storm
 from tests.evidence import synthetic
@@ -53,4 +53,4 @@ def test_the_sentence_stands_high_up_in_all_that_people_read() -> None:
 
 def test_what_a_sampler_could_not_see_is_not_measured() -> None:
     short = Samples(reports=(SamplerReport(name="pg_activity", unseen=("states of other roles' sessions",)),))
-    assert "pg_activity: states of other roles' sessions" in not_measured(replace(storm(), samples=short), NOTHING)
+    assert "pg_activity: states of other roles' sessions" in find_gaps(replace(storm(), samples=short), NOTHING)

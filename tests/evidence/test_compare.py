@@ -17,11 +17,11 @@ from rig.evidence.gate import Gate, Verdict
 from rig.evidence.judgement import Judgement
 from rig.evidence.pack import Pack
 from rig.evidence.sample_names import PIDS, Role
-from rig.evidence.samples import COLUMNS, SamplerReport, Samples, typed
+from rig.evidence.samples import COLUMNS, SamplerReport, Samples, with_types
 from rig.model import RequestClass, Share
-from rig.report.compared_run import Side
-from rig.report.comparison import Difference, SideBySide, compare
-from rig.report.side_by_side import console, documents
+from rig.report.compared_run import ComparedRun
+from rig.report.comparison import Difference, RunComparison, compare
+from rig.report.comparison_documents import console, documents
 from rig.verbs.compare import compare_packs
 from tests.evidence import synthetic
 
@@ -47,17 +47,17 @@ def trials(times_s: Sequence[float], count: int = 300) -> Case:
     )
 
 
-def side(case: Case, name: str = "a", gates: Sequence[Gate] = CERTIFIED, **manifest: object) -> Side:
+def side(case: Case, name: str = "a", gates: Sequence[Gate] = CERTIFIED, **manifest: object) -> ComparedRun:
     judgement = Judgement(Verdict.PASS, 0, tuple(gates))
-    return Side(name, name * 64, replace(synthetic.manifest(case), **manifest), case, judgement)
+    return ComparedRun(name, name * 64, replace(synthetic.manifest(case), **manifest), case, judgement)
 
 
-def compared(before: Side | Sequence[float], after: Side | Sequence[float]) -> SideBySide:
-    sides = [given if isinstance(given, Side) else side(trials(given)) for given in (before, after)]
+def compared(before: ComparedRun | Sequence[float], after: ComparedRun | Sequence[float]) -> RunComparison:
+    sides = [given if isinstance(given, ComparedRun) else side(trials(given)) for given in (before, after)]
     return compare(replace(sides[0], name="a"), replace(sides[1], name="b"))
 
 
-def of(result: SideBySide, column: str, subject: str = "S8") -> Difference:
+def of(result: RunComparison, column: str, subject: str = "S8") -> Difference:
     return next(each for each in result.differences if (each.subject, each.figure.column) == (subject, column))
 
 
@@ -67,7 +67,7 @@ def of(result: SideBySide, column: str, subject: str = "S8") -> Difference:
 def test_six_slower_trials_are_worse() -> None:
     result = compared(STEADY, [1.2 * time_s for time_s in STEADY])
     time, rate = of(result, "elapsed_s"), of(result, "rps")
-    assert (time.judged, time.claim, rate.judged, rate.claim) == ("worse", "higher", "worse", "lower")
+    assert (time.meaning, time.claim, rate.meaning, rate.claim) == ("worse", "higher", "worse", "lower")
     assert time.change == pytest.approx(0.2, abs=0.01)
     assert time.low is not None
     assert time.high is not None
@@ -77,7 +77,7 @@ def test_six_slower_trials_are_worse() -> None:
 
 
 def test_six_faster_trials_are_better() -> None:
-    assert of(compared([1.2 * time_s for time_s in STEADY], STEADY), "elapsed_s").judged == "better"
+    assert of(compared([1.2 * time_s for time_s in STEADY], STEADY), "elapsed_s").meaning == "better"
 
 
 def test_trials_that_vary_more_than_they_differ_claim_nothing() -> None:
@@ -88,7 +88,7 @@ def test_trials_that_vary_more_than_they_differ_claim_nothing() -> None:
 def test_of_three_pairs_nothing_can_be_claimed_however_far_apart() -> None:
     result = compared(STEADY[:3], [10 * time_s for time_s in STEADY[:3]])
     difference = of(result, "elapsed_s")
-    assert (difference.claim, difference.low, difference.judged) == (None, None, "open")
+    assert (difference.claim, difference.low, difference.meaning) == (None, None, "open")
     assert difference.why_not == "3 pairs of 6 that a claim needs: run both with --trials 6"
     assert result.sentence == "no difference in any figure can be claimed"
 
@@ -116,14 +116,14 @@ def test_the_ladder_is_paired_drive_by_drive() -> None:
     assert of(result, "rps", "ladder").pairs == 25
     assert of(result, "rps", "ladder").change == 0
     assert of(result, "service_p99_ms", "sustained").pairs == 1
-    assert not result.claimed
+    assert not result.claims
     assert not result.left_out
 
 
-# --- what bars, what is only said -------------------------------------------------------------------------------
+# --- what blocks, what is only said -------------------------------------------------------------------------------
 
 
-def slower(**manifest: object) -> Side:
+def slower(**manifest: object) -> ComparedRun:
     return side(trials([2 * time_s for time_s in STEADY]), **manifest)
 
 
@@ -132,42 +132,42 @@ def test_another_commit_of_the_target_is_named_and_bars_nothing() -> None:
     fingerprint = {**synthetic.manifest(Case()).fingerprint, "target_commit": "0123abc"}
     result = compared(STEADY, slower(fingerprint=fingerprint))
     (caveat,) = result.caveats
-    assert (caveat.what, caveat.after, caveat.bars) == ("version of target_commit", "0123abc", False)
+    assert (caveat.what, caveat.after, caveat.blocks) == ("version of target_commit", "0123abc", False)
 
 
 def test_another_machine_bars_every_claim() -> None:
     fingerprint = {**synthetic.manifest(Case()).fingerprint, "cores": 64}
     result = compared(STEADY, slower(fingerprint=fingerprint))
-    assert [(caveat.what, caveat.before, caveat.after) for caveat in result.caveats if caveat.bars] == [
+    assert [(caveat.what, caveat.before, caveat.after) for caveat in result.caveats if caveat.blocks] == [
         ("machine cores", "2", "64")
     ]
-    assert not result.claimed
+    assert not result.claims
     assert of(result, "elapsed_s").why_not == "machine cores"
     assert result.sentence == "no difference in any figure can be claimed: machine cores"
     assert result.document()["comparable"] is False
 
 
 def test_another_target_bars_and_a_changed_key_of_its_profile_does_not() -> None:
-    assert not compared(STEADY, slower(profile={"name": "other"})).claimed
+    assert not compared(STEADY, slower(profile={"name": "other"})).claims
     result = compared(STEADY, slower(profile={"name": "reference", "target": {"workers": 4}}))
-    assert result.claimed
+    assert result.claims
     assert [caveat.what for caveat in result.caveats] == ["profile.target"]
 
 
 def test_what_may_be_the_change_itself_is_named_and_bars_nothing() -> None:
     result = compared(STEADY, slower(seed=8, settings={"defects": ["slow"]}))
-    assert [(caveat.what, caveat.bars) for caveat in result.caveats] == [
+    assert [(caveat.what, caveat.blocks) for caveat in result.caveats] == [
         ("setting defects", False),
         ("run's seed", False),
     ]
-    assert of(result, "elapsed_s").judged == "worse"
+    assert of(result, "elapsed_s").meaning == "worse"
 
 
 @pytest.mark.parametrize("gate", ["calibration.null", "accounting"])
 def test_a_client_that_is_not_certified_bars(gate: str) -> None:
     gates = [each if each.id != gate else replace(each, verdict=Verdict.INVALID) for each in CERTIFIED]
     result = compared(STEADY, slower(gates=gates))
-    assert not result.claimed
+    assert not result.claims
     assert f"gate {gate}" in result.sentence
 
 
@@ -186,8 +186,8 @@ def sampled(case: Case, foreign_cores: float) -> Case:
     pids = pids.assign(at_ns=[start_ns, end_ns], pid=1, role=Role.SERVER, cpu_s=[0, 0.5 * seconds])
     machine = [(start_ns, 0, 0, 0, 0, 0, 0), (end_ns, busy_s, 0, 2 * seconds - busy_s, 0, 0, 0)]
     samples = Samples(
-        pids=typed("pids", pids),
-        machine=typed("machine", machine),
+        pids=with_types("pids", pids),
+        machine=with_types("machine", machine),
         reports=(SamplerReport(name=PIDS, ticks=2, facts={"cores": 2}),),
     )
     return replace(case, samples=samples)
@@ -198,14 +198,14 @@ def test_a_machine_that_others_used_meanwhile_bars() -> None:
     result = compared(side(quiet), side(shared))
     caveats = [(caveat.what, caveat.before, caveat.after) for caveat in result.caveats]
     assert caveats == [("others used the machine meanwhile", "3% of it", "50% of it")]
-    assert not result.claimed
-    assert compared(side(quiet), side(sampled(trials([2 * t for t in STEADY]), 0.06))).claimed
+    assert not result.claims
+    assert compared(side(quiet), side(sampled(trials([2 * t for t in STEADY]), 0.06))).claims
 
 
 def test_without_samples_the_load_before_the_run_bars() -> None:
     fingerprint = {**synthetic.manifest(Case()).fingerprint, "load_average": [3.0, 1.0, 1.0]}
     result = compared(STEADY, slower(fingerprint=fingerprint))
-    assert [caveat.what for caveat in result.caveats if caveat.bars] == ["load of others before the run began"]
+    assert [caveat.what for caveat in result.caveats if caveat.blocks] == ["load of others before the run began"]
 
 
 # --- pairs ------------------------------------------------------------------------------------------------------
@@ -241,7 +241,7 @@ def test_gates_are_compared_one_by_one() -> None:
 # --- documents --------------------------------------------------------------------------------------------------
 
 
-def hostile() -> SideBySide:
+def hostile() -> RunComparison:
     before = side(trials(STEADY), argv=(HOSTILE,), settings={"defects": [HOSTILE]})
     gates = [*CERTIFIED, Gate(HOSTILE, Verdict.FAIL, HOSTILE, {}, HOSTILE)]
     return compare(replace(before, name=HOSTILE), replace(slower(gates=gates), name=HOSTILE))
@@ -289,7 +289,7 @@ def sealed(root: Path, case: Case) -> Pack:
 def test_two_packs_are_compared_and_left_as_they_are(tmp_path: Path) -> None:
     packs = [sealed(tmp_path, trials([f * t for t in STEADY])) for f in (1, 2)]
     result = compare_packs(packs[0].path, packs[1].path)
-    assert of(result, "elapsed_s").judged == "worse"
+    assert of(result, "elapsed_s").meaning == "worse"
     assert all(pack.verify().intact for pack in packs)
 
 

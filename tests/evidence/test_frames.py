@@ -25,6 +25,8 @@ def test_every_table_is_a_frame(pack: Pack, small: Case) -> None:
     assert run.truth.loc[0, ["canonical", "canonical_max"]].tolist() == [9800, 9801]
     assert run.totals["observed"].sum() == 11_497 + 2_980 + 1
     assert run.discrepancies["kind"].tolist() == ["lost"]
+    with pytest.deprecated_call(match="discrepancies"):
+        assert run.unclean is run.discrepancies
     assert run.canary_hits.columns.tolist() == ["place", "in_log", "what", "request", "json_path"]
     assert run.null_trials["rps"].median() == 42_500
     assert run.certificate is not None

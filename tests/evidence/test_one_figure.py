@@ -15,7 +15,7 @@ from rig.evidence.case import Case
 from rig.evidence.judgement import Judgement
 from rig.evidence.pack import Pack
 from rig.evidence.schema import translate
-from rig.report.compared_run import Side
+from rig.report.compared_run import ComparedRun
 from rig.report.comparison import compare
 from rig.report.documents import html
 from rig.report.headline import headline
@@ -44,7 +44,7 @@ def test_a_response_time_is_the_same_number_everywhere(sustained: Case, tmp_path
     pack.write_manifest(manifest)
     sustained.history.to_parquet(pack.history_folder / "sustained.parquet", index=False)
     assert rig.load(pack.path).metrics[figure].tolist() == [value]
-    side = Side("a", "a" * 64, manifest, sustained, judgement)
+    side = ComparedRun("a", "a" * 64, manifest, sustained, judgement)
     (difference,) = (each for each in compare(side, side).differences if each.figure.column == figure)
     assert (difference.before, difference.after) == (pytest.approx(value), pytest.approx(value))
     cells = re.findall(r"<td class=\"n\">([^<]*)</td>", html(manifest, sustained, judgement, ()))

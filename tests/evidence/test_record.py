@@ -62,7 +62,7 @@ def test_an_end_is_judged_and_said_without_secrets(record: Record) -> None:
         raise Unavailable(f"the target ended: {PASSWORD}")
     assert PASSWORD not in str(caught.value)
     assert PASSWORD not in log_of(record)
-    assert record.pack.sealed
+    assert record.pack.is_sealed
     kept = Pack.open(record.path)
     assert kept.judgement() is not None
     assert f"the run could not go on: the target ended: {BLANK}" in kept.manifest().notes
@@ -130,7 +130,7 @@ def test_a_fault_of_the_rig_is_not_judged_and_leaves_no_secret(record: Record, f
     with pytest.raises(fault), conclude_on_error(record, "run"):
         raise fault
     assert log_of(record) == f"cannot connect with {BLANK}\n"
-    assert not record.pack.sealed
+    assert not record.pack.is_sealed
 
 
 @pytest.mark.parametrize("fault", [EvidenceError, Unavailable])
@@ -138,7 +138,7 @@ def test_a_pack_whose_truth_can_still_be_read_stays_open(record: Record, fault: 
     record.stays_open = True
     with pytest.raises(fault, match=rf"the storm.* rig settle {record.path}"), conclude_on_error(record, "run"):
         raise fault("the storm did not start")
-    assert not record.pack.sealed
+    assert not record.pack.is_sealed
     assert record.pack.judgement() is not None
 
 

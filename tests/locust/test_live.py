@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from rig.evidence.journal import Journal, Tail
+from rig.evidence.journal import Journal, JournalTail
 from rig.evidence.sample_files import journal_path
 from rig.evidence.sample_names import PIDS, Role
 from rig.locust_bridge import live
@@ -55,7 +55,7 @@ def test_before_anything_was_sampled_there_is_nothing_to_see(tmp_path: Path) -> 
 
 def test_a_line_that_is_not_whole_is_read_once_it_is(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    tail = Tail(path)
+    tail = JournalTail(path)
     path.write_bytes(b'["t",1,[[1]]]\n["t",2,')
     assert list(tail.news()) == [("t", 1, [[1]])]
     assert list(tail.news()) == []

@@ -7,7 +7,7 @@ import pytest
 
 from rig.diagnose import aas, cpu
 from rig.evidence.sample_names import CLIENT_BACKEND, PIDS, Role
-from rig.evidence.samples import SamplerReport, Samples, typed
+from rig.evidence.samples import SamplerReport, Samples, with_types
 
 MS = 1_000_000
 S = 1000 * MS
@@ -28,8 +28,8 @@ def seen(at_ms: int, event: str, pid: int = 1, state: str = "active", kind: str 
 def test_a_tick_stands_for_the_time_since_the_one_before() -> None:
     # Ticks every 50 ms, but two were missed before the one at 200: it stands for 150 ms.
     samples = Samples(
-        sessions=typed("sessions", sessions(0, 50, 200, 250)),
-        activity=typed(
+        sessions=with_types("sessions", sessions(0, 50, 200, 250)),
+        activity=with_types(
             "activity",
             [
                 seen(200, "IO:WalSync"),
@@ -49,8 +49,8 @@ def test_a_tick_stands_for_the_time_since_the_one_before() -> None:
 
 def test_a_gap_stands_for_no_more_than_half_a_second() -> None:
     samples = Samples(
-        sessions=typed("sessions", sessions(0, 50, 100, 9_000)),
-        activity=typed("activity", [seen(9_000, "Lock:tuple")]),
+        sessions=with_types("sessions", sessions(0, 50, 100, 9_000)),
+        activity=with_types("activity", [seen(9_000, "Lock:tuple")]),
     )
     assert aas.by_event(samples)["Lock:tuple"] == pytest.approx(0.5 / 0.65)
 
@@ -65,8 +65,10 @@ def test_nothing_seen_is_nothing_said() -> None:
 
 def test_bins_in_which_nobody_looked_are_not_zero() -> None:
     samples = Samples(
-        sessions=typed("sessions", sessions(0, 50, 100, 150, 300, 350)),
-        activity=typed("activity", [seen(50, "IO:WalSync"), seen(50, "IO:WalSync", pid=2), seen(350, "IO:WalSync")]),
+        sessions=with_types("sessions", sessions(0, 50, 100, 150, 300, 350)),
+        activity=with_types(
+            "activity", [seen(50, "IO:WalSync"), seen(50, "IO:WalSync", pid=2), seen(350, "IO:WalSync")]
+        ),
     )
     bins = aas.over_time(samples, np.array([0, 100, 200, 300, 400]) * MS)["IO:WalSync"]
     assert bins.tolist()[:2] == [1.0, 0.0]
@@ -80,7 +82,7 @@ def test_the_looks_at_one_wait_are_one_wait() -> None:
         return (at_ms * MS, pid, 9, waited_ms / 1000, *what)
 
     looks = [look(1000, 10), look(1200, 210), look(1200, 50, pid=2), look(1400, 20)]
-    waits = aas.lock_waits(Samples(blocking=typed("blocking", looks)))
+    waits = aas.lock_waits(Samples(blocking=with_types("blocking", looks)))
     assert [(w.pid, round(w.waited_s, 3), w.began_ns // MS) for w in waits.itertuples()] == [
         (1, 0.21, 990),
         (2, 0.05, 1150),
@@ -105,8 +107,8 @@ def machine(at_s: float, busy_s: float, idle_s: float) -> tuple[object, ...]:
 
 def test_a_window_is_cut_out_of_the_counters_and_a_birth_in_it_counts_whole() -> None:
     samples = Samples(
-        processes=typed("processes", [process(5, Role.SERVER), process(6, Role.SERVER, born_s=11)]),
-        pids=typed(
+        processes=with_types("processes", [process(5, Role.SERVER), process(6, Role.SERVER, born_s=11)]),
+        pids=with_types(
             "pids",
             [
                 reading(10, 5, Role.SERVER, 100.0),
@@ -125,8 +127,8 @@ def test_a_window_is_cut_out_of_the_counters_and_a_birth_in_it_counts_whole() ->
 def test_what_ended_unseen_is_in_the_account_of_its_parent() -> None:
     # The postmaster (3) waited for children that used 2 s; one of them was seen, with 0.5 s at the last look.
     samples = Samples(
-        processes=typed("processes", [process(3, Role.AUXILIARY), process(7, Role.BACKEND, ppid=3, born_s=1)]),
-        pids=typed(
+        processes=with_types("processes", [process(3, Role.AUXILIARY), process(7, Role.BACKEND, ppid=3, born_s=1)]),
+        pids=with_types(
             "pids",
             [
                 reading(0, 3, Role.AUXILIARY, 0.0),
@@ -134,7 +136,7 @@ def test_what_ended_unseen_is_in_the_account_of_its_parent() -> None:
                 reading(4, 3, Role.AUXILIARY, 0.1, reaped_s=2.0),
             ],
         ),
-        machine=typed("machine", [machine(0, 0, 0), machine(4, 3.0, 5.0)]),
+        machine=with_types("machine", [machine(0, 0, 0), machine(4, 3.0, 5.0)]),
         reports=(SamplerReport(name=PIDS, facts={"cores": 2}),),
     )
     by_role = cpu.by_role(samples, 0, 4 * S)
@@ -147,11 +149,11 @@ def test_what_ended_unseen_is_in_the_account_of_its_parent() -> None:
 def test_a_grandchild_is_counted_once_whoever_waited_for_it() -> None:
     # 3 waited for 4, which had waited for 5, but was not looked at after that: nothing is left uncounted.
     samples = Samples(
-        processes=typed(
+        processes=with_types(
             "processes",
             [process(3, "a"), process(4, "a", ppid=3, born_s=1), process(5, "a", ppid=4, born_s=1)],
         ),
-        pids=typed(
+        pids=with_types(
             "pids",
             [
                 reading(2, 4, "a", 0.5),
@@ -167,7 +169,7 @@ def test_a_grandchild_is_counted_once_whoever_waited_for_it() -> None:
 
 def test_children_that_were_waited_for_before_their_parent_was_first_seen_count() -> None:
     samples = Samples(
-        processes=typed("processes", [process(3, "a", born_s=1)]),
-        pids=typed("pids", [reading(2, 3, "a", 0.1, reaped_s=0.4), reading(3, 3, "a", 0.1, reaped_s=0.4)]),
+        processes=with_types("processes", [process(3, "a", born_s=1)]),
+        pids=with_types("pids", [reading(2, 3, "a", 0.1, reaped_s=0.4), reading(3, 3, "a", 0.1, reaped_s=0.4)]),
     )
     assert cpu.by_process(samples, 0, 3 * S)["cpu_s"].sum() == pytest.approx(0.5)

@@ -10,7 +10,7 @@ import pytest
 from rig.checks.samplers import check_samplers
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.sample_names import CLIENT_BACKEND, PG_ACTIVITY, PIDS, Role
-from rig.evidence.samples import SamplerReport, Samples, typed
+from rig.evidence.samples import SamplerReport, Samples, with_types
 from rig.report.plots import png
 from rig.report.plots.timeline import timeline
 from tests.checks.cases import MS, START_NS, case, driven, plan
@@ -24,16 +24,16 @@ def sampled(first_ms: int = 0, last_ms: int = COUNT, reports: tuple[SamplerRepor
     times = [START_NS + at * MS for at in range(first_ms, last_ms + 1, 50)]
     active = ("shop", "shop", "active", "IO", "WalSync", 1, 0.0)
     return Samples(
-        ticks=typed("ticks", [(name, at, MS, 0) for name in (PG_ACTIVITY, PIDS) for at in times]),
-        sessions=typed("sessions", [(at, 1, 0, 0, 0, 0, 0) for at in times]),
-        activity=typed("activity", [(at, 7, CLIENT_BACKEND, *active) for at in times]),
-        processes=typed("processes", [(times[0], 5, 5, 1, Role.SERVER, "python", times[0])]),
-        pids=typed(
+        ticks=with_types("ticks", [(name, at, MS, 0) for name in (PG_ACTIVITY, PIDS) for at in times]),
+        sessions=with_types("sessions", [(at, 1, 0, 0, 0, 0, 0) for at in times]),
+        activity=with_types("activity", [(at, 7, CLIENT_BACKEND, *active) for at in times]),
+        processes=with_types("processes", [(times[0], 5, 5, 1, Role.SERVER, "python", times[0])]),
+        pids=with_types(
             "pids",
             [(at, 5, Role.SERVER, n * 0.02, 0, 0, 0, 0, 0, 1, 1, 3, 0, 0, 0, "S") for n, at in enumerate(times)],
         ),
-        sockets=typed("sockets", [(times[-1], 5, 100)]),
-        machine=typed("machine", [(at, n * 0.05, 0, n * 0.05, 0, 0, 0) for n, at in enumerate(times)]),
+        sockets=with_types("sockets", [(times[-1], 5, 100)]),
+        machine=with_types("machine", [(at, n * 0.05, 0, n * 0.05, 0, 0, 0) for n, at in enumerate(times)]),
         reports=reports or REPORTS,
         **more,
     )
@@ -96,7 +96,7 @@ def test_a_database_whose_processes_cannot_be_seen_is_named() -> None:
 def test_the_timeline_is_drawn_from_whatever_is_there() -> None:
     waits = [(START_NS + 900 * MS, 7, 9, 0.3, "tuple", "ExclusiveLock", "t", "", "", "active", "shop", 1.0)]
     gaps = [(PG_ACTIVITY, START_NS + 3_000 * MS, START_NS + 3_500 * MS, "the server closed the connection")]
-    whole = sampled(blocking=typed("blocking", waits), gaps=typed("gaps", gaps))
+    whole = sampled(blocking=with_types("blocking", waits), gaps=with_types("gaps", gaps))
     figure = timeline(replace(case(DRIVEN), samples=whole))
     assert figure is not None
     assert len(figure.axes) == 4
@@ -109,4 +109,4 @@ def test_the_timeline_is_drawn_from_whatever_is_there() -> None:
     assert alone is not None
     assert len(alone.axes) == 2
     assert timeline(case(DRIVEN)) is None
-    assert timeline(replace(case(DRIVEN), samples=replace(whole, pids=typed("pids", [])))) is not None
+    assert timeline(replace(case(DRIVEN), samples=replace(whole, pids=with_types("pids", [])))) is not None

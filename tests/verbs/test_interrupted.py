@@ -141,7 +141,7 @@ def test_a_run_reads_its_truth_and_begins_no_storm(job: Job) -> None:
     finished = run(job, {}, Reporter())
     assert finished.judgement.exit_code == ExitCode.INTERRUPTED
     pack = Pack.open(finished.pack)
-    assert pack.sealed
+    assert pack.is_sealed
     assert [scenario_run.scenario.label for scenario_run in pack.manifest().scenario_runs] == ["S1-5-stripe-1"]
     assert "interrupted in S1-5-stripe-1; not run: S2-5-stripe-1" in pack.manifest().notes
     case = pack.load()

@@ -36,8 +36,8 @@ def differences_plot(differences: Sequence[Difference]) -> bytes:
     axes = figure.subplots()
     drawn: set[str] = set()
     for row, each in enumerate(differences):
-        _row(axes, row, each, is_first=each.judged not in drawn)
-        drawn.add(each.judged)
+        _row(axes, row, each, is_first=each.meaning not in drawn)
+        drawn.add(each.meaning)
     axes.axvline(1, color=INK, linewidth=1)
     _ratio_axis(axes, max(_LEAST_REACH, *(_reach(each) for each in differences)) ** 1.08)
     axes.set_yticks(np.arange(len(differences)), [f"{each.subject}: {each.figure.words}" for each in differences])
@@ -49,7 +49,7 @@ def differences_plot(differences: Sequence[Difference]) -> bytes:
 
 
 def _row(axes: Axes, row: int, each: Difference, *, is_first: bool) -> None:
-    colour, mark, label = _LOOKS[each.judged]
+    colour, mark, label = _LOOKS[each.meaning]
     if each.low is not None and each.high is not None:
         axes.plot([1 + each.low, 1 + each.high], [row, row], color=colour, linewidth=1.8, zorder=1)
     axes.plot(

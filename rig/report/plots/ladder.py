@@ -8,7 +8,7 @@ import pandas as pd
 
 from rig.evidence.case import Case
 from rig.model import Outcome, Scenario
-from rig.report.plots.canvas import COLOURS, INK, LIMIT, log_scale, panels, that_sent
+from rig.report.plots.canvas import COLOURS, INK, LIMIT, log_scale, panels, runs_that_sent
 from rig.stats import elapsed_ns, quantile, service_ms
 from rig.text import milliseconds, number
 
@@ -24,7 +24,7 @@ _GAP = 0.8
 def ladder(case: Case) -> Figure | None:
     """One panel, a group of bars a scenario; None where no step was run."""
     rungs: dict[str, dict[str, list[pd.DataFrame]]] = {}
-    for scenario_run in that_sent(case, case.scenario_runs):
+    for scenario_run in runs_that_sent(case, case.scenario_runs):
         plan = scenario_run.scenario
         if plan.id not in _NO_STEPS and plan.pace.rate_per_s is None:
             rungs.setdefault(plan.id, {}).setdefault(_step(plan), []).append(case.rows_of(scenario_run))

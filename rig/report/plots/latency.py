@@ -16,9 +16,9 @@ from rig.report.plots.canvas import (
     log_scale,
     nines,
     nines_axis,
-    paced,
+    open_loop_runs,
     panels,
-    that_sent,
+    runs_that_sent,
 )
 from rig.stats import elapsed_ns, quantile, response_ms
 from rig.text import milliseconds, number
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 def latency(case: Case) -> Figure | None:
     """A panel for the closed loop (S8) and one for the open (fixed rates); None without either."""
-    groups = [group for group in (that_sent(case, case.scenario_runs_of("S8")), paced(case)) if group]
+    groups = [group for group in (runs_that_sent(case, case.scenario_runs_of("S8")), open_loop_runs(case)) if group]
     if not groups:
         return None
     p99_ms = [quantile(response_ms(case.rows_of(scenario_run)), 0.99) for group in groups for scenario_run in group]

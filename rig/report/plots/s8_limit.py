@@ -16,9 +16,9 @@ from rig.report.plots.canvas import (
     POINTS,
     STYLES,
     panels,
+    runs_that_sent,
     seconds,
     sent_rows,
-    that_sent,
     thousands,
 )
 from rig.text import number
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 def s8_limit(case: Case) -> Figure | None:
     """One panel; None without an S8 trial."""
-    trials = that_sent(case, case.scenario_runs_of("S8"))
+    trials = runs_that_sent(case, case.scenario_runs_of("S8"))
     if not trials:
         return None
     plan = trials[0].scenario

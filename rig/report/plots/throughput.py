@@ -10,7 +10,7 @@ import pandas as pd
 from rig.evidence.case import Case
 from rig.evidence.scenario_runs import ScenarioRun
 from rig.model import Outcome
-from rig.report.plots.canvas import OUTCOMES, paced, panels, seconds, sent_rows, that_sent, thousands
+from rig.report.plots.canvas import OUTCOMES, open_loop_runs, panels, runs_that_sent, seconds, sent_rows, thousands
 from rig.text import number
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ _SAID = {
 
 def throughput(case: Case) -> Figure | None:
     """A panel a drive, at most four, on one scale; where no S8 was run, the largest drives. None without any."""
-    scenario_runs = (*that_sent(case, case.scenario_runs_of("S8")), *paced(case))[-_MOST_PANELS:] or _largest(case)
+    scenario_runs = (*runs_that_sent(case, case.scenario_runs_of("S8")), *open_loop_runs(case))[
+        -_MOST_PANELS:
+    ] or _largest(case)
     if not scenario_runs:
         return None
     rows = [case.rows_of(scenario_run) for scenario_run in scenario_runs]
@@ -48,14 +50,14 @@ def throughput(case: Case) -> Figure | None:
         len(scenario_runs), title + (f", {number(skipped)} never sent" if skipped else ""), share_y=True
     )
     for scenario_run, frame, panel in zip(scenario_runs, sent, axes, strict=True):
-        _stacked(panel, frame, scenario_run)
+        _draw_outcomes(panel, frame, scenario_run)
     axes[0].set_ylabel("answers per second")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, frameon=False, loc="outside lower center", ncols=len(OUTCOMES))
     return figure
 
 
-def _stacked(axes: Axes, rows: pd.DataFrame, scenario_run: ScenarioRun) -> None:
+def _draw_outcomes(axes: Axes, rows: pd.DataFrame, scenario_run: ScenarioRun) -> None:
     done_s = seconds(rows, "done_ns")
     edges = np.linspace(0, max(float(done_s.max(initial=0)), 1e-3), _BINS + 1)
     width = float(edges[1])
@@ -94,6 +96,6 @@ def _name(scenario_run: ScenarioRun) -> str:
 
 def _largest(case: Case, most: int = 3) -> tuple[ScenarioRun, ...]:
     """The drives of most requests, in the order they were run."""
-    scenario_runs = that_sent(case, case.scenario_runs)
+    scenario_runs = runs_that_sent(case, case.scenario_runs)
     chosen = sorted(scenario_runs, key=lambda scenario_run: -scenario_run.scenario.count)[:most]
     return tuple(scenario_run for scenario_run in scenario_runs if scenario_run in chosen)

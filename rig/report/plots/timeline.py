@@ -23,7 +23,7 @@ from rig.evidence.sample_names import Role
 from rig.model import Outcome
 from rig.report.plots.canvas import INK, LIMIT, OUTCOMES, log_scale, thousands
 from rig.stats import quantile
-from rig.text import number, shortened
+from rig.text import number, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -226,7 +226,7 @@ def _lock_waits(axes: Axes, case: Case, axis: _Axis) -> None:
     longest = waits.iloc[0]
     what = f"{longest['mode']} on {longest['relation'] or longest['locktype']}"
     axes.annotate(
-        f"longest lock wait: at least {number(round(float(longest['waited_s']), 2))} s, {shortened(what)}",
+        f"longest lock wait: at least {number(round(float(longest['waited_s']), 2))} s, {shorten(what)}",
         (axis.seconds(longest["began_ns"]), 0.92),
         xycoords=top,
         fontsize=8,

@@ -12,11 +12,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from rig.report.comparison import Difference, SideBySide
+from rig.report.comparison import Difference, RunComparison
 from rig.report.interval import LEVEL
 from rig.report.plots.differences import differences_plot
 from rig.report.summary import command
-from rig.report.template import page
+from rig.report.template import render
 from rig.text import markdown, number, one_line
 
 _STYLES = {"better": "green", "worse": "bold red", "different": "bold", "open": "dim"}
@@ -24,16 +24,16 @@ _HEAD = ("subject", "figure", "first", "second", "change", f"{LEVEL:.0%} interva
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class DifferenceRow:
     """One difference in words."""
 
-    judged: str
+    meaning: str
     cells: tuple[str, ...]
 
 
-def rows(compared: SideBySide) -> tuple[Row, ...]:
+def rows(compared: RunComparison) -> tuple[DifferenceRow, ...]:
     """Every difference, in the order of the comparison."""
-    return tuple(Row(each.judged, _cells(each)) for each in compared.differences)
+    return tuple(DifferenceRow(each.meaning, _cells(each)) for each in compared.differences)
 
 
 def _cells(of: Difference) -> tuple[str, ...]:
@@ -47,7 +47,7 @@ def _cells(of: Difference) -> tuple[str, ...]:
         _percent(of.change),
         interval,
         str(of.pairs),
-        of.judged if of.claim else f"nothing: {one_line(of.why_not)}",
+        of.meaning if of.claim else f"nothing: {one_line(of.why_not)}",
     )
 
 
@@ -55,7 +55,7 @@ def _percent(share: float) -> str:
     return f"{share:+.1%}" if abs(share) < 1 else f"{share:+.0%}"
 
 
-def remarks(compared: SideBySide) -> tuple[str, ...]:
+def remarks(compared: RunComparison) -> tuple[str, ...]:
     """What has to be known to read the intervals."""
     by_chance = compared.intervals * (1 - LEVEL)
     said = [
@@ -69,7 +69,7 @@ def remarks(compared: SideBySide) -> tuple[str, ...]:
     return tuple(filter(None, said))
 
 
-def console(compared: SideBySide) -> RenderableType:
+def console(compared: RunComparison) -> RenderableType:
     """The comparison for a terminal; the caller's rich console decides on width, colour and stream."""
     parts: list[RenderableType] = [_runs(compared)]
     if compared.caveats:
@@ -86,10 +86,10 @@ def console(compared: SideBySide) -> RenderableType:
     return Group(*parts)
 
 
-def _runs(compared: SideBySide) -> Table:
+def _runs(compared: RunComparison) -> Table:
     table = _table("Runs", ("", "pack", "verdict", "sha256"))
-    for word, side in (("first", compared.before), ("second", compared.after)):
-        table.add_row(word, Text(one_line(side.name)), str(side.judgement.verdict), side.digest[:16] + "…")
+    for word, run in (("first", compared.before), ("second", compared.after)):
+        table.add_row(word, Text(one_line(run.name)), str(run.judgement.verdict), run.digest[:16] + "…")
     return table
 
 
@@ -100,17 +100,17 @@ def _plain(title: str, head: tuple[str, ...], body: Sequence[tuple[str, ...]]) -
     return table
 
 
-def _differences(compared: SideBySide) -> Table:
+def _differences(compared: RunComparison) -> Table:
     """Each on a line, also on a narrow terminal; why nothing is claimed is said once, below."""
     table = _table("Figures", ("figure", "first", "second", "change", f"{LEVEL:.0%} interval", ""))
     for row in rows(compared):
         subject, figure, before, after, change, interval, _, _ = row.cells
-        cells = (f"{subject} {figure}", before, after, change, interval, "" if row.judged == "open" else row.judged)
-        table.add_row(*(Text(cell, _STYLES[row.judged] if place > 2 else "") for place, cell in enumerate(cells)))
+        cells = (f"{subject} {figure}", before, after, change, interval, "" if row.meaning == "open" else row.meaning)
+        table.add_row(*(Text(cell, _STYLES[row.meaning] if place > 2 else "") for place, cell in enumerate(cells)))
     return table
 
 
-def _why_not(compared: SideBySide) -> list[str]:
+def _why_not(compared: RunComparison) -> list[str]:
     """Every reason once, with the subjects that it holds for."""
     subjects: dict[str, dict[str, None]] = {}
     for each in compared.differences:
@@ -126,26 +126,26 @@ def _table(title: str, head: tuple[str, ...]) -> Table:
     return table
 
 
-def _caveat_cells(compared: SideBySide) -> list[tuple[str, ...]]:
+def _caveat_cells(compared: RunComparison) -> list[tuple[str, ...]]:
     return [
         (
             one_line(caveat.what),
             one_line(caveat.before),
             one_line(caveat.after),
-            "bars every claim" if caveat.bars else "",
+            "blocks every claim" if caveat.blocks else "",
         )
         for caveat in compared.caveats
     ]
 
 
-def text(compared: SideBySide) -> str:
+def text(compared: RunComparison) -> str:
     """The comparison as GitHub-flavoured Markdown."""
     runs = [
-        (word, side.name, str(side.judgement.verdict), str(side.manifest.seed), command(side.manifest))
-        for word, side in (("first", compared.before), ("second", compared.after))
+        (word, run.name, str(run.judgement.verdict), str(run.manifest.seed), command(run.manifest))
+        for word, run in (("first", compared.before), ("second", compared.after))
     ]
     parts = [
-        "# Two runs side by side",
+        "# Two runs side by run",
         f"{markdown(compared.sentence)}.",
         _markdown(("Run", "Pack", "Verdict", "Seed", "Command"), runs),
     ]
@@ -168,20 +168,20 @@ def _markdown(head: tuple[str, ...], body: Sequence[tuple[str, ...]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def html(compared: SideBySide) -> str:
+def html(compared: RunComparison) -> str:
     """The comparison as one self-contained page."""
-    return page(
+    return render(
         "compare.html.j2",
         compared=compared,
         head=_HEAD,
         rows=rows(compared),
         caveats=_caveat_cells(compared),
         remarks=remarks(compared),
-        commands=tuple(command(side.manifest) for side in (compared.before, compared.after)),
+        commands=tuple(command(run.manifest) for run in (compared.before, compared.after)),
         picture=differences_plot(compared.differences),
     )
 
 
-def documents(compared: SideBySide) -> dict[str, bytes]:
+def documents(compared: RunComparison) -> dict[str, bytes]:
     """The files of ``--out``, by name."""
     return {"compare.html": html(compared).encode(), "compare.md": text(compared).encode()}
