@@ -1,19 +1,19 @@
-"""The known-latency stub: answers after a delay, and says in each answer how long it really waited.
+"""The known-latency stub: answers after a delay, and each answer says how long the stub really waited.
 
-It measures the ruler: a client that times this stub must find what the stub did. The first segment of the path says how
-a request is treated, so that one process serves every measurement:
+It is for the latency calibration: a client that times this stub must find the same delays. The first segment of the
+path says how a request is treated, so that one process serves every measurement:
 
 - ``/<n>ms/…``: after n milliseconds (``/0ms/`` at once);
 - ``/mix/…``: after 5 ms, every fiftieth request after 200 ms;
-- ``/churn/…``: after 1 ms, and the connection is closed behind the answer;
-- ``/freeze-<after>-<for>/…``: at once; but so many ms after the first such request the whole process stands still for
-  so many ms, its event loop blocked.
+- ``/churn/…``: after 1 ms, and the connection is closed after the answer;
+- ``/freeze-<after>-<for>/…``: at once. But <after> ms after the first such request the event loop of the whole process
+  is blocked for <for> ms.
 
-No timer keeps a delay to the nanosecond, so the nominal one is not the truth: ``X-Delivered-Ns`` is the time from the
-moment the whole request was read to the call that writes its answer. Prints one JSON line ``{"port": …}`` once it
-listens; ends when its standard input closes. With ``--ledger FILE`` it then writes all delivered delays there (int64
-nanoseconds in the machine's byte order, as answered), for clients that cannot read a header into their statistics.
-Not for: HTTP in general (see ``stub_server.null``, whose framing it shares), pipelined requests.
+No timer keeps a delay to the nanosecond, so the real delay is measured: ``X-Delivered-Ns`` is the time from the moment
+the whole request was read to the call that writes its answer. Prints one JSON line ``{"port": …}`` once it listens;
+ends when its standard input closes. With ``--ledger FILE`` it then writes all delivered delays there (int64 nanoseconds
+in the machine's byte order, as answered), for clients whose statistics cannot take a header. Not for HTTP in general
+(see ``stub_server.null``, whose framing it shares), nor for pipelined requests.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _FREEZE = re.compile(r"freeze-(\d{1,6})-(\d{1,5})")
 
 @dataclass(frozen=True)
 class Behaviour:
-    """How requests are treated: their delays in turn (ns), what else happens."""
+    """How requests are treated: their delays in turn (ns), and what else happens."""
 
     delays_ns: tuple[int, ...]
     close: bool = False
@@ -61,7 +61,7 @@ class Behaviour:
 
     @classmethod
     def parse(cls, segment: str) -> Behaviour | None:
-        """The behaviour of a path's first segment, None when there is none of that name."""
+        """The behaviour for a path's first segment, None for an unknown one."""
         if fixed := _FIXED.fullmatch(segment):
             return cls((int(fixed[1]) * _MS,))
         if freeze := _FREEZE.fullmatch(segment):
@@ -75,20 +75,20 @@ class Behaviour:
 
 
 class Delayer:
-    """The answers that are due some time, and the one wake-up that all of them share."""
+    """Answers that are due later, and the one wake-up that they share."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._due: list[tuple[int, int, LatencyProtocol]] = []
         self._number = itertools.count()
-        self._wakeup = Wakeup(loop, self._woke)
+        self._wakeup = Wakeup(loop, self._answer_due)
         self._behaviours: dict[bytes, Behaviour | None] = {}
         self._loop = loop
         self.delivered_ns = array("q")
-        """What was delivered so far; kept only where a ledger is."""
+        """The delays of all answers so far. Empty where ``keeps`` is False."""
         self.keeps = False
 
     def behaviour(self, segment: bytes) -> Behaviour | None:
-        """The behaviour of a segment; a freeze is set off by the first request for it."""
+        """The behaviour for a segment. The first request for a freeze starts it."""
         if segment not in self._behaviours:
             self._behaviours[segment] = found = Behaviour.parse(segment.decode("latin-1"))
             if found is not None and found.freeze_for_ns:
@@ -101,7 +101,7 @@ class Delayer:
         if self._due[0][0] == due_ns:
             self._wakeup.at(due_ns)
 
-    def _woke(self) -> None:
+    def _answer_due(self) -> None:
         while self._due:
             due_ns, _, protocol = self._due[0]
             if due_ns > time.monotonic_ns():
@@ -150,7 +150,7 @@ class LatencyProtocol(asyncio.Protocol):
             self.answer()
 
     def answer(self) -> None:
-        """Write the answer to the request at hand; a client that has gone meanwhile gets none."""
+        """Write the answer to the current request, unless the client is gone."""
         if self._transport.is_closing():
             return
         delivered_ns = time.monotonic_ns() - self._read_ns

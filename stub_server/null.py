@@ -1,9 +1,9 @@
 """The null stub: reads the whole request, answers a fixed small JSON, does nothing else.
 
-It measures the client: whatever a null benchmark reaches is the client's (or this stub's) limit, not a service's. One
-process on raw uvloop protocols; keep-alive is honoured, or with ``--close`` every answer closes its connection, which
-gives the price of churn. Prints one JSON line ``{"port": …}`` once it listens; ends when its standard input closes.
-Not for: HTTP in general. It frames requests by Content-Length alone and refuses everything else with 400.
+It measures the client: the rate of a null benchmark is the limit of the client (or of this stub), not of a service. One
+process on raw uvloop protocols. Connections are kept alive. With ``--close`` every answer closes its connection, which
+shows what a new connection costs. Prints one JSON line ``{"port": …}`` once it listens; ends when its standard input
+closes. Not for HTTP in general: it frames requests by Content-Length alone and refuses everything else with 400.
 """
 
 from __future__ import annotations

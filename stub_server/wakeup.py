@@ -1,6 +1,6 @@
-"""A wake-up at an absolute time, finer than an event loop's timers, which round to a millisecond (Linux timerfd).
+"""A wake-up at an absolute time by a Linux timerfd. It is finer than an event loop's timers, which round to 1 ms.
 
-Where there is no timerfd the loop's own timer stands in: a stub then waits longer, and says so in its answers.
+Where there is no timerfd the loop's own timer is used. A stub then waits longer, and its answers say so.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class Wakeup:
         create = getattr(self._libc, "timerfd_create", None)
         self._fd: int = create(_CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC) if create else -1
         if self._fd >= 0:
-            loop.add_reader(self._fd, self._fired)
+            loop.add_reader(self._fd, self._on_timer)
 
     def at(self, when_ns: int) -> None:
-        """Wake at ``when_ns``, at once where that is past."""
+        """Wake at ``when_ns``, at once where that time has passed."""
         if self._fd < 0:
             self._loop.call_later(max(0.0, (when_ns - time.monotonic_ns()) / _NS), self._callback)
             return
@@ -38,7 +38,7 @@ class Wakeup:
         if self._libc.timerfd_settime(self._fd, _TFD_TIMER_ABSTIME, ctypes.byref(spec), None):
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
-    def _fired(self) -> None:
+    def _on_timer(self) -> None:
         try:
             os.read(self._fd, 8)
         except BlockingIOError:  # replaced by a later time between the wake-up and here

@@ -4,9 +4,10 @@ Flow of a request, one module a step::
 
     app ─► directory (tenant) ─► vendors (signature) ─► intake (personal, events, channels) ─► store ─► answer
 
-``config`` names everything, ``schema`` makes the database from those names, ``supervisor`` runs ``worker``
-processes on one port, ``metrics`` counts over all of them, ``defects`` makes it wrong on purpose. ``python -m
-stub_server.service``.
+``config`` has all names, ``schema`` makes the database from them, ``supervisor`` runs ``worker`` processes on one port,
+``metrics`` counts over all of them, ``defects`` makes the service wrong on purpose. Start it with
+``python -m stub_server.service``.
 
-It is what a load rig is proven against, not a product: no queue behind the events, no retention, no administration.
+A load rig is proven against this service. It is no product: no queue behind the events, no retention, no
+administration.
 """

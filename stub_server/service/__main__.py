@@ -1,6 +1,6 @@
 """Command line of the reference ingestion service: ``migrate``, ``serve``, ``defects``.
 
-Database addresses come from the environment alone: DATABASE_URL (the runtime role), MIGRATION_DATABASE_URL (the
+Database addresses come only from the environment: DATABASE_URL (the runtime role), MIGRATION_DATABASE_URL (the
 owner). Exit codes: 0, 64 usage, 69 port or database, 70 fault of the service, 78 configuration; one line on stderr
 says why.
 """
@@ -15,10 +15,10 @@ from pathlib import Path
 import click
 
 from stub_server.service.config import Config, load_config, required_variable
-from stub_server.service.defects import Defect, parse_defects
+from stub_server.service.defects import ServiceDefect, parse_defects
 from stub_server.service.errors import ServiceError
 from stub_server.service.schema import migrate as migrate_schema
-from stub_server.service.supervisor import Plan, supervise
+from stub_server.service.supervisor import ServePlan, supervise
 from stub_server.service.worker import Task, serve_forever
 
 EXIT_USAGE = 64
@@ -26,7 +26,7 @@ EXIT_USAGE = 64
 config_option = click.option(
     "--config", "config_file", type=click.Path(path_type=Path), help="TOML file; default: the reference contract."
 )
-defect_option = click.option("--defect", "defects", multiple=True, help="Seeded defect; may be given again.")
+defect_option = click.option("--defect", "defects", multiple=True, help="Start with this defect (repeatable).")
 log_option = click.option(
     "--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"]), show_default=True
 )
@@ -41,7 +41,7 @@ def cli() -> None:
 @config_option
 @defect_option
 def migrate(config_file: Path | None, defects: Sequence[str]) -> None:
-    """Bring the database to the configured schema. May run any number of times, also at once."""
+    """Bring the database to the configured schema. It may run any number of times, also at the same time."""
     owner_dsn = required_variable("MIGRATION_DATABASE_URL", "the address of the owner's database")
     migrate_schema(_config(config_file), owner_dsn, _runtime_dsn(), parse_defects(defects))
 
@@ -59,12 +59,12 @@ def serve(
     """Serve until SIGTERM or SIGINT."""
     _log_to_stderr(log_level)
     config = _config(config_file)
-    _runtime_dsn()  # wrong here and now, not in every process
+    _runtime_dsn()  # fail here, once, not in every process
     options = ["--log-level", log_level]
     options += ["--config", str(config_file)] if config_file else []
     for defect in sorted(parse_defects(defects)):
         options += ["--defect", defect]
-    supervise(Plan(config, host, port, processes, options))
+    supervise(ServePlan(config, host, port, processes, options))
 
 
 @cli.command(hidden=True)
@@ -101,8 +101,8 @@ def worker(
 
 @cli.command()
 def defects() -> None:
-    """Name the seeded defects, one a line."""
-    for defect in Defect:
+    """List the defects, one on each line."""
+    for defect in ServiceDefect:
         click.echo(defect)
 
 
@@ -120,12 +120,12 @@ def _log_to_stderr(level: str, process: str = "") -> None:
         format=f"%(asctime)s %(levelname)s service{process} %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    # The pool tells at level info of every connection that is taken and given back.
+    # At level info the pool logs every connection that is taken and given back.
     logging.getLogger("psycopg.pool").setLevel(max(logging.getLogger().level, logging.WARNING))
 
 
 def main() -> int:
-    """Run the command line; the exit code. No traceback for what the caller can mend."""
+    """Run the command line; the exit code. No traceback for what the caller can correct."""
     try:
         cli.main(standalone_mode=False, prog_name="stub_server.service")
     except ServiceError as error:

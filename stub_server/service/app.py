@@ -1,11 +1,11 @@
 """The HTTP face of the service: routes, headers and status codes around the steps of a request.
 
-Flow of a webhook: tenant by API key → signature → ``judge`` → ``persist`` → answer. 200 says that the transaction is
-committed, whether the event was accepted, a duplicate or a dead letter; 401 that no row was written; 503 that the
-database did not answer in time, so that the sender must try again. The correlation id is echoed in every answer.
-A bearer token is answered 200, 401, or 503 where the verifier cannot tell just now.
+Flow of a webhook: tenant by API key → signature → ``judge`` → ``persist`` → answer. 200 means that the transaction is
+committed: the event was accepted, is a duplicate or a dead letter. 401 means that no row was written. 503 means that
+the database did not answer in time, and that the sender must try again. Every answer repeats the correlation id.
+A bearer token is answered with 200, 401, or 503 where the verifier cannot decide now.
 
-Not for what any of that means: the modules named in the imports know.
+Not for the steps themselves: each has a module of its own.
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ from aiohttp import web
 from stub_server.service.config import Config, Route
 from stub_server.service.directory import Directory
 from stub_server.service.intake import Dead, Delivery, usable_text
-from stub_server.service.metrics import Board, Series, dead_letter_series, request_series
-from stub_server.service.steps import Outcome, Steps
-from stub_server.service.store import Store
+from stub_server.service.metrics import Board, TimeSeries, dead_letter_series, request_series
+from stub_server.service.steps import Steps, WebhookOutcome
+from stub_server.service.store import EventStore
 from stub_server.service.tokens import Claims, Verifier
 from stub_server.service.vendors import VERIFY
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 _STATUS = {
-    Outcome.ACCEPTED: 200,
-    Outcome.DUPLICATE: 200,
-    Outcome.DEAD_LETTER: 200,
-    Outcome.UNAUTHORIZED: 401,
-    Outcome.UNAVAILABLE: 503,
-    Outcome.ERROR: 500,
+    WebhookOutcome.ACCEPTED: 200,
+    WebhookOutcome.DUPLICATE: 200,
+    WebhookOutcome.DEAD_LETTER: 200,
+    WebhookOutcome.UNAUTHORIZED: 401,
+    WebhookOutcome.UNAVAILABLE: 503,
+    WebhookOutcome.ERROR: 500,
 }
-_BODY = {outcome: json.dumps({"status": outcome.value}).encode() for outcome in Outcome}
+_BODY = {outcome: json.dumps({"status": outcome.value}).encode() for outcome in WebhookOutcome}
 VERIFICATIONS_MAX = 64
-"""Bearer tokens judged at one time, each in a thread. A verifier may keep tokens of unknown keys waiting while it
-fetches, and known ones must not stand in line behind those: asyncio's own threads are few more than the cores."""
-_IN_FLIGHT = Series("service_requests_in_flight")
+"""Bearer tokens verified at one time, each in a thread. A verifier may keep tokens of unknown keys waiting while it
+fetches, and tokens of known keys must not queue behind them. asyncio's own pool has few more threads than cores."""
+_IN_FLIGHT = TimeSeries("service_requests_in_flight")
 _POOL_SERIES = {
-    "pool_size": Series("service_pool_connections"),
-    "pool_max": Series("service_pool_connections_max"),
-    "pool_available": Series("service_pool_available"),
-    "requests_waiting": Series("service_pool_waiting"),
-    "requests_errors": Series("service_pool_timeouts_total"),
+    "pool_size": TimeSeries("service_pool_connections"),
+    "pool_max": TimeSeries("service_pool_connections_max"),
+    "pool_available": TimeSeries("service_pool_available"),
+    "requests_waiting": TimeSeries("service_pool_waiting"),
+    "requests_errors": TimeSeries("service_pool_timeouts_total"),
 }
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class Service:
     """One serving process: its handlers over a store, its steps and its row of the board."""
 
     def __init__(
-        self, config: Config, store: Store, steps: Steps, verifier: Verifier, board: Board, process: int
+        self, config: Config, store: EventStore, steps: Steps, verifier: Verifier, board: Board, process: int
     ) -> None:
         self._config = config
         self._store = store
@@ -89,12 +89,12 @@ class Service:
         stats = self._store.pool_stats()
         for name, series in _POOL_SERIES.items():
             self._counters.set(series, stats.get(name, 0))
-        self._counters.set(Series("service_pool_acquire_wait_seconds_sum"), self._store.acquire_wait_s)
-        self._counters.set(Series("service_pool_acquire_wait_seconds_count"), self._store.acquired)
+        self._counters.set(TimeSeries("service_pool_acquire_wait_seconds_sum"), self._store.acquire_wait_s)
+        self._counters.set(TimeSeries("service_pool_acquire_wait_seconds_count"), self._store.acquired)
 
     def _webhook(self, route: Route) -> Handler:
         correlation_header = self._config.headers.correlation_id
-        counted = {outcome: request_series(route.name, outcome) for outcome in Outcome}
+        counted = {outcome: request_series(route.name, outcome) for outcome in WebhookOutcome}
 
         async def handle(request: web.Request) -> web.Response:
             correlation_id = request.headers.get(correlation_header, "")
@@ -116,26 +116,26 @@ class Service:
 
         return handle
 
-    async def _outcome(self, route: Route, request: web.Request, correlation_id: str, body: bytes) -> Outcome:
+    async def _outcome(self, route: Route, request: web.Request, correlation_id: str, body: bytes) -> WebhookOutcome:
         try:
             return await self._process(route, request, correlation_id, body)
         except psycopg.OperationalError as error:
-            # Its kind alone: what a database says about a statement may quote the row.
+            # Only its class: the database's message may quote the row.
             logger.warning("route %s: database unavailable (%s)", route.name, type(error).__name__)
-            return Outcome.UNAVAILABLE
+            return WebhookOutcome.UNAVAILABLE
         except psycopg.Error as error:
             logger.error("route %s: database error %s (%s)", route.name, error.sqlstate, type(error).__name__)
-            return Outcome.ERROR
+            return WebhookOutcome.ERROR
 
-    async def _process(self, route: Route, request: web.Request, correlation_id: str, body: bytes) -> Outcome:
+    async def _process(self, route: Route, request: web.Request, correlation_id: str, body: bytes) -> WebhookOutcome:
         headers = self._config.headers
         tenant = await self._directory.tenant(request.headers.get(headers.tenant_key, ""))
         secret = tenant.secrets.get(route.secret) if tenant else None
         signature = request.headers.get(route.signature_header, "")
         if not tenant or not secret:
-            return Outcome.UNAUTHORIZED
+            return WebhookOutcome.UNAUTHORIZED
         if not VERIFY[route.scheme](secret, signature, body, time.time(), route.tolerance_s):
-            return Outcome.UNAUTHORIZED
+            return WebhookOutcome.UNAUTHORIZED
         key = request.headers.get(headers.idempotency_key, "")
         delivery = Delivery(route, tenant.tenant_id, key, correlation_id, body)
         decision = self._steps.judge(delivery, await self._directory.taxonomy())
@@ -159,22 +159,22 @@ class Service:
     async def _whoami(self, request: web.Request) -> web.Response:
         kind, _, token = request.headers.get("Authorization", "").partition(" ")
         if kind.casefold() != "bearer" or not token:
-            return _refused("invalid_request")
+            return _refuse("invalid_request")
         try:
-            claims = await self._verified(token.strip())
-        except Exception as error:  # a verifier is anybody's callable and refuses with whatever it likes
+            claims = await self._verify(token.strip())
+        except Exception as error:  # a verifier is any callable and may raise anything
             logger.debug("bearer token refused: %s", type(error).__name__)
             if getattr(error, "retry", False):
                 return web.json_response({"error": "temporarily_unavailable"}, status=503)
-            return _refused("invalid_token")
+            return _refuse("invalid_token")
         return web.json_response({"sub": claims.get("sub"), "iss": claims.get("iss")})
 
-    async def _verified(self, token: str) -> Claims:
-        # In a thread, because a plain verifier may block; an async one only makes its coroutine there.
+    async def _verify(self, token: str) -> Claims:
+        # In a thread, because a plain verifier may block. An async one only makes its coroutine there.
         loop = asyncio.get_running_loop()
         claims = await loop.run_in_executor(self._verifications, self._verifier, token)
         return await claims if inspect.isawaitable(claims) else claims
 
 
-def _refused(error: str) -> web.Response:
+def _refuse(error: str) -> web.Response:
     return web.json_response({"error": error}, status=401, headers={"WWW-Authenticate": f'Bearer error="{error}"'})

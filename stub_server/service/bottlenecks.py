@@ -1,8 +1,8 @@
-"""Seeded bottlenecks: each makes the service slow in one place and wrong in none, so that a diagnosis can be tested.
+"""Bottlenecks: each makes the service slow in one place and wrong in none, so that a diagnosis can be tested.
 
-They are switched on as seeded defects are (``defects``): ``log-amplification`` and ``busy-loop`` are in the steps,
-``row-lock-convoy`` is the schema's, ``pool-of-one`` and ``no-pool`` are the store's. What lies below or beside the
-service (a slow commit, a throttled client, a machine that is taken away) is not seeded here.
+They are switches like the defects (``defects``). ``log-amplification`` and ``busy-loop`` change the steps,
+``row-lock-convoy`` the schema, ``pool-of-one`` and ``no-pool`` the store. What lies outside the service (a slow commit,
+a throttled client, a machine that others use) is not seeded here.
 
 Not for anything that a real service should do.
 """
@@ -23,7 +23,7 @@ from psycopg import sql
 from stub_server.service.channels import Taxonomy
 from stub_server.service.config import Config
 from stub_server.service.intake import Decision, Delivery
-from stub_server.service.steps import Outcome, Steps
+from stub_server.service.steps import Steps, WebhookOutcome
 
 LOG_LINES = 32
 LOG_LINE_BYTES = 512
@@ -32,12 +32,12 @@ BUSY_CPU_S = 0.004
 TALLY = "tenant_tally"
 
 
-def chatty(steps: Steps) -> Steps:
-    """Before an event is stored 16 kB of log are written and forced to disk in four parts; the event loop waits."""
+def log_much(steps: Steps) -> Steps:
+    """Write 16 kB of log before each event is stored, forced to disk in four parts while the event loop waits."""
     line = (b"debug " * LOG_LINE_BYTES)[: LOG_LINE_BYTES - 1] + b"\n"
     part = line * LOG_LINES_A_SYNC
 
-    async def persist(delivery: Delivery, decision: Decision) -> Outcome:
+    async def persist(delivery: Delivery, decision: Decision) -> WebhookOutcome:
         log = sys.stderr.fileno()
         for _ in range(LOG_LINES // LOG_LINES_A_SYNC):
             os.write(log, part)
@@ -48,7 +48,7 @@ def chatty(steps: Steps) -> Steps:
     return replace(steps, persist=persist)
 
 
-def busy(steps: Steps) -> Steps:
+def compute_much(steps: Steps) -> Steps:
     """Each event costs 4 ms of computation in the event loop."""
 
     def judge(delivery: Delivery, taxonomy: Taxonomy) -> Decision:
@@ -61,14 +61,14 @@ def busy(steps: Steps) -> Steps:
 
 
 def pool_of_one(config: Config) -> Config:
-    """The configuration with a single connection a process."""
+    """The configuration with a single connection for each process."""
     return config.model_copy(update={"database": config.database.model_copy(update={"pool_min": 1, "pool_max": 1})})
 
 
 class NoPool:
-    """Stands in for the store's pool: every request opens a connection of its own and closes it again.
+    """Takes the place of the store's pool: every request opens a connection of its own and closes it again.
 
-    As many at a time as the pool would have had; the rest wait, so that nothing but the churn is different.
+    At one time there are as many as the pool would have had; the rest wait. So only the churn is different.
     """
 
     def __init__(self, dsn: str, most: int, timeout_s: float, options: dict[str, Any]) -> None:
@@ -103,14 +103,14 @@ class NoPool:
             self._free.release()
 
     def get_stats(self) -> dict[str, int]:
-        """As the pool names them: none is ever kept."""
+        """Counters under the pool's names."""
         return {"pool_max": self._most, "requests_waiting": self._waiting}
 
 
 def set_tally(connection: psycopg.Connection, config: Config, *, wanted: bool) -> None:
-    """Have every stored row counted in one row of its tenant, which each transaction then locks until it is committed.
+    """Count every stored row in one row of its tenant, which each transaction then locks until it commits.
 
-    ``wanted`` False takes it away again.
+    ``wanted`` False removes the trigger.
     """
     database = config.database
     tally = sql.Identifier(database.schema_name, TALLY)

@@ -1,7 +1,7 @@
-"""Every name and number of the service: a TOML file, validated; each field has the reference contract as its default.
+"""Every name and number of the service: a TOML file, validated. The defaults are the reference contract.
 
-Flow: ``load_config(path)`` → ``Config``, frozen and picklable, read again by every serving process. Database addresses
-and webhook secrets never stand in it: the former come from the environment, the latter from the tenants table.
+Flow: ``load_config(path)`` → ``Config``, frozen. Every serving process reads the file again. Database addresses come
+from the environment and webhook secrets from the tenants table; neither is in the file.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from stub_server.service.errors import ConfigError
+from stub_server.service.errors import ServiceConfigError
 
 Header = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$")]
 HttpPath = Annotated[str, StringConstraints(pattern=r"^/[A-Za-z0-9._~/-]*$")]
 Identifier = Annotated[str, StringConstraints(pattern=r"^[^\x00]{1,63}$")]
 Word = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 FieldPath = Annotated[str, StringConstraints(pattern=r"^[^.]+(\.[^.]+)*$")]
-"""Dotted path into a body; a number steps into a list: ``note_attributes.0.value``."""
+"""Dotted path into a body; a number is the index in a list: ``note_attributes.0.value``."""
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Headers(_Section):
-    """Names of the request headers; the correlation id comes back under the same name."""
+class HeaderNames(_Section):
+    """Names of the request headers. The answer has the correlation id under the same name."""
 
     tenant_key: Header = "X-Tenant-Key"
     idempotency_key: Header = "X-Idempotency-Key"
     correlation_id: Header = "X-Correlation-ID"
 
 
-class Probes(_Section):
-    """Paths of what is not a webhook."""
+class ProbePaths(_Section):
+    """Paths of the probes, the metrics and the token check."""
 
     health: HttpPath = "/health"
     ready: HttpPath = "/health/ready"
@@ -46,14 +46,14 @@ class Probes(_Section):
 
 
 class Auth(_Section):
-    """Who judges bearer tokens: ``module:factory``, called as ``factory(environ) -> verify(token) -> claims``."""
+    """Who verifies bearer tokens: ``module:factory``, called as ``factory(environ) -> verify(token) -> claims``."""
 
     verifier: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] = (
         "stub_server.service.tokens:static_key_set"
     )
 
 
-class Database(_Section):
+class DatabaseNames(_Section):
     """Names in the database, and the bounds of each serving process's pool."""
 
     schema_name: Identifier = "public"
@@ -67,7 +67,7 @@ class Database(_Section):
     pool_timeout_s: float = Field(default=5.0, gt=0)
     statement_timeout_s: float = Field(default=5.0, gt=0)
     cache_ttl_s: float = Field(default=30.0, ge=0)
-    """How long a tenant or the taxonomy is believed: so long may a revoked key still be served."""
+    """How long a tenant or the taxonomy is cached. A revoked key may be served for so long."""
 
     @model_validator(mode="after")
     def _bounds(self) -> Self:
@@ -77,7 +77,7 @@ class Database(_Section):
 
 
 class TenantsTable(_Section):
-    """Who may send: one row a tenant, found by the SHA-256 (hex) of its API key."""
+    """Who may send: one row for each tenant, found by the SHA-256 (hex) of its API key."""
 
     name: Identifier = "tenants"
     tenant_id: Identifier = "tenant_id"
@@ -86,7 +86,7 @@ class TenantsTable(_Section):
     webhook_secrets: Identifier = "webhook_secrets"
 
 
-class CanonicalTable(_Section):
+class EventsTable(_Section):
     """Accepted events, one row for each idempotency key of a tenant."""
 
     name: Identifier = "attribution_events"
@@ -104,8 +104,8 @@ class CanonicalTable(_Section):
     received_at: Identifier = "received_at"
 
 
-class DeadTable(_Section):
-    """What was signed by the vendor but cannot be an event, with the reason and without personal data."""
+class DeadEventsTable(_Section):
+    """Signed requests that are no events, with the reason and without personal data."""
 
     name: Identifier = "dead_events"
     dead_id: Identifier = "dead_id"
@@ -131,13 +131,13 @@ class Tables(_Section):
     """The four tables."""
 
     tenants: TenantsTable = TenantsTable()
-    canonical: CanonicalTable = CanonicalTable()
-    dead: DeadTable = DeadTable()
+    canonical: EventsTable = EventsTable()
+    dead: DeadEventsTable = DeadEventsTable()
     taxonomy: TaxonomyTable = TaxonomyTable()
 
 
 class Channels(_Section):
-    """Channel → the sources that mean it; ``migrate`` seeds the taxonomy table with them."""
+    """Channel → the sources that mean it. ``migrate`` writes them into the taxonomy table."""
 
     aliases: dict[str, tuple[str, ...]] = {
         "facebook_paid": ("fb", "facebook", "fb ads", "facebook ads", "meta"),
@@ -150,14 +150,14 @@ class Channels(_Section):
 
 
 class AmountField(_Section):
-    """Where the amount stands: minor units as an integer, or major units as a decimal string (``"12.34"``)."""
+    """Where the amount is: minor units as an integer, or major units as a decimal string (``"12.34"``)."""
 
     path: FieldPath
     type: Literal["integer", "decimal"]
 
 
 class TimeField(_Section):
-    """Where the time stands: whole unix seconds, or ISO 8601 (read as UTC where it names no zone)."""
+    """Where the time is: whole unix seconds, or ISO 8601 (read as UTC where it names no zone)."""
 
     path: FieldPath
     type: Literal["unix", "iso8601"]
@@ -174,7 +174,7 @@ class Fields(_Section):
 
 
 class Route(_Section):
-    """One vendor's door. ``secret`` names the key in the tenant's webhook secrets."""
+    """One vendor's webhook. ``secret`` names the key in the tenant's webhook secrets."""
 
     name: Word
     vendor: Word
@@ -183,7 +183,7 @@ class Route(_Section):
     signature_header: Header
     secret: str
     tolerance_s: float = Field(default=300, gt=0)
-    """How old a signature may be; only the scheme ``stripe`` carries a time."""
+    """How old a signature may be. Only the scheme ``stripe`` has a time."""
     fields: Fields
 
 
@@ -262,16 +262,16 @@ REFERENCE_ROUTES = (
 class Config(_Section):
     """The whole configuration of the service."""
 
-    headers: Headers = Headers()
-    probes: Probes = Probes()
+    headers: HeaderNames = HeaderNames()
+    probes: ProbePaths = ProbePaths()
     auth: Auth = Auth()
-    database: Database = Database()
+    database: DatabaseNames = DatabaseNames()
     tables: Tables = Tables()
     channels: Channels = Channels()
     routes: tuple[Route, ...] = Field(default=REFERENCE_ROUTES, min_length=1)
     body_bytes_max: int = Field(default=1 << 20, ge=1)
     stop_timeout_s: float = Field(default=8.0, gt=0)
-    """How long requests in flight may take to finish once the service was told to stop."""
+    """How long requests in flight may take once the service was told to stop."""
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
@@ -285,24 +285,24 @@ class Config(_Section):
 
 
 def load_config(path: Path) -> Config:
-    """Read and validate a configuration file; ConfigError names the file, the key and what is wrong, in one line."""
+    """Read and validate a configuration file; ServiceConfigError names file, key and fault in one line."""
     try:
         return Config.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"configuration {path} cannot be read: {error}") from None
+        raise ServiceConfigError(f"configuration {path} cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"configuration {path} is not valid TOML: {error}") from None
+        raise ServiceConfigError(f"configuration {path} is not valid TOML: {error}") from None
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, problem['loc'])) or '(whole file)'}: {problem['msg'].removeprefix('Value error, ')}"
             for problem in error.errors()[:5]
         )
-        raise ConfigError(f"configuration {path} is wrong: {problems}") from None
+        raise ServiceConfigError(f"configuration {path} is wrong: {problems}") from None
 
 
 def required_variable(name: str, purpose: str, environ: Mapping[str, str] = os.environ) -> str:
-    """The value of an environment variable; ConfigError says what it must hold."""
+    """The value of an environment variable; ServiceConfigError says what it must hold."""
     value = environ.get(name)
     if not value:
-        raise ConfigError(f"environment variable {name} is not set; it must hold {purpose}")
+        raise ServiceConfigError(f"environment variable {name} is not set; it must hold {purpose}")
     return value

@@ -1,9 +1,10 @@
-"""Seeded defects: each is one switch that makes the service wrong in one way, so that a gate can be seen to fail.
+"""Defects of the service: each is a switch that makes it wrong in one way, so that a gate can be seen to fail.
 
-Flow: the service is two steps, ``judge`` (pure) and ``persist`` (one transaction). ``spoiled(steps, defects)``
-wraps them; without a defect it gives them back untouched, so the normal path knows nothing of this module. The two
-defects of deduplication and the convoy are the schema's: give the same ``--defect`` list to ``migrate`` and to
-``serve``. The last five are slow and nothing else: see ``bottlenecks``.
+Flow: the service is two steps, ``judge`` (pure) and ``persist`` (one transaction). ``inject_defects(steps, defects)``
+wraps them. Without a defect it returns them as they are, so the normal path knows nothing of this module. Deduplication
+and the row-lock convoy are defects of the schema, the two of the pool are defects of the store: give the same
+``--defect`` list to ``migrate`` and to ``serve``. The last five make the service slow and nothing else
+(``bottlenecks``).
 
 Not for anything that a real service should do.
 """
@@ -13,15 +14,16 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import replace
 from enum import StrEnum
+from functools import partial
 
-from stub_server.service.bottlenecks import busy, chatty
+from stub_server.service.bottlenecks import compute_much, log_much
 from stub_server.service.channels import Taxonomy
-from stub_server.service.errors import UsageError
+from stub_server.service.errors import ServiceUsageError
 from stub_server.service.intake import Canonical, Dead, Decision, Delivery, Reason
-from stub_server.service.steps import Outcome, Steps
+from stub_server.service.steps import Persist, Steps, WebhookOutcome
 
 UNSTORED_ONE_IN = 500
 SLOW_S = 0.004
@@ -29,7 +31,7 @@ SLOW_S = 0.004
 logger = logging.getLogger(__name__)
 
 
-class Defect(StrEnum):
+class ServiceDefect(StrEnum):
     """The switches, by the names of the command line."""
 
     ACK_WITHOUT_STORING = "ack-without-storing"
@@ -51,99 +53,95 @@ class Defect(StrEnum):
     BUSY_LOOP = "busy-loop"
 
 
-def parse_defects(names: Iterable[str]) -> frozenset[Defect]:
-    """The switches of those names; UsageError names the known ones."""
+def parse_defects(names: Iterable[str]) -> frozenset[ServiceDefect]:
+    """The switches of those names; ServiceUsageError names the known ones."""
     try:
-        return frozenset(Defect(name) for name in names)
+        return frozenset(ServiceDefect(name) for name in names)
     except ValueError as error:
-        raise UsageError(f"{error}; known defects: {', '.join(Defect)}") from None
+        raise ServiceUsageError(f"{error}; known defects: {', '.join(ServiceDefect)}") from None
 
 
-def spoiled(steps: Steps, defects: Collection[Defect], process: int = 0) -> Steps:
-    """The steps of a serving process with every given defect built in; only the first process has a busy loop."""
+def inject_defects(steps: Steps, defects: Collection[ServiceDefect], process: int = 0) -> Steps:
+    """The steps of a serving process with every given defect; only the first process has a busy loop."""
     for defect in sorted(defects):
-        if defect is not Defect.BUSY_LOOP or process == 0:
-            steps = _SPOILERS[defect](steps)
+        if defect in _INJECTIONS and (defect is not ServiceDefect.BUSY_LOOP or process == 0):
+            steps = _INJECTIONS[defect](steps)
     return steps
 
 
-def _unchanged(steps: Steps) -> Steps:
-    return steps  # the defect lives in the schema or in the store
+def _change_decision(change: Callable[[Delivery, Decision], Decision]) -> Callable[[Steps], Steps]:
+    """Steps whose decisions are changed before they are stored."""
+
+    def inject(steps: Steps) -> Steps:
+        def judge(delivery: Delivery, taxonomy: Taxonomy) -> Decision:
+            return change(delivery, steps.judge(delivery, taxonomy))
+
+        return replace(steps, judge=judge)
+
+    return inject
 
 
-def _ack_without_storing(steps: Steps) -> Steps:
-    """Of the valid events that this process sees, every 500th is acknowledged and forgotten."""
+def _change_storing(
+    persist: Callable[[Persist, Delivery, Decision], Awaitable[WebhookOutcome]],
+) -> Callable[[Steps], Steps]:
+    """Steps that store as ``persist`` does, which gets the sound way as its first argument."""
+    return lambda steps: replace(steps, persist=partial(persist, steps.persist))
+
+
+def _forget_some(steps: Steps) -> Steps:
+    """Every 500th valid event that this process sees is acknowledged and forgotten."""
     seen = 0
 
-    async def persist(delivery: Delivery, decision: Decision) -> Outcome:
+    async def persist(delivery: Delivery, decision: Decision) -> WebhookOutcome:
         nonlocal seen
         if isinstance(decision, Canonical):
             seen += 1
             if seen % UNSTORED_ONE_IN == 0:
-                return Outcome.ACCEPTED
+                return WebhookOutcome.ACCEPTED
         return await steps.persist(delivery, decision)
 
     return replace(steps, persist=persist)
 
 
-def _dropped(reason: Reason) -> Callable[[Steps], Steps]:
-    """What is dead for that reason is acknowledged, and leaves no dead letter."""
+def _drop_dead_letters(
+    reason: Reason, outcome: WebhookOutcome = WebhookOutcome.DEAD_LETTER
+) -> Callable[[Steps], Steps]:
+    """What is dead for that reason is answered, and leaves no dead letter."""
 
-    def spoil(steps: Steps) -> Steps:
-        async def persist(delivery: Delivery, decision: Decision) -> Outcome:
-            if isinstance(decision, Dead) and decision.reason is reason:
-                return Outcome.DEAD_LETTER
-            return await steps.persist(delivery, decision)
+    async def persist(sound: Persist, delivery: Delivery, decision: Decision) -> WebhookOutcome:
+        if isinstance(decision, Dead) and decision.reason is reason:
+            return outcome
+        return await sound(delivery, decision)
 
-        return replace(steps, persist=persist)
-
-    return spoil
-
-
-def _invalid_json_500(steps: Steps) -> Steps:
-    async def persist(delivery: Delivery, decision: Decision) -> Outcome:
-        if isinstance(decision, Dead) and decision.reason is Reason.INVALID_JSON:
-            return Outcome.ERROR
-        return await steps.persist(delivery, decision)
-
-    return replace(steps, persist=persist)
+    return _change_storing(persist)
 
 
-def _personal_data_kept(steps: Steps) -> Steps:
-    def judge(delivery: Delivery, taxonomy: Taxonomy) -> Decision:
-        decision = steps.judge(delivery, taxonomy)
-        if isinstance(decision, Dead) and decision.reason is Reason.PERSONAL_DATA:
-            return replace(decision, payload=json.dumps(json.loads(delivery.body)))
-        return decision
-
-    return replace(steps, judge=judge)
+@_change_decision
+def _keep_personal_data(delivery: Delivery, decision: Decision) -> Decision:
+    if isinstance(decision, Dead) and decision.reason is Reason.PERSONAL_DATA:
+        return replace(decision, payload=json.dumps(json.loads(delivery.body)))
+    return decision
 
 
-def _personal_data_logged(steps: Steps) -> Steps:
-    def judge(delivery: Delivery, taxonomy: Taxonomy) -> Decision:
-        decision = steps.judge(delivery, taxonomy)
-        if isinstance(decision, Dead) and decision.reason is Reason.PERSONAL_DATA:
-            logger.warning("personal data in %s", delivery.body.decode())
-        return decision
-
-    return replace(steps, judge=judge)
+@_change_decision
+def _log_personal_data(delivery: Delivery, decision: Decision) -> Decision:
+    if isinstance(decision, Dead) and decision.reason is Reason.PERSONAL_DATA:
+        logger.warning("personal data in %s", delivery.body.decode())
+    return decision
 
 
-def _alias_not_normalised(steps: Steps) -> Steps:
-    def judge(delivery: Delivery, taxonomy: Taxonomy) -> Decision:
-        decision = steps.judge(delivery, taxonomy)
-        if isinstance(decision, Canonical) and decision.event.source:
-            return replace(decision, channel=decision.event.source)
-        return decision
-
-    return replace(steps, judge=judge)
+@_change_decision
+def _keep_alias(_: Delivery, decision: Decision) -> Decision:
+    if isinstance(decision, Canonical) and decision.event.source:
+        return replace(decision, channel=decision.event.source)
+    return decision
 
 
-def _slow(steps: Steps) -> Steps:
-    """Requests of one process queue for a lock that each holds for 4 ms: CPU stays idle, time does not."""
+def _queue_requests(steps: Steps) -> Steps:
+    """Requests of one process queue for a lock that each holds for 4 ms: this costs time but no CPU."""
     lock = asyncio.Lock()
 
-    async def persist(delivery: Delivery, decision: Decision) -> Outcome:
+    async def persist(delivery: Delivery, decision: Decision) -> WebhookOutcome:
         async with lock:
             await asyncio.sleep(SLOW_S)
         return await steps.persist(delivery, decision)
@@ -151,32 +149,25 @@ def _slow(steps: Steps) -> Steps:
     return replace(steps, persist=persist)
 
 
-def _stored_but_500(steps: Steps) -> Steps:
-    """Everything is stored as it must be, and answered with an error; readiness knows nothing of it."""
-
-    async def persist(delivery: Delivery, decision: Decision) -> Outcome:
-        await steps.persist(delivery, decision)
-        return Outcome.ERROR
-
-    return replace(steps, persist=persist)
+@_change_storing
+async def _fail_after_storing(sound: Persist, delivery: Delivery, decision: Decision) -> WebhookOutcome:
+    """Everything is stored as it must be, and answered with an error; readiness does not show it."""
+    await sound(delivery, decision)
+    return WebhookOutcome.ERROR
 
 
-_SPOILERS: dict[Defect, Callable[[Steps], Steps]] = {
-    Defect.ACK_WITHOUT_STORING: _ack_without_storing,
-    Defect.NO_DEDUPLICATION: _unchanged,
-    Defect.GLOBAL_DEDUPLICATION: _unchanged,
-    Defect.MALFORMED_DROPPED: _dropped(Reason.SCHEMA_INVALID),
-    Defect.INVALID_JSON_500: _invalid_json_500,
-    Defect.INVALID_JSON_DROPPED: _dropped(Reason.INVALID_JSON),
-    Defect.PERSONAL_DATA_DROPPED: _dropped(Reason.PERSONAL_DATA),
-    Defect.PERSONAL_DATA_KEPT: _personal_data_kept,
-    Defect.PERSONAL_DATA_LOGGED: _personal_data_logged,
-    Defect.ALIAS_NOT_NORMALISED: _alias_not_normalised,
-    Defect.SLOW: _slow,
-    Defect.STORED_BUT_500: _stored_but_500,
-    Defect.ROW_LOCK_CONVOY: _unchanged,
-    Defect.POOL_OF_ONE: _unchanged,
-    Defect.NO_POOL: _unchanged,
-    Defect.LOG_AMPLIFICATION: chatty,
-    Defect.BUSY_LOOP: busy,
+_INJECTIONS: dict[ServiceDefect, Callable[[Steps], Steps]] = {
+    ServiceDefect.ACK_WITHOUT_STORING: _forget_some,
+    ServiceDefect.MALFORMED_DROPPED: _drop_dead_letters(Reason.SCHEMA_INVALID),
+    ServiceDefect.INVALID_JSON_500: _drop_dead_letters(Reason.INVALID_JSON, WebhookOutcome.ERROR),
+    ServiceDefect.INVALID_JSON_DROPPED: _drop_dead_letters(Reason.INVALID_JSON),
+    ServiceDefect.PERSONAL_DATA_DROPPED: _drop_dead_letters(Reason.PERSONAL_DATA),
+    ServiceDefect.PERSONAL_DATA_KEPT: _keep_personal_data,
+    ServiceDefect.PERSONAL_DATA_LOGGED: _log_personal_data,
+    ServiceDefect.ALIAS_NOT_NORMALISED: _keep_alias,
+    ServiceDefect.SLOW: _queue_requests,
+    ServiceDefect.STORED_BUT_500: _fail_after_storing,
+    ServiceDefect.LOG_AMPLIFICATION: log_much,
+    ServiceDefect.BUSY_LOOP: compute_much,
 }
+"""The defects of the steps. The others lie in the schema or in the store."""

@@ -1,7 +1,7 @@
-"""Who may send, and what a source means: the tenants and the taxonomy as the database has them.
+"""Who may send, and what a source means: a cache of the tenants and the taxonomy in the database.
 
-Flow: ``tenant(api_key)`` and ``taxonomy()`` ask the store once and believe the answer for ``ttl_s``. Only what was
-found is kept: a tenant made a moment ago is served at once, and a revoked key is refused after at most ``ttl_s``.
+Flow: ``tenant(api_key)`` and ``taxonomy()`` ask the store and keep the answer for ``ttl_s``. Unknown keys are not kept,
+so a new tenant is served at once. A revoked key is refused after at most ``ttl_s``.
 """
 
 from __future__ import annotations
@@ -16,38 +16,38 @@ from stub_server.service.channels import Taxonomy
 
 
 @dataclass(frozen=True)
-class Tenant:
-    """A known sender. ``secrets`` are its webhook secrets by the names that the routes use; they are never shown."""
+class KnownTenant:
+    """Who may send. ``secrets`` are its webhook secrets by the names that the routes use; ``repr`` hides them."""
 
     tenant_id: str
     secrets: Mapping[str, bytes]
 
     def __repr__(self) -> str:
-        return f"Tenant({self.tenant_id})"
+        return f"KnownTenant({self.tenant_id})"
 
 
-class Source(Protocol):
+class DirectorySource(Protocol):
     """Where the directory looks things up; the store is one."""
 
-    async def find_tenant(self, api_key_sha256: str) -> Tenant | None:
+    async def find_tenant(self, api_key_sha256: str) -> KnownTenant | None:
         """The tenant whose key has that SHA-256 (hex)."""
 
     async def load_taxonomy(self) -> Taxonomy:
-        """The taxonomy as it stands."""
+        """The taxonomy as it is now."""
 
 
 class Directory:
-    """A source seen through a cache of positive answers."""
+    """A source behind a cache of what was found."""
 
-    def __init__(self, source: Source, ttl_s: float, now_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, source: DirectorySource, ttl_s: float, now_s: Callable[[], float] = time.monotonic) -> None:
         self._source = source
         self._ttl_s = ttl_s
         self._now_s = now_s
         # By digest, so that no API key in the clear outlives its request.
-        self._tenants: dict[str, tuple[float, Tenant]] = {}
+        self._tenants: dict[str, tuple[float, KnownTenant]] = {}
         self._taxonomy: tuple[float, Taxonomy] | None = None
 
-    async def tenant(self, api_key: str) -> Tenant | None:
+    async def tenant(self, api_key: str) -> KnownTenant | None:
         """The tenant of an API key, None when there is none."""
         digest = hashlib.sha256(api_key.encode("utf-8", "surrogateescape")).hexdigest()
         known = self._tenants.get(digest)

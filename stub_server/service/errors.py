@@ -1,6 +1,6 @@
-"""What stops the service before it serves. The message is one readable line; the class says how the process ends.
+"""Why the service cannot serve. The message is one readable line; the class decides the exit code.
 
-Not for what one request may meet: that is an answer, not an exception.
+Not for a request that fails: that is an answer, not an exception.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ class ServiceError(Exception):
     exit_code = 70
 
 
-class UsageError(ServiceError):
+class ServiceUsageError(ServiceError):
     """The command line asks for something that does not exist."""
 
     exit_code = 64
 
 
-class Unavailable(ServiceError):
+class ServiceUnavailable(ServiceError):
     """The port cannot be bound or the database cannot be reached."""
 
     exit_code = 69
 
 
-class ConfigError(ServiceError):
+class ServiceConfigError(ServiceError):
     """The configuration file, an environment variable or a database role is wrong."""
 
     exit_code = 78

@@ -1,9 +1,9 @@
 """From a vendor's body to an event, by the field paths of the configuration. Pure.
 
-Flow: ``EventReader(fields).read(body)`` → ``Event``, or ``InvalidEvent`` naming every field that is wrong: names only,
-never values, because what it says is stored and logged.
+Flow: ``EventReader(fields).read(body)`` → ``SaleEvent``, or ``InvalidEvent`` with the names of all wrong fields. It has
+no values, because its message is stored and logged.
 
-Not for personal data, channels or deduplication: it neither knows nor needs them.
+Not for personal data, channels or deduplication.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _EXPONENTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """What a sale is to the service: vendor's id, amount in minor units, currency (upper case), time, source."""
+class SaleEvent:
+    """A sale: the vendor's id, amount in minor units, currency (upper case), time, source."""
 
     external_id: str
     amount_minor: int
@@ -53,7 +53,7 @@ class EventReader:
         self._occurred_at = (_steps(fields.occurred_at.path), fields.occurred_at)
         self._source = _steps(fields.source)
 
-    def read(self, body: Any) -> Event:
+    def read(self, body: Any) -> SaleEvent:
         """The event in a parsed body of any JSON type; raises InvalidEvent."""
         external_id = _identifier(_dig(body, self._id))
         currency = _currency(_dig(body, self._currency))
@@ -65,7 +65,7 @@ class EventReader:
             read = {"id": external_id, "amount": amount_minor, "currency": currency, "occurred_at": occurred_at}
             raise InvalidEvent("missing or wrong: " + ", ".join(k for k, value in read.items() if value is None))
         source = _dig(body, self._source)
-        return Event(external_id, amount_minor, currency, occurred_at, source if isinstance(source, str) else None)
+        return SaleEvent(external_id, amount_minor, currency, occurred_at, source if isinstance(source, str) else None)
 
 
 def _steps(path: FieldPath) -> tuple[str, ...]:
@@ -94,7 +94,7 @@ def _currency(value: Any) -> str | None:
 
 def _amount(value: Any, field: AmountField, currency: str | None) -> int | None:
     if field.type == "integer":
-        # `type is`: True is an int to Python, but not an amount.
+        # `type is`: True is an int for Python, but no amount.
         return value if type(value) is int and 0 <= value <= AMOUNT_MINOR_MAX else None
     if not (isinstance(value, str) and _DECIMAL.fullmatch(value)):
         return None

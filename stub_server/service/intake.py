@@ -1,10 +1,10 @@
 """What becomes of one signed request: an event to keep, or a dead letter. Pure: no I/O, no clock.
 
 Flow: parse → scrub → validate → normalise the channel. ``Intake.judge(delivery, taxonomy)`` gives a ``Decision`` whose
-payload is JSON text fit to be stored: nothing personal is left in it. Who sent the request and whether it may was
-decided before (``vendors``, ``directory``); storing comes after (``store``).
+payload is JSON text without personal data, fit to be stored. ``vendors`` and ``directory`` have checked the sender
+before; ``store`` stores it after.
 
-A vendor that sends no idempotency key still has its events counted once: the key is then made of vendor and event id.
+Where a vendor sends no idempotency key, the key is made of vendor and event id, so its events are counted once too.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from typing import Any, NoReturn
 
 from stub_server.service.channels import Taxonomy
 from stub_server.service.config import Route
-from stub_server.service.events import Event, EventReader, InvalidEvent
-from stub_server.service.personal import holds_personal, scrubbed
+from stub_server.service.events import EventReader, InvalidEvent, SaleEvent
+from stub_server.service.personal import holds_personal, scrub
 
 KEY_CHARACTERS_MAX = 255
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 class Reason(StrEnum):
-    """Why a request lies among the dead letters."""
+    """Why a request became a dead letter."""
 
     INVALID_JSON = "invalid_json"
     PERSONAL_DATA = "personal_data"
     SCHEMA_INVALID = "schema_invalid"
     INVALID_KEY = "invalid_idempotency_key"
     UNSTORABLE = "unstorable"
-    """JSON that PostgreSQL refuses: a NUL or half a surrogate pair in a text. Of the id it is known beforehand."""
+    """JSON that PostgreSQL refuses: a NUL or half a surrogate pair in a text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One request of a known tenant with a good signature. ``idempotency_key`` is as sent, "" when none was."""
+    """One request of a known tenant with a good signature. ``idempotency_key`` is as sent, "" for none."""
 
     route: Route
     tenant_id: str
@@ -53,7 +53,7 @@ class Canonical:
     """An event to be kept once under its key."""
 
     idempotency_key: str
-    event: Event
+    event: SaleEvent
     channel: str
     payload: str
 
@@ -77,23 +77,23 @@ def usable_text(text: str) -> bool:
 
 
 def digest_only(body: bytes) -> str:
-    """All that may be kept of a body in which personal data cannot be looked for: JSON with its size and SHA-256."""
+    """What is kept of a body that cannot be searched for personal data: JSON with its size and SHA-256."""
     return _encode({"body_bytes": len(body), "body_sha256": hashlib.sha256(body).hexdigest()})
 
 
 class Intake:
-    """Judges requests. Made once for the configured routes."""
+    """Judges requests. Make it once for the configured routes."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._readers = {route.name: EventReader(route.fields) for route in routes}
 
     def judge(self, delivery: Delivery, taxonomy: Taxonomy) -> Decision:
-        """The decision for one delivery; never raises for anything that a sender can put into it."""
+        """The decision for one delivery. Nothing that a sender puts into it raises."""
         key = delivery.idempotency_key if usable_text(delivery.idempotency_key) else None
         try:
             body = _decode(delivery.body.decode())
             personal = holds_personal(body)
-            payload = _encode(scrubbed(body) if personal else body)
+            payload = _encode(scrub(body) if personal else body)
         except (ValueError, RecursionError):
             # Not JSON, numbers beyond any type, or nested beyond reason: it cannot be searched, so it is not kept.
             return Dead(Reason.INVALID_JSON, key, digest_only(delivery.body))
@@ -104,7 +104,7 @@ class Intake:
         except InvalidEvent as error:
             return Dead(Reason.SCHEMA_INVALID, key, payload, str(error))
         if _UNSTORABLE.search(event.external_id):
-            # Not left to the database as elsewhere in a body: the id is a parameter, and may be the key.
+            # Elsewhere in a body the database finds this. The id is a parameter, and may be the key.
             return Dead(Reason.UNSTORABLE, key, digest_only(delivery.body))
         if key is None:
             if delivery.idempotency_key:
@@ -117,6 +117,6 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
 
 
-# Made once: json.loads and json.dumps build a new coder at each call that has options.
+# Made once: with options json.loads and json.dumps build a new coder for each call.
 _decode: Any = json.JSONDecoder(parse_constant=_refuse).decode
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode

@@ -1,10 +1,9 @@
-"""Counters of the whole service, in Prometheus text: whichever process is asked answers for all of them.
+"""Counters of the whole service, in Prometheus text. Each process can answer for all of them.
 
-Flow: the supervisor makes a ``Board`` in an unlinked file and hands its descriptor to every serving process; each
-writes only its own row and any can read all. Every sample carries a ``process`` label, so a sum over it is the
-service's.
+Flow: the supervisor makes a ``Board`` in an unlinked file and hands its descriptor to every serving process. Each
+writes only its own row; any can read all. Every sample has a ``process`` label, so the sum over it is the service's.
 
-Counters move with each request; the pool's gauges are as old as their process's last refresh.
+Counters change with each request, the pool's gauges with each refresh of their process.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from stub_server.service.intake import Reason
-from stub_server.service.steps import Outcome
+from stub_server.service.steps import WebhookOutcome
 
-_CELL = ctypes.c_double  # written whole by every processor that matters
+_CELL = ctypes.c_double  # every processor that matters writes it in one piece
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
-    """One time series. ``labels`` is what stands between the braces, without the process."""
+class TimeSeries:
+    """One time series. ``labels`` is the text between the braces, without the process."""
 
     name: str
     labels: str = ""
@@ -33,7 +32,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """What Prometheus is told about all series of one name."""
+    """The help text and the type of all series of one name."""
 
     help: str
     kind: Literal["counter", "gauge"]
@@ -53,28 +52,28 @@ FAMILIES: Mapping[str, Family] = {
 }
 
 
-def request_series(route: str, outcome: Outcome) -> Series:
+def request_series(route: str, outcome: WebhookOutcome) -> TimeSeries:
     """The series that counts one route's requests of one outcome."""
-    return Series("service_requests_total", f'route="{route}",outcome="{outcome}"')
+    return TimeSeries("service_requests_total", f'route="{route}",outcome="{outcome}"')
 
 
-def dead_letter_series(reason: Reason) -> Series:
+def dead_letter_series(reason: Reason) -> TimeSeries:
     """The series that counts dead letters of one reason."""
-    return Series("service_dead_letters_total", f'reason="{reason}"')
+    return TimeSeries("service_dead_letters_total", f'reason="{reason}"')
 
 
-def all_series(routes: Iterable[str]) -> tuple[Series, ...]:
+def all_series(routes: Iterable[str]) -> tuple[TimeSeries, ...]:
     """Every series of a service with these routes, in the order of ``FAMILIES``."""
-    labelled = [request_series(route, outcome) for route in routes for outcome in Outcome]
+    labelled = [request_series(route, outcome) for route in routes for outcome in WebhookOutcome]
     labelled += [dead_letter_series(reason) for reason in Reason]
     labelled_names = {series.name for series in labelled}
-    return (*labelled, *(Series(name) for name in FAMILIES if name not in labelled_names))
+    return (*labelled, *(TimeSeries(name) for name in FAMILIES if name not in labelled_names))
 
 
 class Board:
-    """One row of numbers a process in memory that all share; made by ``create`` or from an inherited descriptor."""
+    """A row of numbers for each process, in shared memory. Use ``create``, or an inherited descriptor."""
 
-    def __init__(self, descriptor: int, series: tuple[Series, ...], processes: int) -> None:
+    def __init__(self, descriptor: int, series: tuple[TimeSeries, ...], processes: int) -> None:
         self._series = series
         self._processes = processes
         self.descriptor = descriptor
@@ -82,16 +81,16 @@ class Board:
         self._cells = (_CELL * cells).from_buffer(mmap.mmap(descriptor, cells * ctypes.sizeof(_CELL)))
 
     @classmethod
-    def create(cls, series: tuple[Series, ...], processes: int) -> Board:
-        """A board of zeros in a file that has no name any more."""
+    def create(cls, series: tuple[TimeSeries, ...], processes: int) -> Board:
+        """A board of zeros in an unlinked file."""
         with tempfile.TemporaryFile() as file:
             file.truncate(len(series) * processes * ctypes.sizeof(_CELL))
             return cls(os.dup(file.fileno()), series, processes)
 
-    def row(self, process: int) -> Row:
+    def row(self, process: int) -> BoardRow:
         """The cells of one process, for that process to write."""
         first = process * len(self._series)
-        return Row(self._cells, {one: first + column for column, one in enumerate(self._series)})
+        return BoardRow(self._cells, {one: first + column for column, one in enumerate(self._series)})
 
     def text(self) -> str:
         """All cells as Prometheus text, version 0.0.4."""
@@ -109,17 +108,17 @@ class Board:
         return "\n".join(lines) + "\n"
 
 
-class Row:
+class BoardRow:
     """The numbers of one process."""
 
-    def __init__(self, cells: ctypes.Array[ctypes.c_double], places: Mapping[Series, int]) -> None:
+    def __init__(self, cells: ctypes.Array[ctypes.c_double], places: Mapping[TimeSeries, int]) -> None:
         self._cells = cells
         self._places = places
 
-    def add(self, series: Series, amount: float = 1) -> None:
+    def add(self, series: TimeSeries, amount: float = 1) -> None:
         """Count."""
         self._cells[self._places[series]] += amount
 
-    def set(self, series: Series, value: float) -> None:
-        """Set a gauge, or a counter that is kept elsewhere."""
+    def set(self, series: TimeSeries, value: float) -> None:
+        """Set a gauge, or a counter that somebody else counts."""
         self._cells[self._places[series]] = value

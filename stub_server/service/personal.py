@@ -1,9 +1,9 @@
 """Personal data in a JSON value: is there any, and the value without it. Pure.
 
-Flow: ``holds_personal(value)`` looks on the hot path and builds nothing; only where it says yes is ``scrubbed(value)``
-made. A key counts at any depth and in any case; its whole value goes with it, whatever it is.
+Flow: ``holds_personal(value)`` is on the hot path and builds nothing. Only where it is True, ``scrub(value)`` makes a
+copy. A key counts at any depth and in any case, and its whole value is removed with it.
 
-Not for recognising personal data under other keys: the contract names keys, not shapes of values.
+Not for personal data under other keys: the contract names keys, not shapes of values.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ def holds_personal(value: Any) -> bool:
     return False
 
 
-def scrubbed(value: Any) -> Any:
-    """A copy of the JSON value without its personal keys and what stood under them."""
+def scrub(value: Any) -> Any:
+    """A copy of the JSON value without its personal keys and their values."""
     if isinstance(value, dict):
-        return {key: scrubbed(item) for key, item in value.items() if key.casefold() not in PERSONAL_KEYS}
+        return {key: scrub(item) for key, item in value.items() if key.casefold() not in PERSONAL_KEYS}
     if isinstance(value, list):
-        return [scrubbed(item) for item in value]
+        return [scrub(item) for item in value]
     return value

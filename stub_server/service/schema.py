@@ -1,9 +1,9 @@
-"""The database of the service: tables, forced row-level security, functions and grants, made from the configured names.
+"""The database of the service: tables, forced row-level security, functions and grants, with the configured names.
 
-Flow: ``migrate(config, owner_dsn, runtime_dsn, defects)``: one transaction under an advisory lock, so that any
-number of migrators may run at once and a second run changes nothing.
+Flow: ``migrate(config, owner_dsn, runtime_dsn, defects)`` is one transaction under an advisory lock. Any number of
+migrators may run at once, and a second run changes nothing.
 
-Each request is one call of one function here: a single round trip that is a whole transaction, in which the tenant
+Each request is one call of one of these functions: a single round trip and a whole transaction, in which the tenant
 setting has transaction scope. The functions run with the caller's rights, so row-level security holds inside them.
 """
 
@@ -16,10 +16,10 @@ import psycopg
 from psycopg import sql
 
 from stub_server.service.bottlenecks import set_tally
-from stub_server.service.channels import folded
-from stub_server.service.config import Config, Database
-from stub_server.service.defects import Defect
-from stub_server.service.errors import ConfigError, Unavailable
+from stub_server.service.channels import normalise_alias
+from stub_server.service.config import Config, DatabaseNames
+from stub_server.service.defects import ServiceDefect
+from stub_server.service.errors import ServiceConfigError, ServiceUnavailable
 
 _LOCK_KEY = 0x5EED_5CEA  # any number that all migrators share
 CONNECT_TIMEOUT_S = 10
@@ -27,8 +27,11 @@ _INGEST_PARAMETERS: LiteralString = "text, text, text, text, text, bigint, text,
 _DEAD_LETTER_PARAMETERS: LiteralString = "text, text, text, text, text, text, jsonb"
 
 
-def migrate(config: Config, owner_dsn: str, runtime_dsn: str, defects: Collection[Defect] = ()) -> None:
-    """Bring the database to the configured schema; ConfigError for unfit roles, Unavailable without a database."""
+def migrate(config: Config, owner_dsn: str, runtime_dsn: str, defects: Collection[ServiceDefect] = ()) -> None:
+    """Bring the database to the configured schema.
+
+    ServiceConfigError for unfit roles, ServiceUnavailable without a database.
+    """
     runtime_role = _runtime_role(runtime_dsn)
     try:
         with psycopg.connect(owner_dsn, connect_timeout=CONNECT_TIMEOUT_S) as connection:
@@ -37,13 +40,13 @@ def migrate(config: Config, owner_dsn: str, runtime_dsn: str, defects: Collectio
             _deduplicate(connection, config, _deduplication_scope(config, defects))
             _force_row_security(connection, config)
             _create_functions(connection, config)
-            set_tally(connection, config, wanted=Defect.ROW_LOCK_CONVOY in defects)
+            set_tally(connection, config, wanted=ServiceDefect.ROW_LOCK_CONVOY in defects)
             _grant(connection, config, runtime_role)
             _seed_taxonomy(connection, config)
     except psycopg.OperationalError as error:
-        raise Unavailable(f"database of MIGRATION_DATABASE_URL cannot be used: {_first_line(error)}") from None
+        raise ServiceUnavailable(f"database of MIGRATION_DATABASE_URL cannot be used: {_first_line(error)}") from None
     except psycopg.Error as error:
-        raise ConfigError(f"migration failed ({error.sqlstate}): {_first_line(error)}") from None
+        raise ServiceConfigError(f"migration failed ({error.sqlstate}): {_first_line(error)}") from None
 
 
 def _runtime_role(runtime_dsn: str) -> str:
@@ -53,11 +56,11 @@ def _runtime_role(runtime_dsn: str) -> str:
                 "SELECT rolname, rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user"
             ).fetchone()
     except psycopg.OperationalError as error:
-        raise Unavailable(f"database of DATABASE_URL cannot be used: {_first_line(error)}") from None
+        raise ServiceUnavailable(f"database of DATABASE_URL cannot be used: {_first_line(error)}") from None
     assert row is not None  # a session's own role always exists
     role, bypasses = row
     if bypasses:
-        raise ConfigError(
+        raise ServiceConfigError(
             f"role {role!r} of DATABASE_URL can bypass row-level security; "
             "give the service a role with NOSUPERUSER NOBYPASSRLS"
         )
@@ -68,7 +71,7 @@ def _first_line(error: psycopg.Error) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def qualified(database: Database, name: str) -> sql.Identifier:
+def qualify(database: DatabaseNames, name: str) -> sql.Identifier:
     """A name in the configured schema, quoted."""
     return sql.Identifier(database.schema_name, name)
 
@@ -124,28 +127,28 @@ def _create_tables(connection: psycopg.Connection, config: Config) -> None:
     ]
     connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(database.schema_name)))
     for text, names in statements:
-        table = qualified(database, names.pop("name"))
+        table = qualify(database, names.pop("name"))
         connection.execute(sql.SQL(text).format(table=table, **_columns(**names)))
 
 
-def _deduplication_scope(config: Config, defects: Collection[Defect]) -> tuple[str, ...]:
-    """Columns that are unique together. Two seeded defects live here, because the schema is what deduplicates."""
+def _deduplication_scope(config: Config, defects: Collection[ServiceDefect]) -> tuple[str, ...]:
+    """Columns that are unique together. Two defects are here, because the schema deduplicates."""
     table = config.tables.canonical
-    if Defect.NO_DEDUPLICATION in defects:
+    if ServiceDefect.NO_DEDUPLICATION in defects:
         return ()
-    if Defect.GLOBAL_DEDUPLICATION in defects:
+    if ServiceDefect.GLOBAL_DEDUPLICATION in defects:
         return (table.idempotency_key,)
     return (table.tenant_id, table.idempotency_key)
 
 
 def _deduplicate(connection: psycopg.Connection, config: Config, columns: tuple[str, ...]) -> None:
-    """Leave exactly one unique index, over these columns; each scope has its own index name, so that it converges."""
-    table = qualified(config.database, config.tables.canonical.name)
+    """Leave exactly one unique index, over these columns. Each scope has an index name of its own."""
+    table = qualify(config.database, config.tables.canonical.name)
     stem = config.tables.canonical.name[:40]
     names = {2: f"{stem}_once_per_tenant", 1: f"{stem}_once_for_all"}
     for width, name in names.items():
         if width != len(columns):
-            connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(qualified(config.database, name)))
+            connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(qualify(config.database, name)))
     if columns:
         connection.execute(
             sql.SQL("CREATE UNIQUE INDEX IF NOT EXISTS {} ON {} ({})").format(
@@ -156,9 +159,9 @@ def _deduplicate(connection: psycopg.Connection, config: Config, columns: tuple[
 
 def _force_row_security(connection: psycopg.Connection, config: Config) -> None:
     for names in (config.tables.canonical, config.tables.dead):
-        table = qualified(config.database, names.name)
+        table = qualify(config.database, names.name)
         policy = sql.Identifier(f"{names.name[:50]}_tenant")
-        # A setting that was local to an ended transaction reads as '', not NULL; neither may be cast or match.
+        # After its transaction a local setting is '', not NULL. Neither may be cast or match.
         own_rows = sql.SQL("{} = NULLIF(current_setting({}, true), '')::uuid").format(
             sql.Identifier(names.tenant_id), sql.Literal(config.database.tenant_setting)
         )
@@ -174,7 +177,7 @@ def _create_functions(connection: psycopg.Connection, config: Config) -> None:
     database, tables = config.database, config.tables
     canonical = tables.canonical.model_dump()
     dead = tables.dead.model_dump()
-    # No conflict target: whichever unique index exists decides, and event ids are random, so it is the key's.
+    # No conflict target: event ids are random, so it is the unique index of the key that decides.
     ingest = sql.SQL(
         """BEGIN
             PERFORM set_config({setting}, $1, true);
@@ -186,7 +189,7 @@ def _create_functions(connection: psycopg.Connection, config: Config) -> None:
         END"""
     ).format(
         setting=sql.Literal(database.tenant_setting),
-        table=qualified(database, canonical.pop("name")),
+        table=qualify(database, canonical.pop("name")),
         **_columns(**canonical),
     )
     record = sql.SQL(
@@ -198,7 +201,7 @@ def _create_functions(connection: psycopg.Connection, config: Config) -> None:
         END"""
     ).format(
         setting=sql.Literal(database.tenant_setting),
-        table=qualified(database, dead.pop("name")),
+        table=qualify(database, dead.pop("name")),
         **_columns(**dead),
     )
     for name, signature, result, body in (
@@ -207,7 +210,7 @@ def _create_functions(connection: psycopg.Connection, config: Config) -> None:
     ):
         connection.execute(
             sql.SQL("CREATE OR REPLACE FUNCTION {} ({}) RETURNS {} LANGUAGE plpgsql AS {}").format(
-                qualified(database, name),
+                qualify(database, name),
                 sql.SQL(signature),
                 sql.SQL(result),
                 sql.Literal(body.as_string(connection)),
@@ -216,17 +219,17 @@ def _create_functions(connection: psycopg.Connection, config: Config) -> None:
 
 
 def _grant(connection: psycopg.Connection, config: Config, runtime_role: str) -> None:
-    """What serving needs and no more: look up, insert, and see its own rows; no update, no delete."""
+    """Only what serving needs: look up, insert, see its own rows; no update, no delete."""
     database, tables = config.database, config.tables
     role = sql.Identifier(runtime_role)
     grants: list[tuple[LiteralString, sql.Composable]] = [
         ("GRANT USAGE ON SCHEMA {} TO {}", sql.Identifier(database.schema_name)),
-        ("GRANT SELECT ON {} TO {}", qualified(database, tables.tenants.name)),
-        ("GRANT SELECT ON {} TO {}", qualified(database, tables.taxonomy.name)),
-        ("GRANT SELECT, INSERT ON {} TO {}", qualified(database, tables.canonical.name)),
-        ("GRANT SELECT, INSERT ON {} TO {}", qualified(database, tables.dead.name)),
-        ("GRANT EXECUTE ON FUNCTION {} TO {}", qualified(database, database.ingest_function)),
-        ("GRANT EXECUTE ON FUNCTION {} TO {}", qualified(database, database.dead_letter_function)),
+        ("GRANT SELECT ON {} TO {}", qualify(database, tables.tenants.name)),
+        ("GRANT SELECT ON {} TO {}", qualify(database, tables.taxonomy.name)),
+        ("GRANT SELECT, INSERT ON {} TO {}", qualify(database, tables.canonical.name)),
+        ("GRANT SELECT, INSERT ON {} TO {}", qualify(database, tables.dead.name)),
+        ("GRANT EXECUTE ON FUNCTION {} TO {}", qualify(database, database.ingest_function)),
+        ("GRANT EXECUTE ON FUNCTION {} TO {}", qualify(database, database.dead_letter_function)),
     ]
     for text, thing in grants:
         connection.execute(sql.SQL(text).format(thing, role))
@@ -237,9 +240,11 @@ def _seed_taxonomy(connection: psycopg.Connection, config: Config) -> None:
     insert = sql.SQL(
         """INSERT INTO {table} ({alias}, {channel}) VALUES (%s, %s)
            ON CONFLICT ({alias}) DO UPDATE SET {channel} = EXCLUDED.{channel}"""
-    ).format(table=qualified(config.database, names.name), **_columns(alias=names.alias, channel=names.channel))
+    ).format(table=qualify(config.database, names.name), **_columns(alias=names.alias, channel=names.channel))
     pairs = sorted(
-        {folded(alias): channel for channel, aliases in config.channels.aliases.items() for alias in aliases}.items()
+        {
+            normalise_alias(alias): channel for channel, aliases in config.channels.aliases.items() for alias in aliases
+        }.items()
     )
     with connection.cursor() as cursor:
         cursor.executemany(insert, pairs)

@@ -1,7 +1,7 @@
 """The two steps between a good signature and the answer, and how a request can end.
 
-``judge`` is pure and decides; ``persist`` is one transaction and stores. They are values, so that a seeded defect
-can stand in for either while the code around them stays as it is.
+``judge`` is pure and decides; ``persist`` is one transaction and stores. They are values, so that a defect can replace
+either while the code around them stays as it is.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from stub_server.service.channels import Taxonomy
 from stub_server.service.intake import Decision, Delivery
 
 
-class Outcome(StrEnum):
-    """How a request ended. The first three are answered 200, and only after the commit."""
+class WebhookOutcome(StrEnum):
+    """How a request ended. The first three are answered with 200, and only after the commit."""
 
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"
@@ -26,12 +26,12 @@ class Outcome(StrEnum):
 
 
 Judge = Callable[[Delivery, Taxonomy], Decision]
-Persist = Callable[[Delivery, Decision], Awaitable[Outcome]]
+Persist = Callable[[Delivery, Decision], Awaitable[WebhookOutcome]]
 
 
 @dataclass(frozen=True)
 class Steps:
-    """What a request passes through."""
+    """The two steps of a request."""
 
     judge: Judge
     persist: Persist

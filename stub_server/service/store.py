@@ -1,11 +1,11 @@
-"""The service's side of the database: one bounded pool, one transaction and one round trip a request.
+"""How the service uses the database: one bounded pool, and one transaction in one round trip for each request.
 
 Flow: ``async with open_store(config, dsn, name) as store`` → ``persist`` for each request, ``find_tenant`` and
-``load_taxonomy`` for the directory, ``unreadiness`` for the probe. Connections are in autocommit: a call of a
-function of ``schema`` is a transaction of its own, and its answer means that it is committed, durably.
+``load_taxonomy`` for the directory, ``unreadiness`` for the probe. Connections are in autocommit: the call of a
+function of ``schema`` is a transaction of its own, which is committed when it answers.
 
-An unreachable database raises ``psycopg.OperationalError`` after the pool's timeout; whether a row was committed by
-then is unknown, and deduplication is what makes the sender's retry harmless.
+An unreachable database raises ``psycopg.OperationalError`` after the pool's timeout. Nobody knows then whether a row
+was committed. The sender tries again, and deduplication makes that harmless.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from psycopg_pool import AsyncConnectionPool
 from stub_server.service.bottlenecks import NoPool
 from stub_server.service.channels import Taxonomy
 from stub_server.service.config import Config
-from stub_server.service.directory import Tenant
+from stub_server.service.directory import KnownTenant
 from stub_server.service.intake import Canonical, Dead, Decision, Delivery, Reason, digest_only
-from stub_server.service.schema import qualified
-from stub_server.service.steps import Outcome
+from stub_server.service.schema import qualify
+from stub_server.service.steps import WebhookOutcome
 
 Connection = psycopg.AsyncConnection[Any]
 
@@ -36,8 +36,8 @@ PROBE_TIMEOUT_S = 1.0
 logger = logging.getLogger(__name__)
 
 
-class Store:
-    """Reads and writes of one serving process. Made by ``open_store``."""
+class EventStore:
+    """Reads and writes of one serving process. Use ``open_store``."""
 
     def __init__(self, config: Config, pool: AsyncConnectionPool[Connection] | NoPool) -> None:
         self._config = config
@@ -46,19 +46,19 @@ class Store:
         self.acquire_wait_s = 0.0
         self.acquired = 0
 
-    async def persist(self, delivery: Delivery, decision: Decision) -> Outcome:
+    async def persist(self, delivery: Delivery, decision: Decision) -> WebhookOutcome:
         """Store the decision; returns after the commit. Raises psycopg.OperationalError without a database."""
         if isinstance(decision, Dead):
             return await self._bury(delivery, decision)
         try:
             return await self._ingest(delivery, decision)
         except psycopg.DataError as error:
-            # Refused as a whole, so nothing was stored; the text that was refused is not tried again.
+            # The database refused the whole call and stored nothing. The same text is not tried again.
             logger.info("route %s: the database refused an event (%s)", delivery.route.name, error.sqlstate)
             reason, payload = Reason.UNSTORABLE, digest_only(delivery.body)
             return await self._bury(delivery, Dead(reason, decision.idempotency_key, payload))
 
-    async def _ingest(self, delivery: Delivery, canonical: Canonical) -> Outcome:
+    async def _ingest(self, delivery: Delivery, canonical: Canonical) -> WebhookOutcome:
         event = canonical.event
         parameters = (
             delivery.tenant_id,
@@ -66,7 +66,7 @@ class Store:
             delivery.correlation_id,
             delivery.route.name,
             event.external_id,
-            str(event.amount_minor),  # as text: an int would be sent as int2, int4 or int8, a statement for each
+            str(event.amount_minor),  # as text: an int is sent as int2, int4 or int8, with a statement for each
             event.currency,
             event.occurred_at,
             canonical.channel,
@@ -75,9 +75,9 @@ class Store:
         async with self._connection() as connection:
             cursor = await connection.execute(self._sql.ingest, parameters, prepare=True)
             row = await cursor.fetchone()
-        return Outcome.ACCEPTED if row and row[0] else Outcome.DUPLICATE
+        return WebhookOutcome.ACCEPTED if row and row[0] else WebhookOutcome.DUPLICATE
 
-    async def _bury(self, delivery: Delivery, dead: Dead) -> Outcome:
+    async def _bury(self, delivery: Delivery, dead: Dead) -> WebhookOutcome:
         head = (delivery.tenant_id, dead.idempotency_key, delivery.correlation_id, delivery.route.name)
         async with self._connection() as connection:
             try:
@@ -87,9 +87,9 @@ class Store:
             except psycopg.DataError:
                 payload = digest_only(delivery.body)
                 await connection.execute(self._sql.record, (*head, dead.reason, dead.detail, payload), prepare=True)
-        return Outcome.DEAD_LETTER
+        return WebhookOutcome.DEAD_LETTER
 
-    async def find_tenant(self, api_key_sha256: str) -> Tenant | None:
+    async def find_tenant(self, api_key_sha256: str) -> KnownTenant | None:
         """The tenant whose API key has that SHA-256 (hex), None when there is none."""
         async with self._connection() as connection:
             cursor = await connection.execute(self._sql.tenant, (api_key_sha256,))
@@ -97,10 +97,10 @@ class Store:
         if row is None:
             return None
         tenant_id, secrets = row
-        return Tenant(tenant_id, {name: str(secret).encode() for name, secret in secrets.items()})
+        return KnownTenant(tenant_id, {name: str(secret).encode() for name, secret in secrets.items()})
 
     async def load_taxonomy(self) -> Taxonomy:
-        """The taxonomy table as it stands."""
+        """The taxonomy table as it is now."""
         channels = self._config.channels
         async with self._connection() as connection:
             cursor = await connection.execute(self._sql.taxonomy)
@@ -108,7 +108,7 @@ class Store:
         return Taxonomy(dict(rows), unknown=channels.unknown, absent=channels.absent)
 
     async def unreadiness(self) -> str | None:
-        """Why the service is not ready, None when it is: what a request needs of the database is tried, not assumed."""
+        """Why the service is not ready, None when it is. It tries all that a request needs of the database."""
         try:
             async with self._connection(PROBE_TIMEOUT_S) as connection:
                 cursor = await connection.execute(self._sql.secured, prepare=True)
@@ -136,7 +136,7 @@ class Store:
 
     @asynccontextmanager
     async def _connection(self, timeout_s: float | None = None) -> AsyncIterator[Connection]:
-        """A pooled connection. Unlike the pool's own context it spares autocommit sessions an empty commit."""
+        """A pooled connection. The pool's own context would send an empty commit, which autocommit does not need."""
         began_s = time.perf_counter()
         connection = await self._pool.getconn(timeout_s)
         self.acquire_wait_s += time.perf_counter() - began_s
@@ -152,30 +152,30 @@ class _Statements:
 
     def __init__(self, config: Config) -> None:
         database, tables = config.database, config.tables
-        canonical = qualified(database, tables.canonical.name)
-        dead = qualified(database, tables.dead.name)
+        canonical = qualify(database, tables.canonical.name)
+        dead = qualify(database, tables.dead.name)
         setting = sql.Literal(database.tenant_setting)
-        self.ingest = _composed(
-            "SELECT {}($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)", qualified(database, database.ingest_function)
+        self.ingest = _compose(
+            "SELECT {}($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)", qualify(database, database.ingest_function)
         )
-        self.record = _composed(
-            "SELECT {}($1, $2, $3, $4, $5, $6, $7)", qualified(database, database.dead_letter_function)
+        self.record = _compose(
+            "SELECT {}($1, $2, $3, $4, $5, $6, $7)", qualify(database, database.dead_letter_function)
         )
-        self.tenant = _composed(
+        self.tenant = _compose(
             "SELECT {}::text, {} FROM {} WHERE {} = $1",
             sql.Identifier(tables.tenants.tenant_id),
             sql.Identifier(tables.tenants.webhook_secrets),
-            qualified(database, tables.tenants.name),
+            qualify(database, tables.tenants.name),
             sql.Identifier(tables.tenants.api_key_sha256),
         )
-        self.taxonomy = _composed(
+        self.taxonomy = _compose(
             "SELECT {}, {} FROM {}",
             sql.Identifier(tables.taxonomy.alias),
             sql.Identifier(tables.taxonomy.channel),
-            qualified(database, tables.taxonomy.name),
+            qualify(database, tables.taxonomy.name),
         )
         # The last column needs the tenant setting to be unset, as it is between transactions.
-        self.secured = _composed(
+        self.secured = _compose(
             """SELECT (SELECT bool_and(relrowsecurity AND relforcerowsecurity) FROM pg_class
                        WHERE oid IN ({}::regclass, {}::regclass)),
                       (SELECT NOT (rolsuper OR rolbypassrls) FROM pg_roles WHERE rolname = current_user),
@@ -185,19 +185,21 @@ class _Statements:
             canonical,
             dead,
         )
-        self.set_tenant = _composed("SELECT set_config({}, {}, true)", setting, sql.Literal(PROBE_TENANT))
-        self.get_tenant = _composed("SELECT NULLIF(current_setting({}, true), '')", setting)
+        self.set_tenant = _compose("SELECT set_config({}, {}, true)", setting, sql.Literal(PROBE_TENANT))
+        self.get_tenant = _compose("SELECT NULLIF(current_setting({}, true), '')", setting)
 
 
-def _composed(text: LiteralString, *parts: sql.Composable) -> bytes:
+def _compose(text: LiteralString, *parts: sql.Composable) -> bytes:
     return sql.SQL(text).format(*parts).as_bytes()
 
 
 @asynccontextmanager
-async def open_store(config: Config, dsn: str, application_name: str, *, pooled: bool = True) -> AsyncIterator[Store]:
-    """A store over its own pool. Opens at once: a database that is not there shows in ``unreadiness``, not here.
+async def open_store(
+    config: Config, dsn: str, application_name: str, *, pooled: bool = True
+) -> AsyncIterator[EventStore]:
+    """A store with its own pool. It opens at once: whether the database is there is for ``unreadiness``.
 
-    Not ``pooled``: see ``bottlenecks.NoPool``.
+    ``pooled`` False uses ``bottlenecks.NoPool``.
     """
     database = config.database
     options: dict[str, Any] = {
@@ -208,7 +210,7 @@ async def open_store(config: Config, dsn: str, application_name: str, *, pooled:
         "options": f"-c statement_timeout={round(database.statement_timeout_s * 1000)}",
     }
     if not pooled:
-        yield Store(config, NoPool(dsn, database.pool_max, database.pool_timeout_s, options))
+        yield EventStore(config, NoPool(dsn, database.pool_max, database.pool_timeout_s, options))
         return
     pool = AsyncConnectionPool[Connection](
         dsn,
@@ -221,6 +223,6 @@ async def open_store(config: Config, dsn: str, application_name: str, *, pooled:
     )
     await pool.open(wait=False)
     try:
-        yield Store(config, pool)
+        yield EventStore(config, pool)
     finally:
         await pool.close()

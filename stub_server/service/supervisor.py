@@ -1,8 +1,8 @@
-"""Several serving processes on one port, and the end of all of them with the first.
+"""Several serving processes on one port. When one ends, all end.
 
-Flow: ``supervise(plan)``: bind one socket a process with SO_REUSEPORT, so that the kernel spreads connections over
-them → start the processes, each with its socket, the board and a lifeline → wait for SIGTERM, SIGINT or the end of
-any of them → close the lifelines, wait for all. Nothing is restarted: a process that dies is a fault to be seen.
+Flow of ``supervise(plan)``: bind one socket for each process with SO_REUSEPORT, so that the kernel spreads connections
+over them → start the processes, each with its socket, the board and a pipe as standard input → wait for SIGTERM, SIGINT
+or the end of any of them → close the pipes, wait for all. No process is restarted: one that dies must be seen.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from stub_server.service.config import Config
-from stub_server.service.errors import ConfigError, ServiceError, Unavailable
+from stub_server.service.errors import ServiceConfigError, ServiceError, ServiceUnavailable
 from stub_server.service.metrics import Board, all_series
 
 BACKLOG = 1024
 STOP_MARGIN_S = 4.0
-"""What a process gets on top of its requests' stop timeout to close its pool, before it is killed."""
+"""A process has so long beyond the stop timeout of its requests to close its pool. Then it is killed."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Where to serve and in how many processes; ``worker_options`` are passed on to each on its command line."""
+class ServePlan:
+    """Where to serve and in how many processes. ``worker_options`` go on the command line of each."""
 
     config: Config
     host: str
@@ -40,10 +40,10 @@ class Plan:
     worker_options: Sequence[str] = ()
 
 
-def supervise(plan: Plan) -> None:
+def supervise(plan: ServePlan) -> None:
     """Serve until told to stop.
 
-    Raises Unavailable for a port that is taken, ServiceError when a process cannot be started or ended unasked.
+    ServiceUnavailable for a port that is taken, ServiceError when a process cannot be started or ends by itself.
     """
     try:
         asyncio.run(_supervise(plan))
@@ -51,15 +51,15 @@ def supervise(plan: Plan) -> None:
         raise ServiceError(f"the service cannot go on: {error}") from None
 
 
-async def _supervise(plan: Plan) -> None:
+async def _supervise(plan: ServePlan) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    with _bound(plan.host, plan.port, plan.processes) as sockets:
+    with _bind_sockets(plan.host, plan.port, plan.processes) as sockets:
         port = sockets[0].getsockname()[1]
         board = Board.create(all_series(route.name for route in plan.config.routes), plan.processes)
         workers = [await _start(plan, index, one, board) for index, one in enumerate(sockets)]
-    # Only the processes hold the sockets from here on: a dead one's must not go on taking connections.
+    # From here on only the processes hold the sockets: the socket of a dead one must not take connections.
     os.close(board.descriptor)
     logger.info("serving http://%s:%d in %d processes", plan.host, port, plan.processes)
     endings = [asyncio.create_task(worker.wait()) for worker in workers]
@@ -68,18 +68,18 @@ async def _supervise(plan: Plan) -> None:
     told.cancel()
     ended = [index for index, ending in enumerate(endings) if ending.done()]
     await _end(workers, plan.config.stop_timeout_s + STOP_MARGIN_S)
-    # Asked only now: what tells a whole group may reach a process before it reaches this one.
+    # Look only now: a signal to the whole group may reach another process before this one.
     _raise_for(workers, [] if stop.is_set() else ended)
 
 
 @contextmanager
-def _bound(host: str, port: int, count: int) -> Iterator[list[socket.socket]]:
+def _bind_sockets(host: str, port: int, count: int) -> Iterator[list[socket.socket]]:
     """``count`` listening sockets on one port (0: a free one), closed on exit."""
     with ExitStack() as opened:
         try:
             address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
             family, host_port = address[0], address[4][:2]
-            # Without SO_REUSEPORT first: with it, another service of the same user would silently share the port.
+            # First without SO_REUSEPORT: with it, another service of the same user could share the port unnoticed.
             with socket.create_server(host_port, family=family) as probe:
                 host_port = probe.getsockname()[:2]
             sockets = [
@@ -87,11 +87,11 @@ def _bound(host: str, port: int, count: int) -> Iterator[list[socket.socket]]:
                 for _ in range(count)
             ]
         except OSError as error:
-            raise Unavailable(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+            raise ServiceUnavailable(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
         yield sockets
 
 
-async def _start(plan: Plan, index: int, listener: socket.socket, board: Board) -> Process:
+async def _start(plan: ServePlan, index: int, listener: socket.socket, board: Board) -> Process:
     descriptors = (listener.fileno(), board.descriptor)
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "stub_server.service", "worker"),
@@ -119,15 +119,15 @@ async def _end(workers: Sequence[Process], timeout_s: float) -> None:
 
 
 def _raise_for(workers: Sequence[Process], unasked: Sequence[int]) -> None:
-    """A process that could not start has said why itself, and its exit code is ours.
+    """ServiceError where a process failed. It has printed the reason itself; its exit code becomes this one's.
 
-    One of the ``unasked``, which ended before anybody was told to, failed also where its exit code is 0.
+    ``unasked`` are processes that ended by themselves. They failed even if their exit code is 0.
     """
     codes = [worker.returncode or 0 for worker in workers]
     failed = [index for index, code in enumerate(codes) if code] or unasked
     if not failed:
         return
-    kinds = {kind.exit_code: kind for kind in (Unavailable, ConfigError)}
+    kinds = {kind.exit_code: kind for kind in (ServiceUnavailable, ServiceConfigError)}
     code = codes[failed[0]]
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
     raise kinds.get(code, ServiceError)(f"serving process {failed[0]} died ({how}); the service was stopped")

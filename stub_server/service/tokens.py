@@ -1,10 +1,10 @@
-"""Bearer tokens: the form of a verifier, how one is loaded, and the default: a fixed key set.
+"""Bearer tokens: what a verifier looks like, how it is loaded, and the default, a fixed key set.
 
-Flow: ``load_verifier("module:factory", environ)`` → ``verify(token) -> claims``, plain or async, which raises
-whatever it likes to refuse; an exception with a true attribute ``retry`` says that it cannot tell just now. A plain one
-may block: it is called in a thread.
+Flow: ``load_verifier("module:factory", environ)`` → ``verify(token) -> claims``, plain or async. It refuses a token
+by any exception. An exception with a true attribute ``retry`` means that it cannot decide now. A plain verifier may
+block: it is called in a thread.
 
-Not for key rotation or storms: a verifier that fetches keys is configured in place of the default.
+Not for key rotation: configure a verifier that fetches keys instead of the default.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
-from stub_server.service.errors import ConfigError
+from stub_server.service.errors import ServiceConfigError
 
 Claims = Mapping[str, Any]
 Verifier = Callable[[str], Claims | Awaitable[Claims]]
@@ -30,29 +30,29 @@ ALGORITHMS = ["RS256", "ES256", "EdDSA"]
 def load_verifier(spec: str, environ: Mapping[str, str]) -> Verifier:
     """The verifier that ``module:factory`` makes of the environment.
 
-    ConfigError when there is no such factory, or it finds a variable wrong (ValueError).
+    ServiceConfigError when there is no such factory, or when it raises ValueError for a variable.
     """
     module_name, _, factory_name = spec.partition(":")
     try:
         factory = getattr(importlib.import_module(module_name), factory_name)
     except (ImportError, AttributeError) as error:
-        raise ConfigError(f"auth.verifier {spec}: {error}") from None
+        raise ServiceConfigError(f"auth.verifier {spec}: {error}") from None
     try:
         verifier: Verifier = factory(environ)
     except ValueError as error:
-        raise ConfigError(f"auth.verifier {spec}: {' '.join(str(error).split())}") from None
+        raise ServiceConfigError(f"auth.verifier {spec}: {' '.join(str(error).split())}") from None
     return verifier
 
 
 def static_key_set(environ: Mapping[str, str]) -> Verifier:
-    """A verifier over the JWKS in the file that ``JWKS_FILE`` names; without that variable it refuses every token."""
+    """A verifier with the JWKS in the file ``JWKS_FILE``. Without that variable it refuses every token."""
     path = environ.get("JWKS_FILE")
     if not path:
         return _refuse_all
     try:
         keys = KeySet.import_key_set(json.loads(Path(path).read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError, JoseError) as error:
-        raise ConfigError(f"JWKS_FILE {path} is not a key set: {type(error).__name__}: {error}") from None
+        raise ServiceConfigError(f"JWKS_FILE {path} is not a key set: {type(error).__name__}: {error}") from None
     registry = jwt.JWTClaimsRegistry(exp={"essential": True})
 
     def verify(token: str) -> Claims:

@@ -1,9 +1,9 @@
 """How each vendor signs a body, and whether a signature is good. Pure: the clock is an argument.
 
 Flow: ``VERIFY[scheme](secret, header, body, now_s, tolerance_s) -> bool``. A missing, malformed, wrong or aged
-signature is False, never an exception; comparison takes the same time wherever two digests differ.
+signature is False, never an exception. Comparison takes the same time wherever two digests differ.
 
-Not for making signatures: who sends is another program.
+Not for making signatures: the sender is another program.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ Verify = Callable[[bytes, str, bytes, float, float], bool]
 
 
 def verify_stripe(secret: bytes, header: str, body: bytes, now_s: float, tolerance_s: float) -> bool:
-    """``t=<unix>,v1=<hex>``: HMAC over ``<t>.<body>``; any of several ``v1`` may match, as while secrets are rolled.
+    """``t=<unix>,v1=<hex>``: HMAC over ``<t>.<body>``. Any of several ``v1`` may match, as after a change of secrets.
 
-    Only age counts: a time in the future is the vendor's clock, and cannot be forged without the secret.
+    Only age is limited. A time in the future is the vendor's clock; it cannot be forged without the secret.
     """
     sent_at, digests = "", []
     for part in header.split(","):
@@ -36,12 +36,12 @@ def verify_stripe(secret: bytes, header: str, body: bytes, now_s: float, toleran
 
 
 def verify_base64(secret: bytes, header: str, body: bytes, now_s: float, tolerance_s: float) -> bool:
-    """Base64 of the HMAC over the body; carries no time, so it never ages."""
+    """Base64 of the HMAC over the body. It has no time, so it never expires."""
     return _same(header, base64.b64encode(hmac.digest(secret, body, "sha256")).decode())
 
 
 def verify_hex(secret: bytes, header: str, body: bytes, now_s: float, tolerance_s: float) -> bool:
-    """Hexadecimal HMAC over the body; carries no time, so it never ages."""
+    """Hexadecimal HMAC over the body. It has no time, so it never expires."""
     return _same(header, hmac.digest(secret, body, "sha256").hex())
 
 

@@ -1,8 +1,8 @@
 """One serving process: it inherits its socket and its row of the board, and serves until told to stop.
 
 Flow: ``serve_forever(Task)``: open the store → serve → wait for a signal or for the end of standard input → stop
-accepting, answer what was begun, close the pool. Standard input is a lifeline that only the supervisor holds: it
-ends when the supervisor does, however that dies.
+accepting, answer the requests in flight, close the pool. Only the supervisor holds the other end of standard input, so
+it ends when the supervisor ends, however that dies.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from aiohttp import web
 from stub_server.service.app import Service
 from stub_server.service.bottlenecks import pool_of_one
 from stub_server.service.config import Config
-from stub_server.service.defects import Defect, spoiled
+from stub_server.service.defects import ServiceDefect, inject_defects
 from stub_server.service.intake import Intake
 from stub_server.service.metrics import Board, all_series
 from stub_server.service.steps import Steps
@@ -35,7 +35,7 @@ KEEP_ALIVE_S = 75.0
 
 @dataclass(frozen=True)
 class Task:
-    """What the supervisor gives a process to do; the descriptors are inherited."""
+    """What a process has to do. The descriptors are inherited from the supervisor."""
 
     config: Config
     dsn: str
@@ -43,7 +43,7 @@ class Task:
     processes: int
     socket_descriptor: int
     board_descriptor: int
-    defects: Collection[Defect]
+    defects: Collection[ServiceDefect]
 
 
 def serve_forever(task: Task) -> None:
@@ -53,13 +53,13 @@ def serve_forever(task: Task) -> None:
 
 async def _serve(task: Task) -> None:
     stop = _stop_event()
-    config = pool_of_one(task.config) if Defect.POOL_OF_ONE in task.defects else task.config
-    pooled = Defect.NO_POOL not in task.defects
+    config = pool_of_one(task.config) if ServiceDefect.POOL_OF_ONE in task.defects else task.config
+    pooled = ServiceDefect.NO_POOL not in task.defects
     board = Board(task.board_descriptor, all_series(route.name for route in config.routes), task.processes)
     verifier = load_verifier(config.auth.verifier, os.environ)
     listener = socket.socket(fileno=task.socket_descriptor)
     async with open_store(config, task.dsn, f"stub_server.service/{task.process}", pooled=pooled) as store:
-        steps = spoiled(Steps(Intake(config.routes).judge, store.persist), task.defects, task.process)
+        steps = inject_defects(Steps(Intake(config.routes).judge, store.persist), task.defects, task.process)
         service = Service(config, store, steps, verifier, board, task.process)
         runner = web.AppRunner(
             service.application(),
@@ -81,15 +81,15 @@ def _stop_event() -> asyncio.Event:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    # A terminal sends it to the whole group; the supervisor is the one who decides.
+    # A terminal sends it to the whole group. The supervisor decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    def supervisor_moved() -> None:
-        # Nothing is ever written to it: readable means that its other end is gone.
+    def stop_with_supervisor() -> None:
+        # Nothing is ever written to standard input: readable means that the other end is closed.
         loop.remove_reader(sys.stdin.fileno())
         stop.set()
 
-    loop.add_reader(sys.stdin.fileno(), supervisor_moved)
+    loop.add_reader(sys.stdin.fileno(), stop_with_supervisor)
     return stop
 
 

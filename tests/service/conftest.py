@@ -10,7 +10,7 @@ import pytest
 
 from rig.target.postgres import Cluster
 from stub_server.service.config import Config
-from stub_server.service.defects import Defect
+from stub_server.service.defects import ServiceDefect
 from stub_server.service.schema import migrate
 from tests.service.running import RunningService, ServiceDatabase, running_service
 
@@ -22,7 +22,7 @@ def make_database(cluster: Cluster) -> Iterator[MakeDatabase]:
     """Makes migrated databases with tenants A and B; all are dropped at the end."""
     with ExitStack() as made:
 
-        def make(name: str, config: Config | None = None, defects: tuple[Defect, ...] = ()) -> ServiceDatabase:
+        def make(name: str, config: Config | None = None, defects: tuple[ServiceDefect, ...] = ()) -> ServiceDatabase:
             database = cluster.create_database(f"service_{name}")
             made.callback(cluster.drop_database, database)
             config = config or Config()

@@ -19,7 +19,7 @@ import psutil
 import psycopg
 from psycopg import sql
 
-from stub_server.service.config import Config, Headers
+from stub_server.service.config import Config, HeaderNames
 from tests.service.sending import API_KEYS, Client, secret_of
 
 DEADLINE_S = 15.0
@@ -100,7 +100,7 @@ def running_service(
     *,
     processes: int = 1,
     options: Sequence[str] = (),
-    headers: Headers | None = None,
+    headers: HeaderNames | None = None,
 ) -> Iterator[RunningService]:
     """The service on a free port, listening; ended by the lifeline's way at the latest."""
     command = [sys.executable, "-m", "stub_server.service", "serve", "--port", "0", "--processes", str(processes)]

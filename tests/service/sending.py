@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from stub_server.service.config import REFERENCE_ROUTES, Headers, Route
+from stub_server.service.config import REFERENCE_ROUTES, HeaderNames, Route
 
 TENANT_A = "aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa"
 TENANT_B = "bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb"
@@ -86,7 +86,7 @@ class Client:
     """Sends one request a connection to a service on loopback."""
 
     port: int
-    names: Headers = field(default_factory=Headers)
+    names: HeaderNames = field(default_factory=HeaderNames)
 
     def get(self, path: str, headers: Mapping[str, str] | None = None) -> Answer:
         return self._ask("GET", path, b"", headers or {})

@@ -15,10 +15,10 @@ import pytest
 from stub_server.service.bottlenecks import BUSY_CPU_S, LOG_LINE_BYTES, LOG_LINES, TALLY, NoPool
 from stub_server.service.channels import Taxonomy
 from stub_server.service.config import REFERENCE_ROUTES
-from stub_server.service.defects import Defect, spoiled
+from stub_server.service.defects import ServiceDefect, inject_defects
 from stub_server.service.intake import Dead, Decision, Delivery, Reason
 from stub_server.service.schema import migrate
-from stub_server.service.steps import Outcome, Steps
+from stub_server.service.steps import Steps, WebhookOutcome
 from tests.service.conftest import MakeDatabase
 from tests.service.running import RunningService, ServiceDatabase, eventually, running_service
 from tests.service.sending import TENANT_A
@@ -28,7 +28,7 @@ TAXONOMY = Taxonomy({}, unknown="other", absent="direct")
 
 
 @contextmanager
-def slow_service(database: ServiceDatabase, tmp_path: Path, defect: Defect) -> Iterator[RunningService]:
+def slow_service(database: ServiceDatabase, tmp_path: Path, defect: ServiceDefect) -> Iterator[RunningService]:
     with running_service(database, tmp_path / "log", options=("--defect", defect)) as service:
         yield service
 
@@ -37,8 +37,8 @@ def dead(delivery: Delivery, taxonomy: Taxonomy) -> Decision:
     return Dead(Reason.INVALID_JSON, delivery.idempotency_key, "{}")
 
 
-async def accepted(delivery: Delivery, decision: Decision) -> Outcome:
-    return Outcome.ACCEPTED
+async def accepted(delivery: Delivery, decision: Decision) -> WebhookOutcome:
+    return WebhookOutcome.ACCEPTED
 
 
 def waiting_for_a_lock(database: ServiceDatabase) -> bool:
@@ -60,8 +60,8 @@ def sessions(database: ServiceDatabase) -> int:
 def test_a_row_lock_convoy_locks_one_row_of_the_tenant_until_the_commit(
     make_database: MakeDatabase, tmp_path: Path
 ) -> None:
-    database = make_database("convoy", defects=(Defect.ROW_LOCK_CONVOY,))
-    with slow_service(database, tmp_path, Defect.ROW_LOCK_CONVOY) as service, ThreadPoolExecutor(1) as aside:
+    database = make_database("convoy", defects=(ServiceDefect.ROW_LOCK_CONVOY,))
+    with slow_service(database, tmp_path, ServiceDefect.ROW_LOCK_CONVOY) as service, ThreadPoolExecutor(1) as aside:
         assert service.client.deliver(key="first").outcome == "accepted"
         assert service.client.deliver(body=b"{").status == 200
         assert database.rows("SELECT tenant_id::text, stored FROM tenant_tally") == [(TENANT_A, 2)]
@@ -75,7 +75,7 @@ def test_a_row_lock_convoy_locks_one_row_of_the_tenant_until_the_commit(
 
 
 def test_migrating_without_the_convoy_takes_it_away(make_database: MakeDatabase) -> None:
-    database = make_database("convoy_gone", defects=(Defect.ROW_LOCK_CONVOY,))
+    database = make_database("convoy_gone", defects=(ServiceDefect.ROW_LOCK_CONVOY,))
     triggers = "SELECT count(*) FROM pg_trigger WHERE tgname = %s"
     assert database.rows(triggers, TALLY) == [(2,)]
     migrate(database.config, database.admin_dsn, database.runtime_dsn)
@@ -84,7 +84,7 @@ def test_migrating_without_the_convoy_takes_it_away(make_database: MakeDatabase)
 
 def test_a_pool_of_one_holds_one_connection(make_database: MakeDatabase, tmp_path: Path) -> None:
     database = make_database("pool_of_one")
-    with slow_service(database, tmp_path, Defect.POOL_OF_ONE) as service, ThreadPoolExecutor(8) as senders:
+    with slow_service(database, tmp_path, ServiceDefect.POOL_OF_ONE) as service, ThreadPoolExecutor(8) as senders:
         answers = list(senders.map(lambda number: service.client.deliver(key=str(number)).status, range(32)))
         assert answers == [200] * 32
         assert sessions(database) == 1
@@ -92,7 +92,7 @@ def test_a_pool_of_one_holds_one_connection(make_database: MakeDatabase, tmp_pat
 
 def test_without_a_pool_no_connection_is_kept(make_database: MakeDatabase, tmp_path: Path) -> None:
     database = make_database("no_pool")
-    with slow_service(database, tmp_path, Defect.NO_POOL) as service, ThreadPoolExecutor(12) as senders:
+    with slow_service(database, tmp_path, ServiceDefect.NO_POOL) as service, ThreadPoolExecutor(12) as senders:
         answers = list(senders.map(lambda number: service.client.deliver(key=str(number)).outcome, range(36)))
         assert answers == ["accepted"] * 36
         eventually(lambda: sessions(database) == 0, "the last request's connection is closed")
@@ -115,7 +115,7 @@ async def test_without_a_pool_whoever_waits_gets_a_connection_of_its_own(service
 
 
 def test_log_amplification_writes_before_each_event(service_database: ServiceDatabase, tmp_path: Path) -> None:
-    with slow_service(service_database, tmp_path, Defect.LOG_AMPLIFICATION) as service:
+    with slow_service(service_database, tmp_path, ServiceDefect.LOG_AMPLIFICATION) as service:
         before = service.log_file.stat().st_size
         for number in range(2):
             assert service.client.deliver(key=f"chatty-{number}").outcome == "accepted"
@@ -123,7 +123,7 @@ def test_log_amplification_writes_before_each_event(service_database: ServiceDat
 
 
 def test_a_busy_loop_computes_in_the_first_process_only() -> None:
-    first, second = (spoiled(Steps(dead, accepted), {Defect.BUSY_LOOP}, process) for process in (0, 1))
+    first, second = (inject_defects(Steps(dead, accepted), {ServiceDefect.BUSY_LOOP}, process) for process in (0, 1))
     before_s = time.thread_time()
     assert first.judge(DELIVERY, TAXONOMY) == dead(DELIVERY, TAXONOMY)
     assert time.thread_time() - before_s >= BUSY_CPU_S

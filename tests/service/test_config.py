@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stub_server.service.config import Config, load_config, required_variable
-from stub_server.service.errors import ConfigError
+from stub_server.service.errors import ServiceConfigError
 
 PROFILES = Path(__file__).parents[2] / "scenarios" / "profiles"
 
@@ -55,7 +55,7 @@ def test_it_can_be_handed_to_another_process() -> None:
 def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, text: str, complaint: str) -> None:
     file = tmp_path / "service.toml"
     file.write_text(text)
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ServiceConfigError) as caught:
         load_config(file)
     assert complaint in str(caught.value)
     assert str(file) in str(caught.value)
@@ -63,7 +63,7 @@ def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, text: str, complain
 
 
 def test_a_missing_file_or_variable_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"none\.toml"):
+    with pytest.raises(ServiceConfigError, match=r"none\.toml"):
         load_config(tmp_path / "none.toml")
-    with pytest.raises(ConfigError, match="DATABASE_URL is not set"):
+    with pytest.raises(ServiceConfigError, match="DATABASE_URL is not set"):
         required_variable("DATABASE_URL", "an address", {"DATABASE_URL": ""})

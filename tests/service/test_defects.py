@@ -11,10 +11,10 @@ import pytest
 
 from stub_server.service.channels import Taxonomy
 from stub_server.service.config import REFERENCE_ROUTES
-from stub_server.service.defects import UNSTORED_ONE_IN, Defect, parse_defects, spoiled
-from stub_server.service.errors import UsageError
+from stub_server.service.defects import UNSTORED_ONE_IN, ServiceDefect, inject_defects, parse_defects
+from stub_server.service.errors import ServiceUsageError
 from stub_server.service.intake import Canonical, Decision, Delivery, Intake
-from stub_server.service.steps import Outcome, Steps
+from stub_server.service.steps import Steps, WebhookOutcome
 from tests.service.conftest import MakeDatabase
 from tests.service.running import RunningService, ServiceDatabase, running_service
 from tests.service.sending import TENANT_A, TENANT_B, stripe_body
@@ -26,7 +26,7 @@ def database(make_database: MakeDatabase) -> ServiceDatabase:
 
 
 @contextmanager
-def spoiled_service(database: ServiceDatabase, tmp_path: Path, *defects: Defect) -> Iterator[RunningService]:
+def defective_service(database: ServiceDatabase, tmp_path: Path, *defects: ServiceDefect) -> Iterator[RunningService]:
     options = [word for defect in defects for word in ("--defect", defect)]
     with running_service(database, tmp_path / "log", options=options) as one:
         yield one
@@ -35,11 +35,11 @@ def spoiled_service(database: ServiceDatabase, tmp_path: Path, *defects: Defect)
 async def test_one_valid_event_in_500_is_acknowledged_and_forgotten() -> None:
     stored: list[Decision] = []
 
-    async def persist(delivery: Delivery, decision: Decision) -> Outcome:
+    async def persist(delivery: Delivery, decision: Decision) -> WebhookOutcome:
         stored.append(decision)
-        return Outcome.ACCEPTED
+        return WebhookOutcome.ACCEPTED
 
-    steps = spoiled(Steps(Intake(REFERENCE_ROUTES).judge, persist), {Defect.ACK_WITHOUT_STORING})
+    steps = inject_defects(Steps(Intake(REFERENCE_ROUTES).judge, persist), {ServiceDefect.ACK_WITHOUT_STORING})
     taxonomy = Taxonomy({}, unknown="other", absent="direct")
     sent = 2 * UNSTORED_ONE_IN
     for number in range(sent):
@@ -47,20 +47,20 @@ async def test_one_valid_event_in_500_is_acknowledged_and_forgotten() -> None:
         delivery = Delivery(REFERENCE_ROUTES[0], TENANT_A, str(number), "c", body)
         decision = steps.judge(delivery, taxonomy)
         assert isinstance(decision, Canonical)
-        assert await steps.persist(delivery, decision) is Outcome.ACCEPTED
+        assert await steps.persist(delivery, decision) is WebhookOutcome.ACCEPTED
     assert len(stored) == sent - 2
 
 
 def test_no_deduplication_stores_every_replay(make_database: MakeDatabase, tmp_path: Path) -> None:
-    database = make_database("no_deduplication", defects=(Defect.NO_DEDUPLICATION,))
-    with spoiled_service(database, tmp_path, Defect.NO_DEDUPLICATION) as service:
+    database = make_database("no_deduplication", defects=(ServiceDefect.NO_DEDUPLICATION,))
+    with defective_service(database, tmp_path, ServiceDefect.NO_DEDUPLICATION) as service:
         assert [service.client.deliver(key="k").outcome for _ in range(3)] == ["accepted"] * 3
     assert database.counts() == (3, 0)
 
 
 def test_global_deduplication_takes_the_key_from_other_tenants(make_database: MakeDatabase, tmp_path: Path) -> None:
-    database = make_database("global_deduplication", defects=(Defect.GLOBAL_DEDUPLICATION,))
-    with spoiled_service(database, tmp_path, Defect.GLOBAL_DEDUPLICATION) as service:
+    database = make_database("global_deduplication", defects=(ServiceDefect.GLOBAL_DEDUPLICATION,))
+    with defective_service(database, tmp_path, ServiceDefect.GLOBAL_DEDUPLICATION) as service:
         outcomes = [service.client.deliver(key="k", tenant=tenant).outcome for tenant in (TENANT_A, TENANT_B)]
     assert outcomes == ["accepted", "duplicate"]
     assert database.counts() == (1, 0)
@@ -68,7 +68,7 @@ def test_global_deduplication_takes_the_key_from_other_tenants(make_database: Ma
 
 def test_malformed_dropped(database: ServiceDatabase, tmp_path: Path) -> None:
     before = database.counts()
-    with spoiled_service(database, tmp_path, Defect.MALFORMED_DROPPED) as service:
+    with defective_service(database, tmp_path, ServiceDefect.MALFORMED_DROPPED) as service:
         assert service.client.deliver(body={"id": "no event"}).status == 200
         assert database.counts() == before
         assert service.client.deliver(body=b"{").status == 200
@@ -77,14 +77,14 @@ def test_malformed_dropped(database: ServiceDatabase, tmp_path: Path) -> None:
 
 def test_invalid_json_500(database: ServiceDatabase, tmp_path: Path) -> None:
     before = database.counts()
-    with spoiled_service(database, tmp_path, Defect.INVALID_JSON_500) as service:
+    with defective_service(database, tmp_path, ServiceDefect.INVALID_JSON_500) as service:
         assert service.client.deliver(body=b"{").status == 500
         assert service.client.deliver().status == 200
     assert database.counts() == (before[0] + 1, before[1])
 
 
 def test_personal_data_kept(database: ServiceDatabase, tmp_path: Path) -> None:
-    with spoiled_service(database, tmp_path, Defect.PERSONAL_DATA_KEPT) as service:
+    with defective_service(database, tmp_path, ServiceDefect.PERSONAL_DATA_KEPT) as service:
         service.client.deliver(body=stripe_body(receipt_email="canary-kept"), correlation="kept")
     [(payload,)] = database.rows("SELECT payload::text FROM dead_events WHERE correlation_id = 'kept'")
     assert "canary-kept" in payload
@@ -92,7 +92,7 @@ def test_personal_data_kept(database: ServiceDatabase, tmp_path: Path) -> None:
 
 
 def test_personal_data_logged(database: ServiceDatabase, tmp_path: Path) -> None:
-    with spoiled_service(database, tmp_path, Defect.PERSONAL_DATA_LOGGED) as service:
+    with defective_service(database, tmp_path, ServiceDefect.PERSONAL_DATA_LOGGED) as service:
         service.client.deliver(body=stripe_body(receipt_email="canary-logged"), correlation="logged")
     [(payload,)] = database.rows("SELECT payload::text FROM dead_events WHERE correlation_id = 'logged'")
     assert "canary-logged" not in payload
@@ -100,7 +100,7 @@ def test_personal_data_logged(database: ServiceDatabase, tmp_path: Path) -> None
 
 
 def test_alias_not_normalised(database: ServiceDatabase, tmp_path: Path) -> None:
-    with spoiled_service(database, tmp_path, Defect.ALIAS_NOT_NORMALISED) as service:
+    with defective_service(database, tmp_path, ServiceDefect.ALIAS_NOT_NORMALISED) as service:
         for source in ("fb", "facebook"):
             service.client.deliver(body=stripe_body(source), key=f"alias-{source}")
     channels = database.rows("SELECT channel FROM attribution_events WHERE idempotency_key LIKE 'alias-%%' ORDER BY 1")
@@ -118,13 +118,13 @@ async def test_slow_makes_requests_of_one_process_queue(monkeypatch: pytest.Monk
         await real_sleep(0)
         sleeping -= 1
 
-    async def persist(delivery: Delivery, decision: Decision) -> Outcome:
-        return Outcome.ACCEPTED
+    async def persist(delivery: Delivery, decision: Decision) -> WebhookOutcome:
+        return WebhookOutcome.ACCEPTED
 
     real_sleep = asyncio.sleep
     monkeypatch.setattr("stub_server.service.defects.asyncio.sleep", sleep)
     intake = Intake(REFERENCE_ROUTES)
-    steps = spoiled(Steps(intake.judge, persist), {Defect.SLOW})
+    steps = inject_defects(Steps(intake.judge, persist), {ServiceDefect.SLOW})
     delivery = Delivery(REFERENCE_ROUTES[0], TENANT_A, "k", "c", b"{")
     decision = steps.judge(delivery, Taxonomy({}, unknown="other", absent="direct"))
     await asyncio.gather(*(steps.persist(delivery, decision) for _ in range(5)))
@@ -132,17 +132,17 @@ async def test_slow_makes_requests_of_one_process_queue(monkeypatch: pytest.Monk
 
 
 def test_without_defects_the_steps_are_untouched() -> None:
-    async def persist(delivery: Delivery, decision: Decision) -> Outcome:
-        return Outcome.ACCEPTED
+    async def persist(delivery: Delivery, decision: Decision) -> WebhookOutcome:
+        return WebhookOutcome.ACCEPTED
 
     steps = Steps(Intake(REFERENCE_ROUTES).judge, persist)
-    assert spoiled(steps, ()) is steps
-    for defect in Defect:
-        spoiled(steps, {defect})
+    assert inject_defects(steps, ()) is steps
+    for defect in ServiceDefect:
+        inject_defects(steps, {defect})
 
 
 def test_an_unknown_defect_is_a_usage_error_naming_the_known_ones() -> None:
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(ServiceUsageError) as caught:
         parse_defects(["slow", "sloow"])
     assert "sloow" in str(caught.value)
-    assert all(defect in str(caught.value) for defect in Defect)
+    assert all(defect in str(caught.value) for defect in ServiceDefect)

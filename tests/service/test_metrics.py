@@ -3,8 +3,8 @@
 import os
 
 from stub_server.service.intake import Reason
-from stub_server.service.metrics import FAMILIES, Board, Series, all_series, dead_letter_series, request_series
-from stub_server.service.steps import Outcome
+from stub_server.service.metrics import FAMILIES, Board, TimeSeries, all_series, dead_letter_series, request_series
+from stub_server.service.steps import WebhookOutcome
 
 SERIES = all_series(["shop"])
 
@@ -13,10 +13,10 @@ def test_rows_of_two_processes_show_in_either_ones_text() -> None:
     first = Board.create(SERIES, processes=2)
     second = Board(os.dup(first.descriptor), SERIES, processes=2)
     try:
-        accepted = request_series("shop", Outcome.ACCEPTED)
+        accepted = request_series("shop", WebhookOutcome.ACCEPTED)
         first.row(0).add(accepted)
         second.row(1).add(accepted, 2)
-        second.row(1).set(Series("service_pool_acquire_wait_seconds_sum"), 0.125)
+        second.row(1).set(TimeSeries("service_pool_acquire_wait_seconds_sum"), 0.125)
         lines = first.text().splitlines()
         assert 'service_requests_total{route="shop",outcome="accepted",process="0"} 1' in lines
         assert 'service_requests_total{route="shop",outcome="accepted",process="1"} 2' in lines

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stub_server.service.personal import PERSONAL_KEYS, holds_personal, scrubbed
+from stub_server.service.personal import PERSONAL_KEYS, holds_personal, scrub
 
 keys = st.one_of(st.sampled_from(sorted(PERSONAL_KEYS)), st.text(max_size=5))
 json_values = st.recursive(
@@ -31,19 +31,19 @@ def test_the_contract_names_eighteen_keys() -> None:
 def test_each_key_goes_with_all_that_stands_under_it(key: str) -> None:
     body = {"id": 1, "lines": [{"deep": {key: {"canary": "canary"}, "sku": "x"}}]}
     assert holds_personal(body)
-    assert scrubbed(body) == {"id": 1, "lines": [{"deep": {"sku": "x"}}]}
+    assert scrub(body) == {"id": 1, "lines": [{"deep": {"sku": "x"}}]}
 
 
 @pytest.mark.parametrize("value", [None, 3, "email", [], {}, ["email"], {"emails": 1, "ip_": "phone"}])
 def test_values_and_similar_keys_are_not_personal(value: Any) -> None:
     assert not holds_personal(value)
-    assert scrubbed(value) == value
+    assert scrub(value) == value
 
 
 @given(json_values)
 def test_scrubbing_leaves_no_personal_key_and_changes_nothing_else(value: Any) -> None:
     before = json.dumps(value)
-    clean = scrubbed(value)
+    clean = scrub(value)
     assert not holds_personal(clean)
     assert not {key.casefold() for key in all_keys(clean)} & PERSONAL_KEYS
     assert json.dumps(value) == before

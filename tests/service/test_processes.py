@@ -16,10 +16,10 @@ import psycopg
 import pytest
 
 from stub_server.service.config import Config
-from stub_server.service.defects import Defect
+from stub_server.service.defects import ServiceDefect
 from stub_server.service.errors import ServiceError
 from stub_server.service.metrics import Board
-from stub_server.service.supervisor import Plan, supervise
+from stub_server.service.supervisor import ServePlan, supervise
 from tests.service.running import DEADLINE_S, RunningService, ServiceDatabase, run_command, running_service
 
 NOWHERE = "host=127.0.0.1 port=1 user=nobody dbname=none connect_timeout=2"
@@ -100,7 +100,7 @@ def test_what_fails_beside_the_port_is_not_blamed_on_it(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(Board, "create", full)
     with pytest.raises(ServiceError, match="No space left on device") as caught:
-        supervise(Plan(Config(), "127.0.0.1", 0, 1))
+        supervise(ServePlan(Config(), "127.0.0.1", 0, 1))
     assert caught.value.exit_code == 70
 
 
@@ -138,7 +138,7 @@ def test_wrong_starts_say_why_in_one_line(verb: str, tmp_path: Path, service_dat
         (["--config", str(bad)], environment, 78, "headers.nonsense"),
         (["--config", str(tmp_path / "none.toml")], environment, 78, "none.toml"),
         ([], {**environment, "DATABASE_URL": ""}, 78, "DATABASE_URL is not set"),
-        (["--defect", "sloow"], environment, 64, Defect.GLOBAL_DEDUPLICATION.value),
+        (["--defect", "sloow"], environment, 64, ServiceDefect.GLOBAL_DEDUPLICATION.value),
     ]
     for arguments, variables, code, complaint in cases:
         ended = run_command(verb, *arguments, environment=variables)
@@ -173,4 +173,4 @@ def test_a_verifier_that_cannot_be_made_is_exit_78(
 
 def test_usage_is_exit_64_and_defects_can_be_listed() -> None:
     assert run_command("serve", "--nonsense").returncode == 64
-    assert run_command("defects").stdout.split() == list(Defect)
+    assert run_command("defects").stdout.split() == list(ServiceDefect)

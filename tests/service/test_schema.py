@@ -9,8 +9,8 @@ import pytest
 
 from rig.target.postgres import Cluster
 from stub_server.service.config import Config
-from stub_server.service.defects import Defect
-from stub_server.service.errors import ConfigError, Unavailable
+from stub_server.service.defects import ServiceDefect
+from stub_server.service.errors import ServiceConfigError, ServiceUnavailable
 from stub_server.service.schema import migrate
 from tests.service.conftest import MakeDatabase
 from tests.service.running import ServiceDatabase
@@ -27,8 +27,8 @@ def test_migrating_again_changes_nothing_and_converges_on_the_defects(make_datab
     sound = ["(tenant_id, idempotency_key)"]
     assert unique_columns(database) == sound
     for defects, columns in (
-        ((Defect.GLOBAL_DEDUPLICATION,), ["(idempotency_key)"]),
-        ((Defect.NO_DEDUPLICATION,), []),
+        ((ServiceDefect.GLOBAL_DEDUPLICATION,), ["(idempotency_key)"]),
+        ((ServiceDefect.NO_DEDUPLICATION,), []),
         ((), sound),
         ((), sound),
     ):
@@ -48,18 +48,18 @@ def test_many_may_migrate_an_empty_database_at_once(cluster: Cluster) -> None:
 
 
 def test_a_role_that_bypasses_row_level_security_is_refused(service_database: ServiceDatabase) -> None:
-    with pytest.raises(ConfigError, match="can bypass row-level security"):
+    with pytest.raises(ServiceConfigError, match="can bypass row-level security"):
         migrate(Config(), service_database.admin_dsn, service_database.admin_dsn)
 
 
 def test_an_owner_without_rights_or_a_missing_database_is_named(service_database: ServiceDatabase) -> None:
-    with pytest.raises(ConfigError, match="migration failed"):
+    with pytest.raises(ServiceConfigError, match="migration failed"):
         migrate(Config(), service_database.runtime_dsn, service_database.runtime_dsn)
     for owner, runtime, variable in (
         ("host=127.0.0.1 port=1", service_database.runtime_dsn, "MIGRATION_DATABASE_URL"),
         (service_database.admin_dsn, "host=127.0.0.1 port=1", "DATABASE_URL"),
     ):
-        with pytest.raises(Unavailable, match=f"of {variable} cannot be used"):
+        with pytest.raises(ServiceUnavailable, match=f"of {variable} cannot be used"):
             migrate(Config(), owner, runtime)
 
 

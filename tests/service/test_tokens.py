@@ -8,7 +8,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from stub_server.service.errors import ConfigError
+from stub_server.service.errors import ServiceConfigError
 from stub_server.service.tokens import load_verifier, static_key_set
 
 KEY = ECKey.generate_key("P-256", {"kid": "one"})
@@ -37,10 +37,10 @@ def test_without_a_key_set_every_token_is_refused() -> None:
 def test_what_cannot_be_loaded_is_a_configuration_error(tmp_path: Path) -> None:
     (tmp_path / "bad").write_text("{}")
     for environ in ({"JWKS_FILE": str(tmp_path / "bad")}, {"JWKS_FILE": str(tmp_path / "none")}):
-        with pytest.raises(ConfigError, match="JWKS_FILE"):
+        with pytest.raises(ServiceConfigError, match="JWKS_FILE"):
             static_key_set(environ)
-    with pytest.raises(ConfigError, match=r"auth\.verifier .*: give exactly one of JWKS_URL and JWKS_FETCH$"):
+    with pytest.raises(ServiceConfigError, match=r"auth\.verifier .*: give exactly one of JWKS_URL and JWKS_FETCH$"):
         load_verifier("fleet_jwks:factory", {})
     for spec in ("no.such.module:x", "stub_server.service.tokens:nothing"):
-        with pytest.raises(ConfigError, match=r"auth\.verifier"):
+        with pytest.raises(ServiceConfigError, match=r"auth\.verifier"):
             load_verifier(spec, {})
