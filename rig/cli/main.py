@@ -11,43 +11,54 @@ from typing import NoReturn
 import click
 
 from rig import __version__
-from rig.cli.crowd import ci, mix, ui, worker_
-from rig.cli.load import calibrate, ladder_, perf, run_
-from rig.cli.packs import check, compare_, report, settle_
+from rig.cli.calibrate import calibrate
+from rig.cli.check import check
+from rig.cli.ci import ci
+from rig.cli.compare import compare
+from rig.cli.doctor import doctor
+from rig.cli.down import down
+from rig.cli.init import init
+from rig.cli.ladder import ladder
+from rig.cli.mix import mix
+from rig.cli.perf import perf
 from rig.cli.prove import prove_
-from rig.cli.sample import sample_
-from rig.cli.service import doctor, init
+from rig.cli.report import report
+from rig.cli.run import run
+from rig.cli.sample import sample
+from rig.cli.settle import settle
 from rig.cli.storm import storm_
 from rig.cli.streams import forgive
-from rig.cli.up import down, up
+from rig.cli.ui import ui
+from rig.cli.up import up
+from rig.cli.worker import worker
 from rig.errors import ExitCode, RigError
 from rig.text import one_line
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, subcommand_metavar="VERB [OPTIONS]")
 @click.version_option(__version__, prog_name="rig")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show a traceback for every error.")
 def cli() -> None:
-    """Certify the client, storm a service, prove the truth in PostgreSQL.
+    """Test a webhook service under load and prove what it stored.
 
-    Exit codes: 0 pass, 1 the target failed a gate, 2 the client is below the null floor, 3 the evidence is invalid,
-    64 usage, 69 target or database unavailable, 70 a fault of the rig, 78 bad configuration, 130 interrupted.
+    Exit codes: 0 pass, 1 the target failed a gate, 2 the client is below the null floor, 3 the evidence is invalid, 64
+    wrong usage, 69 target or database unavailable, 70 a fault of the rig, 78 wrong configuration, 130 interrupted.
     """
 
 
 VERBS = (
-    run_,
+    run,
     calibrate,
-    ladder_,
+    ladder,
     perf,
     storm_,
     prove_,
-    sample_,
-    settle_,
+    sample,
+    settle,
     check,
-    compare_,
+    compare,
     report,
-    worker_,
+    worker,
     ui,
     mix,
     ci,
@@ -57,6 +68,7 @@ VERBS = (
     down,
 )
 for verb in VERBS:
+    verb.short_help = (verb.help or "").split("\n\n")[0]  # whole: click cuts a summary that it makes itself
     cli.add_command(verb)
 
 

@@ -1,4 +1,4 @@
-"""The options that several verbs share: each is declared once."""
+"""Options that several verbs share. Those of a run are made from ``rig.settings``; the rest are declared here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rig.limits import FLOOR_RPS, LEAST_S, RATE_CEILING_PER_S, REQUESTS_CEILING
+from rig.settings import DEFAULTS, OPTIONS, TYPES, Settings
 
 if TYPE_CHECKING:
     from rig.model import Scenario
@@ -21,123 +21,109 @@ if TYPE_CHECKING:
 
 
 _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+_NOT_OF_EVERY_RUN = {"storms"}
+
+
+class AliasedOption(click.Option):
+    """An option whose old names still work, but are not in the help."""
+
+    def __init__(self, names: Sequence[str], old: Sequence[str] = (), **how: Any) -> None:
+        super().__init__([*names, *old], **how)
+        self.old = {part for name in old for part in name.split("/")}
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Without the old names."""
+        every = self.opts, self.secondary_opts
+        self.opts, self.secondary_opts = ([name for name in names if name not in self.old] for names in every)
+        try:
+            return super().get_help_record(ctx)
+        finally:
+            self.opts, self.secondary_opts = every
+
+
+def setting_option(name: str, **changes: Any) -> _Decorator:
+    """The option of one setting; ``changes`` replace its help or default."""
+    option, default, kind = OPTIONS[name], changes.pop("default", DEFAULTS[name]), TYPES[name]
+    flag, how = f"--{option.flag}", {"help": option.help, "default": default}
+    if switch := option.switch or ((True, False) if kind is bool else None):
+        flag = f"{flag}/--no-{option.flag}"
+        how |= {"default": default == switch[0], "show_default": True}
+        how["callback"] = lambda context, parameter, given: switch[0] if given else switch[1]
+    elif isinstance(default, tuple):
+        how["multiple"] = True
+    else:
+        how |= {"type": click.Path(path_type=Path) if kind is Path else kind, "show_default": default is not None}
+    return click.option(flag, name, cls=AliasedOption, old=option.old_flags, **(how | changes))
+
 
 profile_option: _Decorator = click.option(
-    "--profile", type=click.Path(path_type=Path), help="Who the target is (TOML). Default: the reference."
-)
-seed_option: _Decorator = click.option(
-    "--seed", type=int, default=1, show_default=True, help="What keys and bodies derive from."
-)
-out_option: _Decorator = click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("results"), show_default=True
+    "--profile",
+    type=click.Path(path_type=Path),
+    help="Read from this TOML file who the target is. Default: the reference service.",
 )
 json_option: _Decorator = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
-allow_host_option: _Decorator = click.option(
-    "--allow-host", help="Repeat the profile's target.allow_host to load a host beyond loopback."
-)
-max_requests_option: _Decorator = click.option(
-    "--max-requests", type=int, default=REQUESTS_CEILING, show_default=True, help="Send no more in this run."
-)
-defect_option: _Decorator = click.option(
-    "--defect", "defects", multiple=True, help="Seed a defect into the reference service (repeatable)."
-)
+seed_option, out_option, allow_host_option = map(setting_option, ("seed", "out", "allow_host"))
 
 
-def above_zero(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
-    """For options that are a time or a rate: a number above 0 that is one ("nan" passes every range of click's)."""
+def require_above_zero(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    """For options that are a time or a rate ("nan" passes every range of click's)."""
     if value is not None and not 0 < value < math.inf:
         raise click.BadParameter(f"{value:g}: give a number above 0")
     return value
 
 
 @dataclass(frozen=True, slots=True)
-class Common:
-    """The options that every loading verb takes."""
+class Invocation:
+    """What a verb was asked for: the profile's path, the settings, and how to print."""
 
     profile: Path | None
-    seed: int
-    out: Path
-    as_json: bool
-    workers: int
-    floor: float
-    allow_host: str | None
-    port: int
-    defects: tuple[str, ...]
-    null_seconds: float
-    latency_calibration: bool
-    samplers: bool
-    max_requests: int
-    max_rate: float
+    settings: Settings
+    as_json: bool = False
 
-    def load_profile(self) -> tuple[Profile, Path]:
-        """The profile, the bundled reference one by default, and the folder that it lies in."""
-        from rig.profile import bundled_profile, load_profile
+    def load_profile(self) -> Profile:
+        """The profile; without one the bundled reference profile."""
+        from rig.profile import load_profile
 
-        path = self.profile or bundled_profile()
-        return load_profile(path), path.resolve().parent
+        return load_profile(self.profile_path)
 
-    def job(self, verb: str, profile: Profile, folder: Path, scenarios: Sequence[Scenario]) -> Job:
+    @property
+    def profile_path(self) -> Path:
+        """Where the profile lies."""
+        from rig.profile import bundled_profile
+
+        return self.profile or bundled_profile()
+
+    def job(self, verb: str, profile: Profile | None = None, scenarios: Sequence[Scenario] = ()) -> Job:
         """The job of a verb."""
         from rig.run.job import Job
-        from rig.settings import Settings
 
-        settings = Settings(
-            seed=self.seed,
-            out=self.out,
-            workers=self.workers,
-            floor_rps=self.floor,
-            port=self.port,
-            allow_host=self.allow_host,
-            defects=self.defects,
-            null_seconds=self.null_seconds,
-            latency_calibration="quick" if self.latency_calibration else "none",
-            samplers=self.samplers,
-            max_requests=self.max_requests,
-            max_rate_per_s=self.max_rate,
+        folder = self.profile_path.resolve().parent
+        return Job(
+            verb, ("rig", *sys.argv[1:]), self.settings, profile or self.load_profile(), folder, tuple(scenarios)
         )
-        return Job(verb, ("rig", *sys.argv[1:]), settings, profile, folder, tuple(scenarios))
 
 
-def loading(command: Callable[..., int]) -> Callable[..., int]:
-    """Add the common options; the command gets them as one ``Common``."""
+def takes_settings(*names: str, json: bool = True, **defaults: Any) -> _Decorator:
+    """Add ``--profile``, these settings and (if wanted) ``--json``; the command gets them as one ``Invocation``.
 
-    @profile_option
-    @seed_option
-    @out_option
-    @json_option
-    @click.option("--workers", type=int, default=1, show_default=True, help="Load processes.")
-    @click.option("--floor", type=float, default=FLOOR_RPS, show_default=True, help="Null benchmark floor, requests/s.")
-    @allow_host_option
-    @click.option(
-        "--port", type=int, default=0, show_default="a free one", help="Port of a target that the rig launches."
-    )
-    @defect_option
-    @click.option(
-        "--null-seconds", type=float, default=LEAST_S, show_default=True, help="Length of a null trial; less is weak."
-    )
-    @click.option(
-        "--latency-calibration/--no-latency-calibration",
-        "--ruler/--no-ruler",
-        "latency_calibration",
-        default=True,
-        show_default=True,
-        help="Check measured latency against known latency.",
-    )
-    @click.option(
-        "--samplers/--no-samplers", default=True, show_default=True, help="Look at database and processes meanwhile."
-    )
-    @max_requests_option
-    @click.option(
-        "--max-rate",
-        type=float,
-        default=RATE_CEILING_PER_S,
-        show_default=True,
-        help="No open loop above so many a second.",
-    )
-    @functools.wraps(command)
-    def wrapped(**options: Any) -> int:
-        names = Common.__dataclass_fields__
-        common = Common(**{name: options.pop(name) for name in names})
-        return command(common, **options)
+    ``defaults`` are the verb's own.
+    """
 
-    return wrapped
+    def decorate(command: Callable[..., int]) -> Callable[..., int]:
+        @functools.wraps(command)
+        def wrapper(profile: Path | None, as_json: bool = False, **options: Any) -> int:
+            settings = Settings(**{name: options.pop(name) for name in names})
+            return command(Invocation(profile, settings, as_json), **options)
+
+        of_settings = [setting_option(name, default=defaults.get(name, DEFAULTS[name])) for name in names]
+        decorated: Callable[..., int] = wrapper
+        for decorator in reversed([profile_option, *of_settings, *([json_option] if json else [])]):
+            decorated = decorator(decorated)
+        return decorated
+
+    return decorate
+
+
+def takes_run_settings(*more: str) -> _Decorator:
+    """``takes_settings`` with all that every run has, and ``more``."""
+    return takes_settings(*(name for name in OPTIONS if name not in _NOT_OF_EVERY_RUN), *more)

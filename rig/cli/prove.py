@@ -6,35 +6,36 @@ import json
 
 import click
 
-from rig.cli.options import Common, loading
-from rig.cli.words import stdout, terminal
+from rig.cli.options import Invocation, takes_run_settings
+from rig.cli.output import stdout, terminal
 
 
 @click.command("prove")
-@loading
-@click.option("--only-defect", "chosen", multiple=True, help="Only this defect or storm (repeatable).")
-@click.option("--storms", is_flag=True, help="Only the storms, none of the defects.")
-@click.option("--repetitions", type=click.IntRange(1, 20), help="How often to run all.")
+@takes_run_settings()
+@click.option("--only-defect", "chosen", multiple=True, help="Try this defect or storm only. Repeatable.")
+@click.option("--storms", is_flag=True, help="Try the storms only, none of the defects.")
+@click.option("--repetitions", type=click.IntRange(1, 20), help="Run everything this often.")
 @click.option("--diagnosis", is_flag=True, help="Prove the diagnosis instead of the gates.")
-@click.option("--only", "seeds", multiple=True, help="Only this bottleneck (repeatable).")
+@click.option("--only", "seeds", multiple=True, help="Seed this bottleneck only. Repeatable.")
 def prove_(
-    common: Common,
+    invocation: Invocation,
     chosen: tuple[str, ...],
     storms: bool,
     repetitions: int | None,
     diagnosis: bool,
     seeds: tuple[str, ...],
 ) -> int:
-    """Inject defects one by one. Each must turn its own gates red and leave all others green.
+    """Inject defects one by one and test that the gates turn red.
 
-    --diagnosis seeds bottlenecks instead, five times each unless --repetitions says otherwise.
+    Each defect must turn its own gates red and leave all others green. --diagnosis seeds bottlenecks instead, five
+    times each unless --repetitions says otherwise.
 
     Some defects need the extra `locust`. Without it the others are tried, and the whole proof is INVALID (exit code 3).
     """
     if diagnosis and (storms or chosen):
         raise click.UsageError("--diagnosis goes with --only SEED, not with --storms or --only-defect")
     if diagnosis:
-        return _prove_diagnosis(common, seeds, repetitions)
+        return _prove_diagnosis(invocation, seeds, repetitions)
     if seeds:
         raise click.UsageError("--only goes with --diagnosis; defects and storms are chosen by --only-defect")
     from rig.cli.console import ConsoleReporter
@@ -42,28 +43,26 @@ def prove_(
     from rig.selftest.matrix import proof_table
     from rig.verbs.prove import prove
 
-    profile, folder = common.load_profile()
     with ConsoleReporter(terminal()) as reporter:
-        job = common.job("prove", profile, folder, ())
+        job = invocation.job("prove")
         proof = prove(job, chosen, environment(), reporter, storms_only=storms, repetitions=repetitions or 1)
-    if common.as_json:
+    if invocation.as_json:
         click.echo(json.dumps(proof.document(), indent=2))
     else:
         stdout().print(proof_table(proof))
     return int(proof.exit_code)
 
 
-def _prove_diagnosis(common: Common, seeds: tuple[str, ...], repetitions: int | None) -> int:
+def _prove_diagnosis(invocation: Invocation, seeds: tuple[str, ...], repetitions: int | None) -> int:
     from rig.cli.console import ConsoleReporter
     from rig.evidence.confusion import confusion_table
     from rig.profile import environment
     from rig.selftest.diagnosis import REPETITIONS, prove_diagnosis
 
-    profile, folder = common.load_profile()
     with ConsoleReporter(terminal()) as reporter:
-        job = common.job("prove", profile, folder, ())
+        job = invocation.job("prove")
         confusion = prove_diagnosis(job, repetitions or REPETITIONS, seeds, environment(), reporter)
-    if common.as_json:
+    if invocation.as_json:
         click.echo(json.dumps(confusion.document(), indent=2))
     else:
         stdout().print(confusion_table(confusion))

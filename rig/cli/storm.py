@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from rig.cli.options import allow_host_option, json_option, out_option, profile_option, seed_option
-from rig.cli.words import conclude, stdout, terminal
+from rig.cli.options import AliasedOption, allow_host_option, json_option, out_option, profile_option, seed_option
+from rig.cli.output import print_verdict, stdout, terminal
 from rig.evidence.storm import PROTECTIONS, STORMS
 
 _PROTECTIONS = "; ".join(f"{storm}: {', '.join(names)}" for storm, names in PROTECTIONS.items())
@@ -19,19 +19,22 @@ _PROTECTIONS = "; ".join(f"{storm}: {', '.join(names)}" for storm, names in PROT
 @click.command("storm", epilog=f"Protections of the reference implementations: {_PROTECTIONS}.")
 @click.argument("name", metavar="STORM", type=click.Choice(STORMS))
 @profile_option
-@click.option("--processes", type=click.IntRange(1, 64), help="Processes of the fleet. Default: the storm's own.")
-@click.option("--without", multiple=True, help="Do without a protection of the reference (repeatable).")
-@click.option("--case", "cases", multiple=True, help="unknown-kid: some of its cases only (repeatable).")
+@click.option("--processes", type=click.IntRange(1, 64), help="Start this many processes. Default: the storm's own.")
+@click.option("--without", multiple=True, help="Switch this protection of the reference off. Repeatable.")
+@click.option("--case", "cases", multiple=True, help="With unknown-kid: run this case only. Repeatable.")
 @click.option(
     "--key-ids",
-    "--kids",
-    "key_ids",
+    cls=AliasedOption,
+    old=("--kids",),
     type=click.IntRange(1, 100_000),
     default=200,
-    help="unknown-kid: so many a process (200).",
+    show_default=True,
+    help="With unknown-kid: send this many key ids from each process.",
 )
-@click.option("--subject", default="", help="unknown-kid: reference, pyjwt, authlib, http, or module:factory.")
-@click.option("--scoreboard", is_flag=True, help="unknown-kid: several verifiers one after the other, in one table.")
+@click.option(
+    "--subject", default="", help="With unknown-kid: test reference, pyjwt, authlib, http, or module:factory."
+)
+@click.option("--scoreboard", is_flag=True, help="With unknown-kid: show several verifiers in one table.")
 @seed_option
 @out_option
 @allow_host_option
@@ -50,7 +53,10 @@ def storm_(
     allow_host: str | None,
     as_json: bool,
 ) -> int:
-    """Let a fleet of processes loose at one instant; a ledger outside it counts what really happens."""
+    """Start many processes at one instant and count what really happens.
+
+    A ledger outside the processes counts.
+    """
     from rig.cli.console import ConsoleReporter
     from rig.profile import bundled_profile, environment, load_profile
     from rig.run.job import Job
@@ -66,7 +72,7 @@ def storm_(
         stormed = storm(job, name, order, environment(), reporter)
     if stormed.scoreboard and not as_json:
         stdout().print(_board(stormed.scoreboard))
-    return conclude(stormed.finished, as_json=as_json, document=stormed.document())
+    return print_verdict(stormed.finished, as_json=as_json, document=stormed.document())
 
 
 def _board(rows: Sequence[dict[str, Any]]) -> Any:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from rig.doctor.sample_requests import Result, SampleRequest
+from rig.doctor.sample_requests import SampleRequest, SampleResult
 from rig.evidence.truth import TruthReport
 from rig.machine.supervisor import Supervisor
 from rig.model import RunKey
@@ -45,7 +45,7 @@ class DoctorContext:
     tenancy: Tenancy = field(init=False)
     baseline: Baseline = field(init=False)
     sample_requests: Sequence[SampleRequest] = ()
-    results: dict[str, list[Result]] = field(default_factory=dict)
+    results: dict[str, list[SampleResult]] = field(default_factory=dict)
     """By the names of the specimens."""
     truth: TruthReport = field(init=False)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from rig.doctor.context import DoctorContext
 from rig.doctor.findings import NotApplicable, Symptom
-from rig.doctor.sample_requests import FORGED, TIMEOUT_S, VALID, Result, outcome, sample_requests, send
+from rig.doctor.sample_requests import FORGED, TIMEOUT_S, VALID, SampleResult, outcome, sample_requests, send
 from rig.errors import ConfigError
 from rig.evidence.truth import Discrepancy, DiscrepancyKind
 from rig.model import RequestClass
@@ -70,7 +70,7 @@ def answers_of(name: str) -> Callable[[DoctorContext], str]:
     return step
 
 
-def _answers_in_words(profile: Profile, name: str, wrong: Sequence[Result]) -> str:
+def _answers_in_words(profile: Profile, name: str, wrong: Sequence[SampleResult]) -> str:
     first = wrong[0]
     said = f", saying {first.response.said[:160]!r}" if first.response.said else ""
     answers = f"{first.response.status}{said}" if first.response.status else f"nothing ({first.response.problem})"
@@ -80,7 +80,7 @@ def _answers_in_words(profile: Profile, name: str, wrong: Sequence[Result]) -> s
     return f"{text}; {_remedy(profile, name, first)}"
 
 
-def _remedy(profile: Profile, name: str, result: Result) -> str:
+def _remedy(profile: Profile, name: str, result: SampleResult) -> str:
     status, route = result.response.status, profile.route(result.route)
     if not status or status >= 500:
         return "the target's own log says why"
@@ -115,7 +115,7 @@ def truth_is_read(context: DoctorContext) -> str:
     return f"{context.truth.keys_reconciled} keys in {context.truth.read_s:.1f} s"
 
 
-def _results_of(context: DoctorContext, name: str, route: str) -> list[Result]:
+def _results_of(context: DoctorContext, name: str, route: str) -> list[SampleResult]:
     return [result for result in context.results.get(name, ()) if result.route == route]
 
 

@@ -19,7 +19,7 @@ from rig.doctor.events import (
     tenants_exist,
     truth_is_read,
 )
-from rig.doctor.findings import Examination, NotApplicable, State, Step, Symptom
+from rig.doctor.findings import Examination, NotApplicable, State, StepResult, Symptom
 from rig.doctor.sample_requests import ACCEPTED, FORGED, VALID
 from rig.doctor.surroundings import (
     clocks_agree,
@@ -43,7 +43,7 @@ from rig.truth.session import in_words
 
 
 @dataclass(frozen=True, slots=True)
-class _Stage:
+class Step:
     """A step before it is made. ``needs``: where one of these failed, or was skipped for such a reason, so is this."""
 
     name: str
@@ -51,56 +51,60 @@ class _Stage:
     needs: tuple[str, ...] = ()
 
 
-def _of_kinds(kinds: Iterable[str]) -> Iterable[_Stage]:
+def _of_kinds(kinds: Iterable[str]) -> Iterable[Step]:
     for name in kinds:
         needs = ("tenants",) if name == VALID else (f"{VALID}: answers",)
-        yield _Stage(f"{name}: answers", answers_of(name), needs)
+        yield Step(f"{name}: answers", answers_of(name), needs)
 
 
-STAGES = (
-    _Stage("profile", profile_is_valid),
-    _Stage("environment", environment_is_complete, ("profile",)),
-    _Stage("truth database", database_answers, ("environment",)),
-    _Stage("target listens", target_listens, ("profile",)),
-    _Stage("target ready", target_is_ready, ("truth database", "target listens")),
-    _Stage("probes", probes_answer, ("target ready",)),
-    _Stage("truth tables", truth_tables_are_there, ("truth database",)),
-    _Stage("truth readable", truth_is_readable, ("truth tables",)),
-    _Stage("row-level security", row_security_is_on, ("truth tables",)),
-    _Stage("target's role", runtime_role_is_bound, ("truth tables",)),
-    _Stage("tenants", tenants_exist, ("target ready", "truth readable")),
+STEPS = (
+    Step("profile", profile_is_valid),
+    Step("environment", environment_is_complete, ("profile",)),
+    Step("truth database", database_answers, ("environment",)),
+    Step("target listens", target_listens, ("profile",)),
+    Step("target ready", target_is_ready, ("truth database", "target listens")),
+    Step("probes", probes_answer, ("target ready",)),
+    Step("truth tables", truth_tables_are_there, ("truth database",)),
+    Step("truth readable", truth_is_readable, ("truth tables",)),
+    Step("row-level security", row_security_is_on, ("truth tables",)),
+    Step("target's role", runtime_role_is_bound, ("truth tables",)),
+    Step("tenants", tenants_exist, ("target ready", "truth readable")),
     *_of_kinds((VALID,)),
-    _Stage("clocks", clocks_agree, ("tenants",)),
+    Step("clocks", clocks_agree, ("tenants",)),
     *_of_kinds((*ACCEPTED[1:], *FORGED)),
-    _Stage("truth", truth_is_read, (f"{VALID}: answers",)),
-    *(_Stage(f"{name}: rows", rows_of(name), (f"{name}: answers", "truth")) for name in ACCEPTED),
-    *(_Stage(f"{name}: no row", rows_of(name), ("truth",)) for name in FORGED),
-    _Stage("nothing else stored", nothing_else_is_stored, ("truth",)),
-    _Stage("personal data", no_personal_data, ("truth",)),
-    _Stage("processes", processes_are_found, ("target ready",)),
-    _Stage("samplers", samplers_may_look, ("truth database",)),
+    Step("truth", truth_is_read, (f"{VALID}: answers",)),
+    *(Step(f"{name}: rows", rows_of(name), (f"{name}: answers", "truth")) for name in ACCEPTED),
+    *(Step(f"{name}: no row", rows_of(name), ("truth",)) for name in FORGED),
+    Step("nothing else stored", nothing_else_is_stored, ("truth",)),
+    Step("personal data", no_personal_data, ("truth",)),
+    Step("processes", processes_are_found, ("target ready",)),
+    Step("samplers", samplers_may_look, ("truth database",)),
 )
 
 
-def examine(profile: Path, settings: Settings, environ: Mapping[str, str], tell: Callable[[Step], None]) -> Examination:
-    """Go through all steps; ``tell`` hears of each as soon as it is done. Whatever was started is ended again.
+def examine(
+    profile: Path, settings: Settings, environ: Mapping[str, str], print_step: Callable[[StepResult], None]
+) -> Examination:
+    """Go through all steps; ``print_step`` is called with each as soon as it is done.
+
+    Whatever was started is ended again.
 
     A launched target and its database are gone afterwards; in one that runs already, the tenants and the few rows of
     the examination remain, as after a run.
     """
-    steps: list[Step] = []
+    steps: list[StepResult] = []
     halted: set[str] = set()
     with Supervisor() as supervisor, temporary_folder("rig-doctor-") as logs, ExitStack() as stack:
         key = DoctorContext.new_key(settings.seed, int(time.time()))
         context = DoctorContext(profile, settings, environ, supervisor, stack, logs, key)
-        for stage in STAGES:
+        for stage in STEPS:
             step = _step(stage, context, halted)
             steps.append(step)
-            tell(step)
+            print_step(step)
     return Examination(str(profile), tuple(steps))
 
 
-def _step(stage: _Stage, context: DoctorContext, halted: set[str]) -> Step:
+def _step(stage: Step, context: DoctorContext, halted: set[str]) -> StepResult:
     """Make one step. One that cannot be made because of another counts as halted itself.
 
     What is said may quote the target's last words or its answers: the secrets that are known by then are blanked in it.
@@ -108,12 +112,12 @@ def _step(stage: _Stage, context: DoctorContext, halted: set[str]) -> Step:
     missing = [name for name in stage.needs if name in halted]
     if missing:
         halted.add(stage.name)
-        return Step(stage.name, State.SKIPPED, f"needs {missing[0]!r}")
+        return StepResult(stage.name, State.SKIPPED, f"needs {missing[0]!r}")
     blanked = context.secrets.blanked
     try:
-        return Step(stage.name, State.OK, blanked(stage.look(context)))
+        return StepResult(stage.name, State.OK, blanked(stage.look(context)))
     except NotApplicable as reason:
-        return Step(stage.name, State.SKIPPED, str(reason))
+        return StepResult(stage.name, State.SKIPPED, str(reason))
     except Symptom as symptom:
         said, code = str(symptom), ExitCode.FAIL
     except RigError as error:
@@ -121,4 +125,4 @@ def _step(stage: _Stage, context: DoctorContext, halted: set[str]) -> Step:
     except psycopg.Error as error:
         said, code = f"the truth database: {in_words(error)}", ExitCode.UNAVAILABLE
     halted.add(stage.name)
-    return Step(stage.name, State.FAIL, blanked(said), code)
+    return StepResult(stage.name, State.FAIL, blanked(said), code)

@@ -26,7 +26,7 @@ class NotApplicable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class StepResult:
     """One step: ``said`` is what was found and, where it failed, what to mend; ``exit_code`` what that amounts to."""
 
     name: str
@@ -40,7 +40,7 @@ class Examination:
     """All steps in their order."""
 
     profile: str
-    steps: tuple[Step, ...]
+    steps: tuple[StepResult, ...]
 
     @property
     def exit_code(self) -> ExitCode:

@@ -52,7 +52,7 @@ class SampleRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class SampleResult:
     """How one request of a specimen was answered. ``request_class`` says what answer the profile expects."""
 
     route: str
@@ -125,7 +125,7 @@ def _sample_request(name: str, route: WebhookRoute, tenants: Sequence[str], shar
 
 def send(
     sample_request: SampleRequest, targeter: Targeter, credentials: Mapping[str, Credentials], probe: HttpProbe
-) -> list[Result]:
+) -> list[SampleResult]:
     """Send a specimen's requests one after another."""
     scenario = sample_request.scenario
     own = {name: sample_request.forge(credentials[name]) for name in scenario.tenants}
@@ -135,18 +135,18 @@ def send(
         request = targets.request(seq, int(time.time() - sample_request.age_s))
         response = probe.send(request)
         request_class = targets.share(seq).request_class
-        results.append(Result(scenario.route, request_class, seq, response, time.time(), sample_request.refused))
+        results.append(SampleResult(scenario.route, request_class, seq, response, time.time(), sample_request.refused))
     return results
 
 
-def outcome(sample_request: SampleRequest, results: Sequence[Result], profile: Profile) -> RunOutcomes:
+def outcome(sample_request: SampleRequest, results: Sequence[SampleResult], profile: Profile) -> RunOutcomes:
     """What the answers promise of the database. To a forged request nothing may have happened, as if never sent."""
     return RunOutcomes(
         sample_request.scenario, np.array([_outcome(result, profile).code for result in results], dtype=np.uint8)
     )
 
 
-def _outcome(result: Result, profile: Profile) -> Outcome:
+def _outcome(result: SampleResult, profile: Profile) -> Outcome:
     if result.refused:
         return Outcome.NOT_SENT
     if not result.response.status:

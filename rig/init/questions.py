@@ -59,7 +59,7 @@ class Question:
         """What is taken where nothing is answered."""
         return "" if self.needless(answers) else self.default
 
-    def checked(self, answer: str, answers: Answers) -> str:
+    def check(self, answer: str, answers: Answers) -> str:
         """The answer without the space around it; UsageError says what is wanted instead."""
         text = answer.strip() if self.name != "tenant-prefix" else answer.lstrip()
         if self.choices and text not in self.choices:
@@ -139,7 +139,7 @@ QUESTIONS = (
 )
 
 
-def answered(ask: Callable[[Question, Answers], str]) -> dict[str, str]:
+def ask_all(ask: Callable[[Question, Answers], str]) -> dict[str, str]:
     """Ask what applies, in order; what does not is empty. UsageError for an answer that cannot be.
 
     ``ask`` gets the answers so far, for the default that follows from them.
@@ -147,5 +147,5 @@ def answered(ask: Callable[[Question, Answers], str]) -> dict[str, str]:
     answers: dict[str, str] = {}
     for question in QUESTIONS:
         applies = question.when(answers)
-        answers[question.name] = question.checked(ask(question, answers), answers) if applies else ""
+        answers[question.name] = question.check(ask(question, answers), answers) if applies else ""
     return answers

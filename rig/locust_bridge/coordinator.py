@@ -104,18 +104,7 @@ class Coordinator:
     def _open(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
         path = Path(wanted["profile"]) if wanted["profile"] else bundled_profile()
         profile = load_profile(path)
-        settings = Settings(
-            seed=wanted["seed"],
-            out=Path(wanted["out"]).absolute(),
-            floor_rps=wanted["floor"],
-            null_seconds=wanted["null_seconds"],
-            allow_host=wanted["allow_host"],
-            port=wanted["port"],
-            defects=tuple(wanted["defects"]),
-            latency_calibration="none",
-            max_requests=wanted["max_requests"],
-            max_rate_per_s=wanted["max_rate"],
-        )
+        settings = Settings.from_document(wanted["settings"])
         self._job = Job(LOCUST, tuple(wanted["argv"]), settings, profile, path.resolve().parent)
         if profile.launch is None:
             Endpoint.parse(profile.target.base_url or "").require_allowed(

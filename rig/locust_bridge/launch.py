@@ -16,6 +16,7 @@ from rig.machine.child import end, python_module
 from rig.machine.extras import require
 from rig.machine.ports import free_port
 from rig.machine.supervisor import Supervisor
+from rig.settings import Settings
 
 LOCUSTFILE = Path(scenarios.__file__ or "").parent / "locustfile.py"
 _STOP_S = 90.0
@@ -51,24 +52,10 @@ class Crowd:
         return [*python_module("rig"), "worker", "--master", f"127.0.0.1:{port}", *allowed]
 
 
-def options_of_session(
-    *,
-    profile: Path | None,
-    out: Path,
-    seed: int,
-    allow_host: str | None,
-    defects: Sequence[str],
-    null_seconds: float,
-    max_requests: int,
-) -> tuple[str, ...]:
+def options_of_session(profile: Path | None, settings: Settings) -> tuple[str, ...]:
     """The rig's options on locust's command line (``rig.locust_bridge.master_options``)."""
-    return (
-        *("--rig-out", str(out), "--rig-seed", str(seed), "--rig-null-seconds", str(null_seconds)),
-        *("--rig-max-requests", str(max_requests)),
-        *(("--rig-profile", str(profile)) if profile else ()),
-        *(("--rig-allow-host", allow_host) if allow_host else ()),
-        *(word for defect in defects for word in ("--rig-defect", defect)),
-    )
+    names = ("out", "seed", "null_seconds", "max_requests", "allow_host", "defects")
+    return (*settings.words(*names, prefix="rig-"), *(("--rig-profile", str(profile)) if profile else ()))
 
 
 def lead(crowd: Crowd) -> int:

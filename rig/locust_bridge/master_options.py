@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from locust.env import Environment
 from locust.runners import MasterRunner
 
 from rig.errors import UsageError
-from rig.limits import FLOOR_RPS, RATE_CEILING_PER_S, REQUESTS_CEILING
+from rig.limits import FLOOR_RPS
+from rig.settings import DEFAULTS, OPTIONS, TYPES, Settings
 from scenarios.mix import PERF_GATE
 from scenarios.s8 import LIMIT_S, REQUESTS
 
@@ -18,26 +19,38 @@ LOOPBACK = "127.0.0.1"
 """Locust's own defaults are all interfaces, and the plan for the workers holds the tenants' credentials."""
 LOCUST_FLOOR_RPS = 500.0
 """What locust's own users must reach: they cost some eight times a native worker's CPU, and claim less."""
+_SETTINGS: dict[str, dict[str, Any]] = {
+    "seed": {},
+    "out": {},
+    "floor_rps": {
+        "default": 0.0,
+        "help": f"Require this many requests/s in the null benchmark. Default: {FLOOR_RPS:g}; locust alone "
+        f"{LOCUST_FLOOR_RPS:g}.",
+    },
+    "null_seconds": {},
+    "allow_host": {},
+    "port": {},
+    "defects": {},
+    "max_requests": {"help": "Send at most this many requests in each test."},
+    "max_rate_per_s": {"help": "Send at most this many requests/s, all users together."},
+}
+"""The settings that locust's command line can change, each with what differs there from ``rig.settings``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """``session`` goes to the backstage process once, ``test`` with every test."""
+    """``profile`` and ``settings`` go to the coordinator once, ``test`` with every test."""
 
-    session: dict[str, Any]
+    profile: str
+    settings: Settings
     test: dict[str, Any]
     fixed_requests: int
     fixed_wanted: bool
 
     @property
-    def floor_rps(self) -> float:
-        """What the client must reach in the null benchmark."""
-        return float(self.session["floor"])
-
-    @property
-    def null_seconds(self) -> float:
-        """Length of a trial of the null benchmark."""
-        return float(self.session["null_seconds"])
+    def session(self) -> dict[str, Any]:
+        """What the coordinator opens its session with."""
+        return {"profile": self.profile, "settings": self.settings.document()}
 
 
 def add_options(parser: Any) -> None:
@@ -47,25 +60,18 @@ def add_options(parser: Any) -> None:
     def add(name: str, **settings: Any) -> None:
         parser.add_argument(name, include_in_web_ui=False, **settings)
 
-    add("--rig-profile", default="", help="Who the target is (TOML). Default: the reference service, started here.")
-    add("--rig-seed", type=int, default=1, help="What keys and bodies derive from.")
-    add("--rig-out", default="results", help="Where evidence packs go.")
-    add("--rig-route", default="", help="Route of the profile that is loaded. Default: its first.")
-    add(
-        "--rig-floor",
-        type=float,
-        default=0.0,
-        help="Null benchmark floor, requests/s. Default: 2000; locust alone 500.",
-    )
-    add("--rig-null-seconds", type=float, default=2.0, help="Length of a null trial; less is weak.")
-    add("--rig-allow-host", default="", help="Repeat the profile's target.allow_host to load a host beyond loopback.")
-    add("--rig-port", type=int, default=0, help="Port of a target that is started here. Default: a free one.")
-    add("--rig-defect", action="append", default=[], help="Seed a defect into the reference service (repeatable).")
-    add("--rig-max-requests", type=int, default=REQUESTS_CEILING, help="Send no more in one test; it ends there.")
-    add("--rig-max-rate", type=float, default=RATE_CEILING_PER_S, help="Requests/s of all users that have a rate.")
-    add("--rig-rate-per-user", type=float, default=0.0, help="Requests/s due of each user. Default: closed loop.")
-    add("--rig-s8", type=int, default=0, help=f"Requests of S8PerfGate; 0 without it, {REQUESTS} when it is named.")
-    add("--rig-s8-seconds", type=float, default=LIMIT_S, help="Limit of S8PerfGate when it runs alone.")
+    add("--rig-profile", default="", help="Read from this TOML file who the target is. Default: the reference service.")
+    add("--rig-route", default="", help="Load this route of the profile. Default: its first.")
+    for name, changes in _SETTINGS.items():
+        option, default = OPTIONS[name], DEFAULTS[name]
+        if isinstance(default, tuple):
+            add(f"--rig-{option.flag}", action="append", default=[], help=option.help)
+        else:
+            how = {"default": default, "type": TYPES[name], "help": option.help}
+            add(f"--rig-{option.flag}", **(how | changes))
+    add("--rig-rate-per-user", type=float, default=0.0, help="Have each user send at this rate. Default: closed loop.")
+    add("--rig-s8", type=int, default=0, help=f"Send this many requests in S8PerfGate. {REQUESTS} where it is named.")
+    add("--rig-s8-seconds", type=float, default=LIMIT_S, help="Fail S8PerfGate after this time, if it runs alone.")
 
 
 def options_of(environment: Environment) -> Options:
@@ -77,20 +83,12 @@ def options_of(environment: Environment) -> Options:
             f"--rig-rate-per-user {given.rig_rate_per_user}: give a rate above 0, or 0 for the closed loop"
         )
     named = PERF_GATE in (given.user_classes or [])
-    native = isinstance(environment.runner, MasterRunner)
+    chosen = {name: getattr(given, f"rig_{OPTIONS[name].flag.replace('-', '_')}") for name in _SETTINGS}
+    chosen["floor_rps"] = chosen["floor_rps"] or _default_floor_rps(environment)
+    settings = Settings(**chosen | {"defects": tuple(chosen["defects"])}, latency_calibration="none")
     return Options(
-        session={
-            "profile": given.rig_profile,
-            "seed": given.rig_seed,
-            "out": given.rig_out,
-            "floor": given.rig_floor or (FLOOR_RPS if native else LOCUST_FLOOR_RPS),
-            "null_seconds": given.rig_null_seconds,
-            "allow_host": given.rig_allow_host or None,
-            "port": given.rig_port,
-            "defects": list(given.rig_defect),
-            "max_requests": given.rig_max_requests,
-            "max_rate": given.rig_max_rate,
-        },
+        profile=given.rig_profile,
+        settings=replace(settings, out=settings.out.absolute()),
         test={
             "route": given.rig_route,
             "rate_per_user_s": given.rig_rate_per_user,
@@ -99,3 +97,7 @@ def options_of(environment: Environment) -> Options:
         fixed_requests=given.rig_s8 or REQUESTS,
         fixed_wanted=named or given.rig_s8 > 0,
     )
+
+
+def _default_floor_rps(environment: Environment) -> float:
+    return FLOOR_RPS if isinstance(environment.runner, MasterRunner) else LOCUST_FLOOR_RPS

@@ -119,7 +119,7 @@ class LocalLoad:
     @staticmethod
     def certify(ask: Callable[..., dict[str, Any]], port: int, options: Options) -> dict[str, Any]:
         """The null benchmark of this very client, and hand it backstage; the figures in words."""
-        path = Path(options.session["profile"]) if options.session["profile"] else bundled_profile()
+        path = Path(options.profile) if options.profile else bundled_profile()
         profile = load_profile(path)
         secrets = {route.secret: "null-benchmark" for route in profile.routes}
         trials = []
@@ -133,15 +133,15 @@ class LocalLoad:
                 tenant="null",
                 credentials={"null": Credentials("null-benchmark", secrets)},
             )
-            trials.append(_null_trial(plan, options.null_seconds))
-        certificate = Certificate(floor_rps=options.floor_rps, workers=1, trials=tuple(trials))
+            trials.append(_null_trial(plan, options.settings.null_seconds))
+        certificate = Certificate(floor_rps=options.settings.floor_rps, workers=1, trials=tuple(trials))
         reason = explanation = ""
-        if certificate.rps < options.floor_rps:
+        if certificate.rps < options.settings.floor_rps:
             reason, explanation = limit_of(certificate.median)
         ask("certify", certificate=asdict(certificate) | {"reason": reason, "explanation": explanation})
         return {
             "rps": round(certificate.rps),
-            "floor_rps": options.floor_rps,
+            "floor_rps": options.settings.floor_rps,
             "headroom": round(certificate.headroom, 1),
             "client_cpu_us_per_request": round(certificate.median.client_cpu_us_per_request, 1),
             "reason": reason,

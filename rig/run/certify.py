@@ -42,4 +42,4 @@ def certify(run: OpenRun, pool: Pool) -> Certificate:
 
 def is_certified(run: OpenRun, certificate: Certificate) -> bool:
     """Whether the client may judge anybody, as the gates of its calibration see it."""
-    return passes_calibration(Case(settings=run.job.settings.described(), certificate=certificate))
+    return passes_calibration(Case(settings=run.job.settings.document(), certificate=certificate))

@@ -134,7 +134,7 @@ class Record:
             key=key,
             started_utc=started,
             epoch_monotonic_ns=epoch_ns,
-            settings=job.settings.described(),
+            settings=job.settings.document(),
             profile=job.profile.model_dump(mode="json"),
             fingerprint={**fingerprint, "profile_sha256": job.profile.digest()},
             cut_short=UNENDED,

@@ -37,7 +37,7 @@ _ANNOTATIONS = {Verdict.FAIL: "error", Verdict.INVALID: "warning"}
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PipelineStep:
     """One command of the pipeline: ``arguments`` of the rig's own command line."""
 
     title: str
@@ -45,10 +45,10 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class StepRun:
     """How a step ended. ``pack`` is None where it left none; ``interrupted`` where the pipeline was, during it."""
 
-    step: Step
+    step: PipelineStep
     exit_code: int
     pack: Pack | None
     interrupted: bool = False
@@ -76,7 +76,7 @@ class Done:
         return path.read_text(encoding="utf-8") if path else f"# {self.step.title}\n\n{self.cut_off}\n"
 
 
-def steps_of(profile: Path | None, seed: int, *, quick: bool, seconds: int, workers: int) -> tuple[Step, ...]:
+def steps_of(profile: Path | None, seed: int, *, quick: bool, seconds: int, workers: int) -> tuple[PipelineStep, ...]:
     """The pipeline; ``quick`` does the least that touches every step's gates. Without a profile: the bundled one.
 
     A storm that the profile says nothing of is no step: asked for by name it would be INVALID. The run says NOT-RUN.
@@ -88,15 +88,17 @@ def steps_of(profile: Path | None, seed: int, *, quick: bool, seconds: int, work
     cases = ("--case", "random-kids") if quick else ()
     length = ("--seconds", str(min(seconds, QUICK_MIX_S) if quick else seconds))
     certified = ("--null-seconds", "1") if quick else ()
-    storm = Step("unknown-kid storm", ("storm", UNKNOWN_KID, *cases, *common))
+    storm = PipelineStep("unknown-kid storm", ("storm", UNKNOWN_KID, *cases, *common))
     return (
-        Step("null gate, ladder, perf gate", ("run", *rungs, *common)),
+        PipelineStep("null gate, ladder, perf gate", ("run", *rungs, *common)),
         *([storm] if asks_for_storm else []),
-        Step("sustained mix under locust", ("mix", *length, *certified, "--workers", str(workers), *common)),
+        PipelineStep("sustained mix under locust", ("mix", *length, *certified, "--workers", str(workers), *common)),
     )
 
 
-def run_ci(steps: Sequence[Step], out: Path, environ: Mapping[str, str], reporter: Reporter) -> tuple[Done, ...]:
+def run_ci(
+    steps: Sequence[PipelineStep], out: Path, environ: Mapping[str, str], reporter: Reporter
+) -> tuple[StepRun, ...]:
     """Run every step, whatever the others come to; write what they found.
 
     An interrupt is the running step's, which keeps and judges what it has; none begins after it.
@@ -121,19 +123,19 @@ def run_ci(steps: Sequence[Step], out: Path, environ: Mapping[str, str], reporte
     return tuple(done)
 
 
-def exit_code_of(done: Sequence[Done]) -> int:
+def exit_code_of(done: Sequence[StepRun]) -> int:
     """The worst of the steps'; 130 where one was interrupted."""
     if any(each.interrupted for each in done):
         return ExitCode.INTERRUPTED
     return worst_exit(each.exit_code for each in done)
 
 
-def summary_of(done: Sequence[Done]) -> str:
+def summary_of(done: Sequence[StepRun]) -> str:
     """The summaries of the steps, one after another."""
     return "\n\n".join(each.summary for each in done)
 
 
-def _run(step: Step, out: Path) -> Done:
+def _run(step: PipelineStep, out: Path) -> StepRun:
     """Run one step. Its pack is the one that was not there before."""
     before = set(out.glob("*/manifest.json"))
     command = [*python_module("rig"), *step.arguments, "--out", str(out)]
@@ -144,7 +146,7 @@ def _run(step: Step, out: Path) -> Done:
     except KeyboardInterrupt:
         interrupted, code = True, end(process, _STOP_S)
     made = sorted(set(out.glob("*/manifest.json")) - before)
-    return Done(step, code, Pack.open(made[-1].parent) if made else None, interrupted)
+    return StepRun(step, code, Pack.open(made[-1].parent) if made else None, interrupted)
 
 
 def _merged(documents: Sequence[Path]) -> bytes:
@@ -160,7 +162,7 @@ def _merged(documents: Sequence[Path]) -> bytes:
     return document + b"\n"
 
 
-def _tell_github(done: Sequence[Done], environ: Mapping[str, str]) -> None:
+def _tell_github(done: Sequence[StepRun], environ: Mapping[str, str]) -> None:
     """The job's summary, and an annotation for every gate that is not as it should be."""
     if path := environ.get("GITHUB_STEP_SUMMARY"):
         with Path(path).open("a", encoding="utf-8") as file:
@@ -170,7 +172,7 @@ def _tell_github(done: Sequence[Done], environ: Mapping[str, str]) -> None:
         sys.stderr.write(line + "\n")
 
 
-def annotated(done: Sequence[Done]) -> list[str]:
+def annotated(done: Sequence[StepRun]) -> list[str]:
     """Workflow commands of GitHub: an error for a FAIL or a step that was cut off, a warning for an INVALID."""
     lines: list[str] = []
     for each in done:
@@ -196,7 +198,7 @@ def _escaped(text: str) -> str:
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
-def document_of(done: Sequence[Done], out: Path) -> dict[str, Any]:
+def document_of(done: Sequence[StepRun], out: Path) -> dict[str, Any]:
     """What ``--json`` prints: the verdicts of every step that came to some."""
     verdicts = [path for each in done if (path := each.left(_VERDICTS))]
     return {

@@ -44,7 +44,7 @@ _LEAST_SHOWN = 0.005
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
+class SamplingOptions:
     """What ``rig sample`` was asked for. ``seconds`` None: until it is interrupted."""
 
     dsn_env: str
@@ -54,7 +54,7 @@ class Watch:
     hz: float = 20.0
     out: Path = Path("results")
 
-    def described(self) -> dict[str, Any]:
+    def document(self) -> dict[str, Any]:
         """For the manifest."""
         return asdict(self) | {"out": str(self.out), "pids": list(self.pids), "samplers": True}
 
@@ -67,13 +67,15 @@ class Sampled:
     case: Case
 
 
-def sample(watch: Watch, argv: tuple[str, ...], environ: Mapping[str, str], begun: Callable[[Path], None]) -> Sampled:
-    """Look until the time is over; ``begun`` is called once everybody looks.
+def sample(
+    options: SamplingOptions, argv: tuple[str, ...], environ: Mapping[str, str], on_start: Callable[[], None]
+) -> Sampled:
+    """Look until the time is over; ``on_start`` is called once all samplers look.
 
     ConfigError and Unavailable where the database cannot be looked at, UsageError for a process that is not there.
     """
-    dsn = _checked_dsn(watch, environ)
-    for pid in watch.pids:
+    dsn = _dsn_from(options, environ)
+    for pid in options.pids:
         if not Path(f"/proc/{pid}").exists():
             raise UsageError(f"--pid {pid}: there is no such process")
     started = datetime.now(UTC)
@@ -84,30 +86,32 @@ def sample(watch: Watch, argv: tuple[str, ...], environ: Mapping[str, str], begu
         seed=0,
         started_utc=started,
         epoch_monotonic_ns=time.monotonic_ns(),
-        settings=watch.described(),
+        settings=options.document(),
         fingerprint=fingerprint(environ),
         cut_short=UNENDED,
     )
-    pack = Pack.create(watch.out, VERB, 0, started)
+    pack = Pack.create(options.out, VERB, 0, started)
     pack.hold()
     pack.write_manifest(manifest)
-    rules = (Rule(Role.SERVER, watch.pids, watch.match), Rule(Role.RIG, (os.getpid(),)))
-    with Supervisor(), sampling(Plan(dsn, rules, watch.hz), pack.samples_folder) as samplers:
-        begun(pack.path)
+    rules = (Rule(Role.SERVER, options.pids, options.match), Rule(Role.RIG, (os.getpid(),)))
+    with Supervisor(), sampling(Plan(dsn, rules, options.hz), pack.samples_folder) as samplers:
+        on_start()
         with suppress(KeyboardInterrupt):  # how an open-ended watch ends
-            _wait(samplers, watch.seconds)
+            _wait(samplers, options.seconds)
     return judge_samples(pack, replace(manifest, cut_short=""))
 
 
-def _checked_dsn(watch: Watch, environ: Mapping[str, str]) -> str:
-    dsn = secret_from(environ, watch.dsn_env, "the DSN of the database to look at")
+def _dsn_from(options: SamplingOptions, environ: Mapping[str, str]) -> str:
+    dsn = secret_from(environ, options.dsn_env, "the DSN of the database to look at")
     try:
         psycopg.connect(dsn, connect_timeout=5, application_name="rig-sample").close()
     except psycopg.ProgrammingError:
-        raise ConfigError(f"{watch.dsn_env} holds no PostgreSQL DSN; give postgresql://user:password@host/db") from None
+        raise ConfigError(
+            f"{options.dsn_env} holds no PostgreSQL DSN; give one like postgresql://user:password@host/db"
+        ) from None
     except psycopg.Error as error:
         words = " ".join(str(error).split())
-        raise Unavailable(f"the database that {watch.dsn_env} names cannot be reached: {words}") from None
+        raise Unavailable(f"the database that {options.dsn_env} names cannot be reached: {words}") from None
     return dsn
 
 

@@ -1,8 +1,8 @@
 """``rig up`` and ``rig down``: the target of a profile and its database, kept running for hand use.
 
 Flow: ``start`` launches ``rig up --foreground`` as a process of its own and waits until it has written ``.up.json``
-below the results directory; ``serve`` is that process; ``stop`` ends it by the pid and the birth that stand there. The
-file holds credentials for use by hand: it is readable by its owner only, and goes with the target.
+below the results directory; ``serve`` is that process; ``stop`` ends it by the pid and start time in that file. The
+file holds credentials for use by hand: only its owner can read it, and it is removed when the target stops.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from rig.target.store import Store, open_store
 from rig.target.tenants import provision
 
 _PREPARE_S = 60.0
-"""For the database and the tables, beside the time that the target may take to become ready."""
+"""For the database and the tables, on top of the target's ready_timeout_s."""
 _STOP_S = 30.0
 _POLL_S = 0.05
 _TENANTS = ("A", "B")
@@ -46,8 +46,8 @@ _ERRORS: Mapping[int, type[RigError]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """What stands: addresses and the credentials that a person needs. ``born_s`` as in ``rig.machine.processes``."""
+class RunningTarget:
+    """A target that runs: its addresses, and the credentials that a person needs. ``born_s``: its process's start."""
 
     pid: int
     born_s: float
@@ -60,8 +60,8 @@ class Standing:
         """As JSON."""
         return asdict(self)
 
-    def described(self) -> str:
-        """As lines for a person, ready for a shell."""
+    def shell_lines(self) -> str:
+        """For a person, ready to be pasted into a shell."""
         lines = [
             f"# the target listens at {self.url} (process {self.pid}); stop it with: rig down",
             f"export RIG_TARGET_URL={shlex.quote(self.url)}",
@@ -73,30 +73,19 @@ class Standing:
         return "\n".join(lines)
 
 
-def start(job: Job, profile: Path | None) -> Standing:
-    """Launch the target in the background. UsageError when one stands already.
+def start(job: Job, profile: Path | None) -> RunningTarget:
+    """Launch the target in the background. UsageError when one is running already.
 
-    When it does not come up, the error that it ended with; Unavailable where that was none, or takes too long.
+    When it does not come up, the error that it ended with, else Unavailable.
     """
     state = _state_file(job.settings.out)
-    if (standing := _read(state)) is not None:
-        raise UsageError(f"a target stands already at {standing.url} (process {standing.pid}); stop it with: rig down")
+    if (running := _read(state)) is not None:
+        raise UsageError(f"a target runs already at {running.url} (process {running.pid}); stop it with: rig down")
     state.parent.mkdir(parents=True, exist_ok=True)
     state.unlink(missing_ok=True)
     log = state.with_name(".up.log")
-    settings = job.settings
-    command = [
-        *python_module("rig"),
-        "up",
-        "--foreground",
-        "--out",
-        str(settings.out),
-        "--seed",
-        str(settings.seed),
-    ]
-    command += ["--port", str(settings.port), *(["--profile", str(profile)] if profile else [])]
-    command += ["--allow-host", settings.allow_host] if settings.allow_host else []
-    command += [word for defect in settings.defects for word in ("--defect", defect)]
+    words = job.settings.words("out", "seed", "port", "allow_host", "defects")
+    command = [*python_module("rig"), "up", "--foreground", *words, *(["--profile", str(profile)] if profile else [])]
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
@@ -104,7 +93,7 @@ def start(job: Job, profile: Path | None) -> Standing:
     ready_s = job.profile.launch.ready_timeout_s if job.profile.launch else 0.0
     deadline = time.monotonic() + ready_s + _PREPARE_S
     try:
-        while (standing := _read(state)) is None:
+        while (running := _read(state)) is None:
             if process.poll() is not None or time.monotonic() > deadline:
                 error = _ERRORS.get(process.returncode or 0, Unavailable)
                 raise error(f"the target did not come up: {_last_words(log.read_text(errors='replace'))} (log: {log})")
@@ -112,11 +101,11 @@ def start(job: Job, profile: Path | None) -> Standing:
     except BaseException:  # interrupted, too: nobody would know of what comes up afterwards
         end(process, _STOP_S)
         raise
-    return standing
+    return running
 
 
 def _last_words(said: str) -> str:
-    """What the rig said of its end, which may be followed by an advice; else the last line."""
+    """The rig's own error message, which may be followed by advice; else the last line."""
     _, *errors = re.split(f"^{_SAYS}", said, flags=re.MULTILINE)
     lines = said.strip().splitlines() or ["it said nothing"]
     return errors[0].strip() if errors else lines[-1]
@@ -131,14 +120,14 @@ def serve(job: Job, environ: Mapping[str, str]) -> None:
     try:
         with Supervisor() as supervisor, open_store(job.profile, supervisor, environ, logs) as store:
             known.learn_from(job.profile, environ, store)
-            _stand(job, store, logs, environ, state, known)
+            _keep_running(job, store, logs, environ, state, known)
     except RigError as error:
         raise type(error)(known.blanked(str(error))) from None  # it may quote the target's last words
     finally:
         known.clean(logs)
 
 
-def _stand(job: Job, store: Store, logs: Path, environ: Mapping[str, str], state: Path, known: Secrets) -> None:
+def _keep_running(job: Job, store: Store, logs: Path, environ: Mapping[str, str], state: Path, known: Secrets) -> None:
     with open_target(job.profile, job.profile_dir, store, logs, environ, job.settings) as target:
         key = RunKey(job.settings.seed, secrets.token_hex(6), int(time.time()))
         tenancy = provision(job.profile, key, _TENANTS, store.truth_dsn, environ, known)
@@ -151,7 +140,7 @@ def _stand(job: Job, store: Store, logs: Path, environ: Mapping[str, str], state
             for tenant in tenancy.tenants
         }
         url, runtime_dsn = target.endpoint.url, store.runtime_dsn or ""
-        _write(state, Standing(os.getpid(), born_s(psutil.Process()), url, store.truth_dsn, runtime_dsn, tenants))
+        _write(state, RunningTarget(os.getpid(), born_s(psutil.Process()), url, store.truth_dsn, runtime_dsn, tenants))
         try:
             threading.Event().wait()
         except KeyboardInterrupt:
@@ -161,43 +150,41 @@ def _stand(job: Job, store: Store, logs: Path, environ: Mapping[str, str], state
 
 
 def stop(out: Path) -> str:
-    """End what ``start`` launched and wait until it is gone; a sentence that says what was done."""
+    """End what ``start`` launched and wait until it is gone. A sentence that says what was done."""
     state = _state_file(out)
-    standing = _read(state)
-    if standing is None:
+    running = _read(state)
+    if running is None:
         state.unlink(missing_ok=True)
-        return "nothing stands"
+        return "no target is running"
     try:
-        process = psutil.Process(standing.pid)
+        process = psutil.Process(running.pid)
         process.send_signal(signal.SIGTERM)
         process.wait(_STOP_S)
     except psutil.NoSuchProcess:
-        pass  # it ended by itself between the two looks
+        pass  # it ended by itself meanwhile
     except psutil.TimeoutExpired:
-        raise RigError(
-            f"process {standing.pid} has not ended within {_STOP_S:g} s; look at {out / '.up.log'}"
-        ) from None
-    return f"stopped {standing.url}"
+        raise RigError(f"process {running.pid} has not ended within {_STOP_S:g} s; look at {out / '.up.log'}") from None
+    return f"stopped {running.url}"
 
 
 def _state_file(out: Path) -> Path:
     return out / ".up.json"
 
 
-def _write(state: Path, standing: Standing) -> None:
+def _write(state: Path, running: RunningTarget) -> None:
     temporary = state.with_name(f"{state.name}.tmp")
     temporary.unlink(missing_ok=True)
     temporary.touch(mode=0o600, exist_ok=False)
-    temporary.write_text(json.dumps(standing.document()))
+    temporary.write_text(json.dumps(running.document()))
     temporary.replace(state)
 
 
-def _read(state: Path) -> Standing | None:
-    """What stands now; None when nothing does or the file is a leftover."""
+def _read(state: Path) -> RunningTarget | None:
+    """The target that is running; None where there is none, or the file is a leftover."""
     try:
-        standing = Standing(**json.loads(state.read_text()))
-        process = psutil.Process(standing.pid)
-        stands = alive(process) and born_s(process) == standing.born_s
+        running = RunningTarget(**json.loads(state.read_text()))
+        process = psutil.Process(running.pid)
+        is_running = alive(process) and born_s(process) == running.born_s
     except (OSError, ValueError, TypeError, psutil.Error):
         return None
-    return standing if stands else None
+    return running if is_running else None

@@ -130,13 +130,13 @@ def test_a_host_beyond_loopback_is_refused(tmp_path: Path, database: Database) -
 
 def test_a_fault_of_the_rig_ends_in_70(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     from rig.cli import main
-    from rig.cli.options import Common
+    from rig.cli.options import Invocation
     from rig.profile import Profile
 
     def broken(*_: object) -> Profile:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(Common, "load_profile", broken)
+    monkeypatch.setattr(Invocation, "load_profile", broken)
     assert main(["calibrate"]) == ExitCode.INTERNAL
     said = capsys.readouterr().err
     assert "a fault of the rig itself" in said
@@ -148,14 +148,14 @@ def test_what_an_error_quotes_commands_no_terminal(
 ) -> None:
     """A target's log, or what it answers, may hold anything: a title, a link, a cleared screen."""
     from rig.cli import main
-    from rig.cli.options import Common
+    from rig.cli.options import Invocation
     from rig.errors import Unavailable
     from rig.profile import Profile
 
     def broken(*_: object) -> Profile:
         raise Unavailable("its log ends with: \x1b]0;owned\x07\x1b[2Jreally\r\nstart it")
 
-    monkeypatch.setattr(Common, "load_profile", broken)
+    monkeypatch.setattr(Invocation, "load_profile", broken)
     assert main(["calibrate"]) == ExitCode.UNAVAILABLE
     said = capsys.readouterr().err
     assert said == "rig: its log ends with: \\x1b]0;owned\\x07\\x1b[2Jreally\\r\nstart it\n"

@@ -12,7 +12,7 @@ import pytest
 
 from rig.errors import ConfigError, ExitCode, UsageError
 from rig.init.draft import draft
-from rig.init.questions import QUESTIONS, answered
+from rig.init.questions import QUESTIONS, ask_all
 from rig.model import RequestClass, Row
 from rig.profile import Profile, load_profile
 from rig.requests.body import SLOTS, compile_bodies
@@ -28,7 +28,7 @@ def drafted(tmp_path: Path, **given: str) -> Profile:
     """The profile that follows from these answers (underscores for dashes) and the defaults of all others."""
     options = {name.replace("_", "-"): answer for name, answer in given.items()}
     assert options.keys() <= {question.name for question in QUESTIONS}
-    answers = answered(lambda question, so_far: options.get(question.name, question.default_after(so_far)))
+    answers = ask_all(lambda question, so_far: options.get(question.name, question.default_after(so_far)))
     path = tmp_path / "profile.toml"
     path.write_text(draft(answers, path))
     return load_profile(path)

@@ -14,8 +14,8 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from rig.doctor import surroundings
-from rig.doctor.examination import STAGES, examine
-from rig.doctor.findings import Examination, State, Step
+from rig.doctor.examination import STEPS, examine
+from rig.doctor.findings import Examination, State, StepResult
 from rig.errors import ExitCode, Unavailable
 from rig.machine.ports import free_port
 from rig.profile import bundled_profile
@@ -56,14 +56,14 @@ def write(tmp_path: Path, service: Standing) -> Callable[..., Path]:
 
 
 def examined(profile: Path, environ: dict[str, str]) -> Examination:
-    told: list[Step] = []
+    told: list[StepResult] = []
     found = examine(profile, SETTINGS, environ, told.append)
     assert tuple(told) == found.steps
-    assert [step.name for step in found.steps] == [stage.name for stage in STAGES]
+    assert [step.name for step in found.steps] == [stage.name for stage in STEPS]
     return found
 
 
-def step(found: Examination, name: str) -> Step:
+def step(found: Examination, name: str) -> StepResult:
     return next(step for step in found.steps if step.name == name)
 
 

@@ -20,8 +20,8 @@ from rig.run.reporter import Reporter
 from rig.verbs.ci import (
     JUNIT,
     QUICK_MIX_S,
-    Done,
-    Step,
+    PipelineStep,
+    StepRun,
     _merged,
     annotated,
     document_of,
@@ -32,7 +32,7 @@ from rig.verbs.ci import (
 )
 from tests.cli.commands import Going, wait_until
 
-STEP = Step("a storm, of kids", ())
+STEP = PipelineStep("a storm, of kids", ())
 
 
 def test_a_quick_pipeline_has_the_steps_of_a_whole_one_and_takes_less() -> None:
@@ -64,7 +64,7 @@ def test_annotations_are_escaped_and_name_what_failed(tmp_path: Path) -> None:
     )
     pack.write_judgement(Judgement(Verdict.FAIL, 1, gates))
     pack.write(JUNIT, b"<testsuites/>")
-    assert annotated([Done(STEP, 1, pack), Done(STEP, 69, None)]) == [
+    assert annotated([StepRun(STEP, 1, pack), StepRun(STEP, 69, None)]) == [
         "::error title=a storm%2C of kids%3A S1.rows::FAIL: 50%25 lost%0Aand more",
         "::warning title=a storm%2C of kids%3A hygiene::INVALID: rule",
         "::error title=a storm%2C of kids::ended with exit code 69, left no documents",
@@ -83,7 +83,7 @@ def test_one_junit_document_of_several(tmp_path: Path) -> None:
 
 # --- a step that is killed, and what others left before ------------------------------------------------------------
 
-STEPS = (Step("the ladder", ("run",)), Step("the mix", ("mix",)))
+STEPS = (PipelineStep("the ladder", ("run",)), PipelineStep("the mix", ("mix",)))
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def left(out: Path, verb: str, *, whole: bool = True) -> None:
         pack.seal()
 
 
-def piped(out: Path, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]) -> tuple[Done, ...]:
+def piped(out: Path, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]) -> tuple[StepRun, ...]:
     """A pipeline whose first step is killed by the kernel and whose second one passes."""
 
     def stood_in_for(_: str) -> list[str]:

@@ -10,13 +10,12 @@ from pydantic import TypeAdapter
 
 from rig.errors import ConfigError, ExitCode, UsageError
 from rig.evidence.locust_run import MasterAccount
-from rig.limits import RATE_CEILING_PER_S, REQUESTS_CEILING
 from rig.locust_bridge.coordinator import Coordinator
 from rig.locust_bridge.plan import Plan
+from rig.settings import Settings
 
 SESSION: dict[str, Any] = {
-    "profile": None, "seed": 1, "floor": 500.0, "null_seconds": 0.1, "allow_host": None, "port": 0, "defects": [],
-    "max_requests": REQUESTS_CEILING, "max_rate": RATE_CEILING_PER_S, "client": "locust", "argv": ["locust"],
+    "profile": None, "client": "locust", "argv": ["locust"],
 }  # fmt: skip
 TEST: dict[str, Any] = {
     "do": "begin", "locust": "2.47", "alone": False, "client_pids": [], "fixed_requests": 0, "rate_per_user_s": 0.0,
@@ -28,7 +27,8 @@ TEST: dict[str, Any] = {
 @pytest.fixture
 def coordinator(tmp_path: Path) -> Iterator[Coordinator]:
     with Coordinator(os.environ) as opened:
-        opened.answer({"do": "open", "out": str(tmp_path), **SESSION})
+        settings = Settings(out=tmp_path, null_seconds=0.1, floor_rps=500, latency_calibration="none")
+        opened.answer({"do": "open", "settings": settings.document(), **SESSION})
         yield opened
 
 

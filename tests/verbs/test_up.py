@@ -17,7 +17,7 @@ from rig.machine.processes import born_s
 from rig.profile import bundled_profile, load_profile
 from rig.run.job import Job
 from rig.settings import Settings
-from rig.verbs.up import Standing, _read, _state_file, _write, start, stop
+from rig.verbs.up import RunningTarget, _read, _state_file, _write, start, stop
 
 
 @pytest.fixture
@@ -31,12 +31,12 @@ def test_another_process_of_the_same_pid_is_not_what_stands(tmp_path: Path) -> N
     state = _state_file(tmp_path)
     with subprocess.Popen([sys.executable, "-c", "input()  # rig"], stdin=subprocess.PIPE) as other:
         born = born_s(psutil.Process(other.pid))
-        standing = Standing(other.pid, born, "http://127.0.0.1:9", "", "", {})
+        standing = RunningTarget(other.pid, born, "http://127.0.0.1:9", "", "", {})
         _write(state, standing)
         assert _read(state) == standing
         _write(state, replace(standing, born_s=born - 60))
         assert _read(state) is None
-        assert stop(tmp_path) == "nothing stands"
+        assert stop(tmp_path) == "no target is running"
         assert other.poll() is None
         other.communicate(b"\n")
     _write(state, standing)
@@ -45,7 +45,7 @@ def test_another_process_of_the_same_pid_is_not_what_stands(tmp_path: Path) -> N
 
 def test_exports_are_words_of_a_shell() -> None:
     dsn = "host=db password='it''s $HOME'"
-    described = Standing(1, 0.0, "http://127.0.0.1:9", dsn, "", {}).described()
+    described = RunningTarget(1, 0.0, "http://127.0.0.1:9", dsn, "", {}).shell_lines()
     exports = [shlex.split(line) for line in described.splitlines() if line.startswith("export ")]
     assert ["export", f"RIG_TRUTH_DSN={dsn}"] in exports
     assert all(len(export) == 2 for export in exports)

@@ -1,4 +1,4 @@
-"""From results to words: what the verbs have in common once their work is done."""
+"""What the verbs print once their work is done."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from rig.cli.options import Common
+    from rig.cli.options import Invocation
     from rig.run.job import Job
     from rig.run.record import FinishedRun
 
@@ -30,7 +30,7 @@ def stdout() -> Console:
     return Console()
 
 
-def execute(common: Common, job: Job) -> int:
+def run_job(invocation: Invocation, job: Job) -> int:
     """Run a job, print its verdict, and return the exit code."""
     from rig.cli.console import ConsoleReporter
     from rig.profile import environment
@@ -38,11 +38,11 @@ def execute(common: Common, job: Job) -> int:
 
     with ConsoleReporter(terminal()) as reporter:
         finished = run(job, environment(), reporter)
-    return conclude(finished, as_json=common.as_json)
+    return print_verdict(finished, as_json=invocation.as_json)
 
 
-def conclude(finished: FinishedRun, *, as_json: bool, document: dict[str, Any] | None = None) -> int:
-    """Print a verdict as a table or as one JSON document (`document`, if it is not the pack's own); its exit code."""
+def print_verdict(finished: FinishedRun, *, as_json: bool, document: dict[str, Any] | None = None) -> int:
+    """Print a verdict as a table, or as one JSON document (``document``, else the pack's own); the exit code."""
     from rig.report.summary import console
 
     if as_json:

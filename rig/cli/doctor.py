@@ -1,0 +1,38 @@
+"""``rig doctor``."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from rig.cli.options import Invocation, takes_settings
+from rig.cli.output import stdout
+
+
+@click.command("doctor")
+@takes_settings("seed", "allow_host", "defects")
+def doctor(invocation: Invocation) -> int:
+    """Examine a profile and its target, and say what to mend.
+
+    It sends a few single events. A target that was running before keeps the tenants and rows of the examination, as
+    after a run.
+    """
+    from rig.doctor import State, StepResult, examine
+    from rig.profile import environment
+
+    colours = {State.OK: "green", State.FAIL: "bold red", State.SKIPPED: "dim"}
+    console = stdout()
+
+    def print_step(step: StepResult) -> None:
+        if not invocation.as_json:
+            console.print(f"{step.state.value:<8}", style=colours[step.state], end="", highlight=False)
+            console.print(f"{step.name:<37} {step.said}", markup=False, highlight=False, soft_wrap=True)
+
+    examined = examine(invocation.profile_path, invocation.settings, environment(), print_step)
+    if invocation.as_json:
+        click.echo(json.dumps(examined.document(), indent=2))
+    else:
+        ok, failed, skipped = (examined.counts(state) for state in (State.OK, State.FAIL, State.SKIPPED))
+        click.echo(f"{ok} ok, {failed} FAIL, {skipped} skipped; exit {int(examined.exit_code)}")
+    return examined.exit_code

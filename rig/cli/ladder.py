@@ -1,0 +1,65 @@
+"""``rig ladder``, and the options of the ladder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from rig.cli.options import Invocation, takes_run_settings
+from rig.cli.output import run_job
+
+
+def _steps(context: click.Context, parameter: click.Parameter, value: str) -> tuple[int, ...]:
+    try:
+        steps = tuple(int(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r}: give numbers like 50,250,1000") from None
+    if not steps or min(steps) < 1 or len(set(steps)) != len(steps):
+        raise click.BadParameter(f"{value!r}: give different numbers from 1")
+    return steps
+
+
+def _ids(context: click.Context, parameter: click.Parameter, value: str | None) -> frozenset[str] | None:
+    from scenarios.ladder import IDS
+
+    if value is None:
+        return None
+    chosen = frozenset(part.strip().upper() for part in value.split(","))
+    if unknown := sorted(chosen - set(IDS)):
+        raise click.BadParameter(f"{unknown[0]!r} is no scenario; known are {', '.join(IDS)}")
+    return chosen
+
+
+_OPTIONS = (
+    click.option(
+        "--steps", default="50,250,1000", show_default=True, callback=_steps, help="Send N requests at each step."
+    ),
+    click.option("--only", callback=_ids, help="Run these scenarios only, like S1,S5."),
+    click.option(
+        "--tenants", type=click.IntRange(1, 200), default=1, show_default=True, help="Spread over this many tenants."
+    ),
+    click.option(
+        "--documented", is_flag=True, help="Send the documented composition. Its totals are 11,498 / 2,980 / 1 / 0."
+    ),
+)
+
+
+def takes_ladder(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of the ladder, by the names that ``rig.verbs.ladder`` gives them."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+@click.command("ladder")
+@takes_run_settings()
+@takes_ladder
+def ladder(invocation: Invocation, **ladder: Any) -> int:
+    """Run the ladder without the perf gate: S1-S7 at each step, then S9."""
+    from rig.verbs.ladder import ladder_scenarios
+
+    profile = invocation.load_profile()
+    scenarios = ladder_scenarios(profile, without=frozenset({"S8"}), **ladder)
+    return run_job(invocation, invocation.job("ladder", profile, scenarios))

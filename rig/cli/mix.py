@@ -1,0 +1,32 @@
+"""``rig mix``, and the options of all verbs that start locust."""
+
+from __future__ import annotations
+
+import click
+
+from rig.cli.options import Invocation, takes_settings
+
+LOCUST_SETTINGS = ("out", "seed", "allow_host", "defects", "max_requests", "null_seconds")
+workers_option = click.option(
+    "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Start this many native workers."
+)
+seconds_option = click.option(
+    "--seconds", type=click.IntRange(1), default=20, show_default=True, help="Run the sustained mix for this long."
+)
+
+
+@click.command("mix")
+@takes_settings(*LOCUST_SETTINGS, json=False)
+@click.option("--users", type=click.IntRange(1), default=50, show_default=True, help="Send over this many connections.")
+@seconds_option
+@workers_option
+def mix(invocation: Invocation, users: int, seconds: int, workers: int) -> int:
+    """Run the sustained mix of S1-S4, S6 and S7 under locust.
+
+    It starts a headless locust master and native workers.
+    """
+    from rig.locust_bridge.launch import Crowd, lead, options_of_session
+
+    rate = ("-u", str(users), "-r", str(users), "-t", f"{seconds}s", "--only-summary")
+    arguments = (*rate, *options_of_session(invocation.profile, invocation.settings))
+    return lead(Crowd(arguments, workers, None, invocation.settings.allow_host))

@@ -1,0 +1,27 @@
+"""``rig run``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from rig.cli.ladder import takes_ladder
+from rig.cli.options import Invocation, takes_run_settings
+from rig.cli.output import run_job
+from rig.cli.perf import takes_perf_gate
+
+
+@click.command("run")
+@takes_run_settings("storms")
+@takes_ladder
+@takes_perf_gate
+def run(invocation: Invocation, **ladder: Any) -> int:
+    """Certify the client, load the target with S1-S9, read the truth, judge.
+
+    The evidence goes into a pack below the results folder.
+    """
+    from rig.verbs.ladder import ladder_scenarios
+
+    profile = invocation.load_profile()
+    return run_job(invocation, invocation.job("run", profile, ladder_scenarios(profile, **ladder)))
