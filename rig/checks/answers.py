@@ -1,13 +1,13 @@
-"""``S1.answers`` … ``S9.answers``: every request got the answer that its class asks for; no 5xx, no timeout, no lost
-connection.
+"""``S1.answers`` … ``S9.answers``: every request got the answer that its class asks for.
 
-What the rig cut off itself is never booked as a wrong answer: it makes the claim INVALID, not false. So do timeouts
-alone where the client was at its own limit: it may have been too slow to see the answers; and refusals alone where
-the wall clock was stepped: signatures age.
+A 5xx, a timeout or a lost connection is FAIL. The gate is INVALID where the rig itself may have caused it: it cut the
+request off; there were only timeouts, and the client was at its limit and may have seen the answers too late; there
+were only refusals, and the wall clock was stepped, so that signatures were out of date.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -16,13 +16,15 @@ from rig.checks.gates import GateKind, Kind, emits
 from rig.checks.instrument import client_limits
 from rig.errors import ErrorKind
 from rig.evidence.case import Case, describe_missing_reports
-from rig.evidence.gate import Gate, Verdict
+from rig.evidence.gate import Gate
 from rig.evidence.history import has_failed
+from rig.evidence.scenario_runs import ScenarioRun
 from rig.model import Outcome
 
 _REFUSALS = (401, 403)
+"""How a target answers a signature that is too old or not yet valid."""
 _OWN_DOING = ("none", "not_sent", "aborted")
-"""Error kinds that are no fault of the target's."""
+"""Error kinds that the target did not cause."""
 
 ANSWERS = GateKind(
     "*.answers",
@@ -33,53 +35,39 @@ ANSWERS = GateKind(
 
 @emits(ANSWERS)
 def check_answers(case: Case) -> list[Gate]:
-    """One gate for each scenario that was driven."""
-    return [
-        _answers_gate(case, scenario)
-        for scenario in dict.fromkeys(scenario_run.scenario.id for scenario_run in case.scenario_runs)
-    ]
+    """One gate for each scenario of the run."""
+    return [_answers_gate(case, scenario) for scenario in dict.fromkeys(run.scenario.id for run in case.scenario_runs)]
 
 
 def _answers_gate(case: Case, scenario: str) -> Gate:
-    gate_id, rule = ANSWERS.of(scenario), ANSWERS.rule
-    scenario_runs = case.scenario_runs_of(scenario)
+    runs = case.scenario_runs_of(scenario)
     rows = case.history[case.history["scenario"] == scenario]
-    offered = sum(scenario_run.scenario.count for scenario_run in scenario_runs)
+    offered = sum(run.scenario.count for run in runs)
     figures = _figures(rows, offered)
-    wrong = _what_is_wrong(figures)
-    if wrong:
-        limits = [
-            limit
-            for scenario_run in scenario_runs
-            if _timed_out(case.rows_of(scenario_run))
-            for limit in client_limits(scenario_run)
-        ]
-        if limits and figures.get("timeout") == _wrong_count(rows):
-            return Gate(gate_id, Verdict.INVALID, rule, figures, f"{wrong}, but {'; '.join(limits)}")
-        if (step := case.clock_step()) and _refused_count(rows) == _wrong_count(rows):
-            return Gate(gate_id, Verdict.INVALID, rule, figures, f"{wrong}, but the wall clock was {step}")
-        return Gate(gate_id, Verdict.FAIL, rule, figures, wrong)
-    if any(scenario_run.interrupted for scenario_run in scenario_runs):
-        return Gate(gate_id, Verdict.INVALID, rule, figures, "the run was interrupted")
-    if missing := describe_missing_reports(scenario_runs):
-        return Gate(gate_id, Verdict.INVALID, rule, figures, missing)
-    if unsent := offered - figures[Outcome.ACKNOWLEDGED]:
-        return Gate(gate_id, Verdict.INVALID, rule, figures, f"{unsent} requests were not sent")
-    return Gate(gate_id, Verdict.PASS, rule, figures)
+    unproven = ""
+    if wrong := _what_is_wrong(figures):
+        if excuse := _excuse(case, runs, rows, figures):
+            wrong, unproven = "", f"{wrong}, but {excuse}"
+    elif any(run.interrupted for run in runs):
+        unproven = "the run was interrupted"
+    elif missing := describe_missing_reports(runs):
+        unproven = missing
+    elif unsent := offered - figures[Outcome.ACKNOWLEDGED]:
+        unproven = f"{unsent} requests were not sent"
+    return ANSWERS.decide(figures, wrong=wrong, unproven=unproven, name=scenario)
 
 
-def _wrong_count(rows: pd.DataFrame) -> int:
-    """Requests that were answered wrongly, or that the target, not the rig, left without an answer."""
-    return int((has_failed(rows) & (rows["error_kind"] != "aborted")).sum())
-
-
-def _refused_count(rows: pd.DataFrame) -> int:
-    """Requests that were taken for somebody else's, as those are whose signature is too old or not yet due."""
-    return int(((rows["outcome"] == Outcome.REFUSED) & rows["status"].isin(_REFUSALS)).sum())
-
-
-def _timed_out(rows: pd.DataFrame) -> bool:
-    return bool((rows["error_kind"] == "timeout").any())
+def _excuse(case: Case, runs: Sequence[ScenarioRun], rows: pd.DataFrame, figures: Mapping[str, Any]) -> str:
+    """Why wrong answers may not be the target's fault; empty where they are."""
+    wrong_count = int((has_failed(rows) & (rows["error_kind"] != "aborted")).sum())
+    late = [run for run in runs if (case.rows_of(run)["error_kind"] == "timeout").any()]
+    limits = [limit for run in late for limit in client_limits(run)]
+    if limits and figures.get("timeout") == wrong_count:
+        return "; ".join(limits)
+    refused = (rows["outcome"] == Outcome.REFUSED) & rows["status"].isin(_REFUSALS)
+    if (step := case.clock_step()) and int(refused.sum()) == wrong_count:
+        return f"the wall clock was {step}"
+    return ""
 
 
 def _figures(rows: pd.DataFrame, offered: int) -> dict[str, Any]:
@@ -104,7 +92,7 @@ def _figures(rows: pd.DataFrame, offered: int) -> dict[str, Any]:
 
 
 def _what_is_wrong(figures: dict[str, Any]) -> str:
-    """In words; empty when nothing is."""
+    """The wrong answers in words; empty where there are none."""
     parts = [f"status {status}" for status in figures.get("wrong_status", [])]
     kinds = [kind.name.lower() for kind in ErrorKind if kind.name.lower() not in _OWN_DOING]
     parts += [f"{figures[kind]} {kind.replace('_', ' ')}" for kind in kinds if kind in figures]

@@ -1,16 +1,16 @@
-"""What a checker says of the gates that it can emit: declared beside the checker, so that no second list can be wrong.
+"""The declaration of a gate, which stands beside the checker that emits it. There is no second list of gates.
 
-Flow: a checker module makes a ``GateKind`` for each of its gates and names them in ``@emits(…)``; the gate takes its id
-and its rule from there. ``rig.checks.judge`` takes only checkers that declare, and makes a run INVALID in which one
-emits what it did not declare. ``rig.selftest.catalog`` puts the declarations of all checkers together.
-Not for what makes a gate red: ``rig.selftest.defects`` and ``rig.selftest.weaknesses`` say that.
+Flow: a checker module makes a ``GateKind`` for each of its gates and names them in ``@emits(…)``. The gate takes its id
+and its rule from there. ``rig.checks.judge`` runs such checkers only. A run is INVALID where one emits a gate that it
+did not declare. ``rig.selftest.catalog`` collects the declarations of all checkers.
+Which defects turn a gate red is listed in ``rig.selftest.defects`` and ``rig.selftest.weaknesses``.
 """
 
 from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -18,11 +18,11 @@ from rig.evidence.case import Case
 from rig.evidence.gate import Gate, Verdict
 
 ANY = "*"
-"""In a pattern: the name of a scenario, a case or a checker, which is not known beforehand."""
+"""Stands in a pattern for the name of a scenario, a case or a checker."""
 
 
 class Kind(StrEnum):
-    """What a gate speaks of."""
+    """What a gate is about."""
 
     TRUTH = "truth"
     """The rows that exist."""
@@ -31,20 +31,20 @@ class Kind(StrEnum):
     PERFORMANCE = "performance"
     """How fast it was."""
     PRIVACY = "privacy"
-    """Where personal data lies."""
+    """Where personal data was found."""
     INSTRUMENT = "instrument"
-    """Whether the evidence can carry a claim: never FAIL, as the target can do nothing for it."""
+    """Whether the evidence can carry a claim. Never FAIL, because the target is not to blame for it."""
     STORM = "storm"
-    """What a fleet did."""
+    """What a fleet of processes did."""
     EXIT = "exit"
     """Composed of others."""
 
 
 @dataclass(frozen=True, slots=True)
 class GateKind:
-    """A gate, or gates of many names: ``pattern`` is its id, in which ``*`` stands for a name.
+    """One gate, or a family of gates: ``pattern`` is the id, in which ``*`` stands for a name.
 
-    ``rule`` is what it asks for, without the figures that a run puts into it.
+    ``rule`` is the claim, without the figures of a run.
     """
 
     pattern: str
@@ -52,21 +52,35 @@ class GateKind:
     rule: str
 
     def of(self, name: str) -> str:
-        """The id of the gate for one scenario, case or checker."""
+        """The id of the gate of one scenario, case or checker."""
         return self.pattern.replace(ANY, name)
 
     def covers(self, gate_id: str) -> bool:
         """Whether an id is one of this kind."""
         return re.fullmatch(re.escape(self.pattern).replace(re.escape(ANY), r"[^.]+"), gate_id) is not None
 
+    def decide(
+        self, figures: Mapping[str, object], *, wrong: str = "", unproven: str = "", name: str = "", rule: str = ""
+    ) -> Gate:
+        """FAIL with the reason ``wrong``; without one INVALID with the reason ``unproven``; without either PASS.
+
+        ``rule`` replaces the general rule by one with the figures of the run.
+        """
+        verdict = Verdict.FAIL if wrong else Verdict.INVALID if unproven else Verdict.PASS
+        return Gate(self.of(name), verdict, rule or self.rule, figures, wrong or unproven)
+
+    def not_run(self, reason: str, figures: Mapping[str, object] | None = None, *, name: str = "") -> Gate:
+        """NOT-RUN, with the reason why it was not tried."""
+        return Gate(self.of(name), Verdict.NOT_RUN, self.rule, figures or {}, reason)
+
     @property
     def reds(self) -> tuple[Verdict, ...]:
-        """How it turns red."""
+        """The verdicts that count as red."""
         return (Verdict.INVALID, Verdict.NOT_RUN) if self.kind is Kind.INSTRUMENT else (Verdict.FAIL, Verdict.INVALID)
 
 
 class Checker:
-    """A pure function from a case to gates, and the gates that it can emit."""
+    """A pure function from a case to gates, with the gates that it can emit."""
 
     def __init__(self, check: Callable[[Case], list[Gate]], gates: tuple[GateKind, ...]) -> None:
         functools.update_wrapper(self, check)
@@ -75,11 +89,11 @@ class Checker:
         self.gates = gates
 
     def __call__(self, case: Case) -> list[Gate]:
-        """Its gates for a case."""
+        """The gates of a case."""
         return self._check(case)
 
     def find_undeclared_ids(self, gates: list[Gate]) -> list[str]:
-        """The ids among its gates that it did not declare."""
+        """The ids of those of ``gates`` that it did not declare."""
         return [gate.id for gate in gates if not any(kind.covers(gate.id) for kind in self.gates)]
 
 

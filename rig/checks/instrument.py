@@ -1,10 +1,8 @@
-"""What the instrument says of itself: is the client good enough to blame the target, and do its books balance?
+"""Gates about the instrument itself: is the client good enough to blame the target, and do its counts agree?
 
-``calibration.null`` holds the null benchmark against its floor; ``accounting`` asserts the identity
-``offered = skipped + tried`` and ``tried = acknowledged + refused + indeterminate + not connected`` between the
-workers' reports and the history;
-``completion`` keeps what a run did before it was cut short from passing for the whole.
-``client_limits`` names what makes a performance FAIL inadmissible.
+``calibration.null`` holds the null benchmark against its floor. ``accounting`` compares the workers' reports with the
+history: ``offered = skipped + sent``, and every request is in the history once. ``completion`` makes a run INVALID that
+was cut short. ``client_limits`` says why a missed limit may be the client's fault.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ from rig.checks.gates import GateKind, Kind, emits
 from rig.errors import ErrorKind
 from rig.evidence.case import Case, describe_missing_reports
 from rig.evidence.certificate import Certificate
-from rig.evidence.gate import Gate, Verdict
+from rig.evidence.gate import Gate
 from rig.evidence.scenario_runs import ScenarioRun
 from rig.limits import BUSY, LEAST_REQUESTS, LEAST_S, LEAST_TRIALS, STALLED, STOLEN, THROTTLED
 
@@ -23,29 +21,26 @@ NULL = GateKind("calibration.null", Kind.INSTRUMENT, "the client reaches the flo
 ACCOUNTING = GateKind(
     "accounting",
     Kind.INSTRUMENT,
-    "offered = sent + skipped, in the workers' reports and in the history alike",
+    "offered = sent + skipped, both in the workers' reports and in the history",
 )
 
-COMPLETION = GateKind("completion", Kind.INSTRUMENT, "the run came to its end and did all that it was to do")
+COMPLETION = GateKind("completion", Kind.INSTRUMENT, "the run came to its end and did all its work")
 
 
 @emits(COMPLETION)
 def check_completion(case: Case) -> list[Gate]:
-    """INVALID where the run was cut short; nothing where it was not: to have come to the end is no claim of its own."""
-    if not case.cut_short:
-        return []
-    return [Gate(COMPLETION.pattern, Verdict.INVALID, COMPLETION.rule, reason=case.cut_short)]
+    """INVALID where the run was cut short; no gate where it was not, because that is no claim of its own."""
+    return [COMPLETION.decide({}, unproven=case.cut_short)] if case.cut_short else []
 
 
 @emits(NULL)
 def check_null(case: Case) -> list[Gate]:
     """The floor gate."""
     certificate = case.certificate
-    gate_id, rule = NULL.pattern, NULL.rule
     if certificate is None:
-        return [Gate(gate_id, Verdict.INVALID, rule, reason="the client was not calibrated")]
+        return [NULL.decide({}, unproven="the client was not calibrated")]
     if not certificate.trials:
-        return [Gate(gate_id, Verdict.INVALID, rule, reason="the certificate rests on no trial")]
+        return [NULL.decide({}, unproven="the certificate rests on no trial")]
     median = certificate.median
     figures = {
         "rps": round(certificate.rps),
@@ -58,55 +53,52 @@ def check_null(case: Case) -> list[Gate]:
         "weakness": weakness(certificate),
         "churn_rps": None if certificate.churn_rps is None else round(certificate.churn_rps),
     }
+    unproven = ""
     if below_floor(certificate):
-        reason = f"{certificate.reason}: {certificate.explanation}" if certificate.reason else "below the floor"
-        return [Gate(gate_id, Verdict.INVALID, rule, figures, reason)]
-    return [Gate(gate_id, Verdict.PASS, rule, figures)]
+        unproven = f"{certificate.reason}: {certificate.explanation}" if certificate.reason else "below the floor"
+    return [NULL.decide(figures, unproven=unproven)]
 
 
 def below_floor(certificate: Certificate) -> bool:
-    """True when the client may judge nobody; whoever made the certificate says why."""
+    """True where the client is too slow to judge a target."""
     return bool(certificate.reason) or (bool(certificate.trials) and certificate.rps < certificate.floor_rps)
 
 
 @emits(ACCOUNTING)
 def check_accounting(case: Case) -> list[Gate]:
-    """Every request offered is in the history exactly once, as the workers report it; empty where none was."""
+    """Every request that was offered is in the history once, as the workers report it; no gate without load."""
     if not case.scenario_runs:
         return []
-    gate_id, rule = ACCOUNTING.pattern, ACCOUNTING.rule
     faults: list[str] = []
     if missing := describe_missing_reports(case.scenario_runs):
         faults.append(missing)
     offered = sent = skipped = 0
-    for scenario_run in case.scenario_runs:
-        rows = case.rows_of(scenario_run)
-        offered += scenario_run.scenario.count
-        sent += sum(report.sent for report in scenario_run.present)
-        skipped += sum(report.skipped for report in scenario_run.present)
-        if scenario_run.complete:
-            unbalanced = _find_imbalances(scenario_run, rows["seq"].tolist(), rows["error_kind"].tolist())
-            faults += [f"{scenario_run.scenario.label}: {fault}" for fault in unbalanced]
+    for run in case.scenario_runs:
+        rows = case.rows_of(run)
+        offered += run.scenario.count
+        sent += sum(report.sent for report in run.present)
+        skipped += sum(report.skipped for report in run.present)
+        if run.complete:
+            unbalanced = _find_imbalances(run, rows["seq"].tolist(), rows["error_kind"].tolist())
+            faults += [f"{run.scenario.label}: {fault}" for fault in unbalanced]
     figures = {"offered": offered, "sent": sent, "skipped": skipped, "rows": len(case.history)}
     if strange := len(case.history) - int(
         case.history["scenario_run"].isin([d.scenario.label for d in case.scenario_runs]).sum()
     ):
-        faults.append(f"{strange} rows of the history belong to no drive")
-    if faults:
-        return [Gate(gate_id, Verdict.INVALID, rule, figures, "; ".join(faults[:5]))]
-    return [Gate(gate_id, Verdict.PASS, rule, figures)]
+        faults.append(f"{strange} rows of the history belong to no scenario run")
+    return [ACCOUNTING.decide(figures, unproven="; ".join(faults[:5]))]
 
 
-def _find_imbalances(scenario_run: ScenarioRun, seqs: Sequence[int], kinds: Sequence[str]) -> list[str]:
+def _find_imbalances(run: ScenarioRun, seqs: Sequence[int], kinds: Sequence[str]) -> list[str]:
     faults = []
-    offered = sum(report.offered for report in scenario_run.present)
+    offered = sum(report.offered for report in run.present)
     skipped = kinds.count(ErrorKind.SKIPPED.name.lower())
     sent = len(kinds) - skipped
-    if offered != scenario_run.scenario.count:
-        faults.append(f"{scenario_run.scenario.count} requests were to be offered, {offered} were")
-    if any(report.offered != report.sent + report.skipped for report in scenario_run.present):
-        faults.append("a worker's own books do not balance")
-    if (sent, skipped) != (sum(r.sent for r in scenario_run.present), sum(r.skipped for r in scenario_run.present)):
+    if offered != run.scenario.count:
+        faults.append(f"{run.scenario.count} requests were to be offered, {offered} were")
+    if any(report.offered != report.sent + report.skipped for report in run.present):
+        faults.append("the counts of a worker contradict each other")
+    if (sent, skipped) != (sum(r.sent for r in run.present), sum(r.skipped for r in run.present)):
         faults.append(f"the history has {sent} sent and {skipped} skipped, the workers report otherwise")
     if len(set(seqs)) != len(seqs):
         faults.append("a request is in the history twice")
@@ -114,7 +106,7 @@ def _find_imbalances(scenario_run: ScenarioRun, seqs: Sequence[int], kinds: Sequ
 
 
 def weakness(certificate: Certificate | None) -> str:
-    """Why a certificate cannot carry a blame on the target; empty when it can."""
+    """Why a certificate is too weak to blame the target; empty where it is not."""
     if certificate is None:
         return "certificate: the client was not calibrated"
     if len(certificate.trials) < LEAST_TRIALS:
@@ -126,11 +118,11 @@ def weakness(certificate: Certificate | None) -> str:
     return ""
 
 
-def client_limits(scenario_run: ScenarioRun) -> list[str]:
-    """Why the client, not the target, may have been the limit of a drive; empty when it was not."""
+def client_limits(run: ScenarioRun) -> list[str]:
+    """Why the client, not the target, may have been the limit of a scenario run; empty where it was not."""
     limits = []
-    for report in scenario_run.present:
-        if report.wall_s <= 0 or not report.offered:  # nothing to do: a moment in which it only started and ended
+    for report in run.present:
+        if report.wall_s <= 0 or not report.offered:  # it had nothing to do
             continue
         if report.utilisation >= BUSY:
             core = "its core" if report.cores_allowed >= 1 else f"the {report.cores_allowed:g} cores that it may use"
@@ -139,12 +131,12 @@ def client_limits(scenario_run: ScenarioRun) -> list[str]:
             limits.append(
                 f"client: worker {report.worker} did not run for {report.stalled_s:.1f} s of {report.wall_s:.1f} s"
             )
-    return limits + _machine_limits(scenario_run)
+    return limits + _machine_limits(run)
 
 
-def _machine_limits(scenario_run: ScenarioRun) -> list[str]:
-    """What was taken away from everybody on the machine, target and client alike."""
-    machine, elapsed_s = scenario_run.machine, scenario_run.elapsed_s
+def _machine_limits(run: ScenarioRun) -> list[str]:
+    """What the hypervisor or a quota took from everybody on the machine, target and client."""
+    machine, elapsed_s = run.machine, run.elapsed_s
     if machine is None or elapsed_s <= 0:
         return []
     limits = []

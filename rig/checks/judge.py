@@ -1,7 +1,7 @@
-"""All checkers over one case, the exit gates that compose them, and the exit code of the run.
+"""All checkers over one case, the exit gates that compose their gates, and the exit code of the run.
 
-A checker that crashes is INVALID, never PASS, and never takes the others with it. The same function judges a run that
-ended a second ago and a pack that is read again a year later.
+A checker that crashes makes a gate INVALID, never PASS, and the other checkers still run. The same function judges a
+run that ended a second ago and a pack that is read a year later.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from rig.evidence.case import Case
 from rig.evidence.gate import Gate, Verdict, worst
 
 SOUND = GateKind(
-    "checker.*", Kind.INSTRUMENT, "every checker comes to an end, and emits no gate that it did not declare"
+    "checker.*", Kind.INSTRUMENT, "every checker ends without an error, and emits only gates that it declared"
 )
 _CRASHED = SOUND.of("")
 
 ALWAYS: tuple[Checker, ...] = (check_completion,)
-"""Whatever the run was for."""
+"""Under every verb."""
 CALIBRATION: tuple[Checker, ...] = (check_null, check_latency_calibration)
 LOAD: tuple[Checker, ...] = (
     check_rows,
@@ -52,14 +52,14 @@ LOAD: tuple[Checker, ...] = (
     check_crowd,
 )
 WATCHING: tuple[Checker, ...] = (check_samplers,)
-"""Of ``rig sample``, which loads nobody."""
+"""Of ``rig sample``, which sends no load."""
 STORMS: tuple[Checker, ...] = (check_key_storms, check_sisters)
-"""Also of ``rig storm``, which needs no null benchmark: it claims how often things happened, not how fast."""
+"""Also of ``rig storm``. It needs no null benchmark, because it claims how often things happened, not how fast."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExitGate:
-    """A gate that composes others: all ``members`` must have been tried; ``besides`` count where they were."""
+    """A gate that composes others. All ``members`` must have been tried; ``besides`` count only where they were."""
 
     id: str
     title: str
@@ -73,7 +73,7 @@ EXIT_GATES = (
     ExitGate("EG3.1", "privacy", ("S4.rows", "S8.rows", "privacy.rows"), ("privacy.logs",)),
     ExitGate("EG3.2", "idempotency", ("S1.rows", "S5.rows", "S6.rows", "duplicates")),
     ExitGate("EG3.3", "dead letters", ("S3.rows", "S6.rows", "S7.rows")),
-    # Fast, and right: a gate that only bounds the time from above would pass a target that does nothing.
+    # Answers and rows belong to it: a target that does nothing is fast, too.
     ExitGate(
         "EG3.4",
         "performance",
@@ -108,7 +108,7 @@ def judge(case: Case) -> tuple[Gate, ...]:
 
 
 def _add_diagnosis(gates: Sequence[Gate], case: Case) -> list[Gate]:
-    """The same gates; those of speed that did not pass name the diagnosis among their figures."""
+    """Add the diagnosis to the figures of the gates of speed that did not pass."""
     kinds = (*check_time.gates, *check_sustained_load.gates)
     slow = [gate.id for gate in gates if gate.verdict in _MISSED and any(kind.covers(gate.id) for kind in kinds)]
     diagnosis = explain(case) if slow else None
@@ -119,14 +119,14 @@ def _add_diagnosis(gates: Sequence[Gate], case: Case) -> list[Gate]:
 
 
 def verdict_of(gates: tuple[Gate, ...]) -> Verdict:
-    """The verdict of a run: FAIL dominates INVALID dominates PASS; where nothing was tried, INVALID."""
+    """The verdict of a run: FAIL before INVALID before PASS; INVALID where nothing was tried."""
     verdict = worst(gate.verdict for gate in gates)
     return Verdict.INVALID if verdict is Verdict.NOT_RUN else verdict
 
 
 def exit_code_of(case: Case, gates: tuple[Gate, ...]) -> ExitCode:
-    """How a run that came to its end ends the process; an interrupted one is INVALID and ends in 130."""
-    if any(scenario_run.interrupted for scenario_run in case.scenario_runs):
+    """The exit code of a run; 130 for an interrupted one, which is INVALID."""
+    if any(run.interrupted for run in case.scenario_runs):
         return ExitCode.INTERRUPTED
     if case.certificate is not None and below_floor(case.certificate):
         return ExitCode.BELOW_FLOOR
@@ -139,7 +139,7 @@ def exit_code_of(case: Case, gates: tuple[Gate, ...]) -> ExitCode:
 
 
 def passes_calibration(case: Case) -> bool:
-    """Whether the client may judge anybody, by the gates of its calibration alone."""
+    """Whether the client is good enough to judge a target: all gates of its calibration pass."""
     return verdict_of(tuple(gate for checker in CALIBRATION for gate in _run_checker(checker, case))) is Verdict.PASS
 
 
@@ -152,21 +152,20 @@ def _checkers(case: Case) -> tuple[Checker, ...]:
         case "storm":
             return (*STORMS, check_leaks)
         case _:
-            # A crowd that sent nothing has no drive, and is not to pass for that.
+            # A locust run that sent nothing has no scenario run, and must not pass.
             return CALIBRATION + (LOAD if case.scenario_runs else (check_crowd,)) + STORMS
 
 
 def _run_checker(checker: Checker, case: Case) -> list[Gate]:
-    gate_id = SOUND.of(checker.__name__.removeprefix("check_"))
+    name = checker.__name__.removeprefix("check_")
     try:
         gates = checker(case)
     except Exception as error:  # a checker's bug must not become a verdict on the target, nor hide other gates
-        reason = f"the checker crashed: {type(error).__name__}: {error}"
-        return [Gate(gate_id, Verdict.INVALID, SOUND.rule, reason=reason)]
+        return [SOUND.decide({}, unproven=f"the checker crashed: {type(error).__name__}: {error}", name=name)]
     if undeclared := checker.find_undeclared_ids(gates):
-        # Nobody has ever seen it red: it is not in the catalog that `rig prove` is held against.
-        reason = f"the checker emitted what it does not declare: {', '.join(undeclared)}"
-        return [*gates, Gate(gate_id, Verdict.INVALID, SOUND.rule, reason=reason)]
+        # `rig prove` does not know such a gate, so nobody has ever seen it red.
+        reason = f"the checker emitted gates that it does not declare: {', '.join(undeclared)}"
+        return [*gates, SOUND.decide({}, unproven=reason, name=name)]
     return gates
 
 
@@ -177,12 +176,14 @@ def _compose(exit_gate: ExitGate, gates: Mapping[str, Gate]) -> Gate:
     verdict = worst(gate.verdict for gate in tried)
     rule = f"{exit_gate.title}: {', '.join(gate.id for gate in tried) or 'nothing'}"
     figures = {gate.id: gate.verdict.value for gate in tried}
-    missing = [name for name in exit_gate.members if name not in gates or gates[name].verdict is Verdict.NOT_RUN]
+    missing = ", ".join(
+        name for name in exit_gate.members if name not in gates or gates[name].verdict is Verdict.NOT_RUN
+    )
+    reason = ", ".join(gate.id for gate in tried if gate.verdict is verdict)
     if verdict in (Verdict.PASS, Verdict.NOT_RUN) and missing and any(name.startswith(_CRASHED) for name in gates):
-        return Gate(exit_gate.id, Verdict.INVALID, rule, figures, f"a checker crashed; missing: {', '.join(missing)}")
-    if verdict is Verdict.PASS and missing:
-        return Gate(exit_gate.id, Verdict.NOT_RUN, rule, figures, f"not tried: {', '.join(missing)}")
-    if verdict is Verdict.NOT_RUN:
-        return Gate(exit_gate.id, Verdict.NOT_RUN, rule, figures, "nothing of it was tried")
-    reason = ", ".join(gate.id for gate in tried if gate.verdict is verdict) if verdict is not Verdict.PASS else ""
+        verdict, reason = Verdict.INVALID, f"a checker crashed; missing: {missing}"
+    elif verdict is Verdict.NOT_RUN:
+        reason = "nothing of it was tried"
+    elif verdict is Verdict.PASS:
+        verdict, reason = (Verdict.NOT_RUN, f"not tried: {missing}") if missing else (verdict, "")
     return Gate(exit_gate.id, verdict, rule, figures, reason)

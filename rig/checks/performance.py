@@ -1,8 +1,8 @@
 """``S8.time`` and ``sustained.*``: how fast, held against a limit.
 
-A limit that was kept with complete accounting stands whatever the client was like: a slow client cannot make a
-service look fast. A limit that was missed is the target's fault only when the client was not at its own limit, and when
-nobody else had taken the machine.
+A limit that was kept, with all requests accounted for, passes whatever the client was like: a slow client cannot make a
+service look fast. A missed limit is the target's fault only where the client was not at its own limit and no other
+process had taken the machine.
 """
 
 from __future__ import annotations
@@ -28,77 +28,68 @@ from rig.evidence.scenario_runs import ScenarioRun
 from rig.stats import latency_figures, quantile, quantile_figures, response_ms
 
 DEGRADATION_LIMIT = 1.5
-"""The last fifth's p95 may be so many times the first fifth's."""
+"""The p95 of the last fifth over that of the first fifth may be this much."""
 OF_THE_LIMIT = 0.1
-"""Of its limit: a p95 below this has room to grow tenfold. What it does down there, in milliseconds, is as much the
-disk's and the scheduler's as the target's: a log that syncs in 5 ms now and in 20 ms a second later is no degradation.
-"""
+"""A p95 below this share of its limit has room to grow tenfold, and does not count as degraded. At a few milliseconds
+the disk and the scheduler matter as much as the target: a log may sync in 5 ms now and in 20 ms a second later."""
 _PARTS = 5
 _LEAST_IN_PART = 20
-"""Of fewer requests the p95 would be the slowest."""
+"""With fewer requests the p95 would be the slowest of them."""
 
 TIME = GateKind(
     "*.time",
     Kind.PERFORMANCE,
-    "all requests of a drive are answered in less than its limit, median of its trials",
+    "all requests of a trial are answered within the limit, median of the trials",
 )
 RATE = GateKind("*.rate", Kind.PERFORMANCE, "every request that is due at the rate is sent, none is skipped")
-P95 = GateKind("*.p95", Kind.PERFORMANCE, "p95 of the response time, from the intended send, is within its limit")
+P95 = GateKind(
+    "*.p95", Kind.PERFORMANCE, "p95 of the response time, counted from when a request was due, is within its limit"
+)
 DEGRADATION = GateKind(
     "*.degradation",
     Kind.PERFORMANCE,
-    f"p95 of the last fifth (median of its parts) is at most {DEGRADATION_LIMIT:g} times that of the first fifth, or "
-    f"within {OF_THE_LIMIT:.0%} of its limit",
+    f"p95 of the last fifth (median of its parts) is at most {DEGRADATION_LIMIT:g} times that of the first fifth, "
+    f"or at most {OF_THE_LIMIT:.0%} of its limit",
 )
 
 
 @emits(TIME)
 def check_time(case: Case) -> list[Gate]:
     """The time gate over the trials of every scenario that has a time limit."""
-    timed = dict.fromkeys(
-        scenario_run.scenario.id for scenario_run in case.scenario_runs if scenario_run.scenario.limit_s is not None
-    )
+    timed = dict.fromkeys(run.scenario.id for run in case.scenario_runs if run.scenario.limit_s is not None)
     return [_time_gate(case, scenario) for scenario in timed]
 
 
 def _time_gate(case: Case, scenario: str) -> Gate:
-    scenario_runs = case.scenario_runs_of(scenario)
-    limit_s = scenario_runs[0].scenario.limit_s or 0.0
-    count = scenario_runs[0].scenario.count
-    rule = f"{count:,} requests are all answered in under {limit_s:g} s, median of {len(scenario_runs)} trials"
-    unfinished = [_why_no_time(case, scenario_run) for scenario_run in scenario_runs]
-    middle_s = median(
-        inf if why else scenario_run.elapsed_s for why, scenario_run in zip(unfinished, scenario_runs, strict=True)
-    )
-    # A trial without a time weighs as one that never ends; two good ones of three still carry the median.
+    runs = case.scenario_runs_of(scenario)
+    limit_s = runs[0].scenario.limit_s or 0.0
+    count = runs[0].scenario.count
+    rule = f"{count:,} requests are all answered in under {limit_s:g} s, median of {len(runs)} trials"
+    unfinished = [_why_no_time(case, run) for run in runs]
+    middle_s = median(inf if why else run.elapsed_s for why, run in zip(unfinished, runs, strict=True))
+    # A trial without a time counts as one that never ends, so two good trials of three still make the median.
     in_words = f"{middle_s:.2f} s" if middle_s < inf else max(unfinished)
     figures: dict[str, object] = {
         "median_s": round(middle_s, 2) if middle_s < inf else in_words,
         "limit_s": limit_s,
-        "trials_s": [
-            why or round(scenario_run.elapsed_s, 2) for why, scenario_run in zip(unfinished, scenario_runs, strict=True)
-        ],
+        "trials_s": [why or round(run.elapsed_s, 2) for why, run in zip(unfinished, runs, strict=True)],
         "requests": count,
         "requests_per_s": round(count / middle_s),
-        "client_cpu_us_per_request": round(
-            median(scenario_run.cpu_us_per_request for scenario_run in scenario_runs), 1
-        ),
-        "client_all_in_us_per_request": round(
-            median(scenario_run.all_in_us_per_request for scenario_run in scenario_runs), 1
-        ),
+        "client_cpu_us_per_request": round(median(run.cpu_us_per_request for run in runs), 1),
+        "client_all_in_us_per_request": round(median(run.all_in_us_per_request for run in runs), 1),
     }
-    return _bound_gate(case, TIME.of(scenario), rule, figures, scenario_runs, ok=middle_s < limit_s, reason=in_words)
+    return _bound_gate(case, TIME.of(scenario), rule, figures, runs, ok=middle_s < limit_s, reason=in_words)
 
 
-def _why_no_time(case: Case, scenario_run: ScenarioRun) -> str:
-    """Why a trial has no time from first request to last answer, in words; empty when it has."""
-    rows = case.rows_of(scenario_run)
-    unanswered = scenario_run.scenario.count - int((rows["status"] > 0).sum())
+def _why_no_time(case: Case, run: ScenarioRun) -> str:
+    """Why a trial has no time from first request to last answer; empty where it has one."""
+    rows = case.rows_of(run)
+    unanswered = run.scenario.count - int((rows["status"] > 0).sum())
     if was_skipped(rows).any():
-        return f"more than {scenario_run.scenario.deadline_s:g} s"
+        return f"more than {run.scenario.deadline_s:g} s"
     if unanswered:
         return f"{unanswered} requests without an answer"
-    return "" if scenario_run.elapsed_s > 0 else NO_REPORT
+    return "" if run.elapsed_s > 0 else NO_REPORT
 
 
 def _bound_gate(
@@ -106,61 +97,55 @@ def _bound_gate(
     gate_id: str,
     rule: str,
     figures: dict[str, object],
-    scenario_runs: Sequence[ScenarioRun],
+    runs: Sequence[ScenarioRun],
     *,
     ok: bool,
     reason: str,
     caveats: Sequence[str] = (),
 ) -> Gate:
-    """The verdict on an upper bound. ``caveats``: why a missed one may not have been missed."""
-    if any(scenario_run.interrupted for scenario_run in scenario_runs):
-        return Gate(gate_id, Verdict.INVALID, rule, figures, "the run was interrupted")
-    if missing := describe_missing_reports(scenario_runs):
-        return Gate(gate_id, Verdict.INVALID, rule, figures, missing)
-    if ok:
-        return Gate(gate_id, Verdict.PASS, rule, figures)
-    limits = list(dict.fromkeys(limit for scenario_run in scenario_runs for limit in client_limits(scenario_run)))
-    limits += [
-        limit for scenario_run in scenario_runs for limit in schedule_limits(scenario_run, case.rows_of(scenario_run))
-    ]
+    """Judge an upper bound. ``caveats`` say why a missed bound may not have been missed."""
+    missing = "the run was interrupted" if any(run.interrupted for run in runs) else describe_missing_reports(runs)
+    if ok or missing:
+        return Gate(gate_id, Verdict.INVALID if missing else Verdict.PASS, rule, figures, missing)
+    limits = list(dict.fromkeys(limit for run in runs for limit in client_limits(run)))
+    limits += [limit for run in runs for limit in schedule_limits(run, case.rows_of(run))]
     limits += [weak] if (weak := weakness(case.certificate)) else []
-    limits += [caveat for scenario_run in scenario_runs for caveat in coverage_gaps(case.certificate, scenario_run)]
-    limits += _machine_caveats(case, scenario_runs)
-    limits += caveats
+    limits += [caveat for run in runs for caveat in coverage_gaps(case.certificate, run)]
+    limits += [*_machine_caveats(case, runs), *caveats]
     if limits:
         return Gate(gate_id, Verdict.INVALID, rule, figures, f"{reason}, but {'; '.join(limits)}")
     return Gate(gate_id, Verdict.FAIL, rule, figures, reason)
 
 
-def _machine_caveats(case: Case, scenario_runs: Sequence[ScenarioRun]) -> list[str]:
-    """What others took of the machine while the run waited for a core (H-F): it was not the target's then."""
-    machine = weigh_machine(measure(case, scenario_runs))
+def _machine_caveats(case: Case, runs: Sequence[ScenarioRun]) -> list[str]:
+    """What other processes took of the machine while the run waited for a core (H-F). The target could not use it."""
+    machine = weigh_machine(measure(case, runs))
     return [f"machine: {machine.because}"] if machine.outcome == "supported" else []
 
 
 @emits(RATE, P95, DEGRADATION)
 def check_sustained_load(case: Case) -> list[Gate]:
-    """The gates of an open loop: response time, degradation, and that all of it was sent."""
+    """The gates of an open loop: response time, degradation, and whether all requests were sent."""
     gates: list[Gate] = []
-    for scenario_run in case.scenario_runs:
-        if scenario_run.scenario.p95_limit_ms is not None:
-            gates += _sustained_gates(case, scenario_run, scenario_run.scenario.p95_limit_ms)
+    for run in case.scenario_runs:
+        if run.scenario.p95_limit_ms is not None:
+            gates += _sustained_gates(case, run, run.scenario.p95_limit_ms)
     return gates
 
 
-def _sustained_gates(case: Case, scenario_run: ScenarioRun, limit_ms: float) -> list[Gate]:
-    rows = case.rows_of(scenario_run).sort_values("seq")
-    scenario_runs = (scenario_run,)
+def _sustained_gates(case: Case, run: ScenarioRun, limit_ms: float) -> list[Gate]:
+    rows = case.rows_of(run).sort_values("seq")
+    runs = (run,)
     return [
-        _rate_gate(case, scenario_runs, rows),
-        _p95_gate(case, scenario_runs, rows, limit_ms),
-        _degradation_gate(case, scenario_runs, rows, limit_ms),
+        _rate_gate(case, runs, rows),
+        _p95_gate(case, runs, rows, limit_ms),
+        _degradation_gate(case, runs, rows, limit_ms),
     ]
 
 
-def _rate_gate(case: Case, scenario_runs: tuple[ScenarioRun], rows: pd.DataFrame) -> Gate:
-    """How late they were sent is a figure only: the response time counts it, and a missed limit is INVALID by it."""
-    scenario = scenario_runs[0].scenario
+def _rate_gate(case: Case, runs: tuple[ScenarioRun], rows: pd.DataFrame) -> Gate:
+    """The lag is a figure only. The response time includes it, and a large lag makes a missed limit INVALID."""
+    scenario = runs[0].scenario
     rule = f"every request that is due at {scenario.pace.rate_per_s:g}/s is sent, none is skipped"
     sent = rows[rows["sent_ns"] > 0]
     skipped = scenario.count - len(sent)
@@ -169,26 +154,22 @@ def _rate_gate(case: Case, scenario_runs: tuple[ScenarioRun], rows: pd.DataFrame
         "skipped": skipped,
         **_shown(quantile_figures("lag", (sent["sent_ns"] - sent["intended_ns"]) / 1e6)),
     }
-    return _bound_gate(
-        case, RATE.of(scenario.id), rule, figures, scenario_runs, ok=not skipped, reason=f"{skipped} skipped"
-    )
+    return _bound_gate(case, RATE.of(scenario.id), rule, figures, runs, ok=not skipped, reason=f"{skipped} skipped")
 
 
-def _p95_gate(case: Case, scenario_runs: tuple[ScenarioRun], rows: pd.DataFrame, limit_ms: float) -> Gate:
-    rule = f"p95 of the response time, from the intended send, is at most {limit_ms:g} ms"
+def _p95_gate(case: Case, runs: tuple[ScenarioRun], rows: pd.DataFrame, limit_ms: float) -> Gate:
+    rule = f"p95 of the response time, from when a request was due, is at most {limit_ms:g} ms"
     latencies = latency_figures(rows)
     p95_ms = latencies["response_p95_ms"]
     figures = {"limit_ms": limit_ms, **_shown(latencies)}
-    gate_id = P95.of(scenario_runs[0].scenario.id)
+    gate_id = P95.of(runs[0].scenario.id)
     reason = f"p95 is {_in_ms(p95_ms)} ms"
     caveats = too_close(case.certificate, p95_ms, limit_ms)
-    return _bound_gate(
-        case, gate_id, rule, figures, scenario_runs, ok=p95_ms <= limit_ms, reason=reason, caveats=caveats
-    )
+    return _bound_gate(case, gate_id, rule, figures, runs, ok=p95_ms <= limit_ms, reason=reason, caveats=caveats)
 
 
-def _degradation_gate(case: Case, scenario_runs: tuple[ScenarioRun], rows: pd.DataFrame, limit_ms: float) -> Gate:
-    gate_id, rule = DEGRADATION.of(scenario_runs[0].scenario.id), DEGRADATION.rule
+def _degradation_gate(case: Case, runs: tuple[ScenarioRun], rows: pd.DataFrame, limit_ms: float) -> Gate:
+    gate_id, rule = DEGRADATION.of(runs[0].scenario.id), DEGRADATION.rule
     fifth = len(rows) // 5
     times_ms = response_ms(rows)
     first_ms, last_ms = _lasting_p95(times_ms[:fifth]), _lasting_p95(times_ms[len(rows) - fifth :])
@@ -197,7 +178,7 @@ def _degradation_gate(case: Case, scenario_runs: tuple[ScenarioRun], rows: pd.Da
         return Gate(gate_id, Verdict.INVALID, rule, figures, "the first fifth has no p95 to compare the last with")
     reason = f"{_in_ms(last_ms)} ms against {_in_ms(first_ms)} ms"
     ok = last_ms <= max(DEGRADATION_LIMIT * first_ms, OF_THE_LIMIT * limit_ms)
-    return _bound_gate(case, gate_id, rule, figures, scenario_runs, ok=ok, reason=reason)
+    return _bound_gate(case, gate_id, rule, figures, runs, ok=ok, reason=reason)
 
 
 def _lasting_p95(values: NDArray[np.float64]) -> float:

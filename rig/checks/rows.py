@@ -1,6 +1,7 @@
-"""``S1.rows`` … ``S9.rows``: what a scenario left in the database is what its requests must leave.
+"""``S1.rows`` … ``S9.rows``: a scenario left the rows in the database that its requests must leave, and no others.
 
-Expected counts are intervals: what was acknowledged must exist, what is indeterminate may, what was not sent must not.
+Expected counts are intervals. An acknowledged request must have its row, an indeterminate one may have it, and one that
+was not sent must not.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from itertools import islice
 from typing import Any
 
 from rig.checks.gates import GateKind, Kind, emits
-from rig.evidence.case import Case, describe_missing_reports
-from rig.evidence.gate import Gate, Verdict
+from rig.evidence.case import NOT_READ, Case, describe_missing_reports
+from rig.evidence.gate import Gate
 from rig.evidence.truth import DiscrepancyKind, Group
 
 FAULTS = tuple(kind for kind in DiscrepancyKind if kind is not DiscrepancyKind.RECOVERED)
 _KEYS_NAMED = 5
 _WHOLE_LADDER = {f"S{number}" for number in range(1, 8)}
-"""What is driven whenever nothing is left out by ``--only``: whoever drives it means S9 too."""
+"""The scenarios of a run without ``--only``. Such a run asks for S9 too."""
 
 ROWS = GateKind(
     "*.rows",
@@ -29,19 +30,17 @@ ROWS = GateKind(
 
 @emits(ROWS)
 def check_rows(case: Case) -> list[Gate]:
-    """One gate for each scenario that was driven, and one that says so where a profile leaves a whole ladder no S9."""
-    driven = dict.fromkeys(scenario_run.scenario.id for scenario_run in case.scenario_runs)
-    gates = [_rows_gate(case, scenario) for scenario in driven]
-    if driven.keys() >= _WHOLE_LADDER and not case.profile.get("channels", True):
-        reason = "the profile has no [[channels]], so there was nothing for S9 to send"
-        gates.append(Gate(ROWS.of("S9"), Verdict.NOT_RUN, ROWS.rule, reason=reason))
+    """One gate for each scenario of the run; that of S9 is NOT-RUN where the profile has no channels."""
+    scenarios = dict.fromkeys(run.scenario.id for run in case.scenario_runs)
+    gates = [_rows_gate(case, scenario) for scenario in scenarios]
+    if scenarios.keys() >= _WHOLE_LADDER and not case.profile.get("channels", True):
+        gates.append(ROWS.not_run("the profile has no [[channels]], so S9 had nothing to send", name="S9"))
     return gates
 
 
 def _rows_gate(case: Case, scenario: str) -> Gate:
-    gate_id, rule = ROWS.of(scenario), ROWS.rule
     if case.truth is None:
-        return Gate(gate_id, Verdict.INVALID, rule, reason="the database was not read after the run")
+        return ROWS.decide({}, unproven=NOT_READ, name=scenario)
     groups = [group for group in case.truth.groups if group.scenario == scenario]
     faults = Counter[str]()
     for group in groups:
@@ -53,29 +52,26 @@ def _rows_gate(case: Case, scenario: str) -> Gate:
         "scenario_runs": len({group.scenario_run for group in groups}),
         **{kind: count for kind, count in faults.items() if count},
     }
-    outside = [group for group in groups if not _inside(group)]
-    if outside or faults.total():
+    if wrong := _what_is_wrong([group for group in groups if not _is_as_expected(group)], faults):
         figures["keys"] = _first_keys(case, scenario)
-        return Gate(gate_id, Verdict.FAIL, rule, figures, _what_is_wrong(outside, faults))
-    if unproven := _unproven(case, scenario, {group.scenario_run for group in groups}):
-        return Gate(gate_id, Verdict.INVALID, rule, figures, unproven)
-    return Gate(gate_id, Verdict.PASS, rule, figures)
+    unproven = _unproven(case, scenario, {group.scenario_run for group in groups})
+    return ROWS.decide(figures, wrong=wrong, unproven=unproven, name=scenario)
 
 
 def _unproven(case: Case, scenario: str, read: set[str]) -> str:
-    """Why rows that are as they must be prove nothing; empty when they do."""
-    scenario_runs = case.scenario_runs_of(scenario)
-    if missing := describe_missing_reports(scenario_runs):
+    """Why rows that are as expected prove nothing; empty when they do."""
+    runs = case.scenario_runs_of(scenario)
+    if missing := describe_missing_reports(runs):
         return missing
-    for scenario_run in scenario_runs:
-        if scenario_run.scenario.label not in read:
-            return f"the truth says nothing about {scenario_run.scenario.label}"
-        if not case.acknowledged_count(scenario_run):
-            return f"nothing was acknowledged in {scenario_run.scenario.label}, so nothing had to exist"
+    for run in runs:
+        if run.scenario.label not in read:
+            return f"the truth says nothing about {run.scenario.label}"
+        if not case.acknowledged_count(run):
+            return f"nothing was acknowledged in {run.scenario.label}, so nothing had to exist"
     return ""
 
 
-def _inside(group: Group) -> bool:
+def _is_as_expected(group: Group) -> bool:
     return (
         group.canonical_min <= group.canonical <= group.canonical_max and group.dead_min <= group.dead <= group.dead_max
     )

@@ -1,8 +1,8 @@
-"""``samplers``: did those who looked at the database, the processes and the machine look all the time?
+"""``samplers``: the samplers of the database, the processes and the machine looked all the time.
 
-``samplers`` says nothing of the target: a dead or a lame sampler makes it INVALID, since a spike may lie where nobody
-looked. Its figures are a summary of what was seen; why something was slow is for the diagnosis.
-``samplers.database_cpu`` is NOT-RUN where the processes of the database cannot be seen from here.
+The gate says nothing about the target. It is INVALID where a sampler died or fell behind, because a spike may lie where
+nobody looked. Its figures sum up the samples; the diagnosis says why something was slow.
+``samplers.database_cpu`` is NOT-RUN where the rig cannot see the processes of the database.
 """
 
 from __future__ import annotations
@@ -13,44 +13,38 @@ from typing import Any
 from rig.checks.gates import GateKind, Kind, emits
 from rig.diagnose import aas, cpu
 from rig.evidence.case import Case
-from rig.evidence.gate import Gate, Verdict
+from rig.evidence.gate import Gate
 from rig.evidence.sample_names import PG_ACTIVITY, PIDS, Role
-from rig.evidence.samples import SamplerReport
 
 MISSED_SHARE = 0.1
-"""More ticks left out than this: what was seen is not what was."""
+"""A sampler that left out more of its ticks may have missed what matters."""
 _EDGE_NS = 2_000_000_000
-"""How much of the load's time may lie before a sampler's first tick or behind its last."""
+"""How long after the first request a sampler's first tick may come, and how long before the last answer its last."""
 _LEAST_SESSIONS = 0.005
 
 SAMPLERS = GateKind(
     "samplers",
     Kind.INSTRUMENT,
-    f"the samplers looked from the first request to the last answer and left out at most {MISSED_SHARE:.0%} of their "
+    f"the samplers looked from the first request to the last answer, and left out at most {MISSED_SHARE:.0%} of their "
     "ticks",
 )
-DATABASE_CPU = GateKind(
-    "samplers.database_cpu", Kind.INSTRUMENT, "the processes of the database are among those that were looked at"
-)
+DATABASE_CPU = GateKind("samplers.database_cpu", Kind.INSTRUMENT, "the samplers saw the processes of the database")
 
 
 @emits(SAMPLERS, DATABASE_CPU)
 def check_samplers(case: Case) -> list[Gate]:
-    """Both samplers alive from the first request to the last answer; none where the run knew of no samplers."""
-    gate_id, rule = SAMPLERS.pattern, SAMPLERS.rule
+    """Both samplers looked from the first request to the last answer; no gate in packs that know no samplers."""
     wanted = case.settings.get("samplers")
-    if not case.samples.reports:
-        if wanted is None:
-            return []
-        verdict = Verdict.INVALID if wanted else Verdict.NOT_RUN
-        return [Gate(gate_id, verdict, rule, reason="nothing was sampled" if wanted else "switched off")]
-    faults = [fault for name in (PG_ACTIVITY, PIDS) if (fault := _fault(case, name))]
-    gate = Gate(gate_id, Verdict.INVALID if faults else Verdict.PASS, rule, _figures(case), "; ".join(faults))
-    return [gate, _database_cpu(case)]
+    if case.samples.reports:
+        faults = [fault for name in (PG_ACTIVITY, PIDS) if (fault := _fault(case, name))]
+        return [SAMPLERS.decide(_figures(case), unproven="; ".join(faults)), _database_cpu(case)]
+    if wanted is None:
+        return []
+    return [SAMPLERS.decide({}, unproven="nothing was sampled") if wanted else SAMPLERS.not_run("switched off")]
 
 
 def span(case: Case) -> tuple[int, int] | None:
-    """First request to last answer, monotonic ns; without requests the time that was sampled; None without either."""
+    """First request to last answer, monotonic ns. Without requests: first to last tick. None without either."""
     sent = case.history[case.history["sent_ns"] > 0]
     if len(sent):
         return int(sent["sent_ns"].min()), int(sent["done_ns"].max())
@@ -59,7 +53,7 @@ def span(case: Case) -> tuple[int, int] | None:
 
 
 def _fault(case: Case, name: str) -> str:
-    """Why a sampler's evidence is not whole; empty when it is."""
+    """Why a sampler's evidence has a hole; empty where it has none."""
     report = case.samples.report(name)
     if report is None:
         return f"{name} was not started"
@@ -71,7 +65,7 @@ def _fault(case: Case, name: str) -> str:
     if at_ns.empty or loaded is None:
         return f"{name} looked at nothing"
     if at_ns.iloc[0] > loaded[0] + _EDGE_NS or at_ns.iloc[-1] < loaded[1] - _EDGE_NS:
-        return f"{name} did not look all the time that was loaded"
+        return f"{name} did not look during all of the load"
     if report.missed_share > MISSED_SHARE:
         return f"{name} left out {report.missed} of {report.ticks + report.missed} ticks: the machine gave it no core"
     return ""
@@ -107,7 +101,7 @@ def _gaps(case: Case) -> list[Any]:
 
 
 def _spread(case: Case, window: tuple[int, int]) -> dict[str, Any]:
-    """How requests and connections spread over the server's processes: CPU and connections of each, busiest first."""
+    """CPU and connections of each process of the server, the busiest first."""
     server = cpu.spread(case.samples, *window)
     if server.empty:
         return {}
@@ -118,7 +112,7 @@ def _spread(case: Case, window: tuple[int, int]) -> dict[str, Any]:
 
 
 def _cost_percent(case: Case) -> float:
-    """What looking cost, the database's own work for it counted in, in percent of one core."""
+    """What sampling cost in percent of one core, with the database's own work for it."""
     cores = sum(report.cores for report in case.samples.reports)
     at_ns = case.samples.pids["at_ns"]
     if len(at_ns):
@@ -131,13 +125,8 @@ def _round_all(values: Mapping[Any, float]) -> dict[str, float]:
 
 
 def _database_cpu(case: Case) -> Gate:
-    gate_id, rule = DATABASE_CPU.pattern, DATABASE_CPU.rule
-    report: SamplerReport | None = case.samples.report(PIDS)
+    report = case.samples.report(PIDS)
     if report is not None and report.facts.get("postgres_found"):
-        return Gate(gate_id, Verdict.PASS, rule)
-    return Gate(gate_id, Verdict.NOT_RUN, rule, reason=_why_unseen(report))
-
-
-def _why_unseen(report: SamplerReport | None) -> str:
-    said = [what for what in (report.unseen if report is not None else ()) if what.startswith("CPU of the database")]
-    return said[0] if said else "nobody looked for them"
+        return DATABASE_CPU.decide({})
+    reasons = [what for what in (report.unseen if report is not None else ()) if what.startswith("CPU of the database")]
+    return DATABASE_CPU.not_run(reasons[0] if reasons else "nobody looked for them")

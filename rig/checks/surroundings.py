@@ -1,38 +1,37 @@
-"""``probes`` and ``leak_findings``: what was to be seen beside the storms.
+"""``probes`` and ``hygiene``: what was seen beside the load.
 
-A bad probe is FAIL even where the client was at its limit: the prober has nothing else to do and little to ask.
+A bad probe is FAIL even where the client was at its limit: the prober has little to ask and nothing else to do.
 """
 
 from __future__ import annotations
 
 from rig.checks.gates import GateKind, Kind, emits
 from rig.evidence.case import Case
-from rig.evidence.gate import Gate, Verdict
+from rig.evidence.gate import Gate
 from rig.model import Outcome
 
 _BLIND_NS = 1_000_000_000
-"""Readiness that is asked within this time of nothing but failures must have noticed."""
+"""After so much time in which every request failed, readiness must not answer 200."""
 
 PROBES = GateKind(
     "probes",
     Kind.SERVICE,
-    "health, readiness and metrics answer 200 in time, and readiness does not claim what the storm refutes",
+    "health, readiness and metrics answer 200 in time, and readiness does not answer 200 while every request fails",
 )
 LEAK_CHECK = GateKind(
     "hygiene",
     Kind.INSTRUMENT,
-    "no process of an earlier run before; no process, port, directory or connection of this run after",
+    "before the run no process of an earlier run was left; after it no process, port, folder or connection of its own",
 )
 
 
 @emits(PROBES)
 def check_probes(case: Case) -> list[Gate]:
-    """Health, readiness and metrics answer in time and agree with what the storms see; none where none is named."""
+    """Health, readiness and metrics answer in time and agree with the load; no gate where the profile names none."""
     probes = case.probes
-    gate_id, rule = PROBES.pattern, PROBES.rule
     if probes.empty:
-        reason = "the profile names probes, but nothing was asked"
-        return [Gate(gate_id, Verdict.INVALID, rule, {"asked": 0}, reason)] if any(_paths(case).values()) else []
+        reason = "the profile names probes, but none was asked"
+        return [PROBES.decide({"asked": 0}, unproven=reason)] if any(_paths(case).values()) else []
     bad = probes[probes["status"] != 200]
     figures = {
         "asked": len(probes),
@@ -40,16 +39,15 @@ def check_probes(case: Case) -> list[Gate]:
         "not_200": int(((probes["status"] != 0) & (probes["status"] != 200)).sum()),
         "slowest_ms": round(float(probes["elapsed_ns"].max()) / 1e6, 1),
     }
+    wrong = ""
     if len(bad):
         first = bad.iloc[0]
-        said = first["error"] or f"status {first['status']}"
-        return [
-            Gate(gate_id, Verdict.FAIL, rule, figures, f"{len(bad)} bad answers, the first: {first['path']} {said}")
-        ]
-    blind = _blind(case)
-    if blind:
-        return [Gate(gate_id, Verdict.FAIL, rule, {**figures, "blind": blind}, "ready while every request failed")]
-    return [Gate(gate_id, Verdict.PASS, rule, figures)]
+        answer = first["error"] or f"status {first['status']}"
+        wrong = f"{len(bad)} bad answers, the first: {first['path']} {answer}"
+    elif blind := _count_blind_answers(case):
+        figures["blind"] = blind
+        wrong = "ready while every request failed"
+    return [PROBES.decide(figures, wrong=wrong)]
 
 
 def _paths(case: Case) -> dict[str, str | None]:
@@ -58,10 +56,10 @@ def _paths(case: Case) -> dict[str, str | None]:
     return {probe: named.get(probe) for probe in ("health", "ready", "metrics")}
 
 
-def _blind(case: Case) -> int:
-    """How many good readiness answers fell into a second in which every one of at least ten requests failed.
+def _count_blind_answers(case: Case) -> int:
+    """How many good answers of readiness came after a second in which at least ten requests failed and none succeeded.
 
-    Requests that the rig itself never sent or cut off say nothing about the target.
+    Requests that the rig itself did not send or cut off say nothing about the target.
     """
     cut_off = case.history["error_kind"].isin(("skipped", "aborted"))
     history = case.history[~cut_off.astype(bool)]
@@ -76,13 +74,11 @@ def _blind(case: Case) -> int:
 
 @emits(LEAK_CHECK)
 def check_leaks(case: Case) -> list[Gate]:
-    """Nothing of an earlier run at the start, nothing of this one at the end; none where it was not looked at."""
-    if not case.leak_findings:
+    """Nothing of an earlier run at the start, nothing of this one at the end; no gate without a leak check."""
+    findings = case.leak_findings
+    if not findings:
         return []
-    gate_id, rule = LEAK_CHECK.pattern, LEAK_CHECK.rule
-    dirty = [finding for finding in case.leak_findings if not finding.clean]
-    figures = {"looked_at": len(case.leak_findings), "not_clean": len(dirty)}
-    if dirty:
-        reason = "; ".join(f"{finding.when}: {finding.what}: {finding.detail}" for finding in dirty[:5])
-        return [Gate(gate_id, Verdict.INVALID, rule, figures, reason)]
-    return [Gate(gate_id, Verdict.PASS, rule, figures)]
+    leaks = [finding for finding in findings if not finding.clean]
+    figures = {"looked_at": len(findings), "not_clean": len(leaks)}
+    reason = "; ".join(f"{finding.when}: {finding.what}: {finding.detail}" for finding in leaks[:5])
+    return [LEAK_CHECK.decide(figures, unproven=reason)]

@@ -1,14 +1,15 @@
-"""What a checker reads: the evidence of one run, whole and frozen.
+"""All evidence of one run as a frozen value, which the checkers read.
 
-Flow: ``rig.evidence.pack`` loads a folder into a ``Case``; pure checkers turn the case into gates; plots and reports
-draw it. A case is the same whether the run ended a second or a year ago. It holds no files, no connection and no clock,
-and nothing that is judged already. Tests of checkers build one from literals: every part has an empty default.
+Flow: ``rig.evidence.pack`` loads a folder into a ``Case``. Checkers turn it into gates; plots and reports draw it. A
+case is the same whether the run ended a second or a year ago. It holds no file, no connection, no clock and no verdict.
+Every part has an empty default, so that a test can build a case from a few literals.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import pandas as pd
@@ -28,17 +29,19 @@ from rig.model import Outcome
 from rig.text import by_word
 
 PROBE_COLUMNS = ("at_ns", "path", "status", "elapsed_ns", "error")
-"""One row per question of the prober: monotonic ns when it was asked, ns until it was answered; ``status`` 0 and a
-non-empty ``error`` where it was not."""
+"""One row per question of the prober: monotonic ns when it was asked, ns until the answer. Without an answer ``status``
+is 0 and ``error`` says why."""
 
 NO_REPORT = "a worker's report is missing"
+NOT_READ = "the database was not read after the run"
+"""Why a gate about rows can claim nothing."""
 WALL_CLOCK = "the wall clock"
-"""What the finding is about that says whether the clock was stepped during the run."""
+"""The subject of the finding that says whether the wall clock was stepped during the run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that the hygiene sampler looked at, before or after the run."""
+    """One thing that the leak check looked at, before or after the run."""
 
     when: Literal["before", "after"]
     what: str
@@ -46,45 +49,31 @@ class Finding:
     detail: str = ""
 
 
-def _no_history() -> pd.DataFrame:
-    return pd.DataFrame({column: [] for column in COLUMNS})
-
-
-def _no_latency_calibration() -> pd.DataFrame:
-    return pd.DataFrame({column: [] for column in LATENCY_COLUMNS})
-
-
-def _no_probes() -> pd.DataFrame:
-    return pd.DataFrame({column: [] for column in PROBE_COLUMNS})
-
-
-def _no_pool() -> pd.DataFrame:
-    return pd.DataFrame({column: [] for column in POOL_COLUMNS})
+def _no_rows(columns: Sequence[str]) -> pd.DataFrame:
+    return pd.DataFrame({column: [] for column in columns})
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
     """The evidence of one run.
 
-    ``history`` has one row per request (columns: ``rig.evidence.history.COLUMNS``), ``probes`` one per question of the
-    prober (``PROBE_COLUMNS``); both are empty where nothing was gathered. ``certificate`` and ``truth`` are None,
-    ``leak_findings`` is empty, where they were not: what is missing can carry no PASS. ``latency_calibration`` has the
-    rows that its latency certificate rests on (``LATENCY_COLUMNS``). ``samples`` is what the samplers saw beside it.
-    ``epoch_monotonic_ns`` is the run's start on the clock of the history. ``cut_short`` says why the run did not do all
-    that it was to do; empty where it did.
+    A part that was not gathered is empty or None, and no gate passes on it. ``history`` has one row per request
+    (columns: ``rig.evidence.history.COLUMNS``), ``probes`` one per question of the prober (``PROBE_COLUMNS``),
+    ``latency_calibration`` the rows behind the latency certificate (``LATENCY_COLUMNS``). ``epoch_monotonic_ns`` is the
+    run's start on the clock of the history. ``cut_short`` says why the run ended before its work was done.
     """
 
     verb: str = "run"
     settings: Mapping[str, Any] = field(default_factory=dict)
     profile: Mapping[str, Any] = field(default_factory=dict)
     scenario_runs: tuple[ScenarioRun, ...] = ()
-    history: pd.DataFrame = field(default_factory=_no_history)
+    history: pd.DataFrame = field(default_factory=partial(_no_rows, COLUMNS))
     certificate: Certificate | None = None
-    latency_calibration: pd.DataFrame = field(default_factory=_no_latency_calibration)
+    latency_calibration: pd.DataFrame = field(default_factory=partial(_no_rows, LATENCY_COLUMNS))
     truth: TruthReport | None = None
-    probes: pd.DataFrame = field(default_factory=_no_probes)
-    pool: pd.DataFrame = field(default_factory=_no_pool)
-    """What the target's metrics said of its pool of connections (``POOL_COLUMNS``)."""
+    probes: pd.DataFrame = field(default_factory=partial(_no_rows, PROBE_COLUMNS))
+    pool: pd.DataFrame = field(default_factory=partial(_no_rows, POOL_COLUMNS))
+    """What the target's metrics said about its pool of connections (``POOL_COLUMNS``)."""
     leak_findings: tuple[Finding, ...] = ()
     samples: Samples = field(default_factory=Samples)
     storms: tuple[StormReport, ...] = ()
@@ -98,28 +87,24 @@ class Case:
     cut_short: str = ""
 
     def scenario_runs_of(self, scenario: str) -> tuple[ScenarioRun, ...]:
-        """All drives of a scenario, in the order they were run."""
-        return tuple(scenario_run for scenario_run in self.scenario_runs if scenario_run.scenario.id == scenario)
+        """All runs of a scenario, in the order in which they were made."""
+        return tuple(run for run in self.scenario_runs if run.scenario.id == scenario)
 
-    def rows_of(self, scenario_run: ScenarioRun) -> pd.DataFrame:
-        """The requests of one drive."""
-        return self.history[self.history["scenario_run"] == scenario_run.scenario.label]
+    def rows_of(self, run: ScenarioRun) -> pd.DataFrame:
+        """The requests of one scenario run."""
+        return self.history[self.history["scenario_run"] == run.scenario.label]
 
     def clock_step(self) -> str:
         """By how much the wall clock was stepped during the run, in words; empty when it was not."""
         return next((each.detail for each in self.leak_findings if each.what == WALL_CLOCK and not each.clean), "")
 
-    def acknowledged_count(self, scenario_run: ScenarioRun) -> int:
-        """How many requests of a drive were answered as their class asks."""
-        return int((self.rows_of(scenario_run)["outcome"] == Outcome.ACKNOWLEDGED).sum())
+    def acknowledged_count(self, run: ScenarioRun) -> int:
+        """How many requests of a scenario run were answered as their class asks."""
+        return int((self.rows_of(run)["outcome"] == Outcome.ACKNOWLEDGED).sum())
 
 
-def describe_missing_reports(scenario_runs: Iterable[ScenarioRun]) -> str:
-    """Which drives lack a worker's report and why, in words; empty when none does."""
+def describe_missing_reports(runs: Iterable[ScenarioRun]) -> str:
+    """Which scenario runs lack a worker's report, and why; empty where none does."""
     return "; ".join(
-        by_word(
-            (scenario_run.scenario.label, ", ".join(scenario_run.notes) or NO_REPORT)
-            for scenario_run in scenario_runs
-            if not scenario_run.complete
-        )
+        by_word((run.scenario.label, ", ".join(run.notes) or NO_REPORT) for run in runs if not run.complete)
     )

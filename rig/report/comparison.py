@@ -196,10 +196,7 @@ def _reason(gates: list[Gate]) -> str:
 
 def _pair_scenario_runs(before: Case, after: Case) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """Figures of the drives that both runs have: columns ``…_before`` and ``…_after``; and what was left out."""
-    plans = [
-        {scenario_run.scenario.label: scenario_run.scenario for scenario_run in case.scenario_runs}
-        for case in (before, after)
-    ]
+    plans = [{run.scenario.label: run.scenario for run in case.scenario_runs} for case in (before, after)]
     left_out = [f"{label}: only in the {'first' if label in plans[0] else 'second'} run" for label in _odd(plans)]
     shared = {label: _unlike(plans[0][label], plans[1][label]) for label in plans[0].keys() & plans[1].keys()}
     left_out += [f"{label}: another {unlike}" for label, unlike in shared.items() if unlike]
@@ -239,7 +236,7 @@ def _of_null(before: Case, after: Case, blocker: str) -> Iterator[Difference]:
 def _of_scenario_runs(
     before: ComparedRun, after: ComparedRun, pairs: pd.DataFrame, blocker: str
 ) -> Iterator[Difference]:
-    plans = {scenario_run.scenario.id: scenario_run.scenario for scenario_run in before.case.scenario_runs}
+    plans = {run.scenario.id: run.scenario for run in before.case.scenario_runs}
     invalid = {**_invalid(before.judgement), **_invalid(after.judgement)}
     gated = [name for name, plan in plans.items() if plan.limit_s is not None or plan.p95_limit_ms is not None]
     for name in gated:

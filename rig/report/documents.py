@@ -124,9 +124,7 @@ def _discrepancies(case: Case) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _notes(case: Case) -> tuple[str, ...]:
-    of_scenario_runs = by_word(
-        (scenario_run.scenario.label, note) for scenario_run in case.scenario_runs for note in scenario_run.notes
-    )
+    of_scenario_runs = by_word((run.scenario.label, note) for run in case.scenario_runs for note in run.notes)
     of_truth = case.truth.notes if case.truth else ()
     return tuple(one_line(note) for note in (*case.notes, *of_truth, *of_scenario_runs))
 

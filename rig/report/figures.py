@@ -54,18 +54,15 @@ def scenario_run_figures(case: Case) -> pd.DataFrame:
     """A row per drive in the order they were run; columns: ``FIGURES``."""
     rows = dict(tuple(case.history.groupby("scenario_run", observed=True)))
     nothing = case.history.iloc[:0]
-    scenario_runs = [
-        _figures(case, scenario_run, rows.get(scenario_run.scenario.label, nothing))
-        for scenario_run in case.scenario_runs
-    ]
-    return pd.DataFrame(scenario_runs, columns=list(FIGURES))
+    runs = [_figures(case, run, rows.get(run.scenario.label, nothing)) for run in case.scenario_runs]
+    return pd.DataFrame(runs, columns=list(FIGURES))
 
 
-def _figures(case: Case, scenario_run: ScenarioRun, rows: pd.DataFrame) -> dict[str, Any]:
-    plan = scenario_run.scenario
+def _figures(case: Case, run: ScenarioRun, rows: pd.DataFrame) -> dict[str, Any]:
+    plan = run.scenario
     sent = rows[rows["sent_ns"] > 0]
     counts = rows["outcome"].value_counts()
-    reported = bool(scenario_run.present) and len(sent) > 0
+    reported = bool(run.present) and len(sent) > 0
     return {
         "scenario_run": plan.label,
         "scenario": plan.id,
@@ -73,14 +70,14 @@ def _figures(case: Case, scenario_run: ScenarioRun, rows: pd.DataFrame) -> dict[
         "route": plan.route,
         "tenants": len(plan.tenants),
         "trial": plan.trial,
-        "complete": scenario_run.complete and not scenario_run.interrupted,
+        "complete": run.complete and not run.interrupted,
         **{outcome.value: int(counts.get(outcome, 0)) for outcome in Outcome if outcome.value in FIGURES},
         "began_s": (int(sent["sent_ns"].min()) - case.epoch_monotonic_ns) / 1e9 if len(sent) else np.nan,
-        "elapsed_s": scenario_run.elapsed_s if reported else np.nan,
-        "rps": len(sent) / scenario_run.elapsed_s if reported and scenario_run.elapsed_s else np.nan,
+        "elapsed_s": run.elapsed_s if reported else np.nan,
+        "rps": len(sent) / run.elapsed_s if reported and run.elapsed_s else np.nan,
         **latency_figures(rows),
-        "client_cpu_us_per_request": scenario_run.cpu_us_per_request if reported else np.nan,
-        "client_all_in_us_per_request": scenario_run.all_in_us_per_request if reported else np.nan,
+        "client_cpu_us_per_request": run.cpu_us_per_request if reported else np.nan,
+        "client_all_in_us_per_request": run.all_in_us_per_request if reported else np.nan,
         "active_sessions": _active_sessions(case, sent),
     }
 

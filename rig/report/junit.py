@@ -88,8 +88,8 @@ def _case(classname: str, gate: Gate, time_s: float) -> ET.Element:
 def _seconds_of_scenarios(manifest: Manifest) -> dict[str, float]:
     """What the drives of each scenario took; the first of a scenario's gates gets it, so that sums stay true."""
     times_s: dict[str, float] = {}
-    for scenario_run in manifest.scenario_runs:
-        times_s[scenario_run.scenario.id] = times_s.get(scenario_run.scenario.id, 0.0) + scenario_run.elapsed_s
+    for run in manifest.scenario_runs:
+        times_s[run.scenario.id] = times_s.get(run.scenario.id, 0.0) + run.elapsed_s
     return times_s
 
 

@@ -80,14 +80,8 @@ def find_gaps(case: Case, judgement: Judgement) -> tuple[str, ...]:
         "health: no probe was asked beside the load": case.probes.empty,
         "hygiene: leftovers of the run were not looked for": not case.leak_findings,
     }
-    cut = by_word(
-        (scenario_run.scenario.label, "interrupted") for scenario_run in case.scenario_runs if scenario_run.interrupted
-    )
-    silent = by_word(
-        (scenario_run.scenario.label, "a worker gave no report")
-        for scenario_run in case.scenario_runs
-        if not scenario_run.complete
-    )
+    cut = by_word((run.scenario.label, "interrupted") for run in case.scenario_runs if run.interrupted)
+    silent = by_word((run.scenario.label, "a worker gave no report") for run in case.scenario_runs if not run.complete)
     absent = [part for part, is_absent in parts.items() if is_absent]
     unseen = [f"{report.name}: {what}" for report in case.samples.reports for what in report.unseen]
     return tuple(one_line(item) for item in (*gates, *absent, *cut, *silent, *unseen))

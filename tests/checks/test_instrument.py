@@ -102,7 +102,7 @@ def accounting(*endings: Any, **how: Any) -> Gate:
         (accounting(interrupted=True), ""),
         # The workers' books against the plan, against themselves, against the history.
         (accounting(offered=9, sent=9), "10 requests were to be offered, 9 were"),
-        (accounting(sent=9), "a worker's own books do not balance"),
+        (accounting(sent=9), "the counts of a worker contradict each other"),
         (accounting(sent=8, skipped=2), "the history has 10 sent and 0 skipped"),
         (accounting(SKIPPED, sent=10, skipped=0), "the history has 9 sent and 1 skipped"),
         # No report, no books.
@@ -124,10 +124,10 @@ def test_every_request_is_in_the_history_once() -> None:
         assert (gate.verdict, reason in gate.reason) == (INVALID, True)
 
 
-def test_rows_of_no_drive_are_found() -> None:
+def test_rows_of_no_scenario_run_are_found() -> None:
     whole = case(driven(plan("S1")), driven(plan("S2")))
     (gate,) = check_accounting(replace(whole, scenario_runs=whole.scenario_runs[:1]))
-    assert (gate.verdict, gate.reason) == (INVALID, "10 rows of the history belong to no drive")
+    assert (gate.verdict, gate.reason) == (INVALID, "10 rows of the history belong to no scenario run")
 
 
 def test_one_of_two_workers_is_missing() -> None:

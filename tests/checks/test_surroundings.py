@@ -52,7 +52,7 @@ READY_IN_STORM = probes((25, "/ready", 200))  # after the storm's twenty answers
         # Fewer than ten failures are no storm.
         (judged(READY_IN_STORM, *[BROKEN] * 9, *[SKIPPED] * 11), Verdict.PASS, ""),
         # The profile names probes and nothing was asked: the prober is dead.
-        (judged(probes()), Verdict.INVALID, "nothing was asked"),
+        (judged(probes()), Verdict.INVALID, "none was asked"),
     ],
 )
 def test_probes(gate: Gate, verdict: Verdict, reason: str) -> None:

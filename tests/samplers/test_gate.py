@@ -63,8 +63,8 @@ def test_whole_evidence_passes_with_a_summary_of_what_was_seen() -> None:
     [
         (sampled(reports=REPORTS[:1]), "pids was not started"),
         (sampled(reports=(REPORTS[0], replace(REPORTS[1], failure="signal 9"))), "pids: signal 9"),
-        (sampled(first_ms=2_100), "pg_activity did not look all the time that was loaded"),
-        (sampled(last_ms=COUNT - 2_100), "pg_activity did not look all the time that was loaded"),
+        (sampled(first_ms=2_100), "pg_activity did not look during all of the load"),
+        (sampled(last_ms=COUNT - 2_100), "pg_activity did not look during all of the load"),
         (sampled(reports=(replace(REPORTS[0], missed=12), REPORTS[1])), "pg_activity left out 12 of 112 ticks"),
         (Samples(reports=REPORTS), "pg_activity looked at nothing"),
     ],

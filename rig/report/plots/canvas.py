@@ -132,17 +132,15 @@ def nines_axis(axes: Axes, most: int, label: str) -> None:
     axes.set(xlabel=label, xlim=(0, None))
 
 
-def runs_that_sent(case: Case, scenario_runs: Iterable[ScenarioRun]) -> tuple[ScenarioRun, ...]:
+def runs_that_sent(case: Case, runs: Iterable[ScenarioRun]) -> tuple[ScenarioRun, ...]:
     """Those of the drives that sent anything."""
     sent = set(case.history.loc[case.history["sent_ns"] > 0, "scenario_run"])
-    return tuple(scenario_run for scenario_run in scenario_runs if scenario_run.scenario.label in sent)
+    return tuple(run for run in runs if run.scenario.label in sent)
 
 
 def open_loop_runs(case: Case) -> tuple[ScenarioRun, ...]:
     """The drives of the open loop that sent anything."""
-    return runs_that_sent(
-        case, (scenario_run for scenario_run in case.scenario_runs if scenario_run.scenario.pace.rate_per_s)
-    )
+    return runs_that_sent(case, (run for run in case.scenario_runs if run.scenario.pace.rate_per_s))
 
 
 def sent_rows(rows: pd.DataFrame) -> pd.DataFrame:

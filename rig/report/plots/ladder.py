@@ -24,10 +24,10 @@ _GAP = 0.8
 def ladder(case: Case) -> Figure | None:
     """One panel, a group of bars a scenario; None where no step was run."""
     rungs: dict[str, dict[str, list[pd.DataFrame]]] = {}
-    for scenario_run in runs_that_sent(case, case.scenario_runs):
-        plan = scenario_run.scenario
+    for run in runs_that_sent(case, case.scenario_runs):
+        plan = run.scenario
         if plan.id not in _NO_STEPS and plan.pace.rate_per_s is None:
-            rungs.setdefault(plan.id, {}).setdefault(_step(plan), []).append(case.rows_of(scenario_run))
+            rungs.setdefault(plan.id, {}).setdefault(_step(plan), []).append(case.rows_of(run))
     if not rungs:
         return None
     groups = {scenario: {step: pd.concat(rows) for step, rows in rungs[scenario].items()} for scenario in sorted(rungs)}

@@ -33,19 +33,19 @@ def latency(case: Case) -> Figure | None:
     groups = [group for group in (runs_that_sent(case, case.scenario_runs_of("S8")), open_loop_runs(case)) if group]
     if not groups:
         return None
-    p99_ms = [quantile(response_ms(case.rows_of(scenario_run)), 0.99) for group in groups for scenario_run in group]
+    p99_ms = [quantile(response_ms(case.rows_of(run)), 0.99) for group in groups for run in group]
     figure, axes = panels(len(groups), f"Latency: p99 of the response time up to {milliseconds(max(p99_ms))}")
     for group, panel in zip(groups, axes, strict=True):
-        _panel(panel, group, [case.rows_of(scenario_run) for scenario_run in group])
+        _panel(panel, group, [case.rows_of(run) for run in group])
     return figure
 
 
 def _panel(axes: Axes, group: tuple[ScenarioRun, ...], rows: list[pd.DataFrame]) -> None:
     is_open = bool(group[0].scenario.pace.rate_per_s)
     lowest_ms = []
-    for index, (scenario_run, frame) in enumerate(zip(group, rows, strict=True)):
+    for index, (run, frame) in enumerate(zip(group, rows, strict=True)):
         colour = COLOURS[index % len(COLOURS)]
-        name = f"trial {scenario_run.scenario.trial}" if len(group) > 1 else ""
+        name = f"trial {run.scenario.trial}" if len(group) > 1 else ""
         from_due_ms, from_sent_ms = elapsed_ns(frame, "intended_ns") / 1e6, elapsed_ns(frame, "sent_ns") / 1e6
         if is_open:
             by_rank(axes, from_due_ms, f"{name} response time".strip(), colour, "-")

@@ -29,35 +29,27 @@ _SAID = {
 
 def throughput(case: Case) -> Figure | None:
     """A panel a drive, at most four, on one scale; where no S8 was run, the largest drives. None without any."""
-    scenario_runs = (*runs_that_sent(case, case.scenario_runs_of("S8")), *open_loop_runs(case))[
-        -_MOST_PANELS:
-    ] or _largest(case)
-    if not scenario_runs:
+    runs = (*runs_that_sent(case, case.scenario_runs_of("S8")), *open_loop_runs(case))[-_MOST_PANELS:] or _largest(case)
+    if not runs:
         return None
-    rows = [case.rows_of(scenario_run) for scenario_run in scenario_runs]
+    rows = [case.rows_of(run) for run in runs]
     sent = [sent_rows(frame) for frame in rows]
     wrong = sum(int((frame["outcome"] != Outcome.ACKNOWLEDGED).sum()) for frame in sent)
     skipped = sum(len(frame) for frame in rows) - sum(len(frame) for frame in sent)
-    rates = [
-        round(len(frame) / scenario_run.elapsed_s)
-        for scenario_run, frame in zip(scenario_runs, sent, strict=True)
-        if scenario_run.elapsed_s
-    ]
+    rates = [round(len(frame) / run.elapsed_s) for run, frame in zip(runs, sent, strict=True) if run.elapsed_s]
     span = " to ".join(number(rate) for rate in sorted({min(rates, default=0), max(rates, default=0)}))
     title = f"Throughput: {span} requests/s, "
     title += f"{number(wrong)} not answered as expected" if wrong else "all answered as expected"
-    figure, axes = panels(
-        len(scenario_runs), title + (f", {number(skipped)} never sent" if skipped else ""), share_y=True
-    )
-    for scenario_run, frame, panel in zip(scenario_runs, sent, axes, strict=True):
-        _draw_outcomes(panel, frame, scenario_run)
+    figure, axes = panels(len(runs), title + (f", {number(skipped)} never sent" if skipped else ""), share_y=True)
+    for run, frame, panel in zip(runs, sent, axes, strict=True):
+        _draw_outcomes(panel, frame, run)
     axes[0].set_ylabel("answers per second")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, frameon=False, loc="outside lower center", ncols=len(OUTCOMES))
     return figure
 
 
-def _draw_outcomes(axes: Axes, rows: pd.DataFrame, scenario_run: ScenarioRun) -> None:
+def _draw_outcomes(axes: Axes, rows: pd.DataFrame, run: ScenarioRun) -> None:
     done_s = seconds(rows, "done_ns")
     edges = np.linspace(0, max(float(done_s.max(initial=0)), 1e-3), _BINS + 1)
     width = float(edges[1])
@@ -78,24 +70,20 @@ def _draw_outcomes(axes: Axes, rows: pd.DataFrame, scenario_run: ScenarioRun) ->
             linewidth=0,
         )
         below = below + rate
-    axes.set_title(_name(scenario_run), loc="left", fontsize=10)
+    axes.set_title(_name(run), loc="left", fontsize=10)
     axes.set(xlabel="time (s)", xlim=(0, edges[-1]))
     thousands(axes)
 
 
-def _name(scenario_run: ScenarioRun) -> str:
-    plan = scenario_run.scenario
+def _name(run: ScenarioRun) -> str:
+    plan = run.scenario
     if plan.pace.rate_per_s:
         return f"{plan.id}, {number(plan.pace.rate_per_s)}/s due"
-    return (
-        f"{plan.id} trial {plan.trial}, {scenario_run.elapsed_s:.2f} s"
-        if plan.id == "S8"
-        else f"{plan.id} at {plan.step}"
-    )
+    return f"{plan.id} trial {plan.trial}, {run.elapsed_s:.2f} s" if plan.id == "S8" else f"{plan.id} at {plan.step}"
 
 
 def _largest(case: Case, most: int = 3) -> tuple[ScenarioRun, ...]:
     """The drives of most requests, in the order they were run."""
-    scenario_runs = runs_that_sent(case, case.scenario_runs)
-    chosen = sorted(scenario_runs, key=lambda scenario_run: -scenario_run.scenario.count)[:most]
-    return tuple(scenario_run for scenario_run in scenario_runs if scenario_run in chosen)
+    runs = runs_that_sent(case, case.scenario_runs)
+    chosen = sorted(runs, key=lambda run: -run.scenario.count)[:most]
+    return tuple(run for run in runs if run in chosen)

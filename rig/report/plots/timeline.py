@@ -104,11 +104,7 @@ def timeline(case: Case) -> Figure | None:
 def judged_storm(case: Case) -> Figure | None:
     """The same of the storms that are judged by their speed; None where there are none, or little else."""
     whole = span(case)
-    judged = {
-        scenario_run.scenario.label
-        for scenario_run in case.scenario_runs
-        if scenario_run.scenario.limit_s or scenario_run.scenario.p95_limit_ms
-    }
+    judged = {run.scenario.label for run in case.scenario_runs if run.scenario.limit_s or run.scenario.p95_limit_ms}
     sent = case.history[(case.history["sent_ns"] > 0) & case.history["scenario_run"].isin(judged)]
     if whole is None or sent.empty:
         return None
