@@ -1,4 +1,4 @@
-"""``diagnosis.confusion``: did the diagnosis find what was seeded? Of the pack of ``rig prove --diagnosis`` alone."""
+"""``diagnosis.confusion``: did the diagnosis find what was seeded? Only for packs of ``rig prove --diagnosis``."""
 
 from __future__ import annotations
 

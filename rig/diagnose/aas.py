@@ -1,8 +1,8 @@
-"""Average active sessions: how many sessions were at work or waiting, on average, by what they waited for. Pure.
+"""Average active sessions: how many sessions worked or waited at a time, by what they waited for. Pure.
 
-The number of sessions seen by a tick stands for the time since the tick before, so missed ticks weigh as much as kept
-ones, and the sum over all events is the number of sessions that were active at a time. A share of samples would say
-nothing: one waiting session of one and thirty of thirty look the same.
+A tick counts for the time since the tick before, so a missed tick changes nothing. The sum over all events is the mean
+number of active sessions. A share of samples would not do: one waiting session of one and thirty of thirty have the
+same share.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from rig.evidence.samples import Samples
 ON_CPU = "CPU"
 """The event of a session that waits for nothing."""
 _LONGEST_WEIGHT_S = 0.5
-"""What a tick may stand for: before it there may have been a gap, of which nothing is known."""
+"""The longest time that a tick may count for. Nothing is known about a longer gap."""
 _SAME_WAIT_S = 0.1
 
 
 def by_event(samples: Samples, start_ns: int | None = None, end_ns: int | None = None) -> pd.Series[float]:
-    """Average active sessions by event (``IO:WalSync``, ``CPU``), the largest first; empty where nothing was seen."""
+    """Average active sessions by event (``IO:WalSync``, ``CPU``), the largest first; empty without samples."""
     weights = _weights(samples, start_ns, end_ns)
     total_s = float(weights.sum())
     if not total_s:
@@ -36,14 +36,14 @@ def by_event(samples: Samples, start_ns: int | None = None, end_ns: int | None =
 
 
 def over_time(samples: Samples, edges_ns: NDArray[np.int64]) -> pd.DataFrame:
-    """The same in bins: a row per bin of ``edges_ns`` (bins + 1), a column per event; NaN where nobody looked."""
+    """The same in bins: a row per bin of ``edges_ns`` (bins + 1), a column per event; NaN without samples."""
     weights = _weights(samples, None, None)
     bins = len(edges_ns) - 1
-    looked_s = _binned(weights.index.to_numpy(np.int64), weights.to_numpy(), edges_ns)
+    looked_s = _histogram(weights.index.to_numpy(np.int64), weights.to_numpy(), edges_ns)
     active = _active(samples)
     seconds = active["at_ns"].map(weights).fillna(0.0)
     columns = {
-        str(name): _binned(rows.to_numpy(np.int64), seconds[rows.index].to_numpy(), edges_ns)
+        str(name): _histogram(rows.to_numpy(np.int64), seconds[rows.index].to_numpy(), edges_ns)
         for name, rows in active.groupby("event")["at_ns"]
     }
     frame = pd.DataFrame(columns, index=range(bins))
@@ -51,14 +51,14 @@ def over_time(samples: Samples, edges_ns: NDArray[np.int64]) -> pd.DataFrame:
 
 
 def idle_in_transaction_s(samples: Samples, start_ns: int | None = None, end_ns: int | None = None) -> float:
-    """Seconds that sessions spent doing nothing in an open transaction, added up over the sessions."""
+    """Seconds that sessions were idle in an open transaction, summed over the sessions."""
     weights = _weights(samples, start_ns, end_ns)
     idle = samples.sessions.set_index("at_ns")["idle_in_transaction"].reindex(weights.index)
     return float((idle * weights).sum())
 
 
 def lock_waits(samples: Samples) -> pd.DataFrame:
-    """Each wait for a lock that was seen: a row per wait, the longest first.
+    """Every wait for a lock that was seen: one row each, the longest first.
 
     Columns: ``pid, began_ns, waited_s`` (at least so long), ``blocking_pid, locktype, mode, relation, query,
     blocking_query, blocking_state, blocking_application_name``.
@@ -73,7 +73,7 @@ def lock_waits(samples: Samples) -> pd.DataFrame:
 
 
 def _active(samples: Samples) -> pd.DataFrame:
-    """Rows of sessions at work, with their event. Idle in a transaction is not at work."""
+    """Rows of active sessions, with their event. A session that is idle in a transaction is not active."""
     activity = samples.activity
     at_work = activity["backend_type"].isin(FOREGROUND) & ~activity["state"].isin(IDLE_IN_TRANSACTION)
     rows = activity.loc[at_work, ["at_ns", "wait_event_type", "wait_event"]]
@@ -82,7 +82,7 @@ def _active(samples: Samples) -> pd.DataFrame:
 
 
 def _weights(samples: Samples, start_ns: int | None, end_ns: int | None) -> pd.Series[float]:
-    """Seconds that each tick stands for, by ``at_ns``, within [start_ns, end_ns)."""
+    """Seconds that each tick counts for, by ``at_ns``, within [start_ns, end_ns)."""
     at_ns = samples.sessions["at_ns"].drop_duplicates().to_numpy(np.int64)
     if not len(at_ns):
         return pd.Series(dtype=float)
@@ -93,5 +93,5 @@ def _weights(samples: Samples, start_ns: int | None, end_ns: int | None) -> pd.S
     return weights[inside]
 
 
-def _binned(at_ns: NDArray[np.int64], values: NDArray[Any], edges_ns: NDArray[np.int64]) -> NDArray[np.float64]:
+def _histogram(at_ns: NDArray[np.int64], values: NDArray[Any], edges_ns: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.histogram(at_ns, bins=edges_ns, weights=values)[0]

@@ -1,8 +1,12 @@
 """All hypotheses, weighed and put in order, and the answer in one sentence.
 
-Order of what is supported: the client, whose own lack shows in every figure behind it; then what no lack of processors
-can produce (locks, new connections, logs, a process that computes), by the share of the requests in flight that each
-accounts for; then the machine; then what a machine that was taken away could have produced as well.
+Order of the supported ones:
+
+1. The client. Where it is too slow, every other figure is wrong too.
+2. Locks, new connections, logs, a process that computes: a lack of processors does not cause these. The one with the
+   larger share of the requests in flight comes first.
+3. The machine.
+4. Slow commits and too few connections, because a machine that others use can cause both.
 """
 
 from __future__ import annotations
@@ -25,30 +29,30 @@ _OUTCOMES = ("supported", "undetermined", "refuted")
 
 
 def explain(case: Case) -> Diagnosis | None:
-    """The diagnosis of a case, None where nothing was driven; it never raises, lest it take the verdicts along."""
+    """The diagnosis of a case, None where no scenario ran. It never raises, so it cannot stop the judging."""
     if not case.scenario_runs:
         return None
     try:
         return diagnose(case)
-    except Exception as error:  # it passes and fails nothing: a fault of its own must not keep a run from being judged
+    except Exception as error:  # a fault of the diagnosis must not keep a run from being judged
         why = f"the diagnosis crashed: {type(error).__name__}: {error}"
         return Diagnosis(f"undetermined: {why}", "undetermined", None, (), (why,))
 
 
 def diagnose(case: Case) -> Diagnosis:
-    """Why the judged storms were as slow as they were; of several kinds of storm, the one in which most stands out."""
+    """Why the judged scenarios were slow; of several, the one with the strongest supported hypothesis."""
     best_rps = case.certificate.rps if case.certificate and case.certificate.trials else None
-    found = [weighed(measure(case, scenario_runs), best_rps) for scenario_runs in _storms(case)]
+    found = [weigh(measure(case, scenario_runs), best_rps) for scenario_runs in _groups(case)]
     if not found:
-        why = f"no storm of {LEAST_S:g} s or more to look at: run one (rig perf)"
+        why = f"no scenario lasted {LEAST_S:g} s: run one that does (rig perf)"
         return Diagnosis(f"undetermined: {why}", "undetermined", None, (), (why,))
     return max(found, key=lambda diagnosis: (diagnosis.state == "supported", _score(diagnosis)))
 
 
-def _storms(case: Case) -> Iterator[Sequence[ScenarioRun]]:
-    """The trials of each scenario that has a limit to keep; where none has, all drives together."""
-    drove = set(case.history.loc[case.history["sent_ns"] > 0, "scenario_run"])
-    scenario_runs = [scenario_run for scenario_run in case.scenario_runs if scenario_run.scenario.label in drove]
+def _groups(case: Case) -> Iterator[Sequence[ScenarioRun]]:
+    """The trials of each scenario that has a limit; where none has one, all scenario runs together."""
+    sent = set(case.history.loc[case.history["sent_ns"] > 0, "scenario_run"])
+    scenario_runs = [scenario_run for scenario_run in case.scenario_runs if scenario_run.scenario.label in sent]
     judged = [
         scenario_run
         for scenario_run in scenario_runs
@@ -63,8 +67,8 @@ def _storms(case: Case) -> Iterator[Sequence[ScenarioRun]]:
             yield group
 
 
-def weighed(measured: Measured, best_rps: float | None = None) -> Diagnosis:
-    """The diagnosis of one storm in numbers. ``best_rps`` is what the null benchmark reached, None without one."""
+def weigh(measured: Measured, best_rps: float | None = None) -> Diagnosis:
+    """The diagnosis of one scenario's numbers. ``best_rps`` is the rate of the null benchmark, None without one."""
     machine = weigh_machine(measured)
     client = weigh_client(measured, best_rps, machine)
     commit, locks = weigh_commit(measured), weigh_locks(measured)
@@ -72,22 +76,22 @@ def weighed(measured: Measured, best_rps: float | None = None) -> Diagnosis:
     pool = weigh_pool(measured, commit, locks, churn, logs)
     computing = weigh_computing(measured, churn, logs)
     ordered = tuple(sorted((commit, locks, pool, churn, logs, client, computing, machine), key=_rank))
-    open_ones = [each for each in ordered if each.outcome == "undetermined"]
+    undecided = [each for each in ordered if each.outcome == "undetermined"]
     first = ordered[0] if ordered[0].outcome == "supported" else None
-    state: State = "supported" if first else "undetermined" if open_ones else "nothing"
+    state: State = "supported" if first else "undetermined" if undecided else "nothing"
     if first is not None:
         answer = f"{first.title}: {first.because}"
-    elif open_ones:
-        names = ", ".join(each.id for each in open_ones)
-        answer = f"undetermined: nothing stands out in what was seen, but not all was ({names})"
+    elif undecided:
+        names = ", ".join(each.id for each in undecided)
+        answer = f"undetermined: nothing that was sampled stands out, but {names} could not be decided"
     else:
-        answer = f"nothing stands out: {_in_order(measured)}"
+        answer = f"nothing stands out: {_describe_load(measured)}"
     return Diagnosis(
         answer=answer,
         state=state,
         first=first.id if first else None,
         hypotheses=ordered,
-        look_next=tuple(dict.fromkeys(each.because for each in open_ones)),
+        look_next=tuple(dict.fromkeys(each.because for each in undecided)),
         of=measured.scenario_runs,
         in_flight=measured.places(),
     )
@@ -102,8 +106,8 @@ def _score(diagnosis: Diagnosis) -> float:
     return diagnosis.hypotheses[0].score
 
 
-def _in_order(measured: Measured) -> str:
-    """What a run in order looked like, in figures."""
+def _describe_load(measured: Measured) -> str:
+    """The figures of a run in which nothing stands out."""
     parts = [f"{measured.rate_per_s:,.0f} requests/s, {measured.in_flight:,.0f} in flight"]
     if (machine := measured.machine) is not None:
         own = ", all with the run's own work" if machine.spent_on_the_run else ""

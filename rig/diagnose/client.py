@@ -1,7 +1,7 @@
 """H-D: the load generator itself.
 
-The one hypothesis that needs no sampler: the workers account for themselves. What the certificate says of the client's
-best is a figure beside it; that it is weak is for the verdicts.
+This hypothesis needs no sampler: the workers measure themselves. The rate of the null benchmark is only a figure here;
+the gates judge whether the client is good enough.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from rig.evidence.diagnosis import Figure, Hypothesis
 from rig.limits import BUSY, STALLED
 
 OF_THE_FLIGHT = 0.5
-"""Of the requests that were due and not answered were not even sent, though a connection was free."""
+"""So many of the requests in flight were due and had a free connection, and were not sent."""
 
 OWN_STANDSTILL = 2.0
-"""A worker that stood still for so many times as long as it was ready without a core was stopped, not crowded out."""
+"""A worker that stood still for so many times as long as it waited for a core was stopped by something else."""
 
 CLIENT = Claim(
     "H-D",
     "the client",
-    f"a worker uses {BUSY:.0%} of the CPU that it is allowed, or stands still for {STALLED:.0%} of the time, or most "
-    "requests due wait to be sent",
-    "every worker has time to spare and sends when it should",
+    f"a worker uses {BUSY:.0%} of the CPU that it may use, or stands still for {STALLED:.0%} of the time, or most "
+    "requests that are due are not sent",
+    "every worker has time to spare and sends on time",
 )
 
 
 def weigh_client(measured: Measured, best_rps: float | None, machine: Hypothesis) -> Hypothesis:
-    """H-D. ``best_rps`` is what the null benchmark reached, None without one; ``machine`` is H-F, weighed."""
+    """H-D. ``best_rps`` is the rate of the null benchmark, None without one; ``machine`` is H-F, weighed."""
     client = measured.client
     if client is None:
-        return CLIENT.undecided("what the client did: no worker reported")
+        return CLIENT.leave_undecided("the client: no worker reported")
     late = measured.share(client.late)
     figures: dict[str, Figure] = {
         "worker": client.busiest,
@@ -55,7 +55,7 @@ def weigh_client(measured: Measured, best_rps: float | None, machine: Hypothesis
         ),
         (
             not busy and crowded and bool(stands_out(machine)),
-            f"it was held up by {stands_out(machine)}, like everybody",
+            f"{stands_out(machine)} held it up, and everything else too",
         ),
     )
     of_what = "a core" if client.cores_allowed >= 1 else f"the {client.cores_allowed:g} cores that it may use"
@@ -65,4 +65,4 @@ def weigh_client(measured: Measured, best_rps: float | None, machine: Hypothesis
     because += f", lag p99 {client.lag_p99_ms:.0f} ms"
     if measured.database is not None:
         because += f", {measured.database.active:.1f} average active sessions in the database"
-    return CLIENT.decided(against, max(client.utilisation * busy, client.stalled, late), figures, because)
+    return CLIENT.decide(against, max(client.utilisation * busy, client.stalled, late), figures, because)

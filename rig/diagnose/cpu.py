@@ -1,8 +1,8 @@
-"""Processors' time by process and by role, within a window of the run. Pure.
+"""CPU time by process and by role, within a window of the run. Pure.
 
-A process's counters are cumulative, so nothing between two ticks is lost. What it used between its last tick and its
-end, and all that a process used which was born and died between two looks, is in its parent's account of the children
-that it waited for: the part of that account which no child was seen with counts as the children's role.
+A process's counters are cumulative, so no CPU time between two ticks is lost. The time after a process's last tick, and
+all the time of a process that lived between two ticks, is in the counter of its parent for children that it waited for.
+What this counter has beyond the children that were seen is booked under the role of the children.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from rig.evidence.sample_names import PIDS, Role
 from rig.evidence.samples import Samples
 
 UNSEEN_PID = 0
-"""Stands for processes that ended before they were seen (all of a role together)."""
+"""The pid of all processes of a role that ended before they were seen."""
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
-    """The machine within a window: average cores busy (steal is not), shares of all time, seconds throttled."""
+class MachineUse:
+    """The machine within a window: average busy cores (without steal), shares of all time, seconds throttled."""
 
     cores: float
     busy_cores: float
@@ -40,7 +40,7 @@ def by_process(samples: Samples, start_ns: int, end_ns: int) -> pd.DataFrame:
 
 
 def by_role(samples: Samples, start_ns: int, end_ns: int) -> pd.Series[float]:
-    """Cores that each role kept busy on average, the largest first, ``Role.OTHER`` what is left of the busy machine."""
+    """Average cores that each role used, the largest first. ``Role.OTHER`` is the rest of the busy machine."""
     seconds = (end_ns - start_ns) / 1e9
     cores: pd.Series[float] = by_process(samples, start_ns, end_ns).groupby("role")["cpu_s"].sum() / seconds
     whole = machine(samples, start_ns, end_ns)
@@ -49,8 +49,8 @@ def by_role(samples: Samples, start_ns: int, end_ns: int) -> pd.Series[float]:
     return cores.sort_values(ascending=False)
 
 
-def machine(samples: Samples, start_ns: int, end_ns: int) -> Machine | None:
-    """What the machine did; None where nobody looked."""
+def machine(samples: Samples, start_ns: int, end_ns: int) -> MachineUse | None:
+    """What the machine did; None without samples."""
     frame = samples.machine
     seconds = (end_ns - start_ns) / 1e9
     if len(frame) < 2 or seconds <= 0:
@@ -63,7 +63,7 @@ def machine(samples: Samples, start_ns: int, end_ns: int) -> Machine | None:
     report = samples.report(PIDS)
     cores = float(report.facts.get("cores") or 0) if report is not None else 0.0
     cores = cores or round(total_s / seconds)
-    return Machine(
+    return MachineUse(
         cores=cores,
         busy_cores=busy_s * share * cores,
         iowait=grown["iowait_s"] * share,
@@ -73,7 +73,7 @@ def machine(samples: Samples, start_ns: int, end_ns: int) -> Machine | None:
 
 
 def over_time(samples: Samples, edges_ns: NDArray[np.int64]) -> dict[tuple[str, int], NDArray[np.float64]]:
-    """Cores that each process kept busy in bins (shape (bins,)), by role and pid."""
+    """Average cores that each process used in each bin (shape (bins,)), by role and pid."""
     born = _births(samples)
     seconds = np.diff(edges_ns) / 1e9
     found = {}
@@ -84,10 +84,9 @@ def over_time(samples: Samples, edges_ns: NDArray[np.int64]) -> dict[tuple[str, 
 
 
 def spread(samples: Samples, start_ns: int, end_ns: int) -> pd.DataFrame:
-    """How the load spread over the server's processes: ``pid, cpu_s, connections`` (the most at a time), busiest first.
+    """The server's processes, busiest first: ``pid, cpu_s, connections`` (the most at a time).
 
-    Processes that served nothing (a supervisor) are left out where connections could be seen; else ``connections`` is
-    NaN.
+    Where connections could be seen, processes without any (a supervisor) are left out; else ``connections`` is NaN.
     """
     server = by_process(samples, start_ns, end_ns)
     server = server[(server["role"] == Role.SERVER) & (server["pid"] != UNSEEN_PID)][["pid", "cpu_s"]]
@@ -110,7 +109,7 @@ def _own(samples: Samples, start_ns: int, end_ns: int) -> Iterator[tuple[int, st
 
 
 def _reaped_unseen(samples: Samples, start_ns: int, end_ns: int) -> Iterator[tuple[int, str, float]]:
-    """What parents waited for beyond what is counted for their ended children and those below them."""
+    """CPU seconds of ended children in their parents' counters that no tick of a child has shown."""
     if samples.pids.empty:
         return
     born = _births(samples)
@@ -124,13 +123,13 @@ def _reaped_unseen(samples: Samples, start_ns: int, end_ns: int) -> Iterator[tup
 
 
 def _counted_below(samples: Samples, start_ns: int, end_ns: int) -> dict[int, float]:
-    """CPU seconds that are counted for each process's children which ended in the window, and for all below those."""
+    """CPU seconds that were seen of each process's descendants that ended in the window."""
     last = samples.pids.groupby("pid").last()
     over = last[last["at_ns"] < samples.pids["at_ns"].max()]
     over = over[(over["at_ns"] >= start_ns) & (over["at_ns"] <= end_ns)]
     own_s, reaped_s = over["cpu_s"].to_dict(), (over["reaped_user_s"] + over["reaped_system_s"]).to_dict()
     below: dict[int, float] = {}
-    # Children were started after their parents, so the youngest first has all below a process done before itself.
+    # A child starts after its parent. With the youngest first, all descendants come before their process.
     family = samples.processes[samples.processes["pid"].isin(over.index)].drop_duplicates("pid", keep="last")
     family = family.sort_values(["started_ns", "pid"], ascending=False)
     for pid, ppid in zip(family["pid"].tolist(), family["ppid"].tolist(), strict=True):
@@ -151,13 +150,13 @@ def _births(samples: Samples) -> dict[int, int]:
 def _curve(
     at_ns: NDArray[np.int64], counter: NDArray[np.float64], born_ns: int | None
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """A counter over time, from 0 at its process's start. One that falls belongs to a new process of the same pid."""
+    """A counter over time, from 0 at the process's start. Where it falls, a new process has the same pid."""
     steps = np.maximum(np.diff(counter, prepend=0.0), 0.0)
     born = min(born_ns, int(at_ns[0])) if born_ns is not None else int(at_ns[0])
     return np.append(born, at_ns), np.append(0.0, np.cumsum(steps))
 
 
 def _growth(at_ns: NDArray[np.int64], counter: NDArray[np.float64], start_ns: int, end_ns: int) -> float:
-    """By how much a counter grew within a window, straight lines between the ticks."""
+    """By how much a counter grew within a window, linear between the ticks."""
     before, after = np.interp([start_ns, end_ns], at_ns, counter)
     return float(after - before)

@@ -1,38 +1,38 @@
 """H-A1 and H-A2: the database's commit path, and locks in it.
 
-Both are seen in the same way: sessions that wait for the one thing or the other instead of working. They count with the
-requests that wait for a connection behind them, as far as all connections are in use. A wait stands out when it takes
-time that a database in order does not take, not when it is the largest of small ones: something always is.
+Both show as sessions that wait. The requests that wait for a connection behind these sessions count too, as far as all
+connections are in use. A wait is not supported because it is the largest: one always is. It must take more time than in
+a healthy database.
 """
 
 from __future__ import annotations
 
-from rig.diagnose.numbers import Database, Measured
+from rig.diagnose.numbers import DatabaseNumbers, Measured
 from rig.diagnose.weighing import Claim, first_of
 from rig.evidence.diagnosis import Figure, Hypothesis
 
 OF_THE_SESSIONS = 0.5
-"""Of all sessions at work: what half of them wait for is what a session mostly does."""
+"""Share of the active sessions that wait for it: half of what a session does."""
 OF_THE_FLIGHT = 0.1
-"""Of the requests in flight: with less behind it, taking the wait away would shorten the response time by less."""
+"""Share of the requests in flight that wait. Without the wait, the response time would be shorter by so much."""
 COMMIT_MS = 5.0
-"""A commit waits for a flush that is under way and then for its own: up to 2 ms each on flash or a good network volume.
-Longer ones are those of a slow or a shared disk, of a standby, of a delay that somebody configured."""
+"""A commit waits for the flush before it and then for its own: up to 2 ms each on flash or a good network volume. A
+longer commit means a slow or shared disk, a standby, or a configured delay."""
 LOCKED_MS = 2.0
-"""Per transaction. Sessions that touch rows of their own wait for no lock; two commits in a row are worth this."""
+"""For each transaction: as long as two commits. Sessions with rows of their own wait for no lock at all."""
 
 COMMIT = Claim(
     "H-A1",
     "commit path of the database",
-    "sessions wait for the write-ahead log (its lock, its flush, a standby), and with them most requests in flight; a "
-    f"commit takes over {COMMIT_MS:g} ms; cores are idle meanwhile",
-    "few sessions wait for the log, or commits are short, or cores are what everybody waits for",
+    "half of the active sessions wait for the write-ahead log (its lock, its flush, a standby), a commit takes over "
+    f"{COMMIT_MS:g} ms, and cores are idle",
+    "few sessions wait for the log, or commits are short, or everything waits for a core",
 )
 LOCKS = Claim(
     "H-A2",
     "locks in the database",
-    "sessions wait for locks that others hold, and with them most requests in flight",
-    f"few sessions wait for a lock, or less than {LOCKED_MS:g} ms a transaction",
+    "half of the active sessions wait for locks that others hold",
+    f"few sessions wait for a lock, or a transaction waits less than {LOCKED_MS:g} ms",
 )
 
 
@@ -40,7 +40,7 @@ def weigh_commit(measured: Measured) -> Hypothesis:
     """H-A1. Commit latency is sessions in commit over commits a second (Little's law)."""
     database = measured.database
     if database is None:
-        return COMMIT.undecided(measured.unseen["database"])
+        return COMMIT.leave_undecided(measured.unseen["database"])
     waiting = database.committing
     latency_ms = _each_ms(waiting, database)
     score = _behind(waiting, measured, database)
@@ -60,21 +60,21 @@ def weigh_commit(measured: Measured) -> Hypothesis:
         ),
         (score < OF_THE_FLIGHT, f"{score:.0%} of the requests in flight are behind a commit"),
         (latency_ms < COMMIT_MS, f"a commit takes {latency_ms:.1f} ms"),
-        (measured.short_of_cores, "there is no core to spare: a session that waits for one commits late"),
+        (measured.short_of_cores, "no core is idle, and a session that waits for a core commits late"),
     )
     because = (
         f"a commit takes {latency_ms:.0f} ms, {waiting:.1f} of {database.active:.1f} active sessions are in one "
         f"(most in {figures['most_in']})"
     )
-    return COMMIT.decided(against, score, figures, because)
+    return COMMIT.decide(against, score, figures, because)
 
 
 def weigh_locks(measured: Measured) -> Hypothesis:
-    """H-A2, with the longest wait that was seen and the statement that held it."""
+    """H-A2, with the longest wait that was seen and the statement that held the lock."""
     database = measured.database
     if database is None:
-        return LOCKS.undecided(measured.unseen["database"])
-    waiting = database.locked
+        return LOCKS.leave_undecided(measured.unseen["database"])
+    waiting = database.lock_waiting
     each_ms = _each_ms(waiting, database)
     score = _behind(waiting, measured, database)
     figures: dict[str, Figure] = {
@@ -99,7 +99,7 @@ def weigh_locks(measured: Measured) -> Hypothesis:
     because = f"{waiting:.1f} of {database.active:.1f} active sessions wait for locks (most in {figures['most_in']})"
     if database.blocking_query:
         because += f", the longest {database.longest_lock_wait_s:.2f} s, held by {_brief(database.blocking_query)}"
-    return LOCKS.decided(against, score, figures, because)
+    return LOCKS.decide(against, score, figures, because)
 
 
 def stands_out(*hypotheses: Hypothesis) -> str:
@@ -107,21 +107,21 @@ def stands_out(*hypotheses: Hypothesis) -> str:
     return next((each.title for each in hypotheses if each.outcome == "supported"), "")
 
 
-def _behind(waiting: float, measured: Measured, database: Database) -> float:
-    """Share of the requests in flight that wait so, those included that wait for a session which does."""
+def _behind(waiting: float, measured: Measured, database: DatabaseNumbers) -> float:
+    """Share of the requests in flight that wait in such a session or for one."""
     return measured.share(waiting + measured.waiting_for_sessions * _share(waiting, database))
 
 
-def _share(waiting: float, database: Database) -> float:
+def _share(waiting: float, database: DatabaseNumbers) -> float:
     return waiting / database.active if database.active else 0.0
 
 
-def _each_ms(waiting: float, database: Database) -> float:
-    """Little's law: mean sessions that wait, over transactions a second. Where none ended, as long as anyone looked."""
+def _each_ms(waiting: float, database: DatabaseNumbers) -> float:
+    """Little's law: mean number of waiting sessions over transactions a second (at least one)."""
     return waiting / max(database.commits_per_s, 1.0) * 1e3
 
 
-def _most(database: Database, *prefixes: str) -> str:
+def _most(database: DatabaseNumbers, *prefixes: str) -> str:
     return next((str(event) for event in database.by_event.index if str(event).startswith(prefixes)), "")
 
 

@@ -1,7 +1,7 @@
-"""H-F: the machine. Something took its processors away from everybody: a hypervisor, a quota, other people's work.
+"""H-F: the machine. A hypervisor, a quota or other processes took processors from the run.
 
-That all cores are busy is no fault of a machine: on a small one client, server and database fill them when nothing else
-holds them up, and that is the best that can happen. They must be busy with something else, or not be there.
+Busy cores alone are no fault: on a small machine client, server and database use all cores when nothing holds them up.
+The hypothesis holds only where the cores do other work, or are not there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MACHINE = Claim(
     "the machine",
     f"a hypervisor or a CPU quota takes {STOLEN:.0%} of the time, or processes that are no part of the run use "
     f"{FOREIGN:.0%} of the cores while the run waits for one",
-    "nothing is taken away: idle cores, or cores busy with the run's own work",
+    "nothing is taken away: cores are idle, or busy with the run's own work",
 )
 
 
@@ -24,7 +24,7 @@ def weigh_machine(measured: Measured) -> Hypothesis:
     """H-F."""
     machine = measured.machine
     if machine is None:
-        return MACHINE.undecided(measured.unseen["machine"])
+        return MACHINE.leave_undecided(measured.unseen["machine"])
     wanting = measured.without_core
     figures: dict[str, Figure] = {
         "busy_share": machine.busy,
@@ -53,4 +53,4 @@ def weigh_machine(measured: Measured) -> Hypothesis:
     own = ", busy with the run's own work" if machine.spent_on_the_run else ""
     against = first_of((not held, f"{machine.cores:g} cores {machine.busy:.0%} busy{own}; nothing is taken away"))
     score = max((share for share, _ in held), default=0.0)
-    return MACHINE.decided(against, max(score, wanting), figures, "; ".join(words for _, words in held))
+    return MACHINE.decide(against, max(score, wanting), figures, "; ".join(words for _, words in held))

@@ -1,7 +1,7 @@
-"""From evidence to numbers: a case and some of its drives in, ``Measured`` out.
+"""From evidence to numbers: a case and some of its scenario runs in, ``Measured`` out.
 
-Only the times of the storms count; what lies between them is idle. Counters that are read now and then grow evenly
-between two readings; what a tick of a sampler saw stands for the time since the one before.
+Only the time of these runs counts, not the time between them. Counters are taken to grow evenly between two readings. A
+tick of a sampler counts for the time since the tick before.
 """
 
 from __future__ import annotations
@@ -15,7 +15,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rig.diagnose import aas, cpu
-from rig.diagnose.numbers import Client, Database, Machine, Measured, Pool, Server, ServerProcess
+from rig.diagnose.numbers import (
+    ClientNumbers,
+    DatabaseNumbers,
+    MachineNumbers,
+    Measured,
+    PoolNumbers,
+    ServerNumbers,
+    ServerProcess,
+)
 from rig.evidence.case import Case
 from rig.evidence.pool_metrics import ACQUIRE_WAIT_S, ACQUIRED, CONNECTIONS_MAX, TIMEOUTS
 from rig.evidence.sample_names import PG_ACTIVITY, PIDS, Role
@@ -24,22 +32,22 @@ from rig.evidence.scenario_runs import ScenarioRun
 from rig.stats import pacer_lag_ns, quantile
 
 LEAST_S = 1.0
-"""A storm shorter than this, all its trials together, is told from noise by no sampler."""
+"""Shortest time of all trials of a scenario together. In less, samples are only noise."""
 LEAST_LOOKS = 20
-"""Of the database: a share of a quarter is then known to within ten points."""
+"""Fewest looks at the database: they give a share of a quarter to within ten points."""
 LEAST_READINGS = 5
-"""Of the processes: their counters lose nothing, but the ends of a storm lie between two readings."""
+"""Fewest readings of processes: counters lose nothing, but a run begins and ends between two readings."""
 HIDDEN_SHARE = 0.1
-"""More sessions than this whose state the role may not see: what the others wait for is not the whole."""
+"""Largest share of sessions whose state the role may not see. With more, the rest is not representative."""
 LEAST_ANSWERS = 5
-"""Of a connection, in the mean over all: with fewer their mean response times differ by chance. A slow one has less."""
+"""Fewest answers on a connection, on average. With fewer, mean response times differ by chance."""
 _SESSIONS_SINCE = 140000
 _DISK_SLEEP = "D"
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One drive's time: first request sent to last answer, monotonic ns."""
+    """The time of one scenario run: first request sent to last answer, monotonic ns."""
 
     start_ns: int
     end_ns: int
@@ -51,7 +59,7 @@ class Span:
 
 
 def measure(case: Case, scenario_runs: Sequence[ScenarioRun]) -> Measured:
-    """The numbers of some drives, all together."""
+    """The numbers of some scenario runs, all together."""
     rows = {scenario_run.scenario.label: case.rows_of(scenario_run) for scenario_run in scenario_runs}
     sent = [frame[frame["sent_ns"] > 0] for frame in rows.values()]
     spans = [Span(int(frame["sent_ns"].min()), int(frame["done_ns"].max())) for frame in sent if len(frame)]
@@ -75,7 +83,7 @@ def measure(case: Case, scenario_runs: Sequence[ScenarioRun]) -> Measured:
 
 def _client(
     scenario_runs: Sequence[ScenarioRun], sent: Sequence[pd.DataFrame], without_core: float | None
-) -> Client | None:
+) -> ClientNumbers | None:
     seconds = sum(float(frame["done_ns"].max() - frame["sent_ns"].min()) / 1e9 for frame in sent if len(frame))
     reports = [
         report for scenario_run in scenario_runs for report in scenario_run.present if report.wall_s > 0 and report.sent
@@ -84,7 +92,7 @@ def _client(
         return None
     busiest = max(reports, key=lambda report: report.utilisation)
     lag_ns = np.concatenate([pacer_lag_ns(frame) for frame in sent])
-    return Client(
+    return ClientNumbers(
         workers=len({report.worker for report in reports}),
         busiest=busiest.worker,
         utilisation=busiest.utilisation,
@@ -99,7 +107,7 @@ def _client(
 
 
 def _delay(samples: Samples, spans: Sequence[Span]) -> float | None:
-    """The largest share of its time in which a load process waited for a core; None where nobody looked."""
+    """The largest share of its time in which a load process waited for a core; None without samples."""
     rows = samples.pids[samples.pids["role"] == Role.CLIENT]
     if len(_within(rows.drop_duplicates("at_ns"), spans)) < LEAST_READINGS or rows["run_delay_s"].isna().any():
         return None
@@ -120,27 +128,29 @@ def _unevenness(sent: Sequence[pd.DataFrame]) -> float:
 # --- the database ---
 
 
-def _database(samples: Samples, spans: Sequence[Span], unseen: dict[str, str]) -> Database | None:
+def _database(samples: Samples, spans: Sequence[Span], unseen: dict[str, str]) -> DatabaseNumbers | None:
     report = samples.report(PG_ACTIVITY)
     looks = _within(samples.sessions, spans)
     seconds = sum(span.seconds for span in spans)
     if report is None or looks.empty:
-        unseen["database"] = "nobody looked at the database: sample it (samplers on, a DSN whose role sees it)"
+        unseen["database"] = "nobody looked at the database: switch the samplers on, with a DSN whose role may see it"
         return None
     if len(looks) < LEAST_LOOKS or seconds < LEAST_S:
-        unseen["database"] = f"the database was looked at {len(looks)} times in {seconds:.1f} s: let it last longer"
+        unseen["database"] = (
+            f"the database was looked at {len(looks)} times in {seconds:.1f} s: make the scenario longer"
+        )
         return None
     seen = looks[["active", "idle", "idle_in_transaction", "hidden"]].mean()
     if seen["hidden"] > HIDDEN_SHARE * max(seen.sum(), 1.0):
         unseen["database"] = "the states of other roles' sessions are hidden: GRANT pg_monitor to the role that samples"
         return None
-    grown = _counted(samples.counters[samples.counters["source"] == "pg_stat_database"], spans)
+    grown = _growth_by_counter(samples.counters[samples.counters["source"] == "pg_stat_database"], spans)
     commits = grown.get("xact_commit", 0.0)
     waits = aas.lock_waits(samples)
     waits = waits[waits["began_ns"].between(spans[0].start_ns, spans[-1].end_ns)]
     longest = waits.iloc[0] if len(waits) else None
     counts_sessions = int(report.facts.get("server_version") or 0) >= _SESSIONS_SINCE and bool(grown)
-    return Database(
+    return DatabaseNumbers(
         looks=len(looks),
         by_event=_mean_by_event(samples, spans),
         idle_in_transaction=float(seen["idle_in_transaction"]),
@@ -159,8 +169,8 @@ def _mean_by_event(samples: Samples, spans: Sequence[Span]) -> pd.Series[float]:
     return total.sort_values(ascending=False, kind="stable")
 
 
-def _counted(counters: pd.DataFrame, spans: Sequence[Span]) -> dict[str, float]:
-    """By how much counters grew within the spans: what a look saw grow grew evenly since the look before."""
+def _growth_by_counter(counters: pd.DataFrame, spans: Sequence[Span]) -> dict[str, float]:
+    """By how much counters grew within the spans. A growth is spread evenly over the time since the look before."""
     looked_ns = np.sort(counters["at_ns"].unique()).astype(np.int64)
     if len(looked_ns) < 2:
         return {}
@@ -176,7 +186,7 @@ def _counted(counters: pd.DataFrame, spans: Sequence[Span]) -> dict[str, float]:
 # --- the pool ---
 
 
-def _pool(case: Case, spans: Sequence[Span], unseen: dict[str, str]) -> Pool | None:
+def _pool(case: Case, spans: Sequence[Span], unseen: dict[str, str]) -> PoolNumbers | None:
     frame = case.pool
     if frame.empty or not spans:
         unseen["pool"] = "the pool's own counters: name them in the profile's [probes.pool]"
@@ -186,13 +196,13 @@ def _pool(case: Case, spans: Sequence[Span], unseen: dict[str, str]) -> Pool | N
     if waited is None:
         named = (frame["what"] == ACQUIRE_WAIT_S).any()
         unseen["pool"] = (
-            "seconds waited for a connection, which were not read twice during a storm: let it last longer"
+            "seconds waited for a connection were not read twice in a scenario: make it longer"
             if named
             else "seconds waited for a connection: name acquire_wait_seconds in the profile's [probes.pool]"
         )
         return None
     most = frame.loc[frame["what"] == CONNECTIONS_MAX, "value"]
-    return Pool(
+    return PoolNumbers(
         connections_max=float(most.max()) if len(most) else None,
         waiting=waited,
         acquire_ms=waited / acquired * 1e3 if acquired else 0.0,
@@ -201,9 +211,10 @@ def _pool(case: Case, spans: Sequence[Span], unseen: dict[str, str]) -> Pool | N
 
 
 def _rate(frame: pd.DataFrame, what: str, spans: Sequence[Span]) -> float | None:
-    """By how much a counter grew, a second, between the first and the last reading of a span; None without two in one.
+    """By how much a counter grew each second, between the first and the last reading of a span.
 
-    It is read once a second: an interval that reaches into the drive before may hold more waiting than the whole span.
+    None where no span has two readings. The counter is read once a second: an interval that begins in the scenario run
+    before may hold more waiting than the whole span.
     """
     rows = frame[frame["what"] == what]
     grown = seconds = 0.0
@@ -211,7 +222,7 @@ def _rate(frame: pd.DataFrame, what: str, spans: Sequence[Span]) -> float | None
         inside = _within(rows, [span])
         if len(inside) >= 2:
             read = Span(int(inside["at_ns"].min()), int(inside["at_ns"].max()))
-            grown += _grown_of(inside, "value", [read])
+            grown += _column_growth(inside, "value", [read])
             seconds += read.seconds
     return grown / seconds if seconds else None
 
@@ -219,25 +230,27 @@ def _rate(frame: pd.DataFrame, what: str, spans: Sequence[Span]) -> float | None
 # --- server and machine ---
 
 
-def _server(samples: Samples, spans: Sequence[Span], requests: int, unseen: dict[str, str]) -> Server | None:
+def _server(samples: Samples, spans: Sequence[Span], requests: int, unseen: dict[str, str]) -> ServerNumbers | None:
     rows = samples.pids[samples.pids["role"] == Role.SERVER]
     readings = _within(rows.drop_duplicates("at_ns"), spans)
     if rows.empty or not spans:
-        unseen["server"] = "nobody looked at the processes of the target: sample them (process_match in the profile)"
+        unseen["server"] = "nobody looked at the target's processes: give process_match in the profile"
         return None
     if len(readings) < LEAST_READINGS:
-        unseen["server"] = f"the target's processes were read {len(readings)} times: let the storm last longer"
+        unseen["server"] = f"the target's processes were read {len(readings)} times: make the scenario longer"
         return None
     serving = {int(pid) for span in spans for pid in cpu.spread(samples, span.start_ns, span.end_ns)["pid"]}
     chosen = rows[rows["pid"].isin(serving)]
     processes = [_process(pid, frame, spans) for pid, frame in chosen.groupby("pid")]
-    written = [_grown_of(frame, "written_bytes", spans) for _, frame in rows.groupby("pid")]
+    written = [_column_growth(frame, "written_bytes", spans) for _, frame in rows.groupby("pid")]
     seen = bool((rows["written_bytes"] >= 0).all())
-    cpu_s = sum(_grown_of(frame, "cpu_s", spans) for _, frame in rows.groupby("pid"))
+    cpu_s = sum(_column_growth(frame, "cpu_s", spans) for _, frame in rows.groupby("pid"))
     if not seen:
         unseen["written"] = "bytes that the target writes: its processes belong to another user"
-    return Server(
-        processes=tuple(sorted(processes, key=lambda process: (-process.occupied, -process.on_core, process.pid))),
+    return ServerNumbers(
+        processes=tuple(
+            sorted(processes, key=lambda process: (-process.occupied_share, -process.on_core, process.pid))
+        ),
         cpu_ms_per_request=cpu_s / requests * 1e3 if requests else 0.0,
         written_bytes_per_request=sum(written) / requests if seen and requests else None,
     )
@@ -248,22 +261,22 @@ def _process(pid: Any, frame: pd.DataFrame, spans: Sequence[Span]) -> ServerProc
     states = _within(frame, spans)["state"]
     return ServerProcess(
         pid=int(pid),
-        on_core=_grown_of(frame, "cpu_s", spans) / seconds,
-        without_core=_grown_of(frame.fillna({"run_delay_s": 0.0}), "run_delay_s", spans) / seconds,
+        on_core=_column_growth(frame, "cpu_s", spans) / seconds,
+        without_core=_column_growth(frame.fillna({"run_delay_s": 0.0}), "run_delay_s", spans) / seconds,
         on_disk=float((states == _DISK_SLEEP).mean()) if len(states) else 0.0,
     )
 
 
 def _machine(
     samples: Samples, scenario_runs: Sequence[ScenarioRun], spans: Sequence[Span], unseen: dict[str, str]
-) -> Machine | None:
+) -> MachineNumbers | None:
     seen = [
         (scenario_run.machine, scenario_run.elapsed_s)
         for scenario_run in scenario_runs
         if scenario_run.machine is not None and scenario_run.elapsed_s > 0
     ]
     if not seen:
-        unseen["machine"] = "nobody watched the machine during the storm"
+        unseen["machine"] = "nobody watched the machine while the scenario ran"
         return None
     total_s = sum(seconds for _, seconds in seen)
 
@@ -274,7 +287,7 @@ def _machine(
     report = samples.report(PIDS)
     quota = report.facts.get("quota_cores") if report is not None else None
     usable = min(cores, float(quota)) if quota else cores
-    return Machine(
+    return MachineNumbers(
         cores=usable,
         busy=min(1.0, mean([machine.busy for machine, _ in seen]) * cores / usable) if usable else 0.0,
         steal=mean([machine.steal for machine, _ in seen]),
@@ -284,7 +297,7 @@ def _machine(
 
 
 def _foreign(samples: Samples, spans: Sequence[Span], cores: float) -> float | None:
-    """Share of all processors that processes used which are no part of the run; None where nobody could tell."""
+    """Share of all cores that processes outside the run used; None where that is not known."""
     report = samples.report(PIDS)
     # A target or a database whose processes were not found would count as foreign.
     if report is None or not report.facts.get("postgres_found") or not (samples.pids["role"] == Role.SERVER).any():
@@ -308,11 +321,11 @@ def _within(frame: pd.DataFrame, spans: Sequence[Span]) -> pd.DataFrame:
     return frame[inside]
 
 
-def _grown_of(frame: pd.DataFrame, column: str, spans: Sequence[Span]) -> float:
-    return _grown(frame["at_ns"].to_numpy(np.int64), frame[column].to_numpy(float), spans)
+def _column_growth(frame: pd.DataFrame, column: str, spans: Sequence[Span]) -> float:
+    return _growth(frame["at_ns"].to_numpy(np.int64), frame[column].to_numpy(float), spans)
 
 
-def _grown(at_ns: NDArray[np.int64], counter: NDArray[np.float64], spans: Sequence[Span]) -> float:
-    """By how much a cumulative counter grew within the spans, straight lines between the readings."""
-    upward = np.cumsum(np.maximum(np.diff(counter, prepend=counter[:1]), 0.0))  # one that falls was reset
+def _growth(at_ns: NDArray[np.int64], counter: NDArray[np.float64], spans: Sequence[Span]) -> float:
+    """By how much a cumulative counter grew within the spans, linear between the readings."""
+    upward = np.cumsum(np.maximum(np.diff(counter, prepend=counter[:1]), 0.0))  # a counter that falls was reset
     return float(sum(np.diff(np.interp([span.start_ns, span.end_ns], at_ns, upward))[0] for span in spans))

@@ -1,12 +1,11 @@
-"""The numbers that hypotheses are weighed with: one storm, seen from the client, the database, the server, the machine.
+"""The numbers that hypotheses are weighed with: one scenario, seen from client, database, server and machine.
 
-By Little's law the mean number of requests in flight is their rate times their mean response time, and the same holds
-for every place on their way. So the numbers of all places are of one kind and add up: sessions at work in the database
-(average active sessions), cores that a process kept busy, seconds a second that requests waited for a connection of the
-pool. What is left over stood in a queue where nobody could look: before the server's event loop, in a socket, before
-the client.
+By Little's law the mean number of requests in flight is their rate times their mean response time. The same holds for
+every place on their way, so the numbers of all places add up: active sessions in the database, cores that a process
+used, seconds in each second that requests waited for a connection of the pool. The rest was in queues that nobody can
+look into: in the server's event loop, in sockets, in the client.
 
-Values only: ``measured`` makes them of a case, and tests of literals. A part that nobody looked at is None.
+Values only: ``measured`` makes them from a case, tests from literals. A part that nobody looked at is None.
 """
 
 from __future__ import annotations
@@ -18,18 +17,18 @@ import pandas as pd
 from rig.diagnose import aas
 
 BUSY = 0.9
-"""Of the machine's processors, or of a process's time: it has nothing to spare."""
+"""Share of the machine's cores, or of a process's time, from which on nothing is to spare."""
 FOREIGN = 0.25
-"""Share of the machine's processors that others may use before what is measured is no longer the run's own."""
+"""Share of the machine's cores that others may use. With more, the figures are not the run's own."""
 WITHOUT_CORE = 0.2
-"""Of its time a process of the run was ready and got no core: with less, it lacked none."""
+"""Share of its time in which a process of the run was ready and got no core. With less, it had enough."""
 _COMMIT = ("IO:WalSync", "IO:WalWrite", "IO:WalInitWrite", "IO:WalInitSync", "LWLock:WALWrite", "LWLock:WALBufMapping")
 _COMMIT_ELSEWHERE = ("IPC:SyncRep", "Timeout:CommitDelay", "IPC:SafeSnapshot")
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
-    """The load processes: the busiest worker and the one that stood still the longest, as shares of their time."""
+class ClientNumbers:
+    """The load processes: the busiest worker, and the one that stood still longest, as shares of their time."""
 
     workers: int
     busiest: int
@@ -39,16 +38,16 @@ class Client:
     cores: float
     lag_p99_ms: float
     late: float
-    """Requests that were due, had a connection, and were not sent yet: mean number."""
+    """Mean number of requests that were due, had a connection, and were not sent yet."""
     unevenness: float
-    """Mean response times of the connections, the 90th percentile over the 10th: how differently they are served."""
+    """Of the connections' mean response times, the 90th percentile over the 10th."""
     without_core: float | None
-    """Share of its time in which a worker was ready and got no core, by the kernel: a stopped one is not ready."""
+    """Share of its time in which a worker was ready and got no core, by the kernel. A stopped worker is not ready."""
 
 
 @dataclass(frozen=True, slots=True)
-class Database:
-    """The sessions of the target: by event (average active sessions), and how often they did what."""
+class DatabaseNumbers:
+    """The sessions of the target: average active sessions by event, and rates."""
 
     looks: int
     by_event: pd.Series[float]
@@ -67,11 +66,11 @@ class Database:
 
     @property
     def in_use(self) -> float:
-        """Sessions that are in the middle of something, the server's side of it included."""
+        """Sessions in a transaction, active or idle."""
         return self.active + self.idle_in_transaction
 
     def of(self, *prefixes: str) -> float:
-        """Average active sessions in events that begin so."""
+        """Average active sessions in events with one of these prefixes."""
         return float(self.by_event[[str(event).startswith(prefixes) for event in self.by_event.index]].sum())
 
     @property
@@ -80,25 +79,25 @@ class Database:
         return self.of(*_COMMIT, *_COMMIT_ELSEWHERE)
 
     @property
-    def locked(self) -> float:
-        """Average sessions that wait for a lock of a row, a table, an advisory one."""
+    def lock_waiting(self) -> float:
+        """Average sessions that wait for a lock: of a row, of a table, advisory."""
         return self.of("Lock:")
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
+class PoolNumbers:
     """The server's pool of connections, as it counts itself."""
 
     connections_max: float | None
     waiting: float
-    """Requests waiting for a connection: mean number (seconds waited, a second)."""
+    """Mean number of requests that wait for a connection (seconds waited in each second)."""
     acquire_ms: float
     timeouts: float
 
 
 @dataclass(frozen=True, slots=True)
 class ServerProcess:
-    """A process of the target that served: shares of its time on a core, ready without one, blocked on a disk."""
+    """A serving process of the target: shares of its time on a core, ready without a core, blocked on a disk."""
 
     pid: int
     on_core: float
@@ -106,14 +105,14 @@ class ServerProcess:
     on_disk: float
 
     @property
-    def occupied(self) -> float:
-        """Share of its time in which it could have taken no further request."""
+    def occupied_share(self) -> float:
+        """Share of its time in which it could take no further request."""
         return min(1.0, self.on_core + self.without_core + self.on_disk)
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
-    """The processes of the target, the most occupied first. ``written_bytes_per_request`` None: it may not be seen."""
+class ServerNumbers:
+    """The processes of the target, busiest first. ``written_bytes_per_request`` is None where it may not be seen."""
 
     processes: tuple[ServerProcess, ...]
     cpu_ms_per_request: float
@@ -121,8 +120,8 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
-    """The machine: cores that may be used, and shares of them. ``foreign`` None: nobody knows whose the load was."""
+class MachineNumbers:
+    """The machine: cores that may be used, and shares of them. ``foreign`` is None where it is not known."""
 
     cores: float
     busy: float
@@ -132,29 +131,29 @@ class Machine:
 
     @property
     def spent_on_the_run(self) -> bool:
-        """Whether the run's own work keeps all processors busy: waiting for anything else then costs nothing more."""
+        """Whether the run's own work uses all cores. Then no other wait costs time."""
         return self.busy >= BUSY and (self.foreign or 0.0) < FOREIGN
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One storm in numbers."""
+    """One scenario in numbers."""
 
     scenario_runs: tuple[str, ...]
     seconds: float
     requests: int
     in_flight: float
-    client: Client | None
-    database: Database | None
-    pool: Pool | None
-    server: Server | None
-    machine: Machine | None
+    client: ClientNumbers | None
+    database: DatabaseNumbers | None
+    pool: PoolNumbers | None
+    server: ServerNumbers | None
+    machine: MachineNumbers | None
     unseen: dict[str, str]
-    """Why a part (``database``, ``pool``, ``server``, ``machine``) was not seen, and what would show it."""
+    """Why a part (``database``, ``pool``, ``server``, ``machine``) was not seen, and what to do."""
 
     @property
     def rate_per_s(self) -> float:
-        """Requests sent, a second."""
+        """Requests sent in each second."""
         return self.requests / self.seconds if self.seconds else 0.0
 
     @property
@@ -169,16 +168,16 @@ class Measured:
 
     @property
     def short_of_cores(self) -> bool:
-        """Whether processors are what is missing, whoever uses them: whatever waits, waits for one in the end."""
+        """Whether cores are missing, whoever uses them. Then every wait is a wait for a core."""
         if self.machine is None or self.machine.busy < BUSY:
             return False
         return self.machine.spent_on_the_run or self.without_core >= WITHOUT_CORE
 
     @property
     def waiting_for_sessions(self) -> float:
-        """Requests that wait for a connection while all are in use: they wait for what the sessions do.
+        """Requests that wait for a connection while all are in use, so that they wait for the sessions' work.
 
-        Without the pool's own counters: all that is in flight beyond the sessions, as far as those are in use.
+        Without the pool's own counters: the requests in flight beyond the sessions, as far as these are in use.
         """
         if self.database is None or not self.database.connections:
             return 0.0
@@ -187,11 +186,11 @@ class Measured:
         return min(waiting, self.in_flight) * used
 
     def share(self, requests: float) -> float:
-        """A mean number of requests as a share of those in flight, 0 to 1."""
+        """A mean number of requests as a share of the requests in flight, 0 to 1."""
         return min(1.0, requests / self.in_flight) if self.in_flight else 0.0
 
     def places(self) -> dict[str, float]:
-        """The requests in flight by the place where they were, mean numbers; the places on the way in their order."""
+        """Mean number of requests in flight at each place, in the order of their way."""
         found: dict[str, float] = {}
         if self.client is not None:
             found |= {"client: not sent yet": self.client.late, "client: on a core": self.client.cores}
@@ -204,8 +203,8 @@ class Measured:
         if (database := self.database) is not None:
             found["database: on a core"] = database.of(aas.ON_CPU)
             found["database: commit"] = database.committing
-            found["database: locks"] = database.locked
-            others = database.active - database.of(aas.ON_CPU) - database.committing - database.locked
+            found["database: locks"] = database.lock_waiting
+            others = database.active - database.of(aas.ON_CPU) - database.committing - database.lock_waiting
             found["database: other waits"] = max(0.0, others)
             found["database: in a transaction, idle"] = database.idle_in_transaction
         found["elsewhere: in queues of server, sockets, client"] = max(0.0, self.in_flight - sum(found.values()))

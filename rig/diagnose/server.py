@@ -1,30 +1,30 @@
 """H-C and H-E: the server's processes, occupied with writing logs or with computing.
 
-A process with an event loop serves nobody while it computes, waits for a core or is blocked on a disk. One that is
-never idle is the place where requests queue; what occupies it tells the two apart. A cost in CPU stands out against the
-rate that the gates ask for (S8: 1,000 requests/s): what is paid within it is a price, not a fault.
+A process with an event loop serves nobody while it computes, waits for a core or is blocked on a disk. Requests queue
+at a process that is never idle. What it does tells the two hypotheses apart. CPU time counts as too much when a core
+cannot reach the rate that the gates ask for (S8: 1,000 requests/s).
 """
 
 from __future__ import annotations
 
 from rig.diagnose.database import stands_out
-from rig.diagnose.numbers import BUSY, Measured, Server
+from rig.diagnose.numbers import BUSY, Measured, ServerNumbers
 from rig.diagnose.weighing import Claim, first_of
 from rig.evidence.diagnosis import Figure, Hypothesis
 
 WRITTEN_BYTES = 8192
-"""Per request: an access line and an application line or two are under 2 kB; four times that tells the event again."""
+"""For each request. Two or three log lines are under 2 kB; four times that repeats the event."""
 OCCUPIED_BY_WRITING = 0.5
-"""Of a process's time on a core, waiting for one, or blocked on a disk: with less, what it writes costs little."""
+"""Share of a process's time on a core, waiting for one, or blocked on a disk. With less, writing costs little."""
 ON_CORE = 0.5
-"""Of a process's time: one that seldom gets a core waits for it, and the machine is the cause."""
+"""Share of a process's time. One with less waits for a core, and the machine is the cause."""
 CPU_MS = 1.0
-"""Per request: a core carries fewer than 1,000 requests/s then."""
+"""For each request. With more, a core carries fewer than 1,000 requests/s."""
 UNEVEN = 2.0
-"""The busiest process against the mean of the others: connections that spread by chance differ by less."""
+"""The busiest process over the mean of the others. Connections that spread by chance differ by less."""
 SERVED_UNEVENLY = 3.0
-"""Connections against each other, by their mean response time: of alike processes the fuller one is slower by as much
-as it has more of them, and chance gives none three times as many. Nor does a lack of cores, which all share."""
+"""Slow connections over fast ones, by mean response time. Of equal processes, one with more connections is slower by as
+much; chance gives none three times as many. A lack of cores slows all alike."""
 
 LOGS = Claim(
     "H-C",
@@ -35,9 +35,9 @@ LOGS = Claim(
 COMPUTING = Claim(
     "H-E",
     "a busy server process",
-    f"a process of the server is never idle and keeps a core busy; a request costs over {CPU_MS:g} ms of CPU, or the "
-    "others have much less to do",
-    "every process has time to spare, or the work is small, even, and only in want of cores",
+    f"a server process is never idle and uses a core; a request costs over {CPU_MS:g} ms of CPU, or the other "
+    "processes do much less",
+    "every process has time to spare, or a request costs little CPU on all processes and only cores are missing",
 )
 
 
@@ -45,46 +45,49 @@ def weigh_logs(measured: Measured) -> Hypothesis:
     """H-C."""
     server = measured.server
     if server is None or not server.processes:
-        return LOGS.undecided(measured.unseen.get("server", "no process of the target served"))
+        return LOGS.leave_undecided(measured.unseen.get("server", "no process of the target served"))
     if server.written_bytes_per_request is None:
-        return LOGS.undecided(measured.unseen["written"])
+        return LOGS.leave_undecided(measured.unseen["written"])
     written, busiest = server.written_bytes_per_request, server.processes[0]
     figures: dict[str, Figure] = {
         "written_bytes_per_request": round(written),
         "process": busiest.pid,
-        "occupied_share": busiest.occupied,
+        "occupied_share": busiest.occupied_share,
         "blocked_on_disk_share": busiest.on_disk,
     }
     said = f"{written:,.0f} bytes written to files a request"
     against = first_of(
         (written < WRITTEN_BYTES, said),
         (
-            busiest.occupied < OCCUPIED_BY_WRITING,
-            f"{said}, but no process is occupied for more than {busiest.occupied:.0%} of its time",
+            busiest.occupied_share < OCCUPIED_BY_WRITING,
+            f"{said}, but no process is occupied for more than {busiest.occupied_share:.0%} of its time",
         ),
     )
     because = f"{said}; server process {busiest.pid} blocked on a disk for {busiest.on_disk:.0%} of its time"
-    return LOGS.decided(against, _at_the_server(measured), figures, because)
+    return LOGS.decide(against, _at_the_server(measured), figures, because)
 
 
 def weigh_computing(measured: Measured, *causes: Hypothesis) -> Hypothesis:
-    """H-E. ``causes`` are those that themselves cost the server's CPU."""
+    """H-E. ``causes`` are hypotheses that cost the server's CPU themselves."""
     server = measured.server
     if server is None or not server.processes:
-        return COMPUTING.undecided(measured.unseen.get("server", "no process of the target served"))
+        return COMPUTING.leave_undecided(measured.unseen.get("server", "no process of the target served"))
     busiest, *others = server.processes
     apart = measured.client.unevenness if measured.client and others else 1.0
     uneven = _unevenness(server)
     figures: dict[str, Figure] = {
         "process": busiest.pid,
         "on_core_share": busiest.on_core,
-        "occupied_share": busiest.occupied,
+        "occupied_share": busiest.occupied_share,
         "others_on_core_share": sum(other.on_core for other in others) / len(others) if others else None,
         "cpu_ms_per_request": server.cpu_ms_per_request,
         "slow_to_fast_connections": apart,
     }
     against = first_of(
-        (busiest.occupied < BUSY, f"no process is occupied for more than {busiest.occupied:.0%} of its time"),
+        (
+            busiest.occupied_share < BUSY,
+            f"no process is occupied for more than {busiest.occupied_share:.0%} of its time",
+        ),
         (
             busiest.on_core < ON_CORE and apart < SERVED_UNEVENLY,
             f"process {busiest.pid} gets a core for {busiest.on_core:.0%} of its time only",
@@ -101,18 +104,18 @@ def weigh_computing(measured: Measured, *causes: Hypothesis) -> Hypothesis:
     because += f", {server.cpu_ms_per_request:.2f} ms of CPU a request"
     if apart >= SERVED_UNEVENLY:
         because += f"; slow connections wait {apart:.0f} times as long as fast ones"
-    return COMPUTING.decided(against, _at_the_server(measured), figures, because)
+    return COMPUTING.decide(against, _at_the_server(measured), figures, because)
 
 
-def _unevenness(server: Server) -> float:
-    """How many times as much as the others the busiest process does; without others there is nothing to compare."""
+def _unevenness(server: ServerNumbers) -> float:
+    """The busiest process's CPU over the mean of the others; 1 without others."""
     busiest, *others = server.processes
     mean = sum(other.on_core for other in others) / len(others) if others else busiest.on_core
     return busiest.on_core / mean if mean else float("inf")
 
 
 def _at_the_server(measured: Measured) -> float:
-    """Share of the requests in flight that are neither in the database nor still with the client."""
+    """Share of the requests in flight that are neither in the database nor in the client."""
     database, client = measured.database, measured.client
     away = (database.in_use if database else 0.0) + (client.late if client else 0.0)
     return measured.share(max(0.0, measured.in_flight - away))

@@ -1,4 +1,4 @@
-"""How a hypothesis is weighed: its sentences once, an outcome from reasons for and against it."""
+"""A hypothesis before it is weighed, and how reasons for and against it give its outcome."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from rig.evidence.diagnosis import Figure, Hypothesis, Outcome
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A hypothesis before it is weighed: what must be seen if it holds, and what must not."""
+    """A hypothesis before it is weighed: what is seen if it holds, and what refutes it."""
 
     id: str
     title: str
     prediction: str
     falsifier: str
 
-    def undecided(self, why: str, figures: Mapping[str, Figure] | None = None) -> Hypothesis:
-        """What would decide it was not seen."""
-        return self._weighed("undetermined", 0.0, figures or {}, why)
+    def leave_undecided(self, why: str, figures: Mapping[str, Figure] | None = None) -> Hypothesis:
+        """Undetermined: nobody saw what would decide it, for the reason ``why``."""
+        return self._conclude("undetermined", 0.0, figures or {}, why)
 
-    def decided(self, against: str, score: float, figures: Mapping[str, Figure], because: str) -> Hypothesis:
-        """Refuted where there is a reason ``against`` it, else supported ``because`` of what was seen.
+    def decide(self, against: str, score: float, figures: Mapping[str, Figure], because: str) -> Hypothesis:
+        """Refuted by a reason ``against`` it, else supported ``because`` of what was seen.
 
-        ``score``: how much it accounts for if it holds (``Hypothesis``).
+        ``score``: how much it explains if it holds (``Hypothesis``).
         """
         if against:
-            return self._weighed("refuted", 0.0, figures, against)
-        return self._weighed("supported", round(min(1.0, max(0.0, score)), 3), figures, because)
+            return self._conclude("refuted", 0.0, figures, against)
+        return self._conclude("supported", round(min(1.0, max(0.0, score)), 3), figures, because)
 
-    def _weighed(self, outcome: Outcome, score: float, figures: Mapping[str, Figure], because: str) -> Hypothesis:
+    def _conclude(self, outcome: Outcome, score: float, figures: Mapping[str, Figure], because: str) -> Hypothesis:
         rounded = {name: round(value, 3) if isinstance(value, float) else value for name, value in figures.items()}
         return Hypothesis(
             id=self.id,

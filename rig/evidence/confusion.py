@@ -1,5 +1,6 @@
-"""What a proof of the diagnosis comes to: for every seeded bottleneck and repetition the answer that was given, their
-score, a table. Values; ``rig.selftest.diagnosis`` makes them.
+"""The confusion matrix of a proof of the diagnosis: the answer for every seeded bottleneck, a score, a table.
+
+Values; ``rig.selftest.diagnosis`` makes them.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _SHORT = {NOTHING: "none", UNDETERMINED: "?"}
 
 @dataclass(frozen=True, slots=True)
 class SeedAnswer:
-    """One run: which answer its seed asks for, which one the diagnosis gave, and its sentence.
+    """One run: the answer that its seed asks for, the answer of the diagnosis, and its sentence.
 
     ``expected`` and ``observed`` are of ``ANSWERS``; ``repetition`` counts from 1.
     """
@@ -47,7 +48,7 @@ class SeedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """All answers of a proof. ``not_run`` has the reason for every seed that could not be planted on this machine."""
+    """All answers of a proof. ``not_run`` has the reason for every seed that this machine cannot have."""
 
     answers: tuple[SeedAnswer, ...]
     not_run: Mapping[str, str] = field(default_factory=dict)
@@ -55,11 +56,11 @@ class Confusion:
     pack: Path | None = None
     """The pack that holds the matrix."""
     refused: Judgement | None = None
-    """Of that pack, where the client was not certified: nothing was asked then."""
+    """The judgement of that pack where the client was not certified. Nothing was asked then."""
 
     @property
     def seeds(self) -> dict[str, str]:
-        """The expected answer of every seed that was run, in their order."""
+        """The expected answer of every seed that was run."""
         return {answer.seed: answer.expected for answer in self.answers}
 
     @property
@@ -69,7 +70,7 @@ class Confusion:
 
     @property
     def false_alarms(self) -> int:
-        """How often something was found in a service that is sound."""
+        """How often something was found in a healthy service."""
         return sum(answer.expected == NOTHING and not answer.right for answer in self.answers)
 
     @property
@@ -88,7 +89,7 @@ class Confusion:
         return codes.get(self.verdict, ExitCode.INVALID)
 
     def count(self, seed: str, observed: str) -> int:
-        """How often the answer to a seed was that one: a cell of the matrix."""
+        """A cell of the matrix: how often a seed got that answer."""
         return sum(answer.seed == seed and answer.observed == observed for answer in self.answers)
 
     def right(self, seed: str) -> float:
@@ -121,7 +122,7 @@ class Confusion:
 
 
 def confusion_table(confusion: Confusion) -> Table:
-    """A row a seed, a column an answer; what was seeded is bold where it was found, and the rest red."""
+    """A row for each seed, a column for each answer. Right answers are bold, wrong ones red."""
     rest = f", {confusion.false_alarms} false alarms" if confusion.false_alarms else ""
     if confusion.refused is not None:
         rest = f", the client was not certified: {confusion.refused.because}"

@@ -1,4 +1,4 @@
-"""What a diagnosis says: hypotheses with their figures, one of them first, and a sentence. Frozen values only."""
+"""A diagnosis: hypotheses with their figures, the first one, and the answer as a sentence. Frozen values only."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ State = Literal["supported", "nothing", "undetermined"]
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """One way in which a run may have been slow, and what the samples say to it.
+    """One possible reason why a run was slow, and what the samples say about it.
 
-    ``prediction`` is what must be seen if it holds, ``falsifier`` what must not be. ``score`` (0 to 1) is how much
-    it accounts for, 0 unless it is supported: a share of the requests in flight; for what is no place on their way, a
-    share of the time (client, machine) or new sessions a request. ``because`` is the reason of the outcome in
-    words, with its figures; for one that is undetermined, what was not seen.
+    ``prediction`` is what is seen if it holds, ``falsifier`` what refutes it. ``score`` (0 to 1) is how much it
+    explains: a share of the requests in flight, of the time (client, machine), or new sessions for each request. It is
+    0 unless the hypothesis is supported. ``because`` gives the reason of the outcome with its figures, or what was not
+    seen.
     """
 
     id: str
@@ -33,12 +33,12 @@ class Hypothesis:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """The answer in a sentence, and what it rests on.
+    """The answer in a sentence, and its reasons.
 
-    ``first`` is the id of the hypothesis that explains most, None where ``state`` is ``nothing`` (all were refuted) or
-    ``undetermined`` (none was supported, and some could not be decided: ``look_next`` says what to sample).
-    ``hypotheses`` lie in the order of their weight. ``of`` names the storms looked at; ``in_flight`` has the average
-    number of requests in flight by the place where they were.
+    ``first`` is the id of the hypothesis that explains most. It is None where ``state`` is ``nothing`` (all were
+    refuted) or ``undetermined`` (none was supported, and some could not be decided: ``look_next`` says what to sample).
+    ``hypotheses`` are in the order of their weight. ``of`` names the scenario runs; ``in_flight`` has the mean number
+    of requests in flight at each place.
     """
 
     answer: str

@@ -11,9 +11,17 @@ from typing import Any
 
 import pandas as pd
 
-from rig.diagnose.numbers import Client, Database, Machine, Measured, Pool, Server, ServerProcess
+from rig.diagnose.numbers import (
+    ClientNumbers,
+    DatabaseNumbers,
+    MachineNumbers,
+    Measured,
+    PoolNumbers,
+    ServerNumbers,
+    ServerProcess,
+)
 
-CLIENT = Client(
+CLIENT = ClientNumbers(
     workers=1,
     busiest=0,
     utilisation=0.08,
@@ -25,7 +33,7 @@ CLIENT = Client(
     unevenness=1.2,
     without_core=0.1,
 )
-DATABASE = Database(
+DATABASE = DatabaseNumbers(
     looks=100,
     by_event=pd.Series({"LWLock:WALWrite": 2.4, "IO:WalSync": 0.6, "CPU": 0.3}),
     idle_in_transaction=0.0,
@@ -36,13 +44,13 @@ DATABASE = Database(
     blocked_query="",
     blocking_query="",
 )
-POOL = Pool(connections_max=16.0, waiting=170.0, acquire_ms=106.0, timeouts=0.0)
-SERVER = Server(
+POOL = PoolNumbers(connections_max=16.0, waiting=170.0, acquire_ms=106.0, timeouts=0.0)
+SERVER = ServerNumbers(
     processes=(ServerProcess(11, 0.36, 0.56, 0.0), ServerProcess(12, 0.35, 0.55, 0.0)),
     cpu_ms_per_request=0.44,
     written_bytes_per_request=300.0,
 )
-MACHINE = Machine(cores=2.0, busy=0.98, steal=0.0, throttled=0.0, foreign=0.1)
+MACHINE = MachineNumbers(cores=2.0, busy=0.98, steal=0.0, throttled=0.0, foreign=0.1)
 HEALTHY = Measured(
     scenario_runs=("S8-10000-stripe-1",),
     seconds=6.25,
@@ -55,7 +63,7 @@ HEALTHY = Measured(
     machine=MACHINE,
     unseen={},
 )
-AT_EASE = Server(
+AT_EASE = ServerNumbers(
     processes=(ServerProcess(11, 0.2, 0.02, 0.0), ServerProcess(12, 0.2, 0.02, 0.0)),
     cpu_ms_per_request=0.44,
     written_bytes_per_request=300.0,
@@ -69,7 +77,7 @@ def idle(requests_per_s: float = 200.0, **changes: Any) -> Measured:
     return replace(at_ease, **changes)
 
 
-def waiting(commits_per_s: float = 200.0, **events: float) -> Database:
+def waiting(commits_per_s: float = 200.0, **events: float) -> DatabaseNumbers:
     """Sessions that wait for these events (``IO_WalSync``: ``IO:WalSync``), and for nothing else."""
     named = {name.replace("_", ":", 1): sessions for name, sessions in events.items()}
     return replace(DATABASE, by_event=pd.Series(named, dtype=float), commits_per_s=commits_per_s)

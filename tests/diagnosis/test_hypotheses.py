@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from rig.diagnose.answer import weighed
+from rig.diagnose.answer import weigh
 from rig.diagnose.numbers import Measured, ServerProcess
 from tests.diagnosis.numbers import (
     AT_EASE,
@@ -28,11 +28,11 @@ LOGGING = ServerProcess(11, 0.2, 0.05, 0.7)
 
 
 def outcome(measured: Measured, name: str) -> str:
-    return weighed(measured).hypothesis(name).outcome
+    return weigh(measured).hypothesis(name).outcome
 
 
 def test_a_healthy_run_says_that_nothing_stands_out() -> None:
-    found = weighed(HEALTHY)
+    found = weigh(HEALTHY)
     assert (found.state, found.first) == ("nothing", None)
     assert {each.id: each.outcome for each in found.hypotheses} == dict.fromkeys(ALL, "refuted")
     assert found.answer == (
@@ -115,7 +115,7 @@ SUPPORTED = {
 
 @pytest.mark.parametrize(("name", "measured"), SUPPORTED.values(), ids=SUPPORTED.keys())
 def test_supported_and_first(name: str, measured: Measured) -> None:
-    found = weighed(measured)
+    found = weigh(measured)
     assert (found.state, found.first) == ("supported", name)
     assert found.answer.startswith(found.hypotheses[0].title)
     assert 0 < found.hypotheses[0].score <= 1
@@ -189,7 +189,7 @@ UNDETERMINED = {
 
 @pytest.mark.parametrize(("part", "names"), UNDETERMINED.items())
 def test_undetermined_with_what_to_look_at_next(part: str, names: set[str]) -> None:
-    found = weighed(blind(part))
+    found = weigh(blind(part))
     assert (found.state, found.first) == ("undetermined", None)
     assert {each.id for each in found.hypotheses if each.outcome == "undetermined"} == names
     assert found.look_next == (f"nobody looked at the {part}",)
@@ -209,22 +209,22 @@ def test_bytes_that_may_not_be_seen() -> None:
 
 
 def test_a_client_at_its_limit_is_found_without_samplers() -> None:
-    found = weighed(blind("database", "server", "pool", client=replace(CLIENT, utilisation=0.98, lag_p99_ms=41.0)))
+    found = weigh(blind("database", "server", "pool", client=replace(CLIENT, utilisation=0.98, lag_p99_ms=41.0)))
     assert (found.state, found.first) == ("supported", "H-D")
 
 
 def test_the_order_of_what_is_supported() -> None:
     commits = idle(database=waiting(IO_WalSync=15.5), machine=replace(IDLE, steal=0.3))
-    assert [each.id for each in weighed(commits).hypotheses[:2]] == ["H-F", "H-A1"]
+    assert [each.id for each in weigh(commits).hypotheses[:2]] == ["H-F", "H-A1"]
     locks = replace(commits, database=waiting(Lock_transactionid=15.5))
-    assert [each.id for each in weighed(locks).hypotheses[:2]] == ["H-A2", "H-F"]
+    assert [each.id for each in weigh(locks).hypotheses[:2]] == ["H-A2", "H-F"]
     client = replace(locks, client=replace(CLIENT, utilisation=0.95))
-    assert [each.id for each in weighed(client).hypotheses[:3]] == ["H-D", "H-A2", "H-F"]
+    assert [each.id for each in weigh(client).hypotheses[:3]] == ["H-D", "H-A2", "H-F"]
 
 
 def test_a_run_that_is_short_of_cores_blames_neither_commits_nor_the_pool() -> None:
     starved = replace(SERVER, processes=(ServerProcess(11, 0.1, 0.6, 0.0),) * 2)
-    found = weighed(
+    found = weigh(
         replace(
             idle(database=waiting(LWLock_WALWrite=15.5), pool=replace(POOL, waiting=180.0)),
             server=starved,
@@ -236,9 +236,7 @@ def test_a_run_that_is_short_of_cores_blames_neither_commits_nor_the_pool() -> N
 
 
 def test_a_sentence_as_a_person_would_say_it() -> None:
-    found = weighed(
-        idle(client=replace(CLIENT, busiest=1, utilisation=0.98, lag_p99_ms=41.0), database=waiting(CPU=0.4))
-    )
+    found = weigh(idle(client=replace(CLIENT, busiest=1, utilisation=0.98, lag_p99_ms=41.0), database=waiting(CPU=0.4)))
     assert found.answer == (
         "the client: worker 1 at 98% of a core, lag p99 41 ms, 0.4 average active sessions in the database"
     )

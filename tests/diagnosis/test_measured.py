@@ -83,7 +83,7 @@ def test_only_the_time_of_the_storm_counts() -> None:
     database = measured(storm()).database
     assert database is not None
     assert database.by_event.to_dict() == pytest.approx({"IO:WalSync": 2.0})
-    assert (database.committing, database.locked) == (pytest.approx(2.0), 0.0)
+    assert (database.committing, database.lock_waiting) == (pytest.approx(2.0), 0.0)
     assert database.commits_per_s == pytest.approx(1000, rel=0.02)
     assert database.connects_per_s == 0
 
