@@ -19,7 +19,7 @@ from rig.checks.littles_law import check_littles_law
 from rig.checks.locust_run import check_crowd
 from rig.checks.performance import check_sustained_load, check_time
 from rig.checks.privacy import check_privacy
-from rig.checks.race_tests import check_sisters
+from rig.checks.race_tests import check_race_tests
 from rig.checks.rows import check_rows
 from rig.checks.samplers import check_samplers
 from rig.checks.surroundings import check_leaks, check_probes
@@ -53,7 +53,7 @@ LOAD: tuple[Checker, ...] = (
 )
 WATCHING: tuple[Checker, ...] = (check_samplers,)
 """Of ``rig sample``, which sends no load."""
-STORMS: tuple[Checker, ...] = (check_key_storms, check_sisters)
+STORMS: tuple[Checker, ...] = (check_key_storms, check_race_tests)
 """Also of ``rig storm``. It needs no null benchmark, because it claims how often things happened, not how fast."""
 
 

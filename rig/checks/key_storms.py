@@ -25,7 +25,7 @@ from rig.checks.key_storm_figures import (
     most_in_a_floor,
     spans,
 )
-from rig.checks.race_tests import LOOSE, loose
+from rig.checks.race_tests import RAN, not_run_gate
 from rig.evidence.case import Case
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.key_storm import Fetch, KeyStorm, Start, Token
@@ -389,10 +389,10 @@ KINDS = tuple(
 )
 
 
-@emits(LOOSE, *KINDS)
+@emits(RAN, *KINDS)
 def check_key_storms(case: Case) -> list[Gate]:
     """Every gate of every case of the storm of unknown key ids that is not an exhibit."""
-    absent = [loose(report) for report in case.storms if report.storm == UNKNOWN_KID]
+    absent = [not_run_gate(report) for report in case.storms if report.storm == UNKNOWN_KID]
     return absent + [gate for storm in case.key_storms if not storm.exhibit for gate in storm_gates(storm)]
 
 

@@ -29,6 +29,7 @@ _SETTINGS = {"ruler": "latency_calibration"}
 _RENAMED: Mapping[str, Mapping[str, str]] = {
     "certificate.json": {"ruler": "latency_calibration"},
     "truth/report.json": {"drive": "scenario_run", "unclean": "discrepancies"},
+    "storms/matview-refresh.json": {"reader_patience_ms": "reader_wait_timeout_ms"},
     "storms/unknown-kid/*.json": {"knobs": "verifier_settings"},
 }
 _FIGURES = {
@@ -40,6 +41,7 @@ _FIGURES = {
     "p50_ms": "wait_p50_ms",
     "p99_ms": "wait_p99_ms",
     "max_ms": "wait_max_ms",
+    "reader_patience_ms": "reader_wait_timeout_ms",
 }
 _QUANTILE = re.compile(r"(\w+)_ms_(p\d+)")
 """Of a gate's figures, whose names did not always end in their unit: ``response_ms_p95``."""

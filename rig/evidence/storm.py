@@ -1,7 +1,7 @@
-"""What a storm leaves behind, frozen, and the names that all parts agree on. No I/O.
+"""The report of a storm as a frozen value, and the names of storms and protections. No I/O.
 
 Flow: a storm over a fleet ends in a ``StormReport``; the pack keeps it as ``storms/<label>.json``; pure checkers turn
-its figures into gates, plots draw its events. What the outside ledger held row by row lies in ``ledger/<label>.jsonl``.
+its figures into gates, plots draw its events. The rows of the storm's ledger lie in ``ledger/<label>.jsonl``.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ RATE_LIMIT = "rate-limit"
 MATVIEW_REFRESH = "matview-refresh"
 TENANT_LEAK = "tenant-leak"
 
-SISTERS = (MIGRATION_RACE, SCHEDULER_CLAIM, RATE_LIMIT, MATVIEW_REFRESH, TENANT_LEAK)
-STORMS = (UNKNOWN_KID, *SISTERS)
+RACE_TESTS = (MIGRATION_RACE, SCHEDULER_CLAIM, RATE_LIMIT, MATVIEW_REFRESH, TENANT_LEAK)
+STORMS = (UNKNOWN_KID, *RACE_TESTS)
 
 PROTECTIONS: Mapping[str, tuple[str, ...]] = {
     UNKNOWN_KID: (
@@ -44,11 +44,11 @@ PROTECTIONS: Mapping[str, tuple[str, ...]] = {
 
 REFERENCE = "reference"
 FAILED = "Failed"
-"""What a caller notes of a token that was neither accepted nor refused: the name of the exception, and why."""
+"""Name of the exception that a verifier raises for a token that it neither accepted nor refused."""
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class StormEvent:
     """One thing on the timeline of a storm, monotonic ns; ``until_ns`` None: an instant. ``who`` did it."""
 
     kind: str
@@ -60,12 +60,12 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StormReport:
-    """One storm as the rig saw it. ``case`` names it among the cases of its ``storm`` (a sister has one: itself).
+    """A race test as the rig saw it. ``case`` is its name once more: a race test has one case.
 
-    ``subject`` is who was stormed, ``without`` which protections were switched off in it. ``missing`` has a sentence
-    for every member of the fleet without a report: what it would have counted is unknown. ``not_run`` says why nothing
-    was tried (``asked``: though the storm was asked for by name); then there are no figures. Times in figures carry
-    their unit in their name.
+    ``subject`` is what was tested, ``without`` the protections that were switched off in it. ``missing`` has a sentence
+    for every member of the fleet without a report: what it would have counted is unknown. ``not_run`` says why the test
+    was not run, and ``asked`` whether it was asked for by name; then there are no figures. The figures of each test
+    have a type of their own in ``rig.evidence.race_figures``.
     """
 
     storm: str
@@ -76,7 +76,7 @@ class StormReport:
     skew_ns: int | None = None
     missing: tuple[str, ...] = ()
     figures: Mapping[str, Any] = field(default_factory=dict)
-    events: tuple[Event, ...] = ()
+    events: tuple[StormEvent, ...] = ()
     not_run: str = ""
     asked: bool = False
 
@@ -86,13 +86,13 @@ class StormReport:
         return self.case if self.subject == REFERENCE else f"{self.case}-{self.subject.replace(':', '-')}"
 
 
-def absent(storm: str, *, asked: bool = False) -> StormReport:
-    """What is left of a storm that the profile says nothing of, and which may have been ``asked`` for by name."""
+def missing_section(storm: str, *, asked: bool = False) -> StormReport:
+    """The report of a storm without a section in the profile, which may have been ``asked`` for by name."""
     return StormReport(storm=storm, case=storm, not_run=f"the profile has no section [storms.{storm}]", asked=asked)
 
 
 def require_protections(storm: str, without: tuple[str, ...]) -> None:
-    """UsageError where ``without`` names what the reference implementation of ``storm`` cannot do without."""
+    """UsageError where ``without`` names no protection of the reference implementation of ``storm``."""
     known = PROTECTIONS[storm]
     for name in without:
         if name not in known:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AliasChoices, ConfigDict, Field, model_validator
 
 from rig.profile.fields import Command, Header, HeaderValue, Route, Section, Status, Text, Variable, Word
 
@@ -175,8 +175,11 @@ class MatviewRefresh(Section):
     """Program that refreshes by a schedule until SIGTERM; without it that gate is NOT-RUN."""
     scheduled_within_s: float = Field(default=10, gt=0)
     """How soon its first refresh must have happened."""
-    reader_patience_ms: int = Field(default=200, gt=0)
-    """A reader that waits for a lock for longer is blocked; a refresh must take longer than this to show it."""
+    reader_wait_timeout_ms: int = Field(
+        default=200, gt=0, validation_alias=AliasChoices("reader_wait_timeout_ms", "reader_patience_ms")
+    )
+    """A reader that waits for a lock for longer is blocked; a refresh must take longer than this to show it. Until the
+    next release ``reader_patience_ms`` means the same."""
 
 
 class TenantLeak(Section):

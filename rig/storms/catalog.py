@@ -1,4 +1,4 @@
-"""One storm by its name: the only place that knows which function lets which storm loose."""
+"""Runs a storm by its name: the only place that knows the function of each."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from rig.evidence.key_storm import KeyStorm
 from rig.evidence.storm import (
     MATVIEW_REFRESH,
     MIGRATION_RACE,
+    RACE_TESTS,
     RATE_LIMIT,
     SCHEDULER_CLAIM,
-    SISTERS,
     TENANT_LEAK,
     UNKNOWN_KID,
     StormReport,
-    absent,
+    missing_section,
     require_protections,
 )
 from rig.profile import Profile
 from rig.storms.environment import WITHOUT, StormEnvironment, StormOptions
 from rig.storms.matview_refresh import matview_refresh
 from rig.storms.migration_race import migration_race
+from rig.storms.race_test import RaceTest
 from rig.storms.rate_limit import rate_limit
 from rig.storms.scheduler_claim import scheduler_claim
 from rig.storms.statements import first_line
@@ -34,7 +35,7 @@ from rig.storms.tenant_leak import tenant_leak
 from rig.storms.unknown_kid.storm import require_key_ids, unknown_kid
 
 _REPORT = TypeAdapter(StormReport)
-_SISTERS: Mapping[str, Callable[[StormEnvironment, StormOptions, Any], StormReport]] = {
+_RACE_TESTS: Mapping[str, Callable[[RaceTest[Any]], StormReport]] = {
     MIGRATION_RACE: migration_race,
     SCHEDULER_CLAIM: scheduler_claim,
     RATE_LIMIT: rate_limit,
@@ -43,46 +44,46 @@ _SISTERS: Mapping[str, Callable[[StormEnvironment, StormOptions, Any], StormRepo
 }
 
 
-def require(profile: Profile, storm: str, order: StormOptions) -> None:
-    """UsageError where the order names what the storm or its subject does not have."""
+def require(profile: Profile, storm: str, options: StormOptions) -> None:
+    """UsageError where the options name what the storm or its subject does not have."""
     if storm == UNKNOWN_KID:
-        require_key_ids(profile, order)
-    if storm in SISTERS and order.cases:
+        require_key_ids(profile, options)
+    if storm in RACE_TESTS and options.cases:
         raise UsageError(f"--case: {storm} has no cases")
-    if storm in SISTERS and order.without:
-        require_protections(storm, order.without)
-        commands = [value for _, value in _subject(profile, storm) or () if isinstance(value, tuple)]
+    if storm in RACE_TESTS and options.without:
+        require_protections(storm, options.without)
+        commands = [value for _, value in _section(profile, storm) or () if isinstance(value, tuple)]
         if not any(WITHOUT in command for command in commands):
             raise UsageError(f"--without: no command of [storms.{storm}] in the profile has the word {WITHOUT}")
 
 
-def let_loose(environment: StormEnvironment, storm: str, order: StormOptions) -> Iterator[StormReport | KeyStorm]:
-    """Let a storm loose; a report for each of its cases as it ends.
+def run_storm(environment: StormEnvironment, storm: str, options: StormOptions) -> Iterator[StormReport | KeyStorm]:
+    """Run a storm; a report for each of its cases as it ends.
 
-    What members and replicas said in it may quote their environment: it is told without the run's secrets. RigError
-    where it cannot go on: Unavailable where that is the database's doing.
+    Messages of members and replicas may quote their environment: the run's secrets are taken out of the reports.
+    RigError where the storm cannot go on: Unavailable where the database is to blame.
     """
     try:
-        for report in _reports(environment, storm, order):
+        for report in _reports(environment, storm, options):
             if isinstance(report, KeyStorm):
                 yield replace(report, missing=tuple(map(environment.secrets.blanked, report.missing)))
             else:
                 yield _REPORT.validate_json(environment.secrets.blanked(_REPORT.dump_json(report).decode()))
     except psycopg.Error as error:
-        said = environment.secrets.blanked(first_line(error))
-        raise Unavailable(f"the database of the storm {storm} failed: {said}") from None
+        message = environment.secrets.blanked(first_line(error))
+        raise Unavailable(f"the database of the storm {storm} failed: {message}") from None
 
 
-def _reports(environment: StormEnvironment, storm: str, order: StormOptions) -> Iterator[StormReport | KeyStorm]:
-    subject = _subject(environment.profile, storm)
-    if storm == UNKNOWN_KID and (subject is not None or order.subject):
-        yield from unknown_kid(environment, order)
-    elif subject is None:
-        yield absent(storm, asked=True)  # whoever lets a storm loose names it; a whole run looks for the section first
+def _reports(environment: StormEnvironment, storm: str, options: StormOptions) -> Iterator[StormReport | KeyStorm]:
+    section = _section(environment.profile, storm)
+    if storm == UNKNOWN_KID and (section is not None or options.subject):
+        yield from unknown_kid(environment, options)
+    elif section is None:
+        yield missing_section(storm, asked=True)  # a storm is asked for by name; a whole run looks for sections first
     else:
-        yield _SISTERS[storm](environment, order, subject)
+        yield _RACE_TESTS[storm](RaceTest(storm, environment, options, section))
 
 
-def _subject(profile: Profile, storm: str) -> Any:
-    """The section of the profile that says what a storm is let loose on; None where there is none."""
+def _section(profile: Profile, storm: str) -> Any:
+    """The storm's section of the profile; None where it has none."""
     return getattr(profile.storms, storm.replace("-", "_"))

@@ -1,14 +1,14 @@
-"""An outside ledger of what happened to a database's schema: an event trigger notes every committed DDL command.
+"""A ledger of what happened to a database's schema: an event trigger notes every committed DDL command.
 
-Whoever ran it, by whatever means, it is in the ledger, with its backend and, for a refresh, its beginning and end; what
-was rolled back is not. The notes lie in the schema ``rig_ledger`` of the storm's own database. Making an event trigger
-takes a superuser, which the rig is on a server of its own.
+Each note has the backend that ran the command and, for a refresh, its beginning and end. A command that was rolled back
+has no note. The notes lie in the schema ``rig_ledger`` of the storm's own database. Only a superuser can make an event
+trigger; on a server of its own the rig is one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, LiteralString
 
@@ -60,31 +60,29 @@ class Note:
     began: datetime | None
     ended: datetime
 
+    @property
+    def length_ms(self) -> float:
+        """From the beginning to the end of a refresh; 0 for any other command."""
+        return round((self.ended - self.began).total_seconds() * 1e3, 1) if self.began else 0.0
+
     def row(self) -> Mapping[str, Any]:
         """For the pack."""
-        return {
-            "seq": self.seq,
-            "tag": self.tag,
-            "object": self.object,
-            "pid": self.pid,
-            "began": self.began,
-            "ended": self.ended,
-        }
+        return asdict(self)
 
 
 def install(admin_dsn: str) -> None:
-    """Begin to take notes in a database; Unavailable where the role may not."""
+    """Begin to take notes in a database; Unavailable where the role may not make an event trigger."""
     try:
         with psycopg.connect(admin_dsn, application_name="rig-ledger", connect_timeout=10) as connection:
             connection.execute(_INSTALL)
     except psycopg.errors.InsufficientPrivilege as error:
         raise Unavailable(
-            f"the outside ledger needs an event trigger, which takes a superuser: {str(error).splitlines()[0]}; "
-            "give RIG_PG_DSN a superuser's, or leave it unset for a server of the rig's own"
+            f"the rig cannot make the event trigger that notes DDL commands: {str(error).splitlines()[0]}; "
+            "set RIG_PG_DSN to the DSN of a superuser, or unset it: then the rig starts a server of its own"
         ) from None
 
 
-def notes(admin_dsn: str) -> list[Note]:
+def read_notes(admin_dsn: str) -> list[Note]:
     """All notes so far, in order."""
     with (
         psycopg.connect(admin_dsn, application_name="rig-ledger", connect_timeout=10) as connection,

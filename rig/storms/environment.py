@@ -1,4 +1,4 @@
-"""What a storm stands on: a PostgreSQL server, the profile, and the pack's folders for its ledger and logs."""
+"""What a storm needs: a PostgreSQL server, the profile, and the pack's folders for its ledger and logs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,16 @@ from rig.profile.words import filled
 from rig.target.postgres import Cluster, Database
 from rig.target.secrets import Secrets
 
-MAX_CONNECTIONS = 300
-"""Of the server that storms run against: a fleet opens many connections."""
 WITHOUT = "{without}"
 """In a command of a profile: becomes ``--without NAME`` for each protection that is switched off."""
 
 
 @dataclass(frozen=True, slots=True)
 class StormOptions:
-    """How a storm is asked for: processes, protections that are switched off, and which cases (none named: all).
+    """How a storm is asked for: its processes, the protections that are switched off, and its cases (none: all).
 
-    ``subject`` is stormed instead of the profile's, with so many ``key_ids`` a process; with ``scoreboard``, several
-    are. These are of ``unknown-kid`` alone.
+    The rest is for ``unknown-kid`` alone: ``subject`` is tested instead of the profile's, with so many ``key_ids`` a
+    process; with ``scoreboard`` several subjects are, one after the other.
     """
 
     processes: int | None = None
@@ -39,7 +38,7 @@ class StormOptions:
 
 @dataclass(frozen=True, slots=True)
 class StormEnvironment:
-    """One run's ground for storms. ``folder`` is the pack's; storms write below its ``ledger`` and ``logs`` only."""
+    """What the storms of one run need. ``folder`` is the pack's; they write below its ``ledger`` and ``logs`` only."""
 
     cluster: Cluster
     profile: Profile
@@ -47,9 +46,9 @@ class StormEnvironment:
     environ: Mapping[str, str] = field(repr=False)
     folder: Path
     allowed_host: str | None = None
-    """The one host beside loopback that may be stormed: the profile and the command line name it."""
+    """The one host besides loopback that a storm may send to: the profile and the command line name it."""
     secrets: Secrets = field(default_factory=Secrets, repr=False)
-    """The run's: whatever a storm draws is told to them."""
+    """The run's secrets, to which a storm adds its own."""
 
     @contextmanager
     def database(self, name: str) -> Iterator[Database]:
@@ -63,23 +62,23 @@ class StormEnvironment:
             self.cluster.drop_database(database)
 
     def keep(self, label: str, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Write an outside ledger into the pack, one JSON object a line."""
+        """Write a ledger into the pack, one JSON object a line."""
         path = self.folder / "ledger" / f"{label}.jsonl"
         path.parent.mkdir(exist_ok=True)
         path.write_text("".join(json.dumps(row, default=str) + "\n" for row in rows), encoding="utf-8")
 
     def log_file(self, name: str) -> Path:
-        """Where a process that a storm starts writes what it says."""
+        """The file for the output of a process that a storm starts."""
         path = self.folder / "logs" / f"{name}.log"
         path.parent.mkdir(exist_ok=True)
         return path
 
     def command(self, template: Sequence[str], key: str, without: Sequence[str] = (), **words: str) -> list[str]:
-        """A command with its words filled in and ``{without}`` unfolded; ConfigError names the key."""
+        """A command with its words filled in, and ``{without}`` replaced by options; ConfigError names the key."""
         known = {"python": sys.executable, "profile_dir": str(self.profile_dir), **words}
         switches = [word for name in without for word in ("--without", name)]
-        unfolded = [switches if part == WITHOUT else [filled(part, known, key)] for part in template]
-        return [word for words_of_part in unfolded for word in words_of_part]
+        replaced = [switches if part == WITHOUT else [filled(part, known, key)] for part in template]
+        return list(chain.from_iterable(replaced))
 
     def environment(self, template: Mapping[str, str], key: str, database: Database, **more: str) -> dict[str, str]:
         """The environment of a replica: the rig's own, ``more``, and ``template`` with the two DSNs filled in."""

@@ -1,9 +1,9 @@
-"""matview-refresh: many ask for the same refresh at once, others read, and a scheduler asks by itself.
+"""matview-refresh: many callers ask for the same refresh at once, others read, and a scheduler refreshes by itself.
 
-The ledger is an event trigger: it has every refresh that really happened, with its beginning and end, whoever ran it. A
-refresh that waits for another's lock has begun. Who skipped is who was answered without one in the ledger. A reader
-waits for locks no longer than its patience; a refresh that takes longer than that and blocks it shows as an error, not
-as a latency that a busy machine may have made.
+An event trigger is the ledger: it notes every refresh that really happened, with its beginning and end, whoever ran it.
+A refresh that waits for another's lock has begun. A caller that was answered without a refresh in the ledger skipped.
+A reader waits for a lock no longer than ``reader_wait_timeout_ms``. A refresh that takes longer than that and blocks
+the reader shows as an error, not as a latency that a busy machine may have caused.
 """
 
 from __future__ import annotations
@@ -12,84 +12,50 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import psycopg
 
 from rig.errors import ConfigError
 from rig.evidence.overlap import most_at_once
-from rig.evidence.storm import MATVIEW_REFRESH, Event, StormReport
+from rig.evidence.race_figures import RefreshFigures, ScheduledRefresh
+from rig.evidence.storm import StormEvent, StormReport
 from rig.profile.storms import MatviewRefresh
 from rig.storms import ddl_ledger
-from rig.storms.command import prepare, standing
+from rig.storms.command import standing
 from rig.storms.ddl_ledger import Note
-from rig.storms.environment import StormEnvironment, StormOptions
-from rig.storms.fleet import Barrier, Fleet, Member
-from rig.storms.statements import execute, first_line, mistaken
-from rig.target.postgres import Database
+from rig.storms.fleet import Barrier
+from rig.storms.race_test import PreparedDatabase, RaceTest
+from rig.storms.statements import error_text, first_line, is_mistake
 
 PROCESSES = 8
-_KEY = "storms.matview-refresh"
 _REFRESH = "REFRESH MATERIALIZED VIEW"
 _DEADLINE_S = 60.0
 _POLL_S = 0.02
 _READ_PAUSE_S = 0.01
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    runtime_dsn: str = field(repr=False)
-    refresh_sql: str
-    tenants: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """One asker: who it was to the server, for whom it asked, and when it was answered (monotonic ns)."""
-
-    backend_pid: int
-    tenant: str
-    began_ns: int
-    done_ns: int
-    error: str
-    mistake: str = ""
-    """The same error, where it is of who wrote ``refresh_sql``."""
-
-
-def matview_refresh(environment: StormEnvironment, order: StormOptions, subject: MatviewRefresh) -> StormReport:
-    """Let the storm loose. ConfigError where a statement of the profile cannot be run."""
-    probes = order.processes or PROCESSES
-    with environment.database("view") as database:
-        environ = environment.environment(subject.env, f"{_KEY}.env", database)
-        if subject.prepare is not None:
-            prepare(environment.command(subject.prepare, f"{_KEY}.prepare", order.without), environ, f"{_KEY}.prepare")
-        _try_to_read(database, subject)
-        ddl_ledger.install(database.admin_dsn)
-        with (
-            _Readers(database.runtime_dsn, subject) as readers,
-            Fleet(probes, _ask, _Plan(database.runtime_dsn, subject.refresh_sql, subject.tenants)) as fleet,
-        ):
-            fleet.start()
-            readers.begin()
-            began_ns = fleet.release()
-            members = fleet.collect(_DEADLINE_S)
-            skew_ns = fleet.skew_ns
-        _require_no_mistake(members)
-        asked_for = _refreshes(database)
-        scheduled = _scheduled(environment, order, subject, database, environ)
-        environment.keep(MATVIEW_REFRESH, [note.row() for note in _refreshes(database)])
-    return StormReport(
-        storm=MATVIEW_REFRESH,
-        case=MATVIEW_REFRESH,
-        without=order.without,
-        processes=probes,
-        skew_ns=skew_ns,
-        missing=tuple(f"asker {member.number} {member.error}" for member in members if member.error),
-        figures=_figures(members, asked_for, subject) | readers.figures() | {"scheduled": scheduled},
-        events=(Event("release", "fleet", began_ns), *_events(members)),
-    )
+def matview_refresh(race: RaceTest[MatviewRefresh]) -> StormReport:
+    """Run the test. ConfigError where a statement of the profile cannot be run."""
+    section = race.section
+    with race.database("view") as prepared:
+        _try_to_read(race, prepared)
+        ddl_ledger.install(prepared.admin_dsn)
+        payload = _Caller(prepared.runtime_dsn, section.refresh_sql, section.tenants)
+        with _Readers(prepared.runtime_dsn, section) as readers:
+            run = race.run_fleet(race.options.processes or PROCESSES, _call, payload, _DEADLINE_S, before=readers.begin)
+        answers = run.results(_Answered)
+        # Not tried beforehand: the first caller would find a view that was refreshed a moment ago, and might skip.
+        if mistakes := [answer.error for answer in answers if answer.is_mistake]:
+            raise ConfigError(f"profile key {race.key('refresh_sql')} failed: {mistakes[0]}")
+        figures = refresh_figures(answers, _read_refreshes(prepared), readers, _watch_scheduler(race, prepared))
+        ledger = [note.row() for note in _read_refreshes(prepared)]
+    events = [
+        StormEvent("ask", f"process {number}", answer.began_ns, answer.done_ns, answer.tenant)
+        for number, answer in run.numbered(_Answered)
+    ]
+    return race.report(run, figures, ledger, events)
 
 
 def _parameters(tenant: str) -> dict[str, str] | None:
@@ -97,126 +63,136 @@ def _parameters(tenant: str) -> dict[str, str] | None:
     return {"tenant": tenant} if tenant else None
 
 
-def _try_to_read(database: Database, subject: MatviewRefresh) -> None:
+def _try_to_read(race: RaceTest[MatviewRefresh], prepared: PreparedDatabase) -> None:
     """Run ``read_sql`` once as the readers will; ConfigError where it fails."""
-    with psycopg.connect(database.runtime_dsn, application_name="rig-reader") as connection:
-        for tenant in subject.tenants or ("",):
-            execute(connection, f"{_KEY}.read_sql", subject.read_sql, _parameters(tenant))
+    with psycopg.connect(prepared.runtime_dsn, application_name="rig-reader") as connection:
+        for tenant in race.section.tenants or ("",):
+            race.execute(connection, "read_sql", _parameters(tenant))
 
 
-def _require_no_mistake(members: Sequence[Member]) -> None:
-    """ConfigError where the askers' statement cannot be run.
-
-    It is not tried beforehand: the storm's first would find a view that was refreshed a moment ago, and might skip.
-    """
-    for member in members:
-        if isinstance(member.result, _Asked) and member.result.mistake:
-            raise ConfigError(f"profile key {_KEY}.refresh_sql failed: {member.result.mistake}")
+def _read_refreshes(prepared: PreparedDatabase) -> list[Note]:
+    return [note for note in ddl_ledger.read_notes(prepared.admin_dsn) if note.tag == _REFRESH]
 
 
-def _figures(members: Sequence[Member], notes: Sequence[Note], subject: MatviewRefresh) -> dict[str, Any]:
-    asked = [member.result for member in members if isinstance(member.result, _Asked)]
-    refreshers = {note.pid for note in notes}
-    by_view = Counter(note.object for note in notes)
-    skipped = [one for one in asked if one.backend_pid not in refreshers and not one.error]
-    waited = [one for one in skipped if not _at_once(one, asked, refreshers)]
-    return {
-        "askers": len(asked),
-        "tenants": list(subject.tenants),
-        "refreshes": len(notes),
-        "refreshes_by_view": dict(sorted(by_view.items())),
-        "concurrent_max": max((most_at_once(_stretches(notes, view)) for view in by_view), default=0),
-        "refresh_longest_ms": max((_length_ms(note) for note in notes), default=0.0),
-        "refreshed_in_turn": _refreshed_in_turn(asked, refreshers),
-        "skipped": len(skipped),
-        "skipped_late": len(waited),
-        "skip_longest_ms": round(max(((one.done_ns - one.began_ns) / 1e6 for one in skipped), default=0.0), 1),
-        "ask_errors": sorted({one.error for one in asked if one.error}),
-    }
-
-
-def _at_once(one: _Asked, asked: Sequence[_Asked], refreshers: set[int]) -> bool:
-    """Whether a skipper was answered before the refresh that it skipped for was. Who came after that had no choice."""
-    ends = [other.done_ns for other in asked if other.backend_pid in refreshers and other.tenant == one.tenant]
-    return not any(one.began_ns < end <= one.done_ns for end in ends)
-
-
-def _stretches(notes: Sequence[Note], view: str) -> list[tuple[datetime, datetime]]:
-    return [(note.began or note.ended, note.ended) for note in notes if note.object == view]
-
-
-def _refreshed_in_turn(asked: Sequence[_Asked], refreshers: set[int]) -> int:
-    """Askers that refreshed although another was at it when they asked. Who asked after its end had reason to."""
-    in_turn = 0
-    for tenant in {one.tenant for one in asked}:
-        own = [one for one in asked if one.tenant == tenant and one.backend_pid in refreshers]
-        first_done_ns = min((one.done_ns for one in own), default=0)
-        in_turn += max(0, sum(one.began_ns <= first_done_ns for one in own) - 1)
-    return in_turn
-
-
-def _length_ms(note: Note) -> float:
-    return round((note.ended - note.began).total_seconds() * 1e3, 1) if note.began else 0.0
-
-
-def _events(members: Sequence[Member]) -> list[Event]:
-    asked = [(member.number, member.result) for member in members if isinstance(member.result, _Asked)]
-    return [Event("ask", f"process {number}", one.began_ns, one.done_ns, one.tenant) for number, one in asked]
-
-
-def _refreshes(database: Database) -> list[Note]:
-    return [note for note in ddl_ledger.notes(database.admin_dsn) if note.tag == _REFRESH]
-
-
-def _scheduled(
-    environment: StormEnvironment,
-    order: StormOptions,
-    subject: MatviewRefresh,
-    database: Database,
-    environ: dict[str, str],
-) -> dict[str, Any] | None:
+def _watch_scheduler(race: RaceTest[MatviewRefresh], prepared: PreparedDatabase) -> ScheduledRefresh | None:
     """Whether the target's own scheduler refreshes when nobody asks, and how soon; None where there is none."""
-    if subject.scheduler is None:
+    if race.section.scheduler is None:
         return None
-    before = len(_refreshes(database))
-    command = environment.command(subject.scheduler, f"{_KEY}.scheduler", order.without)
+    before = len(_read_refreshes(prepared))
+    log_file = race.environment.log_file(f"{race.name}-scheduler")
     began = time.monotonic()
-    with standing(command, environ, environment.log_file(f"{MATVIEW_REFRESH}-scheduler"), f"{_KEY}.scheduler"):
-        while time.monotonic() - began < subject.scheduled_within_s:
-            if len(_refreshes(database)) > before:
-                return {"fired": True, "after_s": round(time.monotonic() - began, 3)}
+    fired = False
+    with standing(race.command("scheduler"), prepared.environ, log_file, race.key("scheduler")):
+        while not fired and time.monotonic() - began < race.section.scheduled_within_s:
             time.sleep(_POLL_S)
-    return {"fired": False, "after_s": round(time.monotonic() - began, 3)}
+            fired = len(_read_refreshes(prepared)) > before
+    return ScheduledRefresh(fired, round(time.monotonic() - began, 3))
 
 
-def _ask(number: int, plan: _Plan, barrier: Barrier) -> _Asked:
-    """A fleet's work: one request for a refresh over a connection that stands already."""
-    tenant = plan.tenants[number % len(plan.tenants)] if plan.tenants else ""
-    with psycopg.connect(plan.runtime_dsn, autocommit=True, application_name="rig-asker") as connection:
+# --- the callers --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Caller:
+    """What the members of the fleet do; they take the tenants in turn."""
+
+    runtime_dsn: str = field(repr=False)
+    refresh_sql: str
+    tenants: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """How one caller was answered: its backend, its tenant, and when it asked and had the answer (monotonic ns).
+
+    ``is_mistake``: the error is of who wrote ``refresh_sql``, and ``error`` is its text alone.
+    """
+
+    backend_pid: int
+    tenant: str
+    began_ns: int
+    done_ns: int
+    error: str = ""
+    is_mistake: bool = False
+
+
+def _call(number: int, caller: _Caller, barrier: Barrier) -> _Answered:
+    """A fleet's work: ask for one refresh over a connection that was opened before."""
+    tenant = caller.tenants[number % len(caller.tenants)] if caller.tenants else ""
+    with psycopg.connect(caller.runtime_dsn, autocommit=True, application_name="rig-asker") as connection:
         pid = connection.info.backend_pid
         began_ns = barrier()
         try:
-            connection.execute(plan.refresh_sql.encode(), _parameters(tenant))
+            connection.execute(caller.refresh_sql.encode(), _parameters(tenant))
         except psycopg.Error as error:
-            said = first_line(error)
-            mistake = said if mistaken(error) else ""
-            return _Asked(pid, tenant, began_ns, time.monotonic_ns(), f"{type(error).__name__}: {said}", mistake)
-        return _Asked(pid, tenant, began_ns, time.monotonic_ns(), "")
+            answer = _Answered(pid, tenant, began_ns, time.monotonic_ns())
+            if is_mistake(error):
+                return replace(answer, error=first_line(error), is_mistake=True)
+            return replace(answer, error=error_text(error))
+        return _Answered(pid, tenant, began_ns, time.monotonic_ns())
+
+
+def refresh_figures(
+    answers: Sequence[_Answered], notes: Sequence[Note], readers: _Readers, scheduled: ScheduledRefresh | None
+) -> RefreshFigures:
+    """What the callers, the event trigger and the readers saw, in numbers."""
+    refreshers = {note.pid for note in notes}
+    views = Counter(note.object for note in notes)
+    skipped = [answer for answer in answers if answer.backend_pid not in refreshers and not answer.error]
+    stretches = {view: [(n.began or n.ended, n.ended) for n in notes if n.object == view] for view in views}
+    return RefreshFigures(
+        askers=len(answers),
+        tenants=list(readers.section.tenants),
+        refreshes=len(notes),
+        refreshes_by_view=dict(sorted(views.items())),
+        concurrent_max=max(map(most_at_once, stretches.values()), default=0),
+        refresh_longest_ms=max((note.length_ms for note in notes), default=0.0),
+        refreshed_in_turn=_count_refreshed_in_turn(answers, refreshers),
+        skipped=len(skipped),
+        skipped_late=sum(_was_late(answer, answers, refreshers) for answer in skipped),
+        skip_longest_ms=round(max(((one.done_ns - one.began_ns) / 1e6 for one in skipped), default=0.0), 1),
+        ask_errors=sorted({answer.error for answer in answers if answer.error}),
+        reads=readers.reads,
+        reads_blocked=readers.blocked,
+        read_longest_ms=round(readers.longest_ms, 1),
+        read_errors=sorted(readers.errors),
+        reader_wait_timeout_ms=readers.section.reader_wait_timeout_ms,
+        scheduled=scheduled,
+    )
+
+
+def _was_late(skipper: _Answered, answers: Sequence[_Answered], refreshers: set[int]) -> bool:
+    """Whether a caller that skipped was answered only after a refresh that ended while it waited."""
+    ends = [one.done_ns for one in answers if one.backend_pid in refreshers and one.tenant == skipper.tenant]
+    return any(skipper.began_ns < end <= skipper.done_ns for end in ends)
+
+
+def _count_refreshed_in_turn(answers: Sequence[_Answered], refreshers: set[int]) -> int:
+    """Callers that refreshed although another was at it when they asked. A caller after its end had reason to."""
+    in_turn = 0
+    for tenant in {answer.tenant for answer in answers}:
+        own = [answer for answer in answers if answer.tenant == tenant and answer.backend_pid in refreshers]
+        first_done_ns = min((answer.done_ns for answer in own), default=0)
+        in_turn += max(0, sum(answer.began_ns <= first_done_ns for answer in own) - 1)
+    return in_turn
+
+
+# --- the readers --------------------------------------------------------------------------------------------------
 
 
 class _Readers:
     """One thread for each view that reads it again and again, from ``begin`` to the end of the context."""
 
-    def __init__(self, runtime_dsn: str, subject: MatviewRefresh) -> None:
+    def __init__(self, runtime_dsn: str, section: MatviewRefresh) -> None:
+        self.section = section
+        self.reads = 0
+        self.blocked = 0
+        self.longest_ms = 0.0
+        self.errors: set[str] = set()
         self._dsn = runtime_dsn
-        self._subject = subject
         self._over = threading.Event()
         self._lock = threading.Lock()
-        self._threads = [threading.Thread(target=self._read, args=(t,)) for t in subject.tenants or ("",)]
-        self._reads = 0
-        self._blocked = 0
-        self._longest_ms = 0.0
-        self._errors: set[str] = set()
+        self._threads = [threading.Thread(target=self._read, args=(t,)) for t in section.tenants or ("",)]
 
     def __enter__(self) -> _Readers:
         return self
@@ -232,18 +208,8 @@ class _Readers:
         for thread in self._threads:
             thread.start()
 
-    def figures(self) -> dict[str, Any]:
-        """What the readers saw, all together."""
-        return {
-            "reads": self._reads,
-            "reads_blocked": self._blocked,
-            "read_longest_ms": round(self._longest_ms, 1),
-            "read_errors": sorted(self._errors),
-            "reader_patience_ms": self._subject.reader_patience_ms,
-        }
-
     def _read(self, tenant: str) -> None:
-        options = f"-c lock_timeout={self._subject.reader_patience_ms}"
+        options = f"-c lock_timeout={self.section.reader_wait_timeout_ms}"
         try:
             with psycopg.connect(
                 self._dsn, autocommit=True, application_name="rig-reader", options=options
@@ -252,16 +218,16 @@ class _Readers:
                     self._read_once(connection, tenant)
         except psycopg.Error as error:
             with self._lock:
-                self._errors.add(f"{type(error).__name__}: {error}".splitlines()[0])
+                self.errors.add(error_text(error))
 
     def _read_once(self, connection: psycopg.Connection[Any], tenant: str) -> None:
         began = time.monotonic()
         blocked = 0
         try:
-            connection.execute(self._subject.read_sql.encode(), _parameters(tenant)).fetchall()
+            connection.execute(self.section.read_sql.encode(), _parameters(tenant)).fetchall()
         except psycopg.errors.LockNotAvailable:
             blocked = 1
         with self._lock:
-            self._reads += 1
-            self._blocked += blocked
-            self._longest_ms = max(self._longest_ms, (time.monotonic() - began) * 1e3)
+            self.reads += 1
+            self.blocked += blocked
+            self.longest_ms = max(self.longest_ms, (time.monotonic() - began) * 1e3)

@@ -1,95 +1,83 @@
 """migration-race: N replicas migrate an empty database at once, then all once more.
 
-Flow: a lone replica migrates a database of its own, which says what must come of it; then the fleet migrates another
-one, twice. The outside ledger notes every committed DDL command, and every table's rows are counted: applied exactly
-once means that both are what the lone replica left. The second time neither may change by a byte.
+Flow: a lone replica migrates a database of its own, which shows what must come of it; then the fleet migrates another
+database, twice. An event trigger notes every committed DDL command, and the rows of every table are counted. Each
+version was applied exactly once if both are what the lone replica left. The second run may not change a byte.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import psycopg
 from psycopg import sql
 
 from rig.errors import Unavailable
 from rig.evidence.overlap import most_at_once
-from rig.evidence.storm import MIGRATION_RACE, Event, StormReport
+from rig.evidence.race_figures import MigrationFigures
+from rig.evidence.storm import StormEvent, StormReport
 from rig.profile.storms import MigrationRace
 from rig.storms import ddl_ledger
-from rig.storms.command import Ended, Replicas, be_replica
-from rig.storms.environment import StormEnvironment, StormOptions
-from rig.storms.fleet import Fleet, Member
-from rig.target.postgres import Database
+from rig.storms.command import Ended, be_replica
+from rig.storms.fleet import Member
+from rig.storms.race_test import REPORTING_S, FleetRun, PreparedDatabase, RaceTest
+from rig.storms.statements import table_digest
 
 PROCESSES = 8
-_KEY = "storms.migration-race"
-_NAMED = 5
-_SAID_MOST = 300
+_SHOWN = 5
+_MESSAGE_LENGTH = 300
 
 
-def migration_race(environment: StormEnvironment, order: StormOptions, subject: MigrationRace) -> StormReport:
-    """Let the storm loose. Unavailable where a lone replica cannot migrate: then a race would say nothing."""
-    processes = order.processes or PROCESSES
-    with environment.database("lone") as lone, environment.database("raced") as raced:
+def migration_race(race: RaceTest[MigrationRace]) -> StormReport:
+    """Run the test. Unavailable where a lone replica cannot migrate: then a race would show nothing."""
+    processes = race.options.processes or PROCESSES
+    with race.database("lone") as lone, race.database("raced") as raced:
         ddl_ledger.install(lone.admin_dsn)
         ddl_ledger.install(raced.admin_dsn)
-        # The lone replica is whole, whatever the fleet does without: it says what is right.
-        (first,), _ = _run(environment, subject, lone, 1, ())
-        if _exit_code(first) != 0:
-            raise Unavailable(f"{_KEY}.command: a lone replica does not migrate an empty database: {_said(first)}")
-        members, skew_ns = _run(environment, subject, raced, processes, order.without)
+        # The lone replica keeps its protections, whatever the fleet does without: it shows what is right.
+        (alone,) = _migrate(race, lone, 1, whole=True).members
+        if _exit_code(alone) != 0:
+            raise Unavailable(
+                f"{race.key('command')}: a lone replica does not migrate an empty database: {_message(alone)}"
+            )
+        first = _migrate(race, raced, processes)
         after_first = _Content.read(raced)
-        again, _ = _run(environment, subject, raced, processes, order.without)
+        second = _migrate(race, raced, processes)
         after_second = _Content.read(raced)
-        environment.keep(MIGRATION_RACE, [note.row() for note in ddl_ledger.notes(raced.admin_dsn)])
+        notes = ddl_ledger.read_notes(raced.admin_dsn)
         expected = _Content.read(lone)
-    ended = [member.result for member in members if isinstance(member.result, Ended)]
-    failed = {_said(member) for member in (*members, *again) if _exit_code(member) != 0}
-    return StormReport(
-        storm=MIGRATION_RACE,
-        case=MIGRATION_RACE,
-        without=order.without,
-        processes=processes,
-        skew_ns=skew_ns,
-        missing=tuple(f"replica {m.number} {m.error}" for m in (*members, *again) if m.error),
-        figures={
-            "replicas": processes,
-            "racing": most_at_once((e.began_ns, e.ended_ns) for e in ended),
-            "exit_codes": _exit_codes(members),
-            "second_exit_codes": _exit_codes(again),
-            "said": sorted(environment.secrets.blanked(said)[:_SAID_MOST] for said in failed)[:_NAMED],
-            "commands_expected": expected.commands.total(),
-            "commands": after_first.commands.total(),
-            "rows_expected": sum(expected.rows.values()),
-            "rows": sum(after_first.rows.values()),
-            "differences": expected.differences(after_first)[:_NAMED],
-            "second_changes": after_first.changes(after_second)[:_NAMED],
-            "elapsed_s": round(max((e.elapsed_s for e in ended), default=0.0), 3),
-        },
-        events=tuple(
-            Event("run", f"replica {m.number}", m.result.began_ns, m.result.ended_ns, f"exit {m.result.exit_code}")
-            for m in members
-            if isinstance(m.result, Ended)
-        ),
+    both = (*first.members, *second.members)
+    messages = {race.environment.secrets.blanked(_message(member)) for member in both if _exit_code(member) != 0}
+    ended = first.results(Ended)
+    figures = MigrationFigures(
+        replicas=processes,
+        racing=most_at_once((one.began_ns, one.ended_ns) for one in ended),
+        exit_codes=_exit_codes(first),
+        second_exit_codes=_exit_codes(second),
+        said=sorted(message[:_MESSAGE_LENGTH] for message in messages)[:_SHOWN],
+        commands_expected=expected.commands.total(),
+        commands=after_first.commands.total(),
+        rows_expected=sum(expected.rows.values()),
+        rows=sum(after_first.rows.values()),
+        differences=expected.differences(after_first)[:_SHOWN],
+        second_changes=after_first.changes(after_second)[:_SHOWN],
+        elapsed_s=round(max((one.elapsed_s for one in ended), default=0.0), 3),
     )
+    events = [
+        StormEvent("run", f"replica {number}", one.began_ns, one.ended_ns, f"exit {one.exit_code}")
+        for number, one in first.numbered(Ended)
+    ]
+    return race.report(first, figures, [note.row() for note in notes], events, missing=both)
 
 
-def _run(
-    environment: StormEnvironment, subject: MigrationRace, database: Database, processes: int, without: tuple[str, ...]
-) -> tuple[list[Member], int | None]:
-    replicas = Replicas(
-        tuple(environment.command(subject.command, f"{_KEY}.command", without)),
-        environment.environment(subject.env, f"{_KEY}.env", database),
-        subject.timeout_s,
+def _migrate(
+    race: RaceTest[MigrationRace], prepared: PreparedDatabase, processes: int, *, whole: bool = False
+) -> FleetRun:
+    timeout_s = race.section.timeout_s
+    return race.run_fleet(
+        processes, be_replica, race.replicas(prepared, timeout_s, whole=whole), timeout_s + REPORTING_S
     )
-    with Fleet(processes, be_replica, replicas) as fleet:
-        fleet.start()
-        fleet.release()
-        members = fleet.collect(subject.timeout_s + 5.0)
-        return members, fleet.skew_ns
 
 
 class _Content:
@@ -101,18 +89,17 @@ class _Content:
         self._digests = digests
 
     @classmethod
-    def read(cls, database: Database) -> _Content:
-        commands = Counter(f"{note.tag} {note.object}" for note in ddl_ledger.notes(database.admin_dsn))
+    def read(cls, prepared: PreparedDatabase) -> _Content:
+        commands = Counter(f"{note.tag} {note.object}" for note in ddl_ledger.read_notes(prepared.admin_dsn))
         rows, digests = {}, {}
-        with psycopg.connect(database.admin_dsn, application_name="rig-storm") as connection:
+        with prepared.connect() as connection:
             tables = connection.execute(
                 """SELECT schemaname, tablename FROM pg_tables
                    WHERE schemaname NOT IN ('pg_catalog', 'information_schema', %s) ORDER BY 1, 2""",
                 (ddl_ledger.SCHEMA,),
             ).fetchall()
             for schema, table in tables:
-                statement = sql.SQL("SELECT count(*), md5(string_agg(t::text, chr(10) ORDER BY t::text)) FROM {} t")
-                row = connection.execute(statement.format(sql.Identifier(schema, table))).fetchone()
+                row = connection.execute(table_digest(sql.Identifier(schema, table))).fetchone()
                 assert row is not None  # an aggregate without GROUP BY has one row
                 rows[f"{schema}.{table}"], digests[f"{schema}.{table}"] = row
         return cls(commands, rows, digests)
@@ -133,19 +120,20 @@ class _Content:
     def changes(self, later: _Content) -> list[str]:
         """As ``differences``, with every byte of every row."""
         tables = sorted(self._digests.keys() & later._digests.keys())
-        changed = [f"{table}: other rows" for table in tables if self._digests[table] != later._digests[table]]
-        return self.differences(later) + changed
+        return self.differences(later) + [
+            f"{table}: other rows" for table in tables if self._digests[table] != later._digests[table]
+        ]
 
 
 def _exit_code(member: Member) -> int | None:
     return member.result.exit_code if isinstance(member.result, Ended) else None
 
 
-def _exit_codes(members: Sequence[Member]) -> dict[str, int]:
+def _exit_codes(run: FleetRun) -> dict[str, int]:
     """How many replicas ended with which exit code; ``none`` gave no report."""
-    codes: Counter[Any] = Counter(_exit_code(member) for member in members)
+    codes: Counter[Any] = Counter(_exit_code(member) for member in run.members)
     return {"none" if code is None else str(code): count for code, count in codes.items()}
 
 
-def _said(member: Member) -> str:
+def _message(member: Member) -> str:
     return member.result.said if isinstance(member.result, Ended) else member.error

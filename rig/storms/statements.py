@@ -1,4 +1,4 @@
-"""SQL of a profile, as a storm runs it: whatever is wrong with a statement is told by its key."""
+"""SQL of a profile, as a storm runs it: an error names the key of the statement."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
 from rig.errors import ConfigError
 
@@ -17,10 +18,10 @@ def execute(
     parameters: Mapping[str, Any] | None = None,
     columns: int | None = None,
 ) -> list[tuple[Any, ...]]:
-    """Run what a key of the profile says; its rows, none where it gives none.
+    """Run the statement of a key of the profile; its rows, none where it gives none.
 
-    ConfigError names the key where it fails or gives another number of ``columns``. psycopg.Error where it is the
-    connection that was lost: that is no fault of the statement's.
+    ConfigError names the key where it fails or gives another number of ``columns``. psycopg.Error where the connection
+    was lost: then the statement is not to blame.
     """
     try:
         cursor = connection.execute(statement.encode(), parameters)
@@ -44,10 +45,10 @@ _MISTAKES = (
 )
 
 
-def mistaken(error: psycopg.Error) -> bool:
-    """Whether it is of who wrote the statement: it never reached the server, or names what there is not.
+def is_mistake(error: psycopg.Error) -> bool:
+    """Whether the statement itself is wrong: it never reached the server, or names what does not exist.
 
-    What goes wrong within a function that it calls has a context, and is the target's.
+    An error within a function that the statement calls has a context, and is the target's.
     """
     if error.sqlstate is None:  # psycopg's own; a lost connection is an OperationalError
         return isinstance(error, psycopg.ProgrammingError)
@@ -55,5 +56,15 @@ def mistaken(error: psycopg.Error) -> bool:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says in its first line; its type where it says nothing."""
+    """The first line of an error's message; its type where it has none."""
     return str(error).partition("\n")[0] or type(error).__name__
+
+
+def error_text(error: Exception) -> str:
+    """The type of an error and the first line of its message."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def table_digest(table: sql.Identifier) -> sql.Composed:
+    """A query for the number of rows of a table, and for a digest of their whole content."""
+    return sql.SQL("SELECT count(*), md5(string_agg(t::text, chr(10) ORDER BY t::text)) FROM {} t").format(table)

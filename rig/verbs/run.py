@@ -11,9 +11,6 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 
 from rig.engine.pool import Pool
-from rig.errors import EvidenceError, RigError
-from rig.evidence.key_storm import KeyStorm
-from rig.evidence.storm import UNKNOWN_KID, absent
 from rig.machine.supervisor import Supervisor
 from rig.run.certify import certify
 from rig.run.conclude import conclude_on_error
@@ -23,11 +20,9 @@ from rig.run.load_target import TargetUse, load_target
 from rig.run.open_run import OpenRun, open_run
 from rig.run.record import FinishedRun
 from rig.run.reporter import Reporter
-from rig.run.short_storms import SHORT, short_storms
-from rig.storms.unknown_kid.cases import CASES
+from rig.run.storms import run_short_storms
 from rig.target.endpoint import Endpoint
 from rig.target.launch import require_free_port
-from rig.target.postgres import open_cluster
 from rig.target.store import Store, open_store
 
 
@@ -43,7 +38,7 @@ def run(job: Job, environ: Mapping[str, str], reporter: Reporter) -> FinishedRun
                 is_certified, use = _certify_and_load(opened, supervisor)
                 use.raise_if_interrupted()
                 if is_certified and job.verb == "run" and job.settings.storms:
-                    _run_short_storms(opened, supervisor)
+                    run_short_storms(opened, supervisor)
             except KeyboardInterrupt:
                 interrupted = True
                 record.mark_cut_short("the run was interrupted")
@@ -79,30 +74,3 @@ def _prepare_store(opened: OpenRun, supervisor: Supervisor, stack: ExitStack) ->
     store = stack.enter_context(open_store(job.profile, supervisor, opened.environ, opened.record.pack.logs_folder))
     require_free_port(job.settings.port)
     return store
-
-
-def _run_short_storms(opened: OpenRun, supervisor: Supervisor) -> None:
-    """Run them on a PostgreSQL server of their own: the target's may be gone by now.
-
-    Where a storm cannot start, the storm alone is INVALID; the run's other findings stay.
-    """
-    record = opened.record
-    if not opened.job.profile.storms.unknown_kid:
-        record.pack.write_storm(absent(UNKNOWN_KID))
-        return
-    opened.reporter.stage("storms")
-    log_file = record.pack.logs_folder / "postgresql-storms.log"
-    left = set(SHORT[UNKNOWN_KID].cases)
-    try:
-        with open_cluster(supervisor, environ=opened.environ, log_file=log_file) as cluster:
-            for report in short_storms(opened.storm_environment(cluster)):
-                record.pack.write_storm(report)
-                left.discard(report.case)
-    except EvidenceError:  # nothing more can be written down
-        raise
-    except RigError as error:
-        reason = record.secrets.blanked(str(error))  # it may quote what the storm started
-        record.note(f"the storms could not go on: {reason}")
-        for case in left:
-            story = CASES[case](None).story
-            record.pack.write_storm(KeyStorm(case=case, story=story, not_run=reason, asked=True))

@@ -20,15 +20,13 @@ from rig.run.leak_check import look_after, look_before
 from rig.run.open_run import open_run
 from rig.run.record import FinishedRun
 from rig.run.reporter import Reporter
-from rig.storms.catalog import let_loose, require
-from rig.storms.environment import MAX_CONNECTIONS, StormOptions
-from rig.target.postgres import open_cluster
-
-"""Of a server of the rig's own: a fleet's connections are what is looked at, not what is scarce."""
+from rig.run.storms import run_storm_step, storm_server
+from rig.storms.catalog import require
+from rig.storms.environment import StormOptions
 
 
 @dataclass(frozen=True, slots=True)
-class Stormed:
+class FinishedStorm:
     """A storm that came to its end, with a report for each of its cases."""
 
     finished: FinishedRun
@@ -43,16 +41,16 @@ class Stormed:
 
     @property
     def scoreboard(self) -> list[dict[str, Any]]:
-        """A row a verifier, where several were stormed to be shown side by side."""
+        """A row for each verifier, where several were tested to be shown side by side."""
         storms = [report for report in self.reports if isinstance(report, KeyStorm)]
         return scoreboard(storms) if any(storm.exhibit for storm in storms) else []
 
 
-def storm(job: Job, name: str, order: StormOptions, environ: Mapping[str, str], reporter: Reporter) -> Stormed:
-    """Let a storm loose and judge it. RigError when it cannot begin."""
-    require(job.profile, name, order)
+def storm(job: Job, name: str, options: StormOptions, environ: Mapping[str, str], reporter: Reporter) -> FinishedStorm:
+    """Run a storm and judge it. RigError when it cannot begin."""
+    require(job.profile, name, options)
     if name == UNKNOWN_KID:
-        job.require_requests(order.key_ids * (order.processes or 1))
+        job.require_requests(options.key_ids * (options.processes or 1))
     opened = open_run(job, environ, reporter)
     record = opened.record
     leak_findings = look_before()
@@ -62,14 +60,9 @@ def storm(job: Job, name: str, order: StormOptions, environ: Mapping[str, str], 
         with Supervisor() as supervisor:
             try:
                 reporter.stage("preparing PostgreSQL")
-                log_file = record.pack.logs_folder / "postgresql.log"
-                with open_cluster(
-                    supervisor, environ=environ, log_file=log_file, max_connections=MAX_CONNECTIONS
-                ) as cluster:
+                with storm_server(supervisor, environ, record.pack.logs_folder / "postgresql.log") as cluster:
                     reporter.stage(f"storm: {name}")
-                    for report in let_loose(opened.storm_environment(cluster), name, order):
-                        record.pack.write_storm(report)
-                        reports.append(report)
+                    reports.extend(run_storm_step(opened, cluster, name, options))
             except KeyboardInterrupt:
                 interrupted = True
                 record.mark_cut_short("the storm was interrupted")
@@ -77,7 +70,7 @@ def storm(job: Job, name: str, order: StormOptions, environ: Mapping[str, str], 
         record.pack.write_leak_findings(leak_findings)
         if not interrupted:
             record.mark_complete()
-        return Stormed(record.judge(interrupted=interrupted), tuple(reports))
+        return FinishedStorm(record.judge(interrupted=interrupted), tuple(reports))
 
 
 def _figures(report: StormReport | KeyStorm) -> dict[str, Any]:

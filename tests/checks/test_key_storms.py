@@ -20,7 +20,7 @@ from rig.checks.scoreboard import COLUMNS, cells, scoreboard
 from rig.evidence.case import Case
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.key_storm import CALL_COLUMNS, Decision, Door, Fetch, Holding, KeyStorm, Mark, Start, Token
-from rig.evidence.storm import PROTECTIONS, UNKNOWN_KID, absent
+from rig.evidence.storm import PROTECTIONS, UNKNOWN_KID, missing_section
 from rig.evidence.verifier_settings import VerifierSettings
 from rig.profile.storms import VerifierPromises
 from rig.selftest.weaknesses import WEAKNESSES
@@ -363,7 +363,7 @@ def test_an_exhibit_is_shown_and_not_judged() -> None:
 
 def test_a_profile_without_the_storm_is_named() -> None:
     for asked, verdict in ((False, Verdict.NOT_RUN), (True, Verdict.INVALID)):
-        gates = judge(Case(verb="storm", storms=(absent(UNKNOWN_KID, asked=asked),)))
+        gates = judge(Case(verb="storm", storms=(missing_section(UNKNOWN_KID, asked=asked),)))
         assert [one.verdict for one in gates if one.id == "storm.unknown-kid"] == [verdict]
 
 

@@ -1,4 +1,4 @@
-"""The gates of the sister storms over literal figures: what turns each of them red, and what takes the claim away."""
+"""The gates of the race tests over literal figures: what turns each of them red, and what takes the claim away."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rig.checks.race_tests import gates_of
 from rig.errors import UsageError
 from rig.evidence.case import Case
 from rig.evidence.gate import Verdict
-from rig.evidence.storm import PROTECTIONS, SISTERS, StormReport, absent, require_protections
+from rig.evidence.storm import PROTECTIONS, RACE_TESTS, StormReport, missing_section, require_protections
 from rig.selftest.weaknesses import GATES, WEAKNESSES
 
 FIGURES: dict[str, dict[str, Any]] = {
@@ -73,7 +73,7 @@ FIGURES: dict[str, dict[str, Any]] = {
         "reads_blocked": 0,
         "read_longest_ms": 80.3,
         "read_errors": [],
-        "reader_patience_ms": 200,
+        "reader_wait_timeout_ms": 200,
         "scheduled": {"fired": True, "after_s": 1.2},
     },
     "tenant-leak": {
@@ -98,25 +98,25 @@ def verdicts(storm: str, missing: tuple[str, ...] = (), **changes: Any) -> dict[
     return {gate.id.removeprefix(prefix): gate.verdict.value for gate in gates_of(report)}
 
 
-@pytest.mark.parametrize("storm", SISTERS)
+@pytest.mark.parametrize("storm", RACE_TESTS)
 def test_a_good_storm_passes_every_gate_and_no_gate_is_undeclared(storm: str) -> None:
     assert verdicts(storm) == dict.fromkeys(GATES[storm], "PASS")
 
 
-@pytest.mark.parametrize("storm", SISTERS)
+@pytest.mark.parametrize("storm", RACE_TESTS)
 def test_a_member_without_a_report_takes_every_pass_away(storm: str) -> None:
     assert "PASS" not in verdicts(storm, missing=("replica 3 died of SIGKILL",)).values()
 
 
-@pytest.mark.parametrize("storm", SISTERS)
+@pytest.mark.parametrize("storm", RACE_TESTS)
 def test_a_storm_that_was_not_let_loose_says_why(storm: str) -> None:
     (gate,) = gates_of(StormReport(storm=storm, case=storm, not_run="no section"))
     assert (gate.id, gate.verdict, gate.reason) == (f"storm.{storm}", Verdict.NOT_RUN, "no section")
 
 
-@pytest.mark.parametrize("storm", SISTERS)
+@pytest.mark.parametrize("storm", RACE_TESTS)
 def test_a_storm_that_was_asked_for_and_not_let_loose_is_invalid(storm: str) -> None:
-    (gate,) = gates_of(absent(storm, asked=True))
+    (gate,) = gates_of(missing_section(storm, asked=True))
     assert (gate.id, gate.verdict) == (f"storm.{storm}", Verdict.INVALID)
     assert f"no section [storms.{storm}]" in gate.reason
 
@@ -227,13 +227,13 @@ def test_a_storm_alone_is_judged_without_a_null_benchmark() -> None:
     assert {"calibration.null", "storm.rate-limit.scope"} <= {g.id for g in judge(Case(storms=(report,)))}
 
 
-@pytest.mark.parametrize("storm", SISTERS)
+@pytest.mark.parametrize("storm", RACE_TESTS)
 def test_every_gate_must_turn_red_for_some_weakness(storm: str) -> None:
     red = {gate for weakness in WEAKNESSES if weakness.storm == storm for gate in weakness.red}
     assert red == set(GATES[storm])
 
 
-@pytest.mark.parametrize("storm", SISTERS)
+@pytest.mark.parametrize("storm", RACE_TESTS)
 def test_every_protection_is_taken_away_once(storm: str) -> None:
     taken = [name for weakness in WEAKNESSES if weakness.storm == storm for name in weakness.without]
     assert sorted(taken) == sorted(PROTECTIONS[storm])

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-import rig.verbs.run
+import rig.run.storms
 from rig.calibrate.cores import plan_of_this_machine
 from rig.errors import ConfigError, EvidenceError, ExitCode, Unavailable, UsageError
 from rig.evidence.case import Finding
@@ -169,10 +169,10 @@ def stormed(job: Job, record: Record, monkeypatch: pytest.MonkeyPatch, error: Ex
         raise error
         yield
 
-    monkeypatch.setattr(rig.verbs.run, "open_cluster", no_server)
+    monkeypatch.setattr(rig.run.storms, "open_cluster", no_server)
     opened = OpenRun(job, {}, Reporter(), record, plan_of_this_machine(1))
     with Supervisor() as supervisor:
-        rig.verbs.run._run_short_storms(opened, supervisor)
+        rig.run.storms.run_short_storms(opened, supervisor)
 
 
 @pytest.mark.parametrize("fault", [Unavailable, UsageError, ConfigError])

@@ -1,4 +1,4 @@
-"""The sister storms over the reference implementations and over a user's own, with a real PostgreSQL and processes."""
+"""The race tests over the reference implementations and over a user's own, with a real PostgreSQL and processes."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from rig.checks.race_tests import gates_of
 from rig.errors import ConfigError, Unavailable, UsageError
 from rig.evidence.case import Case
 from rig.evidence.gate import Verdict
-from rig.evidence.storm import SISTERS, STORMS, StormReport
+from rig.evidence.storm import RACE_TESTS, STORMS, StormReport
 from rig.profile import Profile, bundled_profile, load_profile
 from rig.profile.storms import MatviewRefresh
 from rig.selftest.weaknesses import WEAKNESSES, Weakness
 from rig.storms import catalog as storms
-from rig.storms.catalog import let_loose, require
+from rig.storms.catalog import require, run_storm
 from rig.storms.ddl_ledger import Note
 from rig.storms.environment import StormEnvironment, StormOptions
-from rig.storms.fleet import Member
-from rig.storms.matview_refresh import _Asked, _figures
+from rig.storms.matview_refresh import _Answered, _Readers, refresh_figures
+from rig.storms.race_test import RaceTest
 from rig.storms.rate_limit import granted_in_whole_windows
-from rig.storms.scheduler_claim import explained
+from rig.storms.scheduler_claim import unexplained_repeats
 from rig.target.postgres import Cluster
 from rig.verbs.ci import steps_of
 from tests.cli.commands import only_pack, rig
@@ -54,7 +54,7 @@ def with_storms(**storms: dict[str, Any]) -> Profile:
 
 
 def storm(environment: StormEnvironment, name: str, order: StormOptions | None = None) -> StormReport:
-    (report,) = let_loose(environment, name, order or StormOptions())
+    (report,) = run_storm(environment, name, order or StormOptions())
     return report
 
 
@@ -69,14 +69,14 @@ def hold(environment: StormEnvironment, weakness: Weakness) -> None:
     assert {gate: found[gate] for gate in expected} == expected, report
 
 
-OF_SISTERS = [weakness for weakness in WEAKNESSES if weakness.storm in SISTERS]
+OF_RACE_TESTS = [weakness for weakness in WEAKNESSES if weakness.storm in RACE_TESTS]
 QUICK = {"claim", "transaction-scope"}
 PROCESSES = 4
 
 
 @pytest.mark.parametrize(
     "weakness",
-    [w for w in OF_SISTERS if not w.without or QUICK & set(w.without)],
+    [w for w in OF_RACE_TESTS if not w.without or QUICK & set(w.without)],
     ids=lambda weakness: weakness.name,
 )
 def test_the_reference_holds_and_without_its_protection_it_does_not(
@@ -89,7 +89,7 @@ def test_the_reference_holds_and_without_its_protection_it_does_not(
 @pytest.mark.full
 @pytest.mark.parametrize(
     "weakness",
-    [w for w in OF_SISTERS if w.without and not QUICK & set(w.without)],
+    [w for w in OF_RACE_TESTS if w.without and not QUICK & set(w.without)],
     ids=lambda weakness: weakness.name,
 )
 def test_every_other_protection_turns_its_own_gate_red(environment: StormEnvironment, weakness: Weakness) -> None:
@@ -377,12 +377,12 @@ def test_a_function_that_is_broken_within_is_the_targets(cluster: Cluster, tmp_p
     ],
 )
 def test_who_asks_after_the_refresh_has_not_waited_for_it(began: int, done: int, late: int) -> None:
-    asked = [_Asked(1, "", 0, 800, ""), _Asked(2, "", began, done, "")]
-    members = [Member(number, None, None, one, "") for number, one in enumerate(asked)]
+    answers = [_Answered(1, "", 0, 800), _Answered(2, "", began, done)]
     at = datetime.now(UTC)
     notes = [Note(1, "REFRESH MATERIALIZED VIEW", "totals", 1, at, at)]
-    figures = _figures(members, notes, MatviewRefresh(refresh_sql="SELECT 1", read_sql="SELECT 1"))
-    assert (figures["skipped"], figures["skipped_late"]) == (1, late)
+    readers = _Readers("", MatviewRefresh(refresh_sql="SELECT 1", read_sql="SELECT 1"))
+    figures = refresh_figures(answers, notes, readers, None)
+    assert (figures.skipped, figures.skipped_late) == (1, late)
 
 
 @pytest.mark.parametrize(
@@ -413,11 +413,11 @@ def test_a_database_that_fails_in_a_storm_is_unavailable(
 ) -> None:
     """And no fault of the rig's: a whole run goes on to its verdict without the storm."""
 
-    def failing(environment: StormEnvironment, order: StormOptions, subject: object) -> StormReport:
-        environment.secrets.learn("its password")
+    def failing(race: RaceTest[Any]) -> StormReport:
+        race.environment.secrets.learn("its password")
         raise psycopg.OperationalError("cannot connect with its password\nmore")
 
-    monkeypatch.setitem(vars(storms)["_SISTERS"], "migration-race", failing)
+    monkeypatch.setitem(vars(storms)["_RACE_TESTS"], "migration-race", failing)
     with pytest.raises(Unavailable, match=r"storm migration-race failed: cannot connect with \[secret of this run\]$"):
         storm(environment, "migration-race")
 
@@ -435,9 +435,7 @@ def test_a_database_that_fails_in_a_storm_is_unavailable(
 def test_a_kill_explains_one_repeat_of_each_job_that_was_held(
     times: dict[str, int], held: tuple[str, ...], unexplained: dict[str, int]
 ) -> None:
-    figures = explained(times, held)
-    assert (figures["held"], figures["unexplained"]) == (sorted(held), unexplained)
-    assert figures["repeats_unexplained"] == sum(unexplained.values())
+    assert unexplained_repeats(times, held) == unexplained
 
 
 def test_a_protection_that_the_target_cannot_do_without_is_refused() -> None:
@@ -483,13 +481,13 @@ def test_what_members_say_is_told_without_secrets(
 ) -> None:
     """They have the DSNs in their environment, and exceptions may quote them."""
 
-    def quoting(environment: StormEnvironment, order: StormOptions, subject: object) -> StormReport:
-        with environment.database("quoted") as database:
+    def quoting(race: RaceTest[Any]) -> StormReport:
+        with race.environment.database("quoted") as database:
             said = f"process 1 RuntimeError: cannot reach {database.runtime_dsn}"
         return StormReport(storm="rate-limit", case="rate-limit", missing=(said,), figures={"errors": [said]})
 
-    monkeypatch.setitem(vars(storms)["_SISTERS"], "rate-limit", quoting)
-    (report,) = let_loose(environment, "rate-limit", StormOptions())
+    monkeypatch.setitem(vars(storms)["_RACE_TESTS"], "rate-limit", quoting)
+    (report,) = run_storm(environment, "rate-limit", StormOptions())
     assert isinstance(report, StormReport)
     assert report.missing == tuple(report.figures["errors"])
     assert "cannot reach postgresql://quoted_runtime:[secret of this run]@" in report.missing[0]
