@@ -133,6 +133,44 @@ class Scenario:
         return f"{self.id}-{self.step}-{self.route}{spread}-{self.trial}"
 
 
+@dataclass(frozen=True, slots=True)
+class RequestStream:
+    """Endless requests of one class. ``weight`` counts against the other streams of the same user class."""
+
+    request_class: RequestClass
+    weight: int = 1
+    one_key: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UserClass:
+    """One kind of user of a locust run: ``weight`` is its share of all users.
+
+    Each of its users takes its next request from the next of ``streams`` (``turns``).
+    """
+
+    name: str
+    id: str
+    title: str
+    weight: int
+    streams: tuple[RequestStream, ...]
+
+    @property
+    def label(self) -> str:
+        """What it is called in statistics."""
+        return f"{self.id} {self.title}"
+
+    def turns(self) -> tuple[int, ...]:
+        """The numbers of the streams in the order in which they take turns, each as often as its weight, spread out."""
+        total = sum(stream.weight for stream in self.streams)
+        places = [
+            ((turn + 0.5) * total / stream.weight, number)
+            for number, stream in enumerate(self.streams)
+            for turn in range(stream.weight)
+        ]
+        return tuple(number for _, number in sorted(places))
+
+
 def tenants_of(scenarios: Sequence[Scenario]) -> tuple[str, ...]:
     """The names of all tenants that some scenarios need, each once, in their order."""
     return tuple(dict.fromkeys(name for scenario in scenarios for name in scenario.tenants))

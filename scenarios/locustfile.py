@@ -1,12 +1,12 @@
-"""The scenarios as locust users. With native workers, at the engine's speed:
+"""The scenarios as locust users:
 
-    locust -f scenarios/locustfile.py --master --headless -u 50 -r 50 -t 20s --expect-workers 1 &
-    rig worker --master 127.0.0.1
+    locust -f scenarios/locustfile.py --headless -u 50 -r 50 -t 20s
 
-or with locust alone, at locust's: the same without ``--master``. Without ``--rig-profile`` the reference service and
-its database are started for the run. At the end the database is read, everything judged, and the exit code is the
-verdict's. ``S8PerfGate`` takes part when it is named or given a count (``--rig-s8``): its users share a fixed number of
-requests, and where it is alone the test ends with them.
+The load is sent by a native worker of the rig, in a process of its own, which this starts. With ``--master`` it starts
+none: run ``rig worker --master HOST`` on as many machines as you want. Without ``--rig-profile`` the reference service
+and its database are started for the run. At the end the database is read, everything is judged, and the exit code is
+the verdict's. ``S8PerfGate`` takes part when it is named or given a count (``--rig-s8``): its users share a fixed
+number of requests, and where it is alone the test ends with them.
 """
 
 from __future__ import annotations
@@ -14,51 +14,9 @@ from __future__ import annotations
 from locust import events
 
 from rig.locust_bridge.master import install
-from rig.locust_bridge.master_options import add_options
-from rig.locust_bridge.master_users import StormUser
-from scenarios.mix import CLASSES
+from rig.locust_bridge.master_options import SharedScenario
+from scenarios.mix import MIX, PERF_GATE
+from scenarios.s8 import LIMIT_S, REQUESTS, perf_gate
 
-events.init_command_line_parser.add_listener(add_options)
-install(events)
-
-
-class S1Replay(StormUser):
-    """One event again and again."""
-
-    weight = CLASSES["S1Replay"].weight
-
-
-class S2Unique(StormUser):
-    """Distinct valid events."""
-
-    weight = CLASSES["S2Unique"].weight
-
-
-class S3Malformed(StormUser):
-    """Bodies that do not fit the schema."""
-
-    weight = CLASSES["S3Malformed"].weight
-
-
-class S4Personal(StormUser):
-    """Valid events that carry personal data."""
-
-    weight = CLASSES["S4Personal"].weight
-
-
-class S6Mixed(StormUser):
-    """Replays, valid and malformed events by turns, 7 : 3 : 1."""
-
-    weight = CLASSES["S6Mixed"].weight
-
-
-class S7InvalidJson(StormUser):
-    """Truncated bodies, correctly signed."""
-
-    weight = CLASSES["S7InvalidJson"].weight
-
-
-class S8PerfGate(StormUser):
-    """A fixed number of mixed requests, shared by all users of this class on all workers."""
-
-    weight = 1
+# Locust finds user classes among the names of this module: there is one for each entry of the mix.
+globals().update(install(events, MIX, SharedScenario(PERF_GATE, perf_gate, REQUESTS, LIMIT_S)))

@@ -9,7 +9,7 @@ LIMIT_S = 10.0
 TRIALS = 3
 WARM_UP = 100
 DEADLINE_LIMITS = 12.0
-"""A gate that fails still gets its figure: the drive goes on for so many times its limit."""
+"""A gate that fails still gets its figure: the scenario run goes on for so many times its limit."""
 
 
 def perf_gate(

@@ -12,7 +12,7 @@ SECONDS = 10.0
 P95_LIMIT_MS = 500.0
 
 
-def sustained(
+def sustained_load(
     route: str,
     tenants: tuple[str, ...],
     *,

@@ -19,6 +19,7 @@ COMMAND = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_
 WRONG_IMPORTS = {
     "layers": ("rig/evidence/pack.py", "import rig.truth.reader"),
     "offline": ("rig/checks/rows.py", "import psycopg"),
+    "handed-in": ("rig/locust_bridge/gather.py", "import scenarios.mix"),
     "scenarios": ("scenarios/ladder.py", "from rig.profile import load_profile"),
     "service": ("stub_server/null.py", "import rig.errors"),
     "target": ("rig/run/scenarios.py", "import stub_server.null"),

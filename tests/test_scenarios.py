@@ -14,7 +14,7 @@ from rig.profile import Profile, bundled_profile, load_profile
 from rig.requests.targeter import Targeter
 from scenarios.ladder import IDS, STEPS, Ladder, invalid_json, mixed_storm, tenant_names
 from scenarios.s8 import perf_gate
-from scenarios.sustained import sustained
+from scenarios.sustained import sustained_load
 
 AT_EACH_STEP = ["S1", "S5", "S3", "S7", "S4", "S2", "S6"]
 VENDOR_STORMS = ["S3", "S4", "S2", "S6"]
@@ -156,7 +156,7 @@ def test_a_perf_gate_has_as_many_requests_as_it_was_asked_for(requests: int) -> 
 
 @given(rate=st.floats(0.1, 5_000), seconds=st.floats(0.1, 60))
 def test_sustained_lasts_as_long_as_it_was_asked_to(rate: float, seconds: float) -> None:
-    scenario = sustained("stripe", ("A",), rate_per_s=rate, seconds=seconds)
+    scenario = sustained_load("stripe", ("A",), rate_per_s=rate, seconds=seconds)
     assert abs(scenario.count - rate * seconds) <= 1
     assert scenario.pace.rate_per_s == rate
     assert scenario.deadline_s > seconds

@@ -16,7 +16,7 @@ from rig.checks.instrument import COMPLETION, below_floor, check_accounting, che
 from rig.checks.key_storms import check_key_storms
 from rig.checks.latency_calibration import check_latency_calibration
 from rig.checks.littles_law import check_littles_law
-from rig.checks.locust_run import check_crowd
+from rig.checks.locust_run import check_locust_run
 from rig.checks.performance import check_sustained_load, check_time
 from rig.checks.privacy import check_privacy
 from rig.checks.race_tests import check_race_tests
@@ -49,7 +49,7 @@ LOAD: tuple[Checker, ...] = (
     check_littles_law,
     check_leaks,
     check_samplers,
-    check_crowd,
+    check_locust_run,
 )
 WATCHING: tuple[Checker, ...] = (check_samplers,)
 """Of ``rig sample``, which sends no load."""
@@ -153,7 +153,7 @@ def _checkers(case: Case) -> tuple[Checker, ...]:
             return (*STORMS, check_leaks)
         case _:
             # A locust run that sent nothing has no scenario run, and must not pass.
-            return CALIBRATION + (LOAD if case.scenario_runs else (check_crowd,)) + STORMS
+            return CALIBRATION + (LOAD if case.scenario_runs else (check_locust_run,)) + STORMS
 
 
 def _run_checker(checker: Checker, case: Case) -> list[Gate]:

@@ -1,7 +1,7 @@
-"""``locust.reports`` and ``locust.totals``: do the books of a crowd's workers, its master and the history agree?
+"""``locust.reports`` and ``locust.totals``: do the books of workers, master and history agree?
 
 They say nothing of the target: a worker that died or was cut off, or a count that differs, makes the evidence INVALID.
-Nothing where locust did not lead the run.
+EmptySource where locust did not lead the run.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from rig.checks.gates import GateKind, Kind, emits
 from rig.evidence.case import Case
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.history import was_skipped
-from rig.evidence.locust_run import Crowd
+from rig.evidence.locust_run import LocustRun
 from rig.model import Outcome
 
 REPORTS = GateKind(
     "locust.reports",
     Kind.INSTRUMENT,
-    "every worker of the crowd has given its final account, and none of its reports on the way was lost",
+    "every worker of the locust run has given its final account, and none of its reports on the way was lost",
 )
 TOTALS = GateKind(
     "locust.totals",
@@ -27,17 +27,17 @@ TOTALS = GateKind(
 
 
 @emits(REPORTS, TOTALS)
-def check_crowd(case: Case) -> list[Gate]:
+def check_locust_run(case: Case) -> list[Gate]:
     """Every worker's final account is there and whole, and every request is counted once by everybody."""
-    crowd = case.crowd
-    return [] if crowd is None else [_reports_gate(crowd), _totals_gate(case, crowd)]
+    locust_run = case.locust_run
+    return [] if locust_run is None else [_reports_gate(locust_run), _totals_gate(case, locust_run)]
 
 
-def _reports_gate(crowd: Crowd) -> Gate:
+def _reports_gate(locust_run: LocustRun) -> Gate:
     gate_id, rule = REPORTS.pattern, REPORTS.rule
-    accounts = {account.number: account for account in crowd.workers}
+    accounts = {account.number: account for account in locust_run.workers}
     faults = []
-    for seen in crowd.master.workers:
+    for seen in locust_run.master.workers:
         account = accounts.get(seen.number)
         name = f"worker {seen.number}"
         if seen.lost:
@@ -48,16 +48,16 @@ def _reports_gate(crowd: Crowd) -> Gate:
             faults.append(f"{name}: it sent {account.reports} reports, the master got {seen.reports}")
         elif account.notes:
             faults.append(f"{name}: {'; '.join(account.notes)}")
-    if not crowd.master.workers:
+    if not locust_run.master.workers:
         faults.append("no worker took part")
-    uncertain = max((account.clock_error_ns for account in crowd.workers), default=0)
-    requests = sum(account.requests for account in crowd.workers)
-    cpu_s = sum(account.cpu_s for account in crowd.workers)
-    overdue = [account.overdue for account in crowd.workers if account.overdue is not None]
+    uncertain = max((account.clock_error_ns for account in locust_run.workers), default=0)
+    requests = sum(account.requests for account in locust_run.workers)
+    cpu_s = sum(account.cpu_s for account in locust_run.workers)
+    overdue = [account.overdue for account in locust_run.workers if account.overdue is not None]
     figures = {
-        "client": crowd.master.client,
-        "workers": len(crowd.master.workers),
-        "accounts": len(crowd.workers),
+        "client": locust_run.master.client,
+        "workers": len(locust_run.master.workers),
+        "accounts": len(locust_run.workers),
         "client_cpu_us_per_request": round(cpu_s / requests * 1e6, 1) if requests else None,
         "overdue_requests": sum(overdue) if overdue else None,
         "clock_error_max_ms": round(uncertain / 1e6, 3),
@@ -65,15 +65,15 @@ def _reports_gate(crowd: Crowd) -> Gate:
     return Gate(gate_id, Verdict.INVALID if faults else Verdict.PASS, rule, figures, "; ".join(faults[:5]))
 
 
-def _totals_gate(case: Case, crowd: Crowd) -> Gate:
+def _totals_gate(case: Case, locust_run: LocustRun) -> Gate:
     gate_id, rule = TOTALS.pattern, TOTALS.rule
     history = case.history[~was_skipped(case.history)]
     counts = {
         "history": (len(history), int((history["outcome"] != Outcome.ACKNOWLEDGED).sum())),
-        "locust": (crowd.master.requests, crowd.master.failures),
+        "locust": (locust_run.master.requests, locust_run.master.failures),
         "workers": (
-            sum(account.requests for account in crowd.workers),
-            sum(account.failures for account in crowd.workers),
+            sum(account.requests for account in locust_run.workers),
+            sum(account.failures for account in locust_run.workers),
         ),
     }
     figures = {f"{who}_{what}": counts[who][n] for n, what in enumerate(("requests", "failures")) for who in counts}

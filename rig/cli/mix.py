@@ -25,8 +25,8 @@ def mix(invocation: Invocation, users: int, seconds: int, workers: int) -> int:
 
     It starts a headless locust master and native workers.
     """
-    from rig.locust_bridge.launch import Crowd, lead, options_of_session
+    from rig.locust_bridge.launch import LocustCommand, lead, options_of_session
 
     rate = ("-u", str(users), "-r", str(users), "-t", f"{seconds}s", "--only-summary")
     arguments = (*rate, *options_of_session(invocation.profile, invocation.settings))
-    return lead(Crowd(arguments, workers, None, invocation.settings.allow_host))
+    return lead(LocustCommand(arguments, workers, None, invocation.settings.allow_host))

@@ -16,10 +16,10 @@ from rig.cli.options import Invocation, takes_settings
 )
 def ui(invocation: Invocation, workers: int, web_port: int) -> int:
     """Start locust's web UI with native workers, until Ctrl-C."""
-    from rig.locust_bridge.launch import Crowd, lead, options_of_session
+    from rig.locust_bridge.launch import LocustCommand, lead, options_of_session
     from rig.target.launch import require_free_port
 
     require_free_port(web_port)
     arguments = ("-u", "50", "-r", "50", "-t", "20s", *options_of_session(invocation.profile, invocation.settings))
     click.echo(f"rig: http://127.0.0.1:{web_port} in a moment; the rig's own page is /rig; Ctrl-C ends it", err=True)
-    return lead(Crowd(arguments, workers, web_port, invocation.settings.allow_host))
+    return lead(LocustCommand(arguments, workers, web_port, invocation.settings.allow_host))

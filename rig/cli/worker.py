@@ -29,7 +29,8 @@ def worker(master: str, allow_host: str | None, alone: bool, profile: Path | Non
     from rig.locust_bridge.wire import parse_address
     from rig.locust_bridge.worker import Alone, serve
     from rig.profile import bundled_profile, load_profile
+    from scenarios.mix import MIX
 
-    made_up = Alone(load_profile(profile or bundled_profile()), seed) if alone else None
+    made_up = Alone(load_profile(profile or bundled_profile()), seed, MIX) if alone else None
     serve(parse_address(master), allow_host=allow_host, alone=made_up)
     return ExitCode.PASS

@@ -60,7 +60,7 @@ class ClosedLoop(ScenarioExecutor):
     def fail_attempt(self, connection: Connection) -> None:
         """See ``Executor``."""
         if self._next < self._end:
-            self._book_unconnected(connection, self._take(), 0)
+            self._book_connect_failure(connection, self._take(), 0)
 
 
 class OpenLoop(ScenarioExecutor):
@@ -137,7 +137,7 @@ class OpenLoop(ScenarioExecutor):
     def fail_attempt(self, connection: Connection) -> None:
         """See ``Executor``."""
         if self._queue:
-            self._book_unconnected(connection, *self._queue.popleft())
+            self._book_connect_failure(connection, *self._queue.popleft())
 
     def stop(self) -> None:
         """See ``ScenarioExecutor``. What waits in the queue is skipped with its intended time."""
@@ -155,6 +155,6 @@ class OpenLoop(ScenarioExecutor):
         self._timer.close()
 
     @property
-    def queued(self) -> int:
+    def queue_length(self) -> int:
         """See ``ScenarioExecutor``."""
         return len(self._queue)

@@ -73,7 +73,7 @@ class Burst:
 class Poisson:
     """Independent arrivals: exponential gaps with mean 1 ÷ rate, drawn from the seed.
 
-    The whole schedule is drawn at once (8 bytes a request), so that every worker of a drive has the same one.
+    The whole schedule is drawn at once (8 bytes a request), so that every worker of a scenario run has the same one.
     """
 
     def __init__(self, rate_per_s: float, count: int, seed: int) -> None:

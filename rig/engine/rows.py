@@ -38,7 +38,7 @@ class RowFile:
         return self._bytes_written // _ROW.size
 
     @property
-    def added(self) -> int:
+    def count(self) -> int:
         """Rows so far, on disk or not."""
         return (self._bytes_written + len(self._unwritten)) // _ROW.size + len(self.pending)
 

@@ -92,7 +92,7 @@ class ScenarioExecutor(Executor[Connection]):
         """Begin to send; ``start_ns`` is a time of the monotonic clock."""
 
     @property
-    def queued(self) -> int:
+    def queue_length(self) -> int:
         """Requests that are due and wait for a connection."""
         return 0
 
@@ -200,7 +200,7 @@ class ScenarioExecutor(Executor[Connection]):
 
     def needs(self, connection: Connection) -> bool:
         """See ``Executor``."""
-        return self._next < self._end or self.queued > 0
+        return self._next < self._end or self.queue_length > 0
 
     def end_request(self, connection: Connection, status: int, kind: ErrorKind, done_ns: int) -> None:
         """See ``Executor``."""
@@ -220,7 +220,7 @@ class ScenarioExecutor(Executor[Connection]):
 
     def sample(self, elapsed_ns: int) -> None:
         """See ``Executor``."""
-        self._waited_ns += elapsed_ns * (self._in_flight + self.queued)
+        self._waited_ns += elapsed_ns * (self._in_flight + self.queue_length)
         self._samples += 1
 
     def _take(self) -> int:
@@ -239,7 +239,7 @@ class ScenarioExecutor(Executor[Connection]):
         self._skipped += 1
         self._rows.add(self._seqs[index], intended_ns, 0, 0, 0, 0, ErrorKind.SKIPPED)
 
-    def _book_unconnected(self, connection: Connection, index: int, intended_ns: int) -> None:
+    def _book_connect_failure(self, connection: Connection, index: int, intended_ns: int) -> None:
         """Book a request for which no connection could be opened."""
         self._last_done_ns = now_ns = time.monotonic_ns()
         self._first_sent_ns = self._first_sent_ns or now_ns
@@ -248,7 +248,7 @@ class ScenarioExecutor(Executor[Connection]):
 
     def _finish_if_done(self) -> None:
         """End the run when nothing more will be sent and nothing is in flight."""
-        if not (self._in_flight or self._next < self._end or self.queued or self._finished.done()):
+        if not (self._in_flight or self._next < self._end or self.queue_length or self._finished.done()):
             self._finished.set_result(None)
 
     def _flush_regularly(self) -> None:

@@ -19,7 +19,7 @@ from rig.evidence.confusion import SeedAnswer
 from rig.evidence.history import COLUMNS
 from rig.evidence.key_storm import KeyStorm
 from rig.evidence.latency_calibration import LATENCY_COLUMNS
-from rig.evidence.locust_run import Crowd
+from rig.evidence.locust_run import LocustRun
 from rig.evidence.pool_metrics import POOL_COLUMNS
 from rig.evidence.samples import Samples
 from rig.evidence.scenario_runs import ScenarioRun
@@ -78,7 +78,7 @@ class Case:
     samples: Samples = field(default_factory=Samples)
     storms: tuple[StormReport, ...] = ()
     key_storms: tuple[KeyStorm, ...] = ()
-    crowd: Crowd | None = None
+    locust_run: LocustRun | None = None
     """The books of workers and master, where locust led the run."""
     answers: tuple[SeedAnswer, ...] = ()
     """What the diagnosis said to seeded bottlenecks, where that was proved."""

@@ -38,7 +38,7 @@ from rig.evidence.history import read_history
 from rig.evidence.judgement import Judgement
 from rig.evidence.key_storm import CALL_COLUMNS, KeyStorm, KeyStormSummary, no_calls
 from rig.evidence.latency_calibration import LATENCY_COLUMNS
-from rig.evidence.locust_run import Crowd, MasterAccount, WorkerAccount
+from rig.evidence.locust_run import LocustRun, MasterAccount, WorkerAccount
 from rig.evidence.manifest import Manifest
 from rig.evidence.parquet import read_frame
 from rig.evidence.pool_metrics import POOL_COLUMNS
@@ -62,7 +62,7 @@ STORMS = "storms"
 KEY_STORMS = f"{STORMS}/{UNKNOWN_KID}"
 VERDICTS = "verdicts.json"
 DIAGNOSIS = "diagnosis.json"
-CROWD = "crowd"
+_LOCUST_RUN = "crowd"
 ANSWERS = "diagnosis/answers.json"
 
 _DISCREPANCY_COLUMNS = ("kind", "scenario_run", "scenario", "tenant", "key", "detail")
@@ -312,29 +312,29 @@ class Pack:
             ),
             key_storms=tuple(self._key_storm(path.stem) for path in sorted((self.path / KEY_STORMS).glob("*.json"))),
             samples=read_samples(self.samples_folder),
-            crowd=self.crowd(),
+            locust_run=self.locust_run(),
             answers=self._read(ANSWERS, tuple[SeedAnswer, ...]) if self._has(ANSWERS) else (),
             notes=manifest.notes,
             epoch_monotonic_ns=manifest.epoch_monotonic_ns,
             cut_short=manifest.cut_short,
         )
 
-    def crowd(self) -> Crowd | None:
+    def locust_run(self) -> LocustRun | None:
         """The books of a run that locust led; None where it did not."""
-        if not self._has(f"{CROWD}/master.json"):
+        if not self._has(f"{_LOCUST_RUN}/master.json"):
             return None
-        accounts = sorted((self.path / CROWD).glob("worker-*.json"))
-        return Crowd(
-            self._read(f"{CROWD}/master.json", MasterAccount),
-            tuple(self._read(f"{CROWD}/{path.name}", WorkerAccount) for path in accounts),
+        accounts = sorted((self.path / _LOCUST_RUN).glob("worker-*.json"))
+        return LocustRun(
+            self._read(f"{_LOCUST_RUN}/master.json", MasterAccount),
+            tuple(self._read(f"{_LOCUST_RUN}/{path.name}", WorkerAccount) for path in accounts),
         )
 
-    def write_crowd(self, account: MasterAccount | WorkerAccount) -> None:
+    def write_account(self, account: MasterAccount | WorkerAccount) -> None:
         """Write the books of the master, or those of one worker."""
         if isinstance(account, MasterAccount):
-            self.write(f"{CROWD}/master.json", _json(account, MasterAccount))
+            self.write(f"{_LOCUST_RUN}/master.json", _json(account, MasterAccount))
         else:
-            self.write(f"{CROWD}/worker-{account.number}.json", _json(account, WorkerAccount))
+            self.write(f"{_LOCUST_RUN}/worker-{account.number}.json", _json(account, WorkerAccount))
 
     def verify(self) -> IntegrityCheck:
         """Hash every file again; EvidenceError for a pack that is not finished."""

@@ -30,6 +30,7 @@ _RENAMED: Mapping[str, Mapping[str, str]] = {
     "certificate.json": {"ruler": "latency_calibration"},
     "truth/report.json": {"drive": "scenario_run", "unclean": "discrepancies"},
     "storms/matview-refresh.json": {"reader_patience_ms": "reader_wait_timeout_ms"},
+    "crowd/*.json": {"blocks": "batches", "announced": "credit"},
     "storms/unknown-kid/*.json": {"knobs": "verifier_settings"},
 }
 _FIGURES = {

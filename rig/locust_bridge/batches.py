@@ -1,8 +1,10 @@
-"""Blocks of requests while they are sent: where each user takes its next request and where its row goes.
+"""Batches of requests while they are sent: where each user takes its next request and where its row goes.
 
-Flow: a ``Strands`` (a user class of the mix) opens a block for each of its strands whenever the last one is used up; a
-``Fixed`` is this worker's share of a scenario with a fixed count. Both say what they used at the end. Shared by the
-native worker and by locust's own users; no I/O but the rows, no clock.
+A locust run has no number of requests beforehand, and a scenario needs one. So each request stream of a user class is
+cut into batches: scenarios of ``BATCH_REQUESTS`` requests with keys of their own, of which the last is cut to what was
+really sent. Every worker has batches of its own, so no request is ever sent by two.
+Flow: an ``EndlessSource`` (a user class of the mix) opens a batch for each of its streams whenever the last one is used
+up; a ``FixedSource`` is this worker's share of a scenario with a fixed count. Both say at the end what they used.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import cycle
 from pathlib import Path
@@ -20,31 +22,56 @@ from numpy.typing import NDArray
 
 from rig.engine.rows import RowFile
 from rig.errors import ErrorKind
-from rig.evidence.locust_run import BlockAccount
+from rig.evidence.locust_run import BatchAccount
 from rig.evidence.scenario_runs import RESULT, WorkerReport
-from rig.locust_bridge.plan import Plan
+from rig.locust_bridge.plan import LocustPlan
 from rig.locust_bridge.tally import Tally, failures_of
-from rig.model import Scenario
+from rig.model import Pace, Scenario, Share, UserClass
 from rig.requests.targeter import Targeter
-from scenarios.mix import BLOCK, UserClass, block, cut
 
-FIRST_BLOCKS = 10
-"""Blocks of each strand that a worker may use before the master has heard of them.
-
-Beyond them it must have announced more: some fifty thousand requests, which no worker sends between two reports.
-"""
+BATCH_REQUESTS = 5_000
+"""Requests of a batch: small enough to be bound within a fraction of a millisecond, large enough to be few."""
+WORKERS_MOST = 256
+"""A row has one byte for its worker."""
+FIRST_CREDIT = 10
+"""Batches of each stream that a worker may use before the master has granted any: about fifty thousand requests, which
+no worker sends between two reports."""
 AHEAD = 16
 """Requests that are built and signed together, about 0.1 ms."""
 STALE_S = 5
 """A signature ages: what lies ready for longer is signed anew."""
 
 
-class Block:
+def batch_scenario(
+    user_class: UserClass, stream: int, number: int, *, worker: int, route: str, tenant: str, timeout_s: float
+) -> Scenario:
+    """Batch ``number`` of a stream for one worker; all numbers count from 0."""
+    part = user_class.streams[stream]
+    return Scenario(
+        id=user_class.id,
+        title=user_class.title,
+        step=BATCH_REQUESTS,
+        route=route,
+        tenants=(tenant,),
+        shares=(Share(part.request_class, BATCH_REQUESTS, one_key=part.one_key),),
+        pace=Pace(connections=1),
+        trial=1 + worker + WORKERS_MOST * (stream + len(user_class.streams) * number),
+        timeout_s=timeout_s,
+    )
+
+
+def cut_batch(scenario: Scenario, count: int) -> Scenario:
+    """The same batch with its first ``count`` requests only: keys and correlation ids stay what they were."""
+    (share,) = scenario.shares
+    return replace(scenario, shares=(replace(share, count=count),))
+
+
+class Batch:
     """Some requests of one scenario: ``next``, ``next + stride`` … below ``end`` are still to be sent."""
 
     def __init__(
         self,
-        plan: Plan,
+        plan: LocustPlan,
         targeter: Targeter,
         scenario: Scenario,
         name: str,
@@ -83,7 +110,7 @@ class Block:
     @property
     def in_flight(self) -> int:
         """Those of them that have not ended yet."""
-        return self.taken - self._rows.added
+        return self.taken - self._rows.count
 
     def take(self, unix: int) -> tuple[int, bytes]:
         """The next request, its seq and its bytes, signed at about ``unix`` (s); the source knows that there is one."""
@@ -98,11 +125,6 @@ class Block:
         seqs = range(seq, min(self.end, seq + AHEAD * self._stride), self._stride)
         self._ready = [self._request(each, unix) for each in reversed(seqs)]
         self._signed_unix = unix
-
-    def good(self, seq: int) -> tuple[int, ...]:
-        """The statuses that request ``seq`` asks for."""
-        statuses: tuple[int, ...] = self._expected[int(self._share[seq])]
-        return statuses
 
     def look(self, elapsed_ns: int) -> None:
         """Sample how many requests of it are in flight, for the time since the last look."""
@@ -123,10 +145,10 @@ class Block:
             self._close()
         return int(sent.sum()), int((failed & sent).sum())
 
-    def finish(self, usage: WorkerReport, fixed: bool, offset_ns: int) -> BlockAccount | None:
-        """Close the block and account for it; None when nothing of it was taken. ``usage`` is the worker's, whole.
+    def finish(self, usage: WorkerReport, fixed: bool, offset_ns: int) -> BatchAccount | None:
+        """Close the batch and account for it; None when nothing of it was taken. ``usage`` is the worker's, whole.
 
-        A block of fixed count offered all that it has: the rest is booked as skipped. Any other is cut to what was
+        A batch of fixed count offered all that it has: the rest is booked as skipped. Any other is cut to what was
         taken. ``offset_ns`` takes the rows' times to the master's clock.
         """
         taken, skipped = self.taken, 0
@@ -158,8 +180,8 @@ class Block:
             in_system_mean=self._waited_ns / self._watched_ns if self._watched_ns else 0.0,
             in_system_samples=self._looks,
         )
-        return BlockAccount(
-            scenario=self.scenario if fixed else cut(self.scenario, taken),
+        return BatchAccount(
+            scenario=self.scenario if fixed else cut_batch(self.scenario, taken),
             report=report,
             rows=len(rows),
             sha256=hashlib.sha256(rows.tobytes()).hexdigest(),
@@ -191,30 +213,34 @@ class Allowance:
         return True
 
 
-class Source(ABC):
-    """Where the users of one class get their requests. ``blocks`` are all that were opened, in that order."""
+class RequestSource(ABC):
+    """Where the users of one class get their requests. ``batches`` are all that were opened, in that order."""
 
     fixed = False
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.blocks: list[Block] = []
+        self.batches: list[Batch] = []
         self.allowed = math.inf
-        """Blocks of each strand that may be opened."""
+        """Batches of each stream that may be opened."""
         self.empty = False
-        """True once a request was asked for and there was none; whoever allows more sets it back."""
-        self._open: list[Block] = []
+        """True once a request was asked for and there was none."""
+        self._open: list[Batch] = []
 
     @abstractmethod
-    def current(self) -> Block | None:
-        """The block that the next request, which must be taken now, comes from; None when there is none (yet)."""
+    def current(self) -> Batch | None:
+        """The batch that the next request, which must be taken now, comes from; None when there is none (yet)."""
 
     @abstractmethod
-    def announced(self, seconds: float, rate_per_s: float) -> int:
-        """How many blocks of each strand may be used within the next ``seconds``; never fewer than before."""
+    def credit(self, seconds: float, rate_per_s: float) -> int:
+        """How many batches of each stream it may use within the next ``seconds``; never fewer than before."""
+
+    def grant(self, batches: int) -> bool:
+        """Allow so many batches of each stream; True where there is something to send again."""
+        return False
 
     def tally(self, into: Tally) -> tuple[int, int]:
-        """Count what has come since the last time; (requests, failures). A block that is used up is done with."""
+        """Count what has come since the last time; (requests, failures). A batch that is used up is done with."""
         requests = failures = 0
         for each in self._open:
             counted, failed = each.tally(into)
@@ -224,39 +250,43 @@ class Source(ABC):
         return requests, failures
 
     def look(self, elapsed_ns: int) -> None:
-        """See ``Block.look``."""
+        """See ``Batch.look``."""
         for each in self._open:
             each.look(elapsed_ns)
 
-    def _add(self, opened: Block) -> Block:
-        self.blocks.append(opened)
+    def _add(self, opened: Batch) -> Batch:
+        self.batches.append(opened)
         self._open.append(opened)
         return opened
 
 
-class Strands(Source):
+class EndlessSource(RequestSource):
     """The endless requests of a user class."""
 
     def __init__(
-        self, user_class: UserClass, open_block: Callable[[Scenario, str], Block], plan: Plan, allowance: Allowance
+        self,
+        user_class: UserClass,
+        open_batch: Callable[[Scenario, str], Batch],
+        plan: LocustPlan,
+        allowance: Allowance,
     ) -> None:
         super().__init__(user_class.name)
         self._allowance = allowance
         self._user_class = user_class
-        self._open_block = open_block
+        self._open_batch = open_batch
         self._plan = plan
         self._turns = cycle(user_class.turns())
         self._turn = next(self._turns)
-        self._announced = 0
-        self._opened = [0] * len(user_class.strands)
-        self._current: list[Block | None] = [None] * len(user_class.strands)
+        self._credit = 0
+        self._opened = [0] * len(user_class.streams)
+        self._current: list[Batch | None] = [None] * len(user_class.streams)
 
-    def current(self) -> Block | None:
-        """See ``Source``; each call is one turn."""
-        strand = self._turn
-        standing = self._current[strand]
-        used_up = standing is None or standing.next >= standing.end
-        if used_up and self._opened[strand] >= self.allowed:
+    def current(self) -> Batch | None:
+        """See ``RequestSource``; each call is one turn."""
+        stream = self._turn
+        batch = self._current[stream]
+        used_up = batch is None or batch.next >= batch.end
+        if used_up and self._opened[stream] >= self.allowed:
             self.empty = True
             return None
         if not self._allowance.take():
@@ -265,73 +295,79 @@ class Strands(Source):
         self._turn = next(self._turns)
         if used_up:
             plan = self._plan
-            scenario = block(
+            scenario = batch_scenario(
                 self._user_class,
-                strand,
-                self._opened[strand],
+                stream,
+                self._opened[stream],
                 worker=plan.worker,
                 route=plan.route,
                 tenant=plan.tenant,
                 timeout_s=plan.timeout_s,
             )
-            standing = self._current[strand] = self._add(self._open_block(scenario, self._user_class.label))
-            self._opened[strand] += 1
-        return standing
+            batch = self._current[stream] = self._add(self._open_batch(scenario, self._user_class.label))
+            self._opened[stream] += 1
+        return batch
 
-    def announced(self, seconds: float, rate_per_s: float) -> int:
-        """See ``Source``."""
-        ahead = FIRST_BLOCKS + int(rate_per_s * seconds / BLOCK)
-        self._announced = max(self._announced, max(self._opened) + ahead)
-        return self._announced
+    def credit(self, seconds: float, rate_per_s: float) -> int:
+        """See ``RequestSource``."""
+        ahead = FIRST_CREDIT + int(rate_per_s * seconds / BATCH_REQUESTS)
+        self._credit = max(self._credit, max(self._opened) + ahead)
+        return self._credit
+
+    def grant(self, batches: int) -> bool:
+        """See ``RequestSource``."""
+        self.allowed = max(self.allowed, batches)
+        was_empty, self.empty = self.empty, self._allowance.spent
+        return was_empty and not self.empty
 
 
-class Fixed(Source):
+class FixedSource(RequestSource):
     """This worker's share of a scenario with a fixed count."""
 
     fixed = True
 
-    def __init__(self, name: str, whole: Block) -> None:
+    def __init__(self, name: str, whole: Batch) -> None:
         super().__init__(name)
         self._whole = self._add(whole)
 
-    def current(self) -> Block | None:
-        """See ``Source``."""
+    def current(self) -> Batch | None:
+        """See ``RequestSource``."""
         whole = self._whole
         self.empty = whole.next >= whole.end
         return None if self.empty else whole
 
-    def announced(self, seconds: float, rate_per_s: float) -> int:
-        """See ``Source``."""
+    def credit(self, seconds: float, rate_per_s: float) -> int:
+        """See ``RequestSource``."""
         return 1
 
 
-class Nothing(Source):
+class EmptySource(RequestSource):
     """A class of which this worker has no requests: they were shared out before it came."""
 
-    def current(self) -> Block | None:
-        """See ``Source``."""
+    def current(self) -> Batch | None:
+        """See ``RequestSource``."""
         self.empty = True
         return None
 
-    def announced(self, seconds: float, rate_per_s: float) -> int:
-        """See ``Source``."""
+    def credit(self, seconds: float, rate_per_s: float) -> int:
+        """See ``RequestSource``."""
         return 0
 
 
-def sources_of(
-    plan: Plan, classes: Sequence[UserClass], perf_gate: str, folder: Path, allowance: Allowance
-) -> dict[str, Source]:
+def sources_of(plan: LocustPlan, folder: Path, allowance: Allowance) -> dict[str, RequestSource]:
     """A source for each user class, and one for the scenario of fixed count where the plan has one; by name."""
     targeter = Targeter(plan.profile, plan.run, host=plan.endpoint.host_header, base_path=plan.endpoint.base_path)
 
-    def open_block(scenario: Scenario, name: str) -> Block:
-        return Block(plan, targeter, scenario, name, folder)
+    def open_batch(scenario: Scenario, name: str) -> Batch:
+        return Batch(plan, targeter, scenario, name, folder)
 
-    sources: dict[str, Source] = {each.name: Strands(each, open_block, plan, allowance) for each in classes}
+    sources: dict[str, RequestSource] = {
+        each.name: EndlessSource(each, open_batch, plan, allowance) for each in plan.user_classes
+    }
     if plan.late:
-        sources[perf_gate] = Nothing(perf_gate)
+        sources[plan.fixed_class] = EmptySource(plan.fixed_class)
     elif (fixed := plan.fixed) is not None:
         name = f"{fixed.id} {fixed.title}"
-        share = Block(plan, targeter, fixed, name, folder, first=plan.worker, stride=plan.workers)
-        sources[perf_gate] = Fixed(perf_gate, share)
+        share = Batch(plan, targeter, fixed, name, folder, first=plan.worker, stride=plan.workers)
+        sources[plan.fixed_class] = FixedSource(plan.fixed_class, share)
     return sources

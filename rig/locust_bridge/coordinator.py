@@ -3,8 +3,9 @@ certificate, samplers, truth, judgement.
 
 Flow: the master starts ``python -m rig.locust_bridge.coordinator`` and speaks with it in lines of JSON, one answer a
 question: ``open`` once, then for each test ``begin`` (a pack, and the plan for the workers) and ``finish`` (everything
-from quiescing to the sealed pack); ``look`` between them for the live tabs. It ends, and with it all that it started,
-when its standard input closes, however the master ended. What it left then ``rig settle`` finishes.
+from quiescing to the sealed pack); ``start_worker`` where locust was started without a master of its own; ``look``
+between them for the live tabs. It ends, and with it all that it started, when its standard input closes, however the
+master ended. What it left then ``rig settle`` finishes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import math
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -25,16 +27,18 @@ from typing import IO, Any
 from pydantic import TypeAdapter
 
 from rig.calibrate.null import null_benchmark
-from rig.calibrate.stub import Stub, null_stub
 from rig.engine.pool import Pool
 from rig.errors import ExitCode, RigError, UsageError
 from rig.evidence.certificate import Certificate
 from rig.evidence.locust_run import MasterAccount
+from rig.locust_bridge.batches import batch_scenario
 from rig.locust_bridge.gather import gather
+from rig.locust_bridge.launch import worker_command
 from rig.locust_bridge.live import Live
-from rig.locust_bridge.plan import Plan
+from rig.locust_bridge.plan import LocustPlan
+from rig.machine.child import end
 from rig.machine.supervisor import Supervisor
-from rig.model import RunKey, Scenario
+from rig.model import RunKey, Scenario, UserClass
 from rig.profile import bundled_profile, environment, load_profile
 from rig.run.job import LOCUST, Job
 from rig.run.open_run import OpenRun, open_run
@@ -50,11 +54,12 @@ from rig.target.secrets import Secrets
 from rig.target.store import Store, open_store
 from rig.target.tenants import provision
 from rig.truth.reader import TruthReader
-from scenarios.mix import CLASSES, block
-from scenarios.s8 import perf_gate
 
 _TENANT = "A"
 _FIXED_TENANT = "S8-1"
+_WORKER_STOP_S = 15.0
+_FIXED: TypeAdapter[Scenario | None] = TypeAdapter(Scenario | None)
+_USER_CLASSES = TypeAdapter(tuple[UserClass, ...])
 
 
 class LogReporter(Reporter):
@@ -74,8 +79,8 @@ class Coordinator:
         self.secrets = Secrets()
         self._stack = ExitStack()
         self._reporter = LogReporter()
-        self._certificate: Certificate | None = None
-        self._test: _Test | None = None
+        self._certificate: Certificate
+        self._test: CoordinatedTest | None = None
 
     def __enter__(self) -> Coordinator:
         return self
@@ -89,9 +94,8 @@ class Coordinator:
         match question["do"]:
             case "open":
                 return self._open(question)
-            case "certify":
-                self._certificate = TypeAdapter(Certificate).validate_python(question["certificate"])
-                return {}
+            case "start_worker":
+                return self._start_worker(question["port"])
             case "begin":
                 return self._begin(question)
             case "look":
@@ -99,7 +103,7 @@ class Coordinator:
             case "finish":
                 return self._finish(TypeAdapter(MasterAccount).validate_python(question["account"]))
             case other:
-                raise UsageError(f"{other!r} is nothing that can be done backstage")
+                raise UsageError(f"{other!r} is no question to the coordinator")
 
     def _open(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
         path = Path(wanted["profile"]) if wanted["profile"] else bundled_profile()
@@ -110,27 +114,29 @@ class Coordinator:
             Endpoint.parse(profile.target.base_url or "").require_allowed(
                 settings.allowed_host(profile.target.allow_host)
             )
-        supervisor = self._stack.enter_context(Supervisor())
-        self._folder = Path(tempfile.mkdtemp(prefix="rig-backstage-"))
-        supervisor.remove_at_end(self._folder)
+        self._supervisor = self._stack.enter_context(Supervisor())
+        self._folder = Path(tempfile.mkdtemp(prefix="rig-coordinator-"))
+        self._supervisor.remove_at_end(self._folder)
         self._reporter.stage("preparing the database")
-        self._store = self._stack.enter_context(open_store(profile, supervisor, self._environ, self._folder))
+        self._store = self._stack.enter_context(open_store(profile, self._supervisor, self._environ, self._folder))
         self.secrets.learn_from(profile, self._environ, self._store)
-        null_port = 0
-        if wanted["client"] == "native":
-            self._certificate = self._null_benchmark()
-        else:
-            self._stub: Stub = self._stack.enter_context(null_stub())
-            null_port = self._stub.endpoint.port
+        self._certificate = self._null_benchmark()
         self._reporter.stage("starting the target" if profile.launch else "reaching the target")
         self._target = self._stack.enter_context(
             open_target(profile, self._job.profile_dir, self._store, self._folder, self._environ, settings)
         )
-        return {
-            "url": self._target.endpoint.url,
-            "null_port": null_port,
-            "certificate": None if self._certificate is None else _in_words(self._certificate),
-        }
+        return {"url": self._target.endpoint.url, "certificate": _in_words(self._certificate)}
+
+    def _start_worker(self, port: int) -> dict[str, Any]:
+        """A native worker on this machine; it ends with the coordinator."""
+        worker = subprocess.Popen(
+            worker_command(port, self._job.settings.allow_host),
+            env=self._supervisor.environ(),
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self._stack.callback(end, worker, _WORKER_STOP_S)
+        return {}
 
     def _null_benchmark(self) -> Certificate:
         """The engine that native workers run, on this machine."""
@@ -148,14 +154,15 @@ class Coordinator:
 
     def _begin(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
         self._give_up()  # a master begins a test when it has none: what is left here has failed there
-        self._job.require_requests(wanted["fixed_requests"])
+        fixed = _FIXED.validate_python(wanted["fixed"])
+        self._job.require_requests(fixed.count if fixed else 0)
         if rate_per_user_s := wanted["rate_per_user_s"]:
             # In whole users of every worker: each keeps to an even share of the ceiling.
             self._job.require_rate(rate_per_user_s * math.ceil(wanted["users"] / wanted["workers"]) * wanted["workers"])
         opened = open_run(self._job, self._environ, self._reporter)
-        self._test = test = _Test(opened, self._store, self._target)
+        self._test = test = CoordinatedTest(opened, self._store, self._target)
         try:
-            plan = test.begin(wanted, self._certificate, self.secrets)
+            plan = test.begin(wanted, fixed, self._certificate, self.secrets)
         except BaseException:
             self._give_up()
             raise
@@ -175,7 +182,7 @@ class Coordinator:
         return finished.document() | {"sentence": finished.judgement.sentence, "sealed": finished.sealed}
 
 
-class _Test:
+class CoordinatedTest:
     """One test: from its pack to its verdict."""
 
     def __init__(self, opened: OpenRun, store: Store, target: Target) -> None:
@@ -186,23 +193,24 @@ class _Test:
         self._target = target
         self._reader = TruthReader(opened.job.profile, store.truth_dsn)
 
-    def begin(self, wanted: Mapping[str, Any], certificate: Certificate | None, known: Secrets) -> Plan:
+    def begin(
+        self, wanted: Mapping[str, Any], fixed: Scenario | None, certificate: Certificate, known: Secrets
+    ) -> LocustPlan:
         """Make the tenants, look at what is there, start to watch; the plan for the workers."""
         opened, record = self.opened, self.opened.record
         profile = opened.job.profile
-        if certificate is not None:
-            record.pack.write_certificate(certificate)
+        record.pack.write_certificate(certificate)
         route = wanted["route"] or profile.routes[0].name
         profile.route(route)
-        count = wanted["fixed_requests"]
-        fixed = perf_gate(route, _FIXED_TENANT, requests=count, limit_s=wanted["fixed_limit_s"]) if count else None
-        if fixed is not None and not wanted["alone"]:
-            fixed = _without_limit(fixed)
+        if fixed is not None:
+            # Beside other users it is judged by its rows and answers: its time is theirs as well.
+            limit_s = fixed.limit_s if wanted["alone"] else None
+            fixed = replace(fixed, route=route, tenants=(_FIXED_TENANT,), limit_s=limit_s)
         names = (_TENANT, _FIXED_TENANT) if fixed is not None else (_TENANT,)
         tenancy = provision(profile, opened.key, names, self._store.truth_dsn, opened.environ, known)
         record.amend_fingerprint(database=dict(self._store.facts))
         record.amend(tenants=tenancy.tenants)
-        plan = Plan(
+        plan = LocustPlan(
             locust=wanted["locust"],
             run=opened.key,
             profile=profile,
@@ -210,12 +218,14 @@ class _Test:
             route=route,
             tenant=_TENANT,
             credentials=tenancy.credentials,
+            user_classes=_USER_CLASSES.validate_python(wanted["user_classes"]),
+            fixed_class=wanted["fixed_class"],
             fixed=fixed,
             rate_per_user_s=wanted["rate_per_user_s"],
             most_requests=opened.job.most_requests,
             most_rate_per_s=opened.job.most_rate_per_s,
         )
-        first = [_first_block(plan, name) for name in CLASSES] + ([fixed] if fixed else [])
+        first = [_first_batch(plan, each) for each in plan.user_classes] + ([fixed] if fixed else [])
         record.keep_baseline(self._reader.preflight(record.targeter, first, tenancy.tenants, self._store.runtime_dsn))
         watched = plan_of_run(
             self._store.truth_dsn, self._target.pid, profile.target.process_match, wanted["client_pids"]
@@ -230,7 +240,7 @@ class _Test:
         self.watching.close()
         record.pack.write_probes(self._prober.frame())
         record.pack.write_pool(self._prober.pool())
-        record.pack.write_crowd(account)
+        record.pack.write_account(account)
         record.mark_complete()  # what is left to do now `rig settle` can do as well
         gather(record)
         record.seal_all_rows()
@@ -242,13 +252,8 @@ class _Test:
         return record.judge()
 
 
-def _without_limit(fixed: Scenario) -> Scenario:
-    """Beside other users S8 is judged by its rows and answers: its time is theirs as well."""
-    return replace(fixed, limit_s=None)
-
-
-def _first_block(plan: Plan, name: str) -> Scenario:
-    return block(CLASSES[name], 0, 0, worker=0, route=plan.route, tenant=plan.tenant, timeout_s=plan.timeout_s)
+def _first_batch(plan: LocustPlan, user_class: UserClass) -> Scenario:
+    return batch_scenario(user_class, 0, 0, worker=0, route=plan.route, tenant=plan.tenant, timeout_s=plan.timeout_s)
 
 
 def _in_words(certificate: Certificate) -> dict[str, Any]:
@@ -271,11 +276,11 @@ def main() -> int:
     os.dup2(2, 1)  # whoever prints by accident must not answer
     with Coordinator(environment()) as coordinator:
         for line in sys.stdin:
-            _say(answers, _answered(coordinator, line))
+            _say(answers, _answer_line(coordinator, line))
     return ExitCode.PASS
 
 
-def _answered(coordinator: Coordinator, line: str) -> dict[str, Any]:
+def _answer_line(coordinator: Coordinator, line: str) -> dict[str, Any]:
     try:
         return coordinator.answer(json.loads(line))
     except RigError as error:

@@ -1,59 +1,63 @@
-"""From the books of a crowd to the drives of a run: what the workers handed over, checked, goes into the manifest.
+"""Makes scenario runs of the accounts of a locust run: what the workers handed over, checked, goes into the manifest.
 
-A worker that gave no account, or whose rows are not those that it accounts for, has no report in its drives: all that
-it may have sent is then unreported, which takes it out of lost and unexpected and makes the claims INVALID.
+A worker that gave no account, or whose rows are not those of its account, has no report in its scenario runs. All that
+it may have sent is then unreported: that takes it out of lost and unexpected, and makes the claims INVALID.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rig.evidence.locust_run import BlockAccount, Crowd, MasterAccount, WorkerSeen
+from rig.evidence.locust_run import BatchAccount, LocustRun, MasterAccount, WorkerSeen
 from rig.evidence.scenario_runs import ScenarioRun
-from rig.locust_bridge.batches import FIRST_BLOCKS
-from rig.model import Scenario
+from rig.locust_bridge.batches import FIRST_CREDIT, batch_scenario
+from rig.model import Scenario, UserClass
 from rig.run.record import Record
-from scenarios.mix import CLASSES, block
 
 
-def gather(record: Record) -> None:
-    """Put the drives of a crowd into the manifest of its pack; nothing where locust did not lead the run."""
-    crowd = record.pack.crowd()
-    if crowd is None or record.manifest.scenario_runs:
+def gather(record: Record, unlisted: Sequence[UserClass] = ()) -> None:
+    """Put the scenario runs of a locust run into the manifest of its pack; nothing where locust did not lead the run.
+
+    ``unlisted``: the user classes of a pack that does not name them, as packs of 0.1 do not.
+    """
+    locust_run = record.pack.locust_run()
+    if locust_run is None or record.manifest.scenario_runs:
         return
-    scenario_runs = tuple(_drives(crowd, record))
-    record.amend(scenario_runs=scenario_runs, notes=(*record.manifest.notes, *crowd.master.notes))
+    scenario_runs = tuple(_scenario_runs(locust_run, record, unlisted))
+    record.amend(scenario_runs=scenario_runs, notes=(*record.manifest.notes, *locust_run.master.notes))
 
 
-def _drives(crowd: Crowd, record: Record) -> Iterator[ScenarioRun]:
-    accounts = {account.number: account for account in crowd.workers}
-    fixed: dict[int, BlockAccount] = {}
-    for seen in crowd.master.workers:
+def _scenario_runs(locust_run: LocustRun, record: Record, unlisted: Sequence[UserClass] = ()) -> Iterator[ScenarioRun]:
+    master = locust_run.master
+    accounts = {account.number: account for account in locust_run.workers}
+    fixed: dict[int, BatchAccount] = {}
+    for seen in master.workers:
         account = None if seen.lost else accounts.get(seen.number)
         if account is None:
             why = f"worker {seen.number} {seen.lost or 'gave no final account'}"
-            yield from (ScenarioRun(scenario, (None,), notes=(why,)) for scenario in _possible(seen, crowd.master))
+            possible = _possible(seen, master, master.user_classes or unlisted)
+            yield from (ScenarioRun(scenario, (None,), notes=(why,)) for scenario in possible)
             continue
-        for part in account.blocks:
-            if crowd.master.fixed is not None and part.scenario.label == crowd.master.fixed.label:
+        for part in account.batches:
+            if master.fixed is not None and part.scenario.label == master.fixed.label:
                 fixed[seen.number] = part
             else:
                 yield _run_scenario(record, seen.number, part)
-    if crowd.master.fixed is not None:
-        yield _fixed_scenario_run(record, crowd.master, crowd.master.fixed, fixed)
+    if master.fixed is not None:
+        yield _fixed_scenario_run(record, master, master.fixed, fixed)
 
 
-def _run_scenario(record: Record, worker: int, part: BlockAccount) -> ScenarioRun:
+def _run_scenario(record: Record, worker: int, part: BatchAccount) -> ScenarioRun:
     if fault := _damage(record.history.rows_file(part.scenario, worker), part):
         return ScenarioRun(part.scenario, (None,), notes=(f"worker {worker}: {fault}",))
     return ScenarioRun(part.scenario, (part.report,), interrupted=part.interrupted)
 
 
 def _fixed_scenario_run(
-    record: Record, master: MasterAccount, scenario: Scenario, parts: dict[int, BlockAccount]
+    record: Record, master: MasterAccount, scenario: Scenario, parts: dict[int, BatchAccount]
 ) -> ScenarioRun:
     """The scenario that all workers shared which were there in time; one without an account has none here either."""
     faults = {number: _damage(record.history.rows_file(scenario, number), part) for number, part in parts.items()}
@@ -71,8 +75,8 @@ def _fixed_scenario_run(
     )
 
 
-def _damage(path: Path, part: BlockAccount) -> str:
-    """Why the rows of a block are not those that its worker accounts for; the file goes then. Empty when they are."""
+def _damage(path: Path, part: BatchAccount) -> str:
+    """Why the rows of a batch are not those that its worker accounts for; the file goes then. Empty when they are."""
     sealed = path.parent.parent / f"{part.scenario.label}.parquet"
     if sealed.exists():  # sealed before a crash: what was sealed was whole
         return ""
@@ -86,14 +90,14 @@ def _damage(path: Path, part: BlockAccount) -> str:
     return "its rows are not those that it accounts for"
 
 
-def _possible(seen: WorkerSeen, master: MasterAccount) -> Iterator[Scenario]:
-    """Every block that a lost worker may have used: it opens none that it has not announced, but for the first."""
-    for name, user_class in CLASSES.items():
-        for strand in range(len(user_class.strands)):
-            for number in range(max(FIRST_BLOCKS, seen.announced.get(name, 0))):
-                whole = block(
+def _possible(seen: WorkerSeen, master: MasterAccount, user_classes: Sequence[UserClass]) -> Iterator[Scenario]:
+    """Every batch that a lost worker may have used: those that it had credit for, and those that need none."""
+    for user_class in user_classes:
+        for stream in range(len(user_class.streams)):
+            for number in range(max(FIRST_CREDIT, seen.credit.get(user_class.name, 0))):
+                whole = batch_scenario(
                     user_class,
-                    strand,
+                    stream,
                     number,
                     worker=seen.number,
                     route=master.route,

@@ -8,9 +8,9 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
-import scenarios
 from rig.errors import ExitCode, worst_exit
 from rig.machine.child import end, python_module
 from rig.machine.extras import require
@@ -18,15 +18,14 @@ from rig.machine.ports import free_port
 from rig.machine.supervisor import Supervisor
 from rig.settings import Settings
 
-LOCUSTFILE = Path(scenarios.__file__ or "").parent / "locustfile.py"
 _STOP_S = 90.0
-"""A master that is told to end still collects accounts and reads the truth."""
+"""A master that is asked to end still collects accounts and reads the truth."""
 _WORKER_STOP_S = 15.0
 _LOOK_EVERY_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Crowd:
+class LocustCommand:
     """What is started. ``arguments`` go to locust; ``web_port`` None is headless."""
 
     arguments: tuple[str, ...]
@@ -42,14 +41,23 @@ class Crowd:
         here = ("--master-bind-host", "127.0.0.1", "--master-bind-port", str(port))
         waiting = ("--expect-workers", str(self.workers), "--expect-workers-max-wait", "120")
         return [
-            *(*python_module("locust"), "-f", str(LOCUSTFILE), "--master", *here, *waiting, *web),
+            *(*python_module("locust"), "-f", str(locustfile()), "--master", *here, *waiting, *web),
             *self.arguments,
         ]
 
-    def worker_command(self, port: int) -> list[str]:
-        """The command line of each worker."""
-        allowed = ("--allow-host", self.allow_host) if self.allow_host else ()
-        return [*python_module("rig"), "worker", "--master", f"127.0.0.1:{port}", *allowed]
+
+def locustfile() -> Path:
+    """Where the locustfile lies; found without importing it, for that would import locust."""
+    spec = find_spec("scenarios")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).with_name("locustfile.py")
+
+
+def worker_command(port: int, allow_host: str | None) -> list[str]:
+    """The command line of a native worker on the master's machine."""
+    allowed = ("--allow-host", allow_host) if allow_host else ()
+    return [*python_module("rig"), "worker", "--master", f"127.0.0.1:{port}", *allowed]
 
 
 def options_of_session(profile: Path | None, settings: Settings) -> tuple[str, ...]:
@@ -58,7 +66,7 @@ def options_of_session(profile: Path | None, settings: Settings) -> tuple[str, .
     return (*settings.words(*names, prefix="rig-"), *(("--rig-profile", str(profile)) if profile else ()))
 
 
-def lead(crowd: Crowd) -> int:
+def lead(command: LocustCommand) -> int:
     """Start master and workers, wait for the master's end, see that everything ends; the master's exit code.
 
     UsageError where locust is not installed. Ctrl-C ends the master as it would alone: what was gathered is judged.
@@ -68,15 +76,12 @@ def lead(crowd: Crowd) -> int:
     with Supervisor() as supervisor:
         environ = supervisor.environ()
         # Sessions of their own: Ctrl-C in a terminal is for this process, which ends the others in their turn.
-        master = subprocess.Popen(
-            crowd.master_command(port), env=environ, stdin=subprocess.DEVNULL, start_new_session=True
-        )
-        workers = [
-            subprocess.Popen(crowd.worker_command(port), env=environ, stdin=subprocess.DEVNULL, start_new_session=True)
-            for _ in range(crowd.workers)
+        commands = [command.master_command(port), *[worker_command(port, command.allow_host)] * command.workers]
+        master, *workers = [
+            subprocess.Popen(words, env=environ, stdin=subprocess.DEVNULL, start_new_session=True) for words in commands
         ]
         try:
-            code = _led(master, workers)
+            code = _wait_for_end(master, workers)
         except KeyboardInterrupt:
             code = end(master, _STOP_S)
             if code < 0:  # it was told before it could listen
@@ -86,20 +91,20 @@ def lead(crowd: Crowd) -> int:
     return code if code >= 0 else ExitCode.INTERNAL
 
 
-def _led(master: subprocess.Popen[bytes], workers: Sequence[subprocess.Popen[bytes]]) -> int:
+def _wait_for_end(master: subprocess.Popen[bytes], workers: Sequence[subprocess.Popen[bytes]]) -> int:
     """Wait for the master's end; where all workers failed before it, end it: its verdict, else how they ended."""
     while True:
         try:
             return master.wait(_LOOK_EVERY_S)
         except subprocess.TimeoutExpired:
-            failed = _all_failed(workers)
+            failed = _failures(workers)
         if failed:
             code = end(master, _STOP_S)
             judged = code in (ExitCode.FAIL, ExitCode.INVALID)
             return code if judged else worst_exit(failed)
 
 
-def _all_failed(workers: Sequence[subprocess.Popen[bytes]]) -> list[int]:
+def _failures(workers: Sequence[subprocess.Popen[bytes]]) -> list[int]:
     """How all of them ended; empty while one lives, or where one was told to quit."""
     codes = [worker.poll() for worker in workers]
     return [code for code in codes if code] if all(codes) else []

@@ -1,9 +1,10 @@
 """What of the rig runs inside locust's own process: options, the master's side of the conversation, the exit code.
 
-Flow: ``install`` hooks into locust's events. At start a backstage process is opened; ``test_start`` asks it for a plan
-and hands it out; ``test_stop`` collects the workers' accounts, has everything judged backstage, and takes the exit code
-from the verdict. Native workers do the load of a ``--master``; locust alone does its own (``master_users``).
-Nothing here touches PostgreSQL, an event loop or a judgement: ``import locust`` has patched this process.
+Flow: ``install`` hooks into locust's events. At start the coordinator's process is opened; ``test_start`` asks it for a
+plan and hands it to the native workers; ``test_stop`` collects their accounts, has the coordinator judge everything,
+and takes the exit code from the verdict. Locust started without ``--master`` is a master too: the coordinator starts
+one native worker for it. Nothing here touches PostgreSQL, an event loop or a judgement: ``import locust`` has patched
+this process.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import logging
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,25 +22,28 @@ import gevent
 import locust
 from locust.env import Environment
 from locust.exception import StopTest
-from locust.runners import HEARTBEAT_LIVENESS, STATE_MISSING, STATE_SPAWNING, LocalRunner, MasterRunner, WorkerRunner
+from locust.runners import HEARTBEAT_LIVENESS, STATE_MISSING, STATE_SPAWNING, MasterRunner, WorkerRunner
 from pydantic import TypeAdapter
 
 from rig.errors import ExitCode, RigError, worst_exit
 from rig.evidence.locust_run import MasterAccount
 from rig.evidence.pack import Pack
 from rig.locust_bridge.clock import boot_id
-from rig.locust_bridge.master_coordinator import Stage, StageError
-from rig.locust_bridge.master_options import options_of
-from rig.locust_bridge.master_test import LOCAL_NODE, Test
-from rig.locust_bridge.master_users import LocalLoad
-from rig.locust_bridge.plan import Plan
+from rig.locust_bridge.master_coordinator import CoordinatorClient, CoordinatorError
+from rig.locust_bridge.master_options import Options, SharedScenario, add_options, options_of
+from rig.locust_bridge.master_test import LocustTest
+from rig.locust_bridge.master_users import classes_of
+from rig.locust_bridge.plan import LocustPlan
 from rig.locust_bridge.wire import CLOCK, FINISH, PLAN, PROTOCOL, REPORT, ROWS
-from scenarios.mix import PERF_GATE
+from rig.model import Scenario, UserClass
 
 ACCOUNTS_S = 60.0
 """After the requests in flight have had their time, so long may the accounts take."""
 _POLL_S = 0.05
+_WORKER_START_S = 60.0
 _BOOKS = TypeAdapter(MasterAccount)
+_FIXED: TypeAdapter[Scenario | None] = TypeAdapter(Scenario | None)
+_USER_CLASSES = TypeAdapter(tuple[UserClass, ...])
 
 _log = logging.getLogger("rig")
 
@@ -47,54 +51,65 @@ _log = logging.getLogger("rig")
 class Bridge:
     """The rig in one locust process."""
 
-    def __init__(self, environment: Environment) -> None:
+    def __init__(
+        self, environment: Environment, options: Options, mix: Sequence[UserClass], shared: SharedScenario | None
+    ) -> None:
+        assert isinstance(environment.runner, MasterRunner)
         self.environment = environment
-        self.options = options_of(environment)
-        assert environment.runner is not None
         self.runner = environment.runner
-        self.native = isinstance(self.runner, MasterRunner)
-        self.stage = Stage()
-        self.test: Test | None = None
+        self.options = options
+        self._mix = tuple(mix)
+        self._fixed_class = shared.user_class if shared is not None else ""
+        self.coordinator = CoordinatorClient()
+        self.test: LocustTest | None = None
         self._beginning: gevent.Greenlet | None = None
         self._judging: gevent.Greenlet | None = None
         self.results: list[dict[str, Any]] = []
         self.status = "ready"
-        opened = self.stage.ask(
-            "open", client="native" if self.native else "locust", argv=sys.argv, **self.options.session
-        )
+        opened = self.coordinator.ask("open", argv=sys.argv, **options.session)
         environment.host = opened["url"]
-        self.certificate: dict[str, Any] | None = opened["certificate"]
-        if not self.native:
-            self.certificate = LocalLoad.certify(self.stage.ask, opened["null_port"], self.options)
-        if self.certificate and self.certificate["reason"]:
-            raise StageError(
+        self.certificate: dict[str, Any] = opened["certificate"]
+        if self.certificate["reason"]:
+            raise CoordinatorError(
                 f"the client is below the null floor ({self.certificate['rps']} of {self.certificate['floor_rps']:g} "
                 f"requests/s): {self.certificate['reason']}: {self.certificate['explanation']}",
                 ExitCode.BELOW_FLOOR,
             )
+        if options.own_worker:
+            self._start_worker()
         self._listen()
+
+    def _start_worker(self) -> None:
+        """Have a native worker started on this machine, and wait until it is there."""
+        self.coordinator.ask("start_worker", port=self.runner.master_bind_port)
+        deadline = time.monotonic() + _WORKER_START_S
+        while not self.runner.clients.ready:
+            if time.monotonic() > deadline:
+                raise CoordinatorError(
+                    f"the native worker did not connect within {_WORKER_START_S:g} s", ExitCode.UNAVAILABLE
+                )
+            gevent.sleep(_POLL_S)
 
     def _listen(self) -> None:
         events = self.environment.events
-        events.test_start.add_listener(lambda **_: self._started())
+        events.test_start.add_listener(lambda **_: self._start())
         events.test_stop.add_listener(lambda **_: self._conclude())
-        events.quitting.add_listener(lambda **_: self._quitting())
-        events.quit.add_listener(lambda **_: self.stage.close())
+        events.quitting.add_listener(lambda **_: self._finish_before_quit())
+        events.quit.add_listener(lambda **_: self.coordinator.close())
         events.reset_stats.add_listener(lambda **_: self._note("the statistics were reset by hand in mid-run"))
-        if isinstance(self.runner, MasterRunner):
-            events.worker_report.add_listener(self._reported)
-            events.worker_connect.add_listener(self._connected)
-            self.runner.register_message(CLOCK, self._asked_for_time)
-            self.runner.register_message(ROWS, self._rows_came)
-            self.runner.register_message(REPORT, self._account_came)
+        events.worker_report.add_listener(self._take_report)
+        events.worker_connect.add_listener(self._admit_late)
+        self.runner.register_message(CLOCK, self._tell_time)
+        self.runner.register_message(ROWS, self._take_rows)
+        self.runner.register_message(REPORT, self._take_account)
 
-    def _guarded(self, step: Callable[[], None]) -> Callable[..., None]:
+    def _guard(self, step: Callable[[], None]) -> Callable[..., None]:
         """Locust swallows what a listener raises; this keeps it, ends the test and the exit code says it."""
 
         def run(**_: Any) -> None:
             try:
                 step()
-            except StageError as error:
+            except CoordinatorError as error:
                 self._fail(str(error), error.exit_code)
             except Exception as error:  # a bug of the bridge must not end in locust's own exit code, 0 or 1
                 _log.exception("a fault of the rig itself")
@@ -122,7 +137,7 @@ class Bridge:
         ui = self.environment.web_ui
         if ui is not None and ui._swarm_greenlet is not None:
             # As the page's own stop does: else a ramp goes on, and calls users to a test that is over.
-            ui._swarm_greenlet.kill(block=True)
+            ui._swarm_greenlet.kill(batch=True)
             ui._swarm_greenlet = None
         self.runner.stop()
 
@@ -141,85 +156,82 @@ class Bridge:
             return "the last test is still being judged"
         return ""
 
-    def _started(self) -> None:
+    def _start(self) -> None:
         """Have the test prepared; StopTest, the one exception that locust lets through, where it sends nothing.
 
         In a greenlet of its own: locust kills the one that it starts a test in when somebody presses Stop, and
-        half a conversation with backstage must not be left. What was stopped meanwhile is judged as what it is.
+        half a conversation with the coordinator must not be left. What was stopped meanwhile is judged as what it is.
         """
         self.status = "preparing"
         # Locust says so only after this; until then its page would take the test for one that never began.
         self.runner.update_state(STATE_SPAWNING)
         self._judging = None
-        self._beginning = gevent.spawn(self._guarded(self._begin))
+        self._beginning = gevent.spawn(self._guard(self._begin))
         self._beginning.join()
         if self.test is None or self.runner.state != STATE_SPAWNING:
             raise StopTest(self.status)
 
     def _begin(self) -> None:
         names = [each.__name__ for each in self.environment.user_classes]
-        alone = names == [PERF_GATE]
+        alone = names == [self._fixed_class]
         users, nodes = self.runner.target_user_count, self._ready_nodes()
         if alone and users < len(nodes):
-            raise StageError(
-                f"{PERF_GATE} alone shares its requests out among {len(nodes)} workers, and {users} users cannot send "
-                f"them all; start {len(nodes)} users at least",
+            raise CoordinatorError(
+                f"{self._fixed_class} alone shares its requests out among {len(nodes)} workers, and {users} users "
+                f"cannot send them all; start {len(nodes)} users at least",
                 ExitCode.USAGE,
             )
-        answer = self.stage.ask(
+        answer = self.coordinator.ask(
             "begin",
             locust=locust.__version__,
             alone=alone,
             client_pids=_local_pids(nodes),
-            fixed_requests=self.options.fixed_requests if PERF_GATE in names else 0,
+            user_classes=_USER_CLASSES.dump_python(self._mix, mode="json"),
+            fixed_class=self._fixed_class,
+            fixed=_FIXED.dump_python(self.options.fixed if self._fixed_class in names else None, mode="json"),
             users=users,
             workers=max(1, len(nodes)),
             **self.options.test,
         )
-        plan = Plan.from_wire(answer["plan"])
-        test = Test(Pack(Path(answer["pack"])), plan, alone)
+        plan = LocustPlan.from_wire(answer["plan"])
+        test = LocustTest(Pack(Path(answer["pack"])), plan, alone)
         nodes = self._ready_nodes()  # who came meanwhile was given users by locust, and needs a plan
         for number, node in enumerate(nodes):
             own = plan.of_worker(number, len(nodes))
-            test.takes_part(node, own.fixed_share)
+            test.add_worker(node, own.fixed_share)
             self._hand_out(node, own)
-        if not self.native:
-            folder = test.pack.history_folder / ".raw"
-            test.local = LocalLoad(plan, folder, self._end, self.ceiling_reached, alone=alone)
-            test.takes_part(LOCAL_NODE, plan.fixed_share)
         self.test = test
         self.status = "running"
 
     def _ready_nodes(self) -> list[str]:
-        return [node.id for node in self.runner.clients.ready] if isinstance(self.runner, MasterRunner) else []
+        return [node.id for node in self.runner.clients.ready]
 
-    def _hand_out(self, node: str, plan: Plan) -> None:
-        assert isinstance(self.runner, MasterRunner)
+    def _hand_out(self, node: str, plan: LocustPlan) -> None:
         self.runner.send_message(PLAN, plan.to_wire(), client_id=node)
 
-    def _connected(self, client_id: str, **_: Any) -> None:
+    def _admit_late(self, client_id: str, **_: Any) -> None:
         """A worker that comes while a test goes on takes part, but has no share of what is counted out already."""
         test = self.test
         if test is None or test.over or self._judging is not None or client_id in test.workers:
             return
-        seen = test.takes_part(client_id)
+        seen = test.add_worker(client_id)
         seen.late = True
         self._hand_out(client_id, replace(test.plan.of_worker(seen.number, seen.number + 1), late=True))
 
     # --- what the workers say ---
 
-    def _reported(self, client_id: str, data: dict[str, Any], **_: Any) -> None:
+    def _take_report(self, client_id: str, data: dict[str, Any], **_: Any) -> None:
         test = self.test
         if test is None:
             return
-        test.reported(client_id, data)
+        test.take_report(client_id, data)
         if test.complete(self.missing(test)) and not test.over:
             test.over = True
             gevent.spawn(self._end)
         elif test.spent:
-            self.ceiling_reached()
+            self.end_at_ceiling()
 
-    def ceiling_reached(self) -> None:
+    def end_at_ceiling(self) -> None:
         """End the test, once: it has sent as many requests as it may."""
         test = self.test
         if test is not None and not test.over:
@@ -232,8 +244,7 @@ class Bridge:
             self._note(f"the test {told}")
             gevent.spawn(self._end)
 
-    def _asked_for_time(self, msg: Any, **_: Any) -> None:
-        assert isinstance(self.runner, MasterRunner)
+    def _tell_time(self, msg: Any, **_: Any) -> None:
         master_ns = time.monotonic_ns()
         answer = {
             "sent_ns": msg.data["sent_ns"],
@@ -243,27 +254,26 @@ class Bridge:
         }
         self.runner.send_message(CLOCK, answer, client_id=msg.node_id)
 
-    def _heard(self, node: str) -> None:
+    def _answer_sign_of_life(self, node: str) -> None:
         """Rows are a sign of life, answered as locust answers a heartbeat: on a slow line those lie behind the rows."""
-        assert isinstance(self.runner, MasterRunner)
         client = self.runner.clients.get(node)
         if client is not None:
             client.heartbeat = HEARTBEAT_LIVENESS
             self.runner.send_message("heartbeat", client_id=node)
 
-    def _rows_came(self, msg: Any, **_: Any) -> None:
-        self._heard(msg.node_id)
+    def _take_rows(self, msg: Any, **_: Any) -> None:
+        self._answer_sign_of_life(msg.node_id)
         if self.test is not None:
             self.test.keep_rows(msg.node_id, msg.data)
 
-    def _account_came(self, msg: Any, **_: Any) -> None:
-        self._heard(msg.node_id)
+    def _take_account(self, msg: Any, **_: Any) -> None:
+        self._answer_sign_of_life(msg.node_id)
         if self.test is not None:
             self.test.keep_account(msg.node_id, msg.data)
 
     # --- a test ends ---
 
-    def _quitting(self) -> None:
+    def _finish_before_quit(self) -> None:
         """Locust takes its exit code right after this: no test may be left without a verdict.
 
         Told to end by a signal it would stop the test only afterwards, and a stop under way may have been cut off.
@@ -288,7 +298,7 @@ class Bridge:
         In a greenlet of its own: locust kills the one that it stops a test in when it quits meanwhile.
         """
         if self._judging is None:
-            self._judging = gevent.spawn(self._guarded(self._judge))
+            self._judging = gevent.spawn(self._guard(self._judge))
         self._judging.join()
 
     def _judge(self) -> None:
@@ -298,14 +308,11 @@ class Bridge:
         if test is None:
             return
         self.status = "collecting the workers' accounts"
-        if test.local is not None:
-            test.keep_local_account(test.local)
-        else:
-            self._collect(test)
+        self._collect(test)
         self.status = "reading the truth"
         total = self.runner.stats.total
         books = test.books(total.num_requests, total.num_failures)
-        result = self.stage.ask("finish", account=_BOOKS.dump_python(books, mode="json"))
+        result = self.coordinator.ask("finish", account=_BOOKS.dump_python(books, mode="json"))
         self.test = None
         self.results.append(result)
         self._ends_in(result["exit_code"])
@@ -318,16 +325,13 @@ class Bridge:
         if self._headless and len(self.missing(test)) == len(test.workers):
             gevent.spawn(self._end)  # locust stops a test whose last worker is gone, and waits on
 
-    def missing(self, test: Test) -> list[int]:
+    def missing(self, test: LocustTest) -> list[int]:
         """Numbers of the workers that locust does not hear any more."""
-        if not isinstance(self.runner, MasterRunner):
-            return []
-        heard = {node.id for node in self.runner.clients.values() if node.state != STATE_MISSING}
-        return [seen.number for seen in test.workers.values() if seen.node not in heard]
+        present = {node.id for node in self.runner.clients.values() if node.state != STATE_MISSING}
+        return [seen.number for seen in test.workers.values() if seen.node not in present]
 
-    def _collect(self, test: Test) -> None:
+    def _collect(self, test: LocustTest) -> None:
         """Have every worker finish, and wait for the accounts of all but those that are gone."""
-        assert isinstance(self.runner, MasterRunner)
         for node in list(self.runner.clients):
             if node in test.workers and not test.workers[node].accounted:
                 self.runner.send_message(FINISH, client_id=node)
@@ -350,40 +354,42 @@ def _local_pids(nodes: list[str]) -> list[int]:
     return [int(node.removeprefix(here).split("_")[0]) for node in nodes if node.startswith(here)]
 
 
-def install(events: Any) -> None:
-    """Hook the rig into locust; called by the locustfile."""
+def install(
+    events: Any, mix: Sequence[UserClass], shared: SharedScenario | None = None
+) -> dict[str, type[locust.User]]:
+    """Hook the rig into locust, called by a locustfile; the user classes of ``mix`` and ``shared``, by name.
 
-    @events.init.add_listener  # type: ignore[untyped-decorator]  # locust's events are untyped
-    def _init(environment: Environment, **_: Any) -> None:
-        if not locust.__version__.startswith(f"{PROTOCOL}."):
-            _log.error("rig: this is locust %s; the rig speaks the protocol of %s", locust.__version__, PROTOCOL)
-            sys.exit(ExitCode.CONFIG)
-        if isinstance(environment.runner, WorkerRunner):
-            _log.error("rig: a worker of this locustfile is native: run `rig worker --master HOST` instead")
-            sys.exit(ExitCode.USAGE)
-        try:
-            options = options_of(environment)
-        except RigError as error:
-            _log.error("rig: %s", error)
-            sys.exit(error.exit_code)
-        if environment.reset_stats:
-            _log.warning("rig: --reset-stats is left out: every request of a test counts")
-            environment.reset_stats = False
-        if not options.fixed_wanted:
-            environment.user_classes = [each for each in environment.user_classes if each.__name__ != PERF_GATE]
-        if isinstance(environment.runner, LocalRunner) and not environment.stop_timeout:
-            # Else locust kills its users in mid-request, and nobody knows what became of it.
-            environment.stop_timeout = LocalLoad.stop_timeout_s
-        try:
-            bridge = Bridge(environment)
-        except StageError as error:
-            _log.error("rig: %s", error)
-            sys.exit(error.exit_code)
-        except Exception:  # locust would end in 1 by itself, which says that the target failed
-            _log.exception("a fault of the rig itself")
-            sys.exit(ExitCode.INTERNAL)
-        if environment.web_ui is not None:
-            from rig.locust_bridge.master_ui import add_tabs
+    Locust finds user classes among the names of the locustfile: it must take them over.
+    """
+    events.init_command_line_parser.add_listener(lambda parser, **_: add_options(parser, shared))
+    events.init.add_listener(lambda environment, **_: _join(environment, mix, shared))
+    return classes_of(mix, shared.user_class if shared is not None else "")
 
-            add_tabs(environment.web_ui, bridge)
-        environment.rig = bridge  # type: ignore[attr-defined]  # where the users of this process find it
+
+def _join(environment: Environment, mix: Sequence[UserClass], shared: SharedScenario | None) -> None:
+    """Become part of a locust process, or end it with the reason why not."""
+    if not locust.__version__.startswith(f"{PROTOCOL}."):
+        _log.error("rig: this is locust %s; the rig speaks the protocol of %s", locust.__version__, PROTOCOL)
+        sys.exit(ExitCode.CONFIG)
+    if isinstance(environment.runner, WorkerRunner):
+        _log.error("rig: a worker of this locustfile is native: run `rig worker --master HOST` instead")
+        sys.exit(ExitCode.USAGE)
+    if environment.reset_stats:
+        _log.warning("rig: --reset-stats is left out: every request of a test counts")
+        environment.reset_stats = False
+    try:
+        options = options_of(environment, shared)
+        if shared is not None and options.fixed is None:
+            chosen = [each for each in environment.user_classes if each.__name__ != shared.user_class]
+            environment.user_classes = chosen
+        bridge = Bridge(environment, options, mix, shared)
+    except (RigError, CoordinatorError) as error:
+        _log.error("rig: %s", error)
+        sys.exit(error.exit_code)
+    except Exception:  # locust would end in 1 by itself, which says that the target failed
+        _log.exception("a fault of the rig itself")
+        sys.exit(ExitCode.INTERNAL)
+    if environment.web_ui is not None:
+        from rig.locust_bridge.master_ui import add_tabs
+
+        add_tabs(environment.web_ui, bridge)

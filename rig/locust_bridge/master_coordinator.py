@@ -1,4 +1,4 @@
-"""The master's line to its backstage process (``rig.locust_bridge.coordinator``): questions and answers in JSON.
+"""The master's line to the coordinator's process (``rig.locust_bridge.coordinator``): questions and answers in JSON.
 
 Everything that must not happen in locust's patched process happens at the other end of it.
 """
@@ -17,16 +17,16 @@ from rig.machine.child import python_module
 _log = logging.getLogger("rig")
 
 
-class StageError(Exception):
-    """Coordinator refused; ``exit_code`` is how the process should end."""
+class CoordinatorError(Exception):
+    """The coordinator refused; ``exit_code`` is how the process should end."""
 
     def __init__(self, text: str, exit_code: int) -> None:
         super().__init__(text)
         self.exit_code = exit_code
 
 
-class Stage:
-    """The line to the backstage process. Its stdin is its lifeline: it ends when this process does."""
+class CoordinatorClient:
+    """Starts the coordinator and asks it. It ends when its standard input closes, so also when this process dies."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -39,7 +39,7 @@ class Stage:
         self._lock = threading.Lock()
 
     def ask(self, do: str, **more: Any) -> dict[str, Any]:
-        """One question, one answer; StageError when it is an error or there is none."""
+        """One question, one answer; CoordinatorError when it is an error or there is none."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         with self._lock:
@@ -49,12 +49,12 @@ class Stage:
                 line = self._process.stdout.readline()
             except OSError as error:
                 line = ""
-                _log.error("backstage: %s", error)
+                _log.error("coordinator: %s", error)
         if not line:
-            raise StageError("the backstage process is gone", ExitCode.INTERNAL)
+            raise CoordinatorError("the coordinator's process is gone", ExitCode.INTERNAL)
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
-            raise StageError(answer["error"], answer["exit_code"])
+            raise CoordinatorError(answer["error"], answer["exit_code"])
         return answer
 
     @property

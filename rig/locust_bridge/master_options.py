@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from locust.argument_parser import get_empty_argument_parser
 from locust.env import Environment
-from locust.runners import MasterRunner
 
 from rig.errors import UsageError
-from rig.limits import FLOOR_RPS
+from rig.machine.ports import free_port
+from rig.model import Scenario
 from rig.settings import DEFAULTS, OPTIONS, TYPES, Settings
-from scenarios.mix import PERF_GATE
-from scenarios.s8 import LIMIT_S, REQUESTS
 
 LOOPBACK = "127.0.0.1"
 """Locust's own defaults are all interfaces, and the plan for the workers holds the tenants' credentials."""
-LOCUST_FLOOR_RPS = 500.0
-"""What locust's own users must reach: they cost some eight times a native worker's CPU, and claim less."""
+
 _SETTINGS: dict[str, dict[str, Any]] = {
     "seed": {},
     "out": {},
-    "floor_rps": {
-        "default": 0.0,
-        "help": f"Require this many requests/s in the null benchmark. Default: {FLOOR_RPS:g}; locust alone "
-        f"{LOCUST_FLOOR_RPS:g}.",
-    },
+    "floor_rps": {},
     "null_seconds": {},
     "allow_host": {},
     "port": {},
@@ -38,14 +33,31 @@ _SETTINGS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class SharedScenario:
+    """A scenario of fixed count whose requests all users of one class share.
+
+    ``make(route, tenant, requests=…, limit_s=…)`` gives it; ``requests`` and ``limit_s`` are what it has by default.
+    """
+
+    user_class: str
+    make: Callable[..., Scenario]
+    requests: int
+    limit_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
-    """``profile`` and ``settings`` go to the coordinator once, ``test`` with every test."""
+    """``profile`` and ``settings`` go to the coordinator once, ``test`` with every test.
+
+    ``fixed`` is the shared scenario where it takes part, still without a route and a tenant. With ``own_worker`` locust
+    was started without ``--master``: it gets a native worker of its own.
+    """
 
     profile: str
     settings: Settings
     test: dict[str, Any]
-    fixed_requests: int
-    fixed_wanted: bool
+    fixed: Scenario | None
+    own_worker: bool
 
     @property
     def session(self) -> dict[str, Any]:
@@ -53,9 +65,15 @@ class Options:
         return {"profile": self.profile, "settings": self.settings.document()}
 
 
-def add_options(parser: Any) -> None:
-    """Add the rig's options to locust's parser, and have it listen on loopback where nothing else is asked for."""
-    parser.set_defaults(web_host=LOOPBACK, master_bind_host=LOOPBACK)
+def add_options(parser: Any, shared: SharedScenario | None) -> None:
+    """Add the rig's options to locust's parser, and have it listen on loopback where nothing else is asked for.
+
+    Locust alone becomes a master with a native worker of its own.
+    """
+    own_worker = is_alone()
+    parser.set_defaults(web_host=LOOPBACK, master_bind_host=LOOPBACK, rig_own_worker=own_worker)
+    if own_worker:
+        parser.set_defaults(master=True, master_bind_port=free_port())
 
     def add(name: str, **settings: Any) -> None:
         parser.add_argument(name, include_in_web_ui=False, **settings)
@@ -70,34 +88,44 @@ def add_options(parser: Any) -> None:
             how = {"default": default, "type": TYPES[name], "help": option.help}
             add(f"--rig-{option.flag}", **(how | changes))
     add("--rig-rate-per-user", type=float, default=0.0, help="Have each user send at this rate. Default: closed loop.")
-    add("--rig-s8", type=int, default=0, help=f"Send this many requests in S8PerfGate. {REQUESTS} where it is named.")
-    add("--rig-s8-seconds", type=float, default=LIMIT_S, help="Fail S8PerfGate after this time, if it runs alone.")
+    if shared is not None:
+        name, count = shared.user_class, shared.requests
+        add("--rig-s8", type=int, default=0, help=f"Send this many requests in {name}. {count} where it is named.")
+        add(
+            "--rig-s8-seconds",
+            type=float,
+            default=shared.limit_s,
+            help=f"Fail {name} after this time, when alone.",
+        )
 
 
-def options_of(environment: Environment) -> Options:
-    """What was asked for; UsageError where that is nothing that can be done."""
+def is_alone() -> bool:
+    """Whether locust was started as neither a master nor a worker: by command line, environment and configuration."""
+    parser = get_empty_argument_parser(add_help=False)
+    for mode in ("master", "worker"):
+        parser.add_argument(f"--{mode}", action="store_true", env_var=f"LOCUST_MODE_{mode.upper()}")
+    parser.add_argument("--processes", env_var="LOCUST_PROCESSES")
+    given, _ = parser.parse_known_args()
+    return not (given.master or given.worker or given.processes)
+
+
+def options_of(environment: Environment, shared: SharedScenario | None) -> Options:
+    """What was asked for; UsageError for a value that is out of range."""
     given = environment.parsed_options
     assert given is not None
     if not 0 <= given.rig_rate_per_user < math.inf:
         raise UsageError(
             f"--rig-rate-per-user {given.rig_rate_per_user}: give a rate above 0, or 0 for the closed loop"
         )
-    named = PERF_GATE in (given.user_classes or [])
+    fixed = None
+    if shared is not None and (given.rig_s8 > 0 or shared.user_class in (given.user_classes or [])):
+        fixed = shared.make("", "", requests=given.rig_s8 or shared.requests, limit_s=given.rig_s8_seconds)
     chosen = {name: getattr(given, f"rig_{OPTIONS[name].flag.replace('-', '_')}") for name in _SETTINGS}
-    chosen["floor_rps"] = chosen["floor_rps"] or _default_floor_rps(environment)
     settings = Settings(**chosen | {"defects": tuple(chosen["defects"])}, latency_calibration="none")
     return Options(
         profile=given.rig_profile,
         settings=replace(settings, out=settings.out.absolute()),
-        test={
-            "route": given.rig_route,
-            "rate_per_user_s": given.rig_rate_per_user,
-            "fixed_limit_s": given.rig_s8_seconds,
-        },
-        fixed_requests=given.rig_s8 or REQUESTS,
-        fixed_wanted=named or given.rig_s8 > 0,
+        test={"route": given.rig_route, "rate_per_user_s": given.rig_rate_per_user},
+        fixed=fixed,
+        own_worker=given.rig_own_worker,
     )
-
-
-def _default_floor_rps(environment: Environment) -> float:
-    return FLOOR_RPS if isinstance(environment.runner, MasterRunner) else LOCUST_FLOOR_RPS

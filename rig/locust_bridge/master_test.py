@@ -1,8 +1,8 @@
 """One test as the master sees it: its workers, what they reported, the rows and accounts that they handed over.
 
-Flow: ``Test.takes_part`` enters a worker; ``reported``, ``keep_rows`` and ``keep_account`` take what the workers send;
-``books`` is what the master itself says at the end. A worker is believed about itself only. Not for: deciding when a
-test begins or ends (``master``).
+Flow: ``LocustTest.add_worker`` enters a worker; ``take_report``, ``keep_rows`` and ``keep_account`` take what the
+workers send; ``books`` is what the master itself says at the end. A worker is believed about itself only. Not for:
+deciding when a test begins or ends (``master``).
 """
 
 from __future__ import annotations
@@ -17,11 +17,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from rig.evidence.locust_run import MasterAccount, WorkerAccount, WorkerSeen
 from rig.evidence.pack import Pack
-from rig.locust_bridge.master_users import LocalLoad
-from rig.locust_bridge.plan import Plan
+from rig.locust_bridge.plan import LocustPlan
 
-LOCAL_NODE = "locust"
-"""The name of locust's own users among the workers."""
 _LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _ACCOUNT = TypeAdapter(WorkerAccount)
 
@@ -29,7 +26,7 @@ _log = logging.getLogger("rig")
 
 
 @dataclass(slots=True)
-class Seen:
+class WorkerRecord:
     """What is known of one worker while its test goes on."""
 
     number: int
@@ -39,7 +36,7 @@ class Seen:
     reports: int = 0
     requests: int = 0
     failures: int = 0
-    announced: Mapping[str, int] = field(default_factory=dict)
+    credit: Mapping[str, int] = field(default_factory=dict)
     lost: str = ""
     accounted: bool = False
     late: bool = False
@@ -52,33 +49,32 @@ class Seen:
             reports=self.reports,
             requests=self.requests,
             failures=self.failures,
-            announced=dict(self.announced),
+            credit=dict(self.credit),
             lost=self.lost,
             late=self.late,
         )
 
 
 @dataclass(slots=True)
-class Test:
+class LocustTest:
     """One test, from its start to its verdict. ``alone``: S8 is all that it consists of."""
 
     pack: Pack
-    plan: Plan
+    plan: LocustPlan
     alone: bool
-    workers: dict[str, Seen] = field(default_factory=dict)
+    workers: dict[str, WorkerRecord] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    local: LocalLoad | None = None
     spent: bool = False
     """True once a worker has sent its share of the ceiling on requests, or all of them together have sent as many."""
     over: bool = False
 
-    def takes_part(self, node: str, share: int = 0) -> Seen:
+    def add_worker(self, node: str, share: int = 0) -> WorkerRecord:
         """Enter a worker; its number is the next one."""
-        seen = self.workers[node] = Seen(len(self.workers), node, share)
+        seen = self.workers[node] = WorkerRecord(len(self.workers), node, share)
         return seen
 
     @property
-    def waiting(self) -> list[Seen]:
+    def waiting(self) -> list[WorkerRecord]:
         """Workers that owe their account and are not known to be lost."""
         return [seen for seen in self.workers.values() if not seen.accounted and not seen.lost]
 
@@ -92,7 +88,7 @@ class Test:
         """All that the workers have reported so far."""
         return sum(each.requests for each in self.workers.values())
 
-    def reported(self, node: str, data: Mapping[str, Any]) -> None:
+    def take_report(self, node: str, data: Mapping[str, Any]) -> None:
         """Take a worker's statistics into account: locust's ``stats`` message with the rig's part in it."""
         seen, said = self.workers.get(node), data.get("rig")
         if seen is None or said is None:
@@ -100,7 +96,7 @@ class Test:
         seen.reports += 1
         if seen.reports != said["sequence"]:
             _log.warning("worker %d: report %d came as number %d", seen.number, said["sequence"], seen.reports)
-        seen.announced = said["announced"]
+        seen.credit = said["credit"]
         seen.requests += data["stats_total"]["num_requests"]
         seen.failures += data["stats_total"]["num_failures"]
         self.spent |= said["spent"] or self.requests > self.plan.most_requests
@@ -109,7 +105,7 @@ class Test:
         """Append a piece of a worker's history to its file in the pack."""
         seen, label = self.workers.get(node), str(data["label"])
         if seen is None or data["worker"] != seen.number or not _LABEL.fullmatch(label):
-            _log.warning("rows of an unknown worker or block were thrown away")
+            _log.warning("rows of an unknown worker or batch were thrown away")
             return
         with (self.pack.history_folder / ".raw" / f"{label}.{seen.number}.rows").open("ab") as rows:
             rows.write(data["data"])
@@ -131,21 +127,13 @@ class Test:
         if account.number != seen.number:
             seen.lost = f"its account is that of worker {account.number}"
             return
-        self.pack.write_crowd(account)
+        self.pack.write_account(account)
         seen.accounted, seen.lost = True, ""
-
-    def keep_local_account(self, load: LocalLoad) -> None:
-        """The account of locust's own users, once all of them have stopped."""
-        account = load.account()
-        self.pack.write_crowd(account)
-        seen = self.workers[LOCAL_NODE]
-        seen.reports = account.reports
-        seen.requests, seen.failures, seen.accounted = account.requests, account.failures, True
 
     def books(self, requests: int, failures: int) -> MasterAccount:
         """What the master saw; ``requests`` and ``failures`` are those of locust's own statistics."""
         return MasterAccount(
-            client="native" if self.local is None else "locust",
+            client="native",
             workers=tuple(seen.frozen() for seen in self.workers.values()),
             requests=requests,
             failures=failures,
@@ -154,4 +142,5 @@ class Test:
             timeout_s=self.plan.timeout_s,
             fixed=self.plan.fixed,
             notes=tuple(self.notes),
+            user_classes=self.plan.user_classes,
         )

@@ -1,8 +1,8 @@
 """The rig in locust's web UI: tabs for gates, waits, CPU and certificate, a page of live charts, the pack to download.
 
-Flow: once a second while a test goes on, backstage is asked what the samplers see; the tabs' tables are filled in what
-locust's own page polls (``/stats/requests``). Since it polls only while a test runs, ``/rig`` is a page of ours that
-goes on polling ``/rig/state`` and shows the charts and the verdict. Nothing here judges anything.
+Flow: once a second while a test goes on, the coordinator is asked what the samplers see; the tabs' tables are filled in
+what locust's own page polls (``/stats/requests``). Since it polls only while a test runs, ``/rig`` is a page of ours
+that goes on polling ``/rig/state`` and shows the charts and the verdict. Nothing here judges anything.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import gevent
 from flask import Response, jsonify, request, send_file
 from locust.web import WebUI
 
-from rig.locust_bridge.master_coordinator import StageError
+from rig.locust_bridge.master_coordinator import CoordinatorError
 
 if TYPE_CHECKING:
     from rig.locust_bridge.master import Bridge
@@ -82,14 +82,14 @@ class View:
         while True:
             gevent.sleep(_LOOK_EVERY_S)
             bridge, test = self._bridge, self._bridge.test
-            if test is None or bridge.status != "running" or bridge.stage.busy:
+            if test is None or bridge.status != "running" or bridge.coordinator.busy:
                 continue
             if shown is not test:  # a new test has curves of its own
                 self._looks.clear()
                 shown = test
             try:
-                self._live = bridge.stage.ask("look") or self._live
-            except StageError:  # the end of the test says so
+                self._live = bridge.coordinator.ask("look") or self._live
+            except CoordinatorError:  # the end of the test says so
                 continue
             total = bridge.environment.stats.total
             # Not locust's own figure, which leaves out the last two seconds and still divides by them.

@@ -1,6 +1,6 @@
 """What every worker of one test must know: the run, the target, the tenants' credentials, its own number.
 
-The master's backstage makes it, the master hands it to each worker with that worker's number, over locust's own
+The coordinator makes it, the master hands it to each worker with that worker's number, over locust's own
 line, which is not encrypted: beyond one machine that line belongs into a network that is trusted.
 """
 
@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from rig.errors import ConfigError
 from rig.limits import RATE_CEILING_PER_S, REQUESTS_CEILING
-from rig.model import RunKey, Scenario
+from rig.model import RunKey, Scenario, UserClass
 from rig.profile import Profile
 from rig.requests.targeter import Credentials
 from rig.target.endpoint import Endpoint
@@ -25,7 +25,7 @@ TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class LocustPlan:
     """One test. ``worker`` of ``workers`` is the reader's own number; ``rate_per_user_s`` 0 is the closed loop.
 
     ``most_requests`` and ``most_rate_per_s`` are ceilings on the whole test, the latter where users have a rate;
@@ -39,6 +39,9 @@ class Plan:
     route: str
     tenant: str
     credentials: Mapping[str, Credentials] = field(repr=False)
+    user_classes: tuple[UserClass, ...] = ()
+    fixed_class: str = ""
+    """The user class whose users share the requests of ``fixed``."""
     fixed: Scenario | None = None
     rate_per_user_s: float = 0.0
     timeout_s: float = TIMEOUT_S
@@ -55,7 +58,7 @@ class Plan:
         ca_file = self.profile.target.ca_file
         return replace(Endpoint.parse(self.url, Path(ca_file) if ca_file else None), addresses=self.addresses)
 
-    def pinned(self, allow_host: str | None) -> Plan:
+    def pin(self, allow_host: str | None) -> LocustPlan:
         """The same, bound to what the target's host means now, whatever the master says; ConfigError if forbidden."""
         return replace(self, addresses=self.endpoint.require_allowed(allow_host).addresses)
 
@@ -82,7 +85,7 @@ class Plan:
             return 0
         return math.ceil(1e9 * max(1 / self.rate_per_user_s, users * self.workers / self.most_rate_per_s))
 
-    def of_worker(self, worker: int, workers: int) -> Plan:
+    def of_worker(self, worker: int, workers: int) -> LocustPlan:
         """The same for another worker."""
         return replace(self, worker=worker, workers=workers)
 
@@ -92,7 +95,7 @@ class Plan:
         return document
 
     @classmethod
-    def from_wire(cls, document: Any) -> Plan:
+    def from_wire(cls, document: Any) -> LocustPlan:
         """ConfigError where it is none; what it holds is not repeated, for the secrets in it."""
         try:
             return _ADAPTER.validate_python(document)
@@ -101,4 +104,4 @@ class Plan:
             raise ConfigError(f"the master's plan cannot be read ({', '.join(sorted(places))})") from None
 
 
-_ADAPTER = TypeAdapter(Plan)
+_ADAPTER = TypeAdapter(LocustPlan)

@@ -18,16 +18,15 @@ from rig.engine.connection import IDLE, Connection
 from rig.engine.executor import Executor
 from rig.engine.pacer import NS
 from rig.errors import ErrorKind, UsageError
-from rig.evidence.locust_run import BlockAccount
+from rig.evidence.locust_run import BatchAccount
 from rig.evidence.scenario_runs import WorkerReport
-from rig.locust_bridge.batches import FIRST_BLOCKS, Allowance, Source, sources_of
-from rig.locust_bridge.plan import Plan
+from rig.locust_bridge.batches import FIRST_CREDIT, Allowance, RequestSource, sources_of
+from rig.locust_bridge.plan import LocustPlan
 from rig.locust_bridge.tally import Tally
 from rig.machine.cgroup import worker_cores
-from scenarios.mix import MIX, PERF_GATE
 
-ANNOUNCED_S = 15.0
-"""A worker announces what it may use so long ahead, and uses nothing else: one that the master hears never waits."""
+CREDIT_S = 15.0
+"""A worker asks for credit so long ahead, and uses nothing else: where the master hears it, its users never wait."""
 
 
 class User(Connection):
@@ -38,7 +37,7 @@ class User(Connection):
 
     __slots__ = ("book", "due_ns", "leaving", "source", "waiting")
 
-    def __init__(self, number: int, executor: RampingUsers, source: Source) -> None:
+    def __init__(self, number: int, executor: RampingUsers, source: RequestSource) -> None:
         super().__init__(number, executor)
         self.source = source
         self.book: Callable[[int, int, int, int, int, int, int], None]
@@ -51,17 +50,17 @@ class User(Connection):
 class RampingUsers(Executor[User]):
     """Runs on the running event loop from its creation to ``stop``. Rows are written to ``folder``.
 
-    Where it is ``accountable``, it uses no more blocks than the master has heard of (``heard``), or knows by itself.
+    Where it is ``accountable``, it uses no more batches than it has credit for (``grant``).
     """
 
-    def __init__(self, plan: Plan, folder: Path, *, accountable: bool = True) -> None:
+    def __init__(self, plan: LocustPlan, folder: Path, *, accountable: bool = True) -> None:
         super().__init__(plan.worker, plan.endpoint, plan.timeout_s)
         self._plan = plan
         self._allowance = Allowance(plan.own_share)
-        self._sources = sources_of(plan, MIX, PERF_GATE, folder, self._allowance)
+        self._sources = sources_of(plan, folder, self._allowance)
         if accountable:
             for source in self._sources.values():
-                source.allowed = FIRST_BLOCKS
+                source.allowed = FIRST_CREDIT
         self._users: dict[str, list[User]] = {name: [] for name in self._sources}
         self._leaving: set[User] = set()
         self._free: list[User] = []
@@ -95,7 +94,7 @@ class RampingUsers(Executor[User]):
         return self._allowance.spent
 
     @property
-    def slowed(self) -> bool:
+    def is_slowed(self) -> bool:
         """True while users are due less often than was asked for, to keep to the ceiling on the rate."""
         return self._period_ns > self._plan.period_ns(0)
 
@@ -117,28 +116,26 @@ class RampingUsers(Executor[User]):
                 self.connect(user)
         self._period_ns = self._plan.period_ns(sum(self.users.values()))
 
-    def heard(self, announced: Mapping[str, int]) -> None:
-        """The master has heard how many blocks of each class may be used: whoever waited for that goes on."""
+    def grant(self, credit: Mapping[str, int]) -> None:
+        """Allow so many batches of each class: the master knows of them now. Users who waited for that go on."""
         for name, source in self._sources.items():
-            source.allowed = max(source.allowed, announced[name])
-            if source.empty:
-                source.empty = False
+            if source.grant(credit[name]):
                 for user in tuple(self._users[name]):
                     if user.seq == IDLE and not user.waiting and user not in self._attempts:
                         self.resume(user)
 
     def tally(self, into: Tally) -> dict[str, int]:
-        """Count what has ended since the last time; how many blocks of each class may be used in the next while."""
+        """Count what has ended since the last time; how many batches of each class may be used in the next while."""
         now_ns = time.monotonic_ns()
         seconds = max((now_ns - self._tallied_ns) / NS, 0.1)
         self._tallied_ns = now_ns
-        announced = {}
+        credit = {}
         for name, source in self._sources.items():
             requests, failures = source.tally(into)
             self.requests += requests
             self.failures += failures
-            announced[name] = source.announced(ANNOUNCED_S, requests / seconds)
-        return announced
+            credit[name] = source.credit(CREDIT_S, requests / seconds)
+        return credit
 
     async def stop(self) -> None:
         """Send nothing more, wait for what is in flight (it times out like any request), close every connection."""
@@ -154,21 +151,21 @@ class RampingUsers(Executor[User]):
             of_class.clear()
         self.resume_collector()
 
-    def accounts(self, offset_ns: int) -> tuple[list[BlockAccount], WorkerReport]:
-        """The final account of every block, and what the whole worker used. After ``stop``."""
+    def accounts(self, offset_ns: int) -> tuple[list[BatchAccount], WorkerReport]:
+        """The final account of every batch, and what the whole worker used. After ``stop``."""
         usage = replace(self.usage(), sent=self.requests, cores_allowed=self._cores_allowed)
         accounts = [
             account
             for source in self._sources.values()
-            for block in source.blocks
-            if (account := block.finish(usage, source.fixed, offset_ns)) is not None
+            for batch in source.batches
+            if (account := batch.finish(usage, source.fixed, offset_ns)) is not None
         ]
         return accounts, usage
 
     # --- one request after another ---
 
-    def _turn(self) -> None:
-        """All whose answers came in one turn of the loop go on together.
+    def _send_together(self) -> None:
+        """Let all users go on whose answers came in one turn of the event loop.
 
         Requests are built while the code for it is warm, and sent in a burst, which wakes the target's process once.
         """
@@ -179,9 +176,9 @@ class RampingUsers(Executor[User]):
             if user.seq != IDLE:  # its connection was lost, opened anew and used meanwhile
                 continue
             if at_once and user.reusable and not user.leaving:
-                if (block := user.source.current()) is not None:
-                    user.book = block.add
-                    ready.append((user, *block.take(self._unix)))
+                if (batch := user.source.current()) is not None:
+                    user.book = batch.add
+                    ready.append((user, *batch.take(self._unix)))
             else:
                 self.resume(user)
         for user, seq, request in ready:
@@ -219,11 +216,11 @@ class RampingUsers(Executor[User]):
 
     def _send(self, user: User, intended_ns: int) -> bool:
         """False when there is nothing to send."""
-        block = user.source.current()
-        if block is None:
+        batch = user.source.current()
+        if batch is None:
             return False
-        seq, payload = block.take(self._unix)
-        user.book = block.add
+        seq, payload = batch.take(self._unix)
+        user.book = batch.add
         user.send(seq, payload, intended_ns)
         return True
 
@@ -234,7 +231,7 @@ class RampingUsers(Executor[User]):
         if not user.reusable:
             user.close()
         if not self._free:
-            self._loop.call_soon(self._turn)
+            self._loop.call_soon(self._send_together)
         self._free.append(user)
         if self._stopping:
             self._awaited -= 1
@@ -258,12 +255,12 @@ class RampingUsers(Executor[User]):
         if self._period_ns:
             intended_ns = user.due_ns or now_ns
         # Where we closed it ourselves as soon as it stood, that is nobody's failure.
-        if intended_ns > now_ns or not self.needs(user) or (block := user.source.current()) is None:
+        if intended_ns > now_ns or not self.needs(user) or (batch := user.source.current()) is None:
             return
         user.due_ns = intended_ns + self._period_ns
-        block.connects += 1
-        seq, _ = block.take(self._unix)
-        block.add(seq, intended_ns, now_ns, now_ns, user.number, 0, ErrorKind.CONNECT)
+        batch.connects += 1
+        seq, _ = batch.take(self._unix)
+        batch.add(seq, intended_ns, now_ns, now_ns, user.number, 0, ErrorKind.CONNECT)
 
     def fail(self, error: BaseException) -> None:
         """See ``Executor``."""

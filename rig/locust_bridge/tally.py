@@ -64,9 +64,9 @@ class Tally:
             "max_response_time": float(response_ms.max()),
             "min_response_time": float(response_ms.min()),
             "total_content_length": 0,
-            "response_times": _counted(rounded(response_ms)),
-            "num_reqs_per_sec": _counted(done_ns // 1_000_000_000),
-            "num_fail_per_sec": _counted(done_ns[failed] // 1_000_000_000),
+            "response_times": _count_values(round_significant(response_ms)),
+            "num_reqs_per_sec": _count_values(done_ns // 1_000_000_000),
+            "num_fail_per_sec": _count_values(done_ns[failed] // 1_000_000_000),
         }
         self.entries[name] = _sum(self.entries.get(name), delta)
         self._count_errors(name, rows[failed], done_ns[failed])
@@ -95,7 +95,7 @@ class Tally:
         return report
 
 
-def rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def round_significant(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """To three significant digits."""
     magnitude = np.floor(np.log10(np.maximum(values, 1e-6))).astype(np.int64)
     scale = 10.0 ** (_SIGNIFICANT - 1 - magnitude)
@@ -143,7 +143,7 @@ def _sum(left: Mapping[str, Any] | None, right: Mapping[str, Any]) -> dict[str, 
     return both
 
 
-def _counted(values: NDArray[Any]) -> dict[Any, int]:
+def _count_values(values: NDArray[Any]) -> dict[Any, int]:
     found, counts = np.unique(values, return_counts=True)
     return dict(zip(found.tolist(), counts.tolist(), strict=True))
 

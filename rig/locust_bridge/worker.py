@@ -27,12 +27,12 @@ from pydantic import TypeAdapter
 from rig.errors import ConfigError, Unavailable, UsageError
 from rig.evidence.locust_run import WorkerAccount
 from rig.locust_bridge.clock import Offset
-from rig.locust_bridge.plan import Plan
+from rig.locust_bridge.plan import LocustPlan
 from rig.locust_bridge.ramping_users import RampingUsers
 from rig.locust_bridge.tally import Tally
 from rig.locust_bridge.wire import CLOCK, FINISH, PLAN, PROTOCOL, REPORT, ROWS, VERSION, MasterLink, Message
 from rig.machine.supervisor import Supervisor
-from rig.model import RunKey
+from rig.model import RunKey, UserClass
 from rig.profile import Profile
 from rig.requests.targeter import Credentials
 
@@ -55,12 +55,13 @@ class Alone:
 
     profile: Profile
     seed: int
+    user_classes: tuple[UserClass, ...]
 
-    def plan(self, url: str) -> Plan:
+    def plan(self, url: str) -> LocustPlan:
         """Made-up tenants: of use against stubs; nothing can be judged afterwards."""
         route = self.profile.routes[0]
         secrets = {each.secret: "alone" for each in self.profile.routes}
-        return Plan(
+        return LocustPlan(
             locust=VERSION,
             run=RunKey(self.seed, f"alone-{time.time_ns():x}", int(time.time())),
             profile=self.profile,
@@ -68,6 +69,7 @@ class Alone:
             route=route.name,
             tenant="alone",
             credentials={"alone": Credentials("alone", secrets)},
+            user_classes=self.user_classes,
         )
 
 
@@ -85,14 +87,14 @@ class Worker:
         self._process = psutil.Process()
         self._state = "ready"
         self._index = 0
-        self._plan: Plan | None = None
+        self._plan: LocustPlan | None = None
         self._load: RampingUsers | None = None
         self._tally = Tally()
         self._offset = Offset()
         self._wall_offset_ns = time.time_ns() - time.monotonic_ns()
-        """From this host's monotonic clock to the master's wall clock; to our own until we have heard of that."""
-        self._announced: dict[int, Mapping[str, int]] = {}
-        """What was announced and not heard of yet, by when the question after it was sent (ns)."""
+        """From this host's monotonic clock to the master's wall clock; to our own until the master has told it."""
+        self._credit: dict[int, Mapping[str, int]] = {}
+        """Credit that was asked for and not granted yet, by the time of the question after it (ns)."""
         self._reports = 0
         self._spent = False
         self._spawned_at = 0.0
@@ -104,7 +106,7 @@ class Worker:
     async def run(self) -> None:
         """Work until the master says quit; Unavailable when there is none, or it falls silent."""
         self._process.cpu_percent()
-        asyncio.get_running_loop().set_exception_handler(self._broke)
+        asyncio.get_running_loop().set_exception_handler(self._note_fault)
         steps = (self._listen, self._greet, self._obey, self._beat, self._report)
         tasks = [asyncio.ensure_future(each()) for each in steps]
         try:
@@ -142,31 +144,31 @@ class Worker:
                 self._link.reset()
                 await self._link.send("client_ready", VERSION)
             elif message.type == CLOCK:  # here, where it has not lain in a queue
-                self._answered(message.data)
+                self._take_time(message.data)
             else:
                 self._heard.put_nowait(message)
 
-    def _answered(self, data: Mapping[str, Any]) -> None:
-        """The master answers one after the other: what was sent before the question has reached it too."""
+    def _take_time(self, data: Mapping[str, Any]) -> None:
+        """The master answers in order: what was sent before the question has reached it, too."""
         self._offset.hear(data["sent_ns"], data["master_ns"], data["boot_id"])
         self._wall_offset_ns = self._offset.offset_ns + data["wall_offset_ns"]
-        announced = self._announced.pop(data["sent_ns"], None)
-        if announced is not None and self._load is not None:
-            self._load.heard(announced)
+        credit = self._credit.pop(data["sent_ns"], None)
+        if credit is not None and self._load is not None:
+            self._load.grant(credit)
 
     async def _obey(self) -> None:
         """Do what the master says, one thing after the other; returns when it said quit."""
         while True:
             message = await self._heard.get()
             try:
-                if not await self._understood(message):
+                if not await self._follow(message):
                     return
             except (ConfigError, UsageError) as error:
                 # Said to the master too: a person looks there first.
                 await self._link.send("exception", {"msg": str(error), "traceback": "rig worker"})
                 raise
 
-    async def _understood(self, message: Message) -> bool:
+    async def _follow(self, message: Message) -> bool:
         """Do what a message asks; False when it was the last."""
         match message.type:
             case "ack":
@@ -191,13 +193,13 @@ class Worker:
         return True
 
     async def _take_plan(self, data: Any) -> None:
-        plan = Plan.from_wire(data)
+        plan = LocustPlan.from_wire(data)
         if not plan.locust.startswith(f"{PROTOCOL}."):
             raise UsageError(
                 f"the master runs locust {plan.locust}, this worker speaks the protocol of {PROTOCOL}; install "
                 f"locust {VERSION} there, or the rig that goes with it here"
             )
-        self._plan = plan.pinned(self._allow_host)
+        self._plan = plan.pin(self._allow_host)
         for _ in range(_CLOCK_QUESTIONS):
             await self._link.send(CLOCK, {"sent_ns": time.monotonic_ns()})
 
@@ -207,13 +209,13 @@ class Worker:
             return
         self._spawned_at = job["timestamp"]
         if self._load is None:
-            self._load = RampingUsers(self._planned(job), self._folder, accountable=self._plan is not None)
+            self._load = RampingUsers(self._plan_for(job), self._folder, accountable=self._plan is not None)
             self._reports = 0
             self._tally = Tally()
-            self._announced.clear()
-        slowed = self._load.slowed
+            self._credit.clear()
+        was_slowed = self._load.is_slowed
         self._load.scale(job["user_classes_count"])
-        if self._load.slowed and not slowed:
+        if self._load.is_slowed and not was_slowed:
             told = "so many users at their rate are more than the ceiling allows: they send less often"
             _log.warning("%s", told)
             await self._link.send("exception", {"msg": told, "traceback": "rig worker"})
@@ -221,7 +223,7 @@ class Worker:
         users = self._load.users
         await self._link.send("spawning_complete", {"user_classes_count": users, "user_count": sum(users.values())})
 
-    def _planned(self, job: Any) -> Plan:
+    def _plan_for(self, job: Any) -> LocustPlan:
         if self._plan is not None:
             return self._plan
         if self._alone is None or not job["host"]:
@@ -229,7 +231,7 @@ class Worker:
                 "the master has no plan for a native worker: start it with the rig's locustfile "
                 "(locust -f scenarios/locustfile.py --master), or give this worker --alone and the master --host"
             )
-        plan = self._alone.plan(job["host"]).pinned(self._allow_host)
+        plan = self._alone.plan(job["host"]).pin(self._allow_host)
         return plan.of_worker(self._index, 1)
 
     # --- regularly ---
@@ -258,21 +260,21 @@ class Worker:
             load = self._load
             users = load.users if load else {}
             self._tally.wall_offset_ns = self._wall_offset_ns
-            announced = load.tally(self._tally) if load else {}
+            credit = load.tally(self._tally) if load else {}
             data = self._tally.take() | {"user_classes_count": users, "user_count": sum(users.values())}
             if load is not None:
                 self._reports += 1
-                data["rig"] = {"sequence": self._reports, "announced": announced, "spent": load.spent}
+                data["rig"] = {"sequence": self._reports, "credit": credit, "spent": load.spent}
                 if load.spent and not self._spent:
                     _log.warning("this worker has sent its share of the ceiling of requests; its users stay idle")
                 self._spent = load.spent
             await self._link.send("stats", data)
             if load is not None and self._plan is not None:
                 asked_ns = time.monotonic_ns()
-                self._announced[asked_ns] = announced
+                self._credit[asked_ns] = credit
                 await self._link.send(CLOCK, {"sent_ns": asked_ns})
 
-    def _broke(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    def _note_fault(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
         _log.error("%s: %r", context.get("message"), error)
         if self._load is not None:
@@ -302,7 +304,7 @@ class Worker:
         )  # fmt: skip
 
     def _account(self, load: RampingUsers) -> WorkerAccount:
-        blocks, usage = load.accounts(self._offset.offset_ns)
+        batches, usage = load.accounts(self._offset.offset_ns)
         return WorkerAccount(
             number=self._plan.worker if self._plan else self._index,
             node=self._link.node,
@@ -315,20 +317,20 @@ class Worker:
             wall_s=usage.wall_s,
             clock_offset_ns=self._offset.offset_ns,
             clock_error_ns=self._offset.error_ns if self._offset.known else 0,
-            blocks=tuple(blocks),
+            batches=tuple(batches),
             notes=tuple(load.faults[:5]),
             overdue=load.overdue,
         )
 
     async def _hand_over(self, account: WorkerAccount) -> None:
         """Rows first, so that whoever has the account has everything; without a plan nobody wants either."""
-        for block in account.blocks:
-            path = self._folder / f"{block.scenario.label}.{account.number}.rows"
+        for batch in account.batches:
+            path = self._folder / f"{batch.scenario.label}.{account.number}.rows"
             if self._plan is not None:
                 with path.open("rb") as rows:
                     while piece := rows.read(_PIECE_BYTES):
                         await self._link.send(
-                            ROWS, {"label": block.scenario.label, "worker": account.number, "data": piece}
+                            ROWS, {"label": batch.scenario.label, "worker": account.number, "data": piece}
                         )
             path.unlink()
         if self._plan is not None:

@@ -16,7 +16,7 @@ from rig.checks import judge
 from rig.checks.confusion import check_confusion
 from rig.checks.gates import ANY, Checker, GateKind, Kind
 from rig.checks.key_storms import check_key_storms
-from rig.checks.locust_run import check_crowd
+from rig.checks.locust_run import check_locust_run
 from rig.checks.performance import check_sustained_load
 from rig.checks.surroundings import check_leaks
 from rig.evidence.gate import Verdict
@@ -31,7 +31,7 @@ _OTHERS = ("calibrate", "storm", "sample")
 _APART: Mapping[Checker, tuple[str, ...]] = {
     check_leaks: (*_RIG_VERBS, "storm"),  # a run that locust leads is not checked for leaks
     check_sustained_load: ("perf",),
-    check_crowd: _LOCUST_VERBS,
+    check_locust_run: _LOCUST_VERBS,
     check_key_storms: ("run", "storm"),
 }
 """Checkers that have something to judge under other verbs than their group in ``rig.checks.judge`` has."""

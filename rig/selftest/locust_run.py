@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rig.errors import RigError
-from rig.locust_bridge.launch import Crowd
+from rig.locust_bridge.launch import LocustCommand, worker_command
 from rig.machine.child import end
 from rig.machine.ports import free_port
 from rig.machine.supervisor import Supervisor, temporary_folder
@@ -55,7 +55,7 @@ def run_mix(job: Job, name: str, apply: Apply[Mix], environ: Mapping[str, str]) 
     with apply(mix), Supervisor() as supervisor, temporary_folder("rig-crowd-") as logs, ExitStack() as stack:
         words = (*_words(mix), "--rig-out", str(out), "--rig-seed", str(job.settings.seed))
         log_file = logs / "master.log"
-        master, *workers = _start(Crowd(words, WORKERS), {**environ, **supervisor.marker}, log_file, stack)
+        master, *workers = _start(LocustCommand(words, WORKERS), {**environ, **supervisor.marker}, log_file, stack)
         if mix.when_spawned is not None:
             _wait_for(_SPAWNED, log_file, master)
             mix.when_spawned(workers[-1])
@@ -73,12 +73,12 @@ def _words(mix: Mix) -> tuple[str, ...]:
     return ("-u", str(USERS), "-r", "50", "-t", f"{mix.seconds}s", "--only-summary", "--rig-null-seconds", "0.1")
 
 
-def _start(crowd: Crowd, environ: Mapping[str, str], log_file: Path, stack: ExitStack) -> list[MixProcess]:
+def _start(mix: LocustCommand, environ: Mapping[str, str], log_file: Path, stack: ExitStack) -> list[MixProcess]:
     """The master and its workers, which ``stack`` ends: the master has told them to quit, if it could."""
     port = free_port()
     processes = []
     with log_file.open("wb") as log:
-        for command in (crowd.master_command(port), *[crowd.worker_command(port)] * WORKERS):
+        for command in (mix.master_command(port), *[worker_command(port, None)] * WORKERS):
             processes.append(
                 subprocess.Popen(
                     command,

@@ -37,7 +37,7 @@ from rig.selftest.diagnosis import Interview
 from rig.selftest.locust_run import Mix, run_mix
 from rig.selftest.matrix import Cell, Proof, cells_of, judge_pack
 from scenarios.ladder import Ladder, replay_storm, unique_storm
-from scenarios.sustained import sustained
+from scenarios.sustained import sustained_load
 
 STEP = 1000
 """One ladder step: two processes share 1,000 valid events, so that one of them sees the 500 that a defect waits for."""
@@ -157,7 +157,7 @@ def _plan_ladder(profile: Profile, **perf: Any) -> Iterator[Scenario]:
 
 
 def _plan_sustained(profile: Profile) -> Iterator[Scenario]:
-    yield sustained(
+    yield sustained_load(
         profile.routes[0].name,
         ("A",),
         rate_per_s=SUSTAINED_RATE_PER_S,

@@ -9,7 +9,7 @@ from rig.model import Scenario
 from rig.profile import Profile
 from scenarios.ladder import IDS, SPREAD, Ladder
 from scenarios.s8 import warm_up
-from scenarios.sustained import sustained
+from scenarios.sustained import sustained_load
 
 
 def ladder_scenarios(
@@ -38,5 +38,5 @@ def ladder_scenarios(
 def sustained_scenarios(profile: Profile, rate_per_s: float, seconds: float, p95_ms: float) -> tuple[Scenario, ...]:
     """An open loop on the first route of a profile, after a warm-up."""
     route = profile.routes[0].name
-    load = sustained(route, ("sustained",), rate_per_s=rate_per_s, seconds=seconds, p95_limit_ms=p95_ms)
+    load = sustained_load(route, ("sustained",), rate_per_s=rate_per_s, seconds=seconds, p95_limit_ms=p95_ms)
     return warm_up(route, "warm-up"), load

@@ -19,6 +19,7 @@ from rig.target.store import existing_store, require_same
 from rig.truth.reader import TruthReader
 from rig.verbs.sample import VERB as SAMPLE
 from rig.verbs.sample import judge_samples
+from scenarios.mix import MIX
 
 
 def settle(path: Path, environ: Mapping[str, str], reporter: Reporter) -> FinishedRun:
@@ -40,7 +41,7 @@ def settle(path: Path, environ: Mapping[str, str], reporter: Reporter) -> Finish
     record = Record.reopen(pack)
     record.secrets.learn_from(record.profile, environ)
     _ = record.key  # a pack that lacks it cannot be finished
-    gather(record)
+    gather(record, MIX)
     for scenario_run in record.manifest.scenario_runs:
         require_file_name(scenario_run.scenario)
     reporter.stage("sealing what the workers wrote")

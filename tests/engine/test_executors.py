@@ -157,11 +157,11 @@ async def test_what_finds_no_connection_waits_and_keeps_its_time(paced: Any) -> 
     world = paced(4, 1)
     world.move_to(4)
     assert world.sent == [(0, *due(0))]
-    assert world.executor.queued == 3
+    assert world.executor.queue_length == 3
     for _ in range(3):
         world.answer(0)
     assert world.sent == [(0, *due(index)) for index in range(4)]
-    assert not world.executor.queued
+    assert not world.executor.queue_length
     assert not world.skipped
     assert not world.finished
     world.answer(0)
@@ -183,7 +183,7 @@ async def test_stop_skips_what_waits_and_what_is_not_due(paced: Any) -> None:
     world.move_to(3)
     world.executor.stop()
     assert world.skipped == [due(1), due(2), due(3), (8, 0)]
-    assert not world.executor.queued
+    assert not world.executor.queue_length
     world.callback()
     assert not world.finished, "one is still in flight"
     world.answer(0)

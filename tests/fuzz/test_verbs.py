@@ -18,7 +18,7 @@ import rig
 from rig.cli import main
 from rig.errors import ExitCode, RigError
 from rig.evidence.hashes import SUMS
-from rig.evidence.locust_run import BlockAccount, MasterAccount, WorkerAccount, WorkerSeen
+from rig.evidence.locust_run import BatchAccount, MasterAccount, WorkerAccount, WorkerSeen
 from rig.evidence.pack import Pack
 from rig.verbs.report import render
 from tests.fuzz.effort import few, many
@@ -138,10 +138,10 @@ def test_settling_the_books_of_a_worker_that_names_a_file_outside(
     (folder / "outside" / f"{planted.label.rpartition('/')[2]}.0.rows").write_text("of somebody else")
     pack.write_manifest(replace(manifest, scenario_runs=()))
     assert scenario_run.workers[0] is not None
-    block = BlockAccount(planted, scenario_run.workers[0], rows=1, sha256="0" * 64)
+    batch = BatchAccount(planted, scenario_run.workers[0], rows=1, sha256="0" * 64)
     seen = WorkerSeen(0, "node")
-    pack.write_crowd(MasterAccount("native", (seen,), 1, 0, planted.route, "A", 10.0))
-    pack.write_crowd(WorkerAccount(0, "node", "host", 1, 1, 1, 0, 0.0, 0.0, blocks=(block,)))
+    pack.write_account(MasterAccount("native", (seen,), 1, 0, planted.route, "A", 10.0))
+    pack.write_account(WorkerAccount(0, "node", "host", 1, 1, 1, 0, 0.0, 0.0, batches=(batch,)))
     assert "'../../../../outside/rows-" in refused_to_settle(path, folder, capsys)
 
 

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from rig.evidence.locust_run import WorkerAccount
 from rig.evidence.pack import Pack
 from rig.locust_bridge import master, master_test
-from rig.locust_bridge.plan import Plan
+from rig.locust_bridge.plan import LocustPlan
 from tests.locust.plans import planned
 
 NODE = "here_rig_1_a"
@@ -42,7 +42,7 @@ def a_bridge(*nodes: str) -> tuple[Any, Line]:
 
 def a_test(folder: Path) -> Any:
     pack = Pack.create(folder, "locust", 1, datetime.now(UTC))
-    return master_test.Test(pack, Plan.from_wire(planned("http://127.0.0.1:9")), alone=False)
+    return master_test.LocustTest(pack, LocustPlan.from_wire(planned("http://127.0.0.1:9")), alone=False)
 
 
 def an_account(number: int = 0) -> Any:
@@ -53,9 +53,9 @@ def an_account(number: int = 0) -> Any:
 def test_a_worker_that_comes_late_has_no_share_of_what_is_counted_out(tmp_path: Path) -> None:
     bridge, line = a_bridge(NODE)
     bridge.test = test = a_test(tmp_path)
-    test.takes_part("there_rig_2_b")
-    bridge._connected(client_id=NODE)
-    plan = Plan.from_wire(line.sent[0].data)
+    test.add_worker("there_rig_2_b")
+    bridge._admit_late(client_id=NODE)
+    plan = LocustPlan.from_wire(line.sent[0].data)
     assert (plan.worker, plan.late) == (1, True)
     assert [seen.late for seen in test.books(0, 0).workers] == [False, True]
 
@@ -63,14 +63,14 @@ def test_a_worker_that_comes_late_has_no_share_of_what_is_counted_out(tmp_path: 
 def test_rows_are_a_sign_of_life_and_are_answered() -> None:
     """On a slow line the heartbeats of both sides lie behind them."""
     bridge, line = a_bridge(NODE)
-    bridge._rows_came(SimpleNamespace(node_id=NODE, data={}))
+    bridge._take_rows(SimpleNamespace(node_id=NODE, data={}))
     assert bridge.runner.clients[NODE].heartbeat > 0
     assert [(said.type, said.node_id) for said in line.sent] == [("heartbeat", NODE)]
 
 
 def test_a_worker_that_was_given_up_and_gives_its_account_is_not_lost(tmp_path: Path) -> None:
     test = a_test(tmp_path)
-    seen = test.takes_part(NODE)
+    seen = test.add_worker(NODE)
     seen.lost = "died or was cut off: it has not been heard for seconds"
     test.keep_account(NODE, an_account())
     assert seen.accounted
@@ -79,6 +79,6 @@ def test_a_worker_that_was_given_up_and_gives_its_account_is_not_lost(tmp_path: 
 
 def test_an_account_of_another_worker_makes_it_lost(tmp_path: Path) -> None:
     test = a_test(tmp_path)
-    test.takes_part(NODE)
+    test.add_worker(NODE)
     test.keep_account(NODE, an_account(number=7))
     assert "worker 7" in test.books(0, 0).workers[0].lost

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rig.locust_bridge.launch import LOCUSTFILE
+from rig.locust_bridge.launch import locustfile
 from rig.machine.ports import free_port
 from tests.cli.commands import command, environment
 
@@ -25,9 +25,9 @@ _END_S = 180.0
 _POLL_S = 0.05
 
 
-def locust(*words: str, file: Path = LOCUSTFILE) -> list[str]:
+def locust(*words: str, file: Path | None = None) -> list[str]:
     """The command line of locust with the rig's locustfile."""
-    return [sys.executable, "-m", "locust", "-f", str(file), *words]
+    return [sys.executable, "-m", "locust", "-f", str(file or locustfile()), *words]
 
 
 def worker(port: int, *words: str) -> list[str]:

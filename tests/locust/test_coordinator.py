@@ -11,16 +11,16 @@ from pydantic import TypeAdapter
 from rig.errors import ConfigError, ExitCode, UsageError
 from rig.evidence.locust_run import MasterAccount
 from rig.locust_bridge.coordinator import Coordinator
-from rig.locust_bridge.plan import Plan
+from rig.locust_bridge.plan import LocustPlan
 from rig.settings import Settings
 
 SESSION: dict[str, Any] = {
-    "profile": None, "client": "locust", "argv": ["locust"],
+    "profile": None, "argv": ["locust"],
 }  # fmt: skip
 TEST: dict[str, Any] = {
-    "do": "begin", "locust": "2.47", "alone": False, "client_pids": [], "fixed_requests": 0, "rate_per_user_s": 0.0,
+    "do": "begin", "locust": "2.47", "alone": False, "client_pids": [], "fixed": None, "fixed_class": "",
+    "user_classes": [], "rate_per_user_s": 0.0,
     "users": 1, "workers": 1,
-    "fixed_limit_s": 10.0,
 }  # fmt: skip
 
 
@@ -39,7 +39,7 @@ def test_a_test_that_could_not_begin_leaves_the_way_free_for_the_next(coordinato
     first = coordinator.answer({**TEST, "route": ""})
     given_up = coordinator.answer({**TEST, "route": ""})  # the master failed after the first had begun
     assert first["pack"] != given_up["pack"]
-    plan = Plan.from_wire(given_up["plan"])
+    plan = LocustPlan.from_wire(given_up["plan"])
     account = MasterAccount("locust", (), 0, 0, plan.route, plan.tenant, plan.timeout_s, None, ())
     finished = coordinator.answer(
         {"do": "finish", "account": TypeAdapter(MasterAccount).dump_python(account, mode="json")}

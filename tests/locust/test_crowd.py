@@ -43,6 +43,17 @@ def test_locust_alone_finds_a_defect(tmp_path: Path) -> None:
     assert not leftovers()
 
 
+def test_the_mix_of_ones_own_in_the_guide_is_sent_and_judged(tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[2] / "docs/locust.md").read_text()
+    own = tmp_path / "own.py"
+    own.write_text(guide.split("```python\n")[1].split("```")[0])
+    words = ("--headless", "-u", "4", "-r", "50", "-t", "3s", "--rig-out", str(tmp_path / "results"), *QUICK)
+    with processes(locust(*words, file=own), logs=tmp_path) as (master,):
+        assert master.end() == ExitCode.PASS, master.said
+    rows = _ended(only_pack(tmp_path / "results"))
+    assert {label.split("-")[0] for label in rows["scenario_run"].astype(str)} == {"B1", "B2"}
+
+
 def test_scaling_stopping_and_starting_again_loses_no_request(tmp_path: Path) -> None:
     with web_ui(tmp_path, "--workers", "2") as ui:
         ui.post("/swarm", user_count=4, spawn_rate=50)

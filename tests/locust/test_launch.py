@@ -1,4 +1,4 @@
-"""The end of a crowd, as its processes end: real ones, which do nothing but that."""
+"""The end of a locust run, as its processes end: real ones, which do nothing but that."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import ExitStack
 import pytest
 
 from rig.errors import ExitCode
-from rig.locust_bridge.launch import _all_failed, _led
+from rig.locust_bridge.launch import _failures, _wait_for_end
 
 LISTENS = (
     "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit({})); print(flush=True); signal.pause()"
@@ -38,17 +38,17 @@ def master(stack: ExitStack, ends_in: int) -> subprocess.Popen[bytes]:
 
 def test_workers_that_all_fail_end_the_master_and_say_why(stack: ExitStack) -> None:
     workers = [started(stack, "raise SystemExit(69)") for _ in range(2)]
-    assert _led(master(stack, ExitCode.INTERRUPTED), workers) == ExitCode.UNAVAILABLE
+    assert _wait_for_end(master(stack, ExitCode.INTERRUPTED), workers) == ExitCode.UNAVAILABLE
 
 
 def test_a_verdict_says_more_than_how_the_workers_ended(stack: ExitStack) -> None:
-    assert _led(master(stack, ExitCode.FAIL), [started(stack, "raise SystemExit(70)")]) == ExitCode.FAIL
+    assert _wait_for_end(master(stack, ExitCode.FAIL), [started(stack, "raise SystemExit(70)")]) == ExitCode.FAIL
 
 
 def test_a_worker_that_lives_or_was_told_to_quit_ends_nothing(stack: ExitStack) -> None:
     quitter, broken = started(stack, "pass"), started(stack, "raise SystemExit(70)")
     for worker in (quitter, broken):
         worker.wait()
-    assert _all_failed([broken, broken]) == [70, 70]
-    assert _all_failed([quitter, broken]) == []
-    assert _all_failed([master(stack, 0), broken]) == []
+    assert _failures([broken, broken]) == [70, 70]
+    assert _failures([quitter, broken]) == []
+    assert _failures([master(stack, 0), broken]) == []

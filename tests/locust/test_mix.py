@@ -1,4 +1,4 @@
-"""The scenarios as user classes: turns, blocks, cuts."""
+"""The scenarios as user classes: turns, batches, cuts, credit."""
 
 from __future__ import annotations
 
@@ -6,18 +6,28 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from rig.locust_bridge.batches import FIRST_BLOCKS, Allowance, sources_of
-from rig.locust_bridge.plan import Plan
+from rig.locust_bridge.batches import (
+    BATCH_REQUESTS,
+    FIRST_CREDIT,
+    WORKERS_MOST,
+    Allowance,
+    batch_scenario,
+    cut_batch,
+    sources_of,
+)
+from rig.locust_bridge.plan import LocustPlan
 from rig.model import RunKey
 from rig.profile import bundled_profile, load_profile
 from rig.requests.targeter import Credentials, Targeter
-from scenarios.mix import BLOCK, CLASSES, MIX, PERF_GATE, WORKERS_MOST, block, cut
+from scenarios.mix import MIX, PERF_GATE
 from scenarios.s8 import perf_gate
 from tests.locust.plans import planned
 
+CLASSES = {each.name: each for each in MIX}
 
-def _block(name: str = "S6Mixed", strand: int = 0, number: int = 0, worker: int = 0):  # type: ignore[no-untyped-def]
-    return block(CLASSES[name], strand, number, worker=worker, route="stripe", tenant="A", timeout_s=10)
+
+def _batch(name: str = "S6Mixed", stream: int = 0, number: int = 0, worker: int = 0):  # type: ignore[no-untyped-def]
+    return batch_scenario(CLASSES[name], stream, number, worker=worker, route="stripe", tenant="A", timeout_s=10)
 
 
 def test_strands_take_turns_by_weight_and_are_spread_out() -> None:
@@ -28,9 +38,9 @@ def test_strands_take_turns_by_weight_and_are_spread_out() -> None:
 
 def test_no_two_blocks_share_a_label() -> None:
     labels = Counter(
-        _block(each.name, strand, number, worker).label
+        _batch(each.name, stream, number, worker).label
         for each in MIX
-        for strand in range(len(each.strands))
+        for stream in range(len(each.streams))
         for number in range(3)
         for worker in (0, 1, WORKERS_MOST - 1)
     )
@@ -40,7 +50,7 @@ def test_no_two_blocks_share_a_label() -> None:
 def test_blocks_of_two_workers_have_no_key_in_common() -> None:
     targeter = Targeter(load_profile(bundled_profile()), RunKey(1, "run", 0))
     keys = [
-        targeter.bind(_block("S2Unique", worker=worker, number=number)).key(seq)
+        targeter.bind(_batch("S2Unique", worker=worker, number=number)).key(seq)
         for worker in (0, 1)
         for number in (0, 1)
         for seq in range(50)
@@ -51,39 +61,39 @@ def test_blocks_of_two_workers_have_no_key_in_common() -> None:
 def test_a_cut_block_has_the_same_keys() -> None:
     targeter = Targeter(load_profile(bundled_profile()), RunKey(1, "run", 0))
     for name in ("S1Replay", "S2Unique", "S4Personal"):
-        whole, part = targeter.bind(_block(name)), targeter.bind(cut(_block(name), 7))
-        assert part.scenario.count == 7 < whole.scenario.count == BLOCK
+        whole, part = targeter.bind(_batch(name)), targeter.bind(cut_batch(_batch(name), 7))
+        assert part.scenario.count == 7 < whole.scenario.count == BATCH_REQUESTS
         assert part.scenario.label == whole.scenario.label
         assert [part.expected(seq) for seq in range(7)] == [whole.expected(seq) for seq in range(7)]
 
 
 def test_no_block_is_opened_beyond_what_the_master_has_heard_of(tmp_path: Path) -> None:
-    plan = Plan.from_wire(planned("http://127.0.0.1:1"))
+    plan = LocustPlan.from_wire(planned("http://127.0.0.1:1"))
     allowance = Allowance(plan.own_share)
-    source = sources_of(plan, MIX, PERF_GATE, tmp_path, allowance)["S2Unique"]
+    source = sources_of(plan, tmp_path, allowance)["S2Unique"]
     source.allowed = 2
     seqs = []
-    while (open_block := source.current()) is not None:
-        seqs.append(open_block.take(0)[0])
-    assert seqs == [*range(BLOCK), *range(BLOCK)]
+    while (open_batch := source.current()) is not None:
+        seqs.append(open_batch.take(0)[0])
+    assert seqs == [*range(BATCH_REQUESTS), *range(BATCH_REQUESTS)]
     assert source.empty
-    assert allowance.left == plan.own_share - 2 * BLOCK  # what was refused is not gone
+    assert allowance.left == plan.own_share - 2 * BATCH_REQUESTS  # what was refused is not gone
     source.allowed = 3
     assert (third := source.current()) is not None
-    assert third is source.blocks[2]
+    assert third is source.batches[2]
 
 
 def test_what_is_announced_lies_ahead_of_all_that_is_used_and_never_goes_back(tmp_path: Path) -> None:
-    plan = Plan.from_wire(planned("http://127.0.0.1:1"))
-    source = sources_of(plan, MIX, PERF_GATE, tmp_path, Allowance(plan.own_share))["S2Unique"]
-    assert source.announced(15, 0) == FIRST_BLOCKS
-    fast = source.announced(15, 10 * BLOCK)
-    assert fast == FIRST_BLOCKS + 150
-    assert source.announced(15, 0) == fast
+    plan = LocustPlan.from_wire(planned("http://127.0.0.1:1"))
+    source = sources_of(plan, tmp_path, Allowance(plan.own_share))["S2Unique"]
+    assert source.credit(15, 0) == FIRST_CREDIT
+    fast = source.credit(15, 10 * BATCH_REQUESTS)
+    assert fast == FIRST_CREDIT + 150
+    assert source.credit(15, 0) == fast
 
 
 def test_users_with_a_rate_keep_to_an_even_share_of_the_ceiling() -> None:
-    plan = replace(Plan.from_wire(planned("http://h:1")), rate_per_user_s=10.0, most_rate_per_s=100.0, workers=2)
+    plan = replace(LocustPlan.from_wire(planned("http://h:1")), rate_per_user_s=10.0, most_rate_per_s=100.0, workers=2)
     assert [plan.period_ns(users) for users in (1, 5, 10)] == [10**8, 10**8, 2 * 10**8]
     assert replace(plan, rate_per_user_s=0.0).period_ns(1000) == 0
 
@@ -95,12 +105,12 @@ def test_a_fixed_count_as_large_as_the_ceiling_is_sent_whole(tmp_path: Path) -> 
         profile = load_profile(bundled_profile())
         credentials = {"A": Credentials("key", {route.secret: "secret" for route in profile.routes})}
         fixed = perf_gate("stripe", "A", requests=601)
-        plan = Plan(
-            "", RunKey(1, "r", 0), profile, "http://127.0.0.1:1", "stripe", "A", credentials, fixed, most_requests=601,
-            worker=worker, workers=2,
+        plan = LocustPlan(
+            "", RunKey(1, "r", 0), profile, "http://127.0.0.1:1", "stripe", "A", credentials, MIX, PERF_GATE, fixed,
+            most_requests=601, worker=worker, workers=2,
         )  # fmt: skip
         allowance = Allowance(plan.own_share)
-        sources = sources_of(plan, MIX, PERF_GATE, tmp_path, allowance)
+        sources = sources_of(plan, tmp_path, allowance)
         while (whole := sources[PERF_GATE].current()) is not None:
             sent.append(whole.take(0)[0])
         assert not allowance.spent

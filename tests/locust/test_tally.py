@@ -7,7 +7,7 @@ import pytest
 
 from rig.errors import ErrorKind
 from rig.evidence.scenario_runs import RESULT
-from rig.locust_bridge.tally import Tally, failures_of, rounded
+from rig.locust_bridge.tally import Tally, failures_of, round_significant
 
 MS = 1_000_000
 
@@ -23,7 +23,7 @@ def rows(*endings: tuple[float, int, ErrorKind]) -> np.ndarray:
 
 def test_values_keep_three_digits() -> None:
     values = np.array([0.012345, 1.2345, 12.345, 123.45, 1234.5, 99999.0])
-    assert rounded(values).tolist() == [0.0123, 1.23, 12.3, 123.0, 1230.0, 100000.0]
+    assert round_significant(values).tolist() == [0.0123, 1.23, 12.3, 123.0, 1230.0, 100000.0]
 
 
 def test_an_expected_refusal_is_no_failure_and_a_wrong_answer_is_one() -> None:

@@ -23,7 +23,7 @@ from rig.evidence.scenario_runs import RESULT
 from rig.locust_bridge import ramping_users as users_module
 from rig.locust_bridge import worker as worker_module
 from rig.locust_bridge.clock import boot_id
-from rig.locust_bridge.plan import Plan
+from rig.locust_bridge.plan import LocustPlan
 from rig.locust_bridge.wire import (
     CLOCK,
     PLAN,
@@ -133,7 +133,7 @@ async def test_every_request_is_in_statistics_rows_and_account() -> None:
         assert account["reports"] == len(reports)
         assert sum(report["stats_total"]["num_requests"] for report in reports) == account["requests"] > 0
         rows = sum(len(data["data"]) for kind, data in master.seen if kind == ROWS) // RESULT.itemsize
-        assert rows == account["requests"] == sum(block["report"]["sent"] for block in account["blocks"])
+        assert rows == account["requests"] == sum(batch["report"]["sent"] for batch in account["batches"])
         assert account["failures"] == 0
 
 
@@ -159,7 +159,7 @@ async def test_a_worker_is_ready_for_another_test_after_a_stop() -> None:
 async def test_a_share_of_a_fixed_count_is_sent_once_and_what_is_left_is_skipped() -> None:
     with null_stub() as stub:
         async with greeted() as (master, _):
-            plan = Plan.from_wire(planned(stub.endpoint.url))
+            plan = LocustPlan.from_wire(planned(stub.endpoint.url))
             plan = replace(plan, fixed=replace(perf_gate("stripe", "A", requests=101)), worker=1, workers=2)
             await master.say(PLAN, plan.to_wire())
             await master.spawn(1.0, S8PerfGate=3)
@@ -167,8 +167,8 @@ async def test_a_share_of_a_fixed_count_is_sent_once_and_what_is_left_is_skipped
                 await master.expect("stats")
             await master.say("stop")
             account = await master.expect(REPORT)
-            (block,) = account["blocks"]
-            assert (block["report"]["offered"], block["report"]["sent"], account["requests"]) == (50, 50, 50)
+            (batch,) = account["batches"]
+            assert (batch["report"]["offered"], batch["report"]["sent"], account["requests"]) == (50, 50, 50)
 
 
 async def test_a_worker_sends_its_share_of_the_ceiling_and_says_so() -> None:
@@ -176,7 +176,7 @@ async def test_a_worker_sends_its_share_of_the_ceiling_and_says_so() -> None:
 
     with null_stub() as stub:
         async with greeted() as (master, _):
-            plan = replace(Plan.from_wire(planned(stub.endpoint.url)), most_requests=301, worker=2, workers=3)
+            plan = replace(LocustPlan.from_wire(planned(stub.endpoint.url)), most_requests=301, worker=2, workers=3)
             await master.say(PLAN, plan.to_wire())
             await master.spawn(1.0, S1Replay=2, S2Unique=3)
             while not any(data["rig"]["spent"] for kind, data in master.seen if kind == "stats" and "rig" in data):
@@ -220,7 +220,7 @@ async def test_a_worker_that_hears_nothing_stops(monkeypatch: pytest.MonkeyPatch
 
 async def test_a_worker_uses_nothing_that_its_master_has_not_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that is cut off would otherwise send what nobody can account for."""
-    monkeypatch.setattr(users_module, "FIRST_BLOCKS", 0)
+    monkeypatch.setattr(users_module, "FIRST_CREDIT", 0)
     with null_stub() as stub:
         async with greeted() as (master, _):
             master.answers = False
@@ -230,7 +230,7 @@ async def test_a_worker_uses_nothing_that_its_master_has_not_heard_of(monkeypatc
             for _ in range(2):
                 report = await master.expect("stats")
                 assert report["stats_total"]["num_requests"] == 0
-                assert report["rig"]["announced"]["S2Unique"] > 0
+                assert report["rig"]["credit"]["S2Unique"] > 0
             master.answers = True
             await master.answer()
             names: set[str] = set()
@@ -309,7 +309,7 @@ async def test_what_was_due_and_never_sent_is_counted() -> None:
 async def test_users_of_s8_at_a_worker_that_came_late_have_nothing_to_send() -> None:
     with null_stub() as stub:
         async with greeted() as (master, _):
-            plan = Plan.from_wire(planned(stub.endpoint.url))
+            plan = LocustPlan.from_wire(planned(stub.endpoint.url))
             plan = replace(plan, fixed=perf_gate("stripe", "A", requests=100), worker=2, workers=3, late=True)
             await master.say(PLAN, plan.to_wire())
             await master.spawn(1.0, S8PerfGate=3, S2Unique=1)
@@ -318,7 +318,7 @@ async def test_users_of_s8_at_a_worker_that_came_late_have_nothing_to_send() -> 
                 pass
             await master.say("stop")
             account = await master.expect(REPORT)
-            assert {block["scenario"]["id"] for block in account["blocks"]} == {"S2"}
+            assert {batch["scenario"]["id"] for batch in account["batches"]} == {"S2"}
 
 
 async def test_a_worker_that_waits_for_a_hanging_target_hears_its_master(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from rig.engine.dialer import Dialer
 from rig.errors import ConfigError, ExitCode, UsageError
 from rig.limits import REQUESTS_CEILING
 from rig.locust_bridge.coordinator import Coordinator
-from rig.locust_bridge.plan import Plan
+from rig.locust_bridge.plan import LocustPlan
 from rig.model import Pace, RequestClass, RunKey, Scenario, Share
 from rig.profile import Profile, Target, bundled_profile, load_profile
 from rig.run.job import Job
@@ -164,10 +164,11 @@ def test_another_host_takes_the_profile_and_the_command_line() -> None:
 def test_a_master_cannot_send_a_worker_elsewhere() -> None:
     """Whatever addresses stand in the plan that it hands out: the worker finds them itself."""
     profile = load_profile(bundled_profile())
-    plan = Plan("2.47.0", RunKey(1, "r", 1), profile, "http://127.0.0.1:9", "stripe", "A", {}, addresses=(ELSEWHERE,))
-    assert Plan.from_wire(plan.to_wire()).pinned(None).endpoint.doors == ("127.0.0.1",)
+    run = RunKey(1, "r", 1)
+    plan = LocustPlan("2.47.0", run, profile, "http://127.0.0.1:9", "stripe", "A", {}, addresses=(ELSEWHERE,))
+    assert LocustPlan.from_wire(plan.to_wire()).pin(None).endpoint.doors == ("127.0.0.1",)
     with pytest.raises(ConfigError, match="not loopback"):
-        replace(plan, url=f"http://{ELSEWHERE}", addresses=("127.0.0.1",)).pinned(None)
+        replace(plan, url=f"http://{ELSEWHERE}", addresses=("127.0.0.1",)).pin(None)
 
 
 # --- what was checked is what is connected to ---------------------------------------------------------------------
@@ -249,10 +250,10 @@ async def _dialled(endpoint: Endpoint) -> bool:
 
 
 class _Nobody:
-    def ended(self, *_: object) -> None:
+    def end_request(self, *_: object) -> None:
         pass
 
-    closed = ended
+    lose_idle = end_request
 
 
 # --- how much, and how fast ---------------------------------------------------------------------------------------
@@ -321,7 +322,7 @@ def test_a_crowd_whose_users_are_due_too_often_does_not_begin() -> None:
     coordinator = Coordinator({})
     coordinator._job = _job(_profile(max_rate_per_s=39.0), count=2)
     with pytest.raises(UsageError, match=r"40/s.*target\.max_rate_per_s"):
-        coordinator.answer({"do": "begin", "fixed_requests": 0, "rate_per_user_s": 10.0, "users": 3, "workers": 2})
+        coordinator.answer({"do": "begin", "fixed": None, "rate_per_user_s": 10.0, "users": 3, "workers": 2})
 
 
 def test_the_command_line_refuses_before_anything_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
