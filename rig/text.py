@@ -1,14 +1,14 @@
 """Values as words: one-line text, figures with their units, and escaping for Markdown and XML.
 
-What stands in a pack came from a target, a database or another machine. ``one_line`` is the gate that all of it passes
-before it reaches a terminal or a table: no control character, no line break, no change of writing direction survives.
+Text in a pack came from a target, a database or another machine. All of it goes through ``one_line`` before it reaches
+a terminal or a table, which escapes control characters, line breaks and changes of the writing direction.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from math import inf
 from typing import Any
 
@@ -31,14 +31,14 @@ _MARKDOWN = re.compile(r"([\\`*{}\[\]<>|#~&!]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])
 _NOT_XML = re.compile(
     "[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
 )
-"""What XML 1.0 does not allow, and what turns the direction of writing around."""
+"""Characters that XML 1.0 forbids, and those that change the writing direction."""
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 _LONG = 48
 MOST_NAMED = 6
 
 
 def one_line(value: object) -> str:
-    """Text that stays on its line and says nothing to a terminal: such characters are written as escapes."""
+    """Text on one line without control characters: they are written as escapes."""
     text = str(value)
     if text.isprintable():
         return text
@@ -52,17 +52,28 @@ def shorten(value: object, most: int = _LONG) -> str:
 
 
 def markdown(value: object) -> str:
-    """Text that is neither markup nor the end of a table's cell."""
+    """Text with everything escaped that Markdown would read as markup or as the end of a table's cell."""
     return _MARKDOWN.sub(r"\\\1", one_line(value))
 
 
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of cells that are Markdown already."""
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def markdown_list(items: Iterable[str]) -> str:
+    """A list of plain texts, which are escaped."""
+    return "\n".join(f"- {markdown(item)}" for item in items)
+
+
 def xml_text(value: object) -> str:
-    """Text that XML 1.0 allows and that reads as written, the rest as escapes. (Markup is the writer's business.)"""
+    """Text with everything escaped that XML 1.0 forbids. The writer of the XML escapes markup."""
     return _NOT_XML.sub(lambda match: _escape(match[0]), str(value))
 
 
 def number(value: float) -> str:
-    """Four significant digits, thousands set apart; a dash for what is no number."""
+    """Four significant digits with commas between thousands; a dash for NaN and infinity."""
     if isinstance(value, int):
         return f"{value:,}"
     if value != value or value in (inf, -inf):
@@ -103,7 +114,7 @@ def figure_words(name: str, value: Any) -> str:
 
 
 def figures_words(figures: Mapping[str, Any], most: int | None = None) -> str:
-    """The figures of a gate in the order the checker gave them: what matters comes first. ``most`` cuts the rest."""
+    """The first ``most`` figures of a gate, in the order of the checker, which puts the important ones first."""
     known = [(name, value) for name, value in figures.items() if value is not None and value != [] and value != ""]
     return " · ".join(figure_words(name, value) for name, value in known[:most])
 

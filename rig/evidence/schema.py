@@ -34,6 +34,7 @@ _RENAMED: Mapping[str, Mapping[str, str]] = {
     "storms/unknown-kid/*.json": {"knobs": "verifier_settings"},
 }
 _FIGURES = {
+    "drives": "scenario_runs",
     "rps_trials": "trials_rps",
     "clock_error_ms_max": "clock_error_max_ms",
     "worker_rss_mib_max": "worker_rss_max_mib",

@@ -1,9 +1,8 @@
-"""What stands between two runs and a claim: other machines, other targets, other settings. Pure.
+"""What forbids or weakens a claim about two runs: other machines, other targets, other settings. Pure.
 
-Flow: ``caveats_about`` holds two runs against each other and lists what differs. A doubt that ``blocks`` makes every
-figure's difference meaningless (another machine, a machine that others used meanwhile, an uncertified client); any
-other may be the very change that the comparison is for (a setting of the database, the version of the rig or the
-target), or a fair reason to look twice (another seed), and is only named.
+Flow: ``caveats_about`` lists what differs between two runs. One that ``blocks`` makes every difference meaningless:
+another machine, a machine that others used meanwhile, a client that was not certified. Any other is only named. It may
+be the very change that the comparison is for, such as a setting of the database or the version of the target.
 """
 
 from __future__ import annotations
@@ -24,14 +23,13 @@ from rig.text import value_words
 
 _MACHINE = ("cores", "cores_allowed", "cpu_quota_cores", "cpu_model", "memory_bytes", "core_planning")
 _SOFTWARE = ("kernel", "python", "rig", "commit", "commit_dirty", "target_commit", "libraries", "database")
-_SETTINGS_THAT_BAR = ("workers",)
+_BLOCKING_SETTINGS = ("workers",)
 _SETTINGS = ("defects", "samplers", "latency_calibration")
 _CERTIFYING = ("calibration.null", "accounting")
 _FOREIGN = 0.15
-"""Share of the machine that others (and steal) may take: what they took, the run might have had. A machine that has
-nothing else to do spends a few percent on itself."""
+"""The share of the machine that other processes and steal may take. An idle machine spends a few percent on itself."""
 _BUSY = 0.5
-"""Load average per core before the run from which on the machine was not its own, where nobody looked meanwhile."""
+"""A higher load average per core before the run means that others used the machine, where nobody sampled the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +43,11 @@ class Caveat:
 
 
 def caveats_about(before: ComparedRun, after: ComparedRun) -> tuple[Caveat, ...]:
-    """What differs, that which blocks a claim first."""
+    """What differs; caveats that block a claim come first."""
     old, new = before.manifest, after.manifest
     caveats = [
         *_differences("machine", _MACHINE, old.fingerprint, new.fingerprint, blocks=True),
-        *_differences("setting", _SETTINGS_THAT_BAR, old.settings, new.settings, blocks=True),
+        *_differences("setting", _BLOCKING_SETTINGS, old.settings, new.settings, blocks=True),
         *_certificate_caveats(before.judgement, after.judgement),
         *_shared_machine_caveats(before, after),
         *_target_caveats(old.profile, new.profile),
@@ -73,7 +71,7 @@ def _differences(
 
 
 def _leaves(name: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Where two values differ, table by table: nested keys are joined with a dot."""
+    """Where two values differ. Keys of nested tables are joined with dots."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in dict.fromkeys([*old, *new]):
             yield from _leaves(f"{name}.{key}", old.get(key), new.get(key))
@@ -82,7 +80,7 @@ def _leaves(name: str, old: Any, new: Any) -> Iterator[tuple[str, Any, Any]]:
 
 
 def _target_caveats(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Caveat]:
-    """Another target blocks; other keys of the same target's profile are named."""
+    """Another target blocks every claim. Other keys of the profile are only named."""
     if before.get("name") != after.get("name"):
         yield Caveat("target (name of the profile)", str(before.get("name")), str(after.get("name")), blocks=True)
         return
@@ -91,7 +89,7 @@ def _target_caveats(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iter
 
 
 def _certificate_caveats(before: Judgement, after: Judgement) -> Iterator[Caveat]:
-    """A client that was not shown to be good enough, or whose books do not close, carries no difference."""
+    """A client that was not certified, or whose counts contradict each other, allows no claim."""
     verdicts = [{gate.id: gate.verdict for gate in run.gates} for run in (before, after)]
     for name in _CERTIFYING:
         old, new = (run.get(name, Verdict.NOT_RUN) for run in verdicts)
@@ -100,7 +98,7 @@ def _certificate_caveats(before: Judgement, after: Judgement) -> Iterator[Caveat
 
 
 def _shared_machine_caveats(before: ComparedRun, after: ComparedRun) -> Iterator[Caveat]:
-    """A machine that others used meanwhile: the difference may be theirs."""
+    """Others used the machine meanwhile, and may have caused the difference."""
     foreign = [_foreign_share(run.case) for run in (before, after)]
     seen = [share for share in foreign if share is not None]
     if seen and max(seen) >= _FOREIGN:
@@ -113,7 +111,7 @@ def _shared_machine_caveats(before: ComparedRun, after: ComparedRun) -> Iterator
 
 
 def _foreign_share(case: Case) -> float | None:
-    """What processes outside the run took of the machine while it was driven, steal counted in; None: nobody looked."""
+    """The share that processes outside the run and steal took of the machine under load; None: nobody looked."""
     window = span(case)
     whole = cpu.machine(case.samples, *window) if window else None
     if window is None or whole is None or case.samples.pids.empty:

@@ -1,13 +1,12 @@
-"""Two runs side by run: which gates turned, and by how much each figure differs. Pure: two runs in, one value out.
+"""Two runs compared: which gates ended otherwise, and by how much each figure differs. Pure.
 
-Flow: drives of the same plan (scenario, step, route, trial, size, pace) in both runs are pairs; a figure's difference
-is the mean ratio over its pairs, with a bootstrap interval. A difference is claimed only where the interval leaves out
-"no difference", there are pairs enough to say so, and nothing stands in the way (``comparable``): two machines, two
-targets, a machine that others used meanwhile, a client that was not certified. Everything else is "no difference can be
+Flow: scenario runs of the same plan (scenario, step, route, trial, size, pace) in both runs are pairs. The difference
+of a figure is the mean ratio over its pairs, with a bootstrap interval. A difference is claimed only where the interval
+excludes "no difference", there are enough pairs, and no caveat blocks it. Everything else is "no difference can be
 claimed", with the reason.
 
-What an interval cannot know: two runs are two moments of one machine. It says how sure the difference between *these*
-runs is; whether a change of the target made it takes runs of both in turns.
+An interval says how sure the difference between *these* two runs is. Two runs are two moments of one machine: whether a
+change of the target caused the difference takes several runs of both, in turns.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ ABSENT = "absent"
 
 @dataclass(frozen=True, slots=True)
 class ComparedFigure:
-    """What is compared: a column of ``scenario_run_figures``; ``better`` says which way is good, if any is."""
+    """What is compared: a column of ``scenario_run_figures``; ``better`` says which direction is good."""
 
     column: str
     words: str
@@ -60,9 +59,9 @@ _SESSIONS = ComparedFigure("active_sessions", "active sessions", "", "neither")
 class Difference:
     """One figure of one subject in both runs.
 
-    ``before`` and ``after`` are geometric means over the pairs, so that their ratio is the mean ratio of a pair;
-    ``change`` is that minus 1, within ``low`` to ``high`` (None for too few pairs). ``claim`` is None where no
-    difference can be claimed; ``why_not`` says why.
+    ``before`` and ``after`` are geometric means over the pairs, so that their ratio is the mean ratio of a pair.
+    ``change`` is that ratio minus 1, and its interval is ``low`` to ``high`` (None: too few pairs). ``claim`` is None
+    where no difference can be claimed; then ``why_not`` has the reason.
     """
 
     subject: str
@@ -96,7 +95,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class GateChange:
-    """A gate that ended otherwise; ``absent`` where a run did not have it. ``reason`` is the worse one's."""
+    """A gate with another verdict in the second run; ``absent`` where a run did not have it."""
 
     gate: str
     before: str
@@ -106,7 +105,7 @@ class GateChange:
 
 @dataclass(frozen=True, slots=True)
 class RunComparison:
-    """All of a comparison. ``left_out`` names drives of one run that have no pair in the other, with the reason."""
+    """A whole comparison. ``left_out`` names scenario runs without a pair in the other run, with the reason."""
 
     before: ComparedRun
     after: ComparedRun
@@ -128,12 +127,12 @@ class RunComparison:
 
     @property
     def intervals(self) -> int:
-        """How many intervals were looked at."""
+        """How many differences have an interval."""
         return sum(difference.low is not None for difference in self.differences)
 
     @property
     def sentence(self) -> str:
-        """One line that says what came of it."""
+        """The result in one line."""
         parts = []
         if self.gates:
             parts.append(f"{_count(len(self.gates), 'gate')} ended otherwise")
@@ -144,8 +143,8 @@ class RunComparison:
                 named = some((f"{each.subject} {each.figure.words} {each.change:+.0%}" for each in found), 3)
                 parts.append(f"{word}: {named}")
         if not worse and not better:
-            bar = next((f": {caveat.what}" for caveat in self.caveats if caveat.blocks), "")
-            parts.append(f"no difference in any figure can be claimed{bar}")
+            blocker = next((f": {caveat.what}" for caveat in self.caveats if caveat.blocks), "")
+            parts.append(f"no difference in any figure can be claimed{blocker}")
         return "; ".join(parts)
 
     def document(self) -> dict[str, Any]:
@@ -165,7 +164,7 @@ class RunComparison:
 
 
 def compare(before: ComparedRun, after: ComparedRun) -> RunComparison:
-    """Lay two runs side by run: whatever two judged runs hold, also when it allows no claim."""
+    """Compare two judged runs. What allows no claim gets none, with the reason."""
     caveats = caveats_about(before, after)
     blocker = next((caveat.what for caveat in caveats if caveat.blocks), "")
     pairs, left_out = _pair_scenario_runs(before.case, after.case)
@@ -195,7 +194,7 @@ def _reason(gates: list[Gate]) -> str:
 
 
 def _pair_scenario_runs(before: Case, after: Case) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Figures of the drives that both runs have: columns ``…_before`` and ``…_after``; and what was left out."""
+    """Figures of the scenario runs that both have (columns ``…_before``, ``…_after``), and what was left out."""
     plans = [{run.scenario.label: run.scenario for run in case.scenario_runs} for case in (before, after)]
     left_out = [f"{label}: only in the {'first' if label in plans[0] else 'second'} run" for label in _odd(plans)]
     shared = {label: _unlike(plans[0][label], plans[1][label]) for label in plans[0].keys() & plans[1].keys()}
@@ -214,7 +213,7 @@ def _odd(plans: Sequence[Mapping[str, Scenario]]) -> set[str]:
 
 
 def _unlike(before: Scenario, after: Scenario) -> str:
-    """Which part of a plan differs; limits may, for they change the verdict and not the load."""
+    """Which part of a plan differs. Limits may differ: they change the verdict and not the load."""
     for name in ("shares", "pace", "shuffled", "shared_key"):
         if getattr(before, name) != getattr(after, name):
             return name
@@ -225,7 +224,7 @@ def _unlike(before: Scenario, after: Scenario) -> str:
 
 
 def _of_null(before: Case, after: Case, blocker: str) -> Iterator[Difference]:
-    """The control: the same client against a stub that does nothing. What differs here is not the target's."""
+    """The control: the client against a stub that does nothing. The target cannot cause a difference here."""
     trials = [case.certificate.trials if case.certificate else () for case in (before, after)]
     paired: list[tuple[NullTrial, ...]] = list(zip(*trials, strict=False))
     for column, figure in (("rps", _RATE), ("client_cpu_us_per_request", _CPU)):
@@ -250,7 +249,7 @@ def _of_scenario_runs(
 
 
 def _invalid(judgement: Judgement) -> dict[str, str]:
-    """Scenarios whose time could not be judged: what is not fit for a verdict is not fit for a claim."""
+    """Scenarios whose gate of speed is INVALID. Nothing can be claimed about them either."""
     return {
         gate.id.partition(".")[0]: f"{gate.id} is INVALID in one of the runs"
         for gate in judgement.gates
@@ -265,14 +264,14 @@ def _of_rows(subject: str, figures: Sequence[ComparedFigure], rows: pd.DataFrame
 
 
 def _of_pairs(subject: str, figure: ComparedFigure, pairs: NDArray[np.float64], blocker: str) -> Iterator[Difference]:
-    """Of those of ``pairs`` (shape (n, 2)) that have a ratio; nothing where none has."""
+    """The difference over those ``pairs`` (shape (n, 2)) that have a ratio; none where no pair has one."""
     usable = pairs[(np.isfinite(pairs) & (pairs > 0)).all(axis=1)]
     if len(usable):
         yield _difference(subject, figure, usable, blocker)
 
 
 def _difference(subject: str, figure: ComparedFigure, pairs: NDArray[np.float64], blocker: str) -> Difference:
-    """``pairs`` has the shape (n, 2), all above 0. Ratios, so that small and large drives weigh alike."""
+    """``pairs`` has the shape (n, 2), all above 0. With ratios, small and large scenario runs weigh the same."""
     logs = np.log(pairs)
     ratios = logs[:, 1] - logs[:, 0]
     count, needed = len(ratios), least_pairs()
@@ -293,7 +292,7 @@ def _difference(subject: str, figure: ComparedFigure, pairs: NDArray[np.float64]
 
 
 def _remedy(subject: str, needed: int) -> str:
-    """What gives more pairs; S8 is the only one of which trials can be asked for."""
+    """How to get more pairs. Only S8 has trials."""
     return f": run both with --trials {needed}" if subject == "S8" else ""
 
 

@@ -1,6 +1,6 @@
-"""A comparison for people: the table on the console, ``compare.md``, ``compare.html``. All made of the same rows.
+"""A comparison as documents: the table on the console, ``compare.md`` and ``compare.html``, made of the same rows.
 
-Text from a pack is never read as terminal codes, markup or Markdown; the page carries the report's own policy.
+Text from a pack is never read as terminal codes, markup or Markdown. The HTML has the content policy of a report.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rig.report.interval import LEVEL
 from rig.report.plots.differences import differences_plot
 from rig.report.summary import command
 from rig.report.template import render
-from rig.text import markdown, number, one_line
+from rig.text import markdown, markdown_list, markdown_table, number, one_line
 
 _STYLES = {"better": "green", "worse": "bold red", "different": "bold", "open": "dim"}
 _HEAD = ("subject", "figure", "first", "second", "change", f"{LEVEL:.0%} interval", "pairs", "what can be claimed")
@@ -56,21 +56,21 @@ def _percent(share: float) -> str:
 
 
 def remarks(compared: RunComparison) -> tuple[str, ...]:
-    """What has to be known to read the intervals."""
+    """What a reader must know about the intervals."""
     by_chance = compared.intervals * (1 - LEVEL)
     said = [
-        f"{compared.intervals} intervals at {LEVEL:.0%}: about {number(round(by_chance, 1))} of them leave out 0 by "
-        "chance alone"
+        f"{compared.intervals} intervals at {LEVEL:.0%}: by chance alone, about {number(round(by_chance, 1))} of them "
+        "exclude 0"
         if compared.intervals
         else "",
-        "an interval is about these two runs, which are two moments of a machine: that a change of the target made a "
-        "difference takes several runs of both, in turns",
+        "an interval says how sure the difference between these two runs is, not what caused it; to learn what a "
+        "change of the target does, make several runs of both, in turns",
     ]
     return tuple(filter(None, said))
 
 
 def console(compared: RunComparison) -> RenderableType:
-    """The comparison for a terminal; the caller's rich console decides on width, colour and stream."""
+    """The comparison for a terminal. The caller's rich console decides on width, colour and stream."""
     parts: list[RenderableType] = [_runs(compared)]
     if compared.caveats:
         parts.append(_plain("Not alike", ("", "first", "second", ""), _caveat_cells(compared)))
@@ -78,10 +78,11 @@ def console(compared: RunComparison) -> RenderableType:
     if changes:
         parts.append(_plain("Gates that ended otherwise", ("gate", "first", "second", "why"), changes))
     if compared.differences:
-        parts += [_differences(compared), *(Text(f"nothing claimed: {why}", style="dim") for why in _why_not(compared))]
+        parts.append(_differences(compared))
+    notes = [f"nothing claimed: {why}" for why in _why_not(compared)]
     if compared.left_out:
-        parts.append(Text(f"left out: {len(compared.left_out)} drives without a pair (--json names them)", style="dim"))
-    parts += [Text(f"note: {remark}", style="dim") for remark in remarks(compared)]
+        notes.append(f"left out: {len(compared.left_out)} scenario runs without a pair (--json names them)")
+    parts += [Text(note, style="dim") for note in (*notes, *(f"note: {remark}" for remark in remarks(compared)))]
     parts.append(Text(one_line(compared.sentence), style="bold"))
     return Group(*parts)
 
@@ -101,7 +102,7 @@ def _plain(title: str, head: tuple[str, ...], body: Sequence[tuple[str, ...]]) -
 
 
 def _differences(compared: RunComparison) -> Table:
-    """Each on a line, also on a narrow terminal; why nothing is claimed is said once, below."""
+    """The figures without their reasons, so that each fits on one line; the reasons are listed once, below."""
     table = _table("Figures", ("figure", "first", "second", "change", f"{LEVEL:.0%} interval", ""))
     for row in rows(compared):
         subject, figure, before, after, change, interval, _, _ = row.cells
@@ -111,7 +112,7 @@ def _differences(compared: RunComparison) -> Table:
 
 
 def _why_not(compared: RunComparison) -> list[str]:
-    """Every reason once, with the subjects that it holds for."""
+    """Every reason once, with its subjects."""
     subjects: dict[str, dict[str, None]] = {}
     for each in compared.differences:
         if each.claim is None:
@@ -127,15 +128,8 @@ def _table(title: str, head: tuple[str, ...]) -> Table:
 
 
 def _caveat_cells(compared: RunComparison) -> list[tuple[str, ...]]:
-    return [
-        (
-            one_line(caveat.what),
-            one_line(caveat.before),
-            one_line(caveat.after),
-            "blocks every claim" if caveat.blocks else "",
-        )
-        for caveat in compared.caveats
-    ]
+    caveats = compared.caveats
+    return [(each.what, each.before, each.after, "blocks every claim" if each.blocks else "") for each in caveats]
 
 
 def text(compared: RunComparison) -> str:
@@ -145,7 +139,7 @@ def text(compared: RunComparison) -> str:
         for word, run in (("first", compared.before), ("second", compared.after))
     ]
     parts = [
-        "# Two runs side by run",
+        "# Two runs side by side",
         f"{markdown(compared.sentence)}.",
         _markdown(("Run", "Pack", "Verdict", "Seed", "Command"), runs),
     ]
@@ -158,14 +152,13 @@ def text(compared: RunComparison) -> str:
         if body:
             parts += [f"## {title}", _markdown(head, body)]
     if compared.left_out:
-        parts += ["## Left out", "\n".join(f"- {markdown(item)}" for item in compared.left_out)]
-    parts += ["## Reading it", "\n".join(f"- {markdown(remark)}" for remark in remarks(compared))]
+        parts += ["## Left out", markdown_list(compared.left_out)]
+    parts += ["## Reading it", markdown_list(remarks(compared))]
     return "\n\n".join(parts) + "\n"
 
 
 def _markdown(head: tuple[str, ...], body: Sequence[tuple[str, ...]]) -> str:
-    lines: list[tuple[str, ...]] = [head, ("---",) * len(head), *(tuple(map(markdown, cells)) for cells in body)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return markdown_table(head, (tuple(map(markdown, cells)) for cells in body))
 
 
 def html(compared: RunComparison) -> str:

@@ -1,10 +1,10 @@
-"""What people read of a run: ``report.html``, ``summary.md``, ``junit.xml`` and the pictures.
+"""The documents of a run for people and CIs: ``report.html``, ``summary.md``, ``junit.xml`` and the pictures.
 
-Flow: ``documents`` renders all of them from the manifest, the case and the judgement, as names and bytes; ``write``
-puts them into a pack that is not sealed yet. They hold nothing that is not in the evidence, so they can be made again
-at any time, elsewhere.
+Flow: ``documents`` renders all of them from the manifest, the case and the judgement; ``write`` puts them into a pack
+that is not sealed yet. They hold nothing but evidence of the pack, so ``rig report`` can make them again at any time.
 
-The HTML is one file without scripts or anything to load, and its policy forbids both: a pack may come from a stranger.
+The HTML is one file that runs no script and loads nothing. Its content policy forbids both, because a pack may come
+from a stranger.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from rig.report.figures import scenario_run_figures
 from rig.report.headline import headline
 from rig.report.junit import junit
 from rig.report.plots import PLOTS, Plot, png
-from rig.report.summary import command, find_gaps, lines, summary
+from rig.report.summary import command, find_gaps, gate_rows, summary
 from rig.report.template import render
 from rig.text import by_word, one_line, shorten
 
 _FIRST_KEYS = 50
-"""Unclean keys and canary hits shown; all of them are in the pack."""
+"""Discrepancies and canary hits that the report shows; the pack holds all of them."""
 _PROVED = (Verdict.FAIL, Verdict.INVALID)
 
 
@@ -68,9 +68,9 @@ def html(manifest: Manifest, case: Case, judgement: Judgement, pictures: tuple[P
         case=case,
         judgement=judgement,
         diagnosis=explain(case),
-        reasons=lines(judgement.having(*_PROVED)),
-        exit_gates=lines(judgement.exit_gates),
-        gates=lines(judgement.plain_gates),
+        reasons=gate_rows(judgement.having(*_PROVED)),
+        exit_gates=gate_rows(judgement.exit_gates),
+        gates=gate_rows(judgement.plain_gates),
         pictures=tuple(picture for picture in pictures if picture.data),
         not_measured=(*find_gaps(case, judgement), *missing),
         headline=headline(case, judgement),
@@ -93,7 +93,7 @@ def _pictures(case: Case) -> Iterator[Picture]:
 
 
 def _origin(manifest: Manifest) -> Iterator[tuple[str, str]]:
-    """What has to be the same for the same run again."""
+    """What must be the same to make the same run again."""
     about = manifest.fingerprint
     dirty = " with changes that were not committed" if about.get("commit_dirty") else ""
     database = about.get("database")
@@ -106,14 +106,14 @@ def _origin(manifest: Manifest) -> Iterator[tuple[str, str]]:
         ("profile", manifest.profile.get("name")),
         ("sha256 of the profile", about.get("profile_sha256")),
         ("PostgreSQL", database.get("server_version") if isinstance(database, Mapping) else None),
-        ("run of the CI", about.get("ci_run")),
+        ("CI run", about.get("ci_run")),
     ):
         if value not in (None, ""):
             yield name, one_line(value)
 
 
 def _discrepancies(case: Case) -> Iterator[tuple[str, str, str, str]]:
-    """What is wrong in the database, by kind, place, key and detail; personal data first, what is harmless left out."""
+    """What is wrong in the database: kind, place, key and detail. Personal data comes first."""
     if case.truth is None:
         return
     for hit in case.truth.canary_hits:

@@ -1,15 +1,15 @@
-"""A pack for a notebook: ``rig.load("results/…")`` and every table of it as a data frame.
+"""A pack in a notebook: ``rig.load("results/…")`` gives every table of it as a data frame.
 
-Flow: ``load`` opens the folder and reads the manifest only; each attribute reads what it needs when it is first asked
-for, and keeps it. Works on finished and unfinished packs, verifies no hashes (``rig check`` does) and judges nothing.
+Flow: ``load`` opens the folder and reads the manifest only. Each attribute is read when it is first used, and kept. It
+works on finished and unfinished packs. It judges nothing and verifies no hashes: ``rig check`` does.
 
     >>> run = rig.load("results/20261121T130326Z-run-1")
     >>> run.verdicts.query("verdict != 'PASS'")
     >>> run.metrics.groupby("scenario")["response_p99_ms"].max()
     >>> run.sessions_by_event("S8-10000-stripe-1")
 
-Every ``…_ns`` is a time on the monotonic clock of the machine that made the pack; ``run.seconds(column)`` turns it into
-seconds since the run began.
+Every ``…_ns`` is a time on the monotonic clock of the machine that made the pack. ``run.seconds(column)`` gives seconds
+since the run began.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _VERDICTS = ("gate", "verdict", "rule", "reason", "figures")
 
 
 def load(path: Path | str) -> LoadedPack:
-    """Open an evidence pack; EvidenceError when the folder is none, or of another schema."""
+    """Open an evidence pack. EvidenceError where the folder is none, or has a schema that this rig cannot read."""
     return LoadedPack(Pack.open(Path(path)))
 
 
@@ -51,11 +51,11 @@ class LoadedPack:
         self._pack = pack
         self.path: Path = pack.path
         self.manifest: Manifest = pack.manifest()
-        """Who asked for what: ``verb``, ``argv``, ``seed``, ``settings``, ``profile``, ``fingerprint`` …"""
+        """What was asked for: ``verb``, ``argv``, ``seed``, ``settings``, ``profile``, ``fingerprint`` …"""
 
     def __repr__(self) -> str:
         verdict = self.judgement.verdict if self.judgement else "not judged"
-        return f"<{self._pack.name}: {verdict}, {len(self.manifest.scenario_runs)} drives>"
+        return f"<{self._pack.name}: {verdict}, {len(self.manifest.scenario_runs)} scenario runs>"
 
     @cached_property
     def case(self) -> Case:
@@ -93,7 +93,7 @@ class LoadedPack:
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
-        """A row per drive: outcomes, rate, quantiles of response and service time, client CPU, active sessions.
+        """A row per scenario run: outcomes, rate, quantiles of response and service time, client CPU, active sessions.
 
         Columns and units: ``rig.report.frames.FIGURES``.
         """
@@ -108,10 +108,10 @@ class LoadedPack:
 
     @cached_property
     def truth(self) -> pd.DataFrame:
-        """A row per drive and tenant: rows expected (``…_min``, ``…_max``) and found.
+        """A row per scenario run and tenant: rows expected (``…_min``, ``…_max``) and found.
 
         ``scenario_run, scenario, tenant, canonical_min, canonical_max, canonical, dead_min, dead_max, dead,
-        discrepancies`` (a dict: number of keys by anomaly). Empty where the database was not read.
+        discrepancies`` (a dict: number of keys by kind). Empty where the database was not read.
         """
         return _frame(Group, self.case.truth.groups if self.case.truth else ())
 
@@ -122,7 +122,7 @@ class LoadedPack:
 
     @cached_property
     def discrepancies(self) -> pd.DataFrame:
-        """A row per key that is not simply there once: ``kind, scenario_run, scenario, tenant, key, detail``.
+        """A row per key whose rows are not what they must be: ``kind, scenario_run, scenario, tenant, key, detail``.
 
         Kinds: lost, duplicated, unexpected, misrouted, wrong_tenant, wrong_channel, wrong_correlation, recovered (no
         fault: an unanswered request whose row exists).
@@ -167,12 +167,12 @@ class LoadedPack:
         return self.case.samples
 
     def sessions_by_event(self, scenario_run: str | None = None) -> pd.Series[float]:
-        """Average active sessions by wait event, the largest first, over a drive or over all that was sampled."""
+        """Average active sessions by wait event, the largest first, over a scenario run or over all samples."""
         start_ns, end_ns = (None, None) if scenario_run is None else self._window(scenario_run)
         return aas.by_event(self.samples, start_ns, end_ns)
 
     def cores_by_role(self, scenario_run: str) -> pd.Series[float]:
-        """Cores that each role kept busy on average during a drive, the largest first."""
+        """Cores that each role kept busy on average during a scenario run, the largest first."""
         return cpu.by_role(self.samples, *self._window(scenario_run))
 
     # --- times ------------------------------------------------------------------------------------------------------
@@ -186,7 +186,9 @@ class LoadedPack:
         rows = self.history[(self.history["scenario_run"] == scenario_run) & (self.history["sent_ns"] > 0)]
         if rows.empty:
             known = ", ".join(sorted(self.history["scenario_run"].astype(str).unique())) or "none"
-            raise UsageError(f"no drive named {scenario_run!r} sent anything in {self.path}; those that did: {known}")
+            raise UsageError(
+                f"no scenario run named {scenario_run!r} sent anything in {self.path}; those that did: {known}"
+            )
         return int(rows["sent_ns"].min()), int(rows["done_ns"].max())
 
 

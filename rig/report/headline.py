@@ -1,4 +1,4 @@
-"""The five or six figures that a reviewer asks for first, each beside the limit that it stands against."""
+"""The five or six figures that a reviewer asks for first, each with its limit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rig.text import number, one_line, value_words
 
 @dataclass(frozen=True, slots=True)
 class HeadlineFigure:
-    """``value`` with its unit; ``beside``: what it is held against. ``verdict`` of its gate, "" where that is PASS."""
+    """A ``value`` with its unit; ``beside`` it stands its limit. ``verdict`` is that of its gate, "" for PASS."""
 
     title: str
     value: str
@@ -24,7 +24,7 @@ class HeadlineFigure:
 
 
 def headline(case: Case, judgement: Judgement) -> tuple[HeadlineFigure, ...]:
-    """What there is evidence for, in the order of the exit gates' weight."""
+    """The figures that there is evidence for, the most important first."""
     gates = {gate.id: gate for gate in judgement.gates}
     return (*_speed(gates), *_requests(case), *_truth(case, gates), *_client(case, gates))
 
@@ -55,7 +55,7 @@ def _truth(case: Case, gates: dict[str, Gate]) -> Iterator[HeadlineFigure]:
         return
     discrepancies = sum(key.kind is not DiscrepancyKind.RECOVERED for key in truth.discrepancies)
     totals = gates.get("totals")
-    yield _of(totals, "Keys reconciled", number(truth.keys_reconciled), f"{number(discrepancies)} not as they must be")
+    yield _of(totals, "Keys reconciled", number(truth.keys_reconciled), f"{number(discrepancies)} discrepancies")
     hits = number(len(truth.canary_hits))
     beside = f"in {number(truth.columns_scanned)} columns, {number(len(truth.log_files_scanned))} log files"
     yield _of(gates.get("privacy.rows"), "Personal data", f"{hits} hits", beside)

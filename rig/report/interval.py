@@ -1,11 +1,11 @@
-"""How sure a mean of a few paired differences is: a bootstrap interval, widened for small samples. Pure and seeded.
+"""A bootstrap interval of the mean of a few paired differences, widened for small samples. Pure and seeded.
 
-Flow: ``interval_of_mean`` resamples the pairs and reads two percentiles off the means; ``least_pairs`` says below how
-many pairs no interval at that level can mean anything.
+Flow: ``interval_of_mean`` resamples the pairs and takes two quantiles of the means. ``least_pairs`` is the number of
+pairs below which no interval can support a claim.
 
-The plain percentile bootstrap is too narrow for few pairs: of six it misses the truth one time in eight, not one in
-twenty. The percentiles are therefore moved outwards to where a t interval would be ("expanded percentile": Hesterberg,
-What Teachers Should Know About the Bootstrap, The American Statistician 69:4, 2015, section 3.4).
+The plain percentile bootstrap is too narrow for few pairs: with six it misses the true mean one time in eight, not one
+in twenty. The quantiles are therefore moved outwards to where a t interval would end ("expanded percentile":
+Hesterberg, What Teachers Should Know About the Bootstrap, The American Statistician 69:4, 2015, section 3.4).
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from rig.stats import quantile
 
 LEVEL = 0.95
 RESAMPLES = 20_000
-"""So many that the outermost percentile that is read, a quarter of a percent, rests on fifty means."""
+"""So many that fifty means lie beyond the outermost quantile that is used, a quarter of a percent."""
 _SEED = 20_151
-"""The same pairs have the same interval whenever they are asked for."""
+"""Fixed, so that the same pairs always have the same interval."""
 
 
 def least_pairs(level: float = LEVEL) -> int:
-    """So many pairs are needed before even "all of them went one way" is rarer by chance than 1 - ``level``: 6."""
+    """6: with fewer pairs, all of them agree by chance more often than 1 - ``level``."""
     return ceil(log2(2 / (1 - level)))
 
 
@@ -42,7 +42,7 @@ def interval_of_mean(values: NDArray[np.float64], level: float = LEVEL) -> tuple
 
 
 def _expanded_tail(level: float, count: int) -> float:
-    """Which percentile of the bootstrap means lies where the t interval of so many values ends."""
+    """The share of bootstrap means below the lower end of the t interval of so many values."""
     return NormalDist().cdf(-sqrt(count / (count - 1)) * _t_quantile((1 + level) / 2, count - 1))
 
 

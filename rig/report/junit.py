@@ -1,9 +1,8 @@
 """``junit.xml``: one test case a gate, for the test view of a CI.
 
-FAIL is a failure, INVALID an error, NOT-RUN skipped: the words by which a test runner tells "it is wrong" from "I could
-not tell" and "I did not try". Each exit gate is a suite of its own, its own verdict first; a gate that several exit
-gates rest on stands in the first of them, so that the counts are those of the run. The shape is that of Jenkins' schema
-(xunit-plugin, junit-10.xsd), which the viewers of GitLab and GitHub read as well.
+FAIL becomes a failure, INVALID an error, NOT-RUN skipped. Each exit gate is a suite that starts with its own verdict. A
+gate that several exit gates rest on is listed in the first of them only, so that no gate counts twice. The document
+follows Jenkins' schema (xunit-plugin, junit-10.xsd), which GitLab and GitHub read as well.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ def junit(manifest: Manifest, judgement: Judgement) -> bytes:
     """The judgement as a JUnit document, UTF-8."""
     name = f"rig {manifest.verb}"
     counts = _counts(judgement.gates)
-    del counts["skipped"]  # which Jenkins' schema knows of suites only
+    del counts["skipped"]  # Jenkins' schema allows it in a suite only
     root = ET.Element("testsuites", {"name": xml_text(name), **counts})
     root.set("time", _SECONDS.format(manifest.duration_s or 0))
     times_s = _seconds_of_scenarios(manifest)
@@ -72,7 +71,7 @@ def _properties(manifest: Manifest, judgement: Judgement) -> ET.Element:
 
 
 def _case(classname: str, gate: Gate, time_s: float) -> ET.Element:
-    """``classname`` sorts the cases of a suite below ``rig VERB``; ``name`` is the same in every run."""
+    """One test case. Its ``name`` is the same in every run, so that a CI can show its history."""
     case = ET.Element("testcase", {"classname": xml_text(classname), "name": xml_text(one_line(gate.id))})
     case.set("time", _SECONDS.format(time_s))
     claim = " · ".join(filter(None, (one_line(gate.rule), figures_words(gate.figures, _MESSAGE_FIGURES))))
@@ -86,7 +85,7 @@ def _case(classname: str, gate: Gate, time_s: float) -> ET.Element:
 
 
 def _seconds_of_scenarios(manifest: Manifest) -> dict[str, float]:
-    """What the drives of each scenario took; the first of a scenario's gates gets it, so that sums stay true."""
+    """The time that each scenario took. Only the first gate of a scenario gets it, so that no time counts twice."""
     times_s: dict[str, float] = {}
     for run in manifest.scenario_runs:
         times_s[run.scenario.id] = times_s.get(run.scenario.id, 0.0) + run.elapsed_s

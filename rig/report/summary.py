@@ -1,8 +1,8 @@
-"""The verdict in a page: the table on the console and ``summary.md``, made of the same rows.
+"""The verdict in short: the table on the console and ``summary.md``, made of the same rows.
 
-Flow: ``lines`` turns gates into rows of plain words; ``console`` lays them out for a terminal of any width, ``summary``
-writes them as Markdown (for a pull request or a CI job page), both with the exit gates first. Text from a pack is never
-read as terminal codes, rich markup or Markdown.
+Flow: ``gate_rows`` turns gates into rows of words. ``console`` lays them out for a terminal of any width; ``summary``
+writes them as Markdown, for a pull request or the page of a CI job. Both start with the exit gates. Text from a pack is
+never read as terminal codes, rich markup or Markdown.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -23,7 +22,7 @@ from rig.evidence.case import Case
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.judgement import Judgement
 from rig.evidence.manifest import Manifest
-from rig.text import by_word, figures_words, markdown, one_line, shorten
+from rig.text import by_word, figures_words, markdown, markdown_list, markdown_table, one_line, shorten
 
 _STYLES = {
     Verdict.PASS: "green",
@@ -38,7 +37,7 @@ _GATE_WIDTH = 40
 
 @dataclass(frozen=True, slots=True)
 class GateRow:
-    """One gate in words: ``what`` was claimed, ``seen`` are all its figures, ``headline`` the first three of them."""
+    """One gate in words: ``what`` it claims, ``seen`` with all its figures, ``headline`` with the first three."""
 
     verdict: Verdict
     gate: str
@@ -48,8 +47,8 @@ class GateRow:
     why: str
 
 
-def lines(gates: tuple[Gate, ...]) -> tuple[GateRow, ...]:
-    """The gates as rows of one-line words."""
+def gate_rows(gates: tuple[Gate, ...]) -> tuple[GateRow, ...]:
+    """The gates in words, each on one line."""
     return tuple(
         GateRow(
             verdict=gate.verdict,
@@ -64,21 +63,21 @@ def lines(gates: tuple[Gate, ...]) -> tuple[GateRow, ...]:
 
 
 def command(manifest: Manifest) -> str:
-    """The command line of the run, fit for a shell."""
+    """The command line of the run, quoted for a shell."""
     return one_line(shlex.join(manifest.argv))
 
 
 def find_gaps(case: Case, judgement: Judgement) -> tuple[str, ...]:
-    """What this run says nothing about, by name, each with its reason."""
+    """What this run did not measure, each with its reason."""
     gates = [f"{gate.id}: {gate.reason or gate.rule}" for gate in judgement.gates if gate.verdict is Verdict.NOT_RUN]
     parts = {
-        "null benchmark: no certificate, so no figure of the client is vouched for": case.certificate is None,
-        "latency ruler: measured latency was not checked against known latency": bool(
+        "null benchmark: there is no certificate, so nothing shows how fast the client is": case.certificate is None,
+        "latency calibration: measured latency was not checked against known latency": bool(
             case.certificate and case.certificate.latency_calibration is None
         ),
         "truth: the database was not read": case.truth is None,
-        "health: no probe was asked beside the load": case.probes.empty,
-        "hygiene: leftovers of the run were not looked for": not case.leak_findings,
+        "health: no probe was asked during the load": case.probes.empty,
+        "leak check: nobody looked for what the run may have left behind": not case.leak_findings,
     }
     cut = by_word((run.scenario.label, "interrupted") for run in case.scenario_runs if run.interrupted)
     silent = by_word((run.scenario.label, "a worker gave no report") for run in case.scenario_runs if not run.complete)
@@ -90,7 +89,7 @@ def find_gaps(case: Case, judgement: Judgement) -> tuple[str, ...]:
 def console(
     judgement: Judgement, diagnosis: Diagnosis | None = None, *, pack: Path | None = None, digest: str | None = None
 ) -> RenderableType:
-    """The table a person wants to read at the end; the caller's rich console decides on width, colour and stream."""
+    """The table at the end of a run. The caller's rich console decides on width, colour and stream."""
     parts: list[RenderableType] = []
     width = min(_GATE_WIDTH, max((len(gate.id) for gate in judgement.gates), default=0))
     for title, gates, say_what in (
@@ -98,7 +97,10 @@ def console(
         ("Gates", judgement.plain_gates, False),
     ):
         if gates:
-            parts += [Text(title, style="bold"), Padding(_table(lines(gates), width, say_what=say_what), (0, 0, 1, 1))]
+            parts += [
+                Text(title, style="bold"),
+                Padding(_table(gate_rows(gates), width, say_what=say_what), (0, 0, 1, 1)),
+            ]
     head = Text.assemble((str(judgement.verdict), _STYLES[judgement.verdict]), f"  exit {judgement.exit_code}  ")
     parts.append(head + Text(one_line(judgement.sentence)))
     if diagnosis is not None:
@@ -143,34 +145,42 @@ def summary(manifest: Manifest, case: Case, judgement: Judgement) -> str:
         parts.append(f"**Diagnosis:** {markdown(diagnosis.answer)}")
     for title, gates in (("Exit gates", judgement.exit_gates), ("Gates", judgement.plain_gates)):
         if gates:
-            parts += [f"## {title}", _markdown_table(lines(gates))]
+            parts += [f"## {title}", _gate_table(gate_rows(gates))]
     if diagnosis is not None and diagnosis.hypotheses:
         parts += ["## Diagnosis", _diagnosis_table(diagnosis)]
-    parts += ["## Not measured", _markdown_list(find_gaps(case, judgement)) or "Nothing was left out."]
+    parts += ["## Not measured", markdown_list(find_gaps(case, judgement)) or "Nothing was left out."]
     if case.notes:
-        parts += ["## Notes", _markdown_list(case.notes)]
+        parts += ["## Notes", markdown_list(case.notes)]
     parts += ["## Do it again", _code_block(command(manifest))]
     return "\n\n".join(parts) + "\n"
 
 
-def _markdown_table(rows: tuple[GateRow, ...]) -> str:
-    cells: list[tuple[Any, ...]] = [("Verdict", "Gate", "Claim", "Seen", "Why not"), ("---",) * 5]
-    for row in rows:
-        verdict = row.verdict if row.verdict is Verdict.PASS else f"**{row.verdict}**"
-        cells.append((verdict, *map(markdown, (row.gate, row.what, row.seen, row.why))))
-    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+def _gate_table(rows: tuple[GateRow, ...]) -> str:
+    return markdown_table(
+        ("Verdict", "Gate", "Claim", "Seen", "Why not"),
+        (
+            (
+                row.verdict if row.verdict is Verdict.PASS else f"**{row.verdict}**",
+                *map(markdown, (row.gate, row.what, row.seen, row.why)),
+            )
+            for row in rows
+        ),
+    )
 
 
 def _diagnosis_table(diagnosis: Diagnosis) -> str:
-    cells = [("Hypothesis", "", "Outcome", "Because"), ("---",) * 4]
-    for each in diagnosis.hypotheses:
-        outcome = f"**{each.outcome}**" if each.outcome == "supported" else each.outcome
-        cells.append((each.id, markdown(each.title), outcome, markdown(each.because)))
-    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
-
-
-def _markdown_list(items: tuple[str, ...]) -> str:
-    return "\n".join(f"- {markdown(item)}" for item in items)
+    return markdown_table(
+        ("Hypothesis", "", "Outcome", "Because"),
+        (
+            (
+                each.id,
+                markdown(each.title),
+                f"**{each.outcome}**" if each.outcome == "supported" else each.outcome,
+                markdown(each.because),
+            )
+            for each in diagnosis.hypotheses
+        ),
+    )
 
 
 def _code_block(text: str) -> str:

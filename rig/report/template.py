@@ -1,7 +1,7 @@
-"""Templates into self-contained pages: one style, one policy, nothing to load and nothing to run.
+"""HTML templates: one style, one content policy, nothing to load and nothing to run.
 
-A pack may come from a stranger: every value is escaped, the style is named by its hash in the page's own content
-policy, and scripts, frames, forms and links to anywhere are forbidden by it.
+A pack may come from a stranger. Every value is escaped. The content policy names the style by its hash and forbids
+scripts, frames, forms and everything that would be loaded.
 """
 
 from __future__ import annotations

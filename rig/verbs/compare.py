@@ -1,4 +1,4 @@
-"""``rig compare PACK PACK``: two finished packs side by run. Nothing in either is written to."""
+"""``rig compare PACK PACK``: two finished packs side by side. Nothing in either is written to."""
 
 from __future__ import annotations
 

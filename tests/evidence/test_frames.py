@@ -32,7 +32,7 @@ def test_every_table_is_a_frame(pack: Pack, small: Case) -> None:
     assert run.certificate is not None
     assert run.samples.activity.empty
     assert run.sessions_by_event().empty
-    assert repr(run).endswith("FAIL, 1 drives>")
+    assert repr(run).endswith("FAIL, 1 scenario runs>")
 
 
 def test_times_are_seconds_of_the_run(pack: Pack) -> None:

@@ -82,7 +82,7 @@ def made() -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def render(made: dict[str, bytes]) -> str:
+def page(made: dict[str, bytes]) -> str:
     return made["report.html"].decode()
 
 

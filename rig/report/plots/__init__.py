@@ -1,10 +1,8 @@
 """Pictures of a run: each a pure function from the case to a figure, or None where there is nothing to draw.
 
-Flow: ``PLOTS`` lists them in the order of the report, a module each; ``png`` renders one. Titles say what is seen in
-this run, axes carry units, colours are told apart by the colour-blind and never carry meaning alone. matplotlib is
-imported when the first picture is drawn, because that takes longer than most verbs do.
-
-Not for judging: a limit that is drawn here was judged by a checker.
+Flow: ``PLOTS`` lists them in the order of the report, a module each; ``png`` renders one. A title says what the picture
+shows of this run, axes have units, and no meaning rests on a colour alone. matplotlib is imported when the first
+picture is drawn, because the import takes longer than most verbs do.
 """
 
 from __future__ import annotations
@@ -32,7 +30,7 @@ __all__ = ["PLOTS", "Plot", "png"]
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """One picture: ``caption`` says how to read it, ``needs`` what must have been gathered for it."""
+    """One picture. ``caption`` says how to read it, ``needs`` which evidence it needs."""
 
     name: str
     title: str
@@ -44,42 +42,42 @@ class Plot:
 PLOTS: tuple[Plot, ...] = (
     Plot(
         "judged-storm",
-        "The judged storms on one time axis",
-        "samples beside a storm with a limit that is a part of the run",
+        "Scenario runs with a limit on one time axis",
+        "samples, and a scenario run with a limit that is a small part of the run",
         judged_storm,
-        "From the top: answers, their times, what the sessions of the database did or waited for, who kept the cores "
-        "busy. What limits a storm is what stays high while the answers stay flat.",
+        "From the top: answers, their times, what the sessions of the database did or waited for, which processes used "
+        "the cores. Look for what stays high while the answers stay flat: it is the limit.",
     ),
     Plot(
         "s8-limit",
         "S8 against its limit",
         "an S8 trial",
         s8_limit,
-        "A line that reaches the height of all requests left of the limit passes. A bend is the target changing pace.",
+        "A trial passes where its line reaches all requests left of the limit. A bend means that the pace changed.",
     ),
     Plot(
         "throughput",
         "Throughput and outcomes over time",
-        "a drive that sent something",
+        "a scenario run that sent something",
         throughput,
-        "Answers by the moment they were whole. A hole is a time in which the target answered nothing.",
+        "Answers by the second in which they were complete. In a gap the target answered nothing.",
     ),
     Plot(
         "timeline",
         "Sessions, processes and answers on one time axis",
         "samples",
         timeline,
-        "Sessions: how many worked or waited, by what they waited for (the figure is the average); CPU is one that "
-        "waited for nothing. A red bar is a wait for a lock. Lanes: the darker, the busier. A slow spell belongs to "
-        "what stands out above and below it.",
+        "Sessions: how many worked or waited, by what they waited for, with the average; CPU means that a session "
+        "waited for nothing. A red bar is a wait for a lock. Processes: the darker, the busier. Where answers are slow "
+        "look for what changes in the other panels at the same time.",
     ),
     Plot(
         "latency",
         "Response and service time quantiles",
-        "an S8 trial or a drive at a fixed rate",
+        "an S8 trial or a scenario run at a fixed rate",
         latency,
-        "Service time counts from the moment a request was sent, response time from when it was due: where the two "
-        "part, requests had to wait before they could be sent. An unanswered request counts with the time waited for.",
+        "Service time counts from when a request was sent, response time from when it was due. Where the two differ, "
+        "requests had to wait before they were sent. An unanswered request is drawn where it was given up.",
     ),
     Plot(
         "ladder",
@@ -94,17 +92,17 @@ PLOTS: tuple[Plot, ...] = (
         "Null benchmark",
         "a certificate",
         null_benchmark,
-        "What the client can do against a stub that does nothing. Rates of this run mean something as long as they "
-        "stay well below it.",
+        "How fast the client is against a stub that does nothing. Rates of this run can be trusted where they are well "
+        "below it.",
     ),
     Plot(
         "latency_calibration",
         "Measured against known latency",
-        "a ruler certificate",
+        "a latency certificate",
         latency_calibration,
-        "Left: how far the measured latency of each request was from the one that the stub really made; below the "
-        "line, 0.3 ms or 2 %, it is exact. Right: the stub stood still once; response time, from when a request was "
-        "due, shows it in its body, service time only in the requests then in flight.",
+        "Left: the error of each request's measured latency against the delay that the stub really made. Below the "
+        "line, 0.3 ms or 2 %, it counts as exact. Right: the stub was frozen once. The response time must show it in "
+        "many requests, the service time only in those in flight.",
     ),
     Plot(
         "storms",

@@ -6,8 +6,8 @@ Only matplotlib's object interface is used: no pyplot, no state of the process i
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 INK = "#333333"
 LIMIT = "#b2182b"
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")
-"""Okabe and Ito's, which all kinds of colour vision tell apart."""
+"""Okabe and Ito's palette, which people with any kind of colour vision can tell apart."""
 STYLES = ("-", "--", "-.", ":")
 POINTS = 2000
-"""A line of more points shows no more at the size of a report."""
+"""More points on a line would not show at the size of a report."""
 
 OUTCOMES = (
     (Outcome.ACKNOWLEDGED, "#0072b2", ""),
@@ -35,24 +35,24 @@ OUTCOMES = (
     (Outcome.INDETERMINATE, "#f0c419", "..."),
     (Outcome.NOT_SENT, "#999999", "xxx"),
 )
-"""Colour and hatch of what may become of a request that was tried, from the bottom of a stack to its top."""
+"""Colour and hatch of each outcome, from the bottom of a stack to its top."""
 
 _MARKS = (0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999)
 _LEAST_MARKS = 3
-"""With fewer on it an axis cannot be read."""
+"""An axis with fewer marks is hard to read."""
 _GRID = "#dddddd"
 _DPI = 144
 _PALETTE = 128
-"""Colours of a picture: lines and flat areas with smooth edges need no more."""
+"""Colours of a picture. Lines and flat areas with smooth edges need no more."""
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as PNG; the same figure gives the same bytes. A palette makes it a third of the size, and no other."""
+    """The figure as PNG. The same figure gives the same bytes. The palette makes the file a third of the size."""
     from matplotlib.text import Text
     from PIL import Image
 
     for text in figure.findobj(Text):
-        text.set_parse_math(False)  # names of the target's stand there, and a `$` in one is no formula
+        text.set_parse_math(False)  # a `$` in a name of the target is no formula
     drawn, data = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", dpi=_DPI, pil_kwargs={"compress_level": 1})
     picture = Image.open(drawn).convert("RGB")
@@ -61,36 +61,58 @@ def png(figure: Figure) -> bytes:
 
 
 def panels(columns: int, title: str, *, share_y: bool = False) -> tuple[Figure, list[Axes]]:
-    """A figure of panels side by side, plain and alike."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    grid = figure.subplots(1, columns, sharey=share_y, squeeze=False)
-    axes: list[Axes] = list(grid[0])
+    """A figure of panels side by side."""
+    figure = blank_figure(4, title)
+    axes: list[Axes] = list(figure.subplots(1, columns, sharey=share_y, squeeze=False)[0])
     for each in axes:
         each.spines[["top", "right"]].set_visible(False)
         each.grid(axis="y", color=_GRID, linewidth=0.6)
         each.set_axisbelow(True)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold", color=INK)
     return figure, axes
 
 
 def panels_below(heights: Sequence[float], title: str) -> tuple[Figure, list[Axes]]:
     """A figure of panels one below the other, of those heights in inches, each with a time axis of its own."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, sum(heights) + 1.0), layout="constrained")
+    figure = blank_figure(sum(heights) + 1.0, title)
     grid = figure.subplots(len(heights), 1, squeeze=False, height_ratios=list(heights))
     axes: list[Axes] = [row[0] for row in grid]
     for each in axes:
         each.spines[["top", "right"]].set_visible(False)
     axes[-1].set_xlabel("time since the release (s)")
-    figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold", color=INK)
     return figure, axes
 
 
+def blank_figure(height: float, title: str = "") -> Figure:
+    """A figure as wide as a report, its height in inches."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, height), layout="constrained")
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold", color=INK)
+    return figure
+
+
+def legend_beside(axes: Axes, **how: Any) -> None:
+    """The legend to the right of a panel."""
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), **how)
+
+
+def stack_outcomes(axes: Axes, rows: pd.DataFrame, edges_ns: NDArray[Any], words: Mapping[Outcome, str]) -> None:
+    """Answers a second by outcome, stacked, over the seconds since the first edge. ``words`` label the outcomes."""
+    edges_s = (edges_ns - edges_ns[0]) / 1e9
+    below: NDArray[np.float64] = np.zeros(len(edges_ns) - 1)
+    for outcome, colour, hatch in OUTCOMES:
+        done_ns = rows.loc[rows["outcome"] == outcome, "done_ns"].to_numpy(np.int64)
+        top = below + np.histogram(done_ns, edges_ns)[0] / np.diff(edges_s)
+        # One shape an outcome: bars beside each other show seams where their edges fall between two pixels.
+        shape = axes.stairs(top, edges_s, baseline=below, fill=True, label=words[outcome])
+        shape.set(facecolor=colour, hatch=hatch, edgecolor="white", linewidth=0)
+        below = top
+    thousands(axes)
+
+
 def thousands(axes: Axes) -> None:
-    """Label the y axis with whole numbers, thousands set apart."""
+    """Label the y axis with whole numbers and commas between thousands."""
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
 
 
@@ -99,7 +121,7 @@ def log_scale(axes: Axes) -> None:
     from matplotlib.ticker import AutoLocator, LogLocator, NullFormatter
 
     class Marks(LogLocator):
-        """At 1, 2 and 5; at round numbers where fewer than three of those are in sight."""
+        """At 1, 2 and 5; at round numbers where fewer than three of those are visible."""
 
         def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
             marks: Sequence[float] = super().tick_values(vmin, vmax)
@@ -114,7 +136,7 @@ def log_scale(axes: Axes) -> None:
 
 
 def by_rank(axes: Axes, values: NDArray[np.float64], label: str, colour: str, style: str) -> None:
-    """A line of values over the share of them that are not above, on the axis of ``nines``."""
+    """A line of sorted values over the share of values that are at most as large, on the axis of ``nines``."""
     ordered, count = np.sort(values), len(values)
     rank = np.unique(count - np.geomspace(1, count, min(POINTS, count)).astype(int))
     axes.plot(nines(rank / count), ordered[rank], linewidth=1.8, label=label, color=colour, linestyle=style)
@@ -126,20 +148,20 @@ def nines(share: NDArray[np.float64] | float) -> NDArray[np.float64]:
 
 
 def nines_axis(axes: Axes, most: int, label: str) -> None:
-    """An x axis of ``nines`` from 0, marked as far as ``most`` values can tell."""
+    """An x axis of ``nines`` from 0, with marks up to the share that ``most`` values can show."""
     marks = [mark for mark in _MARKS if 1 - mark >= 0.9 / most]
     axes.set_xticks([float(nines(mark)) for mark in marks], [f"{100 * mark:g} %" for mark in marks])
     axes.set(xlabel=label, xlim=(0, None))
 
 
 def runs_that_sent(case: Case, runs: Iterable[ScenarioRun]) -> tuple[ScenarioRun, ...]:
-    """Those of the drives that sent anything."""
+    """Those of the scenario runs that sent anything."""
     sent = set(case.history.loc[case.history["sent_ns"] > 0, "scenario_run"])
     return tuple(run for run in runs if run.scenario.label in sent)
 
 
 def open_loop_runs(case: Case) -> tuple[ScenarioRun, ...]:
-    """The drives of the open loop that sent anything."""
+    """The scenario runs of the open loop that sent anything."""
     return runs_that_sent(case, (run for run in case.scenario_runs if run.scenario.pace.rate_per_s))
 
 

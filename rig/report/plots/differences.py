@@ -9,7 +9,7 @@ import numpy as np
 
 from rig.report.comparison import Difference
 from rig.report.interval import LEVEL
-from rig.report.plots.canvas import INK, png
+from rig.report.plots.canvas import INK, blank_figure, png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,12 +27,10 @@ _LEAST_REACH = 1.1
 
 
 def differences_plot(differences: Sequence[Difference]) -> bytes:
-    """The picture as PNG; empty where nothing is compared. The axis is a ratio, so that half and double weigh alike."""
+    """The picture as PNG; empty where nothing is compared. On an axis of ratios, half and double are equally far."""
     if not differences:
         return b""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 0.26 * len(differences) + 1.3), layout="constrained")
+    figure = blank_figure(0.26 * len(differences) + 1.3)
     axes = figure.subplots()
     drawn: set[str] = set()
     for row, each in enumerate(differences):

@@ -1,4 +1,4 @@
-"""The ladder at a glance: median to 99th percentile of each scenario at each step."""
+"""The ladder: median to 99th percentile of each scenario at each step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Latency over percentile, on the scale that gives each further nine the same room, as HDR histograms are drawn."""
+"""Latency over percentile, on the axis of HDR histograms: each further nine has the same width."""
 
 from __future__ import annotations
 

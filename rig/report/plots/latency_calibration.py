@@ -1,4 +1,4 @@
-"""The ruler: how far measured latency was from known latency, and what was seen of a server that stood still."""
+"""The latency calibration: the error against known latency, and what a freeze of the server looked like."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_SHARE = "share of requests that were at least as good"
+_SHARE = "share of requests with at most this value"
 _MS = 1e6
 
 
 def latency_calibration(case: Case) -> Figure | None:
-    """Errors on the left, the freeze on the right; None without a ruler certificate and its rows."""
+    """Errors on the left, the freeze on the right; None without a latency certificate and its rows."""
     found = case.certificate.latency_calibration if case.certificate else None
     rows = case.latency_calibration[case.latency_calibration["status"] == 200]
     if found is None or rows.empty:
         return None
     covered = f"covered up to {number(found.covered_rate_per_s)}/s"
-    figure, (errors, frozen) = panels(2, f"LatencyCalibration: {covered}, resolution {found.resolution_ms:.2g} ms")
+    figure, (errors, frozen) = panels(2, f"Latency calibration: {covered}, resolution {found.resolution_ms:.2g} ms")
     _errors(errors, rows[rows["behaviour"] != "freeze"])
     _freeze(frozen, rows[rows["behaviour"] == "freeze"], found.freeze)
     return figure
@@ -53,7 +53,7 @@ def _errors(axes: Axes, rows: pd.DataFrame) -> None:
 def _freeze(axes: Axes, rows: pd.DataFrame, freeze: Freeze) -> None:
     for name, since, style in (("response time", "intended_ns", "-"), ("service time", "sent_ns", "--")):
         by_rank(axes, (rows["done_ns"] - rows[since]).to_numpy(np.int64) / _MS, name, COLOURS[0], style)
-    axes.axhline(freeze.froze_s * 1e3, color=LIMIT, linewidth=1.5, label="how long it stood still")
+    axes.axhline(freeze.froze_s * 1e3, color=LIMIT, linewidth=1.5, label="length of the freeze")
     nines_axis(axes, len(rows), _SHARE)
     log_scale(axes)
     axes.set_title(f"a freeze of {freeze.froze_s:g} s, open loop", loc="left", fontsize=10)

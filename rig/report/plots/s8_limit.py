@@ -15,6 +15,7 @@ from rig.report.plots.canvas import (
     LIMIT,
     POINTS,
     STYLES,
+    legend_beside,
     panels,
     runs_that_sent,
     seconds,
@@ -46,7 +47,7 @@ def s8_limit(case: Case) -> Figure | None:
         axes.plot(*pace, color=LIMIT, linewidth=0.8, linestyle="--", label="slowest pace that passes")
     axes.set(xlabel="time since the first request (s)", ylabel="requests answered", xlim=(0, None), ylim=(0, None))
     thousands(axes)
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    legend_beside(axes)
     return figure
 
 

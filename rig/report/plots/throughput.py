@@ -1,4 +1,4 @@
-"""Answers per second over time, stacked by outcome: a panel for each S8 trial and each drive at a fixed rate."""
+"""Answers per second over time, stacked by outcome: a panel for each S8 trial and each scenario run at a fixed rate."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 from rig.evidence.case import Case
 from rig.evidence.scenario_runs import ScenarioRun
 from rig.model import Outcome
-from rig.report.plots.canvas import OUTCOMES, open_loop_runs, panels, runs_that_sent, seconds, sent_rows, thousands
+from rig.report.plots.canvas import OUTCOMES, open_loop_runs, panels, runs_that_sent, sent_rows, stack_outcomes
 from rig.text import number
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _BINS = 40
 _MOST_PANELS = 4
-_SAID = {
+_WORDS = {
     Outcome.ACKNOWLEDGED: "answered as expected",
     Outcome.REFUSED: "answered otherwise",
     Outcome.INDETERMINATE: "no answer (timeout, lost connection)",
@@ -50,29 +50,11 @@ def throughput(case: Case) -> Figure | None:
 
 
 def _draw_outcomes(axes: Axes, rows: pd.DataFrame, run: ScenarioRun) -> None:
-    done_s = seconds(rows, "done_ns")
-    edges = np.linspace(0, max(float(done_s.max(initial=0)), 1e-3), _BINS + 1)
-    width = float(edges[1])
-    below = np.zeros(_BINS)
-    for outcome, colour, hatch in OUTCOMES:
-        counts, _ = np.histogram(done_s[(rows["outcome"] == outcome).to_numpy()], edges)
-        rate = counts / width
-        # One shape an outcome: bars beside each other show seams where their edges fall between two pixels.
-        axes.stairs(
-            below + rate,
-            edges,
-            baseline=below,
-            fill=True,
-            facecolor=colour,
-            edgecolor="white",
-            hatch=hatch,
-            label=_SAID[outcome],
-            linewidth=0,
-        )
-        below = below + rate
+    first_ns = int(rows["sent_ns"].min())
+    last_ns = max(int(rows["done_ns"].max()), first_ns + 1_000_000)
+    stack_outcomes(axes, rows, np.linspace(first_ns, last_ns, _BINS + 1), _WORDS)
     axes.set_title(_name(run), loc="left", fontsize=10)
-    axes.set(xlabel="time (s)", xlim=(0, edges[-1]))
-    thousands(axes)
+    axes.set(xlabel="time (s)", xlim=(0, (last_ns - first_ns) / 1e9))
 
 
 def _name(run: ScenarioRun) -> str:
@@ -83,7 +65,7 @@ def _name(run: ScenarioRun) -> str:
 
 
 def _largest(case: Case, most: int = 3) -> tuple[ScenarioRun, ...]:
-    """The drives of most requests, in the order they were run."""
+    """The scenario runs with the most requests, in the order in which they were made."""
     runs = runs_that_sent(case, case.scenario_runs)
     chosen = sorted(runs, key=lambda run: -run.scenario.count)[:most]
     return tuple(run for run in runs if run in chosen)

@@ -1,9 +1,9 @@
-"""The whole run on one time axis: answers, their times, what sessions waited for, who kept the cores busy.
+"""The whole run on one time axis: answers, their times, the sessions' waits, the processes' CPU.
 
-Panels from the top: answers per second by outcome; response time quantiles; average active sessions by wait event,
-stacked; a lane per process, as dark as its core was busy. Vertical marks are what happened: drives that began, and
-processes of the target that came or went meanwhile. Without requests (``rig sample``) the first two panels are left
-out. ``judged_storm`` is the same picture of the judged storms alone, where they are a small part of the run.
+Panels from the top: answers a second by outcome; response time quantiles; average active sessions by wait event,
+stacked; a row per process, darker where its core was busier. Vertical marks show where scenario runs began and where
+processes of the target came or went. Without requests (``rig sample``) the first two panels are left out.
+``judged_storm`` is the same picture of the scenario runs with a limit, where they are a small part of the run.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rig.diagnose import aas, cpu
 from rig.evidence.case import Case
 from rig.evidence.sample_names import Role
 from rig.model import Outcome
-from rig.report.plots.canvas import INK, LIMIT, OUTCOMES, log_scale, thousands
+from rig.report.plots.canvas import INK, LIMIT, blank_figure, legend_beside, log_scale, stack_outcomes
 from rig.stats import quantile
 from rig.text import number, shorten
 
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 _BINS = 240
 _LEAST_BIN_S = 0.2
-"""Four ticks of the one sampler, one of the other: finer bins would show the sampling."""
+"""Four ticks of one sampler, one of the other. Finer bins would show the sampling."""
 _EVENTS = 7
 _LEAST_SESSIONS = 0.005
-_LANES_A_ROLE = 4
+_ROWS_A_ROLE = 4
 _LEAST_CORES = 0.005
 _STANDS_OUT = 0.1
-"""Cores: a process of a large role that used more has a lane of its own."""
+"""Cores. A process that used more has a row of its own, even where its role has many processes."""
 _REST = "other events"
 _TYPES = {
     aas.ON_CPU: "#009e73",
@@ -49,7 +49,7 @@ _TYPES = {
     "Timeout": "#e69f00",
 }
 _HATCHES = ("", "///", "...", "\\\\\\", "xxx")
-"""The second event of a type has its colour, and a hatch."""
+"""All events of a type have one colour; a hatch tells the second and later ones apart."""
 _ROLES = (
     Role.CLIENT,
     Role.SERVER,
@@ -62,20 +62,20 @@ _ROLES = (
 )
 _LEAST_WAIT_S = 0.1
 _LABEL_SHARE = 0.05
-"""A drive shorter than this share of the axis is drawn without its name."""
+"""A scenario run shorter than this share of the axis is drawn without its name."""
 _SMALL_PART = 0.6
-"""Of the run: judged storms that fill more of it are seen well enough in the picture of the whole."""
+"""Judged scenario runs that fill a larger share of the run need no picture of their own."""
 _MARGIN = 0.05
 _SETTLED_NS = 1_000_000_000
-"""A process that is seen within a second of the first look was there before; the same holds at the end."""
-_SAID = {
+"""A process that appears within a second of the first tick was there before. The same holds at the end."""
+_WORDS = {
     Outcome.ACKNOWLEDGED: "as expected",
     Outcome.REFUSED: "otherwise",
     Outcome.INDETERMINATE: "no answer",
     Outcome.NOT_SENT: "no connection",
 }
 _CHARACTER_SHARE = 0.0105
-"""What a character of a name takes of the axis; a name that would lie over the one before is left out."""
+"""The share of the axis that one character of a name takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def timeline(case: Case) -> Figure | None:
 
 
 def judged_storm(case: Case) -> Figure | None:
-    """The same of the storms that are judged by their speed; None where there are none, or little else."""
+    """The same for the scenario runs with a limit; None where there are none, or little else."""
     whole = span(case)
     judged = {run.scenario.label for run in case.scenario_runs if run.scenario.limit_s or run.scenario.p95_limit_ms}
     sent = case.history[(case.history["sent_ns"] > 0) & case.history["scenario_run"].isin(judged)]
@@ -116,29 +116,27 @@ def judged_storm(case: Case) -> Figure | None:
 
 
 def _drawn(case: Case, window: tuple[int, int]) -> Figure | None:
-    from matplotlib.figure import Figure
-
     samples = case.samples
     if window[1] <= window[0] or (samples.sessions.empty and samples.pids.empty):
         return None
     axis = _Axis(*window)
     loaded = bool((case.history["sent_ns"] > 0).any())
     heights = [0.8, 0.9] if loaded else []
-    figure = Figure(figsize=(10, 2.2 * (sum(heights) + 3.2)), layout="constrained")
+    figure = blank_figure(2.2 * (sum(heights) + 3.2))
     rows = figure.subplots(len(heights) + 2, 1, sharex=True, height_ratios=[*heights, 1.4, 1.8])
-    *above, sessions, lanes = list(rows)
+    *above, sessions, processes = list(rows)
     if loaded:
         _throughput(above[0], case, axis)
         _response(above[1], case, axis)
     said = _sessions(sessions, case, axis)
-    busiest = _lanes(lanes, case, axis)
+    busiest = _processes(processes, case, axis)
     for panel in (*above, sessions):
         panel.spines[["top", "right"]].set_visible(False)
     for panel in rows:
         _boundaries(panel, case, axis, named=panel is rows[0])
         _comings_and_goings(panel, case, axis, named=panel is sessions)
-    since = "" if window != span(case) else " since the first request" if loaded else " since the first look"
-    lanes.set(xlabel=f"time{since} (s)", xlim=(0, axis.seconds(axis.end_ns)))
+    since = "" if window != span(case) else " since the first request" if loaded else " since the first tick"
+    processes.set(xlabel=f"time{since} (s)", xlim=(0, axis.seconds(axis.end_ns)))
     title = f"Sessions: {said}\nBusiest: {busiest}"
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold", color=INK)
     return figure
@@ -148,20 +146,10 @@ def _drawn(case: Case, window: tuple[int, int]) -> Figure | None:
 
 
 def _throughput(axes: Axes, case: Case, axis: _Axis) -> None:
-    edges_ns = axis.edges_ns()
-    sent = case.history[case.history["sent_ns"] > 0]
-    below: NDArray[np.float64] = np.zeros(len(edges_ns) - 1)
-    for outcome, colour, hatch in OUTCOMES:
-        done_ns = sent.loc[sent["outcome"] == outcome, "done_ns"].to_numpy(np.int64)
-        top = below + np.histogram(done_ns, edges_ns)[0] / (np.diff(edges_ns) / 1e9)
-        if outcome is Outcome.ACKNOWLEDGED or (top > below).any():
-            steps = axes.stairs(top, axis.seconds(edges_ns), baseline=below, fill=True, label=_SAID[outcome])
-            steps.set(facecolor=colour, hatch=hatch, edgecolor="white", linewidth=0, alpha=0.7)
-        below = top
+    stack_outcomes(axes, case.history[case.history["sent_ns"] > 0], axis.edges_ns(), _WORDS)
     axes.set_ylabel("answers/s")
     axes.set_ylim(0, None)
-    thousands(axes)
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
+    legend_beside(axes, fontsize=8)
 
 
 def _response(axes: Axes, case: Case, axis: _Axis) -> None:
@@ -179,11 +167,11 @@ def _response(axes: Axes, case: Case, axis: _Axis) -> None:
         )
     axes.set_ylabel("response (ms)")
     log_scale(axes)
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
+    legend_beside(axes, fontsize=8)
 
 
 def _sessions(axes: Axes, case: Case, axis: _Axis) -> str:
-    """Stacked sessions by event; what the title says of them."""
+    """Draw the sessions stacked by event; returns what the title says about them."""
     samples = case.samples
     axes.set_ylabel("average active sessions")
     totals = aas.by_event(samples, axis.start_ns, axis.end_ns)
@@ -203,14 +191,14 @@ def _sessions(axes: Axes, case: Case, axis: _Axis) -> str:
     _gaps(axes, case, axis)
     axes.set_ylim(0, max(1.0, 1.15 * float(below.max(initial=0))))
     handles, labels = axes.get_legend_handles_labels()
-    axes.legend(handles[::-1], labels[::-1], frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8)
+    legend_beside(axes, handles=handles[::-1], labels=labels[::-1], fontsize=8)
     if totals.empty:
-        return "none was active" if len(samples.sessions) else "nobody looked at the database"
+        return "none was active" if len(samples.sessions) else "the database was not sampled"
     return f"{totals.sum():.2f} active on average, most in {totals.index[0]} ({totals.iloc[0]:.2f})"
 
 
 def _lock_waits(axes: Axes, case: Case, axis: _Axis) -> None:
-    """Every wait for a lock that lasted, as a bar along the top; the longest in words."""
+    """Every long wait for a lock as a bar along the top, and the longest in words."""
     waits = aas.lock_waits(case.samples)
     waits = waits[(waits["waited_s"] >= _LEAST_WAIT_S) & waits["began_ns"].between(axis.start_ns, axis.end_ns)]
     if waits.empty:
@@ -239,19 +227,19 @@ def _gaps(axes: Axes, case: Case, axis: _Axis) -> None:
         axes.annotate("not seen", (axis.seconds(gap.at_ns), 0.5), xycoords=axes.get_xaxis_transform(), fontsize=8)
 
 
-def _lanes(axes: Axes, case: Case, axis: _Axis) -> str:
-    """Lanes of processes and of whole roles, the machine at the bottom; the busiest process, for the title."""
+def _processes(axes: Axes, case: Case, axis: _Axis) -> str:
+    """Draw a row per process or role, the machine at the bottom; returns the busiest process for the title."""
     if case.samples.pids.empty:
-        axes.annotate("nobody looked at the processes", (0.5, 0.5), xycoords="axes fraction", ha="center")
+        axes.annotate("the processes were not sampled", (0.5, 0.5), xycoords="axes fraction", ha="center")
         return "unknown"
     edges_ns = axis.edges_ns()
     curves = cpu.over_time(case.samples, edges_ns)
-    lanes = [*_process_lanes(curves), *_machine_lanes(case, edges_ns, np.sum(list(curves.values()), axis=0))]
-    picture = np.ma.masked_invalid(np.array([100 * curve for _, curve in lanes]))
-    mesh = axes.pcolormesh(axis.seconds(edges_ns), np.arange(len(lanes) + 1), picture, cmap="Blues", vmin=0, vmax=100)
-    axes.hlines(np.arange(1, len(lanes)), 0, axis.seconds(axis.end_ns), color="white", linewidth=1.5)
-    labels = [f"{name}  {100 * float(np.nanmean(curve)):.0f} %" for name, curve in lanes]
-    axes.set_yticks(np.arange(len(lanes)) + 0.5, labels, fontsize=8)
+    rows = [*_process_rows(curves), *_machine_rows(case, edges_ns, np.sum(list(curves.values()), axis=0))]
+    picture = np.ma.masked_invalid(np.array([100 * curve for _, curve in rows]))
+    mesh = axes.pcolormesh(axis.seconds(edges_ns), np.arange(len(rows) + 1), picture, cmap="Blues", vmin=0, vmax=100)
+    axes.hlines(np.arange(1, len(rows)), 0, axis.seconds(axis.end_ns), color="white", linewidth=1.5)
+    labels = [f"{name}  {100 * float(np.nanmean(curve)):.0f} %" for name, curve in rows]
+    axes.set_yticks(np.arange(len(rows)) + 0.5, labels, fontsize=8)
     axes.tick_params(left=False)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.invert_yaxis()
@@ -262,25 +250,25 @@ def _lanes(axes: Axes, case: Case, axis: _Axis) -> str:
     return f"{role} {pid}, {100 * float(curves[role, pid].mean()):.0f} % of a core"
 
 
-def _process_lanes(curves: dict[tuple[str, int], NDArray[np.float64]]) -> list[tuple[str, NDArray[np.float64]]]:
-    """A lane per process; of a role with many processes one lane for all and one for each that stands out."""
-    lanes = []
+def _process_rows(curves: dict[tuple[str, int], NDArray[np.float64]]) -> list[tuple[str, NDArray[np.float64]]]:
+    """A row per process. A role with many processes has one row for all, and one for each that was busy."""
+    rows = []
     for role in sorted({role for role, _ in curves}, key=_rank):
         members = {pid: curve for (name, pid), curve in curves.items() if name == role}
         busiest = sorted(members, key=lambda pid: -float(members[pid].mean()))
-        if len(members) > _LANES_A_ROLE:
-            lanes.append((f"all {len(members)}: {role}", np.sum(list(members.values()), axis=0)))
+        if len(members) > _ROWS_A_ROLE:
+            rows.append((f"all {len(members)}: {role}", np.sum(list(members.values()), axis=0)))
             busiest = [pid for pid in busiest if members[pid].mean() >= _STANDS_OUT]
         else:
             busiest = [pid for pid in busiest if members[pid].mean() >= _LEAST_CORES] or busiest[:1]
-        lanes += [(f"{role} {pid}", members[pid]) for pid in busiest[:_LANES_A_ROLE]]
-    return lanes
+        rows += [(f"{role} {pid}", members[pid]) for pid in busiest[:_ROWS_A_ROLE]]
+    return rows
 
 
-def _machine_lanes(
+def _machine_rows(
     case: Case, edges_ns: NDArray[np.int64], known: NDArray[np.float64]
 ) -> list[tuple[str, NDArray[np.float64]]]:
-    """What the machine did besides, and all that it did as a share of all cores."""
+    """The CPU of all other processes, and the load of the whole machine as a share of its cores."""
     machine = [cpu.machine(case.samples, int(begin), int(end)) for begin, end in pairwise(edges_ns)]
     if any(now is None for now in machine):
         return []
@@ -289,7 +277,7 @@ def _machine_lanes(
 
 
 def _boundaries(axes: Axes, case: Case, axis: _Axis, *, named: bool) -> None:
-    """Where drives began; the long ones by name."""
+    """Mark where scenario runs began, the long ones by name."""
     sent = case.history[case.history["sent_ns"] > 0]
     if sent.empty:
         return
@@ -302,7 +290,7 @@ def _boundaries(axes: Axes, case: Case, axis: _Axis, *, named: bool) -> None:
 
 
 def _names(axes: Axes, times: pd.DataFrame, axis: _Axis) -> None:
-    """Names of the drives that last, the longest first; one that would lie over another is left out."""
+    """Names of the long scenario runs, the longest first. A name that would overlap another is left out."""
     whole_s = axis.seconds(axis.end_ns)
     taken: list[tuple[float, float]] = []
     lasted_ns = times["ended"] - times["began"]
@@ -315,7 +303,7 @@ def _names(axes: Axes, times: pd.DataFrame, axis: _Axis) -> None:
 
 
 def _comings_and_goings(axes: Axes, case: Case, axis: _Axis, *, named: bool) -> None:
-    """Processes of the target that were started or ended meanwhile: a fault, or a restart after one."""
+    """Mark processes of the target that started or ended meanwhile: a fault, or a restart after one."""
     pids = case.samples.pids
     server = pids[pids["role"] == Role.SERVER]
     if server.empty:
