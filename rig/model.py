@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 
 class RequestClass(StrEnum):
@@ -27,6 +28,10 @@ class Row(StrEnum):
     CANONICAL = "canonical"
     DEAD = "dead"
     NONE = "none"
+
+
+Scheme = Literal["hmac-sha256-hex", "hmac-sha256-base64", "stripe"]
+"""How a request is signed; ``rig.requests.signer`` has a function for each."""
 
 
 class Outcome(StrEnum):

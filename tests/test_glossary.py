@@ -33,7 +33,7 @@ def aliases(where: str) -> dict[str, str]:
     """Today's name of each old one that the glossary lists for a place."""
     found: dict[str, str] = {}
     for place, old, new in rows_of("Was called"):
-        if place.startswith(where) and "and the like" not in old:
+        if place.startswith(where):
             found |= zip(re.findall(r"`([^`]+)`", old), re.findall(r"`([^`]+)`", new), strict=True)
     return found
 

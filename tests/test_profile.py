@@ -219,7 +219,7 @@ def test_an_empty_file_names_what_is_missing(tmp_path: Path) -> None:
         ("version", 2, "version: Input should be 1"),
         ("name", 5, "name: Input should be a valid string"),
         ("routes", [], "routes: Tuple should have at least 1 item"),
-        ("routes.0.scheme", "md5", "routes.0.scheme: Input should be 'stripe'"),
+        ("routes.0.scheme", "md5", "routes.0.scheme: Input should be 'hmac-sha256-hex'"),
         ("routes.0.tolerance_s", 0, "routes.0.tolerance_s: Input should be greater than 0"),
         ("routes.0.tolerance_s", float("inf"), "routes.0.tolerance_s: Input should be a finite number"),
         ("routes.0.malformed", [], "routes.0.malformed: Tuple should have at least 1 item"),

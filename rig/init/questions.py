@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import get_args
 
 from rig.errors import UsageError
+from rig.model import Scheme
 
 Answers = Mapping[str, str]
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
@@ -93,7 +95,7 @@ QUESTIONS = (
         "scheme",
         "How the raw body is signed",
         "hmac-sha256-hex",
-        choices=("hmac-sha256-hex", "hmac-sha256-base64", "stripe"),
+        choices=get_args(Scheme),
     ),
     Question("signature-header", "Header with the signature", "X-Signature"),
     Question(

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, JsonValue, model_validator
 
 from rig.evidence import pool_metrics
-from rig.model import Row
+from rig.model import Row, Scheme
 from rig.profile.fields import (
     Command,
     Header,
@@ -207,7 +207,7 @@ class WebhookRoute(Section):
     """What reports call it."""
     path: Route
     """Path of the door, posted to."""
-    scheme: Literal["stripe", "hmac-sha256-base64", "hmac-sha256-hex"]
+    scheme: Scheme
     """How the raw body is signed."""
     signature_header: Header
     """Header that carries the signature."""

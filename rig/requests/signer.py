@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from rig.model import Scheme
 from rig.profile import WebhookRoute
 
 if TYPE_CHECKING:
@@ -38,29 +39,32 @@ def _hmac(secret: bytes) -> _Hmac:
     return of
 
 
-def _stripe(hmac: _Hmac) -> Sign:
+def _stripe(secret: bytes) -> Sign:
+    hmac = _hmac(secret)
     return lambda body, unix: b"t=%d,v1=%b" % (unix, hmac(b"%d.%b" % (unix, body)).hexdigest().encode())
 
 
-def _base64(hmac: _Hmac) -> Sign:
+def _base64(secret: bytes) -> Sign:
+    hmac = _hmac(secret)
     return lambda body, unix: b64encode(hmac(body).digest())
 
 
-def _hex(hmac: _Hmac) -> Sign:
+def _hex(secret: bytes) -> Sign:
+    hmac = _hmac(secret)
     return lambda body, unix: hmac(body).hexdigest().encode()
 
 
-_OF_THE_BODY: dict[str, Callable[[_Hmac], Sign]] = {
-    "stripe": _stripe,
-    "hmac-sha256-base64": _base64,
+_SCHEMES: Mapping[Scheme, Callable[[bytes], Sign]] = {
     "hmac-sha256-hex": _hex,
+    "hmac-sha256-base64": _base64,
+    "stripe": _stripe,
 }
-"""By the scheme names of a profile."""
+"""What signs with a secret, for each scheme that a profile may name."""
 
 
 def signer(route: WebhookRoute, secret: bytes) -> Sign:
     """How a route's requests are signed with a secret."""
-    plain = _OF_THE_BODY[route.scheme](_hmac(secret))
+    plain = _SCHEMES[route.scheme](secret)
     if route.signed == "<body>" and not route.signature_prefix:
         return plain
     prefix = route.signature_prefix.encode()

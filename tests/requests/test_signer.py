@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
 
+from rig.model import Scheme
 from rig.profile import Profile, WebhookRoute, bundled_profile, load_profile
 from rig.requests.signer import signer
 from rig.requests.targeter import Targeter
@@ -34,6 +35,11 @@ def test_the_example_that_github_publishes() -> None:
     sign = signer(route(scheme="hmac-sha256-hex", signature_prefix="sha256="), b"It's a Secret to Everybody")
     expected = b"sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
     assert sign(b"Hello, World!", UNIX) == expected
+
+
+def test_every_scheme_of_a_profile_can_sign() -> None:
+    for scheme in get_args(Scheme):
+        assert signer(route(scheme=scheme), b"secret")(b"body", UNIX)
 
 
 def test_a_signed_time_is_told_in_its_header() -> None:
