@@ -110,7 +110,7 @@ class Ladder:
             raise ValueError(f"spread {self.spread}: give 0 or at least 3; fewer would repeat the plain step")
 
     def scenarios(self) -> list[Scenario]:
-        """All drives in their order."""
+        """All scenarios in their order."""
         return [scenario for scenario in self._all() if scenario.id in self.only | {"warm-up"}]
 
     def _all(self) -> Iterator[Scenario]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from locust.argument_parser import get_empty_argument_parser
@@ -85,7 +86,9 @@ def add_options(parser: Any, shared: SharedScenario | None) -> None:
         if isinstance(default, tuple):
             add(f"--rig-{option.flag}", action="append", default=[], help=option.help)
         else:
-            how = {"default": default, "type": TYPES[name], "help": option.help}
+            # Locust sends all options to its workers, and its protocol has no paths.
+            kind = str if TYPES[name] is Path else TYPES[name]
+            how = {"default": default if default is None else kind(default), "type": kind, "help": option.help}
             add(f"--rig-{option.flag}", **(how | changes))
     add("--rig-rate-per-user", type=float, default=0.0, help="Have each user send at this rate. Default: closed loop.")
     if shared is not None:
@@ -121,10 +124,10 @@ def options_of(environment: Environment, shared: SharedScenario | None) -> Optio
     if shared is not None and (given.rig_s8 > 0 or shared.user_class in (given.user_classes or [])):
         fixed = shared.make("", "", requests=given.rig_s8 or shared.requests, limit_s=given.rig_s8_seconds)
     chosen = {name: getattr(given, f"rig_{OPTIONS[name].flag.replace('-', '_')}") for name in _SETTINGS}
-    settings = Settings(**chosen | {"defects": tuple(chosen["defects"])}, latency_calibration="none")
+    chosen |= {"out": Path(chosen["out"]).absolute(), "defects": tuple(chosen["defects"])}
     return Options(
         profile=given.rig_profile,
-        settings=replace(settings, out=settings.out.absolute()),
+        settings=Settings(**chosen, latency_calibration="none"),
         test={"route": given.rig_route, "rate_per_user_s": given.rig_rate_per_user},
         fixed=fixed,
         own_worker=given.rig_own_worker,

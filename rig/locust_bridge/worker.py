@@ -340,7 +340,7 @@ class Worker:
 def serve(address: tuple[str, int], *, allow_host: str | None = None, alone: Alone | None = None) -> None:
     """Run one worker to its end, in this process; RigError as ``Worker.run`` raises it.
 
-    The lifeline removes the rows of a worker that was killed.
+    The supervisor removes the rows of a worker that was killed.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     folder = Path(tempfile.gettempdir()).absolute() / f"rig-worker-{uuid.uuid4().hex}"

@@ -52,7 +52,7 @@ def run_mix(job: Job, name: str, apply: Apply[Mix], environ: Mapping[str, str]) 
     out = job.settings.out / f"prove-{name}"
     before = set(out.glob("*/manifest.json"))
     mix = Mix()
-    with apply(mix), Supervisor() as supervisor, temporary_folder("rig-crowd-") as logs, ExitStack() as stack:
+    with apply(mix), Supervisor() as supervisor, temporary_folder("rig-locust-run-") as logs, ExitStack() as stack:
         words = (*_words(mix), "--rig-out", str(out), "--rig-seed", str(job.settings.seed))
         log_file = logs / "master.log"
         master, *workers = _start(LocustCommand(words, WORKERS), {**environ, **supervisor.marker}, log_file, stack)

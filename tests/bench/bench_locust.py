@@ -23,7 +23,7 @@ from rig.machine.ports import free_port
 from rig.model import Pace
 from tests.bench.clients.trial import CONNECTIONS, Trial, python_client
 from tests.bench.clients.with_rig import Engine
-from tests.locust.crowds import locust, processes, worker
+from tests.locust.locust_processes import locust, processes, worker
 
 ROUNDS = 9
 SECONDS = 3

@@ -35,7 +35,7 @@ def on_uvloop(scene: Coroutine[Any, Any, T]) -> T:
 
 @dataclass(frozen=True)
 class Driven:
-    """What came of a drive."""
+    """What came of a scenario run."""
 
     report: WorkerReport
     rows: NDArray[np.void]
@@ -62,7 +62,7 @@ async def run_scenario(
     prepared: Callable[[ScenarioExecutor], Awaitable[None]] | None = None,
     running: Callable[[ScenarioExecutor], Awaitable[None]] | None = None,
 ) -> Driven:
-    """Drive a scenario; ``prepared`` runs before its start, ``running`` beside it."""
+    """Run a scenario; ``prepared`` runs before its start, ``running`` while it goes on."""
     given = assignment(profile, scene, endpoint, rows_file)
     driven = executor_of(given)(given, lambda rows: None)
     try:

@@ -45,7 +45,7 @@ class Peer:
     port: int
     requests: list[Message] = field(default_factory=list)
     accepted: int = 0
-    standing: int = 0
+    open_connections: int = 0
     said_first: int = 0
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     """Set with the first request."""
@@ -70,7 +70,7 @@ async def peer(
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         met.accepted += 1
-        met.standing += 1
+        met.open_connections += 1
         try:
             if met.accepted == 1 and greet_first is not None:
                 writer.write(greet_first)
@@ -98,7 +98,7 @@ async def peer(
             pass  # the client went away in the middle
         finally:
             writer.close()
-            met.standing -= 1
+            met.open_connections -= 1
 
     server = await asyncio.start_server(serve, host, 0, ssl=tls)
     met.port = server.sockets[0].getsockname()[1]

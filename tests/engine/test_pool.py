@@ -47,7 +47,7 @@ Drives = Callable[..., ScenarioRun]
 
 @pytest.fixture
 def run(pool: Pool, stub: Stub, profile: Profile, tmp_path: Path) -> Drives:
-    """Drive a scenario on the shared pool; rows of worker n go to ``tmp_path / "n"``."""
+    """Run a scenario on the shared pool; rows of worker n go to ``tmp_path / "n"``."""
 
     def run_scenario(scene: Scenario, progress: Callable[[int], None] = lambda rows: None) -> ScenarioRun:
         load = Load(scene, profile, RUN, credentials(profile), stub.endpoint, lambda worker: tmp_path / f"{worker}")
@@ -63,7 +63,7 @@ def rows(folder: Path, worker: int) -> NDArray[np.void]:
 
 
 def steady(deadline_s: float = 2.0) -> Scenario:
-    """A drive that lasts until its deadline, so that something can happen in its middle."""
+    """A scenario that lasts until its deadline, so that something can happen in its middle."""
     return scenario(COUNT, connections=4, rate_per_s=200.0, deadline_s=deadline_s, timeout_s=0.5)
 
 

@@ -1,4 +1,4 @@
-"""A whole drive over real sockets, against servers that behave in every way that servers do."""
+"""A whole scenario run over real sockets, against servers that behave in every way that servers do."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ LONG = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"
 
 
 async def met(profile: Profile, folder: Path, scene: Scenario, script: list[Say]) -> tuple[Driven, Peer]:
-    """Drive a scenario against a script; the client must have left no connection behind."""
+    """Run a scenario against a script; the client must have left no connection behind."""
     async with peer(script) as server:
         driven = await run_scenario(profile, scene, Endpoint("127.0.0.1", server.port), folder / "rows")
-        await eventually(lambda: server.standing == 0)
+        await eventually(lambda: server.open_connections == 0)
     return driven, server
 
 
@@ -229,7 +229,7 @@ def test_an_abort_gives_up_what_is_in_flight(profile: Profile, tmp_path: Path, r
             endpoint = Endpoint("127.0.0.1", server.port)
             scene = scenario(5, connections=2, rate_per_s=rate_per_s)
             driven = await run_scenario(profile, scene, endpoint, tmp_path / "rows", running=running)
-            await eventually(lambda: server.standing == 0)
+            await eventually(lambda: server.open_connections == 0)
             return driven
 
     driven = on_uvloop(scene())
@@ -276,7 +276,7 @@ def test_nothing_is_left_open(profile: Profile, tmp_path: Path) -> None:
             endpoint = Endpoint("127.0.0.1", server.port)
             scene = scenario(20, connections=5, rate_per_s=1000.0, timeout_s=0.2)
             await run_scenario(profile, scene, endpoint, tmp_path / str(number))
-            await eventually(lambda: server.standing == 0)
+            await eventually(lambda: server.open_connections == 0)
 
     on_uvloop(scene(0))
     before = psutil.Process().num_fds()

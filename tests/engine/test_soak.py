@@ -1,4 +1,4 @@
-"""A million requests in one drive, signed as they go: the worker's memory stays flat, its rows go to disk meanwhile."""
+"""A million requests in one run, signed as they go: the worker's memory stays flat, its rows go to disk meanwhile."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PEAK_LIMIT_BYTES = 256 << 20
 @pytest.mark.timeout(600)
 def test_a_million_requests_in_flat_memory(profile: Profile, tmp_path: Path) -> None:
     history = History(tmp_path / "history")
-    # Stripe's signatures age and the drive may last longer than half their tolerance: nothing is signed ahead.
+    # Stripe's signatures age and the run may last longer than half their tolerance: nothing is signed ahead.
     scene = scenario(COUNT, connections=50, route="stripe", deadline_s=500.0)
     rows_file = history.rows_file(scene, 0)
     seen_bytes: list[int] = []

@@ -110,7 +110,7 @@ def driven_over_tls(
         async with peer(script or [], host=host, tls=authority.server) as server:
             endpoint = Endpoint.parse(url.format(port=server.port), authority.ca_file if trusted else None)
             driven = await run_scenario(profile, scenario(3), endpoint, rows)
-            await eventually(lambda: server.standing == 0)
+            await eventually(lambda: server.open_connections == 0)
             return driven
 
     return on_uvloop(scene())

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgpack
 import pytest
 from locust.env import Environment
 from locust.util.load_locustfile import is_user_class
@@ -45,6 +47,12 @@ def test_a_rate_that_is_none_is_refused(rate: float) -> None:
 
 def test_a_rate_is_taken_as_it_is() -> None:
     assert options_of(the_options(rig_rate_per_user=2.5), S8).test["rate_per_user_s"] == 2.5
+
+
+def test_locust_can_send_every_option_to_its_workers() -> None:
+    options = the_options().parsed_options
+    assert msgpack.unpackb(msgpack.packb(vars(options))) == vars(options)
+    assert options_of(the_options(rig_out="elsewhere"), S8).settings.out == Path("elsewhere").absolute()
 
 
 @pytest.mark.parametrize(

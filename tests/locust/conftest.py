@@ -6,7 +6,7 @@ import pytest
 
 WITHIN_S = 400
 """A whole run on a machine with other things to do."""
-_PROCESSES = frozenset({"test_browser", "test_crowd", "test_network"})
+_PROCESSES = frozenset({"test_browser", "test_locust_runs", "test_network"})
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

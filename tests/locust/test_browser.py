@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.locust.browser import CHROMIUM, browser
-from tests.locust.crowds import web_ui
+from tests.locust.locust_processes import web_ui
 
 TABS = {"Gates": "good so far", "Database waits": "Sessions", "CPU": "client worker", "Certificate": "headroom"}
 SCALED = 12

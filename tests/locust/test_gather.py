@@ -1,4 +1,4 @@
-"""From the books of a crowd to drives: literal accounts in, drives out."""
+"""From the books of a locust run to scenario runs: literal accounts in, scenario runs out."""
 
 from __future__ import annotations
 

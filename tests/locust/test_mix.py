@@ -30,7 +30,7 @@ def _batch(name: str = "S6Mixed", stream: int = 0, number: int = 0, worker: int 
     return batch_scenario(CLASSES[name], stream, number, worker=worker, route="stripe", tenant="A", timeout_s=10)
 
 
-def test_strands_take_turns_by_weight_and_are_spread_out() -> None:
+def test_streams_take_turns_by_weight_and_are_spread_out() -> None:
     turns = CLASSES["S6Mixed"].turns()
     assert Counter(turns) == {0: 7, 1: 3, 2: 1}
     assert all(turns[i : i + 4] != (0, 0, 0, 0) for i in range(len(turns) - 3))

@@ -16,8 +16,8 @@ from rig.errors import ExitCode
 from rig.machine.ports import free_port
 from tests.cli.commands import command, only_pack
 from tests.locust import relay
-from tests.locust.crowds import QUICK, locust, processes
-from tests.locust.test_crowd import _ended, _gates
+from tests.locust.locust_processes import QUICK, locust, processes
+from tests.locust.test_locust_runs import _ended, _gates
 
 HERE, THERE = "10.213.77.1", "10.213.77.2"
 DELAY_MS = 5

@@ -36,7 +36,7 @@ from rig.locust_bridge.wire import (
 from rig.locust_bridge.worker import Worker
 from rig.machine.ports import free_port
 from scenarios.s8 import perf_gate
-from tests.locust.crowds import processes, worker
+from tests.locust.locust_processes import processes, worker
 from tests.locust.plans import planned
 
 WITHIN_S = 20.0

@@ -19,7 +19,7 @@ from rig.machine.ports import free_port
 from rig.machine.supervisor import leftovers
 from rig.profile import bundled_profile
 from tests.cli.commands import only_pack, rig
-from tests.locust.crowds import QUICK, Process, locust, processes, web_ui, worker
+from tests.locust.locust_processes import QUICK, Process, locust, processes, web_ui, worker
 
 
 def _gates(pack: Path) -> dict[str, dict[str, Any]]:
@@ -198,7 +198,7 @@ def test_s8_is_a_fixed_count_that_ends_the_test(tmp_path: Path, defects: tuple[s
 
 
 @pytest.mark.parametrize("native", [True, False])
-def test_a_crowd_ends_at_its_ceiling(tmp_path: Path, native: bool) -> None:
+def test_a_locust_run_ends_at_its_ceiling(tmp_path: Path, native: bool) -> None:
     """Told to run for minutes, it sends what it may, to the last request, and is judged."""
     port = free_port()
     here = ("--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", str(port), "--expect-workers", "1")

@@ -56,7 +56,7 @@ def test_no_worker_at_all_is_invalid() -> None:
     assert verdicts(LocustRun(replace(MASTER, workers=()), ()))[0] is Verdict.INVALID
 
 
-def test_a_crowd_that_sent_nothing_shows_nothing() -> None:
+def test_a_locust_run_that_sent_nothing_shows_nothing() -> None:
     nobody = replace(SEEN, requests=0, failures=0), replace(ACCOUNT, requests=0, failures=0)
     idle = LocustRun(replace(MASTER, workers=nobody[:1], requests=0, failures=0), nobody[1:])
     empty = case(driven(plan(), []))
