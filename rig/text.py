@@ -123,6 +123,15 @@ def _escape(char: str) -> str:
     return char.encode("unicode_escape").decode("ascii")
 
 
+def last_lines(said: str | bytes, most: int = 1, if_none: str = "it said nothing") -> str:
+    """The last lines of a log, or of what a process wrote, as one line.
+
+    They are not shortened: a secret that was cut in half would not be found and blanked.
+    """
+    text = said.decode(errors="replace") if isinstance(said, bytes) else said
+    return " | ".join(text.strip().splitlines()[-most:]) or if_none
+
+
 def some(names: Iterable[str], most: int = MOST_NAMED) -> str:
     """The first ``most`` names, and the number of those left out where there are any: ``a, b and 27 more``."""
     every = list(names)

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from rig.errors import ExitCode, worst_exit
-from rig.machine.child import end, python_module
+from rig.machine.child import end, python_module, start
 from rig.machine.extras import require
 from rig.machine.ports import free_port
 from rig.machine.supervisor import Supervisor
@@ -77,9 +77,7 @@ def lead(command: LocustCommand) -> int:
         environ = supervisor.environ()
         # Sessions of their own: Ctrl-C in a terminal is for this process, which ends the others in their turn.
         commands = [command.master_command(port), *[worker_command(port, command.allow_host)] * command.workers]
-        master, *workers = [
-            subprocess.Popen(words, env=environ, stdin=subprocess.DEVNULL, start_new_session=True) for words in commands
-        ]
+        master, *workers = [start(words, env=environ) for words in commands]
         try:
             code = _wait_for_end(master, workers)
         except KeyboardInterrupt:

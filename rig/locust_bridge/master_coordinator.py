@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import json
 import logging
-import subprocess
 import threading
 from typing import Any
 
 from rig.errors import ExitCode
-from rig.machine.child import python_module
+from rig.machine.child import python_module, start_with_pipes
 
 _log = logging.getLogger("rig")
 
@@ -29,13 +28,7 @@ class CoordinatorClient:
     """Starts the coordinator and asks it. It ends when its standard input closes, so also when this process dies."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            python_module("rig.locust_bridge.coordinator"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        self._process = start_with_pipes(python_module("rig.locust_bridge.coordinator"))
         self._lock = threading.Lock()
 
     def ask(self, do: str, **more: Any) -> dict[str, Any]:

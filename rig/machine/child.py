@@ -1,4 +1,4 @@
-"""Child processes of the rig: one that listens on a port of its own, and how any of them is ended.
+"""Child processes of the rig: how any of them is started, waited for, and ended.
 
 Each has a session of its own: Ctrl-C in a terminal is for the rig, which ends its children in its turn.
 """
@@ -7,16 +7,22 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Any
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any, cast
 
 from rig.errors import RigError
 
+READY_S = 15.0
+"""From the start of a module of ours to its first line; a machine under load takes its time for the imports."""
 _STOP_S = 5.0
+_POLL_S = 0.02
 
 
 def python_module(name: str) -> list[str]:
@@ -27,53 +33,110 @@ def python_module(name: str) -> list[str]:
     return [sys.executable, "-P", "-m", name]
 
 
+def start(
+    command: Sequence[str | Path], *, output: Path | int | None = None, **options: Any
+) -> subprocess.Popen[bytes]:
+    """Start a child that reads nothing.
+
+    ``output`` is where it writes: a log file, which is appended to, or a file descriptor; None is where this process
+    writes. ``options`` go to ``Popen``. OSError where it cannot be started.
+    """
+    with ExitStack() as stack:
+        sink = stack.enter_context(output.open("ab")) if isinstance(output, Path) else output
+        streams = {"stdin": subprocess.DEVNULL, "stdout": sink, "stderr": sink} | options
+        process = subprocess.Popen(list(command), start_new_session=True, **streams)
+        return cast("subprocess.Popen[bytes]", process)
+
+
+def start_with_pipes(command: Sequence[str], **options: Any) -> subprocess.Popen[str]:
+    """Start a child that reads lines of text from a pipe and answers through another."""
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE} | options
+    return subprocess.Popen(command, start_new_session=True, text=True, **streams)
+
+
+@contextmanager
+def running(
+    command: Sequence[str | Path], stop_timeout_s: float, *, output: Path | int | None = None, **options: Any
+) -> Iterator[subprocess.Popen[bytes]]:
+    """As ``start``, for the time of the context: then the child and all that is in its session are ended."""
+    process = start(command, output=output, **options)
+    try:
+        yield process
+    finally:
+        end(process, stop_timeout_s, session=True)
+
+
 @contextmanager
 def listening(module: str, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """Run a module that says its port in its first line (``{"port": 8080}``) and ends with its input, and give both.
 
-    RigError when it ends before it listens.
+    RigError when it ends, or its time is over, before it listens.
     """
-    with subprocess.Popen(
-        [*python_module(module), *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as process:
+    with start_with_pipes([*python_module(module), *arguments]) as process:
         assert process.stdin is not None
-        assert process.stdout is not None
         try:
-            line = process.stdout.readline()
+            line = read_first_line(process, READY_S)
+            if line is None:
+                raise RigError(f"{module} does not listen after {READY_S:g} s")
             if not line:
-                raise RigError(f"{module} ended with exit code {ended(process, _STOP_S)} before it listened")
+                code = wait_for_end(process, _STOP_S)
+                raise RigError(f"{module} ended with exit code {code} before it listened")
             yield process, json.loads(line)["port"]
         finally:
-            with suppress(BrokenPipeError):  # it is gone, and did not hear what it was told last
+            with suppress(BrokenPipeError):  # it is gone and did not read the last line that was sent to it
                 process.stdin.close()
-            ended(process, _STOP_S)
+            wait_for_end(process, _STOP_S)
 
 
-def end(process: subprocess.Popen[Any], patience_s: float, *, session: bool = False) -> int:
-    """SIGTERM and, past ``patience_s`` seconds, SIGKILL; its exit code.
+def read_first_line(process: subprocess.Popen[Any], timeout_s: float) -> bytes | None:
+    """The first line of its output: empty where it ended without one, None where it has not come in time."""
+    assert process.stdout is not None
+    deadline = time.monotonic() + timeout_s
+    line = b""
+    while not line.endswith(b"\n"):
+        left_s = deadline - time.monotonic()
+        if left_s <= 0 or not select.select([process.stdout], [], [], left_s)[0]:
+            return None
+        read = os.read(process.stdout.fileno(), 1 << 16)
+        if not read:
+            return b""
+        line += read
+    return line
+
+
+def wait_until(is_ready: Callable[[], bool], process: subprocess.Popen[Any] | None, timeout_s: float) -> bool:
+    """Ask until it is ready; False where the process ended first, or where ``timeout_s`` seconds have passed."""
+    deadline = time.monotonic() + timeout_s
+    while process is None or process.poll() is None:
+        if is_ready():
+            return True
+        if time.monotonic() > deadline:
+            break
+        time.sleep(_POLL_S)
+    return False
+
+
+def end(process: subprocess.Popen[Any], timeout_s: float, *, session: bool = False) -> int:
+    """Send SIGTERM and, after ``timeout_s`` seconds, SIGKILL; its exit code.
 
     ``session``: it leads one, and all that is in it is killed with it.
     """
     if process.poll() is None:
         process.terminate()
-        _tell(process, signal.SIGCONT, session=session)  # a stopped process would not see the first
-    return ended(process, patience_s, session=session)
+        _signal(process, signal.SIGCONT, session=session)  # a stopped process would not see the first
+    return wait_for_end(process, timeout_s, session=session)
 
 
-def ended(process: subprocess.Popen[Any], patience_s: float, *, session: bool = False) -> int:
-    """As ``end``, for one that was told already to end, or knows by itself."""
+def wait_for_end(process: subprocess.Popen[Any], timeout_s: float, *, session: bool = False) -> int:
+    """As ``end``, for a process that ends by itself, or was already asked to."""
     try:
-        return process.wait(patience_s)
+        return process.wait(timeout_s)
     except subprocess.TimeoutExpired:
-        _tell(process, signal.SIGKILL, session=session)
+        _signal(process, signal.SIGKILL, session=session)
         return process.wait()
 
 
-def _tell(process: subprocess.Popen[Any], number: signal.Signals, *, session: bool) -> None:
+def _signal(process: subprocess.Popen[Any], number: signal.Signals, *, session: bool) -> None:
     if session and process.returncode is None:  # not waited for yet: the number is still its own
         os.killpg(process.pid, number)
     else:

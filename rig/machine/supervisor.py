@@ -36,7 +36,7 @@ from typing import IO, Self
 import psutil
 
 from rig.errors import RigError
-from rig.machine.child import python_module
+from rig.machine.child import python_module, start_with_pipes
 from rig.machine.processes import alive, words
 
 MARKER = "RIG_RUN"
@@ -82,14 +82,11 @@ class Supervisor:
         # The tracker of multiprocessing lives as long as this process and ends with it by itself: left unmarked.
         resource_tracker.ensure_running()
         self._outer_token = os.environ.get(MARKER)
-        self._reaper = subprocess.Popen(
+        self._reaper = start_with_pipes(
             [*python_module("rig.machine.supervisor"), self.token],
-            stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env=self.environ(),
-            start_new_session=True,
-            text=True,
         )
         os.environ[MARKER] = self.token
         _standing.append(self)

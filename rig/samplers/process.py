@@ -7,8 +7,6 @@ where the checkers find it: what it gathered until then stays.
 from __future__ import annotations
 
 import json
-import os
-import select
 import signal
 import subprocess
 import time
@@ -21,10 +19,9 @@ from typing import Any, Self
 from rig.errors import EvidenceError
 from rig.evidence.journal import Journal
 from rig.evidence.sample_files import journal_path
-from rig.machine.child import python_module
+from rig.machine.child import READY_S, python_module, read_first_line, start
+from rig.text import last_lines
 
-READY_S = 15.0
-"""From its start to its first look; a machine under load takes its time for the imports."""
 _END_S = 3.0
 
 
@@ -48,13 +45,12 @@ class SamplerProcess:
             Journal(self._journal).close()
         except OSError as error:
             raise EvidenceError(f"{self._journal} cannot be written: {error.strerror}") from None
-        self._process = process = subprocess.Popen(
+        self._process = process = start(
             python_module(f"rig.samplers.{self.name}"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for the rig, which ends its samplers in order
-            cwd=_importable(),
+            cwd=Path(__file__).parents[2],  # so that ``-m rig.samplers`` is found without an installation, too
         )
         assert process.stdin is not None
         with suppress(BrokenPipeError):
@@ -93,21 +89,14 @@ class SamplerProcess:
         return self._process
 
     def _await_ready(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdout is not None
-        deadline = time.monotonic() + READY_S
-        line = b""
-        while not line.endswith(b"\n"):
-            left_s = deadline - time.monotonic()
-            if left_s <= 0 or not select.select([process.stdout], [], [], left_s)[0]:
-                process.kill()
-                self._fail(f"it was not ready within {READY_S:g} s{self._end(process)}")
-                return
-            read = os.read(process.stdout.fileno(), 1 << 16)
-            if not read:
-                self._fail(f"it could not begin{self._end(process)}")
-                return
-            line += read
-        self.facts = json.loads(line)
+        line = read_first_line(process, READY_S)
+        if line is None:
+            process.kill()
+            self._fail(f"it was not ready within {READY_S:g} s{self._end(process)}")
+        elif not line:
+            self._fail(f"it could not begin{self._end(process)}")
+        else:
+            self.facts = json.loads(line)
 
     def _end(self, process: subprocess.Popen[bytes]) -> str:
         """Tell it to end, at last kill it; what it said last, as a tail for a sentence."""
@@ -118,8 +107,8 @@ class SamplerProcess:
                 _, said = process.communicate(timeout=_END_S)
             except subprocess.TimeoutExpired:
                 continue
-            lines = said.decode(errors="replace").strip().splitlines()
-            return f": {lines[-1]}" if lines else ""
+            last = last_lines(said, if_none="")
+            return f": {last}" if last else ""
         return ""
 
     def _fail(self, why: str) -> None:
@@ -128,11 +117,6 @@ class SamplerProcess:
             journal = Journal(self._journal)
             journal.failure(time.monotonic_ns(), why)
             journal.close()
-
-
-def _importable() -> str:
-    """Where ``-m rig.samplers`` is found also without an installation."""
-    return str(Path(__file__).parent.parent.parent)
 
 
 def _ending(code: int | None) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ import psutil
 from rig.calibrate.cores import plan_of_this_machine
 from rig.engine.pool import Pool
 from rig.evidence.sample_names import PG_ACTIVITY
+from rig.machine.child import start
 from rig.machine.processes import words
 from rig.selftest.bench import Apply, PlannedRun, ScenarioWatch, beforehand
 from rig.selftest.throttle import alongside, stutter
@@ -96,5 +96,5 @@ def kill_sampler_at_start(_: object = None) -> Iterator[None]:
 def leave_process(run: PlannedRun) -> None:
     """Start a process of the run that nobody stops. The run's supervisor ends it; it is reaped after that."""
     command = [sys.executable, "-c", "import time; time.sleep(600)"]
-    process = subprocess.Popen(command, env=run.supervisor.environ(), stdin=subprocess.DEVNULL, start_new_session=True)
+    process = start(command, env=run.supervisor.environ())
     run.afterwards.callback(process.wait)

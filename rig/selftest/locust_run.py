@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,18 +16,18 @@ from pathlib import Path
 
 from rig.errors import RigError
 from rig.locust_bridge.launch import LocustCommand, worker_command
-from rig.machine.child import end
+from rig.machine.child import end, start, wait_until
 from rig.machine.ports import free_port
 from rig.machine.supervisor import Supervisor, temporary_folder
 from rig.run.job import Job
 from rig.selftest.bench import Apply, beforehand
+from rig.text import last_lines
 
 USERS, WORKERS = 10, 2
 KILLED_SECONDS = 8
 """A master notices that a worker is gone after some seconds of silence: the mix has to last longer."""
 _SPAWNED = "All users spawned"
 _START_S, _END_S = 60.0, 120.0
-_POLL_S = 0.05
 
 MixProcess = subprocess.Popen[bytes]
 
@@ -77,29 +76,16 @@ def _start(mix: LocustCommand, environ: Mapping[str, str], log_file: Path, stack
     """The master and its workers, which ``stack`` ends: the master has told them to quit, if it could."""
     port = free_port()
     processes = []
-    with log_file.open("wb") as log:
-        for command in (mix.master_command(port), *[worker_command(port, None)] * WORKERS):
-            processes.append(
-                subprocess.Popen(
-                    command,
-                    env={**os.environ, **environ},
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                )
-            )
-            stack.callback(end, processes[-1], _END_S / 8)
+    for command in (mix.master_command(port), *[worker_command(port, None)] * WORKERS):
+        processes.append(start(command, output=log_file, env={**os.environ, **environ}))
+        stack.callback(end, processes[-1], _END_S / 8)
     return processes
 
 
 def _wait_for(text: str, log_file: Path, master: MixProcess) -> None:
-    deadline = time.monotonic() + _START_S
-    while text not in log_file.read_text(errors="replace"):
-        if master.poll() is not None or time.monotonic() > deadline:
-            raise RigError(f"locust's workers did not come together: {_last_words(log_file)}")
-        time.sleep(_POLL_S)
+    if not wait_until(lambda: text in log_file.read_text(errors="replace"), master, _START_S):
+        raise RigError(f"locust's workers did not come together: {_last_words(log_file)}")
 
 
 def _last_words(log_file: Path) -> str:
-    return " | ".join(log_file.read_text(errors="replace").strip().splitlines()[-3:])
+    return last_lines(log_file.read_text(errors="replace"), 3)

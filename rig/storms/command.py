@@ -5,13 +5,14 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rig.errors import ConfigError, Unavailable
-from rig.machine.child import end
+from rig.machine.child import running
 from rig.storms.fleet import Barrier
+from rig.text import last_lines
 
 _PREPARE_TIMEOUT_S = 60.0
 _STOP_S = 5.0
@@ -54,7 +55,7 @@ def be_replica(number: int, payload: Replicas, barrier: Barrier) -> Ended:
         errors="replace",
         timeout=payload.timeout_s,
     )
-    return Ended(done.returncode, began_ns, time.monotonic_ns(), _last_line(done.stderr or done.stdout))
+    return Ended(done.returncode, began_ns, time.monotonic_ns(), last_lines(done.stderr or done.stdout, if_none=""))
 
 
 def prepare(command: Sequence[str], environ: Mapping[str, str], key: str) -> None:
@@ -66,31 +67,17 @@ def prepare(command: Sequence[str], environ: Mapping[str, str], key: str) -> Non
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ConfigError(f"{key} could not be run: {error}") from None
     if done.returncode != 0:
-        raise Unavailable(f"{key} ended with exit code {done.returncode}: {_last_line(done.stderr)}")
+        raise Unavailable(f"{key} ended with exit code {done.returncode}: {last_lines(done.stderr)}")
 
 
 @contextmanager
-def standing(
+def run_beside(
     command: Sequence[str], environ: Mapping[str, str], log_file: Path, key: str
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A process beside the fleet, for the time of the context; ConfigError where it cannot be started."""
-    with log_file.open("ab") as log:
+    """Run a process beside the fleet, for the time of the context; ConfigError where it cannot be started."""
+    with ExitStack() as stack:
         try:
-            process = subprocess.Popen(
-                list(command),
-                env=dict(environ),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+            process = stack.enter_context(running(command, _STOP_S, output=log_file, env=dict(environ)))
         except OSError as error:
             raise ConfigError(f"{key} could not be run: {error}") from None
-    try:
         yield process
-    finally:
-        end(process, _STOP_S, session=True)
-
-
-def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or [""])[-1]  # whole: half a secret would not be known for one

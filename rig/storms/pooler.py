@@ -9,17 +9,15 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import subprocess
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from psycopg.conninfo import conninfo_to_dict
 
 from rig.errors import RigError
-from rig.machine.child import end
+from rig.machine.child import running, wait_until
 from rig.machine.ports import free_port
 from rig.machine.supervisor import MARKER, standing, temporary_folder
 from rig.target.postgres.installation import server_account
@@ -28,7 +26,6 @@ PROGRAM = "pgbouncer"
 _DIRECTORIES = ("/usr/sbin", "/usr/local/sbin")
 _START_S = 10.0
 _STOP_S = 5.0
-_POLL_S = 0.02
 
 
 def find_pooler(environ: Mapping[str, str]) -> Path | None:
@@ -57,28 +54,17 @@ def pooled(dsn: str, environ: Mapping[str, str], *, server_connections: int, log
         if account is not None:
             for path in (folder, config):
                 os.chown(path, account.uid, account.gid)
-        with (
-            log_file.open("wb") as log,
-            subprocess.Popen(
-                [str(program), str(config)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=folder,
-                start_new_session=True,
-                user=account.uid if account else None,
-                group=account.gid if account else None,
-                extra_groups=[] if account else None,
-                env={"PATH": environ.get("PATH", os.defpath), MARKER: os.environ.get(MARKER, "")},
-            ) as process,
-        ):
-            try:
-                if (supervisor := standing()) is not None:  # its marker lies with another uid, and may not be readable
-                    supervisor.stop_at_end(process.pid)
-                _wait_until_it_listens(process, port, log_file)
-                yield _address(dsn, port)
-            finally:
-                end(process, _STOP_S)
+        options = {
+            "cwd": folder,
+            "env": {"PATH": environ.get("PATH", os.defpath), MARKER: os.environ.get(MARKER, "")},
+            **(account.process_options() if account else {}),
+        }
+        with running([program, config], _STOP_S, output=log_file, **options) as process:
+            if (supervisor := standing()) is not None:  # its marker lies with another uid, and may not be readable
+                supervisor.stop_at_end(process.pid)
+            if not wait_until(lambda: _is_listening(port), process, _START_S):
+                raise RigError(f"{PROGRAM} does not listen; see {log_file}")
+            yield _address(dsn, port)
 
 
 def _config(dsn: str, port: int, server_connections: int) -> str:
@@ -105,13 +91,7 @@ def _address(dsn: str, port: int) -> str:
     return urlunsplit(parts._replace(netloc=f"{parts.username}@127.0.0.1:{port}"))
 
 
-def _wait_until_it_listens(process: subprocess.Popen[bytes], port: int, log_file: Path) -> None:
-    deadline = time.monotonic() + _START_S
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
-        except OSError:
-            time.sleep(_POLL_S)
-        else:
-            return
-    raise RigError(f"{PROGRAM} does not listen; see {log_file}")
+def _is_listening(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1.0):
+        return True
+    return False

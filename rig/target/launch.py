@@ -9,14 +9,13 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from rig.errors import ConfigError, EvidenceError, ExitCode, RigError, Unavailable, UsageError
-from rig.machine.child import end
+from rig.machine.child import running, wait_until
 from rig.machine.ports import free_port
 from rig.machine.supervisor import standing
 from rig.profile import Launch, Profile
@@ -25,12 +24,12 @@ from rig.settings import Settings
 from rig.target.endpoint import Endpoint
 from rig.target.http_probe import HttpProbe
 from rig.target.store import Store
+from rig.text import last_lines
 
 LOG = "target.log"
 """What a launched service says, in the logs of a pack."""
 
-_POLL_S = 0.05
-_ASK_TIMEOUT_S = 2.0
+_PROBE_TIMEOUT_S = 2.0
 _MIGRATE_TIMEOUT_S = 60.0
 
 
@@ -63,7 +62,7 @@ def open_target(
     if profile.launch is None:
         endpoint = Endpoint.parse(profile.target.base_url or "", profile.target.ca_file)
         endpoint = endpoint.require_allowed(settings.allowed_host(profile.target.allow_host))
-        _wait_until_ready(profile, endpoint, None, _ASK_TIMEOUT_S, Path())
+        _wait_until_ready(profile, endpoint, None, _PROBE_TIMEOUT_S, Path())
         yield Target(endpoint, None, profile.target.log_files)
         return
     launch = profile.launch
@@ -81,7 +80,7 @@ def open_target(
     if launch.migrate is not None:
         _migrate([*_command(launch.migrate, words, "launch.migrate"), *more], env, settings.defects)
     log_file = logs / LOG
-    with _started([*_command(launch.command, words, "launch.command"), *more], env, log_file, launch) as process:
+    with _run_target([*_command(launch.command, words, "launch.command"), *more], env, log_file, launch) as process:
         endpoint = Endpoint("127.0.0.1", port)
         _wait_until_ready(profile, endpoint, process, launch.ready_timeout_s, log_file, settings.defects)
         yield Target(endpoint, process.pid, (log_file, *profile.target.log_files))
@@ -106,7 +105,7 @@ def _command(template: Sequence[str], words: Mapping[str, str], key: str) -> lis
     return [filled(word, words, key) for word in template]
 
 
-def _ended(what: str, exit_code: int, said: str, defects: Sequence[str]) -> RigError:
+def _explain_end(what: str, exit_code: int, said: str, defects: Sequence[str]) -> RigError:
     """What it means that ``what``, the target or its migration, ended too early."""
     if defects and exit_code == ExitCode.USAGE:
         return UsageError(f"the target does not take --defect {' --defect '.join(defects)}: {said}")
@@ -128,32 +127,26 @@ def _migrate(command: Sequence[str], env: Mapping[str, str], defects: Sequence[s
     except subprocess.TimeoutExpired:
         raise Unavailable(f"launch.migrate has not ended within {_MIGRATE_TIMEOUT_S:g} s") from None
     if done.returncode != 0:
-        said = _last_lines(done.stdout.decode(errors="replace"))
-        raise _ended("launch.migrate", done.returncode, said, defects)
+        said = last_lines(done.stdout, 3)
+        raise _explain_end("launch.migrate", done.returncode, said, defects)
 
 
 @contextmanager
-def _started(
+def _run_target(
     command: Sequence[str], env: Mapping[str, str], log_file: Path, launch: Launch
 ) -> Iterator[subprocess.Popen[bytes]]:
-    try:
-        opened = log_file.open("ab")
-    except OSError as error:
-        raise EvidenceError(f"the target's log {log_file} cannot be written: {error}") from None
-    with opened as log:
+    with ExitStack() as stack:
         try:
-            # A session of its own: Ctrl-C in a terminal is for the rig, which stops the target in its turn.
-            process = subprocess.Popen(
-                list(command), env=dict(env), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
+            log = stack.enter_context(log_file.open("ab"))
+        except OSError as error:
+            raise EvidenceError(f"the target's log {log_file} cannot be written: {error}") from None
+        try:
+            process = stack.enter_context(running(command, launch.stop_timeout_s, output=log.fileno(), env=dict(env)))
         except OSError as error:
             raise ConfigError(f"launch.command could not be run: {error}") from None
-    try:
         if (supervisor := standing()) is not None:  # a target that rewrites its title loses the marker
             supervisor.stop_at_end(process.pid)
         yield process
-    finally:
-        end(process, launch.stop_timeout_s, session=True)
 
 
 def _wait_until_ready(
@@ -164,26 +157,20 @@ def _wait_until_ready(
     log_file: Path,
     defects: Sequence[str] = (),
 ) -> None:
-    deadline = time.monotonic() + timeout_s
     path = profile.probes.ready or profile.probes.health
-    probe = HttpProbe(endpoint, _ASK_TIMEOUT_S)
-    while True:
-        if process is not None and process.poll() is not None:
-            raise _ended("the target, before it was ready,", process.returncode, _tail(log_file), defects)
+    probe = HttpProbe(endpoint, _PROBE_TIMEOUT_S)
+    answer = ""
+
+    def is_ready() -> bool:
+        nonlocal answer
         response = probe.connect() if path is None else probe.get(path)
-        if response.status == 200:
-            return
-        if time.monotonic() > deadline:
-            answer = response.problem or f"{path} answers {response.status} {response.said}".rstrip()
-            hint = "is it running, and its database?" if process is None else f"its log ends with: {_tail(log_file)}"
-            raise Unavailable(f"the target at {endpoint.url} is not ready within {timeout_s:g} s: {answer}; {hint}")
-        time.sleep(_POLL_S)
+        answer = response.problem or f"{path} answers {response.status} {response.said}".rstrip()
+        return response.status == 200
 
-
-def _tail(log_file: Path) -> str:
-    return _last_lines(log_file.read_text(errors="replace"))
-
-
-def _last_lines(text: str, count: int = 3) -> str:
-    lines = text.strip().splitlines()[-count:]
-    return " | ".join(lines) if lines else "it said nothing"
+    if wait_until(is_ready, process, timeout_s):
+        return
+    said = last_lines(log_file.read_text(errors="replace"), 3) if process is not None else ""
+    if process is not None and process.returncode is not None:
+        raise _explain_end("the target, before it was ready,", process.returncode, said, defects)
+    hint = "is it running, and its database?" if process is None else f"its log ends with: {said}"
+    raise Unavailable(f"the target at {endpoint.url} is not ready within {timeout_s:g} s: {answer}; {hint}")

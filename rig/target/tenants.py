@@ -23,6 +23,7 @@ from rig.model import RunKey, Tenant
 from rig.profile import FixedTenant, Profile, secret_from
 from rig.requests.targeter import Credentials
 from rig.target.secrets import Secrets
+from rig.text import last_lines
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:rig:tenants")
 _COMMAND_TIMEOUT_S = 60.0
@@ -163,5 +164,5 @@ def _by_command(command: Sequence[str], parameters: Sequence[Mapping[str, str]],
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ConfigError(f"tenants.provision_command failed: {error}") from None
         if done.returncode != 0:
-            last = (done.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
-            raise ConfigError(f"tenants.provision_command ended with exit code {done.returncode}: {last}")
+            said = last_lines(done.stderr)
+            raise ConfigError(f"tenants.provision_command ended with exit code {done.returncode}: {said}")

@@ -21,7 +21,7 @@ from rig.errors import ConfigError, EvidenceError, ExitCode, worst_exit
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.pack import Pack
 from rig.evidence.storm import UNKNOWN_KID
-from rig.machine.child import end, python_module
+from rig.machine.child import end, python_module, start
 from rig.machine.supervisor import Supervisor
 from rig.profile import bundled_profile, load_profile
 from rig.run.reporter import Reporter
@@ -139,7 +139,7 @@ def _run(step: PipelineStep, out: Path) -> StepRun:
     """Run one step. Its pack is the one that was not there before."""
     before = set(out.glob("*/manifest.json"))
     command = [*python_module("rig"), *step.arguments, "--out", str(out)]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
+    process = start(command, stdout=subprocess.DEVNULL)
     interrupted = False
     try:
         code = process.wait()

@@ -13,7 +13,6 @@ import re
 import secrets
 import shlex
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Mapping
@@ -24,7 +23,8 @@ from typing import Any
 import psutil
 
 from rig.errors import ConfigError, EvidenceError, RigError, Unavailable, UsageError
-from rig.machine.child import end, python_module
+from rig.machine.child import end, python_module, wait_until
+from rig.machine.child import start as start_child
 from rig.machine.processes import alive, born_s
 from rig.machine.supervisor import Supervisor
 from rig.model import RunKey
@@ -33,11 +33,11 @@ from rig.target.launch import open_target
 from rig.target.secrets import Secrets
 from rig.target.store import Store, open_store
 from rig.target.tenants import provision
+from rig.text import last_lines
 
 _PREPARE_S = 60.0
 """For the database and the tables, on top of the target's ready_timeout_s."""
 _STOP_S = 30.0
-_POLL_S = 0.05
 _TENANTS = ("A", "B")
 _SAYS = "rig: "
 _ERRORS: Mapping[int, type[RigError]] = {
@@ -86,18 +86,14 @@ def start(job: Job, profile: Path | None) -> RunningTarget:
     log = state.with_name(".up.log")
     words = job.settings.words("out", "seed", "port", "allow_host", "defects")
     command = [*python_module("rig"), "up", "--foreground", *words, *(["--profile", str(profile)] if profile else [])]
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-        )
+    log.unlink(missing_ok=True)
+    process = start_child(command, output=log)
     ready_s = job.profile.launch.ready_timeout_s if job.profile.launch else 0.0
-    deadline = time.monotonic() + ready_s + _PREPARE_S
     try:
-        while (running := _read(state)) is None:
-            if process.poll() is not None or time.monotonic() > deadline:
-                error = _ERRORS.get(process.returncode or 0, Unavailable)
-                raise error(f"the target did not come up: {_last_words(log.read_text(errors='replace'))} (log: {log})")
-            time.sleep(_POLL_S)
+        wait_until(lambda: _read(state) is not None, process, ready_s + _PREPARE_S)
+        if (running := _read(state)) is None:
+            error = _ERRORS.get(process.returncode or 0, Unavailable)
+            raise error(f"the target did not come up: {_last_words(log.read_text(errors='replace'))} (log: {log})")
     except BaseException:  # interrupted, too: nobody would know of what comes up afterwards
         end(process, _STOP_S)
         raise
@@ -107,8 +103,7 @@ def start(job: Job, profile: Path | None) -> RunningTarget:
 def _last_words(said: str) -> str:
     """The rig's own error message, which may be followed by advice; else the last line."""
     _, *errors = re.split(f"^{_SAYS}", said, flags=re.MULTILINE)
-    lines = said.strip().splitlines() or ["it said nothing"]
-    return errors[0].strip() if errors else lines[-1]
+    return errors[0].strip() if errors else last_lines(said)
 
 
 def serve(job: Job, environ: Mapping[str, str]) -> None:

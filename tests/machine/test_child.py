@@ -8,16 +8,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psutil
 import pytest
 
 from rig.errors import RigError
-from rig.machine.child import end, listening
+from rig.machine import child
+from rig.machine.child import end, listening, read_first_line, start, wait_until
 from rig.machine.processes import alive
 
-PATIENCE_S = 10.0
-NO_PATIENCE_S = 0.05
+LONG_S = 10.0
+SHORT_S = 0.05
 DEAF = "import signal, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
 WAIT = "print('here', flush=True); sys.stdin.read()"
 PARENT = (
@@ -45,27 +47,27 @@ def running(code: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 def test_one_that_listens_to_a_signal_ends_by_it() -> None:
     with running(WAIT) as (process, _):
-        assert end(process, PATIENCE_S) == -signal.SIGTERM
-        assert end(process, PATIENCE_S) == -signal.SIGTERM  # once more does no harm
+        assert end(process, LONG_S) == -signal.SIGTERM
+        assert end(process, LONG_S) == -signal.SIGTERM  # once more does no harm
 
 
 def test_one_that_was_stopped_ends_by_it_too() -> None:
     with running(WAIT) as (process, _):
         os.kill(process.pid, signal.SIGSTOP)
-        assert end(process, PATIENCE_S) == -signal.SIGTERM
+        assert end(process, LONG_S) == -signal.SIGTERM
 
 
 def test_one_that_ended_by_itself_keeps_its_exit_code() -> None:
     with running("sys.exit(3)") as (process, _):
-        process.wait(PATIENCE_S)
-        assert end(process, PATIENCE_S, session=True) == 3
+        process.wait(LONG_S)
+        assert end(process, LONG_S, session=True) == 3
 
 
 def test_a_deaf_one_is_killed_with_all_of_its_session() -> None:
     with running(DEAF + PARENT) as (process, child):
         deaf = psutil.Process(int(child))
-        assert end(process, NO_PATIENCE_S, session=True) == -signal.SIGKILL
-        psutil.wait_procs([deaf], PATIENCE_S)
+        assert end(process, SHORT_S, session=True) == -signal.SIGKILL
+        psutil.wait_procs([deaf], LONG_S)
         assert not alive(deaf)
 
 
@@ -89,5 +91,33 @@ def test_what_a_dead_one_was_told_last_does_not_hide_why() -> None:
         assert process.stdin is not None
         process.stdin.write("never flushed while it lived")
         process.kill()
-        process.wait(PATIENCE_S)
+        process.wait(LONG_S)
         raise KeyError("the cause")
+
+
+def test_a_child_that_never_says_its_port_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "READY_S", 0.2)
+    monkeypatch.setattr(child, "python_module", lambda name: [sys.executable, "-c", "input()"])
+    with pytest.raises(RigError, match=r"silent does not listen after 0\.2 s"), listening("silent"):
+        pass
+
+
+def test_waiting_ends_when_it_is_ready_or_over_or_late(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("before\n")
+    with start([sys.executable, "-c", "print('here', flush=True); input()"], output=log, stdin=subprocess.PIPE) as one:
+        assert wait_until(lambda: "here" in log.read_text(), one, LONG_S)
+        assert not wait_until(lambda: False, one, SHORT_S)
+        end(one, LONG_S)
+        assert not wait_until(lambda: True, one, LONG_S)
+    assert log.read_text() == "before\nhere\n"
+
+
+def test_a_first_line_is_whole_or_empty_or_missing() -> None:
+    with start([sys.executable, "-c", "print('a' * 70000)"], stdout=subprocess.PIPE) as talker:
+        assert read_first_line(talker, LONG_S) == b"a" * 70000 + b"\n"
+    with start([sys.executable, "-c", ""], stdout=subprocess.PIPE) as quiet:
+        assert read_first_line(quiet, LONG_S) == b""
+    with start(["sleep", "600"], stdout=subprocess.PIPE) as late:
+        assert read_first_line(late, SHORT_S) is None
+        late.kill()

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rig.storms.unknown_kid.subjects import AUTHLIB, PYJWT, REFERENCE_SUBJECT, Subject
+from rig.text import last_lines
 
 CASES = ("random-kids", "failing-cached", "rotation-inside")
 KEY_STORMS = 20
@@ -79,5 +80,4 @@ def _install(requirement: str, folder: Path) -> str:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"{requirement} could not be installed: {error}"
-    last = (done.stderr.strip().splitlines() or [""])[-1][:200]
-    return f"{requirement} could not be installed: {last}" if done.returncode else ""
+    return f"{requirement} could not be installed: {last_lines(done.stderr)[:200]}" if done.returncode else ""

@@ -20,7 +20,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rig.errors import ConfigError, Unavailable
 
@@ -69,6 +69,10 @@ class Account:
         """
         wanted = stat.S_IROTH | (stat.S_IXOTH if path.is_dir() else 0)
         return self._has(path, wanted) and all(self._has(parent, stat.S_IXOTH) for parent in path.parents)
+
+    def process_options(self) -> dict[str, Any]:
+        """What makes ``Popen`` start a process as this account, in no other group."""
+        return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
     def _has(self, path: Path, wanted: int) -> bool:
         found = path.stat()

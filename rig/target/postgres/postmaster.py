@@ -16,14 +16,14 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rig.errors import ConfigError, Unavailable
+from rig.machine.child import start, wait_until
 from rig.machine.ports import free_port
 from rig.machine.supervisor import Supervisor
 from rig.target.postgres.installation import (
@@ -47,12 +47,11 @@ _DEFAULTS = {
     "log_line_prefix": "%m [%p] %q%d %a ",
     "track_io_timing": "on",
 }
-_INITDB_PATIENCE_S = 60.0
-_READY_PATIENCE_S = 60.0
-_STOP_PATIENCES_S = ((signal.SIGINT, 10.0), (signal.SIGQUIT, 8.0), (signal.SIGKILL, 5.0))
+_INITDB_TIMEOUT_S = 60.0
+_READY_TIMEOUT_S = 60.0
+_STOP_SIGNALS = ((signal.SIGINT, 10.0), (signal.SIGQUIT, 8.0), (signal.SIGKILL, 5.0))
 """Fast shutdown, then immediate (it gives its backends 5 s), then the end."""
 _PORT_ATTEMPTS = 5
-_POLL_S = 0.01
 _QUOTED_LINES = 8
 
 
@@ -112,7 +111,7 @@ class _Server:
     data_dir: Path
     log_file: Path
     launch: Mapping[str, Any]
-    """Arguments of ``Popen``: account, environment, directory, session."""
+    """Options of ``Popen``: account, environment, directory."""
 
     def initialise(self, password: str, account: Account | None) -> None:
         """``initdb``, without its fsync: data that a crash of the machine takes now is nobody's."""
@@ -124,7 +123,13 @@ class _Server:
         command += ["--auth=scram-sha-256", f"--pwfile={password_file}", "--encoding=UTF8", "--locale=C", "--no-sync"]
         try:
             made = subprocess.run(
-                command, **self.launch, capture_output=True, text=True, timeout=_INITDB_PATIENCE_S, check=False
+                command,
+                **self.launch,
+                start_new_session=True,
+                capture_output=True,
+                text=True,
+                timeout=_INITDB_TIMEOUT_S,
+                check=False,
             )
         except (OSError, subprocess.SubprocessError) as error:
             raise Unavailable(f"{command[0]} did not run: {error}") from error
@@ -164,27 +169,24 @@ class _Server:
     def _launch_postmaster(self, port: int, log: int) -> subprocess.Popen[bytes]:
         program = self.installation.bin_dir / "postgres"
         try:
-            return subprocess.Popen(
-                [program, "-D", self.data_dir, "-p", str(port)],
-                **self.launch,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+            return start([program, "-D", self.data_dir, "-p", str(port)], output=log, **self.launch)
         except (OSError, subprocess.SubprocessError) as error:
             raise Unavailable(f"{program} did not start: {error}") from error
 
     def _becomes_ready(self, process: subprocess.Popen[bytes]) -> bool:
         """Whether the server got ready: ``False`` if it ended instead. Its status is line 8 of the pid file."""
         pid_file = self.data_dir / "postmaster.pid"
-        deadline = time.monotonic() + _READY_PATIENCE_S
-        while process.poll() is None:
-            with suppress(FileNotFoundError):  # not written yet, or the server just ended
-                if [line.strip() for line in pid_file.read_text().splitlines()[7:8]] == ["ready"]:
-                    return True
-            if time.monotonic() > deadline:
-                raise Unavailable(f"PostgreSQL was not ready after {_READY_PATIENCE_S:.0f} s; see {self.log_file}")
-            time.sleep(_POLL_S)
+
+        def is_ready() -> bool:
+            try:
+                return pid_file.read_text().splitlines()[7].strip() == "ready"
+            except (FileNotFoundError, IndexError):  # not written yet, or the server just ended
+                return False
+
+        if wait_until(is_ready, process, _READY_TIMEOUT_S):
+            return True
+        if process.poll() is None:
+            raise Unavailable(f"PostgreSQL was not ready after {_READY_TIMEOUT_S:.0f} s; see {self.log_file}")
         return False
 
 
@@ -201,11 +203,8 @@ def _launch_options(
     options: dict[str, Any] = {
         "env": kept | {"LC_ALL": "C"} | supervisor.marker,
         "cwd": home,  # the present directory may be closed to the account
-        "start_new_session": True,
     }
-    if account is not None:
-        options |= {"user": account.uid, "group": account.gid, "extra_groups": []}
-    return options
+    return options | (account.process_options() if account else {})
 
 
 def _hand_over(path: Path, account: Account | None) -> None:
@@ -214,10 +213,10 @@ def _hand_over(path: Path, account: Account | None) -> None:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    for kind, patience_s in _STOP_PATIENCES_S:
+    for kind, timeout_s in _STOP_SIGNALS:
         process.send_signal(kind)
         try:
-            process.wait(patience_s)
+            process.wait(timeout_s)
             return
         except subprocess.TimeoutExpired:
             continue
