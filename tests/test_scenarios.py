@@ -43,7 +43,7 @@ def totals(profile: Profile, scenario_runs: Iterable[Scenario]) -> dict[str, tup
     for scenario in scenario_runs:
         targets = targeter.bind(scenario)
         for seq in range(scenario.count):
-            expected = targets.expected(seq)
+            expected = targets.expect(seq)
             if expected.row is Row.CANONICAL:
                 canonical.add((expected.tenant, expected.key))
             elif expected.row is Row.DEAD:
@@ -192,7 +192,7 @@ def test_labels_and_keys_are_unique_over_the_ladder(ladder: Ladder, profile: Pro
     for scenario_run in scenario_runs:
         targets = targeter.bind(scenario_run)
         for seq in range(0, scenario_run.count, max(1, scenario_run.count // 40)):
-            expected = targets.expected(seq)
+            expected = targets.expect(seq)
             if not (ladder.documented and scenario_run.id in ("S1", "S5")):  # which share one key by design
                 owners.setdefault((expected.tenant, expected.key), set()).add(scenario_run.label)
     assert [labels for labels in owners.values() if len(labels) > 1] == []

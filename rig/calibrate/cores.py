@@ -28,7 +28,7 @@ class CorePlan:
     database: tuple[int, ...] = ()
     not_separated: tuple[str, ...] = ()
 
-    def described(self) -> dict[str, Any]:
+    def as_record(self) -> dict[str, Any]:
         """For the fingerprint."""
         return {
             "client": list(self.client),

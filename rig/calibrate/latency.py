@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rig.calibrate.machine import run_and_watch
 from rig.calibrate.stub import Stub, latency_stub
-from rig.calibrate.watched import run_watched
 from rig.engine.instrumented import DELIVERED, InstrumentedOpenLoop, delivered_file
 from rig.engine.pool import Load, Pool
 from rig.errors import EvidenceError
@@ -50,7 +50,7 @@ _DELAYS_MS = {"0ms": 0, "1ms": 1, "5ms": 5, "20ms": 20, "100ms": 100, "mix": 9, 
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class CalibrationStep:
     """One behaviour of the stub at one rate."""
 
     behaviour: str
@@ -68,20 +68,24 @@ class Form:
     """How thorough the certification is."""
 
     full: bool
-    steps: tuple[Step, ...]
+    steps: tuple[CalibrationStep, ...]
     freeze_s: float
 
 
-def _full_steps() -> Iterable[Step]:
+def _full_steps() -> Iterable[CalibrationStep]:
     for rate_per_s in (500.0, 2_000.0, 10_000.0):
         for behaviour in _DELAYS_MS:
-            step = Step(behaviour, rate_per_s, 3.0)
+            step = CalibrationStep(behaviour, rate_per_s, 3.0)
             # Every request of the churn is a connection, and ten thousand a second would use up the ports.
             if step.connections <= _MOST_CONNECTIONS and (behaviour != "churn" or rate_per_s <= 500):
                 yield step
 
 
-QUICK = Form(False, (Step("1ms", 500.0, 1.2), Step("mix", 2_000.0, 1.2), Step("5ms", 5_000.0, 0.8)), 0.3)
+QUICK = Form(
+    False,
+    (CalibrationStep("1ms", 500.0, 1.2), CalibrationStep("mix", 2_000.0, 1.2), CalibrationStep("5ms", 5_000.0, 0.8)),
+    0.3,
+)
 """Under ten seconds in all."""
 FULL = Form(True, tuple(_full_steps()), 1.0)
 """About a minute."""
@@ -98,7 +102,7 @@ def calibrate_latency(
     progress: Callable[[str], None] = lambda what: None,
 ) -> tuple[LatencyCalibration, pd.DataFrame]:
     """Run every step; the certificate and its rows (``LATENCY_COLUMNS``). ``folder`` is used meanwhile, and removed."""
-    bench = _Bench(pool, profile, run, folder)
+    bench = _LatencyBench(pool, profile, run, folder)
     try:
         folder.mkdir(parents=True)
     except OSError as error:
@@ -121,7 +125,7 @@ def calibrate_latency(
     return latency_calibration, pd.concat([*(rows for _, rows, _ in measured), frozen], ignore_index=True)
 
 
-def measured_step(step: Step, rows: pd.DataFrame, report: ScenarioRun) -> LatencyStep:
+def measured_step(step: CalibrationStep, rows: pd.DataFrame, report: ScenarioRun) -> LatencyStep:
     """The figures of a step whose rows are given. Pure."""
     answered = rows[(rows["status"] == 200) & (rows["delivered_ns"] >= 0)]
     sent = rows[rows["sent_ns"] > 0]
@@ -176,7 +180,7 @@ def measured_freeze(froze_s: float, rows: pd.DataFrame) -> Freeze:
     )
 
 
-class _Bench:
+class _LatencyBench:
     def __init__(self, pool: Pool, profile: Profile, run: RunKey, folder: Path) -> None:
         self._pool = pool
         self._profile = profile
@@ -189,12 +193,12 @@ class _Bench:
         """The rows of a drive in whose middle the stub stands still for a tenth of it."""
         seconds = froze_s / FREEZE_SHARE
         behaviour = f"freeze-{0.4 * seconds * 1e3:.0f}-{froze_s * 1e3:.0f}"
-        step = Step("freeze", _FREEZE_RATE_PER_S, seconds)
+        step = CalibrationStep("freeze", _FREEZE_RATE_PER_S, seconds)
         rows, _ = self.run_scenario(stub, number, behaviour, step, _FREEZE_CONNECTIONS)
         return rows
 
     def run_scenario(
-        self, stub: Stub, number: int, behaviour: str, step: Step, connections: int
+        self, stub: Stub, number: int, behaviour: str, step: CalibrationStep, connections: int
     ) -> tuple[pd.DataFrame, ScenarioRun]:
         """Run a step; its rows and the report. EvidenceError when a worker gave none."""
         count = round(step.rate_per_s * step.seconds)
@@ -217,7 +221,7 @@ class _Bench:
             lambda worker: self._rows_file(number, worker),
             InstrumentedOpenLoop,
         )
-        report = run_watched(self._pool, load)
+        report = run_and_watch(self._pool, load)
         if report.interrupted:
             raise KeyboardInterrupt
         if not report.complete:

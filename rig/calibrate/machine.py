@@ -1,19 +1,23 @@
-"""What the machine did in between two looks: busy cores, steal, time that a CPU quota took away.
+"""What the machine did between two moments: busy cores, steal, time that a CPU quota took away.
 
-Flow: ``Watch()`` looks once; ``Watch.since()`` gives the difference as shares. Read from the kernel's own counters
-(psutil, ``rig.machine.cgroup``).
+Flow: ``CpuWatch()`` reads the kernel's counters (psutil, ``rig.machine.cgroup``); ``CpuWatch.since()`` reads them again
+and gives the difference as shares. ``run_and_watch`` does so around the timed part of a scenario run.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import psutil
 
-from rig.evidence.scenario_runs import Interval
-from rig.machine.cgroup import CpuGroup
+from rig.engine.pool import Load, Pool
+from rig.evidence.scenario_runs import Interval, ScenarioRun
+from rig.machine.cgroup import CpuGroup, worker_cores
 
 
-class Watch:
-    """A look at the machine's counters, to be compared with a later one."""
+class CpuWatch:
+    """The machine's counters at one moment, to be compared with a later one."""
 
     def __init__(self) -> None:
         self._group = CpuGroup.of_this_process()
@@ -30,3 +34,31 @@ class Watch:
             busy.append(max(0.0, 1 - idle / total) if total > 0 else 0.0)
             stolen.append(max(0.0, steal / total) if total > 0 else 0.0)
         return Interval(tuple(busy), sum(stolen) / len(stolen), max(0.0, self._group.throttled_s() - self._throttled_s))
+
+
+def run_and_watch(
+    pool: Pool,
+    load: Load,
+    *,
+    on_start: Callable[[], None] = lambda: None,
+    progress: Callable[[int], None] = lambda rows: None,
+) -> ScenarioRun:
+    """``Pool.run_scenario``, its report with ``machine`` and every worker's ``cores_allowed`` filled in.
+
+    The machine is watched from the moment that the clock of the requests starts: preparation is not measured.
+    ``on_start`` is called at the same moment.
+    """
+    watch = CpuWatch()
+
+    def start_watch() -> None:
+        nonlocal watch
+        watch = CpuWatch()
+        on_start()
+
+    report = pool.run_scenario(load, started=start_watch, progress=progress)
+    machine = watch.since()
+    allowed = [worker_cores(pid) for pid in pool.pids]
+    workers = tuple(
+        worker and replace(worker, cores_allowed=cores) for worker, cores in zip(report.workers, allowed, strict=True)
+    )
+    return replace(report, machine=machine, workers=workers)

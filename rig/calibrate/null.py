@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
-from rig.calibrate.machine import Watch
+from rig.calibrate.machine import run_and_watch
 from rig.calibrate.stub import Stub, null_stub
 from rig.engine.pool import Load, Pool
 from rig.errors import EvidenceError
@@ -60,7 +60,7 @@ def null_benchmark(
 
     ``stub_cores``: the only cores that the stub may use; empty for all.
     """
-    bench = _Bench(pool, profile, run, folder)
+    bench = _NullBench(pool, profile, run, folder)
     try:
         with null_stub(cores=stub_cores) as stub:
             progress("null benchmark: probe")
@@ -91,10 +91,10 @@ def null_benchmark(
         trials=tuple(measured),
         churn_rps=churn.rps,
     )
-    return explained(certificate, group_alone=CpuGroup.of_this_process().alone)
+    return explain(certificate, group_alone=CpuGroup.of_this_process().alone)
 
 
-def explained(certificate: Certificate, *, group_alone: bool = False) -> Certificate:
+def explain(certificate: Certificate, *, group_alone: bool = False) -> Certificate:
     """The certificate with the reason why this client may judge nobody; as it was where there is none. Pure.
 
     ``group_alone``: see ``limit_of``.
@@ -103,7 +103,7 @@ def explained(certificate: Certificate, *, group_alone: bool = False) -> Certifi
         reason, explanation = limit_of(certificate.median, group_alone=group_alone)
         return replace(certificate, reason=reason, explanation=explanation)
     if failures := sum(trial.failures for trial in certificate.trials):
-        # Nothing held the rate back: it would be explained by whatever happened to be busy.
+        # Nothing held the rate back: it would be explain by whatever happened to be busy.
         requests = sum(trial.requests for trial in certificate.trials)
         told = f"{failures:,} of {requests:,} requests to the stub had no proper answer"
         return replace(certificate, reason="failures", explanation=told)
@@ -150,7 +150,7 @@ def limit_of(trial: NullTrial, *, group_alone: bool = False) -> tuple[str, str]:
     )
 
 
-class _Bench:
+class _NullBench:
     def __init__(self, pool: Pool, profile: Profile, run: RunKey, folder: Path) -> None:
         self._pool = pool
         self._profile = profile
@@ -180,17 +180,23 @@ class _Bench:
             stub.endpoint,
             lambda worker: self._history.rows_file(scenario, worker),
         )
-        watched = _Watched(stub)
-        # The clock of the machine's counters starts with the clock of the requests: preparation is not measured.
-        report = self._pool.run_scenario(load, started=watched.start)
+        cpu_before_s = stub.cpu_s()
+
+        def start_counting() -> None:
+            nonlocal cpu_before_s
+            cpu_before_s = stub.cpu_s()
+
+        report = run_and_watch(self._pool, load, on_start=start_counting)
+        stub_cpu_s = stub.cpu_s() - cpu_before_s
         if report.interrupted:
             raise KeyboardInterrupt
         if not report.complete:
             raise EvidenceError(f"the null benchmark has no result: {'; '.join(report.notes)}")
-        return self._measured(report, *watched.stop())
+        return self._measure(report, stub_cpu_s)
 
-    def _measured(self, report: ScenarioRun, machine: Interval, stub_cpu_s: float) -> NullTrial:
-        scenario = report.scenario
+    def _measure(self, report: ScenarioRun, stub_cpu_s: float) -> NullTrial:
+        scenario, machine = report.scenario, report.machine
+        assert machine is not None
         composition = Targeter(self._profile, self._run).bind(scenario).composition
         answers = dict.fromkeys(RequestClass, (200,))
         rows = self._history.seal(scenario, composition.share, composition.tenant, answers)
@@ -211,18 +217,3 @@ class _Bench:
             steal=machine.steal,
             throttled_s=machine.throttled_s,
         )
-
-
-class _Watched:
-    """The machine's and the stub's counters over the timed part of a drive."""
-
-    def __init__(self, stub: Stub) -> None:
-        self._stub = stub
-        self.start()
-
-    def start(self) -> None:
-        self._watch = Watch()
-        self._cpu_s = self._stub.cpu_s()
-
-    def stop(self) -> tuple[Interval, float]:
-        return self._watch.since(), self._stub.cpu_s() - self._cpu_s

@@ -18,7 +18,7 @@ from rig.requests.targeter import Targeter
 from rig.settings import Settings
 from rig.target.endpoint import Endpoint
 from rig.target.http_probe import HttpProbe
-from rig.target.launch import Target
+from rig.target.launch import LiveTarget
 from rig.target.secrets import Secrets
 from rig.target.store import Store
 from rig.target.tenants import Tenancy
@@ -41,7 +41,7 @@ class DoctorContext:
     """What no step may say."""
     profile: Profile = field(init=False)
     store: Store = field(init=False)
-    target: Target = field(init=False)
+    target: LiveTarget = field(init=False)
     tenancy: Tenancy = field(init=False)
     baseline: Baseline = field(init=False)
     sample_requests: Sequence[SampleRequest] = ()

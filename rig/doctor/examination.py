@@ -113,9 +113,9 @@ def _step(stage: Step, context: DoctorContext, halted: set[str]) -> StepResult:
     if missing:
         halted.add(stage.name)
         return StepResult(stage.name, State.SKIPPED, f"needs {missing[0]!r}")
-    blanked = context.secrets.blanked
+    blank = context.secrets.blank
     try:
-        return StepResult(stage.name, State.OK, blanked(stage.look(context)))
+        return StepResult(stage.name, State.OK, blank(stage.look(context)))
     except NotApplicable as reason:
         return StepResult(stage.name, State.SKIPPED, str(reason))
     except Symptom as symptom:
@@ -125,4 +125,4 @@ def _step(stage: Step, context: DoctorContext, halted: set[str]) -> StepResult:
     except psycopg.Error as error:
         said, code = f"the truth database: {in_words(error)}", ExitCode.UNAVAILABLE
     halted.add(stage.name)
-    return StepResult(stage.name, State.FAIL, blanked(said), code)
+    return StepResult(stage.name, State.FAIL, blank(said), code)

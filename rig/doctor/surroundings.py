@@ -61,7 +61,7 @@ def target_listens(context: DoctorContext) -> str:
         raise NotApplicable("the rig launches it")
     named = context.profile.target.allow_host
     endpoint = context.endpoint
-    endpoint.require_allowed(named if named == context.settings.allow_host else None)
+    endpoint.check_and_pin(named if named == context.settings.allow_host else None)
     response = HttpProbe(endpoint, _CONNECT_TIMEOUT_S).connect()
     if response.status != 200:
         raise Unavailable(f"nobody listens at {endpoint.url}: {response.problem}; start it, or mend target.base_url")

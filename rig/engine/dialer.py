@@ -35,7 +35,7 @@ class Dialer:
         self.dialled += 1
         try:
             async with asyncio.timeout(self._timeout_s):
-                for host in self._endpoint.doors:
+                for host in self._endpoint.connect_hosts:
                     if await self._open(connection, host):
                         break
         except TimeoutError:

@@ -48,7 +48,7 @@ from rig.run.reporter import Reporter
 from rig.samplers.sampling import plan_of_run, sampling
 from rig.settings import Settings
 from rig.target.endpoint import Endpoint
-from rig.target.launch import Target, open_target
+from rig.target.launch import LiveTarget, open_target
 from rig.target.prober import Prober
 from rig.target.secrets import Secrets
 from rig.target.store import Store, open_store
@@ -111,7 +111,7 @@ class Coordinator:
         settings = Settings.from_document(wanted["settings"])
         self._job = Job(LOCUST, tuple(wanted["argv"]), settings, profile, path.resolve().parent)
         if profile.launch is None:
-            Endpoint.parse(profile.target.base_url or "").require_allowed(
+            Endpoint.parse(profile.target.base_url or "").check_and_pin(
                 settings.allowed_host(profile.target.allow_host)
             )
         self._supervisor = self._stack.enter_context(Supervisor())
@@ -185,7 +185,7 @@ class Coordinator:
 class CoordinatedTest:
     """One test: from its pack to its verdict."""
 
-    def __init__(self, opened: OpenRun, store: Store, target: Target) -> None:
+    def __init__(self, opened: OpenRun, store: Store, target: LiveTarget) -> None:
         self.opened = opened
         self.watching = ExitStack()
         self.live = Live(opened.record.pack.samples_folder)
@@ -284,7 +284,7 @@ def _answer_line(coordinator: Coordinator, line: str) -> dict[str, Any]:
     try:
         return coordinator.answer(json.loads(line))
     except RigError as error:
-        said = coordinator.secrets.blanked(str(error))  # it may quote the target's last words
+        said = coordinator.secrets.blank(str(error))  # it may quote the target's last words
         return {"error": said, "exit_code": int(error.exit_code)}
     except Exception as error:  # the last line of defence: the master must hear of a bug, and not wait for ever
         return {"error": f"a fault of the rig itself: {type(error).__name__}: {error}", "exit_code": ExitCode.INTERNAL}

@@ -60,7 +60,7 @@ class LocustPlan:
 
     def pin(self, allow_host: str | None) -> LocustPlan:
         """The same, bound to what the target's host means now, whatever the master says; ConfigError if forbidden."""
-        return replace(self, addresses=self.endpoint.require_allowed(allow_host).addresses)
+        return replace(self, addresses=self.endpoint.check_and_pin(allow_host).addresses)
 
     @property
     def own_share(self) -> int:

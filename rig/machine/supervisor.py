@@ -42,16 +42,16 @@ from rig.machine.processes import alive, words
 MARKER = "RIG_RUN"
 """The environment variable that every process of a run carries."""
 
-_TERM_PATIENCE_S = 3.0
+_TERM_TIMEOUT_S = 3.0
 """From SIGTERM to SIGKILL."""
-_POSTGRES_PATIENCE_S = 8.0
+_POSTGRES_TIMEOUT_S = 8.0
 """From SIGQUIT to SIGKILL of a postmaster: it gives its own backends 5 s before it kills them."""
-_REMOVE_PATIENCE_S = 5.0
+_REMOVE_TIMEOUT_S = 5.0
 _POLL_S = 0.02
 
 _log = logging.getLogger(__name__)
 
-_standing: list[Supervisor] = []
+_entered: list[Supervisor] = []
 """Those that this process has entered and not left, the innermost last. As the marker, it is the whole process's."""
 
 
@@ -73,7 +73,7 @@ class Supervisor:
 
     def __init__(self) -> None:
         self.token = secrets.token_hex(8)
-        self._estate = _Registry()
+        self._registry = _Registry()
         self._reaper: subprocess.Popen[str] | None = None
         self._outer_token: str | None = None
         self._lock = threading.Lock()
@@ -89,17 +89,17 @@ class Supervisor:
             env=self.environ(),
         )
         os.environ[MARKER] = self.token
-        _standing.append(self)
+        _entered.append(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         reaper = self._started_reaper()
-        _standing.remove(self)
+        _entered.remove(self)
         for process in self.processes():
             _log.warning("process %d (%s) was still running at the end of the run", process.pid, process.name)
-        _settle(self.token, self._estate, spared=reaper.pid)
+        _end_run(self.token, self._registry, spared=reaper.pid)
         if self._outer_token is None:
             os.environ.pop(MARKER, None)
         else:
@@ -137,24 +137,24 @@ class Supervisor:
         it, and that of another uid's process is closed to a root without the capability. To be called before the child
         is waited for: until then the pid is its own. Raises ``RigError`` where the reaper is gone.
         """
-        self._estate.add_process(pid)
+        self._registry.add_process(pid)
         self._tell_reaper("process", pid)
 
     def processes(self) -> list[MarkedProcess]:
         """The living processes of this run, without the rig itself, its reaper and the registered servers."""
         return [
             MarkedProcess(process.pid, _name(process), self.token)
-            for process in _find(self.token, self._estate, self._estate.postmasters(), self._started_reaper().pid)
+            for process in _find(self.token, self._registry, self._registry.postmasters(), self._started_reaper().pid)
         ]
 
     def directories(self) -> list[Path]:
         """The directories that were registered for removal, in that order."""
-        return list(self._estate.directories)
+        return list(self._registry.directories)
 
     def _register_path(self, what: str, path: Path) -> None:
         if not path.is_absolute() or path == Path(path.anchor):
             raise RigError(f"{path} cannot be registered for removal: an absolute path below / is needed")
-        self._estate.add(what, path)
+        self._registry.add(what, path)
         self._tell_reaper(what, str(path))
 
     def _tell_reaper(self, *order: object) -> None:
@@ -173,16 +173,16 @@ class Supervisor:
         return self._reaper
 
 
-def standing() -> Supervisor | None:
+def current_supervisor() -> Supervisor | None:
     """The innermost lifeline that this process stands in; None outside of all."""
-    return _standing[-1] if _standing else None
+    return _entered[-1] if _entered else None
 
 
 @contextmanager
 def temporary_folder(prefix: str) -> Iterator[Path]:
     """A directory for the time of the context; where a lifeline stands, it goes also when this process is killed."""
     with tempfile.TemporaryDirectory(prefix=prefix) as name:
-        if (supervisor := standing()) is not None:
+        if (supervisor := current_supervisor()) is not None:
             supervisor.remove_at_end(Path(name))
         yield Path(name)
 
@@ -193,7 +193,7 @@ def leftovers() -> list[MarkedProcess]:
     Only what this user may look into is seen. A run whose reaper still works is not over.
     """
     marked = [(process, token) for process in psutil.process_iter() if (token := _token(process)) is not None]
-    not_over = set(_standing_runs()) if marked else set()
+    not_over = set(_unfinished_runs()) if marked else set()
     # A run may have come to its end between these two looks: its reaper is gone, and so are its processes.
     return [
         MarkedProcess(process.pid, _name(process), token)
@@ -230,20 +230,20 @@ class _Registry:
         return {process for process in found if alive(process)}
 
 
-def _settle(token: str, registry: _Registry, spared: int | None = None) -> None:
+def _end_run(token: str, registry: _Registry, spared: int | None = None) -> None:
     """End every process of the run but ``spared``, then remove its directories; bounded by the patiences above."""
-    told: set[psutil.Process] = set()
+    signalled: set[psutil.Process] = set()
     started = time.monotonic()
-    while (waited_s := time.monotonic() - started) < _POSTGRES_PATIENCE_S + 2.0:
+    while (waited_s := time.monotonic() - started) < _POSTGRES_TIMEOUT_S + 2.0:
         postmasters = registry.postmasters()
         others = set(_find(token, registry, postmasters, spared))
         if not postmasters and not others:
             break
         # Immediate shutdown: the data goes anyway. Never SIGKILL to a backend, and to a postmaster only at the last.
-        _tell(postmasters, signal.SIGQUIT, told, kill=waited_s > _POSTGRES_PATIENCE_S)
-        _tell(others, signal.SIGTERM, told, kill=waited_s > _TERM_PATIENCE_S)
+        _tell(postmasters, signal.SIGQUIT, signalled, kill=waited_s > _POSTGRES_TIMEOUT_S)
+        _tell(others, signal.SIGTERM, signalled, kill=waited_s > _TERM_TIMEOUT_S)
         time.sleep(_POLL_S)
-    deadline = time.monotonic() + _REMOVE_PATIENCE_S
+    deadline = time.monotonic() + _REMOVE_TIMEOUT_S
     while remaining := [path for path in registry.directories if path.exists()]:
         for path in remaining:
             shutil.rmtree(path, ignore_errors=True)  # a process on its way out may still write: looked at again
@@ -252,14 +252,16 @@ def _settle(token: str, registry: _Registry, spared: int | None = None) -> None:
         time.sleep(_POLL_S)
 
 
-def _tell(processes: Iterable[psutil.Process], first: signal.Signals, told: set[psutil.Process], *, kill: bool) -> None:
+def _tell(
+    processes: Iterable[psutil.Process], first: signal.Signals, signalled: set[psutil.Process], *, kill: bool
+) -> None:
     """Send ``first`` to each process once, or SIGKILL when patience is over."""
     for process in processes:
         with suppress(psutil.Error):
             if kill:
                 process.kill()
-            elif process not in told:
-                told.add(process)
+            elif process not in signalled:
+                signalled.add(process)
                 process.send_signal(first)
                 process.send_signal(signal.SIGCONT)  # a stopped process would not see the first
 
@@ -290,7 +292,7 @@ def _find(
     return found
 
 
-def _standing_runs() -> Iterator[str]:
+def _unfinished_runs() -> Iterator[str]:
     """Tokens of the runs whose reaper lives."""
     for process in psutil.process_iter():
         match words(process):
@@ -322,7 +324,7 @@ def _reap(token: str, orders: IO[str]) -> None:
                 registry.add(what, Path(path))
             case ["process", int(pid)]:
                 registry.add_process(pid)
-    _settle(token, registry)
+    _end_run(token, registry)
 
 
 if __name__ == "__main__":

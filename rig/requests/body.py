@@ -64,7 +64,7 @@ def compile_bodies(route: WebhookRoute) -> Bodies:
     document = _parse(route)
     bodies = Bodies(
         valid=_split(document),
-        malformed=tuple(_split(_mutated(document, mutation, route)) for mutation in route.malformed),
+        malformed=tuple(_split(_mutate(document, mutation, route)) for mutation in route.malformed),
         personal=tuple(_split(_with_personal(document, fields, route)) for fields in _personal_sets(route)),
     )
     _prove_valid_json(bodies, route)
@@ -101,7 +101,7 @@ def _split(document: Any) -> Template:
     return Template(pieces[::2], [SLOTS[int(number)] for number in pieces[1::2]])
 
 
-def _mutated(document: Any, mutation: Mutation, route: WebhookRoute) -> Any:
+def _mutate(document: Any, mutation: Mutation, route: WebhookRoute) -> Any:
     changed = copy.deepcopy(document)
     path = mutation.remove or mutation.set or ""
     parent, last = _parent(changed, path.split("."), route, path, create=False)

@@ -1,6 +1,6 @@
 """What is sent and what must come of it, derived from (seed, run id, scenario, seq) alone.
 
-Flow: ``Targeter.bind(scenario)`` gives ``Targets``; ``Targets.expected(seq)`` says what must be true in the database,
+Flow: ``Targeter.bind(scenario)`` gives ``Targets``; ``Targets.expect(seq)`` says what must be true in the database,
 ``Targets.request(seq, unix)`` makes the request's bytes, signed. Workers send those; truth derives the expectation
 again from the same numbers, so nothing about expected rows is kept aside. Pure: no clock, no I/O.
 """
@@ -69,7 +69,7 @@ class _Form:
                 templates = (bodies.valid,)
         return cls(
             templates,
-            _escaped(share.source or default_source),
+            _escape_json(share.source or default_source),
             personal=share.request_class is RequestClass.PERSONAL,
             cut=share.request_class is RequestClass.INVALID_JSON,
         )
@@ -89,7 +89,7 @@ class Composition:
         self.tenant: NDArray[np.int64] = (index - np.array(self.starts)[self.share]) % len(scenario.tenants)
 
 
-def _escaped(text: str) -> bytes:
+def _escape_json(text: str) -> bytes:
     """As it must stand between the quotes of a JSON string."""
     return json.dumps(text, ensure_ascii=False)[1:-1].encode()
 
@@ -201,7 +201,7 @@ class Targets:
         """The share that a request belongs to."""
         return self.scenario.shares[self._share[seq]]
 
-    def expected(self, seq: int) -> Expected:
+    def expect(self, seq: int) -> Expected:
         """What must come of request ``seq``."""
         share = self.share(seq)
         return Expected(

@@ -18,7 +18,7 @@ def conclude_on_error(record: Record, what: str) -> Iterator[None]:
     try:
         yield
     except RigError as error:
-        reason = record.secrets.blanked(str(error))  # it may quote the target's last words
+        reason = record.secrets.blank(str(error))  # it may quote the target's last words
         with suppress(EvidenceError):  # a full disk may be what ended the run
             record.mark_cut_short(f"the {what} could not go on: {reason}")
             record.judge()

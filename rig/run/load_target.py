@@ -15,7 +15,7 @@ from rig.run.open_run import OpenRun
 from rig.run.read_truth import keep_open_on_error, read_rows, search_logs
 from rig.run.scenarios import run_scenarios
 from rig.samplers.sampling import plan_of_run, sampling
-from rig.target.launch import Target, open_target
+from rig.target.launch import LiveTarget, open_target
 from rig.target.prober import Prober
 from rig.target.store import Store
 from rig.target.tenants import provision
@@ -69,7 +69,7 @@ def load_target(run: OpenRun, pool: Pool, store: Store) -> TargetUse:
     return TargetUse(tuple(ports), (connections.look_again(),), interrupted=not went_on)
 
 
-def _send(run: OpenRun, pool: Pool, store: Store, target: Target, reader: TruthReader) -> bool:
+def _send(run: OpenRun, pool: Pool, store: Store, target: LiveTarget, reader: TruthReader) -> bool:
     """Make the tenants, look at what lies there, run the scenarios; False where they were interrupted."""
     job, record = run.job, run.record
     tenancy = provision(job.profile, run.key, tenants_of(job.scenarios), store.truth_dsn, run.environ, record.secrets)
@@ -82,14 +82,14 @@ def _send(run: OpenRun, pool: Pool, store: Store, target: Target, reader: TruthR
     return went_on
 
 
-def _search_logs(run: OpenRun, reader: TruthReader, store: Store, target: Target, rows: TruthReport | None) -> None:
+def _search_logs(run: OpenRun, reader: TruthReader, store: Store, target: LiveTarget, rows: TruthReport | None) -> None:
     """Nothing where the rows could not be read."""
     if rows is not None:
         with keep_open_on_error(run.record, store):
             search_logs(run.record, reader, rows, (*store.log_files, *target.log_files))
 
 
-def _pin(run: OpenRun, target: Target, store: Store) -> None:
+def _pin(run: OpenRun, target: LiveTarget, store: Store) -> None:
     """Put server and database on cores of their own where there are any; write down where that was not possible."""
     plan = run.cores
     for what, pid, cores in (("server", target.pid, plan.server), ("database", store.pid, plan.database)):
@@ -97,10 +97,10 @@ def _pin(run: OpenRun, target: Target, store: Store) -> None:
             plan = plan.without(f"{what}: the rig did not start it")
         elif pid is not None and not confine(pid, cores):
             plan = plan.without(f"{what}: this user may not pin the process of another")
-    run.record.amend_fingerprint(core_planning=plan.described())
+    run.record.amend_fingerprint(core_planning=plan.as_record())
 
 
-def _samplers(run: OpenRun, pool: Pool, target: Target, store: Store) -> AbstractContextManager[object]:
+def _samplers(run: OpenRun, pool: Pool, target: LiveTarget, store: Store) -> AbstractContextManager[object]:
     """The samplers, unless they are switched off."""
     if not run.job.settings.samplers:
         return nullcontext()

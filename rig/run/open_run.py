@@ -46,6 +46,6 @@ def open_run(job: Job, environ: Mapping[str, str], reporter: Reporter) -> OpenRu
     key = RunKey(job.settings.seed, uuid.uuid4().hex[:12], int(time.time()))
     cores = plan_of_this_machine(job.settings.workers)
     about = fingerprint(environ, job.profile.target.commit)
-    record = Record.begin(job, key, time.monotonic_ns(), {**about, "core_planning": cores.described()})
+    record = Record.begin(job, key, time.monotonic_ns(), {**about, "core_planning": cores.as_record()})
     record.secrets.learn_from(job.profile, environ)
     return OpenRun(job, environ, reporter, record, cores)

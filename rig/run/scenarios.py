@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from rig.calibrate.watched import run_watched
+from rig.calibrate.machine import run_and_watch
 from rig.engine.pool import Load, Pool
 from rig.errors import ConfigError
 from rig.model import Scenario
 from rig.profile import WebhookRoute
 from rig.run.open_run import OpenRun
-from rig.target.launch import Target
+from rig.target.launch import LiveTarget
 from rig.target.tenants import Tenancy
 
 _REFUSALS = (401, 403)
 
 
-def run_scenarios(run: OpenRun, pool: Pool, target: Target, tenancy: Tenancy) -> bool:
+def run_scenarios(run: OpenRun, pool: Pool, target: LiveTarget, tenancy: Tenancy) -> bool:
     """Run every scenario; each is in the journal before it starts and after it ends. False where it was interrupted.
 
     ConfigError where the target refuses every request of the first one.
@@ -23,7 +23,7 @@ def run_scenarios(run: OpenRun, pool: Pool, target: Target, tenancy: Tenancy) ->
     for number, scenario in enumerate(scenarios, 1):
         run.reporter.run_scenario(scenario, number, len(scenarios))
         run.record.announce(scenario, pool.size)
-        report = run_watched(pool, _load(run, target, tenancy, scenario), progress=run.reporter.progress)
+        report = run_and_watch(pool, _load(run, target, tenancy, scenario), progress=run.reporter.progress)
         rows = run.record.complete(report)
         if number == 1 and len(rows) and rows["status"].isin(_REFUSALS).all():
             raise ConfigError(_refusal(run.job.profile.route(scenario.route), int(rows["status"].iloc[0])))
@@ -34,7 +34,7 @@ def run_scenarios(run: OpenRun, pool: Pool, target: Target, tenancy: Tenancy) ->
     return True
 
 
-def _load(run: OpenRun, target: Target, tenancy: Tenancy, scenario: Scenario) -> Load:
+def _load(run: OpenRun, target: LiveTarget, tenancy: Tenancy, scenario: Scenario) -> Load:
     return Load(
         scenario,
         run.job.profile,

@@ -61,7 +61,7 @@ def run_short_storms(opened: OpenRun, supervisor: Supervisor) -> None:
     except EvidenceError:  # nothing more can be written down
         raise
     except RigError as error:
-        reason = record.secrets.blanked(str(error))  # it may quote what the storm started
+        reason = record.secrets.blank(str(error))  # it may quote what the storm started
         record.note(f"the storms could not go on: {reason}")
         for case in left:
             story = CASES[case](None).story

@@ -59,7 +59,7 @@ class Schedule:
         """When the next tick is due."""
         return self._start_ns + self.number * self._period_ns
 
-    def missed(self, now_ns: int) -> int:
+    def skip_late_ticks(self, now_ns: int) -> int:
         """Leave out the ticks whose whole period is over; how many those were."""
         late = (now_ns - self.due_ns) // self._period_ns
         if late <= 0:
@@ -67,12 +67,12 @@ class Schedule:
         self.number += late
         return late
 
-    def done(self) -> None:
+    def advance(self) -> None:
         """The tick that was due is over."""
         self.number += 1
 
 
-class Told(Exception):
+class EndRequested(Exception):
     """The sampler was told to end."""
 
 
@@ -81,13 +81,13 @@ def main(make: Callable[[Mapping[str, Any], Journal], Sampler]) -> int:
     options = json.loads(sys.stdin.buffer.readline())
     _allow_files()
     journal = Journal(Path(options["journal"]))
-    signal.signal(signal.SIGTERM, _told)
+    signal.signal(signal.SIGTERM, _request_end)
     try:
         sampler = make(options, journal)
         sys.stdout.write(json.dumps(dict(sampler.facts)) + "\n")
         sys.stdout.flush()
         keep_ticking(sampler, journal, float(options["hz"]))
-    except Told:
+    except EndRequested:
         pass  # told before its first tick
     finally:
         journal.close()
@@ -102,21 +102,21 @@ def keep_ticking(
     clock: Callable[[], int] = time.monotonic_ns,
     sleep: Callable[[float], bool] | None = None,
 ) -> None:
-    """Tick until ``sleep(seconds)`` says that it is over (by default: stdin closed), or ``Told`` is raised."""
+    """Tick until ``sleep(seconds)`` says that it is over (by default: stdin closed), or ``EndRequested`` is raised."""
     started_ns = clock()
     schedule = Schedule(hz, started_ns)
     diary = _Diary(sampler, journal, hz, started_ns)
     try:
         while not (sleep or _closed_within)(max(0, schedule.due_ns - clock()) / NS):
-            missed = schedule.missed(clock())
+            missed = schedule.skip_late_ticks(clock())
             at_ns = clock()
             sampler.tick(schedule.number)
-            schedule.done()
+            schedule.advance()
             diary.note(at_ns, clock() - at_ns, missed)
-        diary.missed += schedule.missed(clock())
+        diary.missed += schedule.skip_late_ticks(clock())
         sampler.finish()
-    except Told:
-        diary.missed += schedule.missed(clock())
+    except EndRequested:
+        diary.missed += schedule.skip_late_ticks(clock())
     diary.report(clock(), final=True)
 
 
@@ -176,8 +176,8 @@ def _allow_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
-def _told(number: int, frame: object) -> NoReturn:
-    raise Told
+def _request_end(number: int, frame: object) -> NoReturn:
+    raise EndRequested
 
 
 def _closed_within(seconds: float) -> bool:

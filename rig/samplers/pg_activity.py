@@ -54,7 +54,7 @@ class PgActivity:
         self._blocking_ns = 0
         self._texts: Counter[int] = Counter()
         self._refused: set[str] = set()
-        self._connection: psycopg.Connection[Any] | None = self._connected()
+        self._connection: psycopg.Connection[Any] | None = self._connect()
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -76,7 +76,7 @@ class PgActivity:
 
     def tick(self, number: int) -> None:
         """See ``Sampler``."""
-        if self._connection is None and not self._reconnected():
+        if self._connection is None and not self._reconnect():
             return
         try:
             self._look(full=number % self._ticks_a_second == 0, number=number)
@@ -225,7 +225,7 @@ class PgActivity:
         cursor = self._connection.cursor(binary=True)
         return cursor.execute(query.encode(), parameters or None, prepare=True).fetchall()
 
-    def _connected(self) -> psycopg.Connection[Any]:
+    def _connect(self) -> psycopg.Connection[Any]:
         """A connection with all statements ready; what was counted before it is forgotten."""
         connection = psycopg.connect(
             self._dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S, application_name=APPLICATION_NAME
@@ -249,11 +249,11 @@ class PgActivity:
         self._sources: set[str] = set()
         return connection
 
-    def _reconnected(self) -> bool:
+    def _reconnect(self) -> bool:
         if time.monotonic_ns() < self._retry_ns:
             return False
         try:
-            self._connection = self._connected()
+            self._connection = self._connect()
         except psycopg.Error as error:
             self._begin_gap(error)
             self._retry_ns = time.monotonic_ns() + _RECONNECT_AFTER_NS

@@ -25,7 +25,7 @@ from rig.samplers import procfs
 from rig.samplers.loop import NS, main
 from rig.samplers.procfs import Birth, Gone, ProcessFiles
 from rig.samplers.roles import Roles, Rule, rules_from
-from rig.samplers.sockets import inodes_of, served
+from rig.samplers.sockets import count_connections, inodes_of
 
 _LOOKS = 3
 """How often a process without a role is looked at: it may yet become what its parent started it for."""
@@ -33,7 +33,7 @@ _SAME_START_S = 2.0
 
 
 @dataclass(slots=True)
-class _Watched:
+class _WatchedProcess:
     pid: int
     role: str
     files: ProcessFiles
@@ -43,12 +43,12 @@ class _Watched:
 class Pids:
     """The sampler (``rig.samplers.loop.Sampler``)."""
 
-    def __init__(self, roles: Roles, server: Server | None, hz: float, journal: Journal) -> None:
+    def __init__(self, roles: Roles, server: PostgresProcesses | None, hz: float, journal: Journal) -> None:
         self._roles = roles
         self._server = server
         self._ticks_a_second = max(1, round(hz))
         self._journal = journal
-        self._watched: dict[int, _Watched] = {}
+        self._watched: dict[int, _WatchedProcess] = {}
         self._looked_at: dict[int, int] = {}
         self._ever: set[str] = set()
         self._unseen: dict[str, None] = {}
@@ -71,7 +71,7 @@ class Pids:
     @property
     def unseen(self) -> tuple[str, ...]:
         """See ``Sampler``."""
-        missing = [f"processes of the role {role!r}: none was found" for role in self._wanted() - self._ever]
+        missing = [f"processes of the role {role!r}: none was found" for role in self._wanted_roles() - self._ever]
         if self._server is not None and not self._server.found:
             missing.append(
                 "CPU of the database: its processes are not among those of this machine (it runs on another one, or in "
@@ -126,7 +126,7 @@ class Pids:
                 )
         self._journal.add("pids", at_ns, rows)
 
-    def _forget(self, watched: _Watched) -> None:
+    def _forget(self, watched: _WatchedProcess) -> None:
         watched.files.close()
         self._roles.forget(watched.pid)
         del self._watched[watched.pid]
@@ -176,7 +176,7 @@ class Pids:
         except OSError as error:
             self._unseen[f"some processes of the role {role!r}: {error.strerror or error}"] = None
             return
-        self._watched[birth.pid] = _Watched(birth.pid, role, files)
+        self._watched[birth.pid] = _WatchedProcess(birth.pid, role, files)
         self._looked_at.pop(birth.pid, None)
         self._ever.add(role)
         started_ns = int(birth.started_s * NS) + self._boot_ns
@@ -193,15 +193,15 @@ class Pids:
                     except (FileNotFoundError, ProcessLookupError):
                         continue
             if holders:
-                self._journal.add("sockets", time.monotonic_ns(), list(served(holders).items()))
+                self._journal.add("sockets", time.monotonic_ns(), list(count_connections(holders).items()))
         except OSError as error:
             self._unseen[f"how connections spread over the server's processes: {error.strerror or error}"] = None
 
-    def _wanted(self) -> set[str]:
+    def _wanted_roles(self) -> set[str]:
         return {rule.role for rule in self._roles.rules}
 
 
-class Server:
+class PostgresProcesses:
     """Finds PostgreSQL's processes: at first by one backend, after a restart by the postmaster's command line."""
 
     def __init__(self, backend_pid: int, backend_started_unix: float) -> None:
@@ -251,7 +251,7 @@ def make(options: Mapping[str, Any], journal: Journal) -> Pids:
     """From the options of ``rig.samplers.sampling``."""
     rules = (*rules_from(options["rules"]), Rule(Role.SAMPLER, (os.getpid(), *options["samplers"])))
     backend = options["backend"]
-    server = Server(int(backend["pid"]), float(backend["started_unix"])) if backend else None
+    server = PostgresProcesses(int(backend["pid"]), float(backend["started_unix"])) if backend else None
     aside = frozenset(options["aside"])
     return Pids(Roles(rules, aside), server, float(options["hz"]), journal)
 

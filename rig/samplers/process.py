@@ -62,7 +62,7 @@ class SamplerProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        process = self._started()
+        process = self._require_process()
         if not self.failure:
             # Whoever is dead now died on its own, before it was told.
             early = process.poll() is not None
@@ -77,14 +77,14 @@ class SamplerProcess:
     @property
     def alive(self) -> bool:
         """Whether it still looks."""
-        return not self.failure and self._started().poll() is None
+        return not self.failure and self._require_process().poll() is None
 
     @property
     def pid(self) -> int:
         """Its process id."""
-        return self._started().pid
+        return self._require_process().pid
 
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _require_process(self) -> subprocess.Popen[bytes]:
         assert self._process is not None
         return self._process
 

@@ -61,18 +61,18 @@ def pids() -> set[int]:
 
 def birth(pid: int) -> Birth:
     """Parent, name and start of a process; Gone when there is none."""
-    head, fields = _stat(_whole(f"/proc/{pid}/stat"))
+    head, fields = _stat(_read_file(f"/proc/{pid}/stat"))
     return Birth(pid, int(fields[1]), head.partition(b"(")[2].decode(errors="replace"), int(fields[19]) * TICK_S)
 
 
 def command(pid: int) -> str:
     """The command line, or the title that a process gave itself; empty for one of the kernel."""
-    return _whole(f"/proc/{pid}/cmdline").replace(b"\0", b" ").decode(errors="replace").strip()
+    return _read_file(f"/proc/{pid}/cmdline").replace(b"\0", b" ").decode(errors="replace").strip()
 
 
 def innermost_pid(pid: int) -> int:
     """The pid that a process has in its own namespace."""
-    status = _whole(f"/proc/{pid}/status")
+    status = _read_file(f"/proc/{pid}/status")
     at = status.find(b"\nNSpid:")
     return int(status[at + 7 : status.index(b"\n", at + 1)].split()[-1]) if at >= 0 else pid
 
@@ -88,8 +88,8 @@ class ProcessFiles:
         self._files: list[int] = []
         try:
             for name in ("stat", "status", "schedstat"):
-                self._files.append(_opened(f"/proc/{pid}/{name}", optional=name == "schedstat"))
-            self._files.append(_opened_io(pid) if writes else -1)
+                self._files.append(_open(f"/proc/{pid}/{name}", optional=name == "schedstat"))
+            self._files.append(_open_io(pid) if writes else -1)
         except BaseException:
             self.close()
             raise
@@ -99,7 +99,7 @@ class ProcessFiles:
         stat, status, schedstat, io = self._files
         try:
             _, fields = _stat(os.pread(stat, 1024, 0))
-            voluntary, involuntary = _switches(os.pread(status, 4096, 0))
+            voluntary, involuntary = _parse_switches(os.pread(status, 4096, 0))
             ran_ns, delayed_ns, *_ = map(int, os.pread(schedstat, 128, 0).split()) if schedstat >= 0 else (None, None)
         except (ProcessLookupError, IndexError):
             raise Gone from None
@@ -117,7 +117,7 @@ class ProcessFiles:
             fds=_count_fds(self._fds_folder),
             voluntary=voluntary,
             involuntary=involuntary,
-            written_bytes=_written(io) if io >= 0 else -1,
+            written_bytes=_read_written_bytes(io) if io >= 0 else -1,
             state=fields[0].decode(),
         )
 
@@ -133,7 +133,7 @@ class MachineFile:
     """The machine's own account, summed over all cores."""
 
     def __init__(self) -> None:
-        self._file = _opened("/proc/stat")
+        self._file = _open("/proc/stat")
 
     def read(self) -> tuple[float, float, float, float, float]:
         """Seconds of user, system (interrupts among them), idle, iowait and steal since boot."""
@@ -148,7 +148,7 @@ def _stat(data: bytes) -> tuple[bytes, list[bytes]]:
     return head, tail.split()
 
 
-def _switches(status: bytes) -> tuple[int, int]:
+def _parse_switches(status: bytes) -> tuple[int, int]:
     at = status.rfind(b"\nvoluntary_ctxt_switches:")
     if at < 0:
         return 0, 0
@@ -156,7 +156,7 @@ def _switches(status: bytes) -> tuple[int, int]:
     return int(words[1]), int(words[3])
 
 
-def _written(io: int) -> int:
+def _read_written_bytes(io: int) -> int:
     """Bytes that a process had written to files; -1 where its user has changed meanwhile, Gone when it has ended."""
     try:
         words = os.pread(io, 512, 0).split()
@@ -167,10 +167,10 @@ def _written(io: int) -> int:
     return int(words[words.index(b"write_bytes:") + 1])
 
 
-def _opened_io(pid: int) -> int:
+def _open_io(pid: int) -> int:
     """The account of what a process reads and writes; -1 where this user may not see it or the kernel has none."""
     try:
-        return _opened(f"/proc/{pid}/io", optional=True)
+        return _open(f"/proc/{pid}/io", optional=True)
     except PermissionError:
         return -1
 
@@ -182,8 +182,8 @@ def _count_fds(folder: str) -> int:
         return -1
 
 
-def _whole(path: str) -> bytes:
-    file = _opened(path)
+def _read_file(path: str) -> bytes:
+    file = _open(path)
     try:
         return os.read(file, 1 << 16)
     except ProcessLookupError:
@@ -192,7 +192,7 @@ def _whole(path: str) -> bytes:
         os.close(file)
 
 
-def _opened(path: str, *, optional: bool = False) -> int:
+def _open(path: str, *, optional: bool = False) -> int:
     """An open descriptor; -1 for an optional file that this kernel does not have."""
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -23,7 +23,7 @@ PIDS_HZ = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SamplingPlan:
     """What is looked at and how often. Without a DSN the database is not."""
 
     dsn: str | None = field(repr=False)
@@ -32,7 +32,7 @@ class Plan:
     pids_hz: float = PIDS_HZ
 
 
-def plan_of_run(dsn: str, server_pid: int | None, server_match: str | None, workers: Sequence[int]) -> Plan:
+def plan_of_run(dsn: str, server_pid: int | None, server_match: str | None, workers: Sequence[int]) -> SamplingPlan:
     """What a run looks at: its load processes, the target's, PostgreSQL's, and itself.
 
     ``server_pid`` is a target that the rig launched, ``server_match`` how one that runs already is found.
@@ -42,11 +42,11 @@ def plan_of_run(dsn: str, server_pid: int | None, server_match: str | None, work
     )
     # Workers that take the place of dead ones are found by how multiprocessing starts them.
     client = Rule(Role.CLIENT, tuple(workers), match="spawn_main", below=os.getpid())
-    return Plan(dsn, (server, client, Rule(Role.RIG, (os.getpid(),))))
+    return SamplingPlan(dsn, (server, client, Rule(Role.RIG, (os.getpid(),))))
 
 
 @contextmanager
-def sampling(plan: Plan, folder: Path) -> Iterator[tuple[SamplerProcess, ...]]:
+def sampling(plan: SamplingPlan, folder: Path) -> Iterator[tuple[SamplerProcess, ...]]:
     """Run the samplers of a plan. One that cannot begin or dies is in the evidence (``SamplerReport.failure``)."""
     folder.mkdir(exist_ok=True)
     with ExitStack() as stack:

@@ -23,7 +23,7 @@ _INODE = struct.Struct("=I")
 _INODE_AT = _HEADER.size + 68
 
 
-def served(holders: dict[int, set[int]]) -> dict[int, int]:
+def count_connections(holders: dict[int, set[int]]) -> dict[int, int]:
     """Established connections of each process on the ports that any of them listens on.
 
     ``holders``: inodes of the sockets that a process holds (``inodes_of``), by pid.

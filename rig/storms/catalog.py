@@ -66,11 +66,11 @@ def run_storm(environment: StormEnvironment, storm: str, options: StormOptions) 
     try:
         for report in _reports(environment, storm, options):
             if isinstance(report, KeyStorm):
-                yield replace(report, missing=tuple(map(environment.secrets.blanked, report.missing)))
+                yield replace(report, missing=tuple(map(environment.secrets.blank, report.missing)))
             else:
-                yield _REPORT.validate_json(environment.secrets.blanked(_REPORT.dump_json(report).decode()))
+                yield _REPORT.validate_json(environment.secrets.blank(_REPORT.dump_json(report).decode()))
     except psycopg.Error as error:
-        message = environment.secrets.blanked(first_line(error))
+        message = environment.secrets.blank(first_line(error))
         raise Unavailable(f"the database of the storm {storm} failed: {message}") from None
 
 

@@ -48,7 +48,7 @@ def migration_race(race: RaceTest[MigrationRace]) -> StormReport:
         notes = ddl_ledger.read_notes(raced.admin_dsn)
         expected = _Content.read(lone)
     both = (*first.members, *second.members)
-    messages = {race.environment.secrets.blanked(_message(member)) for member in both if _exit_code(member) != 0}
+    messages = {race.environment.secrets.blank(_message(member)) for member in both if _exit_code(member) != 0}
     ended = first.results(Ended)
     figures = MigrationFigures(
         replicas=processes,

@@ -19,7 +19,7 @@ from psycopg.conninfo import conninfo_to_dict
 from rig.errors import RigError
 from rig.machine.child import running, wait_until
 from rig.machine.ports import free_port
-from rig.machine.supervisor import MARKER, standing, temporary_folder
+from rig.machine.supervisor import MARKER, current_supervisor, temporary_folder
 from rig.target.postgres.installation import server_account
 
 PROGRAM = "pgbouncer"
@@ -36,7 +36,7 @@ def find_pooler(environ: Mapping[str, str]) -> Path | None:
 
 
 @contextmanager
-def pooled(dsn: str, environ: Mapping[str, str], *, server_connections: int, log_file: Path) -> Iterator[str]:
+def run_pooler(dsn: str, environ: Mapping[str, str], *, server_connections: int, log_file: Path) -> Iterator[str]:
     """Run a pooler before ``dsn``; gives the DSN to use instead, with the password left out of it.
 
     RigError where it does not start.
@@ -60,7 +60,9 @@ def pooled(dsn: str, environ: Mapping[str, str], *, server_connections: int, log
             **(account.process_options() if account else {}),
         }
         with running([program, config], _STOP_S, output=log_file, **options) as process:
-            if (supervisor := standing()) is not None:  # its marker lies with another uid, and may not be readable
+            if (
+                supervisor := current_supervisor()
+            ) is not None:  # its marker lies with another uid, and may not be readable
                 supervisor.stop_at_end(process.pid)
             if not wait_until(lambda: _is_listening(port), process, _START_S):
                 raise RigError(f"{PROGRAM} does not listen; see {log_file}")

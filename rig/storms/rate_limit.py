@@ -126,7 +126,7 @@ def _parse_url(race: RaceTest[RateLimit], url: str) -> tuple[Endpoint, str]:
         base_url = urlunsplit((parts.scheme, parts.netloc, "", "", ""))
         endpoint = Endpoint.parse(base_url, race.environment.profile.target.ca_file)
         path = urlunsplit(("", "", parts.path or "/", parts.query, ""))
-        return endpoint.require_allowed(race.environment.allowed_host), path
+        return endpoint.check_and_pin(race.environment.allowed_host), path
     except (ConfigError, ValueError) as error:
         raise ConfigError(f"profile key {race.key('urls')}: {error}") from None
 

@@ -1,6 +1,6 @@
 """Where requests go: a base URL taken apart once, refused unless it may be loaded, and pinned once it was checked.
 
-A name can mean another machine a moment later. What was checked is what is connected to: ``require_allowed`` gives an
+A name can mean another machine a moment later. What was checked is what is connected to: ``check_and_pin`` gives an
 endpoint that carries its addresses, and no name is resolved again after it.
 """
 
@@ -76,25 +76,25 @@ class Endpoint:
         return context
 
     @property
-    def doors(self) -> tuple[str, ...]:
+    def connect_hosts(self) -> tuple[str, ...]:
         """What to connect to, one after the other: the addresses that were checked, else the host as it is named."""
         return self.addresses or (self.host,)
 
     def connect(self, timeout_s: float, tls: ssl.SSLContext | None = None) -> socket.socket:
         """A blocking connection with that timeout, over TLS where a context is given.
 
-        OSError of the last door when none opens. The certificate must be the host's, whichever address was reached.
+        OSError of the last host when none opens. The certificate must be the host's, whichever address was reached.
         """
-        plain = self._connected(timeout_s)
+        plain = self._open_socket(timeout_s)
         return plain if tls is None else tls.wrap_socket(plain, server_hostname=self.host)  # it closes it on failure
 
-    def _connected(self, timeout_s: float) -> socket.socket:
-        for door in self.doors[:-1]:
+    def _open_socket(self, timeout_s: float) -> socket.socket:
+        for host in self.connect_hosts[:-1]:
             with contextlib.suppress(OSError):
-                return socket.create_connection((door, self.port), timeout_s)
-        return socket.create_connection((self.doors[-1], self.port), timeout_s)
+                return socket.create_connection((host, self.port), timeout_s)
+        return socket.create_connection((self.connect_hosts[-1], self.port), timeout_s)
 
-    def require_allowed(self, allowed_host: str | None) -> Endpoint:
+    def check_and_pin(self, allowed_host: str | None) -> Endpoint:
         """The same, pinned to its addresses. ConfigError unless all of them are loopback or it is ``allowed_host``.
 
         Load goes nowhere by accident: not by a name that means more than one machine, nor by one that changes its mind.

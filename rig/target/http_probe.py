@@ -46,7 +46,7 @@ class HttpProbe:
             connection.request("GET", self._endpoint.base_path + path, headers={"Connection": "close"})
             return connection.getresponse()
 
-        return self._replied(ask)
+        return self._read_response(ask)
 
     def send(self, request: bytes) -> ProbeResponse:
         """One whole POST (head and body) as it stands, over a connection of its own."""
@@ -57,9 +57,9 @@ class HttpProbe:
             answer.begin()
             return answer
 
-        return self._replied(ask)
+        return self._read_response(ask)
 
-    def _replied(self, ask: Callable[[http.client.HTTPConnection], http.client.HTTPResponse]) -> ProbeResponse:
+    def _read_response(self, ask: Callable[[http.client.HTTPConnection], http.client.HTTPResponse]) -> ProbeResponse:
         connection = http.client.HTTPConnection(self._endpoint.host, self._endpoint.port)
         try:
             connection.sock = self._endpoint.connect(self._timeout_s, self._tls)  # it would resolve the name again

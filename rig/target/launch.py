@@ -17,7 +17,7 @@ from pathlib import Path
 from rig.errors import ConfigError, EvidenceError, ExitCode, RigError, Unavailable, UsageError
 from rig.machine.child import running, wait_until
 from rig.machine.ports import free_port
-from rig.machine.supervisor import standing
+from rig.machine.supervisor import current_supervisor
 from rig.profile import Launch, Profile
 from rig.profile.words import filled
 from rig.settings import Settings
@@ -34,7 +34,7 @@ _MIGRATE_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class LiveTarget:
     """A service that answers. ``pid`` is None where the rig did not start it."""
 
     endpoint: Endpoint
@@ -50,7 +50,7 @@ def open_target(
     logs: Path,
     environ: Mapping[str, str],
     settings: Settings,
-) -> Iterator[Target]:
+) -> Iterator[LiveTarget]:
     """The service of a profile, ready for requests; Unavailable when it is not within its time.
 
     ConfigError where it may not be loaded; the endpoint of one that runs already is pinned to what was checked.
@@ -61,9 +61,9 @@ def open_target(
     settings.require_seedable(profile.launch is not None)
     if profile.launch is None:
         endpoint = Endpoint.parse(profile.target.base_url or "", profile.target.ca_file)
-        endpoint = endpoint.require_allowed(settings.allowed_host(profile.target.allow_host))
+        endpoint = endpoint.check_and_pin(settings.allowed_host(profile.target.allow_host))
         _wait_until_ready(profile, endpoint, None, _PROBE_TIMEOUT_S, Path())
-        yield Target(endpoint, None, profile.target.log_files)
+        yield LiveTarget(endpoint, None, profile.target.log_files)
         return
     launch = profile.launch
     require_free_port(settings.port)  # else whoever listens there would be taken for the target
@@ -83,7 +83,7 @@ def open_target(
     with _run_target([*_command(launch.command, words, "launch.command"), *more], env, log_file, launch) as process:
         endpoint = Endpoint("127.0.0.1", port)
         _wait_until_ready(profile, endpoint, process, launch.ready_timeout_s, log_file, settings.defects)
-        yield Target(endpoint, process.pid, (log_file, *profile.target.log_files))
+        yield LiveTarget(endpoint, process.pid, (log_file, *profile.target.log_files))
 
 
 def require_free_port(port: int) -> None:
@@ -144,7 +144,7 @@ def _run_target(
             process = stack.enter_context(running(command, launch.stop_timeout_s, output=log.fileno(), env=dict(env)))
         except OSError as error:
             raise ConfigError(f"launch.command could not be run: {error}") from None
-        if (supervisor := standing()) is not None:  # a target that rewrites its title loses the marker
+        if (supervisor := current_supervisor()) is not None:  # a target that rewrites its title loses the marker
             supervisor.stop_at_end(process.pid)
         yield process
 

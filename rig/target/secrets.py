@@ -62,7 +62,7 @@ class Secrets:
         except psycopg.ProgrammingError:
             self.learn(dsn)
 
-    def blanked(self, text: str) -> str:
+    def blank(self, text: str) -> str:
         """The text without them."""
         pattern = self._pattern()
         return (

@@ -77,7 +77,7 @@ def existing_store(profile: Profile, environ: Mapping[str, str]) -> Store:
             truth_dsn, connect_timeout=10, application_name="rig-store", autocommit=True
         ) as connection:
             shown = {name: connection.execute(f"SHOW {name}".encode()).fetchone() for name in _FACTS}
-            shown |= {name: _asked(connection, query) for name, query in _IDENTITY.items()}
+            shown |= {name: _query_row(connection, query) for name, query in _IDENTITY.items()}
     except psycopg.Error as error:
         raise Unavailable(
             f"the truth database ({profile.truth.dsn_env}) cannot be reached: {str(error).strip()}"
@@ -86,7 +86,7 @@ def existing_store(profile: Profile, environ: Mapping[str, str]) -> Store:
     return Store(truth_dsn, runtime_dsn, {"source": profile.truth.dsn_env, **facts}, lasting=True)
 
 
-def _asked(connection: psycopg.Connection[Any], query: str) -> Any:
+def _query_row(connection: psycopg.Connection[Any], query: str) -> Any:
     """The row that the query gives; None where the role may not ask for it."""
     try:
         return connection.execute(query.encode()).fetchone()

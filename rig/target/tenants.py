@@ -53,7 +53,7 @@ def provision(
     """
     known = known or Secrets()
     if profile.tenants.fixed:
-        tenancy = _fixed(profile, names, environ)
+        tenancy = _use_fixed_tenants(profile, names, environ)
         _learn(known, tenancy.credentials)
         return tenancy
     shared = {
@@ -83,7 +83,7 @@ def _made_up(profile: Profile, shared: Mapping[str, str]) -> Credentials:
     return Credentials(secrets.token_urlsafe(24), own | dict(shared))
 
 
-def _fixed(profile: Profile, names: Sequence[str], environ: Mapping[str, str]) -> Tenancy:
+def _use_fixed_tenants(profile: Profile, names: Sequence[str], environ: Mapping[str, str]) -> Tenancy:
     fixed = profile.tenants.fixed
     if len(fixed) < len(names):
         raise ConfigError(

@@ -56,7 +56,7 @@ class Findings:
         if len(self.hits) < HITS_MAX:
             self.hits.append(hit)
 
-    def unnamed(self, where: str) -> list[str]:
+    def overflow_notes(self, where: str) -> list[str]:
         """A note where not all could be named."""
         if self.hits_total <= HITS_MAX:
             return []
@@ -74,7 +74,7 @@ class PersonalKeys:
         alternatives = "|".join(re.escape(key) for key in sorted(self.names, key=len, reverse=True))
         self.pattern = re.compile(rf'"({alternatives})\\*"\s*:') if keys else None
 
-    def mentioned(self, text: str) -> Iterator[str]:
+    def find_in(self, text: str) -> Iterator[str]:
         """The keys that a text mentions as keys, also in JSON quoted within JSON."""
         if self.pattern is not None:
             yield from dict.fromkeys(self.pattern.findall(text))
@@ -111,7 +111,7 @@ class Search:
                 self._search_table(connection, table, None)
         self._add_growth()
 
-    def older(self, connection: Connection[Any]) -> dict[str, dict[str, int]]:
+    def count_older(self, connection: Connection[Any]) -> dict[str, dict[str, int]]:
         """Before the run: rows of the tenants that hold a personal key, by tenant id and column."""
         self._search_events(connection)
         counted: dict[str, dict[str, int]] = {}
@@ -120,7 +120,7 @@ class Search:
         return counted
 
     @property
-    def unattributed(self) -> int:
+    def ownerless_count(self) -> int:
         """Rows that hold a personal key and may be older than the run, where nobody counted those before it."""
         return self._ownerless.total() if self._before is None else 0
 
@@ -245,7 +245,7 @@ def _tokens(readline: Callable[[int], bytes]) -> Iterator[tuple[int, str]]:
 
 def _places(text: str, keys: PersonalKeys | None) -> Iterator[tuple[str, str, str]]:
     """(what, canary token or "", JSON path or "") of everything personal in a value."""
-    if not _CANARY.search(text) and not (keys and any(keys.mentioned(text))):
+    if not _CANARY.search(text) and not (keys and any(keys.find_in(text))):
         return
     try:
         document = json.loads(text)
@@ -283,5 +283,5 @@ def _mentions(text: str, path: str, keys: PersonalKeys | None) -> Iterator[tuple
     for token in _CANARY.findall(text):
         yield f"value {token}", token, path
     if keys:
-        for key in keys.mentioned(text):
+        for key in keys.find_in(text):
             yield f"key {key!r}", "", path

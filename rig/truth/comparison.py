@@ -50,7 +50,7 @@ _CONSTANTS: dict[str, sql.Composable] = {
 }
 
 
-class Comparison:
+class TruthComparison:
     """Defines the named results of one read; ``load``, ``observe`` and ``find``, in this order."""
 
     def __init__(self, staging: Staging, tables: EventTables, tenants: Sequence[Tenant]) -> None:
@@ -105,7 +105,7 @@ class Comparison:
             """,
         )
         self._observe_dead()
-        self._observe_misplaced()
+        self._observe_misplaced_rows()
 
     def _observe_canonical(self) -> None:
         # A stranger is a row whose correlation id no request of its key carried.
@@ -166,7 +166,7 @@ class Comparison:
             """,
         )
 
-    def _observe_misplaced(self) -> None:
+    def _observe_misplaced_rows(self) -> None:
         self._define(
             "rig_rerouted",
             """

@@ -53,7 +53,7 @@ def expectations(
     for scenario_run, outcomes in enumerate(scenario_runs):
         targets = targeter.bind(outcomes.scenario)
         for seq, outcome in enumerate(outcomes.codes.tolist()):
-            tenant, key, correlation, row, channel, _ = targets.expected(seq)
+            tenant, key, correlation, row, channel, _ = targets.expect(seq)
             yield Expectation(scenario_run, tenant_numbers[tenant], key, correlation, row, outcome, channel)
 
 
@@ -79,7 +79,7 @@ class RequestIndex:
             targets = self._targeter.bind(scenario)
             for seq in range(scenario.count):
                 if targets.share(seq).request_class is RequestClass.PERSONAL:
-                    request = _describe(scenario, seq, targets.expected(seq).tenant)
+                    request = _describe(scenario, seq, targets.expect(seq).tenant)
                     found.update(dict.fromkeys(targets.canary(seq).tokens, request))
         return found
 
@@ -89,7 +89,7 @@ class RequestIndex:
         for scenario in self._scenarios:
             targets = self._targeter.bind(scenario)
             for seq in range(scenario.count):
-                expected = targets.expected(seq)
+                expected = targets.expect(seq)
                 request = _describe(scenario, seq, expected.tenant)
                 found.setdefault(expected.key, request)
                 found[expected.correlation] = request

@@ -56,13 +56,13 @@ def preflight(
     dead = _count(connection, tables.dead, truth.dead.tenant, tenants)
     rows = Baseline(canonical, dead)
     kept = [tenant for tenant in tenants if not rows.fresh(tenant)]
-    duplicated = _duplicated(connection, tables, kept)
+    duplicated = _count_duplicate_keys(connection, tables, kept)
     if duplicated:
         count = sum(duplicated.values())
         notes = (*notes, f"{count} keys had more than one canonical row before the run; they are not held against it")
     personal: dict[str, dict[str, int]] = {}
     if kept:
-        personal = Search(tables, personal_keys, RequestIndex(targeter, ()), kept, rows).older(connection)
+        personal = Search(tables, personal_keys, RequestIndex(targeter, ()), kept, rows).count_older(connection)
     return replace(rows, notes=notes, duplicated=duplicated, personal=personal)
 
 
@@ -190,7 +190,7 @@ def _identities(targeter: Targeter, scenarios: Sequence[Scenario]) -> Iterator[t
     for scenario in scenarios:
         targets = targeter.bind(scenario)
         for seq in range(scenario.count):
-            expected = targets.expected(seq)
+            expected = targets.expect(seq)
             yield expected.key, expected.correlation
 
 
@@ -203,7 +203,9 @@ def _count(connection: Connection[Any], table: Table, tenant: str, tenants: Sequ
     return dict.fromkeys((tenant.id for tenant in tenants), 0) | dict(rows.fetchall())
 
 
-def _duplicated(connection: Connection[Any], tables: EventTables, tenants: Sequence[Tenant]) -> dict[str, int]:
+def _count_duplicate_keys(
+    connection: Connection[Any], tables: EventTables, tenants: Sequence[Tenant]
+) -> dict[str, int]:
     """Keys with several canonical rows, by tenant id."""
     if not tenants:
         return {}

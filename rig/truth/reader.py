@@ -117,8 +117,8 @@ class TruthReader:
             duplicated_keys=reconciled.duplicated_keys,
             keys_reconciled=reconciled.keys_reconciled,
             read_s=time.monotonic() - began,
-            notes=(*baseline.notes, *reconciled.notes, *findings.unnamed("tables")),
-            keys_unattributed=search.unattributed,
+            notes=(*baseline.notes, *reconciled.notes, *findings.overflow_notes("tables")),
+            keys_unattributed=search.ownerless_count,
         )
 
     def search_logs(
@@ -137,7 +137,7 @@ class TruthReader:
             canary_hits=(*truth.canary_hits, *findings.hits),
             log_files_scanned=tuple(scanned),
             read_s=truth.read_s + time.monotonic() - began,
-            notes=(*truth.notes, *notes, *findings.unnamed("logs")),
+            notes=(*truth.notes, *notes, *findings.overflow_notes("logs")),
             log_files_unread=tuple(str(path) for path in wanted if str(path) not in scanned),
         )
 

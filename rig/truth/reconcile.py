@@ -1,8 +1,8 @@
 """Reconciliation: every request sent against the rows that exist, as sets; the answer as groups, totals and names.
 
-Flow: expectations are loaded, ``Comparison`` lays them beside both tables inside the database, and only sums and the
-keys that are not clean come back. Where rows carry nothing that names a request (``match = "count"``, or a truncated
-body under a payload path) numbers are compared, per tenant. Not for judging: ``rig.checks`` does that.
+Flow: expectations are loaded, ``TruthComparison`` lays them beside both tables inside the database, and only sums and
+the keys that are not clean come back. Where rows carry nothing that names a request (``match = "count"``, or a
+truncated body under a payload path) numbers are compared, per tenant. Not for judging: ``rig.checks`` does that.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from psycopg import Connection
 from rig.evidence.truth import Discrepancy, DiscrepancyKind, Group, Total
 from rig.model import Row, Tenant
 from rig.requests.targeter import Targeter
-from rig.truth.comparison import Comparison
+from rig.truth.comparison import TruthComparison
 from rig.truth.expected import RunOutcomes, expectations
 from rig.truth.staging import Staging, may_create_temporary
 from rig.truth.tables import EventTables
@@ -112,7 +112,7 @@ def reconcile(
     """Compare within the caller's transaction. ``temporary`` None: use temporary tables where the role may."""
     if temporary is None:
         temporary = may_create_temporary(connection)
-    comparison = Comparison(Staging(connection, temporary=temporary), tables, tenants)
+    comparison = TruthComparison(Staging(connection, temporary=temporary), tables, tenants)
     numbers = {tenant.name: number for number, tenant in enumerate(tenants)}
     comparison.load(expectations(targeter, scenario_runs, numbers))
     comparison.observe()
@@ -125,7 +125,7 @@ class _Reader:
 
     def __init__(
         self,
-        comparison: Comparison,
+        comparison: TruthComparison,
         scenario_runs: Sequence[RunOutcomes],
         tenants: Sequence[Tenant],
         baseline: Baseline,
@@ -152,7 +152,7 @@ class _Reader:
             fresh=[number for number, tenant in enumerate(self._tenants) if self._baseline.fresh(tenant)],
             channels=any(share.channel for outcome in self._drives for share in outcome.scenario.shares),
         )
-        discrepancies = [*self._unnamed(nameless, pools), *self._named()]
+        discrepancies = [*self._find_by_number(nameless, pools), *self._find_by_key()]
         if len(discrepancies) > DISCREPANCIES_MAX:
             self._notes.append(f"only the first {DISCREPANCIES_MAX} keys that are not clean are named; all are counted")
         [(keys,)] = self._comparison.ask("SELECT count(*) FROM rig_expected")
@@ -164,11 +164,11 @@ class _Reader:
             self._totals(),
             tuple(discrepancies[:DISCREPANCIES_MAX]),
             keys,
-            self._duplicated(),
+            self._count_duplicate_keys(),
             tuple(self._notes),
         )
 
-    def _duplicated(self) -> int:
+    def _count_duplicate_keys(self) -> int:
         """Keys with several canonical rows: those of the run, and of others as many as are more than before it.
 
         The run's own are not set off against older ones, which may have been mended meanwhile.
@@ -273,7 +273,9 @@ class _Reader:
                 "share their number, and one that is missing is charged to each of them"
             )
 
-    def _unnamed(self, nameless: Mapping[tuple[Row, int], int], pools: Mapping[int, _Pool]) -> Iterable[Discrepancy]:
+    def _find_by_number(
+        self, nameless: Mapping[tuple[Row, int], int], pools: Mapping[int, _Pool]
+    ) -> Iterable[Discrepancy]:
         """What is wrong by number alone."""
         for number, pool in pools.items():
             if pool.missing:
@@ -287,7 +289,7 @@ class _Reader:
                 detail = f"{surplus} {row.value} rows more than any request explains; nothing in them names one"
                 yield self._key(DiscrepancyKind.UNEXPECTED, None, number, "", detail)
 
-    def _named(self) -> list[Discrepancy]:
+    def _find_by_key(self) -> list[Discrepancy]:
         for scenario_run, number, kind, count in self._comparison.ask(
             """
             SELECT scenario_run, tenant, kind, count(*) FROM (

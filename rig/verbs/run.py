@@ -69,7 +69,7 @@ def _prepare_store(opened: OpenRun, supervisor: Supervisor, stack: ExitStack) ->
     job = opened.job
     if job.profile.launch is None:
         allowed = job.settings.allowed_host(job.profile.target.allow_host)
-        Endpoint.parse(job.profile.target.base_url or "").require_allowed(allowed)
+        Endpoint.parse(job.profile.target.base_url or "").check_and_pin(allowed)
     opened.reporter.stage("preparing the database")
     store = stack.enter_context(open_store(job.profile, supervisor, opened.environ, opened.record.pack.logs_folder))
     require_free_port(job.settings.port)

@@ -36,7 +36,7 @@ from rig.profile import secret_from
 from rig.run.record import FinishedRun, judgement_of
 from rig.samplers.process import SamplerProcess
 from rig.samplers.roles import Rule
-from rig.samplers.sampling import Plan, sampling
+from rig.samplers.sampling import SamplingPlan, sampling
 
 VERB = "sample"
 _LOOK_EVERY_S = 0.5
@@ -94,7 +94,7 @@ def sample(
     pack.hold()
     pack.write_manifest(manifest)
     rules = (Rule(Role.SERVER, options.pids, options.match), Rule(Role.RIG, (os.getpid(),)))
-    with Supervisor(), sampling(Plan(dsn, rules, options.hz), pack.samples_folder) as samplers:
+    with Supervisor(), sampling(SamplingPlan(dsn, rules, options.hz), pack.samples_folder) as samplers:
         on_start()
         with suppress(KeyboardInterrupt):  # how an open-ended watch ends
             _wait(samplers, options.seconds)

@@ -117,7 +117,7 @@ def serve(job: Job, environ: Mapping[str, str]) -> None:
             known.learn_from(job.profile, environ, store)
             _keep_running(job, store, logs, environ, state, known)
     except RigError as error:
-        raise type(error)(known.blanked(str(error))) from None  # it may quote the target's last words
+        raise type(error)(known.blank(str(error))) from None  # it may quote the target's last words
     finally:
         known.clean(logs)
 

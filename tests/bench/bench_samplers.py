@@ -26,7 +26,7 @@ from rig.evidence.sample_names import Role
 from rig.evidence.samples import Samples
 from rig.machine.supervisor import Supervisor
 from rig.samplers.roles import Rule
-from rig.samplers.sampling import Plan, sampling
+from rig.samplers.sampling import SamplingPlan, sampling
 from rig.target.postgres import Cluster, Database, open_cluster
 
 BACKENDS = 30
@@ -98,7 +98,7 @@ def _span(samples: Samples) -> tuple[int, int]:
 def bench_cost(filled: Database, tmp_path: Path) -> None:
     works = [_commit] * 8 + [_sleep] * 4 + [_idle] * (BACKENDS - 12)
     rules = (Rule(Role.CLIENT, (os.getpid(),)),)
-    with _busy(filled.admin_dsn, works), sampling(Plan(filled.admin_dsn, rules), tmp_path):
+    with _busy(filled.admin_dsn, works), sampling(SamplingPlan(filled.admin_dsn, rules), tmp_path):
         time.sleep(20)
     samples = read_samples(tmp_path)
     cost = {report.name: report.cores for report in samples.reports}
@@ -129,7 +129,7 @@ for round in range(8):
 def bench_cpu_against_wait4(tmp_path: Path) -> None:
     """A process that burns, and children of it that live shorter than a look at the process list takes to come."""
     rules = (Rule(Role.SERVER, match="import subprocess, sys, time"),)
-    with sampling(Plan(None, rules), tmp_path):
+    with sampling(SamplingPlan(None, rules), tmp_path):
         family = subprocess.Popen([sys.executable, "-c", _FAMILY])
         _, status, usage = os.wait4(family.pid, 0)
         family.returncode = os.waitstatus_to_exitcode(status)
@@ -147,7 +147,7 @@ def bench_cpu_against_the_machine(filled: Database, tmp_path: Path) -> None:
     """Every process of the machine has a role here, so that nothing is left for the rest."""
     rules = (Rule(Role.CLIENT, (os.getpid(),)), Rule("everything", match="^"))
     works = [_commit] * 4 + [_compute] * 2
-    with _busy(filled.admin_dsn, works), sampling(Plan(filled.admin_dsn, rules), tmp_path):
+    with _busy(filled.admin_dsn, works), sampling(SamplingPlan(filled.admin_dsn, rules), tmp_path):
         time.sleep(15)
     samples = read_samples(tmp_path)
     window = _span(samples)
@@ -170,7 +170,11 @@ def bench_waits_against_an_exhaustive_sampling(tmp_path: Path) -> None:
         dsn = cluster.create_database("bench_waits").admin_dsn
         with psycopg.connect(dsn, autocommit=True) as session:
             session.execute(SEED_TABLE)
-        with _busy(dsn, works), sampling(Plan(dsn), folders[0]), sampling(Plan(dsn, pg_hz=1000), folders[1]):
+        with (
+            _busy(dsn, works),
+            sampling(SamplingPlan(dsn), folders[0]),
+            sampling(SamplingPlan(dsn, pg_hz=1000), folders[1]),
+        ):
             time.sleep(20)
     usual, exhaustive = map(read_samples, folders)
     at_ns = exhaustive.sessions["at_ns"]
@@ -193,7 +197,7 @@ def bench_a_short_lock_is_seen(filled: Database, tmp_path: Path) -> None:
     with (
         _busy(dsn, [_commit] * 4),
         psycopg.connect(dsn, application_name="holder") as holder,
-        sampling(Plan(dsn), tmp_path),
+        sampling(SamplingPlan(dsn), tmp_path),
     ):
         time.sleep(15)
         holder.execute("LOCK TABLE rows IN EXCLUSIVE MODE")

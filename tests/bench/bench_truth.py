@@ -75,7 +75,7 @@ def _rows(targeter: Targeter, scenarios: list[Scenario], row: Row) -> Iterator[t
     for scenario in scenarios:
         targets, stored = targeter.bind(scenario), set()
         for seq in range(scenario.count):
-            expected = targets.expected(seq)
+            expected = targets.expect(seq)
             if expected.row is row and (row is Row.DEAD or expected.key not in stored):
                 stored.add(expected.key)
                 payload = json.dumps(BODY).replace("<event>", expected.key)

@@ -48,8 +48,8 @@ def test_every_core_has_one_party_and_every_party_a_core(count: int, workers: in
 
 def test_what_turns_out_not_to_be_separable_is_added() -> None:
     plan = plan_cores(range(8), 1).without("server: the rig did not start it")
-    assert plan.described()["not_separated"] == ["server: the rig did not start it"]
-    assert plan.described()["client"] == [0]
+    assert plan.as_record()["not_separated"] == ["server: the rig did not start it"]
+    assert plan.as_record()["client"] == [0]
 
 
 @pytest.fixture

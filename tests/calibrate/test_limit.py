@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rig.calibrate.null import explained, limit_of
+from rig.calibrate.null import explain, limit_of
 from rig.evidence.certificate import Certificate, NullTrial
 from tests.checks.cases import null_trial
 
@@ -94,7 +94,7 @@ def test_the_median_trial_speaks_for_the_certificate() -> None:
             "1 of 30,000 requests to the stub had no proper answer",
         ),
         ((2000.0, 2000.0, 2000.0), (1000, 200, 0), "failures", "1,200 of 30,000 requests"),
-        # Below the floor it is the rate that is explained.
+        # Below the floor it is the rate that is explain.
         ((1999.0, 1999.0, 1999.0), (0, 0, 1), "hardware-bound", "all 2 cores"),
     ],
 )
@@ -102,6 +102,6 @@ def test_a_rate_that_is_enough_is_not_explained(
     rates: tuple[float, ...], failures: tuple[int, ...], reason: str, says: str
 ) -> None:
     busy = [trial(rps=rps, failures=failed, cores=(0.97, 0.95)) for rps, failed in zip(rates, failures, strict=True)]
-    found = explained(Certificate(2000.0, 1, tuple(busy)))
+    found = explain(Certificate(2000.0, 1, tuple(busy)))
     assert found.reason == reason
     assert says in found.explanation

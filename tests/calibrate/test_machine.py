@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rig.calibrate.machine import Watch
+from rig.calibrate.machine import CpuWatch
 from rig.evidence.scenario_runs import Interval
 from rig.machine import cgroup
 from rig.machine.cgroup import CpuGroup
@@ -111,7 +111,7 @@ def test_a_quota_bounds_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_this_machine_is_between_idle_and_full() -> None:
-    watch = Watch()
+    watch = CpuWatch()
     sum(range(300_000))
     seen = watch.since()
     assert all(0 <= share <= 1 for share in (*seen.cores_busy, seen.steal, seen.busy))

@@ -148,7 +148,7 @@ def test_a_trial_that_is_over_too_soon_is_run_again_until_one_lasts(
         rate = next(rates)
         return null_trial(rps=rate, elapsed_s=count / rate, requests=count)
 
-    monkeypatch.setattr(null._Bench, "run_scenario", run_scenario)
+    monkeypatch.setattr(null._NullBench, "run_scenario", run_scenario)
     with Pool(1) as pool:
         certificate = null_benchmark(pool, load_profile(bundled_profile()), RUN, tmp_path / "calibration", seconds=2.0)
     assert len(certificate.trials) == 3

@@ -64,7 +64,7 @@ def test_a_cut_block_has_the_same_keys() -> None:
         whole, part = targeter.bind(_batch(name)), targeter.bind(cut_batch(_batch(name), 7))
         assert part.scenario.count == 7 < whole.scenario.count == BATCH_REQUESTS
         assert part.scenario.label == whole.scenario.label
-        assert [part.expected(seq) for seq in range(7)] == [whole.expected(seq) for seq in range(7)]
+        assert [part.expect(seq) for seq in range(7)] == [whole.expect(seq) for seq in range(7)]
 
 
 def test_no_block_is_opened_beyond_what_the_master_has_heard_of(tmp_path: Path) -> None:

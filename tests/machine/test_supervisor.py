@@ -19,7 +19,7 @@ import pytest
 import rig.machine.supervisor
 from rig.errors import RigError
 from rig.machine.processes import alive, words
-from rig.machine.supervisor import MARKER, Supervisor, leftovers, standing
+from rig.machine.supervisor import MARKER, Supervisor, current_supervisor, leftovers
 from rig.storms.pooler import find_pooler
 
 PATIENCE_S = 20.0
@@ -32,32 +32,32 @@ from rig.machine.supervisor import Supervisor, temporary_folder
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 DEAF = [SLEEP[0], "-c", "import signal, time; signal.signal(15, signal.SIG_IGN); print(flush=True); time.sleep(600)"]
 
-def orphan(lifeline):
+def orphan(supervisor):
     command = ["sh", "-c", "sleep 600 >/dev/null 2>&1 & echo $!"]
-    return int(subprocess.check_output(command, env=lifeline.environ()))
+    return int(subprocess.check_output(command, env=supervisor.environ()))
 
-with Supervisor() as lifeline, temporary_folder("rig-test-") as folder:
+with Supervisor() as supervisor, temporary_folder("rig-test-") as folder:
     directory = Path(tempfile.mkdtemp(prefix="rig-test-"))
-    lifeline.remove_at_end(directory)
+    supervisor.remove_at_end(directory)
     (directory / "deep").mkdir()
     (directory / "deep" / "file").write_text("x")
-    plain = subprocess.Popen(SLEEP, env=lifeline.environ())
-    deaf = subprocess.Popen(DEAF, env=lifeline.environ(), stdout=subprocess.PIPE)
+    plain = subprocess.Popen(SLEEP, env=supervisor.environ())
+    deaf = subprocess.Popen(DEAF, env=supervisor.environ(), stdout=subprocess.PIPE)
     deaf.stdout.readline()
-    stopped = subprocess.Popen(SLEEP, env=lifeline.environ())
+    stopped = subprocess.Popen(SLEEP, env=supervisor.environ())
     stopped.send_signal(signal.SIGSTOP)
     other_uid = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
-    dropped = subprocess.Popen(["sleep", "600"], env=lifeline.environ(), cwd="/", **other_uid)
+    dropped = subprocess.Popen(["sleep", "600"], env=supervisor.environ(), cwd="/", **other_uid)
     shell = ["sh", "-c", "env -i sleep 600 & echo $!; wait"]
-    shell = subprocess.Popen(shell, env=lifeline.environ(), stdout=subprocess.PIPE)
+    shell = subprocess.Popen(shell, env=supervisor.environ(), stdout=subprocess.PIPE)
     bare = int(shell.stdout.readline())
     wiped = ["/bin/sh", "-c", "sleep 600 >/dev/null 2>&1 & echo $!; wait"]
     wiped = subprocess.Popen(wiped, env={}, cwd="/", stdout=subprocess.PIPE, **other_uid)
-    lifeline.stop_at_end(wiped.pid)
+    supervisor.stop_at_end(wiped.pid)
     of_wiped = int(wiped.stdout.readline())
-    pids = [plain.pid, deaf.pid, stopped.pid, dropped.pid, shell.pid, bare, orphan(lifeline), wiped.pid, of_wiped]
+    pids = [plain.pid, deaf.pid, stopped.pid, dropped.pid, shell.pid, bare, orphan(supervisor), wiped.pid, of_wiped]
     directories = [str(directory), str(folder)]
-    print(json.dumps({"token": lifeline.token, "directories": directories, "pids": pids}), flush=True)
+    print(json.dumps({"token": supervisor.token, "directories": directories, "pids": pids}), flush=True)
     sys.stdin.read()
 """
 
@@ -66,17 +66,17 @@ import json, os, sys
 from pathlib import Path
 import psutil
 from rig.machine.supervisor import Supervisor
-from rig.storms.pooler import pooled
+from rig.storms.pooler import run_pooler
 
 DSN = "postgresql://user:word@127.0.0.1:1/none"
 
-with Supervisor() as lifeline:
+with Supervisor() as supervisor:
     del os.environ["RIG_RUN"]  # as if the pooler's could not be read
-    with pooled(DSN, os.environ, server_connections=2, log_file=Path(os.devnull)):
+    with run_pooler(DSN, os.environ, server_connections=2, log_file=Path(os.devnull)):
         (pooler,) = [child for child in psutil.Process().children() if child.name() == "pgbouncer"]
         config = Path(pooler.cmdline()[-1])
-        told = {"token": lifeline.token, "directories": [str(config.parent)], "pids": [pooler.pid]}
-        print(json.dumps(told), flush=True)
+        report = {"token": supervisor.token, "directories": [str(config.parent)], "pids": [pooler.pid]}
+        print(json.dumps(report), flush=True)
         sys.stdin.read()
 """
 
@@ -102,11 +102,11 @@ class Run:
 
     def read(self) -> None:
         assert self.parent.stdout is not None
-        told = json.loads(self.parent.stdout.readline())
-        self.token = told["token"]
-        self.directories = [Path(directory) for directory in told["directories"]]
+        report = json.loads(self.parent.stdout.readline())
+        self.token = report["token"]
+        self.directories = [Path(directory) for directory in report["directories"]]
         assert all(directory.exists() for directory in self.directories)
-        self.processes = [*map(psutil.Process, told["pids"]), reaper_of(self.token)]
+        self.processes = [*map(psutil.Process, report["pids"]), reaper_of(self.token)]
 
     def end(self) -> int:
         """Tell the parent to end normally; its exit code."""
@@ -209,12 +209,12 @@ def test_a_pooler_and_the_password_in_its_folder_go_when_the_parent_is_killed(st
     assert not any(directory.exists() for directory in run.directories)
 
 
-def test_the_innermost_lifeline_is_the_one_that_stands() -> None:
+def test_the_supervisor_entered_last_is_the_current_one() -> None:
     with Supervisor() as outer:
         with Supervisor() as inner:
-            assert standing() is inner
-        assert standing() is outer
-    assert standing() is not outer
+            assert current_supervisor() is inner
+        assert current_supervisor() is outer
+    assert current_supervisor() is not outer
 
 
 def test_a_registered_process_that_still_runs_at_the_end_is_named() -> None:
@@ -258,7 +258,7 @@ def test_a_run_that_ends_meanwhile_leaves_nothing_over(monkeypatch: pytest.Monke
         ending.wait()
         yield from ()
 
-    monkeypatch.setattr(rig.machine.supervisor, "_standing_runs", ends)
+    monkeypatch.setattr(rig.machine.supervisor, "_unfinished_runs", ends)
     try:
         assert leftovers_of(token) == []
     finally:

@@ -75,7 +75,7 @@ def test_the_same_numbers_give_the_same_bytes_in_another_targeter(scene: Scenari
     first, second = bound(scene, run), bound(scene, run)
     assert requests(first) == requests(second)
     everything = range(scene.count)
-    assert [first.expected(seq) for seq in everything] == [second.expected(seq) for seq in everything]
+    assert [first.expect(seq) for seq in everything] == [second.expect(seq) for seq in everything]
 
 
 @given(scenarios(), runs, runs)
@@ -152,7 +152,7 @@ def test_no_key_is_used_twice_but_where_it_is_declared(ladder: Ladder) -> None:
     for scene in ladder.scenarios():
         targets = bound(scene)
         for seq in range(scene.count):
-            expected = targets.expected(seq)
+            expected = targets.expect(seq)
             users[expected.key].append((scene, seq, expected.tenant))
             correlations.append(expected.correlation)
             canaries.append(targets.canary(seq).number)
@@ -182,7 +182,7 @@ def test_the_documented_ladder_has_one_key_for_s1_and_one_for_s5() -> None:
 def test_one_key_means_one_body_and_one_per_tenant() -> None:
     scene = scenario(12, shares=(Share(RequestClass.REPLAY, 12, one_key=True),), tenants=TENANTS[:3])
     targets = bound(scene)
-    events = {(targets.expected(seq).tenant, targets.key(seq), targets.body(seq)) for seq in range(12)}
+    events = {(targets.expect(seq).tenant, targets.key(seq), targets.body(seq)) for seq in range(12)}
     assert len(events) == 3
     assert len({key for _, key, _ in events}) == 3
 
@@ -226,7 +226,7 @@ def test_a_request_is_well_formed_and_says_who_it_is(scene: Scenario, run: RunKe
     targets = bound(scene, run)
     route = PROFILE.route(scene.route)
     for seq, raw in enumerate(requests(targets)):
-        message, expected = taken_apart(raw), targets.expected(seq)
+        message, expected = taken_apart(raw), targets.expect(seq)
         assert message.line == f"POST /base{route.path} HTTP/1.1"
         assert message.headers["Host"] == "127.0.0.1:1"
         assert message.headers["Content-Type"] == route.content_type
@@ -354,7 +354,7 @@ def test_every_shape_of_a_canary_is_found_whole() -> None:
 )
 def test_expectations_follow_the_class(request_class: RequestClass, row: Row) -> None:
     scene = scenario(2, shares=(Share(request_class, 2, channel="paid"),), tenants=("A", "B"))
-    expected = [bound(scene).expected(seq) for seq in range(2)]
+    expected = [bound(scene).expect(seq) for seq in range(2)]
     assert [each.tenant for each in expected] == ["A", "B"]
     assert {(each.request_class, each.row, each.channel) for each in expected} == {(request_class, row, "paid")}
 
@@ -363,11 +363,11 @@ def test_expectations_follow_the_profile() -> None:
     answers = {"malformed": {"status": [422], "row": "none"}}
     picky = Profile.model_validate(PROFILE.model_dump() | {"answers": answers})
     scene = scenario(1, shares=(Share(RequestClass.MALFORMED, 1),))
-    assert bound(scene, profile=picky).expected(0).row is Row.NONE
+    assert bound(scene, profile=picky).expect(0).row is Row.NONE
 
 
 def test_expectations_need_no_credentials_but_requests_do() -> None:
     targets = Targeter(PROFILE, RUN).bind(scenario(1))
-    assert targets.expected(0).tenant == "A"
+    assert targets.expect(0).tenant == "A"
     with pytest.raises(KeyError):
         targets.request(0, 1)

@@ -88,7 +88,7 @@ def server(location: str = "") -> Iterator[tuple[int, list[str]]]:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1", "2130706433", "0x7f.1", "::1", "0:0:0:0:0:0:0:1", "localhost"])
 def test_every_way_to_write_loopback_is_pinned_to_it(host: str) -> None:
-    pinned = Endpoint(host, 80).require_allowed(None)
+    pinned = Endpoint(host, 80).check_and_pin(None)
     assert pinned.addresses
     assert set(pinned.addresses) <= {"127.0.0.1", "::1"}
     assert pinned.host == host
@@ -103,7 +103,7 @@ def test_every_way_to_write_loopback_is_pinned_to_it(host: str) -> None:
 )  # fmt: skip
 def test_no_way_to_write_another_machine_passes(host: str) -> None:
     with pytest.raises(ConfigError, match=r"not loopback|cannot be resolved"):
-        Endpoint(host, 80).require_allowed(None)
+        Endpoint(host, 80).check_and_pin(None)
 
 
 @pytest.mark.parametrize("addresses", [(ELSEWHERE,), ("127.0.0.1", ELSEWHERE), ("::1", "2001:db8::1")])
@@ -111,7 +111,7 @@ def test_a_name_is_what_all_of_its_addresses_are(monkeypatch: pytest.MonkeyPatch
     """Like 127.0.0.1.nip.io that points elsewhere: what the name looks like counts for nothing."""
     Resolver(monkeypatch, addresses)
     with pytest.raises(ConfigError, match="not loopback"):
-        Endpoint("127.0.0.1.nip.test", 80).require_allowed(None)
+        Endpoint("127.0.0.1.nip.test", 80).check_and_pin(None)
 
 
 @pytest.mark.parametrize(
@@ -127,13 +127,13 @@ def test_a_name_of_loopback_passes_and_is_pinned(
 ) -> None:
     Resolver(monkeypatch, ("127.0.0.1", "::1"))
     monkeypatch.setattr("rig.target.endpoint._has_route", routes.__contains__)
-    assert Endpoint("127.0.0.1.nip.test", 80).require_allowed(None).addresses == pinned
+    assert Endpoint("127.0.0.1.nip.test", 80).check_and_pin(None).addresses == pinned
 
 
 @pytest.mark.parametrize("host", ["a" * 300 + ".test", "\udcff.invalid", "a..b", "xn--\u00e9"])
 def test_a_name_that_is_none_is_an_error_in_words(host: str) -> None:
     with pytest.raises(ConfigError):
-        Endpoint(host, 80).require_allowed(None)
+        Endpoint(host, 80).check_and_pin(None)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_a_url_that_reads_two_ways_is_refused(url: str) -> None:
     with pytest.raises(ValidationError):
         Target(base_url=url)
     with pytest.raises(ConfigError):
-        Endpoint.parse(url).require_allowed(None)
+        Endpoint.parse(url).check_and_pin(None)
 
 
 def test_another_host_takes_the_profile_and_the_command_line() -> None:
@@ -166,7 +166,7 @@ def test_a_master_cannot_send_a_worker_elsewhere() -> None:
     profile = load_profile(bundled_profile())
     run = RunKey(1, "r", 1)
     plan = LocustPlan("2.47.0", run, profile, "http://127.0.0.1:9", "stripe", "A", {}, addresses=(ELSEWHERE,))
-    assert LocustPlan.from_wire(plan.to_wire()).pin(None).endpoint.doors == ("127.0.0.1",)
+    assert LocustPlan.from_wire(plan.to_wire()).pin(None).endpoint.connect_hosts == ("127.0.0.1",)
     with pytest.raises(ConfigError, match="not loopback"):
         replace(plan, url=f"http://{ELSEWHERE}", addresses=("127.0.0.1",)).pin(None)
 
@@ -178,7 +178,7 @@ def test_a_name_that_changes_its_mind_changes_nothing(monkeypatch: pytest.Monkey
     """Checked as loopback, another machine from then on: nobody asks a second time."""
     with server() as (port, asked):
         resolver = Resolver(monkeypatch, ("127.0.0.1",), (ELSEWHERE,))
-        pinned = Endpoint("rebinding.test", port).require_allowed(None)
+        pinned = Endpoint("rebinding.test", port).check_and_pin(None)
         assert HttpProbe(pinned, 5.0).get("/asked").status == 200
         assert HttpProbe(pinned, 5.0).connect().status == 200
         assert asyncio.run(_dialled(pinned))
@@ -207,7 +207,7 @@ def test_the_next_address_is_tried_where_the_first_is_closed(monkeypatch: pytest
     """As "localhost" is ::1 first, where a service listens on 127.0.0.1 alone."""
     with server() as (port, _):
         Resolver(monkeypatch, ("127.9.9.9", "127.0.0.1"))
-        pinned = Endpoint("two.test", port).require_allowed(None)
+        pinned = Endpoint("two.test", port).check_and_pin(None)
         assert HttpProbe(pinned, 5.0).get("/").status == 200
         assert asyncio.run(_dialled(pinned))
 

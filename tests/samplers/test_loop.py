@@ -14,7 +14,7 @@ import pytest
 
 from rig.evidence.journal import Journal, read_journal
 from rig.evidence.sample_files import read_samples, seal
-from rig.samplers.loop import Schedule, Told, _allow_files, keep_ticking
+from rig.samplers.loop import EndRequested, Schedule, _allow_files, keep_ticking
 
 MS = 1_000_000
 
@@ -51,7 +51,7 @@ class Looker:
         self.numbers.append(number)
         took_ms = self._takes_ms.get(number, 1)
         if took_ms < 0:
-            raise Told
+            raise EndRequested
         self._clock.now_ns += took_ms * MS
 
     def finish(self) -> None:
@@ -89,8 +89,8 @@ def test_what_is_late_by_whole_periods_is_left_out(
 def test_numbers_count_missed_ticks_too() -> None:
     schedule = Schedule(20, start_ns=1000)
     assert schedule.due_ns == 1000
-    schedule.done()
-    assert schedule.missed(1000 + 260 * MS) == 4
+    schedule.advance()
+    assert schedule.skip_late_ticks(1000 + 260 * MS) == 4
     assert schedule.number == 5
 
 

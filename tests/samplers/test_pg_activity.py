@@ -15,7 +15,7 @@ import pytest
 from rig.diagnose import aas
 from rig.evidence.sample_names import PG_ACTIVITY, Role
 from rig.machine.supervisor import Supervisor
-from rig.samplers.sampling import Plan
+from rig.samplers.sampling import SamplingPlan
 from rig.target.postgres import Cluster, Database, open_cluster
 from tests.samplers.restarting import restartable
 from tests.samplers.watching import connected, watched
@@ -50,7 +50,7 @@ def test_sessions_are_counted_by_what_they_wait_for(database: Database, tmp_path
     ):
         forgetful.execute("BEGIN")
         own.execute("BEGIN")
-        with watched(Plan(dsn), tmp_path) as watching:
+        with watched(SamplingPlan(dsn), tmp_path) as watching:
             watching.until(lambda samples: len(samples.sessions) >= 20 and len(samples.counters) > 0)
         samples = watching.samples
     assert (samples.sessions[["active", "idle", "idle_in_transaction"]] == [2, 1, 1]).all(axis=None)
@@ -75,7 +75,7 @@ def test_who_blocks_whom_is_seen_without_what_stands_in_the_queries(database: Da
     with connected(dsn, "holder") as holder:
         holder.execute("CREATE TABLE counters (id int PRIMARY KEY, note text)")
         holder.execute("INSERT INTO counters VALUES (1, ''), (2, '')")
-        with watched(Plan(dsn), tmp_path) as watching:
+        with watched(SamplingPlan(dsn), tmp_path) as watching:
             watching.until(lambda samples: len(samples.sessions) > 0)
             holder.execute("BEGIN")
             holder.execute("UPDATE counters SET note = 'kate@example.test' WHERE id = 1")
@@ -102,7 +102,7 @@ def test_what_the_statistics_views_gain_is_counted_once(database: Database, tmp_
     with connected(dsn) as session:
         session.execute("CREATE TABLE numbers (n int)")
         session.execute("SELECT pg_stat_force_next_flush()")
-        with watched(Plan(dsn), tmp_path) as watching:
+        with watched(SamplingPlan(dsn), tmp_path) as watching:
             watching.until(lambda samples: len(samples.sessions) > 0)
             for _ in range(7):
                 session.execute("INSERT INTO numbers SELECT generate_series(1, 1000)")
@@ -116,7 +116,7 @@ def test_what_the_statistics_views_gain_is_counted_once(database: Database, tmp_
 
 
 def test_a_role_without_pg_monitor_says_what_it_cannot_see(database: Database, tmp_path: Path) -> None:
-    with connected(database.admin_dsn, "idler"), watched(Plan(database.runtime_dsn), tmp_path) as watching:
+    with connected(database.admin_dsn, "idler"), watched(SamplingPlan(database.runtime_dsn), tmp_path) as watching:
         watching.until(lambda samples: len(samples.sessions) >= 3)
     samples = watching.samples
     assert (samples.sessions["hidden"] >= 1).all()
@@ -128,7 +128,7 @@ def test_a_role_without_pg_monitor_says_what_it_cannot_see(database: Database, t
 
 
 def test_a_killed_backend_leaves_a_gap_and_the_sampler_goes_on(database: Database, tmp_path: Path) -> None:
-    with connected(database.admin_dsn) as session, watched(Plan(database.admin_dsn), tmp_path) as watching:
+    with connected(database.admin_dsn) as session, watched(SamplingPlan(database.admin_dsn), tmp_path) as watching:
         watching.until(lambda samples: len(samples.sessions) > 0)
         session.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'rig-sampler'")
         seen = watching.until(lambda samples: len(samples.gaps) > 0)
@@ -142,7 +142,7 @@ def test_a_database_that_restarts_is_found_again(tmp_path: Path) -> None:
     """The server is stopped and comes back on its port, with its data; its processes are found again too."""
     with Supervisor() as supervisor, open_cluster(supervisor, environ=os.environ, durable=False) as cluster:
         database = cluster.create_database("restarting")
-        with restartable(cluster) as server, watched(Plan(database.admin_dsn), tmp_path) as watching:
+        with restartable(cluster) as server, watched(SamplingPlan(database.admin_dsn), tmp_path) as watching:
             watching.until(lambda samples: len(samples.sessions) > 0)
             server.stop()
             stopped_ns = time.monotonic_ns()
@@ -160,7 +160,7 @@ def test_a_database_that_restarts_is_found_again(tmp_path: Path) -> None:
 
 def test_a_database_that_is_not_there_is_a_failure_in_words(cluster: Cluster, tmp_path: Path) -> None:
     dsn = f"postgresql://nobody:secret-word@{cluster.host}:{cluster.port}/nothing"
-    with watched(Plan(dsn), tmp_path):
+    with watched(SamplingPlan(dsn), tmp_path):
         pass
     assert "it could not begin" in (tmp_path / "reports.json").read_text()
     assert not any("secret-word" in file.read_text(errors="replace") for file in tmp_path.iterdir())

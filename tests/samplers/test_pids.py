@@ -20,9 +20,9 @@ from rig.evidence.journal import read_journal
 from rig.evidence.sample_files import read_samples
 from rig.evidence.sample_names import PIDS, Role
 from rig.evidence.samples import Samples
-from rig.samplers.procfs import Gone, _written
+from rig.samplers.procfs import Gone, _read_written_bytes
 from rig.samplers.roles import Rule
-from rig.samplers.sampling import Plan
+from rig.samplers.sampling import SamplingPlan
 from rig.target.postgres import Database
 from tests.samplers.watching import connected, watched
 
@@ -76,7 +76,7 @@ def cpu_of(samples: Samples, pid: int) -> float:
 
 def test_a_process_is_followed_from_its_start_to_its_end(tmp_path: Path) -> None:
     with python(BURN.format(seconds=0.6) + "\n" + WAIT) as burner:
-        with watched(Plan(None, (Rule("burner", (burner.pid,)),)), tmp_path) as watching:
+        with watched(SamplingPlan(None, (Rule("burner", (burner.pid,)),)), tmp_path) as watching:
             watching.until(lambda samples: cpu_of(samples, burner.pid) >= 0.6)
             burner.kill()
             _, status, usage = os.wait4(burner.pid, 0)
@@ -109,7 +109,7 @@ print("done", flush=True); sys.stdin.readline()
     with python(code) as parent:
         assert parent.stdin is not None
         assert parent.stdout is not None
-        with watched(Plan(None, (Rule(Role.SERVER, (parent.pid,)),)), tmp_path) as watching:
+        with watched(SamplingPlan(None, (Rule(Role.SERVER, (parent.pid,)),)), tmp_path) as watching:
             watching.until(lambda samples: (samples.processes["role"] == Role.SERVER).sum() == 2)
             parent.stdin.write("go\n")
             parent.stdin.flush()
@@ -128,7 +128,7 @@ print("done", flush=True); sys.stdin.readline()
 def test_a_match_finds_what_starts_later_but_not_the_one_who_looks(tmp_path: Path) -> None:
     marker = f"marker-{os.getpid()}"
     rules = (Rule("found", match=marker), Rule(Role.RIG, (os.getpid(),)))
-    with watched(Plan(None, rules), tmp_path) as watching:
+    with watched(SamplingPlan(None, rules), tmp_path) as watching:
         watching.until(lambda samples: len(samples.pids) > 0)
         with python(f"import sys; {marker.replace('-', '_')!r}; '{marker}'; sys.stdin.read()") as late:
             samples = watching.until(lambda samples: "found" in set(samples.processes["role"]))
@@ -136,7 +136,7 @@ def test_a_match_finds_what_starts_later_but_not_the_one_who_looks(tmp_path: Pat
 
 
 def test_a_role_without_a_process_is_named(tmp_path: Path) -> None:
-    with watched(Plan(None, (Rule(Role.SERVER, match="no such command line"),)), tmp_path) as watching:
+    with watched(SamplingPlan(None, (Rule(Role.SERVER, match="no such command line"),)), tmp_path) as watching:
         watching.until(lambda samples: len(samples.pids) > 0)
     report = watching.samples.report(PIDS)
     assert report is not None
@@ -159,7 +159,7 @@ def test_more_processes_than_files_may_be_open_are_said_to_be_unseen(tmp_path: P
 def test_postgresql_is_found_by_the_backend_that_serves_the_other_sampler(database: Database, tmp_path: Path) -> None:
     with connected(database.admin_dsn) as session:
         backend = session.info.backend_pid
-        with watched(Plan(database.admin_dsn), tmp_path) as watching:
+        with watched(SamplingPlan(database.admin_dsn), tmp_path) as watching:
             watching.until(lambda samples: len(samples.pids) > 0)
             session.execute("SELECT count(*) FROM generate_series(1, 2000000)")
             asked_ns = time.monotonic_ns()
@@ -174,7 +174,10 @@ def test_postgresql_is_found_by_the_backend_that_serves_the_other_sampler(databa
 
 
 def test_connections_are_counted_by_the_process_that_serves_them(tmp_path: Path) -> None:
-    with python(LISTEN) as server, watched(Plan(None, (Rule(Role.SERVER, (server.pid,)),)), tmp_path) as watching:
+    with (
+        python(LISTEN) as server,
+        watched(SamplingPlan(None, (Rule(Role.SERVER, (server.pid,)),)), tmp_path) as watching,
+    ):
         assert server.stdout is not None
         port = int(server.stdout.readline())
         clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(3)]
@@ -190,7 +193,7 @@ def test_connections_are_counted_by_the_process_that_serves_them(tmp_path: Path)
 def test_the_machine_is_accounted_for(tmp_path: Path) -> None:
     with (
         python(BURN.format(seconds=60)) as burner,
-        watched(Plan(None, (Rule("b", (burner.pid,)),)), tmp_path) as watching,
+        watched(SamplingPlan(None, (Rule("b", (burner.pid,)),)), tmp_path) as watching,
     ):
         samples = watching.until(lambda samples: len(samples.machine) > 8)
     start_ns, end_ns = (int(samples.machine["at_ns"].iloc[i]) for i in (0, -1))
@@ -206,7 +209,7 @@ def test_the_machine_is_accounted_for(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_sampler_that_dies_is_a_failure_and_keeps_what_it_saw(number: signal.Signals, tmp_path: Path) -> None:
-    with watched(Plan(None, (Rule(Role.RIG, (os.getpid(),)),)), tmp_path) as watching:
+    with watched(SamplingPlan(None, (Rule(Role.RIG, (os.getpid(),)),)), tmp_path) as watching:
         watching.until(lambda samples: len(samples.pids) >= 3)
         os.kill(watching.samplers[-1].pid, number)
         while watching.samplers[-1].alive:
@@ -221,8 +224,8 @@ def test_a_sampler_ends_with_the_rig(tmp_path: Path) -> None:
     """Whoever started it is killed: stdin closes, and the sampler writes its last report and goes."""
     code = f"""
 import os, pathlib, sys
-from rig.samplers.sampling import Plan, sampling
-with sampling(Plan(None), pathlib.Path({str(tmp_path)!r})) as samplers:
+from rig.samplers.sampling import SamplingPlan, sampling
+with sampling(SamplingPlan(None), pathlib.Path({str(tmp_path)!r})) as samplers:
     print(samplers[-1].pid, flush=True); sys.stdin.read()
 """
     with python(code) as starter:
@@ -241,8 +244,8 @@ with sampling(Plan(None), pathlib.Path({str(tmp_path)!r})) as samplers:
 def test_one_that_is_reaped_between_two_reads_is_gone() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         account = os.open(f"/proc/{process.pid}/io", os.O_RDONLY)
-        assert _written(account) >= 0
+        assert _read_written_bytes(account) >= 0
         process.communicate(b"\n")
     with pytest.raises(Gone):
-        _written(account)
+        _read_written_bytes(account)
     os.close(account)

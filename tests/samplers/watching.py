@@ -13,7 +13,7 @@ import psycopg
 from rig.evidence.sample_files import read_samples
 from rig.evidence.samples import Samples
 from rig.samplers.process import SamplerProcess
-from rig.samplers.sampling import Plan, sampling
+from rig.samplers.sampling import SamplingPlan, sampling
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Watched:
 
 
 @contextmanager
-def watched(plan: Plan, folder: Path) -> Iterator[Watched]:
+def watched(plan: SamplingPlan, folder: Path) -> Iterator[Watched]:
     watching = Watched(folder)
     with sampling(plan, folder) as watching.samplers:
         yield watching

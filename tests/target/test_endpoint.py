@@ -50,20 +50,20 @@ def test_a_password_in_a_base_url_is_refused_and_not_repeated() -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "::1", "localhost"])
 def test_loopback_may_be_loaded(host: str) -> None:
-    Endpoint(host, 80).require_allowed(None)
+    Endpoint(host, 80).check_and_pin(None)
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "0.0.0.0", "2001:db8::1", "::ffff:192.0.2.1"])
 def test_another_host_may_be_loaded_only_by_its_name(host: str) -> None:
-    Endpoint(host, 80).require_allowed(host)
+    Endpoint(host, 80).check_and_pin(host)
     for allowed in (None, "example.test", "127.0.0.1"):
         with pytest.raises(ConfigError, match=f"--allow-host {host}"):
-            Endpoint(host, 80).require_allowed(allowed)
+            Endpoint(host, 80).check_and_pin(allowed)
 
 
 def test_a_host_without_an_address_is_refused() -> None:
     with pytest.raises(ConfigError, match="cannot be resolved"):
-        Endpoint("nowhere.invalid", 80).require_allowed(None)
+        Endpoint("nowhere.invalid", 80).check_and_pin(None)
 
 
 def test_certificates_that_cannot_be_read_are_refused(tmp_path: Path) -> None:

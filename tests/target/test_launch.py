@@ -21,7 +21,7 @@ from rig.machine.ports import free_port
 from rig.profile import Profile, bundled_profile, load_profile
 from rig.settings import Settings
 from rig.target.endpoint import Endpoint
-from rig.target.launch import Target, open_target, require_free_port
+from rig.target.launch import LiveTarget, open_target, require_free_port
 from rig.target.store import Store
 
 STORE = Store("postgresql://truth", "postgresql://runtime", {})
@@ -63,7 +63,7 @@ def launched(command: list[str], *, probes: Mapping[str, str] | None = None, **l
 
 def opened(
     profile: Profile, logs: Path, *, environ: Mapping[str, str] | None = None, **settings: Any
-) -> AbstractContextManager[Target]:
+) -> AbstractContextManager[LiveTarget]:
     return open_target(profile, Path("/profiles"), STORE, logs, environ or {}, Settings(**settings))
 
 

@@ -47,11 +47,11 @@ def profile() -> Profile:
 def test_all_that_a_profile_names_is_known(profile: Profile) -> None:
     known = Secrets()
     known.learn_from(profile, ENVIRON, STORE)
-    assert "chosen" not in known.blanked(TOLD)
-    assert "postgresql://service:" in known.blanked(TOLD)  # no more than that
+    assert "chosen" not in known.blank(TOLD)
+    assert "postgresql://service:" in known.blank(TOLD)  # no more than that
     of_environment = Secrets()
     of_environment.learn_from(profile, ENVIRON)
-    assert "chosen" not in of_environment.blanked(str(ENVIRON))
+    assert "chosen" not in of_environment.blank(str(ENVIRON))
 
 
 def test_what_rig_up_says_of_a_target_that_tells_its_environment(
@@ -74,4 +74,4 @@ def test_what_rig_doctor_says_of_one(profile: Profile, tmp_path: Path, monkeypat
         context = DoctorContext(tmp_path, Settings(), ENVIRON, supervisor, stack, tmp_path, RunKey(1, "0" * 12, 0))
         context.profile = profile
         database_answers(context)
-    assert "chosen" not in context.secrets.blanked(TOLD)
+    assert "chosen" not in context.secrets.blank(TOLD)

@@ -87,7 +87,7 @@ def test_columns_of_addresses_and_of_long_numbers(personal: World, kind: str, sh
 
 def test_an_address_in_a_canonical_row(personal: World) -> None:
     personal.execute("ALTER TABLE {sales} ADD client_ip inet")
-    personal.keep(personal.expected()[1], client_ip=tokens(personal)[2])
+    personal.keep(personal.expect()[1], client_ip=tokens(personal)[2])
     place = f"{SCHEMA}.{SALES}.client_ip"
     assert personal.read().canary_hits == (CanaryHit(place, False, f"value {tokens(personal)[2]}", REQUEST),)
 
@@ -121,7 +121,7 @@ def test_another_runs_canary_is_ignored(personal: World) -> None:
     ],
 )
 def test_personal_keys_at_any_depth(personal: World, raw: object, path: str) -> None:
-    key = personal.expected()[1].key
+    key = personal.expect()[1].key
     text = raw if isinstance(raw, str) else json.dumps(raw)
     personal.execute("UPDATE {letters} SET raw = {} WHERE key = {}", text, key)
     place = f"{SCHEMA}.{LETTERS}.raw"
@@ -129,7 +129,7 @@ def test_personal_keys_at_any_depth(personal: World, raw: object, path: str) -> 
 
 
 def test_personal_keys_in_a_canonical_row(personal: World) -> None:
-    personal.keep(personal.expected()[1], doc='{"ip": "", "zip": 1, "customer_email": 2}')
+    personal.keep(personal.expect()[1], doc='{"ip": "", "zip": 1, "customer_email": 2}')
     hits = personal.read().canary_hits
     place = f"{SCHEMA}.{SALES}.doc"
     assert {(hit.place, hit.what, hit.json_path, hit.request) for hit in hits} == {
@@ -153,9 +153,9 @@ def test_what_only_looks_like_a_personal_key(personal: World) -> None:
 
 def test_rows_of_another_tenant_or_of_before(personal: World) -> None:
     leak = {"raw": '{"email": 1}', "key": "older", "trace": None}
-    personal.bury(personal.expected()[1], **leak, shop="a tenant of somebody else")
+    personal.bury(personal.expect()[1], **leak, shop="a tenant of somebody else")
     assert personal.read().canary_hits == ()
-    personal.bury(personal.expected()[1], **leak)
+    personal.bury(personal.expect()[1], **leak)
     [hit] = personal.read().canary_hits
     assert hit.request == "a request of tenant A, unknown which"
     personal.baseline = Baseline({}, {TENANTS[0].id: 1}, personal={TENANTS[0].id: {f"{SCHEMA}.{LETTERS}.raw": 1}})
@@ -174,7 +174,7 @@ def test_personal_keys_that_are_kept_again_in_rows_that_name_no_request(
     """The second run of a service that keeps them, for tenants that exist already."""
     world = make_world(profile(match, path=path, column=column))
     world.run_scenario(scenario("S4", Share(RequestClass.PERSONAL, 3)))
-    letter = world.expected()[0]
+    letter = world.expect()[0]
     for _ in range(3):
         world.bury(letter, key=None, **KEPT)
     world.baseline = world.reader.preflight(world.targeter, [world.scenario_runs[0].scenario], TENANTS, None)
@@ -189,7 +189,7 @@ def test_personal_keys_that_are_kept_again_in_rows_that_name_no_request(
 
 
 def test_rows_that_nobody_counted_before_the_run_are_told(personal: World) -> None:
-    personal.bury(personal.expected()[0], key=None, **KEPT)
+    personal.bury(personal.expect()[0], key=None, **KEPT)
     personal.baseline = Baseline({}, {TENANTS[0].id: 1})
     report = personal.read()
     assert (report.canary_hits, report.keys_unattributed) == ((), 1)
@@ -197,7 +197,7 @@ def test_rows_that_nobody_counted_before_the_run_are_told(personal: World) -> No
 
 def test_of_tenants_without_rows_nothing_is_counted(personal: World) -> None:
     personal.execute("TRUNCATE {letters}")
-    personal.bury(personal.expected()[0], key="of somebody", shop="a tenant of somebody else", **KEPT)
+    personal.bury(personal.expect()[0], key="of somebody", shop="a tenant of somebody else", **KEPT)
     baseline = personal.reader.preflight(personal.targeter, [personal.scenario_runs[0].scenario], TENANTS, None)
     assert baseline.personal == {}
 

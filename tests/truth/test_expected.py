@@ -38,6 +38,6 @@ def test_the_index_knows_its_own_requests_only() -> None:
     for token in targets.canary(4).tokens:
         assert index.by_canary(token) == "S4-1-orders-1 request 4 of tenant A"
     assert index.by_canary(targets.canary(0).tokens[0]) is None, "request 0 carries no personal data"
-    assert index.by_identity(targets.expected(2).key) == "S4-1-orders-1 request 0 of tenant A"
-    assert index.by_identity(targets.expected(2).correlation) == "S4-1-orders-1 request 2 of tenant A"
+    assert index.by_identity(targets.expect(2).key) == "S4-1-orders-1 request 0 of tenant A"
+    assert index.by_identity(targets.expect(2).correlation) == "S4-1-orders-1 request 2 of tenant A"
     assert index.by_identity("somebody else's") is None

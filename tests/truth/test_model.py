@@ -105,7 +105,7 @@ def test_sql_agrees_with_the_model(make_world: Callable[[Profile], World], match
         waiting = iter(outcomes)
         for scenario_run in SCENARIO_RUNS:
             world.run_scenario(scenario_run, lambda seq: next(waiting))
-        sent = list(zip([*world.expected(0), *world.expected(1)], outcomes, strict=True))
+        sent = list(zip([*world.expect(0), *world.expect(1)], outcomes, strict=True))
         stored = [leave(world, expected, how) for (expected, _), ways in zip(sent, leaves, strict=True) for how in ways]
         report = world.read()
         found = {

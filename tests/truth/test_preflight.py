@@ -125,7 +125,7 @@ def test_truth_that_row_level_security_hides(world: World) -> None:
 @pytest.mark.parametrize("kind", [RequestClass.VALID, RequestClass.MALFORMED])
 def test_a_key_that_exists_already(world: World, kind: RequestClass) -> None:
     world.run_scenario(SENT[0])
-    victim = next(expected for expected in world.expected() if expected.request_class is kind)
+    victim = next(expected for expected in world.expect() if expected.request_class is kind)
     (world.keep if kind is RequestClass.VALID else world.bury)(victim)
     with pytest.raises(EvidenceError, match=rf"already holds {victim.key}.*'run-1' was used before"):
         check(world)

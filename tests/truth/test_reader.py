@@ -140,7 +140,7 @@ def test_a_role_that_may_create_no_temporary_table(world: World) -> None:
     world.run_scenario(scenario("S6", *MIXED, shuffled=True))
     world.run_scenario(scenario("S2", tenants=("A", "B")))
     world.settle()
-    lost, misrouted, doubled, _, foreign = world.expected(1)[:5]
+    lost, misrouted, doubled, _, foreign = world.expect(1)[:5]
     world.execute("DELETE FROM {sales} WHERE {dedup} IN ({}, {})", lost.key, misrouted.key)
     world.bury(misrouted)
     world.keep(doubled)

@@ -48,7 +48,7 @@ def mixed(world: World) -> World:
 
 
 def first(world: World, kind: RequestClass) -> Expected:
-    return next(expected for expected in world.expected() if expected.request_class is kind)
+    return next(expected for expected in world.expect() if expected.request_class is kind)
 
 
 def test_clean_stays_clean(mixed: World) -> None:
@@ -146,7 +146,7 @@ def test_wrong_channel(world: World) -> None:
     world.run_scenario(scenario("S9", *shares))
     world.settle()
     assert world.read().discrepancies == ()
-    victim = world.expected()[1]
+    victim = world.expect()[1]
     world.execute("UPDATE {sales} SET medium = {} WHERE {dedup} = {}", "facebook", victim.key)
     report = world.read()
     assert found(report) == {DiscrepancyKind.WRONG_CHANNEL: {victim.key}}
@@ -188,7 +188,7 @@ def test_one_key_in_several_drives_is_one_row(world: World) -> None:
 @pytest.mark.parametrize("outcome", list(Outcome))
 def test_outcomes(world: World, kind: RequestClass, outcome: Outcome, stored: bool) -> None:
     world.run_scenario(scenario("S2", Share(kind, 1)), outcome)
-    expected = world.expected()[0]
+    expected = world.expect()[0]
     if stored:
         (world.keep if kind is VALID else world.bury)(expected)
     wanted = {
@@ -214,7 +214,7 @@ def test_a_request_that_may_leave_no_row(make_world: Callable[[Profile], World])
     world = make_world(described)
     world.run_scenario(scenario("S3", Share(MALFORMED, 2)))
     assert world.read().discrepancies == ()
-    one, other = world.expected()
+    one, other = world.expect()
     world.keep(one)
     world.bury(other)
     assert found(world.read()) == {DiscrepancyKind.UNEXPECTED: {one.key, other.key}}
@@ -249,7 +249,7 @@ def test_other_ways_to_match_a_dead_letter(
 def test_truncated_bodies_are_matched_by_number(make_world: Callable[[Profile], World]) -> None:
     world = make_world(profile("payload-key", path="inner.dedup"))
     world.run_scenario(scenario("S7", Share(RequestClass.INVALID_JSON, 4)))
-    for expected in world.expected():
+    for expected in world.expect():
         world.bury(expected, raw='{"inner": {"ded')
     report = world.read()
     assert report.discrepancies == ()
@@ -261,12 +261,12 @@ def test_counts_alone(make_world: Callable[[Profile], World], stray: int) -> Non
     world = make_world(profile("count", correlation=False))
     world.run_scenario(scenario("S3", Share(MALFORMED, 4)))
     world.run_scenario(scenario("S7", Share(RequestClass.INVALID_JSON, 2)))
-    for expected in [*world.expected(0), *world.expected(1)]:
+    for expected in [*world.expect(0), *world.expect(1)]:
         world.bury(expected)
     if stray > 0:
-        world.bury(world.expected()[0])
+        world.bury(world.expect()[0])
     elif stray < 0:
-        world.execute("DELETE FROM {letters} WHERE key = {}", world.expected()[0].key)
+        world.execute("DELETE FROM {letters} WHERE key = {}", world.expect()[0].key)
     report = world.read()
     kinds = {-1: {DiscrepancyKind.LOST}, 0: set(), 1: {DiscrepancyKind.UNEXPECTED}}
     assert set(found(report)) == kinds[stray]
@@ -279,12 +279,12 @@ def test_counts_alone(make_world: Callable[[Profile], World], stray: int) -> Non
 def test_counts_alone_with_no_row_at_all(make_world: Callable[[Profile], World]) -> None:
     world = make_world(profile("count"))
     world.run_scenario(scenario("S3", Share(MALFORMED, 4)))
-    assert found(world.read()) == {DiscrepancyKind.LOST: {expected.key for expected in world.expected()}}
+    assert found(world.read()) == {DiscrepancyKind.LOST: {expected.key for expected in world.expect()}}
 
 
 def test_rows_of_before_are_subtracted(world: World) -> None:
     world.run_scenario(scenario("S6", *MIXED))
-    older = world.expected()[0]
+    older = world.expect()[0]
     for number in range(3):
         world.keep(older._replace(key=f"older-{number}"))
         world.bury(older._replace(key=f"older-{number}"))
@@ -316,7 +316,7 @@ def test_duplicates_of_before_are_not_the_runs(world: World) -> None:
     assert world.read().duplicated_keys == 0
     # What was there is mended; no new one may be set off against it.
     world.execute("DELETE FROM {sales} WHERE {dedup} IN ('', 'older')")
-    for expected in world.expected():
+    for expected in world.expect():
         if expected.request_class is VALID:
             world.keep(expected)
     assert world.read().duplicated_keys == 3
@@ -326,12 +326,12 @@ def test_duplicates_of_before_are_not_the_runs(world: World) -> None:
 def test_duplicates_of_keys_that_nobody_sent(world: World, tenant: str) -> None:
     """Beyond those of before, for a tenant that had rows (A) and for one that had none."""
     world.run_scenario(scenario("S2", tenants=("A", "B")))
-    older = world.expected()[0]._replace(tenant="A", key="older")
+    older = world.expect()[0]._replace(tenant="A", key="older")
     world.keep(older)
     world.keep(older)
     world.baseline = world.reader.preflight(world.targeter, [world.scenario_runs[0].scenario], TENANTS, None)
     world.settle()
-    strange = world.expected()[0]._replace(tenant=tenant, key="never sent")
+    strange = world.expect()[0]._replace(tenant=tenant, key="never sent")
     world.keep(strange)
     world.keep(strange)
     assert world.read().duplicated_keys == 1

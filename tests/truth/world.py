@@ -94,16 +94,16 @@ class World:
         outcomes = [outcome if isinstance(outcome, Outcome) else outcome(seq) for seq in range(scenario.count)]
         self.scenario_runs.append(RunOutcomes(scenario, np.array([each.code for each in outcomes], dtype=np.uint8)))
 
-    def expected(self, scenario_run: int = 0) -> list[Expected]:
+    def expect(self, scenario_run: int = 0) -> list[Expected]:
         scenario = self.scenario_runs[scenario_run].scenario
         targets = self.targeter.bind(scenario)
-        return [targets.expected(seq) for seq in range(scenario.count)]
+        return [targets.expect(seq) for seq in range(scenario.count)]
 
     def settle(self) -> None:
         """Store the row of every request that was sent, once each."""
         stored = set()
         for scenario_run, outcomes in enumerate(self.scenario_runs):
-            for expected, code in zip(self.expected(scenario_run), outcomes.codes, strict=True):
+            for expected, code in zip(self.expect(scenario_run), outcomes.codes, strict=True):
                 if code == Outcome.NOT_SENT.code:
                     continue
                 if expected.row is Row.CANONICAL and (expected.tenant, expected.key) not in stored:

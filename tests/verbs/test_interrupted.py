@@ -1,6 +1,6 @@
 """A run that is interrupted, or whose target does not start: what was gathered is kept, passes nothing, tells nothing.
 
-Target, database and workers are stood in for; what a run and a proof make of the end is theirs.
+LiveTarget, database and workers are stood in for; what a run and a proof make of the end is theirs.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from rig.selftest.defects import HEALTHY
 from rig.selftest.stages import prove_defects
 from rig.settings import Settings
 from rig.target.endpoint import Endpoint
-from rig.target.launch import Target
+from rig.target.launch import LiveTarget
 from rig.target.secrets import BLANK
 from rig.target.store import Store
 from rig.target.tenants import Tenancy
@@ -120,9 +120,9 @@ def stood_in_for(monkeypatch: pytest.MonkeyPatch) -> None:
         "Connections": Looked,
         "TruthReader": Reader,
         "open_store": opened(store),
-        "open_target": opened(Target(Endpoint("127.0.0.1", 9))),
+        "open_target": opened(LiveTarget(Endpoint("127.0.0.1", 9))),
         "provision": tenancy,
-        "run_watched": interrupted,
+        "run_and_watch": interrupted,
         "certify": certify,
         "_samplers": opened(None),
         "open_cluster": never,

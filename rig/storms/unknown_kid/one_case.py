@@ -35,7 +35,7 @@ from rig.machine.extras import missing
 from rig.storms.command import prepare
 from rig.storms.environment import StormEnvironment
 from rig.storms.fleet import Fleet, Member
-from rig.storms.pooler import find_pooler, pooled
+from rig.storms.pooler import find_pooler, run_pooler
 from rig.storms.unknown_kid.callers import Part, Script, Told, storm
 from rig.storms.unknown_kid.keyring import AUDIENCE, ISSUER, Keyring
 from rig.storms.unknown_kid.origin import Counted, Origin, Tail, counted_origin, read_ledger
@@ -139,7 +139,7 @@ def _way(environment: StormEnvironment, plan: Plan, case: KeyCase, label: str, d
         return
     connections = max(2, plan.processes // 2)
     log_file = environment.log_file(f"{label}-pgbouncer")
-    with pooled(dsn, environment.environ, server_connections=connections, log_file=log_file) as through:
+    with run_pooler(dsn, environment.environ, server_connections=connections, log_file=log_file) as through:
         yield through
 
 

@@ -48,7 +48,7 @@ def unknown_kid(environment: StormEnvironment, order: StormOptions) -> Iterator[
     section = environment.profile.storms.unknown_kid
     if section is not None and subject.remote:
         ca_file = environment.profile.target.ca_file
-        fleet = [Endpoint.parse(url, ca_file).require_allowed(environment.allowed_host) for url in section.urls]
+        fleet = [Endpoint.parse(url, ca_file).check_and_pin(environment.allowed_host) for url in section.urls]
         pins = ("RIG_STORM_ADDRESSES", json.dumps([endpoint.addresses for endpoint in fleet]))
         trusted = (("RIG_STORM_CA_FILE", str(ca_file)),) if ca_file else ()
         subject = replace(subject, environ=(*subject.environ, pins, *trusted))

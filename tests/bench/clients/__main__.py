@@ -15,7 +15,7 @@ from statistics import median
 import click
 from matplotlib.figure import Figure
 
-from rig.calibrate.machine import Watch
+from rig.calibrate.machine import CpuWatch
 from rig.calibrate.stub import Stub, null_stub
 from rig.machine.cgroup import allowed_cores
 from tests.bench.clients import open_loop
@@ -158,7 +158,7 @@ def _plot(clients: list[Client]) -> Figure:
 @click.option("--out", type=click.Path(path_type=Path), default=FOLDER, show_default=True)
 def main(rounds: int, seconds: float, out: Path) -> None:
     """Compare load generators against the null stub; keep the machine quiet meanwhile."""
-    watch = Watch()
+    watch = CpuWatch()
     with Engine() as engine, null_stub() as stub, tempfile.TemporaryDirectory(prefix="rig-bench-") as folder:
         clients = _clients(engine)
         for number in range(1, rounds + 1):

@@ -12,7 +12,7 @@ from psycopg import sql
 from rig.errors import ConfigError, ExitCode, RigError, Unavailable
 from rig.machine.supervisor import Supervisor
 from rig.target.postgres import DSN_VARIABLE, Cluster, Database, open_cluster
-from rig.target.postgres.cluster import _Door
+from rig.target.postgres.cluster import _OwnerConnection
 from tests.target.postgres.servers import scalar
 
 
@@ -164,5 +164,5 @@ def test_a_dsn_that_is_none_is_not_quoted(supervisor: Supervisor) -> None:
 def test_a_door_is_a_url_that_libpq_reads_back(host: str, url: str) -> None:
     who = {"user": "u", "password": "p@/", "dbname": "d"}
     parameters = {"host": host, "port": "5433", **who, "sslmode": "verify-full"}
-    assert _Door(parameters).url() == url
+    assert _OwnerConnection(parameters).url() == url
     assert psycopg.conninfo.conninfo_to_dict(url) == parameters

@@ -75,7 +75,7 @@ def test_programs_in_a_closed_directory_are_copied(supervisor: Supervisor, monke
 @carried
 def test_programs_that_can_be_read_are_not_copied(tmp_path: Path) -> None:
     found = installation.Installation("embedded", embedded_prefix() / "bin")
-    assert installation.made_reachable(found, None, tmp_path) is found
+    assert installation.make_reachable(found, None, tmp_path) is found
     assert list(tmp_path.iterdir()) == []
 
 
