@@ -1,9 +1,9 @@
-"""Who runs where: client, server and database apart, as far as there are cores for it.
+"""Which cores the client, the server and the database run on: apart, if there are enough.
 
-``plan_cores`` is pure arithmetic on the cores that this process may use; ``confine`` puts a process that runs already,
-and all below it, on its share. Client workers and stubs are put there by whoever starts them; the rig's own process and
-the samplers stay free. With fewer than four cores nothing is pinned: three parties that need a core each would only
-take turns on fewer, and the plan says what it could not separate.
+``plan_cores`` is pure arithmetic on the cores that this process may use. ``confine`` pins a process that runs already,
+and its children. Client workers and stubs are pinned by the code that starts them; the rig's own process and the
+samplers are not pinned. With fewer than four cores nothing is: each of the three needs a core of its own. The plan says
+what it could not separate.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LEAST_CORES = 4
 
 @dataclass(frozen=True, slots=True)
 class CorePlan:
-    """The cores of each party, empty where they share all; ``not_separated`` says in words what is not apart."""
+    """The cores of each, empty where they share all; ``not_separated`` says what could not be separated."""
 
     client: tuple[int, ...] = ()
     server: tuple[int, ...] = ()
@@ -38,13 +38,13 @@ class CorePlan:
         }
 
     def without(self, what: str) -> CorePlan:
-        """The plan after one more thing turned out not to be separable."""
+        """The same plan, with one more thing that could not be separated."""
         return CorePlan(self.client, self.server, self.database, (*self.not_separated, what))
 
 
 def plan_cores(cores: Collection[int], workers: int) -> CorePlan:
-    """Share out ``cores``: one for each of the client's ``workers``, at most half; of the rest half for the database,
-    and what is left for the server, whose processes have more to do.
+    """Share out ``cores``: one for each of the client's ``workers``, at most half of all; half of the rest for the
+    database; what is left for the server, whose processes have more to do.
     """
     ordered = sorted(cores)
     if len(ordered) < LEAST_CORES:
@@ -60,21 +60,21 @@ def plan_cores(cores: Collection[int], workers: int) -> CorePlan:
 
 
 def plan_of_this_machine(workers: int) -> CorePlan:
-    """The plan for the cores that this process may use; none where the system cannot pin."""
+    """The plan for the cores that this process may use; nothing is pinned where the system cannot do it."""
     if not hasattr(os, "sched_getaffinity"):
         return CorePlan(not_separated=("client, server and database: this system pins no process",))
     return plan_cores(os.sched_getaffinity(0), workers)
 
 
 def confine(pid: int, cores: Collection[int]) -> bool:
-    """Put a process and its children on some cores; nothing happens where ``cores`` is empty. Later children follow.
+    """Pin a process and its children, also later ones, to some cores; nothing happens where ``cores`` is empty.
 
-    False where this user may not: a process of another user's takes CAP_SYS_NICE, which root in a container may lack.
+    False where this user may not: for another user's process it takes CAP_SYS_NICE, which root in a container may lack.
     """
     if not cores:
         return True
     try:
-        with suppress(psutil.NoSuchProcess):  # it is gone: whoever needs it will say so
+        with suppress(psutil.NoSuchProcess):  # it has ended, which its owner will report
             process = psutil.Process(pid)
             for each in (process, *process.children(recursive=True)):
                 with suppress(psutil.NoSuchProcess):

@@ -1,4 +1,4 @@
-"""What machine, software and target a run was made with: a flat record for the manifest. It claims nothing."""
+"""The machine, the software and the target of a run: a flat record for the manifest."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CI_RUN_ADDRESS = ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")
 def fingerprint(environ: Mapping[str, str], target_commit: str | None = None) -> dict[str, Any]:
     """The record of this machine and this rig, now.
 
-    ``target_commit`` is what the profile names; the environment, which is of this run, goes before it.
+    ``target_commit`` is what the profile names; RIG_TARGET_COMMIT in the environment overrides it.
     """
     memory = psutil.virtual_memory()
     return {
@@ -71,7 +71,7 @@ def _cpu_model() -> str | None:
 def _commit(file: Path = Path(__file__)) -> dict[str, Any]:
     """Commit of the rig and whether its files differ from it; None where it is no git checkout.
 
-    ``file`` is one of the rig's. A repository that does not track it is another's, with the rig installed below it.
+    ``file`` is one of the rig's. If a repository does not track it, the rig is only installed inside that repository.
     """
 
     def git(*words: str) -> str | None:

@@ -1,10 +1,10 @@
-"""Measured latency against known latency: the certificate for every figure in milliseconds.
+"""Compares measured latency with known latency: this certifies every figure in milliseconds.
 
-Flow: the known-latency stub runs in a process of its own; at several rates the engine, through the same workers, drives
-and timers as in a run, sends it an open loop and keeps, request by request, the delay that the stub says it really made
-(``rig.engine.instrumented``); then the stub freezes for a tenth of a drive. Figures go into a ``LatencyCalibration``,
-the rows into the pack, so that both can be looked at again. The quick form fits into every run, the full one is ``rig
-calibrate --full``. Not for: how many requests a second the client is good for (``rig.calibrate.null``).
+Flow: a stub with known delays runs in a process of its own. The engine sends it requests at several rates, with the
+same workers and timers as in a run. The stub reports the delay that it really made, and the engine keeps it for each
+request (``rig.engine.instrumented``). In a last scenario run the stub freezes for a tenth of the time. The figures go
+into a ``LatencyCalibration`` and the rows into the pack, so that both can be checked again. The quick form is part of
+every run; the full one is ``rig calibrate --full``. Not for the client's rate (``rig.calibrate.null``).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _TENANT = "latency_calibration"
 _MS = 1e6
 _FREEZE_RATE_PER_S = 1_000.0
 _FREEZE_CONNECTIONS = 8
-"""So few that the requests in flight when it freezes are less than one in a hundred, also of a short drive."""
+"""So few that less than one request in a hundred is in flight when the stub freezes, even in a short scenario run."""
 _MOST_CONNECTIONS = 500
 _SPARE_CONNECTIONS = 50
 _DELAYS_MS = {"0ms": 0, "1ms": 1, "5ms": 5, "20ms": 20, "100ms": 100, "mix": 9, "churn": 1}
@@ -59,7 +59,7 @@ class CalibrationStep:
 
     @property
     def connections(self) -> int:
-        """Twice what is in flight in the mean, and some to spare."""
+        """Twice the mean number of requests in flight, and some to spare."""
         return _SPARE_CONNECTIONS + round(2 * self.rate_per_s * _DELAYS_MS[self.behaviour] / 1e3)
 
 
@@ -76,7 +76,7 @@ def _full_steps() -> Iterable[CalibrationStep]:
     for rate_per_s in (500.0, 2_000.0, 10_000.0):
         for behaviour in _DELAYS_MS:
             step = CalibrationStep(behaviour, rate_per_s, 3.0)
-            # Every request of the churn is a connection, and ten thousand a second would use up the ports.
+            # Each request of the churn takes a new connection; ten thousand a second would use up the ports.
             if step.connections <= _MOST_CONNECTIONS and (behaviour != "churn" or rate_per_s <= 500):
                 yield step
 
@@ -101,19 +101,20 @@ def calibrate_latency(
     stub_cores: Collection[int] = (),
     progress: Callable[[str], None] = lambda what: None,
 ) -> tuple[LatencyCalibration, pd.DataFrame]:
-    """Run every step; the certificate and its rows (``LATENCY_COLUMNS``). ``folder`` is used meanwhile, and removed."""
+    """Run every step; the certificate and its rows (``LATENCY_COLUMNS``). ``folder`` is removed at the end."""
     bench = _LatencyBench(pool, profile, run, folder)
     try:
         folder.mkdir(parents=True)
     except OSError as error:
-        raise EvidenceError(f"the ruler's folder {folder} cannot be made: {error}") from None
+        raise EvidenceError(f"the folder of the latency calibration, {folder}, cannot be made: {error}") from None
     try:
         with latency_stub(cores=stub_cores) as stub:
             measured = []
             for number, step in enumerate(form.steps, 1):
-                progress(f"ruler: {step.behaviour} at {step.rate_per_s:,.0f}/s ({number} of {len(form.steps)})")
+                rate = f"{step.rate_per_s:,.0f}/s"
+                progress(f"latency calibration: {step.behaviour} at {rate} ({number} of {len(form.steps)})")
                 measured.append((step, *bench.run_scenario(stub, number, step.behaviour, step, step.connections)))
-            progress(f"ruler: a freeze of {form.freeze_s:g} s")
+            progress(f"latency calibration: a freeze of {form.freeze_s:g} s")
             frozen = bench.freeze(stub, len(form.steps) + 1, form.freeze_s)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -132,7 +133,7 @@ def measured_step(step: CalibrationStep, rows: pd.DataFrame, report: ScenarioRun
     delivered_ms = answered["delivered_ns"].to_numpy(np.int64) / _MS
     measured_ms = (answered["done_ns"] - answered["sent_ns"]).to_numpy(np.int64) / _MS
     error_ms = np.abs(measured_ms - delivered_ms)
-    # Of what was answered at once there is no share.
+    # For an answer without delay there is no relative error.
     waited = delivered_ms >= 1
     relative = error_ms[waited] / delivered_ms[waited] if waited.any() else np.zeros(1)
     allowed_ms = np.maximum(TOLERANCE_MS, TOLERANCE_SHARE * delivered_ms)
@@ -162,7 +163,7 @@ def measured_step(step: CalibrationStep, rows: pd.DataFrame, report: ScenarioRun
 
 
 def measured_freeze(froze_s: float, rows: pd.DataFrame) -> Freeze:
-    """The figures of the drive in which the stub froze. Pure."""
+    """The figures of the scenario run in which the stub froze. Pure."""
     sent = rows[rows["sent_ns"] > 0]
     answered = sent[sent["status"] == 200]
     response_ms = (answered["done_ns"] - answered["intended_ns"]).to_numpy(np.int64) / _MS
@@ -190,7 +191,7 @@ class _LatencyBench:
         self._credentials = {_TENANT: Credentials("latency_calibration", secrets)}
 
     def freeze(self, stub: Stub, number: int, froze_s: float) -> pd.DataFrame:
-        """The rows of a drive in whose middle the stub stands still for a tenth of it."""
+        """The rows of a scenario run in which the stub freezes in the middle, for a tenth of the time."""
         seconds = froze_s / FREEZE_SHARE
         behaviour = f"freeze-{0.4 * seconds * 1e3:.0f}-{froze_s * 1e3:.0f}"
         step = CalibrationStep("freeze", _FREEZE_RATE_PER_S, seconds)
@@ -200,7 +201,7 @@ class _LatencyBench:
     def run_scenario(
         self, stub: Stub, number: int, behaviour: str, step: CalibrationStep, connections: int
     ) -> tuple[pd.DataFrame, ScenarioRun]:
-        """Run a step; its rows and the report. EvidenceError when a worker gave none."""
+        """Run a step; its rows and the report. EvidenceError when a worker gave no report."""
         count = round(step.rate_per_s * step.seconds)
         scenario = Scenario(
             id="latency_calibration",
@@ -237,7 +238,7 @@ class _LatencyBench:
 
 
 def _rows(rows_file: Path) -> pd.DataFrame:
-    """A worker's results beside what the stub said of each."""
+    """A worker's results, each with the delay that the stub reported."""
     results = np.fromfile(rows_file, dtype=RESULT)
     said = np.fromfile(delivered_file(rows_file), dtype=DELIVERED)
     frame = pd.DataFrame({name: results[name] for name in ("seq", "intended_ns", "sent_ns", "done_ns", "status")})
@@ -247,5 +248,5 @@ def _rows(rows_file: Path) -> pd.DataFrame:
 
 
 def _quantile(values: NDArray[np.float64], share: float) -> float:
-    """A quantile to the microsecond (of milliseconds); 0 of nothing."""
+    """A quantile in milliseconds, rounded to the microsecond; 0 where there are no values."""
     return round(quantile(values, share), 3) if len(values) else 0.0

@@ -1,9 +1,9 @@
-"""The null benchmark: what this client reaches against a stub that does nothing, and why when it is not enough.
+"""The null benchmark: the rate that this client reaches against a stub that does nothing, and what limits it.
 
-Flow: a probe finds the rate; three trials of at least 10,000 signed unique requests and 2 seconds run through the same
-driver and history as S8, at S8's concurrency; their median is held against the floor. Below it, figures decide whether
-the client, the stub or the hardware is the limit; only the last may advise a bigger machine.
-Not for: latency (the ruler's), the target.
+Flow: a probe finds the rate. Then three trials of at least 10,000 signed unique requests and 2 seconds run through the
+same engine and history as S8, at S8's concurrency. Their median is compared with the floor. Where it is below, figures
+decide whether the client, the stub or the hardware is the limit; only in the last case the advice is a bigger machine.
+Not for latency (``rig.calibrate.latency``) or the target.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from rig.requests.targeter import Credentials, Targeter
 
 CONNECTIONS = 200
 DEADLINE_S = 60.0
-"""Far beyond what a client above the floor needs, and short enough for requests to be signed ahead."""
+"""Far more than a client above the floor needs, and short enough for requests to be signed ahead."""
 _PROBE_REQUESTS = 4_000
 _CHURN_REQUESTS_PER_S = 2_000
-"""Of a trial's length: a connection a request is slow, and its price is a figure, not a gate."""
+"""For each second of a trial: a connection for each request is slow, and its price is a figure, not a gate."""
 _MOST_REQUESTS = 400_000
 _MARGIN = 1.15
-"""Trials are sized from the probe's rate, which varies: so much more, that a fast trial still lasts long enough."""
+"""Trials are sized by the probe's rate, which varies. This much is added, so that a fast trial lasts long enough."""
 _TENANT = "null"
 
 STALL_EXPLAINS = 0.25
 """A worker that did not run for this share of a trial explains a rate below the floor."""
 STARVED = 0.05
-"""A stalled worker that used less of a core than this did not merely share a full machine: it was kept from running."""
+"""A stalled worker that used less of a core than this did not only share a busy machine: something stopped it."""
 
 
 def null_benchmark(
@@ -56,7 +56,7 @@ def null_benchmark(
     stub_cores: Collection[int] = (),
     progress: Callable[[str], None] = lambda what: None,
 ) -> Certificate:
-    """Run probe, trials and churn; ``folder`` takes the histories for as long as that lasts.
+    """Run probe, trials and churn; ``folder`` holds their histories and is removed at the end.
 
     ``stub_cores``: the only cores that the stub may use; empty for all.
     """
@@ -76,8 +76,8 @@ def null_benchmark(
                     outran, count = longer > count, longer
                     if trial.elapsed_s >= seconds or not outran:
                         break
-                    # It was over too soon: what sized it was slower, so it was a probe itself. The next is larger by
-                    # the margin at least, so this comes to an end.
+                    # It was over too soon, because the run that sized it was slower. Take it as a probe: the next one
+                    # is larger by at least the margin, so this loop ends.
                 measured.append(trial)
         with null_stub(close_connections=True, cores=stub_cores) as stub:
             progress("null benchmark: the price of churn")
@@ -95,7 +95,7 @@ def null_benchmark(
 
 
 def explain(certificate: Certificate, *, group_alone: bool = False) -> Certificate:
-    """The certificate with the reason why this client may judge nobody; as it was where there is none. Pure.
+    """The certificate with the reason why this client must not judge a target, where there is one. Pure.
 
     ``group_alone``: see ``limit_of``.
     """
@@ -103,30 +103,30 @@ def explain(certificate: Certificate, *, group_alone: bool = False) -> Certifica
         reason, explanation = limit_of(certificate.median, group_alone=group_alone)
         return replace(certificate, reason=reason, explanation=explanation)
     if failures := sum(trial.failures for trial in certificate.trials):
-        # Nothing held the rate back: it would be explain by whatever happened to be busy.
+        # The rate is high enough, so ``limit_of`` has nothing to explain.
         requests = sum(trial.requests for trial in certificate.trials)
-        told = f"{failures:,} of {requests:,} requests to the stub had no proper answer"
-        return replace(certificate, reason="failures", explanation=told)
+        explanation = f"{failures:,} of {requests:,} requests to the stub had no proper answer"
+        return replace(certificate, reason="failures", explanation=explanation)
     return certificate
 
 
 def limit_of(trial: NullTrial, *, group_alone: bool = False) -> tuple[str, str]:
-    """Which part held a trial back, and the figures that say so. Pure.
+    """What limited a trial, and the figures that show it. Pure.
 
-    ``group_alone``: the control group whose quota binds the rig is one of several on the machine, not all of it.
+    ``group_alone``: there are other control groups on the machine, which the quota of the rig's does not limit.
     """
     machine = Interval(trial.cores_busy, trial.steal, trial.throttled_s)
     cores = len(trial.cores_busy)
     if trial.steal >= STOLEN:
         return "hardware-bound", (
-            f"the hypervisor took {trial.steal:.0%} of the CPU time; use a machine whose cores are its own, or more"
+            f"the hypervisor took {trial.steal:.0%} of the CPU time; use a machine with dedicated cores, or with more"
         )
     throttled = trial.throttled_s / trial.elapsed_s if trial.elapsed_s else 0.0
     if throttled >= THROTTLED and machine.busy < BUSY:
         held = f"a CPU quota held the rig back for {trial.throttled_s:.1f} s of {trial.elapsed_s:.1f} s"
         if group_alone:
             return "client-bound", f"{held} while the machine was only {machine.busy:.0%} busy; lift the quota"
-        return "hardware-bound", f"{held}, and there is nothing outside its group; a larger quota is needed"
+        return "hardware-bound", f"{held}, and nothing runs outside its group; a larger quota is needed"
     starved = trial.worker_utilisation < STARVED
     if trial.stalled >= STALL_EXPLAINS and (machine.busy < BUSY or starved):
         meanwhile = "it used hardly any CPU though it had work" if starved else "the machine was only partly busy"
@@ -146,7 +146,7 @@ def limit_of(trial: NullTrial, *, group_alone: bool = False) -> tuple[str, str]:
         return "stub-bound", f"the stub used {trial.stub_utilisation:.0%} of one core; the client could do more"
     return "client-bound", (
         f"nothing was at its limit (worker {trial.worker_utilisation:.0%}, stub {trial.stub_utilisation:.0%}, machine "
-        f"{machine.busy:.0%} busy, {trial.failures} failures): look at what else holds the client back"
+        f"{machine.busy:.0%} busy, {trial.failures} failures): find out what else limits the client"
     )
 
 

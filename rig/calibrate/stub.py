@@ -33,9 +33,9 @@ def null_stub(*, close_connections: bool = False, cores: Collection[int] = ()) -
 
 
 def latency_stub(*, cores: Collection[int] = (), ledger: Path | None = None) -> AbstractContextManager[Stub]:
-    """Run ``stub_server.latency``; the base path of a request says how it is treated.
+    """Run ``stub_server.latency``; the base path of a request selects the delay.
 
-    ``ledger``: where it leaves all delays that it delivered (int64 ns) once it has ended.
+    ``ledger``: the file for all delays that it made (int64 ns), which it writes when it ends.
     """
     return _running("stub_server.latency", ["--ledger", str(ledger)] if ledger else [], cores)
 

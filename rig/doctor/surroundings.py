@@ -18,7 +18,7 @@ from rig.samplers.pg_queries import FACTS, Facts, unseen
 from rig.target.http_probe import HttpProbe
 from rig.target.launch import open_target
 from rig.target.store import open_store
-from rig.truth.preflight import open_tables, require_bound_runtime, require_sight
+from rig.truth.preflight import open_tables, require_bound_runtime, require_full_view
 from rig.truth.session import connect
 from rig.truth.tables import event_tables, text_tables
 
@@ -104,7 +104,7 @@ def truth_is_readable(context: DoctorContext) -> str:
     """Every row of every table that can hold text, and so personal data."""
     truth = context.profile.truth
     with connect(context.store.truth_dsn) as connection:
-        require_sight(connection, event_tables(connection, truth))
+        require_full_view(connection, event_tables(connection, truth))
         searched = text_tables(connection, truth.schemas)
     columns = sum(len(table.text_columns) for table in searched)
     return f"{len(searched)} tables, {columns} columns that can hold personal data"

@@ -1,7 +1,7 @@
 """How much CPU a process may use, and what a quota took away: its control group, its affinity.
 
-Read from the kernel's files; where there is no control group, nothing is bounded or throttled. It imports nothing
-beyond the standard library: a sampler starts quickly.
+All is read from the kernel's files. Where there is no control group, nothing is limited or throttled. Only the
+standard library is imported, so that a sampler starts quickly.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ MEMBERSHIP = Path("/proc/self/cgroup")
 
 @dataclass(frozen=True, slots=True)
 class CpuGroup:
-    """The control group that bounds this process's CPU: folders of its CPU controller, its own first, outer ones after.
+    """The control group that limits this process's CPU: the folders of its CPU controller, from the inside out.
 
-    ``alone`` is True when the group is not all that can be seen of the machine: others may have what it may not.
+    ``alone`` is True when there are groups outside this one, so that the limit may not be the whole machine's.
     """
 
     folders: tuple[Path, ...] = ()
@@ -26,7 +26,7 @@ class CpuGroup:
 
     @classmethod
     def of_this_process(cls, root: Path = CGROUP_ROOT, membership: Path = MEMBERSHIP) -> CpuGroup:
-        """Find it (cgroup v1, else v2); one without folders where there is none."""
+        """Find it (cgroup v1, else v2). It has no folders where there is none."""
         try:
             lines = membership.read_text().splitlines()
         except OSError:
@@ -44,7 +44,7 @@ class CpuGroup:
         return cls()
 
     def throttled_s(self) -> float:
-        """Seconds for which it was held back by a quota, its own or an outer one's, so far."""
+        """Seconds for which its own quota or an outer one has held it back so far."""
         return max((_throttled_s(folder) for folder in self.folders), default=0.0)
 
     def quota_cores(self) -> float | None:
@@ -75,7 +75,7 @@ def _quota_cores(folder: Path) -> float | None:
 
 
 def worker_cores(pid: int) -> float:
-    """CPU that one thread of a process may use, cores: its quota where that is less than one; 1 where it is gone."""
+    """How many cores one thread of a process may use: its quota where that is less than one, else 1."""
     group = CpuGroup.of_this_process(membership=Path(f"/proc/{pid}/cgroup"))
     return min(1.0, group.quota_cores() or 1.0)
 

@@ -28,7 +28,8 @@ _POLL_S = 0.02
 def python_module(name: str) -> list[str]:
     """The beginning of a command line that runs a module of ours, or of a library, in this Python.
 
-    ``-P`` keeps the working directory off its path: a ``scenarios/`` or ``secrets.py`` of the user's is not meant.
+    ``-P`` keeps the working directory off its path, so that no ``scenarios/`` or ``secrets.py`` of the user is
+    imported.
     """
     return [sys.executable, "-P", "-m", name]
 
@@ -68,9 +69,9 @@ def running(
 
 @contextmanager
 def listening(module: str, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """Run a module that says its port in its first line (``{"port": 8080}``) and ends with its input, and give both.
+    """Run a module that writes its port as its first line (``{"port": 8080}``) and ends when its input does.
 
-    RigError when it ends, or its time is over, before it listens.
+    Gives the process and the port. RigError when it ends before it listens, or does not listen in time.
     """
     with start_with_pipes([*python_module(module), *arguments]) as process:
         assert process.stdin is not None

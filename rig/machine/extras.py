@@ -1,4 +1,4 @@
-"""Optional dependencies: whether one is there, and how to get it."""
+"""Optional dependencies: whether one is installed, and how to install it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rig.errors import UsageError
 
 
 def missing(module: str, extra: str) -> str:
-    """Why what needs ``module`` cannot be had, with the remedy; empty where it is installed."""
+    """A message that ``module`` is missing, with the remedy; empty where it is installed."""
     if find_spec(module) is not None:
         return ""
     return (

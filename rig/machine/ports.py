@@ -1,4 +1,4 @@
-"""A port of loopback that is free now. Another may take it first: whoever listens on it next must bear that."""
+"""A port of loopback that is free now. Another process may take it first, so the caller has to be ready for that."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Looking at other processes, which may end between one look and the next.
+"""What other processes are and do, although they may end at any time.
 
-Whatever ``psutil`` lists may be a zombie or gone by the time that it is asked something. These answer then too, so
-nobody else needs to think of it.
+A process that ``psutil`` lists may be a zombie, or gone, when it is queried a moment later. These functions give an
+answer then, too, so that no caller has to handle it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import psutil
 
 
 def alive(process: psutil.Process | int) -> bool:
-    """Whether it, or the process of that pid, still runs. A zombie does not: it waits only for its parent to look."""
+    """Whether it, or the process of that pid, still runs. A zombie does not: it only waits to be reaped."""
     try:
         if isinstance(process, int):
             process = psutil.Process(process)
@@ -18,11 +18,11 @@ def alive(process: psutil.Process | int) -> bool:
     except psutil.NoSuchProcess:
         return False
     except psutil.AccessDenied:
-        return True  # it is there, and not ours to look at
+        return True  # it exists, but this user may not see more
 
 
 def words(process: psutil.Process) -> list[str]:
-    """Its command line; empty when it has ended or is none of ours to look at."""
+    """Its command line; empty when it has ended or when this user may not see it."""
     try:
         return process.cmdline()
     except psutil.Error:
@@ -30,9 +30,9 @@ def words(process: psutil.Process) -> list[str]:
 
 
 def born_s(process: psutil.Process) -> float:
-    """When it started, in seconds since the machine did; with its pid, what tells it from every other process.
+    """When it started, in seconds since the machine did. Together with its pid this identifies a process.
 
-    Not its time of day: that moves with the clock. Raises what psutil raises where it has ended.
+    The time of day would not do: it changes when the clock is set. Raises what psutil raises where it has ended.
     """
     return round(process.create_time() - psutil.boot_time(), 2)
 

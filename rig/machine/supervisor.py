@@ -1,15 +1,15 @@
-"""Everything that was started is ended, also after SIGKILL of the rig.
+"""Everything that the rig started is ended, even when the rig itself is killed with SIGKILL.
 
 Flow: a ``Supervisor`` starts one small reaper process and holds the only write end of the pipe that is its stdin. Every
-process of the run carries ``RIG_RUN=<token>`` in its environment, so it can be found wherever it was reparented to; one
-whose environment may get lost, or may not be read, is registered besides. On a normal exit the context ends and removes
-what is left and says "bye" to the reaper. If the rig dies, however it dies, the pipe ends without a "bye" and the
-reaper does the same work in its place. A parent-death signal would not do: the kernel clears it when the child drops
-its uid.
+process of the run carries ``RIG_RUN=<token>`` in its environment, so it can be found even if its parent is gone. A
+process whose environment may get lost, or may not be read, is registered as well. On a normal exit the context ends
+what still runs, removes what was registered, and sends "bye" to the reaper. If the rig dies, the pipe ends without a
+"bye", and the reaper does the same work in its place. A parent-death signal would not be enough: the kernel clears it
+when the child drops its uid.
 
-Not for the ordinary stop of a child: whoever started it stops it. This is the net below, and a run in which the net
-caught something says so in its log. A process that was forked without exec from the rig itself carries no marker
-(its environment block is the rig's): children of a run are spawned.
+This is not the ordinary way to stop a child: whoever started it stops it. A run in which the supervisor had to end
+something says so in its log. Children of a run must be spawned: a process that is forked without exec from the rig
+carries no marker, because its environment block is the rig's.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _POLL_S = 0.02
 _log = logging.getLogger(__name__)
 
 _entered: list[Supervisor] = []
-"""Those that this process has entered and not left, the innermost last. As the marker, it is the whole process's."""
+"""Those that this process has entered and not left, the innermost last. They hold for all its threads."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class MarkedProcess:
 class Supervisor:
     """A context in which everything started with ``environ()`` or registered is ended, and registered paths removed.
 
-    Enter it once. While it stands ``os.environ`` carries the marker, so that processes which take no environment of
+    Enter it once. Until it is left ``os.environ`` carries the marker, so that processes which take no environment of
     their own (``multiprocessing`` with spawn) carry it too. Methods may be called from any thread.
     """
 
@@ -79,7 +79,7 @@ class Supervisor:
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
-        # The tracker of multiprocessing lives as long as this process and ends with it by itself: left unmarked.
+        # The tracker of multiprocessing lives as long as this process and ends by itself: it gets no marker.
         resource_tracker.ensure_running()
         self._outer_token = os.environ.get(MARKER)
         self._reaper = start_with_pipes(
@@ -125,7 +125,7 @@ class Supervisor:
     def stop_postgres_at_end(self, data_dir: Path) -> None:
         """Stop the postmaster of ``data_dir`` at the end, found by its ``postmaster.pid``.
 
-        The marker alone does not do: reading the environment of another uid's process takes a capability that root
+        The marker alone is not enough: to read the environment of another uid's process takes a capability that root
         in a container often lacks. Raises as ``remove_at_end``.
         """
         self._register_path("postgres", data_dir)
@@ -133,9 +133,9 @@ class Supervisor:
     def stop_at_end(self, pid: int) -> None:
         """Stop a child of this process, and all that it started, at the end, as if it carried the marker.
 
-        For one whose environment cannot be trusted to be readable then: a process that rewrites its title writes over
-        it, and that of another uid's process is closed to a root without the capability. To be called before the child
-        is waited for: until then the pid is its own. Raises ``RigError`` where the reaper is gone.
+        For a child whose environment may not be readable at the end: a process that rewrites its title overwrites it,
+        and root may lack the capability to read that of another uid. Call it before the child is waited for, because
+        afterwards another process may have the pid. Raises ``RigError`` where the reaper is gone.
         """
         self._registry.add_process(pid)
         self._tell_reaper("process", pid)
@@ -169,18 +169,18 @@ class Supervisor:
 
     def _started_reaper(self) -> subprocess.Popen[str]:
         if self._reaper is None:
-            raise RigError("the lifeline was used before it was entered")
+            raise RigError("the supervisor was used before it was entered")
         return self._reaper
 
 
 def current_supervisor() -> Supervisor | None:
-    """The innermost lifeline that this process stands in; None outside of all."""
+    """The supervisor that this process entered last and has not left; None where there is none."""
     return _entered[-1] if _entered else None
 
 
 @contextmanager
 def temporary_folder(prefix: str) -> Iterator[Path]:
-    """A directory for the time of the context; where a lifeline stands, it goes also when this process is killed."""
+    """A directory for the time of the context. Under a supervisor it is also removed when this process is killed."""
     with tempfile.TemporaryDirectory(prefix=prefix) as name:
         if (supervisor := current_supervisor()) is not None:
             supervisor.remove_at_end(Path(name))
@@ -190,11 +190,11 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
 def leftovers() -> list[MarkedProcess]:
     """Processes of runs that are over: marked, and the reaper of their run is gone.
 
-    Only what this user may look into is seen. A run whose reaper still works is not over.
+    Only processes whose environment this user may read are found. A run whose reaper still works is not over.
     """
     marked = [(process, token) for process in psutil.process_iter() if (token := _token(process)) is not None]
     not_over = set(_unfinished_runs()) if marked else set()
-    # A run may have come to its end between these two looks: its reaper is gone, and so are its processes.
+    # A run may have ended between these two steps: its reaper is gone, and so are its processes.
     return [
         MarkedProcess(process.pid, _name(process), token)
         for process, token in marked
@@ -203,7 +203,7 @@ def leftovers() -> list[MarkedProcess]:
 
 
 class _Registry:
-    """What a run leaves behind if nobody tidies up: directories, PostgreSQL servers, and processes."""
+    """What has to be ended or removed after a run: directories, PostgreSQL servers and processes."""
 
     def __init__(self) -> None:
         self.directories: list[Path] = []
@@ -214,7 +214,7 @@ class _Registry:
         (self.data_dirs if what == "postgres" else self.directories).append(path)
 
     def add_process(self, pid: int) -> None:
-        # psutil remembers when it started: whoever has the pid after it is not taken for it.
+        # psutil remembers when it started, so that a later process with the same pid is not mistaken for it.
         with suppress(psutil.NoSuchProcess):
             self.processes.add(psutil.Process(pid))
 
@@ -231,7 +231,7 @@ class _Registry:
 
 
 def _end_run(token: str, registry: _Registry, spared: int | None = None) -> None:
-    """End every process of the run but ``spared``, then remove its directories; bounded by the patiences above."""
+    """End every process of the run but ``spared``, then remove its directories; within the timeouts above."""
     signalled: set[psutil.Process] = set()
     started = time.monotonic()
     while (waited_s := time.monotonic() - started) < _POSTGRES_TIMEOUT_S + 2.0:
@@ -239,14 +239,14 @@ def _end_run(token: str, registry: _Registry, spared: int | None = None) -> None
         others = set(_find(token, registry, postmasters, spared))
         if not postmasters and not others:
             break
-        # Immediate shutdown: the data goes anyway. Never SIGKILL to a backend, and to a postmaster only at the last.
+        # Immediate shutdown, because the data is removed anyway. No SIGKILL to a backend; to a postmaster only at last.
         _tell(postmasters, signal.SIGQUIT, signalled, kill=waited_s > _POSTGRES_TIMEOUT_S)
         _tell(others, signal.SIGTERM, signalled, kill=waited_s > _TERM_TIMEOUT_S)
         time.sleep(_POLL_S)
     deadline = time.monotonic() + _REMOVE_TIMEOUT_S
     while remaining := [path for path in registry.directories if path.exists()]:
         for path in remaining:
-            shutil.rmtree(path, ignore_errors=True)  # a process on its way out may still write: looked at again
+            shutil.rmtree(path, ignore_errors=True)  # a process that is ending may still write: tried again
         if time.monotonic() > deadline:
             break
         time.sleep(_POLL_S)
@@ -255,7 +255,7 @@ def _end_run(token: str, registry: _Registry, spared: int | None = None) -> None
 def _tell(
     processes: Iterable[psutil.Process], first: signal.Signals, signalled: set[psutil.Process], *, kill: bool
 ) -> None:
-    """Send ``first`` to each process once, or SIGKILL when patience is over."""
+    """Send ``first`` to each process once, or SIGKILL when its time is over."""
     for process in processes:
         with suppress(psutil.Error):
             if kill:
@@ -271,9 +271,9 @@ def _find(
 ) -> list[psutil.Process]:
     """Living processes of the run and their descendants; not this process, not ``spared``, not the servers.
 
-    Of the run is who carries its marker or was registered. Descendants count because a process that rewrites its title
-    may overwrite its environment with it. Those that carry the marker of another run do not: they are a rig's that this
-    run started, and that rig's reaper's.
+    A process belongs to the run when it carries its marker or was registered. Descendants count because a process that
+    rewrites its title may overwrite its environment. Descendants with the marker of another run do not count: this run
+    started another rig, whose own reaper ends them.
     """
     apart = {process.pid for process in postmasters} | {os.getpid(), spared}
     children: dict[int, list[psutil.Process]] = {}
@@ -314,7 +314,7 @@ def _name(process: psutil.Process) -> str:
 
 
 def _reap(token: str, orders: IO[str]) -> None:
-    """The reaper: remember what is registered; at the end of the pipe without "bye", tidy up after the rig."""
+    """The reaper: remember what is registered. When the pipe ends without "bye", end and remove all of it."""
     registry = _Registry()
     for line in orders:
         match json.loads(line):
@@ -330,5 +330,5 @@ def _reap(token: str, orders: IO[str]) -> None:
 if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    os.chdir("/")  # hold no directory that somebody may want to remove
+    os.chdir("/")  # so that it keeps no directory from being removed
     _reap(sys.argv[1], sys.stdin)

@@ -1,7 +1,7 @@
-"""Webhook bodies: a profile's JSON text with placeholders, compiled so that filling one costs a join.
+"""Webhook bodies: a profile's JSON text with placeholders, compiled so that it is filled quickly.
 
-Flow: the text is parsed once with each placeholder standing as a sentinel number, changed as a document where a body is
-to be spoiled or given personal data, and split at the sentinels again. Pure; no knowledge of vendors.
+Flow: each placeholder is replaced by a sentinel number and the text is parsed once. For malformed bodies and for
+personal data the document is changed. Then it is split at the sentinels. Pure; it knows nothing about vendors.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ _CANARY_PREFIX = "canary-"
 CANARIES = tuple(_CANARY_PREFIX + kind for kind in ("email", "phone", "name", "address", "ip", "ssn"))
 SLOTS = (*PLACEHOLDERS, *CANARIES)
 _NUMBERS = frozenset({"number", "amount", "unix"})
-# Eighteen digits: a valid JSON number and valid inside a JSON string, and nothing that a body would hold by chance.
+# Eighteen digits: valid as a JSON number and inside a JSON string, and in no body by chance.
 _SENTINEL = 918_273_645_000_000_000
 _SENTINEL_PATTERN = re.compile(r"918273645000000(\d{3})")
 
 
 class Template:
-    """A body with holes: a %-format of bytes, the fastest way to fill them. ``slots`` are their names."""
+    """A body with holes, named by ``slots``: a %-format of bytes, which is the fastest to fill."""
 
     def __init__(self, constants: Sequence[str], slots: Sequence[str]) -> None:
-        """``slots`` stand between the ``constants``, one fewer than those."""
+        """The ``slots`` lie between the ``constants``, so there is one fewer."""
         self.slots = frozenset(slots)
         text = constants[0].replace("%", "%%")
         for slot, constant in zip(slots, constants[1:], strict=True):
@@ -91,7 +91,7 @@ def _parse(route: WebhookRoute) -> Any:
         lost = ", ".join(f"<{SLOTS[int(number)]}>" for number in sorted(found - kept))
         raise ConfigError(
             f"route {route.name!r}: {lost} is not a value of its own in its body: it is part of a number "
-            "(<amount>.00; use <decimal>) or stands under a key that comes twice"
+            "(<amount>.00; use <decimal>) or is under a key that comes twice"
         )
     return document
 
@@ -156,5 +156,5 @@ def _prove_valid_json(bodies: Bodies, route: WebhookRoute) -> None:
             json.loads(template.render(sample))
         except json.JSONDecodeError:
             raise ConfigError(
-                f"route {route.name!r}: a text placeholder (<event>, <iso>, …) stands in its body without quotes"
+                f"route {route.name!r}: a text placeholder (<event>, <iso>, …) is in its body without quotes"
             ) from None

@@ -1,6 +1,6 @@
-"""Personal-data canaries: values that no one else could have written, so that one found is proof.
+"""Personal-data canaries: values that nobody else could have written. To find one proves that personal data leaked.
 
-One 64-bit number for each request gives all shapes of it. Pure. Searching for them is ``rig.truth``'s.
+One 64-bit number for each request gives all its shapes. Pure. ``rig.truth`` searches for them.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Canary:
 
     @property
     def tokens(self) -> tuple[str, str, str]:
-        """What ``CANARY_PATTERN`` finds of it: as a word, as digits, as an address."""
-        # No group begins with a zero, so that a database which stores addresses as such writes this one the same way.
+        """The shapes that ``CANARY_PATTERN`` finds: a word, digits, an address."""
+        # No group begins with a zero, so that a database which has a type for addresses writes it the same way.
         groups = ":".join(f"{0x1000 + (self.number >> shift & 0xFFFF) % 0xF000:x}" for shift in (48, 32, 16, 0))
         return f"cnry{self.number:016x}", f"9997{self.number:020d}", f"2001:db8::{groups}"
 

@@ -1,4 +1,4 @@
-"""Names for requests, in the text form of UUIDs: every request gets two of them.
+"""Ids for requests, in the text form of UUIDs: every request gets two of them.
 
 A ``Namespace`` gives UUIDv5 (RFC 9562, 5.5) at a third of the cost of ``uuid.uuid5``; a ``Series`` numbers things at a
 third of that again.
@@ -30,8 +30,8 @@ class Series:
     """One id for each number below 2**48, none twice; those of two series differ as two UUIDv5 do.
 
     The first 48 bits of a UUIDv5 move on by an odd step, so they run through all values, scattered: an index over the
-    ids takes them like any other UUIDs. The version stays, as services that look at it expect one of 1 to 5. Bytes, as
-    requests carry them.
+    ids takes them like any other UUIDs. The version stays, because some services accept only 1 to 5. They
+    are bytes, as requests carry them.
     """
 
     _STEP = 0x9E37_79B9_7F4B  # 2**48 over the golden ratio, odd: neighbours lie far apart

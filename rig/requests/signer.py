@@ -2,7 +2,7 @@
 
 Formulas: Stripe's is the hex HMAC-SHA256 of ``"<unix>.<body>"``, sent as ``t=<unix>,v1=<hex>``; Shopify and WooCommerce
 send the base64 HMAC-SHA256 of the body; the reference PayPal route the hex one. Others (GitHub, Slack) put a word
-before the signature, or sign the time along with the body: the profile's ``signature_prefix`` and ``signed``.
+before the signature, or sign the time with the body: see ``signature_prefix`` and ``signed`` in the profile.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _Hmac = Callable[[bytes], "_Hash"]
 
 
 def _hmac(secret: bytes) -> _Hmac:
-    """HMAC-SHA256 (RFC 2104) at half the cost of ``hmac.digest``, which takes algorithm and key in at every call."""
+    """HMAC-SHA256 (RFC 2104) at half the cost of ``hmac.digest``, which prepares the key at every call."""
     key = (hashlib.sha256(secret).digest() if len(secret) > _BLOCK_BYTES else secret).ljust(_BLOCK_BYTES, b"\0")
     inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in key)).copy
     outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in key)).copy

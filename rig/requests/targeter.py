@@ -1,8 +1,8 @@
-"""What is sent and what must come of it, derived from (seed, run id, scenario, seq) alone.
+"""What is sent and what the database must hold then, derived from (seed, run id, scenario, seq) alone.
 
 Flow: ``Targeter.bind(scenario)`` gives ``Targets``; ``Targets.expect(seq)`` says what must be true in the database,
-``Targets.request(seq, unix)`` makes the request's bytes, signed. Workers send those; truth derives the expectation
-again from the same numbers, so nothing about expected rows is kept aside. Pure: no clock, no I/O.
+``Targets.request(seq, unix)`` makes the request's bytes, signed. Workers send those. The truth reader derives the
+expectations again from the same numbers, so they need not be stored during a run. Pure: no clock, no I/O.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:rig:events")
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Credentials:
-    """What a tenant proves itself with. Lives in memory only; has no repr, so that it cannot reach a log."""
+    """The secrets of a tenant. They stay in memory and have no repr, so that they cannot reach a log."""
 
     api_key: str
     secrets: Mapping[str, str]
@@ -39,7 +39,7 @@ class Credentials:
 
 
 class Expected(NamedTuple):
-    """What must come of one request."""
+    """What one request must lead to."""
 
     tenant: str
     key: str
@@ -51,7 +51,7 @@ class Expected(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """What the bodies of one share have in common: the n-th takes the n-th template, round and round."""
+    """What the bodies of one share have in common. They take the templates in turn."""
 
     templates: tuple[Template, ...]
     source: bytes
@@ -90,7 +90,7 @@ class Composition:
 
 
 def _escape_json(text: str) -> bytes:
-    """As it must stand between the quotes of a JSON string."""
+    """The text as it is written between the quotes of a JSON string."""
     return json.dumps(text, ensure_ascii=False)[1:-1].encode()
 
 
@@ -116,7 +116,7 @@ class Targeter:
         self._bodies: dict[str, Bodies] = {}
 
     def bind(self, scenario: Scenario, credentials: Mapping[str, Credentials] | None = None) -> Targets:
-        """The requests of one scenario; without credentials only expectations can be asked for."""
+        """The requests of one scenario. Without credentials only their expectations are available."""
         return Targets(self, scenario, credentials or {})
 
     def bodies(self, route: str) -> Bodies:
@@ -144,7 +144,7 @@ class Targets:
         self._repeating = frozenset(number for number, share in enumerate(scenario.shares) if share.one_key)
         self._rows = {kind: targeter.profile.answer(kind).row for kind in RequestClass}
         key_step = scenario.step if scenario.key_step is None else scenario.key_step
-        # A step that is spread over many tenants has keys of its own beside the same step for one.
+        # A step that is spread over many tenants has other keys than the same step for one.
         spread = f"T{len(scenario.tenants)}/" if len(scenario.tenants) > 2 else ""
         self._key_prefix = f"{scenario.id}/{key_step}/{scenario.trial}/{scenario.route}/{spread}"
         self._correlations = Series(targeter.namespace, f"{scenario.label}#")
@@ -156,7 +156,7 @@ class Targets:
         self._stamped = self._route.timestamp_header is not None
 
     def _message(self, targeter: Targeter, credentials: Credentials) -> bytes:
-        """A tenant's requests as a %-format: key, correlation id, (time,) signature, length and body are to come."""
+        """A tenant's requests as a %-format with holes for key, correlation id, (time,) signature, length and body."""
         headers, route = self._profile.headers, self._route
         head = (
             f"POST {targeter.base_path}{route.path} HTTP/1.1\r\nHost: {targeter.host}\r\n"
@@ -202,7 +202,7 @@ class Targets:
         return self.scenario.shares[self._share[seq]]
 
     def expect(self, seq: int) -> Expected:
-        """What must come of request ``seq``."""
+        """What request ``seq`` must lead to."""
         share = self.share(seq)
         return Expected(
             self._tenant[seq],

@@ -1,6 +1,6 @@
-"""Takes the literals out of SQL, because a query that a session runs may carry somebody's personal data.
+"""Takes the literals out of SQL, because the query of a session may hold personal data.
 
-Not a parser: what could be a literal or a comment goes, also one that the server cut off at its end.
+It is not a parser: everything that could be a literal or a comment goes, also one that the server cut off.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""What every sampler's process does: look at a fixed rate, write down, count what was missed, end when told.
+"""What every sampler's process does: take samples at a fixed rate, write them down, count missed ticks, end on request.
 
-Flow: ``main`` reads its options from stdin (one JSON line), makes the sampler, says on stdout that it is ready and
-ticks until stdin closes or SIGTERM comes. So a sampler ends with the rig, however the rig ends. The DSN among the
-options is on no command line and in no environment.
+Flow: ``main`` reads its options from stdin (one JSON line), makes the sampler, reports on stdout that it is ready and
+ticks until stdin closes or SIGTERM comes. So a sampler ends with the rig, however the rig ends. The options come
+through stdin because the DSN among them must be on no command line and in no environment.
 
-A tick that comes late by whole periods leaves those out and counts them: a burst of ticks to catch up would see the
-same moment many times.
+When a tick is late by whole periods, these are skipped and counted: a burst of ticks to catch up would sample the same
+moment many times.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ _MOST_FILES = 1 << 16
 
 
 class Sampler(Protocol):
-    """Looks at one thing and adds what it sees to the journal it was made with."""
+    """Samples one thing and adds what it finds to the journal it was made with."""
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What it found out once."""
+        """What it found out at its start."""
 
     @property
     def unseen(self) -> tuple[str, ...]:
         """What it cannot see."""
 
     def tick(self, number: int) -> None:
-        """Look; ``number`` counts from 0 and leaves none out but missed ones."""
+        """Take a sample; ``number`` counts the ticks from 0, the missed ones included."""
 
     def finish(self) -> None:
-        """Look a last time."""
+        """Take the last sample."""
 
 
 class Schedule:
@@ -60,7 +60,7 @@ class Schedule:
         return self._start_ns + self.number * self._period_ns
 
     def skip_late_ticks(self, now_ns: int) -> int:
-        """Leave out the ticks whose whole period is over; how many those were."""
+        """Skip the ticks whose whole period is over; how many those were."""
         late = (now_ns - self.due_ns) // self._period_ns
         if late <= 0:
             return 0
@@ -68,16 +68,16 @@ class Schedule:
         return late
 
     def advance(self) -> None:
-        """The tick that was due is over."""
+        """Go on to the next tick."""
         self.number += 1
 
 
 class EndRequested(Exception):
-    """The sampler was told to end."""
+    """SIGTERM has come: the sampler must end."""
 
 
 def main(make: Callable[[Mapping[str, Any], Journal], Sampler]) -> int:
-    """The life of a sampler's process; its exit code."""
+    """Run a sampler's process; its exit code."""
     options = json.loads(sys.stdin.buffer.readline())
     _allow_files()
     journal = Journal(Path(options["journal"]))
@@ -88,7 +88,7 @@ def main(make: Callable[[Mapping[str, Any], Journal], Sampler]) -> int:
         sys.stdout.flush()
         keep_ticking(sampler, journal, float(options["hz"]))
     except EndRequested:
-        pass  # told before its first tick
+        pass  # before its first tick
     finally:
         journal.close()
     return 0
@@ -102,7 +102,7 @@ def keep_ticking(
     clock: Callable[[], int] = time.monotonic_ns,
     sleep: Callable[[float], bool] | None = None,
 ) -> None:
-    """Tick until ``sleep(seconds)`` says that it is over (by default: stdin closed), or ``EndRequested`` is raised."""
+    """Tick until ``sleep(seconds)`` is true (by default: stdin was closed), or ``EndRequested`` is raised."""
     started_ns = clock()
     schedule = Schedule(hz, started_ns)
     diary = _Diary(sampler, journal, hz, started_ns)
@@ -121,7 +121,7 @@ def keep_ticking(
 
 
 class _Diary:
-    """What a sampler says of its own work: a row a tick, a report a second."""
+    """What a sampler reports about its own work: a row for each tick, a report every second."""
 
     def __init__(self, sampler: Sampler, journal: Journal, hz: float, started_ns: int) -> None:
         self._sampler = sampler
@@ -160,7 +160,7 @@ class _Diary:
 
 
 def _most_memory_bytes() -> int:
-    """The most memory held so far. Not ``ru_maxrss``: that starts with what the rig itself held."""
+    """The most memory held so far. Not ``ru_maxrss``: that starts with the memory of the rig itself."""
     try:
         status = Path("/proc/self/status").read_text()
         return int(status.partition("VmHWM:")[2].split(None, 1)[0]) * 1024
@@ -169,7 +169,7 @@ def _most_memory_bytes() -> int:
 
 
 def _allow_files() -> None:
-    """Raise the soft limit of open files, often 1024: that of processes with four each is soon reached."""
+    """Raise the soft limit of open files, often 1024: with four files for each process it is soon reached."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
     if soft != resource.RLIM_INFINITY and soft < most:

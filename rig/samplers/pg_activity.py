@@ -1,12 +1,12 @@
 """What every session of the target's database does, 20 times a second: ``python -m rig.samplers.pg_activity``.
 
-Flow: one connection of its own, one prepared statement and one round trip a tick; whoever waits for a lock is asked for
-by whom, at most five times a second; once a second connections, locks and the growth of the statistics views. Sessions
-are looked at from outside the database's transactions: nothing of the target is locked or waited for, but
-``pg_blocking_pids`` holds the lock manager for a moment.
+Flow: it has one connection of its own and makes one round trip with a prepared statement a tick. At most five times a
+second it queries who blocks the sessions that wait for a lock. Once a second it reads connections, locks and the growth
+of the statistics views. It takes no lock of the target's and waits for none; only ``pg_blocking_pids`` holds the lock
+manager for a moment.
 
-A server that goes away leaves a gap with its reason; it is tried again until it is back. Not for judging, nor for
-averages: see ``rig.diagnose.aas``.
+When the server cannot be reached there is a gap with its reason, and the sampler connects again as soon as it can. It
+judges nothing and computes no averages: see ``rig.diagnose.aas``.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ STATEMENT_TIMEOUT_S = 2
 _RECONNECT_AFTER_NS = NS // 4
 _BLOCKING_EVERY_NS = NS // 5
 _STATEMENTS_EVERY = 5
-"""Seconds: every look reads the whole table of statements, which may be long."""
+"""Seconds: each time the whole table of statements is read, which may be long."""
 _TEXTS = 50
 _BUSY_BACKGROUND = ("", "IO", "IPC", "LWLock", "Lock", "BufferPin", "Extension", "InjectionPoint")
-"""A process of the server that waits for something else (Activity, Timeout, Client) has nothing to do."""
+"""A process of the server that waits for anything else (Activity, Timeout, Client) has nothing to do."""
 
 _Row = Sequence[Any]
 
@@ -97,15 +97,15 @@ class PgActivity:
             self._try("pg_stat_statements", self._count_statements)
             self._try("texts of statements", self._write_texts)
         except psycopg.OperationalError as error:
-            self._unseen[f"the last look at the statistics: {_words(error)}"] = None
+            self._unseen[f"the last reading of the statistics: {_words(error)}"] = None
         self._disconnect()
 
-    # --- looks ---
+    # --- samples ---
 
     def _look(self, *, full: bool, number: int) -> None:
         before_ns = time.monotonic_ns()
         rows = self._rows(self._activity)
-        # The look happened somewhere in between; its middle is off by half a round trip at most.
+        # The sample was taken in between. The middle of that time is wrong by half a round trip at most.
         at_ns = (before_ns + time.monotonic_ns()) // 2
         ours, elsewhere = self._of_the_target(rows)
         waiting = self._write_sessions(at_ns, ours, elsewhere)
@@ -120,7 +120,7 @@ class PgActivity:
                 self._try("pg_stat_statements", self._count_statements)
 
     def _try(self, what: str, look: Callable[[], None]) -> None:
-        """A look that a server may refuse: then it is not asked again, and that is said."""
+        """Run a query that the server may refuse. After a refusal it is not tried again, and ``unseen`` says so."""
         if what in self._refused:
             return
         try:
@@ -132,7 +132,7 @@ class PgActivity:
             self._unseen[f"{what}: {_words(error)}"] = None
 
     def _of_the_target(self, rows: Sequence[_Row]) -> tuple[list[_Row], int]:
-        """Rows of the target's database and of the server itself; how many sessions are at work elsewhere."""
+        """Rows of the target's database and of the server itself; how many sessions are active in other databases."""
         ours, elsewhere = [], 0
         for row in rows:
             if row[9] not in (0, self._found.database_oid):
@@ -181,7 +181,7 @@ class PgActivity:
         self._journal.add("blocking", at_ns, bare)
 
     def _count(self) -> None:
-        """By how much the counters of the statistics views grew since the last look."""
+        """Write by how much the counters of the statistics views have grown since the last time."""
         self._write_growth({tuple(row[:3]): row[3] for row in self._rows(self._counters)})
 
     def _write_locks(self) -> None:
@@ -226,13 +226,13 @@ class PgActivity:
         return cursor.execute(query.encode(), parameters or None, prepare=True).fetchall()
 
     def _connect(self) -> psycopg.Connection[Any]:
-        """A connection with all statements ready; what was counted before it is forgotten."""
+        """Open a connection and prepare all statements; earlier values of the counters are forgotten."""
         connection = psycopg.connect(
             self._dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S, application_name=APPLICATION_NAME
         )
         try:
             connection.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT_S}s'; SET jit = off")
-            with suppress(psycopg.ProgrammingError):  # its own statements need no statistics; a superuser may say so
+            with suppress(psycopg.ProgrammingError):  # only a superuser may leave its statements out
                 connection.execute("SET pg_stat_statements.track = 'none'")
             row = connection.execute(pg_queries.FACTS).fetchone()
             assert row is not None

@@ -1,6 +1,7 @@
-"""What pg_activity asks PostgreSQL, by the server's version and the role's rights. Texts only, no connection.
+"""The queries of pg_activity, by the server's version and the role's rights. Texts only, no connection.
 
-The functions below the views are asked, not the views: they spare the joins with the catalogues, twenty times a second.
+They call the functions behind the views instead of the views. That saves the joins with the catalogs, twenty times a
+second.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 OWN_PREFIX = "rig-"
-"""What the application names of the rig's own connections begin with; they are not the target's."""
+"""The application names of the rig's own connections begin with this."""
 
 FACTS = """
 SELECT current_setting('server_version_num')::int,
@@ -51,7 +52,7 @@ class Facts:
 
 
 def activity(facts: Facts) -> str:
-    """One row per process of the server, the asking one left out."""
+    """One row per process of the server, without the sampler's own."""
     query_id = "a.query_id" if facts.version >= 140000 else "0::int8"
     return f"""
 SELECT a.pid, coalesce(a.backend_type, ''), coalesce(a.application_name, ''),
@@ -110,11 +111,11 @@ def counters(facts: Facts) -> str:
 
 
 STATEMENT_COUNTERS = ("calls", "total_exec_time", "rows", "shared_blks_read", "shared_blks_hit", "wal_bytes")
-"""Columns of pg_stat_statements 1.8, of PostgreSQL 13; an older one is refused by the server, which is said."""
+"""Columns of pg_stat_statements 1.8, of PostgreSQL 13. An older server refuses them, and the sampler reports that."""
 
 
 def statements(facts: Facts) -> str:
-    """Cumulative numbers of the statements of this database, without their texts, which lie in a file."""
+    """Cumulative numbers of this database's statements, without their texts, which the server keeps in a file."""
     columns = ", ".join(f"sum({column})::float8" for column in STATEMENT_COUNTERS)
     return f"""
 SELECT queryid::text, {columns} FROM {facts.statements_schema}.pg_stat_statements(false)
@@ -129,7 +130,7 @@ WHERE dbid = {facts.database_oid} AND queryid = ANY(%s) GROUP BY queryid"""
 
 
 def unseen(facts: Facts) -> Sequence[str]:
-    """What a role and a server like this do not show, in words with the remedy."""
+    """What this server and this role do not show, each with the remedy."""
     found = []
     if not facts.sees_all:
         found.append(

@@ -1,12 +1,12 @@
 """What every process of a role costs, five times a second: ``python -m rig.samplers.pids``.
 
-Flow: once a second the processes of the machine are gone through for new ones with a role (``roles``); every tick the
-counters of those that are known are read (``procfs``) beside the machine's own. What a process used between its last
-tick and its end is in its parent's account of waited-for children, which is why that is written down too
+Flow: once a second the machine's processes are searched for new ones with a role (``roles``). At every tick the
+counters of the known ones are read (``procfs``), and the machine's own. The CPU that a process used between its last
+tick and its end is in its parent's counters of waited-for children, so these are written down, too
 (``rig.diagnose.cpu`` adds it up).
 
-PostgreSQL's processes are found by the backend that serves the other sampler: its parent is the postmaster. So a server
-in another PID namespace is found as well (NSpid), and one on another machine is said to be unseen.
+PostgreSQL's processes are found through the backend that serves the other sampler: its parent is the postmaster. This
+also finds a server in another PID namespace (NSpid). A server on another machine is reported as unseen.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from rig.samplers.roles import Roles, Rule, rules_from
 from rig.samplers.sockets import count_connections, inodes_of
 
 _LOOKS = 3
-"""How often a process without a role is looked at: it may yet become what its parent started it for."""
+"""How often a process without a role is examined: it may not have replaced its parent's program yet."""
 _SAME_START_S = 2.0
 
 
@@ -104,26 +104,8 @@ class Pids:
                 self._forget(watched)
                 continue
             if not watched.over:
-                watched.over = reading.zombie  # its numbers are final: they are written once
-                rows.append(
-                    (
-                        watched.pid,
-                        watched.role,
-                        reading.cpu_s,
-                        reading.user_s,
-                        reading.system_s,
-                        reading.reaped_user_s,
-                        reading.reaped_system_s,
-                        reading.run_delay_s,
-                        reading.rss_bytes,
-                        reading.threads,
-                        reading.fds,
-                        reading.voluntary,
-                        reading.involuntary,
-                        reading.written_bytes,
-                        reading.state,
-                    )
-                )
+                watched.over = reading.zombie  # its counters are final: they are written once
+                rows.append((watched.pid, watched.role, *reading))
         self._journal.add("pids", at_ns, rows)
 
     def _forget(self, watched: _WatchedProcess) -> None:
@@ -134,11 +116,11 @@ class Pids:
     # --- once a second ---
 
     def _scan(self) -> None:
-        """Find new processes; where that cannot be done now, those that are known are followed all the same."""
+        """Find new processes. Where that fails, the known ones are still followed."""
         try:
             self._find()
         except OSError as error:
-            self._unseen[f"processes that started meanwhile: {error.strerror or error}"] = None
+            self._unseen[f"processes that started during the run: {error.strerror or error}"] = None
 
     def _find(self) -> None:
         """Find new processes, the oldest first: a child's role is its parent's."""
@@ -158,11 +140,11 @@ class Pids:
                 self._roles.add(rule)
         for birth in sorted(births, key=lambda birth: (birth.started_s, birth.pid)):
             try:
-                self._meet(birth)
+                self._follow(birth)
             except Gone:
                 continue
 
-    def _meet(self, birth: Birth) -> None:
+    def _follow(self, birth: Birth) -> None:
         role = self._roles.assign(birth.pid, birth.ppid, procfs.command(birth.pid))
         if role is None:
             if self._roles.awaits(birth.ppid):
@@ -171,7 +153,7 @@ class Pids:
         try:
             files = ProcessFiles(birth.pid, writes=role == Role.SERVER)
         except PermissionError:
-            self._unseen[f"processes of the role {role!r}: this user may not look at them"] = None
+            self._unseen[f"processes of the role {role!r}: this user may not read their counters"] = None
             return
         except OSError as error:
             self._unseen[f"some processes of the role {role!r}: {error.strerror or error}"] = None
@@ -202,7 +184,7 @@ class Pids:
 
 
 class PostgresProcesses:
-    """Finds PostgreSQL's processes: at first by one backend, after a restart by the postmaster's command line."""
+    """Finds PostgreSQL's processes: first through one backend, after a restart by the postmaster's command line."""
 
     def __init__(self, backend_pid: int, backend_started_unix: float) -> None:
         self._backend_pid = backend_pid
@@ -240,7 +222,7 @@ class PostgresProcesses:
         return []
 
     def _is_backend(self, birth: Birth, boot_ns: int) -> bool:
-        """A pid may be another process's in another namespace: the start must be the same too."""
+        """A pid may belong to another process in another namespace, so the start must be the same, too."""
         to_unix_ns = time.time_ns() - time.monotonic_ns()
         started_unix = (birth.started_s * NS + boot_ns + to_unix_ns) / NS
         same_start = abs(started_unix - self._started_unix) < _SAME_START_S

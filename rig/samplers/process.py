@@ -1,7 +1,7 @@
 """One sampler in a process of its own, from the rig's side.
 
-A context: started and ready on entry, told to end on exit. Its death is no error here, but is written into its journal,
-where the checkers find it: what it gathered until then stays.
+A context: the sampler is ready on entry and is ended on exit. If it dies, that is written into its journal, where the
+checkers find it. It is no error here: the samples that it took until then are kept.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _END_S = 3.0
 
 
 class SamplerProcess:
-    """Runs the module ``rig.samplers.<name>``; ``options`` may hold a secret: they go through a pipe.
+    """Runs the module ``rig.samplers.<name>``. Its ``options`` may hold a secret, so they go through a pipe.
 
-    ``facts`` is what it said when it was ready, empty where it never was.
+    ``facts`` is what it reported when it was ready, empty where it never was.
     """
 
     def __init__(self, name: str, folder: Path, options: Mapping[str, Any]) -> None:
@@ -40,7 +40,7 @@ class SamplerProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        # A journal is there even if the sampler never comes to write one: its absence would say nothing.
+        # So that there is a journal even if the sampler never writes one: its absence would say nothing.
         try:
             Journal(self._journal).close()
         except OSError as error:
@@ -64,7 +64,7 @@ class SamplerProcess:
     ) -> None:
         process = self._require_process()
         if not self.failure:
-            # Whoever is dead now died on its own, before it was told.
+            # If it is dead now, it ended by itself, before it was asked to.
             early = process.poll() is not None
             said = self._end(process)
             if early or process.returncode:
@@ -76,7 +76,7 @@ class SamplerProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether it still looks."""
+        """Whether it still takes samples."""
         return not self.failure and self._require_process().poll() is None
 
     @property
@@ -99,7 +99,7 @@ class SamplerProcess:
             self.facts = json.loads(line)
 
     def _end(self, process: subprocess.Popen[bytes]) -> str:
-        """Tell it to end, at last kill it; what it said last, as a tail for a sentence."""
+        """Ask it to end, and kill it if it does not; the last line that it wrote, to be added to a sentence."""
         for number in (None, signal.SIGTERM, signal.SIGKILL):
             if number is not None:
                 process.send_signal(number)
@@ -113,7 +113,7 @@ class SamplerProcess:
 
     def _fail(self, why: str) -> None:
         self.failure = why
-        with suppress(OSError):  # a full disk is why it ended, and will be noticed by whoever writes next
+        with suppress(OSError):  # perhaps the disk is full, which the next writer will report
             journal = Journal(self._journal)
             journal.failure(time.monotonic_ns(), why)
             journal.close()

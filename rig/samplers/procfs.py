@@ -1,7 +1,7 @@
-"""What the kernel says of a process, read cheaply enough to be asked for hundreds of times a second.
+"""The kernel's counters of a process, read cheaply enough for hundreds of times a second.
 
-A process's files stay open: a file of one that has ended gives an error, never the numbers of another process that got
-the same pid. Units: seconds, bytes; ticks of the kernel's clock are 10 ms on most machines.
+A process's files stay open. Once it has ended they give an error, and never the numbers of another process with the
+same pid. Units: seconds, bytes; ticks of the kernel's clock are 10 ms on most machines.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -22,7 +23,7 @@ class Gone(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Birth:
-    """What does not change in the life of a process. ``started_s``: seconds since boot."""
+    """What does not change while a process lives. ``started_s``: seconds since boot."""
 
     pid: int
     ppid: int
@@ -30,9 +31,8 @@ class Birth:
     started_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """Counters since a process's start; see the frame ``pids``."""
+class Reading(NamedTuple):
+    """Counters since a process's start, in the order of the frame ``pids``."""
 
     cpu_s: float
     user_s: float
@@ -66,7 +66,7 @@ def birth(pid: int) -> Birth:
 
 
 def command(pid: int) -> str:
-    """The command line, or the title that a process gave itself; empty for one of the kernel."""
+    """The command line, or the title that a process gave itself; empty for a kernel thread."""
     return _read_file(f"/proc/{pid}/cmdline").replace(b"\0", b" ").decode(errors="replace").strip()
 
 
@@ -78,9 +78,9 @@ def innermost_pid(pid: int) -> int:
 
 
 class ProcessFiles:
-    """The open files of one process (of the bytes that it writes only if ``writes``).
+    """The open counter files of one process; its account of written bytes only if ``writes``.
 
-    Gone when it has ended, PermissionError where this user may not look, OSError where no more files may be open.
+    Gone when it has ended, PermissionError where this user may not read them, OSError where too many files are open.
     """
 
     def __init__(self, pid: int, *, writes: bool = False) -> None:
@@ -105,7 +105,7 @@ class ProcessFiles:
             raise Gone from None
         user_s, system_s, threads = int(fields[11]) * TICK_S, int(fields[12]) * TICK_S, int(fields[17])
         return Reading(
-            # To the nanosecond, but of the main thread alone.
+            # Exact to the nanosecond, but it counts only the main thread.
             cpu_s=ran_ns / 1e9 if ran_ns is not None and threads == 1 else user_s + system_s,
             user_s=user_s,
             system_s=system_s,
@@ -143,7 +143,7 @@ class MachineFile:
 
 
 def _stat(data: bytes) -> tuple[bytes, list[bytes]]:
-    """What stands before and behind the name, which may hold anything, parentheses too."""
+    """The parts before and after the name, which may hold any characters, parentheses included."""
     head, _, tail = data.rpartition(b")")
     return head, tail.split()
 
@@ -157,7 +157,7 @@ def _parse_switches(status: bytes) -> tuple[int, int]:
 
 
 def _read_written_bytes(io: int) -> int:
-    """Bytes that a process had written to files; -1 where its user has changed meanwhile, Gone when it has ended."""
+    """Bytes that a process had written to files; -1 where its user has changed, Gone when it has ended."""
     try:
         words = os.pread(io, 512, 0).split()
     except PermissionError:

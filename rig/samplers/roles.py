@@ -1,7 +1,7 @@
-"""Which processes are looked at, and what they are called: rules over pids, command lines and descent.
+"""Which processes are sampled, and under which role: rules over pids, command lines and parents.
 
-Flow: ``Roles.assign`` is given every process that is new, and says its role or None. A process keeps its role. Pure but
-for what it is told; ``rig.samplers.pids`` reads the kernel's files.
+Flow: ``Roles.assign`` gets every new process and gives its role or None. A process keeps its role. This module reads
+nothing itself; ``rig.samplers.pids`` reads the kernel's files.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _TITLE = "postgres: "
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Processes of these ``pids``, and those whose command line ``match`` is found in; descendants belong to them.
+    """Processes with these ``pids``, processes whose command line contains ``match``, and the descendants of both.
 
     ``below``: a match counts only among the children of that process.
     """
@@ -39,26 +39,26 @@ class Roles:
 
     rules: Sequence[Rule]
     aside: frozenset[int] = frozenset()
-    """Processes that no ``match`` may take: the rig and its ancestors, whose command lines hold the pattern itself."""
+    """Processes that no ``match`` applies to: the rig and its ancestors, whose command lines may hold the pattern."""
     _known: dict[int, str] = field(default_factory=dict)
 
     def assign(self, pid: int, ppid: int, command: str) -> str | None:
-        """The role of a process, remembered for its children; None where it has none (yet)."""
+        """The role of a process, which is remembered for its children; None where it has none (yet)."""
         role = self._by_rule(pid, ppid, command) or self._by_descent(ppid, command)
         if role is not None:
             self._known[pid] = role
         return role
 
     def forget(self, pid: int) -> None:
-        """A process has ended."""
+        """Drop a process that has ended."""
         self._known.pop(pid, None)
 
     def add(self, rule: Rule) -> None:
-        """One more rule, before all others."""
+        """Add a rule before all others."""
         self.rules = (rule, *self.rules)
 
     def awaits(self, ppid: int) -> bool:
-        """Whether a child of that process without a role will yet get one: just forked, it bears its parent's title."""
+        """Whether a child of that process gets a role later: just after its fork it has its parent's title."""
         return self._known.get(ppid) in (Role.BACKEND, Role.AUXILIARY)
 
     def _by_rule(self, pid: int, ppid: int, command: str) -> str | None:
@@ -75,7 +75,7 @@ class Roles:
         if role not in (Role.BACKEND, Role.AUXILIARY):
             return role
         if not command.startswith(_TITLE):
-            return None  # just forked: it will say what it is
+            return None  # just forked: it will set its own title
         return Role.AUXILIARY if _AUXILIARY.match(command) else Role.BACKEND
 
 

@@ -1,6 +1,6 @@
-"""All samplers of a run: ``with sampling(plan, folder): …`` looks at everything while the block goes on.
+"""All samplers of a run: they take samples during ``with sampling(plan, folder): …``.
 
-What they saw lies in the folder as Parquet afterwards, whatever happened meanwhile (``rig.evidence.sample_files``).
+Their samples are in the folder as Parquet afterwards, even after an error (``rig.evidence.sample_files``).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PIDS_HZ = 5.0
 
 @dataclass(frozen=True, slots=True)
 class SamplingPlan:
-    """What is looked at and how often. Without a DSN the database is not."""
+    """What is sampled and how often. Without a DSN the database is left out."""
 
     dsn: str | None = field(repr=False)
     rules: tuple[Rule, ...] = ()
@@ -33,21 +33,21 @@ class SamplingPlan:
 
 
 def plan_of_run(dsn: str, server_pid: int | None, server_match: str | None, workers: Sequence[int]) -> SamplingPlan:
-    """What a run looks at: its load processes, the target's, PostgreSQL's, and itself.
+    """What a run samples: its load processes, the target's, PostgreSQL's, and itself.
 
-    ``server_pid`` is a target that the rig launched, ``server_match`` how one that runs already is found.
+    ``server_pid`` is a target that the rig launched; ``server_match`` finds one that runs already.
     """
     server = Rule(
         Role.SERVER, () if server_pid is None else (server_pid,), server_match if server_pid is None else None
     )
-    # Workers that take the place of dead ones are found by how multiprocessing starts them.
+    # Workers that replace dead ones are found by the command line that multiprocessing gives them.
     client = Rule(Role.CLIENT, tuple(workers), match="spawn_main", below=os.getpid())
     return SamplingPlan(dsn, (server, client, Rule(Role.RIG, (os.getpid(),))))
 
 
 @contextmanager
 def sampling(plan: SamplingPlan, folder: Path) -> Iterator[tuple[SamplerProcess, ...]]:
-    """Run the samplers of a plan. One that cannot begin or dies is in the evidence (``SamplerReport.failure``)."""
+    """Run the samplers of a plan. If one cannot begin, or dies, the evidence says so (``SamplerReport.failure``)."""
     folder.mkdir(exist_ok=True)
     with ExitStack() as stack:
         stack.callback(seal, folder)

@@ -1,7 +1,7 @@
 """Which process holds how many connections: the kernel's own list of TCP sockets, by netlink.
 
-``/proc/net/tcp`` would say the same, but costs several milliseconds a look. Linux only; OSError where the kernel does
-not answer.
+``/proc/net/tcp`` holds the same, but takes several milliseconds to read. Linux only; OSError where the kernel does not
+answer.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ def count_connections(holders: dict[int, set[int]]) -> dict[int, int]:
 
 
 def inodes_of(pid: int) -> set[int]:
-    """Inodes of the sockets that a process holds; PermissionError where that may not be seen."""
+    """Inodes of the sockets that a process holds; PermissionError where this user may not see them."""
     folder = f"/proc/{pid}/fd"
     found = set()
-    for name in os.listdir(folder):  # noqa: PTH208 - hundreds of names a look: no Path for each
+    for name in os.listdir(folder):  # noqa: PTH208 - hundreds of names each time: no Path for each
         try:
             target = os.readlink(f"{folder}/{name}")  # noqa: PTH115
         except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Commands of a profile, as a storm runs them: once beforehand, as a member of a fleet, or beside it until its end."""
+"""Commands of a profile, as a storm runs them: once before it, as members of a fleet, or in the background."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Replicas:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a replica's command ended, and when it ran (monotonic ns). ``said`` is its last line."""
+    """How a replica's command ended, when it ran (monotonic ns), and the last line that it wrote (``said``)."""
 
     exit_code: int
     began_ns: int
@@ -38,7 +38,7 @@ class Ended:
 
     @property
     def elapsed_s(self) -> float:
-        """From its start to its end."""
+        """How long it ran."""
         return (self.ended_ns - self.began_ns) / 1e9
 
 
@@ -71,10 +71,10 @@ def prepare(command: Sequence[str], environ: Mapping[str, str], key: str) -> Non
 
 
 @contextmanager
-def run_beside(
+def run_in_background(
     command: Sequence[str], environ: Mapping[str, str], log_file: Path, key: str
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a process beside the fleet, for the time of the context; ConfigError where it cannot be started."""
+    """Run a process in the background, for the time of the context; ConfigError where it cannot be started."""
     with ExitStack() as stack:
         try:
             process = stack.enter_context(running(command, _STOP_S, output=log_file, env=dict(environ)))

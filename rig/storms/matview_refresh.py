@@ -23,7 +23,7 @@ from rig.evidence.race_figures import RefreshFigures, ScheduledRefresh
 from rig.evidence.storm import StormEvent, StormReport
 from rig.profile.storms import MatviewRefresh
 from rig.storms import ddl_ledger
-from rig.storms.command import run_beside
+from rig.storms.command import run_in_background
 from rig.storms.ddl_ledger import Note
 from rig.storms.fleet import Barrier
 from rig.storms.race_test import PreparedDatabase, RaceTest
@@ -82,7 +82,7 @@ def _watch_scheduler(race: RaceTest[MatviewRefresh], prepared: PreparedDatabase)
     log_file = race.environment.log_file(f"{race.name}-scheduler")
     began = time.monotonic()
     fired = False
-    with run_beside(race.command("scheduler"), prepared.environ, log_file, race.key("scheduler")):
+    with run_in_background(race.command("scheduler"), prepared.environ, log_file, race.key("scheduler")):
         while not fired and time.monotonic() - began < race.section.scheduled_within_s:
             time.sleep(_POLL_S)
             fired = len(_read_refreshes(prepared)) > before

@@ -1,7 +1,7 @@
 """pgbouncer in transaction mode, between a fleet and its database, where the machine has it.
 
-It gets fewer server connections than there are processes, so that transactions of different processes do take turns on
-one server session: that is what breaks locks that are held by a session.
+It gets fewer server connections than there are processes. So transactions of different processes take turns on one
+server session, which breaks locks that belong to a session.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def find_pooler(environ: Mapping[str, str]) -> Path | None:
 
 @contextmanager
 def run_pooler(dsn: str, environ: Mapping[str, str], *, server_connections: int, log_file: Path) -> Iterator[str]:
-    """Run a pooler before ``dsn``; gives the DSN to use instead, with the password left out of it.
+    """Run a pooler in front of ``dsn``; gives the DSN to use instead, without the password.
 
     RigError where it does not start.
     """
@@ -62,7 +62,7 @@ def run_pooler(dsn: str, environ: Mapping[str, str], *, server_connections: int,
         with running([program, config], _STOP_S, output=log_file, **options) as process:
             if (
                 supervisor := current_supervisor()
-            ) is not None:  # its marker lies with another uid, and may not be readable
+            ) is not None:  # it runs under another uid, so its marker may not be readable
                 supervisor.stop_at_end(process.pid)
             if not wait_until(lambda: _is_listening(port), process, _START_S):
                 raise RigError(f"{PROGRAM} does not listen; see {log_file}")
@@ -72,7 +72,7 @@ def run_pooler(dsn: str, environ: Mapping[str, str], *, server_connections: int,
 def _config(dsn: str, port: int, server_connections: int) -> str:
     to = conninfo_to_dict(dsn)
     server = " ".join(f"{key}='{to[key]}'" for key in ("host", "port", "dbname", "user", "password"))
-    # In turn, not the last one first: a lock that stays behind in a session meets the other clients at once.
+    # Sessions are used in turn, so that a lock which stays behind in one meets the other clients at once.
     return f"""[databases]
 {to["dbname"]} = {server}
 

@@ -23,7 +23,7 @@ from rig.evidence.race_figures import RateLimitFigures
 from rig.evidence.storm import StormReport
 from rig.machine.ports import free_port
 from rig.profile.storms import RateLimit
-from rig.storms.command import run_beside
+from rig.storms.command import run_in_background
 from rig.storms.fleet import Barrier
 from rig.storms.race_test import RaceTest
 from rig.target.endpoint import Endpoint
@@ -112,7 +112,7 @@ def _start_replicas(race: RaceTest[RateLimit]) -> Iterator[tuple[tuple[Endpoint,
             command = race.command("command", port=str(port))
             log_file = race.environment.log_file(f"{race.name}-{number}")
             environ = {**prepared.environ, "REPLICA": str(number)}
-            process = stack.enter_context(run_beside(command, environ, log_file, race.key("command")))
+            process = stack.enter_context(run_in_background(command, environ, log_file, race.key("command")))
             replicas.append((Endpoint("127.0.0.1", port), process))
         for endpoint, process in replicas:
             _wait_until_listening(race, endpoint, process)

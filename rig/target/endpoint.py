@@ -1,7 +1,7 @@
 """Where requests go: a base URL taken apart once, refused unless it may be loaded, and pinned once it was checked.
 
-A name can mean another machine a moment later. What was checked is what is connected to: ``check_and_pin`` gives an
-endpoint that carries its addresses, and no name is resolved again after it.
+A name can mean another machine a moment later. So ``check_and_pin`` gives an endpoint that carries the addresses which
+were checked. Connections go to these; the name is not resolved again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PLAIN = re.compile(r"[\x21-\x7e]*")
 class Endpoint:
     """One HTTP/1.1 server. ``base_path`` has no trailing slash; ``ca_file`` is trusted besides the system's.
 
-    ``addresses`` are what ``host`` meant when it was checked, in the resolver's order; empty before that.
+    ``addresses`` are what ``host`` resolved to when it was checked, in the resolver's order; empty before that.
     """
 
     host: str
@@ -77,13 +77,13 @@ class Endpoint:
 
     @property
     def connect_hosts(self) -> tuple[str, ...]:
-        """What to connect to, one after the other: the addresses that were checked, else the host as it is named."""
+        """What to connect to, in this order: the addresses that were checked, or the host where none were."""
         return self.addresses or (self.host,)
 
     def connect(self, timeout_s: float, tls: ssl.SSLContext | None = None) -> socket.socket:
         """A blocking connection with that timeout, over TLS where a context is given.
 
-        OSError of the last host when none opens. The certificate must be the host's, whichever address was reached.
+        OSError of the last address when none can be reached. The certificate must be the host's at every address.
         """
         plain = self._open_socket(timeout_s)
         return plain if tls is None else tls.wrap_socket(plain, server_hostname=self.host)  # it closes it on failure
@@ -95,9 +95,9 @@ class Endpoint:
         return socket.create_connection((self.connect_hosts[-1], self.port), timeout_s)
 
     def check_and_pin(self, allowed_host: str | None) -> Endpoint:
-        """The same, pinned to its addresses. ConfigError unless all of them are loopback or it is ``allowed_host``.
+        """The same endpoint with its addresses. ConfigError unless all are loopback or the host is ``allowed_host``.
 
-        Load goes nowhere by accident: not by a name that means more than one machine, nor by one that changes its mind.
+        So no load goes to a machine by accident, even if a name means several machines or changes its meaning.
         """
         try:
             found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
@@ -109,12 +109,12 @@ class Endpoint:
                 f"target host {self.host!r} is not loopback; to load it, name it in the profile "
                 f"(target.allow_host) and repeat it on the command line (--allow-host {self.host})"
             )
-        # Without IPv6 a name may still mean ::1 too, and that nobody can go there would look like a fault of ours.
+        # On a machine without IPv6 a name may still resolve to ::1. To fail there would look like a fault of the rig.
         return replace(self, addresses=tuple(filter(_has_route, addresses)) or addresses)
 
 
 def _has_route(address: str) -> bool:
-    """Whether this machine knows a way there; nothing is sent."""
+    """Whether this machine has a route to an address; nothing is sent."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:

@@ -1,7 +1,7 @@
-"""One question to the target: a GET or a request as it stands, its status, what it said.
+"""One HTTP probe: a GET, or a request as given, to one endpoint, and the response.
 
-For readiness, probes and single events. No proxy, no redirect, no retry: it asks whom it was told to ask and nobody
-else, so that nothing leaves the machine by way of the environment. Not for load (``rig.engine``).
+For readiness, health and single events. It follows no proxy and no redirect and never retries, so that no setting of
+the environment sends a request to another machine. Not for load (``rig.engine``).
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _BODY_LIMIT_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class ProbeResponse:
-    """What came of a question: ``status`` 0 and a ``problem`` where no whole answer came within the time.
+    """The response to a probe: ``status`` 0 and a ``problem`` where no whole response came in time.
 
-    ``said`` is how the ``body`` begins, as text. Of an answer longer than 1 MiB ``body`` is the beginning only: it has
-    its status, and a ``problem`` that says so.
+    ``said`` is the beginning of ``body`` as text. Where the response is longer than 1 MiB, ``body`` is only its
+    beginning and ``problem`` says so.
     """
 
     status: int
@@ -32,7 +32,7 @@ class ProbeResponse:
 
 
 class HttpProbe:
-    """Asks one endpoint; ``timeout_s`` holds for each step of an answer. ConfigError when its CA file is unreadable."""
+    """Probes one endpoint; ``timeout_s`` holds for each step. ConfigError when the CA file cannot be read."""
 
     def __init__(self, endpoint: Endpoint, timeout_s: float) -> None:
         self._endpoint = endpoint
@@ -42,30 +42,30 @@ class HttpProbe:
     def get(self, path: str) -> ProbeResponse:
         """GET a path below the endpoint's base path, over a connection of its own."""
 
-        def ask(connection: http.client.HTTPConnection) -> http.client.HTTPResponse:
+        def request_page(connection: http.client.HTTPConnection) -> http.client.HTTPResponse:
             connection.request("GET", self._endpoint.base_path + path, headers={"Connection": "close"})
             return connection.getresponse()
 
-        return self._read_response(ask)
+        return self._read_response(request_page)
 
     def send(self, request: bytes) -> ProbeResponse:
-        """One whole POST (head and body) as it stands, over a connection of its own."""
+        """Send one whole POST (head and body) as given, over a connection of its own."""
 
-        def ask(connection: http.client.HTTPConnection) -> http.client.HTTPResponse:
+        def send_whole(connection: http.client.HTTPConnection) -> http.client.HTTPResponse:
             connection.sock.sendall(request)
             answer = http.client.HTTPResponse(connection.sock, method="POST")
             answer.begin()
             return answer
 
-        return self._read_response(ask)
+        return self._read_response(send_whole)
 
-    def _read_response(self, ask: Callable[[http.client.HTTPConnection], http.client.HTTPResponse]) -> ProbeResponse:
+    def _read_response(self, send: Callable[[http.client.HTTPConnection], http.client.HTTPResponse]) -> ProbeResponse:
         connection = http.client.HTTPConnection(self._endpoint.host, self._endpoint.port)
         try:
-            connection.sock = self._endpoint.connect(self._timeout_s, self._tls)  # it would resolve the name again
-            answer = ask(connection)
+            connection.sock = self._endpoint.connect(self._timeout_s, self._tls)  # connect() would resolve again
+            answer = send(connection)
             said = answer.read(_BODY_LIMIT_BYTES + 1)
-            if len(said) <= _BODY_LIMIT_BYTES and answer.length:  # read() of so many bytes takes fewer for an end
+            if len(said) <= _BODY_LIMIT_BYTES and answer.length:  # read(n) does not complain about fewer bytes
                 raise http.client.IncompleteRead(said, answer.length)
         except (OSError, http.client.HTTPException) as error:
             return ProbeResponse(0, problem=str(error) or type(error).__name__)
@@ -76,9 +76,9 @@ class HttpProbe:
         return ProbeResponse(answer.status, text, problem, body, answer.getheader("Date") or "")
 
     def connect(self) -> ProbeResponse:
-        """Only make a connection, for a target that names no path to ask: status 200 when one stands."""
+        """Only connect, for a target without a path to probe: status 200 when a connection was made."""
         try:
             with self._endpoint.connect(self._timeout_s):
-                return ProbeResponse(200, "a connection stands")
+                return ProbeResponse(200, "a connection was made")
         except OSError as error:
             return ProbeResponse(0, problem=str(error) or type(error).__name__)

@@ -27,7 +27,7 @@ from rig.target.store import Store
 from rig.text import last_lines
 
 LOG = "target.log"
-"""What a launched service says, in the logs of a pack."""
+"""The log of a launched service, among the logs of a pack."""
 
 _PROBE_TIMEOUT_S = 2.0
 _MIGRATE_TIMEOUT_S = 60.0
@@ -51,12 +51,13 @@ def open_target(
     environ: Mapping[str, str],
     settings: Settings,
 ) -> Iterator[LiveTarget]:
-    """The service of a profile, ready for requests; Unavailable when it is not within its time.
+    """The service of a profile, ready for requests; Unavailable when it does not become ready in time.
 
-    ConfigError where it may not be loaded; the endpoint of one that runs already is pinned to what was checked.
+    ConfigError where the target may not be loaded. The endpoint of a service that runs already is pinned to the
+    addresses that were checked.
 
-    Seeded defects are passed to a launched service as ``--defect NAME`` (the reference service knows them); UsageError
-    where it knows one of them not, which it says by its exit code, 64.
+    Seeded defects are passed to a launched service as ``--defect NAME``, which the reference service understands. A
+    service that does not know one exits with 64; that is a UsageError.
     """
     settings.require_seedable(profile.launch is not None)
     if profile.launch is None:
@@ -66,7 +67,7 @@ def open_target(
         yield LiveTarget(endpoint, None, profile.target.log_files)
         return
     launch = profile.launch
-    require_free_port(settings.port)  # else whoever listens there would be taken for the target
+    require_free_port(settings.port)  # else another process that listens there would be taken for the target
     port = settings.port or free_port()
     words = {
         "python": sys.executable,
@@ -87,7 +88,7 @@ def open_target(
 
 
 def require_free_port(port: int) -> None:
-    """Unavailable when somebody listens on that port of loopback; 0 asks for nothing."""
+    """Unavailable when another process listens on that port of loopback; nothing is checked for port 0."""
     if not port:
         return
     with socket.socket() as probe:
@@ -96,8 +97,8 @@ def require_free_port(port: int) -> None:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise Unavailable(
-                f"port {port} cannot be had for the target: {error.strerror}; stop who listens there, or give another "
-                "--port"
+                f"port {port} cannot be used for the target: {error.strerror}; stop the process that listens there, "
+                "or give another --port"
             ) from None
 
 
@@ -106,7 +107,7 @@ def _command(template: Sequence[str], words: Mapping[str, str], key: str) -> lis
 
 
 def _explain_end(what: str, exit_code: int, said: str, defects: Sequence[str]) -> RigError:
-    """What it means that ``what``, the target or its migration, ended too early."""
+    """The error for ``what`` (the target or its migration) that ended too early."""
     if defects and exit_code == ExitCode.USAGE:
         return UsageError(f"the target does not take --defect {' --defect '.join(defects)}: {said}")
     return Unavailable(f"{what} ended with exit code {exit_code}: {said}")

@@ -1,6 +1,6 @@
-"""Asks the target's health, readiness and metrics once a second while it is under load, and writes down what it says.
+"""Probes the target's health, readiness and metrics once a second under load, and keeps the responses.
 
-It runs in a thread of the rig's own process, which has nothing else to do during a drive. It never judges.
+It runs in a thread of the rig's own process, which has nothing else to do during a scenario run. It never judges.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ EVERY_S = 1.0
 
 
 class Prober:
-    """A context in which the probes are asked; ``frame`` has one row per question (``PROBE_COLUMNS``).
+    """A context in which the target is probed; ``frame`` has one row per probe (``PROBE_COLUMNS``).
 
-    ``pool`` has what the metrics said of the pool meanwhile (``POOL_COLUMNS``).
+    ``pool`` has what the metrics said of the connection pool (``POOL_COLUMNS``).
     """
 
     def __init__(self, probes: Probes, endpoint: Endpoint) -> None:
@@ -36,7 +36,7 @@ class Prober:
         self._pool_names = probes.pool.names()
         self._pool_rows: list[tuple[int, str, float]] = []
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._ask_regularly, name="rig-prober", daemon=True)
+        self._thread = threading.Thread(target=self._probe_regularly, name="rig-prober", daemon=True)
 
     def __enter__(self) -> Self:
         if self._paths:
@@ -51,39 +51,38 @@ class Prober:
             self._thread.join(len(self._paths) * self._timeout_s + 1)
 
     def frame(self) -> pd.DataFrame:
-        """What was asked and answered so far."""
+        """The probes and their responses so far."""
         return pd.DataFrame(list(self._rows), columns=list(PROBE_COLUMNS))
 
     def pool(self) -> pd.DataFrame:
         """What the metrics said of the pool so far; empty where the profile does not name its series."""
         return pd.DataFrame(list(self._pool_rows), columns=list(POOL_COLUMNS))
 
-    def _ask_regularly(self) -> None:
+    def _probe_regularly(self) -> None:
         due = time.monotonic()
         while not self._stop.wait(max(0.0, due - time.monotonic())):
             for path in self._paths:
                 if self._stop.is_set():
                     return
-                self._rows.append(self._ask(path))
+                self._rows.append(self._probe_once(path))
             due = next_due(due, time.monotonic())
 
-    def _ask(self, path: str) -> tuple[int, str, int, int, str]:
+    def _probe_once(self, path: str) -> tuple[int, str, int, int, str]:
         at_ns = time.monotonic_ns()
         response = self._probe.get(path)
         elapsed_ns = time.monotonic_ns() - at_ns
         if response.status and elapsed_ns > self._timeout_s * 1e9:
             return at_ns, path, 0, elapsed_ns, f"answered {response.status}, but later than {self._timeout_s:g} s"
-        if (
-            path == self._metrics and response.status == 200 and not response.problem
-        ):  # of half a text the sums are wrong
+        is_whole = response.status == 200 and not response.problem
+        if path == self._metrics and is_whole:  # half a text would give wrong sums
             read = sums(response.body.decode(errors="replace"), self._pool_names)
             self._pool_rows += [(at_ns + elapsed_ns // 2, what, value) for what, value in read.items()]
         return at_ns, path, response.status, elapsed_ns, response.problem
 
 
 def next_due(due_s: float, now_s: float) -> float:
-    """When the round after the one that was due at ``due_s`` is; seconds of one clock. Pure.
+    """When the next round is due, after the one that was due at ``due_s``; seconds of one clock. Pure.
 
-    At once where its time is over: rounds that were missed are left out, a burst of them would see one moment only.
+    Now, where that time is over. Missed rounds are not made up for: a burst of probes would see one moment only.
     """
     return max(due_s + EVERY_S, now_s)

@@ -1,12 +1,12 @@
 """The secrets of a run, and how they are kept out of what it leaves.
 
-Flow: what the environment and the database's doors hold is learned before anybody is started (``learn_from``), and
-whoever makes a secret tells it (``learn``, ``learn_dsn``); what the rig is about to say of others' words
-goes through ``blanked``; at the end ``clean`` goes through the log files of the pack, which the target, PostgreSQL and
-what the storms started wrote, and blanks what they said. Nothing else in a pack may ever hold one: tests search whole
+Flow: secrets in the environment and in the database's DSNs are learned before any process is started (``learn_from``).
+Code that makes a secret passes it to ``learn`` or ``learn_dsn``. Text that may quote other programs goes through
+``blank`` before the rig shows it. At the end ``clean`` blanks the secrets in the log files of the pack, which the
+target, PostgreSQL and the storms' processes wrote. Nothing else in a pack may ever hold a secret: tests search whole
 packs for that.
 
-Not a net for secrets that nobody told: the environment may hold more than the profile speaks of.
+It does not find secrets that it was never given: the environment may hold more than the profile names.
 """
 
 from __future__ import annotations
@@ -25,36 +25,36 @@ from rig.target.store import Store
 
 BLANK = "[secret of this run]"
 _LEAST_LENGTH = 6
-"""A shorter one stands in too much that is no secret, and is none that anybody would guard."""
+"""A shorter one would occur in much text that is no secret."""
 _PART = ".being-blanked"
 
 
 class Secrets:
-    """What one run knows and must not tell."""
+    """The secrets that one run knows and must not show."""
 
     def __init__(self) -> None:
         self._forms: set[str] = set()
 
     def learn_from(self, profile: Profile, environ: Mapping[str, str], store: Store | None = None) -> None:
-        """Remember what the variables that a profile names hold, set or not, and the passwords of its database.
+        """Remember the values of the variables that a profile names, and the passwords of its database.
 
-        To be called before anybody is started who inherits the environment: he may tell it, and die of whatever ails
-        him before anything else needs these values.
+        Call it before a process is started that inherits the environment: it may write a value to its log and end
+        before anything else needs that value.
         """
         named = [*(route.secret_env for route in profile.routes), *(one.api_key_env for one in profile.tenants.fixed)]
         self.learn(*(environ.get(variable, "") for variable in named if variable))
-        doors = [environ.get(profile.truth.dsn_env), environ.get(profile.truth.runtime_dsn_env)]
-        for dsn in (*doors, *((store.truth_dsn, store.runtime_dsn) if store else ())):
+        dsns = [environ.get(profile.truth.dsn_env), environ.get(profile.truth.runtime_dsn_env)]
+        for dsn in (*dsns, *((store.truth_dsn, store.runtime_dsn) if store else ())):
             self.learn_dsn(dsn)
 
     def learn(self, *values: str) -> None:
-        """Remember values, also as they stand in a URL."""
+        """Remember values, also in the form that they have in a URL."""
         for value in values:
             if len(value) >= _LEAST_LENGTH:
                 self._forms |= {value, quote(value, safe="")}
 
     def learn_dsn(self, dsn: str | None) -> None:
-        """Remember the password of a DSN; one that is no DSN is remembered whole."""
+        """Remember the password of a DSN. What cannot be parsed as a DSN is remembered whole."""
         if not dsn:
             return
         try:
@@ -63,7 +63,7 @@ class Secrets:
             self.learn(dsn)
 
     def blank(self, text: str) -> str:
-        """The text without them."""
+        """The text with every secret replaced by ``BLANK``."""
         pattern = self._pattern()
         return (
             text
@@ -72,9 +72,9 @@ class Secrets:
         )
 
     def clean(self, folder: Path) -> dict[str, int]:
-        """Blank them in every file below a folder; how many stood in which (by relative name).
+        """Blank the secrets in every file below a folder; how many were found in each (by relative name).
 
-        Line by line, for a log may be large. EvidenceError when a file cannot be written again.
+        It works line by line because a log may be large. EvidenceError when a file cannot be written again.
         """
         pattern = self._pattern()
         found: dict[str, int] = {}
@@ -91,13 +91,13 @@ class Secrets:
     def _pattern(self) -> re.Pattern[bytes] | None:
         if not self._forms:
             return None
-        # The longest first: one may be the beginning of another.
+        # The longest first, because one may be the beginning of another.
         longest_first = sorted((form.encode() for form in self._forms), key=len, reverse=True)
         return re.compile(b"|".join(map(re.escape, longest_first)))
 
 
 def _blank_file(path: Path, pattern: re.Pattern[bytes]) -> int:
-    """Blank one file; it is written again only where something was found."""
+    """Blank one file. It is written again only where a secret was found."""
     with path.open("rb") as file:
         count = sum(len(pattern.findall(line)) for line in file)
     if count:

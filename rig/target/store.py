@@ -1,4 +1,4 @@
-"""The database of a run: the target's own where the environment names it, else one that is made for the run."""
+"""The database of a run: the one that the environment names, else one that is made for the run."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _IDENTITY = {
     "oid": "SELECT oid::bigint FROM pg_database WHERE datname = current_database()",
     "name": "SELECT current_database()",
 }
-"""What tells a user's database from every other, in the facts: the server, and which of its databases."""
+"""What identifies a database in the facts: the server, and which of its databases it is."""
 _FACTS = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "max_connections")
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A database and its two doors. ``facts`` go into the evidence; ``log_files`` are searched for personal data.
+    """A database and its two DSNs. ``facts`` go into the evidence; ``log_files`` are searched for personal data.
 
     ``lasting`` is True when it outlives the run, so that its truth can be read later. ``pid`` is the postmaster's where
     the rig started it.
@@ -66,11 +66,11 @@ def existing_store(profile: Profile, environ: Mapping[str, str]) -> Store:
     if profile.launch is not None:
         runtime_dsn = secret_from(environ, profile.truth.runtime_dsn_env, "the DSN that the target connects with")
     truth_role = _role(truth_dsn, profile.truth.dsn_env)
-    # Not every DSN names its role (a service of pg_service.conf): preflight asks the server.
+    # A DSN may leave its role to pg_service.conf: preflight asks the server for it.
     if runtime_dsn and truth_role is not None and truth_role == _role(runtime_dsn, profile.truth.runtime_dsn_env):
         raise ConfigError(
             f"{profile.truth.dsn_env} and {profile.truth.runtime_dsn_env} name the same role; the target must connect "
-            "as a role of its own that cannot bypass row-level security, and the truth be read over another"
+            "as a role of its own that cannot bypass row-level security; read the truth as another role"
         )
     try:
         with psycopg.connect(
@@ -87,7 +87,7 @@ def existing_store(profile: Profile, environ: Mapping[str, str]) -> Store:
 
 
 def _query_row(connection: psycopg.Connection[Any], query: str) -> Any:
-    """The row that the query gives; None where the role may not ask for it."""
+    """The row that the query gives; None where the role may not run it."""
     try:
         return connection.execute(query.encode()).fetchone()
     except psycopg.errors.InsufficientPrivilege:
@@ -95,13 +95,13 @@ def _query_row(connection: psycopg.Connection[Any], query: str) -> Any:
 
 
 def require_same(store: Store, facts: Mapping[str, Any]) -> None:
-    """EvidenceError where a database is another one than that of ``facts``, by what both of them say of themselves."""
+    """EvidenceError where a database is not the one that ``facts`` were read from."""
     for name in _IDENTITY:
         then, now = facts.get(name), store.facts.get(name)
         if None not in (then, now) and then != now:
             raise EvidenceError(
                 f"{store.facts['source']} names another database than the run's ({name} {now!r}, the run's {then!r}): "
-                "its rows say nothing of this run; set it to the run's own"
+                "its rows say nothing about this run; set it to the run's database"
             )
 
 
@@ -114,7 +114,7 @@ def _role(dsn: str, variable: str) -> str | None:
 
 
 def new_store(cluster: Cluster, name: str = "rig") -> Store:
-    """A fresh database on a server; it goes with the server, or when the caller drops it."""
+    """A fresh database on a server. It is removed with the server, or when the caller drops it."""
     database = cluster.create_database(name)
     facts = {
         "source": cluster.source,

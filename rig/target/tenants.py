@@ -1,7 +1,7 @@
-"""The tenants of a run: their ids, their credentials, and how they come to exist in the target.
+"""The tenants of a run: their ids, their credentials, and how they are made in the target.
 
-Ids derive from the run, or are the service's own; either way every run has tenants of its own. API keys and webhook
-secrets are random, live in memory and reach only the target. A profile may instead name fixed tenants, whose
+Ids derive from the run, or the service gives them; either way every run has tenants of its own. API keys and webhook
+secrets are random, stay in memory and are passed only to the target. A profile may instead name fixed tenants, whose
 credentials come from the environment.
 """
 
@@ -33,7 +33,7 @@ _OWN_ID = "tenant_id"
 
 @dataclass(frozen=True, slots=True)
 class Tenancy:
-    """Tenants and, apart from them, what they prove themselves with (both by name)."""
+    """Tenants and, separately, their credentials by tenant name."""
 
     tenants: tuple[Tenant, ...]
     credentials: Mapping[str, Credentials]
@@ -47,7 +47,7 @@ def provision(
     environ: Mapping[str, str],
     known: Secrets | None = None,
 ) -> Tenancy:
-    """Make the tenants of those names exist; ``known`` learns their credentials before anybody else hears them.
+    """Make tenants with these names; ``known`` learns their credentials before they are passed on.
 
     ConfigError where the statement or command fails or a fixed tenant is missing, Unavailable without the database.
     """
@@ -62,7 +62,7 @@ def provision(
         if route.secret_env is not None
     }
     tenants = tuple(Tenant(name, str(uuid.uuid5(_NAMESPACE, f"{run.seed}/{run.run_id}/{name}"))) for name in names)
-    credentials = {name: _made_up(profile, shared) for name in names}
+    credentials = {name: _make_credentials(profile, shared) for name in names}
     _learn(known, credentials)
     parameters = [_parameters(tenant, credentials[tenant.name]) for tenant in tenants]
     if profile.tenants.provision_sql is not None:
@@ -78,7 +78,7 @@ def _learn(known: Secrets, credentials: Mapping[str, Credentials]) -> None:
         known.learn(own.api_key, *own.secrets.values())
 
 
-def _made_up(profile: Profile, shared: Mapping[str, str]) -> Credentials:
+def _make_credentials(profile: Profile, shared: Mapping[str, str]) -> Credentials:
     own = {route.secret: secrets.token_hex(24) for route in profile.routes}
     return Credentials(secrets.token_urlsafe(24), own | dict(shared))
 
@@ -109,7 +109,7 @@ def _api_key(environ: Mapping[str, str], tenant: FixedTenant) -> str:
     if not key.isascii() or not key.isprintable() or key != key.strip():
         raise ConfigError(
             f"environment variable {tenant.api_key_env} holds what no header can carry (a line end, a space around it, "
-            "or a letter beyond ASCII); it must hold the API key alone"
+            "or a character beyond ASCII); it must hold the API key alone"
         )
     return key
 
@@ -130,13 +130,13 @@ def _by_sql(statement: str, parameters: Sequence[Mapping[str, str]], admin_dsn: 
     try:
         with psycopg.connect(admin_dsn, application_name="rig-tenants", connect_timeout=10) as connection:
             for values in parameters:
-                # The statement is the profile's own, written by whoever owns the target.
+                # The statement comes from the profile, which belongs to whoever owns the target.
                 cursor = connection.execute(statement.encode(), values)
                 ids.append(_own_id(cursor))
     except psycopg.OperationalError as error:
         raise Unavailable(f"the truth database cannot be reached to make tenants: {str(error).strip()}") from None
     except psycopg.Error as error:
-        # The server's details are left out: they print the failing row, and in it the tenant's secrets.
+        # The server's details are left out: they print the failing row, which holds the tenant's secrets.
         said = error.diag.message_primary or str(error).strip()
         raise ConfigError(f"tenants.provision_sql failed: {said}") from None
     if len(set(filter(None, ids))) != len([one for one in ids if one]):

@@ -1,4 +1,4 @@
-"""Truth: what lies in the target's database after a run, against what was sent. Reads only; judges nothing.
+"""Compares the rows in the target's database with the requests that were sent. Reads only; judges nothing.
 
-Flow: ``TruthReader.preflight`` before anything is sent, ``quiesce`` and ``read`` after the last drive.
+Flow: ``TruthReader.preflight`` before anything is sent, ``quiesce`` and ``read`` after the last scenario run.
 """

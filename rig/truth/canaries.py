@@ -1,10 +1,9 @@
-"""Personal data where none may be: this run's canaries in every text column and log file, and personal keys in the two
-event tables.
+"""Finds personal data where none may be: canaries in every text column and log file, personal keys in the event tables.
 
-Flow: each table is read once, by a scan that gives back only suspicious rows; those are looked at again here, value
-by value and, where a value is JSON, place by place. A canary that is not of this run is another run's business. A key
-in a row that names no request of the run may be older than it: such rows are counted before the run, and those that are
-more afterwards are the run's. What is reported names places and requests, never the content of a row.
+Flow: each table is read once, by a scan that returns only suspicious rows. Their values are examined here; in a JSON
+value, every place. Canaries of other runs are ignored. A personal key in a row that names no request of the run may be
+older than the run. Such rows are counted before the run, and any increase is the run's. The report names places and
+requests, never the content of a row.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from rig.truth.reconcile import Baseline
 from rig.truth.tables import EventTables, Table, text_tables
 
 HITS_MAX = 10_000
-"""So many hits are named, of rows and of logs each (neither must crowd out the other); the rest is only counted."""
+"""So many hits are named in rows, and so many in logs; the rest is only counted."""
 
 _CANARY = re.compile(CANARY_PATTERN)
 _CANARY_BYTES = re.compile(CANARY_PATTERN.encode())
@@ -36,10 +35,10 @@ _CANARY_STARTS = ("cnry", "9997", "2001:db8")
 """What every canary contains: a plain search for these is many times cheaper than the pattern."""
 _LINE_BYTES_MAX = 1 << 20
 _CARRIED_BYTES = 64
-"""More than the longest canary, so that one is found across the cut of an endless line."""
+"""More than the longest canary, so that one is found even where an endless line is cut."""
 
 _EventRow = tuple[sql.Composable, sql.Composable]
-"""SQL of the tenant and of what names the request, in a row of an event table."""
+"""SQL for the tenant of a row of an event table, and for what names its request."""
 
 
 @dataclass(slots=True)
@@ -57,31 +56,31 @@ class Findings:
             self.hits.append(hit)
 
     def overflow_notes(self, where: str) -> list[str]:
-        """A note where not all could be named."""
+        """A note where not all hits are named."""
         if self.hits_total <= HITS_MAX:
             return []
-        return [f"only the first {HITS_MAX} of {self.hits_total} finds of personal data in {where} are named"]
+        return [f"only the first {HITS_MAX} of {self.hits_total} hits of personal data in {where} are named"]
 
 
 class PersonalKeys:
-    """The keys under which personal data would lie, as a search in the text form of JSON."""
+    """The keys of personal data, as a search in the text form of JSON."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         self.names = frozenset(keys)
-        # A key that ends in another one is found by searching for that.
+        # To search for a key also finds those that end in it.
         ends = [key for key in keys if not any(key != other and key.endswith(other) for other in keys)]
         self.needles = [f'{end}"' for end in dict.fromkeys(ends)]
         alternatives = "|".join(re.escape(key) for key in sorted(self.names, key=len, reverse=True))
         self.pattern = re.compile(rf'"({alternatives})\\*"\s*:') if keys else None
 
     def find_in(self, text: str) -> Iterator[str]:
-        """The keys that a text mentions as keys, also in JSON quoted within JSON."""
+        """The keys that a text contains as keys, also in JSON quoted within JSON."""
         if self.pattern is not None:
             yield from dict.fromkeys(self.pattern.findall(text))
 
 
 class Search:
-    """The search of one run through its tables. Holds no connection."""
+    """The search of one run in its tables. It holds no connection."""
 
     def __init__(
         self,
@@ -99,10 +98,10 @@ class Search:
         self._fresh = {tenant.id for tenant in tenants if baseline.fresh(tenant)}
         self._before = baseline.personal
         self._ownerless: Counter[tuple[str, str]] = Counter()
-        """(tenant id, column) → values that hold a personal key, of the run or older: nothing in the row says which."""
+        """(tenant id, column) → values with a personal key in rows that do not say whether they are of this run."""
 
     def search_tables(self, connection: Connection[Any]) -> None:
-        """Every text column of the target's schemas; the event tables by their own names, whatever they are made of."""
+        """Search every text column of the target's schemas; the event tables by name, even if they are views."""
         canonical, dead = self._tables.canonical, self._tables.dead
         self._search_events(connection)
         searched = {canonical.oid, dead.oid, *self._partitions(connection, canonical, dead)}
@@ -112,7 +111,7 @@ class Search:
         self._add_growth()
 
     def count_older(self, connection: Connection[Any]) -> dict[str, dict[str, int]]:
-        """Before the run: rows of the tenants that hold a personal key, by tenant id and column."""
+        """Before the run: count rows of the tenants that hold a personal key, by tenant id and column."""
         self._search_events(connection)
         counted: dict[str, dict[str, int]] = {}
         for (tenant, place), rows in self._ownerless.items():
@@ -121,7 +120,7 @@ class Search:
 
     @property
     def ownerless_count(self) -> int:
-        """Rows that hold a personal key and may be older than the run, where nobody counted those before it."""
+        """Rows with a personal key that may be older than the run, where those before it were not counted."""
         return self._ownerless.total() if self._before is None else 0
 
     def _search_events(self, connection: Connection[Any]) -> None:
@@ -132,7 +131,7 @@ class Search:
         self._search_table(connection, dead, dead_row)
 
     def _add_growth(self) -> None:
-        """Nothing in such a row says whether it is new; their number says that some are."""
+        """Such a row does not say whether it is new, but an increase in number says that some are."""
         if self._before is None:
             return
         for (tenant, place), rows in self._ownerless.items():
@@ -154,13 +153,13 @@ class Search:
             return
         self.findings.columns_scanned += len(columns)
         with connection.cursor() as cursor:
-            # Streamed, because an old database may be full of another run's canaries.
+            # Streamed, because an old database may be full of canaries of other runs.
             for tenant, identity, *values in cursor.stream(self._query(table, event)):
                 keys = self._keys if tenant in self._names else None
                 owner = partial(self._owner, tenant, identity)
                 for column, value in zip(columns, values, strict=True):
                     place = f"{table}.{column.name}"
-                    if value is not None and self._look(value, place, keys, owner):
+                    if value is not None and self._examine(value, place, keys, owner):
                         self._ownerless[tenant, place] += 1
 
     def _query(self, table: Table, event: _EventRow | None) -> sql.Composed:
@@ -170,8 +169,8 @@ class Search:
         if event and self._keys.pattern is not None:
             suspicious += [sql.SQL("strpos(hay, {}) > 0").format(sql.Literal(end)) for end in self._keys.needles]
             sure = f"{CANARY_PATTERN}|{self._keys.pattern.pattern}"
-        # OFFSET 0 keeps the concatenation from being made again for each condition; backslashes go, so that a key
-        # is also found in JSON that is quoted within JSON.
+        # OFFSET 0 keeps PostgreSQL from making the concatenation again for each condition. Backslashes are removed,
+        # so that a key is also found in JSON that is quoted within JSON.
         return sql.SQL(
             """
             SELECT tenant, identity, {names} FROM (
@@ -196,7 +195,7 @@ class Search:
         )
 
     def _owner(self, tenant: str | None, identity: str | None) -> str | None:
-        """The request that a row of an event table belongs to, in words; None where it may be older than the run."""
+        """A description of the request that a row belongs to; None where the row may be older than the run."""
         request = self._index.by_identity(identity) if identity else None
         if request is not None or tenant is None:
             return request
@@ -205,8 +204,8 @@ class Search:
     def _unknown(self, tenant: str) -> str:
         return f"a request of tenant {self._names.get(tenant, tenant)}, unknown which"
 
-    def _look(self, text: str, place: str, keys: PersonalKeys | None, owner: Callable[[], str | None]) -> bool:
-        """Add what is found; True where there is a personal key whose request nobody knows."""
+    def _examine(self, text: str, place: str, keys: PersonalKeys | None, owner: Callable[[], str | None]) -> bool:
+        """Add what is found; True where there is a personal key whose request is unknown."""
         ownerless = False
         for what, token, path in dict.fromkeys(_places(text, keys)):
             request = self._index.by_canary(token) if token else owner()
@@ -217,7 +216,7 @@ class Search:
 
 
 def search_log(path: Path, index: RequestIndex, findings: Findings) -> None:
-    """One log file, line by line; OSError where it cannot be read."""
+    """Search one log file, line by line; OSError where it cannot be read."""
     with path.open("rb") as file:
         for number, token in _tokens(file.readline):
             request = index.by_canary(token)
@@ -230,7 +229,7 @@ def _tokens(readline: Callable[[int], bytes]) -> Iterator[tuple[int, str]]:
     starts = [start.encode() for start in _CANARY_STARTS]
     number, carried = 1, b""
     while piece := readline(_LINE_BYTES_MAX):
-        # Logs in UTF-16 put a zero beside each letter; without them, every encoding reads alike here.
+        # UTF-16 has a zero byte beside each letter; without them all encodings are searched alike.
         line = carried + (piece.replace(b"\0", b"") if b"\0" in piece else piece)
         searched_to = 0
         if any(start in line for start in starts):
@@ -244,7 +243,7 @@ def _tokens(readline: Callable[[int], bytes]) -> Iterator[tuple[int, str]]:
 
 
 def _places(text: str, keys: PersonalKeys | None) -> Iterator[tuple[str, str, str]]:
-    """(what, canary token or "", JSON path or "") of everything personal in a value."""
+    """All personal data in a value, as (what, canary token or "", JSON path or "")."""
     if not _CANARY.search(text) and not (keys and any(keys.find_in(text))):
         return
     try:
@@ -252,14 +251,14 @@ def _places(text: str, keys: PersonalKeys | None) -> Iterator[tuple[str, str, st
     except (ValueError, RecursionError):
         document = text
     found = list(_walk(document, keys))
-    # What a parser swallows (a duplicate key) still counts; only its path is lost.
+    # What the parser drops (a duplicate key) still counts, without its path.
     seen = {what for what, _, _ in found}
     yield from found
     yield from (hit for hit in _mentions(text, "", keys) if hit[0] not in seen)
 
 
 def _walk(document: Any, keys: PersonalKeys | None) -> Iterator[tuple[str, str, str]]:
-    """Every key and every value of a document; ``$`` is its root."""
+    """Search every key and every value of a document; ``$`` is its root."""
     if isinstance(document, str):
         yield from _mentions(document, "", keys)
         return

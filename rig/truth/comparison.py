@@ -1,22 +1,22 @@
-"""The comparison of expected with observed rows, as SQL over named results. Set-based: no query asks key by key.
+"""Compares expected with observed rows, in SQL over named results. Set-based: no query is made key by key.
 
-The results build on each other (see ``Staging``); a *token* is what names a request in a dead letter: its key, or its
+The results build on each other (see ``Staging``). A *token* identifies a request in a dead letter: its key, or its
 correlation id where the profile matches by that::
 
     rig_request        one row per request: what it promises and how it ended
     rig_tenant         the run's tenants: their numbers, and what their rows carry
     rig_expected       rig_request by (tenant, key)
     rig_canonical      the canonical table by (tenant, key): the run's tenants, and the run's keys under any other
-    rig_kept           rig_expected beside rig_canonical, with the rows of either that the other lacks
+    rig_kept           rig_expected joined with rig_canonical, with the rows of either that the other lacks
     rig_dead           the dead-letter table by (tenant, token), as rig_canonical
     rig_dead_expected  the dead letters expected, by (tenant, token), with what was found of them
     rig_rerouted       requests that have a dead letter and should have none
     rig_loose          rows of either table under a tenant that did not send their key or token
-    rig_foreign        requests whose key or token a loose row has: another tenant's row is theirs
+    rig_foreign        requests whose key or token is in a loose row: they have a row of another tenant
     rig_stray          loose rows of the run's tenants whose key or token no request has
     rig_finding        one row per key that is not clean: kind, tenant, key, detail
 
-Not for turning results into the report: that is ``rig.truth.reconcile``.
+``rig.truth.reconcile`` turns the results into a report.
 """
 
 from __future__ import annotations
@@ -72,16 +72,16 @@ class TruthComparison:
         }
 
     def load(self, expectations: Iterable[Expectation]) -> None:
-        """Bring in what was sent, and the tenants."""
+        """Load the requests that were sent, and the tenants."""
         self._staging.load("rig_request", _REQUEST, expectations)
         self._staging.load("rig_tenant", _TENANT, [(number, tenant.id) for number, tenant in enumerate(self._tenants)])
 
-    def ask(self, query: LiteralString) -> list[tuple[Any, ...]]:
+    def select(self, query: LiteralString) -> list[tuple[Any, ...]]:
         """The rows of a query over the named results; names in braces are filled in."""
-        return self._staging.ask(sql.SQL(query).format(**self._names))
+        return self._staging.select(sql.SQL(query).format(**self._names))
 
     def observe(self) -> None:
-        """Read both tables and lay them beside what was sent."""
+        """Read both tables and join them with the requests."""
         self._define(
             "rig_expected",
             """
@@ -213,7 +213,7 @@ class TruthComparison:
         """Define rig_finding.
 
         ``named``: tenants whose missing dead letters are named one by one, and not only counted; ``fresh``: tenants
-        without any row before the run, so that every stray row is of its making; ``channels``: whether a request
+        without any row before the run, so that every stray row is of this run; ``channels``: whether a request
         promises one.
         """
         self._find_canonical()

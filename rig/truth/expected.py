@@ -2,7 +2,7 @@
 
 Flow: ``RunOutcomes`` (a scenario and the outcome of each of its requests) → ``expectations`` → rows for
 ``rig.truth.reconcile``; ``RequestIndex`` finds the request that a key, a correlation id or a canary belongs to.
-Nothing is kept aside during a run: everything follows from the seed. Not for reading the database.
+Nothing need be stored during a run: everything follows from the seed. Not for reading the database.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class RunOutcomes:
 
 
 class Expectation(NamedTuple):
-    """What one request promises. ``scenario_run`` and ``tenant`` are numbers: places in the caller's sequences."""
+    """What one request promises. ``scenario_run`` and ``tenant`` are indexes into the caller's sequences."""
 
     scenario_run: int
     tenant: int
@@ -49,7 +49,7 @@ class Expectation(NamedTuple):
 def expectations(
     targeter: Targeter, scenario_runs: Sequence[RunOutcomes], tenant_numbers: Mapping[str, int]
 ) -> Iterator[Expectation]:
-    """One expectation per request of all drives; KeyError for a tenant (by name) without a number."""
+    """One expectation per request of all scenario runs; KeyError for a tenant (by name) without a number."""
     for scenario_run, outcomes in enumerate(scenario_runs):
         targets = targeter.bind(outcomes.scenario)
         for seq, outcome in enumerate(outcomes.codes.tolist()):
@@ -58,7 +58,7 @@ def expectations(
 
 
 class RequestIndex:
-    """Finds the request behind a value found in the database or in a log. Built at the first question only."""
+    """Finds the request of a value in the database or in a log. It is built when it is first used."""
 
     def __init__(self, targeter: Targeter, scenarios: Sequence[Scenario]) -> None:
         self._targeter = targeter

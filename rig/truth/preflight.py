@@ -1,7 +1,7 @@
-"""What must hold before anything is sent, so that what is read afterwards proves something.
+"""Checks before anything is sent that the database can be trusted as truth afterwards.
 
-Flow: ``preflight`` asks the catalog, the roles and the tables, raises at the first thing that does not fit, and gives
-back the ``Baseline``. Errors name the profile key or environment variable, and the remedy.
+Flow: ``preflight`` checks the catalog, the roles and the tables, raises at the first thing that is wrong, and returns
+the ``Baseline``. Errors name the profile key or environment variable, and the remedy.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ def preflight(
     runtime_dsn: str | None,
     personal_keys: Sequence[str] = (),
 ) -> Baseline:
-    """Raise ConfigError, Unavailable or EvidenceError where the truth could not be trusted; else count what is there.
+    """Raise ConfigError, Unavailable or EvidenceError where the truth could not be trusted; else count existing rows.
 
-    ``runtime_dsn`` None: how the target connects is not known here, so its role is not judged. ``personal_keys`` are
-    those that no event row may hold.
+    ``runtime_dsn`` None: it is not known how the target connects, so its role is not checked. No event row may hold
+    one of the ``personal_keys``.
     """
     tables = event_tables(connection, truth)
-    require_sight(connection, tables)
+    require_full_view(connection, tables)
     notes = open_tables(connection, tables)
     if runtime_dsn is not None:
         require_bound_runtime(connection, tables, runtime_dsn)
@@ -59,14 +59,14 @@ def preflight(
     duplicated = _count_duplicate_keys(connection, tables, kept)
     if duplicated:
         count = sum(duplicated.values())
-        notes = (*notes, f"{count} keys had more than one canonical row before the run; they are not held against it")
+        notes = (*notes, f"{count} keys had more than one canonical row before the run; they do not count for this run")
     personal: dict[str, dict[str, int]] = {}
     if kept:
         personal = Search(tables, personal_keys, RequestIndex(targeter, ()), kept, rows).count_older(connection)
     return replace(rows, notes=notes, duplicated=duplicated, personal=personal)
 
 
-def require_sight(connection: Connection[Any], tables: EventTables) -> None:
+def require_full_view(connection: Connection[Any], tables: EventTables) -> None:
     """ConfigError unless this role sees every row of every table that holds text."""
     role = _role(connection)[0]
     for table in (tables.canonical, tables.dead, *text_tables(connection, tables.truth.schemas)):
@@ -83,7 +83,7 @@ def require_sight(connection: Connection[Any], tables: EventTables) -> None:
 
 
 def open_tables(connection: Connection[Any], tables: EventTables) -> tuple[str, ...]:
-    """What is to be said of event tables without row-level security."""
+    """Notes about event tables without row-level security."""
     rows = connection.execute(
         "SELECT oid FROM pg_catalog.pg_class WHERE oid = ANY(%s) AND NOT relrowsecurity",
         [[tables.canonical.oid, tables.dead.oid]],
@@ -114,9 +114,9 @@ def require_bound_runtime(connection: Connection[Any], tables: EventTables, runt
     if all_seeing:
         raise ConfigError(
             f"the target's role {role!r} (${variable}) is a superuser or has BYPASSRLS, so that row-level security "
-            "means nothing; give the target a role with NOSUPERUSER NOBYPASSRLS"
+            "has no effect; give the target a role with NOSUPERUSER NOBYPASSRLS"
         )
-    # Asked from here, because the target's role need not see the catalog of its own tables.
+    # Queried as the truth role, because the target's may not see the catalog of its own tables.
     owned = connection.execute(
         "SELECT c.oid::regclass::text FROM pg_catalog.pg_class c WHERE c.oid = ANY(%s) AND c.relrowsecurity"
         " AND NOT c.relforcerowsecurity AND pg_catalog.pg_has_role(%s, c.relowner, 'USAGE')",
@@ -140,14 +140,14 @@ def _role(connection: Connection[Any]) -> tuple[str, bool]:
 
 
 def _require_spelling(connection: Connection[Any], table: Table, column: str, tenants: Sequence[Tenant]) -> None:
-    """ConfigError for an id that the column would print otherwise: none of the tenant's rows would be found by it."""
+    """ConfigError for an id that the column prints in another way: the tenant's rows would not be found by it."""
     ((kind,),) = connection.execute(
         "SELECT pg_catalog.format_type(atttypid, atttypmod) FROM pg_catalog.pg_attribute"
         " WHERE attrelid = %s AND attname = %s",
         [table.oid, column],
     ).fetchall()
     for tenant in tenants:
-        # PostgreSQL's own name for the type, quoted where it must be.
+        # PostgreSQL gives the name of the type, quoted where necessary.
         query = sql.SQL("SELECT CAST({} AS {})::text").format(sql.Literal(tenant.id), sql.SQL(kind))
         whose = f"tenant {tenant.name} has the id {tenant.id!r}"
         try:
@@ -155,7 +155,7 @@ def _require_spelling(connection: Connection[Any], table: Table, column: str, te
         except (psycopg.DataError, psycopg.IntegrityError) as error:
             said = error.diag.message_primary or in_words(error)
             raise ConfigError(
-                f"{whose}, which cannot stand in {table}.{column}, of type {kind}: {said}; {_OWN_SPELLING}"
+                f"{whose}, which is no value of {table}.{column}, of type {kind}: {said}; {_OWN_SPELLING}"
             ) from None
         if spelt != tenant.id:
             raise ConfigError(f"{whose}, which {table}.{column}, of type {kind}, spells {spelt!r}; {_OWN_SPELLING}")
@@ -164,7 +164,7 @@ def _require_spelling(connection: Connection[Any], table: Table, column: str, te
 def _require_unused_keys(
     connection: Connection[Any], tables: EventTables, targeter: Targeter, scenarios: Sequence[Scenario]
 ) -> None:
-    """A run must not find the rows of an earlier one."""
+    """EvidenceError where rows with keys of this run exist already."""
     by_correlation = tables.truth.dead.match in ("correlation", "payload-correlation")
     canonical_key = tables.canonical.columns[tables.truth.canonical.key].word
     identities = _identities(targeter, scenarios)

@@ -1,7 +1,7 @@
-"""Waiting until the target has stopped writing. A polled condition with a deadline, never a blind sleep.
+"""Waits until the target has stopped writing: a polled condition with a deadline, never a blind sleep.
 
-A backend is busy while it holds the lock on its own virtual transaction: exactly while it runs a statement or sits in
-an open transaction. ``pg_locks`` shows that to every role, where ``pg_stat_activity`` hides the state of other roles.
+A backend is busy while it holds the lock on its own virtual transaction. It does so exactly while it runs a statement
+or has an open transaction. ``pg_locks`` shows this to every role; ``pg_stat_activity`` hides the state of other roles.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ OWN_APPLICATIONS = (APPLICATION_NAME, "rig-sampler")
 """Application names of the rig's own connections, which do not count."""
 
 POLL_S = 0.1
-"""Between two looks; so long is the shortest rest that can be seen."""
+"""Between two polls. A shorter rest cannot be seen."""
 
 AT_WORK = "l.locktype = 'virtualxid' AND l.mode = 'ExclusiveLock' AND l.granted"
-"""Of the locks ``l``: what a backend holds exactly while it is busy."""
+"""A condition on the locks ``l``: a backend holds such a lock exactly while it is busy."""
 _BUSY = f"""
 SELECT a.pid, coalesce(a.application_name, ''), coalesce(a.usename::text, '?')
 FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
@@ -36,13 +36,13 @@ ORDER BY a.pid
 
 @dataclass(frozen=True, slots=True)
 class Quiescence:
-    """How the wait ended. ``busy`` names what was at work last (never its statements); empty when quiet."""
+    """How the wait ended. ``busy`` names the backends that were busy last (not their statements); empty when quiet."""
 
     quiet: bool
     waited_s: float
     busy: tuple[str, ...] = ()
     quiet_s: float = POLL_S
-    """For how long nobody was to be at work."""
+    """For how long no backend was to be busy."""
 
     def __bool__(self) -> bool:
         return self.quiet
@@ -50,8 +50,8 @@ class Quiescence:
     def __str__(self) -> str:
         if self.quiet:
             return f"quiet after {self.waited_s:.1f} s"
-        last = f"; last at work: {'; '.join(self.busy)}" if self.busy else ""
-        return f"not at rest for {self.quiet_s:g} s within {self.waited_s:.1f} s{last}"
+        last = f"; last busy: {'; '.join(self.busy)}" if self.busy else ""
+        return f"not quiet for {self.quiet_s:g} s within {self.waited_s:.1f} s{last}"
 
 
 def quiesce(
@@ -61,10 +61,10 @@ def quiesce(
     quiet_s: float = POLL_S,
     own: Sequence[str] = OWN_APPLICATIONS,
 ) -> Quiescence:
-    """Wait until every look within ``quiet_s`` found no backend of the database but the rig's in a transaction.
+    """Wait until no poll within ``quiet_s`` found a backend in a transaction, except the rig's own.
 
-    A transaction that begins and ends between two looks is not seen; a row that comes within ``quiet_s`` of the call
-    is waited for all the same. A database that cannot be reached is not quiet either: it is asked again until the
+    A transaction that begins and ends between two polls is not seen. The wait takes ``quiet_s`` at least, so a row that
+    is written within that time is not missed. A database that cannot be reached is not quiet: it is polled until the
     deadline, so that one which recovers from a crash in time is read.
     """
     began = time.monotonic()
@@ -73,7 +73,7 @@ def quiesce(
     last_busy: tuple[str, ...] = ()
     try:
         while True:
-            looked = time.monotonic()
+            polled_s = time.monotonic()
             try:
                 connection = connection or connect()
                 busy = _busy(connection, own)
@@ -83,7 +83,7 @@ def quiesce(
                 connection = None
                 busy = (f"the database cannot be reached: {in_words(error)}",)
             now = time.monotonic()
-            if not busy and quiet_since is not None and looked - quiet_since >= quiet_s:
+            if not busy and quiet_since is not None and polled_s - quiet_since >= quiet_s:
                 return Quiescence(True, now - began)
             last_busy = busy or last_busy
             if now - began >= timeout_s:

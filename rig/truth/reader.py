@@ -1,10 +1,10 @@
-"""The one who reads truth: preflight before a run, quiesce and read after it.
+"""Reads the truth: preflight before a run, quiesce and read after it.
 
-Rows and logs may be read apart: rows while the database stands, logs once whoever writes them was stopped, for what
-he said last comes with his end.
+Rows and logs may be read separately: rows while the database runs, logs after their writers were stopped, because the
+last lines may be written only then.
 
-Each step opens its own connection and closes it again: none is idle while the target is under load, and a database that
-crashed in between is simply asked anew. Never writes to the target's tables.
+Each step opens and closes its own connection. So none is idle while the target is under load, and a crash of the
+database between two steps does no harm. It never writes to the target's tables.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class TruthReader:
     def preflight(
         self, targeter: Targeter, scenarios: Sequence[Scenario], tenants: Sequence[Tenant], runtime_dsn: str | None
     ) -> Baseline:
-        """Whether truth can be read at all, and what lies there already. Before anything is sent.
+        """Check that truth can be read, and count existing rows. To be called before anything is sent.
 
         Unavailable: no connection; ConfigError: names or roles are wrong; EvidenceError: keys of this run exist.
         """
@@ -60,7 +60,7 @@ class TruthReader:
             raise ConfigError(f"the truth database of ${variable} cannot be used: {in_words(error)}") from None
 
     def quiesce(self) -> Quiescence:
-        """Wait until the target's database was at rest for ``truth.quiet_s``, at most ``truth.quiesce_timeout_s``."""
+        """Wait until the target's database was quiet for ``truth.quiet_s``, at most ``truth.quiesce_timeout_s``."""
         truth = self._profile.truth
         return quiesce(self._connect, timeout_s=truth.quiesce_timeout_s, quiet_s=truth.quiet_s)
 
@@ -77,16 +77,16 @@ class TruthReader:
         baseline: Baseline,
         log_files: Sequence[Path] = (),
     ) -> TruthReport:
-        """Rows, then logs, of a target that goes on or is gone; as ``read_rows`` and ``search_logs``."""
+        """Read rows, then logs, where nothing has to be stopped in between (``read_rows``, ``search_logs``)."""
         truth = self.read_rows(targeter, scenario_runs, tenants, baseline)
         return self.search_logs(truth, targeter, [outcome.scenario for outcome in scenario_runs], log_files)
 
     def read_rows(
         self, targeter: Targeter, scenario_runs: Sequence[RunOutcomes], tenants: Sequence[Tenant], baseline: Baseline
     ) -> TruthReport:
-        """Reconcile and search the tables; EvidenceError where the database cannot be read to the end.
+        """Reconcile and search the tables; EvidenceError where the database cannot be read completely.
 
-        Both at once, over two connections: while expectations are derived here, the database has time to search.
+        Both run at once, over two connections: the database searches while the expectations are derived here.
         """
         began = time.monotonic()
         index = RequestIndex(targeter, [outcome.scenario for outcome in scenario_runs])
@@ -94,12 +94,12 @@ class TruthReader:
             with (
                 self._connect() as connection,
                 self._connect() as searching,
-                ThreadPoolExecutor(max_workers=1) as beside,
+                ThreadPoolExecutor(max_workers=1) as background,
                 connection.transaction(),
             ):
                 tables = event_tables(connection, self._profile.truth)
                 search = Search(tables, self._profile.personal_keys, index, tenants, baseline)
-                searched = beside.submit(search.search_tables, searching)
+                searched = background.submit(search.search_tables, searching)
                 reconciled = reconcile(connection, tables, targeter, scenario_runs, tenants, baseline)
                 searched.result()
         except (psycopg.Error, ConfigError) as error:
@@ -124,7 +124,7 @@ class TruthReader:
     def search_logs(
         self, truth: TruthReport, targeter: Targeter, scenarios: Sequence[Scenario], log_files: Sequence[Path] = ()
     ) -> TruthReport:
-        """The same truth, with what lies in ``log_files`` and in those that the profile names.
+        """The same truth, with hits in ``log_files`` and in the log files that the profile names.
 
         A file that cannot be read is named in the notes and missing from ``log_files_scanned``.
         """

@@ -1,7 +1,7 @@
 """Reconciliation: every request sent against the rows that exist, as sets; the answer as groups, totals and names.
 
 Flow: expectations are loaded, ``TruthComparison`` lays them beside both tables inside the database, and only sums and
-the keys that are not clean come back. Where rows carry nothing that names a request (``match = "count"``, or a
+the keys that are not clean come back. Where rows hold nothing that names a request (``match = "count"``, or a
 truncated body under a payload path) numbers are compared, per tenant. Not for judging: ``rig.checks`` does that.
 """
 
@@ -23,15 +23,15 @@ from rig.truth.staging import Staging, may_create_temporary
 from rig.truth.tables import EventTables
 
 DISCREPANCIES_MAX = 10_000
-"""So many keys are named; all are counted."""
+"""At most so many keys are named; all are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """The database before anything was sent: rows by tenant id, and what is worth a note.
+    """The database before anything was sent: rows by tenant id, and notes.
 
     ``duplicated``: keys with several canonical rows, by tenant id; ``personal``: rows that hold a personal key, by
-    tenant id and column, None where nobody counted them (in a pack of an older rig).
+    tenant id and column, None where they were not counted (in a pack of an older rig).
     """
 
     canonical: Mapping[str, int]
@@ -59,7 +59,7 @@ class Reconciliation:
 
 @dataclass(slots=True)
 class _Tally:
-    """The numbers of one scenario_run and tenant, while they are gathered."""
+    """The numbers of one scenario run and tenant, while they are counted."""
 
     canonical_min: int = 0
     canonical_max: int = 0
@@ -72,7 +72,7 @@ class _Tally:
 
 @dataclass(frozen=True, slots=True)
 class _Pool:
-    """Dead letters of one tenant that carry no name: ``rows`` of them, and what each scenario_run still waits for."""
+    """Dead letters of one tenant that name no request: their number, and (least, most) that each scenario run lacks."""
 
     rows: int
     wanted: Mapping[int, tuple[int, int]]
@@ -86,7 +86,7 @@ class _Pool:
         return max(0, self.rows - sum(most for _, most in self.wanted.values()))
 
     def shares(self) -> dict[int, int]:
-        """The rows dealt out: first what each scenario run must have, then what it may; all to one if it is alone."""
+        """The rows of each scenario run: first as many as it must have, then as it may have. A single one gets all."""
         if len(self.wanted) == 1:
             return dict.fromkeys(self.wanted, self.rows)
         left = self.rows
@@ -121,7 +121,7 @@ def reconcile(
 
 
 class _Reader:
-    """Asks the comparison for its sums and its findings."""
+    """Reads the sums and the findings of a comparison."""
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class _Reader:
         baseline: Baseline,
     ) -> None:
         self._comparison = comparison
-        self._drives = scenario_runs
+        self._scenario_runs = scenario_runs
         self._tenants = tenants
         self._baseline = baseline
         self._tallies = {
@@ -143,19 +143,19 @@ class _Reader:
         self._notes: list[str] = []
 
     def read(self, *, pooled: bool) -> Reconciliation:
-        """Everything; ``pooled``: dead letters without a name are expected and compared by number."""
+        """Read everything; ``pooled``: dead letters may name no request, and are then compared by number."""
         self._sum_rows()
         nameless = self._nameless()
         pools = self._pools(nameless) if pooled else {}
         self._comparison.find(
             named=[number for number in range(len(self._tenants)) if number not in pools],
             fresh=[number for number, tenant in enumerate(self._tenants) if self._baseline.fresh(tenant)],
-            channels=any(share.channel for outcome in self._drives for share in outcome.scenario.shares),
+            channels=any(share.channel for outcome in self._scenario_runs for share in outcome.scenario.shares),
         )
         discrepancies = [*self._find_by_number(nameless, pools), *self._find_by_key()]
         if len(discrepancies) > DISCREPANCIES_MAX:
             self._notes.append(f"only the first {DISCREPANCIES_MAX} keys that are not clean are named; all are counted")
-        [(keys,)] = self._comparison.ask("SELECT count(*) FROM rig_expected")
+        [(keys,)] = self._comparison.select("SELECT count(*) FROM rig_expected")
         groups = tuple(
             self._group(scenario_run, tenant, tally) for (scenario_run, tenant), tally in self._tallies.items()
         )
@@ -169,12 +169,12 @@ class _Reader:
         )
 
     def _count_duplicate_keys(self) -> int:
-        """Keys with several canonical rows: those of the run, and of others as many as are more than before it.
+        """Count keys with several canonical rows: those of the run, and any increase among other keys.
 
-        The run's own are not set off against older ones, which may have been mended meanwhile.
+        The run's own count fully: older duplicates that were removed in the meantime must not hide them.
         """
         duplicated = 0
-        for tenant_id, own, others in self._comparison.ask(
+        for tenant_id, own, others in self._comparison.select(
             """
             SELECT tenant_id, count(*) FILTER (WHERE own), count(*) FILTER (WHERE NOT own) FROM (
                 SELECT {canonical_tenant} AS tenant_id, {canonical_key} IN (SELECT key FROM rig_request) AS own
@@ -187,7 +187,7 @@ class _Reader:
         return duplicated
 
     def _sum_rows(self) -> None:
-        canonical = self._comparison.ask(
+        canonical = self._comparison.select(
             """
             SELECT scenario_run, tenant, count(*) FILTER (WHERE acknowledged), count(*) FILTER (WHERE sent), sum(found)
             FROM (
@@ -205,7 +205,7 @@ class _Reader:
         for scenario_run, tenant, least, most, found in canonical:
             tally = self._tallies[scenario_run, tenant]
             tally.canonical_min, tally.canonical_max, tally.canonical = least, most, int(found)
-        expected_dead = self._comparison.ask(
+        expected_dead = self._comparison.select(
             """
             SELECT scenario_run, tenant,
                 count(*) FILTER (WHERE outcome = {acknowledged}), count(*) FILTER (WHERE outcome <> {not_sent})
@@ -214,7 +214,7 @@ class _Reader:
         )
         for scenario_run, tenant, least, most in expected_dead:
             self._tallies[scenario_run, tenant].dead_min, self._tallies[scenario_run, tenant].dead_max = least, most
-        dead = self._comparison.ask(
+        dead = self._comparison.select(
             """
             SELECT scenario_run, tenant, sum(found) FROM (
                 SELECT DISTINCT r.scenario_run, r.tenant, d.token, d.found
@@ -226,12 +226,13 @@ class _Reader:
             self._tallies[scenario_run, tenant].dead = int(found)
 
     def _nameless(self) -> dict[tuple[Row, int], int]:
-        """(table, tenant) → new rows that no request explains and that cannot be named.
+        """(table, tenant) → new rows that no request explains and that name no key.
 
-        Of a fresh tenant, those that carry no name; of one that had rows before, all stray rows beyond their number.
+        For a tenant without earlier rows these are the rows without a key. For any other tenant they are the increase
+        in stray rows.
         """
         nameless = {}
-        for place, number, unnamed, found in self._comparison.ask(
+        for place, number, unnamed, found in self._comparison.select(
             "SELECT place, tenant, coalesce(sum(found) FILTER (WHERE token IS NULL), 0), sum(found)"
             " FROM rig_stray GROUP BY place, tenant"
         ):
@@ -241,9 +242,9 @@ class _Reader:
         return nameless
 
     def _pools(self, nameless: Mapping[tuple[Row, int], int]) -> dict[int, _Pool]:
-        """Tenant → its nameless dead letters; a tenant without any is left out: all that it lacks can be named."""
+        """Tenant → its nameless dead letters. A tenant without any is left out: each one that it lacks has a name."""
         wanted: dict[int, dict[int, tuple[int, int]]] = defaultdict(dict)
-        for scenario_run, number, least, most in self._comparison.ask(
+        for scenario_run, number, least, most in self._comparison.select(
             """
             SELECT r.scenario_run, e.tenant, sum(greatest(e.least - e.found, 0)), sum(greatest(e.most - e.found, 0))
             FROM rig_dead_expected e
@@ -269,28 +270,28 @@ class _Reader:
                 tally.discrepancies[DiscrepancyKind.LOST] += pool.missing
         if len(pool.wanted) > 1:
             self._notes.append(
-                f"dead letters of tenant {self._tenants[number].name} carry no name: its {len(pool.wanted)} drives "
-                "share their number, and one that is missing is charged to each of them"
+                f"dead letters of tenant {self._tenants[number].name} name no request: its {len(pool.wanted)} scenario "
+                "runs share their number, and a missing one is counted for each of them"
             )
 
     def _find_by_number(
         self, nameless: Mapping[tuple[Row, int], int], pools: Mapping[int, _Pool]
     ) -> Iterable[Discrepancy]:
-        """What is wrong by number alone."""
+        """The discrepancies that only numbers show."""
         for number, pool in pools.items():
             if pool.missing:
                 for scenario_run, (least, _) in pool.wanted.items():
                     if least:
-                        detail = f"{pool.missing} acknowledged dead letters missing; nothing in the rows names them"
+                        detail = f"{pool.missing} acknowledged dead letters missing; no row names its request"
                         yield self._key(DiscrepancyKind.LOST, scenario_run, number, "", detail)
         for (row, number), rows in nameless.items():
             surplus = pools[number].surplus if row is Row.DEAD and number in pools else rows
             if surplus:
-                detail = f"{surplus} {row.value} rows more than any request explains; nothing in them names one"
+                detail = f"{surplus} {row.value} rows more than the requests explain; they name no request"
                 yield self._key(DiscrepancyKind.UNEXPECTED, None, number, "", detail)
 
     def _find_by_key(self) -> list[Discrepancy]:
-        for scenario_run, number, kind, count in self._comparison.ask(
+        for scenario_run, number, kind, count in self._comparison.select(
             """
             SELECT scenario_run, tenant, kind, count(*) FROM (
                 SELECT DISTINCT r.scenario_run, f.tenant, f.kind, f.key
@@ -299,7 +300,7 @@ class _Reader:
             """
         ):
             self._tallies[scenario_run, number].discrepancies[kind] += count
-        rows = self._comparison.ask(
+        rows = self._comparison.select(
             f"""
             SELECT DISTINCT f.kind = {{is_recovered}}, r.scenario_run, f.tenant, f.kind, f.key, f.detail
             FROM rig_finding f LEFT JOIN rig_request r ON r.tenant = f.tenant AND r.key = f.key
@@ -313,7 +314,7 @@ class _Reader:
 
     def _totals(self) -> tuple[Total, ...]:
         found: dict[tuple[Row, int], tuple[int, int, int]] = {}
-        for place, number, least, most, observed in self._comparison.ask(
+        for place, number, least, most, observed in self._comparison.select(
             """
             SELECT place, tenant, sum(least), sum(most), sum(found) FROM (
                 SELECT {row_canonical} AS place, tenant, count(*) FILTER (WHERE acknowledged) AS least,
@@ -333,7 +334,7 @@ class _Reader:
         return tuple(totals)
 
     def _group(self, scenario_run: int, number: int, tally: _Tally) -> Group:
-        scenario = self._drives[scenario_run].scenario
+        scenario = self._scenario_runs[scenario_run].scenario
         return Group(
             scenario.label,
             scenario.id,
@@ -348,6 +349,6 @@ class _Reader:
         )
 
     def _key(self, kind: DiscrepancyKind, scenario_run: int | None, number: int, key: str, detail: str) -> Discrepancy:
-        scenario = None if scenario_run is None else self._drives[scenario_run].scenario
+        scenario = None if scenario_run is None else self._scenario_runs[scenario_run].scenario
         label, scenario_id = (scenario.label, scenario.id) if scenario else ("", "")
         return Discrepancy(kind, label, scenario_id, self._tenants[number].name, key, detail)

@@ -1,4 +1,4 @@
-"""The connection that truth is read over: what it is called, how it is set, and its failures in one line."""
+"""The connection that truth is read over: its name, its settings, and its errors on one line."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ APPLICATION_NAME = "rig-truth"
 
 _CONNECT_TIMEOUT_S = 5
 
-# Names resolve to pg_catalog and to our temporary tables only; a query that row-level security would thin out fails
-# instead; a small sample tells the planner enough of our own tables, and nested loops over sets are never wanted.
+# Names resolve only to pg_catalog and to our temporary tables. A query whose rows row-level security would hide fails
+# instead. A small sample of our own tables is enough for the planner, and nested loops over sets are never wanted.
 _SETTINGS = """
 SET search_path = '';
 SET row_security = off;

@@ -1,7 +1,7 @@
 """Named intermediate results inside the database: temporary tables, or common table expressions where a role may not
 create any (a read-only role, a standby).
 
-Queries refer to a result by its name and never know which of the two it is. Everything is gone with the transaction.
+Queries refer to a result by its name, whichever of the two it is. Everything is gone with the transaction.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Staging:
         self._expressions: list[bytes] = []
 
     def load(self, name: str, columns: Columns, rows: Iterable[Sequence[object]]) -> None:
-        """Bring rows in from outside, by COPY; as arrays that go along with each question where COPY cannot."""
+        """Load rows by COPY. Without temporary tables they are arrays that each query carries along."""
         if self._temporary:
             self._copy(name, columns, rows)
             return
@@ -47,17 +47,17 @@ class Staging:
         self.define(name, query)
 
     def define(self, name: str, query: sql.Composable) -> None:
-        """Give a query's result a name; later queries may use it."""
+        """Give the result of a query a name that later queries may use."""
         if self._temporary:
             statement = sql.SQL("CREATE TEMPORARY TABLE {} ON COMMIT DROP AS {}")
             self._connection.execute(statement.format(sql.Identifier(name), query))
             self._analyze(name)
         else:
             expression = sql.SQL("{} AS MATERIALIZED ({})").format(sql.Identifier(name), query)
-            # Rendered once, for every question carries it, with all that was loaded.
+            # Rendered once, because every query carries it, with all loaded rows.
             self._expressions.append(expression.as_bytes(self._connection))
 
-    def ask(self, query: sql.Composed) -> list[tuple[Any, ...]]:
+    def select(self, query: sql.Composed) -> list[tuple[Any, ...]]:
         """The rows of a query over the named results."""
         text = query.as_bytes(self._connection)
         if self._expressions:
@@ -81,7 +81,7 @@ class Staging:
         self._analyze(name)
 
     def _analyze(self, name: str) -> None:
-        # Without it the planner takes every result for a small one.
+        # Otherwise the planner assumes that every result is small.
         self._connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(name)))
 
 

@@ -1,4 +1,4 @@
-"""The target's tables as its catalog describes them: found by the profile's names, however strange those are.
+"""The target's tables as its catalog describes them, found by the profile's names, with any characters in them.
 
 Flow: ``event_tables`` resolves the two tables of a profile, ``text_tables`` everything that can hold a canary; both
 give ``Table`` values, whose names reach SQL only as quoted identifiers. Not for reading rows.
@@ -21,11 +21,11 @@ _, _DIGITS, _ = Canary(0).tokens
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column; ``type`` is its type's name, of the base type where it is a domain.
+    """A column; ``type`` is the name of its type, or of the base type where it is a domain.
 
-    ``searched``: a canary can lie in it, because it holds text, network addresses, or numbers of as many digits as a
-    canary has. No number of a shorter type (bigint, money, numeric(12,2)) can be one, and floating point keeps too few
-    digits to tell one: these are not searched.
+    ``searched``: it can hold a canary, because it holds text, network addresses, or numbers with as many digits as a
+    canary. Shorter numbers (bigint, money, numeric(12,2)) cannot be one, and floating point keeps too few digits to
+    recognise one, so these are not searched.
     """
 
     name: str
@@ -35,14 +35,14 @@ class Column:
 
     @property
     def text(self) -> sql.Composable:
-        """SQL that gives the value as text: bytea with its readable bytes readable."""
+        """SQL that gives the value as text; of bytea, the readable bytes."""
         identifier = sql.Identifier(self.name)
         template = "pg_catalog.encode({}, 'escape')" if self.type == "bytea" else "{}::text"
         return sql.SQL(template).format(identifier)
 
     @property
     def word(self) -> sql.Composable:
-        """SQL that gives the value as text that compares byte by byte, whatever collation the target chose."""
+        """SQL that gives the value as text which compares byte by byte, in any collation of the target."""
         return sql.SQL('({}::text COLLATE "C")').format(sql.Identifier(self.name))
 
 
@@ -67,13 +67,13 @@ class Table:
 
     @property
     def text_columns(self) -> list[Column]:
-        """The columns in whose text a canary can lie."""
+        """The columns whose text can hold a canary."""
         return [column for column in self.columns.values() if column.searched]
 
 
 @dataclass(frozen=True, slots=True)
 class EventTables:
-    """The two tables that hold the truth, and SQL for what is read from them."""
+    """The two tables that hold the truth, and SQL to read from them."""
 
     canonical: Table
     dead: Table
@@ -81,7 +81,7 @@ class EventTables:
 
     @property
     def dead_identity(self) -> sql.Composable:
-        """SQL for what names the request in a dead letter; NULL where nothing does."""
+        """SQL for what identifies the request in a dead letter; NULL where nothing does."""
         dead = self.truth.dead
         if dead.match == "count" or dead.column is None:
             return sql.SQL("NULL::text")
@@ -90,7 +90,7 @@ class EventTables:
             return column.word
         at = "{column} #>> {path}::text[]"
         if column.type not in ("json", "jsonb"):
-            # A text column may hold what is not JSON (a truncated body), which must give NULL and not an error.
+            # A text column may hold text that is not JSON (a truncated body), which must give NULL and no error.
             at = "CASE WHEN {column} IS JSON THEN {column}::json #>> {path}::text[] END"
         path = sql.Literal(dead.path.split("."))
         return sql.SQL(f'(({at}) COLLATE "C")').format(column=sql.Identifier(column.name), path=path)
@@ -102,7 +102,7 @@ def event_tables(connection: Connection[Any], truth: Truth) -> EventTables:
     if missing:
         raise ConfigError(
             f"profile key truth.schemas: the truth database has no schema {missing[0]!r}; "
-            "mend the name, or point the truth DSN at the right database"
+            "correct the name, or point the truth DSN at the right database"
         )
     canonical = _event_table(connection, truth.canonical.table, truth.schemas, "truth.canonical.table")
     dead = _event_table(connection, truth.dead.table, truth.schemas, "truth.dead.table")
@@ -116,7 +116,7 @@ def event_tables(connection: Connection[Any], truth: Truth) -> EventTables:
 
 
 def text_tables(connection: Connection[Any], schemas: Sequence[str]) -> list[Table]:
-    """Every table of the schemas that has a column to be searched; partitions stand for their parents."""
+    """Every table of the schemas that has a column to be searched; partitions instead of their parents."""
     oids = connection.execute(
         """
         SELECT c.oid FROM pg_catalog.pg_class c
@@ -141,7 +141,7 @@ def _missing_schemas(connection: Connection[Any], schemas: Sequence[str]) -> lis
 
 
 def _event_table(connection: Connection[Any], name: str, schemas: Sequence[str], profile_key: str) -> Table:
-    # The name as it stands in each schema first: a dot may be part of it.
+    # First the whole name in each schema, because a dot may be part of it.
     wanted = [(schema, name) for schema in schemas]
     wanted += [(name[:at], name[at + 1 :]) for at, letter in enumerate(name) if letter == "."]
     row = connection.execute(
@@ -156,7 +156,7 @@ def _event_table(connection: Connection[Any], name: str, schemas: Sequence[str],
     if row is None:
         raise ConfigError(
             f"profile key {profile_key}: the truth database has no table {name!r} in {', '.join(schemas)}; "
-            "mend the name (schema.table where it lies elsewhere), or run the target's migrations first"
+            "correct the name (schema.table where it lies elsewhere), or run the target's migrations first"
         )
     return _table(connection, row[0])
 
@@ -173,8 +173,8 @@ def _table(connection: Connection[Any], oid: int) -> Table:
     if row is None:
         raise ConfigError("a table of the target vanished while the catalog was read; is a migration running?")
     schema, name, filtered, readable = row
-    # Text is everything but numbers, times, enums and the like; an array counts as what it is made of. The precision of
-    # a numeric lies in its modifier, which a column of a domain leaves at -1 like one that has none.
+    # Text is everything but numbers, times, enums and the like; an array counts as its elements do. The precision of a
+    # numeric is in its modifier, which is -1 for a domain, as for a numeric without precision.
     columns = connection.execute(
         """
         SELECT a.attname::text, base.typname::text,
@@ -204,9 +204,9 @@ def _require_json(connection: Connection[Any], table: Table, column: Column) -> 
     if column.type in ("json", "jsonb"):
         return
     if not column.holds_text or column.type == "bytea":
-        remedy = "name a json, jsonb or text column, or match by another way"
+        remedy = "name a json, jsonb or text column, or choose another truth.dead.match"
     elif connection.info.server_version < 160000:
-        remedy = "a path into a text column needs PostgreSQL 16; match by another way"
+        remedy = "a path into a text column needs PostgreSQL 16; choose another truth.dead.match"
     else:
         return
     raise ConfigError(

@@ -296,7 +296,7 @@ def test_a_port_that_is_taken_is_not_taken_for_the_target(tmp_path: Path) -> Non
     with opened(launched(server()), tmp_path) as other:
         port = other.endpoint.port
         message = refused(launched(server()), tmp_path, port=port)
-        with pytest.raises(Unavailable, match=f"port {port} cannot be had for the target"):
+        with pytest.raises(Unavailable, match=f"port {port} cannot be used for the target"):
             require_free_port(port)
-    assert f"port {port} cannot be had for the target: " in message
+    assert f"port {port} cannot be used for the target: " in message
     require_free_port(0)

@@ -204,7 +204,7 @@ def test_an_answer_that_comes_too_late_is_none(monkeypatch: pytest.MonkeyPatch) 
     with serving() as (endpoint, _):
         prober = Prober(Probes(health="/up", timeout_s=2.0), endpoint)
         monkeypatch.setattr(time, "monotonic_ns", lambda: next(clock))
-        _, path, status, elapsed_ns, error = prober._ask("/up")
+        _, path, status, elapsed_ns, error = prober._probe_once("/up")
     assert (path, status, elapsed_ns) == ("/up", 0, 5_000_000_000)
     assert error == "answered 200, but later than 2 s"
 

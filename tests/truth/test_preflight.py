@@ -53,7 +53,7 @@ def test_rows_that_exist_are_counted(world: World) -> None:
 @pytest.mark.parametrize(
     ("truth", "message"),
     [
-        ({"canonical_table": "nowhere"}, r"truth\.canonical\.table: .*no table 'nowhere' in vault; mend"),
+        ({"canonical_table": "nowhere"}, r"truth\.canonical\.table: .*no table 'nowhere' in vault; correct"),
         ({"dead_table": "vault.nowhere"}, r"truth\.dead\.table: .*'vault\.nowhere'"),
         ({"canonical_channel": "chanel"}, r"truth\.canonical\.channel: .*no column 'chanel'; it has: id, shop id"),
         ({"dead_column": "kee"}, r"truth\.dead\.column: .*'kee'"),

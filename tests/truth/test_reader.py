@@ -98,8 +98,8 @@ def test_who_kept_the_database_from_its_rest_is_named(clock: Clock, monkeypatch:
     monkeypatch.setattr("rig.truth.quiesce._busy", lambda *_: ("pid 7",) if clock.now_s % 1 < 0.15 else ())
     quiescence = quiesce(unconnected, timeout_s=5, quiet_s=2)
     assert not quiescence
-    assert str(quiescence).startswith("not at rest for 2 s within 5.")
-    assert str(quiescence).endswith("; last at work: pid 7")
+    assert str(quiescence).startswith("not quiet for 2 s within 5.")
+    assert str(quiescence).endswith("; last busy: pid 7")
 
 
 def unconnected() -> psycopg.Connection:

