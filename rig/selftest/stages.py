@@ -36,7 +36,7 @@ from rig.selftest.bottlenecks import NO_POOL, ROW_LOCK_CONVOY, Seed
 from rig.selftest.diagnosis import Interview
 from rig.selftest.locust_run import Mix, run_mix
 from rig.selftest.matrix import Cell, Proof, cells_of, judge_pack
-from scenarios.ladder import Ladder, replay_storm, unique_storm
+from scenarios.ladder import IDS, Ladder, replay_storm, unique_storm
 from scenarios.sustained import sustained_load
 
 STEP = 1000
@@ -54,9 +54,8 @@ SUSTAINED_P95_LIMIT_MS = 800.0
 _THROTTLED_FLOOR = 0.5
 """The client of the null benchmark is throttled to a quarter of the time; its floor is half of what it reached."""
 
-NUMBERS = tuple(range(1, 10))
-ROWS = tuple(f"S{number}.rows" for number in NUMBERS)
-ANSWERS = tuple(f"S{number}.answers" for number in NUMBERS)
+ROWS = tuple(f"{scenario}.rows" for scenario in IDS)
+ANSWERS = tuple(f"{scenario}.answers" for scenario in IDS)
 PRIVACY = ("privacy.rows", "privacy.logs")
 SAMPLED = ("samplers", "samplers.database_cpu")
 _TOTALS = ("totals", "duplicates", "accounting", "probes", "hygiene")
