@@ -1,4 +1,4 @@
-"""What the client hardware was shown to be good for: the null benchmark and the latency calibration. Frozen values."""
+"""What the client can do on this machine: the null benchmark and the latency calibration. Frozen values."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from rig.evidence.latency_calibration import LatencyCalibration
 class NullTrial:
     """One trial of the null benchmark.
 
-    Utilisations are CPU time over wall time of one process (1.0: one core); ``stalled`` is the share of the time in
-    which a worker did not run though it wanted to; ``cores_busy`` has a share per core, ``steal`` is one of all cores;
+    Utilisations are CPU time over wall time of one process (1.0: one core). ``stalled`` is the share of the time in
+    which a worker was ready to run and did not. ``cores_busy`` has a share per core, ``steal`` is a share of all cores.
     ``throttled_s`` is time that a cgroup quota took away.
     """
 
@@ -32,12 +32,11 @@ class NullTrial:
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """What the client hardware was shown to be good for, before anything was judged.
+    """What the client can do on this machine, measured before anything is judged.
 
-    ``reason`` is ``client-bound``, ``stub-bound`` or ``hardware-bound`` below the floor, ``failures`` above it where
-    the stub's answers were not all proper, else empty. ``churn_rps`` is the rate when every answer closes its
-    connection. ``latency_calibration`` is the latency certificate, None where measured latency was not checked against
-    known latency.
+    ``reason`` is ``client-bound``, ``stub-bound`` or ``hardware-bound`` below the floor, ``failures`` where the stub's
+    answers were not all correct, else empty. ``churn_rps`` is the rate where every answer closes its connection.
+    ``latency_calibration`` is None where measured latency was not checked against known latency.
     """
 
     floor_rps: float

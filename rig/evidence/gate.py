@@ -1,4 +1,4 @@
-"""What is claimed: a gate, its verdict, and how verdicts compose. Frozen values."""
+"""A gate, its verdict, and how verdicts compose. Frozen values."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """One claim and what came of it. ``rule`` is the sentence that was tested; ``reason`` why it is not PASS."""
+    """One claim with its verdict. ``rule`` is the claim; ``reason`` says why the verdict is not PASS."""
 
     id: str
     verdict: Verdict

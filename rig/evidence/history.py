@@ -1,8 +1,8 @@
 """The history of a run: one row per request, on disk before anything is analysed.
 
-Flow: while a drive runs, each worker appends packed rows to a file of its own under ``history/.raw``; ``seal`` turns
-them into one Parquet file of named columns; ``read_history`` gives all of it as one data frame (so does
-``pandas.read_parquet(folder)``). What a crash left unsealed is sealed by whoever opens the folder next.
+Flow: during a scenario run each worker appends packed rows to its own file under ``history/.raw``. ``seal`` turns these
+files into one Parquet file with named columns. ``read_history`` reads all of it as one data frame, as does
+``pandas.read_parquet(folder)``. ``rig settle`` seals what a crash left unsealed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 
 
 class History:
-    """The folder of one run's history. Drives whose labels are no file names are refused (EvidenceError)."""
+    """The folder of one run's history. EvidenceError for a scenario run whose label is no file name."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -57,7 +57,7 @@ class History:
             raise EvidenceError(f"history folder {self._raw} cannot be made: {error}") from None
 
     def rows_file(self, scenario: Scenario, worker: int) -> Path:
-        """Where a worker writes its rows of a drive."""
+        """The file for a worker's rows of a scenario run."""
         require_file_name(scenario)
         return self._raw / f"{scenario.label}.{worker}.rows"
 
@@ -68,16 +68,16 @@ class History:
         tenant: NDArray[np.int64],
         expected_status: Mapping[RequestClass, tuple[int, ...]],
     ) -> pd.DataFrame:
-        """Name the columns of a drive's rows and keep them as Parquet; the raw files go. Sealing again changes nothing.
+        """Turn the raw files of a scenario run into Parquet with named columns. Sealing again changes nothing.
 
         ``share`` and ``tenant`` (shape (count,)) say by seq which share and which tenant a request belongs to.
-        EvidenceError where the disk does not take it: the raw files stay.
+        EvidenceError where it cannot be written; then the raw files stay.
         """
         require_file_name(scenario)
         sealed = self.folder / f"{scenario.label}.parquet"
         files = sorted(self._raw.glob(f"{scenario.label}.*.rows"))
         if sealed.exists():
-            # It appears only once it is whole; raw files beside it are what a crash kept from being removed.
+            # It appears only when it is complete. Raw files beside it were left by a crash.
             frame = _read_file(sealed)
         else:
             rows = np.concatenate([_read_raw(file) for file in files] or [np.empty(0, RESULT)])
@@ -88,37 +88,37 @@ class History:
         return frame
 
     def close(self) -> None:
-        """Remove the folder of raw rows once everything is sealed; closing again changes nothing."""
+        """Remove the folder of raw rows where everything is sealed. Closing again changes nothing."""
         if self._raw.is_dir() and not any(self._raw.iterdir()):
             self._raw.rmdir()
 
 
 def require_file_name(scenario: Scenario) -> None:
-    """EvidenceError for a drive whose label is no file name: that of a stranger's pack could lead out of it."""
+    """EvidenceError for a label that is no file name: one from a stranger's pack could lead out of the folder."""
     if not _FILE_NAME.fullmatch(scenario.label):
-        raise EvidenceError(f"{scenario.label[:200]!r} cannot be the name of a drive: it is no name of a file")
+        raise EvidenceError(f"{scenario.label[:200]!r} cannot be the name of a scenario run: it is no name of a file")
 
 
 def read_history(folder: Path) -> pd.DataFrame:
-    """All sealed rows below a folder, an empty frame where there are none; EvidenceError when one cannot be read."""
+    """All sealed rows in a folder. EvidenceError where a file cannot be read."""
     frames = [_read_file(file) for file in sorted(folder.glob("*.parquet"))]
     if not frames:
         return pd.DataFrame({column: [] for column in COLUMNS})
-    return _with_categories(pd.concat(frames, ignore_index=True))  # of unlike categories it makes texts
+    return _with_categories(pd.concat(frames, ignore_index=True))  # concat turns unlike categories into texts
 
 
 def was_skipped(rows: pd.DataFrame) -> pd.Series[bool]:
-    """Which requests the rig did not try to send: the deadline, a full queue or an interrupt came first."""
+    """Which requests the rig did not try to send, because of a deadline, a full queue or an interrupt."""
     return rows["error_kind"] == ErrorKind.SKIPPED.name.lower()
 
 
 def has_failed(rows: pd.DataFrame) -> pd.Series[bool]:
-    """Which requests the rig tried to send and that were not acknowledged."""
+    """Which requests the rig tried to send and the target did not acknowledge."""
     return (rows["outcome"] != Outcome.ACKNOWLEDGED) & ~was_skipped(rows)
 
 
 def _keep(frame: pd.DataFrame, unfinished: Path, sealed: Path) -> None:
-    """Write a frame as Parquet; ``sealed`` appears only once it is whole."""
+    """Write a frame as Parquet. ``sealed`` appears only when it is complete."""
     try:
         frame.to_parquet(unfinished, index=False, compression="zstd")
         unfinished.replace(sealed)
@@ -132,12 +132,12 @@ def _read_file(file: Path) -> pd.DataFrame:
 
 
 def _with_categories(frame: pd.DataFrame) -> pd.DataFrame:
-    """Its texts as categories."""
+    """The frame with its texts as categories."""
     return frame.astype(dict.fromkeys(_TEXTS, "category"))
 
 
 def _read_raw(file: Path) -> NDArray[np.void]:
-    """Whole rows of a raw file; a row that a crash cut off is left out."""
+    """The complete rows of a raw file. A row that a crash cut off is left out."""
     data = file.read_bytes()
     return np.frombuffer(data[: len(data) // RESULT.itemsize * RESULT.itemsize], dtype=RESULT)
 

@@ -1,8 +1,8 @@
-"""The file that a sampler appends to as it goes: one JSON line per tick and table.
+"""The file that a sampler appends to while it runs: one JSON line per tick and table.
 
-A line is ``[table, at_ns, rows]``, or ``["report", at_ns, report]``. Lines are handed to the kernel every half second,
-so a killed sampler loses that much and a cut-off last line is left out on reading. Not for analysis: ``frames`` makes
-Parquet of it.
+A line is ``[table, at_ns, rows]`` or ``["report", at_ns, report]``. Lines go to the kernel every half second, so a
+killed sampler loses at most that much. A cut-off last line is skipped on reading. ``rig.evidence.sample_files`` turns
+journals into Parquet.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 JournalLine = tuple[str, int, Any]
-"""Table, time (ns) and rows; or what a sampler says of itself."""
+"""Table, time (ns) and rows; or a sampler's report about itself."""
 REPORT = "report"
 FAILURE = "failure"
 _FLUSH_EVERY_NS = 500_000_000
@@ -22,7 +22,7 @@ _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 class Journal:
-    """Appends to ``path``, which is made where it is missing."""
+    """Appends to ``path``, which is created if it does not exist."""
 
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -35,11 +35,11 @@ class Journal:
             self._append(at_ns, [table, at_ns, rows])
 
     def report(self, at_ns: int, report: Mapping[str, Any]) -> None:
-        """What the sampler says of itself so far; the last one counts."""
+        """The sampler's report about itself so far. The last one counts."""
         self._append(at_ns, [REPORT, at_ns, report])
 
     def failure(self, at_ns: int, why: str) -> None:
-        """Why the sampler came to no end of its own; written by who watched it."""
+        """Why the sampler did not end by itself; written by the process that watches it."""
         self._append(at_ns, [FAILURE, at_ns, why])
 
     def _append(self, at_ns: int, line: list[Any]) -> None:
@@ -49,7 +49,7 @@ class Journal:
             self.flush()
 
     def flush(self) -> None:
-        """Hand over what was added. OSError where the disk does not take it: the sampler ends, and that is seen."""
+        """Write what was added. OSError where the disk is full: the sampler ends, and its gate is INVALID."""
         if self._lines:
             data = ("\n".join(self._lines) + "\n").encode()
             self._lines.clear()
@@ -57,26 +57,26 @@ class Journal:
                 data = data[os.write(self._descriptor, data) :]
 
     def close(self) -> None:
-        """Hand over the rest and close."""
+        """Write the rest and close."""
         self.flush()
         os.close(self._descriptor)
 
 
 def read_journal(path: Path) -> Iterator[JournalLine]:
-    """The lines of a journal. A line that is none, as a kill leaves it, is left out."""
+    """The lines of a journal. A broken line, as a kill leaves it, is skipped."""
     with path.open("rb") as file:
         yield from _parse(file)
 
 
 class JournalTail:
-    """A journal that is still written to, read as it grows."""
+    """Reads a journal while it is still being written."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._read_bytes = 0
 
     def news(self) -> Iterator[JournalLine]:
-        """The lines since the last time; one that is not whole yet is left for the next."""
+        """The complete lines since the last call."""
         with self._path.open("rb") as file:
             file.seek(self._read_bytes)
             whole = file.read().rpartition(b"\n")

@@ -1,7 +1,6 @@
-"""The outcome of judging a run: every gate, the verdict over all of them, and how the process ends.
+"""The result of judging a run: every gate, the verdict over all of them, and the exit code.
 
-Not for deciding anything: the checkers make the gates and the command line chooses the exit code. This is the value
-that ``verdicts.json``, the report, JUnit and the console share.
+``verdicts.json``, the report, JUnit and the console share this value. The checkers decide; nothing here does.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ _EXIT_GATE = "EG"
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """All gates of a run in the order they are reported, and what they come to."""
+    """All gates of a run in the order of the report, with the verdict and the exit code that follow from them."""
 
     verdict: Verdict
     exit_code: int
@@ -33,7 +32,7 @@ class Judgement:
         return tuple(gate for gate in self.gates if not gate.id.startswith(_EXIT_GATE))
 
     def having(self, *verdicts: Verdict) -> tuple[Gate, ...]:
-        """The plain gates that ended in one of these verdicts, the worst verdict's first as they are given."""
+        """The plain gates with one of these verdicts, in the order of ``verdicts``."""
         return tuple(gate for verdict in verdicts for gate in self.plain_gates if gate.verdict is verdict)
 
     @property
@@ -44,7 +43,7 @@ class Judgement:
 
     @property
     def sentence(self) -> str:
-        """One line that says what came of it, naming the gates that decided: ``1 of 20 gates FAIL: S8.time``."""
+        """The result in one line, with the gates that decided: ``1 of 20 gates FAIL: S8.time``."""
         failed, invalid = self.having(Verdict.FAIL), self.having(Verdict.INVALID)
         parts = [
             f"{len(gates)} of {len(self.plain_gates)} gates {verdict}: {some(gate.id for gate in gates)}"

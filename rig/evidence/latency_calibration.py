@@ -1,9 +1,8 @@
-"""What the ruler certificate holds: how far measured latency may be believed, and up to which rate. Pure values.
+"""The latency certificate: how exact measured latency is, and up to which rate. Pure values.
 
-Each ``LatencyStep`` held the latency that the engine measured against the one that a stub really made, request by
-request, at one rate; ``Freeze`` is what the engine saw of a stub that stood still. ``LatencyCalibration`` draws the
-conclusion: the highest rate that is covered and the resolution there. Made by ``rig.calibrate.latency``, judged by
-``rig.checks.latency_calibration``.
+A ``LatencyStep`` compares the latency that the engine measured with the delay that a stub really made, request by
+request, at one rate. A ``Freeze`` is what the engine measured of a stub that was frozen. ``LatencyCalibration`` has the
+highest rate that is covered, and the resolution there. ``rig.calibrate.latency`` makes it.
 """
 
 from __future__ import annotations
@@ -22,17 +21,17 @@ LATENCY_COLUMNS = (
     "status",
     "delivered_ns",
 )
-"""One row per request to the known-latency stub; ``delivered_ns``, the delay that it says it made, is -1 where it gave
-no answer, ``sent_ns`` 0 where the request was skipped."""
+"""One row per request to the stub. ``delivered_ns`` is the delay that the stub says it made, -1 without an answer;
+``sent_ns`` is 0 where the request was skipped."""
 
 TOLERANCE_MS = 0.3
 TOLERANCE_SHARE = 0.02
-"""A measurement is exact within 0.3 ms or 2 % of what was delivered, whichever is more."""
+"""A measurement is exact within 0.3 ms or 2 % of the real delay, whichever is more."""
 COARSEST_MS = 50.0
-"""An error or a schedule lag above this at the 99th percentile, a tenth of the limit on a sustained load, is no
-measurement: the rate is not covered."""
+"""A rate is not covered where the p99 of the error or of the schedule lag is larger. It is a tenth of the limit of a
+sustained load."""
 FREEZE_SHARE = 0.1
-"""The part of its drive for which the stub freezes."""
+"""The share of its scenario run for which the stub is frozen."""
 _FREEZE_SERVICE_P99_MS = 10.0
 
 
@@ -40,8 +39,8 @@ _FREEZE_SERVICE_P99_MS = 10.0
 class LatencyStep:
     """One known latency at one rate. All errors are absolute: |service time - delivered|, request by request.
 
-    ``exact_share`` is the share of the requests whose error is within tolerance, ``relative_p50`` the median of
-    error ÷ delivered (0 where nothing was to be waited for); ``lag`` is sent - intended.
+    ``exact_share`` is the share of requests whose error is within tolerance. ``relative_p50`` is the median of
+    error ÷ delivered (0 without a delay); ``lag`` is sent - intended.
     """
 
     behaviour: str
@@ -72,7 +71,7 @@ class LatencyStep:
 
     @property
     def flaw(self) -> str:
-        """Why this rate is not covered, in words; empty when it is."""
+        """Why this rate is not covered; empty where it is."""
         if self.unanswered or self.skipped:
             return f"{self.unanswered} requests had no answer, {self.skipped} were not sent"
         if self.error_p99_ms > max(COARSEST_MS, TOLERANCE_SHARE * self.delivered_p99_ms):
@@ -83,13 +82,13 @@ class LatencyStep:
 
     @property
     def name(self) -> str:
-        """What was measured."""
+        """The behaviour of the stub and the rate."""
         return f"{self.behaviour} at {self.rate_per_s:,.0f}/s"
 
 
 @dataclass(frozen=True, slots=True)
 class Freeze:
-    """What the engine saw of a stub that stood still for ``froze_s``, a tenth of the drive."""
+    """What the engine measured of a stub that was frozen for ``froze_s``, a tenth of the scenario run."""
 
     rate_per_s: float
     froze_s: float
@@ -103,7 +102,7 @@ class Freeze:
 
     @property
     def flaw(self) -> str:
-        """Why the freeze was not seen for what it was, in words; empty when it was."""
+        """Why the freeze was measured wrongly; empty where it was not."""
         least_ms = 400 * self.froze_s
         if self.unanswered or self.skipped:
             return f"{self.unanswered} requests had no answer, {self.skipped} were not sent"
@@ -118,7 +117,7 @@ class Freeze:
 
 @dataclass(frozen=True, slots=True)
 class LatencyCalibration:
-    """The latency certificate. ``full`` False is the quick form of every run."""
+    """The latency certificate. ``full`` is False for the quick form that every run makes."""
 
     full: bool
     steps: tuple[LatencyStep, ...]
@@ -126,13 +125,13 @@ class LatencyCalibration:
 
     @property
     def covered_rate_per_s(self) -> float:
-        """The highest rate up to which every step was measured well enough; 0 when none was."""
+        """The highest rate up to which every step has no flaw; 0 where there is none."""
         uncovered = min((step.rate_per_s for step in self.steps if step.flaw), default=float("inf"))
         return max((step.rate_per_s for step in self.steps if step.rate_per_s < uncovered), default=0.0)
 
     @property
     def resolution_ms(self) -> float:
-        """Response times closer together than this are not told apart: the worst p99 error or lag at covered rates."""
+        """Response times that differ by less cannot be told apart: the worst p99 error or lag at covered rates."""
         covered = [step for step in self.steps if step.rate_per_s <= self.covered_rate_per_s]
         return max((TOLERANCE_MS, *(max(step.error_p99_ms, step.lag_p99_ms) for step in covered)))
 

@@ -1,7 +1,7 @@
-"""What a pack says of its run: who was asked to do what, when, on which machine.
+"""The manifest of a pack: what was asked for, when, and on which machine.
 
-The manifest is written again after every drive, so that a crash leaves a true one. It carries no secret: a profile
-names the environment variables that hold them, never their values.
+It is written again after every scenario run, so that a crash leaves a true one. It holds no secret: a profile names the
+environment variables that hold secrets, never their values.
 """
 
 from __future__ import annotations
@@ -16,18 +16,17 @@ from rig.evidence.schema import SCHEMA
 from rig.model import RunKey, Tenant
 
 UNENDED = "the run did not come to its end"
-"""Why a run was cut short that has not said so itself: it still goes, or was killed."""
+"""Why a run was cut short that could not say so itself: it still runs, or was killed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """Identity, configuration and course of one run.
 
-    ``profile`` and ``settings`` are the resolved configuration; ``key`` is what all keys, bodies and canaries derive
-    from (None for a verb that sends nothing to the target). ``epoch_monotonic_ns`` is the start on the monotonic clock
-    that all times of the history count on; ``started_utc`` is the same instant on the wall. ``ended_utc`` is None until
-    the end. ``cut_short`` says why not all was done that was to be done: empty once it was, and in the packs of rigs
-    that did not write it down.
+    ``profile`` and ``settings`` are the resolved configuration. All keys, bodies and canaries derive from ``key`` (None
+    for a verb that sends nothing to the target). ``epoch_monotonic_ns`` is the start on the clock of the history;
+    ``started_utc`` is the same instant on the wall clock. ``ended_utc`` is None until the end. ``cut_short`` says why
+    the run ended before its work was done; it is empty where it did not, and in old packs that have no such key.
     """
 
     schema: int = SCHEMA

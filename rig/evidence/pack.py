@@ -1,12 +1,12 @@
-"""One folder a run: everything that was seen, in the form that a checker reads again.
+"""The pack: one folder a run, with all its evidence.
 
-Flow: ``Pack.create`` makes ``<UTC>-<verb>-<seed>.partial``; parts are written into it as the run goes, each whole or
-not at all; ``seal`` lists the hashes and drops the suffix by one rename. So a folder with the suffix is a run that goes
-or crashed (``open`` it to settle it; ``hold`` tells the two apart), and one without is finished and never written to
-again. ``load`` gives the ``Case`` that the checkers judge, ``verify`` says whether a byte was changed since.
+Flow: ``Pack.create`` makes ``<UTC>-<verb>-<seed>.partial``. Files are written into it during the run, each whole or
+not at all. ``seal`` writes the hashes and drops the suffix with one rename. A folder with the suffix belongs to a run
+that still goes or has crashed (``hold`` tells the two apart); one without is finished and never written to again.
+``load`` gives the ``Case`` that the checkers judge; ``verify`` says whether a byte was changed since.
 
-The requests' history is written by ``rig.evidence.history`` into ``history_folder``; logs of started processes go to
-``logs_folder``. Not for judging, drawing or rendering: see checks, plots and documents.
+``rig.evidence.history`` writes the requests' history into ``history_folder``. Logs of started processes go to
+``logs_folder``.
 """
 
 from __future__ import annotations
@@ -79,9 +79,9 @@ class Pack:
 
     @classmethod
     def create(cls, results: Path, verb: str, seed: int, started_utc: datetime) -> Pack:
-        """A new unfinished pack below ``results``; a name that is taken gets a number.
+        """A new unfinished pack in ``results``. A name that is taken gets a number.
 
-        ConfigError when none can be made there.
+        ConfigError where none can be made there.
         """
         name = f"{started_utc.astimezone(UTC):%Y%m%dT%H%M%SZ}-{verb}-{seed}"
         for attempt in range(1, 1000):
@@ -107,7 +107,7 @@ class Pack:
 
     @classmethod
     def open(cls, path: Path) -> Pack:
-        """An existing pack, finished or not; EvidenceError when the folder is none."""
+        """An existing pack, finished or not. EvidenceError where the folder is none."""
         try:
             path = path.resolve()
             there = (path / MANIFEST).is_file()
@@ -118,10 +118,10 @@ class Pack:
         return cls(path)
 
     def hold(self) -> None:
-        """Be the only one who writes to it, until ``let_go`` or, however it ends, the end of this process.
+        """Be the only process that writes to it, until ``let_go`` or the end of this process.
 
-        UsageError while somebody else does. No file tells of it: the kernel locks the folder itself, and no child
-        inherits the lock. A file system without such locks (NFS has none for folders) keeps nobody out.
+        UsageError while another process holds it. The kernel locks the folder itself; no file is written, and no child
+        inherits the lock. A file system without such locks (NFS has none for folders) cannot keep others out.
         """
         try:
             folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
@@ -139,7 +139,7 @@ class Pack:
             self.let_go()
 
     def let_go(self) -> None:
-        """Write no more to it for now; others may."""
+        """Release the lock, so that others may write."""
         self._let_go()
 
     @property
@@ -170,9 +170,9 @@ class Pack:
     # --- written as the run goes -----------------------------------------------------------------------------------
 
     def write(self, name: str, data: bytes) -> None:
-        """Write one file whole, or leave it as it was, and have it on disk; ``name`` is relative, with ``/``.
+        """Write one file completely, or leave it as it was, and sync it to disk. ``name`` is relative, with ``/``.
 
-        EvidenceError when the pack is finished, the name would leave it, or the disk does not take it.
+        EvidenceError where the pack is finished, the name leads out of it, or the file cannot be written.
         """
         if self.is_sealed:
             raise EvidenceError(f"{self.path} is finished and never written to again; {name} was to be written")
@@ -192,23 +192,23 @@ class Pack:
             raise EvidenceError(f"{path} cannot be written: {error}") from None
 
     def write_manifest(self, manifest: Manifest) -> None:
-        """Write the manifest, again after every drive."""
+        """Write the manifest; again after every scenario run."""
         self.write(MANIFEST, _json(manifest, Manifest))
 
     def write_certificate(self, certificate: Certificate) -> None:
-        """Write what the null benchmark and the ruler showed."""
+        """Write the results of the null benchmark and the latency calibration."""
         self.write(CERTIFICATE, _json(certificate, Certificate))
 
     def write_latency_calibration(self, rows: pd.DataFrame) -> None:
-        """Write what the latency certificate rests on (columns: ``LATENCY_COLUMNS``)."""
+        """Write the rows behind the latency certificate (columns: ``LATENCY_COLUMNS``)."""
         self._write_frame(LATENCY, rows)
 
     def write_histograms(self, scenario_run: str, log: str) -> None:
-        """Write a drive's latencies as a standard histogram log."""
+        """Write a scenario run's latencies as a standard histogram log."""
         self.write(f"histograms/{scenario_run}.hlog", log.encode())
 
     def write_truth(self, truth: TruthReport) -> None:
-        """Write what the database held; the unclean keys go to a CSV of their own."""
+        """Write what the database held. The discrepancies go to a CSV file of their own."""
         text = io.StringIO(newline="")
         rows = csv.writer(text)
         rows.writerow(_DISCREPANCY_COLUMNS)
@@ -225,11 +225,11 @@ class Pack:
         self._write_frame(POOL, pool)
 
     def write_leak_findings(self, findings: Sequence[Finding]) -> None:
-        """Write what was looked at before and after the run."""
+        """Write what the leak check found before and after the run."""
         self.write(LEAK_CHECK, _json(tuple(findings), tuple[Finding, ...]))
 
     def write_storm(self, report: StormReport | KeyStorm) -> None:
-        """Write what one case of a storm came to; verifications of tokens go to a table beside it."""
+        """Write the result of one case of a storm. Verifications of tokens go to a table beside it."""
         if isinstance(report, KeyStorm):
             self._write_frame(f"{KEY_STORMS}/{report.label}.parquet", report.calls)
             self.write(f"{KEY_STORMS}/{report.label}.json", _json(report, KeyStormSummary))
@@ -237,7 +237,7 @@ class Pack:
             self.write(f"{STORMS}/{report.label}.json", _json(report, StormReport))
 
     def write_answers(self, answers: Sequence[SeedAnswer]) -> None:
-        """Write what the diagnosis said to seeded bottlenecks."""
+        """Write the diagnosis's answers to seeded bottlenecks."""
         self.write(ANSWERS, _json(tuple(answers), tuple[SeedAnswer, ...]))
 
     def write_judgement(self, judgement: Judgement) -> None:
@@ -245,11 +245,11 @@ class Pack:
         self.write(VERDICTS, _json(judgement, Judgement))
 
     def write_diagnosis(self, diagnosis: Diagnosis) -> None:
-        """Write why it was as slow as it was."""
+        """Write the diagnosis: why the run was slow."""
         self.write(DIAGNOSIS, _json(diagnosis, Diagnosis))
 
     def seal(self) -> str:
-        """Finish the pack: hashes, then one rename. Returns the SHA-256 of the hash list, hex: it vouches for all."""
+        """Finish the pack: hashes, then one rename. Returns the SHA-256 of the hash list, hex."""
         if self.is_sealed:
             raise EvidenceError(f"{self.path} is finished already")
         final = self.path.with_name(self.name)
@@ -257,7 +257,7 @@ class Pack:
             raise EvidenceError(f"{final} exists; {self.path} cannot be finished under that name: move one of them")
         try:
             for name, path in walk(self.path):
-                if name.endswith(_TEMPORARY):  # cut off by a crash: the whole file is there, or never was
+                if name.endswith(_TEMPORARY):  # a crash cut it off
                     path.unlink()
                 else:
                     _sync(path)
@@ -275,7 +275,7 @@ class Pack:
     # --- read again ------------------------------------------------------------------------------------------------
 
     def manifest(self) -> Manifest:
-        """What the pack says of its run; EvidenceError when it is damaged or of another version."""
+        """The manifest. EvidenceError where it is damaged, or of a version that this rig cannot read."""
         version = self._read(MANIFEST, dict[str, Any]).get("schema")
         if version not in READABLE:
             readable = ", ".join(map(str, READABLE))
@@ -283,16 +283,16 @@ class Pack:
         return self._read(MANIFEST, Manifest)
 
     def judgement(self) -> Judgement | None:
-        """The verdicts that were written, None where nothing was judged yet."""
+        """The stored verdicts; None where nothing was judged yet."""
         return self._read(VERDICTS, Judgement) if self._has(VERDICTS) else None
 
     def diagnosis(self) -> Diagnosis | None:
-        """The diagnosis that was written, None where nothing was driven or judged yet."""
+        """The stored diagnosis; None where there is none yet."""
         return self._read(DIAGNOSIS, Diagnosis) if self._has(DIAGNOSIS) else None
 
     def load(self) -> Case:
-        """The evidence as the checkers read it; EvidenceError names the file that is damaged."""
-        for _ in walk(self.path):  # refuses what is no regular file before anything opens it
+        """The evidence as the checkers read it. EvidenceError names a damaged file."""
+        for _ in walk(self.path):  # refuses a pipe or a link before anything opens it
             pass
         manifest, nothing = self.manifest(), Case()
         return Case(
@@ -337,13 +337,13 @@ class Pack:
             self.write(f"{_LOCUST_RUN}/worker-{account.number}.json", _json(account, WorkerAccount))
 
     def verify(self) -> IntegrityCheck:
-        """Hash every file again; EvidenceError for a pack that is not finished."""
+        """Hash every file again. EvidenceError for a pack that is not finished."""
         if not self.is_sealed:
             raise EvidenceError(f"{self.path} is not finished: run `rig settle` on it first")
         return check_integrity(self.path)
 
     def require_intact(self) -> str:
-        """The digest of a finished pack, once every file was hashed again; EvidenceError where any was changed."""
+        """Hash every file of a finished pack again, and return its digest. EvidenceError where one was changed."""
         checked = self.verify()
         if not checked.intact:
             raise EvidenceError(f"{self.path} was changed: {checked.sentence}")
@@ -381,7 +381,7 @@ class Pack:
         return account.with_calls(self._frame(f"{KEY_STORMS}/{label}.parquet", CALL_COLUMNS, no_calls()))
 
     def _write_frame(self, name: str, frame: pd.DataFrame) -> None:
-        # Times that follow each other: their differences take a third of the room.
+        # Times grow from row to row: their differences take a third of the space.
         whole = [str(column) for column in frame.columns if frame[column].dtype == np.int64]
         frame.to_parquet(
             data := io.BytesIO(),
@@ -401,14 +401,14 @@ def _json(value: object, kind: Any) -> bytes:
 
 
 def _plain(value: object) -> object:
-    """Numbers that come out of numpy are numbers."""
+    """A numpy number or array as plain numbers."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     raise EvidenceError(f"{value!r} ({type(value).__name__}) cannot be written as evidence")
 
 
 def _sync(path: Path) -> None:
-    """Have a file or a directory on disk."""
+    """Sync a file or a directory to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Tables of a pack, read as a stranger's: the columns that are asked for, or an error that names the file."""
+"""Reading a table of a pack that may come from a stranger: the columns that are needed, or an error."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from rig.errors import EvidenceError
 def read_frame(
     path: Path, columns: Sequence[str], finish: Callable[[pd.DataFrame], pd.DataFrame] = lambda frame: frame
 ) -> pd.DataFrame:
-    """These columns of a Parquet file, in this order, as ``finish`` leaves them; EvidenceError where it is damaged.
+    """These columns of a Parquet file, in this order, with the types that ``finish`` gives them.
 
-    ``finish`` gives the columns their types; what it raises is the file's fault too.
+    EvidenceError where the file is damaged, or ``finish`` raises.
     """
     try:
         return finish(pd.read_parquet(path, columns=list(columns))[list(columns)])
-    except Exception as error:  # what the file says of its own columns is not checked: it may end in any error
+    except Exception as error:  # a hostile file may raise anything
         raise EvidenceError(f"{path} cannot be read: {type(error).__name__}: {error}") from None

@@ -1,7 +1,7 @@
-"""What a target's metrics say of its pool of database connections: a few series, summed, out of Prometheus text. Pure.
+"""Four series of a target's metrics about its pool of database connections, read from Prometheus text. Pure.
 
-The profile says what they are called (``[probes.pool]``); ``POOL_COLUMNS`` is how a pack keeps them. Not a scraper, nor
-for any other series: those four decide whether requests waited for a connection.
+They decide whether requests waited for a connection. The profile has their names (``[probes.pool]``), and a pack keeps
+them in the columns ``POOL_COLUMNS``.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ TIMEOUTS = "timeouts"
 
 
 def sums(text: str, names: Mapping[str, str | None]) -> dict[str, float]:
-    """The series of ``names`` (what it means: what it is called, or None) in Prometheus text, those that are there.
+    """Those series of ``names`` (meaning: name in the metrics, or None) that Prometheus text holds.
 
-    All samples of a name are added up, whatever their labels: a service of several processes has one for each.
+    Samples of one name are added up whatever their labels, because each process of a service has its own.
     """
     found: dict[str, float] = {}
     for what, name in names.items():
@@ -35,7 +35,7 @@ def sums(text: str, names: Mapping[str, str | None]) -> dict[str, float]:
 
 
 def _number(text: str) -> float | None:
-    """A finite value; NaN and infinities are those of a gauge that nobody set."""
+    """A finite value. NaN and infinity come from a gauge that was never set."""
     try:
         value = float(text)
     except ValueError:

@@ -1,7 +1,7 @@
-"""Journals in, frames out: what the samplers wrote, kept as Parquet and read again.
+"""The samplers' files: journals while they run, Parquet afterwards.
 
-Flow: ``seal`` turns the journals of a folder into one Parquet file per table and ``reports.json``, then removes them;
-``read_samples`` reads either form, so a pack that a crash left can be judged too.
+Flow: ``seal`` turns the journals of a folder into one Parquet file per table and ``reports.json``, and removes them.
+``read_samples`` reads either form, so that a pack that a crash left can be judged, too.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def journal_path(folder: Path, sampler: str) -> Path:
 
 
 def seal(folder: Path) -> None:
-    """Make Parquet of the journals; EvidenceError when that cannot be written. Without journals nothing changes."""
+    """Turn the journals into Parquet. EvidenceError where it cannot be written. Without journals nothing changes."""
     journals = _journals(folder)
     if not journals:
         return
@@ -47,14 +47,14 @@ def seal(folder: Path) -> None:
                 unfinished.replace(folder / f"{table}.parquet")
         reports = [asdict(report) for report in samples.reports]
         (folder / _REPORTS).write_text(json.dumps(reports, indent=2) + "\n")
-        for journal in journals:  # while one is there it is what counts
+        for journal in journals:  # as long as there is one, read_samples reads it
             journal.unlink()
     except OSError as error:
         raise EvidenceError(f"samples cannot be written to {folder}: {error}") from None
 
 
 def read_samples(folder: Path) -> Samples:
-    """What was sampled, empty where nothing was; EvidenceError when a file is damaged."""
+    """All samples, empty where nothing was sampled. EvidenceError where a file is damaged."""
     if journals := _journals(folder):
         return _from_journals(journals)
     if not (folder / _REPORTS).exists():
@@ -82,7 +82,7 @@ def _from_journals(journals: list[Path]) -> Samples:
 
 
 def samples_of(said_by: Mapping[str, Iterable[JournalLine]]) -> Samples:
-    """Frames of the lines of journals, by the sampler that wrote them."""
+    """The lines of journals, by the sampler that wrote them, as frames."""
     rows: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
     reports = []
     for sampler, lines in said_by.items():

@@ -1,4 +1,4 @@
-"""Words that the samplers, their frames and those who read them share. It imports nothing: a sampler starts quickly."""
+"""Names that the samplers share with their readers. The module imports nothing, so that a sampler starts quickly."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ PIDS = "pids"
 
 CLIENT_BACKEND = "client backend"
 FOREGROUND = (CLIENT_BACKEND, "parallel worker")
-"""Processes of the server that work for a session; all others are its own."""
+"""Processes of the server that work for a session. All others work for the server itself."""
 IDLE = "idle"
 IDLE_IN_TRANSACTION = ("idle in transaction", "idle in transaction (aborted)")
 
 
 class Role:
-    """Names of the roles that a run gives to processes; ``rig sample`` and others may use more."""
+    """The roles that a run gives to processes. ``rig sample`` may use others."""
 
     CLIENT = "client worker"
     RIG = "rig"
@@ -24,4 +24,4 @@ class Role:
     SAMPLER = "sampler"
     SAMPLER_BACKEND = "sampler's backend"
     OTHER = "other"
-    """What the machine did beside all processes that were looked at."""
+    """CPU of the machine that no sampled process used."""

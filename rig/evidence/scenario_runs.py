@@ -1,4 +1,4 @@
-"""What happened to the requests of a scenario: one row a request, one report a worker, one report a run. Frozen values.
+"""The results of a scenario run: a row a request, a report a worker, and all of them together. Frozen values.
 
 Times are nanoseconds of the host's monotonic clock unless the name says otherwise.
 """
@@ -32,7 +32,7 @@ RESULT_STRUCT = "<qqqqIHBB"
 
 @dataclass(frozen=True, slots=True)
 class WorkerReport:
-    """What a worker says of itself at the end of a drive. CPU in seconds over the timed part unless named otherwise."""
+    """A worker's report about itself at the end of a scenario run. CPU in seconds, of the timed part if not named."""
 
     worker: int
     offered: int
@@ -50,12 +50,12 @@ class WorkerReport:
     stalled_s: float = 0.0
     """Time in which the worker was ready to run and did not: stopped, throttled, or busy with something else."""
     cores_allowed: float = 1.0
-    """CPU that it might use, cores; never more than one, for it is one thread (affinity, quota)."""
+    """CPU that affinity and quota allow it, cores. At most one, because it is one thread."""
     in_system_mean: float = 0.0
-    """Requests due and not yet ended, mean over time, sampled by the worker and not derived from its rows."""
+    """Mean number of requests due and not yet ended. The worker samples it; it is not derived from the rows."""
     in_system_samples: int = 0
     rss_start_bytes: int = 0
-    """Memory when the clock started, everything built and signed; ``rss_end_bytes`` when the last answer was in."""
+    """Memory when the clock started, with all requests built; ``rss_end_bytes`` is that after the last answer."""
     rss_end_bytes: int = 0
 
     @property
@@ -67,7 +67,7 @@ class WorkerReport:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """What the machine did meanwhile: busy share of each core, stolen share of all, seconds throttled."""
+    """The machine during a scenario run: busy share of each core, stolen share of all, seconds throttled."""
 
     cores_busy: tuple[float, ...]
     steal: float
@@ -81,9 +81,9 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class ScenarioRun:
-    """One drive as the pool saw it: a report per worker, None where a worker gave none.
+    """One scenario run: a report per worker, None where a worker gave none.
 
-    ``machine`` is what the machine did between start and end, None where nobody watched.
+    ``machine`` is what the machine did meanwhile, None where nobody watched it.
     """
 
     scenario: Scenario
@@ -119,7 +119,7 @@ class ScenarioRun:
 
     @property
     def all_in_us_per_request(self) -> float:
-        """As ``cpu_us_per_request``, with building and signing beforehand and the last flush counted in."""
+        """As ``cpu_us_per_request``, with building and signing before and the flush at the end."""
         sent = sum(report.sent for report in self.present)
         extra_s = sum(report.build_cpu_s + report.flush_cpu_s for report in self.present)
         return self.cpu_us_per_request + (extra_s / sent * 1e6 if sent else 0.0)

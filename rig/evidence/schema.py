@@ -1,7 +1,7 @@
-"""Packs of earlier releases, read as today's: which keys, columns and words got another name, by the file they lie in.
+"""Packs of earlier releases under today's names of keys, columns and words, by file.
 
-Schema 1 was written until 0.1. Names are translated where they are found, whatever the manifest says, so that a pack
-that an earlier release left unfinished can be finished by this one.
+Release 0.1 wrote schema 1. Old names are translated wherever they are found, whatever the manifest says, so that this
+release can finish a pack that an earlier one left unfinished.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _is_old(path: Path) -> bool:
     try:
         return not _COLUMNS.keys().isdisjoint(pq.read_schema(path).names)
     except (OSError, pa.ArrowException):
-        return False  # whoever reads it says what is wrong
+        return False  # the reader says what is wrong with it
 
 
 def _translate_frame(frame: pd.DataFrame) -> pd.DataFrame:

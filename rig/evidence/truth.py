@@ -1,4 +1,4 @@
-"""What one reading of the target's database found, against what was sent. Frozen values, no I/O."""
+"""What the target's database held after a run, against what was sent. Frozen values, no I/O."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from rig.model import Row
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Truth about one drive and one tenant: rows expected as an interval [min, max], rows observed.
+    """One scenario run and one tenant: rows expected, as an interval [min, max], and rows observed.
 
-    Keys that are not clean are counted by kind; each of them is named in ``TruthReport.discrepancies``.
+    ``discrepancies`` counts them by kind; ``TruthReport.discrepancies`` names each.
     """
 
     scenario_run: str
@@ -30,7 +30,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """All rows of one tenant in one table, against what the whole run should have left."""
+    """All rows of one tenant in one table, against what the whole run must leave."""
 
     tenant: str
     row: Row
@@ -55,7 +55,7 @@ class DiscrepancyKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Discrepancy:
-    """One key that is not simply acknowledged and present."""
+    """One key whose rows are not what they must be."""
 
     kind: DiscrepancyKind
     scenario_run: str
@@ -78,7 +78,7 @@ class CanaryHit:
 
 @dataclass(frozen=True, slots=True)
 class TruthReport:
-    """One read of the database after quiescing."""
+    """What was read from the database once the target was quiet."""
 
     groups: tuple[Group, ...]
     totals: tuple[Total, ...]
@@ -92,4 +92,4 @@ class TruthReport:
     notes: tuple[str, ...] = ()
     log_files_unread: tuple[str, ...] = ()
     keys_unattributed: int = 0
-    """Values with a personal key that may be of the run or older: nobody counted them before it."""
+    """Values with a personal key that may be older than the run, because they were not counted before it."""

@@ -43,7 +43,7 @@ FIGURES: Mapping[str, str] = {
     "service_max_ms": "",
     "client_cpu_us_per_request": "processor time of the load workers, user and system, microseconds",
     "client_all_in_us_per_request": "the same with building, signing and the last flush",
-    "active_sessions": "average active sessions in the database; NaN where fewer than 10 looks fell into the drive",
+    "active_sessions": "average active sessions in the database; NaN with fewer than 10 samples",
 }
 """Every column of ``scenario_run_figures`` and what it says."""
 
@@ -51,7 +51,7 @@ _LEAST_LOOKS = 10
 
 
 def scenario_run_figures(case: Case) -> pd.DataFrame:
-    """A row per drive in the order they were run; columns: ``FIGURES``."""
+    """A row per scenario run, in the order in which they were made; columns: ``FIGURES``."""
     rows = dict(tuple(case.history.groupby("scenario_run", observed=True)))
     nothing = case.history.iloc[:0]
     runs = [_figures(case, run, rows.get(run.scenario.label, nothing)) for run in case.scenario_runs]

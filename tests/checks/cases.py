@@ -1,7 +1,8 @@
 """Cases made of literals: a scenario, how each of its requests ended, what the database held.
 
-``driven`` makes one drive with its history; ``case`` puts drives together, with a strong certificate and a clean truth
-unless told otherwise. A request is due every millisecond and answered a millisecond after it was sent.
+``driven`` makes one scenario run with its history; ``case`` puts scenario runs together, with a strong certificate and
+a truth without discrepancies unless told otherwise. A request is due every millisecond and answered a millisecond after
+it was sent.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def plan(
 
 @dataclass(frozen=True)
 class Driven:
-    """One drive: its report and its rows."""
+    """One scenario run: its report and its rows."""
 
     report: ScenarioRun
     rows: pd.DataFrame
@@ -72,7 +73,7 @@ def driven(
     notes: Sequence[str] = (),
     **worker: Any,
 ) -> Driven:
-    """One drive by one worker. ``endings`` by seq, OK for the rest; ``response_ms`` by seq, 1 ms for the rest.
+    """One scenario run by one worker. ``endings`` by seq, OK for the rest; ``response_ms`` by seq, 1 ms for the rest.
 
     ``worker`` overrides what the worker says of itself; with ``reported`` False it says nothing.
     """
@@ -115,7 +116,7 @@ def _class_of(scenario: Scenario, seq: int) -> str:
 
 
 def latency_step(rate_per_s: float = 500.0, **changes: Any) -> LatencyStep:
-    """A step of the ruler that was exact: 5 ms, measured as 5.1."""
+    """A step of the calibration that was exact: 5 ms, measured as 5.1."""
     exact = LatencyStep(
         behaviour="5ms",
         rate_per_s=rate_per_s,
@@ -158,7 +159,7 @@ def freeze(**changes: Any) -> Freeze:
 
 
 def latency_calibration(*steps: LatencyStep, **changes: Any) -> LatencyCalibration:
-    """An exact ruler, good up to 2,000/s unless ``steps`` say otherwise."""
+    """An exact calibration that covers up to 2,000/s unless ``steps`` say otherwise."""
     return replace(LatencyCalibration(False, steps or (latency_step(), latency_step(2000.0)), freeze()), **changes)
 
 
@@ -194,7 +195,7 @@ def slow_certificate(reason: str = "") -> Certificate:
 
 
 def group(scenario: Scenario, **changes: Any) -> Group:
-    """What a drive left, as it must be: every request one canonical row."""
+    """What a scenario run left, as it must be: every request one canonical row."""
     count = scenario.count
     clean = Group(scenario.label, scenario.id, "A", count, count, count, 0, 0, 0)
     return replace(clean, **changes)
@@ -223,7 +224,7 @@ def truth(groups: Iterable[Group] = (), **changes: Any) -> TruthReport:
 
 
 def case(*scenario_runs: Driven, **parts: Any) -> Case:
-    """A case of some drives; the truth is clean and the certificate strong unless ``parts`` say otherwise."""
+    """A case of some scenario runs; the truth is clean and the certificate strong unless ``parts`` say otherwise."""
     history = (
         pd.concat([scenario_run.rows for scenario_run in scenario_runs], ignore_index=True)
         if scenario_runs

@@ -91,18 +91,18 @@ def test_one_bad_step_fails_the_scenario_and_no_other() -> None:
     assert [(gate.id, gate.verdict) for gate in gates] == [("S1.answers", Verdict.FAIL), ("S4.answers", Verdict.PASS)]
 
 
-def test_a_busy_client_in_another_drive_is_no_excuse() -> None:
+def test_a_busy_client_in_another_scenario_run_is_no_excuse() -> None:
     quiet = driven(plan("S2", step=50), [TIMEOUT])
     busy = driven(plan("S2", step=250), **BUSY)
     (gate,) = check_answers(case(quiet, busy))
     assert gate.verdict is Verdict.FAIL
 
 
-def test_a_drive_without_history_is_invalid() -> None:
+def test_a_scenario_run_without_history_is_invalid() -> None:
     scenario_run = driven(plan())
     (gate,) = check_answers(Case(scenario_runs=(scenario_run.report,)))
     assert (gate.verdict, gate.reason) == (Verdict.INVALID, "10 requests were not sent")
 
 
-def test_nothing_driven_claims_nothing() -> None:
+def test_nothing_scenario_runn_claims_nothing() -> None:
     assert check_answers(Case()) == []

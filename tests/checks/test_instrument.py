@@ -76,7 +76,7 @@ def test_a_weak_certificate_says_why(given: Certificate | None, words: str) -> N
         ({"stalled_s": 0.099}, 0),
         ({"stalled_s": 0.1}, 1),
         ({"cpu_user_s": 0.95, "stalled_s": 0.5}, 2),
-        # A drive that took no time had no limit.
+        # A scenario run that took no time had no limit.
         ({"wall_s": 0.0}, 0),
     ],
 )
@@ -138,10 +138,10 @@ def test_one_of_two_workers_is_missing() -> None:
     assert (gate.verdict, "worker 1 died" in gate.reason) == (INVALID, True)
 
 
-def test_figures_add_up_over_all_drives() -> None:
+def test_figures_add_up_over_all_scenario_runs() -> None:
     (gate,) = check_accounting(case(driven(plan("S1"), [SKIPPED]), driven(plan("S2"))))
     assert gate.figures == {"offered": 20, "sent": 19, "skipped": 1, "rows": 20}
 
 
-def test_nothing_driven_has_no_books() -> None:
+def test_nothing_scenario_runn_has_no_books() -> None:
     assert check_accounting(Case()) == []

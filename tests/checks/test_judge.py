@@ -37,7 +37,7 @@ BUSY = {"cpu_user_s": 0.7, "cpu_system_s": 0.25}
 
 
 def ladder(*, without: str = "", took_s: float = 4.0, **s8: object) -> list[Driven]:
-    """One drive of each scenario that an exit gate asks for."""
+    """One scenario run of each scenario that an exit gate asks for."""
     names = [name for name in ("S1", "S2", "S3", "S4", "S5", "S6", "S7") if name != without]
     personal = {"S4": RequestClass.PERSONAL}
     scenario_runs = [driven(plan(name, request_class=personal.get(name, RequestClass.VALID))) for name in names]
@@ -275,7 +275,7 @@ def test_a_real_crash_is_contained() -> None:
         Case(scenario_runs=case(*ladder()).scenario_runs, truth=truth()),
         Case(truth=truth(), certificate=certificate(trials=(), latency_calibration=None)),
     ],
-    ids=["empty", "no-truth", "no-history", "empty-truth", "no-drives"],
+    ids=["empty", "no-truth", "no-history", "empty-truth", "no-scenario-runs"],
 )
 def test_no_checker_crashes_on_missing_evidence_nor_passes_it(checker: judge_module.Checker, of: Case) -> None:
     of_history = {"S8.time", "accounting", "littles_law", *(f"S{number}.answers" for number in range(1, 9))}

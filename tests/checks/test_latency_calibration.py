@@ -182,10 +182,10 @@ def test_a_missed_limit_is_the_targets_only_where_the_instrument_was_beyond_doub
         (latency_calibration(latency_step(unanswered=1)), 600.0, INVALID, "beyond what it covers (no rate)"),
         (latency_calibration(freeze=freeze(response_p95_ms=1.0)), 600.0, INVALID, "a freeze was not seen"),
         (None, 600.0, INVALID, "not checked against known latency"),
-        # Missed by less than the ruler can tell.
+        # Missed by less than the calibration's resolution.
         (latency_calibration(latency_step(2000.0, error_p99_ms=8.0)), 508.0, INVALID, "its resolution is 8.0 ms"),
         (latency_calibration(latency_step(2000.0, error_p99_ms=8.0)), 508.1, FAIL, "508.1"),
-        # An upper bound that was met stands with any ruler, and with none.
+        # An upper bound that was met stands with any latency certificate, and without one.
         (latency_calibration(latency_step(unanswered=1)), 499.0, PASS, ""),
         (None, 499.0, PASS, ""),
     ],
@@ -209,7 +209,7 @@ def test_nobody_watched_the_machine() -> None:
     assert report.machine is None
     assert client_limits(report) == []
     assert client_limits(replace(report, machine=Interval((1.0, 1.0), 0.0, 0.0))) == []
-    # A drive without an elapsed time was not held back.
+    # A scenario run without an elapsed time was not held back.
     silent = ScenarioRun(OPEN, (None,), machine=Interval((1.0,), 1.0, 1.0))
     assert client_limits(silent) == []
 

@@ -45,7 +45,7 @@ def gate(in_system: float, **how: Any) -> Gate:
         (gate(40.0, response_ms=[0.0] * COUNT), INVALID),
         # Half of the rows are gone.
         (gate(40.0, endings=[SKIPPED] * 500), INVALID),
-        # Of a short drive, or one without a report, nothing is said.
+        # Of a short scenario run, or one without a report, nothing is said.
         (gate(0.0, took_s=1.9), NOT_RUN),
         (gate(0.0, reported=False), NOT_RUN),
         (gate(0.0, interrupted=True), NOT_RUN),
@@ -71,5 +71,5 @@ def test_both_sides_and_the_clients_own_cost_are_in_every_pack() -> None:
     assert (found.figures["worker_rss_max_mib"], found.figures["worker_rss_growth_max_mib"]) == (60, 3.0)
 
 
-def test_without_drives_nothing_is_said() -> None:
+def test_without_scenario_runs_nothing_is_said() -> None:
     assert check_littles_law(Case()) == []

@@ -92,7 +92,7 @@ def test_only_scenarios_with_a_limit_have_a_time() -> None:
     assert check_time(Case()) == []
 
 
-def test_a_drive_without_history_has_no_time() -> None:
+def test_a_scenario_run_without_history_has_no_time() -> None:
     gates = check_time(Case(scenario_runs=(trial(4.0).report,), certificate=certificate()))
     assert [gate.verdict for gate in gates] == [FAIL]
 

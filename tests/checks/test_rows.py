@@ -110,15 +110,15 @@ def test_a_whole_ladder_says_that_there_was_no_s9(profile: dict[str, Any], scena
         assert (gates["S9.rows"].verdict, "[[channels]]" in gates["S9.rows"].reason) == (Verdict.NOT_RUN, True)
 
 
-def test_every_drive_must_be_in_the_truth_and_prove_something() -> None:
+def test_every_scenario_run_must_be_in_the_truth_and_prove_something() -> None:
     small, large = plan("S1", step=50), plan("S1", step=250)
     both = [group(small), group(large)]
     (gate,) = check_rows(case(driven(small), driven(large), truth=truth(both)))
     assert (gate.verdict, gate.figures["scenario_runs"]) == (Verdict.PASS, 2)
-    # A drive that the truth does not mention, beside one that it does.
+    # A scenario run that the truth does not mention, beside one that it does.
     (gate,) = check_rows(case(driven(small), driven(large), truth=truth(both[:1])))
     assert (gate.verdict, gate.reason) == (Verdict.INVALID, f"the truth says nothing about {large.label}")
-    # A good drive does not vouch for one that never sent anything.
+    # A good scenario run does not vouch for one that never sent anything.
     unsent = group(large, canonical_min=0, canonical_max=0, canonical=0)
     (gate,) = check_rows(case(driven(small), driven(large, [SKIPPED] * 10), truth=truth([both[0], unsent])))
     assert (gate.verdict, large.label in gate.reason) == (Verdict.INVALID, True)

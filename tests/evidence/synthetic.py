@@ -40,7 +40,7 @@ def scenario(name: str, step: int, trial: int = 1, tenants: int = 1, count: int 
 
 
 def run_scenario(plan: Scenario, start_s: float, took_s: float, *, lost: int = 0, late: bool = False) -> tuple:
-    """One drive and its rows. ``lost`` requests time out; ``late`` sends a second behind schedule for a while."""
+    """One scenario run and its rows. ``lost`` requests time out; ``late`` sends behind schedule for a while."""
     rng = np.random.default_rng(plan.step + plan.trial)
     count = plan.count
     start_ns = EPOCH_NS + int(start_s * 1e9)

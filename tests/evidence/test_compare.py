@@ -111,7 +111,7 @@ def test_a_figure_of_0_has_no_ratio_and_is_left_out() -> None:
     assert (cpu.change, rate.change) == (0.0, 0.0)
 
 
-def test_the_ladder_is_paired_drive_by_drive() -> None:
+def test_the_ladder_is_paired_run_by_run() -> None:
     result = compared(side(synthetic.case(perf=False)), side(synthetic.case(perf=False)))
     assert of(result, "rps", "ladder").pairs == 25
     assert of(result, "rps", "ladder").change == 0
@@ -220,7 +220,7 @@ def test_another_plan_under_the_same_name_is_left_out() -> None:
     assert of(result, "elapsed_s").pairs == 5
 
 
-def test_a_drive_of_one_run_only_and_one_that_was_cut_off_are_left_out() -> None:
+def test_a_scenario_run_of_one_run_only_and_one_that_was_cut_off_are_left_out() -> None:
     case = trials(STEADY)
     cut = replace(case, scenario_runs=(replace(case.scenario_runs[0], interrupted=True), *case.scenario_runs[1:5]))
     result = compared(STEADY, side(cut))

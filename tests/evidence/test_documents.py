@@ -261,7 +261,7 @@ def test_skipped_requests_are_not_drawn_as_answers(bad: Run) -> None:
     assert "1,000 never sent" in rates.get_suptitle()
 
 
-def test_a_drive_of_one_request_can_be_drawn(good: Run) -> None:
+def test_a_scenario_run_of_one_request_can_be_drawn(good: Run) -> None:
     case = good[1]
     trial = case.scenario_runs_of("S8")[0]
     one = case.rows_of(trial).head(1)

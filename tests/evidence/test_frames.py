@@ -50,7 +50,7 @@ def test_reading_is_lazy(pack: Pack) -> None:
         _ = run.history
 
 
-def test_an_unknown_drive_is_told_those_that_are_known(pack: Pack) -> None:
+def test_an_unknown_scenario_run_is_told_those_that_are_known(pack: Pack) -> None:
     with pytest.raises(UsageError, match="S8-10000-stripe-3"):
         rig.load(pack.path).sessions_by_event("S9")
 
@@ -60,7 +60,7 @@ def test_what_is_no_pack_says_so(tmp_path: Path) -> None:
         rig.load(tmp_path)
 
 
-def test_a_drive_without_rows_has_no_figures() -> None:
+def test_a_scenario_run_without_rows_has_no_figures() -> None:
     case = synthetic.case(ladder=False, sustained=False)
     figures = scenario_run_figures(Case(scenario_runs=case.scenario_runs[:1]))
     assert figures.loc[0, "acknowledged"] == 0

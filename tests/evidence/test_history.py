@@ -103,7 +103,7 @@ def test_what_a_crash_left_is_sealed_by_the_next_who_opens_the_folder(tmp_path: 
 
 
 def test_sealing_again_changes_nothing(tmp_path: Path) -> None:
-    """``rig settle`` seals every drive of a pack, most of which were sealed when they ended."""
+    """``rig settle`` seals every scenario run of a pack, most of which were sealed when they ended."""
     write(History(tmp_path), MIXED, raw([end[:3] for end in ENDS]))
     first = seal(History(tmp_path), MIXED)
     again = seal(History(tmp_path), MIXED)
@@ -140,14 +140,14 @@ def test_a_crash_while_sealing_leaves_no_half_file(tmp_path: Path, monkeypatch: 
     assert len(read_history(tmp_path)) == 8
 
 
-def test_a_drive_without_rows_is_an_empty_history(tmp_path: Path) -> None:
+def test_a_scenario_run_without_rows_is_an_empty_history(tmp_path: Path) -> None:
     history = History(tmp_path)
     assert seal(history, MIXED).empty
     assert tuple(read_history(tmp_path).columns) == COLUMNS
     assert read_history(tmp_path / "nowhere").empty
 
 
-def test_drives_of_several_shapes_come_together(tmp_path: Path) -> None:
+def test_scenario_runs_of_several_shapes_come_together(tmp_path: Path) -> None:
     history = History(tmp_path)
     for scene in (MIXED, scenario(2, id="S1", tenants=("C",)), scenario(2, id="S1", trial=2)):
         write(history, scene, raw([(seq, 200, ErrorKind.NONE) for seq in range(2)]))

@@ -60,7 +60,7 @@ PLOTS: tuple[Plot, ...] = (
         "Throughput and outcomes over time",
         "a scenario run that sent something",
         throughput,
-        "Answers by the second in which they were complete. In a gap the target answered nothing.",
+        "Answers by the moment when they were complete. In a gap the target answered nothing.",
     ),
     Plot(
         "timeline",

@@ -98,10 +98,10 @@ def legend_beside(axes: Axes, **how: Any) -> None:
 
 
 def stack_outcomes(axes: Axes, rows: pd.DataFrame, edges_ns: NDArray[Any], words: Mapping[Outcome, str]) -> None:
-    """Answers a second by outcome, stacked, over the seconds since the first edge. ``words`` label the outcomes."""
+    """Stack the answers a second of those outcomes that ``words`` label, over the seconds since the first edge."""
     edges_s = (edges_ns - edges_ns[0]) / 1e9
     below: NDArray[np.float64] = np.zeros(len(edges_ns) - 1)
-    for outcome, colour, hatch in OUTCOMES:
+    for outcome, colour, hatch in (looks for looks in OUTCOMES if looks[0] in words):
         done_ns = rows.loc[rows["outcome"] == outcome, "done_ns"].to_numpy(np.int64)
         top = below + np.histogram(done_ns, edges_ns)[0] / np.diff(edges_s)
         # One shape an outcome: bars beside each other show seams where their edges fall between two pixels.

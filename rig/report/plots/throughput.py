@@ -28,7 +28,7 @@ _WORDS = {
 
 
 def throughput(case: Case) -> Figure | None:
-    """A panel a drive, at most four, on one scale; where no S8 was run, the largest drives. None without any."""
+    """A panel a scenario run, at most four, on one scale; the largest ones where S8 was not run. None without any."""
     runs = (*runs_that_sent(case, case.scenario_runs_of("S8")), *open_loop_runs(case))[-_MOST_PANELS:] or _largest(case)
     if not runs:
         return None

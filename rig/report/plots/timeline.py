@@ -146,7 +146,9 @@ def _drawn(case: Case, window: tuple[int, int]) -> Figure | None:
 
 
 def _throughput(axes: Axes, case: Case, axis: _Axis) -> None:
-    stack_outcomes(axes, case.history[case.history["sent_ns"] > 0], axis.edges_ns(), _WORDS)
+    sent = case.history[case.history["sent_ns"] > 0]
+    seen = {Outcome.ACKNOWLEDGED, *sent["outcome"].unique()}
+    stack_outcomes(axes, sent, axis.edges_ns(), {name: words for name, words in _WORDS.items() if name in seen})
     axes.set_ylabel("answers/s")
     axes.set_ylim(0, None)
     legend_beside(axes, fontsize=8)
