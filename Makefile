@@ -3,10 +3,11 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+FAST   := tests/checks tests/diagnosis tests/requests tests/cli/test_help.py tests/evidence/test_packs_0_1.py $(wildcard tests/test_*.py)
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run ui test test-full lint bench soak clean constraints
+.PHONY: help run ui check test test-full lint bench soak clean constraints
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +17,9 @@ run: $(VENV)/.installed  ## The whole job against the reference service, about a
 
 ui: $(VENV)/.installed-locust  ## Locust's web UI with native workers, on http://127.0.0.1:8089
 	$(BIN)/rig ui
+
+check: $(VENV)/.installed-test lint  ## Lint and the tests without a database or processes, under a minute; for every save
+	$(BIN)/python -m pytest $(FAST) -m "not full and not bench" --numprocesses auto
 
 test: $(VENV)/.installed-test lint  ## Lint and all tests that CI runs
 	$(BIN)/python -m pytest -m "not full and not bench" --numprocesses auto

@@ -1,4 +1,4 @@
-"""What can go wrong, in three vocabularies that never mix.
+"""What can go wrong, in three lists that never mix.
 
 - ``ExitCode``: what the process says to its caller.
 - ``RigError`` and its children: what stopped the rig. The message says what was wrong, where, and what to do;
@@ -22,7 +22,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """How the process ends. 1 and 2 speak only of the target and of the client floor, never of the rig."""
+    """How the process ends. 1 is about the target alone, 2 about the client's speed alone."""
 
     PASS = 0
     FAIL = 1
@@ -40,8 +40,8 @@ _VERDICTS = (ExitCode.FAIL, ExitCode.BELOW_FLOOR, ExitCode.INVALID)
 
 
 def worst_exit(codes: Iterable[int]) -> int:
-    """Of several ends the worst: 0 only where all are; the first that is no verdict (a fault, a wrong option, an
-    interrupt) before any verdict.
+    """The worst exit code of several. One that is no verdict (a fault, a wrong option, an interrupt) is worse than any
+    verdict.
     """
     ends = list(codes)
     faults = [code for code in ends if code != ExitCode.PASS and code not in _VERDICTS]

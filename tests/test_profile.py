@@ -261,7 +261,7 @@ def test_an_empty_file_names_what_is_missing(tmp_path: Path) -> None:
         ("tenants", {"fixed": [{"id": "t", "api_key_env": "K"}] * 2}, "tenants: two fixed tenants have the same id"),
         ("routes.1.name", "stripe", "two routes have the same name"),
         ("launch", ..., "give target.base_url, or a [launch] section"),
-        ("target.base_url", "http://127.0.0.1:80", "target.base_url is for a running target"),
+        ("target.base_url", "http://127.0.0.1:80", "give target.base_url or"),
         ("truth.canonical.channel", ..., "[[channels]] needs truth.canonical.channel: name the column"),
     ],
 )

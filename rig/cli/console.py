@@ -1,4 +1,4 @@
-"""How a run looks in a terminal: progress on stderr while it goes on, one plain line a stage where nobody watches."""
+"""Progress of a run on stderr: a moving bar in a terminal, else one line for each stage."""
 
 from __future__ import annotations
 

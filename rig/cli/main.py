@@ -92,17 +92,17 @@ def main(arguments: Sequence[str]) -> int:
     except RigError as error:
         if debug:
             traceback.print_exc()
-        click.echo(f"rig: {_said(error)}", err=True)
+        click.echo(f"rig: {_message_of(error)}", err=True)
         return error.exit_code
     except Exception as error:  # the last line of defence: a bug must not look like a verdict
         if debug:
             traceback.print_exc()
-        click.echo(f"rig: a fault of the rig itself: {type(error).__name__}: {_said(error)}", err=True)
+        click.echo(f"rig: a fault of the rig itself: {type(error).__name__}: {_message_of(error)}", err=True)
         click.echo("rig: run it again as `rig --debug …` and report what it prints", err=True)
         return ExitCode.INTERNAL
 
 
-def _said(error: Exception) -> str:
+def _message_of(error: Exception) -> str:
     """An error's words, line by line: where they quote the target, none of its bytes may command the terminal."""
     return "\n".join(map(one_line, str(error).split("\n")))
 

@@ -49,6 +49,6 @@ def print_verdict(finished: FinishedRun, *, as_json: bool, document: dict[str, A
         click.echo(json.dumps(document or finished.document(), indent=2))
     else:
         stdout().print(console(finished.judgement, finished.diagnosis, pack=finished.pack, digest=finished.digest))
-    if not finished.sealed:
+    if not finished.is_sealed:
         click.echo(f"rig: the pack is not finished; run: rig settle {shlex.quote(str(finished.pack))}", err=True)
     return finished.judgement.exit_code

@@ -1,7 +1,7 @@
-"""Standard streams that take every verdict to its exit code, whoever reads them and in whichever encoding.
+"""Standard streams that never make a verb fail, whoever reads them and in whichever encoding.
 
-A reader that goes (``rig run | head``) is no reason to stop in the middle of a run, and a character that a locale does
-not have none to lose its verdict.
+A run does not stop because a reader goes away (``rig run | head``), and no verdict is lost because a locale lacks a
+character.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import sys
 from typing import Any, TextIO
 
 
-class _Unheard(io.FileIO):
-    """A file whose reader may go: what is written afterwards is dropped."""
+class _QuietFile(io.FileIO):
+    """A file whose reader may go away; what is written after that is dropped."""
 
     def write(self, data: Any, /) -> int:
         """As any file's; BrokenPipeError is never raised."""
@@ -28,15 +28,15 @@ class _Unheard(io.FileIO):
 
 def forgive() -> None:
     """Replace the process's stdout and stderr; a stream that was closed stays so."""
-    sys.stdout = _forgiving(sys.stdout)
-    sys.stderr = _forgiving(sys.stderr)
+    sys.stdout = _forgiving_stream(sys.stdout)
+    sys.stderr = _forgiving_stream(sys.stderr)
 
 
-def _forgiving(stream: TextIO | None) -> Any:
+def _forgiving_stream(stream: TextIO | None) -> Any:
     if stream is None:
         return None
     stream.flush()
-    raw = io.BufferedWriter(_Unheard(stream.fileno(), "wb", closefd=False))
+    raw = io.BufferedWriter(_QuietFile(stream.fileno(), "wb", closefd=False))
     return io.TextIOWrapper(
         raw, encoding=stream.encoding, errors="backslashreplace", line_buffering=bool(stream.line_buffering)
     )

@@ -1,4 +1,4 @@
-"""The target under examination, and what is known of it so far. Every step reads it; few write to it."""
+"""What the doctor knows of the target so far. Every step reads it; a few add to it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from rig.truth.reconcile import Baseline
 
 @dataclass
 class DoctorContext:
-    """``stack`` holds open what the examination started; the fields below ``key`` are filled in by the steps."""
+    """``stack`` keeps open what the examination started. The steps fill in the fields below ``key``."""
 
     path: Path
     settings: Settings
@@ -38,7 +38,7 @@ class DoctorContext:
     logs: Path
     key: RunKey
     secrets: Secrets = field(default_factory=Secrets)
-    """What no step may say."""
+    """What no step may print."""
     profile: Profile = field(init=False)
     store: Store = field(init=False)
     target: LiveTarget = field(init=False)
@@ -46,38 +46,38 @@ class DoctorContext:
     baseline: Baseline = field(init=False)
     sample_requests: Sequence[SampleRequest] = ()
     results: dict[str, list[SampleResult]] = field(default_factory=dict)
-    """By the names of the specimens."""
+    """How the sample requests were answered, by their names."""
     truth: TruthReport = field(init=False)
 
     @staticmethod
     def new_key(seed: int, now_unix: int) -> RunKey:
-        """A run of its own: its events meet no others."""
+        """A run key of its own: the keys of its events are nobody else's."""
         return RunKey(seed, uuid.uuid4().hex[:12], now_unix)
 
     @property
-    def launched(self) -> bool:
-        """Whether the target is started here, and not found running."""
+    def is_launched(self) -> bool:
+        """Whether the doctor starts the target; else it was running before."""
         return self.profile.launch is not None
 
     @property
     def endpoint(self) -> Endpoint:
         """Where the target listens."""
-        if not self.launched:
+        if not self.is_launched:
             return Endpoint.parse(self.profile.target.base_url or "", self.profile.target.ca_file)
         return self.target.endpoint
 
     @property
     def reader(self) -> TruthReader:
-        """Who reads the truth."""
+        """The reader of the truth."""
         return TruthReader(self.profile, self.store.truth_dsn)
 
     @cached_property
     def targeter(self) -> Targeter:
-        """Who makes the events."""
+        """The maker of the events."""
         endpoint = self.endpoint
         return Targeter(self.profile, self.key, host=endpoint.host_header, base_path=endpoint.base_path)
 
     @property
-    def probing(self) -> HttpProbe:
-        """Who asks the probes, with their patience."""
+    def probe(self) -> HttpProbe:
+        """Requests the paths of ``probes``, with their timeout."""
         return HttpProbe(self.endpoint, self.profile.probes.timeout_s)

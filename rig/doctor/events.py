@@ -1,6 +1,6 @@
 """Steps about the events: how each kind is answered, and what the database holds of it afterwards.
 
-For each kind two steps: its answers, and its rows. The truth is read once, between them, by the reader of a run.
+Each kind has two steps: its answers, and its rows. Between them the truth is read once, as in a run.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from rig.target.http_probe import HttpProbe
 from rig.target.tenants import provision
 
 _NAMED = 3
-"""So many of a kind are named; the rest follows from them as a rule."""
+"""This many of a kind are named; the others usually have the same cause."""
 
 _MEND_ROWS = {
-    DiscrepancyKind.LOST: "is the table and the column that the profile names the right one, and does the answer wait "
-    "for the commit? Where a queue stores after the answer, truth.quiet_s must be longer than that takes; where "
-    'nothing is to be kept of it, the profile says row = "none"',
-    DiscrepancyKind.DUPLICATED: "the target must deduplicate on tenant and key together",
-    DiscrepancyKind.UNEXPECTED: "no row may come of it",
-    DiscrepancyKind.MISROUTED: "mend the target, or the row that [answers.…] promises",
-    DiscrepancyKind.WRONG_TENANT: "rows must carry what truth.canonical.tenant and truth.dead.tenant name, each tenant "
-    "its own",
+    DiscrepancyKind.LOST: "check the table and column in the profile, and that the answer waits for the commit. "
+    "If a queue stores the event after the answer, make truth.quiet_s longer than that takes. If nothing is to be "
+    'stored, write row = "none"',
+    DiscrepancyKind.DUPLICATED: "the target must deduplicate by tenant and key together",
+    DiscrepancyKind.UNEXPECTED: "the target must not store it",
+    DiscrepancyKind.MISROUTED: "mend the target, or row in [answers.…]",
+    DiscrepancyKind.WRONG_TENANT: "each row must have its own tenant's id in the column of truth.canonical.tenant or "
+    "truth.dead.tenant",
     DiscrepancyKind.WRONG_CHANNEL: "mend [[channels]] or truth.canonical.channel",
-    DiscrepancyKind.WRONG_CORRELATION: "does truth.canonical.correlation name the column that keeps "
-    "headers.correlation_id?",
+    DiscrepancyKind.WRONG_CORRELATION: "check that truth.canonical.correlation names the column of "
+    "headers.correlation_id",
 }
 
 
 def tenants_exist(context: DoctorContext) -> str:
-    """One or two, made or fixed; and what the truth holds of them before anything is sent."""
+    """There are one or two tenants, made or fixed. What the database has of them before the events is noted."""
     profile = context.profile
     names = ("A", "B") if len(profile.tenants.fixed) != 1 else ("A",)
     context.tenancy = provision(profile, context.key, names, context.store.truth_dsn, context.environ, context.secrets)
@@ -52,13 +52,13 @@ def answers_of(name: str) -> Callable[[DoctorContext], str]:
     def step(context: DoctorContext) -> str:
         chosen = [sample_request for sample_request in context.sample_requests if sample_request.name == name]
         if not chosen:
-            raise NotApplicable("no route signs the time" if name in FORGED else "the profile has one tenant only")
+            raise NotApplicable("no route signs the time" if name in FORGED else "the profile has only one tenant")
         probe = HttpProbe(context.endpoint, TIMEOUT_S)
         for sample_request in chosen:
             sent = send(sample_request, context.targeter, context.tenancy.credentials, probe)
             context.results.setdefault(name, []).extend(sent)
         results = context.results[name]
-        wrong = [result for result in results if not result.right(context.profile)]
+        wrong = [result for result in results if not result.is_right(context.profile)]
         if wrong:
             raise Symptom(_answers_in_words(context.profile, name, wrong))
         routes = dict.fromkeys(result.route for result in results)
@@ -83,9 +83,9 @@ def _answers_in_words(profile: Profile, name: str, wrong: Sequence[SampleResult]
 def _remedy(profile: Profile, name: str, result: SampleResult) -> str:
     status, route = result.response.status, profile.route(result.route)
     if not status or status >= 500:
-        return "the target's own log says why"
+        return "look at the target's own log"
     if result.refused:
-        return "the target must refuse it with 401 or 403 and keep nothing of it"
+        return "the target must refuse it with 401 or 403 and store nothing"
     if status in (401, 403) and name == VALID:
         secret = f"${route.secret_env}" if route.secret_env else f"the tenant's secret {route.secret!r}"
         return (
@@ -95,13 +95,13 @@ def _remedy(profile: Profile, name: str, result: SampleResult) -> str:
     if status in (404, 405):
         return f"check the route's path {route.path!r} and target.base_url"
     if name == VALID and status in (400, 415, 422):
-        return "check the route's body and content_type against what the target takes for valid"
+        return "check that the target accepts the route's body and content_type as valid"
     key = result.request_class.value
     return f"if that is its right answer, the profile must say so: [answers.{key}] status = [{status}]"
 
 
 def truth_is_read(context: DoctorContext) -> str:
-    """Once, when the database is at rest."""
+    """Once, when the database is quiet."""
     scenario_runs = [
         outcome(sample_request, results, context.profile)
         for sample_request in context.sample_requests
@@ -127,7 +127,7 @@ def rows_of(name: str) -> Callable[[DoctorContext], str]:
             sample_request.scenario.label for sample_request in context.sample_requests if sample_request.name == name
         }
         if not labels:
-            raise NotApplicable("nothing of the kind was sent")
+            raise NotApplicable("nothing of this kind was sent")
         wrong = [
             key
             for key in context.truth.discrepancies
@@ -155,7 +155,7 @@ def _rows_in_words(wrong: Sequence[Discrepancy]) -> str:
 
 
 def nothing_else_is_stored(context: DoctorContext) -> str:
-    """No row of these tenants that no request explains."""
+    """These tenants have no row that no request explains."""
     stray = [key for key in context.truth.discrepancies if not key.scenario_run]
     if stray:
         raise Symptom(_rows_in_words(stray))
@@ -163,16 +163,18 @@ def nothing_else_is_stored(context: DoctorContext) -> str:
 
 
 def no_personal_data(context: DoctorContext) -> str:
-    """In no column and no log file."""
+    """No column and no log file has personal data."""
     truth = context.truth
     if truth.log_files_unread:
-        raise ConfigError(f"log file {truth.log_files_unread[0]} cannot be read; mend target.log_files or its rights")
+        raise ConfigError(
+            f"log file {truth.log_files_unread[0]} cannot be read; correct target.log_files, or the file's permissions"
+        )
     if truth.canary_hits:
         places = ", ".join(dict.fromkeys(f"{hit.place} {hit.json_path}".strip() for hit in truth.canary_hits))
-        raise Symptom(f"found in {places}; an event that carries personal data must be scrubbed before it is kept")
+        raise Symptom(f"found in {places}; the target must remove personal data before it stores an event")
     return f"{truth.columns_scanned} columns and {len(truth.log_files_scanned)} log files searched"
 
 
 def classes_without_rows(profile: Profile) -> list[RequestClass]:
-    """The classes of which the target keeps nothing."""
+    """The classes of which the target stores nothing."""
     return [kind for kind in RequestClass if profile.answer(kind).row.value == "none"]

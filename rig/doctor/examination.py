@@ -1,4 +1,4 @@
-"""The order of the examination: which steps there are, what each needs, and how one that fails is put into words."""
+"""The steps of the examination in their order, what each needs, and what is said of one that fails."""
 
 from __future__ import annotations
 
@@ -43,42 +43,42 @@ from rig.truth.session import in_words
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """A step before it is made. ``needs``: where one of these failed, or was skipped for such a reason, so is this."""
+class DoctorStep:
+    """A step to make. It is skipped where one that it ``needs`` failed, or was skipped for the same reason."""
 
     name: str
     look: Callable[[DoctorContext], str]
     needs: tuple[str, ...] = ()
 
 
-def _of_kinds(kinds: Iterable[str]) -> Iterable[Step]:
+def _of_kinds(kinds: Iterable[str]) -> Iterable[DoctorStep]:
     for name in kinds:
         needs = ("tenants",) if name == VALID else (f"{VALID}: answers",)
-        yield Step(f"{name}: answers", answers_of(name), needs)
+        yield DoctorStep(f"{name}: answers", answers_of(name), needs)
 
 
 STEPS = (
-    Step("profile", profile_is_valid),
-    Step("environment", environment_is_complete, ("profile",)),
-    Step("truth database", database_answers, ("environment",)),
-    Step("target listens", target_listens, ("profile",)),
-    Step("target ready", target_is_ready, ("truth database", "target listens")),
-    Step("probes", probes_answer, ("target ready",)),
-    Step("truth tables", truth_tables_are_there, ("truth database",)),
-    Step("truth readable", truth_is_readable, ("truth tables",)),
-    Step("row-level security", row_security_is_on, ("truth tables",)),
-    Step("target's role", runtime_role_is_bound, ("truth tables",)),
-    Step("tenants", tenants_exist, ("target ready", "truth readable")),
+    DoctorStep("profile", profile_is_valid),
+    DoctorStep("environment", environment_is_complete, ("profile",)),
+    DoctorStep("truth database", database_answers, ("environment",)),
+    DoctorStep("target listens", target_listens, ("profile",)),
+    DoctorStep("target ready", target_is_ready, ("truth database", "target listens")),
+    DoctorStep("probes", probes_answer, ("target ready",)),
+    DoctorStep("truth tables", truth_tables_are_there, ("truth database",)),
+    DoctorStep("truth readable", truth_is_readable, ("truth tables",)),
+    DoctorStep("row-level security", row_security_is_on, ("truth tables",)),
+    DoctorStep("target's role", runtime_role_is_bound, ("truth tables",)),
+    DoctorStep("tenants", tenants_exist, ("target ready", "truth readable")),
     *_of_kinds((VALID,)),
-    Step("clocks", clocks_agree, ("tenants",)),
+    DoctorStep("clocks", clocks_agree, ("tenants",)),
     *_of_kinds((*ACCEPTED[1:], *FORGED)),
-    Step("truth", truth_is_read, (f"{VALID}: answers",)),
-    *(Step(f"{name}: rows", rows_of(name), (f"{name}: answers", "truth")) for name in ACCEPTED),
-    *(Step(f"{name}: no row", rows_of(name), ("truth",)) for name in FORGED),
-    Step("nothing else stored", nothing_else_is_stored, ("truth",)),
-    Step("personal data", no_personal_data, ("truth",)),
-    Step("processes", processes_are_found, ("target ready",)),
-    Step("samplers", samplers_may_look, ("truth database",)),
+    DoctorStep("truth", truth_is_read, (f"{VALID}: answers",)),
+    *(DoctorStep(f"{name}: rows", rows_of(name), (f"{name}: answers", "truth")) for name in ACCEPTED),
+    *(DoctorStep(f"{name}: no row", rows_of(name), ("truth",)) for name in FORGED),
+    DoctorStep("nothing else stored", nothing_else_is_stored, ("truth",)),
+    DoctorStep("personal data", no_personal_data, ("truth",)),
+    DoctorStep("processes", processes_are_found, ("target ready",)),
+    DoctorStep("samplers", samplers_may_look, ("truth database",)),
 )
 
 
@@ -89,8 +89,7 @@ def examine(
 
     Whatever was started is ended again.
 
-    A launched target and its database are gone afterwards; in one that runs already, the tenants and the few rows of
-    the examination remain, as after a run.
+    A target that was running before keeps the tenants and the few rows of the examination, as after a run.
     """
     steps: list[StepResult] = []
     halted: set[str] = set()
@@ -104,10 +103,10 @@ def examine(
     return Examination(str(profile), tuple(steps))
 
 
-def _step(stage: Step, context: DoctorContext, halted: set[str]) -> StepResult:
-    """Make one step. One that cannot be made because of another counts as halted itself.
+def _step(stage: DoctorStep, context: DoctorContext, halted: set[str]) -> StepResult:
+    """Make one step. One that is skipped because of another counts as halted, too.
 
-    What is said may quote the target's last words or its answers: the secrets that are known by then are blanked in it.
+    The text may quote the target's log or answers, so the secrets that are known by then are removed from it.
     """
     missing = [name for name in stage.needs if name in halted]
     if missing:

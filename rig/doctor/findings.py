@@ -1,4 +1,4 @@
-"""What an examination finds, as values; and the two ways in which a step ends besides well."""
+"""What an examination finds, as values, and the two exceptions by which a step ends."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class State(StrEnum):
 
 
 class Symptom(Exception):
-    """The target does wrong: what it does, and what to mend."""
+    """The target is wrong: what it does, and what to mend."""
 
 
 class NotApplicable(Exception):
-    """There is nothing to look at here, and why."""
+    """There is nothing to examine, and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """One step: ``said`` is what was found and, where it failed, what to mend; ``exit_code`` what that amounts to."""
+    """How a step ended. ``said``: what was found and, after a failure, what to mend."""
 
     name: str
     state: State
@@ -44,11 +44,11 @@ class Examination:
 
     @property
     def exit_code(self) -> ExitCode:
-        """That of the first step that failed: what fails later may only follow from it."""
+        """The exit code of the first step that failed: later ones may have failed because of it."""
         return next((step.exit_code for step in self.steps if step.state is State.FAIL), ExitCode.PASS)
 
     def counts(self, state: State) -> int:
-        """How many steps ended so."""
+        """How many steps ended in this state."""
         return sum(step.state is state for step in self.steps)
 
     def document(self) -> dict[str, Any]:

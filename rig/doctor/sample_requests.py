@@ -1,4 +1,4 @@
-"""The few events that the doctor sends: of every class, forged ones too, on every route, one at a time.
+"""The few events that the doctor sends, one at a time: of every class, on every route, forged ones too.
 
 Flow: ``sample_requests`` gives what is sent, as ordinary scenarios; ``send`` sends one and says how each request was
 answered; ``outcome`` says what the database must therefore hold. Bytes and expectations are the targeter's.
@@ -22,7 +22,7 @@ from rig.truth.expected import RunOutcomes
 TIMEOUT_S = 10.0
 _REPLAYS = 3
 _AGED_S = 60
-"""So much older than its tolerance is a signature that must be refused."""
+"""A signature that is older than its tolerance by this much must be refused."""
 
 Forge = Callable[[Credentials], Credentials]
 
@@ -41,7 +41,7 @@ def _same(credentials: Credentials) -> Credentials:
 
 @dataclass(frozen=True, slots=True)
 class SampleRequest:
-    """One kind of event on one route. ``refused``: it is forged, and no row may come of it."""
+    """One kind of event on one route. ``refused``: it is forged, and must leave no row."""
 
     name: str
     scenario: Scenario
@@ -53,7 +53,7 @@ class SampleRequest:
 
 @dataclass(frozen=True, slots=True)
 class SampleResult:
-    """How one request of a specimen was answered. ``request_class`` says what answer the profile expects."""
+    """How one request was answered. ``request_class`` says what answer the profile expects."""
 
     route: str
     request_class: RequestClass
@@ -62,8 +62,8 @@ class SampleResult:
     received_unix: float
     refused: bool
 
-    def right(self, profile: Profile) -> bool:
-        """Whether it is the answer that the profile promises; to a forged request, any refusal is."""
+    def is_right(self, profile: Profile) -> bool:
+        """Whether it is the answer in the profile. To a forged request, any refusal is right."""
         if self.refused:
             return 400 <= self.response.status < 500
         return self.response.status in profile.answer(self.request_class).status
@@ -83,7 +83,7 @@ FORGED = (WRONG_SIGNATURE, OLD_SIGNATURE, UNKNOWN_TENANT)
 
 
 def sample_requests(profile: Profile, targeter: Targeter, tenants: Sequence[str]) -> Iterator[SampleRequest]:
-    """All of them, each on every route; what needs two tenants or an ageing signature only where there are."""
+    """All of them, each on every route. Some need two tenants, or a signature with its time."""
     for route in profile.routes:
         bodies = targeter.bodies(route.name)
         valid = Share(RequestClass.VALID, 1)
@@ -126,7 +126,7 @@ def _sample_request(name: str, route: WebhookRoute, tenants: Sequence[str], shar
 def send(
     sample_request: SampleRequest, targeter: Targeter, credentials: Mapping[str, Credentials], probe: HttpProbe
 ) -> list[SampleResult]:
-    """Send a specimen's requests one after another."""
+    """Send the requests one after another."""
     scenario = sample_request.scenario
     own = {name: sample_request.forge(credentials[name]) for name in scenario.tenants}
     targets: Targets = targeter.bind(scenario, own)
@@ -140,7 +140,7 @@ def send(
 
 
 def outcome(sample_request: SampleRequest, results: Sequence[SampleResult], profile: Profile) -> RunOutcomes:
-    """What the answers promise of the database. To a forged request nothing may have happened, as if never sent."""
+    """What the database must hold by these answers. A forged request must leave as little as one that was not sent."""
     return RunOutcomes(
         sample_request.scenario, np.array([_outcome(result, profile).code for result in results], dtype=np.uint8)
     )
@@ -151,4 +151,4 @@ def _outcome(result: SampleResult, profile: Profile) -> Outcome:
         return Outcome.NOT_SENT
     if not result.response.status:
         return Outcome.INDETERMINATE
-    return Outcome.ACKNOWLEDGED if result.right(profile) else Outcome.REFUSED
+    return Outcome.ACKNOWLEDGED if result.is_right(profile) else Outcome.REFUSED

@@ -26,7 +26,7 @@ _CONNECT_TIMEOUT_S = 2.0
 
 
 def profile_is_valid(context: DoctorContext) -> str:
-    """Loads it; bodies, mutations and places of personal data are compiled as a run would."""
+    """It loads, and its bodies, mutations and places of personal data compile as in a run."""
     context.profile = profile = load_profile(context.path)
     for route in profile.routes:
         compile_bodies(route)
@@ -34,20 +34,20 @@ def profile_is_valid(context: DoctorContext) -> str:
 
 
 def environment_is_complete(context: DoctorContext) -> str:
-    """Every variable that the profile names; all that are missing at once."""
+    """Every variable that the profile names is set; all that are missing are named at once."""
     profile, environ = context.profile, context.environ
     wanted = {route.secret_env: f"the secret of route {route.name!r}" for route in profile.routes if route.secret_env}
     wanted |= {tenant.api_key_env: f"the API key of tenant {tenant.id}" for tenant in profile.tenants.fixed}
-    if not context.launched:
+    if not context.is_launched:
         wanted[profile.truth.dsn_env] = "the DSN that sees every row"
     missing = [f"${variable} ({purpose})" for variable, purpose in wanted.items() if not environ.get(variable)]
     if missing:
-        raise ConfigError(f"not set: {', '.join(missing)}; export what the profile names, or mend the names in it")
-    return f"set: {', '.join(wanted)}" if wanted else "nothing is wanted of it"
+        raise ConfigError(f"not set: {', '.join(missing)}; export them, or correct their names in the profile")
+    return f"set: {', '.join(wanted)}" if wanted else "the profile needs none"
 
 
 def database_answers(context: DoctorContext) -> str:
-    """The target's own, or one that is made for the examination."""
+    """The target's own database answers, or one is made for the examination."""
     context.store = store = context.stack.enter_context(
         open_store(context.profile, context.supervisor, context.environ, context.logs)
     )
@@ -56,8 +56,8 @@ def database_answers(context: DoctorContext) -> str:
 
 
 def target_listens(context: DoctorContext) -> str:
-    """Reachable, and allowed to be sent events to."""
-    if context.launched:
+    """It can be reached, and may be sent events."""
+    if context.is_launched:
         raise NotApplicable("the rig launches it")
     named = context.profile.target.allow_host
     endpoint = context.endpoint
@@ -69,24 +69,24 @@ def target_listens(context: DoctorContext) -> str:
 
 
 def target_is_ready(context: DoctorContext) -> str:
-    """Launched where the profile says so, and waited for."""
+    """It answers the ready probe, after the doctor has launched it if the profile says so."""
     settings = context.settings
     target = open_target(
         context.profile, context.path.resolve().parent, context.store, context.logs, context.environ, settings
     )
     context.target = context.stack.enter_context(target)
-    return f"{context.target.endpoint.url}, launched here" if context.launched else context.endpoint.url
+    return f"{context.target.endpoint.url}, launched here" if context.is_launched else context.endpoint.url
 
 
 def probes_answer(context: DoctorContext) -> str:
-    """Each path that the profile names answers 200 in its time."""
+    """Each path in ``probes`` answers 200 within its timeout."""
     probes = context.profile.probes
     paths = {"health": probes.health, "ready": probes.ready, "metrics": probes.metrics}
     named = {name: path for name, path in paths.items() if path is not None}
     if not named:
-        raise NotApplicable("the profile names none ([probes]); nobody asks how the target feels during a storm")
+        raise NotApplicable("the profile names none ([probes]): no run can tell whether the target stays healthy")
     for name, path in named.items():
-        response = context.probing.get(path)
+        response = context.probe.get(path)
         if response.status != 200:
             answer = response.problem or f"{response.status} {response.said[:80]}".rstrip()
             raise Symptom(f"probes.{name} {path} answers {answer}; mend the path, or leave it out")
@@ -94,14 +94,14 @@ def probes_answer(context: DoctorContext) -> str:
 
 
 def truth_tables_are_there(context: DoctorContext) -> str:
-    """Tables and columns by the names of the profile."""
+    """The tables and columns in the profile exist."""
     with connect(context.store.truth_dsn) as connection:
         tables = event_tables(connection, context.profile.truth)
     return f"{tables.canonical} and {tables.dead}, with the columns that the profile names"
 
 
 def truth_is_readable(context: DoctorContext) -> str:
-    """Every row of every table that can hold text, and so personal data."""
+    """The truth DSN sees every row of every table that can hold text, and so personal data."""
     truth = context.profile.truth
     with connect(context.store.truth_dsn) as connection:
         require_full_view(connection, event_tables(connection, truth))
@@ -111,7 +111,7 @@ def truth_is_readable(context: DoctorContext) -> str:
 
 
 def row_security_is_on(context: DoctorContext) -> str:
-    """On both event tables. A service may keep its tenants apart by other means: that is no fault."""
+    """Both event tables have it. A service may keep its tenants apart by other means, so its lack is no fault."""
     with connect(context.store.truth_dsn) as connection:
         notes = open_tables(connection, event_tables(connection, context.profile.truth))
     if notes:
@@ -120,17 +120,17 @@ def row_security_is_on(context: DoctorContext) -> str:
 
 
 def runtime_role_is_bound(context: DoctorContext) -> str:
-    """The role that the target connects with: another one than truth's, and row-level security binds it."""
+    """The target connects with a role of its own, which row-level security binds."""
     truth, dsn = context.profile.truth, context.store.runtime_dsn
     if not dsn:
-        raise NotApplicable(f"${truth.runtime_dsn_env} is not set: how the target connects is not known, nor judged")
+        raise NotApplicable(f"${truth.runtime_dsn_env} is not set, so it is not known how the target connects")
     with connect(context.store.truth_dsn) as connection:
         require_bound_runtime(connection, event_tables(connection, truth), dsn)
-    return "a role of its own, without superuser or BYPASSRLS; row-level security is not off for it"
+    return "a role of its own, without superuser or BYPASSRLS; row-level security applies to it"
 
 
 def clocks_agree(context: DoctorContext) -> str:
-    """The target's clock against this one, where a signature ages; from the Date of its answers."""
+    """The target's clock is near enough to this one for signatures. It is read from the Date of its answers."""
     ageing = [route.tolerance_s for route in context.profile.routes if route.ageing]
     if not ageing:
         raise NotApplicable("no route signs the time")
@@ -140,17 +140,17 @@ def clocks_agree(context: DoctorContext) -> str:
     try:
         skew_s = parsedate_to_datetime(results[-1].response.date).timestamp() - results[-1].received_unix
     except ValueError:
-        raise NotApplicable(f"the target's Date header is none: {results[-1].response.date[:40]!r}") from None
+        raise NotApplicable(f"the target's Date header is no date: {results[-1].response.date[:40]!r}") from None
     if abs(skew_s) > min(ageing) / 2:
         raise ConfigError(
-            f"the target's clock is {skew_s:+.0f} s off, where signatures are good for {min(ageing):g} s; set both "
+            f"the target's clock is {skew_s:+.0f} s off, and signatures are valid for {min(ageing):g} s; set both "
             "clocks by the same source"
         )
-    return f"within {max(1.0, abs(skew_s)):.0f} s; signatures are good for {min(ageing):g} s"
+    return f"within {max(1.0, abs(skew_s)):.0f} s; signatures are valid for {min(ageing):g} s"
 
 
 def processes_are_found(context: DoctorContext) -> str:
-    """The server's processes, for the samplers: those launched, or those that ``target.process_match`` finds."""
+    """The samplers find the server's processes: the launched ones, or those that ``target.process_match`` finds."""
     if context.target.pid is not None:
         count = 1 + len(children(context.target.pid, recursive=True))
         return f"{count} of the launched target"
@@ -166,18 +166,18 @@ def processes_are_found(context: DoctorContext) -> str:
     ]
     if not found:
         raise ConfigError(
-            f"no command line of this machine matches target.process_match {match!r}; mend it (`ps -eo args`), or "
-            "leave it out where the target runs elsewhere"
+            f"no command line of this machine matches target.process_match {match!r}; correct it (`ps -eo args` "
+            "shows them), or leave it out if the target runs elsewhere"
         )
     return f"{len(found)} match target.process_match: {', '.join(map(str, found[:8]))}"
 
 
 def samplers_may_look(context: DoctorContext) -> str:
-    """What the truth role sees of other roles' sessions."""
+    """The truth role sees the sessions of other roles."""
     with connect(context.store.truth_dsn) as connection:
         (row,) = connection.execute(FACTS).fetchall()
     facts = Facts(*row)
     hidden = unseen(facts)
     if not facts.sees_all:
         raise ConfigError(f"hidden from ${context.profile.truth.dsn_env}: {hidden[0]}")
-    return f"all sessions are seen; not there: {'; '.join(hidden)}" if hidden else "all sessions are seen"
+    return f"all sessions are seen; missing: {'; '.join(hidden)}" if hidden else "all sessions are seen"

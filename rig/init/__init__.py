@@ -2,6 +2,6 @@
 
 Flow: ``questions.QUESTIONS`` (what is asked, in order, with defaults) → answers → ``draft.draft`` (the profile's text,
 validated) → ``draft.write``, which never overwrites. Who asks, and how, is the command line's. Secrets are never asked
-for: only the names of the environment variables that hold them. Not for finding out what is true of the target: that is
-``rig doctor``.
+for: only the names of the environment variables that hold them. Whether the answers are right, ``rig doctor`` finds
+out.
 """

@@ -1,4 +1,4 @@
-"""From answers to the text of a profile: a template, an event with placeholders in it, and the proof that it loads."""
+"""From answers to the text of a profile, which is loaded to prove that it is valid."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def draft(answers: Mapping[str, str], path: Path) -> str:
 
 
 def write(text: str, path: Path) -> None:
-    """Write a new file; UsageError where something stands already, ConfigError where it cannot be written."""
+    """Write a new file; UsageError where the file exists, ConfigError where it cannot be written."""
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
@@ -65,21 +65,21 @@ def _template() -> Any:
         keep_trailing_newline=True,
         autoescape=False,  # TOML, where every value goes through its own quoting
     )
-    environment.filters["quoted"] = _quoted
+    environment.filters["quoted"] = _quote
     environment.filters["literal"] = _literal
     environment.filters["numbers"] = lambda text: f"[{', '.join(dict.fromkeys(text.split(',')))}]"
     return environment.get_template("profile.toml.j2")
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     """A TOML basic string; its escapes are JSON's, but for DEL."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _literal(text: str) -> str:
-    """As it stands between quotes, which is easier to read; quoted where it cannot stand so."""
+    """A TOML literal string, which is easier to read; a basic one where that is not possible."""
     plain = text.isprintable() and "'''" not in text and not text.endswith("'")
-    return f"'''{text}'''" if plain else _quoted(text)
+    return f"'''{text}'''" if plain else _quote(text)
 
 
 def _variable(tenant: str) -> str:
@@ -103,7 +103,7 @@ def _event(file: str) -> dict[str, Any]:
 
 
 def _body(event: dict[str, Any], answers: Mapping[str, str]) -> str:
-    """The event as a profile's body: a placeholder for its id, and for its amount and time where they lie in it."""
+    """The event as a profile's body, with placeholders for its id, amount and time."""
     _replace(event, "event-id", answers, lambda old: "<event>" if isinstance(old, str) else "@rig:number@")
     if answers["event-amount"]:
         _replace(event, "event-amount", answers, _amount)
@@ -125,7 +125,9 @@ def _replace(event: dict[str, Any], option: str, answers: Mapping[str, str], pla
         here = _at(here, step, option, answers[option])
     old = _at(here, steps[-1], option, answers[option])
     if isinstance(old, dict | list | bool) or old is None:
-        raise UsageError(f"--{option} {answers[option]}: there lies no text and no number, but {json.dumps(old)[:60]}")
+        raise UsageError(
+            f"--{option} {answers[option]}: give the path of a text or a number, not of {json.dumps(old)[:60]}"
+        )
     here[int(steps[-1]) if isinstance(here, list) else steps[-1]] = placeholder(old)
 
 

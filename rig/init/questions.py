@@ -1,4 +1,4 @@
-"""What ``rig init`` asks, in which order, and what it takes for granted."""
+"""What ``rig init`` asks, in which order, with which defaults."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def _never(answers: Answers) -> bool:
     return False
 
 
-def _tenants_are_made(answers: Answers) -> bool:
+def _has_provisioning(answers: Answers) -> bool:
     return bool(answers["provision-sql"])
 
 
-def _tenants_exist(answers: Answers) -> bool:
-    return not _tenants_are_made(answers)
+def _has_tenants(answers: Answers) -> bool:
+    return not _has_provisioning(answers)
 
 
-def _dead_is_named(answers: Answers) -> bool:
+def _has_dead_column(answers: Answers) -> bool:
     return answers["dead-match"] != "count"
 
 
-def _dead_in_payload(answers: Answers) -> bool:
+def _has_dead_payload(answers: Answers) -> bool:
     return answers["dead-match"].startswith("payload")
 
 
@@ -58,11 +58,11 @@ class Question:
     statuses: bool = False
 
     def default_after(self, answers: Answers) -> str:
-        """What is taken where nothing is answered."""
+        """The answer where none is given."""
         return "" if self.needless(answers) else self.default
 
     def check(self, answer: str, answers: Answers) -> str:
-        """The answer without the space around it; UsageError says what is wanted instead."""
+        """The answer without the spaces around it; UsageError says what to give instead."""
         text = answer.strip() if self.name != "tenant-prefix" else answer.lstrip()
         if self.choices and text not in self.choices:
             raise UsageError(f"--{self.name}: give one of {', '.join(self.choices)}")
@@ -81,16 +81,16 @@ class Question:
 
 QUESTIONS = (
     Question("name", "Name of the service", "my-service"),
-    Question("base-url", "Where it listens", "http://127.0.0.1:8080"),
-    Question("health", "Path that answers 200 while it lives (empty: none)"),
-    Question("ready", "Path that answers 200 while it can store events (empty: none)"),
-    Question("process-match", "Regular expression over the command lines of its processes (empty: not sampled)"),
+    Question("base-url", "URL that it listens at", "http://127.0.0.1:8080"),
+    Question("health", "Path that answers 200 while the service lives (empty: none)"),
+    Question("ready", "Path that answers 200 while events can be stored (empty: none)"),
+    Question("process-match", "Regular expression for the command lines of its processes (empty: not sampled)"),
     Question("route", "Path that a sender posts an event to", "/webhooks/orders"),
     Question("event", "File with one valid event as JSON (empty: a made-up one)"),
-    Question("event-id", "Where the event's own id lies in it (dotted path)", "id"),
-    Question("event-amount", "Where an amount lies in it (dotted path, empty: nowhere)"),
-    Question("event-time", "Where its time lies in it (dotted path, empty: nowhere)"),
-    Question("personal-at", "Where personal data might be put into it (dotted path)", "customer.email"),
+    Question("event-id", "Dotted path of the event's own id in it", "id"),
+    Question("event-amount", "Dotted path of an amount in it (empty: it has none)"),
+    Question("event-time", "Dotted path of its time in it (empty: it has none)"),
+    Question("personal-at", "Dotted path in it where personal data could be", "customer.email"),
     Question(
         "scheme",
         "How the raw body is signed",
@@ -100,25 +100,23 @@ QUESTIONS = (
     Question("signature-header", "Header with the signature", "X-Signature"),
     Question(
         "signature-prefix",
-        "What stands before the signature in it, like sha256= (empty: nothing)",
+        "Text before the signature in that header, like sha256= (empty: none)",
         when=lambda answers: answers["scheme"] != "stripe",
     ),
     Question("tenant-header", "Header with the tenant's API key", "X-API-Key"),
-    Question("tenant-prefix", "What stands before the key in it, like Token (empty: nothing)"),
+    Question("tenant-prefix", "Text before the key in that header, like Token (empty: none)"),
     Question("idempotency-header", "Header with the idempotency key", "Idempotency-Key"),
     Question("correlation-header", "Header with the correlation id", "X-Correlation-ID"),
     Question("provision-sql", "SQL statement that makes a tenant (empty: they exist already)"),
-    Question(
-        "tenant-ids", "Ids of tenants that exist, as their rows carry them", "tenant-a,tenant-b", when=_tenants_exist
-    ),
+    Question("tenant-ids", "Ids of tenants that exist, as in their rows", "tenant-a,tenant-b", when=_has_tenants),
     Question(
         "secret-env",
-        "NAME of the environment variable with the webhook secret (empty: the SQL is given one)",
+        "NAME of the environment variable with the webhook secret (empty: the rig makes one)",
         "WEBHOOK_SECRET",
-        needless=_tenants_are_made,
+        needless=_has_provisioning,
         variable=True,
     ),
-    Question("stored-status", "Status when an event was stored", "200", statuses=True),
+    Question("stored-status", "Status when an event is stored", "200", statuses=True),
     Question("duplicate-status", "Status when the event is known already", "200", statuses=True),
     Question("malformed-status", "Status for a malformed event, which goes to the dead letters", "200", statuses=True),
     Question("schemas", "Schemas of its tables", "public"),
@@ -130,19 +128,24 @@ QUESTIONS = (
     Question("dead-tenant", "Its column with the tenant's id", "tenant_id"),
     Question(
         "dead-match",
-        "By what a dead letter is matched with its request",
+        "What matches a dead letter with its request",
         "key",
         choices=("key", "correlation", "payload-key", "payload-correlation", "count"),
     ),
-    Question("dead-column", "The column of that", "idempotency_key", when=_dead_is_named),
-    Question("dead-path", "Dotted path within that JSON column", "headers.idempotency_key", when=_dead_in_payload),
-    Question("truth-dsn-env", "NAME of the variable with a DSN that sees every row", "RIG_TRUTH_DSN", variable=True),
-    Question("runtime-dsn-env", "NAME of the variable with the DSN of the service", "RIG_RUNTIME_DSN", variable=True),
+    Question("dead-column", "Column that holds it", "idempotency_key", when=_has_dead_column),
+    Question("dead-path", "Dotted path in that JSON column", "headers.idempotency_key", when=_has_dead_payload),
+    Question(
+        "truth-dsn-env",
+        "NAME of the variable with a DSN that sees every row",
+        "RIG_TRUTH_DSN",
+        variable=True,
+    ),
+    Question("runtime-dsn-env", "NAME of the variable with the service's DSN", "RIG_RUNTIME_DSN", variable=True),
 )
 
 
 def ask_all(ask: Callable[[Question, Answers], str]) -> dict[str, str]:
-    """Ask what applies, in order; what does not is empty. UsageError for an answer that cannot be.
+    """Ask what applies, in order; the answer to any other question is empty. UsageError for a wrong answer.
 
     ``ask`` gets the answers so far, for the default that follows from them.
     """

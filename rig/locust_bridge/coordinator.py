@@ -179,7 +179,7 @@ class Coordinator:
             raise UsageError("no test has begun")
         test, self._test = self._test, None
         finished = test.finish(account)
-        return finished.document() | {"sentence": finished.judgement.sentence, "sealed": finished.sealed}
+        return finished.document() | {"sentence": finished.judgement.sentence, "sealed": finished.is_sealed}
 
 
 class CoordinatedTest:

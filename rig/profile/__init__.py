@@ -1,8 +1,8 @@
 """Who the target is: a TOML file, validated.
 
-Everything that the rig knows about a target stands here: routes, body shapes, signatures, header names, tenants,
-answers, the tables and columns that hold the truth, how it is started. A user of another service writes a profile, not
-code. Secrets never stand in it: only the names of the environment variables that carry them.
+It holds everything that the rig knows about a target: routes, bodies, signatures, header names, tenants, answers, the
+tables and columns with the truth, how it is started. To test another service, write a profile, not code. It never
+contains secrets, only the names of the environment variables that hold them.
 
 Bodies are JSON texts with placeholders, filled by the targeter: ``<event>`` (text, unique to the key), ``<number>``
 (the same as digits), ``<amount>`` (minor units, integer), ``<decimal>`` (the same amount as ``12.34``), ``<unix>`` and

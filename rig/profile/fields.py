@@ -29,13 +29,13 @@ def _matching(pattern: str, meaning: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _not_reserved(header: str) -> str:
+def _refuse_reserved(header: str) -> str:
     if header.lower() in _RESERVED_HEADERS:
         raise ValueError(f"{header!r} is a header that the rig writes itself; a profile cannot give it a meaning")
     return header
 
 
-def _compiles(pattern: str) -> str:
+def _require_regex(pattern: str) -> str:
     try:
         re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:
@@ -49,7 +49,7 @@ Name = Annotated[
     str, _matching(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}", "a name (at most 63 of letters, digits, dot, dash, underscore)")
 ]
 Header = Annotated[
-    str, _matching(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}", "the name of a header"), AfterValidator(_not_reserved)
+    str, _matching(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}", "the name of a header"), AfterValidator(_refuse_reserved)
 ]
 HeaderValue = Annotated[
     str, _matching(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?", "the value of a header (printable ASCII on one line)")
@@ -69,7 +69,7 @@ Series = Annotated[str, _matching(r"[A-Za-z_:][A-Za-z0-9_:]*", "the name of a Pr
 Identifier = Annotated[str, _matching(r"[^\x00]{1,63}", "a name that PostgreSQL knows (1 to 63 characters)")]
 Text = Annotated[str, _matching(r"[^\x00]+", "a text (it is empty, or has a NUL in it)")]
 Word = Annotated[str, _matching(r"[^\x00]*", "a word of a command or an environment (it has a NUL in it)")]
-Pattern = Annotated[Text, AfterValidator(_compiles)]
+Pattern = Annotated[Text, AfterValidator(_require_regex)]
 Command = Annotated[tuple[Word, ...], Field(min_length=1)]
 Variable = Annotated[str, _matching(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")]
 Status = Annotated[int, Field(ge=200, le=499)]

@@ -48,24 +48,24 @@ def parse_profile(text: str, path: Path) -> Profile:
         raise ConfigError(f"profile {path} is not valid TOML: {error}") from None
     except RecursionError:
         raise ConfigError(f"profile {path} is nested too deeply; no key of a profile lies ten levels deep") from None
-    return _validated(raw, path)
+    return _validate(raw, path)
 
 
-def _validated(raw: Mapping[str, Any], path: Path) -> Profile:
+def _validate(raw: Mapping[str, Any], path: Path) -> Profile:
     try:
         return Profile.model_validate(raw)
     except ValidationError as error:
         lines = [f"profile {path} is wrong:"]
         problems = error.errors()
         for problem in problems[:_PROBLEMS_NAMED]:
-            where = ".".join(_shown(part) for part in problem["loc"]) or "(whole file)"
+            where = ".".join(_printable(part) for part in problem["loc"]) or "(whole file)"
             lines.append(f"  {where}: {_remedy(problem['type'], problem['msg'])}")
         if len(problems) > _PROBLEMS_NAMED:
             lines.append(f"  … and {len(problems) - _PROBLEMS_NAMED} more")
         raise ConfigError("\n".join(lines)) from None
 
 
-def _shown(part: int | str) -> str:
+def _printable(part: int | str) -> str:
     """A key for the terminal: one that somebody else wrote may hold control characters, and be long."""
     text = str(part)
     text = text if text.isprintable() else ascii(text)

@@ -18,9 +18,9 @@ from rig.profile.fields import Section
 
 _INTRODUCTION = """# Profile reference
 
-A profile tells the rig who the target is. It is TOML, validated before anything starts; an unknown or missing key is an
-error that names it. `scenarios/profiles/reference.toml` is a whole example; copy it. Secrets never stand in a profile:
-keys that end in `_env` name the environment variable that holds one.
+A profile tells the rig who the target is. It is a TOML file that is validated before anything starts. An error names
+the key that is unknown, missing or wrong. `scenarios/profiles/reference.toml` is a whole example to copy. A profile
+never contains secrets: keys that end in `_env` name the environment variable that holds one.
 
 This page is made from the schema by `python -m rig.profile.reference > docs/profile.md`.
 """

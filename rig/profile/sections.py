@@ -33,21 +33,21 @@ class Target(Section):
     """Where the target listens. ``base_url`` may be left out only where the rig launches it itself."""
 
     base_url: str | None = None
-    """Like ``http://127.0.0.1:8080``; a path in it is put before those of the routes."""
+    """Like ``http://127.0.0.1:8080``. A path in it stands before the paths of the routes."""
     allow_host: str | None = None
-    """The one host beside loopback that may be loaded; the command line must repeat it (``--allow-host``)."""
+    """The one host beyond loopback that may be loaded. The command line must repeat it (``--allow-host``)."""
     max_requests: int | None = Field(default=None, ge=1)
-    """A run may send so many requests at most, all drives together; the command line can only lower it."""
+    """A run sends at most this many requests, all scenario runs together. The command line can only lower it."""
     max_rate_per_s: float | None = Field(default=None, gt=0)
-    """No open loop may be faster; the command line can only lower it. A closed loop goes as fast as it is answered."""
+    """No open loop sends faster. The command line can only lower it. A closed loop sends as fast as it is answered."""
     ca_file: Path | None = None
-    """Certificates to trust for https, besides the system's."""
+    """File with certificates to trust for https, on top of the system's."""
     commit: str | None = None
-    """Commit of the target under test, for the report; the environment's ``RIG_TARGET_COMMIT`` goes before it."""
+    """Commit of the target, for the report. The environment variable ``RIG_TARGET_COMMIT`` overrides it."""
     process_match: Pattern | None = None
-    """Regular expression over the command line of the target's processes, to find them."""
+    """Regular expression that finds the target's processes by their command line, for the samplers."""
     log_files: tuple[Path, ...] = ()
-    """Log files of the target, searched for personal data."""
+    """Log files of the target. They are searched for personal data."""
 
     @model_validator(mode="after")
     def _url(self) -> Self:
@@ -56,29 +56,29 @@ class Target(Section):
             plain = self.base_url.isascii() and self.base_url.isprintable() and not set(self.base_url) & set(" ?#@")
             if not plain or parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
                 # Not repeated: what somebody put before an @ may be a password.
-                raise ValueError("base_url must look like http://127.0.0.1:8080, perhaps with a path, and nothing else")
+                raise ValueError("base_url must look like http://127.0.0.1:8080; a path may follow, and nothing else")
         return self
 
 
 class Launch(Section):
-    """How the rig starts the target itself; without this section it must already be running.
+    """How the rig starts the target itself. Without this section the target must already be running.
 
-    The commands may use ``{python}``, ``{profile_dir}``, ``{port}`` and ``{processes}``; the values of ``env`` also
-    ``{admin_dsn}`` and ``{runtime_dsn}`` (so that no DSN stands on a command line). ``migrate`` runs once first.
+    The commands may use ``{python}``, ``{profile_dir}``, ``{port}`` and ``{processes}``. The values of ``env`` may also
+    use ``{admin_dsn}`` and ``{runtime_dsn}``, so that no DSN is on a command line. ``migrate`` runs once first.
     """
 
     command: Command
-    """Program and arguments; it must stay in the foreground and end on SIGTERM."""
+    """Program and arguments. The program must stay in the foreground and end on SIGTERM."""
     migrate: Command | None = None
-    """Program that prepares the database; anything but exit code 0 ends the run."""
+    """Program that prepares the database. Any exit code but 0 ends the run."""
     env: dict[Variable, Word] = Field(default_factory=dict)
-    """Environment variables for both, on top of the rig's own."""
+    """Environment variables for both programs, on top of the rig's own."""
     processes: int = Field(default=2, ge=1, le=64)
     """Number of serving processes, for ``{processes}``."""
     ready_timeout_s: float = Field(default=20, gt=0)
     """How long it may take until the ready probe answers 200."""
     stop_timeout_s: float = Field(default=10, gt=0)
-    """How long it may take to end after SIGTERM; then it is killed."""
+    """How long it may take to end after SIGTERM. After that it is killed."""
 
 
 class Headers(Section):
@@ -87,31 +87,31 @@ class Headers(Section):
     tenant_key: Header
     """Carries the tenant's API key."""
     tenant_key_prefix: HeaderPrefix = ""
-    """What stands before the key in that header, like ``Token `` with its space."""
+    """Text before the key in that header, like ``Token `` with its space."""
     idempotency_key: Header
-    """Carries the key that events are deduplicated by, within a tenant."""
+    """Carries the key by which a tenant's events are deduplicated."""
     correlation_id: Header
     """Carries an id that is unique to the request."""
 
 
 class PoolSeries(Section):
-    """Prometheus series of the metrics that tell of the pool of database connections.
+    """Prometheus series about the target's pool of database connections.
 
-    The diagnosis wants them: without, whether requests waited for a connection is judged from the sessions alone. All
-    samples of a name are added up; whichever process is asked must answer for the whole service.
+    The diagnosis uses them. Without them it judges from the database sessions alone whether requests waited for a
+    connection. All samples of one name are added up, so any process must answer for the whole service.
     """
 
     connections_max: Series | None = None
-    """Gauge: bound of the pool."""
+    """Gauge: the most connections that the pool opens."""
     acquire_wait_seconds: Series | None = None
     """Counter: seconds that requests waited for a connection."""
     acquired: Series | None = None
     """Counter: connections that were acquired."""
     timeouts: Series | None = None
-    """Counter: requests that waited in vain."""
+    """Counter: requests that waited for a connection and got none."""
 
     def names(self) -> dict[str, str | None]:
-        """What each series means (``rig.evidence.pool_metrics``) and what it is called, None where it is not named."""
+        """Each meaning (``rig.evidence.pool_metrics``) with the series' name, None where the profile names none."""
         return {
             pool_metrics.CONNECTIONS_MAX: self.connections_max,
             pool_metrics.ACQUIRE_WAIT_S: self.acquire_wait_seconds,
@@ -121,12 +121,12 @@ class PoolSeries(Section):
 
 
 class Probes(Section):
-    """What the prober asks beside every storm. A path left out is not asked."""
+    """Paths that the prober requests during every scenario run. A path that is left out is not requested."""
 
     health: Route | None = None
     """Path that answers 200 while the process lives."""
     ready: Route | None = None
-    """Path that answers 200 while events can be stored; a launched target is waited for with it."""
+    """Path that answers 200 while events can be stored. The rig waits for it after it launches the target."""
     metrics: Route | None = None
     """Path of the metrics."""
     timeout_s: float = Field(default=2.0, gt=0)
@@ -139,27 +139,27 @@ class FixedTenant(Section):
     """A tenant that already exists."""
 
     id: Text
-    """What its rows carry, spelt as PostgreSQL prints it (a uuid in small letters, a number without leading zeros)."""
+    """The id in its rows, spelt as PostgreSQL prints it (a uuid in small letters, a number without leading zeros)."""
     api_key_env: Variable
     """Environment variable that holds its API key."""
 
 
 class Tenants(Section):
-    """How tenants come to exist: one SQL statement run over the truth DSN for each, or fixed ones.
+    """How tenants are made: by one SQL statement for each, over the truth DSN; by a command; or not at all.
 
     The statement gets ``%(tenant_id)s``, ``%(name)s``, ``%(api_key)s``, ``%(api_key_sha256)s`` and ``%(secrets)s`` (a
     JSON object of webhook secrets by the names that the routes use). A command gets the same as environment variables
-    TENANT_ID, TENANT_NAME, TENANT_API_KEY, TENANT_API_KEY_SHA256 and TENANT_SECRETS. Where the service numbers its
-    tenants itself, the statement ends in ``RETURNING … AS tenant_id``: that is what their rows carry. A fixed tenant
-    names the environment variable that holds its API key; secrets then come from the routes' ``secret_env``.
+    TENANT_ID, TENANT_NAME, TENANT_API_KEY, TENANT_API_KEY_SHA256 and TENANT_SECRETS. If the service
+    assigns the ids, end the statement with ``RETURNING … AS tenant_id``. A fixed tenant exists already. It names the
+    environment variable that holds its API key, and secrets come from the routes' ``secret_env``.
     """
 
     provision_sql: Text | None = None
-    """One statement, run once for each tenant; a column ``tenant_id`` that it returns is what their rows carry."""
+    """One statement, run once for each tenant. If it returns a column ``tenant_id``, that is the id in the rows."""
     provision_command: Command | None = None
     """Program and arguments, run once for each tenant."""
     fixed: tuple[FixedTenant, ...] = ()
-    """Tenants that exist already: the ladder needs two, a full run six (A, B, one to warm up, one a trial of S8)."""
+    """Tenants that exist already. The ladder needs two, a full run six: A, B, one to warm up, one a trial of S8."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -174,11 +174,11 @@ class Mutation(Section):
     """One way to make a body schema-invalid: remove the value at a dotted path, or set it."""
 
     remove: str | None = None
-    """Dotted path of the value to remove; a number steps into a list."""
+    """Dotted path of the value to remove. A number steps into a list."""
     set: str | None = None
     """Dotted path of the value to replace."""
     to: JsonValue = None
-    """What it is replaced by; left out: null."""
+    """The new value. Without it: null."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -188,82 +188,82 @@ class Mutation(Section):
 
 
 class PersonalField(Section):
-    """Where a body gets personal data: a dotted path (made where it is missing) and the shape of the value."""
+    """Where personal data is put into a body, and of which kind."""
 
     at: str
-    """Dotted path; what is missing on the way is made."""
+    """Dotted path. Missing parts of it are made."""
     kind: Literal["email", "phone", "name", "address", "ip", "ssn"]
 
 
 class WebhookRoute(Section):
-    """One vendor's door: path, signature, body shape and the ways to spoil it.
+    """What one sender posts: path, signature, body, and the ways to corrupt the body.
 
-    The HMAC schemes sign ``signed``, which is the raw body where nothing else is said. GitHub's way is
-    ``hmac-sha256-hex`` with ``signature_prefix = "sha256="``; Slack's has ``signature_prefix = "v0="``,
+    The HMAC schemes sign the text ``signed``, by default the raw body. GitHub uses ``hmac-sha256-hex`` with
+    ``signature_prefix = "sha256="``. Slack uses ``hmac-sha256-hex`` with ``signature_prefix = "v0="``,
     ``signed = "v0:<unix>:<body>"`` and ``timestamp_header = "X-Slack-Request-Timestamp"``.
     """
 
     name: Name
     """What reports call it."""
     path: Route
-    """Path of the door, posted to."""
+    """Path that events are posted to."""
     scheme: Scheme
     """How the raw body is signed."""
     signature_header: Header
     """Header that carries the signature."""
     signature_prefix: HeaderPrefix = ""
-    """What stands before the signature in that header."""
+    """Text before the signature in that header."""
     signed: Signed = "<body>"
-    """What is signed: ``<body>`` is the raw body, ``<unix>`` the time of signing."""
+    """The text that is signed. ``<body>`` is the raw body, ``<unix>`` the time of signing."""
     timestamp_header: Header | None = None
-    """Header that carries the time of signing, seconds since 1970; it goes with ``<unix>`` in ``signed``."""
+    """Header that carries the time of signing, seconds since 1970. Give it together with ``<unix>`` in ``signed``."""
     secret: Name
-    """Name of the webhook secret; routes with the same name share it."""
+    """Name of the webhook secret. Routes with the same name share it."""
     secret_env: Variable | None = None
-    """Environment variable that holds the secret; without it the rig makes one for each tenant."""
+    """Environment variable that holds the secret. Without it the rig makes one for each tenant."""
     tolerance_s: float = Field(default=300, gt=0)
-    """How old a signature may be (where no time is signed, it means nothing)."""
+    """How old a signature may be. It has no effect where no time is signed."""
     content_type: HeaderValue = "application/json"
     """Value of the Content-Type header."""
     body: str
     """JSON with placeholders: ``<event>``, ``<number>``, ``<amount>``, ``<decimal>``, ``<unix>``, ``<iso>``,
     ``<source>``, ``<correlation>``, ``<key>``."""
     malformed: tuple[Mutation, ...] = Field(min_length=1)
-    """Ways to make the body schema-invalid; malformed requests take turns through them."""
+    """Ways to make the body schema-invalid. Malformed requests use them in turn."""
     personal: tuple[PersonalField, ...] = Field(min_length=1)
-    """Places for personal data; requests take turns through them, and through all of them at once."""
+    """Places for personal data. Requests use each in turn, then all of them at once."""
 
     @model_validator(mode="after")
     def _one_signature(self) -> Self:
         if self.scheme == "stripe" and (self.signature_prefix or self.signed != "<body>" or self.timestamp_header):
             raise ValueError("the stripe scheme has its own form; leave out signature_prefix, signed, timestamp_header")
         if ("<unix>" in self.signed) != (self.timestamp_header is not None):
-            raise ValueError("<unix> in signed and timestamp_header go together: the time is told and signed")
+            raise ValueError("give <unix> in signed and timestamp_header together, or neither")
         return self
 
     @property
     def ageing(self) -> bool:
-        """Whether a signature holds its time, so that it grows too old to be accepted."""
+        """Whether a signature contains its time, so that it becomes too old to be accepted."""
         return self.scheme == "stripe" or self.timestamp_header is not None
 
 
 class Answer(Section):
-    """What a target answers to a request class and where its row lies then.
+    """What the target must answer to a request class, and in which table its row must then be.
 
     NAME is the class: ``valid``, ``replay``, ``malformed``, ``personal`` or ``invalid_json``.
     """
 
     status: tuple[Status, ...] = Field(default=(200,), min_length=1)
-    """Any of these is the right answer; 5xx never is."""
+    """The right answers. 5xx is never one."""
     row: Row
-    """Table that its row must lie in then."""
+    """Table of its row: ``canonical``, ``dead``, or ``none`` where nothing is stored."""
 
 
 class CanonicalTable(Section):
-    """Where accepted events lie. ``channel`` and ``correlation`` are checked where they are given."""
+    """The table of accepted events. ``channel`` and ``correlation`` are checked if they are given."""
 
     table: Identifier
-    """Table name, with its schema where that is not in ``truth.schemas``."""
+    """Table name, with its schema if that is not in ``truth.schemas``."""
     tenant: Identifier
     """Column with the tenant's id."""
     key: Identifier
@@ -275,19 +275,19 @@ class CanonicalTable(Section):
 
 
 class DeadTable(Section):
-    """Where dead letters lie, and by what one is matched with its request.
+    """The table of dead letters, and how a row is matched with its request.
 
-    ``match``: ``key`` or ``correlation`` (a column of that content), ``payload-key`` or ``payload-correlation`` (a
-    dotted path into a JSON column), or ``count`` (numbers alone: nothing in the row names the request).
+    ``match``: ``key`` or ``correlation`` (a column holds it), ``payload-key`` or ``payload-correlation`` (it is at a
+    dotted path in a JSON column), or ``count`` (nothing in the row names the request, so only numbers are compared).
     """
 
     table: Identifier
-    """Table name, with its schema where that is not in ``truth.schemas``."""
+    """Table name, with its schema if that is not in ``truth.schemas``."""
     tenant: Identifier
     """Column with the tenant's id."""
     match: Literal["key", "correlation", "payload-key", "payload-correlation", "count"]
     column: Identifier | None = None
-    """The column that ``match`` speaks of."""
+    """The column that ``match`` needs."""
     path: Text | None = None
     """Dotted path within a JSON column."""
 
@@ -301,7 +301,7 @@ class DeadTable(Section):
 
 
 class Truth(Section):
-    """The database that holds the truth. The DSNs come from the environment; the two must be different roles."""
+    """The database that holds the truth. The DSNs come from the environment and must be of two different roles."""
 
     dsn_env: Variable = "RIG_TRUTH_DSN"
     """Environment variable with the DSN that sees every row."""
@@ -310,13 +310,13 @@ class Truth(Section):
     canonical: CanonicalTable
     dead: DeadTable
     schemas: tuple[Identifier, ...] = ("public",)
-    """Schemas of the target: every text, JSON and bytea column in them is searched for personal values. (Personal keys
-    are searched for in the two event tables.)"""
+    """Schemas of the target. Every text, JSON and bytea column in them is searched for personal values; the two event
+    tables are searched for personal keys as well."""
     quiet_s: float = Field(default=0.1, ge=0.1)
-    """Nobody may have worked in the database for so long before it is read; below ``quiesce_timeout_s``. A service that
-    stores from a queue after its answer names more than the longest time from an answer to its row."""
+    """The database is read once nobody has worked in it for this long. If a queue stores events after the answer, give
+    more than the longest time from an answer to its row. Must be below ``quiesce_timeout_s``."""
     quiesce_timeout_s: float = Field(default=30, gt=0)
-    """How long the database may take to come to rest after the last answer."""
+    """How long the database may take to become quiet after the last answer."""
 
     @model_validator(mode="after")
     def _rest_fits(self) -> Self:
@@ -332,6 +332,6 @@ class ChannelAlias(Section):
     """Spellings of ``utm_source`` that mean one channel."""
 
     sources: tuple[str, ...] = Field(min_length=2)
-    """Spellings; S9 sends one event under each."""
+    """The spellings. S9 sends one event with each."""
     channel: str
-    """What all of them must be stored as."""
+    """The channel that all of them must be stored as."""

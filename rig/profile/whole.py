@@ -40,33 +40,33 @@ class Profile(Section):
     """A whole profile."""
 
     version: Literal[1]
-    """Of this format."""
+    """Version of the profile format."""
     name: Name
     """What reports call the target."""
     target: Target = Target()
-    """Where it listens."""
+    """Where the target listens."""
     launch: Launch | None = None
-    """How the rig starts it; left out for one that runs already."""
+    """How the rig starts the target. Leave it out for a target that runs already."""
     headers: Headers
     """Request headers."""
     probes: Probes = Probes()
-    """Health, readiness, metrics."""
+    """Paths for health, readiness and metrics."""
     tenants: Tenants
-    """How tenants come to exist."""
+    """How tenants are made."""
     routes: tuple[WebhookRoute, ...] = Field(min_length=1)
-    """The vendors' doors; the first is the main one."""
+    """What senders post. The first route is the main one."""
     answers: dict[RequestClass, Answer] = Field(default_factory=dict)
-    """What is the right answer to each request class, where it differs from the reference service's."""
+    """The right answer to a request class, where it differs from the reference service's."""
     truth: Truth
-    """Where the truth lies."""
+    """The database with the truth."""
     personal_keys: tuple[str, ...] = PERSONAL_KEYS
-    """Keys that no row of the two event tables may hold, at any depth."""
+    """JSON keys that no row of the two event tables may contain, at any depth."""
     channels: tuple[ChannelAlias, ...] = ()
-    """Aliases for S9."""
+    """Spellings of channels, for S9."""
     default_source: str = "newsletter"
-    """``utm_source`` of every event that is not about channels."""
+    """``utm_source`` of every event that does not test channels."""
     storms: Storms = Storms()
-    """What the storms are let loose on."""
+    """What the storms test."""
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -76,9 +76,9 @@ class Profile(Section):
         if self.target.base_url is None and self.launch is None:
             raise ValueError("give target.base_url, or a [launch] section for the rig to start the target")
         if self.target.base_url is not None and self.launch is not None:
-            raise ValueError("target.base_url is for a running target: what the rig launches listens where {port} says")
+            raise ValueError("give target.base_url or [launch], not both: a launched target listens at {port}")
         if self.channels and self.truth.canonical.channel is None:
-            # Nobody would look at what S9 promises, and its gate would pass.
+            # Without the column nobody would check S9, and its gate would pass.
             raise ValueError(
                 "[[channels]] needs truth.canonical.channel: name the column that the channel is stored in, or take "
                 "[[channels]] out"

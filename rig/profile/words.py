@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from rig.errors import ConfigError
 
 
-def filled(text: str, words: Mapping[str, str], key: str) -> str:
+def fill_in(text: str, words: Mapping[str, str], key: str) -> str:
     """The text with its ``{words}`` filled in; ConfigError names the ``key`` and what is known, never a value."""
     try:
         return text.format(**words)

@@ -1,4 +1,4 @@
-"""One run as it is asked for: the verb, the settings, the target, the scenarios. A frozen value."""
+"""What a run is asked to do: verb, settings, profile, scenarios. A frozen value."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from rig.profile import Profile
 from rig.settings import Settings
 
 LOCUST = "locust"
-"""The verb of a run that locust leads: its options are locust's, with a prefix of ours."""
+"""The verb of a run that locust leads. Its options are locust's ``--rig-…``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One run: who asks for what against which target. Without scenarios it is a calibration."""
+    """One run. Without scenarios it is a calibration."""
 
     verb: str
     argv: tuple[str, ...]
@@ -39,23 +39,23 @@ class Job:
 
     @property
     def most_rate_per_s(self) -> float:
-        """How many requests a second the run's open loops may send."""
+        """How many requests a second each open loop of the run may send."""
         return self._ceiling("max_rate_per_s", "max-rate")[0]
 
     def require_rate(self, rate_per_s: float) -> None:
-        """UsageError, before anything is sent, when an open loop may not send at such a rate."""
+        """UsageError when an open loop may not send at such a rate. Nothing was sent yet."""
         most, whose = self._ceiling("max_rate_per_s", "max-rate")
         if not 0 < rate_per_s <= most:
             raise UsageError(f"a rate of {rate_per_s:g}/s is not in 0..{most:g} ({whose}); ask for another")
 
     def require_requests(self, count: int) -> None:
-        """UsageError, before anything is sent, when so many requests are more than one run may send."""
+        """UsageError when one run may not send so many requests. Nothing was sent yet."""
         most, whose = self._ceiling("max_requests", "max-requests")
         if count > most:
             raise UsageError(f"{count:,} requests are more than a run may send ({most:,.0f}, {whose}); ask for less")
 
     def _ceiling(self, name: str, option: str) -> tuple[float, str]:
-        """The lower one of the command line's and the profile's, and whose it is."""
+        """The lower one of the command line's and the profile's ceiling, and where it stands."""
         of_settings: float = getattr(self.settings, name)
         of_profile: float | None = getattr(self.profile.target, name)
         if of_profile is not None and of_profile < of_settings:

@@ -30,7 +30,7 @@ class TargetUse:
     findings: tuple[Finding, ...] = ()
     interrupted: bool = False
 
-    def raise_if_interrupted(self) -> None:
+    def raise_interrupt(self) -> None:
         """KeyboardInterrupt where the load was interrupted: nothing more is to begin."""
         if self.interrupted:
             raise KeyboardInterrupt

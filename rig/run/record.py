@@ -57,7 +57,7 @@ class FinishedRun:
     """Why it was as slow as it was; None where nothing was sent."""
 
     @property
-    def sealed(self) -> bool:
+    def is_sealed(self) -> bool:
         """False when the pack waits for ``rig settle``."""
         return self.digest is not None
 

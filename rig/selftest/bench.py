@@ -144,7 +144,7 @@ def open_bench(job: Job, environ: Mapping[str, str], reporter: Reporter) -> Iter
 def load(_: Bench, opened: OpenRun, run: PlannedRun) -> None:
     """Send the scenarios of a run to the service, and look at what it leaves behind."""
     use = load_target(opened, run.pool, run.store)
-    use.raise_if_interrupted()
+    use.raise_interrupt()
     ports = [(what, port) for what, port in use.ports if port != run.store.port]  # the shared server goes on
     opened.record.pack.write_leak_findings([*use.findings, *look_after(run.supervisor, ports)])
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rig.profile import Profile
-from rig.profile.words import filled
+from rig.profile.words import fill_in
 from rig.target.postgres import Cluster, Database
 from rig.target.secrets import Secrets
 
@@ -77,11 +77,11 @@ class StormEnvironment:
         """A command with its words filled in, and ``{without}`` replaced by options; ConfigError names the key."""
         known = {"python": sys.executable, "profile_dir": str(self.profile_dir), **words}
         switches = [word for name in without for word in ("--without", name)]
-        replaced = [switches if part == WITHOUT else [filled(part, known, key)] for part in template]
+        replaced = [switches if part == WITHOUT else [fill_in(part, known, key)] for part in template]
         return list(chain.from_iterable(replaced))
 
     def environment(self, template: Mapping[str, str], key: str, database: Database, **more: str) -> dict[str, str]:
         """The environment of a replica: the rig's own, ``more``, and ``template`` with the two DSNs filled in."""
         dsns = {"admin_dsn": database.admin_dsn, "runtime_dsn": database.runtime_dsn}
-        own = {name: filled(value, dsns, key) for name, value in template.items()}
+        own = {name: fill_in(value, dsns, key) for name, value in template.items()}
         return {**self.environ, **more, **own}

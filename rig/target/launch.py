@@ -19,7 +19,7 @@ from rig.machine.child import running, wait_until
 from rig.machine.ports import free_port
 from rig.machine.supervisor import current_supervisor
 from rig.profile import Launch, Profile
-from rig.profile.words import filled
+from rig.profile.words import fill_in
 from rig.settings import Settings
 from rig.target.endpoint import Endpoint
 from rig.target.http_probe import HttpProbe
@@ -76,7 +76,7 @@ def open_target(
         "processes": str(launch.processes),
     }
     secret_words = words | {"admin_dsn": store.truth_dsn, "runtime_dsn": store.runtime_dsn or ""}
-    env = {**environ, **{name: filled(value, secret_words, "launch.env") for name, value in launch.env.items()}}
+    env = {**environ, **{name: fill_in(value, secret_words, "launch.env") for name, value in launch.env.items()}}
     more = [word for defect in settings.defects for word in ("--defect", defect)]
     if launch.migrate is not None:
         _migrate([*_command(launch.migrate, words, "launch.migrate"), *more], env, settings.defects)
@@ -103,7 +103,7 @@ def require_free_port(port: int) -> None:
 
 
 def _command(template: Sequence[str], words: Mapping[str, str], key: str) -> list[str]:
-    return [filled(word, words, key) for word in template]
+    return [fill_in(word, words, key) for word in template]
 
 
 def _explain_end(what: str, exit_code: int, said: str, defects: Sequence[str]) -> RigError:

@@ -1,4 +1,4 @@
-"""Judging a finished pack again, offline: ``rig check PACK``. Nothing in it is written to."""
+"""``rig check PACK``: judge a finished pack again, offline. Nothing in it is changed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from rig.run.record import FinishedRun, judgement_of, lower_for_interrupt
 
 
 def recheck(path: Path, digest: str | None = None) -> FinishedRun:
-    """Verify every byte, judge again, and compare with the verdicts that the pack was sealed with.
+    """Verify every byte, judge again, and compare with the verdicts in the pack.
 
-    EvidenceError when a byte changed, the digest is another pack's, or the judgement differs.
+    EvidenceError when a byte was changed, when the pack has another digest, or when a verdict differs.
     """
     pack = Pack.open(path)
     found = pack.require_intact()
@@ -31,8 +31,8 @@ def recheck(path: Path, digest: str | None = None) -> FinishedRun:
         if gate.verdict is not {old.id: old.verdict for old in before.gates}.get(gate.id, Verdict.NOT_RUN)
     ]
     if differing:
-        raise EvidenceError(f"{path} was judged otherwise by the rig that made it: {', '.join(differing[:5])}")
-    # An interrupt is no gate: of that alone the stored verdict tells more than the gates do.
+        raise EvidenceError(f"{path}: the rig that made it came to other verdicts for {', '.join(differing[:5])}")
+    # An interrupt lowers the verdict, and no gate shows it: both judgements are possible.
     possible = {(each.verdict, each.exit_code): each for each in (lower_for_interrupt(judgement), judgement)}
     said = (before.verdict, before.exit_code)
     if said not in possible:

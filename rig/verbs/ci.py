@@ -1,9 +1,9 @@
-"""``rig ci``: everything that a pipeline should know before a release, headless, in a few minutes.
+"""``rig ci``: what a pipeline checks before a release, in a few minutes.
 
-Flow: each step is a command of the rig's own in a process of its own (null gate, ladder and perf gate; the unknown-kid
-storm; the sustained mix that locust drives with native workers) and leaves a pack. At the end their summaries are
-printed one after another, their JUnit documents become one, and on GitHub the job gets a summary and annotations. Not
-for judging: every verdict is a step's own, and the worst of them is the exit code.
+Flow: each step is a command of the rig's in a process of its own: null gate, ladder and perf gate; the unknown-kid
+storm; the sustained mix under locust with native workers. Each leaves a pack. At the end the summaries are printed one
+after another, the JUnit documents become one, and on GitHub the job gets a summary and annotations. Nothing is judged
+here: each step has its own verdict, and the worst one is the exit code.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _VERDICTS = "verdicts.json"
 QUICK_MIX_S = 8
 """The sustained mix of a quick pipeline, seconds."""
 _STOP_S = 120.0
-"""A step that is told to end still reads the truth and judges; one that locust leads waits for its master."""
+"""A step that is told to end still reads the truth and judges; under locust it also waits for the master."""
 _ANNOTATIONS = {Verdict.FAIL: "error", Verdict.INVALID: "warning"}
 
 
@@ -46,7 +46,7 @@ class PipelineStep:
 
 @dataclass(frozen=True, slots=True)
 class StepRun:
-    """How a step ended. ``pack`` is None where it left none; ``interrupted`` where the pipeline was, during it."""
+    """How a step ended. ``pack`` is None where it left none; ``interrupted``: Ctrl-C came during it."""
 
     step: PipelineStep
     exit_code: int
@@ -55,32 +55,32 @@ class StepRun:
 
     @property
     def gates(self) -> tuple[Gate, ...]:
-        """What it judged; empty where it came to no verdict."""
+        """Its gates; none where it came to no verdict."""
         judgement = self.pack.judgement() if self.pack else None
         return judgement.gates if judgement else ()
 
-    def left(self, name: str) -> Path | None:
-        """That file of its pack; None where a step that was cut off left none."""
+    def file(self, name: str) -> Path | None:
+        """This file of its pack; None where the step left none."""
         path = self.pack.path / name if self.pack else None
         return path if path is not None and path.is_file() else None
 
     @property
     def cut_off(self) -> str:
-        """How it ended where it left no documents, in words; empty where it did."""
-        return "" if self.left(JUNIT) else f"ended with exit code {self.exit_code}, left no documents"
+        """In words, how a step ended that left no documents; empty where it left some."""
+        return "" if self.file(JUNIT) else f"ended with exit code {self.exit_code}, left no documents"
 
     @property
     def summary(self) -> str:
-        """What it says of itself in Markdown, or how it was cut off."""
-        path = self.left(_SUMMARY)
+        """Its summary in Markdown, or how it ended without one."""
+        path = self.file(_SUMMARY)
         return path.read_text(encoding="utf-8") if path else f"# {self.step.title}\n\n{self.cut_off}\n"
 
 
 def steps_of(profile: Path | None, seed: int, *, quick: bool, seconds: int, workers: int) -> tuple[PipelineStep, ...]:
-    """The pipeline; ``quick`` does the least that touches every step's gates. Without a profile: the bundled one.
+    """The steps of the pipeline (None: with the bundled profile); ``quick`` does the least that reaches all gates.
 
-    A storm that the profile says nothing of is no step: asked for by name it would be INVALID. The run says NOT-RUN.
-    ConfigError where the profile cannot be read.
+    A storm that the profile does not describe is left out: asked for by name, it would be INVALID. ConfigError where
+    the profile cannot be read.
     """
     asks_for_storm = load_profile(profile or bundled_profile()).storms.unknown_kid is not None
     common = ("--seed", str(seed), *(("--profile", str(profile)) if profile else ()))
@@ -99,9 +99,9 @@ def steps_of(profile: Path | None, seed: int, *, quick: bool, seconds: int, work
 def run_ci(
     steps: Sequence[PipelineStep], out: Path, environ: Mapping[str, str], reporter: Reporter
 ) -> tuple[StepRun, ...]:
-    """Run every step, whatever the others come to; write what they found.
+    """Run every step, whatever the verdicts of the others, and write the JUnit document.
 
-    An interrupt is the running step's, which keeps and judges what it has; none begins after it.
+    An interrupt ends the step that is running, which judges what it has. No further step begins.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ def run_ci(
             if done[-1].interrupted:
                 break
     try:
-        (out / JUNIT).write_bytes(_merged([path for each in done if (path := each.left(JUNIT))]))
+        (out / JUNIT).write_bytes(_merge([path for each in done if (path := each.file(JUNIT))]))
     except OSError as error:
         raise ConfigError(f"{out / JUNIT} cannot be written: {error.strerror}") from None
     if environ.get("GITHUB_ACTIONS") == "true":
@@ -124,7 +124,7 @@ def run_ci(
 
 
 def exit_code_of(done: Sequence[StepRun]) -> int:
-    """The worst of the steps'; 130 where one was interrupted."""
+    """The worst exit code of the steps; 130 where one was interrupted."""
     if any(each.interrupted for each in done):
         return ExitCode.INTERRUPTED
     return worst_exit(each.exit_code for each in done)
@@ -136,7 +136,7 @@ def summary_of(done: Sequence[StepRun]) -> str:
 
 
 def _run(step: PipelineStep, out: Path) -> StepRun:
-    """Run one step. Its pack is the one that was not there before."""
+    """Run one step. Its pack is the one that is new in ``out``."""
     before = set(out.glob("*/manifest.json"))
     command = [*python_module("rig"), *step.arguments, "--out", str(out)]
     process = start(command, stdout=subprocess.DEVNULL)
@@ -149,7 +149,7 @@ def _run(step: PipelineStep, out: Path) -> StepRun:
     return StepRun(step, code, Pack.open(made[-1].parent) if made else None, interrupted)
 
 
-def _merged(documents: Sequence[Path]) -> bytes:
+def _merge(documents: Sequence[Path]) -> bytes:
     """One JUnit document of several; EvidenceError where one cannot be read."""
     whole = ET.Element("testsuites", {"name": "rig.verbs.ci"})
     for path in documents:
@@ -163,16 +163,16 @@ def _merged(documents: Sequence[Path]) -> bytes:
 
 
 def _tell_github(done: Sequence[StepRun], environ: Mapping[str, str]) -> None:
-    """The job's summary, and an annotation for every gate that is not as it should be."""
+    """Write the job's summary, and an annotation for every gate that is FAIL or INVALID."""
     if path := environ.get("GITHUB_STEP_SUMMARY"):
         with Path(path).open("a", encoding="utf-8") as file:
             for each in done:
                 file.write(each.summary + "\n")
-    for line in annotated(done):
+    for line in workflow_commands(done):
         sys.stderr.write(line + "\n")
 
 
-def annotated(done: Sequence[StepRun]) -> list[str]:
+def workflow_commands(done: Sequence[StepRun]) -> list[str]:
     """Workflow commands of GitHub: an error for a FAIL or a step that was cut off, a warning for an INVALID."""
     lines: list[str] = []
     for each in done:
@@ -187,20 +187,20 @@ def annotated(done: Sequence[StepRun]) -> list[str]:
 
 
 def _message(gate: Gate) -> str:
-    return _escaped(f"{gate.verdict}: {gate.reason or gate.rule}")
+    return _escape(f"{gate.verdict}: {gate.reason or gate.rule}")
 
 
 def _property(text: str) -> str:
-    return _escaped(text).replace(":", "%3A").replace(",", "%2C")
+    return _escape(text).replace(":", "%3A").replace(",", "%2C")
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def document_of(done: Sequence[StepRun], out: Path) -> dict[str, Any]:
     """What ``--json`` prints: the verdicts of every step that came to some."""
-    verdicts = [path for each in done if (path := each.left(_VERDICTS))]
+    verdicts = [path for each in done if (path := each.file(_VERDICTS))]
     return {
         "exit_code": exit_code_of(done),
         "packs": [

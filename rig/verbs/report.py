@@ -1,4 +1,4 @@
-"""``rig report PACK``: the documents of a pack, made again elsewhere. The pack itself is not written to."""
+"""``rig report PACK``: make the documents of a pack again, in another folder. Nothing in the pack is changed."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from rig.report.documents import documents
 def render(path: Path, out: Path) -> tuple[Path, ...]:
     """Write ``report.html``, ``summary.md``, ``junit.xml`` and ``plots/`` of a pack into the folder ``out``.
 
-    They show the verdicts that the pack holds. EvidenceError for a pack that was changed, or was never judged;
-    UsageError where ``out`` lies in a pack.
+    They show the verdicts in the pack. EvidenceError for a pack that was changed or never judged,
+    UsageError where ``out`` is inside a pack.
     """
     pack = Pack.open(path)
     if pack.is_sealed:
@@ -25,11 +25,11 @@ def render(path: Path, out: Path) -> tuple[Path, ...]:
 
 
 def write_documents(made: dict[str, bytes], out: Path) -> tuple[Path, ...]:
-    """Write documents into a folder, made where it is not there; the paths, in the order given."""
+    """Write documents into a folder, which is made if it is missing; their paths."""
     folder = out.resolve()
     for above in (folder, *folder.parents):
         if _is_pack(above):
-            raise UsageError(f"--out {out} lies in the pack {above}, which is not written to; give another folder")
+            raise UsageError(f"--out {out} is inside the pack {above}, which must not change; give another folder")
     paths = []
     for name, data in made.items():
         target = out / name
@@ -43,7 +43,7 @@ def write_documents(made: dict[str, bytes], out: Path) -> tuple[Path, ...]:
 
 
 def _is_pack(folder: Path) -> bool:
-    """Whether it is one of the rig's: others have files of that name, too."""
+    """Whether the folder is a pack of the rig's: other programs have files of that name, too."""
     if not (folder / MANIFEST).is_file():
         return False
     try:

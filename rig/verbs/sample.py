@@ -1,8 +1,8 @@
-"""``rig sample``: the samplers alone, beside any other load tool.
+"""``rig sample``: the samplers alone, while any other load tool sends.
 
-Flow: look at the database that the environment names and at the processes that the command line names, until the time
-is over or Ctrl-C; then judge (only whether the samplers looked all the time), write the report, seal the pack
-(``judge_samples``, which also finishes one that was left). Nothing is sent to anybody, so nothing is said of a target.
+Flow: sample the database that the environment names and the processes that the command line names, until the time is
+over or Ctrl-C. Then ``judge_samples`` judges whether the samplers looked all the time, writes the report and seals the
+pack. The rig sends nothing, so no gate judges a target.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _LEAST_SHOWN = 0.005
 
 @dataclass(frozen=True, slots=True)
 class SamplingOptions:
-    """What ``rig sample`` was asked for. ``seconds`` None: until it is interrupted."""
+    """What ``rig sample`` is to look at. ``seconds`` None: until Ctrl-C."""
 
     dsn_env: str
     match: str | None = None
@@ -72,7 +72,7 @@ def sample(
 ) -> Sampled:
     """Look until the time is over; ``on_start`` is called once all samplers look.
 
-    ConfigError and Unavailable where the database cannot be looked at, UsageError for a process that is not there.
+    ConfigError or Unavailable where the database cannot be sampled, UsageError for a process that does not exist.
     """
     dsn = _dsn_from(options, environ)
     for pid in options.pids:
@@ -96,7 +96,7 @@ def sample(
     rules = (Rule(Role.SERVER, options.pids, options.match), Rule(Role.RIG, (os.getpid(),)))
     with Supervisor(), sampling(SamplingPlan(dsn, rules, options.hz), pack.samples_folder) as samplers:
         on_start()
-        with suppress(KeyboardInterrupt):  # how an open-ended watch ends
+        with suppress(KeyboardInterrupt):  # how sampling without a time ends
             _wait(samplers, options.seconds)
     return judge_samples(pack, replace(manifest, cut_short=""))
 
@@ -116,7 +116,7 @@ def _dsn_from(options: SamplingOptions, environ: Mapping[str, str]) -> str:
 
 
 def _wait(samplers: tuple[SamplerProcess, ...], seconds: float | None) -> None:
-    """Until the time is over, or nobody is left to wait for: a dead sampler makes the rest worthless."""
+    """Until the time is over, or a sampler has died: what the others see is worth nothing then."""
     deadline = None if seconds is None else time.monotonic() + seconds
     never = threading.Event()
     while all(sampler.alive for sampler in samplers):
@@ -140,7 +140,7 @@ def judge_samples(pack: Pack, manifest: Manifest) -> Sampled:
 
 
 def tables(case: Case) -> RenderableType:
-    """Average active sessions by wait event, cores by role: what a person looks at first."""
+    """Average active sessions by wait event, and cores by role."""
     window = span(case)
     if window is None:
         return "nothing was sampled"

@@ -40,7 +40,7 @@ def test_a_manifest_of_somebody_else_makes_no_pack(sealed: Pack, tmp_path: Path)
 
 @pytest.mark.parametrize("inside", [".", "plots", "new/folder"])
 def test_a_pack_is_never_written_to(sealed: Pack, inside: str) -> None:
-    with pytest.raises(UsageError, match="lies in the pack"):
+    with pytest.raises(UsageError, match="is inside the pack"):
         render(sealed.path, sealed.path / inside)
     assert sealed.verify().intact
 

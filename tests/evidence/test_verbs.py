@@ -40,7 +40,7 @@ def test_what_cannot_be_compared(packs: list[str], tmp_path: Path, capsys: pytes
     assert said.out == ""
     assert "one and the same run" in said.err
     assert "is no evidence pack" in said.err
-    assert "lies in the pack" in said.err
+    assert "is inside the pack" in said.err
     assert all(Pack(Path(path)).verify().intact for path in packs)
 
 

@@ -22,13 +22,13 @@ from rig.verbs.ci import (
     QUICK_MIX_S,
     PipelineStep,
     StepRun,
-    _merged,
-    annotated,
+    _merge,
     document_of,
     exit_code_of,
     run_ci,
     steps_of,
     summary_of,
+    workflow_commands,
 )
 from tests.cli.commands import Going, wait_until
 
@@ -64,7 +64,7 @@ def test_annotations_are_escaped_and_name_what_failed(tmp_path: Path) -> None:
     )
     pack.write_judgement(Judgement(Verdict.FAIL, 1, gates))
     pack.write(JUNIT, b"<testsuites/>")
-    assert annotated([StepRun(STEP, 1, pack), StepRun(STEP, 69, None)]) == [
+    assert workflow_commands([StepRun(STEP, 1, pack), StepRun(STEP, 69, None)]) == [
         "::error title=a storm%2C of kids%3A S1.rows::FAIL: 50%25 lost%0Aand more",
         "::warning title=a storm%2C of kids%3A hygiene::INVALID: rule",
         "::error title=a storm%2C of kids::ended with exit code 69, left no documents",
@@ -77,7 +77,7 @@ def test_one_junit_document_of_several(tmp_path: Path) -> None:
         path = tmp_path / f"{number}.xml"
         path.write_text(f'<testsuites><testsuite name="{number}"><testcase name="x"/></testsuite></testsuites>')
         paths.append(path)
-    merged = ET.fromstring(_merged(paths))
+    merged = ET.fromstring(_merge(paths))
     assert [suite.get("name") for suite in merged.findall("testsuite")] == ["0", "1"]
 
 
@@ -89,11 +89,11 @@ STEPS = (PipelineStep("the ladder", ("run",)), PipelineStep("the mix", ("mix",))
 @pytest.fixture
 def beside(tmp_path: Path) -> Path:
     """A results directory in which an earlier pipeline left a pack."""
-    left(tmp_path, "perf")
+    file(tmp_path, "perf")
     return tmp_path
 
 
-def left(out: Path, verb: str, *, whole: bool = True) -> None:
+def file(out: Path, verb: str, *, whole: bool = True) -> None:
     """The pack of a run; one that was killed (not ``whole``) is not judged, and has no documents."""
     pack = Pack.create(out, verb, 1, datetime.now(UTC))
     pack.write("manifest.json", b"{}")
@@ -117,7 +117,7 @@ def piped(out: Path, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]) -
 def stand_in() -> None:
     """What the steps are instead of the rig."""
     verb, _, out = sys.argv[1:]
-    left(Path(out), verb, whole=verb != "run")
+    file(Path(out), verb, whole=verb != "run")
     if verb == "run":
         os.kill(os.getpid(), signal.SIGKILL)
 
