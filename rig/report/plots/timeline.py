@@ -193,7 +193,8 @@ def _sessions(axes: Axes, case: Case, axis: _Axis) -> str:
     _gaps(axes, case, axis)
     axes.set_ylim(0, max(1.0, 1.15 * float(below.max(initial=0))))
     handles, labels = axes.get_legend_handles_labels()
-    legend_beside(axes, handles=handles[::-1], labels=labels[::-1], fontsize=8)
+    if handles:
+        legend_beside(axes, handles=handles[::-1], labels=labels[::-1], fontsize=8)
     if totals.empty:
         return "none was active" if len(samples.sessions) else "the database was not sampled"
     return f"{totals.sum():.2f} active on average, most in {totals.index[0]} ({totals.iloc[0]:.2f})"
