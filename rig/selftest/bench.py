@@ -123,7 +123,7 @@ class Bench:
         return is_certified(opened, self.certificate)
 
     @property
-    def certified(self) -> Certificate:
+    def valid_certificate(self) -> Certificate:
         """The certificate of the client, which the first run has made."""
         assert self.certificate is not None, "the healthy run goes first"
         return self.certificate

@@ -11,38 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from rig.selftest import bottlenecks
+from rig.selftest import bottlenecks, corruptions, injections, stages
 from rig.selftest.bench import PlannedRun, beforehand
-from rig.selftest.corruptions import forget_end, forget_probes, forget_truth, garble_history, lose_row, speed_up_clock
-from rig.selftest.injections import (
-    STUTTER_S,
-    THROTTLE_S,
-    kill_sampler,
-    kill_sampler_at_start,
-    kill_worker,
-    leave_process,
-    stutter_client,
-    switch,
-)
 from rig.selftest.locust_run import kill_mix_worker
-from rig.selftest.stages import (
-    ANSWERS,
-    DIAGNOSIS,
-    EVIDENCE,
-    LADDER,
-    LATENCY,
-    MIX,
-    MIX_EVIDENCE,
-    NULL,
-    PRIVACY,
-    ROWS,
-    SAMPLED,
-    SHORT,
-    SUSTAINED,
-    WHOLE,
-    Defect,
-    Questions,
-)
+from rig.selftest.stages import ANSWERS, PRIVACY, ROWS, SAMPLED, Defect, Questions
 
 _CUT_OFF_S = 1.5
 _STUTTER_LIMIT_MS = 60.0
@@ -61,12 +33,12 @@ def _hide_foreign_load(questions: Questions) -> None:
 
 
 def _of_service(name: str, *red: str, open: tuple[str, ...] = ()) -> Defect[PlannedRun]:  # noqa: A002  # as the field
-    return Defect(name, LADDER, switch(name), red, open=open)
+    return Defect(name, stages.LADDER, injections.switch(name), red, open=open)
 
 
-HEALTHY = Defect("healthy", WHOLE)
-HEALTHY_DIAGNOSIS = Defect("healthy-diagnosis", DIAGNOSIS)
-HEALTHY_MIX = Defect("healthy-crowd", MIX)
+HEALTHY = Defect("healthy", stages.WHOLE)
+HEALTHY_DIAGNOSIS = Defect("healthy-diagnosis", stages.DIAGNOSIS)
+HEALTHY_MIX = Defect("healthy-crowd", stages.MIX)
 
 DEFECTS: tuple[Defect[Any], ...] = (
     # Of few or replayed events chance decides whether one is among the forgotten.
@@ -86,71 +58,83 @@ DEFECTS: tuple[Defect[Any], ...] = (
     _of_service("personal-data-logged", "privacy.logs", "EG3.1"),
     _of_service("alias-not-normalised", "S9.rows"),
     _of_service("slow", "S8.time", "EG3.4"),
-    Defect("slow-when-sustained", SUSTAINED, switch("slow"), red=("sustained.p95", "sustained.degradation")),
+    Defect(
+        "slow-when-sustained",
+        stages.SUSTAINED,
+        injections.switch("slow"),
+        red=("sustained.p95", "sustained.degradation"),
+    ),
     # What was never sent has no latency, and the history cannot say whose fault that is.
     Defect(
         "slow-and-cut-off",
-        SUSTAINED,
-        switch("slow", deadline_s=_CUT_OFF_S),
+        stages.SUSTAINED,
+        injections.switch("slow", deadline_s=_CUT_OFF_S),
         invalid=("sustained.rate", "sustained.p95"),
         open=("sustained.rows", "sustained.answers", "sustained.degradation", "totals", "duplicates"),
     ),
-    Defect("throttled-client", NULL, stutter_client(THROTTLE_S), invalid=("calibration.null",)),
-    Defect("stuttering-ruler", LATENCY, stutter_client(STUTTER_S), invalid=("calibration.ruler",)),
+    Defect(
+        "throttled-client", stages.NULL, injections.stutter_client(injections.THROTTLE_S), invalid=("calibration.null",)
+    ),
+    Defect(
+        "stuttering-ruler",
+        stages.LATENCY,
+        injections.stutter_client(injections.STUTTER_S),
+        invalid=("calibration.ruler",),
+    ),
     # The limit was missed, and the client was not there to see whether that was the target's fault.
     Defect(
         "stuttering-client",
-        SUSTAINED,
-        stutter_client(STUTTER_S, p95_limit_ms=_STUTTER_LIMIT_MS),
+        stages.SUSTAINED,
+        injections.stutter_client(injections.STUTTER_S, p95_limit_ms=_STUTTER_LIMIT_MS),
         invalid=("sustained.p95",),
         open=("sustained.degradation",),
     ),
     Defect(
         "worker-killed",
-        SHORT,
-        kill_worker,
+        stages.SHORT,
+        injections.kill_worker,
         invalid=("S2.rows", "S2.answers", "totals", "duplicates", "accounting", "EG3.5"),
         open=SAMPLED,
     ),
-    Defect("sampler-killed", SHORT, kill_sampler, invalid=("samplers", "EG3.5")),
+    Defect("sampler-killed", stages.SHORT, injections.kill_sampler, invalid=("samplers", "EG3.5")),
     Defect(
         "sampler-unborn",
-        SHORT,
-        kill_sampler_at_start,
+        stages.SHORT,
+        injections.kill_sampler_at_start,
         invalid=("samplers", "EG3.5"),
         not_run=("samplers.database_cpu",),
     ),
-    Defect("process-left-behind", SHORT, leave_process, invalid=("hygiene", "EG3.5"), open=SAMPLED),
-    Defect("row-lost", EVIDENCE, lose_row, invalid=("accounting", "S2.answers", "EG3.5")),
-    Defect("clock-too-fast", EVIDENCE, speed_up_clock, invalid=("littles_law", "EG3.5")),
-    Defect("probes-unasked", EVIDENCE, forget_probes, invalid=("probes",)),
-    Defect("run-cut-short", EVIDENCE, forget_end, invalid=("completion", "EG3.5")),
+    Defect("process-left-behind", stages.SHORT, injections.leave_process, invalid=("hygiene", "EG3.5"), open=SAMPLED),
+    Defect("row-lost", stages.EVIDENCE, corruptions.lose_row, invalid=("accounting", "S2.answers", "EG3.5")),
+    Defect("clock-too-fast", stages.EVIDENCE, corruptions.speed_up_clock, invalid=("littles_law", "EG3.5")),
+    Defect("probes-unasked", stages.EVIDENCE, corruptions.forget_probes, invalid=("probes",)),
+    Defect("run-cut-short", stages.EVIDENCE, corruptions.forget_end, invalid=("completion", "EG3.5")),
     Defect(
         "truth-unread",
-        EVIDENCE,
-        forget_truth,
+        stages.EVIDENCE,
+        corruptions.forget_truth,
         invalid=(*ROWS, "sustained.rows", "totals", "duplicates", *PRIVACY, "EG3.1", "EG3.2", "EG3.3", "EG3.4"),
     ),
     # Checkers crash on a history of another kind. No verdict on the target may come of that.
     Defect(
         "history-garbled",
-        EVIDENCE,
-        garble_history,
+        stages.EVIDENCE,
+        corruptions.garble_history,
         invalid=("checker.littles_law", "EG3.5"),
-        open=tuple(gate for gate in EVIDENCE.gates if gate not in ROWS),
+        open=tuple(gate for gate in stages.EVIDENCE.gates if gate not in ROWS),
     ),
-    Defect("diagnosis-blind", DIAGNOSIS, _ask_without_samplers, red=("diagnosis.confusion",)),
-    Defect("diagnosis-false-alarm", DIAGNOSIS, _hide_foreign_load, red=("diagnosis.confusion",)),
+    Defect("diagnosis-blind", stages.DIAGNOSIS, _ask_without_samplers, red=("diagnosis.confusion",)),
+    Defect("diagnosis-false-alarm", stages.DIAGNOSIS, _hide_foreign_load, red=("diagnosis.confusion",)),
     # Timing decides whether the killed worker had reported anything that is now missed.
-    Defect("crowd-worker-killed", MIX, kill_mix_worker, invalid=("locust.reports",), open=("locust.totals",)),
-    Defect("crowd-row-lost", MIX_EVIDENCE, lose_row, invalid=("locust.totals", "accounting")),
+    Defect("crowd-worker-killed", stages.MIX, kill_mix_worker, invalid=("locust.reports",), open=("locust.totals",)),
+    Defect("crowd-row-lost", stages.MIX_EVIDENCE, corruptions.lose_row, invalid=("locust.totals", "accounting")),
 )
 """All of them, in the order in which they are run."""
 
 _HEALTHY_RUNS: Mapping[str, Defect[Any]] = {
-    DIAGNOSIS.name: HEALTHY_DIAGNOSIS,
-    MIX.name: HEALTHY_MIX,
-    MIX_EVIDENCE.name: HEALTHY_MIX,
+    stages.DIAGNOSIS.name: HEALTHY_DIAGNOSIS,
+    stages.MIX.name: HEALTHY_MIX,
+    stages.MIX_EVIDENCE.name: HEALTHY_MIX,
 }
 """By stage; the other stages have the whole one."""
 

@@ -82,7 +82,7 @@ class Interview:
             self.not_run[seed.name] = str(error)
             job = replace(bench.job, verb=f"prove-{seed.name}", scenarios=scenarios)
             record = open_run(job, bench.environ, bench.reporter).record
-            record.pack.write_certificate(bench.certified)
+            record.pack.write_certificate(bench.valid_certificate)
             record.mark_cut_short(f"the bottleneck could not be seeded: {error}")
             record.judge()
             return

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, Generic
 
 from rig.calibrate.latency import QUICK, calibrate_latency
-from rig.calibrate.null import null_benchmark
 from rig.checks.judge import EXIT_GATES
 from rig.evidence.gate import Verdict
 from rig.evidence.hashes import SUMS
@@ -27,6 +26,7 @@ from rig.evidence.pack import VERDICTS, Pack
 from rig.machine.extras import missing
 from rig.model import Scenario
 from rig.profile import Profile
+from rig.run.certify import certify
 from rig.run.job import Job
 from rig.run.open_run import OpenRun
 from rig.run.record import Record
@@ -155,7 +155,7 @@ def _plan_ladder(profile: Profile, **perf: Any) -> Iterator[Scenario]:
     yield from ladder.scenarios()
 
 
-def _plan_sustained(profile: Profile) -> Iterator[Scenario]:
+def _plan_steady_rate(profile: Profile) -> Iterator[Scenario]:
     yield sustained_load(
         profile.routes[0].name,
         ("A",),
@@ -167,7 +167,7 @@ def _plan_sustained(profile: Profile) -> Iterator[Scenario]:
 
 def _plan_whole(profile: Profile) -> Iterator[Scenario]:
     yield from _plan_ladder(profile)
-    yield from _plan_sustained(profile)
+    yield from _plan_steady_rate(profile)
 
 
 def _plan_short(profile: Profile) -> Iterator[Scenario]:
@@ -177,18 +177,12 @@ def _plan_short(profile: Profile) -> Iterator[Scenario]:
 
 
 def _measure_speed(bench: Bench, opened: OpenRun, run: PlannedRun) -> None:
-    """A null benchmark with a floor that the client reaches only where it gets its time."""
-    certificate = null_benchmark(
-        run.pool,
-        run.job.profile,
-        opened.key,
-        opened.record.path / "calibration",
-        floor_rps=_THROTTLED_FLOOR * bench.certified.rps,
-        trials=1,
-        seconds=0.5,
-        stub_cores=opened.cores.server,
+    """A short null benchmark with a floor that the client reaches only where it gets its time."""
+    floor_rps = _THROTTLED_FLOOR * bench.valid_certificate.rps
+    settings = replace(
+        run.job.settings, floor_rps=floor_rps, null_trials=1, null_seconds=0.5, latency_calibration="none"
     )
-    opened.record.pack.write_certificate(certificate)
+    certify(replace(opened, job=replace(run.job, settings=settings)), run.pool)
 
 
 def _measure_latencies(bench: Bench, opened: OpenRun, run: PlannedRun) -> None:
@@ -198,7 +192,7 @@ def _measure_latencies(bench: Bench, opened: OpenRun, run: PlannedRun) -> None:
         run.pool, run.job.profile, opened.key, folder, QUICK, stub_cores=opened.cores.server
     )
     opened.record.pack.write_latency_calibration(rows)
-    opened.record.pack.write_certificate(replace(bench.certified, latency_calibration=calibration))
+    opened.record.pack.write_certificate(replace(bench.valid_certificate, latency_calibration=calibration))
 
 
 @dataclass(slots=True)
@@ -251,7 +245,7 @@ SHORT = Stage("short", (*_SHORT, *_TOTALS, *SAMPLED), partial(_run_live, scenari
 SUSTAINED = Stage(
     "sustained",
     (*_SUSTAINED, "totals", "duplicates", "accounting", "hygiene"),
-    partial(_run_live, scenarios=_plan_sustained),
+    partial(_run_live, scenarios=_plan_steady_rate),
 )
 """An open loop."""
 NULL = Stage("null", (), partial(_run_live, act=_measure_speed))
@@ -266,6 +260,3 @@ MIX = Stage("mix", _MIX, _mix, extra="locust")
 """The mix that locust leads, by two native workers."""
 MIX_EVIDENCE = Stage("mix-evidence", _MIX, partial(_judge_copy, of=MIX.name), extra="locust")
 """Nothing is sent: the healthy mix's pack is copied, changed and judged again."""
-STAGES: tuple[Stage[Any], ...] = (
-    WHOLE, LADDER, SHORT, SUSTAINED, NULL, LATENCY, EVIDENCE, DIAGNOSIS, MIX, MIX_EVIDENCE
-)  # fmt: skip

@@ -23,7 +23,7 @@ from rig.selftest import catalog as catalog_module
 from rig.selftest.bench import PlannedRun
 from rig.selftest.catalog import catalog, gates_without_defect, kind_of, page, red_pairs
 from rig.selftest.defects import DEFECTS, HEALTHY, HEALTHY_DIAGNOSIS, HEALTHY_MIX
-from rig.selftest.stages import LADDER, NULL, STAGES, WHOLE, Defect
+from rig.selftest.stages import LADDER, NULL, WHOLE, Defect
 from rig.selftest.weaknesses import WEAKNESSES
 from rig.settings import Settings
 from rig.storms.unknown_kid.subjects import FLAWED
@@ -98,7 +98,7 @@ def test_a_defect_turns_something_red_and_leaves_what_is_unrelated_green() -> No
         # The null benchmark has but one gate, and of a crowd's two one may turn either way.
         assert counts[True] or defect.stage is NULL or defect.open == ("locust.totals",), defect.name
     assert set(HEALTHY.cells().values()) == {Verdict.PASS}
-    green = {gate for stage in STAGES for gate in stage.gates}
+    green = {gate for defect in DEFECTS for gate in defect.stage.gates}
     assert set(HEALTHY.cells()) | set(HEALTHY_DIAGNOSIS.cells()) | set(HEALTHY_MIX.cells()) == green
 
 
