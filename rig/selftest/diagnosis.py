@@ -35,7 +35,7 @@ REPETITIONS = 5
 REQUESTS = 8_000
 LIMIT_S = 4.0
 """Half of S8's load in less than half of its time. What a slow service has not been sent by then is not sent, so no run
-takes longer. A sound service needs long enough for fifty looks at every session."""
+takes longer. A healthy service is under load for long enough to look at every session fifty times."""
 
 
 def prove_diagnosis(

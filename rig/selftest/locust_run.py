@@ -50,8 +50,8 @@ def run_mix(job: Job, name: str, apply: Apply[Mix], environ: Mapping[str, str]) 
             problem = _wait_for_end(mix, verb, logs / "log")
         made = sorted(set(out.glob("*/manifest.json")) - before)
         if problem or not made:
-            words = last_lines((logs / "log").read_text(errors="replace"), 3)
-            raise RigError(f"{problem or 'rig mix left no pack'}: {words}")
+            tail = last_lines((logs / "log").read_text(errors="replace"), 3)
+            raise RigError(f"{problem or 'rig mix left no pack'}: {tail}")
     return made[-1].parent
 
 

@@ -84,7 +84,7 @@ def _change_decision(change: Callable[[Delivery, Decision], Decision]) -> Callab
 def _change_storing(
     persist: Callable[[Persist, Delivery, Decision], Awaitable[WebhookOutcome]],
 ) -> Callable[[Steps], Steps]:
-    """Steps that store as ``persist`` does, which gets the sound way as its first argument."""
+    """Steps that store as ``persist`` does, which gets the right way to store as its first argument."""
     return lambda steps: replace(steps, persist=partial(persist, steps.persist))
 
 
@@ -108,10 +108,10 @@ def _drop_dead_letters(
 ) -> Callable[[Steps], Steps]:
     """What is dead for that reason is answered, and leaves no dead letter."""
 
-    async def persist(sound: Persist, delivery: Delivery, decision: Decision) -> WebhookOutcome:
+    async def persist(store: Persist, delivery: Delivery, decision: Decision) -> WebhookOutcome:
         if isinstance(decision, Dead) and decision.reason is reason:
             return outcome
-        return await sound(delivery, decision)
+        return await store(delivery, decision)
 
     return _change_storing(persist)
 
@@ -150,9 +150,9 @@ def _queue_requests(steps: Steps) -> Steps:
 
 
 @_change_storing
-async def _fail_after_storing(sound: Persist, delivery: Delivery, decision: Decision) -> WebhookOutcome:
+async def _fail_after_storing(store: Persist, delivery: Delivery, decision: Decision) -> WebhookOutcome:
     """Everything is stored as it must be, and answered with an error; readiness does not show it."""
-    await sound(delivery, decision)
+    await store(delivery, decision)
     return WebhookOutcome.ERROR
 
 

@@ -63,9 +63,9 @@ async def _supervise(plan: ServePlan) -> None:
     os.close(board.descriptor)
     logger.info("serving http://%s:%d in %d processes", plan.host, port, plan.processes)
     endings = [asyncio.create_task(worker.wait()) for worker in workers]
-    told = asyncio.create_task(stop.wait())
-    await asyncio.wait([told, *endings], return_when=asyncio.FIRST_COMPLETED)
-    told.cancel()
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([stopping, *endings], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
     ended = [index for index, ending in enumerate(endings) if ending.done()]
     await _end(workers, plan.config.stop_timeout_s + STOP_MARGIN_S)
     # Look only now: a signal to the whole group may reach another process before this one.

@@ -1,4 +1,4 @@
-"""Where a diagnosis is told: in the pack, on the console, in the documents, and by the gate that failed."""
+"""Where a diagnosis is shown: in the pack, on the console, in the documents, and by the gate that failed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is seeded beside the service does what it says: a slow commit, a quota, foreign work; and all of it ends."""
+"""Bottlenecks outside the service do what they say: a slow commit, a quota, foreign load. All of them end."""
 
 from __future__ import annotations
 

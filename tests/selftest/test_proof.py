@@ -1,4 +1,4 @@
-"""``rig prove``: scores, the hands on the instrument, spoilt evidence, and a few proofs from end to end."""
+"""``rig prove``: scores, faults of the instrument, and a few proofs from end to end."""
 
 from __future__ import annotations
 
@@ -129,16 +129,16 @@ class Hearing(Reporter):
         self.stages.append(what)
 
 
-@pytest.mark.parametrize(("there", "told"), [(True, 0), (False, 1)])
+@pytest.mark.parametrize(("there", "stages"), [(True, 0), (False, 1)])
 def test_what_a_whole_proof_cannot_try_is_said_before_half_an_hour_has_passed(
-    there: bool, told: int, monkeypatch: pytest.MonkeyPatch
+    there: bool, stages: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard: Any = Hearing()
     monkeypatch.setattr("rig.machine.extras.find_spec", lambda module: object() if there else None)
     for part in ("prove_defects", "prove_storms"):
         monkeypatch.setattr(f"rig.verbs.prove.{part}", lambda *_: Proof((), {}))
     prove(heard, [], {}, heard)
-    assert len(heard.stages) == told
+    assert len(heard.stages) == stages
     assert all("locust is not installed" in stage and "cannot pass" in stage for stage in heard.stages)
 
 
