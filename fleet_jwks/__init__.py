@@ -4,25 +4,27 @@
     claims = verify(token)                # raises Refused or KeysUnavailable
 
 The danger: every token that names an unknown key id (``kid``) is a reason to ask the JWKS origin again, and anybody can
-write such a token. Caches and cool-downs within a process do not help: a fleet of 16 asks 16 times. So what the fleet
-knows lies in one row of PostgreSQL, and who may ask is decided there, by one clock:
+write such a token. Caches and cool-downs within a process do not help: a fleet of 16 asks 16 times. So the fleet keeps
+what it knows in one row of PostgreSQL, and the database decides by its own clock who may fetch:
 
-- **single-flight**: who fetches holds an advisory lock; the others wait for it, and look again when they get it.
-- **cold-start**: the lock and the row that says who may fetch next exist before the first key set does.
-- **floor**: after a fetch nobody fetches for so long. Until then no process need even ask the database: nothing newer
-  can exist, so an unknown kid is refused from memory.
-- **floor-from-end**: the floor counts from the end of a fetch; from its start, slow fetches run back to back.
+- **single-flight**: the process that fetches holds an advisory lock. The others wait for it, and read the row again
+  when they get it.
+- **cold-start**: the lock and the row exist before the first key set does.
+- **cool-down**: for some time after a fetch nobody fetches. Until then a process does not even ask the database:
+  nothing newer can exist, so an unknown key id is refused from memory.
+- **cool-down-from-end**: the cool-down counts from the end of a fetch. From its start, slow fetches would run back to
+  back.
 - **backoff**: after n failures in a row nobody fetches for base * 2^(n-1), at most the cap; also without a cached set.
-- **jitter**: backoff is stretched and refresh comes early by a random share: fleets must not march in step.
-- **follower-bound**: who waits for another's fetch waits so long and no longer, then is served what there is.
-- **lock-scope**: the lock ends with its transaction. A killed leader's is gone in milliseconds; a stopped leader's with
-  ``idle_in_transaction_session_timeout`` (``JWKS_LEADER_TIMEOUT_S``), and what it brings later is not written, as its
-  session is dead. It works through a pooler in transaction mode, where a session's lock would be anybody's.
-- **one-connection**: a process has one connection for all this, opened when first needed, however many wait.
+- **jitter**: a random share makes backoff longer and refreshes earlier, so that fleets do not act in step.
+- **follower-bound**: a process waits for another's fetch only so long. Then it answers with the keys that it has.
+- **lock-scope**: the lock ends with its transaction. The lock of a killed leader is gone in milliseconds. A stopped
+  leader loses its session and its lock after ``JWKS_LEADER_TIMEOUT_S`` (``idle_in_transaction_session_timeout``); what
+  it brings later is not written. A pooler in transaction mode does no harm; a session's lock would belong to anybody.
+- **one-connection**: a process has one connection for all this, opened when first needed, however many threads wait.
 
-Each can be switched off by name (``JWKS_WITHOUT=floor,backoff``) to show that a test notices. Known keys are verified
-from memory and never wait, except where they are due: then one caller of the fleet refreshes, and the others are
-served the stale ones, within ``JWKS_GRACE_S``.
+Each can be switched off by name (``JWKS_WITHOUT=cool-down,backoff``) to show that a test notices. Known keys are
+verified from memory and never wait. When they are due, one caller of the fleet refreshes them, and the others use the
+stale ones, within ``JWKS_GRACE_S``.
 
 ``settings`` has every variable and bound, ``verifier`` the way of a token, ``refresh`` the protocol between processes,
 ``lease`` the lock, ``store`` the row, ``keys`` tokens and key sets, ``upstream`` the fetch (a URL, or any callable).
@@ -30,7 +32,7 @@ served the stale ones, within ``JWKS_GRACE_S``.
 """
 
 from fleet_jwks.errors import KeysUnavailable, Refused
-from fleet_jwks.settings import Protection, Settings
+from fleet_jwks.settings import JwksSettings, Protection
 from fleet_jwks.verifier import Verifier, factory
 
-__all__ = ["KeysUnavailable", "Protection", "Refused", "Settings", "Verifier", "factory"]
+__all__ = ["JwksSettings", "KeysUnavailable", "Protection", "Refused", "Verifier", "factory"]

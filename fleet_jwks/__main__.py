@@ -14,7 +14,7 @@ from fleet_jwks.store import create_schema, role_of
 @click.option("--owner", envvar="MIGRATION_DATABASE_URL", required=True, help="Best given in the environment.")
 @click.option("--runtime", envvar="DATABASE_URL", required=True, help="Best given in the environment.")
 def main(owner: str, runtime: str) -> None:
-    """Make the tables; may run any number of times."""
+    """Make the tables where they do not exist yet."""
     create_schema(owner, role_of(runtime))
 
 

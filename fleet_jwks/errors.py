@@ -1,10 +1,10 @@
-"""Why a token gives no claims: it is bad, or the keys to tell are not to be had just now.
+"""Why a token gives no claims: it is bad, or there are no keys to judge it by just now.
 
 ::
 
     VerifierError
-    ├── Refused            401: this token will not do, now or later
-    └── KeysUnavailable    503: ask again; no key set, or the one there is has outlived its grace
+    ├── Refused            401: the token is bad, now and later
+    └── KeysUnavailable    503: ask again; there is no key set, or its grace is over
 
 ``FetchFailed`` is what an upstream raises; it never leaves the package.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 
 class VerifierError(Exception):
-    """No claims."""
+    """A token gave no claims."""
 
 
 class Refused(VerifierError):
@@ -24,7 +24,7 @@ class KeysUnavailable(VerifierError):
     """There are no keys to judge the token by."""
 
     retry = True
-    """Says so to a caller that does not know this class."""
+    """Tells a caller that does not know this class that it may ask again."""
 
 
 class FetchFailed(Exception):

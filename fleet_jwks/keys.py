@@ -11,7 +11,7 @@ from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import JWKRegistry, Key
 
 from fleet_jwks.errors import FetchFailed, Refused
-from fleet_jwks.settings import Settings
+from fleet_jwks.settings import JwksSettings
 
 ALGORITHMS = ["RS256", "ES256", "EdDSA"]
 
@@ -20,19 +20,19 @@ warnings.filterwarnings("ignore", message="EdDSA is deprecated", category=Securi
 
 
 def kid_of(token: str) -> str:
-    """The key id that a token names; nothing of it is to be believed yet. Refused when it is no signed token."""
+    """The key id that a token names, which is not verified yet. Refused where it is no signed token."""
     try:
         header: Any = jws.extract_compact(token.encode()).headers()
     except (JoseError, ValueError) as error:
         raise Refused(f"no signed token: {error}") from None
-    kid = header.get("kid") if isinstance(header, dict) else None  # the library takes any JSON for one
+    kid = header.get("kid") if isinstance(header, dict) else None  # the library accepts any JSON here
     if not isinstance(kid, str) or not kid:
         raise Refused("the token names no key")
     return kid
 
 
 def import_keys(document: Mapping[str, Any]) -> dict[str, Key]:
-    """The usable keys by id; one of an unknown kind is passed over. FetchFailed when none is left."""
+    """The usable keys by id, without those of an unknown kind. FetchFailed where none is left."""
     found: dict[str, Key] = {}
     members = document.get("keys")
     for member in members if isinstance(members, list) else ():
@@ -40,14 +40,14 @@ def import_keys(document: Mapping[str, Any]) -> dict[str, Key]:
             key = JWKRegistry.import_key(member)
         except (JoseError, ValueError, TypeError, KeyError, AttributeError):
             continue
-        if key.kid and key.key_type != "oct":  # a published secret is no key
+        if key.kid and key.key_type != "oct":  # a published secret proves nothing
             found[key.kid] = key
     if not found:
         raise FetchFailed("the answer holds no usable key")
     return found
 
 
-def claims_of(token: str, key: Key, settings: Settings) -> Mapping[str, Any]:
+def claims_of(token: str, key: Key, settings: JwksSettings) -> Mapping[str, Any]:
     """The claims of a token that ``key`` signed and that is in force; else Refused."""
     rules: dict[str, Any] = {"exp": {"essential": True}}
     if settings.issuer:

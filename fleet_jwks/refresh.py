@@ -1,8 +1,8 @@
-"""The protocol between the processes of a fleet: look, take the lease, look again, fetch, write.
+"""The protocol between the processes of a fleet: read the row, take the lease, read again, fetch, write.
 
-Flow: ``Refresher.refresh(known, patience_s)`` gives the fleet's row if it says anything new, having fetched it if it
-was this process's turn. One connection, opened when first needed and opened again when it broke. Not thread-safe: the
-verifier lets one thread of a process in at a time.
+Flow: ``Refresher.refresh(known, wait_timeout_s)`` gives the fleet's row if it holds anything new. If it is this
+process's turn, it fetches first. The connection is opened when first needed, and again when it was lost. Not
+thread-safe: the verifier lets one thread of a process in at a time.
 """
 
 from __future__ import annotations
@@ -17,41 +17,41 @@ import psycopg
 from fleet_jwks import store
 from fleet_jwks.errors import FetchFailed
 from fleet_jwks.keys import import_keys
-from fleet_jwks.lease import Anybody, lease_for
-from fleet_jwks.settings import Protection, Settings
-from fleet_jwks.store import Connection, Outcome, Row
+from fleet_jwks.lease import NoLease, lease_for
+from fleet_jwks.settings import JwksSettings, Protection
+from fleet_jwks.store import Connection, FetchOutcome, KeySetRow
 from fleet_jwks.upstream import Fetch
 
 _CONNECT_TIMEOUT_S = 5
 
 
 class Refresher:
-    """One process's part in the fleet. ``fetches`` counts its own, to be held against what the origin counts."""
+    """One process's part in the fleet. ``fetches`` counts its own fetches, to compare with the origin's count."""
 
-    def __init__(self, settings: Settings, fetch: Fetch) -> None:
+    def __init__(self, settings: JwksSettings, fetch: Fetch) -> None:
         self.fetches = 0
         self._settings = settings
         self._fetch = fetch
         self._lease = lease_for(settings)
         self._connection: Connection | None = None
 
-    def refresh(self, known: int, patience_s: float | None) -> Row | None:
-        """The row when it is newer than version ``known``, or says that nobody may fetch yet; fetched where it may be.
+    def refresh(self, known: int, wait_timeout_s: float | None) -> KeySetRow | None:
+        """The row, if it is newer than version ``known`` or nobody may fetch yet; else fetch, and the row after that.
 
-        None when another is at it and did not end within ``patience_s`` (0: do not wait; None: no bound). Raises
-        psycopg.Error when the database does not answer.
+        None when another process fetches and has not ended within ``wait_timeout_s`` (0: do not wait; None: no bound).
+        Raises psycopg.Error when the database does not answer.
         """
-        connection = self._connected()
+        connection = self._connect()
         try:
             row = store.read(connection, self._settings.source, known)
-            if self._settled(row, known):
+            if self._is_current(row, known):
                 return row
-            lease = Anybody() if self._unguarded(row) else self._lease
-            with lease.held(connection, patience_s) as mine:
+            lease = NoLease() if self._is_unguarded(row) else self._lease
+            with lease.hold(connection, wait_timeout_s) as mine:
                 if not mine:
                     return None
                 row = store.read(connection, self._settings.source, known)
-                return row if self._settled(row, known) else self._fetch_and_write(connection, row, known)
+                return row if self._is_current(row, known) else self._fetch_and_write(connection, row, known)
         finally:
             if not self._settings.has(Protection.ONE_CONNECTION):
                 self.close()
@@ -63,7 +63,7 @@ class Refresher:
                 self._connection.close()
         self._connection = None
 
-    def _connected(self) -> Connection:
+    def _connect(self) -> Connection:
         if self._connection is None or self._connection.closed:  # never opened, or lost in use
             # Autocommit: a transaction is where a lease opens one. No prepared statements: a pooler would lose them.
             connection: psycopg.Connection[Any] = psycopg.connect(
@@ -77,15 +77,15 @@ class Refresher:
             self._connection = connection
         return self._connection
 
-    def _unguarded(self, row: Row) -> bool:
+    def _is_unguarded(self, row: KeySetRow) -> bool:
         return row.version == 0 and not self._settings.has(Protection.COLD_START)
 
-    def _settled(self, row: Row, known: int) -> bool:
+    def _is_current(self, row: KeySetRow, known: int) -> bool:
         if row.version > known:
             return True
-        return row.allowed_in_s > 0 and not self._unguarded(row)
+        return row.allowed_in_s > 0 and not self._is_unguarded(row)
 
-    def _fetch_and_write(self, connection: Connection, row: Row, known: int) -> Row:
+    def _fetch_and_write(self, connection: Connection, row: KeySetRow, known: int) -> KeySetRow:
         self.fetches += 1
         document, error = None, ""
         try:
@@ -93,26 +93,26 @@ class Refresher:
             import_keys(document)
         except FetchFailed as failure:
             document, error = None, str(failure)
-        except Exception as failure:  # the upstream is anybody's callable; whatever it raises is a failed fetch
+        except Exception as failure:  # the callable is the user's; whatever it raises is a failed fetch
             document, error = None, f"{type(failure).__name__}: {failure}"
         failures = row.failures + 1 if error else 0
-        outcome = Outcome(
+        outcome = FetchOutcome(
             document=document,
             error=error,
             failures=failures,
             started_at=row.now,
             wait_s=self._wait_s(failures),
-            from_start=not self._settings.has(Protection.FLOOR_FROM_END),
+            from_start=not self._settings.has(Protection.COOL_DOWN_FROM_END),
             pid=os.getpid(),
         )
         return store.write(connection, self._settings.source, known, outcome, self._settings.ttl_s)
 
     def _wait_s(self, failures: int) -> float:
-        """How long nobody may fetch after this one: the floor, after failures at least the backoff."""
+        """How long nobody may fetch after this fetch: the cool-down, after failures at least the backoff."""
         settings = self._settings
-        floor_s = settings.floor_s if settings.has(Protection.FLOOR) else 0.0
+        cool_down_s = settings.cool_down_s if settings.has(Protection.COOL_DOWN) else 0.0
         if not failures or not settings.has(Protection.BACKOFF):
-            return floor_s
+            return cool_down_s
         backoff_s = min(settings.backoff_cap_s, settings.backoff_base_s * 2.0 ** min(failures - 1, 60))
         stretch = random.uniform(0, settings.jitter) if settings.has(Protection.JITTER) else 0.0
-        return max(floor_s, backoff_s * (1 + stretch))
+        return max(cool_down_s, backoff_s * (1 + stretch))

@@ -12,18 +12,27 @@ class Protection(StrEnum):
 
     SINGLE_FLIGHT = "single-flight"
     COLD_START = "cold-start"
-    FLOOR = "floor"
-    FLOOR_FROM_END = "floor-from-end"
+    COOL_DOWN = "cool-down"
+    COOL_DOWN_FROM_END = "cool-down-from-end"
     BACKOFF = "backoff"
     JITTER = "jitter"
     FOLLOWER_BOUND = "follower-bound"
     LOCK_SCOPE = "lock-scope"
     ONE_CONNECTION = "one-connection"
 
+    @classmethod
+    def _missing_(cls, value: object) -> Protection | None:
+        """One of an old name, which is accepted until the next release."""
+        return {"floor": cls.COOL_DOWN, "floor-from-end": cls.COOL_DOWN_FROM_END}.get(str(value))
+
+
+_OLD_NAMES = {"cool_down_s": "JWKS_FLOOR_S", "wait_timeout_s": "JWKS_PATIENCE_S"}
+"""Variables of renamed settings. They are read until the next release where the new one is not set."""
+
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """One field a variable: ``floor_s`` is ``JWKS_FLOOR_S``, in seconds, and so on; ``dsn`` is ``DATABASE_URL``.
+class JwksSettings:
+    """One field for each variable: ``cool_down_s`` is ``JWKS_COOL_DOWN_S``, and so on; ``dsn`` is ``DATABASE_URL``.
 
     Give ``url``, or ``fetch``: ``module:name`` of a callable that takes nothing and returns the key set as a mapping
     (some read a secret store instead). ``source`` names the row, where one database serves several issuers.
@@ -35,19 +44,19 @@ class Settings:
     source: str = "default"
     issuer: str = ""
     audience: str = ""
-    floor_s: float = 30.0
+    cool_down_s: float = 30.0
     ttl_s: float = 300.0
     grace_s: float = 3600.0
     backoff_base_s: float = 1.0
     backoff_cap_s: float = 60.0
     jitter: float = 0.2
-    """Share: refresh comes up to so much of the TTL early, backoff is up to so much longer."""
-    patience_s: float = 1.0
-    """A follower waits so long for a leader's fetch."""
+    """The largest random share by which backoff is longer, and by which of the TTL a refresh is earlier."""
+    wait_timeout_s: float = 1.0
+    """How long a process waits for the fetch of another."""
     fetch_timeout_s: float = 3.0
-    """A fetch from ``url`` has so long for all of it; what ``fetch`` names bounds its own time."""
+    """How long a whole fetch from ``url`` may take; the callable of ``fetch`` must limit its own time."""
     leader_timeout_s: float = 5.0
-    """A leader that stands still is overtaken after so long: it bounds the takeover from a stopped process."""
+    """After how long another process takes over from one that stands still in its fetch."""
     without: frozenset[Protection] = frozenset()
 
     def __post_init__(self) -> None:
@@ -61,11 +70,13 @@ class Settings:
                 raise ValueError(f"JWKS_{one.name.upper()} must not be negative")
 
     @classmethod
-    def from_environ(cls, environ: Mapping[str, str]) -> Settings:
+    def from_environ(cls, environ: Mapping[str, str]) -> JwksSettings:
         """Read the variables; ValueError names the one that is wrong."""
         values: dict[str, str | float | frozenset[Protection]] = {"dsn": environ.get("DATABASE_URL", "")}
         for one in fields(cls):
             name = f"JWKS_{one.name.upper()}"
+            if not environ.get(name) and one.name in _OLD_NAMES:
+                name = _OLD_NAMES[one.name]
             if one.name in ("dsn", "without") or not (text := environ.get(name)):
                 continue
             try:

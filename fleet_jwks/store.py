@@ -1,6 +1,6 @@
 """What a fleet knows of an issuer's keys: one row, and a line for every fetch.
 
-All times are the database's: a fleet's hosts need not agree on the hour. They leave it as seconds from now.
+All times are the database's, so the clocks of the fleet's hosts need not agree. Readers get them as seconds from now.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ VALUES (%(source)s, %(started_at)s, %(failures)s, %(wait_s)s, %(error)s, %(pid)s
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """The fleet's knowledge. ``document`` is None where it is no newer than what the reader knew, or there is none."""
+class KeySetRow:
+    """What the fleet knows. ``document`` is None where it is no newer than what the reader knew, or there is none."""
 
     document: Mapping[str, Any] | None
     version: int
@@ -69,12 +69,12 @@ class Row:
     fresh_for_s: float
     allowed_in_s: float
     now: Any
-    """The database's clock, to be given back to it."""
+    """The database's time when it was read; a fetch that follows is written down as started then."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a fetch brought, and how long nobody may try again: ``wait_s`` from its end, or from ``started_at``."""
+class FetchOutcome:
+    """What a fetch brought, and how long nobody may fetch again: ``wait_s`` from its end, or from ``started_at``."""
 
     document: Mapping[str, Any] | None
     error: str
@@ -93,7 +93,7 @@ def create_schema(dsn: str, role: str) -> None:
 
 
 def role_of(dsn: str) -> str:
-    """The role that connects by it, which need not be named in it. Raises psycopg.OperationalError."""
+    """The role that connects by a DSN, which the DSN need not name. Raises psycopg.OperationalError."""
     with psycopg.connect(dsn) as connection:
         row = connection.execute("SELECT current_user").fetchone()
     assert row is not None  # every session has a role
@@ -101,19 +101,19 @@ def role_of(dsn: str) -> str:
 
 
 def ensure(connection: Connection, source: str) -> None:
-    """Have the row, so that a cold start has something to be guarded by."""
+    """Make the row where there is none, so that the first fetch is coordinated too."""
     connection.execute(_ENSURE, {"source": source})
 
 
-def read(connection: Connection, source: str, known: int) -> Row:
+def read(connection: Connection, source: str, known: int) -> KeySetRow:
     """The row; its document only where it is newer than version ``known``."""
     row = connection.execute(_READ, {"source": source, "known": known}).fetchone()
-    assert row is not None  # it was ensured
-    return Row(*row)
+    assert row is not None  # ``ensure`` made it
+    return KeySetRow(*row)
 
 
-def write(connection: Connection, source: str, known: int, outcome: Outcome, ttl_s: float) -> Row:
-    """Write what a fetch brought; the row as it is then."""
+def write(connection: Connection, source: str, known: int, outcome: FetchOutcome, ttl_s: float) -> KeySetRow:
+    """Write what a fetch brought; returns the row as it is then."""
     values = {
         "source": source,
         "known": known,
@@ -129,4 +129,4 @@ def write(connection: Connection, source: str, known: int, outcome: Outcome, ttl
     connection.execute(_LOG, values)
     row = connection.execute(_WRITE, values).fetchone()
     assert row is not None
-    return Row(*row)
+    return KeySetRow(*row)

@@ -15,7 +15,7 @@ from threading import Thread
 from typing import Any
 
 from fleet_jwks.errors import FetchFailed
-from fleet_jwks.settings import Settings
+from fleet_jwks.settings import JwksSettings
 
 Fetch = Callable[[], Mapping[str, Any]]
 """Takes nothing, returns a key set (RFC 7517, section 5); whatever it raises is a failed fetch."""
@@ -23,8 +23,8 @@ Fetch = Callable[[], Mapping[str, Any]]
 _LIMIT_BYTES = 1 << 20
 
 
-def upstream(settings: Settings) -> Fetch:
-    """The configured one; ValueError where ``JWKS_FETCH`` names nothing that can be called."""
+def upstream(settings: JwksSettings) -> Fetch:
+    """The configured fetch; ValueError where ``JWKS_FETCH`` names no callable."""
     if settings.url:
         return lambda: fetch_url(settings.url, settings.fetch_timeout_s)
     module, _, name = settings.fetch.partition(":")
@@ -38,15 +38,16 @@ def upstream(settings: Settings) -> Fetch:
 def fetch_url(url: str, timeout_s: float) -> Mapping[str, Any]:
     """GET a key set; FetchFailed with the reason.
 
-    The timeout is for all of it, from the look-up of the name to the last byte. A socket's is for each read alone: an
-    origin that sends a byte a second never exceeds it. So who asks waits beside the fetch, and cuts it off.
+    The timeout is for the whole fetch, from the look-up of the name to the last byte. A socket's timeout is for one
+    read: an origin that sends a byte a second never exceeds it. So the fetch runs in a thread of its own, and is cut
+    off.
     """
-    line, answer = _Line(), Future[bytes]()
-    Thread(target=_get, args=(line, url, timeout_s, answer), daemon=True).start()
+    handler, answer = _CuttableHandler(), Future[bytes]()
+    Thread(target=_get, args=(handler, url, timeout_s, answer), daemon=True).start()
     try:
         document = json.loads(answer.result(timeout_s))
     except TimeoutError:
-        line.cut()
+        handler.cut()
         raise FetchFailed(f"no whole answer within {timeout_s:g} s") from None
     except urllib.error.HTTPError as error:
         error.close()
@@ -58,19 +59,19 @@ def fetch_url(url: str, timeout_s: float) -> Mapping[str, Any]:
     return document
 
 
-def _get(line: _Line, url: str, timeout_s: float, answer: Future[bytes]) -> None:
+def _get(handler: _CuttableHandler, url: str, timeout_s: float, answer: Future[bytes]) -> None:
     try:
-        with urllib.request.build_opener(line).open(url, timeout=timeout_s) as response:
+        with urllib.request.build_opener(handler).open(url, timeout=timeout_s) as response:
             body = response.read(_LIMIT_BYTES + 1)
         if len(body) > _LIMIT_BYTES:
             raise FetchFailed(f"more than {_LIMIT_BYTES} bytes")
         answer.set_result(body)
-    except Exception as error:  # it is for the thread that waits, which knows what to make of it
+    except Exception as error:  # the thread that waits raises it again
         answer.set_exception(error)
 
 
-class _Line(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
-    """Opens URLs as urllib does, over connections that another thread can cut, whatever they are at."""
+class _CuttableHandler(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
+    """Opens URLs as urllib does, over connections that another thread can cut at any time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,19 +80,19 @@ class _Line(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
 
     def do_open(self, http_class: Any, req: urllib.request.Request, **options: Any) -> HTTPResponse:
         """Called by urllib, with the class of its connections."""
-        line = self
+        handler = self
 
-        class Connection(http_class):  # type: ignore[misc]  # HTTP or HTTPS, as the URL says
+        class CuttableConnection(http_class):  # type: ignore[misc]  # HTTP or HTTPS, as the URL says
             def connect(self) -> None:
                 super().connect()
-                line._sockets.append(self.sock)
-                if line._is_cut:
-                    line.cut()
+                handler._sockets.append(self.sock)
+                if handler._is_cut:
+                    handler.cut()
 
-        return super().do_open(Connection, req, **options)
+        return super().do_open(CuttableConnection, req, **options)
 
     def cut(self) -> None:
-        """End all connections, also one that is yet to be made: whoever reads from them finds an end or an error."""
+        """End all connections, also one that is opened later: a read from them ends or fails."""
         self._is_cut = True
         for one in self._sockets:
             with suppress(OSError):  # it has ended

@@ -1,6 +1,7 @@
-"""The way of a token: its key from memory; where that is missing or due, a refresh, at most one thread of a process.
+"""How a token is verified: with a key from memory; where that is missing or due, after a refresh.
 
-``Snapshot`` is what the process knows, replaced as a whole, so that readers need no lock.
+One thread of a process refreshes at a time. ``Snapshot`` is what the process knows. It is replaced as a whole, so that
+readers need no lock.
 """
 
 from __future__ import annotations
@@ -19,21 +20,20 @@ from joserfc.jwk import Key
 from fleet_jwks.errors import KeysUnavailable, Refused
 from fleet_jwks.keys import claims_of, import_keys, kid_of
 from fleet_jwks.refresh import Refresher
-from fleet_jwks.settings import Protection, Settings
-from fleet_jwks.store import Row
+from fleet_jwks.settings import JwksSettings, Protection
+from fleet_jwks.store import KeySetRow
 from fleet_jwks.upstream import upstream
 
 _LOOK_AGAIN_S = 0.05
-"""Where stale keys can be served meanwhile, a process asks after another's refresh no more often than this."""
+"""While it uses stale keys, a process looks for another's refresh no more often than this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """What a process knows. Times are of its monotonic clock, seconds.
 
-    The keys were fetched at ``fetched_at``. From ``due_at`` on a refresh is wanted, from ``dead_at`` on they are not to
-    be used. Before ``settled_until`` nobody in the fleet may fetch: nothing newer can exist, and there is no use in
-    asking.
+    The keys were fetched at ``fetched_at``. From ``due_at`` on they should be refreshed, from ``dead_at`` on they may
+    not be used. Until ``no_fetch_before`` nobody in the fleet may fetch, so there is nothing newer to ask for.
     """
 
     keys: Mapping[str, Key] = field(default_factory=dict)
@@ -41,13 +41,13 @@ class Snapshot:
     fetched_at: float = 0.0
     due_at: float = 0.0
     dead_at: float = 0.0
-    settled_until: float = 0.0
+    no_fetch_before: float = 0.0
 
 
 class Verifier:
-    """``verify(token)`` for one process. Threads may share it; make it after a fork, not before."""
+    """Verifies tokens for one process. Threads may share it; make it after a fork, not before."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: JwksSettings) -> None:
         self._settings = settings
         self._refresher = Refresher(settings, upstream(settings))
         self._refreshing = threading.Lock()
@@ -77,45 +77,45 @@ class Verifier:
         """What the process knows; where that key is missing or due, what the fleet knows."""
         seen, began = self._snapshot, time.monotonic()
         is_missing = kid not in seen.keys
-        if not (is_missing or began >= seen.due_at) or began < seen.settled_until:
+        if not (is_missing or began >= seen.due_at) or began < seen.no_fetch_before:
             return seen
-        found = self._refreshed(seen, began, may_wait=is_missing or began >= seen.dead_at)
-        if kid in found.keys or found is seen or found.fetched_at >= began or time.monotonic() < found.settled_until:
+        found = self._refresh(seen, began, may_wait=is_missing or began >= seen.dead_at)
+        if kid in found.keys or found is seen or found.fetched_at >= began or time.monotonic() < found.no_fetch_before:
             return found
-        # What another process fetched before this token came was news, but the key may be newer still.
-        return self._refreshed(found, began, may_wait=True)
+        # Another process fetched that before this token came. The key may be newer still.
+        return self._refresh(found, began, may_wait=True)
 
-    def _refreshed(self, seen: Snapshot, began: float, *, may_wait: bool) -> Snapshot:
-        """What the fleet knows now, as far as it can be had in time by a caller who came at ``began``."""
+    def _refresh(self, seen: Snapshot, began: float, *, may_wait: bool) -> Snapshot:
+        """Ask the fleet for what it knows, within the wait timeout of a caller that came at ``began``."""
         with self._turn(self._left_s(began) if may_wait else 0.0) as mine:
             if not mine or self._snapshot is not seen:
-                return self._snapshot  # another thread was at it
+                return self._snapshot  # another thread has refreshed
             try:
                 row = self._refresher.refresh(seen.version, self._left_s(began) if may_wait else 0.0)
             except psycopg.Error:
-                row = None  # without the database nobody fetches: rather no new keys than a stampede
+                row = None  # without the database nobody fetches: a stampede would be worse than no new keys
             if row is not None:
-                self._snapshot = self._learned(seen, row)
+                self._snapshot = self._snapshot_of(seen, row)
             elif not may_wait:
                 self._snapshot = replace(seen, due_at=max(seen.due_at, time.monotonic() + _LOOK_AGAIN_S))
             return self._snapshot
 
     def _left_s(self, began: float) -> float | None:
-        """How much longer a caller who came at ``began`` waits for another; None: until it has ended."""
+        """How much longer a caller that came at ``began`` waits for another's fetch; None: until it has ended."""
         if not self._settings.has(Protection.FOLLOWER_BOUND):
             return None
-        return max(0.0, began + self._settings.patience_s - time.monotonic())
+        return max(0.0, began + self._settings.wait_timeout_s - time.monotonic())
 
     @contextmanager
-    def _turn(self, patience_s: float | None) -> Iterator[bool]:
-        mine = self._refreshing.acquire(timeout=-1 if patience_s is None else patience_s)
+    def _turn(self, wait_timeout_s: float | None) -> Iterator[bool]:
+        mine = self._refreshing.acquire(timeout=-1 if wait_timeout_s is None else wait_timeout_s)
         try:
             yield mine
         finally:
             if mine:
                 self._refreshing.release()
 
-    def _learned(self, seen: Snapshot, row: Row) -> Snapshot:
+    def _snapshot_of(self, seen: Snapshot, row: KeySetRow) -> Snapshot:
         now = time.monotonic()
         settings = self._settings
         early = random.uniform(0, settings.jitter) if settings.has(Protection.JITTER) else 0.0
@@ -126,10 +126,10 @@ class Verifier:
             fetched_at=now + row.fresh_for_s - settings.ttl_s,
             due_at=now + row.fresh_for_s - early * settings.ttl_s,
             dead_at=now + row.fresh_for_s + settings.grace_s,
-            settled_until=now + row.allowed_in_s,
+            no_fetch_before=now + row.allowed_in_s,
         )
 
 
 def factory(environ: Mapping[str, str]) -> Verifier:
-    """A verifier from the variables that ``Settings`` names; ValueError when one is wrong."""
-    return Verifier(Settings.from_environ(environ))
+    """A verifier from the variables that ``JwksSettings`` names; ValueError when one is wrong."""
+    return Verifier(JwksSettings.from_environ(environ))

@@ -1,10 +1,8 @@
-"""Verifiers with one mistake each, made around the reference one, so that a storm can be seen to notice it.
+"""The reference verifier with one mistake at a time, to show that a storm notices it.
 
-Each is a factory like ``fleet_jwks.factory`` and changes one thing. What the reference's own switches take
-away (``fleet_jwks.settings.Protection``) is not made again here, and the library that a team may adopt has
-no switch that would make it accept what it must not.
-
-Not for anything that a real service should do.
+Each class is a factory like ``fleet_jwks.factory``. Mistakes that a switch of the reference makes
+(``fleet_jwks.settings.Protection``) are not here. The reference has no switch for these: a library that a team may
+adopt must not be able to accept bad tokens. Never use one in a real service.
 """
 
 from __future__ import annotations
@@ -21,11 +19,11 @@ from fleet_jwks.errors import VerifierError
 Claims = Mapping[str, Any]
 
 TRIPPED_S = 0.1
-"""How long one bad token keeps everybody out."""
+"""How long one bad token keeps all others out."""
 
 
-class _Around:
-    """The reference verifier, for others to get in its way. ``fetches`` and ``close`` are its own."""
+class _FlawedVerifier:
+    """Wraps the reference verifier. ``fetches`` and ``close`` are the reference's."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._inner: Verifier = factory(environ)
@@ -40,8 +38,8 @@ class _Around:
         self._inner.close()
 
 
-class Believing(_Around):
-    """Takes a token whose key it cannot find at its word."""
+class Believing(_FlawedVerifier):
+    """Accepts a token whose key it cannot find."""
 
     def __call__(self, token: str) -> Claims:
         """Claims of any token."""
@@ -51,8 +49,8 @@ class Believing(_Around):
             return {}
 
 
-class Tripping(_Around):
-    """A circuit breaker that anybody can trip for everybody: after a bad token all are refused for a while."""
+class Tripping(_FlawedVerifier):
+    """Has a circuit breaker that anybody can trip: after a bad token all tokens are refused for a while."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -69,8 +67,8 @@ class Tripping(_Around):
             raise
 
 
-class Remembering(_Around):
-    """Keeps what it once refused refused, for ever: a key that comes a moment later is never seen."""
+class Remembering(_FlawedVerifier):
+    """Refuses a token for ever that it has refused once, also when its key has come."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -87,8 +85,8 @@ class Remembering(_Around):
             raise
 
 
-class GivingUp(_Around):
-    """A process whose fetch has failed never fetches again: it believes in the keys that it has."""
+class GivingUp(_FlawedVerifier):
+    """Never fetches again after a failed fetch of its process."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -96,7 +94,7 @@ class GivingUp(_Around):
         self._gave_up = False
 
     def __call__(self, token: str) -> Claims:
-        """The claims of a valid token; after a failed fetch only of those that were seen before."""
+        """The claims of a valid token; after a failed fetch only of a token that was accepted before."""
         if self._gave_up and token not in self._known:
             raise VerifierError("it gave up")
         before = self._inner.fetches
@@ -109,8 +107,8 @@ class GivingUp(_Around):
         return claims
 
 
-class HangingUp(_Around):
-    """Begins a request of its own after its first bad token, and hangs up: the origin never learns of it."""
+class HangingUp(_FlawedVerifier):
+    """Begins a request of its own after its first bad token, and hangs up before the origin can count it."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)

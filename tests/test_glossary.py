@@ -41,7 +41,7 @@ def aliases(where: str) -> dict[str, str]:
 GONE = {word for row in rows_of("Words that are gone") for word in row[0].split(", ")}
 
 
-PENDING = {"patience_s", "reader_patience_ms", "beside", "crowd", "door", "exhibit", "tee"}
+PENDING = {"crowd"}
 
 
 def old_words(names: set[str]) -> list[str]:

@@ -1,6 +1,6 @@
-"""Figures of a storm of unknown key ids, from the fetches as the origin counted them. Pure.
+"""Figures of a key storm, from the fetches as the origin counted them. Pure.
 
-Not for what the callers say: those figures stand beside their rules, in ``rig.checks.key_storms``.
+The figures of the callers are in ``rig.checks.key_storms``, with the rules that use them.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from rig.evidence import overlap
 from rig.evidence.key_storm import KeyStorm
 
 CLOCKS = 0.99
-"""The origin's clock against the database's, over seconds."""
+"""Room for the difference between the origin's clock and the database's."""
 
 
 def spans(storm: KeyStorm) -> list[tuple[int, int]]:
-    """Start and end of every fetch, ns. One whose process was killed ended with it; an open one, with the storm."""
+    """Start and end of every fetch, ns. A fetch ends at the latest with its process, or with the storm."""
     kill = storm.mark("kill")
     found = []
     for fetch in storm.fetches:
@@ -41,11 +41,11 @@ def gaps_s(storm: KeyStorm) -> list[float]:
     return gaps
 
 
-def most_in_a_floor(storm: KeyStorm) -> int:
-    """The most fetches that started within one floor."""
+def most_in_a_cool_down(storm: KeyStorm) -> int:
+    """The most fetches that started within one cool-down."""
     starts = [start for start, _ in spans(storm)]
-    floor_ns = round(storm.verifier_settings.floor_s * CLOCKS * 1e9)
-    return max((sum(begin <= start < begin + floor_ns for start in starts) for begin in starts), default=0)
+    cool_down_ns = round(storm.verifier_settings.cool_down_s * CLOCKS * 1e9)
+    return max((sum(begin <= start < begin + cool_down_ns for start in starts) for begin in starts), default=0)
 
 
 def duration_s(storm: KeyStorm) -> float:
@@ -54,13 +54,13 @@ def duration_s(storm: KeyStorm) -> float:
     return (ended_ns - storm.released_ns) / 1e9
 
 
-def fair(storm: KeyStorm) -> int:
-    """The least number of fetches that was necessary; where the floor left room for more, as many as that."""
+def expected_fetches(storm: KeyStorm) -> int:
+    """How many fetches a correct fleet makes at most: as many as necessary, or as many as the cool-down allows."""
     shortest_s = min(((end_ns - start_ns) / 1e9 for start_ns, end_ns in spans(storm)), default=0.0)
-    room = 1 + int(duration_s(storm) / (storm.verifier_settings.floor_s + shortest_s))
+    room = 1 + int(duration_s(storm) / (storm.verifier_settings.cool_down_s + shortest_s))
     return max(storm.necessary or 1, room)
 
 
 def amplification(storm: KeyStorm) -> float:
-    """Fetches over what was fair."""
-    return len(storm.fetches) / fair(storm)
+    """Fetches over the expected ones."""
+    return len(storm.fetches) / expected_fetches(storm)

@@ -1,9 +1,8 @@
-"""``storm.<case>.<gate>``: the storm of unknown key ids, judged from what was counted outside the fleet.
+"""``storm.<case>.<gate>``: the key storm, judged from what was counted outside the fleet.
 
-A storm asserts both the count and that the callers got what they should: a verifier that never fetches, or refuses
-everybody, passes nothing. Which gates a case has is part of its evidence. What the origin counted stands whatever
-became of the callers; what only the callers can say is INVALID where one of them gave no report, unless it is bad
-already.
+The gates ask for few fetches and for right answers: a verifier that never fetches, or refuses everybody, passes
+nothing. The evidence of a case says which gates it has. What the origin counted is judged in any case. What only the
+callers can tell is INVALID where one of them gave no report, unless it is wrong already.
 """
 
 from __future__ import annotations
@@ -14,15 +13,15 @@ from typing import Any
 import pandas as pd
 
 from rig.checks.gates import GateKind, Kind, emits
-from rig.checks.jitter import LAG_S, LEAST_DELAYS, Delay, Undecided, alike_as_decided, alike_as_seen, spread
+from rig.checks.jitter import LAG_S, LEAST_DELAYS, Delay, Undecided, find_alike_decisions, find_alike_gaps, spread
 from rig.checks.key_storm_figures import (
     CLOCKS,
     amplification,
     duration_s,
-    fair,
+    expected_fetches,
     gaps_s,
     most_at_once,
-    most_in_a_floor,
+    most_in_a_cool_down,
     spans,
 )
 from rig.checks.race_tests import RAN, not_run_gate
@@ -33,9 +32,9 @@ from rig.evidence.storm import FAILED, UNKNOWN_KID
 from rig.stats import quantile_figures
 
 KNOWN_P99_LIMIT_S = 0.5
-"""A known key's verification waits for nothing; this is room for a machine with more processes than cores."""
+"""A known key waits for nothing; this is room for a machine with more processes than cores."""
 SCHEDULING_S = 0.35
-"""Room for the scheduler in bounds on single events, where a machine has many processes and few cores."""
+"""Room in the limit of a single event, for the scheduler of a machine with many processes and few cores."""
 TAKEOVER_S = 1.0
 SPARE_CONNECTIONS = 4
 _FAILURES_MIN = 3
@@ -51,15 +50,15 @@ def storm_gates(storm: KeyStorm) -> list[Gate]:
 
 
 class _Unjudgeable(Exception):
-    """The evidence cannot carry the claim; says why."""
+    """The evidence cannot carry the claim. The message says why."""
 
 
 class _NotTried(Exception):
-    """There was nothing to look at; says why."""
+    """There is nothing to judge. The message says why."""
 
 
 _Finding = tuple[str, Mapping[str, Any], str]
-"""The rule that was tested, its figures, and what is wrong: empty where nothing is."""
+"""The rule, its figures, and what is wrong: empty where nothing is."""
 
 
 def _gate(storm: KeyStorm, gate_id: str, rule: Callable[[KeyStorm], _Finding]) -> Gate:
@@ -86,18 +85,18 @@ def _wait_figures(rows: pd.DataFrame) -> dict[str, float]:
     return quantile_figures("wait", (rows["end_ns"] - rows["start_ns"]) / 1e6)
 
 
-def _counted(errors: pd.Series[str]) -> str:
+def _count_errors(errors: pd.Series[str]) -> str:
     """Each error and how often it came, the most frequent first."""
     return ", ".join(f"{error} {count}" for error, count in errors.value_counts().items())
 
 
-def _complete(storm: KeyStorm, wrong: str) -> str:
-    """What is wrong; where nothing seems to be, but a process gave no report, nobody can tell."""
-    return wrong or _undone(storm, "")
+def _require_all_reports(storm: KeyStorm, wrong: str) -> str:
+    """What is wrong. Where nothing is, but a process gave no report, nobody can tell."""
+    return wrong or _not_done(storm, "")
 
 
-def _undone(storm: KeyStorm, wrong: str) -> str:
-    """What did not happen, or not in time; where a process gave no report, it may have been the one to do it."""
+def _not_done(storm: KeyStorm, wrong: str) -> str:
+    """What did not happen, or not in time. A process without a report may have done it: then nobody can tell."""
     if storm.missing:
         raise _Unjudgeable("; ".join(storm.missing))
     return wrong
@@ -111,35 +110,36 @@ def _single_flight(storm: KeyStorm) -> _Finding:
     most = most_at_once(storm)
     figures = {"most_at_once": most, "fetches": len(storm.fetches)}
     if not storm.fetches:
-        return "at most one fetch at a time, and at least one", figures, _undone(storm, "nobody fetched")
+        return "at most one fetch at a time, and at least one", figures, _not_done(storm, "nobody fetched")
     return "at most one fetch at a time, and at least one", figures, f"{most} at once" if most > 1 else ""
 
 
-def _floor(storm: KeyStorm) -> _Finding:
-    """The gap from the end of a fetch to the start of the next is at least the floor."""
-    floor_s = storm.verifier_settings.floor_s
+def _cool_down(storm: KeyStorm) -> _Finding:
+    """From the end of a fetch to the start of the next at least the cool-down passes."""
+    cool_down_s = storm.verifier_settings.cool_down_s
     least_s = min(gaps_s(storm), default=None)
-    figures = {"least_gap_s": None if least_s is None else round(least_s, 3), "floor_s": floor_s}
-    short = least_s is not None and least_s < floor_s * CLOCKS
-    rule = f"from the end of a fetch to the start of the next, at least {floor_s:g} s"
+    figures = {"least_gap_s": None if least_s is None else round(least_s, 3), "cool_down_s": cool_down_s}
+    short = least_s is not None and least_s < cool_down_s * CLOCKS
+    rule = f"from the end of a fetch to the start of the next, at least {cool_down_s:g} s"
     return rule, figures, f"a gap of {least_s:.3f} s" if short else ""
 
 
 def _amplification(storm: KeyStorm) -> _Finding:
-    """No more fetches than were necessary."""
-    in_a_floor = most_in_a_floor(storm)
+    """There are no more fetches than necessary."""
+    in_a_cool_down = most_in_a_cool_down(storm)
     figures = {
         "fetches": len(storm.fetches),
-        "fair": fair(storm),
+        "expected_fetches": expected_fetches(storm),
         "amplification": round(amplification(storm), 3),
-        "most_in_a_floor": in_a_floor,
+        "most_in_a_cool_down": in_a_cool_down,
         "before_release": storm.before,
     }
-    rule = f"at most {fair(storm)} fetches in all, one in any {storm.verifier_settings.floor_s:g} s, and at least one"
+    cool_down_s = storm.verifier_settings.cool_down_s
+    rule = f"at most {expected_fetches(storm)} fetches in all, one in any {cool_down_s:g} s, and at least one"
     if not storm.fetches:
-        return rule, figures, _undone(storm, "nobody fetched: a new key would never be found")
-    if in_a_floor > 1 or amplification(storm) > 1:
-        return rule, figures, f"{len(storm.fetches)} fetches, {in_a_floor} within one floor"
+        return rule, figures, _not_done(storm, "nobody fetched: a new key would never be found")
+    if in_a_cool_down > 1 or amplification(storm) > 1:
+        return rule, figures, f"{len(storm.fetches)} fetches, {in_a_cool_down} within one cool-down"
     return rule, figures, ""
 
 
@@ -151,8 +151,8 @@ def _false_accepts(storm: KeyStorm) -> _Finding:
     figures = {"asked": len(rows), "accepted": accepted, "failed": len(failed)}
     wrong = f"{accepted} accepted" if accepted else ""
     if not wrong and len(failed):
-        wrong = f"{len(failed)} neither accepted nor refused ({_counted(failed)})"
-    return "no bad token is accepted, and each is refused", figures, _complete(storm, wrong)
+        wrong = f"{len(failed)} neither accepted nor refused ({_count_errors(failed)})"
+    return "no bad token is accepted, and each is refused", figures, _require_all_reports(storm, wrong)
 
 
 def _known_key_ids(storm: KeyStorm) -> _Finding:
@@ -171,33 +171,37 @@ def _known_key_ids(storm: KeyStorm) -> _Finding:
         rule = "every token of a valid key is accepted, though nothing was cached"
     wrong = ""
     if len(refused):
-        wrong = f"{len(refused)} refused ({_counted(refused['error'])})"
+        wrong = f"{len(refused)} refused ({_count_errors(refused['error'])})"
     elif not cold and figures["wait_p99_ms"] > KNOWN_P99_LIMIT_S * 1e3:
         wrong = f"p99 {figures['wait_p99_ms']} ms"
-    return rule, figures, _complete(storm, wrong)
+    return rule, figures, _require_all_reports(storm, wrong)
 
 
 def _follower_wait(storm: KeyStorm) -> _Finding:
-    """Who waits for another's fetch waits no longer than the patience."""
+    """A process waits for the fetch of another no longer than the wait timeout."""
     rows = _of(storm, Token.UNKNOWN)
-    patience_s = storm.verifier_settings.patience_s
-    limit_s = patience_s + SCHEDULING_S
+    wait_timeout_s = storm.verifier_settings.wait_timeout_s
+    limit_s = wait_timeout_s + SCHEDULING_S
     longer = int(((rows["end_ns"] - rows["start_ns"]) / 1e9 > limit_s).sum())
     leaders = len(storm.fetches)
-    figures = {**_wait_figures(rows), "longer_than_patience": longer, "fetches": leaders, "limit_s": limit_s}
-    rule = f"nobody but those who fetch waits longer than {patience_s:g} s (and {SCHEDULING_S:g} s of room)"
-    return rule, figures, _complete(storm, f"{longer} waited longer, {leaders} fetched" if longer > leaders else "")
+    figures = {**_wait_figures(rows), "longer_than_wait_timeout": longer, "fetches": leaders, "limit_s": limit_s}
+    rule = f"nobody but those who fetch waits longer than {wait_timeout_s:g} s (and {SCHEDULING_S:g} s of room)"
+    return (
+        rule,
+        figures,
+        _require_all_reports(storm, f"{longer} waited longer, {leaders} fetched" if longer > leaders else ""),
+    )
 
 
 def _rotation(storm: KeyStorm) -> _Finding:
-    """A new valid key is refused for a fetch at most where the floor is over, else for what is left of it besides."""
+    """A new valid key is accepted after one fetch; where a cool-down is running, after its end and one fetch."""
     rows = _of(storm, Token.ROTATED)
     rotation = storm.mark("rotation")
     if rotation is None:
         raise _Unjudgeable("no key was rotated")
     fetch_s = max(((end - start) / 1e9 for start, end in spans(storm)), default=0.0)
-    over = storm.start is Start.SETTLED and rotation.at_ns <= storm.released_ns  # the floor: nothing holds a fetch back
-    limit_s = (0.0 if over else storm.verifier_settings.floor_s) + fetch_s + SCHEDULING_S
+    over = storm.start is Start.CACHED and rotation.at_ns <= storm.released_ns  # no cool-down holds a fetch back
+    limit_s = (0.0 if over else storm.verifier_settings.cool_down_s) + fetch_s + SCHEDULING_S
     refused = rows[~rows["accepted"].astype(bool)]
     window_s = max(0.0, (float(refused["end_ns"].max()) - rotation.at_ns) / 1e9) if len(refused) else 0.0
     accepting = int(rows[rows["accepted"].astype(bool)]["member"].nunique())
@@ -209,32 +213,32 @@ def _rotation(storm: KeyStorm) -> _Finding:
         "processes_that_accept": accepting,
         **_wait_figures(rows),
     }
-    parts = "fetch and room" if over else "floor, fetch and room"
+    parts = "fetch and room" if over else "cool-down, fetch and room"
     rule = f"after a rotation a valid token is refused for at most {limit_s:.2f} s ({parts}), then accepted"
     wrong = ""
     if window_s > limit_s:
         wrong = f"still refused after {window_s:.2f} s"
     elif accepting < rows["member"].nunique():
         wrong = f"only {accepting} of {rows['member'].nunique()} processes came to accept it"
-    return rule, figures, _complete(storm, wrong)
+    return rule, figures, _require_all_reports(storm, wrong)
 
 
-def _failed(storm: KeyStorm) -> list[Fetch]:
-    """The fetches of the outage: up to and with the last that failed in a row."""
+def _outage(storm: KeyStorm) -> list[Fetch]:
+    """The fetches of the outage: all that failed before the first good one."""
     found = []
     for fetch in storm.fetches:
-        if fetch.good:
+        if fetch.is_good:
             break
         found.append(fetch)
     if len(found) < _FAILURES_MIN:
-        raise _Unjudgeable(f"only {len(found)} fetches failed in a row; a schedule shows in {_FAILURES_MIN}")
+        raise _Unjudgeable(f"only {len(found)} fetches failed in a row; a schedule shows in {_FAILURES_MIN} at least")
     return found
 
 
 def _backoff(storm: KeyStorm) -> _Finding:
-    """After failures fetches keep to the schedule."""
+    """After failures the fleet waits as its schedule says."""
     verifier_settings = storm.verifier_settings
-    outage = len(_failed(storm))
+    outage = len(_outage(storm))
     gaps = gaps_s(storm)[: outage - 1]
     due = [verifier_settings.backoff_s(failures) for failures in range(1, outage)]
     latest = [at_least * (1 + verifier_settings.jitter) + 2 * SCHEDULING_S for at_least in due]
@@ -256,15 +260,15 @@ def _backoff(storm: KeyStorm) -> _Finding:
     )
     if early:
         return rule, figures, f"came too early: {early[0]}"
-    return rule, figures, _undone(storm, f"came too late: {late[0]}") if late else ""
+    return rule, figures, _not_done(storm, f"came too late: {late[0]}") if late else ""
 
 
 def _jitter(storm: KeyStorm) -> _Finding:
-    """Delays in an outage differ from the bare schedule by a random share."""
+    """In an outage the waits are longer than the schedule by a random share."""
     verifier_settings = storm.verifier_settings
     if not verifier_settings.jitter:
         raise _NotTried("no jitter is promised")
-    outage = len(_failed(storm))
+    outage = len(_outage(storm))
     waits = [(one.failures, one.wait_s, 0.0) for one in storm.decisions if one.failures]
     source = "decided" if len(waits) >= LEAST_DELAYS else "seen"
     if source == "seen":
@@ -276,23 +280,23 @@ def _jitter(storm: KeyStorm) -> _Finding:
         if verifier_settings.stretches(place)
     ]
     if len(delays) < 2:
-        floors = len(waits) - len(delays)
-        raise _NotTried(f"of {len(waits)} waits {floors} are the floor's, which no jitter stretches")
+        cool_downs = len(waits) - len(delays)
+        raise _NotTried(f"{cool_downs} of {len(waits)} waits are as long as the cool-down, which has no jitter")
     figures = {
         "source": source,
         "stretch": [round(delay.stretch, 4) for delay in delays[:20]],
         "spread": round(spread(delays), 4),
         "declared": verifier_settings.jitter,
     }
-    rule = "the delays of an outage, each against its place in the schedule, are not all stretched alike"
-    alike = alike_as_seen if source == "seen" else alike_as_decided
+    rule = "the waits of an outage are not all longer than the schedule by the same share"
+    alike = find_alike_gaps if source == "seen" else find_alike_decisions
     return rule, figures, alike(delays, verifier_settings.jitter)
 
 
 def _asked_before_s(storm: KeyStorm, fetch: Fetch) -> float:
-    """How long somebody had been asking when the fetch began, seconds: on a busy machine, most of its lag.
+    """How long a caller had been waiting for an answer when the fetch began, seconds: the lag of a busy machine.
 
-    Who had for longer than the scheduler may take was waiting for the backoff to end.
+    A caller that had waited for longer than ``SCHEDULING_S`` was waiting for the end of the backoff.
     """
     start_ns, end_ns = storm.calls["start_ns"], storm.calls["end_ns"]
     recent = start_ns.between(fetch.start_ns - SCHEDULING_S * 1e9, fetch.start_ns) & (end_ns >= fetch.start_ns)
@@ -300,13 +304,13 @@ def _asked_before_s(storm: KeyStorm, fetch: Fetch) -> float:
 
 
 def _recovery(storm: KeyStorm) -> _Finding:
-    """When the origin is back, so is the fleet."""
+    """When the origin is back, the fleet fetches and serves again."""
     back = storm.mark("origin ok")
     if back is None:
         raise _Unjudgeable("the origin did not come back")
     verifier_settings = storm.verifier_settings
     limit_s = verifier_settings.backoff_cap_s * (1 + verifier_settings.jitter) + 2 * SCHEDULING_S
-    good = next((fetch for fetch in storm.fetches if fetch.good), None)
+    good = next((fetch for fetch in storm.fetches if fetch.is_good), None)
     rows = _of(storm, Token.KNOWN)
     after = rows[rows["start_ns"] > (storm.ended_ns if good is None else good.end_ns or good.start_ns)]
     served = int(after[after["accepted"].astype(bool)]["member"].nunique())
@@ -318,9 +322,9 @@ def _recovery(storm: KeyStorm) -> _Finding:
     }
     rule = f"the fleet fetches again within {limit_s:.2f} s of the origin's return, and every process serves known keys"
     if recovery_s is None or recovery_s > limit_s:
-        return rule, figures, _undone(storm, f"fetched after {recovery_s} s")
+        return rule, figures, _not_done(storm, f"fetched after {recovery_s} s")
     all_serve = served == rows["member"].nunique()
-    return rule, figures, _complete(storm, "" if all_serve else f"only {served} processes serve")
+    return rule, figures, _require_all_reports(storm, "" if all_serve else f"only {served} processes serve")
 
 
 def _takeover(storm: KeyStorm) -> _Finding:
@@ -344,32 +348,42 @@ def _takeover(storm: KeyStorm) -> _Finding:
     )
     figures = {"takeover_s": None if takeover_s is None else round(takeover_s, 3), "limit_s": limit_s}
     if takeover_s is None:
-        return rule, figures, _undone(storm, "nobody took over")
-    return rule, figures, _undone(storm, f"{takeover_s:.2f} s") if takeover_s > limit_s else ""
+        return rule, figures, _not_done(storm, "nobody took over")
+    return rule, figures, _not_done(storm, f"{takeover_s:.2f} s") if takeover_s > limit_s else ""
 
 
 def _connections(storm: KeyStorm) -> _Finding:
-    """A process needs one connection."""
-    if storm.door is None:
-        raise _NotTried("the verifier has no connection to the rig's database")
+    """A process opens one connection to the database."""
+    if storm.connections is None:
+        raise _NotTried("the verifier does not use the rig's database")
     limit = storm.processes + SPARE_CONNECTIONS
     waiting = max((holding.waiting for holding in storm.holdings), default=0)
-    figures = {"opened": storm.door.opened, "most_at_once": storm.door.most, "limit": limit, "most_lock_waits": waiting}
+    figures = {
+        "opened": storm.connections.opened,
+        "most_at_once": storm.connections.most,
+        "limit": limit,
+        "most_lock_waits": waiting,
+    }
     rule = f"at most {limit} connections are opened by {storm.processes} processes"
-    return rule, figures, f"{storm.door.opened} were opened" if storm.door.opened > limit else ""
+    return rule, figures, f"{storm.connections.opened} were opened" if storm.connections.opened > limit else ""
 
 
 def _ledger(storm: KeyStorm) -> _Finding:
-    """The origin's count is the tee's."""
+    """The origin and the recording proxy count the same number of fetches."""
     total = storm.before + len(storm.fetches)
-    figures = {"origin": len(storm.fetches), "tee": len(storm.tee), "own_total": storm.own, "origin_total": total}
-    differ = len(storm.fetches) != len(storm.tee)
-    return "the origin and the tee before it count alike", figures, "they do not" if differ else ""
+    figures = {
+        "origin": len(storm.fetches),
+        "proxy_fetches": len(storm.proxy_fetches),
+        "own_total": storm.own,
+        "origin_total": total,
+    }
+    differ = len(storm.fetches) != len(storm.proxy_fetches)
+    return "the origin and the recording proxy count alike", figures, "they do not" if differ else ""
 
 
 _RULES: Mapping[str, Callable[[KeyStorm], _Finding]] = {
     "single-flight": _single_flight,
-    "floor": _floor,
+    "floor": _cool_down,
     "amplification": _amplification,
     "false-accepts": _false_accepts,
     "known-kids": _known_key_ids,
@@ -391,9 +405,9 @@ KINDS = tuple(
 
 @emits(RAN, *KINDS)
 def check_key_storms(case: Case) -> list[Gate]:
-    """Every gate of every case of the storm of unknown key ids that is not an exhibit."""
-    absent = [not_run_gate(report) for report in case.storms if report.storm == UNKNOWN_KID]
-    return absent + [gate for storm in case.key_storms if not storm.exhibit for gate in storm_gates(storm)]
+    """Every gate of every case of the key storm that is not for display only."""
+    not_run = [not_run_gate(report) for report in case.storms if report.storm == UNKNOWN_KID]
+    return not_run + [gate for storm in case.key_storms if not storm.display_only for gate in storm_gates(storm)]
 
 
 def figures_of(storm: KeyStorm) -> dict[str, Any]:
@@ -403,16 +417,16 @@ def figures_of(storm: KeyStorm) -> dict[str, Any]:
     figures: dict[str, Any] = {
         "fetches": len(storm.fetches),
         "fetches_before_release": storm.before,
-        "tee_fetches": len(storm.tee),
+        "proxy_fetches": len(storm.proxy_fetches),
         "own_fetches": storm.own,
-        "fair": fair(storm),
+        "expected_fetches": expected_fetches(storm),
         "amplification": round(amplification(storm), 3),
-        "most_in_a_floor": most_in_a_floor(storm),
+        "most_in_a_cool_down": most_in_a_cool_down(storm),
         "most_at_once": most_at_once(storm),
         "least_gap_s": round(min(gaps_s(storm)), 3) if len(storm.fetches) > 1 else None,
         "storm_s": round(duration_s(storm), 3),
         "skew_ms": None if storm.skew_ns is None else round(storm.skew_ns / 1e6, 3),
-        "connections_opened": storm.door.opened if storm.door else None,
+        "connections_opened": storm.connections.opened if storm.connections else None,
     }
     figures["of_gates"] = {gate.id.rpartition(".")[2]: dict(gate.figures) for gate in storm_gates(storm)}
     return figures

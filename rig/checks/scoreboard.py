@@ -1,6 +1,6 @@
 """The scoreboard: what several verifiers cost an origin, side by side. Pure, from the evidence of their storms.
 
-It is shown, not judged: what a library does per process is no fault of the service that a run is about.
+It is shown, not judged: the libraries are no part of the service that is tested.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _RANDOM, _FAILING, _ROTATION = "random-kids", "failing-cached", "rotation-inside
 
 
 def scoreboard(storms: Iterable[KeyStorm]) -> list[dict[str, Any]]:
-    """One row a subject, in the order of their first storms; values are None where a case was not tried."""
+    """One row for each subject, in the order of their first storms; values are None where a case was not run."""
     by_subject: dict[str, dict[str, KeyStorm]] = {}
     for storm in storms:
         by_subject.setdefault(storm.subject, {})[storm.case] = storm
@@ -65,7 +65,7 @@ def _window_s(storm: KeyStorm) -> float | None:
 
 COLUMNS = (
     ("verifier", "subject"),
-    ("random kids: fetches", "random_fetches"),
+    ("random key ids: fetches", "random_fetches"),
     ("at once", "random_most_at_once"),
     ("outage: fetches", "outage_fetches"),
     ("known served", "outage_known_success"),
@@ -78,7 +78,7 @@ COLUMNS = (
 
 
 def cells(row: dict[str, Any]) -> list[str]:
-    """One row as texts; NOT-RUN with its reason where it was not tried."""
+    """One row as texts; NOT-RUN with its reason where it was not run."""
     if row["not_run"]:
         return [row["subject"], *["NOT-RUN"] * (len(COLUMNS) - 2), row["not_run"]]
     return ["-" if row[name] is None else f"{row[name]}" for _, name in COLUMNS]

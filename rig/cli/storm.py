@@ -11,7 +11,7 @@ import click
 
 from rig.cli.options import AliasedOption, allow_host_option, json_option, out_option, profile_option, seed_option
 from rig.cli.output import print_verdict, stdout, terminal
-from rig.evidence.storm import PROTECTIONS, STORMS
+from rig.evidence.storm import OLD_PROTECTIONS, PROTECTIONS, STORMS
 
 _PROTECTIONS = "; ".join(f"{storm}: {', '.join(names)}" for storm, names in PROTECTIONS.items())
 
@@ -68,11 +68,12 @@ def storm_(
     settings = Settings(seed=seed, out=out, allow_host=allow_host)
     job = Job("storm", ("rig", *sys.argv[1:]), settings, load_profile(path), path.resolve().parent)
     with ConsoleReporter(terminal()) as reporter:
-        order = StormOptions(processes, without, cases, subject, key_ids, scoreboard)
-        stormed = storm(job, name, order, environment(), reporter)
-    if stormed.scoreboard and not as_json:
-        stdout().print(_board(stormed.scoreboard))
-    return print_verdict(stormed.finished, as_json=as_json, document=stormed.document())
+        protections = tuple(OLD_PROTECTIONS.get(one, one) for one in without)
+        options = StormOptions(processes, protections, cases, subject, key_ids, scoreboard)
+        finished = storm(job, name, options, environment(), reporter)
+    if finished.scoreboard and not as_json:
+        stdout().print(_board(finished.scoreboard))
+    return print_verdict(finished.finished, as_json=as_json, document=finished.document())
 
 
 def _board(rows: Sequence[dict[str, Any]]) -> Any:
@@ -89,9 +90,9 @@ def _board(rows: Sequence[dict[str, Any]]) -> Any:
     )
     for title, _ in COLUMNS[:-1]:
         table.add_column(title, no_wrap=title == COLUMNS[0][0], min_width=max(map(len, title.split())))
-    told = []
+    notes = []
     for row in rows:
         *figures, what = cells(row)
         table.add_row(*figures)
-        told.append(Text(f"{figures[0]}: {what}"))
-    return Group(table, *told, "")
+        notes.append(Text(f"{figures[0]}: {what}"))
+    return Group(table, *notes, "")

@@ -1,7 +1,7 @@
-"""What a storm of unknown key ids is, and what it leaves behind: frozen values, no I/O.
+"""The cases of the key storm and its reports: frozen values, no I/O.
 
-Flow: a ``KeyCase`` says what is done to a fleet and an origin, ``VerifierSettings`` what the subject was told to keep
-to; ``rig.storms.unknown_kid.storm`` does it and leaves a ``KeyStorm``, which the pack keeps and pure checkers judge.
+Flow: a ``KeyCase`` says what is done to a fleet and an origin, ``VerifierSettings`` what the subject is told to keep
+to; ``rig.storms.unknown_kid.storm`` does it and returns a ``KeyStorm``, which the pack keeps and pure checkers judge.
 Times are monotonic nanoseconds unless the name says otherwise; seconds in a case count from the release of the fleet.
 """
 
@@ -16,7 +16,7 @@ from rig.evidence.storm import REFERENCE
 from rig.evidence.verifier_settings import VerifierSettings
 
 _SHORTEST_S = 20.0
-"""No storm is cut before that."""
+"""A storm has at least so long before it is cut off."""
 
 
 class Token(StrEnum):
@@ -37,19 +37,24 @@ class Start(StrEnum):
 
     COLD = "cold"
     """Nothing was ever fetched."""
-    SETTLED = "settled"
-    """Each has verified a known token, and the last fetch ended longer ago than a floor."""
+    CACHED = "cached"
+    """Each has verified a known token, and the cool-down of the last fetch is over."""
     EXPIRED = "expired"
-    """As settled, and it ended longer ago than the TTL."""
+    """As cached, and the TTL of the keys is over, too."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Start | None:
+        """``settled`` is what earlier releases wrote for ``cached``."""
+        return cls.CACHED if value == "settled" else None
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
-    """One thread of every process: tokens of one kind, one call after the other.
+class TokenClient:
+    """One thread of every process that hands tokens of one kind to the verifier, one after the other.
 
-    ``count`` calls (None: the case's ``key_ids``; 0: as many as fit before ``until_s``), a call at most every
-    ``pace_s``. With ``beside`` it goes on until the process's other lanes are through. An ``UNKNOWN`` lane has a forged
-    token among every 20.
+    It makes ``count`` calls (None: the storm's ``key_ids``; 0: as many as fit before ``until_s``), one every ``pace_s``
+    at most. A ``background`` client goes on until the other clients of its process have ended. Every twentieth token of
+    an ``UNKNOWN`` client is a forged one.
     """
 
     token: Token
@@ -57,12 +62,12 @@ class Lane:
     pace_s: float = 0.0
     from_s: float = 0.0
     until_s: float = 60.0
-    beside: bool = False
+    background: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class OriginChange:
-    """An order to the origin, ``at_s`` after the release (0: in force before it).
+    """A change of what the origin does, ``at_s`` after the release (0: before it).
 
     ``rotated`` serves the set with the new key in it.
     """
@@ -74,7 +79,7 @@ class OriginChange:
 
 
 class LeaderFault(StrEnum):
-    """What is done to the process whose fetch the origin sees first."""
+    """What is done to the leader: the process whose fetch the origin sees first."""
 
     KILL = "kill"
     STOP = "stop"
@@ -82,18 +87,17 @@ class LeaderFault(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class KeyCase:
-    """One case: its start state, what the origin does, what the fleet asks, and what the fleet is held to.
+    """One case: its start state, what the origin does, what the clients ask, and what the fleet must keep to.
 
-    ``necessary`` is how many fetches one all-knowing process would have made, or None where as many as the floor leaves
-    room for are fair (as they are where the storm outlasts the floor). ``gates`` are the names of the gates that it is
-    judged by.
+    ``necessary`` is how many fetches one all-knowing process would make. None: as many as the cool-down allows in the
+    time that the storm takes. ``gates`` are the names of the gates that judge it.
     """
 
     name: str
     story: str
-    lanes: tuple[Lane, ...]
+    clients: tuple[TokenClient, ...]
     gates: tuple[str, ...]
-    start: Start = Start.SETTLED
+    start: Start = Start.CACHED
     origin: tuple[OriginChange, ...] = ()
     verifier_settings: VerifierSettings = field(default_factory=VerifierSettings)
     necessary: int | None = 1
@@ -103,16 +107,16 @@ class KeyCase:
 
     @property
     def duration_s(self) -> float:
-        """Bounds the storm: until the last of its lanes has ended, which is late where the floor is long."""
-        return max([_SHORTEST_S, *(lane.until_s for lane in self.lanes)])
+        """How long the storm may take: until the last of its clients must have ended."""
+        return max([_SHORTEST_S, *(client.until_s for client in self.clients)])
 
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """One fetch as the origin (or the tee before it) saw it. ``end_ns`` None: it had not ended when the storm had.
+    """One fetch as the origin or the recording proxy saw it. ``end_ns`` None: it had not ended when the storm had.
 
-    ``outcome`` is the status, ``malformed``, ``truncated`` or ``aborted``; ``member`` the process that made it, where
-    that could be seen.
+    ``outcome`` is the status, ``malformed``, ``truncated`` or ``aborted``; ``member`` is the process that made it, None
+    where that could not be seen.
     """
 
     start_ns: int
@@ -121,7 +125,7 @@ class Fetch:
     member: int | None = None
 
     @property
-    def good(self) -> bool:
+    def is_good(self) -> bool:
         """True when it brought a key set."""
         return self.outcome == "200"
 
@@ -137,7 +141,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the subject wrote down of a fetch of its own: never trusted alone, shown beside the origin's count."""
+    """What the subject wrote down about a fetch of its own. It is shown with the origin's count, and not trusted."""
 
     failures: int
     wait_s: float
@@ -146,7 +150,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """One look into the database: which backend held the lock, how many waited for it."""
+    """The lock in the database at one instant: which backend held it, and how many waited for it."""
 
     at_ns: int
     holder: int | None
@@ -154,7 +158,7 @@ class Holding:
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class DatabaseConnections:
     """Connections of the fleet to the database: opened since the fleet was started, and the most at one time."""
 
     opened: int
@@ -162,7 +166,7 @@ class Door:
 
 
 CALL_COLUMNS = ("member", "token", "start_ns", "end_ns", "accepted", "error")
-"""One row a verification: ``token`` as in ``Token``, ``error`` the class of what was raised, empty when accepted."""
+"""One row for each verification: ``token`` as in ``Token``, ``error`` the class of the exception, empty if accepted."""
 
 
 def no_calls() -> pd.DataFrame:
@@ -174,11 +178,11 @@ def no_calls() -> pd.DataFrame:
 class KeyStormSummary:
     """The evidence of one case, without its verifications.
 
-    ``not_run`` says why nothing was tried (``asked``: though the case was asked for by name), ``missing`` names the
-    members without a report. ``before`` counts the fetches before the release; ``fetches`` and ``tee`` are those since,
-    as two processes counted them, ``own`` is how many the processes said they made in all (None: they keep no count).
-    ``door`` is None where the subject has no connection to the rig's database. An ``exhibit`` is shown beside others
-    and not judged; ``note`` says what its subject does. ``start`` is None in packs that were made before it was kept.
+    ``not_run`` says why the case was not run, and ``asked`` whether it was asked for by name. ``missing`` names the
+    members without a report. ``before`` counts the fetches before the release. ``fetches`` and ``proxy_fetches`` are
+    those since, as origin and recording proxy counted them; ``own`` is the subject's own count of all (None: it keeps
+    none). ``connections`` is None where the subject has no connection to the rig's database. A ``display_only`` storm
+    is shown and not judged; ``note`` says what its subject does. Packs of earlier releases may have no ``start``.
     """
 
     case: str
@@ -194,16 +198,16 @@ class KeyStormSummary:
     ended_ns: int = 0
     before: int = 0
     fetches: tuple[Fetch, ...] = ()
-    tee: tuple[Fetch, ...] = ()
+    proxy_fetches: tuple[Fetch, ...] = ()
     own: int | None = None
     decisions: tuple[Decision, ...] = ()
     marks: tuple[Mark, ...] = ()
     holdings: tuple[Holding, ...] = ()
-    door: Door | None = None
+    connections: DatabaseConnections | None = None
     missing: tuple[str, ...] = ()
     not_run: str = ""
     asked: bool = False
-    exhibit: bool = False
+    display_only: bool = False
     note: str = ""
     start: Start | None = None
 
@@ -225,6 +229,6 @@ class KeyStormSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyStorm(KeyStormSummary):
-    """The evidence of one case. ``calls`` has one row a verification (columns: ``CALL_COLUMNS``)."""
+    """The evidence of one case. ``calls`` has one row for each verification (columns: ``CALL_COLUMNS``)."""
 
     calls: pd.DataFrame = field(default_factory=no_calls)

@@ -1,4 +1,4 @@
-"""How many of several stretches of time run side by side."""
+"""How many of several spans of time overlap."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 
-def most_at_once(stretches: Iterable[tuple[Any, Any]]) -> int:
-    """The largest number of (begin, end) that overlap, all of one comparable kind. One may begin as another ends."""
-    changes = sorted([change for begin, end in stretches for change in ((begin, 1), (end, -1))])
+def most_at_once(spans: Iterable[tuple[Any, Any]]) -> int:
+    """The largest number of spans (begin, end) that overlap. A span that begins as another ends does not."""
+    changes = sorted([change for begin, end in spans for change in ((begin, 1), (end, -1))])
     running = most = 0
     for _, change in changes:
         running += change

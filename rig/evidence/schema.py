@@ -31,7 +31,14 @@ _RENAMED: Mapping[str, Mapping[str, str]] = {
     "truth/report.json": {"drive": "scenario_run", "unclean": "discrepancies"},
     "storms/matview-refresh.json": {"reader_patience_ms": "reader_wait_timeout_ms"},
     "crowd/*.json": {"blocks": "batches", "announced": "credit"},
-    "storms/unknown-kid/*.json": {"knobs": "verifier_settings"},
+    "storms/unknown-kid/*.json": {
+        "knobs": "verifier_settings",
+        "floor_s": "cool_down_s",
+        "patience_s": "wait_timeout_s",
+        "tee": "proxy_fetches",
+        "door": "connections",
+        "exhibit": "display_only",
+    },
 }
 _FIGURES = {
     "drives": "scenario_runs",
@@ -44,6 +51,11 @@ _FIGURES = {
     "p99_ms": "wait_p99_ms",
     "max_ms": "wait_max_ms",
     "reader_patience_ms": "reader_wait_timeout_ms",
+    "floor_s": "cool_down_s",
+    "fair": "expected_fetches",
+    "most_in_a_floor": "most_in_a_cool_down",
+    "longer_than_patience": "longer_than_wait_timeout",
+    "tee": "proxy_fetches",
 }
 _QUANTILE = re.compile(r"(\w+)_ms_(p\d+)")
 """Of a gate's figures, whose names did not always end in their unit: ``response_ms_p95``."""

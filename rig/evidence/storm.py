@@ -26,8 +26,8 @@ PROTECTIONS: Mapping[str, tuple[str, ...]] = {
     UNKNOWN_KID: (
         "single-flight",
         "cold-start",
-        "floor",
-        "floor-from-end",
+        "cool-down",
+        "cool-down-from-end",
         "backoff",
         "jitter",
         "follower-bound",
@@ -41,6 +41,8 @@ PROTECTIONS: Mapping[str, tuple[str, ...]] = {
     TENANT_LEAK: ("transaction-scope", "row-security", "own-rows", "worker-guard", "dead-letters"),
 }
 """What can be switched off in the reference implementation of each storm."""
+OLD_PROTECTIONS = {"floor": "cool-down", "floor-from-end": "cool-down-from-end"}
+"""Names of protections that are accepted until the next release, and what each is called now."""
 
 REFERENCE = "reference"
 FAILED = "Failed"

@@ -1,7 +1,7 @@
-"""What each protection is for: switched off, it must turn its own gates red and leave the others green; and so must
-each mistake of a flawed verifier.
+"""What each protection is for: without it its own gates must turn red, and the others stay green.
 
-Pure: the list that ``rig prove --storms`` runs (``rig.selftest.storms``) and that tests hold against the protections.
+The same holds for each mistake of a flawed verifier. ``rig prove --storms`` runs this list (``rig.selftest.storms``);
+tests compare it with the protections.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ GATES: Mapping[str, tuple[str, ...]] = {
     **{name: build(None).gates for name, build in CASES.items()},
     **{storm: tuple(gates) for storm, gates in KINDS.items()},
 }
-"""The gates of each case, without the ``storm.<case>.`` before them."""
+"""The gates of each case, without their prefix ``storm.<case>.``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Weakness:
-    """A case stormed without some protections, the gates that must turn red and those that may turn either way.
+    """A case without some protections: the gates that must turn red, and those that may (``open``).
 
-    All others of the case must stay green. Without any protection taken away it is the healthy run. ``subject`` is
-    stormed instead of the reference (a flawed verifier). ``impossible`` is a case that its subject leaves no way to
-    try: as it was asked for, that makes the evidence INVALID.
+    All other gates of the case must stay green. With all protections it is the healthy run. ``subject`` is tested
+    instead of the reference (a flawed verifier). ``impossible``: the case cannot be run against its subject. It was
+    asked for by name, so that must be INVALID.
     """
 
     storm: str
@@ -41,7 +41,7 @@ class Weakness:
 
     @property
     def name(self) -> str:
-        """What the proof's table calls it."""
+        """Its name in the table of the proof."""
         case = self.case or self.storm
         if self.subject:
             return f"{case} of {self.subject}"
@@ -59,49 +59,49 @@ class Weakness:
         }
 
 
-_KEY_IDS = 8
-"""Processes of the key storms here: enough to race, and half the start-up time of the default."""
+_PROCESSES = 8
+"""Processes of a key storm: enough to race, and half the start-up time of the default."""
 
 
-def _kid(case: str, *without: str, red: tuple[str, ...] = (), open_: tuple[str, ...] = ()) -> Weakness:
-    return Weakness(UNKNOWN_KID, without, red, open_, case, _KEY_IDS)
+def _key_case(case: str, *without: str, red: tuple[str, ...] = (), open_: tuple[str, ...] = ()) -> Weakness:
+    return Weakness(UNKNOWN_KID, without, red, open_, case, _PROCESSES)
 
 
-def _flawed(case: str, flaw: str, *red: str, processes: int = _KEY_IDS) -> Weakness:
+def _with_flaw(case: str, flaw: str, *red: str, processes: int = _PROCESSES) -> Weakness:
     return Weakness(UNKNOWN_KID, (), red, (), case, processes, f"flawed-{flaw}")
 
 
 WEAKNESSES = (
-    _kid("random-kids"),
-    # All fetch at once: that is also more than one a floor, and no gap between them.
-    _kid("random-kids", "single-flight", red=("single-flight", "floor", "amplification")),
-    _kid("random-kids", "one-connection", red=("connections",)),
-    _flawed("random-kids", "believing", "false-accepts"),
-    _flawed("random-kids", "tripping", "known-kids"),
-    _flawed("random-kids", "hanging-up", "ledger"),
-    _kid("cold-start"),
-    _kid("cold-start", "cold-start", red=("single-flight", "floor", "amplification")),
-    _kid("flood"),
-    _kid("flood", "floor", red=("floor", "amplification")),
-    _kid("slow-floor"),
-    # Fetches that leave no gap are more than fit; how many more, the length of the storm decides.
-    _kid("slow-floor", "floor-from-end", red=("floor",), open_=("amplification",)),
-    _kid("failing-cached"),
-    # A wait that does not grow is no schedule, and its stretch over one is whatever it is.
-    _kid("failing-cached", "backoff", red=("backoff",), open_=("jitter",)),
-    _kid("failing-cached", "jitter", red=("jitter",)),
-    # Each of a few processes gives up after its own failure: soon nobody is left to see the origin return.
-    _flawed("failing-cached", "giving-up", "recovery", processes=4),
-    _kid("rotation-inside"),
-    _flawed("rotation-inside", "remembering", "rotation"),
-    _kid("slow-patience"),
-    _kid("slow-patience", "follower-bound", red=("follower-wait",)),
-    _kid("leader-stopped"),
-    _kid("leader-stopped", "lock-scope", red=("takeover",)),
-    # Keys that are not shared through the database: there is nothing that a pooler could stand before.
+    _key_case("random-kids"),
+    # All fetch at once: that is also more than one in a cool-down, with no gap between them.
+    _key_case("random-kids", "single-flight", red=("single-flight", "floor", "amplification")),
+    _key_case("random-kids", "one-connection", red=("connections",)),
+    _with_flaw("random-kids", "believing", "false-accepts"),
+    _with_flaw("random-kids", "tripping", "known-kids"),
+    _with_flaw("random-kids", "hanging-up", "ledger"),
+    _key_case("cold-start"),
+    _key_case("cold-start", "cold-start", red=("single-flight", "floor", "amplification")),
+    _key_case("flood"),
+    _key_case("flood", "cool-down", red=("floor", "amplification")),
+    _key_case("slow-floor"),
+    # Without gaps there are more fetches than expected, but how many more depends on the length of the storm.
+    _key_case("slow-floor", "cool-down-from-end", red=("floor",), open_=("amplification",)),
+    _key_case("failing-cached"),
+    # A wait that does not grow follows no schedule, so its share over a schedule may be anything.
+    _key_case("failing-cached", "backoff", red=("backoff",), open_=("jitter",)),
+    _key_case("failing-cached", "jitter", red=("jitter",)),
+    # Each process gives up after its own failure: with few of them nobody is left to see the origin return.
+    _with_flaw("failing-cached", "giving-up", "recovery", processes=4),
+    _key_case("rotation-inside"),
+    _with_flaw("rotation-inside", "remembering", "rotation"),
+    _key_case("slow-patience"),
+    _key_case("slow-patience", "follower-bound", red=("follower-wait",)),
+    _key_case("leader-stopped"),
+    _key_case("leader-stopped", "lock-scope", red=("takeover",)),
+    # It does not use the database, so there is nothing to put a pooler in front of.
     Weakness(UNKNOWN_KID, case="pooler", subject="pyjwt", impossible=True),
     Weakness(MIGRATION_RACE),
-    # Who loses the race is rolled back whole: the database is right, the replica is not.
+    # A replica that loses the race is rolled back: the database is right, the exit code is not.
     Weakness(MIGRATION_RACE, ("lock",), red=("exit",)),
     Weakness(MIGRATION_RACE, ("ledger",), red=("once", "second-run")),
     Weakness(SCHEDULER_CLAIM),

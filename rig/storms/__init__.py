@@ -1,1 +1,1 @@
-"""Stampedes: a fleet of processes let loose at one instant, and a ledger outside it that counts what happened."""
+"""Storms: a fleet of processes released at one instant, and a ledger outside it that counts what happened."""

@@ -53,7 +53,7 @@ def matview_refresh(race: RaceTest[MatviewRefresh]) -> StormReport:
         ledger = [note.row() for note in _read_refreshes(prepared)]
     events = [
         StormEvent("ask", f"process {number}", answer.began_ns, answer.done_ns, answer.tenant)
-        for number, answer in run.numbered(_Answered)
+        for number, answer in run.results_by_number(_Answered)
     ]
     return race.report(run, figures, ledger, events)
 

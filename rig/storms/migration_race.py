@@ -66,7 +66,7 @@ def migration_race(race: RaceTest[MigrationRace]) -> StormReport:
     )
     events = [
         StormEvent("run", f"replica {number}", one.began_ns, one.ended_ns, f"exit {one.exit_code}")
-        for number, one in first.numbered(Ended)
+        for number, one in first.results_by_number(Ended)
     ]
     return race.report(first, figures, [note.row() for note in notes], events, missing=both)
 

@@ -68,9 +68,9 @@ class FleetRun:
 
     def results(self, kind: type[T]) -> list[T]:
         """The results of the members that gave one."""
-        return [result for _, result in self.numbered(kind)]
+        return [result for _, result in self.results_by_number(kind)]
 
-    def numbered(self, kind: type[T]) -> list[tuple[int, T]]:
+    def results_by_number(self, kind: type[T]) -> list[tuple[int, T]]:
         """The same, each with its member's number."""
         return [(one.number, one.result) for one in self.members if isinstance(one.result, kind)]
 

@@ -67,7 +67,7 @@ def rate_limit(race: RaceTest[RateLimit]) -> StormReport:
         payload = _Requests(replicas, section.accepted, section.limited, for_s)
         run = race.run_fleet(len(replicas), _send, payload, for_s + _REPORTING_S)
     answers = run.results(_Answers)
-    grants = sorted((at_ns, number) for number, one in run.numbered(_Answers) for at_ns in one.granted_ns)
+    grants = sorted((at_ns, number) for number, one in run.results_by_number(_Answers) for at_ns in one.granted_ns)
     granted = granted_in_whole_windows([at_ns for at_ns, _ in grants], int(section.window_s * 1e9))
     others = sum((one.others for one in answers), Counter[int]())
     figures = RateLimitFigures(

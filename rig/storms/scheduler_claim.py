@@ -47,7 +47,7 @@ def scheduler_claim(race: RaceTest[SchedulerClaim]) -> StormReport:
             during=killer.kill_in_mid_job,
         )
         effects = queue.effects()
-        unfinished = queue.count_unfinished()
+        unfinished = queue.count_open_jobs()
     kill = killer.kill
     times = Counter(str(row[0]) for row in effects)
     repeated = {job: count for job, count in times.items() if count > 1}
@@ -92,7 +92,7 @@ class _Queue:
     def effects(self) -> list[tuple[Any, ...]]:
         return self._race.execute(self._connection, "effects_sql")
 
-    def count_unfinished(self) -> int:
+    def count_open_jobs(self) -> int:
         rows = self._race.execute(self._connection, "unfinished_sql")
         try:
             return int(rows[0][0] or 0)
@@ -134,7 +134,7 @@ class _Killer:
                 fleet.stop(VICTIM)
                 time.sleep(_STANDSTILL_S)
                 held = self._queue.held_by(VICTIM)
-                if (held or held is None) and self._queue.count_unfinished():
+                if (held or held is None) and self._queue.count_open_jobs():
                     fleet.kill(VICTIM)
                     self.kill = _Kill(time.monotonic_ns(), held)
                     return

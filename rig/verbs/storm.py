@@ -43,7 +43,7 @@ class FinishedStorm:
     def scoreboard(self) -> list[dict[str, Any]]:
         """A row for each verifier, where several were tested to be shown side by side."""
         storms = [report for report in self.reports if isinstance(report, KeyStorm)]
-        return scoreboard(storms) if any(storm.exhibit for storm in storms) else []
+        return scoreboard(storms) if any(storm.display_only for storm in storms) else []
 
 
 def storm(job: Job, name: str, options: StormOptions, environ: Mapping[str, str], reporter: Reporter) -> FinishedStorm:

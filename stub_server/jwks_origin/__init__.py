@@ -1,13 +1,13 @@
-"""A JWKS origin that counts: every fetch with start, end, concurrency and caller, and misbehaves as it is told.
+"""A JWKS origin that counts every fetch, with start, end, concurrency and caller, and misbehaves on request.
 
 ``python -m stub_server.jwks_origin --ledger FILE`` serves ``GET`` of any path on loopback and prints one JSON line
-``{"port": …}`` once it listens. It takes orders as JSON lines on its standard input, answers each with one line on its
-standard output, and ends when its input closes. An order sets what it names and leaves the rest::
+``{"port": …}`` once it listens. It reads changes as JSON lines from its standard input, answers each with one line on
+its standard output, and ends when its input closes. A change sets what it names and leaves the rest::
 
     {"document": {"keys": […]}}     what is served (rotation: another document); public keys only, it never has others
     {"mode": "ok"|"fail"|"hang"|"drip"|"malformed"|"truncated", "status": 503, "delay_s": 0.2}
-    {…, "at_ns": 123}               to be done at that instant of the monotonic clock: a script is some orders ahead
+    {…, "at_ns": 123}               to be made at that instant of the monotonic clock
 
 ``ledger`` is a JSON-lines file, one line when a fetch starts and one when it ends, so that a crash loses nothing.
-Not for: TLS, caching headers, keys of its own.
+It has no TLS, no caching headers and no keys of its own.
 """

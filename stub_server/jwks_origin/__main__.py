@@ -1,4 +1,4 @@
-"""Command line of the origin; the package's docstring has the orders."""
+"""Command line of the origin; the package's docstring has the changes that it takes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 import click
 from aiohttp import web
 
-from stub_server.jwks_origin.ledger import Ledger
-from stub_server.jwks_origin.origin import Origin
+from stub_server.jwks_origin.ledger import FetchLedger
+from stub_server.jwks_origin.origin import JwksOrigin
 
 
-async def _serve(host: str, port: int, ledger: Ledger) -> None:
-    origin = Origin(ledger)
-    # Cancelled when the caller goes away: that end is in the ledger when it happens.
+async def _serve(host: str, port: int, ledger: FetchLedger) -> None:
+    origin = JwksOrigin(ledger)
+    # Cancelled when the caller goes away, so that the ledger has the end at once.
     server = web.Server(origin.handle, handler_cancellation=True, access_log=None)
     runner = web.ServerRunner(server, shutdown_timeout=0.1)
     await runner.setup()
@@ -24,19 +24,19 @@ async def _serve(host: str, port: int, ledger: Ledger) -> None:
     await site.start()
     click.echo(json.dumps({"port": runner.addresses[0][1]}))
     try:
-        await _take_orders(origin)
+        await _take_changes(origin)
     finally:
         await runner.cleanup()
 
 
-async def _take_orders(origin: Origin) -> None:
+async def _take_changes(origin: JwksOrigin) -> None:
     """One JSON line in, one out, until the input closes."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=1 << 22)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     while line := await reader.readline():
         try:
-            origin.order(json.loads(line))
+            origin.change(json.loads(line))
             answer: dict[str, bool | str] = {"done": True}
         except (ValueError, TypeError) as error:
             answer = {"done": False, "error": str(error)}
@@ -49,7 +49,7 @@ async def _take_orders(origin: Origin) -> None:
 @click.option("--ledger", "path", type=click.Path(path_type=Path), required=True, help="JSON lines, written anew.")
 def main(host: str, port: int, path: Path) -> None:
     """Serve until standard input closes."""
-    with Ledger(path) as ledger:
+    with FetchLedger(path) as ledger:
         asyncio.run(_serve(host, port, ledger))
 
 

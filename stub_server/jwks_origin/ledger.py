@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 
-class Ledger:
+class FetchLedger:
     """Two lines a fetch::
 
         {"event": "start", "fetch": 1, "at_ns": …, "concurrent": 1, "peer": "127.0.0.1:4711", "agent": "…"}
@@ -20,7 +20,7 @@ class Ledger:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("w", encoding="utf-8", buffering=1)  # line-buffered: a line is on disk or never was
+        self._file = path.open("w", encoding="utf-8", buffering=1)  # line-buffered: whole lines reach the disk
         self._fetches = 0
         self._open: set[int] = set()
 
@@ -33,14 +33,14 @@ class Ledger:
         self._file.close()
 
     def start(self, peer: str, agent: str) -> int:
-        """A fetch begins; its number."""
+        """Note that a fetch begins; returns its number."""
         self._fetches += 1
         self._open.add(self._fetches)
         self._write("start", self._fetches, concurrent=len(self._open), peer=peer, agent=agent)
         return self._fetches
 
     def end(self, fetch: int, outcome: str) -> None:
-        """It ended."""
+        """Note that it ended."""
         self._open.discard(fetch)
         self._write("end", fetch, outcome=outcome)
 

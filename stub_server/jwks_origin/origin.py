@@ -1,4 +1,4 @@
-"""What is served, and how: a mood that orders change, and the handler that acts on it."""
+"""The state of the origin, which changes on request, and the handler that answers as the state says."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
-from stub_server.jwks_origin.ledger import Ledger
+from stub_server.jwks_origin.ledger import FetchLedger
 
 _DRIP_S = 0.1
 
@@ -25,83 +25,83 @@ class OriginMode(StrEnum):
     HANG = "hang"
     """No answer, until the caller goes away or the origin ends."""
     DRIP = "drip"
-    """A byte every tenth of a second, head and body, until the caller goes away: each is in time, all of them never."""
+    """A byte every tenth of a second, head and body, until the caller goes away. No single read takes long."""
     MALFORMED = "malformed"
     """JSON that is no key set."""
     TRUNCATED = "truncated"
-    """Half of the document, with the length of that half: not JSON at all."""
+    """Half of the document, with the length of that half, so that it is no JSON."""
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
-    """The state that orders change. ``delay_s`` passes before every answer, also a failing one."""
+class OriginState:
+    """How fetches are answered. ``delay_s`` passes before every answer, also a failing one."""
 
     document: dict[str, Any] = field(default_factory=lambda: {"keys": []})
     mode: OriginMode = OriginMode.OK
     status: int = 503
     delay_s: float = 0.0
 
-    def changed(self, order: dict[str, Any]) -> Manner:
-        """This manner with what an order names changed; ValueError or TypeError for what it cannot be."""
-        changes = dict(order)
+    def with_changes(self, request: dict[str, Any]) -> OriginState:
+        """The state after a change; ValueError or TypeError for what it cannot be."""
+        changes = dict(request)
         if "mode" in changes:
             changes["mode"] = OriginMode(changes["mode"])
         return replace(self, **changes)
 
 
-class Origin:
-    """The handler and its manner."""
+class JwksOrigin:
+    """Answers fetches, each in the state of its start, and counts them."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self.manner = Manner()
+    def __init__(self, ledger: FetchLedger) -> None:
+        self.state = OriginState()
         self._ledger = ledger
 
-    def order(self, order: dict[str, Any]) -> None:
-        """Change the manner, now or at ``at_ns``; ValueError or TypeError for an order that makes no sense."""
-        at_ns = order.pop("at_ns", None)
-        self.manner.changed(order)  # found wrong now, not when its time comes
+    def change(self, request: dict[str, Any]) -> None:
+        """Change the state, now or at ``at_ns``; ValueError or TypeError for a change that makes no sense."""
+        at_ns = request.pop("at_ns", None)
+        self.state.with_changes(request)  # a wrong one fails now, not when its time comes
         if at_ns is None:
-            self._change(order)
+            self._apply(request)
         else:
-            asyncio.get_running_loop().call_later(max(0.0, (at_ns - time.monotonic_ns()) / 1e9), self._change, order)
+            asyncio.get_running_loop().call_later(max(0.0, (at_ns - time.monotonic_ns()) / 1e9), self._apply, request)
 
-    def _change(self, order: dict[str, Any]) -> None:
-        self.manner = self.manner.changed(order)
+    def _apply(self, request: dict[str, Any]) -> None:
+        self.state = self.state.with_changes(request)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """One fetch, in the manner of its start."""
-        manner = self.manner
+        """Answer one fetch."""
+        state = self.state
         peer = request.transport.get_extra_info("peername") if request.transport else None
         fetch = self._ledger.start(f"{peer[0]}:{peer[1]}" if peer else "?", request.headers.get("User-Agent", ""))
         outcome = "aborted"
         try:
-            await asyncio.sleep(manner.delay_s)
-            if manner.mode is OriginMode.HANG:
+            await asyncio.sleep(state.delay_s)
+            if state.mode is OriginMode.HANG:
                 await asyncio.Event().wait()
-            if manner.mode is OriginMode.DRIP:
+            if state.mode is OriginMode.DRIP:
                 await _drip(request)
-            response = _answer(manner)
-            outcome = str(response.status) if manner.mode in (OriginMode.OK, OriginMode.FAIL) else manner.mode.value
+            response = _answer(state)
+            outcome = str(response.status) if state.mode in (OriginMode.OK, OriginMode.FAIL) else state.mode.value
         finally:
-            # Before the answer leaves: who reads it may fetch again before this process runs again.
+            # Before the answer leaves: its reader may fetch again before this process runs again.
             self._ledger.end(fetch, outcome)
         return response
 
 
 async def _drip(request: web.BaseRequest) -> None:
-    """Past the server, which would send the head as a whole; ends by being cancelled. The body is blanks for ever."""
+    """Write to the transport: the server would send the head at once. The body is blanks without end."""
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n"
     for byte in chain(head, repeat(ord(" "))):
-        if request.transport is not None:  # None: the caller is gone, and this is about to be cancelled
+        if request.transport is not None:  # None: the caller is gone, and this task will be cancelled
             request.transport.write(bytes([byte]))
         await asyncio.sleep(_DRIP_S)
 
 
-def _answer(manner: Manner) -> web.Response:
-    text = json.dumps(manner.document)
-    match manner.mode:
+def _answer(state: OriginState) -> web.Response:
+    text = json.dumps(state.document)
+    match state.mode:
         case OriginMode.FAIL:
-            return web.Response(status=manner.status, text="the origin is out of order")
+            return web.Response(status=state.status, text="the origin is out of order")
         case OriginMode.MALFORMED:
             text = '{"keys": "none"}'
         case OriginMode.TRUNCATED:

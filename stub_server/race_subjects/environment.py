@@ -1,4 +1,4 @@
-"""What the sisters' commands share: where the database is, and the switch that takes a protection away."""
+"""What the commands share: where the database is, and the option that switches a protection off."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import psycopg
 
 
 def without_option(*protections: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """``--without NAME``, repeatable: the command does without that protection."""
-    return click.option("--without", multiple=True, type=click.Choice(protections), help="Do without a protection.")
+    """``--without NAME``, repeatable: switches that protection off."""
+    return click.option("--without", multiple=True, type=click.Choice(protections), help="Switch off a protection.")
 
 
 def runtime_dsn() -> str:
-    """How the service connects; a ClickException where that is not said."""
+    """How the service connects; ClickException where the variable is not set."""
     return _dsn("DATABASE_URL")
 
 
 def owner_dsn() -> str:
-    """How the owner of the schema connects; a ClickException where that is not said."""
+    """How the owner of the schema connects; ClickException where the variable is not set."""
     return _dsn("MIGRATION_DATABASE_URL")
 
 
 def runtime_role() -> str:
-    """Whose name the service goes by in the database: asked there, as a DSN may leave it to the environment or to peer.
+    """The service's role in the database. The database is asked, because a DSN need not name it.
 
     Raises psycopg.OperationalError where it cannot connect.
     """

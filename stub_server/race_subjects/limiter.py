@@ -1,8 +1,8 @@
 """A rate limit that the whole fleet shares: so many requests a window, whatever replica they arrive at.
 
-The count is one row a window in PostgreSQL, changed by one statement that refuses to go beyond the limit; windows are
-the database's, so that replicas need not agree on the time. Without *shared* each process counts for itself, which is
-what most libraries do, and the fleet lets through N times the limit.
+The count is one row for each window in PostgreSQL, and one statement raises it up to the limit. The windows are the
+database's, so the clocks of the replicas need not agree. Without *shared* each process counts for itself, as most
+libraries do, and the fleet lets through N times the limit.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ RETURNING used
 """
 
 Limiter = Callable[[], bool]
-"""True: go on. False: too many."""
+"""True: let the request through. False: too many."""
 
 
-def shared(connection: psycopg.Connection[Any], limit: int, window_s: float) -> Limiter:
-    """A limiter of the fleet: all that use the same table share one limit. ``connection`` in autocommit."""
+def fleet_limiter(connection: psycopg.Connection[Any], limit: int, window_s: float) -> Limiter:
+    """A limiter for the fleet: all that use the same table share one limit. ``connection`` is in autocommit."""
 
     def take() -> bool:
         row = connection.execute(_TAKE, {"name": "api", "window_s": window_s, "limit": limit}, prepare=True).fetchone()
@@ -43,8 +43,8 @@ def shared(connection: psycopg.Connection[Any], limit: int, window_s: float) -> 
     return take
 
 
-def local(limit: int, window_s: float) -> Limiter:
-    """A limiter of this process alone."""
+def process_limiter(limit: int, window_s: float) -> Limiter:
+    """A limiter for this process alone."""
     window, used = -1, 0
     lock = threading.Lock()
 
@@ -70,7 +70,7 @@ def _handler(limiter: Limiter) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
 
         def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002  the name is http.server's
-            """Nothing: a line for every request would be the slowest part of it."""
+            """Write nothing: a line for every request would be its slowest part."""
 
     return Handler
 
@@ -94,12 +94,12 @@ def prepare(without: tuple[str, ...]) -> None:
 @click.option("--window-s", type=float, default=1.0, show_default=True)
 @without_option("shared")
 def serve(port: int, limit: int, window_s: float, without: tuple[str, ...]) -> None:
-    """Be one replica: GET / answers 200 or 429."""
+    """Serve one replica: GET / answers 200 or 429."""
     if "shared" in without:
-        limiter = local(limit, window_s)
+        limiter = process_limiter(limit, window_s)
     else:
         connection = psycopg.connect(runtime_dsn(), autocommit=True, application_name="limiter")
-        limiter = shared(connection, limit, window_s)
+        limiter = fleet_limiter(connection, limit, window_s)
     ThreadingHTTPServer(("127.0.0.1", port), _handler(limiter)).serve_forever()
 
 

@@ -1,8 +1,8 @@
 """A migrator that any number of replicas may run at once: each version is applied exactly once.
 
-Two protections, and it takes both: an advisory *lock*, so that replicas work one after another, and a *ledger* table,
-so that who comes second sees what is done. Everything is one transaction: a replica that dies leaves nothing half done,
-and its lock goes with it. Without the lock replicas collide on the catalogue; without the ledger a seed runs twice.
+It needs two protections: an advisory *lock*, so that replicas work one after another, and a *ledger* table, so that the
+next one sees what is done. Everything is one transaction: a replica that dies leaves nothing half done, and no lock.
+Without the lock replicas collide on the catalogue; without the ledger a seed runs twice.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Version:
 
 VERSIONS = (
     Version(1, "CREATE TABLE IF NOT EXISTS channel (code text NOT NULL, label text NOT NULL)"),
-    # A seed that nobody thought would run twice: nothing in the table minds.
+    # A seed that would do harm if it ran twice: nothing in the table prevents that.
     Version(2, "INSERT INTO channel VALUES ('facebook_paid', 'Facebook'), ('google_paid', 'Google')"),
     Version(3, "CREATE TABLE IF NOT EXISTS daily_total (day date PRIMARY KEY, channel text, cents bigint NOT NULL)"),
     Version(
@@ -44,7 +44,7 @@ VERSIONS = (
 
 
 def migrate(connection: psycopg.Connection[Any], without: Collection[str] = ()) -> list[int]:
-    """Bring the database to the newest version; the versions that this call applied. psycopg.Error undoes all."""
+    """Bring the database to the newest version; returns the versions that it applied. psycopg.Error undoes all."""
     applied = []
     with connection.transaction():
         if "lock" not in without:

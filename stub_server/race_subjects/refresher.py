@@ -1,9 +1,9 @@
 """A materialised view that everybody may ask to be refreshed, and that is refreshed once.
 
-The function takes a transaction-scoped advisory *lock*, or *skips* at once: whoever is second gets what the first one
-makes. Readers go on meanwhile, because the refresh is *concurrent*. Each tenant has a view and a lock of its own
-(*tenant-scope*), and a *scheduler* asks even when nobody else does. Without the lock every asker refreshes; without the
-skip each waits for its turn to do so; without concurrency readers stand in line.
+The function takes a transaction-scoped advisory *lock*, or *skips* at once: the second caller gets the first one's
+result. Readers go on meanwhile, because the refresh is *concurrent*. Each tenant has a view and a lock of its own
+(*tenant-scope*), and a *scheduler* refreshes when nobody asks. Without the lock every caller refreshes; without the
+skip each waits for its turn to do so; without concurrency the readers wait.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CREATE TABLE sale (tenant text NOT NULL, day date NOT NULL, cents bigint NOT NUL
 INSERT INTO sale SELECT tenant, '2026-01-01'::date + n % 90, n
 FROM generate_series(1, 2000) AS n, unnest(ARRAY[{tenants}]) AS tenant;
 """
-# The view is dear: a refresh takes most of a second.
+# A refresh takes most of a second.
 _VIEW: LiteralString = """
 CREATE MATERIALIZED VIEW {view} AS
 SELECT day, sum(cents) AS cents FROM sale, pg_sleep(0.8) WHERE tenant = {tenant} GROUP BY day;

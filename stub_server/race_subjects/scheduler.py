@@ -1,9 +1,9 @@
 """A queue in a table that any number of replicas may drain: each job's effect happens once.
 
-A replica *claims* a job by one statement that skips what others are claiming, and holds it by a *lease* that it must
-renew by finishing in time: who dies in mid-job leaves a lease that runs out, and another does the job again. So an
-effect happens at least once, and more than once only for the job that a replica died in. Without the claim several
-replicas do the same job; without the lease the dead one's job is never finished.
+A replica *claims* a job by one statement that skips what others are claiming. It holds the job by a *lease* and must
+finish before that ends. When a replica dies in a job, the lease ends and another does the job again. So an effect
+happens at least once, and more than once only for the job in which a replica died. Without the claim several replicas
+do the same job; without the lease the job of a dead replica is never finished.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CREATE TABLE job (
     holder text,
     lease_until timestamptz);
 CREATE INDEX ON job (id) WHERE state <> 'done';
--- Who works on what, by each replica's own word: a job's holder is only the last who said that it is his.
+-- What each replica says it works on. A job's holder is only the last replica that claimed it.
 CREATE TABLE work (replica text NOT NULL, job text NOT NULL);
 -- What jobs do to the outside world. Nothing is unique here: it only tells what happened.
 CREATE TABLE effect (job text NOT NULL, replica text NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp());
@@ -88,7 +88,7 @@ class Replica:
         if "claim" in self._without:
             row = self._connection.execute(_LOOK).fetchone()
             if row is not None:
-                # A scheduler decides something between the two; the gap makes the race certain instead of likely.
+                # A real scheduler decides something between the two. The pause makes the race certain.
                 time.sleep(WORK_S)
                 self._connection.execute(_MARK, held | {"name": row[0]})
         else:
@@ -121,7 +121,7 @@ def prepare(without: tuple[str, ...]) -> None:
 @cli.command()
 @without_option("claim", "lease")
 def drain(without: tuple[str, ...]) -> None:
-    """Be one replica: do jobs until none is left."""
+    """Run one replica: do jobs until none is left."""
     with psycopg.connect(runtime_dsn(), autocommit=True, application_name="scheduler") as connection:
         done = Replica(connection, os.environ.get("REPLICA", "0"), without).drain()
     click.echo(f"did {done} jobs")

@@ -1,10 +1,10 @@
-"""Tenants that share tables and a pool, and a worker that works for them without being able to change what came in.
+"""Tenants that share tables and a pool, and a worker that works for them and cannot change ingested rows.
 
-Row-level security (*row-security*) shows a transaction all rows (*own-rows*) of the tenant that it has entered, and
-``enter_tenant`` sets that with *transaction-scope*: it ends with the transaction, so the next user of the connection
-starts as nobody. Set for the session it would outlive its request, and whoever forgets to enter a tenant would read
-another's rows. The worker's context is marked in the same way; a trigger (*worker-guard*) keeps it from changing
-ingested rows. A job that fails is kept in the worker's own *dead-letters*, with tenant and correlation id.
+Row-level security (*row-security*) shows a transaction all rows (*own-rows*) of the tenant that it has entered.
+``enter_tenant`` sets the tenant for one transaction (*transaction-scope*), so the next user of the connection starts as
+nobody. Set for the session, it would outlive its request, and a request that enters no tenant would read another's
+rows. The worker's context is set in the same way; a trigger (*worker-guard*) keeps it from changing ingested rows. A
+job that fails is kept in the worker's own *dead-letters*, with tenant and correlation id.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ ALTER TABLE event ENABLE ROW LEVEL SECURITY;
 ALTER TABLE event FORCE ROW LEVEL SECURITY;
 CREATE POLICY own_rows ON event USING (tenant = current_setting('app.current_tenant_id', true));
 """
-# A second condition that somebody once needed: it hides rows from the tenant whose they are.
+# A second condition that is too narrow: it hides some rows from their own tenant.
 _TOO_NARROW: LiteralString = "CREATE POLICY recent ON event AS RESTRICTIVE USING (id % 10 > 0)"
 _WORKER_GUARD: LiteralString = """
 CREATE FUNCTION keep_ingested() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -80,20 +80,20 @@ def create(connection: psycopg.Connection[Any], role: str, without: Collection[s
         connection.execute(_WORKER_GUARD)
 
 
-def work_off(connection: psycopg.Connection[Any], without: Collection[str] = ()) -> tuple[int, int]:
-    """Do all jobs, each in a transaction of its own; how many went well and how many failed."""
-    well = failed = 0
+def do_jobs(connection: psycopg.Connection[Any], without: Collection[str] = ()) -> tuple[int, int]:
+    """Do all jobs, each in a transaction of its own; returns how many succeeded and how many failed."""
+    succeeded = failed = 0
     while True:
         with connection.transaction():
             row = connection.execute(_TAKE).fetchone()
             if row is None:
-                return well, failed
+                return succeeded, failed
             tenant, correlation_id, payload = row
             try:
                 with connection.transaction():  # a savepoint: what a failed job has done is undone
                     connection.execute("SELECT enter_worker(%s)", (tenant,))
                     _recompute(payload)
-                well += 1
+                succeeded += 1
             except ValueError as error:
                 failed += 1
                 if "dead-letters" not in without:
@@ -101,7 +101,7 @@ def work_off(connection: psycopg.Connection[Any], without: Collection[str] = ())
 
 
 def _recompute(payload: str) -> int:
-    """The work: a number. ValueError for what is none."""
+    """The work of a job. ValueError where its payload is no number."""
     return int(payload) * 2
 
 
@@ -121,10 +121,10 @@ def prepare(without: tuple[str, ...]) -> None:
 @cli.command()
 @without_option(*_PROTECTIONS)
 def work(without: tuple[str, ...]) -> None:
-    """Be the worker: do all jobs, and end."""
+    """Run the worker: do all jobs, and end."""
     with psycopg.connect(runtime_dsn(), autocommit=True, application_name="worker") as connection:
-        well, failed = work_off(connection, without)
-    click.echo(f"did {well} jobs, {failed} failed")
+        succeeded, failed = do_jobs(connection, without)
+    click.echo(f"did {succeeded} jobs, {failed} failed")
 
 
 if __name__ == "__main__":

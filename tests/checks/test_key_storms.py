@@ -14,12 +14,22 @@ import pytest
 
 from fleet_jwks import Protection
 from rig.checks.judge import judge
-from rig.checks.key_storm_figures import amplification, fair, gaps_s, most_at_once, most_in_a_floor
+from rig.checks.key_storm_figures import amplification, expected_fetches, gaps_s, most_at_once, most_in_a_cool_down
 from rig.checks.key_storms import GATES, SCHEDULING_S, figures_of, storm_gates
 from rig.checks.scoreboard import COLUMNS, cells, scoreboard
 from rig.evidence.case import Case
 from rig.evidence.gate import Gate, Verdict
-from rig.evidence.key_storm import CALL_COLUMNS, Decision, Door, Fetch, Holding, KeyStorm, Mark, Start, Token
+from rig.evidence.key_storm import (
+    CALL_COLUMNS,
+    DatabaseConnections,
+    Decision,
+    Fetch,
+    Holding,
+    KeyStorm,
+    Mark,
+    Start,
+    Token,
+)
 from rig.evidence.storm import PROTECTIONS, UNKNOWN_KID, missing_section
 from rig.evidence.verifier_settings import VerifierSettings
 from rig.profile.storms import VerifierPromises
@@ -66,16 +76,16 @@ def storm(**changes: Any) -> KeyStorm:
         case="random-kids",
         story="a story",
         processes=4,
-        verifier_settings=VerifierSettings(floor_s=1.0, patience_s=0.5),
+        verifier_settings=VerifierSettings(cool_down_s=1.0, wait_timeout_s=0.5),
         gates=("single-flight",),
         skew_ns=MS,
         released_ns=RELEASED,
         ended_ns=at(400),
         before=1,
         fetches=one,
-        tee=one,
+        proxy_fetches=one,
         own=2,
-        door=Door(4, 4),
+        connections=DatabaseConnections(4, 4),
         holdings=(Holding(at(20), 4711, 3),),
         calls=calls(*HEALTHY_CALLS),
     )
@@ -89,11 +99,11 @@ def gate(name: str, **changes: Any) -> Gate:
 
 
 def fetched(*fetches: Fetch, **changes: Any) -> dict[str, Any]:
-    return {"fetches": fetches, "tee": fetches, **changes}
+    return {"fetches": fetches, "proxy_fetches": fetches, **changes}
 
 
 OUTAGE = (fetch(0, 50, "503"), fetch(310, 360, "503"), fetch(900, 950, "503"), fetch(2100, 2150, "503"))
-BACKOFF = VerifierSettings(floor_s=0.1, backoff_base_s=0.25, backoff_cap_s=1.0, jitter=0.2)
+BACKOFF = VerifierSettings(cool_down_s=0.1, backoff_base_s=0.25, backoff_cap_s=1.0, jitter=0.2)
 FAILING = {
     **fetched(*OUTAGE, fetch(3300, 3350)),
     "verifier_settings": BACKOFF,
@@ -108,12 +118,12 @@ KILLED = {
 }
 STOPPED = {
     **fetched(fetch(10, 210, member=1), fetch(1500, 1700, member=2)),
-    "verifier_settings": VerifierSettings(floor_s=1.0, leader_timeout_s=1.5),
+    "verifier_settings": VerifierSettings(cool_down_s=1.0, leader_timeout_s=1.5),
     "marks": (Mark(at(110), "stop", 1), Mark(at(1600), "continue", 1)),
 }
 ROTATED = {"marks": (Mark(at(0), "rotation"),)}
 LATE = {**ROTATED, "calls": calls((0, "rotated", 800, 801, False), (0, "rotated", 1250, 1251, True))}
-"""Refused until the floor is over once more."""
+"""Refused until the cool-down is over once more."""
 
 
 def waited(*shares: float, **changes: Any) -> dict[str, Any]:
@@ -130,10 +140,10 @@ def decided(*shares: float, **changes: Any) -> dict[str, Any]:
     """The same as the subject wrote it down."""
     verifier_settings = changes.get("verifier_settings", BACKOFF)
     waits = enumerate(shares, 1)
-    told = tuple(
+    noted = tuple(
         Decision(failures, verifier_settings.backoff_s(failures) * (1 + share), "503") for failures, share in waits
     )
-    return {**waited(*shares), "decisions": told, **changes}
+    return {**waited(*shares), "decisions": noted, **changes}
 
 
 def asking_since(ms: float, **changes: Any) -> dict[str, Any]:
@@ -146,7 +156,7 @@ BARELY = (0.1, 0.1, 0.1, 0.1, 0.1, 0.14, 0.1, 0.1)
 """40 ms of a second between the least and the most: no lag of 30 ms."""
 LAGGING = (0.06, 0.01, 0.012, 0.004, 0.009, 0.006, 0.011, 0.008)
 """No jitter at all, and up to 15 ms until somebody fetches."""
-LONG_FLOOR = VerifierSettings(floor_s=0.8, backoff_base_s=0.1, backoff_cap_s=1.6, jitter=0.2)
+LONG_FLOOR = VerifierSettings(cool_down_s=0.8, backoff_base_s=0.1, backoff_cap_s=1.6, jitter=0.2)
 """Longer than the first three waits of the backoff."""
 SLOW = {"calls": calls((0, "known", 1, 700, True))}
 DEAD = {"missing": ("process 3 died of SIGSEGV",)}
@@ -166,9 +176,9 @@ DEAD = {"missing": ("process 3 died of SIGSEGV",)}
         ("known-kids", {**SLOW, "before": 0}),  # a pack from before the start state was kept
         ("follower-wait", {}),
         ("rotation", ROTATED),
-        ("rotation", {**ROTATED, "start": Start.SETTLED}),
-        ("rotation", LATE),  # a pack from before the start state was kept: the floor may not have been over
-        ("rotation", {**LATE, "start": Start.SETTLED, "marks": (Mark(at(400), "rotation"),)}),  # just after a fetch
+        ("rotation", {**ROTATED, "start": Start.CACHED}),
+        ("rotation", LATE),  # a pack from before the start state was kept: the cool-down may not have been over
+        ("rotation", {**LATE, "start": Start.CACHED, "marks": (Mark(at(400), "rotation"),)}),  # just after a fetch
         ("connections", {}),
         ("ledger", {}),
         ("backoff", FAILING),
@@ -200,7 +210,7 @@ LONG_WAITS = calls(*HEALTHY_CALLS, *((member, "unknown", 0, 1200, False) for mem
         ("single-flight", fetched(), "nobody fetched"),
         ("floor", fetched(fetch(10, 210), fetch(1100, 1300)), "a gap of 0.890 s"),
         ("floor", fetched(fetch(10, 900), fetch(20, 30)), "a gap of -0.880 s"),
-        ("amplification", fetched(fetch(10, 210), fetch(250, 300)), "2 fetches, 2 within one floor"),
+        ("amplification", fetched(fetch(10, 210), fetch(250, 300)), "2 fetches, 2 within one cool-down"),
         ("amplification", fetched(), "nobody fetched: a new key would never be found"),
         ("false-accepts", {"calls": calls((0, "forged", 1, 2, True))}, "1 accepted"),
         ("false-accepts", {"calls": calls((0, "unknown", 1, 2, True)), "missing": ("process 1 died",)}, "1 accepted"),
@@ -213,7 +223,7 @@ LONG_WAITS = calls(*HEALTHY_CALLS, *((member, "unknown", 0, 1200, False) for mem
         ("known-kids", {"calls": calls((0, "known", 1, 2, True), (0, "known", 3, 4, False))}, "1 refused (Refused 1)"),
         ("known-kids", SLOW, "p99 699.0 ms"),
         # A fleet that runs already had fetched in the case before: it has keys, and its users need not wait.
-        ("known-kids", {**SLOW, "before": 0, "start": Start.SETTLED}, "p99 699.0 ms"),
+        ("known-kids", {**SLOW, "before": 0, "start": Start.CACHED}, "p99 699.0 ms"),
         ("single-flight", {**fetched(fetch(10, 210), fetch(209, 400)), **DEAD}, "2 at once"),
         ("backoff", {**FAILING, **fetched(*OUTAGE[:2], fetch(500, 550, "503")), **DEAD}, "came too early"),
         ("follower-wait", {"calls": LONG_WAITS}, "4 waited longer, 1 fetched"),
@@ -222,15 +232,15 @@ LONG_WAITS = calls(*HEALTHY_CALLS, *((member, "unknown", 0, 1200, False) for mem
             {**ROTATED, "calls": calls((0, "rotated", 1700, 1701, False), (0, "rotated", 1800, 1801, True))},
             "still refused after 1.70 s",
         ),
-        ("rotation", {**LATE, "start": Start.SETTLED}, "still refused after 0.80 s"),
+        ("rotation", {**LATE, "start": Start.CACHED}, "still refused after 0.80 s"),
         (
             "rotation",
             {**ROTATED, "calls": calls((0, "rotated", 1, 2, True), (1, "rotated", 1, 2, False))},
             "only 1 of 2 processes came to accept it",
         ),
-        ("connections", {"door": Door(40, 9)}, "40 were opened"),
-        ("ledger", {"tee": (fetch(10, 210), fetch(220, 230))}, "they do not"),
-        ("ledger", {"tee": ()}, "they do not"),
+        ("connections", {"connections": DatabaseConnections(40, 9)}, "40 were opened"),
+        ("ledger", {"proxy_fetches": (fetch(10, 210), fetch(220, 230))}, "they do not"),
+        ("ledger", {"proxy_fetches": ()}, "they do not"),
         ("backoff", {**FAILING, **fetched(*OUTAGE[:2], fetch(500, 550, "503"))}, "came too early: 0.140 s"),
         ("backoff", {**FAILING, **fetched(*OUTAGE[:2], fetch(3000, 3050, "503"))}, "came too late: 2.640 s"),
         ("jitter", decided(0.0, 0.0, 0.0), "they differ by 0.0000 only"),
@@ -273,8 +283,8 @@ def test_each_gate_can_fail(name: str, changes: dict[str, Any], reason: str) -> 
         ("backoff", {}, "only 0 fetches failed"),
         ("jitter", {}, "only 0 fetches failed"),
         # Jitter or a lag: of so few waits nobody can tell.
-        ("jitter", waited(0.04, 0.02, 0.01), "3 of them differ by 0.0300, and only below 0.0037"),
-        ("jitter", asking_since(20, **waited(*BARELY)), "6 of them differ by 0.0400, and only below 0.0351"),
+        ("jitter", waited(0.04, 0.02, 0.01), "only below 0.0037 would jitter of 0.2 be ruled out"),
+        ("jitter", asking_since(20, **waited(*BARELY)), "6 delays differ by 0.0400"),
         ("recovery", {}, "did not come back"),
         ("takeover", {}, "no process was caught"),
     ],
@@ -293,7 +303,7 @@ def test_what_was_not_tried_is_named_and_invalid_only_where_it_was_asked_for() -
 
 
 def test_connections_of_a_verifier_without_any_are_not_judged() -> None:
-    assert gate("connections", door=None).verdict is Verdict.NOT_RUN
+    assert gate("connections", connections=None).verdict is Verdict.NOT_RUN
 
 
 @pytest.mark.parametrize(
@@ -301,7 +311,10 @@ def test_connections_of_a_verifier_without_any_are_not_judged() -> None:
     [
         (waited(*LAGGING, verifier_settings=replace(BACKOFF, jitter=0.0)), "no jitter is promised"),
         (decided(*LAGGING, verifier_settings=replace(BACKOFF, jitter=0.0)), "no jitter is promised"),
-        (waited(*[0.0] * 8, verifier_settings=replace(BACKOFF, floor_s=1.5)), "of 8 waits 8 are the floor's"),
+        (
+            waited(*[0.0] * 8, verifier_settings=replace(BACKOFF, cool_down_s=1.5)),
+            "8 of 8 waits are as long as the cool-down",
+        ),
     ],
 )
 def test_jitter_that_cannot_show_is_not_judged(changes: dict[str, Any], reason: str) -> None:
@@ -333,8 +346,8 @@ def test_figures_of_fetches() -> None:
     overlapping = storm(**fetched(fetch(0, 100), fetch(50, 300), fetch(200, 250), fetch(1400, 1500)))
     assert most_at_once(overlapping) == 2
     assert gaps_s(overlapping) == pytest.approx([-0.05, -0.1, 1.1])
-    assert most_in_a_floor(overlapping) == 3
-    assert fair(overlapping) == 1
+    assert most_in_a_cool_down(overlapping) == 3
+    assert expected_fetches(overlapping) == 1
     assert amplification(overlapping) == 4.0
 
 
@@ -342,21 +355,21 @@ def test_one_end_and_another_start_at_the_same_instant_are_not_two_at_once() -> 
     assert most_at_once(storm(**fetched(fetch(0, 100), fetch(100, 200)))) == 1
 
 
-def test_a_storm_that_outlasts_the_floor_leaves_room_for_more() -> None:
+def test_a_storm_that_outlasts_the_cool_down_leaves_room_for_more() -> None:
     long = storm(calls=calls((0, "unknown", 0, 2500, False)), **fetched(fetch(0, 200), fetch(1210, 1410)))
-    assert fair(long) == 3
-    assert fair(replace(long, necessary=7)) == 7
+    assert expected_fetches(long) == 3
+    assert expected_fetches(replace(long, necessary=7)) == 7
 
 
 def test_an_exhibit_is_shown_and_not_judged() -> None:
-    red = storm(gates=GATES, exhibit=True, subject="somebody", note="does something", **fetched())
+    red = storm(gates=GATES, display_only=True, subject="somebody", note="does something", **fetched())
     assert not [one for one in judge(Case(verb="storm", key_storms=(red,))) if one.id.startswith("storm.")]
     (row,) = scoreboard([red])
     assert row["subject"] == "somebody"
     assert row["random_fetches"] == 0
     assert row["gates_failed"] > 0
     assert len(cells(row)) == len(COLUMNS)
-    (row,) = scoreboard([storm(exhibit=True, subject="gone", not_run="no index")])
+    (row,) = scoreboard([storm(display_only=True, subject="gone", not_run="no index")])
     assert cells(row)[1] == "NOT-RUN"
     assert cells(row)[-1] == "no index"
 
@@ -378,12 +391,12 @@ def test_every_case_is_judged_by_gates_that_exist_and_every_gate_has_a_case() ->
     assert all(build(None).name == name for name, build in CASES.items())
 
 
-def test_a_rotation_outside_the_floor_is_asked_for_until_its_limit_is_long_over() -> None:
+def test_a_rotation_outside_the_cool_down_is_asked_for_until_its_limit_is_long_over() -> None:
     case = CASES["rotation-outside"](None)
-    (lane,) = [lane for lane in case.lanes if lane.token is Token.ROTATED]
+    (client,) = [client for client in case.clients if client.token is Token.ROTATED]
     fetch_s = max(change.delay_s or 0 for change in case.origin)
-    assert lane.count == 0
-    assert lane.until_s > 2 * (fetch_s + SCHEDULING_S)
+    assert client.count == 0
+    assert client.until_s > 2 * (fetch_s + SCHEDULING_S)
 
 
 @pytest.mark.parametrize("jitter", [0.0, 1.0])
@@ -403,14 +416,14 @@ def test_an_outage_lasts_for_eight_failures_and_time_is_left_to_recover(
     (back_s,) = [change.at_s for change in case.origin if change.mode == "ok"]
     assert back_s > sum(case.verifier_settings.backoff_s(failures) for failures in range(1, 9))
     longest_s = case.verifier_settings.backoff_cap_s * (1 + case.verifier_settings.jitter)
-    assert all(lane.until_s > back_s + longest_s for lane in case.lanes)
+    assert all(client.until_s > back_s + longest_s for client in case.clients)
 
 
 @pytest.mark.parametrize("promises", [None, VerifierSettings(**VerifierPromises().model_dump())])
 def test_no_case_is_cut_before_its_lanes_have_ended(promises: VerifierSettings | None) -> None:
     for build in CASES.values():
         case = build(promises)
-        assert case.duration_s >= max(20.0, *(lane.until_s for lane in case.lanes)), case.name
+        assert case.duration_s >= max(20.0, *(client.until_s for client in case.clients)), case.name
 
 
 def test_every_protection_of_the_reference_is_proven_and_turns_something_red() -> None:

@@ -109,13 +109,13 @@ def test_a_member_without_a_report_takes_every_pass_away(storm: str) -> None:
 
 
 @pytest.mark.parametrize("storm", RACE_TESTS)
-def test_a_storm_that_was_not_let_loose_says_why(storm: str) -> None:
+def test_a_storm_that_was_not_run_says_why(storm: str) -> None:
     (gate,) = gates_of(StormReport(storm=storm, case=storm, not_run="no section"))
     assert (gate.id, gate.verdict, gate.reason) == (f"storm.{storm}", Verdict.NOT_RUN, "no section")
 
 
 @pytest.mark.parametrize("storm", RACE_TESTS)
-def test_a_storm_that_was_asked_for_and_not_let_loose_is_invalid(storm: str) -> None:
+def test_a_storm_that_was_asked_for_and_not_run_is_invalid(storm: str) -> None:
     (gate,) = gates_of(missing_section(storm, asked=True))
     assert (gate.id, gate.verdict) == (f"storm.{storm}", Verdict.INVALID)
     assert f"no section [storms.{storm}]" in gate.reason

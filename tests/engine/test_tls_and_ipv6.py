@@ -26,7 +26,8 @@ from rig.evidence.key_storm import KeyStorm
 from rig.profile import Profile
 from rig.profile.storms import RateLimit, Storms, UnknownKid
 from rig.storms.environment import StormEnvironment, StormOptions
-from rig.storms.rate_limit import _ask, _Plan, _replicas
+from rig.storms.race_test import RaceTest
+from rig.storms.rate_limit import _Requests, _send, _start_replicas
 from rig.storms.unknown_kid.storm import unknown_kid
 from rig.storms.unknown_kid.subjects import Failed, http_fleet
 from rig.target.endpoint import Endpoint
@@ -208,7 +209,7 @@ def test_a_storm_of_key_ids_trusts_whom_the_load_trusts(
         told.append(dict(plan.subject.environ))
         return KeyStorm(case=case.name, story="")
 
-    monkeypatch.setattr("rig.storms.unknown_kid.storm.storm_case", case_of)
+    monkeypatch.setattr("rig.storms.unknown_kid.storm.run_case", case_of)
     with fleet_over_tls(authority) as url:
         environment = storm_environment_of(profile, authority, unknown_kid=UnknownKid(urls=(url,), origin_port=9))
         assert len(list(unknown_kid(environment, StormOptions(cases=("flood",))))) == 1
@@ -221,8 +222,7 @@ def test_a_storm_of_key_ids_trusts_whom_the_load_trusts(
 def test_a_storm_of_limits_trusts_whom_the_load_trusts(profile: Profile, authority: Authority) -> None:
     with fleet_over_tls(authority) as url:
         limited = RateLimit(urls=(url,))
-        with _replicas(
-            storm_environment_of(profile, authority, rate_limit=limited), StormOptions(), limited
-        ) as replicas:
-            asked = _ask(0, _Plan(replicas, (200,), (429,), 0.02), time.monotonic_ns)
-    assert asked.granted_ns
+        environment = storm_environment_of(profile, authority, rate_limit=limited)
+        with _start_replicas(RaceTest("rate-limit", environment, StormOptions(), limited)) as replicas:
+            answers = _send(0, _Requests(replicas, (200,), (429,), 0.02), time.monotonic_ns)
+    assert answers.granted_ns

@@ -9,12 +9,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from fleet_jwks import KeysUnavailable, Settings, Verifier
+from fleet_jwks import JwksSettings, KeysUnavailable, Verifier
 from fleet_jwks.errors import FetchFailed
 from fleet_jwks.store import create_schema
 from fleet_jwks.upstream import fetch_url
 from rig.storms.unknown_kid.keyring import Keyring
-from rig.storms.unknown_kid.origin import Origin, counted_origin, read_ledger
+from rig.storms.unknown_kid.origin import RecordedOrigin, open_origin, read_ledger
 from rig.target.postgres import Database
 
 KEYS = Keyring.make()
@@ -22,13 +22,13 @@ DEADLINE_S = 10.0
 
 
 @pytest.fixture
-def origin(tmp_path: Path) -> Iterator[Origin]:
-    with counted_origin(tmp_path, "fetch") as standing:
-        standing.order(document=KEYS.document())
+def origin(tmp_path: Path) -> Iterator[RecordedOrigin]:
+    with open_origin(tmp_path, "fetch") as standing:
+        standing.change(document=KEYS.document())
         yield standing
 
 
-def test_a_key_set_is_fetched(origin: Origin) -> None:
+def test_a_key_set_is_fetched(origin: RecordedOrigin) -> None:
     assert fetch_url(origin.url, DEADLINE_S) == KEYS.document()
 
 
@@ -41,8 +41,8 @@ def test_a_key_set_is_fetched(origin: Origin) -> None:
         ("drip", 0.2, "no whole answer within 0.2 s"),
     ],
 )
-def test_a_fetch_that_fails_says_why(origin: Origin, mode: str, timeout_s: float, reason: str) -> None:
-    origin.order(mode=mode)
+def test_a_fetch_that_fails_says_why(origin: RecordedOrigin, mode: str, timeout_s: float, reason: str) -> None:
+    origin.change(mode=mode)
     with pytest.raises(FetchFailed, match=reason):
         fetch_url(origin.url, timeout_s)
 
@@ -53,11 +53,13 @@ def test_what_cannot_be_reached_is_a_failed_fetch() -> None:
             fetch_url(url, DEADLINE_S)
 
 
-def test_an_origin_that_drips_is_a_failure_that_the_fleet_backs_off_from(origin: Origin, database: Database) -> None:
+def test_an_origin_that_drips_is_a_failure_that_the_fleet_backs_off_from(
+    origin: RecordedOrigin, database: Database
+) -> None:
     """Its head alone takes longer than a leader may stand still: who waited for it would leave no trace of the try."""
     create_schema(database.admin_dsn, database.runtime_role)
-    origin.order(mode="drip")
-    settings = Settings(
+    origin.change(mode="drip")
+    settings = JwksSettings(
         database.runtime_dsn, url=origin.url, fetch_timeout_s=0.5, leader_timeout_s=3.0, backoff_base_s=60.0
     )
     fleet = [Verifier(settings) for _ in range(2)]

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from fleet_jwks import KeysUnavailable, Protection, Refused, Settings, Verifier
+from fleet_jwks import JwksSettings, KeysUnavailable, Protection, Refused, Verifier
 from fleet_jwks.__main__ import main
 from fleet_jwks.store import create_schema
 from rig.storms.unknown_kid.keyring import AUDIENCE, ISSUER, Forger, Keyring
@@ -64,13 +64,15 @@ Make = Callable[..., Verifier]
 
 @pytest.fixture
 def make(database: Database) -> Iterator[Make]:
-    """Verifiers of one fleet; a short floor, a long TTL."""
+    """Verifiers of one fleet; a short cool-down, a long TTL."""
     create_schema(database.admin_dsn, database.runtime_role)
     made: list[Verifier] = []
 
     def one(*without: Protection, **changes: Any) -> Verifier:
-        options: dict[str, Any] = {"floor_s": 60.0, "issuer": ISSUER, "audience": AUDIENCE} | changes
-        settings = Settings(dsn=database.runtime_dsn, fetch=f"{__name__}:fetch", without=frozenset(without), **options)
+        options: dict[str, Any] = {"cool_down_s": 60.0, "issuer": ISSUER, "audience": AUDIENCE} | changes
+        settings = JwksSettings(
+            dsn=database.runtime_dsn, fetch=f"{__name__}:fetch", without=frozenset(without), **options
+        )
         made.append(Verifier(settings))
         return made[-1]
 
@@ -102,8 +104,8 @@ def test_a_valid_token_gives_its_claims(make: Make, token: str) -> None:
         "",
         "no token",
         "a.b.c",
-        Forger().unknown(),
-        Forger(KEYS.known_key_id).forged(),
+        Forger().unknown_token(),
+        Forger(KEYS.known_key_id).forged_token(),
         KNOWN[0][:-4] + "AAAA",
         KEYS.rotated_token(),
         crafted(["alg"]),
@@ -127,19 +129,19 @@ def test_issuer_and_audience_are_held_to(make: Make) -> None:
             make(**wrong)(KNOWN[0])
 
 
-def test_a_fleet_fetches_once_a_floor_whoever_asks(make: Make, upstream: Upstream) -> None:
+def test_a_fleet_fetches_once_a_cool_down_whoever_asks(make: Make, upstream: Upstream) -> None:
     fleet = [make() for _ in range(4)]
     for verifier in fleet:
         assert verifier(KNOWN[0])
         for _ in range(5):
             with pytest.raises(Refused):
-                verifier(Forger().unknown())
+                verifier(Forger().unknown_token())
     assert upstream.fetches == 1
     assert sum(verifier.fetches for verifier in fleet) == 1
 
 
-def test_a_new_key_is_found_when_the_floor_is_over(make: Make, upstream: Upstream) -> None:
-    verifier, other = make(floor_s=0.3), make(floor_s=0.3)
+def test_a_new_key_is_found_when_the_cool_down_is_over(make: Make, upstream: Upstream) -> None:
+    verifier, other = make(cool_down_s=0.3), make(cool_down_s=0.3)
     assert verifier(KNOWN[0])
     assert other(KNOWN[0])
     upstream.answer = lambda: KEYS.document(rotated=True)
@@ -159,35 +161,35 @@ def test_a_key_newer_than_what_another_fetched_a_while_ago_is_found_at_once(
     make: Make, database: Database, upstream: Upstream
 ) -> None:
     """The first token of the third set comes to a process that has not even heard of the second."""
-    verifier, other = make(floor_s=0.3), make(floor_s=0.3)
+    verifier, other = make(cool_down_s=0.3), make(cool_down_s=0.3)
     assert verifier(KNOWN[0])
     assert other(KNOWN[0])
     between = Keyring.make()
     upstream.answer = lambda: {"keys": KEYS.document()["keys"] + between.document()["keys"]}
-    floor_is_over(database)
+    cool_down_is_over(database)
     assert other(between.known_tokens()[0])
     upstream.answer = lambda: KEYS.document(rotated=True)
-    floor_is_over(database)
+    cool_down_is_over(database)
     assert verifier(KEYS.rotated_token())
     assert upstream.fetches == 3
 
 
-def floor_is_over(database: Database) -> None:
+def cool_down_is_over(database: Database) -> None:
     with psycopg.connect(database.admin_dsn, autocommit=True) as connection:
         query = "SELECT next_allowed_at < clock_timestamp() FROM jwks_cache"
         eventually(lambda: connection.execute(query).fetchone() == (True,))
 
 
 def test_what_was_fetched_since_the_token_came_is_as_new_as_can_be(make: Make, upstream: Upstream) -> None:
-    verifier = make(floor_s=0.0)
+    verifier = make(cool_down_s=0.0)
     for count in (1, 2):
         with pytest.raises(Refused):
-            verifier(Forger().unknown())
+            verifier(Forger().unknown_token())
         assert upstream.fetches == count
 
 
 def test_one_process_fetches_while_the_others_wait_for_it(make: Make, upstream: Upstream) -> None:
-    leader, follower = make(patience_s=DEADLINE_S), make(patience_s=DEADLINE_S)
+    leader, follower = make(wait_timeout_s=DEADLINE_S), make(wait_timeout_s=DEADLINE_S)
     fetching, go_on = threading.Event(), threading.Event()
 
     def slow() -> Mapping[str, Any]:
@@ -208,8 +210,8 @@ def test_one_process_fetches_while_the_others_wait_for_it(make: Make, upstream: 
     assert upstream.fetches == 1
 
 
-def test_a_follower_waits_no_longer_than_its_patience(make: Make, database: Database, upstream: Upstream) -> None:
-    follower = make(patience_s=0.05)
+def test_a_follower_waits_no_longer_than_its_wait_timeout(make: Make, database: Database, upstream: Upstream) -> None:
+    follower = make(wait_timeout_s=0.05)
     go_on = threading.Event()
     fetching = threading.Event()
 
@@ -235,7 +237,7 @@ def test_a_leader_that_stands_still_is_overtaken_and_writes_nothing(
     make: Make, database: Database, upstream: Upstream
 ) -> None:
     """The session of the one ends with its timeout; what it brings later must not undo what the other wrote."""
-    still, other = make(fetch_timeout_s=0.1, leader_timeout_s=0.3, floor_s=0.0), make(patience_s=DEADLINE_S)
+    still, other = make(fetch_timeout_s=0.1, leader_timeout_s=0.3, cool_down_s=0.0), make(wait_timeout_s=DEADLINE_S)
     fetching, go_on = threading.Event(), threading.Event()
 
     def stand_still() -> Mapping[str, Any]:
@@ -263,7 +265,7 @@ def test_a_leader_that_stands_still_is_overtaken_and_writes_nothing(
 
 def test_failures_back_off_for_the_whole_fleet_also_without_a_cached_set(make: Make, upstream: Upstream) -> None:
     upstream.fails()
-    bounds = {"floor_s": 0.0, "backoff_base_s": 60.0}
+    bounds = {"cool_down_s": 0.0, "backoff_base_s": 60.0}
     for verifier in (make(**bounds), make(**bounds)):
         for _ in range(3):
             with pytest.raises(KeysUnavailable):
@@ -273,7 +275,7 @@ def test_failures_back_off_for_the_whole_fleet_also_without_a_cached_set(make: M
 
 def test_the_backoff_doubles_up_to_its_cap_and_is_stretched(make: Make, database: Database, upstream: Upstream) -> None:
     upstream.fails()
-    verifier = make(floor_s=0.0, backoff_base_s=0.01, backoff_cap_s=0.04, jitter=0.5)
+    verifier = make(cool_down_s=0.0, backoff_base_s=0.01, backoff_cap_s=0.04, jitter=0.5)
 
     def waits() -> list[float]:
         with pytest.raises(KeysUnavailable):
@@ -289,8 +291,8 @@ def test_the_backoff_doubles_up_to_its_cap_and_is_stretched(make: Make, database
 
 
 def test_stale_keys_are_served_within_their_grace_and_not_after(make: Make, upstream: Upstream) -> None:
-    stale = make(ttl_s=0.0, floor_s=0.0, grace_s=60.0, backoff_base_s=60.0)
-    dead = make(ttl_s=0.0, floor_s=0.0, grace_s=0.0, backoff_base_s=60.0)
+    stale = make(ttl_s=0.0, cool_down_s=0.0, grace_s=60.0, backoff_base_s=60.0)
+    dead = make(ttl_s=0.0, cool_down_s=0.0, grace_s=0.0, backoff_base_s=60.0)
     assert stale(KNOWN[0])
     upstream.fails()
     assert stale(KNOWN[0])
@@ -311,11 +313,11 @@ def test_stale_keys_are_served_within_their_grace_and_not_after(make: Make, upst
 def test_a_document_without_a_usable_key_is_a_failed_fetch(
     make: Make, upstream: Upstream, document: dict[str, Any]
 ) -> None:
-    verifier = make(floor_s=0.0, backoff_base_s=60.0)
+    verifier = make(cool_down_s=0.0, backoff_base_s=60.0)
     assert verifier(KNOWN[0])
     upstream.answer = lambda: document
     with pytest.raises(Refused):
-        verifier(Forger().unknown())
+        verifier(Forger().unknown_token())
     assert verifier(KNOWN[0])
     assert upstream.fetches == 2
 
@@ -328,26 +330,26 @@ def test_one_key_of_an_unknown_kind_does_not_take_the_others_with_it(make: Make,
 def test_without_the_database_known_keys_are_served_and_nobody_fetches(
     make: Make, database: Database, upstream: Upstream
 ) -> None:
-    verifier = make(floor_s=0.0)
+    verifier = make(cool_down_s=0.0)
     assert verifier(KNOWN[0])
     with psycopg.connect(database.admin_dsn, autocommit=True) as connection:
         connection.execute("REVOKE ALL ON jwks_cache FROM PUBLIC")
         connection.execute(f"REVOKE ALL ON jwks_cache FROM {database.runtime_role}".encode())
         with pytest.raises(Refused):
-            verifier(Forger().unknown())
+            verifier(Forger().unknown_token())
         assert verifier(KNOWN[0])
         assert upstream.fetches == 1
 
 
 def test_a_broken_connection_is_opened_again(make: Make, database: Database, upstream: Upstream) -> None:
-    verifier = make(floor_s=0.0)
+    verifier = make(cool_down_s=0.0)
     assert verifier(KNOWN[0])
     with psycopg.connect(database.admin_dsn, autocommit=True) as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'jwks-verifier'"
         )
     with pytest.raises(Refused):
-        verifier(Forger().unknown())  # meets the broken one
+        verifier(Forger().unknown_token())  # meets the broken one
     upstream.answer = lambda: KEYS.document(rotated=True)
     assert verifier(KEYS.rotated_token())
 
@@ -357,28 +359,37 @@ def test_a_broken_connection_is_opened_again(make: Make, database: Database, ups
     [
         ({}, "exactly one of JWKS_URL and JWKS_FETCH"),
         ({"JWKS_URL": "http://a", "JWKS_FETCH": "a:b"}, "exactly one"),
-        ({"JWKS_URL": "http://a", "JWKS_FLOOR_S": "soon"}, "JWKS_FLOOR_S is 'soon'"),
-        ({"JWKS_URL": "http://a", "JWKS_FLOOR_S": "-1"}, "JWKS_FLOOR_S must not be negative"),
+        ({"JWKS_URL": "http://a", "JWKS_COOL_DOWN_S": "soon"}, "JWKS_COOL_DOWN_S is 'soon'"),
+        ({"JWKS_URL": "http://a", "JWKS_COOL_DOWN_S": "-1"}, "JWKS_COOL_DOWN_S must not be negative"),
         ({"JWKS_URL": "http://a", "JWKS_WITHOUT": "luck"}, "JWKS_WITHOUT: 'luck'"),
         ({"JWKS_URL": "http://a", "JWKS_FETCH_TIMEOUT_S": "9"}, "JWKS_LEADER_TIMEOUT_S must be above"),
     ],
 )
 def test_a_wrong_variable_is_named(environ: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Settings.from_environ(environ)
+        JwksSettings.from_environ(environ)
 
 
 def test_variables_are_read() -> None:
-    settings = Settings.from_environ(
+    settings = JwksSettings.from_environ(
         {
             "DATABASE_URL": "postgresql:///x",
             "JWKS_URL": "http://a",
             "JWKS_TTL_S": "7.5",
-            "JWKS_WITHOUT": "floor, jitter",
+            "JWKS_WITHOUT": "cool-down, jitter",
         }
     )
     assert (settings.dsn, settings.ttl_s) == ("postgresql:///x", 7.5)
-    assert settings.without == {Protection.FLOOR, Protection.JITTER}
+    assert settings.without == {Protection.COOL_DOWN, Protection.JITTER}
+
+
+def test_variables_and_protections_of_the_last_release_are_read() -> None:
+    old = {"JWKS_FLOOR_S": "7", "JWKS_PATIENCE_S": "0.5", "JWKS_WITHOUT": "floor,floor-from-end"}
+    settings = JwksSettings.from_environ({"JWKS_URL": "http://a", **old})
+    assert (settings.cool_down_s, settings.wait_timeout_s) == (7.0, 0.5)
+    assert settings.without == {Protection.COOL_DOWN, Protection.COOL_DOWN_FROM_END}
+    both = JwksSettings.from_environ({"JWKS_URL": "http://a", **old, "JWKS_COOL_DOWN_S": "8"})
+    assert both.cool_down_s == 8.0, "the new name wins"
 
 
 def test_a_verifiers_role_need_not_stand_in_its_address(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

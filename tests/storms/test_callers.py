@@ -22,11 +22,11 @@ class DoctorContext:
 
 def test_who_waits_for_another_fetch_asks_again_before_the_storm() -> None:
     verify = DoctorContext(2)
-    callers._warm(verify, "token")
+    callers._warm_up(verify, "token")
     assert verify.refusals == -1
 
 
 def test_one_that_could_never_have_served_anybody_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(callers, "_WARM_S", 0.1)
     with pytest.raises(TimeoutError, match="another is at it"):
-        callers._warm(DoctorContext(1_000_000), "token")
+        callers._warm_up(DoctorContext(1_000_000), "token")

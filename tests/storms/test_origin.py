@@ -1,4 +1,4 @@
-"""The JWKS origin and the tee before it: what they serve, and that the two counts agree however a fetch ends."""
+"""The JWKS origin and its recording proxy: what they serve, and that their counts agree however a fetch ends."""
 
 from __future__ import annotations
 
@@ -16,63 +16,63 @@ from urllib.parse import urlsplit
 import pytest
 
 from rig.errors import RigError
-from rig.storms.unknown_kid.origin import Origin, counted_origin, read_ledger
+from rig.storms.unknown_kid.origin import RecordedOrigin, open_origin, read_ledger
 
 DOCUMENT = {"keys": [{"kid": "one"}]}
 DEADLINE_S = 10.0
 
 
 @pytest.fixture
-def origin(tmp_path: Path) -> Iterator[Origin]:
-    with counted_origin(tmp_path / "ledger", "case") as standing:
-        standing.order(document=DOCUMENT)
+def origin(tmp_path: Path) -> Iterator[RecordedOrigin]:
+    with open_origin(tmp_path / "ledger", "case") as standing:
+        standing.change(document=DOCUMENT)
         yield standing
 
 
-def get(origin: Origin, timeout_s: float = DEADLINE_S) -> bytes:
+def get(origin: RecordedOrigin, timeout_s: float = DEADLINE_S) -> bytes:
     with urllib.request.urlopen(origin.url, timeout=timeout_s) as response:
         return bytes(response.read())
 
 
-def outcomes(origin: Origin, count: int) -> tuple[list[str], list[str]]:
-    """Of the origin and of the tee, once both have seen the end of ``count`` fetches."""
+def outcomes(origin: RecordedOrigin, count: int) -> tuple[list[str], list[str]]:
+    """Of the origin and of the recording proxy, once both have seen the end of ``count`` fetches."""
     deadline = time.monotonic() + DEADLINE_S
     while True:
-        both = [read_ledger(path) for path in (origin.origin_ledger, origin.tee_ledger)]
+        both = [read_ledger(path) for path in (origin.origin_ledger, origin.proxy_ledger)]
         if all([counted.fetch.end_ns is not None for counted in one] == [True] * count for one in both):
-            ours, tees = ([counted.fetch.outcome for counted in one] for one in both)
-            return ours, tees
+            ours, proxied = ([counted.fetch.outcome for counted in one] for one in both)
+            return ours, proxied
         assert time.monotonic() < deadline, both
         time.sleep(0.01)
 
 
-def test_it_serves_what_it_was_told_and_rotates(origin: Origin) -> None:
+def test_it_serves_what_it_was_given_and_rotates(origin: RecordedOrigin) -> None:
     assert json.loads(get(origin)) == DOCUMENT
-    origin.order(document={"keys": []})
+    origin.change(document={"keys": []})
     assert json.loads(get(origin)) == {"keys": []}
     assert outcomes(origin, 2) == (["200", "200"], ["200", "200"])
 
 
-def test_each_mood_is_what_it_says_and_is_counted_twice(origin: Origin) -> None:
-    origin.order(mode="fail", status=500)
+def test_each_mode_is_what_it_says_and_is_counted_twice(origin: RecordedOrigin) -> None:
+    origin.change(mode="fail", status=500)
     with pytest.raises(urllib.error.HTTPError, match="500"):
         get(origin)
-    origin.order(mode="malformed")
+    origin.change(mode="malformed")
     assert json.loads(get(origin)) == {"keys": "none"}
-    origin.order(mode="truncated")
+    origin.change(mode="truncated")
     with pytest.raises(ValueError, match=r"Expecting|Unterminated"):
         json.loads(get(origin))
-    origin.order(mode="hang")
+    origin.change(mode="hang")
     with pytest.raises(TimeoutError):
         get(origin, 0.2)
-    ours, tees = outcomes(origin, 4)
+    ours, proxied = outcomes(origin, 4)
     assert ours == ["500", "malformed", "truncated", "aborted"]
-    assert tees == ["500", "200", "200", "aborted"]
+    assert proxied == ["500", "200", "200", "aborted"]
 
 
-def test_a_change_comes_when_it_is_due(origin: Origin) -> None:
+def test_a_change_comes_when_it_is_due(origin: RecordedOrigin) -> None:
     due_ns = time.monotonic_ns() + 300_000_000
-    origin.order(mode="fail", at_ns=due_ns)
+    origin.change(mode="fail", at_ns=due_ns)
     deadline = time.monotonic() + DEADLINE_S
     while time.monotonic() < deadline:
         asked_ns = time.monotonic_ns()
@@ -85,8 +85,8 @@ def test_a_change_comes_when_it_is_due(origin: Origin) -> None:
     pytest.fail("it never came")
 
 
-def test_fetches_at_once_are_seen_as_such(origin: Origin) -> None:
-    origin.order(delay_s=0.3)
+def test_fetches_at_once_are_seen_as_such(origin: RecordedOrigin) -> None:
+    origin.change(delay_s=0.3)
     threads = [threading.Thread(target=get, args=(origin,)) for _ in range(5)]
     for thread in threads:
         thread.start()
@@ -99,7 +99,7 @@ def test_fetches_at_once_are_seen_as_such(origin: Origin) -> None:
     assert max(fetch.start_ns for fetch in fetches) < min(fetch.end_ns or 0 for fetch in fetches)
 
 
-def test_requests_of_one_connection_are_counted_each(origin: Origin) -> None:
+def test_requests_of_one_connection_are_counted_each(origin: RecordedOrigin) -> None:
     parts = urlsplit(origin.url)
     connection = http.client.HTTPConnection(parts.netloc, timeout=DEADLINE_S)
     for _ in range(3):
@@ -109,7 +109,7 @@ def test_requests_of_one_connection_are_counted_each(origin: Origin) -> None:
     assert outcomes(origin, 3) == (["200"] * 3, ["200"] * 3)
 
 
-def test_an_offer_to_speak_another_protocol_is_a_request_like_any(origin: Origin) -> None:
+def test_an_offer_to_speak_another_protocol_is_a_request_like_any(origin: RecordedOrigin) -> None:
     """Java's client makes it with every first request of a connection."""
     offer = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABkAAQAAP__"}
     parts = urlsplit(origin.url)
@@ -121,7 +121,7 @@ def test_an_offer_to_speak_another_protocol_is_a_request_like_any(origin: Origin
     assert outcomes(origin, 3) == (["200"] * 3, ["200"] * 3)
 
 
-def test_what_the_tee_cannot_read_reaches_the_origin_all_the_same(origin: Origin) -> None:
+def test_what_the_tee_cannot_read_reaches_the_origin_all_the_same(origin: RecordedOrigin) -> None:
     parts = urlsplit(origin.url)
     with socket.create_connection((parts.hostname, parts.port), timeout=DEADLINE_S) as client:
         client.sendall(b"NONSENSE\r\n\r\n")
@@ -129,8 +129,8 @@ def test_what_the_tee_cannot_read_reaches_the_origin_all_the_same(origin: Origin
     assert json.loads(get(origin)) == DOCUMENT
 
 
-def test_who_goes_away_is_counted_by_both(origin: Origin) -> None:
-    origin.order(delay_s=DEADLINE_S)
+def test_who_goes_away_is_counted_by_both(origin: RecordedOrigin) -> None:
+    origin.change(delay_s=DEADLINE_S)
     parts = urlsplit(origin.url)
     with socket.create_connection((parts.hostname, parts.port)) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
@@ -141,8 +141,10 @@ def test_who_goes_away_is_counted_by_both(origin: Origin) -> None:
     assert outcomes(origin, 1) == (["aborted"], ["aborted"])
 
 
-@pytest.mark.parametrize("order", [{"mode": "dreamy"}, {"colour": "blue"}])
-def test_an_order_that_makes_no_sense_is_refused_and_changes_nothing(origin: Origin, order: dict[str, str]) -> None:
-    with pytest.raises(RigError, match="refused an order"):
-        origin.order(**order)
+@pytest.mark.parametrize("change", [{"mode": "dreamy"}, {"colour": "blue"}])
+def test_a_change_that_makes_no_sense_is_refused_and_changes_nothing(
+    origin: RecordedOrigin, change: dict[str, str]
+) -> None:
+    with pytest.raises(RigError, match="refused a change"):
+        origin.change(**change)
     assert json.loads(get(origin)) == DOCUMENT

@@ -1,4 +1,4 @@
-"""The storm of unknown key ids, live and small: real processes, origin, tee and database.
+"""The key storm, live and small: real processes, origin, recording proxy and database.
 
 What each gate makes of evidence is tested over literals (tests/checks/test_key_storms.py), that each protection turns
 its gate red by ``rig prove --storms``; here it is that the evidence is true.
@@ -40,10 +40,10 @@ from rig.storms.environment import StormEnvironment, StormOptions
 from rig.storms.pooler import find_pooler
 from rig.storms.unknown_kid import callers, scoreboard
 from rig.storms.unknown_kid import storm as key_storms
-from rig.storms.unknown_kid.callers import Part, Script
+from rig.storms.unknown_kid.callers import ClientScript, MemberScript
 from rig.storms.unknown_kid.cases import CASES
 from rig.storms.unknown_kid.keyring import AUDIENCE, ISSUER, Keyring
-from rig.storms.unknown_kid.one_case import Plan, _Storm, storm_case
+from rig.storms.unknown_kid.one_case import CasePlan, _CaseRun, run_case
 from rig.storms.unknown_kid.scoreboard import Contestant
 from rig.storms.unknown_kid.storm import require_key_ids, unknown_kid
 from rig.storms.unknown_kid.subjects import AUTHLIB, PYJWT, REFERENCE_SUBJECT, Failed, Subject, http_fleet
@@ -51,11 +51,11 @@ from rig.target.postgres import Cluster, Database
 
 KEYRING = Keyring.make()
 VERIFIER_SETTINGS = {
-    "random-kids": VerifierSettings(floor_s=1.2),
-    "pooler": VerifierSettings(floor_s=1.2),
-    "leader-killed": VerifierSettings(floor_s=1.2, patience_s=2.5),
+    "random-kids": VerifierSettings(cool_down_s=1.2),
+    "pooler": VerifierSettings(cool_down_s=1.2),
+    "leader-killed": VerifierSettings(cool_down_s=1.2, wait_timeout_s=2.5),
 }
-"""Shorter floors than the cases have: they are waited for, and these storms are smaller."""
+"""Shorter cool-downs than the cases have: they are waited for, and these storms are smaller."""
 
 
 @pytest.fixture
@@ -67,8 +67,8 @@ def environment(supervisor: Supervisor, cluster: Cluster, tmp_path: Path) -> Sto
 def stormed(
     environment: StormEnvironment, case: str, subject: Subject = REFERENCE_SUBJECT, *without: str, key_ids: int = 20
 ) -> KeyStorm:
-    return storm_case(
-        environment, Plan(subject, KEYRING, 4, key_ids, without), CASES[case](VERIFIER_SETTINGS.get(case))
+    return run_case(
+        environment, CasePlan(subject, KEYRING, 4, key_ids, without), CASES[case](VERIFIER_SETTINGS.get(case))
     )
 
 
@@ -83,12 +83,12 @@ def red(storm: KeyStorm) -> set[str]:
 def test_a_storm_costs_the_reference_one_fetch_and_its_evidence_is_whole(environment: StormEnvironment) -> None:
     storm = stormed(environment, "random-kids")
     assert not red(storm), storm_gates(storm)
-    assert len(storm.fetches) == len(storm.tee) == 1
+    assert len(storm.fetches) == len(storm.proxy_fetches) == 1
     assert (storm.before, storm.own) == (1, 2)
     assert storm.calls["token"].isin(["unknown", "forged"]).sum() == 4 * 20
     assert storm.fetches[0].member in range(4)
-    assert storm.door is not None
-    assert storm.door.opened <= 4
+    assert storm.connections is not None
+    assert storm.connections.opened <= 4
     assert storms(Case(key_storms=(storm,))) is not None
     assert (environment.folder / "ledger" / "random-kids.tee.jsonl").stat().st_size > 0
 
@@ -96,7 +96,7 @@ def test_a_storm_costs_the_reference_one_fetch_and_its_evidence_is_whole(environ
 def test_without_single_flight_the_origin_sees_a_stampede(environment: StormEnvironment) -> None:
     storm = stormed(environment, "random-kids", REFERENCE_SUBJECT, "single-flight")
     assert red(storm) == {"single-flight", "floor", "amplification"}
-    assert len(storm.tee) == len(storm.fetches) == 4
+    assert len(storm.proxy_fetches) == len(storm.fetches) == 4
 
 
 def test_a_killed_leader_is_seen_attributed_and_replaced(environment: StormEnvironment) -> None:
@@ -139,7 +139,7 @@ def test_a_library_fetches_in_every_process(environment: StormEnvironment, subje
     assert {"single-flight", "amplification"} <= red(storm)
     assert verdicts(storm)["false-accepts"] is Verdict.PASS
     assert verdicts(storm)["known-kids"] is Verdict.PASS
-    assert len(storm.fetches) == len(storm.tee) >= 4
+    assert len(storm.fetches) == len(storm.proxy_fetches) >= 4
 
 
 def test_a_library_that_is_not_there_is_no_pass(environment: StormEnvironment, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,8 +163,8 @@ def test_what_cannot_be_tried_is_named(environment: StormEnvironment, monkeypatc
     assert stormed(environment, "cold-start", remote).start is Start.COLD
 
 
-def script_of(*parts: Part) -> Script:
-    return Script("", "", {}, KEYRING.known_tokens(), KEYRING.known_key_id, KEYRING.rotated_token(), parts)
+def script_of(*parts: ClientScript) -> MemberScript:
+    return MemberScript("", "", {}, KEYRING.known_tokens(), KEYRING.known_key_id, KEYRING.rotated_token(), parts)
 
 
 def test_a_known_key_that_is_never_answered_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,14 +182,14 @@ def test_a_known_key_that_is_never_answered_is_a_refusal(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(callers, "load", lambda name: lambda environ: verify)
     monkeypatch.setattr(callers, "_JOIN_GRACE_S", 0.05)
-    parts = (Part("unknown", 2, 0.0, 0.0, 60.0, False), Part("known", 0, 0.01, 0.0, 60.0, True))
+    parts = (ClientScript("unknown", 2, 0.0, 0.0, 60.0, False), ClientScript("known", 0, 0.01, 0.0, 60.0, True))
     try:
-        told = callers.storm(0, replace(script_of(*parts), known=(known,)), time.monotonic_ns)
+        noted = callers.call_verifier(0, replace(script_of(*parts), known=(known,)), time.monotonic_ns)
     finally:
         over.set()
-    (hung,) = [call for call in told.calls if call[0] == "known"]
+    (hung,) = [call for call in noted.calls if call[0] == "known"]
     assert hung[2] > hung[1]
-    table = pd.DataFrame([(0, *call) for call in told.calls], columns=list(CALL_COLUMNS))
+    table = pd.DataFrame([(0, *call) for call in noted.calls], columns=list(CALL_COLUMNS))
     (gate,) = storm_gates(KeyStorm(case="any", story="", gates=("known-kids",), calls=table))
     assert (gate.verdict, gate.reason) == (Verdict.FAIL, "1 refused (Hung 1)")
 
@@ -197,7 +197,7 @@ def test_a_known_key_that_is_never_answered_is_a_refusal(monkeypatch: pytest.Mon
 def test_keys_of_two_storms_are_never_taken_for_one_another_and_forgers_name_a_known_one() -> None:
     key_ids = [{str(key.kid) for key in (*ring.known, ring.new)} for ring in (KEYRING, Keyring.make())]
     assert len(key_ids[0] | key_ids[1]) == 8
-    tokens = callers._tokens(Part("unknown", 40, 0.0, 0.0, 60.0, False), script_of())
+    tokens = callers._tokens(ClientScript("unknown", 40, 0.0, 0.0, 60.0, False), script_of())
     forged = [jws.extract_compact(token.encode()).headers()["kid"] for kind, token in tokens if kind == "forged"]
     assert forged
     assert set(forged) <= {str(key.kid) for key in KEYRING.known}
@@ -248,7 +248,7 @@ def fleet_behind_http(database: Database, origin_port: int, folder: Path) -> Ite
         "DATABASE_URL": database.runtime_dsn,
         "MIGRATION_DATABASE_URL": database.admin_dsn,
         "JWKS_URL": f"http://127.0.0.1:{origin_port}/jwks.json",
-        "JWKS_FLOOR_S": "1.2",
+        "JWKS_COOL_DOWN_S": "1.2",
         "JWKS_ISSUER": ISSUER,
         "JWKS_AUDIENCE": AUDIENCE,
     }
@@ -297,7 +297,7 @@ def test_a_fleet_that_breaks_at_an_unknown_key_has_not_refused_it(
     answer: Callable[[BaseHTTPRequestHandler], None], noted: str
 ) -> None:
     with server_that(answer) as url:
-        fleet = http_fleet(dict(key_storms._http(UnknownKid(urls=(url,), origin_port=9)).environ))
+        fleet = http_fleet(dict(key_storms._http_subject(UnknownKid(urls=(url,), origin_port=9)).environ))
         call = callers._call(fleet, "unknown", "token")
     assert (call[3], call[4]) == (False, noted)
     table = pd.DataFrame([(0, *call)], columns=list(CALL_COLUMNS))
@@ -312,7 +312,7 @@ def test_what_checkers_look_for_is_what_a_fleet_behind_http_raises() -> None:
 
 def test_a_fleet_may_answer_503_to_what_it_cannot_look_up() -> None:
     section = UnknownKid(urls=("http://127.0.0.1:9",), origin_port=9, rejected=(401, 503))
-    assert dict(key_storms._http(section).environ)["RIG_STORM_REJECTED"] == "401,503"
+    assert dict(key_storms._http_subject(section).environ)["RIG_STORM_REJECTED"] == "401,503"
 
 
 @pytest.fixture
@@ -321,29 +321,29 @@ def profile_of() -> Callable[[UnknownKid], Profile]:
     return lambda section: bundled.model_copy(update={"storms": Storms(unknown_kid=section)})
 
 
-def test_between_cases_a_fleet_that_runs_already_is_left_alone_for_a_floor(
+def test_between_cases_a_fleet_that_runs_already_is_left_alone_for_a_cool_down(
     environment: StormEnvironment, monkeypatch: pytest.MonkeyPatch, profile_of: Callable[[UnknownKid], Profile]
 ) -> None:
     """Not tried is not asked: the case before that counts."""
-    told: list[int | None] = []
+    noted: list[int | None] = []
 
     def case_of(
-        environment: StormEnvironment, plan: Plan, case: Any, *, asked: bool, fetched_ns: int | None
+        environment: StormEnvironment, plan: CasePlan, case: Any, *, asked: bool, fetched_ns: int | None
     ) -> KeyStorm:
-        told.append(fetched_ns)
-        return KeyStorm(case=case.name, story="", ended_ns=len(told), not_run="why" * (case.name == "leader-killed"))
+        noted.append(fetched_ns)
+        return KeyStorm(case=case.name, story="", ended_ns=len(noted), not_run="why" * (case.name == "leader-killed"))
 
-    monkeypatch.setattr(key_storms, "storm_case", case_of)
+    monkeypatch.setattr(key_storms, "run_case", case_of)
     section = UnknownKid(urls=("http://127.0.0.1:9",), origin_port=9)
     order = StormOptions(cases=("random-kids", "leader-killed", "flood"))
     before_ns = time.monotonic_ns()
     assert len(list(unknown_kid(replace(environment, profile=profile_of(section)), order))) == 3
-    assert told[0] is not None
-    assert told[0] >= before_ns  # whoever stormed it a moment ago may have made it fetch
-    assert told[1:] == [1, 1]
-    told.clear()
+    assert noted[0] is not None
+    assert noted[0] >= before_ns  # whoever stormed it a moment ago may have made it fetch
+    assert noted[1:] == [1, 1]
+    noted.clear()
     list(unknown_kid(environment, order))
-    assert told == [None] * 3
+    assert noted == [None] * 3
 
 
 class Clock:
@@ -358,7 +358,7 @@ class Clock:
         self.now_s += seconds
 
 
-def test_the_floor_of_the_case_before_is_over_before_a_member_asks_for_anything(
+def test_the_cool_down_of_the_case_before_is_over_before_a_member_asks_for_anything(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     clock = Clock()
@@ -369,23 +369,23 @@ def test_the_floor_of_the_case_before_is_over_before_a_member_asks_for_anything(
         started_s.append(clock.now_s)
         raise InterruptedError
 
-    case = CASES["flood"](VerifierSettings(floor_s=30))
-    origin, fleet = SimpleNamespace(tee_ledger=tmp_path / "none"), SimpleNamespace(start=start)
+    case = CASES["flood"](VerifierSettings(cool_down_s=30))
+    origin, fleet = SimpleNamespace(proxy_ledger=tmp_path / "none"), SimpleNamespace(start=start)
     for fetched_ns in (None, round(90e9), round(10e9)):
         with pytest.raises(InterruptedError):
-            _Storm(Plan(REFERENCE_SUBJECT, KEYRING, 1), case, origin, fleet, fetched_ns).run()
+            _CaseRun(CasePlan(REFERENCE_SUBJECT, KEYRING, 1), case, origin, fleet, fetched_ns).run()
     assert started_s == pytest.approx([100, 120.62, 120.62])
 
 
-def test_a_fleet_behind_http_is_stormed_without_any_change_to_it(
+def test_a_fleet_behind_http_is_tested_without_any_change_to_it(
     environment: StormEnvironment, database: Database, tmp_path: Path, profile_of: Callable[[UnknownKid], Profile]
 ) -> None:
     origin_port = free_port()
     with fleet_behind_http(database, origin_port, tmp_path) as url:
-        section = UnknownKid(urls=(url,), origin_port=origin_port, promises=VerifierPromises(floor_s=1.2))
+        section = UnknownKid(urls=(url,), origin_port=origin_port, promises=VerifierPromises(cool_down_s=1.2))
         order = StormOptions(processes=3, key_ids=10, cases=("random-kids", "rotation-outside", "leader-killed"))
         found = list(unknown_kid(replace(environment, profile=profile_of(section)), order))
     for storm in found[:2]:
         assert red(storm) <= {"connections"}, storm_gates(storm)
-        assert len(storm.fetches) == len(storm.tee) == 1
+        assert len(storm.fetches) == len(storm.proxy_fetches) == 1
     assert list(verdicts(found[2]).values()) == [Verdict.INVALID]  # asked for, and not possible

@@ -7,17 +7,17 @@ import socket
 from contextlib import ExitStack
 
 from rig.evidence.key_storm import Fetch
-from rig.storms.unknown_kid.origin import Counted
+from rig.storms.unknown_kid.origin import CountedFetch
 from rig.storms.unknown_kid.watch import FetchWatch
 
 
 class Ledger:
-    """A tee's ledger with one fetch that goes on."""
+    """A recording proxy's ledger with one fetch that goes on."""
 
     def __init__(self, peer: str) -> None:
-        self._counted = Counted(Fetch(1, None, "open"), peer)
+        self._counted = CountedFetch(Fetch(1, None, "open"), peer)
 
-    def read(self) -> list[Counted]:
+    def read(self) -> list[CountedFetch]:
         return [self._counted]
 
 
@@ -46,10 +46,10 @@ def test_a_port_that_was_used_towards_others_just_now_is_told_apart() -> None:
             there, _ = other.accept()
             link.close()  # first: it is this end that has to wait
             there.close()
-        tee = listening(stack)
-        fetching = stack.enter_context(connected(port, tee))
-        stack.enter_context(tee.accept()[0])
-        watch = FetchWatch(Ledger(f"127.0.0.1:{port}"), [os.getpid()], tee.getsockname()[1])  # type: ignore[arg-type]
-        watch.look()
+        proxy_fetches = listening(stack)
+        fetching = stack.enter_context(connected(port, proxy_fetches))
+        stack.enter_context(proxy_fetches.accept()[0])
+        watch = FetchWatch(Ledger(f"127.0.0.1:{port}"), [os.getpid()], proxy_fetches.getsockname()[1])  # type: ignore[arg-type]
+        watch.read_fetches()
         assert fetching.fileno() >= 0
         assert watch.members == {f"127.0.0.1:{port}": 0}

@@ -1,8 +1,8 @@
-"""The storms of unknown key ids on their time axes, one panel a case.
+"""The key storms on their time axes, one panel for each case.
 
-Rows from the top: the fetches as the origin counted them, with the number of the process that made each, and the time
-in which no other may start (the floor) behind everything; who held the lock; a row a process, with every verification
-that took long; and what became of the tokens: known keys, a new key, bad tokens.
+Rows from the top: the fetches as the origin counted them, each with the number of its process; who held the lock; a row
+for each process, with every verification that took long; and what became of the tokens: known keys, a new key, bad
+tokens. Behind everything are the cool-downs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from rig.checks.key_storm_figures import duration_s, fair, most_at_once, spans
+from rig.checks.key_storm_figures import duration_s, expected_fetches, most_at_once, spans
 from rig.evidence.case import Case
 from rig.evidence.key_storm import Fetch, KeyStorm, Token
 from rig.report.plots.canvas import INK, LIMIT, panels_below
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _GOOD, _BAD, _GONE = "#0072b2", "#d55e00", "#999999"
-_FLOOR = "#e8eef4"
+_COOL_DOWN = "#e8eef4"
 _LOCK = ("#009e73", "#66c2a5")
 _WAIT = {Token.UNKNOWN: "#e69f00", Token.FORGED: "#e69f00", Token.ROTATED: "#cc79a7", Token.KNOWN: "#56b4e9"}
 _LONG_NS = 20_000_000
 _TICKS = 1500
 _LABELLED = 0.02
-"""A fetch of a smaller share of the axis is drawn without the process's number."""
+"""A fetch that takes a smaller share of the axis is drawn without its process's number."""
 _ROWS_ABOVE = 2
 _TOKENS = (("known keys", (Token.KNOWN,)), ("new key", (Token.ROTATED,)), ("bad tokens", (Token.UNKNOWN, Token.FORGED)))
 
 
 def storms(case: Case) -> Figure | None:
-    """A panel for each case that was tried; None without one."""
+    """A panel for each case that was run; None without one."""
     tried = [storm for storm in case.key_storms if not storm.not_run]
     if not tried:
         return None
     heights = [1.6 + 0.09 * storm.processes for storm in tried]
-    figure, each = panels_below(heights, "Storms of unknown key ids: what the origin and the callers saw")
+    figure, each = panels_below(heights, "Key storms: what the origin and the callers saw")
     for axes, storm in zip(each, tried, strict=True):
         _Panel(axes, storm).draw()
     _legend(each[0])
@@ -63,7 +63,7 @@ class _Panel:
         self._lock()
         self._waits()
         for index, (_, kinds) in enumerate(self._tokens):
-            self._fates(self._tokens_from + index * 1.4 + 0.5, kinds)
+            self._outcomes(self._tokens_from + index * 1.4 + 0.5, kinds)
         self._marks()
 
     def _s(self, at_ns: float) -> float:
@@ -73,7 +73,7 @@ class _Panel:
         storm, axes = self._storm, self._axes
         fetches = f"{len(storm.fetches)} fetch{'' if len(storm.fetches) == 1 else 'es'}"
         off = f", without {', '.join(storm.without)}" if storm.without else ""
-        title = f"{storm.case}{off}: {fetches} ({fair(storm)} fair), {most_at_once(storm)} at a time"
+        title = f"{storm.case}{off}: {fetches} ({expected_fetches(storm)} expected), {most_at_once(storm)} at a time"
         axes.set_title(title, loc="left", fontsize=10, fontweight="bold", color=INK, pad=14)
         ticks = [0.5, 1.5, _ROWS_ABOVE + storm.processes / 2]
         names = ["origin's fetches", "lock held", f"{storm.processes} processes:\nwho waits"]
@@ -88,30 +88,32 @@ class _Panel:
 
     def _fetches(self) -> None:
         storm, axes = self._storm, self._axes
-        lanes: list[int] = []
-        for start_ns, end_ns in spans(storm):
-            axes.axvspan(
-                self._s(end_ns), self._s(end_ns) + storm.verifier_settings.floor_s, color=_FLOOR, linewidth=0, zorder=0
-            )
-            lane = next((index for index, until in enumerate(lanes) if until <= start_ns), len(lanes))
-            lanes[lane : lane + 1] = [end_ns]
-        depth = 0.9 / max(1, len(lanes))
-        busy = [0] * len(lanes)
-        for fetch, (start_ns, end_ns) in zip(storm.fetches, spans(storm), strict=True):
-            lane = next(index for index, until in enumerate(busy) if until <= start_ns)
-            busy[lane] = end_ns
-            width = max(self._s(end_ns) - self._s(start_ns), duration_s(storm) / 400)
-            top = 0.05 + lane * depth
-            axes.barh(top + depth / 2, width, depth * 0.9, self._s(start_ns), color=_colour(fetch), zorder=3)
+        tracks = self._assign_tracks()
+        depth = 0.9 / max(1, max(tracks, default=0) + 1)
+        for track, fetch, (start_ns, end_ns) in zip(tracks, storm.fetches, spans(storm), strict=True):
+            start, end = self._s(start_ns), self._s(end_ns)
+            axes.axvspan(end, end + storm.verifier_settings.cool_down_s, color=_COOL_DOWN, linewidth=0, zorder=0)
+            width = max(end - start, duration_s(storm) / 400)
+            axes.barh(0.05 + (track + 0.5) * depth, width, depth * 0.9, start, color=_colour(fetch), zorder=3)
             if fetch.member is not None:
                 row = _ROWS_ABOVE + fetch.member + 0.5
-                axes.barh(row, width, 0.8, self._s(start_ns), color=_colour(fetch), zorder=3)
-                if len(lanes) == 1 and width > _LABELLED * duration_s(storm):
-                    middle = self._s(start_ns) + width / 2
-                    axes.text(middle, 0.5, str(fetch.member), color="white", fontsize=7, ha="center", va="center")
+                axes.barh(row, width, 0.8, start, color=_colour(fetch), zorder=3)
+                if max(tracks) == 0 and width > _LABELLED * duration_s(storm):
+                    member = str(fetch.member)
+                    axes.text(start + width / 2, 0.5, member, color="white", fontsize=7, ha="center", va="center")
+
+    def _assign_tracks(self) -> list[int]:
+        """For each fetch the first track that is free at its start, so that fetches at one time do not overlap."""
+        busy_until: list[int] = []
+        tracks = []
+        for start_ns, end_ns in spans(self._storm):
+            track = next((index for index, until in enumerate(busy_until) if until <= start_ns), len(busy_until))
+            busy_until[track : track + 1] = [end_ns]
+            tracks.append(track)
+        return tracks
 
     def _lock(self) -> None:
-        """Looks at the lock, joined where the same backend held it at two in a row."""
+        """The holders of the lock, from one look at it to the next."""
         looks = self._storm.holdings
         turn = 0
         for index, look in enumerate(looks[:-1]):
@@ -135,14 +137,14 @@ class _Panel:
                 zorder=2,
             )
 
-    def _fates(self, row: float, kinds: tuple[Token, ...]) -> None:
-        """A tick a verification: what should be is pale, what should not be is red and larger."""
+    def _outcomes(self, row: float, kinds: tuple[Token, ...]) -> None:
+        """A tick for each verification: a right answer is pale, a wrong one is red and larger."""
         calls = self._storm.calls
         rows = calls[calls["token"].isin([kind.value for kind in kinds])]
         accepted = rows["accepted"].to_numpy(bool)
         bad_tokens = Token.UNKNOWN in kinds
         for shown, right in ((rows[accepted], not bad_tokens), (rows[~accepted], bad_tokens)):
-            at = [self._s(value) for value in _thinned(shown)["end_ns"]]
+            at = [self._s(value) for value in _thin_out(shown)["end_ns"]]
             colour = "#8fbf9f" if right else LIMIT
             self._axes.plot(at, np.full(len(at), row), "|", color=colour, markersize=5 if right else 9, zorder=3)
 
@@ -154,14 +156,14 @@ class _Panel:
             self._axes.text(at, -0.35, f" {what}", fontsize=7.5, color=INK, ha="left", va="bottom")
 
 
-def _thinned(rows: pd.DataFrame) -> pd.DataFrame:
+def _thin_out(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.iloc[:: max(1, len(rows) // _TICKS)]
 
 
 def _colour(fetch: Fetch) -> str:
     if fetch.outcome in ("aborted", "open"):
         return _GONE
-    return _GOOD if fetch.good else _BAD
+    return _GOOD if fetch.is_good else _BAD
 
 
 def _legend(axes: Axes) -> None:
@@ -172,7 +174,7 @@ def _legend(axes: Axes) -> None:
             Patch(color=_GOOD, label="fetch that brought keys"),
             Patch(color=_BAD, label="fetch that failed"),
             Patch(color=_GONE, label="fetch cut off"),
-            Patch(color=_FLOOR, label="floor: nobody may fetch"),
+            Patch(color=_COOL_DOWN, label="cool-down: nobody may fetch"),
             Patch(color=_LOCK[0], label="lock held"),
             Patch(color=_WAIT[Token.UNKNOWN], label="waits with an unknown key"),
             Patch(color=_WAIT[Token.KNOWN], label="waits with a known key"),

@@ -1,1 +1,1 @@
-"""The storm of unknown key ids: cases, an origin that counts, callers, and who is stormed."""
+"""The key storm: its cases, an origin that counts, the callers, and the subjects."""

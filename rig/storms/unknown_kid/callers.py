@@ -1,7 +1,7 @@
-"""What a member of the fleet does in a key storm: make the subject, warm it, wait for the release, ask.
+"""What a member of the fleet does in a key storm: make the verifier, warm it, wait for the release, hand it tokens.
 
-Every lane is a thread, so that a known key's way is measured while another of the same process waits for a fetch.
-Imported by every member: nothing heavy, and pandas is.
+Every client is a thread, so that one measures how known keys are served while another waits for a fetch. Every member
+imports this module: it imports nothing heavy, and pandas is.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ Call = tuple[str, int, int, bool, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """A lane as a member gets it: plain values. ``calls`` 0: until the end; times in seconds from the release."""
+class ClientScript:
+    """A client of the case as plain values. ``calls`` 0: until the end; times in seconds from the release."""
 
     token: str
     calls: int
     pace_s: float
     from_s: float
     until_s: float
-    beside: bool
+    background: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Script:
-    """What every member of a fleet is to do. ``known_key_id`` is what forged tokens name.
+class MemberScript:
+    """What every member does. ``known_key_id`` is the key id in forged tokens.
 
     ``warm``: verify a known token before the release.
     """
@@ -54,52 +54,52 @@ class Script:
     known: tuple[str, ...] = field(repr=False)
     known_key_id: str
     rotated: str = field(repr=False)
-    parts: tuple[Part, ...] = ()
+    clients: tuple[ClientScript, ...] = ()
     warm: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class CallerReport:
     """What a member brings back; ``fetches`` as the subject counts them, None where it does not."""
 
     calls: list[Call]
     fetches: int | None
 
 
-def storm(number: int, script: Script, barrier: Barrier) -> Told:
+def call_verifier(number: int, script: MemberScript, barrier: Barrier) -> CallerReport:
     """The work of one member (see ``rig.storms.fleet``)."""
     if script.path:
         sys.path.insert(0, script.path)
     os.environ.update(script.environ)  # for libraries that look there
     verify = load(script.factory)({**os.environ, "RIG_STORM_MEMBER": str(number)})
-    lanes = [(part, _tokens(part, script)) for part in script.parts]
+    tokens = [_tokens(client, script) for client in script.clients]
     if script.warm:
-        _warm(verify, script.known[0])
+        _warm_up(verify, script.known[0])
     done = threading.Event()
-    calls: list[list[Call]] = [[] for _ in lanes]
+    calls: list[list[Call]] = [[] for _ in script.clients]
     released_ns = barrier()
     threads = [
-        threading.Thread(target=_ask, args=(verify, part, tokens, released_ns, done, calls[index]), daemon=True)
-        for index, (part, tokens) in enumerate(lanes)
+        threading.Thread(target=_run_client, args=(verify, *each, released_ns, done), daemon=True)
+        for each in zip(script.clients, tokens, calls, strict=True)
     ]
     for thread in threads:
         thread.start()
-    for thread, part in zip(threads, script.parts, strict=True):
-        if not part.beside:
+    for thread, client in zip(threads, script.clients, strict=True):
+        if not client.background:
             thread.join()
     done.set()
     for thread in threads:
         thread.join(_JOIN_GRACE_S)
     given_up_ns = time.monotonic_ns()
-    told = [(*call[:2], call[2] or given_up_ns, *call[3:]) for lane in calls for call in lane]
-    return Told(told, getattr(verify, "fetches", None))
+    report = [(*call[:2], call[2] or given_up_ns, *call[3:]) for of_client in calls for call in of_client]
+    return CallerReport(report, getattr(verify, "fetches", None))
 
 
-def _warm(verify: Verify, token: str) -> None:
-    """Verify a known token, so that this process has seen its key; what it raises at last is the member's end.
+def _warm_up(verify: Verify, token: str) -> None:
+    """Verify a known token, so that this process has seen its key. An exception that does not go away ends the member.
 
-    All processes come here at about the same time, and one fetches. Who waits for it no longer than its patience is
-    refused, which is its right, and asks again: this is before the storm, and nobody is judged yet.
+    All processes do so at about the same time, and one fetches. A process that waits for it longer than its wait
+    timeout refuses the token, as it may, and is asked again: before the release nobody is judged.
     """
     deadline = time.monotonic() + _WARM_S
     while True:
@@ -113,39 +113,40 @@ def _warm(verify: Verify, token: str) -> None:
             return
 
 
-def _tokens(part: Part, script: Script) -> Iterator[tuple[str, str]]:
-    """Kind and token, without end; what must be signed for a bounded lane is signed before the release."""
-    match part.token:
+def _tokens(client: ClientScript, script: MemberScript) -> Iterator[tuple[str, str]]:
+    """Kind and token, without end; what must be signed for a bounded client is signed before the release."""
+    match client.token:
         case "known":
             return zip(repeat("known"), cycle(script.known), strict=False)
         case "rotated":
             return repeat(("rotated", script.rotated))
     forger = Forger(script.known_key_id)
     endless = (
-        ("forged", forger.forged()) if turn % _FORGED_EVERY == 0 else ("unknown", forger.unknown()) for turn in count(1)
+        ("forged", forger.forged_token()) if turn % _FORGED_EVERY == 0 else ("unknown", forger.unknown_token())
+        for turn in count(1)
     )
-    return iter([next(endless) for _ in range(part.calls)]) if part.calls else endless
+    return iter([next(endless) for _ in range(client.calls)]) if client.calls else endless
 
 
-def _ask(
+def _run_client(
     verify: Verify,
-    part: Part,
+    client: ClientScript,
     tokens: Iterator[tuple[str, str]],
+    calls: list[Call],
     released_ns: int,
     done: threading.Event,
-    calls: list[Call],
 ) -> None:
-    """One lane: ask, note, keep the pace. A call is noted before it is made: one that never ends is a refusal."""
-    due = time.monotonic() + part.from_s
-    until_ns = released_ns + round(part.until_s * 1e9)
+    """Hand over tokens at the client's pace. A call is noted before it is made: one that never ends is a refusal."""
+    due = time.monotonic() + client.from_s
+    until_ns = released_ns + round(client.until_s * 1e9)
     for turn in count(1):
         if done.wait(max(0.0, due - time.monotonic())) or time.monotonic_ns() >= until_ns:
             return
-        due = max(due + part.pace_s, time.monotonic())
+        due = max(due + client.pace_s, time.monotonic())
         kind, token = next(tokens)
         calls.append((kind, time.monotonic_ns(), 0, False, _HUNG))
         calls[-1] = _call(verify, kind, token)
-        if part.calls and turn >= part.calls:
+        if client.calls and turn >= client.calls:
             return
 
 
@@ -154,7 +155,7 @@ def _call(verify: Verify, kind: str, token: str) -> Call:
     error = ""
     try:
         verify(token)
-    except Exception as raised:  # whatever a subject raises is its way to refuse
+    except Exception as raised:  # any exception of a subject is a refusal
         error = _name(raised)
     return (kind, start_ns, time.monotonic_ns(), not error, error)
 

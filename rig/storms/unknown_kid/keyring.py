@@ -1,8 +1,8 @@
-"""The keys of one storm and the tokens they sign: made anew for every run, never written anywhere.
+"""The keys of one storm and the tokens that they sign: new ones for every run, never written anywhere.
 
 The origin serves the public halves. ``k-rsa-…``, ``k-ec-…`` and ``k-ed-…`` are known from the start; ``k-new-…`` joins
-at a rotation; the forger's key is in no set. What follows is random: a fleet that runs already may still hold the keys
-of the storm before, and must not take the new ones for them. Nothing here is heavy: members of a fleet import it.
+at a rotation; the forger's key is in no set. The ids end at random: a fleet that runs already may still hold the keys
+of the storm before. Members of a fleet import this module: it imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ AUDIENCE = "rig"
 _LIFETIME_S = 3600
 _ALGORITHMS = {"RSA": "RS256", "EC": "ES256", "OKP": "EdDSA"}
 
-# RFC 9864 would rather say "Ed25519"; issuers still write "EdDSA", and so must a test of what reads it.
+# RFC 9864 prefers "Ed25519"; issuers still write "EdDSA", and so must a test.
 warnings.filterwarnings("ignore", message="EdDSA is deprecated", category=SecurityWarning)
 
 
@@ -56,31 +56,31 @@ class Keyring:
 
     def known_tokens(self) -> tuple[str, ...]:
         """One valid token of each known key."""
-        return tuple(signed(key, str(key.kid)) for key in self.known)
+        return tuple(sign(key, str(key.kid)) for key in self.known)
 
     def rotated_token(self) -> str:
         """A valid token of the new key."""
-        return signed(self.new, str(self.new.kid))
+        return sign(self.new, str(self.new.kid))
 
 
 class Forger:
-    """Who signs tokens with a key of its own. ``known_key_id`` is the id of the key that it passes it off as."""
+    """Signs tokens with a key of its own. ``known_key_id`` is the key id that a forged token names."""
 
     def __init__(self, known_key_id: str = "k-ed") -> None:
         self._key = OKPKey.generate_key("Ed25519")
         self._known_key_id = known_key_id
 
-    def unknown(self) -> str:
+    def unknown_token(self) -> str:
         """A token of a key id that nobody has ever seen."""
-        return signed(self._key, f"x-{secrets.token_hex(8)}")
+        return sign(self._key, f"x-{secrets.token_hex(8)}")
 
-    def forged(self) -> str:
+    def forged_token(self) -> str:
         """A token that names a known key and was not signed by it."""
-        return signed(self._key, self._known_key_id)
+        return sign(self._key, self._known_key_id)
 
 
-def signed(key: Key, kid: str) -> str:
-    """A token in force for an hour."""
+def sign(key: Key, kid: str) -> str:
+    """Sign a token that is valid for an hour."""
     algorithm = _ALGORITHMS[key.key_type]
     now = int(time.time())
     claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "rig", "iat": now, "exp": now + _LIFETIME_S}

@@ -1,10 +1,10 @@
-"""A TCP tee: passes bytes between a fleet and the JWKS origin, and counts the requests in them on its own.
+"""The recording proxy: passes bytes between a fleet and the JWKS origin, and counts the requests in them on its own.
 
 ``python -m rig.storms.unknown_kid.proxy --to PORT --ledger FILE`` listens on loopback, prints one JSON line ``{"port":
-…}`` and ends when its standard input closes. It shares neither process nor HTTP server with the origin, so that the two
-counts are two. The ledger has one JSON line when a request's first byte has come and one when its answer has passed, or
-when either side went away before (``aborted``). Not for HTTP in general: it changes nothing, and waits for nobody. What
-it cannot read it passes on uncounted: the two counts differ then, and a gate says so.
+…}`` and ends when its standard input closes. It shares neither process nor HTTP server with the origin, so the two
+counts are independent. The ledger gets one JSON line with the first byte of a request, and one with the end of its
+answer, or when either side goes away before that (``aborted``). It is no HTTP proxy: it changes no byte. Bytes that it
+cannot read as HTTP it passes on uncounted; then the two counts differ, and a gate says so.
 """
 
 from __future__ import annotations
@@ -26,62 +26,62 @@ _CHUNK_BYTES = 65536
 _Count = Callable[[bytes], None]
 
 
-class _Counter:
+class _ExchangeCounter:
     """The requests of one connection, in both directions; the callbacks are httptools'."""
 
-    def __init__(self, peer: str, ledger: Ledger) -> None:
+    def __init__(self, peer: str, ledger: ProxyLedger) -> None:
         self._peer = peer
         self._ledger = ledger
         self._open: deque[int] = deque()
-        self._requests = httptools.HttpRequestParser(_Callbacks(on_message_begin=self._begun))
-        self._answers = httptools.HttpResponseParser(_Callbacks(on_message_complete=self._answered))
+        self._requests = httptools.HttpRequestParser(_Callbacks(on_message_begin=self._start_fetch))
+        self._answers = httptools.HttpResponseParser(_Callbacks(on_message_complete=self._end_fetch))
 
-    def sent(self, data: bytes) -> None:
+    def count_requests(self, data: bytes) -> None:
         _feed(self._requests, data)
 
-    def answered(self, data: bytes) -> None:
+    def count_answers(self, data: bytes) -> None:
         _feed(self._answers, data)
 
-    def over(self) -> None:
+    def abort_open(self) -> None:
         while self._open:
             self._ledger.end(self._open.popleft(), "aborted")
 
-    def _begun(self) -> None:
+    def _start_fetch(self) -> None:
         self._open.append(self._ledger.start(self._peer))
 
-    def _answered(self) -> None:
+    def _end_fetch(self) -> None:
         self._ledger.end(self._open.popleft(), str(self._answers.get_status_code()))
 
 
 def _feed(parser: httptools.HttpRequestParser | httptools.HttpResponseParser, data: bytes) -> None:
-    """Count what is in the bytes; raises nothing, as they must go on whatever they are."""
+    """Count what is in the bytes. It never raises: the bytes must be passed on whatever they are."""
     with contextlib.suppress(httptools.HttpParserError):
         while data:
             try:
                 parser.feed_data(data)
                 return
             except httptools.HttpParserUpgrade as upgrade:
-                # An offer of another protocol (h2c) is a request all the same. The origin declines it: what follows is
-                # the next one.
+                # An offer of another protocol (h2c) is a request too. The origin declines it, and the next request
+                # follows.
                 data = data[upgrade.args[0] :]
 
 
 class _Callbacks:
-    """httptools looks for methods by name and takes what is not there as not asked for."""
+    """httptools looks for methods by name, and calls those that exist."""
 
     def __init__(self, **callbacks: object) -> None:
         self.__dict__.update(callbacks)
 
 
-class Ledger:
-    """Fetches as the tee sees them, in the form of the origin's ledger."""
+class ProxyLedger:
+    """Fetches as the proxy sees them, in the form of the origin's ledger."""
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file
         self._fetches = 0
 
     def start(self, peer: str) -> int:
-        """A request began; its number."""
+        """A request began; returns its number."""
         self._fetches += 1
         self._write("start", self._fetches, peer=peer)
         return self._fetches
@@ -94,42 +94,42 @@ class Ledger:
         self._file.write(json.dumps({"event": event, "fetch": fetch, "at_ns": time.monotonic_ns(), **rest}) + "\n")
 
 
-class Tee:
-    """The server: one upstream connection for each that comes in."""
+class RecordingProxy:
+    """The server: one connection to the origin for each that comes in."""
 
-    def __init__(self, upstream_port: int, ledger: Ledger) -> None:
+    def __init__(self, upstream_port: int, ledger: ProxyLedger) -> None:
         self._upstream_port = upstream_port
         self._ledger = ledger
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass one connection on, until either side ends it."""
         host, port = writer.get_extra_info("peername")[:2]
-        counter = _Counter(f"{host}:{port}", self._ledger)
+        counter = _ExchangeCounter(f"{host}:{port}", self._ledger)
         try:
             up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._upstream_port)
         except OSError:
             writer.close()
             return
-        there = asyncio.create_task(_pass(reader, up_writer, counter.sent))
-        back = asyncio.create_task(_pass(up_reader, writer, counter.answered))
+        there = asyncio.create_task(_pass(reader, up_writer, counter.count_requests))
+        back = asyncio.create_task(_pass(up_reader, writer, counter.count_answers))
         await asyncio.wait([there, back], return_when=asyncio.FIRST_COMPLETED)
         for task in (there, back):
             task.cancel()
         await asyncio.gather(there, back, return_exceptions=True)
-        counter.over()
+        counter.abort_open()
         up_writer.close()
         writer.close()
 
 
 async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, count: _Count) -> None:
     while data := await reader.read(_CHUNK_BYTES):
-        count(data)  # before it goes on: who reads it may already ask again
+        count(data)  # before it is passed on: its reader may ask again at once
         writer.write(data)
         await writer.drain()
 
 
-async def _serve(host: str, port: int, upstream_port: int, ledger: Ledger) -> None:
-    server = await asyncio.start_server(Tee(upstream_port, ledger).handle, host, port, backlog=1024)
+async def _serve(host: str, port: int, upstream_port: int, ledger: ProxyLedger) -> None:
+    server = await asyncio.start_server(RecordingProxy(upstream_port, ledger).handle, host, port, backlog=1024)
     click.echo(json.dumps({"port": server.sockets[0].getsockname()[1]}))
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.buffer.read)
 
@@ -142,7 +142,7 @@ async def _serve(host: str, port: int, upstream_port: int, ledger: Ledger) -> No
 def main(upstream_port: int, host: str, port: int, path: Path) -> None:
     """Pass on until standard input closes."""
     with path.open("w", encoding="utf-8", buffering=1) as file:
-        asyncio.run(_serve(host, port, upstream_port, Ledger(file)))
+        asyncio.run(_serve(host, port, upstream_port, ProxyLedger(file)))
 
 
 if __name__ == "__main__":

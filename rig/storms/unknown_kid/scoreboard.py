@@ -1,9 +1,8 @@
 """The contestants of the scoreboard: releases of libraries that verify tokens, and the reference.
 
-Each release is installed by pip into a folder of its own under the run's temporary directory, which members of the
-fleet put first on their path: two releases of one library stand side by side, and the rig's environment stays as it is.
-What they need besides (cryptography, joserfc) is the rig's. Where pip or its index cannot be reached, a contestant is
-NOT-RUN by name.
+pip installs each release into a temporary folder of its own, which the members of the fleet put first on their path. So
+several releases of one library can be compared, and the rig's environment stays as it is. Their dependencies
+(cryptography, joserfc) are the rig's. Where pip or its index cannot be reached, a contestant is NOT-RUN by name.
 """
 
 from __future__ import annotations
@@ -19,15 +18,15 @@ from rig.storms.unknown_kid.subjects import AUTHLIB, PYJWT, REFERENCE_SUBJECT, S
 from rig.text import last_lines
 
 CASES = ("random-kids", "failing-cached", "rotation-inside")
-KEY_STORMS = 20
-"""Unknown keys a process: a library that fetches for each of them is through in seconds, not minutes."""
+KEY_IDS = 20
+"""Unknown key ids for each process: a library that fetches for each of them takes seconds, not minutes."""
 PROCESSES = 8
 _PIP_TIMEOUT_S = 120
 
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """A subject, and why it cannot be stormed: empty where it can."""
+    """A subject, and why it cannot be tested: empty where it can."""
 
     subject: Subject
     not_run: str = ""
@@ -44,29 +43,31 @@ class _Release:
 
 
 _RELEASES = (
-    _Release(PYJWT, "pyjwt-2.13.0", "PyJWT==2.13.0", "fetches for every token with an unknown kid, in every process"),
+    _Release(
+        PYJWT, "pyjwt-2.13.0", "PyJWT==2.13.0", "fetches for every token with an unknown key id, in every process"
+    ),
     _Release(
         PYJWT,
         "pyjwt-newest",
         "PyJWT>2.13.0",
-        "a cool-down per process, none after a failed fetch; one lock, held while it fetches, makes known kids wait",
+        "a cool-down per process, none after a failed fetch; known keys wait while it fetches",
     ),
-    _Release(AUTHLIB, "authlib", "Authlib", "fetches for every token with an unknown kid; otherwise never again"),
+    _Release(AUTHLIB, "authlib", "Authlib", "fetches for every token with an unknown key id; otherwise never again"),
 )
-_REFERENCE_NOTE = "one row and one lock for the fleet: floor, backoff, stale keys served meanwhile"
+_REFERENCE_NOTE = "one row and one lock for the fleet: cool-down, backoff, stale keys used meanwhile"
 
 
 def contestants(folder: Path) -> Iterator[Contestant]:
-    """All of them, installed below ``folder`` one by one."""
+    """All contestants, each installed below ``folder`` when it is its turn."""
     for release in _RELEASES:
         path = folder / release.name
         problem = _install(release.requirement, path)
-        name = release.name if problem else _versioned(release, path)
+        name = release.name if problem else _name_with_version(release, path)
         yield Contestant(replace(release.subject, name=name, path=str(path), note=release.note), problem)
     yield Contestant(replace(REFERENCE_SUBJECT, note=_REFERENCE_NOTE))
 
 
-def _versioned(release: _Release, path: Path) -> str:
+def _name_with_version(release: _Release, path: Path) -> str:
     (found,) = importlib.metadata.distributions(path=[str(path)])
     return f"{release.subject.name}-{found.version}"
 

@@ -1,4 +1,4 @@
-"""The storm of unknown key ids: which cases against whom (``rig.storms.unknown_kid.one_case`` makes one)."""
+"""The key storm: which cases against which subject (``rig.storms.unknown_kid.one_case`` runs one)."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from rig.storms.environment import StormEnvironment, StormOptions
 from rig.storms.unknown_kid import scoreboard
 from rig.storms.unknown_kid.cases import CASES
 from rig.storms.unknown_kid.keyring import Keyring
-from rig.storms.unknown_kid.one_case import Plan, not_tried, storm_case
+from rig.storms.unknown_kid.one_case import CasePlan, report_not_run, run_case
 from rig.storms.unknown_kid.subjects import FLAWED, READY, Subject, load
 from rig.target.endpoint import Endpoint
 
 PROCESSES = 16
 
 
-def require_key_ids(profile: Profile, order: StormOptions) -> None:
-    """UsageError or ConfigError where the order or the profile names what there is not."""
-    subject = _subject(profile, order)
-    if order.without and subject.name == REFERENCE:
-        require_protections(UNKNOWN_KID, order.without)
-    if unknown := [name for name in order.cases if name not in CASES]:
+def require_key_ids(profile: Profile, options: StormOptions) -> None:
+    """UsageError or ConfigError where the options or the profile name what does not exist."""
+    subject = _subject(profile, options)
+    if options.without and subject.name == REFERENCE:
+        require_protections(UNKNOWN_KID, options.without)
+    if unknown := [name for name in options.cases if name not in CASES]:
         raise UsageError(f"--case {unknown[0]}: {UNKNOWN_KID} has the cases {', '.join(CASES)}")
 
 
-def unknown_kid(environment: StormEnvironment, order: StormOptions) -> Iterator[KeyStorm]:
-    """The ordered cases one after the other, against the ordered subject or the profile's; each as it ends.
+def unknown_kid(environment: StormEnvironment, options: StormOptions) -> Iterator[KeyStorm]:
+    """Run the cases one after the other, against the subject of the options or of the profile; each as it ends.
 
     Raises as ``require_key_ids``, and RigError where something that is needed does not start.
     """
-    require_key_ids(environment.profile, order)
-    if order.scoreboard:
-        yield from _scoreboard(environment, order)
+    require_key_ids(environment.profile, options)
+    if options.scoreboard:
+        yield from _scoreboard(environment, options)
         return
-    subject = _subject(environment.profile, order)
+    subject = _subject(environment.profile, options)
     section = environment.profile.storms.unknown_kid
     if section is not None and subject.remote:
         ca_file = environment.profile.target.ca_file
@@ -52,51 +52,51 @@ def unknown_kid(environment: StormEnvironment, order: StormOptions) -> Iterator[
         pins = ("RIG_STORM_ADDRESSES", json.dumps([endpoint.addresses for endpoint in fleet]))
         trusted = (("RIG_STORM_CA_FILE", str(ca_file)),) if ca_file else ()
         subject = replace(subject, environ=(*subject.environ, pins, *trusted))
-    plan = Plan(subject, Keyring.make(), order.processes or PROCESSES, order.key_ids, order.without)
-    # A fleet that runs already may have fetched just now: in the storm before, or for somebody else.
+    plan = CasePlan(subject, Keyring.make(), options.processes or PROCESSES, options.key_ids, options.without)
+    # A fleet that runs already may have fetched just now.
     fetched_ns = time.monotonic_ns() if subject.remote else None
-    # Of a library that is not installed no case can be tried: whoever names it asks for all of them.
-    asked = bool(order.cases) or bool(subject.needs and missing(subject.needs, "verifiers"))
-    for name in order.cases or CASES:
+    # A library that is not installed can run no case; all count as asked for then.
+    asked = bool(options.cases) or bool(subject.needs and missing(subject.needs, "verifiers"))
+    for name in options.cases or CASES:
         case = CASES[name](subject.promises)
-        storm = storm_case(environment, plan, case, asked=asked, fetched_ns=fetched_ns)
+        storm = run_case(environment, plan, case, asked=asked, fetched_ns=fetched_ns)
         if subject.remote and not storm.not_run:
             fetched_ns = storm.ended_ns
         yield storm
 
 
-def _scoreboard(environment: StormEnvironment, order: StormOptions) -> Iterator[KeyStorm]:
-    """A few cases against every contestant; only the reference is judged."""
+def _scoreboard(environment: StormEnvironment, options: StormOptions) -> Iterator[KeyStorm]:
+    """Run a few cases against every contestant; only the reference is judged."""
     keyring = Keyring.make()
     with temporary_folder("rig-verifiers-") as folder:
         for contestant in scoreboard.contestants(folder):
             subject = contestant.subject
-            plan = Plan(subject, keyring, order.processes or scoreboard.PROCESSES, scoreboard.KEY_STORMS)
-            for name in order.cases or scoreboard.CASES:
+            plan = CasePlan(subject, keyring, options.processes or scoreboard.PROCESSES, scoreboard.KEY_IDS)
+            for name in options.cases or scoreboard.CASES:
                 case = CASES[name](None)
-                exhibit = subject.name != REFERENCE
+                display_only = subject.name != REFERENCE
                 if contestant.not_run:
-                    yield not_tried(plan, case, contestant.not_run, exhibit=exhibit)
+                    yield report_not_run(plan, case, contestant.not_run, display_only=display_only)
                 else:
-                    yield storm_case(environment, plan, case, exhibit=exhibit)
+                    yield run_case(environment, plan, case, display_only=display_only)
 
 
-def _subject(profile: Profile, order: StormOptions) -> Subject:
+def _subject(profile: Profile, options: StormOptions) -> Subject:
     section = profile.storms.unknown_kid
-    return subject_named(order.subject or (section.subject if section else REFERENCE), section)
+    return find_subject(options.subject or (section.subject if section else REFERENCE), section)
 
 
-def subject_named(name: str, section: UnknownKid | None) -> Subject:
-    """The subject of that name: a ready one, a factory, or ``http``, the fleet of the profile's section.
+def find_subject(name: str, section: UnknownKid | None) -> Subject:
+    """The subject of that name: one of the rig's, a factory, or ``http``, the fleet of the profile's section.
 
-    UsageError where there is none; a library of which the machine has none is found out by the first process.
+    UsageError where there is none. Whether its library is installed is not checked here.
     """
     if (ready := READY.get(name) or FLAWED.get(name)) is not None:
         return ready
     if name == "http":
         if section is None or not section.urls or not section.origin_port:
             raise ConfigError("subject http: the profile needs urls and origin_port in [storms.unknown-kid]")
-        return _http(section)
+        return _http_subject(section)
     if ":" not in name:
         raise UsageError(f"{name!r} is no subject; known are {', '.join(READY)}, http, and module:factory")
     try:
@@ -106,7 +106,7 @@ def subject_named(name: str, section: UnknownKid | None) -> Subject:
     return Subject(name, name)
 
 
-def _http(section: UnknownKid) -> Subject:
+def _http_subject(section: UnknownKid) -> Subject:
     environ = {
         "RIG_STORM_URLS": ",".join(section.urls),
         "RIG_STORM_PATH": section.path,

@@ -1,10 +1,9 @@
-"""The subjects of the key storms: anything that is made by ``factory(environ) -> verify(token)``.
+"""The subjects of the key storm: anything that is made by ``factory(environ) -> verify(token)``.
 
-``verify`` returns (the token is accepted) or raises (it is refused; ``Failed``: it was not even that). It may have a
-``fetches`` attribute: how often this process fetched, in its own words. A factory finds ``JWKS_URL`` in its
-environment, the bounds that it is held to (``rig.evidence.verifier_settings``), and ``DATABASE_URL`` where it wants to
-share something. The factories here stand for libraries as their documents use them, and for a fleet behind HTTP.
-Members of a fleet import this: nothing heavy.
+``verify`` returns where the token is accepted, and raises where it is refused; ``Failed`` means neither. It may have an
+attribute ``fetches``: its own count of this process's fetches. A factory finds in its environment ``JWKS_URL``, the
+settings to keep to (``rig.evidence.verifier_settings``), and ``DATABASE_URL``. The factories here use libraries as
+their documents do, or a fleet behind HTTP. Members of a fleet import this module: it imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ ALGORITHMS = ["RS256", "ES256", "EdDSA"]
 class Failed(Exception):
     """The fleet answered with a status that is neither "accepted" nor "rejected", or not at all.
 
-    Whatever ``verify`` raises of this name is no refusal (``rig.evidence.storm.FAILED``).
+    An exception of this name is no refusal (``rig.evidence.storm.FAILED``).
     """
 
 
@@ -42,13 +41,13 @@ class Rejected(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Who is stormed. ``path`` is a folder with libraries of its own, put first; ``environ`` is added to the members'.
+    """A verifier to test. ``path`` is a folder with libraries that comes first; ``environ`` is added to the members'.
 
-    ``prepare`` are the arguments of the Python that makes its tables, where it shares its keys in the rig's database;
-    ``decisions_sql`` then reads what it wrote down of its fetches: failures in a row, wait in seconds, error.
-    ``remote`` is True where it runs in processes that are not the fleet's: they can be neither stopped nor told what to
-    keep to; ``promises`` are what they do keep to, ``origin_port`` is where they look for keys. ``needs`` is a module
-    that must be installed, ``note`` says what the subject does.
+    ``prepare`` are the arguments of a Python command that makes its tables, where it shares its keys in the rig's
+    database; ``decisions_sql`` then reads what it wrote down about its fetches: failures in a row, wait in seconds,
+    error. A ``remote`` subject runs already: the rig can neither stop it nor set it. ``promises`` is what it keeps to,
+    ``origin_port`` where it looks for keys. ``needs`` is a module that must be installed, ``note`` says what the
+    subject does.
     """
 
     name: str
@@ -64,8 +63,8 @@ class Subject:
     note: str = ""
 
     @property
-    def shared(self) -> bool:
-        """True where it keeps its keys in the rig's database."""
+    def uses_database(self) -> bool:
+        """Whether it keeps its keys in the rig's database."""
         return bool(self.prepare)
 
 
@@ -88,7 +87,7 @@ FLAWED = {
         ("flawed-hanging-up", "HangingUp"),
     )
 }
-"""The reference with one mistake each, which none of its own switches makes (``rig prove``)."""
+"""The reference with one mistake each, for ``rig prove``: mistakes that no protection of its own prevents."""
 
 
 def load(factory: str) -> Callable[[Mapping[str, str]], Verify]:
@@ -99,14 +98,14 @@ def load(factory: str) -> Callable[[Mapping[str, str]], Verify]:
 
 
 def pyjwt(environ: Mapping[str, str]) -> Verify:
-    """PyJWT's ``PyJWKClient``, one a process; with its cool-down at the floor, where its release has one."""
+    """PyJWT's ``PyJWKClient``, one for each process; with the case's cool-down, where its release has one."""
     jwt: Any = importlib.import_module("jwt")
     options: dict[str, float] = {
         "lifespan": float(environ["JWKS_TTL_S"]),
         "timeout": float(environ["JWKS_FETCH_TIMEOUT_S"]),
     }
     if "cooldown_duration" in jwt.PyJWKClient.__init__.__annotations__:
-        options["cooldown_duration"] = float(environ["JWKS_FLOOR_S"])
+        options["cooldown_duration"] = float(environ["JWKS_COOL_DOWN_S"])
     client = jwt.PyJWKClient(environ["JWKS_URL"], **options)
 
     def verify(token: str) -> object:
@@ -117,12 +116,12 @@ def pyjwt(environ: Mapping[str, str]) -> Verify:
 
 
 def authlib(environ: Mapping[str, str]) -> Verify:
-    """Authlib's OpenID client: when it fetches is Authlib's, how the bytes come is this adapter's."""
+    """Authlib's OpenID client. Authlib decides when to fetch; this adapter sends the request."""
     module: Any = importlib.import_module("authlib.integrations.base_client.sync_openid")
     mixin: Any = module.OpenIDMixin
     timeout_s = float(environ["JWKS_FETCH_TIMEOUT_S"])
 
-    class Client(mixin):  # type: ignore[misc]  # the class of whatever release is installed
+    class AuthlibClient(mixin):  # type: ignore[misc]  # the class of whatever release is installed
         client_id = AUDIENCE
         server_metadata: Mapping[str, Any] = {
             "issuer": ISSUER,
@@ -139,10 +138,10 @@ def authlib(environ: Mapping[str, str]) -> Verify:
         def _get_session(self) -> _Session:
             return _Session(timeout_s)
 
-    client = Client()
+    client = AuthlibClient()
 
     def verify(token: str) -> object:
-        # An access token beside it makes it the code flow's, which asks for no nonce.
+        # With an access token it is the code flow, which asks for no nonce.
         return client.parse_id_token({"id_token": token, "access_token": "-"}, nonce=None)
 
     return verify
@@ -200,7 +199,7 @@ def http_fleet(environ: Mapping[str, str]) -> Verify:
         connection = getattr(local, "connection", None) or http.client.HTTPConnection(base.host, base.port)
         local.connection = connection
         try:
-            if connection.sock is None:  # it would resolve the name again
+            if connection.sock is None:  # connecting by itself, it would resolve the name again
                 connection.sock = base.connect(timeout_s, tls)
             connection.request("GET", path, headers={header: f"{scheme} {token}".strip()})
             response = connection.getresponse()

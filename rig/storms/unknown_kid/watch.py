@@ -1,7 +1,7 @@
 """What is seen from outside while a storm goes on: who fetches, who holds the lock, who is connected.
 
-``FetchWatch`` reads the tee's ledger as it grows and finds the process behind each fetch by the port it came from.
-``DatabaseWatch`` looks at the locks and sessions of one database over the owner's connection, in a thread of its own.
+``FetchWatch`` reads the recording proxy's ledger as it grows and finds the process behind each fetch by its port.
+``DatabaseWatch`` reads the locks and sessions of one database over the owner's connection, in a thread of its own.
 Neither judges, and neither asks the subject.
 """
 
@@ -17,13 +17,13 @@ from typing import Any, Self
 
 import psycopg
 
-from rig.evidence.key_storm import Decision, Door, Holding
-from rig.storms.unknown_kid.origin import Counted, Tail
+from rig.evidence.key_storm import DatabaseConnections, Decision, Holding
+from rig.storms.unknown_kid.origin import CountedFetch, LedgerTail
 
 _EVERY_S = 0.02
 _GONE_S = 3.0
-_LOOKED_UP_MAX = 64
-"""Past so many fetches nobody wants to know who it was."""
+_ATTRIBUTED_MAX = 64
+"""Of so many fetches the rig finds the process. A look costs time, and more are not shown."""
 
 _LOCKS = """
 SELECT max(pid) FILTER (WHERE granted), count(*) FILTER (WHERE NOT granted) FROM pg_locks
@@ -37,19 +37,19 @@ _SESSIONS = "SELECT sessions FROM pg_stat_database WHERE datname = current_datab
 
 
 class FetchWatch:
-    """The fetches through the tee, and the members that made them."""
+    """The fetches through the recording proxy, and the members that made them."""
 
-    def __init__(self, tail: Tail, pids: Sequence[int], tee_port: int) -> None:
+    def __init__(self, tail: LedgerTail, pids: Sequence[int], proxy_port: int) -> None:
         self._tail = tail
-        self._tee_port = tee_port
+        self._tee_port = proxy_port
         self._pids = pids
         self.members: dict[str, int] = {}
         """Member by peer, as far as they were seen in time."""
 
-    def look(self) -> list[Counted]:
-        """All fetches so far; new ones are attributed."""
+    def read_fetches(self) -> list[CountedFetch]:
+        """All fetches so far; the members of new ones are looked up."""
         fetches = self._tail.read()
-        for counted in fetches[:_LOOKED_UP_MAX]:
+        for counted in fetches[:_ATTRIBUTED_MAX]:
             if counted.peer not in self.members and counted.fetch.end_ns is None:
                 member = self._member_at(counted.peer)
                 if member is not None:
@@ -66,11 +66,11 @@ class FetchWatch:
 
 
 def _socket_at(port: int, remote_port: int) -> Path | None:
-    """What the descriptor of the socket between two local ports links to.
+    """The link target of the file descriptor of the socket between two local ports.
 
-    One port alone does not name it: the system gives a port away again towards another peer, and where connections come
-    and go, one that waits for its last packets has the same. By hand, because there are milliseconds: psutil would read
-    the table of all sockets again for every process.
+    One port alone is not enough: the system reuses a port towards another peer, also while an old connection waits for
+    its last packets. There are only milliseconds for it, and psutil would read the table of all sockets for every
+    process.
     """
     with Path("/proc/net/tcp").open(encoding="ascii") as table:
         for line in table:
@@ -81,7 +81,7 @@ def _socket_at(port: int, remote_port: int) -> Path | None:
 
 
 class DatabaseWatch:
-    """Locks and sessions of one database, looked at every 20 ms; a context manager."""
+    """Locks and sessions of one database, read every 20 ms; a context manager."""
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
@@ -106,18 +106,18 @@ class DatabaseWatch:
         self._thread.join()
         self._connection.close()
 
-    def door(self) -> Door | None:
-        """Connections since the context was entered; to be asked when the fleet has gone. None where there was none."""
+    def count_connections(self) -> DatabaseConnections | None:
+        """The connections since the context was entered, None without any. Call it when the fleet has ended."""
         self._stop.set()
         self._thread.join()
         deadline = time.monotonic() + _GONE_S
         while self._number(_OTHERS) and time.monotonic() < deadline:
-            time.sleep(_EVERY_S)  # a session is counted for good when it has ended
+            time.sleep(_EVERY_S)  # a session is in the count when it has ended
         opened = self._number(_SESSIONS) - self._sessions_before
-        return Door(opened, self._most) if opened else None
+        return DatabaseConnections(opened, self._most) if opened else None
 
     def decisions(self, query: str) -> list[Decision]:
-        """What the subject wrote down of its fetches, in their order."""
+        """What the subject wrote down about its fetches, in their order."""
         return [Decision(*row) for row in self._connection.execute(query.encode()).fetchall()]
 
     def _watch(self) -> None:
@@ -132,6 +132,6 @@ class DatabaseWatch:
         return int(row[0] or 0) if row else 0
 
 
-def by_member(fetches: Sequence[Counted], members: Mapping[str, int]) -> dict[int, int]:
+def by_member(fetches: Sequence[CountedFetch], members: Mapping[str, int]) -> dict[int, int]:
     """Member by the number of the fetch, counted from 0 in the order of their starts."""
     return {index: members[counted.peer] for index, counted in enumerate(fetches) if counted.peer in members}
