@@ -31,7 +31,7 @@ def weigh_client(measured: Measured, best_rps: float | None, machine: Hypothesis
     """H-D. ``best_rps`` is the rate of the null benchmark, None without one; ``machine`` is H-F, weighed."""
     client = measured.client
     if client is None:
-        return CLIENT.leave_undecided("the client: no worker reported")
+        return CLIENT.leave_open("the client: no worker reported")
     late = measured.share(client.late)
     figures: dict[str, Figure] = {
         "worker": client.busiest,

@@ -40,7 +40,7 @@ def weigh_pool(measured: Measured, *databases: Hypothesis) -> Hypothesis:
     """H-B1. ``databases`` are hypotheses about the sessions: if one holds, it explains the queue for them."""
     database, pool = measured.database, measured.pool
     if database is None:
-        return POOL.leave_undecided(measured.unseen["database"])
+        return POOL.leave_open(measured.unseen["database"])
     in_use = database.in_use / database.connections if database.connections else 0.0
     figures: dict[str, Figure] = {
         "waiting_for_a_connection": pool.waiting if pool else None,
@@ -86,9 +86,9 @@ def weigh_churn(measured: Measured) -> Hypothesis:
     """H-B2, from the database's own count of sessions."""
     database = measured.database
     if database is None:
-        return CHURN.leave_undecided(measured.unseen["database"])
+        return CHURN.leave_open(measured.unseen["database"])
     if database.connects_per_s is None:
-        return CHURN.leave_undecided("new sessions: use a PostgreSQL that counts them (14 or later)")
+        return CHURN.leave_open("new sessions: use a PostgreSQL that counts them (14 or later)")
     a_request = database.connects_per_s / measured.rate_per_s if measured.rate_per_s else 0.0
     figures: dict[str, Figure] = {
         "new_sessions_per_s": database.connects_per_s,

@@ -40,7 +40,7 @@ def weigh_commit(measured: Measured) -> Hypothesis:
     """H-A1. Commit latency is sessions in commit over commits a second (Little's law)."""
     database = measured.database
     if database is None:
-        return COMMIT.leave_undecided(measured.unseen["database"])
+        return COMMIT.leave_open(measured.unseen["database"])
     waiting = database.committing
     latency_ms = _each_ms(waiting, database)
     score = _behind(waiting, measured, database)
@@ -73,7 +73,7 @@ def weigh_locks(measured: Measured) -> Hypothesis:
     """H-A2, with the longest wait that was seen and the statement that held the lock."""
     database = measured.database
     if database is None:
-        return LOCKS.leave_undecided(measured.unseen["database"])
+        return LOCKS.leave_open(measured.unseen["database"])
     waiting = database.lock_waiting
     each_ms = _each_ms(waiting, database)
     score = _behind(waiting, measured, database)

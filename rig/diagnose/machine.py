@@ -24,7 +24,7 @@ def weigh_machine(measured: Measured) -> Hypothesis:
     """H-F."""
     machine = measured.machine
     if machine is None:
-        return MACHINE.leave_undecided(measured.unseen["machine"])
+        return MACHINE.leave_open(measured.unseen["machine"])
     wanting = measured.without_core
     figures: dict[str, Figure] = {
         "busy_share": machine.busy,

@@ -45,9 +45,9 @@ def weigh_logs(measured: Measured) -> Hypothesis:
     """H-C."""
     server = measured.server
     if server is None or not server.processes:
-        return LOGS.leave_undecided(measured.unseen.get("server", "no process of the target served"))
+        return LOGS.leave_open(measured.unseen.get("server", "no process of the target served"))
     if server.written_bytes_per_request is None:
-        return LOGS.leave_undecided(measured.unseen["written"])
+        return LOGS.leave_open(measured.unseen["written"])
     written, busiest = server.written_bytes_per_request, server.processes[0]
     figures: dict[str, Figure] = {
         "written_bytes_per_request": round(written),
@@ -71,7 +71,7 @@ def weigh_computing(measured: Measured, *causes: Hypothesis) -> Hypothesis:
     """H-E. ``causes`` are hypotheses that cost the server's CPU themselves."""
     server = measured.server
     if server is None or not server.processes:
-        return COMPUTING.leave_undecided(measured.unseen.get("server", "no process of the target served"))
+        return COMPUTING.leave_open(measured.unseen.get("server", "no process of the target served"))
     busiest, *others = server.processes
     apart = measured.client.unevenness if measured.client and others else 1.0
     uneven = _unevenness(server)

@@ -17,7 +17,7 @@ class Claim:
     prediction: str
     falsifier: str
 
-    def leave_undecided(self, why: str, figures: Mapping[str, Figure] | None = None) -> Hypothesis:
+    def leave_open(self, why: str, figures: Mapping[str, Figure] | None = None) -> Hypothesis:
         """Undetermined: nobody saw what would decide it, for the reason ``why``."""
         return self._conclude("undetermined", 0.0, figures or {}, why)
 

@@ -176,7 +176,7 @@ def _plan_short(profile: Profile) -> Iterator[Scenario]:
     yield unique_storm(SHORT_UNIQUE, route, ("A",))
 
 
-def _measure_speed(bench: Bench, opened: OpenRun, run: PlannedRun) -> None:
+def _measure_rate(bench: Bench, opened: OpenRun, run: PlannedRun) -> None:
     """A short null benchmark with a floor that the client reaches only where it gets its time."""
     floor_rps = _THROTTLED_FLOOR * bench.valid_certificate.rps
     settings = replace(
@@ -248,7 +248,7 @@ SUSTAINED = Stage(
     partial(_run_live, scenarios=_plan_steady_rate),
 )
 """An open loop."""
-NULL = Stage("null", (), partial(_run_live, act=_measure_speed))
+NULL = Stage("null", (), partial(_run_live, act=_measure_rate))
 """The null benchmark alone."""
 LATENCY = Stage("latency_calibration", ("calibration.null",), partial(_run_live, act=_measure_latencies))
 """The calibration of latencies alone."""
