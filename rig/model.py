@@ -103,7 +103,7 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One drive: which requests, in which order, how paced, for which tenants.
+    """One part of a run: which requests, in which order, how paced, for which tenants.
 
     ``key_step`` stands for ``step`` in the keys, so that several steps may share one key (the documented composition);
     ``shared_key`` makes a one-key share use the same key for every tenant. ``limit_s`` is a gate on the time from the
@@ -133,7 +133,7 @@ class Scenario:
 
     @property
     def label(self) -> str:
-        """Unique name of the drive within a run, fit for a file name."""
+        """Unique name of the scenario run within a run, fit for a file name."""
         spread = f"-T{len(self.tenants)}" if len(self.tenants) > 2 else ""
         return f"{self.id}-{self.step}-{self.route}{spread}-{self.trial}"
 

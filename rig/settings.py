@@ -8,7 +8,7 @@ lines of the rig's own children, and what the manifest of a pack says. A new opt
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import Field, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -16,8 +16,8 @@ from typing import Any, get_type_hints
 from rig.errors import UsageError
 from rig.limits import FLOOR_RPS, LEAST_S, LEAST_TRIALS, RATE_CEILING_PER_S, REQUESTS_CEILING
 
-LATENCY_FORMS = ("quick", "full", "none")
-_NULL_SECONDS_MOST = 600.0
+_NULL_HELP = f"Measure this long in each null trial. Under {LEAST_S:g} s is weak evidence."
+_HOST_HELP = "Load this host beyond loopback. The profile's target.allow_host must name it too."
 _RESULTS = Path("results")
 
 
@@ -25,94 +25,70 @@ _RESULTS = Path("results")
 class Option:
     """How a setting is given on a command line. ``flag`` is without dashes; ``old_flags`` still work.
 
-    ``is_allowed`` accepts a value, ``wanted`` says what to give instead of one that it refuses. ``switch``: the two
-    values that ``--flag`` and ``--no-flag`` stand for.
+    ``least`` and ``most`` are the range of a number; where there is no ``least``, it must be above 0. ``switch``: the
+    two values that ``--flag`` and ``--no-flag`` stand for.
     """
 
     flag: str
     help: str
-    is_allowed: Callable[[Any], bool] = lambda value: True
-    wanted: str = ""
+    least: int | None = None
+    most: float = math.inf
+    choices: tuple[str, ...] = ()
     switch: tuple[Any, Any] | None = None
     old_flags: tuple[str, ...] = ()
 
+    def check(self, value: Any) -> None:
+        """UsageError where the value is none that the option takes."""
+        if isinstance(value, str) and self.choices and value not in self.choices:
+            raise UsageError(f"--{self.flag} {value}: give one of {', '.join(self.choices)}")
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            is_enough = value > 0 if self.least is None else value >= self.least
+            if not is_enough or not value <= self.most or value == math.inf:
+                above = "above 0" if self.least is None else f"from {self.least}"
+                raise UsageError(f"--{self.flag} {value}: give a number {above}{self._limit}")
 
-def _option(default: Any, *how: Any, **more: Any) -> Any:
-    return field(default=default, metadata={"option": Option(*how, **more)})
+    @property
+    def _limit(self) -> str:
+        return "" if self.most == math.inf else f" to {int(self.most)}"
+
+
+def _option(default: Any, flag: str, text: str, **more: Any) -> Any:
+    return field(default=default, metadata={"option": Option(flag, text, **more)})
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What a run is asked to do: frozen, checked, written into the manifest as it is."""
 
-    seed: int = _option(
-        1,
-        "seed",
-        "Derive keys and bodies from this number.",
-        lambda value: 0 <= value < 1 << 63,
-        "a number from 0 to 2^63 - 1",
-    )
+    seed: int = _option(1, "seed", "Derive keys and bodies from this number.", least=0, most=(1 << 63) - 1)
     out: Path = _option(_RESULTS, "out", "Write evidence packs into this folder.")  # noqa: RUF009  # it makes a field
-    workers: int = _option(
-        1, "workers", "Send from this many processes.", lambda value: 1 <= value <= 64, "a number from 1 to 64"
-    )
-    floor_rps: float = _option(
-        FLOOR_RPS,
-        "floor",
-        "Require this many requests/s in the null benchmark.",
-        lambda value: 0 < value < math.inf,
-        "a rate above 0",
-    )
+    workers: int = _option(1, "workers", "Send from this many processes.", least=1, most=64)
+    floor_rps: float = _option(FLOOR_RPS, "floor", "Require this many requests/s in the null benchmark.")
     null_trials: int = LEAST_TRIALS
-    null_seconds: float = _option(
-        LEAST_S,
-        "null-seconds",
-        f"Measure this long in each null trial. Under {LEAST_S:g} s is weak evidence.",
-        lambda value: 0 < value <= _NULL_SECONDS_MOST,
-        f"a time above 0, up to {_NULL_SECONDS_MOST:g}",
-    )
+    null_seconds: float = _option(LEAST_S, "null-seconds", _NULL_HELP, most=600)
     latency_calibration: str = _option(
         "quick",
         "latency-calibration",
         "Check measured latency against known latency.",
-        LATENCY_FORMS.__contains__,
-        f"one of {', '.join(LATENCY_FORMS)}",
+        choices=("quick", "full", "none"),
         switch=("quick", "none"),
         old_flags=("--ruler/--no-ruler",),
     )
-    port: int = _option(
-        0,
-        "port",
-        "Launch the target at this port. 0 picks a free one.",
-        lambda value: 0 <= value <= 65535,
-        "a number from 1 to 65535, or 0 for a free one",
-    )
-    allow_host: str | None = _option(
-        None, "allow-host", "Load this host beyond loopback. The profile's target.allow_host must name it too."
-    )
+    port: int = _option(0, "port", "Launch the target at this port. 0 picks a free one.", least=0, most=65535)
+    allow_host: str | None = _option(None, "allow-host", _HOST_HELP)
     defects: tuple[str, ...] = _option((), "defect", "Seed this defect into the reference service. Repeatable.")
     samplers: bool = _option(True, "samplers", "Sample the database and the processes during the run.")
     storms: bool = _option(True, "storms", "End the run with a short storm of processes.")
     max_requests: int = _option(
-        REQUESTS_CEILING,
-        "max-requests",
-        "Send at most this many requests in this run.",
-        lambda value: 1 <= value <= REQUESTS_CEILING,
-        f"a number from 1 to {REQUESTS_CEILING}",
+        REQUESTS_CEILING, "max-requests", "Send at most this many requests in this run.", least=1, most=REQUESTS_CEILING
     )
     max_rate_per_s: float = _option(
-        RATE_CEILING_PER_S,
-        "max-rate",
-        "Send at most this many requests/s in each open loop.",
-        lambda value: 0 < value <= RATE_CEILING_PER_S,
-        f"a rate above 0, up to {RATE_CEILING_PER_S:g}",
+        RATE_CEILING_PER_S, "max-rate", "Send at most this many requests/s in each open loop.", most=RATE_CEILING_PER_S
     )
 
     def __post_init__(self) -> None:
         for name, option in OPTIONS.items():
-            value = getattr(self, name)
-            if not option.is_allowed(value):
-                raise UsageError(f"--{option.flag} {value}: give {option.wanted}")
+            option.check(getattr(self, name))
 
     def allowed_host(self, named: str | None) -> str | None:
         """The host beside loopback that may be loaded: ``named`` by the profile and repeated on the command line."""

@@ -44,5 +44,5 @@ def test_the_words_of_another_command_line_ask_for_the_same() -> None:
 def test_a_wrong_value_names_its_option_and_what_to_give() -> None:
     with pytest.raises(UsageError, match=r"--workers 65: give a number from 1 to 64"):
         Settings(workers=65)
-    with pytest.raises(UsageError, match=r"--max-rate nan: give a rate above 0, up to 50000"):
+    with pytest.raises(UsageError, match=r"--max-rate nan: give a number above 0 to 50000"):
         Settings(max_rate_per_s=float("nan"))

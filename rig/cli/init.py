@@ -9,27 +9,25 @@ from typing import Any
 
 import click
 
+from rig.cli.options import decorate_with
 from rig.errors import ExitCode, UsageError
 from rig.init.questions import QUESTIONS, Answers, Question, ask_all
-
-
-def _takes_answers(command: Callable[..., int]) -> Callable[..., int]:
-    """Add one option for each question."""
-    for question in reversed(QUESTIONS):
-        about = f"{question.prompt}. Default: {question.default or 'empty'}."
-        kind = click.Choice(question.choices) if question.choices else click.STRING
-        command = click.option(f"--{question.name}", _parameter(question), type=kind, help=about)(command)
-    return command
 
 
 def _parameter(question: Question) -> str:
     return question.name.replace("-", "_")
 
 
+def _option(question: Question) -> Callable[..., Any]:
+    about = f"{question.prompt}. Default: {question.default or 'empty'}."
+    kind = click.Choice(question.choices) if question.choices else click.STRING
+    return click.option(f"--{question.name}", _parameter(question), type=kind, help=about)
+
+
 @click.command("init")
 @click.argument("path", type=click.Path(path_type=Path), default=Path("rig.toml"))
 @click.option("--yes", is_flag=True, help="Ask nothing. Take the default of what is not given.")
-@_takes_answers
+@decorate_with(*map(_option, QUESTIONS))
 def init(path: Path, yes: bool, **given: Any) -> int:
     """Ask a few questions about a service and write its profile.
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import click
 
-from rig.cli.options import Invocation, takes_run_settings
+from rig.cli.options import Invocation, count_option, decorate_with, takes_run_settings
 from rig.cli.output import run_job
 
 
@@ -32,25 +31,17 @@ def _ids(context: click.Context, parameter: click.Parameter, value: str | None) 
     return chosen
 
 
-_OPTIONS = (
+takes_ladder = decorate_with(
     click.option(
         "--steps", default="50,250,1000", show_default=True, callback=_steps, help="Send N requests at each step."
     ),
     click.option("--only", callback=_ids, help="Run these scenarios only, like S1,S5."),
-    click.option(
-        "--tenants", type=click.IntRange(1, 200), default=1, show_default=True, help="Spread over this many tenants."
-    ),
+    count_option("--tenants", default=1, most=200, text="Spread over this many tenants."),
     click.option(
         "--documented", is_flag=True, help="Send the documented composition. Its totals are 11,498 / 2,980 / 1 / 0."
     ),
 )
-
-
-def takes_ladder(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of the ladder, by the names that ``rig.verbs.ladder`` gives them."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+"""The options of the ladder, by the names that ``rig.verbs.ladder`` gives them."""
 
 
 @click.command("ladder")

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import click
 
-from rig.cli.options import Invocation, takes_settings
+from rig.cli.options import Invocation, count_option, takes_settings
 
 LOCUST_SETTINGS = ("out", "seed", "allow_host", "defects", "max_requests", "null_seconds")
-workers_option = click.option(
-    "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Start this many native workers."
-)
-seconds_option = click.option(
-    "--seconds", type=click.IntRange(1), default=20, show_default=True, help="Run the sustained mix for this long."
-)
+workers_option = count_option("--workers", default=1, most=64, text="Start this many native workers.")
+seconds_option = count_option("--seconds", default=20, text="Run the sustained mix for this long.")
 
 
 @click.command("mix")
 @takes_settings(*LOCUST_SETTINGS, json=False)
-@click.option("--users", type=click.IntRange(1), default=50, show_default=True, help="Send over this many connections.")
+@count_option("--users", default=50, text="Send over this many connections.")
 @seconds_option
 @workers_option
 def mix(invocation: Invocation, users: int, seconds: int, workers: int) -> int:

@@ -65,11 +65,29 @@ json_option: _Decorator = click.option("--json", "as_json", is_flag=True, help="
 seed_option, out_option, allow_host_option = map(setting_option, ("seed", "out", "allow_host"))
 
 
-def require_above_zero(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
-    """For options that are a time or a rate ("nan" passes every range of click's)."""
+def _require_above_zero(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
     if value is not None and not 0 < value < math.inf:
         raise click.BadParameter(f"{value:g}: give a number above 0")
     return value
+
+
+def positive_option(*names: str, default: float | None = None, text: str) -> _Decorator:
+    """An option that is a time or a rate ("nan" would pass every range of click's)."""
+    shown = default is not None
+    return click.option(
+        *names, type=float, default=default, show_default=shown, callback=_require_above_zero, help=text
+    )
+
+
+def count_option(*names: str, default: int | None = None, most: int | None = None, text: str) -> _Decorator:
+    """An option that is a whole number from 1."""
+    kind = click.IntRange(1, most)
+    return click.option(*names, type=kind, default=default, show_default=default is not None, help=text)
+
+
+def decorate_with(*options: _Decorator) -> _Decorator:
+    """All of these options, in their order in the help."""
+    return lambda command: functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +134,7 @@ def takes_settings(*names: str, json: bool = True, **defaults: Any) -> _Decorato
             return command(Invocation(profile, settings, as_json), **options)
 
         of_settings = [setting_option(name, default=defaults.get(name, DEFAULTS[name])) for name in names]
-        decorated: Callable[..., int] = wrapper
-        for decorator in reversed([profile_option, *of_settings, *([json_option] if json else [])]):
-            decorated = decorator(decorated)
-        return decorated
+        return decorate_with(profile_option, *of_settings, *([json_option] if json else []))(wrapper)
 
     return decorate
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import click
 
 from rig.cli.mix import LOCUST_SETTINGS, workers_option
-from rig.cli.options import Invocation, takes_settings
+from rig.cli.options import Invocation, count_option, takes_settings
 
 
 @click.command("ui")
 @takes_settings(*LOCUST_SETTINGS, json=False, null_seconds=1.0)
 @workers_option
-@click.option(
-    "--web-port", type=click.IntRange(1, 65535), default=8089, show_default=True, help="Serve the UI at this port."
-)
+@count_option("--web-port", default=8089, most=65535, text="Serve the UI at this port.")
 def ui(invocation: Invocation, workers: int, web_port: int) -> int:
     """Start locust's web UI with native workers, until Ctrl-C."""
     from rig.locust_bridge.launch import LocustCommand, lead, options_of_session

@@ -154,7 +154,7 @@ def _rows_in_words(wrong: Sequence[Discrepancy]) -> str:
     return "; ".join(parts)
 
 
-def nothing_else_is_stored(context: DoctorContext) -> str:
+def no_other_rows(context: DoctorContext) -> str:
     """These tenants have no row that no request explains."""
     stray = [key for key in context.truth.discrepancies if not key.scenario_run]
     if stray:

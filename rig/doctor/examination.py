@@ -13,8 +13,8 @@ import psycopg
 from rig.doctor.context import DoctorContext
 from rig.doctor.events import (
     answers_of,
+    no_other_rows,
     no_personal_data,
-    nothing_else_is_stored,
     rows_of,
     tenants_exist,
     truth_is_read,
@@ -75,7 +75,7 @@ STEPS = (
     DoctorStep("truth", truth_is_read, (f"{VALID}: answers",)),
     *(DoctorStep(f"{name}: rows", rows_of(name), (f"{name}: answers", "truth")) for name in ACCEPTED),
     *(DoctorStep(f"{name}: no row", rows_of(name), ("truth",)) for name in FORGED),
-    DoctorStep("nothing else stored", nothing_else_is_stored, ("truth",)),
+    DoctorStep("nothing else stored", no_other_rows, ("truth",)),
     DoctorStep("personal data", no_personal_data, ("truth",)),
     DoctorStep("processes", processes_are_found, ("target ready",)),
     DoctorStep("samplers", samplers_may_look, ("truth database",)),

@@ -29,7 +29,7 @@ def _matching(pattern: str, meaning: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _refuse_reserved(header: str) -> str:
+def _require_free_header(header: str) -> str:
     if header.lower() in _RESERVED_HEADERS:
         raise ValueError(f"{header!r} is a header that the rig writes itself; a profile cannot give it a meaning")
     return header
@@ -49,7 +49,7 @@ Name = Annotated[
     str, _matching(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}", "a name (at most 63 of letters, digits, dot, dash, underscore)")
 ]
 Header = Annotated[
-    str, _matching(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}", "the name of a header"), AfterValidator(_refuse_reserved)
+    str, _matching(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}", "the name of a header"), AfterValidator(_require_free_header)
 ]
 HeaderValue = Annotated[
     str, _matching(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?", "the value of a header (printable ASCII on one line)")
