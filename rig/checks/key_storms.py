@@ -27,7 +27,8 @@ from rig.checks.key_storm_figures import (
 from rig.checks.race_tests import RAN, not_run_gate
 from rig.evidence.case import Case
 from rig.evidence.gate import Gate, Verdict
-from rig.evidence.key_storm import Fetch, KeyStorm, Start, Token
+from rig.evidence.key_case import Start, Token
+from rig.evidence.key_storm import Fetch, KeyStorm
 from rig.evidence.storm import FAILED, UNKNOWN_KID
 from rig.stats import quantile_figures
 

@@ -11,7 +11,8 @@ from typing import Any
 from rig.checks.key_storm_figures import amplification, most_at_once
 from rig.checks.key_storms import storm_gates
 from rig.evidence.gate import Verdict
-from rig.evidence.key_storm import KeyStorm, Token
+from rig.evidence.key_case import Token
+from rig.evidence.key_storm import KeyStorm
 
 _RANDOM, _FAILING, _ROTATION = "random-kids", "failing-cached", "rotation-inside"
 

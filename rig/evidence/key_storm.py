@@ -1,114 +1,18 @@
-"""The cases of the key storm and its reports: frozen values, no I/O.
+"""The report of one case of the key storm: frozen values, no I/O.
 
-Flow: a ``KeyCase`` says what is done to a fleet and an origin, ``VerifierSettings`` what the subject is told to keep
-to; ``rig.storms.unknown_kid.storm`` does it and returns a ``KeyStorm``, which the pack keeps and pure checkers judge.
-Times are monotonic nanoseconds unless the name says otherwise; seconds in a case count from the release of the fleet.
+Flow: ``rig.storms.unknown_kid.storm`` runs a ``KeyCase`` and returns a ``KeyStorm``, which the pack keeps and pure
+checkers judge. Times are monotonic nanoseconds unless the name says otherwise.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from enum import StrEnum
 
 import pandas as pd
 
+from rig.evidence.key_case import Start
 from rig.evidence.storm import REFERENCE
 from rig.evidence.verifier_settings import VerifierSettings
-
-_SHORTEST_S = 20.0
-"""A storm has at least so long before it is cut off."""
-
-
-class Token(StrEnum):
-    """The kinds of tokens, by what must come of them."""
-
-    KNOWN = "known"
-    """Signed by a key that every process has seen: accepted."""
-    ROTATED = "rotated"
-    """Signed by a key that joins the set during the storm: accepted, sooner or later."""
-    UNKNOWN = "unknown"
-    """Its key id is in no set: refused."""
-    FORGED = "forged"
-    """Names a known key but was signed by another: refused."""
-
-
-class Start(StrEnum):
-    """What every process and the shared cache know when the fleet is released."""
-
-    COLD = "cold"
-    """Nothing was ever fetched."""
-    CACHED = "cached"
-    """Each has verified a known token, and the cool-down of the last fetch is over."""
-    EXPIRED = "expired"
-    """As cached, and the TTL of the keys is over, too."""
-
-    @classmethod
-    def _missing_(cls, value: object) -> Start | None:
-        """``settled`` is what earlier releases wrote for ``cached``."""
-        return cls.CACHED if value == "settled" else None
-
-
-@dataclass(frozen=True, slots=True)
-class TokenClient:
-    """One thread of every process that hands tokens of one kind to the verifier, one after the other.
-
-    It makes ``count`` calls (None: the storm's ``key_ids``; 0: as many as fit before ``until_s``), one every ``pace_s``
-    at most. A ``background`` client goes on until the other clients of its process have ended. Every twentieth token of
-    an ``UNKNOWN`` client is a forged one.
-    """
-
-    token: Token
-    count: int | None = 0
-    pace_s: float = 0.0
-    from_s: float = 0.0
-    until_s: float = 60.0
-    background: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class OriginChange:
-    """A change of what the origin does, ``at_s`` after the release (0: before it).
-
-    ``rotated`` serves the set with the new key in it.
-    """
-
-    at_s: float
-    mode: str | None = None
-    delay_s: float | None = None
-    rotated: bool | None = None
-
-
-class LeaderFault(StrEnum):
-    """What is done to the leader: the process whose fetch the origin sees first."""
-
-    KILL = "kill"
-    STOP = "stop"
-
-
-@dataclass(frozen=True, slots=True)
-class KeyCase:
-    """One case: its start state, what the origin does, what the clients ask, and what the fleet must keep to.
-
-    ``necessary`` is how many fetches one all-knowing process would make. None: as many as the cool-down allows in the
-    time that the storm takes. ``gates`` are the names of the gates that judge it.
-    """
-
-    name: str
-    story: str
-    clients: tuple[TokenClient, ...]
-    gates: tuple[str, ...]
-    start: Start = Start.CACHED
-    origin: tuple[OriginChange, ...] = ()
-    verifier_settings: VerifierSettings = field(default_factory=VerifierSettings)
-    necessary: int | None = 1
-    leader_fault: LeaderFault | None = None
-    leader_fault_after_s: float = 0.1
-    pooled: bool = False
-
-    @property
-    def duration_s(self) -> float:
-        """How long the storm may take: until the last of its clients must have ended."""
-        return max([_SHORTEST_S, *(client.until_s for client in self.clients)])
 
 
 @dataclass(frozen=True, slots=True)

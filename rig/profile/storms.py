@@ -79,7 +79,21 @@ class UnknownKid(Section):
         return self
 
 
-class MigrationRace(Section):
+class RaceSection(Section):
+    """What the sections of all race tests have."""
+
+    env: dict[Variable, Word] = Field(default_factory=_default_env)
+    """Environment of the commands, on top of the rig's own."""
+
+
+class PreparedSection(RaceSection):
+    """What the sections have where the database must be prepared."""
+
+    prepare: Command | None = None
+    """Program that makes the schema, and all that the storm needs in it."""
+
+
+class MigrationRace(RaceSection):
     """Replicas run ``command`` at once on an empty database, then all once more.
 
     The result must be what a lone replica makes of another empty database.
@@ -87,13 +101,11 @@ class MigrationRace(Section):
 
     command: Command
     """Program that migrates and ends with exit code 0."""
-    env: dict[Variable, Word] = Field(default_factory=_default_env)
-    """Environment of the commands, on top of the rig's own."""
     timeout_s: float = Field(default=60, gt=0)
     """How long all replicas may take."""
 
 
-class SchedulerClaim(Section):
+class SchedulerClaim(PreparedSection):
     """Replicas drain one queue; every job has an effect that can be counted. One replica is killed in a job.
 
     The environment variable ``REPLICA`` (0, 1, …) tells a replica its number. The statements run as the owner.
@@ -101,10 +113,6 @@ class SchedulerClaim(Section):
 
     command: Command
     """Program of one replica; it ends with exit code 0 when nothing is left to do."""
-    prepare: Command | None = None
-    """Program that makes the schema."""
-    env: dict[Variable, Word] = Field(default_factory=_default_env)
-    """Environment of the commands, on top of the rig's own."""
     enqueue_sql: Text
     """One statement that makes the jobs; it gets their number as ``%(jobs)s``."""
     effects_sql: Text
@@ -120,7 +128,7 @@ class SchedulerClaim(Section):
     """How long all replicas may take."""
 
 
-class RateLimit(Section):
+class RateLimit(PreparedSection):
     """Each process asks its own replica, far faster than the limit; the answers show what the whole fleet lets through.
 
     Give ``urls`` of replicas that run already, or a ``command`` that serves one on 127.0.0.1 and ``{port}``.
@@ -130,10 +138,6 @@ class RateLimit(Section):
     """One URL for each replica, asked with GET."""
     command: Command | None = None
     """Program that serves one replica at ``{port}`` until SIGTERM."""
-    prepare: Command | None = None
-    """Program that makes the schema."""
-    env: dict[Variable, Word] = Field(default_factory=_default_env)
-    """Environment of the commands, on top of the rig's own."""
     path: Route = "/"
     """Path that is asked of a replica that ``command`` serves."""
     limit: int = Field(default=20, ge=1)
@@ -154,16 +158,12 @@ class RateLimit(Section):
         return self
 
 
-class MatviewRefresh(Section):
+class MatviewRefresh(PreparedSection):
     """Processes ask for the same refresh at once, over the runtime DSN, while others read.
 
     The rig sees refreshes by an event trigger, whoever runs them.
     """
 
-    prepare: Command | None = None
-    """Program that makes the schema and the view."""
-    env: dict[Variable, Word] = Field(default_factory=_default_env)
-    """Environment of the commands, on top of the rig's own."""
     refresh_sql: Text
     """One statement that asks for a refresh; with ``tenants`` it gets ``%(tenant)s``."""
     read_sql: Text
@@ -178,16 +178,12 @@ class MatviewRefresh(Section):
     """A reader that waits for a lock for longer is blocked. A refresh must take longer than this to show that."""
 
 
-class TenantLeak(Section):
+class TenantLeak(PreparedSection):
     """Tenants take turns over a small pool on the runtime DSN, with requests of no tenant between them.
 
     The owner's ``read_sql`` shows what there is to see: let ``prepare`` make rows of two tenants at least.
     """
 
-    prepare: Command | None = None
-    """Program that makes the schema and rows of several tenants."""
-    env: dict[Variable, Word] = Field(default_factory=_default_env)
-    """Environment of the commands, on top of the rig's own."""
     set_tenant_sql: Text
     """Statement that begins each transaction of a tenant; it gets ``%(tenant)s``."""
     read_sql: Text

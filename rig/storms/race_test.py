@@ -22,7 +22,7 @@ import psycopg
 
 from rig.evidence.race_figures import RaceFigures
 from rig.evidence.storm import StormEvent, StormReport
-from rig.profile.storms import MatviewRefresh, MigrationRace, RateLimit, SchedulerClaim, TenantLeak
+from rig.profile.storms import PreparedSection, RaceSection
 from rig.storms.command import Replicas, prepare
 from rig.storms.environment import StormEnvironment, StormOptions
 from rig.storms.fleet import Fleet, Member, Work
@@ -32,7 +32,7 @@ from rig.target.postgres import Database
 REPORTING_S = 5.0
 """Time for a member to report after its own time limit has passed."""
 
-Section = TypeVar("Section", MigrationRace, SchedulerClaim, RateLimit, MatviewRefresh, TenantLeak)
+Section = TypeVar("Section", bound=RaceSection)
 T = TypeVar("T")
 
 
@@ -97,7 +97,7 @@ class RaceTest(Generic[Section]):
         """A fresh database in which the profile's ``prepare`` has run; dropped at the end. RigError as that raises."""
         with self.environment.database(name) as database:
             environ = self.environment.environment(self.section.env, self.key("env"), database)
-            if not isinstance(self.section, MigrationRace) and self.section.prepare is not None:
+            if isinstance(self.section, PreparedSection) and self.section.prepare is not None:
                 prepare(self.command("prepare"), environ, self.key("prepare"))
             yield PreparedDatabase(database, environ)
 

@@ -19,17 +19,8 @@ from rig.checks.key_storms import GATES, SCHEDULING_S, figures_of, storm_gates
 from rig.checks.scoreboard import COLUMNS, cells, scoreboard
 from rig.evidence.case import Case
 from rig.evidence.gate import Gate, Verdict
-from rig.evidence.key_storm import (
-    CALL_COLUMNS,
-    DatabaseConnections,
-    Decision,
-    Fetch,
-    Holding,
-    KeyStorm,
-    Mark,
-    Start,
-    Token,
-)
+from rig.evidence.key_case import Start, Token
+from rig.evidence.key_storm import CALL_COLUMNS, DatabaseConnections, Decision, Fetch, Holding, KeyStorm, Mark
 from rig.evidence.storm import PROTECTIONS, UNKNOWN_KID, missing_section
 from rig.evidence.verifier_settings import VerifierSettings
 from rig.profile.storms import VerifierPromises

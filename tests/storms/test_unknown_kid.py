@@ -28,7 +28,8 @@ from rig.checks.key_storms import storm_gates
 from rig.errors import ConfigError, UsageError
 from rig.evidence.case import Case
 from rig.evidence.gate import Verdict
-from rig.evidence.key_storm import CALL_COLUMNS, KeyStorm, Start
+from rig.evidence.key_case import Start, Token, TokenClient
+from rig.evidence.key_storm import CALL_COLUMNS, KeyStorm
 from rig.evidence.storm import FAILED
 from rig.evidence.verifier_settings import VerifierSettings
 from rig.machine.ports import free_port
@@ -40,7 +41,7 @@ from rig.storms.environment import StormEnvironment, StormOptions
 from rig.storms.pooler import find_pooler
 from rig.storms.unknown_kid import callers, scoreboard
 from rig.storms.unknown_kid import storm as key_storms
-from rig.storms.unknown_kid.callers import ClientScript, MemberScript
+from rig.storms.unknown_kid.callers import MemberScript
 from rig.storms.unknown_kid.cases import CASES
 from rig.storms.unknown_kid.keyring import AUDIENCE, ISSUER, Keyring
 from rig.storms.unknown_kid.one_case import CasePlan, _CaseRun, run_case
@@ -163,7 +164,7 @@ def test_what_cannot_be_tried_is_named(environment: StormEnvironment, monkeypatc
     assert stormed(environment, "cold-start", remote).start is Start.COLD
 
 
-def script_of(*parts: ClientScript) -> MemberScript:
+def script_of(*parts: TokenClient) -> MemberScript:
     return MemberScript("", "", {}, KEYRING.known_tokens(), KEYRING.known_key_id, KEYRING.rotated_token(), parts)
 
 
@@ -182,7 +183,7 @@ def test_a_known_key_that_is_never_answered_is_a_refusal(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(callers, "load", lambda name: lambda environ: verify)
     monkeypatch.setattr(callers, "_JOIN_GRACE_S", 0.05)
-    parts = (ClientScript("unknown", 2, 0.0, 0.0, 60.0, False), ClientScript("known", 0, 0.01, 0.0, 60.0, True))
+    parts = (TokenClient(Token.UNKNOWN, 2, 0.0, 0.0, 60.0, False), TokenClient(Token.KNOWN, 0, 0.01, 0.0, 60.0, True))
     try:
         noted = callers.call_verifier(0, replace(script_of(*parts), known=(known,)), time.monotonic_ns)
     finally:
@@ -197,7 +198,7 @@ def test_a_known_key_that_is_never_answered_is_a_refusal(monkeypatch: pytest.Mon
 def test_keys_of_two_storms_are_never_taken_for_one_another_and_forgers_name_a_known_one() -> None:
     key_ids = [{str(key.kid) for key in (*ring.known, ring.new)} for ring in (KEYRING, Keyring.make())]
     assert len(key_ids[0] | key_ids[1]) == 8
-    tokens = callers._tokens(ClientScript("unknown", 40, 0.0, 0.0, 60.0, False), script_of())
+    tokens = callers._tokens(TokenClient(Token.UNKNOWN, 40, 0.0, 0.0, 60.0, False), script_of())
     forged = [jws.extract_compact(token.encode()).headers()["kid"] for kind, token in tokens if kind == "forged"]
     assert forged
     assert set(forged) <= {str(key.kid) for key in KEYRING.known}

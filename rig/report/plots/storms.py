@@ -14,7 +14,8 @@ import pandas as pd
 
 from rig.checks.key_storm_figures import duration_s, expected_fetches, most_at_once, spans
 from rig.evidence.case import Case
-from rig.evidence.key_storm import Fetch, KeyStorm, Token
+from rig.evidence.key_case import Token
+from rig.evidence.key_storm import Fetch, KeyStorm
 from rig.report.plots.canvas import INK, LIMIT, panels_below
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from itertools import count, cycle, repeat
 from typing import Any
 
+from rig.evidence.key_case import Token, TokenClient
 from rig.storms.fleet import Barrier
 from rig.storms.unknown_kid.keyring import Forger
 from rig.storms.unknown_kid.subjects import Verify, load
@@ -30,20 +31,8 @@ Call = tuple[str, int, int, bool, str]
 
 
 @dataclass(frozen=True, slots=True)
-class ClientScript:
-    """A client of the case as plain values. ``calls`` 0: until the end; times in seconds from the release."""
-
-    token: str
-    calls: int
-    pace_s: float
-    from_s: float
-    until_s: float
-    background: bool
-
-
-@dataclass(frozen=True, slots=True)
 class MemberScript:
-    """What every member does. ``known_key_id`` is the key id in forged tokens.
+    """What every member does. ``known_key_id`` is the key id in forged tokens. ``clients`` have numbers as ``count``.
 
     ``warm``: verify a known token before the release.
     """
@@ -54,7 +43,7 @@ class MemberScript:
     known: tuple[str, ...] = field(repr=False)
     known_key_id: str
     rotated: str = field(repr=False)
-    clients: tuple[ClientScript, ...] = ()
+    clients: tuple[TokenClient, ...] = ()
     warm: bool = True
 
 
@@ -113,24 +102,24 @@ def _warm_up(verify: Verify, token: str) -> None:
             return
 
 
-def _tokens(client: ClientScript, script: MemberScript) -> Iterator[tuple[str, str]]:
+def _tokens(client: TokenClient, script: MemberScript) -> Iterator[tuple[str, str]]:
     """Kind and token, without end; what must be signed for a bounded client is signed before the release."""
     match client.token:
-        case "known":
+        case Token.KNOWN:
             return zip(repeat("known"), cycle(script.known), strict=False)
-        case "rotated":
+        case Token.ROTATED:
             return repeat(("rotated", script.rotated))
     forger = Forger(script.known_key_id)
     endless = (
         ("forged", forger.forged_token()) if turn % _FORGED_EVERY == 0 else ("unknown", forger.unknown_token())
         for turn in count(1)
     )
-    return iter([next(endless) for _ in range(client.calls)]) if client.calls else endless
+    return iter([next(endless) for _ in range(client.count)]) if client.count else endless
 
 
 def _run_client(
     verify: Verify,
-    client: ClientScript,
+    client: TokenClient,
     tokens: Iterator[tuple[str, str]],
     calls: list[Call],
     released_ns: int,
@@ -146,7 +135,7 @@ def _run_client(
         kind, token = next(tokens)
         calls.append((kind, time.monotonic_ns(), 0, False, _HUNG))
         calls[-1] = _call(verify, kind, token)
-        if client.calls and turn >= client.calls:
+        if client.count and turn >= client.count:
             return
 
 

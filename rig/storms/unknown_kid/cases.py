@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import ceil
 
-from rig.evidence.key_storm import KeyCase, LeaderFault, OriginChange, Start, Token, TokenClient
+from rig.evidence.key_case import KeyCase, LeaderFault, OriginChange, Start, Token, TokenClient
 from rig.evidence.verifier_settings import VerifierSettings
 
 Build = Callable[[VerifierSettings | None], KeyCase]

@@ -16,27 +16,14 @@ from typing import Any
 
 import pandas as pd
 
-from rig.evidence.key_storm import (
-    CALL_COLUMNS,
-    DatabaseConnections,
-    Decision,
-    Fetch,
-    Holding,
-    KeyCase,
-    KeyStorm,
-    LeaderFault,
-    Mark,
-    OriginChange,
-    Start,
-    TokenClient,
-    no_calls,
-)
+from rig.evidence.key_case import KeyCase, LeaderFault, OriginChange, Start
+from rig.evidence.key_storm import CALL_COLUMNS, DatabaseConnections, Decision, Fetch, Holding, KeyStorm, Mark, no_calls
 from rig.machine.extras import missing
 from rig.storms.command import prepare
 from rig.storms.environment import StormEnvironment
 from rig.storms.fleet import Fleet, Member
 from rig.storms.pooler import find_pooler, run_pooler
-from rig.storms.unknown_kid.callers import CallerReport, ClientScript, MemberScript, call_verifier
+from rig.storms.unknown_kid.callers import CallerReport, MemberScript, call_verifier
 from rig.storms.unknown_kid.keyring import AUDIENCE, ISSUER, Keyring
 from rig.storms.unknown_kid.origin import CountedFetch, LedgerTail, RecordedOrigin, open_origin, read_ledger
 from rig.storms.unknown_kid.subjects import Subject
@@ -163,14 +150,9 @@ def _script(plan: CasePlan, case: KeyCase, url: str, dsn: str) -> MemberScript:
         known=plan.keyring.known_tokens(),
         known_key_id=plan.keyring.known_key_id,
         rotated=plan.keyring.rotated_token(),
-        clients=tuple(_client_script(client, plan.key_ids) for client in case.clients),
+        clients=tuple(replace(one, count=plan.key_ids if one.count is None else one.count) for one in case.clients),
         warm=case.start is not Start.COLD,
     )
-
-
-def _client_script(client: TokenClient, key_ids: int) -> ClientScript:
-    calls = key_ids if client.count is None else client.count
-    return ClientScript(client.token.value, calls, client.pace_s, client.from_s, client.until_s, client.background)
 
 
 @dataclass
