@@ -39,7 +39,7 @@ def aliases(where: str) -> dict[str, str]:
     return found
 
 
-GONE = {word for row in rows_of("Words that are gone") for word in row[0].split(", ")}
+GONE = set(re.findall(r"`([^`]+)`", GLOSSARY.split("\n## Words that are gone\n")[1]))
 
 
 def old_words(names: set[str]) -> list[str]:
