@@ -114,7 +114,7 @@ def test_thirty_runs_leave_nothing(tmp_path: Path, database: Database, monkeypat
                 Job("ladder", ("rig",), settings, profile, folder, tuple(ladder.scenarios())), environ, Reporter()
             )
             assert not finished.judgement.having(Verdict.FAIL), finished.judgement.sentence
-            assert finished.sealed
+            assert finished.is_sealed
             packs_bytes.append(sum(path.stat().st_size for path in finished.pack.rglob("*") if path.is_file()))
             shutil.rmtree(finished.pack)
             assert not list(out.iterdir())

@@ -56,7 +56,7 @@ def left(world: World, profile: Profile, folder: Path, **facts: str) -> Record:
 def settled(world: World, record: Record) -> Gate:
     """``privacy.logs``, once the pack was settled."""
     finished = settle(record.path, doors(world.database), Reporter())
-    assert finished.sealed
+    assert finished.is_sealed
     return next(gate for gate in finished.judgement.gates if gate.id == "privacy.logs")
 
 
@@ -96,7 +96,7 @@ def test_a_run_that_still_goes_is_not_settled(personal: World, tmp_path: Path) -
     assert {path: path.read_bytes() for path in record.path.rglob("*") if path.is_file()} == before
     record.stays_open = True
     record.judge()
-    assert settle(record.path, doors(personal.database), Reporter()).sealed
+    assert settle(record.path, doors(personal.database), Reporter()).is_sealed
 
 
 def launched(world: World) -> Profile:
@@ -112,7 +112,7 @@ def test_no_other_database_stands_in_for_one_that_went_with_its_run(
     """Also where the environment names one by now, in which nothing of the run can be."""
     record = left(personal, launched(personal), tmp_path, source="embedded")
     finished = settle(record.path, doors(personal.database) if environ is None else environ, Reporter())
-    assert finished.sealed
+    assert finished.is_sealed
     assert finished.judgement.verdict is Verdict.INVALID
     assert "can never be read" in " ".join(Pack.open(finished.pack).manifest().notes)
 
@@ -122,10 +122,10 @@ def test_the_truth_of_another_database_is_refused(personal: World, cluster: Clus
     record = left(personal, personal.profile, tmp_path)
     finished = settle(record.path, doors(other), Reporter())
     cluster.drop_database(other)
-    assert not finished.sealed
+    assert not finished.is_sealed
     assert "RIG_TRUTH_DSN names another database than the run's (oid " in record.pack.manifest().notes[-1]
     assert settle(record.path, {"RIG_TRUTH_DSN": ""}, Reporter()).digest is None
-    assert settle(record.path, doors(personal.database), Reporter()).sealed
+    assert settle(record.path, doors(personal.database), Reporter()).is_sealed
 
 
 def test_another_server_is_another_database(world: World) -> None:
