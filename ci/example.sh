@@ -9,7 +9,7 @@ made=$(mktemp -d)
 trap 'rm -rf "$made"' EXIT
 
 # Run in a directory of its own: the command line is kept in the pack, and should be one that anybody can type.
-(cd "$made" && "$rig" run --steps 50 -n 1000 --out results)
+(cd "$made" && "$rig" run --steps 50 -n 1500 --out results)
 digest=$(sha256sum "$made"/results/*/SHA256SUMS | cut -d ' ' -f 1)
 "$rig" check "$made"/results/* --digest "$digest" > /dev/null
 rm -rf results/example

@@ -23,7 +23,7 @@ def test_it_is_judged_again_under_the_digest_that_the_readme_names() -> None:
 
 def test_it_shows_every_part_and_is_small() -> None:
     run = rig.load(EXAMPLE)
-    assert run.manifest.argv == ("rig", "run", "--steps", "50", "-n", "1000", "--out", "results")
+    assert run.manifest.argv == ("rig", "run", "--steps", "50", "-n", "1500", "--out", "results")
     assert set(run.metrics["scenario"]) >= {f"S{number}" for number in range(1, 10)}
     for frame in (run.history, run.truth, run.probes, run.samples.activity, run.samples.pids):
         assert len(frame)
