@@ -44,12 +44,7 @@ class LiveTarget:
 
 @contextmanager
 def open_target(
-    profile: Profile,
-    profile_dir: Path,
-    store: Store,
-    logs: Path,
-    environ: Mapping[str, str],
-    settings: Settings,
+    profile: Profile, profile_dir: Path, store: Store, logs: Path, environ: Mapping[str, str], settings: Settings
 ) -> Iterator[LiveTarget]:
     """The service of a profile, ready for requests; Unavailable when it does not become ready in time.
 

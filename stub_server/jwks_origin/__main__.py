@@ -10,8 +10,7 @@ from pathlib import Path
 import click
 from aiohttp import web
 
-from stub_server.jwks_origin.ledger import FetchLedger
-from stub_server.jwks_origin.origin import JwksOrigin
+from stub_server.jwks_origin.origin import FetchLedger, JwksOrigin
 
 
 async def _serve(host: str, port: int, ledger: FetchLedger) -> None:

@@ -1,4 +1,4 @@
-"""The state of the origin, which changes on request, and the handler that answers as the state says."""
+"""The state of the origin, which changes on request, the handler that answers as it says, and the count of fetches."""
 
 from __future__ import annotations
 
@@ -8,13 +8,53 @@ import time
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import chain, repeat
-from typing import Any
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
 from aiohttp import web
 
-from stub_server.jwks_origin.ledger import FetchLedger
-
 _DRIP_S = 0.1
+
+
+class FetchLedger:
+    """Two lines a fetch::
+
+        {"event": "start", "fetch": 1, "at_ns": …, "concurrent": 1, "peer": "127.0.0.1:4711", "agent": "…"}
+        {"event": "end",   "fetch": 1, "at_ns": …, "outcome": "200"}
+
+    ``concurrent`` counts the fetch itself. The outcome is the status, ``malformed`` or ``truncated``, or
+    ``aborted`` where the caller went away first.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w", encoding="utf-8", buffering=1)  # line-buffered: whole lines reach the disk
+        self._fetches = 0
+        self._open: set[int] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def start(self, peer: str, agent: str) -> int:
+        """Note that a fetch begins; returns its number."""
+        self._fetches += 1
+        self._open.add(self._fetches)
+        self._write("start", self._fetches, concurrent=len(self._open), peer=peer, agent=agent)
+        return self._fetches
+
+    def end(self, fetch: int, outcome: str) -> None:
+        """Note that it ended."""
+        self._open.discard(fetch)
+        self._write("end", fetch, outcome=outcome)
+
+    def _write(self, event: str, fetch: int, **rest: str | int) -> None:
+        line = {"event": event, "fetch": fetch, "at_ns": time.monotonic_ns(), **rest}
+        self._file.write(json.dumps(line) + "\n")
 
 
 class OriginMode(StrEnum):

@@ -20,8 +20,8 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from stub_server.service.channels import Taxonomy
 from stub_server.service.config import Config
+from stub_server.service.directory import Taxonomy
 from stub_server.service.intake import Decision, Delivery
 from stub_server.service.steps import Steps, WebhookOutcome
 

@@ -20,7 +20,7 @@ from enum import StrEnum
 from functools import partial
 
 from stub_server.service.bottlenecks import compute_much, log_much
-from stub_server.service.channels import Taxonomy
+from stub_server.service.directory import Taxonomy
 from stub_server.service.errors import ServiceUsageError
 from stub_server.service.intake import Canonical, Dead, Decision, Delivery, Reason
 from stub_server.service.steps import Persist, Steps, WebhookOutcome

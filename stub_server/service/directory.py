@@ -12,7 +12,26 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from stub_server.service.channels import Taxonomy
+
+def normalise_alias(source: str) -> str:
+    """The form in which aliases are kept and looked up: case, blanks, ``_`` and ``-`` make no difference."""
+    return " ".join(source.casefold().replace("_", " ").replace("-", " ").split())
+
+
+class Taxonomy:
+    """Normalised alias → channel, with a channel for unknown sources and one for none."""
+
+    def __init__(self, aliases: Mapping[str, str], *, unknown: str, absent: str) -> None:
+        self._channels = {normalise_alias(alias): channel for alias, channel in aliases.items()}
+        self._unknown = unknown
+        self._absent = absent
+
+    def channel_of(self, source: str | None) -> str:
+        """The channel of a source as the vendor sent it."""
+        alias = normalise_alias(source) if source else ""
+        if not alias:
+            return self._absent
+        return self._channels.get(alias, self._unknown)
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NoReturn
 
-from stub_server.service.channels import Taxonomy
 from stub_server.service.config import Route
+from stub_server.service.directory import Taxonomy
 from stub_server.service.events import EventReader, InvalidEvent, SaleEvent
 from stub_server.service.personal import holds_personal, scrub
 

@@ -16,9 +16,9 @@ import psycopg
 from psycopg import sql
 
 from stub_server.service.bottlenecks import set_tally
-from stub_server.service.channels import normalise_alias
 from stub_server.service.config import Config, DatabaseNames
 from stub_server.service.defects import ServiceDefect
+from stub_server.service.directory import normalise_alias
 from stub_server.service.errors import ServiceConfigError, ServiceUnavailable
 
 _LOCK_KEY = 0x5EED_5CEA  # any number that all migrators share
@@ -200,9 +200,7 @@ def _create_functions(connection: psycopg.Connection, config: Config) -> None:
             VALUES ($1::uuid, $2, $3, $4, $5, $6, $7);
         END"""
     ).format(
-        setting=sql.Literal(database.tenant_setting),
-        table=qualify(database, dead.pop("name")),
-        **_columns(**dead),
+        setting=sql.Literal(database.tenant_setting), table=qualify(database, dead.pop("name")), **_columns(**dead)
     )
     for name, signature, result, body in (
         (database.ingest_function, _INGEST_PARAMETERS, "boolean", ingest),
@@ -210,10 +208,7 @@ def _create_functions(connection: psycopg.Connection, config: Config) -> None:
     ):
         connection.execute(
             sql.SQL("CREATE OR REPLACE FUNCTION {} ({}) RETURNS {} LANGUAGE plpgsql AS {}").format(
-                qualify(database, name),
-                sql.SQL(signature),
-                sql.SQL(result),
-                sql.Literal(body.as_string(connection)),
+                qualify(database, name), sql.SQL(signature), sql.SQL(result), sql.Literal(body.as_string(connection))
             )
         )
 

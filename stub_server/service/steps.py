@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from stub_server.service.channels import Taxonomy
+from stub_server.service.directory import Taxonomy
 from stub_server.service.intake import Decision, Delivery
 
 

@@ -21,9 +21,8 @@ from psycopg import sql
 from psycopg_pool import AsyncConnectionPool
 
 from stub_server.service.bottlenecks import NoPool
-from stub_server.service.channels import Taxonomy
 from stub_server.service.config import Config
-from stub_server.service.directory import KnownTenant
+from stub_server.service.directory import KnownTenant, Taxonomy
 from stub_server.service.intake import Canonical, Dead, Decision, Delivery, Reason, digest_only
 from stub_server.service.schema import qualify
 from stub_server.service.steps import WebhookOutcome

@@ -13,9 +13,9 @@ import psycopg
 import pytest
 
 from stub_server.service.bottlenecks import BUSY_CPU_S, LOG_LINE_BYTES, LOG_LINES, TALLY, NoPool
-from stub_server.service.channels import Taxonomy
 from stub_server.service.config import REFERENCE_ROUTES
 from stub_server.service.defects import ServiceDefect, inject_defects
+from stub_server.service.directory import Taxonomy
 from stub_server.service.intake import Dead, Decision, Delivery, Reason
 from stub_server.service.schema import migrate
 from stub_server.service.steps import Steps, WebhookOutcome

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stub_server.service.channels import Taxonomy
+from stub_server.service.directory import Taxonomy
 
 TAXONOMY = Taxonomy({"fb": "facebook_paid", "FB Ads": "facebook_paid"}, unknown="other", absent="direct")
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from stub_server.service.channels import Taxonomy
 from stub_server.service.config import REFERENCE_ROUTES
 from stub_server.service.defects import UNSTORED_ONE_IN, ServiceDefect, inject_defects, parse_defects
+from stub_server.service.directory import Taxonomy
 from stub_server.service.errors import ServiceUsageError
 from stub_server.service.intake import Canonical, Decision, Delivery, Intake
 from stub_server.service.steps import Steps, WebhookOutcome

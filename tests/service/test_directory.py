@@ -1,7 +1,6 @@
 """The cache of tenants and taxonomy, over a fake source and a fake clock."""
 
-from stub_server.service.channels import Taxonomy
-from stub_server.service.directory import Directory, KnownTenant
+from stub_server.service.directory import Directory, KnownTenant, Taxonomy
 
 
 class FakeSource:

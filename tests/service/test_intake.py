@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from stub_server.service.channels import Taxonomy
 from stub_server.service.config import REFERENCE_ROUTES
+from stub_server.service.directory import Taxonomy
 from stub_server.service.intake import Canonical, Dead, Decision, Delivery, Intake, Reason
 from tests.service.sending import stripe_body
 
