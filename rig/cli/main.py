@@ -12,24 +12,19 @@ import click
 
 from rig import __version__
 from rig.cli.calibrate import calibrate
-from rig.cli.check import check
 from rig.cli.ci import ci
-from rig.cli.compare import compare
 from rig.cli.doctor import doctor
-from rig.cli.down import down
 from rig.cli.init import init
 from rig.cli.ladder import ladder
-from rig.cli.mix import mix
+from rig.cli.mix import mix, ui
+from rig.cli.packs import check, compare, report, settle
 from rig.cli.perf import perf
 from rig.cli.prove import prove_
-from rig.cli.report import report
 from rig.cli.run import run
 from rig.cli.sample import sample
-from rig.cli.settle import settle
 from rig.cli.storm import storm_
 from rig.cli.streams import forgive
-from rig.cli.ui import ui
-from rig.cli.up import up
+from rig.cli.up import down, up
 from rig.cli.worker import worker
 from rig.errors import ExitCode, RigError
 from rig.text import one_line

@@ -1,12 +1,13 @@
-"""``rig up``."""
+"""``rig up`` and ``rig down``."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import click
 
-from rig.cli.options import Invocation, takes_run_settings
+from rig.cli.options import Invocation, setting_option, takes_run_settings
 from rig.errors import ExitCode
 
 
@@ -27,4 +28,14 @@ def up(invocation: Invocation, foreground: bool) -> int:
         return ExitCode.PASS
     running = start(job, invocation.profile)
     click.echo(json.dumps(running.document(), indent=2) if invocation.as_json else running.shell_lines())
+    return ExitCode.PASS
+
+
+@click.command("down")
+@setting_option("out", help="Stop the target that was started with this results folder.")
+def down(out: Path) -> int:
+    """Stop what `rig up` started."""
+    from rig.verbs.up import stop
+
+    click.echo(stop(out), err=True)
     return ExitCode.PASS

@@ -10,7 +10,6 @@ Bodies are JSON texts with placeholders, filled by the targeter: ``<event>`` (te
 """
 
 from rig.profile.load import bundled_profile, load_profile, parse_profile
-from rig.profile.secrets import environment, secret_from
 from rig.profile.sections import (
     Answer,
     CanonicalTable,
@@ -28,6 +27,7 @@ from rig.profile.sections import (
     Truth,
     WebhookRoute,
 )
+from rig.profile.variables import environment, secret_from
 from rig.profile.whole import Profile
 
 __all__ = [

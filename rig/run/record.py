@@ -7,7 +7,8 @@ writes verdicts and reports, and seals. ``Record.reopen`` takes up a pack that w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -23,7 +24,7 @@ import rig
 import rig.report.documents
 from rig.checks.judge import exit_code_of, judge, verdict_of
 from rig.diagnose import Diagnosis, explain
-from rig.errors import EvidenceError, ExitCode
+from rig.errors import EvidenceError, ExitCode, RigError
 from rig.evidence.case import Case
 from rig.evidence.certificate import Certificate
 from rig.evidence.gate import Verdict
@@ -271,3 +272,26 @@ def lower_for_interrupt(judgement: Judgement) -> Judgement:
     """The judgement of a run that was interrupted: a FAIL stays, and nothing passes."""
     verdict = Verdict.FAIL if judgement.verdict is Verdict.FAIL else Verdict.INVALID
     return replace(judgement, verdict=verdict, exit_code=int(ExitCode.INTERRUPTED))
+
+
+@contextmanager
+def conclude_on_error(record: Record, what: str) -> Iterator[None]:
+    """When ``what`` (the run, the storm) raises RigError, judge what there is, and raise it again without secrets.
+
+    A run that was cut short passes nothing, however good it was so far.
+    """
+    try:
+        yield
+    except RigError as error:
+        reason = record.secrets.blank(str(error))  # it may quote the target's last words
+        with suppress(EvidenceError):  # a full disk may be what ended the run
+            record.mark_cut_short(f"the {what} could not go on: {reason}")
+            record.judge()
+        if not record.pack.is_sealed:
+            room = "make room, then " if isinstance(error, EvidenceError) else ""
+            reason = f"{reason}; what was gathered is kept; {room}finish it: rig settle {record.path}"
+        raise type(error)(reason) from None
+    except BaseException:  # an interrupt, or a fault of the rig itself: not judged, but no secret is left behind
+        with suppress(EvidenceError):
+            record.secrets.clean(record.pack.logs_folder)
+        raise

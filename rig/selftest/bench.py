@@ -21,12 +21,11 @@ from rig.evidence.judgement import Judgement
 from rig.machine.supervisor import Supervisor
 from rig.model import Scenario
 from rig.run.certify import certify, is_certified
-from rig.run.conclude import conclude_on_error
 from rig.run.job import Job
 from rig.run.leak_check import look_after
 from rig.run.load_target import load_target
 from rig.run.open_run import OpenRun, open_run
-from rig.run.record import FinishedRun
+from rig.run.record import FinishedRun, conclude_on_error
 from rig.run.reporter import ForwardingReporter, Reporter
 from rig.target.postgres import Cluster, open_cluster
 from rig.target.store import Store, new_store

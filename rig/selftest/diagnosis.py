@@ -21,10 +21,9 @@ from rig.evidence.pack import Pack
 from rig.model import Scenario
 from rig.report.plots import png
 from rig.report.plots.confusion import confusion_matrix
-from rig.run.conclude import conclude_on_error
 from rig.run.job import Job
 from rig.run.open_run import open_run
-from rig.run.record import Record
+from rig.run.record import Record, conclude_on_error
 from rig.run.reporter import Reporter
 from rig.selftest.bench import Bench, load, open_bench
 from rig.selftest.bottlenecks import HEALTHY, SEEDS, Seed

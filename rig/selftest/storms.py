@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from rig.machine.supervisor import Supervisor
-from rig.run.conclude import conclude_on_error
 from rig.run.job import Job
 from rig.run.open_run import open_run
+from rig.run.record import conclude_on_error
 from rig.run.reporter import Reporter
 from rig.run.storms import run_storm_step, storm_server
 from rig.selftest.matrix import Cell, Proof, cells_of, judge_pack

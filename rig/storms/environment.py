@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rig.profile import Profile
-from rig.profile.words import fill_in
+from rig.profile.variables import fill_in
 from rig.target.postgres import Cluster, Database
 from rig.target.secrets import Secrets
 

@@ -19,7 +19,7 @@ from rig.machine.child import running, wait_until
 from rig.machine.ports import free_port
 from rig.machine.supervisor import current_supervisor
 from rig.profile import Launch, Profile
-from rig.profile.words import fill_in
+from rig.profile.variables import fill_in
 from rig.settings import Settings
 from rig.target.endpoint import Endpoint
 from rig.target.http_probe import HttpProbe

@@ -13,12 +13,11 @@ from contextlib import ExitStack
 from rig.engine.pool import Pool
 from rig.machine.supervisor import Supervisor
 from rig.run.certify import certify
-from rig.run.conclude import conclude_on_error
 from rig.run.job import Job
 from rig.run.leak_check import WallClock, look_after, look_before
 from rig.run.load_target import TargetUse, load_target
 from rig.run.open_run import OpenRun, open_run
-from rig.run.record import FinishedRun
+from rig.run.record import FinishedRun, conclude_on_error
 from rig.run.reporter import Reporter
 from rig.run.storms import run_short_storms
 from rig.target.endpoint import Endpoint

@@ -14,11 +14,10 @@ from rig.checks.scoreboard import scoreboard
 from rig.evidence.key_storm import KeyStorm
 from rig.evidence.storm import UNKNOWN_KID, StormReport
 from rig.machine.supervisor import Supervisor
-from rig.run.conclude import conclude_on_error
 from rig.run.job import Job
 from rig.run.leak_check import look_after, look_before
 from rig.run.open_run import open_run
-from rig.run.record import FinishedRun
+from rig.run.record import FinishedRun, conclude_on_error
 from rig.run.reporter import Reporter
 from rig.run.storms import run_storm_step, storm_server
 from rig.storms.catalog import require

@@ -21,10 +21,9 @@ from rig.evidence.pack import Pack
 from rig.machine.supervisor import Supervisor
 from rig.model import RunKey
 from rig.profile import bundled_profile, load_profile
-from rig.run.conclude import conclude_on_error
 from rig.run.job import Job
 from rig.run.open_run import OpenRun
-from rig.run.record import FinishedRun, Record
+from rig.run.record import FinishedRun, Record, conclude_on_error
 from rig.run.reporter import Reporter
 from rig.settings import Settings
 from rig.target.secrets import BLANK

@@ -1,10 +1,24 @@
-"""Filling in what a profile leaves open: words in braces, in commands and environments."""
+"""What a profile leaves open: words in braces, and secrets, of which it holds only the variables' names."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 from rig.errors import ConfigError
+
+
+def secret_from(environ: Mapping[str, str], variable: str, purpose: str) -> str:
+    """The value of an environment variable that must be set; ConfigError says what it is for."""
+    value = environ.get(variable)
+    if not value:
+        raise ConfigError(f"environment variable {variable} is not set; it must hold {purpose}")
+    return value
+
+
+def environment() -> Mapping[str, str]:
+    """The process environment: the one place that this package takes secrets from."""
+    return os.environ
 
 
 def fill_in(text: str, words: Mapping[str, str], key: str) -> str:

@@ -1,0 +1,83 @@
+"""The verbs about a pack that is there: check, report, compare, settle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from rig.cli.options import json_option
+from rig.cli.output import print_verdict, stdout, terminal
+from rig.errors import ExitCode
+
+
+@click.command("check")
+@click.argument("pack", type=click.Path(path_type=Path))
+@click.option("--digest", help="Require this digest, as the run printed it.")
+@json_option
+def check(pack: Path, digest: str | None, as_json: bool) -> int:
+    """Judge a pack again, offline, and verify that no byte was changed."""
+    from rig.verbs.check import recheck
+
+    return print_verdict(recheck(pack, digest), as_json=as_json)
+
+
+@click.command("report")
+@click.argument("pack", type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="Write into this folder, which is not the pack's."
+)
+@json_option
+def report(pack: Path, out: Path, as_json: bool) -> int:
+    """Make a pack's documents again, in another folder.
+
+    These are report.html, summary.md, junit.xml and the plots.
+    """
+    from rig.verbs.report import render
+
+    paths = [str(path) for path in render(pack, out)]
+    click.echo(json.dumps({"documents": paths}, indent=2) if as_json else "\n".join(paths))
+    return ExitCode.PASS
+
+
+@click.command("compare")
+@click.argument("first", metavar="PACK", type=click.Path(path_type=Path))
+@click.argument("second", metavar="PACK", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Write compare.html and compare.md into this folder.")
+@json_option
+def compare(first: Path, second: Path, out: Path | None, as_json: bool) -> int:
+    """Compare two runs: which gates turned, and which figures differ.
+
+    Exit code 0 when they could be compared, whatever the result: a difference is no verdict.
+    """
+    from rig.report.comparison_documents import console, documents
+    from rig.verbs.compare import compare_packs
+    from rig.verbs.report import write_documents
+
+    compared = compare_packs(first, second)
+    paths = write_documents(documents(compared), out) if out is not None else ()
+    if as_json:
+        click.echo(json.dumps(compared.document(), indent=2))
+    else:
+        stdout().print(console(compared))
+    for path in paths:
+        click.echo(f"rig: wrote {path}", err=True)
+    return ExitCode.PASS
+
+
+@click.command("settle")
+@click.argument("pack", type=click.Path(path_type=Path))
+@json_option
+def settle(pack: Path, as_json: bool) -> int:
+    """Finish a pack that a run left open.
+
+    The truth is read where it still exists; then the pack is judged and sealed.
+    """
+    from rig.cli.console import ConsoleReporter
+    from rig.profile import environment
+    from rig.verbs.settle import settle
+
+    with ConsoleReporter(terminal()) as reporter:
+        finished = settle(pack, environment(), reporter)
+    return print_verdict(finished, as_json=as_json)
