@@ -24,9 +24,8 @@ from aiohttp import web
 
 from stub_server.service.config import Config, Route
 from stub_server.service.directory import Directory
-from stub_server.service.intake import Dead, Delivery, usable_text
+from stub_server.service.intake import Dead, Delivery, Steps, WebhookOutcome, usable_text
 from stub_server.service.metrics import Board, TimeSeries, dead_letter_series, request_series
-from stub_server.service.steps import Steps, WebhookOutcome
 from stub_server.service.store import EventStore
 from stub_server.service.tokens import Claims, Verifier
 from stub_server.service.vendors import VERIFY

@@ -22,8 +22,7 @@ from psycopg import sql
 
 from stub_server.service.config import Config
 from stub_server.service.directory import Taxonomy
-from stub_server.service.intake import Decision, Delivery
-from stub_server.service.steps import Steps, WebhookOutcome
+from stub_server.service.intake import Decision, Delivery, Steps, WebhookOutcome
 
 LOG_LINES = 32
 LOG_LINE_BYTES = 512

@@ -22,8 +22,7 @@ from functools import partial
 from stub_server.service.bottlenecks import compute_much, log_much
 from stub_server.service.directory import Taxonomy
 from stub_server.service.errors import ServiceUsageError
-from stub_server.service.intake import Canonical, Dead, Decision, Delivery, Reason
-from stub_server.service.steps import Persist, Steps, WebhookOutcome
+from stub_server.service.intake import Canonical, Dead, Decision, Delivery, Persist, Reason, Steps, WebhookOutcome
 
 UNSTORED_ONE_IN = 500
 SLOW_S = 0.004

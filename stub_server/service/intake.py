@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NoReturn
@@ -120,3 +120,29 @@ def _refuse(constant: str) -> NoReturn:
 # Made once: with options json.loads and json.dumps build a new coder for each call.
 _decode: Any = json.JSONDecoder(parse_constant=_refuse).decode
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+class WebhookOutcome(StrEnum):
+    """How a request ended. The first three are answered with 200, and only after the commit."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    DEAD_LETTER = "dead_letter"
+    UNAUTHORIZED = "unauthorized"
+    UNAVAILABLE = "unavailable"
+    ERROR = "error"
+
+
+Judge = Callable[[Delivery, Taxonomy], Decision]
+Persist = Callable[[Delivery, Decision], Awaitable[WebhookOutcome]]
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The two steps between a good signature and the answer, as values, so that a defect can replace either.
+
+    ``judge`` is pure and decides; ``persist`` is one transaction and stores.
+    """
+
+    judge: Judge
+    persist: Persist

@@ -16,8 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from stub_server.service.intake import Reason
-from stub_server.service.steps import WebhookOutcome
+from stub_server.service.intake import Reason, WebhookOutcome
 
 _CELL = ctypes.c_double  # every processor that matters writes it in one piece
 

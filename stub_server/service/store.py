@@ -23,9 +23,8 @@ from psycopg_pool import AsyncConnectionPool
 from stub_server.service.bottlenecks import NoPool
 from stub_server.service.config import Config
 from stub_server.service.directory import KnownTenant, Taxonomy
-from stub_server.service.intake import Canonical, Dead, Decision, Delivery, Reason, digest_only
+from stub_server.service.intake import Canonical, Dead, Decision, Delivery, Reason, WebhookOutcome, digest_only
 from stub_server.service.schema import qualify
-from stub_server.service.steps import WebhookOutcome
 
 Connection = psycopg.AsyncConnection[Any]
 

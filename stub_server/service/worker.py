@@ -22,9 +22,8 @@ from stub_server.service.app import Service
 from stub_server.service.bottlenecks import pool_of_one
 from stub_server.service.config import Config
 from stub_server.service.defects import ServiceDefect, inject_defects
-from stub_server.service.intake import Intake
+from stub_server.service.intake import Intake, Steps
 from stub_server.service.metrics import Board, all_series
-from stub_server.service.steps import Steps
 from stub_server.service.store import open_store
 from stub_server.service.supervisor import BACKLOG
 from stub_server.service.tokens import load_verifier

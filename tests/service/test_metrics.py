@@ -2,9 +2,8 @@
 
 import os
 
-from stub_server.service.intake import Reason
+from stub_server.service.intake import Reason, WebhookOutcome
 from stub_server.service.metrics import FAMILIES, Board, TimeSeries, all_series, dead_letter_series, request_series
-from stub_server.service.steps import WebhookOutcome
 
 SERIES = all_series(["shop"])
 

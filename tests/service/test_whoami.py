@@ -12,8 +12,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from fleet_jwks import KeysUnavailable, Refused
 from stub_server.service.app import VERIFICATIONS_MAX, Service
 from stub_server.service.config import Config
+from stub_server.service.intake import Steps
 from stub_server.service.metrics import Board, all_series
-from stub_server.service.steps import Steps
 from stub_server.service.tokens import Verifier
 
 DEADLINE_S = 10.0
