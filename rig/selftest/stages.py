@@ -10,10 +10,11 @@ No defect is named here: ``rig.selftest.defects`` lists them.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic
@@ -36,7 +37,7 @@ from rig.selftest.bottlenecks import NO_POOL, ROW_LOCK_CONVOY, Seed
 from rig.selftest.diagnosis import Interview
 from rig.selftest.locust_run import Mix, run_mix
 from rig.selftest.matrix import Cell, Proof, cells_of, judge_pack
-from scenarios.ladder import IDS, Ladder, replay_storm, unique_storm
+from scenarios.ladder import Ladder, replay_storm, unique_storm
 from scenarios.sustained import sustained_load
 
 STEP = 1000
@@ -54,31 +55,26 @@ SUSTAINED_P95_LIMIT_MS = 800.0
 _THROTTLED_FLOOR = 0.5
 """The client of the null benchmark is throttled to a quarter of the time; its floor is half of what it reached."""
 
-ROWS = tuple(f"{scenario}.rows" for scenario in IDS)
-ANSWERS = tuple(f"{scenario}.answers" for scenario in IDS)
-PRIVACY = ("privacy.rows", "privacy.logs")
-SAMPLED = ("samplers", "samplers.database_cpu")
-_TOTALS = ("totals", "duplicates", "accounting", "probes", "hygiene")
-_CALIBRATED = ("calibration.null", "calibration.ruler")
-_LADDER = (*ROWS, *ANSWERS, *_TOTALS, *PRIVACY, "S8.time", *_CALIBRATED)
-_SHORT = tuple(f"{scenario}.{what}" for scenario in ("S1", "S2") for what in ("rows", "answers"))
-_SUSTAINED = tuple(f"sustained.{what}" for what in ("rows", "answers", "rate", "p95", "degradation"))
-_WHOLE = (*_LADDER, *_SUSTAINED, *SAMPLED, "littles_law", *(exit_gate.id for exit_gate in EXIT_GATES))
-_MIX = ("locust.reports", "locust.totals")
-
 
 @dataclass(frozen=True)
 class Stage(Generic[T]):
     """What is sent, and to whom; ``run`` makes the pack of a defect.
 
-    ``gates`` are judged there, and green unless a defect says otherwise. ``extra`` is the optional dependency that the
-    stage needs.
+    The first run of the stage ``healthy`` shows which gates are green without a defect. Those of them that match
+    ``gates`` and not ``apart`` (patterns, ``*`` for any characters) are judged on this stage. ``extra`` is the optional
+    dependency that the stage needs.
     """
 
     name: str
-    gates: tuple[str, ...]
     run: Callable[[Bench, Defect[T]], Path]
+    healthy: str = "whole"
+    gates: tuple[str, ...] = ("*",)
+    apart: tuple[str, ...] = ()
     extra: str = ""
+
+    def judges(self, gate: str) -> bool:
+        """Whether a gate that is green in the healthy run must be green here."""
+        return matches(gate, self.gates) and not matches(gate, self.apart)
 
     def missing_extra(self) -> str:
         """Why the stage cannot run, with the remedy; empty where it can."""
@@ -89,8 +85,9 @@ class Stage(Generic[T]):
 class Defect(Generic[T]):
     """What is wrong, how that is done, and what it must do to the gates of its stage.
 
-    ``red`` must be FAIL, ``invalid`` INVALID, ``not_run`` NOT-RUN. ``open`` ones may turn either way: chance or order
-    decides. All others must stay green. Exit gates follow from their members.
+    ``red`` must be FAIL, ``invalid`` INVALID, ``not_run`` NOT-RUN. ``open`` ones (patterns) may turn either way: chance
+    or order decides. All others that are green in the healthy run must stay so, and ``green`` ones must be in any case.
+    Exit gates follow from their members.
     """
 
     name: str
@@ -100,30 +97,43 @@ class Defect(Generic[T]):
     invalid: tuple[str, ...] = ()
     not_run: tuple[str, ...] = ()
     open: tuple[str, ...] = ()
+    green: tuple[str, ...] = ()
 
-    def cells(self) -> dict[str, Verdict]:
-        """Expected verdict of every declared gate."""
+    def cells(self, healthy: Iterable[str] = ()) -> dict[str, Verdict]:
+        """Expected verdict of every declared gate, and of those that were green in the ``healthy`` run."""
         named = {
             **dict.fromkeys(self.red, Verdict.FAIL),
             **dict.fromkeys(self.invalid, Verdict.INVALID),
             **dict.fromkeys(self.not_run, Verdict.NOT_RUN),
+            **dict.fromkeys(self.green, Verdict.PASS),
         }
-        touched = {*named, *self.open}
-        composed = {gate.id for gate in EXIT_GATES if touched & {*gate.members, *gate.besides}}
-        green = [gate for gate in self.stage.gates if gate not in touched | composed]
-        return named | dict.fromkeys(green, Verdict.PASS)
+        touched = {*self.red, *self.invalid, *self.not_run}
+        composed = {
+            gate.id
+            for gate in EXIT_GATES
+            if any(part in touched or matches(part, self.open) for part in (*gate.members, *gate.besides))
+        }
+        green = [gate for gate in healthy if self.stage.judges(gate) and not matches(gate, self.open)]
+        return dict.fromkeys([gate for gate in green if gate not in composed], Verdict.PASS) | named
+
+
+def matches(gate: str, patterns: Iterable[str]) -> bool:
+    """Whether the id of a gate is one of these, or matches a pattern among them."""
+    return any(fnmatchcase(gate, pattern) for pattern in patterns)
 
 
 def prove_defects(
     job: Job, defects: Sequence[Defect[Any]], environ: Mapping[str, str], reporter: Reporter, repetition: int = 1
 ) -> Proof:
-    """PlannedRun defects in their order; each leaves a pack.
+    """Run defects in their order; each leaves a pack.
 
+    The first defect of a stage must be its healthy run: every gate that it has must be green there.
     A client that is not certified proves nothing: the first run ends with its certificate, and the proof with that run.
     """
     cells: list[Cell] = []
     packs: dict[str, Path] = {}
     skipped: dict[str, str] = {}
+    green: dict[str, list[str]] = {}
     with open_bench(job, environ, reporter) as bench:
         for defect in defects:
             if why := defect.stage.missing_extra():
@@ -134,7 +144,10 @@ def prove_defects(
             if bench.refused is not None:
                 return Proof((), packs, refused=bench.refused)
             bench.healthy.setdefault(defect.stage.name, pack)
-            cells += cells_of(defect.name, defect.cells(), judge_pack(pack), repetition)
+            seen = judge_pack(pack)
+            cells += cells_of(defect.name, defect.cells(green.get(defect.stage.healthy, seen)), seen, repetition)
+            passed = [gate.id for gate in seen.values() if gate.verdict is Verdict.PASS]
+            green.setdefault(defect.stage.healthy, passed)
     return Proof(tuple(cells), packs, skipped)
 
 
@@ -232,31 +245,35 @@ def _judge_copy(bench: Bench, defect: Defect[Pack], of: str) -> Path:
         return Record.reopen(pack).judge(reports=False).pack
 
 
-WHOLE = Stage("whole", _WHOLE, partial(_run_live, scenarios=_plan_whole, samplers=True))
+WHOLE = Stage("whole", partial(_run_live, scenarios=_plan_whole, samplers=True))
 """Every scenario, the samplers beside them: the healthy run that all others are held against."""
 LADDER = Stage(
     "ladder",
-    _LADDER,
     partial(_run_live, scenarios=partial(_plan_ladder, perf_requests=PERF_REQUESTS, perf_limit_s=PERF_LIMIT_S)),
+    apart=("sustained.*", "warm-up.*", "samplers*", "littles_law", "EG*"),
 )
 """S1 to S9."""
-SHORT = Stage("short", (*_SHORT, *_TOTALS, *SAMPLED), partial(_run_live, scenarios=_plan_short, samplers=True))
+SHORT = Stage(
+    "short",
+    partial(_run_live, scenarios=_plan_short, samplers=True),
+    apart=("S[3-9].*", "sustained.*", "warm-up.*", "privacy.*", "calibration.*", "littles_law", "EG*"),
+)
 """S1 and S2, the samplers beside them."""
 SUSTAINED = Stage(
     "sustained",
-    (*_SUSTAINED, "totals", "duplicates", "accounting", "hygiene"),
     partial(_run_live, scenarios=_plan_steady_rate),
+    apart=("S[1-9].*", "warm-up.*", "probes", "privacy.*", "calibration.*", "littles_law", "samplers*", "EG*"),
 )
 """An open loop."""
-NULL = Stage("null", (), partial(_run_live, act=_measure_rate))
+NULL = Stage("null", partial(_run_live, act=_measure_rate), gates=())
 """The null benchmark alone."""
-LATENCY = Stage("latency_calibration", ("calibration.null",), partial(_run_live, act=_measure_latencies))
+LATENCY = Stage("latency_calibration", partial(_run_live, act=_measure_latencies), gates=("calibration.*",))
 """The calibration of latencies alone."""
-EVIDENCE = Stage("evidence", _WHOLE, partial(_judge_copy, of=WHOLE.name))
+EVIDENCE = Stage("evidence", partial(_judge_copy, of=WHOLE.name))
 """Nothing is sent: the healthy run's pack is copied, changed and judged again."""
-DIAGNOSIS = Stage("diagnosis", ("diagnosis.confusion", *_CALIBRATED), _diagnose)
+DIAGNOSIS = Stage("diagnosis", _diagnose, healthy="diagnosis", gates=("diagnosis.*", "calibration.*"))
 """Seeded bottlenecks, and what the diagnosis says to them."""
-MIX = Stage("mix", _MIX, _mix, extra="locust")
+MIX = Stage("mix", _mix, healthy="mix", gates=("locust.*",), extra="locust")
 """The mix that locust leads, by two native workers."""
-MIX_EVIDENCE = Stage("mix-evidence", _MIX, partial(_judge_copy, of=MIX.name), extra="locust")
+MIX_EVIDENCE = replace(MIX, name="mix-evidence", run=partial(_judge_copy, of=MIX.name))
 """Nothing is sent: the healthy mix's pack is copied, changed and judged again."""

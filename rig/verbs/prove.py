@@ -16,7 +16,7 @@ from rig.errors import UsageError
 from rig.evidence.storm import STORMS
 from rig.run.job import Job
 from rig.run.reporter import Reporter
-from rig.selftest.defects import DEFECTS, add_healthy_runs
+from rig.selftest.defects import DEFECTS, OLD_NAMES, add_healthy_runs
 from rig.selftest.matrix import Proof, join_proofs
 from rig.selftest.stages import Defect, prove_defects
 from rig.selftest.storms import prove_storms
@@ -60,6 +60,7 @@ def choose(names: Sequence[str], *, storms_only: bool) -> tuple[list[Defect[Any]
     """The defects and the storms of some names; without any all defects, and no storm by name."""
     defects = {} if storms_only else {defect.name: defect for defect in DEFECTS}
     known = (*defects, *_STORM_NAMES)
+    names = [OLD_NAMES.get(name, name) for name in names]
     for name in names:
         if name not in known:
             what = "storm" if storms_only else "defect, storm or case"

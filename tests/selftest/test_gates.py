@@ -14,7 +14,7 @@ import pytest
 
 from rig.checks import judge as judge_module
 from rig.checks.gates import Checker, GateKind, Kind, emits
-from rig.checks.judge import judge
+from rig.checks.judge import EXIT_GATES, judge
 from rig.evidence.case import Case
 from rig.evidence.gate import Gate, Verdict
 from rig.profile import bundled_profile, load_profile
@@ -22,11 +22,12 @@ from rig.run.job import Job
 from rig.selftest import catalog as catalog_module
 from rig.selftest.bench import PlannedRun
 from rig.selftest.catalog import catalog, gates_without_defect, kind_of, page, red_pairs
-from rig.selftest.defects import DEFECTS, HEALTHY, HEALTHY_DIAGNOSIS, HEALTHY_MIX
+from rig.selftest.defects import DEFECTS, HEALTHY, HEALTHY_RUNS
 from rig.selftest.stages import LADDER, NULL, WHOLE, Defect
 from rig.selftest.weaknesses import WEAKNESSES
 from rig.settings import Settings
 from rig.storms.unknown_kid.subjects import FLAWED
+from scenarios.ladder import IDS
 from stub_server.service.defects import parse_defects
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -84,7 +85,7 @@ def test_patterns() -> None:
 
 
 def test_every_cell_is_of_a_gate_that_exists_and_can_have_that_verdict() -> None:
-    for one in (HEALTHY, HEALTHY_DIAGNOSIS, HEALTHY_MIX, *DEFECTS, *WEAKNESSES):
+    for one in (*HEALTHY_RUNS, *DEFECTS, *WEAKNESSES):
         for gate, expected in one.cells().items():
             kind = kind_of(gate, KINDS)
             assert kind is not None, (one.name, gate)
@@ -93,17 +94,35 @@ def test_every_cell_is_of_a_gate_that_exists_and_can_have_that_verdict() -> None
 
 def test_a_defect_turns_something_red_and_leaves_what_is_unrelated_green() -> None:
     for defect in DEFECTS:
-        counts = Counter(expected is Verdict.PASS for expected in defect.cells().values())
+        healthy = next(one for one in HEALTHY_RUNS if one.stage.name == defect.stage.healthy)
+        counts = Counter(expected is Verdict.PASS for expected in defect.cells(healthy.green).values())
         assert counts[False], defect.name
-        # The null benchmark has but one gate, and of a crowd's two one may turn either way.
+        # The null benchmark has but one gate, and of a locust run's two one may turn either way.
         assert counts[True] or defect.stage is NULL or defect.open == ("locust.totals",), defect.name
+
+
+def test_the_healthy_run_has_every_gate_of_the_ladder_green() -> None:
     assert set(HEALTHY.cells().values()) == {Verdict.PASS}
-    green = {gate for defect in DEFECTS for gate in defect.stage.gates}
-    assert set(HEALTHY.cells()) | set(HEALTHY_DIAGNOSIS.cells()) | set(HEALTHY_MIX.cells()) == green
+    scenarios = {f"{scenario}.{what}" for scenario in (*IDS, "sustained") for what in ("rows", "answers")}
+    others = {"totals", "duplicates", "accounting", "probes", "hygiene", "privacy.rows", "privacy.logs", "S8.time"}
+    others |= {"calibration.null", "calibration.ruler", "samplers", "samplers.database_cpu", "littles_law"}
+    others |= {"sustained.rate", "sustained.p95", "sustained.degradation"}
+    assert set(HEALTHY.green) == scenarios | others | {gate.id for gate in EXIT_GATES}
+
+
+def test_a_gate_that_is_green_in_the_healthy_run_must_stay_green_under_a_defect() -> None:
+    slow = Defect("d", LADDER, red=("S8.time",), open=("S6.*",))
+    assert slow.cells(["weather", "S8.time", "S6.rows", "sustained.rows", "EG3.4"]) == {
+        "S8.time": Verdict.FAIL,
+        "weather": Verdict.PASS,
+    }
+    assert Defect("d", WHOLE, green=("S1.rows",)).cells(["weather"]) == dict.fromkeys(
+        ("weather", "S1.rows"), Verdict.PASS
+    )
 
 
 def test_exit_gates_are_left_out_where_a_member_is_touched() -> None:
-    cells = Defect("d", WHOLE, red=("S5.rows",)).cells()
+    cells = Defect("d", WHOLE, red=("S5.rows",)).cells(HEALTHY.green)
     assert "EG3.2" not in cells
     assert cells["EG3.1"] is cells["EG3.4"] is Verdict.PASS
 
@@ -118,7 +137,7 @@ def test_defects_are_ones_that_somebody_can_make() -> None:
         with defect.apply(run):
             assert parse_defects(run.job.settings.defects), defect.name
     assert {weakness.subject for weakness in WEAKNESSES if weakness.subject.startswith("flawed-")} == set(FLAWED)
-    names = [one.name for one in (HEALTHY, HEALTHY_DIAGNOSIS, HEALTHY_MIX, *DEFECTS, *WEAKNESSES)]
+    names = [one.name for one in (*HEALTHY_RUNS, *DEFECTS, *WEAKNESSES)]
     assert len(set(names)) == len(names)
 
 

@@ -61,7 +61,7 @@ def test_repetitions_are_one_proof_that_says_what_was_not_the_same() -> None:
 
 def test_what_was_not_tried_is_no_pass_and_is_named_with_the_remedy() -> None:
     right, wrong = Cell("a", "d", FAIL, FAIL), Cell("a", "d", FAIL, PASS)
-    skipped = {"crowd-row-lost": "locust is not installed: pip install -e '.[locust]'"}
+    skipped = {"locust-row-lost": "locust is not installed: pip install -e '.[locust]'"}
     assert Proof((right,), {}).exit_code is ExitCode.PASS
     assert Proof((wrong,), {}, skipped).exit_code is ExitCode.FAIL
     part = Proof((right,), {}, skipped)
@@ -70,7 +70,7 @@ def test_what_was_not_tried_is_no_pass_and_is_named_with_the_remedy() -> None:
     shown = io.StringIO()
     Console(file=shown, width=200).print(proof_table(part))
     assert "INVALID: score 1.000" in shown.getvalue()
-    assert "not tried: crowd-row-lost" in shown.getvalue()
+    assert "not tried: locust-row-lost" in shown.getvalue()
     assert "NOT-RUN: locust is not installed: pip install -e '.[locust]'" in shown.getvalue()
 
 
@@ -91,6 +91,7 @@ def test_a_wrong_cell_says_why() -> None:
 def test_names_are_defects_storms_or_cases() -> None:
     defects, storms = choose(["slow", "rate-limit", "cold-start"], storms_only=False)
     assert ([defect.name for defect in defects], storms) == (["slow"], ["rate-limit", "cold-start"])
+    assert [one.name for one in choose(["crowd-row-lost"], storms_only=False)[0]] == ["locust-row-lost"]  # its old name
     assert choose([], storms_only=False) == (list(DEFECTS), [])
     assert choose([], storms_only=True) == ([], [])
     with pytest.raises(UsageError, match="no-deduplication"):
@@ -99,23 +100,23 @@ def test_names_are_defects_storms_or_cases() -> None:
         choose(["slow"], storms_only=True)
 
 
-def test_without_the_extra_a_crowds_defect_is_refused_by_name_before_anything_starts(
+def test_without_the_extra_the_defect_of_a_locust_run_is_refused_by_name_before_anything_starts(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr("rig.machine.extras.find_spec", lambda module: None)
-    words = ["--only-defect", "row-lost", "--only-defect", "crowd-row-lost", "--out", str(tmp_path)]
+    words = ["--only-defect", "row-lost", "--only-defect", "locust-row-lost", "--out", str(tmp_path)]
     assert main(["prove", *words]) == ExitCode.USAGE
     assert "locust is not installed" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_the_extra_the_crowds_are_left_out_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_locust_runs_are_left_out_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rig.machine.extras.find_spec", lambda module: None)
     monkeypatch.setattr("rig.selftest.stages.open_bench", lambda *_: nullcontext())
     job: Any = None  # nothing is run
     _, *defects = add_healthy_runs(defect for defect in DEFECTS if defect.stage in (MIX, MIX_EVIDENCE))
     proof = prove_defects(job, defects, {}, job)
-    assert set(proof.skipped) == {"healthy-crowd", "crowd-worker-killed", "crowd-row-lost"}
+    assert set(proof.skipped) == {"healthy-mix", "locust-worker-killed", "locust-row-lost"}
     assert not proof.cells
 
 
