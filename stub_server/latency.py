@@ -19,14 +19,16 @@ in the machine's byte order, as answered), for clients whose statistics cannot t
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import heapq
 import itertools
 import json
+import os
 import re
 import sys
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -36,10 +38,12 @@ import click
 import uvloop
 
 from stub_server.null import REFUSE, end_of_request
-from stub_server.wakeup import Wakeup
 
 HEADER = "X-Delivered-Ns"
 _MS = 1_000_000
+_NS_PER_S = 1_000_000_000
+_CLOCK_MONOTONIC = 1
+_TFD_TIMER_ABSTIME = 1
 _BODY = b'{"status":"ok"}'
 _ANSWER = (
     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%s: %%d\r\n%%s\r\n%s"
@@ -72,6 +76,40 @@ class Behaviour:
     def turns(self) -> Iterator[int]:
         """The delay of each request to come, nanoseconds."""
         return itertools.cycle(self.delays_ns)
+
+
+class Wakeup:
+    """Calls ``callback`` at times of the monotonic clock, one at a time; a new time replaces the one before.
+
+    It uses a Linux timerfd, which is finer than an event loop's timers: they round to 1 ms. Where there is no timerfd
+    the loop's own timer is used. A stub then waits longer, and its answers say so.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
+        self._loop = loop
+        self._callback = callback
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        create = getattr(self._libc, "timerfd_create", None)
+        self._fd: int = create(_CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC) if create else -1
+        if self._fd >= 0:
+            loop.add_reader(self._fd, self._on_timer)
+
+    def at(self, when_ns: int) -> None:
+        """Wake at ``when_ns``, at once where that time has passed."""
+        if self._fd < 0:
+            self._loop.call_later(max(0.0, (when_ns - time.monotonic_ns()) / _NS_PER_S), self._callback)
+            return
+        # Interval (none), then value, each as seconds and nanoseconds; a value of zero would disarm.
+        spec = (ctypes.c_long * 4)(0, 0, *divmod(max(when_ns, 1), _NS_PER_S))
+        if self._libc.timerfd_settime(self._fd, _TFD_TIMER_ABSTIME, ctypes.byref(spec), None):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+    def _on_timer(self) -> None:
+        try:
+            os.read(self._fd, 8)
+        except BlockingIOError:  # replaced by a later time between the wake-up and here
+            return
+        self._callback()
 
 
 class Delayer:

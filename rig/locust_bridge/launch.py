@@ -12,9 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from rig.errors import ExitCode, worst_exit
-from rig.machine.child import end, python_module, start
+from rig.machine.child import end, free_port, python_module, start
 from rig.machine.extras import require
-from rig.machine.ports import free_port
 from rig.machine.supervisor import Supervisor
 from rig.settings import Settings
 

@@ -12,7 +12,7 @@ from locust.argument_parser import get_empty_argument_parser
 from locust.env import Environment
 
 from rig.errors import UsageError
-from rig.machine.ports import free_port
+from rig.machine.child import free_port
 from rig.model import Scenario
 from rig.settings import DEFAULTS, OPTIONS, TYPES, Settings
 

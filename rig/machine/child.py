@@ -9,6 +9,7 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -142,3 +143,11 @@ def _signal(process: subprocess.Popen[Any], number: signal.Signals, *, session: 
         os.killpg(process.pid, number)
     else:
         process.send_signal(number)
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on now. Another process may take it before the caller's child does."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

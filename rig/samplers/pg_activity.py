@@ -23,9 +23,8 @@ import psycopg
 from rig.evidence.journal import Journal
 from rig.evidence.sample_names import FOREGROUND, IDLE, IDLE_IN_TRANSACTION
 from rig.samplers import pg_queries
-from rig.samplers.literals import without_literals
 from rig.samplers.loop import NS, main
-from rig.samplers.pg_queries import Facts
+from rig.samplers.pg_queries import Facts, without_literals
 
 APPLICATION_NAME = pg_queries.OWN_PREFIX + "sampler"
 CONNECT_TIMEOUT_S = 3

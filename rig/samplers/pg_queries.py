@@ -6,11 +6,24 @@ second.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 OWN_PREFIX = "rig-"
 """The application names of the rig's own connections begin with this."""
+
+_LITERAL = re.compile(
+    r"""
+      \b[eE]'(?:[^'\\]|''|\\.)*(?:'|\\?$)            # escape string
+    | '(?:[^']|'')*(?:'|$)                           # string
+    | \$([A-Za-z_]\w*)?\$ .*? (?:\$(?(1)\1|)\$|$)    # dollar-quoted string
+    | --[^\n]*                                       # comments
+    | /\* .*? (?:\*/|$)
+    | (?<![\w$".])\d[\w.]*                           # number, but no parameter and no part of a name
+    """,
+    re.VERBOSE | re.DOTALL,
+)
 
 FACTS = """
 SELECT current_setting('server_version_num')::int,
@@ -148,3 +161,14 @@ def unseen(facts: Facts) -> Sequence[str]:
     if facts.statements_schema is None:
         found.append("pg_stat_statements: the extension is not installed in this database")
     return found
+
+
+def without_literals(query: str, most: int = 200) -> str:
+    """The query on one line of at most ``most`` characters, each literal a ``?``.
+
+    The query of a session may hold personal data. This is no parser: all that could be a literal or a comment goes,
+    also one that the server cut off.
+    """
+    bare = _LITERAL.sub(lambda found: " " if found[0].startswith(("--", "/*")) else "?", query)
+    line = " ".join(bare.split())
+    return line if len(line) <= most else line[: most - 1] + "…"

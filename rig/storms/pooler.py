@@ -17,8 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 from psycopg.conninfo import conninfo_to_dict
 
 from rig.errors import RigError
-from rig.machine.child import running, wait_until
-from rig.machine.ports import free_port
+from rig.machine.child import free_port, running, wait_until
 from rig.machine.supervisor import MARKER, current_supervisor, temporary_folder
 from rig.target.postgres.installation import server_account
 

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit, urlunsplit
 from rig.errors import ConfigError, Unavailable
 from rig.evidence.race_figures import RateLimitFigures
 from rig.evidence.storm import StormReport
-from rig.machine.ports import free_port
+from rig.machine.child import free_port
 from rig.profile.storms import RateLimit
 from rig.storms.command import run_in_background
 from rig.storms.fleet import Barrier

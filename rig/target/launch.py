@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rig.errors import ConfigError, EvidenceError, ExitCode, RigError, Unavailable, UsageError
-from rig.machine.child import running, wait_until
-from rig.machine.ports import free_port
+from rig.machine.child import free_port, running, wait_until
 from rig.machine.supervisor import current_supervisor
 from rig.profile import Launch, Profile
 from rig.profile.variables import fill_in

@@ -19,7 +19,7 @@ import click
 import pytest
 
 from rig.calibrate.stub import Stub, null_stub
-from rig.machine.ports import free_port
+from rig.machine.child import free_port
 from rig.model import Pace
 from tests.bench.clients.trial import CONNECTIONS, Trial, python_client
 from tests.bench.clients.with_rig import Engine

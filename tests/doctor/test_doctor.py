@@ -17,7 +17,7 @@ from rig.doctor import surroundings
 from rig.doctor.examination import STEPS, examine
 from rig.doctor.findings import Examination, State, StepResult
 from rig.errors import ExitCode, Unavailable
-from rig.machine.ports import free_port
+from rig.machine.child import free_port
 from rig.profile import bundled_profile
 from rig.settings import Settings
 from rig.target.postgres import Cluster

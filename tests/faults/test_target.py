@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from rig.errors import ErrorKind, ExitCode
-from rig.machine.ports import free_port
+from rig.machine.child import free_port
 from rig.target.postgres import Database
 from tests.cli.commands import wait_until
 from tests.faults.server import doors

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rig.machine.ports import free_port
+from rig.machine.child import free_port
 from rig.target.endpoint import Endpoint
 from rig.target.http_probe import HttpProbe
 from rig.target.postgres import Database

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rig.locust_bridge.launch import locustfile
-from rig.machine.ports import free_port
+from rig.machine.child import free_port
 from tests.cli.commands import command, environment
 
 QUICK = ("--rig-null-seconds", "0.1")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rig.calibrate.stub import null_stub
 from rig.locust_bridge.wire import PROTOCOL
-from rig.machine.ports import free_port
+from rig.machine.child import free_port
 from tests.locust.locust_processes import locust, processes, worker
 
 FOREIGN = """

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from rig.errors import ExitCode
-from rig.machine.ports import free_port
+from rig.machine.child import free_port
 from rig.machine.supervisor import leftovers
 from rig.profile import bundled_profile
 from tests.cli.commands import only_pack, rig

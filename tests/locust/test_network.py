@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from rig.errors import ExitCode
-from rig.machine.ports import free_port
+from rig.machine.child import free_port
 from tests.cli.commands import command, only_pack
 from tests.locust import relay
 from tests.locust.locust_processes import QUICK, locust, processes

@@ -34,7 +34,7 @@ from rig.locust_bridge.wire import (
     parse_address,
 )
 from rig.locust_bridge.worker import Worker
-from rig.machine.ports import free_port
+from rig.machine.child import free_port
 from scenarios.s8 import perf_gate
 from tests.locust.locust_processes import processes, worker
 from tests.locust.plans import planned

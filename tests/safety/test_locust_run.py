@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rig.errors import ExitCode
-from rig.machine.ports import free_port
+from rig.machine.child import free_port
 from tests.cli.commands import wait_until
 from tests.safety.running import Run, Watched, left_running
 

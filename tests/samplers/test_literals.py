@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rig.samplers.literals import without_literals
+from rig.samplers.pg_queries import without_literals
 
 
 @pytest.mark.parametrize(

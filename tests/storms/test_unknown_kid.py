@@ -32,7 +32,7 @@ from rig.evidence.key_case import Start, Token, TokenClient
 from rig.evidence.key_storm import CALL_COLUMNS, KeyStorm
 from rig.evidence.storm import FAILED
 from rig.evidence.verifier_settings import VerifierSettings
-from rig.machine.ports import free_port
+from rig.machine.child import free_port
 from rig.machine.supervisor import Supervisor
 from rig.profile import Profile, bundled_profile, load_profile
 from rig.profile.storms import Storms, UnknownKid, VerifierPromises

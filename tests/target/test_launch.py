@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from rig.errors import ConfigError, EvidenceError, Unavailable, UsageError
-from rig.machine.ports import free_port
+from rig.machine.child import free_port
 from rig.profile import Profile, bundled_profile, load_profile
 from rig.settings import Settings
 from rig.target.endpoint import Endpoint

@@ -16,7 +16,7 @@ import pytest
 import rig.target.prober
 from rig.evidence.case import PROBE_COLUMNS
 from rig.evidence.pool_metrics import ACQUIRE_WAIT_S, POOL_COLUMNS
-from rig.machine.ports import free_port
+from rig.machine.child import free_port
 from rig.machine.supervisor import Supervisor
 from rig.profile import PoolSeries, Probes
 from rig.run.leak_check import look_after, look_before

@@ -23,8 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from rig.errors import ConfigError, Unavailable
-from rig.machine.child import start, wait_until
-from rig.machine.ports import free_port
+from rig.machine.child import free_port, start, wait_until
 from rig.machine.supervisor import Supervisor
 from rig.target.postgres.installation import (
     Account,
