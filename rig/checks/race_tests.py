@@ -14,60 +14,23 @@ from rig.checks.gates import GateKind, Kind, emits
 from rig.evidence.case import Case
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.race_figures import (
+    RACE_KINDS,
     ClaimFigures,
     MigrationFigures,
     RateLimitFigures,
     RefreshFigures,
     TenantFigures,
-    race_figures,
 )
-from rig.evidence.storm import (
-    MATVIEW_REFRESH,
-    MIGRATION_RACE,
-    RACE_TESTS,
-    RATE_LIMIT,
-    SCHEDULER_CLAIM,
-    TENANT_LEAK,
-    StormReport,
-)
+from rig.evidence.storm import RACE_TESTS, StormReport
 
 Figures = TypeVar("Figures")
 
 SCOPE_TOLERANCE = 0.1
 """Share by which a measured cap may differ from the promised one."""
 
-_RULES: Mapping[str, Mapping[str, str]] = {
-    MIGRATION_RACE: {
-        "once": "the database holds what a lone replica makes of it: each version applied exactly once",
-        "exit": "every replica ends with exit code 0",
-        "second-run": "a second run of all replicas changes nothing and ends with exit code 0",
-    },
-    SCHEDULER_CLAIM: {
-        "once": "each job's effect happens exactly once; a job that the killed replica held may be repeated once "
-        "(where the profile has no held_sql, one repeat of any job is allowed)",
-        "all": "every job has its effect and is done, also the one that a killed replica held",
-    },
-    RATE_LIMIT: {
-        "scope": "the fleet lets through what is promised (L for scope fleet, N times L for process), and answers all",
-    },
-    MATVIEW_REFRESH: {
-        "single": "at most one refresh of a view runs at a time; waiting for its lock counts as running",
-        "skip": "a caller that does not refresh is answered at once, and nobody refreshes in turn after the first",
-        "happens": "a refresh really happens, of every tenant's view where any are declared; no caller gets an error",
-        "readers": "readers never wait for a refresh",
-        "scheduled": "the target's own scheduler refreshes when nobody asks",
-    },
-    TENANT_LEAK: {
-        "visible": "no request sees a row of another tenant, and a request of nobody sees none",
-        "own": "every request of a tenant sees all its own rows",
-        "worker": "in the worker's context nothing can change ingested rows",
-        "dead-letters": "a job that fails lies among the worker's dead letters, once, with tenant and correlation id",
-    },
-}
-"""What each gate of a storm asks for."""
 KINDS = {
-    storm: {name: GateKind(f"storm.{storm}.{name}", Kind.STORM, rule) for name, rule in rules.items()}
-    for storm, rules in _RULES.items()
+    storm: {name: GateKind(f"storm.{storm}.{name}", Kind.STORM, rule) for name, rule in race.rules.items()}
+    for storm, race in RACE_KINDS.items()
 }
 RAN = GateKind("storm.*", Kind.STORM, "the storm was run")
 
@@ -88,7 +51,7 @@ def gates_of(report: StormReport) -> list[Gate]:
     """The gates of one report."""
     if report.not_run:
         return [not_run_gate(report)]
-    return _CHECKERS[report.storm](_Gates(report, race_figures(report)))
+    return _CHECKERS[report.storm](_Gates(report, RACE_KINDS[report.storm].read(report.figures)))
 
 
 class _Gates(Generic[Figures]):
@@ -284,9 +247,9 @@ def _dead_letters(gates: _Gates[TenantFigures]) -> Gate:
 
 
 _CHECKERS: Mapping[str, Callable[[_Gates[Any]], list[Gate]]] = {
-    MIGRATION_RACE: _migration_race,
-    SCHEDULER_CLAIM: _scheduler_claim,
-    RATE_LIMIT: _rate_limit,
-    MATVIEW_REFRESH: _matview_refresh,
-    TENANT_LEAK: _tenant_leak,
+    "migration-race": _migration_race,
+    "scheduler-claim": _scheduler_claim,
+    "rate-limit": _rate_limit,
+    "matview-refresh": _matview_refresh,
+    "tenant-leak": _tenant_leak,
 }

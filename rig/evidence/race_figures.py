@@ -1,4 +1,4 @@
-"""What each race test counted: one frozen value a test. A pack holds it as the ``figures`` of a ``StormReport``."""
+"""The race tests: one ``RaceKind`` each, and a frozen value of what it counts (``figures`` of its ``StormReport``)."""
 
 from __future__ import annotations
 
@@ -6,17 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from rig.errors import EvidenceError
-from rig.evidence.storm import (
-    MATVIEW_REFRESH,
-    MIGRATION_RACE,
-    RATE_LIMIT,
-    SCHEDULER_CLAIM,
-    TENANT_LEAK,
-    StormReport,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,20 +151,86 @@ class TenantFigures:
 
 
 RaceFigures = MigrationFigures | ClaimFigures | RateLimitFigures | RefreshFigures | TenantFigures
-_KINDS: Mapping[str, TypeAdapter[Any]] = {
-    MIGRATION_RACE: TypeAdapter(MigrationFigures),
-    SCHEDULER_CLAIM: TypeAdapter(ClaimFigures),
-    RATE_LIMIT: TypeAdapter(RateLimitFigures),
-    MATVIEW_REFRESH: TypeAdapter(RefreshFigures),
-    TENANT_LEAK: TypeAdapter(TenantFigures),
-}
 
 
-def race_figures(report: StormReport) -> RaceFigures:
-    """The figures of a race test's report as its own type; EvidenceError names what is missing or wrong."""
-    try:
-        figures: RaceFigures = _KINDS[report.storm].validate_python(report.figures)
-    except ValidationError as error:
-        wrong = ", ".join(".".join(map(str, one["loc"])) for one in error.errors())
-        raise EvidenceError(f"the figures of the storm {report.storm} are damaged: {wrong}") from None
-    return figures
+@dataclass(frozen=True, slots=True)
+class RaceKind:
+    """One race test: its name, what can be switched off in the reference, the figures it counts, the rule of each gate.
+
+    ``rig.storms`` has a module and a function of its name, ``rig.checks.race_tests`` the verdicts of its gates.
+    """
+
+    name: str
+    protections: tuple[str, ...]
+    figures: type
+    rules: Mapping[str, str]
+
+    def read(self, figures: Mapping[str, Any]) -> Any:
+        """The figures of a report as their own type; EvidenceError names what is missing or wrong."""
+        from pydantic import TypeAdapter, ValidationError  # the command line names the tests without its cost
+
+        try:
+            return TypeAdapter(self.figures).validate_python(figures)
+        except ValidationError as error:
+            wrong = ", ".join(".".join(map(str, one["loc"])) for one in error.errors())
+            raise EvidenceError(f"the figures of the storm {self.name} are damaged: {wrong}") from None
+
+
+_ALL = (
+    RaceKind(
+        "migration-race",
+        ("lock", "ledger"),
+        MigrationFigures,
+        {
+            "once": "the database holds what a lone replica makes of it: each version applied exactly once",
+            "exit": "every replica ends with exit code 0",
+            "second-run": "a second run of all replicas changes nothing and ends with exit code 0",
+        },
+    ),
+    RaceKind(
+        "scheduler-claim",
+        ("claim", "lease"),
+        ClaimFigures,
+        {
+            "once": "each job's effect happens exactly once; a job that the killed replica held may be repeated once "
+            "(where the profile has no held_sql, one repeat of any job is allowed)",
+            "all": "every job has its effect and is done, also the one that a killed replica held",
+        },
+    ),
+    RaceKind(
+        "rate-limit",
+        ("shared",),
+        RateLimitFigures,
+        {
+            "scope": "the fleet lets through what is promised (L for scope fleet, N times L for process), "
+            "and answers all",
+        },
+    ),
+    RaceKind(
+        "matview-refresh",
+        ("lock", "skip", "concurrently", "tenant-scope", "scheduler"),
+        RefreshFigures,
+        {
+            "single": "at most one refresh of a view runs at a time; waiting for its lock counts as running",
+            "skip": "a caller that does not refresh is answered at once, and nobody refreshes in turn after the first",
+            "happens": "a refresh really happens, of every tenant's view where any are declared; "
+            "no caller gets an error",
+            "readers": "readers never wait for a refresh",
+            "scheduled": "the target's own scheduler refreshes when nobody asks",
+        },
+    ),
+    RaceKind(
+        "tenant-leak",
+        ("transaction-scope", "row-security", "own-rows", "worker-guard", "dead-letters"),
+        TenantFigures,
+        {
+            "visible": "no request sees a row of another tenant, and a request of nobody sees none",
+            "own": "every request of a tenant sees all its own rows",
+            "worker": "in the worker's context nothing can change ingested rows",
+            "dead-letters": "a job that fails lies among the worker's dead letters, once, "
+            "with tenant and correlation id",
+        },
+    ),
+)
+RACE_KINDS: Mapping[str, RaceKind] = {race.name: race for race in _ALL}
+"""All race tests, in the order in which they are named to the user."""

@@ -11,15 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rig.errors import UsageError
+from rig.evidence.race_figures import RACE_KINDS
 
 UNKNOWN_KID = "unknown-kid"
-MIGRATION_RACE = "migration-race"
-SCHEDULER_CLAIM = "scheduler-claim"
-RATE_LIMIT = "rate-limit"
-MATVIEW_REFRESH = "matview-refresh"
-TENANT_LEAK = "tenant-leak"
-
-RACE_TESTS = (MIGRATION_RACE, SCHEDULER_CLAIM, RATE_LIMIT, MATVIEW_REFRESH, TENANT_LEAK)
+RACE_TESTS = tuple(RACE_KINDS)
 STORMS = (UNKNOWN_KID, *RACE_TESTS)
 
 PROTECTIONS: Mapping[str, tuple[str, ...]] = {
@@ -34,11 +29,7 @@ PROTECTIONS: Mapping[str, tuple[str, ...]] = {
         "lock-scope",
         "one-connection",
     ),
-    MIGRATION_RACE: ("lock", "ledger"),
-    SCHEDULER_CLAIM: ("claim", "lease"),
-    RATE_LIMIT: ("shared",),
-    MATVIEW_REFRESH: ("lock", "skip", "concurrently", "tenant-scope", "scheduler"),
-    TENANT_LEAK: ("transaction-scope", "row-security", "own-rows", "worker-guard", "dead-letters"),
+    **{name: race.protections for name, race in RACE_KINDS.items()},
 }
 """What can be switched off in the reference implementation of each storm."""
 OLD_PROTECTIONS = {"floor": "cool-down", "floor-from-end": "cool-down-from-end"}

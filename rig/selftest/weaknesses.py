@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from rig.checks.race_tests import KINDS
 from rig.evidence.gate import Verdict
-from rig.evidence.storm import MATVIEW_REFRESH, MIGRATION_RACE, RATE_LIMIT, SCHEDULER_CLAIM, TENANT_LEAK, UNKNOWN_KID
+from rig.evidence.storm import UNKNOWN_KID
 from rig.storms.unknown_kid.cases import CASES
 
 GATES: Mapping[str, tuple[str, ...]] = {
@@ -100,26 +100,26 @@ WEAKNESSES = (
     _key_case("leader-stopped", "lock-scope", red=("takeover",)),
     # It does not use the database, so there is nothing to put a pooler in front of.
     Weakness(UNKNOWN_KID, case="pooler", subject="pyjwt", impossible=True),
-    Weakness(MIGRATION_RACE),
+    Weakness("migration-race"),
     # A replica that loses the race is rolled back: the database is right, the exit code is not.
-    Weakness(MIGRATION_RACE, ("lock",), red=("exit",)),
-    Weakness(MIGRATION_RACE, ("ledger",), red=("once", "second-run")),
-    Weakness(SCHEDULER_CLAIM),
-    Weakness(SCHEDULER_CLAIM, ("claim",), red=("once",)),
-    Weakness(SCHEDULER_CLAIM, ("lease",), red=("all",)),
-    Weakness(RATE_LIMIT),
-    Weakness(RATE_LIMIT, ("shared",), red=("scope",)),
-    Weakness(MATVIEW_REFRESH),
-    Weakness(MATVIEW_REFRESH, ("lock",), red=("single", "skip")),
-    Weakness(MATVIEW_REFRESH, ("skip",), red=("skip",)),
-    Weakness(MATVIEW_REFRESH, ("concurrently",), red=("readers",)),
-    Weakness(MATVIEW_REFRESH, ("tenant-scope",), red=("happens",)),
-    Weakness(MATVIEW_REFRESH, ("scheduler",), red=("scheduled",)),
-    Weakness(TENANT_LEAK),
-    Weakness(TENANT_LEAK, ("transaction-scope",), red=("visible",)),
-    Weakness(TENANT_LEAK, ("row-security",), red=("visible",)),
-    Weakness(TENANT_LEAK, ("own-rows",), red=("own",)),
-    Weakness(TENANT_LEAK, ("worker-guard",), red=("worker",)),
-    Weakness(TENANT_LEAK, ("dead-letters",), red=("dead-letters",)),
+    Weakness("migration-race", ("lock",), red=("exit",)),
+    Weakness("migration-race", ("ledger",), red=("once", "second-run")),
+    Weakness("scheduler-claim"),
+    Weakness("scheduler-claim", ("claim",), red=("once",)),
+    Weakness("scheduler-claim", ("lease",), red=("all",)),
+    Weakness("rate-limit"),
+    Weakness("rate-limit", ("shared",), red=("scope",)),
+    Weakness("matview-refresh"),
+    Weakness("matview-refresh", ("lock",), red=("single", "skip")),
+    Weakness("matview-refresh", ("skip",), red=("skip",)),
+    Weakness("matview-refresh", ("concurrently",), red=("readers",)),
+    Weakness("matview-refresh", ("tenant-scope",), red=("happens",)),
+    Weakness("matview-refresh", ("scheduler",), red=("scheduled",)),
+    Weakness("tenant-leak"),
+    Weakness("tenant-leak", ("transaction-scope",), red=("visible",)),
+    Weakness("tenant-leak", ("row-security",), red=("visible",)),
+    Weakness("tenant-leak", ("own-rows",), red=("own",)),
+    Weakness("tenant-leak", ("worker-guard",), red=("worker",)),
+    Weakness("tenant-leak", ("dead-letters",), red=("dead-letters",)),
 )
 """In the order they are run; the healthy one of a case before its weaknesses."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 import psycopg
@@ -11,37 +12,24 @@ from pydantic import TypeAdapter
 
 from rig.errors import Unavailable, UsageError
 from rig.evidence.key_storm import KeyStorm
-from rig.evidence.storm import (
-    MATVIEW_REFRESH,
-    MIGRATION_RACE,
-    RACE_TESTS,
-    RATE_LIMIT,
-    SCHEDULER_CLAIM,
-    TENANT_LEAK,
-    UNKNOWN_KID,
-    StormReport,
-    missing_section,
-    require_protections,
-)
+from rig.evidence.storm import RACE_TESTS, UNKNOWN_KID, StormReport, missing_section, require_protections
 from rig.profile import Profile
 from rig.storms.environment import WITHOUT, StormEnvironment, StormOptions
-from rig.storms.matview_refresh import matview_refresh
-from rig.storms.migration_race import migration_race
 from rig.storms.race_test import RaceTest
-from rig.storms.rate_limit import rate_limit
-from rig.storms.scheduler_claim import scheduler_claim
 from rig.storms.statements import first_line
-from rig.storms.tenant_leak import tenant_leak
 from rig.storms.unknown_kid.storm import require_key_ids, unknown_kid
 
 _REPORT = TypeAdapter(StormReport)
-_RACE_TESTS: Mapping[str, Callable[[RaceTest[Any]], StormReport]] = {
-    MIGRATION_RACE: migration_race,
-    SCHEDULER_CLAIM: scheduler_claim,
-    RATE_LIMIT: rate_limit,
-    MATVIEW_REFRESH: matview_refresh,
-    TENANT_LEAK: tenant_leak,
-}
+
+
+def _find_function(storm: str) -> Callable[[RaceTest[Any]], StormReport]:
+    """The function of a race test: it has the name of its module."""
+    name = storm.replace("-", "_")
+    function: Callable[[RaceTest[Any]], StormReport] = getattr(import_module(f"rig.storms.{name}"), name)
+    return function
+
+
+_RACE_TESTS = {storm: _find_function(storm) for storm in RACE_TESTS}
 
 
 def require(profile: Profile, storm: str, options: StormOptions) -> None:

@@ -8,7 +8,7 @@ Flow of a test::
         …                                               # read from outside what they did
     return race.report(run, figures)
 
-A module of its own for each test holds what the members do, and what is counted. ``rig.storms.catalog`` has the list.
+A module of its own for each test holds what the members do. ``rig.evidence.race_figures`` lists the tests.
 """
 
 from __future__ import annotations
