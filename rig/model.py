@@ -30,7 +30,7 @@ class Row(StrEnum):
     NONE = "none"
 
 
-Scheme = Literal["hmac-sha256-hex", "hmac-sha256-base64", "stripe"]
+Scheme = Literal["none", "token", "hmac", "hmac-sha256-hex", "hmac-sha256-base64", "stripe"]
 """How a request is signed; ``rig.requests.signer`` has a function for each."""
 
 

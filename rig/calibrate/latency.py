@@ -35,7 +35,7 @@ from rig.evidence.latency_calibration import (
 from rig.evidence.scenario_runs import RESULT, ScenarioRun
 from rig.model import Pace, RequestClass, RunKey, Scenario, Share
 from rig.profile import Profile
-from rig.requests.targeter import Credentials
+from rig.requests.sender import Credentials
 from rig.stats import quantile
 
 _TENANT = "latency_calibration"

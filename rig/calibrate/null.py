@@ -25,7 +25,8 @@ from rig.limits import BUSY, FLOOR_RPS, LEAST_REQUESTS, LEAST_S, LEAST_TRIALS, S
 from rig.machine.cgroup import CpuGroup
 from rig.model import Outcome, Pace, RequestClass, RunKey, Scenario, Share
 from rig.profile import Profile
-from rig.requests.targeter import Credentials, Targeter
+from rig.requests.sender import Credentials
+from rig.requests.targeter import Targeter
 
 CONNECTIONS = 200
 DEADLINE_S = 60.0

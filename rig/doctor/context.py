@@ -74,8 +74,7 @@ class DoctorContext:
     @cached_property
     def targeter(self) -> Targeter:
         """The maker of the events."""
-        endpoint = self.endpoint
-        return Targeter(self.profile, self.key, host=endpoint.host_header, base_path=endpoint.base_path)
+        return Targeter(self.profile, self.key, self.endpoint.address)
 
     @property
     def probe(self) -> HttpProbe:

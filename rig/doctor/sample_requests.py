@@ -10,12 +10,15 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from rig.model import Outcome, Pace, RequestClass, Scenario, Share
 from rig.profile import Profile, WebhookRoute
-from rig.requests.targeter import Credentials, Targeter, Targets
+from rig.requests.sender import Credentials
+from rig.requests.signer import write_key
+from rig.requests.targeter import Targeter, Targets
 from rig.target.http_probe import HttpProbe, ProbeResponse
 from rig.truth.expected import RunOutcomes
 
@@ -27,8 +30,8 @@ _AGED_S = 60
 Forge = Callable[[Credentials], Credentials]
 
 
-def _wrong_secrets(credentials: Credentials) -> Credentials:
-    return replace(credentials, secrets={name: secrets.token_hex(24) for name in credentials.secrets})
+def _wrong_secrets(route: WebhookRoute) -> Forge:
+    return lambda own: replace(own, secrets={name: write_key(route, secrets.token_bytes(24)) for name in own.secrets})
 
 
 def _wrong_key(credentials: Credentials) -> Credentials:
@@ -49,6 +52,8 @@ class SampleRequest:
     forge: Forge = _same
     age_s: float = 0.0
     """How old its signature is when it is sent."""
+    tampered: bool = False
+    """Whether its body is changed after it was signed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,11 @@ INVALID_JSON = "truncated JSON"
 WRONG_SIGNATURE = "a wrong signature"
 OLD_SIGNATURE = "an old signature"
 UNKNOWN_TENANT = "an unknown tenant"
+_CLASSES = {
+    MALFORMED: RequestClass.MALFORMED,
+    PERSONAL: RequestClass.PERSONAL,
+    INVALID_JSON: RequestClass.INVALID_JSON,
+}
 ACCEPTED = (VALID, REPLAYED, SHARED, MALFORMED, PERSONAL, INVALID_JSON)
 FORGED = (WRONG_SIGNATURE, OLD_SIGNATURE, UNKNOWN_TENANT)
 
@@ -85,27 +95,32 @@ FORGED = (WRONG_SIGNATURE, OLD_SIGNATURE, UNKNOWN_TENANT)
 def sample_requests(profile: Profile, targeter: Targeter, tenants: Sequence[str]) -> Iterator[SampleRequest]:
     """All of them, each on every route. Some need two tenants, or a signature with its time."""
     for route in profile.routes:
-        bodies = targeter.bodies(route.name)
         valid = Share(RequestClass.VALID, 1)
         yield _sample_request(VALID, route, tenants[:1], valid)
         yield _sample_request(REPLAYED, route, tenants[:1], Share(RequestClass.REPLAY, _REPLAYS, one_key=True))
         if len(tenants) > 1:
             yield _sample_request(SHARED, route, tenants[:2], Share(RequestClass.REPLAY, 2, one_key=True))
-        yield _sample_request(MALFORMED, route, tenants[:1], Share(RequestClass.MALFORMED, len(bodies.malformed)))
-        yield _sample_request(PERSONAL, route, tenants[:1], Share(RequestClass.PERSONAL, len(bodies.personal)))
-        yield _sample_request(INVALID_JSON, route, tenants[:1], Share(RequestClass.INVALID_JSON, 1))
-        forged = replace(_sample_request(WRONG_SIGNATURE, route, tenants[:1], valid), refused=True)
-        yield replace(forged, forge=_wrong_secrets)
-        if route.ageing:
-            yield replace(
-                forged,
-                name=OLD_SIGNATURE,
-                scenario=replace(forged.scenario, id=OLD_SIGNATURE),
-                age_s=route.tolerance_s + _AGED_S,
-            )
-        yield replace(
-            forged, name=UNKNOWN_TENANT, scenario=replace(forged.scenario, id=UNKNOWN_TENANT), forge=_wrong_key
-        )
+        for name, kind in _CLASSES.items():
+            if route.can_express(kind):
+                yield _sample_request(name, route, tenants[:1], Share(kind, route.variants(kind)))
+        yield from _forged_requests(profile, route, tenants)
+
+
+def _forged_requests(profile: Profile, route: WebhookRoute, tenants: Sequence[str]) -> Iterator[SampleRequest]:
+    """What the route's signature and the tenant's key keep out. Without them there is nothing to forge."""
+
+    def forged(name: str, **more: Any) -> SampleRequest:
+        plain = _sample_request(name, route, tenants[:1], Share(RequestClass.VALID, 1))
+        return replace(plain, refused=True, **more)
+
+    if route.hook is not None:
+        yield forged(WRONG_SIGNATURE, tampered=True)
+    elif route.is_signed:
+        yield forged(WRONG_SIGNATURE, forge=_wrong_secrets(route))
+    if route.max_age_s is not None:
+        yield forged(OLD_SIGNATURE, age_s=route.max_age_s + _AGED_S)
+    if "api_key" in route.placeholders or profile.headers.tenant_key is not None:
+        yield forged(UNKNOWN_TENANT, forge=_wrong_key)
 
 
 def _sample_request(name: str, route: WebhookRoute, tenants: Sequence[str], share: Share) -> SampleRequest:
@@ -129,10 +144,10 @@ def send(
     """Send the requests one after another."""
     scenario = sample_request.scenario
     own = {name: sample_request.forge(credentials[name]) for name in scenario.tenants}
-    targets: Targets = targeter.bind(scenario, own)
+    targets: Targets = targeter.bind(scenario, own, tampered=sample_request.tampered)
     results = []
     for seq in range(scenario.count):
-        request = targets.request(seq, int(time.time() - sample_request.age_s))
+        request = targets.request(seq, time.time() - sample_request.age_s)
         response = probe.send(request)
         request_class = targets.share(seq).request_class
         results.append(SampleResult(scenario.route, request_class, seq, response, time.time(), sample_request.refused))

@@ -131,7 +131,7 @@ def runtime_role_is_bound(context: DoctorContext) -> str:
 
 def clocks_agree(context: DoctorContext) -> str:
     """The target's clock is near enough to this one for signatures. It is read from the Date of its answers."""
-    ageing = [route.tolerance_s for route in context.profile.routes if route.ageing]
+    ageing = [route.max_age_s for route in context.profile.routes if route.max_age_s is not None]
     if not ageing:
         raise NotApplicable("no route signs the time")
     results = [result for several in context.results.values() for result in several if result.response.date]

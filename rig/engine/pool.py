@@ -19,7 +19,7 @@ from rig.evidence.scenario_runs import ScenarioRun
 from rig.machine.fleet import Abort, FleetProcess, Go, MemberFailure, MemberResult, ProcessFleet
 from rig.model import RunKey, Scenario
 from rig.profile import Profile
-from rig.requests.targeter import Credentials
+from rig.requests.sender import Credentials
 from rig.target.endpoint import Endpoint
 
 BARRIER_LEAD_NS = 30_000_000

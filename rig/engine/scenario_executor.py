@@ -25,7 +25,8 @@ from rig.errors import ErrorKind
 from rig.evidence.scenario_runs import WorkerReport
 from rig.model import RunKey, Scenario
 from rig.profile import Profile
-from rig.requests.targeter import Credentials, Targeter
+from rig.requests.sender import Credentials
+from rig.requests.targeter import Targeter
 from rig.target.endpoint import Endpoint
 
 FLUSH_EVERY_S = 0.25
@@ -102,24 +103,22 @@ class ScenarioExecutor(Executor[Connection]):
         """Build and sign what may be held ready, and open every connection."""
         before_s = time.process_time()
         given = self._assignment
-        targeter = Targeter(
-            given.profile, given.run, host=given.endpoint.host_header, base_path=given.endpoint.base_path
-        )
+        targeter = Targeter(given.profile, given.run, given.endpoint.address)
         request, seqs = targeter.bind(given.scenario, given.credentials).request, self._seqs
         self._payload: Callable[[int], bytes]
         """The bytes of a request, by its index."""
         if self._may_sign_ahead():
-            now = int(time.time())
+            now = time.time()
             self._payload = [request(seq, now) for seq in seqs].__getitem__
         else:
-            self._payload = lambda index: request(seqs[index], int(time.time()))
+            self._payload = lambda index: request(seqs[index], time.time())
         self._build_cpu_s = time.process_time() - before_s
         await asyncio.gather(*(self._dialer.dial(connection) for connection in self._connections))
 
     def _may_sign_ahead(self) -> bool:
         scenario = self._assignment.scenario
-        route = self._assignment.profile.route(scenario.route)
-        in_time = not route.ageing or scenario.deadline_s < route.tolerance_s / 2
+        max_age_s = self._assignment.profile.route(scenario.route).max_age_s
+        in_time = max_age_s is None or scenario.deadline_s < max_age_s / 2
         return in_time and len(self._seqs) <= PRESIGNED_LIMIT
 
     # --- the run ---

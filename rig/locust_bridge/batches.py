@@ -356,7 +356,7 @@ class EmptySource(RequestSource):
 
 def sources_of(plan: LocustPlan, folder: Path, allowance: Allowance) -> dict[str, RequestSource]:
     """A source for each user class, and one for the scenario of fixed count where the plan has one; by name."""
-    targeter = Targeter(plan.profile, plan.run, host=plan.endpoint.host_header, base_path=plan.endpoint.base_path)
+    targeter = Targeter(plan.profile, plan.run, plan.endpoint.address)
 
     def open_batch(scenario: Scenario, name: str) -> Batch:
         return Batch(plan, targeter, scenario, name, folder)

@@ -18,7 +18,7 @@ from rig.errors import ConfigError
 from rig.limits import RATE_CEILING_PER_S, REQUESTS_CEILING
 from rig.model import RunKey, Scenario, UserClass
 from rig.profile import Profile
-from rig.requests.targeter import Credentials
+from rig.requests.sender import Credentials
 from rig.target.endpoint import Endpoint
 
 TIMEOUT_S = 10.0

@@ -34,7 +34,7 @@ from rig.locust_bridge.wire import CLOCK, FINISH, PLAN, PROTOCOL, REPORT, ROWS, 
 from rig.machine.supervisor import Supervisor
 from rig.model import RunKey, UserClass
 from rig.profile import Profile
-from rig.requests.targeter import Credentials
+from rig.requests.sender import Credentials
 
 HEARTBEAT_S = 1.0
 REPORT_S = 1.0

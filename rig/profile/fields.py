@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from rig.profile.placeholders import IN_HEADER, IN_PATH, IN_SIGNED, require_known
+
 _RESERVED_HEADERS = frozenset(
     {"connection", "content-length", "content-type", "expect", "host", "te", "trailer", "transfer-encoding", "upgrade"}
 )
@@ -27,6 +29,10 @@ def _matching(pattern: str, meaning: str) -> AfterValidator:
         return value
 
     return AfterValidator(check)
+
+
+def _known(placeholders: tuple[str, ...]) -> AfterValidator:
+    return AfterValidator(require_known(placeholders))
 
 
 def _require_free_header(header: str) -> str:
@@ -57,12 +63,12 @@ HeaderValue = Annotated[
 HeaderPrefix = Annotated[
     str, _matching(r"([\x21-\x7e][\x20-\x7e]*)?", "the beginning of a header's value (printable ASCII, no space first)")
 ]
-Signed = Annotated[
-    str,
-    _matching(
-        r"([\x21-\x3b\x3d\x3f-\x7e]|<unix>)*<body>([\x21-\x3b\x3d\x3f-\x7e]|<unix>)*",
-        "what is signed: <body> once, <unix> where the time stands, else printable ASCII without spaces, < and >",
-    ),
+PathText = Annotated[
+    str, _matching(r"/[\x21-\x7e]*", "a path (it begins with / and has no spaces, only ASCII)"), _known(IN_PATH)
+]
+HeaderText = Annotated[HeaderValue, _known(IN_HEADER)]
+SignedText = Annotated[
+    str, _matching(r"[\x0a\x20-\x7e]+", "what is signed: printable ASCII with placeholders"), _known(IN_SIGNED)
 ]
 Route = Annotated[str, _matching(r"/[\x21-\x7e]*", "a path (it begins with / and has no spaces, only ASCII)")]
 Series = Annotated[str, _matching(r"[A-Za-z_:][A-Za-z0-9_:]*", "the name of a Prometheus series")]
@@ -72,7 +78,7 @@ Word = Annotated[str, _matching(r"[^\x00]*", "a word of a command or an environm
 Pattern = Annotated[Text, AfterValidator(_require_regex)]
 Command = Annotated[tuple[Word, ...], Field(min_length=1)]
 Variable = Annotated[str, _matching(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")]
-Status = Annotated[int, Field(ge=200, le=499)]
+Status = Annotated[int, Field(ge=200, le=599)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ def load_profile(path: Path) -> Profile:
     if len(data) > _LARGEST_BYTES:
         raise ConfigError(f"profile {path} is larger than {_LARGEST_BYTES >> 20} MiB; give --profile a TOML file")
     try:
-        return parse_profile(data.decode(), path)
+        return parse_profile(data.decode(), path).at(path.resolve().parent)
     except UnicodeDecodeError as error:
         raise ConfigError(f"profile {path} cannot be read: {error}") from None
 

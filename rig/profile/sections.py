@@ -6,22 +6,19 @@ from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, model_validator
 
 from rig.evidence import pool_metrics
-from rig.model import Row, Scheme
+from rig.model import Row
 from rig.profile.fields import (
     Command,
     Header,
     HeaderPrefix,
-    HeaderValue,
     Identifier,
-    Name,
     Pattern,
     Route,
     Section,
     Series,
-    Signed,
     Status,
     Text,
     Variable,
@@ -82,15 +79,15 @@ class Launch(Section):
 
 
 class Headers(Section):
-    """Names of the request headers."""
+    """Names of the request headers that the rig fills. Each may be left out; what needs it is NOT-RUN then."""
 
-    tenant_key: Header
+    tenant_key: Header | None = None
     """Carries the tenant's API key."""
     tenant_key_prefix: HeaderPrefix = ""
     """Text before the key in that header, like ``Token `` with its space."""
-    idempotency_key: Header
-    """Carries the key by which a tenant's events are deduplicated."""
-    correlation_id: Header
+    idempotency_key: Header | None = None
+    """Carries the key by which events are deduplicated, where it is not a part of the event."""
+    correlation_id: Header | None = None
     """Carries an id that is unique to the request."""
 
 
@@ -168,83 +165,6 @@ class Tenants(Section):
         if len({tenant.id for tenant in self.fixed}) != len(self.fixed):
             raise ValueError("two fixed tenants have the same id")
         return self
-
-
-class Mutation(Section):
-    """One way to make a body schema-invalid: remove the value at a dotted path, or set it."""
-
-    remove: str | None = None
-    """Dotted path of the value to remove. A number steps into a list."""
-    set: str | None = None
-    """Dotted path of the value to replace."""
-    to: JsonValue = None
-    """The new value. Without it: null."""
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        if (self.remove is None) == (self.set is None):
-            raise ValueError("give exactly one of remove and set")
-        return self
-
-
-class PersonalField(Section):
-    """Where personal data is put into a body, and of which kind."""
-
-    at: str
-    """Dotted path. Missing parts of it are made."""
-    kind: Literal["email", "phone", "name", "address", "ip", "ssn"]
-
-
-class WebhookRoute(Section):
-    """What one sender posts: path, signature, body, and the ways to corrupt the body.
-
-    The HMAC schemes sign the text ``signed``, by default the raw body. GitHub uses ``hmac-sha256-hex`` with
-    ``signature_prefix = "sha256="``. Slack uses ``hmac-sha256-hex`` with ``signature_prefix = "v0="``,
-    ``signed = "v0:<unix>:<body>"`` and ``timestamp_header = "X-Slack-Request-Timestamp"``.
-    """
-
-    name: Name
-    """What reports call it."""
-    path: Route
-    """Path that events are posted to."""
-    scheme: Scheme
-    """How the raw body is signed."""
-    signature_header: Header
-    """Header that carries the signature."""
-    signature_prefix: HeaderPrefix = ""
-    """Text before the signature in that header."""
-    signed: Signed = "<body>"
-    """The text that is signed. ``<body>`` is the raw body, ``<unix>`` the time of signing."""
-    timestamp_header: Header | None = None
-    """Header that carries the time of signing, seconds since 1970. Give it together with ``<unix>`` in ``signed``."""
-    secret: Name
-    """Name of the webhook secret. Routes with the same name share it."""
-    secret_env: Variable | None = None
-    """Environment variable that holds the secret. Without it the rig makes one for each tenant."""
-    tolerance_s: float = Field(default=300, gt=0)
-    """How old a signature may be. It has no effect where no time is signed."""
-    content_type: HeaderValue = "application/json"
-    """Value of the Content-Type header."""
-    body: str
-    """JSON with placeholders: ``<event>``, ``<number>``, ``<amount>``, ``<decimal>``, ``<unix>``, ``<iso>``,
-    ``<source>``, ``<correlation>``, ``<key>``."""
-    malformed: tuple[Mutation, ...] = Field(min_length=1)
-    """Ways to make the body schema-invalid. Malformed requests use them in turn."""
-    personal: tuple[PersonalField, ...] = Field(min_length=1)
-    """Places for personal data. Requests use each in turn, then all of them at once."""
-
-    @model_validator(mode="after")
-    def _one_signature(self) -> Self:
-        if self.scheme == "stripe" and (self.signature_prefix or self.signed != "<body>" or self.timestamp_header):
-            raise ValueError("the stripe scheme has its own form; leave out signature_prefix, signed, timestamp_header")
-        if ("<unix>" in self.signed) != (self.timestamp_header is not None):
-            raise ValueError("give <unix> in signed and timestamp_header together, or neither")
-        return self
-
-    @property
-    def ageing(self) -> bool:
-        """Whether a signature contains its time, so that it becomes too old to be accepted."""
-        return self.scheme == "stripe" or self.timestamp_header is not None
 
 
 class Answer(Section):

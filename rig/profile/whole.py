@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from rig.errors import ConfigError
 from rig.model import RequestClass, Row
 from rig.profile.fields import Name, Section
+from rig.profile.routes import WebhookRoute
 from rig.profile.sections import (
     Answer,
     ChannelAlias,
@@ -19,7 +21,6 @@ from rig.profile.sections import (
     Target,
     Tenants,
     Truth,
-    WebhookRoute,
 )
 from rig.profile.storms import Storms
 
@@ -47,7 +48,7 @@ class Profile(Section):
     """Where the target listens."""
     launch: Launch | None = None
     """How the rig starts the target. Leave it out for a target that runs already."""
-    headers: Headers
+    headers: Headers = Headers()
     """Request headers."""
     probes: Probes = Probes()
     """Paths for health, readiness and metrics."""
@@ -67,6 +68,8 @@ class Profile(Section):
     """``utm_source`` of every event that does not test channels."""
     storms: Storms = Storms()
     """What the storms test."""
+
+    _folder: Path | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -89,8 +92,14 @@ class Profile(Section):
 
     def _tell_headers_apart(self, route: WebhookRoute) -> None:
         own = self.headers
-        names = [own.tenant_key, own.idempotency_key, own.correlation_id, route.signature_header]
-        names += [route.timestamp_header] if route.timestamp_header is not None else []
+        given = [
+            own.tenant_key,
+            own.idempotency_key,
+            own.correlation_id,
+            route.signature_header,
+            route.timestamp_header,
+        ]
+        names = [name for name in (*given, *route.headers) if name is not None]
         if len({name.lower() for name in names}) != len(names):
             raise ValueError(f"route {route.name!r}: two of its headers ({', '.join(names)}) have the same name")
 
@@ -110,6 +119,16 @@ class Profile(Section):
     def sources(self) -> tuple[tuple[str, str], ...]:
         """Every spelling of a source with the channel that it means."""
         return tuple((source, alias.channel) for alias in self.channels for source in alias.sources)
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the file lies: the module of a ``sender`` may lie beside it. None where there is no file."""
+        return self._folder
+
+    def at(self, folder: Path) -> Self:
+        """This profile, which lies in ``folder``."""
+        self._folder = folder
+        return self
 
     def digest(self) -> str:
         """SHA-256 of the resolved profile, hex."""

@@ -1,7 +1,8 @@
-"""Webhook bodies: a profile's JSON text with placeholders, compiled so that it is filled quickly.
+"""Webhook bodies: a profile's text with placeholders, compiled so that it is filled quickly.
 
-Flow: each placeholder is replaced by a sentinel number and the text is parsed once. For malformed bodies and for
-personal data the document is changed. Then it is split at the sentinels. Pure; it knows nothing about vendors.
+Flow of JSON and forms: each placeholder is replaced by a sentinel number and the text is parsed once. For malformed
+bodies and for personal data the document is changed. Then it is written in its format and split at the sentinels. A
+text (XML) is changed as a text. Pure; it knows nothing about vendors.
 """
 
 from __future__ import annotations
@@ -10,83 +11,89 @@ import copy
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import Any
+from urllib.parse import quote_plus
+from xml.sax.saxutils import escape
 
 from rig.errors import ConfigError
 from rig.profile import Mutation, PersonalField, WebhookRoute
+from rig.profile.placeholders import IN_BODY, PLACEHOLDER, TENANT
+from rig.requests.template import CANARIES, NUMBERS, PLACE, SENTINEL, SENTINEL_PATTERN, SLOTS, FormTemplate, Template
 
-PLACEHOLDERS = ("event", "number", "amount", "decimal", "unix", "iso", "source", "correlation", "key")
-_CANARY_PREFIX = "canary-"
-CANARIES = tuple(_CANARY_PREFIX + kind for kind in ("email", "phone", "name", "address", "ip", "ssn"))
-SLOTS = (*PLACEHOLDERS, *CANARIES)
-_NUMBERS = frozenset({"number", "amount", "unix"})
-# Eighteen digits: valid as a JSON number and inside a JSON string, and in no body by chance.
-_SENTINEL = 918_273_645_000_000_000
-_SENTINEL_PATTERN = re.compile(r"918273645000000(\d{3})")
-
-
-class Template:
-    """A body with holes, named by ``slots``: a %-format of bytes, which is the fastest to fill."""
-
-    def __init__(self, constants: Sequence[str], slots: Sequence[str]) -> None:
-        """The ``slots`` lie between the ``constants``, so there is one fewer."""
-        self.slots = frozenset(slots)
-        text = constants[0].replace("%", "%%")
-        for slot, constant in zip(slots, constants[1:], strict=True):
-            text += ("%d" if slot in _NUMBERS else "%b") + constant.replace("%", "%%")
-        self._text = text.encode()
-        places = [SLOTS.index(slot) for slot in slots]
-        self._pick: Callable[[Sequence[object]], object] = itemgetter(*places) if places else lambda _: ()
-
-    def render(self, values: Sequence[object]) -> bytes:
-        """Fill the holes from values in the order of ``SLOTS``: numbers as such, all others as bytes.
-
-        IndexError or TypeError for one that is missing.
-        """
-        body: bytes = self._text % self._pick(values)
-        return body
+_CANARY_OF = {slot.removeprefix("canary-"): slot for slot in CANARIES}
+_IN_JSON = (*(name for name in IN_BODY if name not in TENANT), "events")
 
 
 @dataclass(frozen=True, slots=True)
 class Bodies:
-    """All bodies of one route. ``personal`` has one template for each declared place and one with all of them."""
+    """All bodies of one route. ``personal`` has one template for each declared place and one with all of them.
+
+    ``envelope`` holds the events of a batch; None where a request is one event.
+    """
 
     valid: Template
     malformed: tuple[Template, ...]
     personal: tuple[Template, ...]
+    envelope: Template | None = None
 
 
-def compile_bodies(route: WebhookRoute) -> Bodies:
-    """Compile a route's bodies; ConfigError names the route and what is wrong with its text."""
-    document = _parse(route)
+def compile_bodies(route: WebhookRoute, tenant: Mapping[str, str] | None = None) -> Bodies:
+    """Compile a route's bodies; ConfigError names the route and what is wrong with its text.
+
+    ``tenant``: what the placeholders of the tenant mean (``rig.profile.placeholders.TENANT``).
+    """
+    known = dict.fromkeys(TENANT, "x") if tenant is None else tenant
+    text = route.body if route.event is None else route.event
+    if route.format == "text":
+        return _compile_text(route, text, known)
+    document = _parse(route, text, known)
     bodies = Bodies(
-        valid=_split(document),
-        malformed=tuple(_split(_mutate(document, mutation, route)) for mutation in route.malformed),
-        personal=tuple(_split(_with_personal(document, fields, route)) for fields in _personal_sets(route)),
+        valid=_write(document, route),
+        malformed=tuple(_write(_mutate(document, mutation, route), route) for mutation in route.malformed),
+        personal=tuple(_write(_with_personal(document, fields, route), route) for fields in _personal_sets(route)),
+        envelope=_envelope(route, known),
     )
-    _prove_valid_json(bodies, route)
+    if route.format == "json":
+        _prove_valid_json(bodies, route)
     return bodies
 
 
-def _parse(route: WebhookRoute) -> Any:
+def escaper(route: WebhookRoute) -> Any:
+    """How a text is written between the quotes of the route's format: a function of str to bytes."""
+    if route.format == "json":
+        return lambda text: json.dumps(text, ensure_ascii=False)[1:-1].encode()
+    if route.format == "text" and route.body.lstrip().startswith("<"):
+        return lambda text: escape(text).encode()
+    return str.encode
+
+
+# --- JSON and forms ---
+
+
+def _parse(route: WebhookRoute, text: str, known: Mapping[str, str]) -> Any:
     def sentinel(match: re.Match[str]) -> str:
         name = match.group(1)
-        if name not in PLACEHOLDERS:
-            known = ", ".join(f"<{known}>" for known in PLACEHOLDERS)
-            raise ConfigError(f"route {route.name!r}: body has the unknown placeholder <{name}>; known are {known}")
-        return str(_SENTINEL + SLOTS.index(name))
+        if name in known:
+            return json.dumps(known[name], ensure_ascii=False)[1:-1]
+        if name not in _IN_JSON:
+            listed = ", ".join(f"<{each}>" for each in IN_BODY)
+            raise ConfigError(
+                f"route {route.name!r}: body has the unknown placeholder <{name}>; known are {listed}; write \\u003c "
+                "for a < of its own"
+            )
+        return str(SENTINEL + PLACE[name])
 
-    text = re.sub(r"<([a-z_]+)>", sentinel, route.body)
+    text = PLACEHOLDER.sub(sentinel, text)
     try:
-        document = json.loads(text)
-    except json.JSONDecodeError as error:
+        document = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"route {route.name!r}: body is not valid JSON: {error}") from None
-    if not isinstance(document, dict):
-        raise ConfigError(f"route {route.name!r}: body must be a JSON object")
-    found, kept = (Counter(_SENTINEL_PATTERN.findall(each)) for each in (text, json.dumps(document)))
+    kinds = (dict,) if route.format == "form" else (dict, list)
+    if not isinstance(document, kinds):
+        raise ConfigError(f"route {route.name!r}: body must be a JSON object{'' if len(kinds) == 1 else ' or array'}")
+    found, kept = (Counter(SENTINEL_PATTERN.findall(each)) for each in (text, json.dumps(document)))
     if found != kept:
         lost = ", ".join(f"<{SLOTS[int(number)]}>" for number in sorted(found - kept))
         raise ConfigError(
@@ -96,9 +103,44 @@ def _parse(route: WebhookRoute) -> Any:
     return document
 
 
-def _split(document: Any) -> Template:
-    pieces = _SENTINEL_PATTERN.split(json.dumps(document, separators=(",", ":"), ensure_ascii=False))
-    return Template(pieces[::2], [SLOTS[int(number)] for number in pieces[1::2]])
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON value")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError(f"{text} is too large for a number of most receivers")
+    return number
+
+
+def _write(document: Any, route: WebhookRoute) -> Template:
+    if route.format == "form":
+        return FormTemplate.at_sentinels(_as_form(document))
+    return Template.at_sentinels(_as_json(document))
+
+
+def _as_json(document: Any) -> str:
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False)
+
+
+def _as_form(document: Mapping[str, Any]) -> str:
+    pairs = [(name, one) for name, value in document.items() for one in (value if isinstance(value, list) else [value])]
+    return "&".join(f"{quote_plus(name)}={quote_plus(_form_value(value))}" for name, value in pairs)
+
+
+def _form_value(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if value is None else _as_json(value)
+
+
+def _envelope(route: WebhookRoute, known: Mapping[str, str]) -> Template | None:
+    if route.events == 1 and route.event is None:
+        return None
+    if route.event is None:
+        return Template(["[", "]"], ["events"])
+    return _write(_parse(route, route.body, known), route)
 
 
 def _mutate(document: Any, mutation: Mutation, route: WebhookRoute) -> Any:
@@ -121,7 +163,7 @@ def _with_personal(document: Any, fields: Sequence[PersonalField], route: Webhoo
     changed = copy.deepcopy(document)
     for field in fields:
         parent, last = _parent(changed, field.at.split("."), route, field.at, create=True)
-        parent[last] = str(_SENTINEL + SLOTS.index(_CANARY_PREFIX + field.kind))
+        parent[last] = str(SENTINEL + PLACE[_CANARY_OF[field.kind]])
     return changed
 
 
@@ -150,7 +192,7 @@ def _parent(document: Any, path: list[str], route: WebhookRoute, dotted: str, *,
 
 
 def _prove_valid_json(bodies: Bodies, route: WebhookRoute) -> None:
-    sample = [1 if slot in _NUMBERS else b"0.01" if slot == "decimal" else b"x" for slot in SLOTS]
+    sample = [1 if slot in NUMBERS else b"0.01" if slot == "decimal" else b"x" for slot in SLOTS]
     for template in (bodies.valid, *bodies.malformed, *bodies.personal):
         try:
             json.loads(template.render(sample))
@@ -158,3 +200,46 @@ def _prove_valid_json(bodies: Bodies, route: WebhookRoute) -> None:
             raise ConfigError(
                 f"route {route.name!r}: a text placeholder (<event>, <iso>, …) is in its body without quotes"
             ) from None
+
+
+# --- texts ---
+
+
+def _compile_text(route: WebhookRoute, text: str, known: Mapping[str, str]) -> Bodies:
+    """Only known placeholders are filled: any other ``<name>`` may be a tag of XML."""
+
+    def template(body: str) -> Template:
+        marked = PLACEHOLDER.sub(
+            lambda match: (
+                escape(known[match.group(1)])
+                if match.group(1) in known
+                else str(SENTINEL + PLACE[match.group(1)])
+                if match.group(1) in _IN_JSON
+                else match.group(0)
+            ),
+            body,
+        )
+        return Template.at_sentinels(marked)
+
+    def piece(given: str) -> str:
+        if given not in text:
+            raise ConfigError(f"route {route.name!r}: the text {given[:80]!r} is not in its body")
+        return given
+
+    def changed(mutation: Mutation) -> str:
+        new = "" if mutation.remove is not None else _form_value(mutation.to)
+        return text.replace(piece(mutation.remove or mutation.set or ""), new, 1)
+
+    def with_personal(fields: Sequence[PersonalField]) -> str:
+        body = text
+        for field in fields:
+            canary = str(SENTINEL + PLACE[_CANARY_OF[field.kind]])
+            body = body.replace(piece(field.at), canary + field.at, 1)
+        return body
+
+    return Bodies(
+        valid=template(text),
+        malformed=tuple(template(changed(mutation)) for mutation in route.malformed),
+        personal=tuple(template(with_personal(fields)) for fields in _personal_sets(route)),
+        envelope=template(route.body) if route.event is not None else None,
+    )

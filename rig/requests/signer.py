@@ -1,34 +1,74 @@
-"""Vendor signatures over a raw body. Pure: time comes in as a number. ``signer`` gives that of a route and a secret.
+"""HMAC signatures of requests (RFC 2104), as a profile describes them. Pure.
 
-Formulas: Stripe's is the hex HMAC-SHA256 of ``"<unix>.<body>"``, sent as ``t=<unix>,v1=<hex>``; Shopify and WooCommerce
-send the base64 HMAC-SHA256 of the body; the reference PayPal route the hex one. Others (GitHub, Slack) put a word
-before the signature, or sign the time with the body: see ``signature_prefix`` and ``signed`` in the profile.
+What is hashed, how it is written and where it stands is the route's (``rig.profile.routes``); ``docs/senders.md`` has
+the formulas of known senders.
 """
 
 from __future__ import annotations
 
+import binascii
 import hashlib
-from base64 import b64encode
+from base64 import b64decode, b64encode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from rig.model import Scheme
+from rig.errors import ConfigError
 from rig.profile import WebhookRoute
 
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-_BLOCK_BYTES = 64
-Sign = Callable[[bytes, int], bytes]
-"""(body, unix seconds) -> value of the signature header."""
-_Hmac = Callable[[bytes], "_Hash"]
+Sign = Callable[[bytes], bytes]
+"""The text that is signed -> the signature as it is written."""
+
+_ENCODINGS: Mapping[str, Callable[[_Hash], bytes]] = {
+    "hex": lambda digest: digest.hexdigest().encode(),
+    "hex-upper": lambda digest: digest.hexdigest().upper().encode(),
+    "base64": lambda digest: b64encode(digest.digest()),
+    "base64url": lambda digest: urlsafe_b64encode(digest.digest()),
+}
 
 
-def _hmac(secret: bytes) -> _Hmac:
-    """HMAC-SHA256 (RFC 2104) at half the cost of ``hmac.digest``, which prepares the key at every call."""
-    key = (hashlib.sha256(secret).digest() if len(secret) > _BLOCK_BYTES else secret).ljust(_BLOCK_BYTES, b"\0")
-    inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in key)).copy
-    outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in key)).copy
+def signer(route: WebhookRoute, secret: str) -> Sign:
+    """How a route signs with a secret; ConfigError where the secret is not written as the route says."""
+    hmac, encode = _hmac(route.algorithm, key_of(route, secret)), _ENCODINGS[route.encoding]
+    return lambda text: encode(hmac(text))
+
+
+def key_of(route: WebhookRoute, secret: str) -> bytes:
+    """The key that a secret stands for; ConfigError where it is not written as the route says."""
+    text = secret.removeprefix(route.secret_prefix)
+    try:
+        match route.secret_encoding:
+            case "text":
+                return secret.encode() if not route.secret_prefix else text.encode()
+            case "base64":
+                return b64decode(text, validate=True)
+            case "hex":
+                return bytes.fromhex(text)
+    except (binascii.Error, ValueError):
+        where = f"${route.secret_env}" if route.secret_env else f"the secret {route.secret!r}"
+        raise ConfigError(
+            f"route {route.name!r}: {where} is not {route.secret_encoding}, as secret_encoding says"
+        ) from None
+
+
+def write_key(route: WebhookRoute, key: bytes) -> str:
+    """A random key, 24 bytes or so, written as a secret of the route."""
+    match route.secret_encoding:
+        case "base64":
+            return route.secret_prefix + b64encode(key).decode()
+        case _:
+            return route.secret_prefix + key.hex()
+
+
+def _hmac(algorithm: str, key: bytes) -> Callable[[bytes], _Hash]:
+    """HMAC at half the cost of ``hmac.digest``, which prepares the key at every call."""
+    new: Callable[..., _Hash] = getattr(hashlib, algorithm)
+    block = new(usedforsecurity=False).block_size
+    key = (new(key, usedforsecurity=False).digest() if len(key) > block else key).ljust(block, b"\0")
+    inner = new(bytes(byte ^ 0x36 for byte in key), usedforsecurity=False).copy
+    outer = new(bytes(byte ^ 0x5C for byte in key), usedforsecurity=False).copy
 
     def of(message: bytes) -> _Hash:
         within, around = inner(), outer()
@@ -37,41 +77,3 @@ def _hmac(secret: bytes) -> _Hmac:
         return around
 
     return of
-
-
-def _stripe(secret: bytes) -> Sign:
-    hmac = _hmac(secret)
-    return lambda body, unix: b"t=%d,v1=%b" % (unix, hmac(b"%d.%b" % (unix, body)).hexdigest().encode())
-
-
-def _base64(secret: bytes) -> Sign:
-    hmac = _hmac(secret)
-    return lambda body, unix: b64encode(hmac(body).digest())
-
-
-def _hex(secret: bytes) -> Sign:
-    hmac = _hmac(secret)
-    return lambda body, unix: hmac(body).hexdigest().encode()
-
-
-_SCHEMES: Mapping[Scheme, Callable[[bytes], Sign]] = {
-    "hmac-sha256-hex": _hex,
-    "hmac-sha256-base64": _base64,
-    "stripe": _stripe,
-}
-"""What signs with a secret, for each scheme that a profile may name."""
-
-
-def signer(route: WebhookRoute, secret: bytes) -> Sign:
-    """How a route's requests are signed with a secret."""
-    plain = _SCHEMES[route.scheme](secret)
-    if route.signed == "<body>" and not route.signature_prefix:
-        return plain
-    prefix = route.signature_prefix.encode()
-    before, _, after = route.signed.encode().partition(b"<body>")
-
-    def sign(body: bytes, unix: int) -> bytes:
-        stamp = b"%d" % unix
-        return prefix + plain(before.replace(b"<unix>", stamp) + body + after.replace(b"<unix>", stamp), unix)
-
-    return sign

@@ -7,9 +7,8 @@ expectations again from the same numbers, so they need not be stored during a ru
 
 from __future__ import annotations
 
-import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -20,22 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rig.model import RequestClass, Row, RunKey, Scenario, Share
-from rig.profile import Profile
-from rig.requests.body import CANARIES, Bodies, Template, compile_bodies
+from rig.profile import Profile, WebhookRoute
+from rig.requests.body import Bodies, compile_bodies, escaper
 from rig.requests.canary import Canary
 from rig.requests.identity import Namespace, Series
-from rig.requests.signer import Sign, signer
+from rig.requests.sender import Address, Credentials, Render, Sender, Values, constants_of, sender_of
+from rig.requests.template import CANARIES, PLACE, SLOTS, Template
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:rig:events")
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Credentials:
-    """The secrets of a tenant. They stay in memory and have no repr, so that they cannot reach a log."""
-
-    api_key: str
-    secrets: Mapping[str, str]
-    """Webhook secrets by the names that the routes use."""
 
 
 class Expected(NamedTuple):
@@ -49,8 +40,7 @@ class Expected(NamedTuple):
     request_class: RequestClass
 
 
-@dataclass(frozen=True, slots=True)
-class _Form:
+class _Form(NamedTuple):
     """What the bodies of one share have in common. They take the templates in turn."""
 
     templates: tuple[Template, ...]
@@ -59,19 +49,14 @@ class _Form:
     cut: bool
 
     @classmethod
-    def of(cls, share: Share, bodies: Bodies, default_source: str) -> _Form:
-        match share.request_class:
-            case RequestClass.MALFORMED:
-                templates = bodies.malformed
-            case RequestClass.PERSONAL:
-                templates = bodies.personal
-            case _:
-                templates = (bodies.valid,)
+    def of(cls, share: Share, bodies: Bodies, source: bytes) -> _Form:
+        kind = share.request_class
+        templates = {RequestClass.MALFORMED: bodies.malformed, RequestClass.PERSONAL: bodies.personal}
         return cls(
-            templates,
-            _escape_json(share.source or default_source),
-            personal=share.request_class is RequestClass.PERSONAL,
-            cut=share.request_class is RequestClass.INVALID_JSON,
+            templates.get(kind, (bodies.valid,)),
+            source,
+            personal=kind is RequestClass.PERSONAL,
+            cut=kind is RequestClass.INVALID_JSON,
         )
 
 
@@ -89,11 +74,6 @@ class Composition:
         self.tenant: NDArray[np.int64] = (index - np.array(self.starts)[self.share]) % len(scenario.tenants)
 
 
-def _escape_json(text: str) -> bytes:
-    """The text as it is written between the quotes of a JSON string."""
-    return json.dumps(text, ensure_ascii=False)[1:-1].encode()
-
-
 def _splitmix64(values: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
     """Hash each value; SplitMix64 (Steele, Lea and Flood, OOPSLA 2014)."""
     z = values.astype(np.uint64) + np.uint64((seed * 2 + 1) & 0xFFFF_FFFF_FFFF_FFFF)
@@ -105,38 +85,43 @@ def _splitmix64(values: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
 
 
 class Targeter:
-    """Makes the requests of one run against one profile. ``host`` is the Host header's value."""
+    """Makes the requests of one run against one profile, which stands at ``address``."""
 
-    def __init__(self, profile: Profile, run: RunKey, *, host: str = "", base_path: str = "") -> None:
+    def __init__(self, profile: Profile, run: RunKey, address: Address = Address()) -> None:  # noqa: B008  # it is frozen
         self.profile = profile
         self.run = run
-        self.host = host
-        self.base_path = base_path
+        self.address = address
         self.namespace = Namespace(uuid.uuid5(_NAMESPACE, f"{run.seed}/{run.run_id}"))
-        self._bodies: dict[str, Bodies] = {}
+        self._compiled: dict[tuple[str, int], _CompiledRoute] = {}
 
-    def bind(self, scenario: Scenario, credentials: Mapping[str, Credentials] | None = None) -> Targets:
-        """The requests of one scenario. Without credentials only their expectations are available."""
-        return Targets(self, scenario, credentials or {})
+    def compile(self, route: str, credentials: Credentials) -> _CompiledRoute:
+        """A route compiled for a tenant, once."""
+        name = route, id(credentials)
+        if name not in self._compiled:
+            self._compiled[name] = _CompiledRoute.of(self, self.profile.route(route), credentials)
+        return self._compiled[name]
 
-    def bodies(self, route: str) -> Bodies:
-        """The compiled bodies of a route."""
-        if route not in self._bodies:
-            self._bodies[route] = compile_bodies(self.profile.route(route))
-        return self._bodies[route]
+    def bind(
+        self, scenario: Scenario, credentials: Mapping[str, Credentials] | None = None, *, tampered: bool = False
+    ) -> Targets:
+        """The requests of one scenario. Without credentials only their expectations are available.
+
+        ``tampered``: each body is changed after it was signed.
+        """
+        return Targets(self, scenario, credentials or {}, tampered=tampered)
 
 
 class Targets:
     """The requests of one scenario, by their number."""
 
-    def __init__(self, targeter: Targeter, scenario: Scenario, credentials: Mapping[str, Credentials]) -> None:
+    def __init__(
+        self, targeter: Targeter, scenario: Scenario, credentials: Mapping[str, Credentials], *, tampered: bool
+    ) -> None:
         self.scenario = scenario
-        self._profile = targeter.profile
         self._run = targeter.run
         self._namespace = targeter.namespace
         self._route = targeter.profile.route(scenario.route)
-        bodies = targeter.bodies(scenario.route)
-        self._forms = [_Form.of(share, bodies, targeter.profile.default_source) for share in scenario.shares]
+        self._tampered = tampered
         self._composition = Composition(scenario, targeter.run.seed)
         self._share: list[int] = self._composition.share.tolist()
         self._index: list[int] = self._composition.index.tolist()
@@ -148,43 +133,24 @@ class Targets:
         spread = f"T{len(scenario.tenants)}/" if len(scenario.tenants) > 2 else ""
         self._key_prefix = f"{scenario.id}/{key_step}/{scenario.trial}/{scenario.route}/{spread}"
         self._correlations = Series(targeter.namespace, f"{scenario.label}#")
-        self._senders = {
-            name: (self._message(targeter, credentials[name]), self._signer(credentials[name]))
+        self._makers = {
+            name: _RequestMaker(targeter, targeter.compile(scenario.route, credentials[name]), scenario)
             for name in scenario.tenants
             if name in credentials
         }
-        self._stamped = self._route.timestamp_header is not None
-
-    def _message(self, targeter: Targeter, credentials: Credentials) -> bytes:
-        """A tenant's requests as a %-format with holes for key, correlation id, (time,) signature, length and body."""
-        headers, route = self._profile.headers, self._route
-        head = (
-            f"POST {targeter.base_path}{route.path} HTTP/1.1\r\nHost: {targeter.host}\r\n"
-            f"Content-Type: {route.content_type}\r\n"
-            f"{headers.tenant_key}: {headers.tenant_key_prefix}{credentials.api_key}\r\n"
-        )
-        holes = [(headers.idempotency_key, "%b"), (headers.correlation_id, "%b")]
-        if route.timestamp_header is not None:
-            holes.append((route.timestamp_header, "%d"))
-        holes += [(route.signature_header, "%b"), ("Content-Length", "%d")]
-        return (
-            head.replace("%", "%%") + "".join(f"{name.replace('%', '%%')}: {hole}\r\n" for name, hole in holes)
-        ).encode() + b"\r\n%b"
-
-    def _signer(self, credentials: Credentials) -> Sign:
-        return signer(self._route, credentials.secrets[self._route.secret].encode())
 
     @cached_property
     def composition(self) -> Composition:
         """Share, index and tenant of every request, as arrays."""
         return self._composition
 
-    def key(self, seq: int) -> str:
-        """The idempotency key: UUIDv5 of (seed, run id, scenario, step, trial, route, index)."""
+    def key(self, seq: int, event: int = 0) -> str:
+        """The idempotency key: UUIDv5 of (seed, run id, scenario, step, trial, route, index), and event of a batch."""
         share_number = self._share[seq]
+        batch = f".{event}" if event else ""
         if share_number not in self._repeating:
-            return self._namespace.name(f"{self._key_prefix}{self._index[seq]}")
-        name = f"{self._key_prefix}{self._composition.starts[share_number]}"
+            return self._namespace.name(f"{self._key_prefix}{self._index[seq]}{batch}")
+        name = f"{self._key_prefix}{self._composition.starts[share_number]}{batch}"
         if not self.scenario.shared_key and len(self.scenario.tenants) > 1:
             name += f"/{self._tenant[seq]}"
         return self._namespace.name(name)
@@ -201,51 +167,148 @@ class Targets:
         """The share that a request belongs to."""
         return self.scenario.shares[self._share[seq]]
 
-    def expect(self, seq: int) -> Expected:
-        """What request ``seq`` must lead to."""
+    def expect(self, seq: int, event: int = 0) -> Expected:
+        """What request ``seq`` must lead to; of a batch, what one of its events must lead to."""
         share = self.share(seq)
         return Expected(
             self._tenant[seq],
-            self.key(seq),
+            self.key(seq, event),
             self.correlation(seq),
             self._rows[share.request_class],
             share.channel,
             share.request_class,
         )
 
-    def request(self, seq: int, unix: int) -> bytes:
-        """Request ``seq`` as bytes, signed at ``unix`` (s); KeyError when its tenant has no credentials."""
-        key = self.key(seq).encode()
-        correlation = self._correlations[seq]
-        body = self._body(seq, key, correlation)
-        message, sign = self._senders[self._tenant[seq]]
-        signature = sign(body, unix)
-        if self._stamped:
-            return message % (key, correlation, unix, signature, len(body), body)
-        return message % (key, correlation, signature, len(body), body)
+    def expect_all(self, seq: int) -> Iterable[Expected]:
+        """What the events of request ``seq`` must lead to: one for each."""
+        return (self.expect(seq, event) for event in range(self._route.events))
 
-    def body(self, seq: int) -> bytes:
-        """The body of request ``seq``."""
-        return self._body(seq, self.key(seq).encode(), self._correlations[seq])
+    def request(self, seq: int, now: float) -> bytes:
+        """Request ``seq`` as bytes, signed at ``now`` (s); KeyError when its tenant has no credentials."""
+        return self._makers[self._tenant[seq]].request(self, seq, now, tampered=self._tampered)
 
-    def _body(self, seq: int, key: bytes, correlation: bytes) -> bytes:
-        form = self._forms[self._share[seq]]
-        template = form.templates[self._index[seq] % len(form.templates)]
-        event = key.replace(b"-", b"")
-        # Amount, time and number follow from the key, so that replays have the same body.
-        bits = int(event[:12], 16)
-        amount = 100 + bits % 99_900
-        unix = self._run.started_unix - (bits >> 20) % 3600
-        decimal = iso = b""
-        if "decimal" in template.slots:
-            decimal = b"%d.%02d" % divmod(amount, 100)
-        if "iso" in template.slots:
-            iso = datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%dT%H:%M:%SZ").encode()
-        canaries: tuple[bytes, ...] = ()
-        if form.personal:
-            canary = self.canary(seq).values()
-            canaries = tuple(canary[slot].encode() for slot in CANARIES)
-        # In the order of rig.requests.body.SLOTS.
-        body = template.render((event, bits, amount, decimal, unix, iso, form.source, correlation, key, *canaries))
+    def body(self, seq: int, now: float) -> bytes:
+        """The body of request ``seq``, before a signature or a compression."""
+        return self._makers[self._tenant[seq]].body(self, seq, now)
+
+    def place(self, seq: int) -> tuple[int, int]:
+        """The share of request ``seq``, and its index in it."""
+        return self._share[seq], self._index[seq]
+
+
+@dataclass(frozen=True, slots=True)
+class _CompiledRoute:
+    """A route for one tenant. It keeps the credentials, so that their identity stays theirs."""
+
+    credentials: Credentials
+    sender: Sender
+    bodies: Bodies
+    escape: Callable[[str], bytes]
+    events: int
+
+    @classmethod
+    def of(cls, targeter: Targeter, route: WebhookRoute, credentials: Credentials) -> _CompiledRoute:
+        bodies = compile_bodies(route, constants_of(route, credentials))
+        sender = sender_of(targeter.profile, route, credentials, targeter.address)
+        return cls(credentials, sender, bodies, escaper(route), route.events)
+
+
+class _RequestMaker:
+    """Makes the requests of a scenario for one tenant."""
+
+    def __init__(self, targeter: Targeter, route: _CompiledRoute, scenario: Scenario) -> None:
+        self._started_unix = targeter.run.started_unix
+        self._sender, self._envelope, self._events = route.sender, route.bodies.envelope, route.events
+        default = targeter.profile.default_source
+        self._forms = [
+            _Form.of(share, route.bodies, route.escape(share.source or default)) for share in scenario.shares
+        ]
+        templates = [template for form in self._forms for template in form.templates]
+        slots = self._sender.slots.union(*(template.slots for template in templates))
+        slots |= self._envelope.slots if self._envelope is not None else frozenset()
+        self._fill: list[Callable[[Values], None]] = [fill for slot, fill in _FILL.items() if slot in slots]
+
+    def request(self, targets: Targets, seq: int, now: float, *, tampered: bool) -> bytes:
+        values, render = self._prepare(targets, seq, now)
+        return self._sender.request(values, now, render, tampered=tampered)
+
+    def body(self, targets: Targets, seq: int, now: float) -> bytes:
+        values, render = self._prepare(targets, seq, now)
+        return render(values)
+
+    def _prepare(self, targets: Targets, seq: int, now: float) -> tuple[Values, Render]:
+        """The values of the request, and what writes its body from them."""
+        share, index = targets.place(seq)
+        form = self._forms[share]
+        template = form.templates[index % len(form.templates)]
+        values = self._values(targets, seq, 0, form, now)
+        if self._envelope is None and not form.cut:
+            return values, template.render
+        return values, lambda own: self._write(targets, seq, own, form, template, now)
+
+    def _write(self, targets: Targets, seq: int, values: Values, form: _Form, template: Template, now: float) -> bytes:
+        body = template.render(values)
+        if self._envelope is not None:
+            others = (self._values(targets, seq, event, form, now) for event in range(1, self._events))
+            values[_EVENTS] = b",".join([body, *map(template.render, others)])
+            body = self._envelope.render(values)
         # Cutting an object off anywhere before its closing brace leaves invalid JSON.
         return body[: max(1, len(body) * 3 // 5)] if form.cut else body
+
+    def _values(self, targets: Targets, seq: int, event: int, form: _Form, now: float) -> Values:
+        key = targets.key(seq, event).encode()
+        values: Values = list(_EMPTY)
+        plain = key.replace(b"-", b"")
+        # Amount, time and number follow from the key, so that replays have the same body.
+        bits = int(plain[:12], 16)
+        values[_EVENT], values[_NUMBER], values[_KEY] = plain, bits, key
+        values[_AMOUNT], values[_SOURCE] = 100 + bits % 99_900, form.source
+        values[_UNIX], values[_NOW] = self._started_unix - (bits >> 20) % 3600, int(now)
+        values[_CORRELATION], values[_NOW_MS] = targets.correlation(seq).encode(), int(now * 1000)
+        for fill in self._fill:
+            fill(values)
+        if form.personal:
+            canary = targets.canary(seq).values()
+            for slot in CANARIES:
+                values[PLACE[slot]] = canary[slot].encode()
+        return values
+
+
+_EMPTY = [b""] * len(SLOTS)
+_EVENT, _NUMBER, _AMOUNT, _DECIMAL, _UNIX, _UNIX_MS, _ISO, _SOURCE, _CORRELATION, _KEY, _NOW, _NOW_MS, _NOW_ISO = (
+    PLACE[slot]
+    for slot in (
+        "event", "number", "amount", "decimal", "unix", "unix_ms", "iso", "source", "correlation", "key", "now",
+        "now_ms", "now_iso",
+    )
+)  # fmt: skip
+_EVENTS = PLACE["events"]
+
+
+def _iso(unix: object) -> bytes:
+    return datetime.fromtimestamp(int(unix), UTC).strftime("%Y-%m-%dT%H:%M:%SZ").encode()  # type: ignore[call-overload]
+
+
+def _fill_decimal(values: Values) -> None:
+    values[_DECIMAL] = b"%d.%02d" % divmod(values[_AMOUNT], 100)  # type: ignore[operator]
+
+
+def _fill_unix_ms(values: Values) -> None:
+    values[_UNIX_MS] = values[_UNIX] * 1000 + values[_NUMBER] % 1000  # type: ignore[operator]
+
+
+def _fill_iso(values: Values) -> None:
+    values[_ISO] = _iso(values[_UNIX])
+
+
+def _fill_now_iso(values: Values) -> None:
+    values[_NOW_ISO] = _iso(values[_NOW])
+
+
+_FILL: Mapping[str, Callable[[Values], None]] = {
+    "decimal": _fill_decimal,
+    "unix_ms": _fill_unix_ms,
+    "iso": _fill_iso,
+    "now_iso": _fill_now_iso,
+}
+"""Values that few bodies need: how each follows from the others."""

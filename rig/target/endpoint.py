@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from rig.errors import ConfigError
+from rig.requests.sender import Address
 
 _PLAIN = re.compile(r"[\x21-\x7e]*")
 
@@ -62,6 +63,11 @@ class Endpoint:
     def url(self) -> str:
         """The base URL again."""
         return f"{'https' if self.tls else 'http'}://{self.host_header}{self.base_path}"
+
+    @property
+    def address(self) -> Address:
+        """Where senders post to, for their requests."""
+        return Address(self.host_header, self.base_path, "https" if self.tls else "http")
 
     def tls_context(self) -> ssl.SSLContext | None:
         """A verifying TLS context, None for plain http; ConfigError when ``ca_file`` cannot be read."""

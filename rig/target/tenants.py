@@ -21,7 +21,7 @@ import psycopg
 from rig.errors import ConfigError, Unavailable
 from rig.model import RunKey, Tenant
 from rig.profile import FixedTenant, Profile, secret_from
-from rig.requests.targeter import Credentials
+from rig.requests.sender import Credentials
 from rig.target.secrets import Secrets
 from rig.text import last_lines
 

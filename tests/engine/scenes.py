@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from rig.model import Pace, RequestClass, RunKey, Scenario, Share
 from rig.profile import Profile
-from rig.requests.targeter import Credentials
+from rig.requests.sender import Credentials
 
 RUN = RunKey(seed=7, run_id="run-1", started_unix=1_800_000_000)
 

@@ -16,7 +16,8 @@ from rig.cli import main
 from rig.errors import ConfigError, ExitCode
 from rig.model import Pace, RequestClass, RunKey, Scenario, Share
 from rig.profile import Profile, bundled_profile, load_profile
-from rig.requests.targeter import Credentials, Targeter
+from rig.requests.sender import Address, Credentials
+from rig.requests.targeter import Targeter
 from tests.fuzz.effort import few, many
 from tests.fuzz.hostile import changed, from_schema, spoiled, texts
 
@@ -51,7 +52,7 @@ def validated(document: Any) -> Profile | None:
 def requests_are_whole(profile: Profile) -> None:
     """One request of each class by each route: every header field on its line, and the body that they announce."""
     secrets = {route.secret: "s" for route in profile.routes}
-    targeter = Targeter(profile, RunKey(1, "r", 1_800_000_000), host="h:1")
+    targeter = Targeter(profile, RunKey(1, "r", 1_800_000_000), Address("h:1"))
     for route in profile.routes:
         shares = tuple(Share(kind, 1) for kind in RequestClass)
         scenario = Scenario("S2", "t", 1, route.name, ("A",), shares, Pace(1))

@@ -8,7 +8,7 @@ from rig.locust_bridge.plan import LocustPlan
 from rig.locust_bridge.wire import VERSION
 from rig.model import RunKey
 from rig.profile import bundled_profile, load_profile
-from rig.requests.targeter import Credentials
+from rig.requests.sender import Credentials
 from scenarios.mix import MIX, PERF_GATE
 
 

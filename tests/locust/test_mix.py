@@ -18,7 +18,8 @@ from rig.locust_bridge.batches import (
 from rig.locust_bridge.plan import LocustPlan
 from rig.model import RunKey
 from rig.profile import bundled_profile, load_profile
-from rig.requests.targeter import Credentials, Targeter
+from rig.requests.sender import Credentials
+from rig.requests.targeter import Targeter
 from scenarios.mix import MIX, PERF_GATE
 from scenarios.s8 import perf_gate
 from tests.locust.plans import planned

@@ -63,7 +63,9 @@ def test_every_placeholder_is_filled() -> None:
         ('{"id": 1, "at": <iso>}', "without quotes"),
         ('{"id": 1, "source": <source>}', "without quotes"),
         ('{"id": 1', "not valid JSON"),
-        ('["id"]', "must be a JSON object"),
+        ("17", "must be a JSON object"),
+        ('{"id": 1e400}', "not valid JSON"),
+        ('{"id": NaN}', "not valid JSON"),
         ('"<event>"', "must be a JSON object"),
         # A placeholder that a JSON parser would round away must not turn into a constant.
         ('{"id": 1, "total": <amount>.00}', "<amount> is not a value of its own"),

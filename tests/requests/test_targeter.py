@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+import tomllib
 import uuid
 from collections import Counter, defaultdict
 from typing import Any
@@ -19,11 +20,13 @@ from rig.model import RequestClass, Row, RunKey, Scenario, Share
 from rig.profile import Profile, bundled_profile, load_profile
 from rig.requests.canary import CANARY_PATTERN
 from rig.requests.identity import Namespace, Series
+from rig.requests.sender import Address
 from rig.requests.targeter import Composition, Targeter, Targets
 from scenarios.ladder import Ladder
 from tests.engine.scenes import RUN, credentials, scenario, taken_apart
 
 PROFILE = load_profile(bundled_profile())
+NOW = 1_800_000_123
 ROUTES = tuple(route.name for route in PROFILE.routes)
 TENANTS = ("A", "B", "C", "D", "E")
 
@@ -57,13 +60,11 @@ runs = st.builds(RunKey, st.integers(-(2**63), 2**64), st.text(max_size=20), st.
 
 
 def bound(scene: Scenario, run: RunKey = RUN, profile: Profile = PROFILE) -> Targets:
-    return Targeter(profile, run, host="127.0.0.1:1", base_path="/base").bind(
-        scene, credentials(profile, scene.tenants)
-    )
+    return Targeter(profile, run, Address("127.0.0.1:1", "/base")).bind(scene, credentials(profile, scene.tenants))
 
 
 def requests(targets: Targets) -> list[bytes]:
-    return [targets.request(seq, 1_800_000_123) for seq in range(targets.scenario.count)]
+    return [targets.request(seq, NOW) for seq in range(targets.scenario.count)]
 
 
 # --- the same again, and different -------------------------------------------------------------------------------
@@ -182,7 +183,7 @@ def test_the_documented_ladder_has_one_key_for_s1_and_one_for_s5() -> None:
 def test_one_key_means_one_body_and_one_per_tenant() -> None:
     scene = scenario(12, shares=(Share(RequestClass.REPLAY, 12, one_key=True),), tenants=TENANTS[:3])
     targets = bound(scene)
-    events = {(targets.expect(seq).tenant, targets.key(seq), targets.body(seq)) for seq in range(12)}
+    events = {(targets.expect(seq).tenant, targets.key(seq), targets.body(seq, NOW)) for seq in range(12)}
     assert len(events) == 3
     assert len({key for _, key, _ in events}) == 3
 
@@ -246,6 +247,7 @@ def hmac_sha256(secret: bytes, message: bytes) -> bytes:
 @pytest.mark.parametrize("route", PROFILE.routes, ids=lambda route: route.name)
 def test_signatures_verify(route: Any) -> None:
     scene = scenario(4, route=route.name, tenants=("A", "B"))
+    theirs = {one["name"]: one["scheme"] for one in tomllib.loads(bundled_profile().read_text())["routes"]}
     for seq, raw in enumerate(requests(bound(scene))):
         message = taken_apart(raw)
         secret = f"{route.secret}-of-{scene.tenants[seq % 2]}".encode()
@@ -253,7 +255,7 @@ def test_signatures_verify(route: Any) -> None:
             "stripe": f"t=1800000123,v1={hmac_sha256(secret, b'1800000123.' + message.body).hex()}",
             "hmac-sha256-base64": base64.b64encode(hmac_sha256(secret, message.body)).decode(),
             "hmac-sha256-hex": hmac_sha256(secret, message.body).hex(),
-        }[route.scheme]
+        }[theirs[route.name]]
         assert message.headers[route.signature_header] == expected
 
 
@@ -265,7 +267,7 @@ def test_signatures_verify(route: Any) -> None:
 def test_all_bodies_parse_but_the_invalid_ones_never(scene: Scenario, run: RunKey) -> None:
     targets = bound(scene, run)
     for seq in range(scene.count):
-        body = targets.body(seq)
+        body = targets.body(seq, NOW)
         assert is_object(body) == (targets.share(seq).request_class is not RequestClass.INVALID_JSON)
 
 
@@ -279,7 +281,7 @@ def is_object(body: bytes) -> bool:
 @given(st.text(max_size=20))
 def test_a_source_arrives_as_it_was_given(source: str) -> None:
     scene = scenario(1, shares=(Share(RequestClass.VALID, 1, source=source),), route="paypal")
-    body = json.loads(bound(scene).body(0))
+    body = json.loads(bound(scene).body(0, NOW))
     assert body["resource"]["custom"] == (source or PROFILE.default_source)
 
 
@@ -304,7 +306,7 @@ def test_a_malformed_body_lacks_what_its_mutation_says_and_nothing_else(route: A
     bad = bound(scenario(count, shares=(Share(RequestClass.MALFORMED, count),), route=route.name))
     for seq in range(count):
         mutation = route.malformed[seq % len(route.malformed)]
-        whole, spoilt = json.loads(good.body(seq)), json.loads(bad.body(seq))
+        whole, spoilt = json.loads(good.body(seq, NOW)), json.loads(bad.body(seq, NOW))
         path = mutation.remove or mutation.set
         if mutation.remove:
             with pytest.raises(LookupError):
@@ -321,7 +323,7 @@ def test_a_personal_body_carries_its_canary_and_the_pattern_finds_nothing_else(r
     count = 3 * ways
     targets = bound(scenario(count, shares=(Share(RequestClass.PERSONAL, count),), route=route.name))
     for seq in range(count):
-        body, canary = targets.body(seq).decode(), targets.canary(seq)
+        body, canary = targets.body(seq, NOW).decode(), targets.canary(seq)
         found = re.findall(CANARY_PATTERN, body)
         assert set(found) <= set(canary.tokens)
         fields = route.personal if seq % ways == ways - 1 else [route.personal[seq % ways]]
@@ -329,7 +331,7 @@ def test_a_personal_body_carries_its_canary_and_the_pattern_finds_nothing_else(r
         for field in fields:
             assert at(json.loads(body), field.at) == canary.values()[f"canary-{field.kind}"]
     clean = bound(scenario(200, route=route.name))
-    assert not any(re.search(CANARY_PATTERN, clean.body(seq).decode()) for seq in range(200))
+    assert not any(re.search(CANARY_PATTERN, clean.body(seq, NOW).decode()) for seq in range(200))
 
 
 def test_every_shape_of_a_canary_is_found_whole() -> None:

@@ -28,7 +28,7 @@ from rig.evidence.truth import TruthReport
 from rig.model import Tenant
 from rig.profile import Profile, bundled_profile, load_profile
 from rig.report.documents import _origin
-from rig.requests.targeter import Credentials
+from rig.requests.sender import Credentials
 from rig.run.job import Job
 from rig.run.open_run import OpenRun
 from rig.run.reporter import Reporter

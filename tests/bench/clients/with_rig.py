@@ -11,7 +11,7 @@ from rig.evidence.history import History
 from rig.evidence.scenario_runs import ScenarioRun
 from rig.model import Pace, RequestClass, RunKey, Scenario, Share
 from rig.profile import bundled_profile, load_profile
-from rig.requests.targeter import Credentials
+from rig.requests.sender import Credentials
 from rig.target.endpoint import Endpoint
 from tests.bench.clients.trial import CONNECTIONS, Trial
 

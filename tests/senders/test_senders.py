@@ -1,0 +1,79 @@
+"""Every shape of the table is made by the rig and accepted by a check that is not the rig's."""
+
+from __future__ import annotations
+
+import pytest
+
+from rig.model import Pace, RequestClass, RunKey, Scenario, Share
+from rig.profile import Profile
+from rig.profile.routes import sender_names
+from rig.requests.sender import Address, Credentials
+from rig.requests.targeter import Targeter, Targets
+from tests.engine.scenes import taken_apart
+from tests.senders.shapes import API_KEY, SHAPES, TENANT, Sent, Shape
+
+NOW = 1_900_000_000
+OLD_SECRET = "whsec_" + "c2VjcmV0IG9mIHllc3RlcmRheSwgMjQ="
+
+
+def targets_of(shape: Shape, *, tampered: bool = False, secret: str = "") -> Targets:
+    route = {"name": "in", "path": "/in", **shape.route}
+    profile = Profile.model_validate(
+        {
+            "version": 1,
+            "name": "receiver",
+            "target": {"base_url": "http://127.0.0.1:9"},
+            "tenants": {"provision_sql": "SELECT 1"},
+            "routes": [route],
+            "truth": {
+                "canonical": {"table": "events", "tenant": "tenant", "key": "key"},
+                "dead": {"table": "letters", "tenant": "tenant", "match": "count"},
+            },
+        }
+    )
+    scenario = Scenario("S2", "t", 3, "in", ("A",), (Share(RequestClass.VALID, 3),), Pace(1))
+    secrets = {"webhook": secret or shape.secret, "webhook.old": OLD_SECRET}
+    address = Address("hooks.example.test:8080", "/base")
+    credentials = {"A": Credentials(API_KEY, secrets, TENANT)}
+    return Targeter(profile, RunKey(1, "senders", NOW - 10), address).bind(scenario, credentials, tampered=tampered)
+
+
+def sent(targets: Targets, shape: Shape) -> list[Sent]:
+    return [
+        Sent(taken_apart(targets.request(seq, NOW)), NOW, shape.secret, OLD_SECRET, targets.key(seq))
+        for seq in range(3)
+    ]
+
+
+def is_accepted(shape: Shape, request: Sent) -> bool:
+    try:
+        return shape.check(request) not in (False,)
+    except Exception:  # each library has its own
+        return False
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+def test_the_receiver_accepts_what_the_rig_sends(shape: Shape) -> None:
+    for request in sent(targets_of(shape), shape):
+        assert shape.check(request) is not False
+        assert int(request.headers["Content-Length"]) == len(request.body)
+
+
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape.covers_body], ids=lambda shape: shape.name)
+def test_the_receiver_refuses_a_body_that_was_changed_after_it_was_signed(shape: Shape) -> None:
+    assert not any(is_accepted(shape, request) for request in sent(targets_of(shape, tampered=True), shape))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+def test_a_request_is_the_same_when_it_is_made_again(shape: Shape) -> None:
+    first, second = targets_of(shape), targets_of(shape)
+    assert [first.request(seq, NOW) for seq in range(3)] == [second.request(seq, NOW) for seq in range(3)]
+
+
+def test_no_preset_is_without_a_check() -> None:
+    assert set(sender_names()) == {
+        shape.route["sender"] for shape in SHAPES if ":" not in shape.route.get("sender", ":")
+    }
+    assert len(sender_names()) >= 24
+    assert len(SHAPES) >= 41
+    assert sum(shape.says == "keys" for shape in SHAPES) >= 30
