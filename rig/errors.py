@@ -83,7 +83,7 @@ class ErrorKind(IntEnum):
     """Why a request has no proper answer. Stored as one byte; the name is what reports print.
 
     ``SKIPPED`` and ``CONNECT`` were never on the wire: their outcome is ``not_sent``. All after them were: their
-    outcome is ``indeterminate``.
+    outcome is ``indeterminate``, and that of ``OTHER_BODY``, which has an answer, ``refused``.
     """
 
     NONE = 0
@@ -101,3 +101,5 @@ class ErrorKind(IntEnum):
     """The answer is larger than the limit."""
     ABORTED = 7
     """The run was interrupted while the request was in flight."""
+    OTHER_BODY = 8
+    """Answered, but a replay with another body than the first request of its key. The row may exist."""

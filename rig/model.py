@@ -20,6 +20,8 @@ class RequestClass(StrEnum):
     MALFORMED = "malformed"
     PERSONAL = "personal"
     INVALID_JSON = "invalid_json"
+    CONFLICT = "conflict"
+    """The key of another request with another body. It must be refused or ignored."""
 
 
 class Row(StrEnum):
@@ -106,8 +108,9 @@ class Scenario:
     """One part of a run: which requests, in which order, how paced, for which tenants.
 
     ``key_step`` stands for ``step`` in the keys, so that several steps may share one key (the documented composition);
-    ``shared_key`` makes a one-key share use the same key for every tenant. ``limit_s`` is a gate on the time from the
-    first request to the last answer; ``p95_limit_ms`` one on response time. Past ``deadline_s`` nothing is sent.
+    ``keys_of`` names another scenario whose keys are used again; ``shared_key`` makes a one-key share use the same key
+    for every tenant. ``limit_s`` is a gate on the time from the first request to the last answer; ``p95_limit_ms`` one
+    on response time. Past ``deadline_s`` nothing is sent.
     """
 
     id: str
@@ -119,6 +122,7 @@ class Scenario:
     pace: Pace
     trial: int = 1
     key_step: int | None = None
+    keys_of: str = ""
     shared_key: bool = False
     shuffled: bool = False
     timeout_s: float = 10.0

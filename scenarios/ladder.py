@@ -1,15 +1,16 @@
-"""The ladder: the scenarios S1–S7 and S9, and in which order they run at which steps, routes and tenants.
+"""The ladder: the scenarios S1–S7, S9 and the conflicts, and in which order they run at which steps, routes, tenants.
 
 At each step S1, S5, S3, S7, S4, S2, S6; then S9; then S8 after its warm-up. S2, S3, S4 and S6 climb on every other
-route of the profile too. One more step spreads S1, S2 and S6 over many tenants that share the target's pool.
+route of the profile too. One more step spreads S1, S2 and S6 over many tenants that share the target's pool. Where a
+profile says what a conflict is answered, one follows each S2.
 
 A new scenario is one function here that returns a ``Scenario``, and one line in ``Ladder``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from rig.model import Pace, RequestClass, Scenario, Share
 from scenarios.s8 import DEADLINE_LIMITS, LIMIT_S, REQUESTS, TRIALS, perf_gate, warm_up
@@ -17,9 +18,12 @@ from scenarios.s8 import DEADLINE_LIMITS, LIMIT_S, REQUESTS, TRIALS, perf_gate, 
 STEPS = (50, 250, 1000)
 SPREAD = 20
 IDS = ("S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8", "S9")
+CONFLICT = "conflict"
 INVALID_JSON_MOST = 50
 _ONE_KEY_FOR_ALL_STEPS = 0
 _MANY, _FEW = Pace(connections=200), Pace(connections=100)
+_NEEDED = {"S3": RequestClass.MALFORMED, "S4": RequestClass.PERSONAL, "S7": RequestClass.INVALID_JSON}
+"""The class without which a scenario sends nothing."""
 
 
 def replay_storm(step: int, route: str, tenants: tuple[str, ...], *, key_step: int | None = None) -> Scenario:
@@ -56,15 +60,15 @@ def collision(step: int, route: str, tenants: tuple[str, ...], *, key_step: int 
     return Scenario("S5", title, step, route, tenants, shares, _MANY, key_step=key_step, shared_key=True)
 
 
-def mixed_storm(step: int, route: str, tenants: tuple[str, ...]) -> Scenario:
+def mixed_storm(step: int, route: str, tenants: tuple[str, ...], *, malformed: bool = True) -> Scenario:
     """S6: 70 % of N replays of one key, 30 % unique, and 10 % of N malformed on top, shuffled: 1.1 N in all.
 
-    Fractions round down, at least 1.
+    Fractions round down, at least 1. Without ``malformed`` the rest alone.
     """
     shares = (
         Share(RequestClass.REPLAY, max(1, step * 7 // 10), one_key=True),
         Share(RequestClass.VALID, max(1, step * 3 // 10)),
-        Share(RequestClass.MALFORMED, max(1, step // 10)),
+        *((Share(RequestClass.MALFORMED, max(1, step // 10)),) if malformed else ()),
     )
     return Scenario("S6", "MixedStorm", step, route, tenants, shares, _MANY, shuffled=True)
 
@@ -73,6 +77,12 @@ def invalid_json(step: int, route: str, tenants: tuple[str, ...]) -> Scenario:
     """S7: at most 50 truncated bodies, correctly signed. Dead letters, never an error of the server."""
     shares = (Share(RequestClass.INVALID_JSON, min(step, INVALID_JSON_MOST)),)
     return Scenario("S7", "InvalidJson", step, route, tenants, shares, _FEW)
+
+
+def conflicts(step: int, route: str, tenants: tuple[str, ...]) -> Scenario:
+    """The keys of S2 once more, each with another body. The rows of S2 must stay as they are."""
+    shares = (Share(RequestClass.CONFLICT, step),)
+    return Scenario(CONFLICT, "ConflictStorm", step, route, tenants, shares, _FEW, keys_of="S2")
 
 
 def aliases(sources: Sequence[tuple[str, str]], route: str, tenants: tuple[str, ...]) -> Scenario:
@@ -85,10 +95,11 @@ def aliases(sources: Sequence[tuple[str, str]], route: str, tenants: tuple[str, 
 class Ladder:
     """What of the ladder is climbed.
 
-    ``routes``: the first is the main one. ``sources``: (utm_source, channel) pairs of S9. ``tenants`` spreads every
-    scenario but S5, S8 and S9 over so many tenants; ``spread`` adds one step over so many (0: none). ``documented``
-    gives the composition whose totals are documented: one key for S1 and for S5 over all steps, the main route only,
-    no spread step, one S8 trial, on tenant A.
+    ``routes``: the first is the main one. ``sends``: the request classes that a route can send; those of a route that
+    is missing are all but conflicts. ``most_tenants``: how many tenants there are (None: as many as wanted).
+    ``sources``: (utm_source, channel) pairs of S9. ``tenants`` spreads every scenario but S5, S8 and S9 over so many
+    tenants; ``spread`` adds one step over so many (0: none). ``documented`` gives the composition whose totals are
+    documented: one key for S1 and for S5 over all steps, the main route only, no spread step, one S8 trial on tenant A.
     """
 
     routes: tuple[str, ...]
@@ -102,6 +113,8 @@ class Ladder:
     perf_limit_s: float = LIMIT_S
     perf_trials: int = TRIALS
     perf_deadline_limits: float = DEADLINE_LIMITS
+    sends: Mapping[str, frozenset[RequestClass]] = field(default_factory=dict)
+    most_tenants: int | None = None
 
     def __post_init__(self) -> None:
         if len(set(self.steps)) != len(self.steps):
@@ -111,7 +124,28 @@ class Ladder:
 
     def scenarios(self) -> list[Scenario]:
         """All scenarios in their order."""
-        return [scenario for scenario in self._all() if scenario.id in self.only | {"warm-up"}]
+        asked = self.only | {"warm-up"} | ({CONFLICT} if "S2" in self.only else set())
+        return [scenario for scenario in self._all() if scenario.id in asked]
+
+    def left_out(self) -> dict[str, str]:
+        """The scenarios that this target cannot be sent, each with the reason."""
+        main = self.routes[0]
+        reasons = {
+            "S3": "its routes name no malformed bodies (routes.malformed)",
+            "S4": "its routes name no place for personal data (routes.personal)",
+            "S7": "a body of its routes cannot be cut off so that it is invalid",
+        }
+        found = {
+            scenario: f"the profile leaves it out: {reasons[scenario]}"
+            for scenario, kind in _NEEDED.items()
+            if not self._can_send(main, kind)
+        }
+        if self.most_tenants is not None and self.most_tenants < 2:
+            found["S5"] = "the target has one tenant, and this takes two"
+        return {scenario: why for scenario, why in found.items() if scenario in self.only}
+
+    def _can_send(self, route: str, kind: RequestClass) -> bool:
+        return kind in self.sends[route] if route in self.sends else kind is not RequestClass.CONFLICT
 
     def _all(self) -> Iterator[Scenario]:
         main, *others = self.routes
@@ -120,9 +154,9 @@ class Ladder:
             yield from self._climb(step, main, everyone)
             if not self.documented:
                 for route in others:
-                    yield from _vendor_storms(step, route, everyone)
-        if self.spread and not self.documented and self.tenants == 1:
-            yield from _spread_storms(max(self.steps), main, tenant_names(self.spread))
+                    yield from self._vendor_storms(step, route, everyone)
+        if self.spread and not self.documented and self.tenants == 1 and self.most_tenants is None:
+            yield from self._spread_storms(max(self.steps), main, tenant_names(self.spread))
         if self.sources:
             yield aliases(self.sources, main, ("A",))
         if "S8" in self.only:
@@ -131,40 +165,51 @@ class Ladder:
     def _climb(self, step: int, route: str, tenants: tuple[str, ...]) -> Iterator[Scenario]:
         key_step = _ONE_KEY_FOR_ALL_STEPS if self.documented else None
         yield replay_storm(step, route, tenants, key_step=key_step)
-        yield collision(step, route, ("A", "B"), key_step=key_step)
-        yield malformed_storm(step, route, tenants)
-        yield invalid_json(step, route, tenants)
-        yield personal_storm(step, route, tenants)
+        if self.most_tenants is None or self.most_tenants > 1:
+            yield collision(step, route, ("A", "B"), key_step=key_step)
+        if self._can_send(route, RequestClass.MALFORMED):
+            yield malformed_storm(step, route, tenants)
+        if self._can_send(route, RequestClass.INVALID_JSON):
+            yield invalid_json(step, route, tenants)
+        if self._can_send(route, RequestClass.PERSONAL):
+            yield personal_storm(step, route, tenants)
+        yield from self._unique_storms(step, route, tenants)
+
+    def _unique_storms(self, step: int, route: str, tenants: tuple[str, ...]) -> Iterator[Scenario]:
         yield unique_storm(step, route, tenants)
-        yield mixed_storm(step, route, tenants)
+        if self._can_send(route, RequestClass.CONFLICT) and not self.documented:
+            yield conflicts(step, route, tenants)
+        yield mixed_storm(step, route, tenants, malformed=self._can_send(route, RequestClass.MALFORMED))
+
+    def _vendor_storms(self, step: int, route: str, tenants: tuple[str, ...]) -> Iterator[Scenario]:
+        if self._can_send(route, RequestClass.MALFORMED):
+            yield malformed_storm(step, route, tenants)
+        if self._can_send(route, RequestClass.PERSONAL):
+            yield personal_storm(step, route, tenants)
+        yield from self._unique_storms(step, route, tenants)
+
+    def _spread_storms(self, step: int, route: str, tenants: tuple[str, ...]) -> Iterator[Scenario]:
+        yield replay_storm(step, route, tenants)
+        yield unique_storm(step, route, tenants)
+        yield mixed_storm(step, route, tenants, malformed=self._can_send(route, RequestClass.MALFORMED))
 
     def _perf(self, route: str) -> Iterator[Scenario]:
-        yield warm_up(route, "warm-up")
         trials = 1 if self.documented else self.perf_trials
+        # Each trial has a tenant of its own, where there are enough of them: A, B, the warm-up's and the trials'.
+        enough = self.most_tenants is None or self.most_tenants >= trials + 3
+        yield warm_up(route, "warm-up" if enough else "A")
         for trial in range(1, trials + 1):
             yield perf_gate(
                 route,
-                "A" if self.documented else f"S8-{trial}",
+                f"S8-{trial}" if enough and not self.documented else "A",
                 trial=trial,
                 requests=self.perf_requests,
                 limit_s=self.perf_limit_s,
                 deadline_limits=self.perf_deadline_limits,
+                sends=self.sends.get(route),
             )
 
 
 def tenant_names(count: int) -> tuple[str, ...]:
     """Names of ``count`` tenants: A alone, or T01, T02, …"""
     return ("A",) if count == 1 else tuple(f"T{number:02d}" for number in range(1, count + 1))
-
-
-def _vendor_storms(step: int, route: str, tenants: tuple[str, ...]) -> Iterator[Scenario]:
-    yield malformed_storm(step, route, tenants)
-    yield personal_storm(step, route, tenants)
-    yield unique_storm(step, route, tenants)
-    yield mixed_storm(step, route, tenants)
-
-
-def _spread_storms(step: int, route: str, tenants: tuple[str, ...]) -> Iterator[Scenario]:
-    yield replay_storm(step, route, tenants)
-    yield unique_storm(step, route, tenants)
-    yield mixed_storm(step, route, tenants)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from rig.model import Pace, RequestClass, Scenario, Share
 
 REQUESTS = 10_000
@@ -20,14 +22,18 @@ def perf_gate(
     requests: int = REQUESTS,
     limit_s: float = LIMIT_S,
     deadline_limits: float = DEADLINE_LIMITS,
+    sends: Container[RequestClass] | None = None,
 ) -> Scenario:
     """One trial: 100 replays of one key, 50 malformed, 50 with personal data, the rest unique, shuffled.
 
-    Of fewer requests at most a quarter are replays, an eighth malformed and an eighth with personal data.
+    Of fewer requests at most a quarter are replays, an eighth malformed and an eighth with personal data. What the
+    target cannot be sent (``sends``; None: all can) is unique events instead.
     """
     replays = min(100, requests // 4)
-    malformed = min(50, requests // 8)
-    personal = min(50, requests // 8)
+    malformed, personal = (
+        min(50, requests // 8) if sends is None or kind in sends else 0
+        for kind in (RequestClass.MALFORMED, RequestClass.PERSONAL)
+    )
     shares = (
         Share(RequestClass.REPLAY, replays, one_key=True),
         Share(RequestClass.MALFORMED, malformed),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable
 
@@ -11,14 +12,25 @@ from hypothesis import strategies as st
 
 from rig.model import RequestClass, Row, RunKey, Scenario, tenants_of
 from rig.profile import Profile, bundled_profile, load_profile
+from rig.requests.sender import Credentials
 from rig.requests.targeter import Targeter
-from scenarios.ladder import IDS, STEPS, Ladder, invalid_json, mixed_storm, tenant_names
+from scenarios.ladder import (
+    IDS,
+    STEPS,
+    Ladder,
+    conflicts,
+    invalid_json,
+    mixed_storm,
+    tenant_names,
+    unique_storm,
+)
 from scenarios.s8 import perf_gate
 from scenarios.sustained import sustained_load
 
 AT_EACH_STEP = ["S1", "S5", "S3", "S7", "S4", "S2", "S6"]
 VENDOR_STORMS = ["S3", "S4", "S2", "S6"]
 SOURCES = (("fb", "facebook_paid"), ("facebook", "facebook_paid"))
+PROFILE = load_profile(bundled_profile())
 WHOLE = Ladder(routes=("stripe", "shopify"), sources=SOURCES)
 
 
@@ -276,3 +288,43 @@ def test_the_collision_leaves_one_row_in_each_tenant(profile: Profile) -> None:
 def test_spread_replays_leave_one_row_in_each_of_the_tenants(profile: Profile) -> None:
     ladder = Ladder(routes=("stripe",), steps=(50,), tenants=20, only=frozenset({"S1"}))
     assert totals(profile, ladder.scenarios()) == dict.fromkeys(tenant_names(20), (1, 0))
+
+
+# --- what a target cannot be sent ---
+
+EVERY_CLASS = frozenset(RequestClass)
+
+
+def test_a_route_without_malformed_bodies_is_sent_none() -> None:
+    plain = Ladder(("main",), sends={"main": frozenset({RequestClass.VALID, RequestClass.REPLAY})}, most_tenants=1)
+    sent = plain.scenarios()
+    assert {share.request_class for scenario in sent for share in scenario.shares} == {
+        RequestClass.VALID,
+        RequestClass.REPLAY,
+    }
+    assert {tenant for scenario in sent for tenant in scenario.tenants} == {"A"}
+    assert {scenario.id for scenario in sent} == {"S1", "S2", "S6", "S8", "warm-up"}
+    assert plain.left_out().keys() == {"S3", "S4", "S5", "S7"}
+    perf = [scenario for scenario in sent if scenario.id == "S8"]
+    assert [scenario.count for scenario in perf] == [10_000] * 3
+
+
+def test_a_conflict_follows_where_the_profile_says_what_it_is_answered() -> None:
+    sent = Ladder(("main", "other"), steps=(5,), sends=dict.fromkeys(("main", "other"), EVERY_CLASS)).scenarios()
+    labels = [scenario.label for scenario in sent]
+    for route in ("main", "other"):
+        assert labels.index(f"conflict-5-{route}-1") == labels.index(f"S2-5-{route}-1") + 1
+    assert not any(scenario.id == "conflict" for scenario in Ladder(("main",)).scenarios())
+
+
+def test_a_conflict_has_the_keys_of_the_unique_storm_and_other_amounts() -> None:
+    targeter = Targeter(PROFILE, RunKey(1, "r", 1_800_000_000))
+    own = {"A": Credentials("key", {route.secret: "secret" for route in PROFILE.routes})}
+    first, second = (
+        targeter.bind(scene, own) for scene in (unique_storm(9, "shopify", ("A",)), conflicts(9, "shopify", ("A",)))
+    )
+    for seq in range(9):
+        assert first.key(seq) == second.key(seq)
+        one, other = (json.loads(each.body(seq, 1_800_000_000)) for each in (first, second))
+        assert one["id"] == other["id"]
+        assert one["total_price"] != other["total_price"]

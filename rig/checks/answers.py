@@ -19,7 +19,7 @@ from rig.evidence.case import Case, describe_missing_reports
 from rig.evidence.gate import Gate
 from rig.evidence.history import has_failed
 from rig.evidence.scenario_runs import ScenarioRun
-from rig.model import Outcome
+from rig.model import Outcome, RequestClass
 
 _REFUSALS = (401, 403)
 """How a target answers a signature that is too old or not yet valid."""
@@ -35,8 +35,9 @@ ANSWERS = GateKind(
 
 @emits(ANSWERS)
 def check_answers(case: Case) -> list[Gate]:
-    """One gate for each scenario of the run."""
-    return [_answers_gate(case, scenario) for scenario in dict.fromkeys(run.scenario.id for run in case.scenario_runs)]
+    """One gate for each scenario of the run, and NOT-RUN for each that the target could not be sent."""
+    gates = [_answers_gate(case, scenario) for scenario in dict.fromkeys(run.scenario.id for run in case.scenario_runs)]
+    return gates + [ANSWERS.not_run(why, name=scenario) for scenario, why in case.left_out.items()]
 
 
 def _answers_gate(case: Case, scenario: str) -> Gate:
@@ -45,6 +46,7 @@ def _answers_gate(case: Case, scenario: str) -> Gate:
     offered = sum(run.scenario.count for run in runs)
     figures = _figures(rows, offered)
     unproven = ""
+    wrong_first = _wrong_first_answers(case, rows, figures)
     if wrong := _what_is_wrong(figures):
         if excuse := _excuse(case, runs, rows, figures):
             wrong, unproven = "", f"{wrong}, but {excuse}"
@@ -54,7 +56,32 @@ def _answers_gate(case: Case, scenario: str) -> Gate:
         unproven = missing
     elif unsent := offered - figures[Outcome.ACKNOWLEDGED]:
         unproven = f"{unsent} requests were not sent"
+    wrong = "; ".join(filter(None, (wrong, wrong_first)))
     return ANSWERS.decide(figures, wrong=wrong, unproven=unproven, name=scenario)
+
+
+def _wrong_first_answers(case: Case, rows: pd.DataFrame, figures: dict[str, Any]) -> str:
+    """What is wrong where the first request of a key is answered otherwise than the others; empty where nothing is.
+
+    A key that was answered as new twice was made twice. One that was only ever answered as known has no winner: the
+    losers of a race were told of a row that nobody had made. A request without an answer may be the winner.
+    """
+    replay = case.profile.get("answers", {}).get(RequestClass.REPLAY.value, {})
+    first = set(replay.get("status", ())) - set(replay.get("again", ()))
+    replays = rows[rows["class"] == RequestClass.REPLAY]
+    if not replay.get("again") or not first or replays.empty:
+        return ""
+    stepless = {run.scenario.label for run in case.scenario_runs if run.scenario.key_step is not None}
+    key = replays["scenario_run"].astype(str)
+    key = key.where(~key.isin(stepless), "one key")
+    won = replays["status"].isin(list(first)).groupby([key, replays["tenant"]], observed=True).sum()
+    may_have_won = (replays["outcome"] == Outcome.INDETERMINATE).groupby([key, replays["tenant"]], observed=True).any()
+    twice, never = int((won > 1).sum()), int(((won == 0) & ~may_have_won).sum())
+    figures |= {"keys_answered_as_new_twice": twice} if twice else {}
+    figures |= {"keys_never_answered_as_new": never} if never else {}
+    parts = [f"{twice} keys were answered as new more than once"] if twice else []
+    parts += [f"{never} keys were answered as known and never as new"] if never else []
+    return "; ".join(parts)
 
 
 def _excuse(case: Case, runs: Sequence[ScenarioRun], rows: pd.DataFrame, figures: Mapping[str, Any]) -> str:

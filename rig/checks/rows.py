@@ -33,6 +33,7 @@ def check_rows(case: Case) -> list[Gate]:
     """One gate for each scenario of the run; that of S9 is NOT-RUN where the profile has no channels."""
     scenarios = dict.fromkeys(run.scenario.id for run in case.scenario_runs)
     gates = [_rows_gate(case, scenario) for scenario in scenarios]
+    gates += [ROWS.not_run(why, name=scenario) for scenario, why in case.left_out.items()]
     if scenarios.keys() >= _WHOLE_LADDER and not case.profile.get("channels", True):
         gates.append(ROWS.not_run("the profile has no [[channels]], so S9 had nothing to send", name="S9"))
     return gates

@@ -52,5 +52,5 @@ def ladder(invocation: Invocation, **ladder: Any) -> int:
     from rig.verbs.ladder import ladder_scenarios
 
     profile = invocation.load_profile()
-    scenarios = ladder_scenarios(profile, without=frozenset({"S8"}), **ladder)
-    return run_job(invocation, invocation.job("ladder", profile, scenarios))
+    plan = ladder_scenarios(profile, without=frozenset({"S8"}), **ladder)
+    return run_job(invocation, invocation.job("ladder", profile, plan))

@@ -6,7 +6,7 @@ import functools
 import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,9 @@ import click
 from rig.settings import DEFAULTS, OPTIONS, TYPES, Settings
 
 if TYPE_CHECKING:
-    from rig.model import Scenario
     from rig.profile import Profile
     from rig.run.job import Job
+    from rig.verbs.ladder import Plan
 
 
 _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -111,14 +111,13 @@ class Invocation:
 
         return self.profile or bundled_profile()
 
-    def job(self, verb: str, profile: Profile | None = None, scenarios: Sequence[Scenario] = ()) -> Job:
+    def job(self, verb: str, profile: Profile | None = None, plan: Plan | None = None) -> Job:
         """The job of a verb."""
         from rig.run.job import Job
 
         folder = self.profile_path.resolve().parent
-        return Job(
-            verb, ("rig", *sys.argv[1:]), self.settings, profile or self.load_profile(), folder, tuple(scenarios)
-        )
+        job = Job(verb, ("rig", *sys.argv[1:]), self.settings, profile or self.load_profile(), folder)
+        return job if plan is None else replace(job, scenarios=plan.scenarios, left_out=plan.left_out)
 
 
 def takes_settings(*names: str, json: bool = True, **defaults: Any) -> _Decorator:

@@ -29,7 +29,7 @@ def perf(invocation: Invocation, rate: float | None, seconds: float, p95_ms: flo
 
     profile = invocation.load_profile()
     if rate is None:
-        scenarios = ladder_scenarios(profile, frozenset({"S8"}), **perf_gate)
+        plan = ladder_scenarios(profile, frozenset({"S8"}), **perf_gate)
     else:
-        scenarios = sustained_scenarios(profile, rate, seconds, p95_ms)
-    return run_job(invocation, invocation.job("perf", profile, scenarios))
+        plan = sustained_scenarios(profile, rate, seconds, p95_ms)
+    return run_job(invocation, invocation.job("perf", profile, plan))

@@ -12,7 +12,6 @@ from rig.doctor.findings import NotApplicable, Symptom
 from rig.doctor.sample_requests import FORGED, TIMEOUT_S, VALID, SampleResult, outcome, sample_requests, send
 from rig.errors import ConfigError
 from rig.evidence.truth import Discrepancy, DiscrepancyKind
-from rig.model import RequestClass
 from rig.profile import Profile
 from rig.target.http_probe import HttpProbe
 from rig.target.tenants import provision
@@ -75,7 +74,7 @@ def _answers_in_words(profile: Profile, name: str, wrong: Sequence[SampleResult]
     said = f", saying {first.response.said[:160]!r}" if first.response.said else ""
     answers = f"{first.response.status}{said}" if first.response.status else f"nothing ({first.response.problem})"
     others = f" (and {len(wrong) - 1} more such requests)" if len(wrong) > 1 else ""
-    expected = "4xx" if first.refused else " or ".join(map(str, profile.answer(first.request_class).status))
+    expected = "4xx" if first.refused else " or ".join(map(str, profile.answer(first.request_class).right))
     text = f"route {first.route!r} answers {answers} to {name}, not {expected}{others}"
     return f"{text}; {_remedy(profile, name, first)}"
 
@@ -173,8 +172,3 @@ def no_personal_data(context: DoctorContext) -> str:
         places = ", ".join(dict.fromkeys(f"{hit.place} {hit.json_path}".strip() for hit in truth.canary_hits))
         raise Symptom(f"found in {places}; the target must remove personal data before it stores an event")
     return f"{truth.columns_scanned} columns and {len(truth.log_files_scanned)} log files searched"
-
-
-def classes_without_rows(profile: Profile) -> list[RequestClass]:
-    """The classes of which the target stores nothing."""
-    return [kind for kind in RequestClass if profile.answer(kind).row.value == "none"]

@@ -71,7 +71,7 @@ class SampleResult:
         """Whether it is the answer in the profile. To a forged request, any refusal is right."""
         if self.refused:
             return 400 <= self.response.status < 500
-        return self.response.status in profile.answer(self.request_class).status
+        return self.response.status in profile.answer(self.request_class).right
 
 
 VALID = "a valid event"

@@ -23,11 +23,6 @@ QUEUE_LIMIT = 10_000
 """Due requests that may wait for a connection, per worker; the next one is skipped."""
 
 
-def executor_of(assignment: Assignment) -> type[ScenarioExecutor]:
-    """The executor that an assignment names, or that its pace asks for."""
-    return assignment.executor or (OpenLoop if assignment.scenario.pace.rate_per_s else ClosedLoop)
-
-
 class ClosedLoop(ScenarioExecutor):
     """Every connection sends its next request when its last one was answered."""
 

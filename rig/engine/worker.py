@@ -15,7 +15,7 @@ from typing import Any
 
 import uvloop
 
-from rig.engine.executors import executor_of
+from rig.engine.bodies import executor_of
 from rig.engine.scenario_executor import Assignment
 from rig.errors import RigError
 from rig.machine.fleet import Abort, Go, MemberFailure, MemberResult, Progress, Ready, ignore_interrupts

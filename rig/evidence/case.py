@@ -82,6 +82,8 @@ class Case:
     """The books of workers and master, where locust led the run."""
     answers: tuple[SeedAnswer, ...] = ()
     """What the diagnosis said to seeded bottlenecks, where that was proved."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Scenarios that the target could not be sent, each with the reason."""
     notes: tuple[str, ...] = ()
     epoch_monotonic_ns: int = 0
     cut_short: str = ""

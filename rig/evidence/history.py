@@ -81,10 +81,12 @@ class History:
             frame = _read_file(sealed)
         else:
             rows = np.concatenate([_read_raw(file) for file in files] or [np.empty(0, RESULT)])
+            rows = _mark_other_bodies(rows, [bodies_file(file) for file in files], scenario, share, tenant)
             frame = _to_frame(rows, scenario, share, tenant, expected_status)
             _keep(frame, self._raw / sealed.name, sealed)
         for file in files:
             file.unlink()
+            bodies_file(file).unlink(missing_ok=True)
         return frame
 
     def close(self) -> None:
@@ -142,6 +144,38 @@ def _read_raw(file: Path) -> NDArray[np.void]:
     return np.frombuffer(data[: len(data) // RESULT.itemsize * RESULT.itemsize], dtype=RESULT)
 
 
+BODY = np.dtype([("seq", "<i8"), ("crc", "<i8")])
+"""One row per answer whose body is compared: the number of the request, the CRC-32 of the body."""
+
+
+def bodies_file(rows_file: Path) -> Path:
+    """Where a worker's rows of ``BODY`` lie; there is none where nothing is compared."""
+    return rows_file.with_suffix(".bodies")
+
+
+def _mark_other_bodies(
+    rows: NDArray[np.void],
+    files: Sequence[Path],
+    scenario: Scenario,
+    share: NDArray[np.int64],
+    tenant: NDArray[np.int64],
+) -> NDArray[np.void]:
+    """The rows, with ``OTHER_BODY`` where a replay was answered with another body than the first answer of its key."""
+    found = [np.frombuffer(file.read_bytes(), dtype=BODY) for file in files if file.exists()]
+    if not found:
+        return rows
+    bodies = pd.DataFrame(np.concatenate(found)).merge(
+        pd.DataFrame({"seq": rows["seq"], "done_ns": rows["done_ns"], "row": np.arange(len(rows))}), on="seq"
+    )
+    seqs = bodies["seq"].to_numpy()
+    repeating = np.array([part.one_key for part in scenario.shares])
+    of_key = bodies.assign(share=share[seqs], tenant=tenant[seqs])[repeating[share[seqs]]].sort_values("done_ns")
+    first = of_key.groupby(["share", "tenant"])["crc"].transform("first")
+    marked = rows.copy()
+    marked["error_kind"][of_key.loc[of_key["crc"] != first, "row"].to_numpy()] = ErrorKind.OTHER_BODY
+    return marked
+
+
 def _to_frame(
     rows: NDArray[np.void],
     scenario: Scenario,
@@ -197,5 +231,6 @@ def _outcomes(
         as_expected |= (share_of_row == number) & good
     code[answered & as_expected] = Outcome.ACKNOWLEDGED.code
     code[answered & ~as_expected] = Outcome.REFUSED.code
+    code[rows["error_kind"] == ErrorKind.OTHER_BODY] = Outcome.REFUSED.code
     code[np.isin(rows["error_kind"], (ErrorKind.SKIPPED, ErrorKind.CONNECT))] = Outcome.NOT_SENT.code
     return _named_codes(code, [outcome.value for outcome in Outcome])

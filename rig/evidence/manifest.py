@@ -43,6 +43,8 @@ class Manifest:
     tenants: tuple[Tenant, ...] = ()
     fingerprint: Mapping[str, Any] = field(default_factory=dict)
     scenario_runs: tuple[ScenarioRun, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Scenarios that the target could not be sent, each with the reason."""
     notes: tuple[str, ...] = ()
     cut_short: str = ""
 

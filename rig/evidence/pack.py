@@ -314,6 +314,7 @@ class Pack:
             samples=read_samples(self.samples_folder),
             locust_run=self.locust_run(),
             answers=self._read(ANSWERS, tuple[SeedAnswer, ...]) if self._has(ANSWERS) else (),
+            left_out=manifest.left_out,
             notes=manifest.notes,
             epoch_monotonic_ns=manifest.epoch_monotonic_ns,
             cut_short=manifest.cut_short,

@@ -29,6 +29,8 @@ _TOLERANCE_S = 300.0
 _TIMES = frozenset({"unix", "unix_ms", "iso", "now", "now_ms", "now_iso"})
 _OF_BODY = frozenset({"body", "body_sha256", "body_md5", "fields"})
 _OF_PATH = frozenset({"path", "url"})
+_OF_CONTENT = frozenset({"amount", "decimal", "unix", "unix_ms", "iso"})
+"""What may differ between two events of one key."""
 _OLD_SCHEMES: Mapping[str, Mapping[str, str]] = {
     "hmac-sha256-hex": {},
     "hmac-sha256-base64": {"encoding": "base64"},
@@ -261,6 +263,8 @@ class WebhookRoute(Section):
                 return bool(self.personal)
             case RequestClass.INVALID_JSON:  # a form that is cut off is a form
                 return self.format == "json" or (self.format == "text" and self.body.lstrip().startswith("<"))
+            case RequestClass.CONFLICT:
+                return bool(self.placeholders_of_body & _OF_CONTENT)
             case _:
                 return True
 

@@ -170,13 +170,30 @@ class Tenants(Section):
 class Answer(Section):
     """What the target must answer to a request class, and in which table its row must then be.
 
-    NAME is the class: ``valid``, ``replay``, ``malformed``, ``personal`` or ``invalid_json``.
+    NAME is the class: ``valid``, ``replay``, ``malformed``, ``personal``, ``invalid_json`` or ``conflict`` (the key of
+    an earlier event with another body; it is sent where this section stands).
     """
 
     status: tuple[Status, ...] = Field(default=(200,), min_length=1)
-    """The right answers. 5xx is never one."""
-    row: Row
-    """Table of its row: ``canonical``, ``dead``, or ``none`` where nothing is stored."""
+    """The right answers. 5xx may be one: some services answer so, for the sender to try again."""
+    again: tuple[Status, ...] = ()
+    """The right answers to a key that is known already, where they differ: ``status = [201]``, ``again = [409]``. Only
+    the first request of a key may then be answered with ``status``."""
+    same_body: bool = False
+    """Whether the answer to a replay has the body of the first answer."""
+    row: Row | None = None
+    """Table of its row: ``canonical``, ``dead``, or ``none`` where nothing is stored. Without it: ``canonical`` for
+    valid and replay, ``dead`` for malformed, personal and invalid_json."""
+
+    @property
+    def right(self) -> tuple[int, ...]:
+        """Every right answer, to the first request of a key and to the others."""
+        return self.status + self.again
+
+    @property
+    def first(self) -> frozenset[int]:
+        """The answers that only the first request of a key may have; empty where they are not told apart."""
+        return frozenset(self.status) - frozenset(self.again) if self.again else frozenset()
 
 
 class CanonicalTable(Section):

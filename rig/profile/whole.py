@@ -24,10 +24,12 @@ from rig.profile.sections import (
 )
 from rig.profile.storms import Storms
 
-
-def _default_answers() -> dict[RequestClass, Answer]:
-    dead = {RequestClass.MALFORMED, RequestClass.PERSONAL, RequestClass.INVALID_JSON}
-    return {kind: Answer(row=Row.DEAD if kind in dead else Row.CANONICAL) for kind in RequestClass}
+_DEFAULT_ROW = {
+    RequestClass.MALFORMED: Row.DEAD,
+    RequestClass.PERSONAL: Row.DEAD,
+    RequestClass.INVALID_JSON: Row.DEAD,
+    RequestClass.CONFLICT: Row.NONE,
+}
 
 
 PERSONAL_KEYS = (
@@ -105,7 +107,24 @@ class Profile(Section):
 
     def answer(self, request_class: RequestClass) -> Answer:
         """What the target must answer to a class; the defaults are the reference service's."""
-        return self.answers.get(request_class) or _default_answers()[request_class]
+        answer = self.answers.get(request_class) or Answer()
+        if answer.row is not None:
+            return answer
+        return answer.model_copy(update={"row": _DEFAULT_ROW.get(request_class, Row.CANONICAL)})
+
+    def row(self, request_class: RequestClass) -> Row:
+        """Where the row of a request of a class must lie."""
+        return self.answer(request_class).row or Row.NONE
+
+    @property
+    def tenant_count(self) -> int | None:
+        """How many tenants there are; None where the rig makes as many as it wants."""
+        return len(self.tenants.fixed) or None
+
+    def sends(self, route: WebhookRoute) -> frozenset[RequestClass]:
+        """The request classes that are sent on a route."""
+        sent = {kind for kind in RequestClass if route.can_express(kind)}
+        return frozenset(sent if RequestClass.CONFLICT in self.answers else sent - {RequestClass.CONFLICT})
 
     def route(self, name: str) -> WebhookRoute:
         """The route of that name; ConfigError where there is none."""

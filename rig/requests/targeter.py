@@ -47,6 +47,8 @@ class _Form(NamedTuple):
     source: bytes
     personal: bool
     cut: bool
+    differs: bool
+    """Whether amount and time differ from those of the other request with the same key."""
 
     @classmethod
     def of(cls, share: Share, bodies: Bodies, source: bytes) -> _Form:
@@ -57,6 +59,7 @@ class _Form(NamedTuple):
             source,
             personal=kind is RequestClass.PERSONAL,
             cut=kind is RequestClass.INVALID_JSON,
+            differs=kind is RequestClass.CONFLICT,
         )
 
 
@@ -127,11 +130,11 @@ class Targets:
         self._index: list[int] = self._composition.index.tolist()
         self._tenant = [scenario.tenants[number] for number in self._composition.tenant.tolist()]
         self._repeating = frozenset(number for number, share in enumerate(scenario.shares) if share.one_key)
-        self._rows = {kind: targeter.profile.answer(kind).row for kind in RequestClass}
+        self._rows = {kind: targeter.profile.row(kind) for kind in RequestClass}
         key_step = scenario.step if scenario.key_step is None else scenario.key_step
         # A step that is spread over many tenants has other keys than the same step for one.
         spread = f"T{len(scenario.tenants)}/" if len(scenario.tenants) > 2 else ""
-        self._key_prefix = f"{scenario.id}/{key_step}/{scenario.trial}/{scenario.route}/{spread}"
+        self._key_prefix = f"{scenario.keys_of or scenario.id}/{key_step}/{scenario.trial}/{scenario.route}/{spread}"
         self._correlations = Series(targeter.namespace, f"{scenario.label}#")
         self._makers = {
             name: _RequestMaker(targeter, targeter.compile(scenario.route, credentials[name]), scenario)
@@ -262,6 +265,7 @@ class _RequestMaker:
         # Amount, time and number follow from the key, so that replays have the same body.
         bits = int(plain[:12], 16)
         values[_EVENT], values[_NUMBER], values[_KEY] = plain, bits, key
+        bits += form.differs * _OTHER
         values[_AMOUNT], values[_SOURCE] = 100 + bits % 99_900, form.source
         values[_UNIX], values[_NOW] = self._started_unix - (bits >> 20) % 3600, int(now)
         values[_CORRELATION], values[_NOW_MS] = targets.correlation(seq).encode(), int(now * 1000)
@@ -274,6 +278,8 @@ class _RequestMaker:
         return values
 
 
+_OTHER = (1 << 20) + 1
+"""Added to the bits of a key, it changes the amount by one and the time by a second."""
 _EMPTY = [b""] * len(SLOTS)
 _EVENT, _NUMBER, _AMOUNT, _DECIMAL, _UNIX, _UNIX_MS, _ISO, _SOURCE, _CORRELATION, _KEY, _NOW, _NOW_MS, _NOW_ISO = (
     PLACE[slot]

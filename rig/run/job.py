@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rig.errors import UsageError
@@ -24,6 +25,8 @@ class Job:
     profile: Profile
     profile_dir: Path
     scenarios: tuple[Scenario, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Scenarios that the target cannot be sent, each with the reason."""
 
     def __post_init__(self) -> None:
         self.settings.require_seedable(self.profile.launch is not None)

@@ -131,6 +131,7 @@ class Record:
             rig_version=rig.__version__,
             verb=job.verb,
             argv=job.argv,
+            left_out=job.left_out,
             seed=job.settings.seed,
             key=key,
             started_utc=started,
@@ -198,7 +199,7 @@ class Record:
     def seal_rows(self, scenario: Scenario) -> pd.DataFrame:
         """Turn what the workers wrote of a scenario run into history."""
         composition = self.targeter.bind(scenario).composition
-        expected = {kind: self.profile.answer(kind).status for kind in RequestClass}
+        expected = {kind: self.profile.answer(kind).right for kind in RequestClass}
         return self.history.seal(scenario, composition.share, composition.tenant, expected)
 
     def seal_all_rows(self) -> None:

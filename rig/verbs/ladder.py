@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from rig.errors import UsageError
 from rig.model import Scenario
 from rig.profile import Profile
-from scenarios.ladder import IDS, SPREAD, Ladder
+from scenarios.ladder import IDS, Ladder
 from scenarios.s8 import warm_up
 from scenarios.sustained import sustained_load
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run sends; ``left_out``: the scenarios that this target cannot be sent, each with the reason."""
+
+    scenarios: tuple[Scenario, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+
 def ladder_scenarios(
     profile: Profile, only: frozenset[str] | None = None, *, without: frozenset[str] = frozenset(), **options: Any
-) -> tuple[Scenario, ...]:
+) -> Plan:
     """The ladder over all routes of a profile: the scenarios of ``only``, else all but those of ``without``.
 
     ``options`` are fields of ``Ladder``. UsageError where S9 is asked for by name and has nothing to send: alone, it
@@ -29,14 +39,19 @@ def ladder_scenarios(
         routes=tuple(route.name for route in profile.routes),
         sources=profile.sources,
         only=only or frozenset(IDS) - without,
-        spread=0 if profile.tenants.fixed else SPREAD,  # fixed tenants are few: nobody has twenty to spare
+        sends={route.name: profile.sends(route) for route in profile.routes},
+        most_tenants=profile.tenant_count,
         **options,
     )
-    return tuple(ladder.scenarios())
+    left_out = ladder.left_out()
+    if only is not None and (asked := sorted(only & left_out.keys())):
+        raise UsageError(f"--only {asked[0]}: {left_out[asked[0]]}")
+    return Plan(tuple(ladder.scenarios()), left_out)
 
 
-def sustained_scenarios(profile: Profile, rate_per_s: float, seconds: float, p95_ms: float) -> tuple[Scenario, ...]:
+def sustained_scenarios(profile: Profile, rate_per_s: float, seconds: float, p95_ms: float) -> Plan:
     """An open loop on the first route of a profile, after a warm-up."""
     route = profile.routes[0].name
-    load = sustained_load(route, ("sustained",), rate_per_s=rate_per_s, seconds=seconds, p95_limit_ms=p95_ms)
-    return warm_up(route, "warm-up"), load
+    tenants = ("warm-up", "sustained") if profile.tenant_count is None else ("A", "A")
+    load = sustained_load(route, tenants[1:], rate_per_s=rate_per_s, seconds=seconds, p95_limit_ms=p95_ms)
+    return Plan((warm_up(route, tenants[0]), load))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from rig.checks.answers import check_answers
 from rig.evidence.case import Case
 from rig.evidence.gate import Verdict
+from rig.model import Outcome, RequestClass, Share
 from tests.checks.cases import (
     ABORTED,
     BROKEN,
@@ -17,6 +20,7 @@ from tests.checks.cases import (
     TIMEOUT,
     UNCONNECTED,
     Driven,
+    Ending,
     case,
     driven,
     plan,
@@ -106,3 +110,43 @@ def test_a_scenario_run_without_history_is_invalid() -> None:
 
 def test_nothing_scenario_runn_claims_nothing() -> None:
     assert check_answers(Case()) == []
+
+
+# --- the first request of a key and the others ---
+
+CREATED = Ending(Outcome.ACKNOWLEDGED, 201, "none")
+KNOWN = Ending(Outcome.ACKNOWLEDGED, 409, "none")
+TOLD_APART = {"answers": {"replay": {"status": [201], "again": [409]}}}
+
+
+@pytest.mark.parametrize(
+    ("endings", "verdict", "reason"),
+    [
+        ([CREATED, *[KNOWN] * 9], Verdict.PASS, ""),
+        ([*[KNOWN] * 9, CREATED], Verdict.PASS, ""),
+        ([CREATED, CREATED, *[KNOWN] * 8], Verdict.FAIL, "1 keys were answered as new more than once"),
+        ([KNOWN] * 10, Verdict.FAIL, "1 keys were answered as known and never as new"),
+        # The request without an answer may be the one that made the row.
+        ([TIMEOUT, *[KNOWN] * 9], Verdict.FAIL, "wrong answers: 1 timeout"),
+    ],
+)
+def test_one_request_of_a_key_is_answered_as_new(endings: list[Ending], verdict: Verdict, reason: str) -> None:
+    scenario = plan("S1", shares=(Share(RequestClass.REPLAY, 10, one_key=True),))
+    (gate,) = check_answers(replace(case(driven(scenario, endings)), profile=TOLD_APART))
+    assert gate.verdict is verdict
+    assert gate.reason == reason
+
+
+def test_where_all_answers_are_alike_nobody_is_told_apart() -> None:
+    scenario = plan("S1", shares=(Share(RequestClass.REPLAY, 10, one_key=True),))
+    (gate,) = check_answers(replace(case(driven(scenario)), profile={"answers": {"replay": {"status": [200]}}}))
+    assert gate.verdict is Verdict.PASS
+
+
+def test_what_the_target_cannot_be_sent_is_not_run_by_name() -> None:
+    gates = check_answers(replace(case(driven(plan())), left_out={"S5": "the target has one tenant"}))
+    assert [(gate.id, gate.verdict) for gate in gates] == [
+        ("S2.answers", Verdict.PASS),
+        ("S5.answers", Verdict.NOT_RUN),
+    ]
+    assert gates[1].reason == "the target has one tenant"

@@ -134,7 +134,7 @@ def test_answers_reach_their_keys(tmp_path: Path) -> None:
         ("secret-env", "whsec_5up3r", "give the NAME of an environment variable"),
         ("truth-dsn-env", "postgresql://me:pw@db/x", "give the NAME of an environment variable"),
         ("stored-status", "yes", "give an HTTP status"),
-        ("scheme", "rot13", "give one of hmac-sha256-hex"),
+        ("scheme", "rot13", "give one of none, token, hmac"),
         ("route", "", "an answer is needed, like /webhooks/orders"),
         ("event-id", "no.such", "the event has no 'no' there"),
         ("event", "/nowhere/event.json", "cannot be read"),

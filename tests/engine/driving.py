@@ -13,7 +13,7 @@ import numpy as np
 import uvloop
 from numpy.typing import NDArray
 
-from rig.engine.executors import executor_of
+from rig.engine.bodies import executor_of
 from rig.engine.scenario_executor import Assignment, ScenarioExecutor
 from rig.errors import ErrorKind
 from rig.evidence.scenario_runs import RESULT, WorkerReport

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from rig.errors import ErrorKind, EvidenceError
-from rig.evidence.history import COLUMNS, History, read_history
+from rig.evidence.history import COLUMNS, History, bodies_file, read_history
 from rig.evidence.scenario_runs import RESULT
 from rig.model import RequestClass, Scenario, Share
 from rig.requests.targeter import Composition
@@ -79,11 +79,39 @@ def test_every_row_is_named_and_judged(tmp_path: Path) -> None:
     assert constants.to_numpy().tolist() == [["T", "T-8-shopify-1", 8, 1, "shopify"]]
 
 
-@pytest.mark.parametrize("kind", [kind for kind in ErrorKind if kind.value > ErrorKind.CONNECT])
+UNANSWERED = [kind for kind in ErrorKind if ErrorKind.CONNECT < kind < ErrorKind.OTHER_BODY]
+
+
+@pytest.mark.parametrize("kind", UNANSWERED)
 def test_what_was_on_the_wire_and_has_no_answer_is_open(tmp_path: Path, kind: ErrorKind) -> None:
     history = History(tmp_path)
     write(history, scenario(1), raw([(0, 0, kind)]))
     assert seal(history, scenario(1))["outcome"].tolist() == ["indeterminate"]
+
+
+@pytest.mark.parametrize(
+    ("bodies", "others"),
+    [
+        ([7, 7, 7, 7], []),
+        # The first answer of a key is the measure, whichever request had it.
+        ([7, 8, 7, 9], [3]),
+        ([7, 8, 9, 8], [2]),
+    ],
+)
+def test_a_replay_with_another_body_than_the_first_is_no_right_answer(
+    tmp_path: Path, bodies: list[int], others: list[int]
+) -> None:
+    scene = scenario(4, shares=(Share(RequestClass.REPLAY, 4, one_key=True),), tenants=("A", "B"))
+    history = History(tmp_path)
+    rows = raw([(seq, 200, ErrorKind.NONE) for seq in range(4)])
+    file = write(history, scene, rows)
+    bodies_file(file).write_bytes(np.array(list(enumerate(bodies)), dtype="<i8").tobytes())
+    composition = Composition(scene, 1)
+    answers = dict.fromkeys(RequestClass, (200,))
+    sealed = history.seal(scene, composition.share, composition.tenant, answers)
+    assert sealed.index[sealed["error_kind"] == "other_body"].tolist() == others
+    assert sealed.index[sealed["outcome"] == "refused"].tolist() == others
+    assert not bodies_file(file).exists()
 
 
 def test_a_row_that_a_crash_cut_off_is_the_only_one_lost(tmp_path: Path) -> None:

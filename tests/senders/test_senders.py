@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from rig.model import Pace, RequestClass, RunKey, Scenario, Share
@@ -11,6 +13,7 @@ from rig.requests.sender import Address, Credentials
 from rig.requests.targeter import Targeter, Targets
 from tests.engine.scenes import taken_apart
 from tests.senders.shapes import API_KEY, SHAPES, TENANT, Sent, Shape
+from tests.senders.table import page
 
 NOW = 1_900_000_000
 OLD_SECRET = "whsec_" + "c2VjcmV0IG9mIHllc3RlcmRheSwgMjQ="
@@ -77,3 +80,7 @@ def test_no_preset_is_without_a_check() -> None:
     assert len(sender_names()) >= 24
     assert len(SHAPES) >= 41
     assert sum(shape.says == "keys" for shape in SHAPES) >= 30
+
+
+def test_the_page_about_senders_is_what_the_shapes_say() -> None:
+    assert Path("docs/senders.md").read_text() == page(), "python -m tests.senders > docs/senders.md"
