@@ -18,7 +18,6 @@ from rig.evidence.gate import Verdict
 from rig.evidence.judgement import Judgement
 from rig.evidence.manifest import Manifest
 from rig.evidence.sample_names import Role
-from rig.report.compared_run import ComparedRun
 from rig.text import value_words
 
 _MACHINE = ("cores", "cores_allowed", "cpu_quota_cores", "cpu_model", "memory_bytes", "core_planning")
@@ -30,6 +29,17 @@ _FOREIGN = 0.15
 """The share of the machine that other processes and steal may take. An idle machine spends a few percent on itself."""
 _BUSY = 0.5
 """A higher load average per core before the run means that others used the machine, where nobody sampled the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedRun:
+    """One run of a comparison: ``name`` of the pack, ``digest`` of its hash list in hex, and what the pack holds."""
+
+    name: str
+    digest: str
+    manifest: Manifest
+    case: Case
+    judgement: Judgement
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,7 @@ from rig.evidence.certificate import NullTrial
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.judgement import Judgement
 from rig.model import Scenario
-from rig.report.caveats import Caveat, caveats_about
-from rig.report.compared_run import ComparedRun
+from rig.report.caveats import Caveat, ComparedRun, caveats_about
 from rig.report.figures import scenario_run_figures
 from rig.report.interval import LEVEL, interval_of_mean, least_pairs
 from rig.text import some

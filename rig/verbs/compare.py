@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rig.errors import EvidenceError, UsageError
 from rig.evidence.pack import Pack
-from rig.report.compared_run import ComparedRun
+from rig.report.caveats import ComparedRun
 from rig.report.comparison import RunComparison, compare
 
 

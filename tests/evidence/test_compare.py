@@ -19,7 +19,7 @@ from rig.evidence.pack import Pack
 from rig.evidence.sample_names import PIDS, Role
 from rig.evidence.samples import COLUMNS, SamplerReport, Samples, with_types
 from rig.model import RequestClass, Share
-from rig.report.compared_run import ComparedRun
+from rig.report.caveats import ComparedRun
 from rig.report.comparison import Difference, RunComparison, compare
 from rig.report.comparison_documents import console, documents
 from rig.verbs.compare import compare_packs

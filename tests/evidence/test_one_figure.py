@@ -15,7 +15,7 @@ from rig.evidence.case import Case
 from rig.evidence.judgement import Judgement
 from rig.evidence.pack import Pack
 from rig.evidence.schema import translate
-from rig.report.compared_run import ComparedRun
+from rig.report.caveats import ComparedRun
 from rig.report.comparison import compare
 from rig.report.documents import html
 from rig.report.headline import headline
