@@ -20,9 +20,16 @@ from typing import Any, NoReturn
 from stub_server.service.config import Route
 from stub_server.service.directory import Taxonomy
 from stub_server.service.events import EventReader, InvalidEvent, SaleEvent
-from stub_server.service.personal import holds_personal, scrub
 
 KEY_CHARACTERS_MAX = 255
+PERSONAL_KEYS = frozenset(
+    {
+        "email", "email_address", "phone", "phone_number", "ssn", "social_security_number", "ip", "ip_address",
+        "first_name", "last_name", "full_name", "address", "street_address", "billing_address", "shipping_address",
+        "receipt_email", "customer_email", "customer_phone",
+    }
+)  # fmt: skip
+"""In any case and at any depth; the whole value goes with its key. The contract names keys, not shapes of values."""
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
@@ -146,3 +153,30 @@ class Steps:
 
     judge: Judge
     persist: Persist
+
+
+def holds_personal(value: Any) -> bool:
+    """True when any object in the JSON value, at any depth, has a personal key. RecursionError past ~900 levels.
+
+    It is on the hot path and builds nothing; only where it is True is ``scrub`` called.
+    """
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if key in PERSONAL_KEYS or key.casefold() in PERSONAL_KEYS:
+                return True
+            if isinstance(item, dict | list) and holds_personal(item):
+                return True
+    elif isinstance(value, list):
+        for item in value:
+            if isinstance(item, dict | list) and holds_personal(item):
+                return True
+    return False
+
+
+def scrub(value: Any) -> Any:
+    """A copy of the JSON value without its personal keys and their values."""
+    if isinstance(value, dict):
+        return {key: scrub(item) for key, item in value.items() if key.casefold() not in PERSONAL_KEYS}
+    if isinstance(value, list):
+        return [scrub(item) for item in value]
+    return value

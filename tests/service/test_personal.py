@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stub_server.service.personal import PERSONAL_KEYS, holds_personal, scrub
+from stub_server.service.intake import PERSONAL_KEYS, holds_personal, scrub
 
 keys = st.one_of(st.sampled_from(sorted(PERSONAL_KEYS)), st.text(max_size=5))
 json_values = st.recursive(
