@@ -2,7 +2,7 @@
 
 ``defects`` lists the defects, ``stages`` runs them; ``bottlenecks`` lists what ``diagnosis`` seeds; ``bench`` is what
 all runs share. ``injections`` is what they do to a run, ``throttle``, ``quota``,
-``foreign_load`` and ``locust_run`` how. ``weaknesses`` and ``storms`` are the same for storms. ``matrix`` compares what
+``foreign_load`` and ``locust_run`` how. ``weaknesses`` is the same for storms. ``matrix`` compares what
 was declared with what was seen; ``catalog`` lists every gate with the defects that turn it red. Not for the verb
 (``rig.verbs.prove``), nor for what a defect of the service does (``stub_server.service.defects``).
 """

@@ -1,6 +1,6 @@
 """The mutation matrix: every gate under every defect, with the verdict that was declared and the one that was seen.
 
-Values, a score, a table. ``rig.selftest.stages`` and ``rig.selftest.storms`` make them.
+Values, a score, a table. ``rig.selftest.stages`` and ``rig.selftest.weaknesses`` make them.
 """
 
 from __future__ import annotations

@@ -1,17 +1,27 @@
 """What each protection is for: without it its own gates must turn red, and the others stay green.
 
-The same holds for each mistake of a flawed verifier. ``rig prove --storms`` runs this list (``rig.selftest.storms``);
-tests compare it with the protections.
+The same holds for each mistake of a flawed verifier. ``prove_storms`` runs this list: one storm for each
+``Weakness``, all on one server, each with a pack that is judged from its files. Tests compare the list with the
+protections.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from rig.checks.race_tests import KINDS
 from rig.evidence.gate import Verdict
 from rig.evidence.storm import UNKNOWN_KID
+from rig.machine.supervisor import Supervisor
+from rig.run.job import Job
+from rig.run.open_run import open_run
+from rig.run.record import conclude_on_error
+from rig.run.reporter import Reporter
+from rig.run.storms import run_storm_step, storm_server
+from rig.selftest.matrix import Cell, Proof, cells_of, judge_pack
+from rig.storms.environment import StormOptions
 from rig.storms.unknown_kid.cases import CASES
 
 GATES: Mapping[str, tuple[str, ...]] = {
@@ -123,3 +133,24 @@ WEAKNESSES = (
     Weakness("tenant-leak", ("dead-letters",), red=("dead-letters",)),
 )
 """In the order they are run; the healthy one of a case before its weaknesses."""
+
+
+def prove_storms(
+    job: Job, chosen: Sequence[str], environ: Mapping[str, str], reporter: Reporter, repetition: int = 1
+) -> Proof:
+    """Run a storm for every weakness, or for those of the ``chosen`` storms and cases; each leaves a pack."""
+    cells: list[Cell] = []
+    packs: dict[str, Path] = {}
+    weaknesses = [one for one in WEAKNESSES if not chosen or one.storm in chosen or one.case in chosen]
+    with Supervisor() as supervisor, storm_server(supervisor, environ) as cluster:
+        for weakness in weaknesses:
+            reporter.stage(weakness.name)
+            opened = open_run(replace(job, verb="storm"), environ, reporter)
+            cases = (weakness.case,) if weakness.case else ()
+            options = StormOptions(weakness.processes, weakness.without, cases, weakness.subject)
+            with conclude_on_error(opened.record, "storm"):
+                list(run_storm_step(opened, cluster, weakness.storm, options))
+                opened.record.mark_complete()
+            packs[weakness.name] = opened.record.judge(reports=False).pack
+            cells += cells_of(weakness.name, weakness.cells(), judge_pack(packs[weakness.name]), repetition)
+    return Proof(tuple(cells), packs)

@@ -13,7 +13,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from urllib.parse import urlsplit, urlunsplit
@@ -21,7 +21,7 @@ from urllib.parse import urlsplit, urlunsplit
 from rig.errors import ConfigError, Unavailable
 from rig.evidence.race_figures import RateLimitFigures
 from rig.evidence.storm import StormReport
-from rig.machine.child import free_port
+from rig.machine.child import free_port, wait_until
 from rig.profile.storms import RateLimit
 from rig.storms.command import run_in_background
 from rig.storms.fleet import Barrier
@@ -34,7 +34,6 @@ WINDOWS = 2
 _REQUEST_TIMEOUT_S = 10.0
 _REPORTING_S = 30.0
 _READY_S = 20.0
-_POLL_S = 0.02
 _PAUSE_S = 0.004
 """Between two requests of one process: a limit is exceeded long before a core is full."""
 
@@ -132,21 +131,17 @@ def _parse_url(race: RaceTest[RateLimit], url: str) -> tuple[Endpoint, str]:
 
 
 def _wait_until_listening(race: RaceTest[RateLimit], endpoint: Endpoint, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + _READY_S
-    while True:
-        if process.poll() is not None:
-            raise Unavailable(
-                f"{race.key('command')} ended with exit code {process.returncode}; its log is in the pack"
-            )
-        try:
+    def is_listening() -> bool:
+        with suppress(OSError):
             endpoint.connect(1.0).close()
-            return
-        except OSError as error:
-            if time.monotonic() > deadline:
-                raise Unavailable(
-                    f"{race.key('command')} does not listen at {endpoint.url}: {error}; its log is in the pack"
-                ) from None
-            time.sleep(_POLL_S)
+            return True
+        return False
+
+    if wait_until(is_listening, process, _READY_S):
+        return
+    ended = f"ended with exit code {process.returncode}"
+    wrong = f"does not listen at {endpoint.url}" if process.poll() is None else ended
+    raise Unavailable(f"{race.key('command')} {wrong}; its log is in the pack")
 
 
 def _send(number: int, requests: _Requests, barrier: Barrier) -> _Answers:

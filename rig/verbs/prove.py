@@ -2,9 +2,9 @@
 that turns red at everything.
 
 Flow: the defects of service, instrument, evidence and locust runs (``rig.selftest.defects``), then the storms with each
-of their protections taken away (``rig.selftest.storms``). Each run leaves a pack and is judged as any other. The gates
-that a defect declares red or green are the mutation matrix, and the share of it that came out so is the score. A test
-over ``rig.selftest.catalog`` sees to it that no gate is without a defect.
+of their protections taken away (``rig.selftest.weaknesses``). Each run leaves a pack and is judged as any other.
+The gates that a defect declares red or green are the mutation matrix, and the share of it that came out so is the
+score. A test over ``rig.selftest.catalog`` sees to it that no gate is without a defect.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from rig.run.reporter import Reporter
 from rig.selftest.defects import DEFECTS, OLD_NAMES, add_healthy_runs
 from rig.selftest.matrix import Proof, join_proofs
 from rig.selftest.stages import Defect, prove_defects
-from rig.selftest.storms import prove_storms
-from rig.selftest.weaknesses import WEAKNESSES
+from rig.selftest.weaknesses import WEAKNESSES, prove_storms
 
 _STORM_NAMES = tuple(dict.fromkeys([*STORMS, *(weakness.case for weakness in WEAKNESSES if weakness.case)]))
 

@@ -60,7 +60,7 @@ class SamplingOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Sampled:
+class FinishedSampling:
     """A pack and what it holds, for the table."""
 
     finished: FinishedRun
@@ -69,7 +69,7 @@ class Sampled:
 
 def sample(
     options: SamplingOptions, argv: tuple[str, ...], environ: Mapping[str, str], on_start: Callable[[], None]
-) -> Sampled:
+) -> FinishedSampling:
     """Look until the time is over; ``on_start`` is called once all samplers look.
 
     ConfigError or Unavailable where the database cannot be sampled, UsageError for a process that does not exist.
@@ -126,7 +126,7 @@ def _wait(samplers: tuple[SamplerProcess, ...], seconds: float | None) -> None:
         never.wait(left_s)
 
 
-def judge_samples(pack: Pack, manifest: Manifest) -> Sampled:
+def judge_samples(pack: Pack, manifest: Manifest) -> FinishedSampling:
     """Judge what was sampled, write the report, seal the pack and let it go."""
     manifest = replace(manifest, ended_utc=datetime.now(UTC))
     pack.write_manifest(manifest)
@@ -136,7 +136,7 @@ def judge_samples(pack: Pack, manifest: Manifest) -> Sampled:
     rig.report.documents.write(pack, manifest, case, judgement)
     digest = pack.seal()
     pack.let_go()
-    return Sampled(FinishedRun(VERB, judgement, pack.path, digest, None), case)
+    return FinishedSampling(FinishedRun(VERB, judgement, pack.path, digest, None), case)
 
 
 def tables(case: Case) -> RenderableType:
