@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rig.checks.answers import check_answers
+from rig.checks.arrival import check_arrival
 from rig.checks.confusion import check_confusion
 from rig.checks.gates import Checker, GateKind, Kind
 from rig.checks.instrument import COMPLETION, below_floor, check_accounting, check_completion, check_null
@@ -40,6 +41,7 @@ CALIBRATION: tuple[Checker, ...] = (check_null, check_latency_calibration)
 LOAD: tuple[Checker, ...] = (
     check_rows,
     check_answers,
+    check_arrival,
     check_time,
     check_sustained_load,
     check_totals,

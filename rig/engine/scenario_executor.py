@@ -2,7 +2,7 @@
 
 Flow: ``prepare`` builds, signs and connects; ``run`` starts the clock, sends until every request has ended, reports.
 When a request goes out is the subclass's decision (``rig.engine.executors``). The timed path holds one write, one read,
-one parse and one packed row for each request. Rows go to a file as the run goes: a crash loses a quarter of a second.
+one parse and one packed row for each request. Rows go to a file as the run goes: a crash loses 25 ms.
 Not for: judging answers, talking to the parent (``rig.engine.worker``).
 """
 
@@ -29,7 +29,10 @@ from rig.requests.sender import Credentials
 from rig.requests.targeter import Targeter
 from rig.target.endpoint import Endpoint
 
-FLUSH_EVERY_S = 0.25
+FLUSH_EVERY_S = 0.025
+"""Rows are on disk this soon: who watches the database beside the run compares it with the answers (rig.truth)."""
+_PROGRESS_EVERY = 10
+"""Flushes between two words to the parent."""
 PRESIGNED_LIMIT = 300_000
 """Requests that a worker may hold ready, about 700 bytes each; beyond it they are signed as they go."""
 
@@ -80,6 +83,7 @@ class ScenarioExecutor(Executor[Connection]):
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._waited_ns = 0
         self._samples = 0
+        self._flushes = 0
         wanted = range(assignment.worker, min(scenario.pace.connections, len(self._seqs) * active), active)
         self._connections = [self.connection_class(number, self) for number in range(len(wanted))]
         # Opened first: a disk that takes no rows must be known before anything is sent.
@@ -256,5 +260,7 @@ class ScenarioExecutor(Executor[Connection]):
         except OSError as error:
             self.fail(error)
             return
-        self._progress(self._rows.written)
+        self._flushes += 1
+        if self._flushes % _PROGRESS_EVERY == 0:
+            self._progress(self._rows.written)
         self._timers["flush"] = self._loop.call_later(FLUSH_EVERY_S, self._flush_regularly)

@@ -77,6 +77,29 @@ class CanaryHit:
 
 
 @dataclass(frozen=True, slots=True)
+class Arrival:
+    """When the rows of one scenario run arrived, by a sample of ``watched`` acknowledged keys.
+
+    The lag (ms) is the time from an answer to the first snapshot with its row, and 0 where the first snapshot after the
+    answer had it. ``late`` keys were missing from a snapshot that began after their answer; ``missing`` ones never came
+    while they were watched. ``resolution_ms``: the median time between two snapshots. ``unwatched``: why nothing could
+    be watched.
+    """
+
+    scenario_run: str
+    scenario: str
+    watched: int
+    late: int
+    missing: int
+    lag_p50_ms: float
+    lag_p99_ms: float
+    lag_max_ms: float
+    resolution_ms: float
+    late_keys: tuple[str, ...] = ()
+    unwatched: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class TruthReport:
     """What was read from the database once the target was quiet."""
 
@@ -93,3 +116,5 @@ class TruthReport:
     log_files_unread: tuple[str, ...] = ()
     keys_unattributed: int = 0
     """Values with a personal key that may be older than the run, because they were not counted before it."""
+    arrivals: tuple[Arrival, ...] = ()
+    """When rows arrived; empty where nobody watched."""

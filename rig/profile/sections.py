@@ -237,6 +237,14 @@ class DeadTable(Section):
         return self
 
 
+class Arrival(Section):
+    """How rows arrive where a queue stores events after the answer. Without it a row must be there with its answer."""
+
+    within_s: float = Field(gt=0)
+    """How long the last row may take after the last answer. The truth is read as soon as every acknowledged event has
+    its row, and no later than this."""
+
+
 class Truth(Section):
     """The database that holds the truth. The DSNs come from the environment and must be of two different roles."""
 
@@ -250,10 +258,13 @@ class Truth(Section):
     """Schemas of the target. Every text, JSON and bytea column in them is searched for personal values; the two event
     tables are searched for personal keys as well."""
     quiet_s: float = Field(default=0.1, ge=0.1)
-    """The database is read once nobody has worked in it for this long. If a queue stores events after the answer, give
-    more than the longest time from an answer to its row. Must be below ``quiesce_timeout_s``."""
+    """The database is read once nobody has worked in it for this long. Must be below ``quiesce_timeout_s``. With
+    ``[truth.arrival]`` it is not waited for."""
     quiesce_timeout_s: float = Field(default=30, gt=0)
     """How long the database may take to become quiet after the last answer."""
+
+    arrival: Arrival | None = None
+    """For a service that answers before it stores."""
 
     @model_validator(mode="after")
     def _rest_fits(self) -> Self:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rig.calibrate.cores import confine
 from rig.engine.pool import Pool
@@ -19,6 +19,7 @@ from rig.target.launch import LiveTarget, open_target
 from rig.target.prober import Prober
 from rig.target.store import Store
 from rig.target.tenants import provision
+from rig.truth.arrival import ArrivalWatch
 from rig.truth.reader import TruthReader
 
 
@@ -57,11 +58,11 @@ def load_target(run: OpenRun, pool: Pool, store: Store) -> TargetUse:
                 ports.append(("the target's port", target.endpoint.port))
             _pin(run, target, store)
             reader = TruthReader(job.profile, store.truth_dsn)
-            went_on = _send(run, pool, store, target, reader)
+            went_on, watch = _send(run, pool, store, target, reader)
             rows: TruthReport | None = None
-            run.reporter.stage("waiting until the database is quiet, then reading the truth")
+            run.reporter.stage("waiting for the rows, then reading the truth")
             with keep_open_on_error(record, store):
-                rows = read_rows(record, reader)
+                rows = replace(read_rows(record, reader), arrivals=watch.arrivals())
             # Once the target was stopped, however that went: its last log lines may come only then.
             afterwards.callback(_search_logs, run, reader, store, target, rows)
     except KeyboardInterrupt:
@@ -69,17 +70,21 @@ def load_target(run: OpenRun, pool: Pool, store: Store) -> TargetUse:
     return TargetUse(tuple(ports), (connections.look_again(),), interrupted=not went_on)
 
 
-def _send(run: OpenRun, pool: Pool, store: Store, target: LiveTarget, reader: TruthReader) -> bool:
-    """Make the tenants, look at what lies there, run the scenarios; False where they were interrupted."""
+def _send(run: OpenRun, pool: Pool, store: Store, target: LiveTarget, reader: TruthReader) -> tuple[bool, ArrivalWatch]:
+    """Make the tenants, look at what lies there, run the scenarios; False where they were interrupted.
+
+    The watch has seen when the rows arrived.
+    """
     job, record = run.job, run.record
     tenancy = provision(job.profile, run.key, tenants_of(job.scenarios), store.truth_dsn, run.environ, record.secrets)
     record.amend(tenants=tenancy.tenants)
     record.keep_baseline(reader.preflight(record.targeter, job.scenarios, tenancy.tenants, store.runtime_dsn))
-    with _samplers(run, pool, target, store), Prober(job.profile.probes, target.endpoint) as prober:
-        went_on = run_scenarios(run, pool, target, tenancy)
+    watch = reader.watch_arrival(record.targeter, tenancy.tenants)
+    with _samplers(run, pool, target, store), Prober(job.profile.probes, target.endpoint) as prober, watch:
+        went_on = run_scenarios(run, pool, target, tenancy, watch)
     record.pack.write_probes(prober.frame())
     record.pack.write_pool(prober.pool())
-    return went_on
+    return went_on, watch
 
 
 def _search_logs(run: OpenRun, reader: TruthReader, store: Store, target: LiveTarget, rows: TruthReport | None) -> None:

@@ -22,9 +22,10 @@ def read_truth(record: Record, reader: TruthReader, log_files: Sequence[Path]) -
 
 
 def read_rows(record: Record, reader: TruthReader) -> TruthReport:
-    """What lies in the database once it is quiet. EvidenceError where it does not become quiet or cannot be read."""
-    reader.require_quiet()
-    return reader.read_rows(record.targeter, record.outcomes(), record.manifest.tenants, record.baseline())
+    """What lies in the database once the rows are there. EvidenceError where it cannot be read."""
+    outcomes, tenants = record.outcomes(), record.manifest.tenants
+    reader.require_arrival(record.targeter, outcomes, tenants)
+    return reader.read_rows(record.targeter, outcomes, tenants, record.baseline())
 
 
 def search_logs(record: Record, reader: TruthReader, rows: TruthReport, log_files: Sequence[Path]) -> None:

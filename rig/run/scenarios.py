@@ -10,11 +10,12 @@ from rig.profile import WebhookRoute
 from rig.run.open_run import OpenRun
 from rig.target.launch import LiveTarget
 from rig.target.tenants import Tenancy
+from rig.truth.arrival import ArrivalWatch
 
 _REFUSALS = (401, 403)
 
 
-def run_scenarios(run: OpenRun, pool: Pool, target: LiveTarget, tenancy: Tenancy) -> bool:
+def run_scenarios(run: OpenRun, pool: Pool, target: LiveTarget, tenancy: Tenancy, watch: ArrivalWatch) -> bool:
     """Run every scenario; each is in the journal before it starts and after it ends. False where it was interrupted.
 
     ConfigError where the target refuses every request of the first one.
@@ -23,7 +24,9 @@ def run_scenarios(run: OpenRun, pool: Pool, target: LiveTarget, tenancy: Tenancy
     for number, scenario in enumerate(scenarios, 1):
         run.reporter.run_scenario(scenario, number, len(scenarios))
         run.record.announce(scenario, pool.size)
+        watch.follow(scenario, [run.record.history.rows_file(scenario, worker) for worker in range(pool.size)])
         report = run_and_watch(pool, _load(run, target, tenancy, scenario), progress=run.reporter.progress)
+        watch.finish(scenario)
         rows = run.record.complete(report)
         if number == 1 and len(rows) and rows["status"].isin(_REFUSALS).all():
             raise ConfigError(_refusal(run.job.profile.route(scenario.route), int(rows["status"].iloc[0])))

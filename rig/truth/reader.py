@@ -24,6 +24,7 @@ from rig.evidence.truth import TruthReport
 from rig.model import Scenario, Tenant
 from rig.profile import Profile
 from rig.requests.targeter import Targeter
+from rig.truth.arrival import ArrivalWatch, await_arrival
 from rig.truth.canaries import Findings, Search, search_log
 from rig.truth.expected import RequestIndex, RunOutcomes
 from rig.truth.preflight import preflight
@@ -63,6 +64,27 @@ class TruthReader:
         """Wait until the target's database was quiet for ``truth.quiet_s``, at most ``truth.quiesce_timeout_s``."""
         truth = self._profile.truth
         return quiesce(self._connect, timeout_s=truth.quiesce_timeout_s, quiet_s=truth.quiet_s)
+
+    def watch_arrival(self, targeter: Targeter, tenants: Sequence[Tenant]) -> ArrivalWatch:
+        """A context that watches rows arrive beside the load."""
+        arrival = self._profile.truth.arrival
+        return ArrivalWatch(self._connect, self._profile, targeter, tenants, arrival.within_s if arrival else None)
+
+    def require_arrival(
+        self, targeter: Targeter, scenario_runs: Sequence[RunOutcomes], tenants: Sequence[Tenant]
+    ) -> None:
+        """Wait for the rows, where the profile says how long they may take; else until the database is quiet.
+
+        EvidenceError where it does not become quiet, or cannot be read.
+        """
+        arrival = self._profile.truth.arrival
+        if arrival is None:
+            self.require_quiet()
+            return
+        try:
+            await_arrival(self._connect, self._profile, targeter, scenario_runs, tenants, arrival.within_s)
+        except psycopg.Error as error:
+            raise EvidenceError(f"the rows could not be waited for: {in_words(error)}") from None
 
     def require_quiet(self) -> None:
         """As ``quiesce``; EvidenceError where the database does not become quiet in time."""

@@ -80,6 +80,11 @@ class EventTables:
     truth: Truth
 
     @property
+    def canonical_tenant(self) -> sql.Composable:
+        """SQL for the tenant's id in the canonical table."""
+        return self.canonical.columns[self.truth.canonical.tenant].word
+
+    @property
     def dead_identity(self) -> sql.Composable:
         """SQL for what identifies the request in a dead letter; NULL where nothing does."""
         dead = self.truth.dead

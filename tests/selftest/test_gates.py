@@ -107,7 +107,8 @@ def test_the_healthy_run_has_every_gate_of_the_ladder_green() -> None:
     others = {"totals", "duplicates", "accounting", "probes", "hygiene", "privacy.rows", "privacy.logs", "S8.time"}
     others |= {"calibration.null", "calibration.ruler", "samplers", "samplers.database_cpu", "littles_law"}
     others |= {"sustained.rate", "sustained.p95", "sustained.degradation"}
-    assert set(HEALTHY.green) == scenarios | others | {gate.id for gate in EXIT_GATES}
+    others |= {f"{scenario}.late" for scenario in ("S1", "S2", "S5", "S6", "S8", "S9", "warm-up")}
+    assert set(HEALTHY.green) >= scenarios | others | {gate.id for gate in EXIT_GATES}
 
 
 def test_a_gate_that_is_green_in_the_healthy_run_must_stay_green_under_a_defect() -> None:
@@ -131,7 +132,7 @@ def test_defects_are_ones_that_somebody_can_make() -> None:
     path = bundled_profile()
     job, nobody = Job("run", (), Settings(), load_profile(path), path.parent), cast("Any", None)
     switches = [defect for defect in DEFECTS if defect.stage is LADDER or defect.name.startswith("slow-")]
-    assert len(switches) == 14
+    assert len(switches) == 15
     for defect in switches:
         run = PlannedRun(job, nobody, nobody, nobody, nobody, nobody)
         with defect.apply(run):

@@ -1,0 +1,50 @@
+"""``S1.late`` … ``S9.late``: the row of an acknowledged request is there when its answer arrives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rig.checks.gates import GateKind, Kind, emits
+from rig.evidence.case import Case
+from rig.evidence.gate import Gate
+from rig.evidence.truth import Arrival
+
+LATE = GateKind(
+    "*.late", Kind.TRUTH, "each row that was watched for is there in the first snapshot that began after its answer"
+)
+
+
+@emits(LATE)
+def check_arrival(case: Case) -> list[Gate]:
+    """One gate for each scenario that leaves canonical rows; NOT-RUN where the profile says that rows come later."""
+    arrivals = case.truth.arrivals if case.truth is not None else ()
+    scenarios = dict.fromkeys(arrival.scenario for arrival in arrivals)
+    return [_late_gate(case, name, [each for each in arrivals if each.scenario == name]) for name in scenarios]
+
+
+def _late_gate(case: Case, scenario: str, arrivals: Sequence[Arrival]) -> Gate:
+    watched, late = sum(each.watched for each in arrivals), sum(each.late for each in arrivals)
+    figures: dict[str, object] = {
+        "watched": watched,
+        "late": late,
+        "lag_p50_ms": max(each.lag_p50_ms for each in arrivals),
+        "lag_p99_ms": max(each.lag_p99_ms for each in arrivals),
+        "lag_max_ms": max(each.lag_max_ms for each in arrivals),
+        "resolution_ms": max(each.resolution_ms for each in arrivals),
+    }
+    if unwatched := next((each.unwatched for each in arrivals if each.unwatched), ""):
+        return LATE.not_run(unwatched, figures, name=scenario)
+    if (case.profile.get("truth") or {}).get("arrival"):
+        return LATE.not_run(
+            "the profile says that rows come after the answer ([truth.arrival])", figures, name=scenario
+        )
+    if not watched:
+        return LATE.not_run("no acknowledged request of it must leave a canonical row", figures, name=scenario)
+    if late:
+        figures["keys"] = [key for each in arrivals for key in each.late_keys][:5]
+    wrong = (
+        f"{late} of {watched} rows came after their answer; if a queue stores them, write [truth.arrival] within_s"
+        if late
+        else ""
+    )
+    return LATE.decide(figures, wrong=wrong, name=scenario)

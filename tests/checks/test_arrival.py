@@ -1,0 +1,50 @@
+"""*.late: rows that came after their answers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from rig.checks.arrival import check_arrival
+from rig.evidence.case import Case
+from rig.evidence.gate import Verdict
+from rig.evidence.truth import Arrival
+from tests.checks.cases import case, driven, plan
+
+QUEUED = {"truth": {"arrival": {"within_s": 60}}}
+
+
+def arrived(**changes: Any) -> Arrival:
+    seen = Arrival("S2-10-stripe-1", "S2", 10, 0, 0, 0.0, 0.0, 0.0, 21.0)
+    return replace(seen, **changes)
+
+
+def of(*arrivals: Arrival, profile: dict[str, Any] | None = None) -> Case:
+    own = case(driven(plan()))
+    assert own.truth is not None
+    return replace(own, truth=replace(own.truth, arrivals=arrivals), profile=profile or {})
+
+
+@pytest.mark.parametrize(
+    ("evidence", "verdict", "reason"),
+    [
+        (of(arrived()), Verdict.PASS, ""),
+        (of(arrived(late=1, late_keys=("k",))), Verdict.FAIL, "1 of 10 rows came after their answer"),
+        (of(arrived(), arrived(late=2)), Verdict.FAIL, "2 of 20 rows"),
+        # A lost row is no late one: S2.rows is about it.
+        (of(arrived(missing=1)), Verdict.PASS, ""),
+        (of(arrived(watched=0)), Verdict.NOT_RUN, "no acknowledged request"),
+        (of(arrived(late=9), profile=QUEUED), Verdict.NOT_RUN, "[truth.arrival]"),
+        (of(arrived(watched=0, unwatched="the truth DSN is a standby")), Verdict.NOT_RUN, "standby"),
+    ],
+)
+def test_late(evidence: Case, verdict: Verdict, reason: str) -> None:
+    (gate,) = check_arrival(evidence)
+    assert (gate.id, gate.verdict) == ("S2.late", verdict)
+    assert reason in gate.reason
+
+
+def test_where_nobody_watched_there_is_no_gate() -> None:
+    assert check_arrival(of()) == []
