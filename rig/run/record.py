@@ -78,11 +78,13 @@ class FinishedRun:
     def _calibration(self) -> dict[str, Any]:
         certificate = self.certificate
         median = certificate.median if certificate else None
+        trials_rps = [round(trial.rps, 1) for trial in certificate.trials] if certificate else []
         return {
             "verdict": self.judgement.verdict.value,
             "exit_code": self.judgement.exit_code,
             "rps": certificate and round(certificate.rps, 1),
-            "rps_trials": [round(trial.rps, 1) for trial in certificate.trials] if certificate else [],
+            "trials_rps": trials_rps,
+            "rps_trials": trials_rps,  # its old name, for one release
             "floor_rps": certificate and certificate.floor_rps,
             "client_cpu_us_per_request": median and round(median.client_cpu_us_per_request, 2),
             "client_all_in_us_per_request": median and round(median.client_all_in_us_per_request, 2),

@@ -7,6 +7,10 @@ import pytest
 from click.testing import CliRunner
 
 from rig.cli.main import cli
+from rig.errors import UsageError
+from rig.evidence.storm import OLD_PROTECTIONS
+from rig.storms.environment import StormOptions
+from rig.verbs import storm as storm_module
 
 COLUMNS = 80
 VERBS: list[list[str]] = [[], *([name] for name in cli.commands)]
@@ -45,3 +49,16 @@ def test_an_old_name_is_taken_and_not_shown(verb: str, old: str) -> None:
     options = [parameter for parameter in cli.commands[verb].params if isinstance(parameter, click.Option)]
     assert any(old in (*option.opts, *option.secondary_opts) for option in options)
     assert old not in help_of([verb])
+
+
+@pytest.mark.parametrize(("old", "new"), OLD_PROTECTIONS.items())
+def test_an_old_name_of_a_protection_means_todays(old: str, new: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def keep(_: object, storm: str, options: StormOptions, *more: object) -> None:
+        asked.append(options.without)
+        raise UsageError("enough")
+
+    monkeypatch.setattr(storm_module, "storm", keep)
+    CliRunner().invoke(cli, ["storm", "unknown-kid", "--without", old, "--without", new])
+    assert asked == [(new, new)]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from locust.runners import STATE_RUNNING, MasterRunner, WorkerNode, WorkerNodes
 from pydantic import TypeAdapter
 
@@ -14,6 +16,7 @@ from rig.evidence.locust_run import WorkerAccount
 from rig.evidence.pack import Pack
 from rig.locust_bridge import master, master_test
 from rig.locust_bridge.plan import LocustPlan
+from scenarios.s8 import perf_gate
 from tests.locust.plans import planned
 
 NODE = "here_rig_1_a"
@@ -58,6 +61,22 @@ def test_a_worker_that_comes_late_has_no_share_of_what_is_counted_out(tmp_path: 
     plan = LocustPlan.from_wire(line.sent[0].data)
     assert (plan.worker, plan.late) == (1, True)
     assert [seen.late for seen in test.books(0, 0).workers] == [False, True]
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_the_last_request_of_s8_ends_a_test_of_s8_alone_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: bool
+) -> None:
+    bridge, _ = a_bridge(NODE)
+    bridge.test = test = a_test(tmp_path)
+    test.alone, test.plan = alone, replace(test.plan, fixed=perf_gate("stripe", "A", requests=100))
+    test.add_worker(NODE, share=100)
+    started: list[Any] = []
+    monkeypatch.setattr(master.gevent, "spawn", started.append)
+    for sequence, requests in enumerate((99, 1, 5), start=1):
+        report = {"sequence": sequence, "credit": {}, "spent": False}
+        bridge._take_report(NODE, {"rig": report, "stats_total": {"num_requests": requests, "num_failures": 0}})
+        assert started == ([bridge._end] if alone and sequence > 1 else [])
 
 
 def test_rows_are_a_sign_of_life_and_are_answered() -> None:

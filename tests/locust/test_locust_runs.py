@@ -197,6 +197,19 @@ def test_s8_is_a_fixed_count_that_ends_the_test(tmp_path: Path, defects: tuple[s
     assert _gates(pack)["S8.time"]["verdict"] == "PASS"
 
 
+def test_s8_beside_other_user_classes_does_not_end_the_test(tmp_path: Path) -> None:
+    """Once its requests are sent, its users stay idle, and the others go on to the end of the time."""
+    words = ("S8PerfGate", "S2Unique", "--headless", "-u", "10", "-r", "50", "-t", "8s", "--rig-s8", "200")
+    out = ("--rig-out", str(tmp_path / "results"), *QUICK)
+    with processes(locust(*words, *out), logs=tmp_path) as (master,):
+        assert master.end() == ExitCode.PASS, master.said
+    rows = _ended(only_pack(tmp_path / "results"))
+    is_s8 = rows["scenario_run"].astype(str).str.startswith("S8")
+    shared, others = rows[is_s8], rows[~is_s8]
+    assert len(shared) == 200
+    assert others["sent_ns"].max() > shared["sent_ns"].max() + 3e9
+
+
 @pytest.mark.parametrize("native", [True, False])
 def test_a_locust_run_ends_at_its_ceiling(tmp_path: Path, native: bool) -> None:
     """Told to run for minutes, it sends what it may, to the last request, and is judged."""

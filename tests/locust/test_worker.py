@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import msgpack
+import numpy as np
 import pytest
 import zmq
 import zmq.asyncio as zmq_asyncio
 
 from rig.calibrate.stub import null_stub
-from rig.errors import ConfigError, Unavailable, UsageError
+from rig.engine.pacer import NS
+from rig.errors import ConfigError, ErrorKind, Unavailable, UsageError
 from rig.evidence.scenario_runs import RESULT
 from rig.locust_bridge import ramping_users as users_module
 from rig.locust_bridge import worker as worker_module
@@ -172,8 +174,6 @@ async def test_a_share_of_a_fixed_count_is_sent_once_and_what_is_left_is_skipped
 
 
 async def test_a_worker_sends_its_share_of_the_ceiling_and_says_so() -> None:
-    from dataclasses import replace
-
     with null_stub() as stub:
         async with greeted() as (master, _):
             plan = replace(LocustPlan.from_wire(planned(stub.endpoint.url)), most_requests=301, worker=2, workers=3)
@@ -238,24 +238,31 @@ async def test_a_worker_uses_nothing_that_its_master_has_not_heard_of(monkeypatc
                 names |= {entry["name"] for entry in (await master.expect("stats"))["stats"]}
 
 
-async def test_statistics_are_on_the_masters_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_module, "REPORT_S", 1000.0)  # so that the last report has what was sent
-    asked = asyncio.Event()
+@contextlib.asynccontextmanager
+async def answering(delay_s: float = 0.0) -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """A target that answers each request after a time: its URL, and an event that is set once it has answered."""
+    answered = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError):
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while head := await reader.readuntil(b"\r\n\r\n"):
                 length = re.search(rb"(?i)content-length: (\d+)", head)
                 assert length is not None
                 await reader.readexactly(int(length[1]))
+                await asyncio.sleep(delay_s)
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-                asked.set()
+                answered.set()
         writer.close()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server, greeted() as (master, _):
-        port = server.sockets[0].getsockname()[1]
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", answered
+
+
+async def test_statistics_are_on_the_masters_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "REPORT_S", 1000.0)  # so that the last report has what was sent
+    async with answering() as (url, asked), greeted() as (master, _):
         master.wall_offset_ns = 10**18
-        await master.say(PLAN, planned(f"http://127.0.0.1:{port}"))
+        await master.say(PLAN, planned(url))
         await master.spawn(1.0, S2Unique=1)
         await master.expect("spawning_complete")
         await asyncio.wait_for(asked.wait(), WITHIN_S)
@@ -275,6 +282,41 @@ async def test_users_above_the_ceiling_on_the_rate_send_less_often_and_that_is_s
             assert not [kind for kind, _ in master.seen if kind == "exception"]
             await master.spawn(2.0, S2Unique=3)
             assert "ceiling" in (await master.expect("exception"))["msg"]
+
+
+async def rows_of_users_with_a_rate(url: str, rate_per_s: float, users: int, least: int) -> list[Any]:
+    """The rows of each user of S2, in the order in which they were sent, once ``least`` requests have been answered."""
+    async with greeted() as (master, _):
+        await master.say(PLAN, planned(url, rate_per_user_s=rate_per_s))
+        await master.spawn(1.0, S2Unique=users)
+        answered = 0
+        while answered < least:
+            answered += (await master.expect("stats"))["stats_total"]["num_requests"]
+        await master.say("stop")
+        await master.expect(REPORT)
+    rows = np.frombuffer(b"".join(data["data"] for kind, data in master.seen if kind == ROWS), RESULT)
+    assert set(rows["error_kind"]) == {ErrorKind.NONE}
+    return [np.sort(rows[rows["connection"] == number], order="sent_ns") for number in range(users)]
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.05], ids=["a target in time", "a target slower than the rate"])
+async def test_a_request_of_a_user_with_a_rate_is_intended_a_period_after_the_one_before(delay_s: float) -> None:
+    """Also where the answer before it was late: else the time that it waited to be sent would show nowhere."""
+    period_ns = NS // 50
+    async with answering(delay_s) as (url, _):
+        for rows in await rows_of_users_with_a_rate(url, rate_per_s=50.0, users=3, least=60):
+            assert len(rows) > 10
+            assert set(np.diff(rows["intended_ns"])) == {period_ns}
+            waited_ns = rows["sent_ns"] - rows["intended_ns"]
+            assert waited_ns.min() >= 0
+            behind_ns = (len(rows) - 1) * (int(delay_s * NS) - period_ns)
+            assert waited_ns[-1] >= behind_ns  # a target in time is behind by less than nothing
+
+
+async def test_a_user_without_a_rate_intends_a_request_when_it_is_sent() -> None:
+    async with answering(0.01) as (url, _):
+        for rows in await rows_of_users_with_a_rate(url, rate_per_s=0.0, users=2, least=20):
+            assert (rows["intended_ns"] == rows["sent_ns"]).all()
 
 
 @contextlib.asynccontextmanager

@@ -49,6 +49,7 @@ from rig.storms.unknown_kid.scoreboard import Contestant
 from rig.storms.unknown_kid.storm import require_key_ids, unknown_kid
 from rig.storms.unknown_kid.subjects import AUTHLIB, PYJWT, REFERENCE_SUBJECT, Failed, Subject, http_fleet
 from rig.target.postgres import Cluster, Database
+from tests.cli.commands import rig
 
 KEYRING = Keyring.make()
 VERIFIER_SETTINGS = {
@@ -236,6 +237,13 @@ def test_the_releases_of_a_scoreboard_go_also_when_the_rig_is_killed(
     monkeypatch.setattr(scoreboard, "contestants", nobody)
     assert list(unknown_kid(environment, StormOptions(scoreboard=True))) == []
     assert [folder.exists() for folder in folders] == [False]
+
+
+def test_the_old_name_of_a_protection_switches_it_off_on_the_command_line(tmp_path: Path) -> None:
+    words = ("--case", "flood", "--without", "floor", "--processes", "2", "--key-ids", "20")
+    done = rig("storm", "unknown-kid", *words, "--out", str(tmp_path), "--json")
+    failed = {gate["id"] for gate in done.document()["gates"] if gate["verdict"] == "FAIL"}
+    assert (done.code, failed) == (1, {"storm.flood.floor", "storm.flood.amplification"}), done.err
 
 
 # --- a fleet behind HTTP ------------------------------------------------------------------------------------------

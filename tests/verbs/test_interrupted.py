@@ -174,6 +174,9 @@ def test_a_run_that_comes_to_its_end_was_not_cut_short(job: Job) -> None:
     finished = run(replace(job, verb="calibrate", scenarios=()), {}, Reporter())
     assert (finished.judgement.verdict, finished.judgement.exit_code) == (Verdict.PASS, ExitCode.PASS)
     assert Pack.open(finished.pack).manifest().cut_short == ""
+    document = finished.document()
+    assert sorted(document["trials_rps"])[1] == document["rps"]
+    assert document["rps_trials"] == document["trials_rps"]  # what a script of the last release reads
 
 
 def test_the_report_names_the_commit_of_the_target(job: Job) -> None:
