@@ -6,7 +6,7 @@ run that ended a second ago and a pack that is read a year later.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rig.checks.answers import check_answers
@@ -67,6 +67,13 @@ class ExitGate:
     title: str
     members: tuple[str, ...]
     besides: tuple[str, ...] = ()
+    without: Callable[[Case], str] = lambda case: ""
+    """Why the target has nothing of it to show; empty where it has."""
+
+
+def _without_dead_letters(case: Case) -> str:
+    has_none = "truth" in case.profile and case.profile["truth"].get("dead") is None
+    return "the profile has no dead letters ([truth.dead])" if has_none else ""
 
 
 _MISSED = (Verdict.FAIL, Verdict.INVALID)
@@ -74,7 +81,7 @@ _MISSED = (Verdict.FAIL, Verdict.INVALID)
 EXIT_GATES = (
     ExitGate("EG3.1", "privacy", ("S4.rows", "S8.rows", "privacy.rows"), ("privacy.logs",)),
     ExitGate("EG3.2", "idempotency", ("S1.rows", "S5.rows", "S6.rows", "duplicates")),
-    ExitGate("EG3.3", "dead letters", ("S3.rows", "S6.rows", "S7.rows")),
+    ExitGate("EG3.3", "dead letters", ("S3.rows", "S6.rows", "S7.rows"), without=_without_dead_letters),
     # Answers and rows belong to it: a target that does nothing is fast, too.
     ExitGate(
         "EG3.4",
@@ -105,7 +112,7 @@ def judge(case: Case) -> tuple[Gate, ...]:
     checkers = (*ALWAYS, *_checkers(case))
     gates = _add_diagnosis([gate for checker in checkers for gate in _run_checker(checker, case)], case)
     by_id = {gate.id: gate for gate in gates}
-    composed = [_compose(exit_gate, by_id) for exit_gate in EXIT_GATES] if case.scenario_runs else []
+    composed = [_compose(exit_gate, by_id, case) for exit_gate in EXIT_GATES] if case.scenario_runs else []
     return (*composed, *gates)
 
 
@@ -171,7 +178,7 @@ def _run_checker(checker: Checker, case: Case) -> list[Gate]:
     return gates
 
 
-def _compose(exit_gate: ExitGate, gates: Mapping[str, Gate]) -> Gate:
+def _compose(exit_gate: ExitGate, gates: Mapping[str, Gate], case: Case) -> Gate:
     named = [gates[name] for name in exit_gate.members + exit_gate.besides if name in gates]
     crashed = [gate for gate in gates.values() if SOUND.pattern in exit_gate.besides and SOUND.covers(gate.id)]
     tried = named + crashed
@@ -186,6 +193,8 @@ def _compose(exit_gate: ExitGate, gates: Mapping[str, Gate]) -> Gate:
         verdict, reason = Verdict.INVALID, f"a checker crashed; missing: {missing}"
     elif verdict is Verdict.NOT_RUN:
         reason = "nothing of it was tried"
+    elif verdict is Verdict.PASS and (why := exit_gate.without(case)):
+        verdict, reason = Verdict.NOT_RUN, why
     elif verdict is Verdict.PASS:
         verdict, reason = (Verdict.NOT_RUN, f"not tried: {missing}") if missing else (verdict, "")
     return Gate(exit_gate.id, verdict, rule, figures, reason)

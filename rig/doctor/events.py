@@ -37,11 +37,13 @@ _MEND_ROWS = {
 def tenants_exist(context: DoctorContext) -> str:
     """There are one or two tenants, made or fixed. What the database has of them before the events is noted."""
     profile = context.profile
-    names = ("A", "B") if len(profile.tenants.fixed) != 1 else ("A",)
+    names = ("A",) if profile.tenant_count == 1 else ("A", "B")
     context.tenancy = provision(profile, context.key, names, context.store.truth_dsn, context.environ, context.secrets)
     context.sample_requests = tuple(sample_requests(profile, context.targeter, names))
     scenarios = [sample_request.scenario for sample_request in context.sample_requests]
     context.baseline = context.reader.preflight(context.targeter, scenarios, context.tenancy.tenants, None)
+    if not context.tenancy.tenants[0].id:
+        return "the service has none"
     return ", ".join(f"{tenant.name} is {tenant.id}" for tenant in context.tenancy.tenants)
 
 

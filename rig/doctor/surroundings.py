@@ -37,7 +37,11 @@ def environment_is_complete(context: DoctorContext) -> str:
     """Every variable that the profile names is set; all that are missing are named at once."""
     profile, environ = context.profile, context.environ
     wanted = {route.secret_env: f"the secret of route {route.name!r}" for route in profile.routes if route.secret_env}
-    wanted |= {tenant.api_key_env: f"the API key of tenant {tenant.id}" for tenant in profile.tenants.fixed}
+    wanted |= {
+        tenant.api_key_env: f"the API key of tenant {tenant.id}"
+        for tenant in profile.tenants.fixed
+        if tenant.api_key_env
+    }
     if not context.is_launched:
         wanted[profile.truth.dsn_env] = "the DSN that sees every row"
     missing = [f"${variable} ({purpose})" for variable, purpose in wanted.items() if not environ.get(variable)]
@@ -97,7 +101,8 @@ def truth_tables_are_there(context: DoctorContext) -> str:
     """The tables and columns in the profile exist."""
     with connect(context.store.truth_dsn) as connection:
         tables = event_tables(connection, context.profile.truth)
-    return f"{tables.canonical} and {tables.dead}, with the columns that the profile names"
+    dead = f" and {tables.dead}" if tables.truth.dead else ""
+    return f"{tables.canonical}{dead}, with the columns that the profile names"
 
 
 def truth_is_readable(context: DoctorContext) -> str:

@@ -220,6 +220,11 @@ class WebhookRoute(Section):
         return self.scheme != "none" or self.hook is not None
 
     @property
+    def needs_secret(self) -> bool:
+        """Whether a request cannot be made without the secret that the target knows."""
+        return self.is_signed or bool(self.placeholders & {"secret", "secret_base64"})
+
+    @property
     def max_age_s(self) -> float | None:
         """How old a signature may be when it is checked; None where it never becomes too old."""
         if self.hook is None and not (self.scheme == "hmac" and names_in(self.signed) & _TIMES):

@@ -137,12 +137,15 @@ class FixedTenant(Section):
 
     id: Text
     """The id in its rows, spelt as PostgreSQL prints it (a uuid in small letters, a number without leading zeros)."""
-    api_key_env: Variable
-    """Environment variable that holds its API key."""
+    api_key_env: Variable | None = None
+    """Environment variable that holds its API key. Needed where requests carry it (``headers.tenant_key``, or
+    ``<api_key>`` in a route)."""
 
 
 class Tenants(Section):
-    """How tenants are made: by one SQL statement for each, over the truth DSN; by a command; or not at all.
+    """How tenants are made. Leave the section out for a service without tenants.
+
+    They are made: by one SQL statement for each, over the truth DSN; by a command; or not at all.
 
     The statement gets ``%(tenant_id)s``, ``%(name)s``, ``%(api_key)s``, ``%(api_key_sha256)s`` and ``%(secrets)s`` (a
     JSON object of webhook secrets by the names that the routes use). A command gets the same as environment variables
@@ -156,12 +159,12 @@ class Tenants(Section):
     provision_command: Command | None = None
     """Program and arguments, run once for each tenant."""
     fixed: tuple[FixedTenant, ...] = ()
-    """Tenants that exist already. The ladder needs two, a full run six: A, B, one to warm up, one a trial of S8."""
+    """Tenants that exist already. With one, what takes two is NOT-RUN; with six each trial of S8 has its own."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        if sum(bool(way) for way in (self.provision_sql, self.provision_command, self.fixed)) != 1:
-            raise ValueError("give exactly one of provision_sql, provision_command and [[tenants.fixed]]")
+        if sum(bool(way) for way in (self.provision_sql, self.provision_command, self.fixed)) > 1:
+            raise ValueError("give one of provision_sql, provision_command and [[tenants.fixed]]")
         if len({tenant.id for tenant in self.fixed}) != len(self.fixed):
             raise ValueError("two fixed tenants have the same id")
         return self
@@ -196,13 +199,27 @@ class Answer(Section):
         return frozenset(self.status) - frozenset(self.again) if self.again else frozenset()
 
 
-class CanonicalTable(Section):
+class _Rows(Section):
+    """Where rows lie: in a table or view, or in the result of a statement."""
+
+    table: Identifier | None = None
+    """Table or view, with its schema if that is not in ``truth.schemas``."""
+    sql: Text | None = None
+    """Instead of ``table``: one SELECT whose columns the other keys name. Tables in it need their schema
+    (``public.events``)."""
+    tenant: Identifier | None = None
+    """Column with the tenant's id. Leave it out where there are no tenants."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.table is None) == (self.sql is None):
+            raise ValueError("give exactly one of table and sql")
+        return self
+
+
+class CanonicalTable(_Rows):
     """The table of accepted events. ``channel`` and ``correlation`` are checked if they are given."""
 
-    table: Identifier
-    """Table name, with its schema if that is not in ``truth.schemas``."""
-    tenant: Identifier
-    """Column with the tenant's id."""
     key: Identifier
     """Column with the idempotency key."""
     correlation: Identifier | None = None
@@ -211,17 +228,13 @@ class CanonicalTable(Section):
     """Column with the normalised channel."""
 
 
-class DeadTable(Section):
+class DeadTable(_Rows):
     """The table of dead letters, and how a row is matched with its request.
 
     ``match``: ``key`` or ``correlation`` (a column holds it), ``payload-key`` or ``payload-correlation`` (it is at a
     dotted path in a JSON column), or ``count`` (nothing in the row names the request, so only numbers are compared).
     """
 
-    table: Identifier
-    """Table name, with its schema if that is not in ``truth.schemas``."""
-    tenant: Identifier
-    """Column with the tenant's id."""
     match: Literal["key", "correlation", "payload-key", "payload-correlation", "count"]
     column: Identifier | None = None
     """The column that ``match`` needs."""
@@ -246,14 +259,16 @@ class Arrival(Section):
 
 
 class Truth(Section):
-    """The database that holds the truth. The DSNs come from the environment and must be of two different roles."""
+    """The database that holds the truth. The DSNs come from the environment."""
 
     dsn_env: Variable = "RIG_TRUTH_DSN"
     """Environment variable with the DSN that sees every row."""
     runtime_dsn_env: Variable = "RIG_RUNTIME_DSN"
-    """Environment variable with the DSN that the target itself uses."""
+    """Environment variable with the DSN that the target itself uses. It may be the same role where no event table has
+    row-level security."""
     canonical: CanonicalTable
-    dead: DeadTable
+    dead: DeadTable | None = None
+    """The table of dead letters. Without it none are expected anywhere."""
     schemas: tuple[Identifier, ...] = ("public",)
     """Schemas of the target. Every text, JSON and bytea column in them is searched for personal values; the two event
     tables are searched for personal keys as well."""
@@ -273,6 +288,22 @@ class Truth(Section):
                 f"truth.quiet_s ({self.quiet_s:g}) must be below truth.quiesce_timeout_s ({self.quiesce_timeout_s:g}): "
                 "lower the first or raise the second"
             )
+        return self
+
+
+class PersonalData(Section):
+    """What the service does with personal data in a valid event."""
+
+    policy: Literal["refuse", "scrub", "keep"] = "refuse"
+    """``refuse``: the event goes to the dead letters, and the values are nowhere. ``scrub``: it is stored without them.
+    ``keep``: it is stored as it is, in ``columns`` and nowhere else."""
+    columns: tuple[Text, ...] = ()
+    """With ``keep``: where the values may lie, as ``table.column`` or ``schema.table.column``."""
+
+    @model_validator(mode="after")
+    def _columns_fit(self) -> Self:
+        if (self.policy == "keep") != bool(self.columns):
+            raise ValueError('columns belong to policy = "keep": name the columns where personal data may lie')
         return self
 
 

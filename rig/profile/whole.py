@@ -17,6 +17,7 @@ from rig.profile.sections import (
     ChannelAlias,
     Headers,
     Launch,
+    PersonalData,
     Probes,
     Target,
     Tenants,
@@ -54,7 +55,7 @@ class Profile(Section):
     """Request headers."""
     probes: Probes = Probes()
     """Paths for health, readiness and metrics."""
-    tenants: Tenants
+    tenants: Tenants = Tenants()
     """How tenants are made."""
     routes: tuple[WebhookRoute, ...] = Field(min_length=1)
     """What senders post. The first route is the main one."""
@@ -62,6 +63,8 @@ class Profile(Section):
     """The right answer to a request class, where it differs from the reference service's."""
     truth: Truth
     """The database with the truth."""
+    personal_data: PersonalData = PersonalData()
+    """What the service does with personal data."""
     personal_keys: tuple[str, ...] = PERSONAL_KEYS
     """JSON keys that no row of the two event tables may contain, at any depth."""
     channels: tuple[ChannelAlias, ...] = ()
@@ -90,7 +93,16 @@ class Profile(Section):
             )
         for route in self.routes:
             self._tell_headers_apart(route)
+        self._require_keys_and_letters()
         return self
+
+    def _require_keys_and_letters(self) -> None:
+        carried = self.headers.tenant_key or any("api_key" in route.placeholders for route in self.routes)
+        if carried and any(tenant.api_key_env is None for tenant in self.tenants.fixed):
+            raise ValueError("requests carry the tenant's API key: give api_key_env in each [[tenants.fixed]]")
+        dead = [kind.value for kind, answer in self.answers.items() if answer.row is Row.DEAD]
+        if dead and self.truth.dead is None:
+            raise ValueError(f'answers.{dead[0]}.row is "dead": write [truth.dead], or row = "none"')
 
     def _tell_headers_apart(self, route: WebhookRoute) -> None:
         own = self.headers
@@ -108,9 +120,14 @@ class Profile(Section):
     def answer(self, request_class: RequestClass) -> Answer:
         """What the target must answer to a class; the defaults are the reference service's."""
         answer = self.answers.get(request_class) or Answer()
+        if request_class is RequestClass.PERSONAL and self.personal_data.policy != "refuse":
+            if request_class not in self.answers:
+                answer = self.answer(RequestClass.VALID)
+            return answer if answer.row is not None else answer.model_copy(update={"row": Row.CANONICAL})
         if answer.row is not None:
             return answer
-        return answer.model_copy(update={"row": _DEFAULT_ROW.get(request_class, Row.CANONICAL)})
+        row = _DEFAULT_ROW.get(request_class, Row.CANONICAL)
+        return answer.model_copy(update={"row": Row.NONE if row is Row.DEAD and self.truth.dead is None else row})
 
     def row(self, request_class: RequestClass) -> Row:
         """Where the row of a request of a class must lie."""
@@ -119,7 +136,9 @@ class Profile(Section):
     @property
     def tenant_count(self) -> int | None:
         """How many tenants there are; None where the rig makes as many as it wants."""
-        return len(self.tenants.fixed) or None
+        if self.tenants.provision_sql or self.tenants.provision_command:
+            return None
+        return len(self.tenants.fixed) or 1
 
     def sends(self, route: WebhookRoute) -> frozenset[RequestClass]:
         """The request classes that are sent on a route."""

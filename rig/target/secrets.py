@@ -41,7 +41,8 @@ class Secrets:
         Call it before a process is started that inherits the environment: it may write a value to its log and end
         before anything else needs that value.
         """
-        named = [*(route.secret_env for route in profile.routes), *(one.api_key_env for one in profile.tenants.fixed)]
+        named = [variable for route in profile.routes for variable in (route.secret_env, route.old_secret_env)]
+        named += [tenant.api_key_env for tenant in profile.tenants.fixed]
         self.learn(*(environ.get(variable, "") for variable in named if variable))
         dsns = [environ.get(profile.truth.dsn_env), environ.get(profile.truth.runtime_dsn_env)]
         for dsn in (*dsns, *((store.truth_dsn, store.runtime_dsn) if store else ())):

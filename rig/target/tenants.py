@@ -13,7 +13,7 @@ import secrets
 import subprocess
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
@@ -22,6 +22,7 @@ from rig.errors import ConfigError, Unavailable
 from rig.model import RunKey, Tenant
 from rig.profile import FixedTenant, Profile, secret_from
 from rig.requests.sender import Credentials
+from rig.requests.signer import write_key
 from rig.target.secrets import Secrets
 from rig.text import last_lines
 
@@ -52,22 +53,21 @@ def provision(
     ConfigError where the statement or command fails or a fixed tenant is missing, Unavailable without the database.
     """
     known = known or Secrets()
-    if profile.tenants.fixed:
-        tenancy = _use_fixed_tenants(profile, names, environ)
+    by_statement = profile.tenants.provision_sql is not None or profile.tenants.provision_command is not None
+    if not by_statement:
+        tenancy = _use_existing_tenants(profile, names, environ)
         _learn(known, tenancy.credentials)
         return tenancy
-    shared = {
-        route.secret: secret_from(environ, route.secret_env, f"the webhook secret {route.secret!r}")
-        for route in profile.routes
-        if route.secret_env is not None
-    }
     tenants = tuple(Tenant(name, str(uuid.uuid5(_NAMESPACE, f"{run.seed}/{run.run_id}/{name}"))) for name in names)
-    credentials = {name: _make_credentials(profile, shared) for name in names}
+    credentials = {
+        tenant.name: Credentials(secrets.token_urlsafe(24), _secrets(profile, environ), tenant.id) for tenant in tenants
+    }
     _learn(known, credentials)
     parameters = [_parameters(tenant, credentials[tenant.name]) for tenant in tenants]
     if profile.tenants.provision_sql is not None:
         returned = _by_sql(profile.tenants.provision_sql, parameters, admin_dsn)
         tenants = tuple(Tenant(tenant.name, own or tenant.id) for tenant, own in zip(tenants, returned, strict=True))
+        credentials = {tenant.name: replace(credentials[tenant.name], tenant=tenant.id) for tenant in tenants}
     else:
         _by_command(profile.tenants.provision_command or (), parameters, environ)
     return Tenancy(tenants, credentials)
@@ -78,33 +78,45 @@ def _learn(known: Secrets, credentials: Mapping[str, Credentials]) -> None:
         known.learn(own.api_key, *own.secrets.values())
 
 
-def _make_credentials(profile: Profile, shared: Mapping[str, str]) -> Credentials:
-    own = {route.secret: secrets.token_hex(24) for route in profile.routes}
-    return Credentials(secrets.token_urlsafe(24), own | dict(shared))
+def _secrets(profile: Profile, environ: Mapping[str, str]) -> dict[str, str]:
+    """The webhook secrets of one tenant: those of the environment, and random ones where none is named there."""
+    own: dict[str, str] = {}
+    for route in profile.routes:
+        made = write_key(route, secrets.token_bytes(24))
+        if route.secret_env is not None:
+            own[route.secret] = secret_from(environ, route.secret_env, f"the webhook secret {route.secret!r}")
+        own.setdefault(route.secret, made)
+        if "old_signature" in route.placeholders:
+            old = route.old_secret_env
+            purpose = f"the old webhook secret {route.secret!r}"
+            own[f"{route.secret}.old"] = (
+                write_key(route, secrets.token_bytes(24)) if old is None else secret_from(environ, old, purpose)
+            )
+    return own
 
 
-def _use_fixed_tenants(profile: Profile, names: Sequence[str], environ: Mapping[str, str]) -> Tenancy:
-    fixed = profile.tenants.fixed
+def _use_existing_tenants(profile: Profile, names: Sequence[str], environ: Mapping[str, str]) -> Tenancy:
+    """The tenants of the profile; where it has none, one without an id."""
+    fixed = profile.tenants.fixed or (None,)
     if len(fixed) < len(names):
         raise ConfigError(
-            f"profile {profile.name!r} has {len(fixed)} fixed tenants, this run needs {len(names)} "
+            f"profile {profile.name!r} has {len(profile.tenants.fixed) or 'no'} tenants, this run needs {len(names)} "
             f"({', '.join(names)}); add [[tenants.fixed]] entries, or run less (--only, --trials, --tenants)"
         )
-    missing = [route.name for route in profile.routes if route.secret_env is None]
+    missing = [route.name for route in profile.routes if route.needs_secret and route.secret_env is None]
     if missing:
-        raise ConfigError(f"with fixed tenants every route needs secret_env; route {missing[0]!r} has none")
-    shared = {
-        route.secret: secret_from(environ, route.secret_env or "", f"the webhook secret {route.secret!r}")
-        for route in profile.routes
-    }
+        raise ConfigError(f"route {missing[0]!r} is signed and the rig makes no tenant: it needs secret_env")
+    shared = _secrets(profile, environ)
     pairs = list(zip(names, fixed, strict=False))
     return Tenancy(
-        tuple(Tenant(name, tenant.id) for name, tenant in pairs),
-        {name: Credentials(_api_key(environ, tenant), shared) for name, tenant in pairs},
+        tuple(Tenant(name, tenant.id if tenant else "") for name, tenant in pairs),
+        {name: Credentials(_api_key(environ, tenant), shared, tenant.id if tenant else "") for name, tenant in pairs},
     )
 
 
-def _api_key(environ: Mapping[str, str], tenant: FixedTenant) -> str:
+def _api_key(environ: Mapping[str, str], tenant: FixedTenant | None) -> str:
+    if tenant is None or tenant.api_key_env is None:
+        return ""
     key = secret_from(environ, tenant.api_key_env, f"the API key of {tenant.id}")
     if not key.isascii() or not key.isprintable() or key != key.strip():
         raise ConfigError(

@@ -24,7 +24,7 @@ from rig.model import Tenant
 from rig.requests.canary import CANARY_PATTERN
 from rig.truth.expected import RequestIndex
 from rig.truth.reconcile import Baseline
-from rig.truth.tables import EventTables, Table, text_tables
+from rig.truth.tables import Column, EventTables, Table, text_tables
 
 HITS_MAX = 10_000
 """So many hits are named in rows, and so many in logs; the rest is only counted."""
@@ -89,8 +89,10 @@ class Search:
         index: RequestIndex,
         tenants: Sequence[Tenant],
         baseline: Baseline,
+        kept: Sequence[str] = (),
     ) -> None:
         self.findings = Findings([])
+        self._kept = frozenset(kept)
         self._tables = tables
         self._keys = PersonalKeys(keys)
         self._index = index
@@ -124,11 +126,10 @@ class Search:
         return self._ownerless.total() if self._before is None else 0
 
     def _search_events(self, connection: Connection[Any]) -> None:
-        truth, canonical, dead = self._tables.truth, self._tables.canonical, self._tables.dead
-        canonical_row = (canonical.columns[truth.canonical.tenant].word, canonical.columns[truth.canonical.key].word)
-        dead_row = (dead.columns[truth.dead.tenant].word, self._tables.dead_identity)
-        self._search_table(connection, canonical, canonical_row)
-        self._search_table(connection, dead, dead_row)
+        tables = self._tables
+        key = tables.canonical.columns[tables.truth.canonical.key].word
+        self._search_table(connection, tables.canonical, (tables.canonical_tenant, key))
+        self._search_table(connection, tables.dead, (tables.dead_tenant, tables.dead_identity))
 
     def _add_growth(self) -> None:
         """Such a row does not say whether it is new, but an increase in number says that some are."""
@@ -143,12 +144,12 @@ class Search:
     def _partitions(self, connection: Connection[Any], *tables: Table) -> list[int]:
         partitions = connection.execute(
             "SELECT p.relid::oid FROM unnest(%s::oid[]) AS root, pg_catalog.pg_partition_tree(root) AS p",
-            [[table.oid for table in tables]],
+            [[table.oid for table in tables if table.oid]],
         )
         return [oid for (oid,) in partitions]
 
     def _search_table(self, connection: Connection[Any], table: Table, event: _EventRow | None) -> None:
-        columns = table.text_columns
+        columns = self._columns(table)
         if not columns:
             return
         self.findings.columns_scanned += len(columns)
@@ -162,8 +163,16 @@ class Search:
                     if value is not None and self._examine(value, place, keys, owner):
                         self._ownerless[tenant, place] += 1
 
+    def _columns(self, table: Table) -> list[Column]:
+        """The columns that are searched: not those where the profile lets personal data lie."""
+        return [
+            column
+            for column in table.text_columns
+            if self._kept.isdisjoint({f"{table.name}.{column.name}", f"{table}.{column.name}"})
+        ]
+
     def _query(self, table: Table, event: _EventRow | None) -> sql.Composed:
-        columns = table.text_columns
+        columns = self._columns(table)
         suspicious = [sql.SQL("strpos(hay, {}) > 0").format(sql.Literal(start)) for start in _CANARY_STARTS]
         sure = CANARY_PATTERN
         if event and self._keys.pattern is not None:

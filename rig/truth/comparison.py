@@ -58,16 +58,15 @@ class TruthComparison:
         self._tables = tables
         self._tenants = tenants
         truth = tables.truth
-        by_correlation = truth.dead.match in ("correlation", "payload-correlation")
         self._names: dict[str, sql.Composable] = {
             **_CONSTANTS,
-            "token": sql.Identifier("correlation" if by_correlation else "key"),
+            "token": sql.Identifier("correlation" if tables.by_correlation else "key"),
             "ids": sql.SQL("{}::text[]").format(sql.Literal([tenant.id for tenant in tenants])),
             "canonical": tables.canonical.sql,
-            "canonical_tenant": tables.canonical.columns[truth.canonical.tenant].word,
+            "canonical_tenant": tables.canonical_tenant,
             "canonical_key": tables.canonical.columns[truth.canonical.key].word,
             "dead": tables.dead.sql,
-            "dead_tenant": tables.dead.columns[truth.dead.tenant].word,
+            "dead_tenant": tables.dead_tenant,
             "dead_token": tables.dead_identity,
         }
 

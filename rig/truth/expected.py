@@ -49,12 +49,12 @@ class Expectation(NamedTuple):
 def expectations(
     targeter: Targeter, scenario_runs: Sequence[RunOutcomes], tenant_numbers: Mapping[str, int]
 ) -> Iterator[Expectation]:
-    """One expectation per request of all scenario runs; KeyError for a tenant (by name) without a number."""
+    """One expectation per event of all scenario runs; KeyError for a tenant (by name) without a number."""
     for scenario_run, outcomes in enumerate(scenario_runs):
         targets = targeter.bind(outcomes.scenario)
         for seq, outcome in enumerate(outcomes.codes.tolist()):
-            tenant, key, correlation, row, channel, _ = targets.expect(seq)
-            yield Expectation(scenario_run, tenant_numbers[tenant], key, correlation, row, outcome, channel)
+            for tenant, key, correlation, row, channel, _ in targets.expect_all(seq):
+                yield Expectation(scenario_run, tenant_numbers[tenant], key, correlation, row, outcome, channel)
 
 
 class RequestIndex:
@@ -89,10 +89,10 @@ class RequestIndex:
         for scenario in self._scenarios:
             targets = self._targeter.bind(scenario)
             for seq in range(scenario.count):
-                expected = targets.expect(seq)
-                request = _describe(scenario, seq, expected.tenant)
-                found.setdefault(expected.key, request)
-                found[expected.correlation] = request
+                for expected in targets.expect_all(seq):
+                    request = _describe(scenario, seq, expected.tenant)
+                    found.setdefault(expected.key, request)
+                    found[expected.correlation] = request
         return found
 
 

@@ -16,13 +16,13 @@ from psycopg import Connection, sql
 
 from rig.errors import ConfigError, EvidenceError, Unavailable
 from rig.model import Scenario, Tenant
-from rig.profile import Truth
+from rig.profile import Profile, Truth
 from rig.requests.targeter import Targeter
 from rig.truth.canaries import Search
 from rig.truth.expected import RequestIndex
 from rig.truth.reconcile import Baseline
 from rig.truth.session import in_words, open_plainly
-from rig.truth.tables import Column, EventTables, Table, event_tables, text_tables
+from rig.truth.tables import EventTables, Table, event_tables, text_tables
 
 _KEYS_PER_QUESTION = 50_000
 _OWN_SPELLING = (
@@ -32,28 +32,28 @@ _OWN_SPELLING = (
 
 def preflight(
     connection: Connection[Any],
-    truth: Truth,
+    profile: Profile,
     targeter: Targeter,
     scenarios: Sequence[Scenario],
     tenants: Sequence[Tenant],
     runtime_dsn: str | None,
-    personal_keys: Sequence[str] = (),
 ) -> Baseline:
     """Raise ConfigError, Unavailable or EvidenceError where the truth could not be trusted; else count existing rows.
 
-    ``runtime_dsn`` None: it is not known how the target connects, so its role is not checked. No event row may hold
-    one of the ``personal_keys``.
+    ``runtime_dsn`` None: it is not known how the target connects, so its role is not checked.
     """
-    tables = event_tables(connection, truth)
+    require_primary(connection, profile.truth)
+    tables = event_tables(connection, profile.truth)
     require_full_view(connection, tables)
     notes = open_tables(connection, tables)
     if runtime_dsn is not None:
         require_bound_runtime(connection, tables, runtime_dsn)
+    truth = profile.truth
     _require_spelling(connection, tables.canonical, truth.canonical.tenant, tenants)
-    _require_spelling(connection, tables.dead, truth.dead.tenant, tenants)
+    _require_spelling(connection, tables.dead, truth.dead.tenant if truth.dead else None, tenants)
     _require_unused_keys(connection, tables, targeter, scenarios)
-    canonical = _count(connection, tables.canonical, truth.canonical.tenant, tenants)
-    dead = _count(connection, tables.dead, truth.dead.tenant, tenants)
+    canonical = _count(connection, tables.canonical, tables.canonical_tenant, tenants)
+    dead = _count(connection, tables.dead, tables.dead_tenant, tenants)
     rows = Baseline(canonical, dead)
     kept = [tenant for tenant in tenants if not rows.fresh(tenant)]
     duplicated = _count_duplicate_keys(connection, tables, kept)
@@ -62,8 +62,17 @@ def preflight(
         notes = (*notes, f"{count} keys had more than one canonical row before the run; they do not count for this run")
     personal: dict[str, dict[str, int]] = {}
     if kept:
-        personal = Search(tables, personal_keys, RequestIndex(targeter, ()), kept, rows).count_older(connection)
+        spared = profile.personal_data.columns
+        search = Search(tables, profile.personal_keys, RequestIndex(targeter, ()), kept, rows, spared)
+        personal = search.count_older(connection)
     return replace(rows, notes=notes, duplicated=duplicated, personal=personal)
+
+
+def require_primary(connection: Connection[Any], truth: Truth) -> None:
+    """ConfigError where the truth DSN names a standby: what it has not replayed yet would be called lost."""
+    row = connection.execute("SELECT pg_catalog.pg_is_in_recovery()").fetchone()
+    if row and row[0]:
+        raise ConfigError(f"${truth.dsn_env} names a standby in recovery, whose rows come late; name the primary")
 
 
 def require_full_view(connection: Connection[Any], tables: EventTables) -> None:
@@ -92,12 +101,15 @@ def open_tables(connection: Connection[Any], tables: EventTables) -> tuple[str, 
     return tuple(
         f"row-level security is not enabled on {table}"
         for table in (tables.canonical, tables.dead)
-        if table.oid in open_oids
+        if table.oid and table.oid in open_oids
     )
 
 
 def require_bound_runtime(connection: Connection[Any], tables: EventTables, runtime_dsn: str) -> None:
-    """ConfigError unless the target's role is another one and row-level security binds it."""
+    """ConfigError unless row-level security binds the target's role.
+
+    Where no event table has row-level security there is nothing to bypass, and the two roles may be one.
+    """
     variable = tables.truth.runtime_dsn_env
     try:
         with open_plainly(runtime_dsn) as runtime:
@@ -106,6 +118,8 @@ def require_bound_runtime(connection: Connection[Any], tables: EventTables, runt
         raise ConfigError(f"${variable} is not a PostgreSQL connection string: {in_words(error)}") from None
     except psycopg.OperationalError as error:
         raise Unavailable(f"the database of ${variable} cannot be reached: {in_words(error)}") from None
+    if not _secured(connection, tables):
+        return
     if role == _role(connection)[0]:
         raise ConfigError(
             f"${variable} and ${tables.truth.dsn_env} are the same role {role!r}; the target must connect as a role "
@@ -129,6 +143,15 @@ def require_bound_runtime(connection: Connection[Any], tables: EventTables, runt
         )
 
 
+def _secured(connection: Connection[Any], tables: EventTables) -> bool:
+    """Whether an event table has row-level security."""
+    rows = connection.execute(
+        "SELECT FROM pg_catalog.pg_class WHERE oid = ANY(%s) AND relrowsecurity",
+        [[tables.canonical.oid, tables.dead.oid]],
+    )
+    return bool(rows.fetchall())
+
+
 def _role(connection: Connection[Any]) -> tuple[str, bool]:
     """Name of the connection's role, and whether row-level security never binds it."""
     row = connection.execute(
@@ -139,8 +162,10 @@ def _role(connection: Connection[Any]) -> tuple[str, bool]:
     return row[0], row[1]
 
 
-def _require_spelling(connection: Connection[Any], table: Table, column: str, tenants: Sequence[Tenant]) -> None:
+def _require_spelling(connection: Connection[Any], table: Table, column: str | None, tenants: Sequence[Tenant]) -> None:
     """ConfigError for an id that the column prints in another way: the tenant's rows would not be found by it."""
+    if column is None or not table.oid:
+        return
     ((kind,),) = connection.execute(
         "SELECT pg_catalog.format_type(atttypid, atttypmod) FROM pg_catalog.pg_attribute"
         " WHERE attrelid = %s AND attname = %s",
@@ -165,12 +190,11 @@ def _require_unused_keys(
     connection: Connection[Any], tables: EventTables, targeter: Targeter, scenarios: Sequence[Scenario]
 ) -> None:
     """EvidenceError where rows with keys of this run exist already."""
-    by_correlation = tables.truth.dead.match in ("correlation", "payload-correlation")
     canonical_key = tables.canonical.columns[tables.truth.canonical.key].word
     identities = _identities(targeter, scenarios)
     while batch := list(islice(identities, _KEYS_PER_QUESTION)):
         keys = [key for key, _ in batch]
-        tokens = [correlation for _, correlation in batch] if by_correlation else keys
+        tokens = [correlation for _, correlation in batch] if tables.by_correlation else keys
         for table, column, values in (
             (tables.canonical, canonical_key, keys),
             (tables.dead, tables.dead_identity, tokens),
@@ -190,15 +214,16 @@ def _identities(targeter: Targeter, scenarios: Sequence[Scenario]) -> Iterator[t
     for scenario in scenarios:
         targets = targeter.bind(scenario)
         for seq in range(scenario.count):
-            expected = targets.expect(seq)
-            yield expected.key, expected.correlation
+            for expected in targets.expect_all(seq):
+                yield expected.key, expected.correlation
 
 
-def _count(connection: Connection[Any], table: Table, tenant: str, tenants: Sequence[Tenant]) -> dict[str, int]:
-    column: Column = table.columns[tenant]
+def _count(
+    connection: Connection[Any], table: Table, tenant: sql.Composable, tenants: Sequence[Tenant]
+) -> dict[str, int]:
     query = sql.SQL("SELECT {column}, count(*) FROM {table} WHERE {column} = ANY({ids}::text[]) GROUP BY {column}")
     rows = connection.execute(
-        query.format(column=column.word, table=table.sql, ids=sql.Literal([tenant.id for tenant in tenants]))
+        query.format(column=tenant, table=table.sql, ids=sql.Literal([tenant.id for tenant in tenants]))
     )
     return dict.fromkeys((tenant.id for tenant in tenants), 0) | dict(rows.fetchall())
 
@@ -218,7 +243,7 @@ def _count_duplicate_keys(
         ) duplicated GROUP BY tenant_id
         """
     ).format(
-        tenant=columns[truth.tenant].word,
+        tenant=tables.canonical_tenant,
         key=columns[truth.key].word,
         table=tables.canonical.sql,
         ids=sql.Literal([tenant.id for tenant in tenants]),

@@ -51,8 +51,7 @@ class TruthReader:
         variable = self._profile.truth.dsn_env
         try:
             with self._connect() as connection:
-                keys = self._profile.personal_keys
-                return preflight(connection, self._profile.truth, targeter, scenarios, tenants, runtime_dsn, keys)
+                return preflight(connection, self._profile, targeter, scenarios, tenants, runtime_dsn)
         except psycopg.OperationalError as error:
             raise Unavailable(
                 f"the truth database of ${variable} cannot be reached: {in_words(error)}; is it running?"
@@ -120,7 +119,8 @@ class TruthReader:
                 connection.transaction(),
             ):
                 tables = event_tables(connection, self._profile.truth)
-                search = Search(tables, self._profile.personal_keys, index, tenants, baseline)
+                kept = self._profile.personal_data.columns
+                search = Search(tables, self._profile.personal_keys, index, tenants, baseline, kept)
                 searched = background.submit(search.search_tables, searching)
                 reconciled = reconcile(connection, tables, targeter, scenario_runs, tenants, baseline)
                 searched.result()

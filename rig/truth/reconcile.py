@@ -117,7 +117,7 @@ def reconcile(
     comparison.load(expectations(targeter, scenario_runs, numbers))
     comparison.observe()
     reader = _Reader(comparison, scenario_runs, tenants, baseline)
-    return reader.read(pooled=tables.truth.dead.match not in ("key", "correlation"))
+    return reader.read(pooled=tables.may_be_nameless)
 
 
 class _Reader:

@@ -10,11 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
 from psycopg import Connection, sql
 
 from rig.errors import ConfigError
-from rig.profile import Truth
+from rig.profile import CanonicalTable, DeadTable, Truth
 from rig.requests.canary import Canary
+from rig.truth.session import in_words
 
 _, _DIGITS, _ = Canary(0).tokens
 
@@ -43,7 +45,7 @@ class Column:
     @property
     def word(self) -> sql.Composable:
         """SQL that gives the value as text which compares byte by byte, in any collation of the target."""
-        return sql.SQL('({}::text COLLATE "C")').format(sql.Identifier(self.name))
+        return sql.SQL('({} COLLATE "C")').format(self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +58,25 @@ class Table:
     columns: Mapping[str, Column]
     readable: bool
     filtered: bool
+    relation: sql.Composable | None = None
+    """What is read from in place of a table; its ``oid`` is 0 then."""
 
     def __str__(self) -> str:
-        return f"{self.schema}.{self.name}"
+        return f"{self.schema}.{self.name}" if self.schema else self.name
 
     @property
-    def sql(self) -> sql.Identifier:
-        """The qualified name, quoted."""
-        return sql.Identifier(self.schema, self.name)
+    def sql(self) -> sql.Composable:
+        """The qualified name, quoted, or the statement that stands for the table."""
+        return self.relation or sql.Identifier(self.schema, self.name)
 
     @property
     def text_columns(self) -> list[Column]:
         """The columns whose text can hold a canary."""
         return [column for column in self.columns.values() if column.searched]
+
+
+NO_TABLE = Table(0, "", "no table", {}, True, False, sql.SQL("(SELECT WHERE false) AS rig_nothing"))
+"""Stands for a table that a profile leaves out: it has no row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +89,29 @@ class EventTables:
 
     @property
     def canonical_tenant(self) -> sql.Composable:
-        """SQL for the tenant's id in the canonical table."""
-        return self.canonical.columns[self.truth.canonical.tenant].word
+        """SQL for the tenant's id in the canonical table; empty where there are no tenants."""
+        return _word(self.canonical, self.truth.canonical.tenant)
+
+    @property
+    def dead_tenant(self) -> sql.Composable:
+        """SQL for the tenant's id in the table of dead letters; empty where there are no tenants."""
+        return _word(self.dead, self.truth.dead.tenant if self.truth.dead else None)
+
+    @property
+    def by_correlation(self) -> bool:
+        """Whether a dead letter names its request by the correlation id; else by the key, or not at all."""
+        return self.truth.dead is not None and self.truth.dead.match in ("correlation", "payload-correlation")
+
+    @property
+    def may_be_nameless(self) -> bool:
+        """Whether a dead letter may name no request."""
+        return self.truth.dead is not None and self.truth.dead.match not in ("key", "correlation")
 
     @property
     def dead_identity(self) -> sql.Composable:
         """SQL for what identifies the request in a dead letter; NULL where nothing does."""
         dead = self.truth.dead
-        if dead.match == "count" or dead.column is None:
+        if dead is None or dead.match == "count" or dead.column is None:
             return sql.SQL("NULL::text")
         column = self.dead.columns[dead.column]
         if dead.path is None or not dead.match.startswith("payload"):
@@ -109,15 +132,54 @@ def event_tables(connection: Connection[Any], truth: Truth) -> EventTables:
             f"profile key truth.schemas: the truth database has no schema {missing[0]!r}; "
             "correct the name, or point the truth DSN at the right database"
         )
-    canonical = _event_table(connection, truth.canonical.table, truth.schemas, "truth.canonical.table")
-    dead = _event_table(connection, truth.dead.table, truth.schemas, "truth.dead.table")
+    canonical = _rows_of(connection, truth.canonical, truth.schemas, "truth.canonical")
     for key in ("tenant", "key", "correlation", "channel"):
         _require_column(canonical, getattr(truth.canonical, key), f"truth.canonical.{key}")
+    if truth.dead is None:
+        return EventTables(canonical, NO_TABLE, truth)
+    dead = _rows_of(connection, truth.dead, truth.schemas, "truth.dead")
     for key in ("tenant", "column"):
         _require_column(dead, getattr(truth.dead, key), f"truth.dead.{key}")
     if truth.dead.match.startswith("payload") and truth.dead.column is not None:
         _require_json(connection, dead, dead.columns[truth.dead.column])
     return EventTables(canonical, dead, truth)
+
+
+def _rows_of(
+    connection: Connection[Any], rows: CanonicalTable | DeadTable, schemas: Sequence[str], profile_key: str
+) -> Table:
+    if rows.sql is not None:
+        return _result_of(connection, rows.sql, f"{profile_key}.sql")
+    return _event_table(connection, rows.table or "", schemas, f"{profile_key}.table")
+
+
+def _result_of(connection: Connection[Any], statement: str, profile_key: str) -> Table:
+    """The result of a statement as a table; ConfigError where it is no single SELECT that runs."""
+    # The statement comes from the profile, which belongs to whoever owns the target.
+    text = sql.SQL(statement.strip().rstrip(";"))
+    relation = sql.Composed([sql.SQL("("), text, sql.SQL("\n) AS rig_result")])
+    query = sql.Composed([sql.SQL("SELECT * FROM "), relation, sql.SQL(" LIMIT 0")])
+    try:
+        described = connection.execute(query).description or ()
+    except psycopg.Error as error:
+        raise ConfigError(
+            f"profile key {profile_key}: {in_words(error)}; give one SELECT, with the schema before each table "
+            "(public.events)"
+        ) from None
+    names = [(column.name, column.type_code) for column in described]
+    if len({name for name, _ in names}) != len(names):
+        raise ConfigError(f"profile key {profile_key}: two of its columns have the same name; name each by AS")
+    types = dict(
+        connection.execute(
+            "SELECT oid, typname::text FROM pg_catalog.pg_type WHERE oid = ANY(%s)", [[kind for _, kind in names]]
+        ).fetchall()
+    )
+    columns = {name: Column(name, types.get(kind, ""), holds_text=True, searched=True) for name, kind in names}
+    return Table(0, "", profile_key, columns, readable=True, filtered=False, relation=relation)
+
+
+def _word(table: Table, column: str | None) -> sql.Composable:
+    return sql.SQL("(''::text COLLATE \"C\")") if column is None else table.columns[column].word
 
 
 def text_tables(connection: Connection[Any], schemas: Sequence[str]) -> list[Table]:

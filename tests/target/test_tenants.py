@@ -207,7 +207,7 @@ def test_fixed_tenants_are_taken_in_their_order() -> None:
 
 
 def test_too_few_fixed_tenants() -> None:
-    with pytest.raises(ConfigError, match=r"has 1 fixed tenants, this run needs 2 \(A, B\); add \[\[tenants.fixed\]\]"):
+    with pytest.raises(ConfigError, match=r"has 1 tenants, this run needs 2 \(A, B\); add \[\[tenants.fixed\]\]"):
         provision(fixed(TWO[0]), RUN, NAMES, "", ENVIRON)
 
 
@@ -219,7 +219,7 @@ def test_credentials_that_are_not_in_the_environment(missing: str) -> None:
 
 
 def test_with_fixed_tenants_every_route_names_its_secret() -> None:
-    with pytest.raises(ConfigError, match="every route needs secret_env; route 'stripe' has none"):
+    with pytest.raises(ConfigError, match="route 'stripe' is signed and the rig makes no tenant: it needs secret_env"):
         provision(fixed(*TWO, secret_env=None), RUN, NAMES, "", ENVIRON)
 
 

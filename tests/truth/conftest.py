@@ -24,7 +24,8 @@ def make_world(truth_database: Database) -> Iterator[Callable[[Profile], World]]
 
     def make(described: Profile) -> World:
         worlds.append(world := open_world(truth_database, described))
-        into_text = described.truth.dead.match.startswith("payload") and described.truth.dead.column == "raw"
+        dead = described.truth.dead
+        into_text = dead is not None and dead.match.startswith("payload") and dead.column == "raw"
         if into_text and world.connection.info.server_version < 160000:
             pytest.skip("a path into a text column needs PostgreSQL 16")
         return world

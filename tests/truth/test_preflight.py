@@ -90,12 +90,18 @@ def test_a_dsn_that_is_none(world: World, garbage: str) -> None:
         check(world, runtime_dsn=garbage)
 
 
+def test_one_role_is_enough_where_there_is_nothing_to_bypass(world: World) -> None:
+    check(world, runtime_dsn=world.database.admin_dsn)
+
+
 def test_the_same_role_twice(world: World) -> None:
+    world.execute("ALTER TABLE {sales} ENABLE ROW LEVEL SECURITY")
     with pytest.raises(ConfigError, match="RIG_RUNTIME_DSN and \\$RIG_TRUTH_DSN are the same role"):
         check(world, runtime_dsn=world.database.admin_dsn)
 
 
 def test_a_target_that_may_see_everything(world: World) -> None:
+    world.execute("ALTER TABLE {sales} ENABLE ROW LEVEL SECURITY")
     with altered(world, "BYPASSRLS", "NOBYPASSRLS"), pytest.raises(ConfigError, match="superuser or has BYPASSRLS"):
         check(world, runtime_dsn=world.database.runtime_dsn)
 
