@@ -35,7 +35,7 @@ from rig.evidence.latency_calibration import (
 from rig.evidence.scenario_runs import RESULT, ScenarioRun
 from rig.model import Pace, RequestClass, RunKey, Scenario, Share
 from rig.profile import Profile
-from rig.requests.sender import Credentials
+from rig.requests.sender import made_up
 from rig.stats import quantile
 
 _TENANT = "latency_calibration"
@@ -187,8 +187,7 @@ class _LatencyBench:
         self._profile = profile
         self._run = run
         self._folder = folder
-        secrets = {route.secret: "latency_calibration" for route in profile.routes}
-        self._credentials = {_TENANT: Credentials("latency_calibration", secrets)}
+        self._credentials = {_TENANT: made_up(profile, "latency_calibration")}
 
     def freeze(self, stub: Stub, number: int, froze_s: float) -> pd.DataFrame:
         """The rows of a scenario run in which the stub freezes in the middle, for a tenth of the time."""

@@ -25,7 +25,7 @@ from rig.limits import BUSY, FLOOR_RPS, LEAST_REQUESTS, LEAST_S, LEAST_TRIALS, S
 from rig.machine.cgroup import CpuGroup
 from rig.model import Outcome, Pace, RequestClass, RunKey, Scenario, Share
 from rig.profile import Profile
-from rig.requests.sender import Credentials
+from rig.requests.sender import made_up
 from rig.requests.targeter import Targeter
 
 CONNECTIONS = 200
@@ -158,8 +158,7 @@ class _NullBench:
         self._run = run
         self._history = History(folder)
         self._route = profile.routes[0].name
-        secrets = {route.secret: "null-benchmark" for route in profile.routes}
-        self._credentials = {_TENANT: Credentials("null-benchmark", secrets)}
+        self._credentials = {_TENANT: made_up(profile, "null-benchmark")}
 
     def run_scenario(self, stub: Stub, count: int, trial: int) -> NullTrial:
         scenario = Scenario(

@@ -34,7 +34,7 @@ from rig.locust_bridge.wire import CLOCK, FINISH, PLAN, PROTOCOL, REPORT, ROWS, 
 from rig.machine.supervisor import Supervisor
 from rig.model import RunKey, UserClass
 from rig.profile import Profile
-from rig.requests.sender import Credentials
+from rig.requests.sender import made_up
 
 HEARTBEAT_S = 1.0
 REPORT_S = 1.0
@@ -60,7 +60,6 @@ class Alone:
     def plan(self, url: str) -> LocustPlan:
         """Made-up tenants: of use against stubs; nothing can be judged afterwards."""
         route = self.profile.routes[0]
-        secrets = {each.secret: "alone" for each in self.profile.routes}
         return LocustPlan(
             locust=VERSION,
             run=RunKey(self.seed, f"alone-{time.time_ns():x}", int(time.time())),
@@ -68,7 +67,7 @@ class Alone:
             url=url,
             route=route.name,
             tenant="alone",
-            credentials={"alone": Credentials("alone", secrets)},
+            credentials={"alone": made_up(self.profile, "alone")},
             user_classes=self.user_classes,
         )
 

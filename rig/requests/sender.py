@@ -19,9 +19,9 @@ from pathlib import Path
 from urllib.parse import parse_qsl, quote
 
 from rig.errors import ConfigError
-from rig.profile import Profile, WebhookRoute
+from rig.profile import Profile, WebhookRoute, environment
 from rig.profile.placeholders import OF_SENDING, TENANT
-from rig.requests.signer import signer
+from rig.requests.signer import signer, write_key
 from rig.requests.template import PLACE, Template
 
 Values = list[object]
@@ -42,6 +42,19 @@ class Credentials:
     """Webhook secrets by the names that the routes use; under ``NAME.old`` the one before a rotation."""
     tenant: str = ""
     """The id in the tenant's rows."""
+
+
+def made_up(profile: Profile, name: str) -> Credentials:
+    """Credentials of nobody, for the rig's own stubs, with secrets that the routes can sign with.
+
+    A private key cannot be made up: a secret that is in the environment is taken from there.
+    """
+    own: dict[str, str] = {}
+    for route in profile.routes:
+        given = environment().get(route.secret_env or "", "")
+        own[route.secret] = given or write_key(route, name.encode().ljust(24, b"-"))
+        own[f"{route.secret}.old"] = write_key(route, b"-" * 24)
+    return Credentials(name, own, name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ def load_target(run: OpenRun, pool: Pool, store: Store) -> TargetUse:
             rows: TruthReport | None = None
             run.reporter.stage("waiting for the rows, then reading the truth")
             with keep_open_on_error(record, store):
-                rows = replace(read_rows(record, reader), arrivals=watch.arrivals())
+                rows = replace(read_rows(record, reader, watch.ended_s), arrivals=watch.arrivals())
             # Once the target was stopped, however that went: its last log lines may come only then.
             afterwards.callback(_search_logs, run, reader, store, target, rows)
     except KeyboardInterrupt:

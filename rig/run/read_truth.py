@@ -21,10 +21,10 @@ def read_truth(record: Record, reader: TruthReader, log_files: Sequence[Path]) -
     search_logs(record, reader, read_rows(record, reader), log_files)
 
 
-def read_rows(record: Record, reader: TruthReader) -> TruthReport:
+def read_rows(record: Record, reader: TruthReader, ended_s: float | None = None) -> TruthReport:
     """What lies in the database once the rows are there. EvidenceError where it cannot be read."""
     outcomes, tenants = record.outcomes(), record.manifest.tenants
-    reader.require_arrival(record.targeter, outcomes, tenants)
+    reader.require_arrival(record.targeter, outcomes, tenants, ended_s)
     return reader.read_rows(record.targeter, outcomes, tenants, record.baseline())
 
 

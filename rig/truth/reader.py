@@ -70,18 +70,24 @@ class TruthReader:
         return ArrivalWatch(self._connect, self._profile, targeter, tenants, arrival.within_s if arrival else None)
 
     def require_arrival(
-        self, targeter: Targeter, scenario_runs: Sequence[RunOutcomes], tenants: Sequence[Tenant]
+        self,
+        targeter: Targeter,
+        scenario_runs: Sequence[RunOutcomes],
+        tenants: Sequence[Tenant],
+        ended_s: float | None = None,
     ) -> None:
         """Wait for the rows, where the profile says how long they may take; else until the database is quiet.
 
-        EvidenceError where it does not become quiet, or cannot be read.
+        ``ended_s``: when the load was over, of the monotonic clock; None: now. EvidenceError where the database does
+        not become quiet, or cannot be read.
         """
         arrival = self._profile.truth.arrival
         if arrival is None:
             self.require_quiet()
             return
         try:
-            await_arrival(self._connect, self._profile, targeter, scenario_runs, tenants, arrival.within_s)
+            deadline_s = (time.monotonic() if ended_s is None else ended_s) + arrival.within_s
+            await_arrival(self._connect, self._profile, targeter, scenario_runs, tenants, deadline_s)
         except psycopg.Error as error:
             raise EvidenceError(f"the rows could not be waited for: {in_words(error)}") from None
 
