@@ -37,11 +37,17 @@ def _rows_gate(case: Case, truth: TruthReport) -> Gate:
             "before which such rows were not counted"
         )
     hits = [hit for hit in truth.canary_hits if not hit.in_log]
-    return _gate(case, IN_ROWS, {"columns_scanned": truth.columns_scanned}, hits, unsearched)
+    searched: dict[str, object] = {"columns_scanned": truth.columns_scanned}
+    own = case.profile.get("personal_data", {})
+    if own.get("policy") == "keep":
+        searched["allowed_by_the_profile"] = list(own.get("columns", ()))
+    elif own.get("policy") == "scrub":
+        searched["allowed_by_the_profile"] = "personal keys, without their values"
+    return _gate(case, IN_ROWS, searched, hits, unsearched)
 
 
 def _logs_gate(case: Case, truth: TruthReport) -> Gate:
-    files = {"files_scanned": len(truth.log_files_scanned)}
+    files: dict[str, object] = {"files_scanned": len(truth.log_files_scanned)}
     hits = [hit for hit in truth.canary_hits if hit.in_log]
     unread = ", ".join(truth.log_files_unread[:5])
     if not hits and not unread and not truth.log_files_scanned:
@@ -49,7 +55,7 @@ def _logs_gate(case: Case, truth: TruthReport) -> Gate:
     return _gate(case, IN_LOGS, files, hits, f"could not be read: {unread}" if unread else "")
 
 
-def _gate(case: Case, kind: GateKind, searched: dict[str, int], hits: Sequence[CanaryHit], unsearched: str) -> Gate:
+def _gate(case: Case, kind: GateKind, searched: dict[str, object], hits: Sequence[CanaryHit], unsearched: str) -> Gate:
     figures: dict[str, object] = {"requests": _acknowledged_count(case), **searched, "hits": len(hits)}
     if hits:
         places = [f"{hit.place}{f' at {hit.json_path}' if hit.json_path else ''}" for hit in hits[:_HITS_NAMED]]

@@ -53,9 +53,12 @@ def _rows_gate(case: Case, scenario: str) -> Gate:
         "scenario_runs": len({group.scenario_run for group in groups}),
         **{kind: count for kind, count in faults.items() if count},
     }
-    if wrong := _what_is_wrong([group for group in groups if not _is_as_expected(group)], faults):
+    wrong = _what_is_wrong([group for group in groups if not _is_as_expected(group)], faults)
+    if wrong:
         figures["keys"] = _first_keys(case, scenario)
     unproven = _unproven(case, scenario, {group.scenario_run for group in groups})
+    if not wrong and not unproven and not any(_has_rows(group) for group in groups):
+        return ROWS.not_run("no row was expected, and none was there", figures, name=scenario)
     return ROWS.decide(figures, wrong=wrong, unproven=unproven, name=scenario)
 
 
@@ -76,6 +79,11 @@ def _is_as_expected(group: Group) -> bool:
     return (
         group.canonical_min <= group.canonical <= group.canonical_max and group.dead_min <= group.dead <= group.dead_max
     )
+
+
+def _has_rows(group: Group) -> bool:
+    """Whether a row was expected or was there."""
+    return bool(group.canonical_max or group.dead_max or group.canonical or group.dead)
 
 
 def _interval(groups: Sequence[Group], which: str) -> int | str:

@@ -14,6 +14,7 @@ from rig.evidence.truth import DiscrepancyKind, Total, TruthReport
 from rig.model import Row
 
 _TENANTS_SHOWN = 4
+_NOTHING = "was expected, and none was there"
 
 TOTALS = GateKind("totals", Kind.TRUTH, "each tenant has as many rows as the requests of the run must leave")
 DUPLICATES = GateKind("duplicates", Kind.TRUTH, "no idempotency key of the run has two canonical rows in one tenant")
@@ -25,15 +26,17 @@ def check_totals(case: Case) -> list[Gate]:
     truth = case.truth
     if truth is None:
         return [kind.decide({}, unproven=NOT_READ) for kind in (TOTALS, DUPLICATES)]
+    return [_totals_gate(case, truth), _duplicates_gate(case, truth)]
+
+
+def _duplicates_gate(case: Case, truth: TruthReport) -> Gate:
     duplicates = truth.duplicated_keys
-    return [
-        _totals_gate(case, truth),
-        DUPLICATES.decide(
-            {"duplicated_keys": duplicates},
-            wrong=f"{duplicates} keys have more than one row" if duplicates else "",
-            unproven=_unproven(case),
-        ),
-    ]
+    figures = {"duplicated_keys": duplicates}
+    unproven = _unproven(case)
+    if not duplicates and not unproven and truth.totals and not _has_rows(truth, Row.CANONICAL):
+        return DUPLICATES.not_run(f"no canonical row {_NOTHING}", figures)
+    wrong = f"{duplicates} keys have more than one row" if duplicates else ""
+    return DUPLICATES.decide(figures, wrong=wrong, unproven=unproven)
 
 
 def _totals_gate(case: Case, truth: TruthReport) -> Gate:
@@ -45,13 +48,22 @@ def _totals_gate(case: Case, truth: TruthReport) -> Gate:
         if not key.scenario_run and key.kind is not DiscrepancyKind.RECOVERED
     ]
     figures: dict[str, Any] = {"tenants": len({total.tenant for total in totals})}
-    for row in (Row.CANONICAL, Row.DEAD):
+    for row in dict.fromkeys(total.row for total in totals):
         figures[row.value] = sum(total.observed for total in totals if total.row is row)
     for tenant in list(dict.fromkeys(total.tenant for total in totals))[:_TENANTS_SHOWN]:
         of_tenant = {total.row: total.observed for total in totals if total.tenant == tenant}
-        figures[f"tenant_{tenant}"] = f"{of_tenant.get(Row.CANONICAL, 0)} / {of_tenant.get(Row.DEAD, 0)}"
+        figures[f"tenant_{tenant}"] = " / ".join(str(of_tenant[row]) for row in Row if row in of_tenant)
+    if "truth" in case.profile and case.profile["truth"].get("dead") is None:
+        figures[Row.DEAD.value] = "NOT-RUN: the profile has no dead letters"
     unproven = _unproven(case) if totals else "the rows of no tenant were counted"
+    if not wrong and not unproven and not any(_has_rows(truth, row) for row in Row):
+        return TOTALS.not_run(f"no row {_NOTHING}", figures)
     return TOTALS.decide(figures, wrong="; ".join(wrong[:5]), unproven=unproven)
+
+
+def _has_rows(truth: TruthReport, row: Row) -> bool:
+    """Whether a row was expected in that table or was there."""
+    return any(total.expected_max or total.observed for total in truth.totals if total.row is row)
 
 
 def _unproven(case: Case) -> str:

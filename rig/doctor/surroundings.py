@@ -101,8 +101,7 @@ def truth_tables_are_there(context: DoctorContext) -> str:
     """The tables and columns in the profile exist."""
     with connect(context.store.truth_dsn) as connection:
         tables = event_tables(connection, context.profile.truth)
-    dead = f" and {tables.dead}" if tables.truth.dead else ""
-    return f"{tables.canonical}{dead}, with the columns that the profile names"
+    return f"{' and '.join(map(str, tables.all))}, with the columns that the profile names"
 
 
 def truth_is_readable(context: DoctorContext) -> str:
@@ -116,12 +115,12 @@ def truth_is_readable(context: DoctorContext) -> str:
 
 
 def row_security_is_on(context: DoctorContext) -> str:
-    """Both event tables have it. A service may keep its tenants apart by other means, so its lack is no fault."""
+    """Each event table has it. A service may keep its tenants apart by other means, so its lack is no fault."""
     with connect(context.store.truth_dsn) as connection:
         notes = open_tables(connection, event_tables(connection, context.profile.truth))
     if notes:
         raise NotApplicable(f"{'; '.join(notes)}: only the service's own queries keep tenants apart")
-    return "enabled on both event tables"
+    return "enabled on each event table"
 
 
 def runtime_role_is_bound(context: DoctorContext) -> str:
@@ -130,7 +129,9 @@ def runtime_role_is_bound(context: DoctorContext) -> str:
     if not dsn:
         raise NotApplicable(f"${truth.runtime_dsn_env} is not set, so it is not known how the target connects")
     with connect(context.store.truth_dsn) as connection:
-        require_bound_runtime(connection, event_tables(connection, truth), dsn)
+        notes = require_bound_runtime(connection, event_tables(connection, truth), dsn)
+    if notes:
+        raise NotApplicable("; ".join(notes))
     return "a role of its own, without superuser or BYPASSRLS; row-level security applies to it"
 
 

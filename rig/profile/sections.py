@@ -205,8 +205,8 @@ class _Rows(Section):
     table: Identifier | None = None
     """Table or view, with its schema if that is not in ``truth.schemas``."""
     sql: Text | None = None
-    """Instead of ``table``: one SELECT whose columns the other keys name. Tables in it need their schema
-    (``public.events``)."""
+    """Instead of ``table``: one SELECT whose columns the other keys name. Tables in ``truth.schemas`` need no schema
+    in it. A percent sign is a percent sign, and there are no parameters."""
     tenant: Identifier | None = None
     """Column with the tenant's id. Leave it out where there are no tenants."""
 
@@ -295,7 +295,8 @@ class PersonalData(Section):
     """What the service does with personal data in a valid event."""
 
     policy: Literal["refuse", "scrub", "keep"] = "refuse"
-    """``refuse``: the event goes to the dead letters, and the values are nowhere. ``scrub``: it is stored without them.
+    """``refuse``: the event goes to the dead letters, and the values are nowhere. ``scrub``: it is stored without them,
+    but the keys may stay.
     ``keep``: it is stored as it is, in ``columns`` and nowhere else."""
     columns: tuple[Text, ...] = ()
     """With ``keep``: where the values may lie, as ``table.column`` or ``schema.table.column``."""
@@ -304,6 +305,9 @@ class PersonalData(Section):
     def _columns_fit(self) -> Self:
         if (self.policy == "keep") != bool(self.columns):
             raise ValueError('columns belong to policy = "keep": name the columns where personal data may lie')
+        for column in self.columns:
+            if "." not in column.strip("."):
+                raise ValueError(f'columns: {column!r} must be "table.column"')
         return self
 
 

@@ -103,6 +103,25 @@ class Profile(Section):
         dead = [kind.value for kind, answer in self.answers.items() if answer.row is Row.DEAD]
         if dead and self.truth.dead is None:
             raise ValueError(f'answers.{dead[0]}.row is "dead": write [truth.dead], or row = "none"')
+        self._require_tenant_columns()
+
+    def _require_tenant_columns(self) -> None:
+        """Rows tell tenants apart by a column in both tables. A table without it has the rows of one tenant."""
+        canonical, dead = self.truth.canonical, self.truth.dead
+        columns = {"truth.canonical.tenant": canonical.tenant}
+        if dead is not None:
+            columns["truth.dead.tenant"] = dead.tenant
+        given = [key for key, column in columns.items() if column is not None]
+        missing = [key for key, column in columns.items() if column is None]
+        has_tenants = self.tenant_count != 1 or bool(self.tenants.fixed)
+        if given and not has_tenants:
+            raise ValueError(f"{given[0]} is given, but [tenants] is missing: write it, or take {given[0]} out")
+        if missing and (given or self.tenant_count != 1):
+            raise ValueError(
+                f"{missing[0]} is missing: name the column with the tenant's id. A service without tenants has neither "
+                "[tenants] nor a tenant column; one whose requests must name their only tenant has one "
+                "[[tenants.fixed]] and no tenant column"
+            )
 
     def _tell_headers_apart(self, route: WebhookRoute) -> None:
         own = self.headers

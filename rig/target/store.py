@@ -63,20 +63,17 @@ def existing_store(profile: Profile, environ: Mapping[str, str]) -> Store:
     """The database that the environment names."""
     truth_dsn = secret_from(environ, profile.truth.dsn_env, "the DSN that reads the truth of the target")
     runtime_dsn = environ.get(profile.truth.runtime_dsn_env)
-    if profile.launch is not None:
+    if profile.launch is not None and any("{runtime_dsn}" in value for value in profile.launch.env.values()):
         runtime_dsn = secret_from(environ, profile.truth.runtime_dsn_env, "the DSN that the target connects with")
-    truth_role = _role(truth_dsn, profile.truth.dsn_env)
-    # A DSN may leave its role to pg_service.conf: preflight asks the server for it.
-    if runtime_dsn and truth_role is not None and truth_role == _role(runtime_dsn, profile.truth.runtime_dsn_env):
-        raise ConfigError(
-            f"{profile.truth.dsn_env} and {profile.truth.runtime_dsn_env} name the same role; the target must connect "
-            "as a role of its own that cannot bypass row-level security; read the truth as another role"
-        )
+    # Whether both may be of one role depends on the tables: preflight asks the server.
+    _require_dsn(truth_dsn, profile.truth.dsn_env)
+    _require_dsn(runtime_dsn or "", profile.truth.runtime_dsn_env)
     try:
         with psycopg.connect(
             truth_dsn, connect_timeout=10, application_name="rig-store", autocommit=True
         ) as connection:
             shown = {name: connection.execute(f"SHOW {name}".encode()).fetchone() for name in _FACTS}
+            _require_primary(connection, profile)
             shown |= {name: _query_row(connection, query) for name, query in _IDENTITY.items()}
     except psycopg.Error as error:
         raise Unavailable(
@@ -105,12 +102,21 @@ def require_same(store: Store, facts: Mapping[str, Any]) -> None:
             )
 
 
-def _role(dsn: str, variable: str) -> str | None:
+def _require_dsn(dsn: str, variable: str) -> None:
     try:
-        user = conninfo_to_dict(dsn).get("user")
+        conninfo_to_dict(dsn)
     except psycopg.ProgrammingError:
         raise ConfigError(f"{variable} holds no PostgreSQL DSN; give postgresql://user:password@host/db") from None
-    return None if user is None else str(user)
+
+
+def _require_primary(connection: psycopg.Connection[Any], profile: Profile) -> None:
+    """ConfigError on a standby: what it has not replayed yet would be called lost."""
+    row = connection.execute("SELECT pg_catalog.pg_is_in_recovery()").fetchone()
+    if row and row[0]:
+        raise ConfigError(
+            f"the truth DSN is a standby (${profile.truth.dsn_env}): rows reach it later than the primary, and would "
+            "be called lost; name the primary"
+        )
 
 
 def new_store(cluster: Cluster, name: str = "rig") -> Store:

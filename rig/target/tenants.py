@@ -107,9 +107,11 @@ def _use_existing_tenants(profile: Profile, names: Sequence[str], environ: Mappi
     if missing:
         raise ConfigError(f"route {missing[0]!r} is signed and the rig makes no tenant: it needs secret_env")
     shared = _secrets(profile, environ)
+    has_column = profile.truth.canonical.tenant is not None
     pairs = list(zip(names, fixed, strict=False))
     return Tenancy(
-        tuple(Tenant(name, tenant.id if tenant else "") for name, tenant in pairs),
+        # Without a column for it no row carries the id.
+        tuple(Tenant(name, tenant.id if tenant and has_column else "") for name, tenant in pairs),
         {name: Credentials(_api_key(environ, tenant), shared, tenant.id if tenant else "") for name, tenant in pairs},
     )
 

@@ -240,7 +240,7 @@ class _Question:
         self._query = sql.SQL("SELECT {tenant}, {key} FROM {table} WHERE {asked} = ANY({keys}::{kind}[])")
         self._names = {
             "tenant": tables.canonical_tenant,
-            "key": column.word,
+            "key": tables.canonical_key,
             "table": tables.canonical.sql,
             "asked": sql.Identifier(truth.key) if own else column.word,
             "kind": sql.SQL(own or "text"),

@@ -24,7 +24,7 @@ from rig.model import Tenant
 from rig.requests.canary import CANARY_PATTERN
 from rig.truth.expected import RequestIndex
 from rig.truth.reconcile import Baseline
-from rig.truth.tables import Column, EventTables, Table, text_tables
+from rig.truth.tables import Column, EventTables, Table, text_tables, use_schemas
 
 HITS_MAX = 10_000
 """So many hits are named in rows, and so many in logs; the rest is only counted."""
@@ -89,24 +89,25 @@ class Search:
         index: RequestIndex,
         tenants: Sequence[Tenant],
         baseline: Baseline,
-        kept: Sequence[str] = (),
+        allowed: frozenset[tuple[int, str]] = frozenset(),
     ) -> None:
         self.findings = Findings([])
-        self._kept = frozenset(kept)
         self._tables = tables
         self._keys = PersonalKeys(keys)
         self._index = index
         self._names = {tenant.id: tenant.name for tenant in tenants}
-        self._fresh = {tenant.id for tenant in tenants if baseline.fresh(tenant)}
+        # A row in a shared table may be somebody else's, whoever was there before.
+        self._fresh = set() if tables.is_shared else {tenant.id for tenant in tenants if baseline.fresh(tenant)}
+        self._allowed = allowed
+        self._unattributed = 0
         self._before = baseline.personal
         self._ownerless: Counter[tuple[str, str]] = Counter()
         """(tenant id, column) → values with a personal key in rows that do not say whether they are of this run."""
 
     def search_tables(self, connection: Connection[Any]) -> None:
         """Search every text column of the target's schemas; the event tables by name, even if they are views."""
-        canonical, dead = self._tables.canonical, self._tables.dead
         self._search_events(connection)
-        searched = {canonical.oid, dead.oid, *self._partitions(connection, canonical, dead)}
+        searched = {*(table.oid for table in self._tables.all), *self._partitions(connection, *self._tables.all)}
         for table in text_tables(connection, self._tables.truth.schemas):
             if table.oid not in searched:
                 self._search_table(connection, table, None)
@@ -123,13 +124,14 @@ class Search:
     @property
     def ownerless_count(self) -> int:
         """Rows with a personal key that may be older than the run, where those before it were not counted."""
-        return self._ownerless.total() if self._before is None else 0
+        return self._ownerless.total() if self._before is None else self._unattributed
 
     def _search_events(self, connection: Connection[Any]) -> None:
         tables = self._tables
-        key = tables.canonical.columns[tables.truth.canonical.key].word
-        self._search_table(connection, tables.canonical, (tables.canonical_tenant, key))
-        self._search_table(connection, tables.dead, (tables.dead_tenant, tables.dead_identity))
+        use_schemas(connection, tables.truth)
+        self._search_table(connection, tables.canonical, (tables.canonical_tenant, tables.canonical_key))
+        if tables.dead is not None:
+            self._search_table(connection, tables.dead, (tables.dead_tenant, tables.dead_identity))
 
     def _add_growth(self) -> None:
         """Such a row does not say whether it is new, but an increase in number says that some are."""
@@ -137,14 +139,16 @@ class Search:
             return
         for (tenant, place), rows in self._ownerless.items():
             more = rows - self._before.get(tenant, {}).get(place, 0)
-            if more > 0:
+            if more > 0 and self._tables.is_shared:
+                self._unattributed += more
+            elif more > 0:
                 what = f"a personal key in {more} rows more than before the run,"
                 self.findings.add(CanaryHit(place, False, what, self._unknown(tenant)))
 
     def _partitions(self, connection: Connection[Any], *tables: Table) -> list[int]:
         partitions = connection.execute(
             "SELECT p.relid::oid FROM unnest(%s::oid[]) AS root, pg_catalog.pg_partition_tree(root) AS p",
-            [[table.oid for table in tables if table.oid]],
+            [[table.oid for table in tables]],
         )
         return [oid for (oid,) in partitions]
 
@@ -160,16 +164,15 @@ class Search:
                 owner = partial(self._owner, tenant, identity)
                 for column, value in zip(columns, values, strict=True):
                     place = f"{table}.{column.name}"
-                    if value is not None and self._examine(value, place, keys, owner):
+                    has_stranger = value is not None and self._examine(value, place, keys, owner)
+                    # In a shared table a row that names no request of the run is another's; one without a name may not.
+                    if has_stranger and (identity is None or not self._tables.is_shared):
                         self._ownerless[tenant, place] += 1
 
     def _columns(self, table: Table) -> list[Column]:
-        """The columns that are searched: not those where the profile lets personal data lie."""
-        return [
-            column
-            for column in table.text_columns
-            if self._kept.isdisjoint({f"{table.name}.{column.name}", f"{table}.{column.name}"})
-        ]
+        """The columns to be searched. A statement's are allowed by their names: what it reads is searched too."""
+        allowed = {name for oid, name in self._allowed if oid == table.oid or table.statement is not None}
+        return [column for column in table.text_columns if column.name not in allowed]
 
     def _query(self, table: Table, event: _EventRow | None) -> sql.Composed:
         columns = self._columns(table)

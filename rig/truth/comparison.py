@@ -49,6 +49,9 @@ _CONSTANTS: dict[str, sql.Composable] = {
     **{f"is_{kind.value}": sql.Literal(kind.value) for kind in DiscrepancyKind},
 }
 
+_ANY = sql.SQL("true")
+_OWN = sql.SQL("(s.key IN (SELECT key FROM rig_request) OR s.correlation IN (SELECT correlation FROM rig_request))")
+
 
 class TruthComparison:
     """Defines the named results of one read; ``load``, ``observe`` and ``find``, in this order."""
@@ -57,17 +60,20 @@ class TruthComparison:
         self._staging = staging
         self._tables = tables
         self._tenants = tenants
-        truth = tables.truth
+        by_correlation = tables.is_matched_by_correlation
         self._names: dict[str, sql.Composable] = {
             **_CONSTANTS,
-            "token": sql.Identifier("correlation" if tables.by_correlation else "key"),
+            "token": sql.Identifier("correlation" if by_correlation else "key"),
             "ids": sql.SQL("{}::text[]").format(sql.Literal([tenant.id for tenant in tenants])),
             "canonical": tables.canonical.sql,
             "canonical_tenant": tables.canonical_tenant,
-            "canonical_key": tables.canonical.columns[truth.canonical.key].word,
-            "dead": tables.dead.sql,
+            "canonical_key": tables.canonical_key,
+            "dead": tables.dead_source,
             "dead_tenant": tables.dead_tenant,
             "dead_token": tables.dead_identity,
+            # Of a table that others write to, only rows that name something of this run, or may be of it.
+            "is_own": _OWN if tables.is_shared else _ANY,
+            "is_own_dead": _own_dead(tables),
         }
 
     def load(self, expectations: Iterable[Expectation]) -> None:
@@ -126,7 +132,7 @@ class TruthComparison:
             )
             SELECT t.number AS tenant, s.tenant_id, s.key, count(*) AS found, {strangers} AS strangers
             FROM seen s JOIN rig_tenant t ON t.id = s.tenant_id {own_request}
-            GROUP BY t.number, s.tenant_id, s.key
+            WHERE {is_own} GROUP BY t.number, s.tenant_id, s.key
             UNION ALL
             SELECT NULL, tenant_id, key, count(*), 0 FROM seen
             WHERE (tenant_id = ANY({ids})) IS NOT TRUE AND key IN (SELECT key FROM rig_request)
@@ -144,7 +150,7 @@ class TruthComparison:
             WITH seen AS NOT MATERIALIZED (SELECT {dead_tenant} AS tenant_id, {dead_token} AS token FROM {dead})
             SELECT t.number AS tenant, s.tenant_id, s.token, count(*) AS found
             FROM seen s JOIN rig_tenant t ON t.id = s.tenant_id
-            GROUP BY t.number, s.tenant_id, s.token
+            WHERE {is_own_dead} GROUP BY t.number, s.tenant_id, s.token
             UNION ALL
             SELECT NULL, tenant_id, token, count(*) FROM seen
             WHERE (tenant_id = ANY({ids})) IS NOT TRUE AND token IN (SELECT {token} FROM rig_request)
@@ -308,6 +314,14 @@ class TruthComparison:
 
     def _define(self, name: str, query: LiteralString, **parts: sql.Composable) -> None:
         self._staging.define(name, sql.SQL(query).format(**self._names, **parts))
+
+
+def _own_dead(tables: EventTables) -> sql.Composable:
+    if not tables.is_shared:
+        return _ANY
+    token = sql.Identifier("correlation" if tables.is_matched_by_correlation else "key")
+    nameless = sql.SQL("s.token IS NULL OR ") if tables.may_be_nameless else sql.SQL("")
+    return sql.SQL("({}s.token IN (SELECT {} FROM rig_request))").format(nameless, token)
 
 
 def _numbers(values: Sequence[int]) -> sql.Composable:

@@ -16,7 +16,7 @@ from psycopg import Connection, sql
 
 from rig.errors import ConfigError, EvidenceError, Unavailable
 from rig.model import Scenario, Tenant
-from rig.profile import Profile, Truth
+from rig.profile import Truth
 from rig.requests.targeter import Targeter
 from rig.truth.canaries import Search
 from rig.truth.expected import RequestIndex
@@ -25,6 +25,7 @@ from rig.truth.session import in_words, open_plainly
 from rig.truth.tables import EventTables, Table, event_tables, text_tables
 
 _KEYS_PER_QUESTION = 50_000
+_KEYS_LOOKED_AT = 1_000
 _OWN_SPELLING = (
     "give it as that column prints it: tenants.fixed.id, or the tenant_id that tenants.provision_sql returns"
 )
@@ -32,53 +33,79 @@ _OWN_SPELLING = (
 
 def preflight(
     connection: Connection[Any],
-    profile: Profile,
+    truth: Truth,
     targeter: Targeter,
     scenarios: Sequence[Scenario],
     tenants: Sequence[Tenant],
     runtime_dsn: str | None,
+    personal_keys: Sequence[str] = (),
+    allowed: frozenset[tuple[int, str]] = frozenset(),
 ) -> Baseline:
     """Raise ConfigError, Unavailable or EvidenceError where the truth could not be trusted; else count existing rows.
 
-    ``runtime_dsn`` None: it is not known how the target connects, so its role is not checked.
+    ``runtime_dsn`` None: it is not known how the target connects, so its role is not checked. No event row may hold
+    one of the ``personal_keys``, but in the columns of ``allowed`` (oid, column).
     """
-    require_primary(connection, profile.truth)
-    tables = event_tables(connection, profile.truth)
+    tables = event_tables(connection, truth)
     require_full_view(connection, tables)
     notes = open_tables(connection, tables)
     if runtime_dsn is not None:
-        require_bound_runtime(connection, tables, runtime_dsn)
-    truth = profile.truth
+        notes += require_bound_runtime(connection, tables, runtime_dsn)
     _require_spelling(connection, tables.canonical, truth.canonical.tenant, tenants)
-    _require_spelling(connection, tables.dead, truth.dead.tenant if truth.dead else None, tenants)
+    if tables.dead is not None and truth.dead is not None:
+        _require_spelling(connection, tables.dead, truth.dead.tenant, tenants)
+    _require_readable_keys(connection, tables)
     _require_unused_keys(connection, tables, targeter, scenarios)
-    canonical = _count(connection, tables.canonical, tables.canonical_tenant, tenants)
-    dead = _count(connection, tables.dead, tables.dead_tenant, tenants)
-    rows = Baseline(canonical, dead)
-    kept = [tenant for tenant in tenants if not rows.fresh(tenant)]
-    duplicated = _count_duplicate_keys(connection, tables, kept)
+    rows = _count_rows(connection, tables, tenants)
+    kept = [tenant for tenant in tenants if tables.is_shared or not rows.fresh(tenant)]
+    duplicated = {} if tables.is_shared else _count_duplicate_keys(connection, tables, kept)
     if duplicated:
         count = sum(duplicated.values())
         notes = (*notes, f"{count} keys had more than one canonical row before the run; they do not count for this run")
     personal: dict[str, dict[str, int]] = {}
     if kept:
-        spared = profile.personal_data.columns
-        search = Search(tables, profile.personal_keys, RequestIndex(targeter, ()), kept, rows, spared)
+        search = Search(tables, personal_keys, RequestIndex(targeter, ()), kept, rows, allowed)
         personal = search.count_older(connection)
     return replace(rows, notes=notes, duplicated=duplicated, personal=personal)
 
 
-def require_primary(connection: Connection[Any], truth: Truth) -> None:
-    """ConfigError where the truth DSN names a standby: what it has not replayed yet would be called lost."""
-    row = connection.execute("SELECT pg_catalog.pg_is_in_recovery()").fetchone()
-    if row and row[0]:
-        raise ConfigError(f"${truth.dsn_env} names a standby in recovery, whose rows come late; name the primary")
+def _count_rows(connection: Connection[Any], tables: EventTables, tenants: Sequence[Tenant]) -> Baseline:
+    """The rows of the tenants. In tables that others write to, only those that nothing tells from the run's."""
+    empty = {tenant.id: 0 for tenant in tenants}
+    if not tables.is_shared:
+        canonical = _count(connection, tables.canonical.sql, tables.canonical_tenant, tenants)
+        dead = _count(connection, tables.dead_source, tables.dead_tenant, tenants) if tables.dead else empty
+        return Baseline(canonical, dead)
+    if not tables.may_be_nameless:
+        return Baseline(empty, empty)
+    query = sql.SQL("SELECT count(*) FROM {} WHERE {} IS NULL").format(tables.dead_source, tables.dead_identity)
+    ((nameless,),) = connection.execute(query).fetchall()
+    return Baseline(empty, dict.fromkeys(empty, nameless))
+
+
+def _require_readable_keys(connection: Connection[Any], tables: EventTables) -> None:
+    """ConfigError where the keys are bytes that are no text, so that no key would be found."""
+    named = [(tables.canonical, "truth.canonical.key", tables.truth.canonical.key)]
+    if tables.dead is not None and tables.truth.dead is not None and tables.truth.dead.match in ("key", "correlation"):
+        named.append((tables.dead, "truth.dead.column", tables.truth.dead.column or ""))
+    for table, profile_key, name in named:
+        column = table.columns[name]
+        if column.type != "bytea":
+            continue
+        query = sql.SQL("SELECT FROM (SELECT {text} AS key FROM {table} LIMIT {most}) few WHERE strpos(key, '\\') > 0")
+        query_text = query.format(text=column.text, table=table.sql, most=sql.Literal(_KEYS_LOOKED_AT))
+        if connection.execute(query_text).fetchone() is not None:
+            raise ConfigError(
+                f"profile key {profile_key}: {table}.{name} is of type bytea and holds bytes that are no text, so no "
+                f"key can be found in it; name a column with the key as text, or write truth SQL that decodes it "
+                "(truth.canonical.sql)"
+            )
 
 
 def require_full_view(connection: Connection[Any], tables: EventTables) -> None:
     """ConfigError unless this role sees every row of every table that holds text."""
     role = _role(connection)[0]
-    for table in (tables.canonical, tables.dead, *text_tables(connection, tables.truth.schemas)):
+    for table in (*tables.all, *text_tables(connection, tables.truth.schemas)):
         if not table.readable:
             raise ConfigError(
                 f"the role {role!r} of ${tables.truth.dsn_env} may not read {table}; "
@@ -93,24 +120,61 @@ def require_full_view(connection: Connection[Any], tables: EventTables) -> None:
 
 def open_tables(connection: Connection[Any], tables: EventTables) -> tuple[str, ...]:
     """Notes about event tables without row-level security."""
-    rows = connection.execute(
-        "SELECT oid FROM pg_catalog.pg_class WHERE oid = ANY(%s) AND NOT relrowsecurity",
-        [[tables.canonical.oid, tables.dead.oid]],
-    )
-    open_oids = {oid for (oid,) in rows}
     return tuple(
         f"row-level security is not enabled on {table}"
-        for table in (tables.canonical, tables.dead)
-        if table.oid and table.oid in open_oids
+        for table in tables.all
+        if not _secured(connection, _tables_behind(connection, table))
     )
 
 
-def require_bound_runtime(connection: Connection[Any], tables: EventTables, runtime_dsn: str) -> None:
-    """ConfigError unless row-level security binds the target's role.
+def _secured(connection: Connection[Any], oids: Sequence[int]) -> list[int]:
+    """Those of the tables that have row-level security."""
+    rows = connection.execute(
+        "SELECT oid FROM pg_catalog.pg_class WHERE oid = ANY(%s) AND relrowsecurity", [list(oids)]
+    )
+    return [oid for (oid,) in rows]
 
-    Where no event table has row-level security there is nothing to bypass, and the two roles may be one.
+
+def _tables_behind(connection: Connection[Any], table: Table) -> list[int]:
+    """A table and its parents; of a view or a statement also the tables that it reads, by its plan."""
+    plan = sql.SQL("EXPLAIN (VERBOSE, FORMAT JSON) SELECT * FROM {}").format(table.sql)
+    ((planned,),) = connection.execute(plan).fetchall()
+    names = list(_relations(planned))
+    rows = connection.execute(
+        """
+        SELECT ancestor::oid FROM (
+            SELECT %s::oid AS oid
+            UNION
+            SELECT c.oid FROM unnest(%s::text[], %s::text[]) AS read (schema, name)
+            JOIN pg_catalog.pg_namespace n ON n.nspname = read.schema
+            JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = read.name
+        ) read, LATERAL (
+            SELECT read.oid AS ancestor UNION SELECT relid::oid FROM pg_catalog.pg_partition_ancestors(read.oid)
+        ) family
+        """,
+        [table.oid, [schema for schema, _ in names], [name for _, name in names]],
+    )
+    return [oid for (oid,) in rows]
+
+
+def _relations(plan: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(plan, dict):
+        if "Relation Name" in plan:
+            yield plan.get("Schema", ""), plan["Relation Name"]
+        for part in plan.values():
+            yield from _relations(part)
+    elif isinstance(plan, list):
+        for part in plan:
+            yield from _relations(part)
+
+
+def require_bound_runtime(connection: Connection[Any], tables: EventTables, runtime_dsn: str) -> tuple[str, ...]:
+    """ConfigError unless the target's role is another one and row-level security binds it.
+
+    Where no event table has row-level security, there is nothing to bypass: then a note.
     """
     variable = tables.truth.runtime_dsn_env
+    secured = _secured(connection, [oid for table in tables.all for oid in _tables_behind(connection, table)])
     try:
         with open_plainly(runtime_dsn) as runtime:
             role, all_seeing = _role(runtime)
@@ -118,8 +182,11 @@ def require_bound_runtime(connection: Connection[Any], tables: EventTables, runt
         raise ConfigError(f"${variable} is not a PostgreSQL connection string: {in_words(error)}") from None
     except psycopg.OperationalError as error:
         raise Unavailable(f"the database of ${variable} cannot be reached: {in_words(error)}") from None
-    if not _secured(connection, tables):
-        return
+    if not secured:
+        free = "no event table has row-level security, so there is nothing to bypass"
+        if role == _role(connection)[0]:
+            return (f"both DSNs are of the role {role!r}: {free}",)
+        return (f"the target's role {role!r} is a superuser or has BYPASSRLS: {free}",) if all_seeing else ()
     if role == _role(connection)[0]:
         raise ConfigError(
             f"${variable} and ${tables.truth.dsn_env} are the same role {role!r}; the target must connect as a role "
@@ -134,22 +201,14 @@ def require_bound_runtime(connection: Connection[Any], tables: EventTables, runt
     owned = connection.execute(
         "SELECT c.oid::regclass::text FROM pg_catalog.pg_class c WHERE c.oid = ANY(%s) AND c.relrowsecurity"
         " AND NOT c.relforcerowsecurity AND pg_catalog.pg_has_role(%s, c.relowner, 'USAGE')",
-        [[tables.canonical.oid, tables.dead.oid], role],
+        [secured, role],
     ).fetchone()
     if owned is not None:
         raise ConfigError(
             f"the target's role {role!r} (${variable}) owns {owned[0]}, which row-level security does not bind; "
             f"run ALTER TABLE {owned[0]} FORCE ROW LEVEL SECURITY, or let another role own it"
         )
-
-
-def _secured(connection: Connection[Any], tables: EventTables) -> bool:
-    """Whether an event table has row-level security."""
-    rows = connection.execute(
-        "SELECT FROM pg_catalog.pg_class WHERE oid = ANY(%s) AND relrowsecurity",
-        [[tables.canonical.oid, tables.dead.oid]],
-    )
-    return bool(rows.fetchall())
+    return ()
 
 
 def _role(connection: Connection[Any]) -> tuple[str, bool]:
@@ -164,13 +223,9 @@ def _role(connection: Connection[Any]) -> tuple[str, bool]:
 
 def _require_spelling(connection: Connection[Any], table: Table, column: str | None, tenants: Sequence[Tenant]) -> None:
     """ConfigError for an id that the column prints in another way: the tenant's rows would not be found by it."""
-    if column is None or not table.oid:
+    if column is None:
         return
-    ((kind,),) = connection.execute(
-        "SELECT pg_catalog.format_type(atttypid, atttypmod) FROM pg_catalog.pg_attribute"
-        " WHERE attrelid = %s AND attname = %s",
-        [table.oid, column],
-    ).fetchall()
+    kind = table.columns[column].declared
     for tenant in tenants:
         # PostgreSQL gives the name of the type, quoted where necessary.
         query = sql.SQL("SELECT CAST({} AS {})::text").format(sql.Literal(tenant.id), sql.SQL(kind))
@@ -190,15 +245,13 @@ def _require_unused_keys(
     connection: Connection[Any], tables: EventTables, targeter: Targeter, scenarios: Sequence[Scenario]
 ) -> None:
     """EvidenceError where rows with keys of this run exist already."""
-    canonical_key = tables.canonical.columns[tables.truth.canonical.key].word
+    sources = [(tables.canonical, tables.canonical_key, False)]
+    if tables.dead is not None:
+        sources.append((tables.dead, tables.dead_identity, tables.is_matched_by_correlation))
     identities = _identities(targeter, scenarios)
     while batch := list(islice(identities, _KEYS_PER_QUESTION)):
-        keys = [key for key, _ in batch]
-        tokens = [correlation for _, correlation in batch] if tables.by_correlation else keys
-        for table, column, values in (
-            (tables.canonical, canonical_key, keys),
-            (tables.dead, tables.dead_identity, tokens),
-        ):
+        for table, column, by_correlation in sources:
+            values = [correlation if by_correlation else key for key, correlation in batch]
             query = sql.SQL("SELECT {column} FROM {table} WHERE {column} = ANY({values}::text[]) LIMIT 1")
             found = connection.execute(
                 query.format(column=column, table=table.sql, values=sql.Literal(values))
@@ -219,11 +272,11 @@ def _identities(targeter: Targeter, scenarios: Sequence[Scenario]) -> Iterator[t
 
 
 def _count(
-    connection: Connection[Any], table: Table, tenant: sql.Composable, tenants: Sequence[Tenant]
+    connection: Connection[Any], source: sql.Composable, column: sql.Composable, tenants: Sequence[Tenant]
 ) -> dict[str, int]:
     query = sql.SQL("SELECT {column}, count(*) FROM {table} WHERE {column} = ANY({ids}::text[]) GROUP BY {column}")
     rows = connection.execute(
-        query.format(column=tenant, table=table.sql, ids=sql.Literal([tenant.id for tenant in tenants]))
+        query.format(column=column, table=source, ids=sql.Literal([tenant.id for tenant in tenants]))
     )
     return dict.fromkeys((tenant.id for tenant in tenants), 0) | dict(rows.fetchall())
 
@@ -234,7 +287,6 @@ def _count_duplicate_keys(
     """Keys with several canonical rows, by tenant id."""
     if not tenants:
         return {}
-    truth, columns = tables.truth.canonical, tables.canonical.columns
     query = sql.SQL(
         """
         SELECT tenant_id, count(*) FROM (
@@ -244,7 +296,7 @@ def _count_duplicate_keys(
         """
     ).format(
         tenant=tables.canonical_tenant,
-        key=columns[truth.key].word,
+        key=tables.canonical_key,
         table=tables.canonical.sql,
         ids=sql.Literal([tenant.id for tenant in tenants]),
     )

@@ -31,7 +31,7 @@ from rig.truth.preflight import preflight
 from rig.truth.quiesce import Quiescence, quiesce
 from rig.truth.reconcile import Baseline, reconcile
 from rig.truth.session import connect, in_words
-from rig.truth.tables import event_tables
+from rig.truth.tables import event_tables, find_columns
 
 
 class TruthReader:
@@ -51,7 +51,9 @@ class TruthReader:
         variable = self._profile.truth.dsn_env
         try:
             with self._connect() as connection:
-                return preflight(connection, self._profile, targeter, scenarios, tenants, runtime_dsn)
+                truth, keys = self._profile.truth, self._personal_keys
+                allowed = self._allowed_columns(connection)
+                return preflight(connection, truth, targeter, scenarios, tenants, runtime_dsn, keys, allowed)
         except psycopg.OperationalError as error:
             raise Unavailable(
                 f"the truth database of ${variable} cannot be reached: {in_words(error)}; is it running?"
@@ -125,8 +127,8 @@ class TruthReader:
                 connection.transaction(),
             ):
                 tables = event_tables(connection, self._profile.truth)
-                kept = self._profile.personal_data.columns
-                search = Search(tables, self._profile.personal_keys, index, tenants, baseline, kept)
+                allowed = self._allowed_columns(connection)
+                search = Search(tables, self._personal_keys, index, tenants, baseline, allowed)
                 searched = background.submit(search.search_tables, searching)
                 reconciled = reconcile(connection, tables, targeter, scenario_runs, tenants, baseline)
                 searched.result()
@@ -168,6 +170,14 @@ class TruthReader:
             notes=(*truth.notes, *notes, *findings.overflow_notes("logs")),
             log_files_unread=tuple(str(path) for path in wanted if str(path) not in scanned),
         )
+
+    @property
+    def _personal_keys(self) -> tuple[str, ...]:
+        """Keys that no event row may hold. A service that scrubs may keep keys without their values."""
+        return () if self._profile.personal_data.policy == "scrub" else self._profile.personal_keys
+
+    def _allowed_columns(self, connection: Connection[Any]) -> frozenset[tuple[int, str]]:
+        return find_columns(connection, self._profile.personal_data.columns, self._profile.truth)
 
     def _connect(self) -> Connection[Any]:
         return connect(self._dsn)

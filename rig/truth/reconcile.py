@@ -116,7 +116,7 @@ def reconcile(
     numbers = {tenant.name: number for number, tenant in enumerate(tenants)}
     comparison.load(expectations(targeter, scenario_runs, numbers))
     comparison.observe()
-    reader = _Reader(comparison, scenario_runs, tenants, baseline)
+    reader = _Reader(comparison, scenario_runs, tenants, baseline, tables)
     return reader.read(pooled=tables.may_be_nameless)
 
 
@@ -129,8 +129,10 @@ class _Reader:
         scenario_runs: Sequence[RunOutcomes],
         tenants: Sequence[Tenant],
         baseline: Baseline,
+        tables: EventTables,
     ) -> None:
         self._comparison = comparison
+        self._is_shared = tables.is_shared
         self._scenario_runs = scenario_runs
         self._tenants = tenants
         self._baseline = baseline
@@ -140,16 +142,21 @@ class _Reader:
             for number, tenant in enumerate(tenants)
             if tenant.name in outcome.scenario.tenants
         }
+        self._pooled = False
         self._notes: list[str] = []
 
     def read(self, *, pooled: bool) -> Reconciliation:
         """Read everything; ``pooled``: dead letters may name no request, and are then compared by number."""
+        self._pooled = pooled
         self._sum_rows()
         nameless = self._nameless()
         pools = self._pools(nameless) if pooled else {}
         self._comparison.find(
             named=[number for number in range(len(self._tenants)) if number not in pools],
-            fresh=[number for number, tenant in enumerate(self._tenants) if self._baseline.fresh(tenant)],
+            # In a shared table every row that was read is of this run.
+            fresh=[
+                number for number, tenant in enumerate(self._tenants) if self._is_shared or self._baseline.fresh(tenant)
+            ],
             channels=any(share.channel for outcome in self._scenario_runs for share in outcome.scenario.shares),
         )
         discrepancies = [*self._find_by_number(nameless, pools), *self._find_by_key()]
@@ -183,7 +190,8 @@ class _Reader:
             ) duplicated GROUP BY tenant_id
             """
         ):
-            duplicated += own + max(0, others - self._baseline.duplicated.get(tenant_id, 0))
+            more = max(0, others - self._baseline.duplicated.get(tenant_id, 0))
+            duplicated += own + (0 if self._is_shared else more)
         return duplicated
 
     def _sum_rows(self) -> None:
@@ -238,7 +246,12 @@ class _Reader:
         ):
             row, tenant = Row(place), self._tenants[number]
             before = (self._baseline.canonical if row is Row.CANONICAL else self._baseline.dead).get(tenant.id, 0)
-            nameless[row, number] = int(unnamed) if self._baseline.fresh(tenant) else max(0, int(found) - before)
+            if self._is_shared:
+                nameless[row, number] = max(0, int(unnamed) - before)
+            elif self._baseline.fresh(tenant):
+                nameless[row, number] = int(unnamed)
+            else:
+                nameless[row, number] = max(0, int(found) - before)
         return nameless
 
     def _pools(self, nameless: Mapping[tuple[Row, int], int]) -> dict[int, _Pool]:
@@ -258,7 +271,9 @@ class _Reader:
         pools = {}
         for number in range(len(self._tenants)):
             if rows := nameless.get((Row.DEAD, number), 0):
-                pools[number] = _Pool(rows, wanted[number])
+                most = sum(most for _, most in wanted[number].values())
+                # What is more in a shared table may be somebody else's.
+                pools[number] = _Pool(min(rows, most) if self._is_shared else rows, wanted[number])
                 self._fill(number, pools[number])
         return pools
 
@@ -328,9 +343,13 @@ class _Reader:
             found[Row(place), number] = (int(least), int(most), int(observed))
         totals = []
         for number, tenant in enumerate(self._tenants):
-            for row, before in ((Row.CANONICAL, self._baseline.canonical), (Row.DEAD, self._baseline.dead)):
+            for row in (Row.CANONICAL, Row.DEAD):
+                before = self._baseline.canonical if row is Row.CANONICAL else self._baseline.dead
                 least, most, observed = found.get((row, number), (0, 0, 0))
-                totals.append(Total(tenant.name, row, least, most, observed - before.get(tenant.id, 0)))
+                observed -= before.get(tenant.id, 0)
+                if self._is_shared and self._pooled and row is Row.DEAD:
+                    observed = min(observed, most)
+                totals.append(Total(tenant.name, row, least, most, observed))
         return tuple(totals)
 
     def _group(self, scenario_run: int, number: int, tally: _Tally) -> Group:

@@ -47,5 +47,9 @@ def open_plainly(dsn: str) -> Connection[Any]:
 
 
 def in_words(error: BaseException) -> str:
-    """The message of an error on one line. libpq never puts a password into one."""
-    return " ".join(str(error).split())
+    """The message of an error on one line. libpq never puts a password into one.
+
+    The server's details are left out: they print the row that it was reading.
+    """
+    said = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+    return " ".join((said or str(error)).split())

@@ -7,11 +7,12 @@ give ``Table`` values, whose names reach SQL only as quoted identifiers. Not for
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
 from psycopg import Connection, sql
+from psycopg.pq import DiagnosticField, ExecStatus
 
 from rig.errors import ConfigError
 from rig.profile import CanonicalTable, DeadTable, Truth
@@ -19,6 +20,12 @@ from rig.requests.canary import Canary
 from rig.truth.session import in_words
 
 _, _DIGITS, _ = Canary(0).tokens
+_NO_TENANT = sql.SQL("(''::text COLLATE \"C\")")
+_IS_SOUND = (
+    r"{column}::text !~ '(?<!\\)(\\\\)*(\\u0000|\\u[dD][89abAB]..(?!\\u[dD][c-fC-F])"
+    r"|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F])'"
+)
+"""JSON without an escape that PostgreSQL takes for no character: NUL, or half of a surrogate pair."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +41,8 @@ class Column:
     type: str
     holds_text: bool
     searched: bool
+    declared: str = "text"
+    """The type as PostgreSQL spells it in a cast."""
 
     @property
     def text(self) -> sql.Composable:
@@ -45,12 +54,15 @@ class Column:
     @property
     def word(self) -> sql.Composable:
         """SQL that gives the value as text which compares byte by byte, in any collation of the target."""
-        return sql.SQL('({} COLLATE "C")').format(self.text)
+        return sql.SQL('(({}) COLLATE "C")').format(self.text)
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table or view. ``readable``: this role may select from it; ``filtered``: row-level security hides rows."""
+    """A table, a view, or the statement of a profile, which has no oid.
+
+    ``readable``: this role may select from it; ``filtered``: row-level security hides rows.
+    """
 
     oid: int
     schema: str
@@ -58,16 +70,18 @@ class Table:
     columns: Mapping[str, Column]
     readable: bool
     filtered: bool
-    relation: sql.Composable | None = None
-    """What is read from in place of a table; its ``oid`` is 0 then."""
+    statement: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.schema}.{self.name}" if self.schema else self.name
+        return f"{self.schema}.{self.name}"
 
     @property
     def sql(self) -> sql.Composable:
-        """The qualified name, quoted, or the statement that stands for the table."""
-        return self.relation or sql.Identifier(self.schema, self.name)
+        """What stands after FROM: the qualified name, quoted, or a sub-select."""
+        if self.statement is None:
+            return sql.Identifier(self.schema, self.name)
+        # The line end closes a comment at the end of the statement.
+        return sql.SQL("({}\n) AS rig_source").format(_as_written(self.statement))
 
     @property
     def text_columns(self) -> list[Column]:
@@ -75,51 +89,71 @@ class Table:
         return [column for column in self.columns.values() if column.searched]
 
 
-NO_TABLE = Table(0, "", "no table", {}, True, False, sql.SQL("(SELECT WHERE false) AS rig_nothing"))
-"""Stands for a table that a profile leaves out: it has no row."""
-
-
 @dataclass(frozen=True, slots=True)
 class EventTables:
-    """The two tables that hold the truth, and SQL to read from them."""
+    """The tables that hold the truth, and SQL to read from them. ``dead`` None: there are no dead letters."""
 
     canonical: Table
-    dead: Table
+    dead: Table | None
     truth: Truth
 
     @property
+    def all(self) -> tuple[Table, ...]:
+        """The tables that there are."""
+        return (self.canonical,) if self.dead is None else (self.canonical, self.dead)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether no column tells the rows of the run's tenant from those of others who write to the table."""
+        return self.truth.canonical.tenant is None
+
+    @property
     def canonical_tenant(self) -> sql.Composable:
-        """SQL for the tenant's id in the canonical table; empty where there are no tenants."""
-        return _word(self.canonical, self.truth.canonical.tenant)
+        """SQL for the tenant's id in the canonical table; '' where there are no tenants."""
+        return _tenant(self.canonical, self.truth.canonical.tenant)
+
+    @property
+    def canonical_key(self) -> sql.Composable:
+        """SQL for the idempotency key."""
+        return self.canonical.columns[self.truth.canonical.key].word
+
+    @property
+    def dead_source(self) -> sql.Composable:
+        """What stands after FROM; without dead letters no row."""
+        return self.dead.sql if self.dead is not None else sql.SQL("(SELECT WHERE false) AS rig_source")
 
     @property
     def dead_tenant(self) -> sql.Composable:
-        """SQL for the tenant's id in the table of dead letters; empty where there are no tenants."""
-        return _word(self.dead, self.truth.dead.tenant if self.truth.dead else None)
+        """SQL for the tenant's id in a dead letter; '' where there are no tenants."""
+        if self.dead is None or self.truth.dead is None:
+            return _NO_TENANT
+        return _tenant(self.dead, self.truth.dead.tenant)
 
     @property
-    def by_correlation(self) -> bool:
-        """Whether a dead letter names its request by the correlation id; else by the key, or not at all."""
+    def is_matched_by_correlation(self) -> bool:
+        """Whether a dead letter names its request by its correlation id."""
         return self.truth.dead is not None and self.truth.dead.match in ("correlation", "payload-correlation")
 
     @property
     def may_be_nameless(self) -> bool:
-        """Whether a dead letter may name no request."""
+        """Whether a dead letter of the run may name no request."""
         return self.truth.dead is not None and self.truth.dead.match not in ("key", "correlation")
 
     @property
     def dead_identity(self) -> sql.Composable:
         """SQL for what identifies the request in a dead letter; NULL where nothing does."""
         dead = self.truth.dead
-        if dead is None or dead.match == "count" or dead.column is None:
+        if self.dead is None or dead is None or dead.match == "count" or dead.column is None:
             return sql.SQL("NULL::text")
         column = self.dead.columns[dead.column]
         if dead.path is None or not dead.match.startswith("payload"):
             return column.word
         at = "{column} #>> {path}::text[]"
-        if column.type not in ("json", "jsonb"):
-            # A text column may hold text that is not JSON (a truncated body), which must give NULL and no error.
-            at = "CASE WHEN {column} IS JSON THEN {column}::json #>> {path}::text[] END"
+        if column.type != "jsonb":
+            # A text column may hold text that is not JSON (a truncated body), and json an escape that is no character
+            # (NUL). Either must give NULL and no error.
+            is_json = "true" if column.type == "json" else "{column} IS JSON"
+            at = f"CASE WHEN {is_json} AND {_IS_SOUND} THEN {{column}}::json #>> {{path}}::text[] END"
         path = sql.Literal(dead.path.split("."))
         return sql.SQL(f'(({at}) COLLATE "C")').format(column=sql.Identifier(column.name), path=path)
 
@@ -132,12 +166,13 @@ def event_tables(connection: Connection[Any], truth: Truth) -> EventTables:
             f"profile key truth.schemas: the truth database has no schema {missing[0]!r}; "
             "correct the name, or point the truth DSN at the right database"
         )
-    canonical = _rows_of(connection, truth.canonical, truth.schemas, "truth.canonical")
+    use_schemas(connection, truth)
+    canonical = _source(connection, truth, truth.canonical, "truth.canonical")
     for key in ("tenant", "key", "correlation", "channel"):
         _require_column(canonical, getattr(truth.canonical, key), f"truth.canonical.{key}")
     if truth.dead is None:
-        return EventTables(canonical, NO_TABLE, truth)
-    dead = _rows_of(connection, truth.dead, truth.schemas, "truth.dead")
+        return EventTables(canonical, None, truth)
+    dead = _source(connection, truth, truth.dead, "truth.dead")
     for key in ("tenant", "column"):
         _require_column(dead, getattr(truth.dead, key), f"truth.dead.{key}")
     if truth.dead.match.startswith("payload") and truth.dead.column is not None:
@@ -145,41 +180,26 @@ def event_tables(connection: Connection[Any], truth: Truth) -> EventTables:
     return EventTables(canonical, dead, truth)
 
 
-def _rows_of(
-    connection: Connection[Any], rows: CanonicalTable | DeadTable, schemas: Sequence[str], profile_key: str
-) -> Table:
-    if rows.sql is not None:
-        return _result_of(connection, rows.sql, f"{profile_key}.sql")
-    return _event_table(connection, rows.table or "", schemas, f"{profile_key}.table")
-
-
-def _result_of(connection: Connection[Any], statement: str, profile_key: str) -> Table:
-    """The result of a statement as a table; ConfigError where it is no single SELECT that runs."""
-    # The statement comes from the profile, which belongs to whoever owns the target.
-    text = sql.SQL(statement.strip().rstrip(";"))
-    relation = sql.Composed([sql.SQL("("), text, sql.SQL("\n) AS rig_result")])
-    query = sql.Composed([sql.SQL("SELECT * FROM "), relation, sql.SQL(" LIMIT 0")])
-    try:
-        described = connection.execute(query).description or ()
-    except psycopg.Error as error:
-        raise ConfigError(
-            f"profile key {profile_key}: {in_words(error)}; give one SELECT, with the schema before each table "
-            "(public.events)"
-        ) from None
-    names = [(column.name, column.type_code) for column in described]
-    if len({name for name, _ in names}) != len(names):
-        raise ConfigError(f"profile key {profile_key}: two of its columns have the same name; name each by AS")
-    types = dict(
+def use_schemas(connection: Connection[Any], truth: Truth) -> None:
+    """Let the statements of a profile name tables without their schema, for as long as the connection lasts."""
+    if truth.canonical.sql is not None or (truth.dead is not None and truth.dead.sql is not None):
         connection.execute(
-            "SELECT oid, typname::text FROM pg_catalog.pg_type WHERE oid = ANY(%s)", [[kind for _, kind in names]]
-        ).fetchall()
-    )
-    columns = {name: Column(name, types.get(kind, ""), holds_text=True, searched=True) for name, kind in names}
-    return Table(0, "", profile_key, columns, readable=True, filtered=False, relation=relation)
+            "SELECT pg_catalog.set_config('search_path', pg_catalog.string_agg(pg_catalog.quote_ident(name), ', '),"
+            " false) FROM unnest(%s::text[]) AS name",
+            [list(truth.schemas)],
+        )
 
 
-def _word(table: Table, column: str | None) -> sql.Composable:
-    return sql.SQL("(''::text COLLATE \"C\")") if column is None else table.columns[column].word
+def find_columns(connection: Connection[Any], names: Sequence[str], truth: Truth) -> frozenset[tuple[int, str]]:
+    """Each ``table.column`` of ``personal_data.columns`` as (oid, column), also of the partitions of its table."""
+    found = set()
+    for name in names:
+        table_name, _, column = name.rpartition(".")
+        table = _event_table(connection, table_name, truth.schemas, "personal_data.columns")
+        _require_column(table, column, "personal_data.columns")
+        tree = connection.execute("SELECT relid::oid FROM pg_catalog.pg_partition_tree(%s::oid)", [table.oid])
+        found |= {(oid, column) for oid in (table.oid, *(oid for (oid,) in tree))}
+    return frozenset(found)
 
 
 def text_tables(connection: Connection[Any], schemas: Sequence[str]) -> list[Table]:
@@ -197,6 +217,49 @@ def text_tables(connection: Connection[Any], schemas: Sequence[str]) -> list[Tab
     ).fetchall()
     tables = [_table(connection, oid) for (oid,) in oids]
     return [table for table in tables if table.text_columns]
+
+
+def _source(connection: Connection[Any], truth: Truth, section: CanonicalTable | DeadTable, profile_key: str) -> Table:
+    if section.sql is not None:
+        return _result_of(connection, section.sql, profile_key)
+    return _event_table(connection, section.table or "", truth.schemas, f"{profile_key}.table")
+
+
+def _result_of(connection: Connection[Any], statement: str, profile_key: str) -> Table:
+    """The result of a profile's statement; ConfigError where it is not one SELECT that only reads."""
+    statement = statement.strip().removesuffix(";")
+    where = f"profile key {profile_key}.sql"
+    # Prepared alone, because only then the server refuses a second statement.
+    prepared = connection.pgconn.prepare(b"", statement.encode())
+    if prepared.status != ExecStatus.COMMAND_OK:
+        said = (prepared.error_field(DiagnosticField.MESSAGE_PRIMARY) or b"").decode(errors="replace")
+        raise ConfigError(f"{where} failed: {said}; give one SELECT, without parameters")
+    described = connection.pgconn.describe_prepared(b"")
+    if described.nparams:
+        raise ConfigError(f"{where} has a parameter (like $1): write the value itself")
+    names = [(described.fname(at) or b"").decode(errors="replace") for at in range(described.nfields)]
+    if len(set(names)) != len(names):
+        raise ConfigError(f"{where} gives two columns of one name ({', '.join(names)}): name each with AS")
+    schema, _, name = f"{profile_key}.sql".rpartition(".")
+    table = Table(0, schema, name, {}, readable=True, filtered=False, statement=statement)
+    try:
+        connection.execute(sql.SQL("SELECT * FROM {} LIMIT 0").format(table.sql))
+    except psycopg.OperationalError:
+        raise
+    except psycopg.Error as error:
+        raise ConfigError(f"{where} failed as a sub-select: {in_words(error)}; give one SELECT that reads") from None
+    types = [described.ftype(at) for at in range(described.nfields)]
+    modifiers = [described.fmod(at) for at in range(described.nfields)]
+    return replace(table, columns=_describe(connection, names, types, modifiers))
+
+
+def _as_written(statement: str) -> sql.SQL:
+    # A statement of the profile, which belongs to whoever owns the target.
+    return sql.SQL(statement)
+
+
+def _tenant(table: Table, column: str | None) -> sql.Composable:
+    return _NO_TENANT if column is None else table.columns[column].word
 
 
 def _missing_schemas(connection: Connection[Any], schemas: Sequence[str]) -> list[str]:
@@ -240,25 +303,40 @@ def _table(connection: Connection[Any], oid: int) -> Table:
     if row is None:
         raise ConfigError("a table of the target vanished while the catalog was read; is a migration running?")
     schema, name, filtered, readable = row
+    columns = connection.execute(
+        "SELECT attname::text, atttypid::oid, atttypmod FROM pg_catalog.pg_attribute"
+        " WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+        [oid],
+    ).fetchall()
+    described = _describe(connection, *zip(*columns, strict=True)) if columns else {}
+    return Table(oid, schema, name, described, readable, filtered)
+
+
+def _describe(
+    connection: Connection[Any], names: Sequence[str], types: Sequence[int], modifiers: Sequence[int]
+) -> dict[str, Column]:
     # Text is everything but numbers, times, enums and the like; an array counts as its elements do. The precision of a
     # numeric is in its modifier, which is -1 for a domain, as for a numeric without precision.
     columns = connection.execute(
         """
-        SELECT a.attname::text, base.typname::text,
+        SELECT a.name, base.typname::text,
             element.typcategory IN ('S', 'U', 'C') AND element.typname NOT IN ('uuid', 'pg_lsn', 'txid_snapshot'),
             element.typcategory = 'I' OR element.typname = 'numeric'
-                AND (a.atttypmod = -1 OR (a.atttypmod - 4) >> 16 >= %(digits)s)
-        FROM pg_catalog.pg_attribute a
-        JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+                AND (a.modifier = -1 OR (a.modifier - 4) >> 16 >= %(digits)s),
+            pg_catalog.format_type(a.type, a.modifier)
+        FROM unnest(%(names)s::text[], %(types)s::oid[], %(modifiers)s::int[])
+            WITH ORDINALITY AS a (name, type, modifier, place)
+        JOIN pg_catalog.pg_type t ON t.oid = a.type
         JOIN pg_catalog.pg_type base ON base.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
         JOIN pg_catalog.pg_type element
             ON element.oid = CASE WHEN base.typcategory = 'A' THEN base.typelem ELSE base.oid END
-        WHERE a.attrelid = %(oid)s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
+        ORDER BY a.place
         """,
-        {"oid": oid, "digits": len(_DIGITS)},
+        {"names": list(names), "types": list(types), "modifiers": list(modifiers), "digits": len(_DIGITS)},
     )
-    described = {column: Column(column, kind, text, text or besides) for column, kind, text, besides in columns}
-    return Table(oid, schema, name, described, readable, filtered)
+    return {
+        name: Column(name, kind, text, text or besides, declared) for name, kind, text, besides, declared in columns
+    }
 
 
 def _require_column(table: Table, column: str | None, profile_key: str) -> None:

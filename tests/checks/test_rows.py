@@ -73,8 +73,9 @@ def rows_gate(*endings: Any, scenario_run: dict[str, Any] | None = None, **chang
         # Vacuous: nothing was acknowledged, so nothing had to exist.
         (rows_gate(*[BROKEN] * 10, canonical_min=0, canonical=0), Verdict.INVALID, "nothing was acknowledged"),
         (rows_gate(*[SKIPPED] * 10, canonical_min=0, canonical_max=0, canonical=0), Verdict.INVALID, "nothing was"),
-        # Of a class that must leave no row at all, acknowledged requests prove that none exists.
-        (rows_gate(canonical_min=0, canonical_max=0, canonical=0), Verdict.PASS, ""),
+        # Of a class that must leave no row at all: nothing was expected, and nothing was there.
+        (rows_gate(canonical_min=0, canonical_max=0, canonical=0), Verdict.NOT_RUN, "no row was expected"),
+        (rows_gate(canonical_min=0, canonical_max=0, canonical=0, dead=1), Verdict.FAIL, "dead 1"),
     ],
 )
 def test_rows(gate: Gate, verdict: Verdict, reason: str) -> None:

@@ -67,14 +67,6 @@ def test_a_database_that_does_not_answer_is_unavailable(tmp_path: Path) -> None:
     assert "secret-word" not in ended.err
 
 
-def test_one_role_for_truth_and_target_is_refused(tmp_path: Path) -> None:
-    dsn = "postgresql://owner:secret-word@127.0.0.1:1/none"
-    env = {"RIG_TRUTH_DSN": dsn, "RIG_RUNTIME_DSN": dsn}
-    ended = rig("ladder", "--only", "S9", "--out", str(tmp_path), *QUICK, env=env)
-    assert ended.code == ExitCode.CONFIG
-    assert "the same role" in ended.err
-
-
 def test_a_results_directory_that_cannot_be_written_to(tmp_path: Path) -> None:
     occupied = tmp_path / "results"
     occupied.write_text("a file")

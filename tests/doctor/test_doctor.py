@@ -95,7 +95,7 @@ ILL_PROFILES: list[tuple[str, str, str, str, ExitCode]] = [
     ('name = "parcels"', 'name = "a b"', "profile", "name:", ExitCode.CONFIG),
     ('"sku":"A-17"', '"sku":"<colour>"', "profile", "unknown placeholder <colour>", ExitCode.CONFIG),
     ('"PARCELS_OWNER_DSN"', '"NOT_SET_DSN"', "environment", "$NOT_SET_DSN", ExitCode.CONFIG),
-    ('runtime_dsn_env = "PARCELS_SERVICE_DSN"', 'runtime_dsn_env = "PARCELS_OWNER_DSN"', "truth database",
+    ('runtime_dsn_env = "PARCELS_SERVICE_DSN"', 'runtime_dsn_env = "PARCELS_OWNER_DSN"', "target's role",
      "the same role", ExitCode.CONFIG),
     ('health = "/alive"', 'health = "/dead"', "probes", "probes.health /dead answers 404", ExitCode.FAIL),
     ('"deliveries"', '"delivery"', "truth tables", "no table 'delivery'", ExitCode.CONFIG),

@@ -75,11 +75,11 @@ def test_what_is_refused_must_leave_no_row(make_world: Callable[[Profile], World
 @pytest.mark.parametrize(
     ("statement", "says"),
     [
-        ("SELECT 1; SELECT 2", "truth.canonical.sql: syntax error"),
-        ("SELECT nonsense", "truth.canonical.sql: column"),
-        ("SELECT 1 AS id, 2 AS id", "two of its columns have the same name"),
+        ("SELECT 1; SELECT 2", "truth.canonical.sql failed: cannot insert multiple commands"),
+        ("SELECT nonsense", "truth.canonical.sql failed: column"),
+        ("SELECT 1 AS id, 2 AS id", "two columns of one name"),
         ("SELECT 1 AS other", "truth.canonical.key: table truth.canonical.sql has no column 'id'; it has: other"),
-        ("DELETE FROM vault.audit RETURNING id", "truth.canonical.sql: syntax error"),
+        ("DELETE FROM vault.audit RETURNING id", "truth.canonical.sql failed as a sub-select: syntax error"),
     ],
 )
 def test_a_statement_that_gives_no_rows_is_refused(

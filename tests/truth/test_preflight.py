@@ -90,12 +90,8 @@ def test_a_dsn_that_is_none(world: World, garbage: str) -> None:
         check(world, runtime_dsn=garbage)
 
 
-def test_one_role_is_enough_where_there_is_nothing_to_bypass(world: World) -> None:
-    check(world, runtime_dsn=world.database.admin_dsn)
-
-
 def test_the_same_role_twice(world: World) -> None:
-    world.execute("ALTER TABLE {sales} ENABLE ROW LEVEL SECURITY")
+    world.execute("ALTER TABLE {letters} ENABLE ROW LEVEL SECURITY")
     with pytest.raises(ConfigError, match="RIG_RUNTIME_DSN and \\$RIG_TRUTH_DSN are the same role"):
         check(world, runtime_dsn=world.database.admin_dsn)
 
@@ -104,6 +100,20 @@ def test_a_target_that_may_see_everything(world: World) -> None:
     world.execute("ALTER TABLE {sales} ENABLE ROW LEVEL SECURITY")
     with altered(world, "BYPASSRLS", "NOBYPASSRLS"), pytest.raises(ConfigError, match="superuser or has BYPASSRLS"):
         check(world, runtime_dsn=world.database.runtime_dsn)
+
+
+def test_one_role_is_enough_where_there_is_nothing_to_bypass(world: World) -> None:
+    baseline = check(world, runtime_dsn=world.database.admin_dsn)
+    assert "both DSNs are of the role" in baseline.notes[-1]
+    assert "nothing to bypass" in baseline.notes[-1]
+
+
+def test_a_view_is_as_secured_as_the_table_behind_it(make_world: Callable[[Profile], World]) -> None:
+    world = make_world(changed(canonical_table="sold"))
+    world.execute("CREATE VIEW vault.sold AS SELECT * FROM {sales}")
+    world.execute("ALTER TABLE {sales} ENABLE ROW LEVEL SECURITY")
+    with pytest.raises(ConfigError, match="are the same role"):
+        check(world, runtime_dsn=world.database.admin_dsn)
 
 
 def test_a_target_that_owns_its_tables(world: World) -> None:
