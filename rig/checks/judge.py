@@ -191,10 +191,11 @@ def _compose(exit_gate: ExitGate, gates: Mapping[str, Gate], case: Case) -> Gate
     reason = ", ".join(gate.id for gate in tried if gate.verdict is verdict)
     if verdict in (Verdict.PASS, Verdict.NOT_RUN) and missing and any(name.startswith(_CRASHED) for name in gates):
         verdict, reason = Verdict.INVALID, f"a checker crashed; missing: {missing}"
+    elif why := exit_gate.without(case):
+        # Nor does it FAIL: what is wrong in its members is about something else, and they say so.
+        verdict, reason = Verdict.NOT_RUN, why
     elif verdict is Verdict.NOT_RUN:
         reason = "nothing of it was tried"
-    elif verdict is Verdict.PASS and (why := exit_gate.without(case)):
-        verdict, reason = Verdict.NOT_RUN, why
     elif verdict is Verdict.PASS:
         verdict, reason = (Verdict.NOT_RUN, f"not tried: {missing}") if missing else (verdict, "")
     return Gate(exit_gate.id, verdict, rule, figures, reason)

@@ -282,3 +282,13 @@ def test_no_checker_crashes_on_missing_evidence_nor_passes_it(checker: judge_mod
     carried = (of_history if len(of.history) else set()) | ({"calibration.ruler"} if of.certificate else set())
     for gate in checker(of):
         assert gate.verdict is not PASS or gate.id in carried, gate
+
+
+@pytest.mark.parametrize("malformed", [PASS, FAIL])
+def test_without_dead_letters_their_exit_gate_is_not_tried(malformed: Verdict) -> None:
+    runs = ladder()
+    dead = 0 if malformed is PASS else 1
+    found = truth([group(run.report.scenario, dead=dead) for run in runs])
+    gates = by_id(judge(case(*runs, truth=found, profile={"truth": {"dead": None}})))
+    assert gates["S3.rows"].verdict is malformed
+    assert (gates["EG3.3"].verdict, "no dead letters" in gates["EG3.3"].reason) == (NOT_RUN, True)

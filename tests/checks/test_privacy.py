@@ -78,3 +78,17 @@ def test_without_truth_nothing_is_claimed() -> None:
 
 def test_an_empty_truth_is_no_proof() -> None:
     assert set(verdicts(check_privacy(Case(truth=truth()))).values()) == {NOT_RUN}
+
+
+@pytest.mark.parametrize(
+    ("own", "allowed"),
+    [
+        ({"policy": "refuse", "columns": []}, None),
+        ({"policy": "scrub", "columns": []}, "personal keys, without their values"),
+        ({"policy": "keep", "columns": ["events.payload"]}, ["events.payload"]),
+    ],
+)
+def test_the_gate_says_what_the_profile_allowed(own: dict[str, Any], allowed: object) -> None:
+    found = case(driven(S4), truth=truth([group(S4)]), profile={"personal_data": own})
+    gate = by_id(check_privacy(found))["privacy.rows"]
+    assert (gate.verdict, gate.figures.get("allowed_by_the_profile")) == (PASS, allowed)

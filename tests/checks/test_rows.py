@@ -193,3 +193,17 @@ def test_totals_without_evidence_are_invalid(wrong: Case, reason: str) -> None:
 def test_totals_of_no_tenant_are_invalid() -> None:
     whole, _ = totals(case(driven(S2), truth=truth(totals=())))
     assert (whole.verdict, whole.reason) == (Verdict.INVALID, "the rows of no tenant were counted")
+
+
+def test_totals_of_no_row_were_not_tried() -> None:
+    nothing = (total(0, 0, 0), total(0, 0, 0, Row.DEAD))
+    for gate in totals(case(driven(S2), truth=truth(totals=nothing))):
+        assert (gate.verdict, "none was there" in gate.reason) == (Verdict.NOT_RUN, True)
+    whole, duplicates = totals(case(driven(S2), truth=truth(totals=(total(0, 0, 0), total(2, 2, 2, Row.DEAD)))))
+    assert (whole.verdict, duplicates.verdict) == (Verdict.PASS, Verdict.NOT_RUN)
+
+
+def test_totals_say_that_the_profile_has_no_dead_letters() -> None:
+    found = truth(totals=(total(10), total(0, 0, 0, Row.DEAD)))
+    whole, _ = totals(case(driven(S2), truth=found, profile={"truth": {"dead": None}}))
+    assert (whole.verdict, whole.figures["dead"]) == (Verdict.PASS, "NOT-RUN: the profile has no dead letters")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psycopg
 import pytest
 
-from rig.errors import EvidenceError, UsageError
+from rig.errors import ConfigError, EvidenceError, UsageError
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.pack import Pack
 from rig.evidence.scenario_runs import RESULT
@@ -142,3 +143,20 @@ def test_a_role_that_may_not_ask_for_the_server_knows_its_database(world: World)
     facts = existing_store(world.profile, {"RIG_TRUTH_DSN": world.database.runtime_dsn}).facts
     assert "system_identifier" not in facts
     assert facts["name"] == world.database.name
+
+
+def test_a_standby_is_no_truth(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = psycopg.Connection.execute
+
+    def execute(connection: Any, query: Any, *rest: Any, **more: Any) -> Any:
+        recovering = "SELECT true" if "pg_is_in_recovery" in str(query) else query
+        return real(connection, recovering, *rest, **more)
+
+    monkeypatch.setattr(psycopg.Connection, "execute", execute)
+    with pytest.raises(ConfigError, match=r"the truth DSN is a standby .*name the primary"):
+        existing_store(world.profile, doors(world.database))
+
+
+def test_one_role_may_be_given_for_both(world: World) -> None:
+    same = {"RIG_TRUTH_DSN": world.database.admin_dsn, "RIG_RUNTIME_DSN": world.database.admin_dsn}
+    assert existing_store(world.profile, same).runtime_dsn == world.database.admin_dsn
