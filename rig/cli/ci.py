@@ -24,14 +24,13 @@ def ci(invocation: Invocation, seconds: int, workers: int, quick: bool) -> int:
     These are the null gate, the ladder, the perf gate, a storm, and the sustained mix.
     """
     from rig.cli.console import ConsoleReporter
-    from rig.profile import environment
     from rig.verbs import ci as pipeline
 
     require("locust", "locust")  # the last step needs it: say so now, and not after minutes
     out, seed = invocation.settings.out, invocation.settings.seed
-    steps = pipeline.steps_of(invocation.profile, seed, quick=quick, seconds=seconds, workers=workers)
+    steps = pipeline.steps_of(invocation.choice, seed, quick=quick, seconds=seconds, workers=workers)
     with ConsoleReporter(terminal()) as reporter:
-        done = pipeline.run_ci(steps, out, environment(), reporter)
+        done = pipeline.run_ci(steps, out, invocation.environment(), reporter)
     document = json.dumps(pipeline.document_of(done, out), indent=2) if invocation.as_json else None
     click.echo(document or pipeline.summary_of(done))
     return pipeline.exit_code_of(done)

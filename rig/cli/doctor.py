@@ -19,7 +19,6 @@ def doctor(invocation: Invocation) -> int:
     after a run.
     """
     from rig.doctor import State, StepResult, examine
-    from rig.profile import environment
 
     colours = {State.OK: "green", State.FAIL: "bold red", State.SKIPPED: "dim"}
     console = stdout()
@@ -29,7 +28,7 @@ def doctor(invocation: Invocation) -> int:
             console.print(f"{step.state.value:<8}", style=colours[step.state], end="", highlight=False)
             console.print(f"{step.name:<37} {step.said}", markup=False, highlight=False, soft_wrap=True)
 
-    examined = examine(invocation.profile_path, invocation.settings, environment(), print_step)
+    examined = examine(invocation.choice.path, invocation.settings, invocation.environment(), print_step)
     if invocation.as_json:
         click.echo(json.dumps(examined.document(), indent=2))
     else:

@@ -24,7 +24,7 @@ def mix(invocation: Invocation, users: int, seconds: int, workers: int) -> int:
     from rig.locust_bridge.launch import LocustCommand, lead, options_of_session
 
     rate = ("-u", str(users), "-r", str(users), "-t", f"{seconds}s", "--only-summary")
-    arguments = (*rate, *options_of_session(invocation.profile, invocation.settings))
+    arguments = (*rate, *options_of_session(invocation.choice, invocation.settings))
     return lead(LocustCommand(arguments, workers, None, invocation.settings.allow_host))
 
 
@@ -38,6 +38,6 @@ def ui(invocation: Invocation, workers: int, web_port: int) -> int:
     from rig.target.launch import require_free_port
 
     require_free_port(web_port)
-    arguments = ("-u", "50", "-r", "50", "-t", "20s", *options_of_session(invocation.profile, invocation.settings))
+    arguments = ("-u", "50", "-r", "50", "-t", "20s", *options_of_session(invocation.choice, invocation.settings))
     click.echo(f"rig: http://127.0.0.1:{web_port} in a moment; the rig's own page is /rig; Ctrl-C ends it", err=True)
     return lead(LocustCommand(arguments, workers, web_port, invocation.settings.allow_host))

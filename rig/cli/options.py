@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from rig.settings import DEFAULTS, OPTIONS, TYPES, Settings
 
 if TYPE_CHECKING:
     from rig.profile import Profile
+    from rig.profile.discovery import ProfileChoice
     from rig.run.job import Job
     from rig.verbs.ladder import Plan
 
@@ -59,7 +60,10 @@ def setting_option(name: str, **changes: Any) -> _Decorator:
 profile_option: _Decorator = click.option(
     "--profile",
     type=click.Path(path_type=Path),
-    help="Read from this TOML file who the target is. Default: the reference service.",
+    help="Read from this TOML file who the target is. Default: rig.toml here or above, then $RIG_PROFILE.",
+)
+reference_option: _Decorator = click.option(
+    "--reference", is_flag=True, help="Judge the built-in reference service, whatever profile lies here."
 )
 json_option: _Decorator = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 seed_option, out_option, allow_host_option = map(setting_option, ("seed", "out", "allow_host"))
@@ -85,6 +89,16 @@ def count_option(*names: str, default: int | None = None, most: int | None = Non
     return click.option(*names, type=kind, default=default, show_default=default is not None, help=text)
 
 
+def introduce(profile: Path | None, reference: bool, port: int = 0) -> ProfileChoice:
+    """Choose the profile, and say on stderr what the target is."""
+    from rig.profile import environment
+    from rig.profile.discovery import find_profile
+
+    choice = find_profile(profile, reference=reference, environ=environment())
+    click.echo(choice.introduction(environment(), port), err=True)
+    return choice
+
+
 def decorate_with(*options: _Decorator) -> _Decorator:
     """All of these options, in their order in the help."""
     return lambda command: functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
@@ -92,48 +106,46 @@ def decorate_with(*options: _Decorator) -> _Decorator:
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """What a verb was asked for: the profile's path, the settings, and how to print."""
+    """What a verb was asked for: the profile, the settings, and how to print."""
 
-    profile: Path | None
+    choice: ProfileChoice
     settings: Settings
     as_json: bool = False
 
     def load_profile(self) -> Profile:
-        """The profile; without one the bundled reference profile."""
-        from rig.profile import load_profile
+        """The profile; ConfigError where it is wrong."""
+        return self.choice.load()
 
-        return load_profile(self.profile_path)
+    def environment(self) -> Mapping[str, str]:
+        """The environment of the run, which may name the target's database."""
+        from rig.profile import environment
 
-    @property
-    def profile_path(self) -> Path:
-        """Where the profile lies."""
-        from rig.profile import bundled_profile
-
-        return self.profile or bundled_profile()
+        return self.choice.environment(environment())
 
     def job(self, verb: str, profile: Profile | None = None, plan: Plan | None = None) -> Job:
         """The job of a verb."""
         from rig.run.job import Job
 
-        folder = self.profile_path.resolve().parent
+        folder = self.choice.path.resolve().parent
         job = Job(verb, ("rig", *sys.argv[1:]), self.settings, profile or self.load_profile(), folder)
         return job if plan is None else replace(job, scenarios=plan.scenarios, left_out=plan.left_out)
 
 
 def takes_settings(*names: str, json: bool = True, **defaults: Any) -> _Decorator:
-    """Add ``--profile``, these settings and (if wanted) ``--json``; the command gets them as one ``Invocation``.
+    """Add ``--profile``, ``--reference``, these settings and (if wanted) ``--json``, as one ``Invocation``.
 
     ``defaults`` are the verb's own.
     """
 
     def decorate(command: Callable[..., int]) -> Callable[..., int]:
         @functools.wraps(command)
-        def wrapper(profile: Path | None, as_json: bool = False, **options: Any) -> int:
+        def wrapper(profile: Path | None, reference: bool, as_json: bool = False, **options: Any) -> int:
             settings = Settings(**{name: options.pop(name) for name in names})
-            return command(Invocation(profile, settings, as_json), **options)
+            choice = introduce(profile, reference, settings.port)
+            return command(Invocation(choice, settings, as_json), **options)
 
         of_settings = [setting_option(name, default=defaults.get(name, DEFAULTS[name])) for name in names]
-        return decorate_with(profile_option, *of_settings, *([json_option] if json else []))(wrapper)
+        return decorate_with(profile_option, reference_option, *of_settings, *([json_option] if json else []))(wrapper)
 
     return decorate
 

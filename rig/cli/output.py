@@ -33,11 +33,10 @@ def stdout() -> Console:
 def run_job(invocation: Invocation, job: Job) -> int:
     """Run a job, print its verdict, and return the exit code."""
     from rig.cli.console import ConsoleReporter
-    from rig.profile import environment
     from rig.verbs.run import run
 
     with ConsoleReporter(terminal()) as reporter:
-        finished = run(job, environment(), reporter)
+        finished = run(job, invocation.environment(), reporter)
     return print_verdict(finished, as_json=invocation.as_json)
 
 

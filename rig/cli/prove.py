@@ -39,13 +39,12 @@ def prove_(
     if seeds:
         raise click.UsageError("--only goes with --diagnosis; defects and storms are chosen by --only-defect")
     from rig.cli.console import ConsoleReporter
-    from rig.profile import environment
     from rig.selftest.matrix import proof_table
     from rig.verbs.prove import prove
 
     with ConsoleReporter(terminal()) as reporter:
         job = invocation.job("prove")
-        proof = prove(job, chosen, environment(), reporter, storms_only=storms, repetitions=repetitions or 1)
+        proof = prove(job, chosen, invocation.environment(), reporter, storms_only=storms, repetitions=repetitions or 1)
     if invocation.as_json:
         click.echo(json.dumps(proof.document(), indent=2))
     else:
@@ -56,12 +55,11 @@ def prove_(
 def _prove_diagnosis(invocation: Invocation, seeds: tuple[str, ...], repetitions: int | None) -> int:
     from rig.cli.console import ConsoleReporter
     from rig.evidence.confusion import confusion_table
-    from rig.profile import environment
     from rig.selftest.diagnosis import REPETITIONS, prove_diagnosis
 
     with ConsoleReporter(terminal()) as reporter:
         job = invocation.job("prove")
-        confusion = prove_diagnosis(job, repetitions or REPETITIONS, seeds, environment(), reporter)
+        confusion = prove_diagnosis(job, repetitions or REPETITIONS, seeds, invocation.environment(), reporter)
     if invocation.as_json:
         click.echo(json.dumps(confusion.document(), indent=2))
     else:

@@ -9,7 +9,16 @@ from typing import Any
 
 import click
 
-from rig.cli.options import AliasedOption, allow_host_option, json_option, out_option, profile_option, seed_option
+from rig.cli.options import (
+    AliasedOption,
+    allow_host_option,
+    introduce,
+    json_option,
+    out_option,
+    profile_option,
+    reference_option,
+    seed_option,
+)
 from rig.cli.output import print_verdict, stdout, terminal
 from rig.evidence.storm import OLD_PROTECTIONS, PROTECTIONS, STORMS
 
@@ -19,6 +28,7 @@ _PROTECTIONS = "; ".join(f"{storm}: {', '.join(names)}" for storm, names in PROT
 @click.command("storm", epilog=f"Protections of the reference implementations: {_PROTECTIONS}.")
 @click.argument("name", metavar="STORM", type=click.Choice(STORMS))
 @profile_option
+@reference_option
 @click.option("--processes", type=click.IntRange(1, 64), help="Start this many processes. Default: the storm's own.")
 @click.option("--without", multiple=True, help="Switch this protection of the reference off. Repeatable.")
 @click.option("--case", "cases", multiple=True, help="With unknown-kid: run this case only. Repeatable.")
@@ -42,6 +52,7 @@ _PROTECTIONS = "; ".join(f"{storm}: {', '.join(names)}" for storm, names in PROT
 def storm_(
     name: str,
     profile: Path | None,
+    reference: bool,
     processes: int | None,
     without: tuple[str, ...],
     cases: tuple[str, ...],
@@ -58,19 +69,19 @@ def storm_(
     A ledger outside the processes counts.
     """
     from rig.cli.console import ConsoleReporter
-    from rig.profile import bundled_profile, environment, load_profile
+    from rig.profile import environment
     from rig.run.job import Job
     from rig.settings import Settings
     from rig.storms.environment import StormOptions
     from rig.verbs.storm import storm
 
-    path = profile or bundled_profile()
+    choice = introduce(profile, reference)
     settings = Settings(seed=seed, out=out, allow_host=allow_host)
-    job = Job("storm", ("rig", *sys.argv[1:]), settings, load_profile(path), path.resolve().parent)
+    job = Job("storm", ("rig", *sys.argv[1:]), settings, choice.load(), choice.path.resolve().parent)
     with ConsoleReporter(terminal()) as reporter:
         protections = tuple(OLD_PROTECTIONS.get(one, one) for one in without)
         options = StormOptions(processes, protections, cases, subject, key_ids, scoreboard)
-        finished = storm(job, name, options, environment(), reporter)
+        finished = storm(job, name, options, choice.environment(environment()), reporter)
     if finished.scoreboard and not as_json:
         stdout().print(_board(finished.scoreboard))
     return print_verdict(finished.finished, as_json=as_json, document=finished.document())

@@ -19,14 +19,13 @@ def up(invocation: Invocation, foreground: bool) -> int:
 
     They keep running until `rig down`.
     """
-    from rig.profile import environment
     from rig.verbs.up import serve, start
 
     job = invocation.job("up")
     if foreground:
-        serve(job, environment())
+        serve(job, invocation.environment())
         return ExitCode.PASS
-    running = start(job, invocation.profile)
+    running = start(job, invocation.choice.words())
     click.echo(json.dumps(running.document(), indent=2) if invocation.as_json else running.shell_lines())
     return ExitCode.PASS
 

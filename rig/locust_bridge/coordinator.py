@@ -39,7 +39,8 @@ from rig.locust_bridge.plan import LocustPlan
 from rig.machine.child import end
 from rig.machine.supervisor import Supervisor
 from rig.model import RunKey, Scenario, UserClass
-from rig.profile import bundled_profile, environment, load_profile
+from rig.profile import environment
+from rig.profile.discovery import Origin, ProfileChoice
 from rig.run.job import LOCUST, Job
 from rig.run.open_run import OpenRun, open_run
 from rig.run.read_truth import keep_open_on_error, read_truth
@@ -106,9 +107,11 @@ class Coordinator:
                 raise UsageError(f"{other!r} is no question to the coordinator")
 
     def _open(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
-        path = Path(wanted["profile"]) if wanted["profile"] else bundled_profile()
-        profile = load_profile(path)
+        choice = ProfileChoice(Path(wanted["profile"]), Origin(wanted["origin"]))
+        profile, path = choice.load(), choice.path
         settings = Settings.from_document(wanted["settings"])
+        self._reporter.stage(choice.introduction(self._environ, settings.port))
+        self._environ = choice.environment(self._environ)
         self._job = Job(LOCUST, tuple(wanted["argv"]), settings, profile, path.resolve().parent)
         if profile.launch is None:
             Endpoint.parse(profile.target.base_url or "").check_and_pin(

@@ -15,6 +15,7 @@ from rig.errors import ExitCode, worst_exit
 from rig.machine.child import end, free_port, python_module, start
 from rig.machine.extras import require
 from rig.machine.supervisor import Supervisor
+from rig.profile.discovery import ProfileChoice
 from rig.settings import Settings
 
 _STOP_S = 90.0
@@ -59,10 +60,10 @@ def worker_command(port: int, allow_host: str | None) -> list[str]:
     return [*python_module("rig"), "worker", "--master", f"127.0.0.1:{port}", *allowed]
 
 
-def options_of_session(profile: Path | None, settings: Settings) -> tuple[str, ...]:
+def options_of_session(choice: ProfileChoice, settings: Settings) -> tuple[str, ...]:
     """The rig's options on locust's command line (``rig.locust_bridge.master_options``)."""
     names = ("out", "seed", "null_seconds", "max_requests", "allow_host", "defects")
-    return (*settings.words(*names, prefix="rig-"), *(("--rig-profile", str(profile)) if profile else ()))
+    return (*settings.words(*names, prefix="rig-"), *choice.words("--rig-"))
 
 
 def lead(command: LocustCommand) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from locust.env import Environment
 from rig.errors import UsageError
 from rig.machine.child import free_port
 from rig.model import Scenario
+from rig.profile.discovery import ProfileChoice, find_profile
 from rig.settings import DEFAULTS, OPTIONS, TYPES, Settings
 
 LOOPBACK = "127.0.0.1"
@@ -54,7 +56,7 @@ class Options:
     was started without ``--master``: it gets a native worker of its own.
     """
 
-    profile: str
+    profile: ProfileChoice
     settings: Settings
     test: dict[str, Any]
     fixed: Scenario | None
@@ -63,7 +65,11 @@ class Options:
     @property
     def session(self) -> dict[str, Any]:
         """What the coordinator opens its session with."""
-        return {"profile": self.profile, "settings": self.settings.document()}
+        return {
+            "profile": str(self.profile.path),
+            "origin": self.profile.origin.value,
+            "settings": self.settings.document(),
+        }
 
 
 def add_options(parser: Any, shared: SharedScenario | None) -> None:
@@ -79,7 +85,12 @@ def add_options(parser: Any, shared: SharedScenario | None) -> None:
     def add(name: str, **settings: Any) -> None:
         parser.add_argument(name, include_in_web_ui=False, **settings)
 
-    add("--rig-profile", default="", help="Read from this TOML file who the target is. Default: the reference service.")
+    add(
+        "--rig-profile",
+        default="",
+        help="Read from this TOML file who the target is. Default: rig.toml, then $RIG_PROFILE.",
+    )
+    add("--rig-reference", action="store_true", default=False, help="Judge the built-in reference service.")
     add("--rig-route", default="", help="Load this route of the profile. Default: its first.")
     for name, changes in _SETTINGS.items():
         option, default = OPTIONS[name], DEFAULTS[name]
@@ -123,10 +134,11 @@ def options_of(environment: Environment, shared: SharedScenario | None) -> Optio
     fixed = None
     if shared is not None and (given.rig_s8 > 0 or shared.user_class in (given.user_classes or [])):
         fixed = shared.make("", "", requests=given.rig_s8 or shared.requests, limit_s=given.rig_s8_seconds)
+    named = Path(given.rig_profile) if given.rig_profile else None
     chosen = {name: getattr(given, f"rig_{OPTIONS[name].flag.replace('-', '_')}") for name in _SETTINGS}
     chosen |= {"out": Path(chosen["out"]).absolute(), "defects": tuple(chosen["defects"])}
     return Options(
-        profile=given.rig_profile,
+        profile=find_profile(named, reference=given.rig_reference, environ=os.environ),
         settings=Settings(**chosen, latency_calibration="none"),
         test={"route": given.rig_route, "rate_per_user_s": given.rig_rate_per_user},
         fixed=fixed,

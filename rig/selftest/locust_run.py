@@ -45,7 +45,7 @@ def run_mix(job: Job, name: str, apply: Apply[Mix], environ: Mapping[str, str]) 
     before = set(out.glob("*/manifest.json"))
     mix = Mix()
     with apply(mix), Supervisor() as supervisor, temporary_folder("rig-mix-") as logs:
-        environ = {**supervisor.environ(), **environ, **supervisor.marker}
+        environ = {**environ, **supervisor.marker}
         with running(_command(job, mix, out), _STOP_S, output=logs / "log", env=environ) as verb:
             problem = _wait_for_end(mix, verb, logs / "log")
         made = sorted(set(out.glob("*/manifest.json")) - before)
@@ -59,7 +59,7 @@ def _command(job: Job, mix: Mix, out: Path) -> list[str]:
     # Nothing is claimed about speed here: a weak null benchmark is enough, and quick.
     options = {"users": 10, "workers": 2, "seconds": mix.seconds, "seed": job.settings.seed, "null-seconds": 0.1}
     arguments = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    return [*python_module("rig"), "mix", "--out", str(out), *arguments]
+    return [*python_module("rig"), "mix", "--reference", "--out", str(out), *arguments]
 
 
 def _wait_for_end(mix: Mix, verb: subprocess.Popen[bytes], log_file: Path) -> str:

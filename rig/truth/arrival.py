@@ -111,7 +111,12 @@ class ArrivalWatch:
         self._thread.join(self._within_s + 10 if kind is None else 10)
 
     def follow(self, scenario: Scenario, files: Iterable[Path]) -> None:
-        """Follow a scenario run whose workers write their rows to ``files``. Call it before it begins."""
+        """Follow a scenario run whose workers write their rows to ``files``. Call it before it begins.
+
+        One that can leave no canonical row is passed over.
+        """
+        if not any(share.request_class in self._good for share in scenario.shares):
+            return
         self._followed.append(_Followed(scenario, self._targeter.bind(scenario), dict.fromkeys(files, 0)))
 
     def finish(self, scenario: Scenario) -> None:

@@ -23,7 +23,7 @@ from rig.evidence.pack import Pack
 from rig.evidence.storm import UNKNOWN_KID
 from rig.machine.child import end, python_module, start
 from rig.machine.supervisor import Supervisor
-from rig.profile import bundled_profile, load_profile
+from rig.profile.discovery import ProfileChoice
 from rig.run.reporter import Reporter
 
 JUNIT = "junit.xml"
@@ -76,14 +76,14 @@ class StepRun:
         return path.read_text(encoding="utf-8") if path else f"# {self.step.title}\n\n{self.cut_off}\n"
 
 
-def steps_of(profile: Path | None, seed: int, *, quick: bool, seconds: int, workers: int) -> tuple[PipelineStep, ...]:
-    """The steps of the pipeline (None: with the bundled profile); ``quick`` does the least that reaches all gates.
+def steps_of(choice: ProfileChoice, seed: int, *, quick: bool, seconds: int, workers: int) -> tuple[PipelineStep, ...]:
+    """The steps of the pipeline; ``quick`` does the least that reaches all gates.
 
     A storm that the profile does not describe is left out: asked for by name, it would be INVALID. ConfigError where
     the profile cannot be read.
     """
-    asks_for_storm = load_profile(profile or bundled_profile()).storms.unknown_kid is not None
-    common = ("--seed", str(seed), *(("--profile", str(profile)) if profile else ()))
+    asks_for_storm = choice.load().storms.unknown_kid is not None
+    common = ("--seed", str(seed), *choice.words())
     rungs = ("--steps", "50", "--trials", "1") if quick else ()
     cases = ("--case", "random-kids") if quick else ()
     length = ("--seconds", str(min(seconds, QUICK_MIX_S) if quick else seconds))

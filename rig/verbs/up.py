@@ -15,7 +15,7 @@ import shlex
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -73,8 +73,8 @@ class RunningTarget:
         return "\n".join(lines)
 
 
-def start(job: Job, profile: Path | None) -> RunningTarget:
-    """Launch the target in the background. UsageError when one is running already.
+def start(job: Job, profile: Sequence[str] = ()) -> RunningTarget:
+    """Launch the target in the background; ``profile``: the words that choose it. UsageError when one is running.
 
     When it does not come up, the error that it ended with, else Unavailable.
     """
@@ -85,7 +85,7 @@ def start(job: Job, profile: Path | None) -> RunningTarget:
     state.unlink(missing_ok=True)
     log = state.with_name(".up.log")
     words = job.settings.words("out", "seed", "port", "allow_host", "defects")
-    command = [*python_module("rig"), "up", "--foreground", *words, *(["--profile", str(profile)] if profile else [])]
+    command = [*python_module("rig"), "up", "--foreground", *words, *profile]
     log.unlink(missing_ok=True)
     process = start_child(command, output=log)
     ready_s = job.profile.launch.ready_timeout_s if job.profile.launch else 0.0

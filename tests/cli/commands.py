@@ -37,14 +37,17 @@ def command(*words: str) -> list[str]:
 
 def environment(more: Mapping[str, str]) -> dict[str, str]:
     """This environment without what would change where the rig finds its database."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("RIG_TRUTH_DSN", "RIG_PG_DSN", "PG_BIN")}
+    left_out = ("RIG_TRUTH_DSN", "RIG_PG_DSN", "PG_BIN", "RIG_PROFILE")
+    kept = {name: value for name, value in os.environ.items() if name not in left_out}
     return kept | dict(more)
 
 
-def rig(*words: str, env: Mapping[str, str] | None = None, timeout_s: float = _TIMEOUT_S) -> Ended:
-    """Run to the end."""
+def rig(
+    *words: str, env: Mapping[str, str] | None = None, timeout_s: float = _TIMEOUT_S, folder: Path | None = None
+) -> Ended:
+    """Run to the end, in ``folder``."""
     done = subprocess.run(
-        command(*words), env=environment(env or {}), capture_output=True, text=True, timeout=timeout_s
+        command(*words), env=environment(env or {}), capture_output=True, text=True, timeout=timeout_s, cwd=folder
     )
     return Ended(done.returncode, done.stdout, done.stderr)
 

@@ -16,6 +16,7 @@ from rig.evidence.gate import Gate, Verdict
 from rig.evidence.judgement import Judgement
 from rig.evidence.pack import Pack
 from rig.profile import bundled_profile
+from rig.profile.discovery import Origin, ProfileChoice
 from rig.run.reporter import Reporter
 from rig.verbs.ci import (
     JUNIT,
@@ -36,7 +37,10 @@ STEP = PipelineStep("a storm, of kids", ())
 
 
 def test_a_quick_pipeline_has_the_steps_of_a_whole_one_and_takes_less() -> None:
-    whole, quick = (steps_of(None, 7, quick=quick, seconds=20, workers=2) for quick in (False, True))
+    whole, quick = (
+        steps_of(ProfileChoice(bundled_profile(), Origin.NOTHING), 7, quick=quick, seconds=20, workers=2)
+        for quick in (False, True)
+    )
     assert [step.title for step in whole] == [step.title for step in quick]
     assert [step.arguments[0] for step in whole] == ["run", "storm", "mix"]
     for step in (*whole, *quick):
@@ -50,7 +54,7 @@ def test_every_step_gets_the_profile_and_a_storm_only_where_it_says_how(tmp_path
     profile = tmp_path / "mine.toml"
     text = bundled_profile().read_text()
     profile.write_text(text[: text.index("[storms.unknown-kid]")])
-    steps = steps_of(profile, 7, quick=False, seconds=20, workers=2)
+    steps = steps_of(ProfileChoice(profile, Origin.OPTION), 7, quick=False, seconds=20, workers=2)
     assert [step.arguments[0] for step in steps] == ["run", "mix"]
     assert all(step.arguments[-2:] == ("--profile", str(profile)) for step in steps)
 

@@ -12,10 +12,11 @@ from rig.errors import ConfigError, ExitCode, UsageError
 from rig.evidence.locust_run import MasterAccount
 from rig.locust_bridge.coordinator import Coordinator
 from rig.locust_bridge.plan import LocustPlan
+from rig.profile import bundled_profile
 from rig.settings import Settings
 
 SESSION: dict[str, Any] = {
-    "profile": None, "argv": ["locust"],
+    "profile": str(bundled_profile()), "origin": "--reference", "argv": ["locust"],
 }  # fmt: skip
 TEST: dict[str, Any] = {
     "do": "begin", "locust": "2.47", "alone": False, "client_pids": [], "fixed": None, "fixed_class": "",

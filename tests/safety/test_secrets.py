@@ -193,7 +193,7 @@ def test_a_database_of_the_users(tmp_path: Path, database: Database) -> None:
     """Its DSNs come from the environment, with their passwords, and so does what the target is started with."""
     env = {"RIG_TRUTH_DSN": database.admin_dsn, "RIG_RUNTIME_DSN": database.runtime_dsn}
     passwords = [dsn.split(":")[2].split("@")[0] for dsn in env.values()]
-    with Run(tmp_path, SMALL, env) as run:
+    with Run(tmp_path, (*SMALL, "--reference"), env) as run:
         seen = run.ended()
     assert seen.code == ExitCode.PASS, seen.err.decode()
     assert not seen.told([*passwords, *env.values()])

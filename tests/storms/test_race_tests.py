@@ -23,6 +23,7 @@ from rig.evidence.case import Case
 from rig.evidence.gate import Verdict
 from rig.evidence.storm import RACE_TESTS, STORMS, StormReport
 from rig.profile import Profile, bundled_profile, load_profile
+from rig.profile.discovery import Origin, ProfileChoice
 from rig.profile.storms import MatviewRefresh
 from rig.selftest.weaknesses import WEAKNESSES, Weakness
 from rig.storms import catalog as storms
@@ -204,8 +205,11 @@ def test_a_pipeline_asks_for_no_storm_that_the_profile_leaves_out(tmp_path: Path
     path.write_text(text.replace('[storms.unknown-kid]\nsubject = "reference"\n', ""))
     assert path.read_text() != text
     verbs = [
-        [step.arguments[0] for step in steps_of(profile, 1, quick=False, seconds=1, workers=1)]
-        for profile in (None, path)
+        [
+            step.arguments[0]
+            for step in steps_of(ProfileChoice(profile, Origin.OPTION), 1, quick=False, seconds=1, workers=1)
+        ]
+        for profile in (bundled_profile(), path)
     ]
     assert verbs == [["run", "storm", "mix"], ["run", "mix"]]
 

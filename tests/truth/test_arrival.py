@@ -77,7 +77,7 @@ def test_a_row_that_never_comes_is_missing_and_not_late(world: World, tmp_path: 
 
 @pytest.mark.parametrize(
     ("kind", "status"),
-    [(RequestClass.VALID, 500), (RequestClass.MALFORMED, 200), (RequestClass.PERSONAL, 200)],
+    [(RequestClass.VALID, 500), (RequestClass.REPLAY, 409)],
 )
 def test_what_promises_no_canonical_row_is_not_watched(
     world: World, tmp_path: Path, kind: RequestClass, status: int
@@ -86,6 +86,15 @@ def test_what_promises_no_canonical_row_is_not_watched(
     with watch(world, tmp_path / "rows", sent=sent) as own:
         answered(tmp_path / "rows", range(4), status)
     assert only(own).watched == 0
+
+
+@pytest.mark.parametrize("kind", [RequestClass.MALFORMED, RequestClass.PERSONAL, RequestClass.INVALID_JSON])
+def test_a_scenario_that_leaves_no_canonical_row_is_passed_over(
+    world: World, tmp_path: Path, kind: RequestClass
+) -> None:
+    with watch(world, tmp_path / "rows", sent=scenario("S3", Share(kind, 4))) as own:
+        answered(tmp_path / "rows", range(4))
+    assert not own.arrivals()
 
 
 def test_the_row_of_one_tenant_is_not_that_of_another(world: World, tmp_path: Path) -> None:

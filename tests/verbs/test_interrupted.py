@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -56,6 +56,24 @@ class Workers(nullcontext["Workers"]):
         super().__init__(self)
 
 
+class Watch:
+    """Nobody watches rows arrive."""
+
+    ended_s = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def follow(self, *_: object) -> None: ...
+
+    def finish(self, *_: object) -> None: ...
+
+    def arrivals(self) -> tuple[()]:
+        return ()
+
+
 class Reader:
     """A reader of the truth, of which there is none."""
 
@@ -64,7 +82,10 @@ class Reader:
     def preflight(self, *_: object) -> Baseline:
         return Baseline({}, {})
 
-    def require_quiet(self) -> None: ...
+    def require_arrival(self, *_: object) -> None: ...
+
+    def watch_arrival(self, *_: object) -> Watch:
+        return Watch()
 
     def read_rows(self, *_: object) -> TruthReport:
         return TruthReport((), (), (), (), 0, (), 0, 0, 0.0)

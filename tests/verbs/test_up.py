@@ -80,6 +80,6 @@ def test_a_start_that_fails_ends_as_what_was_started_did(
 
     monkeypatch.setattr(subprocess, "Popen", Ended)
     with pytest.raises(RigError) as caught:
-        start(job, None)
+        start(job)
     assert type(caught.value) is kind
     assert quoted in str(caught.value)
