@@ -68,6 +68,8 @@ class Launch(Section):
     """Program and arguments. The program must stay in the foreground and end on SIGTERM."""
     migrate: Command | None = None
     """Program that prepares the database. Any exit code but 0 ends the run."""
+    migrate_timeout_s: float = Field(default=60, gt=0)
+    """How long ``migrate`` may take."""
     env: dict[Variable, Word] = Field(default_factory=dict)
     """Environment variables for both programs, on top of the rig's own."""
     processes: int = Field(default=2, ge=1, le=64)

@@ -29,7 +29,6 @@ LOG = "target.log"
 """The log of a launched service, among the logs of a pack."""
 
 _PROBE_TIMEOUT_S = 2.0
-_MIGRATE_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,8 @@ def open_target(
     env = {**environ, **{name: fill_in(value, secret_words, "launch.env") for name, value in launch.env.items()}}
     more = [word for defect in settings.defects for word in ("--defect", defect)]
     if launch.migrate is not None:
-        _migrate([*_command(launch.migrate, words, "launch.migrate"), *more], env, settings.defects)
+        migrate = [*_command(launch.migrate, words, "launch.migrate"), *more]
+        _migrate(migrate, env, settings.defects, launch.migrate_timeout_s)
     log_file = logs / LOG
     with _run_target([*_command(launch.command, words, "launch.command"), *more], env, log_file, launch) as process:
         endpoint = Endpoint("127.0.0.1", port)
@@ -107,7 +107,7 @@ def _explain_end(what: str, exit_code: int, said: str, defects: Sequence[str]) -
     return Unavailable(f"{what} ended with exit code {exit_code}: {said}")
 
 
-def _migrate(command: Sequence[str], env: Mapping[str, str], defects: Sequence[str]) -> None:
+def _migrate(command: Sequence[str], env: Mapping[str, str], defects: Sequence[str], timeout_s: float) -> None:
     try:
         done = subprocess.run(
             list(command),
@@ -115,12 +115,14 @@ def _migrate(command: Sequence[str], env: Mapping[str, str], defects: Sequence[s
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=_MIGRATE_TIMEOUT_S,
+            timeout=timeout_s,
         )
     except OSError as error:
         raise ConfigError(f"launch.migrate could not be run: {error}") from None
     except subprocess.TimeoutExpired:
-        raise Unavailable(f"launch.migrate has not ended within {_MIGRATE_TIMEOUT_S:g} s") from None
+        raise Unavailable(
+            f"launch.migrate has not ended within {timeout_s:g} s; raise launch.migrate_timeout_s"
+        ) from None
     if done.returncode != 0:
         said = last_lines(done.stdout, 3)
         raise _explain_end("launch.migrate", done.returncode, said, defects)
