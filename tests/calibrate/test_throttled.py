@@ -71,7 +71,7 @@ def test_a_client_that_is_throttled_after_its_calibration_fails_nobody(tmp_path:
     going.wait_for("S8 PerfGate")
     (worker,) = workers_of(going.process.pid)
     with throttle(lambda: (worker,)):
-        going.wait_for("waiting until the database is quiet")
+        going.wait_for("waiting for the rows")
     ended = going.end()
     document: Any = ended.document()
     gates = {gate["id"]: gate for gate in document["gates"]}

@@ -144,7 +144,7 @@ def test_the_command_line_says_it_and_ends_in_78(name: str, tmp_path: Path, caps
     results = tmp_path / "results"
     assert main(["ladder", "--profile", str(file), "--out", str(results)]) == ExitCode.CONFIG
     said = capsys.readouterr()
-    assert said.err.startswith(f"rig: profile {file} ")
+    assert said.err.partition("\n")[2].startswith(f"rig: profile {file} ")
     assert len(said.err) < LONGEST_MESSAGE
     assert "\x1b" not in said.err
     assert not said.out
