@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from rig.checks.answers import check_answers
 from rig.checks.arrival import check_arrival
 from rig.checks.confusion import check_confusion
+from rig.checks.copies import check_copies
 from rig.checks.gates import Checker, GateKind, Kind
 from rig.checks.instrument import COMPLETION, below_floor, check_accounting, check_completion, check_null
 from rig.checks.key_storms import check_key_storms
@@ -45,6 +46,7 @@ LOAD: tuple[Checker, ...] = (
     check_time,
     check_sustained_load,
     check_totals,
+    check_copies,
     check_privacy,
     check_probes,
     check_accounting,

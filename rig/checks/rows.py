@@ -16,7 +16,8 @@ from rig.evidence.case import NOT_READ, Case, describe_missing_reports
 from rig.evidence.gate import Gate
 from rig.evidence.truth import DiscrepancyKind, Group
 
-FAULTS = tuple(kind for kind in DiscrepancyKind if kind is not DiscrepancyKind.RECOVERED)
+_OF_OTHER_GATES = (DiscrepancyKind.RECOVERED, DiscrepancyKind.COPY)
+FAULTS = tuple(kind for kind in DiscrepancyKind if kind not in _OF_OTHER_GATES)
 _KEYS_NAMED = 5
 _WHOLE_LADDER = {f"S{number}" for number in range(1, 8)}
 """The scenarios of a run without ``--only``. Such a run asks for S9 too."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from rig.checks.gates import GateKind, Kind, emits
+from rig.checks.rows import FAULTS
 from rig.evidence.case import NOT_READ, Case, describe_missing_reports
 from rig.evidence.gate import Gate
-from rig.evidence.truth import DiscrepancyKind, Total, TruthReport
+from rig.evidence.truth import Total, TruthReport
 from rig.model import Row
 
 _TENANTS_SHOWN = 4
@@ -45,7 +46,7 @@ def _totals_gate(case: Case, truth: TruthReport) -> Gate:
     wrong += [
         f"tenant {key.tenant}: {key.kind.replace('_', ' ')} {key.key or key.detail}"
         for key in truth.discrepancies
-        if not key.scenario_run and key.kind is not DiscrepancyKind.RECOVERED
+        if not key.scenario_run and key.kind in FAULTS
     ]
     figures: dict[str, Any] = {"tenants": len({total.tenant for total in totals})}
     for row in dict.fromkeys(total.row for total in totals):

@@ -49,6 +49,8 @@ class DiscrepancyKind(StrEnum):
     WRONG_TENANT = "wrong_tenant"
     WRONG_CHANNEL = "wrong_channel"
     WRONG_CORRELATION = "wrong_correlation"
+    COPY = "copy"
+    """A row that belongs to no request of the run and carries an event of it. Not a fault of ``*.rows``."""
     RECOVERED = "recovered"
     """Not a fault: an indeterminate request whose row exists."""
 
@@ -116,5 +118,10 @@ class TruthReport:
     log_files_unread: tuple[str, ...] = ()
     keys_unattributed: int = 0
     """Values with a personal key that may be older than the run, because they were not counted before it."""
+    copies: int | None = None
+    """Rows that belong to no request of the run and carry an event of it; None where nobody looked."""
+    copy_examples: tuple[str, ...] = ()
+    strangers_examined: int = 0
+    """New rows of the event tables that belong to no request of the run, all of which were looked at."""
     arrivals: tuple[Arrival, ...] = ()
     """When rows arrived; empty where nobody watched."""

@@ -22,7 +22,7 @@ from rig.truth.canaries import Search
 from rig.truth.expected import RequestIndex
 from rig.truth.reconcile import Baseline
 from rig.truth.session import in_words, open_plainly
-from rig.truth.tables import EventTables, Table, event_tables, text_tables
+from rig.truth.tables import EventTables, Table, event_tables, now_in_transactions, text_tables
 
 _KEYS_PER_QUESTION = 50_000
 _KEYS_LOOKED_AT = 1_000
@@ -46,6 +46,7 @@ def preflight(
     ``runtime_dsn`` None: it is not known how the target connects, so its role is not checked. No event row may hold
     one of the ``personal_keys``, but in the columns of ``allowed`` (oid, column).
     """
+    since = now_in_transactions(connection)
     tables = event_tables(connection, truth)
     require_full_view(connection, tables)
     notes = open_tables(connection, tables)
@@ -66,7 +67,7 @@ def preflight(
     if kept:
         search = Search(tables, personal_keys, RequestIndex(targeter, ()), kept, rows, allowed)
         personal = search.count_older(connection)
-    return replace(rows, notes=notes, duplicated=duplicated, personal=personal)
+    return replace(rows, notes=notes, duplicated=duplicated, personal=personal, since=since)
 
 
 def _count_rows(connection: Connection[Any], tables: EventTables, tenants: Sequence[Tenant]) -> Baseline:

@@ -140,7 +140,7 @@ class TruthReader:
         return TruthReport(
             groups=reconciled.groups,
             totals=reconciled.totals,
-            discrepancies=reconciled.discrepancies,
+            discrepancies=(*reconciled.discrepancies, *reconciled.copies.discrepancies),
             canary_hits=tuple(findings.hits),
             columns_scanned=findings.columns_scanned,
             log_files_scanned=(),
@@ -149,6 +149,9 @@ class TruthReader:
             read_s=time.monotonic() - began,
             notes=(*baseline.notes, *reconciled.notes, *findings.overflow_notes("tables")),
             keys_unattributed=search.ownerless_count,
+            copies=reconciled.copies.total,
+            copy_examples=reconciled.copies.examples,
+            strangers_examined=reconciled.copies.examined,
         )
 
     def search_logs(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from psycopg import Connection
@@ -18,9 +18,10 @@ from rig.evidence.truth import Discrepancy, DiscrepancyKind, Group, Total
 from rig.model import Row, Tenant
 from rig.requests.targeter import Targeter
 from rig.truth.comparison import TruthComparison
+from rig.truth.copies import NO_COPIES, Copies, find_copies
 from rig.truth.expected import RunOutcomes, expectations
 from rig.truth.staging import Staging, may_create_temporary
-from rig.truth.tables import EventTables
+from rig.truth.tables import EventTables, now_in_transactions
 
 DISCREPANCIES_MAX = 10_000
 """At most so many keys are named; all are counted."""
@@ -39,6 +40,8 @@ class Baseline:
     notes: tuple[str, ...] = ()
     duplicated: Mapping[str, int] = field(default_factory=dict)
     personal: Mapping[str, Mapping[str, int]] | None = None
+    since: int | None = None
+    """``now_in_transactions`` then; None in a pack of an older rig."""
 
     def fresh(self, tenant: Tenant) -> bool:
         """True when the tenant had no row at all."""
@@ -55,6 +58,7 @@ class Reconciliation:
     keys_reconciled: int
     duplicated_keys: int
     notes: tuple[str, ...]
+    copies: Copies = NO_COPIES
 
 
 @dataclass(slots=True)
@@ -112,12 +116,16 @@ def reconcile(
     """Compare within the caller's transaction. ``temporary`` None: use temporary tables where the role may."""
     if temporary is None:
         temporary = may_create_temporary(connection)
-    comparison = TruthComparison(Staging(connection, temporary=temporary), tables, tenants)
+    staging = Staging(connection, temporary=temporary)
+    comparison = TruthComparison(staging, tables, tenants)
     numbers = {tenant.name: number for number, tenant in enumerate(tenants)}
     comparison.load(expectations(targeter, scenario_runs, numbers))
     comparison.observe()
     reader = _Reader(comparison, scenario_runs, tenants, baseline, tables)
-    return reader.read(pooled=tables.may_be_nameless)
+    reconciled = reader.read(pooled=tables.may_be_nameless)
+    # A database that was restored since has begun to count anew.
+    since = baseline.since if baseline.since and baseline.since <= now_in_transactions(connection) else None
+    return replace(reconciled, copies=find_copies(staging, tables, scenario_runs, tenants, since))
 
 
 class _Reader:

@@ -71,6 +71,10 @@ class Table:
     readable: bool
     filtered: bool
     statement: str | None = None
+    has_xmin: bool = False
+    """Whether each row tells the transaction that wrote it; a view, a foreign table or a statement does not."""
+    ancestors: frozenset[int] = frozenset()
+    """The tables that it is a partition of, by oid."""
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}"
@@ -106,6 +110,11 @@ class EventTables:
     def is_shared(self) -> bool:
         """Whether no column tells the rows of the run's tenant from those of others who write to the table."""
         return self.truth.canonical.tenant is None
+
+    @property
+    def is_dead_within_canonical(self) -> bool:
+        """Whether the dead letters are a partition of the canonical table, so that a look at that sees them too."""
+        return self.dead is not None and self.canonical.oid in self.dead.ancestors
 
     @property
     def canonical_tenant(self) -> sql.Composable:
@@ -202,6 +211,26 @@ def find_columns(connection: Connection[Any], names: Sequence[str], truth: Truth
     return frozenset(found)
 
 
+def now_in_transactions(connection: Connection[Any]) -> int:
+    """The number of the oldest transaction that goes on, or else of the next: whatever is written from now on has this
+    number or a later one."""
+    ((number,),) = connection.execute("SELECT txid_snapshot_xmin(txid_current_snapshot())").fetchall()
+    return int(number)
+
+
+def is_new(table: Table, since: int | None) -> sql.Composable:
+    """SQL that is true for the rows that were written since ``now_in_transactions`` said this number.
+
+    True for all rows where nobody asked then (None), and where rows do not tell. An older row that was changed since is
+    new, too.
+    """
+    if since is None or not table.has_xmin:
+        return sql.SQL("true")
+    # The sub-select is evaluated once. A row shows the lower 32 bits, and age() knows how these come round.
+    age = "pg_catalog.age(xmin) <= (SELECT pg_catalog.age({}::xid))"
+    return sql.SQL(age).format(sql.Literal(str(since % 2**32)))
+
+
 def text_tables(connection: Connection[Any], schemas: Sequence[str]) -> list[Table]:
     """Every table of the schemas that has a column to be searched; partitions instead of their parents."""
     oids = connection.execute(
@@ -295,21 +324,29 @@ def _table(connection: Connection[Any], oid: int) -> Table:
     row = connection.execute(
         """
         SELECT n.nspname::text, c.relname::text, pg_catalog.row_security_active(c.oid),
-            pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
+            pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT'),
+            c.relkind IN ('r', 'm', 'p') AND NOT EXISTS (
+                SELECT FROM pg_catalog.pg_class part LEFT JOIN pg_catalog.pg_am am ON am.oid = part.relam
+                WHERE part.relkind <> 'p' AND am.amname IS DISTINCT FROM 'heap' AND part.oid IN (
+                    SELECT c.oid UNION ALL SELECT relid FROM pg_catalog.pg_partition_tree(c.oid)
+                    UNION ALL SELECT inhrelid FROM pg_catalog.pg_inherits WHERE inhparent = c.oid
+                )
+            ),
+            ARRAY(SELECT relid::oid FROM pg_catalog.pg_partition_ancestors(c.oid))
         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = %s
         """,
         [oid],
     ).fetchone()
     if row is None:
         raise ConfigError("a table of the target vanished while the catalog was read; is a migration running?")
-    schema, name, filtered, readable = row
+    schema, name, filtered, readable, has_xmin, ancestors = row
     columns = connection.execute(
         "SELECT attname::text, atttypid::oid, atttypmod FROM pg_catalog.pg_attribute"
         " WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
         [oid],
     ).fetchall()
     described = _describe(connection, *zip(*columns, strict=True)) if columns else {}
-    return Table(oid, schema, name, described, readable, filtered)
+    return Table(oid, schema, name, described, readable, filtered, None, has_xmin, frozenset(ancestors))
 
 
 def _describe(

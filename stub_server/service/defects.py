@@ -1,10 +1,10 @@
 """Defects of the service: each is a switch that makes it wrong in one way, so that a gate can be seen to fail.
 
 Flow: the service is two steps, ``judge`` (pure) and ``persist`` (one transaction). ``inject_defects(steps, defects)``
-wraps them. Without a defect it returns them as they are, so the normal path knows nothing of this module. Deduplication
-and the row-lock convoy are defects of the schema, the two of the pool are defects of the store: give the same
-``--defect`` list to ``migrate`` and to ``serve``. The last five make the service slow and nothing else
-(``bottlenecks``).
+wraps them. Without a defect it returns them as they are, so the normal path knows nothing of this module.
+Deduplication, copies (``copying``) and the row-lock convoy are defects of the schema, the two of the pool are defects
+of the store: give the same ``--defect`` list to ``migrate`` and to ``serve``. The last five make the service slow and
+nothing else (``bottlenecks``).
 
 Not for anything that a real service should do.
 """
@@ -48,6 +48,11 @@ class ServiceDefect(StrEnum):
     SLOW = "slow"
     STORED_BUT_500 = "stored-but-500"
     ANSWERS_BEFORE_COMMIT = "answers-before-commit"
+    COPY_OTHER_TENANT = "copy-other-tenant"
+    COPY_UNKNOWN_TENANT = "copy-unknown-tenant"
+    COPY_NO_TENANT = "copy-no-tenant"
+    COPY_OTHER_KEY = "copy-other-key"
+    DEAD_COPY_OTHER_TENANT = "dead-copy-other-tenant"
     ROW_LOCK_CONVOY = "row-lock-convoy"
     POOL_OF_ONE = "pool-of-one"
     NO_POOL = "no-pool"

@@ -17,6 +17,7 @@ from psycopg import sql
 
 from stub_server.service.bottlenecks import set_tally
 from stub_server.service.config import Config, DatabaseNames
+from stub_server.service.copying import copy_rows
 from stub_server.service.defects import ServiceDefect
 from stub_server.service.directory import normalise_alias
 from stub_server.service.errors import ServiceConfigError, ServiceUnavailable
@@ -40,6 +41,7 @@ def migrate(config: Config, owner_dsn: str, runtime_dsn: str, defects: Collectio
             _deduplicate(connection, config, _deduplication_scope(config, defects))
             _force_row_security(connection, config)
             _create_functions(connection, config)
+            copy_rows(connection, config, defects)
             set_tally(connection, config, wanted=ServiceDefect.ROW_LOCK_CONVOY in defects)
             _grant(connection, config, runtime_role)
             _seed_taxonomy(connection, config)

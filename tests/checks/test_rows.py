@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rig.checks.rows import check_rows
+from rig.checks.rows import FAULTS, check_rows
 from rig.checks.totals import check_totals
 from rig.evidence.case import Case
 from rig.evidence.gate import Gate, Verdict
@@ -49,11 +49,7 @@ def rows_gate(*endings: Any, scenario_run: dict[str, Any] | None = None, **chang
             Verdict.FAIL,
             "1 lost; 1 unexpected",
         ),
-        *(
-            (rows_gate(discrepancies={kind: 2}), Verdict.FAIL, f"2 {kind.replace('_', ' ')}")
-            for kind in DiscrepancyKind
-            if kind is not DiscrepancyKind.RECOVERED
-        ),
+        *((rows_gate(discrepancies={kind: 2}), Verdict.FAIL, f"2 {kind.replace('_', ' ')}") for kind in FAULTS),
         # Lost rows are lost however bad the instrument was, and whoever did not report.
         (rows_gate(canonical=9, discrepancies={DiscrepancyKind.LOST: 1}, scenario_run=BUSY), Verdict.FAIL, "1 lost"),
         (
