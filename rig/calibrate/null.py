@@ -1,8 +1,9 @@
 """The null benchmark: the rate that this client reaches against a stub that does nothing, and what limits it.
 
 Flow: a probe finds the rate. Then three trials of at least 10,000 signed unique requests and 2 seconds run through the
-same engine and history as S8, at S8's concurrency. Their median is compared with the floor. Where it is below, figures
-decide whether the client, the stub or the hardware is the limit; only in the last case the advice is a bigger machine.
+same engine and history as S8, at S8's concurrency, on the route whose requests cost most. Their median is compared with
+the floor. Where it is below, figures decide whether the client, its signatures, the stub or the hardware is the limit;
+only in the last case the advice is a bigger machine.
 Not for latency (``rig.calibrate.latency``) or the target.
 """
 
@@ -10,12 +11,14 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
 from rig.calibrate.machine import run_and_watch
 from rig.calibrate.stub import Stub, null_stub
+from rig.engine.executors import RepeatingLoop
 from rig.engine.pool import Load, Pool
 from rig.errors import EvidenceError
 from rig.evidence.certificate import Certificate, NullTrial
@@ -25,6 +28,7 @@ from rig.limits import BUSY, FLOOR_RPS, LEAST_REQUESTS, LEAST_S, LEAST_TRIALS, S
 from rig.machine.cgroup import CpuGroup
 from rig.model import Outcome, Pace, RequestClass, RunKey, Scenario, Share
 from rig.profile import Profile
+from rig.requests.cost import making_us
 from rig.requests.sender import made_up
 from rig.requests.targeter import Targeter
 
@@ -38,6 +42,7 @@ _MOST_REQUESTS = 400_000
 _MARGIN = 1.15
 """Trials are sized by the probe's rate, which varies. This much is added, so that a fast trial lasts long enough."""
 _TENANT = "null"
+_ABOUT_THE_SAME_US = 100
 
 STALL_EXPLAINS = 0.25
 """A worker that did not run for this share of a trial explains a rate below the floor."""
@@ -51,6 +56,7 @@ def null_benchmark(
     run: RunKey,
     folder: Path,
     *,
+    routes: Collection[str] = (),
     floor_rps: float = FLOOR_RPS,
     trials: int = LEAST_TRIALS,
     seconds: float = LEAST_S,
@@ -59,9 +65,10 @@ def null_benchmark(
 ) -> Certificate:
     """Run probe, trials and churn; ``folder`` holds their histories and is removed at the end.
 
-    ``stub_cores``: the only cores that the stub may use; empty for all.
+    ``routes``: those of the run; empty for all of the profile. ``stub_cores``: the only cores that the stub may use;
+    empty for all.
     """
-    bench = _NullBench(pool, profile, run, folder)
+    bench = _NullBench(pool, profile, run, folder, routes)
     try:
         with null_stub(cores=stub_cores) as stub:
             progress("null benchmark: probe")
@@ -91,6 +98,7 @@ def null_benchmark(
         workers=pool.size,
         trials=tuple(measured),
         churn_rps=churn.rps,
+        route=bench.route,
     )
     return explain(certificate, group_alone=CpuGroup.of_this_process().alone)
 
@@ -118,6 +126,11 @@ def limit_of(trial: NullTrial, *, group_alone: bool = False) -> tuple[str, str]:
     """
     machine = Interval(trial.cores_busy, trial.steal, trial.throttled_s)
     cores = len(trial.cores_busy)
+    if trial.signing and max(trial.worker_utilisation, machine.busy) >= BUSY:
+        return "client-bound", (
+            f"{trial.signing}, and its signatures do not last long enough to be prepared ahead; raise tolerance_s of "
+            "the route as far as the target allows, or test with a cheaper key"
+        )
     if trial.steal >= STOLEN:
         return "hardware-bound", (
             f"the hypervisor took {trial.steal:.0%} of the CPU time; use a machine with dedicated cores, or with more"
@@ -152,26 +165,42 @@ def limit_of(trial: NullTrial, *, group_alone: bool = False) -> tuple[str, str]:
 
 
 class _NullBench:
-    def __init__(self, pool: Pool, profile: Profile, run: RunKey, folder: Path) -> None:
+    def __init__(self, pool: Pool, profile: Profile, run: RunKey, folder: Path, routes: Collection[str] = ()) -> None:
         self._pool = pool
         self._profile = profile
         self._run = run
         self._history = History(folder)
-        self._route = profile.routes[0].name
         self._credentials = {_TENANT: made_up(profile, "null-benchmark")}
+        self.route = self._costliest(routes or [route.name for route in profile.routes])
 
-    def run_scenario(self, stub: Stub, count: int, trial: int) -> NullTrial:
-        scenario = Scenario(
+    def _costliest(self, routes: Collection[str]) -> str:
+        """The route whose requests take most CPU; the first of those that cost about the same."""
+        names = [route.name for route in self._profile.routes if route.name in routes]
+        if len(names) < 2:
+            return names[0]
+        now, targeter = time.time(), Targeter(self._profile, self._run)
+        costs_us = {}
+        for name in names:
+            request = targeter.bind(self._scenario(name, 100, 0), self._credentials).request
+            costs_us[name] = making_us(lambda seq, request=request: request(seq, now), range(100))  # type: ignore[misc]
+        return max(names, key=lambda name: costs_us[name] // _ABOUT_THE_SAME_US)
+
+    @staticmethod
+    def _scenario(route: str, count: int, trial: int) -> Scenario:
+        return Scenario(
             id="null",
             title="NullBenchmark",
             step=count,
-            route=self._route,
+            route=route,
             tenants=(_TENANT,),
             shares=(Share(RequestClass.VALID, count),),
             pace=Pace(CONNECTIONS),
             trial=trial,
             deadline_s=DEADLINE_S,
         )
+
+    def run_scenario(self, stub: Stub, count: int, trial: int) -> NullTrial:
+        scenario = self._scenario(self.route, count, trial)
         load = Load(
             scenario,
             self._profile,
@@ -179,6 +208,7 @@ class _NullBench:
             self._credentials,
             stub.endpoint,
             lambda worker: self._history.rows_file(scenario, worker),
+            RepeatingLoop,
         )
         cpu_before_s = stub.cpu_s()
 
@@ -216,4 +246,6 @@ class _NullBench:
             cores_busy=machine.cores_busy,
             steal=machine.steal,
             throttled_s=machine.throttled_s,
+            signing_us_per_request=max((w.signing_us for w in busy), default=0.0),
+            signed_ahead=all(w.signed_ahead for w in busy),
         )

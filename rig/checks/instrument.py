@@ -49,6 +49,9 @@ def check_null(case: Case) -> list[Gate]:
         "headroom": round(certificate.headroom, 1),
         "client_cpu_us_per_request": round(median.client_cpu_us_per_request, 1),
         "client_all_in_us_per_request": round(median.client_all_in_us_per_request, 1),
+        "signing_us_per_request": round(median.signing_us_per_request, 1),
+        "signed_ahead": median.signed_ahead,
+        "route": certificate.route,
         "workers": certificate.workers,
         "weakness": weakness(certificate),
         "churn_rps": None if certificate.churn_rps is None else round(certificate.churn_rps),
@@ -126,7 +129,8 @@ def client_limits(run: ScenarioRun) -> list[str]:
             continue
         if report.utilisation >= BUSY:
             core = "its core" if report.cores_allowed >= 1 else f"the {report.cores_allowed:g} cores that it may use"
-            limits.append(f"client: worker {report.worker} used {report.utilisation:.0%} of {core}")
+            signing = f"; {report.signing}" if report.signing else ""
+            limits.append(f"client: worker {report.worker} used {report.utilisation:.0%} of {core}{signing}")
         if report.stalled_s / report.wall_s >= STALLED:
             limits.append(
                 f"client: worker {report.worker} did not run for {report.stalled_s:.1f} s of {report.wall_s:.1f} s"

@@ -18,6 +18,8 @@ OF_THE_FLIGHT = 0.5
 OWN_STANDSTILL = 2.0
 """A worker that stood still for so many times as long as it waited for a core was stopped by something else."""
 
+PREPARE_AHEAD = "raise tolerance_s as far as the target allows, send fewer requests, or use a cheaper key"
+
 CLIENT = Claim(
     "H-D",
     "the client",
@@ -65,4 +67,6 @@ def weigh_client(measured: Measured, best_rps: float | None, machine: Hypothesis
     because += f", lag p99 {client.lag_p99_ms:.0f} ms"
     if measured.database is not None:
         because += f", {measured.database.active:.1f} average active sessions in the database"
+    if client.signing:
+        because += f"; {client.signing}, because the requests were not signed ahead: {PREPARE_AHEAD}"
     return CLIENT.decide(against, max(client.utilisation * busy, client.stalled, late), figures, because)

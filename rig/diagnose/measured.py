@@ -103,6 +103,7 @@ def _client(
         late=float(lag_ns.sum()) / 1e9 / seconds,
         unevenness=_unevenness(sent),
         without_core=without_core,
+        signing=busiest.signing,
     )
 
 

@@ -1,4 +1,4 @@
-"""The two executors that run a scenario: the closed loop and the open loop.
+"""The executors that run a scenario: the closed loop, the open loop, and a closed loop for stubs.
 
 The closed loop sends the next request when the last was answered: the target's slowness slows the load. The open loop
 sends when a request is due: what finds no connection then waits in a bounded queue, its intended time kept, and what
@@ -14,13 +14,17 @@ from collections.abc import Callable
 
 from rig.engine.connection import Connection
 from rig.engine.pacer import Pacer, pacer_for
+from rig.engine.preparing import Preparation
 from rig.engine.rows import pack_row
 from rig.engine.scenario_executor import Assignment, ScenarioExecutor
 from rig.engine.timer import Timer
 from rig.errors import ErrorKind
+from rig.limits import LEAST_REQUESTS
 
 QUEUE_LIMIT = 10_000
 """Due requests that may wait for a connection, per worker; the next one is skipped."""
+SIGNING_S = 3.0
+"""How long it may take to sign what a stub is sent."""
 
 
 class ClosedLoop(ScenarioExecutor):
@@ -56,6 +60,18 @@ class ClosedLoop(ScenarioExecutor):
         """See ``Executor``."""
         if self._next < self._end:
             self._book_connect_failure(connection, self._take(), 0)
+
+
+class RepeatingLoop(ClosedLoop):
+    """A closed loop against a stub, which takes any request twice: where signing is costly, requests come again.
+
+    ``LEAST_REQUESTS`` of all workers differ, and more as far as ``SIGNING_S`` suffices for them.
+    """
+
+    def _count_ahead(self, preparation: Preparation) -> int:
+        enough = max(LEAST_REQUESTS // self._active, preparation.count_within(SIGNING_S))
+        count = min(len(self._seqs), enough)
+        return count if self._outlives(preparation.seconds(count)) else 0
 
 
 class OpenLoop(ScenarioExecutor):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from rig.engine.scenario_executor import Assignment, ScenarioExecutor
+from rig.engine.scenario_executor import Assignment, ScenarioExecutor, prepare_limit_s
 from rig.engine.worker import main
 from rig.evidence.scenario_runs import ScenarioRun
 from rig.machine.fleet import Abort, FleetProcess, Go, MemberFailure, MemberResult, ProcessFleet
@@ -23,8 +23,6 @@ from rig.requests.sender import Credentials
 from rig.target.endpoint import Endpoint
 
 BARRIER_LEAD_NS = 30_000_000
-_PREPARE_BASE_S = 60.0
-_PREPARE_PER_REQUEST_S = 200e-6
 _GRACE_S = 5.0
 
 
@@ -79,7 +77,7 @@ class Pool(ProcessFleet):
         interrupted = False
         try:
             self._assign(load)
-            wait_for_workers(_PREPARE_BASE_S + load.scenario.count * _PREPARE_PER_REQUEST_S, until_ready=True)
+            wait_for_workers(prepare_limit_s(load.scenario.count), until_ready=True)
             started()
             self.send_all(Go(time.monotonic_ns() + BARRIER_LEAD_NS))
             wait_for_workers(load.scenario.deadline_s + load.scenario.timeout_s + _GRACE_S)

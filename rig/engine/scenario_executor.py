@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
@@ -20,6 +21,7 @@ from typing import ClassVar
 from rig.engine.connection import IDLE, Connection
 from rig.engine.executor import Executor
 from rig.engine.pacer import NS
+from rig.engine.preparing import Preparation
 from rig.engine.rows import RowFile
 from rig.errors import ErrorKind
 from rig.evidence.scenario_runs import WorkerReport
@@ -35,6 +37,19 @@ _PROGRESS_EVERY = 10
 """Flushes between two words to the parent."""
 PRESIGNED_LIMIT = 300_000
 """Requests that a worker may hold ready, about 700 bytes each; beyond it they are signed as they go."""
+_PREPARE_BASE_S = 60.0
+_PREPARE_PER_REQUEST_S = 2e-3
+
+
+def prepare_limit_s(count: int) -> float:
+    """How long workers may take to make and sign the requests of a scenario run."""
+    return _PREPARE_BASE_S + count * _PREPARE_PER_REQUEST_S
+
+
+def _cpu_s() -> float:
+    """CPU that this process and its ended children have used."""
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -72,6 +87,7 @@ class ScenarioExecutor(Executor[Connection]):
         self._finished: asyncio.Future[None] = self._loop.create_future()
         # A worker more than there are connections would add one: it has nothing to do.
         active = min(assignment.workers, scenario.pace.connections)
+        self._active = active
         self._seqs = range(assignment.worker, scenario.count if assignment.worker < active else 0, active)
         self._next = 0
         self._end = len(self._seqs)
@@ -105,25 +121,36 @@ class ScenarioExecutor(Executor[Connection]):
 
     async def prepare(self) -> None:
         """Build and sign what may be held ready, and open every connection."""
-        before_s = time.process_time()
+        before_s = _cpu_s()
         given = self._assignment
         targeter = Targeter(given.profile, given.run, given.endpoint.address)
         request, seqs = targeter.bind(given.scenario, given.credentials).request, self._seqs
         self._payload: Callable[[int], bytes]
         """The bytes of a request, by its index."""
-        if self._may_sign_ahead():
-            now = time.time()
-            self._payload = [request(seq, now) for seq in seqs].__getitem__
+        preparation = Preparation(request, seqs, self._active)
+        self._signing_us = preparation.making_us
+        count = self._count_ahead(preparation)
+        self._signed_ahead = count > 0 or not seqs
+        if self._signed_ahead:
+            made = preparation.make_all(seqs[:count])
+            self._payload = made.__getitem__ if count == len(seqs) else lambda index: made[index % count]
         else:
             self._payload = lambda index: request(seqs[index], time.time())
-        self._build_cpu_s = time.process_time() - before_s
+        self._build_cpu_s = _cpu_s() - before_s
         await asyncio.gather(*(self._dialer.dial(connection) for connection in self._connections))
 
-    def _may_sign_ahead(self) -> bool:
+    def _count_ahead(self, preparation: Preparation) -> int:
+        """How many requests to make before the clock: all, or none."""
+        count = len(self._seqs)
+        takes_s = preparation.seconds(count)
+        is_worth_it = count <= PRESIGNED_LIMIT and takes_s < prepare_limit_s(self._assignment.scenario.count) / 2
+        return count if is_worth_it and self._outlives(takes_s) else 0
+
+    def _outlives(self, takes_s: float) -> bool:
+        """Whether a signature that is made so long before the clock is still valid at the end of the scenario run."""
         scenario = self._assignment.scenario
         max_age_s = self._assignment.profile.route(scenario.route).max_age_s
-        in_time = max_age_s is None or scenario.deadline_s < max_age_s / 2
-        return in_time and len(self._seqs) <= PRESIGNED_LIMIT
+        return max_age_s is None or scenario.deadline_s + takes_s < max_age_s / 2
 
     # --- the run ---
 
@@ -157,6 +184,8 @@ class ScenarioExecutor(Executor[Connection]):
             first_sent_ns=self._first_sent_ns,
             last_done_ns=self._last_done_ns,
             build_cpu_s=self._build_cpu_s,
+            signing_us=self._signing_us,
+            signed_ahead=self._signed_ahead,
             flush_cpu_s=time.process_time() - before_s,
             in_system_mean=self._waited_ns / swept_ns if swept_ns > 0 else 0.0,
             in_system_samples=self._samples,

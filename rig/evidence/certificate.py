@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rig.evidence.latency_calibration import LatencyCalibration
+from rig.text import describe_signing
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,16 @@ class NullTrial:
     cores_busy: tuple[float, ...]
     steal: float
     throttled_s: float
+    signing_us_per_request: float = 0.0
+    """CPU to make and sign one request; a part of the CPU per request where they are not ``signed_ahead``."""
+    signed_ahead: bool = True
+
+    @property
+    def signing(self) -> str:
+        """Which part of the timed CPU the signatures take, in words; empty where it is less than half."""
+        if self.signed_ahead:
+            return ""
+        return describe_signing(self.signing_us_per_request, self.client_cpu_us_per_request)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +47,8 @@ class Certificate:
 
     ``reason`` is ``client-bound``, ``stub-bound`` or ``hardware-bound`` below the floor, ``failures`` where the stub's
     answers were not all correct, else empty. ``churn_rps`` is the rate where every answer closes its connection.
-    ``latency_calibration`` is None where measured latency was not checked against known latency.
+    ``latency_calibration`` is None where measured latency was not checked against known latency. ``route`` is the route
+    whose requests were sent.
     """
 
     floor_rps: float
@@ -46,6 +58,7 @@ class Certificate:
     explanation: str = ""
     churn_rps: float | None = None
     latency_calibration: LatencyCalibration | None = None
+    route: str = ""
 
     @property
     def median(self) -> NullTrial:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rig.model import Scenario
+from rig.text import describe_signing
 
 RESULT = np.dtype(
     [
@@ -57,12 +58,26 @@ class WorkerReport:
     rss_start_bytes: int = 0
     """Memory when the clock started, with all requests built; ``rss_end_bytes`` is that after the last answer."""
     rss_end_bytes: int = 0
+    signing_us: float = 0.0
+    """CPU that it takes to make and sign one request, µs; 0 where nobody measured it."""
+    signed_ahead: bool = True
+    """Whether the requests were signed before the clock. Else this is part of the CPU of the timed part."""
 
     @property
     def utilisation(self) -> float:
         """CPU used over CPU allowed during the timed part; 0 where it had none."""
         allowed_s = self.wall_s * self.cores_allowed
         return (self.cpu_user_s + self.cpu_system_s) / allowed_s if allowed_s > 0 else 0.0
+
+    @property
+    def cpu_us_per_request(self) -> float:
+        """CPU of the timed part for each request that was sent, µs."""
+        return (self.cpu_user_s + self.cpu_system_s) / self.sent * 1e6 if self.sent else 0.0
+
+    @property
+    def signing(self) -> str:
+        """Which part of the timed CPU the signatures take, in words; empty where it is less than half."""
+        return "" if self.signed_ahead else describe_signing(self.signing_us, self.cpu_us_per_request)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ def certify(run: OpenRun, pool: Pool) -> Certificate:
         profile,
         run.key,
         folder,
+        routes={scenario.route for scenario in run.job.scenarios},
         floor_rps=settings.floor_rps,
         trials=settings.null_trials,
         seconds=settings.null_seconds,

@@ -19,6 +19,8 @@ def trial(
     throttled_s: float = 0.0,
     rps: float = 1000.0,
     failures: int = 0,
+    signing_us: float = 0.0,
+    ahead: bool = False,
 ) -> NullTrial:
     """A trial of 10 s under the floor, with nothing at its limit but what is given."""
     return null_trial(
@@ -32,6 +34,9 @@ def trial(
         cores_busy=cores,
         steal=steal,
         throttled_s=throttled_s,
+        client_cpu_us_per_request=1300,
+        signing_us_per_request=signing_us,
+        signed_ahead=ahead,
     )
 
 
@@ -47,6 +52,14 @@ def trial(
         (trial(stalled=0.8, cores=(1.0, 0.98)), False, "hardware-bound", "all 2 cores were 99% busy"),
         # Sharing a full machine leaves more than this: whoever gets next to nothing is kept from running.
         (trial(stalled=0.5, worker=0.01, cores=(1.0, 0.98)), False, "client-bound", "stopped or throttled"),
+        # Signatures that fill a core, or all: no bigger machine helps, and no more workers.
+        (trial(worker=0.98, signing_us=1240), False, "client-bound", "signing takes 1.2 ms of the 1.3 ms a request"),
+        (trial(worker=0.98, signing_us=1240, cores=(1.0, 1.0)), False, "client-bound", "prepared ahead"),
+        (trial(worker=0.6, signing_us=1240, cores=(1.0, 1.0), stalled=0.5), False, "client-bound", "a cheaper key"),
+        # Signatures that were made before the clock, cost little, or wait for a quota limit nothing.
+        (trial(worker=0.98, signing_us=1240, ahead=True), False, "client-bound", "--workers"),
+        (trial(worker=0.98, signing_us=400, cores=(1.0, 1.0)), False, "hardware-bound", "all 2 cores"),
+        (trial(worker=0.4, signing_us=1240, throttled_s=6.0), True, "client-bound", "lift the quota"),
         # All cores busy, whoever used them.
         (trial(worker=0.95, stub=0.95, cores=(0.97, 0.95)), False, "hardware-bound", "all 2 cores"),
         # The hypervisor took the time; cores then look busy as well.
@@ -71,7 +84,7 @@ def test_the_limit_is_named_by_its_figures(found: NullTrial, alone: bool, reason
 
 
 def test_only_hardware_may_advise_a_bigger_machine() -> None:
-    for found in (trial(), trial(worker=0.97), trial(stub=0.97), trial(stalled=0.9)):
+    for found in (trial(), trial(worker=0.97), trial(stub=0.97), trial(stalled=0.9), trial(worker=1, signing_us=900)):
         reason, explanation = limit_of(found)
         assert reason != "hardware-bound"
         assert "more cores" not in explanation

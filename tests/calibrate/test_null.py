@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -18,9 +19,10 @@ from rig.evidence.certificate import Certificate, NullTrial
 from rig.limits import LEAST_REQUESTS
 from rig.machine.processes import words
 from rig.model import RunKey
-from rig.profile import bundled_profile, load_profile
+from rig.profile import Profile, bundled_profile, load_profile
 from stub_server.null import CLOSE, KEEP, REFUSE
 from tests.checks.cases import null_trial
+from tests.senders.shapes import P256, RSA, pem
 
 RUN = RunKey(seed=1, run_id="null-test", started_unix=1_800_000_000)
 
@@ -80,6 +82,62 @@ def test_failures_make_a_certificate_weak_however_fast_it_was() -> None:
     trial = null_trial(failures=17, cores_busy=(0.3,))
     assert "17 failures" in null.limit_of(trial)[1]
     assert null.limit_of(replace(trial, stub_utilisation=0.99))[0] == "stub-bound"
+
+
+# --- the sender of the profile -----------------------------------------------------------------------------------
+
+
+def signed_by(monkeypatch: pytest.MonkeyPatch, *routes: Mapping[str, Any]) -> Profile:
+    """The bundled profile with other routes, their keys in the environment."""
+    monkeypatch.setenv("RSA_KEY", pem(RSA))
+    monkeypatch.setenv("EC_KEY", pem(P256))
+    document = load_profile(bundled_profile()).model_dump(exclude_unset=True)
+    document["routes"] = [{"name": f"route{number}", "path": "/in"} | dict(each) for number, each in enumerate(routes)]
+    return Profile.model_validate(document)
+
+
+HMAC = {"sender": "github"}
+PAYPAL = {"sender": "paypal", "secret_env": "RSA_KEY", "secret": "rsa"}
+PLAID = {"sender": "plaid", "secret_env": "EC_KEY", "secret": "ec"}
+
+
+def benchmarked(profile: Profile, folder: Path, **options: Any) -> Certificate:
+    with Pool(1) as pool:
+        return null_benchmark(pool, profile, RUN, folder / "null", floor_rps=1e9, trials=1, seconds=0.1, **options)
+
+
+@pytest.mark.parametrize("sender", [PAYPAL, PLAID])
+def test_a_costly_sender_is_signed_ahead_where_its_signatures_last(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sender: Mapping[str, Any]
+) -> None:
+    certificate = benchmarked(signed_by(monkeypatch, sender), tmp_path)
+    (trial,) = certificate.trials
+    assert trial.signed_ahead
+    assert trial.failures == 0
+    assert trial.signing_us_per_request > 20
+    assert "signing" not in certificate.explanation
+
+
+@pytest.mark.parametrize("sender", [PAYPAL, PLAID])
+def test_a_sender_that_limits_the_client_is_named_and_no_bigger_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sender: Mapping[str, Any]
+) -> None:
+    certificate = benchmarked(signed_by(monkeypatch, {**sender, "tolerance_s": 5}), tmp_path)
+    (trial,) = certificate.trials
+    assert not trial.signed_ahead
+    assert trial.failures == 0
+    assert certificate.reason == "client-bound"
+    assert certificate.explanation.startswith("signing takes ")
+
+
+@pytest.mark.parametrize(
+    ("routes", "route"), [((), "route1"), (("route0",), "route0"), (("route0", "route2"), "route0")]
+)
+def test_the_costliest_route_of_the_run_is_sent(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, routes: tuple[str, ...], route: str
+) -> None:
+    profile = signed_by(monkeypatch, HMAC, PAYPAL, HMAC)
+    assert null._NullBench(Pool(1), profile, RUN, tmp_path, routes).route == route
 
 
 # --- the stub ----------------------------------------------------------------------------------------------------

@@ -86,6 +86,19 @@ def test_client_limits(worker: dict[str, Any], limits: int) -> None:
     assert all(limit.startswith("client: worker 0") for limit in found)
 
 
+@pytest.mark.parametrize(
+    ("worker", "says"),
+    [
+        ({"signing_us": 9e4, "signed_ahead": False}, True),
+        ({"signing_us": 9e4}, False),
+        ({"signing_us": 10.0, "signed_ahead": False}, False),
+    ],
+)
+def test_a_worker_that_is_at_its_limit_for_its_signatures_says_so(worker: dict[str, Any], says: bool) -> None:
+    (limit,) = client_limits(driven(plan(), cpu_user_s=0.95, **worker).report)
+    assert ("; signing takes" in limit) is says
+
+
 def accounting(*endings: Any, **how: Any) -> Gate:
     (gate,) = check_accounting(case(driven(plan(), endings, **how)))
     assert gate.id == "accounting"

@@ -213,6 +213,15 @@ def test_a_client_at_its_limit_is_found_without_samplers() -> None:
     assert (found.state, found.first) == ("supported", "H-D")
 
 
+def test_a_client_that_signs_as_it_goes_is_told_so() -> None:
+    says = "signing takes 1.2 ms of the 1.3 ms a request"
+    found = weigh(idle(client=replace(CLIENT, utilisation=0.98, signing=says)))
+    assert found.first == "H-D"
+    assert f"{says}, because the requests were not signed ahead: raise tolerance_s" in found.hypotheses[0].because
+    at_ease = weigh(idle(client=replace(CLIENT, signing=says)))
+    assert at_ease.first != "H-D"
+
+
 def test_the_order_of_what_is_supported() -> None:
     commits = idle(database=waiting(IO_WalSync=15.5), machine=replace(IDLE, steal=0.3))
     assert [each.id for each in weigh(commits).hypotheses[:2]] == ["H-F", "H-A1"]

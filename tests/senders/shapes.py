@@ -34,7 +34,7 @@ TENANT = "north-7"
 API_KEY = "key-of-north"
 
 
-def _pem(key: Any) -> str:
+def pem(key: Any) -> str:
     pem: bytes = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return pem.decode()
 
@@ -403,11 +403,11 @@ SHAPES = (
     Shape("Paystack (SHA-512)", {"sender": "paystack"}, hexed("x-paystack-signature", algorithm="sha512")),
     Shape("Adyen (signature in the JSON)", {"sender": "adyen"}, adyen, "Adyen", HEX_KEY, covers_body=False),
     Shape("Mailgun (signature in the JSON)", {"sender": "mailgun"}, mailgun, covers_body=False),
-    Shape("Discord (Ed25519)", {"sender": "discord"}, discord, "discord-interactions, PyNaCl", _pem(ED25519)),
-    Shape("SendGrid (ECDSA, array of events)", {"sender": "sendgrid"}, sendgrid, "sendgrid", _pem(P256)),
-    Shape("PayPal (RSA over a CRC)", {"sender": "paypal"}, paypal, "cryptography", _pem(RSA)),
-    Shape("AWS SNS (RSA in the JSON)", {"sender": "aws-sns"}, sns, "cryptography", _pem(RSA), covers_body=False),
-    Shape("Plaid (JWT over the body's hash)", {"sender": "plaid"}, plaid, "PyJWT", _pem(P256)),
+    Shape("Discord (Ed25519)", {"sender": "discord"}, discord, "discord-interactions, PyNaCl", pem(ED25519)),
+    Shape("SendGrid (ECDSA, array of events)", {"sender": "sendgrid"}, sendgrid, "sendgrid", pem(P256)),
+    Shape("PayPal (RSA over a CRC)", {"sender": "paypal"}, paypal, "cryptography", pem(RSA)),
+    Shape("AWS SNS (RSA in the JSON)", {"sender": "aws-sns"}, sns, "cryptography", pem(RSA), covers_body=False),
+    Shape("Plaid (JWT over the body's hash)", {"sender": "plaid"}, plaid, "PyJWT", pem(P256)),
     Shape("GitLab (token)", {"sender": "gitlab"}, token("X-Gitlab-Token"), covers_body=False),
     Shape("Telegram (token)", {"sender": "telegram"}, token("X-Telegram-Bot-Api-Secret-Token"), covers_body=False),
     Shape(

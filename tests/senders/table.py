@@ -65,6 +65,14 @@ def send(event: Event) -> Request:
 `event.request` is what the route's other keys make of the event. `event.key`, `event.correlation`, `event.tenant`,
 `event.api_key`, `event.secret`, `event.url` and `event.now` are what it may use besides.
 
+## What a signature costs
+
+Requests are signed before the clock starts, in all cores. An RSA-2048 signature takes 0.3 to 1.2 ms, ECDSA a tenth of
+it. Requests are signed as they go where they could become too old: where half of `tolerance_s` is shorter than the
+scenario run may take. The null benchmark does the same with the costliest route of the run. Where signing limits the
+client, it says so: "client-bound: signing takes 1.2 ms of the 1.3 ms a request". Then raise `tolerance_s` as far as the
+target allows, or test with a cheaper key. A bigger machine is not the remedy.
+
 ## What can be said
 
 Each row is made by the rig and accepted by the check named last, in the tests; where a signature covers the body, a
