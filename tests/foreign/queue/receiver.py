@@ -1,12 +1,13 @@
-"""A receiver with a queue behind it: FastAPI verifies, ``procrastinate`` stores.
+"""A receiver with a queue behind it: FastAPI verifies and defers a job, ``procrastinate`` workers store.
 
 Nothing in it knows of the rig. An event is verified as Standard Webhooks says, a job is deferred, the sender gets 202.
-Workers in the same processes store the event later. There are no tenants, no dead letters and no correlation id.
+Worker processes of their own store the event later. There are no tenants, no dead letters and no correlation id.
 
-    python receiver.py migrate                                          (DATABASE_URL)
-    python -m uvicorn receiver:app --app-dir tests/foreign/queue        (DATABASE_URL, ORDERS_SECRET)
+    python receiver.py migrate          (OWNER_DATABASE_URL, DATABASE_URL)
+    python receiver.py serve 8080 2     (DATABASE_URL, ORDERS_SECRET): two processes that take events, and the workers
 
-``ORDERS_JOB_S`` is how long a job takes, ``ORDERS_JOBS`` how many run at once in each process.
+``ORDERS_JOB_S`` is how long a job takes, ``ORDERS_WORKERS`` how many worker processes there are, ``ORDERS_JOBS`` how
+many jobs each runs at once. ``ORDERS_BEHIND=50`` leaves 50 older orders in the queue before the first event comes.
 ``ORDERS_DROPS_ONE_IN=500`` forgets one job in 500. ``ORDERS_ANSWERS`` makes it store at once and answer otherwise:
 
 - ``known``: 201 for a new order, 409 for a known one
@@ -19,25 +20,28 @@ Workers in the same processes store the event later. There are no tenants, no de
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import os
+import signal
+import subprocess
 import sys
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import procrastinate
 import psycopg
 from fastapi import FastAPI, Request, Response
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 from standardwebhooks import Webhook, WebhookVerificationError
 
 DSN = os.environ["DATABASE_URL"]
 JOB_S = float(os.environ.get("ORDERS_JOB_S", "0"))
-JOBS = int(os.environ.get("ORDERS_JOBS", "10"))
 DROPS_ONE_IN = int(os.environ.get("ORDERS_DROPS_ONE_IN", "0"))
 ANSWERS = os.environ.get("ORDERS_ANSWERS", "queued")
 TABLES = """
@@ -49,15 +53,15 @@ CREATE TABLE IF NOT EXISTS orders (
 
 pool = AsyncConnectionPool(DSN, min_size=4, max_size=8, open=False)
 jobs = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=DSN))
-numbers = itertools.count(1)
 
 
-@jobs.task(name="store")
-async def store(order: dict[str, Any]) -> None:
+@jobs.task(name="store", pass_context=True)
+async def store(context: procrastinate.JobContext, order: dict[str, Any]) -> None:
     """The job: some work, then one row."""
     await asyncio.sleep(JOB_S)
-    if DROPS_ONE_IN and next(numbers) % DROPS_ONE_IN == 0:
+    if DROPS_ONE_IN and (context.job.id or 0) % DROPS_ONE_IN == 0:
         return
+    await pool.open()
     await insert(order, None)
 
 
@@ -74,10 +78,7 @@ async def insert(order: dict[str, Any], answer: dict[str, Any] | None) -> bool:
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
     async with pool, jobs.open_async():
-        worker = asyncio.create_task(jobs.run_worker_async(concurrency=JOBS, install_signal_handlers=False, wait=True))
         yield
-        worker.cancel()
-        await asyncio.gather(worker, return_exceptions=True)
 
 
 app = FastAPI(lifespan=lifespan)
@@ -126,14 +127,43 @@ async def answer_at_once(order: dict[str, Any]) -> Response:
     return Response(json.dumps(first if ANSWERS == "same-body" else answer), 200, media_type="application/json")
 
 
-def migrate() -> None:
-    """Both schemas; a second time changes nothing."""
-    with psycopg.connect(DSN, autocommit=True) as connection:
+def migrate(owner_dsn: str, behind: int) -> None:
+    """Both schemas, what the service's role may do, and the jobs that wait; a second time changes no table."""
+    role = sql.Identifier(conninfo_to_dict(DSN)["user"])
+    with psycopg.connect(owner_dsn, autocommit=True) as connection:
         connection.execute(TABLES)
-        known = connection.execute("SELECT to_regclass('procrastinate_jobs')").fetchone()
-        if known == (None,):
+        if connection.execute("SELECT to_regclass('procrastinate_jobs')").fetchone() == (None,):
             connection.execute(procrastinate.schema.SchemaManager.get_schema().encode())
+        for what in ("TABLES", "SEQUENCES", "FUNCTIONS"):
+            rights = sql.SQL("EXECUTE" if what == "FUNCTIONS" else "ALL")
+            connection.execute(sql.SQL("GRANT {} ON ALL {} IN SCHEMA public TO {}").format(rights, sql.SQL(what), role))
+    with jobs.open():
+        for _ in range(behind):
+            store.defer(order={"id": str(uuid.uuid4()), "amount": 1, "at": "2027-01-01T00:00:00Z"})
 
 
-if __name__ == "__main__" and sys.argv[1:] == ["migrate"]:
-    migrate()
+def serve(port: str, processes: str, workers: int, at_once: str) -> None:
+    """Runs the web server and the workers until SIGTERM; then all of them end."""
+    folder = str(Path(__file__).parent)
+    web = ["uvicorn", "receiver:app", "--app-dir", folder, "--port", port, "--workers", processes, "--no-access-log"]
+    worker = ["procrastinate", "--app", "receiver.jobs", "worker", "--concurrency", at_once]
+    environ = {**os.environ, "PYTHONPATH": folder}
+    children = [subprocess.Popen([sys.executable, "-m", *words], env=environ) for words in (web, *[worker] * workers)]
+
+    def end(*_: object) -> None:
+        for child in children:
+            child.terminate()
+
+    signal.signal(signal.SIGTERM, end)
+    for child in children:
+        child.wait()
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["migrate"]:
+            migrate(os.environ["OWNER_DATABASE_URL"], int(os.environ.get("ORDERS_BEHIND", "0")))
+        case ["serve", port, processes]:
+            serve(port, processes, int(os.environ.get("ORDERS_WORKERS", "2")), os.environ.get("ORDERS_JOBS", "10"))
+        case _:
+            sys.exit("usage: python receiver.py migrate | serve PORT PROCESSES")
