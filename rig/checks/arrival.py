@@ -24,17 +24,18 @@ def check_arrival(case: Case) -> list[Gate]:
 
 def _late_gate(case: Case, scenario: str, arrivals: Sequence[Arrival]) -> Gate:
     watched, late = sum(each.watched for each in arrivals), sum(each.late for each in arrivals)
-    figures: dict[str, object] = {
-        "watched": watched,
-        "late": late,
+    counts: dict[str, object] = {"watched": watched, "late": late}
+    lags: dict[str, object] = {
         "lag_p50_ms": max(each.lag_p50_ms for each in arrivals),
         "lag_p99_ms": max(each.lag_p99_ms for each in arrivals),
         "lag_max_ms": max(each.lag_max_ms for each in arrivals),
-        "resolution_ms": max(each.resolution_ms for each in arrivals),
     }
+    has_queue = bool((case.profile.get("truth") or {}).get("arrival"))
+    figures = lags | counts if has_queue else counts | lags  # the first ones stand in the summary
+    figures["resolution_ms"] = max(each.resolution_ms for each in arrivals)
     if unwatched := next((each.unwatched for each in arrivals if each.unwatched), ""):
         return LATE.not_run(unwatched, figures, name=scenario)
-    if (case.profile.get("truth") or {}).get("arrival"):
+    if has_queue:
         return LATE.not_run(
             "the profile says that rows come after the answer ([truth.arrival])", figures, name=scenario
         )

@@ -6,13 +6,12 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from rig.errors import ExitCode
 from rig.profile import load_profile
-from tests.cli.commands import QUICK, rig
+from tests.cli.commands import QUICK, Ended, rig
 from tests.foreign.running import FOLDER
 
 SERVICE = FOLDER / "djstripe"
@@ -47,11 +46,32 @@ def test_the_doctor_finds_nothing_wrong(environ: Mapping[str, str]) -> None:
 @pytest.mark.full
 @pytest.mark.timeout(600)
 def test_it_climbs_the_ladder_and_what_it_does_not_have_is_not_run(environ: Mapping[str, str], tmp_path: Path) -> None:
-    options = ("--steps", "50", *QUICK, "--json", "--out", str(tmp_path))
-    ended = rig("ladder", "--profile", str(PROFILE), *options, env=environ, timeout_s=300)
+    ended = run("ladder", "--steps", "250", environ=environ, folder=tmp_path, timeout_s=500)
     assert ended.code == ExitCode.PASS, ended.err
-    gates: dict[str, dict[str, Any]] = {gate["id"]: gate for gate in ended.document()["gates"]}
-    for name in ("S1.rows", "S2.rows", "S3.answers", "S4.rows", "S7.answers"):
-        assert gates[name]["verdict"] == "PASS", gates[name]
+    gates = verdicts(ended)
+    for name in ("S1.rows", "S2.rows", "S3.answers", "S4.rows", "S6.rows", "S7.answers", "privacy.rows"):
+        assert gates[name] == "PASS"
     for name in ("S5.rows", "S5.answers", "EG3.3"):
-        assert gates.get(name, {"verdict": "NOT-RUN"})["verdict"] == "NOT-RUN"
+        assert gates.get(name, "NOT-RUN") == "NOT-RUN"
+
+
+@pytest.mark.full
+@pytest.mark.timeout(900)
+def test_ten_thousand_events_are_stored_and_only_their_time_may_be_wrong(
+    environ: Mapping[str, str], tmp_path: Path
+) -> None:
+    """On two cores it stores some 150 events a second: that it misses the limit of 10 s is true."""
+    ended = run("run", "--only", "S8", environ=environ, folder=tmp_path, timeout_s=850)
+    gates = verdicts(ended)
+    for name in ("S8.rows", "S8.answers", "totals", "duplicates", "privacy.rows"):
+        assert gates[name] == "PASS", ended.err
+    assert {name for name, verdict in gates.items() if verdict in ("FAIL", "INVALID")} <= {"S8.time"}
+
+
+def run(verb: str, *words: str, environ: Mapping[str, str], folder: Path, timeout_s: float) -> Ended:
+    options = ("--profile", str(PROFILE), *QUICK, "--json", "--out", str(folder))
+    return rig(verb, *words, *options, env=environ, timeout_s=timeout_s)
+
+
+def verdicts(ended: Ended) -> dict[str, str]:
+    return {gate["id"]: gate["verdict"] for gate in ended.document()["gates"]}
