@@ -128,6 +128,34 @@ def test_digest_is_of_the_content() -> None:
     assert len(one.digest()) == 64
 
 
+# --- content ---
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ({"path": "a", "constant": "b"}, "give path or constant, not both"),
+        ({"type": "unix"}, "type 'unix' needs path"),
+        ({"constant": "b", "type": "json"}, "a constant is of type"),
+        ({"path": "a", "type": "float"}, "Input should be 'text', 'integer'"),
+        ({"path": "a", "typ": "text"}, "unknown key"),
+    ],
+)
+@pytest.mark.parametrize("section", ["truth.canonical.fields", "truth.dead.fields", "routes.0.fields"])
+def test_a_field_that_cannot_be_is_refused(tmp_path: Path, section: str, field: dict[str, Any], message: str) -> None:
+    said = refusal(tmp_path, changed(section, {"amount": field}))
+    assert f"{section}.amount" in said
+    assert message in said
+
+
+def test_fields_of_a_route_take_the_place_of_those_of_all_routes() -> None:
+    document = changed("truth.canonical.fields", {"a": {"path": "x"}, "b": {"path": "y"}})
+    profile = Profile.model_validate(changed("routes.0.fields", {"b": {"constant": 1}}, document))
+    first, second = (profile.fields(route) for route in profile.routes[:2])
+    assert (first["a"].path, first["b"].constant) == ("x", 1)
+    assert (second["a"].path, second["b"].path) == ("x", "y")
+
+
 # --- answers ---
 
 

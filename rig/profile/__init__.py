@@ -7,6 +7,7 @@ contains secrets, only the names of the environment variables that hold them.
 What a sender posts are texts with placeholders (``rig.profile.placeholders``); ``rig.requests`` fills them.
 """
 
+from rig.profile.content import ContentField
 from rig.profile.load import bundled_profile, load_profile, parse_profile
 from rig.profile.routes import Mutation, PersonalField, WebhookRoute
 from rig.profile.sections import (
@@ -30,6 +31,7 @@ __all__ = [
     "Answer",
     "CanonicalTable",
     "ChannelAlias",
+    "ContentField",
     "DeadTable",
     "FixedTenant",
     "Headers",

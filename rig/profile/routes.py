@@ -11,11 +11,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, JsonValue, model_validator
 
 from rig.model import RequestClass, Scheme
+from rig.profile.content import ContentField
 from rig.profile.fields import (
     Header,
     HeaderPrefix,
     HeaderText,
     HeaderValue,
+    Identifier,
     Name,
     PathText,
     Section,
@@ -140,6 +142,9 @@ class WebhookRoute(Section):
     """Ways to make the body schema-invalid. Malformed requests use them in turn. Without any, S3 is not run."""
     personal: tuple[PersonalField, ...] = ()
     """Places for personal data. Requests use each in turn, then all of them at once. Without any, S4 is not run."""
+    fields: dict[Identifier, ContentField] = Field(default_factory=dict)
+    """What the columns of ``truth.canonical`` hold of this route's event. Adds to ``truth.canonical.fields``, or takes
+    the place of one of them, column by column."""
 
     @model_validator(mode="before")
     @classmethod

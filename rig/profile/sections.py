@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from rig.evidence import pool_metrics
 from rig.model import Row
+from rig.profile.content import ContentField
 from rig.profile.fields import (
     Command,
     Header,
@@ -228,6 +229,8 @@ class CanonicalTable(_Rows):
     """Column with the correlation id."""
     channel: Identifier | None = None
     """Column with the normalised channel."""
+    fields: dict[Identifier, ContentField] = Field(default_factory=dict)
+    """What the columns hold of the event, on all routes. Without any, here or in a route, content is not compared."""
 
 
 class DeadTable(_Rows):
@@ -242,6 +245,9 @@ class DeadTable(_Rows):
     """The column that ``match`` needs."""
     path: Text | None = None
     """Dotted path within a JSON column."""
+    fields: dict[Identifier, ContentField] = Field(default_factory=dict)
+    """What the columns of a dead letter hold of the event. Personal parts are not compared, nor is what was cut off
+    (``invalid_json``). A dead letter that names no request is not compared either."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -282,6 +288,10 @@ class Truth(Section):
 
     arrival: Arrival | None = None
     """For a service that answers before it stores."""
+    volatile: tuple[Identifier, ...] = ()
+    """Columns of ``truth.canonical`` that may change after the row was stored."""
+    moves_to: Identifier | None = None
+    """Table to which canonical rows may move. Its columns for tenant and key have the names of ``truth.canonical``."""
 
     @model_validator(mode="after")
     def _rest_fits(self) -> Self:

@@ -10,6 +10,7 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from rig.errors import ConfigError
 from rig.model import RequestClass, Row
+from rig.profile.content import ContentField
 from rig.profile.fields import Name, Section
 from rig.profile.routes import WebhookRoute
 from rig.profile.sections import (
@@ -151,6 +152,15 @@ class Profile(Section):
     def row(self, request_class: RequestClass) -> Row:
         """Where the row of a request of a class must lie."""
         return self.answer(request_class).row or Row.NONE
+
+    def fields(self, route: WebhookRoute) -> dict[str, ContentField]:
+        """What each mapped column of a canonical row holds of the route's event."""
+        return {**self.truth.canonical.fields, **route.fields}
+
+    @property
+    def compares_content(self) -> bool:
+        """Whether any column is mapped."""
+        return any(self.fields(route) for route in self.routes)
 
     @property
     def tenant_count(self) -> int | None:
