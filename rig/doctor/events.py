@@ -21,8 +21,8 @@ _NAMED = 3
 
 _MEND_ROWS = {
     DiscrepancyKind.LOST: "check the table and column in the profile, and that the answer waits for the commit. "
-    "If a queue stores the event after the answer, make truth.quiet_s longer than that takes. If nothing is to be "
-    'stored, write row = "none"',
+    "If a queue stores the event after the answer, [truth.arrival] within_s must be longer than that takes. If nothing "
+    'is to be stored, write row = "none"',
     DiscrepancyKind.DUPLICATED: "the target must deduplicate by tenant and key together",
     DiscrepancyKind.UNEXPECTED: "the target must not store it",
     DiscrepancyKind.MISROUTED: "mend the target, or row in [answers.…]",
@@ -102,13 +102,13 @@ def _remedy(profile: Profile, name: str, result: SampleResult) -> str:
 
 
 def truth_is_read(context: DoctorContext) -> str:
-    """Once, when the database is quiet."""
+    """Once, when the rows are there, or the database is quiet."""
     scenario_runs = [
         outcome(sample_request, results, context.profile)
         for sample_request in context.sample_requests
         if (results := _results_of(context, sample_request.name, sample_request.scenario.route))
     ]
-    context.reader.require_quiet()
+    context.reader.require_arrival(context.targeter, scenario_runs, context.tenancy.tenants)
     files = (*context.store.log_files, *context.target.log_files)
     context.truth = context.reader.read(
         context.targeter, scenario_runs, context.tenancy.tenants, context.baseline, files

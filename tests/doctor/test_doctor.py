@@ -108,7 +108,7 @@ ILL_PROFILES: list[tuple[str, str, str, str, ExitCode]] = [
     ('status = [202]', 'status = [200]', "a valid event: answers", "[answers.valid] status = [202]", ExitCode.FAIL),
     ("[202, 409]", "[202]", "a replayed event: answers", "[answers.replay] status = [409]", ExitCode.FAIL),
     ('to = "soon"', 'to = "2027-01-01T00:00:00Z"', "a malformed event: answers", "202", ExitCode.FAIL),
-    ('path = "delivery-id"', 'path = "trace-id"', "a malformed event: rows", "truth.quiet_s", ExitCode.FAIL),
+    ('path = "delivery-id"', 'path = "trace-id"', "a malformed event: rows", "[truth.arrival]", ExitCode.FAIL),
     ('status = [400]\nrow = "none"', 'status = [400]\nrow = "dead"', "truncated JSON: rows", "row = \"none\"",
      ExitCode.FAIL),
     ("tolerance_s = 120", "tolerance_s = 30", "an old signature: answers", "202", ExitCode.FAIL),

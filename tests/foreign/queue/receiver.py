@@ -93,7 +93,7 @@ def up() -> str:
 async def take(request: Request) -> Response:
     raw = await request.body()
     try:
-        Webhook(os.environ["ORDERS_SECRET"]).verify(raw, dict(request.headers))
+        Webhook(os.environ["ORDERS_SECRET"]).verify(raw, dict(request.headers), json_parse=False)
     except WebhookVerificationError:
         return Response(status_code=401)
     try:
