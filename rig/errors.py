@@ -82,8 +82,8 @@ class EvidenceError(RigError):
 class ErrorKind(IntEnum):
     """Why a request has no proper answer. Stored as one byte; the name is what reports print.
 
-    ``SKIPPED`` and ``CONNECT`` were never on the wire: their outcome is ``not_sent``. All after them were: their
-    outcome is ``indeterminate``, and that of ``OTHER_BODY``, which has an answer, ``refused``.
+    ``SKIPPED`` and ``CONNECT`` were never on the wire: their outcome is ``not_sent``. All after them were: the outcome
+    of ``OTHER_BODY``, which has an answer, is ``refused``, and that of the others ``indeterminate``.
     """
 
     NONE = 0
@@ -103,3 +103,5 @@ class ErrorKind(IntEnum):
     """The run was interrupted while the request was in flight."""
     OTHER_BODY = 8
     """Answered, but a replay with another body than the first request of its key. The row may exist."""
+    STALE_CONNECTION = 9
+    """The peer closed the connection, which had been idle for a second, before a byte of an answer came."""

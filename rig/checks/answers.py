@@ -1,8 +1,9 @@
 """``S1.answers`` … ``S9.answers``: every request got the answer that its class asks for.
 
-A 5xx, a timeout or a lost connection is FAIL. The gate is INVALID where the rig itself may have caused it: it cut the
-request off; there were only timeouts, and the client was at its limit and may have seen the answers too late; there
-were only refusals, and the wall clock was stepped, so that signatures were out of date.
+A 5xx, a timeout or a lost connection is FAIL. A few stale connections are nobody's fault: a server may close an idle
+connection at any time, and a request may then be on its way. The gate is INVALID where the rig itself may have caused
+it: it cut the request off; there were only timeouts, and the client was at its limit and may have seen the answers too
+late; there were only refusals, and the wall clock was stepped, so that signatures were out of date.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from rig.errors import ErrorKind
 from rig.evidence.case import Case, describe_missing_reports
 from rig.evidence.gate import Gate
 from rig.evidence.history import has_failed
+from rig.evidence.sample_names import Role
 from rig.evidence.scenario_runs import ScenarioRun
 from rig.model import Outcome, RequestClass
 
@@ -25,6 +27,11 @@ _REFUSALS = (401, 403)
 """How a target answers a signature that is too old or not yet valid."""
 _OWN_DOING = ("none", "not_sent", "aborted")
 """Error kinds that the target did not cause."""
+_STALE = ErrorKind.STALE_CONNECTION.name.lower()
+_SEEN_WITHIN_NS = 1_000_000_000
+"""The samplers look at a process several times within this."""
+STALE_MOST = 0.005
+"""The share of a scenario run's requests that may meet a stale connection; more is FAIL."""
 
 ANSWERS = GateKind(
     "*.answers",
@@ -47,17 +54,35 @@ def _answers_gate(case: Case, scenario: str) -> Gate:
     figures = _figures(rows, offered)
     unproven = ""
     wrong_first = _wrong_first_answers(case, rows, figures)
-    if wrong := _what_is_wrong(figures):
+    excused = sum(_count_excused(case, run) for run in runs)
+    if wrong := _what_is_wrong(figures, excused):
         if excuse := _excuse(case, runs, rows, figures):
             wrong, unproven = "", f"{wrong}, but {excuse}"
     elif any(run.interrupted for run in runs):
         unproven = "the run was interrupted"
     elif missing := describe_missing_reports(runs):
         unproven = missing
-    elif unsent := offered - figures[Outcome.ACKNOWLEDGED]:
+    elif unsent := offered - figures[Outcome.ACKNOWLEDGED] - excused:
         unproven = f"{unsent} requests were not sent"
     wrong = "; ".join(filter(None, (wrong, wrong_first)))
     return ANSWERS.decide(figures, wrong=wrong, unproven=unproven, name=scenario)
+
+
+def _count_excused(case: Case, run: ScenarioRun) -> int:
+    """How many stale connections of a run are nobody's fault: none where they are many, or a server process ended."""
+    rows = case.rows_of(run)
+    stale = int((rows["error_kind"] == _STALE).sum())
+    is_gone = (rows["error_kind"] == "connect").any() or _has_ended(case, rows)
+    return 0 if is_gone or stale > STALE_MOST * run.scenario.count else stale
+
+
+def _has_ended(case: Case, rows: pd.DataFrame) -> bool:
+    """Whether a process of the target was seen last while these requests were sent, before the samplers ended."""
+    pids = case.samples.pids
+    server = pids[pids["role"] == Role.SERVER]
+    last_ns = server.groupby("pid")["at_ns"].max()
+    last_ns = last_ns[last_ns < pids["at_ns"].max() - _SEEN_WITHIN_NS]
+    return bool(last_ns.between(rows["intended_ns"].min() - _SEEN_WITHIN_NS, rows["done_ns"].max()).any())
 
 
 def _wrong_first_answers(case: Case, rows: pd.DataFrame, figures: dict[str, Any]) -> str:
@@ -118,9 +143,10 @@ def _figures(rows: pd.DataFrame, offered: int) -> dict[str, Any]:
     return figures
 
 
-def _what_is_wrong(figures: dict[str, Any]) -> str:
-    """The wrong answers in words; empty where there are none."""
+def _what_is_wrong(figures: dict[str, Any], excused: int) -> str:
+    """The wrong answers in words; empty where there are none. ``excused``: stale connections that are no fault."""
     parts = [f"status {status}" for status in figures.get("wrong_status", [])]
     kinds = [kind.name.lower() for kind in ErrorKind if kind.name.lower() not in _OWN_DOING]
-    parts += [f"{figures[kind]} {kind.replace('_', ' ')}" for kind in kinds if kind in figures]
+    counts = {kind: figures.get(kind, 0) - (excused if kind == _STALE else 0) for kind in kinds}
+    parts += [f"{count} {kind.replace('_', ' ')}" for kind, count in counts.items() if count]
     return f"wrong answers: {', '.join(parts)}" if parts else ""

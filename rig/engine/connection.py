@@ -18,6 +18,8 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from rig.errors import ErrorKind
 
 ANSWER_LIMIT_BYTES = 8 * 1024 * 1024
+STALE_AFTER_NS = 1_000_000_000
+"""A connection that was idle for so long may meet its peer's time limit for idle connections."""
 IDLE = -1
 _ANSWERED = ErrorKind.NONE
 _monotonic_ns = time.monotonic_ns
@@ -44,7 +46,8 @@ class Listener(Protocol[_Own]):
 class Connection(asyncio.Protocol):
     """A slot of the load; it outlives the transports that it goes through.
 
-    ``seq`` is the request in flight or ``IDLE``; ``intended_ns`` and ``sent_ns`` are its times.
+    ``seq`` is the request in flight or ``IDLE``; ``intended_ns`` and ``sent_ns`` are its times. ``free_ns`` is when the
+    transport was opened or its last answer was whole.
     """
 
     __slots__ = (
@@ -58,6 +61,7 @@ class Connection(asyncio.Protocol):
         "_status",
         "_why",
         "_write",
+        "free_ns",
         "intended_ns",
         "number",
         "reusable",
@@ -71,6 +75,7 @@ class Connection(asyncio.Protocol):
         self.seq = IDLE
         self.intended_ns = 0
         self.sent_ns = 0
+        self.free_ns = 0
         self.transport: asyncio.Transport | None = None
         self.reusable = False
         """False when the transport cannot carry another request."""
@@ -108,6 +113,7 @@ class Connection(asyncio.Protocol):
         """Take a new transport into use."""
         self.transport = cast(asyncio.Transport, transport)
         self.reusable = True
+        self.free_ns = _monotonic_ns()
         self._write = self.transport.write
         self._parser = HttpResponseParser(self)
         self._why = ErrorKind.CONNECTION_LOST
@@ -126,7 +132,8 @@ class Connection(asyncio.Protocol):
             if self._partial_bytes:
                 self._partial_bytes = 0
                 self._partial.clear()
-            self._end_request(self, self._status, _ANSWERED, _monotonic_ns())
+            self.free_ns = done_ns = _monotonic_ns()
+            self._end_request(self, self._status, _ANSWERED, done_ns)
         elif not self._answers and self.seq != IDLE:
             self._keep_partial(data)
         else:
@@ -160,7 +167,17 @@ class Connection(asyncio.Protocol):
         elif exc is None and self._why is ErrorKind.CONNECTION_LOST and self._is_ended_by_close():
             self._end_request(self, self._parser.get_status_code(), _ANSWERED, _monotonic_ns())
         else:
-            self._end_request(self, 0, self._why, _monotonic_ns())
+            why = ErrorKind.STALE_CONNECTION if self._is_stale() else self._why
+            self._end_request(self, 0, why, _monotonic_ns())
+
+    def _is_stale(self) -> bool:
+        """True when the peer may have been closing the idle connection while the request was on its way.
+
+        RFC 9112, 9.3.1: nobody knows whether such a request was processed.
+        """
+        unanswered = not (self._begun or self._partial_bytes)
+        was_idle = self.sent_ns - self.free_ns >= STALE_AFTER_NS
+        return self._why is ErrorKind.CONNECTION_LOST and unanswered and was_idle
 
     # --- an answer in pieces ---
 

@@ -2,7 +2,8 @@
 
 The closed loop sends the next request when the last was answered: the target's slowness slows the load. The open loop
 sends when a request is due: what finds no connection then waits in a bounded queue, its intended time kept, and what
-does not fit the queue is skipped and counted.
+does not fit the queue is skipped and counted. It holds no more connections than its rate needs: silent ones would take
+the threads of a server that gives each connection one.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 
 from rig.engine.connection import Connection
-from rig.engine.pacer import Pacer, pacer_for
+from rig.engine.pacer import NS, Pacer, pacer_for
 from rig.engine.preparing import Preparation
 from rig.engine.rows import pack_row
 from rig.engine.scenario_executor import Assignment, ScenarioExecutor
@@ -25,6 +26,8 @@ QUEUE_LIMIT = 10_000
 """Due requests that may wait for a connection, per worker; the next one is skipped."""
 SIGNING_S = 3.0
 """How long it may take to sign what a stub is sent."""
+KEEP_IDLE_NS = NS
+"""A connection that was not needed for so long is closed, but for the last one."""
 
 
 class ClosedLoop(ScenarioExecutor):
@@ -84,6 +87,8 @@ class OpenLoop(ScenarioExecutor):
         self._timer = Timer(self._loop)
         self._timer.callback = self._send_due
         self._idle: deque[Connection] = deque()
+        """Those that stand and carry nothing; the one that was used last is at the end."""
+        self._unopened = dict.fromkeys(reversed(self._connections))
         self._queue: deque[tuple[int, int]] = deque()
         self._queue_limit = QUEUE_LIMIT
         self._start_ns = 0
@@ -96,11 +101,18 @@ class OpenLoop(ScenarioExecutor):
         self._pacer: Pacer = pacer
         await super().prepare()
 
+    async def _open_connections(self) -> None:
+        """See ``ScenarioExecutor``. One will do: others are opened when they are needed."""
+        if self._unopened:
+            connection, _ = self._unopened.popitem()
+            await self._dialer.dial(connection)
+
     def start(self, start_ns: int) -> None:
         """See ``ScenarioExecutor``."""
         self._start_ns = start_ns
         for connection in self._connections:
-            self.resume(connection)
+            if connection not in self._unopened:
+                self.resume(connection)
         self._send_due()
 
     def _send_due(self) -> None:
@@ -117,15 +129,24 @@ class OpenLoop(ScenarioExecutor):
                 self._queue.append((index, intended_ns))
             else:
                 self._skip(index, intended_ns)
+            if not self._idle:
+                self._open_more()
         self._finish_if_done()
 
     def _intended_ns(self, index: int) -> int:
         return self._start_ns + self._pacer.intended_ns(self._seqs[index])
 
+    def _open_more(self) -> None:
+        """Open a connection for each request that waits, and one that is ready for the next."""
+        wanted = len(self._queue) + (not self._idle)
+        while self._unopened and len(self._attempts) < wanted:
+            connection, _ = self._unopened.popitem()
+            self.connect(connection)
+
     def _pop_idle(self) -> Connection | None:
-        """The connection that was idle longest, so that all of them are used."""
+        """The connection that was used last: a server closes the one that has been idle for longest."""
         while self._idle:
-            connection = self._idle.popleft()
+            connection = self._idle.pop()
             # One that is about to close says so itself once it has, and is connected again then.
             if connection.reusable:
                 return connection
@@ -136,7 +157,9 @@ class OpenLoop(ScenarioExecutor):
         if not connection.reusable:
             with contextlib.suppress(ValueError):  # it was busy when it was lost
                 self._idle.remove(connection)
-            self.connect(connection)
+            if connection.transport is None and self.needs(connection):
+                self._unopened[connection] = None
+                self._open_more()
         elif self._queue:
             self._send(connection, *self._queue.popleft())
             return
@@ -149,6 +172,13 @@ class OpenLoop(ScenarioExecutor):
         """See ``Executor``."""
         if self._queue:
             self._book_connect_failure(connection, *self._queue.popleft())
+
+    def sample(self, elapsed_ns: int) -> None:
+        """See ``Executor``."""
+        super().sample(elapsed_ns)
+        limit_ns = time.monotonic_ns() - KEEP_IDLE_NS
+        while len(self._idle) > 1 and self._idle[0].free_ns < limit_ns:
+            self._idle.popleft().close()
 
     def stop(self) -> None:
         """See ``ScenarioExecutor``. What waits in the queue is skipped with its intended time."""

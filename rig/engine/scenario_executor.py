@@ -120,7 +120,7 @@ class ScenarioExecutor(Executor[Connection]):
     # --- before the clock ---
 
     async def prepare(self) -> None:
-        """Build and sign what may be held ready, and open every connection."""
+        """Build and sign what may be held ready, and open connections."""
         before_s = _cpu_s()
         given = self._assignment
         targeter = Targeter(given.profile, given.run, given.endpoint.address)
@@ -137,6 +137,10 @@ class ScenarioExecutor(Executor[Connection]):
         else:
             self._payload = lambda index: request(seqs[index], time.time())
         self._build_cpu_s = _cpu_s() - before_s
+        await self._open_connections()
+
+    async def _open_connections(self) -> None:
+        """Open every connection that is wanted from the start."""
         await asyncio.gather(*(self._dialer.dial(connection) for connection in self._connections))
 
     def _count_ahead(self, preparation: Preparation) -> int:

@@ -42,6 +42,7 @@ BROKEN = Ending(Outcome.REFUSED, 500, "none")
 UNCONNECTED = Ending(Outcome.NOT_SENT, 0, "connect")
 TIMEOUT = Ending(Outcome.INDETERMINATE, 0, "timeout")
 RESET = Ending(Outcome.INDETERMINATE, 0, "connection_lost")
+STALE = Ending(Outcome.INDETERMINATE, 0, "stale_connection")
 ABORTED = Ending(Outcome.INDETERMINATE, 0, "aborted")
 SKIPPED = Ending(Outcome.NOT_SENT, 0, "skipped")
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
 from rig.checks.answers import check_answers
 from rig.evidence.case import Case
 from rig.evidence.gate import Verdict
+from rig.evidence.samples import COLUMNS, Samples
 from rig.model import Outcome, RequestClass, Share
 from tests.checks.cases import (
     ABORTED,
@@ -17,6 +19,8 @@ from tests.checks.cases import (
     REFUSED,
     RESET,
     SKIPPED,
+    STALE,
+    START_NS,
     TIMEOUT,
     UNCONNECTED,
     Driven,
@@ -59,6 +63,12 @@ STALLED = {"stalled_s": 0.3}
         (driven(plan(), reported=False), Verdict.INVALID, "a worker's report is missing"),
         (driven(plan(), reported=False, notes=["worker 0 died (exit code -9)"]), Verdict.INVALID, "worker 0 died"),
         (driven(plan(), [BROKEN], reported=False), Verdict.FAIL, "status 500"),
+        # A few requests may meet a connection that the server is closing; not many, and not where nobody listens.
+        (driven(plan(count=400), [STALE] * 2), Verdict.PASS, ""),
+        (driven(plan(count=400), [STALE] * 3), Verdict.FAIL, "3 stale connection"),
+        (driven(plan(count=400), [STALE, BROKEN]), Verdict.FAIL, "wrong answers: status 500 (1 times)"),
+        (driven(plan(count=400), [STALE, UNCONNECTED]), Verdict.FAIL, "1 connect, 1 stale connection"),
+        (driven(plan(count=400), [STALE, SKIPPED]), Verdict.INVALID, "1 requests were not sent"),
     ],
 )
 def test_answers(scenario_run: Driven, verdict: Verdict, reason: str) -> None:
@@ -135,6 +145,16 @@ def test_one_request_of_a_key_is_answered_as_new(endings: list[Ending], verdict:
     (gate,) = check_answers(replace(case(driven(scenario, endings)), profile=TOLD_APART))
     assert gate.verdict is verdict
     assert gate.reason == reason
+
+
+@pytest.mark.parametrize(("seen_s", "verdict"), [(0.2, Verdict.FAIL), (60.0, Verdict.PASS)])
+def test_a_stale_connection_is_the_targets_where_a_process_of_it_ended(seen_s: float, verdict: Verdict) -> None:
+    seen = [(START_NS, 7), (START_NS + int(seen_s * 1e9), 7), (START_NS + 60 * 10**9, 8)]
+    columns = list(COLUMNS["pids"])
+    pids = pd.DataFrame([dict(zip(columns, [at_ns, pid, "server"], strict=False)) for at_ns, pid in seen])
+    evidence = replace(case(driven(plan(count=400), [STALE])), samples=Samples(pids=pids))
+    (gate,) = check_answers(evidence)
+    assert gate.verdict == verdict
 
 
 def test_where_all_answers_are_alike_nobody_is_told_apart() -> None:

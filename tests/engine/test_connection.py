@@ -201,6 +201,31 @@ def test_nothing_of_one_transport_is_left_for_the_next() -> None:
 
 
 @pytest.mark.parametrize(
+    ("idle_s", "came", "why", "kind"),
+    [
+        (1.5, b"", None, ErrorKind.STALE_CONNECTION),
+        (1.5, b"", ConnectionResetError(), ErrorKind.STALE_CONNECTION),
+        # It was in use just now, or an answer had begun: that is no idle connection that was closed.
+        (0.5, b"", None, ErrorKind.CONNECTION_LOST),
+        (1.5, LENGTH[:9], ConnectionResetError(), ErrorKind.CONNECTION_LOST),
+        (1.5, b"HTTP/1.1 100 Continue\r\n\r\n", None, ErrorKind.CONNECTION_LOST),
+    ],
+)
+def test_a_connection_that_is_closed_after_an_idle_second_was_stale(
+    idle_s: float, came: bytes, why: Exception | None, kind: ErrorKind
+) -> None:
+    wire = Wire()
+    wire.connection.send(1, b"request")
+    wire.arrive(LENGTH)
+    wire.connection.free_ns -= int(idle_s * 1e9)
+    wire.connection.send(2, b"request")
+    if came:
+        wire.arrive(came)
+    wire.lose(why)
+    assert wire.events == [(1, 200), (2, kind)]
+
+
+@pytest.mark.parametrize(
     ("data", "reusable"),
     [
         (LENGTH, True),

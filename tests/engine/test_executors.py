@@ -16,7 +16,7 @@ import pytest
 import rig.engine.executors
 from rig.engine.connection import Connection
 from rig.engine.executors import ClosedLoop, OpenLoop
-from rig.engine.pacer import Constant
+from rig.engine.pacer import NS, Constant
 from rig.engine.scenario_executor import Assignment, ScenarioExecutor
 from rig.errors import ErrorKind
 from rig.evidence.scenario_runs import RESULT_STRUCT
@@ -68,6 +68,14 @@ class World:
     def _connect(self, connection: Connection) -> None:
         if self.executor.needs(connection):
             self.connecting.append(connection.number)
+            self.executor._attempts[connection] = None
+
+    def connected(self, number: int) -> None:
+        """The attempt of a connection succeeded."""
+        connection = self.links[number]
+        del self.executor._attempts[connection]
+        connection.reusable = True
+        self.executor.resume(connection)
 
     def answer(self, number: int, *, reusable: bool = True) -> None:
         connection = self.links[number]
@@ -107,8 +115,10 @@ class Paced(World):
         super().__init__(OpenLoop, profile, folder, count=count, connections=connections)
         # Every 1,000 ns a request of this worker.
         self.executor._pacer = Constant(2e9 / EVERY_NS)
-        for connection in self.links:
-            connection.reusable = more.get("connected", True)
+        for connection in self.links[more.get("open", connections) :]:
+            connection.reusable = False
+        for connection in self.links[: more.get("open", connections)]:
+            del self.executor._unopened[connection]
         self.executor.start(START_NS)
 
     def at(self, when_ns: int) -> None:
@@ -140,17 +150,52 @@ async def test_nothing_is_sent_before_it_is_due(paced: Any) -> None:
     world = paced(3, 2)
     assert (world.sent, world.due_ns, world.executor.needs(world.links[0])) == ([], due(0)[1], True)
     world.move_to(1)
-    assert world.sent == [(0, *due(0))]
+    assert world.sent == [(1, *due(0))]
     assert world.due_ns == due(1)[1]
 
 
-async def test_connections_take_turns_the_longest_idle_first(paced: Any) -> None:
+async def test_the_connection_that_was_used_last_is_used_next(paced: Any) -> None:
     world = paced(5, 3)
     world.move_to(2)
     world.answer(1)
-    world.answer(0)
+    world.answer(2)
     world.move_to(5)
-    assert [number for number, _, _ in world.sent] == [0, 1, 2, 1, 0]
+    assert [number for number, _, _ in world.sent] == [2, 1, 2, 1, 0]
+
+
+async def test_a_connection_that_is_not_needed_for_a_second_is_closed_but_for_the_last(paced: Any) -> None:
+    world = paced(4, 3)
+    closed: list[int] = []
+    for link in world.links:
+        link.free_ns = START_NS
+        type(link).close = lambda connection: closed.append(connection.number)
+    world.move_to(1)
+    world.links[2].free_ns = START_NS + NS  # answered later than the others
+    world.answer(2)
+    world.now_ns = START_NS + NS
+    world.executor.sample(0)
+    assert closed == []
+    world.now_ns = START_NS + 3 * NS
+    world.executor.sample(0)
+    assert closed == [0, 1]
+
+
+async def test_connections_are_opened_as_they_are_needed_and_one_ahead(paced: Any) -> None:
+    world = paced(6, 5, open=1)
+    assert world.connecting == []
+    world.move_to(1)
+    assert ([number for number, _, _ in world.sent], world.connecting) == ([0], [1])
+    world.move_to(3)
+    assert (world.executor.queue_length, world.connecting) == (2, [1, 2, 3])
+    for number in (1, 2, 3):
+        world.connected(number)
+    assert [number for number, _, _ in world.sent] == [0, 1, 2]
+    world.move_to(4)
+    assert ([number for number, _, _ in world.sent], world.connecting) == ([0, 1, 2, 3], [1, 2, 3, 4])
+    for number in (1, 2, 3):
+        world.answer(number)
+    world.move_to(6)
+    assert world.connecting == [1, 2, 3, 4]
 
 
 async def test_what_finds_no_connection_waits_and_keeps_its_time(paced: Any) -> None:
@@ -206,16 +251,16 @@ async def test_a_failed_attempt_takes_the_request_that_waited_longest(paced: Any
 
 async def test_a_connection_lost_while_idle_is_opened_again_and_used_once(paced: Any) -> None:
     world = paced(4, 2)
+    world.lose(1)
+    assert world.connecting == [], "another one is idle"
     for _ in range(3):
         world.lose(0)
-        world.links[0].reusable = True
-        world.executor.resume(world.links[0])
-    assert world.connecting == [0] * 3
+        number = world.connecting[-1]
+        world.connected(number)
+        world.lose(1 - number)
+    assert len(world.connecting) == 3
     world.move_to(2)
-    world.answer(1)
-    world.answer(0)
-    world.move_to(4)
-    assert [number for number, _, _ in world.sent] == [1, 0, 1, 0]
+    assert len(world.sent) == 1
 
 
 async def test_a_connection_about_to_close_is_passed_over(paced: Any) -> None:
@@ -223,10 +268,6 @@ async def test_a_connection_about_to_close_is_passed_over(paced: Any) -> None:
     world.links[0].reusable = False
     world.move_to(1)
     assert [number for number, _, _ in world.sent] == [1]
-
-
-async def test_connections_that_never_stood_are_opened_at_the_start(paced: Any) -> None:
-    assert paced(2, 2, connected=False).connecting == [0, 1]
 
 
 # --- the closed loop ---------------------------------------------------------------------------------------------

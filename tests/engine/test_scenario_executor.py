@@ -127,7 +127,9 @@ def test_a_connection_lost_before_the_start_sends_nothing_early(
         async with peer(greet_first=greeting) as server:
 
             async def prepared(under_way: ScenarioExecutor) -> None:
-                await eventually(lambda: sum(link.transport is not None for link in under_way._connections) == 1)
+                # An open loop opens one connection before the start, which is the one that is lost.
+                left = 0 if rate_per_s else 1
+                await eventually(lambda: sum(link.transport is not None for link in under_way._connections) == left)
 
             endpoint = Endpoint("127.0.0.1", server.port)
             scene = scenario(6, connections=2, rate_per_s=rate_per_s)
