@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rig.evidence.gate import Gate, Verdict
+from rig.evidence.power import DetectionPower
 from rig.text import some
 
 _EXIT_GATE = "EG"
@@ -20,6 +21,8 @@ class Judgement:
     verdict: Verdict
     exit_code: int
     gates: tuple[Gate, ...]
+    detection_power: tuple[DetectionPower, ...] = ()
+    """How rare a defect the run would still have found; empty where it sent nothing, and in packs of release 0.1."""
 
     @property
     def exit_gates(self) -> tuple[Gate, ...]:

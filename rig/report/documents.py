@@ -20,6 +20,7 @@ from rig.evidence.gate import Verdict
 from rig.evidence.judgement import Judgement
 from rig.evidence.manifest import Manifest
 from rig.evidence.pack import Pack
+from rig.evidence.power import power_sentence
 from rig.evidence.truth import DiscrepancyKind
 from rig.report.figures import scenario_run_figures
 from rig.report.headline import headline
@@ -67,6 +68,7 @@ def html(manifest: Manifest, case: Case, judgement: Judgement, pictures: tuple[P
         manifest=manifest,
         case=case,
         judgement=judgement,
+        power=power_sentence(judgement.detection_power),
         diagnosis=explain(case),
         reasons=gate_rows(judgement.having(*_PROVED)),
         exit_gates=gate_rows(judgement.exit_gates),

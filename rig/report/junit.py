@@ -65,6 +65,7 @@ def _properties(manifest: Manifest, judgement: Judgement) -> ET.Element:
         ("run_id", manifest.key.run_id if manifest.key else ""),
         ("profile", manifest.profile.get("name", "")),
         ("rig_version", manifest.rig_version),
+        *((f"detection_power.{power.name}", power.words) for power in judgement.detection_power),
     ):
         ET.SubElement(properties, "property", {"name": key, "value": xml_text(value)})
     return properties

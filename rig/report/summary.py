@@ -22,6 +22,7 @@ from rig.evidence.case import Case
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.judgement import Judgement
 from rig.evidence.manifest import Manifest
+from rig.evidence.power import power_sentence
 from rig.text import by_word, figures_words, markdown, markdown_list, markdown_table, one_line, shorten
 
 _STYLES = {
@@ -103,6 +104,8 @@ def console(
             ]
     head = Text.assemble((str(judgement.verdict), _STYLES[judgement.verdict]), f"  exit {judgement.exit_code}  ")
     parts.append(head + Text(one_line(judgement.sentence)))
+    if power := power_sentence(judgement.detection_power):
+        parts.append(Text(f"power     {one_line(power)}", overflow="fold"))
     if diagnosis is not None:
         parts.append(Text(f"diagnosis {one_line(diagnosis.answer)}", overflow="fold"))
     if pack is not None:
@@ -141,6 +144,8 @@ def summary(manifest: Manifest, case: Case, judgement: Judgement) -> str:
         f"{markdown(judgement.sentence)}.",
     ]
     diagnosis = explain(case)
+    if power := power_sentence(judgement.detection_power):
+        parts.append(f"**Detection power:** {markdown(power)}.")
     if diagnosis is not None:
         parts.append(f"**Diagnosis:** {markdown(diagnosis.answer)}")
     for title, gates in (("Exit gates", judgement.exit_gates), ("Gates", judgement.plain_gates)):

@@ -23,6 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 import rig
 import rig.report.documents
 from rig.checks.judge import exit_code_of, judge, verdict_of
+from rig.checks.power import detection_power
 from rig.diagnose import Diagnosis, explain
 from rig.errors import EvidenceError, ExitCode, RigError
 from rig.evidence.case import Case
@@ -70,6 +71,7 @@ class FinishedRun:
             "verdict": self.judgement.verdict.value,
             "exit_code": self.judgement.exit_code,
             "gates": [asdict(gate) for gate in self.judgement.gates],
+            "detection_power": [asdict(power) for power in self.judgement.detection_power],
             "diagnosis": asdict(self.diagnosis) if self.diagnosis else None,
             "pack": str(self.pack),
             "digest": self.digest,
@@ -268,7 +270,7 @@ class Record:
 def judgement_of(case: Case) -> Judgement:
     """Judge evidence: every gate, what they come to, and how the process ends."""
     gates = judge(case)
-    return Judgement(verdict_of(gates), int(exit_code_of(case, gates)), gates)
+    return Judgement(verdict_of(gates), int(exit_code_of(case, gates)), gates, detection_power(case, gates))
 
 
 def lower_for_interrupt(judgement: Judgement) -> Judgement:

@@ -20,6 +20,7 @@ from rig.evidence.gate import Gate, Verdict
 from rig.evidence.judgement import Judgement
 from rig.evidence.manifest import Manifest
 from rig.evidence.pack import Pack
+from rig.evidence.power import DetectionPower
 from rig.evidence.scenario_runs import ScenarioRun
 from rig.evidence.truth import Discrepancy, DiscrepancyKind
 from rig.report.documents import documents, html, write
@@ -27,6 +28,7 @@ from rig.report.junit import junit
 from rig.report.plots import PLOTS, png
 from rig.report.plots.canvas import log_scale, panels
 from rig.report.summary import console, summary
+from rig.run.record import FinishedRun
 from rig.text import figure_words, markdown, one_line, xml_text
 from tests.evidence import synthetic
 
@@ -299,3 +301,20 @@ def test_a_logarithmic_axis_has_marks_enough_and_not_too_many(lowest: float, hig
     figure.draw_without_rendering()
     bottom, top = axes.get_ylim()
     assert 3 <= sum(bottom <= mark <= top for mark in axes.get_yticks()) <= 12
+
+
+def test_the_detection_power_stands_in_every_document(good: Run, tmp_path: Path) -> None:
+    manifest, case, judgement = good
+    powers = (DetectionPower("loss", "a lost row", "acknowledged keys", 4493, 1500.0),)
+    powers += (DetectionPower("late", "a late row", "watched keys", 0, None),)
+    judgement = replace(judgement, detection_power=powers)
+    said = "a lost row, 1 in 1,500 or more of 4,493 acknowledged keys"
+    assert f"95 %: {said}; a late row: nothing" in html(manifest, case, judgement, ())
+    assert f"95 %: {said}; a late row: nothing" in summary(manifest, case, judgement)
+    assert said in junit(manifest, judgement).decode()
+    assert said in " ".join(shown(judgement, 300).split())
+    finished = FinishedRun("run", judgement, tmp_path, None, None)
+    assert [power["one_in"] for power in finished.document()["detection_power"]] == [1500.0, None]
+    pack = Pack.create(tmp_path, "run", 7, synthetic.STARTED)
+    pack.write_judgement(judgement)
+    assert pack.judgement() == judgement

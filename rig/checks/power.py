@@ -1,0 +1,112 @@
+"""What a run could have seen: for each kind of defect the number of trials that its gates judged.
+
+Flow: ``detection_power`` counts, over the evidence and the gates that came of it; the formula is in
+``rig.evidence.power``. A gate that is NOT-RUN or INVALID has no trials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import pandas as pd
+
+from rig.evidence.case import Case
+from rig.evidence.gate import Gate, Verdict
+from rig.evidence.power import DetectionPower, rarest_found
+from rig.model import Outcome, RequestClass
+
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """One kind of defect, the ``gates`` (pattern) that find it, and what counts the trials of those that were judged.
+
+    ``count`` gets the case and the judged gates by id, and ``note`` their figures.
+    """
+
+    name: str
+    defect: str
+    of: str
+    gates: str
+    count: Callable[[Case, Mapping[str, Gate]], int]
+    note: Callable[[Mapping[str, Gate]], str] = lambda gates: ""
+
+
+def detection_power(case: Case, gates: Sequence[Gate]) -> tuple[DetectionPower, ...]:
+    """What the run could have seen, one value for each kind of defect; none where it sent nothing."""
+    if not case.scenario_runs:
+        return ()
+    judged = {gate.id: gate for gate in gates if gate.verdict in (Verdict.PASS, Verdict.FAIL)}
+    return tuple(_power(family, case, judged) for family in _FAMILIES)
+
+
+def _power(family: _Family, case: Case, judged: Mapping[str, Gate]) -> DetectionPower:
+    own = {name: gate for name, gate in judged.items() if fnmatchcase(name, family.gates)}
+    trials = family.count(case, own) if own else 0
+    return DetectionPower(
+        family.name, family.defect, family.of, trials, rarest_found(trials), family.note(own) if trials else ""
+    )
+
+
+def _count_single_keys(case: Case, gates: Mapping[str, Gate]) -> int:
+    """Keys that must have a row because of one request. A replayed key is lost only with all its requests."""
+    if case.truth is None:
+        return 0
+    replayed = {run.scenario.label for run in case.scenario_runs if any(share.one_key for share in run.scenario.shares)}
+    again = {run.scenario.label for run in case.scenario_runs if run.scenario.keys_of}
+    return sum(
+        max(0, group.canonical_min + group.dead_min - (group.scenario_run in replayed))
+        for group in case.truth.groups
+        if f"{group.scenario}.rows" in gates and group.scenario_run not in again
+    )
+
+
+def _count_replays(case: Case) -> pd.Series:
+    """How often each replayed key was acknowledged, of those that were more than once."""
+    history = case.history
+    acknowledged = history[(history["class"] == RequestClass.REPLAY) & (history["outcome"] == Outcome.ACKNOWLEDGED)]
+    steps = {run.scenario.label: run.scenario.id for run in case.scenario_runs if run.scenario.key_step is not None}
+    key = acknowledged["scenario_run"].astype(str).replace(steps)
+    counts = acknowledged.groupby([key, acknowledged["tenant"]], observed=True).size()
+    return counts[counts > 1]
+
+
+def _count_acknowledged(case: Case, request_class: RequestClass) -> int:
+    history = case.history
+    return int(((history["class"] == request_class) & (history["outcome"] == Outcome.ACKNOWLEDGED)).sum())
+
+
+def _sum_figure(figure: str) -> Callable[[Case, Mapping[str, Gate]], int]:
+    """Counts what the gates themselves say that they looked at."""
+    return lambda _, gates: sum(int(gate.figures.get(figure) or 0) for gate in gates.values())
+
+
+def _say_resolution(gates: Mapping[str, Gate]) -> str:
+    resolution_ms = max(float(gate.figures.get("resolution_ms") or 0) for gate in gates.values())
+    return f"late by more than {resolution_ms:.0f} ms"
+
+
+_FAMILIES = (
+    _Family("loss", "a lost row", "acknowledged keys", "*.rows", _count_single_keys),
+    _Family(
+        "races", "a second row in a race", "replayed keys", "duplicates", lambda case, _: len(_count_replays(case))
+    ),
+    _Family(
+        "repeats",
+        "a second row at a repeat",
+        "repeated requests",
+        "duplicates",
+        lambda case, _: int((_count_replays(case) - 1).sum()),
+    ),
+    _Family("content", "altered content", "compared keys", "*.content", _sum_figure("compared")),
+    _Family("late", "a late row", "watched keys", "*.late", _sum_figure("watched"), _say_resolution),
+    _Family("forged", "a forged request let in", "forged requests", "forged", _sum_figure("sent")),
+    _Family(
+        "personal",
+        "personal data kept in a table",
+        "acknowledged requests with it",
+        "privacy.rows",
+        lambda case, _: _count_acknowledged(case, RequestClass.PERSONAL),
+    ),
+)
