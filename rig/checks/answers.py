@@ -52,6 +52,8 @@ def _answers_gate(case: Case, scenario: str) -> Gate:
     rows = case.history[case.history["scenario"] == scenario]
     offered = sum(run.scenario.count for run in runs)
     figures = _figures(rows, offered)
+    if broken := next((report.broken_rule for run in runs for report in run.present if report.broken_rule), ""):
+        figures["broken_rule"] = broken
     unproven = ""
     wrong_first = _wrong_first_answers(case, rows, figures)
     excused = sum(_count_excused(case, run) for run in runs)
@@ -149,4 +151,5 @@ def _what_is_wrong(figures: dict[str, Any], excused: int) -> str:
     kinds = [kind.name.lower() for kind in ErrorKind if kind.name.lower() not in _OWN_DOING]
     counts = {kind: figures.get(kind, 0) - (excused if kind == _STALE else 0) for kind in kinds}
     parts += [f"{count} {kind.replace('_', ' ')}" for kind, count in counts.items() if count]
-    return f"wrong answers: {', '.join(parts)}" if parts else ""
+    rule = f" ({figures['broken_rule']})" if "broken_rule" in figures else ""
+    return f"wrong answers: {', '.join(parts)}{rule}" if parts else ""

@@ -5,18 +5,20 @@ A bad probe is FAIL even where the client was at its limit: the prober has littl
 
 from __future__ import annotations
 
+import pandas as pd
+
 from rig.checks.gates import GateKind, Kind, emits
 from rig.evidence.case import Case
 from rig.evidence.gate import Gate
 from rig.model import Outcome
 
 _BLIND_NS = 1_000_000_000
-"""After so much time in which every request failed, readiness must not answer 200."""
+"""After so much time in which every request failed, readiness must not answer 2xx."""
 
 PROBES = GateKind(
     "probes",
     Kind.SERVICE,
-    "health, readiness and metrics answer 200 in time, and readiness does not answer 200 while every request fails",
+    "health, readiness and metrics answer 2xx in time, and readiness does not answer 2xx while every request fails",
 )
 LEAK_CHECK = GateKind(
     "hygiene",
@@ -32,11 +34,11 @@ def check_probes(case: Case) -> list[Gate]:
     if probes.empty:
         reason = "the profile names probes, but none was asked"
         return [PROBES.decide({"asked": 0}, unproven=reason)] if any(_paths(case).values()) else []
-    bad = probes[probes["status"] != 200]
+    bad = probes[~_is_good(probes)]
     figures = {
         "asked": len(probes),
         "unanswered": int((probes["status"] == 0).sum()),
-        "not_200": int(((probes["status"] != 0) & (probes["status"] != 200)).sum()),
+        "not_2xx": int(((probes["status"] != 0) & ~_is_good(probes)).sum()),
         "slowest_ms": round(float(probes["elapsed_ns"].max()) / 1e6, 1),
     }
     wrong = ""
@@ -48,6 +50,10 @@ def check_probes(case: Case) -> list[Gate]:
         figures["blind"] = blind
         wrong = "ready while every request failed"
     return [PROBES.decide(figures, wrong=wrong)]
+
+
+def _is_good(probes: pd.DataFrame) -> pd.Series[bool]:
+    return probes["status"].between(200, 299)
 
 
 def _paths(case: Case) -> dict[str, str | None]:

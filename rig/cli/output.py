@@ -33,10 +33,14 @@ def stdout() -> Console:
 def run_job(invocation: Invocation, job: Job) -> int:
     """Run a job, print its verdict, and return the exit code."""
     from rig.cli.console import ConsoleReporter
-    from rig.verbs.run import run
+    from rig.run.preconditions import require_possible
+
+    environ = invocation.environment()
+    require_possible(job, environ)
+    from rig.verbs.run import run  # it takes a second or two
 
     with ConsoleReporter(terminal()) as reporter:
-        finished = run(job, invocation.environment(), reporter)
+        finished = run(job, environ, reporter)
     return print_verdict(finished, as_json=invocation.as_json)
 
 

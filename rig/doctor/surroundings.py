@@ -10,19 +10,16 @@ import psutil
 
 from rig.doctor.context import DoctorContext
 from rig.doctor.findings import NotApplicable, Symptom
-from rig.errors import ConfigError, Unavailable
+from rig.errors import ConfigError
 from rig.machine.processes import children
 from rig.profile import load_profile
 from rig.requests.body import compile_bodies
 from rig.samplers.pg_queries import FACTS, Facts, unseen
-from rig.target.http_probe import HttpProbe
-from rig.target.launch import open_target
+from rig.target.launch import open_target, reach
 from rig.target.store import open_store
 from rig.truth.preflight import open_tables, require_bound_runtime, require_full_view
 from rig.truth.session import connect
 from rig.truth.tables import event_tables, text_tables
-
-_CONNECT_TIMEOUT_S = 2.0
 
 
 def profile_is_valid(context: DoctorContext) -> str:
@@ -63,13 +60,7 @@ def target_listens(context: DoctorContext) -> str:
     """It can be reached, and may be sent events."""
     if context.is_launched:
         raise NotApplicable("the rig launches it")
-    named = context.profile.target.allow_host
-    endpoint = context.endpoint
-    endpoint.check_and_pin(named if named == context.settings.allow_host else None)
-    response = HttpProbe(endpoint, _CONNECT_TIMEOUT_S).connect()
-    if response.status != 200:
-        raise Unavailable(f"nobody listens at {endpoint.url}: {response.problem}; start it, or mend target.base_url")
-    return endpoint.url
+    return reach(context.profile, context.settings).url
 
 
 def target_is_ready(context: DoctorContext) -> str:
@@ -83,7 +74,7 @@ def target_is_ready(context: DoctorContext) -> str:
 
 
 def probes_answer(context: DoctorContext) -> str:
-    """Each path in ``probes`` answers 200 within its timeout."""
+    """Each path in ``probes`` answers 2xx within its timeout."""
     probes = context.profile.probes
     paths = {"health": probes.health, "ready": probes.ready, "metrics": probes.metrics}
     named = {name: path for name, path in paths.items() if path is not None}
@@ -91,7 +82,7 @@ def probes_answer(context: DoctorContext) -> str:
         raise NotApplicable("the profile names none ([probes]): no run can tell whether the target stays healthy")
     for name, path in named.items():
         response = context.probe.get(path)
-        if response.status != 200:
+        if not response.is_good:
             answer = response.problem or f"{response.status} {response.said[:80]}".rstrip()
             raise Symptom(f"probes.{name} {path} answers {answer}; mend the path, or leave it out")
     return ", ".join(f"{path} 200" for path in named.values())

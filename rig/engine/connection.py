@@ -1,30 +1,26 @@
 """One HTTP/1.1 connection of the load: sends a request's bytes, times its answer, says how it ended.
 
-Flow: the executor calls ``send``; the answer's bytes go through the parser (llhttp); its ``end_request`` gets the
-result and decides what the connection does next. One request is in flight at a time; bodies are not kept.
+Flow: the executor calls ``send``; the answer's bytes go through the parser (``rig.target.http_answer``); its
+``end_request`` gets the result and decides what the connection does next. One request is in flight at a time; bodies
+are not kept.
 Not for: deciding what is sent, or when, or whether an answer is the right one.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Callable
 from typing import Any, Protocol, Self, TypeVar, cast
 
-from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
-
 from rig.errors import ErrorKind
+from rig.target.http_answer import AnswerParser, BrokenRule, TooLarge
 
-ANSWER_LIMIT_BYTES = 8 * 1024 * 1024
 STALE_AFTER_NS = 1_000_000_000
 """A connection that was idle for so long may meet its peer's time limit for idle connections."""
 IDLE = -1
 _ANSWERED = ErrorKind.NONE
 _monotonic_ns = time.monotonic_ns
-_FRAMED = re.compile(rb"\r\n(?:content-length|transfer-encoding)[ \t]*:", re.IGNORECASE)
-_INTERIM = re.compile(rb"\s*HTTP/1\.\d 1")
 
 
 _Own = TypeVar("_Own", contravariant=True)
@@ -43,7 +39,7 @@ class Listener(Protocol[_Own]):
         """Take note that the transport is gone; nothing was in flight."""
 
 
-class Connection(asyncio.Protocol):
+class Connection(AnswerParser, asyncio.Protocol):
     """A slot of the load; it outlives the transports that it goes through.
 
     ``seq`` is the request in flight or ``IDLE``; ``intended_ns`` and ``sent_ns`` are its times. ``free_ns`` is when the
@@ -51,20 +47,14 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_answers",
-        "_begun",
         "_end_request",
         "_lose_idle",
-        "_parser",
-        "_partial",
-        "_partial_bytes",
-        "_status",
         "_why",
         "_write",
+        "broken_rule",
         "free_ns",
         "intended_ns",
         "number",
-        "reusable",
         "sent_ns",
         "seq",
         "transport",
@@ -78,10 +68,10 @@ class Connection(asyncio.Protocol):
         self.free_ns = 0
         self.transport: asyncio.Transport | None = None
         self.reusable = False
-        """False when the transport cannot carry another request."""
+        self.broken_rule = ""
+        """The last rule of HTTP that an answer broke, in words."""
         self._end_request: Callable[[Any, int, ErrorKind, int], None] = listener.end_request
         self._lose_idle: Callable[[Any], None] = listener.lose_idle
-        self._partial: list[bytes] = []
 
     def send(self, seq: int, payload: bytes, intended_ns: int = 0) -> None:
         """Put one request on the wire; ``intended_ns`` 0 means now (closed loop)."""
@@ -112,47 +102,28 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a new transport into use."""
         self.transport = cast(asyncio.Transport, transport)
-        self.reusable = True
         self.free_ns = _monotonic_ns()
         self._write = self.transport.write
-        self._parser = HttpResponseParser(self)
         self._why = ErrorKind.CONNECTION_LOST
-        self._begun = self._answers = self._status = self._partial_bytes = 0
-        self._partial.clear()
+        self.start_stream()
 
     def data_received(self, data: bytes) -> None:
         """Parse what came: at most the rest of one answer, or the peer does not speak HTTP as we do."""
-        try:
-            self._parser.feed_data(data)
-        except (HttpParserError, HttpParserUpgrade):
+        if self.seq == IDLE:
+            # More than was asked for: it could be taken for the answer to the next request.
             self.give_up(ErrorKind.PROTOCOL)
             return
-        if self._answers == 1 and not self._begun and self.seq != IDLE:
-            self._answers = 0
-            if self._partial_bytes:
-                self._partial_bytes = 0
-                self._partial.clear()
-            self.free_ns = done_ns = _monotonic_ns()
-            self._end_request(self, self._status, _ANSWERED, done_ns)
-        elif not self._answers and self.seq != IDLE:
-            self._keep_partial(data)
-        else:
-            # More than was asked for: the rest could be taken for the answer to the next request.
+        try:
+            whole = self.feed(data)
+        except BrokenRule as broken:
+            self.broken_rule = str(broken)
             self.give_up(ErrorKind.PROTOCOL)
-
-    def on_message_begin(self) -> None:
-        """The parser saw the first byte of an answer."""
-        self._begun += 1
-
-    def on_message_complete(self) -> None:
-        """The parser saw the last byte of an answer; interim ones (1xx) are passed over."""
-        self._begun -= 1
-        status = self._parser.get_status_code()
-        if status >= 200:
-            self._answers += 1
-            self._status = status
-            # Only here: the parser forgets it with the message.
-            self.reusable = self._parser.should_keep_alive()
+        except TooLarge:
+            self.give_up(ErrorKind.TOO_LARGE)
+        else:
+            if whole:
+                self.free_ns = done_ns = _monotonic_ns()
+                self._end_request(self, self.status, _ANSWERED, done_ns)
 
     def eof_received(self) -> bool:
         """The peer will send no more: let the transport close."""
@@ -164,8 +135,8 @@ class Connection(asyncio.Protocol):
         self.reusable = False
         if self.seq == IDLE:
             self._lose_idle(self)
-        elif exc is None and self._why is ErrorKind.CONNECTION_LOST and self._is_ended_by_close():
-            self._end_request(self, self._parser.get_status_code(), _ANSWERED, _monotonic_ns())
+        elif exc is None and self._why is ErrorKind.CONNECTION_LOST and self.ends_with_stream():
+            self._end_request(self, self.status, _ANSWERED, _monotonic_ns())
         else:
             why = ErrorKind.STALE_CONNECTION if self._is_stale() else self._why
             self._end_request(self, 0, why, _monotonic_ns())
@@ -175,24 +146,5 @@ class Connection(asyncio.Protocol):
 
         RFC 9112, 9.3.1: nobody knows whether such a request was processed.
         """
-        unanswered = not (self._begun or self._partial_bytes)
         was_idle = self.sent_ns - self.free_ns >= STALE_AFTER_NS
-        return self._why is ErrorKind.CONNECTION_LOST and unanswered and was_idle
-
-    # --- an answer in pieces ---
-
-    def _keep_partial(self, data: bytes) -> None:
-        """Keep the pieces, to bound them and to see whether the end of the stream is the end of the answer."""
-        self._partial.append(data)
-        self._partial_bytes += len(data)
-        if self._partial_bytes > ANSWER_LIMIT_BYTES:
-            self.give_up(ErrorKind.TOO_LARGE)
-
-    def _is_ended_by_close(self) -> bool:
-        """True when a final answer had begun without a length of its own: the stream's end ends it (RFC 9112, 6.3)."""
-        head, rest = b"", b"".join(self._partial) if self._begun else b""
-        while rest:
-            head, whole, rest = rest.partition(b"\r\n\r\n")
-            if whole and not _INTERIM.match(head):
-                return _FRAMED.search(head) is None
-        return False
+        return self._why is ErrorKind.CONNECTION_LOST and not self.has_begun and was_idle

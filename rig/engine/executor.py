@@ -147,6 +147,7 @@ class Executor(ABC, Generic[Link]):
             stalled_s=self._stalled_ns / NS,
             rss_start_bytes=self._rss_bytes,
             rss_end_bytes=resident_bytes(),
+            broken_rule=next((each.broken_rule for each in self.connections if each.broken_rule), ""),
         )
 
     def stop_sweeping(self) -> None:

@@ -63,6 +63,9 @@ class WorkerReport:
     signed_ahead: bool = True
     """Whether the requests were signed before the clock. Else this is part of the CPU of the timed part."""
 
+    broken_rule: str = ""
+    """A rule of HTTP that an answer broke, in words; empty where none did."""
+
     @property
     def utilisation(self) -> float:
         """CPU used over CPU allowed during the timed part; 0 where it had none."""

@@ -48,8 +48,7 @@ from rig.run.record import FinishedRun
 from rig.run.reporter import Reporter
 from rig.samplers.sampling import plan_of_run, sampling
 from rig.settings import Settings
-from rig.target.endpoint import Endpoint
-from rig.target.launch import LiveTarget, open_target
+from rig.target.launch import LiveTarget, open_target, reach
 from rig.target.prober import Prober
 from rig.target.secrets import Secrets
 from rig.target.store import Store, open_store
@@ -114,9 +113,7 @@ class Coordinator:
         self._environ = choice.environment(self._environ)
         self._job = Job(LOCUST, tuple(wanted["argv"]), settings, profile, path.resolve().parent)
         if profile.launch is None:
-            Endpoint.parse(profile.target.base_url or "").check_and_pin(
-                settings.allowed_host(profile.target.allow_host)
-            )
+            reach(profile, settings)
         self._supervisor = self._stack.enter_context(Supervisor())
         self._folder = Path(tempfile.mkdtemp(prefix="rig-coordinator-"))
         self._supervisor.remove_at_end(self._folder)

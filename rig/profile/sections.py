@@ -76,7 +76,7 @@ class Launch(Section):
     processes: int = Field(default=2, ge=1, le=64)
     """Number of serving processes, for ``{processes}``."""
     ready_timeout_s: float = Field(default=20, gt=0)
-    """How long it may take until the ready probe answers 200."""
+    """How long it may take until the ready probe answers 2xx."""
     stop_timeout_s: float = Field(default=10, gt=0)
     """How long it may take to end after SIGTERM. After that it is killed."""
 
@@ -124,9 +124,9 @@ class Probes(Section):
     """Paths that the prober requests during every scenario run. A path that is left out is not requested."""
 
     health: Route | None = None
-    """Path that answers 200 while the process lives."""
+    """Path that answers 2xx to GET while the process lives."""
     ready: Route | None = None
-    """Path that answers 200 while events can be stored. The rig waits for it after it launches the target."""
+    """Path that answers 2xx to GET while events can be stored. The rig waits for it after it launches the target."""
     metrics: Route | None = None
     """Path of the metrics."""
     timeout_s: float = Field(default=2.0, gt=0)

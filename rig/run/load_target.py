@@ -49,7 +49,7 @@ def load_target(run: OpenRun, pool: Pool, store: Store) -> TargetUse:
     connections = Connections(store.truth_dsn, launched=launched)
     record.secrets.learn_from(job.profile, run.environ, store)
     logs = record.pack.logs_folder
-    opened = open_target(job.profile, job.profile_dir, store, logs, run.environ, job.settings)
+    opened = open_target(job.profile, job.profile_dir, store, logs, run.environ, job.settings, is_migrated=True)
     ports = [("the database's port", store.port)] if store.pid is not None and store.port is not None else []
     went_on = False
     try:

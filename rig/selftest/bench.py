@@ -27,6 +27,7 @@ from rig.run.load_target import load_target
 from rig.run.open_run import OpenRun, open_run
 from rig.run.record import FinishedRun, conclude_on_error
 from rig.run.reporter import ForwardingReporter, Reporter
+from rig.target.launch import migrate
 from rig.target.postgres import Cluster, open_cluster
 from rig.target.store import Store, new_store
 
@@ -142,6 +143,8 @@ def open_bench(job: Job, environ: Mapping[str, str], reporter: Reporter) -> Iter
 
 def load(_: Bench, opened: OpenRun, run: PlannedRun) -> None:
     """Send the scenarios of a run to the service, and look at what it leaves behind."""
+    job = opened.job
+    migrate(job.profile, job.profile_dir, run.store, opened.environ, job.settings)
     use = load_target(opened, run.pool, run.store)
     use.raise_interrupt()
     ports = [(what, port) for what, port in use.ports if port != run.store.port]  # the shared server goes on

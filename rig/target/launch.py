@@ -42,7 +42,14 @@ class LiveTarget:
 
 @contextmanager
 def open_target(
-    profile: Profile, profile_dir: Path, store: Store, logs: Path, environ: Mapping[str, str], settings: Settings
+    profile: Profile,
+    profile_dir: Path,
+    store: Store,
+    logs: Path,
+    environ: Mapping[str, str],
+    settings: Settings,
+    *,
+    is_migrated: bool = False,
 ) -> Iterator[LiveTarget]:
     """The service of a profile, ready for requests; Unavailable when it does not become ready in time.
 
@@ -54,14 +61,38 @@ def open_target(
     """
     settings.require_seedable(profile.launch is not None)
     if profile.launch is None:
-        endpoint = Endpoint.parse(profile.target.base_url or "", profile.target.ca_file)
-        endpoint = endpoint.check_and_pin(settings.allowed_host(profile.target.allow_host))
+        endpoint = reach(profile, settings)
         _wait_until_ready(profile, endpoint, None, _PROBE_TIMEOUT_S, Path())
         yield LiveTarget(endpoint, None, profile.target.log_files)
         return
     launch = profile.launch
     require_free_port(settings.port)  # else another process that listens there would be taken for the target
+    if not is_migrated:
+        migrate(profile, profile_dir, store, environ, settings)
     port = settings.port or free_port()
+    words, env = _words_and_environment(launch, profile_dir, store, environ, port)
+    command = [*_command(launch.command, words, "launch.command"), *_defect_words(settings)]
+    log_file = logs / LOG
+    with _run_target(command, env, log_file, launch) as process:
+        endpoint = Endpoint("127.0.0.1", port)
+        _wait_until_ready(profile, endpoint, process, launch.ready_timeout_s, log_file, settings.defects)
+        yield LiveTarget(endpoint, process.pid, (log_file, *profile.target.log_files))
+
+
+def migrate(profile: Profile, profile_dir: Path, store: Store, environ: Mapping[str, str], settings: Settings) -> None:
+    """Prepare the database as the profile says, where it does. Raises as ``open_target``."""
+    launch = profile.launch
+    if launch is None or launch.migrate is None:
+        return
+    words, env = _words_and_environment(launch, profile_dir, store, environ, settings.port)
+    command = [*_command(launch.migrate, words, "launch.migrate"), *_defect_words(settings)]
+    _migrate(command, env, settings.defects, launch.migrate_timeout_s)
+
+
+def _words_and_environment(
+    launch: Launch, profile_dir: Path, store: Store, environ: Mapping[str, str], port: int
+) -> tuple[dict[str, str], dict[str, str]]:
+    """What the placeholders of the commands mean, and the environment of both programs."""
     words = {
         "python": sys.executable,
         "profile_dir": str(profile_dir),
@@ -69,16 +100,27 @@ def open_target(
         "processes": str(launch.processes),
     }
     secret_words = words | {"admin_dsn": store.truth_dsn, "runtime_dsn": store.runtime_dsn or ""}
-    env = {**environ, **{name: fill_in(value, secret_words, "launch.env") for name, value in launch.env.items()}}
-    more = [word for defect in settings.defects for word in ("--defect", defect)]
-    if launch.migrate is not None:
-        migrate = [*_command(launch.migrate, words, "launch.migrate"), *more]
-        _migrate(migrate, env, settings.defects, launch.migrate_timeout_s)
-    log_file = logs / LOG
-    with _run_target([*_command(launch.command, words, "launch.command"), *more], env, log_file, launch) as process:
-        endpoint = Endpoint("127.0.0.1", port)
-        _wait_until_ready(profile, endpoint, process, launch.ready_timeout_s, log_file, settings.defects)
-        yield LiveTarget(endpoint, process.pid, (log_file, *profile.target.log_files))
+    own = {name: fill_in(value, secret_words, "launch.env") for name, value in launch.env.items()}
+    return words, {**environ, **own}
+
+
+def _defect_words(settings: Settings) -> list[str]:
+    return [word for defect in settings.defects for word in ("--defect", defect)]
+
+
+def reach(profile: Profile, settings: Settings) -> Endpoint:
+    """The endpoint of a service that runs already, pinned, after one connection to it.
+
+    ConfigError where it may not be loaded or its certificate is not trusted, Unavailable where nobody listens.
+    """
+    endpoint = Endpoint.parse(profile.target.base_url or "", profile.target.ca_file)
+    endpoint = endpoint.check_and_pin(settings.allowed_host(profile.target.allow_host))
+    response = HttpProbe(endpoint, _PROBE_TIMEOUT_S).connect()
+    if response.untrusted:
+        raise ConfigError(f"target.base_url {endpoint.url}: {response.problem}")
+    if response.status != 200:
+        raise Unavailable(f"nobody listens at {endpoint.url}: {response.problem}; start it, or mend target.base_url")
+    return endpoint
 
 
 def require_free_port(port: int) -> None:
@@ -162,7 +204,7 @@ def _wait_until_ready(
         nonlocal answer
         response = probe.connect() if path is None else probe.get(path)
         answer = response.problem or f"{path} answers {response.status} {response.said}".rstrip()
-        return response.status == 200
+        return response.is_good
 
     if wait_until(is_ready, process, timeout_s):
         return

@@ -73,7 +73,7 @@ class Prober:
         elapsed_ns = time.monotonic_ns() - at_ns
         if response.status and elapsed_ns > self._timeout_s * 1e9:
             return at_ns, path, 0, elapsed_ns, f"answered {response.status}, but later than {self._timeout_s:g} s"
-        is_whole = response.status == 200 and not response.problem
+        is_whole = response.is_good and not response.problem
         if path == self._metrics and is_whole:  # half a text would give wrong sums
             read = sums(response.body.decode(errors="replace"), self._pool_names)
             self._pool_rows += [(at_ns + elapsed_ns // 2, what, value) for what, value in read.items()]

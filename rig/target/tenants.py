@@ -73,6 +73,14 @@ def provision(
     return Tenancy(tenants, credentials)
 
 
+def check_tenants(profile: Profile, names: Sequence[str], environ: Mapping[str, str]) -> None:
+    """ConfigError where a fixed tenant or a secret of the environment is missing. Nothing is made yet."""
+    if profile.tenants.provision_sql is None and profile.tenants.provision_command is None:
+        _use_existing_tenants(profile, names, environ)
+    else:
+        _secrets(profile, environ)
+
+
 def _learn(known: Secrets, credentials: Mapping[str, Credentials]) -> None:
     for own in credentials.values():
         known.learn(own.api_key, *own.secrets.values())

@@ -47,11 +47,7 @@ def preflight(
     one of the ``personal_keys``, but in the columns of ``allowed`` (oid, column).
     """
     since = now_in_transactions(connection)
-    tables = event_tables(connection, truth)
-    require_full_view(connection, tables)
-    notes = open_tables(connection, tables)
-    if runtime_dsn is not None:
-        notes += require_bound_runtime(connection, tables, runtime_dsn)
+    tables, notes = require_sound_tables(connection, truth, runtime_dsn)
     _require_spelling(connection, tables.canonical, truth.canonical.tenant, tenants)
     if tables.dead is not None and truth.dead is not None:
         _require_spelling(connection, tables.dead, truth.dead.tenant, tenants)
@@ -68,6 +64,18 @@ def preflight(
         search = Search(tables, personal_keys, RequestIndex(targeter, ()), kept, rows, allowed)
         personal = search.count_older(connection)
     return replace(rows, notes=notes, duplicated=duplicated, personal=personal, since=since)
+
+
+def require_sound_tables(
+    connection: Connection[Any], truth: Truth, runtime_dsn: str | None
+) -> tuple[EventTables, tuple[str, ...]]:
+    """The event tables, which exist and are seen whole, and notes about row-level security; raises as ``preflight``."""
+    tables = event_tables(connection, truth)
+    require_full_view(connection, tables)
+    notes = open_tables(connection, tables)
+    if runtime_dsn is not None:
+        notes += require_bound_runtime(connection, tables, runtime_dsn)
+    return tables, notes
 
 
 def _count_rows(connection: Connection[Any], tables: EventTables, tenants: Sequence[Tenant]) -> Baseline:

@@ -10,8 +10,9 @@ database between two steps does no harm. It never writes to the target's tables.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from rig.requests.targeter import Targeter
 from rig.truth.arrival import ArrivalWatch, await_arrival
 from rig.truth.canaries import Findings, Search, search_log
 from rig.truth.expected import RequestIndex, RunOutcomes
-from rig.truth.preflight import preflight
+from rig.truth.preflight import preflight, require_sound_tables
 from rig.truth.quiesce import Quiescence, quiesce
 from rig.truth.reconcile import Baseline, reconcile
 from rig.truth.session import connect, in_words
@@ -41,6 +42,11 @@ class TruthReader:
         self._profile = profile
         self._dsn = dsn
 
+    def require_tables(self, runtime_dsn: str | None) -> None:
+        """Check tables, columns and roles before anything else takes time. Raises what ``preflight`` raises."""
+        with self._naming_errors(), self._connect() as connection:
+            require_sound_tables(connection, self._profile.truth, runtime_dsn)
+
     def preflight(
         self, targeter: Targeter, scenarios: Sequence[Scenario], tenants: Sequence[Tenant], runtime_dsn: str | None
     ) -> Baseline:
@@ -48,12 +54,17 @@ class TruthReader:
 
         Unavailable: no connection; ConfigError: names or roles are wrong; EvidenceError: keys of this run exist.
         """
+        with self._naming_errors(), self._connect() as connection:
+            truth, keys = self._profile.truth, self._personal_keys
+            allowed = self._allowed_columns(connection)
+            return preflight(connection, truth, targeter, scenarios, tenants, runtime_dsn, keys, allowed)
+
+    @contextmanager
+    def _naming_errors(self) -> Iterator[None]:
+        """Errors of the database name the variable with its DSN."""
         variable = self._profile.truth.dsn_env
         try:
-            with self._connect() as connection:
-                truth, keys = self._profile.truth, self._personal_keys
-                allowed = self._allowed_columns(connection)
-                return preflight(connection, truth, targeter, scenarios, tenants, runtime_dsn, keys, allowed)
+            yield
         except psycopg.OperationalError as error:
             raise Unavailable(
                 f"the truth database of ${variable} cannot be reached: {in_words(error)}; is it running?"

@@ -20,9 +20,9 @@ from rig.run.open_run import OpenRun, open_run
 from rig.run.record import FinishedRun, conclude_on_error
 from rig.run.reporter import Reporter
 from rig.run.storms import run_short_storms
-from rig.target.endpoint import Endpoint
-from rig.target.launch import require_free_port
+from rig.target.launch import migrate, require_free_port
 from rig.target.store import Store, open_store
+from rig.truth.reader import TruthReader
 
 
 def run(job: Job, environ: Mapping[str, str], reporter: Reporter) -> FinishedRun:
@@ -66,10 +66,10 @@ def _certify_and_load(opened: OpenRun, supervisor: Supervisor) -> tuple[bool, Ta
 
 def _prepare_store(opened: OpenRun, supervisor: Supervisor, stack: ExitStack) -> Store:
     job = opened.job
-    if job.profile.launch is None:
-        allowed = job.settings.allowed_host(job.profile.target.allow_host)
-        Endpoint.parse(job.profile.target.base_url or "").check_and_pin(allowed)
     opened.reporter.stage("preparing the database")
     store = stack.enter_context(open_store(job.profile, supervisor, opened.environ, opened.record.pack.logs_folder))
     require_free_port(job.settings.port)
+    opened.record.secrets.learn_from(job.profile, opened.environ, store)
+    migrate(job.profile, job.profile_dir, store, opened.environ, job.settings)
+    TruthReader(job.profile, store.truth_dsn).require_tables(store.runtime_dsn)
     return store

@@ -63,7 +63,7 @@ def test_probes(gate: Gate, verdict: Verdict, reason: str) -> None:
 
 def test_probe_figures() -> None:
     gate = judged(probes((0, "/up", 0), (1, "/ready", 503), (2, "/up", 200)))
-    assert gate.figures == {"asked": 3, "unanswered": 1, "not_200": 1, "slowest_ms": 2.0}
+    assert gate.figures == {"asked": 3, "unanswered": 1, "not_2xx": 1, "slowest_ms": 2.0}
 
 
 @pytest.mark.parametrize("profile", [{}, {"probes": {}}, {"probes": {"health": None, "timeout_s": 2.0}}])

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import rig.engine.connection
+import rig.target.http_answer
 from rig.engine.connection import IDLE, Connection
 from rig.errors import ErrorKind
 
@@ -243,7 +243,7 @@ def test_the_answer_says_whether_the_connection_stays(data: bytes, reusable: boo
 
 
 def test_an_answer_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rig.engine.connection, "ANSWER_LIMIT_BYTES", 1000)
+    monkeypatch.setattr(rig.target.http_answer, "ANSWER_LIMIT_BYTES", 1000)
     wire = Wire()
     wire.connection.send(7, b"request")
     wire.arrive(b"HTTP/1.1 200 OK\r\n\r\n", *[b"x" * 100] * 10)

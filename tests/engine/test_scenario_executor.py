@@ -8,9 +8,9 @@ import numpy as np
 import psutil
 import pytest
 
-import rig.engine.connection
 import rig.engine.executors
 import rig.model
+import rig.target.http_answer
 from rig.engine.scenario_executor import ScenarioExecutor
 from rig.errors import ErrorKind
 from rig.model import Scenario
@@ -91,7 +91,7 @@ def test_one_request_ends_so_and_the_drive_goes_on(
 
 
 def test_an_answer_too_large_is_given_up(profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rig.engine.connection, "ANSWER_LIMIT_BYTES", 100_000)
+    monkeypatch.setattr(rig.target.http_answer, "ANSWER_LIMIT_BYTES", 100_000)
     endless = Say(b"HTTP/1.1 200 OK\r\nContent-Length: 9000000\r\n\r\n" + b"x" * 4_000_000, Then.HANG)
     driven, _ = on_uvloop(met(profile, tmp_path, scenario(2), [endless]))
     assert driven.ends == [(0, ErrorKind.TOO_LARGE), ANSWERED]

@@ -235,7 +235,7 @@ def test_a_target_that_does_not_run(tmp_path: Path) -> None:
     document["target"] = {"base_url": f"http://127.0.0.1:{free_port()}"}
     message = refused(Profile.model_validate(document), tmp_path)
     assert "refused" in message
-    assert message.endswith("is it running, and its database?")
+    assert message.endswith("start it, or mend target.base_url")
 
 
 @pytest.mark.parametrize(

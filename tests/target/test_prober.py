@@ -102,8 +102,8 @@ def test_an_answer_is_told_as_it_is_and_no_redirect_followed(path: str, status: 
         ("/broken", "SMTP"),
         ("/lost", "closed"),
         ("/slow", "timed out"),
-        ("/cut", "78 more expected"),
-        ("/cut-chunk", "IncompleteRead"),
+        ("/cut", "closed within the answer"),
+        ("/cut-chunk", "closed within the answer"),
     ],
 )
 def test_what_is_no_answer_has_status_0_and_a_problem(path: str, problem: str) -> None:
