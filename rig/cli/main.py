@@ -13,6 +13,7 @@ import click
 from rig import __version__
 from rig.cli.calibrate import calibrate
 from rig.cli.ci import ci
+from rig.cli.clean import clean
 from rig.cli.doctor import doctor
 from rig.cli.init import init
 from rig.cli.ladder import ladder
@@ -50,6 +51,7 @@ VERBS = (
     prove_,
     sample,
     settle,
+    clean,
     check,
     compare,
     report,

@@ -9,7 +9,24 @@ import click
 
 from rig.cli.options import json_option
 from rig.cli.output import print_verdict, stdout, terminal
-from rig.errors import ExitCode
+from rig.errors import ExitCode, RigError
+from rig.text import one_line
+
+
+def introduce_packs(*paths: Path) -> None:
+    """Say on stderr which target each pack is about. What cannot be read is left to the verb, which says why."""
+    from rig.evidence.pack import Pack
+
+    for path in paths:
+        try:
+            manifest = Pack.open(path).manifest()
+        except RigError:
+            continue
+        profile = manifest.profile
+        url = (profile.get("target") or {}).get("base_url")
+        reached = f"at {url}" if url else "launched by the rig"
+        target = f"target {profile['name']}, {reached}, profile of the pack" if "name" in profile else "no target"
+        click.echo(one_line(f"{target} {path}"), err=True)
 
 
 @click.command("check")
@@ -20,6 +37,7 @@ def check(pack: Path, digest: str | None, as_json: bool) -> int:
     """Judge a pack again, offline, and verify that no byte was changed."""
     from rig.verbs.check import recheck
 
+    introduce_packs(pack)
     return print_verdict(recheck(pack, digest), as_json=as_json)
 
 
@@ -36,6 +54,7 @@ def report(pack: Path, out: Path, as_json: bool) -> int:
     """
     from rig.verbs.report import render
 
+    introduce_packs(pack)
     paths = [str(path) for path in render(pack, out)]
     click.echo(json.dumps({"documents": paths}, indent=2) if as_json else "\n".join(paths))
     return ExitCode.PASS
@@ -55,6 +74,7 @@ def compare(first: Path, second: Path, out: Path | None, as_json: bool) -> int:
     from rig.verbs.compare import compare_packs
     from rig.verbs.report import write_documents
 
+    introduce_packs(first, second)
     compared = compare_packs(first, second)
     paths = write_documents(documents(compared), out) if out is not None else ()
     if as_json:
@@ -78,6 +98,7 @@ def settle(pack: Path, as_json: bool) -> int:
     from rig.profile import environment
     from rig.verbs.settle import settle
 
+    introduce_packs(pack)
     with ConsoleReporter(terminal()) as reporter:
         finished = settle(pack, environment(), reporter)
     return print_verdict(finished, as_json=as_json)

@@ -161,6 +161,9 @@ class Tenants(Section):
     """One statement, run once for each tenant. If it returns a column ``tenant_id``, that is the id in the rows."""
     provision_command: Command | None = None
     """Program and arguments, run once for each tenant."""
+    rows: tuple[Text, ...] = ()
+    """Columns, as ``table.column``, that hold the id of a tenant that was made so. ``rig clean`` removes these rows
+    after the events, in this order; without it, it removes no tenant whose id the service gave."""
     fixed: tuple[FixedTenant, ...] = ()
     """Tenants that exist already. With one, what takes two is NOT-RUN; with six each trial of S8 has its own."""
 
@@ -168,6 +171,10 @@ class Tenants(Section):
     def _one_way(self) -> Self:
         if sum(bool(way) for way in (self.provision_sql, self.provision_command, self.fixed)) > 1:
             raise ValueError("give one of provision_sql, provision_command and [[tenants.fixed]]")
+        if self.rows and not (self.provision_sql or self.provision_command):
+            raise ValueError("rows belong to provision_sql or provision_command: no tenant is made without them")
+        if wrong := [name for name in self.rows if "." not in name.strip(".")]:
+            raise ValueError(f'rows: {wrong[0]!r} must be "table.column"')
         if len({tenant.id for tenant in self.fixed}) != len(self.fixed):
             raise ValueError("two fixed tenants have the same id")
         return self

@@ -58,7 +58,7 @@ def provision(
         tenancy = _use_existing_tenants(profile, names, environ)
         _learn(known, tenancy.credentials)
         return tenancy
-    tenants = tuple(Tenant(name, str(uuid.uuid5(_NAMESPACE, f"{run.seed}/{run.run_id}/{name}"))) for name in names)
+    tenants = tuple(Tenant(name, derive_id(run, name)) for name in names)
     credentials = {
         tenant.name: Credentials(secrets.token_urlsafe(24), _secrets(profile, environ), tenant.id) for tenant in tenants
     }
@@ -79,6 +79,11 @@ def check_tenants(profile: Profile, names: Sequence[str], environ: Mapping[str, 
         _use_existing_tenants(profile, names, environ)
     else:
         _secrets(profile, environ)
+
+
+def derive_id(run: RunKey, name: str) -> str:
+    """The id that the rig gives a tenant. Nobody else has it, so whoever has it was made by the run."""
+    return str(uuid.uuid5(_NAMESPACE, f"{run.seed}/{run.run_id}/{name}"))
 
 
 def _learn(known: Secrets, credentials: Mapping[str, Credentials]) -> None:

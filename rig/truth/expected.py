@@ -57,6 +57,15 @@ def expectations(
                 yield Expectation(scenario_run, tenant_numbers[tenant], key, correlation, row, outcome, channel)
 
 
+def identities(targeter: Targeter, scenarios: Sequence[Scenario]) -> Iterator[tuple[str, str]]:
+    """Key and correlation id of every event of some scenarios, whatever becomes of it."""
+    for scenario in scenarios:
+        targets = targeter.bind(scenario)
+        for seq in range(scenario.count):
+            for expected in targets.expect_all(seq):
+                yield expected.key, expected.correlation
+
+
 class RequestIndex:
     """Finds the request of a value in the database or in a log. It is built when it is first used."""
 

@@ -19,7 +19,7 @@ from rig.model import Scenario, Tenant
 from rig.profile import Truth
 from rig.requests.targeter import Targeter
 from rig.truth.canaries import Search
-from rig.truth.expected import RequestIndex
+from rig.truth.expected import RequestIndex, identities
 from rig.truth.reconcile import Baseline
 from rig.truth.session import in_words, open_plainly
 from rig.truth.tables import EventTables, Table, event_tables, now_in_transactions, text_tables
@@ -257,8 +257,8 @@ def _require_unused_keys(
     sources = [(tables.canonical, tables.canonical_key, False)]
     if tables.dead is not None:
         sources.append((tables.dead, tables.dead_identity, tables.is_matched_by_correlation))
-    identities = _identities(targeter, scenarios)
-    while batch := list(islice(identities, _KEYS_PER_QUESTION)):
+    pending = identities(targeter, scenarios)
+    while batch := list(islice(pending, _KEYS_PER_QUESTION)):
         for table, column, by_correlation in sources:
             values = [correlation if by_correlation else key for key, correlation in batch]
             query = sql.SQL("SELECT {column} FROM {table} WHERE {column} = ANY({values}::text[]) LIMIT 1")
@@ -270,14 +270,6 @@ def _require_unused_keys(
                     f"{table} already holds {found[0]}, which this run has yet to send: run id "
                     f"{targeter.run.run_id!r} was used before; start a new run, which makes a new id"
                 )
-
-
-def _identities(targeter: Targeter, scenarios: Sequence[Scenario]) -> Iterator[tuple[str, str]]:
-    for scenario in scenarios:
-        targets = targeter.bind(scenario)
-        for seq in range(scenario.count):
-            for expected in targets.expect_all(seq):
-                yield expected.key, expected.correlation
 
 
 def _count(

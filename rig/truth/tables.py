@@ -202,13 +202,23 @@ def use_schemas(connection: Connection[Any], truth: Truth) -> None:
 def find_columns(connection: Connection[Any], names: Sequence[str], truth: Truth) -> frozenset[tuple[int, str]]:
     """Each ``table.column`` of ``personal_data.columns`` as (oid, column), also of the partitions of its table."""
     found = set()
-    for name in names:
-        table_name, _, column = name.rpartition(".")
-        table = _event_table(connection, table_name, truth.schemas, "personal_data.columns")
-        _require_column(table, column, "personal_data.columns")
+    for table, column in named_columns(connection, names, truth, "personal_data.columns"):
         tree = connection.execute("SELECT relid::oid FROM pg_catalog.pg_partition_tree(%s::oid)", [table.oid])
         found |= {(oid, column) for oid in (table.oid, *(oid for (oid,) in tree))}
     return frozenset(found)
+
+
+def named_columns(
+    connection: Connection[Any], names: Sequence[str], truth: Truth, profile_key: str
+) -> list[tuple[Table, str]]:
+    """The table and the column of each ``table.column``; ConfigError names the ``profile_key`` of a wrong one."""
+    found = []
+    for name in names:
+        table_name, _, column = name.rpartition(".")
+        table = _event_table(connection, table_name, truth.schemas, profile_key)
+        _require_column(table, column, profile_key)
+        found.append((table, column))
+    return found
 
 
 def now_in_transactions(connection: Connection[Any]) -> int:
