@@ -22,6 +22,33 @@ class RequestClass(StrEnum):
     INVALID_JSON = "invalid_json"
     CONFLICT = "conflict"
     """The key of another request with another body. It must be refused or ignored."""
+    FORGED = "forged"
+    """A request that whoever does not know its tenant's secret could send. It must be refused."""
+
+
+FORGED = RequestClass.FORGED.value
+"""The scenario that sends them, too."""
+
+
+class Forgery(StrEnum):
+    """What is wrong with a forged request; everything else in it is right."""
+
+    WRONG_SECRET = "wrong-secret"
+    ALTERED_SIGNATURE = "altered-signature"
+    TRUNCATED_SIGNATURE = "truncated-signature"
+    EMPTY_SIGNATURE = "empty-signature"
+    EMPTY_HEADER = "empty-header"
+    NO_SIGNATURE = "no-signature"
+    OTHER_EVENT = "other-event"
+    OTHER_TENANT = "other-tenant"
+    OTHER_ROUTE = "other-route"
+    OTHER_ALGORITHM = "other-algorithm"
+    STALE = "stale"
+    FROM_FUTURE = "from-future"
+    BODY_SPACE = "body-space"
+    BODY_VALUE = "body-value"
+    UNKNOWN_TENANT = "unknown-tenant"
+    NO_TENANT = "no-tenant"
 
 
 class Row(StrEnum):
@@ -67,7 +94,8 @@ class Share:
     """A part of a scenario: ``count`` requests of one class.
 
     ``one_key`` sends one and the same event again and again (one per tenant); ``source`` is the ``utm_source`` that the
-    body carries, and ``channel`` the canonical channel that it must be stored under (None: not checked).
+    body carries, and ``channel`` the canonical channel that it must be stored under (None: not checked). ``forgery``:
+    what is wrong with forged ones.
     """
 
     request_class: RequestClass
@@ -75,6 +103,12 @@ class Share:
     one_key: bool = False
     source: str | None = None
     channel: str | None = None
+    forgery: Forgery | None = None
+
+    @property
+    def class_name(self) -> str:
+        """Its class in the history: of forged requests with what is wrong with them."""
+        return self.request_class.value if self.forgery is None else f"{self.request_class.value}: {self.forgery.value}"
 
 
 class Arrivals(StrEnum):

@@ -1,8 +1,10 @@
-"""The ladder: the scenarios S1–S7, S9 and the conflicts, and in which order they run at which steps, routes, tenants.
+"""The ladder: the scenarios S1–S7, S9, conflicts and forged requests, and in which order they run at which steps,
+routes, tenants.
 
 At each step S1, S5, S3, S7, S4, S2, S6; then S9; then S8 after its warm-up. S2, S3, S4 and S6 climb on every other
 route of the profile too. One more step spreads S1, S2 and S6 over many tenants that share the target's pool. Where a
-profile says what a conflict is answered, one follows each S2.
+profile says what a conflict is answered, one follows each S2. Forged requests go to each route between S7 and S9, in no
+scenario's count and for tenants of their own.
 
 A new scenario is one function here that returns a ``Scenario``, and one line in ``Ladder``.
 """
@@ -12,13 +14,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rig.model import Pace, RequestClass, Scenario, Share
+from rig.model import FORGED, Forgery, Pace, RequestClass, Scenario, Share
 from scenarios.s8 import DEADLINE_LIMITS, LIMIT_S, REQUESTS, TRIALS, perf_gate, warm_up
 
 STEPS = (50, 250, 1000)
 SPREAD = 20
 IDS = ("S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8", "S9")
 CONFLICT = "conflict"
+_FORGED_STEPS = 3
+"""Forged requests over all routes, in highest steps: 3,000 find a check that lets one in a thousand through."""
 INVALID_JSON_MOST = 50
 _ONE_KEY_FOR_ALL_STEPS = 0
 _MANY, _FEW = Pace(connections=200), Pace(connections=100)
@@ -85,6 +89,14 @@ def conflicts(step: int, route: str, tenants: tuple[str, ...]) -> Scenario:
     return Scenario(CONFLICT, "ConflictStorm", step, route, tenants, shares, _FEW, keys_of="S2")
 
 
+def forged(count: int, route: str, tenants: tuple[str, ...], kinds: Sequence[Forgery]) -> Scenario:
+    """At least ``count`` forged requests of all kinds, and a valid one to three of them. Only the valid leave rows."""
+    each = -(-count // len(kinds))
+    shares = tuple(Share(RequestClass.FORGED, each, forgery=kind) for kind in kinds)
+    valid = Share(RequestClass.VALID, -(-each * len(kinds) // 3))
+    return Scenario(FORGED, "ForgedStorm", count, route, tenants, (valid, *shares), _FEW, shuffled=True)
+
+
 def aliases(sources: Sequence[tuple[str, str]], route: str, tenants: tuple[str, ...]) -> Scenario:
     """S9: the same event once for each (source, channel). Each must be stored under its channel."""
     shares = tuple(Share(RequestClass.VALID, 1, source=source, channel=channel) for source, channel in sources)
@@ -95,11 +107,12 @@ def aliases(sources: Sequence[tuple[str, str]], route: str, tenants: tuple[str, 
 class Ladder:
     """What of the ladder is climbed.
 
-    ``routes``: the first is the main one. ``sends``: the request classes that a route can send; those of a route that
-    is missing are all but conflicts. ``most_tenants``: how many tenants there are (None: as many as wanted).
-    ``sources``: (utm_source, channel) pairs of S9. ``tenants`` spreads every scenario but S5, S8 and S9 over so many
-    tenants; ``spread`` adds one step over so many (0: none). ``documented`` gives the composition whose totals are
-    documented: one key for S1 and for S5 over all steps, the main route only, no spread step, one S8 trial on tenant A.
+    ``routes``: the first is the main one. ``forgeries``: the kinds of forged requests that each route can have.
+    ``sends``: the request classes that a route can send; those of a route that is missing are all but conflicts.
+    ``most_tenants``: how many tenants there are (None: as many as wanted). ``sources``: (utm_source, channel) pairs of
+    S9. ``tenants`` spreads every scenario but S5, S8 and S9 over so many tenants; ``spread`` adds one step over so many
+    (0: none). ``documented`` gives the composition whose totals are documented: one key for S1 and for S5 over all
+    steps, the main route only, no spread step, one S8 trial on tenant A.
     """
 
     routes: tuple[str, ...]
@@ -115,6 +128,7 @@ class Ladder:
     perf_deadline_limits: float = DEADLINE_LIMITS
     sends: Mapping[str, frozenset[RequestClass]] = field(default_factory=dict)
     most_tenants: int | None = None
+    forgeries: Mapping[str, tuple[Forgery, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(set(self.steps)) != len(self.steps):
@@ -124,7 +138,7 @@ class Ladder:
 
     def scenarios(self) -> list[Scenario]:
         """All scenarios in their order."""
-        asked = self.only | {"warm-up"} | ({CONFLICT} if "S2" in self.only else set())
+        asked = self.only | {"warm-up"} | ({CONFLICT, FORGED} if "S2" in self.only else set())
         return [scenario for scenario in self._all() if scenario.id in asked]
 
     def left_out(self) -> dict[str, str]:
@@ -157,10 +171,19 @@ class Ladder:
                     yield from self._vendor_storms(step, route, everyone)
         if self.spread and not self.documented and self.tenants == 1 and self.most_tenants is None:
             yield from self._spread_storms(max(self.steps), main, tenant_names(self.spread))
+        if not self.documented:
+            yield from self._forged_storms()
         if self.sources:
             yield aliases(self.sources, main, ("A",))
         if "S8" in self.only:
             yield from self._perf(main)
+
+    def _forged_storms(self) -> Iterator[Scenario]:
+        kinds = {route: self.forgeries.get(route) for route in self.routes}
+        routes = [(route, own) for route, own in kinds.items() if own]
+        tenants = (FORGED, f"{FORGED}-2") if self.most_tenants is None else ("A", "B")[: self.most_tenants]
+        for route, own in routes:
+            yield forged(-(-_FORGED_STEPS * max(self.steps) // len(routes)), route, tenants, own)
 
     def _climb(self, step: int, route: str, tenants: tuple[str, ...]) -> Iterator[Scenario]:
         key_step = _ONE_KEY_FOR_ALL_STEPS if self.documented else None

@@ -169,8 +169,11 @@ def test_default_answers_are_the_reference_services() -> None:
         RequestClass.PERSONAL: Row.DEAD,
         RequestClass.INVALID_JSON: Row.DEAD,
         RequestClass.CONFLICT: Row.NONE,
+        RequestClass.FORGED: Row.NONE,
     }
-    assert {profile.answer(kind).status for kind in RequestClass} == {(200,)}
+    forged = profile.answer(RequestClass.FORGED).status
+    assert {profile.answer(kind).status for kind in RequestClass} == {(200,), forged}
+    assert (min(forged), max(forged)) == (300, 499)
 
 
 def test_a_profile_may_answer_otherwise_for_one_class() -> None:

@@ -18,10 +18,10 @@ from rig.checks.instrument import client_limits
 from rig.errors import ErrorKind
 from rig.evidence.case import Case, describe_missing_reports
 from rig.evidence.gate import Gate
-from rig.evidence.history import has_failed
+from rig.evidence.history import has_failed, was_let_in
 from rig.evidence.sample_names import Role
 from rig.evidence.scenario_runs import ScenarioRun
-from rig.model import Outcome, RequestClass
+from rig.model import FORGED, Outcome, RequestClass
 
 _REFUSALS = (401, 403)
 """How a target answers a signature that is too old or not yet valid."""
@@ -44,13 +44,15 @@ ANSWERS = GateKind(
 def check_answers(case: Case) -> list[Gate]:
     """One gate for each scenario of the run, and NOT-RUN for each that the target could not be sent."""
     gates = [_answers_gate(case, scenario) for scenario in dict.fromkeys(run.scenario.id for run in case.scenario_runs)]
-    return gates + [ANSWERS.not_run(why, name=scenario) for scenario, why in case.left_out.items()]
+    left_out = ((scenario, why) for scenario, why in case.left_out.items() if scenario != FORGED)
+    return gates + [ANSWERS.not_run(why, name=scenario) for scenario, why in left_out]
 
 
 def _answers_gate(case: Case, scenario: str) -> Gate:
     runs = case.scenario_runs_of(scenario)
     rows = case.history[case.history["scenario"] == scenario]
-    offered = sum(run.scenario.count for run in runs)
+    let_in = was_let_in(rows)  # the gate ``forged`` is about these
+    rows, offered = rows[~let_in], sum(run.scenario.count for run in runs) - int(let_in.sum())
     figures = _figures(rows, offered)
     if broken := next((report.broken_rule for run in runs for report in run.present if report.broken_rule), ""):
         figures["broken_rule"] = broken
@@ -93,7 +95,7 @@ def _wrong_first_answers(case: Case, rows: pd.DataFrame, figures: dict[str, Any]
     A key that was answered as new twice was made twice. One that was only ever answered as known has no winner: the
     losers of a race were told of a row that nobody had made. A request without an answer may be the winner.
     """
-    replay = case.profile.get("answers", {}).get(RequestClass.REPLAY.value, {})
+    replay = case.profile.get("answers", {}).get(RequestClass.REPLAY.value) or {}
     first = set(replay.get("status", ())) - set(replay.get("again", ()))
     replays = rows[rows["class"] == RequestClass.REPLAY]
     if not replay.get("again") or not first or replays.empty:

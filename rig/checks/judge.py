@@ -13,6 +13,7 @@ from rig.checks.answers import check_answers
 from rig.checks.arrival import check_arrival
 from rig.checks.confusion import check_confusion
 from rig.checks.copies import check_copies
+from rig.checks.forged import check_forged
 from rig.checks.gates import Checker, GateKind, Kind
 from rig.checks.instrument import COMPLETION, below_floor, check_accounting, check_completion, check_null
 from rig.checks.key_storms import check_key_storms
@@ -42,6 +43,7 @@ CALIBRATION: tuple[Checker, ...] = (check_null, check_latency_calibration)
 LOAD: tuple[Checker, ...] = (
     check_rows,
     check_answers,
+    check_forged,
     check_arrival,
     check_time,
     check_sustained_load,
@@ -82,7 +84,12 @@ _MISSED = (Verdict.FAIL, Verdict.INVALID)
 
 EXIT_GATES = (
     ExitGate("EG3.1", "privacy", ("S4.rows", "S8.rows", "privacy.rows"), ("privacy.logs",)),
-    ExitGate("EG3.2", "idempotency", ("S1.rows", "S5.rows", "S6.rows", "duplicates")),
+    # Answers belong to it: a duplicate that is answered with an error is sent again and again.
+    ExitGate(
+        "EG3.2",
+        "idempotency",
+        ("S1.rows", "S5.rows", "S6.rows", "duplicates", "S1.answers", "S5.answers", "S6.answers"),
+    ),
     ExitGate("EG3.3", "dead letters", ("S3.rows", "S6.rows", "S7.rows"), without=_without_dead_letters),
     # Answers and rows belong to it: a target that does nothing is fast, too.
     ExitGate(

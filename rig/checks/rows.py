@@ -15,8 +15,9 @@ from rig.checks.gates import GateKind, Kind, emits
 from rig.evidence.case import NOT_READ, Case, describe_missing_reports
 from rig.evidence.gate import Gate
 from rig.evidence.truth import DiscrepancyKind, Group
+from rig.model import FORGED
 
-_OF_OTHER_GATES = (DiscrepancyKind.RECOVERED, DiscrepancyKind.COPY)
+_OF_OTHER_GATES = (DiscrepancyKind.RECOVERED, DiscrepancyKind.COPY, DiscrepancyKind.FORGED)
 FAULTS = tuple(kind for kind in DiscrepancyKind if kind not in _OF_OTHER_GATES)
 _KEYS_NAMED = 5
 _WHOLE_LADDER = {f"S{number}" for number in range(1, 8)}
@@ -34,7 +35,7 @@ def check_rows(case: Case) -> list[Gate]:
     """One gate for each scenario of the run; that of S9 is NOT-RUN where the profile has no channels."""
     scenarios = dict.fromkeys(run.scenario.id for run in case.scenario_runs)
     gates = [_rows_gate(case, scenario) for scenario in scenarios]
-    gates += [ROWS.not_run(why, name=scenario) for scenario, why in case.left_out.items()]
+    gates += [ROWS.not_run(why, name=scenario) for scenario, why in case.left_out.items() if scenario != FORGED]
     if scenarios.keys() >= _WHOLE_LADDER and not case.profile.get("channels", True):
         gates.append(ROWS.not_run("the profile has no [[channels]], so S9 had nothing to send", name="S9"))
     return gates

@@ -14,6 +14,7 @@ from rig.cli.output import stdout, terminal
 @takes_run_settings()
 @click.option("--only-defect", "chosen", multiple=True, help="Try this defect or storm only. Repeatable.")
 @click.option("--storms", is_flag=True, help="Try the storms only, none of the defects.")
+@click.option("--truth", is_flag=True, help="Try the further defects about truth and forged requests instead.")
 @click.option("--repetitions", type=click.IntRange(1, 20), help="Run everything this often.")
 @click.option("--diagnosis", is_flag=True, help="Prove the diagnosis instead of the gates.")
 @click.option("--only", "seeds", multiple=True, help="Seed this bottleneck only. Repeatable.")
@@ -21,6 +22,7 @@ def prove_(
     invocation: Invocation,
     chosen: tuple[str, ...],
     storms: bool,
+    truth: bool,
     repetitions: int | None,
     diagnosis: bool,
     seeds: tuple[str, ...],
@@ -32,8 +34,10 @@ def prove_(
 
     Some defects need the extra `locust`. Without it the others are tried, and the whole proof is INVALID (exit code 3).
     """
-    if diagnosis and (storms or chosen):
-        raise click.UsageError("--diagnosis goes with --only SEED, not with --storms or --only-defect")
+    if diagnosis and (storms or truth or chosen):
+        raise click.UsageError("--diagnosis goes with --only SEED, not with --storms, --truth or --only-defect")
+    if storms and truth:
+        raise click.UsageError("give --storms or --truth, not both")
     if diagnosis:
         return _prove_diagnosis(invocation, seeds, repetitions)
     if seeds:
@@ -44,7 +48,9 @@ def prove_(
 
     with ConsoleReporter(terminal()) as reporter:
         job = invocation.job("prove")
-        proof = prove(job, chosen, invocation.environment(), reporter, storms_only=storms, repetitions=repetitions or 1)
+        environ = invocation.environment()
+        options = {"storms_only": storms, "truth": truth}
+        proof = prove(job, chosen, environ, reporter, **options, repetitions=repetitions or 1)
     if invocation.as_json:
         click.echo(json.dumps(proof.document(), indent=2))
     else:

@@ -25,6 +25,7 @@ _MEND_ROWS = {
     'is to be stored, write row = "none"',
     DiscrepancyKind.DUPLICATED: "the target must deduplicate by tenant and key together",
     DiscrepancyKind.UNEXPECTED: "the target must not store it",
+    DiscrepancyKind.FORGED: "the target must not store it, or truth.rejections must name the table",
     DiscrepancyKind.MISROUTED: "mend the target, or row in [answers.…]",
     DiscrepancyKind.WRONG_TENANT: "each row must have its own tenant's id in the column of truth.canonical.tenant or "
     "truth.dead.tenant",
@@ -76,8 +77,11 @@ def _answers_in_words(profile: Profile, name: str, wrong: Sequence[SampleResult]
     said = f", saying {first.response.said[:160]!r}" if first.response.said else ""
     answers = f"{first.response.status}{said}" if first.response.status else f"nothing ({first.response.problem})"
     others = f" (and {len(wrong) - 1} more such requests)" if len(wrong) > 1 else ""
-    expected = "4xx" if first.refused else " or ".join(map(str, profile.answer(first.request_class).right))
-    text = f"route {first.route!r} answers {answers} to {name}, not {expected}{others}"
+    is_forged = first.forgery is not None
+    expected = "4xx" if is_forged else " or ".join(map(str, profile.answer(first.request_class).right))
+    kinds = ", ".join(dict.fromkeys(result.forgery.value for result in wrong if result.forgery))
+    named = f"{name} ({kinds})" if is_forged else name
+    text = f"route {first.route!r} answers {answers} to {named}, not {expected}{others}"
     return f"{text}; {_remedy(profile, name, first)}"
 
 
@@ -85,7 +89,7 @@ def _remedy(profile: Profile, name: str, result: SampleResult) -> str:
     status, route = result.response.status, profile.route(result.route)
     if not status or status >= 500:
         return "look at the target's own log"
-    if result.refused:
+    if result.forgery is not None:
         return "the target must refuse it with 401 or 403 and store nothing"
     if status in (401, 403) and name == VALID:
         secret = f"${route.secret_env}" if route.secret_env else f"the tenant's secret {route.secret!r}"

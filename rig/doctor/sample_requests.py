@@ -6,54 +6,30 @@ answered; ``outcome`` says what the database must therefore hold. Bytes and expe
 
 from __future__ import annotations
 
-import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from rig.model import Outcome, Pace, RequestClass, Scenario, Share
+from rig.model import Forgery, Outcome, Pace, RequestClass, Scenario, Share
 from rig.profile import Profile, WebhookRoute
+from rig.requests.forgeries import forgeries_of
 from rig.requests.sender import Credentials
-from rig.requests.signer import write_key
 from rig.requests.targeter import Targeter, Targets
 from rig.target.http_probe import HttpProbe, ProbeResponse
 from rig.truth.expected import RunOutcomes
 
 TIMEOUT_S = 10.0
 _REPLAYS = 3
-_AGED_S = 60
-"""A signature that is older than its tolerance by this much must be refused."""
-
-Forge = Callable[[Credentials], Credentials]
-
-
-def _wrong_secrets(route: WebhookRoute) -> Forge:
-    return lambda own: replace(own, secrets={name: write_key(route, secrets.token_bytes(24)) for name in own.secrets})
-
-
-def _wrong_key(credentials: Credentials) -> Credentials:
-    return replace(credentials, api_key=secrets.token_urlsafe(24))
-
-
-def _same(credentials: Credentials) -> Credentials:
-    return credentials
 
 
 @dataclass(frozen=True, slots=True)
 class SampleRequest:
-    """One kind of event on one route. ``refused``: it is forged, and must leave no row."""
+    """One kind of event on one route."""
 
     name: str
     scenario: Scenario
-    refused: bool = False
-    forge: Forge = _same
-    age_s: float = 0.0
-    """How old its signature is when it is sent."""
-    tampered: bool = False
-    """Whether its body is changed after it was signed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +41,10 @@ class SampleResult:
     seq: int
     response: ProbeResponse
     received_unix: float
-    refused: bool
+    forgery: Forgery | None = None
 
     def is_right(self, profile: Profile) -> bool:
-        """Whether it is the answer in the profile. To a forged request, any refusal is right."""
-        if self.refused:
-            return 400 <= self.response.status < 500
+        """Whether it is the answer in the profile."""
         return self.response.status in profile.answer(self.request_class).right
 
 
@@ -90,6 +64,13 @@ _CLASSES = {
 }
 ACCEPTED = (VALID, REPLAYED, SHARED, MALFORMED, PERSONAL, INVALID_JSON)
 FORGED = (WRONG_SIGNATURE, OLD_SIGNATURE, UNKNOWN_TENANT)
+_NAMES = {
+    Forgery.STALE: OLD_SIGNATURE,
+    Forgery.FROM_FUTURE: OLD_SIGNATURE,
+    Forgery.UNKNOWN_TENANT: UNKNOWN_TENANT,
+    Forgery.NO_TENANT: UNKNOWN_TENANT,
+}
+"""What the step is called that sends them. All others are wrong signatures."""
 
 
 def sample_requests(profile: Profile, targeter: Targeter, tenants: Sequence[str]) -> Iterator[SampleRequest]:
@@ -107,30 +88,26 @@ def sample_requests(profile: Profile, targeter: Targeter, tenants: Sequence[str]
 
 
 def _forged_requests(profile: Profile, route: WebhookRoute, tenants: Sequence[str]) -> Iterator[SampleRequest]:
-    """What the route's signature and the tenant's key keep out. Without them there is nothing to forge."""
-
-    def forged(name: str, **more: Any) -> SampleRequest:
-        plain = _sample_request(name, route, tenants[:1], Share(RequestClass.VALID, 1))
-        return replace(plain, refused=True, **more)
-
-    if route.hook is not None:
-        yield forged(WRONG_SIGNATURE, tampered=True)
-    elif route.is_signed:
-        yield forged(WRONG_SIGNATURE, forge=_wrong_secrets(route))
-    if route.max_age_s is not None:
-        yield forged(OLD_SIGNATURE, age_s=route.max_age_s + _AGED_S)
-    if "api_key" in route.placeholders or profile.headers.tenant_key is not None:
-        yield forged(UNKNOWN_TENANT, forge=_wrong_key)
+    """Each kind of forged request that the route can have, once."""
+    possible = forgeries_of(profile, route)
+    for name in FORGED:
+        shares = [
+            Share(RequestClass.FORGED, 1, forgery=kind)
+            for kind in possible
+            if _NAMES.get(kind, WRONG_SIGNATURE) == name
+        ]
+        if shares:
+            yield _sample_request(name, route, tenants[:1], *shares)
 
 
-def _sample_request(name: str, route: WebhookRoute, tenants: Sequence[str], share: Share) -> SampleRequest:
+def _sample_request(name: str, route: WebhookRoute, tenants: Sequence[str], *shares: Share) -> SampleRequest:
     scenario = Scenario(
         id=name,
         title=name,
-        step=share.count,
+        step=sum(share.count for share in shares),
         route=route.name,
         tenants=tuple(tenants),
-        shares=(share,),
+        shares=shares,
         pace=Pace(connections=1),
         shared_key=name == SHARED,
         timeout_s=TIMEOUT_S,
@@ -143,27 +120,22 @@ def send(
 ) -> list[SampleResult]:
     """Send the requests one after another."""
     scenario = sample_request.scenario
-    own = {name: sample_request.forge(credentials[name]) for name in scenario.tenants}
-    targets: Targets = targeter.bind(scenario, own, tampered=sample_request.tampered)
+    targets: Targets = targeter.bind(scenario, credentials)
     results = []
     for seq in range(scenario.count):
-        request = targets.request(seq, time.time() - sample_request.age_s)
-        response = probe.send(request)
-        request_class = targets.share(seq).request_class
-        results.append(SampleResult(scenario.route, request_class, seq, response, time.time(), sample_request.refused))
+        response, share = probe.send(targets.request(seq, time.time())), targets.share(seq)
+        results.append(SampleResult(scenario.route, share.request_class, seq, response, time.time(), share.forgery))
     return results
 
 
 def outcome(sample_request: SampleRequest, results: Sequence[SampleResult], profile: Profile) -> RunOutcomes:
-    """What the database must hold by these answers. A forged request must leave as little as one that was not sent."""
+    """What the database must hold by these answers."""
     return RunOutcomes(
         sample_request.scenario, np.array([_outcome(result, profile).code for result in results], dtype=np.uint8)
     )
 
 
 def _outcome(result: SampleResult, profile: Profile) -> Outcome:
-    if result.refused:
-        return Outcome.NOT_SENT
     if not result.response.status:
         return Outcome.INDETERMINATE
     return Outcome.ACKNOWLEDGED if result.is_right(profile) else Outcome.REFUSED

@@ -16,7 +16,8 @@ import pandas as pd
 
 from rig.evidence.certificate import Certificate
 from rig.evidence.confusion import SeedAnswer
-from rig.evidence.history import COLUMNS
+from rig.evidence.examples import AnswerExample
+from rig.evidence.history import COLUMNS, is_forged
 from rig.evidence.key_storm import KeyStorm
 from rig.evidence.latency_calibration import LATENCY_COLUMNS
 from rig.evidence.locust_run import LocustRun
@@ -82,6 +83,8 @@ class Case:
     """The books of workers and master, where locust led the run."""
     answers: tuple[SeedAnswer, ...] = ()
     """What the diagnosis said to seeded bottlenecks, where that was proved."""
+    examples: tuple[AnswerExample, ...] = ()
+    """The first answers of each kind that must not be."""
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Scenarios that the target could not be sent, each with the reason."""
     notes: tuple[str, ...] = ()
@@ -101,8 +104,9 @@ class Case:
         return next((each.detail for each in self.leak_findings if each.what == WALL_CLOCK and not each.clean), "")
 
     def acknowledged_count(self, run: ScenarioRun) -> int:
-        """How many requests of a scenario run were answered as their class asks."""
-        return int((self.rows_of(run)["outcome"] == Outcome.ACKNOWLEDGED).sum())
+        """How many requests of a scenario run were answered as their class asks, but for forged ones."""
+        rows = self.rows_of(run)
+        return int(((rows["outcome"] == Outcome.ACKNOWLEDGED) & ~is_forged(rows)).sum())
 
 
 def describe_missing_reports(runs: Iterable[ScenarioRun]) -> str:

@@ -114,6 +114,16 @@ def was_skipped(rows: pd.DataFrame) -> pd.Series[bool]:
     return rows["error_kind"] == ErrorKind.SKIPPED.name.lower()
 
 
+def is_forged(rows: pd.DataFrame) -> pd.Series[bool]:
+    """Which requests were forged."""
+    return rows["class"].astype(str).str.startswith(RequestClass.FORGED.value)
+
+
+def was_let_in(rows: pd.DataFrame) -> pd.Series[bool]:
+    """Which forged requests were answered with a success that is not their right answer."""
+    return is_forged(rows) & (rows["outcome"] == Outcome.REFUSED) & rows["status"].between(200, 299)
+
+
 def has_failed(rows: pd.DataFrame) -> pd.Series[bool]:
     """Which requests the rig tried to send and the target did not acknowledge."""
     return (rows["outcome"] != Outcome.ACKNOWLEDGED) & ~was_skipped(rows)
@@ -185,8 +195,8 @@ def _to_frame(
 ) -> pd.DataFrame:
     share_of_row = share[rows["seq"]]
     kinds = [kind.name.lower() for kind in ErrorKind]
-    classes = list(dict.fromkeys(part.request_class.value for part in scenario.shares))
-    class_of_share = np.array([classes.index(part.request_class.value) for part in scenario.shares] or [0])
+    classes = list(dict.fromkeys(part.class_name for part in scenario.shares))
+    class_of_share = np.array([classes.index(part.class_name) for part in scenario.shares] or [0])
     frame = pd.DataFrame(
         {
             "seq": rows["seq"],

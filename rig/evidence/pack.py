@@ -33,6 +33,7 @@ from rig.evidence.case import PROBE_COLUMNS, Case, Finding
 from rig.evidence.certificate import Certificate
 from rig.evidence.confusion import SeedAnswer
 from rig.evidence.diagnosis import Diagnosis
+from rig.evidence.examples import AnswerExample
 from rig.evidence.hashes import SUMS, IntegrityCheck, check_integrity, sums_text, walk
 from rig.evidence.history import read_history
 from rig.evidence.judgement import Judgement
@@ -64,6 +65,7 @@ VERDICTS = "verdicts.json"
 DIAGNOSIS = "diagnosis.json"
 _LOCUST_RUN = "crowd"
 ANSWERS = "diagnosis/answers.json"
+EXAMPLES = "history/examples.json"
 
 _DISCREPANCY_COLUMNS = ("kind", "scenario_run", "scenario", "tenant", "key", "detail")
 _TEMPORARY = ".being-written"
@@ -240,6 +242,10 @@ class Pack:
         """Write the diagnosis's answers to seeded bottlenecks."""
         self.write(ANSWERS, _json(tuple(answers), tuple[SeedAnswer, ...]))
 
+    def write_examples(self, examples: Sequence[AnswerExample]) -> None:
+        """Write the first answers that must not be."""
+        self.write(EXAMPLES, _json(tuple(examples), tuple[AnswerExample, ...]))
+
     def write_judgement(self, judgement: Judgement) -> None:
         """Write the verdicts: ``{"verdict", "exit_code", "gates": [...]}``."""
         self.write(VERDICTS, _json(judgement, Judgement))
@@ -314,11 +320,16 @@ class Pack:
             samples=read_samples(self.samples_folder),
             locust_run=self.locust_run(),
             answers=self._read(ANSWERS, tuple[SeedAnswer, ...]) if self._has(ANSWERS) else (),
+            examples=self.examples(),
             left_out=manifest.left_out,
             notes=manifest.notes,
             epoch_monotonic_ns=manifest.epoch_monotonic_ns,
             cut_short=manifest.cut_short,
         )
+
+    def examples(self) -> tuple[AnswerExample, ...]:
+        """The first answers that must not be."""
+        return self._read(EXAMPLES, tuple[AnswerExample, ...]) if self._has(EXAMPLES) else ()
 
     def locust_run(self) -> LocustRun | None:
         """The books of a run that locust led; None where it did not."""

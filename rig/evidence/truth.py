@@ -51,6 +51,8 @@ class DiscrepancyKind(StrEnum):
     WRONG_CORRELATION = "wrong_correlation"
     COPY = "copy"
     """A row that belongs to no request of the run and carries an event of it. Not a fault of ``*.rows``."""
+    FORGED = "forged"
+    """A row of a forged request. Not a fault of ``*.rows``, and in no count."""
     RECOVERED = "recovered"
     """Not a fault: an indeterminate request whose row exists."""
 

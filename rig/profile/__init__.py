@@ -12,6 +12,7 @@ from rig.profile.load import bundled_profile, load_profile, parse_profile
 from rig.profile.routes import Mutation, PersonalField, WebhookRoute
 from rig.profile.sections import (
     Answer,
+    Answers,
     CanonicalTable,
     ChannelAlias,
     DeadTable,
@@ -29,6 +30,7 @@ from rig.profile.whole import Profile
 
 __all__ = [
     "Answer",
+    "Answers",
     "CanonicalTable",
     "ChannelAlias",
     "ContentField",

@@ -83,6 +83,8 @@ def _kind(annotation: Any) -> str:
         inner = [part for part in inner if get_args(part) != ("",)]  # "empty" is said by the default
         if len(inner) == 1:
             return _kind(inner[0])
+        if any(_models(part) for part in inner):
+            return " or ".join(_kind(part).removeprefix("always ") for part in inner)
     if origin is Literal and len(inner) == 1:
         return f"always `{inner[0]}`"
     if inner and all(isinstance(part, str | int) for part in inner):

@@ -125,6 +125,8 @@ class WebhookRoute(Section):
     tolerance_s: float | None = Field(default=None, gt=0)
     """How old a signature may be; without it 300 where a time is signed. A sender of your own has a limit only where
     this is given."""
+    tolerance_ahead_s: float | None = Field(default=None, gt=0)
+    """How far ahead of its own clock the target accepts the time of a signature. Without it that is not tested."""
     content_type: HeaderValue = "application/json"
     """Value of the Content-Type header."""
     content_encoding: Literal["gzip"] | None = None
@@ -273,6 +275,8 @@ class WebhookRoute(Section):
                 return bool(self.personal)
             case RequestClass.INVALID_JSON:  # a form that is cut off is a form
                 return self.format == "json" or (self.format == "text" and self.body.lstrip().startswith("<"))
+            case RequestClass.FORGED:  # of each kind ``rig.requests.forgery`` says it
+                return self.needs_secret
             case RequestClass.CONFLICT:
                 return bool(self.placeholders_of_body & _OF_CONTENT)
             case _:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 
 from rig.evidence import pool_metrics
-from rig.model import Row
+from rig.model import RequestClass, Row
 from rig.profile.content import ContentField
 from rig.profile.fields import (
     Command,
@@ -183,8 +183,7 @@ class Tenants(Section):
 class Answer(Section):
     """What the target must answer to a request class, and in which table its row must then be.
 
-    NAME is the class: ``valid``, ``replay``, ``malformed``, ``personal``, ``invalid_json`` or ``conflict`` (the key of
-    an earlier event with another body; it is sent where this section stands).
+    The section of each class has the same keys.
     """
 
     status: tuple[Status, ...] = Field(default=(200,), min_length=1)
@@ -207,6 +206,35 @@ class Answer(Section):
     def first(self) -> frozenset[int]:
         """The answers that only the first request of a key may have; empty where they are not told apart."""
         return frozenset(self.status) - frozenset(self.again) if self.again else frozenset()
+
+
+class Answers(Section):
+    """The right answer to a request class, where it differs from the reference service's."""
+
+    valid: Answer | None = None
+    """To an event that is new and right."""
+    replay: Answer | None = None
+    """To an event that comes again and again."""
+    malformed: Answer | None = None
+    """To a body that is schema-invalid."""
+    personal: Answer | None = None
+    """To an event with personal data."""
+    invalid_json: Answer | None = None
+    """To a body that is cut off."""
+    conflict: Answer | None = None
+    """To the key of an earlier event with another body. It is sent where this is given."""
+    forged: Literal["off"] | Answer | None = None
+    """To a forged request; without it any 3xx or 4xx. ``off``: none is sent, because the target bans their sender."""
+
+    def of(self, request_class: RequestClass) -> Answer | None:
+        """The answer to a class; None where the profile does not say it."""
+        answer: Answer | str | None = getattr(self, request_class.value)
+        return answer if isinstance(answer, Answer) else None
+
+    @property
+    def given(self) -> dict[RequestClass, Answer]:
+        """The answers that the profile says."""
+        return {kind: answer for kind in RequestClass if (answer := self.of(kind)) is not None}
 
 
 class _Rows(Section):
@@ -287,6 +315,8 @@ class Truth(Section):
     schemas: tuple[Identifier, ...] = ("public",)
     """Schemas of the target. Every text, JSON and bytea column in them is searched for personal values; the two event
     tables are searched for personal keys as well."""
+    rejections: tuple[Identifier, ...] = ()
+    """Those of the two event tables that may keep requests which were refused because they are forged."""
     quiet_s: float = Field(default=0.1, ge=0.1)
     """The database is read once nobody has worked in it for this long. Must be below ``quiesce_timeout_s``. With
     ``[truth.arrival]`` it is not waited for."""
@@ -299,6 +329,17 @@ class Truth(Section):
     """Columns of ``truth.canonical`` that may change after the row was stored."""
     moves_to: Identifier | None = None
     """Table to which canonical rows may move. Its columns for tenant and key have the names of ``truth.canonical``."""
+
+    @model_validator(mode="after")
+    def _rejections_are_event_tables(self) -> Self:
+        known = {table for table in (self.canonical.table, self.dead.table if self.dead else None) if table}
+        for table in self.rejections:
+            if table not in known:
+                raise ValueError(
+                    f"rejections: {table!r} is neither truth.canonical.table nor truth.dead.table; other tables may "
+                    "keep what they like, so take it out"
+                )
+        return self
 
     @model_validator(mode="after")
     def _rest_fits(self) -> Self:

@@ -15,6 +15,7 @@ from rig.profile.fields import Name, Section
 from rig.profile.routes import WebhookRoute
 from rig.profile.sections import (
     Answer,
+    Answers,
     ChannelAlias,
     Headers,
     Launch,
@@ -31,7 +32,10 @@ _DEFAULT_ROW = {
     RequestClass.PERSONAL: Row.DEAD,
     RequestClass.INVALID_JSON: Row.DEAD,
     RequestClass.CONFLICT: Row.NONE,
+    RequestClass.FORGED: Row.NONE,
 }
+_DEFAULT_STATUS = {RequestClass.FORGED: tuple(range(300, 500))}
+"""A redirect leads to a login, or nowhere: it is a refusal, too."""
 
 
 PERSONAL_KEYS = (
@@ -60,8 +64,8 @@ class Profile(Section):
     """How tenants are made."""
     routes: tuple[WebhookRoute, ...] = Field(min_length=1)
     """What senders post. The first route is the main one."""
-    answers: dict[RequestClass, Answer] = Field(default_factory=dict)
-    """The right answer to a request class, where it differs from the reference service's."""
+    answers: Answers = Answers()
+    """What the target answers, where that differs from the reference service."""
     truth: Truth
     """The database with the truth."""
     personal_data: PersonalData = PersonalData()
@@ -101,7 +105,7 @@ class Profile(Section):
         carried = self.headers.tenant_key or any("api_key" in route.placeholders for route in self.routes)
         if carried and any(tenant.api_key_env is None for tenant in self.tenants.fixed):
             raise ValueError("requests carry the tenant's API key: give api_key_env in each [[tenants.fixed]]")
-        dead = [kind.value for kind, answer in self.answers.items() if answer.row is Row.DEAD]
+        dead = [kind.value for kind, answer in self.answers.given.items() if answer.row is Row.DEAD]
         if dead and self.truth.dead is None:
             raise ValueError(f'answers.{dead[0]}.row is "dead": write [truth.dead], or row = "none"')
         self._require_tenant_columns()
@@ -139,9 +143,9 @@ class Profile(Section):
 
     def answer(self, request_class: RequestClass) -> Answer:
         """What the target must answer to a class; the defaults are the reference service's."""
-        answer = self.answers.get(request_class) or Answer()
+        answer = self.answers.of(request_class) or Answer(status=_DEFAULT_STATUS.get(request_class, (200,)))
         if request_class is RequestClass.PERSONAL and self.personal_data.policy != "refuse":
-            if request_class not in self.answers:
+            if self.answers.of(request_class) is None:
                 answer = self.answer(RequestClass.VALID)
             return answer if answer.row is not None else answer.model_copy(update={"row": Row.CANONICAL})
         if answer.row is not None:
@@ -172,7 +176,7 @@ class Profile(Section):
     def sends(self, route: WebhookRoute) -> frozenset[RequestClass]:
         """The request classes that are sent on a route."""
         sent = {kind for kind in RequestClass if route.can_express(kind)}
-        return frozenset(sent if RequestClass.CONFLICT in self.answers else sent - {RequestClass.CONFLICT})
+        return frozenset(sent if self.answers.conflict is not None else sent - {RequestClass.CONFLICT})
 
     def route(self, name: str) -> WebhookRoute:
         """The route of that name; ConfigError where there is none."""

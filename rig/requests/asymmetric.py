@@ -79,6 +79,31 @@ def plaid(event: Event) -> Request:
     return event.signed({"Plaid-Verification": (text + b"." + signature).decode()})
 
 
+def is_private_key(secret: str) -> bool:
+    """Whether a secret is a private key as PEM."""
+    return secret.lstrip().startswith("-----BEGIN")
+
+
+@cache
+def make_another_key(pem: str) -> str:
+    """A new private key of the same kind as this one, as PEM; ConfigError where it is none."""
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    old = _key(pem, "")
+    new: Any = None
+    if isinstance(old, rsa.RSAPrivateKey):
+        new = rsa.generate_private_key(65537, old.key_size)
+    elif isinstance(old, ec.EllipticCurvePrivateKey):
+        new = ec.generate_private_key(old.curve)
+    elif isinstance(old, ed25519.Ed25519PrivateKey):
+        new = ed25519.Ed25519PrivateKey.generate()
+    if new is None:
+        raise ConfigError(f"no other key can be made of the kind {type(old).__name__}")
+    written: bytes = new.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return written.decode()
+
+
 @cache
 def _key(pem: str, kind: str) -> Any:
     """The private key; ConfigError where it is none of this kind."""

@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl, quote
 from rig.errors import ConfigError
 from rig.profile import Profile, WebhookRoute, environment
 from rig.profile.placeholders import OF_SENDING, TENANT
-from rig.requests.signer import signer, write_key
+from rig.requests.signer import Sign, signer, write_key
 from rig.requests.template import PLACE, Template
 
 Values = list[object]
@@ -52,7 +52,7 @@ def made_up(profile: Profile, name: str) -> Credentials:
     own: dict[str, str] = {}
     for route in profile.routes:
         given = environment().get(route.secret_env or "", "")
-        own[route.secret] = given or write_key(route, name.encode().ljust(24, b"-"))
+        own[route.secret] = given or write_key(route, sha256(f"{name}/{route.secret}".encode()).digest()[:24])
         own[f"{route.secret}.old"] = write_key(route, b"-" * 24)
     return Credentials(name, own, name)
 
@@ -132,11 +132,8 @@ class Sender(ABC):
     """The slots whose values it needs, beside those of the body."""
 
     @abstractmethod
-    def request(self, values: Values, now: float, render_body: Render, *, tampered: bool = False) -> bytes:
-        """A request as bytes, sent at ``now`` (s). ``values`` has those of the event and of the time of sending.
-
-        ``tampered``: the body is changed after it was signed, by a space at its end.
-        """
+    def request(self, values: Values, now: float, render_body: Render) -> bytes:
+        """A request as bytes, sent at ``now`` (s). ``values`` has those of the event and of the time of sending."""
 
 
 def sender_of(profile: Profile, route: WebhookRoute, credentials: Credentials, address: Address) -> Sender:
@@ -146,9 +143,19 @@ def sender_of(profile: Profile, route: WebhookRoute, credentials: Credentials, a
 
 
 class TemplateSender(Sender):
-    """Fills the templates of a route. All that is constant for a tenant is filled in once, here."""
+    """Fills the templates of a route. All that is constant for a tenant is filled in once, here.
 
-    def __init__(self, profile: Profile, route: WebhookRoute, credentials: Credentials, address: Address) -> None:
+    ``change`` is done to each signature, to forge it.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        route: WebhookRoute,
+        credentials: Credentials,
+        address: Address,
+        change: Callable[[bytes], bytes] | None = None,
+    ) -> None:
         secret = credentials.secrets.get(route.secret, "")
         known = constants_of(route, credentials)
         self._gzip = route.content_encoding == "gzip"
@@ -162,16 +169,17 @@ class TemplateSender(Sender):
         first = f"{route.method} <path> HTTP/1.1\r\nHost: <host>\r\n"
         self._head = Template.of(first + head + length + body, known, OF_SENDING)
         self._signed = Template.of(route.signed, known, OF_SENDING)
-        self._sign = signer(route, secret) if route.scheme == "hmac" else None
+        self._sign = _changed(signer(route, secret), change) if route.scheme == "hmac" else None
         old = credentials.secrets.get(f"{route.secret}.old", "")
-        self._sign_old = signer(route, old) if "old_signature" in route.placeholders and old else None
+        has_old = "old_signature" in route.placeholders and old
+        self._sign_old = _changed(signer(route, old), change) if has_old else None
         self._signs_before_body = self._sign is not None and "signature" in route.placeholders_of_body
         self._signs_before_path = self._sign is not None and "signature" in self._path.slots
         self.slots = self._path.slots | self._head.slots | (self._signed.slots if self._sign else frozenset())
         self._digests = [pair for name, pair in _DIGESTS.items() if name in self.slots]
         self._needs_fields = "fields" in self.slots
 
-    def request(self, values: Values, now: float, render_body: Render, *, tampered: bool = False) -> bytes:
+    def request(self, values: Values, now: float, render_body: Render) -> bytes:
         """See ``Sender``."""
         if not self._signs_before_path:
             self._fill_path(values)
@@ -189,8 +197,6 @@ class TemplateSender(Sender):
             self._fill_signature(values)
         if self._signs_before_path:
             self._fill_path(values)
-        if tampered:
-            values[_BODY] = body = body + b" "
         values[_LENGTH] = len(body)
         return self._head.render(values)
 
@@ -221,7 +227,7 @@ class HookSender(Sender):
         }
         self.slots = frozenset().union(self._path.slots, *(text.slots for text in self._headers.values()))
 
-    def request(self, values: Values, now: float, render_body: Render, *, tampered: bool = False) -> bytes:
+    def request(self, values: Values, now: float, render_body: Render) -> bytes:
         """See ``Sender``; ConfigError where the function fails."""
         path = self._path.render(values)
         values[_PATH], url = path, self._address.url + path.decode()
@@ -254,8 +260,6 @@ class HookSender(Sender):
                 f"sender {self._route.hook!r} of route {self._route.name!r} returned {type(request).__name__}; it must "
                 "return a rig.requests.sender.Request, like event.signed(headers={…})"
             )
-        if tampered:
-            request = replace(request, body=request.body + b" ")
         return request.encode(self._host, self._address.base_path)
 
 
@@ -310,6 +314,10 @@ def constants_of(route: WebhookRoute, credentials: Credentials) -> dict[str, str
         if name in route.placeholders and not text.isprintable():
             raise ConfigError(f"route {route.name!r}: <{name}> has a line end or another control character")
     return known
+
+
+def _changed(sign: Sign, change: Callable[[bytes], bytes] | None) -> Sign:
+    return sign if change is None else lambda text: change(sign(text))
 
 
 def _fill_constants(text: str, known: Mapping[str, str]) -> str:

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ from rig.model import RequestClass, Row, RunKey, Scenario, Share
 from rig.profile import Profile, WebhookRoute
 from rig.requests.body import Bodies, compile_bodies, escaper
 from rig.requests.canary import Canary
+from rig.requests.forger import CannotForgeError, Forger
 from rig.requests.identity import Namespace, Series
 from rig.requests.sender import Address, Credentials, Render, Sender, Values, constants_of, sender_of
 from rig.requests.template import CANARIES, PLACE, SLOTS, Template
@@ -104,27 +105,19 @@ class Targeter:
             self._compiled[name] = _CompiledRoute.of(self, self.profile.route(route), credentials)
         return self._compiled[name]
 
-    def bind(
-        self, scenario: Scenario, credentials: Mapping[str, Credentials] | None = None, *, tampered: bool = False
-    ) -> Targets:
-        """The requests of one scenario. Without credentials only their expectations are available.
-
-        ``tampered``: each body is changed after it was signed.
-        """
-        return Targets(self, scenario, credentials or {}, tampered=tampered)
+    def bind(self, scenario: Scenario, credentials: Mapping[str, Credentials] | None = None) -> Targets:
+        """The requests of one scenario. Without credentials only their expectations are available."""
+        return Targets(self, scenario, credentials or {})
 
 
 class Targets:
     """The requests of one scenario, by their number."""
 
-    def __init__(
-        self, targeter: Targeter, scenario: Scenario, credentials: Mapping[str, Credentials], *, tampered: bool
-    ) -> None:
+    def __init__(self, targeter: Targeter, scenario: Scenario, credentials: Mapping[str, Credentials]) -> None:
         self.scenario = scenario
         self._run = targeter.run
         self._namespace = targeter.namespace
         self._route = targeter.profile.route(scenario.route)
-        self._tampered = tampered
         self._composition = Composition(scenario, targeter.run.seed)
         self._share: list[int] = self._composition.share.tolist()
         self._index: list[int] = self._composition.index.tolist()
@@ -137,7 +130,7 @@ class Targets:
         self._key_prefix = f"{scenario.keys_of or scenario.id}/{key_step}/{scenario.trial}/{scenario.route}/{spread}"
         self._correlations = Series(targeter.namespace, f"{scenario.label}#")
         self._makers = {
-            name: _RequestMaker(targeter, targeter.compile(scenario.route, credentials[name]), scenario)
+            name: _RequestMaker(targeter, scenario, credentials, name)
             for name in scenario.tenants
             if name in credentials
         }
@@ -188,7 +181,7 @@ class Targets:
 
     def request(self, seq: int, now: float) -> bytes:
         """Request ``seq`` as bytes, signed at ``now`` (s); KeyError when its tenant has no credentials."""
-        return self._makers[self._tenant[seq]].request(self, seq, now, tampered=self._tampered)
+        return self._makers[self._tenant[seq]].request(self, seq, now)
 
     def body(self, seq: int, now: float) -> bytes:
         """The body of request ``seq``, before a signature or a compression."""
@@ -219,7 +212,10 @@ class _CompiledRoute:
 class _RequestMaker:
     """Makes the requests of a scenario for one tenant."""
 
-    def __init__(self, targeter: Targeter, route: _CompiledRoute, scenario: Scenario) -> None:
+    def __init__(
+        self, targeter: Targeter, scenario: Scenario, credentials: Mapping[str, Credentials], tenant: str
+    ) -> None:
+        route = targeter.compile(scenario.route, credentials[tenant])
         self._started_unix = targeter.run.started_unix
         self._sender, self._envelope, self._events = route.sender, route.bodies.envelope, route.events
         default = targeter.profile.default_source
@@ -227,22 +223,35 @@ class _RequestMaker:
             _Form.of(share, route.bodies, route.escape(share.source or default)) for share in scenario.shares
         ]
         templates = [template for form in self._forms for template in form.templates]
+        self._forgers = _forgers(targeter, scenario, credentials, tenant)
         slots = self._sender.slots.union(*(template.slots for template in templates))
         slots |= self._envelope.slots if self._envelope is not None else frozenset()
         self._fill: list[Callable[[Values], None]] = [fill for slot, fill in _FILL.items() if slot in slots]
 
-    def request(self, targets: Targets, seq: int, now: float, *, tampered: bool) -> bytes:
+    def request(self, targets: Targets, seq: int, now: float) -> bytes:
+        if self._forgers and (forger := self._forgers.get(targets.place(seq)[0])) is not None:
+            return forger.request(partial(self._prepare_forged, targets, seq), now)
         values, render = self._prepare(targets, seq, now)
-        return self._sender.request(values, now, render, tampered=tampered)
+        return self._sender.request(values, now, render)
+
+    def _prepare_forged(
+        self, targets: Targets, seq: int, now: float, *, differs: bool = False, other: bool = False
+    ) -> tuple[Values, Render]:
+        """See ``rig.requests.forger.Prepare``."""
+        if other and targets.scenario.count == 1:
+            raise CannotForgeError("there is no other event")
+        return self._prepare(targets, (seq + 1) % targets.scenario.count if other else seq, now, differs=differs)
 
     def body(self, targets: Targets, seq: int, now: float) -> bytes:
         values, render = self._prepare(targets, seq, now)
         return render(values)
 
-    def _prepare(self, targets: Targets, seq: int, now: float) -> tuple[Values, Render]:
+    def _prepare(self, targets: Targets, seq: int, now: float, *, differs: bool = False) -> tuple[Values, Render]:
         """The values of the request, and what writes its body from them."""
         share, index = targets.place(seq)
         form = self._forms[share]
+        if differs:
+            form = form._replace(differs=True)
         template = form.templates[index % len(form.templates)]
         values = self._values(targets, seq, 0, form, now)
         if self._envelope is None and not form.cut:
@@ -276,6 +285,20 @@ class _RequestMaker:
             for slot in CANARIES:
                 values[PLACE[slot]] = canary[slot].encode()
         return values
+
+
+def _forgers(
+    targeter: Targeter, scenario: Scenario, credentials: Mapping[str, Credentials], tenant: str
+) -> dict[int, Forger]:
+    """What makes the requests of the forged shares, by the number of the share."""
+    profile, own = targeter.profile, credentials[tenant]
+    other = next((each for name, each in credentials.items() if name != tenant), None)
+    route = profile.route(scenario.route)
+    return {
+        number: Forger(profile, route, own, other, targeter.address, share.forgery)
+        for number, share in enumerate(scenario.shares)
+        if share.forgery is not None
+    }
 
 
 _OTHER = (1 << 20) + 1

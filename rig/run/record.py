@@ -37,6 +37,7 @@ from rig.evidence.scenario_runs import ScenarioRun
 from rig.model import Outcome, RequestClass, RunKey, Scenario
 from rig.profile import Profile
 from rig.requests.targeter import Targeter
+from rig.run.examples import find_examples
 from rig.run.job import Job
 from rig.stats import hlog
 from rig.target.secrets import Secrets
@@ -197,6 +198,8 @@ class Record:
         epoch_unix_s = manifest.started_utc.timestamp()
         log = hlog(rows, epoch_ns=manifest.epoch_monotonic_ns, epoch_unix_s=epoch_unix_s)
         self.pack.write_histograms(report.scenario.label, log)
+        if found := tuple(find_examples(self.targeter.bind(report.scenario), rows)):
+            self.pack.write_examples((*self.pack.examples(), *found))
         self.amend(scenario_runs=(*self.manifest.scenario_runs[:-1], report))
         return rows
 

@@ -97,6 +97,10 @@ def _of_service(name: str, *red: str, open: tuple[str, ...] = ()) -> Defect[Plan
     return Defect(name, stages.LADDER, injections.switch(name), red, open=open)
 
 
+def _letting_in(name: str, *red: str, truth: bool = False) -> Defect[PlannedRun]:
+    return Defect(name, stages.LETTING_IN, injections.switch(name), red or ("forged",), truth=truth)
+
+
 DEFECTS: tuple[Defect[Any], ...] = (
     # Of few or replayed events chance decides whether one is among the forgotten.
     _of_service("ack-without-storing", "S2.rows", "S8.rows", "totals", "EG3.1", open=("S6.rows", "S9.rows")),
@@ -128,6 +132,16 @@ DEFECTS: tuple[Defect[Any], ...] = (
     _of_service("copy-other-key", "copies", "totals"),
     _of_service("alias-not-normalised", "S9.rows"),
     _of_service("slow", "S8.time", "EG3.4"),
+    _letting_in("signature-unchecked"),
+    _letting_in("signature-unchecked-sometimes", truth=True),
+    _letting_in("signature-may-be-empty", truth=True),
+    _letting_in("signature-may-be-missing", truth=True),
+    _letting_in("signature-never-stale", truth=True),
+    _letting_in("signature-of-any-tenant", truth=True),
+    _letting_in("signature-of-any-event", truth=True),
+    _letting_in("signature-without-end", truth=True),
+    _letting_in("forged-kept"),
+    _letting_in("row-other-correlation", "S2.rows", "forged.rows", truth=True),
     Defect(
         "slow-when-sustained",
         stages.SUSTAINED,
@@ -189,6 +203,8 @@ DEFECTS: tuple[Defect[Any], ...] = (
             "totals",
             "duplicates",
             "copies",
+            "forged",
+            "forged.rows",
             *_PRIVACY,
             "EG3.1",
             "EG3.2",

@@ -25,8 +25,9 @@ from rig.evidence.gate import Verdict
 from rig.evidence.hashes import SUMS
 from rig.evidence.pack import VERDICTS, Pack
 from rig.machine.extras import missing
-from rig.model import Scenario
+from rig.model import FORGED, Scenario
 from rig.profile import Profile
+from rig.requests.forgeries import forgeries_of
 from rig.run.certify import certify
 from rig.run.job import Job
 from rig.run.open_run import OpenRun
@@ -37,7 +38,7 @@ from rig.selftest.bottlenecks import NO_POOL, ROW_LOCK_CONVOY, Seed
 from rig.selftest.diagnosis import Interview
 from rig.selftest.locust_run import Mix, run_mix
 from rig.selftest.matrix import Cell, Proof, cells_of, judge_pack
-from scenarios.ladder import Ladder, replay_storm, unique_storm
+from scenarios.ladder import Ladder, forged, replay_storm, unique_storm
 from scenarios.sustained import sustained_load
 
 STEP = 1000
@@ -47,6 +48,7 @@ PERF_REQUESTS, PERF_LIMIT_S = 4_000, 6.5
 spare: it is proven that the gate leaves it green, not how fast this machine is.
 """
 SHORT_UNIQUE = 4_000
+_FORGED = 3_000
 SUSTAINED_RATE_PER_S, SUSTAINED_S = 700.0, 10.0
 """More than the slow service takes, 500/s, and less than a healthy one does. As long as the default profile, so that no
 stall of a disk fills a fifth.
@@ -98,6 +100,8 @@ class Defect(Generic[T]):
     not_run: tuple[str, ...] = ()
     open: tuple[str, ...] = ()
     green: tuple[str, ...] = ()
+    truth: bool = False
+    """Whether only ``rig prove --truth`` tries it."""
 
     def cells(self, healthy: Iterable[str] = ()) -> dict[str, Verdict]:
         """Expected verdict of every declared gate, and of those that were green in the ``healthy`` run."""
@@ -168,6 +172,12 @@ def _plan_ladder(profile: Profile, **perf: Any) -> Iterator[Scenario]:
     yield from ladder.scenarios()
 
 
+def _plan_forged(profile: Profile) -> Iterator[Scenario]:
+    route = profile.routes[0]
+    yield unique_storm(STEP, route.name, ("A",))
+    yield forged(_FORGED, route.name, (FORGED, f"{FORGED}-2"), forgeries_of(profile, route))
+
+
 def _plan_steady_rate(profile: Profile) -> Iterator[Scenario]:
     yield sustained_load(
         profile.routes[0].name,
@@ -180,6 +190,8 @@ def _plan_steady_rate(profile: Profile) -> Iterator[Scenario]:
 
 def _plan_whole(profile: Profile) -> Iterator[Scenario]:
     yield from _plan_ladder(profile)
+    *_, storm = _plan_forged(profile)
+    yield storm
     yield from _plan_steady_rate(profile)
 
 
@@ -250,19 +262,35 @@ WHOLE = Stage("whole", partial(_run_live, scenarios=_plan_whole, samplers=True))
 LADDER = Stage(
     "ladder",
     partial(_run_live, scenarios=partial(_plan_ladder, perf_requests=PERF_REQUESTS, perf_limit_s=PERF_LIMIT_S)),
-    apart=("sustained.*", "warm-up.*", "samplers*", "littles_law", "EG*"),
+    apart=("sustained.*", "warm-up.*", "forged*", "samplers*", "littles_law", "EG*"),
 )
 """S1 to S9."""
+LETTING_IN = Stage(
+    "letting-in",
+    partial(_run_live, scenarios=_plan_forged),
+    gates=("forged*", "S2.*", "bodies", "totals", "duplicates", "copies", "probes", "accounting", "hygiene"),
+)
+"""S2, and forged requests among valid ones."""
 SHORT = Stage(
     "short",
     partial(_run_live, scenarios=_plan_short, samplers=True),
-    apart=("S[3-9].*", "sustained.*", "warm-up.*", "privacy.*", "calibration.*", "littles_law", "EG*"),
+    apart=("S[3-9].*", "forged*", "sustained.*", "warm-up.*", "privacy.*", "calibration.*", "littles_law", "EG*"),
 )
 """S1 and S2, the samplers beside them."""
 SUSTAINED = Stage(
     "sustained",
     partial(_run_live, scenarios=_plan_steady_rate),
-    apart=("S[1-9].*", "warm-up.*", "probes", "privacy.*", "calibration.*", "littles_law", "samplers*", "EG*"),
+    apart=(
+        "S[1-9].*",
+        "forged*",
+        "warm-up.*",
+        "probes",
+        "privacy.*",
+        "calibration.*",
+        "littles_law",
+        "samplers*",
+        "EG*",
+    ),
 )
 """An open loop."""
 NULL = Stage("null", partial(_run_live, act=_measure_rate), gates=())

@@ -5,6 +5,7 @@ correlation id where the profile matches by that::
 
     rig_request        one row per request: what it promises and how it ended
     rig_tenant         the run's tenants: their numbers, and what their rows carry
+    rig_forged         the forged ones of rig_request; their rows are in no other result
     rig_expected       rig_request by (tenant, key)
     rig_canonical      the canonical table by (tenant, key): the run's tenants, and the run's keys under any other
     rig_kept           rig_expected joined with rig_canonical, with the rows of either that the other lacks
@@ -40,6 +41,7 @@ _REQUEST: Columns = (
     ("wanted", "text"),
     ("outcome", "int"),
     ("channel", "text"),
+    ("forgery", "text"),
 )
 _TENANT: Columns = (("number", "int"), ("id", "text"))
 
@@ -50,6 +52,7 @@ _CONSTANTS: dict[str, sql.Composable] = {
 }
 
 _ANY = sql.SQL("true")
+_NOT_FORGED: LiteralString = "NOT EXISTS (SELECT FROM rig_forged f WHERE f.{column} = s.{place})"
 _OWN = sql.SQL("(s.key IN (SELECT key FROM rig_request) OR s.correlation IN (SELECT correlation FROM rig_request))")
 
 
@@ -74,12 +77,24 @@ class TruthComparison:
             # Of a table that others write to, only rows that name something of this run, or may be of it.
             "is_own": _OWN if tables.is_shared else _ANY,
             "is_own_dead": _own_dead(tables),
+            "not_forged": _ANY,
+            "not_forged_dead": _ANY,
         }
 
     def load(self, expectations: Iterable[Expectation]) -> None:
         """Load the requests that were sent, and the tenants."""
         self._staging.load("rig_request", _REQUEST, expectations)
         self._staging.load("rig_tenant", _TENANT, [(number, tenant.id) for number, tenant in enumerate(self._tenants)])
+
+        query = "SELECT key, correlation, tenant, forgery FROM rig_request WHERE forgery IS NOT NULL"
+        self._staging.define("rig_forged", sql.SQL(query))
+        [(self._has_forged,)] = self.select("SELECT EXISTS (SELECT FROM rig_forged)")
+        if self._has_forged:
+            token = self._names["token"]
+            self._names |= {
+                "not_forged": sql.SQL(_NOT_FORGED).format(column=sql.Identifier("key"), place=sql.Identifier("key")),
+                "not_forged_dead": sql.SQL(_NOT_FORGED).format(column=token, place=sql.Identifier("token")),
+            }
 
     def select(self, query: LiteralString) -> list[tuple[Any, ...]]:
         """The rows of a query over the named results; names in braces are filled in."""
@@ -132,10 +147,10 @@ class TruthComparison:
             )
             SELECT t.number AS tenant, s.tenant_id, s.key, count(*) AS found, {strangers} AS strangers
             FROM seen s JOIN rig_tenant t ON t.id = s.tenant_id {own_request}
-            WHERE {is_own} GROUP BY t.number, s.tenant_id, s.key
+            WHERE {is_own} AND {not_forged} GROUP BY t.number, s.tenant_id, s.key
             UNION ALL
-            SELECT NULL, tenant_id, key, count(*), 0 FROM seen
-            WHERE (tenant_id = ANY({ids})) IS NOT TRUE AND key IN (SELECT key FROM rig_request)
+            SELECT NULL, tenant_id, key, count(*), 0 FROM seen s
+            WHERE (tenant_id = ANY({ids})) IS NOT TRUE AND key IN (SELECT key FROM rig_request) AND {not_forged}
             GROUP BY tenant_id, key
             """,
             strangers=strangers,
@@ -150,10 +165,11 @@ class TruthComparison:
             WITH seen AS NOT MATERIALIZED (SELECT {dead_tenant} AS tenant_id, {dead_token} AS token FROM {dead})
             SELECT t.number AS tenant, s.tenant_id, s.token, count(*) AS found
             FROM seen s JOIN rig_tenant t ON t.id = s.tenant_id
-            WHERE {is_own_dead} GROUP BY t.number, s.tenant_id, s.token
+            WHERE {is_own_dead} AND {not_forged_dead} GROUP BY t.number, s.tenant_id, s.token
             UNION ALL
-            SELECT NULL, tenant_id, token, count(*) FROM seen
+            SELECT NULL, tenant_id, token, count(*) FROM seen s
             WHERE (tenant_id = ANY({ids})) IS NOT TRUE AND token IN (SELECT {token} FROM rig_request)
+                AND {not_forged_dead}
             GROUP BY tenant_id, token
             """,
         )
@@ -224,11 +240,15 @@ class TruthComparison:
         self._find_canonical()
         self._find_dead(named, fresh)
         channel = self._tables.truth.canonical.channel
+        found = ["canonical", "dead"]
         if channels and channel:
             self._find_channels(self._tables.canonical.columns[channel].word)
+            found.append("channel")
+        if self._has_forged:
+            self._find_forged()
+            found.append("forged")
         parts = sql.SQL(" UNION ALL ").join(
-            sql.SQL("SELECT * FROM {}").format(sql.Identifier(f"rig_finding_{part}"))
-            for part in ("canonical", "dead", *(("channel",) if channels and channel else ()))
+            sql.SQL("SELECT * FROM {}").format(sql.Identifier(f"rig_finding_{part}")) for part in found
         )
         self._staging.define("rig_finding", parts)
 
@@ -310,6 +330,26 @@ class TruthComparison:
             GROUP BY p.tenant, p.key, p.channels
             """,
             channel=channel,
+        )
+
+    def _find_forged(self) -> None:
+        """Rows of forged requests, whatever tenant they carry; those in a table of rejections are where they may be."""
+        rejections, truth = self._tables.truth.rejections, self._tables.truth
+        self._define(
+            "rig_finding_forged",
+            """
+            SELECT {is_forged} AS kind, f.tenant, f.key,
+                format('%s, stored as a %s row under tenant %s', f.forgery, s.place, coalesce(s.owner, 'NULL'))
+                    AS detail
+            FROM (
+                SELECT {row_canonical} AS place, {canonical_tenant} AS owner, {canonical_key} AS key, NULL AS token
+                FROM {canonical} WHERE {searches_canonical}
+                UNION ALL
+                SELECT {row_dead}, {dead_tenant}, NULL, {dead_token} FROM {dead} WHERE {searches_dead}
+            ) s JOIN rig_forged f ON f.key = s.key OR f.{token} = s.token
+            """,
+            searches_canonical=sql.Literal(truth.canonical.table not in rejections),
+            searches_dead=sql.Literal(truth.dead is not None and truth.dead.table not in rejections),
         )
 
     def _define(self, name: str, query: LiteralString, **parts: sql.Composable) -> None:

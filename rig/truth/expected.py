@@ -44,6 +44,8 @@ class Expectation(NamedTuple):
     outcome: int
     """``Outcome.code``."""
     channel: str | None
+    forgery: str | None
+    """What is wrong with it, where it is forged."""
 
 
 def expectations(
@@ -53,8 +55,11 @@ def expectations(
     for scenario_run, outcomes in enumerate(scenario_runs):
         targets = targeter.bind(outcomes.scenario)
         for seq, outcome in enumerate(outcomes.codes.tolist()):
+            forgery = targets.share(seq).forgery
             for tenant, key, correlation, row, channel, _ in targets.expect_all(seq):
-                yield Expectation(scenario_run, tenant_numbers[tenant], key, correlation, row, outcome, channel)
+                yield Expectation(
+                    scenario_run, tenant_numbers[tenant], key, correlation, row, outcome, channel, forgery
+                )
 
 
 def identities(targeter: Targeter, scenarios: Sequence[Scenario]) -> Iterator[tuple[str, str]]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rig.errors import UsageError
-from rig.model import Scenario
+from rig.model import FORGED, Scenario
 from rig.profile import Profile
+from rig.requests.forgeries import forgeries_of
 from scenarios.ladder import IDS, Ladder
 from scenarios.s8 import warm_up
 from scenarios.sustained import sustained_load
@@ -41,12 +42,22 @@ def ladder_scenarios(
         only=only or frozenset(IDS) - without,
         sends={route.name: profile.sends(route) for route in profile.routes},
         most_tenants=profile.tenant_count,
+        forgeries={route.name: forgeries_of(profile, route) for route in profile.routes},
         **options,
     )
     left_out = ladder.left_out()
     if only is not None and (asked := sorted(only & left_out.keys())):
         raise UsageError(f"--only {asked[0]}: {left_out[asked[0]]}")
-    return Plan(tuple(ladder.scenarios()), left_out)
+    scenarios = tuple(ladder.scenarios())
+    if "S2" in ladder.only and not ladder.documented and not any(scenario.id == FORGED for scenario in scenarios):
+        left_out = {**left_out, FORGED: _why_unforged(profile)}
+    return Plan(scenarios, left_out)
+
+
+def _why_unforged(profile: Profile) -> str:
+    if profile.answers.forged == "off":
+        return 'the profile says so ([answers] forged = "off")'
+    return "its routes are not signed and carry no API key, so there is nothing to forge"
 
 
 def sustained_scenarios(profile: Profile, rate_per_s: float, seconds: float, p95_ms: float) -> Plan:

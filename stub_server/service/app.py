@@ -14,7 +14,6 @@ import asyncio
 import inspect
 import json
 import logging
-import time
 import uuid
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,11 +23,10 @@ from aiohttp import web
 
 from stub_server.service.config import Config, Route
 from stub_server.service.directory import Directory
-from stub_server.service.intake import Dead, Delivery, Steps, WebhookOutcome, usable_text
+from stub_server.service.intake import Claim, Dead, Delivery, Steps, WebhookOutcome, usable_text
 from stub_server.service.metrics import Board, TimeSeries, dead_letter_series, request_series
 from stub_server.service.store import EventStore
 from stub_server.service.tokens import Claims, Verifier
-from stub_server.service.vendors import VERIFY
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -106,11 +104,12 @@ class Service:
             finally:
                 self._counters.add(_IN_FLIGHT, -1)
             self._counters.add(counted[outcome])
+            said, said_id = self._steps.reply(outcome, correlation_id)
             return web.Response(
                 status=_STATUS[outcome],
-                body=_BODY[outcome],
+                body=_BODY[said],
                 content_type="application/json",
-                headers={correlation_header: correlation_id},
+                headers={correlation_header: said_id},
             )
 
         return handle
@@ -129,14 +128,13 @@ class Service:
     async def _process(self, route: Route, request: web.Request, correlation_id: str, body: bytes) -> WebhookOutcome:
         headers = self._config.headers
         tenant = await self._directory.tenant(request.headers.get(headers.tenant_key, ""))
-        secret = tenant.secrets.get(route.secret) if tenant else None
-        signature = request.headers.get(route.signature_header, "")
-        if not tenant or not secret:
-            return WebhookOutcome.UNAUTHORIZED
-        if not VERIFY[route.scheme](secret, signature, body, time.time(), route.tolerance_s):
+        if not tenant:
             return WebhookOutcome.UNAUTHORIZED
         key = request.headers.get(headers.idempotency_key, "")
         delivery = Delivery(route, tenant.tenant_id, key, correlation_id, body)
+        if not self._steps.admit(Claim(route, tenant, request.headers.get(route.signature_header), body)):
+            await self._steps.refuse(delivery)
+            return WebhookOutcome.UNAUTHORIZED
         decision = self._steps.judge(delivery, await self._directory.taxonomy())
         outcome = await self._steps.persist(delivery, decision)
         if isinstance(decision, Dead):

@@ -1,10 +1,10 @@
 """Defects of the service: each is a switch that makes it wrong in one way, so that a gate can be seen to fail.
 
-Flow: the service is two steps, ``judge`` (pure) and ``persist`` (one transaction). ``inject_defects(steps, defects)``
-wraps them. Without a defect it returns them as they are, so the normal path knows nothing of this module.
-Deduplication, copies (``copying``) and the row-lock convoy are defects of the schema, the two of the pool are defects
-of the store: give the same ``--defect`` list to ``migrate`` and to ``serve``. The last five make the service slow and
-nothing else (``bottlenecks``).
+Flow: the service is a few steps, above all ``judge`` (pure) and ``persist`` (one transaction). ``inject_defects(steps,
+defects)`` wraps them; ``letting_in`` has the defects of those before and after the two. Without a defect it returns
+them as they are, so the normal path knows nothing of this module. Deduplication, copies (``copying``) and the row-lock
+convoy are defects of the schema, the two of the pool are defects of the store: give the same ``--defect`` list to
+``migrate`` and to ``serve``. The last five make the service slow and nothing else (``bottlenecks``).
 
 Not for anything that a real service should do.
 """
@@ -19,6 +19,7 @@ from dataclasses import replace
 from enum import StrEnum
 from functools import partial
 
+from stub_server.service import letting_in
 from stub_server.service.bottlenecks import compute_much, log_much
 from stub_server.service.directory import Taxonomy
 from stub_server.service.errors import ServiceUsageError
@@ -53,6 +54,18 @@ class ServiceDefect(StrEnum):
     COPY_NO_TENANT = "copy-no-tenant"
     COPY_OTHER_KEY = "copy-other-key"
     DEAD_COPY_OTHER_TENANT = "dead-copy-other-tenant"
+    SIGNATURE_UNCHECKED = "signature-unchecked"
+    SIGNATURE_UNCHECKED_SOMETIMES = "signature-unchecked-sometimes"
+    SIGNATURE_MAY_BE_EMPTY = "signature-may-be-empty"
+    SIGNATURE_MAY_BE_MISSING = "signature-may-be-missing"
+    SIGNATURE_NEVER_STALE = "signature-never-stale"
+    SIGNATURE_OF_ANY_TENANT = "signature-of-any-tenant"
+    SIGNATURE_OF_ANY_EVENT = "signature-of-any-event"
+    SIGNATURE_WITHOUT_END = "signature-without-end"
+    FORGED_KEPT = "forged-kept"
+    ANSWER_CONTRADICTS = "answer-contradicts"
+    ANSWER_OTHER_CORRELATION = "answer-other-correlation"
+    ROW_OTHER_CORRELATION = "row-other-correlation"
     ROW_LOCK_CONVOY = "row-lock-convoy"
     POOL_OF_ONE = "pool-of-one"
     NO_POOL = "no-pool"
@@ -196,5 +209,6 @@ _INJECTIONS: dict[ServiceDefect, Callable[[Steps], Steps]] = {
     ServiceDefect.ANSWERS_BEFORE_COMMIT: _answer_early,
     ServiceDefect.LOG_AMPLIFICATION: log_much,
     ServiceDefect.BUSY_LOOP: compute_much,
+    **{ServiceDefect(name): inject for name, inject in letting_in.INJECTIONS.items()},
 }
 """The defects of the steps. The others lie in the schema or in the store."""

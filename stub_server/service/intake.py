@@ -12,14 +12,16 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NoReturn
 
 from stub_server.service.config import Route
-from stub_server.service.directory import Taxonomy
+from stub_server.service.directory import KnownTenant, Taxonomy
 from stub_server.service.events import EventReader, InvalidEvent, SaleEvent
+from stub_server.service.vendors import VERIFY
 
 KEY_CHARACTERS_MAX = 255
 PERSONAL_KEYS = frozenset(
@@ -140,19 +142,50 @@ class WebhookOutcome(StrEnum):
     ERROR = "error"
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a request says of its sender. ``signature`` is None where the header is missing."""
+
+    route: Route
+    tenant: KnownTenant
+    signature: str | None
+    body: bytes
+
+
+def admits(claim: Claim) -> bool:
+    """Whether the tenant's secret signed the body."""
+    route, secret = claim.route, claim.tenant.secrets.get(claim.route.secret)
+    if not secret:
+        return False
+    return VERIFY[route.scheme](secret, claim.signature or "", claim.body, time.time(), route.tolerance_s)
+
+
+async def keep_nothing(delivery: Delivery) -> None:
+    """A request that is refused leaves no row."""
+
+
+def reply_as_it_was(outcome: WebhookOutcome, correlation_id: str) -> tuple[WebhookOutcome, str]:
+    """The answer says how the request ended, with its own correlation id."""
+    return outcome, correlation_id
+
+
 Judge = Callable[[Delivery, Taxonomy], Decision]
 Persist = Callable[[Delivery, Decision], Awaitable[WebhookOutcome]]
 
 
 @dataclass(frozen=True)
 class Steps:
-    """The two steps between a good signature and the answer, as values, so that a defect can replace either.
+    """The steps of a request, as values, so that a defect can replace each.
 
-    ``judge`` is pure and decides; ``persist`` is one transaction and stores.
+    ``admit`` verifies the signature, ``judge`` is pure and decides, ``persist`` is one transaction and stores.
+    ``refuse`` is what becomes of a request that was not admitted, ``reply`` what body and headers of an answer say.
     """
 
     judge: Judge
     persist: Persist
+    admit: Callable[[Claim], bool] = admits
+    refuse: Callable[[Delivery], Awaitable[None]] = keep_nothing
+    reply: Callable[[WebhookOutcome, str], tuple[WebhookOutcome, str]] = reply_as_it_was
 
 
 def holds_personal(value: Any) -> bool:

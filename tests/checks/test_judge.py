@@ -175,7 +175,9 @@ def test_exit_gates_come_first_and_say_what_they_are_made_of() -> None:
     gates = judge(case(*ladder()))
     assert [gate.id for gate in gates[:5]] == [gate.id for gate in EXIT_GATES]
     assert {gate.verdict for gate in gates[:5]} == {PASS}
-    assert by_id(gates)["EG3.2"].figures == dict.fromkeys(("S1.rows", "S5.rows", "S6.rows", "duplicates"), "PASS")
+    assert by_id(gates)["EG3.2"].figures == dict.fromkeys(
+        ("S1.rows", "S5.rows", "S6.rows", "duplicates", "S1.answers", "S5.answers", "S6.answers"), "PASS"
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from rig.model import Pace, RequestClass, RunKey, Scenario, Share
+from rig.model import Forgery, Pace, RequestClass, RunKey, Scenario, Share
 from rig.profile import Profile
 from rig.profile.routes import sender_names
+from rig.requests.forger import CannotForgeError, why_not
 from rig.requests.sender import Address, Credentials
 from rig.requests.targeter import Targeter, Targets
 from tests.engine.scenes import taken_apart
@@ -19,9 +20,17 @@ NOW = 1_900_000_000
 OLD_SECRET = "whsec_" + "c2VjcmV0IG9mIHllc3RlcmRheSwgMjQ="
 
 
-def targets_of(shape: Shape, *, tampered: bool = False, secret: str = "") -> Targets:
+# What a check of a signature sees: no tenant, and not the time.
+OF_SIGNATURES = [
+    kind
+    for kind in Forgery
+    if kind not in (Forgery.UNKNOWN_TENANT, Forgery.NO_TENANT, Forgery.STALE, Forgery.FROM_FUTURE)
+]
+
+
+def profile_of(shape: Shape) -> Profile:
     route = {"name": "in", "path": "/in", **shape.route}
-    profile = Profile.model_validate(
+    return Profile.model_validate(
         {
             "version": 1,
             "name": "receiver",
@@ -34,11 +43,15 @@ def targets_of(shape: Shape, *, tampered: bool = False, secret: str = "") -> Tar
             },
         }
     )
-    scenario = Scenario("S2", "t", 3, "in", ("A",), (Share(RequestClass.VALID, 3),), Pace(1))
+
+
+def targets_of(shape: Shape, *, forgery: Forgery | None = None, secret: str = "") -> Targets:
+    profile = profile_of(shape)
+    scenario = Scenario("S2", "t", 3, "in", ("A",), (Share(RequestClass.VALID, 3, forgery=forgery),), Pace(1))
     secrets = {"webhook": secret or shape.secret, "webhook.old": OLD_SECRET}
     address = Address("hooks.example.test:8080", "/base")
     credentials = {"A": Credentials(API_KEY, secrets, TENANT)}
-    return Targeter(profile, RunKey(1, "senders", NOW - 10), address).bind(scenario, credentials, tampered=tampered)
+    return Targeter(profile, RunKey(1, "senders", NOW - 10), address).bind(scenario, credentials)
 
 
 def sent(targets: Targets, shape: Shape) -> list[Sent]:
@@ -64,7 +77,21 @@ def test_the_receiver_accepts_what_the_rig_sends(shape: Shape) -> None:
 
 @pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape.covers_body], ids=lambda shape: shape.name)
 def test_the_receiver_refuses_a_body_that_was_changed_after_it_was_signed(shape: Shape) -> None:
-    assert not any(is_accepted(shape, request) for request in sent(targets_of(shape, tampered=True), shape))
+    targets = targets_of(shape, forgery=Forgery.BODY_SPACE)
+    assert not any(is_accepted(shape, request) for request in sent(targets, shape))
+
+
+@pytest.mark.parametrize("forgery", OF_SIGNATURES)
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+def test_the_receiver_refuses_what_is_forged(shape: Shape, forgery: Forgery) -> None:
+    profile = profile_of(shape)
+    if why := why_not(profile, profile.routes[0], forgery, tenants=1):
+        pytest.skip(why)
+    try:
+        requests = sent(targets_of(shape, forgery=forgery), shape)
+    except CannotForgeError as error:
+        pytest.skip(str(error))
+    assert not any(is_accepted(shape, request) for request in requests)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from rig.evidence.truth import DiscrepancyKind, Group, Total, TruthReport
 from rig.model import Outcome, RequestClass, Row, Share
-from rig.profile import Answer, Profile
+from rig.profile import Answer, Answers, Profile
 from rig.requests.targeter import Expected
 from rig.truth.reconcile import Baseline
 from tests.truth.world import TENANTS, World, profile, scenario, tenant_id
@@ -210,7 +210,7 @@ def test_an_acknowledgement_of_any_request_of_a_key_counts(world: World) -> None
 
 
 def test_a_request_that_may_leave_no_row(make_world: Callable[[Profile], World]) -> None:
-    described = profile().model_copy(update={"answers": {MALFORMED: Answer(status=(422,), row=Row.NONE)}})
+    described = profile().model_copy(update={"answers": Answers(malformed=Answer(status=(422,), row=Row.NONE))})
     world = make_world(described)
     world.run_scenario(scenario("S3", Share(MALFORMED, 2)))
     assert world.read().discrepancies == ()

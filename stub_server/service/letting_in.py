@@ -1,0 +1,119 @@
+"""Defects of the service about who it lets in, and about what it answers: each wraps one step of a request.
+
+Not for anything that a real service should do.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
+
+from stub_server.service.intake import Claim, Dead, Decision, Delivery, Reason, Steps, WebhookOutcome, digest_only
+
+_UNCHECKED_ONE_IN = 1000
+_CONTRADICTED_ONE_IN = 100
+_FOREVER_S = float("inf")
+
+
+def _let_in_where(is_let_in: Callable[[Claim], bool]) -> Callable[[Steps], Steps]:
+    """Steps that let in what ``is_let_in`` says, beside what is right."""
+    return lambda steps: replace(steps, admit=lambda claim: is_let_in(claim) or steps.admit(claim))
+
+
+def _let_in_changed(change: Callable[[Claim], Claim]) -> Callable[[Steps], Steps]:
+    """Steps that check another claim than the one that is made."""
+    return lambda steps: replace(steps, admit=lambda claim: steps.admit(change(claim)))
+
+
+def _check_most(steps: Steps) -> Steps:
+    """One signature in a thousand is not checked."""
+    numbers = count(1)
+    return replace(steps, admit=lambda claim: next(numbers) % _UNCHECKED_ONE_IN == 0 or steps.admit(claim))
+
+
+def _try_all_secrets(steps: Steps) -> Steps:
+    """The secret of any tenant that was seen will do."""
+    known: dict[str, Claim] = {}
+
+    def admit(claim: Claim) -> bool:
+        known.setdefault(claim.tenant.tenant_id, claim)
+        return any(steps.admit(replace(claim, tenant=each.tenant)) for each in known.values())
+
+    return replace(steps, admit=admit)
+
+
+def _remember_signatures(steps: Steps) -> Steps:
+    """A signature that was right once is right for every body."""
+    good: set[str] = set()
+
+    def admit(claim: Claim) -> bool:
+        if claim.signature in good:
+            return True
+        if is_good := steps.admit(claim):
+            good.add(claim.signature or "")
+        return is_good
+
+    return replace(steps, admit=admit)
+
+
+def _keep_refused(steps: Steps) -> Steps:
+    """What is refused is kept as a dead letter."""
+
+    async def refuse(delivery: Delivery) -> None:
+        await steps.persist(delivery, Dead(Reason.SCHEMA_INVALID, None, digest_only(delivery.body)))
+
+    return replace(steps, refuse=refuse)
+
+
+def _contradict(steps: Steps) -> Steps:
+    """One accepted event in a hundred is stored, and told that it failed."""
+    numbers = count(1)
+
+    def reply(outcome: WebhookOutcome, correlation_id: str) -> tuple[WebhookOutcome, str]:
+        wrong = outcome is WebhookOutcome.ACCEPTED and next(numbers) % _CONTRADICTED_ONE_IN == 0
+        return WebhookOutcome.ERROR if wrong else outcome, correlation_id
+
+    return replace(steps, reply=reply)
+
+
+def _answer_another_id(steps: Steps) -> Steps:
+    """The correlation id of an answer is made up."""
+    return replace(steps, reply=lambda outcome, _: (outcome, str(uuid.uuid4())))
+
+
+def _store_another_id(steps: Steps) -> Steps:
+    """The correlation id of an accepted event's row is made up."""
+
+    async def persist(delivery: Delivery, decision: Decision) -> WebhookOutcome:
+        if not isinstance(decision, Dead):
+            delivery = replace(delivery, correlation_id=str(uuid.uuid4()))
+        return await steps.persist(delivery, decision)
+
+    return replace(steps, persist=persist)
+
+
+def _without_end(claim: Claim) -> Claim:
+    return replace(claim, body=claim.body.rstrip())
+
+
+def _without_limit(claim: Claim) -> Claim:
+    return replace(claim, route=claim.route.model_copy(update={"tolerance_s": _FOREVER_S}))
+
+
+INJECTIONS: dict[str, Callable[[Steps], Steps]] = {
+    "signature-unchecked": _let_in_where(lambda claim: True),
+    "signature-unchecked-sometimes": _check_most,
+    "signature-may-be-empty": _let_in_where(lambda claim: claim.signature is not None and not claim.signature.strip()),
+    "signature-may-be-missing": _let_in_where(lambda claim: claim.signature is None),
+    "signature-never-stale": _let_in_changed(_without_limit),
+    "signature-of-any-tenant": _try_all_secrets,
+    "signature-of-any-event": _remember_signatures,
+    "signature-without-end": _let_in_changed(_without_end),
+    "forged-kept": _keep_refused,
+    "answer-contradicts": _contradict,
+    "answer-other-correlation": _answer_another_id,
+    "row-other-correlation": _store_another_id,
+}
+"""By the names of ``ServiceDefect``."""
