@@ -82,6 +82,18 @@ class RequestIndex:
         """The request that carried a canary token (any of its shapes); None if it is not of this run."""
         return self._by_canary.get(token)
 
+    @property
+    def has_canaries(self) -> bool:
+        """Whether any request carried personal data."""
+        return any(
+            share.request_class is RequestClass.PERSONAL for scenario in self._scenarios for share in scenario.shares
+        )
+
+    @property
+    def identities(self) -> list[str]:
+        """All keys and correlation ids."""
+        return list(self._by_identity)
+
     def by_identity(self, identity: str) -> str | None:
         """The first request with this key or correlation id; None if it is not of this run."""
         return self._by_identity.get(identity)

@@ -26,13 +26,14 @@ from rig.model import Scenario, Tenant
 from rig.profile import Profile
 from rig.requests.targeter import Targeter
 from rig.truth.arrival import ArrivalWatch, await_arrival
-from rig.truth.canaries import Findings, Search, search_log
+from rig.truth.canaries import Findings, Search
 from rig.truth.expected import RequestIndex, RunOutcomes
+from rig.truth.logs import search_log
 from rig.truth.preflight import preflight, require_sound_tables
 from rig.truth.quiesce import Quiescence, quiesce
 from rig.truth.reconcile import Baseline, reconcile
 from rig.truth.session import connect, in_words
-from rig.truth.tables import event_tables, find_columns
+from rig.truth.tables import event_tables, find_columns, now_in_transactions
 
 
 class TruthReader:
@@ -139,7 +140,12 @@ class TruthReader:
             ):
                 tables = event_tables(connection, self._profile.truth)
                 allowed = self._allowed_columns(connection)
-                search = Search(tables, self._personal_keys, index, tenants, baseline, allowed)
+                if baseline.since is not None and baseline.since > now_in_transactions(connection):
+                    # A database that was restored since counts its transactions anew: every row may be new.
+                    baseline = replace(baseline, since=None)
+                may_fill = self._profile.personal_data.policy != "refuse"
+                keys = self._personal_keys
+                search = Search(tables, keys, index, tenants, baseline, allowed, columns=not may_fill)
                 searched = background.submit(search.search_tables, searching)
                 reconciled = reconcile(connection, tables, targeter, scenario_runs, tenants, baseline)
                 searched.result()
@@ -158,7 +164,7 @@ class TruthReader:
             duplicated_keys=reconciled.duplicated_keys,
             keys_reconciled=reconciled.keys_reconciled,
             read_s=time.monotonic() - began,
-            notes=(*baseline.notes, *reconciled.notes, *findings.overflow_notes("tables")),
+            notes=(*baseline.notes, *reconciled.notes, *search.notes, *findings.overflow_notes("tables")),
             keys_unattributed=search.ownerless_count,
             copies=reconciled.copies.total,
             copy_examples=reconciled.copies.examples,

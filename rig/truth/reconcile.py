@@ -21,7 +21,7 @@ from rig.truth.comparison import TruthComparison
 from rig.truth.copies import NO_COPIES, Copies, find_copies
 from rig.truth.expected import RunOutcomes, expectations
 from rig.truth.staging import Staging, may_create_temporary
-from rig.truth.tables import EventTables, now_in_transactions
+from rig.truth.tables import EventTables
 
 DISCREPANCIES_MAX = 10_000
 """At most so many keys are named; all are counted."""
@@ -123,9 +123,7 @@ def reconcile(
     comparison.observe()
     reader = _Reader(comparison, scenario_runs, tenants, baseline, tables)
     reconciled = reader.read(pooled=tables.may_be_nameless)
-    # A database that was restored since has begun to count anew.
-    since = baseline.since if baseline.since and baseline.since <= now_in_transactions(connection) else None
-    return replace(reconciled, copies=find_copies(staging, tables, scenario_runs, tenants, since))
+    return replace(reconciled, copies=find_copies(staging, tables, scenario_runs, tenants, baseline.since))
 
 
 class _Reader:

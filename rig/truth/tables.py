@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import Connection, sql
@@ -28,6 +28,12 @@ _IS_SOUND = (
 """JSON without an escape that PostgreSQL takes for no character: NUL, or half of a surrogate pair."""
 
 
+_AS_TEXT: dict[str, LiteralString] = {
+    "bytea": "pg_catalog.encode({}, 'escape')",
+    "_bytea": "(SELECT string_agg(encode(part, 'escape'), ' ') FROM unnest({}) AS part)",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column; ``type`` is the name of its type, or of the base type where it is a domain.
@@ -43,13 +49,27 @@ class Column:
     searched: bool
     declared: str = "text"
     """The type as PostgreSQL spells it in a cast."""
+    may_be_personal: bool = True
+    """False for truth values, times and enums, which can hold no personal data whatever their name."""
 
     @property
     def text(self) -> sql.Composable:
         """SQL that gives the value as text; of bytea, the readable bytes."""
-        identifier = sql.Identifier(self.name)
-        template = "pg_catalog.encode({}, 'escape')" if self.type == "bytea" else "{}::text"
-        return sql.SQL(template).format(identifier)
+        return self.as_text(sql.Identifier(self.name))
+
+    def as_text(self, value: sql.Composable) -> sql.Composable:
+        """The same of another name of the column."""
+        return sql.SQL(_AS_TEXT.get(self.type, "{}::text")).format(value)
+
+    @property
+    def is_bytes(self) -> bool:
+        """Whether its values come as bytes."""
+        return self.type == "bytea"
+
+    @property
+    def value(self) -> sql.Composable:
+        """SQL that gives what the column holds: bytes as they are, everything else as text."""
+        return sql.Identifier(self.name) if self.is_bytes else self.text
 
     @property
     def word(self) -> sql.Composable:
@@ -258,6 +278,15 @@ def text_tables(connection: Connection[Any], schemas: Sequence[str]) -> list[Tab
     return [table for table in tables if table.text_columns]
 
 
+def comment_tables(connection: Connection[Any]) -> list[Table]:
+    """The catalogs of comments on the objects of this database and of the server."""
+    rows = connection.execute(
+        "SELECT oid FROM pg_catalog.pg_class WHERE relname IN ('pg_description', 'pg_shdescription')"
+        " AND relnamespace = 'pg_catalog'::regnamespace ORDER BY oid"
+    )
+    return [_table(connection, oid) for (oid,) in rows.fetchall()]
+
+
 def _source(connection: Connection[Any], truth: Truth, section: CanonicalTable | DeadTable, profile_key: str) -> Table:
     if section.sql is not None:
         return _result_of(connection, section.sql, profile_key)
@@ -366,23 +395,34 @@ def _describe(
     # numeric is in its modifier, which is -1 for a domain, as for a numeric without precision.
     columns = connection.execute(
         """
+        WITH RECURSIVE step AS (
+            SELECT oid AS domain, oid, typtype, typbasetype FROM pg_catalog.pg_type
+            UNION ALL
+            SELECT step.domain, t.oid, t.typtype, t.typbasetype
+            FROM step JOIN pg_catalog.pg_type t ON t.oid = step.typbasetype WHERE step.typtype = 'd'
+        ), bottom AS (SELECT domain, oid FROM step WHERE typtype <> 'd')
         SELECT a.name, base.typname::text,
             element.typcategory IN ('S', 'U', 'C') AND element.typname NOT IN ('uuid', 'pg_lsn', 'txid_snapshot'),
             element.typcategory = 'I' OR element.typname = 'numeric'
-                AND (a.modifier = -1 OR (a.modifier - 4) >> 16 >= %(digits)s),
-            pg_catalog.format_type(a.type, a.modifier)
+                AND (a.modifier = -1 OR (a.modifier - 4) >> 16 >= %(digits)s)
+                OR element.typcategory = 'R' AND element.typname !~ '^(int[48]|date|tsz?|tstz)(multi)?range$',
+            pg_catalog.format_type(a.type, a.modifier),
+            element.typcategory NOT IN ('B', 'D', 'T', 'E')
         FROM unnest(%(names)s::text[], %(types)s::oid[], %(modifiers)s::int[])
             WITH ORDINALITY AS a (name, type, modifier, place)
         JOIN pg_catalog.pg_type t ON t.oid = a.type
-        JOIN pg_catalog.pg_type base ON base.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
-        JOIN pg_catalog.pg_type element
-            ON element.oid = CASE WHEN base.typcategory = 'A' THEN base.typelem ELSE base.oid END
+        JOIN bottom ON bottom.domain = t.oid
+        JOIN pg_catalog.pg_type base ON base.oid = bottom.oid
+        JOIN bottom below
+            ON below.domain = CASE WHEN base.typcategory = 'A' AND base.typelem <> 0 THEN base.typelem ELSE base.oid END
+        JOIN pg_catalog.pg_type element ON element.oid = below.oid
         ORDER BY a.place
         """,
         {"names": list(names), "types": list(types), "modifiers": list(modifiers), "digits": len(_DIGITS)},
     )
     return {
-        name: Column(name, kind, text, text or besides, declared) for name, kind, text, besides, declared in columns
+        name: Column(name, kind, text, text or besides, declared, personal)
+        for name, kind, text, besides, declared, personal in columns
     }
 
 

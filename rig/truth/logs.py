@@ -1,0 +1,57 @@
+"""Finds canaries in log files and other texts of lines, in all spellings of ``rig.truth.spellings``.
+
+Flow: a file is read in blocks of whole lines. A block is searched for what canaries begin with, and only its lines that
+have any of it are examined. So a long log costs little more than reading it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from rig.evidence.truth import CanaryHit
+from rig.truth.canaries import Findings
+from rig.truth.expected import RequestIndex
+from rig.truth.spellings import Anchors, tokens_in
+
+_BLOCK_BYTES = 1 << 20
+_CARRIED_BYTES = 512
+"""More than the longest spelling of a canary, so that one is found even where an endless line is cut."""
+
+
+def search_log(path: Path, index: RequestIndex, findings: Findings) -> None:
+    """Search one log file, line by line; OSError where it cannot be read."""
+    with path.open("rb") as file:
+        for number, token, spelling in tokens_by_line(file.read):
+            request = index.by_canary(token)
+            if request is not None:
+                what = f"value {token}{f' ({spelling})' if spelling else ''}"
+                findings.add(CanaryHit(f"{path}:{number}", True, what, request))
+
+
+def tokens_by_line(read: Callable[[int], bytes]) -> Iterator[tuple[int, str, str]]:
+    """(line number, token, spelling) of each canary; an endless line is read in pieces that overlap."""
+    number, carried = 1, b""
+    told: set[tuple[int, str]] = set()
+    while piece := read(_BLOCK_BYTES):
+        # UTF-16 has a zero byte beside each letter; without them all encodings are searched alike.
+        block = carried + (piece.replace(b"\0", b"") if b"\0" in piece else piece)
+        end = block.rfind(b"\n") + 1
+        is_endless = not end and len(block) > _BLOCK_BYTES
+        for line, token, spelling in _search_block(block if is_endless else block[:end], number):
+            if (line, token) not in told:
+                told.add((line, token))
+                yield line, token, spelling
+        number += block.count(b"\n")
+        carried = block[-_CARRIED_BYTES:] if is_endless else block[end:]
+    yield from (each for each in _search_block(carried, number) if each[:2] not in told)
+
+
+def _search_block(block: bytes, first: int) -> Iterator[tuple[int, str, str]]:
+    anchors = Anchors.in_block(block)
+    if not anchors:
+        return
+    for number, line in enumerate(block.split(b"\n"), first):
+        if anchors.are_in(line):
+            for token, spelling in tokens_in(line).items():
+                yield number, token, spelling
