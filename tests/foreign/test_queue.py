@@ -113,6 +113,7 @@ ONE = "[answers.valid]\nstatus = [{0}]\n[answers.replay]\nstatus = [{0}]\n{1}\n"
     ("mode", "answers", "verdicts"),
     [
         ("known", ONE.format(201, "again = [409]"), {"S1.answers": "PASS", "S1.rows": "PASS"}),
+        ("denies", ONE.format(201, "again = [409]"), {"S1.answers": "FAIL", "S1.rows": "FAIL"}),
         ("same-body", ONE.format(200, "same_body = true"), {"S1.answers": "PASS"}),
         ("other-body", ONE.format(200, "same_body = true"), {"S1.answers": "FAIL", "S1.rows": "PASS"}),
         ("other-body", ONE.format(200, ""), {"S1.answers": "PASS"}),

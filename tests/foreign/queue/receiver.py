@@ -15,6 +15,8 @@ many jobs each runs at once. ``ORDERS_BEHIND=50`` leaves 50 older orders in the 
 - ``other-body``: a new body at each replay
 - ``refuses``: 422 for a known order with another amount
 - ``overwrites``: the last amount wins
+- ``hides``: 422 for a known order with another amount, and the last amount wins all the same
+- ``denies``: 409 for every order, and none is stored
 """
 
 from __future__ import annotations
@@ -108,6 +110,8 @@ async def take(request: Request) -> Response:
 
 
 async def answer_at_once(order: dict[str, Any]) -> Response:
+    if ANSWERS == "denies":
+        return Response(status_code=409)
     answer = {"order": order["id"], "receipt": str(uuid.uuid4())}
     is_new = await insert(order, answer)
     async with pool.connection() as connection:
@@ -116,13 +120,13 @@ async def answer_at_once(order: dict[str, Any]) -> Response:
         ).fetchone()
         assert row is not None
         first, amount = row
-        if ANSWERS == "overwrites" and not is_new:
+        if ANSWERS in ("overwrites", "hides") and not is_new:
             await connection.execute(
                 "UPDATE orders SET amount = %s WHERE order_id = %s", [order["amount"], order["id"]]
             )
     if ANSWERS == "known":
         return Response(status_code=201 if is_new else 409)
-    if ANSWERS == "refuses" and amount != order["amount"]:
+    if ANSWERS in ("refuses", "hides") and amount != order["amount"]:
         return Response(status_code=422)
     return Response(json.dumps(first if ANSWERS == "same-body" else answer), 200, media_type="application/json")
 
