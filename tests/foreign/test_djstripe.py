@@ -39,7 +39,7 @@ def test_its_profile_has_no_tenants_no_dead_letters_and_keeps_personal_data() ->
 @pytest.mark.full
 @pytest.mark.timeout(600)
 def test_the_doctor_finds_nothing_wrong(environ: Mapping[str, str]) -> None:
-    ended = rig("doctor", "--profile", str(PROFILE), "--json", env=environ, timeout_s=200)
+    ended = rig("doctor", "--profile", str(PROFILE), "--json", env=environ, timeout_s=400)
     assert ended.code == ExitCode.PASS, ended.out
 
 
