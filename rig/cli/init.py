@@ -5,13 +5,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from rig.cli.options import decorate_with
 from rig.errors import ExitCode, UsageError
-from rig.init.questions import QUESTIONS, Answers, Question, ask_all
+from rig.init.questions import QUESTIONS, Answers, Back, Question, ask_all
+
+if TYPE_CHECKING:
+    from rig.init.draft import Findings
+    from rig.init.lookups import Lookups
+    from rig.init.pasted import Pasted
+
+_PASTE_BYTES_MAX = 1 << 21
+_FROM_EVENT = ("event-id", "event-amount", "event-time")
 
 
 def _parameter(question: Question) -> str:
@@ -24,42 +32,142 @@ def _option(question: Question) -> Callable[..., Any]:
     return click.option(f"--{question.name}", _parameter(question), type=kind, help=about)
 
 
+def _list_senders(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from rig.init.senders import table
+
+        click.echo(table())
+        context.exit(0)
+
+
 @click.command("init")
 @click.argument("path", type=click.Path(path_type=Path), default=Path("rig.toml"))
 @click.option("--yes", is_flag=True, help="Ask nothing. Take the default of what is not given.")
+@click.option(
+    "--from-curl", type=click.Path(allow_dash=True), help="Take address, headers and event from a curl command in FILE."
+)
+@click.option(
+    "--list-senders", is_flag=True, is_eager=True, expose_value=False, callback=_list_senders,
+    help="List the senders whose signature is known, and what each needs.",
+)  # fmt: skip
 @decorate_with(*map(_option, QUESTIONS))
-def init(path: Path, yes: bool, **given: Any) -> int:
+def init(path: Path, yes: bool, from_curl: str | None, **given: Any) -> int:
     """Ask a few questions about a service and write its profile.
 
-    The default path is rig.toml. Every question is an option too; what is given is not asked. Secrets are never asked
-    for, only the names of the environment variables that hold them.
+    The default path is rig.toml. Every question is an option too; what is given is not asked. At a question, < goes
+    back, ? explains, - leaves out. Answers may also come from a file on stdin, one a line. Secrets are never asked for,
+    only the names of the environment variables that hold them.
+
+    Where the service and the truth DSN can be reached, a few events are sent to find the tables and what their columns
+    hold (--probe no prevents it).
     """
     from rig.init.draft import draft, write
+    from rig.profile import environment
 
     if path.exists():
         raise UsageError(f"{path} exists already; give another path, or move it away")
-    if not yes and not sys.stdin.isatty():
-        raise UsageError("there is no terminal to ask in; give --yes, and the options that differ from their defaults")
-
-    def ask(question: Question, answers: Answers) -> str:
-        answer: str | None = given[_parameter(question)]
-        if answer is not None:
-            return answer
-        return question.default_after(answers) if yes else _ask_in_terminal(question, answers)
-
-    answers = ask_all(ask)
-    write(draft(answers, path), path)
+    pasted = _pasted(from_curl)
+    answers_given = {question.name: given[_parameter(question)] for question in QUESTIONS}
+    asker = _Asker({name: text for name, text in answers_given.items() if text is not None}, pasted, yes, environment())
+    answers = ask_all(asker.ask, asker.typed)
+    write(draft(answers, path, pasted, asker.findings), path)
+    for note in (*pasted.notes, *(asker.findings.notes if asker.findings else ())):
+        click.echo(f"rig: {note}", err=True)
     click.echo(f"rig: {path} is written; read it through, export the variables that it names, and then", err=True)
     click.echo(f"rig:   rig doctor --profile {path}", err=True)
     return ExitCode.PASS
 
 
-def _ask_in_terminal(question: Question, answers: Answers) -> str:
-    """Ask until the answer is a valid one."""
-    kind = click.Choice(question.choices) if question.choices else None
-    while True:
-        answer: str = click.prompt(question.prompt, default=question.default_after(answers), type=kind, err=True)
-        try:
-            return question.check(answer, answers)
-        except UsageError as error:
-            click.echo(f"  {error}", err=True)
+def _pasted(file: str | None) -> Pasted:
+    from rig.init.curl import parse_curl
+    from rig.init.pasted import Pasted, take_over
+
+    if file is None:
+        return Pasted()
+    try:
+        with click.open_file(file, "rb") as source:
+            data = source.read(_PASTE_BYTES_MAX)
+        text = data.decode()
+    except OSError as error:
+        raise UsageError(f"--from-curl {file}: it cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"--from-curl {file}: it is not text in UTF-8") from None
+    return take_over(parse_curl(text))
+
+
+class _Asker:
+    """Answers a question: from the options, the pasted request, what probes found, the default, or the user."""
+
+    def __init__(self, given: dict[str, str], pasted: Pasted, yes: bool, environ: Any) -> None:
+        from rig.init.lookups import Lookups
+
+        self._given, self._pasted, self._yes, self._environ = given, pasted, yes, environ
+        self._lookups: Lookups = Lookups(environ)
+        self._terminal = sys.stdin.isatty()
+        self.typed: set[str] = set()
+        self.findings: Findings | None = None
+
+    def ask(self, question: Question, answers: Answers) -> str:
+        """The answer to a question. ``Back`` where the user wants the one before."""
+        known = self._known(question, answers)
+        if known is not None:
+            return known
+        default = self._default(question, answers)
+        return default if self._yes else self._ask_user(question, answers, default)
+
+    def _known(self, question: Question, answers: Answers) -> str | None:
+        name = question.name
+        if name in self._given:
+            return self._given[name]
+        if name == "sender" and self._pasted.sender:
+            return self._pasted.sender
+        if name == "event" and (self._pasted.event is not None or answers["sender"]):
+            return ""
+        if name == "scheme" and self._pasted.answers.get("scheme"):
+            return self._pasted.answers["scheme"]
+        if name in self._pasted.answers:
+            return self._pasted.answers[name]
+        if self._pasted.answers and name in ("signature-prefix", "tenant-header", "correlation-header"):
+            return ""
+        if self.findings is not None:
+            return self.findings.answers.get(name)
+        return None
+
+    def _default(self, question: Question, answers: Answers) -> str:
+        from rig.init.draft import event_default
+
+        if question.name in _FROM_EVENT:
+            return event_default(question.name, answers, self._pasted)
+        return question.default_after(answers)
+
+    def _ask_user(self, question: Question, answers: Answers, default: str) -> str:
+        """Ask until the answer is a valid one."""
+        if not self.typed and self._terminal:
+            click.echo("Enter takes the answer in brackets; ? explains, < goes back, - leaves out.", err=True)
+        choices = f" ({', '.join(question.choices)})" if question.choices else ""
+        while True:
+            click.echo(f"{question.prompt}{choices} [{default}]: ", nl=False, err=True)
+            line = sys.stdin.readline()
+            if not line:
+                if self._terminal:
+                    raise click.Abort
+                raise UsageError(
+                    f"there is no answer to --{question.name}: the input ended; give --yes, and the options that "
+                    "differ from their defaults"
+                )
+            typed = line.rstrip("\r\n")
+            if typed.strip() == "<":
+                raise Back
+            if typed.strip() == "?":
+                click.echo(f"  {question.explain}".replace("\n", "\n  "), err=True)
+                continue
+            try:
+                answer = question.check(typed or default, answers)
+                self._lookups.check(question.name, answer, answers)
+            except UsageError as error:
+                if not self._terminal:
+                    raise
+                click.echo(f"  {error}", err=True)
+                continue
+            self.typed.add(question.name)
+            return typed or default

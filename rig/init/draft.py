@@ -5,44 +5,99 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from rig.errors import ConfigError, UsageError
+from rig.init.pasted import Pasted
+from rig.init.sample_event import EVENT_BYTES_MAX, SampleEvent, event_of_preset, id_prefix, read_event
 from rig.profile import parse_profile
+from rig.profile.placeholders import names_in
+from rig.profile.routes import sender_names, sender_preset
 from rig.requests.body import compile_bodies
 
 _EVENT: dict[str, Any] = {"id": "evt-1", "type": "order.created", "source": "web"}
-_EVENT_BYTES_MAX = 1 << 20
-_RESERVED = re.compile(r'"@rig:([a-z]+)@"')
+_MADE_UP = SampleEvent("json", _EVENT, "the made-up event")
+_FORM_TYPE = "application/x-www-form-urlencoded"
 
 
-def draft(answers: Mapping[str, str], path: Path) -> str:
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What probes found. ``answers`` are by the names of the questions."""
+
+    answers: Mapping[str, str] = field(default_factory=dict)
+    key_sql: str = ""
+    """SQL that makes the key from a column of the table ``t``; empty where the column is the key."""
+    fields: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """``truth.canonical.fields``."""
+    rows: Mapping[str, str] = field(default_factory=dict)
+    """The table of each class: canonical, dead or none."""
+    not_refused: frozenset[int] = frozenset()
+    """Which ways to spoil the body the service took for valid, by their numbers."""
+    notes: tuple[str, ...] = ()
+
+
+def draft(
+    answers: Mapping[str, str], path: Path, pasted: Pasted | None = None, findings: Findings | None = None
+) -> str:
     """The text of the profile; it loads and its bodies compile, else ConfigError or UsageError names what is wrong."""
-    event = _event(answers["event"])
-    ids = [tenant.strip() for tenant in answers["tenant-ids"].split(",") if tenant.strip()]
-    fixed = [] if answers["provision-sql"] else [(tenant, _variable(tenant)) for tenant in ids]
+    pasted, findings = pasted or Pasted(), findings or Findings()
+    event = own_event(answers, pasted)
     text: str = _template().render(
-        answers,
         given={name.replace("-", "_"): answer for name, answer in answers.items()},
-        body=_body(event, answers),
-        amount_at=answers["event-amount"],
-        fixed=fixed,
-        schemas=[schema.strip() for schema in answers["schemas"].split(",")],
-        statuses={
-            "valid": answers["stored-status"],
-            "replay": f"{answers['stored-status']},{answers['duplicate-status']}",
-            "malformed": answers["malformed-status"],
-            "personal": answers["malformed-status"],
-            "invalid_json": answers["malformed-status"],
-        },
+        pasted=pasted,
+        tenants=[
+            (tenant, _variable(tenant) if answers["tenant-header"] else "") for tenant in _listed(answers["tenant-ids"])
+        ],
+        schemas=_listed(answers["schemas"]),
+        statuses=_statuses(answers, findings),
+        canonical=_canonical(answers, findings, event),
+        dead=answers["dead-table"],
+        fields=findings.fields,
+        malformed=[way for number, way in enumerate(_spoilt(answers, event)) if number not in findings.not_refused],
+        **_body_keys(answers, pasted, event),
     )
+    if len(text.encode()) > EVENT_BYTES_MAX:
+        raise UsageError(f"the profile would be larger than {EVENT_BYTES_MAX:,} bytes; give a shorter event")
     profile = parse_profile(text, path)
     for route in profile.routes:
         compile_bodies(route)
     return text
+
+
+def own_event(answers: Mapping[str, str], pasted: Pasted) -> SampleEvent | None:
+    """The event that the answers are about; None where the preset of the sender has its own and it is no single one."""
+    if answers["event"]:
+        return _read(answers["event"])
+    if pasted.event is not None:
+        return pasted.event
+    if not answers["sender"]:
+        return _MADE_UP
+    if answers["sender"] not in sender_names():
+        raise UsageError(f"--sender {answers['sender'][:60]}: no such preset; `rig init --list-senders` lists all")
+    return event_of_preset(answers["sender"])
+
+
+def event_default(name: str, answers: Mapping[str, str], pasted: Pasted) -> str:
+    """The default of a question about the event, from the event itself."""
+    event = own_event(answers, pasted)
+    if event is None or event.batch > 1:
+        event = None if event is None else SampleEvent(event.format, event.content[0], event.name)
+    if event is None:
+        return ""
+    if _is_presets(answers, pasted):
+        return event.id_path if name == "event-id" and key_is_in_event(answers) else ""
+    return {"event-id": event.id_path, "event-amount": event.amount_path, "event-time": event.time_path}[name]
+
+
+def key_is_in_event(answers: Mapping[str, str]) -> bool:
+    """Whether the body carries the key by which rows are looked up, and no header does."""
+    headers = sender_preset(answers["sender"]).get("route", {}).get("headers", {}) if answers["sender"] else {}
+    carried = any(names_in(text) & {"key", "event"} for text in headers.values())
+    return not answers["idempotency-header"] and not carried
 
 
 def write(text: str, path: Path) -> None:
@@ -54,6 +109,14 @@ def write(text: str, path: Path) -> None:
         raise UsageError(f"{path} exists already; give another path, or move it away") from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+def _is_presets(answers: Mapping[str, str], pasted: Pasted) -> bool:
+    return bool(answers["sender"]) and not answers["event"] and pasted.event is None
+
+
+def _listed(text: str) -> list[str]:
+    return [each for part in text.split(",") if (each := part.strip())]
 
 
 def _template() -> Any:
@@ -78,8 +141,9 @@ def _quote(text: str) -> str:
 
 def _literal(text: str) -> str:
     """A TOML literal string, which is easier to read; a basic one where that is not possible."""
-    plain = text.isprintable() and "'''" not in text and not text.endswith("'")
-    return f"'''{text}'''" if plain else _quote(text)
+    plain = text.replace("\n", "").isprintable() and "'''" not in text and not text.endswith("'")
+    first = "\n" if "\n" in text else ""  # TOML takes it off again
+    return f"'''{first}{text}'''" if plain else _quote(text)
 
 
 def _variable(tenant: str) -> str:
@@ -87,52 +151,79 @@ def _variable(tenant: str) -> str:
     return f"API_KEY_{re.sub(r'[^A-Z0-9]+', '_', tenant.upper()).strip('_')}"
 
 
-def _event(file: str) -> dict[str, Any]:
-    if not file:
-        return dict(_EVENT)
+def _read(file: str) -> SampleEvent:
     try:
         with Path(file).open("rb") as source:
-            document = json.loads(source.read(_EVENT_BYTES_MAX))
-    except OSError as error:
-        raise UsageError(f"--event {file}: it cannot be read: {error.strerror or error}") from None
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"--event {file}: it is not valid JSON: {error}") from None
-    if not isinstance(document, dict):
-        raise UsageError(f"--event {file}: it must hold one JSON object, an event as a sender posts it")
-    return document
+            data = source.read(EVENT_BYTES_MAX + 1)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"--event {file}: it cannot be read: {why or error}") from None
+    return read_event(data, f"--event {file}")
 
 
-def _body(event: dict[str, Any], answers: Mapping[str, str]) -> str:
-    """The event as a profile's body, with placeholders for its id, amount and time."""
-    _replace(event, "event-id", answers, lambda old: "<event>" if isinstance(old, str) else "@rig:number@")
-    if answers["event-amount"]:
-        _replace(event, "event-amount", answers, _amount)
-    if answers["event-time"]:
-        _replace(event, "event-time", answers, lambda old: "<iso>" if isinstance(old, str) else "@rig:unix@")
-    return _RESERVED.sub(r"<\1>", json.dumps(event, ensure_ascii=False))
-
-
-def _amount(old: Any) -> str:
-    if isinstance(old, str):
-        return "<decimal>"
-    return "@rig:decimal@" if isinstance(old, float) else "@rig:amount@"
-
-
-def _replace(event: dict[str, Any], option: str, answers: Mapping[str, str], placeholder: Any) -> None:
-    here: Any = event
-    steps = answers[option].split(".")
-    for step in steps[:-1]:
-        here = _at(here, step, option, answers[option])
-    old = _at(here, steps[-1], option, answers[option])
-    if isinstance(old, dict | list | bool) or old is None:
+def _body_keys(answers: Mapping[str, str], pasted: Pasted, event: SampleEvent | None) -> dict[str, Any]:
+    """The keys of the route about its body: ``body`` None where the preset's is sent."""
+    form_type = pasted.content_type
+    none = {"body": None, "events": 1, "format": "json", "content_type": form_type}
+    if event is None or (_is_presets(answers, pasted) and not answers["event-id"]):
+        return none
+    events = event.batch
+    if events > 1:
+        event = SampleEvent(event.format, event.content[0], event.name)
+    if not form_type and not answers["sender"]:
+        form_type = {"form": _FORM_TYPE, "text": "application/xml", "json": ""}[event.format]
+    in_event = key_is_in_event(answers)
+    if answers["event-id"]:
+        event = event.with_id(answers["event-id"], is_key=in_event)
+    elif in_event:
         raise UsageError(
-            f"--{option} {answers[option]}: give the path of a text or a number, not of {json.dumps(old)[:60]}"
+            "--event-id: no id was found in the event, and no header names it; give the dotted path of its id, or "
+            "--idempotency-header"
         )
-    here[int(steps[-1]) if isinstance(here, list) else steps[-1]] = placeholder(old)
+    if answers["event-amount"]:
+        event = event.with_amount(answers["event-amount"])
+    if answers["event-time"]:
+        event = event.with_time(answers["event-time"])
+    return {"body": event.body(), "events": events, "format": event.format, "content_type": form_type}
 
 
-def _at(here: Any, step: str, option: str, path: str) -> Any:
-    try:
-        return here[int(step)] if isinstance(here, list) else here[step]
-    except (KeyError, IndexError, TypeError, ValueError):
-        raise UsageError(f"--{option} {path}: the event has no {step!r} there") from None
+def _spoilt(answers: Mapping[str, str], event: SampleEvent | None) -> list[dict[str, str]]:
+    """Ways to make the body wrong."""
+    ways: list[dict[str, str]] = []
+    if event is None:
+        return ways
+    if answers["event-amount"]:
+        ways.append({"set": answers["event-amount"], "to": "no number"})
+    names_its_row = key_is_in_event(answers) and answers["dead-table"]  # else no dead letter could be found
+    if answers["event-id"] and event.format != "text" and not names_its_row:
+        ways.insert(0, {"remove": answers["event-id"]})
+    return ways
+
+
+def _statuses(answers: Mapping[str, str], findings: Findings) -> dict[str, tuple[str, str]]:
+    """The statuses of each class, and the table of its row."""
+    wrong = "dead" if answers["dead-table"] else "none"
+    return {
+        "valid": (answers["stored-status"], "canonical"),
+        "replay": (f"{answers['stored-status']},{answers['duplicate-status']}", "canonical"),
+        "malformed": (answers["malformed-status"], findings.rows.get("malformed", wrong)),
+        "personal": (answers["malformed-status"], findings.rows.get("personal", wrong)),
+        "invalid_json": (answers["invalid-json-status"], findings.rows.get("invalid_json", wrong)),
+    }
+
+
+def _canonical(answers: Mapping[str, str], findings: Findings, event: SampleEvent | None) -> dict[str, str]:
+    """Table and key; a statement where the column holds more than the key."""
+    column = f"t.{_identifier(answers['canonical-key'])}"
+    made = findings.key_sql
+    if not made and event is not None and answers["event-id"] and key_is_in_event(answers):
+        prefix = id_prefix(str(event.value("event-id", answers["event-id"])), is_key=True) if event.batch == 1 else ""
+        made = f"substr({column}::text, {len(prefix) + 1})" if prefix else ""
+    if not made:
+        return {"table": answers["canonical-table"], "key": answers["canonical-key"]}
+    table = ".".join(map(_identifier, answers["canonical-table"].split(".")))
+    return {"sql": f"SELECT {made} AS rig_key, t.* FROM {table} AS t", "key": "rig_key"}
+
+
+def _identifier(name: str) -> str:
+    return name if re.fullmatch(r"[a-z_][a-z0-9_]*", name) else '"' + name.replace('"', '""') + '"'

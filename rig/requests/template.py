@@ -36,7 +36,7 @@ class Template:
         text = constants[0].replace("%", "%%")
         for slot, constant in zip(slots, constants[1:], strict=True):
             text += ("%d" if slot in NUMBERS else "%b") + constant.replace("%", "%%")
-        self._text = text.encode()
+        self._text = text.encode(errors="backslashreplace")  # half of a surrogate pair, as JSON writes it
         places = [PLACE[slot] for slot in slots]
         self._pick: Callable[[Sequence[object]], object] = itemgetter(*places) if places else lambda _: ()
 

@@ -40,7 +40,9 @@ def test_the_defaults_give_a_profile_that_loads(tmp_path: Path) -> None:
     assert ended.code == ExitCode.PASS, ended.err
     assert f"rig doctor --profile {path}" in ended.err
     profile = load_profile(path)
-    assert [tenant.api_key_env for tenant in profile.tenants.fixed] == ["API_KEY_TENANT_A", "API_KEY_TENANT_B"]
+    assert profile.tenants.fixed == ()
+    assert profile.truth.dead is None
+    assert '"id": "<key>"' in profile.routes[0].body
     assert profile.routes[0].secret_env == "WEBHOOK_SECRET"
     assert path.read_text().count("\n# ") > 10
 
@@ -87,13 +89,13 @@ def test_the_users_own_event_becomes_the_body(tmp_path: Path) -> None:
     file.write_text(json.dumps(EVENT))
     profile = drafted(
         tmp_path, event=str(file), event_id="order.no", event_amount="order.total", event_time="order.at",
-        personal_at="lines.0.customer.email",
+        personal_at="lines.0.customer.email", idempotency_header="Key",
     )  # fmt: skip
     bodies = compile_bodies(profile.routes[0])
     given = {"event": b"e1", "decimal": b"0.99", "iso": b"2027-02-02T00:00:00Z", "canary-email": b"x@y.z"}
     values = [given.get(slot) for slot in SLOTS]
     assert json.loads(bodies.valid.render(values)) == {
-        "order": {"no": "e1", "total": 0.99, "at": "2027-02-02T00:00:00Z", "note": EVENT["order"]["note"]},
+        "order": {"no": "A-e1", "total": 0.99, "at": "2027-02-02T00:00:00Z", "note": EVENT["order"]["note"]},
         "lines": [{"id": 7}],
     }
     assert len(bodies.malformed) == 2
@@ -103,7 +105,10 @@ def test_the_users_own_event_becomes_the_body(tmp_path: Path) -> None:
 def test_numbers_stay_numbers(tmp_path: Path) -> None:
     file = tmp_path / "event.json"
     file.write_text('{"rows": [{"id": 7, "cents": 100}], "at": 1700000000}')
-    profile = drafted(tmp_path, event=str(file), event_id="rows.0.id", event_amount="rows.0.cents", event_time="at")
+    profile = drafted(
+        tmp_path, event=str(file), event_id="rows.0.id", event_amount="rows.0.cents", event_time="at",
+        idempotency_header="Key",
+    )  # fmt: skip
     given = {"number": 5, "amount": 600, "unix": 1_800_000_000}
     body = compile_bodies(profile.routes[0]).valid.render([given.get(slot) for slot in SLOTS])
     assert json.loads(body) == {"rows": [{"id": 5, "cents": 600}], "at": 1_800_000_000}
@@ -112,10 +117,11 @@ def test_numbers_stay_numbers(tmp_path: Path) -> None:
 def test_answers_reach_their_keys(tmp_path: Path) -> None:
     profile = drafted(
         tmp_path, name="till", base_url="https://till.example/in", ready="/up", process_match='till "serve"',
-        scheme="hmac-sha256-base64", signature_prefix="v1,", tenant_header="Authorization", tenant_prefix="Token ",
+        scheme="hmac-sha256-base64", signature_prefix="v1,", tenant_prefix="Token ",
         provision_sql="INSERT INTO shops\nVALUES (%(tenant_id)s) RETURNING \"no\"", stored_status="202",
-        duplicate_status="200,409", malformed_status="422", schemas="till, audit", dead_match="payload-key",
-        dead_column="headers", dead_path="delivery", canonical_correlation="trace", personal_at="who.email",
+        duplicate_status="200,409", malformed_status="422",
+        dead_table="letters", correlation_header="Trace", tenant_header="Authorization", schemas="till, audit",
+        dead_match="payload-key", dead_column="headers", dead_path="delivery", canonical_correlation="trace", personal_at="who.email",
     )  # fmt: skip
     assert profile.headers.tenant_key_prefix == "Token "
     assert profile.tenants.provision_sql == 'INSERT INTO shops\nVALUES (%(tenant_id)s) RETURNING "no"'
@@ -147,7 +153,9 @@ def test_an_answer_that_cannot_be_one(tmp_path: Path, option: str, answer: str, 
         assert answer not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", ["", "[1]", '{"id": ', "\0", "[" * 100_000])
+@pytest.mark.parametrize(
+    "content", ["", "[]", "7", '{"id": ', "\0", "[" * 100_000, '{"id": 1e400}', '{"id": NaN}', '{"id": "a", "id": "b"}']
+)
 def test_an_event_that_is_none(tmp_path: Path, content: str) -> None:
     file = tmp_path / "event.json"
     file.write_text(content)

@@ -1,0 +1,101 @@
+"""Whether an answer is true of the service that runs: its address, and the tables and columns of its database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg
+
+from rig.errors import ConfigError, UsageError
+from rig.target.endpoint import Endpoint
+from rig.target.http_probe import HttpProbe
+from rig.truth.session import connect
+
+_TIMEOUT_S = 2.0
+_COLUMNS = """
+SELECT n.nspname::text, c.relname::text, array_agg(a.attname::text ORDER BY a.attnum)
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+GROUP BY 1, 2 ORDER BY 1, 2
+"""
+_TABLE_OF = {"canonical-tenant": "canonical-table", "canonical-key": "canonical-table",
+             "canonical-correlation": "canonical-table", "dead-tenant": "dead-table",
+             "dead-column": "dead-table"}  # fmt: skip
+
+
+class Lookups:
+    """Checks answers. What cannot be looked up is let through: the doctor finds it later."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self._columns: dict[str, dict[tuple[str, str], list[str]]] = {}
+
+    def check(self, name: str, answer: str, answers: Mapping[str, str]) -> None:
+        """UsageError where the answer is not true, with what is."""
+        if name == "base-url":
+            self._check_url(answer)
+        elif name == "schemas":
+            self._check_schemas(answer, answers)
+        elif name in ("canonical-table", "dead-table") and answer:
+            self._check_table(name, answer, answers)
+        elif name in _TABLE_OF and answer:
+            self._check_column(name, answer, answers)
+
+    def schemas(self, answers: Mapping[str, str]) -> list[str]:
+        """The schemas that have tables."""
+        return list(dict.fromkeys(schema for schema, _ in self._tables(answers)))
+
+    def _check_url(self, url: str) -> None:
+        try:
+            endpoint = Endpoint.parse(url).check_and_pin(None)
+        except ConfigError as error:
+            raise UsageError(f"--base-url: {error}") from None
+        response = HttpProbe(endpoint, _TIMEOUT_S).connect()
+        if response.status != 200:
+            raise UsageError(f"--base-url: nobody listens at {url} ({response.problem}); start the service")
+
+    def _check_schemas(self, answer: str, answers: Mapping[str, str]) -> None:
+        there = self.schemas(answers)
+        missing = [schema for each in answer.split(",") if (schema := each.strip()) not in there]
+        if there and missing:
+            raise UsageError(
+                f"--schemas: the database has no tables in {missing[0]!r}; it has some in {', '.join(there)}"
+            )
+
+    def _check_table(self, name: str, answer: str, answers: Mapping[str, str]) -> None:
+        tables = self._tables(answers)
+        if tables and self._find(answer, answers) is None:
+            schemas = [schema.strip() for schema in answers["schemas"].split(",")]
+            known = [table for schema, table in tables if schema in schemas] or [f"{one}.{two}" for one, two in tables]
+            raise UsageError(f"--{name}: the database has no table {answer!r}; it has {', '.join(known[:30])}")
+
+    def _check_column(self, name: str, answer: str, answers: Mapping[str, str]) -> None:
+        columns = self._find(answers[_TABLE_OF[name]], answers)
+        if columns is not None and answer not in columns:
+            raise UsageError(
+                f"--{name}: {answers[_TABLE_OF[name]]} has no column {answer!r}; it has {', '.join(columns)}"
+            )
+
+    def _find(self, table: str, answers: Mapping[str, str]) -> list[str] | None:
+        """The columns of a table, which is named as in a profile."""
+        tables = self._tables(answers)
+        names = [(schema.strip(), table) for schema in answers["schemas"].split(",")]
+        names += [(table[:at], table[at + 1 :]) for at, letter in enumerate(table) if letter == "."]
+        return next((tables[name] for name in names if name in tables), None)
+
+    def _tables(self, answers: Mapping[str, str]) -> Mapping[tuple[str, str], list[str]]:
+        dsn = self._environ.get(answers.get("truth-dsn-env", ""), "")
+        if dsn and dsn not in self._columns:
+            self._columns[dsn] = _read_catalog(dsn)
+        return self._columns.get(dsn, {})
+
+
+def _read_catalog(dsn: str) -> dict[tuple[str, str], list[str]]:
+    try:
+        with connect(dsn) as connection:
+            rows: list[Any] = connection.execute(_COLUMNS).fetchall()
+    except psycopg.Error:
+        return {}
+    return {(schema, table): columns for schema, table, columns in rows}
