@@ -121,7 +121,8 @@ def test_answers_reach_their_keys(tmp_path: Path) -> None:
         provision_sql="INSERT INTO shops\nVALUES (%(tenant_id)s) RETURNING \"no\"", stored_status="202",
         duplicate_status="200,409", malformed_status="422",
         dead_table="letters", correlation_header="Trace", tenant_header="Authorization", schemas="till, audit",
-        dead_match="payload-key", dead_column="headers", dead_path="delivery", canonical_correlation="trace", personal_at="who.email",
+        dead_match="payload-key", dead_column="headers", dead_path="delivery", canonical_correlation="trace",
+        personal_at="who.email",
     )  # fmt: skip
     assert profile.headers.tenant_key_prefix == "Token "
     assert profile.tenants.provision_sql == 'INSERT INTO shops\nVALUES (%(tenant_id)s) RETURNING "no"'

@@ -111,7 +111,8 @@ def test_the_header_of_a_signature_names_its_sender(header: str, sender: str) ->
 
 def test_static_headers_of_a_known_sender_are_kept() -> None:
     profile = profile_of(
-        "curl http://127.0.0.1/in -H 'X-GitHub-Event: issues' -H 'X-GitHub-Delivery: 72d3162e-cc78-11e3-81ab-4c9367dc0958'"
+        "curl http://127.0.0.1/in -H 'X-GitHub-Event: issues'"
+        " -H 'X-GitHub-Delivery: 72d3162e-cc78-11e3-81ab-4c9367dc0958'"
         " -H 'X-Hub-Signature-256: sha256=ab' -H 'User-Agent: GitHub-Hookshot/044aadd' --json '{\"id\":\"p1\"}'",
         event_id="",
     )
