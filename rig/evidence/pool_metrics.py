@@ -6,6 +6,7 @@ them in the columns ``POOL_COLUMNS``.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 
@@ -18,26 +19,39 @@ ACQUIRED = "acquired"
 TIMEOUTS = "timeouts"
 
 
+_PAIRS = r"(?:[^\"{}\n]|\"(?:[^\"\\\n]|\\.)*+\")*+"
+_LABELS = rf"\{{{_PAIRS}\}}"
+_SAMPLE = re.compile(
+    rf"""[ \t]*+
+    (?:(?P<name>[A-Za-z_:][\w:]*+)[ \t]*+(?:{_LABELS})?              # pool_total{{pod="a"}}
+    |\{{[ \t]*+"(?P<quoted>[^"\\\n]*+)"[ \t]*+(?:,{_PAIRS})?\}})       # {{"pool_total",pod="a"}}
+    [ \t]*+(?P<value>[+-]?[0-9.]++(?:[eE][+-]?[0-9]++)?)
+    (?:[ \t]++-?[0-9.]++)?                                         # when it was measured
+    (?:[ \t]*+\#[ \t]*+{_LABELS}.*)?                              # an exemplar of OpenMetrics
+    [ \t]*+""",
+    re.ASCII | re.VERBOSE,
+)
+"""A line with a finite value, in the format of Prometheus or OpenMetrics. NaN is a gauge that was never set."""
+
+
 def sums(text: str, names: Mapping[str, str | None]) -> dict[str, float]:
-    """Those series of ``names`` (meaning: name in the metrics, or None) that Prometheus text holds.
+    """Those series of ``names`` (meaning: name in the metrics, or None) that a text of metrics holds.
 
     Samples of one name are added up whatever their labels, because each process of a service has its own.
     """
+    meanings = {name: what for what, name in names.items() if name is not None}
     found: dict[str, float] = {}
-    for what, name in names.items():
-        if name is None:
-            continue
-        sample = re.compile(rf"^{re.escape(name)}(?:\{{.*\}})?[ \t]+(\S+)(?:[ \t]+-?\d+)?[ \t]*$", re.MULTILINE)
-        values = [value for match in sample.finditer(text) if (value := _number(match[1])) is not None]
-        if values:
-            found[what] = sum(values)
+    for line in re.split(r"\r?\n", text):
+        if (sample := _SAMPLE.fullmatch(line)) and (what := meanings.get(sample["name"] or sample["quoted"])):
+            value = _number(sample["value"])
+            if math.isfinite(value):
+                found[what] = found.get(what, 0.0) + value
     return found
 
 
-def _number(text: str) -> float | None:
-    """A finite value. NaN and infinity come from a gauge that was never set."""
+def _number(text: str) -> float:
+    """NaN for what only looks like a number."""
     try:
-        value = float(text)
+        return float(text)
     except ValueError:
-        return None
-    return value if abs(value) < float("inf") else None
+        return math.nan
