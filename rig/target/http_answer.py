@@ -13,6 +13,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from rig.text import shorten
 
 ANSWER_LIMIT_BYTES = 8 * 1024 * 1024
+PARSER_ERRORS = (HttpParserError, HttpParserUpgrade)
 _FRAMED = re.compile(rb"\r\n(?:content-length|transfer-encoding)[ \t]*:", re.IGNORECASE)
 _INTERIM = re.compile(rb"\s*HTTP/1\.\d 1")
 _EXPLAINED_BYTES = 1 << 16
@@ -58,10 +59,18 @@ class AnswerParser:
         """Take bytes; True when the answer is whole, with its ``status``. BrokenRule or TooLarge where it never is."""
         try:
             self._parser.feed_data(data)
-        except HttpParserUpgrade:
-            raise BrokenRule("it changes to another protocol (101), which nobody asked for") from None
-        except HttpParserError as error:
-            raise BrokenRule(_explain(b"".join([*self._partial, data]), str(error))) from None
+        except PARSER_ERRORS as error:
+            raise self.explain(data, error) from None
+        return self.take_piece(data)
+
+    def explain(self, data: bytes, error: Exception) -> BrokenRule:
+        """What is wrong with a stream in which the parser refused ``data``."""
+        if isinstance(error, HttpParserUpgrade):
+            return BrokenRule("it changes to another protocol (101), which nobody asked for")
+        return BrokenRule(_explain(b"".join([*self._partial, data]), str(error)))
+
+    def take_piece(self, data: bytes) -> bool:
+        """The second half of ``feed``, once the parser has taken ``data``."""
         if self._answers == 1 and not self._begun:
             self._answers = 0
             if self._partial_bytes:
