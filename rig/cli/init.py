@@ -14,7 +14,6 @@ from rig.errors import ExitCode, UsageError
 from rig.init.questions import QUESTIONS, Answers, Back, Question, ask_all
 
 if TYPE_CHECKING:
-    from rig.init.draft import Findings
     from rig.init.lookups import Lookups
     from rig.init.pasted import Pasted
 
@@ -57,9 +56,6 @@ def init(path: Path, yes: bool, from_curl: str | None, **given: Any) -> int:
     The default path is rig.toml. Every question is an option too; what is given is not asked. At a question, < goes
     back, ? explains, - leaves out. Answers may also come from a file on stdin, one a line. Secrets are never asked for,
     only the names of the environment variables that hold them.
-
-    Where the service and the truth DSN can be reached, a few events are sent to find the tables and what their columns
-    hold (--probe no prevents it).
     """
     from rig.init.draft import draft, write
     from rig.profile import environment
@@ -70,8 +66,8 @@ def init(path: Path, yes: bool, from_curl: str | None, **given: Any) -> int:
     answers_given = {question.name: given[_parameter(question)] for question in QUESTIONS}
     asker = _Asker({name: text for name, text in answers_given.items() if text is not None}, pasted, yes, environment())
     answers = ask_all(asker.ask, asker.typed)
-    write(draft(answers, path, pasted, asker.findings), path)
-    for note in (*pasted.notes, *(asker.findings.notes if asker.findings else ())):
+    write(draft(answers, path, pasted), path)
+    for note in pasted.notes:
         click.echo(f"rig: {note}", err=True)
     click.echo(f"rig: {path} is written; read it through, export the variables that it names, and then", err=True)
     click.echo(f"rig:   rig doctor --profile {path}", err=True)
@@ -96,7 +92,7 @@ def _pasted(file: str | None) -> Pasted:
 
 
 class _Asker:
-    """Answers a question: from the options, the pasted request, what probes found, the default, or the user."""
+    """Answers a question: from the options, the pasted request, the default, or the user."""
 
     def __init__(self, given: dict[str, str], pasted: Pasted, yes: bool, environ: Any) -> None:
         from rig.init.lookups import Lookups
@@ -105,7 +101,6 @@ class _Asker:
         self._lookups: Lookups = Lookups(environ)
         self._terminal = sys.stdin.isatty()
         self.typed: set[str] = set()
-        self.findings: Findings | None = None
 
     def ask(self, question: Question, answers: Answers) -> str:
         """The answer to a question. ``Back`` where the user wants the one before."""
@@ -129,8 +124,6 @@ class _Asker:
             return self._pasted.answers[name]
         if self._pasted.answers and name in ("signature-prefix", "tenant-header", "correlation-header"):
             return ""
-        if self.findings is not None:
-            return self.findings.answers.get(name)
         return None
 
     def _default(self, question: Question, answers: Answers) -> str:
@@ -142,6 +135,8 @@ class _Asker:
 
     def _ask_user(self, question: Question, answers: Answers, default: str) -> str:
         """Ask until the answer is a valid one."""
+        from rig.init.lookups import unreachable
+
         if not self.typed and self._terminal:
             click.echo("Enter takes the answer in brackets; ? explains, < goes back, - leaves out.", err=True)
         choices = f" ({', '.join(question.choices)})" if question.choices else ""
@@ -169,5 +164,7 @@ class _Asker:
                     raise
                 click.echo(f"  {error}", err=True)
                 continue
+            if question.name == "base-url" and (why := unreachable(answer)):
+                click.echo(f"  note: {why}", err=True)
             self.typed.add(question.name)
             return typed or default

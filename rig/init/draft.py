@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,27 +23,9 @@ _MADE_UP = SampleEvent("json", _EVENT, "the made-up event")
 _FORM_TYPE = "application/x-www-form-urlencoded"
 
 
-@dataclass(frozen=True, slots=True)
-class Findings:
-    """What probes found. ``answers`` are by the names of the questions."""
-
-    answers: Mapping[str, str] = field(default_factory=dict)
-    key_sql: str = ""
-    """SQL that makes the key from a column of the table ``t``; empty where the column is the key."""
-    fields: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """``truth.canonical.fields``."""
-    rows: Mapping[str, str] = field(default_factory=dict)
-    """The table of each class: canonical, dead or none."""
-    not_refused: frozenset[int] = frozenset()
-    """Which ways to spoil the body the service took for valid, by their numbers."""
-    notes: tuple[str, ...] = ()
-
-
-def draft(
-    answers: Mapping[str, str], path: Path, pasted: Pasted | None = None, findings: Findings | None = None
-) -> str:
+def draft(answers: Mapping[str, str], path: Path, pasted: Pasted | None = None) -> str:
     """The text of the profile; it loads and its bodies compile, else ConfigError or UsageError names what is wrong."""
-    pasted, findings = pasted or Pasted(), findings or Findings()
+    pasted = pasted or Pasted()
     event = own_event(answers, pasted)
     text: str = _template().render(
         given={name.replace("-", "_"): answer for name, answer in answers.items()},
@@ -53,11 +34,10 @@ def draft(
             (tenant, _variable(tenant) if answers["tenant-header"] else "") for tenant in _listed(answers["tenant-ids"])
         ],
         schemas=_listed(answers["schemas"]),
-        statuses=_statuses(answers, findings),
-        canonical=_canonical(answers, findings, event),
+        statuses=_statuses(answers),
+        canonical=_canonical(answers, event),
         dead=answers["dead-table"],
-        fields=findings.fields,
-        malformed=[way for number, way in enumerate(_spoilt(answers, event)) if number not in findings.not_refused],
+        malformed=_spoilt(answers, event),
         **_body_keys(answers, pasted, event),
     )
     if len(text.encode()) > EVENT_BYTES_MAX:
@@ -89,7 +69,8 @@ def event_default(name: str, answers: Mapping[str, str], pasted: Pasted) -> str:
     if event is None:
         return ""
     if _is_presets(answers, pasted):
-        return event.id_path if name == "event-id" and key_is_in_event(answers) else ""
+        path = event.id_path if name == "event-id" and key_is_in_event(answers) else ""
+        return path if path and event.is_filled(path) else ""
     return {"event-id": event.id_path, "event-amount": event.amount_path, "event-time": event.time_path}[name]
 
 
@@ -200,23 +181,23 @@ def _spoilt(answers: Mapping[str, str], event: SampleEvent | None) -> list[dict[
     return ways
 
 
-def _statuses(answers: Mapping[str, str], findings: Findings) -> dict[str, tuple[str, str]]:
+def _statuses(answers: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     """The statuses of each class, and the table of its row."""
     wrong = "dead" if answers["dead-table"] else "none"
     return {
         "valid": (answers["stored-status"], "canonical"),
         "replay": (f"{answers['stored-status']},{answers['duplicate-status']}", "canonical"),
-        "malformed": (answers["malformed-status"], findings.rows.get("malformed", wrong)),
-        "personal": (answers["malformed-status"], findings.rows.get("personal", wrong)),
-        "invalid_json": (answers["invalid-json-status"], findings.rows.get("invalid_json", wrong)),
+        "malformed": (answers["malformed-status"], wrong),
+        "personal": (answers["malformed-status"], wrong),
+        "invalid_json": (answers["invalid-json-status"], wrong),
     }
 
 
-def _canonical(answers: Mapping[str, str], findings: Findings, event: SampleEvent | None) -> dict[str, str]:
+def _canonical(answers: Mapping[str, str], event: SampleEvent | None) -> dict[str, str]:
     """Table and key; a statement where the column holds more than the key."""
     column = f"t.{_identifier(answers['canonical-key'])}"
-    made = findings.key_sql
-    if not made and event is not None and answers["event-id"] and key_is_in_event(answers):
+    made = ""
+    if event is not None and answers["event-id"] and key_is_in_event(answers):
         prefix = id_prefix(str(event.value("event-id", answers["event-id"])), is_key=True) if event.batch == 1 else ""
         made = f"substr({column}::text, {len(prefix) + 1})" if prefix else ""
     if not made:

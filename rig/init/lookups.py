@@ -25,6 +25,15 @@ _TABLE_OF = {"canonical-tenant": "canonical-table", "canonical-key": "canonical-
              "dead-column": "dead-table"}  # fmt: skip
 
 
+def unreachable(url: str) -> str:
+    """Why the service cannot be loaded now; empty where it can. It may be started later, so this is no error."""
+    try:
+        response = HttpProbe(Endpoint.parse(url).check_and_pin(None), _TIMEOUT_S).connect()
+    except ConfigError as error:
+        return str(error)
+    return "" if response.status == 200 else f"nobody listens at {url} ({response.problem})"
+
+
 class Lookups:
     """Checks answers. What cannot be looked up is let through: the doctor finds it later."""
 
@@ -34,9 +43,7 @@ class Lookups:
 
     def check(self, name: str, answer: str, answers: Mapping[str, str]) -> None:
         """UsageError where the answer is not true, with what is."""
-        if name == "base-url":
-            self._check_url(answer)
-        elif name == "schemas":
+        if name == "schemas":
             self._check_schemas(answer, answers)
         elif name in ("canonical-table", "dead-table") and answer:
             self._check_table(name, answer, answers)
@@ -46,15 +53,6 @@ class Lookups:
     def schemas(self, answers: Mapping[str, str]) -> list[str]:
         """The schemas that have tables."""
         return list(dict.fromkeys(schema for schema, _ in self._tables(answers)))
-
-    def _check_url(self, url: str) -> None:
-        try:
-            endpoint = Endpoint.parse(url).check_and_pin(None)
-        except ConfigError as error:
-            raise UsageError(f"--base-url: {error}") from None
-        response = HttpProbe(endpoint, _TIMEOUT_S).connect()
-        if response.status != 200:
-            raise UsageError(f"--base-url: nobody listens at {url} ({response.problem}); start the service")
 
     def _check_schemas(self, answer: str, answers: Mapping[str, str]) -> None:
         there = self.schemas(answers)

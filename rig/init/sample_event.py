@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl
 from rig.errors import UsageError
 from rig.profile.placeholders import IN_BODY, PLACEHOLDER
 from rig.profile.routes import sender_preset
+from rig.requests.template import SENTINEL, SENTINEL_PATTERN
 
 EVENT_BYTES_MAX = 900_000
 """A profile is at most 1 MiB."""
@@ -88,6 +89,10 @@ class SampleEvent:
             raise UsageError(f"--{option} {path}: give the path of a text or a number, not of {json.dumps(here)[:60]}")
         return here
 
+    def is_filled(self, path: str) -> bool:
+        """Whether the text at a path has a placeholder."""
+        return bool(_INSIDE.search(str(self.value("event-id", path))))
+
     def put(self, path: str, new: Any) -> SampleEvent:
         """The event with another value at a path that exists."""
         if self.format == "text":
@@ -103,7 +108,7 @@ class SampleEvent:
     def with_id(self, path: str, *, is_key: bool) -> SampleEvent:
         """With a placeholder in the place of its id. ``is_key``: the rows are looked up by it, so it is the key."""
         old = self.value("event-id", path)
-        if not isinstance(old, str):
+        if not isinstance(old, str) or _BARE.fullmatch(f'"{old}"'):
             if is_key:
                 raise UsageError(
                     f"--event-id {path}: the event's id is a number, and the rig looks rows up by a UUID; give the "
@@ -160,6 +165,7 @@ def bare(name: str) -> str:
 
 def id_prefix(value: str, *, is_key: bool) -> str:
     """The part of an id that names its kind, like ``evt_``. The key keeps only that of vendors, with its ``_``."""
+    value = _INSIDE.sub("0000", value)
     found = _VENDOR_PREFIX.match(value) or (None if is_key else _LABEL.match(value))
     return found.group(0) if found else ""
 
@@ -182,6 +188,8 @@ def read_event(data: bytes, name: str) -> SampleEvent:
         text = data.decode(json.detect_encoding(data), "surrogatepass").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise UsageError(f"{name}: it is not text in UTF-8: {error.reason} at byte {error.start}") from None
+    if SENTINEL_PATTERN.search(text):
+        raise UsageError(f"{name}: it holds a number that the rig uses itself ({SENTINEL}…); write another")
     if text.lstrip().startswith("<"):
         return SampleEvent("text", _without_surrogates(text, name), name)
     if _FORM.fullmatch(text.strip()):
