@@ -145,10 +145,3 @@ def by_word(words: Iterable[tuple[str, str]], most: int = 3) -> list[str]:
     for name, word in words:
         names.setdefault(word, []).append(name)
     return [f"{some(dict.fromkeys(given), most)}: {word}" for word, given in names.items()]
-
-
-def describe_signing(signing_us: float, cpu_us: float) -> str:
-    """Which part of the CPU of a request its signature takes, in words; empty where that is less than half."""
-    if signing_us <= 0 or signing_us < cpu_us / 2:
-        return ""
-    return f"signing takes {signing_us / 1e3:.2g} ms of the {max(cpu_us, signing_us) / 1e3:.2g} ms a request"

@@ -80,12 +80,14 @@ def probes_answer(context: DoctorContext) -> str:
     named = {name: path for name, path in paths.items() if path is not None}
     if not named:
         raise NotApplicable("the profile names none ([probes]): no run can tell whether the target stays healthy")
+    said = []
     for name, path in named.items():
         response = context.probe.get(path)
         if not response.is_good:
             answer = response.problem or f"{response.status} {response.said[:80]}".rstrip()
             raise Symptom(f"probes.{name} {path} answers {answer}; mend the path, or leave it out")
-    return ", ".join(f"{path} 200" for path in named.values())
+        said.append(f"{path} {response.status}")
+    return ", ".join(said)
 
 
 def truth_tables_are_there(context: DoctorContext) -> str:

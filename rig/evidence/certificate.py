@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rig.evidence.latency_calibration import LatencyCalibration
-from rig.text import describe_signing
+from rig.evidence.scenario_runs import describe_signing
 
 
 @dataclass(frozen=True, slots=True)
