@@ -79,6 +79,8 @@ class Reader:
 
     def __init__(self, *_: object) -> None: ...
 
+    def require_tables(self, *_: object) -> None: ...
+
     def preflight(self, *_: object) -> Baseline:
         return Baseline({}, {})
 
@@ -140,6 +142,7 @@ def stood_in_for(monkeypatch: pytest.MonkeyPatch) -> None:
         "Pool": Workers,
         "Connections": Looked,
         "TruthReader": Reader,
+        "migrate": lambda *_: None,
         "open_store": opened(store),
         "open_target": opened(LiveTarget(Endpoint("127.0.0.1", 9))),
         "provision": tenancy,
@@ -156,6 +159,7 @@ def stood_in_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rig.selftest.bench, "open_cluster", opened(None))
     monkeypatch.setattr(rig.selftest.bench, "certify", certify)
     monkeypatch.setattr(rig.selftest.bench, "new_store", lambda *_: store)
+    monkeypatch.setattr(rig.selftest.bench, "migrate", lambda *_: None)
 
 
 def test_a_run_reads_its_truth_and_begins_no_storm(job: Job) -> None:
@@ -227,7 +231,9 @@ def test_a_target_that_dies_telling_its_environment(job: Job, monkeypatch: pytes
     """It never came to the tenants, whose credentials stand there: the pack is INVALID, and holds none of them."""
     environ = {**OWN, "RIG_RUNTIME_DSN": "postgresql://service:chosen-by-the-user-4@127.0.0.1:9/none"}
 
-    def dying(_: object, folder: Path, store: Store, logs: Path, told: Mapping[str, str], *more: object) -> Any:
+    def dying(
+        _: object, folder: Path, store: Store, logs: Path, told: Mapping[str, str], *more: object, **how: object
+    ) -> Any:
         (logs / "target.log").write_text(str(dict(told)))
         raise Unavailable(f"the target ended with exit code 3: {dict(told)}")
 
