@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from rig.checks.answers import check_answers
 from rig.checks.arrival import check_arrival
 from rig.checks.confusion import check_confusion
+from rig.checks.content import check_content
 from rig.checks.copies import check_copies
 from rig.checks.forged import check_forged
 from rig.checks.gates import Checker, GateKind, Kind
@@ -42,6 +43,7 @@ ALWAYS: tuple[Checker, ...] = (check_completion,)
 CALIBRATION: tuple[Checker, ...] = (check_null, check_latency_calibration)
 LOAD: tuple[Checker, ...] = (
     check_rows,
+    check_content,
     check_answers,
     check_forged,
     check_arrival,

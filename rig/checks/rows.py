@@ -17,7 +17,14 @@ from rig.evidence.gate import Gate
 from rig.evidence.truth import DiscrepancyKind, Group
 from rig.model import FORGED
 
-_OF_OTHER_GATES = (DiscrepancyKind.RECOVERED, DiscrepancyKind.COPY, DiscrepancyKind.FORGED)
+_OF_OTHER_GATES = (
+    DiscrepancyKind.RECOVERED,
+    DiscrepancyKind.COPY,
+    DiscrepancyKind.FORGED,
+    DiscrepancyKind.ALTERED,
+    DiscrepancyKind.VANISHED,
+    DiscrepancyKind.CHANGED,
+)
 FAULTS = tuple(kind for kind in DiscrepancyKind if kind not in _OF_OTHER_GATES)
 _KEYS_NAMED = 5
 _WHOLE_LADDER = {f"S{number}" for number in range(1, 8)}

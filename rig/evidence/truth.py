@@ -53,6 +53,12 @@ class DiscrepancyKind(StrEnum):
     """A row that belongs to no request of the run and carries an event of it. Not a fault of ``*.rows``."""
     FORGED = "forged"
     """A row of a forged request. Not a fault of ``*.rows``, and in no count."""
+    ALTERED = "altered"
+    """The row holds other content than was sent. Not a fault of ``*.rows``."""
+    VANISHED = "vanished"
+    """The row was there and is gone. Not a fault of ``*.rows``."""
+    CHANGED = "changed"
+    """The row was there and holds something else now. Not a fault of ``*.rows``."""
     RECOVERED = "recovered"
     """Not a fault: an indeterminate request whose row exists."""
 
@@ -104,6 +110,20 @@ class Arrival:
 
 
 @dataclass(frozen=True, slots=True)
+class Content:
+    """What the rows of one scenario held, against what was sent: ``compared`` rows, of them ``altered``.
+
+    ``dead`` of those that were compared are dead letters. ``reasons`` say what the altered values have in common.
+    """
+
+    scenario: str
+    compared: int
+    altered: int
+    dead: int = 0
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class TruthReport:
     """What was read from the database once the target was quiet."""
 
@@ -125,5 +145,7 @@ class TruthReport:
     copy_examples: tuple[str, ...] = ()
     strangers_examined: int = 0
     """New rows of the event tables that belong to no request of the run, all of which were looked at."""
+    content: tuple[Content, ...] | None = None
+    """What the rows held, by scenario; None where it was not compared."""
     arrivals: tuple[Arrival, ...] = ()
     """When rows arrived; empty where nobody watched."""

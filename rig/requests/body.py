@@ -18,6 +18,7 @@ from urllib.parse import quote_plus
 from xml.sax.saxutils import escape
 
 from rig.errors import ConfigError
+from rig.model import RequestClass
 from rig.profile import Mutation, PersonalField, WebhookRoute
 from rig.profile.placeholders import IN_BODY, PLACEHOLDER, TENANT
 from rig.requests.template import CANARIES, NUMBERS, PLACE, SENTINEL, SENTINEL_PATTERN, SLOTS, FormTemplate, Template
@@ -58,6 +59,69 @@ def compile_bodies(route: WebhookRoute, tenant: Mapping[str, str] | None = None)
     if route.format == "json":
         _prove_valid_json(bodies, route)
     return bodies
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """The events of one route before they are written: a sentinel number stands for each placeholder.
+
+    A text body is a text. ``personal`` are the places of personal data in each variant of such a body, from the first
+    part of a path that is made for it.
+    """
+
+    valid: Any
+    malformed: tuple[Any, ...] = ()
+    without_personal: tuple[Any, ...] = ()
+    personal: tuple[tuple[tuple[str, ...], ...], ...] = ()
+
+    def of(self, request_class: RequestClass, variant: int) -> tuple[Any, tuple[tuple[str, ...], ...]]:
+        """The event of a class, and the places in it where personal data is put."""
+        if request_class is RequestClass.MALFORMED:
+            return self.malformed[variant], ()
+        if request_class is RequestClass.PERSONAL:
+            return self.without_personal[variant], self.personal[variant]
+        return self.valid, ()
+
+
+def documents_of(route: WebhookRoute, tenant_id: str) -> Documents:
+    """The events of a route. What only a sender knows of the tenant, its secrets, has the sentinel of a signature."""
+    hidden = str(SENTINEL + PLACE["signature"])
+    known = {name: tenant_id if name == "tenant" else hidden for name in TENANT}
+    text = route.body if route.event is None else route.event
+    if route.format == "text":
+        return Documents(_mark(text, known))
+    document = _parse(route, text, known)
+    personal = [_cut_personal(document, fields) for fields in _personal_sets(route)]
+    return Documents(
+        document,
+        tuple(_mutate(document, mutation, route) for mutation in route.malformed),
+        tuple(cut for cut, _ in personal),
+        tuple(paths for _, paths in personal),
+    )
+
+
+def _cut_personal(document: Any, fields: Sequence[PersonalField]) -> tuple[Any, tuple[tuple[str, ...], ...]]:
+    """A document without what personal data takes the place of, and the paths to where it is put."""
+    cut, paths = copy.deepcopy(document), []
+    for field in fields:
+        steps = field.at.split(".")
+        here, taken = cut, 0
+        while taken < len(steps) - 1 and _has(here, steps[taken]):
+            here = here[int(steps[taken])] if isinstance(here, list) else here[steps[taken]]
+            taken += 1
+        if _has(here, steps[taken]):
+            if isinstance(here, list):
+                here[int(steps[taken])] = None
+            else:
+                del here[steps[taken]]
+        paths.append(tuple(steps[: taken + 1]))
+    return cut, tuple(paths)
+
+
+def _has(here: Any, step: str) -> bool:
+    if isinstance(here, list):
+        return step.isdecimal() and int(step) < len(here)
+    return isinstance(here, dict) and step in here
 
 
 def escaper(route: WebhookRoute) -> Any:
@@ -117,10 +181,11 @@ def _finite(text: str) -> float:
 def _write(document: Any, route: WebhookRoute) -> Template:
     if route.format == "form":
         return FormTemplate.at_sentinels(_as_form(document))
-    return Template.at_sentinels(_as_json(document))
+    return Template.at_sentinels(as_json(document))
 
 
-def _as_json(document: Any) -> str:
+def as_json(document: Any) -> str:
+    """JSON as it is sent."""
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False)
 
 
@@ -129,10 +194,18 @@ def _as_form(document: Mapping[str, Any]) -> str:
     return "&".join(f"{quote_plus(name)}={quote_plus(_form_value(value))}" for name, value in pairs)
 
 
+def as_form_values(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The names of a form with their texts; a name that comes several times has a list of them."""
+    return {
+        name: [_form_value(one) for one in value] if isinstance(value, list) else _form_value(value)
+        for name, value in document.items()
+    }
+
+
 def _form_value(value: Any) -> str:
     if isinstance(value, str):
         return value
-    return "" if value is None else _as_json(value)
+    return "" if value is None else as_json(value)
 
 
 def _envelope(route: WebhookRoute, known: Mapping[str, str]) -> Template | None:
@@ -209,17 +282,7 @@ def _compile_text(route: WebhookRoute, text: str, known: Mapping[str, str]) -> B
     """Only known placeholders are filled: any other ``<name>`` may be a tag of XML."""
 
     def template(body: str) -> Template:
-        marked = PLACEHOLDER.sub(
-            lambda match: (
-                escape(known[match.group(1)])
-                if match.group(1) in known
-                else str(SENTINEL + PLACE[match.group(1)])
-                if match.group(1) in _IN_JSON
-                else match.group(0)
-            ),
-            body,
-        )
-        return Template.at_sentinels(marked)
+        return Template.at_sentinels(_mark(body, known))
 
     def piece(given: str) -> str:
         if given not in text:
@@ -243,3 +306,15 @@ def _compile_text(route: WebhookRoute, text: str, known: Mapping[str, str]) -> B
         personal=tuple(template(with_personal(fields)) for fields in _personal_sets(route)),
         envelope=template(route.body) if route.event is not None else None,
     )
+
+
+def _mark(body: str, known: Mapping[str, str]) -> str:
+    """A text with a sentinel number for each placeholder; those of the tenant are filled in."""
+
+    def mark(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name in known:
+            return escape(known[name])
+        return str(SENTINEL + PLACE[name]) if name in _IN_JSON else match.group(0)
+
+    return PLACEHOLDER.sub(mark, body)

@@ -27,6 +27,7 @@ from scenarios.ladder import IDS
 _CUT_OFF_S = 1.5
 _STUTTER_LIMIT_MS = 60.0
 _ROWS = tuple(f"{scenario}.rows" for scenario in IDS)
+_CONTENT = tuple(f"{scenario}.content" for scenario in IDS if scenario not in ("S7",))
 _ANSWERS = tuple(f"{scenario}.answers" for scenario in IDS)
 _PRIVACY = ("privacy.rows", "privacy.logs")
 _SAMPLED = ("samplers", "samplers.database_cpu")
@@ -205,6 +206,8 @@ DEFECTS: tuple[Defect[Any], ...] = (
             "copies",
             "forged",
             "forged.rows",
+            *_CONTENT,
+            "sustained.content",
             *_PRIVACY,
             "EG3.1",
             "EG3.2",

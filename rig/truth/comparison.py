@@ -29,6 +29,7 @@ from psycopg import sql
 
 from rig.evidence.truth import DiscrepancyKind
 from rig.model import Outcome, Row, Tenant
+from rig.requests.content import CONTESTED
 from rig.truth.expected import Expectation
 from rig.truth.staging import Columns, Staging
 from rig.truth.tables import EventTables
@@ -42,6 +43,7 @@ _REQUEST: Columns = (
     ("outcome", "int"),
     ("channel", "text"),
     ("forgery", "text"),
+    ("form", "int"),
 )
 _TENANT: Columns = (("number", "int"), ("id", "text"))
 
@@ -49,6 +51,7 @@ _CONSTANTS: dict[str, sql.Composable] = {
     **{outcome.value: sql.Literal(outcome.code) for outcome in Outcome},
     **{f"row_{row.value}": sql.Literal(row.value) for row in Row},
     **{f"is_{kind.value}": sql.Literal(kind.value) for kind in DiscrepancyKind},
+    "contested": sql.Literal(CONTESTED),
 }
 
 _ANY = sql.SQL("true")
@@ -111,6 +114,9 @@ class TruthComparison:
                 bool_or(wanted = {row_canonical} AND outcome IN ({refused}, {indeterminate})) AS open,
                 bool_or(wanted = {row_dead} AND outcome <> {not_sent}) AS sent_to_dead,
                 bool_or(outcome = {unreported}) AS unreported,
+                bool_or(form = {contested} AND outcome <> {not_sent}) AS contested,
+                min(form) FILTER (WHERE form <> {contested}) AS form,
+                max(form) FILTER (WHERE form <> {contested}) AS other_form,
                 min(scenario_run) AS first_scenario_run, max(scenario_run) AS last_scenario_run
             FROM rig_request GROUP BY tenant, key
             """,

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rig.model import RequestClass, Row, Scenario
+from rig.requests.content import ContentPlan
 from rig.requests.targeter import Targeter
 
 
@@ -44,21 +45,30 @@ class Expectation(NamedTuple):
     outcome: int
     """``Outcome.code``."""
     channel: str | None
-    forgery: str | None
+    forgery: str | None = None
     """What is wrong with it, where it is forged."""
+    form: int | None = None
+    """What the row must hold (``rig.requests.content``); None where that is not compared."""
 
 
 def expectations(
-    targeter: Targeter, scenario_runs: Sequence[RunOutcomes], tenant_numbers: Mapping[str, int]
+    targeter: Targeter,
+    scenario_runs: Sequence[RunOutcomes],
+    tenant_numbers: Mapping[str, int],
+    plan: ContentPlan | None = None,
 ) -> Iterator[Expectation]:
     """One expectation per event of all scenario runs; KeyError for a tenant (by name) without a number."""
     for scenario_run, outcomes in enumerate(scenario_runs):
         targets = targeter.bind(outcomes.scenario)
+        route = targeter.profile.route(outcomes.scenario.route)
         for seq, outcome in enumerate(outcomes.codes.tolist()):
-            forgery = targets.share(seq).forgery
-            for tenant, key, correlation, row, channel, _ in targets.expect_all(seq):
+            share = targets.share(seq)
+            forgery, form = share.forgery, None
+            for tenant, key, correlation, row, channel, kind in targets.expect_all(seq):
+                if plan is not None and forgery is None:
+                    form = plan.form(route, kind, targets.place(seq)[1], share.source, tenant)
                 yield Expectation(
-                    scenario_run, tenant_numbers[tenant], key, correlation, row, outcome, channel, forgery
+                    scenario_run, tenant_numbers[tenant], key, correlation, row, outcome, channel, forgery, form
                 )
 
 

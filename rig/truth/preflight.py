@@ -17,8 +17,10 @@ from psycopg import Connection, sql
 from rig.errors import ConfigError, EvidenceError, Unavailable
 from rig.model import Scenario, Tenant
 from rig.profile import Truth
+from rig.requests.content import ContentPlan
 from rig.requests.targeter import Targeter
 from rig.truth.canaries import Search
+from rig.truth.content import require_columns
 from rig.truth.expected import RequestIndex, identities
 from rig.truth.reconcile import Baseline
 from rig.truth.session import in_words, open_plainly
@@ -48,6 +50,7 @@ def preflight(
     """
     since = now_in_transactions(connection)
     tables, notes = require_sound_tables(connection, truth, runtime_dsn)
+    require_columns(connection, tables, ContentPlan(targeter.profile, tenants))
     _require_spelling(connection, tables.canonical, truth.canonical.tenant, tenants)
     if tables.dead is not None and truth.dead is not None:
         _require_spelling(connection, tables.dead, truth.dead.tenant, tenants)

@@ -153,11 +153,15 @@ class TruthReader:
             raise EvidenceError(
                 f"truth could not be read: {in_words(error)}; run `rig settle PACK` when the database is back"
             ) from None
-        findings = search.findings
+        findings, content = search.findings, reconciled.content
         return TruthReport(
             groups=reconciled.groups,
             totals=reconciled.totals,
-            discrepancies=(*reconciled.discrepancies, *reconciled.copies.discrepancies),
+            discrepancies=(
+                *reconciled.discrepancies,
+                *reconciled.copies.discrepancies,
+                *(content.discrepancies if content is not None else ()),
+            ),
             canary_hits=tuple(findings.hits),
             columns_scanned=findings.columns_scanned,
             log_files_scanned=(),
@@ -166,6 +170,7 @@ class TruthReader:
             read_s=time.monotonic() - began,
             notes=(*baseline.notes, *reconciled.notes, *search.notes, *findings.overflow_notes("tables")),
             keys_unattributed=search.ownerless_count,
+            content=content.content if content is not None else (),
             copies=reconciled.copies.total,
             copy_examples=reconciled.copies.examples,
             strangers_examined=reconciled.copies.examined,

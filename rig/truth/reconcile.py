@@ -16,8 +16,10 @@ from psycopg import Connection
 
 from rig.evidence.truth import Discrepancy, DiscrepancyKind, Group, Total
 from rig.model import Row, Tenant
+from rig.requests.content import ContentPlan
 from rig.requests.targeter import Targeter
 from rig.truth.comparison import TruthComparison
+from rig.truth.content import ContentFindings, compare_content
 from rig.truth.copies import NO_COPIES, Copies, find_copies
 from rig.truth.expected import RunOutcomes, expectations
 from rig.truth.staging import Staging, may_create_temporary
@@ -59,6 +61,7 @@ class Reconciliation:
     duplicated_keys: int
     notes: tuple[str, ...]
     copies: Copies = NO_COPIES
+    content: ContentFindings | None = None
 
 
 @dataclass(slots=True)
@@ -119,11 +122,16 @@ def reconcile(
     staging = Staging(connection, temporary=temporary)
     comparison = TruthComparison(staging, tables, tenants)
     numbers = {tenant.name: number for number, tenant in enumerate(tenants)}
-    comparison.load(expectations(targeter, scenario_runs, numbers))
+    plan = ContentPlan(targeter.profile, tenants)
+    comparison.load(expectations(targeter, scenario_runs, numbers, None if plan.is_empty else plan))
     comparison.observe()
     reader = _Reader(comparison, scenario_runs, tenants, baseline, tables)
     reconciled = reader.read(pooled=tables.may_be_nameless)
-    return replace(reconciled, copies=find_copies(staging, tables, scenario_runs, tenants, baseline.since))
+    copies = find_copies(staging, tables, scenario_runs, tenants, baseline.since)
+    if plan.is_empty:
+        return replace(reconciled, copies=copies)
+    content = compare_content(staging, tables, plan, scenario_runs, tenants, targeter.run.started_unix)
+    return replace(reconciled, copies=copies, content=content)
 
 
 class _Reader:

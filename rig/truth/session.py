@@ -18,6 +18,7 @@ SET search_path = '';
 SET row_security = off;
 SET standard_conforming_strings = on;
 SET client_encoding = 'UTF8';
+SET TimeZone = 'UTC';
 SET statement_timeout = 0;
 SET lock_timeout = '30s';
 SET idle_in_transaction_session_timeout = 0;

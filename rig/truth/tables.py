@@ -21,7 +21,7 @@ from rig.truth.session import in_words
 
 _, _DIGITS, _ = Canary(0).tokens
 _NO_TENANT = sql.SQL("(''::text COLLATE \"C\")")
-_IS_SOUND = (
+SOUND_JSON = (
     r"{column}::text !~ '(?<!\\)(\\\\)*(\\u0000|\\u[dD][89abAB]..(?!\\u[dD][c-fC-F])"
     r"|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F])'"
 )
@@ -169,6 +169,11 @@ class EventTables:
         return self.truth.dead is not None and self.truth.dead.match not in ("key", "correlation")
 
     @property
+    def dead_names_request(self) -> bool:
+        """Whether anything in a dead letter may name its request."""
+        return self.truth.dead is not None and self.truth.dead.match != "count"
+
+    @property
     def dead_identity(self) -> sql.Composable:
         """SQL for what identifies the request in a dead letter; NULL where nothing does."""
         dead = self.truth.dead
@@ -182,7 +187,7 @@ class EventTables:
             # A text column may hold text that is not JSON (a truncated body), and json an escape that is no character
             # (NUL). Either must give NULL and no error.
             is_json = "true" if column.type == "json" else "{column} IS JSON"
-            at = f"CASE WHEN {is_json} AND {_IS_SOUND} THEN {{column}}::json #>> {{path}}::text[] END"
+            at = f"CASE WHEN {is_json} AND {SOUND_JSON} THEN {{column}}::json #>> {{path}}::text[] END"
         path = sql.Literal(dead.path.split("."))
         return sql.SQL(f'(({at}) COLLATE "C")').format(column=sql.Identifier(column.name), path=path)
 

@@ -1,0 +1,127 @@
+"""SQL that tells whether a column holds what was sent, by the type of the field and the type of the column.
+
+Each text stands for one kind of comparison: ``{e}`` is what was sent as text, ``{c}`` the column, ``{text}`` the column
+as text. Nothing that a row may hold makes one of them raise an error: a value is cast only where it has the form.
+"""
+
+from __future__ import annotations
+
+from typing import LiteralString
+
+from psycopg import Connection, sql
+
+from rig.errors import ConfigError
+from rig.requests.content import Comparison
+from rig.truth.tables import SOUND_JSON, Column, Table
+
+_TEXTS = frozenset({"text", "varchar", "bpchar", "citext", "name"})
+_NUMBERS = frozenset({"int2", "int4", "int8", "numeric", "float4", "float8", "money"})
+_TIMES = frozenset({"timestamptz", "timestamp", "date"})
+_JSONS = frozenset({"json", "jsonb"})
+_OF_JSON = ("json", "json-contains")
+_OF_TIME = ("unix", "iso")
+_OF_NUMBER = ("integer", "decimal", "cents")
+_POSTGRES_16 = 160000
+
+_IS_NUMBER = r"^\s*[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,2})?\s*$"
+# Days that every year has, so that no cast fails.
+_IS_TIME = (
+    r"^\s*([12]\d{3}-((0[1-9]|1[0-2])-(0[1-9]|1\d|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)"
+    r"|20([02468][048]|[13579][26])-02-29)"
+    r"([T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,9})?)?(\s?(Z|UTC|[+-](0\d|1[0-4])(:?[0-5]\d)?))?)?\s*$"
+)
+_TEXT: LiteralString = "{text} = {e}"
+_UUID: LiteralString = "replace({c}::text, '-', '') = lower(replace({e}, '-', ''))"
+_NUMBER: LiteralString = "{c}::numeric = {e}::numeric"
+_NUMBER_IN_TEXT: LiteralString = "CASE WHEN {text} ~ {is_number} THEN {text}::numeric = {e}::numeric END"
+# To the precision that was sent: so many decimals of a second.
+_TIME: LiteralString = "trunc(extract(epoch FROM {c})::numeric, scale({e}::numeric)) = {e}::numeric"
+_DAY: LiteralString = "{c} = pg_catalog.to_timestamp({e}::numeric)::date"
+# Seconds, or milliseconds where the number is too large for seconds.
+_UNIX: LiteralString = (
+    "trunc(CASE WHEN abs({c}::numeric) > 1e11 THEN {c}::numeric / 1000 ELSE {c}::numeric END, scale({e}::numeric))"
+    " = {e}::numeric"
+)
+_TIME_IN_TEXT: LiteralString = (
+    "CASE WHEN {text} ~ {is_number} THEN trunc(CASE WHEN abs({text}::numeric) > 1e11 THEN {text}::numeric / 1000"
+    " ELSE {text}::numeric END, scale({e}::numeric)) = {e}::numeric"
+    " WHEN {text} ~ {is_time} THEN"
+    " trunc(extract(epoch FROM {text}::timestamptz)::numeric, scale({e}::numeric)) = {e}::numeric END"
+)
+_FILLED: LiteralString = "CASE WHEN {own} #> {path} IS NULL THEN {e} ELSE jsonb_set({e}, {path}, {own} #> {path}) END"
+
+
+def require_fit(connection: Connection[object], table: Table, column: Column, kind: str, key: str) -> None:
+    """ConfigError where values of a field's type cannot lie in a column."""
+    fits = True
+    if kind in _OF_NUMBER:
+        fits = column.type in _NUMBERS | _TEXTS | _JSONS
+    elif kind in _OF_TIME:
+        fits = column.type in _TIMES | _NUMBERS | _TEXTS | _JSONS
+    elif kind in _OF_JSON:
+        fits = column.type != "bytea"
+        if column.type in _TEXTS and connection.info.server_version < _POSTGRES_16:
+            raise ConfigError(f"{key}: JSON in a text column needs PostgreSQL 16; take the field out")
+    if not fits:
+        raise ConfigError(
+            f"{key}: type {kind!r} does not fit {table}.{column.name}, which is {column.declared}; choose another type "
+            "or another column"
+        )
+
+
+def same_value(
+    comparison: Comparison, column: Column, expected: sql.Composable, found: sql.Composable
+) -> sql.Composable:
+    """SQL that is true where a column holds what it must."""
+    kind = comparison.type
+    if kind in _OF_JSON:
+        return _same_json(comparison, column, sql.SQL("{}::jsonb").format(expected), found)
+    text: LiteralString
+    if kind == "null":
+        text = "{c} IS NULL"
+    elif kind == "text":
+        text = _UUID if column.type == "uuid" else _TEXT
+    elif kind in _OF_NUMBER:
+        text = _NUMBER if column.type in _NUMBERS else _NUMBER_IN_TEXT
+    elif column.type == "date":
+        text = _DAY
+    else:
+        text = _TIME if column.type in _TIMES else _UNIX if column.type in _NUMBERS else _TIME_IN_TEXT
+    return sql.SQL(text).format(
+        e=expected,
+        c=found,
+        text=value_text(column, found, kind),
+        is_number=sql.Literal(_IS_NUMBER),
+        is_time=sql.Literal(_IS_TIME),
+    )
+
+
+def _same_json(
+    comparison: Comparison, column: Column, expected: sql.Composable, found: sql.Composable
+) -> sql.Composable:
+    own = _as_jsonb(column, found)
+    for hole in comparison.holes:
+        path = sql.SQL("{}::text[]").format(sql.Literal(list(hole)))
+        expected = sql.SQL(_FILLED).format(e=expected, own=own, path=path)
+    return sql.SQL("coalesce({}, 'null') {} {}").format(
+        own, sql.SQL("=" if comparison.type == "json" else "@>"), expected
+    )
+
+
+def value_text(column: Column, found: sql.Composable, kind: str) -> sql.Composable:
+    """SQL for a value as text; of JSON that is held against one value, that value."""
+    if column.type in _JSONS and kind not in _OF_JSON:
+        return sql.SQL("(({} #>> '{{}}') COLLATE \"C\")").format(found)
+    text = "pg_catalog.encode({}, 'escape')" if column.type == "bytea" else "{}::text"
+    return sql.SQL(f'({text} COLLATE "C")').format(found)
+
+
+def _as_jsonb(column: Column, found: sql.Composable) -> sql.Composable:
+    """SQL for a value as jsonb; NULL for a text that is no JSON, or none that PostgreSQL can hold."""
+    if column.type == "jsonb":
+        return found
+    if column.type == "json" or column.type in _TEXTS:
+        is_json = sql.SQL("true" if column.type == "json" else "{} IS JSON").format(found)
+        sound = sql.SQL(SOUND_JSON).format(column=found)
+        return sql.SQL("CASE WHEN {} AND {} THEN {}::jsonb END").format(is_json, sound, found)
+    return sql.SQL("pg_catalog.to_jsonb({})").format(found)
