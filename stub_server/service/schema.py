@@ -15,6 +15,7 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
+from stub_server.service.altering import alter_rows
 from stub_server.service.bottlenecks import set_tally
 from stub_server.service.config import Config, DatabaseNames
 from stub_server.service.copying import copy_rows
@@ -42,6 +43,7 @@ def migrate(config: Config, owner_dsn: str, runtime_dsn: str, defects: Collectio
             _force_row_security(connection, config)
             _create_functions(connection, config)
             copy_rows(connection, config, defects)
+            alter_rows(connection, config, defects)
             set_tally(connection, config, wanted=ServiceDefect.ROW_LOCK_CONVOY in defects)
             _grant(connection, config, runtime_role)
             _seed_taxonomy(connection, config)
