@@ -22,8 +22,6 @@ _OF_OTHER_GATES = (
     DiscrepancyKind.COPY,
     DiscrepancyKind.FORGED,
     DiscrepancyKind.ALTERED,
-    DiscrepancyKind.VANISHED,
-    DiscrepancyKind.CHANGED,
 )
 FAULTS = tuple(kind for kind in DiscrepancyKind if kind not in _OF_OTHER_GATES)
 _KEYS_NAMED = 5

@@ -55,10 +55,6 @@ class DiscrepancyKind(StrEnum):
     """A row of a forged request. Not a fault of ``*.rows``, and in no count."""
     ALTERED = "altered"
     """The row holds other content than was sent. Not a fault of ``*.rows``."""
-    VANISHED = "vanished"
-    """The row was there and is gone. Not a fault of ``*.rows``."""
-    CHANGED = "changed"
-    """The row was there and holds something else now. Not a fault of ``*.rows``."""
     RECOVERED = "recovered"
     """Not a fault: an indeterminate request whose row exists."""
 

@@ -325,10 +325,6 @@ class Truth(Section):
 
     arrival: Arrival | None = None
     """For a service that answers before it stores."""
-    volatile: tuple[Identifier, ...] = ()
-    """Columns of ``truth.canonical`` that may change after the row was stored."""
-    moves_to: Identifier | None = None
-    """Table to which canonical rows may move. Its columns for tenant and key have the names of ``truth.canonical``."""
 
     @model_validator(mode="after")
     def _rejections_are_event_tables(self) -> Self:

@@ -212,9 +212,8 @@ class _Reader:
                     raise _Unfit('a whole form is compared with type = "json": an object of its names')
                 return as_json(document), ()
             return (as_form_values(document) if self._route.format == "form" else document), personal
-        if isinstance(document, dict) and described.path in document:
-            return document[described.path], ()
-        steps = tuple(described.path.split("."))
+        is_one_name = isinstance(document, dict) and described.path in document
+        steps = (described.path,) if is_one_name else tuple(described.path.split("."))
         inner = tuple(path[len(steps) :] for path in personal if path[: len(steps)] == steps)
         return _follow(document, steps, described.path, self._route), inner
 

@@ -210,6 +210,7 @@ DEFECTS: tuple[Defect[Any], ...] = (
             "forged",
             "forged.rows",
             *_CONTENT,
+            "forged.content",
             "sustained.content",
             *_PRIVACY,
             "EG3.1",

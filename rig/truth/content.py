@@ -102,8 +102,6 @@ def require_columns(connection: Connection[Any], tables: EventTables, plan: Cont
         for name, described in fields.items():
             _require_column(table, name, key)
             require_fit(connection, table, table.columns[name], described.type, f"profile key {key}.{name}")
-    for name in tables.truth.volatile:
-        _require_column(tables.canonical, name, "truth.volatile")
 
 
 def _fields(tables: EventTables, plan: ContentPlan) -> Iterator[tuple[Table, str, Mapping[str, ContentField]]]:

@@ -72,8 +72,6 @@ class ServiceDefect(StrEnum):
     PAYLOAD_MANGLED = "payload-mangled"
     REPLAY_OVERWRITES = "replay-overwrites"
     DEAD_LETTER_EMPTIED = "dead-letter-emptied"
-    ROW_VANISHES = "row-vanishes"
-    ROW_CHANGES = "row-changes"
     SIGNATURE_UNCHECKED = "signature-unchecked"
     SIGNATURE_UNCHECKED_SOMETIMES = "signature-unchecked-sometimes"
     SIGNATURE_MAY_BE_EMPTY = "signature-may-be-empty"
