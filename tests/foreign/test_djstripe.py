@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from rig.errors import ExitCode
+from rig.model import RequestClass, Tenant
 from rig.profile import load_profile
+from rig.requests.content import ContentPlan
 from tests.cli.commands import QUICK, Ended, rig
 from tests.foreign.running import FOLDER
 
@@ -34,6 +36,15 @@ def test_its_profile_has_no_tenants_no_dead_letters_and_keeps_personal_data() ->
     assert profile.truth.dead is None
     assert profile.truth.canonical.tenant is None
     assert profile.personal_data.policy == "keep"
+
+
+def test_personal_values_in_a_part_of_the_event_that_has_a_column_are_not_compared() -> None:
+    profile = load_profile(PROFILE)
+    plan = ContentPlan(profile, (Tenant("A", ""),))
+    form = plan.form(profile.routes[0], RequestClass.PERSONAL, 2, None, "A")
+    assert form is not None
+    (data,) = (each for each in plan.forms[form].texts if each.column == "data")
+    assert set(data.holes) == {("object", "metadata", "email"), ("object", "description")}
 
 
 @pytest.mark.full

@@ -120,9 +120,18 @@ ONE = "[answers.valid]\nstatus = [{0}]\n[answers.replay]\nstatus = [{0}]\n{1}\n"
         (
             "refuses",
             ONE.format(200, "[answers.conflict]\nstatus = [422]"),
-            {"conflict.answers": "PASS", "conflict.rows": "PASS"},
+            {"conflict.answers": "PASS", "conflict.rows": "PASS", "S2.content": "PASS"},
         ),
-        ("overwrites", ONE.format(200, "[answers.conflict]\nstatus = [422]"), {"conflict.answers": "FAIL"}),
+        (
+            "overwrites",
+            ONE.format(200, "[answers.conflict]\nstatus = [422]"),
+            {"conflict.answers": "FAIL", "S2.content": "FAIL"},
+        ),
+        (
+            "hides",
+            ONE.format(200, "[answers.conflict]\nstatus = [422]"),
+            {"conflict.answers": "PASS", "S2.rows": "PASS", "S2.content": "FAIL"},
+        ),
     ],
 )
 def test_each_way_to_answer_a_known_order_is_judged(
