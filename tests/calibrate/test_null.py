@@ -126,8 +126,11 @@ def test_a_sender_that_limits_the_client_is_named_and_no_bigger_machine(
     (trial,) = certificate.trials
     assert not trial.signed_ahead
     assert trial.failures == 0
-    assert certificate.reason == "client-bound"
-    assert certificate.explanation.startswith("signing takes ")
+    assert trial.signing.startswith("signing takes ")
+    # Whether the worker had a core to itself depends on who else is at work on this machine.
+    reason, explanation = null.limit_of(replace(trial, worker_utilisation=1.0))
+    assert reason == "client-bound"
+    assert explanation.startswith("signing takes ")
 
 
 @pytest.mark.parametrize(
