@@ -17,6 +17,7 @@ from rig.checks.copies import check_copies
 from rig.checks.forged import check_forged
 from rig.checks.gates import Checker, GateKind, Kind
 from rig.checks.instrument import COMPLETION, below_floor, check_accounting, check_completion, check_null
+from rig.checks.isolation import check_isolation
 from rig.checks.key_storms import check_key_storms
 from rig.checks.latency_calibration import check_latency_calibration
 from rig.checks.littles_law import check_littles_law
@@ -51,6 +52,7 @@ LOAD: tuple[Checker, ...] = (
     check_sustained_load,
     check_totals,
     check_copies,
+    check_isolation,
     check_privacy,
     check_probes,
     check_accounting,

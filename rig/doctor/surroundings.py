@@ -17,7 +17,9 @@ from rig.requests.body import compile_bodies
 from rig.samplers.pg_queries import FACTS, Facts, unseen
 from rig.target.launch import open_target, reach
 from rig.target.store import open_store
-from rig.truth.preflight import open_tables, require_bound_runtime, require_full_view
+from rig.truth.isolation import read_isolation
+from rig.truth.preflight import require_bound_runtime, require_full_view
+from rig.truth.row_security import open_tables
 from rig.truth.session import connect
 from rig.truth.tables import event_tables, text_tables
 
@@ -123,6 +125,10 @@ def runtime_role_is_bound(context: DoctorContext) -> str:
         raise NotApplicable(f"${truth.runtime_dsn_env} is not set, so it is not known how the target connects")
     with connect(context.store.truth_dsn) as connection:
         notes = require_bound_runtime(connection, event_tables(connection, truth), dsn)
+        if truth.isolation is not None:
+            report = read_isolation(connection, event_tables(connection, truth), dsn, truth.isolation.setting, ())
+            if wrong := "; ".join((*report.faults, report.untried)).strip("; "):
+                raise ConfigError(f"[truth.isolation] promises row-level security, but {wrong}")
     if notes:
         raise NotApplicable("; ".join(notes))
     return "a role of its own, without superuser or BYPASSRLS; row-level security applies to it"

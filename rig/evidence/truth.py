@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from rig.evidence.isolation import Durability, IsolationReport
 from rig.model import Row
 
 
@@ -145,3 +146,7 @@ class TruthReport:
     """What the rows held, by scenario; None where it was not compared."""
     arrivals: tuple[Arrival, ...] = ()
     """When rows arrived; empty where nobody watched."""
+    isolation: IsolationReport | None = None
+    """None where the profile does not promise row-level security, or the target's role is not known."""
+    durability: Durability | None = None
+    """None in packs of a rig that did not look, which have no isolation either."""

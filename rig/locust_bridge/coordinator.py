@@ -191,7 +191,7 @@ class CoordinatedTest:
         self.live = Live(opened.record.pack.samples_folder)
         self._store = store
         self._target = target
-        self._reader = TruthReader(opened.job.profile, store.truth_dsn)
+        self._reader = TruthReader(opened.job.profile, store.truth_dsn, store.runtime_dsn)
 
     def begin(
         self, wanted: Mapping[str, Any], fixed: Scenario | None, certificate: Certificate, known: Secrets

@@ -301,6 +301,17 @@ class Arrival(Section):
     its row, and no later than this."""
 
 
+class Isolation(Section):
+    """Promises that row-level security keeps the tenants apart.
+
+    The gate ``isolation`` then asks the catalog, and tries it as the target's role (``truth.runtime_dsn_env``), in
+    transactions that are rolled back.
+    """
+
+    setting: Text
+    """The setting that names the tenant to the policies, as in ``SET LOCAL app.current_tenant_id = '…'``."""
+
+
 class Truth(Section):
     """The database that holds the truth. The DSNs come from the environment."""
 
@@ -325,6 +336,8 @@ class Truth(Section):
 
     arrival: Arrival | None = None
     """For a service that answers before it stores."""
+    isolation: Isolation | None = None
+    """For a service whose tenants row-level security keeps apart."""
 
     @model_validator(mode="after")
     def _rejections_are_event_tables(self) -> Self:
@@ -339,6 +352,8 @@ class Truth(Section):
 
     @model_validator(mode="after")
     def _rest_fits(self) -> Self:
+        if self.isolation is not None and self.canonical.tenant is None:
+            raise ValueError("[truth.isolation] needs the column with the tenant's id: truth.canonical.tenant")
         if self.quiet_s >= self.quiesce_timeout_s:
             raise ValueError(
                 f"truth.quiet_s ({self.quiet_s:g}) must be below truth.quiesce_timeout_s ({self.quiesce_timeout_s:g}): "

@@ -57,7 +57,7 @@ def load_target(run: OpenRun, pool: Pool, store: Store) -> TargetUse:
             if target.pid is not None:
                 ports.append(("the target's port", target.endpoint.port))
             _pin(run, target, store)
-            reader = TruthReader(job.profile, store.truth_dsn)
+            reader = TruthReader(job.profile, store.truth_dsn, store.runtime_dsn)
             went_on, watch = _send(run, pool, store, target, reader)
             rows: TruthReport | None = None
             run.reporter.stage("waiting for the rows, then reading the truth")

@@ -102,6 +102,10 @@ def _letting_in(name: str, *red: str, truth: bool = False) -> Defect[PlannedRun]
     return Defect(name, stages.LETTING_IN, injections.switch(name), red or ("forged",), truth=truth)
 
 
+def _of_keeping(name: str, *red: str, truth: bool = False) -> Defect[PlannedRun]:
+    return Defect(name, stages.KEEPING, injections.switch(name), red, truth=truth)
+
+
 DEFECTS: tuple[Defect[Any], ...] = (
     # Of few or replayed events chance decides whether one is among the forgotten.
     _of_service("ack-without-storing", "S2.rows", "S8.rows", "totals", "EG3.1", open=("S6.rows", "S9.rows")),
@@ -146,6 +150,12 @@ DEFECTS: tuple[Defect[Any], ...] = (
     _letting_in("signature-without-end", truth=True),
     _letting_in("forged-kept"),
     _letting_in("row-other-correlation", "S2.rows", "forged.rows", truth=True),
+    _of_keeping("row-security-off", "isolation"),
+    _of_keeping("row-security-not-forced", "isolation", truth=True),
+    _of_keeping("open-policy", "isolation", truth=True),
+    _of_keeping("role-owns-table", "isolation", truth=True),
+    _of_keeping("role-bypasses", "isolation", truth=True),
+    _of_keeping("unlogged-table", "durable_tables"),
     Defect(
         "slow-when-sustained",
         stages.SUSTAINED,
@@ -207,6 +217,8 @@ DEFECTS: tuple[Defect[Any], ...] = (
             "totals",
             "duplicates",
             "copies",
+            "isolation",
+            "durable_tables",
             "forged",
             "forged.rows",
             *_CONTENT,

@@ -38,7 +38,7 @@ from rig.selftest.bottlenecks import NO_POOL, ROW_LOCK_CONVOY, Seed
 from rig.selftest.diagnosis import Interview
 from rig.selftest.locust_run import Mix, run_mix
 from rig.selftest.matrix import Cell, Proof, cells_of, judge_pack
-from scenarios.ladder import Ladder, forged, replay_storm, unique_storm
+from scenarios.ladder import Ladder, forged, malformed_storm, replay_storm, unique_storm
 from scenarios.sustained import sustained_load
 
 STEP = 1000
@@ -48,6 +48,7 @@ PERF_REQUESTS, PERF_LIMIT_S = 4_000, 6.5
 spare: it is proven that the gate leaves it green, not how fast this machine is.
 """
 SHORT_UNIQUE = 4_000
+FEW = 200
 _FORGED = 3_000
 SUSTAINED_RATE_PER_S, SUSTAINED_S = 700.0, 10.0
 """More than the slow service takes, 500/s, and less than a healthy one does. As long as the default profile, so that no
@@ -201,6 +202,12 @@ def _plan_short(profile: Profile) -> Iterator[Scenario]:
     yield unique_storm(SHORT_UNIQUE, route, ("A",))
 
 
+def _plan_keeping(profile: Profile) -> Iterator[Scenario]:
+    route = profile.routes[0].name
+    yield unique_storm(FEW, route, ("A", "B"))
+    yield malformed_storm(FEW, route, ("A", "B"))
+
+
 def _measure_rate(bench: Bench, opened: OpenRun, run: PlannedRun) -> None:
     """A short null benchmark with a floor that the client reaches only where it gets its time."""
     floor_rps = _THROTTLED_FLOOR * bench.valid_certificate.rps
@@ -271,10 +278,38 @@ LETTING_IN = Stage(
     gates=("forged*", "S2.*", "bodies", "totals", "duplicates", "copies", "probes", "accounting", "hygiene"),
 )
 """S2, and forged requests among valid ones."""
+KEEPING = Stage(
+    "keeping",
+    partial(_run_live, scenarios=_plan_keeping),
+    gates=(
+        "S2.rows",
+        "S2.answers",
+        "S3.*",
+        "isolation",
+        "durable_tables",
+        "totals",
+        "duplicates",
+        "copies",
+        "probes",
+        "accounting",
+        "hygiene",
+    ),
+)
+"""A few rows of two tenants: how the database keeps them."""
 SHORT = Stage(
     "short",
     partial(_run_live, scenarios=_plan_short, samplers=True),
-    apart=("S[3-9].*", "forged*", "sustained.*", "warm-up.*", "privacy.*", "calibration.*", "littles_law", "EG*"),
+    apart=(
+        "S[3-9].*",
+        "isolation",
+        "forged*",
+        "sustained.*",
+        "warm-up.*",
+        "privacy.*",
+        "calibration.*",
+        "littles_law",
+        "EG*",
+    ),
 )
 """S1 and S2, the samplers beside them."""
 SUSTAINED = Stage(
@@ -282,6 +317,7 @@ SUSTAINED = Stage(
     partial(_run_live, scenarios=_plan_steady_rate),
     apart=(
         "S[1-9].*",
+        "isolation",
         "forged*",
         "warm-up.*",
         "probes",

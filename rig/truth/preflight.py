@@ -6,7 +6,7 @@ the ``Baseline``. Errors name the profile key or environment variable, and the r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -23,6 +23,7 @@ from rig.truth.canaries import Search
 from rig.truth.content import require_columns
 from rig.truth.expected import RequestIndex, identities
 from rig.truth.reconcile import Baseline
+from rig.truth.row_security import open_tables, secured, tables_behind
 from rig.truth.session import in_words, open_plainly
 from rig.truth.tables import EventTables, Table, event_tables, now_in_transactions, text_tables
 
@@ -130,63 +131,14 @@ def require_full_view(connection: Connection[Any], tables: EventTables) -> None:
             )
 
 
-def open_tables(connection: Connection[Any], tables: EventTables) -> tuple[str, ...]:
-    """Notes about event tables without row-level security."""
-    return tuple(
-        f"row-level security is not enabled on {table}"
-        for table in tables.all
-        if not _secured(connection, _tables_behind(connection, table))
-    )
-
-
-def _secured(connection: Connection[Any], oids: Sequence[int]) -> list[int]:
-    """Those of the tables that have row-level security."""
-    rows = connection.execute(
-        "SELECT oid FROM pg_catalog.pg_class WHERE oid = ANY(%s) AND relrowsecurity", [list(oids)]
-    )
-    return [oid for (oid,) in rows]
-
-
-def _tables_behind(connection: Connection[Any], table: Table) -> list[int]:
-    """A table and its parents; of a view or a statement also the tables that it reads, by its plan."""
-    plan = sql.SQL("EXPLAIN (VERBOSE, FORMAT JSON) SELECT * FROM {}").format(table.sql)
-    ((planned,),) = connection.execute(plan).fetchall()
-    names = list(_relations(planned))
-    rows = connection.execute(
-        """
-        SELECT ancestor::oid FROM (
-            SELECT %s::oid AS oid
-            UNION
-            SELECT c.oid FROM unnest(%s::text[], %s::text[]) AS read (schema, name)
-            JOIN pg_catalog.pg_namespace n ON n.nspname = read.schema
-            JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = read.name
-        ) read, LATERAL (
-            SELECT read.oid AS ancestor UNION SELECT relid::oid FROM pg_catalog.pg_partition_ancestors(read.oid)
-        ) family
-        """,
-        [table.oid, [schema for schema, _ in names], [name for _, name in names]],
-    )
-    return [oid for (oid,) in rows]
-
-
-def _relations(plan: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(plan, dict):
-        if "Relation Name" in plan:
-            yield plan.get("Schema", ""), plan["Relation Name"]
-        for part in plan.values():
-            yield from _relations(part)
-    elif isinstance(plan, list):
-        for part in plan:
-            yield from _relations(part)
-
-
 def require_bound_runtime(connection: Connection[Any], tables: EventTables, runtime_dsn: str) -> tuple[str, ...]:
     """ConfigError unless the target's role is another one and row-level security binds it.
 
-    Where no event table has row-level security, there is nothing to bypass: then a note.
+    Where no event table has row-level security, there is nothing to bypass: then a note. Where the profile promises it
+    ([truth.isolation]), the gate ``isolation`` judges the role.
     """
     variable = tables.truth.runtime_dsn_env
-    secured = _secured(connection, [oid for table in tables.all for oid in _tables_behind(connection, table)])
+    protected = secured(connection, [oid for table in tables.all for oid in tables_behind(connection, table)])
     try:
         with open_plainly(runtime_dsn) as runtime:
             role, all_seeing = _role(runtime)
@@ -194,7 +146,9 @@ def require_bound_runtime(connection: Connection[Any], tables: EventTables, runt
         raise ConfigError(f"${variable} is not a PostgreSQL connection string: {in_words(error)}") from None
     except psycopg.OperationalError as error:
         raise Unavailable(f"the database of ${variable} cannot be reached: {in_words(error)}") from None
-    if not secured:
+    if tables.truth.isolation is not None:
+        return ()
+    if not protected:
         free = "no event table has row-level security, so there is nothing to bypass"
         if role == _role(connection)[0]:
             return (f"both DSNs are of the role {role!r}: {free}",)
@@ -213,7 +167,7 @@ def require_bound_runtime(connection: Connection[Any], tables: EventTables, runt
     owned = connection.execute(
         "SELECT c.oid::regclass::text FROM pg_catalog.pg_class c WHERE c.oid = ANY(%s) AND c.relrowsecurity"
         " AND NOT c.relforcerowsecurity AND pg_catalog.pg_has_role(%s, c.relowner, 'USAGE')",
-        [secured, role],
+        [protected, role],
     ).fetchone()
     if owned is not None:
         raise ConfigError(

@@ -21,6 +21,7 @@ import psycopg
 from psycopg import Connection
 
 from rig.errors import ConfigError, EvidenceError, Unavailable
+from rig.evidence.isolation import IsolationReport
 from rig.evidence.truth import TruthReport
 from rig.model import Scenario, Tenant
 from rig.profile import Profile
@@ -28,20 +29,22 @@ from rig.requests.targeter import Targeter
 from rig.truth.arrival import ArrivalWatch, await_arrival
 from rig.truth.canaries import Findings, Search
 from rig.truth.expected import RequestIndex, RunOutcomes
+from rig.truth.isolation import read_durability, read_isolation
 from rig.truth.logs import search_log
 from rig.truth.preflight import preflight, require_sound_tables
 from rig.truth.quiesce import Quiescence, quiesce
 from rig.truth.reconcile import Baseline, reconcile
 from rig.truth.session import connect, in_words
-from rig.truth.tables import event_tables, find_columns, now_in_transactions
+from rig.truth.tables import EventTables, event_tables, find_columns, now_in_transactions
 
 
 class TruthReader:
-    """Reads the truth of one profile over ``dsn``, which is never shown."""
+    """Reads the truth of one profile over ``dsn``; ``runtime_dsn`` is the target's own. Neither is ever shown."""
 
-    def __init__(self, profile: Profile, dsn: str) -> None:
+    def __init__(self, profile: Profile, dsn: str, runtime_dsn: str | None = None) -> None:
         self._profile = profile
         self._dsn = dsn
+        self._runtime_dsn = runtime_dsn
 
     def require_tables(self, runtime_dsn: str | None) -> None:
         """Check tables, columns and roles before anything else takes time. Raises what ``preflight`` raises."""
@@ -149,6 +152,8 @@ class TruthReader:
                 searched = background.submit(search.search_tables, searching)
                 reconciled = reconcile(connection, tables, targeter, scenario_runs, tenants, baseline)
                 searched.result()
+                isolation = self._read_isolation(connection, tables, tenants)
+                durability = read_durability(connection, tables, self._runtime_dsn)
         except (psycopg.Error, ConfigError) as error:
             raise EvidenceError(
                 f"truth could not be read: {in_words(error)}; run `rig settle PACK` when the database is back"
@@ -174,6 +179,8 @@ class TruthReader:
             copies=reconciled.copies.total,
             copy_examples=reconciled.copies.examples,
             strangers_examined=reconciled.copies.examined,
+            isolation=isolation,
+            durability=durability,
         )
 
     def search_logs(
@@ -195,6 +202,15 @@ class TruthReader:
             notes=(*truth.notes, *notes, *findings.overflow_notes("logs")),
             log_files_unread=tuple(str(path) for path in wanted if str(path) not in scanned),
         )
+
+    def _read_isolation(
+        self, connection: Connection[Any], tables: EventTables, tenants: Sequence[Tenant]
+    ) -> IsolationReport | None:
+        """None where the profile does not promise row-level security, or the target's role is not known."""
+        promised = self._profile.truth.isolation
+        if promised is None or self._runtime_dsn is None:
+            return None
+        return read_isolation(connection, tables, self._runtime_dsn, promised.setting, tenants)
 
     @property
     def _personal_keys(self) -> tuple[str, ...]:

@@ -68,7 +68,7 @@ def _read_truth(record: Record, environ: Mapping[str, str], reporter: Reporter) 
         logs = record.pack.logs_folder
         own = [logs / LOG] if profile.launch is not None else []
         files = (*store.log_files, *own, *sorted(logs.glob("*.log")))
-        read_truth(record, TruthReader(profile, store.truth_dsn), files)
+        read_truth(record, TruthReader(profile, store.truth_dsn, store.runtime_dsn), files)
     except RigError as error:
         record.note(f"rig settle: {error}")
         record.stays_open = True

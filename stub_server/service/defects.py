@@ -2,9 +2,10 @@
 
 Flow: the service is a few steps, above all ``judge`` (pure) and ``persist`` (one transaction). ``inject_defects(steps,
 defects)`` wraps them; ``letting_in`` has the defects of those before and after the two. Without a defect it returns
-them as they are, so the normal path knows nothing of this module. Deduplication, copies (``copying``) and the row-lock
-convoy are defects of the schema, the two of the pool are defects of the store: give the same ``--defect`` list to
-``migrate`` and to ``serve``. The last five make the service slow and nothing else (``bottlenecks``).
+them as they are, so the normal path knows nothing of this module. Deduplication, copies (``copying``),
+isolation (``unsecuring``) and the row-lock convoy are defects of the schema, the two of the pool are defects of the
+store: give the same ``--defect`` list to ``migrate`` and to ``serve``. The last five make the service slow and nothing
+else (``bottlenecks``).
 
 Not for anything that a real service should do.
 """
@@ -84,6 +85,14 @@ class ServiceDefect(StrEnum):
     ANSWER_CONTRADICTS = "answer-contradicts"
     ANSWER_OTHER_CORRELATION = "answer-other-correlation"
     ROW_OTHER_CORRELATION = "row-other-correlation"
+    ROW_SECURITY_OFF = "row-security-off"
+    ROW_SECURITY_NOT_FORCED = "row-security-not-forced"
+    OPEN_POLICY = "open-policy"
+    ROLE_OWNS_TABLE = "role-owns-table"
+    ROLE_BYPASSES = "role-bypasses"
+    UNLOGGED_TABLE = "unlogged-table"
+    PREFIX_DEDUPLICATION = "prefix-deduplication"
+    CASE_DEDUPLICATION = "case-deduplication"
     ROW_LOCK_CONVOY = "row-lock-convoy"
     POOL_OF_ONE = "pool-of-one"
     NO_POOL = "no-pool"

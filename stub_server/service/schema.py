@@ -9,7 +9,7 @@ setting has transaction scope. The functions run with the caller's rights, so ro
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import LiteralString
 
 import psycopg
@@ -22,6 +22,7 @@ from stub_server.service.copying import copy_rows
 from stub_server.service.defects import ServiceDefect
 from stub_server.service.directory import normalise_alias
 from stub_server.service.errors import ServiceConfigError, ServiceUnavailable
+from stub_server.service.unsecuring import unsecure
 
 _LOCK_KEY = 0x5EED_5CEA  # any number that all migrators share
 CONNECT_TIMEOUT_S = 10
@@ -39,7 +40,7 @@ def migrate(config: Config, owner_dsn: str, runtime_dsn: str, defects: Collectio
         with psycopg.connect(owner_dsn, connect_timeout=CONNECT_TIMEOUT_S) as connection:
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK_KEY,))
             _create_tables(connection, config)
-            _deduplicate(connection, config, _deduplication_scope(config, defects))
+            _deduplicate(connection, config, defects)
             _force_row_security(connection, config)
             _create_functions(connection, config)
             copy_rows(connection, config, defects)
@@ -47,6 +48,7 @@ def migrate(config: Config, owner_dsn: str, runtime_dsn: str, defects: Collectio
             set_tally(connection, config, wanted=ServiceDefect.ROW_LOCK_CONVOY in defects)
             _grant(connection, config, runtime_role)
             _seed_taxonomy(connection, config)
+            unsecure(connection, config, runtime_role, defects)
     except psycopg.OperationalError as error:
         raise ServiceUnavailable(f"database of MIGRATION_DATABASE_URL cannot be used: {_first_line(error)}") from None
     except psycopg.Error as error:
@@ -135,30 +137,32 @@ def _create_tables(connection: psycopg.Connection, config: Config) -> None:
         connection.execute(sql.SQL(text).format(table=table, **_columns(**names)))
 
 
-def _deduplication_scope(config: Config, defects: Collection[ServiceDefect]) -> tuple[str, ...]:
-    """Columns that are unique together. Two defects are here, because the schema deduplicates."""
-    table = config.tables.canonical
-    if ServiceDefect.NO_DEDUPLICATION in defects:
-        return ()
-    if ServiceDefect.GLOBAL_DEDUPLICATION in defects:
-        return (table.idempotency_key,)
-    return (table.tenant_id, table.idempotency_key)
+_SCOPES: Mapping[ServiceDefect | None, tuple[str, LiteralString]] = {
+    None: ("once_per_tenant", "{tenant_id}, {idempotency_key}"),
+    ServiceDefect.GLOBAL_DEDUPLICATION: ("once_for_all", "{idempotency_key}"),
+    ServiceDefect.PREFIX_DEDUPLICATION: ("once_per_prefix", "{tenant_id}, left({idempotency_key}, 32)"),
+    ServiceDefect.CASE_DEDUPLICATION: ("once_per_spelling", "{tenant_id}, lower({idempotency_key})"),
+}
+"""What is unique, with the ending of the index's name. All but the first are defects."""
 
 
-def _deduplicate(connection: psycopg.Connection, config: Config, columns: tuple[str, ...]) -> None:
-    """Leave exactly one unique index, over these columns. Each scope has an index name of its own."""
-    table = qualify(config.database, config.tables.canonical.name)
-    stem = config.tables.canonical.name[:40]
-    names = {2: f"{stem}_once_per_tenant", 1: f"{stem}_once_for_all"}
-    for width, name in names.items():
-        if width != len(columns):
-            connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(qualify(config.database, name)))
-    if columns:
-        connection.execute(
-            sql.SQL("CREATE UNIQUE INDEX IF NOT EXISTS {} ON {} ({})").format(
-                sql.Identifier(names[len(columns)]), table, sql.SQL(", ").join(map(sql.Identifier, columns))
-            )
+def _deduplicate(connection: psycopg.Connection, config: Config, defects: Collection[ServiceDefect]) -> None:
+    """Leave exactly one unique index, or none under that defect."""
+    table, stem = config.tables.canonical, config.tables.canonical.name[:40]
+    wanted = next((defect for defect in defects if defect in _SCOPES), None)
+    for defect, (ending, columns) in _SCOPES.items():
+        if defect is not wanted or ServiceDefect.NO_DEDUPLICATION in defects:
+            name = qualify(config.database, f"{stem}_{ending}")
+            connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(name))
+            continue
+        text = sql.SQL("CREATE UNIQUE INDEX IF NOT EXISTS {} ON {} ({})").format(
+            sql.Identifier(f"{stem}_{ending}"),
+            qualify(config.database, table.name),
+            sql.SQL(columns).format(
+                tenant_id=sql.Identifier(table.tenant_id), idempotency_key=sql.Identifier(table.idempotency_key)
+            ),
         )
+        connection.execute(text)
 
 
 def _force_row_security(connection: psycopg.Connection, config: Config) -> None:

@@ -37,8 +37,11 @@ logger = logging.getLogger(__name__)
 class EventStore:
     """Reads and writes of one serving process. Use ``open_store``."""
 
-    def __init__(self, config: Config, pool: AsyncConnectionPool[Connection] | NoPool) -> None:
+    def __init__(
+        self, config: Config, pool: AsyncConnectionPool[Connection] | NoPool, *, is_isolated: bool = True
+    ) -> None:
         self._config = config
+        self._is_isolated = is_isolated
         self._pool = pool
         self._sql = _Statements(config)
         self.acquire_wait_s = 0.0
@@ -118,12 +121,14 @@ class EventStore:
                 outside = await cursor.fetchone()
         except psycopg.Error as error:
             return f"database: {type(error).__name__}"
+        if inside != (PROBE_TENANT,) or outside != (None,):
+            return "the tenant setting does not work"
+        if not self._is_isolated:
+            return None
         if not tables_secured:
             return "row-level security is not forced on both event tables"
         if not role_bound:
             return "the service's role can bypass row-level security"
-        if inside != (PROBE_TENANT,) or outside != (None,):
-            return "the tenant setting does not work"
         if not nothing_visible:
             return "rows are visible outside any tenant"
         return None
@@ -193,11 +198,12 @@ def _compose(text: LiteralString, *parts: sql.Composable) -> bytes:
 
 @asynccontextmanager
 async def open_store(
-    config: Config, dsn: str, application_name: str, *, pooled: bool = True
+    config: Config, dsn: str, application_name: str, *, pooled: bool = True, is_isolated: bool = True
 ) -> AsyncIterator[EventStore]:
     """A store with its own pool. It opens at once: whether the database is there is for ``unreadiness``.
 
-    ``pooled`` False uses ``bottlenecks.NoPool``.
+    ``pooled`` False uses ``bottlenecks.NoPool``. ``is_isolated`` False: the service is ready also where nothing keeps
+    the tenants apart.
     """
     database = config.database
     options: dict[str, Any] = {
@@ -208,7 +214,8 @@ async def open_store(
         "options": f"-c statement_timeout={round(database.statement_timeout_s * 1000)}",
     }
     if not pooled:
-        yield EventStore(config, NoPool(dsn, database.pool_max, database.pool_timeout_s, options))
+        no_pool = NoPool(dsn, database.pool_max, database.pool_timeout_s, options)
+        yield EventStore(config, no_pool, is_isolated=is_isolated)
         return
     pool = AsyncConnectionPool[Connection](
         dsn,
@@ -221,6 +228,6 @@ async def open_store(
     )
     await pool.open(wait=False)
     try:
-        yield EventStore(config, pool)
+        yield EventStore(config, pool, is_isolated=is_isolated)
     finally:
         await pool.close()

@@ -27,6 +27,7 @@ from stub_server.service.metrics import Board, all_series
 from stub_server.service.store import open_store
 from stub_server.service.supervisor import BACKLOG
 from stub_server.service.tokens import load_verifier
+from stub_server.service.unsecuring import UNSECURED
 
 GAUGE_REFRESH_S = 0.5
 KEEP_ALIVE_S = 75.0
@@ -57,7 +58,8 @@ async def _serve(task: Task) -> None:
     board = Board(task.board_descriptor, all_series(route.name for route in config.routes), task.processes)
     verifier = load_verifier(config.auth.verifier, os.environ)
     listener = socket.socket(fileno=task.socket_descriptor)
-    async with open_store(config, task.dsn, f"stub_server.service/{task.process}", pooled=pooled) as store:
+    name, is_isolated = f"stub_server.service/{task.process}", UNSECURED.isdisjoint(task.defects)
+    async with open_store(config, task.dsn, name, pooled=pooled, is_isolated=is_isolated) as store:
         steps = inject_defects(Steps(Intake(config.routes).judge, store.persist), task.defects, task.process)
         service = Service(config, store, steps, verifier, board, task.process)
         runner = web.AppRunner(
