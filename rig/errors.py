@@ -83,7 +83,8 @@ class ErrorKind(IntEnum):
     """Why a request has no proper answer. Stored as one byte; the name is what reports print.
 
     ``SKIPPED`` and ``CONNECT`` were never on the wire: their outcome is ``not_sent``. All after them were: the outcome
-    of ``OTHER_BODY``, which has an answer, is ``refused``, and that of the others ``indeterminate``.
+    of ``OTHER_BODY``, which has an answer, is ``refused``; of ``CONTRADICTED`` and ``OTHER_CORRELATION``, whose status
+    is right, ``acknowledged``; and that of the others ``indeterminate``.
     """
 
     NONE = 0
@@ -105,3 +106,7 @@ class ErrorKind(IntEnum):
     """Answered, but a replay with another body than the first request of its key. The row may exist."""
     STALE_CONNECTION = 9
     """The peer closed the connection, which had been idle for a second, before a byte of an answer came."""
+    CONTRADICTED = 10
+    """Answered as its class asks, but the body says otherwise."""
+    OTHER_CORRELATION = 11
+    """Answered as its class asks, but the answer does not carry the correlation id of the request."""

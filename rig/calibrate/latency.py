@@ -184,7 +184,7 @@ def measured_freeze(froze_s: float, rows: pd.DataFrame) -> Freeze:
 class _LatencyBench:
     def __init__(self, pool: Pool, profile: Profile, run: RunKey, folder: Path) -> None:
         self._pool = pool
-        self._profile = profile
+        self._profile = profile.for_stub()
         self._run = run
         self._folder = folder
         self._credentials = {_TENANT: made_up(profile, "latency_calibration")}

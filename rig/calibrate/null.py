@@ -167,7 +167,7 @@ def limit_of(trial: NullTrial, *, group_alone: bool = False) -> tuple[str, str]:
 class _NullBench:
     def __init__(self, pool: Pool, profile: Profile, run: RunKey, folder: Path, routes: Collection[str] = ()) -> None:
         self._pool = pool
-        self._profile = profile
+        self._profile = profile.for_stub()
         self._run = run
         self._history = History(folder)
         self._credentials = {_TENANT: made_up(profile, "null-benchmark")}

@@ -18,7 +18,7 @@ from rig.checks.instrument import client_limits
 from rig.errors import ErrorKind
 from rig.evidence.case import Case, describe_missing_reports
 from rig.evidence.gate import Gate
-from rig.evidence.history import has_failed, was_let_in
+from rig.evidence.history import CONTRADICTIONS, has_failed, was_let_in
 from rig.evidence.sample_names import Role
 from rig.evidence.scenario_runs import ScenarioRun
 from rig.model import FORGED, Outcome, RequestClass
@@ -139,7 +139,7 @@ def _figures(rows: pd.DataFrame, offered: int) -> dict[str, Any]:
         "http_5xx": int((rows["status"] >= 500).sum()),
     }
     for kind, count in kinds.items():
-        if count and kind not in ("none", "skipped"):
+        if count and kind not in ("none", "skipped", *CONTRADICTIONS):
             figures[str(kind)] = int(count)
     wrong = rows[rows["outcome"] == Outcome.REFUSED]["status"].value_counts()
     if len(wrong):

@@ -79,7 +79,7 @@ def _what_is_wrong(case: Case, let_in: pd.DataFrame, sent: pd.DataFrame, stored:
         parts.append(f"{len(let_in)} of {len(sent)} were let in ({', '.join(_by_kind(let_in, sent))})")
     if stored:
         parts.append(f"{len(stored)} rows were stored")
-    first = _first(case, stored)
+    first = _first(case, stored) if parts else []
     return "; ".join(parts) + (f"; the first: {first[0]}" if first else "")
 
 
@@ -102,9 +102,8 @@ def _stored(case: Case, runs: Sequence[ScenarioRun]) -> list[Discrepancy]:
 
 
 def _first(case: Case, stored: Sequence[Discrepancy]) -> list[str]:
-    examples = (
-        f"{each.why}: {each.key} was answered {each.status}" for each in case.examples if each.scenario == FORGED
-    )
+    let_in = (each for each in case.examples if each.why.startswith(FORGED))
+    examples = (f"{each.why}: {each.key} was answered {each.status}" for each in let_in)
     rows = (f"{key.key or key.tenant}: {key.detail}" for key in stored)
     return [*islice(examples, _NAMED), *islice(rows, _NAMED)]
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from rig.checks.answers import check_answers
 from rig.checks.arrival import check_arrival
+from rig.checks.bodies import check_bodies
 from rig.checks.confusion import check_confusion
 from rig.checks.content import check_content
 from rig.checks.copies import check_copies
@@ -47,6 +48,7 @@ LOAD: tuple[Checker, ...] = (
     check_content,
     check_answers,
     check_forged,
+    check_bodies,
     check_arrival,
     check_time,
     check_sustained_load,

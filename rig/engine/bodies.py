@@ -1,67 +1,198 @@
-"""The closed and the open loop for targets whose answers to a replay must have the body of the first answer.
+"""The closed and the open loop for targets whose answers say more than their status, where the profile asks for it.
 
-Their connections make a checksum of every body, which costs the timed path a callback, and rows of
-``rig.evidence.history.BODY`` lie in a file beside the results. ``executor_of`` takes them where the profile says
-``same_body``.
+Judged are the body of a success (``answers.….body``), the correlation id that must come back (``answers.correlation``)
+and the body of a replay, which must be that of the first answer (``same_body``). What contradicts the status is the
+error kind of a row. An answer costs the timed path a search and a look-up: a verdict is kept for the bytes of a body,
+and only what was never seen is parsed. Checksums for ``same_body`` (``rig.evidence.history.BODY``) and examples lie in
+files beside the rows. ``executor_of`` says which loop an assignment takes.
 """
 
 from __future__ import annotations
 
+import json
 from array import array
+from collections import Counter
 from collections.abc import Callable
 from typing import cast
 from zlib import crc32
+
+from httptools import HttpResponseParser
 
 from rig.engine.connection import Connection
 from rig.engine.executors import ClosedLoop, OpenLoop
 from rig.engine.scenario_executor import Assignment, ScenarioExecutor
 from rig.errors import ErrorKind
-from rig.evidence.history import bodies_file
-from rig.model import RequestClass
+from rig.evidence.examples import BODY_MOST, EXAMPLES_EACH
+from rig.evidence.history import bodies_file, examples_file
+from rig.model import RequestClass, Share
+from rig.profile import Answer, BodyRule, Profile
+from rig.requests.targeter import Targeter
+
+_KNOWN_MOST = 10_000
+_ID_BYTES = 36
+_ID = b"<correlation id>"
 
 
-class BodyConnection(Connection):
-    """A connection that makes a checksum of the body of its last answer."""
+_feed, _send = Connection.feed, Connection.send  # called directly: ``super()`` costs as much as the rest
 
-    __slots__ = ("crc",)
+
+class AnswerConnection(Connection):
+    """A connection that keeps the bytes of its last request and of the answer to it."""
+
+    __slots__ = ("payload", "raw")
 
     def send(self, seq: int, payload: bytes, intended_ns: int = 0) -> None:
         """See ``Connection``."""
-        self.crc = 0
-        super().send(seq, payload, intended_ns)
+        self.payload = payload
+        _send(self, seq, payload, intended_ns)
+
+    def feed(self, data: bytes) -> bool:
+        """See ``AnswerParser``."""
+        self.raw: bytes = self.raw + data if self._partial_bytes else data
+        return _feed(self, data)
+
+
+class _Parts:
+    """The headers and the body of an answer, as the parser sees them; an interim answer before it is left out."""
+
+    def __init__(self, raw: bytes) -> None:
+        self.headers: dict[str, list[bytes]] = {}
+        self.body = b""
+        HttpResponseParser(self).feed_data(raw)
+
+    def on_message_begin(self) -> None:
+        """An answer begins: what came before was an interim one."""
+        self.headers.clear()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """The parser saw a header."""
+        self.headers.setdefault(name.decode("latin-1").lower(), []).append(value)
 
     def on_body(self, data: bytes) -> None:
-        """The parser saw a part of a body."""
-        self.crc = crc32(data, self.crc)
+        """The parser saw a part of the body."""
+        self.body += data
 
 
-class _KeepsBodies(ScenarioExecutor):
-    """Keeps the checksum of each body."""
+class _Judge:
+    """What the profile asks of the answers to one share; ``known`` has the verdict for each body that was seen."""
 
-    connection_class = BodyConnection
+    def __init__(self, profile: Profile, share: Share) -> None:
+        answer: Answer = profile.answer(share.request_class)
+        self.statuses = frozenset(answer.right)
+        self._rule: BodyRule | None = answer.body
+        correlation = None if share.request_class is RequestClass.FORGED else profile.answers.correlation
+        self.header = correlation.header if correlation is not None else None
+        self._path = correlation.path if correlation is not None else None
+        sent = profile.headers.correlation_id
+        self.prefix = f"\r\n{sent}: ".encode() if sent and self.header and sent.lower() == self.header.lower() else b""
+        self._line_bytes = len(self.prefix) + _ID_BYTES + 2
+        self._last_end = b"\r\n\r\n\0"
+        self.asks = bool(self._rule or self.header or self._path)
+        self._known: dict[bytes, ErrorKind] = {}
+
+    def is_as_before(self, payload: bytes, raw: bytes) -> bool:
+        """Whether an answer carries the header of its request as it was sent, and ends as the last good one did.
+
+        It is the quick look at nearly every answer; ``judge`` looks at the others.
+        """
+        at = payload.find(self.prefix)
+        return payload[at : at + self._line_bytes] in raw and raw.endswith(self._last_end)
+
+    def judge(self, payload: bytes, raw: bytes, correlation: Callable[[], bytes]) -> ErrorKind:
+        """What is wrong with an answer of a right status."""
+        head, end, body = raw.partition(b"\r\n\r\n")
+        if self.header is not None:
+            at = payload.find(self.prefix) if self.prefix else -1
+            line = payload[at : at + self._line_bytes]
+            if (at < 0 or line not in head + end) and not self._has_header(raw, correlation()):
+                return ErrorKind.OTHER_CORRELATION
+        if self._rule is None and self._path is None:
+            return ErrorKind.NONE
+        if self._path is not None:
+            body = body.replace(correlation(), _ID)
+        kind = self._known.get(body)
+        if kind is None:
+            kind = self._judge_body(_body_of(raw), correlation())
+            if len(self._known) < _KNOWN_MOST and _is_plain(head):
+                self._known[body] = kind
+        if kind is ErrorKind.NONE and self.prefix and self._path is None and _is_plain(head):
+            self._last_end = b"\r\n\r\n" + body
+        return kind
+
+    def _has_header(self, raw: bytes, own: bytes) -> bool:
+        return self.header is not None and _Parts(raw).headers.get(self.header.lower()) == [own]
+
+    def _judge_body(self, body: bytes, own: bytes) -> ErrorKind:
+        if self._rule is not None and not self._rule.holds(body):
+            return ErrorKind.CONTRADICTED
+        if self._path is not None and not BodyRule(path=self._path, equals=own.decode()).holds(body):
+            return ErrorKind.OTHER_CORRELATION
+        return ErrorKind.NONE
+
+
+def _is_plain(head: bytes) -> bool:
+    """Whether what follows a head is the body as it is."""
+    return b"transfer-encoding" not in head.lower() and not head.startswith((b"HTTP/1.1 1", b"HTTP/1.0 1"))
+
+
+def _body_of(raw: bytes) -> bytes:
+    head, _, body = raw.partition(b"\r\n\r\n")
+    return body if _is_plain(head) else _Parts(raw).body
+
+
+class _ReadsAnswers(ScenarioExecutor):
+    """Judges each answer, and keeps checksums where the bodies of replays must be the same."""
+
+    connection_class = AnswerConnection
 
     def __init__(self, assignment: Assignment, progress: Callable[[int], None]) -> None:
         super().__init__(assignment, progress)
+        profile, scenario = assignment.profile, assignment.scenario
+        targets = Targeter(profile, assignment.run).bind(scenario)
+        self._correlation = targets.correlation
+        self._share_of: list[int] = targets.composition.share.tolist()
+        self._judges = [_Judge(profile, share) for share in scenario.shares]
+        self._keeps_bodies = compares_bodies(assignment)
         self._bodies = array("q")
+        self._examples: list[dict[str, object]] = []
+        self._counted = Counter[ErrorKind]()
 
     def end_request(self, connection: Connection, status: int, kind: ErrorKind, done_ns: int) -> None:
         """See ``Executor``."""
         if kind is ErrorKind.NONE:
-            self._bodies.extend((connection.seq, cast(BodyConnection, connection).crc))
+            own, seq = cast(AnswerConnection, connection), connection.seq
+            if self._keeps_bodies:
+                self._bodies.extend((seq, crc32(_body_of(own.raw))))
+            judge = self._judges[self._share_of[seq]]
+            if judge.asks and status in judge.statuses and not judge.is_as_before(own.payload, own.raw):
+                kind = judge.judge(own.payload, own.raw, lambda: self._correlation(seq).encode())
+                if kind is not ErrorKind.NONE:
+                    self._keep_example(own, status, kind)
         super().end_request(connection, status, kind, done_ns)
+
+    def _keep_example(self, connection: AnswerConnection, status: int, kind: ErrorKind) -> None:
+        self._counted[kind] += 1
+        if self._counted[kind] <= EXAMPLES_EACH:
+            body = _body_of(connection.raw)[:BODY_MOST].decode(errors="replace")
+            why = kind.name.lower()
+            self._examples.append({"seq": connection.seq, "why": why, "status": status, "body": body})
 
     async def close(self) -> None:
         """See ``ScenarioExecutor``."""
         await super().close()
-        bodies_file(self._assignment.rows_file).write_bytes(self._bodies.tobytes())
+        rows_file = self._assignment.rows_file
+        if self._keeps_bodies:
+            bodies_file(rows_file).write_bytes(self._bodies.tobytes())
+        if self._examples:
+            examples_file(rows_file).write_text(json.dumps(self._examples))
 
 
-class ClosedLoopOfBodies(_KeepsBodies, ClosedLoop):
-    """Runs one assignment as ``ClosedLoop`` does, and keeps a checksum of each body."""
+class ClosedLoopOfAnswers(_ReadsAnswers, ClosedLoop):
+    """Runs one assignment as ``ClosedLoop`` does, and judges each answer."""
 
 
-class OpenLoopOfBodies(_KeepsBodies, OpenLoop):
-    """Runs one assignment as ``OpenLoop`` does, and keeps a checksum of each body."""
+class OpenLoopOfAnswers(_ReadsAnswers, OpenLoop):
+    """Runs one assignment as ``OpenLoop`` does, and judges each answer."""
 
 
 def compares_bodies(assignment: Assignment) -> bool:
@@ -75,6 +206,7 @@ def executor_of(assignment: Assignment) -> type[ScenarioExecutor]:
     if assignment.executor is not None:
         return assignment.executor
     is_open = bool(assignment.scenario.pace.rate_per_s)
-    if compares_bodies(assignment):
-        return OpenLoopOfBodies if is_open else ClosedLoopOfBodies
+    asks = any(_Judge(assignment.profile, share).asks for share in assignment.scenario.shares)
+    if asks or compares_bodies(assignment):
+        return OpenLoopOfAnswers if is_open else ClosedLoopOfAnswers
     return OpenLoop if is_open else ClosedLoop

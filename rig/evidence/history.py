@@ -7,6 +7,7 @@ files into one Parquet file with named columns. ``read_history`` reads all of it
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -89,6 +90,14 @@ class History:
             bodies_file(file).unlink(missing_ok=True)
         return frame
 
+    def take_examples(self, scenario: Scenario) -> list[dict[str, Any]]:
+        """What the workers of a scenario run kept of answers that contradict their status. It is taken once."""
+        files = sorted(self._raw.glob(f"{scenario.label}.*.examples"))
+        found = [example for file in files for example in json.loads(file.read_bytes())]
+        for file in files:
+            file.unlink()
+        return found
+
     def close(self) -> None:
         """Remove the folder of raw rows where everything is sealed. Closing again changes nothing."""
         if self._raw.is_dir() and not any(self._raw.iterdir()):
@@ -154,6 +163,11 @@ def _read_raw(file: Path) -> NDArray[np.void]:
     return np.frombuffer(data[: len(data) // RESULT.itemsize * RESULT.itemsize], dtype=RESULT)
 
 
+WHOLE_ANSWERS = (ErrorKind.NONE, ErrorKind.CONTRADICTED, ErrorKind.OTHER_CORRELATION)
+"""Error kinds of requests whose answer counts by its status."""
+CONTRADICTIONS = (ErrorKind.CONTRADICTED.name.lower(), ErrorKind.OTHER_CORRELATION.name.lower())
+"""Error kinds of answers that contradict their own status, which is right."""
+
 BODY = np.dtype([("seq", "<i8"), ("crc", "<i8")])
 """One row per answer whose body is compared: the number of the request, the CRC-32 of the body."""
 
@@ -161,6 +175,11 @@ BODY = np.dtype([("seq", "<i8"), ("crc", "<i8")])
 def bodies_file(rows_file: Path) -> Path:
     """Where a worker's rows of ``BODY`` lie; there is none where nothing is compared."""
     return rows_file.with_suffix(".bodies")
+
+
+def examples_file(rows_file: Path) -> Path:
+    """Where a worker's examples of answers lie, as JSON; there is none where nothing is wrong with them."""
+    return rows_file.with_suffix(".examples")
 
 
 def _mark_other_bodies(
@@ -234,7 +253,7 @@ def _outcomes(
 ) -> pd.Series[Any]:
     """The ``Outcome`` of each request."""
     code = np.full(len(rows), Outcome.INDETERMINATE.code, dtype=np.int8)
-    answered = rows["error_kind"] == ErrorKind.NONE
+    answered = np.isin(rows["error_kind"], WHOLE_ANSWERS)
     as_expected = np.zeros(len(rows), dtype=bool)
     for number, part in enumerate(scenario.shares):
         good = np.isin(rows["status"], expected_status[part.request_class])

@@ -13,6 +13,7 @@ from rig.profile.routes import Mutation, PersonalField, WebhookRoute
 from rig.profile.sections import (
     Answer,
     Answers,
+    BodyRule,
     CanonicalTable,
     ChannelAlias,
     DeadTable,
@@ -31,6 +32,7 @@ from rig.profile.whole import Profile
 __all__ = [
     "Answer",
     "Answers",
+    "BodyRule",
     "CanonicalTable",
     "ChannelAlias",
     "ContentField",

@@ -105,10 +105,19 @@ class Profile(Section):
         carried = self.headers.tenant_key or any("api_key" in route.placeholders for route in self.routes)
         if carried and any(tenant.api_key_env is None for tenant in self.tenants.fixed):
             raise ValueError("requests carry the tenant's API key: give api_key_env in each [[tenants.fixed]]")
+        if self.answers.correlation is not None and not self._sends_correlation():
+            raise ValueError(
+                "[answers.correlation] needs headers.correlation_id, or <correlation> in each route: without it no "
+                "request carries an id"
+            )
         dead = [kind.value for kind, answer in self.answers.given.items() if answer.row is Row.DEAD]
         if dead and self.truth.dead is None:
             raise ValueError(f'answers.{dead[0]}.row is "dead": write [truth.dead], or row = "none"')
         self._require_tenant_columns()
+
+    def _sends_correlation(self) -> bool:
+        sent = all("correlation" in route.placeholders for route in self.routes)
+        return sent or self.headers.correlation_id is not None
 
     def _require_tenant_columns(self) -> None:
         """Rows tell tenants apart by a column in both tables. A table without it has the rows of one tenant."""
@@ -200,6 +209,10 @@ class Profile(Section):
         """This profile, which lies in ``folder``."""
         self._folder = folder
         return self
+
+    def for_stub(self) -> Self:
+        """This profile for the rig's own stubs, whose answers are a status and no more."""
+        return self.model_copy(update={"answers": Answers()})
 
     def digest(self) -> str:
         """SHA-256 of the resolved profile, hex."""

@@ -198,7 +198,9 @@ class Record:
         epoch_unix_s = manifest.started_utc.timestamp()
         log = hlog(rows, epoch_ns=manifest.epoch_monotonic_ns, epoch_unix_s=epoch_unix_s)
         self.pack.write_histograms(report.scenario.label, log)
-        if found := tuple(find_examples(self.targeter.bind(report.scenario), rows)):
+        kept = self.history.take_examples(report.scenario)
+        targets, blank = self.targeter.bind(report.scenario), self.secrets.blank
+        if found := tuple(find_examples(targets, rows, kept, blank)):
             self.pack.write_examples((*self.pack.examples(), *found))
         self.amend(scenario_runs=(*self.manifest.scenario_runs[:-1], report))
         return rows

@@ -149,6 +149,8 @@ DEFECTS: tuple[Defect[Any], ...] = (
     _letting_in("signature-of-any-event", truth=True),
     _letting_in("signature-without-end", truth=True),
     _letting_in("forged-kept"),
+    _letting_in("answer-contradicts", "bodies"),
+    _letting_in("answer-other-correlation", "bodies", truth=True),
     _letting_in("row-other-correlation", "S2.rows", "forged.rows", truth=True),
     _of_keeping("row-security-off", "isolation"),
     _of_keeping("row-security-not-forced", "isolation", truth=True),

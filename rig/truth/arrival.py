@@ -20,7 +20,7 @@ import numpy as np
 import psycopg
 from psycopg import Connection, sql
 
-from rig.errors import ErrorKind
+from rig.evidence.history import WHOLE_ANSWERS
 from rig.evidence.scenario_runs import RESULT
 from rig.evidence.truth import Arrival
 from rig.model import Outcome, RequestClass, Row, Scenario, Tenant
@@ -193,7 +193,7 @@ class ArrivalWatch:
         run.credit = min(SAMPLED_PER_S, run.credit + SAMPLED_PER_S * elapsed_s)
         for path, offset in run.files.items():
             rows, run.files[path] = _read_rows(path, offset)
-            for row in rows[rows["error_kind"] == ErrorKind.NONE]:
+            for row in rows[np.isin(rows["error_kind"], WHOLE_ANSWERS)]:
                 if run.credit < 1 or len(run.pending) >= _PENDING_MOST:
                     break
                 share = run.targets.share(int(row["seq"]))

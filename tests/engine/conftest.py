@@ -9,4 +9,4 @@ from rig.profile import Profile, bundled_profile, load_profile
 
 @pytest.fixture(scope="session")
 def profile() -> Profile:
-    return load_profile(bundled_profile())
+    return load_profile(bundled_profile()).for_stub()

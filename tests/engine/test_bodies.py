@@ -1,0 +1,102 @@
+"""Answers that contradict their status are found while the load goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from rig.engine.bodies import _Judge
+from rig.errors import ErrorKind
+from rig.model import RequestClass, Share
+from rig.profile import BodyRule, Profile, bundled_profile, load_profile
+
+OWN = b"11111111-2222-4333-8444-555555555555"
+OTHER = b"99999999-2222-4333-8444-555555555555"
+PAYLOAD = b"POST / HTTP/1.1\r\nHost: x\r\nX-Correlation-ID: " + OWN + b"\r\nContent-Length: 0\r\n\r\n"
+GOOD = b'{"status": "accepted"}'
+
+
+def answer(body: bytes, header: bytes = b"X-Correlation-ID: " + OWN, framing: bytes | None = None) -> bytes:
+    framing = framing or b"Content-Length: %d" % len(body)
+    return b"HTTP/1.1 200 OK\r\n" + framing + b"\r\n" + header + b"\r\n\r\n" + body
+
+
+def judge(profile: Profile, kind: RequestClass = RequestClass.VALID) -> Callable[[bytes], ErrorKind]:
+    own = _Judge(profile, Share(kind, 1))
+    return lambda raw: own.judge(PAYLOAD, raw, lambda: OWN)
+
+
+@pytest.fixture(scope="module")
+def reference() -> Profile:
+    return load_profile(bundled_profile())
+
+
+CHUNKED = b"%x\r\n%b\r\n0\r\n\r\n" % (len(GOOD), GOOD)
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind"),
+    [
+        (answer(GOOD), ErrorKind.NONE),
+        (answer(b'{"status":"duplicate","more":1}'), ErrorKind.NONE),
+        (answer(GOOD, b"x-correlation-id:   " + OWN), ErrorKind.NONE),
+        (answer(CHUNKED, framing=b"Transfer-Encoding: chunked"), ErrorKind.NONE),
+        (b"HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n" + answer(GOOD), ErrorKind.NONE),
+        (answer(b'{"status": "error"}'), ErrorKind.CONTRADICTED),
+        (answer(b'{"state": "accepted"}'), ErrorKind.CONTRADICTED),
+        (answer(b'["accepted"]'), ErrorKind.CONTRADICTED),
+        (answer(b"accepted"), ErrorKind.CONTRADICTED),
+        (answer(b""), ErrorKind.CONTRADICTED),
+        (answer(GOOD, b"X-Correlation-ID: " + OTHER), ErrorKind.OTHER_CORRELATION),
+        (answer(GOOD, b"X-Other: 1"), ErrorKind.OTHER_CORRELATION),
+        (answer(GOOD, b"X-Other: " + OWN), ErrorKind.OTHER_CORRELATION),
+        (answer(GOOD, b"X-Correlation-ID: " + OWN + b"0"), ErrorKind.OTHER_CORRELATION),
+    ],
+)
+def test_the_reference_services_answers(reference: Profile, raw: bytes, kind: ErrorKind) -> None:
+    of = judge(reference)
+    assert [of(raw), of(raw)] == [kind, kind]  # as it was seen first, and as it is remembered
+
+
+def test_the_id_may_come_back_in_the_body_and_bodies_that_differ_in_it_alone_are_parsed_once(
+    reference: Profile,
+) -> None:
+    correlation = {"path": "request.id"}
+    answers = {"correlation": correlation}
+    profile = Profile.model_validate(reference.model_dump() | {"answers": answers})
+    own = _Judge(profile, Share(RequestClass.VALID, 1))
+    for number in range(5):
+        mine = b"%08d-2222-4333-8444-555555555555" % number
+        body = b'{"request":{"id":"%b"}}' % mine
+        assert own.judge(PAYLOAD, answer(body), lambda mine=mine: mine) is ErrorKind.NONE  # type: ignore[misc]
+    assert len(own._known) == 1
+    elsewhere = answer(b'{"request":{"key":"%b"}}' % OWN)
+    assert own.judge(PAYLOAD, elsewhere, lambda: OWN) is ErrorKind.OTHER_CORRELATION
+
+
+def test_a_forged_request_need_not_get_its_id_back(reference: Profile) -> None:
+    assert not _Judge(reference, Share(RequestClass.FORGED, 1)).asks
+
+
+@pytest.mark.parametrize(
+    ("rule", "body", "holds"),
+    [
+        ({"path": "ok", "equals": True}, b'{"ok":true}', True),
+        ({"path": "ok", "equals": True}, b'{"ok":1}', False),
+        ({"path": "errors", "present": False}, b'{"errors":null}', True),
+        ({"path": "errors", "present": False}, b'{"errors":[]}', False),
+        ({"path": "items.1.id", "present": True}, b'{"items":[{}, {"id":0}]}', True),
+        ({"contains": "OK"}, b"OK\n", True),
+        ({"contains": "OK"}, b"failed", False),
+        ({"path": "a", "equals": 1}, b"[" * 100_000, False),
+    ],
+)
+def test_what_a_body_must_say(rule: dict[str, object], body: bytes, holds: bool) -> None:
+    assert BodyRule.model_validate(rule).holds(body) is holds
+
+
+@pytest.mark.parametrize("rule", [{}, {"path": "a"}, {"equals": 1}, {"path": "a", "equals": 1, "present": True}])
+def test_a_rule_says_one_thing(rule: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="give path with one of"):
+        BodyRule.model_validate(rule)
