@@ -5,7 +5,7 @@ The default, 1,000 events a second for 10 seconds with a p95 of at most 500 ms, 
 
 from __future__ import annotations
 
-from rig.model import Pace, RequestClass, Scenario, Share
+from rig.model import Arrivals, Pace, RequestClass, Scenario, Share
 
 RATE_PER_S = 1_000.0
 SECONDS = 10.0
@@ -20,6 +20,7 @@ def sustained_load(
     seconds: float = SECONDS,
     p95_limit_ms: float = P95_LIMIT_MS,
     connections: int = 200,
+    arrivals: Arrivals = Arrivals.CONSTANT,
 ) -> Scenario:
     """``rate_per_s`` distinct valid events a second for ``seconds``."""
     count = max(1, round(rate_per_s * seconds))
@@ -30,7 +31,7 @@ def sustained_load(
         route=route,
         tenants=tenants,
         shares=(Share(RequestClass.VALID, count),),
-        pace=Pace(connections=connections, rate_per_s=rate_per_s),
+        pace=Pace(connections=connections, rate_per_s=rate_per_s, arrivals=arrivals),
         deadline_s=seconds * 3 + 30,
         p95_limit_ms=p95_limit_ms,
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from rig.cli.mix import seconds_option, workers_option
-from rig.cli.options import Invocation, takes_settings
+from rig.cli.options import Invocation, fill_in, takes_settings
 from rig.cli.output import terminal
 from rig.machine.extras import require
 
@@ -28,7 +28,8 @@ def ci(invocation: Invocation, seconds: int, workers: int, quick: bool) -> int:
 
     require("locust", "locust")  # the last step needs it: say so now, and not after minutes
     out, seed = invocation.settings.out, invocation.settings.seed
-    steps = pipeline.steps_of(invocation.choice, seed, quick=quick, seconds=seconds, workers=workers)
+    length = fill_in({"seconds": seconds}, invocation.load_profile().scenarios.options_of_mix())
+    steps = pipeline.steps_of(invocation.choice, seed, quick=quick, workers=workers, **length)
     with ConsoleReporter(terminal()) as reporter:
         done = pipeline.run_ci(steps, out, invocation.environment(), reporter)
     document = json.dumps(pipeline.document_of(done, out), indent=2) if invocation.as_json else None

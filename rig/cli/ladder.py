@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from rig.cli.options import Invocation, count_option, decorate_with, takes_run_settings
+from rig.cli.options import Invocation, count_option, decorate_with, fill_in, takes_run_settings
 from rig.cli.output import run_job
 
 
@@ -31,12 +31,26 @@ def _ids(context: click.Context, parameter: click.Parameter, value: str | None) 
     return chosen
 
 
+def _spread(context: click.Context, parameter: click.Parameter, value: int) -> int:
+    if value in (1, 2):
+        raise click.BadParameter(f"{value}: give 0, or at least 3; fewer would repeat the plain step")
+    return value
+
+
 takes_ladder = decorate_with(
     click.option(
         "--steps", default="50,250,1000", show_default=True, callback=_steps, help="Send N requests at each step."
     ),
     click.option("--only", callback=_ids, help="Run these scenarios only, like S1,S5."),
     count_option("--tenants", default=1, most=200, text="Spread over this many tenants."),
+    click.option(
+        "--spread",
+        type=click.IntRange(0, 200),
+        default=20,
+        show_default=True,
+        callback=_spread,
+        help="Spread one more step over this many tenants. 0 leaves it out.",
+    ),
     click.option(
         "--documented", is_flag=True, help="Send the documented composition. Its totals are 11,498 / 2,980 / 1 / 0."
     ),
@@ -52,5 +66,6 @@ def ladder(invocation: Invocation, **ladder: Any) -> int:
     from rig.verbs.ladder import ladder_scenarios
 
     profile = invocation.load_profile()
-    plan = ladder_scenarios(profile, without=frozenset({"S8"}), **ladder)
+    options = fill_in(ladder, profile.scenarios.options())
+    plan = ladder_scenarios(profile, without=frozenset({"S8"}), **options)
     return run_job(invocation, invocation.job("ladder", profile, plan))

@@ -2,18 +2,46 @@
 
 from __future__ import annotations
 
+import json
+from typing import TYPE_CHECKING
+
 import click
 
-from rig.cli.options import Invocation, count_option, takes_settings
+from rig.cli.options import Invocation, count_option, fill_in, takes_settings
+from rig.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rig.profile import Profile
 
 LOCUST_SETTINGS = ("out", "seed", "allow_host", "defects", "max_requests", "null_seconds")
 workers_option = count_option("--workers", default=1, most=64, text="Start this many native workers.")
-seconds_option = count_option("--seconds", default=20, text="Run the sustained mix for this long.")
+USERS, SECONDS = 50, 20
+seconds_option = count_option("--seconds", default=SECONDS, text="Run the sustained mix for this long.")
+
+
+def _load(profile: Profile, users: int, seconds: int) -> tuple[str, ...]:
+    """How much load, and in which mix, in locust's words. ConfigError where the mix has no such scenario."""
+    from scenarios.mix import MIX
+
+    weights, known = profile.scenarios.mix.weights, {each.id: each for each in MIX}
+    if unknown := sorted(weights.keys() - known.keys()):
+        raise ConfigError(
+            f"profile key scenarios.mix.weights: {unknown[0]} is not in the mix, which has {', '.join(known)}"
+        )
+    length = ("-u", str(users), "-r", str(users), "-t", f"{seconds}s")
+    if not weights:
+        return length
+    users_of = {each.name: weights.get(scenario, each.weight) for scenario, each in known.items()}
+    sent = {name: weight for name, weight in users_of.items() if weight}
+    if not sent:
+        raise ConfigError("profile key scenarios.mix.weights: all are 0, so nothing would be sent")
+    told = [json.dumps({"user_class_name": name, "weight": weight}) for name, weight in sent.items()]
+    return (*sent, "--config-users", *told, *length)
 
 
 @click.command("mix")
 @takes_settings(*LOCUST_SETTINGS, json=False)
-@count_option("--users", default=50, text="Send over this many connections.")
+@count_option("--users", default=USERS, text="Send over this many connections.")
 @seconds_option
 @workers_option
 def mix(invocation: Invocation, users: int, seconds: int, workers: int) -> int:
@@ -23,8 +51,13 @@ def mix(invocation: Invocation, users: int, seconds: int, workers: int) -> int:
     """
     from rig.locust_bridge.launch import LocustCommand, lead, options_of_session
 
-    rate = ("-u", str(users), "-r", str(users), "-t", f"{seconds}s", "--only-summary")
-    arguments = (*rate, *options_of_session(invocation.choice, invocation.settings))
+    profile = invocation.load_profile()
+    length = fill_in({"users": users, "seconds": seconds}, profile.scenarios.options_of_mix())
+    arguments = (
+        *_load(profile, **length),
+        "--only-summary",
+        *options_of_session(invocation.choice, invocation.settings),
+    )
     return lead(LocustCommand(arguments, workers, None, invocation.settings.allow_host))
 
 
@@ -38,6 +71,8 @@ def ui(invocation: Invocation, workers: int, web_port: int) -> int:
     from rig.target.launch import require_free_port
 
     require_free_port(web_port)
-    arguments = ("-u", "50", "-r", "50", "-t", "20s", *options_of_session(invocation.choice, invocation.settings))
+    profile = invocation.load_profile()
+    length = {"users": USERS, "seconds": SECONDS} | profile.scenarios.options_of_mix()
+    arguments = (*_load(profile, **length), *options_of_session(invocation.choice, invocation.settings))
     click.echo(f"rig: http://127.0.0.1:{web_port} in a moment; the rig's own page is /rig; Ctrl-C ends it", err=True)
     return lead(LocustCommand(arguments, workers, web_port, invocation.settings.allow_host))

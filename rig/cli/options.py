@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from rig.settings import DEFAULTS, OPTIONS, TYPES, Settings
 
@@ -102,6 +103,13 @@ def introduce(profile: Path | None, reference: bool, port: int = 0) -> ProfileCh
 def decorate_with(*options: _Decorator) -> _Decorator:
     """All of these options, in their order in the help."""
     return lambda command: functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
+
+
+def fill_in(options: Mapping[str, Any], of_profile: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a verb: as the command line gives them, else as the profile does, else their defaults."""
+    source = click.get_current_context().get_parameter_source
+    is_given = {name: source(name) is not ParameterSource.DEFAULT for name in options}
+    return {name: value if is_given[name] else of_profile.get(name, value) for name, value in options.items()}
 
 
 @dataclass(frozen=True, slots=True)

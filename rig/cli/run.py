@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from rig.cli.ladder import takes_ladder
-from rig.cli.options import Invocation, takes_run_settings
+from rig.cli.options import Invocation, fill_in, takes_run_settings
 from rig.cli.output import run_job
 from rig.cli.perf import takes_perf_gate
 
@@ -21,7 +21,10 @@ def run(invocation: Invocation, **ladder: Any) -> int:
 
     The evidence goes into a pack below the results folder.
     """
-    from rig.verbs.ladder import ladder_scenarios
+    from rig.verbs.ladder import add_sustained, ladder_scenarios
 
     profile = invocation.load_profile()
-    return run_job(invocation, invocation.job("run", profile, ladder_scenarios(profile, **ladder)))
+    plan = ladder_scenarios(profile, **fill_in(ladder, profile.scenarios.options()))
+    if ladder["only"] is None and not ladder["documented"]:
+        plan = add_sustained(plan, profile)
+    return run_job(invocation, invocation.job("run", profile, plan))

@@ -13,6 +13,7 @@ from rig.model import RequestClass, Row
 from rig.profile.content import ContentField
 from rig.profile.fields import Name, Section
 from rig.profile.routes import WebhookRoute
+from rig.profile.scenarios import Scenarios
 from rig.profile.sections import (
     Answer,
     Answers,
@@ -78,6 +79,8 @@ class Profile(Section):
     """``utm_source`` of every event that does not test channels."""
     storms: Storms = Storms()
     """What the storms test."""
+    scenarios: Scenarios = Scenarios()
+    """How much is sent, how fast, in which mix."""
 
     _folder: Path | None = PrivateAttr(None)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rig.errors import UsageError
+from rig.evidence.storm import UNKNOWN_KID
 from rig.model import Scenario
 from rig.profile import Profile
 from rig.settings import Settings
@@ -34,6 +35,12 @@ class Job:
         for scenario in self.scenarios:
             if scenario.pace.rate_per_s is not None:
                 self.require_rate(scenario.pace.rate_per_s)
+
+    @property
+    def wants_storms(self) -> bool:
+        """Whether a whole run ends with its short storm: neither command line nor profile leaves it out."""
+        named = self.profile.scenarios.storms
+        return self.settings.storms and (named is None or UNKNOWN_KID in named)
 
     @property
     def most_requests(self) -> int:

@@ -79,19 +79,22 @@ class StepRun:
 def steps_of(choice: ProfileChoice, seed: int, *, quick: bool, seconds: int, workers: int) -> tuple[PipelineStep, ...]:
     """The steps of the pipeline; ``quick`` does the least that reaches all gates.
 
-    A storm that the profile does not describe is left out: asked for by name, it would be INVALID. ConfigError where
+    Where the profile names no storms and does not describe ``unknown-kid``, none is run. ConfigError where
     the profile cannot be read.
     """
-    asks_for_storm = choice.load().storms.unknown_kid is not None
+    profile = choice.load()
+    names = profile.scenarios.storms
+    if names is None:
+        names = (UNKNOWN_KID,) if profile.storms.unknown_kid is not None else ()
     common = ("--seed", str(seed), *choice.words())
     rungs = ("--steps", "50", "--trials", "1") if quick else ()
-    cases = ("--case", "random-kids") if quick else ()
+    cases = {UNKNOWN_KID: ("--case", "random-kids")} if quick else {}
     length = ("--seconds", str(min(seconds, QUICK_MIX_S) if quick else seconds))
     certified = ("--null-seconds", "1") if quick else ()
-    storm = PipelineStep("unknown-kid storm", ("storm", UNKNOWN_KID, *cases, *common))
+    storms = [PipelineStep(f"{name} storm", ("storm", name, *cases.get(name, ()), *common)) for name in names]
     return (
         PipelineStep("null gate, ladder, perf gate", ("run", *rungs, *common)),
-        *([storm] if asks_for_storm else []),
+        *storms,
         PipelineStep("sustained mix under locust", ("mix", *length, *certified, "--workers", str(workers), *common)),
     )
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rig.errors import UsageError
-from rig.model import FORGED, Scenario
+from rig.errors import ConfigError, RigError, UsageError
+from rig.model import FORGED, Arrivals, Scenario
 from rig.profile import Profile
 from rig.requests.forgeries import forgeries_of
 from scenarios.ladder import IDS, Ladder
 from scenarios.s8 import warm_up
-from scenarios.sustained import sustained_load
+from scenarios.sustained import P95_LIMIT_MS, SECONDS, sustained_load
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,28 +26,29 @@ class Plan:
 def ladder_scenarios(
     profile: Profile, only: frozenset[str] | None = None, *, without: frozenset[str] = frozenset(), **options: Any
 ) -> Plan:
-    """The ladder over all routes of a profile: the scenarios of ``only``, else all but those of ``without``.
+    """The ladder over all routes of a profile: the scenarios of ``only``, else those that the profile names or all.
 
-    ``options`` are fields of ``Ladder``. UsageError where S9 is asked for by name and has nothing to send: alone, it
-    would be a run that sends nothing.
+    ``options`` are fields of ``Ladder``. An error where a scenario is asked for by name and cannot be sent: UsageError,
+    ConfigError where the profile itself asks for it. ``without`` are never meant unless ``only`` names them.
     """
-    if only is not None and "S9" in only and not profile.sources:
-        raise UsageError(
-            f"--only S9: the profile {profile.name!r} has no [[channels]], so S9 has nothing to send; "
+    asked, where, error = _asked(profile, only, without)
+    if "S9" in asked and not profile.sources:
+        raise error(
+            f"{where} S9: the profile {profile.name!r} has no [[channels]], so S9 has nothing to send; "
             "write them (docs/profile.md), or leave S9 out"
         )
     ladder = Ladder(
         routes=tuple(route.name for route in profile.routes),
         sources=profile.sources,
-        only=only or frozenset(IDS) - without,
+        only=asked or frozenset(IDS) - without,
         sends={route.name: profile.sends(route) for route in profile.routes},
         most_tenants=profile.tenant_count,
         forgeries={route.name: forgeries_of(profile, route) for route in profile.routes},
         **options,
     )
     left_out = ladder.left_out()
-    if only is not None and (asked := sorted(only & left_out.keys())):
-        raise UsageError(f"--only {asked[0]}: {left_out[asked[0]]}")
+    if missing := sorted(asked & left_out.keys()):
+        raise error(f"{where} {missing[0]}: {left_out[missing[0]]}")
     scenarios = tuple(ladder.scenarios())
     if "S2" in ladder.only and not ladder.documented and not any(scenario.id == FORGED for scenario in scenarios):
         left_out = {**left_out, FORGED: _why_unforged(profile)}
@@ -60,9 +61,43 @@ def _why_unforged(profile: Profile) -> str:
     return "its routes are not signed and carry no API key, so there is nothing to forge"
 
 
-def sustained_scenarios(profile: Profile, rate_per_s: float, seconds: float, p95_ms: float) -> Plan:
+def _asked(
+    profile: Profile, only: frozenset[str] | None, without: frozenset[str]
+) -> tuple[frozenset[str], str, type[RigError]]:
+    """The scenarios that are asked for by name, where that stands, and the error for one that cannot be sent."""
+    if only is not None or profile.scenarios.only is None:
+        return only or frozenset(), "--only", UsageError
+    asked, where = frozenset(profile.scenarios.only) - without, "profile key scenarios.only:"
+    if unknown := sorted(asked - set(IDS)):
+        raise ConfigError(f"{where} {unknown[0]!r} is no scenario; known are {', '.join(IDS)}")
+    if not asked:
+        raise ConfigError(f"{where} none of it belongs to this verb; name others, or give --only")
+    return asked, where, ConfigError
+
+
+def sustained_scenarios(
+    profile: Profile, rate_per_s: float, seconds: float, p95_ms: float, arrivals: str = Arrivals.CONSTANT
+) -> Plan:
     """An open loop on the first route of a profile, after a warm-up."""
     route = profile.routes[0].name
     tenants = ("warm-up", "sustained") if profile.tenant_count is None else ("A", "A")
-    load = sustained_load(route, tenants[1:], rate_per_s=rate_per_s, seconds=seconds, p95_limit_ms=p95_ms)
+    load = sustained_load(
+        route,
+        tenants[1:],
+        rate_per_s=rate_per_s,
+        seconds=seconds,
+        p95_limit_ms=p95_ms,
+        arrivals=Arrivals(arrivals),
+    )
     return Plan((warm_up(route, tenants[0]), load))
+
+
+def add_sustained(plan: Plan, profile: Profile, **options: Any) -> Plan:
+    """The plan with the sustained load of the profile, where it names a rate; one warm-up is enough."""
+    rate_per_s = profile.scenarios.sustained.rate_per_s
+    if rate_per_s is None:
+        return plan
+    how = {"seconds": SECONDS, "p95_ms": P95_LIMIT_MS} | profile.scenarios.options_of_sustained() | options
+    there = {scenario.label for scenario in plan.scenarios}
+    more = [each for each in sustained_scenarios(profile, rate_per_s, **how).scenarios if each.label not in there]
+    return replace(plan, scenarios=(*plan.scenarios, *more))

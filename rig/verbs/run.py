@@ -36,7 +36,7 @@ def run(job: Job, environ: Mapping[str, str], reporter: Reporter) -> FinishedRun
             try:
                 is_certified, use = _certify_and_load(opened, supervisor)
                 use.raise_interrupt()
-                if is_certified and job.verb == "run" and job.settings.storms:
+                if is_certified and job.verb == "run" and job.wants_storms:
                     run_short_storms(opened, supervisor)
             except KeyboardInterrupt:
                 interrupted = True
