@@ -69,6 +69,8 @@ def _answers_gate(case: Case, scenario: str) -> Gate:
     elif unsent := offered - figures[Outcome.ACKNOWLEDGED] - excused:
         unproven = f"{unsent} requests were not sent"
     wrong = "; ".join(filter(None, (wrong, wrong_first)))
+    if not wrong and not unproven and not offered:
+        return ANSWERS.not_run("it had no request to send", figures, name=scenario)
     return ANSWERS.decide(figures, wrong=wrong, unproven=unproven, name=scenario)
 
 

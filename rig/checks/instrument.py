@@ -89,6 +89,8 @@ def check_accounting(case: Case) -> list[Gate]:
         case.history["scenario_run"].isin([d.scenario.label for d in case.scenario_runs]).sum()
     ):
         faults.append(f"{strange} rows of the history belong to no scenario run")
+    if not faults and not offered:
+        return [ACCOUNTING.not_run("no request was to be offered, and none was", figures)]
     return [ACCOUNTING.decide(figures, unproven="; ".join(faults[:5]))]
 
 

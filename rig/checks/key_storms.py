@@ -103,6 +103,13 @@ def _not_done(storm: KeyStorm, wrong: str) -> str:
     return wrong
 
 
+def _not_fetched(storm: KeyStorm, wrong: str) -> str:
+    """``_not_done`` for a fetch, which nobody can be blamed for where nobody asked."""
+    if storm.calls.empty and not storm.missing:
+        raise _NotTried("nobody asked")
+    return _not_done(storm, wrong)
+
+
 # --- rules --------------------------------------------------------------------------------------------------------
 
 
@@ -111,7 +118,7 @@ def _single_flight(storm: KeyStorm) -> _Finding:
     most = most_at_once(storm)
     figures = {"most_at_once": most, "fetches": len(storm.fetches)}
     if not storm.fetches:
-        return "at most one fetch at a time, and at least one", figures, _not_done(storm, "nobody fetched")
+        return "at most one fetch at a time, and at least one", figures, _not_fetched(storm, "nobody fetched")
     return "at most one fetch at a time, and at least one", figures, f"{most} at once" if most > 1 else ""
 
 
@@ -119,10 +126,19 @@ def _cool_down(storm: KeyStorm) -> _Finding:
     """From the end of a fetch to the start of the next at least the cool-down passes."""
     cool_down_s = storm.verifier_settings.cool_down_s
     least_s = min(gaps_s(storm), default=None)
+    if least_s is None and not _was_asked_after_fetch(storm):
+        raise _NotTried("nobody asked again after a fetch, so there was nothing to hold back")
     figures = {"least_gap_s": None if least_s is None else round(least_s, 3), "cool_down_s": cool_down_s}
     short = least_s is not None and least_s < cool_down_s * CLOCKS
     rule = f"from the end of a fetch to the start of the next, at least {cool_down_s:g} s"
     return rule, figures, f"a gap of {least_s:.3f} s" if short else ""
+
+
+def _was_asked_after_fetch(storm: KeyStorm) -> bool:
+    """Whether somebody asked for a new key after the first fetch: a fleet without a cool-down fetches then."""
+    ended_ns = [end_ns for _, end_ns in spans(storm)]
+    new = storm.calls["token"].isin([Token.UNKNOWN.value, Token.ROTATED.value])
+    return bool(ended_ns) and bool((storm.calls["start_ns"][new] >= ended_ns[0]).any())
 
 
 def _amplification(storm: KeyStorm) -> _Finding:
@@ -138,7 +154,7 @@ def _amplification(storm: KeyStorm) -> _Finding:
     cool_down_s = storm.verifier_settings.cool_down_s
     rule = f"at most {expected_fetches(storm)} fetches in all, one in any {cool_down_s:g} s, and at least one"
     if not storm.fetches:
-        return rule, figures, _not_done(storm, "nobody fetched: a new key would never be found")
+        return rule, figures, _not_fetched(storm, "nobody fetched: a new key would never be found")
     if in_a_cool_down > 1 or amplification(storm) > 1:
         return rule, figures, f"{len(storm.fetches)} fetches, {in_a_cool_down} within one cool-down"
     return rule, figures, ""
@@ -357,6 +373,8 @@ def _connections(storm: KeyStorm) -> _Finding:
     """A process opens one connection to the database."""
     if storm.connections is None:
         raise _NotTried("the verifier does not use the rig's database")
+    if not storm.connections.opened:
+        raise _NotTried("no process opened a connection")
     limit = storm.processes + SPARE_CONNECTIONS
     waiting = max((holding.waiting for holding in storm.holdings), default=0)
     figures = {
@@ -372,6 +390,8 @@ def _connections(storm: KeyStorm) -> _Finding:
 def _ledger(storm: KeyStorm) -> _Finding:
     """The origin and the recording proxy count the same number of fetches."""
     total = storm.before + len(storm.fetches)
+    if not storm.fetches and not storm.proxy_fetches:
+        raise _NotTried("nobody fetched, so there was nothing to count")
     figures = {
         "origin": len(storm.fetches),
         "proxy_fetches": len(storm.proxy_fetches),

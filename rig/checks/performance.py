@@ -32,6 +32,7 @@ DEGRADATION_LIMIT = 1.5
 OF_THE_LIMIT = 0.1
 """A p95 below this share of its limit has room to grow tenfold, and does not count as degraded. At a few milliseconds
 the disk and the scheduler matter as much as the target: a log may sync in 5 ms now and in 20 ms a second later."""
+_NOTHING = "it had no request to send"
 _PARTS = 5
 _LEAST_IN_PART = 20
 """With fewer requests the p95 would be the slowest of them."""
@@ -57,7 +58,12 @@ DEGRADATION = GateKind(
 def check_time(case: Case) -> list[Gate]:
     """The time gate over the trials of every scenario that has a time limit."""
     timed = dict.fromkeys(run.scenario.id for run in case.scenario_runs if run.scenario.limit_s is not None)
-    return [_time_gate(case, scenario) for scenario in timed]
+    return [
+        _time_gate(case, scenario)
+        if any(run.scenario.count for run in case.scenario_runs_of(scenario))
+        else TIME.not_run(_NOTHING, name=scenario)
+        for scenario in timed
+    ]
 
 
 def _time_gate(case: Case, scenario: str) -> Gate:
@@ -128,7 +134,11 @@ def check_sustained_load(case: Case) -> list[Gate]:
     """The gates of an open loop: response time, degradation, and whether all requests were sent."""
     gates: list[Gate] = []
     for run in case.scenario_runs:
-        if run.scenario.p95_limit_ms is not None:
+        if run.scenario.p95_limit_ms is None:
+            continue
+        if not run.scenario.count:
+            gates += [kind.not_run(_NOTHING, name=run.scenario.id) for kind in (RATE, P95, DEGRADATION)]
+        else:
             gates += _sustained_gates(case, run, run.scenario.p95_limit_ms)
     return gates
 

@@ -103,13 +103,13 @@ def _migration_race(gates: _Gates[MigrationFigures]) -> list[Gate]:
             "exit",
             *("replicas", "exit_codes", "said", "elapsed_s"),
             wrong=_if(failed, f"{failed} of {it.replicas} replicas failed: {', '.join(it.said[:2])}"),
-            weak=alone,
+            weak=alone or _if(not it.exit_codes, "no replica was seen to end"),
         ),
         gates.gate(
             "second-run",
             *("second_exit_codes", "second_changes"),
             wrong="; ".join(filter(None, [*it.second_changes[:3], again])),
-            weak=nothing,
+            weak=nothing or _if(not it.second_exit_codes, "no replica ran a second time"),
         ),
     ]
 
@@ -125,7 +125,8 @@ def _scheduler_claim(gates: _Gates[ClaimFigures]) -> list[Gate]:
             *("jobs", "jobs_without_effect", "unfinished", "killed", "exit_codes", "elapsed_s"),
             wrong=_if(is_incomplete, f"{it.unfinished} jobs are not done, {it.jobs_without_effect} had no effect")
             or _if(failed, f"replicas ended with {failed}"),
-            weak=_if(not it.killed, "no replica was seen holding a job, so none was killed in the middle of one"),
+            weak=_if(not it.jobs, "there was no job")
+            or _if(not it.killed, "no replica was seen holding a job, so none was killed in the middle of one"),
         ),
     ]
 
@@ -147,7 +148,7 @@ def _rate_limit(gates: _Gates[RateLimitFigures]) -> list[Gate]:
     it = gates.it
     promised = 1 if it.promised == "fleet" else it.replicas
     excess = (it.scope_factor - promised) / promised
-    is_off = excess > SCOPE_TOLERANCE or (gates.is_whole and excess < -SCOPE_TOLERANCE)
+    is_off = excess > SCOPE_TOLERANCE or (gates.is_whole and bool(it.asked) and excess < -SCOPE_TOLERANCE)
     is_unreached = it.asked < 2 * it.limit * it.replicas or not it.limited
     return [
         gates.gate(
@@ -167,7 +168,7 @@ def _matview_refresh(gates: _Gates[RefreshFigures]) -> list[Gate]:
     views = len(it.tenants) or 1
     nothing = _if(not it.refreshes, "no refresh happened")
     short = _if(it.is_short, "the refresh is shorter than a reader waits, so nobody could be seen to wait for it")
-    is_one_missing = gates.is_whole and len(it.refreshes_by_view) < views
+    is_one_missing = gates.is_whole and it.askers > 0 and len(it.refreshes_by_view) < views
     is_queue = (it.skipped_late or it.refreshed_in_turn) and not it.is_short
     skip = ("askers", "refreshes", "refreshed_in_turn", "skipped", "skipped_late", "skip_longest_ms")
     readers = ("reads", "reads_blocked", "read_longest_ms", "reader_wait_timeout_ms", "read_errors")
@@ -190,6 +191,7 @@ def _matview_refresh(gates: _Gates[RefreshFigures]) -> list[Gate]:
             *("refreshes", "refreshes_by_view", "tenants", "ask_errors"),
             wrong="; ".join(it.ask_errors[:2])
             or _if(is_one_missing, f"{len(it.refreshes_by_view)} of {views} views were refreshed"),
+            weak=_if(not it.askers, "nobody asked"),
         ),
         gates.gate(
             "readers",
@@ -243,7 +245,7 @@ def _dead_letters(gates: _Gates[TenantFigures]) -> Gate:
         return gates.not_run("dead-letters", "the profile names no worker")
     is_amiss = it.found != it.made or it.others > 0
     wrong = _if(is_amiss, f"{it.found} of {it.made} failed jobs were found, and {it.others} other letters")
-    return gates.gate("dead-letters", "failed_jobs", wrong=wrong)
+    return gates.gate("dead-letters", "failed_jobs", wrong=wrong, weak=_if(not it.made, "no job failed"))
 
 
 _CHECKERS: Mapping[str, Callable[[_Gates[Any]], list[Gate]]] = {
