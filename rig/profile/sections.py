@@ -164,7 +164,7 @@ class Tenants(Section):
     """Program and arguments, run once for each tenant."""
     rows: tuple[Text, ...] = ()
     """Columns, as ``table.column``, that hold the id of a tenant that was made so. ``rig clean`` removes these rows
-    after the events, in this order; without it, it removes no tenant whose id the service gave."""
+    after the events, in this order. It leaves and names a tenant whose id the service gave: it may be an older one."""
     fixed: tuple[FixedTenant, ...] = ()
     """Tenants that exist already. With one, what takes two is NOT-RUN; with six each trial of S8 has its own."""
 

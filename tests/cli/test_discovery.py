@@ -11,8 +11,12 @@ import pytest
 
 from rig.cli import main
 from rig.errors import ConfigError, ExitCode, UsageError
-from rig.profile import bundled_profile
+from rig.model import RunKey
+from rig.profile import bundled_profile, load_profile
 from rig.profile.discovery import NOTHING_FOUND, Origin, find_profile
+from rig.run.job import Job
+from rig.run.record import Record
+from rig.settings import Settings
 from rig.target.postgres import Database
 from tests.cli.commands import QUICK, rig
 
@@ -95,6 +99,22 @@ def test_every_verb_names_target_url_and_profile_first(
     assert said.err.splitlines()[0] == f"target shop, at http://127.0.0.1:9, profile {path}"
     if "--json" in words:
         json.loads(said.out)
+
+
+@pytest.mark.parametrize("verb", ["check", "settle", "clean", "compare", "report"])
+def test_every_verb_about_a_pack_names_its_target_first(
+    tmp_path: Path, verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever profile lies in the folder, and also where the verb then has nothing to do."""
+    profile = load_profile(placed(tmp_path / "theirs", "theirs"))
+    monkeypatch.chdir(placed(tmp_path / "mine", "mine").parent)
+    record = Record.begin(Job("ladder", (), Settings(out=tmp_path), profile, tmp_path), RunKey(1, "run", 0), 0, {})
+    record.pack.let_go()
+    pack = str(record.path)
+    main([verb, pack, *([pack] if verb == "compare" else []), *(["--out", "x"] if verb == "report" else [])])
+    assert (
+        capsys.readouterr().err.splitlines()[0] == f"target theirs, at http://127.0.0.1:9, profile of the pack {pack}"
+    )
 
 
 def _stop(*_: object, **__: object) -> None:
