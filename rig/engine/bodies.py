@@ -32,8 +32,7 @@ _KNOWN_MOST = 10_000
 _ID_BYTES = 36
 _ID = b"<correlation id>"
 
-
-_feed, _send = Connection.feed, Connection.send  # called directly: ``super()`` costs as much as the rest
+_receive, _send = Connection.data_received, Connection.send  # called directly: ``super()`` costs as much as the rest
 
 
 class AnswerConnection(Connection):
@@ -46,10 +45,10 @@ class AnswerConnection(Connection):
         self.payload = payload
         _send(self, seq, payload, intended_ns)
 
-    def feed(self, data: bytes) -> bool:
-        """See ``AnswerParser``."""
+    def data_received(self, data: bytes) -> None:
+        """See ``Connection``."""
         self.raw: bytes = self.raw + data if self._partial_bytes else data
-        return _feed(self, data)
+        _receive(self, data)
 
 
 class _Parts:
