@@ -6,10 +6,11 @@ a terminal or a table, which escapes control characters, line breaks and changes
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from math import inf
+from math import inf, isfinite
 from typing import Any
 
 _UNITS = {
@@ -121,6 +122,23 @@ def figures_words(figures: Mapping[str, Any], most: int | None = None) -> str:
 
 def _escape(char: str) -> str:
     return char.encode("unicode_escape").decode("ascii")
+
+
+def json_text(document: object) -> str:
+    """A document as JSON, indented; a number that is not finite is null, because JSON has no NaN."""
+    return json.dumps(_with_finite(document), indent=2, allow_nan=False)
+
+
+def _with_finite(value: object) -> object:
+    match value:
+        case float():
+            return value if isfinite(value) else None
+        case Mapping():
+            return {key: _with_finite(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_with_finite(each) for each in value]
+        case _:
+            return value
 
 
 def last_lines(said: str | bytes, most: int = 1, if_none: str = "it said nothing") -> str:

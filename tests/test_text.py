@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from rig.text import by_word, some
+import json
+
+from rig.text import by_word, json_text, some
 
 
 def test_the_first_names_and_how_many_are_left_out() -> None:
@@ -15,3 +17,9 @@ def test_what_is_said_of_many_is_said_once() -> None:
     said = [("S1", "a worker died"), ("S2", "interrupted"), ("S3", "a worker died"), ("S3", "a worker died")]
     assert by_word(said) == ["S1, S3: a worker died", "S2: interrupted"]
     assert by_word([(f"S{n}", "a worker died") for n in range(30)]) == ["S0, S1, S2 and 27 more: a worker died"]
+
+
+def test_json_has_no_number_that_is_not_finite() -> None:
+    document = {"a": float("nan"), "b": [1.5, float("inf"), {"c": (-float("inf"), True, None)}]}
+    read = json.loads(json_text(document), parse_constant=lambda name: name)
+    assert read == {"a": None, "b": [1.5, None, {"c": [None, True, None]}]}

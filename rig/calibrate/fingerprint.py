@@ -74,10 +74,13 @@ def _commit(file: Path = Path(__file__)) -> dict[str, Any]:
     ``file`` is one of the rig's. If a repository does not track it, the rig is only installed inside that repository.
     """
 
+    # Within a hook of git its variables name the repository of the hook.
+    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+
     def git(*words: str) -> str | None:
         try:
             done = subprocess.run(
-                ["git", *words], cwd=file.parent, capture_output=True, text=True, timeout=5, check=True
+                ["git", *words], cwd=file.parent, env=own, capture_output=True, text=True, timeout=5, check=True
             )
         except (OSError, subprocess.SubprocessError):
             return None

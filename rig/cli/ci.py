@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -11,6 +10,7 @@ from rig.cli.mix import seconds_option, workers_option
 from rig.cli.options import Invocation, fill_in, takes_settings
 from rig.cli.output import terminal
 from rig.machine.extras import require
+from rig.text import json_text
 
 
 @click.command("ci")
@@ -32,6 +32,6 @@ def ci(invocation: Invocation, seconds: int, workers: int, quick: bool) -> int:
     steps = pipeline.steps_of(invocation.choice, seed, quick=quick, workers=workers, **length)
     with ConsoleReporter(terminal()) as reporter:
         done = pipeline.run_ci(steps, out, invocation.environment(), reporter)
-    document = json.dumps(pipeline.document_of(done, out), indent=2) if invocation.as_json else None
+    document = json_text(pipeline.document_of(done, out)) if invocation.as_json else None
     click.echo(document or pipeline.summary_of(done))
     return pipeline.exit_code_of(done)

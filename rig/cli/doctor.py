@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from rig.cli.options import Invocation, takes_settings
 from rig.cli.output import stdout
+from rig.text import json_text
 
 
 @click.command("doctor")
@@ -30,7 +29,7 @@ def doctor(invocation: Invocation) -> int:
 
     examined = examine(invocation.choice.path, invocation.settings, invocation.environment(), print_step)
     if invocation.as_json:
-        click.echo(json.dumps(examined.document(), indent=2))
+        click.echo(json_text(examined.document()))
     else:
         ok, failed, skipped = (examined.counts(state) for state in (State.OK, State.FAIL, State.SKIPPED))
         click.echo(f"{ok} ok, {failed} FAIL, {skipped} skipped; exit {int(examined.exit_code)}")

@@ -28,6 +28,7 @@ from rig.cli.streams import forgive
 from rig.cli.up import down, up
 from rig.cli.worker import worker
 from rig.errors import ExitCode, RigError
+from rig.machine import libpq
 from rig.text import one_line
 
 
@@ -111,4 +112,5 @@ def _interrupt(number: int, frame: object) -> NoReturn:
 def entry() -> None:
     """The console script."""
     forgive()
+    libpq.withdraw()
     sys.exit(main(sys.argv[1:]))

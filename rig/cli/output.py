@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from rig.text import json_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,7 +50,7 @@ def print_verdict(finished: FinishedRun, *, as_json: bool, document: dict[str, A
     from rig.report.summary import console
 
     if as_json:
-        click.echo(json.dumps(document or finished.document(), indent=2))
+        click.echo(json_text(document or finished.document()))
     else:
         stdout().print(console(finished.judgement, finished.diagnosis, pack=finished.pack, digest=finished.digest))
     if not finished.is_sealed:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -10,7 +9,7 @@ import click
 from rig.cli.options import json_option
 from rig.cli.output import print_verdict, stdout, terminal
 from rig.errors import ExitCode, RigError
-from rig.text import one_line
+from rig.text import json_text, one_line
 
 
 def introduce_packs(*paths: Path) -> None:
@@ -56,7 +55,7 @@ def report(pack: Path, out: Path, as_json: bool) -> int:
 
     introduce_packs(pack)
     paths = [str(path) for path in render(pack, out)]
-    click.echo(json.dumps({"documents": paths}, indent=2) if as_json else "\n".join(paths))
+    click.echo(json_text({"documents": paths}) if as_json else "\n".join(paths))
     return ExitCode.PASS
 
 
@@ -78,7 +77,7 @@ def compare(first: Path, second: Path, out: Path | None, as_json: bool) -> int:
     compared = compare_packs(first, second)
     paths = write_documents(documents(compared), out) if out is not None else ()
     if as_json:
-        click.echo(json.dumps(compared.document(), indent=2))
+        click.echo(json_text(compared.document()))
     else:
         stdout().print(console(compared))
     for path in paths:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from rig.cli.options import Invocation, takes_run_settings
 from rig.cli.output import stdout, terminal
+from rig.text import json_text
 
 
 @click.command("prove")
@@ -52,7 +51,7 @@ def prove_(
         options = {"storms_only": storms, "truth": truth}
         proof = prove(job, chosen, environ, reporter, **options, repetitions=repetitions or 1)
     if invocation.as_json:
-        click.echo(json.dumps(proof.document(), indent=2))
+        click.echo(json_text(proof.document()))
     else:
         stdout().print(proof_table(proof))
     return int(proof.exit_code)
@@ -67,7 +66,7 @@ def _prove_diagnosis(invocation: Invocation, seeds: tuple[str, ...], repetitions
         job = invocation.job("prove")
         confusion = prove_diagnosis(job, repetitions or REPETITIONS, seeds, invocation.environment(), reporter)
     if invocation.as_json:
-        click.echo(json.dumps(confusion.document(), indent=2))
+        click.echo(json_text(confusion.document()))
     else:
         stdout().print(confusion_table(confusion))
         stdout().print(f"evidence  {confusion.pack}", soft_wrap=True)

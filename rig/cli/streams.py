@@ -9,17 +9,23 @@ from __future__ import annotations
 import io
 import os
 import sys
+from contextlib import suppress
 from typing import Any, TextIO
+
+_STDERR = 2
 
 
 class _QuietFile(io.FileIO):
-    """A file whose reader may go away; what is written after that is dropped."""
+    """A file whose reader may go away, or whose disk may be full; what is written after that is dropped."""
 
     def write(self, data: Any, /) -> int:
-        """As any file's; BrokenPipeError is never raised."""
+        """As any file's, but no OSError is raised: the verdict is in the pack. A full disk is named on stderr."""
         try:
             return super().write(data)
-        except BrokenPipeError:
+        except OSError as error:
+            if not isinstance(error, BrokenPipeError) and self.fileno() != _STDERR:
+                with suppress(OSError):
+                    os.write(_STDERR, f"rig: standard output cannot be written: {error.strerror}\n".encode())
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self.fileno())
             os.close(nowhere)

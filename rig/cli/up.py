@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
 from rig.cli.options import Invocation, setting_option, takes_run_settings
 from rig.errors import ExitCode
+from rig.text import json_text
 
 
 @click.command("up")
@@ -26,7 +26,7 @@ def up(invocation: Invocation, foreground: bool) -> int:
         serve(job, invocation.environment())
         return ExitCode.PASS
     running = start(job, invocation.choice.words())
-    click.echo(json.dumps(running.document(), indent=2) if invocation.as_json else running.shell_lines())
+    click.echo(json_text(running.document()) if invocation.as_json else running.shell_lines())
     return ExitCode.PASS
 
 

@@ -47,6 +47,7 @@ from rig.evidence.sample_files import read_samples
 from rig.evidence.schema import READABLE, translate, translate_header
 from rig.evidence.storm import UNKNOWN_KID, StormReport
 from rig.evidence.truth import Discrepancy, TruthReport
+from rig.text import one_line
 
 T = TypeVar("T")
 
@@ -55,6 +56,7 @@ MANIFEST = "manifest.json"
 CERTIFICATE = "certificate.json"
 TRUTH = "truth/report.json"
 DISCREPANCIES = "truth/unclean.csv"
+_FORMULA = ("=", "+", "-", "@", "'")
 PROBES = "probes.parquet"
 POOL = "pool.parquet"
 LATENCY = "calibration/ruler.parquet"
@@ -214,7 +216,7 @@ class Pack:
         text = io.StringIO(newline="")
         rows = csv.writer(text)
         rows.writerow(_DISCREPANCY_COLUMNS)
-        rows.writerows([getattr(key, column) for column in _DISCREPANCY_COLUMNS] for key in truth.discrepancies)
+        rows.writerows([_cell(getattr(key, column)) for column in _DISCREPANCY_COLUMNS] for key in truth.discrepancies)
         self.write(DISCREPANCIES, text.getvalue().encode())
         self.write(TRUTH, _json(replace(truth, discrepancies=()), TruthReport))
 
@@ -382,7 +384,8 @@ class Pack:
             header, *rows = csv.reader(io.StringIO(path.read_bytes().decode(), newline=""))
             if tuple(translate_header(header)) != _DISCREPANCY_COLUMNS:
                 raise ValueError(f"its columns are not {', '.join(_DISCREPANCY_COLUMNS)}")
-            keys = [dict(zip(_DISCREPANCY_COLUMNS, row, strict=True)) for row in rows]
+            cells = ([cell.removeprefix("'") for cell in row] for row in rows)
+            keys = [dict(zip(_DISCREPANCY_COLUMNS, row, strict=True)) for row in cells]
             discrepancies = TypeAdapter(tuple[Discrepancy, ...]).validate_python(keys)
         except (OSError, ValueError, csv.Error) as error:
             raise EvidenceError(f"{path} is damaged: {error}") from None
@@ -406,6 +409,12 @@ class Pack:
 
     def _frame(self, name: str, columns: Sequence[str], nothing: pd.DataFrame) -> pd.DataFrame:
         return read_frame(self.path / name, columns) if self._has(name) else nothing
+
+
+def _cell(value: object) -> str:
+    """A cell of a CSV file. An apostrophe stands before a formula, and before a cell that begins with one."""
+    text = one_line("" if value is None else value)
+    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def _json(value: object, kind: Any) -> bytes:

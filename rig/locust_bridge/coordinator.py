@@ -36,6 +36,7 @@ from rig.locust_bridge.gather import gather
 from rig.locust_bridge.launch import worker_command
 from rig.locust_bridge.live import Live
 from rig.locust_bridge.plan import LocustPlan
+from rig.machine import libpq
 from rig.machine.child import end
 from rig.machine.supervisor import Supervisor
 from rig.model import RunKey, Scenario, UserClass
@@ -274,6 +275,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whoever prints by accident must not answer
+    libpq.withdraw()
     with Coordinator(environment()) as coordinator:
         for line in sys.stdin:
             _say(answers, _answer_line(coordinator, line))

@@ -36,6 +36,7 @@ from typing import IO, Self
 import psutil
 
 from rig.errors import RigError
+from rig.machine import libpq
 from rig.machine.child import python_module, start_with_pipes
 from rig.machine.processes import alive, words
 
@@ -108,7 +109,7 @@ class Supervisor:
 
     def environ(self) -> dict[str, str]:
         """The environment for a child of this run: this process's own, and the marker."""
-        return dict(os.environ) | self.marker
+        return libpq.withdrawn | dict(os.environ) | self.marker
 
     @property
     def marker(self) -> dict[str, str]:

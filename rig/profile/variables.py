@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections import ChainMap
 from collections.abc import Mapping
 
 from rig.errors import ConfigError
+from rig.machine import libpq
 
 
 def secret_from(environ: Mapping[str, str], variable: str, purpose: str) -> str:
@@ -17,8 +19,8 @@ def secret_from(environ: Mapping[str, str], variable: str, purpose: str) -> str:
 
 
 def environment() -> Mapping[str, str]:
-    """The process environment: the one place that this package takes secrets from."""
-    return os.environ
+    """The environment as the user gave it: the one place that this package takes secrets from."""
+    return ChainMap(os.environ, libpq.withdrawn)
 
 
 def fill_in(text: str, words: Mapping[str, str], key: str) -> str:

@@ -25,7 +25,7 @@ from rig.evidence.truth import DiscrepancyKind
 from rig.report.figures import scenario_run_figures
 from rig.report.headline import headline
 from rig.report.junit import junit
-from rig.report.plots import PLOTS, Plot, png
+from rig.report.plots import PLOTS, Plot, own_style, png
 from rig.report.summary import command, find_gaps, gate_rows, summary
 from rig.report.template import render
 from rig.text import by_word, one_line, shorten
@@ -90,8 +90,10 @@ def html(manifest: Manifest, case: Case, judgement: Judgement, pictures: tuple[P
 
 def _pictures(case: Case) -> Iterator[Picture]:
     for plot in PLOTS:
-        figure = plot.draw(case)
-        yield Picture(plot, b"" if figure is None else png(figure))
+        with own_style():
+            figure = plot.draw(case)
+            picture = b"" if figure is None else png(figure)
+        yield Picture(plot, picture)
 
 
 def _origin(manifest: Manifest) -> Iterator[tuple[str, str]]:

@@ -16,6 +16,7 @@ from rig.evidence.case import WALL_CLOCK, Finding
 from rig.machine.supervisor import Supervisor, leftovers
 from rig.target.endpoint import Endpoint
 from rig.target.http_probe import HttpProbe
+from rig.target.postgres.connection import connect
 from rig.truth.quiesce import AT_WORK
 
 _CONNECT_TIMEOUT_S = 1.0
@@ -79,7 +80,7 @@ class Connections:
         return Finding("after", "connections to the database", len(left) <= self._baseline, detail)
 
     def _sessions(self) -> list[tuple[int, str]]:
-        with psycopg.connect(self._dsn, connect_timeout=5, application_name="rig-hygiene") as connection:
+        with connect(self._dsn, "rig-hygiene", 5) as connection:
             return connection.execute(self._query).fetchall()
 
 

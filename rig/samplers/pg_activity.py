@@ -25,6 +25,7 @@ from rig.evidence.sample_names import FOREGROUND, IDLE, IDLE_IN_TRANSACTION
 from rig.samplers import pg_queries
 from rig.samplers.loop import NS, main
 from rig.samplers.pg_queries import Facts, without_literals
+from rig.target.postgres.connection import connect, lift_timeouts
 
 APPLICATION_NAME = pg_queries.OWN_PREFIX + "sampler"
 CONNECT_TIMEOUT_S = 3
@@ -124,9 +125,11 @@ class PgActivity:
             return
         try:
             look()
-        except psycopg.OperationalError:
+        except psycopg.errors.QueryCanceled:
             raise
         except psycopg.Error as error:
+            if self._connection is None or self._connection.closed:
+                raise
             self._refused.add(what)
             self._unseen[f"{what}: {_words(error)}"] = None
 
@@ -226,10 +229,9 @@ class PgActivity:
 
     def _connect(self) -> psycopg.Connection[Any]:
         """Open a connection and prepare all statements; earlier values of the counters are forgotten."""
-        connection = psycopg.connect(
-            self._dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S, application_name=APPLICATION_NAME
-        )
+        connection = connect(self._dsn, APPLICATION_NAME, CONNECT_TIMEOUT_S)
         try:
+            lift_timeouts(connection)
             connection.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT_S}s'; SET jit = off")
             with suppress(psycopg.ProgrammingError):  # only a superuser may leave its statements out
                 connection.execute("SET pg_stat_statements.track = 'none'")

@@ -9,7 +9,6 @@ lie in a pack of their own. ``rig.selftest.stages`` proves the gate over the ans
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from rig.errors import ConfigError, UsageError
 from rig.evidence.confusion import Confusion, SeedAnswer
 from rig.evidence.pack import Pack
 from rig.model import Scenario
-from rig.report.plots import png
+from rig.report.plots import own_style, png
 from rig.report.plots.confusion import confusion_matrix
 from rig.run.job import Job
 from rig.run.open_run import open_run
@@ -28,6 +27,7 @@ from rig.run.reporter import Reporter
 from rig.selftest.bench import Bench, load, open_bench
 from rig.selftest.bottlenecks import HEALTHY, SEEDS, Seed
 from rig.selftest.quota import SeedUnavailable
+from rig.text import json_text
 from scenarios.s8 import perf_gate, warm_up
 
 REPETITIONS = 5
@@ -100,9 +100,10 @@ def _write_proof(record: Record, interview: Interview, *, refused: bool) -> Conf
     """The proof in its pack, which is sealed from here on, and with the judgement that refused its client."""
     confusion = Confusion(tuple(interview.answers), interview.not_run, tuple(interview.packs))
     record.pack.write_answers(confusion.answers)
-    record.pack.write("diagnosis/confusion.json", json.dumps(confusion.document(), indent=2).encode() + b"\n")
-    if (figure := confusion_matrix(confusion)) is not None:
-        record.pack.write("plots/confusion.png", png(figure))
+    record.pack.write("diagnosis/confusion.json", (json_text(confusion.document()) + "\n").encode())
+    with own_style():
+        if (figure := confusion_matrix(confusion)) is not None:
+            record.pack.write("plots/confusion.png", png(figure))
     for seed, reason in confusion.not_run.items():
         record.note(f"{seed} was not seeded: {reason}")
     record.mark_complete()

@@ -11,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from rig.machine import libpq
 from rig.profile import Profile
 from rig.profile.variables import fill_in
 from rig.target.postgres import Cluster, Database
@@ -84,4 +85,4 @@ class StormEnvironment:
         """The environment of a replica: the rig's own, ``more``, and ``template`` with the two DSNs filled in."""
         dsns = {"admin_dsn": database.admin_dsn, "runtime_dsn": database.runtime_dsn}
         own = {name: fill_in(value, dsns, key) for name, value in template.items()}
-        return {**self.environ, **more, **own}
+        return {**libpq.without(self.environ), **more, **own}

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rig.errors import ConfigError, EvidenceError, ExitCode, RigError, Unavailable, UsageError
+from rig.machine import libpq
 from rig.machine.child import free_port, running, wait_until
 from rig.machine.supervisor import current_supervisor
 from rig.profile import Launch, Profile
@@ -101,7 +102,8 @@ def _words_and_environment(
     }
     secret_words = words | {"admin_dsn": store.truth_dsn, "runtime_dsn": store.runtime_dsn or ""}
     own = {name: fill_in(value, secret_words, "launch.env") for name, value in launch.env.items()}
-    return words, {**environ, **own}
+    given = environ if store.lasting else libpq.without(environ)
+    return words, {**given, **own}
 
 
 def _defect_words(settings: Settings) -> list[str]:

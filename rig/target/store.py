@@ -12,9 +12,11 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from rig.errors import ConfigError, EvidenceError, Unavailable
+from rig.machine import libpq
 from rig.machine.supervisor import Supervisor
 from rig.profile import Profile, secret_from
 from rig.target.postgres import Cluster, open_cluster
+from rig.target.postgres.connection import connect, lift_timeouts, require_unpooled
 
 _IDENTITY = {
     "system_identifier": "SELECT system_identifier::text FROM pg_control_system()",
@@ -66,12 +68,12 @@ def existing_store(profile: Profile, environ: Mapping[str, str]) -> Store:
     if profile.launch is not None and any("{runtime_dsn}" in value for value in profile.launch.env.values()):
         runtime_dsn = secret_from(environ, profile.truth.runtime_dsn_env, "the DSN that the target connects with")
     # Whether both may be of one role depends on the tables: preflight asks the server.
-    _require_dsn(truth_dsn, profile.truth.dsn_env)
-    _require_dsn(runtime_dsn or "", profile.truth.runtime_dsn_env)
+    truth_dsn = _complete(truth_dsn, profile.truth.dsn_env)
+    runtime_dsn = runtime_dsn and _complete(runtime_dsn, profile.truth.runtime_dsn_env)
     try:
-        with psycopg.connect(
-            truth_dsn, connect_timeout=10, application_name="rig-store", autocommit=True
-        ) as connection:
+        with connect(truth_dsn, "rig-store") as connection:
+            require_unpooled(connection, profile.truth.dsn_env)
+            lift_timeouts(connection)
             shown = {name: connection.execute(f"SHOW {name}".encode()).fetchone() for name in _FACTS}
             _require_primary(connection, profile)
             shown |= {name: _query_row(connection, query) for name, query in _IDENTITY.items()}
@@ -102,9 +104,9 @@ def require_same(store: Store, facts: Mapping[str, Any]) -> None:
             )
 
 
-def _require_dsn(dsn: str, variable: str) -> None:
+def _complete(dsn: str, variable: str) -> str:
     try:
-        conninfo_to_dict(dsn)
+        return libpq.complete(dsn)
     except psycopg.ProgrammingError:
         raise ConfigError(f"{variable} holds no PostgreSQL DSN; give postgresql://user:password@host/db") from None
 

@@ -23,6 +23,7 @@ from rig.model import RunKey, Tenant
 from rig.profile import FixedTenant, Profile, secret_from
 from rig.requests.sender import Credentials
 from rig.requests.signer import write_key
+from rig.target.postgres.connection import connect
 from rig.target.secrets import Secrets
 from rig.text import last_lines
 
@@ -155,7 +156,7 @@ def _by_sql(statement: str, parameters: Sequence[Mapping[str, str]], admin_dsn: 
     """Run the statement for each tenant; the id that the service gave it, where the statement returns one."""
     ids: list[str | None] = []
     try:
-        with psycopg.connect(admin_dsn, application_name="rig-tenants", connect_timeout=10) as connection:
+        with connect(admin_dsn, "rig-tenants", autocommit=False) as connection:
             for values in parameters:
                 # The statement comes from the profile, which belongs to whoever owns the target.
                 cursor = connection.execute(statement.encode(), values)

@@ -7,6 +7,9 @@ from typing import Any
 import psycopg
 from psycopg import Connection, IsolationLevel
 
+from rig.target.postgres import connection as postgres
+from rig.target.postgres.connection import lift_timeouts
+
 APPLICATION_NAME = "rig-truth"
 
 _CONNECT_TIMEOUT_S = 5
@@ -19,9 +22,7 @@ SET row_security = off;
 SET standard_conforming_strings = on;
 SET client_encoding = 'UTF8';
 SET TimeZone = 'UTC';
-SET statement_timeout = 0;
 SET lock_timeout = '30s';
-SET idle_in_transaction_session_timeout = 0;
 SET work_mem = '128MB';
 SET temp_buffers = '64MB';
 SET jit = off;
@@ -35,6 +36,7 @@ def connect(dsn: str) -> Connection[Any]:
     connection = open_plainly(dsn)
     try:
         connection.isolation_level = IsolationLevel.REPEATABLE_READ
+        lift_timeouts(connection)
         connection.execute(_SETTINGS)
     except psycopg.Error:
         connection.close()
@@ -44,7 +46,7 @@ def connect(dsn: str) -> Connection[Any]:
 
 def open_plainly(dsn: str) -> Connection[Any]:
     """A connection as the DSN's role gets it, with nothing set."""
-    return psycopg.connect(dsn, autocommit=True, connect_timeout=_CONNECT_TIMEOUT_S, application_name=APPLICATION_NAME)
+    return postgres.connect(dsn, APPLICATION_NAME, _CONNECT_TIMEOUT_S)
 
 
 def in_words(error: BaseException) -> str:

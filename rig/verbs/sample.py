@@ -31,12 +31,14 @@ from rig.evidence.case import Case
 from rig.evidence.manifest import UNENDED, Manifest
 from rig.evidence.pack import Pack
 from rig.evidence.sample_names import Role
+from rig.machine import libpq
 from rig.machine.supervisor import Supervisor
 from rig.profile import secret_from
 from rig.run.record import FinishedRun, judgement_of
 from rig.samplers.process import SamplerProcess
 from rig.samplers.roles import Rule
 from rig.samplers.sampling import SamplingPlan, sampling
+from rig.target.postgres.connection import connect, require_unpooled
 
 VERB = "sample"
 _LOOK_EVERY_S = 0.5
@@ -104,7 +106,9 @@ def sample(
 def _dsn_from(options: SamplingOptions, environ: Mapping[str, str]) -> str:
     dsn = secret_from(environ, options.dsn_env, "the DSN of the database to look at")
     try:
-        psycopg.connect(dsn, connect_timeout=5, application_name="rig-sample").close()
+        dsn = libpq.complete(dsn)
+        with connect(dsn, "rig-sample", 5) as connection:
+            require_unpooled(connection, options.dsn_env)
     except psycopg.ProgrammingError:
         raise ConfigError(
             f"{options.dsn_env} holds no PostgreSQL DSN; give one like postgresql://user:password@host/db"

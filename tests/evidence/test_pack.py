@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import hashlib
 import os
 import shutil
@@ -23,6 +24,7 @@ from rig.evidence.judgement import Judgement
 from rig.evidence.pack import Pack
 from rig.evidence.truth import Discrepancy, DiscrepancyKind
 from rig.machine.processes import alive
+from rig.text import one_line
 from tests.evidence import synthetic
 
 
@@ -37,6 +39,31 @@ def test_a_case_comes_back_as_it_was_written(pack: Pack, small: Case) -> None:
     )
     assert pack.judgement() == synthetic.judgement(bad=True)
     assert pack.manifest() == synthetic.manifest(small)
+
+
+def test_a_key_of_the_target_is_no_formula_in_a_spreadsheet(pack: Pack) -> None:
+    keys = [
+        '=HYPERLINK("http://x.example","y")\x1b[31m\u202e',
+        "+1",
+        "-1",
+        "@SUM(A1)",
+        "'quoted",
+        "\t=1+1",
+        "plain",
+        "",
+    ]
+    truth = synthetic.truth()
+    found = tuple(Discrepancy(DiscrepancyKind.UNEXPECTED, "", "", "A", key, "=1+1") for key in keys)
+    pack.write_truth(replace(truth, discrepancies=found))
+    lines = (pack.path / "truth/unclean.csv").read_text().splitlines()
+    assert not [
+        line for line in lines[1:] for cell in next(csv.reader([line])) if cell.startswith(("=", "+", "-", "@"))
+    ]
+    assert len(lines) == len(keys) + 1
+    assert all(line.isprintable() for line in lines)
+    read = pack.load().truth
+    assert read is not None
+    assert [key.key for key in read.discrepancies] == [one_line(key) for key in keys]
 
 
 def test_what_was_not_gathered_is_absent_not_clean(tmp_path: Path) -> None:
@@ -265,11 +292,12 @@ def test_a_disk_that_takes_nothing_is_missing_evidence(pack: Pack) -> None:
         pack.write("plots/x.png", b"data")
 
 
-def test_hostile_keys_survive_the_csv(pack: Pack) -> None:
+def test_hostile_keys_survive_the_csv_with_their_line_breaks_escaped(pack: Pack) -> None:
     truth = synthetic.truth()
     key = Discrepancy(DiscrepancyKind.UNEXPECTED, 'd"|,', "S1", "<b>\r\nx", "=1+1,'\"", "line\nbreak\r")
     pack.write_truth(replace(truth, discrepancies=(key,)))
-    assert pack.load().truth == replace(truth, discrepancies=(key,))
+    escaped = replace(key, tenant="<b>\\r\\nx", detail="line\\nbreak\\r")
+    assert pack.load().truth == replace(truth, discrepancies=(escaped,))
 
 
 def test_figures_out_of_numpy_are_numbers_in_the_pack(pack: Pack) -> None:

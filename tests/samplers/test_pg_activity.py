@@ -164,3 +164,19 @@ def test_a_database_that_is_not_there_is_a_failure_in_words(cluster: Cluster, tm
         pass
     assert "it could not begin" in (tmp_path / "reports.json").read_text()
     assert not any("secret-word" in file.read_text(errors="replace") for file in tmp_path.iterdir())
+
+
+def test_a_view_that_the_server_refuses_costs_nothing_else(supervisor: Supervisor, tmp_path: Path) -> None:
+    """An extension that was made, but not loaded with the server: the error is of a class of broken connections."""
+    settings = {"shared_preload_libraries": ""}
+    with open_cluster(supervisor, environ={**os.environ, "RIG_PG_DSN": ""}, settings=settings) as plain:
+        database = plain.create_database("plain")
+        with connected(database.admin_dsn, "setup") as setup:
+            setup.execute("CREATE EXTENSION pg_stat_statements")
+        with watched(SamplingPlan(database.admin_dsn), tmp_path) as watching:
+            watching.until(lambda samples: len(samples.counters) > 0)
+        report = watching.samples.report(PG_ACTIVITY)
+    assert report is not None
+    assert (report.failure, len(watching.samples.gaps)) == ("", 0)
+    (unseen,) = report.unseen
+    assert unseen.startswith("pg_stat_statements: pg_stat_statements must be loaded via")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rig.evidence.case import Case
-from rig.report.plots.canvas import png
+from rig.report.plots.canvas import own_style, png
 from rig.report.plots.ladder import ladder
 from rig.report.plots.latency import latency
 from rig.report.plots.latency_calibration import latency_calibration
@@ -25,7 +25,7 @@ from rig.report.plots.timeline import judged_storm, timeline
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["PLOTS", "Plot", "png"]
+__all__ = ["PLOTS", "Plot", "own_style", "png"]
 
 
 @dataclass(frozen=True, slots=True)

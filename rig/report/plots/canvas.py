@@ -6,7 +6,9 @@ Only matplotlib's object interface is used: no pyplot, no state of the process i
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,6 +46,23 @@ _GRID = "#dddddd"
 _DPI = 144
 _PALETTE = 128
 """Colours of a picture. Lines and flat areas with smooth edges need no more."""
+
+
+@contextmanager
+def own_style() -> Iterator[None]:
+    """Draw with matplotlib's own defaults, whatever backend and style the shell and the user's files name.
+
+    A notebook's shell names a backend that exists in the notebook alone, and the import of matplotlib refuses it.
+    """
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        yield
 
 
 def png(figure: Figure) -> bytes:

@@ -24,6 +24,7 @@ import psycopg
 from psycopg import sql
 
 from rig.errors import ConfigError, RigError, Unavailable
+from rig.machine import libpq
 from rig.machine.supervisor import Supervisor
 from rig.target.postgres.installation import BinariesSource
 from rig.target.postgres.postmaster import HOST, OWNER, run_postmaster
@@ -225,7 +226,7 @@ def _is_superuser(connection: psycopg.Connection[tuple[Any, ...]]) -> bool:
 @contextmanager
 def _existing_server(dsn: str) -> Iterator[Cluster]:
     try:
-        psycopg.conninfo.conninfo_to_dict(dsn)
+        dsn = libpq.complete(dsn)
     except psycopg.ProgrammingError:
         raise ConfigError(
             f"{DSN_VARIABLE} is not a connection string: use postgresql://user:password@host:port/database"

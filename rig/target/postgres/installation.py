@@ -87,6 +87,7 @@ def server_account(environ: Mapping[str, str]) -> Account | None:
     Raises ``ConfigError`` where RIG_PG_USER is no account or is root itself, ``Unavailable`` where none exists.
     """
     if os.geteuid() != 0:
+        _require_name(os.geteuid())
         return None
     asked = environ.get("RIG_PG_USER")
     for name in (asked,) if asked else ("postgres", "nobody"):
@@ -101,6 +102,17 @@ def server_account(environ: Mapping[str, str]) -> Account | None:
             f"RIG_PG_USER={asked} is not an account that PostgreSQL can run as; name one that is not root"
         )
     raise Unavailable("PostgreSQL does not run as root, and no account postgres or nobody exists; set RIG_PG_USER")
+
+
+def _require_name(uid: int) -> None:
+    """Unavailable for a user without a name, as a container may have: PostgreSQL does not start for one."""
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        raise Unavailable(
+            f"PostgreSQL does not start for a user without a name (uid {uid}): add the user to /etc/passwd (in a "
+            f"Dockerfile: RUN useradd --uid {uid} rig), or set RIG_PG_DSN to a server that runs"
+        ) from None
 
 
 def find_installation(environ: Mapping[str, str]) -> Installation:

@@ -1,0 +1,56 @@
+"""The variables that libpq reads (``PGSSLMODE``, ``PGOPTIONS``, …): they complete the user's DSNs and reach no others.
+
+libpq applies them to every connection of a process, also to servers that the rig starts itself. ``withdraw`` takes them
+out of the process when it starts. ``complete`` adds them to a DSN that the user gave; ``without`` keeps them from
+programs that connect to a server of the rig's own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from urllib.parse import quote, urlencode
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+_KEYWORDS = {
+    option.envvar.decode(): option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults() if option.envvar
+}
+_SESSION_ONLY = ("PGDATESTYLE", "PGTZ", "PGGEQO")
+"""Settings of the session that no DSN can carry. The rig's own queries depend on none."""
+_OURS = ("application_name", "client_encoding", "connect_timeout")
+"""Parameters that the rig gives itself, in each connection."""
+
+withdrawn: dict[str, str] = {}
+"""What ``withdraw`` took out of this process."""
+
+
+def withdraw() -> None:
+    """Take the variables out of this process, before its first connection."""
+    for name in (*_KEYWORDS, *_SESSION_ONLY):
+        if name in os.environ:
+            withdrawn[name] = os.environ.pop(name)
+
+
+def without(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment without these variables."""
+    return {name: value for name, value in environ.items() if name not in _KEYWORDS and name not in _SESSION_ONLY}
+
+
+def complete(dsn: str) -> str:
+    """A DSN of the user with what it leaves to the environment. psycopg.ProgrammingError where it is none."""
+    dsn = dsn.strip()  # of a file, the line end
+    if not dsn.isprintable():
+        raise psycopg.ProgrammingError("a DSN has no line ends or other control characters")
+    given = conninfo_to_dict(dsn)
+    more = {
+        keyword: withdrawn[name]
+        for name, keyword in _KEYWORDS.items()
+        if name in withdrawn and keyword not in given and keyword not in _OURS
+    }
+    if not more:
+        return dsn
+    if "://" not in dsn:
+        return make_conninfo(dsn, **more)
+    return f"{dsn}{'&' if '?' in dsn else '?'}{urlencode(more, quote_via=quote)}"

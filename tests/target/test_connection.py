@@ -1,0 +1,67 @@
+"""Databases of every kind that the rig reads from: encodings, time limits, poolers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from rig.errors import ConfigError
+from rig.storms.pooler import find_pooler, run_pooler
+from rig.target.postgres import Cluster, Database
+from rig.target.postgres.connection import connect, require_unpooled
+from rig.truth import session
+
+LIMITS = ("statement_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout", "transaction_timeout")
+
+
+def test_no_time_limit_of_a_role_ends_a_reading(database: Database) -> None:
+    with psycopg.connect(database.admin_dsn, autocommit=True) as admin:
+        known = [
+            name for name in LIMITS if admin.execute("SELECT current_setting(%s, true)", [name]).fetchone() != (None,)
+        ]
+        for name in known:
+            admin.execute(
+                sql.SQL("ALTER ROLE CURRENT_USER IN DATABASE {} SET {} = '50ms'").format(
+                    sql.Identifier(database.name), sql.Identifier(name)
+                )
+            )
+    with session.connect(database.admin_dsn) as connection, connection.transaction():
+        connection.execute("SELECT pg_sleep(0.2)")
+        connection.execute("SELECT 1")
+    assert len(known) >= 2
+
+
+def test_texts_of_a_database_without_an_encoding_are_texts(cluster: Cluster, database: Database) -> None:
+    ascii_name = f"{database.name}_ascii"
+    name = sql.Identifier(ascii_name)
+    with psycopg.connect(database.admin_dsn, autocommit=True) as admin:
+        admin.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'").format(
+                name
+            )
+        )
+        try:
+            with connect(psycopg.conninfo.make_conninfo(database.admin_dsn, dbname=ascii_name), "test") as connection:
+                assert connection.execute("SELECT current_user::text, 'ü'").fetchone() == (
+                    connection.info.user, "ü",
+                )  # fmt: skip
+        finally:
+            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+
+
+@pytest.mark.skipif(find_pooler(os.environ) is None, reason="pgbouncer is not installed")
+def test_a_pooler_is_refused_before_anything_is_set(database: Database, tmp_path: Path) -> None:
+    with connect(database.runtime_dsn, "test") as direct:
+        require_unpooled(direct, "RIG_TRUTH_DSN")
+    with run_pooler(database.runtime_dsn, os.environ, server_connections=1, log_file=tmp_path / "pooler.log") as pooled:
+        with (
+            connect(pooled, "test") as connection,
+            pytest.raises(ConfigError, match="RIG_TRUTH_DSN leads through a pooler"),
+        ):
+            require_unpooled(connection, "RIG_TRUTH_DSN")
+        with psycopg.connect(pooled) as other:
+            assert other.execute("SHOW search_path").fetchone() == ('"$user", public',)
