@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -81,17 +82,19 @@ def test_the_receiver_refuses_a_body_that_was_changed_after_it_was_signed(shape:
     assert not any(is_accepted(shape, request) for request in sent(targets, shape))
 
 
-@pytest.mark.parametrize("forgery", OF_SIGNATURES)
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
-def test_the_receiver_refuses_what_is_forged(shape: Shape, forgery: Forgery) -> None:
+def test_the_receiver_refuses_what_is_forged(shape: Shape) -> None:
     profile = profile_of(shape)
-    if why := why_not(profile, profile.routes[0], forgery, tenants=1):
-        pytest.skip(why)
-    try:
-        requests = sent(targets_of(shape, forgery=forgery), shape)
-    except CannotForgeError as error:
-        pytest.skip(str(error))
-    assert not any(is_accepted(shape, request) for request in requests)
+    accepted, tried = set(), 0
+    for forgery in OF_SIGNATURES:
+        if why_not(profile, profile.routes[0], forgery, tenants=1):
+            continue
+        with suppress(CannotForgeError):
+            requests = sent(targets_of(shape, forgery=forgery), shape)
+            tried += 1
+            accepted |= {forgery for request in requests if is_accepted(shape, request)}
+    assert not accepted
+    assert tried or not shape.covers_body
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
