@@ -68,7 +68,7 @@ def test_a_note_of_the_masters_is_written_once() -> None:
     job = SimpleNamespace(profile=record.profile)
     reporter = SimpleNamespace(stage=lambda _: None)
     opened: Any = SimpleNamespace(record=record, job=job, reporter=reporter)
-    store: Any = SimpleNamespace(truth_dsn="")
+    store: Any = SimpleNamespace(truth_dsn="", runtime_dsn="")
     test = CoordinatedTest(opened, store, target=None)  # type: ignore[arg-type]
     test._prober = SimpleNamespace(frame=lambda: None, pool=lambda: None)  # type: ignore[assignment]
     assert test.finish(master) == ("ended at its ceiling",)
