@@ -90,7 +90,9 @@ EMPTY: dict[str, Case] = {
     "scenarios without requests": LOADED_NOTHING,
     "the same, nothing read": replace(LOADED_NOTHING, truth=truth()),
     "probes that nobody asked": replace(LOADED_NOTHING, profile={"probes": {"health": "/health"}}),
-    "correlation ids that nobody sent": replace(LOADED_NOTHING, profile={"answers": {"correlation": {"header": "x-id"}}}),
+    "correlation ids that nobody sent": replace(
+        LOADED_NOTHING, profile={"answers": {"correlation": {"header": "x-id"}}}
+    ),
     "a locust run without workers": replace(LOADED_NOTHING, locust_run=LOCUST),
     "race tests in which nothing happened": Case(verb="storm", storms=races()),
     "race tests without members": Case(verb="storm", storms=tuple(replace(each, missing=("all",)) for each in races())),
