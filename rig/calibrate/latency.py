@@ -64,7 +64,7 @@ class CalibrationStep:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class Certification:
     """How thorough the certification is."""
 
     full: bool
@@ -81,13 +81,13 @@ def _full_steps() -> Iterable[CalibrationStep]:
                 yield step
 
 
-QUICK = Form(
+QUICK = Certification(
     False,
     (CalibrationStep("1ms", 500.0, 1.2), CalibrationStep("mix", 2_000.0, 1.2), CalibrationStep("5ms", 5_000.0, 0.8)),
     0.3,
 )
 """Under ten seconds in all."""
-FULL = Form(True, tuple(_full_steps()), 1.0)
+FULL = Certification(True, tuple(_full_steps()), 1.0)
 """About a minute."""
 
 
@@ -96,7 +96,7 @@ def calibrate_latency(
     profile: Profile,
     run: RunKey,
     folder: Path,
-    form: Form,
+    form: Certification,
     *,
     stub_cores: Collection[int] = (),
     progress: Callable[[str], None] = lambda what: None,

@@ -58,7 +58,7 @@ def check_forged(case: Case) -> list[Gate]:
     rows = case.history[case.history["scenario_run"].isin(labels)]
     sent = rows[is_forged(rows) & (rows["outcome"] != Outcome.NOT_SENT)]
     let_in = sent[was_let_in(sent)]
-    stored = _stored(case, runs)
+    stored = _stored_forgeries(case, runs)
     figures: dict[str, object] = {
         "sent": len(sent),
         "let_in": len(let_in),
@@ -83,7 +83,7 @@ def _what_is_wrong(case: Case, let_in: pd.DataFrame, sent: pd.DataFrame, stored:
     return "; ".join(parts) + (f"; the first: {first[0]}" if first else "")
 
 
-def _stored(case: Case, runs: Sequence[ScenarioRun]) -> list[Discrepancy]:
+def _stored_forgeries(case: Case, runs: Sequence[ScenarioRun]) -> list[Discrepancy]:
     """The rows of forged requests, and rows that name no request of a tenant that has no other scenario."""
     if case.truth is None:
         return []

@@ -30,13 +30,13 @@ def check_isolation(case: Case) -> list[Gate]:
     """NOT-RUN where the profile does not promise row-level security, or does not say how the target connects."""
     truth, promised = case.truth, (case.profile.get("truth") or {}).get("isolation")
     if truth is None:
-        own = ISOLATION.decide({}, unproven=NOT_READ) if promised else _not_promised()
+        own = ISOLATION.decide({}, unproven=NOT_READ) if promised else _without_promise()
         return [own, DURABLE_TABLES.decide({}, unproven=NOT_READ)]
     if truth.durability is None:
         return []  # a pack of a rig that did not look
     report = truth.isolation
     if not promised:
-        isolation = _not_promised()
+        isolation = _without_promise()
     elif report is None:
         isolation = ISOLATION.not_run("it is not known how the target connects (truth.runtime_dsn_env)")
     else:
@@ -44,7 +44,7 @@ def check_isolation(case: Case) -> list[Gate]:
     return [isolation, _durability_gate(truth.durability)]
 
 
-def _not_promised() -> Gate:
+def _without_promise() -> Gate:
     return ISOLATION.not_run("the profile does not promise row-level security ([truth.isolation])")
 
 

@@ -140,7 +140,7 @@ class ContentPlan:
             if source != self.profile.default_source and column == self.profile.truth.canonical.channel:
                 continue  # what another source means is for [[channels]] to say
             try:
-                reader = _Reader(route, documents, described, column, tenant_id)
+                reader = _FieldReader(route, documents, described, column, tenant_id)
                 comparison, text = reader.read(request_class, variant)
             except _Unfit as unfit:
                 if request_class in _VALID:
@@ -150,7 +150,7 @@ class ContentPlan:
         return texts
 
 
-class _Reader:
+class _FieldReader:
     """Reads one field from the event of a route."""
 
     def __init__(
@@ -196,7 +196,7 @@ class _Reader:
         if described.constant is not None:
             return described.constant, ()
         if described.path is not None and PLACEHOLDER.search(described.path):
-            return self._filled(described.path), ()
+            return self._fill(described.path), ()
         document, personal = self._documents.of(request_class, variant)
         if isinstance(document, str):
             if described.path is not None or described.type != "text":
@@ -217,7 +217,7 @@ class _Reader:
         inner = tuple(path[len(steps) :] for path in personal if path[: len(steps)] == steps)
         return _follow(document, steps, described.path, self._route), inner
 
-    def _filled(self, text: str) -> str:
+    def _fill(self, text: str) -> str:
         """A text with placeholders, which must be somewhere in the request."""
         route = self._route
         in_body = text in route.body or text in (route.event or "")

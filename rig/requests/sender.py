@@ -169,10 +169,10 @@ class TemplateSender(Sender):
         first = f"{route.method} <path> HTTP/1.1\r\nHost: <host>\r\n"
         self._head = Template.of(first + head + length + body, known, OF_SENDING)
         self._signed = Template.of(route.signed, known, OF_SENDING)
-        self._sign = _changed(signer(route, secret), change) if route.scheme == "hmac" else None
+        self._sign = _changing(signer(route, secret), change) if route.scheme == "hmac" else None
         old = credentials.secrets.get(f"{route.secret}.old", "")
         has_old = "old_signature" in route.placeholders and old
-        self._sign_old = _changed(signer(route, old), change) if has_old else None
+        self._sign_old = _changing(signer(route, old), change) if has_old else None
         self._signs_before_body = self._sign is not None and "signature" in route.placeholders_of_body
         self._signs_before_path = self._sign is not None and "signature" in self._path.slots
         self.slots = self._path.slots | self._head.slots | (self._signed.slots if self._sign else frozenset())
@@ -316,7 +316,7 @@ def constants_of(route: WebhookRoute, credentials: Credentials) -> dict[str, str
     return known
 
 
-def _changed(sign: Sign, change: Callable[[bytes], bytes] | None) -> Sign:
+def _changing(sign: Sign, change: Callable[[bytes], bytes] | None) -> Sign:
     return sign if change is None else lambda text: change(sign(text))
 
 

@@ -26,7 +26,7 @@ _START_S, _END_S, _STOP_S = 60.0, 120.0, 15.0
 
 
 @dataclass(slots=True)
-class Mix:
+class MixTrial:
     """A mix before it begins. ``worker_killed``: one of its workers is killed as soon as all users are there."""
 
     seconds: int = 4
@@ -34,16 +34,16 @@ class Mix:
 
 
 @beforehand
-def kill_mix_worker(mix: Mix) -> None:
+def kill_mix_worker(mix: MixTrial) -> None:
     """Kill a worker with SIGKILL once all users are there."""
     mix.seconds, mix.worker_killed = KILLED_SECONDS, True
 
 
-def run_mix(job: Job, name: str, apply: Apply[Mix], environ: Mapping[str, str]) -> Path:
+def run_mix(job: Job, name: str, apply: Apply[MixTrial], environ: Mapping[str, str]) -> Path:
     """Run the mix under ``apply``; its pack. RigError when it leaves none in time."""
     out = job.settings.out / f"prove-{name}"
     before = set(out.glob("*/manifest.json"))
-    mix = Mix()
+    mix = MixTrial()
     with apply(mix), Supervisor() as supervisor, temporary_folder("rig-mix-") as logs:
         environ = {**environ, **supervisor.marker}
         with running(_command(job, mix, out), _STOP_S, output=logs / "log", env=environ) as verb:
@@ -55,14 +55,14 @@ def run_mix(job: Job, name: str, apply: Apply[Mix], environ: Mapping[str, str]) 
     return made[-1].parent
 
 
-def _command(job: Job, mix: Mix, out: Path) -> list[str]:
+def _command(job: Job, mix: MixTrial, out: Path) -> list[str]:
     # Nothing is claimed about speed here: a weak null benchmark is enough, and quick.
     options = {"users": 10, "workers": 2, "seconds": mix.seconds, "seed": job.settings.seed, "null-seconds": 0.1}
     arguments = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     return [*python_module("rig"), "mix", "--reference", "--out", str(out), *arguments]
 
 
-def _wait_for_end(mix: Mix, verb: subprocess.Popen[bytes], log_file: Path) -> str:
+def _wait_for_end(mix: MixTrial, verb: subprocess.Popen[bytes], log_file: Path) -> str:
     """What went wrong; empty where the verb has ended."""
     if mix.worker_killed:
         if not wait_until(lambda: _SPAWNED in log_file.read_text(errors="replace"), verb, _START_S):

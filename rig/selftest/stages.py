@@ -36,7 +36,7 @@ from rig.run.reporter import Reporter
 from rig.selftest.bench import Apply, Bench, PlannedRun, T, load, open_bench
 from rig.selftest.bottlenecks import NO_POOL, ROW_LOCK_CONVOY, Seed
 from rig.selftest.diagnosis import Interview
-from rig.selftest.locust_run import Mix, run_mix
+from rig.selftest.locust_run import MixTrial, run_mix
 from rig.selftest.matrix import Cell, Proof, cells_of, judge_pack
 from scenarios.ladder import Ladder, forged, malformed_storm, replay_storm, unique_storm
 from scenarios.sustained import sustained_load
@@ -251,7 +251,7 @@ def _diagnose(bench: Bench, defect: Defect[Questions]) -> Path:
         return bench.run(defect.name, nullcontext, ask, samplers=False, verb="prove-diagnosis").pack
 
 
-def _mix(bench: Bench, defect: Defect[Mix]) -> Path:
+def _mix(bench: Bench, defect: Defect[MixTrial]) -> Path:
     return run_mix(bench.job, defect.name, defect.apply, bench.environ)
 
 

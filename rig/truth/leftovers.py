@@ -101,7 +101,7 @@ class Leftovers:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _LeftTable:
     """A table that may hold rows of the run, and SQL about its rows; ``own`` holds for those of the run."""
 
     table: Table
@@ -147,7 +147,7 @@ class _Search:
     def find(self) -> Leftovers:
         """All of them."""
         rows = [each for place in self._places for each in self._count(place)]
-        return Leftovers((*rows, *self._nameless(), *self._renamed()), tuple(self._referring()))
+        return Leftovers((*rows, *self._nameless(), *self._renamed_tables()), tuple(self._referring()))
 
     def remove(self, found: Leftovers) -> None:
         """Delete what was found; ConfigError where the database keeps some of it without an error."""
@@ -162,7 +162,7 @@ class _Search:
                     "removed; switch it off for this role, or remove the rows by hand"
                 )
 
-    def _all_places(self, truth: Truth) -> Iterator[_Place]:
+    def _all_places(self, truth: Truth) -> Iterator[_LeftTable]:
         """Dead letters first: they may refer to events, and events to their tenant."""
         tables, token = self._tables, "correlation" if self._tables.is_matched_by_correlation else "key"
         if tables.dead is not None:
@@ -171,13 +171,13 @@ class _Search:
         named = named_columns(self._connection, self._sent.tenant_columns, truth, "tenants.rows")
         for table, column in named:
             word = table.columns[column].word
-            yield _Place(table, word, word, _is_any(word, self._sent.made), self._reason(table))
+            yield _LeftTable(table, word, word, _is_any(word, self._sent.made), self._reason(table))
 
-    def _place(self, table: Table, tenant: sql.Composable, identity: sql.Composable, token: str) -> _Place:
+    def _place(self, table: Table, tenant: sql.Composable, identity: sql.Composable, token: str) -> _LeftTable:
         own = sql.SQL("({identity} IN (SELECT {token} FROM rig_own) OR {made})").format(
             identity=identity, token=sql.Identifier(token), made=_is_any(tenant, self._sent.made)
         )
-        return _Place(table, tenant, identity, own, self._reason(table))
+        return _LeftTable(table, tenant, identity, own, self._reason(table))
 
     def _reason(self, table: Table) -> str:
         """Why rows of this table cannot be deleted; empty where they can."""
@@ -187,7 +187,7 @@ class _Search:
         kind = row.fetchone()
         return "" if kind and kind[0] in _DELETABLE else "it is a view or a foreign table: delete below it"
 
-    def _count(self, place: _Place) -> Iterator[RowsLeft]:
+    def _count(self, place: _LeftTable) -> Iterator[RowsLeft]:
         found = self._select(
             "SELECT {tenant}, count(*), array_agg({identity} ORDER BY {identity}) FROM {source} WHERE {own}"
             " GROUP BY {tenant} ORDER BY {tenant}",
@@ -217,7 +217,7 @@ class _Search:
                 why = "they name no request and came since the run began: they may be somebody else's"
                 yield RowsLeft(str(tables.dead), tenant, rows, (), why)
 
-    def _renamed(self) -> Iterator[RowsLeft]:
+    def _renamed_tables(self) -> Iterator[RowsLeft]:
         """Events with a correlation id of the run under another key: older rows, perhaps, that the run changed."""
         column = self._tables.truth.canonical.correlation
         if column is None:
@@ -287,7 +287,7 @@ class _Search:
         )
         return [each for (each,) in rows]
 
-    def _select(self, query: LiteralString, place: _Place, **parts: sql.Composable) -> list[tuple[Any, ...]]:
+    def _select(self, query: LiteralString, place: _LeftTable, **parts: sql.Composable) -> list[tuple[Any, ...]]:
         names = {"source": place.table.sql, "tenant": place.tenant, "identity": place.identity, "own": place.own}
         return self._staging.select(sql.SQL(query).format(**names, **parts))
 

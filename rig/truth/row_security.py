@@ -89,7 +89,7 @@ def read_security(connection: Connection[Any], tables: EventTables, role: str, s
     """What the catalog says of each event table, and of the others through which the role reaches their rows."""
     found: dict[int, SecuredTable] = {}
     for table, tenant in zip(tables.all, _tenant_columns(tables), strict=True):
-        for oid in _reached(connection, table, tenant, role):
+        for oid in _reached_rows(connection, table, tenant, role):
             found.setdefault(oid, _read_table(connection, oid, role, setting))
         view = _read_view(connection, table, role)
         if view is not None:
@@ -102,7 +102,7 @@ def _tenant_columns(tables: EventTables) -> list[str]:
     return [tables.truth.canonical.tenant or "", dead.tenant or "" if dead else ""][: len(tables.all)]
 
 
-def _reached(connection: Connection[Any], table: Table, tenant: str, role: str) -> list[int]:
+def _reached_rows(connection: Connection[Any], table: Table, tenant: str, role: str) -> list[int]:
     """The tables that must have row-level security.
 
     Of a table with its partitions and parents: those on which the role has a privilege, the topmost where it has none.

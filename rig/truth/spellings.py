@@ -137,7 +137,7 @@ _S: LiteralString = "[^0-9A-Za-z]*"
 _HEX_JOINT: LiteralString = _S + "[xu]?(00)?"
 
 
-def _hexed(word: str, joint: str = "") -> str:
+def _as_hex(word: str, joint: str = "") -> str:
     return joint.join(f"{ord(letter):02x}" for letter in word)
 
 
@@ -167,12 +167,12 @@ _FIXED = (
     "yrnc",
     "8.b.d.0.1.0.0.2",
     _AS_NUMBER,
-    *(_hexed(word, joint) for word in (*WORDS, _CAPITALS) for joint in ("", ":", "x")),
+    *(_as_hex(word, joint) for word in (*WORDS, _CAPITALS) for joint in ("", ":", "x")),
 )
 """The third is an address in the name system, the fourth one as a number."""
 _ESCAPES = ("%", "&#", "u00")
 """One of these stands before each letter of a text that is escaped letter by letter."""
-_ESCAPED_PATTERN = "|".join([*(_hexed(word, _HEX_JOINT) for word in (*WORDS, _CAPITALS)), *_DECIMAL_ESCAPES])
+_ESCAPED_PATTERN = "|".join([*(_as_hex(word, _HEX_JOINT) for word in (*WORDS, _CAPITALS)), *_DECIMAL_ESCAPES])
 _BYTES = (b"\x20\x01\x0d\xb8\0\0\0\0", b"c\0n\0r\0y", b"C\0N\0R\0Y", b"9\x009\x009\x007", b"2\x000\x000\x001")
 """An address in 16 bytes, and text of two bytes a character."""
 
@@ -234,7 +234,7 @@ _IN_FOLDED = tuple(
     each.encode()
     for each in (
         "cnry", "yrnc", "9997", "7999", "db8", "8bd", _AS_NUMBER,
-        *(_hexed(word, joint) for word in (*WORDS, _CAPITALS) for joint in _JOINTS),
+        *(_as_hex(word, joint) for word in (*WORDS, _CAPITALS) for joint in _JOINTS),
         *("".join(str(ord(letter)) for letter in word) for word in (*WORDS, _CAPITALS)),
     )
 )  # fmt: skip

@@ -31,7 +31,7 @@ def ladder_scenarios(
     ``options`` are fields of ``Ladder``. An error where a scenario is asked for by name and cannot be sent: UsageError,
     ConfigError where the profile itself asks for it. ``without`` are never meant unless ``only`` names them.
     """
-    asked, where, error = _asked(profile, only, without)
+    asked, where, error = _asked_steps(profile, only, without)
     if "S9" in asked and not profile.sources:
         raise error(
             f"{where} S9: the profile {profile.name!r} has no [[channels]], so S9 has nothing to send; "
@@ -61,7 +61,7 @@ def _why_unforged(profile: Profile) -> str:
     return "its routes are not signed and carry no API key, so there is nothing to forge"
 
 
-def _asked(
+def _asked_steps(
     profile: Profile, only: frozenset[str] | None, without: frozenset[str]
 ) -> tuple[frozenset[str], str, type[RigError]]:
     """The scenarios that are asked for by name, where that stands, and the error for one that cannot be sent."""

@@ -9,7 +9,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from rig.calibrate.latency import FULL, QUICK, CalibrationStep, Form, calibrate_latency, measured_freeze, measured_step
+from rig.calibrate.latency import FULL, QUICK, CalibrationStep, Certification, calibrate_latency, measured_freeze, measured_step
 from rig.engine.pool import Pool
 from rig.evidence.case import Case
 from rig.evidence.latency_calibration import LATENCY_COLUMNS, LatencyCalibration
@@ -22,7 +22,7 @@ from tests.checks.cases import certificate
 
 MS = 1_000_000
 RUN = RunKey(seed=1, run_id="ruler-test", started_unix=1_800_000_000)
-SHORT = Form(False, (CalibrationStep("5ms", 200.0, 0.5), CalibrationStep("churn", 100.0, 0.5)), 0.1)
+SHORT = Certification(False, (CalibrationStep("5ms", 200.0, 0.5), CalibrationStep("churn", 100.0, 0.5)), 0.1)
 Certified = tuple[LatencyCalibration, pd.DataFrame, Path, list[str]]
 
 
