@@ -9,7 +9,15 @@ import pandas as pd
 import psutil
 import pytest
 
-from rig.calibrate.latency import FULL, QUICK, CalibrationStep, Certification, calibrate_latency, measured_freeze, measured_step
+from rig.calibrate.latency import (
+    FULL,
+    QUICK,
+    CalibrationStep,
+    Certification,
+    calibrate_latency,
+    measured_freeze,
+    measured_step,
+)
 from rig.engine.pool import Pool
 from rig.evidence.case import Case
 from rig.evidence.latency_calibration import LATENCY_COLUMNS, LatencyCalibration
