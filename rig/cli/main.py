@@ -23,6 +23,7 @@ from rig.cli.perf import perf
 from rig.cli.prove import prove_
 from rig.cli.run import run
 from rig.cli.sample import sample
+from rig.cli.show import show
 from rig.cli.storm import storm_
 from rig.cli.streams import forgive
 from rig.cli.up import down, up
@@ -53,6 +54,7 @@ VERBS = (
     sample,
     settle,
     clean,
+    show,
     check,
     compare,
     report,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shlex
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +11,14 @@ import click
 from rig.text import json_text
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
     from rig.cli.options import Invocation
     from rig.run.job import Job
     from rig.run.record import FinishedRun
+
+_UNFOLDED = 20_000
+"""Columns of a page that is no terminal."""
 
 
 def terminal() -> Console:
@@ -29,6 +33,19 @@ def stdout() -> Console:
     from rich.console import Console
 
     return Console()
+
+
+def print_result(*parts: RenderableType) -> None:
+    """Print a result on stdout: as wide as the terminal, else a line for each row, neither folded nor padded."""
+    from rich.console import Console
+
+    console = stdout()
+    if console.is_terminal:
+        console.print(*parts, sep="\n")
+        return
+    with io.StringIO() as text:
+        Console(file=text, width=_UNFOLDED).print(*parts, sep="\n")
+        click.echo("\n".join(line.rstrip() for line in text.getvalue().splitlines()))
 
 
 def run_job(invocation: Invocation, job: Job) -> int:
@@ -52,7 +69,7 @@ def print_verdict(finished: FinishedRun, *, as_json: bool, document: dict[str, A
     if as_json:
         click.echo(json_text(document or finished.document()))
     else:
-        stdout().print(console(finished.judgement, finished.diagnosis, pack=finished.pack, digest=finished.digest))
+        print_result(console(finished.judgement, finished.diagnosis, pack=finished.pack, digest=finished.digest))
     if not finished.is_sealed:
         click.echo(f"rig: the pack is not finished; run: rig settle {shlex.quote(str(finished.pack))}", err=True)
     return finished.judgement.exit_code

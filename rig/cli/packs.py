@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from rig.cli.options import json_option
-from rig.cli.output import print_verdict, stdout, terminal
+from rig.cli.output import print_result, print_verdict, terminal
 from rig.errors import ExitCode, RigError
 from rig.text import json_text, one_line
 
@@ -79,7 +79,7 @@ def compare(first: Path, second: Path, out: Path | None, as_json: bool) -> int:
     if as_json:
         click.echo(json_text(compared.document()))
     else:
-        stdout().print(console(compared))
+        print_result(console(compared))
     for path in paths:
         click.echo(f"rig: wrote {path}", err=True)
     return ExitCode.PASS

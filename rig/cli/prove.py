@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from rig.cli.options import Invocation, takes_run_settings
-from rig.cli.output import stdout, terminal
-from rig.text import json_text
+from rig.cli.output import print_result, terminal
+from rig.text import json_text, one_line
 
 
 @click.command("prove")
@@ -53,7 +53,7 @@ def prove_(
     if invocation.as_json:
         click.echo(json_text(proof.document()))
     else:
-        stdout().print(proof_table(proof))
+        print_result(proof_table(proof))
     return int(proof.exit_code)
 
 
@@ -68,6 +68,6 @@ def _prove_diagnosis(invocation: Invocation, seeds: tuple[str, ...], repetitions
     if invocation.as_json:
         click.echo(json_text(confusion.document()))
     else:
-        stdout().print(confusion_table(confusion))
-        stdout().print(f"evidence  {confusion.pack}", soft_wrap=True)
+        print_result(confusion_table(confusion))
+        click.echo(f"evidence  {one_line(confusion.pack)}")
     return int(confusion.exit_code)

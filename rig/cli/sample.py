@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from rig.cli.options import json_option, out_option
-from rig.cli.output import print_verdict, stdout
+from rig.cli.output import print_result, print_verdict
 from rig.errors import UsageError
 
 
@@ -56,5 +56,5 @@ def sample(
         options, ("rig", *sys.argv[1:]), environment(), lambda: click.echo(f"rig: sampling, {until}", err=True)
     )
     if not as_json:
-        stdout().print(tables(sampled.case))
+        print_result(tables(sampled.case))
     return print_verdict(sampled.finished, as_json=as_json)

@@ -19,7 +19,7 @@ from rig.cli.options import (
     reference_option,
     seed_option,
 )
-from rig.cli.output import print_verdict, stdout, terminal
+from rig.cli.output import print_result, print_verdict, terminal
 from rig.evidence.storm import OLD_PROTECTIONS, PROTECTIONS, STORMS
 
 _PROTECTIONS = "; ".join(f"{storm}: {', '.join(names)}" for storm, names in PROTECTIONS.items())
@@ -83,7 +83,7 @@ def storm_(
         options = StormOptions(processes, protections, cases, subject, key_ids, scoreboard)
         finished = storm(job, name, options, choice.environment(environment()), reporter)
     if finished.scoreboard and not as_json:
-        stdout().print(_board(finished.scoreboard))
+        print_result(_board(finished.scoreboard))
     return print_verdict(finished.finished, as_json=as_json, document=finished.document())
 
 
