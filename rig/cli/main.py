@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import sys
 import traceback
@@ -15,6 +16,8 @@ from rig.cli.calibrate import calibrate
 from rig.cli.ci import ci
 from rig.cli.clean import clean
 from rig.cli.doctor import doctor
+from rig.cli.help import help_
+from rig.cli.history import history
 from rig.cli.init import init
 from rig.cli.ladder import ladder
 from rig.cli.mix import mix, ui
@@ -33,7 +36,20 @@ from rig.machine import libpq
 from rig.text import one_line
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, subcommand_metavar="VERB [OPTIONS]")
+class _Grouped(click.Group):
+    """Lists its verbs by what they are for."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """See ``click.Group``."""
+        width = max(map(len, self.commands)) + 1
+        for title, verbs in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(f"{verb.name or '':<{width}}", verb.short_help or "") for verb in verbs])
+
+
+@click.group(
+    cls=_Grouped, context_settings={"help_option_names": ["-h", "--help"]}, subcommand_metavar="VERB [OPTIONS]"
+)
 @click.version_option(__version__, prog_name="rig")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show a traceback for every error.")
 def cli() -> None:
@@ -44,30 +60,13 @@ def cli() -> None:
     """
 
 
-VERBS = (
-    run,
-    calibrate,
-    ladder,
-    perf,
-    storm_,
-    prove_,
-    sample,
-    settle,
-    clean,
-    show,
-    check,
-    compare,
-    report,
-    worker,
-    ui,
-    mix,
-    ci,
-    init,
-    doctor,
-    up,
-    down,
-)
-for verb in VERBS:
+GROUPS = {
+    "Start here": (run, init, doctor, up, down, help_),
+    "Load and judge": (ladder, perf, storm_, calibrate, prove_, sample),
+    "Evidence packs": (show, check, compare, history, report, settle, clean),
+    "With locust": (ui, mix, worker, ci),
+}
+for verb in itertools.chain(*GROUPS.values()):
     verb.short_help = (verb.help or "").split("\n\n")[0]  # whole: click cuts a summary that it makes itself
     cli.add_command(verb)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shlex
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -45,7 +46,8 @@ def print_result(*parts: RenderableType) -> None:
         return
     with io.StringIO() as text:
         Console(file=text, width=_UNFOLDED).print(*parts, sep="\n")
-        click.echo("\n".join(line.rstrip() for line in text.getvalue().splitlines()))
+        # Not click.echo, which writes UTF-8 where the locale has ASCII only.
+        sys.stdout.write("".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines()))
 
 
 def run_job(invocation: Invocation, job: Job) -> int:
@@ -64,12 +66,15 @@ def run_job(invocation: Invocation, job: Job) -> int:
 
 def print_verdict(finished: FinishedRun, *, as_json: bool, document: dict[str, Any] | None = None) -> int:
     """Print a verdict as a table, or as one JSON document (``document``, else the pack's own); the exit code."""
+    from rig.evidence.gate import Verdict
     from rig.report.summary import console
 
     if as_json:
         click.echo(json_text(document or finished.document()))
     else:
         print_result(console(finished.judgement, finished.diagnosis, pack=finished.pack, digest=finished.digest))
+        if finished.judgement.verdict in (Verdict.FAIL, Verdict.INVALID):
+            click.echo(f"why       rig show {shlex.quote(str(finished.pack))}")
     if not finished.is_sealed:
         click.echo(f"rig: the pack is not finished; run: rig settle {shlex.quote(str(finished.pack))}", err=True)
     return finished.judgement.exit_code

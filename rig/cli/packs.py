@@ -63,11 +63,17 @@ def report(pack: Path, out: Path, as_json: bool) -> int:
 @click.argument("first", metavar="PACK", type=click.Path(path_type=Path))
 @click.argument("second", metavar="PACK", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="Write compare.html and compare.md into this folder.")
+@click.option(
+    "--fail-on",
+    type=click.Choice(["worse"]),
+    help="End with 1 where a gate fails that did not before, or a figure is worse beyond doubt. End with 3 where a "
+    "gate that passed before is INVALID.",
+)
 @json_option
-def compare(first: Path, second: Path, out: Path | None, as_json: bool) -> int:
+def compare(first: Path, second: Path, out: Path | None, fail_on: str | None, as_json: bool) -> int:
     """Compare two runs: which gates turned, and which figures differ.
 
-    Exit code 0 when they could be compared, whatever the result: a difference is no verdict.
+    Exit code 0 when they could be compared, whatever the result, but with --fail-on.
     """
     from rig.report.comparison_documents import console, documents
     from rig.verbs.compare import compare_packs
@@ -82,7 +88,11 @@ def compare(first: Path, second: Path, out: Path | None, as_json: bool) -> int:
         print_result(console(compared))
     for path in paths:
         click.echo(f"rig: wrote {path}", err=True)
-    return ExitCode.PASS
+    if fail_on is None or not (compared.is_worse or compared.is_unproven):
+        return ExitCode.PASS
+    word = "worse" if compared.is_worse else "not proven"
+    click.echo(f"rig: the second run is {word}: {one_line(compared.sentence)}", err=True)
+    return ExitCode.FAIL if compared.is_worse else ExitCode.INVALID
 
 
 @click.command("settle")

@@ -119,6 +119,18 @@ class RunComparison:
         return tuple(difference for difference in self.differences if difference.claim is not None)
 
     @property
+    def is_worse(self) -> bool:
+        """Whether a gate fails that did not before, or a figure is worse beyond doubt."""
+        return any(gate.after == Verdict.FAIL for gate in self.gates) or any(
+            found.meaning == "worse" for found in self.claims
+        )
+
+    @property
+    def is_unproven(self) -> bool:
+        """Whether a gate passed before and is INVALID now."""
+        return any((gate.before, gate.after) == (Verdict.PASS, Verdict.INVALID) for gate in self.gates)
+
+    @property
     def share_a_gate(self) -> bool:
         """True when a gate was judged in both runs."""
         before, after = ({gate.id for gate in run.judgement.gates} for run in (self.before, self.after))

@@ -23,7 +23,7 @@ from rig.evidence.history import has_failed, was_let_in
 from rig.evidence.judgement import Judgement
 from rig.evidence.pack import DISCREPANCIES, Pack
 from rig.evidence.truth import Discrepancy, DiscrepancyKind
-from rig.model import Scenario, Tenant
+from rig.model import RunKey, Scenario, Tenant
 from rig.profile import Profile
 from rig.requests.canary import CANARY_PATTERN
 from rig.requests.sender import Credentials, made_up
@@ -110,6 +110,9 @@ class _Book:
         self._manifest = pack.manifest()
         self._scenarios: dict[str, Scenario] = {run.scenario.label: run.scenario for run in self._case.scenario_runs}
         self._bound: dict[str, Targets] = {}
+        self._source = _source(pack)
+        if self._source is None:
+            self._scenarios.clear()  # its requests cannot be made again
 
     def show_gate(self, gate: Gate) -> GateShown:
         """A gate with its first examples."""
@@ -134,6 +137,7 @@ class _Book:
         rows = self._case.history
         if scenario:
             rows = rows[rows["scenario"] == scenario]
+        rows = rows[rows["scenario_run"].isin(list(self._scenarios))]
         rows = rows[was_let_in(rows) if gate.id == "forged" else has_failed(rows)]
         rest = f"history/ has all {len(rows)}" if len(rows) > EXAMPLES else ""
         return GateShown(gate, tuple(self._show_row(row) for row in _records(rows.head(EXAMPLES))), (), rest)
@@ -157,21 +161,13 @@ class _Book:
 
     def _targets(self, label: str) -> Targets:
         if label not in self._bound:
-            profile, key = self._profile, self._manifest.key
-            if key is None:
-                raise EvidenceError(f"{self._pack.path} does not say what its keys derive from")
+            assert self._source is not None
+            profile, key = self._source
             scenario = self._scenarios[label]
             ids = {tenant.name: tenant for tenant in self._manifest.tenants}
             given = {name: _credentials(profile, ids.get(name, Tenant(name, name))) for name in scenario.tenants}
             self._bound[label] = Targeter(profile, key).bind(scenario, given)
         return self._bound[label]
-
-    @property
-    def _profile(self) -> Profile:
-        try:
-            return Profile.model_validate(self._manifest.profile)
-        except ValidationError as error:
-            raise EvidenceError(f"the profile of {self._pack.path} is not one of this rig's: {error}") from None
 
     def _show_row(self, row: Any) -> RequestShown:
         label, seq = str(row.scenario_run), int(row.seq)
@@ -209,6 +205,16 @@ class _Book:
                     if any(word in line for word in wanted):
                         text = line.decode(errors="replace").rstrip()[:_LINE_MOST]
                         yield f"logs/{file.name}:{number}: {text}"
+
+
+def _source(pack: Pack) -> tuple[Profile, RunKey] | None:
+    """What the requests of a run are made of again; None for a pack of an older rig, or of a verb that sent nothing."""
+    manifest = pack.manifest()
+    try:
+        profile = Profile.model_validate(manifest.profile)
+    except ValidationError:
+        return None
+    return None if manifest.key is None else (profile, manifest.key)
 
 
 def _is_of(found: Discrepancy, family: str, last: str) -> bool:

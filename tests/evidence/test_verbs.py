@@ -22,6 +22,12 @@ def test_a_difference_is_no_verdict(packs: list[str], capsys: pytest.CaptureFixt
     assert "worse: S8 time +100%" in capsys.readouterr().out
 
 
+def test_a_pipeline_may_fail_on_a_worse_run(packs: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", *packs, "--fail-on", "worse"]) == 1
+    assert "the second run is worse: worse: S8 time +100%" in capsys.readouterr().err
+    assert main(["compare", *reversed(packs), "--fail-on", "worse"]) == 0
+
+
 def test_json_is_one_document_and_out_gets_the_pages(
     packs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

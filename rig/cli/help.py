@@ -1,0 +1,38 @@
+"""``rig help``: the documents, without a network."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+import rig
+from rig.errors import ExitCode, UsageError
+
+_PACKAGE = Path(rig.__file__).parent
+
+
+@click.command("help")
+@click.argument("topic", required=False)
+def help_(topic: str | None) -> int:
+    """Print a document. Without a TOPIC it lists them."""
+    folder = next((each for each in (_PACKAGE / "docs", _PACKAGE.parent / "docs") if each.is_dir()), None)
+    if folder is None:
+        raise UsageError("this installation has no documents; `rig COMMAND --help` explains each command")
+    pages = {page.stem.lower(): page for page in sorted(folder.glob("*.md"))}
+    if topic is None:
+        for name, page in pages.items():
+            click.echo(f"{name:<24} {page.read_text().splitlines()[0].lstrip('# ')}")
+    elif topic.lower() not in pages:
+        raise UsageError(f"there is no topic {topic!r}: give one of {', '.join(pages)}")
+    elif sys.stdout.isatty():
+        from rich.console import Console
+        from rich.markdown import Markdown
+
+        console = Console()
+        with console.pager(styles=True):
+            console.print(Markdown(pages[topic.lower()].read_text()))
+    else:
+        click.echo(pages[topic.lower()].read_text().rstrip())
+    return ExitCode.PASS
