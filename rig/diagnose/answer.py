@@ -7,6 +7,7 @@ Order of the supported ones:
    larger share of the requests in flight comes first.
 3. The machine.
 4. Slow commits and too few connections, because a machine that others use can cause both.
+5. Waiting inside the service: what is left where nothing else explains the wait.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from rig.diagnose.client import weigh_client
 from rig.diagnose.connections import weigh_churn, weigh_pool
 from rig.diagnose.database import weigh_commit, weigh_locks
+from rig.diagnose.inside import weigh_inside
 from rig.diagnose.machine import weigh_machine
 from rig.diagnose.measured import LEAST_S, measure
 from rig.diagnose.numbers import Measured
@@ -24,7 +26,7 @@ from rig.evidence.case import Case
 from rig.evidence.diagnosis import Diagnosis, Hypothesis, State
 from rig.evidence.scenario_runs import ScenarioRun
 
-_TIERS = {"H-D": 0, "H-A2": 1, "H-B2": 1, "H-C": 1, "H-E": 1, "H-F": 2, "H-A1": 3, "H-B1": 3}
+_TIERS = {"H-D": 0, "H-A2": 1, "H-B2": 1, "H-C": 1, "H-E": 1, "H-F": 2, "H-A1": 3, "H-B1": 3, "H-G": 4}
 _OUTCOMES = ("supported", "undetermined", "refuted")
 
 
@@ -75,7 +77,8 @@ def weigh(measured: Measured, best_rps: float | None = None) -> Diagnosis:
     churn, logs = weigh_churn(measured), weigh_logs(measured)
     pool = weigh_pool(measured, commit, locks, churn, logs)
     computing = weigh_computing(measured, churn, logs)
-    ordered = tuple(sorted((commit, locks, pool, churn, logs, client, computing, machine), key=_rank))
+    seen = (commit, locks, pool, churn, logs, client, computing, machine)
+    ordered = tuple(sorted((*seen, weigh_inside(measured, *seen)), key=_rank))
     undecided = [each for each in ordered if each.outcome == "undetermined"]
     first = ordered[0] if ordered[0].outcome == "supported" else None
     state: State = "supported" if first else "undetermined" if undecided else "nothing"

@@ -20,7 +20,7 @@ from rig.evidence.judgement import Judgement
 
 NOTHING = "nothing"
 UNDETERMINED = "undetermined"
-HYPOTHESES = ("H-A1", "H-A2", "H-B1", "H-B2", "H-C", "H-D", "H-E", "H-F")
+HYPOTHESES = ("H-A1", "H-A2", "H-B1", "H-B2", "H-C", "H-D", "H-E", "H-F", "H-G")
 ANSWERS = (*HYPOTHESES, NOTHING, UNDETERMINED)
 """All that a diagnosis can answer."""
 LEAST_SCORE = 0.95

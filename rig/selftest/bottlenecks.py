@@ -96,6 +96,9 @@ SEEDS = (
     Seed("log-amplification", "H-C", switch("log-amplification")),
     Seed("throttled-client", "H-D", throttle_client),
     Seed("busy-loop", "H-E", switch("busy-loop")),
+    Seed("application-lock", "H-G", switch("slow")),
+    Seed("sleeps", "H-G", switch("sleeps")),
+    Seed("slow-dependency", "H-G", switch("slow-dependency")),
     Seed("cpu-quota", "H-F", limit_cpu),
     Seed("foreign-load", "H-F", load_machine),
 )

@@ -1,6 +1,7 @@
 """Bottlenecks: each makes the service slow in one place and wrong in none, so that a diagnosis can be tested.
 
-They are switches like the defects (``defects``). ``log-amplification`` and ``busy-loop`` change the steps,
+They are switches like the defects (``defects``). ``log-amplification``, ``busy-loop``, ``sleeps`` and
+``slow-dependency`` change the steps,
 ``row-lock-convoy`` the schema, ``pool-of-one`` and ``no-pool`` the store. What lies outside the service (a slow commit,
 a throttled client, a machine that others use) is not seeded here.
 
@@ -28,6 +29,7 @@ LOG_LINES = 32
 LOG_LINE_BYTES = 512
 LOG_LINES_A_SYNC = 8
 BUSY_CPU_S = 0.004
+SLEEP_S = 0.2
 TALLY = "tenant_tally"
 
 
@@ -57,6 +59,36 @@ def compute_much(steps: Steps) -> Steps:
         return steps.judge(delivery, taxonomy)
 
     return replace(steps, judge=judge)
+
+
+def sleep_much(steps: Steps) -> Steps:
+    """Each event waits for 0.2 s before it is stored, whatever else goes on."""
+
+    async def persist(delivery: Delivery, decision: Decision) -> WebhookOutcome:
+        await asyncio.sleep(SLEEP_S)
+        return await steps.persist(delivery, decision)
+
+    return replace(steps, persist=persist)
+
+
+def call_slowly(steps: Steps) -> Steps:
+    """Each event waits for another service, which answers after 0.2 s."""
+    other: asyncio.Task[asyncio.Server] | None = None
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(SLEEP_S)
+        writer.close()
+
+    async def persist(delivery: Delivery, decision: Decision) -> WebhookOutcome:
+        nonlocal other
+        if other is None:
+            other = asyncio.create_task(asyncio.start_server(answer, "127.0.0.1", 0, backlog=1024))
+        reader, writer = await asyncio.open_connection(*(await other).sockets[0].getsockname())
+        await reader.read()
+        writer.close()
+        return await steps.persist(delivery, decision)
+
+    return replace(steps, persist=persist)
 
 
 def pool_of_one(config: Config) -> Config:

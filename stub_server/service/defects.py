@@ -4,7 +4,7 @@ Flow: the service is a few steps, above all ``judge`` (pure) and ``persist`` (on
 defects)`` wraps them; ``letting_in`` has the defects of those before and after the two. Without a defect it returns
 them as they are, so the normal path knows nothing of this module. Deduplication, copies (``copying``),
 isolation (``unsecuring``) and the row-lock convoy are defects of the schema, the two of the pool are defects of the
-store: give the same ``--defect`` list to ``migrate`` and to ``serve``. The last five make the service slow and nothing
+store: give the same ``--defect`` list to ``migrate`` and to ``serve``. The last seven make the service slow and nothing
 else (``bottlenecks``).
 
 Not for anything that a real service should do.
@@ -21,7 +21,7 @@ from enum import StrEnum
 from functools import partial
 
 from stub_server.service import letting_in
-from stub_server.service.bottlenecks import compute_much, log_much
+from stub_server.service.bottlenecks import call_slowly, compute_much, log_much, sleep_much
 from stub_server.service.directory import Taxonomy
 from stub_server.service.errors import ServiceUsageError
 from stub_server.service.intake import Canonical, Dead, Decision, Delivery, Persist, Reason, Steps, WebhookOutcome
@@ -98,6 +98,8 @@ class ServiceDefect(StrEnum):
     NO_POOL = "no-pool"
     LOG_AMPLIFICATION = "log-amplification"
     BUSY_LOOP = "busy-loop"
+    SLEEPS = "sleeps"
+    SLOW_DEPENDENCY = "slow-dependency"
 
 
 def parse_defects(names: Iterable[str]) -> frozenset[ServiceDefect]:
@@ -236,6 +238,8 @@ _INJECTIONS: dict[ServiceDefect, Callable[[Steps], Steps]] = {
     ServiceDefect.ANSWERS_BEFORE_COMMIT: _answer_early,
     ServiceDefect.LOG_AMPLIFICATION: log_much,
     ServiceDefect.BUSY_LOOP: compute_much,
+    ServiceDefect.SLEEPS: sleep_much,
+    ServiceDefect.SLOW_DEPENDENCY: call_slowly,
     **{ServiceDefect(name): inject for name, inject in letting_in.INJECTIONS.items()},
 }
 """The defects of the steps. The others lie in the schema or in the store."""

@@ -22,7 +22,7 @@ from tests.diagnosis.numbers import (
     waiting,
 )
 
-ALL = {"H-A1", "H-A2", "H-B1", "H-B2", "H-C", "H-D", "H-E", "H-F"}
+ALL = {"H-A1", "H-A2", "H-B1", "H-B2", "H-C", "H-D", "H-E", "H-F", "H-G"}
 OCCUPIED = ServerProcess(11, 0.97, 0.02, 0.0)
 LOGGING = ServerProcess(11, 0.2, 0.05, 0.7)
 
@@ -109,6 +109,14 @@ SUPPORTED = {
     ),
     "a quota": ("H-F", idle(machine=replace(IDLE, throttled=0.5))),
     "a hypervisor": ("H-F", replace(HEALTHY, machine=replace(MACHINE, steal=0.3))),
+    "a lock, a sleep or a call that nobody sees": (
+        "H-G",
+        idle(database=waiting(CPU=0.5), pool=replace(POOL, waiting=2.0)),
+    ),
+    "the same, with a pool that tells nothing": (
+        "H-G",
+        idle(database=waiting(CPU=0.5), pool=None, unseen={"pool": "its counters"}),
+    ),
     "other people's work": ("H-F", replace(HEALTHY, machine=replace(MACHINE, foreign=0.5))),
 }
 
@@ -167,6 +175,9 @@ REFUTED = {
             database=replace(DATABASE, connects_per_s=1600.0),
         ),
     ),
+    "a wait that commits explain": ("H-G", idle(database=waiting(IO_WalSync=15.5), pool=replace(POOL, waiting=20.0))),
+    "a wait for a core": ("H-G", HEALTHY),
+    "a wait of a loop and a socket": ("H-G", replace(idle(), in_flight=1.0, database=waiting(CPU=0.1))),
     "all cores busy, with the run's own work": ("H-F", HEALTHY),
     "others at work, but there are cores for all": (
         "H-F",
@@ -181,9 +192,9 @@ def test_refuted(name: str, measured: Measured) -> None:
 
 
 UNDETERMINED = {
-    "database": {"H-A1", "H-A2", "H-B1", "H-B2"},
-    "server": {"H-C", "H-E"},
-    "machine": {"H-F"},
+    "database": {"H-A1", "H-A2", "H-B1", "H-B2", "H-G"},
+    "server": {"H-C", "H-E", "H-G"},
+    "machine": {"H-F", "H-G"},
 }
 
 
