@@ -138,13 +138,34 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
+class Redelivery:
+    """How the sender tries again, as the senders of webhooks do. Delays follow from the seed.
+
+    A failed attempt is followed by the next after ``delays_s[number of failed attempts - 1]``, longer by up to
+    ``jitter`` of itself, and never before the answer's ``Retry-After`` allows it. After the last delay the event is
+    given up. Of the acknowledged events ``late_share`` are sent once more, up to ``late_s`` later: so they come out of
+    order.
+    """
+
+    delays_s: tuple[float, ...]
+    jitter: float = 0.2
+    late_share: float = 0.0
+    late_s: float = 3.0
+
+    @property
+    def span_s(self) -> float:
+        """The longest time from the end of the first attempt to the start of the last, without waits for answers."""
+        return sum(self.delays_s) * (1 + self.jitter)
+
+
+@dataclass(frozen=True, slots=True)
 class Scenario:
     """One part of a run: which requests, in which order, how paced, for which tenants.
 
     ``key_step`` stands for ``step`` in the keys, so that several steps may share one key (the documented composition);
     ``keys_of`` names another scenario whose keys are used again; ``shared_key`` makes a one-key share use the same key
     for every tenant. ``limit_s`` is a gate on the time from the first request to the last answer; ``p95_limit_ms`` one
-    on response time. Past ``deadline_s`` nothing is sent.
+    on response time. Past ``deadline_s`` nothing is sent. Without ``redelivery`` each event is attempted once.
     """
 
     id: str
@@ -163,10 +184,11 @@ class Scenario:
     deadline_s: float = 120.0
     limit_s: float | None = None
     p95_limit_ms: float | None = None
+    redelivery: Redelivery | None = None
 
     @property
     def count(self) -> int:
-        """Number of requests offered."""
+        """Number of requests offered; with redelivery the number of events."""
         return sum(share.count for share in self.shares)
 
     @property

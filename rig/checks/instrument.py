@@ -1,19 +1,19 @@
 """Gates about the instrument itself: is the client good enough to blame the target, and do its counts agree?
 
 ``calibration.null`` holds the null benchmark against its floor. ``accounting`` compares the workers' reports with the
-history: ``offered = skipped + sent``, and every request is in the history once. ``completion`` makes a run INVALID that
-was cut short. ``client_limits`` says why a missed limit may be the client's fault.
+history: ``offered = skipped + sent``, and every attempt of a request is in the history once. ``completion`` makes a run
+INVALID that was cut short. ``client_limits`` says why a missed limit may be the client's fault.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import pandas as pd
 
 from rig.checks.gates import GateKind, Kind, emits
-from rig.errors import ErrorKind
 from rig.evidence.case import Case, describe_missing_reports
 from rig.evidence.certificate import Certificate
 from rig.evidence.gate import Gate
+from rig.evidence.history import was_skipped
 from rig.evidence.scenario_runs import ScenarioRun
 from rig.limits import BUSY, LEAST_REQUESTS, LEAST_S, LEAST_TRIALS, STALLED, STOLEN, THROTTLED
 
@@ -78,11 +78,11 @@ def check_accounting(case: Case) -> list[Gate]:
     offered = sent = skipped = 0
     for run in case.scenario_runs:
         rows = case.rows_of(run)
-        offered += run.scenario.count
+        offered += run.scenario.count + sum(report.repeats for report in run.present)
         sent += sum(report.sent for report in run.present)
         skipped += sum(report.skipped for report in run.present)
         if run.complete:
-            unbalanced = _find_imbalances(run, rows["seq"].tolist(), rows["error_kind"].tolist())
+            unbalanced = _find_imbalances(run, rows)
             faults += [f"{run.scenario.label}: {fault}" for fault in unbalanced]
     figures = {"offered": offered, "sent": sent, "skipped": skipped, "rows": len(case.history)}
     if strange := len(case.history) - int(
@@ -94,19 +94,21 @@ def check_accounting(case: Case) -> list[Gate]:
     return [ACCOUNTING.decide(figures, unproven="; ".join(faults[:5]))]
 
 
-def _find_imbalances(run: ScenarioRun, seqs: Sequence[int], kinds: Sequence[str]) -> list[str]:
+def _find_imbalances(run: ScenarioRun, rows: pd.DataFrame) -> list[str]:
     faults = []
-    offered = sum(report.offered for report in run.present)
-    skipped = kinds.count(ErrorKind.SKIPPED.name.lower())
-    sent = len(kinds) - skipped
+    offered = sum(report.offered - report.repeats for report in run.present)
+    skipped = int(was_skipped(rows).sum())
+    sent = len(rows) - skipped
     if offered != run.scenario.count:
         faults.append(f"{run.scenario.count} requests were to be offered, {offered} were")
     if any(report.offered != report.sent + report.skipped for report in run.present):
         faults.append("the counts of a worker contradict each other")
     if (sent, skipped) != (sum(r.sent for r in run.present), sum(r.skipped for r in run.present)):
         faults.append(f"the history has {sent} sent and {skipped} skipped, the workers report otherwise")
-    if len(set(seqs)) != len(seqs):
+    if rows.duplicated(["seq", "attempt"]).any():
         faults.append("a request is in the history twice")
+    if rows["seq"].nunique() < offered:
+        faults.append("a request is not in the history")
     return faults
 
 

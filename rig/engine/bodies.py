@@ -20,6 +20,7 @@ from httptools import HttpResponseParser
 
 from rig.engine.connection import Connection
 from rig.engine.executors import ClosedLoop, OpenLoop
+from rig.engine.redelivering import RedeliveringClosedLoop, RedeliveringOpenLoop
 from rig.engine.scenario_executor import Assignment, ScenarioExecutor
 from rig.errors import ErrorKind
 from rig.evidence.examples import BODY_MOST, EXAMPLES_EACH
@@ -201,10 +202,12 @@ def compares_bodies(assignment: Assignment) -> bool:
 
 
 def executor_of(assignment: Assignment) -> type[ScenarioExecutor]:
-    """The executor that an assignment names, or that its pace and its profile ask for."""
+    """The executor that an assignment names, or that its scenario and its profile ask for."""
     if assignment.executor is not None:
         return assignment.executor
     is_open = bool(assignment.scenario.pace.rate_per_s)
+    if assignment.scenario.redelivery is not None:
+        return RedeliveringOpenLoop if is_open else RedeliveringClosedLoop
     asks = any(_Judge(assignment.profile, share).asks for share in assignment.scenario.shares)
     if asks or compares_bodies(assignment):
         return OpenLoopOfAnswers if is_open else ClosedLoopOfAnswers

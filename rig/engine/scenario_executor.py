@@ -93,6 +93,8 @@ class ScenarioExecutor(Executor[Connection]):
         self._end = len(self._seqs)
         self._in_flight = 0
         self._skipped = 0
+        self._repeats = 0
+        """Attempts beyond the first of an event, sent or skipped."""
         self._first_sent_ns = 0
         self._last_done_ns = 0
         self._started = False
@@ -179,12 +181,13 @@ class ScenarioExecutor(Executor[Connection]):
         usage = self.usage()
         before_s = time.process_time()
         self._rows.flush()
-        offered = len(self._seqs)
+        offered = len(self._seqs) + self._repeats
         return replace(
             usage,
             offered=offered,
             sent=offered - self._skipped,
             skipped=self._skipped,
+            repeats=self._repeats,
             first_sent_ns=self._first_sent_ns,
             last_done_ns=self._last_done_ns,
             build_cpu_s=self._build_cpu_s,

@@ -1,8 +1,9 @@
-"""The history of a run: one row per request, on disk before anything is analysed.
+"""The history of a run: one row per attempt of a request, on disk before anything is analysed.
 
 Flow: during a scenario run each worker appends packed rows to its own file under ``history/.raw``. ``seal`` turns these
 files into one Parquet file with named columns. ``read_history`` reads all of it as one data frame, as does
-``pandas.read_parquet(folder)``. ``rig settle`` seals what a crash left unsealed.
+``pandas.read_parquet(folder)``. ``rig settle`` seals what a crash left unsealed. Only a scenario with redelivery has
+more than one attempt of a request; they come one after the other, and ``attempt`` counts them from 1.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ COLUMNS = (
     "trial",
     "route",
     "seq",
+    "attempt",
     "class",
     "tenant",
     "worker",
@@ -68,10 +70,12 @@ class History:
         share: NDArray[np.int64],
         tenant: NDArray[np.int64],
         expected_status: Mapping[RequestClass, tuple[int, ...]],
+        expected_again: Mapping[RequestClass, tuple[int, ...]] | None = None,
     ) -> pd.DataFrame:
         """Turn the raw files of a scenario run into Parquet with named columns. Sealing again changes nothing.
 
-        ``share`` and ``tenant`` (shape (count,)) say by seq which share and which tenant a request belongs to.
+        ``share`` and ``tenant`` (shape (count,)) say by seq which share and which tenant a request belongs to;
+        ``expected_again`` is what later attempts are answered, where that differs.
         EvidenceError where it cannot be written; then the raw files stay.
         """
         require_file_name(scenario)
@@ -83,7 +87,7 @@ class History:
         else:
             rows = np.concatenate([_read_raw(file) for file in files] or [np.empty(0, RESULT)])
             rows = _mark_other_bodies(rows, [bodies_file(file) for file in files], scenario, share, tenant)
-            frame = _to_frame(rows, scenario, share, tenant, expected_status)
+            frame = _to_frame(rows, scenario, share, tenant, expected_status, expected_again or expected_status)
             _keep(frame, self._raw / sealed.name, sealed)
         for file in files:
             file.unlink()
@@ -131,6 +135,22 @@ def is_forged(rows: pd.DataFrame) -> pd.Series[bool]:
 def was_let_in(rows: pd.DataFrame) -> pd.Series[bool]:
     """Which forged requests were answered with a success that is not their right answer."""
     return is_forged(rows) & (rows["outcome"] == Outcome.REFUSED) & rows["status"].between(200, 299)
+
+
+def outcomes_of_requests(rows: pd.DataFrame, count: int) -> NDArray[np.uint8]:
+    """``Outcome.code`` of each of ``count`` requests of one scenario run: that of its best attempt.
+
+    Its row must exist where any attempt was acknowledged. Where none was, it may exist if one was sent.
+    """
+    codes: NDArray[np.uint8] = np.full(count, Outcome.UNREPORTED.code, dtype=np.uint8)
+    for outcome in (Outcome.NOT_SENT, Outcome.REFUSED, Outcome.INDETERMINATE, Outcome.ACKNOWLEDGED):
+        codes[rows["seq"][rows["outcome"] == outcome]] = outcome.code
+    return codes
+
+
+def attempts_of_requests(rows: pd.DataFrame, count: int) -> NDArray[np.int64]:
+    """How many attempts of each of ``count`` requests of one scenario run may have reached the target."""
+    return np.bincount(rows["seq"][rows["outcome"] != Outcome.NOT_SENT].to_numpy(np.int64), minlength=count)
 
 
 def has_failed(rows: pd.DataFrame) -> pd.Series[bool]:
@@ -211,7 +231,9 @@ def _to_frame(
     share: NDArray[np.int64],
     tenant: NDArray[np.int64],
     expected_status: Mapping[RequestClass, tuple[int, ...]],
+    expected_again: Mapping[RequestClass, tuple[int, ...]],
 ) -> pd.DataFrame:
+    attempt = _attempts(rows, scenario)
     share_of_row = share[rows["seq"]]
     kinds = [kind.name.lower() for kind in ErrorKind]
     classes = list(dict.fromkeys(part.class_name for part in scenario.shares))
@@ -219,6 +241,7 @@ def _to_frame(
     frame = pd.DataFrame(
         {
             "seq": rows["seq"],
+            "attempt": attempt,
             "class": _named_codes(class_of_share[share_of_row], classes),
             "tenant": _named_codes(tenant[rows["seq"]], scenario.tenants),
             "worker": rows["worker"],
@@ -227,7 +250,7 @@ def _to_frame(
             "sent_ns": rows["sent_ns"],
             "done_ns": rows["done_ns"],
             "status": rows["status"],
-            "outcome": _outcomes(rows, scenario, share_of_row, expected_status),
+            "outcome": _outcomes(rows, scenario, share_of_row, attempt, (expected_status, expected_again)),
             "error_kind": _named_codes(rows["error_kind"], kinds),
         }
     )
@@ -240,6 +263,14 @@ def _to_frame(
     return frame
 
 
+def _attempts(rows: NDArray[np.void], scenario: Scenario) -> NDArray[np.int16]:
+    """Which attempt of its request each row is: a worker writes those of one request in their order."""
+    if scenario.redelivery is None:
+        return np.ones(len(rows), dtype=np.int16)
+    seqs = pd.Series(rows["seq"])
+    return np.asarray(seqs.groupby(seqs).cumcount() + 1, dtype=np.int16)
+
+
 def _named_codes(codes: NDArray[Any], names: Sequence[str]) -> pd.Series[Any]:
     """A categorical column from positions in ``names``."""
     return pd.Series(pd.Categorical.from_codes(pd.Index(codes), pd.Index(names)))
@@ -249,15 +280,16 @@ def _outcomes(
     rows: NDArray[np.void],
     scenario: Scenario,
     share_of_row: NDArray[np.int64],
-    expected_status: Mapping[RequestClass, tuple[int, ...]],
+    attempt: NDArray[np.int16],
+    expected_status: Sequence[Mapping[RequestClass, tuple[int, ...]]],
 ) -> pd.Series[Any]:
-    """The ``Outcome`` of each request."""
+    """The ``Outcome`` of each attempt; ``expected_status`` has the right answers to the first, and to the others."""
     code = np.full(len(rows), Outcome.INDETERMINATE.code, dtype=np.int8)
     answered = np.isin(rows["error_kind"], WHOLE_ANSWERS)
     as_expected = np.zeros(len(rows), dtype=bool)
     for number, part in enumerate(scenario.shares):
-        good = np.isin(rows["status"], expected_status[part.request_class])
-        as_expected |= (share_of_row == number) & good
+        first, again = (np.isin(rows["status"], right[part.request_class]) for right in expected_status)
+        as_expected |= (share_of_row == number) & np.where(attempt == 1, first, again)
     code[answered & as_expected] = Outcome.ACKNOWLEDGED.code
     code[answered & ~as_expected] = Outcome.REFUSED.code
     code[rows["error_kind"] == ErrorKind.OTHER_BODY] = Outcome.REFUSED.code

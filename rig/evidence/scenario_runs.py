@@ -1,4 +1,4 @@
-"""The results of a scenario run: a row a request, a report a worker, and all of them together. Frozen values.
+"""The results of a scenario run: a row an attempt, a report a worker, and all of them together. Frozen values.
 
 Times are nanoseconds of the host's monotonic clock unless the name says otherwise.
 """
@@ -23,7 +23,7 @@ RESULT = np.dtype(
         ("worker", "u1"),
     ]
 )
-"""One row per request as a worker writes it, 40 bytes, packed little-endian; a skipped request has ``sent_ns`` 0."""
+"""One row per attempt as a worker writes it, 40 bytes, packed little-endian; a skipped request has ``sent_ns`` 0."""
 
 
 RESULT_STRUCT = "<qqqqIHBB"
@@ -32,7 +32,10 @@ RESULT_STRUCT = "<qqqqIHBB"
 
 @dataclass(frozen=True, slots=True)
 class WorkerReport:
-    """A worker's report about itself at the end of a scenario run. CPU in seconds, of the timed part if not named."""
+    """A worker's report about itself at the end of a scenario run. CPU in seconds, of the timed part if not named.
+
+    ``offered`` counts attempts; ``repeats`` of them were not the first of their event.
+    """
 
     worker: int
     offered: int
@@ -62,6 +65,7 @@ class WorkerReport:
     signed_ahead: bool = True
     """Whether the requests were signed before the clock. Else this is part of the CPU of the timed part."""
 
+    repeats: int = 0
     broken_rule: str = ""
     """A rule of HTTP that an answer broke, in words; empty where none did."""
 

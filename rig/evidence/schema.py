@@ -99,21 +99,25 @@ def translate_header(columns: Sequence[str]) -> list[str]:
 def read_history_file(path: Path, columns: Sequence[str], finish: Finish) -> pd.DataFrame:
     """A sealed file of the history under today's columns; see ``rig.evidence.parquet.read_frame``.
 
-    A request without a connection was ``fail`` once, and is ``not_sent``.
+    A request without a connection was ``fail`` once, and is ``not_sent``. Each request had one attempt, without a
+    column for it.
     """
-    if not _is_old(path):
-        return read_frame(path, columns, finish)
-    old_names = {new: old for old, new in _COLUMNS.items()}
-    return read_frame(
-        path, [old_names.get(column, column) for column in columns], lambda frame: finish(_translate_frame(frame))
-    )
+    stored = _column_names(path)
+    old_names = {} if stored.isdisjoint(_COLUMNS) else {new: old for old, new in _COLUMNS.items()}
+    wanted = [column for column in columns if column != "attempt" or not stored or "attempt" in stored]
+
+    def translate_frame(frame: pd.DataFrame) -> pd.DataFrame:
+        frame = _translate_frame(frame) if old_names else frame
+        return finish(frame if len(wanted) == len(columns) else frame.assign(attempt=1)[list(columns)])
+
+    return read_frame(path, [old_names.get(column, column) for column in wanted], translate_frame)
 
 
-def _is_old(path: Path) -> bool:
+def _column_names(path: Path) -> frozenset[str]:
     try:
-        return not _COLUMNS.keys().isdisjoint(pq.read_schema(path).names)
+        return frozenset(pq.read_schema(path).names)
     except (OSError, pa.ArrowException):
-        return False  # the reader says what is wrong with it
+        return frozenset()  # the reader says what is wrong with it
 
 
 def _translate_frame(frame: pd.DataFrame) -> pd.DataFrame:

@@ -165,6 +165,11 @@ class Profile(Section):
         row = _DEFAULT_ROW.get(request_class, Row.CANONICAL)
         return answer.model_copy(update={"row": Row.NONE if row is Row.DEAD and self.truth.dead is None else row})
 
+    def right_again(self, request_class: RequestClass) -> tuple[int, ...]:
+        """The right answers to an event of a class that was sent before, whether the target knows it or not."""
+        known = self.answer(RequestClass.REPLAY).right if request_class is RequestClass.VALID else ()
+        return tuple(dict.fromkeys(self.answer(request_class).right + known))
+
     def row(self, request_class: RequestClass) -> Row:
         """Where the row of a request of a class must lie."""
         return self.answer(request_class).row or Row.NONE

@@ -83,11 +83,12 @@ class LoadedPack:
 
     @cached_property
     def history(self) -> pd.DataFrame:
-        """A row per request.
+        """A row per attempt of a request. Only a sender that redelivers makes more than one.
 
-        ``scenario, scenario_run, step, trial, route, seq, class, tenant, worker, connection, intended_ns`` (when it was
-        due), ``sent_ns`` (0: never), ``done_ns, status`` (0: no answer), ``outcome`` (acknowledged, refused,
-        indeterminate, not_sent), ``error_kind``. Response time is done - intended, service time done - sent.
+        ``scenario, scenario_run, step, trial, route, seq, attempt`` (from 1), ``class, tenant, worker, connection,
+        intended_ns`` (when it was due), ``sent_ns`` (0: never), ``done_ns, status`` (0: no answer), ``outcome``
+        (acknowledged, refused, indeterminate, not_sent), ``error_kind``. Response time is done - intended, service time
+        done - sent.
         """
         return self.case.history
 

@@ -15,9 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 import rig
@@ -29,12 +27,12 @@ from rig.errors import EvidenceError, ExitCode, RigError
 from rig.evidence.case import Case
 from rig.evidence.certificate import Certificate
 from rig.evidence.gate import Verdict
-from rig.evidence.history import History
+from rig.evidence.history import History, attempts_of_requests, outcomes_of_requests
 from rig.evidence.judgement import Judgement
 from rig.evidence.manifest import UNENDED, Manifest
 from rig.evidence.pack import Pack
 from rig.evidence.scenario_runs import ScenarioRun
-from rig.model import Outcome, RequestClass, RunKey, Scenario
+from rig.model import RequestClass, RunKey, Scenario
 from rig.profile import Profile
 from rig.requests.targeter import Targeter
 from rig.run.examples import find_examples
@@ -209,7 +207,8 @@ class Record:
         """Turn what the workers wrote of a scenario run into history."""
         composition = self.targeter.bind(scenario).composition
         expected = {kind: self.profile.answer(kind).right for kind in RequestClass}
-        return self.history.seal(scenario, composition.share, composition.tenant, expected)
+        again = {kind: self.profile.right_again(kind) for kind in RequestClass}
+        return self.history.seal(scenario, composition.share, composition.tenant, expected, again)
 
     def seal_all_rows(self) -> None:
         """``seal_rows`` for every scenario run in the manifest."""
@@ -221,11 +220,10 @@ class Record:
         case = self.pack.load()
         found = []
         for scenario_run in self.manifest.scenario_runs:
-            rows = case.rows_of(scenario_run)
-            codes: NDArray[np.uint8] = np.full(scenario_run.scenario.count, Outcome.UNREPORTED.code, dtype=np.uint8)
-            for outcome in Outcome:
-                codes[rows["seq"][rows["outcome"] == outcome]] = outcome.code
-            found.append(RunOutcomes(scenario_run.scenario, codes))
+            rows, scenario = case.rows_of(scenario_run), scenario_run.scenario
+            codes = outcomes_of_requests(rows, scenario.count)
+            attempts = None if scenario.redelivery is None else attempts_of_requests(rows, scenario.count)
+            found.append(RunOutcomes(scenario, codes, attempts))
         return found
 
     @classmethod

@@ -44,6 +44,7 @@ _REQUEST: Columns = (
     ("channel", "text"),
     ("forgery", "text"),
     ("form", "int"),
+    ("attempts", "int"),
 )
 _TENANT: Columns = (("number", "int"), ("id", "text"))
 
@@ -186,7 +187,7 @@ class TruthComparison:
             FROM (
                 SELECT tenant, {token} AS token, min(key) AS key,
                     count(*) FILTER (WHERE outcome = {acknowledged}) AS least,
-                    count(*) FILTER (WHERE outcome <> {not_sent}) AS most,
+                    coalesce(sum(attempts) FILTER (WHERE outcome <> {not_sent}), 0)::bigint AS most,
                     bool_or(outcome IN ({refused}, {indeterminate})) AS open
                 FROM rig_request WHERE wanted = {row_dead} GROUP BY tenant, {token}
             ) e LEFT JOIN rig_dead d ON d.tenant = e.tenant AND d.token = e.token

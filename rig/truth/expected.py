@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -22,10 +23,14 @@ from rig.requests.targeter import Targeter
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunOutcomes:
-    """One scenario run and how its requests ended: ``codes[seq]`` is an ``Outcome.code``; shape ``(count,)``."""
+    """One scenario run and how its requests ended: ``codes[seq]`` is an ``Outcome.code``; shape ``(count,)``.
+
+    ``attempts``: how many attempts of each may have reached the target; None where there was one at most.
+    """
 
     scenario: Scenario
     codes: NDArray[np.uint8]
+    attempts: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         if self.codes.shape != (self.scenario.count,):
@@ -49,6 +54,8 @@ class Expectation(NamedTuple):
     """What is wrong with it, where it is forged."""
     form: int | None = None
     """What the row must hold (``rig.requests.content``); None where that is not compared."""
+    attempts: int = 1
+    """How many attempts may each have left a dead letter; 1 of a request that was not sent, too."""
 
 
 def expectations(
@@ -61,15 +68,15 @@ def expectations(
     for scenario_run, outcomes in enumerate(scenario_runs):
         targets = targeter.bind(outcomes.scenario)
         route = targeter.profile.route(outcomes.scenario.route)
-        for seq, outcome in enumerate(outcomes.codes.tolist()):
+        attempts = repeat(1) if outcomes.attempts is None else np.maximum(outcomes.attempts, 1).tolist()
+        for seq, (outcome, tries) in enumerate(zip(outcomes.codes.tolist(), attempts, strict=False)):
             share = targets.share(seq)
             forgery, form = share.forgery, None
             for tenant, key, correlation, row, channel, kind in targets.expect_all(seq):
                 if plan is not None and forgery is None:
                     form = plan.form(route, kind, targets.place(seq)[1], share.source, tenant)
-                yield Expectation(
-                    scenario_run, tenant_numbers[tenant], key, correlation, row, outcome, channel, forgery, form
-                )
+                number = tenant_numbers[tenant]
+                yield Expectation(scenario_run, number, key, correlation, row, outcome, channel, forgery, form, tries)
 
 
 def identities(targeter: Targeter, scenarios: Sequence[Scenario]) -> Iterator[tuple[str, str]]:

@@ -230,7 +230,8 @@ class _Reader:
         expected_dead = self._comparison.select(
             """
             SELECT scenario_run, tenant,
-                count(*) FILTER (WHERE outcome = {acknowledged}), count(*) FILTER (WHERE outcome <> {not_sent})
+                count(*) FILTER (WHERE outcome = {acknowledged}),
+                coalesce(sum(attempts) FILTER (WHERE outcome <> {not_sent}), 0)::bigint
             FROM rig_request WHERE wanted = {row_dead} GROUP BY scenario_run, tenant
             """
         )

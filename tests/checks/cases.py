@@ -86,7 +86,7 @@ def driven(
         sent = ending is not SKIPPED
         times = (due_ns, due_ns, due_ns + int(wait_ms * MS)) if sent else (due_ns, 0, 0)
         who = (scenario.id, scenario.label, scenario.step, scenario.trial, scenario.route)
-        what = (seq, _class_of(scenario, seq), "A", 0, 0)
+        what = (seq, 1, _class_of(scenario, seq), "A", 0, 0)
         rows.append((*who, *what, *times, ending.status, ending.outcome.value, ending.error_kind))
     skipped = ended.count(SKIPPED)
     report = WorkerReport(
