@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rig.model import RequestClass, Row, RunKey, Scenario, tenants_of
+from rig.model import RequestClass, Row, RunKey, Scenario, Share, tenants_of
 from rig.profile import Profile, bundled_profile, load_profile
 from rig.requests.sender import Credentials
 from rig.requests.targeter import Targeter
@@ -25,6 +25,7 @@ from scenarios.ladder import (
     unique_storm,
 )
 from scenarios.s8 import perf_gate
+from scenarios.s11 import chaos
 from scenarios.sustained import sustained_load
 
 AT_EACH_STEP = ["S1", "S5", "S3", "S7", "S4", "S2", "S6"]
@@ -328,3 +329,16 @@ def test_a_conflict_has_the_keys_of_the_unique_storm_and_other_amounts() -> None
         one, other = (json.loads(each.body(seq, 1_800_000_000)) for each in (first, second))
         assert one["id"] == other["id"]
         assert one["total_price"] != other["total_price"]
+
+
+def test_chaos_redelivers_and_outlives_an_outage() -> None:
+    scene = chaos("stripe", ("S11",))
+    assert scene.count == 1000
+    assert {share.request_class: share.count for share in scene.shares} == {
+        RequestClass.VALID: 950,
+        RequestClass.MALFORMED: 50,
+    }
+    assert scene.redelivery is not None
+    assert scene.redelivery.span_s > 30
+    assert scene.deadline_s > 10 + scene.redelivery.span_s
+    assert chaos("stripe", ("S11",), sends=()).shares == (Share(RequestClass.VALID, 1000),)

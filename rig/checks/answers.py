@@ -52,7 +52,7 @@ def _answers_gate(case: Case, scenario: str) -> Gate:
     runs = case.scenario_runs_of(scenario)
     rows = case.history[case.history["scenario"] == scenario]
     let_in = was_let_in(rows)  # the gate ``forged`` is about these
-    rows, offered = rows[~let_in], sum(run.scenario.count for run in runs) - int(let_in.sum())
+    rows, offered = rows[~let_in], sum(run.offered for run in runs) - int(let_in.sum())
     figures = _figures(rows, offered)
     if broken := next((report.broken_rule for run in runs for report in run.present if report.broken_rule), ""):
         figures["broken_rule"] = broken

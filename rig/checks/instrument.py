@@ -78,7 +78,7 @@ def check_accounting(case: Case) -> list[Gate]:
     offered = sent = skipped = 0
     for run in case.scenario_runs:
         rows = case.rows_of(run)
-        offered += run.scenario.count + sum(report.repeats for report in run.present)
+        offered += run.offered
         sent += sum(report.sent for report in run.present)
         skipped += sum(report.skipped for report in run.present)
         if run.complete:

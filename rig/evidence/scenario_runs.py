@@ -124,6 +124,11 @@ class ScenarioRun:
         return [report for report in self.workers if report is not None]
 
     @property
+    def offered(self) -> int:
+        """Attempts that were to be made: one for each request, and those that the workers repeated."""
+        return self.scenario.count + sum(report.repeats for report in self.present)
+
+    @property
     def elapsed_s(self) -> float:
         """First request to last answer over all workers, seconds; 0 when nothing was sent."""
         sent = [report for report in self.present if report.sent]

@@ -8,11 +8,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from rig.checks.answers import check_answers
 from rig.checks.instrument import check_accounting, check_null, client_limits, weakness
 from rig.evidence.case import Case
 from rig.evidence.certificate import Certificate
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.scenario_runs import ScenarioRun
+from rig.model import Redelivery
 from tests.checks.cases import ABORTED, BROKEN, SKIPPED, TIMEOUT, case, certificate, driven, plan, slow_certificate
 
 PASS, FAIL, INVALID = Verdict.PASS, Verdict.FAIL, Verdict.INVALID
@@ -158,3 +160,15 @@ def test_figures_add_up_over_all_scenario_runs() -> None:
 
 def test_nothing_scenario_runn_has_no_books() -> None:
     assert check_accounting(Case()) == []
+
+
+def test_attempts_of_one_request_are_told_apart() -> None:
+    once = driven(plan(redelivery=Redelivery((1.0,))), offered=11, sent=11, repeats=1)
+    again = once.rows.tail(1).assign(attempt=2)
+    rows = pd.concat([once.rows, again])
+    (gate,) = check_accounting(replace(case(once), history=rows))
+    assert (gate.verdict, gate.figures["offered"], gate.figures["rows"]) == (Verdict.PASS, 11, 11)
+    (answers,) = check_answers(replace(case(once), history=rows))
+    assert (answers.verdict, answers.figures["requests"]) == (Verdict.PASS, 11)
+    (gate,) = check_accounting(replace(case(once), history=pd.concat([once.rows, again.assign(attempt=1)])))
+    assert "twice" in gate.reason

@@ -1,0 +1,50 @@
+"""S11 Chaos: a sender that redelivers, while faults strike. In the end every event is there once, whole.
+
+Which faults strike, and when, is not said here: the same scenario without any must pass as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+from rig.model import Pace, Redelivery, RequestClass, Scenario, Share
+
+SHORT_S = 10.0
+"""How long the short one sends new events. With the end of its redelivery it takes about 15 s."""
+RATE_PER_S = 100.0
+TIMEOUT_S = 2.0
+REDELIVERY = Redelivery(delays_s=(0.1, 0.2, 0.4, 0.8, *[1.5] * 20), jitter=0.2, late_share=0.05, late_s=3.0)
+"""An hour and a day of a real sender, compressed. It outlives an outage of half a minute."""
+_MALFORMED_SHARE = 0.05
+
+
+def chaos(
+    route: str,
+    tenants: tuple[str, ...],
+    *,
+    seconds: float = SHORT_S,
+    rate_per_s: float = RATE_PER_S,
+    sends: Container[RequestClass] | None = None,
+) -> Scenario:
+    """New events for so many seconds, in an open loop; each is attempted until it is acknowledged.
+
+    One in twenty is malformed, where the target can be sent such (``sends``; None: it can).
+    """
+    count = max(1, round(seconds * rate_per_s))
+    is_sent = sends is None or RequestClass.MALFORMED in sends
+    malformed = int(count * _MALFORMED_SHARE) if is_sent else 0
+    shares = (Share(RequestClass.VALID, count - malformed), Share(RequestClass.MALFORMED, malformed))
+    return Scenario(
+        id="S11",
+        title="Chaos",
+        step=count,
+        route=route,
+        tenants=tenants,
+        shares=tuple(share for share in shares if share.count),
+        # So many may hang at once until their timeout, with as many that are tried again.
+        pace=Pace(connections=round(3 * rate_per_s * TIMEOUT_S), rate_per_s=rate_per_s),
+        shuffled=True,
+        timeout_s=TIMEOUT_S,
+        deadline_s=seconds + REDELIVERY.span_s + TIMEOUT_S * (1 + len(REDELIVERY.delays_s)),
+        redelivery=REDELIVERY,
+    )
