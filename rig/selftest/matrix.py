@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -157,7 +158,7 @@ def proof_table(proof: Proof) -> Table:
         title += f"; the client was not certified, nothing was tried with it: {proof.refused.because}"
     if proof.unstable:
         title += f"; not the same in all repetitions: {', '.join(proof.unstable[:5])}"
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     for column in ("defect", "red as declared", "green as declared", "wrong"):
         table.add_column(column, overflow="fold")
     for name in dict.fromkeys(cell.defect for cell in proof.cells):
