@@ -63,7 +63,16 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize("variables", [LIBPQ, OTHERS, LIBPQ | OTHERS], ids=["libpq", "others", "both"])
+@pytest.mark.parametrize(
+    "variables",
+    [
+        LIBPQ | OTHERS,
+        # Each half alone, because one variable could hide what another does.
+        pytest.param(LIBPQ, marks=pytest.mark.full),
+        pytest.param(OTHERS, marks=pytest.mark.full),
+    ],
+    ids=["both", "libpq", "others"],
+)
 def test_variables_of_the_shell_change_no_verdict(tmp_path: Path, variables: dict[str, str]) -> None:
     ended = rig(*SHORT, "--out", str(tmp_path), env=variables)
     assert ended.code == ExitCode.PASS, ended.err

@@ -78,6 +78,7 @@ def test_two_seconds_a_job_and_fifty_jobs_behind_lose_nothing(tmp_path: Path) ->
     assert found["S2.late"]["figures"]["lag_max_ms"] >= 20_000
 
 
+@pytest.mark.full
 def test_one_dropped_job_in_fifty_is_found_by_its_key(tmp_path: Path) -> None:
     """All rows that come at all come within a second."""
     drops = {"ORDERS_DROPS_ONE_IN": "50", "ORDERS_JOBS": "20"}
