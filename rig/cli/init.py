@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from rig.cli.options import decorate_with
-from rig.errors import ExitCode, UsageError
+from rig.errors import ExitCode, RigError, UsageError
 from rig.init.questions import QUESTIONS, Answers, Back, Question, ask_all
 
 if TYPE_CHECKING:
@@ -49,13 +49,19 @@ def _list_senders(context: click.Context, parameter: click.Parameter, wanted: bo
     "--list-senders", is_flag=True, is_eager=True, expose_value=False, callback=_list_senders,
     help="List the senders whose signature is known, and what each needs.",
 )  # fmt: skip
+@click.option(
+    "--probe/--no-probe",
+    default=None,
+    help="Send some twenty marked events to the service, see which rows come, and take them back. Default: ask.",
+)
 @decorate_with(*map(_option, QUESTIONS))
-def init(path: Path, yes: bool, from_curl: str | None, **given: Any) -> int:
+def init(path: Path, yes: bool, from_curl: str | None, probe: bool | None, **given: Any) -> int:
     """Ask a few questions about a service and write its profile.
 
     The default path is rig.toml. Every question is an option too; what is given is not asked. At a question, < goes
     back, ? explains, - leaves out. Answers may also come from a file on stdin, one a line. Secrets are never asked for,
-    only the names of the environment variables that hold them.
+    only the names of the environment variables that hold them. Where the service runs and its secret and the DSN are
+    in the environment, probes answer the questions about tables, columns and statuses.
     """
     from rig.init.draft import draft, write
     from rig.profile import environment
@@ -64,9 +70,10 @@ def init(path: Path, yes: bool, from_curl: str | None, **given: Any) -> int:
         raise UsageError(f"{path} exists already; give another path, or move it away")
     pasted = _pasted(from_curl)
     answers_given = {question.name: given[_parameter(question)] for question in QUESTIONS}
-    asker = _Asker({name: text for name, text in answers_given.items() if text is not None}, pasted, yes, environment())
+    known = {name: text for name, text in answers_given.items() if text is not None}
+    asker = _Asker(known, pasted, yes, environment(), probe)
     answers = ask_all(asker.ask, asker.typed)
-    write(draft(answers, path, pasted), path)
+    write(draft(answers, path, pasted, asker.found), path)
     for note in pasted.notes:
         click.echo(f"rig: {note}", err=True)
     click.echo(f"rig: {path} is written; read it through, export the variables that it names, and then", err=True)
@@ -91,19 +98,31 @@ def _pasted(file: str | None) -> Pasted:
     return take_over(parse_curl(text))
 
 
+def _say(text: str) -> None:
+    click.echo(f"rig: {text}", err=True)
+
+
 class _Asker:
     """Answers a question: from the options, the pasted request, the default, or the user."""
 
-    def __init__(self, given: dict[str, str], pasted: Pasted, yes: bool, environ: Any) -> None:
+    def __init__(
+        self, given: dict[str, str], pasted: Pasted, yes: bool, environ: Mapping[str, str], probe: bool | None
+    ) -> None:
+        from rig.init.found import Found
         from rig.init.lookups import Lookups
 
         self._given, self._pasted, self._yes, self._environ = given, pasted, yes, environ
         self._lookups: Lookups = Lookups(environ)
         self._terminal = sys.stdin.isatty()
+        self._probe, self._accepted = probe, False
+        self._probed: Answers = {}
+        self.found = Found()
         self.typed: set[str] = set()
 
     def ask(self, question: Question, answers: Answers) -> str:
         """The answer to a question. ``Back`` where the user wants the one before."""
+        if question.name == "schemas" and self._may_probe(answers):
+            self._send_probes(answers)
         known = self._known(question, answers)
         if known is not None:
             return known
@@ -114,6 +133,8 @@ class _Asker:
         name = question.name
         if name in self._given:
             return self._given[name]
+        if self._accepted and name in self.found.answers:
+            return self.found.answers[name]
         if name == "sender" and self._pasted.sender:
             return self._pasted.sender
         if name == "event" and (self._pasted.event is not None or answers["sender"]):
@@ -131,7 +152,46 @@ class _Asker:
 
         if question.name in _FROM_EVENT:
             return event_default(question.name, answers, self._pasted)
-        return question.default_after(answers)
+        return self.found.answers.get(question.name, question.default_after(answers))
+
+    def _may_probe(self, answers: Answers) -> bool:
+        """Whether probes may be sent for these answers: nobody said no, and they were not offered before."""
+        offered, self._probed = self._probed == answers, dict(answers)
+        if self._probe is None and (self._yes or not self._terminal or not self._environ.get(answers["truth-dsn-env"])):
+            return False
+        return self._probe is not False and not offered
+
+    def _send_probes(self, answers: Answers) -> None:
+        """Let probes answer what they can; without them the questions go on."""
+        from rig.init.draft import provisional
+        from rig.init.found import Found
+        from rig.init.probes import plan, probe
+
+        self.found, self._accepted = Found(), False
+        variable = answers["truth-dsn-env"]
+        try:
+            if not self._environ.get(variable):
+                raise UsageError(f"${variable} is not set; export it")
+            profile = provisional(answers, Path("rig.toml"), self._pasted)
+            _say(f"probes find tables, columns and statuses. What that does: {plan(profile)}")
+            if self._probe is None and not self._says_yes("Do this now"):
+                return
+            self.found = probe(profile, self._environ[variable], self._environ, _say)
+        except RigError as error:
+            _say(f"the probes found nothing: {error}")
+            return
+        _say(f"what the service made of the probes:\n{self.found.table()}")
+        asks = self._terminal and not self._yes
+        self._accepted = not asks or self._says_yes("Take this over (no: each is asked, with it as default)")
+
+    def _says_yes(self, question: str) -> bool:
+        while True:
+            click.echo(f"{question} (yes, no) [yes]: ", nl=False, err=True)
+            line = sys.stdin.readline()
+            if not line:
+                raise click.Abort
+            if line.strip().lower() in ("", "y", "yes", "n", "no"):
+                return line.strip().lower() in ("", "y", "yes")
 
     def _ask_user(self, question: Question, answers: Answers, default: str) -> str:
         """Ask until the answer is a valid one."""

@@ -11,9 +11,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from rig.errors import ConfigError, UsageError
+from rig.init.found import Found
 from rig.init.pasted import Pasted
+from rig.init.places import quoted
+from rig.init.questions import ask_all
 from rig.init.sample_event import EVENT_BYTES_MAX, SampleEvent, event_of_preset, id_prefix, read_event
-from rig.profile import parse_profile
+from rig.profile import Profile, parse_profile
 from rig.profile.placeholders import names_in
 from rig.profile.routes import sender_names, sender_preset
 from rig.requests.body import compile_bodies
@@ -23,9 +26,10 @@ _MADE_UP = SampleEvent("json", _EVENT, "the made-up event")
 _FORM_TYPE = "application/x-www-form-urlencoded"
 
 
-def draft(answers: Mapping[str, str], path: Path, pasted: Pasted | None = None) -> str:
+def draft(answers: Mapping[str, str], path: Path, pasted: Pasted | None = None, found: Found | None = None) -> str:
     """The text of the profile; it loads and its bodies compile, else ConfigError or UsageError names what is wrong."""
     pasted = pasted or Pasted()
+    found = found if found is not None and found.is_about(answers) else Found()
     event = own_event(answers, pasted)
     text: str = _template().render(
         given={name.replace("-", "_"): answer for name, answer in answers.items()},
@@ -34,10 +38,11 @@ def draft(answers: Mapping[str, str], path: Path, pasted: Pasted | None = None) 
             (tenant, _variable(tenant) if answers["tenant-header"] else "") for tenant in _listed(answers["tenant-ids"])
         ],
         schemas=_listed(answers["schemas"]),
-        statuses=_statuses(answers),
-        canonical=_canonical(answers, event),
-        dead=answers["dead-table"],
-        malformed=_spoilt(answers, event),
+        found=found,
+        statuses=_statuses(answers, found),
+        canonical=_canonical(answers, event, found),
+        dead=_dead(answers, found),
+        malformed=_spoilt(answers, event) if found.malformed is None else found.malformed,
         **_body_keys(answers, pasted, event),
     )
     if len(text.encode()) > EVENT_BYTES_MAX:
@@ -46,6 +51,12 @@ def draft(answers: Mapping[str, str], path: Path, pasted: Pasted | None = None) 
     for route in profile.routes:
         compile_bodies(route)
     return text
+
+
+def provisional(answers: Mapping[str, str], path: Path, pasted: Pasted) -> Profile:
+    """The profile of a service of which only the first answers are known; the defaults stand for the rest."""
+    complete = ask_all(lambda question, so_far: answers.get(question.name, question.default_after(so_far)))
+    return parse_profile(draft(complete, path, pasted), path)
 
 
 def own_event(answers: Mapping[str, str], pasted: Pasted) -> SampleEvent | None:
@@ -111,6 +122,8 @@ def _template() -> Any:
     )
     environment.filters["quoted"] = _quote
     environment.filters["literal"] = _literal
+    environment.filters["value"] = lambda value: json.dumps(value, ensure_ascii=False)
+    environment.filters["key"] = lambda name: name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _quote(name)
     environment.filters["numbers"] = lambda text: f"[{', '.join(dict.fromkeys(text.split(',')))}]"
     return environment.get_template("profile.toml.j2")
 
@@ -181,30 +194,43 @@ def _spoilt(answers: Mapping[str, str], event: SampleEvent | None) -> list[dict[
     return ways
 
 
-def _statuses(answers: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+def _statuses(answers: Mapping[str, str], found: Found) -> dict[str, tuple[str, str]]:
     """The statuses of each class, and the table of its row."""
     wrong = "dead" if answers["dead-table"] else "none"
+    malformed, invalid_json = found.malformed_row or wrong, found.invalid_json_row or wrong
     return {
         "valid": (answers["stored-status"], "canonical"),
         "replay": (f"{answers['stored-status']},{answers['duplicate-status']}", "canonical"),
-        "malformed": (answers["malformed-status"], wrong),
-        "personal": (answers["malformed-status"], wrong),
-        "invalid_json": (answers["invalid-json-status"], wrong),
+        "malformed": (answers["malformed-status"], malformed),
+        "personal": (answers["malformed-status"], malformed),
+        "invalid_json": (answers["invalid-json-status"], invalid_json),
     }
 
 
-def _canonical(answers: Mapping[str, str], event: SampleEvent | None) -> dict[str, str]:
+def _canonical(answers: Mapping[str, str], event: SampleEvent | None, found: Found) -> dict[str, str]:
     """Table and key; a statement where the column holds more than the key."""
-    column = f"t.{_identifier(answers['canonical-key'])}"
+    if found.canonical_sql:
+        return {"sql": found.canonical_sql, "key": "rig_key"}
+    if found.answers:
+        return {"table": answers["canonical-table"], "key": answers["canonical-key"]}
+    column = f"t.{quoted(answers['canonical-key'])}"
     made = ""
     if event is not None and answers["event-id"] and key_is_in_event(answers):
         prefix = id_prefix(str(event.value("event-id", answers["event-id"])), is_key=True) if event.batch == 1 else ""
         made = f"substr({column}::text, {len(prefix) + 1})" if prefix else ""
     if not made:
         return {"table": answers["canonical-table"], "key": answers["canonical-key"]}
-    table = ".".join(map(_identifier, answers["canonical-table"].split(".")))
+    table = ".".join(map(quoted, answers["canonical-table"].split(".")))
     return {"sql": f"SELECT {made} AS rig_key, t.* FROM {table} AS t", "key": "rig_key"}
 
 
-def _identifier(name: str) -> str:
-    return name if re.fullmatch(r"[a-z_][a-z0-9_]*", name) else '"' + name.replace('"', '""') + '"'
+def _dead(answers: Mapping[str, str], found: Found) -> dict[str, str]:
+    """The section of the dead letters; empty where there are none."""
+    if not answers["dead-table"]:
+        return {}
+    tenant = {"tenant": answers["dead-tenant"]} if answers["dead-tenant"] else {}
+    if found.dead_sql and answers["dead-table"] == found.answers.get("dead-table"):
+        return {"sql": found.dead_sql, **tenant, "match": "key", "column": "rig_key"}
+    column = {"column": answers["dead-column"]} if answers["dead-match"] != "count" else {}
+    path = {"path": answers["dead-path"]} if answers["dead-match"].startswith("payload") else {}
+    return {"table": answers["dead-table"], **tenant, "match": answers["dead-match"], **column, **path}

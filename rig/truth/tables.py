@@ -283,6 +283,19 @@ def text_tables(connection: Connection[Any], schemas: Sequence[str]) -> list[Tab
     return [table for table in tables if table.text_columns]
 
 
+def plain_tables(connection: Connection[Any]) -> list[Table]:
+    """Every table of the database that this role may read; of a partitioned table or of heirs, the parent alone."""
+    oids = connection.execute(
+        """
+        SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relkind IN ('r', 'p') AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits WHERE inhrelid = c.oid)
+        ORDER BY n.nspname, c.relname
+        """
+    ).fetchall()
+    return [table for (oid,) in oids if (table := _table(connection, oid)).readable and table.columns]
+
+
 def comment_tables(connection: Connection[Any]) -> list[Table]:
     """The catalogs of comments on the objects of this database and of the server."""
     rows = connection.execute(
