@@ -4,6 +4,8 @@ from __future__ import annotations
 
 FLOOR_RPS = 2_000.0
 """What the null benchmark must reach."""
+LAST_LOOK_S = 6.0
+"""Rows are read again so long after the last answer: what a service removes after five seconds is gone then."""
 LEAST_TRIALS, LEAST_REQUESTS, LEAST_S = 3, 10_000, 2.0
 """A null benchmark with fewer trials, requests or seconds a trial is weak evidence."""
 

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from rig.errors import UsageError
-from rig.limits import FLOOR_RPS, LEAST_S, LEAST_TRIALS, RATE_CEILING_PER_S, REQUESTS_CEILING
+from rig.limits import FLOOR_RPS, LAST_LOOK_S, LEAST_S, LEAST_TRIALS, RATE_CEILING_PER_S, REQUESTS_CEILING
 
 _NULL_HELP = f"Measure this long in each null trial. Under {LEAST_S:g} s is weak evidence."
 _HOST_HELP = "Load this host beyond loopback. The profile's target.allow_host must name it too."
+_LAST_LOOK_HELP = "Read the rows again so many seconds after the last answer. 0: once is enough."
 _RESULTS = Path("results")
 
 
@@ -79,6 +80,7 @@ class Settings:
     defects: tuple[str, ...] = _option((), "defect", "Seed this defect into the reference service. Repeatable.")
     samplers: bool = _option(True, "samplers", "Sample the database and the processes during the run.")
     storms: bool = _option(True, "storms", "End the run with a short storm of processes.")
+    last_look_s: float = _option(LAST_LOOK_S, "last-look", _LAST_LOOK_HELP, least=0, most=3600)
     max_requests: int = _option(
         REQUESTS_CEILING, "max-requests", "Send at most this many requests in this run.", least=1, most=REQUESTS_CEILING
     )

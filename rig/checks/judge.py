@@ -20,6 +20,7 @@ from rig.checks.gates import Checker, GateKind, Kind
 from rig.checks.instrument import COMPLETION, below_floor, check_accounting, check_completion, check_null
 from rig.checks.isolation import check_isolation
 from rig.checks.key_storms import check_key_storms
+from rig.checks.lasting import check_lasting
 from rig.checks.latency_calibration import check_latency_calibration
 from rig.checks.littles_law import check_littles_law
 from rig.checks.locust_run import check_locust_run
@@ -54,6 +55,7 @@ LOAD: tuple[Checker, ...] = (
     check_sustained_load,
     check_totals,
     check_copies,
+    check_lasting,
     check_isolation,
     check_privacy,
     check_probes,

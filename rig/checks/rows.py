@@ -22,6 +22,8 @@ _OF_OTHER_GATES = (
     DiscrepancyKind.COPY,
     DiscrepancyKind.FORGED,
     DiscrepancyKind.ALTERED,
+    DiscrepancyKind.VANISHED,
+    DiscrepancyKind.CHANGED,
 )
 FAULTS = tuple(kind for kind in DiscrepancyKind if kind not in _OF_OTHER_GATES)
 _KEYS_NAMED = 5

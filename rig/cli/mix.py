@@ -13,7 +13,7 @@ from rig.errors import ConfigError
 if TYPE_CHECKING:
     from rig.profile import Profile
 
-LOCUST_SETTINGS = ("out", "seed", "allow_host", "defects", "max_requests", "null_seconds")
+LOCUST_SETTINGS = ("out", "seed", "allow_host", "defects", "max_requests", "null_seconds", "last_look_s")
 workers_option = count_option("--workers", default=1, most=64, text="Start this many native workers.")
 USERS, SECONDS = 50, 20
 seconds_option = count_option("--seconds", default=SECONDS, text="Run the sustained mix for this long.")

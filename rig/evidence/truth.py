@@ -56,6 +56,10 @@ class DiscrepancyKind(StrEnum):
     """A row of a forged request. Not a fault of ``*.rows``, and in no count."""
     ALTERED = "altered"
     """The row holds other content than was sent. Not a fault of ``*.rows``."""
+    VANISHED = "vanished"
+    """The row was there after the load, and is gone some seconds later. Not a fault of ``*.rows``."""
+    CHANGED = "changed"
+    """The row was changed some seconds after the load. Not a fault of ``*.rows``."""
     RECOVERED = "recovered"
     """Not a fault: an indeterminate request whose row exists."""
 
@@ -121,6 +125,24 @@ class Content:
 
 
 @dataclass(frozen=True, slots=True)
+class Lasting:
+    """What became of ``rows`` that were there after the load, so many ``seconds`` later.
+
+    ``vanished`` rows are gone; the rows of ``changed`` keys hold something else, by column in ``changed_columns``.
+    ``columns`` (``table.column``) were compared. ``untried``: why nobody looked again; ``unread``: why that failed.
+    """
+
+    rows: int = 0
+    vanished: int = 0
+    changed: int = 0
+    changed_columns: Mapping[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    columns: tuple[str, ...] = ()
+    untried: str = ""
+    unread: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class TruthReport:
     """What was read from the database once the target was quiet."""
 
@@ -150,3 +172,5 @@ class TruthReport:
     """None where the profile does not promise row-level security, or the target's role is not known."""
     durability: Durability | None = None
     """None in packs of a rig that did not look, which have no isolation either."""
+    lasting: Lasting | None = None
+    """What became of the rows; None in packs of a rig that read them once."""

@@ -248,7 +248,8 @@ class CoordinatedTest:
         if record.manifest.scenario_runs:
             reporter.stage("waiting until the database is quiet, then reading the truth")
             with keep_open_on_error(record, self._store):
-                read_truth(record, self._reader, (*self._store.log_files, *self._target.log_files))
+                logs = (*self._store.log_files, *self._target.log_files)
+                read_truth(record, self._reader, logs, self.opened.job.settings.last_look_s)
         reporter.stage("judging and writing the evidence")
         return record.judge()
 

@@ -62,7 +62,7 @@ def worker_command(port: int, allow_host: str | None) -> list[str]:
 
 def options_of_session(choice: ProfileChoice, settings: Settings) -> tuple[str, ...]:
     """The rig's options on locust's command line (``rig.locust_bridge.master_options``)."""
-    names = ("out", "seed", "null_seconds", "max_requests", "allow_host", "defects")
+    names = ("out", "seed", "null_seconds", "last_look_s", "max_requests", "allow_host", "defects")
     return (*settings.words(*names, prefix="rig-"), *choice.words("--rig-"))
 
 

@@ -26,6 +26,7 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "out": {},
     "floor_rps": {},
     "null_seconds": {},
+    "last_look_s": {},
     "allow_host": {},
     "port": {},
     "defects": {},

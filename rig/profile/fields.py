@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from rig.profile.placeholders import IN_HEADER, IN_PATH, IN_SIGNED, require_known
 
@@ -74,6 +74,8 @@ Route = Annotated[str, _matching(r"/[\x21-\x7e]*", "a path (it begins with / and
 Series = Annotated[str, _matching(r"[A-Za-z_:][A-Za-z0-9_:]*", "the name of a Prometheus series")]
 Identifier = Annotated[str, _matching(r"[^\x00]{1,63}", "a name that PostgreSQL knows (1 to 63 characters)")]
 Text = Annotated[str, _matching(r"[^\x00]+", "a text (it is empty, or has a NUL in it)")]
+Names = Annotated[tuple[Identifier, ...], BeforeValidator(lambda given: (given,) if isinstance(given, str) else given)]
+"""Several names, or a single one without a list."""
 Word = Annotated[str, _matching(r"[^\x00]*", "a word of a command or an environment (it has a NUL in it)")]
 Pattern = Annotated[Text, AfterValidator(_require_regex)]
 Command = Annotated[tuple[Word, ...], Field(min_length=1)]

@@ -17,6 +17,7 @@ from rig.profile.fields import (
     Header,
     HeaderPrefix,
     Identifier,
+    Names,
     Pattern,
     Route,
     Section,
@@ -339,6 +340,12 @@ class CanonicalTable(_Rows):
     fields: dict[Identifier, ContentField] = Field(default_factory=dict)
     """What the columns hold of the event, on all routes. Without any, here or in a route, content is not compared."""
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The columns that it names."""
+        named = (self.tenant, self.key, self.correlation, self.channel, *self.fields)
+        return frozenset(name for name in named if name is not None)
+
 
 class DeadTable(_Rows):
     """The table of dead letters, and how a row is matched with its request.
@@ -355,6 +362,11 @@ class DeadTable(_Rows):
     fields: dict[Identifier, ContentField] = Field(default_factory=dict)
     """What the columns of a dead letter hold of the event. Personal parts are not compared, nor is what was cut off
     (``invalid_json``). A dead letter that names no request is not compared either."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The columns that it names."""
+        return frozenset(name for name in (self.tenant, self.column, *self.fields) if name is not None)
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -400,6 +412,12 @@ class Truth(Section):
     tables are searched for personal keys as well."""
     rejections: tuple[Identifier, ...] = ()
     """Those of the two event tables that may keep requests which were refused because they are forged."""
+    volatile: Names = ()
+    """Columns that may change after the row was stored, as ``column`` or ``table.column``, like a status that a worker
+    sets. The gate ``lasting`` leaves them out. It looks at no column that the profile does not name."""
+    moves_to: Names = ()
+    """Tables to which the service moves rows, as an archive. What lies there is read as if it lay in the event table
+    whose columns it has, under the same names."""
     quiet_s: float = Field(default=0.1, ge=0.1)
     """The database is read once nobody has worked in it for this long. Must be below ``quiesce_timeout_s``. With
     ``[truth.arrival]`` it is not waited for."""
@@ -420,6 +438,19 @@ class Truth(Section):
                     f"rejections: {table!r} is neither truth.canonical.table nor truth.dead.table; other tables may "
                     "keep what they like, so take it out"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _lasting_fits(self) -> Self:
+        own = {self.canonical.table: [self.canonical.tenant, self.canonical.key]}
+        if self.dead is not None:
+            own[self.dead.table] = [self.dead.tenant, self.dead.column if self.dead.match == "key" else None]
+        fixed = {f"{table}.{column}" for table, columns in own.items() for column in columns if column}
+        for name in self.volatile:
+            if name in fixed or any(each.endswith(f".{name}") for each in fixed):
+                raise ValueError(f"volatile: {name!r} says whose the row is, and must not change; take it out")
+        if wrong := [table for table in self.moves_to if table in own]:
+            raise ValueError(f"moves_to: {wrong[0]!r} is an event table already; take it out")
         return self
 
     @model_validator(mode="after")

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 
 from rig.calibrate.cores import confine
 from rig.engine.pool import Pool
 from rig.evidence.case import Finding
-from rig.evidence.truth import TruthReport
 from rig.model import tenants_of
 from rig.run.leak_check import Connections
 from rig.run.open_run import OpenRun
-from rig.run.read_truth import keep_open_on_error, read_rows, search_logs
+from rig.run.read_truth import keep_open_on_error, read_again, read_rows, search_logs
 from rig.run.scenarios import run_scenarios
 from rig.samplers.sampling import plan_of_run, sampling
 from rig.target.launch import LiveTarget, open_target
@@ -20,7 +20,7 @@ from rig.target.prober import Prober
 from rig.target.store import Store
 from rig.target.tenants import provision
 from rig.truth.arrival import ArrivalWatch
-from rig.truth.reader import TruthReader
+from rig.truth.reader import RowsRead, TruthReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +37,11 @@ class TargetUse:
             raise KeyboardInterrupt
 
 
-def load_target(run: OpenRun, pool: Pool, store: Store) -> TargetUse:
-    """Start the target, run every scenario against it, read the rows, stop the target, search the logs.
+def load_target(run: OpenRun, pool: Pool, store: Store, meanwhile: Callable[[], None] = lambda: None) -> TargetUse:
+    """Start the target, run every scenario against it, read the rows twice, stop the target, search the logs.
 
-    An interrupt ends the load; what was sent is still reconciled.
+    ``meanwhile`` is done between the two readings, while the target stands idle. An interrupt ends the load; what was
+    sent is still reconciled.
     """
     job, record = run.job, run.record
     launched = job.profile.launch is not None
@@ -59,12 +60,17 @@ def load_target(run: OpenRun, pool: Pool, store: Store) -> TargetUse:
             _pin(run, target, store)
             reader = TruthReader(job.profile, store.truth_dsn, store.runtime_dsn)
             went_on, watch = _send(run, pool, store, target, reader)
-            rows: TruthReport | None = None
+            rows: RowsRead | None = None
+            # Once the target was stopped, however that went: its last log lines may come only then.
+            afterwards.callback(lambda: _search_logs(run, reader, store, target, rows))
             run.reporter.stage("waiting for the rows, then reading the truth")
             with keep_open_on_error(record, store):
-                rows = replace(read_rows(record, reader, watch.ended_s), arrivals=watch.arrivals())
-            # Once the target was stopped, however that went: its last log lines may come only then.
-            afterwards.callback(_search_logs, run, reader, store, target, rows)
+                rows = read_rows(record, reader, watch.ended_s)
+                rows = replace(rows, truth=replace(rows.truth, arrivals=watch.arrivals()))
+            if went_on:
+                meanwhile()
+                run.reporter.stage("reading the rows again")
+                rows = rows and read_again(record, reader, rows, watch.ended_s, job.settings.last_look_s)
     except KeyboardInterrupt:
         went_on = False
     return TargetUse(tuple(ports), (connections.look_again(),), interrupted=not went_on)
@@ -87,11 +93,11 @@ def _send(run: OpenRun, pool: Pool, store: Store, target: LiveTarget, reader: Tr
     return went_on, watch
 
 
-def _search_logs(run: OpenRun, reader: TruthReader, store: Store, target: LiveTarget, rows: TruthReport | None) -> None:
+def _search_logs(run: OpenRun, reader: TruthReader, store: Store, target: LiveTarget, rows: RowsRead | None) -> None:
     """Nothing where the rows could not be read."""
     if rows is not None:
         with keep_open_on_error(run.record, store):
-            search_logs(run.record, reader, rows, (*store.log_files, *target.log_files))
+            search_logs(run.record, reader, rows.truth, (*store.log_files, *target.log_files))
 
 
 def _pin(run: OpenRun, target: LiveTarget, store: Store) -> None:

@@ -1,10 +1,11 @@
-"""The step that reads the truth: once the database is quiet its rows, then the logs.
+"""The step that reads the truth: once the database is quiet its rows, some seconds later once more, then the logs.
 
 A target that the rig stops is stopped between the two: its last log lines come with its end.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,15 +14,25 @@ from rig.errors import EvidenceError
 from rig.evidence.truth import TruthReport
 from rig.run.record import Record
 from rig.target.store import Store
-from rig.truth.reader import TruthReader
+from rig.truth.reader import RowsRead, TruthReader
 
 
-def read_truth(record: Record, reader: TruthReader, log_files: Sequence[Path]) -> None:
+def read_truth(record: Record, reader: TruthReader, log_files: Sequence[Path], last_look_s: float = 0.0) -> None:
     """Rows and logs of a target that runs on, or is gone. EvidenceError where they cannot be read."""
-    search_logs(record, reader, read_rows(record, reader), log_files)
+    ended_s = time.monotonic()
+    rows = read_again(record, reader, read_rows(record, reader), ended_s, last_look_s)
+    search_logs(record, reader, rows.truth, log_files)
 
 
-def read_rows(record: Record, reader: TruthReader, ended_s: float | None = None) -> TruthReport:
+def read_again(record: Record, reader: TruthReader, rows: RowsRead, ended_s: float, last_look_s: float) -> RowsRead:
+    """The same with what has become of the rows ``last_look_s`` after the load; 0: nobody looks."""
+    if not last_look_s:
+        return rows
+    time.sleep(max(0.0, ended_s + last_look_s - time.monotonic()))
+    return reader.read_again(rows, record.targeter, record.outcomes(), record.manifest.tenants, record.baseline())
+
+
+def read_rows(record: Record, reader: TruthReader, ended_s: float | None = None) -> RowsRead:
     """What lies in the database once the rows are there. EvidenceError where it cannot be read."""
     outcomes, tenants = record.outcomes(), record.manifest.tenants
     reader.require_arrival(record.targeter, outcomes, tenants, ended_s)

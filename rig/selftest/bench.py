@@ -91,11 +91,14 @@ class Bench:
         *,
         scenarios: Sequence[Scenario] = (),
         samplers: bool = True,
+        last_look: bool = False,
         verb: str = "",
         reports: bool = False,
     ) -> FinishedRun:
         """Have ``act`` fill the pack of a run for as long as ``apply`` is in force, then judge it."""
-        settings = replace(self.job.settings, defects=(), samplers=samplers, storms=False)
+        settings = self.job.settings
+        last_look_s = settings.last_look_s if last_look else 0.0
+        settings = replace(settings, defects=(), samplers=samplers, storms=False, last_look_s=last_look_s)
         job = replace(self.job, verb=verb or f"prove-{name}", settings=settings, scenarios=tuple(scenarios))
         with ExitStack() as afterwards, Supervisor() as supervisor:
             self.runs += 1

@@ -102,6 +102,12 @@ def _letting_in(name: str, *red: str, truth: bool = False) -> Defect[PlannedRun]
     return Defect(name, stages.LETTING_IN, injections.switch(name), red or ("forged",), truth=truth)
 
 
+def _of_content(name: str, *red: str, open: tuple[str, ...] = ()) -> Defect[PlannedRun]:  # noqa: A002  # as the field
+    return Defect(
+        name, stages.CONTENT, injections.switch(name), red or ("S1.content", "S2.content"), open=open, truth=True
+    )
+
+
 def _of_keeping(name: str, *red: str, truth: bool = False) -> Defect[PlannedRun]:
     return Defect(name, stages.KEEPING, injections.switch(name), red, truth=truth)
 
@@ -134,14 +140,40 @@ DEFECTS: tuple[Defect[Any], ...] = (
     ),
     _of_service("personal-data-kept", "privacy.rows", "EG3.1"),
     _of_service("personal-data-logged", "privacy.logs", "EG3.1"),
+    _of_content("personal-data-encoded", "privacy.rows", "S4.content"),
+    _of_content("personal-key-respelt", "privacy.rows", "S4.content"),
+    _of_content("personal-column-filled", "privacy.rows"),
     _of_service("copy-unknown-tenant", "copies"),
     _of_service("copy-other-key", "copies", "totals"),
+    _of_content("copy-other-tenant", "copies", "totals"),
+    _of_content("copy-no-tenant", "copies"),
+    _of_content("dead-copy-other-tenant", "copies", "S4.rows"),
     # The first event of a tenant has no other before it.
     _of_service("content-of-another-event", "S2.content", "S8.content", open=("*.content",)),
     _of_service("dead-letter-emptied", "S3.content", "S4.content", "S6.content", "S8.content"),
+    _of_content("amount-zero"),
+    _of_content("amount-off-by-one"),
+    _of_content("amount-float", "S2.content", open=("S1.content",)),
+    _of_content("amount-hundredfold"),
+    _of_content("currency-wrong"),
+    _of_content("time-1970"),
+    _of_content("time-other-zone"),
+    _of_content("time-days"),
+    _of_content("external-id-changed"),
+    _of_content("channel-wrong"),
+    _of_content("payload-emptied"),
+    _of_content("payload-truncated"),
+    _of_content("payload-keys-dropped"),
+    _of_content("payload-normalised"),
+    _of_content("payload-mangled"),
+    _of_content("replay-overwrites", "S1.content"),
     # The default source is an alias too, so the channel of other scenarios is wrong as well.
     _of_service("alias-not-normalised", "S9.rows", "S2.content", "S8.content", open=("*.content",)),
     _of_service("slow", "S8.time", "EG3.4"),
+    *(
+        Defect(name, stages.LASTING, injections.switch(name), ("lasting",), truth=name != "rows-deleted-later")
+        for name in ("rows-deleted-later", "payload-overwritten-later", "tenant-changed-later")
+    ),
     _letting_in("signature-unchecked"),
     _letting_in("signature-unchecked-sometimes", truth=True),
     _letting_in("signature-may-be-empty", truth=True),
@@ -223,6 +255,7 @@ DEFECTS: tuple[Defect[Any], ...] = (
             "copies",
             "isolation",
             "durable_tables",
+            "lasting",
             "forged",
             "forged.rows",
             *_CONTENT,

@@ -57,7 +57,8 @@ def run_mix(job: Job, name: str, apply: Apply[MixTrial], environ: Mapping[str, s
 
 def _command(job: Job, mix: MixTrial, out: Path) -> list[str]:
     # Nothing is claimed about speed here: a weak null benchmark is enough, and quick.
-    options = {"users": 10, "workers": 2, "seconds": mix.seconds, "seed": job.settings.seed, "null-seconds": 0.1}
+    options: dict[str, float] = {"users": 10, "workers": 2, "seconds": mix.seconds, "seed": job.settings.seed}
+    options |= {"null-seconds": 0.1, "last-look": 0}
     arguments = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     return [*python_module("rig"), "mix", "--reference", "--out", str(out), *arguments]
 

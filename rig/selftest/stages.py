@@ -38,7 +38,7 @@ from rig.selftest.bottlenecks import NO_POOL, ROW_LOCK_CONVOY, Seed
 from rig.selftest.diagnosis import Interview
 from rig.selftest.locust_run import MixTrial, run_mix
 from rig.selftest.matrix import Cell, Proof, cells_of, judge_pack
-from scenarios.ladder import Ladder, forged, malformed_storm, replay_storm, unique_storm
+from scenarios.ladder import Ladder, forged, malformed_storm, personal_storm, replay_storm, unique_storm
 from scenarios.sustained import sustained_load
 
 STEP = 1000
@@ -163,9 +163,11 @@ def _run_live(
     act: Callable[[Bench, OpenRun, PlannedRun], None] = load,
     *,
     samplers: bool = False,
+    last_look: bool = False,
 ) -> Path:
     planned = tuple(scenarios(bench.job.profile))
-    return bench.run(defect.name, defect.apply, act, scenarios=planned, samplers=samplers).pack
+    finished = bench.run(defect.name, defect.apply, act, scenarios=planned, samplers=samplers, last_look=last_look)
+    return finished.pack
 
 
 def _plan_ladder(profile: Profile, **perf: Any) -> Iterator[Scenario]:
@@ -206,6 +208,13 @@ def _plan_keeping(profile: Profile) -> Iterator[Scenario]:
     route = profile.routes[0].name
     yield unique_storm(FEW, route, ("A", "B"))
     yield malformed_storm(FEW, route, ("A", "B"))
+
+
+def _plan_content(profile: Profile) -> Iterator[Scenario]:
+    route = profile.routes[0].name
+    yield replay_storm(FEW, route, ("A",))
+    yield personal_storm(FEW, route, ("B",))
+    yield unique_storm(FEW, route, ("A",))
 
 
 def _measure_rate(bench: Bench, opened: OpenRun, run: PlannedRun) -> None:
@@ -264,12 +273,12 @@ def _judge_copy(bench: Bench, defect: Defect[Pack], of: str) -> Path:
         return Record.reopen(pack).judge(reports=False).pack
 
 
-WHOLE = Stage("whole", partial(_run_live, scenarios=_plan_whole, samplers=True))
+WHOLE = Stage("whole", partial(_run_live, scenarios=_plan_whole, samplers=True, last_look=True))
 """Every scenario, the samplers beside them: the healthy run that all others are held against."""
 LADDER = Stage(
     "ladder",
     partial(_run_live, scenarios=partial(_plan_ladder, perf_requests=PERF_REQUESTS, perf_limit_s=PERF_LIMIT_S)),
-    apart=("sustained.*", "warm-up.*", "forged*", "samplers*", "littles_law", "EG*"),
+    apart=("sustained.*", "warm-up.*", "forged*", "lasting", "samplers*", "littles_law", "EG*"),
 )
 """S1 to S9."""
 LETTING_IN = Stage(
@@ -296,12 +305,26 @@ KEEPING = Stage(
     ),
 )
 """A few rows of two tenants: how the database keeps them."""
+CONTENT = Stage(
+    "content",
+    partial(_run_live, scenarios=_plan_content),
+    gates=("S[124].*", "privacy.*", "totals", "duplicates", "copies", "probes", "accounting", "hygiene"),
+)
+"""A replayed event and a few of each kind: what their rows hold, and what else holds it."""
+LASTING = replace(
+    CONTENT,
+    name="lasting",
+    run=partial(_run_live, scenarios=_plan_content, last_look=True),
+    gates=(*CONTENT.gates, "lasting"),
+)
+"""The same rows, read twice."""
 SHORT = Stage(
     "short",
     partial(_run_live, scenarios=_plan_short, samplers=True),
     apart=(
         "S[3-9].*",
         "isolation",
+        "lasting",
         "forged*",
         "sustained.*",
         "warm-up.*",
@@ -318,6 +341,7 @@ SUSTAINED = Stage(
     apart=(
         "S[1-9].*",
         "isolation",
+        "lasting",
         "forged*",
         "warm-up.*",
         "probes",

@@ -246,7 +246,7 @@ class _Question:
         self._names = {
             "tenant": tables.canonical_tenant,
             "key": tables.canonical_key,
-            "table": tables.canonical.sql,
+            "table": tables.canonical.source,
             "asked": sql.Identifier(truth.key) if own else column.word,
             "kind": sql.SQL(own or "text"),
         }

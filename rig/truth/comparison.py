@@ -72,7 +72,7 @@ class TruthComparison:
             **_CONSTANTS,
             "token": sql.Identifier("correlation" if by_correlation else "key"),
             "ids": sql.SQL("{}::text[]").format(sql.Literal([tenant.id for tenant in tenants])),
-            "canonical": tables.canonical.sql,
+            "canonical": tables.canonical.source,
             "canonical_tenant": tables.canonical_tenant,
             "canonical_key": tables.canonical_key,
             "dead": tables.dead_source,

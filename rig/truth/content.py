@@ -239,7 +239,7 @@ class _Place:
             forms=sql.Identifier(self._name("form")),
             owner=self._owner,
             token=self._token,
-            table=self._table.sql,
+            table=self._table.source,
         )
 
     def _name(self, what: str) -> str:

@@ -86,7 +86,9 @@ def find_copies(
 def _has_strangers(staging: Staging, table: Table, since: int | None, explained: sql.Composed) -> bool:
     """Whether the table has other new rows than those of requests: to count is many times cheaper than to join."""
     query = sql.SQL("SELECT (SELECT count(*) FROM {table} WHERE {is_new}) <> ({explained})")
-    [(has_strangers,)] = staging.select(query.format(table=table.sql, is_new=is_new(table, since), explained=explained))
+    [(has_strangers,)] = staging.select(
+        query.format(table=table.source, is_new=is_new(table, since), explained=explained)
+    )
     return bool(has_strangers)
 
 
@@ -115,7 +117,7 @@ def _suspects(
         place=sql.Literal(place.value),
         tenant=tables.dead_tenant if is_dead else tables.canonical_tenant,
         token=tables.dead_identity if is_dead else tables.canonical_key,
-        table=table.sql,
+        table=table.source,
         values=sql.SQL(", ").join(column.text for column in table.columns.values()),
         is_new=is_new(table, since),
         named_by=sql.Identifier("correlation" if by_correlation else "key"),

@@ -166,8 +166,10 @@ class _Search:
         """Dead letters first: they may refer to events, and events to their tenant."""
         tables, token = self._tables, "correlation" if self._tables.is_matched_by_correlation else "key"
         if tables.dead is not None:
-            yield self._place(tables.dead, tables.dead_tenant, tables.dead_identity, token)
-        yield self._place(tables.canonical, tables.canonical_tenant, tables.canonical_key, "key")
+            for table in (tables.dead, *tables.dead.archives):
+                yield self._place(table, tables.dead_tenant, tables.dead_identity, token)
+        for table in (tables.canonical, *tables.canonical.archives):
+            yield self._place(table, tables.canonical_tenant, tables.canonical_key, "key")
         named = named_columns(self._connection, self._sent.tenant_columns, truth, "tenants.rows")
         for table, column in named:
             word = table.columns[column].word

@@ -86,7 +86,7 @@ def _count_rows(connection: Connection[Any], tables: EventTables, tenants: Seque
     """The rows of the tenants. In tables that others write to, only those that nothing tells from the run's."""
     empty = {tenant.id: 0 for tenant in tenants}
     if not tables.is_shared:
-        canonical = _count(connection, tables.canonical.sql, tables.canonical_tenant, tenants)
+        canonical = _count(connection, tables.canonical.source, tables.canonical_tenant, tenants)
         dead = _count(connection, tables.dead_source, tables.dead_tenant, tenants) if tables.dead else empty
         return Baseline(canonical, dead)
     if not tables.may_be_nameless:
@@ -220,7 +220,7 @@ def _require_unused_keys(
             values = [correlation if by_correlation else key for key, correlation in batch]
             query = sql.SQL("SELECT {column} FROM {table} WHERE {column} = ANY({values}::text[]) LIMIT 1")
             found = connection.execute(
-                query.format(column=column, table=table.sql, values=sql.Literal(values))
+                query.format(column=column, table=table.source, values=sql.Literal(values))
             ).fetchone()
             if found is not None:
                 raise EvidenceError(
@@ -255,7 +255,7 @@ def _count_duplicate_keys(
     ).format(
         tenant=tables.canonical_tenant,
         key=tables.canonical_key,
-        table=tables.canonical.sql,
+        table=tables.canonical.source,
         ids=sql.Literal([tenant.id for tenant in tenants]),
     )
     return dict(connection.execute(query).fetchall())

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from psycopg import Connection
 
 from rig.errors import ConfigError, EvidenceError, Unavailable
 from rig.evidence.isolation import IsolationReport
-from rig.evidence.truth import TruthReport
+from rig.evidence.truth import Lasting, TruthReport
 from rig.model import Scenario, Tenant
 from rig.profile import Profile
 from rig.requests.targeter import Targeter
@@ -30,12 +30,21 @@ from rig.truth.arrival import ArrivalWatch, await_arrival
 from rig.truth.canaries import Findings, Search
 from rig.truth.expected import RequestIndex, RunOutcomes
 from rig.truth.isolation import read_durability, read_isolation
+from rig.truth.lasting import Look, compare, take_look
 from rig.truth.logs import search_log
 from rig.truth.preflight import preflight, require_sound_tables
 from rig.truth.quiesce import Quiescence, quiesce
 from rig.truth.reconcile import Baseline, reconcile
 from rig.truth.session import connect, in_words
 from rig.truth.tables import EventTables, event_tables, find_columns, now_in_transactions
+
+
+@dataclass(frozen=True, slots=True)
+class RowsRead:
+    """What the rows came to, and how they were then, for ``TruthReader.read_again``."""
+
+    truth: TruthReport
+    look: Look
 
 
 class TruthReader:
@@ -122,12 +131,12 @@ class TruthReader:
         log_files: Sequence[Path] = (),
     ) -> TruthReport:
         """Read rows, then logs, where nothing has to be stopped in between (``read_rows``, ``search_logs``)."""
-        truth = self.read_rows(targeter, scenario_runs, tenants, baseline)
+        truth = self.read_rows(targeter, scenario_runs, tenants, baseline).truth
         return self.search_logs(truth, targeter, [outcome.scenario for outcome in scenario_runs], log_files)
 
     def read_rows(
         self, targeter: Targeter, scenario_runs: Sequence[RunOutcomes], tenants: Sequence[Tenant], baseline: Baseline
-    ) -> TruthReport:
+    ) -> RowsRead:
         """Reconcile and search the tables; EvidenceError where the database cannot be read completely.
 
         Both run at once, over two connections: the database searches while the expectations are derived here.
@@ -151,6 +160,7 @@ class TruthReader:
                 search = Search(tables, keys, index, tenants, baseline, allowed, columns=not may_fill)
                 searched = background.submit(search.search_tables, searching)
                 reconciled = reconcile(connection, tables, targeter, scenario_runs, tenants, baseline)
+                look = take_look(connection, tables, self._profile, tenants, baseline.since)
                 searched.result()
                 isolation = self._read_isolation(connection, tables, tenants)
                 durability = read_durability(connection, tables, self._runtime_dsn)
@@ -159,7 +169,7 @@ class TruthReader:
                 f"truth could not be read: {in_words(error)}; run `rig settle PACK` when the database is back"
             ) from None
         findings, content = search.findings, reconciled.content
-        return TruthReport(
+        truth = TruthReport(
             groups=reconciled.groups,
             totals=reconciled.totals,
             discrepancies=(
@@ -181,7 +191,28 @@ class TruthReader:
             strangers_examined=reconciled.copies.examined,
             isolation=isolation,
             durability=durability,
+            lasting=Lasting(untried="the rows were read once"),
         )
+        return RowsRead(truth, look)
+
+    def read_again(
+        self,
+        rows: RowsRead,
+        targeter: Targeter,
+        scenario_runs: Sequence[RunOutcomes],
+        tenants: Sequence[Tenant],
+        baseline: Baseline,
+    ) -> RowsRead:
+        """The same, with what has become of the rows."""
+        truth, fresh = rows.truth, {tenant.id for tenant in tenants if baseline.fresh(tenant)}
+        try:
+            with self._connect() as connection, connection.transaction():
+                tables = event_tables(connection, self._profile.truth)
+                last = take_look(connection, tables, self._profile, tenants, baseline.since)
+                lasting, found = compare(connection, tables, rows.look, last, targeter, scenario_runs, tenants, fresh)
+        except (psycopg.Error, ConfigError) as error:
+            lasting, found = Lasting(unread=f"the rows could not be read again: {in_words(error)}"), ()
+        return replace(rows, truth=replace(truth, lasting=lasting, discrepancies=(*truth.discrepancies, *found)))
 
     def search_logs(
         self, truth: TruthReport, targeter: Targeter, scenarios: Sequence[Scenario], log_files: Sequence[Path] = ()

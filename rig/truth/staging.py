@@ -59,11 +59,13 @@ class Staging:
 
     def select(self, query: sql.Composed) -> list[tuple[Any, ...]]:
         """The rows of a query over the named results."""
-        text = query.as_bytes(self._connection)
-        if self._expressions:
-            text = b"WITH " + b", ".join(self._expressions) + b" " + text
-        rows: list[tuple[Any, ...]] = self._connection.execute(text).fetchall()
+        rows: list[tuple[Any, ...]] = self._connection.execute(self.render(query)).fetchall()
         return rows
+
+    def render(self, query: sql.Composed) -> bytes:
+        """The whole text of a query over the named results."""
+        text = query.as_bytes(self._connection)
+        return b"WITH " + b", ".join(self._expressions) + b" " + text if self._expressions else text
 
     def _copy(self, name: str, columns: Columns, rows: Iterable[Sequence[object]]) -> None:
         definitions = sql.SQL(", ").join(

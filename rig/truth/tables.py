@@ -95,9 +95,33 @@ class Table:
     """Whether each row tells the transaction that wrote it; a view, a foreign table or a statement does not."""
     ancestors: frozenset[int] = frozenset()
     """The tables that it is a partition of, by oid."""
+    archives: tuple[Table, ...] = ()
+    """The tables to which its rows may move (``truth.moves_to``)."""
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}"
+
+    @property
+    def source(self) -> sql.Composable:
+        """What stands after FROM for its rows wherever they lie: here, or in a table to which they may move."""
+        if not self.archives:
+            return self.sql
+        select, places = sql.SQL("SELECT {} FROM {}"), (self, *self.archives)
+        parts = [select.format(self._all_columns(place), place.sql) for place in places]
+        return sql.SQL("({}) AS rig_source").format(sql.SQL(" UNION ALL ").join(parts))
+
+    def _all_columns(self, place: Table) -> sql.Composable:
+        """Its columns as another table has them; NULL where that lacks one."""
+        columns = [
+            sql.SQL("{} AS {}").format(
+                sql.SQL("{}::{}" if name in place.columns else "NULL::{1}").format(
+                    sql.Identifier(name), sql.SQL(column.declared)
+                ),
+                sql.Identifier(name),
+            )
+            for name, column in self.columns.items()
+        ]
+        return sql.SQL(", ").join([*columns, sql.SQL("xmin")] if self.has_xmin else columns)
 
     @property
     def sql(self) -> sql.Composable:
@@ -149,7 +173,7 @@ class EventTables:
     @property
     def dead_source(self) -> sql.Composable:
         """What stands after FROM; without dead letters no row."""
-        return self.dead.sql if self.dead is not None else sql.SQL("(SELECT WHERE false) AS rig_source")
+        return self.dead.source if self.dead is not None else sql.SQL("(SELECT WHERE false) AS rig_source")
 
     @property
     def dead_tenant(self) -> sql.Composable:
@@ -205,13 +229,40 @@ def event_tables(connection: Connection[Any], truth: Truth) -> EventTables:
     for key in ("tenant", "key", "correlation", "channel"):
         _require_column(canonical, getattr(truth.canonical, key), f"truth.canonical.{key}")
     if truth.dead is None:
-        return EventTables(canonical, None, truth)
+        return _with_archives(connection, EventTables(canonical, None, truth))
     dead = _source(connection, truth, truth.dead, "truth.dead")
     for key in ("tenant", "column"):
         _require_column(dead, getattr(truth.dead, key), f"truth.dead.{key}")
     if truth.dead.match.startswith("payload") and truth.dead.column is not None:
         _require_json(connection, dead, dead.columns[truth.dead.column])
-    return EventTables(canonical, dead, truth)
+    return _with_archives(connection, EventTables(canonical, dead, truth))
+
+
+def _with_archives(connection: Connection[Any], tables: EventTables) -> EventTables:
+    """The same with the tables of ``truth.moves_to``: each belongs to the event table whose named columns it has."""
+    truth = tables.truth
+    for name in truth.volatile:
+        if not any(name in (column, f"{table.name}.{column}") for table in tables.all for column in table.columns):
+            known = "; ".join(f"{table}: {', '.join(table.columns)}" for table in tables.all)
+            raise ConfigError(f"profile key truth.volatile: no event table has a column {name!r}; they have: {known}")
+    for name in truth.moves_to:
+        archive = _event_table(connection, name, truth.schemas, "truth.moves_to")
+        if truth.canonical.names <= archive.columns.keys():
+            tables = replace(tables, canonical=_add_archive(tables.canonical, archive))
+        elif tables.dead is not None and truth.dead is not None and truth.dead.names <= archive.columns.keys():
+            tables = replace(tables, dead=_add_archive(tables.dead, archive))
+        else:
+            missing = ", ".join(sorted(truth.canonical.names - archive.columns.keys()))
+            raise ConfigError(
+                f"profile key truth.moves_to: {archive} lacks columns that the profile names of {tables.canonical}: "
+                f"{missing}; make a view that has them, under the same names, and name it"
+            )
+    return tables
+
+
+def _add_archive(table: Table, archive: Table) -> Table:
+    has_xmin = table.has_xmin and archive.has_xmin
+    return replace(table, archives=(*table.archives, archive), has_xmin=has_xmin)
 
 
 def use_schemas(connection: Connection[Any], truth: Truth) -> None:

@@ -1,8 +1,9 @@
 """``rig run``, and the order of every run that loads a target.
 
 prepare → certify the client → start the target → run the scenarios → wait until the database is quiet → read the rows →
-stop the target → search the logs → short storms → stop everything → leak check → judge → seal the pack. Each step is a
-module of ``rig.run``. Whatever happens in between, what was gathered is judged and kept, and what was started is ended.
+short storms → read the rows again → stop the target → search the logs → stop everything → leak check → judge → seal the
+pack. Each step is a module of ``rig.run``. Whatever happens in between, what was gathered is judged and kept, and what
+was started is ended.
 """
 
 from __future__ import annotations
@@ -34,10 +35,8 @@ def run(job: Job, environ: Mapping[str, str], reporter: Reporter) -> FinishedRun
     with conclude_on_error(record, "run"):
         with Supervisor() as supervisor:
             try:
-                is_certified, use = _certify_and_load(opened, supervisor)
+                use = _certify_and_load(opened, supervisor)
                 use.raise_interrupt()
-                if is_certified and job.verb == "run" and job.wants_storms:
-                    run_short_storms(opened, supervisor)
             except KeyboardInterrupt:
                 interrupted = True
                 record.mark_cut_short("the run was interrupted")
@@ -49,19 +48,24 @@ def run(job: Job, environ: Mapping[str, str], reporter: Reporter) -> FinishedRun
         return record.judge(interrupted=interrupted)
 
 
-def _certify_and_load(opened: OpenRun, supervisor: Supervisor) -> tuple[bool, TargetUse]:
-    """Whether the client reached the floor, and what was done with the target.
+def _certify_and_load(opened: OpenRun, supervisor: Supervisor) -> TargetUse:
+    """What was done with the target: nothing where the client did not reach the floor.
 
     The client's certification takes time; what can be found wrong before it is.
     """
     job = opened.job
+
+    def meanwhile() -> None:
+        if job.verb == "run" and job.wants_storms:
+            run_short_storms(opened, supervisor)
+
     with ExitStack() as stack:
         store = _prepare_store(opened, supervisor, stack) if job.scenarios else None
         pool = stack.enter_context(Pool(job.settings.workers, opened.cores.client))
         certificate = certify(opened, pool)
         if certificate.reason:
-            return False, TargetUse()
-        return True, load_target(opened, pool, store) if store is not None else TargetUse()
+            return TargetUse()
+        return load_target(opened, pool, store, meanwhile) if store is not None else TargetUse()
 
 
 def _prepare_store(opened: OpenRun, supervisor: Supervisor, stack: ExitStack) -> Store:

@@ -2,10 +2,10 @@
 
 Flow: the service is a few steps, above all ``judge`` (pure) and ``persist`` (one transaction). ``inject_defects(steps,
 defects)`` wraps them; ``letting_in`` has the defects of those before and after the two. Without a defect it returns
-them as they are, so the normal path knows nothing of this module. Deduplication, copies (``copying``),
-isolation (``unsecuring``) and the row-lock convoy are defects of the schema, the two of the pool are defects of the
-store: give the same ``--defect`` list to ``migrate`` and to ``serve``. The last seven make the service slow and nothing
-else (``bottlenecks``).
+them as they are, so the normal path knows nothing of this module. Deduplication, copies (``copying``), what comes later
+(``spoiling``), isolation (``unsecuring``) and the row-lock convoy are defects of the schema, the two of the pool are
+defects of the store: give the same ``--defect`` list to ``migrate`` and to ``serve``. The last seven make the service
+slow and nothing else (``bottlenecks``).
 
 Not for anything that a real service should do.
 """
@@ -13,6 +13,7 @@ Not for anything that a real service should do.
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable
@@ -46,6 +47,9 @@ class ServiceDefect(StrEnum):
     PERSONAL_DATA_DROPPED = "personal-data-dropped"
     PERSONAL_DATA_KEPT = "personal-data-kept"
     PERSONAL_DATA_LOGGED = "personal-data-logged"
+    PERSONAL_DATA_ENCODED = "personal-data-encoded"
+    PERSONAL_KEY_RESPELT = "personal-key-respelt"
+    PERSONAL_COLUMN_FILLED = "personal-column-filled"
     ALIAS_NOT_NORMALISED = "alias-not-normalised"
     SLOW = "slow"
     STORED_BUT_500 = "stored-but-500"
@@ -73,6 +77,9 @@ class ServiceDefect(StrEnum):
     PAYLOAD_MANGLED = "payload-mangled"
     REPLAY_OVERWRITES = "replay-overwrites"
     DEAD_LETTER_EMPTIED = "dead-letter-emptied"
+    ROWS_DELETED_LATER = "rows-deleted-later"
+    PAYLOAD_OVERWRITTEN_LATER = "payload-overwritten-later"
+    TENANT_CHANGED_LATER = "tenant-changed-later"
     SIGNATURE_UNCHECKED = "signature-unchecked"
     SIGNATURE_UNCHECKED_SOMETIMES = "signature-unchecked-sometimes"
     SIGNATURE_MAY_BE_EMPTY = "signature-may-be-empty"
@@ -173,6 +180,20 @@ def _keep_personal_data(delivery: Delivery, decision: Decision) -> Decision:
 
 
 @_change_decision
+def _encode_personal_data(delivery: Delivery, decision: Decision) -> Decision:
+    if isinstance(decision, Dead) and decision.reason is Reason.PERSONAL_DATA:
+        return replace(decision, payload=json.dumps({"raw": base64.b64encode(delivery.body).decode()}))
+    return decision
+
+
+@_change_decision
+def _keep_personal_key(_: Delivery, decision: Decision) -> Decision:
+    if isinstance(decision, Dead) and decision.reason is Reason.PERSONAL_DATA:
+        return replace(decision, payload=json.dumps({**json.loads(decision.payload), "customerEmail": "somebody"}))
+    return decision
+
+
+@_change_decision
 def _log_personal_data(delivery: Delivery, decision: Decision) -> Decision:
     if isinstance(decision, Dead) and decision.reason is Reason.PERSONAL_DATA:
         logger.warning("personal data in %s", delivery.body.decode())
@@ -232,6 +253,8 @@ _INJECTIONS: dict[ServiceDefect, Callable[[Steps], Steps]] = {
     ServiceDefect.PERSONAL_DATA_DROPPED: _drop_dead_letters(Reason.PERSONAL_DATA),
     ServiceDefect.PERSONAL_DATA_KEPT: _keep_personal_data,
     ServiceDefect.PERSONAL_DATA_LOGGED: _log_personal_data,
+    ServiceDefect.PERSONAL_DATA_ENCODED: _encode_personal_data,
+    ServiceDefect.PERSONAL_KEY_RESPELT: _keep_personal_key,
     ServiceDefect.ALIAS_NOT_NORMALISED: _keep_alias,
     ServiceDefect.SLOW: _queue_requests,
     ServiceDefect.STORED_BUT_500: _fail_after_storing,

@@ -22,6 +22,7 @@ from stub_server.service.copying import copy_rows
 from stub_server.service.defects import ServiceDefect
 from stub_server.service.directory import normalise_alias
 from stub_server.service.errors import ServiceConfigError, ServiceUnavailable
+from stub_server.service.spoiling import make_spoiler
 from stub_server.service.unsecuring import unsecure
 
 _LOCK_KEY = 0x5EED_5CEA  # any number that all migrators share
@@ -45,6 +46,7 @@ def migrate(config: Config, owner_dsn: str, runtime_dsn: str, defects: Collectio
             _create_functions(connection, config)
             copy_rows(connection, config, defects)
             alter_rows(connection, config, defects)
+            make_spoiler(connection, config, defects)
             set_tally(connection, config, wanted=ServiceDefect.ROW_LOCK_CONVOY in defects)
             _grant(connection, config, runtime_role)
             _seed_taxonomy(connection, config)

@@ -25,6 +25,7 @@ from stub_server.service.config import Config
 from stub_server.service.directory import KnownTenant, Taxonomy
 from stub_server.service.intake import Canonical, Dead, Decision, Delivery, Reason, WebhookOutcome, digest_only
 from stub_server.service.schema import qualify
+from stub_server.service.spoiling import FUNCTION
 
 Connection = psycopg.AsyncConnection[Any]
 
@@ -133,6 +134,11 @@ class EventStore:
             return "rows are visible outside any tenant"
         return None
 
+    async def spoil_rows(self) -> None:
+        """Call the function of ``spoiling``."""
+        async with self._connection() as connection:
+            await connection.execute(self._sql.spoil)
+
     def pool_stats(self) -> dict[str, int]:
         """Counters of the pool, as psycopg_pool names them."""
         return self._pool.get_stats()
@@ -164,6 +170,7 @@ class _Statements:
         self.record = _compose(
             "SELECT {}($1, $2, $3, $4, $5, $6, $7)", qualify(database, database.dead_letter_function)
         )
+        self.spoil = _compose("SELECT {}()", qualify(database, FUNCTION))
         self.tenant = _compose(
             "SELECT {}::text, {} FROM {} WHERE {} = $1",
             sql.Identifier(tables.tenants.tenant_id),

@@ -1,5 +1,5 @@
-"""Defects of the schema that weaken isolation or durability and change no answer: row-level security, its policies, the
-service's role, and how a table is stored.
+"""Defects of the schema that weaken isolation, durability or privacy and change no answer: row-level security, its
+policies, the service's role, how a table is stored, and a column that should not be.
 
 The service works as before, so nothing but the catalog and a look with the service's own role shows them. Not for
 anything that a real service should do.
@@ -23,8 +23,9 @@ _STATEMENTS: Mapping[ServiceDefect, LiteralString] = {
     ServiceDefect.ROLE_OWNS_TABLE: "ALTER TABLE {dead} OWNER TO {role}",
     ServiceDefect.ROLE_BYPASSES: "ALTER ROLE {role} BYPASSRLS",
     ServiceDefect.UNLOGGED_TABLE: "ALTER TABLE {canonical} SET UNLOGGED",
+    ServiceDefect.PERSONAL_COLUMN_FILLED: "ALTER TABLE {dead} ADD COLUMN IF NOT EXISTS email text DEFAULT 'somebody'",
 }
-UNSECURED = frozenset(_STATEMENTS) - {ServiceDefect.UNLOGGED_TABLE}
+UNSECURED = frozenset(_STATEMENTS) - {ServiceDefect.UNLOGGED_TABLE, ServiceDefect.PERSONAL_COLUMN_FILLED}
 """With these the service is ready although its rows are not protected."""
 
 

@@ -24,6 +24,7 @@ from stub_server.service.config import Config
 from stub_server.service.defects import ServiceDefect, inject_defects
 from stub_server.service.intake import Intake, Steps
 from stub_server.service.metrics import Board, all_series
+from stub_server.service.spoiling import SPOILING
 from stub_server.service.store import open_store
 from stub_server.service.supervisor import BACKLOG
 from stub_server.service.tokens import load_verifier
@@ -59,6 +60,7 @@ async def _serve(task: Task) -> None:
     verifier = load_verifier(config.auth.verifier, os.environ)
     listener = socket.socket(fileno=task.socket_descriptor)
     name, is_isolated = f"stub_server.service/{task.process}", UNSECURED.isdisjoint(task.defects)
+    spoils = task.process == 0 and not SPOILING.isdisjoint(task.defects)
     async with open_store(config, task.dsn, name, pooled=pooled, is_isolated=is_isolated) as store:
         steps = inject_defects(Steps(Intake(config.routes).judge, store.persist), task.defects, task.process)
         service = Service(config, store, steps, verifier, board, task.process)
@@ -73,6 +75,8 @@ async def _serve(task: Task) -> None:
             await web.SockSite(runner, listener, backlog=BACKLOG).start()
             while not stop.is_set():
                 service.refresh_gauges()
+                if spoils:
+                    await store.spoil_rows()
                 await _wait(stop, GAUGE_REFRESH_S)
         finally:
             await runner.cleanup()

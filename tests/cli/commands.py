@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-QUICK = ("--null-seconds", "0.1", "--no-ruler")
+QUICK = ("--null-seconds", "0.1", "--no-ruler", "--last-look", "0")
 _TIMEOUT_S = 110
 
 

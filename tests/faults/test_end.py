@@ -58,7 +58,8 @@ def test_the_next_run_after_a_killed_one_starts_clean(workshop: Workshop, databa
     struck.signal(signal.SIGKILL)
     struck.aftermath()
     following = rig(
-        "ladder", "--only", "S9", "--null-seconds", "0.1", "--no-ruler", "--json", "--profile", str(workshop.profile),
+        "ladder", "--only", "S9", "--null-seconds", "0.1", "--no-ruler", "--last-look", "0", "--json",
+        "--profile", str(workshop.profile),
         "--out", str(workshop.folder / "next"), env=doors(database),
     )  # fmt: skip
     assert following.code == ExitCode.PASS, following.err

@@ -20,7 +20,7 @@ from rig.locust_bridge.launch import locustfile
 from rig.machine.child import free_port
 from tests.cli.commands import command, environment
 
-QUICK = ("--rig-null-seconds", "0.1")
+QUICK = ("--rig-null-seconds", "0.1", "--rig-last-look", "0")
 _END_S = 180.0
 _POLL_S = 0.05
 
@@ -127,7 +127,17 @@ class Ui:
 def web_ui(tmp_path: Path, *words: str) -> Iterator[Ui]:
     """``rig ui``, ready for a test."""
     port = free_port()
-    options = ("--web-port", str(port), "--out", str(tmp_path / "results"), "--null-seconds", "0.1", *words)
+    options = (
+        "--web-port",
+        str(port),
+        "--out",
+        str(tmp_path / "results"),
+        "--null-seconds",
+        "0.1",
+        "--last-look",
+        "0",
+        *words,
+    )
     with processes(command("ui", *options), logs=tmp_path) as (process,):
         ui = Ui(port, process)
         ui.until(lambda state: state["status"] == "ready")

@@ -28,7 +28,7 @@ TEST: dict[str, Any] = {
 @pytest.fixture
 def coordinator(tmp_path: Path) -> Iterator[Coordinator]:
     with Coordinator(os.environ) as opened:
-        settings = Settings(out=tmp_path, null_seconds=0.1, floor_rps=500, latency_calibration="none")
+        settings = Settings(out=tmp_path, null_seconds=0.1, floor_rps=500, latency_calibration="none", last_look_s=0)
         opened.answer({"do": "open", "settings": settings.document(), **SESSION})
         yield opened
 

@@ -24,7 +24,7 @@ def is_kept_apart(seen: Watched) -> None:
 
 
 def test_a_headless_mix(tmp_path: Path) -> None:
-    with Run(tmp_path, ("mix", "--users", "10", "--seconds", "3", "--null-seconds", "0.1")) as run:
+    with Run(tmp_path, ("mix", "--users", "10", "--seconds", "3", "--null-seconds", "0.1", "--last-look", "0")) as run:
         seen = run.ended()
     assert seen.code == ExitCode.PASS, seen.err.decode()
     assert any("locust" in " ".join(words) for words in seen.command_lines)
@@ -36,7 +36,7 @@ def test_a_headless_mix(tmp_path: Path) -> None:
 
 def test_the_web_ui(tmp_path: Path) -> None:
     port = free_port()
-    with Run(tmp_path, ("ui", "--web-port", str(port), "--null-seconds", "0.1")) as run:
+    with Run(tmp_path, ("ui", "--web-port", str(port), "--null-seconds", "0.1", "--last-look", "0")) as run:
         wait_until(lambda: any(seen_port == port for _, _, seen_port in list(run.seen.listening)), 90)
         run.process.send_signal(signal.SIGINT)
         seen = run.ended()

@@ -109,7 +109,7 @@ def test_thirty_runs_leave_nothing(tmp_path: Path, database: Database, monkeypat
         profile = of_running(target.endpoint.url)
         ladder = Ladder(routes=("stripe",), steps=(50,), only=frozenset({"S1", "S2", "S4"}), spread=0)
         for _ in range(RUNS):
-            settings = Settings(out=out, null_seconds=0.05, latency_calibration="none", storms=False)
+            settings = Settings(out=out, null_seconds=0.05, latency_calibration="none", storms=False, last_look_s=0)
             finished = run(
                 Job("ladder", ("rig",), settings, profile, folder, tuple(ladder.scenarios())), environ, Reporter()
             )

@@ -40,6 +40,8 @@ from rig.target.launch import LiveTarget
 from rig.target.secrets import BLANK
 from rig.target.store import Store
 from rig.target.tenants import Tenancy
+from rig.truth.lasting import Look
+from rig.truth.reader import RowsRead
 from rig.truth.reconcile import Baseline
 from rig.verbs.check import recheck
 from rig.verbs.run import run
@@ -89,8 +91,8 @@ class Reader:
     def watch_arrival(self, *_: object) -> Watch:
         return Watch()
 
-    def read_rows(self, *_: object) -> TruthReport:
-        return TruthReport((), (), (), (), 0, (), 0, 0, 0.0)
+    def read_rows(self, *_: object) -> RowsRead:
+        return RowsRead(TruthReport((), (), (), (), 0, (), 0, 0, 0.0), Look(0.0, {}))
 
     def search_logs(self, truth: TruthReport, *_: object) -> TruthReport:
         return truth
@@ -128,7 +130,7 @@ def never(*_: object, **how: object) -> Any:
 def job(tmp_path: Path) -> Job:
     path = bundled_profile()
     scenarios = tuple(Ladder(("stripe",), steps=(5,), only=frozenset({"S1", "S2"}), spread=0).scenarios())
-    settings = Settings(out=tmp_path, samplers=False)
+    settings = Settings(out=tmp_path, samplers=False, last_look_s=0)
     return Job("run", (), settings, load_profile(path), path.parent, scenarios)
 
 
