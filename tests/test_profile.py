@@ -161,7 +161,7 @@ def test_fields_of_a_route_take_the_place_of_those_of_all_routes() -> None:
 
 def test_default_answers_are_the_reference_services() -> None:
     profile = Profile.model_validate(REFERENCE)
-    rows = {kind: profile.answer(kind).row for kind in RequestClass}
+    rows = {kind: profile.answer(kind, profile.routes[0].name).row for kind in RequestClass}
     assert rows == {
         RequestClass.VALID: Row.CANONICAL,
         RequestClass.REPLAY: Row.CANONICAL,
@@ -171,16 +171,25 @@ def test_default_answers_are_the_reference_services() -> None:
         RequestClass.CONFLICT: Row.NONE,
         RequestClass.FORGED: Row.NONE,
     }
-    forged = profile.answer(RequestClass.FORGED).status
-    assert {profile.answer(kind).status for kind in RequestClass} == {(200,), forged}
+    forged = profile.answer(RequestClass.FORGED, profile.routes[0].name).status
+    assert {profile.answer(kind, profile.routes[0].name).status for kind in RequestClass} == {(200,), forged}
     assert (min(forged), max(forged)) == (300, 499)
 
 
 def test_a_profile_may_answer_otherwise_for_one_class() -> None:
     profile = Profile.model_validate(changed("answers.invalid_json", {"status": [400, 422], "row": "none"}))
-    assert profile.answer(RequestClass.INVALID_JSON).status == (400, 422)
-    assert profile.answer(RequestClass.INVALID_JSON).row is Row.NONE
-    assert profile.answer(RequestClass.MALFORMED).row is Row.DEAD
+    assert profile.answer(RequestClass.INVALID_JSON, profile.routes[0].name).status == (400, 422)
+    assert profile.answer(RequestClass.INVALID_JSON, profile.routes[0].name).row is Row.NONE
+    assert profile.answer(RequestClass.MALFORMED, profile.routes[0].name).row is Row.DEAD
+
+
+def test_a_route_may_answer_otherwise_than_the_others() -> None:
+    own = {"replay": {"again": [200]}, "malformed": {"row": "none"}}
+    document = changed("answers.replay", {"status": [201], "again": [409]})
+    profile = Profile.model_validate(changed("routes.1.answers", own, document))
+    first, second = (route.name for route in profile.routes[:2])
+    assert [profile.answer(RequestClass.REPLAY, name).right for name in (first, second)] == [(201, 409), (201, 200)]
+    assert [profile.row(RequestClass.MALFORMED, name) for name in (first, second)] == [Row.DEAD, Row.NONE]
 
 
 def test_an_unknown_route_is_named_with_the_known_ones() -> None:

@@ -97,22 +97,40 @@ def _wrong_first_answers(case: Case, rows: pd.DataFrame, figures: dict[str, Any]
     A key that was answered as new twice was made twice. One that was only ever answered as known has no winner: the
     losers of a race were told of a row that nobody had made. A request without an answer may be the winner.
     """
-    replay = case.profile.get("answers", {}).get(RequestClass.REPLAY.value) or {}
-    first = set(replay.get("status", ())) - set(replay.get("again", ()))
+    twice = never = 0
     replays = rows[rows["class"] == RequestClass.REPLAY]
-    if not replay.get("again") or not first or replays.empty:
-        return ""
-    stepless = {run.scenario.label for run in case.scenario_runs if run.scenario.key_step is not None}
-    key = replays["scenario_run"].astype(str)
-    key = key.where(~key.isin(stepless), "one key")
-    won = replays["status"].isin(list(first)).groupby([key, replays["tenant"]], observed=True).sum()
-    may_have_won = (replays["outcome"] == Outcome.INDETERMINATE).groupby([key, replays["tenant"]], observed=True).any()
-    twice, never = int((won > 1).sum()), int(((won == 0) & ~may_have_won).sum())
+    for route, own in replays.groupby("route", observed=True):
+        replay = _answer_on(case.profile, RequestClass.REPLAY, str(route))
+        first = set(replay.get("status", ())) - set(replay.get("again", ()))
+        if replay.get("again") and first:
+            more, none = _count_wrong_firsts(case, own, first)
+            twice, never = twice + more, never + none
     figures |= {"keys_answered_as_new_twice": twice} if twice else {}
     figures |= {"keys_never_answered_as_new": never} if never else {}
     parts = [f"{twice} keys were answered as new more than once"] if twice else []
     parts += [f"{never} keys were answered as known and never as new"] if never else []
     return "; ".join(parts)
+
+
+def _answer_on(profile: Mapping[str, Any], kind: RequestClass, route: str) -> dict[str, Any]:
+    """What the profile of a pack says of the answer to a class on a route; empty where it says nothing."""
+    given: Any = (profile.get("answers") or {}).get(kind.value)
+    known = dict(given) if isinstance(given, Mapping) else {}
+    for each in profile.get("routes") or ():
+        if each["name"] == route:
+            own = (each.get("answers") or {}).get(kind.value) or {}
+            known |= {key: value for key, value in own.items() if value is not None}
+    return known
+
+
+def _count_wrong_firsts(case: Case, replays: pd.DataFrame, first: set[int]) -> tuple[int, int]:
+    """How many keys were answered as new more than once, and how many never."""
+    stepless = {run.scenario.label for run in case.scenario_runs if run.scenario.key_step is not None}
+    key = replays["scenario_run"].astype(str)
+    key = key.where(~key.isin(stepless), "one key")
+    won = replays["status"].isin(list(first)).groupby([key, replays["tenant"]], observed=True).sum()
+    may_have_won = (replays["outcome"] == Outcome.INDETERMINATE).groupby([key, replays["tenant"]], observed=True).any()
+    return int((won > 1).sum()), int(((won == 0) & ~may_have_won).sum())
 
 
 def _excuse(case: Case, runs: Sequence[ScenarioRun], rows: pd.DataFrame, figures: Mapping[str, Any]) -> str:

@@ -32,13 +32,18 @@ def check_bodies(case: Case) -> list[Gate]:
     if "correlation" not in answers:
         return []  # a pack of a rig that did not look at bodies
     asked = _asked_classes(answers)
-    if not asked:
+    own = {str(route["name"]): _asked_classes(route.get("answers") or {}) for route in case.profile.get("routes", ())}
+    if not asked and not any(own.values()):
         why = "the profile says nothing of bodies and correlation ids ([answers.valid] body, [answers.correlation])"
         return [BODIES.not_run(why)]
     if case.locust_run is not None:
         return [BODIES.not_run("the workers of a locust run do not look at bodies")]
     classes, kinds = (case.history[column].astype(str) for column in ("class", "error_kind"))
-    is_read = (case.history["outcome"] == Outcome.ACKNOWLEDGED) & classes.str.split(":").str[0].isin(asked)
+    classes = classes.str.split(":").str[0]
+    is_asked = classes.isin(asked)
+    for route, kinds_of_route in own.items():
+        is_asked |= (case.history["route"].astype(str) == route) & classes.isin(kinds_of_route)
+    is_read = (case.history["outcome"] == Outcome.ACKNOWLEDGED) & is_asked
     counts = {kind: int((is_read & (kinds == kind)).sum()) for kind in CONTRADICTIONS}
     figures: dict[str, object] = {"read": int(is_read.sum()), **counts}
     found = [f"{count} {kind.replace('_', ' ')}" for kind, count in counts.items() if count]
@@ -57,7 +62,7 @@ def check_bodies(case: Case) -> list[Gate]:
 
 def _asked_classes(answers: Mapping[str, Any]) -> set[str]:
     """The classes whose answers are looked at."""
-    if answers["correlation"] is not None:
+    if answers.get("correlation") is not None:
         return {kind.value for kind in RequestClass} - {FORGED}
     return {kind.value for kind in RequestClass if _has_rule(answers.get(kind.value))}
 

@@ -78,7 +78,7 @@ def _answers_in_words(profile: Profile, name: str, wrong: Sequence[SampleResult]
     answers = f"{first.response.status}{said}" if first.response.status else f"nothing ({first.response.problem})"
     others = f" (and {len(wrong) - 1} more such requests)" if len(wrong) > 1 else ""
     is_forged = first.forgery is not None
-    expected = "4xx" if is_forged else " or ".join(map(str, profile.answer(first.request_class).right))
+    expected = "4xx" if is_forged else " or ".join(map(str, profile.answer(first.request_class, first.route).right))
     kinds = ", ".join(dict.fromkeys(result.forgery.value for result in wrong if result.forgery))
     named = f"{name} ({kinds})" if is_forged else name
     text = f"route {first.route!r} answers {answers} to {named}, not {expected}{others}"

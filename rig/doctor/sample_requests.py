@@ -45,7 +45,7 @@ class SampleResult:
 
     def is_right(self, profile: Profile) -> bool:
         """Whether it is the answer in the profile."""
-        return self.response.status in profile.answer(self.request_class).right
+        return self.response.status in profile.answer(self.request_class, self.route).right
 
 
 VALID = "a valid event"

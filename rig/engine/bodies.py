@@ -76,8 +76,8 @@ class _Parts:
 class _Judge:
     """What the profile asks of the answers to one share; ``known`` has the verdict for each body that was seen."""
 
-    def __init__(self, profile: Profile, share: Share) -> None:
-        answer: Answer = profile.answer(share.request_class)
+    def __init__(self, profile: Profile, route: str, share: Share) -> None:
+        answer: Answer = profile.answer(share.request_class, route)
         self.statuses = frozenset(answer.right)
         self._rule: BodyRule | None = answer.body
         correlation = None if share.request_class is RequestClass.FORGED else profile.answers.correlation
@@ -151,7 +151,7 @@ class _ReadsAnswers(ScenarioExecutor):
         targets = Targeter(profile, assignment.run).bind(scenario)
         self._correlation = targets.correlation
         self._share_of: list[int] = targets.composition.share.tolist()
-        self._judges = [_Judge(profile, share) for share in scenario.shares]
+        self._judges = [_Judge(profile, scenario.route, share) for share in scenario.shares]
         self._keeps_bodies = compares_bodies(assignment)
         self._bodies = array("q")
         self._examples: list[dict[str, object]] = []
@@ -198,7 +198,7 @@ class OpenLoopOfAnswers(_ReadsAnswers, OpenLoop):
 def compares_bodies(assignment: Assignment) -> bool:
     """Whether the assignment has replays whose answers must have one body."""
     replays = any(share.one_key for share in assignment.scenario.shares)
-    return replays and assignment.profile.answer(RequestClass.REPLAY).same_body
+    return replays and assignment.profile.answer(RequestClass.REPLAY, assignment.scenario.route).same_body
 
 
 def executor_of(assignment: Assignment) -> type[ScenarioExecutor]:
@@ -208,7 +208,9 @@ def executor_of(assignment: Assignment) -> type[ScenarioExecutor]:
     is_open = bool(assignment.scenario.pace.rate_per_s)
     if assignment.scenario.redelivery is not None:
         return RedeliveringOpenLoop if is_open else RedeliveringClosedLoop
-    asks = any(_Judge(assignment.profile, share).asks for share in assignment.scenario.shares)
+    asks = any(
+        _Judge(assignment.profile, assignment.scenario.route, share).asks for share in assignment.scenario.shares
+    )
     if asks or compares_bodies(assignment):
         return OpenLoopOfAnswers if is_open else ClosedLoopOfAnswers
     return OpenLoop if is_open else ClosedLoop

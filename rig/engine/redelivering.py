@@ -110,8 +110,8 @@ class _Redelivers(ScenarioExecutor):
         self._again: list[tuple[int, int]] = []
         self._is_over = False
         self._share = Composition(scenario, assignment.run.seed).share
-        classes = [share.request_class for share in scenario.shares]
-        self._right = [(profile.answer(kind).right, profile.right_again(kind)) for kind in classes]
+        pairs = [(share.request_class, scenario.route) for share in scenario.shares]
+        self._right = [(profile.answer(*pair).right, profile.right_again(*pair)) for pair in pairs]
         """By share: the right answers to the first attempt of an event, and to the others."""
 
     @abstractmethod

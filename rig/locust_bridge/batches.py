@@ -92,7 +92,7 @@ class Batch:
         self._ready: list[bytes] = []
         self._signed_unix = 0
         self._share = targets.composition.share
-        self._expected = [plan.profile.answer(share.request_class).right for share in scenario.shares]
+        self._expected = [plan.profile.answer(share.request_class, scenario.route).right for share in scenario.shares]
         self.path = folder / f"{scenario.label}.{plan.worker}.rows"
         self._rows = RowFile(self.path, plan.worker)
         self.add = self._rows.add

@@ -25,6 +25,7 @@ from rig.profile.fields import (
     Variable,
 )
 from rig.profile.placeholders import names_in
+from rig.profile.sections import RouteAnswer
 
 _PRESETS = Path(__file__).with_name("senders.toml")
 _TOLERANCE_S = 300.0
@@ -147,6 +148,9 @@ class WebhookRoute(Section):
     fields: dict[Identifier, ContentField] = Field(default_factory=dict)
     """What the columns of ``truth.canonical`` hold of this route's event. Adds to ``truth.canonical.fields``, or takes
     the place of one of them, column by column."""
+    answers: dict[RequestClass, RouteAnswer] = Field(default_factory=dict)
+    """What this route answers where that differs from ``[answers]``, like ``{ replay = { status = [409] } }``. Each key
+    takes the place of the same key there."""
 
     @model_validator(mode="before")
     @classmethod

@@ -34,6 +34,10 @@ class Target(Section):
 
     base_url: str | None = None
     """Like ``http://127.0.0.1:8080``. A path in it stands before the paths of the routes."""
+    public_url: str | None = None
+    """The address that senders know, where it is another than ``base_url``, as behind a proxy. A signature that covers
+    the address (``<url>``) is made with it; the requests go to ``base_url``. Where the target learns it from headers of
+    the proxy, like ``X-Forwarded-Host``, give them in ``routes.headers``."""
     allow_host: str | None = None
     """The one host beyond loopback that may be loaded. The command line must repeat it (``--allow-host``)."""
     max_requests: int | None = Field(default=None, ge=1)
@@ -50,13 +54,14 @@ class Target(Section):
     """Log files of the target. They are searched for personal data."""
 
     @model_validator(mode="after")
-    def _url(self) -> Self:
-        if self.base_url is not None:
-            parts = urlsplit(self.base_url)
-            plain = self.base_url.isascii() and self.base_url.isprintable() and not set(self.base_url) & set(" ?#@")
-            if not plain or parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
-                # Not repeated: what somebody put before an @ may be a password.
-                raise ValueError("base_url must look like http://127.0.0.1:8080; a path may follow, and nothing else")
+    def _urls(self) -> Self:
+        for key, url in (("base_url", self.base_url), ("public_url", self.public_url)):
+            if url is not None:
+                parts = urlsplit(url)
+                plain = url.isascii() and url.isprintable() and not set(url) & set(" ?#@")
+                if not plain or parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+                    # Not repeated: what somebody put before an @ may be a password.
+                    raise ValueError(f"{key} must look like http://127.0.0.1:8080; a path may follow, and nothing else")
         return self
 
 
@@ -272,10 +277,21 @@ class Answer(Section):
         """Every right answer, to the first request of a key and to the others."""
         return self.status + self.again
 
-    @property
-    def first(self) -> frozenset[int]:
-        """The answers that only the first request of a key may have; empty where they are not told apart."""
-        return frozenset(self.status) - frozenset(self.again) if self.again else frozenset()
+
+class RouteAnswer(Section):
+    """What one route answers to a request class, where it differs from ``[answers]``. A key that is left out is as
+    there."""
+
+    status: tuple[Status, ...] | None = Field(default=None, min_length=1)
+    """The right answers."""
+    again: tuple[Status, ...] | None = None
+    """The right answers to a key that is known already."""
+    same_body: bool | None = None
+    """Whether the answer to a replay has the body of the first answer."""
+    body: BodyRule | None = None
+    """What the body of a right answer says."""
+    row: Row | None = None
+    """Table of its row."""
 
 
 class Answers(Section):

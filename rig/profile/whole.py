@@ -113,9 +113,12 @@ class Profile(Section):
                 "[answers.correlation] needs headers.correlation_id, or <correlation> in each route: without it no "
                 "request carries an id"
             )
-        dead = [kind.value for kind, answer in self.answers.given.items() if answer.row is Row.DEAD]
+        rows = {f"answers.{kind.value}": answer.row for kind, answer in self.answers.given.items()}
+        for route in self.routes:
+            rows |= {f"route {route.name!r}: answers.{kind.value}": own.row for kind, own in route.answers.items()}
+        dead = [where for where, row in rows.items() if row is Row.DEAD]
         if dead and self.truth.dead is None:
-            raise ValueError(f'answers.{dead[0]}.row is "dead": write [truth.dead], or row = "none"')
+            raise ValueError(f'{dead[0]}.row is "dead": write [truth.dead], or row = "none"')
         self._require_tenant_columns()
 
     def _sends_correlation(self) -> bool:
@@ -153,26 +156,29 @@ class Profile(Section):
         if len({name.lower() for name in names}) != len(names):
             raise ValueError(f"route {route.name!r}: two of its headers ({', '.join(names)}) have the same name")
 
-    def answer(self, request_class: RequestClass) -> Answer:
-        """What the target must answer to a class; the defaults are the reference service's."""
-        answer = self.answers.of(request_class) or Answer(status=_DEFAULT_STATUS.get(request_class, (200,)))
-        if request_class is RequestClass.PERSONAL and self.personal_data.policy != "refuse":
-            if self.answers.of(request_class) is None:
-                answer = self.answer(RequestClass.VALID)
+    def answer(self, request_class: RequestClass, route: str) -> Answer:
+        """What a route must answer to a class; the defaults are the reference service's."""
+        given, own = self.answers.of(request_class), self.route(route).answers.get(request_class)
+        keeps = request_class is RequestClass.PERSONAL and self.personal_data.policy != "refuse"
+        default = self.answer(RequestClass.VALID, route) if keeps else None
+        answer = given or default or Answer(status=_DEFAULT_STATUS.get(request_class, (200,)))
+        if own is not None:
+            answer = answer.model_copy(update={key: value for key, value in own if value is not None})
+        if keeps:
             return answer if answer.row is not None else answer.model_copy(update={"row": Row.CANONICAL})
         if answer.row is not None:
             return answer
         row = _DEFAULT_ROW.get(request_class, Row.CANONICAL)
         return answer.model_copy(update={"row": Row.NONE if row is Row.DEAD and self.truth.dead is None else row})
 
-    def right_again(self, request_class: RequestClass) -> tuple[int, ...]:
+    def right_again(self, request_class: RequestClass, route: str) -> tuple[int, ...]:
         """The right answers to an event of a class that was sent before, whether the target knows it or not."""
-        known = self.answer(RequestClass.REPLAY).right if request_class is RequestClass.VALID else ()
-        return tuple(dict.fromkeys(self.answer(request_class).right + known))
+        known = self.answer(RequestClass.REPLAY, route).right if request_class is RequestClass.VALID else ()
+        return tuple(dict.fromkeys(self.answer(request_class, route).right + known))
 
-    def row(self, request_class: RequestClass) -> Row:
-        """Where the row of a request of a class must lie."""
-        return self.answer(request_class).row or Row.NONE
+    def row(self, request_class: RequestClass, route: str) -> Row:
+        """Where the row of a route's request of a class must lie."""
+        return self.answer(request_class, route).row or Row.NONE
 
     def fields(self, route: WebhookRoute) -> dict[str, ContentField]:
         """What each mapped column of a canonical row holds of the route's event."""
@@ -193,7 +199,8 @@ class Profile(Section):
     def sends(self, route: WebhookRoute) -> frozenset[RequestClass]:
         """The request classes that are sent on a route."""
         sent = {kind for kind in RequestClass if route.can_express(kind)}
-        return frozenset(sent if self.answers.conflict is not None else sent - {RequestClass.CONFLICT})
+        is_told = self.answers.conflict is not None or RequestClass.CONFLICT in route.answers
+        return frozenset(sent if is_told else sent - {RequestClass.CONFLICT})
 
     def route(self, name: str) -> WebhookRoute:
         """The route of that name; ConfigError where there is none."""
@@ -220,7 +227,8 @@ class Profile(Section):
 
     def for_stub(self) -> Self:
         """This profile for the rig's own stubs, whose answers are a status and no more."""
-        return self.model_copy(update={"answers": Answers()})
+        routes = tuple(route.model_copy(update={"answers": {}}) for route in self.routes)
+        return self.model_copy(update={"answers": Answers(), "routes": routes})
 
     def digest(self) -> str:
         """SHA-256 of the resolved profile, hex."""

@@ -109,7 +109,7 @@ class ContentPlan:
     def _make(
         self, route: WebhookRoute, request_class: RequestClass, variant: int, source: str | None, tenant: str
     ) -> int | None:
-        row, dead = self.profile.row(request_class), self.profile.truth.dead
+        row, dead = self.profile.row(request_class, route.name), self.profile.truth.dead
         if request_class is RequestClass.INVALID_JSON or row is Row.NONE:
             return None
         fields = self.profile.fields(route) if row is Row.CANONICAL else dead.fields if dead is not None else {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from itertools import accumulate
@@ -94,7 +94,7 @@ class Targeter:
     def __init__(self, profile: Profile, run: RunKey, address: Address = Address()) -> None:  # noqa: B008  # it is frozen
         self.profile = profile
         self.run = run
-        self.address = address
+        self.address = replace(address, public_url=profile.target.public_url)
         self.namespace = Namespace(uuid.uuid5(_NAMESPACE, f"{run.seed}/{run.run_id}"))
         self._compiled: dict[tuple[str, int], _CompiledRoute] = {}
 
@@ -123,7 +123,7 @@ class Targets:
         self._index: list[int] = self._composition.index.tolist()
         self._tenant = [scenario.tenants[number] for number in self._composition.tenant.tolist()]
         self._repeating = frozenset(number for number, share in enumerate(scenario.shares) if share.one_key)
-        self._rows = {kind: targeter.profile.row(kind) for kind in RequestClass}
+        self._rows = {kind: targeter.profile.row(kind, scenario.route) for kind in RequestClass}
         key_step = scenario.step if scenario.key_step is None else scenario.key_step
         # A step that is spread over many tenants has other keys than the same step for one.
         spread = f"T{len(scenario.tenants)}/" if len(scenario.tenants) > 2 else ""

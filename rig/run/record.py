@@ -206,8 +206,8 @@ class Record:
     def seal_rows(self, scenario: Scenario) -> pd.DataFrame:
         """Turn what the workers wrote of a scenario run into history."""
         composition = self.targeter.bind(scenario).composition
-        expected = {kind: self.profile.answer(kind).right for kind in RequestClass}
-        again = {kind: self.profile.right_again(kind) for kind in RequestClass}
+        expected = {kind: self.profile.answer(kind, scenario.route).right for kind in RequestClass}
+        again = {kind: self.profile.right_again(kind, scenario.route) for kind in RequestClass}
         return self.history.seal(scenario, composition.share, composition.tenant, expected, again)
 
     def seal_all_rows(self) -> None:

@@ -18,6 +18,7 @@ from typing import Any, Self
 
 import numpy as np
 import psycopg
+from numpy.typing import NDArray
 from psycopg import Connection, sql
 
 from rig.evidence.history import WHOLE_ANSWERS
@@ -61,6 +62,8 @@ class _Followed:
     scenario: Scenario
     targets: Targets
     files: dict[Path, int]
+    good: dict[RequestClass, NDArray[np.int64]]
+    """The answers after which a class must have a canonical row."""
     pending: dict[_Key, _Awaited] = field(default_factory=dict)
     seen: set[_Key] = field(default_factory=set)
     lags_ms: list[float] = field(default_factory=list)
@@ -87,9 +90,6 @@ class ArrivalWatch:
         self._targeter = targeter
         self._ids = {tenant.name: tenant.id for tenant in tenants}
         self._within_s = _LAST_LOOK_S if within_s is None else within_s
-        self._good = {
-            kind: np.array(profile.answer(kind).status) for kind in RequestClass if profile.row(kind) is Row.CANONICAL
-        }
         self._followed: list[_Followed] = []
         self._gaps_ms: list[float] = []
         self._lock = threading.Lock()
@@ -115,9 +115,14 @@ class ArrivalWatch:
 
         One that can leave no canonical row is passed over.
         """
-        if not any(share.request_class in self._good for share in scenario.shares):
-            return
-        self._followed.append(_Followed(scenario, self._targeter.bind(scenario), dict.fromkeys(files, 0)))
+        profile, route = self._profile, scenario.route
+        good = {
+            kind: np.array(profile.answer(kind, route).status)
+            for kind in {share.request_class for share in scenario.shares}
+            if profile.row(kind, route) is Row.CANONICAL
+        }
+        if good:
+            self._followed.append(_Followed(scenario, self._targeter.bind(scenario), dict.fromkeys(files, 0), good))
 
     def finish(self, scenario: Scenario) -> None:
         """Read what the workers of a scenario run have written last. Call it before its rows are moved."""
@@ -197,7 +202,7 @@ class ArrivalWatch:
                 if run.credit < 1 or len(run.pending) >= _PENDING_MOST:
                     break
                 share = run.targets.share(int(row["seq"]))
-                good = self._good.get(share.request_class)
+                good = run.good.get(share.request_class)
                 if good is not None and int(row["status"]) in good:
                     self._await(run, int(row["seq"]), int(row["done_ns"]))
 

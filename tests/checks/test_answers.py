@@ -147,6 +147,14 @@ def test_one_request_of_a_key_is_answered_as_new(endings: list[Ending], verdict:
     assert gate.reason == reason
 
 
+def test_a_route_may_tell_them_apart_while_the_others_do_not() -> None:
+    scenario = plan("S1", shares=(Share(RequestClass.REPLAY, 10, one_key=True),))
+    for route, verdict in (("stripe", Verdict.FAIL), ("shopify", Verdict.PASS)):
+        profile = {"answers": {"replay": {"status": [200, 201]}}, "routes": [{"name": route, **TOLD_APART}]}
+        (gate,) = check_answers(replace(case(driven(scenario, [CREATED] * 10)), profile=profile))
+        assert gate.verdict is verdict
+
+
 @pytest.mark.parametrize(("seen_s", "verdict"), [(0.2, Verdict.FAIL), (60.0, Verdict.PASS)])
 def test_a_stale_connection_is_the_targets_where_a_process_of_it_ended(seen_s: float, verdict: Verdict) -> None:
     seen = [(START_NS, 7), (START_NS + int(seen_s * 1e9), 7), (START_NS + 60 * 10**9, 8)]

@@ -94,6 +94,14 @@ def test_bodies() -> None:
     assert answers.verdict is Verdict.PASS
 
 
+def test_bodies_of_one_route() -> None:
+    rule = {"valid": {"body": {"contains": "noted"}}}
+    for route, verdict in (("stripe", Verdict.FAIL), ("shopify", Verdict.NOT_RUN)):
+        profile = {"answers": {"correlation": None}, "routes": [{"name": route, "answers": rule}]}
+        (gate,) = check_bodies(replace(run(error_kind={0: "contradicted"}), profile=profile))
+        assert gate.verdict is verdict
+
+
 def test_bodies_that_nobody_asked_for() -> None:
     silent = replace(run(), profile={"answers": {"correlation": None}})
     assert check_bodies(silent)[0].verdict is Verdict.NOT_RUN

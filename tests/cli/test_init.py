@@ -128,8 +128,8 @@ def test_answers_reach_their_keys(tmp_path: Path) -> None:
     assert profile.tenants.provision_sql == 'INSERT INTO shops\nVALUES (%(tenant_id)s) RETURNING "no"'
     assert profile.routes[0].secret_env is None
     assert profile.routes[0].signature_prefix == "v1,"
-    assert profile.answer(RequestClass.REPLAY).status == (202, 200, 409)
-    assert profile.answer(RequestClass.PERSONAL).row is Row.DEAD
+    assert profile.answer(RequestClass.REPLAY, profile.routes[0].name).status == (202, 200, 409)
+    assert profile.answer(RequestClass.PERSONAL, profile.routes[0].name).row is Row.DEAD
     assert profile.truth.schemas == ("till", "audit")
     assert profile.truth.dead.path == "delivery"
     assert profile.target.process_match == 'till "serve"'

@@ -23,7 +23,7 @@ def answer(body: bytes, header: bytes = b"X-Correlation-ID: " + OWN, framing: by
 
 
 def judge(profile: Profile, kind: RequestClass = RequestClass.VALID) -> Callable[[bytes], ErrorKind]:
-    own = _Judge(profile, Share(kind, 1))
+    own = _Judge(profile, profile.routes[0].name, Share(kind, 1))
     return lambda raw: own.judge(PAYLOAD, raw, lambda: OWN)
 
 
@@ -65,7 +65,7 @@ def test_the_id_may_come_back_in_the_body_and_bodies_that_differ_in_it_alone_are
     correlation = {"path": "request.id"}
     answers = {"correlation": correlation}
     profile = Profile.model_validate(reference.model_dump() | {"answers": answers})
-    own = _Judge(profile, Share(RequestClass.VALID, 1))
+    own = _Judge(profile, profile.routes[0].name, Share(RequestClass.VALID, 1))
     for number in range(5):
         mine = b"%08d-2222-4333-8444-555555555555" % number
         body = b'{"request":{"id":"%b"}}' % mine
@@ -75,8 +75,20 @@ def test_the_id_may_come_back_in_the_body_and_bodies_that_differ_in_it_alone_are
     assert own.judge(PAYLOAD, elsewhere, lambda: OWN) is ErrorKind.OTHER_CORRELATION
 
 
+def test_a_route_may_say_other_things_than_the_others(reference: Profile) -> None:
+    document = reference.model_dump(mode="json", exclude_unset=True)
+    own = {"valid": {"body": {"contains": "noted"}}, "replay": {"status": [409]}}
+    document["routes"][1] |= {"answers": own}
+    profile = Profile.model_validate(document)
+    for number, expected in ((0, ErrorKind.CONTRADICTED), (1, ErrorKind.NONE)):
+        judged = _Judge(profile, profile.routes[number].name, Share(RequestClass.VALID, 1))
+        assert judged.judge(PAYLOAD, answer(b"noted"), lambda: OWN) is expected
+    names = [route.name for route in profile.routes[:2]]
+    assert [profile.answer(RequestClass.REPLAY, name).right for name in names] == [(200,), (409,)]
+
+
 def test_a_forged_request_need_not_get_its_id_back(reference: Profile) -> None:
-    assert not _Judge(reference, Share(RequestClass.FORGED, 1)).asks
+    assert not _Judge(reference, reference.routes[0].name, Share(RequestClass.FORGED, 1)).asks
 
 
 @pytest.mark.parametrize(

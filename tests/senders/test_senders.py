@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ from tests.senders.shapes import API_KEY, SHAPES, TENANT, Sent, Shape
 from tests.senders.table import page
 
 NOW = 1_900_000_000
+RUN = RunKey(1, "senders", NOW - 10)
+SCENARIO = Scenario("S2", "t", 3, "in", ("A",), (Share(RequestClass.VALID, 3),), Pace(1))
 OLD_SECRET = "whsec_" + "c2VjcmV0IG9mIHllc3RlcmRheSwgMjQ="
 
 
@@ -48,11 +51,11 @@ def profile_of(shape: Shape) -> Profile:
 
 def targets_of(shape: Shape, *, forgery: Forgery | None = None, secret: str = "") -> Targets:
     profile = profile_of(shape)
-    scenario = Scenario("S2", "t", 3, "in", ("A",), (Share(RequestClass.VALID, 3, forgery=forgery),), Pace(1))
+    scenario = replace(SCENARIO, shares=(Share(RequestClass.VALID, 3, forgery=forgery),))
     secrets = {"webhook": secret or shape.secret, "webhook.old": OLD_SECRET}
     address = Address("hooks.example.test:8080", "/base")
     credentials = {"A": Credentials(API_KEY, secrets, TENANT)}
-    return Targeter(profile, RunKey(1, "senders", NOW - 10), address).bind(scenario, credentials)
+    return Targeter(profile, RUN, address).bind(scenario, credentials)
 
 
 def sent(targets: Targets, shape: Shape) -> list[Sent]:
@@ -95,6 +98,19 @@ def test_the_receiver_refuses_what_is_forged(shape: Shape) -> None:
             accepted |= {forgery for request in requests if is_accepted(shape, request)}
     assert not accepted
     assert tried or not shape.covers_body
+
+
+@pytest.mark.parametrize("sender", ["twilio", "square", "hubspot"])
+def test_a_signature_over_the_address_is_over_the_public_one(sender: str) -> None:
+    shape = next(shape for shape in SHAPES if shape.route.get("sender") == sender)
+    document = profile_of(shape).model_dump(mode="json", exclude_unset=True)
+    for public_url, accepted in (("http://hooks.example.test:8080", True), ("https://hooks.example.test", False)):
+        target = {"base_url": "http://127.0.0.1:9", "public_url": public_url}
+        targeter = Targeter(Profile.model_validate(document | {"target": target}), RUN, Address("127.0.0.1:9"))
+        targets = targeter.bind(SCENARIO, {"A": Credentials(API_KEY, {"webhook": shape.secret}, TENANT)})
+        requests = sent(targets, shape)
+        assert [is_accepted(shape, request) for request in requests] == [accepted] * 3
+        assert {request.headers["Host"] for request in requests} == {"127.0.0.1:9"}
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)

@@ -49,7 +49,7 @@ def lone(request: pytest.FixtureRequest, make_world: Callable[[Profile], World])
 
 def test_without_tenants_and_dead_letters_nothing_is_missing(lone: World) -> None:
     assert lone.profile.tenant_count == 1
-    assert lone.profile.row(RequestClass.MALFORMED) is Row.NONE
+    assert lone.profile.row(RequestClass.MALFORMED, lone.profile.routes[0].name) is Row.NONE
     lone.baseline = lone.reader.preflight(lone.targeter, [run.scenario for run in lone.scenario_runs], LONE, None)
     lone.settle()
     truth = read(lone)
@@ -112,7 +112,7 @@ def test_personal_data_may_lie_where_the_profile_lets_it_and_nowhere_else(
     keep = {"policy": "keep", "columns": [f"{SALES}.doc"]}
     world = make_world(described({"canonical": PLAIN}, tenants={}, personal_data=keep))
     sent = scenario("S4", Share(RequestClass.PERSONAL, 1))
-    assert world.profile.row(RequestClass.PERSONAL) is Row.CANONICAL
+    assert world.profile.row(RequestClass.PERSONAL, world.profile.routes[0].name) is Row.CANONICAL
     world.run_scenario(sent)
     canary = world.targeter.bind(sent).canary(0).values()["canary-email"]
     world.keep(world.expect()[0], **{column: f'{{"email": "{canary}"}}'})

@@ -112,7 +112,7 @@ def test_without_tenants_nameless_dead_letters_are_counted_and_a_missing_one_is_
 
 def test_without_dead_letters_nothing_may_be_stored_of_a_malformed_event(make_world: MakeWorld) -> None:
     world = make_world(described())
-    assert world.profile.row(RequestClass.MALFORMED) is Row.NONE
+    assert world.profile.row(RequestClass.MALFORMED, world.profile.routes[0].name) is Row.NONE
     world.run_scenario(scenario("S6", Share(RequestClass.VALID, 5), Share(RequestClass.MALFORMED, 2)))
     baseline = preflight(world)
     world.settle()
@@ -273,7 +273,8 @@ def test_an_event_with_accepted_personal_data_is_answered_as_a_valid_one(policy:
     columns = ("a.b",) if policy == "keep" else ()
     top = {"personal_data": {"policy": policy, "columns": columns}, "answers": {"valid": {"status": [202]}}}
     own = described(top=top)
-    assert (own.row(RequestClass.PERSONAL), own.answer(RequestClass.PERSONAL).status) == (Row.CANONICAL, (202,))
+    pair = (RequestClass.PERSONAL, own.routes[0].name)
+    assert (own.row(*pair), own.answer(*pair).status) == (Row.CANONICAL, (202,))
 
 
 # --- old rows and other types ---
