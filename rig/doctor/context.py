@@ -16,7 +16,7 @@ from rig.model import RunKey
 from rig.profile import Profile
 from rig.requests.targeter import Targeter
 from rig.settings import Settings
-from rig.target.endpoint import Endpoint
+from rig.target.endpoint import Endpoint, TlsFiles
 from rig.target.http_probe import HttpProbe
 from rig.target.launch import LiveTarget
 from rig.target.secrets import Secrets
@@ -63,7 +63,7 @@ class DoctorContext:
     def endpoint(self) -> Endpoint:
         """Where the target listens."""
         if not self.is_launched:
-            return Endpoint.parse(self.profile.target.base_url or "", self.profile.target.ca_file)
+            return Endpoint.parse(self.profile.target.base_url or "", TlsFiles.of(self.profile.target))
         return self.target.endpoint
 
     @property

@@ -28,7 +28,7 @@ from rig.model import Pace, RequestClass, RunKey, Scenario, Share
 from rig.profile import Profile
 from rig.requests.forgeries import forgeries_of
 from rig.requests.targeter import Targeter, Targets
-from rig.target.endpoint import Endpoint
+from rig.target.endpoint import Endpoint, TlsFiles
 from rig.target.http_probe import HttpProbe, ProbeResponse
 from rig.target.tenants import Tenancy, check_tenants, provision
 from rig.truth.session import in_words
@@ -62,7 +62,7 @@ def probe(profile: Profile, dsn: str, environ: Mapping[str, str], say: Callable[
 
     ConfigError or Unavailable says why nothing could be sent: nobody listens, a secret is missing, no connection.
     """
-    endpoint = Endpoint.parse(profile.target.base_url or "", profile.target.ca_file).check_and_pin(None)
+    endpoint = Endpoint.parse(profile.target.base_url or "", TlsFiles.of(profile.target)).check_and_pin(None)
     http = HttpProbe(endpoint, _REQUEST_TIMEOUT_S)
     if not http.connect().status:
         raise Unavailable(f"nobody listens at {profile.target.base_url}; start the service")

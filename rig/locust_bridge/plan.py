@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -19,7 +18,7 @@ from rig.limits import RATE_CEILING_PER_S, REQUESTS_CEILING
 from rig.model import RunKey, Scenario, UserClass
 from rig.profile import Profile
 from rig.requests.sender import Credentials
-from rig.target.endpoint import Endpoint
+from rig.target.endpoint import Endpoint, TlsFiles
 
 TIMEOUT_S = 10.0
 
@@ -55,8 +54,7 @@ class LocustPlan:
     @property
     def endpoint(self) -> Endpoint:
         """Where the target listens."""
-        ca_file = self.profile.target.ca_file
-        return replace(Endpoint.parse(self.url, Path(ca_file) if ca_file else None), addresses=self.addresses)
+        return replace(Endpoint.parse(self.url, TlsFiles.of(self.profile.target)), addresses=self.addresses)
 
     def pin(self, allow_host: str | None) -> LocustPlan:
         """The same, bound to what the target's host means now, whatever the master says; ConfigError if forbidden."""

@@ -46,6 +46,10 @@ class Target(Section):
     """No open loop sends faster. The command line can only lower it. A closed loop sends as fast as it is answered."""
     ca_file: Path | None = None
     """File with certificates to trust for https, on top of the system's."""
+    client_cert: Path | None = None
+    """File with the certificate (PEM) that the rig shows to a target that asks for one (mutual TLS)."""
+    client_key: Path | None = None
+    """File with its private key, not encrypted, where ``client_cert`` does not hold it too."""
     commit: str | None = None
     """Commit of the target, for the report. The environment variable ``RIG_TARGET_COMMIT`` overrides it."""
     process_match: Pattern | None = None
@@ -55,6 +59,8 @@ class Target(Section):
 
     @model_validator(mode="after")
     def _urls(self) -> Self:
+        if self.client_key is not None and self.client_cert is None:
+            raise ValueError("client_key belongs to client_cert: give that too")
         for key, url in (("base_url", self.base_url), ("public_url", self.public_url)):
             if url is not None:
                 parts = urlsplit(url)

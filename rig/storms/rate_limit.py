@@ -26,7 +26,7 @@ from rig.profile.storms import RateLimit
 from rig.storms.command import run_in_background
 from rig.storms.fleet import Barrier
 from rig.storms.race_test import RaceTest
-from rig.target.endpoint import Endpoint
+from rig.target.endpoint import Endpoint, TlsFiles
 
 REPLICAS = 4
 WINDOWS = 2
@@ -123,7 +123,7 @@ def _parse_url(race: RaceTest[RateLimit], url: str) -> tuple[Endpoint, str]:
     try:
         parts = urlsplit(url)
         base_url = urlunsplit((parts.scheme, parts.netloc, "", "", ""))
-        endpoint = Endpoint.parse(base_url, race.environment.profile.target.ca_file)
+        endpoint = Endpoint.parse(base_url, TlsFiles.of(race.environment.profile.target))
         path = urlunsplit(("", "", parts.path or "/", parts.query, ""))
         return endpoint.check_and_pin(race.environment.allowed_host), path
     except (ConfigError, ValueError) as error:

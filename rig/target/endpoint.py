@@ -16,14 +16,48 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from rig.errors import ConfigError
+from rig.profile import Target
 from rig.requests.sender import Address
 
 _PLAIN = re.compile(r"[\x21-\x7e]*")
 
 
 @dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """Files for https: certificates to trust besides the system's, and the certificate of the rig with its key."""
+
+    ca_file: Path | None = None
+    client_cert: Path | None = None
+    client_key: Path | None = None
+
+    @classmethod
+    def of(cls, target: Target) -> TlsFiles:
+        """The files that a profile names."""
+        return cls(target.ca_file, target.client_cert, target.client_key)
+
+    def context(self) -> ssl.SSLContext:
+        """A verifying context; ConfigError names the file that cannot be read."""
+        context = ssl.create_default_context()
+        if self.ca_file is not None:
+            try:
+                context.load_verify_locations(self.ca_file)
+            except OSError as error:
+                raise ConfigError(f"target.ca_file {self.ca_file} cannot be read: {error}") from None
+        if self.client_cert is not None:
+            try:
+                context.load_cert_chain(self.client_cert, self.client_key, password="")  # else OpenSSL asks for one
+            except (OSError, ValueError) as error:
+                named = " and ".join(str(file) for file in (self.client_cert, self.client_key) if file is not None)
+                raise ConfigError(
+                    f"target.client_cert {named} cannot be used: {error}; give a certificate and its key as PEM, the "
+                    "key not encrypted"
+                ) from None
+        return context
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One HTTP/1.1 server. ``base_path`` has no trailing slash; ``ca_file`` is trusted besides the system's.
+    """One HTTP/1.1 server. ``base_path`` has no trailing slash.
 
     ``addresses`` are what ``host`` resolved to when it was checked, in the resolver's order; empty before that.
     """
@@ -32,11 +66,11 @@ class Endpoint:
     port: int
     tls: bool = False
     base_path: str = ""
-    ca_file: Path | None = None
+    tls_files: TlsFiles = TlsFiles()
     addresses: tuple[str, ...] = field(default=(), compare=False)
 
     @classmethod
-    def parse(cls, base_url: str, ca_file: Path | None = None) -> Endpoint:
+    def parse(cls, base_url: str, tls_files: TlsFiles = TlsFiles()) -> Endpoint:  # it is frozen
         """Take a base URL apart; ConfigError when it is none."""
         try:
             parts = urlsplit(base_url)
@@ -51,7 +85,7 @@ class Endpoint:
                 "path, and nothing else"
             )
         tls = parts.scheme == "https"
-        return cls(parts.hostname, port or (443 if tls else 80), tls, parts.path.rstrip("/"), ca_file)
+        return cls(parts.hostname, port or (443 if tls else 80), tls, parts.path.rstrip("/"), tls_files)
 
     @property
     def host_header(self) -> str:
@@ -70,16 +104,8 @@ class Endpoint:
         return Address(self.host_header, self.base_path, "https" if self.tls else "http")
 
     def tls_context(self) -> ssl.SSLContext | None:
-        """A verifying TLS context, None for plain http; ConfigError when ``ca_file`` cannot be read."""
-        if not self.tls:
-            return None
-        context = ssl.create_default_context()
-        if self.ca_file is not None:
-            try:
-                context.load_verify_locations(self.ca_file)
-            except OSError as error:
-                raise ConfigError(f"target.ca_file {self.ca_file} cannot be read: {error}") from None
-        return context
+        """A verifying TLS context, None for plain http; ConfigError when a file cannot be read."""
+        return self.tls_files.context() if self.tls else None
 
     @property
     def connect_hosts(self) -> tuple[str, ...]:

@@ -149,4 +149,6 @@ def _failure(error: Exception) -> ProbeResponse:
         elif "ALERT" in (error.reason or "") and "CERTIFICATE" in (error.reason or ""):
             said = f"it does not accept the rig's certificate ({error.reason}): see target.client_cert"
             return ProbeResponse(0, problem=said, untrusted=True)
+        elif isinstance(error, ssl.SSLEOFError):
+            said = f"it ended the connection; if it asks for a certificate, give target.client_cert ({error.reason})"
     return ProbeResponse(0, problem=said)

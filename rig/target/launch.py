@@ -21,7 +21,7 @@ from rig.machine.supervisor import current_supervisor
 from rig.profile import Launch, Profile
 from rig.profile.variables import fill_in
 from rig.settings import Settings
-from rig.target.endpoint import Endpoint
+from rig.target.endpoint import Endpoint, TlsFiles
 from rig.target.http_probe import HttpProbe
 from rig.target.store import Store
 from rig.text import last_lines
@@ -115,7 +115,7 @@ def reach(profile: Profile, settings: Settings) -> Endpoint:
 
     ConfigError where it may not be loaded or its certificate is not trusted, Unavailable where nobody listens.
     """
-    endpoint = Endpoint.parse(profile.target.base_url or "", profile.target.ca_file)
+    endpoint = Endpoint.parse(profile.target.base_url or "", TlsFiles.of(profile.target))
     endpoint = endpoint.check_and_pin(settings.allowed_host(profile.target.allow_host))
     response = HttpProbe(endpoint, _PROBE_TIMEOUT_S).connect()
     if response.untrusted:

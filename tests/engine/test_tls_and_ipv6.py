@@ -30,7 +30,8 @@ from rig.storms.race_test import RaceTest
 from rig.storms.rate_limit import _Requests, _send, _start_replicas
 from rig.storms.unknown_kid.storm import unknown_kid
 from rig.storms.unknown_kid.subjects import Failed, http_fleet
-from rig.target.endpoint import Endpoint
+from rig.target.endpoint import Endpoint, TlsFiles
+from rig.target.http_probe import HttpProbe
 from tests.engine.driving import Driven, eventually, on_uvloop, run_scenario
 from tests.engine.peer import OK, SAID_CLOSE, Say, Then, peer
 from tests.engine.scenes import scenario
@@ -102,14 +103,23 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 def driven_over_tls(
-    profile: Profile, rows: Path, authority: Authority, url: str, *, trusted: bool, script: list[Say] | None = None
+    profile: Profile,
+    rows: Path,
+    authority: Authority,
+    url: str,
+    *,
+    trusted: bool,
+    script: list[Say] | None = None,
+    client_cert: Path | None = None,
 ) -> Driven:
     """Three requests to a TLS server; ``url`` has the place of its port."""
 
     async def scene() -> Driven:
         host = "::1" if "[" in url else "127.0.0.1"
         async with peer(script or [], host=host, tls=authority.server) as server:
-            endpoint = Endpoint.parse(url.format(port=server.port), authority.ca_file if trusted else None)
+            endpoint = Endpoint.parse(
+                url.format(port=server.port), TlsFiles(authority.ca_file, client_cert) if trusted else TlsFiles()
+            )
             driven = await run_scenario(profile, scenario(3), endpoint, rows)
             await eventually(lambda: server.open_connections == 0)
             return driven
@@ -137,6 +147,24 @@ def test_a_certificate_is_verified(
 ) -> None:
     driven = driven_over_tls(profile, tmp_path / "rows", authority, url, trusted=trusted)
     assert driven.ends == [(0, ErrorKind.CONNECT)] * 3
+
+
+def test_a_server_that_asks_for_a_certificate_gets_the_rigs(
+    profile: Profile, tmp_path: Path, authority: Authority
+) -> None:
+    asking = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=authority.ca_file)
+    own = authority.ca_file.with_name("server.pem")
+    asking.load_cert_chain(own)
+    asking.verify_mode = ssl.CERT_REQUIRED
+    both = Authority(authority.ca_file, asking)
+    url = "https://127.0.0.1:{port}"
+    shown = driven_over_tls(profile, tmp_path / "rows", both, url, trusted=True, client_cert=own)
+    assert shown.ends == [ANSWERED] * 3
+    refused = driven_over_tls(profile, tmp_path / "other", both, url, trusted=True)
+    assert ANSWERED not in refused.ends
+    with fleet_over_tls(both) as fleet:
+        for files, status in ((TlsFiles(authority.ca_file, own), 200), (TlsFiles(authority.ca_file), 0)):
+            assert HttpProbe(Endpoint.parse(fleet, files), 5.0).get("/").status == status
 
 
 def test_plain_http_spoken_to_a_tls_server_is_no_answer(profile: Profile, tmp_path: Path, authority: Authority) -> None:
@@ -214,7 +242,7 @@ def test_a_storm_of_key_ids_trusts_whom_the_load_trusts(
         environment = storm_environment_of(profile, authority, unknown_kid=UnknownKid(urls=(url,), origin_port=9))
         assert len(list(unknown_kid(environment, StormOptions(cases=("flood",))))) == 1
         assert http_fleet(told[0])("token") == 200
-        del told[0]["RIG_STORM_CA_FILE"]
+        del told[0]["RIG_STORM_TLS_FILES"]
         with pytest.raises(Failed, match="SSLCertVerificationError"):
             http_fleet(told[0])("token")
 

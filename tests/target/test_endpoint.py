@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rig.errors import ConfigError
-from rig.target.endpoint import Endpoint
+from rig.target.endpoint import Endpoint, TlsFiles
 
 
 @pytest.mark.parametrize(
@@ -71,5 +71,7 @@ def test_certificates_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     garbage.write_text("no certificate")
     for file in (garbage, tmp_path / "missing.pem", tmp_path):
         with pytest.raises(ConfigError, match=r"ca_file .* cannot be read"):
-            Endpoint("example.test", 443, tls=True, ca_file=file).tls_context()
+            Endpoint("example.test", 443, tls=True, tls_files=TlsFiles(file)).tls_context()
+    with pytest.raises(ConfigError, match=r"client_cert .*ca.pem and .*ca.pem cannot be used"):
+        TlsFiles(client_cert=garbage, client_key=garbage).context()
     assert Endpoint("example.test", 80).tls_context() is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from rig.errors import ConfigError, UsageError
 from rig.evidence.key_storm import KeyStorm
@@ -21,7 +21,7 @@ from rig.storms.unknown_kid.cases import CASES
 from rig.storms.unknown_kid.keyring import Keyring
 from rig.storms.unknown_kid.one_case import CasePlan, report_not_run, run_case
 from rig.storms.unknown_kid.subjects import FLAWED, READY, Subject, load
-from rig.target.endpoint import Endpoint
+from rig.target.endpoint import Endpoint, TlsFiles
 
 PROCESSES = 16
 
@@ -47,11 +47,11 @@ def unknown_kid(environment: StormEnvironment, options: StormOptions) -> Iterato
     subject = _subject(environment.profile, options)
     section = environment.profile.storms.unknown_kid
     if section is not None and subject.remote:
-        ca_file = environment.profile.target.ca_file
-        fleet = [Endpoint.parse(url, ca_file).check_and_pin(environment.allowed_host) for url in section.urls]
+        tls_files = TlsFiles.of(environment.profile.target)
+        fleet = [Endpoint.parse(url, tls_files).check_and_pin(environment.allowed_host) for url in section.urls]
         pins = ("RIG_STORM_ADDRESSES", json.dumps([endpoint.addresses for endpoint in fleet]))
-        trusted = (("RIG_STORM_CA_FILE", str(ca_file)),) if ca_file else ()
-        subject = replace(subject, environ=(*subject.environ, pins, *trusted))
+        trusted = ("RIG_STORM_TLS_FILES", json.dumps(asdict(tls_files), default=str))
+        subject = replace(subject, environ=(*subject.environ, pins, trusted))
     plan = CasePlan(subject, Keyring.make(), options.processes or PROCESSES, options.key_ids, options.without)
     # A fleet that runs already may have fetched just now.
     fetched_ns = time.monotonic_ns() if subject.remote else None

@@ -15,13 +15,12 @@ import threading
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from rig.evidence.storm import REFERENCE
 from rig.evidence.verifier_settings import VerifierSettings
 from rig.storms.unknown_kid.keyring import AUDIENCE, ISSUER
-from rig.target.endpoint import Endpoint
+from rig.target.endpoint import Endpoint, TlsFiles
 
 Verify = Callable[[str], object]
 
@@ -183,8 +182,8 @@ def http_fleet(environ: Mapping[str, str]) -> Verify:
     urls = environ["RIG_STORM_URLS"].split(",")
     number = int(environ.get("RIG_STORM_MEMBER", "0")) % len(urls)
     addresses = json.loads(environ.get("RIG_STORM_ADDRESSES", "[]"))
-    ca_file = environ.get("RIG_STORM_CA_FILE")
-    base = Endpoint.parse(urls[number], Path(ca_file) if ca_file else None)
+    tls_files = TlsFiles(**json.loads(environ.get("RIG_STORM_TLS_FILES", "{}")))
+    base = Endpoint.parse(urls[number], tls_files)
     if addresses:
         base = replace(base, addresses=tuple(addresses[number]))
     path = base.base_path + environ["RIG_STORM_PATH"]
