@@ -183,7 +183,7 @@ class Dying(_FlawedVerifier):
     def __call__(self, token: str) -> Claims:
         """The claims of a valid token."""
         if _is_unsigned(*_read(token)):
-            os.kill(os.getpid(), signal.SIGSEGV)
+            signal.raise_signal(signal.SIGSEGV)
         return self._inner(token)
 
 

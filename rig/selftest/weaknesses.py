@@ -85,9 +85,7 @@ def _with_flaw(case: str, flaw: str, *red: str, processes: int = _PROCESSES) -> 
 WEAKNESSES = (
     _key_case("random-kids"),
     # All fetch at once: that is also more than one in a cool-down, with no gap between them.
-    _key_case(
-        "random-kids", "single-flight", red=("single-flight", "floor", "amplification"), open_=("start",)
-    ),
+    _key_case("random-kids", "single-flight", red=("single-flight", "floor", "amplification"), open_=("start",)),
     _key_case("random-kids", "one-connection", red=("connections",)),
     _with_flaw("random-kids", "believing", "false-accepts"),
     _with_flaw("random-kids", "tripping", "known-kids"),

@@ -22,7 +22,7 @@ from rig.evidence.case import Case
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.incident import Incident, Mishap
 from rig.evidence.key_case import Start, Token
-from rig.evidence.key_storm import CALL_COLUMNS, DatabaseConnections, Decision, Fetch, Holding, KeyStorm, Mark
+from rig.evidence.key_storm import CALL_COLUMNS, DatabaseConnections, Decision, Fetch, Holding, KeyStorm, Mark, no_calls
 from rig.evidence.storm import PROTECTIONS, UNKNOWN_KID, missing_section
 from rig.evidence.verifier_settings import VerifierSettings, VerifierTraits
 from rig.profile.storms import VerifierPromises
@@ -154,7 +154,12 @@ LAGGING = (0.06, 0.01, 0.012, 0.004, 0.009, 0.006, 0.011, 0.008)
 LONG_FLOOR = VerifierSettings(cool_down_s=0.8, backoff_base_s=0.1, backoff_cap_s=1.6, jitter=0.2)
 """Longer than the first three waits of the backoff."""
 FORGED_CALLS = calls(
-    *((0, f"forged {kind} RS256", 1, 2, False) for kind in FORGED), (0, "unknown", 3, 4, False), error="Refused"
+    *(
+        (0, f"forged {kind} {algorithm}", 1, 2, False)
+        for kind in FORGED
+        for algorithm in (("-",) if kind == "form" else VerifierTraits().algorithms)
+    ),
+    (0, "unknown", 3, 4, False),
 )
 TOOK = {
     "calls": calls((0, "forged none ES256", 1, 2, True), (0, "forged none RS256", 1, 2, True)),
@@ -253,6 +258,11 @@ LONG_WAITS = calls(*HEALTHY_CALLS, *((member, "unknown", 0, 1200, False) for mem
         ("rotation", {**LATE, "start": Start.CACHED}, "still refused after 0.80 s"),
         (
             "rotation",
+            {**ROTATED, "calls": calls((0, "rotated", 8, 225, True), (1, "rotated", 1700, 1701, False))},
+            "still refused after at least 1.70 s, when the storm ended, by 1 of 2 processes",
+        ),
+        (
+            "rotation",
             {**ROTATED, "calls": calls((0, "rotated", 1, 2, True), (1, "rotated", 1, 2, False))},
             "only 1 of 2 processes came to accept it",
         ),
@@ -283,7 +293,7 @@ LONG_WAITS = calls(*HEALTHY_CALLS, *((member, "unknown", 0, 1200, False) for mem
         ),
         ("jitter", waited(*LAGGING), "they differ by 0.0080 only"),
         ("jitter", waited(0.002, 0.001, 0.003), "they differ by 0.0020 only"),
-        ("recovery", {**FAILING, **fetched(*OUTAGE)}, "fetched after None s"),
+        ("recovery", {**FAILING, **fetched(*OUTAGE)}, "no fetch for at least 1.50 s"),
         ("recovery", {**FAILING, "calls": calls((0, "known", 3400, 3401, True), (1, "known", 9, 10, True))}, "only 1"),
         ("takeover", {**KILLED, **fetched(fetch(10, 130, "aborted", member=1))}, "nobody took over"),
         ("takeover", {**KILLED, **fetched(fetch(10, 130, "aborted", 1), fetch(1500, 1600))}, "1.39 s"),
@@ -312,7 +322,15 @@ def test_each_gate_can_fail(name: str, changes: dict[str, Any], reason: str) -> 
         ("takeover", {**KILLED, **fetched(fetch(10, 130, "aborted", 1), fetch(1500, 1600)), **DEAD}, "process 3 died"),
         ("rotation", {}, "no key was rotated"),
         ("lives", DEAD, "process 3 died of SIGSEGV"),
-        ("forged-none", {}, "nobody asked with such a token"),
+        ("forged-none", {}, "nobody asked with such a token of ES256, EdDSA, RS256"),
+        (
+            "forged-none",
+            {"calls": FORGED_CALLS[FORGED_CALLS["token"] != "forged none ES256"]},
+            "nobody asked with such a token of ES256",
+        ),
+        ("forged-form", {"calls": calls()}, "nobody asked with such a token"),
+        ("start", DEAD, "process 3 died of SIGSEGV"),
+        ("waits", {"traits": WAITING, **fetched()}, "nobody asked while its key was fetched"),
         ("forged-none", {"calls": FORGED_CALLS, **DEAD}, "process 3 died of SIGSEGV"),
         # Every process died while it was made: nobody fetched, and nobody knows what it would have done.
         *((name, {**fetched(), **DEAD, "calls": calls()}, "process 3 died") for name in ("floor", "ledger")),
@@ -344,6 +362,7 @@ def test_what_was_not_tried_is_named_and_invalid_only_where_it_was_asked_for() -
         ("floor", fetched(), "nobody fetched"),
         ("ledger", fetched(), "nobody fetched"),
         ("own-count", {"own": None}, "does not count"),
+        ("own-count", {"own": 0, "before": 0, **fetched()}, "nobody fetched"),
         ("waits", {}, "not promised"),
         ("forged-audience", {"traits": LAX}, "by design"),
     ],
@@ -410,6 +429,11 @@ def test_a_storm_that_outlasts_the_cool_down_leaves_room_for_more() -> None:
     long = storm(calls=calls((0, "unknown", 0, 2500, False)), **fetched(fetch(0, 200), fetch(1210, 1410)))
     assert expected_fetches(long) == 3
     assert expected_fetches(replace(long, necessary=7)) == 7
+
+
+def test_a_storm_without_a_single_call_is_judged_all_the_same() -> None:
+    dead = storm(gates=GATES, calls=no_calls(), own=None, before=0, **fetched(), **DEAD)
+    assert {one.verdict for one in storm_gates(dead)} == {Verdict.INVALID, Verdict.NOT_RUN}
 
 
 def test_an_exhibit_is_shown_and_not_judged() -> None:

@@ -158,7 +158,7 @@ class _Panel:
 
 
 def _kinds_of(calls: pd.DataFrame) -> pd.Series[str]:
-    return calls["token"].astype(str).str.partition(" ")[0]
+    return calls["token"].astype(str).map(lambda token: token.partition(" ")[0])
 
 
 def _thin_out(rows: pd.DataFrame) -> pd.DataFrame:

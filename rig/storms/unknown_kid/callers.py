@@ -78,7 +78,7 @@ def call_verifier(number: int, script: MemberScript, barrier: Barrier) -> Caller
         for place, one in enumerate(script.clients)
     ]
     if script.warm:
-        _warm_up(verify, script.known[0])
+        _warm_up(verify, script.known[0], CallJournal(script.journal, number, len(clients)))
     done = threading.Event()
     released_ns = barrier()
     threads = [threading.Thread(target=client.run, args=(released_ns, done), daemon=True) for client in clients]
@@ -124,7 +124,7 @@ async def _wait_for(answer: Awaitable[object]) -> object:
     return await answer
 
 
-def _warm_up(verify: Verify, token: str) -> None:
+def _warm_up(verify: Verify, token: str, journal: CallJournal) -> None:
     """Verify a known token, so that this process has seen its key. An exception that does not go away ends the member.
 
     All processes do so at about the same time, and one fetches. A process that waits for it longer than its wait
@@ -132,6 +132,7 @@ def _warm_up(verify: Verify, token: str) -> None:
     """
     deadline = time.monotonic() + _WARM_S
     while True:
+        journal.begin("known", token)
         try:
             verify(token)
         except Exception:
@@ -140,6 +141,8 @@ def _warm_up(verify: Verify, token: str) -> None:
             time.sleep(_WARM_PAUSE_S)
         else:
             return
+        finally:
+            journal.end()
 
 
 def _tokens(client: TokenClient, script: MemberScript, number: int) -> Iterator[tuple[str, str]]:

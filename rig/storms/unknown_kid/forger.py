@@ -34,6 +34,7 @@ from rig.storms.unknown_kid.keyring import (
 )
 
 _LARGE_BYTES = 100_000
+_USUAL = ("RS256", "ES256", "EdDSA")
 
 Forged = tuple[str, str]
 """The kind (``forged NAME ALGORITHM``), and the token."""
@@ -42,7 +43,8 @@ Forged = tuple[str, str]
 @contextmanager
 def forging(keyring: Keyring, unchecked: Collection[str] = ()) -> Iterator[tuple[Forged, ...]]:
     """All forged tokens for a key set, but for those of ``unchecked`` kinds; the forger's keys are served meanwhile."""
-    strangers = {algorithm_of(key): make_key(algorithm_of(key), "k-stranger") for key in keyring.known}
+    algorithms = {*_USUAL, *map(algorithm_of, keyring.known)}  # a set of one algorithm is asked with others, too
+    strangers = {algorithm: make_key(algorithm, "k-stranger") for algorithm in sorted(algorithms)}
     with _serve({"/jwks.json": _key_set(strangers), **_certificates(strangers)}) as url:
         tokens = [pair for key in keyring.known for pair in _of_key(key, strangers, url)]
         tokens += [("forged form -", token) for token in _malformed(keyring.known[0])]
