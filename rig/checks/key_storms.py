@@ -253,7 +253,10 @@ def _start(storm: KeyStorm) -> _Finding:
     figures = {"fetches_before_release": storm.before, "limit": limit}
     rule = f"at most {limit} fetches of the whole fleet before its release"
     wrong = f"{storm.before} fetches" if storm.before > limit else ""
-    return rule, figures, _require_all_reports(storm, wrong)
+    wrong = _require_all_reports(storm, wrong)
+    if storm.calls.empty and not storm.before:
+        raise _NotTried("nobody asked")
+    return rule, figures, wrong
 
 
 def _own_count(storm: KeyStorm) -> _Finding:
