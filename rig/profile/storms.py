@@ -121,11 +121,20 @@ class PreparedSection(RaceSection):
 class MigrationRace(RaceSection):
     """Replicas run ``command`` at once on an empty database, then all once more.
 
-    The result must be what a lone replica makes of another empty database.
+    The result, schema and rows, must be what a lone replica makes of another empty database. Columns that differ
+    between two lone replicas (times, random ids) are not compared, nor are numbers from a sequence.
     """
 
     command: Command
     """Program that migrates and ends with exit code 0."""
+    races: int = Field(default=3, ge=1, le=20)
+    """How often they race, each time over a new database."""
+    exit_ok: tuple[Annotated[int, Field(ge=1, le=255)], ...] = ()
+    """Exit codes of a replica that refuses by design while another migrates. One at least must end with 0."""
+    refuses_with: tuple[Text, ...] = ()
+    """Words that such a replica writes, one of them at least; where a crash has the same exit code."""
+    ignore_tables: tuple[Text, ...] = ()
+    """Tables, as ``schema.table``, whose rows are not compared: a log of attempts, for instance."""
     timeout_s: float = Field(default=60, gt=0)
     """How long all replicas may take."""
 
@@ -137,9 +146,14 @@ class SchedulerClaim(PreparedSection):
     """
 
     command: Command
-    """Program of one replica; it ends with exit code 0 when nothing is left to do."""
-    enqueue_sql: Text
+    """Program of one replica; it ends with exit code 0 when nothing is left to do. With ``lease_s`` it need not end."""
+    lease_s: float | None = Field(default=None, gt=0)
+    """After so long another replica has done the job of a dead one. Replicas that end are started again; all get
+    SIGTERM when every job is done, or when none was done for so long. Leave it out where replicas wait for leases."""
+    enqueue_sql: Text | None = None
     """One statement that makes the jobs; it gets their number as ``%(jobs)s``."""
+    enqueue: Command | None = None
+    """Instead of the statement: program that makes the jobs; it may use ``{jobs}``."""
     effects_sql: Text
     """Query for the effects: one row for each, with the job's name in the first column."""
     unfinished_sql: Text
@@ -151,6 +165,12 @@ class SchedulerClaim(PreparedSection):
     """How many jobs."""
     timeout_s: float = Field(default=60, gt=0)
     """How long all replicas may take."""
+
+    @model_validator(mode="after")
+    def _one_way_to_enqueue(self) -> Self:
+        if (self.enqueue_sql is None) == (self.enqueue is None):
+            raise ValueError("give enqueue_sql or enqueue, one of them")
+        return self
 
 
 class RateLimit(PreparedSection):
