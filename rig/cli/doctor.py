@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from textwrap import indent
+
 import click
 
 from rig.cli.options import Invocation, takes_settings
@@ -26,6 +28,8 @@ def doctor(invocation: Invocation) -> int:
         if not invocation.as_json:
             console.print(f"{step.state.value:<8}", style=colours[step.state], end="", highlight=False)
             console.print(f"{step.name:<37} {step.said}", markup=False, highlight=False, soft_wrap=True)
+            for correction in step.corrections:
+                console.print(indent(correction.words, " " * 9), markup=False, highlight=False, soft_wrap=True)
 
     examined = examine(invocation.choice.path, invocation.settings, invocation.environment(), print_step)
     if invocation.as_json:

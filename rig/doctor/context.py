@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from rig.doctor.findings import Correction
 from rig.doctor.sample_requests import SampleRequest, SampleResult
+from rig.errors import ConfigError
 from rig.evidence.truth import TruthReport
 from rig.machine.supervisor import Supervisor
 from rig.model import RunKey
-from rig.profile import Profile
+from rig.profile import Profile, parse_profile
+from rig.profile.edit import Write, in_words, paste
 from rig.requests.targeter import Targeter
 from rig.settings import Settings
 from rig.target.endpoint import Endpoint, TlsFiles
@@ -48,11 +51,38 @@ class DoctorContext:
     results: dict[str, list[SampleResult]] = field(default_factory=dict)
     """How the sample requests were answered, by their names."""
     truth: TruthReport = field(init=False)
+    corrected: str = ""
+    """The text of the profile with the corrections so far."""
 
     @staticmethod
     def new_key(seed: int, now_unix: int) -> RunKey:
         """A run key of its own: the keys of its events are nobody else's."""
         return RunKey(seed, uuid.uuid4().hex[:12], now_unix)
+
+    def correct(self, writes: Iterable[Write]) -> tuple[Correction, ...]:
+        """What to write into the profile for some changes, which later ones take for made."""
+        corrections = []
+        for write in writes:
+            edit = paste(self.corrected, write)
+            if edit is None:
+                corrections.append(Correction(*in_words(write)))
+            elif self._is_another_profile(edit.profile):
+                corrections.append(Correction(edit.where, edit.text))
+                self.corrected = edit.profile
+        return tuple(corrections)
+
+    def _is_another_profile(self, text: str) -> bool:
+        with suppress(ConfigError):
+            return parse_profile(text, self.path) != parse_profile(self.corrected, self.path)
+        return False
+
+    def take_corrected_answers(self) -> None:
+        """Go on as if the profile said of answers what the corrections say."""
+        corrected = parse_profile(self.corrected, self.path)
+        pairs = zip(self.profile.routes, corrected.routes, strict=True)
+        routes = tuple(own.model_copy(update={"answers": other.answers}) for own, other in pairs)
+        self.profile = self.profile.model_copy(update={"answers": corrected.answers, "routes": routes})
+        self.__dict__.pop("targeter", None)  # it has the answers of before
 
     @property
     def is_launched(self) -> bool:

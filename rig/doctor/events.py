@@ -8,11 +8,28 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from rig.doctor.context import DoctorContext
-from rig.doctor.findings import NotApplicable, Symptom
-from rig.doctor.sample_requests import FORGED, TIMEOUT_S, VALID, SampleResult, outcome, sample_requests, send
-from rig.errors import ConfigError
+from rig.doctor.findings import NotApplicable, Symptom, WrongAnswer, WrongProfile
+from rig.doctor.remedies import writes_of_answers, writes_of_personal_data, writes_of_rows
+from rig.doctor.sample_requests import (
+    FORGED,
+    INVALID_JSON,
+    MALFORMED,
+    OLD_SIGNATURE,
+    PERSONAL,
+    REPLAYED,
+    SHARED,
+    TIMEOUT_S,
+    UNKNOWN_TENANT,
+    VALID,
+    WRONG_SIGNATURE,
+    SampleResult,
+    outcome,
+    sample_requests,
+    send,
+)
 from rig.evidence.truth import Discrepancy, DiscrepancyKind
 from rig.profile import Profile
+from rig.profile.edit import Write
 from rig.target.http_probe import HttpProbe
 from rig.target.tenants import provision
 
@@ -32,6 +49,21 @@ _MEND_ROWS = {
     DiscrepancyKind.WRONG_CHANNEL: "mend [[channels]] or truth.canonical.channel",
     DiscrepancyKind.WRONG_CORRELATION: "check that truth.canonical.correlation names the column of "
     "headers.correlation_id",
+    DiscrepancyKind.ALTERED: "the target must store what was sent; if the column is to hold something else, mend its "
+    "line in the fields, or take it out",
+    DiscrepancyKind.COPY: "the target must store an event once; if it is the event's own row, its column "
+    "truth.canonical.key must hold <key> as it was sent",
+}
+
+
+_WHY_NOT = {
+    SHARED: "the profile has only one tenant",
+    MALFORMED: "no route says what is malformed (malformed)",
+    PERSONAL: "no route says where personal data could be (personal)",
+    INVALID_JSON: "no route sends JSON",
+    WRONG_SIGNATURE: "no route has a signature",
+    OLD_SIGNATURE: "no route signs the time",
+    UNKNOWN_TENANT: "no request names a tenant by a key of its own",
 }
 
 
@@ -54,7 +86,7 @@ def answers_of(name: str) -> Callable[[DoctorContext], str]:
     def step(context: DoctorContext) -> str:
         chosen = [sample_request for sample_request in context.sample_requests if sample_request.name == name]
         if not chosen:
-            raise NotApplicable("no route signs the time" if name in FORGED else "the profile has only one tenant")
+            raise NotApplicable("the profile sends no forged request" if _is_off(context, name) else _WHY_NOT[name])
         probe = HttpProbe(context.endpoint, TIMEOUT_S)
         for sample_request in chosen:
             sent = send(sample_request, context.targeter, context.tenancy.credentials, probe)
@@ -62,7 +94,7 @@ def answers_of(name: str) -> Callable[[DoctorContext], str]:
         results = context.results[name]
         wrong = [result for result in results if not result.is_right(context.profile)]
         if wrong:
-            raise Symptom(_answers_in_words(context.profile, name, wrong))
+            raise WrongAnswer(_answers_in_words(context.profile, name, wrong), *writes_of_answers(context, name))
         routes = dict.fromkeys(result.route for result in results)
         return "; ".join(
             f"{route} {', '.join(str(result.response.status) for result in results if result.route == route)}"
@@ -70,6 +102,10 @@ def answers_of(name: str) -> Callable[[DoctorContext], str]:
         )
 
     return step
+
+
+def _is_off(context: DoctorContext, name: str) -> bool:
+    return name in FORGED and context.profile.answers.forged == "off"
 
 
 def _answers_in_words(profile: Profile, name: str, wrong: Sequence[SampleResult]) -> str:
@@ -87,10 +123,22 @@ def _answers_in_words(profile: Profile, name: str, wrong: Sequence[SampleResult]
 
 def _remedy(profile: Profile, name: str, result: SampleResult) -> str:
     status, route = result.response.status, profile.route(result.route)
-    if not status or status >= 500:
+    if result.response.untrusted:
+        return "give target.client_cert a certificate that it accepts"
+    if not status or (status >= 500 and (name in (VALID, REPLAYED, SHARED) or name in FORGED)):
         return "look at the target's own log"
+    if status >= 500:
+        return "look at the target's own log; if it answers so on purpose, the profile must say so"
     if result.forgery is not None:
-        return "the target must refuse it with 401 or 403 and store nothing"
+        return (
+            "the target must refuse it with 401 or 403 and store nothing; if it answers so on purpose and stores "
+            "nothing, the profile must say so"
+        )
+    if 300 <= status < 400:
+        location = result.response.headers.get("location", "nowhere")
+        return (
+            f"it leads to {location}, and no sender follows: mend the route's path {route.path!r}, or target.base_url"
+        )
     if status in (401, 403) and name == VALID:
         secret = f"${route.secret_env}" if route.secret_env else f"the tenant's secret {route.secret!r}"
         return (
@@ -101,8 +149,9 @@ def _remedy(profile: Profile, name: str, result: SampleResult) -> str:
         return f"check the route's path {route.path!r} and target.base_url"
     if name == VALID and status in (400, 415, 422):
         return "check that the target accepts the route's body and content_type as valid"
-    key = result.request_class.value
-    return f"if that is its right answer, the profile must say so: [answers.{key}] status = [{status}]"
+    if name == SHARED:
+        return "each tenant has keys of its own: the target must look for a known event by tenant and key"
+    return "if that is its right answer, the profile must say so"
 
 
 def truth_is_read(context: DoctorContext) -> str:
@@ -139,7 +188,7 @@ def rows_of(name: str) -> Callable[[DoctorContext], str]:
             if key.scenario_run in labels and key.kind is not DiscrepancyKind.RECOVERED
         ]
         if wrong:
-            raise Symptom(_rows_in_words(wrong))
+            raise Symptom(_rows_in_words(wrong), *writes_of_rows(context, name, wrong))
         groups = [group for group in context.truth.groups if group.scenario_run in labels]
         canonical, dead = sum(group.canonical for group in groups), sum(group.dead for group in groups)
         sent = len(context.results.get(name, ()))
@@ -171,10 +220,15 @@ def no_personal_data(context: DoctorContext) -> str:
     """No column and no log file has personal data."""
     truth = context.truth
     if truth.log_files_unread:
-        raise ConfigError(
-            f"log file {truth.log_files_unread[0]} cannot be read; correct target.log_files, or the file's permissions"
+        raise WrongProfile(
+            f"log file {truth.log_files_unread[0]} cannot be read; correct target.log_files, or the file's permissions",
+            Write(("target",), {"log_files": None}),
         )
     if truth.canary_hits:
         places = ", ".join(dict.fromkeys(f"{hit.place} {hit.json_path}".strip() for hit in truth.canary_hits))
-        raise Symptom(f"found in {places}; the target must remove personal data before it stores an event")
+        raise Symptom(
+            f"found in {places}; the target must remove personal data before it stores an event, or the profile must "
+            "say where it keeps them",
+            *writes_of_personal_data(context),
+        )
     return f"{truth.columns_scanned} columns and {len(truth.log_files_scanned)} log files searched"

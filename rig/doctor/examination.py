@@ -19,7 +19,7 @@ from rig.doctor.events import (
     tenants_exist,
     truth_is_read,
 )
-from rig.doctor.findings import Examination, NotApplicable, State, StepResult, Symptom
+from rig.doctor.findings import Examination, NotApplicable, State, StepResult, Symptom, WrongAnswer, WrongProfile
 from rig.doctor.sample_requests import ACCEPTED, FORGED, VALID
 from rig.doctor.surroundings import (
     clocks_agree,
@@ -39,6 +39,7 @@ from rig.doctor.surroundings import (
 from rig.errors import ExitCode, RigError
 from rig.machine.supervisor import Supervisor, temporary_folder
 from rig.settings import Settings
+from rig.text import one_line
 from rig.truth.session import in_words
 
 
@@ -100,28 +101,34 @@ def examine(
             step = _step(stage, context, halted)
             steps.append(step)
             print_step(step)
-    return Examination(str(profile), tuple(steps))
+    return Examination(str(profile), tuple(steps), context.corrected)
 
 
 def _step(stage: DoctorStep, context: DoctorContext, halted: set[str]) -> StepResult:
     """Make one step. One that is skipped because of another counts as halted, too.
 
-    The text may quote the target's log or answers, so the secrets that are known by then are removed from it.
+    The text may quote the target's log, answers or rows, so the secrets that are known by then are removed from it, and
+    control characters are escaped.
     """
     missing = [name for name in stage.needs if name in halted]
     if missing:
         halted.add(stage.name)
         return StepResult(stage.name, State.SKIPPED, f"needs {missing[0]!r}")
-    blank = context.secrets.blank
+    blank, is_answer = context.secrets.blank, False
     try:
-        return StepResult(stage.name, State.OK, blank(stage.look(context)))
+        return StepResult(stage.name, State.OK, one_line(blank(stage.look(context))))
     except NotApplicable as reason:
-        return StepResult(stage.name, State.SKIPPED, str(reason))
+        return StepResult(stage.name, State.SKIPPED, one_line(reason))
     except Symptom as symptom:
-        said, code = str(symptom), ExitCode.FAIL
+        said, code, writes, is_answer = str(symptom), ExitCode.FAIL, symptom.writes, isinstance(symptom, WrongAnswer)
     except RigError as error:
         said, code = str(error), ExitCode(error.exit_code)
+        writes = error.writes if isinstance(error, WrongProfile) else ()
     except psycopg.Error as error:
-        said, code = f"the truth database: {in_words(error)}", ExitCode.UNAVAILABLE
-    halted.add(stage.name)
-    return StepResult(stage.name, State.FAIL, blank(said), code)
+        said, code, writes = f"the truth database: {in_words(error)}", ExitCode.UNAVAILABLE, ()
+    corrections = context.correct(writes)
+    if is_answer and corrections:
+        context.take_corrected_answers()
+    else:
+        halted.add(stage.name)
+    return StepResult(stage.name, State.FAIL, one_line(blank(said)), code, corrections)

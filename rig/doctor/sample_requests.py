@@ -41,7 +41,16 @@ class SampleResult:
     seq: int
     response: ProbeResponse
     received_unix: float
-    forgery: Forgery | None = None
+    forgery: Forgery | None
+    key: str
+    correlation: str
+    variant: int
+    """Which of the ways to spoil the body it has."""
+
+    @property
+    def is_good(self) -> bool:
+        """Whether it was answered 2xx."""
+        return self.response.is_good
 
     def is_right(self, profile: Profile) -> bool:
         """Whether it is the answer in the profile."""
@@ -123,8 +132,18 @@ def send(
     targets: Targets = targeter.bind(scenario, credentials)
     results = []
     for seq in range(scenario.count):
-        response, share = probe.send(targets.request(seq, time.time())), targets.share(seq)
-        results.append(SampleResult(scenario.route, share.request_class, seq, response, time.time(), share.forgery))
+        response, share, expected = (
+            probe.send(targets.request(seq, time.time())),
+            targets.share(seq),
+            targets.expect(seq),
+        )
+        variant = targets.place(seq)[1] % max(1, targeter.profile.route(scenario.route).variants(share.request_class))
+        results.append(
+            SampleResult(
+                scenario.route, share.request_class, seq, response, time.time(), share.forgery, expected.key,
+                expected.correlation, variant,
+            )
+        )  # fmt: skip
     return results
 
 

@@ -9,10 +9,12 @@ from email.utils import parsedate_to_datetime
 import psutil
 
 from rig.doctor.context import DoctorContext
-from rig.doctor.findings import NotApplicable, Symptom
+from rig.doctor.findings import NotApplicable, Symptom, WrongProfile
+from rig.doctor.remedies import writes_of_tables
 from rig.errors import ConfigError
 from rig.machine.processes import children
 from rig.profile import load_profile
+from rig.profile.edit import Write
 from rig.requests.body import compile_bodies
 from rig.samplers.pg_queries import FACTS, Facts, unseen
 from rig.target.launch import open_target, reach
@@ -23,10 +25,14 @@ from rig.truth.row_security import open_tables
 from rig.truth.session import connect
 from rig.truth.tables import event_tables, text_tables
 
+_NO_PATH = (401, 403, 404, 405)
+"""Statuses that no service gives for a while only."""
+
 
 def profile_is_valid(context: DoctorContext) -> str:
     """It loads, and its bodies, mutations and places of personal data compile as in a run."""
     context.profile = profile = load_profile(context.path)
+    context.corrected = context.path.read_text()
     for route in profile.routes:
         compile_bodies(route)
     return f"{profile.name}; routes: {', '.join(route.name for route in profile.routes)}"
@@ -67,7 +73,10 @@ def target_listens(context: DoctorContext) -> str:
 
 def target_is_ready(context: DoctorContext) -> str:
     """It answers the ready probe, after the doctor has launched it if the profile says so."""
-    settings = context.settings
+    settings, path = context.settings, context.profile.probes.ready
+    if not context.is_launched and path is not None and (response := context.probe.get(path)).status in _NO_PATH:
+        answer = f"probes.ready {path} answers {response.status}; mend the path, or leave it out"
+        raise Symptom(answer, Write(("probes",), {"ready": None}))
     target = open_target(
         context.profile, context.path.resolve().parent, context.store, context.logs, context.environ, settings
     )
@@ -87,7 +96,8 @@ def probes_answer(context: DoctorContext) -> str:
         response = context.probe.get(path)
         if not response.is_good:
             answer = response.problem or f"{response.status} {response.said[:80]}".rstrip()
-            raise Symptom(f"probes.{name} {path} answers {answer}; mend the path, or leave it out")
+            leave_out = Write(("probes",), {name: None})
+            raise Symptom(f"probes.{name} {path} answers {answer}; mend the path, or leave it out", leave_out)
         said.append(f"{path} {response.status}")
     return ", ".join(said)
 
@@ -95,7 +105,10 @@ def probes_answer(context: DoctorContext) -> str:
 def truth_tables_are_there(context: DoctorContext) -> str:
     """The tables and columns in the profile exist."""
     with connect(context.store.truth_dsn) as connection:
-        tables = event_tables(connection, context.profile.truth)
+        try:
+            tables = event_tables(connection, context.profile.truth)
+        except ConfigError as error:
+            raise WrongProfile(str(error), *writes_of_tables(connection, context.profile.truth)) from None
     return f"{' and '.join(map(str, tables.all))}, with the columns that the profile names"
 
 
@@ -170,9 +183,10 @@ def processes_are_found(context: DoctorContext) -> str:
         if process.pid not in own and pattern.search(" ".join(process.info["cmdline"] or ()))
     ]
     if not found:
-        raise ConfigError(
+        raise WrongProfile(
             f"no command line of this machine matches target.process_match {match!r}; correct it (`ps -eo args` "
-            "shows them), or leave it out if the target runs elsewhere"
+            "shows them), or leave it out if the target runs elsewhere",
+            Write(("target",), {"process_match": None}),
         )
     return f"{len(found)} match target.process_match: {', '.join(map(str, found[:8]))}"
 

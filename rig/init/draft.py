@@ -17,6 +17,7 @@ from rig.init.places import quoted
 from rig.init.questions import ask_all
 from rig.init.sample_event import EVENT_BYTES_MAX, SampleEvent, event_of_preset, id_prefix, read_event
 from rig.profile import Profile, parse_profile
+from rig.profile.edit import basic_text, key_text, literal_text
 from rig.profile.placeholders import names_in
 from rig.profile.routes import sender_names, sender_preset
 from rig.requests.body import compile_bodies
@@ -120,24 +121,12 @@ def _template() -> Any:
         keep_trailing_newline=True,
         autoescape=False,  # TOML, where every value goes through its own quoting
     )
-    environment.filters["quoted"] = _quote
-    environment.filters["literal"] = _literal
+    environment.filters["quoted"] = basic_text
+    environment.filters["literal"] = literal_text
     environment.filters["value"] = lambda value: json.dumps(value, ensure_ascii=False)
-    environment.filters["key"] = lambda name: name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _quote(name)
+    environment.filters["key"] = key_text
     environment.filters["numbers"] = lambda text: f"[{', '.join(dict.fromkeys(text.split(',')))}]"
     return environment.get_template("profile.toml.j2")
-
-
-def _quote(text: str) -> str:
-    """A TOML basic string; its escapes are JSON's, but for DEL."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _literal(text: str) -> str:
-    """A TOML literal string, which is easier to read; a basic one where that is not possible."""
-    plain = text.replace("\n", "").isprintable() and "'''" not in text and not text.endswith("'")
-    first = "\n" if "\n" in text else ""  # TOML takes it off again
-    return f"'''{first}{text}'''" if plain else _quote(text)
 
 
 def _variable(tenant: str) -> str:

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import psycopg
 
 from rig.errors import ConfigError, UsageError
 from rig.target.endpoint import Endpoint
 from rig.target.http_probe import HttpProbe
+from rig.truth.catalog import Catalog, find_table, read_catalog
 from rig.truth.session import connect
 
 _TIMEOUT_S = 2.0
-_COLUMNS = """
-SELECT n.nspname::text, c.relname::text, array_agg(a.attname::text ORDER BY a.attnum)
-FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
-GROUP BY 1, 2 ORDER BY 1, 2
-"""
 _TABLE_OF = {"canonical-tenant": "canonical-table", "canonical-key": "canonical-table",
              "canonical-correlation": "canonical-table", "dead-tenant": "dead-table",
              "dead-column": "dead-table"}  # fmt: skip
@@ -39,7 +32,7 @@ class Lookups:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
-        self._columns: dict[str, dict[tuple[str, str], list[str]]] = {}
+        self._catalogs: dict[str, Catalog] = {}
 
     def check(self, name: str, answer: str, answers: Mapping[str, str]) -> None:
         """UsageError where the answer is not true, with what is."""
@@ -78,22 +71,14 @@ class Lookups:
 
     def _find(self, table: str, answers: Mapping[str, str]) -> list[str] | None:
         """The columns of a table, which is named as in a profile."""
-        tables = self._tables(answers)
-        names = [(schema.strip(), table) for schema in answers["schemas"].split(",")]
-        names += [(table[:at], table[at + 1 :]) for at, letter in enumerate(table) if letter == "."]
-        return next((tables[name] for name in names if name in tables), None)
+        return find_table(self._tables(answers), table, [schema.strip() for schema in answers["schemas"].split(",")])
 
-    def _tables(self, answers: Mapping[str, str]) -> Mapping[tuple[str, str], list[str]]:
+    def _tables(self, answers: Mapping[str, str]) -> Catalog:
         dsn = self._environ.get(answers.get("truth-dsn-env", ""), "")
-        if dsn and dsn not in self._columns:
-            self._columns[dsn] = _read_catalog(dsn)
-        return self._columns.get(dsn, {})
-
-
-def _read_catalog(dsn: str) -> dict[tuple[str, str], list[str]]:
-    try:
-        with connect(dsn) as connection:
-            rows: list[Any] = connection.execute(_COLUMNS).fetchall()
-    except psycopg.Error:
-        return {}
-    return {(schema, table): columns for schema, table, columns in rows}
+        if dsn and dsn not in self._catalogs:
+            try:
+                with connect(dsn) as connection:
+                    self._catalogs[dsn] = read_catalog(connection)
+            except psycopg.Error:
+                self._catalogs[dsn] = {}
+        return self._catalogs.get(dsn, {})

@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 
 from rig.doctor import surroundings
 from rig.doctor.examination import STEPS, examine
-from rig.doctor.findings import Examination, State, StepResult
+from rig.doctor.findings import Examination, State, StepResult, Symptom
 from rig.errors import ExitCode, Unavailable
 from rig.machine.child import free_port
 from rig.profile import bundled_profile
@@ -105,8 +105,8 @@ ILL_PROFILES: list[tuple[str, str, str, str, ExitCode]] = [
     ('"sha256="', '"sha1="', "a valid event: answers", "signature_prefix", ExitCode.FAIL),
     ('"/hooks/orders"', '"/hooks/order"', "a valid event: answers", "check the route's path", ExitCode.FAIL),
     ('"order_no":', '"order":', "profile", "'order_no' does not lead anywhere", ExitCode.CONFIG),
-    ('status = [202]', 'status = [200]', "a valid event: answers", "[answers.valid] status = [202]", ExitCode.FAIL),
-    ("[202, 409]", "[202]", "a replayed event: answers", "[answers.replay] status = [409]", ExitCode.FAIL),
+    ('status = [202]', 'status = [200]', "a valid event: answers", "the profile must say so", ExitCode.FAIL),
+    ("[202, 409]", "[202]", "a replayed event: answers", "the profile must say so", ExitCode.FAIL),
     ('to = "soon"', 'to = "2027-01-01T00:00:00Z"', "a malformed event: answers", "202", ExitCode.FAIL),
     ('path = "delivery-id"', 'path = "trace-id"', "a malformed event: rows", "[truth.arrival]", ExitCode.FAIL),
     ('status = [400]\nrow = "none"', 'status = [400]\nrow = "dead"', "truncated JSON: rows", "row = \"none\"",
@@ -124,6 +124,77 @@ def test_what_is_wrong_is_found_and_named(
     assert failed(found)[:1] == [name], failed(found)
     assert says in step(found, name).said
     assert found.exit_code == code
+
+
+CORRECTED = [
+    # what stands there, what is there instead, the step that fails, what it says to write
+    ('health = "/alive"', 'health = "/dead"', "probes", "below [probes], take out health"),
+    ('ready = "/ready"', 'ready = "/rdy"', "target ready", "below [probes], take out ready"),
+    ('schemas = ["intake"]', 'schemas = ["intakes"]', "truth tables", 'schemas = ["intake"]'),
+    ('"deliveries"', '"delivery"', "truth tables", 'table = "deliveries"'),
+    ('correlation = "trace"', 'correlation = "trac"', "truth tables", 'correlation = "trace"'),
+    ('correlation = "trace"', 'correlation = "sender"', "a valid event: rows", 'correlation = "trace"'),
+    ('key = "delivery_id"', 'key = "reference"', "a valid event: rows", 'key = "delivery_id"'),
+    ('reference = { path = "order_no" }', 'reference = { path = "total" }', "a valid event: rows",
+     "below [routes.fields], take out reference"),
+    ('[answers.valid]\nstatus = [202]', "[answers.valid]", "a valid event: answers", "status = [202]"),
+    ('[answers.valid]\nstatus = [202]\nrow = "canonical"', "", "a valid event: answers", "[answers.valid]"),
+    ("[202, 409]", "[202]", "a replayed event: answers", "status = [202]\nagain = [409]"),
+    ("status = [422]", "status = [400]", "a malformed event: answers", "status = [422]"),
+    ('to = "soon"', 'to = "2027-01-01T00:00:00Z"', "a malformed event: answers",
+     "below [[routes]], in place of malformed"),
+    ('path = "delivery-id"', 'path = "trace-id"', "a malformed event: rows", 'path = "delivery-id"'),
+    ('match = "payload-key"\ncolumn = "headers"\npath = "delivery-id"', 'match = "key"\ncolumn = "reason"',
+     "a malformed event: rows", 'match = "payload-key"'),
+    ('status = [400]\nrow = "none"', "status = [200]", "truncated JSON: answers", "status = [400]"),
+    ('status = [400]\nrow = "none"', 'status = [400]\nrow = "dead"', "truncated JSON: rows", 'row = "none"'),
+    ('status = [422]\nrow = "dead"', 'status = [422]\nrow = "none"', "a malformed event: rows", 'row = "dead"'),
+    ("uvicorn service:app", "gunicorn nobody", "processes", "below [target], take out process_match"),
+]  # fmt: skip
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("old", "new", "name", "says"), CORRECTED, ids=lambda value: str(value)[:24])
+def test_what_it_says_to_write_ends_the_finding(
+    write: Callable[..., Path], service: Standing, old: str, new: str, name: str, says: str
+) -> None:
+    path = write((old, new))
+    found = examined(path, service.environ)
+    assert name in failed(found)
+    assert says in "\n".join(one.words for one in step(found, name).corrections).replace("\n  ", "\n")
+    path.write_text(found.corrected)
+    assert step(examined(path, service.environ), name).state is not State.FAIL
+
+
+@pytest.mark.full
+def test_a_profile_without_answers_is_completed_by_one_call(write: Callable[..., Path], service: Standing) -> None:
+    path = write()
+    path.write_text(re.sub(r"\[answers\.valid\].*(?=\[truth\]\n)", "", path.read_text(), flags=re.DOTALL))
+    found = examined(path, service.environ)
+    assert found.exit_code == ExitCode.FAIL
+    path.write_text(found.corrected)
+    assert failed(examined(path, service.environ)) == []
+    assert "status = [202]\nagain = [409]" in found.corrected
+
+
+def test_what_the_target_does_wrong_has_no_key(cluster: Cluster, write: Callable[..., Path]) -> None:
+    database = cluster.create_database("open")
+    with standing_service(database, PARCELS_IGNORES_SEALS="1") as trusting:
+        path = write(url=trusting.url)
+        found = examined(path, trusting.environ)
+    cluster.drop_database(database)
+    assert failed(found)
+    assert found.corrected == path.read_text()
+
+
+def test_what_rows_hold_is_printed_without_control_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surroundings, "load_profile", _raise_with_escape)
+    found = examined(bundled_profile(), {})
+    assert step(found, "profile").said == "key \\x1b[2J"
+
+
+def _raise_with_escape(_: object) -> None:
+    raise Symptom("key \x1b[2J")
 
 
 def test_what_depends_on_it_is_skipped_and_the_rest_is_not(write: Callable[..., Path], service: Standing) -> None:

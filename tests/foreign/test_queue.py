@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from rig.doctor.examination import examine
 from rig.errors import ExitCode
-from tests.cli.commands import QUICK, Ended, rig
+from rig.settings import Settings
+from tests.cli.commands import QUICK, Ended, environment, rig
 from tests.foreign.running import FOLDER
 
 PROFILE = FOLDER / "queue" / "rig.toml"
@@ -49,6 +51,25 @@ def patient(folder: Path, within_s: int) -> Path:
 def test_the_doctor_waits_for_the_rows_and_finds_nothing_wrong() -> None:
     ended = rig("doctor", "--profile", str(PROFILE), "--json", env={"ORDERS_SECRET": SECRET, "ORDERS_JOB_S": "1"})
     assert ended.code == ExitCode.PASS, ended.out
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("job_s", ["0", "1"])
+def test_one_call_of_the_doctor_completes_the_shortest_profile(tmp_path: Path, job_s: str) -> None:
+    """The sixteen lines of the guide, and how to start it."""
+    text = PROFILE.read_text().replace("{profile_dir}", str(PROFILE.parent))
+    text = re.sub(r"malformed = .*\n|\[answers\.valid\][^$]*?(?=\[truth\.canonical\]\n)", "", text)
+    path = tmp_path / "rig.toml"
+    path.write_text(text[: text.index("# What the columns")])
+    environ = {**environment({}), "ORDERS_SECRET": SECRET, "ORDERS_JOB_S": job_s}
+    found = examine(path, Settings(), environ, lambda _: None)
+    assert found.exit_code == ExitCode.FAIL
+    path.write_text(found.corrected)
+    answers = tomllib.loads(found.corrected)
+    assert answers["answers"] == {"valid": {"status": [202]}, "replay": {"status": [202]},
+                                  "invalid_json": {"status": [400]}}  # fmt: skip
+    assert ("arrival" in answers["truth"]) == (job_s == "1")
+    assert examine(path, Settings(), environ, lambda _: None).exit_code == ExitCode.PASS
 
 
 def test_rows_that_a_queue_stores_later_are_waited_for_and_not_lost(tmp_path: Path) -> None:

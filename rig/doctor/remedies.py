@@ -1,0 +1,262 @@
+"""What the profile must say for a finding to be none: keys and values. Whether it should is the reader's to decide.
+
+What the target does wrong whatever a profile says (a row too many, a forged request that is stored) has no key here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg import Connection, sql
+
+from rig.doctor.context import DoctorContext
+from rig.doctor.sample_requests import FORGED, INVALID_JSON, MALFORMED, PERSONAL, REPLAYED, SHARED, VALID, SampleResult
+from rig.evidence.truth import Discrepancy, DiscrepancyKind
+from rig.model import RequestClass, Row
+from rig.profile import Profile, Truth, WebhookRoute
+from rig.profile.edit import Write
+from rig.truth.catalog import find_table, read_catalog
+from rig.truth.session import connect
+from rig.truth.tables import event_tables
+
+_SEARCH_TIMEOUT_MS = 10_000
+_WITHIN_S = 60
+_ALIKE = 0.5
+
+
+def writes_of_answers(context: DoctorContext, name: str) -> tuple[Write, ...]:
+    """Every route answers so: ``[answers]``. Otherwise: ``[routes.answers]``. None for a forged request with a row."""
+    profile, results = context.profile, context.results[name]
+    let_in = [result.key for result in results if result.forgery is not None and result.is_good]
+    if let_in and any(_row_with(context, place, let_in) for place in (Row.CANONICAL, Row.DEAD)):
+        return ()
+    found: dict[str, Mapping[str, Any]] = {}
+    writes: list[Write] = []
+    for index, route in enumerate(profile.routes):
+        own = [result for result in results if result.route == route.name]
+        if all(result.is_right(profile) for result in own):
+            continue
+        if name == VALID and (path := _path_elsewhere(profile, route, own[0])):
+            writes.append(Write(("routes", index), {"path": path}))
+        taken = {result.variant for result in own if result.is_good} if name == MALFORMED else set()
+        if 0 < len(taken) < len(own):
+            writes.append(_without_variants(index, route, taken))
+            own = [result for result in own if not result.is_good]
+        if (values := _right_answers(name, own)) and not all(result.is_right(profile) for result in own):
+            found[route.name] = values
+    kind = results[0].request_class
+    sent = {result.route for result in results}
+    is_common = found.keys() == sent and len({json.dumps(values) for values in found.values()}) == 1
+    if is_common and not any(kind in route.answers for route in profile.routes):
+        return (*writes, Write(("answers", kind.value), next(iter(found.values()))))
+    routes = {route.name: index for index, route in enumerate(profile.routes)}
+    return (*writes, *(Write(("routes", routes[own], "answers", kind.value), found[own]) for own in found))
+
+
+def _right_answers(name: str, results: Sequence[SampleResult]) -> dict[str, Any]:
+    """The answers as they are; empty where they cannot be right."""
+    statuses = [result.response.status for result in results]
+    distinct = list(dict.fromkeys(statuses))
+    first, rest = statuses[0], [status for status in distinct if status != statuses[0]]
+    if 0 in statuses or name == SHARED or (name == VALID and not all(result.is_good for result in results)):
+        return {}
+    if name == REPLAYED:
+        if not results[0].is_good or max(statuses) >= 500:
+            return {}
+        return {"status": [first], "again": rest} if rest and first not in statuses[1:] else {"status": distinct}
+    return {} if name in FORGED and max(statuses) >= 500 else {"status": distinct}
+
+
+def _path_elsewhere(profile: Profile, route: WebhookRoute, result: SampleResult) -> str:
+    """The path that a redirect on the same host leads to."""
+    location = urlsplit(result.response.headers.get("location", ""))
+    base = urlsplit(profile.target.base_url or "")
+    if not 300 <= result.response.status < 400 or location.netloc not in ("", base.netloc) or "<" in route.path:
+        return ""
+    return location.path.removeprefix(base.path.rstrip("/")) + (f"?{location.query}" if location.query else "")
+
+
+def _without_variants(index: int, route: WebhookRoute, taken: Iterable[int]) -> Write:
+    """The ways to spoil the body that the target takes for wrong."""
+    left = [way.model_dump(exclude_none=True) for number, way in enumerate(route.malformed) if number not in taken]
+    return Write(("routes", index), {"malformed": left})
+
+
+def writes_of_rows(context: DoctorContext, name: str, wrong: Sequence[Discrepancy]) -> tuple[Write, ...]:
+    """What the profile says where these rows of one kind of event are right. The same is said once."""
+    writes: list[Write] = []
+    for discrepancy in wrong:
+        writes += (write for write in _writes_of_row(context, name, discrepancy) if write not in writes)
+    return tuple(writes)
+
+
+def _writes_of_row(context: DoctorContext, name: str, wrong: Discrepancy) -> Iterator[Write]:
+    kind, profile = wrong.kind, context.profile
+    request = next(each for each in context.sample_requests if each.scenario.label == wrong.scenario_run)
+    index = [route.name for route in profile.routes].index(request.scenario.route)
+    request_class = request.scenario.shares[0].request_class
+    group = [group for group in context.truth.groups if group.scenario_run == wrong.scenario_run]
+    if kind is DiscrepancyKind.LOST and profile.row(request_class, request.scenario.route) is Row.DEAD:
+        results = context.results[name]
+        matched = _match_elsewhere(context, results)
+        yield matched or Write(_answers_of(profile, index, request_class), {"row": "none"})
+    elif kind is DiscrepancyKind.LOST:
+        yield _key_elsewhere(context, index, wrong.key) or _longer(profile.truth)
+    elif kind is DiscrepancyKind.WRONG_CORRELATION:
+        sent = {result.correlation for result in context.results[name]}
+        row = _row_with(context, Row.CANONICAL, [wrong.key])
+        yield Write(("truth", "canonical"), {"correlation": next((name for name in row if row[name] in sent), None)})
+    elif kind is DiscrepancyKind.ALTERED:
+        yield from _unmapped(profile, index, wrong.detail)
+    elif kind is DiscrepancyKind.FORGED and profile.truth.dead is not None and "as a dead row" in wrong.detail:
+        if profile.truth.dead.table:
+            yield Write(("truth",), {"rejections": [profile.truth.dead.table]})
+    elif kind in (DiscrepancyKind.UNEXPECTED, DiscrepancyKind.MISROUTED):
+        if name == PERSONAL and any(each.canonical for each in group):
+            yield from _accepted_personal_data(context, index)
+        elif name == MALFORMED and any(each.canonical for each in group):
+            taken = {result.variant for result in context.results[name] if result.key == wrong.key}
+            yield _without_variants(index, profile.routes[index], taken)
+        elif name in (MALFORMED, INVALID_JSON, PERSONAL) and any(each.dead for each in group):
+            yield Write(_answers_of(profile, index, request_class), {"row": "dead"})
+
+
+def _answers_of(profile: Profile, index: int, request_class: RequestClass) -> tuple[str | int, ...]:
+    """The table with the answer of a route: its own where there are several routes."""
+    if len(profile.routes) == 1 and request_class not in profile.routes[0].answers:
+        return ("answers", request_class.value)
+    return ("routes", index, "answers", request_class.value)
+
+
+def _longer(truth: Truth) -> Write:
+    within_s = _WITHIN_S if truth.arrival is None else 2 * int(truth.arrival.within_s + 1)
+    return Write(("truth", "arrival"), {"within_s": within_s})
+
+
+def _unmapped(profile: Profile, index: int, detail: str) -> Iterator[Write]:
+    """Without the fields that a discrepancy names."""
+    dead = profile.truth.dead
+    tables: list[tuple[tuple[str | int, ...], Iterable[str]]] = [
+        (("routes", index, "fields"), profile.routes[index].fields),
+        (("truth", "canonical", "fields"), profile.truth.canonical.fields),
+        (("truth", "dead", "fields"), dead.fields if dead is not None else ()),
+    ]
+    for table, columns in tables:
+        title = "dead letter's {}: " if "dead" in table else "{}: "
+        if named := [column for column in columns if title.format(column) in f"; {detail}"]:
+            yield Write(table, dict.fromkeys(named))
+            return
+
+
+def _accepted_personal_data(context: DoctorContext, index: int) -> Iterator[Write]:
+    """The policy of a service that takes an event with personal data."""
+    yield _kept(context) or Write(("personal_data",), {"policy": "scrub"})
+    own = context.profile.answers.of(RequestClass.PERSONAL)
+    if own is not None and own.row is not None:
+        yield Write(("answers", "personal"), {"row": "canonical"})
+
+
+def _kept(context: DoctorContext) -> Write | None:
+    """The policy of a service that keeps personal data where it was found; None where it was found in no column."""
+    places = list(dict.fromkeys(hit.place for hit in context.truth.canary_hits if not hit.in_log))
+    known = [place for place in context.profile.personal_data.columns if place not in places]
+    return Write(("personal_data",), {"policy": "keep", "columns": [*known, *places]}) if places else None
+
+
+def writes_of_personal_data(context: DoctorContext) -> tuple[Write, ...]:
+    """None where logs alone have it: no profile may allow that."""
+    return (kept,) if (kept := _kept(context)) is not None else ()
+
+
+def _key_elsewhere(context: DoctorContext, index: int, key: str) -> Write | None:
+    """Where else the canonical table has the key of an event; None where it has it nowhere."""
+    own = context.profile.truth.canonical
+    row = _row_with(context, Row.CANONICAL, [key, key.replace("-", "")])
+    column = next((name for name, value in row.items() if value == key), None)
+    if column is not None and column != own.key:
+        return Write(("truth", "canonical"), {"key": column})
+    held = str(row.get(own.key, ""))
+    if held.endswith(key) and own.table is not None:
+        name, table = _quoted(own.key), ".".join(map(_quoted, own.table.split(".")))
+        statement = f"SELECT substr(t.{name}::text, {len(held) - len(key) + 1}) AS rig_key, t.* FROM {table} AS t"
+        return Write(("truth", "canonical"), {"table": None, "sql": statement, "key": "rig_key"})
+    body = context.profile.routes[index].body
+    if held.endswith(key.replace("-", "")) and "<event>" in body:
+        return Write(("routes", index), {"body": body.replace("<event>", "<key>")})
+    return None
+
+
+def _match_elsewhere(context: DoctorContext, results: Sequence[SampleResult]) -> Write | None:
+    """By what else the dead letters name these requests; None where they name none."""
+    for token in ("key", "correlation"):
+        texts = [getattr(result, token) for result in results]
+        row = _row_with(context, Row.DEAD, texts)
+        for column, *path in _places(row, texts):
+            if not path:
+                return Write(("truth", "dead"), {"match": token, "column": column, "path": None})
+            if not any("." in step for step in path):
+                values = {"match": f"payload-{token}", "column": column, "path": ".".join(path)}
+                return Write(("truth", "dead"), values)
+    return None
+
+
+def _places(value: Any, texts: Sequence[str], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every place of a document that holds one of these texts and nothing else."""
+    if isinstance(value, Mapping | list):
+        for step, inner in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from _places(inner, texts, (*path, str(step)))
+    elif value in texts:
+        yield path
+
+
+def _quoted(name: str) -> str:
+    return sql.Identifier(name).as_string()
+
+
+def _row_with(context: DoctorContext, place: Row, texts: Sequence[str]) -> dict[str, Any]:
+    """A row of an event table that has one of these texts in any column; empty where none has, or it takes too long."""
+    query = sql.SQL(
+        "SELECT row_to_json(rig_row)::text FROM (SELECT * FROM {}) AS rig_row WHERE row_to_json(rig_row)::text ~* {}"
+        " LIMIT 1"
+    )
+    try:
+        with connect(context.store.truth_dsn) as connection:
+            connection.execute(sql.SQL("SET statement_timeout = {}").format(sql.Literal(_SEARCH_TIMEOUT_MS)))
+            tables = event_tables(connection, context.profile.truth)
+            source = tables.canonical.sql if place is Row.CANONICAL else tables.dead_source
+            found = connection.execute(query.format(source, sql.Literal("|".join(texts)))).fetchone()
+    except psycopg.Error:
+        return {}
+    row: dict[str, Any] = json.loads(found[0]) if found else {}
+    return row
+
+
+def writes_of_tables(connection: Connection[Any], truth: Truth) -> tuple[Write, ...]:
+    """The table or column that is named most like one that is missing; nothing where none is like it."""
+    catalog = read_catalog(connection)
+    there = {schema for schema, _ in catalog}
+    if not there.issuperset(truth.schemas):
+        schemas = [schema for schema in truth.schemas if schema in there] or _alike(truth.schemas[0], there)
+        return (Write(("truth",), {"schemas": schemas}),) if schemas else ()
+    for section, own in (("canonical", truth.canonical), ("dead", truth.dead)):
+        if own is None or own.table is None:
+            continue
+        columns = find_table(catalog, own.table, list(truth.schemas))
+        if columns is None:
+            names = [f"{schema}.{table}" if schema not in truth.schemas else table for schema, table in catalog]
+            same = [name for name in names if name.endswith(f".{own.table}")] or _alike(own.table, names)
+            return (Write(("truth", section), {"table": same[0]}),) if same else ()
+        for key in ("tenant", "key", "correlation", "channel", "column"):
+            column = getattr(own, key, None)
+            if column is not None and column not in columns and (same := _alike(column, columns)):
+                return (Write(("truth", section), {key: same[0]}),)
+    return ()
+
+
+def _alike(name: str, names: Iterable[str]) -> list[str]:
+    return get_close_matches(name, list(names), 1, _ALIKE)
