@@ -7,9 +7,16 @@ adopt must not be able to accept bad tokens. Never use one in a real service.
 
 from __future__ import annotations
 
+import base64
+import json
+import os
+import re
+import signal
 import socket
 import time
-from collections.abc import Mapping
+import urllib.request
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -126,3 +133,147 @@ class HangingUp(_FlawedVerifier):
                 with socket.create_connection(self._address, timeout=1.0) as connection:
                     connection.sendall(b"GET /.well-known/jwks.json HTTP/1.1\r\nHost: ")
             raise
+
+
+class Eager(_FlawedVerifier):
+    """Fetches for itself when it is made, again and again, and counts that."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        for _ in range(_EAGER_FETCHES):
+            urllib.request.urlopen(environ["JWKS_URL"], timeout=5).close()
+
+    @property
+    def fetches(self) -> int:
+        """Fetches that this process made."""
+        return self._inner.fetches + _EAGER_FETCHES
+
+    def __call__(self, token: str) -> Claims:
+        """The claims of a valid token."""
+        return self._inner(token)
+
+
+class Forgetful(_FlawedVerifier):
+    """Counts none of its fetches."""
+
+    @property
+    def fetches(self) -> int:
+        """None, it says."""
+        return 0
+
+    def __call__(self, token: str) -> Claims:
+        """The claims of a valid token."""
+        return self._inner(token)
+
+
+class Hasty(_FlawedVerifier):
+    """Hardly waits for the fetch of another process."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__({**environ, "JWKS_WAIT_TIMEOUT_S": "0.01"})
+
+    def __call__(self, token: str) -> Claims:
+        """The claims of a valid token."""
+        return self._inner(token)
+
+
+class Dying(_FlawedVerifier):
+    """Dies of a token without an algorithm."""
+
+    def __call__(self, token: str) -> Claims:
+        """The claims of a valid token."""
+        if _is_unsigned(*_read(token)):
+            signal.raise_signal(signal.SIGSEGV)
+        return self._inner(token)
+
+
+class Stumbling(_FlawedVerifier):
+    """Takes for granted that a token has three parts."""
+
+    def __call__(self, token: str) -> Claims:
+        """The claims of a valid token."""
+        if token.count(".") != 2:
+            raise IndexError("list index out of range")
+        return self._inner(token)
+
+
+class _Gullible(_FlawedVerifier):
+    """Accepts tokens of one kind that the reference refuses."""
+
+    def __init__(self, accepts: Callable[[Claims, Claims], bool], environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._accepts = accepts
+
+    def __call__(self, token: str) -> Claims:
+        """The claims of a valid token, and of one that is believed."""
+        try:
+            return self._inner(token)
+        except VerifierError:
+            header, claims = _read(token)
+            if self._accepts(header, claims):
+                return claims
+            raise
+
+
+def _read(token: str) -> tuple[Claims, Claims]:
+    """Header and claims, unverified; empty where there are none, ``malformed`` where it is no token."""
+    try:
+        parts = [json.loads(base64.urlsafe_b64decode(part + "==")) for part in token.split(".")[:2]]
+    except ValueError:
+        return {"malformed": True}, {}
+    if len(parts) != 2 or not all(isinstance(part, dict) for part in parts):
+        return {"malformed": True}, {}
+    return {
+        **parts[0],
+        "bare": set(parts[0]) <= {"alg", "kid", "typ"} and re.fullmatch(r"[\w-]+\.[\w-]+\.[\w-]*", token),
+        "bytes": len(token),
+    }, parts[1]
+
+
+def _is_unsigned(header: Claims, claims: Claims) -> bool:
+    return header.get("alg") in ("none", "None", "NONE", "nOnE")
+
+
+def _key_is_of_algorithm(header: Claims) -> bool:
+    return str(header.get("kid")).startswith(f"k-{str(header.get('alg')).lower()}-") and bool(header.get("bare"))
+
+
+def _is_in_force(claims: Claims) -> bool:
+    return "filler" not in claims and claims.get("nbf", 0) < time.time() < claims.get("exp", 0)
+
+
+def _is_for_us(claims: Claims) -> bool:
+    return claims.get("aud") == os.environ["JWKS_AUDIENCE"] and claims.get("iss") == os.environ["JWKS_ISSUER"]
+
+
+_EAGER_FETCHES = 5
+_BELIEVED: Mapping[str, Callable[[Claims, Claims], bool]] = {
+    "signature": lambda header, claims: (
+        header.get("alg") == "RS256" and _key_is_of_algorithm(header) and _is_in_force(claims) and _is_for_us(claims)
+    ),
+    "none": _is_unsigned,
+    "hmac": lambda header, claims: header.get("alg") == "HS256",
+    "algorithm": lambda header, claims: (
+        str(header.get("alg"))[:2] in ("RS", "ES", "Ed")
+        and str(header.get("kid")).startswith("k-")
+        and bool(header.get("bare"))
+        and not _key_is_of_algorithm(header)
+    ),
+    "expired": lambda header, claims: _key_is_of_algorithm(header) and claims.get("exp", time.time()) < time.time(),
+    "early": lambda header, claims: _key_is_of_algorithm(header) and claims.get("nbf", 0) > time.time(),
+    "issuer": lambda header, claims: _key_is_of_algorithm(header) and claims.get("iss") != os.environ["JWKS_ISSUER"],
+    "audience": lambda header, claims: (
+        _key_is_of_algorithm(header) and claims.get("aud") != os.environ["JWKS_AUDIENCE"]
+    ),
+    "key": lambda header, claims: bool({"jwk", "jku", "x5u"} & set(header)),
+    "size": lambda header, claims: header.get("bytes", 0) > 50_000,
+    "form": lambda header, claims: bool(header.get("malformed")),
+}
+
+
+def __getattr__(name: str) -> Callable[[Mapping[str, str]], Any]:
+    """``accepting_KIND`` is a factory of verifiers that accept one kind of forged tokens."""
+    kind = name.removeprefix("accepting_")
+    if kind not in _BELIEVED:
+        raise AttributeError(f"there is no {name}")
+    return partial(_Gullible, _BELIEVED[kind])

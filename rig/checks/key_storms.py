@@ -25,11 +25,13 @@ from rig.checks.key_storm_figures import (
     spans,
 )
 from rig.checks.race_tests import RAN, not_run_gate
+from rig.evidence.bad_tokens import FAILED, FORGED, is_refusal
 from rig.evidence.case import Case
 from rig.evidence.gate import Gate, Verdict
+from rig.evidence.incident import Mishap
 from rig.evidence.key_case import Start, Token
 from rig.evidence.key_storm import Fetch, KeyStorm
-from rig.evidence.storm import FAILED, UNKNOWN_KID
+from rig.evidence.storm import UNKNOWN_KID
 from rig.stats import quantile_figures
 
 KNOWN_P99_LIMIT_S = 0.5
@@ -39,6 +41,8 @@ SCHEDULING_S = 0.35
 TAKEOVER_S = 1.0
 SPARE_CONNECTIONS = 4
 _FAILURES_MIN = 3
+_TOKEN_SHOWN = 60
+_HUNG = "Hung"
 
 
 def storm_gates(storm: KeyStorm) -> list[Gate]:
@@ -75,8 +79,9 @@ def _gate(storm: KeyStorm, gate_id: str, rule: Callable[[KeyStorm], _Finding]) -
 
 
 def _of(storm: KeyStorm, *kinds: Token) -> pd.DataFrame:
-    rows = storm.calls[storm.calls["token"].isin([kind.value for kind in kinds])]
+    rows = storm.calls[[Token.of(str(call)) in kinds for call in storm.calls["token"]]]
     if rows.empty:
+        _not_done(storm, "")
         raise _Unjudgeable(f"nobody asked with a token that is {' or '.join(kinds)}")
     return rows
 
@@ -110,6 +115,13 @@ def _not_fetched(storm: KeyStorm, wrong: str) -> str:
     return _not_done(storm, wrong)
 
 
+def _require_fetches(storm: KeyStorm) -> None:
+    """Where nobody fetched there is nothing to judge; where processes gave no report, nobody knows why."""
+    if not storm.fetches:
+        _not_done(storm, "")
+        raise _NotTried("nobody fetched")
+
+
 # --- rules --------------------------------------------------------------------------------------------------------
 
 
@@ -124,6 +136,7 @@ def _single_flight(storm: KeyStorm) -> _Finding:
 
 def _cool_down(storm: KeyStorm) -> _Finding:
     """From the end of a fetch to the start of the next at least the cool-down passes."""
+    _require_fetches(storm)
     cool_down_s = storm.verifier_settings.cool_down_s
     least_s = min(gaps_s(storm), default=None)
     if least_s is None and not _was_asked_after_fetch(storm):
@@ -164,12 +177,115 @@ def _false_accepts(storm: KeyStorm) -> _Finding:
     """No token that was not signed by a key of the set is accepted, and each is refused."""
     rows = _of(storm, Token.UNKNOWN, Token.FORGED)
     accepted = int(rows["accepted"].sum())
-    failed = rows["error"][rows["error"].str.partition(" ")[0] == FAILED]
+    failed = rows["error"][[error.partition(" ")[0] == FAILED for error in rows["error"]]]
     figures = {"asked": len(rows), "accepted": accepted, "failed": len(failed)}
-    wrong = f"{accepted} accepted" if accepted else ""
-    if not wrong and len(failed):
+    wrong = f"{accepted} accepted{_first_incident(storm, Mishap.ACCEPTED)}" if accepted else ""
+    if not wrong and len(failed) and "refusals" not in storm.gates:  # a pack from before that gate
         wrong = f"{len(failed)} neither accepted nor refused ({_count_errors(failed)})"
     return "no bad token is accepted, and each is refused", figures, _require_all_reports(storm, wrong)
+
+
+def _first_incident(storm: KeyStorm, mishap: Mishap, kind: str = "") -> str:
+    """Which token showed it first, to stand behind a finding; the pack has more of it."""
+    for one in storm.incidents:
+        if one.mishap is mishap and one.kind.startswith(kind):
+            return f"; process {one.member}, {one.kind}: {one.token[:_TOKEN_SHOWN] or '(a valid token)'}"
+    return ""
+
+
+def _lives(storm: KeyStorm) -> _Finding:
+    """No token ends a process of the verifier, and none is left without an answer."""
+    lost = [one for one in storm.incidents if one.mishap is Mishap.NO_ANSWER]
+    figures = {"calls": len(storm.calls), "processes": storm.processes, "without_answer": len(lost)}
+    ends = ", ".join(sorted({f"process {one.member} {one.error}" for one in lost}))
+    wrong = f"{ends}{_first_incident(storm, Mishap.NO_ANSWER)}" if lost else ""
+    wrong = _require_all_reports(storm, wrong)
+    if storm.calls.empty and not wrong:
+        raise _Unjudgeable("nobody asked")
+    return "every call comes back, and every process lives", figures, wrong
+
+
+def _refusals(storm: KeyStorm) -> _Finding:
+    """A bad token is refused by an exception that says so: no failure, and no mistake of a program."""
+    rows = _of(storm, Token.UNKNOWN, Token.FORGED)
+    errors = rows["error"][~rows["accepted"].astype(bool) & (rows["error"] != _HUNG)]
+    wrong_errors = errors[[not is_refusal(error, storm.traits.refuses_with) for error in errors]]
+    figures = {"refused": len(errors), "by_error": len(wrong_errors)}
+    wrong = ""
+    if len(wrong_errors):
+        wrong = f"{len(wrong_errors)} met an error ({_count_errors(wrong_errors)})" + _first_incident(
+            storm, Mishap.ERROR
+        )
+    return "a bad token is refused, and meets no error", figures, _require_all_reports(storm, wrong)
+
+
+def _forged(kind: str, what: str) -> Callable[[KeyStorm], _Finding]:
+    """The rule of one kind of forged tokens."""
+
+    def rule(storm: KeyStorm) -> _Finding:
+        if kind in storm.traits.unchecked:
+            raise _NotTried(f"it accepts such tokens by design (unchecked has {kind!r})")
+        rows = storm.calls[storm.calls["token"].astype(str).str.startswith(f"forged {kind} ")]
+        accepted = rows["token"][rows["accepted"].astype(bool)]
+        asked_for = {str(token).rpartition(" ")[2] for token in rows["token"]}
+        figures = {"asked": len(rows), "accepted": len(accepted)}
+        wrong = ""
+        if len(accepted):
+            algorithms = ", ".join(sorted({token.rpartition(" ")[2] for token in accepted} - {"-"}))
+            of = f" of {algorithms}" if algorithms else ""
+            wrong = f"{len(accepted)} accepted{of}{_first_incident(storm, Mishap.ACCEPTED, f'forged {kind} ')}"
+        wrong = _require_all_reports(storm, wrong)
+        left_out = sorted(({"-"} if kind == "form" else set(storm.traits.algorithms)) - asked_for)
+        if left_out and not wrong:
+            of = "" if kind == "form" else f" of {', '.join(left_out)}"
+            raise _Unjudgeable(f"nobody asked with such a token{of}")
+        return f"no token {what} is accepted", figures, wrong
+
+    rule.__doc__ = f"No token {what} is accepted."
+    return rule
+
+
+def _start(storm: KeyStorm) -> _Finding:
+    """Until the release the fleet fetches no more than one process would."""
+    starts = [fetch.start_ns for fetch in storm.early]
+    span_s = (max(starts) - min(starts)) / 1e9 if starts else 0.0
+    limit = 1 + int(span_s / storm.verifier_settings.cool_down_s)
+    figures = {"fetches_before_release": storm.before, "limit": limit}
+    rule = f"at most {limit} fetches of the whole fleet before its release"
+    wrong = f"{storm.before} fetches" if storm.before > limit else ""
+    wrong = _require_all_reports(storm, wrong)
+    if storm.calls.empty and not storm.before:
+        raise _NotTried("nobody asked")
+    return rule, figures, wrong
+
+
+def _own_count(storm: KeyStorm) -> _Finding:
+    """The fetches that the subject counts itself are those of the origin."""
+    if storm.own is None:
+        raise _NotTried("the subject does not count its fetches, or not every process reported")
+    total = storm.before + len(storm.fetches)
+    if not total and not storm.own:
+        raise _NotTried("nobody fetched")
+    figures = {"own_total": storm.own, "origin_total": total}
+    wrong = f"it counts {storm.own}, the origin {total}" if storm.own != total else ""
+    return "the subject counts as many fetches as the origin", figures, wrong
+
+
+def _waits(storm: KeyStorm) -> _Finding:
+    """While another process fetches its key, a valid token waits and is not refused."""
+    if not storm.traits.waits:
+        raise _NotTried("it is not promised that callers wait (waits)")
+    rows = _of(storm, Token.ROTATED)
+    refused = rows["error"][~rows["accepted"].astype(bool)]
+    meanwhile = sum(
+        bool(((rows["start_ns"] < end_ns) & (rows["end_ns"] > start_ns)).any()) for start_ns, end_ns in spans(storm)
+    )
+    figures = {"asked": len(rows), "refused": len(refused), "fetches_meanwhile": meanwhile}
+    wrong = f"{len(refused)} refused ({_count_errors(refused)})" if len(refused) else ""
+    wrong = _require_all_reports(storm, wrong)
+    if not meanwhile and not wrong:
+        raise _Unjudgeable("nobody asked while its key was fetched")
+    return "no valid token is refused while its key is fetched", figures, wrong
 
 
 def _known_key_ids(storm: KeyStorm) -> _Finding:
@@ -221,11 +337,13 @@ def _rotation(storm: KeyStorm) -> _Finding:
     limit_s = (0.0 if over else storm.verifier_settings.cool_down_s) + fetch_s + SCHEDULING_S
     refused = rows[~rows["accepted"].astype(bool)]
     window_s = max(0.0, (float(refused["end_ns"].max()) - rotation.at_ns) / 1e9) if len(refused) else 0.0
+    last = rows.sort_values("start_ns").groupby("member")["accepted"].last().astype(bool)
+    cut_off = not last.all()
     accepting = int(rows[rows["accepted"].astype(bool)]["member"].nunique())
     figures = {
         "asked": len(rows),
         "false_rejects": len(refused),
-        "window_s": round(window_s, 3),
+        "window_at_least_s" if cut_off else "window_s": round(window_s, 3),
         "limit_s": round(limit_s, 3),
         "processes_that_accept": accepting,
         **_wait_figures(rows),
@@ -234,7 +352,9 @@ def _rotation(storm: KeyStorm) -> _Finding:
     rule = f"after a rotation a valid token is refused for at most {limit_s:.2f} s ({parts}), then accepted"
     wrong = ""
     if window_s > limit_s:
-        wrong = f"still refused after {window_s:.2f} s"
+        least = "at least " if cut_off else ""
+        end = f", when the storm ended, by {(~last).sum()} of {len(last)} processes" if cut_off else ""
+        wrong = f"still refused after {least}{window_s:.2f} s{end}"
     elif accepting < rows["member"].nunique():
         wrong = f"only {accepting} of {rows['member'].nunique()} processes came to accept it"
     return rule, figures, _require_all_reports(storm, wrong)
@@ -339,7 +459,9 @@ def _recovery(storm: KeyStorm) -> _Finding:
     }
     rule = f"the fleet fetches again within {limit_s:.2f} s of the origin's return, and every process serves known keys"
     if recovery_s is None or recovery_s > limit_s:
-        return rule, figures, _not_done(storm, f"fetched after {recovery_s} s")
+        left_s = (storm.ended_ns - back.at_ns) / 1e9
+        late = f"no fetch for at least {left_s:.2f} s" if recovery_s is None else f"fetched after {recovery_s:.2f} s"
+        return rule, figures, _not_done(storm, late)
     all_serve = served == rows["member"].nunique()
     return rule, figures, _require_all_reports(storm, "" if all_serve else f"only {served} processes serve")
 
@@ -384,14 +506,15 @@ def _connections(storm: KeyStorm) -> _Finding:
         "most_lock_waits": waiting,
     }
     rule = f"at most {limit} connections are opened by {storm.processes} processes"
-    return rule, figures, f"{storm.connections.opened} were opened" if storm.connections.opened > limit else ""
+    wrong = f"{storm.connections.opened} were opened" if storm.connections.opened > limit else ""
+    return rule, figures, _require_all_reports(storm, wrong)
 
 
 def _ledger(storm: KeyStorm) -> _Finding:
     """The origin and the recording proxy count the same number of fetches."""
+    if not storm.proxy_fetches:
+        _require_fetches(storm)
     total = storm.before + len(storm.fetches)
-    if not storm.fetches and not storm.proxy_fetches:
-        raise _NotTried("nobody fetched, so there was nothing to count")
     figures = {
         "origin": len(storm.fetches),
         "proxy_fetches": len(storm.proxy_fetches),
@@ -407,15 +530,21 @@ _RULES: Mapping[str, Callable[[KeyStorm], _Finding]] = {
     "floor": _cool_down,
     "amplification": _amplification,
     "false-accepts": _false_accepts,
+    "lives": _lives,
+    "refusals": _refusals,
+    **{f"forged-{kind}": _forged(kind, what) for kind, what in FORGED.items()},
+    "start": _start,
     "known-kids": _known_key_ids,
     "follower-wait": _follower_wait,
     "rotation": _rotation,
+    "waits": _waits,
     "backoff": _backoff,
     "jitter": _jitter,
     "recovery": _recovery,
     "takeover": _takeover,
     "connections": _connections,
     "ledger": _ledger,
+    "own-count": _own_count,
 }
 GATES = tuple(_RULES)
 KINDS = tuple(

@@ -91,18 +91,25 @@ def _if(so: object, words: str) -> str:
 
 def _migration_race(gates: _Gates[MigrationFigures]) -> list[Gate]:
     it = gates.it
-    failed = sum(count for code, count in it.exit_codes.items() if code not in ("0", "none"))
-    failed_again = sum(count for code, count in it.second_exit_codes.items() if code not in ("0", "none"))
+    failed = _count_failed(it.exit_codes) - it.refused
+    failed_again = _count_failed(it.second_exit_codes) - it.second_refused
     again = _if(failed_again, f"{failed_again} replicas failed")
     nothing = _if(not it.commands_expected, "a lone replica changes nothing: there was nothing to race for")
-    alone = _if(it.racing < 2, "no two replicas ran at the same time: nobody raced")
-    once = ("replicas", "racing", "commands", "commands_expected", "rows", "rows_expected", "differences")
+    alone = _nobody_raced(it)
+    compared = ("commands", "commands_expected", "rows", "rows_expected", "differences", "not_compared")
+    runs = sum(it.exit_codes.values())
+    nobody = _if(it.nobody_migrated, f"in {it.nobody_migrated} of {len(it.met or [0])} races no replica migrated")
     return [
-        gates.gate("once", *once, wrong="; ".join(it.differences[:3]), weak=nothing or alone),
+        gates.gate(
+            "once",
+            *("replicas", "racing", "met", *compared),
+            wrong="; ".join(it.differences[:3]),
+            weak=nothing or alone,
+        ),
         gates.gate(
             "exit",
-            *("replicas", "exit_codes", "said", "elapsed_s"),
-            wrong=_if(failed, f"{failed} of {it.replicas} replicas failed: {', '.join(it.said[:2])}"),
+            *("replicas", "met", "exit_codes", "refused", "said", "elapsed_s"),
+            wrong=_if(failed, f"{failed} of {runs} replicas failed: {', '.join(it.said[:2])}") or nobody,
             weak=alone or _if(not it.exit_codes, "no replica was seen to end"),
         ),
         gates.gate(
@@ -114,17 +121,32 @@ def _migration_race(gates: _Gates[MigrationFigures]) -> list[Gate]:
     ]
 
 
+def _count_failed(exit_codes: Mapping[str, int]) -> int:
+    return sum(count for code, count in exit_codes.items() if code not in ("0", "none"))
+
+
+def _nobody_raced(it: MigrationFigures) -> str:
+    if it.met is None:  # a pack from before it was counted
+        return _if(it.racing < 2, "no two replicas ran at the same time: nobody raced")
+    raced = sum(met >= 2 for met in it.met)
+    return _if(not raced, f"in none of {len(it.met)} races a second replica was there when the first changed something")
+
+
 def _scheduler_claim(gates: _Gates[ClaimFigures]) -> list[Gate]:
     it = gates.it
     failed = {code: count for code, count in it.exit_codes.items() if code != "0"}
     is_incomplete = gates.is_whole and (it.unfinished or it.jobs_without_effect)
+    left = f"{it.unfinished} jobs are not done, {it.jobs_without_effect} had no effect"
+    if it.lease_s is not None:
+        left = f"never done: {left}, and none was done for {it.lease_s:g} s"
+    elif it.held and it.unfinished:
+        left += f" (the killed replica held {len(it.held)}; if they come back after a time, say so in lease_s)"
     return [
         _once(gates),
         gates.gate(
             "all",
-            *("jobs", "jobs_without_effect", "unfinished", "killed", "exit_codes", "elapsed_s"),
-            wrong=_if(is_incomplete, f"{it.unfinished} jobs are not done, {it.jobs_without_effect} had no effect")
-            or _if(failed, f"replicas ended with {failed}"),
+            *("jobs", "jobs_without_effect", "unfinished", "killed", "recovered_after_s", "exit_codes", "elapsed_s"),
+            wrong=_if(is_incomplete, left) or _if(failed, f"replicas ended with {failed}"),
             weak=_if(not it.jobs, "there was no job")
             or _if(not it.killed, "no replica was seen holding a job, so none was killed in the middle of one"),
         ),

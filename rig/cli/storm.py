@@ -77,7 +77,7 @@ def storm_(
 
     choice = introduce(profile, reference)
     settings = Settings(seed=seed, out=out, allow_host=allow_host)
-    job = Job("storm", ("rig", *sys.argv[1:]), settings, choice.load(), choice.path.resolve().parent)
+    job = Job("storm", ("rig", *sys.argv[1:]), settings, choice.load(storms_suffice=True), choice.path.resolve().parent)
     with ConsoleReporter(terminal()) as reporter:
         protections = tuple(OLD_PROTECTIONS.get(one, one) for one in without)
         options = StormOptions(processes, protections, cases, subject, key_ids, scoreboard)

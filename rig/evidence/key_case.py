@@ -24,7 +24,12 @@ class Token(StrEnum):
     UNKNOWN = "unknown"
     """Its key id is in no set: refused."""
     FORGED = "forged"
-    """Names a known key but was signed by another: refused."""
+    """Forged in one of the ways of ``rig.evidence.bad_tokens``: refused."""
+
+    @classmethod
+    def of(cls, call: str) -> Token:
+        """The kind of a token in a table of calls, where more may follow its first word."""
+        return cls(call.partition(" ")[0])
 
 
 class Start(StrEnum):
@@ -49,7 +54,7 @@ class TokenClient:
 
     It makes ``count`` calls (None: the storm's ``key_ids``; 0: as many as fit before ``until_s``), one every ``pace_s``
     at most. A ``background`` client goes on until the other clients of its process have ended. Every twentieth token of
-    an ``UNKNOWN`` client is a forged one.
+    an ``UNKNOWN`` client is a forged one. A ``FORGED`` client sends each forged token once.
     """
 
     token: Token

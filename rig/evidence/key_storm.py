@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, fields
 
 import pandas as pd
 
+from rig.evidence.incident import Incident
 from rig.evidence.key_case import Start
 from rig.evidence.storm import REFERENCE
-from rig.evidence.verifier_settings import VerifierSettings
+from rig.evidence.verifier_settings import VerifierSettings, VerifierTraits
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,8 @@ class DatabaseConnections:
 
 
 CALL_COLUMNS = ("member", "token", "start_ns", "end_ns", "accepted", "error")
-"""One row for each verification: ``token`` as in ``Token``, ``error`` the class of the exception, empty if accepted."""
+"""One row for each verification: ``token`` as in ``Token`` (``forged`` with its kind and algorithm), ``error`` the
+class of the exception, empty if accepted."""
 
 
 def no_calls() -> pd.DataFrame:
@@ -83,10 +85,11 @@ class KeyStormSummary:
     """The evidence of one case, without its verifications.
 
     ``not_run`` says why the case was not run, and ``asked`` whether it was asked for by name. ``missing`` names the
-    members without a report. ``before`` counts the fetches before the release. ``fetches`` and ``proxy_fetches`` are
-    those since, as origin and recording proxy counted them; ``own`` is the subject's own count of all (None: it keeps
-    none). ``connections`` is None where the subject has no connection to the rig's database. A ``display_only`` storm
-    is shown and not judged; ``note`` says what its subject does. Packs of earlier releases may have no ``start``.
+    members without a report. ``early`` are the fetches before the release, and ``before`` is their number. ``fetches``
+    and ``proxy_fetches`` are those since, as origin and recording proxy counted them; ``own`` is the subject's own
+    count of all (None: it keeps none). ``connections`` is None where the subject has no connection to the rig's
+    database. A ``display_only`` storm is shown and not judged; ``note`` says what its subject does. Packs of earlier
+    releases may have no ``start``.
     """
 
     case: str
@@ -101,6 +104,7 @@ class KeyStormSummary:
     released_ns: int = 0
     ended_ns: int = 0
     before: int = 0
+    early: tuple[Fetch, ...] = ()
     fetches: tuple[Fetch, ...] = ()
     proxy_fetches: tuple[Fetch, ...] = ()
     own: int | None = None
@@ -109,6 +113,8 @@ class KeyStormSummary:
     holdings: tuple[Holding, ...] = ()
     connections: DatabaseConnections | None = None
     missing: tuple[str, ...] = ()
+    incidents: tuple[Incident, ...] = ()
+    traits: VerifierTraits = field(default_factory=VerifierTraits)
     not_run: str = ""
     asked: bool = False
     display_only: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rig.errors import EvidenceError
@@ -13,11 +13,17 @@ from rig.errors import EvidenceError
 class MigrationFigures:
     """``racing`` is the most replicas that ran at one time; in exit codes ``none`` is a replica without a report.
 
-    ``commands`` and ``rows`` are what the fleet's first run left, ``…_expected`` what a lone replica left.
+    ``met`` is, for each race, how many replicas were there when the first DDL ran; None in packs that were made before
+    it was counted. ``exit_codes`` are of all races, ``refused`` of them are refusals by design,
+    and ``nobody_migrated`` counts the races in which no replica ended with 0. ``commands`` and
+    ``rows`` are what the last race left, ``…_expected`` what a lone replica left. ``not_compared`` are columns.
     """
 
     replicas: int
     racing: int
+    met: list[int] | None = None
+    refused: int = 0
+    nobody_migrated: int = 0
     exit_codes: Mapping[str, int]
     second_exit_codes: Mapping[str, int]
     said: list[str]
@@ -26,7 +32,9 @@ class MigrationFigures:
     rows_expected: int
     rows: int
     differences: list[str]
+    not_compared: list[str] = field(default_factory=list)
     second_changes: list[str]
+    second_refused: int = 0
     elapsed_s: float
 
 
@@ -35,7 +43,8 @@ class ClaimFigures:
     """``repeats`` counts the effects beyond the first of each job.
 
     ``held`` are jobs that the killed replica held. It and what follows from it (``repeats_unexplained``,
-    ``unexplained``) are None where the profile has no ``held_sql``.
+    ``unexplained``) are None where the profile has no ``held_sql``. ``recovered_after_s`` is from the kill to the end
+    of the last job, None where the profile has no ``lease_s`` or not all were done.
     """
 
     replicas: int
@@ -49,6 +58,8 @@ class ClaimFigures:
     repeats_unexplained: int | None = None
     unexplained: Mapping[str, int] | None = None
     unfinished: int
+    lease_s: float | None = None
+    recovered_after_s: float | None = None
     killed: bool
     exit_codes: Mapping[str, int]
     elapsed_s: float
@@ -182,8 +193,8 @@ _ALL = (
         ("lock", "ledger"),
         MigrationFigures,
         {
-            "once": "the database holds what a lone replica makes of it: each version applied exactly once",
-            "exit": "every replica ends with exit code 0",
+            "once": "schema and rows are what a lone replica makes of the database: each version applied exactly once",
+            "exit": "every replica ends with exit code 0, or refuses by design while another migrates",
             "second-run": "a second run of all replicas changes nothing and ends with exit code 0",
         },
     ),

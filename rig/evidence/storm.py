@@ -36,8 +36,6 @@ OLD_PROTECTIONS = {"floor": "cool-down", "floor-from-end": "cool-down-from-end"}
 """Names of protections that are accepted until the next release, and what each is called now."""
 
 REFERENCE = "reference"
-FAILED = "Failed"
-"""Name of the exception that a verifier raises for a token that it neither accepted nor refused."""
 
 
 @dataclass(frozen=True, slots=True)

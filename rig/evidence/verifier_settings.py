@@ -1,8 +1,26 @@
-"""The times that a verifier is told to keep to. A frozen value; members of a fleet import it."""
+"""What a verifier is told to keep to, and what it says of itself. Frozen values; members of a fleet import them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from math import ceil
+
+
+@dataclass(frozen=True, slots=True)
+class VerifierTraits:
+    """What a verifier can be asked. The keys of the set go round ``algorithms``; there are ``keys`` of them at first.
+
+    Times are set in multiples of ``grain_s`` (0: any). ``unchecked`` names kinds of forged tokens that it accepts by
+    design. ``waits``: while another process fetches, it lets a caller wait and never refuses a valid token.
+    ``refuses_with`` names exceptions that mean a refusal, though they usually mean a mistake.
+    """
+
+    algorithms: tuple[str, ...] = ("RS256", "ES256", "EdDSA")
+    keys: int = 3
+    grain_s: float = 0.0
+    unchecked: tuple[str, ...] = ()
+    waits: bool = False
+    refuses_with: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +41,13 @@ class VerifierSettings:
         """As environment variables; until the next release those that were renamed under both names."""
         own = {f"JWKS_{one.name.upper()}": f"{getattr(self, one.name):g}" for one in fields(self)}
         return {**own, "JWKS_FLOOR_S": own["JWKS_COOL_DOWN_S"], "JWKS_PATIENCE_S": own["JWKS_WAIT_TIMEOUT_S"]}
+
+    def rounded_to(self, grain_s: float) -> VerifierSettings:
+        """The same in multiples of ``grain_s``, rounded up; a share stays as it is."""
+        if not grain_s:
+            return self
+        times = {one.name: getattr(self, one.name) for one in fields(self) if one.name.endswith("_s")}
+        return replace(self, **{name: ceil(round(time_s / grain_s, 9)) * grain_s for name, time_s in times.items()})
 
     def backoff_s(self, failures: int) -> float:
         """The least wait after so many failures in a row."""

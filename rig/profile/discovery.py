@@ -39,9 +39,9 @@ class ProfileChoice:
     path: Path
     origin: Origin
 
-    def load(self) -> Profile:
-        """The profile; ConfigError where it is wrong."""
-        return load_profile(self.path)
+    def load(self, *, storms_suffice: bool = False) -> Profile:
+        """The profile; ConfigError where it is wrong. ``storms_suffice``: it may have nothing but ``[storms]``."""
+        return load_profile(self.path, storms_suffice=storms_suffice)
 
     def words(self, prefix: str = "--") -> tuple[str, ...]:
         """The words that make the same choice on another command line, in the same folder."""

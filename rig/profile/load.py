@@ -16,6 +16,15 @@ from rig.profile.whole import Profile
 _PROBLEMS_NAMED = 10
 _KEY_SHOWN = 80
 _LARGEST_BYTES = 1 << 20
+_STORMS_ONLY = {"version", "name", "storms"}
+_NO_WEBHOOK: Mapping[str, Any] = {
+    "version": 1,
+    "name": "storms",
+    "target": {"base_url": "http://127.0.0.1:9"},
+    "routes": [{"name": "none", "path": "/", "scheme": "none", "body": '{"id": "<key>"}'}],
+    "truth": {"canonical": {"table": "none", "key": "none"}},
+}
+"""What a profile lacks that says nothing but what the storms are run against."""
 
 
 def bundled_profile(name: str = "reference") -> Path:
@@ -23,8 +32,11 @@ def bundled_profile(name: str = "reference") -> Path:
     return Path(__file__).parents[2] / "scenarios" / "profiles" / f"{name}.toml"
 
 
-def load_profile(path: Path) -> Profile:
-    """Read and validate a profile; ConfigError names file, key and remedy."""
+def load_profile(path: Path, *, storms_suffice: bool = False) -> Profile:
+    """Read and validate a profile; ConfigError names file, key and remedy.
+
+    ``storms_suffice``: it may have nothing but ``[storms]``.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(_LARGEST_BYTES + 1)  # a device or a pipe may never end
@@ -35,12 +47,13 @@ def load_profile(path: Path) -> Profile:
     if len(data) > _LARGEST_BYTES:
         raise ConfigError(f"profile {path} is larger than {_LARGEST_BYTES >> 20} MiB; give --profile a TOML file")
     try:
-        return parse_profile(data.decode(), path).at(path.resolve().parent)
+        text = data.decode()
     except UnicodeDecodeError as error:
         raise ConfigError(f"profile {path} cannot be read: {error}") from None
+    return parse_profile(text, path, storms_suffice=storms_suffice).at(path.resolve().parent)
 
 
-def parse_profile(text: str, path: Path) -> Profile:
+def parse_profile(text: str, path: Path, *, storms_suffice: bool = False) -> Profile:
     """Validate the text of a profile; ``path`` is what errors call it."""
     try:
         raw = tomllib.loads(text)
@@ -48,6 +61,8 @@ def parse_profile(text: str, path: Path) -> Profile:
         raise ConfigError(f"profile {path} is not valid TOML: {error}") from None
     except RecursionError:
         raise ConfigError(f"profile {path} is nested too deeply; no key of a profile lies ten levels deep") from None
+    if storms_suffice and "storms" in raw and raw.keys() <= _STORMS_ONLY:
+        raw = {**_NO_WEBHOOK, **raw}
     return _validate(raw, path)
 
 

@@ -14,13 +14,22 @@ from pydantic import ConfigDict, Field, model_validator
 
 from rig.profile.fields import Command, Header, HeaderValue, OldName, Route, Section, Status, Text, Variable, Word
 
+Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+ForgedKind = Literal[
+    "signature", "none", "hmac", "algorithm", "expired", "early", "issuer", "audience", "key", "size", "form"
+]
+
 
 def _default_env() -> dict[str, str]:
     return {"DATABASE_URL": "{runtime_dsn}", "MIGRATION_DATABASE_URL": "{admin_dsn}"}
 
 
 class VerifierPromises(Section):
-    """What a verifier keeps to, in seconds. The rig cannot set it for a fleet that runs already, so it believes you."""
+    """What a verifier keeps to, in seconds, and what it can be asked. What it cannot be asked is NOT-RUN by name.
+
+    The rig cannot set a fleet that runs already, so it believes you. A factory is told the times of each case, but for
+    those that you state here.
+    """
 
     cool_down_s: Annotated[float, OldName("floor_s")] = Field(default=30, gt=0)
     """How long nobody fetches after the end of a fetch."""
@@ -40,14 +49,27 @@ class VerifierPromises(Section):
     """How long a fetch may take."""
     leader_timeout_s: float = Field(default=5, gt=0)
     """After how long another process takes over from one that stands still in its fetch."""
+    algorithms: tuple[Algorithm, ...] = Field(default=("RS256", "ES256", "EdDSA"), min_length=1)
+    """What it verifies. Valid, unknown and forged tokens are of these."""
+    keys: int = Field(default=3, ge=1, le=64)
+    """How many keys the set has at first; each algorithm has one at least."""
+    grain_s: float = Field(default=0, ge=0)
+    """Its settings are multiples of this: 1 where it takes whole seconds. 0: any."""
+    unchecked: tuple[ForgedKind, ...] = ()
+    """Kinds of forged tokens that it accepts by design: ``audience`` where it knows none."""
+    waits: bool = False
+    """Whether callers wait while another process fetches, so that a valid token is never refused."""
+    refuses_with: tuple[Variable, ...] = ()
+    """Exceptions that mean a refusal, though they usually mean a mistake: ``KeyError``, ``TypeError`` and so on."""
 
 
 class UnknownKid(Section):
     """Processes hand tokens to a verifier, valid ones and ones that name unknown keys. The origin counts its fetches.
 
     The rig is the JWKS origin. A factory finds its address in ``JWKS_URL`` and what to keep to in ``JWKS_COOL_DOWN_S``
-    and so on (the keys of ``promises`` in upper case, with the values of each case). Set a fleet at ``urls`` to fetch
-    from ``origin_port``, and write into ``promises`` what it keeps to.
+    and so on (the times of ``promises`` in upper case, with the values of each case), and its algorithms in
+    ``JWKS_ALGORITHMS``. Set a fleet at ``urls`` to fetch from ``origin_port``, and write into ``promises`` what it
+    keeps to.
     """
 
     subject: Text = "http"
@@ -67,10 +89,13 @@ class UnknownKid(Section):
     so to unknown keys while it cannot fetch."""
     timeout_s: float = Field(default=10, gt=0)
     """How long the rig waits for an answer."""
+    prepare: Command | None = None
+    """Program that makes a factory's tables. It gets ``MIGRATION_DATABASE_URL``, whose role may create, and
+    ``DATABASE_URL``, whose role the verifier has."""
     origin_port: int = Field(default=0, ge=0, le=65535)
     """Port of 127.0.0.1 where the rig's origin listens; 0: a free one, which works for a factory only."""
     promises: VerifierPromises = VerifierPromises()
-    """What the fleet at ``urls`` keeps to."""
+    """What the subject keeps to, and what it can be asked."""
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -96,11 +121,20 @@ class PreparedSection(RaceSection):
 class MigrationRace(RaceSection):
     """Replicas run ``command`` at once on an empty database, then all once more.
 
-    The result must be what a lone replica makes of another empty database.
+    The result, schema and rows, must be what a lone replica makes of another empty database. Columns that differ
+    between two lone replicas (times, random ids) are not compared, nor are numbers from a sequence.
     """
 
     command: Command
     """Program that migrates and ends with exit code 0."""
+    races: int = Field(default=3, ge=1, le=20)
+    """How often they race, each time over a new database."""
+    exit_ok: tuple[Annotated[int, Field(ge=1, le=255)], ...] = ()
+    """Exit codes of a replica that refuses by design while another migrates. One at least must end with 0."""
+    refuses_with: tuple[Text, ...] = ()
+    """Words that such a replica writes, one of them at least; where a crash has the same exit code."""
+    ignore_tables: tuple[Text, ...] = ()
+    """Tables, as ``schema.table``, whose rows are not compared: a log of attempts, for instance."""
     timeout_s: float = Field(default=60, gt=0)
     """How long all replicas may take."""
 
@@ -112,9 +146,14 @@ class SchedulerClaim(PreparedSection):
     """
 
     command: Command
-    """Program of one replica; it ends with exit code 0 when nothing is left to do."""
-    enqueue_sql: Text
+    """Program of one replica; it ends with exit code 0 when nothing is left to do. With ``lease_s`` it need not end."""
+    lease_s: float | None = Field(default=None, gt=0)
+    """After so long another replica has done the job of a dead one. Replicas that end are started again; all get
+    SIGTERM when every job is done, or when none was done for so long. Leave it out where replicas wait for leases."""
+    enqueue_sql: Text | None = None
     """One statement that makes the jobs; it gets their number as ``%(jobs)s``."""
+    enqueue: Command | None = None
+    """Instead of the statement: program that makes the jobs; it may use ``{jobs}``."""
     effects_sql: Text
     """Query for the effects: one row for each, with the job's name in the first column."""
     unfinished_sql: Text
@@ -126,6 +165,12 @@ class SchedulerClaim(PreparedSection):
     """How many jobs."""
     timeout_s: float = Field(default=60, gt=0)
     """How long all replicas may take."""
+
+    @model_validator(mode="after")
+    def _one_way_to_enqueue(self) -> Self:
+        if (self.enqueue_sql is None) == (self.enqueue is None):
+            raise ValueError("give enqueue_sql or enqueue, one of them")
+        return self
 
 
 class RateLimit(PreparedSection):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rig.checks.race_tests import KINDS
+from rig.evidence.bad_tokens import FORGED
 from rig.evidence.gate import Verdict
 from rig.evidence.storm import UNKNOWN_KID
 from rig.machine.supervisor import Supervisor
@@ -65,7 +66,7 @@ class Weakness:
         return {
             f"storm.{case}.{gate}": Verdict.FAIL if gate in self.red else Verdict.PASS
             for gate in GATES[case]
-            if gate not in self.open
+            if gate in self.red or gate not in self.open
         }
 
 
@@ -84,11 +85,20 @@ def _with_flaw(case: str, flaw: str, *red: str, processes: int = _PROCESSES) -> 
 WEAKNESSES = (
     _key_case("random-kids"),
     # All fetch at once: that is also more than one in a cool-down, with no gap between them.
-    _key_case("random-kids", "single-flight", red=("single-flight", "floor", "amplification")),
+    _key_case("random-kids", "single-flight", red=("single-flight", "floor", "amplification"), open_=("start",)),
     _key_case("random-kids", "one-connection", red=("connections",)),
     _with_flaw("random-kids", "believing", "false-accepts"),
     _with_flaw("random-kids", "tripping", "known-kids"),
     _with_flaw("random-kids", "hanging-up", "ledger"),
+    _with_flaw("random-kids", "eager", "start"),
+    _with_flaw("random-kids", "forgetful", "own-count"),
+    _key_case("forged-tokens"),
+    *(_with_flaw("forged-tokens", kind, f"forged-{kind}", processes=2) for kind in FORGED),
+    _with_flaw("forged-tokens", "stumbling", "refusals", processes=2),
+    # Every process dies of the same token, and nobody is left to tell the rest.
+    Weakness(UNKNOWN_KID, (), ("lives",), GATES["forged-tokens"], "forged-tokens", 2, "flawed-dying"),
+    _key_case("rotation-outside"),
+    _with_flaw("rotation-outside", "hasty", "waits"),
     _key_case("cold-start"),
     _key_case("cold-start", "cold-start", red=("single-flight", "floor", "amplification")),
     _key_case("flood"),

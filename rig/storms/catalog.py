@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -32,10 +33,10 @@ def _find_function(storm: str) -> Callable[[RaceTest[Any]], StormReport]:
 _RACE_TESTS = {storm: _find_function(storm) for storm in RACE_TESTS}
 
 
-def require(profile: Profile, storm: str, options: StormOptions) -> None:
+def require(profile: Profile, profile_dir: Path, storm: str, options: StormOptions) -> None:
     """UsageError where the options name what the storm or its subject does not have."""
     if storm == UNKNOWN_KID:
-        require_key_ids(profile, options)
+        require_key_ids(profile, options, profile_dir)
     if storm in RACE_TESTS and options.cases:
         raise UsageError(f"--case: {storm} has no cases")
     if storm in RACE_TESTS and options.without:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from rig.errors import ConfigError, Unavailable
 from rig.machine.child import running
 from rig.storms.fleet import Barrier
-from rig.text import last_lines
+from rig.storms.last_words import error_line, last_lines_of
 
 _PREPARE_TIMEOUT_S = 60.0
 _STOP_S = 5.0
+_POLL_S = 0.02
+_OUTPUT_BYTES = 65536
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +32,34 @@ class Replicas:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """How a replica's command ended, when it ran (monotonic ns), and the last line that it wrote (``said``)."""
+class Workers:
+    """What every member of a fleet of programs runs that need not end by themselves."""
 
-    exit_code: int
+    replicas: Replicas
+    stop_file: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a replica's command ended, when it ran (monotonic ns), and the last ``lines`` that it wrote.
+
+    ``exit_code`` is None where it had not ended when its time was over.
+    """
+
+    exit_code: int | None
     began_ns: int
     ended_ns: int
-    said: str
+    lines: tuple[str, ...] = ()
+
+    @property
+    def said(self) -> str:
+        """The line that says why it ended so."""
+        return f"did not end within {self.elapsed_s:.0f} s" if self.exit_code is None else error_line(self.lines)
+
+    @property
+    def code(self) -> str:
+        """The exit code as a word: ``timeout`` where there is none."""
+        return "timeout" if self.exit_code is None else str(self.exit_code)
 
     @property
     def elapsed_s(self) -> float:
@@ -46,16 +71,40 @@ def be_replica(number: int, payload: Replicas, barrier: Barrier) -> Ended:
     """A fleet's work: run the command from the release to its end. OSError where it cannot be run."""
     barrier()
     began_ns = time.monotonic_ns()
-    done = subprocess.run(
-        payload.command,
-        env={**payload.environ, "REPLICA": str(number)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=payload.timeout_s,
-    )
-    return Ended(done.returncode, began_ns, time.monotonic_ns(), last_lines(done.stderr or done.stdout, if_none=""))
+    environ = {**payload.environ, "REPLICA": str(number)}
+    with (
+        TemporaryFile() as output,
+        running(payload.command, _STOP_S, output=output.fileno(), env=environ) as process,
+    ):
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(payload.timeout_s)
+        exit_code, ended_ns = process.returncode, time.monotonic_ns()
+        written = _last_of(output.fileno())
+    return Ended(exit_code, began_ns, ended_ns, last_lines_of(written))
+
+
+def be_worker(number: int, payload: Workers, barrier: Barrier) -> Ended:
+    """As ``be_replica``, of a program that need not end: it is started again until the stop file is there.
+
+    How it ends after that is its own affair. One that ends otherwise than with exit code 0 before is not started again.
+    """
+    barrier()
+    began_ns = time.monotonic_ns()
+    environ = {**payload.replicas.environ, "REPLICA": str(number)}
+    with TemporaryFile() as output:
+        exit_code: int | None = 0
+        while exit_code == 0 and not payload.stop_file.exists():
+            with running(payload.replicas.command, _STOP_S, output=output.fileno(), env=environ) as process:
+                while process.poll() is None and not payload.stop_file.exists():
+                    time.sleep(_POLL_S)
+                exit_code = process.returncode or 0
+        written = _last_of(output.fileno())
+    return Ended(exit_code, began_ns, time.monotonic_ns(), last_lines_of(written))
+
+
+def _last_of(file: int) -> str:
+    """The end of a file that others may still write to."""
+    return os.pread(file, _OUTPUT_BYTES, max(0, os.fstat(file).st_size - _OUTPUT_BYTES)).decode(errors="replace")
 
 
 def prepare(command: Sequence[str], environ: Mapping[str, str], key: str) -> None:
@@ -67,7 +116,9 @@ def prepare(command: Sequence[str], environ: Mapping[str, str], key: str) -> Non
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ConfigError(f"{key} could not be run: {error}") from None
     if done.returncode != 0:
-        raise Unavailable(f"{key} ended with exit code {done.returncode}: {last_lines(done.stderr)}")
+        raise Unavailable(
+            f"{key} ended with exit code {done.returncode}: {error_line(last_lines_of(done.stdout, done.stderr))}"
+        )
 
 
 @contextmanager

@@ -3,6 +3,9 @@
 Each note has the backend that ran the command and, for a refresh, its beginning and end. A command that was rolled back
 has no note. The notes lie in the schema ``rig_ledger`` of the storm's own database. Only a superuser can make an event
 trigger; on a server of its own the rig is one.
+
+Where it is asked to, every session passes a gate when it begins, and every DDL command another: locks that the rig can
+hold (``LOGIN_GATE``, from PostgreSQL 17 on, and ``DDL_GATE``).
 """
 
 from __future__ import annotations
@@ -18,6 +21,10 @@ from psycopg.rows import class_row
 from rig.errors import Unavailable
 
 SCHEMA = "rig_ledger"
+DDL_GATE = 0x51D_6A7E
+LOGIN_GATE = 0x51D_6A7F
+"""The advisory locks that a DDL command, or a session, asks for before it begins."""
+LOGIN_SINCE = 170_000
 
 _INSTALL: LiteralString = """
 CREATE SCHEMA rig_ledger;
@@ -48,6 +55,17 @@ CREATE EVENT TRIGGER rig_ledger_start ON ddl_command_start
 CREATE EVENT TRIGGER rig_ledger_end ON ddl_command_end EXECUTE FUNCTION rig_ledger.note_end();
 """
 
+# The lock timeout of whoever migrates is meant for other locks.
+_GATE: LiteralString = """
+CREATE FUNCTION rig_ledger.pass_{name}() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = 0 AS $$
+BEGIN
+    PERFORM pg_advisory_lock_shared({key});
+    PERFORM pg_advisory_unlock_shared({key});
+END $$;
+CREATE EVENT TRIGGER rig_ledger_{name} ON {name} EXECUTE FUNCTION rig_ledger.pass_{name}();
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Note:
@@ -70,11 +88,15 @@ class Note:
         return asdict(self)
 
 
-def install(admin_dsn: str) -> None:
+def install(admin_dsn: str, *, gated: bool = False) -> None:
     """Begin to take notes in a database; Unavailable where the role may not make an event trigger."""
     try:
         with psycopg.connect(admin_dsn, application_name="rig-ledger", connect_timeout=10) as connection:
             connection.execute(_INSTALL)
+            if gated:
+                connection.execute(_GATE.format(name="ddl_command_start", key=DDL_GATE).encode())
+            if gated and connection.info.server_version >= LOGIN_SINCE:
+                connection.execute(_GATE.format(name="login", key=LOGIN_GATE).encode())
     except psycopg.errors.InsufficientPrivilege as error:
         raise Unavailable(
             f"the rig cannot make the event trigger that notes DDL commands: {str(error).splitlines()[0]}; "

@@ -13,7 +13,7 @@ A module of its own for each test holds what the members do. ``rig.evidence.race
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Generic, TypeVar
@@ -100,6 +100,10 @@ class RaceTest(Generic[Section]):
             if isinstance(self.section, PreparedSection) and self.section.prepare is not None:
                 prepare(self.command("prepare"), environ, self.key("prepare"))
             yield PreparedDatabase(database, environ)
+
+    def blanked(self, lines: Iterable[str]) -> list[str]:
+        """What a replica wrote, without the run's secrets."""
+        return [self.environment.secrets.blank(line) for line in lines]
 
     def command(self, name: str, *, whole: bool = False, **words: str) -> list[str]:
         """The command of that key with its words filled in; ``whole``: with all protections, whatever is off."""

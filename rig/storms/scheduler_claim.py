@@ -19,10 +19,11 @@ import psycopg
 from rig.errors import ConfigError
 from rig.evidence.race_figures import ClaimFigures
 from rig.evidence.storm import StormEvent, StormReport
+from rig.machine.supervisor import temporary_folder
 from rig.profile.storms import SchedulerClaim
-from rig.storms.command import Ended, be_replica
+from rig.storms.command import Ended, Workers, be_replica, be_worker, prepare
 from rig.storms.fleet import Fleet
-from rig.storms.race_test import REPORTING_S, RaceTest
+from rig.storms.race_test import REPORTING_S, FleetRun, PreparedDatabase, RaceTest
 
 PROCESSES = 8
 VICTIM = 0
@@ -37,15 +38,9 @@ def scheduler_claim(race: RaceTest[SchedulerClaim]) -> StormReport:
     """Run the test."""
     timeout_s = race.section.timeout_s
     with race.database("queue") as prepared, prepared.connect() as connection:
-        race.execute(connection, "enqueue_sql", {"jobs": race.section.jobs})
+        _enqueue(race, prepared, connection)
         killer = _Killer(queue := _Queue(race, connection), timeout_s)
-        run = race.run_fleet(
-            race.options.processes or PROCESSES,
-            be_replica,
-            race.replicas(prepared, timeout_s),
-            timeout_s + REPORTING_S,
-            during=killer.kill_in_mid_job,
-        )
+        run, recovered_ns = _run(race, prepared, killer, queue)
         effects = queue.effects()
         unfinished = queue.count_open_jobs()
     kill = killer.kill
@@ -67,13 +62,49 @@ def scheduler_claim(race: RaceTest[SchedulerClaim]) -> StormReport:
         repeats_unexplained=None if unexplained is None else sum(unexplained.values()),
         unexplained=None if unexplained is None else dict(sorted(unexplained.items())[:_SHOWN]),
         unfinished=unfinished,
+        lease_s=race.section.lease_s,
+        recovered_after_s=round((recovered_ns - kill.at_ns) / 1e9, 3) if kill and recovered_ns else None,
         killed=kill is not None,
-        exit_codes={str(code): count for code, count in Counter(one.exit_code for one in ended).items()},
+        exit_codes=dict(Counter(one.code for one in ended)),
         elapsed_s=round(max((one.elapsed_s for one in ended), default=0.0), 3),
     )
-    ledger = [{"effect": [str(value) for value in row]} for row in effects]
+    ledger: list[Mapping[str, Any]] = [{"effect": [str(value) for value in row]} for row in effects]
+    for number, one in run.results_by_number(Ended):
+        if one.exit_code != 0:
+            ledger.append({"replica": number, "exit": one.code, "lines": race.blanked(one.lines)})
     events = [StormEvent("kill", f"replica {VICTIM}", kill.at_ns)] if kill else []
     return race.report(run, figures, ledger, events, missing=survivors)
+
+
+def _enqueue(race: RaceTest[SchedulerClaim], prepared: PreparedDatabase, connection: psycopg.Connection[Any]) -> None:
+    """Make the jobs, by the statement or the program of the profile."""
+    if race.section.enqueue is None:
+        race.execute(connection, "enqueue_sql", {"jobs": race.section.jobs})
+    else:
+        prepare(race.command("enqueue", jobs=str(race.section.jobs)), prepared.environ, race.key("enqueue"))
+
+
+def _run(
+    race: RaceTest[SchedulerClaim], prepared: PreparedDatabase, killer: _Killer, queue: _Queue
+) -> tuple[FleetRun, int | None]:
+    """Run the fleet; and when (monotonic ns) all jobs were done, where the profile has ``lease_s``."""
+    timeout_s, lease_s = race.section.timeout_s, race.section.lease_s
+    replicas = race.replicas(prepared, timeout_s)
+    processes, deadline_s = race.options.processes or PROCESSES, timeout_s + REPORTING_S
+    if lease_s is None:
+        return race.run_fleet(processes, be_replica, replicas, deadline_s, during=killer.kill_in_mid_job), None
+    done_ns: int | None = None
+    with temporary_folder("rig-queue-") as folder:
+        stop_file = folder / "stop"
+
+        def watch(fleet: Fleet) -> None:
+            nonlocal done_ns
+            killer.kill_in_mid_job(fleet)
+            done_ns = queue.wait_until_done(fleet, lease_s, timeout_s)
+            stop_file.touch()
+
+        run = race.run_fleet(processes, be_worker, Workers(replicas, stop_file), deadline_s, during=watch)
+    return run, done_ns
 
 
 def unexplained_repeats(times: Mapping[str, int], held: Collection[str]) -> dict[str, int]:
@@ -98,6 +129,18 @@ class _Queue:
             return int(rows[0][0] or 0)
         except (IndexError, TypeError, ValueError):
             raise ConfigError(f"profile key {self._race.key('unfinished_sql')} must give one number") from None
+
+    def wait_until_done(self, fleet: Fleet, lease_s: float, timeout_s: float) -> int | None:
+        """When all were done; None where none was done for ``lease_s``, or not all within ``timeout_s``."""
+        deadline = time.monotonic() + timeout_s
+        left, since_s = self.count_open_jobs(), time.monotonic()
+        while fleet.poll() and time.monotonic() < min(deadline, since_s + lease_s):
+            if (now_left := self.count_open_jobs()) == 0:
+                return time.monotonic_ns()
+            if now_left < left:
+                left, since_s = now_left, time.monotonic()
+            time.sleep(_POLL_S)
+        return None
 
     def held_by(self, replica: int) -> frozenset[str] | None:
         """The jobs that the replica works on; None where the profile has no statement for it."""

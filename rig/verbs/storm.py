@@ -47,7 +47,7 @@ class FinishedStorm:
 
 def storm(job: Job, name: str, options: StormOptions, environ: Mapping[str, str], reporter: Reporter) -> FinishedStorm:
     """Run a storm and judge it. RigError when it cannot begin."""
-    require(job.profile, name, options)
+    require(job.profile, job.profile_dir, name, options)
     if name == UNKNOWN_KID:
         job.require_requests(options.key_ids * (options.processes or 1))
     opened = open_run(job, environ, reporter)

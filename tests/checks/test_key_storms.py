@@ -17,17 +17,21 @@ from rig.checks.judge import judge
 from rig.checks.key_storm_figures import amplification, expected_fetches, gaps_s, most_at_once, most_in_a_cool_down
 from rig.checks.key_storms import GATES, SCHEDULING_S, figures_of, storm_gates
 from rig.checks.scoreboard import COLUMNS, cells, scoreboard
+from rig.evidence.bad_tokens import FORGED
 from rig.evidence.case import Case
 from rig.evidence.gate import Gate, Verdict
+from rig.evidence.incident import Incident, Mishap
 from rig.evidence.key_case import Start, Token
-from rig.evidence.key_storm import CALL_COLUMNS, DatabaseConnections, Decision, Fetch, Holding, KeyStorm, Mark
+from rig.evidence.key_storm import CALL_COLUMNS, DatabaseConnections, Decision, Fetch, Holding, KeyStorm, Mark, no_calls
 from rig.evidence.storm import PROTECTIONS, UNKNOWN_KID, missing_section
-from rig.evidence.verifier_settings import VerifierSettings
+from rig.evidence.verifier_settings import VerifierSettings, VerifierTraits
 from rig.profile.storms import VerifierPromises
 from rig.selftest.weaknesses import WEAKNESSES
 from rig.storms.unknown_kid.cases import CASES
+from rig.storms.unknown_kid.storm import TIMES
 
 MS = 1_000_000
+PROMISED = VerifierSettings(**VerifierPromises().model_dump(include=TIMES))
 RELEASED = 50_000 * MS
 
 
@@ -149,7 +153,25 @@ LAGGING = (0.06, 0.01, 0.012, 0.004, 0.009, 0.006, 0.011, 0.008)
 """No jitter at all, and up to 15 ms until somebody fetches."""
 LONG_FLOOR = VerifierSettings(cool_down_s=0.8, backoff_base_s=0.1, backoff_cap_s=1.6, jitter=0.2)
 """Longer than the first three waits of the backoff."""
+FORGED_CALLS = calls(
+    *(
+        (0, f"forged {kind} {algorithm}", 1, 2, False)
+        for kind in FORGED
+        for algorithm in (("-",) if kind == "form" else VerifierTraits().algorithms)
+    ),
+    (0, "unknown", 3, 4, False),
+)
+TOOK = {
+    "calls": calls((0, "forged none ES256", 1, 2, True), (0, "forged none RS256", 1, 2, True)),
+    "incidents": (Incident(Mishap.ACCEPTED, 0, "forged none ES256", "", "eyJhbGciOiJub25lIn0.e30."),),
+}
+DIED = {
+    "incidents": (Incident(Mishap.NO_ANSWER, 3, "forged form -", "died of SIGSEGV", "..."),),
+    "missing": ("process 3 died of SIGSEGV",),
+}
 SLOW = {"calls": calls((0, "known", 1, 700, True))}
+LAX = VerifierTraits(unchecked=("audience",), refuses_with=("KeyError",))
+WAITING = VerifierTraits(waits=True)
 DEAD = {"missing": ("process 3 died of SIGSEGV",)}
 
 
@@ -172,6 +194,14 @@ DEAD = {"missing": ("process 3 died of SIGSEGV",)}
         ("rotation", {**LATE, "start": Start.CACHED, "marks": (Mark(at(400), "rotation"),)}),  # just after a fetch
         ("connections", {}),
         ("ledger", {}),
+        ("own-count", {}),
+        ("lives", {}),
+        ("refusals", {"calls": FORGED_CALLS}),
+        ("refusals", {"calls": calls((0, "unknown", 1, 2, False), error="KeyError"), "traits": LAX}),
+        *((f"forged-{kind}", {"calls": FORGED_CALLS}) for kind in FORGED),
+        ("start", {"early": (fetch(-900, -700),)}),
+        ("start", {"early": (fetch(-2900, -2700), fetch(-1600, -1500)), "before": 2}),
+        ("waits", {"traits": WAITING}),
         ("backoff", FAILING),
         ("jitter", FAILING),
         ("jitter", {**FAILING, "decisions": ()}),
@@ -207,7 +237,9 @@ LONG_WAITS = calls(*HEALTHY_CALLS, *((member, "unknown", 0, 1200, False) for mem
         ("false-accepts", {"calls": calls((0, "unknown", 1, 2, True)), "missing": ("process 1 died",)}, "1 accepted"),
         (
             "false-accepts",
-            {"calls": calls((0, "unknown", 1, 2, False), (1, "forged", 1, 2, False), error="Failed 500")},
+            {
+                "calls": calls((0, "unknown", 1, 2, False), (1, "forged", 1, 2, False), error="Failed 500")
+            },  # an old pack
             "2 neither accepted nor refused (Failed 500 2)",
         ),
         ("false-accepts", {"calls": calls((0, "unknown", 1, 2, False), error="Failed")}, "(Failed 1)"),
@@ -226,12 +258,30 @@ LONG_WAITS = calls(*HEALTHY_CALLS, *((member, "unknown", 0, 1200, False) for mem
         ("rotation", {**LATE, "start": Start.CACHED}, "still refused after 0.80 s"),
         (
             "rotation",
+            {**ROTATED, "calls": calls((0, "rotated", 8, 225, True), (1, "rotated", 1700, 1701, False))},
+            "still refused after at least 1.70 s, when the storm ended, by 1 of 2 processes",
+        ),
+        (
+            "rotation",
             {**ROTATED, "calls": calls((0, "rotated", 1, 2, True), (1, "rotated", 1, 2, False))},
             "only 1 of 2 processes came to accept it",
         ),
         ("connections", {"connections": DatabaseConnections(40, 9)}, "40 were opened"),
         ("ledger", {"proxy_fetches": (fetch(10, 210), fetch(220, 230))}, "they do not"),
         ("ledger", {"proxy_fetches": ()}, "they do not"),
+        ("own-count", {"own": 1}, "it counts 1, the origin 2"),
+        ("start", {"early": (fetch(-900, -700), fetch(-800, -700)), "before": 2}, "2 fetches"),
+        ("lives", DIED, "process 3 died of SIGSEGV; process 3, forged form -: ..."),
+        *(
+            (
+                "refusals",
+                {"calls": calls((0, "unknown", 1, 2, False), error=error)},
+                f"1 met an error ({error} 1)",
+            )
+            for error in ("AttributeError", "KeyError", "Failed 500", "BaseException PanicException")
+        ),
+        ("forged-none", TOOK, "2 accepted of ES256, RS256; process 0, forged none ES256: eyJhbGciOiJub25lIn0.e30."),
+        ("waits", {"traits": WAITING, "calls": calls((0, "rotated", 1, 2, False))}, "1 refused (Refused 1)"),
         ("backoff", {**FAILING, **fetched(*OUTAGE[:2], fetch(500, 550, "503"))}, "came too early: 0.140 s"),
         ("backoff", {**FAILING, **fetched(*OUTAGE[:2], fetch(3000, 3050, "503"))}, "came too late: 2.640 s"),
         ("jitter", decided(0.0, 0.0, 0.0), "they differ by 0.0000 only"),
@@ -243,7 +293,7 @@ LONG_WAITS = calls(*HEALTHY_CALLS, *((member, "unknown", 0, 1200, False) for mem
         ),
         ("jitter", waited(*LAGGING), "they differ by 0.0080 only"),
         ("jitter", waited(0.002, 0.001, 0.003), "they differ by 0.0020 only"),
-        ("recovery", {**FAILING, **fetched(*OUTAGE)}, "fetched after None s"),
+        ("recovery", {**FAILING, **fetched(*OUTAGE)}, "no fetch for at least 1.50 s"),
         ("recovery", {**FAILING, "calls": calls((0, "known", 3400, 3401, True), (1, "known", 9, 10, True))}, "only 1"),
         ("takeover", {**KILLED, **fetched(fetch(10, 130, "aborted", member=1))}, "nobody took over"),
         ("takeover", {**KILLED, **fetched(fetch(10, 130, "aborted", 1), fetch(1500, 1600))}, "1.39 s"),
@@ -271,6 +321,19 @@ def test_each_gate_can_fail(name: str, changes: dict[str, Any], reason: str) -> 
         ("takeover", {**KILLED, **fetched(fetch(10, 130, "aborted", member=1)), **DEAD}, "process 3 died of SIGSEGV"),
         ("takeover", {**KILLED, **fetched(fetch(10, 130, "aborted", 1), fetch(1500, 1600)), **DEAD}, "process 3 died"),
         ("rotation", {}, "no key was rotated"),
+        ("lives", DEAD, "process 3 died of SIGSEGV"),
+        ("forged-none", {}, "nobody asked with such a token of ES256, EdDSA, RS256"),
+        (
+            "forged-none",
+            {"calls": FORGED_CALLS[FORGED_CALLS["token"] != "forged none ES256"]},
+            "nobody asked with such a token of ES256",
+        ),
+        ("forged-form", {"calls": calls()}, "nobody asked with such a token"),
+        ("start", DEAD, "process 3 died of SIGSEGV"),
+        ("waits", {"traits": WAITING, **fetched()}, "nobody asked while its key was fetched"),
+        ("forged-none", {"calls": FORGED_CALLS, **DEAD}, "process 3 died of SIGSEGV"),
+        # Every process died while it was made: nobody fetched, and nobody knows what it would have done.
+        *((name, {**fetched(), **DEAD, "calls": calls()}, "process 3 died") for name in ("floor", "ledger")),
         ("backoff", {}, "only 0 fetches failed"),
         ("jitter", {}, "only 0 fetches failed"),
         # Jitter or a lag: of so few waits nobody can tell.
@@ -291,6 +354,22 @@ def test_what_was_not_tried_is_named_and_invalid_only_where_it_was_asked_for() -
     (asked_for,) = storm_gates(storm(not_run="pgbouncer is not installed", asked=True))
     assert (left_out.verdict, left_out.reason) == (Verdict.NOT_RUN, "pgbouncer is not installed")
     assert asked_for.verdict is Verdict.INVALID
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "reason"),
+    [
+        ("floor", fetched(), "nobody fetched"),
+        ("ledger", fetched(), "nobody fetched"),
+        ("own-count", {"own": None}, "does not count"),
+        ("own-count", {"own": 0, "before": 0, **fetched()}, "nobody fetched"),
+        ("waits", {}, "not promised"),
+        ("forged-audience", {"traits": LAX}, "by design"),
+    ],
+)
+def test_what_cannot_be_asked_is_not_run(name: str, changes: dict[str, Any], reason: str) -> None:
+    found = gate(name, **changes)
+    assert (found.verdict, reason in found.reason) == (Verdict.NOT_RUN, True)
 
 
 def test_connections_of_a_verifier_without_any_are_not_judged() -> None:
@@ -352,6 +431,11 @@ def test_a_storm_that_outlasts_the_cool_down_leaves_room_for_more() -> None:
     assert expected_fetches(replace(long, necessary=7)) == 7
 
 
+def test_a_storm_without_a_single_call_is_judged_all_the_same() -> None:
+    dead = storm(gates=GATES, calls=no_calls(), own=None, before=0, **fetched(), **DEAD)
+    assert {one.verdict for one in storm_gates(dead)} == {Verdict.INVALID, Verdict.NOT_RUN}
+
+
 def test_an_exhibit_is_shown_and_not_judged() -> None:
     red = storm(gates=GATES, display_only=True, subject="somebody", note="does something", **fetched())
     assert not [one for one in judge(Case(verb="storm", key_storms=(red,))) if one.id.startswith("storm.")]
@@ -392,14 +476,14 @@ def test_a_rotation_outside_the_cool_down_is_asked_for_until_its_limit_is_long_o
 
 @pytest.mark.parametrize("jitter", [0.0, 1.0])
 def test_every_case_can_be_made_for_all_the_jitter_that_may_be_promised(jitter: float) -> None:
-    for promises in (VerifierSettings(jitter=jitter), VerifierSettings(**VerifierPromises(jitter=jitter).model_dump())):
+    for promises in (VerifierSettings(jitter=jitter), replace(PROMISED, jitter=jitter)):
         for build in CASES.values():
             case = build(promises)
             assert case.necessary is None or 1 <= case.necessary < 1000, case.name
 
 
 @pytest.mark.parametrize("name", ["failing-cached", "failing-cold"])
-@pytest.mark.parametrize("promises", [None, VerifierSettings(**VerifierPromises().model_dump())])
+@pytest.mark.parametrize("promises", [None, PROMISED])
 def test_an_outage_lasts_for_eight_failures_and_time_is_left_to_recover(
     name: str, promises: VerifierSettings | None
 ) -> None:
@@ -410,7 +494,7 @@ def test_an_outage_lasts_for_eight_failures_and_time_is_left_to_recover(
     assert all(client.until_s > back_s + longest_s for client in case.clients)
 
 
-@pytest.mark.parametrize("promises", [None, VerifierSettings(**VerifierPromises().model_dump())])
+@pytest.mark.parametrize("promises", [None, PROMISED])
 def test_no_case_is_cut_before_its_lanes_have_ended(promises: VerifierSettings | None) -> None:
     for build in CASES.values():
         case = build(promises)

@@ -138,6 +138,10 @@ RED: list[tuple[str, dict[str, Any], set[str]]] = [
     # storm, what is seen, the gates that it turns red
     ("migration-race", {"differences": ["public.channel: 16 rows instead of 2"]}, {"once"}),
     ("migration-race", {"exit_codes": {"0": 5, "1": 3}, "said": ["UniqueViolation"]}, {"exit"}),
+    ("migration-race", {"met": [8], "exit_codes": {"0": 5, "1": 3}, "refused": 2}, {"exit"}),
+    ("migration-race", {"met": [8, 8], "exit_codes": {"1": 16}, "refused": 16, "nobody_migrated": 2}, {"exit"}),
+    ("migration-race", {"exit_codes": {"0": 7, "timeout": 1}, "said": ["did not end within 60 s"]}, {"exit"}),
+    ("migration-race", {"met": [1], "differences": ["public.account: 2 other rows"]}, {"once"}),
     ("migration-race", {"second_changes": ["public.channel: other rows"]}, {"second-run"}),
     ("migration-race", {"second_exit_codes": {"0": 7, "1": 1}}, {"second-run"}),
     ("scheduler-claim", {"repeats": 2, "jobs_repeated": 1}, {"once"}),
@@ -180,6 +184,7 @@ def test_what_turns_a_gate_red_leaves_the_others_alone(storm: str, changes: dict
 INVALID: list[tuple[str, dict[str, Any], set[str]]] = [
     # storm, what is missing, the gates that can claim nothing then
     ("migration-race", {"racing": 1}, {"once", "exit"}),
+    ("migration-race", {"met": [1, 0]}, {"once", "exit"}),
     ("migration-race", {"commands_expected": 0}, {"once", "second-run"}),
     ("scheduler-claim", {"killed": False, "repeats": 0, "jobs_repeated": 0}, {"all"}),
     ("scheduler-claim", {"effects": 0}, {"once"}),
@@ -202,6 +207,12 @@ def test_where_nothing_could_show_nothing_is_claimed(storm: str, changes: dict[s
     found = verdicts(storm, **changes)
     assert {gate for gate, verdict in found.items() if verdict == "INVALID"} == invalid
     assert "FAIL" not in found.values()
+
+
+def test_who_refuses_by_design_has_not_failed_and_one_race_of_several_is_enough() -> None:
+    refusing = {"met": [8, 1], "exit_codes": {"0": 2, "1": 14}, "refused": 14}
+    again = {"second_exit_codes": {"0": 1, "1": 7}, "second_refused": 7}
+    assert set(verdicts("migration-race", **refusing, **again).values()) == {"PASS"}
 
 
 def test_repeats_of_all_jobs_that_the_killed_replica_held_are_forgiven() -> None:

@@ -19,7 +19,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from fleet_jwks import JwksSettings, KeysUnavailable, Protection, Refused, Verifier
 from fleet_jwks.__main__ import main
 from fleet_jwks.store import create_schema
-from rig.storms.unknown_kid.keyring import AUDIENCE, ISSUER, Forger, Keyring
+from rig.storms.unknown_kid.keyring import AUDIENCE, ISSUER, Keyring, make_key, sign, unknown_token
 from rig.target.postgres import Database
 
 KEYS = Keyring.make()
@@ -104,14 +104,14 @@ def test_a_valid_token_gives_its_claims(make: Make, token: str) -> None:
         "",
         "no token",
         "a.b.c",
-        Forger().unknown_token(),
-        Forger(KEYS.known_key_id).forged_token(),
+        unknown_token("EdDSA"),
+        sign(make_key("EdDSA", str(KEYS.known[-1].kid))),
         KNOWN[0][:-4] + "AAAA",
         KEYS.rotated_token(),
         crafted(["alg"]),
         crafted("alg"),
-        crafted({"alg": "EdDSA", "kid": KEYS.known_key_id, "crit": 1}),
-        crafted({"alg": "EdDSA", "kid": KEYS.known_key_id, "crit": [[]]}),
+        crafted({"alg": "EdDSA", "kid": KEYS.known[-1].kid, "crit": 1}),
+        crafted({"alg": "EdDSA", "kid": KEYS.known[-1].kid, "crit": [[]]}),
     ],
     ids=[  # not their text: keys are made anew in every process
         *("nothing", "words", "dots", "unknown", "forged", "cut", "rotated"),
@@ -135,7 +135,7 @@ def test_a_fleet_fetches_once_a_cool_down_whoever_asks(make: Make, upstream: Ups
         assert verifier(KNOWN[0])
         for _ in range(5):
             with pytest.raises(Refused):
-                verifier(Forger().unknown_token())
+                verifier(unknown_token("EdDSA"))
     assert upstream.fetches == 1
     assert sum(verifier.fetches for verifier in fleet) == 1
 
@@ -184,7 +184,7 @@ def test_what_was_fetched_since_the_token_came_is_as_new_as_can_be(make: Make, u
     verifier = make(cool_down_s=0.0)
     for count in (1, 2):
         with pytest.raises(Refused):
-            verifier(Forger().unknown_token())
+            verifier(unknown_token("EdDSA"))
         assert upstream.fetches == count
 
 
@@ -317,7 +317,7 @@ def test_a_document_without_a_usable_key_is_a_failed_fetch(
     assert verifier(KNOWN[0])
     upstream.answer = lambda: document
     with pytest.raises(Refused):
-        verifier(Forger().unknown_token())
+        verifier(unknown_token("EdDSA"))
     assert verifier(KNOWN[0])
     assert upstream.fetches == 2
 
@@ -336,7 +336,7 @@ def test_without_the_database_known_keys_are_served_and_nobody_fetches(
         connection.execute("REVOKE ALL ON jwks_cache FROM PUBLIC")
         connection.execute(f"REVOKE ALL ON jwks_cache FROM {database.runtime_role}".encode())
         with pytest.raises(Refused):
-            verifier(Forger().unknown_token())
+            verifier(unknown_token("EdDSA"))
         assert verifier(KNOWN[0])
         assert upstream.fetches == 1
 
@@ -349,7 +349,7 @@ def test_a_broken_connection_is_opened_again(make: Make, database: Database, ups
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'jwks-verifier'"
         )
     with pytest.raises(Refused):
-        verifier(Forger().unknown_token())  # meets the broken one
+        verifier(unknown_token("EdDSA"))  # meets the broken one
     upstream.answer = lambda: KEYS.document(rotated=True)
     assert verifier(KEYS.rotated_token())
 

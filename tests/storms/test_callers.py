@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from rig.storms.unknown_kid import callers
+from rig.storms.unknown_kid.call_journal import CallJournal, read_open_calls
 
 
 class DoctorContext:
@@ -20,13 +23,14 @@ class DoctorContext:
         return token
 
 
-def test_who_waits_for_another_fetch_asks_again_before_the_storm() -> None:
+def test_who_waits_for_another_fetch_asks_again_before_the_storm(tmp_path: Path) -> None:
     verify = DoctorContext(2)
-    callers._warm_up(verify, "token")
+    callers._warm_up(verify, "token", CallJournal(str(tmp_path), 0, 0))
     assert verify.refusals == -1
 
 
-def test_one_that_could_never_have_served_anybody_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_could_never_have_served_anybody_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(callers, "_WARM_S", 0.1)
     with pytest.raises(TimeoutError, match="another is at it"):
-        callers._warm_up(DoctorContext(1_000_000), "token")
+        callers._warm_up(DoctorContext(1_000_000), "token", CallJournal(str(tmp_path), 0, 0))
+    assert not list(read_open_calls(tmp_path))

@@ -445,7 +445,7 @@ def test_a_kill_explains_one_repeat_of_each_job_that_was_held(
 def test_a_protection_that_the_target_cannot_do_without_is_refused() -> None:
     profile = with_storms(migration_race={"command": ["true"]})
     with pytest.raises(UsageError, match=r"\{without\}"):
-        require(profile, "migration-race", StormOptions(without=("lock",)))
+        require(profile, Path(), "migration-race", StormOptions(without=("lock",)))
 
 
 @pytest.mark.parametrize("word", ["{pythn}", "{python.bin}", "{port.real}", "{}", "{"])

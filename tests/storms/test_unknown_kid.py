@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,15 +23,14 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from joserfc import jws
 
 from rig.checks.key_storms import storm_gates
 from rig.errors import ConfigError, UsageError
+from rig.evidence.bad_tokens import FAILED
 from rig.evidence.case import Case
 from rig.evidence.gate import Verdict
 from rig.evidence.key_case import Start, Token, TokenClient
 from rig.evidence.key_storm import CALL_COLUMNS, KeyStorm
-from rig.evidence.storm import FAILED
 from rig.evidence.verifier_settings import VerifierSettings
 from rig.machine.child import free_port
 from rig.machine.supervisor import Supervisor
@@ -43,6 +43,7 @@ from rig.storms.unknown_kid import callers, scoreboard
 from rig.storms.unknown_kid import storm as key_storms
 from rig.storms.unknown_kid.callers import MemberScript
 from rig.storms.unknown_kid.cases import CASES
+from rig.storms.unknown_kid.forger import forging
 from rig.storms.unknown_kid.keyring import AUDIENCE, ISSUER, Keyring
 from rig.storms.unknown_kid.one_case import CasePlan, _CaseRun, run_case
 from rig.storms.unknown_kid.scoreboard import Contestant
@@ -69,8 +70,9 @@ def environment(supervisor: Supervisor, cluster: Cluster, tmp_path: Path) -> Sto
 def stormed(
     environment: StormEnvironment, case: str, subject: Subject = REFERENCE_SUBJECT, *without: str, key_ids: int = 20
 ) -> KeyStorm:
+    keyring = Keyring.make(subject.traits.algorithms, subject.traits.keys)
     return run_case(
-        environment, CasePlan(subject, KEYRING, 4, key_ids, without), CASES[case](VERIFIER_SETTINGS.get(case))
+        environment, CasePlan(subject, keyring, 4, key_ids, without), CASES[case](VERIFIER_SETTINGS.get(case))
     )
 
 
@@ -79,7 +81,7 @@ def verdicts(storm: KeyStorm) -> dict[str, Verdict]:
 
 
 def red(storm: KeyStorm) -> set[str]:
-    return {name for name, verdict in verdicts(storm).items() if verdict is not Verdict.PASS}
+    return {name for name, verdict in verdicts(storm).items() if verdict not in (Verdict.PASS, Verdict.NOT_RUN)}
 
 
 def test_a_storm_costs_the_reference_one_fetch_and_its_evidence_is_whole(environment: StormEnvironment) -> None:
@@ -87,7 +89,7 @@ def test_a_storm_costs_the_reference_one_fetch_and_its_evidence_is_whole(environ
     assert not red(storm), storm_gates(storm)
     assert len(storm.fetches) == len(storm.proxy_fetches) == 1
     assert (storm.before, storm.own) == (1, 2)
-    assert storm.calls["token"].isin(["unknown", "forged"]).sum() == 4 * 20
+    assert storm.calls["token"].str.partition(" ")[0].isin(["unknown", "forged"]).sum() == 4 * 20
     assert storm.fetches[0].member in range(4)
     assert storm.connections is not None
     assert storm.connections.opened <= 4
@@ -97,7 +99,8 @@ def test_a_storm_costs_the_reference_one_fetch_and_its_evidence_is_whole(environ
 
 def test_without_single_flight_the_origin_sees_a_stampede(environment: StormEnvironment) -> None:
     storm = stormed(environment, "random-kids", REFERENCE_SUBJECT, "single-flight")
-    assert red(storm) == {"single-flight", "floor", "amplification"}
+    # Whether they also fetch at once while they start depends on how far apart they start.
+    assert red(storm) - {"start"} == {"single-flight", "floor", "amplification"}
     assert len(storm.proxy_fetches) == len(storm.fetches) == 4
 
 
@@ -125,7 +128,7 @@ def test_a_verifier_that_believes_everybody_is_found_out(environment: StormEnvir
 
 def test_a_new_key_that_is_not_found_at_once_is_found_late(environment: StormEnvironment) -> None:
     hesitant = replace(REFERENCE_SUBJECT, name="hesitant", factory="tests.storms.subjects:hesitant")
-    assert red(stormed(environment, "rotation-outside", hesitant)) == {"rotation"}
+    assert red(stormed(environment, "rotation-outside", hesitant)) == {"rotation", "waits"}
 
 
 def test_a_member_that_dies_takes_the_claims_of_the_callers_with_it(environment: StormEnvironment) -> None:
@@ -165,11 +168,15 @@ def test_what_cannot_be_tried_is_named(environment: StormEnvironment, monkeypatc
     assert stormed(environment, "cold-start", remote).start is Start.COLD
 
 
-def script_of(*parts: TokenClient) -> MemberScript:
-    return MemberScript("", "", {}, KEYRING.known_tokens(), KEYRING.known_key_id, KEYRING.rotated_token(), parts)
+def script_of(folder: Path, *parts: TokenClient) -> MemberScript:
+    journal = tempfile.mkdtemp(dir=folder)
+    with forging(KEYRING) as forged:
+        return MemberScript(
+            "", "", "", {}, journal, KEYRING.known_tokens(), KEYRING.rotated_token(), forged, clients=parts
+        )
 
 
-def test_a_known_key_that_is_never_answered_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_known_key_that_is_never_answered_is_a_refusal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     known, hangs, over = KEYRING.known_tokens()[0], threading.Event(), threading.Event()
     asked: list[str] = []
 
@@ -186,7 +193,7 @@ def test_a_known_key_that_is_never_answered_is_a_refusal(monkeypatch: pytest.Mon
     monkeypatch.setattr(callers, "_JOIN_GRACE_S", 0.05)
     parts = (TokenClient(Token.UNKNOWN, 2, 0.0, 0.0, 60.0, False), TokenClient(Token.KNOWN, 0, 0.01, 0.0, 60.0, True))
     try:
-        noted = callers.call_verifier(0, replace(script_of(*parts), known=(known,)), time.monotonic_ns)
+        noted = callers.call_verifier(0, replace(script_of(tmp_path, *parts), known=(known,)), time.monotonic_ns)
     finally:
         over.set()
     (hung,) = [call for call in noted.calls if call[0] == "known"]
@@ -196,13 +203,11 @@ def test_a_known_key_that_is_never_answered_is_a_refusal(monkeypatch: pytest.Mon
     assert (gate.verdict, gate.reason) == (Verdict.FAIL, "1 refused (Hung 1)")
 
 
-def test_keys_of_two_storms_are_never_taken_for_one_another_and_forgers_name_a_known_one() -> None:
+def test_keys_of_two_storms_are_never_taken_for_one_another_and_some_tokens_are_forged(tmp_path: Path) -> None:
     key_ids = [{str(key.kid) for key in (*ring.known, ring.new)} for ring in (KEYRING, Keyring.make())]
     assert len(key_ids[0] | key_ids[1]) == 8
-    tokens = callers._tokens(TokenClient(Token.UNKNOWN, 40, 0.0, 0.0, 60.0, False), script_of())
-    forged = [jws.extract_compact(token.encode()).headers()["kid"] for kind, token in tokens if kind == "forged"]
-    assert forged
-    assert set(forged) <= {str(key.kid) for key in KEYRING.known}
+    kinds = [kind for kind, _ in callers._tokens(TokenClient(Token.UNKNOWN, 40), script_of(tmp_path), 0)]
+    assert (kinds.count("unknown"), len([kind for kind in kinds if kind.startswith("forged ")])) == (38, 2)
 
 
 @pytest.mark.parametrize(
@@ -310,8 +315,8 @@ def test_a_fleet_that_breaks_at_an_unknown_key_has_not_refused_it(
         call = callers._call(fleet, "unknown", "token")
     assert (call[3], call[4]) == (False, noted)
     table = pd.DataFrame([(0, *call)], columns=list(CALL_COLUMNS))
-    (gate,) = storm_gates(KeyStorm(case="any", story="", gates=("false-accepts",), calls=table))
-    assert (gate.verdict, gate.reason) == (Verdict.FAIL, f"1 neither accepted nor refused ({noted} 1)")
+    (gate,) = storm_gates(KeyStorm(case="any", story="", gates=("refusals",), calls=table))
+    assert (gate.verdict, gate.reason) == (Verdict.FAIL, f"1 met an error ({noted} 1)")
 
 
 def test_what_checkers_look_for_is_what_a_fleet_behind_http_raises() -> None:
@@ -395,6 +400,6 @@ def test_a_fleet_behind_http_is_tested_without_any_change_to_it(
         order = StormOptions(processes=3, key_ids=10, cases=("random-kids", "rotation-outside", "leader-killed"))
         found = list(unknown_kid(replace(environment, profile=profile_of(section)), order))
     for storm in found[:2]:
-        assert red(storm) <= {"connections"}, storm_gates(storm)
+        assert not red(storm), storm_gates(storm)
         assert len(storm.fetches) == len(storm.proxy_fetches) == 1
     assert list(verdicts(found[2]).values()) == [Verdict.INVALID]  # asked for, and not possible

@@ -53,7 +53,7 @@ class _Panel:
     def __init__(self, axes: Axes, storm: KeyStorm) -> None:
         self._axes = axes
         self._storm = storm
-        present = set(storm.calls["token"])
+        present = set(_kinds_of(storm.calls))
         self._tokens = [(name, kinds) for name, kinds in _TOKENS if present & set(kinds)]
         self._tokens_from = _ROWS_ABOVE + storm.processes + 0.5
 
@@ -128,7 +128,7 @@ class _Panel:
         calls = self._storm.calls
         long = calls[calls["end_ns"] - calls["start_ns"] > _LONG_NS]
         for kind, colour in _WAIT.items():
-            rows = long[long["token"] == kind.value]
+            rows = long[_kinds_of(long) == kind.value]
             self._axes.hlines(
                 _ROWS_ABOVE + rows["member"].to_numpy(float) + 0.5,
                 [self._s(at) for at in rows["start_ns"]],
@@ -141,7 +141,7 @@ class _Panel:
     def _outcomes(self, row: float, kinds: tuple[Token, ...]) -> None:
         """A tick for each verification: a right answer is pale, a wrong one is red and larger."""
         calls = self._storm.calls
-        rows = calls[calls["token"].isin([kind.value for kind in kinds])]
+        rows = calls[_kinds_of(calls).isin([kind.value for kind in kinds])]
         accepted = rows["accepted"].to_numpy(bool)
         bad_tokens = Token.UNKNOWN in kinds
         for shown, right in ((rows[accepted], not bad_tokens), (rows[~accepted], bad_tokens)):
@@ -155,6 +155,10 @@ class _Panel:
             self._axes.axvline(at, color=INK, linewidth=1, linestyle="--", zorder=4)
             what = mark.what if mark.member is None else f"{mark.what} {mark.member}"
             self._axes.text(at, -0.35, f" {what}", fontsize=7.5, color=INK, ha="left", va="bottom")
+
+
+def _kinds_of(calls: pd.DataFrame) -> pd.Series[str]:
+    return calls["token"].astype(str).map(lambda token: token.partition(" ")[0])
 
 
 def _thin_out(rows: pd.DataFrame) -> pd.DataFrame:

@@ -6,18 +6,24 @@ imports this module: it imports nothing heavy, and pandas is.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass, field
-from itertools import count, cycle, repeat
+from inspect import isawaitable
+from itertools import count, cycle, islice, repeat
 from typing import Any
 
+from rig.evidence.bad_tokens import ENDS_PROCESSES, is_refusal
+from rig.evidence.incident import Incident, Mishap
 from rig.evidence.key_case import Token, TokenClient
+from rig.evidence.verifier_settings import VerifierTraits
 from rig.storms.fleet import Barrier
-from rig.storms.unknown_kid.keyring import Forger
+from rig.storms.unknown_kid.call_journal import CallJournal, shown
+from rig.storms.unknown_kid.keyring import unknown_token
 from rig.storms.unknown_kid.subjects import Verify, load
 
 _FORGED_EVERY = 20
@@ -32,17 +38,20 @@ Call = tuple[str, int, int, bool, str]
 
 @dataclass(frozen=True, slots=True)
 class MemberScript:
-    """What every member does. ``known_key_id`` is the key id in forged tokens. ``clients`` have numbers as ``count``.
+    """What every member does. ``forged`` are kinds and tokens. ``clients`` have numbers as ``count``.
 
-    ``warm``: verify a known token before the release.
+    ``warm``: verify a known token before the release. ``journal`` is the folder of ``CallJournal``.
     """
 
     factory: str
     path: str
+    module_dir: str
     environ: dict[str, str] = field(repr=False)
+    journal: str
     known: tuple[str, ...] = field(repr=False)
-    known_key_id: str
     rotated: str = field(repr=False)
+    forged: tuple[tuple[str, str], ...] = field(repr=False)
+    traits: VerifierTraits = field(default_factory=VerifierTraits)
     clients: tuple[TokenClient, ...] = ()
     warm: bool = True
 
@@ -52,6 +61,7 @@ class CallerReport:
     """What a member brings back; ``fetches`` as the subject counts them, None where it does not."""
 
     calls: list[Call]
+    incidents: list[Incident]
     fetches: int | None
 
 
@@ -59,32 +69,62 @@ def call_verifier(number: int, script: MemberScript, barrier: Barrier) -> Caller
     """The work of one member (see ``rig.storms.fleet``)."""
     if script.path:
         sys.path.insert(0, script.path)
+    sys.path.append(script.module_dir)
     os.environ.update(script.environ)  # for libraries that look there
-    verify = load(script.factory)({**os.environ, "RIG_STORM_MEMBER": str(number)})
-    tokens = [_tokens(client, script) for client in script.clients]
-    if script.warm:
-        _warm_up(verify, script.known[0])
-    done = threading.Event()
-    calls: list[list[Call]] = [[] for _ in script.clients]
-    released_ns = barrier()
-    threads = [
-        threading.Thread(target=_run_client, args=(verify, *each, released_ns, done), daemon=True)
-        for each in zip(script.clients, tokens, calls, strict=True)
+    verifier = load(script.factory)({**os.environ, "RIG_STORM_MEMBER": str(number)})
+    verify = _AnswerNow(verifier)
+    clients = [
+        _Client(verify, script, one, CallJournal(script.journal, number, place), number)
+        for place, one in enumerate(script.clients)
     ]
+    if script.warm:
+        _warm_up(verify, script.known[0], CallJournal(script.journal, number, len(clients)))
+    done = threading.Event()
+    released_ns = barrier()
+    threads = [threading.Thread(target=client.run, args=(released_ns, done), daemon=True) for client in clients]
     for thread in threads:
         thread.start()
-    for thread, client in zip(threads, script.clients, strict=True):
-        if not client.background:
+    for thread, one in zip(threads, script.clients, strict=True):
+        if not one.background:
             thread.join()
     done.set()
     for thread in threads:
         thread.join(_JOIN_GRACE_S)
     given_up_ns = time.monotonic_ns()
-    report = [(*call[:2], call[2] or given_up_ns, *call[3:]) for of_client in calls for call in of_client]
-    return CallerReport(report, getattr(verify, "fetches", None))
+    calls = [(*call[:2], call[2] or given_up_ns, *call[3:]) for client in clients for call in client.calls]
+    incidents = [incident for client in clients for incident in client.incidents.values()]
+    return CallerReport(calls, incidents, getattr(verifier, "fetches", None))
 
 
-def _warm_up(verify: Verify, token: str) -> None:
+class _AnswerNow:
+    """The subject's ``verify`` as a function that has the answer when it returns, also where it is asynchronous."""
+
+    def __init__(self, verify: Verify) -> None:
+        self._verify = verify
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = threading.Lock()
+
+    def __call__(self, token: str) -> object:
+        answer = self._verify(token)
+        return (
+            asyncio.run_coroutine_threadsafe(_wait_for(answer), self._running()).result()
+            if isawaitable(answer)
+            else answer
+        )
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, daemon=True).start()
+            return self._loop
+
+
+async def _wait_for(answer: Awaitable[object]) -> object:
+    return await answer
+
+
+def _warm_up(verify: Verify, token: str, journal: CallJournal) -> None:
     """Verify a known token, so that this process has seen its key. An exception that does not go away ends the member.
 
     All processes do so at about the same time, and one fetches. A process that waits for it longer than its wait
@@ -92,6 +132,7 @@ def _warm_up(verify: Verify, token: str) -> None:
     """
     deadline = time.monotonic() + _WARM_S
     while True:
+        journal.begin("known", token)
         try:
             verify(token)
         except Exception:
@@ -100,57 +141,77 @@ def _warm_up(verify: Verify, token: str) -> None:
             time.sleep(_WARM_PAUSE_S)
         else:
             return
+        finally:
+            journal.end()
 
 
-def _tokens(client: TokenClient, script: MemberScript) -> Iterator[tuple[str, str]]:
-    """Kind and token, without end; what must be signed for a bounded client is signed before the release."""
+def _tokens(client: TokenClient, script: MemberScript, number: int) -> Iterator[tuple[str, str]]:
+    """Kind and token; what a bounded client sends is made before the release."""
     match client.token:
         case Token.KNOWN:
             return zip(repeat("known"), cycle(script.known), strict=False)
         case Token.ROTATED:
             return repeat(("rotated", script.rotated))
-    forger = Forger(script.known_key_id)
-    endless = (
-        ("forged", forger.forged_token()) if turn % _FORGED_EVERY == 0 else ("unknown", forger.unknown_token())
-        for turn in count(1)
-    )
-    return iter([next(endless) for _ in range(client.count)]) if client.count else endless
+        case Token.FORGED:
+            return iter(script.forged)
+    forged = islice(cycle(script.forged), number * 7 % max(1, len(script.forged)), None)  # each member begins elsewhere
+    unknown = (("unknown", unknown_token(algorithm)) for algorithm in cycle(script.traits.algorithms))
+    endless = (next(forged if turn % _FORGED_EVERY == 0 else unknown) for turn in count(1))
+    return iter(list(islice(endless, client.count))) if client.count else endless
 
 
-def _run_client(
-    verify: Verify,
-    client: TokenClient,
-    tokens: Iterator[tuple[str, str]],
-    calls: list[Call],
-    released_ns: int,
-    done: threading.Event,
-) -> None:
-    """Hand over tokens at the client's pace. A call is noted before it is made: one that never ends is a refusal."""
-    due = time.monotonic() + client.from_s
-    until_ns = released_ns + round(client.until_s * 1e9)
-    for turn in count(1):
-        if done.wait(max(0.0, due - time.monotonic())) or time.monotonic_ns() >= until_ns:
-            return
-        due = max(due + client.pace_s, time.monotonic())
-        kind, token = next(tokens)
-        calls.append((kind, time.monotonic_ns(), 0, False, _HUNG))
-        calls[-1] = _call(verify, kind, token)
-        if client.count and turn >= client.count:
-            return
+class _Client:
+    """One thread of a member: hands over tokens at its pace, and notes what came of each."""
+
+    def __init__(
+        self, verify: Verify, script: MemberScript, client: TokenClient, journal: CallJournal, number: int
+    ) -> None:
+        self.calls: list[Call] = []
+        self.incidents: dict[tuple[str, str], Incident] = {}
+        """The first of each kind of token and error."""
+        self._verify = verify
+        self._client = client
+        self._journal = journal
+        self._number = number
+        self._refuses_with = script.traits.refuses_with
+        self._tokens = _tokens(client, script, number)
+
+    def run(self, released_ns: int, done: threading.Event) -> None:
+        """Until the client's time or its tokens are over. A call is noted before it is made: it may never end."""
+        client = self._client
+        due = time.monotonic() + client.from_s
+        until_ns = released_ns + round(client.until_s * 1e9)
+        for kind, token in islice(self._tokens, client.count or None):
+            if done.wait(max(0.0, due - time.monotonic())) or time.monotonic_ns() >= until_ns:
+                return
+            due = max(due + client.pace_s, time.monotonic())
+            self.calls.append((kind, time.monotonic_ns(), 0, False, _HUNG))
+            self._journal.begin(kind, token)
+            self.calls[-1] = call = _call(self._verify, kind, token)
+            self._journal.end()
+            self._note(call, token)
+
+    def _note(self, call: Call, token: str) -> None:
+        kind, _, _, accepted, error = call
+        if Token.of(kind) in (Token.UNKNOWN, Token.FORGED) and (accepted or not is_refusal(error, self._refuses_with)):
+            mishap = Mishap.ACCEPTED if accepted else Mishap.ERROR
+            self.incidents.setdefault((kind, error), Incident(mishap, self._number, kind, error, shown(kind, token)))
 
 
 def _call(verify: Verify, kind: str, token: str) -> Call:
+    """One call. ``False`` is a refusal, and so is any exception, even one that would end the process."""
     start_ns = time.monotonic_ns()
-    error = ""
     try:
-        verify(token)
-    except Exception as raised:  # any exception of a subject is a refusal
+        error = "False" if verify(token) is False else ""
+    except BaseException as raised:
         error = _name(raised)
     return (kind, start_ns, time.monotonic_ns(), not error, error)
 
 
-def _name(error: Exception) -> str:
+def _name(error: BaseException) -> str:
     """The class, and for a fleet behind HTTP the status: never a message, which may quote a token."""
     name = type(error).__name__
+    if not isinstance(error, Exception):
+        return f"{ENDS_PROCESSES} {name}"
     detail: Any = error.args[0] if error.args else ""
     return f"{name} {detail}" if str(detail).isalnum() and len(str(detail)) < 24 else name

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import ceil
 
+from rig.evidence.bad_tokens import FORGED
 from rig.evidence.key_case import KeyCase, LeaderFault, OriginChange, Start, Token, TokenClient
 from rig.evidence.verifier_settings import VerifierSettings
 
@@ -21,7 +22,9 @@ _FETCH_S = 0.2
 _VALID_PACE_S = 0.01
 _SLOW_PACE_S = 0.02
 
-_FETCH_GATES = ("single-flight", "floor", "amplification", "false-accepts", "ledger")
+_ANSWER_GATES = ("lives", "refusals", "false-accepts")
+_COUNT_GATES = ("ledger", "own-count")
+_FETCH_GATES = ("start", "single-flight", "floor", "amplification", *_ANSWER_GATES, *_COUNT_GATES)
 _ANSWERS = OriginChange(0, delay_s=_FETCH_S)
 _VALID_MEANWHILE = TokenClient(Token.KNOWN, pace_s=_VALID_PACE_S, background=True)
 
@@ -40,6 +43,18 @@ def _random_key_ids(promises: VerifierSettings | None) -> KeyCase:
         gates=(*_FETCH_GATES, "known-kids", "follower-wait", "connections"),
         origin=(_ANSWERS,),
         verifier_settings=promises or VerifierSettings(),
+    )
+
+
+def _forged_tokens(promises: VerifierSettings | None) -> KeyCase:
+    return KeyCase(
+        name="forged-tokens",
+        story="every process gets forged tokens of every kind, for every key of the set, and valid ones meanwhile",
+        clients=(TokenClient(Token.FORGED, until_s=20.0), _VALID_MEANWHILE),
+        gates=("lives", "refusals", "known-kids", *(f"forged-{kind}" for kind in FORGED)),
+        origin=(_ANSWERS,),
+        verifier_settings=promises or VerifierSettings(cool_down_s=0.2),
+        necessary=None,
     )
 
 
@@ -66,7 +81,7 @@ def _rotation_outside_cool_down(promises: VerifierSettings | None) -> KeyCase:
             TokenClient(Token.UNKNOWN, count=50),
             _VALID_MEANWHILE,
         ),
-        gates=(*_FETCH_GATES, "known-kids", "rotation"),
+        gates=(*_FETCH_GATES, "known-kids", "rotation", "waits"),
         origin=(OriginChange(0, delay_s=_FETCH_S, rotated=True),),
         verifier_settings=promises or VerifierSettings(),
     )
@@ -126,7 +141,7 @@ def _outage(name: str, story: str, start: Start, gates: tuple[str, ...], setting
         name=name,
         story=story,
         clients=_unknown_and_known(back_s + settings.backoff_cap_s * stretched + 0.8),
-        gates=("single-flight", "floor", "false-accepts", "ledger", *gates, "backoff", "jitter", "recovery"),
+        gates=("start", "single-flight", "floor", *_ANSWER_GATES, "ledger", *gates, "backoff", "jitter", "recovery"),
         start=start,
         origin=(OriginChange(0, mode="fail", delay_s=0.05), OriginChange(back_s, mode="ok")),
         verifier_settings=settings,
@@ -150,7 +165,7 @@ def _leader_kill(promises: VerifierSettings | None) -> KeyCase:
         name="leader-killed",
         story="the process that fetches is killed in the middle of it: another takes over at once",
         clients=_unknown_and_known(2.0),
-        gates=("single-flight", "false-accepts", "ledger", "known-kids", "takeover"),
+        gates=("start", "single-flight", *_ANSWER_GATES, "ledger", "known-kids", "takeover"),
         origin=(OriginChange(0, delay_s=0.8),),
         verifier_settings=promises or VerifierSettings(wait_timeout_s=2.5),
         necessary=2,
@@ -166,7 +181,7 @@ def _leader_stop(promises: VerifierSettings | None) -> KeyCase:
         name="leader-stopped",
         story="the process that fetches is stopped in the middle of it: another takes over after the leader timeout",
         clients=_unknown_and_known(settings.leader_timeout_s + 2.0),
-        gates=("single-flight", "floor", "false-accepts", "ledger", "known-kids", "takeover"),
+        gates=("start", "single-flight", "floor", *_ANSWER_GATES, "ledger", "known-kids", "takeover"),
         origin=(OriginChange(0, delay_s=0.6),),
         verifier_settings=settings,
         necessary=None,
@@ -183,7 +198,7 @@ def _ttl_expiry(promises: VerifierSettings | None) -> KeyCase:
         name="ttl-expiry",
         story="the keys of the whole fleet are due at the same instant: one refreshes, the others use what they have",
         clients=(TokenClient(Token.KNOWN, pace_s=_VALID_PACE_S, until_s=end_s),),
-        gates=("single-flight", "floor", "amplification", "ledger", "known-kids"),
+        gates=("start", "single-flight", "floor", "amplification", "lives", "ledger", "known-kids"),
         start=Start.EXPIRED,
         origin=(_ANSWERS,),
         verifier_settings=settings,
@@ -226,6 +241,7 @@ def _pooler(promises: VerifierSettings | None) -> KeyCase:
 
 _BUILDS: tuple[Build, ...] = (
     _random_key_ids,
+    _forged_tokens,
     _cold_start,
     _rotation_outside_cool_down,
     _rotation_inside_cool_down,

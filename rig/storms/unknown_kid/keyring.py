@@ -1,26 +1,34 @@
-"""The keys of one storm and the tokens that they sign: new ones for every run, never written anywhere.
+"""The keys of one storm and the tokens that they sign: made anew, never written anywhere.
 
-The origin serves the public halves. ``k-rsa-…``, ``k-ec-…`` and ``k-ed-…`` are known from the start; ``k-new-…`` joins
-at a rotation; the forger's key is in no set. The ids end at random: a fleet that runs already may still hold the keys
-of the storm before. Members of a fleet import this module: it imports nothing heavy.
+The origin serves the public halves. ``k-…`` are known from the start; ``k-new-…`` joins at a rotation. The ids end at
+random: a fleet that runs already may still hold the keys of the storm before. Members of a fleet import this module: it
+imports nothing heavy.
 """
 
 from __future__ import annotations
 
+import base64
+import json
 import secrets
 import time
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle, islice
 from typing import Any
 
 from joserfc import jwt
 from joserfc.errors import SecurityWarning
-from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
+from joserfc.jwk import ECKey, Key, KeyParameters, OKPKey, RSAKey
 
 ISSUER = "https://issuer.invalid"
 AUDIENCE = "rig"
-_LIFETIME_S = 3600
-_ALGORITHMS = {"RSA": "RS256", "EC": "ES256", "OKP": "EdDSA"}
+LIFETIME_S = 3600
+CURVES = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}
+ALGORITHMS = (*(f"{family}{bits}" for family in ("RS", "PS") for bits in (256, 384, 512)), *CURVES, "EdDSA")
+"""What a verifier may say that it verifies."""
+SigningKey = RSAKey | ECKey | OKPKey
+_SIGNATURE_BYTES = {"RS": 256, "PS": 256, "ES384": 96, "ES512": 132}
 
 # RFC 9864 prefers "Ed25519"; issuers still write "EdDSA", and so must a test.
 warnings.filterwarnings("ignore", message="EdDSA is deprecated", category=SecurityWarning)
@@ -28,60 +36,69 @@ warnings.filterwarnings("ignore", message="EdDSA is deprecated", category=Securi
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
-    """Private keys; ``known`` in three algorithms, ``new`` for the rotation."""
+    """Private keys: ``known`` from the start, ``new`` for the rotation."""
 
-    known: tuple[Key, ...] = field(repr=False)
-    new: Key = field(repr=False)
+    known: tuple[SigningKey, ...] = field(repr=False)
+    new: SigningKey = field(repr=False)
 
     @classmethod
-    def make(cls) -> Keyring:
-        """New keys, with ids that no other keyring has."""
+    def make(cls, algorithms: Sequence[str] = ("RS256", "ES256", "EdDSA"), keys: int = 3) -> Keyring:
+        """New keys, with ids that no other keyring has; each algorithm has at least one."""
         suffix = secrets.token_hex(4)
-        known = (
-            RSAKey.generate_key(2048, {"kid": f"k-rsa-{suffix}", "use": "sig", "alg": "RS256"}),
-            ECKey.generate_key("P-256", {"kid": f"k-ec-{suffix}", "use": "sig", "alg": "ES256"}),
-            OKPKey.generate_key("Ed25519", {"kid": f"k-ed-{suffix}", "use": "sig", "alg": "EdDSA"}),
-        )
-        return cls(known, OKPKey.generate_key("Ed25519", {"kid": f"k-new-{suffix}", "use": "sig", "alg": "EdDSA"}))
+        round_them = enumerate(islice(cycle(algorithms), max(keys, len(algorithms))))
+        known = tuple(make_key(one, f"k-{one.lower()}-{number}-{suffix}") for number, one in round_them)
+        return cls(known, make_key(algorithms[-1], f"k-new-{suffix}"))
 
     def document(self, *, rotated: bool = False) -> dict[str, Any]:
         """The key set as the origin serves it."""
         keys = (*self.known, self.new) if rotated else self.known
         return {"keys": [key.as_dict(private=False) for key in keys]}
 
-    @property
-    def known_key_id(self) -> str:
-        """The id of a known key, for a forger to name."""
-        return str(self.known[-1].kid)
-
     def known_tokens(self) -> tuple[str, ...]:
         """One valid token of each known key."""
-        return tuple(sign(key, str(key.kid)) for key in self.known)
+        return tuple(sign(key) for key in self.known)
 
     def rotated_token(self) -> str:
         """A valid token of the new key."""
-        return sign(self.new, str(self.new.kid))
+        return sign(self.new)
 
 
-class Forger:
-    """Signs tokens with a key of its own. ``known_key_id`` is the key id that a forged token names."""
-
-    def __init__(self, known_key_id: str = "k-ed") -> None:
-        self._key = OKPKey.generate_key("Ed25519")
-        self._known_key_id = known_key_id
-
-    def unknown_token(self) -> str:
-        """A token of a key id that nobody has ever seen."""
-        return sign(self._key, f"x-{secrets.token_hex(8)}")
-
-    def forged_token(self) -> str:
-        """A token that names a known key and was not signed by it."""
-        return sign(self._key, self._known_key_id)
+def make_key(algorithm: str, kid: str) -> SigningKey:
+    """A new private key for an algorithm of ``ALGORITHMS``."""
+    parameters: KeyParameters = {"kid": kid, "use": "sig", "alg": algorithm}
+    if algorithm == "EdDSA":
+        return OKPKey.generate_key("Ed25519", parameters)
+    if algorithm in CURVES:
+        return ECKey.generate_key(CURVES[algorithm], parameters)
+    return RSAKey.generate_key(2048, parameters)
 
 
-def sign(key: Key, kid: str) -> str:
-    """Sign a token that is valid for an hour."""
-    algorithm = _ALGORITHMS[key.key_type]
+def algorithm_of(key: Key) -> str:
+    """The one algorithm that a key is for."""
+    return str(key.as_dict(private=False)["alg"])
+
+
+def claims(**changes: object) -> dict[str, Any]:
+    """The claims of a token that is valid for an hour, with changes."""
     now = int(time.time())
-    claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "rig", "iat": now, "exp": now + _LIFETIME_S}
-    return jwt.encode({"alg": algorithm, "kid": kid}, claims, key, algorithms=[algorithm])
+    return {"iss": ISSUER, "aud": AUDIENCE, "sub": "rig", "iat": now, "exp": now + LIFETIME_S, **changes}
+
+
+def sign(key: Key, header: Mapping[str, Any] | None = None, changed: Mapping[str, Any] | None = None) -> str:
+    """A token of a key. ``header`` is added to algorithm and key id, ``changed`` replaces claims."""
+    algorithm = algorithm_of(key)
+    whole = {"alg": algorithm, "kid": key.kid, **(header or {})}
+    return jwt.encode(whole, claims(**(changed or {})), key, algorithms=[algorithm])
+
+
+def assemble(header: object, payload: object, signature: bytes) -> str:
+    """A token of three parts as they are, which need not fit together."""
+    parts = (*(json.dumps(part).encode() for part in (header, payload)), signature)
+    return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts)
+
+
+def unknown_token(algorithm: str) -> str:
+    """A token of a key id that nobody has ever seen. Its signature has the right length, and no key."""
+    header = {"alg": algorithm, "kid": f"x-{secrets.token_hex(8)}", "typ": "JWT"}
+    length = _SIGNATURE_BYTES.get(algorithm, _SIGNATURE_BYTES.get(algorithm[:2], 64))
+    return assemble(header, claims(), secrets.token_bytes(length))

@@ -7,23 +7,27 @@ the process that fetches), collects the reports, and puts all that was observed 
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from rig.evidence.incident import Incident, Mishap
 from rig.evidence.key_case import KeyCase, LeaderFault, OriginChange, Start
 from rig.evidence.key_storm import CALL_COLUMNS, DatabaseConnections, Decision, Fetch, Holding, KeyStorm, Mark, no_calls
 from rig.machine.extras import missing
+from rig.machine.supervisor import temporary_folder
 from rig.storms.command import prepare
 from rig.storms.environment import StormEnvironment
 from rig.storms.fleet import Fleet, Member
 from rig.storms.pooler import find_pooler, run_pooler
+from rig.storms.unknown_kid.call_journal import OpenCall, read_open_calls
 from rig.storms.unknown_kid.callers import CallerReport, MemberScript, call_verifier
+from rig.storms.unknown_kid.forger import Forged, forging
 from rig.storms.unknown_kid.keyring import AUDIENCE, ISSUER, Keyring
 from rig.storms.unknown_kid.origin import CountedFetch, LedgerTail, RecordedOrigin, open_origin, read_ledger
 from rig.storms.unknown_kid.subjects import Subject
@@ -83,6 +87,7 @@ def _empty_report(plan: CasePlan, case: KeyCase, *, asked: bool = False, display
         verifier_settings=case.verifier_settings,
         gates=case.gates,
         necessary=case.necessary,
+        traits=plan.subject.traits,
         asked=asked,
         display_only=display_only,
         note=plan.subject.note,
@@ -112,9 +117,8 @@ def _database(environment: StormEnvironment, subject: Subject) -> Iterator[Datab
     with environment.database("rig_kids") as database:
         if subject.prepare:
             environ = {"DATABASE_URL": database.runtime_dsn, "MIGRATION_DATABASE_URL": database.admin_dsn}
-            prepare(
-                (sys.executable, *subject.prepare), {**environment.environ, **environ}, f"what prepares {subject.name}"
-            )
+            command = environment.command(subject.prepare, "storms.unknown-kid.prepare")
+            prepare(command, {**environment.environ, **environ}, f"what prepares {subject.name}")
         yield database
 
 
@@ -130,13 +134,16 @@ def _open_pooler(environment: StormEnvironment, plan: CasePlan, case: KeyCase, l
         yield through
 
 
-def _script(plan: CasePlan, case: KeyCase, url: str, dsn: str) -> MemberScript:
+def _script(
+    plan: CasePlan, case: KeyCase, url: str, dsn: str, journal: Path, forged: tuple[Forged, ...]
+) -> MemberScript:
     """What every member does."""
     environ = {
         **case.verifier_settings.environ(),
         "JWKS_URL": url,
         "JWKS_ISSUER": ISSUER,
         "JWKS_AUDIENCE": AUDIENCE,
+        "JWKS_ALGORITHMS": ",".join(plan.subject.traits.algorithms),
         "JWKS_WITHOUT": ",".join(plan.without),
         "DATABASE_URL": dsn,
         "NO_PROXY": "127.0.0.1,localhost",
@@ -146,10 +153,13 @@ def _script(plan: CasePlan, case: KeyCase, url: str, dsn: str) -> MemberScript:
     return MemberScript(
         factory=plan.subject.factory,
         path=plan.subject.path,
+        module_dir=plan.subject.module_dir,
         environ=environ,
+        journal=str(journal),
         known=plan.keyring.known_tokens(),
-        known_key_id=plan.keyring.known_key_id,
         rotated=plan.keyring.rotated_token(),
+        forged=forged,
+        traits=plan.subject.traits,
         clients=tuple(replace(one, count=plan.key_ids if one.count is None else one.count) for one in case.clients),
         warm=case.start is not Start.COLD,
     )
@@ -178,6 +188,7 @@ class _OutsideObservations:
     connections: DatabaseConnections | None
     decisions: Sequence[Decision]
     holdings: Sequence[Holding]
+    open_calls: Sequence[OpenCall]
 
 
 def _run_and_observe(
@@ -189,9 +200,11 @@ def _run_and_observe(
         origin = stack.enter_context(open_origin(environment.folder / "ledger", label, plan.subject.origin_port))
         origin.change(document=plan.keyring.document())
         watch = stack.enter_context(DatabaseWatch(database.admin_dsn))
+        journal = stack.enter_context(temporary_folder("rig-calls-"))
+        forged = stack.enter_context(forging(plan.keyring, plan.subject.traits.unchecked))
         with (
             _open_pooler(environment, plan, case, label, database.runtime_dsn) as dsn,
-            Fleet(plan.processes, call_verifier, _script(plan, case, origin.url, dsn)) as fleet,
+            Fleet(plan.processes, call_verifier, _script(plan, case, origin.url, dsn, journal, forged)) as fleet,
         ):
             observed = _CaseRun(plan, case, origin, fleet, fetched_ns).run()
         query = plan.subject.decisions_sql
@@ -202,6 +215,7 @@ def _run_and_observe(
             connections=watch.count_connections(),
             decisions=watch.decisions(query) if query else (),
             holdings=watch.holdings,
+            open_calls=tuple(call for call in read_open_calls(journal) if call.member != observed.killed),
         )
 
 
@@ -215,6 +229,7 @@ def _complete(empty: KeyStorm, plan: CasePlan, outside: _OutsideObservations) ->
         released_ns=seen.released_ns,
         ended_ns=seen.ended_ns,
         before=before,
+        early=tuple(counted.fetch for counted in outside.origin[:before]),
         fetches=_attribute(outside.origin, before, seen.makers),
         proxy_fetches=tuple(
             counted.fetch for counted in outside.proxy_fetches if counted.fetch.start_ns >= seen.released_ns
@@ -229,6 +244,7 @@ def _complete(empty: KeyStorm, plan: CasePlan, outside: _OutsideObservations) ->
             for member in seen.members
             if member.error and member.number != seen.killed
         ),
+        incidents=_incidents(seen.members, outside.open_calls),
         calls=_calls(seen.members),
     )
 
@@ -365,6 +381,17 @@ def _attribute(fetches: Sequence[CountedFetch], before: int, makers: Mapping[int
     return tuple(
         replace(counted.fetch, member=makers.get(index)) for index, counted in enumerate(fetches) if index >= before
     )
+
+
+def _incidents(members: Sequence[Member], open_calls: Sequence[OpenCall]) -> tuple[Incident, ...]:
+    """What the members noted, and the calls that did not come back, with what became of their process."""
+    noted = [one for member in members if isinstance(member.result, CallerReport) for one in member.result.incidents]
+    deaths = {member.number: member.error for member in members if not member.error.startswith("gave no")}
+    lost = [
+        Incident(Mishap.NO_ANSWER, call.member, call.kind, deaths.get(call.member) or "hung", call.token)
+        for call in open_calls
+    ]
+    return (*lost, *noted)
 
 
 def _count_own_fetches(members: list[Member]) -> int | None:

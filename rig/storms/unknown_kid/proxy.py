@@ -102,7 +102,11 @@ class RecordingProxy:
         self._ledger = ledger
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Pass one connection on, until either side ends it."""
+        """Pass one connection on, until either side ends it, or the proxy ends."""
+        with contextlib.suppress(asyncio.CancelledError):  # asyncio would print it
+            await self._pass_both_ways(reader, writer)
+
+    async def _pass_both_ways(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         host, port = writer.get_extra_info("peername")[:2]
         counter = _ExchangeCounter(f"{host}:{port}", self._ledger)
         try:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
+from pathlib import Path
 
 from rig.errors import ConfigError, UsageError
 from rig.evidence.key_storm import KeyStorm
 from rig.evidence.storm import REFERENCE, UNKNOWN_KID, require_protections
-from rig.evidence.verifier_settings import VerifierSettings
+from rig.evidence.verifier_settings import VerifierSettings, VerifierTraits
 from rig.machine.extras import missing
 from rig.machine.supervisor import temporary_folder
 from rig.profile import Profile
@@ -24,11 +26,13 @@ from rig.storms.unknown_kid.subjects import FLAWED, READY, Subject, load
 from rig.target.endpoint import Endpoint, TlsFiles
 
 PROCESSES = 16
+TIMES = {one.name for one in fields(VerifierSettings)}
+"""The promises that are times, and settings of a case."""
 
 
-def require_key_ids(profile: Profile, options: StormOptions) -> None:
+def require_key_ids(profile: Profile, options: StormOptions, profile_dir: Path = Path()) -> None:
     """UsageError or ConfigError where the options or the profile name what does not exist."""
-    subject = _subject(profile, options)
+    subject = _subject(profile, options, profile_dir)
     if options.without and subject.name == REFERENCE:
         require_protections(UNKNOWN_KID, options.without)
     if unknown := [name for name in options.cases if name not in CASES]:
@@ -40,11 +44,11 @@ def unknown_kid(environment: StormEnvironment, options: StormOptions) -> Iterato
 
     Raises as ``require_key_ids``, and RigError where something that is needed does not start.
     """
-    require_key_ids(environment.profile, options)
+    require_key_ids(environment.profile, options, environment.profile_dir)
     if options.scoreboard:
         yield from _scoreboard(environment, options)
         return
-    subject = _subject(environment.profile, options)
+    subject = _subject(environment.profile, options, environment.profile_dir)
     section = environment.profile.storms.unknown_kid
     if section is not None and subject.remote:
         tls_files = TlsFiles.of(environment.profile.target)
@@ -52,14 +56,22 @@ def unknown_kid(environment: StormEnvironment, options: StormOptions) -> Iterato
         pins = ("RIG_STORM_ADDRESSES", json.dumps([endpoint.addresses for endpoint in fleet]))
         trusted = ("RIG_STORM_TLS_FILES", json.dumps(asdict(tls_files), default=str))
         subject = replace(subject, environ=(*subject.environ, pins, trusted))
-    plan = CasePlan(subject, Keyring.make(), options.processes or PROCESSES, options.key_ids, options.without)
+    traits = subject.traits
+    plan = CasePlan(
+        subject,
+        Keyring.make(traits.algorithms, traits.keys),
+        options.processes or PROCESSES,
+        options.key_ids,
+        options.without,
+    )
     # A fleet that runs already may have fetched just now.
     fetched_ns = time.monotonic_ns() if subject.remote else None
     # A library that is not installed can run no case; all count as asked for then.
     asked = bool(options.cases) or bool(subject.needs and missing(subject.needs, "verifiers"))
     for name in options.cases or CASES:
-        case = CASES[name](subject.promises)
-        storm = run_case(environment, plan, case, asked=asked, fetched_ns=fetched_ns)
+        if not subject.remote:  # what it kept from the case before, on a disk or elsewhere, must be of no use
+            plan = replace(plan, keyring=Keyring.make(traits.algorithms, traits.keys))
+        storm = run_case(environment, plan, subject.case(name), asked=asked, fetched_ns=fetched_ns)
         if subject.remote and not storm.not_run:
             fetched_ns = storm.ended_ns
         yield storm
@@ -73,7 +85,7 @@ def _scoreboard(environment: StormEnvironment, options: StormOptions) -> Iterato
             subject = contestant.subject
             plan = CasePlan(subject, keyring, options.processes or scoreboard.PROCESSES, scoreboard.KEY_IDS)
             for name in options.cases or scoreboard.CASES:
-                case = CASES[name](None)
+                case = subject.case(name)
                 display_only = subject.name != REFERENCE
                 if contestant.not_run:
                     yield report_not_run(plan, case, contestant.not_run, display_only=display_only)
@@ -81,15 +93,16 @@ def _scoreboard(environment: StormEnvironment, options: StormOptions) -> Iterato
                     yield run_case(environment, plan, case, display_only=display_only)
 
 
-def _subject(profile: Profile, options: StormOptions) -> Subject:
+def _subject(profile: Profile, options: StormOptions, profile_dir: Path) -> Subject:
     section = profile.storms.unknown_kid
-    return find_subject(options.subject or (section.subject if section else REFERENCE), section)
+    return find_subject(options.subject or (section.subject if section else REFERENCE), section, profile_dir)
 
 
-def find_subject(name: str, section: UnknownKid | None) -> Subject:
+def find_subject(name: str, section: UnknownKid | None, profile_dir: Path = Path()) -> Subject:
     """The subject of that name: one of the rig's, a factory, or ``http``, the fleet of the profile's section.
 
-    UsageError where there is none. Whether its library is installed is not checked here.
+    A module is looked for in the profile's folder, too. UsageError where there is none. Whether its library is
+    installed is not checked here.
     """
     if (ready := READY.get(name) or FLAWED.get(name)) is not None:
         return ready
@@ -99,11 +112,24 @@ def find_subject(name: str, section: UnknownKid | None) -> Subject:
         return _http_subject(section)
     if ":" not in name:
         raise UsageError(f"{name!r} is no subject; known are {', '.join(READY)}, http, and module:factory")
+    sys.path.append(str(profile_dir))
     try:
         load(name)
     except (ImportError, AttributeError, ValueError) as error:
         raise UsageError(f"subject {name}: {error}") from None
-    return Subject(name, name)
+    finally:
+        sys.path.remove(str(profile_dir))
+    subject = Subject(name, name, module_dir=str(profile_dir))
+    return subject if section is None else _with_section(subject, section)
+
+
+def _with_section(subject: Subject, section: UnknownKid) -> Subject:
+    """The subject with what the profile says of it; a factory takes the cases' settings where it states none."""
+    times = section.promises.model_dump(exclude_unset=not subject.remote, include=TIMES)
+    traits = section.promises.model_dump(exclude=TIMES)
+    return replace(
+        subject, promises=tuple(times.items()), traits=VerifierTraits(**traits), prepare=section.prepare or ()
+    )
 
 
 def _http_subject(section: UnknownKid) -> Subject:
@@ -116,11 +142,11 @@ def _http_subject(section: UnknownKid) -> Subject:
         "RIG_STORM_REJECTED": ",".join(str(status) for status in section.rejected),
         "RIG_STORM_TIMEOUT_S": f"{section.timeout_s:g}",
     }
-    return Subject(
+    subject = Subject(
         "http",
         "rig.storms.unknown_kid.subjects:http_fleet",
         environ=tuple(environ.items()),
         remote=True,
-        promises=VerifierSettings(**section.promises.model_dump()),
         origin_port=section.origin_port,
     )
+    return _with_section(subject, section)

@@ -1,9 +1,10 @@
 """The subjects of the key storm: anything that is made by ``factory(environ) -> verify(token)``.
 
-``verify`` returns where the token is accepted, and raises where it is refused; ``Failed`` means neither. It may have an
-attribute ``fetches``: its own count of this process's fetches. A factory finds in its environment ``JWKS_URL``, the
-settings to keep to (``rig.evidence.verifier_settings``), and ``DATABASE_URL``. The factories here use libraries as
-their documents do, or a fleet behind HTTP. Members of a fleet import this module: it imports nothing heavy.
+``verify`` returns where the token is accepted, and raises (or returns False) where it is refused; ``Failed`` means
+neither. It may be asynchronous. It may have an attribute ``fetches``: its own count of this process's fetches. A
+factory finds in its environment ``JWKS_URL``, the settings to keep to (``rig.evidence.verifier_settings``), and
+``DATABASE_URL``. The factories here use libraries as their documents do, or a fleet behind HTTP. Members of a fleet
+import this module: it imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -14,23 +15,26 @@ import json
 import threading
 import urllib.request
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from rig.evidence.bad_tokens import FORGED
+from rig.evidence.key_case import KeyCase
 from rig.evidence.storm import REFERENCE
-from rig.evidence.verifier_settings import VerifierSettings
+from rig.evidence.verifier_settings import VerifierTraits
+from rig.storms.unknown_kid.cases import CASES
 from rig.storms.unknown_kid.keyring import AUDIENCE, ISSUER
 from rig.target.endpoint import Endpoint, TlsFiles
 
 Verify = Callable[[str], object]
-
-ALGORITHMS = ["RS256", "ES256", "EdDSA"]
+_HEADER_BYTES = 4096
+"""A server may refuse a longer header in its own way: 431, 400, or by closing the connection."""
 
 
 class Failed(Exception):
     """The fleet answered with a status that is neither "accepted" nor "rejected", or not at all.
 
-    An exception of this name is no refusal (``rig.evidence.storm.FAILED``).
+    An exception of this name is no refusal (``rig.evidence.bad_tokens.FAILED``).
     """
 
 
@@ -40,23 +44,26 @@ class Rejected(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A verifier to test. ``path`` is a folder with libraries that comes first; ``environ`` is added to the members'.
+    """A verifier to test. ``path`` is a folder with libraries that comes first, ``module_dir`` one with the factory's
+    module that comes last; ``environ`` is added to the members'.
 
-    ``prepare`` are the arguments of a Python command that makes its tables, where it shares its keys in the rig's
-    database; ``decisions_sql`` then reads what it wrote down about its fetches: failures in a row, wait in seconds,
-    error. A ``remote`` subject runs already: the rig can neither stop it nor set it. ``promises`` is what it keeps to,
-    ``origin_port`` where it looks for keys. ``needs`` is a module that must be installed, ``note`` says what the
-    subject does.
+    ``prepare`` is a command that makes its tables, where it shares its keys in the rig's database; ``decisions_sql``
+    then reads what it wrote down about its fetches: failures in a row, wait in seconds, error. A ``remote`` subject
+    runs already: the rig can neither stop it nor set it. ``promises`` are settings that it has whatever a case says;
+    ``traits`` is what it says of itself. ``origin_port`` is where it looks for keys. ``needs`` is a module that must be
+    installed, ``note`` says what the subject does.
     """
 
     name: str
     factory: str
     path: str = ""
+    module_dir: str = ""
     environ: tuple[tuple[str, str], ...] = ()
     prepare: tuple[str, ...] = ()
     decisions_sql: str = ""
     remote: bool = False
-    promises: VerifierSettings | None = None
+    promises: tuple[tuple[str, float], ...] = ()
+    traits: VerifierTraits = field(default_factory=VerifierTraits)
     origin_port: int = 0
     needs: str = ""
     note: str = ""
@@ -66,12 +73,20 @@ class Subject:
         """Whether it keeps its keys in the rig's database."""
         return bool(self.prepare)
 
+    def case(self, name: str) -> KeyCase:
+        """A case of the storm, built for what this subject keeps to."""
+        build = CASES[name]
+        own = build(None).verifier_settings
+        settings = replace(own, **dict(self.promises)).rounded_to(self.traits.grain_s)
+        return build(None if settings == own else settings)
+
 
 REFERENCE_SUBJECT = Subject(
     REFERENCE,
     "fleet_jwks:factory",
-    prepare=("-m", "fleet_jwks"),
+    prepare=("{python}", "-m", "fleet_jwks"),
     decisions_sql="SELECT failures, wait_s, error FROM jwks_fetches ORDER BY ended_at",
+    traits=VerifierTraits(waits=True),
 )
 PYJWT = Subject("pyjwt", "rig.storms.unknown_kid.subjects:pyjwt", needs="jwt")
 AUTHLIB = Subject("authlib", "rig.storms.unknown_kid.subjects:authlib", needs="authlib")
@@ -84,6 +99,12 @@ FLAWED = {
         ("flawed-remembering", "Remembering"),
         ("flawed-giving-up", "GivingUp"),
         ("flawed-hanging-up", "HangingUp"),
+        ("flawed-eager", "Eager"),
+        ("flawed-forgetful", "Forgetful"),
+        ("flawed-hasty", "Hasty"),
+        ("flawed-dying", "Dying"),
+        ("flawed-stumbling", "Stumbling"),
+        *((f"flawed-{kind}", f"accepting_{kind}") for kind in FORGED),
     )
 }
 """The reference with one mistake each, for ``rig prove``: mistakes that no protection of its own prevents."""
@@ -106,10 +127,11 @@ def pyjwt(environ: Mapping[str, str]) -> Verify:
     if "cooldown_duration" in jwt.PyJWKClient.__init__.__annotations__:
         options["cooldown_duration"] = float(environ["JWKS_COOL_DOWN_S"])
     client = jwt.PyJWKClient(environ["JWKS_URL"], **options)
+    algorithms = environ["JWKS_ALGORITHMS"].split(",")
 
     def verify(token: str) -> object:
         key = client.get_signing_key_from_jwt(token)
-        return jwt.decode(token, key.key, algorithms=ALGORITHMS, audience=AUDIENCE, issuer=ISSUER)
+        return jwt.decode(token, key.key, algorithms=algorithms, audience=AUDIENCE, issuer=ISSUER)
 
     return verify
 
@@ -125,7 +147,7 @@ def authlib(environ: Mapping[str, str]) -> Verify:
         server_metadata: Mapping[str, Any] = {
             "issuer": ISSUER,
             "jwks_uri": environ["JWKS_URL"],
-            "id_token_signing_alg_values_supported": ALGORITHMS,
+            "id_token_signing_alg_values_supported": environ["JWKS_ALGORITHMS"].split(","),
         }
 
         def __init__(self) -> None:
@@ -205,9 +227,15 @@ def http_fleet(environ: Mapping[str, str]) -> Verify:
             response.read()
         except (OSError, http.client.HTTPException) as error:
             connection.close()  # the next request opens it again
+            if len(token) > _HEADER_BYTES:
+                raise Rejected("too large") from None
             raise Failed(type(error).__name__) from None
+        except ValueError:  # no header may hold it
+            raise Rejected("no header") from None
         if response.status in accepted:
             return response.status
-        raise Rejected(str(response.status)) if response.status in rejected else Failed(str(response.status))
+        if response.status in rejected or (len(token) > _HEADER_BYTES and 400 <= response.status < 500):
+            raise Rejected(str(response.status))
+        raise Failed(str(response.status))
 
     return verify

@@ -10,14 +10,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import psycopg
 
 from rig.evidence.key_storm import DatabaseConnections, Decision, Holding
+from rig.machine.sockets import holds, socket_between
 from rig.storms.unknown_kid.origin import CountedFetch, LedgerTail
 
 _EVERY_S = 0.02
@@ -57,27 +56,8 @@ class FetchWatch:
         return fetches
 
     def _member_at(self, peer: str) -> int | None:
-        socket = _socket_at(int(peer.rpartition(":")[2]), self._tee_port)
-        for number, pid in enumerate(self._pids):
-            with suppress(OSError):  # it ended, or closed a file just now
-                if any(link.readlink() == socket for link in Path(f"/proc/{pid}/fd").iterdir()):
-                    return number
-        return None
-
-
-def _socket_at(port: int, remote_port: int) -> Path | None:
-    """The link target of the file descriptor of the socket between two local ports.
-
-    One port alone is not enough: the system reuses a port towards another peer, also while an old connection waits for
-    its last packets. There are only milliseconds for it, and psutil would read the table of all sockets for every
-    process.
-    """
-    with Path("/proc/net/tcp").open(encoding="ascii") as table:
-        for line in table:
-            fields = line.split()
-            if fields[1].endswith(f":{port:04X}") and fields[2].endswith(f":{remote_port:04X}"):
-                return Path(f"socket:[{fields[9]}]")
-    return None
+        socket = socket_between(int(peer.rpartition(":")[2]), self._tee_port)
+        return next((number for number, pid in enumerate(self._pids) if socket and holds(pid, socket)), None)
 
 
 class DatabaseWatch:

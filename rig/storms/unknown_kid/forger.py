@@ -1,0 +1,177 @@
+"""Forged tokens of every kind (``rig.evidence.bad_tokens``), for every key of a set.
+
+Flow: ``forging(keyring)`` serves the forger's own keys on loopback for tokens that point to them (``jku``, ``x5u``),
+and gives all tokens with their kinds. Tokens with wrong claims are signed by the true keys; the others need none.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import threading
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+
+from rig.storms.unknown_kid.keyring import (
+    AUDIENCE,
+    ISSUER,
+    LIFETIME_S,
+    Keyring,
+    SigningKey,
+    algorithm_of,
+    assemble,
+    claims,
+    make_key,
+    sign,
+)
+
+_LARGE_BYTES = 100_000
+_USUAL = ("RS256", "ES256", "EdDSA")
+
+Forged = tuple[str, str]
+"""The kind (``forged NAME ALGORITHM``), and the token."""
+
+
+@contextmanager
+def forging(keyring: Keyring, unchecked: Collection[str] = ()) -> Iterator[tuple[Forged, ...]]:
+    """All forged tokens for a key set, but for those of ``unchecked`` kinds; the forger's keys are served meanwhile."""
+    algorithms = {*_USUAL, *map(algorithm_of, keyring.known)}  # a set of one algorithm is asked with others, too
+    strangers = {algorithm: make_key(algorithm, "k-stranger") for algorithm in sorted(algorithms)}
+    with _serve({"/jwks.json": _key_set(strangers), **_certificates(strangers)}) as url:
+        tokens = [pair for key in keyring.known for pair in _of_key(key, strangers, url)]
+        tokens += [("forged form -", token) for token in _malformed(keyring.known[0])]
+        yield tuple((kind, token) for kind, token in tokens if kind.split()[1] not in unchecked)
+
+
+def _of_key(key: SigningKey, strangers: Mapping[str, SigningKey], url: str) -> Iterator[Forged]:
+    """Forged tokens that name one key."""
+    algorithm = algorithm_of(key)
+    for name, tokens in {
+        "signature": _badly_signed(key, strangers[algorithm]),
+        "none": [assemble({"alg": word, "kid": key.kid}, claims(), b"") for word in ("none", "None", "NONE", "nOnE")],
+        "hmac": [_hmac_token(key, secret) for secret in _public_forms(key)],
+        "algorithm": [sign(other, {"kid": key.kid}) for name, other in strangers.items() if name != algorithm],
+        "expired": [sign(key, changed={"iat": claims()["iat"] - 2 * LIFETIME_S, "exp": claims()["iat"] - LIFETIME_S})],
+        "early": [sign(key, changed={"nbf": claims()["iat"] + LIFETIME_S, "exp": claims()["exp"] + LIFETIME_S})],
+        "issuer": [
+            sign(key, changed={"iss": f"{ISSUER}.example"}),
+            sign(key, changed={"iss": "https://stranger.invalid"}),
+        ],
+        "audience": [sign(key, changed={"aud": f"{AUDIENCE}-other"}), sign(key, changed={"aud": ["stranger"]})],
+        "key": _with_own_key(key, strangers[algorithm], url),
+        "size": [sign(strangers[algorithm], {"kid": key.kid}, {"filler": "x" * _LARGE_BYTES})],
+    }.items():
+        for token in tokens:
+            yield f"forged {name} {algorithm}", token
+
+
+def _badly_signed(key: SigningKey, stranger: SigningKey) -> list[str]:
+    """By a stranger, of claims that were changed afterwards, not to the end, and not at all."""
+    head, _, signature = sign(key).split(".")
+    _, other_claims, _ = sign(key, changed={"sub": "admin"}).split(".")
+    signed = f"{head}.{other_claims}."
+    return [sign(stranger, {"kid": key.kid}), signed + signature, signed, sign(key)[:-20]]
+
+
+def _hmac_token(key: SigningKey, secret: bytes) -> str:
+    head, payload, _ = assemble({"alg": "HS256", "kid": key.kid, "typ": "JWT"}, claims(), b"").split(".")
+    code = hmac.new(secret, f"{head}.{payload}".encode(), hashlib.sha256).digest()
+    return f"{head}.{payload}.{base64.urlsafe_b64encode(code).rstrip(b'=').decode()}"
+
+
+def _public_forms(key: SigningKey) -> list[bytes]:
+    """What a careless verifier may take for a shared secret."""
+    public = key.as_dict(private=False)
+    return [key.as_pem(private=False), key.as_pem(private=False).strip(), key.as_der(private=False), _json(public)]
+
+
+def _with_own_key(key: SigningKey, stranger: SigningKey, url: str) -> list[str]:
+    """Signed by a stranger, whose key comes with the token or lies where the token points to."""
+    brought = {"jwk": stranger.as_dict(private=False), "jku": f"{url}/jwks.json", "x5u": f"{url}/{algorithm_of(key)}"}
+    named = [sign(stranger, {"kid": key.kid, name: value}) for name, value in brought.items()]
+    return [*named, *(sign(stranger, {name: value}) for name, value in brought.items())]
+
+
+def _malformed(key: SigningKey) -> list[str]:
+    """What is no token, or names no key."""
+    algorithm = algorithm_of(key)
+    kids: list[Any] = [
+        7,
+        None,
+        [str(key.kid)],
+        {"kid": key.kid},
+        "",
+        "\x00",
+        "../../etc/passwd",
+        "' OR 1=1 --",
+        "k" * 5000,
+    ]
+    headers: list[Any] = [{"alg": algorithm, "kid": kid} for kid in kids]
+    headers += [
+        {"alg": algorithm},
+        {"kid": key.kid},
+        {"alg": 5, "kid": key.kid},
+        {"alg": None, "kid": key.kid},
+        [],
+        1,
+        None,
+    ]
+    whole = sign(key)
+    cut = ["x", "..", "...", whole.rpartition(".")[0], f"{whole}.{whole}", f"{whole[:20]}!{whole[20:]}"]
+    return [*(assemble(header, claims(), b"0" * 64) for header in headers), assemble(headers[0], [1], b""), *cut]
+
+
+def _key_set(keys: Mapping[str, SigningKey]) -> bytes:
+    return _json({"keys": [key.as_dict(private=False) for key in keys.values()]})
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
+def _certificates(keys: Mapping[str, SigningKey]) -> dict[str, bytes]:
+    """Each key's own certificate, by the path where it is served."""
+    name, now = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "stranger")]), datetime.now(UTC)
+    made = {}
+    for algorithm, key in keys.items():
+        builder = x509.CertificateBuilder(name, name, serial_number=x509.random_serial_number())
+        private: Any = serialization.load_der_private_key(key.as_der(private=True), None)
+        builder = (
+            builder.public_key(private.public_key()).not_valid_before(now).not_valid_after(now + timedelta(days=1))
+        )
+        signed = builder.sign(private, None if algorithm == "EdDSA" else hashes.SHA256())
+        made[f"/{algorithm}"] = signed.public_bytes(serialization.Encoding.PEM)
+    return made
+
+
+@contextmanager
+def _serve(pages: Mapping[str, bytes]) -> Iterator[str]:
+    """Serve pages on loopback; the base URL."""
+
+    class ForgersPages(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = pages.get(self.path, b"")
+            self.send_response(200 if body else 404)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), ForgersPages) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()

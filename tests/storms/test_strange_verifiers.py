@@ -1,0 +1,147 @@
+"""Verifiers that are wrong in ways that strangers' verifiers were: each is red by a gate of its own, live.
+
+The mistakes of ``stub_server.flawed_verifiers`` are proved by ``rig prove --storms``; here are those that it does not
+have, and verifiers that are right and were called wrong.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rig.checks.key_storms import storm_gates
+from rig.evidence.gate import Gate, Verdict
+from rig.evidence.key_case import KeyCase
+from rig.evidence.key_storm import KeyStorm
+from rig.evidence.verifier_settings import VerifierSettings, VerifierTraits
+from rig.machine.supervisor import Supervisor
+from rig.profile import bundled_profile, load_profile
+from rig.profile.storms import Storms, UnknownKid, VerifierPromises
+from rig.storms.environment import StormEnvironment, StormOptions
+from rig.storms.unknown_kid.keyring import Keyring
+from rig.storms.unknown_kid.one_case import CasePlan, run_case
+from rig.storms.unknown_kid.storm import unknown_kid
+from rig.storms.unknown_kid.subjects import FLAWED, REFERENCE_SUBJECT, Subject
+from rig.target.postgres import Cluster
+
+pytestmark = pytest.mark.full
+SHORT = (("cool_down_s", 1.2),)
+
+
+@pytest.fixture
+def environment(supervisor: Supervisor, cluster: Cluster, tmp_path: Path) -> StormEnvironment:
+    path = bundled_profile()
+    return StormEnvironment(cluster, load_profile(path), path.parent, dict(os.environ), tmp_path)
+
+
+def subject_of(name: str, *, traits: VerifierTraits = VerifierTraits()) -> Subject:  # noqa: B008
+    if f"flawed-{name}" in FLAWED:
+        return replace(FLAWED[f"flawed-{name}"], promises=SHORT)
+    factory = f"tests.storms.subjects:{name}"
+    return replace(REFERENCE_SUBJECT, name=name, factory=factory, promises=SHORT, traits=traits)
+
+
+def stormed(environment: StormEnvironment, subject: Subject, name: str, processes: int = 2) -> KeyStorm:
+    keyring = Keyring.make(subject.traits.algorithms, subject.traits.keys)
+    return run_case(environment, CasePlan(subject, keyring, processes, 40), subject.case(name))
+
+
+def with_verdict(storm: KeyStorm, *verdicts: Verdict) -> dict[str, Gate]:
+    return {gate.id.rpartition(".")[2]: gate for gate in storm_gates(storm) if gate.verdict in verdicts}
+
+
+@pytest.mark.parametrize(
+    ("name", "case", "expected"),
+    [
+        ("ending", "random-kids", {"refusals"}),
+        ("mistaken", "random-kids", {"refusals"}),
+        ("asynchronous_believer", "random-kids", {"false-accepts"}),
+        ("signature", "forged-tokens", {"forged-signature"}),
+        ("none", "forged-tokens", {"forged-none"}),
+        ("eager", "cold-start", {"start"}),
+        ("forgetful", "cold-start", {"own-count"}),
+    ],
+)
+def test_what_a_verifier_does_wrong_is_red_and_nothing_else(
+    environment: StormEnvironment, name: str, case: str, expected: Collection[str]
+) -> None:
+    storm = stormed(environment, subject_of(name), case)
+    assert set(with_verdict(storm, Verdict.FAIL, Verdict.INVALID)) == expected, storm_gates(storm)
+
+
+def test_a_verifier_that_ends_its_process_is_asked_all_the_same(environment: StormEnvironment) -> None:
+    storm = stormed(environment, subject_of("ending"), "random-kids")
+    assert (storm.calls["token"] != "known").sum() == 2 * 40
+    assert "BaseException SystemExit" in with_verdict(storm, Verdict.FAIL)["refusals"].reason
+
+
+@pytest.mark.parametrize(
+    ("name", "how", "token"),
+    [
+        ("dying", "process 0 died of SIGSEGV, process 1 died of SIGSEGV; process 0, forged none RS256: ey", "forged"),
+        ("dying_at_once", "process 0 died of SIGSEGV, process 1 died of SIGSEGV; process 0, known: (a valid", "known"),
+        ("hanging", "process 0 hung, process 1 hung; process 0, forged form -: x", "forged"),
+    ],
+)
+def test_a_verifier_that_dies_or_hangs_is_wrong_by_name_and_with_the_token(
+    environment: StormEnvironment, monkeypatch: pytest.MonkeyPatch, name: str, how: str, token: str
+) -> None:
+    monkeypatch.setattr("rig.storms.unknown_kid.one_case._SLACK_S", 2.0)
+    monkeypatch.setattr(KeyCase, "duration_s", 4.0)
+    storm = stormed(environment, subject_of(name), "forged-tokens")
+    failed = with_verdict(storm, Verdict.FAIL)
+    assert set(failed) == {"lives"}
+    assert failed["lives"].reason.startswith(how)
+    assert {incident.kind.partition(" ")[0] for incident in storm.incidents} == {token}
+    assert not with_verdict(storm, Verdict.PASS)  # what nobody was asked is no success
+
+
+def test_of_a_verifier_that_cannot_be_made_nothing_is_known(environment: StormEnvironment) -> None:
+    storm = stormed(environment, subject_of("unborn"), "random-kids")
+    assert not with_verdict(storm, Verdict.PASS, Verdict.FAIL)
+    reasons = {gate.reason for gate in with_verdict(storm, Verdict.INVALID).values()}
+    assert all("process 0 ImportError: no such library" in reason for reason in reasons), reasons
+
+
+@pytest.mark.parametrize("case", ["random-kids", "forged-tokens", "rotation-outside"])
+@pytest.mark.parametrize(
+    ("name", "traits"),
+    [
+        ("only_rs256", VerifierTraits(algorithms=("RS256",), keys=2, grain_s=1.0)),
+        ("asynchronous", VerifierTraits(waits=True)),
+    ],
+)
+def test_a_verifier_that_is_right_passes_whatever_it_is_made_of(
+    environment: StormEnvironment, case: str, name: str, traits: VerifierTraits
+) -> None:
+    storm = stormed(environment, subject_of(name, traits=traits), case)
+    assert not with_verdict(storm, Verdict.FAIL, Verdict.INVALID), storm_gates(storm)
+    assert storm.verifier_settings.cool_down_s == (2.0 if traits.grain_s else 1.2)
+
+
+def test_what_a_verifier_kept_from_the_case_before_is_of_no_use(
+    environment: StormEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its keys are those of the first case: in the second it refuses every valid token, and cannot be made ready."""
+    section = UnknownKid(
+        subject="tests.storms.subjects:hoarding",
+        prepare=("{python}", "-m", "fleet_jwks"),
+        promises=VerifierPromises(cool_down_s=1.2, jitter=0.2),
+    )
+    profile = environment.profile.model_copy(update={"storms": Storms(unknown_kid=section)})
+    monkeypatch.setenv("HOARD", str(environment.folder / "hoard"))
+    order = StormOptions(processes=2, key_ids=10, cases=("random-kids", "flood"))
+    first, second = unknown_kid(replace(environment, profile=profile), order)
+    assert not set(with_verdict(first, Verdict.FAIL)) - {"single-flight", "amplification", "floor"}
+    assert not with_verdict(second, Verdict.PASS)
+
+
+def test_settings_that_are_promised_hold_and_the_rest_are_the_cases(environment: StormEnvironment) -> None:
+    case = subject_of("believer", traits=VerifierTraits(grain_s=1.0)).case("failing-cached")
+    assert case.verifier_settings == replace(
+        VerifierSettings(), cool_down_s=2.0, backoff_base_s=1.0, backoff_cap_s=1.0, jitter=0.2
+    )
