@@ -30,8 +30,16 @@ def most_at_once(storm: KeyStorm) -> int:
 
 
 def gaps_s(storm: KeyStorm) -> list[float]:
-    """From the end of each fetch to the start of the next, seconds; negative where they overlap."""
-    found = spans(storm)
+    """From the end of each fetch to the start of the next, seconds; negative where they overlap.
+
+    The fetch in which its process was stopped is left out: nobody in the fleet can know how it ended.
+    """
+    stop = storm.mark("stop")
+    found = [
+        (start_ns, end_ns)
+        for fetch, (start_ns, end_ns) in zip(storm.fetches, spans(storm), strict=True)
+        if stop is None or fetch.member != stop.member or not start_ns < stop.at_ns < end_ns
+    ]
     ended_ns = 0
     gaps = []
     for index, (start_ns, end_ns) in enumerate(found):

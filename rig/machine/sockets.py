@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+
+from rig.machine.processes import children
 
 _TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 
@@ -24,8 +27,19 @@ def socket_between(port: int, remote_port: int) -> Path | None:
     return None
 
 
-def holds(pid: int, socket: Path) -> bool:
-    """Whether a process has the socket open; False where it has just ended."""
+def find_holder(port: int, remote_port: int, pids: Sequence[int]) -> int | None:
+    """The index of the process that has the socket between two ports open, itself or one that it started.
+
+    None where it is none of them, or has closed the socket.
+    """
+    socket = socket_between(port, remote_port)
+    for number, pid in enumerate(pids if socket else ()):
+        if any(_has_open(one, socket) for one in (pid, *(child.pid for child in children(pid, recursive=True)))):
+            return number
+    return None
+
+
+def _has_open(pid: int, socket: Path | None) -> bool:
     with suppress(OSError):  # it ended, or closed a file just now
         return any(link.readlink() == socket for link in Path(f"/proc/{pid}/fd").iterdir())
     return False

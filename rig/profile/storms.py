@@ -68,14 +68,16 @@ class UnknownKid(Section):
 
     The rig is the JWKS origin. A factory finds its address in ``JWKS_URL`` and what to keep to in ``JWKS_COOL_DOWN_S``
     and so on (the times of ``promises`` in upper case, with the values of each case), and its algorithms in
-    ``JWKS_ALGORITHMS``. Set a fleet at ``urls`` to fetch from ``origin_port``, and write into ``promises`` what it
-    keeps to.
+    ``JWKS_ALGORITHMS``. So does a process of ``command``. Set a fleet at ``urls`` to fetch from ``origin_port``, and
+    write into ``promises`` what it keeps to.
     """
 
     subject: Text = "http"
-    """``http`` (the fleet at ``urls``), ``reference``, ``pyjwt``, ``authlib``, or ``module:factory`` of your own."""
+    """``http`` (a fleet: ``urls`` or ``command``), ``reference``, ``pyjwt``, ``authlib``, or ``module:factory``."""
     urls: tuple[str, ...] = ()
-    """Base URLs of the fleet."""
+    """Base URLs of a fleet that runs already."""
+    command: Command | None = None
+    """Program of one process of a fleet: it serves at 127.0.0.1 and ``{port}``. The rig starts, kills and stops it."""
     path: Route = "/api/whoami"
     """Asked with GET and the token."""
     header: Header = "Authorization"
@@ -99,8 +101,10 @@ class UnknownKid(Section):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        if self.subject == "http" and not (self.urls and self.origin_port):
-            raise ValueError("subject http needs urls and origin_port")
+        if self.subject == "http" and self.command is None and not (self.urls and self.origin_port):
+            raise ValueError("subject http needs command, or urls and origin_port")
+        if self.command is not None and self.urls:
+            raise ValueError("give command or urls, one of them")
         return self
 
 

@@ -12,10 +12,9 @@ import time
 from collections.abc import Sequence
 from typing import Any, LiteralString
 
-import psutil
 import psycopg
 
-from rig.machine.sockets import holds, socket_between
+from rig.machine.sockets import find_holder
 from rig.storms.ddl_ledger import DDL_GATE, LOGIN_GATE, LOGIN_SINCE
 from rig.storms.fleet import Fleet
 
@@ -88,23 +87,9 @@ class Meeting:
         present: set[int] = set()
         for port, waits in self._connection.execute(_SESSIONS).fetchall():
             if port not in self._owners:
-                self._owners[port] = self._replica_at(port, pids)
+                self._owners[port] = find_holder(port or 0, self._port, pids)
             replica = self._owners[port]
             if replica is not None:
                 present.add(replica)
                 waiting.update({replica} if waits else ())
         return waiting, present
-
-    def _replica_at(self, port: int | None, pids: Sequence[int]) -> int | None:
-        socket = socket_between(port, self._port) if port and port > 0 else None
-        if socket is None:
-            return None
-        return next((number for number, pid in enumerate(pids) if any(holds(one, socket) for one in _tree(pid))), None)
-
-
-def _tree(pid: int) -> list[int]:
-    """A process and all below it."""
-    try:
-        return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
-    except psutil.NoSuchProcess:
-        return []

@@ -10,6 +10,7 @@ import os
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -145,3 +146,77 @@ def test_settings_that_are_promised_hold_and_the_rest_are_the_cases(environment:
     assert case.verifier_settings == replace(
         VerifierSettings(), cool_down_s=2.0, backoff_base_s=1.0, backoff_cap_s=1.0, jitter=0.2
     )
+
+
+SERVICE = """
+import os, signal, sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from fleet_jwks import factory
+
+verify = factory(os.environ)
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        token = self.headers["Authorization"].removeprefix("Bearer ")
+        if DIES and ".." in token:
+            signal.raise_signal(signal.SIGSEGV)
+        try:
+            verify(token)
+        except Exception:
+            self.send_response(401)
+        else:
+            self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    log_message = lambda *_: None
+
+ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+def fleet_of(environment: StormEnvironment, **changes: Any) -> StormEnvironment:
+    section = UnknownKid(path="/", promises=VerifierPromises(cool_down_s=1.2, wait_timeout_s=2.5), **changes)
+    profile = environment.profile.model_copy(update={"storms": Storms(unknown_kid=section)})
+    return replace(environment, profile=profile)
+
+
+@pytest.mark.parametrize("case", ["random-kids", "cold-start", "leader-killed", "leader-stopped"])
+def test_a_fleet_behind_http_is_started_killed_and_stopped(environment: StormEnvironment, case: str) -> None:
+    script = environment.folder / "service.py"
+    script.write_text(f"DIES = False\n{SERVICE}")
+    fleet = fleet_of(environment, command=("{python}", str(script), "{port}"), prepare=("{python}", "-m", "fleet_jwks"))
+    (storm,) = unknown_kid(fleet, StormOptions(processes=3, key_ids=20, cases=(case,)))
+    assert not with_verdict(storm, Verdict.FAIL, Verdict.INVALID), storm_gates(storm)
+    assert storm.fetches[0].member in range(3)
+    assert with_verdict(storm, Verdict.PASS)
+
+
+def test_a_process_behind_http_that_dies_of_a_token_is_wrong_by_name(environment: StormEnvironment) -> None:
+    script = environment.folder / "service.py"
+    script.write_text(f"DIES = True\n{SERVICE}")
+    fleet = fleet_of(environment, command=("{python}", str(script), "{port}"), prepare=("{python}", "-m", "fleet_jwks"))
+    (storm,) = unknown_kid(fleet, StormOptions(processes=2, cases=("forged-tokens",)))
+    failed = with_verdict(storm, Verdict.FAIL)
+    assert set(failed) == {"lives"}
+    assert failed["lives"].reason.startswith("process 0 died of SIGSEGV, process 1 died of SIGSEGV; process 0, forged")
+
+
+NODE_MODULES = Path(os.environ.get("RIG_TEST_NODE_MODULES", "node_modules"))
+
+
+@pytest.mark.skipif(not (NODE_MODULES / "jose").is_dir(), reason="RIG_TEST_NODE_MODULES names no folder with jose")
+@pytest.mark.parametrize("library", ["jose", "jwks-rsa"])
+def test_node_processes_are_a_fleet_like_any(environment: StormEnvironment, library: str) -> None:
+    """Each process fetches for itself; the figures are those of the origin, and no token is accepted that is bad."""
+    script = Path(__file__).parents[2] / "docs" / "scoreboards" / "subjects" / "verify.mjs"
+    command = ("/bin/sh", "-c", f"cd {NODE_MODULES.parent.resolve()} && exec node {script} {library} {{port}}")
+    (storm, forged) = unknown_kid(
+        fleet_of(environment, command=command),
+        StormOptions(processes=4, key_ids=20, cases=("random-kids", "forged-tokens")),
+    )
+    assert set(with_verdict(storm, Verdict.FAIL)) >= {"single-flight", "amplification", "start"}
+    assert len(storm.fetches) == len(storm.proxy_fetches) >= 4
+    assert not any(name.startswith("forged") for name in with_verdict(forged, Verdict.FAIL, Verdict.INVALID))

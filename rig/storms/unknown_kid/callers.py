@@ -93,6 +93,8 @@ def call_verifier(number: int, script: MemberScript, barrier: Barrier) -> Caller
     given_up_ns = time.monotonic_ns()
     calls = [(*call[:2], call[2] or given_up_ns, *call[3:]) for client in clients for call in client.calls]
     incidents = [incident for client in clients for incident in client.incidents.values()]
+    if callable(close := getattr(verifier, "close", None)):
+        close()
     return CallerReport(calls, incidents, getattr(verifier, "fetches", None))
 
 

@@ -56,6 +56,10 @@ def unknown_kid(environment: StormEnvironment, options: StormOptions) -> Iterato
         pins = ("RIG_STORM_ADDRESSES", json.dumps([endpoint.addresses for endpoint in fleet]))
         trusted = ("RIG_STORM_TLS_FILES", json.dumps(asdict(tls_files), default=str))
         subject = replace(subject, environ=(*subject.environ, pins, trusted))
+    if section is not None and section.command and subject.name == "http":
+        command = environment.command(section.command, "storms.unknown-kid.command", port="{port}")
+        launch = (("RIG_STORM_COMMAND", json.dumps(command)), ("RIG_STORM_LOG", str(environment.log_file("fleet"))))
+        subject = replace(subject, environ=(*subject.environ, *launch))
     traits = subject.traits
     plan = CasePlan(
         subject,
@@ -107,8 +111,10 @@ def find_subject(name: str, section: UnknownKid | None, profile_dir: Path = Path
     if (ready := READY.get(name) or FLAWED.get(name)) is not None:
         return ready
     if name == "http":
-        if section is None or not section.urls or not section.origin_port:
-            raise ConfigError("subject http: the profile needs urls and origin_port in [storms.unknown-kid]")
+        if section is None or not (section.command or (section.urls and section.origin_port)):
+            raise ConfigError(
+                "subject http: the profile needs command, or urls and origin_port, in [storms.unknown-kid]"
+            )
         return _http_subject(section)
     if ":" not in name:
         raise UsageError(f"{name!r} is no subject; known are {', '.join(READY)}, http, and module:factory")
@@ -144,9 +150,9 @@ def _http_subject(section: UnknownKid) -> Subject:
     }
     subject = Subject(
         "http",
-        "rig.storms.unknown_kid.subjects:http_fleet",
+        f"rig.storms.unknown_kid.subjects:{'launched' if section.command else 'http'}_fleet",
         environ=tuple(environ.items()),
-        remote=True,
+        remote=section.command is None,
         origin_port=section.origin_port,
     )
     return _with_section(subject, section)

@@ -12,21 +12,30 @@ from __future__ import annotations
 import http.client
 import importlib
 import json
+import os
+import signal
+import socket
+import subprocess
 import threading
 import urllib.request
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from rig.evidence.bad_tokens import FORGED
 from rig.evidence.key_case import KeyCase
 from rig.evidence.storm import REFERENCE
 from rig.evidence.verifier_settings import VerifierTraits
+from rig.machine.child import end, free_port, start, wait_until
 from rig.storms.unknown_kid.cases import CASES
 from rig.storms.unknown_kid.keyring import AUDIENCE, ISSUER
 from rig.target.endpoint import Endpoint, TlsFiles
 
 Verify = Callable[[str], object]
+_READY_S = 30.0
+_ENDS_S = 0.2
 _HEADER_BYTES = 4096
 """A server may refuse a longer header in its own way: 431, 400, or by closing the connection."""
 
@@ -197,6 +206,46 @@ class _Response:
     def json(self) -> Any:
         """The body."""
         return json.loads(self.body)
+
+
+class LaunchedProcess:
+    """One process of a fleet behind HTTP, started by the member that asks it. It shares the member's fate."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        port = free_port()
+        command = [word.replace("{port}", str(port)) for word in json.loads(environ["RIG_STORM_COMMAND"])]
+        log_file = Path(environ["RIG_STORM_LOG"])
+        self._process = start(command, output=log_file, env={**environ, "PORT": str(port)})
+        if not wait_until(lambda: _listens(port), self._process, _READY_S):
+            raise RuntimeError(f"{command[0]} does not listen at port {port}; logs/{log_file.name} has what it wrote")
+        self._ask = http_fleet({**environ, "RIG_STORM_URLS": f"http://127.0.0.1:{port}"})
+
+    def __call__(self, token: str) -> object:
+        """The status of an accepted token. Where its process ends of the token, the member ends with it."""
+        try:
+            return self._ask(token)
+        except Failed:
+            with suppress(subprocess.TimeoutExpired):
+                code = self._process.wait(_ENDS_S)
+                if code < 0:
+                    signal.raise_signal(-code)
+                os._exit(code or 1)
+            raise
+
+    def close(self) -> None:
+        """End the process."""
+        end(self._process, _ENDS_S, session=True)
+
+
+def launched_fleet(environ: Mapping[str, str]) -> Verify:
+    """A fleet behind HTTP of which each member starts its own process."""
+    return LaunchedProcess(environ)
+
+
+def _listens(port: int) -> bool:
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
 
 
 def http_fleet(environ: Mapping[str, str]) -> Verify:

@@ -16,7 +16,7 @@ from typing import Any, Self
 import psycopg
 
 from rig.evidence.key_storm import DatabaseConnections, Decision, Holding
-from rig.machine.sockets import holds, socket_between
+from rig.machine.sockets import find_holder
 from rig.storms.unknown_kid.origin import CountedFetch, LedgerTail
 
 _EVERY_S = 0.02
@@ -50,14 +50,10 @@ class FetchWatch:
         fetches = self._tail.read()
         for counted in fetches[:_ATTRIBUTED_MAX]:
             if counted.peer not in self.members and counted.fetch.end_ns is None:
-                member = self._member_at(counted.peer)
+                member = find_holder(int(counted.peer.rpartition(":")[2]), self._tee_port, self._pids)
                 if member is not None:
                     self.members[counted.peer] = member
         return fetches
-
-    def _member_at(self, peer: str) -> int | None:
-        socket = socket_between(int(peer.rpartition(":")[2]), self._tee_port)
-        return next((number for number, pid in enumerate(self._pids) if socket and holds(pid, socket)), None)
 
 
 class DatabaseWatch:
