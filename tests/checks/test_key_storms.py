@@ -213,7 +213,7 @@ DEAD = {"missing": ("process 3 died of SIGSEGV",)}
         ("recovery", FAILING),
         ("takeover", KILLED),
         ("takeover", STOPPED),
-        ("floor", {**STOPPED, **fetched(fetch(10, 1400, member=1), fetch(1500, 1700, member=2))}),
+        ("floor", {**STOPPED, **fetched(fetch(10, 1400, member=1), fetch(1500, 1700), fetch(2750, 2900))}),
     ],
 )
 def test_healthy_evidence_passes(name: str, changes: dict[str, Any]) -> None:

@@ -225,7 +225,7 @@ def test_an_order_for_what_there_is_not_is_refused(order: StormOptions, message:
 
 
 def test_a_fleet_behind_http_needs_its_addresses() -> None:
-    with pytest.raises(ConfigError, match="needs urls and origin_port"):
+    with pytest.raises(ConfigError, match="needs command, or urls and origin_port"):
         require_key_ids(load_profile(bundled_profile()), StormOptions(subject="http"))
 
 
