@@ -63,7 +63,7 @@ def init(path: Path, yes: bool, from_curl: str | None, probe: bool | None, **giv
     only the names of the environment variables that hold them. Where the service runs and its secret and the DSN are
     in the environment, probes answer the questions about tables, columns and statuses.
     """
-    from rig.init.draft import draft, write
+    from rig.init.draft import draft, keeps_body, write
     from rig.profile import environment
 
     if path.exists():
@@ -74,6 +74,10 @@ def init(path: Path, yes: bool, from_curl: str | None, probe: bool | None, **giv
     asker = _Asker(known, pasted, yes, environment(), probe)
     answers = ask_all(asker.ask, asker.typed)
     write(draft(answers, path, pasted, asker.found), path)
+    if pasted.event is not None and keeps_body(answers["sender"]):
+        _say(
+            f"the body is the one of {answers['sender']}, not the pasted one: it carries a signature or several events"
+        )
     for note in pasted.notes:
         click.echo(f"rig: {note}", err=True)
     click.echo(f"rig: {path} is written; read it through, export the variables that it names, and then", err=True)

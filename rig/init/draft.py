@@ -62,15 +62,22 @@ def provisional(answers: Mapping[str, str], path: Path, pasted: Pasted) -> Profi
 
 def own_event(answers: Mapping[str, str], pasted: Pasted) -> SampleEvent | None:
     """The event that the answers are about; None where the preset of the sender has its own and it is no single one."""
+    sender = answers["sender"]
+    if sender and sender not in sender_names():
+        raise UsageError(f"--sender {sender[:60]}: no such preset; `rig init --list-senders` lists all")
     if answers["event"]:
+        if keeps_body(sender):
+            raise UsageError(f"--event: {sender} signs within the body, or sends several events; leave --event out")
         return _read(answers["event"])
-    if pasted.event is not None:
+    if pasted.event is not None and not keeps_body(sender):
         return pasted.event
-    if not answers["sender"]:
-        return _MADE_UP
-    if answers["sender"] not in sender_names():
-        raise UsageError(f"--sender {answers['sender'][:60]}: no such preset; `rig init --list-senders` lists all")
-    return event_of_preset(answers["sender"])
+    return event_of_preset(sender) if sender else _MADE_UP
+
+
+def keeps_body(sender: str) -> bool:
+    """Whether the body of a preset does more than to hold an event: it carries the signature, or several events."""
+    route = sender_preset(sender).get("route", {}) if sender else {}
+    return "event" in route or "signature" in names_in(route.get("body", ""))
 
 
 def event_default(name: str, answers: Mapping[str, str], pasted: Pasted) -> str:
@@ -105,7 +112,8 @@ def write(text: str, path: Path) -> None:
 
 
 def _is_presets(answers: Mapping[str, str], pasted: Pasted) -> bool:
-    return bool(answers["sender"]) and not answers["event"] and pasted.event is None
+    sender = answers["sender"]
+    return bool(sender) and not answers["event"] and (pasted.event is None or keeps_body(sender))
 
 
 def _listed(text: str) -> list[str]:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from rig.errors import UsageError
 from rig.model import Scheme
+from rig.profile.routes import sender_names, sender_preset
 
 Answers = Mapping[str, str]
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
@@ -32,6 +33,12 @@ def _never(answers: Answers) -> bool:
 
 def _has_provisioning(answers: Answers) -> bool:
     return bool(answers["provision-sql"])
+
+
+def _can_make_secret(answers: Answers) -> bool:
+    """Whether the rig can make the secret of a tenant that it makes. It can make no private key."""
+    sender = answers["sender"]
+    return _has_provisioning(answers) and not (sender in sender_names() and sender_preset(sender).get("hook"))
 
 
 def _names_tenants(answers: Answers) -> bool:
@@ -169,7 +176,7 @@ QUESTIONS = (
              when=_names_tenants, optional=True),
     Question("secret-env", "NAME of the environment variable with the webhook secret (empty: the rig makes one)",
              "WEBHOOK_SECRET", "Never the secret itself. Where a statement makes the tenants, the rig can make it.",
-             needless=_has_provisioning, variable=True,
+             needless=_can_make_secret, variable=True,
              when=lambda answers: bool(answers["sender"]) or answers["scheme"] != "none"),
     Question("correlation-header", "Header with the correlation id (empty: none)", "",
              "Like X-Request-ID. Without it correlation ids are not compared.", optional=True),
