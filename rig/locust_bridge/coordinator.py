@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -35,7 +35,7 @@ from rig.locust_bridge.batches import batch_scenario
 from rig.locust_bridge.gather import gather
 from rig.locust_bridge.launch import worker_command
 from rig.locust_bridge.live import Live
-from rig.locust_bridge.plan import LocustPlan
+from rig.locust_bridge.plan import LocustPlan, sendable_classes, sendable_scenario
 from rig.machine import libpq
 from rig.machine.child import end
 from rig.machine.supervisor import Supervisor
@@ -53,7 +53,7 @@ from rig.target.launch import LiveTarget, open_target, reach
 from rig.target.prober import Prober
 from rig.target.secrets import Secrets
 from rig.target.store import Store, open_store
-from rig.target.tenants import provision
+from rig.target.tenants import check_tenants, provision
 from rig.truth.reader import TruthReader
 
 _TENANT = "A"
@@ -113,6 +113,7 @@ class Coordinator:
         self._reporter.stage(choice.introduction(self._environ, settings.port))
         self._environ = choice.environment(self._environ)
         self._job = Job(LOCUST, tuple(wanted["argv"]), settings, profile, path.resolve().parent)
+        check_tenants(profile, (_TENANT, _FIXED_TENANT) if wanted.get("fixed") else (_TENANT,), self._environ)
         if profile.launch is None:
             reach(profile, settings)
         self._supervisor = self._stack.enter_context(Supervisor())
@@ -126,7 +127,11 @@ class Coordinator:
         self._target = self._stack.enter_context(
             open_target(profile, self._job.profile_dir, self._store, self._folder, self._environ, settings)
         )
-        return {"url": self._target.endpoint.url, "certificate": _in_words(self._certificate)}
+        return {
+            "url": self._target.endpoint.url,
+            "certificate": _in_words(self._certificate),
+            "sends": {route.name: [kind.value for kind in profile.sends(route)] for route in profile.routes},
+        }
 
     def _start_worker(self, port: int) -> dict[str, Any]:
         """A native worker on this machine; it ends with the coordinator."""
@@ -183,6 +188,12 @@ class Coordinator:
         return finished.document() | {"sentence": finished.judgement.sentence, "sealed": finished.is_sealed}
 
 
+def _left_out(mix: Sequence[UserClass], sent: Sequence[UserClass]) -> dict[str, str]:
+    """Why the scenarios of some user classes are not sent."""
+    why = "the profile leaves it out: its routes have no such bodies (routes.malformed, routes.personal)"
+    return {each.id: why for each in mix if each.id not in {other.id for other in sent}}
+
+
 class CoordinatedTest:
     """One test: from its pack to its verdict."""
 
@@ -202,15 +213,18 @@ class CoordinatedTest:
         profile = opened.job.profile
         record.pack.write_certificate(certificate)
         route = wanted["route"] or profile.routes[0].name
-        profile.route(route)
+        sends = profile.sends(profile.route(route))
         if fixed is not None:
+            fixed = sendable_scenario(fixed, sends)
             # Beside other users it is judged by its rows and answers: its time is theirs as well.
             limit_s = fixed.limit_s if wanted["alone"] else None
             fixed = replace(fixed, route=route, tenants=(_FIXED_TENANT,), limit_s=limit_s)
         names = (_TENANT, _FIXED_TENANT) if fixed is not None else (_TENANT,)
         tenancy = provision(profile, opened.key, names, self._store.truth_dsn, opened.environ, known)
         record.amend_fingerprint(database=dict(self._store.facts))
-        record.amend(tenants=tenancy.tenants)
+        mix = _USER_CLASSES.validate_python(wanted["user_classes"])
+        user_classes = sendable_classes(mix, sends)
+        record.amend(tenants=tenancy.tenants, left_out=_left_out(mix, user_classes))
         plan = LocustPlan(
             locust=wanted["locust"],
             run=opened.key,
@@ -219,7 +233,7 @@ class CoordinatedTest:
             route=route,
             tenant=_TENANT,
             credentials=tenancy.credentials,
-            user_classes=_USER_CLASSES.validate_python(wanted["user_classes"]),
+            user_classes=user_classes,
             fixed_class=wanted["fixed_class"],
             fixed=fixed,
             rate_per_user_s=wanted["rate_per_user_s"],

@@ -13,7 +13,7 @@ import logging
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,9 +33,9 @@ from rig.locust_bridge.master_coordinator import CoordinatorClient, CoordinatorE
 from rig.locust_bridge.master_options import Options, SharedScenario, add_options, options_of
 from rig.locust_bridge.master_test import LocustTest
 from rig.locust_bridge.master_users import classes_of
-from rig.locust_bridge.plan import LocustPlan
+from rig.locust_bridge.plan import LocustPlan, sendable_classes
 from rig.locust_bridge.wire import CLOCK, FINISH, PLAN, PROTOCOL, REPORT, ROWS
-from rig.model import Scenario, UserClass
+from rig.model import RequestClass, Scenario, UserClass
 
 ACCOUNTS_S = 60.0
 """After the requests in flight have had their time, so long may the accounts take."""
@@ -66,8 +66,9 @@ class Bridge:
         self._judging: gevent.Greenlet | None = None
         self.results: list[dict[str, Any]] = []
         self.status = "ready"
-        opened = self.coordinator.ask("open", argv=sys.argv, **options.session)
+        opened = self.coordinator.ask("open", argv=sys.argv, fixed=options.fixed is not None, **options.session)
         environment.host = opened["url"]
+        self._leave_out(opened["sends"])
         self.certificate: dict[str, Any] = opened["certificate"]
         if self.certificate["reason"]:
             raise CoordinatorError(
@@ -78,6 +79,23 @@ class Bridge:
         if options.own_worker:
             self._start_worker()
         self._listen()
+
+    def _leave_out(self, sends: Mapping[str, Sequence[str]]) -> None:
+        """Have no users that the target cannot be sent anything by: its profile has no such bodies."""
+        route = self.options.test["route"] or next(iter(sends))
+        sent = {each.name for each in sendable_classes(self._mix, set(map(RequestClass, sends.get(route, ()))))}
+        chosen = [each.__name__ for each in self.environment.user_classes]
+        gone = [each.name for each in self._mix if each.name in chosen and each.name not in sent]
+        if route not in sends or not gone:
+            return
+        if len(gone) == len(chosen):
+            raise CoordinatorError(
+                f"the profile leaves out {', '.join(gone)}: route {route!r} has no such bodies (routes.malformed, "
+                "routes.personal)",
+                ExitCode.CONFIG,
+            )
+        _log.warning("rig: the profile leaves out %s: route %r has no such bodies", ", ".join(gone), route)
+        self.environment.user_classes = [each for each in self.environment.user_classes if each.__name__ not in gone]
 
     def _start_worker(self) -> None:
         """Have a native worker started on this machine, and wait until it is there."""

@@ -7,7 +7,7 @@ line, which is not encrypted: beyond one machine that line belongs into a networ
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,12 +15,31 @@ from pydantic import TypeAdapter, ValidationError
 
 from rig.errors import ConfigError
 from rig.limits import RATE_CEILING_PER_S, REQUESTS_CEILING
-from rig.model import RunKey, Scenario, UserClass
+from rig.model import RequestClass, RunKey, Scenario, UserClass
 from rig.profile import Profile
 from rig.requests.sender import Credentials
 from rig.target.endpoint import Endpoint, TlsFiles
 
 TIMEOUT_S = 10.0
+
+
+def sendable_classes(mix: Iterable[UserClass], sends: Container[RequestClass]) -> tuple[UserClass, ...]:
+    """The user classes without the streams that a target cannot be sent; those that have none left are left out."""
+    kept = [
+        replace(each, streams=tuple(stream for stream in each.streams if stream.request_class in sends)) for each in mix
+    ]
+    return tuple(each for each in kept if each.streams)
+
+
+def sendable_scenario(scenario: Scenario, sends: Container[RequestClass]) -> Scenario:
+    """The same number of requests, with valid ones in place of those that a target cannot be sent."""
+    missing = sum(share.count for share in scenario.shares if share.request_class not in sends)
+    shares = [
+        replace(share, count=share.count + missing) if share.request_class is RequestClass.VALID else share
+        for share in scenario.shares
+        if share.request_class in sends
+    ]
+    return replace(scenario, shares=tuple(shares))
 
 
 @dataclass(frozen=True, slots=True)

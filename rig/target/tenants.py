@@ -115,7 +115,8 @@ def _use_existing_tenants(profile: Profile, names: Sequence[str], environ: Mappi
     if len(fixed) < len(names):
         raise ConfigError(
             f"profile {profile.name!r} has {len(profile.tenants.fixed) or 'no'} tenants, this run needs {len(names)} "
-            f"({', '.join(names)}); add [[tenants.fixed]] entries, or run less (--only, --trials, --tenants)"
+            f"({', '.join(names)}); add [[tenants.fixed]] entries, or run less (--only, --trials, --tenants; with "
+            "locust no S8)"
         )
     missing = [route.name for route in profile.routes if route.needs_secret and route.secret_env is None]
     if missing:

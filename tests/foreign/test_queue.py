@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -70,6 +71,20 @@ def test_one_call_of_the_doctor_completes_the_shortest_profile(tmp_path: Path, j
                                   "invalid_json": {"status": [400]}}  # fmt: skip
     assert ("arrival" in answers["truth"]) == (job_s == "1")
     assert examine(path, Settings(), environ, lambda _: None).exit_code == ExitCode.PASS
+
+
+@pytest.mark.full
+def test_locust_leaves_out_what_the_profile_cannot_say(tmp_path: Path) -> None:
+    text = re.sub(r"malformed = .*\n", "", PROFILE.read_text()).replace("{profile_dir}", str(PROFILE.parent))
+    path = tmp_path / "rig.toml"
+    path.write_text(text)
+    words = ("--profile", str(path), "--users", "12", "--seconds", "3", "--null-seconds", "0.1", "--last-look", "0")
+    ended = rig("mix", *words, "--out", str(tmp_path), env={"ORDERS_SECRET": SECRET})
+    assert ended.code == ExitCode.PASS, ended.err
+    assert "the profile leaves out S3Malformed, S4Personal" in ended.err
+    (pack,) = tmp_path.glob("*-locust-1")
+    judged = {gate["id"]: gate["verdict"] for gate in json.loads((pack / "verdicts.json").read_text())["gates"]}
+    assert (judged["S3.answers"], judged["S4.answers"], judged["S6.answers"]) == ("NOT-RUN", "NOT-RUN", "PASS")
 
 
 def test_rows_that_a_queue_stores_later_are_waited_for_and_not_lost(tmp_path: Path) -> None:

@@ -49,3 +49,13 @@ def test_a_test_that_could_not_begin_leaves_the_way_free_for_the_next(coordinato
     assert Path(finished["pack"]).is_dir()
     with pytest.raises(UsageError, match="no test has begun"):
         coordinator.answer({"do": "finish", "account": TypeAdapter(MasterAccount).dump_python(account, mode="json")})
+
+
+def test_a_missing_tenant_is_named_before_anything_is_measured(tmp_path: Path) -> None:
+    profile = tmp_path / "rig.toml"
+    text = bundled_profile().read_text().replace('secret = "', 'secret_env = "S"\nsecret = "')
+    tenant = '[[tenants.fixed]]\nid = "one"\napi_key_env = "K"\n'
+    profile.write_text(text[: text.index("[tenants]")] + tenant + text[text.index("[[routes]]") :])
+    session = SESSION | {"profile": str(profile), "origin": "--profile", "fixed": True}
+    with Coordinator({**os.environ, "K": "k", "S": "s"}) as opened, pytest.raises(ConfigError, match=r"S8-1.*no S8"):
+        opened.answer({"do": "open", "settings": Settings().document(), **session})

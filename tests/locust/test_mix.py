@@ -15,8 +15,8 @@ from rig.locust_bridge.batches import (
     cut_batch,
     sources_of,
 )
-from rig.locust_bridge.plan import LocustPlan
-from rig.model import RunKey
+from rig.locust_bridge.plan import LocustPlan, sendable_classes, sendable_scenario
+from rig.model import RequestClass, RunKey
 from rig.profile import bundled_profile, load_profile
 from rig.requests.sender import Credentials
 from rig.requests.targeter import Targeter
@@ -118,3 +118,15 @@ def test_a_fixed_count_as_large_as_the_ceiling_is_sent_whole(tmp_path: Path) -> 
         assert sources["S2Unique"].current() is None
         assert allowance.spent
     assert sorted(sent) == list(range(601))
+
+
+def test_what_a_target_cannot_be_sent_is_left_out() -> None:
+    sends = frozenset(RequestClass) - {RequestClass.MALFORMED, RequestClass.PERSONAL}
+    left = {each.id: [stream.request_class for stream in each.streams] for each in sendable_classes(MIX, sends)}
+    assert set(left) == {"S1", "S2", "S6", "S7"}
+    assert RequestClass.MALFORMED not in left["S6"]
+    assert sendable_classes(MIX, frozenset(RequestClass)) == tuple(MIX)
+    whole = perf_gate("in", "A", requests=1000)
+    fewer = sendable_scenario(whole, sends)
+    assert (fewer.count, len(fewer.shares)) == (1000, 2)
+    assert fewer == perf_gate("in", "A", requests=1000, sends=sends)
