@@ -44,7 +44,8 @@ def not_run_gate(report: StormReport) -> Gate:
 @emits(RAN, *(kind for kinds in KINDS.values() for kind in kinds.values()))
 def check_race_tests(case: Case) -> list[Gate]:
     """The gates of every race test of the run."""
-    return [gate for report in case.storms if report.storm in RACE_TESTS for gate in gates_of(report)]
+    judged = [report for report in case.storms if report.storm in RACE_TESTS and not report.display_only]
+    return [gate for report in judged for gate in gates_of(report)]
 
 
 def gates_of(report: StormReport) -> list[Gate]:

@@ -21,6 +21,7 @@ from rig.cli.options import (
 )
 from rig.cli.output import print_result, print_verdict, terminal
 from rig.evidence.storm import OLD_PROTECTIONS, PROTECTIONS, STORMS
+from rig.text import one_line
 
 _PROTECTIONS = "; ".join(f"{storm}: {', '.join(names)}" for storm, names in PROTECTIONS.items())
 
@@ -44,7 +45,14 @@ _PROTECTIONS = "; ".join(f"{storm}: {', '.join(names)}" for storm, names in PROT
 @click.option(
     "--subject", default="", help="With unknown-kid: test reference, pyjwt, authlib, http, or module:factory."
 )
-@click.option("--scoreboard", is_flag=True, help="With unknown-kid: show several verifiers in one table.")
+@click.option(
+    "--scoreboard",
+    is_flag=False,
+    flag_value="",
+    metavar="[FILE]",
+    help="Run the storm against each subject of this list, and show them in one table. With unknown-kid and without a "
+    "file: some releases of PyJWT and Authlib.",
+)
 @seed_option
 @out_option
 @allow_host_option
@@ -58,7 +66,7 @@ def storm_(
     cases: tuple[str, ...],
     key_ids: int,
     subject: str,
-    scoreboard: bool,
+    scoreboard: str | None,
     seed: int,
     out: Path,
     allow_host: str | None,
@@ -80,10 +88,15 @@ def storm_(
     job = Job("storm", ("rig", *sys.argv[1:]), settings, choice.load(storms_suffice=True), choice.path.resolve().parent)
     with ConsoleReporter(terminal()) as reporter:
         protections = tuple(OLD_PROTECTIONS.get(one, one) for one in without)
-        options = StormOptions(processes, protections, cases, subject, key_ids, scoreboard)
-        finished = storm(job, name, options, choice.environment(environment()), reporter)
+        options = StormOptions(processes, protections, cases, subject, key_ids, scoreboard == "")
+        subjects = Path(scoreboard) if scoreboard else None
+        finished = storm(job, name, options, choice.environment(environment()), reporter, subjects)
     if finished.scoreboard and not as_json:
         print_result(_board(finished.scoreboard))
+    for row in finished.rows if not as_json else ():
+        click.echo(f"{row.verdict:8} {row.name} {row.version}  {row.passed} of {row.tried} gates")
+        for sentence in row.wrong[:1]:
+            click.echo(f"         {one_line(sentence)}")
     return print_verdict(finished.finished, as_json=as_json, document=finished.document())
 
 

@@ -56,7 +56,7 @@ class StormReport:
     ``subject`` is what was tested, ``without`` the protections that were switched off in it. ``missing`` has a sentence
     for every member of the fleet without a report: what it would have counted is unknown. ``not_run`` says why the test
     was not run, and ``asked`` whether it was asked for by name; then there are no figures. The figures of each test
-    have a type of their own in ``rig.evidence.race_figures``.
+    have a type of their own in ``rig.evidence.race_figures``. A ``display_only`` report is shown and not judged.
     """
 
     storm: str
@@ -70,6 +70,7 @@ class StormReport:
     events: tuple[StormEvent, ...] = ()
     not_run: str = ""
     asked: bool = False
+    display_only: bool = False
 
     @property
     def label(self) -> str:

@@ -66,6 +66,11 @@ def parse_profile(text: str, path: Path, *, storms_suffice: bool = False) -> Pro
     return _validate(raw, path)
 
 
+def profile_of_storms(storms: Mapping[str, Any], path: Path) -> Profile:
+    """A profile that has nothing but storms; ``path`` is the file that they come from."""
+    return _validate({**_NO_WEBHOOK, "storms": storms}, path).at(path.resolve().parent)
+
+
 def _validate(raw: Mapping[str, Any], path: Path) -> Profile:
     try:
         return Profile.model_validate(raw)

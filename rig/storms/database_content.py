@@ -22,6 +22,7 @@ _ROW_SHOWN = 80
 NUMBER_OF_ROWS = "number of rows"
 """Stands for a column where not even that is alike: nothing of such a table can be compared."""
 _OWN: LiteralString = "nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', %(ledger)s)"
+# A sequence that belongs to a column has a name of the server's own, which depends on who tried to make it before.
 _OBJECTS: LiteralString = f"""
 WITH own AS (SELECT oid, nspname FROM pg_namespace WHERE {_OWN}),
 part AS (SELECT classid, objid FROM pg_depend WHERE deptype = 'e'),
@@ -30,9 +31,10 @@ rel AS (SELECT c.*, nspname || '.' || relname AS name FROM pg_class c JOIN own O
 SELECT 'schema ' || nspname, '' FROM own
 UNION ALL SELECT 'extension ' || extname, extversion FROM pg_extension
 UNION ALL SELECT 'relation ' || name, concat_ws(' ', relkind, relrowsecurity, relforcerowsecurity, relpersistence)
-    FROM rel WHERE relkind NOT IN ('i', 'I', 't')
+    FROM rel WHERE relkind NOT IN ('i', 'I', 't') AND NOT EXISTS (
+        SELECT FROM pg_depend d WHERE relkind = 'S' AND d.objid = rel.oid AND d.refobjsubid > 0)
 UNION ALL SELECT 'column ' || name || '.' || attname, concat_ws(' ', format_type(atttypid, atttypmod), attnotnull,
-    attidentity, attgenerated, pg_get_expr(adbin, adrelid))
+    attidentity, attgenerated, regexp_replace(pg_get_expr(adbin, adrelid), '^nextval.*', 'nextval'))
     FROM rel JOIN pg_attribute ON attrelid = rel.oid LEFT JOIN pg_attrdef ON adrelid = rel.oid AND adnum = attnum
     WHERE attnum > 0 AND NOT attisdropped AND relkind NOT IN ('i', 'I', 't', 'S')
 UNION ALL SELECT 'index ' || name, concat_ws(' ', pg_get_indexdef(indexrelid), indisvalid)

@@ -6,11 +6,13 @@ A storm claims how often things happened, not how fast: a slow client cannot mak
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from rig.checks.key_storms import figures_of
 from rig.checks.scoreboard import scoreboard
+from rig.checks.subject_table import SubjectRow
 from rig.evidence.key_storm import KeyStorm
 from rig.evidence.storm import UNKNOWN_KID, StormReport
 from rig.machine.supervisor import Supervisor
@@ -19,9 +21,11 @@ from rig.run.leak_check import look_after, look_before
 from rig.run.open_run import open_run
 from rig.run.record import FinishedRun, conclude_on_error
 from rig.run.reporter import Reporter
+from rig.run.scoreboard import run_scoreboard
 from rig.run.storms import run_storm_step, storm_server
 from rig.storms.catalog import require
 from rig.storms.environment import StormOptions
+from rig.storms.subject_list import read_list
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +34,13 @@ class FinishedStorm:
 
     finished: FinishedRun
     reports: tuple[StormReport | KeyStorm, ...]
+    rows: tuple[SubjectRow, ...] = ()
+    """Of the subjects of a list."""
 
     def document(self) -> dict[str, Any]:
         """What ``--json`` prints: as every verb, and the figures; those of several cases by their labels."""
+        if self.rows:
+            return self.finished.document() | {"scoreboard": [asdict(row) for row in self.rows]}
         figures = {report.label: _figures(report) for report in self.reports}
         (only,) = figures.values() if len(figures) == 1 else (figures,)
         board = {"scoreboard": self.scoreboard} if self.scoreboard else {}
@@ -45,15 +53,29 @@ class FinishedStorm:
         return scoreboard(storms) if any(storm.display_only for storm in storms) else []
 
 
-def storm(job: Job, name: str, options: StormOptions, environ: Mapping[str, str], reporter: Reporter) -> FinishedStorm:
-    """Run a storm and judge it. RigError when it cannot begin."""
-    require(job.profile, job.profile_dir, name, options)
+def storm(
+    job: Job,
+    name: str,
+    options: StormOptions,
+    environ: Mapping[str, str],
+    reporter: Reporter,
+    subjects: Path | None = None,
+) -> FinishedStorm:
+    """Run a storm and judge it. RigError when it cannot begin.
+
+    ``subjects`` is a list (``rig.storms.subject_list``): then it is run against each of them, and none is judged.
+    """
+    if subjects is None:
+        require(job.profile, job.profile_dir, name, options)
+    else:
+        read_list(subjects)
     if name == UNKNOWN_KID:
         job.require_requests(options.key_ids * (options.processes or 1))
     opened = open_run(job, environ, reporter)
     record = opened.record
     leak_findings = look_before()
     reports: list[StormReport | KeyStorm] = []
+    rows: list[SubjectRow] = []
     interrupted = False
     with conclude_on_error(record, "storm"):
         with Supervisor() as supervisor:
@@ -61,7 +83,10 @@ def storm(job: Job, name: str, options: StormOptions, environ: Mapping[str, str]
                 reporter.stage("preparing PostgreSQL")
                 with storm_server(supervisor, environ, record.pack.logs_folder / "postgresql.log") as cluster:
                     reporter.stage(f"storm: {name}")
-                    reports.extend(run_storm_step(opened, cluster, name, options))
+                    if subjects is None:
+                        reports.extend(run_storm_step(opened, cluster, name, options))
+                    else:
+                        rows.extend(run_scoreboard(opened, cluster, name, subjects, options))
             except KeyboardInterrupt:
                 interrupted = True
                 record.mark_cut_short("the storm was interrupted")
@@ -69,7 +94,7 @@ def storm(job: Job, name: str, options: StormOptions, environ: Mapping[str, str]
         record.pack.write_leak_findings(leak_findings)
         if not interrupted:
             record.mark_complete()
-        return FinishedStorm(record.judge(interrupted=interrupted), tuple(reports))
+        return FinishedStorm(record.judge(interrupted=interrupted), tuple(reports), tuple(rows))
 
 
 def _figures(report: StormReport | KeyStorm) -> dict[str, Any]:

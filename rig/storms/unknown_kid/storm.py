@@ -60,6 +60,8 @@ def unknown_kid(environment: StormEnvironment, options: StormOptions) -> Iterato
         command = environment.command(section.command, "storms.unknown-kid.command", port="{port}")
         launch = (("RIG_STORM_COMMAND", json.dumps(command)), ("RIG_STORM_LOG", str(environment.log_file("fleet"))))
         subject = replace(subject, environ=(*subject.environ, *launch))
+    if options.libraries:
+        subject = replace(subject, path=options.libraries)
     traits = subject.traits
     plan = CasePlan(
         subject,

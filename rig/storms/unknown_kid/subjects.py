@@ -137,10 +137,11 @@ def pyjwt(environ: Mapping[str, str]) -> Verify:
         options["cooldown_duration"] = float(environ["JWKS_COOL_DOWN_S"])
     client = jwt.PyJWKClient(environ["JWKS_URL"], **options)
     algorithms = environ["JWKS_ALGORITHMS"].split(",")
+    takes_jwk = "PyJWK" in str(jwt.decode.__annotations__.get("key"))  # from 2.9 on; then a key is for its algorithm
 
     def verify(token: str) -> object:
         key = client.get_signing_key_from_jwt(token)
-        return jwt.decode(token, key.key, algorithms=algorithms, audience=AUDIENCE, issuer=ISSUER)
+        return jwt.decode(token, key if takes_jwk else key.key, algorithms=algorithms, audience=AUDIENCE, issuer=ISSUER)
 
     return verify
 

@@ -1,0 +1,3 @@
+-- migrate:up
+UPDATE account SET cents = cents * 100;
+-- migrate:down

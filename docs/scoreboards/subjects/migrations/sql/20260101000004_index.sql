@@ -1,0 +1,3 @@
+-- migrate:up
+CREATE INDEX account_cents ON account (cents);
+-- migrate:down

@@ -1,0 +1,129 @@
+"""The table of a scoreboard: what each subject of a list came to. Pure, from the reports of their storms.
+
+It is shown, not judged: the subjects are no part of the service that is tested.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rig.checks.key_storm_figures import expected_fetches
+from rig.checks.key_storms import storm_gates
+from rig.checks.race_tests import gates_of
+from rig.evidence.gate import Gate, Verdict
+from rig.evidence.key_case import Start
+from rig.evidence.key_storm import KeyStorm
+from rig.evidence.race_figures import RACE_KINDS, ClaimFigures, MigrationFigures, RateLimitFigures
+from rig.evidence.storm import StormReport
+from rig.text import markdown, markdown_table, shorten
+
+_REASON_SHOWN = 300
+_HEAD = ("subject", "version", "verdict", "gates that pass", "figures", "what is wrong", "what it does")
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectRow:
+    """One subject: its verdict, how many of the gates that were tried pass, its figures, and what is wrong."""
+
+    name: str
+    version: str
+    note: str
+    verdict: str
+    passed: int
+    tried: int
+    figures: str
+    wrong: tuple[str, ...]
+
+
+def row_of(
+    name: str, version: str, note: str, reports: Sequence[StormReport | KeyStorm], problem: str = ""
+) -> SubjectRow:
+    """The row of one subject; ``problem`` says why it was not tested."""
+    gates = [gate for one in reports for gate in (storm_gates(one) if isinstance(one, KeyStorm) else gates_of(one))]
+    tried = [gate for gate in gates if gate.verdict is not Verdict.NOT_RUN]
+    wrong = [gate for gate in tried if gate.verdict is not Verdict.PASS]
+    return SubjectRow(
+        name,
+        version,
+        note,
+        _verdict(tried),
+        len(tried) - len(wrong),
+        len(tried),
+        "; ".join(filter(None, map(_figures, reports))),
+        (problem,) if problem else tuple(_sentence(gate) for gate in wrong),
+    )
+
+
+def _verdict(tried: Iterable[Gate]) -> str:
+    found = {gate.verdict for gate in tried}
+    order = (Verdict.FAIL, Verdict.INVALID, Verdict.PASS)
+    return next((verdict for verdict in order if verdict in found), Verdict.NOT_RUN).value
+
+
+def _sentence(gate: Gate) -> str:
+    place = gate.id.removeprefix("storm.")
+    invalid = "INVALID, " if gate.verdict is Verdict.INVALID else ""
+    return f"{place}: {invalid}{shorten(gate.reason, _REASON_SHOWN)}"
+
+
+def _figures(report: StormReport | KeyStorm) -> str:
+    """The figures that tell most, in a few words."""
+    if report.not_run:
+        return ""
+    if isinstance(report, KeyStorm):
+        bad = report.calls[[not str(token).startswith(("known", "rotated")) for token in report.calls["token"]]]
+        accepted = f"{int(bad['accepted'].sum())} of {len(bad)} bad tokens accepted"
+        total = report.before + len(report.fetches)
+        enough = expected_fetches(report) + (report.start is not Start.COLD)
+        if report.case == "forged-tokens":
+            return f"{report.case}: {accepted}"
+        return f"{report.case}: {total} fetches where {enough} do, {accepted}"
+    match RACE_KINDS[report.storm].read(report.figures):
+        case MigrationFigures() as it:
+            met = ", ".join(f"{met} of {it.replicas}" for met in it.met or ())
+            codes = ", ".join(f"{count} × {code}" for code, count in sorted(it.exit_codes.items()))
+            return f"met {met}; exit codes {codes}; rows {it.rows} of {it.rows_expected}"
+        case ClaimFigures() as it:
+            recovered = "" if it.recovered_after_s is None else f", all done {it.recovered_after_s:g} s after the kill"
+            return f"{it.effects} effects of {it.jobs} jobs, {it.repeats} repeats, {it.unfinished} not done{recovered}"
+        case RateLimitFigures() as it:
+            return f"{it.cap:g} a window let through by {it.replicas} replicas, the limit is {it.limit}"
+    return ""
+
+
+def as_document(title: str, storm: str, settings: str, rows: Sequence[SubjectRow]) -> dict[str, Any]:
+    """For JSON."""
+    return {"title": title, "storm": storm, "settings": settings, "subjects": [asdict(row) for row in rows]}
+
+
+def as_markdown(title: str, storm: str, settings: str, when: str, rows: Sequence[SubjectRow]) -> str:
+    """The table, and below it every gate that does not pass."""
+    table = markdown_table(
+        _HEAD,
+        [
+            tuple(
+                map(
+                    markdown,
+                    (
+                        row.name,
+                        row.version or "-",
+                        row.verdict,
+                        f"{row.passed} of {row.tried}",
+                        row.figures or "-",
+                        row.wrong[0] if row.wrong else "-",
+                        row.note or "-",
+                    ),
+                )
+            )
+            for row in rows
+        ],
+    )
+    details = [
+        f"## {markdown(row.name)}\n\n" + "\n".join(f"- {markdown(sentence)}" for sentence in row.wrong) + "\n"
+        for row in rows
+        if row.wrong
+    ]
+    head = f"# {title}\n\nMade by `rig storm {storm} --scoreboard FILE` at {when}; {settings}.\n"
+    return "\n".join([head, table, "", *details])
