@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from rig.init.pasted import Pasted
 
 _PASTE_BYTES_MAX = 1 << 21
-_FROM_EVENT = ("event-id", "event-amount", "event-time")
 
 
 def _parameter(question: Question) -> str:
@@ -152,9 +151,9 @@ class _Asker:
         return None
 
     def _default(self, question: Question, answers: Answers) -> str:
-        from rig.init.draft import event_default
+        from rig.init.draft import FROM_EVENT, event_default
 
-        if question.name in _FROM_EVENT:
+        if question.name in FROM_EVENT:
             return event_default(question.name, answers, self._pasted)
         return self.found.answers.get(question.name, question.default_after(answers))
 
@@ -199,6 +198,7 @@ class _Asker:
 
     def _ask_user(self, question: Question, answers: Answers, default: str) -> str:
         """Ask until the answer is a valid one."""
+        from rig.init.draft import check_answer
         from rig.init.lookups import unreachable
 
         if not self.typed and self._terminal:
@@ -223,7 +223,9 @@ class _Asker:
             try:
                 answer = question.check(typed or default, answers)
                 self._lookups.check(question.name, answer, answers)
-            except UsageError as error:
+                if self._terminal:
+                    check_answer(question.name, answer, answers, self._pasted)
+            except RigError as error:
                 if not self._terminal:
                     raise
                 click.echo(f"  {error}", err=True)

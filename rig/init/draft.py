@@ -10,11 +10,11 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from rig.errors import ConfigError, UsageError
+from rig.errors import ConfigError, RigError, UsageError
 from rig.init.found import Found
 from rig.init.pasted import Pasted
 from rig.init.places import quoted
-from rig.init.questions import ask_all
+from rig.init.questions import Answers, Question, ask_all
 from rig.init.sample_event import EVENT_BYTES_MAX, SampleEvent, event_of_preset, id_prefix, read_event
 from rig.profile import Profile, parse_profile
 from rig.profile.edit import basic_text, key_text, literal_text
@@ -24,6 +24,8 @@ from rig.requests.body import compile_bodies
 
 _EVENT: dict[str, Any] = {"id": "evt-1", "type": "order.created", "source": "web"}
 _MADE_UP = SampleEvent("json", _EVENT, "the made-up event")
+FROM_EVENT = ("event-id", "event-amount", "event-time")
+"""The questions whose defaults are in the event."""
 _FORM_TYPE = "application/x-www-form-urlencoded"
 
 
@@ -56,8 +58,30 @@ def draft(answers: Mapping[str, str], path: Path, pasted: Pasted | None = None, 
 
 def provisional(answers: Mapping[str, str], path: Path, pasted: Pasted) -> Profile:
     """The profile of a service of which only the first answers are known; the defaults stand for the rest."""
-    complete = ask_all(lambda question, so_far: answers.get(question.name, question.default_after(so_far)))
-    return parse_profile(draft(complete, path, pasted), path)
+
+    def ask(question: Question, so_far: Answers) -> str:
+        if question.name in answers or question.name not in FROM_EVENT:
+            return answers.get(question.name, question.default_after(so_far))
+        return event_default(question.name, so_far, pasted)
+
+    return parse_profile(draft(ask_all(ask), path, pasted), path)
+
+
+def check_answer(name: str, answer: str, answers: Mapping[str, str], pasted: Pasted) -> None:
+    """RigError where an answer is one that no profile can have, and the answers before are none of those."""
+    now = {**answers, name: answer}
+    if name == "event":
+        own_event(now, pasted)  # what is in it is asked next
+    elif (error := _error_of(now, pasted)) is not None and _error_of(answers, pasted) is None:
+        raise error
+
+
+def _error_of(answers: Mapping[str, str], pasted: Pasted) -> RigError | None:
+    try:
+        provisional(answers, Path("rig.toml"), pasted)
+    except RigError as error:
+        return error
+    return None
 
 
 def own_event(answers: Mapping[str, str], pasted: Pasted) -> SampleEvent | None:

@@ -59,7 +59,7 @@ class Lookups:
         tables = self._tables(answers)
         if tables and self._find(answer, answers) is None:
             schemas = [schema.strip() for schema in answers["schemas"].split(",")]
-            known = [table for schema, table in tables if schema in schemas] or [f"{one}.{two}" for one, two in tables]
+            known = [table if schema in schemas else f"{schema}.{table}" for schema, table in tables]
             raise UsageError(f"--{name}: the database has no table {answer!r}; it has {', '.join(known[:30])}")
 
     def _check_column(self, name: str, answer: str, answers: Mapping[str, str]) -> None:

@@ -152,7 +152,10 @@ def _why_not(seen: Observation, candidates: Sequence[_Candidate]) -> str:
         return f"not certain: {named}"
     refused = next((event for event in seen.of(*_ACCEPTED) if not 200 <= event.status < 300), None)
     if refused is not None:
-        return f"none: the service answers {refused.status} to a valid event, saying {refused.said[:120]!r}"
+        return (
+            f"none: the service answers {refused.status} to a valid event, saying {refused.said[:120]}; look at its "
+            "log. Where a handler calls somebody else, give another --event"
+        )
     accepted = seen.of(*_ACCEPTED)
     pairs = [pair for row in seen.rows for pair in seen.rows_of(str(row.table), accepted)]
     if column := holds_number([(row, event.key) for row, event in pairs]):

@@ -39,8 +39,8 @@ _REPLAYS = 3
 _POLL_S = 0.2
 _QUIET_S, _QUIET_UNCERTAIN_S, _WAIT_MOST_S = 0.6, 5.0, 20.0
 _WORDS = {
-    RequestClass.VALID: "valid events", RequestClass.REPLAY: "times one event", RequestClass.MALFORMED: "wrong events",
-    RequestClass.INVALID_JSON: "truncated bodies", RequestClass.FORGED: "forged request",
+    RequestClass.VALID: "valid events", RequestClass.REPLAY: "one event again", RequestClass.MALFORMED: "wrong events",
+    RequestClass.INVALID_JSON: "truncated JSON", RequestClass.FORGED: "forged requests",
 }  # fmt: skip
 _LATE_LEAST_S = 0.1
 """A row that comes sooner after its answer comes from no queue."""
@@ -50,7 +50,7 @@ def plan(profile: Profile) -> str:
     """What ``probe`` does, in words."""
     makes = f"makes {len(_names(profile))} tenants; " if _makes(profile) else ""
     route = profile.routes[0]
-    sent = ", ".join(f"{share.count} {_WORDS[share.request_class]}" for share in _shares(profile))
+    sent = ", ".join(f"{_WORDS[share.request_class]} {share.count}" for share in _shares(profile))
     return (
         f"{makes}sends to {profile.target.base_url}{route.path}, one after the other: {sent}. The service acts on them "
         "as on real events. Rows that they added are removed afterwards; what cannot be removed is named"

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rig.init.draft import draft, event_default
+from rig.init.draft import FROM_EVENT, draft, event_default
 from rig.init.pasted import Pasted
 from rig.init.questions import QUESTIONS, Answers, Question, ask_all
 from rig.profile import Profile
@@ -25,7 +25,7 @@ def drafted(pasted: Pasted | None = None, **given: str) -> Profile:
     known = {**(pasted.answers | {"sender": pasted.sender} if pasted else {}), **options}
 
     def ask(question: Question, answers: Answers) -> str:
-        if question.name in known or question.name not in ("event-id", "event-amount", "event-time"):
+        if question.name in known or question.name not in FROM_EVENT:
             return known.get(question.name, question.default_after(answers))
         return event_default(question.name, answers, pasted or Pasted())
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import nullcontext
 
 import pytest
 
 from rig.doctor.sample_requests import sample_requests
+from rig.errors import RigError
 from rig.init.curl import parse_curl
-from rig.init.pasted import take_over
+from rig.init.draft import check_answer
+from rig.init.pasted import Pasted, take_over
+from rig.init.questions import QUESTIONS
 from rig.model import RunKey
 from rig.profile import Profile
 from rig.profile.routes import sender_names
@@ -61,3 +65,29 @@ def test_a_request_of_every_sender_can_be_pasted(sender: str, monkeypatch: pytes
     pasted = take_over(parse_curl(f"curl {shlex.join(words)}"))
     assert requests_of(drafted(pasted, name="pasted", idempotency_header="Event-Key"))
     assert requests_of(drafted(pasted, name="pasted", sender=sender, idempotency_header="Event-Key"))
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "is_right"),
+    [
+        ("sender", "nobody", False),
+        ("sender", "stripe", True),
+        ("name", "a b", False),
+        ("route", "no-slash", False),
+        ("route", "/in/<colour>", False),
+        ("event", "/nowhere.json", False),
+        ("event-id", "no.such", False),
+        ("event-id", "id", True),
+        ("idempotency-header", "X Key", False),
+        ("idempotency-header", "X-Key", True),
+        ("dead-table", "letters", True),
+    ],
+)
+def test_an_answer_that_no_profile_can_have_is_found_when_it_is_given(name: str, answer: str, is_right: bool) -> None:
+    known: dict[str, str] = {}
+    for question in QUESTIONS:
+        if question.name == name:
+            break
+        known[question.name] = question.default_after(known) if question.when(known) else ""
+    with nullcontext() if is_right else pytest.raises(RigError):
+        check_answer(name, answer, known, Pasted())
