@@ -81,6 +81,7 @@ class Settings:
     samplers: bool = _option(True, "samplers", "Sample the database and the processes during the run.")
     storms: bool = _option(True, "storms", "End the run with a short storm of processes.")
     last_look_s: float = _option(LAST_LOOK_S, "last-look", _LAST_LOOK_HELP, least=0, most=3600)
+    chaos: bool = _option(True, "chaos", "Break things for some seconds, where the rig starts the target.")
     max_requests: int = _option(
         REQUESTS_CEILING, "max-requests", "Send at most this many requests in this run.", least=1, most=REQUESTS_CEILING
     )

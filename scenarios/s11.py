@@ -9,8 +9,8 @@ from collections.abc import Container
 
 from rig.model import Pace, Redelivery, RequestClass, Scenario, Share
 
-SHORT_S = 10.0
-"""How long the short one sends new events. With the end of its redelivery it takes about 15 s."""
+SHORT_S = 16.5
+"""How long the short one sends new events: three faults."""
 RATE_PER_S = 100.0
 TIMEOUT_S = 2.0
 REDELIVERY = Redelivery(delays_s=(0.1, 0.2, 0.4, 0.8, *[1.5] * 20), jitter=0.2, late_share=0.05, late_s=3.0)

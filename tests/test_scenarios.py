@@ -333,12 +333,12 @@ def test_a_conflict_has_the_keys_of_the_unique_storm_and_other_amounts() -> None
 
 def test_chaos_redelivers_and_outlives_an_outage() -> None:
     scene = chaos("stripe", ("S11",))
-    assert scene.count == 1000
+    assert scene.count == 1650
     assert {share.request_class: share.count for share in scene.shares} == {
-        RequestClass.VALID: 950,
-        RequestClass.MALFORMED: 50,
+        RequestClass.VALID: 1568,
+        RequestClass.MALFORMED: 82,
     }
     assert scene.redelivery is not None
     assert scene.redelivery.span_s > 30
-    assert scene.deadline_s > 10 + scene.redelivery.span_s
-    assert chaos("stripe", ("S11",), sends=()).shares == (Share(RequestClass.VALID, 1000),)
+    assert scene.deadline_s > 16 + scene.redelivery.span_s
+    assert chaos("stripe", ("S11",), sends=()).shares == (Share(RequestClass.VALID, 1650),)

@@ -13,10 +13,12 @@ from typing import Any
 
 import pandas as pd
 
+from rig.checks.aftermath import was_broken
 from rig.checks.gates import GateKind, Kind, emits
 from rig.checks.instrument import client_limits
 from rig.errors import ErrorKind
 from rig.evidence.case import Case, describe_missing_reports
+from rig.evidence.chaos import S11
 from rig.evidence.gate import Gate
 from rig.evidence.history import CONTRADICTIONS, has_failed, was_let_in
 from rig.evidence.sample_names import Role
@@ -44,21 +46,22 @@ ANSWERS = GateKind(
 def check_answers(case: Case) -> list[Gate]:
     """One gate for each scenario of the run, and NOT-RUN for each that the target could not be sent."""
     gates = [_answers_gate(case, scenario) for scenario in dict.fromkeys(run.scenario.id for run in case.scenario_runs)]
-    left_out = ((scenario, why) for scenario, why in case.left_out.items() if scenario != FORGED)
+    left_out = ((scenario, why) for scenario, why in case.left_out.items() if scenario not in (FORGED, S11))
     return gates + [ANSWERS.not_run(why, name=scenario) for scenario, why in left_out]
 
 
 def _answers_gate(case: Case, scenario: str) -> Gate:
     runs = case.scenario_runs_of(scenario)
-    rows = case.history[case.history["scenario"] == scenario]
-    let_in = was_let_in(rows)  # the gate ``forged`` is about these
-    rows, offered = rows[~let_in], sum(run.offered for run in runs) - int(let_in.sum())
+    rows, offered = case.history[case.history["scenario"] == scenario], sum(run.offered for run in runs)
+    # The gate ``forged`` is about those let in, and what the rig has broken is nobody's fault.
+    apart = was_let_in(rows) | was_broken(case, rows) if scenario == S11 else was_let_in(rows)
+    rows, offered = rows[~apart], offered - int(apart.sum())
     figures = _figures(rows, offered)
     if broken := next((report.broken_rule for run in runs for report in run.present if report.broken_rule), ""):
         figures["broken_rule"] = broken
     unproven = ""
     wrong_first = _wrong_first_answers(case, rows, figures)
-    excused = sum(_count_excused(case, run) for run in runs)
+    excused = sum(_count_excused(case, run, rows[rows["scenario_run"] == run.scenario.label]) for run in runs)
     if wrong := _what_is_wrong(figures, excused):
         if excuse := _excuse(case, runs, rows, figures):
             wrong, unproven = "", f"{wrong}, but {excuse}"
@@ -74,9 +77,8 @@ def _answers_gate(case: Case, scenario: str) -> Gate:
     return ANSWERS.decide(figures, wrong=wrong, unproven=unproven, name=scenario)
 
 
-def _count_excused(case: Case, run: ScenarioRun) -> int:
+def _count_excused(case: Case, run: ScenarioRun, rows: pd.DataFrame) -> int:
     """How many stale connections of a run are nobody's fault: none where they are many, or a server process ended."""
-    rows = case.rows_of(run)
     stale = int((rows["error_kind"] == _STALE).sum())
     is_gone = (rows["error_kind"] == "connect").any() or _has_ended(case, rows)
     return 0 if is_gone or stale > STALE_MOST * run.scenario.count else stale

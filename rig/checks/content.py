@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from rig.checks.gates import GateKind, Kind, emits
 from rig.evidence.case import NOT_READ, Case
+from rig.evidence.chaos import S11
 from rig.evidence.gate import Gate
 from rig.evidence.truth import Content, DiscrepancyKind
 
@@ -23,8 +24,8 @@ CONTENT = GateKind(
 
 @emits(CONTENT)
 def check_content(case: Case) -> list[Gate]:
-    """One gate for each scenario of the run."""
-    scenarios = dict.fromkeys(run.scenario.id for run in case.scenario_runs)
+    """One gate for each scenario of the run but S11, which has gates of its own."""
+    scenarios = dict.fromkeys(run.scenario.id for run in case.scenario_runs if run.scenario.id != S11)
     if case.truth is None:
         return [CONTENT.decide({}, unproven=NOT_READ, name=scenario) for scenario in scenarios]
     if case.truth.content is None:

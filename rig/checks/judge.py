@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from rig.checks.answers import check_answers
 from rig.checks.arrival import check_arrival
 from rig.checks.bodies import check_bodies
+from rig.checks.chaos import check_chaos
 from rig.checks.confusion import check_confusion
 from rig.checks.content import check_content
 from rig.checks.copies import check_copies
@@ -64,6 +65,7 @@ LOAD: tuple[Checker, ...] = (
     check_leaks,
     check_samplers,
     check_locust_run,
+    check_chaos,
 )
 WATCHING: tuple[Checker, ...] = (check_samplers,)
 """Of ``rig sample``, which sends no load."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from rig.checks.gates import GateKind, Kind, emits
 from rig.evidence.case import NOT_READ, Case, describe_missing_reports
+from rig.evidence.chaos import S11
 from rig.evidence.gate import Gate
 from rig.evidence.truth import DiscrepancyKind, Group
 from rig.model import FORGED
@@ -39,10 +40,15 @@ ROWS = GateKind(
 
 @emits(ROWS)
 def check_rows(case: Case) -> list[Gate]:
-    """One gate for each scenario of the run; that of S9 is NOT-RUN where the profile has no channels."""
-    scenarios = dict.fromkeys(run.scenario.id for run in case.scenario_runs)
+    """One gate for each scenario of the run but S11, which has gates of its own.
+
+    That of S9 is NOT-RUN where the profile has no channels.
+    """
+    scenarios = dict.fromkeys(run.scenario.id for run in case.scenario_runs if run.scenario.id != S11)
     gates = [_rows_gate(case, scenario) for scenario in scenarios]
-    gates += [ROWS.not_run(why, name=scenario) for scenario, why in case.left_out.items() if scenario != FORGED]
+    gates += [
+        ROWS.not_run(why, name=scenario) for scenario, why in case.left_out.items() if scenario not in (FORGED, S11)
+    ]
     if scenarios.keys() >= _WHOLE_LADDER and not case.profile.get("channels", True):
         gates.append(ROWS.not_run("the profile has no [[channels]], so S9 had nothing to send", name="S9"))
     return gates

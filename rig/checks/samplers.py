@@ -13,6 +13,7 @@ from typing import Any
 from rig.checks.gates import GateKind, Kind, emits
 from rig.diagnose import aas, cpu
 from rig.evidence.case import Case
+from rig.evidence.chaos import S11
 from rig.evidence.gate import Gate
 from rig.evidence.sample_names import PG_ACTIVITY, PIDS, Role
 
@@ -44,8 +45,11 @@ def check_samplers(case: Case) -> list[Gate]:
 
 
 def span(case: Case) -> tuple[int, int] | None:
-    """First request to last answer, monotonic ns. Without requests: first to last tick. None without either."""
-    sent = case.history[case.history["sent_ns"] > 0]
+    """First request to last answer, monotonic ns. Without requests: first to last tick. None without either.
+
+    S11 is left out: while things break nobody samples.
+    """
+    sent = case.history[(case.history["sent_ns"] > 0) & (case.history["scenario"] != S11)]
     if len(sent):
         return int(sent["sent_ns"].min()), int(sent["done_ns"].max())
     ticks = case.samples.ticks

@@ -9,6 +9,7 @@ import pandas as pd
 
 from rig.checks.gates import GateKind, Kind, emits
 from rig.evidence.case import Case
+from rig.evidence.chaos import S11
 from rig.evidence.gate import Gate
 from rig.model import Outcome
 
@@ -31,6 +32,8 @@ LEAK_CHECK = GateKind(
 def check_probes(case: Case) -> list[Gate]:
     """Health, readiness and metrics answer in time and agree with the load; no gate where the profile names none."""
     probes = case.probes
+    if probes.empty and case.scenario_runs and all(run.scenario.id == S11 for run in case.scenario_runs):
+        return [PROBES.not_run("nobody asks while things are broken")]
     if probes.empty:
         reason = "the profile names probes, but none was asked"
         return [PROBES.decide({"asked": 0}, unproven=reason)] if any(_paths(case).values()) else []

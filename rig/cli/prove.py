@@ -14,6 +14,7 @@ from rig.text import json_text, one_line
 @click.option("--only-defect", "chosen", multiple=True, help="Try this defect or storm only. Repeatable.")
 @click.option("--storms", is_flag=True, help="Try the storms only, none of the defects.")
 @click.option("--truth", is_flag=True, help="Try the further defects about truth and forged requests instead.")
+@click.option("--chaos", is_flag=True, help="Try the defects that show when something breaks instead.")
 @click.option("--repetitions", type=click.IntRange(1, 20), help="Run everything this often.")
 @click.option("--diagnosis", is_flag=True, help="Prove the diagnosis instead of the gates.")
 @click.option("--only", "seeds", multiple=True, help="Seed this bottleneck only. Repeatable.")
@@ -22,6 +23,7 @@ def prove_(
     chosen: tuple[str, ...],
     storms: bool,
     truth: bool,
+    chaos: bool,
     repetitions: int | None,
     diagnosis: bool,
     seeds: tuple[str, ...],
@@ -33,10 +35,10 @@ def prove_(
 
     Some defects need the extra `locust`. Without it the others are tried, and the whole proof is INVALID (exit code 3).
     """
-    if diagnosis and (storms or truth or chosen):
-        raise click.UsageError("--diagnosis goes with --only SEED, not with --storms, --truth or --only-defect")
-    if storms and truth:
-        raise click.UsageError("give --storms or --truth, not both")
+    if diagnosis and (storms or truth or chaos or chosen):
+        raise click.UsageError("--diagnosis goes with --only SEED, not with other defects or storms")
+    if storms + truth + chaos > 1:
+        raise click.UsageError("give one of --storms, --truth and --chaos")
     if diagnosis:
         return _prove_diagnosis(invocation, seeds, repetitions)
     if seeds:
@@ -48,8 +50,8 @@ def prove_(
     with ConsoleReporter(terminal()) as reporter:
         job = invocation.job("prove")
         environ = invocation.environment()
-        options = {"storms_only": storms, "truth": truth}
-        proof = prove(job, chosen, environ, reporter, **options, repetitions=repetitions or 1)
+        part = "truth" if truth else "chaos" if chaos else ""
+        proof = prove(job, chosen, environ, reporter, storms_only=storms, part=part, repetitions=repetitions or 1)
     if invocation.as_json:
         click.echo(json_text(proof.document()))
     else:

@@ -13,18 +13,23 @@ from rig.cli.perf import takes_perf_gate
 
 
 @click.command("run")
-@takes_run_settings("storms")
+@takes_run_settings("storms", "chaos")
 @takes_ladder
 @takes_perf_gate
 def run(invocation: Invocation, **ladder: Any) -> int:
-    """Certify the client, load the target with S1-S9, read the truth, judge.
+    """Certify the client, load the target with S1-S9, break things, read the truth, judge.
 
     The evidence goes into a pack below the results folder.
     """
+    from rig.verbs.chaos import add_short_chaos
     from rig.verbs.ladder import add_sustained, ladder_scenarios
 
     profile = invocation.load_profile()
     plan = ladder_scenarios(profile, **fill_in(ladder, profile.scenarios.options()))
     if ladder["only"] is None and not ladder["documented"]:
         plan = add_sustained(plan, profile)
-    return run_job(invocation, invocation.job("run", profile, plan))
+    job = invocation.job("run", profile, plan)
+    asks_for_some = ladder["only"] or profile.scenarios.only or ladder["documented"]
+    if job.settings.chaos and not asks_for_some:
+        job = add_short_chaos(job)
+    return run_job(invocation, job)

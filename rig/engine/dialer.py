@@ -35,20 +35,18 @@ class Dialer:
         self.dialled += 1
         try:
             async with asyncio.timeout(self._timeout_s):
-                for host in self._endpoint.connect_hosts:
-                    if await self._open(connection, host):
+                for place in self._endpoint.connect_to:
+                    if await self._open(connection, place):
                         break
         except TimeoutError:
             return False
         return connection.reusable
 
-    async def _open(self, connection: Connection, host: str) -> bool:
+    async def _open(self, connection: Connection, place: tuple[str, int]) -> bool:
         """Connect to one address; False when it refuses. Its certificate must be the host's, whatever the address."""
         name = self._endpoint.host if self._tls else None
         try:
-            await self._loop.create_connection(
-                lambda: connection, host, self._endpoint.port, ssl=self._tls, server_hostname=name
-            )
+            await self._loop.create_connection(lambda: connection, *place, ssl=self._tls, server_hostname=name)
         except TimeoutError:
             raise
         except OSError as error:  # ssl.SSLError among them

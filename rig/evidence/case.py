@@ -15,6 +15,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from rig.evidence.certificate import Certificate
+from rig.evidence.chaos import ChaosReport
 from rig.evidence.confusion import SeedAnswer
 from rig.evidence.examples import AnswerExample
 from rig.evidence.history import COLUMNS, is_forged
@@ -85,6 +86,8 @@ class Case:
     """What the diagnosis said to seeded bottlenecks, where that was proved."""
     examples: tuple[AnswerExample, ...] = ()
     """The first answers of each kind that must not be."""
+    chaos: ChaosReport | None = None
+    """Which faults struck during S11; None where nobody broke anything."""
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Scenarios that the target could not be sent, each with the reason."""
     notes: tuple[str, ...] = ()

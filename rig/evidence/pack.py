@@ -31,6 +31,7 @@ from pydantic import TypeAdapter, ValidationError
 from rig.errors import ConfigError, EvidenceError, UsageError
 from rig.evidence.case import PROBE_COLUMNS, Case, Finding
 from rig.evidence.certificate import Certificate
+from rig.evidence.chaos import ChaosReport
 from rig.evidence.confusion import SeedAnswer
 from rig.evidence.diagnosis import Diagnosis
 from rig.evidence.examples import AnswerExample
@@ -68,6 +69,7 @@ DIAGNOSIS = "diagnosis.json"
 _LOCUST_RUN = "crowd"
 ANSWERS = "diagnosis/answers.json"
 EXAMPLES = "history/examples.json"
+CHAOS = "chaos.json"
 
 _DISCREPANCY_COLUMNS = ("kind", "scenario_run", "scenario", "tenant", "key", "detail")
 _TEMPORARY = ".being-written"
@@ -248,6 +250,10 @@ class Pack:
         """Write the first answers that must not be."""
         self.write(EXAMPLES, _json(tuple(examples), tuple[AnswerExample, ...]))
 
+    def write_chaos(self, chaos: ChaosReport) -> None:
+        """Write which faults were planned, and what became of each; again as they strike."""
+        self.write(CHAOS, _json(chaos, ChaosReport))
+
     def write_judgement(self, judgement: Judgement) -> None:
         """Write the verdicts: ``{"verdict", "exit_code", "gates": [...]}``."""
         self.write(VERDICTS, _json(judgement, Judgement))
@@ -323,6 +329,7 @@ class Pack:
             locust_run=self.locust_run(),
             answers=self._read(ANSWERS, tuple[SeedAnswer, ...]) if self._has(ANSWERS) else (),
             examples=self.examples(),
+            chaos=self.chaos(),
             left_out=manifest.left_out,
             notes=manifest.notes,
             epoch_monotonic_ns=manifest.epoch_monotonic_ns,
@@ -332,6 +339,10 @@ class Pack:
     def examples(self) -> tuple[AnswerExample, ...]:
         """The first answers that must not be."""
         return self._read(EXAMPLES, tuple[AnswerExample, ...]) if self._has(EXAMPLES) else ()
+
+    def chaos(self) -> ChaosReport | None:
+        """Which faults were planned, and what became of each; None where nobody broke anything."""
+        return self._read(CHAOS, ChaosReport) if self._has(CHAOS) else None
 
     def locust_run(self) -> LocustRun | None:
         """The books of a run that locust led; None where it did not."""

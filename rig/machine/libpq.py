@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -31,6 +31,17 @@ def withdraw() -> None:
     for name in (*_KEYWORDS, *_SESSION_ONLY):
         if name in os.environ:
             withdrawn[name] = os.environ.pop(name)
+
+
+def at(dsn: str, address: tuple[str, int]) -> str:
+    """The same DSN, in the same form, for a server at another address."""
+    if "://" not in dsn:
+        return make_conninfo(dsn, host=address[0], hostaddr=None, port=address[1])
+    parts = urlsplit(dsn)
+    login, at_sign, _ = parts.netloc.rpartition("@")
+    named = [(name, value) for name, value in parse_qsl(parts.query) if name not in ("host", "hostaddr", "port")]
+    query = urlencode(named, quote_via=quote)
+    return parts._replace(netloc=f"{login}{at_sign}{address[0]}:{address[1]}", query=query).geturl()
 
 
 def without(environ: Mapping[str, str]) -> dict[str, str]:

@@ -5,7 +5,8 @@ process of the run carries ``RIG_RUN=<token>`` in its environment, so it can be 
 process whose environment may get lost, or may not be read, is registered as well. On a normal exit the context ends
 what still runs, removes what was registered, and sends "bye" to the reaper. If the rig dies, the pipe ends without a
 "bye", and the reaper does the same work in its place. A parent-death signal would not be enough: the kernel clears it
-when the child drops its uid.
+when the child drops its uid. What the run has changed elsewhere is undone first, by commands that were registered
+before the change (``undone_at_end``).
 
 This is not the ordinary way to stop a child: whoever started it stops it. A run in which the supervisor had to end
 something says so in its log. Children of a run must be spawned: a process that is forked without exec from the rig
@@ -25,7 +26,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
@@ -48,6 +49,7 @@ _TERM_TIMEOUT_S = 3.0
 _POSTGRES_TIMEOUT_S = 8.0
 """From SIGQUIT to SIGKILL of a postmaster: it gives its own backends 5 s before it kills them."""
 _REMOVE_TIMEOUT_S = 5.0
+_UNDO_TIMEOUT_S = 10.0
 _POLL_S = 0.02
 
 _log = logging.getLogger(__name__)
@@ -141,6 +143,24 @@ class Supervisor:
         self._registry.add_process(pid)
         self._tell_reaper("process", pid)
 
+    @contextmanager
+    def undone_at_end(self, command: Sequence[str], secret_environ: Mapping[str, str] | None = None) -> Iterator[None]:
+        """Run ``command`` when the context ends, or at the end of the run, or when the rig is killed meanwhile.
+
+        For what outlives the processes of a run: a setting that was changed, a process of somebody else that was
+        stopped. It must do no harm where there is nothing to undo. ``secret_environ`` is added to its environment.
+        RigError where it fails or takes too long.
+        """
+        key, undo = secrets.token_hex(4), Undo(tuple(command), dict(secret_environ or {}))
+        self._registry.undos[key] = undo
+        self._tell_reaper("undo", key, undo.command, undo.environ)
+        try:
+            yield
+        finally:
+            undo.run()
+            del self._registry.undos[key]
+            self._tell_reaper("undone", key)
+
     def processes(self) -> list[MarkedProcess]:
         """The living processes of this run, without the rig itself, its reaper and the registered servers."""
         return [
@@ -162,7 +182,7 @@ class Supervisor:
         pipe = self._started_reaper().stdin
         assert pipe is not None
         try:
-            with self._lock:  # one line is one write, shorter than PIPE_BUF: the reaper never sees half of one
+            with self._lock:  # one line is one order: the reaper leaves out one that was cut off
                 pipe.write(json.dumps(order) + "\n")
                 pipe.flush()
         except BrokenPipeError as error:
@@ -203,10 +223,40 @@ def leftovers() -> list[MarkedProcess]:
     ]
 
 
+@dataclass(frozen=True)
+class Undo:
+    """A command that undoes what a run has changed."""
+
+    command: tuple[str, ...]
+    environ: Mapping[str, str]
+
+    def run(self) -> None:
+        """RigError where it fails. Its words are not repeated: they may hold a secret."""
+        try:
+            subprocess.run(
+                self.command,
+                env=dict(os.environ) | dict(self.environ),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=_UNDO_TIMEOUT_S,
+                check=True,
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            why = (
+                f"exit code {error.returncode}"
+                if isinstance(error, subprocess.CalledProcessError)
+                else "it did not end"
+            )
+            why = error.strerror or why if isinstance(error, OSError) else why
+            raise RigError(f"what the run has changed could not be undone by {self.command[0]}: {why}") from None
+
+
 class _Registry:
-    """What has to be ended or removed after a run: directories, PostgreSQL servers and processes."""
+    """What is ended or removed after a run (directories, PostgreSQL servers, processes), and what is undone."""
 
     def __init__(self) -> None:
+        self.undos: dict[str, Undo] = {}
         self.directories: list[Path] = []
         self.data_dirs: list[Path] = []
         self.processes: set[psutil.Process] = set()
@@ -232,7 +282,13 @@ class _Registry:
 
 
 def _end_run(token: str, registry: _Registry, spared: int | None = None) -> None:
-    """End every process of the run but ``spared``, then remove its directories; within the timeouts above."""
+    """Undo what is left to be undone, end every process of the run but ``spared``, then remove its directories.
+
+    Within the timeouts above.
+    """
+    for undo in reversed(list(registry.undos.values())):
+        with suppress(RigError):
+            undo.run()
     signalled: set[psutil.Process] = set()
     started = time.monotonic()
     while (waited_s := time.monotonic() - started) < _POSTGRES_TIMEOUT_S + 2.0:
@@ -318,9 +374,13 @@ def _reap(token: str, orders: IO[str]) -> None:
     """The reaper: remember what is registered. When the pipe ends without "bye", end and remove all of it."""
     registry = _Registry()
     for line in orders:
-        match json.loads(line):
+        match json.loads(line) if line.endswith("\n") else None:
             case ["bye"]:
                 return
+            case ["undo", str(key), list(command), dict(environ)]:
+                registry.undos[key] = Undo(tuple(command), environ)
+            case ["undone", str(key)]:
+                registry.undos.pop(key, None)
             case [("remove" | "postgres") as what, str(path)]:
                 registry.add(what, Path(path))
             case ["process", int(pid)]:

@@ -51,9 +51,8 @@ def _require_regex(pattern: str) -> str:
     return pattern
 
 
-Name = Annotated[
-    str, _matching(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}", "a name (at most 63 of letters, digits, dot, dash, underscore)")
-]
+NAME_PATTERN = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}"
+Name = Annotated[str, _matching(NAME_PATTERN, "a name (at most 63 of letters, digits, dot, dash, underscore)")]
 Header = Annotated[
     str, _matching(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}", "the name of a header"), AfterValidator(_require_free_header)
 ]

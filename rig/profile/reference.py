@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import types
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import click
 from pydantic.fields import FieldInfo
@@ -40,6 +40,8 @@ def reference() -> str:
         for name, field in model.model_fields.items():
             for inner, many in _models(field.annotation):
                 pending.append((f"{path}.{field.alias or name}".lstrip(".") + many, inner))
+        if model.model_config.get("extra") == "allow":  # tables that the profile names itself
+            pending += [(path + many, inner) for inner, many in _models(get_type_hints(model)["__pydantic_extra__"])]
     return "\n\n".join(sections) + "\n"
 
 

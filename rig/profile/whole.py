@@ -18,6 +18,7 @@ from rig.profile.sections import (
     Answer,
     Answers,
     ChannelAlias,
+    Faults,
     Headers,
     Launch,
     PersonalData,
@@ -79,6 +80,8 @@ class Profile(Section):
     """``utm_source`` of every event that does not test channels."""
     storms: Storms = Storms()
     """What the storms test."""
+    faults: Faults = Faults()
+    """What ``rig chaos`` may break."""
     scenarios: Scenarios = Scenarios()
     """How much is sent, how fast, in which mix."""
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rig.chaos.schedule import ChaosPlan
 from rig.errors import UsageError
 from rig.evidence.storm import UNKNOWN_KID
 from rig.model import Scenario
@@ -28,6 +29,8 @@ class Job:
     scenarios: tuple[Scenario, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Scenarios that the target cannot be sent, each with the reason."""
+    chaos: ChaosPlan | None = None
+    """What is broken during S11, which then is the last of the scenarios."""
 
     def __post_init__(self) -> None:
         self.settings.require_seedable(self.profile.launch is not None)

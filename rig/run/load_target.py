@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
@@ -9,7 +10,9 @@ from dataclasses import dataclass, replace
 from rig.calibrate.cores import confine
 from rig.engine.pool import Pool
 from rig.evidence.case import Finding
+from rig.evidence.truth import Arrival
 from rig.model import tenants_of
+from rig.run.chaos import run_chaos
 from rig.run.leak_check import Connections
 from rig.run.open_run import OpenRun
 from rig.run.read_truth import keep_open_on_error, read_again, read_rows, search_logs
@@ -19,7 +22,6 @@ from rig.target.launch import LiveTarget, open_target
 from rig.target.prober import Prober
 from rig.target.store import Store
 from rig.target.tenants import provision
-from rig.truth.arrival import ArrivalWatch
 from rig.truth.reader import RowsRead, TruthReader
 
 
@@ -59,38 +61,53 @@ def load_target(run: OpenRun, pool: Pool, store: Store, meanwhile: Callable[[], 
                 ports.append(("the target's port", target.endpoint.port))
             _pin(run, target, store)
             reader = TruthReader(job.profile, store.truth_dsn, store.runtime_dsn)
-            went_on, watch = _send(run, pool, store, target, reader)
+            loaded = _send(run, pool, store, target, reader, afterwards)
+            went_on = loaded.went_on
             rows: RowsRead | None = None
             # Once the target was stopped, however that went: its last log lines may come only then.
             afterwards.callback(lambda: _search_logs(run, reader, store, target, rows))
             run.reporter.stage("waiting for the rows, then reading the truth")
             with keep_open_on_error(record, store):
-                rows = read_rows(record, reader, watch.ended_s)
-                rows = replace(rows, truth=replace(rows.truth, arrivals=watch.arrivals()))
+                rows = read_rows(record, reader, loaded.ended_s)
+                rows = replace(rows, truth=replace(rows.truth, arrivals=loaded.arrivals))
             if went_on:
                 meanwhile()
                 run.reporter.stage("reading the rows again")
-                rows = rows and read_again(record, reader, rows, watch.ended_s, job.settings.last_look_s)
+                rows = rows and read_again(record, reader, rows, loaded.ended_s, job.settings.last_look_s)
     except KeyboardInterrupt:
         went_on = False
     return TargetUse(tuple(ports), (connections.look_again(),), interrupted=not went_on)
 
 
-def _send(run: OpenRun, pool: Pool, store: Store, target: LiveTarget, reader: TruthReader) -> tuple[bool, ArrivalWatch]:
-    """Make the tenants, look at what lies there, run the scenarios; False where they were interrupted.
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """How the load went: whether it was not interrupted, when it was over (monotonic s), when rows arrived."""
 
-    The watch has seen when the rows arrived.
-    """
+    went_on: bool
+    ended_s: float
+    arrivals: tuple[Arrival, ...] = ()
+
+
+def _send(
+    run: OpenRun, pool: Pool, store: Store, target: LiveTarget, reader: TruthReader, until_stopped: ExitStack
+) -> _Loaded:
+    """Make the tenants, look at what lies there, run the scenarios, and break things where that is asked for."""
     job, record = run.job, run.record
     tenancy = provision(job.profile, run.key, tenants_of(job.scenarios), store.truth_dsn, run.environ, record.secrets)
     record.amend(tenants=tenancy.tenants)
     record.keep_baseline(reader.preflight(record.targeter, job.scenarios, tenancy.tenants, store.runtime_dsn))
-    watch = reader.watch_arrival(record.targeter, tenancy.tenants)
-    with _samplers(run, pool, target, store), Prober(job.profile.probes, target.endpoint) as prober, watch:
-        went_on = run_scenarios(run, pool, target, tenancy, watch)
-    record.pack.write_probes(prober.frame())
-    record.pack.write_pool(prober.pool())
-    return went_on, watch
+    loaded = _Loaded(True, time.monotonic())
+    if len(job.scenarios) > (job.chaos is not None):
+        watch = reader.watch_arrival(record.targeter, tenancy.tenants)
+        with _samplers(run, pool, target, store), Prober(job.profile.probes, target.endpoint) as prober, watch:
+            went_on = run_scenarios(run, pool, target, tenancy, watch)
+        record.pack.write_probes(prober.frame())
+        record.pack.write_pool(prober.pool())
+        loaded = _Loaded(went_on, watch.ended_s, watch.arrivals())
+    if job.chaos is not None and loaded.went_on:
+        went_on = run_chaos(run, pool, target, store, tenancy, until_stopped)
+        loaded = _Loaded(went_on, time.monotonic(), loaded.arrivals)
+    return loaded
 
 
 def _search_logs(run: OpenRun, reader: TruthReader, store: Store, target: LiveTarget, rows: RowsRead | None) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rig.errors import EvidenceError
 from rig.evidence.truth import TruthReport
+from rig.run.chaos import keep_wrong_events
 from rig.run.record import Record
 from rig.target.store import Store
 from rig.truth.reader import RowsRead, TruthReader
@@ -43,6 +44,7 @@ def search_logs(record: Record, reader: TruthReader, rows: TruthReport, log_file
     """Search the logs for personal data and write the whole truth into the pack."""
     scenarios = [scenario_run.scenario for scenario_run in record.manifest.scenario_runs]
     record.pack.write_truth(reader.search_logs(rows, record.targeter, scenarios, log_files))
+    keep_wrong_events(record, rows)
 
 
 @contextmanager

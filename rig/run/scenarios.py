@@ -5,6 +5,7 @@ from __future__ import annotations
 from rig.calibrate.machine import run_and_watch
 from rig.engine.pool import Load, Pool
 from rig.errors import ConfigError
+from rig.evidence.chaos import S11
 from rig.model import Scenario
 from rig.profile import WebhookRoute
 from rig.run.open_run import OpenRun
@@ -16,28 +17,29 @@ _REFUSALS = (401, 403)
 
 
 def run_scenarios(run: OpenRun, pool: Pool, target: LiveTarget, tenancy: Tenancy, watch: ArrivalWatch) -> bool:
-    """Run every scenario; each is in the journal before it starts and after it ends. False where it was interrupted.
+    """Run every scenario but S11; each is in the journal before it starts and after it ends. False: interrupted.
 
     ConfigError where the target refuses every request of the first one.
     """
-    scenarios = run.job.scenarios
+    scenarios = [scenario for scenario in run.job.scenarios if scenario.id != S11]
     for number, scenario in enumerate(scenarios, 1):
-        run.reporter.run_scenario(scenario, number, len(scenarios))
+        run.reporter.run_scenario(scenario, number, len(run.job.scenarios))
         run.record.announce(scenario, pool.size)
         watch.follow(scenario, [run.record.history.rows_file(scenario, worker) for worker in range(pool.size)])
-        report = run_and_watch(pool, _load(run, target, tenancy, scenario), progress=run.reporter.progress)
+        report = run_and_watch(pool, load_of(run, target, tenancy, scenario), progress=run.reporter.progress)
         watch.finish(scenario)
         rows = run.record.complete(report)
         if number == 1 and len(rows) and rows["status"].isin(_REFUSALS).all():
             raise ConfigError(_refusal(run.job.profile.route(scenario.route), int(rows["status"].iloc[0])))
         if report.interrupted:
-            rest = ", ".join(left.label for left in scenarios[number:])
+            rest = ", ".join(left.label for left in run.job.scenarios[number:])
             run.record.note(f"interrupted in {scenario.label}" + (f"; not run: {rest}" if rest else ""))
             return False
     return True
 
 
-def _load(run: OpenRun, target: LiveTarget, tenancy: Tenancy, scenario: Scenario) -> Load:
+def load_of(run: OpenRun, target: LiveTarget, tenancy: Tenancy, scenario: Scenario) -> Load:
+    """What the pool of workers needs to send one scenario of a run."""
     return Load(
         scenario,
         run.job.profile,

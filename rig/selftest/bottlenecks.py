@@ -1,7 +1,7 @@
 """Bottlenecks that ``rig prove --diagnosis`` seeds, one at a time, each with the hypothesis that must come first.
 
 A ``Seed`` is a value with its ``apply`` (``rig.selftest.bench``): a switch of the reference service, a setting of the
-database, or something done to client or machine. ``SeedUnavailable`` says what this user or machine cannot have.
+database, or something done to client or machine. ``QuotaUnavailable`` says what this user or machine cannot have.
 
 The slow commit lies in PostgreSQL itself, below all of the service: ``commit_delay`` with ``commit_siblings = 0``
 makes the process that writes the log wait before every flush, while it holds the lock on the log. A slow disk does the
@@ -21,10 +21,10 @@ from psycopg import sql
 
 from rig.evidence.confusion import NOTHING
 from rig.machine.processes import children
+from rig.machine.quota import QuotaUnavailable, open_quota
 from rig.selftest.bench import Apply, PlannedRun, ScenarioWatch, beforehand
 from rig.selftest.foreign_load import foreign_load
 from rig.selftest.injections import switch
-from rig.selftest.quota import SeedUnavailable, open_quota
 from rig.selftest.throttle import throttle
 
 SCENARIO = "S8"
@@ -48,7 +48,7 @@ def configure_database(settings: Mapping[str, str]) -> Apply[PlannedRun]:
                         )
                     )
         except psycopg.errors.InsufficientPrivilege as error:
-            raise SeedUnavailable(f"the owner of the database may not set {', '.join(settings)}: {error}") from None
+            raise QuotaUnavailable(f"the owner of the database may not set {', '.join(settings)}: {error}") from None
 
     return beforehand(change)
 

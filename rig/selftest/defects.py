@@ -17,12 +17,13 @@ from typing import Any
 import pandas as pd
 
 from rig.evidence.manifest import UNENDED
-from rig.evidence.pack import PROBES, TRUTH, Pack
+from rig.evidence.pack import CHAOS, PROBES, TRUTH, Pack
 from rig.selftest import bottlenecks, injections, stages
 from rig.selftest.bench import PlannedRun, T, beforehand
 from rig.selftest.locust_run import kill_mix_worker
 from rig.selftest.stages import Defect, Questions, Stage, matches
 from scenarios.ladder import IDS
+from scenarios.s11 import RATE_PER_S
 
 _CUT_OFF_S = 1.5
 _STUTTER_LIMIT_MS = 60.0
@@ -98,19 +99,59 @@ def _of_service(name: str, *red: str, open: tuple[str, ...] = ()) -> Defect[Plan
     return Defect(name, stages.LADDER, injections.switch(name), red, open=open)
 
 
-def _letting_in(name: str, *red: str, truth: bool = False) -> Defect[PlannedRun]:
-    return Defect(name, stages.LETTING_IN, injections.switch(name), red or ("forged",), truth=truth)
+def _letting_in(name: str, *red: str, part: str = "") -> Defect[PlannedRun]:
+    return Defect(name, stages.LETTING_IN, injections.switch(name), red or ("forged",), part=part)
 
 
 def _of_content(name: str, *red: str, open: tuple[str, ...] = ()) -> Defect[PlannedRun]:  # noqa: A002  # as the field
     return Defect(
-        name, stages.CONTENT, injections.switch(name), red or ("S1.content", "S2.content"), open=open, truth=True
+        name, stages.CONTENT, injections.switch(name), red or ("S1.content", "S2.content"), open=open, part="truth"
     )
 
 
-def _of_keeping(name: str, *red: str, truth: bool = False) -> Defect[PlannedRun]:
-    return Defect(name, stages.KEEPING, injections.switch(name), red, truth=truth)
+def _of_keeping(name: str, *red: str, part: str = "") -> Defect[PlannedRun]:
+    return Defect(name, stages.KEEPING, injections.switch(name), red, part=part)
 
+
+_ROWS_OF_CHAOS = ("totals", "duplicates", "copies")
+_OF_SOME_FAULTS = ("S11.durable", "S11.graceful", "S11.contained")
+"""Gates that need certain faults: NOT-RUN without them."""
+
+
+def _of_chaos(
+    name: str,
+    faults: tuple[tuple[str, float], ...],
+    *red: str,
+    open: tuple[str, ...] = (),  # noqa: A002  # as the field
+    rate_per_s: float = RATE_PER_S,
+    switched: str = "",
+) -> Defect[PlannedRun]:
+    """A defect that shows under these faults; what its ``red`` gates are about may show in others, too."""
+    apply = injections.strike(*faults, switched=switched or name, rate_per_s=rate_per_s)
+    gates = tuple(f"S11.{gate}" for gate in red)
+    loose = (*(gate for gate in _OF_SOME_FAULTS if gate not in gates), *_ROWS_OF_CHAOS, *open)
+    return Defect(name, stages.CHAOS, apply, gates, open=loose, part="chaos")
+
+
+@beforehand
+def _forget_faults(pack: Pack) -> None:
+    """Nobody wrote down which faults struck."""
+    (pack.path / CHAOS).unlink()
+
+
+_GATES_OF_CHAOS = (
+    "faults",
+    "exactly_once",
+    "durable",
+    "delivered",
+    "recovery",
+    "bounded",
+    "graceful",
+    "contained",
+    "clean",
+)
+_DEAF = ("S11.answers", "S11.delivered")
+"""A service that does not come back shows in its answers, and its events are not delivered."""
 
 DEFECTS: tuple[Defect[Any], ...] = (
     # Of few or replayed events chance decides whether one is among the forgotten.
@@ -171,26 +212,32 @@ DEFECTS: tuple[Defect[Any], ...] = (
     _of_service("alias-not-normalised", "S9.rows", "S2.content", "S8.content", open=("*.content",)),
     _of_service("slow", "S8.time", "EG3.4"),
     *(
-        Defect(name, stages.LASTING, injections.switch(name), ("lasting",), truth=name != "rows-deleted-later")
+        Defect(
+            name,
+            stages.LASTING,
+            injections.switch(name),
+            ("lasting",),
+            part="" if name == "rows-deleted-later" else "truth",
+        )
         for name in ("rows-deleted-later", "payload-overwritten-later", "tenant-changed-later")
     ),
     _letting_in("signature-unchecked"),
-    _letting_in("signature-unchecked-sometimes", truth=True),
-    _letting_in("signature-may-be-empty", truth=True),
-    _letting_in("signature-may-be-missing", truth=True),
-    _letting_in("signature-never-stale", truth=True),
-    _letting_in("signature-of-any-tenant", truth=True),
-    _letting_in("signature-of-any-event", truth=True),
-    _letting_in("signature-without-end", truth=True),
+    _letting_in("signature-unchecked-sometimes", part="truth"),
+    _letting_in("signature-may-be-empty", part="truth"),
+    _letting_in("signature-may-be-missing", part="truth"),
+    _letting_in("signature-never-stale", part="truth"),
+    _letting_in("signature-of-any-tenant", part="truth"),
+    _letting_in("signature-of-any-event", part="truth"),
+    _letting_in("signature-without-end", part="truth"),
     _letting_in("forged-kept"),
     _letting_in("answer-contradicts", "bodies"),
-    _letting_in("answer-other-correlation", "bodies", truth=True),
-    _letting_in("row-other-correlation", "S2.rows", "forged.rows", truth=True),
+    _letting_in("answer-other-correlation", "bodies", part="truth"),
+    _letting_in("row-other-correlation", "S2.rows", "forged.rows", part="truth"),
     _of_keeping("row-security-off", "isolation"),
-    _of_keeping("row-security-not-forced", "isolation", truth=True),
-    _of_keeping("open-policy", "isolation", truth=True),
-    _of_keeping("role-owns-table", "isolation", truth=True),
-    _of_keeping("role-bypasses", "isolation", truth=True),
+    _of_keeping("row-security-not-forced", "isolation", part="truth"),
+    _of_keeping("open-policy", "isolation", part="truth"),
+    _of_keeping("role-owns-table", "isolation", part="truth"),
+    _of_keeping("role-bypasses", "isolation", part="truth"),
     _of_keeping("unlogged-table", "durable_tables"),
     Defect(
         "slow-when-sustained",
@@ -282,6 +329,37 @@ DEFECTS: tuple[Defect[Any], ...] = (
     Defect("diagnosis-false-alarm", stages.DIAGNOSIS, _hide_foreign_load, red=("diagnosis.confusion",)),
     # Timing decides whether the killed worker had reported anything that is now missed.
     Defect("locust-worker-killed", stages.MIX, kill_mix_worker, invalid=("locust.reports",), open=("locust.totals",)),
+    _of_chaos(
+        "answers-before-commit-at-crash",
+        (("service-killed", 1.0), ("service-killed", 1.0)),
+        "exactly_once",
+        "durable",
+        switched="answers-before-commit",
+    ),
+    _of_chaos("deduplicates-in-memory", (("process-killed", 0.5), ("process-killed", 0.5)), "exactly_once"),
+    # So slow that all events of a fault are at work when it is healed, and none waits for a connection.
+    _of_chaos("looks-before-insert", (("database-held", 2.4), ("database-held", 2.4)), "exactly_once", rate_per_s=6.0),
+    _of_chaos("stores-again-at-retry", (("database-mute", 2.0), ("database-mute", 2.0)), "exactly_once"),
+    _of_chaos("dead-letters-in-memory", (("service-killed", 1.0), ("service-killed", 1.0)), "exactly_once", "durable"),
+    _of_chaos("pool-never-recovers", (("sessions-terminated", 0.2),), "answers", "delivered", "recovery"),
+    # What stays open keeps the rows from being read.
+    _of_chaos(
+        "leaves-transactions", (("sender-cut", 0.5), ("sender-cut", 0.5)), "clean", open=("S11.exactly_once", *_DEAF)
+    ),
+    _of_chaos("hangs-with-database", (("database-half-open", 1.5),), "bounded", "recovery", open=_DEAF),
+    _of_chaos("drops-at-sigterm", (("rolling-deploy", 0.5), ("rolling-deploy", 0.5)), "graceful"),
+    _of_chaos(
+        "accepts-unknown-commits", (("database-killed", 0.3), ("service-killed", 0.3)), "exactly_once", "durable"
+    ),
+    _of_chaos("takes-others-down", (("process-killed", 0.8),), "contained"),
+    Defect(
+        "faults-unrecorded",
+        stages.CHAOS_EVIDENCE,
+        _forget_faults,
+        invalid=(*(f"S11.{gate}" for gate in _GATES_OF_CHAOS),),
+        open=("S11.answers",),
+        part="chaos",
+    ),
     Defect("locust-row-lost", stages.MIX_EVIDENCE, _lose_row, invalid=("locust.totals", "accounting")),
 )
 """All of them, in the order in which they are run."""
@@ -314,7 +392,18 @@ _ONLY_WHEN_RED = ("completion", "checker.*")
 HEALTHY = _healthy("healthy", stages.WHOLE, unseen=("S7.content",))  # a truncated body has no field
 HEALTHY_DIAGNOSIS = _healthy("healthy-diagnosis", stages.DIAGNOSIS, "calibration.null", "calibration.ruler")
 HEALTHY_MIX = _healthy("healthy-mix", stages.MIX)
-HEALTHY_RUNS: tuple[Defect[Any], ...] = (HEALTHY, HEALTHY_DIAGNOSIS, HEALTHY_MIX)
+HEALTHY_CHAOS = replace(
+    _healthy("healthy-chaos", stages.CHAOS),
+    apply=injections.strike(
+        ("service-killed", 0.5),
+        ("rolling-deploy", 0.5),
+        ("database-killed", 0.3),
+        ("process-killed", 0.5),
+        ("database-half-open", 1.5),
+        ("sender-mute", 1.0),
+    ),
+)
+HEALTHY_RUNS: tuple[Defect[Any], ...] = (HEALTHY, HEALTHY_DIAGNOSIS, HEALTHY_MIX, HEALTHY_CHAOS)
 
 
 def add_healthy_runs(defects: Iterable[Defect[Any]]) -> list[Defect[Any]]:

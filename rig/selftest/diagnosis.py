@@ -17,6 +17,7 @@ from rig.diagnose import diagnose
 from rig.errors import ConfigError, UsageError
 from rig.evidence.confusion import Confusion, SeedAnswer
 from rig.evidence.pack import Pack
+from rig.machine.quota import QuotaUnavailable
 from rig.model import Scenario
 from rig.report.plots import own_style, png
 from rig.report.plots.confusion import confusion_matrix
@@ -26,7 +27,6 @@ from rig.run.record import Record, conclude_on_error
 from rig.run.reporter import Reporter
 from rig.selftest.bench import Bench, load, open_bench
 from rig.selftest.bottlenecks import HEALTHY, SEEDS, Seed
-from rig.selftest.quota import SeedUnavailable
 from rig.text import json_text
 from scenarios.s8 import perf_gate, warm_up
 
@@ -77,7 +77,7 @@ class Interview:
         bench, scenarios = self.bench, self._scenarios()
         try:
             done = bench.run(seed.name, seed.apply, load, scenarios=scenarios, samplers=samplers, reports=True)
-        except SeedUnavailable as error:
+        except QuotaUnavailable as error:
             self.not_run[seed.name] = str(error)
             job = replace(bench.job, verb=f"prove-{seed.name}", scenarios=scenarios)
             record = open_run(job, bench.environ, bench.reporter).record

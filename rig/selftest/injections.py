@@ -17,12 +17,16 @@ from typing import Any
 import psutil
 
 from rig.calibrate.cores import plan_of_this_machine
+from rig.chaos.schedule import ChaosPlan, repeat, seconds_for
 from rig.engine.pool import Pool
+from rig.evidence.chaos import PlannedFault
 from rig.evidence.sample_names import PG_ACTIVITY
 from rig.machine.child import start
 from rig.machine.processes import words
+from rig.run.chaos import add_chaos
 from rig.selftest.bench import Apply, PlannedRun, ScenarioWatch, beforehand
 from rig.selftest.throttle import alongside, stutter
+from scenarios.s11 import RATE_PER_S, chaos
 
 STUTTER_S = {"run_s": 0.3, "stop_s": 0.2}
 """For two fifths of the time the client stands still."""
@@ -39,6 +43,17 @@ def switch(name: str, **scenario: Any) -> Apply[PlannedRun]:
     def change(run: PlannedRun) -> None:
         run.change_settings(defects=(name,))
         run.change_scenarios(**scenario)
+
+    return beforehand(change)
+
+
+def strike(*faults: tuple[str, float], switched: str = "", rate_per_s: float = RATE_PER_S) -> Apply[PlannedRun]:
+    """Send S11 while these faults strike, each for so many seconds; with a defect of the reference service."""
+    planned = repeat([PlannedFault(0, name, 0.0, for_s) for name, for_s in faults])
+
+    def change(run: PlannedRun) -> None:
+        run.change_settings(defects=(switched,) if switched else ())
+        run.job = add_chaos(run.job, ChaosPlan(seconds_for(planned), given=planned), chaos, rate_per_s)
 
     return beforehand(change)
 

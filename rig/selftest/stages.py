@@ -101,8 +101,8 @@ class Defect(Generic[T]):
     not_run: tuple[str, ...] = ()
     open: tuple[str, ...] = ()
     green: tuple[str, ...] = ()
-    truth: bool = False
-    """Whether only ``rig prove --truth`` tries it."""
+    part: str = ""
+    """The option of ``rig prove`` (``truth``, ``chaos``) that alone tries it; empty: it is tried without any."""
 
     def cells(self, healthy: Iterable[str] = ()) -> dict[str, Verdict]:
         """Expected verdict of every declared gate, and of those that were green in the ``healthy`` run."""
@@ -353,6 +353,13 @@ SUSTAINED = Stage(
     ),
 )
 """An open loop."""
+CHAOS = Stage(
+    "chaos",
+    _run_live,
+    healthy="chaos",
+    gates=("S11.*", "totals", "duplicates", "copies", "accounting", "hygiene"),
+)
+"""S11 under faults that each defect names."""
 NULL = Stage("null", partial(_run_live, act=_measure_rate), gates=())
 """The null benchmark alone."""
 LATENCY = Stage("latency_calibration", partial(_run_live, act=_measure_latencies), gates=("calibration.*",))
@@ -361,6 +368,8 @@ EVIDENCE = Stage("evidence", partial(_judge_copy, of=WHOLE.name))
 """Nothing is sent: the healthy run's pack is copied, changed and judged again."""
 DIAGNOSIS = Stage("diagnosis", _diagnose, healthy="diagnosis", gates=("diagnosis.*", "calibration.*"))
 """Seeded bottlenecks, and what the diagnosis says to them."""
+CHAOS_EVIDENCE = replace(CHAOS, name="chaos-evidence", run=partial(_judge_copy, of=CHAOS.name))
+"""Nothing is sent: the healthy chaos's pack is copied, changed and judged again."""
 MIX = Stage("mix", _mix, healthy="mix", gates=("locust.*",), extra="locust")
 """The mix that locust leads, by two native workers."""
 MIX_EVIDENCE = replace(MIX, name="mix-evidence", run=partial(_judge_copy, of=MIX.name))

@@ -60,6 +60,7 @@ class Endpoint:
     """One HTTP/1.1 server. ``base_path`` has no trailing slash.
 
     ``addresses`` are what ``host`` resolved to when it was checked, in the resolver's order; empty before that.
+    ``relay`` is where the rig's relay to it listens: connections go there, and requests say nothing of it.
     """
 
     host: str
@@ -68,6 +69,7 @@ class Endpoint:
     base_path: str = ""
     tls_files: TlsFiles = TlsFiles()
     addresses: tuple[str, ...] = field(default=(), compare=False)
+    relay: tuple[str, int] | None = field(default=None, compare=False)
 
     @classmethod
     def parse(cls, base_url: str, tls_files: TlsFiles = TlsFiles()) -> Endpoint:  # it is frozen
@@ -108,9 +110,11 @@ class Endpoint:
         return self.tls_files.context() if self.tls else None
 
     @property
-    def connect_hosts(self) -> tuple[str, ...]:
-        """What to connect to, in this order: the addresses that were checked, or the host where none were."""
-        return self.addresses or (self.host,)
+    def connect_to(self) -> tuple[tuple[str, int], ...]:
+        """What to connect to, in this order: the relay, the addresses that were checked, or the host."""
+        if self.relay is not None:
+            return (self.relay,)
+        return tuple((host, self.port) for host in self.addresses or (self.host,))
 
     def connect(self, timeout_s: float, tls: ssl.SSLContext | None = None) -> socket.socket:
         """A blocking connection with that timeout, over TLS where a context is given.
@@ -121,10 +125,10 @@ class Endpoint:
         return plain if tls is None else tls.wrap_socket(plain, server_hostname=self.host)  # it closes it on failure
 
     def _open_socket(self, timeout_s: float) -> socket.socket:
-        for host in self.connect_hosts[:-1]:
+        for place in self.connect_to[:-1]:
             with contextlib.suppress(OSError):
-                return socket.create_connection((host, self.port), timeout_s)
-        return socket.create_connection((self.connect_hosts[-1], self.port), timeout_s)
+                return socket.create_connection(place, timeout_s)
+        return socket.create_connection(self.connect_to[-1], timeout_s)
 
     def check_and_pin(self, allowed_host: str | None) -> Endpoint:
         """The same endpoint with its addresses. ConfigError unless all are loopback or the host is ``allowed_host``.

@@ -9,14 +9,15 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from rig.errors import ConfigError, EvidenceError, ExitCode, RigError, Unavailable, UsageError
 from rig.machine import libpq
-from rig.machine.child import free_port, running, wait_until
+from rig.machine.child import end, free_port, start, wait_until
 from rig.machine.supervisor import current_supervisor
 from rig.profile import Launch, Profile
 from rig.profile.variables import fill_in
@@ -32,13 +33,57 @@ LOG = "target.log"
 _PROBE_TIMEOUT_S = 2.0
 
 
+class LaunchedService:
+    """A service that the rig has started: it can be stopped and started again, at the same port.
+
+    ``wait`` returns once the process that it is given answers. RigError where it does not.
+    """
+
+    def __init__(
+        self, command: Sequence[str], launch: Launch, log: int, wait: Callable[[subprocess.Popen[bytes]], None]
+    ) -> None:
+        self._command, self._launch, self._log, self._wait = command, launch, log, wait
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Of the process that the launch command became."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether that process does not run."""
+        return self._process is None or self._process.poll() is not None
+
+    def start(self, env: Mapping[str, str]) -> None:
+        """Start it with this environment, and wait until it answers. ConfigError where it cannot be run."""
+        try:
+            self._process = start(self._command, output=self._log, env=dict(env))
+        except OSError as error:
+            raise ConfigError(f"launch.command could not be run: {error}") from None
+        if (supervisor := current_supervisor()) is not None:  # a target that rewrites its title loses the marker
+            supervisor.stop_at_end(self._process.pid)
+        self._wait(self._process)
+
+    def stop(self) -> None:
+        """SIGTERM, and SIGKILL after the profile's time; then all that is in its session."""
+        if self._process is not None:
+            end(self._process, self._launch.stop_timeout_s, session=True)
+
+
 @dataclass(frozen=True, slots=True)
 class LiveTarget:
-    """A service that answers. ``pid`` is None where the rig did not start it."""
+    """A service that answers. ``service`` is None where the rig did not start it."""
 
     endpoint: Endpoint
-    pid: int | None = None
+    service: LaunchedService | None = None
     log_files: tuple[Path, ...] = ()
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process that the rig has started."""
+        return self.service.pid if self.service is not None else None
 
 
 @contextmanager
@@ -70,14 +115,29 @@ def open_target(
     require_free_port(settings.port)  # else another process that listens there would be taken for the target
     if not is_migrated:
         migrate(profile, profile_dir, store, environ, settings)
-    port = settings.port or free_port()
-    words, env = _words_and_environment(launch, profile_dir, store, environ, port)
+    endpoint = Endpoint("127.0.0.1", settings.port or free_port())
+    words, env = _words_and_environment(launch, profile_dir, store, environ, endpoint.port)
     command = [*_command(launch.command, words, "launch.command"), *_defect_words(settings)]
     log_file = logs / LOG
-    with _run_target(command, env, log_file, launch) as process:
-        endpoint = Endpoint("127.0.0.1", port)
+
+    def wait(process: subprocess.Popen[bytes]) -> None:
         _wait_until_ready(profile, endpoint, process, launch.ready_timeout_s, log_file, settings.defects)
-        yield LiveTarget(endpoint, process.pid, (log_file, *profile.target.log_files))
+
+    with _open_log(log_file) as log:
+        service = LaunchedService(command, launch, log.fileno(), wait)
+        try:
+            service.start(env)
+            yield LiveTarget(endpoint, service, (log_file, *profile.target.log_files))
+        finally:
+            service.stop()
+
+
+def launch_environment(
+    profile: Profile, profile_dir: Path, store: Store, environ: Mapping[str, str], port: int
+) -> dict[str, str]:
+    """The environment of a launched service; ``store`` says which database it is given."""
+    assert profile.launch is not None
+    return _words_and_environment(profile.launch, profile_dir, store, environ, port)[1]
 
 
 def migrate(profile: Profile, profile_dir: Path, store: Store, environ: Mapping[str, str], settings: Settings) -> None:
@@ -172,22 +232,11 @@ def _migrate(command: Sequence[str], env: Mapping[str, str], defects: Sequence[s
         raise _explain_end("launch.migrate", done.returncode, said, defects)
 
 
-@contextmanager
-def _run_target(
-    command: Sequence[str], env: Mapping[str, str], log_file: Path, launch: Launch
-) -> Iterator[subprocess.Popen[bytes]]:
-    with ExitStack() as stack:
-        try:
-            log = stack.enter_context(log_file.open("ab"))
-        except OSError as error:
-            raise EvidenceError(f"the target's log {log_file} cannot be written: {error}") from None
-        try:
-            process = stack.enter_context(running(command, launch.stop_timeout_s, output=log.fileno(), env=dict(env)))
-        except OSError as error:
-            raise ConfigError(f"launch.command could not be run: {error}") from None
-        if (supervisor := current_supervisor()) is not None:  # a target that rewrites its title loses the marker
-            supervisor.stop_at_end(process.pid)
-        yield process
+def _open_log(log_file: Path) -> IO[bytes]:
+    try:
+        return log_file.open("ab")
+    except OSError as error:
+        raise EvidenceError(f"the target's log {log_file} cannot be written: {error}") from None
 
 
 def _wait_until_ready(

@@ -2,7 +2,7 @@
 
 Flow: ``with Relay(upstream) as relay`` starts the process. Whoever connects to ``relay.address`` reaches ``upstream``;
 the relay passes bytes on and reads none of them, so it takes HTTP and PostgreSQL alike. ``cut``, ``hold``, ``delay``,
-``throttle`` and ``half_open`` replace each other, and ``heal`` ends all. Each returns once it holds for every
+``throttle``, ``mute`` and ``half_open`` replace each other, and ``heal`` ends all. Each returns once it holds for every
 connection. ``rig/target/relaying.py`` is what the process does.
 
 What a relay cannot imitate: while the upstream refuses connections, the relay accepts them and resets them at once.
@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import subprocess
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -34,6 +34,13 @@ class Way:
     delay_s: float = 0.0
     bytes_per_s: float = 0.0
     """0: as fast as they come."""
+    loses: bool = False
+    """The connections that are there lose their upstream, and nobody tells the other side. New ones pass."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether bytes of new connections pass as fast as they come."""
+        return replace(self, loses=False) == Way()
 
 
 class Relay:
@@ -72,12 +79,19 @@ class Relay:
         """Pass no bytes and close nothing. New connections are accepted, and reach the upstream once it is healed."""
         self._become(Way(silent=("requests", "answers")))
 
-    def half_open(self, silent: Direction = "answers") -> None:
+    def mute(self, silent: Direction = "answers") -> None:
         """Pass the bytes of one direction only, and tell neither side that the other has closed.
 
         A new connection needs both directions: it waits as in ``hold``.
         """
         self._become(Way(silent=(silent,)))
+
+    def half_open(self) -> None:
+        """Close the upstream's side of all connections, and do not tell the other (RFC 9293, 3.5.1).
+
+        What the other side sends is taken and lost, also after ``heal``. New connections pass.
+        """
+        self._become(Way(loses=True))
 
     def delay(self, ms: float) -> None:
         """Pass all bytes so much later, in each direction. Connections are made without delay."""

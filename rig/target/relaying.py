@@ -56,6 +56,7 @@ class Side(asyncio.Protocol):
         self._has_ended = False
         self._has_passed_end = False
         self._is_gone = False
+        self._is_lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Join the peer, unless that has gone meanwhile."""
@@ -69,6 +70,8 @@ class Side(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Pass on what came, now or when it is due."""
+        if self._is_lost:
+            return
         if self._is_straight:
             self.peer._write(data)
         else:
@@ -77,6 +80,8 @@ class Side(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Pass the end on in its turn; what the peer sends still passes."""
         self._has_ended = True
+        if self._is_lost:
+            return False
         self._keep(_Close.END)
         return True
 
@@ -84,7 +89,7 @@ class Side(asyncio.Protocol):
         """Pass on that this side is gone, unless both have ended."""
         self._is_gone = True
         self._link.sides.discard(self)
-        if not (self._has_passed_end and self.peer._has_passed_end):
+        if not self._is_lost and not (self._has_passed_end and self.peer._has_passed_end):
             self._keep(_Close.RESET)
 
     def pause_writing(self) -> None:
@@ -104,6 +109,13 @@ class Side(asyncio.Protocol):
             self._transport.abort()
             self._is_gone = True
 
+    def lose(self) -> None:
+        """Close the upstream's side. The other is not told, and what it sends goes nowhere."""
+        self._is_lost = True
+        self._kept.clear()
+        if self._direction == "answers":
+            self.reset()
+
     def fail(self) -> None:
         """The connection of this side cannot be made."""
         self._is_gone = True
@@ -111,6 +123,8 @@ class Side(asyncio.Protocol):
 
     def follow_way(self) -> None:
         """Do from now on as the link's way says: pass on all that is due, and come back when the next is."""
+        if self._is_lost:
+            return
         loop, way = asyncio.get_running_loop(), self._link.way
         if self._timer is not None:
             self._timer.cancel()
@@ -124,7 +138,7 @@ class Side(asyncio.Protocol):
                 break
             self._kept.popleft()
             self._pass(came_at, what)
-        self._is_straight = not self._kept and way == Way() and self.peer._transport is not None
+        self._is_straight = not self._kept and way.is_whole and self.peer._transport is not None
         self._read_or_pause()
 
     def _keep(self, what: bytes | _Close) -> None:
@@ -206,7 +220,7 @@ class Link:
                 self._accept, "127.0.0.1", self.port, reuse_port=True, backlog=_BACKLOG
             )
         for side in tuple(self.sides):
-            side.reset() if way.is_cut else side.follow_way()
+            side.reset() if way.is_cut else side.lose() if way.loses else side.follow_way()
         if not way.silent:
             while self._unconnected:
                 self._connect(self._unconnected.pop())

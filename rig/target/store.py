@@ -15,7 +15,7 @@ from rig.errors import ConfigError, EvidenceError, Unavailable
 from rig.machine import libpq
 from rig.machine.supervisor import Supervisor
 from rig.profile import Profile, secret_from
-from rig.target.postgres import Cluster, open_cluster
+from rig.target.postgres import Cluster, ServerControl, open_cluster
 from rig.target.postgres.connection import connect, lift_timeouts, require_unpooled
 
 _IDENTITY = {
@@ -31,8 +31,8 @@ _FACTS = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "
 class Store:
     """A database and its two DSNs. ``facts`` go into the evidence; ``log_files`` are searched for personal data.
 
-    ``lasting`` is True when it outlives the run, so that its truth can be read later. ``pid`` is the postmaster's where
-    the rig started it.
+    ``lasting`` is True when it outlives the run, so that its truth can be read later. ``control`` stops
+    and starts the server where the rig started it.
     """
 
     truth_dsn: str = field(repr=False)
@@ -40,7 +40,12 @@ class Store:
     facts: Mapping[str, Any]
     log_files: tuple[Path, ...] = ()
     lasting: bool = False
-    pid: int | None = None
+    control: ServerControl | None = field(default=None, repr=False)
+
+    @property
+    def pid(self) -> int | None:
+        """The postmaster's where the rig started it."""
+        return self.control.pid if self.control is not None else None
 
     @property
     def port(self) -> int:
@@ -132,4 +137,4 @@ def new_store(cluster: Cluster, name: str = "rig") -> Store:
         "durable": cluster.durable,
     }
     log_files = (cluster.log_file,) if cluster.log_file is not None else ()
-    return Store(database.admin_dsn, database.runtime_dsn, facts, log_files, pid=cluster.pid)
+    return Store(database.admin_dsn, database.runtime_dsn, facts, log_files, control=cluster.control)

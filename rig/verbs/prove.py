@@ -31,15 +31,16 @@ def prove(
     reporter: Reporter,
     *,
     storms_only: bool = False,
-    truth: bool = False,
+    part: str = "",
     repetitions: int = 1,
 ) -> Proof:
     """Run everything, or the ``chosen`` defects, storms and cases, so many times; each run leaves a pack.
 
-    A client that is not certified ends it. UsageError before anything starts for a name that is not known, and for the
-    defect of a locust run where locust is not installed.
+    ``part`` is ``truth`` or ``chaos``, which try further defects instead. A client that is not certified ends it.
+    UsageError before anything starts for a name that is not known, and for the defect of a locust run where locust is
+    not installed.
     """
-    defects, storms = choose(chosen, storms_only=storms_only, truth=truth)
+    defects, storms = choose(chosen, storms_only=storms_only, part=part)
     missing = {why for defect in defects if (why := defect.stage.missing_extra())}
     for why in missing:
         if chosen:
@@ -51,13 +52,13 @@ def prove(
             proofs.append(prove_defects(job, add_healthy_runs(defects), environ, reporter, repetition))
             if proofs[-1].refused is not None:
                 break
-        if storms or not (chosen or truth):
+        if storms or not (chosen or part):
             proofs.append(prove_storms(job, storms, environ, reporter, repetition))
     return join_proofs(proofs)
 
 
-def choose(names: Sequence[str], *, storms_only: bool, truth: bool = False) -> tuple[list[Defect[Any]], list[str]]:
-    """The defects and the storms of some names; without any all defects (those of ``--truth`` alone), and no storm."""
+def choose(names: Sequence[str], *, storms_only: bool, part: str = "") -> tuple[list[Defect[Any]], list[str]]:
+    """The defects and the storms of some names; without any all defects of a part, and no storm."""
     defects = {} if storms_only else {defect.name: defect for defect in DEFECTS}
     known = (*defects, *_STORM_NAMES)
     names = [OLD_NAMES.get(name, name) for name in names]
@@ -65,5 +66,5 @@ def choose(names: Sequence[str], *, storms_only: bool, truth: bool = False) -> t
         if name not in known:
             what = "storm" if storms_only else "defect, storm or case"
             raise UsageError(f"{name!r} is no {what}; known are {', '.join(known)}")
-    chosen = [defect for name, defect in defects.items() if (name in names if names else defect.truth == truth)]
+    chosen = [defect for name, defect in defects.items() if (name in names if names else defect.part == part)]
     return chosen, [name for name in names if name in _STORM_NAMES]

@@ -62,9 +62,10 @@ def serve(
     _runtime_dsn()  # fail here, once, not in every process
     options = ["--log-level", log_level]
     options += ["--config", str(config_file)] if config_file else []
-    for defect in sorted(parse_defects(defects)):
+    parsed = parse_defects(defects)
+    for defect in sorted(parsed):
         options += ["--defect", defect]
-    supervise(ServePlan(config, host, port, processes, options))
+    supervise(ServePlan(config, host, port, processes, options, ServiceDefect.TAKES_OTHERS_DOWN not in parsed))
 
 
 @cli.command(hidden=True)

@@ -67,6 +67,7 @@ class Service:
         self._board = board
         self._counters = board.row(process)
         self._directory = Directory(store, config.database.cache_ttl_s)
+        self._counters.set(_IN_FLIGHT, 0)  # this process may replace one that was killed
         self._verifications = ThreadPoolExecutor(VERIFICATIONS_MAX, "verify")
 
     def application(self) -> web.Application:

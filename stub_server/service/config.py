@@ -66,6 +66,8 @@ class DatabaseNames(_Section):
     pool_max: int = Field(default=8, ge=1, le=100)
     pool_timeout_s: float = Field(default=5.0, gt=0)
     statement_timeout_s: float = Field(default=5.0, gt=0)
+    answer_timeout_s: float = Field(default=1.5, gt=0)
+    """How long the database may take to answer. A connection that may be dead is given up then."""
     cache_ttl_s: float = Field(default=30.0, ge=0)
     """How long a tenant or the taxonomy is cached. A revoked key may be served for so long."""
 

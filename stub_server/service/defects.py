@@ -21,7 +21,7 @@ from dataclasses import replace
 from enum import StrEnum
 from functools import partial
 
-from stub_server.service import letting_in
+from stub_server.service import failing, letting_in
 from stub_server.service.bottlenecks import call_slowly, compute_much, log_much, sleep_much
 from stub_server.service.directory import Taxonomy
 from stub_server.service.errors import ServiceUsageError
@@ -100,6 +100,16 @@ class ServiceDefect(StrEnum):
     UNLOGGED_TABLE = "unlogged-table"
     PREFIX_DEDUPLICATION = "prefix-deduplication"
     CASE_DEDUPLICATION = "case-deduplication"
+    HANGS_WITH_DATABASE = failing.HANGS_WITH_DATABASE
+    LEAVES_TRANSACTIONS = failing.LEAVES_TRANSACTIONS
+    DROPS_AT_SIGTERM = failing.DROPS_AT_SIGTERM
+    TAKES_OTHERS_DOWN = failing.TAKES_OTHERS_DOWN
+    DEDUPLICATES_IN_MEMORY = failing.DEDUPLICATES_IN_MEMORY
+    LOOKS_BEFORE_INSERT = failing.LOOKS_BEFORE_INSERT
+    STORES_AGAIN_AT_RETRY = failing.STORES_AGAIN_AT_RETRY
+    DEAD_LETTERS_IN_MEMORY = failing.DEAD_LETTERS_IN_MEMORY
+    POOL_NEVER_RECOVERS = failing.POOL_NEVER_RECOVERS
+    ACCEPTS_UNKNOWN_COMMITS = failing.ACCEPTS_UNKNOWN_COMMITS
     ROW_LOCK_CONVOY = "row-lock-convoy"
     POOL_OF_ONE = "pool-of-one"
     NO_POOL = "no-pool"
@@ -263,6 +273,6 @@ _INJECTIONS: dict[ServiceDefect, Callable[[Steps], Steps]] = {
     ServiceDefect.BUSY_LOOP: compute_much,
     ServiceDefect.SLEEPS: sleep_much,
     ServiceDefect.SLOW_DEPENDENCY: call_slowly,
-    **{ServiceDefect(name): inject for name, inject in letting_in.INJECTIONS.items()},
+    **{ServiceDefect(name): inject for name, inject in (letting_in.INJECTIONS | failing.INJECTIONS).items()},
 }
 """The defects of the steps. The others lie in the schema or in the store."""

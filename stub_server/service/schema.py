@@ -15,6 +15,7 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
+from stub_server.service import failing
 from stub_server.service.altering import alter_rows
 from stub_server.service.bottlenecks import set_tally
 from stub_server.service.config import Config, DatabaseNames
@@ -43,7 +44,7 @@ def migrate(config: Config, owner_dsn: str, runtime_dsn: str, defects: Collectio
             _create_tables(connection, config)
             _deduplicate(connection, config, defects)
             _force_row_security(connection, config)
-            _create_functions(connection, config)
+            _create_functions(connection, config, defects)
             copy_rows(connection, config, defects)
             alter_rows(connection, config, defects)
             make_spoiler(connection, config, defects)
@@ -146,6 +147,15 @@ _SCOPES: Mapping[ServiceDefect | None, tuple[str, LiteralString]] = {
     ServiceDefect.CASE_DEDUPLICATION: ("once_per_spelling", "{tenant_id}, lower({idempotency_key})"),
 }
 """What is unique, with the ending of the index's name. All but the first are defects."""
+_UNINDEXED = frozenset({ServiceDefect.NO_DEDUPLICATION, *map(ServiceDefect, failing.UNINDEXED)})
+_LOOK: LiteralString = """
+            IF $3 NOT LIKE {own_retry}
+                AND EXISTS (SELECT FROM {table} WHERE {tenant_id} = $1::uuid AND {idempotency_key} = $2) THEN
+                RETURN false;
+            END IF;
+            PERFORM pg_sleep({dwell_s});"""
+"""What the function does instead of an index under two of the defects: it looks, and dwells before it inserts."""
+_DWELL_S = {ServiceDefect.LOOKS_BEFORE_INSERT: 0.03, ServiceDefect.STORES_AGAIN_AT_RETRY: 0.0}
 
 
 def _deduplicate(connection: psycopg.Connection, config: Config, defects: Collection[ServiceDefect]) -> None:
@@ -153,7 +163,7 @@ def _deduplicate(connection: psycopg.Connection, config: Config, defects: Collec
     table, stem = config.tables.canonical, config.tables.canonical.name[:40]
     wanted = next((defect for defect in defects if defect in _SCOPES), None)
     for defect, (ending, columns) in _SCOPES.items():
-        if defect is not wanted or ServiceDefect.NO_DEDUPLICATION in defects:
+        if defect is not wanted or not _UNINDEXED.isdisjoint(defects):
             name = qualify(config.database, f"{stem}_{ending}")
             connection.execute(sql.SQL("DROP INDEX IF EXISTS {}").format(name))
             continue
@@ -183,14 +193,23 @@ def _force_row_security(connection: psycopg.Connection, config: Config) -> None:
         )
 
 
-def _create_functions(connection: psycopg.Connection, config: Config) -> None:
+def _create_functions(connection: psycopg.Connection, config: Config, defects: Collection[ServiceDefect]) -> None:
     database, tables = config.database, config.tables
     canonical = tables.canonical.model_dump()
     dead = tables.dead.model_dump()
+    look: sql.Composable = sql.SQL("")
+    if dwell_s := [_DWELL_S[defect] for defect in defects if defect in _DWELL_S]:
+        look = sql.SQL(_LOOK).format(
+            table=qualify(database, tables.canonical.name),
+            tenant_id=sql.Identifier(tables.canonical.tenant_id),
+            idempotency_key=sql.Identifier(tables.canonical.idempotency_key),
+            own_retry=sql.Literal(f"{failing.OWN_RETRY}%"),
+            dwell_s=sql.Literal(dwell_s[0]),
+        )
     # No conflict target: event ids are random, so it is the unique index of the key that decides.
     ingest = sql.SQL(
         """BEGIN
-            PERFORM set_config({setting}, $1, true);
+            PERFORM set_config({setting}, $1, true);{look}
             INSERT INTO {table} ({tenant_id}, {idempotency_key}, {correlation_id}, {route}, {external_id},
                                  {amount_minor}, {currency}, {occurred_at}, {channel}, {payload})
             VALUES ($1::uuid, $2, $3, $4, $5, $6, $7, $8, $9, $10)
@@ -198,6 +217,7 @@ def _create_functions(connection: psycopg.Connection, config: Config) -> None:
             RETURN FOUND;
         END"""
     ).format(
+        look=look,
         setting=sql.Literal(database.tenant_setting),
         table=qualify(database, canonical.pop("name")),
         **_columns(**canonical),

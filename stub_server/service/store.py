@@ -4,16 +4,20 @@ Flow: ``async with open_store(config, dsn, name) as store`` → ``persist`` for 
 ``load_taxonomy`` for the directory, ``unreadiness`` for the probe. Connections are in autocommit: the call of a
 function of ``schema`` is a transaction of its own, which is committed when it answers.
 
-An unreachable database raises ``psycopg.OperationalError`` after the pool's timeout. Nobody knows then whether a row
-was committed. The sender tries again, and deduplication makes that harmless.
+An unreachable database raises ``psycopg.OperationalError`` after the pool's timeout, one that does not answer after
+``answer_timeout_s``. Nobody knows then whether a row was committed. The sender tries again, and deduplication makes
+that harmless.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
+import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, LiteralString
 
 import psycopg
@@ -44,6 +48,7 @@ class EventStore:
         self._config = config
         self._is_isolated = is_isolated
         self._pool = pool
+        self._answer_timeout_s = config.database.answer_timeout_s
         self._sql = _Statements(config)
         self.acquire_wait_s = 0.0
         self.acquired = 0
@@ -150,10 +155,21 @@ class EventStore:
         connection = await self._pool.getconn(timeout_s)
         self.acquire_wait_s += time.perf_counter() - began_s
         self.acquired += 1
+        limit = asyncio.get_running_loop().call_later(self._answer_timeout_s, _hang_up, connection)
         try:
             yield connection
         finally:
+            limit.cancel()
             await self._pool.putconn(connection)
+
+
+def _hang_up(connection: Connection) -> None:
+    """End the wait for an answer that may never come: the statement raises OperationalError.
+
+    To cancel the task would not do: psycopg then waits for the answer to its cancellation, without a limit.
+    """
+    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as wire:
+        wire.shutdown(socket.SHUT_RDWR)
 
 
 class _Statements:
@@ -205,7 +221,13 @@ def _compose(text: LiteralString, *parts: sql.Composable) -> bytes:
 
 @asynccontextmanager
 async def open_store(
-    config: Config, dsn: str, application_name: str, *, pooled: bool = True, is_isolated: bool = True
+    config: Config,
+    dsn: str,
+    application_name: str,
+    kind: type[EventStore] = EventStore,
+    *,
+    pooled: bool = True,
+    is_isolated: bool = True,
 ) -> AsyncIterator[EventStore]:
     """A store with its own pool. It opens at once: whether the database is there is for ``unreadiness``.
 
@@ -222,19 +244,21 @@ async def open_store(
     }
     if not pooled:
         no_pool = NoPool(dsn, database.pool_max, database.pool_timeout_s, options)
-        yield EventStore(config, no_pool, is_isolated=is_isolated)
+        yield kind(config, no_pool, is_isolated=is_isolated)
         return
     pool = AsyncConnectionPool[Connection](
         dsn,
         min_size=database.pool_min,
         max_size=database.pool_max,
         timeout=database.pool_timeout_s,
+        # An attempt that fails is not repeated later and later: the next request makes the next one.
+        reconnect_timeout=0,
         open=False,
         name=application_name,
         kwargs=options,
     )
     await pool.open(wait=False)
     try:
-        yield EventStore(config, pool, is_isolated=is_isolated)
+        yield kind(config, pool, is_isolated=is_isolated)
     finally:
         await pool.close()

@@ -1,8 +1,12 @@
-"""Several serving processes on one port. When one ends, all end.
+"""Several serving processes on one port; one that is killed, or told to end, is replaced.
 
 Flow of ``supervise(plan)``: bind one socket for each process with SO_REUSEPORT, so that the kernel spreads connections
-over them → start the processes, each with its socket, the board and a pipe as standard input → wait for SIGTERM, SIGINT
-or the end of any of them → close the pipes, wait for all. No process is restarted: one that dies must be seen.
+over them → start the processes, each with its socket, the board, and pipes as standard input and output → replace those
+that end → on SIGTERM or SIGINT close the sockets and the pipes, and wait for all. Each writes a line once it serves.
+
+The supervisor keeps the sockets open, too. A connection that comes while a process is replaced waits for the new one,
+so SIGTERM to one process after another is a deploy that fails no request. A process that fails is not replaced: it has
+said why, and the next one would fail as well. All end with it then.
 """
 
 from __future__ import annotations
@@ -14,9 +18,10 @@ import signal
 import socket
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from stub_server.service.config import Config
 from stub_server.service.errors import ServiceConfigError, ServiceError, ServiceUnavailable
@@ -38,12 +43,14 @@ class ServePlan:
     port: int
     processes: int
     worker_options: Sequence[str] = ()
+    is_contained: bool = True
+    """False: when one process ends, all end. A defect."""
 
 
 def supervise(plan: ServePlan) -> None:
     """Serve until told to stop.
 
-    ServiceUnavailable for a port that is taken, ServiceError when a process cannot be started or ends by itself.
+    ServiceUnavailable for a port that is taken, ServiceError when a process cannot be started or fails.
     """
     try:
         asyncio.run(_supervise(plan))
@@ -59,17 +66,50 @@ async def _supervise(plan: ServePlan) -> None:
         port = sockets[0].getsockname()[1]
         board = Board.create(all_series(route.name for route in plan.config.routes), plan.processes)
         workers = [await _start(plan, index, one, board) for index, one in enumerate(sockets)]
-    # From here on only the processes hold the sockets: the socket of a dead one must not take connections.
+        logger.info("serving http://%s:%d in %d processes", plan.host, port, plan.processes)
+        start = partial(_restart, plan, sockets, board)
+        failed = await _replace_until(stop, workers, start if plan.is_contained else None)
     os.close(board.descriptor)
-    logger.info("serving http://%s:%d in %d processes", plan.host, port, plan.processes)
-    endings = [asyncio.create_task(worker.wait()) for worker in workers]
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait([stopping, *endings], return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    ended = [index for index, ending in enumerate(endings) if ending.done()]
     await _end(workers, plan.config.stop_timeout_s + STOP_MARGIN_S)
     # Look only now: a signal to the whole group may reach another process before this one.
-    _raise_for(workers, [] if stop.is_set() else ended)
+    _raise_for(workers, [] if stop.is_set() else failed)
+
+
+async def _replace_until(
+    stop: asyncio.Event, workers: list[Process], start: Callable[[int], Awaitable[Process]] | None
+) -> list[int]:
+    """Replace each process that is killed or ends as it was told, until ``stop`` is set or one fails; which ones.
+
+    Without ``start`` none is replaced.
+    """
+    stopping = asyncio.create_task(stop.wait())
+    lives = {asyncio.create_task(_live(worker)): index for index, worker in enumerate(workers)}
+    try:
+        while True:
+            await asyncio.wait([stopping, *lives], return_when=asyncio.FIRST_COMPLETED)
+            ended = [life for life in lives if life.done()]
+            failed = [lives[life] for life in ended if not life.result()]
+            if stop.is_set() or failed or start is None:
+                return failed or [lives[life] for life in ended]
+            for life in ended:
+                index = lives.pop(life)
+                logger.warning("serving process %d ended (%s) and is replaced", index, _how(workers[index]))
+                workers[index] = await start(index)
+                lives[asyncio.create_task(_live(workers[index]))] = index
+    finally:
+        for task in (stopping, *lives):
+            task.cancel()
+
+
+async def _restart(plan: ServePlan, sockets: Sequence[socket.socket], board: Board, index: int) -> Process:
+    return await _start(plan, index, sockets[index], board)
+
+
+async def _live(worker: Process) -> bool:
+    """Wait for the end of a process; whether another one may do better: it has served, and did not fail."""
+    assert worker.stdout is not None  # it was started with a pipe
+    has_served = bool(await worker.stdout.readline())
+    return await worker.wait() <= 0 and has_served
 
 
 @contextmanager
@@ -99,6 +139,7 @@ async def _start(plan: ServePlan, index: int, listener: socket.socket, board: Bo
         *("--socket-fd", str(descriptors[0]), "--board-fd", str(descriptors[1])),
         *plan.worker_options,
         stdin=PIPE,
+        stdout=PIPE,
         pass_fds=descriptors,
     )
 
@@ -129,5 +170,11 @@ def _raise_for(workers: Sequence[Process], unasked: Sequence[int]) -> None:
         return
     kinds = {kind.exit_code: kind for kind in (ServiceUnavailable, ServiceConfigError)}
     code = codes[failed[0]]
-    how = f"signal {-code}" if code < 0 else f"exit code {code}"
-    raise kinds.get(code, ServiceError)(f"serving process {failed[0]} died ({how}); the service was stopped")
+    raise kinds.get(code, ServiceError)(
+        f"serving process {failed[0]} died ({_how(workers[failed[0]])}); the service was stopped"
+    )
+
+
+def _how(worker: Process) -> str:
+    code = worker.returncode or 0
+    return f"signal {-code}" if code < 0 else f"exit code {code}"

@@ -15,17 +15,20 @@ import sys
 from collections.abc import Collection
 from dataclasses import dataclass
 
+import click
 import uvloop
 from aiohttp import web
 
+from stub_server.service import failing
 from stub_server.service.app import Service
 from stub_server.service.bottlenecks import pool_of_one
 from stub_server.service.config import Config
 from stub_server.service.defects import ServiceDefect, inject_defects
 from stub_server.service.intake import Intake, Steps
+from stub_server.service.leaking import LeakyStore
 from stub_server.service.metrics import Board, all_series
 from stub_server.service.spoiling import SPOILING
-from stub_server.service.store import open_store
+from stub_server.service.store import EventStore, open_store
 from stub_server.service.supervisor import BACKLOG
 from stub_server.service.tokens import load_verifier
 from stub_server.service.unsecuring import UNSECURED
@@ -55,29 +58,39 @@ def serve_forever(task: Task) -> None:
 async def _serve(task: Task) -> None:
     stop = _stop_event()
     config = pool_of_one(task.config) if ServiceDefect.POOL_OF_ONE in task.defects else task.config
-    pooled = ServiceDefect.NO_POOL not in task.defects
+    if ServiceDefect.HANGS_WITH_DATABASE in task.defects:
+        config = failing.hang_with_database(config)
+    pooled, drops = ServiceDefect.NO_POOL not in task.defects, ServiceDefect.DROPS_AT_SIGTERM in task.defects
     board = Board(task.board_descriptor, all_series(route.name for route in config.routes), task.processes)
     verifier = load_verifier(config.auth.verifier, os.environ)
     listener = socket.socket(fileno=task.socket_descriptor)
+    leaves_open = ServiceDefect.LEAVES_TRANSACTIONS in task.defects
     name, is_isolated = f"stub_server.service/{task.process}", UNSECURED.isdisjoint(task.defects)
     spoils = task.process == 0 and not SPOILING.isdisjoint(task.defects)
-    async with open_store(config, task.dsn, name, pooled=pooled, is_isolated=is_isolated) as store:
+    kind = LeakyStore if leaves_open else EventStore
+    async with open_store(config, task.dsn, name, kind, pooled=pooled, is_isolated=is_isolated) as store:
         steps = inject_defects(Steps(Intake(config.routes).judge, store.persist), task.defects, task.process)
+        if drops:
+            steps = failing.drop_requests(steps, stop)
         service = Service(config, store, steps, verifier, board, task.process)
         runner = web.AppRunner(
             service.application(),
             access_log=None,
             keepalive_timeout=KEEP_ALIVE_S,
             shutdown_timeout=config.stop_timeout_s,
+            handler_cancellation=leaves_open,  # the handler learns that the sender has gone
         )
         await runner.setup()
         try:
             await web.SockSite(runner, listener, backlog=BACKLOG).start()
+            click.echo("serving")  # the supervisor waits for it
             while not stop.is_set():
                 service.refresh_gauges()
                 if spoils:
                     await store.spoil_rows()
                 await _wait(stop, GAUGE_REFRESH_S)
+            if drops:
+                await failing.end_at_once()
         finally:
             await runner.cleanup()
 

@@ -12,6 +12,7 @@ from rig.checks.gates import Kind
 from rig.checks.judge import judge
 from rig.checks.key_storms import GATES as KEY_STORM_GATES
 from rig.evidence.case import Case
+from rig.evidence.chaos import ChaosReport, ChaosSchedule, FaultRecord
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.key_storm import DatabaseConnections, Fetch, KeyStorm
 from rig.evidence.locust_run import LocustRun, MasterAccount
@@ -25,7 +26,7 @@ from rig.evidence.race_figures import (
 from rig.evidence.storm import StormReport
 from rig.model import FORGED, Forgery, Pace, RequestClass, Share
 from rig.selftest.catalog import catalog, kind_of
-from tests.checks.cases import case, driven, group, plan, truth
+from tests.checks.cases import SKIPPED, case, driven, group, plan, truth
 
 NOTHING_OF = {int: 0, float: 0.0, str: "", bool: False}
 PARTS = {
@@ -93,6 +94,13 @@ EMPTY: dict[str, Case] = {
     "correlation ids that nobody sent": replace(
         LOADED_NOTHING, profile={"answers": {"correlation": {"header": "x-id"}}}
     ),
+    "a chaos without events": case(driven(plan("S11", count=0)), chaos=ChaosReport(ChaosSchedule(1))),
+    "a chaos that sent nothing": case(
+        driven(plan("S11", count=5), [SKIPPED] * 5),
+        truth=truth([group(plan("S11", count=5), canonical_min=0, canonical=0)]),
+        chaos=ChaosReport(ChaosSchedule(1), (FaultRecord(1, "deploy", 1, 1, 2, 3, 4, is_crash=True),), processes=2),
+    ),
+    "a chaos that nobody wrote down": case(driven(plan("S11", count=5), [SKIPPED] * 5)),
     "a locust run without workers": replace(LOADED_NOTHING, locust_run=LOCUST),
     "race tests in which nothing happened": Case(verb="storm", storms=races()),
     "race tests without members": Case(verb="storm", storms=tuple(replace(each, missing=("all",)) for each in races())),
@@ -108,6 +116,9 @@ EMPTY: dict[str, Case] = {
     "samples of nothing": Case(verb="sample", settings={"samplers": True}),
 }
 MAY_PASS = {
+    "S11.faults": "a fault struck and was healed",
+    "accounting": "requests that were skipped were counted",
+    "EG3.5": "the same",
     "calibration.null": "the certificate of these cases is a strong one",
     "calibration.ruler": "the same",
     "storm.migration-race.once": "the database was seen to hold what a lone replica makes of it",

@@ -29,9 +29,11 @@ def test_a_run_passes_and_its_pack_is_judged_again(tmp_path: Path) -> None:
     assert document["verdict"] == "PASS"
     gates = _gates(document)
     assert {"EG3.1", "EG3.2", "EG3.3", "EG3.4", "EG3.5", "storm.random-kids.single-flight"} <= set(gates)
+    assert (gates["S11.exactly_once"]["verdict"], gates["S11.faults"]["figures"]["struck"]) == ("PASS", 3)
     # Latency was not certified, of drives this short the law can say nothing, a truncated body has no content, and the
     # rows were read once.
     not_run = {name for name, gate in gates.items() if gate["verdict"] != "PASS"}
+    not_run -= {"S11.durable", "S11.graceful", "S11.contained"}  # the seed says which faults struck
     assert not_run <= {"calibration.ruler", "littles_law", "S7.content", "lasting"}, not_run
     pack = Path(document["pack"])
     history = pd.read_parquet(pack / "history")
@@ -87,6 +89,7 @@ def test_a_storm_that_cannot_start_leaves_what_failed_failed(tmp_path: Path) -> 
         "--profile",
         str(profile),
         *_SMALL,
+        "--no-chaos",
         "--defect",
         "no-deduplication",
         "--json",
@@ -112,7 +115,9 @@ def test_a_defect_that_the_service_does_not_know_is_a_wrong_option(tmp_path: Pat
 
 def test_a_service_of_other_names_is_judged_by_its_profile_alone(tmp_path: Path) -> None:
     profile = bundled_profile("renamed")
-    ended = rig("run", "--profile", str(profile), *_SMALL, "--no-storms", "--json", "--out", str(tmp_path))
+    ended = rig(
+        "run", "--profile", str(profile), *_SMALL, "--no-storms", "--no-chaos", "--json", "--out", str(tmp_path)
+    )
     assert ended.code == ExitCode.PASS, ended.err
     spoiled = rig(
         "ladder", "--profile", str(profile), "--steps", "20", "--defect", "no-deduplication", *QUICK, "--json",

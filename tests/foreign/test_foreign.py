@@ -35,7 +35,7 @@ def test_it_shares_no_name_and_no_answer_with_the_reference() -> None:
 
 def test_it_passes_by_its_profile_alone(tmp_path: Path) -> None:
     ended = rig(
-        "run", "--profile", str(PROFILE), "--steps", "20", "-n", "200", "--trials", "1", *QUICK, "--json",
+        "run", "--profile", str(PROFILE), "--steps", "20", "-n", "200", "--trials", "1", "--no-chaos", *QUICK, "--json",
         "--out", str(tmp_path),
     )  # fmt: skip
     assert ended.code == ExitCode.PASS, ended.err

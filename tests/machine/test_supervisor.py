@@ -88,6 +88,24 @@ with Supervisor() as outer:
 """
 
 
+UNDOING_PARENT = """
+import sys
+from rig.machine.supervisor import Supervisor
+
+def undo(name):
+    program = "import os, sys; open(sys.argv[1], 'w').write(os.environ.get('SECRET', ''))"
+    return [sys.executable, "-c", program, f"{sys.argv[1]}/{name}"]
+
+with Supervisor() as supervisor:
+    with supervisor.undone_at_end(undo("done")):
+        pass
+    open(f"{sys.argv[1]}/done", "w").write("undone once")
+    with supervisor.undone_at_end(undo("left"), {"SECRET": "word"}):
+        print("broken", flush=True)
+        sys.stdin.read()
+"""
+
+
 class Run:
     """A rig-like parent in its own process, and what it says that it started."""
 
@@ -282,6 +300,29 @@ def test_only_absolute_paths_below_the_root_are_registered() -> None:
         for path in (Path("relative"), Path("/")):
             with pytest.raises(RigError, match="absolute"):
                 supervisor.remove_at_end(path)
+
+
+def test_what_was_changed_is_undone_once_and_also_when_the_parent_is_killed(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", UNDOING_PARENT, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "broken\n"
+        assert not (tmp_path / "left").exists()
+        parent.kill()
+    assert eventually(lambda: (tmp_path / "left").exists() and (tmp_path / "left").read_text() == "word")
+    assert (tmp_path / "done").read_text() == "undone once"
+
+
+def test_what_cannot_be_undone_is_an_error_that_repeats_no_words() -> None:
+    failing = ["sh", "-c", "echo secret; exit 3"]
+    with (
+        Supervisor() as supervisor,
+        pytest.raises(RigError, match="could not be undone by sh: exit code 3") as raised,
+        supervisor.undone_at_end(failing),
+    ):
+        pass
+    assert "secret" not in str(raised.value)
 
 
 def test_a_dead_reaper_is_noticed(tmp_path: Path) -> None:

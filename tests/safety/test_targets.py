@@ -166,7 +166,7 @@ def test_a_master_cannot_send_a_worker_elsewhere() -> None:
     profile = load_profile(bundled_profile())
     run = RunKey(1, "r", 1)
     plan = LocustPlan("2.47.0", run, profile, "http://127.0.0.1:9", "stripe", "A", {}, addresses=(ELSEWHERE,))
-    assert LocustPlan.from_wire(plan.to_wire()).pin(None).endpoint.connect_hosts == ("127.0.0.1",)
+    assert LocustPlan.from_wire(plan.to_wire()).pin(None).endpoint.addresses == ("127.0.0.1",)
     with pytest.raises(ConfigError, match="not loopback"):
         replace(plan, url=f"http://{ELSEWHERE}", addresses=("127.0.0.1",)).pin(None)
 

@@ -18,11 +18,11 @@ import pytest
 
 from rig.machine.cgroup import CpuGroup
 from rig.machine.processes import alive
+from rig.machine.quota import open_quota
 from rig.run.reporter import Reporter
 from rig.selftest.bench import ScenarioWatch
 from rig.selftest.bottlenecks import SEEDS
 from rig.selftest.foreign_load import foreign_load
-from rig.selftest.quota import open_quota
 from rig.selftest.throttle import throttle
 from rig.target.postgres import Cluster
 from rig.target.store import new_store

@@ -92,8 +92,8 @@ def test_names_are_defects_storms_or_cases() -> None:
     defects, storms = choose(["slow", "rate-limit", "cold-start"], storms_only=False)
     assert ([defect.name for defect in defects], storms) == (["slow"], ["rate-limit", "cold-start"])
     assert [one.name for one in choose(["crowd-row-lost"], storms_only=False)[0]] == ["locust-row-lost"]  # its old name
-    assert choose([], storms_only=False) == ([one for one in DEFECTS if not one.truth], [])
-    assert choose([], storms_only=False, truth=True) == ([one for one in DEFECTS if one.truth], [])
+    assert choose([], storms_only=False) == ([one for one in DEFECTS if not one.part], [])
+    assert choose([], storms_only=False, part="truth") == ([one for one in DEFECTS if one.part == "truth"], [])
     assert choose([], storms_only=True) == ([], [])
     with pytest.raises(UsageError, match="no-deduplication"):
         choose(["rust"], storms_only=False)

@@ -18,6 +18,7 @@ from rig.evidence.certificate import Certificate
 from rig.evidence.confusion import confusion_table
 from rig.evidence.gate import Verdict
 from rig.evidence.pack import Pack
+from rig.machine.quota import QuotaUnavailable
 from rig.profile import bundled_profile, load_profile
 from rig.run.job import Job
 from rig.run.open_run import OpenRun
@@ -26,7 +27,6 @@ from rig.selftest.bench import Bench, PlannedRun, beforehand
 from rig.selftest.bottlenecks import HEALTHY
 from rig.selftest.diagnosis import Interview, prove_diagnosis
 from rig.selftest.matrix import proof_table
-from rig.selftest.quota import SeedUnavailable
 from rig.settings import Settings
 from rig.verbs.check import recheck
 from rig.verbs.prove import prove
@@ -117,7 +117,7 @@ def test_a_proof_of_the_diagnosis(certified_by: Any, job: Job, found: Certificat
 
 def test_a_bottleneck_that_could_not_be_seeded_leaves_no_pack_that_passes(certified_by: Any, job: Job) -> None:
     def refuse(run: PlannedRun) -> None:
-        raise SeedUnavailable("no control group")
+        raise QuotaUnavailable("no control group")
 
     certified_by(certificate())
     bench = Bench(job, {}, Reporter(), Workers(), nullcontext(), certificate())  # type: ignore[arg-type]

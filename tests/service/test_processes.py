@@ -67,24 +67,29 @@ def test_processes_die_with_a_killed_supervisor(service_database: ServiceDatabas
         assert (len(gone), alive) == (2, [])
 
 
-def test_a_dead_process_ends_the_service(service_database: ServiceDatabase, tmp_path: Path) -> None:
-    with running_service(service_database, tmp_path / "log", processes=2) as service:
-        workers = service.workers()
-        os.kill(workers[1].pid, signal.SIGKILL)
-        assert service.process.wait(DEADLINE_S) == 70
-        assert not psutil.wait_procs(workers, DEADLINE_S)[1]
-    assert "died (signal 9)" in service.log()
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_process_that_is_killed_or_told_to_end_is_replaced(
+    number: signal.Signals, service_database: ServiceDatabase, tmp_path: Path
+) -> None:
+    with running_service(service_database, tmp_path / "log") as service:
+        assert service.client.get("/health").status == 200  # from here on it is known to have served
+        (old,) = service.workers()
+        os.kill(old.pid, number)
+        assert not psutil.wait_procs([old], DEADLINE_S)[1]
+        # The connection waits for the process that comes; none is refused meanwhile.
+        assert service.client.get("/health").status == 200
+        (new,) = service.workers()
+        assert new.pid != old.pid
+    assert "serving process 0 ended" in service.log()
     assert "Traceback" not in service.log()
 
 
-def test_a_process_that_ends_by_itself_is_a_fault_also_where_it_ends_well(
-    service_database: ServiceDatabase, tmp_path: Path
-) -> None:
-    with running_service(service_database, tmp_path / "log") as service:
-        assert service.client.get("/health").status == 200  # from here on it stops as it is asked to
-        os.kill(service.workers()[0].pid, signal.SIGTERM)
+def test_a_process_that_fails_ends_the_service(service_database: ServiceDatabase, tmp_path: Path) -> None:
+    with running_service(service_database, tmp_path / "log", processes=2) as service:
+        os.kill(service.workers()[0].pid, signal.SIGKILL)  # before it serves
         assert service.process.wait(DEADLINE_S) == 70
-    assert "serving process 0 died (exit code 0)" in service.log()
+    assert "serving process 0 died (signal 9)" in service.log()
+    assert "Traceback" not in service.log()
 
 
 def test_a_stop_that_reaches_the_whole_group_is_a_stop(service_database: ServiceDatabase, tmp_path: Path) -> None:

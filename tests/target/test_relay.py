@@ -222,11 +222,11 @@ def test_throttled_connections_share_the_way(relay: Relay, listener: socket.sock
         far.close()
 
 
-def test_half_open_passes_requests_no_answers_and_no_closes(
+def test_a_mute_way_passes_requests_no_answers_and_no_closes(
     relay: Relay, pair: tuple[socket.socket, socket.socket]
 ) -> None:
     near, far = pair
-    relay.half_open()
+    relay.mute()
     near.sendall(b"request")
     assert read(far, 7) == b"request"
     far.sendall(b"answer")
@@ -239,17 +239,49 @@ def test_half_open_passes_requests_no_answers_and_no_closes(
         assert far.recv(1) == b""
 
 
-def test_half_open_the_other_way_passes_answers_and_no_requests(
+def test_a_way_that_is_mute_the_other_way_passes_answers_and_no_requests(
     relay: Relay, pair: tuple[socket.socket, socket.socket]
 ) -> None:
     near, far = pair
-    relay.half_open("requests")
+    relay.mute("requests")
     near.sendall(b"request")
     far.sendall(b"answer")
     assert read(near, 6) == b"answer"
     assert_silent(far)
     relay.heal()
     assert read(far, 7) == b"request"
+
+
+def test_a_half_open_connection_is_closed_at_the_far_end_alone(
+    relay: Relay, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    near, far = pair
+    relay.half_open()
+    far.settimeout(WAIT_S)
+    with suppress(ConnectionResetError):
+        assert far.recv(1) == b""
+    near.sendall(b"request")
+    assert_silent(near)
+    relay.heal()
+    near.sendall(b"again")
+    assert_silent(near)
+    relay.cut()
+    near.settimeout(WAIT_S)
+    with pytest.raises(ConnectionResetError):
+        near.recv(1)
+
+
+def test_new_connections_pass_while_old_ones_are_half_open(
+    relay: Relay, listener: socket.socket, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    relay.half_open()
+    with socket.create_connection(relay.address, WAIT_S) as near:
+        far, _ = listener.accept()
+        with far:
+            near.sendall(b"request")
+            assert read(far, 7) == b"request"
+            far.sendall(b"answer")
+            assert read(near, 6) == b"answer"
 
 
 def test_one_fault_replaces_the_other(relay: Relay, pair: tuple[socket.socket, socket.socket]) -> None:
@@ -299,7 +331,7 @@ def test_a_commit_whose_answer_is_lost_on_the_way_is_done_all_the_same(database:
         direct.execute("CREATE TABLE events (id int)")
         through = psycopg.connect(database.admin_dsn, host=relay.address[0], port=relay.address[1])
         through.execute("INSERT INTO events VALUES (1)")
-        relay.half_open()
+        relay.mute()
         through.pgconn.send_query(b"COMMIT")
         assert wait_until(lambda: direct.execute("TABLE events").fetchall() == [(1,)], None, WAIT_S)
         relay.cut()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from rig.evidence.case import Case
 from rig.report.plots.canvas import own_style, png
+from rig.report.plots.chaos import chaos
 from rig.report.plots.ladder import ladder
 from rig.report.plots.latency import latency
 from rig.report.plots.latency_calibration import latency_calibration
@@ -54,6 +55,15 @@ PLOTS: tuple[Plot, ...] = (
         "an S8 trial",
         s8_limit,
         "A trial passes where its line reaches all requests left of the limit. A bend means that the pace changed.",
+    ),
+    Plot(
+        "chaos",
+        "Faults, attempts and deliveries on one time axis",
+        "a run of S11",
+        chaos,
+        "Shaded: a fault, from its strike to its healing, with its number in the table of faults. Above: how attempts "
+        "ended. In the middle: what was acknowledged at once, and what when it was sent again. Below: how long each "
+        "event took; a steep fall means that what had waited came in one after the other.",
     ),
     Plot(
         "throughput",

@@ -13,5 +13,6 @@ grants inside the databases are the target's business.
 """
 
 from rig.target.postgres.cluster import DSN_VARIABLE, Cluster, Database, open_cluster
+from rig.target.postgres.postmaster import ServerControl
 
-__all__ = ["DSN_VARIABLE", "Cluster", "Database", "open_cluster"]
+__all__ = ["DSN_VARIABLE", "Cluster", "Database", "ServerControl", "open_cluster"]

@@ -27,7 +27,7 @@ from rig.errors import ConfigError, RigError, Unavailable
 from rig.machine import libpq
 from rig.machine.supervisor import Supervisor
 from rig.target.postgres.installation import BinariesSource
-from rig.target.postgres.postmaster import HOST, OWNER, run_postmaster
+from rig.target.postgres.postmaster import HOST, OWNER, ServerControl, run_postmaster
 
 DSN_VARIABLE = "RIG_PG_DSN"
 
@@ -63,7 +63,7 @@ class Database:
 class Cluster:
     """A server that answers, and what the evidence says about it.
 
-    ``data_dir``, ``data_filesystem``, ``log_file`` and ``pid`` (the postmaster's) are ``None`` for an existing server.
+    ``data_dir``, ``data_filesystem``, ``log_file`` and ``control`` are ``None`` for an existing server.
     """
 
     source: BinariesSource | Literal["dsn"]
@@ -76,9 +76,14 @@ class Cluster:
     data_filesystem: str | None
     """On tmpfs an fsync means nothing."""
     log_file: Path | None
-    pid: int | None
+    control: ServerControl | None = field(repr=False)
     _owner: _OwnerConnection
     _databases: list[Database] = field(default_factory=list, repr=False)
+
+    @property
+    def pid(self) -> int | None:
+        """The postmaster's where the rig started it."""
+        return self.control.pid if self.control is not None else None
 
     @property
     def durable(self) -> bool:
@@ -165,10 +170,10 @@ def open_cluster(
         durability = dict.fromkeys(_DURABILITY, "on" if durable else "off")
         wanted = durability | {"max_connections": str(max_connections)} | dict(settings or {})
         with run_postmaster(supervisor, environ, wanted, log_file) as server:
-            address = {"host": HOST, "port": str(server.port), "dbname": "postgres"}
+            address = {"host": HOST, "port": str(server.control.port), "dbname": "postgres"}
             owner = _OwnerConnection(address | {"user": OWNER, "password": server.password})
             yield _describe_cluster(
-                owner, source=server.source, data_dir=server.data_dir, log_file=server.log_file, pid=server.pid
+                owner, source=server.source, data_dir=server.data_dir, log_file=server.log_file, control=server.control
             )
 
 
@@ -273,7 +278,7 @@ def _describe_cluster(
     source: BinariesSource | Literal["dsn"],
     data_dir: Path | None = None,
     log_file: Path | None = None,
-    pid: int | None = None,
+    control: ServerControl | None = None,
 ) -> Cluster:
     with _connect(owner) as connection:
         rows = connection.execute(
@@ -289,7 +294,7 @@ def _describe_cluster(
         data_dir=data_dir,
         data_filesystem=None if data_dir is None else _filesystem(data_dir),
         log_file=log_file,
-        pid=pid,
+        control=control,
         _owner=owner,
     )
 

@@ -15,15 +15,19 @@ import secrets
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from rig.errors import ConfigError, Unavailable
 from rig.machine.child import free_port, start, wait_until
+from rig.machine.processes import children
 from rig.machine.supervisor import Supervisor
 from rig.target.postgres.installation import (
     Account,
@@ -52,6 +56,39 @@ _STOP_SIGNALS = ((signal.SIGINT, 10.0), (signal.SIGQUIT, 8.0), (signal.SIGKILL, 
 """Fast shutdown, then immediate (it gives its backends 5 s), then SIGKILL."""
 _PORT_ATTEMPTS = 5
 _QUOTED_LINES = 8
+_SYNCFS_SINCE = 14
+
+
+class ServerControl:
+    """A server of the rig's own that can be killed, stopped, and started again on its data, at the same port."""
+
+    def __init__(self, server: _DataDirectory) -> None:
+        self._server = server
+        self._process, self.port = server.start()
+
+    @property
+    def pid(self) -> int:
+        """The postmaster's."""
+        return self._process.pid
+
+    def kill(self) -> list[int]:
+        """SIGKILL to all of its processes at once, as when the machine is lost; their pids."""
+        processes = [psutil.Process(self.pid), *children(self.pid, recursive=True)]
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._process.wait()
+        psutil.wait_procs(processes, _READY_TIMEOUT_S)
+        return [process.pid for process in processes]
+
+    def stop(self) -> None:
+        """A fast shutdown, which ends all sessions; harder where that takes too long."""
+        _stop(self._process)
+
+    def start(self) -> None:
+        """Start it again, where it does not run, and wait until it has recovered. Unavailable where it does not."""
+        if self._process.poll() is not None:
+            self._process, _ = self._server.start(self.port)
 
 
 @dataclass(frozen=True)
@@ -59,8 +96,7 @@ class Postmaster:
     """A server that is ready on ``HOST``. ``OWNER`` is its superuser."""
 
     source: BinariesSource
-    pid: int
-    port: int
+    control: ServerControl
     data_dir: Path
     log_file: Path
     password: str = field(repr=False)
@@ -92,11 +128,11 @@ def run_postmaster(
         server.initialise(password, account)
         server.configure(settings)
         supervisor.stop_postgres_at_end(server.data_dir)
-        process, port = server.start()
+        control = ServerControl(server)
         try:
-            yield Postmaster(found.source, process.pid, port, server.data_dir, server.log_file, password)
+            yield Postmaster(found.source, control, server.data_dir, server.log_file, password)
         finally:
-            _stop(process)
+            control.stop()
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
@@ -147,13 +183,13 @@ class _DataDirectory:
         with (self.data_dir / "postgresql.conf").open("a") as configuration:
             configuration.writelines(["\n# the rig's\n", *lines])
 
-    def start(self) -> tuple[subprocess.Popen[bytes], int]:
-        """Start the postmaster and wait until it is ready; it and its port. If the port is taken, try another."""
-        for _ in range(_PORT_ATTEMPTS):
-            port = free_port()
+    def start(self, wanted_port: int = 0) -> tuple[subprocess.Popen[bytes], int]:
+        """Start the postmaster and wait until it is ready; it and its port. If a free port is taken, try another."""
+        for _ in range(1 if wanted_port else _PORT_ATTEMPTS):
+            port = wanted_port or free_port()
             with self.log_file.open("ab") as log:
                 begin = log.tell()
-                process = self._launch_postmaster(port, log.fileno())
+                process = self._launch_postmaster(port, log.fileno(), *(self._recovery() if wanted_port else ()))
             try:
                 if self._wait_until_ready(process):
                     return process, port
@@ -165,20 +201,33 @@ class _DataDirectory:
                 break
         raise Unavailable(f"PostgreSQL ended before it was ready (exit {process.returncode}):\n{_quote_lines(lines)}")
 
-    def _launch_postmaster(self, port: int, log: int) -> subprocess.Popen[bytes]:
+    def _recovery(self) -> tuple[str, ...]:
+        """Arguments for a server that was killed: else it syncs each file of each database, for half a minute perhaps.
+
+        ``syncfs`` is there on Linux since version 14.
+        """
+        version = float((self.data_dir / "PG_VERSION").read_text())
+        is_there = version >= _SYNCFS_SINCE and sys.platform == "linux"
+        return ("-c", "recovery_init_sync_method=syncfs") if is_there else ()
+
+    def _launch_postmaster(self, port: int, log: int, *arguments: str) -> subprocess.Popen[bytes]:
         program = self.installation.bin_dir / "postgres"
         try:
-            return start([program, "-D", self.data_dir, "-p", str(port)], output=log, **self.launch)
+            return start([program, "-D", self.data_dir, "-p", str(port), *arguments], output=log, **self.launch)
         except (OSError, subprocess.SubprocessError) as error:
             raise Unavailable(f"{program} did not start: {error}") from error
 
     def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> bool:
-        """Whether the server became ready; False if it ended instead. Its status is line 8 of the pid file."""
+        """Whether the server became ready; False if it ended instead. Its status is line 8 of the pid file.
+
+        One that was killed has left its pid file.
+        """
         pid_file = self.data_dir / "postmaster.pid"
 
         def is_ready() -> bool:
             try:
-                return pid_file.read_text().splitlines()[7].strip() == "ready"
+                lines = pid_file.read_text().splitlines()
+                return lines[7].strip() == "ready" and lines[0] == str(process.pid)
             except (FileNotFoundError, IndexError):  # not written yet, or the server just ended
                 return False
 

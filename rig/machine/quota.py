@@ -1,8 +1,8 @@
-"""A CPU quota on processes of this run, by a control group of its own, as a container has one.
+"""A CPU quota on processes, by a control group of its own, as a container has one.
 
 Flow: ``open_quota`` makes the group next to or below the one that this process is in. ``CpuQuota.hold`` puts processes
 into it; what they start later is in it too. At the end all go back to the group of this process, and the new one is
-removed. Control groups of version 1 and 2. ``SeedUnavailable`` where this user may make none, as is usual without
+removed. Control groups of version 1 and 2. ``QuotaUnavailable`` where this user may make none, as is usual without
 privileges. Not for reading limits: ``rig.machine.cgroup`` does that.
 """
 
@@ -17,14 +17,15 @@ from pathlib import Path
 
 from rig.errors import RigError
 from rig.machine.cgroup import CpuGroup
+from rig.machine.supervisor import current_supervisor
 
 _PERIOD_US = 100_000
 _REMOVE_TIMEOUT_S = 2.0
 _POLL_S = 0.01
 
 
-class SeedUnavailable(RigError):
-    """This user, or this machine, cannot have that bottleneck."""
+class QuotaUnavailable(RigError):
+    """This user, or this machine, cannot limit processes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +49,13 @@ class CpuQuota:
 
 @contextmanager
 def open_quota(cores: float) -> Iterator[CpuQuota]:
-    """A group that may use so many cores. SeedUnavailable where none can be made."""
+    """A group that may use so many cores. QuotaUnavailable where none can be made."""
     home = next(iter(CpuGroup.of_this_process().folders), None)
     if home is None:
-        raise SeedUnavailable("no CPU quota can be set: there is no control group with a CPU controller")
+        raise QuotaUnavailable("no CPU quota can be set: there is no control group with a CPU controller")
     quota = CpuQuota(_make_group(home, cores), home)
+    if (supervisor := current_supervisor()) is not None:
+        supervisor.remove_at_end(quota.folder)
     try:
         yield quota
     finally:
@@ -83,7 +86,7 @@ def _make_group(home: Path, cores: float) -> Path:
             return folder
         except OSError as error:
             refusal = refusal or error
-    raise SeedUnavailable(f"no CPU quota can be set: {refusal}")
+    raise QuotaUnavailable(f"no CPU quota can be set: {refusal}")
 
 
 def _move(pids: Iterable[int], folder: Path) -> None:

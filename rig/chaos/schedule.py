@@ -1,0 +1,65 @@
+"""Which faults strike when: drawn from the seed alone. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from rig.chaos.fault import Fault
+from rig.evidence.chaos import PlannedFault
+
+FIRST_S = 1.5
+"""So long nothing is broken: the rate of a whole service is measured then."""
+REST_S = 3.0
+"""At least so long after the healing of a fault nothing is broken, and before the end of the load: longer than the
+timeout of a request, for which attempts are excused."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChaosPlan:
+    """What a run is to break during S11, which sends for ``seconds``.
+
+    ``only``: faults that were asked for by name; none: all that the rig has a hand on. ``allowed``: faults that may
+    strike what the rig did not start. ``given``: the schedule itself, from another pack.
+    """
+
+    seconds: float
+    only: tuple[str, ...] = ()
+    allowed: frozenset[str] = frozenset()
+    given: tuple[PlannedFault, ...] = ()
+
+
+def plan_faults(seed: int, faults: Sequence[Fault], seconds: float) -> tuple[PlannedFault, ...]:
+    """Faults for a load of so many seconds. Each comes once before any comes twice."""
+    chance = Random(f"chaos-{seed}")
+    planned: list[PlannedFault] = []
+    at_s = FIRST_S
+    for fault in _shuffled_rounds(chance, sorted(faults, key=lambda fault: fault.name)):
+        for_s = chance.uniform(*fault.for_s)
+        if at_s + for_s + REST_S > seconds:
+            break
+        planned.append(PlannedFault(len(planned) + 1, fault.name, round(at_s, 3), round(for_s, 3)))
+        at_s += for_s + REST_S + chance.uniform(0, 0.5)
+    return tuple(planned)
+
+
+def repeat(faults: Sequence[PlannedFault]) -> tuple[PlannedFault, ...]:
+    """The same faults in the same order, one soon after the other."""
+    planned: list[PlannedFault] = []
+    at_s = FIRST_S
+    for number, one in enumerate(faults, 1):
+        planned.append(PlannedFault(number, one.fault, round(at_s, 3), one.for_s))
+        at_s += one.for_s + REST_S
+    return tuple(planned)
+
+
+def seconds_for(faults: Sequence[PlannedFault]) -> float:
+    """How long a load must take for these faults."""
+    return max((one.at_s + one.for_s for one in faults), default=FIRST_S) + REST_S
+
+
+def _shuffled_rounds(chance: Random, faults: list[Fault]) -> Iterator[Fault]:
+    while faults:
+        chance.shuffle(faults)
+        yield from list(faults)

@@ -1,0 +1,156 @@
+"""What came of each fault of S11: when requests failed, when the first good answer came, when the rate was back. Pure.
+
+Times are seconds from the strike of the fault, or from its healing where the name says so.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rig.evidence.case import Case
+from rig.evidence.chaos import S11, ChaosReport, FaultRecord
+from rig.evidence.history import was_skipped
+from rig.evidence.truth import DiscrepancyKind
+from rig.model import Outcome
+
+RATE_SHARE = 0.9
+"""The rate is back once so much of the former one is answered well."""
+_SPAN_NS = 250_000_000
+"""Over so long a rate is counted."""
+_STEP_NS = 25_000_000
+_WARM_NS = 500_000_000
+"""The first half second of a load says nothing about its rate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aftermath:
+    """What came of one fault until the next, or the end of the load. NaN: it did not happen.
+
+    ``first_good_s`` and ``back_s`` count from the healing: the first good answer, and the former rate. ``tried_after``:
+    how many attempts began after the healing.
+    """
+
+    record: FaultRecord
+    attempts: int
+    failed: int
+    first_failure_s: float
+    last_failure_s: float
+    first_good_s: float
+    back_s: float
+    tried_after: int
+    lost: int
+    doubled: int
+
+
+def attempts_of(case: Case) -> pd.DataFrame:
+    """The attempts of S11 that the rig tried to make."""
+    rows = case.history[case.history["scenario"] == S11]
+    return rows[~was_skipped(rows)]
+
+
+def was_broken(case: Case, rows: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which attempts fell into a time in which the rig had broken something, or in the grace after it."""
+    begun, ended = rows["intended_ns"].to_numpy(np.int64), rows["done_ns"].to_numpy(np.int64)
+    broken = np.zeros(len(rows), dtype=bool)
+    for since_ns, until_ns in case.chaos.windows(grace_s(case)) if case.chaos is not None else ():
+        broken |= (ended >= since_ns) & (begun <= until_ns)
+    return broken
+
+
+def grace_s(case: Case) -> float:
+    """How long after a healing attempts are excused: the timeout of a request, or what the profile allows."""
+    timeout_s = max((run.scenario.timeout_s for run in case.scenario_runs_of(S11)), default=0.0)
+    return max(timeout_s, (case.profile.get("faults") or {}).get("recovery_s") or 0.0)
+
+
+def aftermaths(case: Case) -> tuple[Aftermath, ...]:
+    """One for each fault that struck, in their order; none where nothing was sent."""
+    rows = attempts_of(case)
+    if case.chaos is None or not case.chaos.struck or rows.empty:
+        return ()
+    good_ns = np.sort(rows.loc[rows["outcome"] == Outcome.ACKNOWLEDGED, "done_ns"].to_numpy(np.int64))
+    struck = case.chaos.struck
+    ends = [later.strike_begun_ns for later in struck[1:]] + [_end_of_load(rows)]
+    usual = _usual_rate(rows, good_ns, struck[0].strike_begun_ns)
+    acknowledged = first_acknowledgements(rows)
+    return tuple(
+        _aftermath(record, end_ns, rows, good_ns, usual, _wrong_near(case.chaos, record, end_ns, acknowledged))
+        for record, end_ns in zip(struck, ends, strict=True)
+    )
+
+
+def first_acknowledgements(rows: pd.DataFrame) -> pd.Series[int]:
+    """When each acknowledged event was acknowledged first (``done_ns``), by the number of its request."""
+    good = rows[rows["outcome"] == Outcome.ACKNOWLEDGED]
+    return good.groupby("seq")["done_ns"].min()
+
+
+def _end_of_load(rows: pd.DataFrame) -> int:
+    """When the last event was due for the first time: later there are only events that are sent again."""
+    first = rows.loc[rows["attempt"] == 1, "intended_ns"]
+    return int(first.max()) + 1 if len(first) else 0
+
+
+def _usual_rate(rows: pd.DataFrame, good_ns: NDArray[np.int64], until_ns: int) -> float:
+    """Good answers a second before anything was broken; NaN where nothing was seen."""
+    if rows.empty:
+        return math.nan
+    since_ns = int(rows["intended_ns"].min()) + _WARM_NS
+    count = int(np.searchsorted(good_ns, until_ns) - np.searchsorted(good_ns, since_ns))
+    return count / ((until_ns - since_ns) / 1e9) if until_ns > since_ns and count else math.nan
+
+
+def _aftermath(
+    record: FaultRecord,
+    end_ns: int,
+    rows: pd.DataFrame,
+    good_ns: NDArray[np.int64],
+    usual: float,
+    wrong: tuple[int, int],
+) -> Aftermath:
+    near = rows[(rows["done_ns"] >= record.strike_begun_ns) & (rows["intended_ns"] < max(end_ns, record.healed_ns))]
+    failed = near.loc[near["outcome"] != Outcome.ACKNOWLEDGED, "done_ns"]
+    after = good_ns[np.searchsorted(good_ns, record.healed_ns) :]
+    # After the end of the load there are still the events that are sent again.
+    last_ns = int(rows["done_ns"].max()) if end_ns >= _end_of_load(rows) else end_ns
+    first_good_s = (int(after[0]) - record.healed_ns) / 1e9 if len(after) and after[0] <= last_ns else math.nan
+    return Aftermath(
+        record,
+        len(near),
+        len(failed),
+        (int(failed.min()) - record.strike_begun_ns) / 1e9 if len(failed) else math.nan,
+        (int(failed.max()) - record.strike_begun_ns) / 1e9 if len(failed) else math.nan,
+        first_good_s,
+        _back_s(after, np.sort(failed.to_numpy(np.int64)), record.healed_ns, end_ns, usual),
+        int(((rows["sent_ns"] > record.healed_ns) & (rows["done_ns"] <= last_ns)).sum()),
+        *wrong,
+    )
+
+
+def _back_s(
+    good_ns: NDArray[np.int64], failed_ns: NDArray[np.int64], healed_ns: int, end_ns: int, usual: float
+) -> float:
+    """From the healing to the first quarter of a second in which nearly as much was answered as before, and nearly all.
+
+    What is sent again makes up the number of answers; so that alone shows nothing.
+    """
+    begins = np.arange(healed_ns, end_ns - _SPAN_NS, _STEP_NS, dtype=np.int64)
+    good, failed = (
+        np.searchsorted(at_ns, begins + _SPAN_NS) - np.searchsorted(at_ns, begins) for at_ns in (good_ns, failed_ns)
+    )
+    is_back = (good >= RATE_SHARE * usual * _SPAN_NS / 1e9) & (good >= RATE_SHARE * (good + failed))
+    reached = np.flatnonzero(is_back)
+    return float(begins[reached[0]] - healed_ns) / 1e9 if len(reached) else math.nan
+
+
+def _wrong_near(chaos: ChaosReport, record: FaultRecord, end_ns: int, acknowledged: pd.Series[int]) -> tuple[int, int]:
+    """How many events that were acknowledged near a fault are lost, and how many are there twice."""
+    since_ns = record.strike_begun_ns - int(1e9)  # an answer that a crash belies came before it
+    near = acknowledged[(acknowledged >= since_ns) & (acknowledged < end_ns)].index
+    kinds = [each.kind for each in chaos.wrong if each.seq in near]
+    return kinds.count(DiscrepancyKind.LOST), kinds.count(DiscrepancyKind.DUPLICATED)

@@ -1,0 +1,297 @@
+"""``S11.…``: every event is stored exactly once and whole, whatever broke meanwhile, and the service comes back.
+
+Attempts are excused from the strike of a fault until its healing and the timeout of a request. What a deploy or the
+fault of one process may cost is said by ``graceful`` and ``contained``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from rig.checks.aftermath import Aftermath, aftermaths, attempts_of, first_acknowledgements, was_broken
+from rig.checks.gates import GateKind, Kind, emits
+from rig.checks.rows import FAULTS as ROW_FAULTS
+from rig.evidence.case import NOT_READ, Case, describe_missing_reports
+from rig.evidence.chaos import DEPLOYS, OF_ONE_PROCESS, S11, ChaosReport, FaultRecord
+from rig.evidence.gate import Gate
+from rig.evidence.truth import DiscrepancyKind
+from rig.model import Outcome
+
+_NAMED = 5
+_YOUNG_NS = 20_000_000
+"""A request that is lost so soon may have crossed the closing of an idle connection."""
+_ENOUGH = 10
+"""So many attempts during a fault show whether anybody still serves."""
+_ASK_AGAIN = (408, 429)
+
+FAULTS = GateKind("S11.faults", Kind.INSTRUMENT, "every fault that was begun struck, and was healed")
+EXACTLY_ONCE = GateKind(
+    "S11.exactly_once",
+    Kind.TRUTH,
+    "each event that was acknowledged, after whatever attempts, has exactly one row, and it holds what was sent",
+)
+DURABLE = GateKind("S11.durable", Kind.TRUTH, "what was acknowledged before a crash is there after it")
+DELIVERED = GateKind(
+    "S11.delivered", Kind.SERVICE, "once all is healed, every event is acknowledged within the schedule"
+)
+RECOVERY = GateKind(
+    "S11.recovery",
+    Kind.SERVICE,
+    "after each healing good answers come again, within the profile's time where it has one",
+)
+BOUNDED = GateKind("S11.bounded", Kind.SERVICE, "while nothing is broken no request waits in vain until its timeout")
+GRACEFUL = GateKind("S11.graceful", Kind.SERVICE, "a deploy fails no request that the service has taken")
+CONTAINED = GateKind("S11.contained", Kind.SERVICE, "while one process is broken the others go on and answer well")
+CLEAN = GateKind(
+    "S11.clean",
+    Kind.SERVICE,
+    "afterwards no more sessions, transactions and locks are open than before, and no dead letter is unexplained",
+)
+_ALL = (FAULTS, EXACTLY_ONCE, DURABLE, DELIVERED, RECOVERY, BOUNDED, GRACEFUL, CONTAINED, CLEAN)
+
+
+@emits(*_ALL)
+def check_chaos(case: Case) -> list[Gate]:
+    """All gates of S11; none where it was not run."""
+    runs = case.scenario_runs_of(S11)
+    if not runs:
+        return [FAULTS.not_run(case.left_out[S11])] if S11 in case.left_out else []
+    if not any(run.scenario.count for run in runs):
+        return [kind.not_run("it had no event to send") for kind in _ALL]
+    chaos = case.chaos
+    if chaos is None:
+        return [kind.decide({}, unproven="nobody wrote down which faults struck") for kind in _ALL]
+    rows, missing = attempts_of(case), describe_missing_reports(runs)
+    gates = [
+        _exactly_once(case, rows, missing),
+        _durable(case, chaos, rows, missing),
+        _delivered(case, chaos, rows, missing),
+        _recovery(case, aftermaths(case)),
+        _bounded(case, rows, missing),
+        _graceful(chaos, rows),
+        _contained(chaos, rows),
+        _clean(case, chaos),
+    ]
+    return [_faults(chaos), *gates]
+
+
+def _faults(chaos: ChaosReport) -> Gate:
+    struck, skipped = chaos.struck, [record for record in chaos.records if record.skipped]
+    figures: dict[str, Any] = {
+        "struck": len(struck),
+        **Counter(record.fault for record in struck),
+        "no_time_left": len(chaos.schedule.faults) - len(chaos.records),
+        "not_run": dict(chaos.schedule.not_run),
+    }
+    parts = [f"{record.fault}: {record.skipped}" for record in skipped]
+    parts += [f"{record.fault} was not healed" for record in struck if not record.healed_ns]
+    parts += [f"{name}: {why}" for name, why in chaos.schedule.not_run.items() if name in chaos.schedule.asked]
+    if not struck and not skipped:
+        return FAULTS.not_run("; ".join(parts) or "there is no fault that the rig has a hand on", figures)
+    return FAULTS.decide(figures, unproven="; ".join(parts[:_NAMED]))
+
+
+def _exactly_once(case: Case, rows: pd.DataFrame, missing: str) -> Gate:
+    if case.truth is None:
+        return EXACTLY_ONCE.decide({}, unproven=NOT_READ)
+    groups = [group for group in case.truth.groups if group.scenario == S11]
+    altered = sum(each.altered for each in case.truth.content or () if each.scenario == S11)
+    counts = Counter[str]({DiscrepancyKind.ALTERED.value: altered} if altered else {})
+    for group in groups:
+        counts.update({kind.value: group.discrepancies.get(kind, 0) for kind in ROW_FAULTS})
+    found = {kind: count for kind, count in counts.items() if count}
+    acknowledged = int(rows.loc[rows["outcome"] == Outcome.ACKNOWLEDGED, "seq"].nunique())
+    figures: dict[str, Any] = {
+        "acknowledged": acknowledged,
+        "canonical": sum(group.canonical for group in groups),
+        "dead": sum(group.dead for group in groups),
+        "lost": counts[DiscrepancyKind.LOST],
+        "doubled": counts[DiscrepancyKind.DUPLICATED],
+        "altered": altered,
+        **found,
+    }
+    outside = [
+        group
+        for group in groups
+        if not group.canonical_min <= group.canonical <= group.canonical_max
+        or not group.dead_min <= group.dead <= group.dead_max
+    ]
+    wrong = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in found.items())
+    if not wrong and outside:
+        wrong = f"tenant {outside[0].tenant} has another number of rows than its events must leave"
+    if wrong and case.truth is not None:
+        named = [f"{key.kind} {key.key}" for key in case.truth.discrepancies if key.scenario == S11]
+        figures["keys"] = named[:_NAMED]
+    unproven = missing or ("" if acknowledged else "nothing was acknowledged, so nothing had to exist")
+    return EXACTLY_ONCE.decide(figures, wrong=wrong, unproven=unproven or ("" if groups else NOT_READ))
+
+
+def _durable(case: Case, chaos: ChaosReport, rows: pd.DataFrame, missing: str) -> Gate:
+    crashes = [record.struck_ns for record in chaos.struck if record.is_crash]
+    if not crashes:
+        return DURABLE.not_run("nothing crashed")
+    if case.truth is None:
+        return DURABLE.decide({}, unproven=NOT_READ)
+    first = first_acknowledgements(rows)
+    before = first[first < max(crashes)]
+    lost = [each for each in chaos.wrong if each.kind is DiscrepancyKind.LOST and each.seq in before.index]
+    figures: dict[str, Any] = {"crashes": len(crashes), "acknowledged_before": len(before), "lost": len(lost)}
+    if lost:
+        figures["keys"] = [each.key for each in lost[:_NAMED]]
+    wrong = f"{len(lost)} events were acknowledged before a crash and are not there after it" if lost else ""
+    unproven = missing or ("" if len(before) else "nothing was acknowledged before a crash")
+    return DURABLE.decide(figures, wrong=wrong, unproven=unproven)
+
+
+def _delivered(case: Case, chaos: ChaosReport, rows: pd.DataFrame, missing: str) -> Gate:
+    events = sum(run.scenario.count for run in case.scenario_runs_of(S11))
+    first = first_acknowledgements(rows)
+    due = rows[rows["attempt"] == 1].set_index("seq")["intended_ns"]
+    took_s = (first - due.reindex(first.index)) / 1e9
+    attempts = rows.groupby("seq").size()
+    failed_first = rows[(rows["attempt"] == 1) & (rows["outcome"] != Outcome.ACKNOWLEDGED)]
+    figures: dict[str, Any] = {
+        "events": events,
+        "acknowledged": len(first),
+        "attempts": len(rows),
+        "redeliveries": int((rows["attempt"] > 1).sum()),
+        "first_attempt_failures": len(failed_first),
+        "attempts_most": int(attempts.max()) if len(attempts) else 0,
+        **{f"delivery_p{q}_s": round(float(took_s.quantile(q / 100)), 3) for q in (50, 99) if len(took_s)},
+        **({"delivery_max_s": round(float(took_s.max()), 3)} if len(took_s) else {}),
+    }
+    left = rows[~rows["seq"].isin(first.index)].sort_values("done_ns").groupby("seq").tail(1)
+    healed_ns = max((record.healed_ns for record in chaos.struck), default=0)
+    refused = left[left["status"].between(400, 499) & ~left["status"].isin(_ASK_AGAIN)]
+    tried = left[(left["sent_ns"] > healed_ns) & ~left.index.isin(refused.index)]
+    parts = []
+    if len(refused):
+        parts.append(f"{len(refused)} events were refused for good, the first with status {refused['status'].iloc[0]}")
+    if len(tried):
+        parts.append(f"{len(tried)} events were tried after the last healing and never acknowledged")
+    unproven = missing
+    if not unproven and events > len(first):
+        unproven = f"{events - len(first)} events were given up before the last fault was healed"
+    return DELIVERED.decide(figures, wrong="; ".join(parts), unproven=unproven)
+
+
+def _recovery(case: Case, found: Sequence[Aftermath]) -> Gate:
+    if not found:
+        return RECOVERY.not_run("no fault struck while anything was sent")
+    limit_s = (case.profile.get("faults") or {}).get("recovery_s")
+    figures: dict[str, Any] = {
+        "first_good_max_s": _worst(each.first_good_s for each in found),
+        "back_at_rate_max_s": _worst(each.back_s for each in found),
+    }
+    silent = [each for each in found if _is_nan(each.first_good_s)]
+    parts = [f"no good answer came after {each.record.fault}" for each in silent if each.tried_after]
+    unseen = [f"nothing was sent after {each.record.fault}" for each in silent if not each.tried_after]
+    if limit_s is not None:
+        figures["limit_s"] = limit_s
+        late = [each for each in found if not each.back_s <= limit_s and not _is_nan(each.first_good_s)]
+        parts += [
+            f"after {each.record.fault} it was not back at its rate within {limit_s:g} s"
+            + ("" if _is_nan(each.back_s) else f" but after {each.back_s:.1f} s")
+            for each in late
+        ]
+    return RECOVERY.decide(figures, wrong="; ".join(parts[:_NAMED]), unproven="; ".join(unseen[:_NAMED]))
+
+
+def _bounded(case: Case, rows: pd.DataFrame, missing: str) -> Gate:
+    broken = was_broken(case, rows)
+    whole = rows[~broken]
+    waited_ms = (whole["done_ns"] - whole["sent_ns"]).where(whole["sent_ns"] > 0, 0) / 1e6
+    late = int((whole["error_kind"] == "timeout").sum())
+    figures: dict[str, Any] = {
+        "attempts": len(whole),
+        "timeouts": late,
+        "slowest_ms": round(float(waited_ms.max()), 1) if len(whole) else 0.0,
+        "timeouts_while_broken": int((rows[broken]["error_kind"] == "timeout").sum()),
+    }
+    wrong = f"{late} requests waited in vain although nothing was broken any more" if late else ""
+    return BOUNDED.decide(figures, wrong=wrong, unproven=missing or ("" if len(whole) else "nothing was sent then"))
+
+
+def _graceful(chaos: ChaosReport, rows: pd.DataFrame) -> Gate:
+    deploys = [record for record in chaos.struck if record.fault in DEPLOYS]
+    if not deploys:
+        return GRACEFUL.not_run("nothing was deployed")
+    if chaos.processes < 2:
+        return GRACEFUL.not_run("one process serves: none can go on while it is replaced")
+    dropped, seen, crossed = 0, 0, 0
+    for record in deploys:
+        during = _during_deploy(record, rows)
+        failed = during[during["outcome"] != Outcome.ACKNOWLEDGED]
+        failed = failed[failed["error_kind"] != "stale_connection"]
+        is_young = (failed["error_kind"] == "connection_lost") & (failed["done_ns"] - failed["sent_ns"] < _YOUNG_NS)
+        young = int(is_young.sum())
+        excused = min(young, len(record.processes))
+        seen, crossed, dropped = seen + len(during), crossed + excused, dropped + len(failed) - excused
+    figures: dict[str, Any] = {"deploys": len(deploys), "requests": seen, "failed": dropped, "crossed": crossed}
+    wrong = f"{dropped} requests failed because of a deploy" if dropped else ""
+    return GRACEFUL.decide(figures, wrong=wrong, unproven="" if seen else "no request was under way")
+
+
+def _during_deploy(record: FaultRecord, rows: pd.DataFrame) -> pd.DataFrame:
+    """The requests that a deploy may not fail: of one that replaces all at once those that were under way."""
+    tried = rows[rows["sent_ns"] > 0]
+    until_ns = record.heal_begun_ns if record.fault == DEPLOYS[0] else record.strike_begun_ns
+    return tried[(tried["done_ns"] >= record.strike_begun_ns) & (tried["sent_ns"] <= until_ns)]
+
+
+def _contained(chaos: ChaosReport, rows: pd.DataFrame) -> Gate:
+    of_one = [record for record in chaos.struck if record.fault in OF_ONE_PROCESS]
+    if not of_one:
+        return CONTAINED.not_run("no fault of a single process struck")
+    if chaos.processes < 2:
+        return CONTAINED.not_run("one process serves: there are no others")
+    parts, served, sent = [], 0, 0
+    for record in of_one:
+        if record.gone:
+            parts.append(f"{record.fault} took {len(record.gone)} other processes down")
+        during = rows[(rows["sent_ns"] > record.struck_ns) & (rows["sent_ns"] < record.heal_begun_ns)]
+        good = during[(during["outcome"] == Outcome.ACKNOWLEDGED) & (during["done_ns"] < record.heal_begun_ns)]
+        sent, served = sent + len(during), served + len(good)
+        errors = int((during["status"] >= 500).sum())
+        if errors:
+            parts.append(f"during {record.fault} the others answered 5xx {errors} times")
+        elif len(during) >= _ENOUGH and good.empty:
+            parts.append(f"during {record.fault} nobody answered")
+    figures: dict[str, Any] = {"faults": len(of_one), "sent": sent, "answered": served}
+    unproven = "" if sent >= _ENOUGH else "hardly anything was sent during these faults"
+    return CONTAINED.decide(figures, wrong="; ".join(parts[:_NAMED]), unproven=unproven)
+
+
+def _clean(case: Case, chaos: ChaosReport) -> Gate:
+    before, after = chaos.before, chaos.after
+    if before is None or after is None or before.unread or after.unread:
+        why = next((each.unread for each in (before, after) if each is not None and each.unread), "nobody looked")
+        return CLEAN.decide({}, unproven=f"what lies open in the database is not known: {why}")
+    names = ("connections", "active", "idle_in_transaction", "waiting")
+    figures: dict[str, Any] = {name: f"{getattr(before, name)} → {getattr(after, name)}" for name in names}
+    parts = []
+    if not after.is_like(before):
+        parts = [
+            f"{name.replace('_', ' ')}: {getattr(after, name)}, before {getattr(before, name)}"
+            for name in names
+            if getattr(after, name) > getattr(before, name)
+        ]
+    groups = case.truth.groups if case.truth is not None else ()
+    surplus = sum(max(0, group.dead - group.dead_max) for group in groups if group.scenario == S11)
+    if surplus:
+        parts.append(f"{surplus} dead letters more than events explain")
+    return CLEAN.decide(figures, wrong="; ".join(parts))
+
+
+def _worst(values: Any) -> float | str:
+    """The largest of some seconds; "never" where one did not come."""
+    found = list(values)
+    return "never" if any(map(_is_nan, found)) else round(max(found), 2)
+
+
+def _is_nan(value: float) -> bool:
+    return value != value

@@ -1,0 +1,124 @@
+"""Faults as a pack holds them: which were planned, when each struck and was healed. Frozen values, no I/O.
+
+Flow: a ``ChaosSchedule`` is drawn from the seed before the first request. Each of its faults becomes a ``FaultRecord``,
+and two ``Standing`` say what lay open in the database before and after. ``ChaosReport`` is all of it (``chaos.json``).
+
+Times are nanoseconds of the host's monotonic clock, as in the history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from rig.evidence.truth import DiscrepancyKind
+
+S11 = "S11"
+"""The scenario during which faults strike."""
+DEPLOYS = ("rolling-deploy", "deploy")
+"""Faults that a service is told of, by SIGTERM: no request that it has taken may fail."""
+OF_ONE_PROCESS = ("process-killed", "process-stopped")
+"""Faults of one serving process: the others go on."""
+
+
+_MORE_CONNECTIONS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedFault:
+    """One fault of a schedule: it strikes ``at_s`` after the beginning of the scenario and lasts ``for_s``."""
+
+    number: int
+    fault: str
+    at_s: float
+    for_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChaosSchedule:
+    """Which faults strike when. ``not_run``: faults that the rig has no hand on, each with the reason.
+
+    ``asked``: those that were asked for by name.
+    """
+
+    seed: int
+    faults: tuple[PlannedFault, ...] = ()
+    not_run: Mapping[str, str] = field(default_factory=dict)
+    asked: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FaultRecord:
+    """What became of a planned fault. ``skipped``: why it did not strike; then there are no times but the planned one.
+
+    ``processes``: the pids that it struck; ``gone``: other serving processes that ended meanwhile. ``is_crash``: what
+    was not on disk is lost. ``note``: what had to be done besides, to heal it.
+    """
+
+    number: int
+    fault: str
+    planned_at_ns: int
+    strike_begun_ns: int = 0
+    struck_ns: int = 0
+    heal_begun_ns: int = 0
+    healed_ns: int = 0
+    processes: tuple[int, ...] = ()
+    gone: tuple[int, ...] = ()
+    is_crash: bool = False
+    note: str = ""
+    skipped: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What lay open in the target's database at one moment, without the rig's own sessions.
+
+    ``connections`` to the database, those of them at work or ``idle_in_transaction``, and ``waiting`` for a lock.
+    ``unread``: why it could not be read.
+    """
+
+    connections: int = 0
+    active: int = 0
+    idle_in_transaction: int = 0
+    waiting: int = 0
+    unread: str = ""
+
+    def is_like(self, before: Standing) -> bool:
+        """Whether no more lies open than before. Of idle connections a pool may have become some more."""
+        return (
+            self.active <= before.active
+            and self.idle_in_transaction <= before.idle_in_transaction
+            and self.waiting <= before.waiting
+            and self.connections <= max(2 * before.connections, before.connections + _MORE_CONNECTIONS)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class WrongEvent:
+    """An event of S11 whose rows are not what they must be: the number of its request, its key, and what is wrong."""
+
+    seq: int
+    key: str
+    kind: DiscrepancyKind
+
+
+@dataclass(frozen=True, slots=True)
+class ChaosReport:
+    """The chaos of a run. ``processes``: how many processes served before the first fault; 0 where nobody knows."""
+
+    schedule: ChaosSchedule
+    records: tuple[FaultRecord, ...] = ()
+    before: Standing | None = None
+    after: Standing | None = None
+    processes: int = 0
+    wrong: tuple[WrongEvent, ...] = ()
+
+    @property
+    def struck(self) -> tuple[FaultRecord, ...]:
+        """The faults that did strike."""
+        return tuple(record for record in self.records if not record.skipped)
+
+    def windows(self, grace_s: float) -> tuple[tuple[int, int], ...]:
+        """When attempts are excused: from the strike of each fault until ``grace_s`` after its healing."""
+        grace_ns = int(grace_s * 1e9)
+        return tuple((record.strike_begun_ns, record.healed_ns + grace_ns) for record in self.struck)

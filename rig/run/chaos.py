@@ -1,0 +1,200 @@
+"""The step in which things break: S11 is sent while faults strike, through relays that the rig can break.
+
+Flow: put a relay before the service, and one between the service and its database where the rig launches it; draw the
+schedule; send S11 while ``FaultRunner`` strikes. What was planned and what became of it is in the pack at any moment.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from rig.calibrate.machine import run_and_watch
+from rig.chaos.catalog import faults_of, find_reasons, names_of
+from rig.chaos.fault import ChaosTarget
+from rig.chaos.runner import FaultRunner
+from rig.chaos.schedule import ChaosPlan, plan_faults
+from rig.engine.pool import Pool
+from rig.errors import RigError, UsageError
+from rig.evidence.chaos import S11, ChaosReport, ChaosSchedule, FaultRecord, Standing, WrongEvent
+from rig.evidence.truth import TruthReport
+from rig.machine import libpq
+from rig.machine.supervisor import current_supervisor
+from rig.model import Scenario
+from rig.run.job import Job
+from rig.run.open_run import OpenRun
+from rig.run.record import Record
+from rig.run.scenarios import load_of
+from rig.target.launch import LiveTarget, launch_environment
+from rig.target.postgres.connection import connect
+from rig.target.relay import Relay
+from rig.target.store import Store
+from rig.target.tenants import Tenancy
+
+_STANDING = """
+SELECT count(*), count(*) FILTER (WHERE state = 'active'), count(*) FILTER (WHERE state LIKE 'idle in transaction%'),
+       count(*) FILTER (WHERE wait_event_type = 'Lock')
+FROM pg_catalog.pg_stat_activity
+WHERE datname = pg_catalog.current_database() AND application_name NOT LIKE 'rig-%'
+AND backend_type = 'client backend' AND pid <> pg_catalog.pg_backend_pid()"""
+
+
+_SETTLE_S, _POLL_S = 5.0, 0.1
+
+
+def add_chaos(job: Job, plan: ChaosPlan, chaos: Callable[..., Scenario], rate_per_s: float) -> Job:
+    """The job with S11 (``chaos`` makes it) on the profile's first route as its last scenario.
+
+    UsageError where a fault is asked for that nobody knows.
+    """
+    profile, known = job.profile, names_of(job.profile)
+    named = {*plan.only, *plan.allowed, *(fault.fault for fault in plan.given)}
+    if unknown := sorted(named - set(known)):
+        raise UsageError(f"{unknown[0]!r} is no fault; known are {', '.join(known)}")
+    route = profile.routes[0]
+    tenants = ("chaos",) if profile.tenant_count is None else ("A",)
+    scenario = chaos(route.name, tenants, seconds=plan.seconds, rate_per_s=rate_per_s, sends=profile.sends(route))
+    return replace(job, scenarios=(*job.scenarios, scenario), chaos=plan)
+
+
+def run_chaos(
+    run: OpenRun, pool: Pool, target: LiveTarget, store: Store, tenancy: Tenancy, until_stopped: ExitStack
+) -> bool:
+    """Send S11 while faults strike; False where it was interrupted. Every fault is healed then.
+
+    The relays stand until ``until_stopped`` is left: the service may still need its database. RigError where a fault
+    cannot be healed.
+    """
+    plan, record = run.job.chaos, run.record
+    assert plan is not None
+    scenario = next(each for each in run.job.scenarios if each.id == S11)
+    run.reporter.stage("opening the ways for the chaos")
+    broken = _open_ways(run, target, store, plan, until_stopped)
+    report = ChaosReport(_draw(run, plan, broken), before=_standing(store), processes=len(broken.serving()))
+    record.pack.write_chaos(report)
+
+    def tell(fault: FaultRecord) -> None:
+        run.reporter.stage(_describe(fault))
+
+    faults = FaultRunner(
+        broken,
+        report.schedule.faults,
+        {fault.name: fault for fault in faults_of(run.job.profile)},
+        run.job.settings.seed,
+        plan.seconds,
+        tell,
+    )
+    load = load_of(run, target, tenancy, scenario)
+    assert broken.sender_way is not None
+    load = replace(load, endpoint=replace(target.endpoint, relay=broken.sender_way.address))
+    run.reporter.run_scenario(scenario, len(run.job.scenarios), len(run.job.scenarios))
+    record.announce(scenario, pool.size)
+    try:
+        with faults:
+            sent = run_and_watch(pool, load, on_start=faults.begin, progress=run.reporter.progress)
+    finally:
+        report = replace(report, records=tuple(faults.records))
+        record.pack.write_chaos(report)
+    record.complete(sent)
+    record.pack.write_chaos(replace(report, after=_settled(store, report.before or Standing())))
+    return not sent.interrupted
+
+
+def keep_wrong_events(record: Record, truth: TruthReport) -> None:
+    """Write into the pack which events of S11 have wrong rows, by the numbers of their requests."""
+    report = record.pack.chaos()
+    kinds = {each.key: each.kind for each in truth.discrepancies if each.scenario == S11}
+    if report is None or not kinds:
+        return
+    found = []
+    for each in record.manifest.scenario_runs:
+        if each.scenario.id == S11:
+            targets = record.targeter.bind(each.scenario)
+            found += [
+                WrongEvent(seq, expected.key, kind)
+                for seq in range(each.scenario.count)
+                for expected in targets.expect_all(seq)
+                if (kind := kinds.get(expected.key) or kinds.get(expected.correlation))
+            ]
+    record.pack.write_chaos(replace(report, wrong=tuple(found)))
+
+
+def _open_ways(run: OpenRun, target: LiveTarget, store: Store, plan: ChaosPlan, stack: ExitStack) -> ChaosTarget:
+    """Relays, and the service launched anew where it is to reach its database through one."""
+    job, supervisor = run.job, current_supervisor()
+    assert supervisor is not None
+    sender_way = stack.enter_context(Relay(target.endpoint.connect_to[0]))
+    database_way, through = None, store
+    upstream = _database_of(store)
+    launch = job.profile.launch
+    env: dict[str, str] = {}
+    if launch is not None and target.service is not None:
+        if upstream is not None and any("{runtime_dsn}" in value for value in launch.env.values()):
+            database_way = stack.enter_context(Relay(upstream))
+            through = replace(store, runtime_dsn=libpq.at(store.runtime_dsn or "", database_way.address))
+            run.record.secrets.learn_from(job.profile, run.environ, through)
+        env = launch_environment(job.profile, job.profile_dir, through, run.environ, target.endpoint.port)
+        target.service.stop()
+        target.service.start(env)
+    allowed = plan.allowed & frozenset(job.profile.faults.allow)
+    words = {"profile_dir": str(job.profile_dir)}
+    return ChaosTarget(job.profile, store, target, supervisor, words, env, allowed, sender_way, database_way)
+
+
+def _database_of(store: Store) -> tuple[str, int] | None:
+    """Where the service's database listens; None where it is told by a Unix socket or by several hosts."""
+    if not store.runtime_dsn:
+        return None
+    parts = conninfo_to_dict(store.runtime_dsn)
+    host, port = str(parts.get("hostaddr") or parts.get("host") or ""), str(parts.get("port") or 5432)
+    is_one = bool(host) and port.isdigit() and "," not in host and not host.startswith(("/", "@"))
+    return (host, int(port)) if is_one else None
+
+
+def _draw(run: OpenRun, plan: ChaosPlan, target: ChaosTarget) -> ChaosSchedule:
+    """The schedule: as it was given, else drawn from the seed out of what the rig has a hand on."""
+    seed, reasons = run.job.settings.seed, find_reasons(target)
+    missing = {name: why for name, why in reasons.items() if why and (not plan.only or name in plan.only)}
+    if plan.given:
+        asked = tuple(dict.fromkeys(fault.fault for fault in plan.given))
+        reachable = tuple(fault for fault in plan.given if not reasons.get(fault.fault))
+        return ChaosSchedule(seed, reachable, {name: why for name, why in missing.items() if name in asked}, asked)
+    at_hand = [
+        fault
+        for fault in faults_of(run.job.profile)
+        if not reasons[fault.name] and (not plan.only or fault.name in plan.only)
+    ]
+    return ChaosSchedule(seed, plan_faults(seed, at_hand, plan.seconds), missing, plan.only)
+
+
+def _standing(store: Store) -> Standing:
+    try:
+        with connect(store.truth_dsn, "rig-chaos", 5) as connection:
+            row = connection.execute(_STANDING.encode()).fetchone()
+    except (psycopg.Error, RigError) as error:
+        return Standing(unread=" ".join(str(error).split()))
+    return Standing(*row) if row else Standing()
+
+
+def _settled(store: Store, before: Standing) -> Standing:
+    """How it stands once it stands as before; a backend takes a moment to notice that its client is gone."""
+    deadline = time.monotonic() + _SETTLE_S
+    while True:
+        standing = _standing(store)
+        if standing.is_like(before) or standing.unread or time.monotonic() > deadline:
+            return standing
+        time.sleep(_POLL_S)
+
+
+def _describe(fault: FaultRecord) -> str:
+    if fault.skipped:
+        return f"fault {fault.number}: {fault.fault} did not strike: {fault.skipped}"
+    if not fault.healed_ns:
+        return f"fault {fault.number}: {fault.fault} strikes"
+    lasted_s = (fault.healed_ns - fault.strike_begun_ns) / 1e9
+    return f"fault {fault.number}: {fault.fault}, healed after {lasted_s:.1f} s"

@@ -1,0 +1,157 @@
+"""Defects that show when something breaks: a process, the database, or the way to either.
+
+Those of the steps are here. ``HANGS_WITH_DATABASE`` is one of the configuration, ``DROPS_AT_SIGTERM`` and
+``LEAVES_TRANSACTIONS`` (``leaking``) are switched on by the worker, ``TAKES_OTHERS_DOWN`` by the supervisor;
+``UNINDEXED`` are defects of the schema as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+
+import psycopg
+
+from stub_server.service.config import Config
+from stub_server.service.intake import Canonical, Dead, Decision, Delivery, Persist, Steps, WebhookOutcome
+
+HANGS_WITH_DATABASE = "hangs-with-database"
+LEAVES_TRANSACTIONS = "leaves-transactions"
+DROPS_AT_SIGTERM = "drops-at-sigterm"
+TAKES_OTHERS_DOWN = "takes-others-down"
+DEDUPLICATES_IN_MEMORY = "deduplicates-in-memory"
+LOOKS_BEFORE_INSERT = "looks-before-insert"
+STORES_AGAIN_AT_RETRY = "stores-again-at-retry"
+DEAD_LETTERS_IN_MEMORY = "dead-letters-in-memory"
+POOL_NEVER_RECOVERS = "pool-never-recovers"
+ACCEPTS_UNKNOWN_COMMITS = "accepts-unknown-commits"
+UNINDEXED = (DEDUPLICATES_IN_MEMORY, LOOKS_BEFORE_INSERT, STORES_AGAIN_AT_RETRY)
+"""With these no index keeps a key from having two rows. The last two have the function of ``schema`` look instead."""
+OWN_RETRY = "retry-"
+"""How the correlation id of a row begins that a retry has stored."""
+_BURY_LATER_S = 2.0
+_DROP_S, _SLOW_S = 0.3, 0.05
+_HOURS_S = 7200.0
+
+
+def hang_with_database(config: Config) -> Config:
+    """The configuration without a limit to how long the database may take."""
+    return config.model_copy(update={"database": config.database.model_copy(update={"answer_timeout_s": _HOURS_S})})
+
+
+def drop_requests(steps: Steps, stop: asyncio.Event) -> Steps:
+    """Steps that answer nothing once the process was told to stop; it ends a little later.
+
+    They take so long that several requests are under way.
+    """
+
+    async def persist(delivery: Delivery, decision: Decision) -> WebhookOutcome:
+        await asyncio.sleep(_SLOW_S)
+        if stop.is_set():
+            await asyncio.sleep(_HOURS_S)
+        return await steps.persist(delivery, decision)
+
+    return replace(steps, persist=persist)
+
+
+async def end_at_once() -> None:
+    """End this process, whatever is under way."""
+    await asyncio.sleep(_DROP_S)
+    os._exit(0)
+
+
+def _remember_keys(steps: Steps) -> Steps:
+    """A process knows the keys that it has stored itself, until it ends."""
+    seen: set[tuple[str, str]] = set()
+
+    async def persist(delivery: Delivery, decision: Decision) -> WebhookOutcome:
+        if not isinstance(decision, Canonical):
+            return await steps.persist(delivery, decision)
+        key = (delivery.tenant_id, decision.idempotency_key)
+        if key in seen:
+            return WebhookOutcome.DUPLICATE
+        seen.add(key)
+        try:
+            return await steps.persist(delivery, decision)
+        except BaseException:
+            seen.discard(key)
+            raise
+
+    return replace(steps, persist=persist)
+
+
+async def _store_again(store: Persist, delivery: Delivery, decision: Decision) -> WebhookOutcome:
+    """What the database did not confirm is stored once more, although it may have been stored."""
+    try:
+        return await store(delivery, decision)
+    except psycopg.OperationalError:
+        return await store(replace(delivery, correlation_id=f"{OWN_RETRY}{uuid.uuid4()}"), decision)
+
+
+def _bury_later(steps: Steps) -> Steps:
+    """Dead letters are answered at once, and stored two seconds later."""
+    under_way: set[asyncio.Task[WebhookOutcome]] = set()
+
+    async def bury(delivery: Delivery, decision: Decision) -> WebhookOutcome:
+        await asyncio.sleep(_BURY_LATER_S)
+        return await steps.persist(delivery, decision)
+
+    async def persist(delivery: Delivery, decision: Decision) -> WebhookOutcome:
+        if not isinstance(decision, Dead):
+            return await steps.persist(delivery, decision)
+        task = asyncio.create_task(bury(delivery, decision))
+        under_way.add(task)
+        task.add_done_callback(under_way.discard)
+        return WebhookOutcome.DEAD_LETTER
+
+    return replace(steps, persist=persist)
+
+
+def _stay_broken(steps: Steps) -> Steps:
+    """After its first error of the database a process never uses it again."""
+    is_broken = False
+
+    async def persist(delivery: Delivery, decision: Decision) -> WebhookOutcome:
+        nonlocal is_broken
+        if is_broken:
+            return WebhookOutcome.UNAVAILABLE
+        try:
+            return await steps.persist(delivery, decision)
+        except psycopg.OperationalError:
+            is_broken = True
+            raise
+
+    return replace(steps, persist=persist)
+
+
+async def _accept_unknown(store: Persist, delivery: Delivery, decision: Decision) -> WebhookOutcome:
+    """What the database did not confirm is taken for stored."""
+    try:
+        return await store(delivery, decision)
+    except psycopg.OperationalError:
+        return WebhookOutcome.ACCEPTED
+
+
+def _change(persist: Callable[..., object]) -> Callable[[Steps], Steps]:
+    def inject(steps: Steps) -> Steps:
+        async def changed(delivery: Delivery, decision: Decision) -> WebhookOutcome:
+            outcome = await persist(steps.persist, delivery, decision)  # type: ignore[misc]
+            assert isinstance(outcome, WebhookOutcome)
+            return outcome
+
+        return replace(steps, persist=changed)
+
+    return inject
+
+
+INJECTIONS: dict[str, Callable[[Steps], Steps]] = {
+    DEDUPLICATES_IN_MEMORY: _remember_keys,
+    STORES_AGAIN_AT_RETRY: _change(_store_again),
+    DEAD_LETTERS_IN_MEMORY: _bury_later,
+    POOL_NEVER_RECOVERS: _stay_broken,
+    ACCEPTS_UNKNOWN_COMMITS: _change(_accept_unknown),
+}
+"""Defects of the steps, by their names."""

@@ -1,0 +1,41 @@
+"""A store that loses a transaction, and the connection with it, wherever a sender hangs up. A defect."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import ClassVar
+
+import psycopg
+
+from stub_server.service.store import Connection, EventStore
+
+_DWELL_S = 0.02
+"""So long each transaction is open before it does anything: time for a sender to hang up."""
+
+
+class LeakyStore(EventStore):
+    """A store whose transactions stay open where the sender hangs up; their connections are lost to the pool."""
+
+    _left: ClassVar[list[Connection]] = []
+
+    @asynccontextmanager
+    async def _connection(self, timeout_s: float | None = None) -> AsyncIterator[Connection]:
+        if timeout_s is not None:  # the probe of readiness
+            async with super()._connection(timeout_s) as connection:
+                yield connection
+            return
+        connection = await self._pool.getconn()
+        self._left.append(connection)
+        try:
+            await connection.execute(b"BEGIN")
+            await asyncio.sleep(_DWELL_S)
+            yield connection
+            await connection.execute(b"COMMIT")
+        except psycopg.Error:
+            await connection.close()
+        except asyncio.CancelledError:
+            return
+        await self._pool.putconn(connection)
+        self._left.remove(connection)

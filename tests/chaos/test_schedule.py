@@ -1,0 +1,59 @@
+"""Which faults strike when follows from the seed alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import nullcontext
+from itertools import pairwise
+
+import pytest
+
+from rig.chaos.fault import Fault, Struck
+from rig.chaos.minimise import minimise
+from rig.chaos.schedule import FIRST_S, REST_S, plan_faults, repeat, seconds_for
+
+FAULTS = tuple(Fault(name, name, lambda target: "", lambda target, chance: nullcontext(Struck())) for name in "abcd")
+
+
+def test_a_seed_gives_the_same_schedule_whatever_the_order_of_the_faults() -> None:
+    planned = plan_faults(3, FAULTS, 60)
+    assert planned == plan_faults(3, tuple(reversed(FAULTS)), 60)
+    assert planned != plan_faults(4, FAULTS, 60)
+
+
+def test_each_fault_comes_once_before_any_comes_twice() -> None:
+    planned = plan_faults(1, FAULTS, 60)
+    assert len(planned) > 8
+    assert set(Counter(fault.fault for fault in planned[:8]).values()) == {2}
+
+
+def test_faults_rest_between_each_other_and_before_the_end() -> None:
+    planned = plan_faults(1, FAULTS, 60)
+    assert planned[0].at_s == FIRST_S
+    for one, next_one in pairwise(planned):
+        assert next_one.at_s >= one.at_s + one.for_s + REST_S - 0.01
+    assert seconds_for(planned) <= 60.01
+
+
+def test_too_short_a_load_and_no_faults_plan_nothing() -> None:
+    assert plan_faults(1, FAULTS, 2) == plan_faults(1, (), 60) == ()
+
+
+def test_a_repeated_schedule_keeps_faults_order_and_lengths() -> None:
+    planned = plan_faults(1, FAULTS, 60)[2:5]
+    again = repeat(planned)
+    assert [(fault.fault, fault.for_s) for fault in again] == [(fault.fault, fault.for_s) for fault in planned]
+    assert [fault.number for fault in again] == [1, 2, 3]
+    assert again[0].at_s == FIRST_S
+
+
+@pytest.mark.parametrize("guilty", [{3}, {0, 7}, {1, 2, 6}, set(range(8))])
+def test_the_fewest_faults_are_found(guilty: set[int]) -> None:
+    tried: list[tuple[int, ...]] = []
+
+    def fails(part: tuple[int, ...]) -> bool:
+        tried.append(part)
+        return guilty <= set(part)
+
+    assert set(minimise(range(8), fails)) == guilty
+    assert len(tried) == len(set(tried)), "each part is tried once"
