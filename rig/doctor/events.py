@@ -41,7 +41,7 @@ _MEND_ROWS = {
     "If a queue stores the event after the answer, [truth.arrival] within_s must be longer than that takes. If nothing "
     'is to be stored, write row = "none"',
     DiscrepancyKind.DUPLICATED: "the target must deduplicate by tenant and key together",
-    DiscrepancyKind.UNEXPECTED: "the target must not store it",
+    DiscrepancyKind.UNEXPECTED: "the target must not store it, or the profile must say that it does",
     DiscrepancyKind.FORGED: "the target must not store it, or truth.rejections must name the table",
     DiscrepancyKind.MISROUTED: "mend the target, or row in [answers.…]",
     DiscrepancyKind.WRONG_TENANT: "each row must have its own tenant's id in the column of truth.canonical.tenant or "
@@ -110,7 +110,7 @@ def _is_off(context: DoctorContext, name: str) -> bool:
 
 def _answers_in_words(profile: Profile, name: str, wrong: Sequence[SampleResult]) -> str:
     first = wrong[0]
-    said = f", saying {first.response.said[:160]!r}" if first.response.said else ""
+    said = f", saying '{first.response.said[:160]}'" if first.response.said else ""
     answers = f"{first.response.status}{said}" if first.response.status else f"nothing ({first.response.problem})"
     others = f" (and {len(wrong) - 1} more such requests)" if len(wrong) > 1 else ""
     is_forged = first.forgery is not None

@@ -6,7 +6,7 @@ What the target does wrong whatever a profile says (a row too many, a forged req
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 from urllib.parse import urlsplit
@@ -90,12 +90,13 @@ def _without_variants(index: int, route: WebhookRoute, taken: Iterable[int]) -> 
 def writes_of_rows(context: DoctorContext, name: str, wrong: Sequence[Discrepancy]) -> tuple[Write, ...]:
     """What the profile says where these rows of one kind of event are right. The same is said once."""
     writes: list[Write] = []
+    keys = {discrepancy.key for discrepancy in wrong}
     for discrepancy in wrong:
-        writes += (write for write in _writes_of_row(context, name, discrepancy) if write not in writes)
+        writes += (write for write in _writes_of_row(context, name, discrepancy, keys) if write not in writes)
     return tuple(writes)
 
 
-def _writes_of_row(context: DoctorContext, name: str, wrong: Discrepancy) -> Iterator[Write]:
+def _writes_of_row(context: DoctorContext, name: str, wrong: Discrepancy, keys: Collection[str]) -> Iterator[Write]:
     kind, profile = wrong.kind, context.profile
     request = next(each for each in context.sample_requests if each.scenario.label == wrong.scenario_run)
     index = [route.name for route in profile.routes].index(request.scenario.route)
@@ -120,8 +121,9 @@ def _writes_of_row(context: DoctorContext, name: str, wrong: Discrepancy) -> Ite
         if name == PERSONAL and any(each.canonical for each in group):
             yield from _accepted_personal_data(context, index)
         elif name == MALFORMED and any(each.canonical for each in group):
-            taken = {result.variant for result in context.results[name] if result.key == wrong.key}
-            yield _without_variants(index, profile.routes[index], taken)
+            route = profile.routes[index]
+            own = [result for result in context.results[name] if result.route == route.name]
+            yield _without_variants(index, route, {result.variant for result in own if result.key in keys})
         elif name in (MALFORMED, INVALID_JSON, PERSONAL) and any(each.dead for each in group):
             yield Write(_answers_of(profile, index, request_class), {"row": "dead"})
 
@@ -163,7 +165,10 @@ def _accepted_personal_data(context: DoctorContext, index: int) -> Iterator[Writ
 
 def _kept(context: DoctorContext) -> Write | None:
     """The policy of a service that keeps personal data where it was found; None where it was found in no column."""
-    places = list(dict.fromkeys(hit.place for hit in context.truth.canary_hits if not hit.in_log))
+    hits = [hit for hit in context.truth.canary_hits if not hit.in_log]
+    places = list(
+        dict.fromkeys(hit.place for hit in hits if not hit.place.startswith("truth."))
+    )  # a statement's result
     known = [place for place in context.profile.personal_data.columns if place not in places]
     return Write(("personal_data",), {"policy": "keep", "columns": [*known, *places]}) if places else None
 

@@ -85,7 +85,8 @@ def probe(profile: Profile, dsn: str, environ: Mapping[str, str], say: Callable[
                 say(f"the dead letters of the probes stay in {found.answers['dead-table']}: no column names them")
             return found
     except psycopg.Error as error:
-        raise Unavailable(f"the database of ${profile.truth.dsn_env}: {in_words(error)}") from None
+        left = "; rows of the probes may stay there" if sent or made else ""
+        raise Unavailable(f"the database of ${profile.truth.dsn_env}: {in_words(error)}{left}") from None
 
 
 def _names(profile: Profile) -> tuple[str, ...]:

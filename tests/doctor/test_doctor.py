@@ -143,6 +143,8 @@ CORRECTED = [
     ("status = [422]", "status = [400]", "a malformed event: answers", "status = [422]"),
     ('to = "soon"', 'to = "2027-01-01T00:00:00Z"', "a malformed event: answers",
      "below [[routes]], in place of malformed"),
+    ('to = "soon" }]', 'to = "2027-01-01T00:00:00Z" }, { set = "total", to = "9" }]', "a malformed event: answers",
+     'malformed = [{ remove = "order_no" }, { set = "total", to = "much" }]'),
     ('path = "delivery-id"', 'path = "trace-id"', "a malformed event: rows", 'path = "delivery-id"'),
     ('match = "payload-key"\ncolumn = "headers"\npath = "delivery-id"', 'match = "key"\ncolumn = "reason"',
      "a malformed event: rows", 'match = "payload-key"'),

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from rig.doctor.examination import examine
 from rig.errors import ExitCode
 from rig.model import RequestClass, Tenant
 from rig.profile import load_profile
 from rig.requests.content import ContentPlan
-from tests.cli.commands import QUICK, Ended, rig
+from rig.settings import Settings
+from tests.cli.commands import QUICK, Ended, environment, rig
 from tests.foreign.running import FOLDER
 
 SERVICE = FOLDER / "djstripe"
@@ -52,6 +55,21 @@ def test_personal_values_in_a_part_of_the_event_that_has_a_column_are_not_compar
 def test_the_doctor_finds_nothing_wrong(environ: Mapping[str, str]) -> None:
     ended = rig("doctor", "--profile", str(PROFILE), "--json", env=environ, timeout_s=400)
     assert ended.code == ExitCode.PASS, ended.out
+
+
+@pytest.mark.full
+@pytest.mark.timeout(900)
+def test_one_call_of_the_doctor_says_what_it_answers_and_keeps(environ: Mapping[str, str], tmp_path: Path) -> None:
+    text = PROFILE.read_text().replace("{profile_dir}", str(SERVICE))
+    path = tmp_path / "rig.toml"
+    path.write_text(text[: text.index("[answers.valid]")] + text[text.index("[truth.canonical]") :])
+    found = examine(path, Settings(), {**environment({}), **environ}, lambda _: None)
+    assert found.exit_code == ExitCode.FAIL
+    said, whole = tomllib.loads(found.corrected), tomllib.loads(PROFILE.read_text())
+    assert set(said["personal_data"]["columns"]) == {f"public.{name}" for name in whole["personal_data"]["columns"]}
+    assert set(said["answers"]["malformed"]["status"]) == {400, 500}
+    path.write_text(found.corrected)
+    assert examine(path, Settings(), {**environment({}), **environ}, lambda _: None).exit_code == ExitCode.PASS
 
 
 @pytest.mark.full
