@@ -14,11 +14,12 @@ from rig.init.new_rows import watch
 from rig.init.probes import plan, probe
 from rig.machine.child import free_port
 from rig.profile import Profile, bundled_profile, load_profile
+from rig.target.http_probe import HttpProbe, ProbeResponse
 from rig.target.postgres import Database
 from stub_server.service.config import load_config
 from stub_server.service.schema import migrate
 from tests.cli.commands import rig
-from tests.foreign.running import standing_service
+from tests.foreign.running import PROFILE, standing_service
 from tests.service.running import ServiceDatabase, running_service
 
 ORDER = '{"order_no": "PX-1", "total": "12.50", "placed_at": "2027-01-01T00:00:00Z", "lines": [{"sku": "A-17"}]}'
@@ -26,6 +27,7 @@ TENANTS = (
     "INSERT INTO intake.customers (label, token_hash, signing_keys) VALUES (%(name)s, %(api_key_sha256)s,"
     " jsonb_build_object('orders', %(secrets)s::jsonb -> 'main')) RETURNING customer_no AS tenant_id"
 )
+_SEND = HttpProbe.send
 MARK = "7f0c52ce-0000-4000-8000-0123456789ab"
 
 
@@ -107,6 +109,29 @@ def test_a_foreign_service_needs_no_answer_about_its_tables(tmp_path: Path, data
         assert rows(service.owner_dsn) == before
         doctor = rig("doctor", env=env, folder=tmp_path)
         assert doctor.code == ExitCode.PASS, doctor.out + doctor.err
+
+
+@pytest.mark.full
+def test_what_was_sent_is_taken_back_also_after_an_interrupt(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered: list[int] = []
+
+    def send(self: HttpProbe, request: bytes) -> ProbeResponse:
+        if len(answered) == 4:
+            raise KeyboardInterrupt
+        response = _SEND(self, request)
+        answered.append(response.status)
+        return response
+
+    with standing_service(database) as service:
+        before = rows(service.owner_dsn)
+        profile = at(load_profile(PROFILE), service.url)
+        monkeypatch.setattr(HttpProbe, "send", send)
+        with pytest.raises(KeyboardInterrupt):
+            probe(profile, service.owner_dsn, {}, print)
+        assert answered == [202] * 4
+        assert rows(service.owner_dsn) == before
 
 
 def test_the_plan_names_everything_that_would_be_sent() -> None:
