@@ -23,8 +23,8 @@ what it knows in one row of PostgreSQL, and the database decides by its own cloc
 - **one-connection**: a process has one connection for all this, opened when first needed, however many threads wait.
 
 Each can be switched off by name (``JWKS_WITHOUT=cool-down,backoff``) to show that a test notices. Known keys are
-verified from memory and never wait. When they are due, one caller of the fleet refreshes them, and the others use the
-stale ones, within ``JWKS_GRACE_S``.
+verified from memory and never wait, also where the database stands still. When they are due, one thread of the fleet
+refreshes them, and all callers use the stale ones meanwhile, within ``JWKS_GRACE_S``.
 
 ``settings`` has every variable and bound, ``verifier`` the way of a token, ``refresh`` the protocol between processes,
 ``lease`` the lock, ``store`` the row, ``keys`` tokens and key sets, ``upstream`` the fetch (a URL, or any callable).

@@ -23,6 +23,8 @@ from fleet_jwks.store import Connection, FetchOutcome, KeySetRow
 from fleet_jwks.upstream import Fetch
 
 _CONNECT_TIMEOUT_S = 5
+_GONE_MS = 15_000
+"""A server whose machine is gone is noticed after so long."""
 
 
 class Refresher:
@@ -71,6 +73,10 @@ class Refresher:
                 autocommit=True,
                 prepare_threshold=None,
                 connect_timeout=_CONNECT_TIMEOUT_S,
+                tcp_user_timeout=_GONE_MS,
+                keepalives_idle=_CONNECT_TIMEOUT_S,
+                keepalives_interval=_CONNECT_TIMEOUT_S,
+                keepalives_count=2,
                 application_name="jwks-verifier",
             )
             store.ensure(connection, self._settings.source)

@@ -35,13 +35,14 @@ class JwksSettings:
     """One field for each variable: ``cool_down_s`` is ``JWKS_COOL_DOWN_S``, and so on; ``dsn`` is ``DATABASE_URL``.
 
     Give ``url``, or ``fetch``: ``module:name`` of a callable that takes nothing and returns the key set as a mapping
-    (some read a secret store instead). ``source`` names the row, where one database serves several issuers.
+    (some read a secret store instead). ``source`` names the row. Without it each ``url`` or ``fetch`` has its own:
+    two issuers in one database never trust each other's keys.
     """
 
     dsn: str = field(repr=False)
     url: str = ""
     fetch: str = ""
-    source: str = "default"
+    source: str = ""
     issuer: str = ""
     audience: str = ""
     cool_down_s: float = 30.0
@@ -62,6 +63,8 @@ class JwksSettings:
     def __post_init__(self) -> None:
         if bool(self.url) == bool(self.fetch):
             raise ValueError("give exactly one of JWKS_URL and JWKS_FETCH")
+        if not self.source:
+            object.__setattr__(self, "source", self.url or self.fetch)
         if self.leader_timeout_s <= self.fetch_timeout_s:
             raise ValueError("JWKS_LEADER_TIMEOUT_S must be above JWKS_FETCH_TIMEOUT_S: a slow fetch is no dead leader")
         for one in fields(self):

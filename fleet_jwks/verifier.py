@@ -9,9 +9,10 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from threading import Thread
 from typing import Any
 
 import psycopg
@@ -86,34 +87,43 @@ class Verifier:
         return self._refresh(found, began, may_wait=True)
 
     def _refresh(self, seen: Snapshot, began: float, *, may_wait: bool) -> Snapshot:
-        """Ask the fleet for what it knows, within the wait timeout of a caller that came at ``began``."""
-        with self._turn(self._left_s(began) if may_wait else 0.0) as mine:
-            if not mine or self._snapshot is not seen:
-                return self._snapshot  # another thread has refreshed
-            try:
+        """Ask the fleet for what it knows, within the wait timeout of a caller that came at ``began``.
+
+        It is asked in a thread of its own: who has the key goes on at once, and a database that stands still holds
+        nobody for longer than a wait and a fetch may take.
+        """
+        left_s = self._left_s(began) if may_wait else 0.0
+        if not self._refreshing.acquire(timeout=-1 if left_s is None else left_s):
+            return self._snapshot  # another thread refreshes
+        if self._snapshot is not seen:  # another thread has refreshed
+            self._refreshing.release()
+            return self._snapshot
+        done = threading.Event()
+        Thread(target=self._ask_fleet, args=(seen, began, may_wait, done), daemon=True).start()
+        if may_wait:
+            wait_s = self._left_s(began)
+            done.wait(None if wait_s is None else wait_s + self._settings.fetch_timeout_s)
+        return self._snapshot
+
+    def _ask_fleet(self, seen: Snapshot, began: float, may_wait: bool, done: threading.Event) -> None:
+        """The work of that thread; it takes over the turn of the caller."""
+        try:
+            row = None
+            with suppress(psycopg.Error):  # without the database nobody fetches: a stampede would be worse
                 row = self._refresher.refresh(seen.version, self._left_s(began) if may_wait else 0.0)
-            except psycopg.Error:
-                row = None  # without the database nobody fetches: a stampede would be worse than no new keys
             if row is not None:
                 self._snapshot = self._snapshot_of(seen, row)
             elif not may_wait:
                 self._snapshot = replace(seen, due_at=max(seen.due_at, time.monotonic() + _LOOK_AGAIN_S))
-            return self._snapshot
+        finally:
+            self._refreshing.release()
+            done.set()
 
     def _left_s(self, began: float) -> float | None:
         """How much longer a caller that came at ``began`` waits for another's fetch; None: until it has ended."""
         if not self._settings.has(Protection.FOLLOWER_BOUND):
             return None
         return max(0.0, began + self._settings.wait_timeout_s - time.monotonic())
-
-    @contextmanager
-    def _turn(self, wait_timeout_s: float | None) -> Iterator[bool]:
-        mine = self._refreshing.acquire(timeout=-1 if wait_timeout_s is None else wait_timeout_s)
-        try:
-            yield mine
-        finally:
-            if mine:
-                self._refreshing.release()
 
     def _snapshot_of(self, seen: Snapshot, row: KeySetRow) -> Snapshot:
         now = time.monotonic()

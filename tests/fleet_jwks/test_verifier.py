@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -400,3 +402,50 @@ def test_a_verifiers_role_need_not_stand_in_its_address(database: Database, monk
     assert CliRunner().invoke(main, dsns, catch_exceptions=False).exit_code == 0
     with psycopg.connect(database.runtime_dsn) as connection:
         assert connection.execute("SELECT count(*) FROM jwks_cache").fetchone() == (0,)
+
+
+OTHER_KEYS = Keyring.make()
+
+
+def fetch_of_another_issuer() -> Mapping[str, Any]:
+    return OTHER_KEYS.document()
+
+
+def test_two_issuers_in_one_database_never_trust_each_others_keys(make: Make, database: Database) -> None:
+    ours = make()
+    settings = JwksSettings(
+        dsn=database.runtime_dsn, fetch=f"{__name__}:fetch_of_another_issuer", issuer=ISSUER, audience=AUDIENCE
+    )
+    theirs = Verifier(settings)
+    try:
+        for verifier, good, bad in ((ours, KEYS, OTHER_KEYS), (theirs, OTHER_KEYS, KEYS)):
+            assert verifier(good.known_tokens()[0])
+            for token in bad.known_tokens():
+                with pytest.raises(Refused):
+                    verifier(token)
+    finally:
+        theirs.close()
+
+
+def test_a_database_that_stands_still_holds_no_known_key_and_nobody_without_bound(
+    make: Make, database: Database
+) -> None:
+    verifier = make(cool_down_s=0.05, ttl_s=0.1, jitter=0.0, wait_timeout_s=0.2, fetch_timeout_s=0.3)
+    assert verifier(KNOWN[0])
+    with psycopg.connect(database.admin_dsn) as connection:
+        query = "SELECT pid FROM pg_stat_activity WHERE application_name = 'jwks-verifier'"
+        (pid,) = connection.execute(query).fetchone() or (0,)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        longest_s, until = 0.0, time.monotonic() + 0.4
+        while (began := time.monotonic()) < until:
+            assert verifier(KNOWN[0])
+            longest_s = max(longest_s, time.monotonic() - began)
+        assert longest_s < verifier._settings.wait_timeout_s + 0.05
+        began = time.monotonic()
+        with pytest.raises(Refused):
+            verifier(unknown_token("EdDSA"))
+        assert time.monotonic() - began < 5.0  # a wait and a fetch; not for as long as the server is stopped
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    eventually(lambda: verifier.fetches > 1 and bool(verifier(KNOWN[0])))
