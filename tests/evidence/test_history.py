@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,16 @@ import pytest
 from numpy.typing import NDArray
 
 from rig.errors import ErrorKind, EvidenceError
-from rig.evidence.history import COLUMNS, History, bodies_file, read_history
+from rig.evidence.history import (
+    COLUMNS,
+    History,
+    attempts_of_requests,
+    bodies_file,
+    outcomes_of_requests,
+    read_history,
+)
 from rig.evidence.scenario_runs import RESULT
-from rig.model import RequestClass, Scenario, Share
+from rig.model import Outcome, Redelivery, RequestClass, Scenario, Share
 from rig.requests.targeter import Composition
 from tests.engine.scenes import scenario
 
@@ -209,3 +217,25 @@ def test_a_damaged_history_is_told_by_its_name(tmp_path: Path, damage: str) -> N
         file.write_bytes(broken[damage])
     with pytest.raises(EvidenceError, match=r"T-8-shopify-1\.parquet cannot be read"):
         read_history(tmp_path)
+
+
+def test_attempts_of_a_request_are_counted_and_the_best_one_decides(tmp_path: Path) -> None:
+    scene = replace(MIXED, redelivery=Redelivery((1.0,) * 3))
+    history = History(tmp_path)
+    ends = [
+        (0, 500, ErrorKind.NONE), (1, 0, ErrorKind.CONNECT), (0, 0, ErrorKind.TIMEOUT), (0, 409, ErrorKind.NONE),
+        (1, 0, ErrorKind.TIMEOUT), (2, 409, ErrorKind.NONE), (3, 0, ErrorKind.CONNECT), (3, 0, ErrorKind.SKIPPED),
+        (4, 422, ErrorKind.NONE), (4, 500, ErrorKind.NONE),
+    ]  # fmt: skip
+    write(history, scene, raw(ends))
+    composition = Composition(scene, 1)
+    again = ANSWERS | {RequestClass.VALID: (200, 409)}
+    rows = history.seal(scene, composition.share, composition.tenant, ANSWERS, again)
+    assert rows["attempt"].tolist() == [1, 1, 2, 3, 2, 1, 1, 2, 1, 2]
+    assert rows["outcome"].tolist() == [
+        "refused", "not_sent", "indeterminate", "acknowledged",  # a repeated event may be known, a new one may not
+        "indeterminate", "refused", "not_sent", "not_sent", "acknowledged", "refused",
+    ]  # fmt: skip
+    codes = [list(Outcome)[code].value for code in outcomes_of_requests(rows, 6)]
+    assert codes == ["acknowledged", "indeterminate", "refused", "not_sent", "acknowledged", "unreported"]
+    assert attempts_of_requests(rows, 6).tolist() == [3, 1, 1, 0, 2, 0]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from pydantic import TypeAdapter
 
@@ -350,3 +352,18 @@ def test_names_are_bounded_and_counts_are_not(world: World, monkeypatch: pytest.
     assert len(report.discrepancies) == 5
     assert group(report).discrepancies == {"lost": 20}
     assert any("only the first 5" in note for note in report.notes)
+
+
+def test_each_attempt_of_an_event_may_leave_a_dead_letter_and_one_must(world: World) -> None:
+    world.run_scenario(scenario("S11", Share(VALID, 3), Share(MALFORMED, 2)))
+    attempts = np.array([3, 1, 2, 3, 0])
+    world.scenario_runs = [replace(world.scenario_runs[0], attempts=attempts)]
+    world.settle()
+    assert numbers(group(world.read())) == (3, 3, 3, 2, 4, 2)
+    twice = next(expected for expected in world.expect() if expected.row is Row.DEAD)
+    for most in (2, 3):
+        world.bury(twice)
+        report = world.read()
+        assert (report.discrepancies, group(report).dead) == ((), most + 1)
+    world.bury(twice)
+    assert found(world.read()) == {DiscrepancyKind.DUPLICATED: {twice.key}}
