@@ -13,7 +13,7 @@ SHORT_S = 16.5
 """How long the short one sends new events: three faults."""
 RATE_PER_S = 100.0
 TIMEOUT_S = 2.0
-REDELIVERY = Redelivery(delays_s=(0.1, 0.2, 0.4, 0.8, *[1.5] * 20), jitter=0.2, late_share=0.05, late_s=3.0)
+REDELIVERY = Redelivery(delays_s=(0.1, 0.2, 0.4, 0.8, 1.6, *[3.2] * 9), jitter=0.2, late_share=0.05, late_s=3.0)
 """An hour and a day of a real sender, compressed. It outlives an outage of half a minute."""
 _MALFORMED_SHARE = 0.05
 
@@ -41,8 +41,8 @@ def chaos(
         route=route,
         tenants=tenants,
         shares=tuple(share for share in shares if share.count),
-        # So many may hang at once until their timeout, with as many that are tried again.
-        pace=Pace(connections=round(3 * rate_per_s * TIMEOUT_S), rate_per_s=rate_per_s),
+        # So many may hang at once until their timeout. A sender without a bound would bury what comes back.
+        pace=Pace(connections=max(8, round(1.25 * rate_per_s * TIMEOUT_S)), rate_per_s=rate_per_s),
         shuffled=True,
         timeout_s=TIMEOUT_S,
         deadline_s=seconds + REDELIVERY.span_s + TIMEOUT_S * (1 + len(REDELIVERY.delays_s)),
