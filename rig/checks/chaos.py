@@ -85,6 +85,7 @@ def _faults(chaos: ChaosReport) -> Gate:
         "struck": len(struck),
         **Counter(record.fault for record in struck),
         "no_time_left": len(chaos.schedule.faults) - len(chaos.records),
+        **({} if chaos.relay_p50_ms is None else {"relay_p50_ms": chaos.relay_p50_ms}),
         "not_run": dict(chaos.schedule.not_run),
     }
     parts = [f"{record.fault}: {record.skipped}" for record in skipped]

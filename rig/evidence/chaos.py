@@ -100,13 +100,17 @@ class WrongEvent:
 
 @dataclass(frozen=True, slots=True)
 class ChaosReport:
-    """The chaos of a run. ``processes``: how many processes served before the first fault; 0 where nobody knows."""
+    """The chaos of a run. ``processes``: how many processes served before the first fault; 0 where nobody knows.
+
+    ``relay_p50_ms``: how much longer an answer takes through the relay; None where nothing could be asked.
+    """
 
     schedule: ChaosSchedule
     records: tuple[FaultRecord, ...] = ()
     before: Standing | None = None
     after: Standing | None = None
     processes: int = 0
+    relay_p50_ms: float | None = None
     wrong: tuple[WrongEvent, ...] = ()
 
     @property

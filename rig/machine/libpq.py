@@ -36,7 +36,8 @@ def withdraw() -> None:
 def at(dsn: str, address: tuple[str, int]) -> str:
     """The same DSN, in the same form, for a server at another address."""
     if "://" not in dsn:
-        return make_conninfo(dsn, host=address[0], hostaddr=None, port=address[1])
+        given = {name: str(value) for name, value in conninfo_to_dict(dsn).items() if name != "hostaddr"}
+        return make_conninfo(**{**given, "host": address[0], "port": str(address[1])})
     parts = urlsplit(dsn)
     login, at_sign, _ = parts.netloc.rpartition("@")
     named = [(name, value) for name, value in parse_qsl(parts.query) if name not in ("host", "hostaddr", "port")]
