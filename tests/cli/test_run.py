@@ -53,6 +53,7 @@ def test_a_run_passes_and_its_pack_is_judged_again(tmp_path: Path) -> None:
     assert "certificate.json" in found.err
 
 
+@pytest.mark.full
 def test_the_documented_composition_leaves_the_documented_rows(tmp_path: Path) -> None:
     """The time limit of its 10,000 requests is generous: rows are tested here, and other tests run beside this one."""
     ended = rig(
@@ -64,6 +65,7 @@ def test_the_documented_composition_leaves_the_documented_rows(tmp_path: Path) -
     assert totals["tenant_B"] == "1 / 0"
 
 
+@pytest.mark.full
 def test_events_that_are_acknowledged_and_not_stored_are_named(tmp_path: Path) -> None:
     """1 in 500 of each process's events: among 2,000 on two processes at least three are forgotten."""
     ended = rig(
@@ -113,6 +115,7 @@ def test_a_defect_that_the_service_does_not_know_is_a_wrong_option(tmp_path: Pat
     assert (standing.code, "known defects" in standing.err) == (ExitCode.USAGE, True), standing.err
 
 
+@pytest.mark.full
 def test_a_service_of_other_names_is_judged_by_its_profile_alone(tmp_path: Path) -> None:
     profile = bundled_profile("renamed")
     ended = rig(

@@ -244,6 +244,7 @@ def test_the_releases_of_a_scoreboard_go_also_when_the_rig_is_killed(
     assert [folder.exists() for folder in folders] == [False]
 
 
+@pytest.mark.full
 def test_the_old_name_of_a_protection_switches_it_off_on_the_command_line(tmp_path: Path) -> None:
     words = ("--case", "flood", "--without", "floor", "--processes", "2", "--key-ids", "20")
     done = rig("storm", "unknown-kid", *words, "--out", str(tmp_path), "--json")
