@@ -89,7 +89,7 @@ def gates(
     processes: int = 2,
     faults: Mapping[str, Any] | None = None,
 ) -> dict[str, Gate]:
-    chaos = ChaosReport(ChaosSchedule(1), records or (struck(),), STANDING, after, processes, tuple(wrong))
+    chaos = ChaosReport(ChaosSchedule(1), records or (struck(),), STANDING, after, processes, wrong=tuple(wrong))
     rows = group(S11, canonical=COUNT, discrepancies=dict(found or {}))
     whole = case(load, truth=truth([rows]), chaos=chaos, profile={"faults": faults or {}})
     return {gate.id.removeprefix("S11."): gate for gate in check_chaos(whole)}
