@@ -41,13 +41,13 @@ def find_reasons(target: ChaosTarget) -> dict[str, str]:
     reasons = {}
     for fault in faults_of(target.profile):
         try:
-            reasons[fault.name] = _not_allowed(fault, target) or fault.missing(target)
+            reasons[fault.name] = _needs_permission(fault, target) or fault.missing(target)
         except psycopg.Error as error:
             reasons[fault.name] = f"the database could not be asked: {' '.join(str(error).split())}"
     return {**reasons, **OUT_OF_REACH}
 
 
-def _not_allowed(fault: Fault, target: ChaosTarget) -> str:
+def _needs_permission(fault: Fault, target: ChaosTarget) -> str:
     """Whose the struck part is decides: what the rig started may be struck."""
     if fault in PROCESS_FAULTS or fault in WAY_FAULTS:
         return ""  # they need a part that the rig started

@@ -30,7 +30,7 @@ WHERE setdatabase = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_c
 AND set LIKE 'default_transaction_read_only=%'"""
 
 
-def _not_started(target: ChaosTarget) -> str:
+def _needs_own_server(target: ChaosTarget) -> str:
     return "" if target.store.control is not None else "the rig did not start this PostgreSQL"
 
 
@@ -161,9 +161,14 @@ def _connect(target: ChaosTarget) -> psycopg.Connection[Any]:
 
 DATABASE_FAULTS = (
     Fault(
-        "database-killed", "PostgreSQL is killed (SIGKILL) and recovers", _not_started, _kill, (0.1, 0.5), is_crash=True
+        "database-killed",
+        "PostgreSQL is killed (SIGKILL) and recovers",
+        _needs_own_server,
+        _kill,
+        (0.1, 0.5),
+        is_crash=True,
     ),
-    Fault("database-restarted", "PostgreSQL is restarted fast", _not_started, _restart, (0.1, 0.5)),
+    Fault("database-restarted", "PostgreSQL is restarted fast", _needs_own_server, _restart, (0.1, 0.5)),
     Fault(
         "sessions-terminated", "the service's database sessions are ended", _unknown_sessions, _end_sessions, (0.1, 0.3)
     ),

@@ -19,18 +19,18 @@ _BOUND_CORES = 0.1
 _PROBES, _PROBE_TIMEOUT_S = 16, 2.0
 
 
-def _not_launched(target: ChaosTarget) -> str:
+def _needs_launch(target: ChaosTarget) -> str:
     return "" if target.live.service is not None else "the rig did not start the service ([launch])"
 
 
-def _not_several(target: ChaosTarget) -> str:
-    if why := _not_launched(target):
+def _needs_several(target: ChaosTarget) -> str:
+    if why := _needs_launch(target):
         return why
     return "" if len(target.serving()) > 1 else "the service has one serving process"
 
 
 def _no_quota(target: ChaosTarget) -> str:
-    if why := _not_launched(target):
+    if why := _needs_launch(target):
         return why
     try:
         with open_quota(_BOUND_CORES):
@@ -58,18 +58,18 @@ def _kill_all(target: ChaosTarget, chance: Random) -> Iterator[Struck]:
 
 @contextmanager
 def _stop_one(target: ChaosTarget, chance: Random) -> Iterator[Struck]:
-    with _stopped(target, [chance.choice(target.serving())]) as struck:
+    with _stop(target, [chance.choice(target.serving())]) as struck:
         yield struck
 
 
 @contextmanager
 def _stop_all(target: ChaosTarget, chance: Random) -> Iterator[Struck]:
-    with _stopped(target, target.all_processes()) as struck:
+    with _stop(target, target.all_processes()) as struck:
         yield struck
 
 
 @contextmanager
-def _stopped(target: ChaosTarget, processes: list[psutil.Process]) -> Iterator[Struck]:
+def _stop(target: ChaosTarget, processes: list[psutil.Process]) -> Iterator[Struck]:
     marks = [f"{process.pid}:{born_s(process)}" for process in processes]
     with target.supervisor.undone_at_end([*python_module("rig.chaos.undo"), "continue", *marks]):
         yield _signal(processes, signal.SIGSTOP)
@@ -141,19 +141,22 @@ def _wait_s(target: ChaosTarget) -> float:
 _HELD_S = (0.5, 3.0)
 
 PROCESS_FAULTS = (
-    Fault("process-killed", "one serving process is killed (SIGKILL)", _not_several, _kill_one, is_crash=True),
+    Fault("process-killed", "one serving process is killed (SIGKILL)", _needs_several, _kill_one, is_crash=True),
     Fault(
         "service-killed",
         "all processes of the service are killed, and it is launched again",
-        _not_launched,
+        _needs_launch,
         _kill_all,
         is_crash=True,
     ),
-    Fault("process-stopped", "one serving process stands still (SIGSTOP)", _not_several, _stop_one, _HELD_S),
-    Fault("service-stopped", "all processes of the service stand still (SIGSTOP)", _not_launched, _stop_all, _HELD_S),
+    Fault("process-stopped", "one serving process stands still (SIGSTOP)", _needs_several, _stop_one, _HELD_S),
+    Fault("service-stopped", "all processes of the service stand still (SIGSTOP)", _needs_launch, _stop_all, _HELD_S),
     Fault(
-        "rolling-deploy", "serving processes are replaced one after another (SIGTERM)", _not_several, _deploy_one_by_one
+        "rolling-deploy",
+        "serving processes are replaced one after another (SIGTERM)",
+        _needs_several,
+        _deploy_one_by_one,
     ),
-    Fault("deploy", "the service is ended (SIGTERM) and launched again", _not_launched, _deploy),
+    Fault("deploy", "the service is ended (SIGTERM) and launched again", _needs_launch, _deploy),
     Fault("cpu-bound", f"the service may use {_BOUND_CORES:g} of a core", _no_quota, _bound_cpu),
 )

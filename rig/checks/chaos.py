@@ -69,11 +69,11 @@ def check_chaos(case: Case) -> list[Gate]:
     gates = [
         _exactly_once(case, rows, missing),
         _durable(case, chaos, rows, missing),
-        _delivered(case, chaos, rows, missing),
+        _delivery_gate(case, chaos, rows, missing),
         _recovery(case, aftermaths(case)),
-        _bounded(case, rows, missing),
+        _bound_gate(case, rows, missing),
         _graceful(chaos, rows),
-        _contained(chaos, rows),
+        _containment_gate(chaos, rows),
         _clean(case, chaos),
     ]
     return [_faults(chaos), *gates]
@@ -148,7 +148,7 @@ def _durable(case: Case, chaos: ChaosReport, rows: pd.DataFrame, missing: str) -
     return DURABLE.decide(figures, wrong=wrong, unproven=unproven)
 
 
-def _delivered(case: Case, chaos: ChaosReport, rows: pd.DataFrame, missing: str) -> Gate:
+def _delivery_gate(case: Case, chaos: ChaosReport, rows: pd.DataFrame, missing: str) -> Gate:
     events = sum(run.scenario.count for run in case.scenario_runs_of(S11))
     first = first_acknowledgements(rows)
     due = rows[rows["attempt"] == 1].set_index("seq")["intended_ns"]
@@ -202,7 +202,7 @@ def _recovery(case: Case, found: Sequence[Aftermath]) -> Gate:
     return RECOVERY.decide(figures, wrong="; ".join(parts[:_NAMED]), unproven="; ".join(unseen[:_NAMED]))
 
 
-def _bounded(case: Case, rows: pd.DataFrame, missing: str) -> Gate:
+def _bound_gate(case: Case, rows: pd.DataFrame, missing: str) -> Gate:
     broken = was_broken(case, rows)
     whole = rows[~broken]
     waited_ms = (whole["done_ns"] - whole["sent_ns"]).where(whole["sent_ns"] > 0, 0) / 1e6
@@ -244,7 +244,7 @@ def _during_deploy(record: FaultRecord, rows: pd.DataFrame) -> pd.DataFrame:
     return tried[(tried["done_ns"] >= record.strike_begun_ns) & (tried["sent_ns"] <= until_ns)]
 
 
-def _contained(chaos: ChaosReport, rows: pd.DataFrame) -> Gate:
+def _containment_gate(chaos: ChaosReport, rows: pd.DataFrame) -> Gate:
     of_one = [record for record in chaos.struck if record.fault in OF_ONE_PROCESS]
     if not of_one:
         return CONTAINED.not_run("no fault of a single process struck")

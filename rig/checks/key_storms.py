@@ -108,7 +108,7 @@ def _not_done(storm: KeyStorm, wrong: str) -> str:
     return wrong
 
 
-def _not_fetched(storm: KeyStorm, wrong: str) -> str:
+def _lacks_fetch(storm: KeyStorm, wrong: str) -> str:
     """``_not_done`` for a fetch, which nobody can be blamed for where nobody asked."""
     if storm.calls.empty and not storm.missing:
         raise _NotTried("nobody asked")
@@ -130,7 +130,7 @@ def _single_flight(storm: KeyStorm) -> _Finding:
     most = most_at_once(storm)
     figures = {"most_at_once": most, "fetches": len(storm.fetches)}
     if not storm.fetches:
-        return "at most one fetch at a time, and at least one", figures, _not_fetched(storm, "nobody fetched")
+        return "at most one fetch at a time, and at least one", figures, _lacks_fetch(storm, "nobody fetched")
     return "at most one fetch at a time, and at least one", figures, f"{most} at once" if most > 1 else ""
 
 
@@ -167,7 +167,7 @@ def _amplification(storm: KeyStorm) -> _Finding:
     cool_down_s = storm.verifier_settings.cool_down_s
     rule = f"at most {expected_fetches(storm)} fetches in all, one in any {cool_down_s:g} s, and at least one"
     if not storm.fetches:
-        return rule, figures, _not_fetched(storm, "nobody fetched: a new key would never be found")
+        return rule, figures, _lacks_fetch(storm, "nobody fetched: a new key would never be found")
     if in_a_cool_down > 1 or amplification(storm) > 1:
         return rule, figures, f"{len(storm.fetches)} fetches, {in_a_cool_down} within one cool-down"
     return rule, figures, ""

@@ -92,11 +92,11 @@ def _if(so: object, words: str) -> str:
 
 def _migration_race(gates: _Gates[MigrationFigures]) -> list[Gate]:
     it = gates.it
-    failed = _count_failed(it.exit_codes) - it.refused
-    failed_again = _count_failed(it.second_exit_codes) - it.second_refused
+    failed = _count_failures(it.exit_codes) - it.refused
+    failed_again = _count_failures(it.second_exit_codes) - it.second_refused
     again = _if(failed_again, f"{failed_again} replicas failed")
     nothing = _if(not it.commands_expected, "a lone replica changes nothing: there was nothing to race for")
-    alone = _nobody_raced(it)
+    alone = _lacks_race(it)
     compared = ("commands", "commands_expected", "rows", "rows_expected", "differences", "not_compared")
     runs = sum(it.exit_codes.values())
     nobody = _if(it.nobody_migrated, f"in {it.nobody_migrated} of {len(it.met or [0])} races no replica migrated")
@@ -122,11 +122,11 @@ def _migration_race(gates: _Gates[MigrationFigures]) -> list[Gate]:
     ]
 
 
-def _count_failed(exit_codes: Mapping[str, int]) -> int:
+def _count_failures(exit_codes: Mapping[str, int]) -> int:
     return sum(count for code, count in exit_codes.items() if code not in ("0", "none"))
 
 
-def _nobody_raced(it: MigrationFigures) -> str:
+def _lacks_race(it: MigrationFigures) -> str:
     if it.met is None:  # a pack from before it was counted
         return _if(it.racing < 2, "no two replicas ran at the same time: nobody raced")
     raced = sum(met >= 2 for met in it.met)

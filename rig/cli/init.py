@@ -67,7 +67,7 @@ def init(path: Path, yes: bool, from_curl: str | None, probe: bool | None, **giv
 
     if path.exists():
         raise UsageError(f"{path} exists already; give another path, or move it away")
-    pasted = _pasted(from_curl)
+    pasted = _read_pasted_request(from_curl)
     answers_given = {question.name: given[_parameter(question)] for question in QUESTIONS}
     known = {name: text for name, text in answers_given.items() if text is not None}
     asker = _Asker(known, pasted, yes, environment(), probe)
@@ -84,7 +84,7 @@ def init(path: Path, yes: bool, from_curl: str | None, probe: bool | None, **giv
     return ExitCode.PASS
 
 
-def _pasted(file: str | None) -> Pasted:
+def _read_pasted_request(file: str | None) -> Pasted:
     from rig.init.curl import parse_curl
     from rig.init.pasted import Pasted, take_over
 

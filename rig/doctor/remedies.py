@@ -113,7 +113,7 @@ def _writes_of_row(context: DoctorContext, name: str, wrong: Discrepancy, keys: 
         row = _row_with(context, Row.CANONICAL, [wrong.key])
         yield Write(("truth", "canonical"), {"correlation": next((name for name in row if row[name] in sent), None)})
     elif kind is DiscrepancyKind.ALTERED:
-        yield from _unmapped(profile, index, wrong.detail)
+        yield from _columns_left(profile, index, wrong.detail)
     elif kind is DiscrepancyKind.FORGED and profile.truth.dead is not None and "as a dead row" in wrong.detail:
         if profile.truth.dead.table:
             yield Write(("truth",), {"rejections": [profile.truth.dead.table]})
@@ -140,7 +140,7 @@ def _longer(truth: Truth) -> Write:
     return Write(("truth", "arrival"), {"within_s": within_s})
 
 
-def _unmapped(profile: Profile, index: int, detail: str) -> Iterator[Write]:
+def _columns_left(profile: Profile, index: int, detail: str) -> Iterator[Write]:
     """Without the fields that a discrepancy names."""
     dead = profile.truth.dead
     tables: list[tuple[tuple[str | int, ...], Iterable[str]]] = [
@@ -187,7 +187,7 @@ def _key_elsewhere(context: DoctorContext, index: int, key: str) -> Write | None
         return Write(("truth", "canonical"), {"key": column})
     held = str(row.get(own.key, ""))
     if held.endswith(key) and own.table is not None:
-        name, table = _quoted(own.key), ".".join(map(_quoted, own.table.split(".")))
+        name, table = _quote(own.key), ".".join(map(_quote, own.table.split(".")))
         statement = f"SELECT substr(t.{name}::text, {len(held) - len(key) + 1}) AS rig_key, t.* FROM {table} AS t"
         return Write(("truth", "canonical"), {"table": None, "sql": statement, "key": "rig_key"})
     body = context.profile.routes[index].body
@@ -219,7 +219,7 @@ def _places(value: Any, texts: Sequence[str], path: tuple[str, ...] = ()) -> Ite
         yield path
 
 
-def _quoted(name: str) -> str:
+def _quote(name: str) -> str:
     return sql.Identifier(name).as_string()
 
 

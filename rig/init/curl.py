@@ -127,14 +127,14 @@ def _split_bash(text: str) -> list[str]:
 
 def _single(text: str, at: int) -> tuple[str, int]:
     end = text.find("'", at + 1)
-    return text[at + 1 : _closed(end)], end + 1
+    return text[at + 1 : _close(end)], end + 1
 
 
 def _ansi(text: str, at: int) -> tuple[str, int]:
     end = at + 1
     while text[end : end + 1] not in ("'", ""):
         end += 2 if text[end] == "\\" else 1
-    _closed(end if text[end : end + 1] else -1)
+    _close(end if text[end : end + 1] else -1)
 
     def letter(match: re.Match[str]) -> str:
         four, eight, two, octal, plain = match.groups()
@@ -149,7 +149,7 @@ def _ansi(text: str, at: int) -> tuple[str, int]:
 def _double(text: str, at: int) -> tuple[str, int]:
     said, at = "", at + 1
     while text[at : at + 1] != '"':
-        _closed(at if at < len(text) else -1)
+        _close(at if at < len(text) else -1)
         if text[at] == "\\" and text[at + 1 : at + 2] in ('"', "\\", "$", "`", "\n"):
             said += text[at + 1].replace("\n", "")
             at += 2
@@ -158,7 +158,7 @@ def _double(text: str, at: int) -> tuple[str, int]:
     return said, at + 1
 
 
-def _closed(end: int) -> int:
+def _close(end: int) -> int:
     if end < 0:
         raise UsageError("--from-curl: a quote is opened and never closed; paste the whole command")
     return end

@@ -38,9 +38,10 @@ def draft(answers: Mapping[str, str], path: Path, pasted: Pasted | None = None, 
         given={name.replace("-", "_"): answer for name, answer in answers.items()},
         pasted=pasted,
         tenants=[
-            (tenant, _variable(tenant) if answers["tenant-header"] else "") for tenant in _listed(answers["tenant-ids"])
+            (tenant, _variable(tenant) if answers["tenant-header"] else "")
+            for tenant in _list_words(answers["tenant-ids"])
         ],
-        schemas=_listed(answers["schemas"]),
+        schemas=_list_words(answers["schemas"]),
         found=found,
         statuses=_statuses(answers, found),
         canonical=_canonical(answers, event, found),
@@ -140,7 +141,7 @@ def _is_presets(answers: Mapping[str, str], pasted: Pasted) -> bool:
     return bool(sender) and not answers["event"] and (pasted.event is None or keeps_body(sender))
 
 
-def _listed(text: str) -> list[str]:
+def _list_words(text: str) -> list[str]:
     return [each for part in text.split(",") if (each := part.strip())]
 
 

@@ -220,7 +220,7 @@ def _with_dead(seen: Observation, found: Found, best: _Candidate) -> Found:
         why = "is stored as a right event" if event.variant in stored else "has no row that names it"
         lines.append(("left out", f"malformed {_in_words(mutations[event.variant].model_dump())}: it {why}"))
     row = "dead" if table or nameless else "none"
-    if statuses := _listed(event.status for event in kept):
+    if statuses := _list_statuses(event.status for event in kept):
         answers["malformed-status"] = statuses
     return replace(
         found,
@@ -287,7 +287,7 @@ def _answers(seen: Observation) -> tuple[dict[str, str], tuple[tuple[str, str], 
         ("no JSON", "invalid-json-status", seen.of(RequestClass.INVALID_JSON)),
         ("forged", "", seen.of(RequestClass.FORGED)),
     ):
-        if statuses := _listed(event.status for event in events):
+        if statuses := _list_statuses(event.status for event in events):
             answers[option] = statuses
         seen_statuses = ", ".join(dict.fromkeys(str(event.status) for event in events))
         faults = sorted({event.status for event in events if event.status >= 500})
@@ -301,7 +301,7 @@ def _answers(seen: Observation) -> tuple[dict[str, str], tuple[tuple[str, str], 
     return answers, tuple(lines)
 
 
-def _listed(statuses: Iterable[int]) -> str:
+def _list_statuses(statuses: Iterable[int]) -> str:
     return ",".join(dict.fromkeys(str(status) for status in statuses if 200 <= status < 500))
 
 

@@ -83,7 +83,7 @@ class NewRows:
     def __init__(self, connection: Connection[Any], before: Connection[Any]) -> None:
         self._connection, self._before = connection, before
         connection.execute(sql.SQL("SET statement_timeout = {}").format(sql.Literal(_SCAN_TIMEOUT_MS)))
-        self._tables = [_watched(connection, table) for table in plain_tables(connection)]
+        self._tables = [_watch(connection, table) for table in plain_tables(connection)]
         self._since = now_in_transactions(connection)
         self.unread: list[str] = []
 
@@ -174,7 +174,7 @@ class NewRows:
         return []
 
 
-def _watched(connection: Connection[Any], table: Table) -> WatchedTable:
+def _watch(connection: Connection[Any], table: Table) -> WatchedTable:
     facts = connection.execute(_FACTS, [table.oid]).fetchall()
     return WatchedTable(
         table,

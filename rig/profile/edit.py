@@ -49,7 +49,7 @@ class _Block:
 
 def paste(text: str, write: Write) -> Paste | None:
     """How to make a change in a profile; None where lines alone do not make it."""
-    wanted = _changed(text, write)
+    wanted = _change(text, write)
     if wanted is None:
         return None
     lines = text.splitlines()
@@ -64,7 +64,7 @@ def paste(text: str, write: Write) -> Paste | None:
     where = f"below {own.header.strip() or 'the first line'}"
     if gone:
         where += f", {'in place of' if added else 'take out'} {', '.join(gone)}"
-    return _checked(where, added, lines, wanted)
+    return _check(where, added, lines, wanted)
 
 
 def in_words(write: Write) -> tuple[str, str]:
@@ -75,7 +75,7 @@ def in_words(write: Write) -> tuple[str, str]:
     return f"in {table.lstrip('.')}{f', take out {chr(44).join(gone)}' if gone else ''}", "\n".join(keys)
 
 
-def _changed(text: str, write: Write) -> dict[str, Any] | None:
+def _change(text: str, write: Write) -> dict[str, Any] | None:
     """The document that the edit must give; None where the profile has something else than a table there."""
     wanted = tomllib.loads(text)
     table: Any = wanted
@@ -141,7 +141,7 @@ def _append(lines: list[str], table: Steps, added: Sequence[str], wanted: Mappin
     end = within[-1].end if within else len(lines)
     where = f"at the end of {within[0].header.strip()}" if within else "at the end"
     changed = [*lines[:end], "", header, *added, "", *lines[end:]]
-    return _checked(where, [header, *added], changed, wanted)
+    return _check(where, [header, *added], changed, wanted)
 
 
 def _without(lines: list[str], table: Steps, key: str) -> list[str]:
@@ -166,7 +166,7 @@ def _reads_as(lines: Sequence[str], wanted: Mapping[str, Any]) -> bool:
         return False
 
 
-def _checked(where: str, added: Sequence[str], lines: Sequence[str], wanted: Mapping[str, Any]) -> Paste | None:
+def _check(where: str, added: Sequence[str], lines: Sequence[str], wanted: Mapping[str, Any]) -> Paste | None:
     return Paste(where, "\n".join(added), "\n".join(lines) + "\n") if _reads_as(lines, wanted) else None
 
 

@@ -108,7 +108,7 @@ def run_chaos(
         report = replace(report, records=tuple(faults.records))
         record.pack.write_chaos(report)
     record.complete(sent)
-    record.pack.write_chaos(replace(report, after=_settled(store, report.before or Standing())))
+    record.pack.write_chaos(replace(report, after=_settle(store, report.before or Standing())))
     return not sent.interrupted
 
 
@@ -213,7 +213,7 @@ def _standing(store: Store) -> Standing:
     return Standing(*row) if row else Standing()
 
 
-def _settled(store: Store, before: Standing) -> Standing:
+def _settle(store: Store, before: Standing) -> Standing:
     """How it stands once it stands as before; a backend takes a moment to notice that its client is gone."""
     deadline = time.monotonic() + _SETTLE_S
     while True:

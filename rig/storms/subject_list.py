@@ -93,7 +93,7 @@ def open_subject(listed: SubjectList, subject: ListedSubject, storm: str, path: 
         return OpenSubject(label, problem=problem)
     packages = next(iter(folder.glob("lib/python*/site-packages")), None)
     python = str(folder / "bin" / "python") if subject.pip else sys.executable
-    section = _filled({**listed.section, **subject.section}, {"{env}": str(folder), "{python}": python})
+    section = _fill({**listed.section, **subject.section}, {"{env}": str(folder), "{python}": python})
     profile = profile_of_storms({storm: section}, path)
     return OpenSubject(label, _version(subject, folder, packages), str(packages or ""), profile)
 
@@ -122,15 +122,15 @@ def _install(subject: ListedSubject, folder: Path) -> str:
     return ""
 
 
-def _filled(value: Any, words: Mapping[str, str]) -> Any:
+def _fill(value: Any, words: Mapping[str, str]) -> Any:
     """A value of TOML with the words replaced in all its texts."""
     if isinstance(value, str):
         for word, meaning in words.items():
             value = value.replace(word, meaning)
         return value
     if isinstance(value, Mapping):
-        return {key: _filled(part, words) for key, part in value.items()}
-    return [_filled(part, words) for part in value] if isinstance(value, list) else value
+        return {key: _fill(part, words) for key, part in value.items()}
+    return [_fill(part, words) for part in value] if isinstance(value, list) else value
 
 
 def _version(subject: ListedSubject, folder: Path, packages: Path | None) -> str:

@@ -89,7 +89,7 @@ def take_look(
     """Read the rows of the tenants; of tables that others write to, all that are new (``rig.truth.tables.is_new``)."""
     taken_s, looks = time.monotonic(), {}
     for row, table in _places(tables):
-        columns = _compared(tables, profile, row)
+        columns = _compare_looks(tables, profile, row)
         owner, token = _identity(tables, row)
         own = sql.SQL("{} = ANY({}::text[])").format(owner, sql.Literal([tenant.id for tenant in tenants]))
         words = [sql.SQL("coalesce(pg_catalog.hashtext({}), 0)").format(table.columns[name].word) for name in columns]
@@ -149,7 +149,7 @@ def _identity(tables: EventTables, row: Row) -> tuple[sql.Composable, sql.Compos
     return tables.canonical_tenant, tables.canonical_key
 
 
-def _compared(tables: EventTables, profile: Profile, row: Row) -> tuple[str, ...]:
+def _compare_looks(tables: EventTables, profile: Profile, row: Row) -> tuple[str, ...]:
     """The columns that the profile names and that may not change. Tenant and key are the identity of a row."""
     truth = profile.truth
     if row is Row.DEAD:

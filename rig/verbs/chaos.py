@@ -63,7 +63,7 @@ def find_fewest(job: Job, finished: FinishedRun, environ: Mapping[str, str], rep
         faults = repeat(part)
         for _ in range(_TRIES):
             reporter.stage(f"with {len(part)} of the faults: {', '.join(fault.fault for fault in part)}")
-            tried = run(_shortened(job, faults), environ, reporter)
+            tried = run(_shorten(job, faults), environ, reporter)
             runs.append(tried.pack)
             if guilty & failed_gates(tried.judgement):
                 packs[part] = tried
@@ -81,7 +81,7 @@ def failed_gates(judgement: Judgement) -> frozenset[str]:
     )
 
 
-def _shortened(job: Job, faults: tuple[PlannedFault, ...]) -> Job:
+def _shorten(job: Job, faults: tuple[PlannedFault, ...]) -> Job:
     """The same chaos with these faults. Its client was certified before."""
     assert job.chaos is not None
     (before,) = (each for each in job.scenarios if each.id == S11)

@@ -137,12 +137,12 @@ async def _accept_unknown(store: Persist, delivery: Delivery, decision: Decision
 
 def _change(persist: Callable[..., object]) -> Callable[[Steps], Steps]:
     def inject(steps: Steps) -> Steps:
-        async def changed(delivery: Delivery, decision: Decision) -> WebhookOutcome:
+        async def persist_so(delivery: Delivery, decision: Decision) -> WebhookOutcome:
             outcome = await persist(steps.persist, delivery, decision)  # type: ignore[misc]
             assert isinstance(outcome, WebhookOutcome)
             return outcome
 
-        return replace(steps, persist=changed)
+        return replace(steps, persist=persist_so)
 
     return inject
 

@@ -35,6 +35,8 @@ from stub_server.service.unsecuring import UNSECURED
 
 GAUGE_REFRESH_S = 0.5
 KEEP_ALIVE_S = 75.0
+DRAIN_S = 0.1
+"""So long the process goes on serving after it accepts no more connections."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ async def _serve(task: Task) -> None:
         )
         await runner.setup()
         try:
-            await web.SockSite(runner, listener, backlog=BACKLOG).start()
+            site = web.SockSite(runner, listener, backlog=BACKLOG)
+            await site.start()
             click.echo("serving")  # the supervisor waits for it
             while not stop.is_set():
                 service.refresh_gauges()
@@ -91,6 +94,9 @@ async def _serve(task: Task) -> None:
                 await _wait(stop, GAUGE_REFRESH_S)
             if drops:
                 await failing.end_at_once()
+            # A connection that was accepted just before is known to the runner only later, and is served until then.
+            await site.stop()
+            await asyncio.sleep(DRAIN_S)
         finally:
             await runner.cleanup()
 

@@ -47,7 +47,7 @@ def forging(keyring: Keyring, unchecked: Collection[str] = ()) -> Iterator[tuple
     strangers = {algorithm: make_key(algorithm, "k-stranger") for algorithm in sorted(algorithms)}
     with _serve({"/jwks.json": _key_set(strangers), **_certificates(strangers)}) as url:
         tokens = [pair for key in keyring.known for pair in _of_key(key, strangers, url)]
-        tokens += [("forged form -", token) for token in _malformed(keyring.known[0])]
+        tokens += [("forged form -", token) for token in _break_form(keyring.known[0])]
         yield tuple((kind, token) for kind, token in tokens if kind.split()[1] not in unchecked)
 
 
@@ -55,7 +55,7 @@ def _of_key(key: SigningKey, strangers: Mapping[str, SigningKey], url: str) -> I
     """Forged tokens that name one key."""
     algorithm = algorithm_of(key)
     for name, tokens in {
-        "signature": _badly_signed(key, strangers[algorithm]),
+        "signature": _sign_badly(key, strangers[algorithm]),
         "none": [assemble({"alg": word, "kid": key.kid}, claims(), b"") for word in ("none", "None", "NONE", "nOnE")],
         "hmac": [_hmac_token(key, secret) for secret in _public_forms(key)],
         "algorithm": [sign(other, {"kid": key.kid}) for name, other in strangers.items() if name != algorithm],
@@ -73,7 +73,7 @@ def _of_key(key: SigningKey, strangers: Mapping[str, SigningKey], url: str) -> I
             yield f"forged {name} {algorithm}", token
 
 
-def _badly_signed(key: SigningKey, stranger: SigningKey) -> list[str]:
+def _sign_badly(key: SigningKey, stranger: SigningKey) -> list[str]:
     """By a stranger, of claims that were changed afterwards, not to the end, and not at all."""
     head, _, signature = sign(key).split(".")
     _, other_claims, _ = sign(key, changed={"sub": "admin"}).split(".")
@@ -100,7 +100,7 @@ def _with_own_key(key: SigningKey, stranger: SigningKey, url: str) -> list[str]:
     return [*named, *(sign(stranger, {name: value}) for name, value in brought.items())]
 
 
-def _malformed(key: SigningKey) -> list[str]:
+def _break_form(key: SigningKey) -> list[str]:
     """What is no token, or names no key."""
     algorithm = algorithm_of(key)
     kids: list[Any] = [
