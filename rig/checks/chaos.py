@@ -233,8 +233,9 @@ def _graceful(chaos: ChaosReport, rows: pd.DataFrame) -> Gate:
         excused = min(young, len(record.processes))
         seen, crossed, dropped = seen + len(during), crossed + excused, dropped + len(failed) - excused
     figures: dict[str, Any] = {"deploys": len(deploys), "requests": seen, "failed": dropped, "crossed": crossed}
-    wrong = f"{dropped} requests failed because of a deploy" if dropped else ""
-    return GRACEFUL.decide(figures, wrong=wrong, unproven="" if seen else "no request was under way")
+    if not seen:
+        return GRACEFUL.not_run("no request was under way", figures)
+    return GRACEFUL.decide(figures, wrong=f"{dropped} requests failed because of a deploy" if dropped else "")
 
 
 def _during_deploy(record: FaultRecord, rows: pd.DataFrame) -> pd.DataFrame:
@@ -263,8 +264,9 @@ def _containment_gate(chaos: ChaosReport, rows: pd.DataFrame) -> Gate:
         elif len(during) >= _ENOUGH and good.empty:
             parts.append(f"during {record.fault} nobody answered")
     figures: dict[str, Any] = {"faults": len(of_one), "sent": sent, "answered": served}
-    unproven = "" if sent >= _ENOUGH else "hardly anything was sent during these faults"
-    return CONTAINED.decide(figures, wrong="; ".join(parts[:_NAMED]), unproven=unproven)
+    if sent < _ENOUGH and not parts:
+        return CONTAINED.not_run("hardly anything was sent during these faults", figures)
+    return CONTAINED.decide(figures, wrong="; ".join(parts[:_NAMED]))
 
 
 def _clean(case: Case, chaos: ChaosReport) -> Gate:

@@ -23,14 +23,12 @@ from rig.chaos.runner import FaultRunner
 from rig.chaos.schedule import ChaosPlan, plan_faults
 from rig.engine.pool import Pool
 from rig.errors import RigError, UsageError
-from rig.evidence.chaos import S11, ChaosReport, ChaosSchedule, FaultRecord, Standing, WrongEvent
-from rig.evidence.truth import TruthReport
+from rig.evidence.chaos import S11, ChaosReport, ChaosSchedule, FaultRecord, Standing
 from rig.machine import libpq
 from rig.machine.supervisor import current_supervisor
 from rig.model import Scenario
 from rig.run.job import Job
 from rig.run.open_run import OpenRun
-from rig.run.record import Record
 from rig.run.scenarios import load_of
 from rig.target.endpoint import Endpoint
 from rig.target.launch import LiveTarget, launch_environment
@@ -110,25 +108,6 @@ def run_chaos(
     record.complete(sent)
     record.pack.write_chaos(replace(report, after=_settle(store, report.before or Standing())))
     return not sent.interrupted
-
-
-def keep_wrong_events(record: Record, truth: TruthReport) -> None:
-    """Write into the pack which events of S11 have wrong rows, by the numbers of their requests."""
-    report = record.pack.chaos()
-    kinds = {each.key: each.kind for each in truth.discrepancies if each.scenario == S11}
-    if report is None or not kinds:
-        return
-    found = []
-    for each in record.manifest.scenario_runs:
-        if each.scenario.id == S11:
-            targets = record.targeter.bind(each.scenario)
-            found += [
-                WrongEvent(seq, expected.key, kind)
-                for seq in range(each.scenario.count)
-                for expected in targets.expect_all(seq)
-                if (kind := kinds.get(expected.key) or kinds.get(expected.correlation))
-            ]
-    record.pack.write_chaos(replace(report, wrong=tuple(found)))
 
 
 def _open_ways(run: OpenRun, target: LiveTarget, store: Store, plan: ChaosPlan, stack: ExitStack) -> ChaosTarget:

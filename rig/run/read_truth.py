@@ -8,11 +8,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from rig.errors import EvidenceError
+from rig.evidence.chaos import S11, WrongEvent
 from rig.evidence.truth import TruthReport
-from rig.run.chaos import keep_wrong_events
 from rig.run.record import Record
 from rig.target.store import Store
 from rig.truth.reader import RowsRead, TruthReader
@@ -44,7 +45,7 @@ def search_logs(record: Record, reader: TruthReader, rows: TruthReport, log_file
     """Search the logs for personal data and write the whole truth into the pack."""
     scenarios = [scenario_run.scenario for scenario_run in record.manifest.scenario_runs]
     record.pack.write_truth(reader.search_logs(rows, record.targeter, scenarios, log_files))
-    keep_wrong_events(record, rows)
+    _keep_wrong_events(record, rows)
 
 
 @contextmanager
@@ -55,3 +56,22 @@ def keep_open_on_error(record: Record, store: Store) -> Iterator[None]:
     except EvidenceError as error:
         record.note(str(error))
         record.stays_open = store.lasting
+
+
+def _keep_wrong_events(record: Record, truth: TruthReport) -> None:
+    """Write into the pack which events of S11 have wrong rows, by the numbers of their requests."""
+    report = record.pack.chaos()
+    kinds = {each.key: each.kind for each in truth.discrepancies if each.scenario == S11}
+    if report is None or not kinds:
+        return
+    found = []
+    for each in record.manifest.scenario_runs:
+        if each.scenario.id == S11:
+            targets = record.targeter.bind(each.scenario)
+            found += [
+                WrongEvent(seq, expected.key, kind)
+                for seq in range(each.scenario.count)
+                for expected in targets.expect_all(seq)
+                if (kind := kinds.get(expected.key) or kinds.get(expected.correlation))
+            ]
+    record.pack.write_chaos(replace(report, wrong=tuple(found)))

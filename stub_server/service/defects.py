@@ -16,10 +16,9 @@ import asyncio
 import base64
 import json
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from enum import StrEnum
-from functools import partial
 
 from stub_server.service import failing, letting_in
 from stub_server.service.bottlenecks import call_slowly, compute_much, log_much, sleep_much
@@ -147,13 +146,6 @@ def _change_decision(change: Callable[[Delivery, Decision], Decision]) -> Callab
     return inject
 
 
-def _change_storing(
-    persist: Callable[[Persist, Delivery, Decision], Awaitable[WebhookOutcome]],
-) -> Callable[[Steps], Steps]:
-    """Steps that store as ``persist`` does, which gets the right way to store as its first argument."""
-    return lambda steps: replace(steps, persist=partial(persist, steps.persist))
-
-
 def _forget_some(steps: Steps) -> Steps:
     """Every 500th valid event that this process sees is acknowledged and forgotten."""
     seen = 0
@@ -179,7 +171,7 @@ def _drop_dead_letters(
             return outcome
         return await store(delivery, decision)
 
-    return _change_storing(persist)
+    return failing.change_storing(persist)
 
 
 @_change_decision
@@ -229,7 +221,7 @@ def _queue_requests(steps: Steps) -> Steps:
     return replace(steps, persist=persist)
 
 
-@_change_storing
+@failing.change_storing
 async def _fail_after_storing(store: Persist, delivery: Delivery, decision: Decision) -> WebhookOutcome:
     """Everything is stored as it must be, and answered with an error; readiness does not show it."""
     await store(delivery, decision)

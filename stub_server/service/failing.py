@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 
 import psycopg
 
@@ -135,23 +136,18 @@ async def _accept_unknown(store: Persist, delivery: Delivery, decision: Decision
         return WebhookOutcome.ACCEPTED
 
 
-def _change(persist: Callable[..., object]) -> Callable[[Steps], Steps]:
-    def inject(steps: Steps) -> Steps:
-        async def persist_so(delivery: Delivery, decision: Decision) -> WebhookOutcome:
-            outcome = await persist(steps.persist, delivery, decision)  # type: ignore[misc]
-            assert isinstance(outcome, WebhookOutcome)
-            return outcome
-
-        return replace(steps, persist=persist_so)
-
-    return inject
+def change_storing(
+    persist: Callable[[Persist, Delivery, Decision], Awaitable[WebhookOutcome]],
+) -> Callable[[Steps], Steps]:
+    """Steps that store as ``persist`` does, which gets the right way to store as its first argument."""
+    return lambda steps: replace(steps, persist=partial(persist, steps.persist))
 
 
 INJECTIONS: dict[str, Callable[[Steps], Steps]] = {
     DEDUPLICATES_IN_MEMORY: _remember_keys,
-    STORES_AGAIN_AT_RETRY: _change(_store_again),
+    STORES_AGAIN_AT_RETRY: change_storing(_store_again),
     DEAD_LETTERS_IN_MEMORY: _bury_later,
     POOL_NEVER_RECOVERS: _stay_broken,
-    ACCEPTS_UNKNOWN_COMMITS: _change(_accept_unknown),
+    ACCEPTS_UNKNOWN_COMMITS: change_storing(_accept_unknown),
 }
 """Defects of the steps, by their names."""

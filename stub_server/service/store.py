@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import select
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -152,7 +153,9 @@ class EventStore:
     async def _connection(self, timeout_s: float | None = None) -> AsyncIterator[Connection]:
         """A pooled connection. The pool's own context would send an empty commit, which autocommit does not need."""
         began_s = time.perf_counter()
-        connection = await self._pool.getconn(timeout_s)
+        while _has_closed(connection := await self._pool.getconn(timeout_s)):
+            await connection.close()
+            await self._pool.putconn(connection)
         self.acquire_wait_s += time.perf_counter() - began_s
         self.acquired += 1
         limit = asyncio.get_running_loop().call_later(self._answer_timeout_s, _hang_up, connection)
@@ -161,6 +164,15 @@ class EventStore:
         finally:
             limit.cancel()
             await self._pool.putconn(connection)
+
+
+def _has_closed(connection: Connection) -> bool:
+    """Whether the server has ended an idle connection: only then is there anything to read from it. It asks nobody."""
+    if connection.closed:
+        return True
+    waiting = select.poll()
+    waiting.register(connection.fileno(), select.POLLIN)
+    return bool(waiting.poll(0))
 
 
 def _hang_up(connection: Connection) -> None:

@@ -179,3 +179,14 @@ def test_a_verifier_that_cannot_be_made_is_exit_78(
 def test_usage_is_exit_64_and_defects_can_be_listed() -> None:
     assert run_command("serve", "--nonsense").returncode == 64
     assert run_command("defects").stdout.split() == list(ServiceDefect)
+
+
+def test_sessions_that_were_ended_while_idle_fail_no_request(service_database: ServiceDatabase, tmp_path: Path) -> None:
+    with running_service(service_database, tmp_path / "log") as service:
+        assert service.client.deliver(key=str(uuid.uuid4())).status == 200
+        ended = service_database.rows(
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name LIKE %s",
+            "stub_server%",
+        )
+        assert ended
+        assert [service.client.deliver(key=str(uuid.uuid4())).status for _ in range(8)] == [200] * 8
