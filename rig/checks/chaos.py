@@ -176,7 +176,7 @@ def _delivery_gate(case: Case, chaos: ChaosReport, rows: pd.DataFrame, missing: 
         parts.append(f"{len(tried)} events were tried after the last healing and never acknowledged")
     unproven = missing
     if not unproven and events > len(first):
-        unproven = f"{events - len(first)} events were given up before the last fault was healed"
+        unproven = f"{events - len(first)} events were not sent, or given up before the last fault was healed"
     return DELIVERED.decide(figures, wrong="; ".join(parts), unproven=unproven)
 
 
