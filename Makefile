@@ -15,7 +15,7 @@ help:  ## Show this list
 run: $(VENV)/.installed  ## The whole job against the reference service, about a minute and a half
 	$(BIN)/rig run
 
-ui: $(VENV)/.installed-locust  ## Locust's web UI with native workers, on http://127.0.0.1:8089
+ui: $(VENV)/.installed-locust  ## Locust's web UI with native workers, at the address that it prints
 	$(BIN)/rig ui
 
 check: $(VENV)/.installed-test lint  ## Lint and the tests without a database or processes, under a minute; for every save

@@ -65,14 +65,22 @@ def mix(invocation: Invocation, users: int, seconds: int, workers: int) -> int:
 @takes_settings(*LOCUST_SETTINGS, json=False, null_seconds=1.0)
 @workers_option
 @count_option("--web-port", default=8089, most=65535, text="Serve the UI at this port.")
-def ui(invocation: Invocation, workers: int, web_port: int) -> int:
-    """Start locust's web UI with native workers, until Ctrl-C."""
+@click.option("--web-name", multiple=True, metavar="NAME", help="Serve the UI under this host name of a proxy, too.")
+def ui(invocation: Invocation, workers: int, web_port: int, web_name: tuple[str, ...]) -> int:
+    """Start locust's web UI with native workers, until Ctrl-C.
+
+    It prints the address with the token that opens the UI.
+    """
+    from rig.locust_bridge.keys import new_key
     from rig.locust_bridge.launch import LocustCommand, lead, options_of_session
     from rig.target.launch import require_free_port
 
     require_free_port(web_port)
     profile = invocation.load_profile()
     length = {"users": USERS, "seconds": SECONDS} | profile.scenarios.options_of_mix()
-    arguments = (*_load(profile, **length), *options_of_session(invocation.choice, invocation.settings))
-    click.echo(f"rig: http://127.0.0.1:{web_port} in a moment; the rig's own page is /rig; Ctrl-C ends it", err=True)
-    return lead(LocustCommand(arguments, workers, web_port, invocation.settings.allow_host))
+    names = [word for name in web_name for word in ("--rig-web-name", name)]
+    arguments = (*_load(profile, **length), *options_of_session(invocation.choice, invocation.settings), *names)
+    token = new_key()
+    address = f"http://127.0.0.1:{web_port}/?token={token}"
+    click.echo(f"rig: {address} in a moment; the rig's own page is /rig; Ctrl-C ends it", err=True)
+    return lead(LocustCommand(arguments, workers, web_port, invocation.settings.allow_host, token))

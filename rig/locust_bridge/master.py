@@ -29,6 +29,7 @@ from rig.errors import ExitCode, RigError, worst_exit
 from rig.evidence.locust_run import MasterAccount
 from rig.evidence.pack import Pack
 from rig.locust_bridge.clock import boot_id
+from rig.locust_bridge.keys import WEB_TOKEN, take_key
 from rig.locust_bridge.master_coordinator import CoordinatorClient, CoordinatorError
 from rig.locust_bridge.master_options import Options, SharedScenario, add_options, options_of
 from rig.locust_bridge.master_test import LocustTest
@@ -392,6 +393,7 @@ def _join(environment: Environment, mix: Sequence[UserClass], shared: SharedScen
     if isinstance(environment.runner, WorkerRunner):
         _log.error("rig: a worker of this locustfile is native: run `rig worker --master HOST` instead")
         sys.exit(ExitCode.USAGE)
+    web_token = take_key(WEB_TOKEN)
     if environment.reset_stats:
         _log.warning("rig: --reset-stats is left out: every request of a test counts")
         environment.reset_stats = False
@@ -408,6 +410,8 @@ def _join(environment: Environment, mix: Sequence[UserClass], shared: SharedScen
         _log.exception("a fault of the rig itself")
         sys.exit(ExitCode.INTERNAL)
     if environment.web_ui is not None:
+        from rig.locust_bridge.master_guard import guard
         from rig.locust_bridge.master_ui import add_tabs
 
         add_tabs(environment.web_ui, bridge)
+        guard(environment.web_ui, web_token, options.web_names)

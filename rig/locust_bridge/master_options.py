@@ -62,6 +62,7 @@ class Options:
     test: dict[str, Any]
     fixed: Scenario | None
     own_worker: bool
+    web_names: tuple[str, ...] = ()
 
     @property
     def session(self) -> dict[str, Any]:
@@ -102,6 +103,7 @@ def add_options(parser: Any, shared: SharedScenario | None) -> None:
             kind = str if TYPES[name] is Path else TYPES[name]
             how = {"default": default if default is None else kind(default), "type": kind, "help": option.help}
             add(f"--rig-{option.flag}", **(how | changes))
+    add("--rig-web-name", action="append", default=[], help="Serve the web UI under this host name of a proxy, too.")
     add("--rig-rate-per-user", type=float, default=0.0, help="Have each user send at this rate. Default: closed loop.")
     if shared is not None:
         name, count = shared.user_class, shared.requests
@@ -144,4 +146,5 @@ def options_of(environment: Environment, shared: SharedScenario | None) -> Optio
         test={"route": given.rig_route, "rate_per_user_s": given.rig_rate_per_user},
         fixed=fixed,
         own_worker=given.rig_own_worker,
+        web_names=tuple(given.rig_web_name),
     )

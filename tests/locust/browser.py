@@ -94,12 +94,12 @@ class Page:
 
 
 @contextlib.asynccontextmanager
-async def browser() -> AsyncIterator[Page]:
+async def browser(*flags: str) -> AsyncIterator[Page]:
     """A page of a fresh browser; both are gone afterwards."""
     assert CHROMIUM is not None
     with tempfile.TemporaryDirectory(prefix="rig-browser-", ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(  # noqa: ASYNC220  # nothing else runs on this loop
-            [CHROMIUM, *_FLAGS, f"--user-data-dir={profile}", "about:blank"],
+            [CHROMIUM, *_FLAGS, *flags, f"--user-data-dir={profile}", "about:blank"],
             env={**os.environ, "TMPDIR": profile},  # it leaves folders behind
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

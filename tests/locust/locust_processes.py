@@ -88,16 +88,24 @@ def processes(*commands: Sequence[str], logs: Path) -> Iterator[list[Process]]:
 
 
 class Ui:
-    """The web UI of a running ``rig ui``, by its addresses."""
+    """The web UI of a running ``rig ui``, by its addresses. ``address`` is the one that it printed, with the token."""
 
     def __init__(self, port: int, process: Process) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.process = process
+        process.wait_for("?token=")
+        _, _, said = process.said.partition("?token=")
+        self.token = said.split()[0]
+        self.address = f"{self.url}/?token={self.token}"
+
+    def _ask(self, path: str, form: bytes | None = None) -> bytes:
+        asked = urllib.request.Request(self.url + path, form, {"Authorization": f"Bearer {self.token}"})
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            return bytes(answer.read())
 
     def get(self, path: str) -> bytes:
         """The body of an answer."""
-        with urllib.request.urlopen(self.url + path, timeout=10) as answer:
-            return bytes(answer.read())
+        return self._ask(path)
 
     def state(self) -> Any:
         """What ``/rig/state`` says."""
@@ -105,9 +113,7 @@ class Ui:
 
     def post(self, path: str, **form: object) -> Any:
         """Send a form, as the page does; the answer."""
-        data = urllib.parse.urlencode(form).encode()
-        with urllib.request.urlopen(urllib.request.Request(self.url + path, data=data), timeout=60) as answer:
-            return json.loads(answer.read())
+        return json.loads(self._ask(path, urllib.parse.urlencode(form).encode()))
 
     def until(self, condition: Any, timeout_s: float = _END_S) -> Any:
         """Poll the state until a condition on it holds."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from tests.locust.browser import CHROMIUM, browser
 from tests.locust.locust_processes import web_ui
@@ -18,7 +21,7 @@ VERDICT = "['PASS', 'FAIL', 'INVALID'].find(v => v === document.getElementById('
 async def test_one_click_starts_a_storm_and_the_page_ends_with_a_verdict(tmp_path: Path) -> None:
     with web_ui(tmp_path) as ui:
         async with browser() as page:
-            await page.open(ui.url)
+            await page.open(ui.address)
             # Locust's page believes the last answer it gets: "ready", asked for as it loads, may come after "started".
             await page.answered("/stats/requests")
             await page.click("Start")
@@ -39,3 +42,59 @@ async def test_one_click_starts_a_storm_and_the_page_ends_with_a_verdict(tmp_pat
             size = await page.evaluate("fetch('/rig/pack').then(r => r.arrayBuffer()).then(b => b.byteLength)")
             assert size > 10_000
             (tmp_path / "page.png").write_bytes(await page.screenshot())
+
+
+ATTACKS = """(async () => {
+    const url = %r, tried = [];
+    const read = (path, options) => fetch(url + path, options).then(r => r.text()).then(t => tried.push(t), () => 0);
+    await read("/rig/state", {credentials: "include"});
+    await read("/logs", {credentials: "include", mode: "no-cors"});
+    const form = new URLSearchParams({user_count: 1, spawn_rate: 1});
+    await read("/swarm", {method: "POST", credentials: "include", body: form});
+    const frame = document.createElement("iframe");
+    frame.src = url + "/rig";
+    document.body.append(frame);
+    await new Promise(done => frame.onload = done);
+    try { tried.push(frame.contentDocument.body.innerText) } catch { }
+    return tried.filter(Boolean);
+})()"""
+
+
+async def _say_hello(_: web.Request) -> web.Response:
+    return web.Response(text="<body>a page</body>", content_type="text/html")
+
+
+async def _another_site() -> tuple[web.AppRunner, int]:
+    """A site of somebody else on another port of this machine: for cookies the same site, by origin another."""
+    app = web.Application()
+    app.router.add_get("/", _say_hello)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    return runner, int(runner.addresses[0][1])
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+async def test_a_page_of_another_origin_and_a_name_that_was_rebound_start_and_read_nothing(tmp_path: Path) -> None:
+    runner, port = await _another_site()
+    try:
+        with web_ui(tmp_path) as ui:
+            async with browser("--host-resolver-rules=MAP evil.example 127.0.0.1") as page:
+                await page.open(
+                    ui.address
+                )  # the browser has the cookie: whoever lures its user has all that he can have
+                await page.answered("/stats/requests")
+                await page.open(f"http://127.0.0.1:{port}/")
+                await page.until("document.body.innerText.includes('a page')")
+                assert await page.evaluate(ATTACKS % ui.url) == []
+                await page.open(ui.url.replace("127.0.0.1", "evil.example"))
+                await page.until("document.body.innerText.includes('Refused: this UI is not served under')")
+                await page.open(f"{ui.url}/rig")
+                await page.until("document.getElementById('status').textContent.includes('ready')")
+            with pytest.raises(urllib.error.HTTPError, match="403"):  # another user of this machine
+                urllib.request.urlopen(f"{ui.url}/rig/state")  # noqa: ASYNC210  # nothing else runs on this loop
+            assert ui.state()["status"] == "ready"
+            assert ui.state()["requests"] == 0
+    finally:
+        await runner.cleanup()
