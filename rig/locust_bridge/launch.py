@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from rig.errors import ExitCode, worst_exit
-from rig.locust_bridge.keys import WEB_TOKEN
+from rig.locust_bridge.keys import WEB_TOKEN, WORKER_KEY, new_key
 from rig.machine.child import end, free_port, python_module, start
 from rig.machine.extras import require
 from rig.machine.supervisor import Supervisor
@@ -76,7 +76,7 @@ def lead(command: LocustCommand) -> int:
     require("locust", "locust")
     port = free_port()
     with Supervisor() as supervisor:
-        environ = supervisor.environ()
+        environ = supervisor.environ() | {WORKER_KEY: new_key()}
         # Sessions of their own: Ctrl-C in a terminal is for this process, which ends the others in their turn.
         master = start(command.master_command(port), env=environ | {WEB_TOKEN: command.web_token})
         workers = [start(worker_command(port, command.allow_host), env=environ) for _ in range(command.workers)]

@@ -22,16 +22,17 @@ import gevent
 import locust
 from locust.env import Environment
 from locust.exception import StopTest
-from locust.runners import HEARTBEAT_LIVENESS, STATE_MISSING, STATE_SPAWNING, MasterRunner, WorkerRunner
+from locust.runners import HEARTBEAT_LIVENESS, STATE_MISSING, STATE_SPAWNING, MasterRunner
 from pydantic import TypeAdapter
 
 from rig.errors import ExitCode, RigError, worst_exit
 from rig.evidence.locust_run import MasterAccount
 from rig.evidence.pack import Pack
 from rig.locust_bridge.clock import boot_id
-from rig.locust_bridge.keys import WEB_TOKEN, take_key
+from rig.locust_bridge.keys import MasterKeys
 from rig.locust_bridge.master_coordinator import CoordinatorClient, CoordinatorError
-from rig.locust_bridge.master_options import Options, SharedScenario, add_options, options_of
+from rig.locust_bridge.master_options import Options, SharedScenario, add_options, options_of, started_as
+from rig.locust_bridge.master_server import require_key
 from rig.locust_bridge.master_test import LocustTest
 from rig.locust_bridge.master_users import classes_of
 from rig.locust_bridge.plan import LocustPlan, sendable_classes
@@ -53,7 +54,12 @@ class Bridge:
     """The rig in one locust process."""
 
     def __init__(
-        self, environment: Environment, options: Options, mix: Sequence[UserClass], shared: SharedScenario | None
+        self,
+        environment: Environment,
+        options: Options,
+        mix: Sequence[UserClass],
+        shared: SharedScenario | None,
+        keys: MasterKeys,
     ) -> None:
         assert isinstance(environment.runner, MasterRunner)
         self.environment = environment
@@ -67,7 +73,14 @@ class Bridge:
         self._judging: gevent.Greenlet | None = None
         self.results: list[dict[str, Any]] = []
         self.status = "ready"
-        opened = self.coordinator.ask("open", argv=sys.argv, fixed=options.fixed is not None, **options.session)
+        opened = self.coordinator.ask(
+            "open",
+            argv=sys.argv,
+            fixed=options.fixed is not None,
+            key="" if keys.worker_given or options.own_worker else keys.worker,
+            port=self.runner.server.port,
+            **options.session,
+        )
         environment.host = opened["url"]
         self._leave_out(opened["sends"])
         self.certificate: dict[str, Any] = opened["certificate"]
@@ -78,7 +91,7 @@ class Bridge:
                 ExitCode.BELOW_FLOOR,
             )
         if options.own_worker:
-            self._start_worker()
+            self._start_worker(keys.worker)
         self._listen()
 
     def _leave_out(self, sends: Mapping[str, Sequence[str]]) -> None:
@@ -98,9 +111,9 @@ class Bridge:
         _log.warning("rig: the profile leaves out %s: route %r has no such bodies", ", ".join(gone), route)
         self.environment.user_classes = [each for each in self.environment.user_classes if each.__name__ not in gone]
 
-    def _start_worker(self) -> None:
+    def _start_worker(self, key: str) -> None:
         """Have a native worker started on this machine, and wait until it is there."""
-        self.coordinator.ask("start_worker", port=self.runner.master_bind_port)
+        self.coordinator.ask("start_worker", port=self.runner.master_bind_port, key=key)
         deadline = time.monotonic() + _WORKER_START_S
         while not self.runner.clients.ready:
             if time.monotonic() > deadline:
@@ -380,20 +393,21 @@ def install(
 
     Locust finds user classes among the names of the locustfile: it must take them over.
     """
+    if started_as() == "worker":
+        _log.error("rig: a worker of this locustfile is native: run `rig worker --master HOST` instead")
+        sys.exit(ExitCode.USAGE)
+    keys = MasterKeys.take()
+    require_key(keys.worker)
     events.init_command_line_parser.add_listener(lambda parser, **_: add_options(parser, shared))
-    events.init.add_listener(lambda environment, **_: _join(environment, mix, shared))
+    events.init.add_listener(lambda environment, **_: _join(environment, mix, shared, keys))
     return classes_of(mix, shared.user_class if shared is not None else "")
 
 
-def _join(environment: Environment, mix: Sequence[UserClass], shared: SharedScenario | None) -> None:
+def _join(environment: Environment, mix: Sequence[UserClass], shared: SharedScenario | None, keys: MasterKeys) -> None:
     """Become part of a locust process, or end it with the reason why not."""
     if not locust.__version__.startswith(f"{PROTOCOL}."):
         _log.error("rig: this is locust %s; the rig speaks the protocol of %s", locust.__version__, PROTOCOL)
         sys.exit(ExitCode.CONFIG)
-    if isinstance(environment.runner, WorkerRunner):
-        _log.error("rig: a worker of this locustfile is native: run `rig worker --master HOST` instead")
-        sys.exit(ExitCode.USAGE)
-    web_token = take_key(WEB_TOKEN)
     if environment.reset_stats:
         _log.warning("rig: --reset-stats is left out: every request of a test counts")
         environment.reset_stats = False
@@ -402,7 +416,7 @@ def _join(environment: Environment, mix: Sequence[UserClass], shared: SharedScen
         if shared is not None and options.fixed is None:
             chosen = [each for each in environment.user_classes if each.__name__ != shared.user_class]
             environment.user_classes = chosen
-        bridge = Bridge(environment, options, mix, shared)
+        bridge = Bridge(environment, options, mix, shared, keys)
     except (RigError, CoordinatorError) as error:
         _log.error("rig: %s", error)
         sys.exit(error.exit_code)
@@ -414,4 +428,4 @@ def _join(environment: Environment, mix: Sequence[UserClass], shared: SharedScen
         from rig.locust_bridge.master_ui import add_tabs
 
         add_tabs(environment.web_ui, bridge)
-        guard(environment.web_ui, web_token, options.web_names)
+        guard(environment.web_ui, keys.web_token, options.web_names)

@@ -79,7 +79,7 @@ def add_options(parser: Any, shared: SharedScenario | None) -> None:
 
     Locust alone becomes a master with a native worker of its own.
     """
-    own_worker = is_alone()
+    own_worker = not started_as()
     parser.set_defaults(web_host=LOOPBACK, master_bind_host=LOOPBACK, rig_own_worker=own_worker)
     if own_worker:
         parser.set_defaults(master=True, master_bind_port=free_port())
@@ -116,14 +116,14 @@ def add_options(parser: Any, shared: SharedScenario | None) -> None:
         )
 
 
-def is_alone() -> bool:
-    """Whether locust was started as neither a master nor a worker: by command line, environment and configuration."""
+def started_as() -> str:
+    """``master``, ``worker``, or empty where locust is alone: by command line, environment and configuration."""
     parser = get_empty_argument_parser(add_help=False)
     for mode in ("master", "worker"):
         parser.add_argument(f"--{mode}", action="store_true", env_var=f"LOCUST_MODE_{mode.upper()}")
     parser.add_argument("--processes", env_var="LOCUST_PROCESSES")
     given, _ = parser.parse_known_args()
-    return not (given.master or given.worker or given.processes)
+    return "worker" if given.worker else "master" if given.master or given.processes else ""
 
 
 def options_of(environment: Environment, shared: SharedScenario | None) -> Options:

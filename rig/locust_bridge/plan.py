@@ -1,7 +1,7 @@
 """What every worker of one test must know: the run, the target, the tenants' credentials, its own number.
 
-The coordinator makes it, the master hands it to each worker with that worker's number, over locust's own
-line, which is not encrypted: beyond one machine that line belongs into a network that is trusted.
+The coordinator makes it, the master hands it to each worker with that worker's number, over a line that is
+encrypted and open only to workers that know the master's key (``keys``).
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ import zmq
 import zmq.asyncio
 
 from rig.errors import Unavailable, UsageError
+from rig.locust_bridge.keys import line_key
 
 PROTOCOL = "2.47"
 """Major and minor version of locust whose protocol this is."""
@@ -58,13 +59,22 @@ def parse_address(text: str) -> tuple[str, int]:
 
 
 class MasterLink:
-    """The worker's end of the line to a master. Belongs to the running event loop."""
+    """The worker's end of the line to a master. Belongs to the running event loop.
 
-    def __init__(self, host: str, port: int) -> None:
+    ``key`` is the one that the master has for its workers. Without it the line is locust's own, open to everybody.
+    """
+
+    def __init__(self, host: str, port: int, key: str = "") -> None:
+        self._key = line_key(key) if key else b""
         self.node = f"{socket.gethostname()}_rig_{os.getpid()}_{uuid.uuid4().hex}"
         self.address = f"tcp://{host}:{port}"
         self._context = zmq.asyncio.Context()
         self._socket = self._connect()
+
+    @property
+    def has_key(self) -> bool:
+        """Whether the line is encrypted, and the master at its end the one with the key."""
+        return bool(self._key)
 
     async def send(self, kind: str, data: Any = None) -> None:
         """Hand one message over; waits while the line is full."""
@@ -96,6 +106,9 @@ class MasterLink:
         opened.setsockopt(zmq.TCP_KEEPALIVE, 1)
         opened.setsockopt(zmq.IPV6, 1)
         opened.setsockopt(zmq.LINGER, _LINGER_MS)  # for good: a context that is dropped waits for its sockets
+        if self.has_key:
+            opened.curve_publickey, opened.curve_secretkey = zmq.curve_keypair()
+            opened.curve_serverkey = zmq.curve_public(self._key)
         try:
             opened.connect(self.address)
         except zmq.ZMQError as error:

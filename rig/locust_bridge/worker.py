@@ -15,7 +15,7 @@ import socket
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,7 +132,10 @@ class Worker:
                 return
             except TimeoutError:
                 _log.info("no locust master answers at %s yet", self._link.address)
-        raise Unavailable(f"no locust master answers at {self._link.address} within {GREETINGS * GREETING_S:g} s")
+        raise Unavailable(
+            f"no locust master answers at {self._link.address} within {GREETINGS * GREETING_S:g} s"
+            + (", or it has another key (--key)" if self._link.has_key else "")
+        )
 
     async def _listen(self) -> None:
         """Do nothing that takes time: whoever finishes a test must still hear that its master is there."""
@@ -192,6 +195,8 @@ class Worker:
         return True
 
     async def _take_plan(self, data: Any) -> None:
+        if not self._link.has_key:
+            raise UsageError("a master that has no key sent a plan: nothing is done for a stranger; give --key FILE")
         plan = LocustPlan.from_wire(data)
         if not plan.locust.startswith(f"{PROTOCOL}."):
             raise UsageError(
@@ -336,21 +341,34 @@ class Worker:
             await self._link.send(REPORT, _ACCOUNT.dump_python(account, mode="json"))
 
 
-def serve(address: tuple[str, int], *, allow_host: str | None = None, alone: Alone | None = None) -> None:
+def serve(
+    address: tuple[str, int], find_key: Callable[[], str], *, allow_host: str | None = None, alone: Alone | None = None
+) -> None:
     """Run one worker to its end, in this process; RigError as ``Worker.run`` raises it.
 
-    The supervisor removes the rows of a worker that was killed.
+    ``find_key`` is asked until the master has written its key. The supervisor removes the rows of a worker that was
+    killed.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     folder = Path(tempfile.gettempdir()).absolute() / f"rig-worker-{uuid.uuid4().hex}"
+    key = find_key() if alone else _wait_for_key(find_key)
     with Supervisor() as supervisor:
         supervisor.remove_at_end(folder)  # known to the reaper before it is there: no moment leaves it behind
         folder.mkdir(mode=0o700)
-        uvloop.run(_serve(address, folder, allow_host, alone))
+        uvloop.run(_serve(address, key, folder, allow_host, alone))
 
 
-async def _serve(address: tuple[str, int], folder: Path, allow_host: str | None, alone: Alone | None) -> None:
-    link = MasterLink(*address)
+def _wait_for_key(find_key: Callable[[], str]) -> str:
+    for _ in range(GREETINGS):
+        if key := find_key():
+            return key
+        _log.info("no locust master has written a key for its workers yet")
+        time.sleep(GREETING_S)
+    raise Unavailable(f"no key of a locust master was found within {GREETINGS * GREETING_S:g} s: give --key FILE")
+
+
+async def _serve(address: tuple[str, int], key: str, folder: Path, allow_host: str | None, alone: Alone | None) -> None:
+    link = MasterLink(*address, key)
     try:
         await Worker(link, folder, allow_host=allow_host, alone=alone).run()
     finally:

@@ -17,7 +17,7 @@ from locust.util.load_locustfile import is_user_class
 from rig.errors import ExitCode, UsageError
 from rig.locust_bridge import master, master_options
 from rig.locust_bridge.master_coordinator import CoordinatorError
-from rig.locust_bridge.master_options import SharedScenario, is_alone, options_of
+from rig.locust_bridge.master_options import SharedScenario, options_of, started_as
 from rig.locust_bridge.master_users import classes_of
 from scenarios.mix import MIX, PERF_GATE
 from scenarios.s8 import LIMIT_S, REQUESTS, perf_gate
@@ -70,7 +70,7 @@ def test_locust_without_a_mode_is_a_master_with_a_worker_of_its_own(
     monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], alone: bool
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["locust", *words])
-    assert is_alone() is alone
+    assert (not started_as()) is alone
     options = the_options().parsed_options
     assert options.rig_own_worker is alone
     assert getattr(options, "master", False) is alone
@@ -79,7 +79,7 @@ def test_locust_without_a_mode_is_a_master_with_a_worker_of_its_own(
 def test_a_mode_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["locust"])
     monkeypatch.setenv("LOCUST_MODE_MASTER", "true")
-    assert not is_alone()
+    assert started_as()
 
 
 def test_a_shared_scenario_takes_part_when_it_is_named_or_given_a_count() -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -18,7 +21,7 @@ from rig.errors import ExitCode
 from rig.machine.child import free_port
 from rig.machine.supervisor import leftovers
 from rig.profile import bundled_profile
-from tests.cli.commands import only_pack, rig
+from tests.cli.commands import command, only_pack, rig
 from tests.locust.locust_processes import QUICK, Process, locust, processes, web_ui, worker
 
 
@@ -41,6 +44,48 @@ def test_locust_alone_finds_a_defect(tmp_path: Path) -> None:
     assert len(_ended(pack)) == gates["locust.totals"]["figures"]["locust_requests"] > 0
     assert rig("check", str(pack)).code == ExitCode.FAIL
     assert not leftovers()
+
+
+STRANGER = """
+import sys, msgpack, zmq
+worker = zmq.Context().socket(zmq.DEALER)
+worker.setsockopt(zmq.IDENTITY, b"stranger_rig_1_a")
+worker.connect(f"tcp://127.0.0.1:{sys.argv[1]}")
+print("asks", flush=True)
+while True:
+    worker.send(msgpack.packb(("client_ready", "2.47.0", "stranger_rig_1_a")))
+    if worker.poll(200):
+        print("was told", worker.recv(), flush=True)
+"""
+
+
+def _port_of_master(verb: Process) -> str:
+    """As any user of the machine sees it in the list of processes."""
+    for child in psutil.Process(verb.popen.pid).children():
+        words = child.cmdline()
+        if "--master-bind-port" in words:
+            return words[words.index("--master-bind-port") + 1]
+    raise AssertionError(verb.said)
+
+
+def test_a_worker_of_another_user_gets_nothing_and_is_not_waited_for(tmp_path: Path) -> None:
+    words = ("mix", "--users", "4", "--seconds", "5", "--null-seconds", "0.1", "--last-look", "0")
+    with processes(command(*words, "--out", str(tmp_path / "results")), logs=tmp_path) as (verb,):
+        verb.wait_for("preparing the database")
+        stranger = subprocess.Popen(
+            [sys.executable, "-c", STRANGER, _port_of_master(verb)],
+            user=65534 if os.geteuid() == 0 else None,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert verb.end() == ExitCode.PASS, verb.said
+        finally:
+            stranger.kill()
+            said, _ = stranger.communicate()
+    assert said == "asks\n"
+    assert "stranger" not in verb.said
+    assert _gates(only_pack(tmp_path / "results"))["locust.reports"]["verdict"] == "PASS"
 
 
 def test_the_mix_of_ones_own_in_the_guide_is_sent_and_judged(tmp_path: Path) -> None:

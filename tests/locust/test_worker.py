@@ -25,6 +25,7 @@ from rig.evidence.scenario_runs import RESULT
 from rig.locust_bridge import ramping_users as users_module
 from rig.locust_bridge import worker as worker_module
 from rig.locust_bridge.clock import boot_id
+from rig.locust_bridge.keys import WORKER_KEY, line_key
 from rig.locust_bridge.plan import LocustPlan
 from rig.locust_bridge.wire import (
     CLOCK,
@@ -47,10 +48,12 @@ WITHIN_S = 20.0
 class Master:
     """The master's end of the line."""
 
-    def __init__(self) -> None:
+    def __init__(self, key: str) -> None:
         self._context = zmq_asyncio.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.LINGER, 0)
+        if key:
+            self._socket.curve_server, self._socket.curve_secretkey = True, line_key(key)
         self.port = self._socket.bind_to_random_port("tcp://127.0.0.1")
         self.worker = b""
         self.seen: list[tuple[str, Any]] = []
@@ -95,10 +98,10 @@ class Master:
 
 
 @contextlib.asynccontextmanager
-async def greeted(**options: Any) -> AsyncIterator[tuple[Master, asyncio.Task[None]]]:
+async def greeted(key: str = "a key", **options: Any) -> AsyncIterator[tuple[Master, asyncio.Task[None]]]:
     """A master and a worker that know each other."""
-    master = Master()
-    link = MasterLink("127.0.0.1", master.port)
+    master = Master(key)
+    link = MasterLink("127.0.0.1", master.port, key)
     folder = tempfile.TemporaryDirectory(prefix="rig-test-worker-")
     task = asyncio.ensure_future(Worker(link, Path(folder.name), **options).run())
     try:
@@ -379,6 +382,13 @@ async def test_a_worker_that_waits_for_a_hanging_target_hears_its_master(monkeyp
         await asyncio.wait_for(task, WITHIN_S)
 
 
+async def test_a_plan_of_a_master_without_a_key_is_not_carried_out() -> None:
+    async with greeted(key="") as (master, task):
+        await master.say(PLAN, planned("http://127.0.0.1:1"))
+        with pytest.raises(UsageError, match="a master that has no key sent a plan"):
+            await asyncio.wait_for(task, WITHIN_S)
+
+
 async def test_nobody_there_is_said_within_its_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(worker_module, "GREETING_S", 0.05)
     monkeypatch.setattr(worker_module, "GREETINGS", 2)
@@ -424,7 +434,9 @@ async def test_users_that_leave_while_they_connect_are_nobodys_failure() -> None
 def test_a_killed_worker_leaves_no_rows_behind(tmp_path: Path) -> None:
     folder = tmp_path / "tmp"
     folder.mkdir()
-    with processes(["env", f"TMPDIR={folder}", *worker(free_port())], logs=tmp_path) as (killed,):
+    with processes(["env", f"TMPDIR={folder}", f"{WORKER_KEY}=a key", *worker(free_port())], logs=tmp_path) as (
+        killed,
+    ):
         _until(lambda: any(folder.glob("rig-worker-*")))
         killed.popen.kill()
         killed.popen.wait()
