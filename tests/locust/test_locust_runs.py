@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -47,7 +46,10 @@ def test_locust_alone_finds_a_defect(tmp_path: Path) -> None:
 
 
 STRANGER = """
-import sys, msgpack, zmq
+import os, sys, msgpack, zmq
+if os.geteuid() == 0:
+    os.setgid(65534)
+    os.setuid(65534)
 worker = zmq.Context().socket(zmq.DEALER)
 worker.setsockopt(zmq.IDENTITY, b"stranger_rig_1_a")
 worker.connect(f"tcp://127.0.0.1:{sys.argv[1]}")
@@ -74,7 +76,6 @@ def test_a_worker_of_another_user_gets_nothing_and_is_not_waited_for(tmp_path: P
         verb.wait_for("preparing the database")
         stranger = subprocess.Popen(
             [sys.executable, "-c", STRANGER, _port_of_master(verb)],
-            user=65534 if os.geteuid() == 0 else None,
             stdout=subprocess.PIPE,
             text=True,
         )
