@@ -12,6 +12,7 @@ import click
 from rig.cli.options import decorate_with
 from rig.errors import ExitCode, RigError, UsageError
 from rig.init.questions import QUESTIONS, Answers, Back, Question, ask_all
+from rig.machine.files import open_file
 
 if TYPE_CHECKING:
     from rig.init.lookups import Lookups
@@ -91,7 +92,7 @@ def _read_pasted_request(file: str | None) -> Pasted:
     if file is None:
         return Pasted()
     try:
-        with click.open_file(file, "rb") as source:
+        with click.open_file("-", "rb") if file == "-" else open_file(Path(file)) as source:
             data = source.read(_PASTE_BYTES_MAX)
         text = data.decode()
     except OSError as error:

@@ -42,7 +42,7 @@ from rig.evidence.key_storm import CALL_COLUMNS, KeyStorm, KeyStormSummary, no_c
 from rig.evidence.latency_calibration import LATENCY_COLUMNS
 from rig.evidence.locust_run import LocustRun, MasterAccount, WorkerAccount
 from rig.evidence.manifest import Manifest
-from rig.evidence.parquet import read_frame
+from rig.evidence.parquet import read_frame, require_bounded
 from rig.evidence.pool_metrics import POOL_COLUMNS
 from rig.evidence.sample_files import read_samples
 from rig.evidence.schema import READABLE, translate, translate_header
@@ -73,6 +73,7 @@ CHAOS = "chaos.json"
 
 _DISCREPANCY_COLUMNS = ("kind", "scenario_run", "scenario", "tenant", "key", "detail")
 _TEMPORARY = ".being-written"
+_DOCUMENT_BYTES_MOST = 1 << 28
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 
 
@@ -306,8 +307,8 @@ class Pack:
 
     def load(self) -> Case:
         """The evidence as the checkers read it. EvidenceError names a damaged file."""
-        for _ in walk(self.path):  # refuses a pipe or a link before anything opens it
-            pass
+        # The walk refuses a pipe or a link before anything opens it.
+        require_bounded([path for _, path in walk(self.path) if path.suffix == ".parquet"])
         manifest, nothing = self.manifest(), Case()
         return Case(
             verb=manifest.verb,
@@ -380,6 +381,8 @@ class Pack:
     def _read(self, name: str, kind: type[T]) -> T:
         path = self.path / name
         try:
+            if path.stat().st_size > _DOCUMENT_BYTES_MOST:
+                raise EvidenceError(f"{path} cannot be read: it is larger than {_DOCUMENT_BYTES_MOST >> 20} MiB")
             document = translate(name, TypeAdapter(Any).validate_json(path.read_bytes()))
             return TypeAdapter(kind).validate_python(document)
         except OSError as error:

@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import quote_plus, urlsplit
 
 from rig.errors import UsageError
+from rig.machine.files import open_file
 
 _FILE_BYTES_MAX = 1 << 20
 _METHODS = ("POST", "PUT", "PATCH")
@@ -230,7 +231,7 @@ def _read(file: str, folder: Path) -> bytes:
     if file == "-":
         raise UsageError("--from-curl: the body comes from standard input (@-); write it into a file and name that")
     try:
-        with (folder / file).open("rb") as source:
+        with open_file(folder / file) as source:
             return source.read(_FILE_BYTES_MAX)
     except (OSError, ValueError) as error:
         raise UsageError(f"--from-curl: the file @{file} of the command cannot be read: {error}") from None

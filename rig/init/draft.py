@@ -16,6 +16,7 @@ from rig.init.pasted import Pasted
 from rig.init.places import quoted
 from rig.init.questions import Answers, Question, ask_all
 from rig.init.sample_event import EVENT_BYTES_MAX, SampleEvent, event_of_preset, id_prefix, read_event
+from rig.machine.files import open_file
 from rig.profile import Profile, parse_profile
 from rig.profile.edit import basic_text, key_text, literal_text
 from rig.profile.placeholders import names_in
@@ -169,7 +170,7 @@ def _variable(tenant: str) -> str:
 
 def _read(file: str) -> SampleEvent:
     try:
-        with Path(file).open("rb") as source:
+        with open_file(Path(file)) as source:
             data = source.read(EVENT_BYTES_MAX + 1)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error

@@ -11,11 +11,15 @@ from typing import Any
 from pydantic import ValidationError
 
 from rig.errors import ConfigError
+from rig.machine.files import open_file
 from rig.profile.whole import Profile
 
 _PROBLEMS_NAMED = 10
 _KEY_SHOWN = 80
 _LARGEST_BYTES = 1 << 20
+_PART = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+"""
+_TOO_DEEP = re.compile(rf"(?:^|[\[{{,])[ \t]*+(?:{_PART}){{32}}", re.MULTILINE)
+"""A key of so many parts that the reader of TOML, whose time grows with their square, would not come to its end."""
 _STORMS_ONLY = {"version", "name", "storms"}
 _NO_WEBHOOK: Mapping[str, Any] = {
     "version": 1,
@@ -38,8 +42,8 @@ def load_profile(path: Path, *, storms_suffice: bool = False) -> Profile:
     ``storms_suffice``: it may have nothing but ``[storms]``.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(_LARGEST_BYTES + 1)  # a device or a pipe may never end
+        with open_file(path) as file:
+            data = file.read(_LARGEST_BYTES + 1)
     except FileNotFoundError:
         raise ConfigError(f"profile {path} does not exist; give --profile the path of a TOML file") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
@@ -56,7 +60,7 @@ def load_profile(path: Path, *, storms_suffice: bool = False) -> Profile:
 def parse_profile(text: str, path: Path, *, storms_suffice: bool = False) -> Profile:
     """Validate the text of a profile; ``path`` is what errors call it."""
     try:
-        raw = tomllib.loads(text)
+        raw = read_toml(text)
     except ValueError as error:  # TOMLDecodeError, or a number of thousands of digits
         raise ConfigError(f"profile {path} is not valid TOML: {error}") from None
     except RecursionError:
@@ -64,6 +68,13 @@ def parse_profile(text: str, path: Path, *, storms_suffice: bool = False) -> Pro
     if storms_suffice and "storms" in raw and raw.keys() <= _STORMS_ONLY:
         raw = {**_NO_WEBHOOK, **raw}
     return _validate(raw, path)
+
+
+def read_toml(text: str) -> dict[str, Any]:
+    """The document; ValueError where it is none, RecursionError where it is nested too deeply to be read."""
+    if _TOO_DEEP.search(text):
+        raise RecursionError
+    return tomllib.loads(text)
 
 
 def profile_of_storms(storms: Mapping[str, Any], path: Path) -> Profile:

@@ -11,7 +11,6 @@ import json
 import re
 import subprocess
 import sys
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +19,10 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError
 
 from rig.errors import ConfigError
+from rig.machine.files import open_file
 from rig.profile import Profile
 from rig.profile.fields import Section, Text
-from rig.profile.load import profile_of_storms
+from rig.profile.load import profile_of_storms, read_toml
 from rig.storms.last_words import error_line, last_lines_of
 
 _FOLDER = ".environments"
@@ -73,8 +73,9 @@ class OpenSubject:
 def read_list(path: Path) -> SubjectList:
     """Read and validate a list; ConfigError names file and key."""
     try:
-        return SubjectList.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+        with open_file(path) as file:
+            return SubjectList.model_validate(read_toml(file.read().decode()))
+    except (OSError, ValueError, RecursionError) as error:
         if not isinstance(error, ValidationError):
             raise ConfigError(f"scoreboard {path} cannot be read: {error}") from None
         wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:5])

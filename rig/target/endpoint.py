@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from rig.errors import ConfigError
+from rig.machine.files import open_file
 from rig.profile import Target
 from rig.requests.sender import Address
 
@@ -40,11 +41,14 @@ class TlsFiles:
         context = ssl.create_default_context()
         if self.ca_file is not None:
             try:
+                open_file(self.ca_file).close()
                 context.load_verify_locations(self.ca_file)
             except OSError as error:
                 raise ConfigError(f"target.ca_file {self.ca_file} cannot be read: {error}") from None
         if self.client_cert is not None:
             try:
+                for file in (self.client_cert, self.client_key or self.client_cert):
+                    open_file(file).close()
                 context.load_cert_chain(self.client_cert, self.client_key, password="")  # else OpenSSL asks for one
             except (OSError, ValueError) as error:
                 named = " and ".join(str(file) for file in (self.client_cert, self.client_key) if file is not None)

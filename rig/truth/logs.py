@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rig.evidence.truth import CanaryHit
+from rig.machine.files import open_file
 from rig.truth.canaries import Findings
 from rig.truth.expected import RequestIndex
 from rig.truth.spellings import Anchors, tokens_in
@@ -21,7 +22,7 @@ _CARRIED_BYTES = 512
 
 def search_log(path: Path, index: RequestIndex, findings: Findings) -> None:
     """Search one log file, line by line; OSError where it cannot be read."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         for number, token, spelling in tokens_by_line(file.read):
             request = index.by_canary(token)
             if request is not None:

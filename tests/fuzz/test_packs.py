@@ -13,7 +13,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +24,7 @@ from hypothesis import strategies as st
 from rig.cli import main
 from rig.errors import EvidenceError, ExitCode
 from rig.evidence.hashes import SUMS
+from rig.evidence.pack import Pack
 from rig.verbs.check import recheck
 from tests.fuzz.effort import few, many
 from tests.fuzz.hostile import TEXTS, spoiled, values
@@ -200,6 +204,24 @@ def test_a_pipe_does_not_hang(sealed: Path, folder: Path, name: str) -> None:
     (path / name).unlink()
     os.mkfifo(path / name)
     assert outcome(path) is ExitCode.INVALID
+
+
+def test_a_table_that_unpacks_to_more_than_any_run_writes_is_not_read(sealed: Path, folder: Path) -> None:
+    path = laid(sealed, folder)
+    name = parquet_files(sealed)[0]
+    endless = pa.table({"seq": np.zeros(20_000_001, np.int8)})  # some kilobytes
+    pq.write_table(endless, path / name, compression="zstd")
+    hashed_again(path)
+    with pytest.raises(EvidenceError, match=rf"{name} cannot be read: it unpacks to 20,\d+,\d+ rows or more"):
+        recheck(path)
+
+
+def test_a_document_larger_than_any_run_writes_is_not_read(sealed: Path, folder: Path) -> None:
+    path = laid(sealed, folder)
+    with (path / "verdicts.json").open("r+b") as file:
+        file.truncate(1 << 29)
+    with pytest.raises(EvidenceError, match=r"verdicts\.json cannot be read: it is larger than 256 MiB"):
+        Pack.open(path).judgement()
 
 
 LINES = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -16,6 +17,7 @@ from rig.cli import main
 from rig.errors import ConfigError, ExitCode
 from rig.model import Pace, RequestClass, RunKey, Scenario, Share
 from rig.profile import Profile, bundled_profile, load_profile
+from rig.profile.load import read_toml
 from rig.requests.sender import Address, Credentials
 from rig.requests.targeter import Targeter
 from tests.fuzz.effort import few, many
@@ -127,6 +129,9 @@ HOPELESS = {
     "two versions": b"version = 1\n" + BYTES,
     "two tables": BYTES + b"\n[headers]\n",
     "nested": b"x = " + b"[" * 100_000,
+    "a key of many parts": b"a." * 60_000 + b"b = 1\n" + BYTES,
+    "a table of many parts": b'[ "a" .' + b"'b'. c." * 30_000 + b"b]\n" + BYTES,
+    "an inner key of many parts": b"x = {y = 1, " + b"a." * 60_000 + b"b = 1}\n" + BYTES,
     "a number of digits": b"x = " + b"9" * 10_000 + b"\n" + BYTES,
     "huge": b"#" * (3 << 20),
     "huge text": b'x = "' + b"A" * 500_000 + b'"\n' + BYTES,
@@ -155,6 +160,18 @@ def test_the_command_line_says_it_and_ends_in_78(name: str, tmp_path: Path, caps
 def test_no_profile_at_all(path: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ladder", "--profile", path]) == ExitCode.CONFIG
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_pipe_is_no_profile(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(ConfigError, match=f"profile {pipe} cannot be read: it is a pipe, and a file is needed"):
+        load_profile(pipe)
+
+
+def test_a_text_with_many_dots_is_no_key() -> None:
+    body = f'body = \'{{"at": "{"1." * 500}", "id": "<event>", "x": [{"1.5, " * 50}1]}}\'\n'
+    assert read_toml(body)
 
 
 def test_a_path_that_is_none() -> None:

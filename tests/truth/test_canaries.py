@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -209,15 +210,17 @@ def test_logs(personal: World, tmp_path: Path) -> None:
     plain.write_bytes(b"started\n\xff\xfe odd " + word.encode() + b"\n" + endless + digits.encode() + b"y\nend\n")
     wide = tmp_path / "wide.log"
     wide.write_text(f"one\ntwo\nfailing row ({address})\n", encoding="utf-16")
-    missing = tmp_path / "missing.log"
-    report = personal.read(log_files=[plain, wide, missing])
+    missing, pipe = tmp_path / "missing.log", tmp_path / "pipe.log"
+    os.mkfifo(pipe)
+    report = personal.read(log_files=[plain, wide, missing, pipe, Path("/dev/zero")])
     assert report.canary_hits == (
         CanaryHit(f"{plain}:2", True, f"value {word}", REQUEST),
         *(CanaryHit(f"{plain}:3", True, f"value {token}", REQUEST) for token in (address, word, digits)),
         CanaryHit(f"{wide}:3", True, f"value {address}", REQUEST),
     )
     assert report.log_files_scanned == (str(plain), str(wide))
-    assert any("missing.log" in note for note in report.notes)
+    for name, why in (("missing.log", "No such file"), ("pipe.log", "it is a pipe"), ("/dev/zero", "it is a device")):
+        assert any(f"{name} could not be searched" in note and why in note for note in report.notes)
 
 
 def test_no_row_reaches_the_report(personal: World) -> None:
