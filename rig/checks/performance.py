@@ -1,8 +1,9 @@
 """``S8.time`` and ``sustained.*``: how fast, held against a limit.
 
 A limit that was kept, with all requests accounted for, passes whatever the client was like: a slow client cannot make a
-service look fast. A missed limit is the target's fault only where the client was not at its own limit and no other
-process had taken the machine.
+service look fast. A missed limit is the target's fault only where the client was not at its own limit and strangers do
+not explain it. One rule holds for all gates: where strangers held a share s of the machine while the figure arose, the
+figure without them would be (1 − 2 s) of it. Only where that is within the limit, the gate is INVALID.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from numpy.typing import NDArray
 from rig.checks.gates import GateKind, Kind, emits
 from rig.checks.instrument import client_limits, weakness
 from rig.checks.latency_calibration import coverage_gaps, schedule_limits, too_close
-from rig.diagnose.machine import weigh_machine
-from rig.diagnose.measured import measure
+from rig.diagnose.numbers import BUSY, FOREIGN
+from rig.diagnose.strangers import Span, Strangers, find_strangers, merge_spans
+from rig.errors import ErrorKind
 from rig.evidence.case import NO_REPORT, Case, describe_missing_reports
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.history import was_skipped
@@ -74,7 +76,7 @@ def _time_gate(case: Case, scenario: str) -> Gate:
     unfinished = [_why_no_time(case, run) for run in runs]
     middle_s = median(inf if why else run.elapsed_s for why, run in zip(unfinished, runs, strict=True))
     # A trial without a time counts as one that never ends, so two good trials of three still make the median.
-    in_words = f"{middle_s:.2f} s" if middle_s < inf else max(unfinished)
+    in_words = f"{middle_s:.2f} s" if middle_s < inf else next(why for why in unfinished if why)
     figures: dict[str, object] = {
         "median_s": round(middle_s, 2) if middle_s < inf else in_words,
         "limit_s": limit_s,
@@ -84,18 +86,45 @@ def _time_gate(case: Case, scenario: str) -> Gate:
         "client_cpu_us_per_request": round(median(run.cpu_us_per_request for run in runs), 1),
         "client_all_in_us_per_request": round(median(run.all_in_us_per_request for run in runs), 1),
     }
-    return _bound_gate(case, TIME.of(scenario), rule, figures, runs, ok=middle_s < limit_s, reason=in_words)
+    seen = [find_strangers(case.samples, [Span(*run.span_ns)]) for run in runs]
+    alone_s = median(_time_alone_s(case, run, strangers) for run, strangers in zip(runs, seen, strict=True))
+    worst = max((strangers for strangers in seen if strangers), key=lambda strangers: strangers.share, default=None)
+    return _bound_gate(
+        case,
+        TIME.of(scenario),
+        rule,
+        figures,
+        runs,
+        ok=middle_s < limit_s,
+        reason=in_words,
+        strangers=worst,
+        excused=alone_s < limit_s,
+    )
 
 
 def _why_no_time(case: Case, run: ScenarioRun) -> str:
-    """Why a trial has no time from first request to last answer; empty where it has one."""
+    """Why a trial has no time from first request to last answer, with the time that it took at least; "" if it has."""
     rows = case.rows_of(run)
     unanswered = run.scenario.count - int((rows["status"] > 0).sum())
     if was_skipped(rows).any():
         return f"more than {run.scenario.deadline_s:g} s"
-    if unanswered:
-        return f"{unanswered} requests without an answer"
+    if unanswered and run.elapsed_s > 0:
+        return f"≥ {run.elapsed_s:.2f} s, {unanswered} requests without an answer"
     return "" if run.elapsed_s > 0 else NO_REPORT
+
+
+def _time_alone_s(case: Case, run: ScenarioRun, strangers: Strangers | None) -> float:
+    """How long a trial would have taken at least without strangers. No stranger explains a lost connection."""
+    rows = case.rows_of(run)
+    if was_skipped(rows).any():
+        return _alone(max(run.elapsed_s, run.scenario.deadline_s), strangers)
+    lost = (rows["status"] == 0) & (rows["error_kind"] != ErrorKind.TIMEOUT.name.lower())
+    return inf if lost.any() or len(rows) < run.scenario.count else _alone(run.elapsed_s, strangers)
+
+
+def _alone(figure: float, strangers: Strangers | None) -> float:
+    """What a figure would have been without the strangers that were there while it arose."""
+    return figure * max(0.0, 1 - 2 * strangers.share) if strangers and strangers.noticeable else figure
 
 
 def _bound_gate(
@@ -107,9 +136,13 @@ def _bound_gate(
     *,
     ok: bool,
     reason: str,
+    strangers: Strangers | None = None,
+    excused: bool = False,
     caveats: Sequence[str] = (),
 ) -> Gate:
-    """Judge an upper bound. ``caveats`` say why a missed bound may not have been missed."""
+    """Judge an upper bound. ``caveats``, and strangers where ``excused``, say why a missed one may not be."""
+    if strangers and strangers.noticeable:
+        figures = figures | {"strangers_share": round(strangers.share, 3)}
     missing = "the run was interrupted" if any(run.interrupted for run in runs) else describe_missing_reports(runs)
     if ok or missing:
         return Gate(gate_id, Verdict.INVALID if missing else Verdict.PASS, rule, figures, missing)
@@ -117,16 +150,14 @@ def _bound_gate(
     limits += [limit for run in runs for limit in schedule_limits(run, case.rows_of(run))]
     limits += [weak] if (weak := weakness(case.certificate)) else []
     limits += [caveat for run in runs for caveat in coverage_gaps(case.certificate, run)]
-    limits += [*_machine_caveats(case, runs), *caveats]
+    disturbed = strangers is not None and strangers.noticeable
+    if disturbed and excused:
+        limits += [f"the machine was busy: {strangers}: try again on a quiet one"]
+    limits += caveats
     if limits:
         return Gate(gate_id, Verdict.INVALID, rule, figures, f"{reason}, but {'; '.join(limits)}")
-    return Gate(gate_id, Verdict.FAIL, rule, figures, reason)
-
-
-def _machine_caveats(case: Case, runs: Sequence[ScenarioRun]) -> list[str]:
-    """What other processes took of the machine while the run waited for a core (H-F). The target could not use it."""
-    machine = weigh_machine(measure(case, runs))
-    return [f"machine: {machine.because}"] if machine.outcome == "supported" else []
+    beside = f", which does not come from others: {strangers}" if disturbed else ""
+    return Gate(gate_id, Verdict.FAIL, rule, figures, f"{reason}{beside}")
 
 
 @emits(RATE, P95, DEGRADATION)
@@ -171,11 +202,33 @@ def _p95_gate(case: Case, runs: tuple[ScenarioRun], rows: pd.DataFrame, limit_ms
     rule = f"p95 of the response time, from when a request was due, is at most {limit_ms:g} ms"
     latencies = latency_figures(rows)
     p95_ms = latencies["response_p95_ms"]
-    figures = {"limit_ms": limit_ms, **_shown(latencies)}
-    gate_id = P95.of(runs[0].scenario.id)
-    reason = f"p95 is {_in_ms(p95_ms)} ms"
-    caveats = too_close(case.certificate, p95_ms, limit_ms)
-    return _bound_gate(case, gate_id, rule, figures, runs, ok=p95_ms <= limit_ms, reason=reason, caveats=caveats)
+    late = rows[response_ms(rows) > limit_ms]
+    spans = merge_spans(Span(due, done) for due, done in zip(late["intended_ns"], late["done_ns"], strict=True))
+    strangers = find_strangers(case.samples, spans)
+    return _bound_gate(
+        case,
+        P95.of(runs[0].scenario.id),
+        rule,
+        {"limit_ms": limit_ms, **_shown(latencies)},
+        runs,
+        ok=p95_ms <= limit_ms,
+        reason=f"p95 is {_in_ms(p95_ms)} ms",
+        strangers=strangers,
+        excused=_is_excused(p95_ms, limit_ms, strangers),
+        caveats=too_close(case.certificate, p95_ms, limit_ms),
+    )
+
+
+def _is_excused(figure_ms: float, limit_ms: float, strangers: Strangers | None) -> bool:
+    """Whether strangers may have caused a response time over its limit.
+
+    In an open loop a queue grows as long as cores are missing, however few, so a full machine that is largely theirs
+    explains any time.
+    """
+    if strangers is None:
+        return False
+    full = strangers.busy >= BUSY and strangers.share >= FOREIGN
+    return full or (figure_ms < inf and _alone(figure_ms, strangers) <= limit_ms)
 
 
 def _degradation_gate(case: Case, runs: tuple[ScenarioRun], rows: pd.DataFrame, limit_ms: float) -> Gate:
@@ -186,9 +239,20 @@ def _degradation_gate(case: Case, runs: tuple[ScenarioRun], rows: pd.DataFrame, 
     figures: dict[str, object] = {"first_fifth_p95_ms": _in_ms(first_ms), "last_fifth_p95_ms": _in_ms(last_ms)}
     if not first_ms < inf:
         return Gate(gate_id, Verdict.INVALID, rule, figures, "the first fifth has no p95 to compare the last with")
-    reason = f"{_in_ms(last_ms)} ms against {_in_ms(first_ms)} ms"
-    ok = last_ms <= max(DEGRADATION_LIMIT * first_ms, OF_THE_LIMIT * limit_ms)
-    return _bound_gate(case, gate_id, rule, figures, runs, ok=ok, reason=reason)
+    allowed_ms = max(DEGRADATION_LIMIT * first_ms, OF_THE_LIMIT * limit_ms)
+    last = rows[len(rows) - fifth :]
+    strangers = find_strangers(case.samples, [Span(int(last["intended_ns"].min()), int(last["done_ns"].max()))])
+    return _bound_gate(
+        case,
+        gate_id,
+        rule,
+        figures,
+        runs,
+        ok=last_ms <= allowed_ms,
+        reason=f"{_in_ms(last_ms)} ms against {_in_ms(first_ms)} ms",
+        strangers=strangers,
+        excused=_is_excused(last_ms, allowed_ms, strangers),
+    )
 
 
 def _lasting_p95(values: NDArray[np.float64]) -> float:

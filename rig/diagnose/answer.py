@@ -18,7 +18,7 @@ from rig.diagnose.client import weigh_client
 from rig.diagnose.connections import weigh_churn, weigh_pool
 from rig.diagnose.database import weigh_commit, weigh_locks
 from rig.diagnose.inside import weigh_inside
-from rig.diagnose.machine import weigh_machine
+from rig.diagnose.machine import describe_machine, weigh_machine
 from rig.diagnose.measured import LEAST_S, measure
 from rig.diagnose.numbers import Measured
 from rig.diagnose.server import weigh_computing, weigh_logs
@@ -112,11 +112,10 @@ def _score(diagnosis: Diagnosis) -> float:
 def _describe_load(measured: Measured) -> str:
     """The figures of a run in which nothing stands out."""
     parts = [f"{measured.rate_per_s:,.0f} requests/s, {measured.in_flight:,.0f} in flight"]
-    if (machine := measured.machine) is not None:
-        own = ", all with the run's own work" if machine.spent_on_the_run else ""
-        parts.append(f"{machine.cores:g} cores {machine.busy:.0%} busy{own}")
     if measured.database is not None:
         parts.append(f"{measured.database.active:.1f} average active sessions in the database")
     if measured.client is not None:
         parts.append(f"the client at {measured.client.utilisation:.0%} of a core")
+    if measured.machine is not None:
+        parts.append(describe_machine(measured.machine))
     return ", ".join(parts)

@@ -42,7 +42,7 @@ def weigh_inside(measured: Measured, *others: Hypothesis) -> Hypothesis:
     against = first_of(
         (client is None, "nobody saw the client"),
         (bool(stands_out(*others)), f"it is explained: {stands_out(*others)}"),
-        (measured.short_of_cores or machine.busy >= BUSY, f"no core is idle: {machine.busy:.0%} are busy"),
+        (measured.short_of_cores or machine.spent_on_the_run, f"no core is idle: {machine.busy:.0%} are busy"),
         (busiest >= BUSY, f"a server process is occupied for {busiest:.0%} of its time"),
         (measured.pool is None and used >= IN_USE, f"{used:.0%} of the connections are in use"),
         (share < SHARE, f"{share:.0%} of the requests in flight are in no place that can be seen"),

@@ -6,7 +6,7 @@ The hypothesis holds only where the cores do other work, or are not there.
 
 from __future__ import annotations
 
-from rig.diagnose.numbers import FOREIGN, WITHOUT_CORE, Measured
+from rig.diagnose.numbers import BUSY, FOREIGN, WITHOUT_CORE, MachineNumbers, Measured
 from rig.diagnose.weighing import Claim, first_of
 from rig.evidence.diagnosis import Figure, Hypothesis
 from rig.limits import STOLEN, THROTTLED
@@ -45,12 +45,18 @@ def weigh_machine(measured: Measured) -> Hypothesis:
         (
             crowded,
             machine.foreign or 0.0,
-            f"other processes used {(machine.foreign or 0.0) * machine.cores:.1f} of {machine.cores:g} cores, and the "
-            f"run was ready without a core for {wanting:.0%} of the time",
+            f"{machine.strangers or 'other processes held it'}, and the run was ready without a core for {wanting:.0%} "
+            "of the time",
         ),
     ]
     held = [(share, words) for holds, share, words in taken if holds]
-    own = ", busy with the run's own work" if machine.spent_on_the_run else ""
-    against = first_of((not held, f"{machine.cores:g} cores {machine.busy:.0%} busy{own}; nothing is taken away"))
+    against = first_of((not held, describe_machine(machine)))
     score = max((share for share, _ in held), default=0.0)
     return MACHINE.decide(against, max(score, wanting), figures, "; ".join(words for _, words in held))
+
+
+def describe_machine(machine: MachineNumbers) -> str:
+    """How busy it was and with whose work. That others took nothing is only said where it is known."""
+    own = " with the run's own work" if machine.busy >= BUSY and machine.undisturbed else ""
+    rest = "nothing is taken away" if machine.undisturbed else machine.strangers or "who else used them was not seen"
+    return f"{machine.cores:g} cores {machine.busy:.0%} busy{own}; {rest}"

@@ -7,7 +7,6 @@ tick of a sampler counts for the time since the tick before.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from rig.diagnose.numbers import (
     ServerNumbers,
     ServerProcess,
 )
+from rig.diagnose.strangers import Span, find_strangers
 from rig.evidence.case import Case
 from rig.evidence.pool_metrics import ACQUIRE_WAIT_S, ACQUIRED, CONNECTIONS_MAX, TIMEOUTS
 from rig.evidence.sample_names import PG_ACTIVITY, PIDS, Role
@@ -43,19 +43,6 @@ LEAST_ANSWERS = 5
 """Fewest answers on a connection, on average. With fewer, mean response times differ by chance."""
 _SESSIONS_SINCE = 140000
 _DISK_SLEEP = "D"
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """The time of one scenario run: first request sent to last answer, monotonic ns."""
-
-    start_ns: int
-    end_ns: int
-
-    @property
-    def seconds(self) -> float:
-        """How long it was."""
-        return (self.end_ns - self.start_ns) / 1e9
 
 
 def measure(case: Case, scenario_runs: Sequence[ScenarioRun]) -> Measured:
@@ -288,27 +275,15 @@ def _machine(
     report = samples.report(PIDS)
     quota = report.facts.get("quota_cores") if report is not None else None
     usable = min(cores, float(quota)) if quota else cores
+    strangers = find_strangers(samples, spans)
     return MachineNumbers(
         cores=usable,
         busy=min(1.0, mean([machine.busy for machine, _ in seen]) * cores / usable) if usable else 0.0,
         steal=mean([machine.steal for machine, _ in seen]),
         throttled=sum(machine.throttled_s for machine, _ in seen) / total_s,
-        foreign=_foreign(samples, spans, cores),
+        foreign=strangers.share if strangers else None,
+        strangers=str(strangers) if strangers else "",
     )
-
-
-def _foreign(samples: Samples, spans: Sequence[Span], cores: float) -> float | None:
-    """Share of all cores that processes outside the run used; None where that is not known."""
-    report = samples.report(PIDS)
-    # A target or a database whose processes were not found would count as foreign.
-    if report is None or not report.facts.get("postgres_found") or not (samples.pids["role"] == Role.SERVER).any():
-        return None
-    shares = [cpu.by_role(samples, span.start_ns, span.end_ns).get(Role.OTHER) for span in spans]
-    if not cores or any(share is None for share in shares):
-        return None
-    seconds = sum(span.seconds for span in spans)
-    used = sum(float(share or 0.0) * span.seconds for share, span in zip(shares, spans, strict=True))
-    return used / seconds / cores
 
 
 # --- arithmetic ---

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from rig.diagnose import aas
+from rig.diagnose.strangers import NEIGHBOUR
 
 BUSY = 0.9
 """Share of the machine's cores, or of a process's time, from which on nothing is to spare."""
@@ -130,11 +131,18 @@ class MachineNumbers:
     steal: float
     throttled: float
     foreign: float | None
+    strangers: str = ""
+    """Who held the foreign share, in words."""
 
     @property
     def spent_on_the_run(self) -> bool:
         """Whether the run's own work uses all cores. Then no other wait costs time."""
         return self.busy >= BUSY and (self.foreign or 0.0) < FOREIGN
+
+    @property
+    def undisturbed(self) -> bool:
+        """Whether it is known that nobody else used a noticeable part of it."""
+        return self.foreign is not None and max(self.foreign, self.steal, self.throttled) < NEIGHBOUR
 
 
 @dataclass(frozen=True, slots=True)

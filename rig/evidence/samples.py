@@ -70,6 +70,9 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "reaped_system_s float64, run_delay_s float64, rss_bytes int64, threads int64, fds int64, "
         "voluntary int64, involuntary int64, written_bytes int64, state text"
     ),
+    # Once a second, or less often on a machine with thousands of processes: CPU seconds that a process without a role
+    # used since ``since_ns``. ``name`` is the kernel's, without arguments, which may be secret.
+    "others": _columns("at_ns int64, since_ns int64, pid int64, name text, cpu_s float64"),
     # Once a second: connections that a process of the target holds on the target's port.
     "sockets": _columns("at_ns int64, pid int64, established int64"),
     # Five times a second: seconds since boot, summed over all cores; ``throttled_s`` was taken by a CPU quota.
@@ -147,6 +150,7 @@ class Samples:
     statements: pd.DataFrame = field(default_factory=partial(empty, "statements"))
     processes: pd.DataFrame = field(default_factory=partial(empty, "processes"))
     pids: pd.DataFrame = field(default_factory=partial(empty, "pids"))
+    others: pd.DataFrame = field(default_factory=partial(empty, "others"))
     sockets: pd.DataFrame = field(default_factory=partial(empty, "sockets"))
     machine: pd.DataFrame = field(default_factory=partial(empty, "machine"))
     reports: tuple[SamplerReport, ...] = ()

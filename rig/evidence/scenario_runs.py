@@ -129,12 +129,16 @@ class ScenarioRun:
         return self.scenario.count + sum(report.repeats for report in self.present)
 
     @property
+    def span_ns(self) -> tuple[int, int]:
+        """First request and last answer over all workers; (0, 0) when nothing was sent."""
+        sent = [report for report in self.present if report.sent]
+        return (min(r.first_sent_ns for r in sent), max(r.last_done_ns for r in sent)) if sent else (0, 0)
+
+    @property
     def elapsed_s(self) -> float:
         """First request to last answer over all workers, seconds; 0 when nothing was sent."""
-        sent = [report for report in self.present if report.sent]
-        if not sent:
-            return 0.0
-        return (max(r.last_done_ns for r in sent) - min(r.first_sent_ns for r in sent)) / 1e9
+        first_sent_ns, last_done_ns = self.span_ns
+        return (last_done_ns - first_sent_ns) / 1e9
 
     @property
     def cpu_us_per_request(self) -> float:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
+import pandas as pd
+
 from rig.calibrate.machine import run_and_watch
 from rig.engine.pool import Load, Pool
 from rig.errors import ConfigError
 from rig.evidence.chaos import S11
+from rig.evidence.scenario_runs import ScenarioRun
 from rig.model import Scenario
 from rig.profile import WebhookRoute
 from rig.run.open_run import OpenRun
@@ -22,13 +28,18 @@ def run_scenarios(run: OpenRun, pool: Pool, target: LiveTarget, tenancy: Tenancy
     ConfigError where the target refuses every request of the first one.
     """
     scenarios = [scenario for scenario in run.job.scenarios if scenario.id != S11]
+    trials = MissedTrials(scenarios)
     for number, scenario in enumerate(scenarios, 1):
+        if trials.decide(scenario):
+            run.record.note(f"{scenario.label} was not sent: the trials that missed the limit decide the median")
+            continue
         run.reporter.run_scenario(scenario, number, len(run.job.scenarios))
         run.record.announce(scenario, pool.size)
         watch.follow(scenario, [run.record.history.rows_file(scenario, worker) for worker in range(pool.size)])
         report = run_and_watch(pool, load_of(run, target, tenancy, scenario), progress=run.reporter.progress)
         watch.finish(scenario)
         rows = run.record.complete(report)
+        trials.add(report, rows)
         if number == 1 and len(rows) and rows["status"].isin(_REFUSALS).all():
             raise ConfigError(_refusal(run.job.profile.route(scenario.route), int(rows["status"].iloc[0])))
         if report.interrupted:
@@ -36,6 +47,24 @@ def run_scenarios(run: OpenRun, pool: Pool, target: LiveTarget, tenancy: Tenancy
             run.record.note(f"interrupted in {scenario.label}" + (f"; not run: {rest}" if rest else ""))
             return False
     return True
+
+
+class MissedTrials:
+    """Counts the trials that missed their limit, to leave out those that cannot change the median."""
+
+    def __init__(self, scenarios: Sequence[Scenario]) -> None:
+        self._planned = Counter(scenario.id for scenario in scenarios)
+        self._missed: Counter[str] = Counter()
+
+    def add(self, report: ScenarioRun, rows: pd.DataFrame) -> None:
+        """Count a trial that took longer than it may, or in which a request had no answer."""
+        limit_s = report.scenario.limit_s
+        if limit_s is not None:
+            self._missed[report.scenario.id] += report.elapsed_s >= limit_s or bool((rows["status"] == 0).any())
+
+    def decide(self, scenario: Scenario) -> bool:
+        """Whether more than half of all trials of a scenario have missed their limit."""
+        return 2 * self._missed[scenario.id] > self._planned[scenario.id]
 
 
 def load_of(run: OpenRun, target: LiveTarget, tenancy: Tenancy, scenario: Scenario) -> Load:

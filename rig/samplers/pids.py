@@ -3,7 +3,7 @@
 Flow: once a second the machine's processes are searched for new ones with a role (``roles``). At every tick the
 counters of the known ones are read (``procfs``), and the machine's own. The CPU that a process used between its last
 tick and its end is in its parent's counters of waited-for children, so these are written down, too
-(``rig.diagnose.cpu`` adds it up).
+(``rig.diagnose.cpu`` adds it up). Processes without a role are read once a second, for their names only.
 
 PostgreSQL's processes are found through the backend that serves the other sampler: its parent is the postmaster. This
 also finds a server in another PID namespace (NSpid). A server on another machine is reported as unseen.
@@ -15,6 +15,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,8 @@ from rig.samplers.sockets import count_connections, inodes_of
 _LOOKS = 3
 """How often a process without a role is examined: it may not have replaced its parent's program yet."""
 _SAME_START_S = 2.0
+_OTHERS_COST = 100
+"""Reading the processes without a role may take one part in this many of the time."""
 
 
 @dataclass(slots=True)
@@ -56,6 +59,8 @@ class Pids:
         self._group = CpuGroup.of_this_process()
         self._throttled_s = 0.0
         self._boot_ns = time.monotonic_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        self._others: dict[Birth, float] = {}
+        self._others_ns = self._others_due_ns = 0
         self._scan()
 
     @property
@@ -89,6 +94,8 @@ class Pids:
 
     def finish(self) -> None:
         """See ``Sampler``."""
+        with suppress(OSError):
+            self._read_others(procfs.pids())
         self._read()
 
     # --- every tick ---
@@ -118,13 +125,31 @@ class Pids:
     def _scan(self) -> None:
         """Find new processes. Where that fails, the known ones are still followed."""
         try:
-            self._find()
+            present = procfs.pids()
+            self._find(present)
+            self._read_others(present)
         except OSError as error:
             self._unseen[f"processes that started during the run: {error.strerror or error}"] = None
 
-    def _find(self) -> None:
+    def _read_others(self, present: set[int]) -> None:
+        """Write by how much the CPU time of the processes without a role grew, so that a busy stranger has a name."""
+        at_ns = time.monotonic_ns()
+        if at_ns < self._others_due_ns:
+            return
+        before, self._others = self._others, {}
+        for pid in present - self._watched.keys():
+            with suppress(Gone, OSError):
+                birth, cpu_s = procfs.birth_and_cpu_s(pid)
+                self._others[birth] = cpu_s
+        # One that began since the last reading used all of its CPU since then.
+        grown = {birth: cpu_s - before.get(birth, 0.0) for birth, cpu_s in self._others.items()} if before else {}
+        rows = [(self._others_ns, birth.pid, birth.name, cpu_s) for birth, cpu_s in grown.items() if cpu_s > 0]
+        self._journal.add("others", at_ns, rows)
+        self._others_ns = at_ns
+        self._others_due_ns = at_ns + _OTHERS_COST * (time.monotonic_ns() - at_ns)
+
+    def _find(self, present: set[int]) -> None:
         """Find new processes, the oldest first: a child's role is its parent's."""
-        present = procfs.pids()
         self._looked_at = {pid: looks for pid, looks in self._looked_at.items() if pid in present}
         births = []
         for pid in present - self._watched.keys():

@@ -61,8 +61,15 @@ def pids() -> set[int]:
 
 def birth(pid: int) -> Birth:
     """Parent, name and start of a process; Gone when there is none."""
+    return birth_and_cpu_s(pid)[0]
+
+
+def birth_and_cpu_s(pid: int) -> tuple[Birth, float]:
+    """``birth``, and the CPU seconds that the process has used; Gone when there is none."""
     head, fields = _stat(_read_file(f"/proc/{pid}/stat"))
-    return Birth(pid, int(fields[1]), head.partition(b"(")[2].decode(errors="replace"), int(fields[19]) * TICK_S)
+    name = head.partition(b"(")[2].decode(errors="replace")
+    cpu_s = (int(fields[11]) + int(fields[12])) * TICK_S
+    return Birth(pid, int(fields[1]), name, int(fields[19]) * TICK_S), cpu_s
 
 
 def command(pid: int) -> str:

@@ -50,7 +50,9 @@ SERVER = ServerNumbers(
     cpu_ms_per_request=0.44,
     written_bytes_per_request=300.0,
 )
-MACHINE = MachineNumbers(cores=2.0, busy=0.98, steal=0.0, throttled=0.0, foreign=0.1)
+MACHINE = MachineNumbers(
+    cores=2.0, busy=0.98, steal=0.0, throttled=0.0, foreign=0.1, strangers="other processes held 10% of the machine"
+)
 HEALTHY = Measured(
     scenario_runs=("S8-10000-stripe-1",),
     seconds=6.25,

@@ -36,9 +36,25 @@ def test_a_healthy_run_says_that_nothing_stands_out() -> None:
     assert (found.state, found.first) == ("nothing", None)
     assert {each.id: each.outcome for each in found.hypotheses} == dict.fromkeys(ALL, "refuted")
     assert found.answer == (
-        "nothing stands out: 1,600 requests/s, 199 in flight, 2 cores 98% busy, all with the run's own work, "
-        "3.3 average active sessions in the database, the client at 8% of a core"
+        "nothing stands out: 1,600 requests/s, 199 in flight, 3.3 average active sessions in the database, "
+        "the client at 8% of a core, 2 cores 98% busy; other processes held 10% of the machine"
     )
+
+
+@pytest.mark.parametrize(
+    ("foreign", "words"),
+    [
+        (0.04, "2 cores 98% busy with the run's own work; nothing is taken away"),
+        (0.05, "2 cores 98% busy; other processes held 5% of the machine"),
+        (None, "2 cores 98% busy; who else used them was not seen"),
+    ],
+)
+def test_work_is_called_the_runs_own_only_where_others_are_known_to_have_done_little(
+    foreign: float | None, words: str
+) -> None:
+    seen = "" if foreign is None else f"other processes held {foreign:.0%} of the machine"
+    machine = replace(MACHINE, foreign=foreign, strangers=seen)
+    assert weigh(replace(HEALTHY, machine=machine)).answer.endswith(words)
 
 
 SUPPORTED = {

@@ -78,6 +78,8 @@ def test_a_process_is_followed_from_its_start_to_its_end(tmp_path: Path) -> None
     with python(BURN.format(seconds=0.6) + "\n" + WAIT) as burner:
         with watched(SamplingPlan(None, (Rule("burner", (burner.pid,)),)), tmp_path) as watching:
             watching.until(lambda samples: cpu_of(samples, burner.pid) >= 0.6)
+            with python(BURN.format(seconds=0.1) + "\n" + WAIT) as stranger:
+                watching.until(lambda samples: stranger.pid in set(samples.others["pid"]))
             burner.kill()
             _, status, usage = os.wait4(burner.pid, 0)
             burner.returncode = os.waitstatus_to_exitcode(status)
@@ -94,6 +96,12 @@ def test_a_process_is_followed_from_its_start_to_its_end(tmp_path: Path) -> None
     assert (rows["threads"] == 1).all()
     assert (rows["fds"] >= 3).all()
     assert rows["involuntary"].is_monotonic_increasing
+    # A process without a role has its name and what it used, and nothing else.
+    others = samples.others[samples.others["pid"] == stranger.pid]
+    assert stranger.pid not in set(samples.pids["pid"])
+    assert others["name"].str.startswith("python").all()
+    assert others["cpu_s"].sum() == pytest.approx(0.1, abs=0.1)
+    assert (others["since_ns"] < others["at_ns"]).all()
 
 
 def test_children_belong_to_the_role_and_those_that_nobody_saw_are_in_their_parents_account(tmp_path: Path) -> None:
