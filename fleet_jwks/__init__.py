@@ -26,13 +26,21 @@ Each can be switched off by name (``JWKS_WITHOUT=cool-down,backoff``) to show th
 verified from memory and never wait, also where the database stands still. When they are due, one thread of the fleet
 refreshes them, and all callers use the stale ones meanwhile, within ``JWKS_GRACE_S``.
 
-``settings`` has every variable and bound, ``verifier`` the way of a token, ``refresh`` the protocol between processes,
-``lease`` the lock, ``store`` the row, ``keys`` tokens and key sets, ``upstream`` the fetch (a URL, or any callable).
-``python -m fleet_jwks`` makes the tables. Not for issuing tokens, nor for sessions.
+``settings`` has every variable and bound, ``verifier`` the way of a token, ``asynchronous`` the same beside an event
+loop, ``pyjwt`` the keys for PyJWT. ``fleet`` is what a verifier needs of a store. The one over PostgreSQL: ``refresh``
+is the protocol between processes, ``lease`` the lock, ``store`` the row. ``keys`` has tokens and key sets, ``upstream``
+the fetch (a URL, or any callable). ``python -m fleet_jwks`` makes the tables. Not for issuing tokens, nor for sessions.
 """
 
 from fleet_jwks.errors import KeysUnavailable, Refused
 from fleet_jwks.settings import JwksSettings, Protection
 from fleet_jwks.verifier import Verifier, factory
 
-__all__ = ["JwksSettings", "KeysUnavailable", "Protection", "Refused", "Verifier", "factory"]
+__all__ = [
+    "JwksSettings",
+    "KeysUnavailable",
+    "Protection",
+    "Refused",
+    "Verifier",
+    "factory",
+]

@@ -6,7 +6,7 @@
     ├── Refused            401: the token is bad, now and later
     └── KeysUnavailable    503: ask again; there is no key set, or its grace is over
 
-``FetchFailed`` is what an upstream raises; it never leaves the package.
+``FetchFailed`` is what an upstream raises, ``FleetUnavailable`` what a store does; neither leaves the package.
 """
 
 from __future__ import annotations
@@ -29,3 +29,7 @@ class KeysUnavailable(VerifierError):
 
 class FetchFailed(Exception):
     """The origin gave no usable key set."""
+
+
+class FleetUnavailable(Exception):
+    """The store that the fleet shares does not answer, or is read-only."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from math import ceil
 from typing import Any
 
 from joserfc import jws, jwt
@@ -12,8 +13,6 @@ from joserfc.jwk import JWKRegistry, Key
 
 from fleet_jwks.errors import FetchFailed, Refused
 from fleet_jwks.settings import JwksSettings
-
-ALGORITHMS = ["RS256", "ES256", "EdDSA"]
 
 # RFC 9864 would rather say "Ed25519"; issuers still write "EdDSA".
 warnings.filterwarnings("ignore", message="EdDSA is deprecated", category=SecurityWarning)
@@ -55,8 +54,8 @@ def claims_of(token: str, key: Key, settings: JwksSettings) -> Mapping[str, Any]
     if settings.audience:
         rules["aud"] = {"essential": True, "value": settings.audience}
     try:
-        claims = jwt.decode(token, key, algorithms=ALGORITHMS).claims
-        jwt.JWTClaimsRegistry(**rules).validate(claims)
+        claims = jwt.decode(token, key, algorithms=list(settings.algorithms)).claims
+        jwt.JWTClaimsRegistry(leeway=ceil(settings.leeway_s), **rules).validate(claims)
     except (JoseError, ValueError, TypeError) as error:  # TypeError: a "crit" that is no list of texts
         raise Refused(f"{type(error).__name__}: {error}") from None
     return claims

@@ -7,6 +7,7 @@ thread-safe: the verifier lets one thread of a process in at a time.
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 from contextlib import suppress
@@ -15,20 +16,22 @@ from typing import Any
 import psycopg
 
 from fleet_jwks import store
-from fleet_jwks.errors import FetchFailed
+from fleet_jwks.errors import FetchFailed, FleetUnavailable
+from fleet_jwks.fleet import KeySetRow
 from fleet_jwks.keys import import_keys
 from fleet_jwks.lease import NoLease, lease_for
 from fleet_jwks.settings import JwksSettings, Protection
-from fleet_jwks.store import Connection, FetchOutcome, KeySetRow
+from fleet_jwks.store import Connection, FetchOutcome
 from fleet_jwks.upstream import Fetch
 
+_log = logging.getLogger("fleet_jwks")
 _CONNECT_TIMEOUT_S = 5
 _GONE_MS = 15_000
 """A server whose machine is gone is noticed after so long."""
 
 
 class Refresher:
-    """One process's part in the fleet. ``fetches`` counts its own fetches, to compare with the origin's count."""
+    """One process's part in the fleet, over PostgreSQL (``KeyFleet``)."""
 
     def __init__(self, settings: JwksSettings, fetch: Fetch) -> None:
         self.fetches = 0
@@ -38,11 +41,13 @@ class Refresher:
         self._connection: Connection | None = None
 
     def refresh(self, known: int, wait_timeout_s: float | None) -> KeySetRow | None:
-        """The row, if it is newer than version ``known`` or nobody may fetch yet; else fetch, and the row after that.
+        """As any fleet."""
+        try:
+            return self._refresh(known, wait_timeout_s)
+        except psycopg.Error as error:
+            raise FleetUnavailable(" ".join(str(error).split())) from error
 
-        None when another process fetches and has not ended within ``wait_timeout_s`` (0: do not wait; None: no bound).
-        Raises psycopg.Error when the database does not answer.
-        """
+    def _refresh(self, known: int, wait_timeout_s: float | None) -> KeySetRow | None:
         connection = self._connect()
         try:
             row = store.read(connection, self._settings.source, known)
@@ -102,16 +107,21 @@ class Refresher:
         except Exception as failure:  # the callable is the user's; whatever it raises is a failed fetch
             document, error = None, f"{type(failure).__name__}: {failure}"
         failures = row.failures + 1 if error else 0
+        wait_s = self._wait_s(failures)
+        if error:
+            _log.warning("fetch of the key set failed, %d in a row: %s; the next in %.1f s", failures, error, wait_s)
+        else:
+            _log.info("fetched the key set; the next fetch in %.1f s at the earliest", wait_s)
         outcome = FetchOutcome(
             document=document,
             error=error,
             failures=failures,
             started_at=row.now,
-            wait_s=self._wait_s(failures),
+            wait_s=wait_s,
             from_start=not self._settings.has(Protection.COOL_DOWN_FROM_END),
             pid=os.getpid(),
         )
-        return store.write(connection, self._settings.source, known, outcome, self._settings.ttl_s)
+        return store.write(connection, self._settings.source, known, outcome, self._settings)
 
     def _wait_s(self, failures: int) -> float:
         """How long nobody may fetch after this fetch: the cool-down, after failures at least the backoff."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from typing import Any
 
 
 class Protection(StrEnum):
@@ -28,6 +29,12 @@ class Protection(StrEnum):
 
 _OLD_NAMES = {"cool_down_s": "JWKS_FLOOR_S", "wait_timeout_s": "JWKS_PATIENCE_S"}
 """Variables of renamed settings. They are read until the next release where the new one is not set."""
+
+_ALGORITHMS = (
+    *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+    *("ES256", "ES384", "ES512", "ES256K", "EdDSA", "Ed25519", "Ed448"),
+)
+"""Those with a key pair. A published key is no secret, so there are none with a shared one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +65,12 @@ class JwksSettings:
     """How long a whole fetch from ``url`` may take; the callable of ``fetch`` must limit its own time."""
     leader_timeout_s: float = 5.0
     """After how long another process takes over from one that stands still in its fetch."""
+    keep_s: float = 30 * 86_400.0
+    """How long a line about a fetch is kept in ``jwks_fetches``."""
+    leeway_s: float = 0.0
+    """By how much the clocks of issuer and service may differ, in ``exp``, ``nbf`` and ``iat``."""
+    algorithms: tuple[str, ...] = ("RS256", "ES256", "EdDSA")
+    """Algorithms that a token may have (RFC 7518, 3.1; RFC 8037), in ``JWKS_ALGORITHMS`` with commas."""
     without: frozenset[Protection] = frozenset()
 
     def __post_init__(self) -> None:
@@ -67,6 +80,9 @@ class JwksSettings:
             object.__setattr__(self, "source", self.url or self.fetch)
         if self.leader_timeout_s <= self.fetch_timeout_s:
             raise ValueError("JWKS_LEADER_TIMEOUT_S must be above JWKS_FETCH_TIMEOUT_S: a slow fetch is no dead leader")
+        for name in self.algorithms or ("",):
+            if name not in _ALGORITHMS:
+                raise ValueError(f"JWKS_ALGORITHMS: {name!r} is none of {', '.join(_ALGORITHMS)}")
         for one in fields(self):
             value = getattr(self, one.name)
             if isinstance(value, float) and value < 0:
@@ -75,24 +91,30 @@ class JwksSettings:
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> JwksSettings:
         """Read the variables; ValueError names the one that is wrong."""
-        values: dict[str, str | float | frozenset[Protection]] = {"dsn": environ.get("DATABASE_URL", "")}
+        values: dict[str, Any] = {"dsn": environ.get("DATABASE_URL", "")}
         for one in fields(cls):
             name = f"JWKS_{one.name.upper()}"
             if not environ.get(name) and one.name in _OLD_NAMES:
                 name = _OLD_NAMES[one.name]
             if one.name in ("dsn", "without") or not (text := environ.get(name)):
                 continue
+            if isinstance(one.default, tuple):
+                values[one.name] = tuple(_split(text))
+                continue
             try:
                 values[one.name] = float(text) if isinstance(one.default, float) else text
             except ValueError:
                 raise ValueError(f"{name} is {text!r}: give a number of seconds (or a share)") from None
-        names = [name.strip() for name in environ.get("JWKS_WITHOUT", "").split(",") if name.strip()]
         try:
-            values["without"] = frozenset(Protection(name) for name in names)
+            values["without"] = frozenset(Protection(name) for name in _split(environ.get("JWKS_WITHOUT", "")))
         except ValueError as error:
             raise ValueError(f"JWKS_WITHOUT: {error}; known are {', '.join(Protection)}") from None
-        return cls(**values)  # type: ignore[arg-type]  # each has the type of its field's default
+        return cls(**values)
 
     def has(self, protection: Protection) -> bool:
         """True unless it was switched off."""
         return protection not in self.without
+
+
+def _split(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]

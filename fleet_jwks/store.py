@@ -6,12 +6,16 @@ All times are the database's, so the clocks of the fleet's hosts need not agree.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
+
+from fleet_jwks.fleet import KeySetRow
+from fleet_jwks.settings import JwksSettings
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -33,8 +37,9 @@ CREATE TABLE IF NOT EXISTS jwks_fetches (
     error      text NOT NULL,
     pid        integer NOT NULL                     -- of the process that fetched
 );
+CREATE INDEX IF NOT EXISTS jwks_fetches_age ON jwks_fetches (source, ended_at);
 """
-_ROLE_NEEDS = "GRANT SELECT, INSERT, UPDATE ON jwks_cache, jwks_fetches TO {}"
+ROLE_NEEDS = "GRANT SELECT, INSERT, UPDATE ON jwks_cache TO {0}; GRANT INSERT, SELECT, DELETE ON jwks_fetches TO {0}"
 
 _ENSURE = "INSERT INTO jwks_cache (source) VALUES (%(source)s) ON CONFLICT DO NOTHING"
 _AHEAD = "coalesce(extract(epoch FROM nullif({0}, '-infinity') - clock_timestamp()), 0)::float8"
@@ -57,19 +62,9 @@ _LOG = """
 INSERT INTO jwks_fetches (source, started_at, failures, wait_s, error, pid)
 VALUES (%(source)s, %(started_at)s, %(failures)s, %(wait_s)s, %(error)s, %(pid)s)
 """
-
-
-@dataclass(frozen=True, slots=True)
-class KeySetRow:
-    """What the fleet knows. ``document`` is None where it is no newer than what the reader knew, or there is none."""
-
-    document: Mapping[str, Any] | None
-    version: int
-    failures: int
-    fresh_for_s: float
-    allowed_in_s: float
-    now: Any
-    """The database's time when it was read; a fetch that follows is written down as started then."""
+_FORGET = """
+DELETE FROM jwks_fetches WHERE source = %(source)s AND ended_at < clock_timestamp() - make_interval(secs => %(keep_s)s)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +84,7 @@ def create_schema(dsn: str, role: str) -> None:
     """Make the tables, and let ``role`` use them."""
     with psycopg.connect(dsn) as connection:
         connection.execute(SCHEMA)
-        connection.execute(sql.SQL(_ROLE_NEEDS).format(sql.Identifier(role)))
+        connection.execute(sql.SQL(ROLE_NEEDS).format(sql.Identifier(role)))
 
 
 def role_of(dsn: str) -> str:
@@ -112,21 +107,24 @@ def read(connection: Connection, source: str, known: int) -> KeySetRow:
     return KeySetRow(*row)
 
 
-def write(connection: Connection, source: str, known: int, outcome: FetchOutcome, ttl_s: float) -> KeySetRow:
-    """Write what a fetch brought; returns the row as it is then."""
+def write(connection: Connection, source: str, known: int, outcome: FetchOutcome, settings: JwksSettings) -> KeySetRow:
+    """Write what a fetch brought, and delete old lines about fetches; returns the row as it is then."""
     values = {
         "source": source,
         "known": known,
         "document": None if outcome.document is None else Jsonb(outcome.document),
         "error": outcome.error,
         "failures": outcome.failures,
-        "ttl_s": ttl_s,
+        "ttl_s": settings.ttl_s,
         "started_at": outcome.started_at,
         "wait_s": outcome.wait_s,
         "from": outcome.started_at if outcome.from_start else None,
         "pid": outcome.pid,
+        "keep_s": settings.keep_s,
     }
     connection.execute(_LOG, values)
+    with suppress(psycopg.errors.InsufficientPrivilege), connection.transaction():  # tables of an older release
+        connection.execute(_FORGET, values)
     row = connection.execute(_WRITE, values).fetchone()
     assert row is not None
     return KeySetRow(*row)

@@ -49,7 +49,7 @@ class Auth(_Section):
     """Who verifies bearer tokens: ``module:factory``, called as ``factory(environ) -> verify(token) -> claims``."""
 
     verifier: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] = (
-        "stub_server.service.tokens:static_key_set"
+        "stub_server.service.tokens:from_environment"
     )
 
 

@@ -1,10 +1,8 @@
-"""Bearer tokens: what a verifier looks like, how it is loaded, and the default, a fixed key set.
+"""Bearer tokens: what a verifier looks like, how it is loaded, and the default: keys of an issuer, or a fixed key set.
 
 Flow: ``load_verifier("module:factory", environ)`` → ``verify(token) -> claims``, plain or async. It refuses a token
 by any exception. An exception with a true attribute ``retry`` means that it cannot decide now. A plain verifier may
 block: it is called in a thread.
-
-Not for key rotation: configure a verifier that fetches keys instead of the default.
 """
 
 from __future__ import annotations
@@ -19,6 +17,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
+from fleet_jwks.asynchronous import async_factory
 from stub_server.service.errors import ServiceConfigError
 
 Claims = Mapping[str, Any]
@@ -42,6 +41,13 @@ def load_verifier(spec: str, environ: Mapping[str, str]) -> Verifier:
     except ValueError as error:
         raise ServiceConfigError(f"auth.verifier {spec}: {' '.join(str(error).split())}") from None
     return verifier
+
+
+def from_environment(environ: Mapping[str, str]) -> Verifier:
+    """The fleet's verifier where ``JWKS_URL`` or ``JWKS_FETCH`` names an issuer, else a fixed key set."""
+    if environ.get("JWKS_URL") or environ.get("JWKS_FETCH"):
+        return async_factory(environ)
+    return static_key_set(environ)
 
 
 def static_key_set(environ: Mapping[str, str]) -> Verifier:

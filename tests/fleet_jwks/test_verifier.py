@@ -1,6 +1,4 @@
-"""The reference verifier over real PostgreSQL, its upstream a function of the test. Processes of a fleet are verifiers
-of their own here, each with its own connection: what they share is the database alone.
-"""
+"""The reference verifier over real PostgreSQL, its upstream a function of the test."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import psycopg
@@ -20,67 +18,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from fleet_jwks import JwksSettings, KeysUnavailable, Protection, Refused, Verifier
 from fleet_jwks.__main__ import main
-from fleet_jwks.store import create_schema
 from rig.storms.unknown_kid.keyring import AUDIENCE, ISSUER, Keyring, make_key, sign, unknown_token
 from rig.target.postgres import Database
-
-KEYS = Keyring.make()
-KNOWN = KEYS.known_tokens()
-DEADLINE_S = 10.0
-
-
-class Upstream:
-    """An origin in this process: what it does next is the test's to say."""
-
-    def __init__(self) -> None:
-        self.fetches = 0
-        self.answer: Callable[[], Mapping[str, Any]] = KEYS.document
-
-    def __call__(self) -> Mapping[str, Any]:
-        self.fetches += 1
-        return self.answer()
-
-    def fails(self) -> None:
-        def fail() -> Mapping[str, Any]:
-            raise OSError("out of order")
-
-        self.answer = fail
-
-
-UPSTREAM = Upstream()
-
-
-def fetch() -> Mapping[str, Any]:
-    """What JWKS_FETCH names."""
-    return UPSTREAM()
-
-
-@pytest.fixture(autouse=True)
-def upstream() -> Upstream:
-    UPSTREAM.__init__()  # type: ignore[misc]  # as new
-    return UPSTREAM
-
-
-Make = Callable[..., Verifier]
-
-
-@pytest.fixture
-def make(database: Database) -> Iterator[Make]:
-    """Verifiers of one fleet; a short cool-down, a long TTL."""
-    create_schema(database.admin_dsn, database.runtime_role)
-    made: list[Verifier] = []
-
-    def one(*without: Protection, **changes: Any) -> Verifier:
-        options: dict[str, Any] = {"cool_down_s": 60.0, "issuer": ISSUER, "audience": AUDIENCE} | changes
-        settings = JwksSettings(
-            dsn=database.runtime_dsn, fetch=f"{__name__}:fetch", without=frozenset(without), **options
-        )
-        made.append(Verifier(settings))
-        return made[-1]
-
-    yield one
-    for verifier in made:
-        verifier.close()
+from tests.fleet_jwks.conftest import DEADLINE_S, KEYS, KNOWN, Make, Upstream
 
 
 def eventually(condition: Callable[[], bool]) -> None:
@@ -449,3 +389,10 @@ def test_a_database_that_stands_still_holds_no_known_key_and_nobody_without_boun
     finally:
         os.kill(pid, signal.SIGCONT)
     eventually(lambda: verifier.fetches > 1 and bool(verifier(KNOWN[0])))
+
+
+def test_leeway_is_given_to_clocks_that_differ(make: Make) -> None:
+    expired = sign(KEYS.known[0], changed={"exp": time.time() - 30})
+    with pytest.raises(Refused):
+        make()(expired)
+    assert make(leeway_s=60.0)(expired)

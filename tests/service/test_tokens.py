@@ -8,6 +8,8 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
+from fleet_jwks.asynchronous import AsyncVerifier
+from stub_server.service.config import Config
 from stub_server.service.errors import ServiceConfigError
 from stub_server.service.tokens import load_verifier, static_key_set
 
@@ -21,7 +23,7 @@ def token(key: ECKey = KEY, **claims: object) -> str:
 def test_a_good_token_gives_its_claims_and_others_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "jwks.json"
     file.write_text(json.dumps({"keys": [KEY.as_dict(private=False)]}))
-    verify = load_verifier("stub_server.service.tokens:static_key_set", {"JWKS_FILE": str(file)})
+    verify = load_verifier(Config().auth.verifier, {"JWKS_FILE": str(file)})
     assert verify(token())["sub"] == "me"  # type: ignore[index]  # this verifier is a plain one
     forged = token(ECKey.generate_key("P-256", {"kid": "one"}))
     for bad in (forged, token(exp=1), token()[:-2], "x", ""):
@@ -32,6 +34,12 @@ def test_a_good_token_gives_its_claims_and_others_are_refused(tmp_path: Path) ->
 def test_without_a_key_set_every_token_is_refused() -> None:
     with pytest.raises(PermissionError):
         static_key_set({})(token())
+
+
+def test_where_an_issuer_is_named_the_fleet_verifies() -> None:
+    verify = load_verifier(Config().auth.verifier, {"JWKS_URL": "http://127.0.0.1:1/jwks", "DATABASE_URL": "dbname=x"})
+    assert isinstance(verify, AsyncVerifier)
+    verify.close()
 
 
 def test_what_cannot_be_loaded_is_a_configuration_error(tmp_path: Path) -> None:
