@@ -32,6 +32,8 @@ is the protocol between processes, ``lease`` the lock, ``store`` the row. ``keys
 the fetch (a URL, or any callable). ``python -m fleet_jwks`` makes the tables. Not for issuing tokens, nor for sessions.
 """
 
+import logging
+
 from fleet_jwks.errors import KeysUnavailable, Refused
 from fleet_jwks.settings import JwksSettings, Protection
 from fleet_jwks.verifier import Verifier, factory
@@ -44,3 +46,5 @@ __all__ = [
     "Verifier",
     "factory",
 ]
+
+logging.getLogger("fleet_jwks").addHandler(logging.NullHandler())  # a library leaves it to the service what is shown

@@ -1,6 +1,6 @@
 """The reference verifier with one mistake at a time, to show that a storm notices it.
 
-Each class is a factory like ``fleet_jwks.factory``. Mistakes that a switch of the reference makes
+Each is a factory like ``fleet_jwks.factory``. Mistakes that a switch of the reference makes
 (``fleet_jwks.settings.Protection``) are not here. The reference has no switch for these: a library that a team may
 adopt must not be able to accept bad tokens. Never use one in a real service.
 """
@@ -20,11 +20,15 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from fleet_jwks import Verifier, factory
-from fleet_jwks.errors import VerifierError
+from fleet_jwks import JwksSettings, Verifier, factory
+from fleet_jwks.errors import FleetUnavailable, VerifierError
+from fleet_jwks.fleet import KeySetRow
+from fleet_jwks.refresh import Refresher
+from fleet_jwks.upstream import upstream
 
 Claims = Mapping[str, Any]
 
+_HOURS_S = 7200.0
 TRIPPED_S = 0.1
 """How long one bad token keeps all others out."""
 
@@ -133,6 +137,52 @@ class HangingUp(_FlawedVerifier):
                 with socket.create_connection(self._address, timeout=1.0) as connection:
                     connection.sendall(b"GET /.well-known/jwks.json HTTP/1.1\r\nHost: ")
             raise
+
+
+class _AloneFleet(Refresher):
+    """Fetches for itself where the store does not answer, as each process does then."""
+
+    def refresh(self, known: int, wait_timeout_s: float | None) -> KeySetRow | None:
+        """As any fleet, but never without an answer."""
+        try:
+            return super().refresh(known, wait_timeout_s)
+        except FleetUnavailable:
+            self.fetches += 1
+            return KeySetRow(self._fetch(), known, 0, 0.0, 0.0, None)
+
+
+class _ResignedFleet(Refresher):
+    """Never asks the store again once that has not answered."""
+
+    _is_resigned = False
+
+    def refresh(self, known: int, wait_timeout_s: float | None) -> KeySetRow | None:
+        """As any fleet, until the first error."""
+        if self._is_resigned:
+            raise FleetUnavailable("it resigned")
+        try:
+            return super().refresh(known, wait_timeout_s)
+        except FleetUnavailable:
+            self._is_resigned = True
+            raise
+
+
+def _with_fleet(kind: type[Refresher]) -> Callable[[Mapping[str, str]], Verifier]:
+    """A factory of verifiers with a fleet of that kind."""
+
+    def made(environ: Mapping[str, str]) -> Verifier:
+        settings = JwksSettings.from_environ(environ)
+        return Verifier(settings, kind(settings, upstream(settings)))
+
+    return made
+
+
+alone, resigned = _with_fleet(_AloneFleet), _with_fleet(_ResignedFleet)
+
+
+def patient(environ: Mapping[str, str]) -> Verifier:
+    """Waits for its fleet's store for as long as that takes."""
+    return factory({**environ, "JWKS_WAIT_TIMEOUT_S": str(_HOURS_S)})
 
 
 class Eager(_FlawedVerifier):

@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 from rig.machine.supervisor import Supervisor
 from rig.target.postgres import Cluster, Database, open_cluster
+
+settings.register_profile("tests", deadline=None)  # how long an example takes depends on who else is at work
+settings.load_profile("tests")
 
 _WHOLE_RUNS = tuple(f"tests/{name}/" for name in ("cli", "doctor", "faults", "foreign", "locust", "safety", "selftest"))
 

@@ -466,6 +466,48 @@ def _recovery(storm: KeyStorm) -> _Finding:
     return rule, figures, _require_all_reports(storm, "" if all_serve else f"only {served} processes serve")
 
 
+def _store_wait(storm: KeyStorm) -> _Finding:
+    """While the shared store is away, no token waits longer than for another's fetch and for its own."""
+    begins, ends = storm.mark("store away"), storm.mark("store back")
+    if begins is None or ends is None:
+        raise _Unjudgeable("the store was not away")
+    rows = _of(storm, Token.KNOWN, Token.UNKNOWN, Token.ROTATED)
+    meanwhile = rows[(rows["end_ns"] >= begins.at_ns) & (rows["start_ns"] <= ends.at_ns)]
+    settings = storm.verifier_settings
+    limit_s = settings.wait_timeout_s + settings.fetch_timeout_s + SCHEDULING_S
+    longer = int(((meanwhile["end_ns"] - meanwhile["start_ns"]) / 1e9 > limit_s).sum())
+    rule = f"while the shared store is away, no token waits longer than {limit_s:g} s"
+    if meanwhile.empty:
+        _not_done(storm, "")
+        raise _Unjudgeable("nobody asked while the store was away")
+    figures = {**_wait_figures(meanwhile), "asked": len(meanwhile), "longer": longer, "limit_s": limit_s}
+    return rule, figures, _require_all_reports(storm, f"{longer} waited longer" if longer else "")
+
+
+def _store_back(storm: KeyStorm) -> _Finding:
+    """When the shared store is back, every process comes to accept a key that is new since."""
+    back = storm.mark("store back")
+    if back is None:
+        raise _Unjudgeable("the store did not come back")
+    rows = _of(storm, Token.ROTATED)
+    settings = storm.verifier_settings
+    fetch_s = max(((end - start) / 1e9 for start, end in spans(storm)), default=0.0)
+    limit_s = settings.cool_down_s + settings.wait_timeout_s + settings.fetch_timeout_s + fetch_s + 2 * SCHEDULING_S
+    firsts = rows[rows["accepted"].astype(bool)].groupby("member")["end_ns"].min()
+    late = int(((firsts - back.at_ns) / 1e9 > limit_s).sum())
+    never = int(rows["member"].nunique()) - len(firsts)
+    figures = {
+        "processes": int(rows["member"].nunique()),
+        "accepting": len(firsts),
+        "latest_s": round((float(firsts.max()) - back.at_ns) / 1e9, 3) if len(firsts) else None,
+        "limit_s": round(limit_s, 3),
+    }
+    rule = f"within {limit_s:.2f} s of the store's return every process accepts the new key"
+    wrong = [f"{never} processes never did"] if never else []
+    wrong += [f"{late} did later"] if late else []
+    return rule, figures, _require_all_reports(storm, ", ".join(wrong))
+
+
 def _takeover(storm: KeyStorm) -> _Finding:
     """After the process that fetches is killed or stopped, another fetches in its place."""
     leader_fault = storm.mark("kill") or storm.mark("stop")
@@ -542,6 +584,8 @@ _RULES: Mapping[str, Callable[[KeyStorm], _Finding]] = {
     "jitter": _jitter,
     "recovery": _recovery,
     "takeover": _takeover,
+    "store-wait": _store_wait,
+    "store-back": _store_back,
     "connections": _connections,
     "ledger": _ledger,
     "own-count": _own_count,

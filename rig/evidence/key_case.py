@@ -85,6 +85,17 @@ class LeaderFault(StrEnum):
     STOP = "stop"
 
 
+class StoreFault(StrEnum):
+    """What is done to the database in which the fleet shares its keys."""
+
+    CUT = "cut"
+    """Connections are reset, new ones too."""
+    HOLD = "hold"
+    """It stands still: no byte passes, and nothing is closed."""
+    READ_ONLY = "read-only"
+    """Sessions are ended, and new ones cannot write: a standby after a failover."""
+
+
 @dataclass(frozen=True, slots=True)
 class KeyCase:
     """One case: its start state, what the origin does, what the clients ask, and what the fleet must keep to.
@@ -104,6 +115,9 @@ class KeyCase:
     leader_fault: LeaderFault | None = None
     leader_fault_after_s: float = 0.1
     pooled: bool = False
+    store_fault: StoreFault | None = None
+    store_fault_s: tuple[float, float] = (0.0, 0.0)
+    """From when to when the fault lasts."""
 
     @property
     def duration_s(self) -> float:

@@ -118,6 +118,13 @@ WEAKNESSES = (
     _key_case("slow-patience", "follower-bound", red=("follower-wait",)),
     _key_case("leader-stopped"),
     _key_case("leader-stopped", "lock-scope", red=("takeover",)),
+    _key_case("store-gone"),
+    # Each process fetches as often as it is asked, so how many at once depends on the machine.
+    _with_flaw("store-gone", "alone", "single-flight", "floor"),
+    _with_flaw("store-gone", "resigned", "store-back"),
+    _key_case("store-still"),
+    _with_flaw("store-still", "patient", "store-wait"),
+    _key_case("store-read-only"),
     # It does not use the database, so there is nothing to put a pooler in front of.
     Weakness(UNKNOWN_KID, case="pooler", subject="pyjwt", impossible=True),
     Weakness("migration-race"),

@@ -46,14 +46,14 @@ def written(tmp_path: Path, content: str | bytes | Any) -> str:
     return str(file)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(event=EVENTS)
 def test_any_event_is_sent_again_as_it_was(tmp_path: Path, event: dict[str, Any]) -> None:
     profile = drafted(event=written(tmp_path, event), idempotency_header="Key", event_id="")
     assert rendered_json(profile) == event
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(event=EVENTS)
 def test_any_event_with_an_id_is_sent_with_the_key(tmp_path: Path, event: dict[str, Any]) -> None:
     profile = drafted(event=written(tmp_path, {**event, "id": "p1"}), event_id="id")

@@ -71,7 +71,7 @@ def requests(targets: Targets) -> list[bytes]:
 
 
 @given(scenarios(), runs)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_same_numbers_give_the_same_bytes_in_another_targeter(scene: Scenario, run: RunKey) -> None:
     first, second = bound(scene, run), bound(scene, run)
     assert requests(first) == requests(second)
@@ -80,7 +80,7 @@ def test_the_same_numbers_give_the_same_bytes_in_another_targeter(scene: Scenari
 
 
 @given(scenarios(), runs, runs)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_another_seed_or_run_gives_other_keys_correlations_and_canaries(
     scene: Scenario, run: RunKey, other: RunKey
 ) -> None:
@@ -112,7 +112,6 @@ def test_names_are_version_5_uuids(namespace: uuid.UUID, name: str) -> None:
 
 
 @given(st.uuids(), st.text(), st.integers(0, 2**48 - 2001))
-@settings(deadline=None)
 def test_a_series_gives_every_number_a_uuid_of_its_own(namespace: uuid.UUID, name: str, begin: int) -> None:
     series = Series(Namespace(namespace), name)
     assert series[0].decode() == str(uuid.uuid5(namespace, name))
@@ -192,7 +191,7 @@ def test_one_key_means_one_body_and_one_per_tenant() -> None:
 
 
 @given(scenarios(), st.integers(-(2**63), 2**64))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_composition_is_exact(scene: Scenario, seed: int) -> None:
     composition = Composition(scene, seed)
     assert sorted(composition.index.tolist()) == list(range(scene.count))
@@ -222,7 +221,7 @@ def test_shuffling_shuffles_and_the_seed_matters() -> None:
 
 
 @given(scenarios(), runs)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_request_is_well_formed_and_says_who_it_is(scene: Scenario, run: RunKey) -> None:
     targets = bound(scene, run)
     route = PROFILE.route(scene.route)
@@ -263,7 +262,7 @@ def test_signatures_verify(route: Any) -> None:
 
 
 @given(scenarios(), runs)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_all_bodies_parse_but_the_invalid_ones_never(scene: Scenario, run: RunKey) -> None:
     targets = bound(scene, run)
     for seq in range(scene.count):

@@ -172,7 +172,16 @@ def script_of(folder: Path, *parts: TokenClient) -> MemberScript:
     journal = tempfile.mkdtemp(dir=folder)
     with forging(KEYRING) as forged:
         return MemberScript(
-            "", "", "", {}, journal, KEYRING.known_tokens(), KEYRING.rotated_token(), forged, clients=parts
+            "",
+            "",
+            "",
+            {},
+            journal,
+            f"{journal}/log",
+            KEYRING.known_tokens(),
+            KEYRING.rotated_token(),
+            forged,
+            clients=parts,
         )
 
 

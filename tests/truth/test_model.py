@@ -94,7 +94,7 @@ def model(sent: list[tuple[Expected, Outcome]], stored: list[Stored]) -> set[tup
 def test_sql_agrees_with_the_model(make_world: Callable[[Profile], World], match: str) -> None:
     world = make_world(profile(match, path="inner.0.dedup" if match == "payload-key" else None, column="doc"))
 
-    @settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=40, database=None, suppress_health_check=list(HealthCheck))
     @given(
         st.lists(st.sampled_from(Outcome), min_size=REQUESTS, max_size=REQUESTS),
         st.lists(LEAVES, min_size=REQUESTS, max_size=REQUESTS),

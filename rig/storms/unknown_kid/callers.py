@@ -7,6 +7,7 @@ imports this module: it imports nothing heavy, and pandas is.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 import threading
@@ -31,6 +32,7 @@ _JOIN_GRACE_S = 30.0
 _WARM_S = 5.0
 _WARM_PAUSE_S = 0.05
 _HUNG = "Hung"
+_LOG_FORMAT = "%(asctime)s %(process)d %(name)s %(levelname)s %(message)s"
 
 Call = tuple[str, int, int, bool, str]
 """token, start_ns, end_ns (0: it is not over), accepted, error."""
@@ -40,7 +42,8 @@ Call = tuple[str, int, int, bool, str]
 class MemberScript:
     """What every member does. ``forged`` are kinds and tokens. ``clients`` have numbers as ``count``.
 
-    ``warm``: verify a known token before the release. ``journal`` is the folder of ``CallJournal``.
+    ``warm``: verify a known token before the release. ``journal`` is the folder of ``CallJournal``. Libraries of the
+    subject write their warnings to ``log_file``.
     """
 
     factory: str
@@ -48,6 +51,7 @@ class MemberScript:
     module_dir: str
     environ: dict[str, str] = field(repr=False)
     journal: str
+    log_file: str
     known: tuple[str, ...] = field(repr=False)
     rotated: str = field(repr=False)
     forged: tuple[tuple[str, str], ...] = field(repr=False)
@@ -67,6 +71,7 @@ class CallerReport:
 
 def call_verifier(number: int, script: MemberScript, barrier: Barrier) -> CallerReport:
     """The work of one member (see ``rig.storms.fleet``)."""
+    logging.basicConfig(handlers=[logging.FileHandler(script.log_file, delay=True)], format=_LOG_FORMAT)
     if script.path:
         sys.path.insert(0, script.path)
     sys.path.append(script.module_dir)

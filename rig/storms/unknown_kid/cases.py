@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from math import ceil
 
 from rig.evidence.bad_tokens import FORGED
-from rig.evidence.key_case import KeyCase, LeaderFault, OriginChange, Start, Token, TokenClient
+from rig.evidence.key_case import KeyCase, LeaderFault, OriginChange, Start, StoreFault, Token, TokenClient
 from rig.evidence.verifier_settings import VerifierSettings
 
 Build = Callable[[VerifierSettings | None], KeyCase]
@@ -239,6 +239,39 @@ def _pooler(promises: VerifierSettings | None) -> KeyCase:
     )
 
 
+def _store_fails(name: str, story: str, fault: StoreFault) -> Build:
+    """The shared store fails while keys are due and a new one begins to sign; then it comes back."""
+
+    def build(promises: VerifierSettings | None) -> KeyCase:
+        settings = promises or VerifierSettings(
+            cool_down_s=0.3, ttl_s=1.0, wait_timeout_s=0.4, fetch_timeout_s=0.8, leader_timeout_s=1.2
+        )
+        from_s, until_s = 0.3, 2.3
+        end_s = until_s + settings.cool_down_s + settings.wait_timeout_s + settings.fetch_timeout_s + 2.0
+        return KeyCase(
+            name=name,
+            story=story,
+            clients=(*_unknown_and_known(end_s), TokenClient(Token.ROTATED, pace_s=_SLOW_PACE_S, until_s=end_s)),
+            gates=(
+                "start",
+                "single-flight",
+                "floor",
+                *_ANSWER_GATES,
+                "ledger",
+                "known-kids",
+                "store-wait",
+                "store-back",
+            ),
+            origin=(_ANSWERS, OriginChange(from_s + 0.1, rotated=True)),
+            verifier_settings=settings,
+            necessary=None,
+            store_fault=fault,
+            store_fault_s=(from_s, until_s),
+        )
+
+    return build
+
+
 _BUILDS: tuple[Build, ...] = (
     _random_key_ids,
     _forged_tokens,
@@ -254,5 +287,8 @@ _BUILDS: tuple[Build, ...] = (
     _ttl_expiry,
     _flood,
     _pooler,
+    _store_fails("store-gone", "the shared store is gone for two seconds: nobody fetches alone", StoreFault.CUT),
+    _store_fails("store-still", "the shared store stands still for two seconds: nobody waits for it", StoreFault.HOLD),
+    _store_fails("store-read-only", "the shared store takes no writes for two seconds", StoreFault.READ_ONLY),
 )
 CASES: Mapping[str, Build] = {build(None).name: build for build in _BUILDS}

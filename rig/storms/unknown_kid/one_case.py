@@ -30,6 +30,7 @@ from rig.storms.unknown_kid.callers import CallerReport, MemberScript, call_veri
 from rig.storms.unknown_kid.forger import Forged, forging
 from rig.storms.unknown_kid.keyring import AUDIENCE, ISSUER, Keyring
 from rig.storms.unknown_kid.origin import CountedFetch, LedgerTail, RecordedOrigin, open_origin, read_ledger
+from rig.storms.unknown_kid.store_fault import StoreBreaker, breakable_store
 from rig.storms.unknown_kid.subjects import Subject
 from rig.storms.unknown_kid.watch import DatabaseWatch, FetchWatch, by_member
 from rig.target.postgres import Database
@@ -102,6 +103,8 @@ def _reason_not_to_run(environment: StormEnvironment, plan: CasePlan, case: KeyC
         return why
     if case.pooled and not subject.uses_database:
         return f"{subject.name} does not use the database, so there is nothing to put a pooler in front of"
+    if case.store_fault is not None and not subject.uses_database:
+        return f"{subject.name} does not use the database, so nothing of it is away when that is"
     if case.pooled and find_pooler(environment.environ) is None:
         return "pgbouncer is not installed"
     if subject.remote and case.leader_fault is not None:
@@ -135,7 +138,7 @@ def _open_pooler(environment: StormEnvironment, plan: CasePlan, case: KeyCase, l
 
 
 def _script(
-    plan: CasePlan, case: KeyCase, url: str, dsn: str, journal: Path, forged: tuple[Forged, ...]
+    plan: CasePlan, case: KeyCase, url: str, dsn: str, journal: Path, log_file: Path, forged: tuple[Forged, ...]
 ) -> MemberScript:
     """What every member does."""
     environ = {
@@ -156,6 +159,7 @@ def _script(
         module_dir=plan.subject.module_dir,
         environ=environ,
         journal=str(journal),
+        log_file=str(log_file),
         known=plan.keyring.known_tokens(),
         rotated=plan.keyring.rotated_token(),
         forged=forged,
@@ -201,12 +205,16 @@ def _run_and_observe(
         origin.change(document=plan.keyring.document())
         watch = stack.enter_context(DatabaseWatch(database.admin_dsn))
         journal = stack.enter_context(temporary_folder("rig-calls-"))
+        log_file = environment.log_file(f"{label}-subject")
         forged = stack.enter_context(forging(plan.keyring, plan.subject.traits.unchecked))
         with (
-            _open_pooler(environment, plan, case, label, database.runtime_dsn) as dsn,
-            Fleet(plan.processes, call_verifier, _script(plan, case, origin.url, dsn, journal, forged)) as fleet,
+            _open_pooler(environment, plan, case, label, database.runtime_dsn) as direct,
+            breakable_store(case.store_fault, database, direct) as (dsn, breaker),
+            Fleet(
+                plan.processes, call_verifier, _script(plan, case, origin.url, dsn, journal, log_file, forged)
+            ) as fleet,
         ):
-            observed = _CaseRun(plan, case, origin, fleet, fetched_ns).run()
+            observed = _CaseRun(plan, case, origin, fleet, fetched_ns, breaker).run()
         query = plan.subject.decisions_sql
         return _OutsideObservations(
             observed,
@@ -253,7 +261,13 @@ class _CaseRun:
     """One case from the start of the fleet to its last report. All of it happens in one thread."""
 
     def __init__(
-        self, plan: CasePlan, case: KeyCase, origin: RecordedOrigin, fleet: Fleet, fetched_ns: int | None = None
+        self,
+        plan: CasePlan,
+        case: KeyCase,
+        origin: RecordedOrigin,
+        fleet: Fleet,
+        fetched_ns: int | None = None,
+        breaker: StoreBreaker | None = None,
     ) -> None:
         self._plan = plan
         self._fetched_ns = fetched_ns
@@ -262,6 +276,7 @@ class _CaseRun:
         self._fleet = fleet
         self._tail = LedgerTail(origin.proxy_ledger)
         self._stopped: int | None = None
+        self._breaker = breaker
 
     def run(self) -> _FleetObservations:
         """Prepare, release, watch, collect."""
@@ -333,6 +348,8 @@ class _CaseRun:
             if self._case.leader_fault is not None:
                 since = [counted for counted in fetches if counted.fetch.start_ns >= seen.released_ns]
                 self._inject_leader_fault(self._case.leader_fault, seen, since, watch.members)
+            if self._breaker is not None:
+                self._break_store(self._breaker, seen)
             time.sleep(_LOOK_S)
         if self._stopped is not None:
             self._fleet.cont(self._stopped)
@@ -340,6 +357,14 @@ class _CaseRun:
         seen.ended_ns = time.monotonic_ns()
         seen.skew_ns = self._fleet.skew_ns
         seen.makers = by_member(watch.read_fetches(), watch.members)
+
+    def _break_store(self, breaker: StoreBreaker, seen: _FleetObservations) -> None:
+        """Break the store and heal it, each when it is due."""
+        since_s = (time.monotonic_ns() - seen.released_ns) / 1e9
+        due = zip(self._case.store_fault_s, ("store away", "store back"), (breaker.strike, breaker.heal), strict=True)
+        for at_s, what, act in due:
+            if since_s >= at_s and not any(mark.what == what for mark in seen.marks):
+                seen.marks.append(Mark(act(), what))
 
     def _inject_leader_fault(
         self,
