@@ -51,6 +51,21 @@ class Forgery(StrEnum):
     NO_TENANT = "no-tenant"
 
 
+class ShapeKind(StrEnum):
+    """What is unusual in an event of S10."""
+
+    NUMBERS = "numbers"
+    TIMES = "times"
+    TEXTS = "texts"
+    NULLS = "nulls"
+    MISSING = "missing"
+    EXTRA = "extra"
+    NESTING = "nesting"
+    ARRAYS = "arrays"
+    LARGE = "large"
+    WRITING = "writing"
+
+
 class Row(StrEnum):
     """Where the row of a request must lie."""
 

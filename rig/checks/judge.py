@@ -30,6 +30,7 @@ from rig.checks.privacy import check_privacy
 from rig.checks.race_tests import check_race_tests
 from rig.checks.rows import check_rows
 from rig.checks.samplers import check_samplers
+from rig.checks.shapes import check_shapes
 from rig.checks.surroundings import check_leaks, check_probes
 from rig.checks.totals import check_totals
 from rig.diagnose import explain
@@ -66,9 +67,12 @@ LOAD: tuple[Checker, ...] = (
     check_samplers,
     check_locust_run,
     check_chaos,
+    check_shapes,
 )
 WATCHING: tuple[Checker, ...] = (check_samplers,)
 """Of ``rig sample``, which sends no load."""
+SHAPES: tuple[Checker, ...] = (check_shapes, check_leaks)
+"""Of a run that sends nothing else: its rows are looked for one by one."""
 STORMS: tuple[Checker, ...] = (check_key_storms, check_race_tests)
 """Also of ``rig storm``. It needs no null benchmark, because it claims how often things happened, not how fast."""
 
@@ -181,7 +185,8 @@ def _checkers(case: Case) -> tuple[Checker, ...]:
             return (*STORMS, check_leaks)
         case _:
             # A locust run that sent nothing has no scenario run, and must not pass.
-            return CALIBRATION + (LOAD if case.scenario_runs else (check_locust_run,)) + STORMS
+            alone = SHAPES if case.shapes is not None else (check_locust_run,)
+            return CALIBRATION + (LOAD if case.scenario_runs else alone) + STORMS
 
 
 def _run_checker(checker: Checker, case: Case) -> list[Gate]:

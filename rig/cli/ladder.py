@@ -21,13 +21,14 @@ def _steps(context: click.Context, parameter: click.Parameter, value: str) -> tu
 
 
 def _ids(context: click.Context, parameter: click.Parameter, value: str | None) -> frozenset[str] | None:
+    from rig.evidence.shapes import S10
     from scenarios.ladder import IDS
 
     if value is None:
         return None
     chosen = frozenset(part.strip().upper() for part in value.split(","))
-    if unknown := sorted(chosen - set(IDS)):
-        raise click.BadParameter(f"{unknown[0]!r} is no scenario; known are {', '.join(IDS)}")
+    if unknown := sorted(chosen - {*IDS, S10}):
+        raise click.BadParameter(f"{unknown[0]!r} is no scenario; known are {', '.join((*IDS, S10))}")
     return chosen
 
 
@@ -62,10 +63,12 @@ takes_ladder = decorate_with(
 @takes_run_settings()
 @takes_ladder
 def ladder(invocation: Invocation, **ladder: Any) -> int:
-    """Run the ladder without the perf gate: S1-S7 at each step, then S9."""
+    """Run the ladder without the perf gate: S1-S7 at each step, then S9 and S10."""
     from rig.verbs.ladder import ladder_scenarios
+    from rig.verbs.shapes import add_shapes
 
     profile = invocation.load_profile()
     options = fill_in(ladder, profile.scenarios.options())
     plan = ladder_scenarios(profile, without=frozenset({"S8"}), **options)
-    return run_job(invocation, invocation.job("ladder", profile, plan))
+    job = add_shapes(invocation.job("ladder", profile, plan), ladder["only"], documented=ladder["documented"])
+    return run_job(invocation, job)

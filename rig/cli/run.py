@@ -23,12 +23,13 @@ def run(invocation: Invocation, **ladder: Any) -> int:
     """
     from rig.verbs.chaos import add_short_chaos
     from rig.verbs.ladder import add_sustained, ladder_scenarios
+    from rig.verbs.shapes import add_shapes
 
     profile = invocation.load_profile()
     plan = ladder_scenarios(profile, **fill_in(ladder, profile.scenarios.options()))
     if ladder["only"] is None and not ladder["documented"]:
         plan = add_sustained(plan, profile)
-    job = invocation.job("run", profile, plan)
+    job = add_shapes(invocation.job("run", profile, plan), ladder["only"], documented=ladder["documented"])
     asks_for_some = ladder["only"] or profile.scenarios.only or ladder["documented"]
     if job.settings.chaos and not asks_for_some:
         job = add_short_chaos(job)

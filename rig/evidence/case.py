@@ -25,6 +25,7 @@ from rig.evidence.locust_run import LocustRun
 from rig.evidence.pool_metrics import POOL_COLUMNS
 from rig.evidence.samples import Samples
 from rig.evidence.scenario_runs import ScenarioRun
+from rig.evidence.shapes import ShapesReport
 from rig.evidence.storm import StormReport
 from rig.evidence.truth import TruthReport
 from rig.model import Outcome
@@ -88,6 +89,8 @@ class Case:
     """The first answers of each kind that must not be."""
     chaos: ChaosReport | None = None
     """Which faults struck during S11; None where nobody broke anything."""
+    shapes: ShapesReport | None = None
+    """What came of the events of S10; None where none was sent."""
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Scenarios that the target could not be sent, each with the reason."""
     notes: tuple[str, ...] = ()

@@ -46,6 +46,7 @@ from rig.evidence.parquet import read_frame, require_bounded
 from rig.evidence.pool_metrics import POOL_COLUMNS
 from rig.evidence.sample_files import read_samples
 from rig.evidence.schema import READABLE, translate, translate_header
+from rig.evidence.shapes import ShapesReport
 from rig.evidence.storm import UNKNOWN_KID, StormReport
 from rig.evidence.truth import Discrepancy, TruthReport
 from rig.text import one_line
@@ -70,6 +71,7 @@ _LOCUST_RUN = "crowd"
 ANSWERS = "diagnosis/answers.json"
 EXAMPLES = "history/examples.json"
 CHAOS = "chaos.json"
+SHAPES = "shapes.json"
 
 _DISCREPANCY_COLUMNS = ("kind", "scenario_run", "scenario", "tenant", "key", "detail")
 _TEMPORARY = ".being-written"
@@ -255,6 +257,10 @@ class Pack:
         """Write which faults were planned, and what became of each; again as they strike."""
         self.write(CHAOS, _json(chaos, ChaosReport))
 
+    def write_shapes(self, shapes: ShapesReport) -> None:
+        """Write what came of the events of S10; at first only which scenarios send them."""
+        self.write(SHAPES, _json(shapes, ShapesReport))
+
     def write_judgement(self, judgement: Judgement) -> None:
         """Write the verdicts: ``{"verdict", "exit_code", "gates": [...]}``."""
         self.write(VERDICTS, _json(judgement, Judgement))
@@ -331,6 +337,7 @@ class Pack:
             answers=self._read(ANSWERS, tuple[SeedAnswer, ...]) if self._has(ANSWERS) else (),
             examples=self.examples(),
             chaos=self.chaos(),
+            shapes=self.shapes(),
             left_out=manifest.left_out,
             notes=manifest.notes,
             epoch_monotonic_ns=manifest.epoch_monotonic_ns,
@@ -344,6 +351,10 @@ class Pack:
     def chaos(self) -> ChaosReport | None:
         """Which faults were planned, and what became of each; None where nobody broke anything."""
         return self._read(CHAOS, ChaosReport) if self._has(CHAOS) else None
+
+    def shapes(self) -> ShapesReport | None:
+        """What came of the events of S10; None where none was sent."""
+        return self._read(SHAPES, ShapesReport) if self._has(SHAPES) else None
 
     def locust_run(self) -> LocustRun | None:
         """The books of a run that locust led; None where it did not."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, field_validator
 
 from rig.evidence.storm import STORMS
-from rig.model import Arrivals
+from rig.model import Arrivals, ShapeKind
 from rig.profile.fields import ScenarioId, Section
 
 _Count = Annotated[int, Field(ge=1)]
@@ -64,6 +64,26 @@ class Mix(Section):
     2 for S1 and S6, 6 for S2, 1 for S3, S4 and S7."""
 
 
+class Shapes(Section):
+    """Which shapes S10 sends: events with unusual values, which must be stored unaltered or refused."""
+
+    off: bool = False
+    """Whether none is sent."""
+    only: Annotated[tuple[ShapeKind, ...], Field(min_length=1), _different] | None = None
+    """The kinds that are sent. Without it all: ``numbers``, ``times``, ``texts``, ``nulls``, ``missing``, ``extra``
+    (fields that nobody knows), ``nesting``, ``arrays``, ``large``, ``writing`` (order, spaces, escapes, keys that come
+    twice)."""
+    skip: Annotated[tuple[ShapeKind, ...], _different] = ()
+    """Kinds that are not sent."""
+    requests: Annotated[int, Field(ge=20)] | None = None
+    """Requests to each route, with those that shrink what fails. Without it 300 to the main route, 80 to others."""
+
+    @property
+    def kinds(self) -> frozenset[ShapeKind]:
+        """The kinds that are sent."""
+        return frozenset(() if self.off else self.only or ShapeKind) - frozenset(self.skip)
+
+
 class Scenarios(Section):
     """What a run sends. The command line overrides each key; the ceilings in ``[target]`` hold for both."""
 
@@ -79,6 +99,8 @@ class Scenarios(Section):
     """The performance gate."""
     sustained: Sustained = Sustained()
     """Load at a constant rate."""
+    shapes: Shapes = Shapes()
+    """Events of many shapes."""
     mix: Mix = Mix()
     """The mix under locust."""
     storms: Annotated[tuple[str, ...], AfterValidator(_require_storms), _different] | None = None

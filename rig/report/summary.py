@@ -82,9 +82,11 @@ def find_gaps(case: Case, judgement: Judgement) -> tuple[str, ...]:
     }
     cut = by_word((run.scenario.label, "interrupted") for run in case.scenario_runs if run.interrupted)
     silent = by_word((run.scenario.label, "a worker gave no report") for run in case.scenario_runs if not run.complete)
+    kept = case.shapes.left_out if case.shapes is not None else {}
+    unshaped = [f"S10: {words}" for words in by_word(kept.items())]
     absent = [part for part, is_absent in parts.items() if is_absent]
     unseen = [f"{report.name}: {what}" for report in case.samples.reports for what in report.unseen]
-    return tuple(one_line(item) for item in (*gates, *absent, *cut, *silent, *unseen))
+    return tuple(one_line(item) for item in (*gates, *absent, *cut, *silent, *unseen, *unshaped))
 
 
 def console(

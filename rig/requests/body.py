@@ -100,6 +100,16 @@ def documents_of(route: WebhookRoute, tenant_id: str) -> Documents:
     )
 
 
+def write_event(route: WebhookRoute, text: str) -> Template:
+    """The template of an event whose JSON was written as ``text``; of a form, of its fields."""
+    return FormTemplate.at_sentinels(text) if route.format == "form" else Template.at_sentinels(text)
+
+
+def event_of(route: WebhookRoute, known: Mapping[str, str]) -> Any:
+    """The event of a route, which is no text, with the values of its tenant and sentinel numbers."""
+    return _parse(route, route.body if route.event is None else route.event, known)
+
+
 def _cut_personal(document: Any, fields: Sequence[PersonalField]) -> tuple[Any, tuple[tuple[str, ...], ...]]:
     """A document without what personal data takes the place of, and the paths to where it is put."""
     cut, paths = copy.deepcopy(document), []
@@ -180,7 +190,7 @@ def _finite(text: str) -> float:
 
 def _write(document: Any, route: WebhookRoute) -> Template:
     if route.format == "form":
-        return FormTemplate.at_sentinels(_as_form(document))
+        return FormTemplate.at_sentinels(as_form(document))
     return Template.at_sentinels(as_json(document))
 
 
@@ -189,7 +199,8 @@ def as_json(document: Any) -> str:
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False)
 
 
-def _as_form(document: Mapping[str, Any]) -> str:
+def as_form(document: Mapping[str, Any]) -> str:
+    """A form as it is sent."""
     pairs = [(name, one) for name, value in document.items() for one in (value if isinstance(value, list) else [value])]
     return "&".join(f"{quote_plus(name)}={quote_plus(_form_value(value))}" for name, value in pairs)
 

@@ -8,7 +8,7 @@ from an event's key. So no value need be made or kept for a single event. ``rig.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
@@ -40,7 +40,7 @@ _INSTEAD: Mapping[tuple[str, str], str] = {
 CONTESTED = -1
 """The form of a request that carries another event's key: its content must not be in the row."""
 
-_UNIX_S = 999
+UNIX_S = 999
 """Stands in a sentinel for ``unix_s``, which no body has."""
 
 Path = tuple[str, ...]
@@ -63,7 +63,7 @@ class Form:
     texts: Mapping[Comparison, str]
 
 
-class _Unfit(Exception):
+class Unfit(Exception):
     """Why a field cannot be compared on a route, with the remedy."""
 
 
@@ -140,9 +140,9 @@ class ContentPlan:
             if source != self.profile.default_source and column == self.profile.truth.canonical.channel:
                 continue  # what another source means is for [[channels]] to say
             try:
-                reader = _FieldReader(route, documents, described, column, tenant_id)
+                reader = FieldReader(route, documents, described, column, tenant_id)
                 comparison, text = reader.read(request_class, variant)
-            except _Unfit as unfit:
+            except Unfit as unfit:
                 if request_class in _VALID:
                     raise ConfigError(f"route {route.name!r}: {where}fields.{column}: {unfit}") from None
                 continue  # a body that was made invalid has no such value
@@ -150,12 +150,19 @@ class ContentPlan:
         return texts
 
 
-class _FieldReader:
-    """Reads one field from the event of a route."""
+class FieldReader:
+    """Reads one field from the event of a route; ``write`` makes JSON of a part of it."""
 
     def __init__(
-        self, route: WebhookRoute, documents: Documents, described: ContentField, column: str, tenant_id: str
+        self,
+        route: WebhookRoute,
+        documents: Documents,
+        described: ContentField,
+        column: str,
+        tenant_id: str,
+        write: Callable[[Any], str] = as_json,
     ) -> None:
+        self._write = write
         self._route = route
         self._documents = documents
         self._field = described
@@ -168,18 +175,18 @@ class _FieldReader:
         kind = self._field.type
         if kind in _JSON:
             holes: list[Path] = [*personal]
-            text = as_json(_cut(node, (), holes))
+            text = self._write(_cut(node, (), holes))
             if () in holes:
-                raise _Unfit("its value is of the sending, and no row can be held against it; take the field out")
+                raise Unfit("its value is of the sending, and no row can be held against it; take the field out")
             return Comparison(self._column, kind, tuple(holes)), text
         if node is None:
             return Comparison(self._column, "null"), ""
         if isinstance(node, dict | list):
-            raise _Unfit(f'path {self._field.path!r} leads to an object or a list; give type = "json"')
-        text = node if isinstance(node, str) else as_json(node)
+            raise Unfit(f'path {self._field.path!r} leads to an object or a list; give type = "json"')
+        text = node if isinstance(node, str) else self._write(node)
         slots = [SLOTS[int(number)] for number in SENTINEL_PATTERN.findall(text)]
         if unstable := [slot for slot in slots if slot not in _CONSTANT]:
-            raise _Unfit(f"its value has <{unstable[0]}>, which no row can be held against; take the field out")
+            raise Unfit(f"its value has <{unstable[0]}>, which no row can be held against; take the field out")
         if kind == "text":
             return Comparison(self._column, kind), text
         return Comparison(self._column, kind), self._number(kind, text, slots)
@@ -200,17 +207,17 @@ class _FieldReader:
         document, personal = self._documents.of(request_class, variant)
         if isinstance(document, str):
             if described.path is not None or described.type != "text":
-                raise _Unfit('the body is a text: give path a text with placeholders, like "<event>"')
+                raise Unfit('the body is a text: give path a text with placeholders, like "<event>"')
             if request_class not in _VALID:
-                raise _Unfit("a text that was changed is not compared")
+                raise Unfit("a text that was changed is not compared")
             return document, ()
         if self._route.format == "form" and described.type not in _JSON:
             document = as_form_values(document)
         if described.path is None:
             if described.type == "text":
                 if self._route.format == "form":
-                    raise _Unfit('a whole form is compared with type = "json": an object of its names')
-                return as_json(document), ()
+                    raise Unfit('a whole form is compared with type = "json": an object of its names')
+                return self._write(document), ()
             return (as_form_values(document) if self._route.format == "form" else document), personal
         is_one_name = isinstance(document, dict) and described.path in document
         steps = (described.path,) if is_one_name else tuple(described.path.split("."))
@@ -223,12 +230,12 @@ class _FieldReader:
         in_body = text in route.body or text in (route.event or "")
         elsewhere = (route.path, *route.headers.values())
         if not in_body and text != "<key>" and not any(text in each for each in elsewhere):
-            raise _Unfit(f"path {text!r} stands nowhere in the request; copy a piece of the body, the path or a header")
+            raise Unfit(f"path {text!r} stands nowhere in the request; copy a piece of the body, the path or a header")
         unstable = names_in(text) - _CONSTANT - {"tenant"} | (
             frozenset() if in_body else names_in(text) & {*OF_SENDING}
         )
         if unstable:
-            raise _Unfit(f"path has <{min(unstable)}>, which no row can be held against; take the field out")
+            raise Unfit(f"path has <{min(unstable)}>, which no row can be held against; take the field out")
         filled = text.replace("<tenant>", self._tenant_id)
         return PLACEHOLDER.sub(lambda match: str(SENTINEL + PLACE[match.group(1)]), filled)
 
@@ -238,12 +245,12 @@ class _FieldReader:
             instead = _INSTEAD.get((kind, slots[0]))
             if instead is None or SENTINEL_PATTERN.fullmatch(text) is None:
                 shown = SENTINEL_PATTERN.sub(lambda match: f"<{SLOTS[int(match.group(1))]}>", text)
-                raise _Unfit(f"type {kind!r} does not fit its value {shown[:80]!r}; choose another type")
-            return str(SENTINEL + (_UNIX_S if instead == "unix_s" else PLACE[instead]))
+                raise Unfit(f"type {kind!r} does not fit its value {shown[:80]!r}; choose another type")
+            return str(SENTINEL + (UNIX_S if instead == "unix_s" else PLACE[instead]))
         try:
             return _constant_number(kind, text)
         except (ValueError, InvalidOperation):
-            raise _Unfit(f"type {kind!r} does not fit its value {text[:80]!r}; choose another type") from None
+            raise Unfit(f"type {kind!r} does not fit its value {text[:80]!r}; choose another type") from None
 
 
 def _constant_number(kind: str, text: str) -> str:
@@ -267,7 +274,7 @@ def _for_format(text: str, source: str) -> str:
 
     def place(match: re.Match[str]) -> str:
         number = int(match.group(1))
-        slot = "unix_s" if number == _UNIX_S else SLOTS[number]
+        slot = "unix_s" if number == UNIX_S else SLOTS[number]
         return source.replace("%", "%%") if slot == "source" else f"%{ARGUMENTS.index(slot) + 1}$s"
 
     return SENTINEL_PATTERN.sub(place, text.replace("%", "%%"))
@@ -282,7 +289,7 @@ def _follow(document: Any, steps: Path, dotted: str, route: WebhookRoute) -> Any
             here = here[int(step)]
         else:
             known = f"; there it has: {', '.join(map(str, here))[:200]}" if isinstance(here, dict) else ""
-            raise _Unfit(f"the path {dotted!r} leads nowhere in the event of the route{known}")
+            raise Unfit(f"the path {dotted!r} leads nowhere in the event of the route{known}")
     return here
 
 

@@ -187,6 +187,10 @@ class Targets:
         """The body of request ``seq``, before a signature or a compression."""
         return self._makers[self._tenant[seq]].body(self, seq, now)
 
+    def shaped(self, seq: int, now: float, event: Template) -> tuple[bytes, Values]:
+        """Request ``seq`` with another event, and the values that the event was written with."""
+        return self._makers[self._tenant[seq]].shaped(self, seq, now, event)
+
     def place(self, seq: int) -> tuple[int, int]:
         """The share of request ``seq``, and its index in it."""
         return self._share[seq], self._index[seq]
@@ -226,7 +230,7 @@ class _RequestMaker:
         self._forgers = _forgers(targeter, scenario, credentials, tenant)
         slots = self._sender.slots.union(*(template.slots for template in templates))
         slots |= self._envelope.slots if self._envelope is not None else frozenset()
-        self._fill: list[Callable[[Values], None]] = [fill for slot, fill in _FILL.items() if slot in slots]
+        self._fill: list[Callable[[Values], None]] = [fill for slot, fill in FILL.items() if slot in slots]
 
     def request(self, targets: Targets, seq: int, now: float) -> bytes:
         if self._forgers and (forger := self._forgers.get(targets.place(seq)[0])) is not None:
@@ -245,6 +249,15 @@ class _RequestMaker:
     def body(self, targets: Targets, seq: int, now: float) -> bytes:
         values, render = self._prepare(targets, seq, now)
         return render(values)
+
+    def shaped(self, targets: Targets, seq: int, now: float, event: Template) -> tuple[bytes, Values]:
+        form = self._forms[targets.place(seq)[0]]
+        values = self._values(targets, seq, 0, form, now)
+
+        def render(own: Values) -> bytes:
+            return self._write(targets, seq, own, form, event, now)
+
+        return self._sender.request(values, now, render), values
 
     def _prepare(self, targets: Targets, seq: int, now: float, *, differs: bool = False) -> tuple[Values, Render]:
         """The values of the request, and what writes its body from them."""
@@ -334,7 +347,7 @@ def _fill_now_iso(values: Values) -> None:
     values[_NOW_ISO] = _iso(values[_NOW])
 
 
-_FILL: Mapping[str, Callable[[Values], None]] = {
+FILL: Mapping[str, Callable[[Values], None]] = {
     "decimal": _fill_decimal,
     "unix_ms": _fill_unix_ms,
     "iso": _fill_iso,

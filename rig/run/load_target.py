@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from rig.calibrate.cores import confine
 from rig.engine.pool import Pool
 from rig.evidence.case import Finding
+from rig.evidence.chaos import S11
+from rig.evidence.shapes import S10
 from rig.evidence.truth import Arrival
 from rig.model import tenants_of
 from rig.run.chaos import run_chaos
@@ -17,11 +19,12 @@ from rig.run.leak_check import Connections
 from rig.run.open_run import OpenRun
 from rig.run.read_truth import keep_open_on_error, read_again, read_rows, search_logs
 from rig.run.scenarios import run_scenarios
+from rig.run.shapes import run_shapes
 from rig.samplers.sampling import plan_of_run, sampling
 from rig.target.launch import LiveTarget, open_target
 from rig.target.prober import Prober
 from rig.target.store import Store
-from rig.target.tenants import provision
+from rig.target.tenants import Tenancy, provision
 from rig.truth.reader import RowsRead, TruthReader
 
 
@@ -71,6 +74,10 @@ def load_target(run: OpenRun, pool: Pool, store: Store, meanwhile: Callable[[], 
                 rows = read_rows(record, reader, loaded.ended_s)
                 rows = replace(rows, truth=replace(rows.truth, arrivals=loaded.arrivals))
             if went_on:
+                shapes = [scenario for scenario in job.scenarios if scenario.id == S10]
+                if shapes and rows is not None:
+                    record.pack.write_truth(rows.truth)  # where S10 does not end, its rows are in no reading
+                    run_shapes(run, target, store, loaded.tenancy, shapes)
                 meanwhile()
                 run.reporter.stage("reading the rows again")
                 rows = rows and read_again(record, reader, rows, loaded.ended_s, job.settings.last_look_s)
@@ -85,6 +92,7 @@ class _Loaded:
 
     went_on: bool
     ended_s: float
+    tenancy: Tenancy
     arrivals: tuple[Arrival, ...] = ()
 
 
@@ -96,17 +104,17 @@ def _send(
     tenancy = provision(job.profile, run.key, tenants_of(job.scenarios), store.truth_dsn, run.environ, record.secrets)
     record.amend(tenants=tenancy.tenants)
     record.keep_baseline(reader.preflight(record.targeter, job.scenarios, tenancy.tenants, store.runtime_dsn))
-    loaded = _Loaded(True, time.monotonic())
-    if len(job.scenarios) > (job.chaos is not None):
+    loaded = _Loaded(True, time.monotonic(), tenancy)
+    if any(scenario.id not in (S10, S11) for scenario in job.scenarios):
         watch = reader.watch_arrival(record.targeter, tenancy.tenants)
         with _samplers(run, pool, target, store), Prober(job.profile.probes, target.endpoint) as prober, watch:
             went_on = run_scenarios(run, pool, target, tenancy, watch)
         record.pack.write_probes(prober.frame())
         record.pack.write_pool(prober.pool())
-        loaded = _Loaded(went_on, watch.ended_s, watch.arrivals())
+        loaded = _Loaded(went_on, watch.ended_s, tenancy, watch.arrivals())
     if job.chaos is not None and loaded.went_on:
         went_on = run_chaos(run, pool, target, store, tenancy, until_stopped)
-        loaded = _Loaded(went_on, time.monotonic(), loaded.arrivals)
+        loaded = _Loaded(went_on, time.monotonic(), tenancy, loaded.arrivals)
     return loaded
 
 

@@ -12,6 +12,7 @@ from rig.engine.pool import Load, Pool
 from rig.errors import ConfigError
 from rig.evidence.chaos import S11
 from rig.evidence.scenario_runs import ScenarioRun
+from rig.evidence.shapes import S10
 from rig.model import Scenario
 from rig.profile import WebhookRoute
 from rig.run.open_run import OpenRun
@@ -23,11 +24,11 @@ _REFUSALS = (401, 403)
 
 
 def run_scenarios(run: OpenRun, pool: Pool, target: LiveTarget, tenancy: Tenancy, watch: ArrivalWatch) -> bool:
-    """Run every scenario but S11; each is in the journal before it starts and after it ends. False: interrupted.
+    """Run every scenario but S10 and S11; each is in the journal before it starts and after it ends.
 
-    ConfigError where the target refuses every request of the first one.
+    False: interrupted. ConfigError where the target refuses every request of the first one.
     """
-    scenarios = [scenario for scenario in run.job.scenarios if scenario.id != S11]
+    scenarios = [scenario for scenario in run.job.scenarios if scenario.id not in (S10, S11)]
     trials = MissedTrials(scenarios)
     for number, scenario in enumerate(scenarios, 1):
         if trials.decide(scenario):

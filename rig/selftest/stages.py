@@ -39,6 +39,7 @@ from rig.selftest.diagnosis import Interview
 from rig.selftest.locust_run import MixTrial, run_mix
 from rig.selftest.matrix import Cell, Proof, cells_of, judge_pack
 from scenarios.ladder import Ladder, forged, malformed_storm, personal_storm, replay_storm, unique_storm
+from scenarios.s10 import MAIN, shapes
 from scenarios.sustained import sustained_load
 
 STEP = 1000
@@ -196,6 +197,7 @@ def _plan_whole(profile: Profile) -> Iterator[Scenario]:
     *_, storm = _plan_forged(profile)
     yield storm
     yield from _plan_steady_rate(profile)
+    yield from _plan_shapes(profile)
 
 
 def _plan_short(profile: Profile) -> Iterator[Scenario]:
@@ -215,6 +217,10 @@ def _plan_content(profile: Profile) -> Iterator[Scenario]:
     yield replay_storm(FEW, route, ("A",))
     yield personal_storm(FEW, route, ("B",))
     yield unique_storm(FEW, route, ("A",))
+
+
+def _plan_shapes(profile: Profile) -> Iterator[Scenario]:
+    yield shapes(profile.routes[0].name, ("shapes",), MAIN)
 
 
 def _measure_rate(bench: Bench, opened: OpenRun, run: PlannedRun) -> None:
@@ -278,7 +284,7 @@ WHOLE = Stage("whole", partial(_run_live, scenarios=_plan_whole, samplers=True, 
 LADDER = Stage(
     "ladder",
     partial(_run_live, scenarios=partial(_plan_ladder, perf_requests=PERF_REQUESTS, perf_limit_s=PERF_LIMIT_S)),
-    apart=("sustained.*", "warm-up.*", "forged*", "lasting", "samplers*", "littles_law", "EG*"),
+    apart=("S10.*", "sustained.*", "warm-up.*", "forged*", "lasting", "samplers*", "littles_law", "EG*"),
 )
 """S1 to S9."""
 LETTING_IN = Stage(
@@ -311,6 +317,8 @@ CONTENT = Stage(
     gates=("S[124].*", "privacy.*", "totals", "duplicates", "copies", "probes", "accounting", "hygiene"),
 )
 """A replayed event and a few of each kind: what their rows hold, and what else holds it."""
+SHAPES = Stage("shapes", partial(_run_live, scenarios=_plan_shapes), gates=("S10.*", "hygiene"))
+"""Events of many shapes, alone."""
 LASTING = replace(
     CONTENT,
     name="lasting",
@@ -323,6 +331,7 @@ SHORT = Stage(
     partial(_run_live, scenarios=_plan_short, samplers=True),
     apart=(
         "S[3-9].*",
+        "S10.*",
         "isolation",
         "lasting",
         "forged*",
@@ -340,6 +349,7 @@ SUSTAINED = Stage(
     partial(_run_live, scenarios=_plan_steady_rate),
     apart=(
         "S[1-9].*",
+        "S10.*",
         "isolation",
         "lasting",
         "forged*",

@@ -46,6 +46,11 @@ class Alteration:
     """Places in a JSON value that are not compared, nor shown: they may hold personal values."""
 
     @property
+    def label(self) -> str:
+        """What is wrong with it, without its values."""
+        return f"{self.column}: {_label(self, {}, {})}"
+
+    @property
     def words(self) -> str:
         """The column with both values."""
         if self.type.startswith("json") and (places := list(_differences(self))):
@@ -265,4 +270,9 @@ def _show(value: Any) -> str:
         return "nothing"
     if value is None:
         return "NULL"
-    return repr(shorten(value if isinstance(value, str) else json.dumps(value, default=str), _SHOWN))
+    if isinstance(value, Decimal):
+        return str(value)
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    # A decomposed letter looks like the composed one.
+    show = repr if unicodedata.is_normalized("NFC", text) else ascii
+    return show(shorten(text, _SHOWN))

@@ -126,12 +126,14 @@ def _sent(record: Record, notes: list[str]) -> SentByRun:
     used = tuple(tenant for tenant in manifest.tenants if tenant not in made)
     if provisioned and (unseen := used if profile.tenants.rows else manifest.tenants):
         notes.append(f"tenants that the run had made stay: {_in_words(unseen)}; remove them by hand")
+    shapes = record.pack.shapes()
+    sent = [*(run.scenario for run in manifest.scenario_runs), *(shapes.scenarios if shapes is not None else ())]
     try:
         baseline = record.baseline()
     except EvidenceError:
         baseline = Baseline({}, {})
     return SentByRun(
-        tuple(dict.fromkeys(identities(record.targeter, [run.scenario for run in manifest.scenario_runs]))),
+        tuple(dict.fromkeys(identities(record.targeter, sent))),
         tuple(tenant.id for tenant in made),
         tuple(tenant.id for tenant in used),
         baseline,

@@ -22,6 +22,7 @@ from rig.evidence.gate import Gate, Verdict
 from rig.evidence.history import has_failed, was_let_in
 from rig.evidence.judgement import Judgement
 from rig.evidence.pack import DISCREPANCIES, Pack
+from rig.evidence.shapes import GATES_OF_SHAPES, ShapesReport
 from rig.evidence.truth import Discrepancy, DiscrepancyKind
 from rig.model import RunKey, Scenario, Tenant
 from rig.profile import Profile
@@ -117,6 +118,8 @@ class _Book:
     def show_gate(self, gate: Gate) -> GateShown:
         """A gate with its first examples."""
         family, _, last = gate.id.rpartition(".")
+        if gate.id in GATES_OF_SHAPES and self._case.shapes is not None:
+            return _show_shapes(gate, self._case.shapes)
         if gate.id.startswith("privacy"):
             in_log = last == "logs"
             hits = [hit for hit in self._truth_hits() if hit.in_log is in_log]
@@ -205,6 +208,20 @@ class _Book:
                     if any(word in line for word in wanted):
                         text = line.decode(errors="replace").rstrip()[:_LINE_MOST]
                         yield f"logs/{file.name}:{number}: {text}"
+
+
+def _show_shapes(gate: Gate, report: ShapesReport) -> GateShown:
+    """What was shrunk for a gate of S10: what happens, to how many events, and how to send the smallest again."""
+    found = [each for each in report.findings if each.outcome in GATES_OF_SHAPES[gate.id]]
+    named = (
+        (
+            each.sentence,
+            f"{each.events} events, in {', '.join(each.fields)}; shrunk with {each.requests} requests; key {each.key}",
+            each.command,
+        )
+        for each in found
+    )
+    return GateShown(gate, (), tuple(word for words in named for word in words), "shapes.json has every event")
 
 
 def _source(pack: Pack) -> tuple[Profile, RunKey] | None:

@@ -1,8 +1,9 @@
 """Defects of the service: each is a switch that makes it wrong in one way, so that a gate can be seen to fail.
 
 Flow: the service is a few steps, above all ``judge`` (pure) and ``persist`` (one transaction). ``inject_defects(steps,
-defects)`` wraps them; ``letting_in`` has the defects of those before and after the two. Without a defect it returns
-them as they are, so the normal path knows nothing of this module. Deduplication, copies (``copying``), what comes later
+defects)`` wraps them; ``letting_in`` has the defects of those before and after the two, ``misshaping`` those that
+only an unusual event shows. Without a defect it returns them as they are, so the normal path knows nothing of this
+module. Deduplication, copies (``copying``), what comes later
 (``spoiling``), isolation (``unsecuring``) and the row-lock convoy are defects of the schema, the two of the pool are
 defects of the store: give the same ``--defect`` list to ``migrate`` and to ``serve``. The last seven make the service
 slow and nothing else (``bottlenecks``).
@@ -20,7 +21,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from enum import StrEnum
 
-from stub_server.service import failing, letting_in
+from stub_server.service import failing, letting_in, misshaping
 from stub_server.service.bottlenecks import call_slowly, compute_much, log_much, sleep_much
 from stub_server.service.directory import Taxonomy
 from stub_server.service.errors import ServiceUsageError
@@ -99,6 +100,10 @@ class ServiceDefect(StrEnum):
     UNLOGGED_TABLE = "unlogged-table"
     PREFIX_DEDUPLICATION = "prefix-deduplication"
     CASE_DEDUPLICATION = "case-deduplication"
+    LARGE_AMOUNTS_500 = "large-amounts-500"
+    EMOJI_FORGOTTEN = "emoji-forgotten"
+    TEXT_COMPOSED = "text-composed"
+    LONG_TEXT_CUT = "long-text-cut"
     HANGS_WITH_DATABASE = failing.HANGS_WITH_DATABASE
     LEAVES_TRANSACTIONS = failing.LEAVES_TRANSACTIONS
     DROPS_AT_SIGTERM = failing.DROPS_AT_SIGTERM
@@ -265,6 +270,9 @@ _INJECTIONS: dict[ServiceDefect, Callable[[Steps], Steps]] = {
     ServiceDefect.BUSY_LOOP: compute_much,
     ServiceDefect.SLEEPS: sleep_much,
     ServiceDefect.SLOW_DEPENDENCY: call_slowly,
-    **{ServiceDefect(name): inject for name, inject in (letting_in.INJECTIONS | failing.INJECTIONS).items()},
+    **{
+        ServiceDefect(name): inject
+        for name, inject in (letting_in.INJECTIONS | failing.INJECTIONS | misshaping.INJECTIONS).items()
+    },
 }
 """The defects of the steps. The others lie in the schema or in the store."""

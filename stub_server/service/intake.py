@@ -102,9 +102,10 @@ class Intake:
         try:
             body = _decode(delivery.body.decode())
             personal = holds_personal(body)
-            payload = _encode(scrub(body) if personal else body)
+            # As it was sent, because a float may not hold its numbers. What was scrubbed must be written anew.
+            payload = _encode(scrub(body)) if personal else delivery.body.decode()
         except (ValueError, RecursionError):
-            # Not JSON, numbers beyond any type, or nested beyond reason: it cannot be searched, so it is not kept.
+            # Not JSON, digits beyond reason, or nested beyond it: this cannot be searched, so it is not kept.
             return Dead(Reason.INVALID_JSON, key, digest_only(delivery.body))
         if personal:
             return Dead(Reason.PERSONAL_DATA, key, payload)

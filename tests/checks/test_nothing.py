@@ -23,6 +23,7 @@ from rig.evidence.race_figures import (
     ScheduledRefresh,
     TamperFigures,
 )
+from rig.evidence.shapes import ShapesReport
 from rig.evidence.storm import StormReport
 from rig.model import FORGED, Forgery, Pace, RequestClass, Share
 from rig.selftest.catalog import catalog, kind_of
@@ -101,6 +102,7 @@ EMPTY: dict[str, Case] = {
         chaos=ChaosReport(ChaosSchedule(1), (FaultRecord(1, "deploy", 1, 1, 2, 3, 4, is_crash=True),), processes=2),
     ),
     "a chaos that nobody wrote down": case(driven(plan("S11", count=5), [SKIPPED] * 5)),
+    "shapes of which none was sent": Case(verb="ladder", shapes=ShapesReport(())),
     "a locust run without workers": replace(LOADED_NOTHING, locust_run=LOCUST),
     "race tests in which nothing happened": Case(verb="storm", storms=races()),
     "race tests without members": Case(verb="storm", storms=tuple(replace(each, missing=("all",)) for each in races())),

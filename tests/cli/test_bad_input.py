@@ -20,7 +20,7 @@ from tests.cli.commands import QUICK, rig
         (("nonsense",), "No such command"),
         (("ladder", "--steps", "5,x"), "50,250,1000"),
         (("ladder", "--steps", "0"), "from 1"),
-        (("ladder", "--only", "S10"), "S1, S2"),
+        (("ladder", "--only", "S12"), "S1, S2"),
         (("run", "--workers", "0"), "--workers 0"),
         (("run", "--seed", "-1"), "--seed -1"),
         (("perf", "--rate", "-5"), "above 0"),

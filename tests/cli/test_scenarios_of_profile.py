@@ -111,11 +111,13 @@ def test_a_profile_without_the_section_means_what_it_did(folder: Path, jobs: lis
     write(folder.parent, "")
     plain = sent(jobs, "run")
     assert plain[0] == "S1 50 1"
-    assert plain[-5:] == ["warm-up 100 1", *["S8 10000 1"] * 3, "S11 1650 1"]
+    assert plain[-6:] == ["warm-up 100 1", *["S8 10000 1"] * 3, "S10 300 1", "S11 1650 1"]
     assert not any(each.startswith("S11") for each in sent(jobs, "run", "--no-chaos"))
     whole = sum(each.count for each in jobs[-1].scenarios)
-    assert sent(jobs, "run", "--max-requests", str(whole + 100))[-1] == "S8 10000 1"
+    assert sent(jobs, "run", "--max-requests", str(whole + 100))[-1] == "S10 300 1"
     assert "S11" in jobs[-1].left_out
+    assert sent(jobs, "run", "--max-requests", str(whole - 1), "--no-chaos")[-1] == "S8 10000 1"
+    assert "S10" in jobs[-1].left_out
     assert jobs[-1].wants_storms
 
 

@@ -8,8 +8,9 @@ judges it through ``parcels.toml`` alone.
     python service.py migrate                                   (OWNER_DATABASE_URL, DATABASE_URL)
     python -m uvicorn service:app --app-dir tests/foreign       (DATABASE_URL)
 
-Two defects can be switched on: ``PARCELS_LOSES_ONE_IN=100`` acknowledges one delivery in a hundred without storing it,
-``PARCELS_IGNORES_SEALS=1`` takes every signature for genuine.
+Three defects can be switched on: ``PARCELS_LOSES_ONE_IN=100`` acknowledges one delivery in a hundred without storing
+it, ``PARCELS_IGNORES_SEALS=1`` takes every signature for genuine, ``PARCELS_TAKES_ANYTHING=1`` lets the database find
+out what it cannot hold.
 """
 
 from __future__ import annotations
@@ -45,6 +46,9 @@ CLOCK_TOLERANCE_S = 120
 PRIVATE = {"email", "phone", "full_name", "street_address", "ip_address"}
 LOSES_ONE_IN = int(os.environ.get("PARCELS_LOSES_ONE_IN", "0"))
 IGNORES_SEALS = os.environ.get("PARCELS_IGNORES_SEALS") == "1"
+TAKES_ANYTHING = os.environ.get("PARCELS_TAKES_ANYTHING") == "1"
+CENTS_MOST = 10**12 - 1
+UNREADABLE = (ValueError,) if TAKES_ANYTHING else (ValueError, RecursionError)
 
 
 # --- tables ---
@@ -88,7 +92,7 @@ class RejectedMessage(Base):
 
 class Order(BaseModel):
     order_no: str = Field(min_length=1)
-    total: Decimal
+    total: Decimal = Field() if TAKES_ANYTHING else Field(max_digits=12, decimal_places=2)
     placed_at: AwareDatetime
 
     def values(self) -> dict[str, Any]:
@@ -98,7 +102,7 @@ class Order(BaseModel):
 class Refund(BaseModel):
     class Details(BaseModel):
         number: int
-        cents: int
+        cents: int = Field() if TAKES_ANYTHING else Field(ge=-CENTS_MOST, le=CENTS_MOST)
         at: AwareDatetime
 
     refund: Details
@@ -202,10 +206,12 @@ async def take(
             return JSONResponse({"error": "the seal is broken"}, 403)
         try:
             document = json.loads(await request.body())
-        except ValueError:
+            content, private = scrubbed(document)
+            if not TAKES_ANYTHING and b"\\u0000" in json.dumps(document, ensure_ascii=False, allow_nan=False).encode():
+                raise ValueError("a NUL")
+        except UNREADABLE:
             return JSONResponse({"error": "this is no JSON"}, 400)
         await session.execute(select(func.set_config("parcels.customer_no", str(customer.customer_no), True)))
-        content, private = scrubbed(document)
         try:
             message = form.model_validate(content)
         except ValidationError as error:

@@ -1,0 +1,168 @@
+"""Sends shaped events to one route and says what became of each: by its answer, then by its rows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rig.evidence.shapes import PROBLEMS, ShapedEvent, ShapeOutcome
+from rig.model import RequestClass, Scenario, ShapeKind
+from rig.profile import Profile
+from rig.requests.shaped import ShapedRequest, ShapedRoute
+from rig.run.shrinking import Changes, OutOfRequests
+from rig.target.http_probe import HttpProbe, ProbeResponse
+from rig.truth.shaped_rows import RowsOfEvent, ShapedRows
+
+WAIT_S, POLL_S = 1.0, 0.05
+"""How long a row is waited for where the profile has no ``[truth.arrival]``."""
+_ASK_AGAIN = (408, 429)
+_MAY_BE_NONE = {ShapeKind.NULLS, ShapeKind.MISSING}
+"""Without a value an event may be none that the service cares for."""
+
+
+class TargetGone(Exception):
+    """Not even a plain event is answered any more."""
+
+
+@dataclass(slots=True)
+class TriedEvent:
+    """A shaped event that was sent, and what became of it."""
+
+    changes: Changes
+    request: ShapedRequest
+    response: ProbeResponse
+    took_ms: float
+    outcome: ShapeOutcome
+    compared: int = 0
+    detail: str = ""
+
+    @property
+    def failure(self) -> tuple[ShapeOutcome, int]:
+        """What two failures must share to be one."""
+        return self.outcome, self.response.status if self.outcome is ShapeOutcome.ERROR else 0
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it must not end so."""
+        return self.outcome in PROBLEMS
+
+
+class ShapeSession:
+    """The shaped requests of one scenario, one after another; ``used`` counts them."""
+
+    def __init__(
+        self, profile: Profile, route: ShapedRoute, scenario: Scenario, probe: HttpProbe, rows: ShapedRows
+    ) -> None:
+        self._profile, self._route, self._scenario = profile, route, scenario
+        self._probe, self._rows = probe, rows
+        self._answer = profile.answer(RequestClass.VALID, scenario.route)
+        self._deadline_s = time.monotonic() + scenario.deadline_s
+        self.used = 0
+        self.events: list[ShapedEvent] = []
+
+    @property
+    def left(self) -> int:
+        """How many requests are left."""
+        return 0 if self.is_late else self._scenario.count - self.used
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the time of the scenario is over."""
+        return time.monotonic() > self._deadline_s
+
+    def try_all(self, planned: Sequence[Changes]) -> list[TriedEvent]:
+        """Send events, as many as may be sent; then look for their rows. TargetGone where nothing is answered."""
+        tried = []
+        for changes in planned:
+            if self.left < 1:
+                break
+            tried.append(self._send(changes))
+            if tried[-1].outcome is ShapeOutcome.NO_ANSWER and changes:
+                self._require_alive()
+        self._find_rows([each for each in tried if each.outcome is ShapeOutcome.UNSEEN])
+        self.events += [_as_evidence(self._scenario, each) for each in tried]
+        return tried
+
+    def try_one(self, changes: Changes) -> TriedEvent:
+        """Send one event and look for its row. OutOfRequests where none may be sent."""
+        tried = self.try_all([changes])
+        if not tried:
+            raise OutOfRequests
+        return tried[0]
+
+    def _send(self, changes: Changes) -> TriedEvent:
+        request = self._route.make(self.used, time.time(), changes)
+        self.used += 1
+        begun_s = time.perf_counter()
+        response = self._probe.send(request.request)
+        took_ms = round(1e3 * (time.perf_counter() - begun_s), 3)
+        outcome, detail = self._judge_answer(response)
+        return TriedEvent(changes, request, response, took_ms, outcome, detail=detail)
+
+    def _require_alive(self) -> None:
+        if self._send(()).outcome is ShapeOutcome.NO_ANSWER:
+            raise TargetGone
+
+    def _judge_answer(self, response: ProbeResponse) -> tuple[ShapeOutcome, str]:
+        """What an answer says; UNSEEN where rows must say more."""
+        status, answer = response.status, self._answer
+        if not status:
+            return ShapeOutcome.NO_ANSWER, response.problem
+        if status in answer.right and (answer.body is None or answer.body.holds(response.body)):
+            return ShapeOutcome.UNSEEN, ""
+        if status in _ASK_AGAIN:
+            return ShapeOutcome.HELD_OFF, response.said
+        if 400 <= status < 500 or status in answer.right:
+            return ShapeOutcome.REFUSED, response.said
+        if 200 <= status < 300:
+            return ShapeOutcome.UNSEEN, ""
+        return ShapeOutcome.ERROR, response.said
+
+    def _find_rows(self, accepted: Sequence[TriedEvent]) -> None:
+        if not accepted:
+            return
+        arrival = self._profile.truth.arrival
+        deadline_s = time.monotonic() + (arrival.within_s if arrival else WAIT_S)
+        requests = [each.request for each in accepted]
+        while True:
+            found = self._rows.look(requests)
+            is_whole = all(rows.canonical or rows.dead for rows in found)
+            # A queue may store an event in two steps.
+            is_right = arrival is None or not any(rows.altered for rows in found)
+            if (is_whole and is_right) or time.monotonic() > deadline_s:
+                break
+            time.sleep(POLL_S)
+        for each, rows in zip(accepted, found, strict=True):
+            each.compared = rows.compared
+            each.outcome, each.detail = _judge_rows(each.changes, rows)
+
+
+def _judge_rows(changes: Changes, rows: RowsOfEvent) -> tuple[ShapeOutcome, str]:
+    if rows.canonical > 1:
+        return ShapeOutcome.DOUBLED, f"{rows.canonical} rows"
+    if rows.altered:
+        return ShapeOutcome.ALTERED, "; ".join(rows.altered)
+    if rows.canonical:
+        return ShapeOutcome.STORED, ""
+    if rows.dead:
+        return ShapeOutcome.SET_ASIDE, ""
+    if rows.dead is None:
+        return ShapeOutcome.UNSEEN, "it has no row; a dead letter would not name it"
+    if any(change.kind in _MAY_BE_NONE for change in changes):
+        return ShapeOutcome.IGNORED, "it has no row"
+    return ShapeOutcome.LOST, "it has no row"
+
+
+def _as_evidence(scenario: Scenario, tried: TriedEvent) -> ShapedEvent:
+    return ShapedEvent(
+        scenario.label,
+        tried.request.key,
+        ", ".join(change.words for change in tried.changes) or "the plain event",
+        tuple(dict.fromkeys(change.kind.value for change in tried.changes)),
+        tried.outcome,
+        tried.response.status,
+        tried.took_ms,
+        tried.compared,
+        tried.detail,
+    )

@@ -1,0 +1,243 @@
+"""The step of S10: events of many shapes, one after another; what fails is shrunk, and everything is written down.
+
+Flow for each route: the plain event, which must be stored; each field with another plain value, which shows whether it
+may be anything; all shapes alone; then some of those that were stored, several in one event. Every failure that no
+earlier one explains is shrunk (``rig.run.shrinking``). It runs after the rows of the other scenarios were read, so none
+of its rows is in any count.
+"""
+
+from __future__ import annotations
+
+import random
+import shlex
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import psycopg
+
+from rig.errors import ConfigError, EvidenceError
+from rig.evidence.shapes import ShapeFinding, ShapeOutcome, ShapesReport
+from rig.model import Scenario
+from rig.profile import Profile
+from rig.requests.shape_values import changes_of, control_of, whole_changes
+from rig.requests.shaped import ShapedRoute
+from rig.requests.shapes import EXTRA, Change, EventField, FieldRole
+from rig.requests.targeter import Targeter
+from rig.run.open_run import OpenRun
+from rig.run.record import Record
+from rig.run.shape_session import ShapeSession, TargetGone, TriedEvent
+from rig.run.shrinking import Changes, OutOfRequests, Shrinker
+from rig.target.endpoint import Endpoint
+from rig.target.http_probe import HttpProbe
+from rig.target.launch import LiveTarget
+from rig.target.store import Store
+from rig.target.tenants import Tenancy
+from rig.text import shorten
+from rig.truth.session import connect, in_words
+from rig.truth.shaped_rows import ShapedRows
+
+_SHRINKING_SHARE, _TOGETHER_SHARE = 0.35, 0.1
+"""So much of a route's requests is kept for shrinking, and for events of several shapes."""
+_TOGETHER_MOST = 4
+_EACH_MOST = 60
+"""Requests for shrinking one event, at most."""
+_FINDINGS_MOST = 10
+_VERBS = {
+    ShapeOutcome.NO_ANSWER: "gets no answer",
+    ShapeOutcome.LOST: "is accepted, and has no row",
+    ShapeOutcome.DOUBLED: "is stored more than once",
+}
+
+
+def run_shapes(run: OpenRun, target: LiveTarget, store: Store, tenancy: Tenancy, scenarios: Sequence[Scenario]) -> None:
+    """Send S10 and write what came of it into the pack."""
+    begun_s, profile = time.monotonic(), run.job.profile
+    report = ShapesReport(tuple(scenarios), compares_content=profile.compares_content)
+    run.record.pack.write_shapes(report)
+    probe = HttpProbe(target.endpoint, scenarios[0].timeout_s)
+    try:
+        with connect(store.truth_dsn) as connection:
+            rows = ShapedRows(connection, profile, {tenant.name: tenant.id for tenant in tenancy.tenants})
+            for number, scenario in enumerate(scenarios, 1):
+                run.reporter.run_scenario(scenario, number, len(scenarios))
+                targets = Targeter(profile, run.key, target.endpoint.address).bind(scenario, tenancy.credentials)
+                try:
+                    route = ShapedRoute(profile, targets, tenancy.credentials[scenario.tenants[0]])
+                except ConfigError as error:
+                    left_out = {**report.left_out, f"route {scenario.route}": str(error)}
+                    report = replace(report, left_out=left_out)
+                    continue
+                session = ShapeSession(profile, route, scenario, probe, rows)
+                shapes = _RouteShapes(profile, route, session, run.job.settings.seed)
+                try:
+                    shapes.run()
+                finally:
+                    report = _add(run.record, target.endpoint, report, shapes)
+    except TargetGone:
+        report = replace(report, unproven="the target answers no plain event any more")
+    except (psycopg.Error, EvidenceError) as error:
+        report = replace(report, unproven=f"the rows could not be looked for: {in_words(error)}")
+    finally:
+        run.record.pack.write_shapes(replace(report, elapsed_s=round(time.monotonic() - begun_s, 3)))
+
+
+def _add(record: Record, endpoint: Endpoint, report: ShapesReport, shapes: _RouteShapes) -> ShapesReport:
+    """The report with what came of one route; the smallest events are files of the pack."""
+    findings = list(report.findings)
+    for smallest, finding in shapes.findings:
+        file = f"shapes/{len(findings) + 1}.body"
+        body = record.secrets.blank(smallest.request.body.decode(errors="surrogateescape"))
+        record.pack.write(file, body.encode(errors="surrogateescape"))
+        command = record.secrets.blank(_curl(smallest.request.request, endpoint, file))
+        findings.append(replace(finding, file=file, command=command))
+    return replace(
+        report,
+        events=(*report.events, *shapes.session.events),
+        findings=tuple(findings),
+        left_out={**report.left_out, **shapes.left_out},
+        unproven=report.unproven or shapes.unproven,
+    )
+
+
+def _curl(request: bytes, endpoint: Endpoint, file: str) -> str:
+    """The request for a shell, with its body from a file of the pack."""
+    first, *lines = request.partition(b"\r\n\r\n")[0].decode(errors="replace").split("\r\n")
+    method, path, _ = first.split(" ", 2)
+    url = f"{replace(endpoint, base_path='').url}{path}"
+    headers = [line for line in lines if not line.lower().startswith(("host:", "content-length:"))]
+    words = ["curl", "-i", "-X", method, url, *(word for line in headers for word in ("-H", line))]
+    return shlex.join([*words, "--data-binary", f"@{file}"])
+
+
+@dataclass
+class _RouteShapes:
+    """S10 on one route."""
+
+    profile: Profile
+    route: ShapedRoute
+    session: ShapeSession
+    seed: int
+    findings: list[tuple[TriedEvent, ShapeFinding]] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    unproven: str = ""
+
+    def run(self) -> None:
+        """Send all of it. TargetGone where the target answers no plain event any more."""
+        name, (plain,) = self.route.route.name, self.session.try_all([()])
+        if plain.outcome is not ShapeOutcome.STORED:
+            said = plain.detail or f"answered {plain.response.status}"
+            self.unproven = f"the plain event of route {name} is {plain.outcome}: {said}"
+            return
+        chooser = random.Random(f"{self.seed}/{name}")
+        try:
+            free = self._find_free_fields()
+            left = self.session.left
+            planned = _choose(list(self._alone(free)), int(left * (1 - _SHRINKING_SHARE - _TOGETHER_SHARE)), chooser)
+            tried = self.session.try_all(planned)
+            self._shrink(tried)
+            good = [each.changes[0] for each in tried if each.outcome is ShapeOutcome.STORED]
+            self._shrink(self.session.try_all(_combine(good, int(left * _TOGETHER_SHARE), chooser)))
+        finally:
+            if self.session.is_late:
+                self.left_out[f"route {name}"] = "its time was over before all was sent"
+
+    def _find_free_fields(self) -> list[EventField]:
+        """The fields that may be anything: another plain value in them is stored."""
+        fields = list(self.route.fields)
+        if self.route.is_object:
+            fields.append(EventField((EXTRA,), FieldRole.TEXT))
+        tried = self.session.try_all([(control_of(each),) for each in fields])
+        self._shrink(tried)
+        free = []
+        for each, result in zip(fields, tried, strict=False):
+            if result.outcome is ShapeOutcome.STORED:
+                free.append(each)
+            elif not result.has_failed or result.outcome is ShapeOutcome.LOST:
+                self.left_out[f"{self.route.route.name}: {each.name}"] = f"another plain value is {result.outcome}"
+        return free
+
+    def _alone(self, fields: Sequence[EventField]) -> Iterator[Change]:
+        allowed = self.profile.scenarios.shapes.kinds
+        own = [each for each in fields if each.path != (EXTRA,)]
+        changes = [change for each in fields for change in changes_of(each)]
+        if self.route.is_object:
+            numbers = [each for each in own if each.role in (FieldRole.INTEGER, FieldRole.DECIMAL)]
+            changes += whole_changes(numbers)
+        yield from (change for change in changes if change.kind in allowed)
+
+    def _shrink(self, tried: Iterable[TriedEvent]) -> None:
+        """Shrink each failure that no earlier one explains."""
+        for each in tried:
+            if each.has_failed and not self._is_explained(each) and len(self.findings) < _FINDINGS_MOST:
+                self._shrink_one(each)
+
+    def _is_explained(self, tried: TriedEvent) -> bool:
+        for at, (smallest, finding) in enumerate(self.findings):
+            if smallest.failure == tried.failure and all(
+                any(own.covers(other) for other in tried.changes) for own in smallest.changes
+            ):
+                fields = tuple(dict.fromkeys([*finding.fields, *(change.field for change in tried.changes)]))
+                fields = fields if len(tried.changes) == 1 else finding.fields
+                self.findings[at] = smallest, replace(finding, events=finding.events + 1, fields=fields)
+                return True
+        return False
+
+    def _shrink_one(self, failed: TriedEvent) -> None:
+        smallest, begun = failed, self.session.used
+
+        def fails(changes: Changes) -> bool:
+            nonlocal smallest
+            if self.session.used - begun >= _EACH_MOST:
+                raise OutOfRequests
+            tried = self.session.try_one(changes)
+            if tried.failure == failed.failure:
+                smallest = tried
+            return tried.failure == failed.failure
+
+        shrinker = Shrinker(failed.changes, fails)
+        shrinker.shrink()
+        finding = ShapeFinding(
+            self.route.route.name,
+            failed.outcome,
+            _sentence(smallest),
+            tuple(change.least_words for change in smallest.changes),
+            1,
+            tuple(dict.fromkeys(change.field for change in smallest.changes)),
+            self.session.used - begun,
+            shrinker.is_smallest,
+            smallest.request.key,
+            ", ".join(change.words for change in failed.changes),
+        )
+        self.findings.append((smallest, finding))
+
+
+def _sentence(tried: TriedEvent) -> str:
+    """What happens to which events."""
+    what = " and ".join(change.least_words for change in tried.changes)
+    if tried.outcome is ShapeOutcome.ERROR:
+        return f"{what}: is answered {tried.response.status}"
+    if tried.outcome is ShapeOutcome.ALTERED:
+        return f"{what}: is stored altered: {shorten(tried.detail, 200)}"
+    return f"{what}: {_VERBS[tried.outcome]}" + (f" ({tried.detail})" if tried.response.problem else "")
+
+
+def _choose(changes: Sequence[Change], most: int, chooser: random.Random) -> list[Changes]:
+    """As many as may be sent: each shape in one field first, then in the others."""
+    by_name: dict[tuple[object, ...], list[Change]] = {}
+    for change in chooser.sample(changes, len(changes)):
+        by_name.setdefault((change.kind, change.name, change.growth, change.size), []).append(change)
+    turns = max(map(len, by_name.values()), default=0)
+    ordered = [own[turn] for turn in range(turns) for own in by_name.values() if turn < len(own)]
+    return [(change,) for change in ordered[:most]]
+
+
+def _combine(changes: Sequence[Change], most: int, chooser: random.Random) -> list[Changes]:
+    """Several changes in one event, each in a field of its own."""
+    together: list[Changes] = []
+    for _ in range(most if len(changes) > 1 else 0):
+        chosen: dict[str, Change] = {}
+        for change in chooser.sample(changes, min(len(changes), _TOGETHER_MOST)):
+            chosen.setdefault(change.field, change)
+        together.append(tuple(chosen.values()))
+    return [each for each in together if len(each) > 1]

@@ -1,0 +1,57 @@
+"""Defects of the service that only an unusual event shows: a large amount, a decomposed letter, a long text, an emoji.
+
+Not for anything that a real service should do.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable
+from dataclasses import replace
+
+from stub_server.service.directory import Taxonomy
+from stub_server.service.failing import change_storing
+from stub_server.service.intake import Canonical, Decision, Delivery, Persist, Steps, WebhookOutcome
+
+AMOUNT_TOO_LARGE = 2**31
+TEXT_MOST = 1_000
+_LONG = re.compile(rf'("[^"\\]{{{TEXT_MOST}}})[^"\\]+"')
+
+
+@change_storing
+async def _fail_at_large_amounts(store: Persist, delivery: Delivery, decision: Decision) -> WebhookOutcome:
+    """As a column of 32 bits does."""
+    if isinstance(decision, Canonical) and decision.event.amount_minor >= AMOUNT_TOO_LARGE:
+        return WebhookOutcome.ERROR
+    return await store(delivery, decision)
+
+
+@change_storing
+async def _forget_emoji(store: Persist, delivery: Delivery, decision: Decision) -> WebhookOutcome:
+    """An event with a character beyond 16 bits is answered, and not stored."""
+    if isinstance(decision, Canonical) and any(letter > "\uffff" for letter in decision.payload):
+        return WebhookOutcome.ACCEPTED
+    return await store(delivery, decision)
+
+
+def _change_payload(change: Callable[[str], str]) -> Callable[[Steps], Steps]:
+    """Steps that store another payload."""
+
+    def inject(steps: Steps) -> Steps:
+        def judge(delivery: Delivery, taxonomy: Taxonomy) -> Decision:
+            decision = steps.judge(delivery, taxonomy)
+            return replace(decision, payload=change(decision.payload)) if isinstance(decision, Canonical) else decision
+
+        return replace(steps, judge=judge)
+
+    return inject
+
+
+INJECTIONS: dict[str, Callable[[Steps], Steps]] = {
+    "large-amounts-500": _fail_at_large_amounts,
+    "emoji-forgotten": _forget_emoji,
+    "text-composed": _change_payload(lambda payload: unicodedata.normalize("NFC", payload)),
+    "long-text-cut": _change_payload(lambda payload: _LONG.sub(r'\1"', payload)),
+}
+"""By the names of ``ServiceDefect``."""
