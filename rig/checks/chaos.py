@@ -100,7 +100,8 @@ def _exactly_once(case: Case, rows: pd.DataFrame, missing: str) -> Gate:
     if case.truth is None:
         return EXACTLY_ONCE.decide({}, unproven=NOT_READ)
     groups = [group for group in case.truth.groups if group.scenario == S11]
-    altered = sum(each.altered for each in case.truth.content or () if each.scenario == S11)
+    content = [each for each in case.truth.content or () if each.scenario == S11]
+    altered = sum(each.altered for each in content)
     counts = Counter[str]({DiscrepancyKind.ALTERED.value: altered} if altered else {})
     for group in groups:
         counts.update({kind.value: group.discrepancies.get(kind, 0) for kind in ROW_FAULTS})
@@ -113,6 +114,7 @@ def _exactly_once(case: Case, rows: pd.DataFrame, missing: str) -> Gate:
         "lost": counts[DiscrepancyKind.LOST],
         "doubled": counts[DiscrepancyKind.DUPLICATED],
         "altered": altered,
+        "compared": sum(each.compared for each in content),
         **found,
     }
     outside = [

@@ -20,7 +20,7 @@ from rig.model import Outcome, RequestClass
 
 @dataclass(frozen=True, slots=True)
 class _Family:
-    """One kind of defect, the ``gates`` (pattern) that find it, and what counts the trials of those that were judged.
+    """One kind of defect, the ``gates`` (patterns) that find it, and what counts the trials of those that were judged.
 
     ``count`` gets the case and the judged gates by id, and ``note`` their figures.
     """
@@ -28,7 +28,7 @@ class _Family:
     name: str
     defect: str
     of: str
-    gates: str
+    gates: tuple[str, ...]
     count: Callable[[Case, Mapping[str, Gate]], int]
     note: Callable[[Mapping[str, Gate]], str] = lambda gates: ""
 
@@ -42,7 +42,7 @@ def detection_power(case: Case, gates: Sequence[Gate]) -> tuple[DetectionPower, 
 
 
 def _power(family: _Family, case: Case, judged: Mapping[str, Gate]) -> DetectionPower:
-    own = {name: gate for name, gate in judged.items() if fnmatchcase(name, family.gates)}
+    own = {name: gate for name, gate in judged.items() if any(fnmatchcase(name, pattern) for pattern in family.gates)}
     trials = family.count(case, own) if own else 0
     return DetectionPower(
         family.name, family.defect, family.of, trials, rarest_found(trials), family.note(own) if trials else ""
@@ -58,7 +58,8 @@ def _count_single_keys(case: Case, gates: Mapping[str, Gate]) -> int:
     return sum(
         max(0, group.canonical_min + group.dead_min - (group.scenario_run in replayed))
         for group in case.truth.groups
-        if f"{group.scenario}.rows" in gates and group.scenario_run not in again
+        if gates.keys() & {f"{group.scenario}.rows", f"{group.scenario}.exactly_once"}
+        and group.scenario_run not in again
     )
 
 
@@ -70,6 +71,15 @@ def _count_replays(case: Case) -> pd.Series:
     key = acknowledged["scenario_run"].astype(str).replace(steps)
     counts = acknowledged.groupby([key, acknowledged["tenant"]], observed=True).size()
     return counts[counts > 1]
+
+
+def _count_repeats(case: Case, gates: Mapping[str, Gate]) -> int:
+    """Requests that came after their key, or after their event, was acknowledged, and were acknowledged too."""
+    redelivering = [run.scenario.label for run in case.scenario_runs if run.scenario.redelivery is not None]
+    history = case.history
+    attempts = history[history["scenario_run"].isin(redelivering) & (history["outcome"] == Outcome.ACKNOWLEDGED)]
+    redelivered = int(attempts.duplicated(["scenario_run", "worker", "seq"]).sum())
+    return int((_count_replays(case) - 1).sum()) + redelivered
 
 
 def _count_acknowledged(case: Case, request_class: RequestClass) -> int:
@@ -88,25 +98,25 @@ def _say_resolution(gates: Mapping[str, Gate]) -> str:
 
 
 _FAMILIES = (
-    _Family("loss", "a lost row", "acknowledged keys", "*.rows", _count_single_keys),
+    _Family("loss", "a lost row", "acknowledged keys", ("*.rows", "S11.exactly_once"), _count_single_keys),
     _Family(
-        "races", "a second row in a race", "replayed keys", "duplicates", lambda case, _: len(_count_replays(case))
+        "races", "a second row in a race", "replayed keys", ("duplicates",), lambda case, _: len(_count_replays(case))
     ),
     _Family(
         "repeats",
         "a second row at a repeat",
         "repeated requests",
-        "duplicates",
-        lambda case, _: int((_count_replays(case) - 1).sum()),
+        ("duplicates",),
+        _count_repeats,
     ),
-    _Family("content", "altered content", "compared keys", "*.content", _sum_figure("compared")),
-    _Family("late", "a late row", "watched keys", "*.late", _sum_figure("watched"), _say_resolution),
-    _Family("forged", "a forged request let in", "forged requests", "forged", _sum_figure("sent")),
+    _Family("content", "altered content", "compared keys", ("*.content", "S11.exactly_once"), _sum_figure("compared")),
+    _Family("late", "a late row", "watched keys", ("*.late",), _sum_figure("watched"), _say_resolution),
+    _Family("forged", "a forged request let in", "forged requests", ("forged",), _sum_figure("sent")),
     _Family(
         "personal",
         "personal data kept in a table",
         "acknowledged requests with it",
-        "privacy.rows",
+        ("privacy.rows",),
         lambda case, _: _count_acknowledged(case, RequestClass.PERSONAL),
     ),
 )

@@ -16,6 +16,7 @@ import pytest
 from rig.checks.aftermath import aftermaths
 from rig.checks.answers import check_answers
 from rig.checks.chaos import check_chaos
+from rig.checks.power import detection_power
 from rig.evidence.case import Case
 from rig.evidence.chaos import ChaosReport, ChaosSchedule, FaultRecord, Standing, WrongEvent
 from rig.evidence.gate import Gate, Verdict
@@ -238,3 +239,16 @@ def test_the_aftermath_of_each_fault_ends_where_the_next_begins() -> None:
     first, second = aftermaths(whole)
     assert (first.failed, second.failed) == (50, 100)
     assert (first.first_failure_s, second.back_s) == (pytest.approx(0.005), pytest.approx(0.5, abs=0.06))
+
+
+def test_a_chaos_says_what_it_could_have_seen() -> None:
+    sent = events(lambda second: TIMEOUT if 4 <= second < 5 else OK)
+    found = gates(sent)
+    evidence = case(sent, truth=truth([group(S11, canonical=COUNT)]))
+    powers = {power.name: power.trials for power in detection_power(evidence, [*found.values()])}
+    assert powers["loss"] == COUNT
+    assert powers["repeats"] == 0
+    again = sent.rows[sent.rows["outcome"] == "acknowledged"].head(30).assign(attempt=2)
+    redelivered = case(replace(sent, rows=pd.concat([sent.rows, again])), truth=truth([group(S11, canonical=COUNT)]))
+    judged = [*found.values(), Gate("duplicates", PASS, "")]
+    assert {power.name: power.trials for power in detection_power(redelivered, judged)}["repeats"] == 30
