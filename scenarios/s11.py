@@ -13,6 +13,7 @@ SHORT_S = 16.5
 """How long the short one sends new events: three faults."""
 RATE_PER_S = 100.0
 TIMEOUT_S = 2.0
+_CONNECTIONS_MAX = 500
 REDELIVERY = Redelivery(delays_s=(0.1, 0.2, 0.4, 0.8, 1.6, *[3.2] * 9), jitter=0.2, late_share=0.05, late_s=3.0)
 """An hour and a day of a real sender, compressed. It outlives an outage of half a minute."""
 _MALFORMED_SHARE = 0.05
@@ -25,6 +26,7 @@ def chaos(
     seconds: float = SHORT_S,
     rate_per_s: float = RATE_PER_S,
     sends: Container[RequestClass] | None = None,
+    timeout_s: float = TIMEOUT_S,
 ) -> Scenario:
     """New events for so many seconds, in an open loop; each is attempted until it is acknowledged.
 
@@ -42,9 +44,11 @@ def chaos(
         tenants=tenants,
         shares=tuple(share for share in shares if share.count),
         # So many may hang at once until their timeout. A sender without a bound would bury what comes back.
-        pace=Pace(connections=max(8, round(1.25 * rate_per_s * TIMEOUT_S)), rate_per_s=rate_per_s),
+        pace=Pace(
+            connections=min(_CONNECTIONS_MAX, max(8, round(1.25 * rate_per_s * timeout_s))), rate_per_s=rate_per_s
+        ),
         shuffled=True,
-        timeout_s=TIMEOUT_S,
-        deadline_s=seconds + REDELIVERY.span_s + TIMEOUT_S * (1 + len(REDELIVERY.delays_s)),
+        timeout_s=timeout_s,
+        deadline_s=seconds + REDELIVERY.span_s + timeout_s * (1 + len(REDELIVERY.delays_s)),
         redelivery=REDELIVERY,
     )

@@ -342,3 +342,10 @@ def test_chaos_redelivers_and_outlives_an_outage() -> None:
     assert scene.redelivery.span_s > 30
     assert scene.deadline_s > 16 + scene.redelivery.span_s
     assert chaos("stripe", ("S11",), sends=()).shares == (Share(RequestClass.VALID, 1650),)
+
+
+def test_an_attempt_of_a_chaos_may_take_as_long_as_the_profile_says() -> None:
+    slow = chaos("stripe", ("S11",), timeout_s=10.0)
+    assert slow.timeout_s == 10.0
+    assert slow.pace.connections == 500, "also where all hang, a client has a bound"
+    assert (slow.deadline_s or 0) > (chaos("stripe", ("S11",)).deadline_s or 0) + 100

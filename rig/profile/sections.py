@@ -538,6 +538,8 @@ class Faults(Section):
 
     allow: tuple[Name, ...] = ()
     """Names of faults that may strike what the rig did not start."""
+    timeout_s: float = Field(default=2.0, ge=0.1, le=30)
+    """After so long the sender gives up an attempt. Give more for a target that is slow by nature."""
     recovery_s: float | None = Field(default=None, gt=0)
     """After the healing of a fault the target may take so long until it is back at 90 % of its rate. Without it
     the time is a figure, and no gate."""

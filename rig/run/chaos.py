@@ -58,7 +58,14 @@ def add_chaos(job: Job, plan: ChaosPlan, chaos: Callable[..., Scenario], rate_pe
         raise UsageError(f"{unknown[0]!r} is no fault; known are {', '.join(known)}")
     route = profile.routes[0]
     tenants = ("chaos",) if profile.tenant_count is None else ("A",)
-    scenario = chaos(route.name, tenants, seconds=plan.seconds, rate_per_s=rate_per_s, sends=profile.sends(route))
+    scenario = chaos(
+        route.name,
+        tenants,
+        seconds=plan.seconds,
+        rate_per_s=rate_per_s,
+        sends=profile.sends(route),
+        timeout_s=profile.faults.timeout_s,
+    )
     return replace(job, scenarios=(*job.scenarios, scenario), chaos=plan)
 
 
