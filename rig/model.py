@@ -64,6 +64,7 @@ class ShapeKind(StrEnum):
     ARRAYS = "arrays"
     LARGE = "large"
     WRITING = "writing"
+    KEYS = "keys"
 
 
 class Row(StrEnum):

@@ -12,6 +12,7 @@ from rig.checks.gates import GateKind, Kind, emits
 from rig.evidence.case import Case
 from rig.evidence.gate import Gate
 from rig.evidence.shapes import ACCEPTED, GATES_OF_SHAPES, S10, ShapeOutcome, ShapesReport
+from rig.model import ShapeKind
 
 ANSWERS = GateKind(
     "S10.answers",
@@ -20,7 +21,10 @@ ANSWERS = GateKind(
 )
 ROWS = GateKind("S10.rows", Kind.TRUTH, "an event of any shape that is accepted has one row, or a dead letter")
 CONTENT = GateKind("S10.content", Kind.TRUTH, "the row of an event of any shape holds what was sent, in mapped columns")
-_ALL = (ANSWERS, ROWS, CONTENT)
+KEYS = GateKind(
+    "S10.keys", Kind.TRUTH, "two events whose keys differ in one character, or in a letter's case, are both stored"
+)
+_ALL = (ANSWERS, ROWS, CONTENT, KEYS)
 _NAMED = 3
 _LEFT_OUT = 6
 
@@ -35,6 +39,7 @@ def check_shapes(case: Case) -> list[Gate]:
         _gate(ANSWERS, report, len(report.events)),
         _gate(ROWS, report, _count(report, ACCEPTED)),
         _content(report),
+        _gate(KEYS, report, sum(ShapeKind.KEYS in each.kinds for each in report.events)),
     ]
 
 

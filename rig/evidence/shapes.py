@@ -34,6 +34,8 @@ class ShapeOutcome(StrEnum):
     """Accepted, in no table."""
     DOUBLED = "doubled"
     ALTERED = "altered"
+    MERGED = "merged"
+    """Taken for the event of another key, or its row took the place of that one's."""
 
 
 OF_ANSWERS = (ShapeOutcome.ERROR, ShapeOutcome.NO_ANSWER)
@@ -43,9 +45,10 @@ GATES_OF_SHAPES: Mapping[str, tuple[ShapeOutcome, ...]] = {
     "S10.answers": OF_ANSWERS,
     "S10.rows": OF_ROWS,
     "S10.content": OF_CONTENT,
+    "S10.keys": (ShapeOutcome.MERGED,),
 }
 """The outcomes that each gate forbids."""
-PROBLEMS = (*OF_ANSWERS, *OF_ROWS, *OF_CONTENT)
+PROBLEMS = tuple(outcome for outcomes in GATES_OF_SHAPES.values() for outcome in outcomes)
 ACCEPTED = (ShapeOutcome.STORED, ShapeOutcome.SET_ASIDE, *OF_ROWS, ShapeOutcome.ALTERED)
 """Outcomes that say something about rows."""
 

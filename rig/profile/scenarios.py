@@ -72,7 +72,7 @@ class Shapes(Section):
     only: Annotated[tuple[ShapeKind, ...], Field(min_length=1), _different] | None = None
     """The kinds that are sent. Without it all: ``numbers``, ``times``, ``texts``, ``nulls``, ``missing``, ``extra``
     (fields that nobody knows), ``nesting``, ``arrays``, ``large``, ``writing`` (order, spaces, escapes, keys that come
-    twice)."""
+    twice), ``keys`` (pairs of idempotency keys that hardly differ)."""
     skip: Annotated[tuple[ShapeKind, ...], _different] = ()
     """Kinds that are not sent."""
     requests: Annotated[int, Field(ge=20)] | None = None

@@ -19,6 +19,7 @@ from rig.profile import ContentField, Profile, WebhookRoute
 from rig.requests.body import Documents, as_form, documents_of, event_of, write_event
 from rig.requests.content import UNIX_S, Comparison, FieldReader, Unfit
 from rig.requests.event_json import Style, write_json
+from rig.requests.key_pairs import KeyPair, is_key_free
 from rig.requests.sender import Credentials, Values, constants_of
 from rig.requests.shapes import Change, FieldRole, change_event, fields_of
 from rig.requests.targeter import FILL, Targets
@@ -59,17 +60,25 @@ class ShapedRoute:
         """Whether the event is a JSON object, to which a field can be added."""
         return self.route.format == "json" and isinstance(self._event, dict)
 
-    def make(self, seq: int, now: float, changes: Sequence[Change]) -> ShapedRequest:
-        """Request ``seq`` of the scenario with these changes."""
+    def make(self, seq: int, now: float, changes: Sequence[Change], key: str = "") -> ShapedRequest:
+        """Request ``seq`` of the scenario with these changes, perhaps with another key."""
         event, style = change_event(self._event, changes)
         text = as_form(event) if self.route.format == "form" else write_json(event, style)
-        request, values = self._targets.shaped(seq, now, write_event(self.route, text))
+        request, values = self._targets.shaped(seq, now, write_event(self.route, text), key)
         expected = self._targets.expect(seq)
         body = request.partition(b"\r\n\r\n")[2]
         compared = dict(self._expect(changes, style, values))
         return ShapedRequest(
-            tuple(changes), expected.key, expected.correlation, expected.tenant, request, body, compared
+            tuple(changes), key or expected.key, expected.correlation, expected.tenant, request, body, compared
         )
+
+    def keys_of(self, pair: KeyPair, seq: int) -> tuple[str, str]:
+        """The two keys of a pair, made of the key of request ``seq``."""
+        return pair.keys(self._targets.expect(seq).key)
+
+    def allows(self, pair: KeyPair, *, is_uuid: bool) -> bool:
+        """Whether a request can have such keys. ``is_uuid``: their column takes no other."""
+        return not pair.needs or (not is_uuid and (pair.needs == "text" or is_key_free(self._profile, self.route)))
 
     def _expect(self, changes: Sequence[Change], style: Style, values: Values) -> Iterator[tuple[Comparison, str]]:
         """What each mapped column must hold, where a row can be held against it."""

@@ -187,9 +187,9 @@ class Targets:
         """The body of request ``seq``, before a signature or a compression."""
         return self._makers[self._tenant[seq]].body(self, seq, now)
 
-    def shaped(self, seq: int, now: float, event: Template) -> tuple[bytes, Values]:
-        """Request ``seq`` with another event, and the values that the event was written with."""
-        return self._makers[self._tenant[seq]].shaped(self, seq, now, event)
+    def shaped(self, seq: int, now: float, event: Template, key: str = "") -> tuple[bytes, Values]:
+        """Request ``seq`` with another event, perhaps another key, and the values that the event was written with."""
+        return self._makers[self._tenant[seq]].shaped(self, seq, now, event, key)
 
     def place(self, seq: int) -> tuple[int, int]:
         """The share of request ``seq``, and its index in it."""
@@ -250,9 +250,11 @@ class _RequestMaker:
         values, render = self._prepare(targets, seq, now)
         return render(values)
 
-    def shaped(self, targets: Targets, seq: int, now: float, event: Template) -> tuple[bytes, Values]:
+    def shaped(self, targets: Targets, seq: int, now: float, event: Template, key: str) -> tuple[bytes, Values]:
         form = self._forms[targets.place(seq)[0]]
         values = self._values(targets, seq, 0, form, now)
+        if key:
+            values[_KEY] = key.encode()
 
         def render(own: Values) -> bytes:
             return self._write(targets, seq, own, form, event, now)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rig.evidence.shapes import PROBLEMS, ShapedEvent, ShapeOutcome
 from rig.model import RequestClass, Scenario, ShapeKind
 from rig.profile import Profile
+from rig.requests.key_pairs import KeyPair
 from rig.requests.shaped import ShapedRequest, ShapedRoute
 from rig.run.shrinking import Changes, OutOfRequests
 from rig.target.http_probe import HttpProbe, ProbeResponse
@@ -61,6 +62,10 @@ class ShapeSession:
         self.used = 0
         self.events: list[ShapedEvent] = []
 
+    def allows(self, pair: KeyPair) -> bool:
+        """Whether an event can have such keys."""
+        return self._route.allows(pair, is_uuid=self._rows.has_uuid_keys)
+
     @property
     def left(self) -> int:
         """How many requests are left."""
@@ -91,8 +96,31 @@ class ShapeSession:
             raise OutOfRequests
         return tried[0]
 
-    def _send(self, changes: Changes) -> TriedEvent:
-        request = self._route.make(self.used, time.time(), changes)
+    def try_pair(self, pair: KeyPair) -> TriedEvent:
+        """Send an event with each key, and say what became of the second; of the first where that is not stored."""
+        own, other = self._route.keys_of(pair, self.used)
+        first = self._send((), own)
+        if first.outcome is ShapeOutcome.UNSEEN:
+            self._find_rows([first])
+        self.events.append(_as_evidence(self._scenario, first))
+        if first.outcome is not ShapeOutcome.STORED:
+            return first
+        second = self._send((), other)
+        known = self._profile.right_again(RequestClass.VALID, self._scenario.route)
+        is_known = second.outcome is not ShapeOutcome.UNSEEN and second.response.status in known
+        if second.outcome is ShapeOutcome.UNSEEN:
+            self._find_rows([second])
+        (kept,) = self._rows.look([first.request])
+        if is_known or second.outcome is ShapeOutcome.LOST or kept.altered or not kept.canonical:
+            second.outcome = ShapeOutcome.MERGED
+            second.detail = f"answered {second.response.status}" if kept.canonical else "the first has no row any more"
+        what = f"keys that differ {pair.name}: {own!a} and {other!a}"
+        told = _as_evidence(self._scenario, second)
+        self.events.append(replace(told, what=what, kinds=(ShapeKind.KEYS.value,)))
+        return second
+
+    def _send(self, changes: Changes, key: str = "") -> TriedEvent:
+        request = self._route.make(self.used, time.time(), changes, key)
         self.used += 1
         begun_s = time.perf_counter()
         response = self._probe.send(request.request)
@@ -124,7 +152,7 @@ class ShapeSession:
             return
         arrival = self._profile.truth.arrival
         deadline_s = time.monotonic() + (arrival.within_s if arrival else WAIT_S)
-        requests = [each.request for each in accepted]
+        requests, begun_s = [each.request for each in accepted], time.monotonic()
         while True:
             found = self._rows.look(requests)
             is_whole = all(rows.canonical or rows.dead for rows in found)
@@ -133,6 +161,8 @@ class ShapeSession:
             if (is_whole and is_right) or time.monotonic() > deadline_s:
                 break
             time.sleep(POLL_S)
+        if len(accepted) > 1:  # a queue that takes its time leaves what is shrunk its own
+            self._deadline_s += time.monotonic() - begun_s
         for each, rows in zip(accepted, found, strict=True):
             each.compared = rows.compared
             each.outcome, each.detail = _judge_rows(each.changes, rows)

@@ -18,8 +18,9 @@ import psycopg
 
 from rig.errors import ConfigError, EvidenceError
 from rig.evidence.shapes import ShapeFinding, ShapeOutcome, ShapesReport
-from rig.model import Scenario
+from rig.model import Scenario, ShapeKind
 from rig.profile import Profile
+from rig.requests.key_pairs import KEY_PAIRS
 from rig.requests.shape_values import changes_of, control_of, whole_changes
 from rig.requests.shaped import ShapedRoute
 from rig.requests.shapes import EXTRA, Change, EventField, FieldRole
@@ -47,7 +48,10 @@ _VERBS = {
     ShapeOutcome.NO_ANSWER: "gets no answer",
     ShapeOutcome.LOST: "is accepted, and has no row",
     ShapeOutcome.DOUBLED: "is stored more than once",
+    ShapeOutcome.MERGED: "the second event is taken for the first",
 }
+_EXPLAINED = (ShapeOutcome.NO_ANSWER, ShapeOutcome.MERGED)
+"""Outcomes of which more is known than the word says."""
 
 
 def run_shapes(run: OpenRun, target: LiveTarget, store: Store, tenancy: Tenancy, scenarios: Sequence[Scenario]) -> None:
@@ -69,7 +73,7 @@ def run_shapes(run: OpenRun, target: LiveTarget, store: Store, tenancy: Tenancy,
                     report = replace(report, left_out=left_out)
                     continue
                 session = ShapeSession(profile, route, scenario, probe, rows)
-                shapes = _RouteShapes(profile, route, session, run.job.settings.seed)
+                shapes = _RouteShapes(profile, route, session, run.job.settings.seed, number == 1)
                 try:
                     shapes.run()
                 finally:
@@ -118,6 +122,7 @@ class _RouteShapes:
     route: ShapedRoute
     session: ShapeSession
     seed: int
+    is_main: bool
     findings: list[tuple[TriedEvent, ShapeFinding]] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     unproven: str = ""
@@ -131,6 +136,8 @@ class _RouteShapes:
             return
         chooser = random.Random(f"{self.seed}/{name}")
         try:
+            if self.is_main:
+                self._try_keys()
             free = self._find_free_fields()
             left = self.session.left
             planned = _choose(list(self._alone(free)), int(left * (1 - _SHRINKING_SHARE - _TOGETHER_SHARE)), chooser)
@@ -141,6 +148,28 @@ class _RouteShapes:
         finally:
             if self.session.is_late:
                 self.left_out[f"route {name}"] = "its time was over before all was sent"
+
+    def _try_keys(self) -> None:
+        """Send pairs of events whose keys hardly differ. Both must be stored."""
+        if ShapeKind.KEYS not in self.profile.scenarios.shapes.kinds:
+            return
+        for pair in KEY_PAIRS:
+            if not self.session.allows(pair) or self.session.left < 2:
+                continue
+            tried = self.session.try_pair(pair)
+            words = f"keys that differ {pair.name} (…{pair.first[-8:]!a} and …{pair.second[-8:]!a})"
+            if tried.has_failed:
+                finding = self._finding(tried, _sentence(tried, (words,)), (words,), ("the key",))
+                self.findings.append((tried, finding))
+            elif tried.outcome is not ShapeOutcome.STORED:
+                self.left_out[f"{self.route.route.name}: {words}"] = f"such a key is {tried.outcome}"
+
+    def _finding(
+        self, tried: TriedEvent, sentence: str, changes: tuple[str, ...], fields: tuple[str, ...]
+    ) -> ShapeFinding:
+        """A finding that took no request to shrink."""
+        route, key = self.route.route.name, tried.request.key
+        return ShapeFinding(route, tried.outcome, sentence, changes, 1, fields, 0, True, key, ", ".join(changes))
 
     def _find_free_fields(self) -> list[EventField]:
         """The fields that may be anything: another plain value in them is stored."""
@@ -174,8 +203,10 @@ class _RouteShapes:
 
     def _is_explained(self, tried: TriedEvent) -> bool:
         for at, (smallest, finding) in enumerate(self.findings):
-            if smallest.failure == tried.failure and all(
-                any(own.covers(other) for other in tried.changes) for own in smallest.changes
+            if (
+                smallest.changes
+                and smallest.failure == tried.failure
+                and all(any(own.covers(other) for other in tried.changes) for own in smallest.changes)
             ):
                 fields = tuple(dict.fromkeys([*finding.fields, *(change.field for change in tried.changes)]))
                 fields = fields if len(tried.changes) == 1 else finding.fields
@@ -197,29 +228,30 @@ class _RouteShapes:
 
         shrinker = Shrinker(failed.changes, fails)
         shrinker.shrink()
-        finding = ShapeFinding(
-            self.route.route.name,
-            failed.outcome,
-            _sentence(smallest),
-            tuple(change.least_words for change in smallest.changes),
-            1,
-            tuple(dict.fromkeys(change.field for change in smallest.changes)),
-            self.session.used - begun,
-            shrinker.is_smallest,
-            smallest.request.key,
-            ", ".join(change.words for change in failed.changes),
+        changes = tuple(_words(change, is_least=shrinker.is_smallest) for change in smallest.changes)
+        fields = tuple(dict.fromkeys(change.field for change in smallest.changes))
+        finding = replace(
+            self._finding(smallest, _sentence(smallest, changes), changes, fields),
+            requests=self.session.used - begun,
+            is_smallest=shrinker.is_smallest,
+            first=", ".join(change.words for change in failed.changes),
         )
         self.findings.append((smallest, finding))
 
 
-def _sentence(tried: TriedEvent) -> str:
+def _words(change: Change, *, is_least: bool) -> str:
+    return change.least_words if is_least else change.words
+
+
+def _sentence(tried: TriedEvent, changes: Sequence[str]) -> str:
     """What happens to which events."""
-    what = " and ".join(change.least_words for change in tried.changes)
+    what = " and ".join(changes)
     if tried.outcome is ShapeOutcome.ERROR:
         return f"{what}: is answered {tried.response.status}"
     if tried.outcome is ShapeOutcome.ALTERED:
         return f"{what}: is stored altered: {shorten(tried.detail, 200)}"
-    return f"{what}: {_VERBS[tried.outcome]}" + (f" ({tried.detail})" if tried.response.problem else "")
+    said = f" ({tried.detail})" if tried.outcome in _EXPLAINED else ""
+    return f"{what}: {_VERBS[tried.outcome]}{said}"
 
 
 def _choose(changes: Sequence[Change], most: int, chooser: random.Random) -> list[Changes]:

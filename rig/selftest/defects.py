@@ -237,6 +237,8 @@ DEFECTS: tuple[Defect[Any], ...] = (
     Defect("emoji-forgotten", stages.SHAPES, injections.switch("emoji-forgotten"), ("S10.rows",), part="truth"),
     Defect("text-composed", stages.SHAPES, injections.switch("text-composed"), ("S10.content",)),
     Defect("long-text-cut", stages.SHAPES, injections.switch("long-text-cut"), ("S10.content",), part="truth"),
+    Defect("prefix-deduplication", stages.SHAPES, injections.switch("prefix-deduplication"), ("S10.keys",)),
+    Defect("case-deduplication", stages.SHAPES, injections.switch("case-deduplication"), ("S10.keys",), part="truth"),
     _of_keeping("row-security-off", "isolation"),
     _of_keeping("row-security-not-forced", "isolation", part="truth"),
     _of_keeping("open-policy", "isolation", part="truth"),

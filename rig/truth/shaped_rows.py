@@ -54,6 +54,11 @@ class ShapedRows:
         with connection.transaction():
             self._tables: EventTables = event_tables(connection, profile.truth)
 
+    @property
+    def has_uuid_keys(self) -> bool:
+        """Whether no other keys than UUIDs fit their column."""
+        return self._tables.canonical.columns[self._tables.truth.canonical.key].type == "uuid"
+
     def look(self, requests: Sequence[ShapedRequest]) -> list[RowsOfEvent]:
         """What there is of each now."""
         try:

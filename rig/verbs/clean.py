@@ -126,19 +126,27 @@ def _sent(record: Record, notes: list[str]) -> SentByRun:
     used = tuple(tenant for tenant in manifest.tenants if tenant not in made)
     if provisioned and (unseen := used if profile.tenants.rows else manifest.tenants):
         notes.append(f"tenants that the run had made stay: {_in_words(unseen)}; remove them by hand")
-    shapes = record.pack.shapes()
-    sent = [*(run.scenario for run in manifest.scenario_runs), *(shapes.scenarios if shapes is not None else ())]
     try:
         baseline = record.baseline()
     except EvidenceError:
         baseline = Baseline({}, {})
     return SentByRun(
-        tuple(dict.fromkeys(identities(record.targeter, sent))),
+        _identities(record),
         tuple(tenant.id for tenant in made),
         tuple(tenant.id for tenant in used),
         baseline,
         profile.tenants.rows,
     )
+
+
+def _identities(record: Record) -> tuple[tuple[str, str], ...]:
+    """Key and correlation id of each request. Some keys of S10 follow from no number: they are in its report."""
+    shapes, sent = record.pack.shapes(), [run.scenario for run in record.manifest.scenario_runs]
+    if shapes is not None:
+        sent += shapes.scenarios
+    known = dict.fromkeys(identities(record.targeter, sent))
+    keys = {key for key, _ in known}
+    return (*known, *((each.key, "") for each in shapes.events if each.key not in keys)) if shapes else tuple(known)
 
 
 def _in_words(tenants: tuple[Tenant, ...]) -> str:

@@ -85,6 +85,22 @@ def test_it_climbs_the_ladder_and_what_it_does_not_have_is_not_run(environ: Mapp
 
 
 @pytest.mark.full
+@pytest.mark.timeout(600)
+def test_events_of_odd_shapes_are_answered_500_and_shrunk(environ: Mapping[str, str], tmp_path: Path) -> None:
+    text = PROFILE.read_text().replace("{profile_dir}", str(SERVICE)).replace("off = true", "")
+    path = tmp_path / "rig.toml"
+    path.write_text(text)
+    options = ("--profile", str(path), "--only", "S10", *QUICK, "--json", "--out", str(tmp_path))
+    ended = rig("ladder", *options, env=environ, timeout_s=500)
+    assert ended.code == ExitCode.FAIL, ended.err
+    (gate,) = (each for each in ended.document()["gates"] if each["id"] == "S10.answers")
+    said = gate["figures"]["smallest"]
+    assert "type has 251 characters or more: is answered 500" in said
+    assert any('= "\\u0000" (a NUL): is answered 500' in each for each in said)
+    assert any("= 1e400 (beyond any float): is answered 500" in each for each in said)
+
+
+@pytest.mark.full
 @pytest.mark.timeout(900)
 def test_ten_thousand_events_are_stored_and_only_their_time_may_be_wrong(
     environ: Mapping[str, str], tmp_path: Path

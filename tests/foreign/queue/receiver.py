@@ -30,6 +30,7 @@ import sys
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ from psycopg_pool import AsyncConnectionPool
 from standardwebhooks import Webhook, WebhookVerificationError
 
 DSN = os.environ["DATABASE_URL"]
+AMOUNT_LEAST, AMOUNT_MOST = -(2**31), 2**31 - 1
 JOB_S = float(os.environ.get("ORDERS_JOB_S", "0"))
 DROPS_ONE_IN = int(os.environ.get("ORDERS_DROPS_ONE_IN", "0"))
 ANSWERS = os.environ.get("ORDERS_ANSWERS", "queued")
@@ -100,8 +102,12 @@ async def take(request: Request) -> Response:
         return Response(status_code=401)
     try:
         data = json.loads(raw)["data"]
-        order = {"id": str(uuid.UUID(data["id"])), "amount": int(data["amount"]), "at": str(data["at"])}
-    except (ValueError, KeyError, TypeError):
+        order = {"id": str(uuid.UUID(data["id"])), "amount": data["amount"], "at": str(data["at"])}
+        datetime.fromisoformat(order["at"])
+        # What the column cannot hold would fail in the job, when the sender has its answer.
+        if type(order["amount"]) is not int or not AMOUNT_LEAST <= order["amount"] <= AMOUNT_MOST:
+            raise ValueError(order["amount"])
+    except (ValueError, KeyError, TypeError, RecursionError):
         return Response(status_code=400)
     if ANSWERS != "queued":
         return await answer_at_once(order)

@@ -1,0 +1,52 @@
+"""Pairs of keys that differ, though not to a service that looks at a part of them, or at letters in any case. Pure.
+
+A key is what ``rig.requests.targeter`` makes, a UUID, or a longer text that begins with one. So no two runs share any.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from rig.profile import Profile, WebhookRoute
+from rig.profile.placeholders import names_in
+from rig.requests.sender import request_headers
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """Two keys that are made of a UUID: each is that up to ``kept``, and an ending. ``name`` says in what they differ.
+
+    ``needs`` is what a key must allow: nothing, any text (``text``), or any letter (``letters``).
+    """
+
+    name: str
+    first: str
+    second: str
+    needs: Literal["", "text", "letters"] = "text"
+    kept: int | None = None
+
+    def keys(self, own: str) -> tuple[str, str]:
+        """Both keys."""
+        return f"{own[: self.kept]}{self.first}", f"{own[: self.kept]}{self.second}"
+
+
+_UUID_CHARACTERS = 36
+KEY_PAIRS = (
+    KeyPair("only in their last character", "0", "1", "", -1),
+    KeyPair("only in the case of a letter", "-a", "-A"),
+    KeyPair("only in a wildcard of SQL", "-axb", "-a_b"),
+    *(
+        KeyPair(f"only in the last of {length} characters", f"{common}a", f"{common}b")
+        for length in (64, 200)
+        for common in ("-".ljust(length - _UUID_CHARACTERS - 1, "x"),)
+    ),
+    KeyPair("only in a space at the end", "-s", "-s ", "letters"),
+    KeyPair("only in the form of an accent", "-\u00e9", "-e\u0301", "letters"),
+)
+
+
+def is_key_free(profile: Profile, route: WebhookRoute) -> bool:
+    """Whether a key stands in JSON alone. A header loses spaces at its end, and an address has few letters."""
+    elsewhere = (route.path, route.signed, *request_headers(profile, route).values())
+    return route.format == "json" and not any("key" in names_in(text) for text in elsewhere)
