@@ -17,6 +17,7 @@ from rig.checks.aftermath import was_broken
 from rig.checks.gates import GateKind, Kind, emits
 from rig.checks.instrument import client_limits
 from rig.errors import ErrorKind
+from rig.evidence.capacity import CAPACITY
 from rig.evidence.case import Case, describe_missing_reports
 from rig.evidence.chaos import S11
 from rig.evidence.gate import Gate
@@ -29,7 +30,7 @@ _REFUSALS = (401, 403)
 """How a target answers a signature that is too old or not yet valid."""
 _OWN_DOING = ("none", "not_sent", "aborted")
 """Error kinds that the target did not cause."""
-_STALE = ErrorKind.STALE_CONNECTION.name.lower()
+STALE = ErrorKind.STALE_CONNECTION.name.lower()
 _SEEN_WITHIN_NS = 1_000_000_000
 """The samplers look at a process several times within this."""
 STALE_MOST = 0.005
@@ -44,8 +45,12 @@ ANSWERS = GateKind(
 
 @emits(ANSWERS)
 def check_answers(case: Case) -> list[Gate]:
-    """One gate for each scenario of the run, and NOT-RUN for each that the target could not be sent."""
-    gates = [_answers_gate(case, scenario) for scenario in dict.fromkeys(run.scenario.id for run in case.scenario_runs)]
+    """One gate for each scenario of the run, and NOT-RUN for each that the target could not be sent.
+
+    None for the steps of ``rig capacity``: they ask for more than the target can answer.
+    """
+    scenarios = dict.fromkeys(run.scenario.id for run in case.scenario_runs if run.scenario.id != CAPACITY)
+    gates = [_answers_gate(case, scenario) for scenario in scenarios]
     left_out = ((scenario, why) for scenario, why in case.left_out.items() if scenario not in (FORGED, S11))
     return gates + [ANSWERS.not_run(why, name=scenario) for scenario, why in left_out]
 
@@ -79,7 +84,7 @@ def _answers_gate(case: Case, scenario: str) -> Gate:
 
 def _count_excused(case: Case, run: ScenarioRun, rows: pd.DataFrame) -> int:
     """How many stale connections of a run are nobody's fault: none where they are many, or a server process ended."""
-    stale = int((rows["error_kind"] == _STALE).sum())
+    stale = int((rows["error_kind"] == STALE).sum())
     is_gone = (rows["error_kind"] == "connect").any() or _has_ended(case, rows)
     return 0 if is_gone or stale > STALE_MOST * run.scenario.count else stale
 
@@ -173,7 +178,7 @@ def _what_is_wrong(figures: dict[str, Any], excused: int) -> str:
     """The wrong answers in words; empty where there are none. ``excused``: stale connections that are no fault."""
     parts = [f"status {status}" for status in figures.get("wrong_status", [])]
     kinds = [kind.name.lower() for kind in ErrorKind if kind.name.lower() not in _OWN_DOING]
-    counts = {kind: figures.get(kind, 0) - (excused if kind == _STALE else 0) for kind in kinds}
+    counts = {kind: figures.get(kind, 0) - (excused if kind == STALE else 0) for kind in kinds}
     parts += [f"{count} {kind.replace('_', ' ')}" for kind, count in counts.items() if count]
     rule = f" ({figures['broken_rule']})" if "broken_rule" in figures else ""
     return f"wrong answers: {', '.join(parts)}{rule}" if parts else ""

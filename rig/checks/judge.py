@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from rig.checks.answers import check_answers
 from rig.checks.arrival import check_arrival
 from rig.checks.bodies import check_bodies
+from rig.checks.capacity import check_capacity
 from rig.checks.chaos import check_chaos
 from rig.checks.confusion import check_confusion
 from rig.checks.content import check_content
@@ -68,6 +69,7 @@ LOAD: tuple[Checker, ...] = (
     check_locust_run,
     check_chaos,
     check_shapes,
+    check_capacity,
 )
 WATCHING: tuple[Checker, ...] = (check_samplers,)
 """Of ``rig sample``, which sends no load."""

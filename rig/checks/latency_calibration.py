@@ -9,6 +9,8 @@ schedule, or the certificate does not cover what was measured.
 
 from __future__ import annotations
 
+from math import inf
+
 import pandas as pd
 
 from rig.checks.gates import GateKind, Kind, emits
@@ -85,12 +87,16 @@ def schedule_limits(run: ScenarioRun, rows: pd.DataFrame) -> list[str]:
     limits = []
     if skipped := run.scenario.count - int((rows["sent_ns"] > 0).sum()):
         limits.append(f"client: {skipped} arrivals were skipped")
-    lag_ms = pacer_lag_ns(rows) / 1e6
-    p99_ms = quantile(lag_ms, 0.99)
+    return limits + lag_limits(run, rows)
+
+
+def lag_limits(run: ScenarioRun, rows: pd.DataFrame) -> list[str]:
+    """Why an open loop sent later than was due although a connection was free; empty where it did not."""
+    p99_ms = quantile(pacer_lag_ns(rows) / 1e6, 0.99)
     limit_ms = max(LAG_LEAST_MS, LAG_SHARE * (run.scenario.p95_limit_ms or 0.0))
-    if p99_ms > limit_ms:
-        limits.append(f"client: the pacer was {p99_ms:.1f} ms late at p99, more than {limit_ms:g} ms")
-    return limits
+    return (
+        [f"client: the pacer was {p99_ms:.1f} ms late at p99, more than {limit_ms:g} ms"] if p99_ms > limit_ms else []
+    )
 
 
 def coverage_gaps(certificate: Certificate | None, run: ScenarioRun) -> list[str]:
@@ -107,6 +113,15 @@ def coverage_gaps(certificate: Certificate | None, run: ScenarioRun) -> list[str
         covered = f"{calibration.covered_rate_per_s:,.0f}/s" if calibration.covered_rate_per_s else "no rate"
         return [f"certificate: {rate_per_s:,.0f}/s is beyond what it covers ({covered})"]
     return []
+
+
+def largest_error_ms(certificate: Certificate | None, run: ScenarioRun) -> float:
+    """By how much a latency may be wrong at the rate of an open loop (p99), covered or not; infinite: nobody knows."""
+    calibration = certificate.latency_calibration if certificate else None
+    rate_per_s = run.scenario.pace.rate_per_s or 0.0
+    if calibration is None or calibration.freeze.flaw or not any(s.rate_per_s >= rate_per_s for s in calibration.steps):
+        return inf
+    return max(inf if step.unanswered or step.skipped else step.error_p99_ms for step in calibration.steps)
 
 
 def too_close(certificate: Certificate | None, value_ms: float, limit_ms: float) -> list[str]:

@@ -23,6 +23,7 @@ from rig.checks.latency_calibration import coverage_gaps, schedule_limits, too_c
 from rig.diagnose.numbers import BUSY, FOREIGN
 from rig.diagnose.strangers import Span, Strangers, find_strangers, merge_spans
 from rig.errors import ErrorKind
+from rig.evidence.capacity import CAPACITY
 from rig.evidence.case import NO_REPORT, Case, describe_missing_reports
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.history import was_skipped
@@ -162,10 +163,13 @@ def _bound_gate(
 
 @emits(RATE, P95, DEGRADATION)
 def check_sustained_load(case: Case) -> list[Gate]:
-    """The gates of an open loop: response time, degradation, and whether all requests were sent."""
+    """The gates of an open loop: response time, degradation, and whether all requests were sent.
+
+    None for the steps of ``rig capacity``, which are to miss their limit in the end.
+    """
     gates: list[Gate] = []
     for run in case.scenario_runs:
-        if run.scenario.p95_limit_ms is None:
+        if run.scenario.p95_limit_ms is None or run.scenario.id == CAPACITY:
             continue
         if not run.scenario.count:
             gates += [kind.not_run(_NOTHING, name=run.scenario.id) for kind in (RATE, P95, DEGRADATION)]
@@ -214,12 +218,12 @@ def _p95_gate(case: Case, runs: tuple[ScenarioRun], rows: pd.DataFrame, limit_ms
         ok=p95_ms <= limit_ms,
         reason=f"p95 is {_in_ms(p95_ms)} ms",
         strangers=strangers,
-        excused=_is_excused(p95_ms, limit_ms, strangers),
+        excused=is_excused(p95_ms, limit_ms, strangers),
         caveats=too_close(case.certificate, p95_ms, limit_ms),
     )
 
 
-def _is_excused(figure_ms: float, limit_ms: float, strangers: Strangers | None) -> bool:
+def is_excused(figure_ms: float, limit_ms: float, strangers: Strangers | None) -> bool:
     """Whether strangers may have caused a response time over its limit.
 
     In an open loop a queue grows as long as cores are missing, however few, so a full machine that is largely theirs
@@ -233,14 +237,12 @@ def _is_excused(figure_ms: float, limit_ms: float, strangers: Strangers | None) 
 
 def _degradation_gate(case: Case, runs: tuple[ScenarioRun], rows: pd.DataFrame, limit_ms: float) -> Gate:
     gate_id, rule = DEGRADATION.of(runs[0].scenario.id), DEGRADATION.rule
-    fifth = len(rows) // 5
-    times_ms = response_ms(rows)
-    first_ms, last_ms = _lasting_p95(times_ms[:fifth]), _lasting_p95(times_ms[len(rows) - fifth :])
+    first_ms, last_ms = fifths_p95_ms(rows)
     figures: dict[str, object] = {"first_fifth_p95_ms": _in_ms(first_ms), "last_fifth_p95_ms": _in_ms(last_ms)}
     if not first_ms < inf:
         return Gate(gate_id, Verdict.INVALID, rule, figures, "the first fifth has no p95 to compare the last with")
     allowed_ms = max(DEGRADATION_LIMIT * first_ms, OF_THE_LIMIT * limit_ms)
-    last = rows[len(rows) - fifth :]
+    last = rows[len(rows) - len(rows) // 5 :]
     strangers = find_strangers(case.samples, [Span(int(last["intended_ns"].min()), int(last["done_ns"].max()))])
     return _bound_gate(
         case,
@@ -251,8 +253,14 @@ def _degradation_gate(case: Case, runs: tuple[ScenarioRun], rows: pd.DataFrame, 
         ok=last_ms <= allowed_ms,
         reason=f"{_in_ms(last_ms)} ms against {_in_ms(first_ms)} ms",
         strangers=strangers,
-        excused=_is_excused(last_ms, allowed_ms, strangers),
+        excused=is_excused(last_ms, allowed_ms, strangers),
     )
+
+
+def fifths_p95_ms(rows: pd.DataFrame) -> tuple[float, float]:
+    """The lasting p95 of the first and of the last fifth of an open loop, whose rows are in their order."""
+    fifth, times_ms = len(rows) // 5, response_ms(rows)
+    return _lasting_p95(times_ms[:fifth]), _lasting_p95(times_ms[len(rows) - fifth :])
 
 
 def _lasting_p95(values: NDArray[np.float64]) -> float:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from rig.checks.capacity import was_overloaded
 from rig.checks.gates import GateKind, Kind, emits
 from rig.evidence.case import Case
 from rig.evidence.chaos import S11
@@ -37,6 +38,7 @@ def check_probes(case: Case) -> list[Gate]:
     if probes.empty:
         reason = "the profile names probes, but none was asked"
         return [PROBES.decide({"asked": 0}, unproven=reason)] if any(_paths(case).values()) else []
+    probes = probes[~was_overloaded(case, probes["at_ns"])]
     bad = probes[~_is_good(probes)]
     figures = {
         "asked": len(probes),
@@ -49,7 +51,7 @@ def check_probes(case: Case) -> list[Gate]:
         first = bad.iloc[0]
         answer = first["error"] or f"status {first['status']}"
         wrong = f"{len(bad)} bad answers, the first: {first['path']} {answer}"
-    elif blind := _count_blind_answers(case):
+    elif blind := _count_blind_answers(case, probes):
         figures["blind"] = blind
         wrong = "ready while every request failed"
     return [PROBES.decide(figures, wrong=wrong)]
@@ -65,14 +67,14 @@ def _paths(case: Case) -> dict[str, str | None]:
     return {probe: named.get(probe) for probe in ("health", "ready", "metrics")}
 
 
-def _count_blind_answers(case: Case) -> int:
+def _count_blind_answers(case: Case, probes: pd.DataFrame) -> int:
     """How many good answers of readiness came after a second in which at least ten requests failed and none succeeded.
 
     Requests that the rig itself did not send or cut off say nothing about the target.
     """
     cut_off = case.history["error_kind"].isin(("skipped", "aborted"))
     history = case.history[~cut_off.astype(bool)]
-    ready = case.probes[case.probes["path"] == _paths(case)["ready"]]
+    ready = probes[probes["path"] == _paths(case)["ready"]]
     count = 0
     for at_ns in ready["at_ns"]:
         near = history[(history["done_ns"] > at_ns - _BLIND_NS) & (history["done_ns"] <= at_ns)]

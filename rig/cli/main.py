@@ -13,6 +13,7 @@ import click
 
 from rig import __version__
 from rig.cli.calibrate import calibrate
+from rig.cli.capacity import capacity
 from rig.cli.chaos import chaos
 from rig.cli.ci import ci
 from rig.cli.clean import clean
@@ -63,7 +64,7 @@ def cli() -> None:
 
 GROUPS = {
     "Start here": (run, init, doctor, up, down, help_),
-    "Load and judge": (ladder, perf, chaos, storm_, calibrate, prove_, sample),
+    "Load and judge": (ladder, perf, capacity, chaos, storm_, calibrate, prove_, sample),
     "Evidence packs": (show, check, compare, history, report, settle, clean),
     "With locust": (ui, mix, worker, ci),
 }

@@ -15,6 +15,7 @@ from rig.text import json_text, one_line
 @click.option("--storms", is_flag=True, help="Try the storms only, none of the defects.")
 @click.option("--truth", is_flag=True, help="Try the further defects about truth and forged requests instead.")
 @click.option("--chaos", is_flag=True, help="Try the defects that show when something breaks instead.")
+@click.option("--capacity", is_flag=True, help="Try the defects of a search for the capacity instead.")
 @click.option("--repetitions", type=click.IntRange(1, 20), help="Run everything this often.")
 @click.option("--diagnosis", is_flag=True, help="Prove the diagnosis instead of the gates.")
 @click.option("--only", "seeds", multiple=True, help="Seed this bottleneck only. Repeatable.")
@@ -24,6 +25,7 @@ def prove_(
     storms: bool,
     truth: bool,
     chaos: bool,
+    capacity: bool,
     repetitions: int | None,
     diagnosis: bool,
     seeds: tuple[str, ...],
@@ -35,10 +37,11 @@ def prove_(
 
     Some defects need the extra `locust`. Without it the others are tried, and the whole proof is INVALID (exit code 3).
     """
-    if diagnosis and (storms or truth or chaos or chosen):
+    if diagnosis and (storms or truth or chaos or capacity or chosen):
         raise click.UsageError("--diagnosis goes with --only SEED, not with other defects or storms")
-    if storms + truth + chaos > 1:
-        raise click.UsageError("give one of --storms, --truth and --chaos")
+    parts = {"truth": truth, "chaos": chaos, "capacity": capacity}
+    if storms + sum(parts.values()) > 1:
+        raise click.UsageError("give one of --storms, --truth, --chaos and --capacity")
     if diagnosis:
         return _prove_diagnosis(invocation, seeds, repetitions)
     if seeds:
@@ -50,7 +53,7 @@ def prove_(
     with ConsoleReporter(terminal()) as reporter:
         job = invocation.job("prove")
         environ = invocation.environment()
-        part = "truth" if truth else "chaos" if chaos else ""
+        part = next((name for name, is_given in parts.items() if is_given), "")
         proof = prove(job, chosen, environ, reporter, storms_only=storms, part=part, repetitions=repetitions or 1)
     if invocation.as_json:
         click.echo(json_text(proof.document()))

@@ -52,8 +52,13 @@ def diagnose(case: Case) -> Diagnosis:
 
 
 def _groups(case: Case) -> Iterator[Sequence[ScenarioRun]]:
-    """The trials of each scenario that has a limit; where none has one, all scenario runs together."""
+    """The trials of each scenario that has a limit; where none has one, all scenario runs together.
+
+    Of a search for the capacity the steps in which the target was at its limit.
+    """
     sent = set(case.history.loc[case.history["sent_ns"] > 0, "scenario_run"])
+    if case.capacity is not None:
+        sent &= set(case.capacity.knee)
     scenario_runs = [scenario_run for scenario_run in case.scenario_runs if scenario_run.scenario.label in sent]
     judged = [
         scenario_run

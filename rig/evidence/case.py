@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from rig.evidence.capacity import CapacityReport
 from rig.evidence.certificate import Certificate
 from rig.evidence.chaos import ChaosReport
 from rig.evidence.confusion import SeedAnswer
@@ -91,6 +92,8 @@ class Case:
     """Which faults struck during S11; None where nobody broke anything."""
     shapes: ShapesReport | None = None
     """What came of the events of S10; None where none was sent."""
+    capacity: CapacityReport | None = None
+    """What was asked of a search for the capacity, and why it ended; None where nobody searched."""
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Scenarios that the target could not be sent, each with the reason."""
     notes: tuple[str, ...] = ()

@@ -29,6 +29,7 @@ import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
 from rig.errors import ConfigError, EvidenceError, UsageError
+from rig.evidence.capacity import CapacityReport
 from rig.evidence.case import PROBE_COLUMNS, Case, Finding
 from rig.evidence.certificate import Certificate
 from rig.evidence.chaos import ChaosReport
@@ -72,6 +73,7 @@ ANSWERS = "diagnosis/answers.json"
 EXAMPLES = "history/examples.json"
 CHAOS = "chaos.json"
 SHAPES = "shapes.json"
+CAPACITY = "capacity.json"
 
 _DISCREPANCY_COLUMNS = ("kind", "scenario_run", "scenario", "tenant", "key", "detail")
 _TEMPORARY = ".being-written"
@@ -261,6 +263,10 @@ class Pack:
         """Write what came of the events of S10; at first only which scenarios send them."""
         self.write(SHAPES, _json(shapes, ShapesReport))
 
+    def write_capacity(self, capacity: CapacityReport) -> None:
+        """Write what is looked for in a search for the capacity; again with why it ended."""
+        self.write(CAPACITY, _json(capacity, CapacityReport))
+
     def write_judgement(self, judgement: Judgement) -> None:
         """Write the verdicts: ``{"verdict", "exit_code", "gates": [...]}``."""
         self.write(VERDICTS, _json(judgement, Judgement))
@@ -338,6 +344,7 @@ class Pack:
             examples=self.examples(),
             chaos=self.chaos(),
             shapes=self.shapes(),
+            capacity=self.capacity(),
             left_out=manifest.left_out,
             notes=manifest.notes,
             epoch_monotonic_ns=manifest.epoch_monotonic_ns,
@@ -347,6 +354,10 @@ class Pack:
     def examples(self) -> tuple[AnswerExample, ...]:
         """The first answers that must not be."""
         return self._read(EXAMPLES, tuple[AnswerExample, ...]) if self._has(EXAMPLES) else ()
+
+    def capacity(self) -> CapacityReport | None:
+        """What a search for the capacity was asked for, and why it ended; None where nobody searched."""
+        return self._read(CAPACITY, CapacityReport) if self._has(CAPACITY) else None
 
     def chaos(self) -> ChaosReport | None:
         """Which faults were planned, and what became of each; None where nobody broke anything."""

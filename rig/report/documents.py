@@ -22,6 +22,7 @@ from rig.evidence.manifest import Manifest
 from rig.evidence.pack import Pack
 from rig.evidence.power import power_sentence
 from rig.evidence.truth import DiscrepancyKind
+from rig.report.capacity_table import STEP_COLUMNS, step_rows
 from rig.report.fault_table import COLUMNS, fault_rows
 from rig.report.figures import scenario_run_figures
 from rig.report.headline import headline
@@ -79,6 +80,8 @@ def html(manifest: Manifest, case: Case, judgement: Judgement, pictures: tuple[P
         headline=headline(case, judgement),
         faults=tuple(fault_rows(case)),
         fault_columns=COLUMNS,
+        steps=tuple(step_rows(case)),
+        step_columns=STEP_COLUMNS,
         scenario_runs=tuple(scenario_run_figures(case).itertuples(index=False)),
         discrepancies=tuple(islice(_discrepancies(case), _FIRST_KEYS)),
         discrepancy_count=sum(1 for _ in _discrepancies(case)),

@@ -26,7 +26,7 @@ class HeadlineFigure:
 def headline(case: Case, judgement: Judgement) -> tuple[HeadlineFigure, ...]:
     """The figures that there is evidence for, the most important first."""
     gates = {gate.id: gate for gate in judgement.gates}
-    return (*_speed(gates), *_requests(case), *_truth(case, gates), *_client(case, gates))
+    return (*_capacity(gates), *_speed(gates), *_requests(case), *_truth(case, gates), *_client(case, gates))
 
 
 def _speed(gates: dict[str, Gate]) -> Iterator[HeadlineFigure]:
@@ -39,6 +39,12 @@ def _speed(gates: dict[str, Gate]) -> Iterator[HeadlineFigure]:
         elif what == "p95" and limit is not None:
             value = gate.figures.get("response_p95_ms")
             yield _of(gate, f"{scenario}, p95", _with_unit(value, "ms"), f"limit {value_words(limit)} ms")
+
+
+def _capacity(gates: dict[str, Gate]) -> Iterator[HeadlineFigure]:
+    if (gate := gates.get("capacity.held")) is not None:
+        limit = f"p95 limit {value_words(gate.figures.get('p95_limit_ms'))} ms"
+        yield _of(gate, "Capacity", str(gate.figures.get("capacity")), limit)
 
 
 def _requests(case: Case) -> Iterator[HeadlineFigure]:

@@ -86,7 +86,7 @@ def run_chaos(
     through = replace(target.endpoint, relay=broken.sender_way.address)
     report = ChaosReport(
         _draw(run, plan, broken),
-        before=_standing(store),
+        before=read_standing(store),
         processes=len(broken.serving()),
         relay_p50_ms=_relay_cost_ms(target.endpoint, through, run.job.profile.probes.health),
     )
@@ -113,7 +113,7 @@ def run_chaos(
         report = replace(report, records=tuple(faults.records))
         record.pack.write_chaos(report)
     record.complete(sent)
-    record.pack.write_chaos(replace(report, after=_settle(store, report.before or Standing())))
+    record.pack.write_chaos(replace(report, after=wait_until_settled(store, report.before or Standing())))
     return not sent.interrupted
 
 
@@ -190,7 +190,8 @@ def _draw(run: OpenRun, plan: ChaosPlan, target: ChaosTarget) -> ChaosSchedule:
     return ChaosSchedule(seed, plan_faults(seed, at_hand, plan.seconds), missing, plan.only)
 
 
-def _standing(store: Store) -> Standing:
+def read_standing(store: Store) -> Standing:
+    """What lies open in the target's database now."""
     try:
         with connect(store.truth_dsn, "rig-chaos", 5) as connection:
             row = connection.execute(_STANDING.encode()).fetchone()
@@ -199,11 +200,11 @@ def _standing(store: Store) -> Standing:
     return Standing(*row) if row else Standing()
 
 
-def _settle(store: Store, before: Standing) -> Standing:
+def wait_until_settled(store: Store, before: Standing) -> Standing:
     """How it stands once it stands as before; a backend takes a moment to notice that its client is gone."""
     deadline = time.monotonic() + _SETTLE_S
     while True:
-        standing = _standing(store)
+        standing = read_standing(store)
         if standing.is_like(before) or standing.unread or time.monotonic() > deadline:
             return standing
         time.sleep(_POLL_S)

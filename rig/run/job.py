@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rig.chaos.schedule import ChaosPlan
 from rig.errors import UsageError
+from rig.evidence.capacity import CapacityPlan
 from rig.evidence.storm import UNKNOWN_KID
 from rig.model import Scenario
 from rig.profile import Profile
@@ -15,6 +16,14 @@ from rig.settings import Settings
 
 LOCUST = "locust"
 """The verb of a run that locust leads. Its options are locust's ``--rig-…``."""
+
+
+@dataclass(frozen=True, slots=True)
+class CapacitySearch:
+    """A search for the capacity: its plan, and what makes the scenario of a step of its number and rate."""
+
+    plan: CapacityPlan
+    step: Callable[[int, float], Scenario]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +40,9 @@ class Job:
     """Scenarios that the target cannot be sent, each with the reason."""
     chaos: ChaosPlan | None = None
     """What is broken during S11, which then is the last of the scenarios."""
+
+    capacity: CapacitySearch | None = None
+    """What is looked for after the scenarios: the highest rate that the target holds."""
 
     def __post_init__(self) -> None:
         self.settings.require_seedable(self.profile.launch is not None)

@@ -14,6 +14,7 @@ from rig.evidence.chaos import S11
 from rig.evidence.shapes import S10
 from rig.evidence.truth import Arrival
 from rig.model import tenants_of
+from rig.run.capacity import search_capacity
 from rig.run.chaos import run_chaos
 from rig.run.leak_check import Connections
 from rig.run.open_run import OpenRun
@@ -109,6 +110,8 @@ def _send(
         watch = reader.watch_arrival(record.targeter, tenancy.tenants)
         with _samplers(run, pool, target, store), Prober(job.profile.probes, target.endpoint) as prober, watch:
             went_on = run_scenarios(run, pool, target, tenancy, watch)
+            if job.capacity is not None and went_on:
+                went_on = search_capacity(run, pool, target, store, tenancy, watch)
         record.pack.write_probes(prober.frame())
         record.pack.write_pool(prober.pool())
         loaded = _Loaded(went_on, watch.ended_s, tenancy, watch.arrivals())

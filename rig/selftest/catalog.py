@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from rig.checks import judge
+from rig.checks.capacity import check_capacity
 from rig.checks.confusion import check_confusion
 from rig.checks.gates import ANY, Checker, GateKind, Kind
 from rig.checks.key_storms import check_key_storms
@@ -32,6 +33,7 @@ _APART: Mapping[Checker, tuple[str, ...]] = {
     check_leaks: (*_RIG_VERBS, "storm"),  # a run that locust leads is not checked for leaks
     check_sustained_load: ("perf",),
     check_locust_run: _LOCUST_VERBS,
+    check_capacity: ("capacity",),
     check_key_storms: ("run", "storm"),
 }
 """Checkers that have something to judge under other verbs than their group in ``rig.checks.judge`` has."""

@@ -139,6 +139,17 @@ def _forget_faults(pack: Pack) -> None:
     (pack.path / CHAOS).unlink()
 
 
+@beforehand
+def _exhaust_client(pack: Pack) -> None:
+    """The load processes of every step used all of their cores."""
+    manifest = pack.manifest()
+    runs = [
+        replace(run, workers=tuple(replace(each, cpu_user_s=each.wall_s) for each in run.present))
+        for run in manifest.scenario_runs
+    ]
+    pack.write_manifest(replace(manifest, scenario_runs=tuple(runs)))
+
+
 _GATES_OF_CHAOS = (
     "faults",
     "exactly_once",
@@ -366,6 +377,22 @@ DEFECTS: tuple[Defect[Any], ...] = (
         open=("S11.answers",),
         part="chaos",
     ),
+    # A fifth of a second is too long for this limit, however few requests there are.
+    Defect(
+        "slow-at-any-rate",
+        stages.CAPACITY,
+        injections.seek_capacity("sleeps", p95_ms=100.0, step_s=1.5, limit_s=8.0),
+        red=("capacity.held",),
+        not_run=("capacity.bracket",),
+        part="capacity",
+    ),
+    Defect(
+        "client-at-its-limit",
+        stages.CAPACITY_EVIDENCE,
+        _exhaust_client,
+        invalid=("capacity.bracket",),
+        part="capacity",
+    ),
     Defect("locust-row-lost", stages.MIX_EVIDENCE, _lose_row, invalid=("locust.totals", "accounting")),
 )
 """All of them, in the order in which they are run."""
@@ -409,7 +436,12 @@ HEALTHY_CHAOS = replace(
         ("sender-mute", 1.0),
     ),
 )
-HEALTHY_RUNS: tuple[Defect[Any], ...] = (HEALTHY, HEALTHY_DIAGNOSIS, HEALTHY_MIX, HEALTHY_CHAOS)
+HEALTHY_CAPACITY = replace(
+    _healthy("healthy-capacity", stages.CAPACITY, "capacity.rows", "totals", "accounting"),
+    # Its rate is bound by a wait, so that client and machine have time to spare.
+    apply=injections.seek_capacity("slow", p95_ms=500.0, step_s=1.5, limit_s=40.0, first_per_s=100.0),
+)
+HEALTHY_RUNS: tuple[Defect[Any], ...] = (HEALTHY, HEALTHY_DIAGNOSIS, HEALTHY_MIX, HEALTHY_CHAOS, HEALTHY_CAPACITY)
 
 
 def add_healthy_runs(defects: Iterable[Defect[Any]]) -> list[Defect[Any]]:

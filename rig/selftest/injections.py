@@ -19,13 +19,17 @@ import psutil
 from rig.calibrate.cores import plan_of_this_machine
 from rig.chaos.schedule import ChaosPlan, repeat, seconds_for
 from rig.engine.pool import Pool
+from rig.evidence.capacity import CapacityPlan
 from rig.evidence.chaos import PlannedFault
 from rig.evidence.sample_names import PG_ACTIVITY
 from rig.machine.child import start
 from rig.machine.processes import words
+from rig.run.capacity import add_capacity
 from rig.run.chaos import add_chaos
 from rig.selftest.bench import Apply, PlannedRun, ScenarioWatch, beforehand
 from rig.selftest.throttle import alongside, stutter
+from scenarios.capacity import capacity_step
+from scenarios.s8 import warm_up
 from scenarios.s11 import RATE_PER_S, chaos
 
 STUTTER_S = {"run_s": 0.3, "stop_s": 0.2}
@@ -54,6 +58,16 @@ def strike(*faults: tuple[str, float], switched: str = "", rate_per_s: float = R
     def change(run: PlannedRun) -> None:
         run.change_settings(defects=(switched,) if switched else ())
         run.job = add_chaos(run.job, ChaosPlan(seconds_for(planned), given=planned), chaos, rate_per_s)
+
+    return beforehand(change)
+
+
+def seek_capacity(switched: str, **plan: float) -> Apply[PlannedRun]:
+    """Look for the capacity of the reference service with one of its defects."""
+
+    def change(run: PlannedRun) -> None:
+        run.change_settings(defects=(switched,))
+        run.job = add_capacity(run.job, CapacityPlan(**plan), warm_up, capacity_step)
 
     return beforehand(change)
 

@@ -103,7 +103,7 @@ class Defect(Generic[T]):
     open: tuple[str, ...] = ()
     green: tuple[str, ...] = ()
     part: str = ""
-    """The option of ``rig prove`` (``truth``, ``chaos``) that alone tries it; empty: it is tried without any."""
+    """The option of ``rig prove`` (``truth``, …) that alone tries it; empty: it is tried without any."""
 
     def cells(self, healthy: Iterable[str] = ()) -> dict[str, Verdict]:
         """Expected verdict of every declared gate, and of those that were green in the ``healthy`` run."""
@@ -380,6 +380,15 @@ DIAGNOSIS = Stage("diagnosis", _diagnose, healthy="diagnosis", gates=("diagnosis
 """Seeded bottlenecks, and what the diagnosis says to them."""
 CHAOS_EVIDENCE = replace(CHAOS, name="chaos-evidence", run=partial(_judge_copy, of=CHAOS.name))
 """Nothing is sent: the healthy chaos's pack is copied, changed and judged again."""
+CAPACITY = Stage(
+    "capacity",
+    _run_live,
+    healthy="capacity",
+    gates=("capacity.*", "totals", "duplicates", "copies", "accounting", "hygiene"),
+)
+"""A search for the capacity."""
+CAPACITY_EVIDENCE = replace(CAPACITY, name="capacity-evidence", run=partial(_judge_copy, of=CAPACITY.name))
+"""Nothing is sent: the healthy search's pack is copied, changed and judged again."""
 MIX = Stage("mix", _mix, healthy="mix", gates=("locust.*",), extra="locust")
 """The mix that locust leads, by two native workers."""
 MIX_EVIDENCE = replace(MIX, name="mix-evidence", run=partial(_judge_copy, of=MIX.name))

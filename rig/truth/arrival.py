@@ -132,6 +132,12 @@ class ArrivalWatch:
                     self._take(run, 0.0)
                     run.files.clear()
 
+    @property
+    def awaited(self) -> int:
+        """How many watched keys still have no row."""
+        with self._lock:
+            return sum(len(run.pending) for run in self._followed)
+
     def arrivals(self) -> tuple[Arrival, ...]:
         """What was found of each scenario run that has acknowledged keys; to be called after the context."""
         return tuple(self._arrival(run) for run in self._followed)

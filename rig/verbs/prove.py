@@ -36,9 +36,9 @@ def prove(
 ) -> Proof:
     """Run everything, or the ``chosen`` defects, storms and cases, so many times; each run leaves a pack.
 
-    ``part`` is ``truth`` or ``chaos``, which try further defects instead. A client that is not certified ends it.
-    UsageError before anything starts for a name that is not known, and for the defect of a locust run where locust is
-    not installed.
+    ``part`` is ``truth``, ``chaos`` or ``capacity``: other defects are tried instead. A client that is not certified
+    ends it. UsageError before anything starts for a name that is not known, and for the defect of a locust run where
+    locust is not installed.
     """
     defects, storms = choose(chosen, storms_only=storms_only, part=part)
     missing = {why for defect in defects if (why := defect.stage.missing_extra())}

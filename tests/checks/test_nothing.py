@@ -86,6 +86,9 @@ LOCUST = LocustRun(
     MasterAccount(client="rig", route="stripe", tenant="A", requests=0, failures=0, workers=(), timeout_s=10.0), ()
 )
 
+CAPACITY_STEP = plan("capacity", count=0, p95_limit_ms=500.0, pace=Pace(1, rate_per_s=10.0))
+SENT = (Share(RequestClass.VALID, 5),)
+
 EMPTY: dict[str, Case] = {
     "nothing was gathered": Case(),
     "no evidence of a run that sent": replace(LOADED_NOTHING, truth=None, certificate=None),
@@ -103,6 +106,8 @@ EMPTY: dict[str, Case] = {
     ),
     "a chaos that nobody wrote down": case(driven(plan("S11", count=5), [SKIPPED] * 5)),
     "shapes of which none was sent": Case(verb="ladder", shapes=ShapesReport(())),
+    "a search for the capacity without requests": case(driven(CAPACITY_STEP)),
+    "a search for the capacity that sent nothing": case(driven(replace(CAPACITY_STEP, shares=SENT), [SKIPPED] * 5)),
     "a locust run without workers": replace(LOADED_NOTHING, locust_run=LOCUST),
     "race tests in which nothing happened": Case(verb="storm", storms=races()),
     "race tests without members": Case(verb="storm", storms=tuple(replace(each, missing=("all",)) for each in races())),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from rig.evidence.case import Case
 from rig.report.plots.canvas import own_style, png
+from rig.report.plots.capacity import capacity
 from rig.report.plots.chaos import chaos
 from rig.report.plots.ladder import ladder
 from rig.report.plots.latency import latency
@@ -55,6 +56,15 @@ PLOTS: tuple[Plot, ...] = (
         "an S8 trial",
         s8_limit,
         "A trial passes where its line reaches all requests left of the limit. A bend means that the pace changed.",
+    ),
+    Plot(
+        "capacity",
+        "Response times and utilisation over the rate",
+        "a search for the capacity",
+        capacity,
+        "Each point is a step at a rate: held, ✕ missed by the target, ○ not driven by client or machine. Shaded: the "
+        "interval of the answer. Below: the busiest load process, the busiest process of the target (on a core, ready, "
+        "or blocked on a disk), and the share of the open database sessions in use. What reaches 100 % is short.",
     ),
     Plot(
         "chaos",

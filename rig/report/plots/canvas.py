@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rig.evidence.capacity import CAPACITY
 from rig.evidence.case import Case
 from rig.evidence.scenario_runs import ScenarioRun
 from rig.model import Outcome
@@ -180,8 +181,9 @@ def runs_that_sent(case: Case, runs: Iterable[ScenarioRun]) -> tuple[ScenarioRun
 
 
 def open_loop_runs(case: Case) -> tuple[ScenarioRun, ...]:
-    """The scenario runs of the open loop that sent anything."""
-    return runs_that_sent(case, (run for run in case.scenario_runs if run.scenario.pace.rate_per_s))
+    """The scenario runs of the open loop that sent anything, without the steps of a search for the capacity."""
+    runs = (run for run in case.scenario_runs if run.scenario.pace.rate_per_s and run.scenario.id != CAPACITY)
+    return runs_that_sent(case, runs)
 
 
 def sent_rows(rows: pd.DataFrame) -> pd.DataFrame:

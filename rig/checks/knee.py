@@ -1,0 +1,125 @@
+"""Where a target stops holding a rate: the estimate from single steps with its interval, and which rate to try next.
+
+Each step at a rate is held or missed. Near the knee chance decides, so one step proves little. The model is the one
+that psychophysics measures thresholds with: the probability that a rate r is held falls from 1 to 0 around the knee c,
+
+    P(held | r) = g + (1 - g - e) / (1 + (r / c) ** (1 / s))
+
+``s`` says how wide the knee is (relative). ``e`` is the chance that a step is missed whatever its rate is, because a
+disk or the machine stalled; ``g``, that one far above the knee is held, is tiny: a queue that grows does not hide. All
+steps together give a posterior over c and s on a grid; the prior is flat over the logarithm of both. Its median is the
+estimate, its 5th and 95th percentile are the interval. The next step goes to the median, where it teaches most: without
+noise that is bisection. (Watson and Pelli, QUEST: a Bayesian adaptive psychometric method, Perception & Psychophysics
+33:113-120, 1983; ``e`` and ``g``: Wichmann and Hill, The psychometric function I, the same journal 63:1293-1313, 2001.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+
+from rig.evidence.capacity import StepResult
+
+LEAST_PER_S = 1.0
+GROWTH = 2.0
+"""Steps grow by this until one is missed."""
+WIDTH = 0.05
+"""The search ends when the interval is no wider than this share of the estimate."""
+INTERVAL = 0.9
+_STALL, _LUCK = 0.03, 0.001
+"""``e`` and ``g``."""
+_WIDTHS = np.geomspace(0.003, 0.07, 8)
+_CLOSE = 1.05
+"""Rates that are closer together are one: no step fits between them."""
+_NEAR = 1.1
+_LEAST_NEAR = 6
+"""So many steps within a tenth of the estimate at least: fewer agree by chance."""
+_GRID = 800
+_TIRED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One step: its rate, and how it ended."""
+
+    rate_per_s: float
+    result: StepResult
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The knee and its interval, requests/s."""
+
+    per_s: float
+    low_per_s: float
+    high_per_s: float
+
+    @property
+    def width(self) -> float:
+        """Of the interval, as a share of the estimate."""
+        return (self.high_per_s - self.low_per_s) / self.per_s
+
+
+def estimate(trials: Sequence[Trial]) -> Estimate | None:
+    """The knee; None unless some rate was held and one missed. Steps that were not driven count for nothing."""
+    known = [trial for trial in trials if trial.result is not StepResult.UNDRIVEN]
+    held = np.array([trial.result is StepResult.HELD for trial in known])
+    if held.all() or not held.any():
+        return None
+    rates = np.array([trial.rate_per_s for trial in known])
+    knees = np.geomspace(rates.min() / GROWTH, rates.max() * GROWTH, _GRID)
+    steepness = np.log(rates[:, None, None] / knees[None, :, None]) / _WIDTHS
+    chance = _LUCK + (1 - _LUCK - _STALL) / (1 + np.exp(np.clip(steepness, -50, 50)))
+    likelihood = np.where(held[:, None, None], chance, 1 - chance)
+    weight = np.exp(np.log(likelihood).sum(axis=0)).sum(axis=1)
+    share = np.cumsum(weight) / weight.sum()
+    low, middle, high = np.interp(((1 - INTERVAL) / 2, 0.5, (1 + INTERVAL) / 2), share, knees).tolist()
+    return Estimate(middle, low, high)
+
+
+def next_rate(trials: Sequence[Trial], first_per_s: float, most_per_s: float) -> float | str:
+    """The rate of the next step, or why there is none."""
+    if not trials:
+        return min(first_per_s, most_per_s)
+    held = max(_rates(trials, StepResult.HELD), default=0.0)
+    missed = _rates(trials, StepResult.MISSED)
+    if not held:
+        lowest = min(trial.rate_per_s for trial in trials)
+        return "no lower rate makes sense" if lowest <= LEAST_PER_S else max(LEAST_PER_S, lowest / GROWTH)
+    if not missed:
+        return _higher(trials, held, most_per_s)
+    if len(missed) == 1 and missed[0] > held:
+        return missed[0]  # a stall of the machine would send the search far below the knee
+    if all(trial.result is StepResult.UNDRIVEN for trial in trials[-_TIRED:]):
+        return f"{_TIRED} steps one after the other could not be driven"
+    found = estimate(trials)
+    assert found is not None
+    near = [rate for rate in _rates(trials, StepResult.HELD) + missed if 1 / _NEAR <= rate / found.per_s <= _NEAR]
+    if found.width <= WIDTH and len(near) >= _LEAST_NEAR:
+        return "the interval is narrow enough"
+    return min(most_per_s, max(LEAST_PER_S, _round(found.per_s)))
+
+
+def _higher(trials: Sequence[Trial], held: float, most_per_s: float) -> float | str:
+    """The next rate while none was missed: below the lowest that could not be driven, where there is one."""
+    above = [rate for rate in _rates(trials, StepResult.UNDRIVEN) if rate > held]
+    if held >= most_per_s:
+        return "more was not asked for"
+    if not above:
+        return min(most_per_s, held * GROWTH)
+    ceiling = min(above)
+    if above.count(ceiling) == 1:
+        return ceiling  # once more: something may have disturbed it
+    return _round(sqrt(held * ceiling)) if ceiling / held > _CLOSE else "higher rates could not be driven"
+
+
+def _round(rate_per_s: float) -> float:
+    """To three digits: finer than the interval, and people read it."""
+    return float(f"{rate_per_s:.3g}")
+
+
+def _rates(trials: Sequence[Trial], result: StepResult) -> list[float]:
+    return [trial.rate_per_s for trial in trials if trial.result is result]
