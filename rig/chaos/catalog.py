@@ -14,6 +14,7 @@ from rig.chaos.fault import ChaosTarget, Fault, Struck
 from rig.chaos.processes import PROCESS_FAULTS
 from rig.chaos.ways import WAY_FAULTS
 from rig.errors import RigError
+from rig.machine.child import run_to_end
 from rig.profile import FaultCommand, Profile
 from rig.profile.variables import fill_in
 from rig.text import last_lines
@@ -71,9 +72,7 @@ def _of_command(name: str, given: FaultCommand) -> Fault:
 
 def _run(command: list[str], name: str, given: FaultCommand) -> None:
     try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=given.timeout_s
-        )
+        done = run_to_end(command, given.timeout_s, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RigError(f"faults.{name}.command could not be run: {error}") from None
     if done.returncode:

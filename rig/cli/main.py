@@ -35,6 +35,8 @@ from rig.cli.up import down, up
 from rig.cli.worker import worker
 from rig.errors import ExitCode, RigError
 from rig.machine import libpq
+from rig.machine.orphans import adopt_orphans
+from rig.machine.supervisor import register_orphan
 from rig.text import one_line
 
 
@@ -116,4 +118,5 @@ def entry() -> None:
     """The console script."""
     forgive()
     libpq.withdraw()
+    adopt_orphans(register_orphan)
     sys.exit(main(sys.argv[1:]))

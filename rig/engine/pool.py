@@ -73,7 +73,7 @@ class Pool(ProcessFleet):
                 self.kill(worker.number)
                 self.lose(worker, "gave no sign of life within its time")
 
-        self.renew()
+        died = self.renew()
         interrupted = False
         try:
             self._assign(load)
@@ -90,7 +90,10 @@ class Pool(ProcessFleet):
             scenario=load.scenario,
             workers=tuple(end.result if isinstance(end, MemberResult) else None for end in ends),
             interrupted=interrupted,
-            notes=tuple(f"worker {n}: {end.reason}" for n, end in enumerate(ends) if isinstance(end, MemberFailure)),
+            notes=(
+                *(f"worker {n}: {why} before this scenario run; a new one took its place" for n, why in died.items()),
+                *(f"worker {n}: {end.reason}" for n, end in enumerate(ends) if isinstance(end, MemberFailure)),
+            ),
         )
 
     def _assign(self, load: Load) -> None:

@@ -14,7 +14,6 @@ import json
 import math
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -38,8 +37,9 @@ from rig.locust_bridge.launch import worker_command
 from rig.locust_bridge.live import Live
 from rig.locust_bridge.plan import LocustPlan, sendable_classes, sendable_scenario
 from rig.machine import libpq
-from rig.machine.child import end
-from rig.machine.supervisor import Supervisor
+from rig.machine.child import end, start
+from rig.machine.orphans import adopt_orphans
+from rig.machine.supervisor import Supervisor, register_orphan
 from rig.model import RunKey, Scenario, UserClass
 from rig.profile import environment
 from rig.profile.discovery import Origin, ProfileChoice
@@ -145,12 +145,8 @@ class Coordinator:
 
     def _start_worker(self, port: int, key: str) -> dict[str, Any]:
         """A native worker on this machine; it ends with the coordinator."""
-        worker = subprocess.Popen(
-            worker_command(port, self._job.settings.allow_host),
-            env=self._supervisor.environ() | {WORKER_KEY: key},
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        command = worker_command(port, self._job.settings.allow_host)
+        worker = start(command, env=self._supervisor.environ() | {WORKER_KEY: key})
         self._stack.callback(end, worker, _WORKER_STOP_S)
         return {}
 
@@ -301,6 +297,7 @@ def main() -> int:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whoever prints by accident must not answer
     libpq.withdraw()
+    adopt_orphans(register_orphan)
     with Coordinator(environment()) as coordinator:
         for line in sys.stdin:
             _say(answers, _answer_line(coordinator, line))

@@ -22,6 +22,8 @@ from rig.errors import RigError
 
 READY_S = 15.0
 """From the start of a module of ours to its first line; a machine under load takes its time for the imports."""
+started: set[int] = set()
+"""Pids of the children with a session of their own; those of the others show in their session."""
 _STOP_S = 5.0
 _POLL_S = 0.02
 
@@ -46,14 +48,32 @@ def start(
     with ExitStack() as stack:
         sink = stack.enter_context(output.open("ab")) if isinstance(output, Path) else output
         streams = {"stdin": subprocess.DEVNULL, "stdout": sink, "stderr": sink} | options
-        process = subprocess.Popen(list(command), start_new_session=True, **streams)
-        return cast("subprocess.Popen[bytes]", process)
+        return cast("subprocess.Popen[bytes]", _popen(list(command), **streams))
 
 
 def start_with_pipes(command: Sequence[str], **options: Any) -> subprocess.Popen[str]:
     """Start a child that reads lines of text from a pipe and answers through another."""
     streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE} | options
-    return subprocess.Popen(command, start_new_session=True, text=True, **streams)
+    return cast("subprocess.Popen[str]", _popen(command, text=True, **streams))
+
+
+def run_to_end(command: Sequence[str | Path], timeout_s: float, **options: Any) -> subprocess.CompletedProcess[Any]:
+    """As ``subprocess.run``, for a command of others: it reads nothing, and all that is in its session ends with a
+    timeout or an interrupt.
+    """
+    with _popen(list(command), **{"stdin": subprocess.DEVNULL} | options) as process:
+        try:
+            said, complained = process.communicate(timeout=timeout_s)
+        except BaseException:
+            _signal(process, signal.SIGKILL, session=True)
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, said, complained)
+
+
+def _popen(command: Sequence[str | Path], **options: Any) -> subprocess.Popen[Any]:
+    process = subprocess.Popen(command, start_new_session=True, **options)
+    started.add(process.pid)
+    return process
 
 
 @contextmanager

@@ -131,8 +131,12 @@ class ProcessFleet:
         """Start all processes."""
         self.members = [self._spawn_member(number) for number in range(self.size)]
 
-    def renew(self) -> None:
-        """Make all members ready for another assignment. Who is dead or failed gets a fresh process in its place."""
+    def renew(self) -> dict[int, str]:
+        """Make all members ready for another assignment. Who is dead or failed gets a fresh process in its place.
+
+        Says, by number, how those died that nobody had lost yet.
+        """
+        died = {}
         for number, member in enumerate(self.members):
             if member.process.is_alive() and not isinstance(member.end, MemberFailure):
                 self.members[number] = FleetProcess(number, member.process, member.pipe)
@@ -140,7 +144,10 @@ class ProcessFleet:
             member.pipe.close()
             self.kill(number)
             member.process.join()
+            if not isinstance(member.end, MemberFailure):
+                died[number] = _describe_exit(member.process.exitcode)
             self.members[number] = self._spawn_member(number)
+        return died
 
     def send(self, member: FleetProcess, message: object) -> None:
         """Send a message to a member. It is lost where its pipe is closed."""

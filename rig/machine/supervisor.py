@@ -21,6 +21,7 @@ import os
 import secrets
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -37,9 +38,10 @@ from typing import IO, Self
 import psutil
 
 from rig.errors import RigError
-from rig.machine import libpq
+from rig.machine import libpq, shared_memory
 from rig.machine.child import python_module, start_with_pipes
-from rig.machine.processes import alive, words
+from rig.machine.orphans import is_adopted
+from rig.machine.processes import alive, born_s, words
 
 MARKER = "RIG_RUN"
 """The environment variable that every process of a run carries."""
@@ -77,6 +79,7 @@ class Supervisor:
     def __init__(self) -> None:
         self.token = secrets.token_hex(8)
         self._registry = _Registry()
+        self._journal = _journal(self.token)
         self._reaper: subprocess.Popen[str] | None = None
         self._outer_token: str | None = None
         self._lock = threading.Lock()
@@ -107,6 +110,7 @@ class Supervisor:
             os.environ.pop(MARKER, None)
         else:
             os.environ[MARKER] = self._outer_token
+        self._journal.unlink(missing_ok=True)
         reaper.communicate('["bye"]\n')
 
     def environ(self) -> dict[str, str]:
@@ -140,8 +144,19 @@ class Supervisor:
         and root may lack the capability to read that of another uid. Call it before the child is waited for, because
         afterwards another process may have the pid. Raises ``RigError`` where the reaper is gone.
         """
-        self._registry.add_process(pid)
-        self._tell_reaper("process", pid)
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            self._registry.processes.add(process)
+            self._tell_reaper("process", pid, born_s(process))
+
+    def remove_shared_memory_at_end(self, pid: int) -> None:
+        """Remove what shared memory a postmaster, which was just started, leaves when it is killed."""
+        self._registry.creators.add(pid)
+        self._tell_reaper("creator", pid)
+
+    def shared_memory(self) -> list[int]:
+        """The segments of PostgreSQL servers of this run that nobody uses any more."""
+        return shared_memory.segments_of(self._registry.creators)
 
     @contextmanager
     def undone_at_end(self, command: Sequence[str], secret_environ: Mapping[str, str] | None = None) -> Iterator[None]:
@@ -185,6 +200,9 @@ class Supervisor:
             with self._lock:  # one line is one order: the reaper leaves out one that was cut off
                 pipe.write(json.dumps(order) + "\n")
                 pipe.flush()
+                if not str(order[0]).startswith("undo"):  # what undoes something may hold a secret
+                    with suppress(OSError), self._journal.open("a") as journal:
+                        journal.write(json.dumps(order) + "\n")
         except BrokenPipeError as error:
             raise RigError("the reaper process of this run died; start the run again") from error
 
@@ -197,6 +215,13 @@ class Supervisor:
 def current_supervisor() -> Supervisor | None:
     """The supervisor that this process entered last and has not left; None where there is none."""
     return _entered[-1] if _entered else None
+
+
+def register_orphan(pid: int) -> None:
+    """Have an adopted child ended with the run, if there is one (``rig.machine.orphans``)."""
+    if (supervisor := current_supervisor()) is not None:
+        with suppress(RigError):
+            supervisor.stop_at_end(pid)
 
 
 @contextmanager
@@ -214,13 +239,38 @@ def leftovers() -> list[MarkedProcess]:
     Only processes whose environment this user may read are found. A run whose reaper still works is not over.
     """
     marked = [(process, token) for process in psutil.process_iter() if (token := _token(process)) is not None]
+    marked += [(process, token) for token, registry in _abandoned_runs() for process in registry.living()]
     not_over = set(_unfinished_runs()) if marked else set()
     # A run may have ended between these two steps: its reaper is gone, and so are its processes.
-    return [
-        MarkedProcess(process.pid, _name(process), token)
-        for process, token in marked
-        if token not in not_over and _token(process) == token
-    ]
+    found = {process: token for process, token in marked if token not in not_over and alive(process)}
+    return [MarkedProcess(process.pid, _name(process), token) for process, token in found.items()]
+
+
+def left_directories() -> list[Path]:
+    """The directories of runs whose rig and reaper were both killed."""
+    return [path for _, registry in _abandoned_runs() for path in registry.directories if path.exists()]
+
+
+def _abandoned_runs() -> list[tuple[str, _Registry]]:
+    """Runs that left their journal, and whose reaper is gone. A journal that names nothing any more is removed."""
+    found = []
+    for path in _journal("*").parent.glob(_journal("*").name):
+        with suppress(OSError):
+            if path.lstat().st_uid != os.geteuid() or not stat.S_ISREG(path.lstat().st_mode):
+                continue
+            token, registry = path.stem.rpartition("-")[2], _read_orders(path.read_text().splitlines(keepends=True))
+            if token in set(_unfinished_runs()) or not path.exists():
+                continue
+            if registry.living() or any(path.exists() for path in registry.directories):
+                found.append((token, registry))
+            else:
+                path.unlink()
+    return found
+
+
+def _journal(token: str) -> Path:
+    """Where the orders to a run's reaper are written down, too, for the case that it is killed as well."""
+    return Path(tempfile.gettempdir()).absolute() / f"rig-run-{token}.jsonl"
 
 
 @dataclass(frozen=True)
@@ -256,18 +306,26 @@ class _Registry:
     """What is ended or removed after a run (directories, PostgreSQL servers, processes), and what is undone."""
 
     def __init__(self) -> None:
+        self.dismissed = False
         self.undos: dict[str, Undo] = {}
         self.directories: list[Path] = []
         self.data_dirs: list[Path] = []
         self.processes: set[psutil.Process] = set()
+        self.creators: set[int] = set()
+        """Pids of postmasters, also of those that ended."""
 
     def add(self, what: str, path: Path) -> None:
         (self.data_dirs if what == "postgres" else self.directories).append(path)
 
-    def add_process(self, pid: int) -> None:
-        # psutil remembers when it started, so that a later process with the same pid is not mistaken for it.
+    def add_process(self, pid: int, born: float) -> None:
         with suppress(psutil.NoSuchProcess):
-            self.processes.add(psutil.Process(pid))
+            process = psutil.Process(pid)
+            if born_s(process) == born:  # else a later process with the same pid
+                self.processes.add(process)
+
+    def living(self) -> set[psutil.Process]:
+        """Those of the registered processes that live."""
+        return {process for process in self.processes if alive(process)} | self.postmasters()
 
     def postmasters(self) -> set[psutil.Process]:
         """The registered servers that live. A pid file may be stale: the process must be the file's owner's."""
@@ -290,16 +348,21 @@ def _end_run(token: str, registry: _Registry, spared: int | None = None) -> None
         with suppress(RigError):
             undo.run()
     signalled: set[psutil.Process] = set()
+    files: set[Path] = set()
     started = time.monotonic()
     while (waited_s := time.monotonic() - started) < _POSTGRES_TIMEOUT_S + 2.0:
         postmasters = registry.postmasters()
         others = set(_find(token, registry, postmasters, spared))
         if not postmasters and not others:
             break
+        servers = {each.pid for each in (postmasters | others) - signalled if _name(each).startswith("postgres")}
+        registry.creators |= servers
+        files |= shared_memory.files_of(servers)
         # Immediate shutdown, because the data is removed anyway. No SIGKILL to a backend; to a postmaster only at last.
         _tell(postmasters, signal.SIGQUIT, signalled, kill=waited_s > _POSTGRES_TIMEOUT_S)
         _tell(others, signal.SIGTERM, signalled, kill=waited_s > _TERM_TIMEOUT_S)
         time.sleep(_POLL_S)
+    shared_memory.remove(shared_memory.segments_of(registry.creators), files)
     deadline = time.monotonic() + _REMOVE_TIMEOUT_S
     while remaining := [path for path in registry.directories if path.exists()]:
         for path in remaining:
@@ -344,6 +407,7 @@ def _find(
         elif owner is None:
             with suppress(psutil.Error):
                 children.setdefault(process.ppid(), []).append(process)
+    found += [process for process in children.pop(os.getpid(), []) if is_adopted(process.pid)]
     for process in found:  # grows while it is walked
         found += children.pop(process.pid, [])
     return found
@@ -372,20 +436,31 @@ def _name(process: psutil.Process) -> str:
 
 def _reap(token: str, orders: IO[str]) -> None:
     """The reaper: remember what is registered. When the pipe ends without "bye", end and remove all of it."""
+    registry = _read_orders(orders)
+    if not registry.dismissed:
+        _end_run(token, registry)
+        _journal(token).unlink(missing_ok=True)
+
+
+def _read_orders(orders: Iterable[str]) -> _Registry:
+    """What is registered, by the orders of a run; ``dismissed`` when it said that all is done."""
     registry = _Registry()
     for line in orders:
         match json.loads(line) if line.endswith("\n") else None:
             case ["bye"]:
-                return
+                registry.dismissed = True
+                break
             case ["undo", str(key), list(command), dict(environ)]:
                 registry.undos[key] = Undo(tuple(command), environ)
             case ["undone", str(key)]:
                 registry.undos.pop(key, None)
             case [("remove" | "postgres") as what, str(path)]:
                 registry.add(what, Path(path))
-            case ["process", int(pid)]:
-                registry.add_process(pid)
-    _end_run(token, registry)
+            case ["process", int(pid), float(born)]:
+                registry.add_process(pid, born)
+            case ["creator", int(pid)]:
+                registry.creators.add(pid)
+    return registry
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ It only looks; ``rig.checks.surroundings`` judges.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 
@@ -13,12 +14,14 @@ import psycopg
 
 from rig.errors import Unavailable
 from rig.evidence.case import WALL_CLOCK, Finding
-from rig.machine.supervisor import Supervisor, leftovers
+from rig.machine.orphans import may_be_adopted
+from rig.machine.supervisor import Supervisor, left_directories, leftovers
 from rig.target.endpoint import Endpoint
 from rig.target.http_probe import HttpProbe
 from rig.target.postgres.connection import connect
 from rig.truth.quiesce import AT_WORK
 
+_log = logging.getLogger(__name__)
 _CONNECT_TIMEOUT_S = 1.0
 _BACK_WITHIN_S = 2.0
 _POLL_S = 0.05
@@ -34,8 +37,10 @@ _OPEN = f"\nAND EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE l.pid = a.pid AN
 
 
 def look_before() -> list[Finding]:
-    """Processes that an earlier run left."""
-    found = leftovers()
+    """Processes that an earlier run left, and folders of one that was killed together with its reaper."""
+    found, folders = leftovers(), left_directories()
+    if folders:
+        _log.warning("an earlier run was killed together with its reaper; remove %s", ", ".join(map(str, folders)))
     detail = ", ".join(f"{process.pid} ({process.name})" for process in found[:5])
     return [Finding("before", "processes of an earlier run", not found, detail)]
 
@@ -46,8 +51,9 @@ def look_after(supervisor: Supervisor, ports: Iterable[tuple[str, int]] = ()) ->
     zombies = [child.pid for child in psutil.Process().children() if _is_zombie(child)]
     return [
         _finding("processes of this run", [f"{process.pid} ({process.name})" for process in running]),
-        _finding("zombies", [str(pid) for pid in zombies]),
+        _finding("zombies", [str(pid) for pid in zombies if not may_be_adopted(pid)]),
         _finding("temporary directories", [str(path) for path in supervisor.directories() if path.exists()]),
+        _finding("shared memory", [f"segment {segment}" for segment in supervisor.shared_memory()]),
         *(_finding(what, [str(port)] if _is_listening(port) else []) for what, port in ports),
     ]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from rig.errors import ConfigError, Unavailable
-from rig.machine.child import running
+from rig.machine.child import run_to_end, running
 from rig.storms.fleet import Barrier
 from rig.storms.last_words import error_line, last_lines_of
 
@@ -110,9 +110,8 @@ def _last_of(file: int) -> str:
 def prepare(command: Sequence[str], environ: Mapping[str, str], key: str) -> None:
     """Run a command to its end; ConfigError where it cannot be run, Unavailable where it fails."""
     try:
-        done = subprocess.run(
-            list(command), env=dict(environ), capture_output=True, text=True, timeout=_PREPARE_TIMEOUT_S
-        )
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        done = run_to_end(command, _PREPARE_TIMEOUT_S, env=dict(environ), **pipes)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ConfigError(f"{key} could not be run: {error}") from None
     if done.returncode != 0:

@@ -17,7 +17,7 @@ from typing import IO
 
 from rig.errors import ConfigError, EvidenceError, ExitCode, RigError, Unavailable, UsageError
 from rig.machine import libpq
-from rig.machine.child import end, free_port, start, wait_until
+from rig.machine.child import end, free_port, run_to_end, start, wait_until
 from rig.machine.supervisor import current_supervisor
 from rig.profile import Launch, Profile
 from rig.profile.variables import fill_in
@@ -213,14 +213,7 @@ def _explain_end(what: str, exit_code: int, said: str, defects: Sequence[str]) -
 
 def _migrate(command: Sequence[str], env: Mapping[str, str], defects: Sequence[str], timeout_s: float) -> None:
     try:
-        done = subprocess.run(
-            list(command),
-            env=dict(env),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=timeout_s,
-        )
+        done = run_to_end(command, timeout_s, env=dict(env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     except OSError as error:
         raise ConfigError(f"launch.migrate could not be run: {error}") from None
     except subprocess.TimeoutExpired:

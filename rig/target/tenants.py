@@ -19,6 +19,7 @@ from typing import Any
 import psycopg
 
 from rig.errors import ConfigError, Unavailable
+from rig.machine.child import run_to_end
 from rig.model import RunKey, Tenant
 from rig.profile import FixedTenant, Profile, secret_from
 from rig.requests.sender import Credentials
@@ -183,13 +184,8 @@ def _by_command(command: Sequence[str], parameters: Sequence[Mapping[str, str]],
     for values in parameters:
         own = {f"TENANT_{name.upper().removeprefix('TENANT_')}": value for name, value in values.items()}
         try:
-            done = subprocess.run(
-                list(command),
-                env={**environ, **own},
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=_COMMAND_TIMEOUT_S,
-            )
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+            done = run_to_end(command, _COMMAND_TIMEOUT_S, env={**environ, **own}, **pipes)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ConfigError(f"tenants.provision_command failed: {error}") from None
         if done.returncode != 0:

@@ -130,6 +130,15 @@ def test_a_killed_worker_has_no_report_and_is_replaced(run: Drives, pool: Pool, 
     assert not alive(victim)
 
 
+def test_a_worker_that_is_killed_between_two_scenario_runs_is_replaced_and_noted(run: Drives, pool: Pool) -> None:
+    pool.renew()
+    os.kill(pool.pids[1], signal.SIGKILL)
+    pool.members[1].process.join()
+    report = run(scenario(20, connections=4))
+    assert report.complete
+    assert report.notes == ("worker 1: died of SIGKILL before this scenario run; a new one took its place",)
+
+
 def test_a_worker_that_falls_silent_is_given_up(run: Drives, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rig.engine.pool, "_GRACE_S", 0.5)
     victim = pool.pids[1]

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
+from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 
 from rig.errors import ExitCode
+from rig.machine.processes import words
+from rig.profile import bundled_profile
 from rig.target.postgres import Database
 from tests.cli.commands import only_pack, rig
 from tests.faults.server import doors
@@ -48,6 +53,22 @@ def test_a_killed_rig_leaves_nothing_and_is_settled(workshop: Workshop, database
     assert gates["sustained.rows"]["figures"]["canonical"] >= 100
     assert "lost" not in gates["sustained.rows"]["figures"]
     assert len(pd.read_parquet(only_pack(workshop.results) / "history")) >= 100
+
+
+@pytest.mark.full
+def test_what_the_target_leaves_without_session_environment_and_parent_is_named_and_ended(tmp_path: Path) -> None:
+    """As ``env -i setsid`` in the start script of a service."""
+    own = bundled_profile().read_text().replace("{profile_dir}", str(bundled_profile().parent))
+    leaves = 'command = ["sh", "-c", "(env -i setsid sleep 4711 &); exec \\"$@\\"", "sh",'
+    (tmp_path / "rig.toml").write_text(own.replace("command = [", leaves, 1))
+    ended = rig(
+        "ladder", "--only", "S2", "--steps", "50", "--null-seconds", "0.1", "--no-ruler", "--last-look", "0", "--json",
+        "--profile", str(tmp_path / "rig.toml"), "--out", str(tmp_path / "results"),
+    )  # fmt: skip
+    assert ended.code == ExitCode.INVALID, ended.err
+    (reason,) = [gate["reason"] for gate in json.loads(ended.out)["gates"] if gate["id"] == "hygiene"]
+    assert re.search(r"processes of this run: \d+ \(sleep\)", reason)
+    assert not [each for each in psutil.process_iter() if words(each) == ["sleep", "4711"]]
 
 
 @pytest.mark.full

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -19,7 +20,8 @@ import pytest
 import rig.machine.supervisor
 from rig.errors import RigError
 from rig.machine.processes import alive, words
-from rig.machine.supervisor import MARKER, Supervisor, current_supervisor, leftovers
+from rig.machine.supervisor import MARKER, Supervisor, current_supervisor, left_directories, leftovers
+from rig.run.leak_check import look_before
 from rig.storms.pooler import find_pooler
 
 PATIENCE_S = 20.0
@@ -80,6 +82,27 @@ with Supervisor() as supervisor:
         sys.stdin.read()
 """
 
+ADOPTING_PARENT = """
+import json, subprocess, sys
+from pathlib import Path
+from rig.machine.child import start
+from rig.machine.orphans import adopt_orphans
+from rig.machine.supervisor import Supervisor, register_orphan
+
+adopt_orphans(register_orphan)
+with Supervisor() as supervisor:
+    directory = Path(sys.argv[1], "registered")
+    directory.mkdir()
+    supervisor.remove_at_end(directory)
+    leaves = "setsid true & env -i setsid sh -c 'echo $$; exec sleep 600' &"
+    target = start(["sh", "-c", leaves], stdout=subprocess.PIPE)
+    bare = int(target.stdout.readline())
+    target.wait()
+    print(json.dumps({"token": supervisor.token, "directories": [str(directory)], "pids": [bare]}), flush=True)
+    sys.stdin.read()
+    print(json.dumps([each.pid for each in supervisor.processes()]), flush=True)
+"""
+
 NESTING_PARENT = """
 import subprocess, sys
 from rig.machine.supervisor import Supervisor
@@ -90,6 +113,7 @@ with Supervisor() as outer:
 
 UNDOING_PARENT = """
 import sys
+import tempfile
 from rig.machine.supervisor import Supervisor
 
 def undo(name):
@@ -194,6 +218,56 @@ def test_nothing_is_left_after_a_normal_exit(started: Callable[..., Run]) -> Non
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the signals of a process are read from /proc")
+def is_in_the_journal(run: Run, pid: int) -> bool:
+    journal = Path(tempfile.gettempdir(), f"rig-run-{run.token}.jsonl")
+    return any(json.loads(line)[:2] == ["process", pid] for line in journal.read_text().splitlines())
+
+
+def test_what_left_session_environment_and_parent_is_found_and_ended(
+    started: Callable[..., Run], tmp_path: Path
+) -> None:
+    run = started(ADOPTING_PARENT, str(tmp_path))
+    assert eventually(lambda: not [each for each in psutil.Process(run.parent.pid).children() if not alive(each)])
+    bare = run.processes[0]
+    assert bare.ppid() == run.parent.pid
+    assert run.parent.stdin is not None
+    run.parent.stdin.close()
+    assert run.parent.stdout is not None
+    assert bare.pid in json.loads(run.parent.stdout.readline())
+    assert run.parent.wait(PATIENCE_S) == 0
+    assert all_ended(run.processes)
+
+
+def test_it_is_ended_when_the_parent_is_killed_too(started: Callable[..., Run], tmp_path: Path) -> None:
+    run = started(ADOPTING_PARENT, str(tmp_path))
+    bare = run.processes[0]
+    assert eventually(lambda: is_in_the_journal(run, bare.pid))
+    run.parent.kill()
+    assert eventually(lambda: all_ended(run.processes))
+    assert eventually(lambda: not Path(tempfile.gettempdir(), f"rig-run-{run.token}.jsonl").exists())
+
+
+def test_what_is_left_when_rig_and_reaper_are_killed_is_named_by_the_next_run(
+    started: Callable[..., Run], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = started(ADOPTING_PARENT, str(tmp_path))
+    bare, reaper = run.processes
+    assert eventually(lambda: is_in_the_journal(run, bare.pid))
+    assert not leftovers_of(run.token)
+    reaper.kill()
+    run.parent.kill()
+    run.parent.wait()
+    assert eventually(lambda: bare.pid in leftovers_of(run.token))
+    assert run.directories[0] in left_directories()
+    (finding,) = look_before()
+    assert f"{bare.pid} (sleep)" in finding.detail
+    assert f"remove {run.directories[0]}" in caplog.text
+    bare.kill()
+    run.directories[0].rmdir()
+    assert eventually(lambda: run.directories[0] not in left_directories())
+    assert not leftovers_of(run.token)
+
+
 def test_the_reaper_outlives_interrupt_and_terminate(started: Callable[..., Run]) -> None:
     run = started(PARENT)
     reaper = reaper_of(run.token)

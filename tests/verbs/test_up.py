@@ -67,7 +67,7 @@ def test_a_start_that_fails_ends_as_what_was_started_did(
     job: Job, monkeypatch: pytest.MonkeyPatch, code: int, said: str, kind: type[RigError], quoted: str
 ) -> None:
     class Ended:
-        returncode = code
+        returncode, pid = code, 0
 
         def __init__(self, command: list[str], stdout: IO[bytes], **how: Any) -> None:
             stdout.write(said.encode())

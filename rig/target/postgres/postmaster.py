@@ -17,7 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +26,7 @@ from typing import Any
 import psutil
 
 from rig.errors import ConfigError, Unavailable
-from rig.machine.child import free_port, start, wait_until
+from rig.machine.child import free_port, run_to_end, start, wait_until
 from rig.machine.processes import children
 from rig.machine.supervisor import Supervisor
 from rig.target.postgres.installation import (
@@ -123,6 +123,7 @@ def run_postmaster(
             data_dir=home / "data",
             log_file=log_file or home / "postgres.log",
             launch=_launch_options(supervisor, environ, home, account),
+            started=supervisor.remove_shared_memory_at_end,
         )
         password = secrets.token_urlsafe(24)
         server.initialise(password, account)
@@ -147,6 +148,8 @@ class _DataDirectory:
     log_file: Path
     launch: Mapping[str, Any]
     """Options of ``Popen``: account, environment, directory."""
+    started: Callable[[int], None]
+    """Told of each postmaster, by its pid."""
 
     def initialise(self, password: str, account: Account | None) -> None:
         """Run ``initdb``, without its fsync: nothing of value is lost if the machine crashes now."""
@@ -157,22 +160,14 @@ class _DataDirectory:
         command: list[str | Path] = [self.installation.bin_dir / "initdb", "-D", self.data_dir, "-U", OWNER]
         command += ["--auth=scram-sha-256", f"--pwfile={password_file}", "--encoding=UTF8", "--locale=C", "--no-sync"]
         try:
-            made = subprocess.run(
-                command,
-                **self.launch,
-                start_new_session=True,
-                capture_output=True,
-                text=True,
-                timeout=_INITDB_TIMEOUT_S,
-                check=False,
-            )
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+            made = run_to_end(command, _INITDB_TIMEOUT_S, **self.launch, **pipes)
         except (OSError, subprocess.SubprocessError) as error:
             raise Unavailable(f"{command[0]} did not run: {error}") from error
         finally:
             password_file.unlink()
         if made.returncode != 0:
-            lines = (made.stdout + made.stderr).splitlines()
-            raise Unavailable(f"{command[0]} failed:\n{_quote_lines(lines)}")
+            raise Unavailable(f"{command[0]} failed:\n{_quote_lines(made.stdout.splitlines())}")
 
     def configure(self, settings: Mapping[str, str]) -> None:
         """Append to ``postgresql.conf``: unlike arguments, these settings can be changed by ALTER SYSTEM."""
@@ -190,6 +185,7 @@ class _DataDirectory:
             with self.log_file.open("ab") as log:
                 begin = log.tell()
                 process = self._launch_postmaster(port, log.fileno(), *(self._recovery() if wanted_port else ()))
+            self.started(process.pid)
             try:
                 if self._wait_until_ready(process):
                     return process, port

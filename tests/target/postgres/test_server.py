@@ -19,8 +19,11 @@ import psycopg
 import pytest
 
 from rig.errors import ExitCode, Unavailable
+from rig.machine.child import wait_until
 from rig.machine.processes import alive
+from rig.machine.shared_memory import files_of, remove, segments_of
 from rig.machine.supervisor import Supervisor
+from rig.run.leak_check import look_after
 from rig.target.postgres import Cluster, Database, installation, open_cluster, postmaster
 from tests.target.postgres.servers import PATH_ONLY, as_root, scalar
 
@@ -150,3 +153,45 @@ def test_a_server_that_does_not_start_is_quoted(supervisor: Supervisor, monkeypa
             pass
         assert caught.value.exit_code == ExitCode.UNAVAILABLE
         assert list(Path(open_directory).iterdir()) == []
+
+
+@pytest.mark.full
+def test_the_shared_memory_of_a_server_that_was_killed_is_counted_as_left_and_removed() -> None:
+    with Supervisor() as own, open_cluster(own, environ=os.environ, durable=False) as cluster:
+        assert cluster.control is not None
+        assert cluster.pid is not None
+        mapped = files_of([cluster.pid])
+        assert mapped
+        assert own.shared_memory() == []
+        cluster.control.kill()
+        (segment,) = own.shared_memory()
+        (finding,) = [each for each in look_after(own) if each.what == "shared memory"]
+        assert finding.detail == f"segment {segment}"
+        remove([], mapped)  # their owner is known by its memory map only, while it lives
+    assert own.shared_memory() == []
+
+
+@pytest.mark.full
+def test_a_rig_that_is_killed_leaves_no_shared_memory() -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", SERVING_PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        mapped = files_of([pid])
+        server = psutil.Process(pid)
+        parent.kill()
+        assert wait_until(lambda: not alive(server), None, 20.0)
+        assert wait_until(lambda: not any(file.exists() for file in mapped), None, 20.0)
+        assert wait_until(lambda: not segments_of([pid]), None, 20.0)
+
+
+SERVING_PARENT = """
+import os, sys
+from rig.machine.supervisor import Supervisor
+from rig.target.postgres import open_cluster
+with Supervisor() as supervisor, open_cluster(supervisor, environ=os.environ, durable=False) as cluster:
+    print(cluster.pid, flush=True)
+    sys.stdin.read()
+"""
