@@ -19,7 +19,7 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg import Connection, sql
 
-from rig.target.postgres.connection import require_unpooled
+from rig.target.postgres.connection import require_primary, require_unpooled
 from rig.truth.session import connect, in_words
 from rig.truth.tables import Table, is_new, now_in_transactions, plain_tables
 
@@ -70,9 +70,10 @@ class NewRow:
 
 @contextmanager
 def watch(dsn: str, variable: str) -> Iterator[NewRows]:
-    """Watch a database from now on. ConfigError behind a pooler; ``variable`` names the DSN then."""
+    """Watch a database from now on. ConfigError behind a pooler or on a standby; ``variable`` names the DSN then."""
     with connect(dsn) as connection, connect(dsn) as before, before.transaction():
         require_unpooled(connection, variable)
+        require_primary(connection, variable)
         before.execute("SELECT 1")  # its snapshot shows the rows of this moment from now on
         yield NewRows(connection, before)
 

@@ -16,7 +16,7 @@ from rig.machine import libpq
 from rig.machine.supervisor import Supervisor
 from rig.profile import Profile, secret_from
 from rig.target.postgres import Cluster, ServerControl, open_cluster
-from rig.target.postgres.connection import connect, lift_timeouts, require_unpooled
+from rig.target.postgres.connection import connect, lift_timeouts, require_primary, require_unpooled
 
 _IDENTITY = {
     "system_identifier": "SELECT system_identifier::text FROM pg_control_system()",
@@ -24,6 +24,8 @@ _IDENTITY = {
     "name": "SELECT current_database()",
 }
 """What identifies a database in the facts: the server, and which of its databases it is."""
+_CONNECTIONS = 4
+"""At once: a sampler, whoever watches rows arrive, the two that read the truth."""
 _FACTS = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "max_connections")
 
 
@@ -80,7 +82,8 @@ def existing_store(profile: Profile, environ: Mapping[str, str]) -> Store:
             require_unpooled(connection, profile.truth.dsn_env)
             lift_timeouts(connection)
             shown = {name: connection.execute(f"SHOW {name}".encode()).fetchone() for name in _FACTS}
-            _require_primary(connection, profile)
+            require_primary(connection, profile.truth.dsn_env)
+            _require_connections(connection, profile.truth.dsn_env)
             shown |= {name: _query_row(connection, query) for name, query in _IDENTITY.items()}
     except psycopg.Error as error:
         raise Unavailable(
@@ -116,13 +119,14 @@ def _complete(dsn: str, variable: str) -> str:
         raise ConfigError(f"{variable} holds no PostgreSQL DSN; give postgresql://user:password@host/db") from None
 
 
-def _require_primary(connection: psycopg.Connection[Any], profile: Profile) -> None:
-    """ConfigError on a standby: what it has not replayed yet would be called lost."""
-    row = connection.execute("SELECT pg_catalog.pg_is_in_recovery()").fetchone()
-    if row and row[0]:
+def _require_connections(connection: psycopg.Connection[Any], variable: str) -> None:
+    """ConfigError where the role may not open as many connections at once as samplers and truth take."""
+    query = "SELECT rolname, rolconnlimit FROM pg_catalog.pg_roles WHERE rolname = current_user AND NOT rolsuper"
+    row = connection.execute(query).fetchone()
+    if row and 0 <= row[1] < _CONNECTIONS:
         raise ConfigError(
-            f"the truth DSN is a standby (${profile.truth.dsn_env}): rows reach it later than the primary, and would "
-            "be called lost; name the primary"
+            f"the role {row[0]!r} of ${variable} may have {row[1]} connections at once, and the rig needs "
+            f"{_CONNECTIONS}: ALTER ROLE … CONNECTION LIMIT {_CONNECTIONS}, or more where the target has the same role"
         )
 
 

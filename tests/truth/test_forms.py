@@ -318,3 +318,34 @@ def test_keys_of_bytes_that_are_no_text_are_refused(make_world: MakeWorld) -> No
     world.run_scenario(scenario("S2"), Outcome.NOT_SENT)
     with pytest.raises(ConfigError, match=r"truth\.canonical\.key: .* is of type bytea"):
         preflight(world)
+
+
+@pytest.mark.parametrize("kind", ["uuid", "citext", "vault.own_key", "name", "char(80)", "generated"])
+def test_a_key_of_any_type_is_found_and_a_lost_one_is_named(make_world: MakeWorld, kind: str) -> None:
+    world = make_world(described())
+    own = {
+        "citext": "CREATE EXTENSION citext SCHEMA public",
+        "vault.own_key": f"CREATE DOMAIN {kind} AS text CHECK (VALUE <> '')",
+    }
+    if kind in own:
+        world.execute(own[kind])
+    if kind == "generated":
+        world.execute("ALTER TABLE {sales} RENAME {dedup} TO given")
+        world.execute("ALTER TABLE {sales} ADD {dedup} text GENERATED ALWAYS AS (given) STORED")
+    else:
+        world.execute(f"ALTER TABLE {{sales}} ALTER {{dedup}} TYPE {kind} USING {{dedup}}::{kind}")
+    world.run_scenario(scenario("S2"))
+    baseline = preflight(world)
+    for expected in world.expect():
+        if kind == "generated":
+            world.execute(
+                'INSERT INTO {sales} ("shop id", given, trace) VALUES ({}, {}, {})',
+                "x",
+                expected.key,
+                expected.correlation,
+            )
+        else:
+            world.keep(expected)
+    assert read(world, baseline).discrepancies == ()
+    world.execute("DELETE FROM {sales} WHERE {dedup}::text = {}", world.expect()[0].key)
+    assert kinds(read(world, baseline)) == [DiscrepancyKind.LOST]

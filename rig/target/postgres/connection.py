@@ -42,3 +42,13 @@ def require_unpooled(connection: Connection[Any], variable: str) -> None:
             f"{variable} leads through a pooler (pgbouncer or the like), which gives one session to many clients: give "
             "the address of the PostgreSQL server itself; the target may go on to use the pooler"
         )
+
+
+def require_primary(connection: Connection[Any], variable: str) -> None:
+    """ConfigError on a standby: what it has not replayed yet would be called lost."""
+    row = connection.execute("SELECT pg_catalog.pg_is_in_recovery()").fetchone()
+    if row and row[0]:
+        raise ConfigError(
+            f"the truth DSN is a standby (${variable}): rows reach it later than the primary, and would be called "
+            "lost; name the primary"
+        )
