@@ -1,4 +1,7 @@
-"""Progress of a run on stderr: a moving bar in a terminal, else one line for each stage."""
+"""Progress of a run on stderr: in a terminal two bars that move, else one line for each stage with the time.
+
+In a terminal each stage leaves a line when it ends. That of a scenario run says how fast it was, and what failed.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,16 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self
 
+import pandas as pd
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from rig.model import Scenario
+from rig.evidence.scenario_runs import ScenarioRun
+from rig.model import Outcome, Scenario
 from rig.run.reporter import Reporter
+from rig.stats import latency_figures
+from rig.text import milliseconds, number
 
 
 class ConsoleReporter(Reporter):
@@ -25,12 +32,15 @@ class ConsoleReporter(Reporter):
             self._progress = Progress(
                 SpinnerColumn(),
                 TextColumn("{task.description}"),
-                BarColumn(bar_width=30),
-                MofNCompleteColumn(),
+                BarColumn(bar_width=20),
+                TextColumn("{task.fields[seen]}"),
                 TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(compact=True),
                 console=console,
                 transient=True,
             )
+        self._whole: TaskID | None = None
         self._shown: TaskID | None = None
         self._stage = ""
         self._began_s = 0.0
@@ -49,33 +59,51 @@ class ConsoleReporter(Reporter):
 
     def stage(self, what: str) -> None:
         """A spinner, or a line."""
-        self._show(what, what, None)
+        self._show(what, None)
+        self._stage = what
 
     def run_scenario(self, scenario: Scenario, number: int, scenario_runs: int) -> None:
-        """A bar, or a line."""
+        """A bar below that of the whole run, or a line."""
         spread = f", {len(scenario.tenants)} tenants" if len(scenario.tenants) > 2 else ""
         trial = f", trial {scenario.trial}" if scenario.limit_s else ""
         what = f"{scenario.id} {scenario.title}, {scenario.count:,} on {scenario.route}{spread}{trial}"
-        self._show(f"{scenario.id} {scenario.title}", f"[{number}/{scenario_runs}] {what}", scenario.count)
+        self._show(f"[{number}/{scenario_runs}] {what}", scenario.count)
+        if self._progress is not None:
+            if self._whole is None:
+                self._whole = self._progress.add_task("all scenario runs", total=scenario_runs, seen="")
+            self._progress.update(self._whole, completed=number - 1, seen=f"{number - 1}/{scenario_runs}")
 
     def progress(self, requests: int) -> None:
         """Move the bar."""
         if self._progress is not None and self._shown is not None:
-            self._progress.update(self._shown, completed=requests)
+            rate = requests / max(time.monotonic() - self._began_s, 0.1)
+            self._progress.update(self._shown, completed=requests, seen=f"{requests:,} · {number(round(rate))}/s")
 
-    def _show(self, stage: str, what: str, total: int | None) -> None:
+    def end_scenario(self, report: ScenarioRun, rows: pd.DataFrame) -> None:
+        """A line that stays, with what became of the requests."""
+        if self._progress is None or not len(rows):
+            return
+        wrong = int((rows["outcome"] != Outcome.ACKNOWLEDGED).sum())
+        p95 = milliseconds(latency_figures(rows)["response_p95_ms"])
+        rate = number(round(len(rows) / report.elapsed_s)) if report.elapsed_s > 0 else "–"
+        where = f"{report.scenario.label}: {len(rows):,} at {rate}/s, {wrong:,} failed, p95 {p95}"
+        self._print(f"{report.elapsed_s:6.1f} s  {where}", "red" if wrong else "dim")
+
+    def _show(self, what: str, total: int | None) -> None:
         if self._progress is None:
             self._console.print(f"{datetime.now():%H:%M:%S} rig: {what}", markup=False, highlight=False, soft_wrap=True)
             return
-        if stage != self._stage:
-            self._end_stage()
-            self._stage, self._began_s = stage, time.monotonic()
+        self._end_stage()
+        self._began_s = time.monotonic()
         if self._shown is not None:
             self._progress.remove_task(self._shown)
-        self._shown = self._progress.add_task(escape(what), total=total)
+        self._shown = self._progress.add_task(escape(what), total=total, seen="")
 
     def _end_stage(self) -> None:
-        """A stage that ended leaves a line; all runs of a scenario are one stage."""
+        """A stage that ended leaves a line. A scenario run leaves its own."""
         if self._stage:
-            took_s = time.monotonic() - self._began_s
-            self._console.print(f"{took_s:6.1f} s  {self._stage}", style="dim", markup=False, highlight=False)
+            self._print(f"{time.monotonic() - self._began_s:6.1f} s  {self._stage}", "dim")
+            self._stage = ""
+
+    def _print(self, line: str, style: str) -> None:
+        self._console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)

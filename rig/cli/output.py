@@ -72,7 +72,15 @@ def print_verdict(finished: FinishedRun, *, as_json: bool, document: dict[str, A
     if as_json:
         click.echo(json_text(document or finished.document()))
     else:
-        print_result(console(finished.judgement, finished.diagnosis, pack=finished.pack, digest=finished.digest))
+        print_result(
+            console(
+                finished.judgement,
+                finished.diagnosis,
+                failing=finished.failing,
+                pack=finished.pack,
+                digest=finished.digest,
+            )
+        )
         if finished.judgement.verdict in (Verdict.FAIL, Verdict.INVALID):
             click.echo(f"why       rig show {shlex.quote(str(finished.pack))}")
     if not finished.is_sealed:

@@ -9,7 +9,7 @@ from a stranger.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -28,7 +28,9 @@ from rig.report.figures import scenario_run_figures
 from rig.report.headline import headline
 from rig.report.junit import junit
 from rig.report.plots import PLOTS, Plot, own_style, png
-from rig.report.summary import command, find_gaps, gate_rows, summary
+from rig.report.scenario_words import SCENARIOS
+from rig.report.shown import GateShown, gate_lines
+from rig.report.summary import command, find_gaps, gate_rows, pull_request, summary
 from rig.report.template import render
 from rig.text import by_word, one_line, shorten
 
@@ -45,24 +47,33 @@ class Picture:
     data: bytes
 
 
-def write(pack: Pack, manifest: Manifest, case: Case, judgement: Judgement) -> None:
+def write(pack: Pack, manifest: Manifest, case: Case, judgement: Judgement, failing: Sequence[GateShown] = ()) -> None:
     """Put all documents into an unsealed pack."""
-    for name, data in documents(manifest, case, judgement).items():
+    for name, data in documents(manifest, case, judgement, failing).items():
         pack.write(name, data)
 
 
-def documents(manifest: Manifest, case: Case, judgement: Judgement) -> dict[str, bytes]:
-    """All documents of a run, by their name in the pack."""
+def documents(
+    manifest: Manifest, case: Case, judgement: Judgement, failing: Sequence[GateShown] = ()
+) -> dict[str, bytes]:
+    """All documents of a run, by their name in the pack. ``failing`` are the failing gates with their examples."""
     pictures = tuple(_pictures(case))
     return {
         **{f"plots/{picture.plot.name}.png": picture.data for picture in pictures if picture.data},
-        "report.html": html(manifest, case, judgement, pictures).encode(),
+        "report.html": html(manifest, case, judgement, pictures, failing).encode(),
+        "pr.md": pull_request(manifest, case, judgement, failing).encode(),
         "summary.md": summary(manifest, case, judgement).encode(),
         "junit.xml": junit(manifest, judgement),
     }
 
 
-def html(manifest: Manifest, case: Case, judgement: Judgement, pictures: tuple[Picture, ...]) -> str:
+def html(
+    manifest: Manifest,
+    case: Case,
+    judgement: Judgement,
+    pictures: tuple[Picture, ...],
+    failing: Sequence[GateShown] = (),
+) -> str:
     """The report as one self-contained page."""
     missing = tuple(f"{picture.plot.title}: needs {picture.plot.needs}" for picture in pictures if not picture.data)
     return render(
@@ -73,8 +84,11 @@ def html(manifest: Manifest, case: Case, judgement: Judgement, pictures: tuple[P
         power=power_sentence(judgement.detection_power),
         diagnosis=explain(case),
         reasons=gate_rows(judgement.having(*_PROVED)),
+        shown=tuple((page.gate.id, tuple(gate_lines(page))) for page in failing if page.examples or page.named),
         exit_gates=gate_rows(judgement.exit_gates),
         gates=gate_rows(judgement.plain_gates),
+        linked={page.gate.id for page in failing if page.examples or page.named},
+        scenarios=[(name, words) for name, words in SCENARIOS.items() if any(case.scenario_runs_of(name))],
         pictures=tuple(picture for picture in pictures if picture.data),
         not_measured=(*find_gaps(case, judgement), *missing),
         headline=headline(case, judgement),

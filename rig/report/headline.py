@@ -1,16 +1,19 @@
-"""The five or six figures that a reviewer asks for first, each with its limit."""
+"""The figures that a reviewer asks for first, each with its limit."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import pandas as pd
+
 from rig.evidence.case import Case
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.judgement import Judgement
 from rig.evidence.truth import DiscrepancyKind
 from rig.model import Outcome
-from rig.text import number, one_line, value_words
+from rig.stats import latency_figures
+from rig.text import milliseconds, number, one_line, value_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,8 @@ class HeadlineFigure:
 def headline(case: Case, judgement: Judgement) -> tuple[HeadlineFigure, ...]:
     """The figures that there is evidence for, the most important first."""
     gates = {gate.id: gate for gate in judgement.gates}
-    return (*_capacity(gates), *_speed(gates), *_requests(case), *_truth(case, gates), *_client(case, gates))
+    load = () if "capacity.held" in gates else _load(case)  # its steps have many rates
+    return (*_capacity(gates), *_speed(gates), *load, *_requests(case), *_truth(case, gates), *_client(case, gates))
 
 
 def _speed(gates: dict[str, Gate]) -> Iterator[HeadlineFigure]:
@@ -47,12 +51,30 @@ def _capacity(gates: dict[str, Gate]) -> Iterator[HeadlineFigure]:
         yield _of(gate, "Capacity", str(gate.figures.get("capacity")), limit)
 
 
+def _load(case: Case) -> Iterator[HeadlineFigure]:
+    """Rate and response times of the scenario with a limit, all trials together; else of the largest scenario run."""
+    judged = [run for run in case.scenario_runs if run.scenario.limit_s or run.scenario.p95_limit_ms]
+    largest = sorted(case.scenario_runs, key=lambda run: -run.scenario.count)
+    first = next(iter(judged or largest), None)
+    runs = [] if first is None else [run for run in judged or largest[:1] if run.scenario.id == first.scenario.id]
+    rows = [case.rows_of(run) for run in runs if run.elapsed_s > 0]
+    if first is None or not any(map(len, rows)):
+        return
+    figures, name = latency_figures(pd.concat(rows)), first.scenario.id
+    if not first.scenario.p95_limit_ms:  # that one has a tile with its limit
+        yield HeadlineFigure(f"{name}, p95", milliseconds(figures["response_p95_ms"]), "response time")
+    yield HeadlineFigure(f"{name}, p99", milliseconds(figures["response_p99_ms"]), "response time")
+    sent, seconds = sum(map(len, rows)), sum(run.elapsed_s for run in runs)
+    yield HeadlineFigure(f"{name}, rate", f"{number(sent / seconds)}/s", f"{number(sent)} requests")
+
+
 def _requests(case: Case) -> Iterator[HeadlineFigure]:
     if case.history.empty:
         return
     outcomes = case.history["outcome"]
     wrong = int((outcomes != Outcome.ACKNOWLEDGED).sum())
-    yield HeadlineFigure("Requests", number(len(outcomes)), f"{number(wrong)} not answered as expected")
+    share = f"{wrong / len(outcomes):.2%} of {number(len(outcomes))} requests"
+    yield HeadlineFigure("Errors", number(wrong), share, Verdict.FAIL.value if wrong else "")
 
 
 def _truth(case: Case, gates: dict[str, Gate]) -> Iterator[HeadlineFigure]:

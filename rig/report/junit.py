@@ -1,16 +1,19 @@
 """``junit.xml``: one test case a gate, for the test view of a CI.
 
-FAIL becomes a failure, INVALID an error, NOT-RUN skipped. Each exit gate is a suite that starts with its own verdict. A
-gate that several exit gates rest on is listed in the first of them only, so that no gate counts twice. The document
-follows Jenkins' schema (xunit-plugin, junit-10.xsd), which GitLab and GitHub read as well.
+FAIL becomes a failure, INVALID an error, NOT-RUN skipped. A cause is one failure: what only follows from other gates
+of the document, such as an exit gate from its members, is skipped and names them. Each exit gate is a suite that starts
+with its own verdict. A gate that several exit gates rest on is listed in the first of them only, so that no gate counts
+twice. The document follows Jenkins' schema (xunit-plugin, junit-10.xsd), which GitLab and GitHub read as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 from rig.checks.judge import EXIT_GATES
+from rig.checks.rows import ROWS
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.judgement import Judgement
 from rig.evidence.manifest import Manifest
@@ -25,6 +28,7 @@ _SECONDS = "{:.3f}"
 def junit(manifest: Manifest, judgement: Judgement) -> bytes:
     """The judgement as a JUnit document, UTF-8."""
     name = f"rig {manifest.verb}"
+    judgement = replace(judgement, gates=tuple(_follow(judgement)))
     counts = _counts(judgement.gates)
     del counts["skipped"]  # Jenkins' schema allows it in a suite only
     root = ET.Element("testsuites", {"name": xml_text(name), **counts})
@@ -40,6 +44,23 @@ def junit(manifest: Manifest, judgement: Judgement) -> bytes:
     ET.indent(root)
     document: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
     return document + b"\n"
+
+
+def _follow(judgement: Judgement) -> Iterator[Gate]:
+    """The gates, of which those that follow from others are NOT-RUN and say from which."""
+    members = {each.id: {*each.members, *each.besides} for each in EXIT_GATES}
+    missed = judgement.having(Verdict.FAIL, Verdict.INVALID)
+    for gate in judgement.gates:
+        causes = [
+            each.id
+            for each in missed
+            if each.verdict is gate.verdict
+            and (each.id in members.get(gate.id, ()) or (gate.id == "totals" and ROWS.covers(each.id)))
+        ]
+        if causes and gate in (*missed, *judgement.exit_gates):
+            yield replace(gate, verdict=Verdict.NOT_RUN, reason=f"{gate.verdict}: follows from {', '.join(causes)}")
+        else:
+            yield gate
 
 
 def _suites(judgement: Judgement) -> dict[str, list[Gate]]:

@@ -1,7 +1,7 @@
 """The verdict in short: the table on the console and ``summary.md``, made of the same rows.
 
 Flow: ``gate_rows`` turns gates into rows of words. ``console`` lays them out for a terminal of any width; ``summary``
-writes them as Markdown, for a pull request or the page of a CI job. Both start with the exit gates. Text from a pack is
+writes them as Markdown for the page of a CI job, ``pull_request`` a few lines for a pull request. Text from a pack is
 never read as terminal codes, rich markup or Markdown.
 """
 
@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -23,6 +25,7 @@ from rig.evidence.gate import Gate, Verdict
 from rig.evidence.judgement import Judgement
 from rig.evidence.manifest import Manifest
 from rig.evidence.power import power_sentence
+from rig.report.shown import GateShown, smallest_example
 from rig.text import by_word, figures_words, markdown, markdown_list, markdown_table, one_line, shorten
 
 _STYLES = {
@@ -34,6 +37,9 @@ _STYLES = {
 _CONSOLE_FIGURES = 3
 _CONSOLE_REASON = 400
 _GATE_WIDTH = 40
+_PR_GATES = 5
+_NO_SCENARIOS = ("calibration", "privacy", "samplers", "locust")
+"""Gates whose family is the first word of their name; that of others, such as S1.rows, is the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,44 +96,131 @@ def find_gaps(case: Case, judgement: Judgement) -> tuple[str, ...]:
 
 
 def console(
-    judgement: Judgement, diagnosis: Diagnosis | None = None, *, pack: Path | None = None, digest: str | None = None
+    judgement: Judgement,
+    diagnosis: Diagnosis | None = None,
+    *,
+    failing: Sequence[GateShown] = (),
+    pack: Path | None = None,
+    digest: str | None = None,
 ) -> RenderableType:
-    """The table at the end of a run. The caller's rich console decides on width, colour and stream."""
+    """What stands at the end of a run: what failed with its smallest example, what passed, the verdict, and the way on.
+
+    The caller's rich console decides on width, colour and stream.
+    """
     parts: list[RenderableType] = []
     width = min(_GATE_WIDTH, max((len(gate.id) for gate in judgement.gates), default=0))
-    for title, gates, say_what in (
-        ("Exit gates", judgement.exit_gates, True),
-        ("Gates", judgement.plain_gates, False),
-    ):
-        if gates:
-            parts += [
-                Text(title, style="bold"),
-                Padding(_table(gate_rows(gates), width, say_what=say_what), (0, 0, 1, 1)),
-            ]
+    if missed := judgement.having(Verdict.FAIL, Verdict.INVALID):
+        shown = {page.gate.id: page for page in failing}
+        parts += [Text("Missed", style="bold"), _indented(_table(gate_rows(missed), width, shown))]
+    if judgement.exit_gates:
+        parts += [Text("Exit gates", style="bold"), _indented(_exit_gates(judgement.exit_gates))]
+    if passed := tuple(families(judgement.having(Verdict.PASS))):
+        parts += [Text("Passed", style="bold"), _indented(_families(passed, width))]
+    if rest := judgement.having(Verdict.NOT_RUN):
+        parts += [Text("Not tried", style="bold"), _indented(_table(gate_rows(rest), width))]
     head = Text.assemble((str(judgement.verdict), _STYLES[judgement.verdict]), f"  exit {judgement.exit_code}  ")
     parts.append(head + Text(one_line(judgement.sentence)))
-    if power := power_sentence(judgement.detection_power):
-        parts.append(Text(f"power     {one_line(power)}", overflow="fold"))
-    if diagnosis is not None:
-        parts.append(Text(f"diagnosis {one_line(diagnosis.answer)}", overflow="fold"))
-    if pack is not None:
-        parts.append(Text(f"evidence  {one_line(pack)}", overflow="fold"))
-    if digest is not None:
-        parts.append(Text(f"sha256    {digest}", overflow="fold"))
+    lines = {
+        "power": power_sentence(judgement.detection_power),
+        "diagnosis": "" if diagnosis is None else diagnosis.answer,
+        "evidence": "" if pack is None else pack,
+        "report": "" if pack is None else pack / "report.html",
+        "sha256": digest or "",
+    }
+    parts += [Text(f"{name:<9} {one_line(words)}", overflow="fold") for name, words in lines.items() if words]
     return Group(*parts)
 
 
-def _table(rows: tuple[GateRow, ...], width: int, *, say_what: bool) -> Table:
+def families(gates: Sequence[Gate]) -> Iterator[tuple[str, str]]:
+    """Gates by what they are about, in words: ``rows``: ``S1, S2``. One that is alone has its figures."""
+    found: dict[str, dict[str, Gate]] = {}
+    for gate in gates:
+        name, _, last = gate.id.rpartition(".")
+        family, member = (last, name) if name and "." not in name and name not in _NO_SCENARIOS else (name, last)
+        found.setdefault(one_line(family or last), {})[one_line(member)] = gate
+    for family, members in found.items():
+        name, gate = next(iter(members.items()))
+        alone = (name if name != family else "", figures_words(gate.figures, _CONSOLE_FIGURES))
+        yield family, " · ".join(filter(None, alone)) if len(members) == 1 else ", ".join(members)
+
+
+def _indented(table: Table) -> Padding:
+    return Padding(table, (0, 0, 1, 1))
+
+
+def _grid(*widths: int) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True, width=7)
-    table.add_column(no_wrap=True, width=width)
+    for width in widths:
+        table.add_column(no_wrap=True, width=width)
     table.add_column(ratio=1, overflow="fold")
-    for row in rows:
-        text = row.what if say_what else row.headline or row.what
-        table.add_row(Text(row.verdict, style=_STYLES[row.verdict]), Text(shorten(row.gate, _GATE_WIDTH)), Text(text))
-        if row.why and row.verdict is not Verdict.PASS:
-            table.add_row("", "", Text(f"└ {shorten(row.why, _CONSOLE_REASON)}", style=_STYLES[row.verdict]))
     return table
+
+
+def _exit_gates(gates: Sequence[Gate]) -> Table:
+    table = _grid(7, max(len(gate.id) for gate in gates))
+    for row in gate_rows(tuple(gates)):
+        why = f" └ {row.why}" if row.why and row.verdict is not Verdict.PASS else ""
+        table.add_row(
+            Text(row.verdict, style=_STYLES[row.verdict]), row.gate, Text(shorten(f"{row.what}{why}", _CONSOLE_REASON))
+        )
+    return table
+
+
+def _families(passed: Sequence[tuple[str, str]], width: int) -> Table:
+    table = _grid(7, width)
+    for family, words in passed:
+        table.add_row(Text("PASS", style=_STYLES[Verdict.PASS]), Text(shorten(family, _GATE_WIDTH)), Text(words))
+    return table
+
+
+def _table(rows: tuple[GateRow, ...], width: int, shown: Mapping[str, GateShown] = MappingProxyType({})) -> Table:
+    table = _grid(7, width)
+    for row in rows:
+        style = _STYLES[row.verdict]
+        text = row.headline or row.what
+        if row.verdict is Verdict.NOT_RUN:
+            text = row.why or row.what
+        table.add_row(
+            Text(row.verdict, style=style), Text(shorten(row.gate, _GATE_WIDTH)), Text(shorten(text, _CONSOLE_REASON))
+        )
+        if row.verdict is Verdict.NOT_RUN:
+            continue
+        for words, how in _below(row, shown.get(row.gate)):
+            table.add_row("", "", Text(f"└ {shorten(words, _CONSOLE_REASON)}", style=style if how else "dim"))
+    return table
+
+
+def _below(row: GateRow, page: GateShown | None) -> Iterator[tuple[str, bool]]:
+    """The lines below a gate, and whether each is the reason itself."""
+    if row.why:
+        yield row.why, True
+    if page is None:
+        return
+    for label, words in (("hint: ", page.hint), ("e.g. ", smallest_example(page)), ("", page.rest)):
+        if words:
+            yield f"{label}{words}", False
+
+
+def pull_request(manifest: Manifest, case: Case, judgement: Judgement, failing: Sequence[GateShown]) -> str:
+    """A few lines of Markdown for a pull request: the verdict, what failed with an example, why it was slow."""
+    shown = {page.gate.id: page for page in failing}
+    missed = judgement.having(Verdict.FAIL, Verdict.INVALID)
+    profile = manifest.profile.get("name", "no profile")
+    parts = [
+        f"**{judgement.verdict}** · rig {markdown(manifest.verb)} · {markdown(profile)}",
+        f"{markdown(judgement.sentence)}.",
+    ]
+    lines = []
+    for gate in missed[:_PR_GATES]:
+        example = smallest_example(shown[gate.id]) if gate.id in shown else ""
+        words = shorten(gate.reason or gate.rule, _CONSOLE_REASON)
+        lines.append(f"- **{gate.verdict} {markdown(gate.id)}**: {markdown(words)}")
+        lines += [f"  - e.g. {markdown(shorten(example, _CONSOLE_REASON))}"] if example else []
+    if len(missed) > _PR_GATES:
+        lines.append(f"- and {len(missed) - _PR_GATES} more, in `report.html`")
+    diagnosis = explain(case)
+    answer = f"Diagnosis: {markdown(diagnosis.answer)}" if diagnosis is not None else ""
+    return "\n\n".join(part for part in (*parts, "\n".join(lines), answer) if part) + "\n"
 
 
 def summary(manifest: Manifest, case: Case, judgement: Judgement) -> str:

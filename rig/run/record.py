@@ -34,7 +34,9 @@ from rig.evidence.pack import Pack
 from rig.evidence.scenario_runs import ScenarioRun
 from rig.model import RequestClass, RunKey, Scenario
 from rig.profile import Profile
+from rig.report.shown import GateShown
 from rig.requests.targeter import Targeter
+from rig.run.book import read_failing_gates
 from rig.run.examples import find_examples
 from rig.run.job import Job
 from rig.stats import hlog
@@ -56,6 +58,8 @@ class FinishedRun:
     certificate: Certificate | None
     diagnosis: Diagnosis | None = None
     """Why it was as slow as it was; None where nothing was sent."""
+    failing: tuple[GateShown, ...] = ()
+    """The failing gates with their examples."""
 
     @property
     def is_sealed(self) -> bool:
@@ -258,11 +262,12 @@ class Record:
         diagnosis = explain(case)
         if diagnosis is not None:
             self.pack.write_diagnosis(diagnosis)
+        failing = read_failing_gates(self.pack, case, judgement)
         if reports:
-            rig.report.documents.write(self.pack, self.manifest, case, judgement)
+            rig.report.documents.write(self.pack, self.manifest, case, judgement, failing)
         digest = None if self.stays_open else self.pack.seal()
         self.pack.let_go()
-        return FinishedRun(self.manifest.verb, judgement, self.path, digest, case.certificate, diagnosis)
+        return FinishedRun(self.manifest.verb, judgement, self.path, digest, case.certificate, diagnosis, failing)
 
     @property
     def path(self) -> Path:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
+from rig.evidence.scenario_runs import ScenarioRun
 from rig.model import Scenario
 
 
@@ -16,6 +19,9 @@ class Reporter:
 
     def progress(self, requests: int) -> None:
         """So many requests of the scenario run have ended."""
+
+    def end_scenario(self, report: ScenarioRun, rows: pd.DataFrame) -> None:
+        """A scenario run has ended: its report and its rows."""
 
 
 class ForwardingReporter(Reporter):
@@ -35,3 +41,7 @@ class ForwardingReporter(Reporter):
     def progress(self, requests: int) -> None:
         """Pass it on."""
         self._reporter.progress(requests)
+
+    def end_scenario(self, report: ScenarioRun, rows: pd.DataFrame) -> None:
+        """Pass it on."""
+        self._reporter.end_scenario(report, rows)

@@ -40,6 +40,7 @@ def run_scenarios(run: OpenRun, pool: Pool, target: LiveTarget, tenancy: Tenancy
         report = run_and_watch(pool, load_of(run, target, tenancy, scenario), progress=run.reporter.progress)
         watch.finish(scenario)
         rows = run.record.complete(report)
+        run.reporter.end_scenario(report, rows)
         trials.add(report, rows)
         if number == 1 and len(rows) and rows["status"].isin(_REFUSALS).all():
             raise ConfigError(_refusal(run.job.profile.route(scenario.route), int(rows["status"].iloc[0])))

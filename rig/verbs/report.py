@@ -7,6 +7,7 @@ from pathlib import Path
 from rig.errors import ConfigError, EvidenceError, UsageError
 from rig.evidence.pack import MANIFEST, Pack
 from rig.report.documents import documents
+from rig.run.book import read_failing_gates
 
 
 def render(path: Path, out: Path) -> tuple[Path, ...]:
@@ -21,7 +22,9 @@ def render(path: Path, out: Path) -> tuple[Path, ...]:
     judgement = pack.judgement()
     if judgement is None:
         raise EvidenceError(f"{path} was not judged yet: run `rig settle` on it first")
-    return write_documents(documents(pack.manifest(), pack.load(), judgement), out)
+    case = pack.load()
+    failing = read_failing_gates(pack, case, judgement)
+    return write_documents(documents(pack.manifest(), case, judgement, failing), out)
 
 
 def write_documents(made: dict[str, bytes], out: Path) -> tuple[Path, ...]:

@@ -10,6 +10,7 @@ from rig.evidence.judgement import Judgement
 from rig.evidence.manifest import Manifest
 from rig.evidence.pack import Pack
 from rig.report.documents import write
+from rig.run.book import read_failing_gates
 from rig.verbs.report import render
 
 Run = tuple[Manifest, Case, Judgement]
@@ -19,7 +20,8 @@ Run = tuple[Manifest, Case, Judgement]
 def sealed(pack: Pack) -> Pack:
     judgement = pack.judgement()
     assert judgement is not None
-    write(pack, pack.manifest(), pack.load(), judgement)
+    case = pack.load()
+    write(pack, pack.manifest(), case, judgement, read_failing_gates(pack, case, judgement))
     pack.seal()
     return pack
 

@@ -1,0 +1,90 @@
+"""What is shown of a failing gate, as values and words: its first requests with answer, rows and lines in logs.
+
+``rig.run.book`` finds them in a pack. Terminal, report and ``rig show`` use the same words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rig.evidence.gate import Gate
+from rig.text import one_line
+
+
+@dataclass(frozen=True, slots=True)
+class RequestShown:
+    """One request: ``sent_s`` since the run began, ``took_ms`` to its answer, ``logs`` as ``file:line: text``."""
+
+    scenario_run: str
+    seq: int
+    tenant: str
+    request_class: str
+    key: str
+    correlation: str
+    sent_s: float
+    took_ms: float
+    status: int
+    outcome: str
+    error_kind: str
+    body: str
+    answer: str
+    rows: tuple[str, ...]
+    logs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GateShown:
+    """A gate and its first examples; ``rest`` is the file that has all of them, ``hint`` what may be behind them."""
+
+    gate: Gate
+    examples: tuple[RequestShown, ...] = ()
+    named: tuple[str, ...] = ()
+    rest: str = ""
+    hint: str = ""
+
+
+def gate_lines(page: GateShown) -> Iterator[tuple[str, str]]:
+    """A gate and its examples as labels and texts."""
+    gate = page.gate
+    yield str(gate.verdict), gate.id
+    yield "claim", gate.rule
+    if gate.reason:
+        yield "because", gate.reason
+    if page.hint:
+        yield "hint", page.hint
+    for name in page.named:
+        yield "seen", name
+    for example in page.examples:
+        yield "", ""
+        yield from request_lines(example)
+    if page.rest:
+        yield "rest", page.rest
+
+
+def smallest_example(page: GateShown) -> str:
+    """The first example in one line; empty where there is none."""
+    if not page.examples:
+        return one_line(page.named[0]) if page.named else ""
+    first = page.examples[0]
+    row = f"; row {first.rows[0]}" if first.rows else ""
+    return one_line(
+        f"{first.request_class} {first.seq} of {first.scenario_run}, key {first.key}: {_answered(first)}{row}"
+    )
+
+
+def _answered(page: RequestShown) -> str:
+    return f"{page.status} after {page.took_ms:.1f} ms" if page.status else page.error_kind or "no answer"
+
+
+def request_lines(page: RequestShown) -> Iterator[tuple[str, str]]:
+    """One request as labels and texts."""
+    yield "request", f"{page.request_class} {page.seq} of {page.scenario_run}, tenant {page.tenant}"
+    yield "key", page.key
+    yield "id", f"{page.correlation} (correlation)"
+    yield "sent", f"{page.sent_s:.3f} s after the run began: {page.body}"
+    yield "answer", f"{_answered(page)}: {page.outcome} {page.answer}"
+    for row in page.rows:
+        yield "row", row
+    for line in page.logs:
+        yield "log", line

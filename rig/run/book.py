@@ -1,0 +1,237 @@
+"""From a failing gate to its requests, their answers, their rows and their lines in logs.
+
+Everything comes from the pack. Bodies are made again from the seed; they hold no secret, and personal values are
+blanked.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import pandas as pd
+from pydantic import ValidationError
+
+from rig.errors import RigError
+from rig.evidence.case import Case
+from rig.evidence.gate import Gate, Verdict
+from rig.evidence.history import has_failed, was_let_in
+from rig.evidence.judgement import Judgement
+from rig.evidence.pack import DISCREPANCIES, Pack
+from rig.evidence.shapes import GATES_OF_SHAPES, ShapesReport
+from rig.evidence.truth import Discrepancy, DiscrepancyKind
+from rig.model import RunKey, Scenario, Tenant
+from rig.profile import Profile
+from rig.report.shown import GateShown, RequestShown
+from rig.requests.canary import CANARY_PATTERN
+from rig.requests.sender import Credentials, made_up
+from rig.requests.targeter import Targeter, Targets
+from rig.run.other_key import guess_other_key
+
+EXAMPLES = 3
+_BODY_MOST = 2_048
+_LOG_LINES = 5
+_GATES = 10
+"""So many failing gates have examples in the report."""
+_LINE_MOST = 500
+_OWN_KINDS = {
+    "forged": {DiscrepancyKind.FORGED},
+    "copies": {DiscrepancyKind.COPY},
+    "duplicates": {DiscrepancyKind.DUPLICATED},
+    "content": {DiscrepancyKind.ALTERED},
+}
+"""Discrepancies by the gate that they belong to, or by the last word of its name; all others belong to ``*.rows``."""
+_OF_ROWS = set(DiscrepancyKind).difference({DiscrepancyKind.RECOVERED}, *_OWN_KINDS.values()) | {
+    DiscrepancyKind.DUPLICATED
+}
+
+
+def read_failing_gates(pack: Pack, case: Case, judgement: Judgement) -> tuple[GateShown, ...]:
+    """The gates of a pack that are FAIL or INVALID, with examples for the first of them."""
+    gates = judgement.having(Verdict.FAIL, Verdict.INVALID)
+    try:
+        book = Book(pack, case)
+        shown = tuple(book.show_gate(gate) for gate in gates[:_GATES])
+    except RigError:  # such as a sender's module that is not there: the verdict stands without examples
+        shown = ()
+    return shown + tuple(GateShown(gate) for gate in gates[len(shown) :])
+
+
+class Book:
+    """A pack, opened at any page."""
+
+    def __init__(self, pack: Pack, case: Case | None = None) -> None:
+        self._pack = pack
+        self._case: Case = pack.load() if case is None else case
+        self._manifest = pack.manifest()
+        self._scenarios: dict[str, Scenario] = {run.scenario.label: run.scenario for run in self._case.scenario_runs}
+        self._bound: dict[str, Targets] = {}
+        self._source = _source(pack)
+        if self._source is None:
+            self._scenarios.clear()  # its requests cannot be made again
+
+    def show_gate(self, gate: Gate) -> GateShown:
+        """A gate with its first examples."""
+        family, _, last = gate.id.rpartition(".")
+        if gate.id in GATES_OF_SHAPES and self._case.shapes is not None:
+            return _show_shapes(gate, self._case.shapes)
+        if gate.id.startswith("privacy"):
+            in_log = last == "logs"
+            hits = [hit for hit in self._truth_hits() if hit.in_log is in_log]
+            named = tuple(f"{hit.place}: {hit.what} of {hit.request}" for hit in hits[:EXAMPLES])
+            return GateShown(gate, (), named, f"truth/report.json has all {len(hits)}" if hits else "")
+        found = [each for each in self._discrepancies() if _is_of(each, family, last)]
+        if found:
+            first = found[:EXAMPLES]
+            examples = tuple(example for each in first for example in islice(self.find(each.key, each.scenario_run), 1))
+            rest = f"{DISCREPANCIES} has all {len(found)}" if len(found) > EXAMPLES else ""
+            named = tuple(f"{each.kind} {each.key} (tenant {each.tenant}): {each.detail}" for each in first)
+            hint = self._guess_other_key(found, examples)
+            return GateShown(gate, examples, named if len(examples) < len(first) else (), rest, hint)
+        if last in ("answers", "forged", "bodies"):
+            return self._show_answers(gate, family)
+        return GateShown(gate)
+
+    def _guess_other_key(self, found: Sequence[Discrepancy], examples: Sequence[RequestShown]) -> str:
+        """That keys are lost may be because others are stored: what these may have been made of."""
+        others = {each.key for each in self._discrepancies() if each.kind is DiscrepancyKind.UNEXPECTED and each.key}
+        if not others or not any(each.kind is DiscrepancyKind.LOST for each in found):
+            return ""
+        for example in examples:
+            if words := guess_other_key({"the key": example.key, **_top_values(example.body)}, others):
+                return f"the service stores another key: {words}, perhaps (such as {min(others)})"
+        return f"{len(others)} rows have keys that nobody sent (such as {min(others)}): does the service make its own?"
+
+    def _show_answers(self, gate: Gate, scenario: str) -> GateShown:
+        rows = self._case.history
+        if scenario:
+            rows = rows[rows["scenario"] == scenario]
+        rows = rows[rows["scenario_run"].isin(list(self._scenarios))]
+        rows = rows[was_let_in(rows) if gate.id == "forged" else has_failed(rows)]
+        rest = f"history/ has all {len(rows)}" if len(rows) > EXAMPLES else ""
+        return GateShown(gate, tuple(self._show_row(row) for row in _records(rows.head(EXAMPLES))), (), rest)
+
+    def _truth_hits(self) -> Sequence[Any]:
+        return self._case.truth.canary_hits if self._case.truth else ()
+
+    def _discrepancies(self) -> Sequence[Discrepancy]:
+        return self._case.truth.discrepancies if self._case.truth else ()
+
+    def find(self, word: str, scenario_run: str | None = None) -> Iterator[RequestShown]:
+        """Every request with this key or correlation id."""
+        for label in self._scenarios if scenario_run is None else [scenario_run]:
+            if label not in self._scenarios:
+                continue
+            targets = self._targets(label)
+            at = [seq for seq in range(targets.scenario.count) if word in (targets.key(seq), targets.correlation(seq))]
+            rows = self._case.history
+            rows = rows[(rows["scenario_run"] == label) & rows["seq"].isin(at)]
+            yield from map(self._show_row, _records(rows.sort_values("sent_ns")))
+
+    def _targets(self, label: str) -> Targets:
+        if label not in self._bound:
+            assert self._source is not None
+            profile, key = self._source
+            scenario = self._scenarios[label]
+            ids = {tenant.name: tenant for tenant in self._manifest.tenants}
+            given = {name: _credentials(profile, ids.get(name, Tenant(name, name))) for name in scenario.tenants}
+            self._bound[label] = Targeter(profile, key).bind(scenario, given)
+        return self._bound[label]
+
+    def _show_row(self, row: Any) -> RequestShown:
+        label, seq = str(row.scenario_run), int(row.seq)
+        targets = self._targets(label)
+        key, correlation = targets.key(seq), targets.correlation(seq)
+        sent_ns = row.sent_ns or row.intended_ns
+        answers = (each.body for each in self._case.examples if each.scenario_run == label and each.key == key)
+        return RequestShown(
+            scenario_run=label,
+            seq=seq,
+            tenant=str(row.tenant),
+            request_class=str(row.class_),
+            key=key,
+            correlation=correlation,
+            sent_s=(sent_ns - self._case.epoch_monotonic_ns) / 1e9,
+            took_ms=max(0, row.done_ns - sent_ns) / 1e6,
+            status=int(row.status),
+            outcome=str(row.outcome),
+            error_kind="" if row.error_kind == "none" else str(row.error_kind),
+            body=_body(targets, seq),
+            answer=next(answers, "")[:_BODY_MOST],
+            rows=tuple(
+                f"{each.kind}: {each.detail or 'see the rule of the gate'}"
+                for each in self._discrepancies()
+                if each.key == key and each.scenario_run == label
+            ),
+            logs=tuple(islice(self._log_lines((key, correlation)), _LOG_LINES)),
+        )
+
+    def _log_lines(self, words: Iterable[str]) -> Iterator[str]:
+        wanted = tuple(word.encode() for word in words)
+        for file in sorted(self._pack.logs_folder.glob("*.log")):
+            with file.open("rb") as lines:
+                for number, line in enumerate(lines, 1):
+                    if any(word in line for word in wanted):
+                        text = line.decode(errors="replace").rstrip()[:_LINE_MOST]
+                        yield f"logs/{file.name}:{number}: {text}"
+
+
+def _show_shapes(gate: Gate, report: ShapesReport) -> GateShown:
+    """What was shrunk for a gate of S10: what happens, to how many events, and how to send the smallest again."""
+    found = [each for each in report.findings if each.outcome in GATES_OF_SHAPES[gate.id]]
+    named = (
+        (
+            each.sentence,
+            f"{each.events} events, in {', '.join(each.fields)}; shrunk with {each.requests} requests; key {each.key}",
+            each.command,
+        )
+        for each in found
+    )
+    return GateShown(gate, (), tuple(word for words in named for word in words), "shapes.json has every event")
+
+
+def _source(pack: Pack) -> tuple[Profile, RunKey] | None:
+    """What the requests of a run are made of again; None for a pack of an older rig, or of a verb that sent nothing."""
+    manifest = pack.manifest()
+    try:
+        profile = Profile.model_validate(manifest.profile)
+    except ValidationError:
+        return None
+    return None if manifest.key is None else (profile, manifest.key)
+
+
+def _is_of(found: Discrepancy, family: str, last: str) -> bool:
+    """Whether a discrepancy belongs to the gate ``family.last``, or to the gate ``last``."""
+    if family and found.scenario != family:
+        return False
+    return found.kind in (_OF_ROWS if last == "rows" else _OWN_KINDS.get(last, ()))
+
+
+def _records(rows: pd.DataFrame) -> Iterator[Any]:
+    return rows.rename(columns={"class": "class_"}).itertuples(index=False)
+
+
+def _credentials(profile: Profile, tenant: Tenant) -> Credentials:
+    secrets = made_up(profile, tenant.name)
+    return Credentials(secrets.api_key, secrets.secrets, tenant.id)
+
+
+def _body(targets: Targets, seq: int) -> str:
+    body = targets.body(seq, 0).decode(errors="replace")
+    return re.sub(CANARY_PATTERN, "[personal]", body)[:_BODY_MOST]
+
+
+def _top_values(body: str) -> dict[str, str]:
+    """The texts on top of a JSON object, by their quoted name; empty where the body is none."""
+    try:
+        event = json.loads(body)
+    except ValueError:
+        return {}
+    return (
+        {f"`{name}`": value for name, value in event.items() if isinstance(value, str)}
+        if isinstance(event, dict)
+        else {}
+    )
