@@ -7,7 +7,7 @@ can see them. They are what is left where every place that can be seen has room.
 from __future__ import annotations
 
 from rig.diagnose.database import stands_out
-from rig.diagnose.numbers import BUSY, Measured
+from rig.diagnose.numbers import BUSY, WITHOUT_CORE, Measured
 from rig.diagnose.weighing import Claim, first_of
 from rig.evidence.diagnosis import Figure, Hypothesis
 
@@ -42,6 +42,7 @@ def weigh_inside(measured: Measured, *others: Hypothesis) -> Hypothesis:
     against = first_of(
         (client is None, "nobody saw the client"),
         (bool(stands_out(*others)), f"it is explained: {stands_out(*others)}"),
+        (measured.without_core >= WITHOUT_CORE, f"for {measured.without_core:.0%} of the time a core was missing"),
         (measured.short_of_cores or machine.spent_on_the_run, f"no core is idle: {machine.busy:.0%} are busy"),
         (busiest >= BUSY, f"a server process is occupied for {busiest:.0%} of its time"),
         (measured.pool is None and used >= IN_USE, f"{used:.0%} of the connections are in use"),
