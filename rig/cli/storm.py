@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,8 +21,12 @@ from rig.cli.options import (
     seed_option,
 )
 from rig.cli.output import print_result, print_verdict, terminal
-from rig.evidence.storm import OLD_PROTECTIONS, PROTECTIONS, STORMS
-from rig.text import one_line
+from rig.errors import ExitCode, UsageError
+from rig.evidence.storm import OLD_PROTECTIONS, PROTECTIONS, STORMS, UNKNOWN_KID
+from rig.text import json_text, one_line
+
+if TYPE_CHECKING:
+    from rig.profile import Profile
 
 _PROTECTIONS = "; ".join(f"{storm}: {', '.join(names)}" for storm, names in PROTECTIONS.items())
 
@@ -53,6 +58,11 @@ _PROTECTIONS = "; ".join(f"{storm}: {', '.join(names)}" for storm, names in PROT
     help="Run the storm against each subject of this list, and show them in one table. With unknown-kid and without a "
     "file: some releases of PyJWT and Authlib.",
 )
+@click.option(
+    "--origin",
+    is_flag=True,
+    help="With unknown-kid: run no storm. Keep the profile's origin up until Ctrl-C, and print tokens to try.",
+)
 @seed_option
 @out_option
 @allow_host_option
@@ -67,6 +77,7 @@ def storm_(
     key_ids: int,
     subject: str,
     scoreboard: str | None,
+    origin: bool,
     seed: int,
     out: Path,
     allow_host: str | None,
@@ -84,6 +95,8 @@ def storm_(
     from rig.verbs.storm import storm
 
     choice = introduce(profile, reference)
+    if origin:
+        return _keep_origin(name, choice.load(storms_suffice=True), as_json=as_json)
     settings = Settings(seed=seed, out=out, allow_host=allow_host)
     job = Job("storm", ("rig", *sys.argv[1:]), settings, choice.load(storms_suffice=True), choice.path.resolve().parent)
     with ConsoleReporter(terminal()) as reporter:
@@ -98,6 +111,20 @@ def storm_(
         for sentence in row.wrong[:1]:
             click.echo(f"         {one_line(sentence)}")
     return print_verdict(finished.finished, as_json=as_json, document=finished.document())
+
+
+def _keep_origin(name: str, profile: Profile, *, as_json: bool) -> int:
+    """Print where the origin is once it is up, and at the end how often it was asked."""
+    from rig.verbs.origin import StandingOrigin, keep_origin
+
+    def tell(standing: StandingOrigin) -> None:
+        click.echo(json_text(asdict(standing)) if as_json else standing.lines())
+        click.echo("Ctrl-C ends it.", err=True)
+
+    if name != UNKNOWN_KID:
+        raise UsageError(f"--origin: {name} has no origin; {UNKNOWN_KID} has")
+    click.echo(f"keys were fetched {keep_origin(profile, tell)} times", err=True)
+    return ExitCode.PASS
 
 
 def _board(rows: Sequence[dict[str, Any]]) -> Any:

@@ -96,6 +96,9 @@ class UnknownKid(Section):
     ``DATABASE_URL``, whose role the verifier has."""
     origin_port: int = Field(default=0, ge=0, le=65535)
     """Port of 127.0.0.1 where the rig's origin listens; 0: a free one, which works for a factory only."""
+    issuer: Text = "https://issuer.invalid"
+    """Who signs the tokens (``iss``, ``JWKS_ISSUER``). ``{origin}`` in it is the address of the rig's origin, which
+    answers OpenID Connect Discovery there: ``issuer = "{origin}"``."""
     promises: VerifierPromises = VerifierPromises()
     """What the subject keeps to, and what it can be asked."""
 

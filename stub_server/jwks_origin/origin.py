@@ -15,6 +15,8 @@ from typing import Any, Self
 from aiohttp import web
 
 _DRIP_S = 0.1
+_DISCOVERY = "/.well-known/openid-configuration"
+_KEYS = "/.well-known/jwks.json"
 
 
 class FetchLedger:
@@ -80,6 +82,8 @@ class OriginState:
     mode: OriginMode = OriginMode.OK
     status: int = 503
     delay_s: float = 0.0
+    issuer: str = ""
+    """Who the discovery document says it is; empty: the address that it was asked at."""
 
     def with_changes(self, request: dict[str, Any]) -> OriginState:
         """The state after a change; ValueError or TypeError for what it cannot be."""
@@ -109,8 +113,10 @@ class JwksOrigin:
         self.state = self.state.with_changes(request)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one fetch."""
+        """Answer one fetch; or a question where the keys are, which is none."""
         state = self.state
+        if request.path.endswith(_DISCOVERY):
+            return await _discover(state, request)
         peer = request.transport.get_extra_info("peername") if request.transport else None
         fetch = self._ledger.start(f"{peer[0]}:{peer[1]}" if peer else "?", request.headers.get("User-Agent", ""))
         outcome = "aborted"
@@ -126,6 +132,26 @@ class JwksOrigin:
             # Before the answer leaves: its reader may fetch again before this process runs again.
             self._ledger.end(fetch, outcome)
         return response
+
+
+async def _discover(state: OriginState, request: web.BaseRequest) -> web.Response:
+    """The discovery document (OpenID Connect Discovery 1.0, section 4.2); none while the origin is out of order."""
+    await asyncio.sleep(state.delay_s)
+    if state.mode in (OriginMode.HANG, OriginMode.DRIP):
+        await asyncio.Event().wait()
+    if state.mode is OriginMode.FAIL:
+        return _answer(state)
+    base = f"http://{request.host}"
+    algorithms = sorted({str(key["alg"]) for key in state.document.get("keys", ()) if "alg" in key})
+    document = {
+        "issuer": state.issuer or base,
+        "jwks_uri": base + _KEYS,
+        "authorization_endpoint": f"{base}/authorize",
+        "response_types_supported": ["code"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": algorithms or ["RS256"],
+    }
+    return web.json_response(document)
 
 
 async def _drip(request: web.BaseRequest) -> None:

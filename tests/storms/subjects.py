@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import time
+import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Event
@@ -163,3 +164,12 @@ def only_rs256(environ: Mapping[str, str]) -> Callable[[str], object]:
         return verifier(token)
 
     return verify
+
+
+def discovering(environ: Mapping[str, str]) -> Callable[[str], object]:
+    """Knows its issuer only, and asks it where the keys are, as clients of OpenID Connect do."""
+    address = f"{environ['JWKS_ISSUER']}/.well-known/openid-configuration"
+    with urllib.request.urlopen(address, timeout=5) as response:
+        document = json.loads(response.read())
+    assert document["issuer"] == environ["JWKS_ISSUER"]
+    return factory({**environ, "JWKS_URL": document["jwks_uri"]})

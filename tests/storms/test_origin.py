@@ -148,3 +148,25 @@ def test_a_change_that_makes_no_sense_is_refused_and_changes_nothing(
     with pytest.raises(RigError, match="refused a change"):
         origin.change(**change)
     assert json.loads(get(origin)) == DOCUMENT
+
+
+def test_discovery_says_where_the_keys_are_and_is_no_fetch_in_either_count(origin: RecordedOrigin) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", origin.port, timeout=DEADLINE_S)
+    for path in ("/.well-known/openid-configuration", "/realms/x/.well-known/openid-configuration?v=1"):
+        connection.request("GET", path)
+        document = json.loads(connection.getresponse().read())
+        assert document["issuer"] == f"http://127.0.0.1:{origin.port}"
+        assert document["jwks_uri"] == origin.url
+    connection.request("GET", urlsplit(document["jwks_uri"]).path)
+    assert json.loads(connection.getresponse().read()) == DOCUMENT
+    assert outcomes(origin, 1) == (["200"], ["200"])
+
+
+def test_discovery_names_the_issuer_of_the_tokens_and_is_away_with_the_origin(origin: RecordedOrigin) -> None:
+    origin.change(issuer="https://issuer.example")
+    with urllib.request.urlopen(origin.discovery_url, timeout=DEADLINE_S) as response:
+        assert json.loads(response.read())["issuer"] == "https://issuer.example"
+    origin.change(mode="fail")
+    with pytest.raises(urllib.error.HTTPError, match="503"):
+        urllib.request.urlopen(origin.discovery_url, timeout=DEADLINE_S)
+    assert outcomes(origin, 0) == ([], [])

@@ -97,6 +97,15 @@ def test_a_storm_costs_the_reference_one_fetch_and_its_evidence_is_whole(environ
     assert (environment.folder / "ledger" / "random-kids.tee.jsonl").stat().st_size > 0
 
 
+@pytest.mark.full
+def test_a_verifier_that_knows_its_issuer_only_finds_the_keys_by_discovery(environment: StormEnvironment) -> None:
+    discovers = replace(REFERENCE_SUBJECT, factory="tests.storms.subjects:discovering", issuer="{origin}")
+    storm = stormed(environment, "forged-tokens", discovers)
+    assert not red(storm), storm_gates(storm)
+    assert set(storm.calls["accepted"][storm.calls["token"] == "known"]) == {True}
+    assert not red(stormed(environment, "random-kids", discovers))
+
+
 def test_without_single_flight_the_origin_sees_a_stampede(environment: StormEnvironment) -> None:
     storm = stormed(environment, "random-kids", REFERENCE_SUBJECT, "single-flight")
     # Whether they also fetch at once while they start depends on how far apart they start.

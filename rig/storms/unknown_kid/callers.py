@@ -24,7 +24,7 @@ from rig.evidence.key_case import Token, TokenClient
 from rig.evidence.verifier_settings import VerifierTraits
 from rig.storms.fleet import Barrier
 from rig.storms.unknown_kid.call_journal import CallJournal, shown
-from rig.storms.unknown_kid.keyring import unknown_token
+from rig.storms.unknown_kid.keyring import ISSUER, unknown_token
 from rig.storms.unknown_kid.subjects import Verify, load
 
 _FORGED_EVERY = 20
@@ -162,7 +162,8 @@ def _tokens(client: TokenClient, script: MemberScript, number: int) -> Iterator[
         case Token.FORGED:
             return iter(script.forged)
     forged = islice(cycle(script.forged), number * 7 % max(1, len(script.forged)), None)  # each member begins elsewhere
-    unknown = (("unknown", unknown_token(algorithm)) for algorithm in cycle(script.traits.algorithms))
+    issuer = script.environ.get("JWKS_ISSUER", ISSUER)
+    unknown = (("unknown", unknown_token(algorithm, issuer)) for algorithm in cycle(script.traits.algorithms))
     endless = (next(forged if turn % _FORGED_EVERY == 0 else unknown) for turn in count(1))
     return iter(list(islice(endless, client.count))) if client.count else endless
 

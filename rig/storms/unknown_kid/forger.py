@@ -13,6 +13,7 @@ import json
 import threading
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -22,7 +23,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 
 from rig.storms.unknown_kid.keyring import (
     AUDIENCE,
-    ISSUER,
     LIFETIME_S,
     Keyring,
     SigningKey,
@@ -34,6 +34,7 @@ from rig.storms.unknown_kid.keyring import (
 )
 
 _LARGE_BYTES = 100_000
+_NONES = ("none", "None", "NONE", "nOnE")
 _USUAL = ("RS256", "ES256", "EdDSA")
 
 Forged = tuple[str, str]
@@ -45,44 +46,66 @@ def forging(keyring: Keyring, unchecked: Collection[str] = ()) -> Iterator[tuple
     """All forged tokens for a key set, but for those of ``unchecked`` kinds; the forger's keys are served meanwhile."""
     algorithms = {*_USUAL, *map(algorithm_of, keyring.known)}  # a set of one algorithm is asked with others, too
     strangers = {algorithm: make_key(algorithm, "k-stranger") for algorithm in sorted(algorithms)}
+    pen = _Pen(keyring.issuer)
     with _serve({"/jwks.json": _key_set(strangers), **_certificates(strangers)}) as url:
-        tokens = [pair for key in keyring.known for pair in _of_key(key, strangers, url)]
-        tokens += [("forged form -", token) for token in _break_form(keyring.known[0])]
+        tokens = [pair for key in keyring.known for pair in _of_key(pen, key, strangers, url)]
+        tokens += [("forged form -", token) for token in _break_form(pen, keyring.known[0])]
         yield tuple((kind, token) for kind, token in tokens if kind.split()[1] not in unchecked)
 
 
-def _of_key(key: SigningKey, strangers: Mapping[str, SigningKey], url: str) -> Iterator[Forged]:
+@dataclass(frozen=True, slots=True)
+class _Pen:
+    """Writes tokens in the name of an issuer."""
+
+    issuer: str
+
+    def claims(self, **changes: object) -> dict[str, Any]:
+        return claims(**{"iss": self.issuer, **changes})
+
+    def sign(
+        self, key: SigningKey, header: Mapping[str, Any] | None = None, changed: Mapping[str, Any] | None = None
+    ) -> str:
+        return sign(key, header, {"iss": self.issuer, **(changed or {})})
+
+
+def _of_key(pen: _Pen, key: SigningKey, strangers: Mapping[str, SigningKey], url: str) -> Iterator[Forged]:
     """Forged tokens that name one key."""
-    algorithm = algorithm_of(key)
+    algorithm, now = algorithm_of(key), pen.claims()["iat"]
     for name, tokens in {
-        "signature": _sign_badly(key, strangers[algorithm]),
-        "none": [assemble({"alg": word, "kid": key.kid}, claims(), b"") for word in ("none", "None", "NONE", "nOnE")],
-        "hmac": [_hmac_token(key, secret) for secret in _public_forms(key)],
-        "algorithm": [sign(other, {"kid": key.kid}) for name, other in strangers.items() if name != algorithm],
-        "expired": [sign(key, changed={"iat": claims()["iat"] - 2 * LIFETIME_S, "exp": claims()["iat"] - LIFETIME_S})],
-        "early": [sign(key, changed={"nbf": claims()["iat"] + LIFETIME_S, "exp": claims()["exp"] + LIFETIME_S})],
-        "issuer": [
-            sign(key, changed={"iss": f"{ISSUER}.example"}),
-            sign(key, changed={"iss": "https://stranger.invalid"}),
+        "signature": _sign_badly(pen, key, strangers[algorithm]),
+        "none": [
+            assemble({"alg": word, "kid": key.kid}, pen.claims(), b"") for word in ("none", "None", "NONE", "nOnE")
         ],
-        "audience": [sign(key, changed={"aud": f"{AUDIENCE}-other"}), sign(key, changed={"aud": ["stranger"]})],
-        "key": _with_own_key(key, strangers[algorithm], url),
-        "size": [sign(strangers[algorithm], {"kid": key.kid}, {"filler": "x" * _LARGE_BYTES})],
+        "hmac": [_hmac_token(pen, key, secret) for secret in _public_forms(key)],
+        "algorithm": [pen.sign(other, {"kid": key.kid}) for name, other in strangers.items() if name != algorithm],
+        "expired": [
+            pen.sign(
+                key, changed={"iat": pen.claims()["iat"] - 2 * LIFETIME_S, "exp": pen.claims()["iat"] - LIFETIME_S}
+            )
+        ],
+        "early": [pen.sign(key, changed={"nbf": now + LIFETIME_S, "exp": now + 2 * LIFETIME_S})],
+        "issuer": [
+            pen.sign(key, changed={"iss": f"{pen.issuer}.example"}),
+            pen.sign(key, changed={"iss": "https://stranger.invalid"}),
+        ],
+        "audience": [pen.sign(key, changed={"aud": f"{AUDIENCE}-other"}), pen.sign(key, changed={"aud": ["stranger"]})],
+        "key": _with_own_key(pen, key, strangers[algorithm], url),
+        "size": [pen.sign(strangers[algorithm], {"kid": key.kid}, {"filler": "x" * _LARGE_BYTES})],
     }.items():
         for token in tokens:
             yield f"forged {name} {algorithm}", token
 
 
-def _sign_badly(key: SigningKey, stranger: SigningKey) -> list[str]:
+def _sign_badly(pen: _Pen, key: SigningKey, stranger: SigningKey) -> list[str]:
     """By a stranger, of claims that were changed afterwards, not to the end, and not at all."""
-    head, _, signature = sign(key).split(".")
-    _, other_claims, _ = sign(key, changed={"sub": "admin"}).split(".")
+    head, _, signature = pen.sign(key).split(".")
+    _, other_claims, _ = pen.sign(key, changed={"sub": "admin"}).split(".")
     signed = f"{head}.{other_claims}."
-    return [sign(stranger, {"kid": key.kid}), signed + signature, signed, sign(key)[:-20]]
+    return [pen.sign(stranger, {"kid": key.kid}), signed + signature, signed, pen.sign(key)[:-20]]
 
 
-def _hmac_token(key: SigningKey, secret: bytes) -> str:
-    head, payload, _ = assemble({"alg": "HS256", "kid": key.kid, "typ": "JWT"}, claims(), b"").split(".")
+def _hmac_token(pen: _Pen, key: SigningKey, secret: bytes) -> str:
+    head, payload, _ = assemble({"alg": "HS256", "kid": key.kid, "typ": "JWT"}, pen.claims(), b"").split(".")
     code = hmac.new(secret, f"{head}.{payload}".encode(), hashlib.sha256).digest()
     return f"{head}.{payload}.{base64.urlsafe_b64encode(code).rstrip(b'=').decode()}"
 
@@ -93,14 +116,14 @@ def _public_forms(key: SigningKey) -> list[bytes]:
     return [key.as_pem(private=False), key.as_pem(private=False).strip(), key.as_der(private=False), _json(public)]
 
 
-def _with_own_key(key: SigningKey, stranger: SigningKey, url: str) -> list[str]:
+def _with_own_key(pen: _Pen, key: SigningKey, stranger: SigningKey, url: str) -> list[str]:
     """Signed by a stranger, whose key comes with the token or lies where the token points to."""
     brought = {"jwk": stranger.as_dict(private=False), "jku": f"{url}/jwks.json", "x5u": f"{url}/{algorithm_of(key)}"}
-    named = [sign(stranger, {"kid": key.kid, name: value}) for name, value in brought.items()]
-    return [*named, *(sign(stranger, {name: value}) for name, value in brought.items())]
+    named = [pen.sign(stranger, {"kid": key.kid, name: value}) for name, value in brought.items()]
+    return [*named, *(pen.sign(stranger, {name: value}) for name, value in brought.items())]
 
 
-def _break_form(key: SigningKey) -> list[str]:
+def _break_form(pen: _Pen, key: SigningKey) -> list[str]:
     """What is no token, or names no key."""
     algorithm = algorithm_of(key)
     kids: list[Any] = [
@@ -124,9 +147,9 @@ def _break_form(key: SigningKey) -> list[str]:
         1,
         None,
     ]
-    whole = sign(key)
+    whole = pen.sign(key)
     cut = ["x", "..", "...", whole.rpartition(".")[0], f"{whole}.{whole}", f"{whole[:20]}!{whole[20:]}"]
-    return [*(assemble(header, claims(), b"0" * 64) for header in headers), assemble(headers[0], [1], b""), *cut]
+    return [*(assemble(header, pen.claims(), b"0" * 64) for header in headers), assemble(headers[0], [1], b""), *cut]
 
 
 def _key_set(keys: Mapping[str, SigningKey]) -> bytes:

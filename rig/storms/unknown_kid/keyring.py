@@ -36,18 +36,21 @@ warnings.filterwarnings("ignore", message="EdDSA is deprecated", category=Securi
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
-    """Private keys: ``known`` from the start, ``new`` for the rotation."""
+    """Private keys: ``known`` from the start, ``new`` for the rotation. ``issuer`` is who signs with them."""
 
     known: tuple[SigningKey, ...] = field(repr=False)
     new: SigningKey = field(repr=False)
+    issuer: str = ISSUER
 
     @classmethod
-    def make(cls, algorithms: Sequence[str] = ("RS256", "ES256", "EdDSA"), keys: int = 3) -> Keyring:
+    def make(
+        cls, algorithms: Sequence[str] = ("RS256", "ES256", "EdDSA"), keys: int = 3, issuer: str = ISSUER
+    ) -> Keyring:
         """New keys, with ids that no other keyring has; each algorithm has at least one."""
         suffix = secrets.token_hex(4)
         round_them = enumerate(islice(cycle(algorithms), max(keys, len(algorithms))))
         known = tuple(make_key(one, f"k-{one.lower()}-{number}-{suffix}") for number, one in round_them)
-        return cls(known, make_key(algorithms[-1], f"k-new-{suffix}"))
+        return cls(known, make_key(algorithms[-1], f"k-new-{suffix}"), issuer)
 
     def document(self, *, rotated: bool = False) -> dict[str, Any]:
         """The key set as the origin serves it."""
@@ -56,11 +59,11 @@ class Keyring:
 
     def known_tokens(self) -> tuple[str, ...]:
         """One valid token of each known key."""
-        return tuple(sign(key) for key in self.known)
+        return tuple(sign(key, changed={"iss": self.issuer}) for key in self.known)
 
     def rotated_token(self) -> str:
         """A valid token of the new key."""
-        return sign(self.new)
+        return sign(self.new, changed={"iss": self.issuer})
 
 
 def make_key(algorithm: str, kid: str) -> SigningKey:
@@ -97,8 +100,8 @@ def assemble(header: object, payload: object, signature: bytes) -> str:
     return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts)
 
 
-def unknown_token(algorithm: str) -> str:
+def unknown_token(algorithm: str, issuer: str = ISSUER) -> str:
     """A token of a key id that nobody has ever seen. Its signature has the right length, and no key."""
     header = {"alg": algorithm, "kid": f"x-{secrets.token_hex(8)}", "typ": "JWT"}
     length = _SIGNATURE_BYTES.get(algorithm, _SIGNATURE_BYTES.get(algorithm[:2], 64))
-    return assemble(header, claims(), secrets.token_bytes(length))
+    return assemble(header, claims(iss=issuer), secrets.token_bytes(length))

@@ -28,7 +28,7 @@ from rig.storms.pooler import find_pooler, run_pooler
 from rig.storms.unknown_kid.call_journal import OpenCall, read_open_calls
 from rig.storms.unknown_kid.callers import CallerReport, MemberScript, call_verifier
 from rig.storms.unknown_kid.forger import Forged, forging
-from rig.storms.unknown_kid.keyring import AUDIENCE, ISSUER, Keyring
+from rig.storms.unknown_kid.keyring import AUDIENCE, Keyring
 from rig.storms.unknown_kid.origin import CountedFetch, LedgerTail, RecordedOrigin, open_origin, read_ledger
 from rig.storms.unknown_kid.store_fault import StoreBreaker, breakable_store
 from rig.storms.unknown_kid.subjects import Subject
@@ -144,7 +144,7 @@ def _script(
     environ = {
         **case.verifier_settings.environ(),
         "JWKS_URL": url,
-        "JWKS_ISSUER": ISSUER,
+        "JWKS_ISSUER": plan.keyring.issuer,
         "JWKS_AUDIENCE": AUDIENCE,
         "JWKS_ALGORITHMS": ",".join(plan.subject.traits.algorithms),
         "JWKS_WITHOUT": ",".join(plan.without),
@@ -202,7 +202,8 @@ def _run_and_observe(
     with ExitStack() as stack:
         database = stack.enter_context(_database(environment, plan.subject))
         origin = stack.enter_context(open_origin(environment.folder / "ledger", label, plan.subject.origin_port))
-        origin.change(document=plan.keyring.document())
+        plan = replace(plan, keyring=replace(plan.keyring, issuer=origin.issuer(plan.subject.issuer)))
+        origin.change(document=plan.keyring.document(), issuer=plan.keyring.issuer)
         watch = stack.enter_context(DatabaseWatch(database.admin_dsn))
         journal = stack.enter_context(temporary_folder("rig-calls-"))
         log_file = environment.log_file(f"{label}-subject")

@@ -42,6 +42,15 @@ class RecordedOrigin:
         """Where keys are fetched."""
         return f"http://127.0.0.1:{self.port}/.well-known/jwks.json"
 
+    @property
+    def discovery_url(self) -> str:
+        """Where it says where keys are fetched (OpenID Connect Discovery)."""
+        return f"http://127.0.0.1:{self.port}/.well-known/openid-configuration"
+
+    def issuer(self, name: str) -> str:
+        """The issuer of that name, with its address in place of ``{origin}``."""
+        return name.replace("{origin}", f"http://127.0.0.1:{self.port}")
+
     def change(self, **request: Any) -> None:
         """Change what the origin does; RigError where it refuses or is gone."""
         stdin, stdout = self._process.stdin, self._process.stdout
@@ -88,6 +97,9 @@ class LedgerTail:
         *lines, self._rest = (self._rest + self._file.read()).split("\n")
         for line in lines:
             event = json.loads(line)
+            if event["event"] == "discovery":  # a request for where the keys are is no fetch of them
+                del self._starts[event["fetch"]]
+                continue
             (self._starts if event["event"] == "start" else self._ends)[event["fetch"]] = event
         return [self._fetch_of(number, start) for number, start in self._starts.items()]
 

@@ -23,6 +23,7 @@ import click
 import httptools
 
 _CHUNK_BYTES = 65536
+_DISCOVERY = b"/.well-known/openid-configuration"
 _Count = Callable[[bytes], None]
 
 
@@ -33,7 +34,10 @@ class _ExchangeCounter:
         self._peer = peer
         self._ledger = ledger
         self._open: deque[int] = deque()
-        self._requests = httptools.HttpRequestParser(_Callbacks(on_message_begin=self._start_fetch))
+        self._url = b""
+        self._requests = httptools.HttpRequestParser(
+            _Callbacks(on_message_begin=self._start_fetch, on_url=self._read_url, on_headers_complete=self._look_at_url)
+        )
         self._answers = httptools.HttpResponseParser(_Callbacks(on_message_complete=self._end_fetch))
 
     def count_requests(self, data: bytes) -> None:
@@ -47,7 +51,15 @@ class _ExchangeCounter:
             self._ledger.end(self._open.popleft(), "aborted")
 
     def _start_fetch(self) -> None:
+        self._url = b""
         self._open.append(self._ledger.start(self._peer))
+
+    def _read_url(self, part: bytes) -> None:
+        self._url += part
+
+    def _look_at_url(self) -> None:
+        if self._url.partition(b"?")[0].endswith(_DISCOVERY):
+            self._ledger.pass_over(self._open[-1])
 
     def _end_fetch(self) -> None:
         self._ledger.end(self._open.popleft(), str(self._answers.get_status_code()))
@@ -85,6 +97,10 @@ class ProxyLedger:
         self._fetches += 1
         self._write("start", self._fetches, peer=peer)
         return self._fetches
+
+    def pass_over(self, fetch: int) -> None:
+        """It asks where the keys are (OpenID Connect Discovery 1.0, section 4), and fetches none."""
+        self._write("discovery", fetch)
 
     def end(self, fetch: int, outcome: str) -> None:
         """Its answer has passed, or will not."""

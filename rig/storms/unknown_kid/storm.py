@@ -136,7 +136,11 @@ def _with_section(subject: Subject, section: UnknownKid) -> Subject:
     times = section.promises.model_dump(exclude_unset=not subject.remote, include=TIMES)
     traits = section.promises.model_dump(exclude=TIMES)
     return replace(
-        subject, promises=tuple(times.items()), traits=VerifierTraits(**traits), prepare=section.prepare or ()
+        subject,
+        promises=tuple(times.items()),
+        traits=VerifierTraits(**traits),
+        prepare=section.prepare or (),
+        issuer=section.issuer,
     )
 
 

@@ -60,7 +60,8 @@ class Subject:
     then reads what it wrote down about its fetches: failures in a row, wait in seconds, error. A ``remote`` subject
     runs already: the rig can neither stop it nor set it. ``promises`` are settings that it has whatever a case says;
     ``traits`` is what it says of itself. ``origin_port`` is where it looks for keys. ``needs`` is a module that must be
-    installed, ``note`` says what the subject does.
+    installed, ``note`` says what the subject does. ``issuer`` is whose tokens it takes; ``{origin}`` in it is the
+    address of the origin.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Subject:
     promises: tuple[tuple[str, float], ...] = ()
     traits: VerifierTraits = field(default_factory=VerifierTraits)
     origin_port: int = 0
+    issuer: str = ISSUER
     needs: str = ""
     note: str = ""
 
@@ -139,12 +141,12 @@ def pyjwt(environ: Mapping[str, str]) -> Verify:
     if "cooldown_duration" in jwt.PyJWKClient.__init__.__annotations__:
         options["cooldown_duration"] = float(environ["JWKS_COOL_DOWN_S"])
     client = jwt.PyJWKClient(environ["JWKS_URL"], **options)
-    algorithms = environ["JWKS_ALGORITHMS"].split(",")
+    algorithms, issuer = environ["JWKS_ALGORITHMS"].split(","), environ["JWKS_ISSUER"]
     takes_jwk = "PyJWK" in str(jwt.decode.__annotations__.get("key"))  # from 2.9 on; then a key is for its algorithm
 
     def verify(token: str) -> object:
         key = client.get_signing_key_from_jwt(token)
-        return jwt.decode(token, key if takes_jwk else key.key, algorithms=algorithms, audience=AUDIENCE, issuer=ISSUER)
+        return jwt.decode(token, key if takes_jwk else key.key, algorithms=algorithms, audience=AUDIENCE, issuer=issuer)
 
     return verify
 
@@ -158,7 +160,7 @@ def authlib(environ: Mapping[str, str]) -> Verify:
     class AuthlibClient(mixin):  # type: ignore[misc]  # the class of whatever release is installed
         client_id = AUDIENCE
         server_metadata: Mapping[str, Any] = {
-            "issuer": ISSUER,
+            "issuer": environ["JWKS_ISSUER"],
             "jwks_uri": environ["JWKS_URL"],
             "id_token_signing_alg_values_supported": environ["JWKS_ALGORITHMS"].split(","),
         }
