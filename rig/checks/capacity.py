@@ -7,7 +7,7 @@ the client was like. One that was missed counts only where client and machine di
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from math import inf
@@ -24,12 +24,13 @@ from rig.checks.performance import fifths_p95_ms, is_excused
 from rig.checks.rows import FAULTS
 from rig.diagnose.strangers import Span, find_strangers
 from rig.evidence.capacity import CAPACITY, StepResult
-from rig.evidence.case import Case, describe_missing_reports
+from rig.evidence.case import NOT_READ, Case, describe_missing_reports
 from rig.evidence.gate import Gate
 from rig.evidence.scenario_runs import ScenarioRun
-from rig.evidence.truth import DiscrepancyKind
+from rig.evidence.truth import Arrival, DiscrepancyKind
 from rig.model import Outcome
 from rig.stats import latency_figures, pacer_lag_ns, quantile, response_ms
+from rig.text import number
 
 _BACKLOG_SHARE = 0.1
 """Where rows come after the answer, they may come so much of the step's time later than at the slowest step."""
@@ -43,7 +44,9 @@ _AFTERWARDS_NS = 2_000_000_000
 """What an overload has left is worked off before the next step."""
 
 HELD = GateKind(
-    "capacity.held", Kind.PERFORMANCE, "the target holds a rate: all is answered as asked, p95 within its limit"
+    "capacity.held",
+    Kind.PERFORMANCE,
+    "the target holds a rate: all is answered as asked, p95 within its limit, rows right; it survives higher ones",
 )
 BRACKET = GateKind(
     "capacity.bracket",
@@ -83,7 +86,8 @@ class Capacity:
     def words(self) -> str:
         """The answer as a phrase."""
         if (found := self.estimate) is not None:
-            return f"{found.per_s:,.0f}/s, 90 % interval {found.low_per_s:,.0f} to {found.high_per_s:,.0f}/s"
+            low, high = number(found.low_per_s), number(found.high_per_s)
+            return f"{number(found.per_s)}/s, 90 % interval {low} to {high}/s"
         if self.held_per_s:
             return f"at least {self.held_per_s:,.4g}/s"
         if self.missed_per_s is not None:
@@ -105,8 +109,8 @@ class Capacity:
         }
 
 
-def judge_step(case: Case, run: ScenarioRun) -> CapacityStep:
-    """One step, from all that the case has of it: without truth and samples while the search goes on."""
+def judge_step(case: Case, run: ScenarioRun, arrivals: Sequence[Arrival] = ()) -> CapacityStep:
+    """One step, from all that the case has of it. While the search goes on there is no truth but ``arrivals``."""
     rows = case.rows_of(run)
     latencies_ms = latency_figures(rows)
     make = partial(CapacityStep, run, latencies_ms=latencies_ms, answered_per_s=_answered_per_s(run, rows))
@@ -116,7 +120,7 @@ def judge_step(case: Case, run: ScenarioRun) -> CapacityStep:
         return make(StepResult.UNDRIVEN, "nothing was sent")
     if wrong := "; ".join((*_wrong_answers(run, rows), *_wrong_rows(case, run))):
         return make(StepResult.MISSED, wrong)
-    slow = "; ".join((*_slow(run, rows), *_late_rows(case, run)))
+    slow = "; ".join((*_slow(run, rows), *_late_rows(case, run, arrivals)))
     if not slow:
         return make(StepResult.HELD, "")
     if limits := "; ".join(dict.fromkeys(_limits(case, run, rows, latencies_ms))):
@@ -167,6 +171,10 @@ def check_capacity(case: Case) -> list[Gate]:
         unproven = f"no step was held: {lowest.why}"
     elif not found.held_per_s:
         unproven = f"no step was driven: {undriven[0].why}"
+    elif case.truth is None:
+        unproven = NOT_READ
+    if case.capacity and case.capacity.broken:
+        wrong = case.capacity.broken
     return [HELD.decide(figures, wrong=wrong, unproven=unproven), _bracket(case, found, undriven)]
 
 
@@ -214,12 +222,12 @@ def _wrong_rows(case: Case, run: ScenarioRun) -> Iterator[str]:
             yield f"{count} rows {kind.replace('_', ' ')}"
 
 
-def _late_rows(case: Case, run: ScenarioRun) -> Iterator[str]:
+def _late_rows(case: Case, run: ScenarioRun, arrivals: Sequence[Arrival]) -> Iterator[str]:
     """Where rows come after the answer: whether they came in as fast as they were sent."""
-    if not (case.profile.get("truth") or {}).get("arrival") or case.truth is None:
+    if not (case.profile.get("truth") or {}).get("arrival"):
         return
-    lags_ms = {each.scenario_run: each.lag_p99_ms for each in case.truth.arrivals if each.scenario == CAPACITY}
-    missing = {each.scenario_run: each.missing for each in case.truth.arrivals}
+    seen = case.truth.arrivals if case.truth is not None else arrivals
+    lags_ms, missing = ({each.scenario_run: getattr(each, name) for each in seen} for name in ("lag_p99_ms", "missing"))
     label = run.scenario.label
     slowest = min(case.scenario_runs_of(CAPACITY), key=lambda each: each.scenario.pace.rate_per_s or 0.0)
     base_ms, lag_ms = lags_ms.get(slowest.scenario.label, 0.0), lags_ms.get(label, 0.0)

@@ -39,10 +39,12 @@ class CapacityPlan:
 class CapacityReport:
     """What became of a plan. ``most_per_s``: no step was to be faster. ``ended``: why the search ended, "" before.
 
-    ``knee``: labels of the scenario runs in which the target was at its limit; the diagnosis looks at them.
+    ``knee``: labels of the scenario runs in which the target was at its limit; the diagnosis looks at them. ``broken``:
+    why the target was of no use after a step.
     """
 
     plan: CapacityPlan
     most_per_s: float
     ended: str = ""
     knee: tuple[str, ...] = ()
+    broken: str = ""

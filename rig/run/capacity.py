@@ -18,19 +18,23 @@ from rig.checks.knee import Trial, estimate, next_rate
 from rig.engine.pool import Pool
 from rig.evidence.capacity import CapacityPlan, CapacityReport, StepResult
 from rig.evidence.chaos import Standing
+from rig.evidence.scenario_runs import ScenarioRun
 from rig.model import Scenario
 from rig.run.chaos import read_standing, wait_until_settled
 from rig.run.job import CapacitySearch, Job
 from rig.run.open_run import OpenRun
 from rig.run.scenarios import load_of
+from rig.target.http_probe import HttpProbe
 from rig.target.launch import LiveTarget
 from rig.target.store import Store
 from rig.target.tenants import Tenancy
+from rig.text import shorten
 from rig.truth.arrival import ArrivalWatch
 
 _WORK_OFF_S = 60.0
 """So long a target may take to work off what a step has left over."""
 _POLL_S = 0.1
+_WHY_MOST = 100
 _KNEE = 1.25
 """Missed steps up to this many times the estimate show what the target was short of."""
 
@@ -70,12 +74,15 @@ def search_capacity(
             report = replace(report, ended=ended)
             break
         run.reporter.stage(_describe(scenario, steps))
-        step = _make_step(run, pool, target, tenancy, watch, scenario)
-        steps.append(step)
-        if step.run.interrupted:
+        sent = _send(run, pool, target, tenancy, watch, scenario)
+        if sent.interrupted:
             report = replace(report, ended="it was interrupted")
         elif not _works_off(store, watch, before):
             report = replace(report, ended=f"the target did not work off a step within {_WORK_OFF_S:g} s")
+        elif problem := _wait_until_good(run, target):
+            broken = f"after {following:,.4g}/s the target was of no use for {_WORK_OFF_S:g} s: {problem}"
+            report = replace(report, ended=broken, broken=broken)
+        steps.append(judge_step(record.pack.load(), sent, watch.arrivals()))
     record.pack.write_capacity(replace(report, knee=_knee(steps)))
     if steps and steps[-1].run.interrupted:
         record.note(f"interrupted in step {len(steps)} of the search for the capacity")
@@ -92,16 +99,30 @@ def _why_none_fits(run: OpenRun, scenario: Scenario, deadline_s: float) -> str:
     return "the time was over (--minutes)" if time.monotonic() + seconds > deadline_s else ""
 
 
-def _make_step(
+def _send(
     run: OpenRun, pool: Pool, target: LiveTarget, tenancy: Tenancy, watch: ArrivalWatch, scenario: Scenario
-) -> CapacityStep:
+) -> ScenarioRun:
     record = run.record
     record.announce(scenario, pool.size)
     watch.follow(scenario, [record.history.rows_file(scenario, worker) for worker in range(pool.size)])
     sent = run_and_watch(pool, load_of(run, target, tenancy, scenario), progress=run.reporter.progress)
     watch.finish(scenario)
     record.complete(sent)
-    return judge_step(record.pack.load(), sent)
+    return sent
+
+
+def _wait_until_good(run: OpenRun, target: LiveTarget) -> str:
+    """Wait until the target is healthy, or takes a connection where it names no probe; what is wrong if it stays so."""
+    probes = run.job.profile.probes
+    probe, path = HttpProbe(target.endpoint, probes.timeout_s), probes.ready or probes.health
+    deadline_s = time.monotonic() + _WORK_OFF_S
+    while True:
+        response = probe.connect() if path is None else probe.get(path)
+        if response.is_good:
+            return ""
+        if time.monotonic() > deadline_s:
+            return response.problem or f"{path} answers {response.status}"
+        time.sleep(_POLL_S)
 
 
 def _works_off(store: Store, watch: ArrivalWatch, before: Standing) -> bool:
@@ -119,12 +140,13 @@ def _works_off(store: Store, watch: ArrivalWatch, before: Standing) -> bool:
 def _describe(scenario: Scenario, steps: list[CapacityStep]) -> str:
     """What begins, and how the step before ended."""
     begins = f"step {len(steps) + 1}: {scenario.pace.rate_per_s:,.4g}/s"
-    return f"{begins} ({describe_step(steps[-1])})" if steps else begins
+    return f"{begins} ({_describe_step(steps[-1])})" if steps else begins
 
 
-def describe_step(step: CapacityStep) -> str:
+def _describe_step(step: CapacityStep) -> str:
     """A step in a phrase."""
-    reason = f": {step.why}" if step.why else f", p95 {step.latencies_ms['response_p95_ms']:,.0f} ms"
+    p95_ms = step.latencies_ms["response_p95_ms"]
+    reason = f": {shorten(step.why, _WHY_MOST)}" if step.why else f", p95 {p95_ms:,.0f} ms"
     return f"{step.rate_per_s:,.4g}/s {step.result}{reason}"
 
 

@@ -139,8 +139,9 @@ class ArrivalWatch:
             return sum(len(run.pending) for run in self._followed)
 
     def arrivals(self) -> tuple[Arrival, ...]:
-        """What was found of each scenario run that has acknowledged keys; to be called after the context."""
-        return tuple(self._arrival(run) for run in self._followed)
+        """What was found so far of each scenario run that has acknowledged keys."""
+        with self._lock:
+            return tuple(self._arrival(run) for run in self._followed)
 
     def _arrival(self, run: _Followed) -> Arrival:
         lags_ms = np.array(run.lags_ms or [0.0])

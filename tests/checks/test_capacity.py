@@ -217,6 +217,16 @@ def test_the_time_that_was_over_is_the_reason_why_there_is_no_bracket() -> None:
     assert "the time was over (--minutes)" in bracket.reason
 
 
+def test_rows_that_nobody_read_prove_no_rate() -> None:
+    rate, _ = gates(held(50, 1), missed(100, 2), truth=None)
+    assert (rate.verdict, rate.reason) == (INVALID, "the database was not read after the run")
+
+
+def test_a_target_that_does_not_come_back_fails_whatever_it_held_before() -> None:
+    rate, _ = gates(held(50, 1), missed(100, 2), capacity=replace(ASKED, broken="after 100/s the target was of no use"))
+    assert (rate.verdict, rate.reason) == (FAIL, "after 100/s the target was of no use")
+
+
 def test_no_search_has_no_gate_and_one_without_requests_is_not_run() -> None:
     assert check_capacity(case(driven(plan("S2")))) == []
     assert {gate.verdict for gate in gates(step(50, count=0))} == {NOT_RUN}
