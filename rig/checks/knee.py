@@ -91,8 +91,9 @@ def next_rate(trials: Sequence[Trial], first_per_s: float, most_per_s: float) ->
         return "no lower rate makes sense" if lowest <= LEAST_PER_S else max(LEAST_PER_S, lowest / GROWTH)
     if not missed:
         return _higher(trials, held, most_per_s)
-    if len(missed) == 1 and missed[0] > held:
-        return missed[0]  # a stall of the machine would send the search far below the knee
+    last = trials[-1]
+    if len(missed) == 1 and last.result is StepResult.MISSED and last.rate_per_s > held:
+        return last.rate_per_s  # once more: a stall of the machine would send the search far below the knee
     if all(trial.result is StepResult.UNDRIVEN for trial in trials[-_TIRED:]):
         return f"{_TIRED} steps one after the other could not be driven"
     found = estimate(trials)
@@ -100,6 +101,8 @@ def next_rate(trials: Sequence[Trial], first_per_s: float, most_per_s: float) ->
     near = [rate for rate in _rates(trials, StepResult.HELD) + missed if 1 / _NEAR <= rate / found.per_s <= _NEAR]
     if found.width <= WIDTH and len(near) >= _LEAST_NEAR:
         return "the interval is narrow enough"
+    if last.result is StepResult.UNDRIVEN and last.rate_per_s > held:
+        return _round(sqrt(held * last.rate_per_s))  # less is easier to drive
     return min(most_per_s, max(LEAST_PER_S, _round(found.per_s)))
 
 

@@ -89,6 +89,13 @@ def test_the_search_goes_as_near_as_it_can_to_what_the_client_cannot_drive() -> 
     assert max(trial.rate_per_s for trial in made if trial.result is HELD) > 930
 
 
+def test_a_machine_that_is_taken_away_after_the_first_miss_ends_the_search_soon() -> None:
+    answers = iter([HELD, HELD, MISSED])
+    made, ended = search(lambda rate: next(answers, UNDRIVEN))
+    assert ended == "3 steps one after the other could not be driven"
+    assert [trial.rate_per_s for trial in made] == [50, 100, 200, 200, 141, 119]
+
+
 def test_two_counts_of_processes_give_amdahl_s_law() -> None:
     law = fit_law({1: 400.0, 2: 720.0})
     assert law is not None
