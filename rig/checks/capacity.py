@@ -7,7 +7,7 @@ the client was like. One that was missed counts only where client and machine di
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from math import inf
@@ -40,8 +40,6 @@ are so much of a step apart.
 """
 _WRONG_ROWS = (*FAULTS, DiscrepancyKind.ALTERED, DiscrepancyKind.VANISHED, DiscrepancyKind.CHANGED)
 _NAMED = 3
-_AFTERWARDS_NS = 2_000_000_000
-"""What an overload has left is worked off before the next step."""
 
 HELD = GateKind(
     "capacity.held",
@@ -120,10 +118,13 @@ def judge_step(case: Case, run: ScenarioRun, arrivals: Sequence[Arrival] = ()) -
         return make(StepResult.UNDRIVEN, "nothing was sent")
     if wrong := "; ".join((*_wrong_answers(run, rows), *_wrong_rows(case, run))):
         return make(StepResult.MISSED, wrong)
-    slow = "; ".join((*_slow(run, rows), *_late_rows(case, run, arrivals)))
-    if not slow:
+
+    def find_slow(excused_ms: float = 0.0) -> str:
+        return "; ".join((*_slow(run, rows, excused_ms), *_late_rows(case, run, arrivals, excused_ms)))
+
+    if not (slow := find_slow()):
         return make(StepResult.HELD, "")
-    if limits := "; ".join(dict.fromkeys(_limits(case, run, rows, latencies_ms))):
+    if limits := "; ".join(dict.fromkeys(_limits(case, run, rows, find_slow))):
         return make(StepResult.UNDRIVEN, f"{slow}, but {limits}")
     return make(StepResult.MISSED, slow)
 
@@ -137,12 +138,10 @@ def find_capacity(case: Case) -> Capacity:
 
 
 def was_overloaded(case: Case, at_ns: pd.Series[int]) -> pd.Series[bool]:
-    """Which moments lie in a step that asked for more than was held, or just after it."""
+    """Which moments lie in a step that asked for more than was held, or after it before the next one began."""
     over = pd.Series(data=False, index=at_ns.index)
     for step in find_capacity(case).steps:
-        rows = case.rows_of(step.run)
-        if step.result is not StepResult.HELD and len(rows):
-            over |= at_ns.between(rows["intended_ns"].min(), rows["done_ns"].max() + _AFTERWARDS_NS)
+        over[at_ns >= case.rows_of(step.run)["intended_ns"].min()] = step.result is not StepResult.HELD
     return over
 
 
@@ -222,7 +221,7 @@ def _wrong_rows(case: Case, run: ScenarioRun) -> Iterator[str]:
             yield f"{count} rows {kind.replace('_', ' ')}"
 
 
-def _late_rows(case: Case, run: ScenarioRun, arrivals: Sequence[Arrival]) -> Iterator[str]:
+def _late_rows(case: Case, run: ScenarioRun, arrivals: Sequence[Arrival], excused_ms: float) -> Iterator[str]:
     """Where rows come after the answer: whether they came in as fast as they were sent."""
     if not (case.profile.get("truth") or {}).get("arrival"):
         return
@@ -234,11 +233,11 @@ def _late_rows(case: Case, run: ScenarioRun, arrivals: Sequence[Arrival]) -> Ite
     allowed_ms = base_ms + _BACKLOG_SHARE * 1e3 * run.scenario.count / (run.scenario.pace.rate_per_s or 1.0)
     if missing.get(label):
         yield f"{missing[label]} rows had not come when the next step began"
-    elif lag_ms > allowed_ms:
+    elif lag_ms - excused_ms > allowed_ms:
         yield f"rows came {lag_ms:,.0f} ms after their answers (p99): slower than they were sent"
 
 
-def _slow(run: ScenarioRun, rows: pd.DataFrame, excused_ms: float = 0.0) -> Iterator[str]:
+def _slow(run: ScenarioRun, rows: pd.DataFrame, excused_ms: float) -> Iterator[str]:
     """What was too slow, or not answered; still, if each answer had come ``excused_ms`` sooner."""
     limit_ms, p95_ms = run.scenario.p95_limit_ms or 0.0, quantile(response_ms(rows), 0.95) - excused_ms
     sent = rows[rows["sent_ns"] > 0]
@@ -258,21 +257,21 @@ def _slow(run: ScenarioRun, rows: pd.DataFrame, excused_ms: float = 0.0) -> Iter
             yield f"p95 grew from {first_ms:,.0f} to {last_ms:,.0f} ms"
 
 
-def _limits(case: Case, run: ScenarioRun, rows: pd.DataFrame, latencies_ms: dict[str, float]) -> Iterator[str]:
-    """Why a slow step may not be the target's fault."""
-    limit_ms = run.scenario.p95_limit_ms or 0.0
+def _limits(case: Case, run: ScenarioRun, rows: pd.DataFrame, find_slow: Callable[[float], str]) -> Iterator[str]:
+    """Why a slow step may not be the target's fault. ``find_slow``: what stays if all came so much sooner (ms)."""
+    limit_ms, latencies_ms = run.scenario.p95_limit_ms or 0.0, latency_figures(rows)
     yield from client_limits(run)
     if weak := weakness(case.certificate):
         yield weak
     lag_ms, error_ms = quantile(pacer_lag_ns(rows) / 1e6, 0.99), largest_error_ms(case.certificate, run)
-    if not any(_slow(run, rows, excused_ms=lag_ms + error_ms)):  # what client and clock may have added explains it
+    if not find_slow(lag_ms + error_ms):  # what client and clock may have added explains it
         yield from lag_limits(run, rows)
         yield from coverage_gaps(case.certificate, run)
         yield from too_close(case.certificate, latencies_ms["response_p95_ms"], limit_ms)
     strangers = find_strangers(case.samples, [Span(*run.span_ns)])
     if strangers and strangers.noticeable:
         is_full, theirs_ms = is_excused(inf, 0.0, strangers), 2 * strangers.share * latencies_ms["response_p95_ms"]
-        if is_full or (theirs_ms < inf and not any(_slow(run, rows, excused_ms=theirs_ms))):
+        if is_full or (theirs_ms < inf and not find_slow(theirs_ms)):
             yield f"the machine was busy: {strangers}"
     if latencies_ms["response_p95_ms"] > limit_ms and latencies_ms["service_p95_ms"] <= limit_ms:
         yield f"client: requests waited for one of its {run.scenario.pace.connections} connections"

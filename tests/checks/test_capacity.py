@@ -64,6 +64,14 @@ def searched(*steps: Driven, **parts: Any) -> Case:
     return case(*steps, **{"capacity": ASKED, **parts})
 
 
+def late(lag_ms: float, response_ms: float, rate_per_s: float = 100.0, number: int = 1) -> Driven:
+    one = step(rate_per_s, number, response_ms=[response_ms] * COUNT)
+    rows = one.rows.copy()
+    rows["connection"] = rows["seq"]  # each on a connection of its own: none waits for another
+    rows["sent_ns"] += int(lag_ms * MS)
+    return Driven(one.report, rows)
+
+
 def result(one: Driven, **parts: Any) -> tuple[StepResult, str]:
     (found,) = find_capacity(searched(one, **parts)).steps
     return found.result, found.why
@@ -129,13 +137,6 @@ def test_a_rate_beyond_the_calibrated_ones_is_not_missed() -> None:
 
 
 def test_a_client_that_was_late_excuses_only_what_its_lag_explains() -> None:
-    def late(lag_ms: float, response_ms: float) -> Driven:
-        one = step(100, response_ms=[response_ms] * COUNT)
-        rows = one.rows.copy()
-        rows["connection"] = rows["seq"]  # each on a connection of its own: none waits for another
-        rows["sent_ns"] += int(lag_ms * MS)
-        return Driven(one.report, rows)
-
     assert result(late(100, 2000))[0] is MISSED
     got, why = result(late(100, 580))
     assert got is UNDRIVEN
@@ -170,6 +171,10 @@ def test_a_queue_that_falls_behind_holds_no_rate_although_all_is_answered_at_onc
     assert found(arrival(steps[0], 300), arrival(steps[1], 390)) == [HELD, HELD]
     assert found(arrival(steps[0], 300), arrival(steps[1], 410)) == [HELD, MISSED]
     assert found(arrival(steps[0], 300), arrival(steps[1], 300, missing=1)) == [HELD, MISSED]
+    # A client that is late by a tenth of a second does not explain rows that are late by one.
+    steps[1] = late(100, 1, rate_per_s=100, number=2)
+    assert found(arrival(steps[0], 300), arrival(steps[1], 450)) == [HELD, UNDRIVEN]
+    assert found(arrival(steps[0], 300), arrival(steps[1], 1400)) == [HELD, MISSED]
 
 
 def test_a_capacity_between_rates_that_were_held_and_missed_passes() -> None:
