@@ -65,6 +65,7 @@ def test_a_throttled_client_knows_that_it_was(tmp_path: Path, monkeypatch: pytes
     assert "more cores" not in explanation
 
 
+@pytest.mark.full
 def test_a_client_that_is_throttled_after_its_calibration_fails_nobody(tmp_path: Path) -> None:
     options = ("--trials", "1", "-n", "200", "--max-seconds", "0.1", "--no-samplers", *QUICK)
     going = Going(["perf", *options, "--json", "--out", str(tmp_path)])

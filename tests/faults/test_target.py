@@ -44,6 +44,7 @@ sys.stdout.buffer.write(service.communicate()[0])
 """
 
 
+@pytest.mark.full
 def test_what_a_target_logs_with_its_end_is_searched(workshop: Workshop) -> None:
     """A log that is written in blocks: all of it comes when the target is stopped."""
     script = workshop.folder / "last_words.py"

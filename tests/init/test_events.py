@@ -46,7 +46,7 @@ def written(tmp_path: Path, content: str | bytes | Any) -> str:
     return str(file)
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(event=EVENTS)
 def test_any_event_is_sent_again_as_it_was(tmp_path: Path, event: dict[str, Any]) -> None:
     profile = drafted(event=written(tmp_path, event), idempotency_header="Key", event_id="")

@@ -144,6 +144,7 @@ def test_only_what_this_pipeline_did_is_told(beside: Path, monkeypatch: pytest.M
     assert [[gate["id"] for gate in pack["gates"]] for pack in document["packs"]] == [["mix.rows"]]
 
 
+@pytest.mark.full
 def test_an_interrupt_is_the_running_steps_which_judges_what_it_has(tmp_path: Path) -> None:
     going = Going(("ci", "--quick", "--out", str(tmp_path)))
     wait_until(lambda: any(tmp_path.glob("*.partial/logs/target.log")), 60)

@@ -136,7 +136,7 @@ os.execv(sys.executable, [sys.executable, "-m", *sys.argv[2:]])
     ("storm", "failing", "code"),
     [
         ("rate-limit", "", ExitCode.PASS),
-        ("migration-race", "0", ExitCode.UNAVAILABLE),
+        pytest.param("migration-race", "0", ExitCode.UNAVAILABLE, marks=pytest.mark.full),
         ("migration-race", "1,2", ExitCode.FAIL),
     ],
 )

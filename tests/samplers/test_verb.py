@@ -58,6 +58,7 @@ def test_one_that_was_killed_is_held_while_it_goes_and_finished_then(database: D
     assert "INVALID" in (finished / "report.html").read_text()
 
 
+@pytest.mark.full
 def test_it_shows_a_table(database: Database, tmp_path: Path) -> None:
     ended = rig("sample", "--dsn-env", DSN, "--seconds", "1", "--out", str(tmp_path), env={DSN: database.admin_dsn})
     assert ended.code == ExitCode.PASS, ended.err

@@ -130,6 +130,7 @@ def test_behind_a_pooler_a_transactions_lock_leads_and_a_sessions_does_not(envir
     assert "single-flight" in red(stormed(environment, "pooler", REFERENCE_SUBJECT, "lock-scope"))
 
 
+@pytest.mark.full
 def test_a_verifier_that_believes_everybody_is_found_out(environment: StormEnvironment) -> None:
     believer = replace(REFERENCE_SUBJECT, name="believer", factory="tests.storms.subjects:believer")
     assert red(stormed(environment, "random-kids", believer)) == {"false-accepts"}
