@@ -23,6 +23,7 @@ from rig.diagnose.measured import LEAST_S, measure
 from rig.diagnose.numbers import Measured
 from rig.diagnose.server import weigh_computing, weigh_logs
 from rig.evidence.case import Case
+from rig.evidence.chaos import S11
 from rig.evidence.diagnosis import Diagnosis, Hypothesis, State
 from rig.evidence.scenario_runs import ScenarioRun
 
@@ -31,8 +32,11 @@ _OUTCOMES = ("supported", "undetermined", "refuted")
 
 
 def explain(case: Case) -> Diagnosis | None:
-    """The diagnosis of a case, None where no scenario ran. It never raises, so it cannot stop the judging."""
-    if not case.scenario_runs:
+    """The diagnosis of a case, None where none but S11 ran. It never raises, so it cannot stop the judging.
+
+    While things break nobody samples, and how slow that is is no question.
+    """
+    if all(run.scenario.id == S11 for run in case.scenario_runs):
         return None
     try:
         return diagnose(case)
@@ -59,7 +63,11 @@ def _groups(case: Case) -> Iterator[Sequence[ScenarioRun]]:
     sent = set(case.history.loc[case.history["sent_ns"] > 0, "scenario_run"])
     if case.capacity is not None:
         sent &= set(case.capacity.knee)
-    scenario_runs = [scenario_run for scenario_run in case.scenario_runs if scenario_run.scenario.label in sent]
+    scenario_runs = [
+        scenario_run
+        for scenario_run in case.scenario_runs
+        if scenario_run.scenario.label in sent and scenario_run.scenario.id != S11
+    ]
     judged = [
         scenario_run
         for scenario_run in scenario_runs

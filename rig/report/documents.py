@@ -26,6 +26,7 @@ from rig.report.capacity_table import STEP_COLUMNS, step_rows
 from rig.report.fault_table import COLUMNS, fault_rows
 from rig.report.figures import scenario_run_figures
 from rig.report.headline import headline
+from rig.report.hover import hover_plots
 from rig.report.junit import junit
 from rig.report.plots import PLOTS, Plot, own_style, png
 from rig.report.scenario_words import SCENARIOS
@@ -89,6 +90,7 @@ def html(
         gates=gate_rows(judgement.plain_gates),
         linked={page.gate.id for page in failing if page.examples or page.named},
         scenarios=[(name, words) for name, words in SCENARIOS.items() if any(case.scenario_runs_of(name))],
+        hover=hover_plots(case),
         pictures=tuple(picture for picture in pictures if picture.data),
         not_measured=(*find_gaps(case, judgement), *missing),
         headline=headline(case, judgement),

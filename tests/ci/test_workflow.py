@@ -12,6 +12,13 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 WORKFLOW = ROOT / "ci" / "github-actions.yml"
+OWN_WORKFLOW = ROOT / "ci" / "your-service.yml"
+FAKE_RIG = """#!/bin/sh
+echo "$@" >> calls
+[ "$1" = run ] || exit ${DOCTOR:-0}
+mkdir -p "$3/pack" && touch "$3/pack/junit.xml" "$3/pack/pr.md"
+exit ${VERDICT:-0}
+"""
 SCRIPTS = {"gates": "ci", "controls": "prove"}
 """The verb that each script runs."""
 BESIDE_PYTHON = Path(sys.executable).with_name("actionlint")
@@ -26,9 +33,10 @@ def jobs() -> dict[str, str]:
 
 
 @pytest.mark.skipif(ACTIONLINT is None, reason="actionlint is not installed")
-def test_actionlint_finds_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workflow", [WORKFLOW, OWN_WORKFLOW])
+def test_actionlint_finds_nothing(workflow: Path, tmp_path: Path) -> None:
     assert ACTIONLINT is not None
-    ended = subprocess.run([ACTIONLINT, "-no-color", str(WORKFLOW)], cwd=tmp_path, capture_output=True, text=True)
+    ended = subprocess.run([ACTIONLINT, "-no-color", str(workflow)], cwd=tmp_path, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
@@ -63,3 +71,40 @@ def test_scripts_can_be_run_from_anywhere_and_end_with_the_verdict(script: str, 
     assert Path(where) == ROOT
     assert verb == SCRIPTS[script]
     assert rest[-2:] == list(arguments)
+
+
+@pytest.mark.parametrize(
+    ("environ", "code", "calls"),
+    [
+        ({}, 0, ["doctor", "run --out results/rig --seed 7"]),
+        ({"VERDICT": "1"}, 1, ["doctor", "run --out results/rig --seed 7"]),
+        ({"DOCTOR": "78"}, 78, ["doctor"]),
+        (
+            {"RIG_BASELINE": "old"},
+            0,
+            [
+                "doctor",
+                "run --out results/rig --trials 6 --seed 7",
+                "compare --fail-on worse old results/rig/pack/",
+            ],
+        ),
+    ],
+)
+def test_the_script_for_ones_own_service_ends_with_the_verdict_and_leaves_its_documents(
+    environ: dict[str, str], code: int, calls: list[str], tmp_path: Path
+) -> None:
+    fake = tmp_path / "rig"
+    fake.write_text(FAKE_RIG)
+    fake.chmod(0o755)
+    ended = subprocess.run(
+        [str(ROOT / "ci" / "your-service.sh"), "--seed", "7"],
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin", "RIG": str(fake), **environ},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == code, ended.stderr
+    assert (tmp_path / "calls").read_text().splitlines() == calls
+    if "run" in calls[-1]:
+        assert (tmp_path / "results" / "rig" / "pr.md").exists()
+        assert (tmp_path / "results" / "rig" / "junit.xml").exists()

@@ -24,10 +24,12 @@ from rig.evidence.power import DetectionPower
 from rig.evidence.scenario_runs import ScenarioRun
 from rig.evidence.truth import Discrepancy, DiscrepancyKind
 from rig.report.documents import documents, html, write
+from rig.report.hover import hover_plots
 from rig.report.junit import junit
 from rig.report.plots import PLOTS, png
 from rig.report.plots.canvas import log_scale, panels
-from rig.report.summary import console, summary
+from rig.report.shown import GateShown
+from rig.report.summary import console, pull_request, summary
 from rig.run.record import FinishedRun
 from rig.text import figure_words, markdown, one_line, xml_text
 from tests.evidence import synthetic
@@ -213,6 +215,32 @@ def test_a_run_that_gathered_nothing_still_reports(good: Run) -> None:
     assert "truth: the database was not read" in page
     for plot in PLOTS:
         assert f"{plot.title}: needs {plot.needs}" in page
+
+
+def test_bars_say_their_figures_under_the_mouse_without_a_script(bad: Run) -> None:
+    plots = hover_plots(bad[1])
+    assert [plot.title.partition(";")[0] for plot in plots] == ["Answers a second", "p95 of the response time"]
+    for plot in plots:
+        root = ET.fromstring(plot.svg)
+        titles = [each.text or "" for each in root.iter("title")]
+        assert titles
+        assert all(re.fullmatch(r"[\d.,]+ s: [\d.,]+/s, [\d.,]+/s failed, p95 .+", title) for title in titles)
+    assert hover_plots(Case()) == ()
+
+
+def test_a_failing_gate_leads_to_its_examples(bad: Run) -> None:
+    manifest, case, judgement = bad
+    gate = next(gate for gate in judgement.gates if gate.id == "S8.rows")
+    failing = [GateShown(gate, (), ("lost 7c9e (tenant A)",), "truth/unclean.csv has all 4", "another key, perhaps")]
+    page = html(manifest, case, judgement, (), failing)
+    assert '<a href="#of-S8.rows">S8.rows</a>' in page
+    assert '<details id="of-S8.rows" open>' in page
+    for words in ("lost 7c9e (tenant A)", "truth/unclean.csv has all 4", "another key, perhaps"):
+        assert words in page
+    assert "lost 7c9e" in pull_request(manifest, case, judgement, failing)
+    stream = io.StringIO()
+    Console(file=stream, width=200).print(console(judgement, failing=failing))
+    assert "e.g. lost 7c9e (tenant A)" in stream.getvalue()
 
 
 def test_a_worker_without_a_report_is_named(good: Run) -> None:

@@ -13,7 +13,9 @@ import numpy as np
 import pandas as pd
 
 from rig.checks.key_storm_figures import duration_s, expected_fetches, most_at_once, spans
+from rig.checks.key_storms import storm_gates
 from rig.evidence.case import Case
+from rig.evidence.gate import Verdict
 from rig.evidence.key_case import Token
 from rig.evidence.key_storm import Fetch, KeyStorm
 from rig.report.plots.canvas import INK, LIMIT, panels_below
@@ -53,6 +55,7 @@ class _Panel:
     def __init__(self, axes: Axes, storm: KeyStorm) -> None:
         self._axes = axes
         self._storm = storm
+        self._failed = [gate for gate in storm_gates(storm) if gate.verdict is Verdict.FAIL and not storm.display_only]
         present = set(_kinds_of(storm.calls))
         self._tokens = [(name, kinds) for name, kinds in _TOKENS if present & set(kinds)]
         self._tokens_from = _ROWS_ABOVE + storm.processes + 0.5
@@ -75,7 +78,12 @@ class _Panel:
         fetches = f"{len(storm.fetches)} fetch{'' if len(storm.fetches) == 1 else 'es'}"
         off = f", without {', '.join(storm.without)}" if storm.without else ""
         title = f"{storm.case}{off}: {fetches} ({expected_fetches(storm)} expected), {most_at_once(storm)} at a time"
-        axes.set_title(title, loc="left", fontsize=10, fontweight="bold", color=INK, pad=14)
+        failed = ", ".join(gate.id.rpartition(".")[2] for gate in self._failed)
+        title += f" – FAIL: {failed}" if failed else ""
+        axes.set_title(title, loc="left", fontsize=10, fontweight="bold", color=LIMIT if failed else INK, pad=14)
+        if failed:
+            for spine in axes.spines.values():
+                spine.set(visible=True, color=LIMIT, linewidth=1.5)
         ticks = [0.5, 1.5, _ROWS_ABOVE + storm.processes / 2]
         names = ["origin's fetches", "lock held", f"{storm.processes} processes:\nwho waits"]
         ticks += [self._tokens_from + index * 1.4 + 0.5 for index in range(len(self._tokens))]

@@ -1,0 +1,103 @@
+"""Rate and response times over a run as SVG whose bars say their figures under the mouse. No script, nothing to load.
+
+Flow: ``hover_plots`` cuts the run into bins; ``_svg`` draws a bar a bin with a ``<title>``, which every browser shows.
+The report makes a picture larger by a checkbox and its style.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import inf
+
+import numpy as np
+from markupsafe import Markup, escape
+
+from rig.evidence.case import Case
+from rig.model import Outcome
+from rig.stats import quantile, response_ms
+from rig.text import milliseconds, number
+
+_BINS = 240
+_WIDTH, _HEIGHT, _LEFT, _TOP = 960, 150, 60, 8
+_GOOD, _WRONG = "#4c78a8", "#b2182b"
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """Answers of a part of the run: how many each second were right and wrong, and the p95 of their response time."""
+
+    at_s: float
+    right_per_s: float
+    wrong_per_s: float
+    p95_ms: float
+
+    @property
+    def words(self) -> str:
+        """What the mouse shows."""
+        wrong = f"{number(round(self.wrong_per_s))}/s failed"
+        return f"{self.at_s:.1f} s: {number(round(self.right_per_s))}/s, {wrong}, p95 {milliseconds(self.p95_ms)}"
+
+
+@dataclass(frozen=True, slots=True)
+class HoverPlot:
+    """A plot for the report."""
+
+    title: str
+    svg: Markup
+
+
+def hover_plots(case: Case) -> tuple[HoverPlot, ...]:
+    """The plots of a run; none where nothing was sent."""
+    bins = tuple(_bins(case))
+    if not bins:
+        return ()
+    longest_ms = max((each.p95_ms for each in bins if each.p95_ms < inf), default=1.0)
+    rate = [(each, each.right_per_s, each.wrong_per_s) for each in bins]
+    times = [(each, min(each.p95_ms, longest_ms), longest_ms * (each.p95_ms == inf)) for each in bins]
+    times = [(each, 0.0 if wrong else right, wrong) for each, right, wrong in times]
+    return (
+        HoverPlot("Answers a second; red: not as expected", _svg(rate, "/s")),
+        HoverPlot("p95 of the response time; red: no answer", _svg(times, " ms")),
+    )
+
+
+def _bins(case: Case) -> Iterator[Bin]:
+    rows = case.history[case.history["sent_ns"] > 0]
+    if rows.empty:
+        return
+    begin_ns, end_ns = int(rows["sent_ns"].min()), int(rows["done_ns"].max())
+    width_s = max((end_ns - begin_ns) / 1e9, 0.001) / _BINS
+    index = np.minimum((rows["done_ns"].to_numpy(np.int64) - begin_ns) / 1e9 // width_s, _BINS - 1)
+    right, times = (rows["outcome"] == Outcome.ACKNOWLEDGED).to_numpy(), response_ms(rows)
+    for number_of_bin in np.unique(index):
+        inside = index == number_of_bin
+        good = int(right[inside].sum())
+        wrong = int(inside.sum()) - good
+        at_s = (begin_ns - case.epoch_monotonic_ns) / 1e9 + number_of_bin * width_s
+        yield Bin(at_s, good / width_s, wrong / width_s, quantile(times[inside], 0.95))
+
+
+def _svg(bars: Sequence[tuple[Bin, float, float]], unit: str) -> Markup:
+    first, last = bars[0][0].at_s, bars[-1][0].at_s
+    span = max(last - first, 0.001) * (1 + 1 / _BINS)
+    highest = max(good + wrong for _, good, wrong in bars) or 1.0
+    across, up = _WIDTH - _LEFT, _HEIGHT - 30
+    parts = [_text(_LEFT - 5, _TOP + 9, f"{number(float(f'{highest:.3g}'))}{unit}", "end")]
+    parts += [_text(_LEFT, _HEIGHT - 6, f"{first:.1f} s", "start"), _text(_WIDTH, _HEIGHT - 6, f"{last:.1f} s", "end")]
+    for each, good, wrong in bars:
+        x, width = _LEFT + (each.at_s - first) / span * across, max(across / _BINS - 0.3, 0.8)
+        tall, red = good / highest * up, wrong / highest * up
+        drawn = f"<title>{escape(each.words)}</title>" + _bar(x, _TOP, width, up, "transparent")
+        drawn += _bar(x, _TOP + up - tall, width, tall, _GOOD) + _bar(x, _TOP + up - tall - red, width, red, _WRONG)
+        parts.append(f"<g>{drawn}</g>")
+    size = f'viewBox="0 0 {_WIDTH} {_HEIGHT}"'
+    return Markup(f'<svg {size} role="img" font-size="11">{"".join(parts)}</svg>')
+
+
+def _bar(x: float, y: float, width: float, height: float, colour: str) -> str:
+    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" fill="{colour}"/>'
+
+
+def _text(x: float, y: float, words: str, anchor: str) -> str:
+    return f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}" fill="currentColor">{escape(words)}</text>'
