@@ -99,7 +99,12 @@ def _without_dead_letters(case: Case) -> str:
 _MISSED = (Verdict.FAIL, Verdict.INVALID)
 
 EXIT_GATES = (
-    ExitGate("EG3.1", "privacy", ("S4.rows", "S8.rows", "privacy.rows"), ("privacy.logs",)),
+    ExitGate(
+        "EG3.1",
+        "privacy",
+        ("S4.rows", "S8.rows", "privacy.rows"),
+        ("privacy.logs", "privacy.answers", "privacy.metrics"),
+    ),
     # Answers belong to it: a duplicate that is answered with an error is sent again and again.
     ExitGate(
         "EG3.2",

@@ -1,11 +1,12 @@
-"""``privacy.rows`` and ``privacy.logs``: no personal data that was sent is left in tables or logs."""
+"""``privacy.…``: no personal data that was sent is left in tables or logs, or said in answers or metrics."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rig.checks.gates import GateKind, Kind, emits
 from rig.evidence.case import NOT_READ, Case, describe_missing_reports
+from rig.evidence.echoes import Echoes
 from rig.evidence.gate import Gate
 from rig.evidence.truth import CanaryHit, TruthReport
 from rig.model import Outcome, RequestClass
@@ -19,14 +20,35 @@ IN_ROWS = GateKind(
 )
 IN_LOGS = GateKind("privacy.logs", Kind.PRIVACY, "no log file holds a personal value that was sent")
 
+IN_ANSWERS = GateKind(
+    "privacy.answers", Kind.PRIVACY, "no answer to a request with personal data holds a value that was sent"
+)
+IN_METRICS = GateKind("privacy.metrics", Kind.PRIVACY, "the metrics hold no personal value that was sent")
 
-@emits(IN_ROWS, IN_LOGS)
+
+@emits(IN_ROWS, IN_LOGS, IN_ANSWERS, IN_METRICS)
 def check_privacy(case: Case) -> list[Gate]:
-    """Look for canaries and personal keys in the target's tables and logs."""
-    truth = case.truth
+    """Look for canaries and personal keys in the target's tables, logs, answers and metrics."""
+    truth, said = case.truth, [] if case.echoes is None else _said_gates(case.echoes)
     if truth is None:
-        return [kind.decide({}, unproven=NOT_READ) for kind in (IN_ROWS, IN_LOGS)]
-    return [_rows_gate(case, truth), _logs_gate(case, truth)]
+        return [*(kind.decide({}, unproven=NOT_READ) for kind in (IN_ROWS, IN_LOGS)), *said]
+    return [_rows_gate(case, truth), _logs_gate(case, truth), *said]
+
+
+def _said_gates(echoes: Echoes) -> list[Gate]:
+    right = {"requests": sum(each.count for each in echoes.scenarios), "answers": echoes.answers, "right": echoes.right}
+    deaf = "" if echoes.right else "no request with personal data was answered as its class asks"
+    answers = _said_gate(IN_ANSWERS, right, echoes.in_answers, deaf)
+    if echoes.metrics_bytes is None:
+        return [answers, IN_METRICS.not_run("the profile names no metrics (probes.metrics)")]
+    silent = "" if echoes.metrics_bytes else "the metrics were not answered"
+    return [answers, _said_gate(IN_METRICS, {"metrics_bytes": echoes.metrics_bytes}, echoes.in_metrics, silent or deaf)]
+
+
+def _said_gate(kind: GateKind, searched: Mapping[str, object], hits: Sequence[CanaryHit], unproven: str) -> Gate:
+    figures = {**searched, "hits": len(hits), "first": [f"{hit.what} of {hit.request}" for hit in hits[:_HITS_NAMED]]}
+    wrong = f"{len(hits)} hits, the first in {hits[0].place}: {hits[0].what} of {hits[0].request}" if hits else ""
+    return kind.decide(figures, wrong=wrong, unproven=unproven)
 
 
 def _rows_gate(case: Case, truth: TruthReport) -> Gate:

@@ -18,6 +18,7 @@ from rig.evidence.capacity import CapacityReport
 from rig.evidence.certificate import Certificate
 from rig.evidence.chaos import ChaosReport
 from rig.evidence.confusion import SeedAnswer
+from rig.evidence.echoes import Echoes
 from rig.evidence.examples import AnswerExample
 from rig.evidence.history import COLUMNS, is_forged
 from rig.evidence.key_storm import KeyStorm
@@ -90,6 +91,8 @@ class Case:
     """The first answers of each kind that must not be."""
     chaos: ChaosReport | None = None
     """Which faults struck during S11; None where nobody broke anything."""
+    echoes: Echoes | None = None
+    """Personal data in answers and metrics; None where nobody listened."""
     shapes: ShapesReport | None = None
     """What came of the events of S10; None where none was sent."""
     capacity: CapacityReport | None = None

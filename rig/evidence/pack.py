@@ -35,6 +35,7 @@ from rig.evidence.certificate import Certificate
 from rig.evidence.chaos import ChaosReport
 from rig.evidence.confusion import SeedAnswer
 from rig.evidence.diagnosis import Diagnosis
+from rig.evidence.echoes import Echoes
 from rig.evidence.examples import AnswerExample
 from rig.evidence.hashes import SUMS, IntegrityCheck, check_integrity, sums_text, walk
 from rig.evidence.history import read_history
@@ -74,6 +75,7 @@ EXAMPLES = "history/examples.json"
 CHAOS = "chaos.json"
 SHAPES = "shapes.json"
 CAPACITY = "capacity.json"
+ECHOES = "echoes.json"
 
 _DISCREPANCY_COLUMNS = ("kind", "scenario_run", "scenario", "tenant", "key", "detail")
 _TEMPORARY = ".being-written"
@@ -267,6 +269,10 @@ class Pack:
         """Write what is looked for in a search for the capacity; again with why it ended."""
         self.write(CAPACITY, _json(capacity, CapacityReport))
 
+    def write_echoes(self, echoes: Echoes) -> None:
+        """Write what was found in answers and metrics; at first only what will be sent."""
+        self.write(ECHOES, _json(echoes, Echoes))
+
     def write_judgement(self, judgement: Judgement) -> None:
         """Write the verdicts: ``{"verdict", "exit_code", "gates": [...]}``."""
         self.write(VERDICTS, _json(judgement, Judgement))
@@ -345,6 +351,7 @@ class Pack:
             chaos=self.chaos(),
             shapes=self.shapes(),
             capacity=self.capacity(),
+            echoes=self.echoes(),
             left_out=manifest.left_out,
             notes=manifest.notes,
             epoch_monotonic_ns=manifest.epoch_monotonic_ns,
@@ -366,6 +373,10 @@ class Pack:
     def shapes(self) -> ShapesReport | None:
         """What came of the events of S10; None where none was sent."""
         return self._read(SHAPES, ShapesReport) if self._has(SHAPES) else None
+
+    def echoes(self) -> Echoes | None:
+        """What was found in answers and metrics; None where nobody listened."""
+        return self._read(ECHOES, Echoes) if self._has(ECHOES) else None
 
     def locust_run(self) -> LocustRun | None:
         """The books of a run that locust led; None where it did not."""

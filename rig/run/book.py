@@ -17,10 +17,11 @@ from pydantic import ValidationError
 
 from rig.errors import RigError
 from rig.evidence.case import Case
+from rig.evidence.echoes import Echoes
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.history import has_failed, was_let_in
 from rig.evidence.judgement import Judgement
-from rig.evidence.pack import DISCREPANCIES, Pack
+from rig.evidence.pack import DISCREPANCIES, ECHOES, Pack
 from rig.evidence.shapes import GATES_OF_SHAPES, ShapesReport
 from rig.evidence.truth import Discrepancy, DiscrepancyKind
 from rig.model import RunKey, Scenario, Tenant
@@ -79,10 +80,12 @@ class Book:
         if gate.id in GATES_OF_SHAPES and self._case.shapes is not None:
             return _show_shapes(gate, self._case.shapes)
         if gate.id.startswith("privacy"):
-            in_log = last == "logs"
-            hits = [hit for hit in self._truth_hits() if hit.in_log is in_log]
+            echoes = self._case.echoes or Echoes()
+            said = {"answers": echoes.in_answers, "metrics": echoes.in_metrics}
+            hits = said.get(last, [hit for hit in self._truth_hits() if hit.in_log is (last == "logs")])
             named = tuple(f"{hit.place}: {hit.what} of {hit.request}" for hit in hits[:EXAMPLES])
-            return GateShown(gate, (), named, f"truth/report.json has all {len(hits)}" if hits else "")
+            file = ECHOES if last in said else "truth/report.json"
+            return GateShown(gate, (), named, f"{file} has all {len(hits)}" if hits else "")
         found = [each for each in self._discrepancies() if _is_of(each, family, last)]
         if found:
             first = found[:EXAMPLES]

@@ -38,6 +38,8 @@ class Job:
     scenarios: tuple[Scenario, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Scenarios that the target cannot be sent, each with the reason."""
+    is_documented: bool = False
+    """Whether its rows are counted in the documents: then nothing is sent besides."""
     chaos: ChaosPlan | None = None
     """What is broken during S11, which then is the last of the scenarios."""
 

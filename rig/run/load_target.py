@@ -16,6 +16,7 @@ from rig.evidence.truth import Arrival
 from rig.model import tenants_of
 from rig.run.capacity import search_capacity
 from rig.run.chaos import run_chaos
+from rig.run.echoes import listen
 from rig.run.leak_check import Connections
 from rig.run.open_run import OpenRun
 from rig.run.read_truth import keep_open_on_error, read_again, read_rows, search_logs
@@ -75,16 +76,23 @@ def load_target(run: OpenRun, pool: Pool, store: Store, meanwhile: Callable[[], 
                 rows = read_rows(record, reader, loaded.ended_s)
                 rows = replace(rows, truth=replace(rows.truth, arrivals=loaded.arrivals))
             if went_on:
-                shapes = [scenario for scenario in job.scenarios if scenario.id == S10]
-                if shapes and rows is not None:
-                    record.pack.write_truth(rows.truth)  # where S10 does not end, its rows are in no reading
-                    run_shapes(run, target, store, loaded.tenancy, shapes)
+                if rows is not None:
+                    record.pack.write_truth(rows.truth)  # should the run end here, no reading finds what comes now
+                    _send_single_events(run, target, store, loaded.tenancy)
                 meanwhile()
                 run.reporter.stage("reading the rows again")
                 rows = rows and read_again(record, reader, rows, loaded.ended_s, job.settings.last_look_s)
     except KeyboardInterrupt:
         went_on = False
     return TargetUse(tuple(ports), (connections.look_again(),), interrupted=not went_on)
+
+
+def _send_single_events(run: OpenRun, target: LiveTarget, store: Store, tenancy: Tenancy) -> None:
+    """What is sent one by one, after the rows of all else were read."""
+    if not run.job.is_documented:
+        listen(run, target, tenancy)
+    if shapes := [scenario for scenario in run.job.scenarios if scenario.id == S10]:
+        run_shapes(run, target, store, tenancy, shapes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -181,7 +181,7 @@ DEFECTS: tuple[Defect[Any], ...] = (
         *_ANSWERS,
         "probes",
         "EG3.4",
-        open=(*_ROWS, "*.late", "totals", "duplicates", *_PRIVACY, "S8.time", "bodies"),
+        open=(*_ROWS, "*.late", "totals", "duplicates", "privacy.*", "S8.time", "bodies"),
     ),
     # Rows of a scenario that lasts a few milliseconds may have come before anybody looks.
     _of_service(
@@ -192,6 +192,8 @@ DEFECTS: tuple[Defect[Any], ...] = (
     ),
     _of_service("personal-data-kept", "privacy.rows", "EG3.1"),
     _of_service("personal-data-logged", "privacy.logs", "EG3.1"),
+    _of_content("personal-data-echoed", "privacy.answers"),
+    _of_content("personal-data-in-metrics", "privacy.metrics"),
     _of_content("personal-data-encoded", "privacy.rows", "S4.content"),
     _of_content("personal-key-respelt", "privacy.rows", "S4.content"),
     _of_content("personal-column-filled", "privacy.rows"),

@@ -141,7 +141,9 @@ def _sent(record: Record, notes: list[str]) -> SentByRun:
 
 def _identities(record: Record) -> tuple[tuple[str, str], ...]:
     """Key and correlation id of each request. Some keys of S10 follow from no number: they are in its report."""
-    shapes, sent = record.pack.shapes(), [run.scenario for run in record.manifest.scenario_runs]
+    shapes, echoes = record.pack.shapes(), record.pack.echoes()
+    sent = [run.scenario for run in record.manifest.scenario_runs]
+    sent += echoes.scenarios if echoes is not None else ()
     if shapes is not None:
         sent += shapes.scenarios
     known = dict.fromkeys(identities(record.targeter, sent))

@@ -19,7 +19,9 @@ def add_shapes(job: Job, only: frozenset[str] | None, *, documented: bool) -> Jo
     it was asked for by name.
     """
     asked = only or job.profile.scenarios.only or ()
-    if documented or (asked and S10 not in asked):
+    if documented:
+        return replace(job, is_documented=True)
+    if asked and S10 not in asked:
         return job
     why = "" if job.profile.scenarios.shapes.kinds else "the profile leaves it out ([scenarios.shapes])"
     if not why:

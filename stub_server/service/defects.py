@@ -21,7 +21,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from enum import StrEnum
 
-from stub_server.service import failing, letting_in, misshaping
+from stub_server.service import echoing, failing, letting_in, misshaping
 from stub_server.service.bottlenecks import call_slowly, compute_much, log_much, sleep_much
 from stub_server.service.directory import Taxonomy
 from stub_server.service.errors import ServiceUsageError
@@ -104,6 +104,8 @@ class ServiceDefect(StrEnum):
     EMOJI_FORGOTTEN = "emoji-forgotten"
     TEXT_COMPOSED = "text-composed"
     LONG_TEXT_CUT = "long-text-cut"
+    PERSONAL_DATA_ECHOED = echoing.PERSONAL_DATA_ECHOED
+    PERSONAL_DATA_IN_METRICS = echoing.PERSONAL_DATA_IN_METRICS
     HANGS_WITH_DATABASE = failing.HANGS_WITH_DATABASE
     LEAVES_TRANSACTIONS = failing.LEAVES_TRANSACTIONS
     DROPS_AT_SIGTERM = failing.DROPS_AT_SIGTERM

@@ -19,7 +19,7 @@ import click
 import uvloop
 from aiohttp import web
 
-from stub_server.service import failing
+from stub_server.service import echoing, failing
 from stub_server.service.app import Service
 from stub_server.service.bottlenecks import pool_of_one
 from stub_server.service.config import Config
@@ -75,8 +75,10 @@ async def _serve(task: Task) -> None:
         if drops:
             steps = failing.drop_requests(steps, stop)
         service = Service(config, store, steps, verifier, board, task.process)
+        application = service.application()
+        application.middlewares.extend(echoing.middlewares(frozenset(task.defects), config.probes.metrics))
         runner = web.AppRunner(
-            service.application(),
+            application,
             access_log=None,
             keepalive_timeout=KEEP_ALIVE_S,
             shutdown_timeout=config.stop_timeout_s,

@@ -13,6 +13,7 @@ from rig.checks.judge import judge
 from rig.checks.key_storms import GATES as KEY_STORM_GATES
 from rig.evidence.case import Case
 from rig.evidence.chaos import ChaosReport, ChaosSchedule, FaultRecord
+from rig.evidence.echoes import Echoes
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.key_storm import DatabaseConnections, Fetch, KeyStorm
 from rig.evidence.locust_run import LocustRun, MasterAccount
@@ -105,6 +106,7 @@ EMPTY: dict[str, Case] = {
         chaos=ChaosReport(ChaosSchedule(1), (FaultRecord(1, "deploy", 1, 1, 2, 3, 4, is_crash=True),), processes=2),
     ),
     "a chaos that nobody wrote down": case(driven(plan("S11", count=5), [SKIPPED] * 5)),
+    "answers that nobody gave": replace(LOADED_NOTHING, echoes=Echoes()),
     "shapes of which none was sent": Case(verb="ladder", shapes=ShapesReport(())),
     "a search for the capacity without requests": case(driven(CAPACITY_STEP)),
     "a search for the capacity that sent nothing": case(driven(replace(CAPACITY_STEP, shares=SENT), [SKIPPED] * 5)),

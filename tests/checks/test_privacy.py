@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from rig.checks.privacy import check_privacy
 from rig.evidence.case import Case
-from rig.evidence.gate import Verdict
+from rig.evidence.echoes import Echoes
+from rig.evidence.gate import Gate, Verdict
 from rig.evidence.truth import CanaryHit
 from rig.model import RequestClass
 from tests.checks.cases import BROKEN, SKIPPED, Driven, by_id, case, driven, group, plan, truth, verdicts
@@ -92,3 +94,37 @@ def test_the_gate_says_what_the_profile_allowed(own: dict[str, Any], allowed: ob
     found = case(driven(S4), truth=truth([group(S4)]), profile={"personal_data": own})
     gate = by_id(check_privacy(found))["privacy.rows"]
     assert (gate.verdict, gate.figures.get("allowed_by_the_profile")) == (PASS, allowed)
+
+
+HIT = CanaryHit("the body of an answer", False, "value cnry (reversed)", "S4 request 1")
+
+
+def said(**changes: object) -> dict[str, Gate]:
+    echoes = replace(Echoes(answers=6, right=6, metrics_bytes=900), **changes)  # type: ignore[arg-type]
+    return {
+        gate.id: gate for gate in check_privacy(Case(echoes=echoes)) if gate.id not in ("privacy.rows", "privacy.logs")
+    }
+
+
+def test_answers_and_metrics_without_personal_data_pass() -> None:
+    assert {name: gate.verdict for name, gate in said().items()} == {
+        "privacy.answers": Verdict.PASS,
+        "privacy.metrics": Verdict.PASS,
+    }
+
+
+def test_a_value_in_an_answer_or_in_the_metrics_fails_its_own_gate() -> None:
+    for part, gate in (("in_answers", "privacy.answers"), ("in_metrics", "privacy.metrics")):
+        found = said(**{part: (HIT,)})
+        assert [name for name, each in found.items() if each.verdict is Verdict.FAIL] == [gate]
+        assert "reversed" in found[gate].reason
+
+
+def test_where_nothing_was_answered_nothing_passes() -> None:
+    assert {gate.verdict for gate in said(answers=0, right=0).values()} == {Verdict.INVALID}
+    assert said(metrics_bytes=0)["privacy.metrics"].verdict is Verdict.INVALID
+    assert said(metrics_bytes=None)["privacy.metrics"].verdict is Verdict.NOT_RUN
+
+
+def test_where_nobody_listened_there_is_no_gate() -> None:
+    assert {gate.id for gate in check_privacy(Case())} == {"privacy.rows", "privacy.logs"}

@@ -1,0 +1,61 @@
+"""Defects of what the service says: an answer or the metrics carry personal data of an event that was refused.
+
+Not for anything that a real service should do.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+PERSONAL_DATA_ECHOED = "personal-data-echoed"
+PERSONAL_DATA_IN_METRICS = "personal-data-in-metrics"
+_DEAD = b'"dead_letter"'
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@web.middleware
+async def _say_body_again(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    """Where an event becomes a dead letter, the answer repeats it, as some frameworks do."""
+    response = await handler(request)
+    if isinstance(response, web.Response) and _is_dead(response):
+        body = await request.read()
+        said = {"status": "dead_letter", "input": body.decode(errors="replace")}
+        response.body = json.dumps(said).encode()
+    return response
+
+
+def _remember_in_metrics(path: str) -> Middleware:
+    """Metrics with a label that holds the last dead letter of this process."""
+    last = ""
+
+    @web.middleware
+    async def remember(request: web.Request, handler: _Handler) -> web.StreamResponse:
+        nonlocal last
+        response = await handler(request)
+        if isinstance(response, web.Response):
+            if request.path == path:
+                response.text = f"{response.text}service_last_refused{{body={json.dumps(last)}}} 1\n"
+            elif _is_dead(response):
+                last = (await request.read()).decode(errors="replace")
+        return response
+
+    return remember
+
+
+def _is_dead(response: web.Response) -> bool:
+    return isinstance(response.body, bytes) and _DEAD in response.body
+
+
+def middlewares(defects: frozenset[str], metrics: str) -> list[Middleware]:
+    """Those of the defects; ``metrics`` is the path of the metrics."""
+    found: list[Middleware] = []
+    if PERSONAL_DATA_ECHOED in defects:
+        found.append(_say_body_again)
+    if PERSONAL_DATA_IN_METRICS in defects:
+        found.append(_remember_in_metrics(metrics))
+    return found
