@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from rig.run.job import Job
 
 _MOST_PROCESSES = 64
+_SHOWN = ("rate/s", "p95 ms", "client", "server", "database", "result", "why")
+"""The other columns are in the report."""
 _SEVERITY = (ExitCode.PASS, ExitCode.INVALID, ExitCode.BELOW_FLOOR, ExitCode.FAIL, ExitCode.INTERRUPTED)
 """Of several searches the last of these is the exit code."""
 
@@ -127,9 +129,10 @@ def _steps(case: Case) -> Any:
     from rig.report.capacity_table import STEP_COLUMNS, step_rows
 
     table = Table(title="steps", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in STEP_COLUMNS:
+    shown = [number for number, column in enumerate(STEP_COLUMNS) if column in _SHOWN]
+    for column in _SHOWN:
         is_text = column in ("result", "why")
         table.add_column(column, justify="left" if is_text else "right", no_wrap=column != "why")
     for row in step_rows(case):
-        table.add_row(*row)
+        table.add_row(*(row[number] for number in shown))
     return table

@@ -36,7 +36,7 @@ def step_rows(case: Case) -> Iterator[tuple[str, ...]]:
     for place, step in sorted(enumerate(find_capacity(case).steps, 1), key=lambda each: each[1].rate_per_s):
         times_ms = (number(step.latencies_ms[f"response_{word}_ms"]) for word in ("p50", "p95", "p99"))
         shares = (f"{share:.0%}" if share is not None else "–" for share in utilisation(case, step.run).values())
-        rates = f"{step.rate_per_s:,.5g}", f"{step.answered_per_s:,.5g}"
+        rates = f"{step.rate_per_s:,.4g}", f"{step.answered_per_s:,.4g}"
         yield (str(place), *rates, *times_ms, *shares, str(step.result), shorten(step.why, _WHY_MOST))
 
 

@@ -35,6 +35,7 @@ _WORK_OFF_S = 60.0
 """So long a target may take to work off what a step has left over."""
 _POLL_S = 0.1
 _WHY_MOST = 100
+_INTERRUPTED = "it was interrupted"
 _KNEE = 1.25
 """Missed steps up to this many times the estimate show what the target was short of."""
 
@@ -74,20 +75,21 @@ def search_capacity(
             report = replace(report, ended=ended)
             break
         run.reporter.stage(_describe(scenario, steps))
-        sent = _send(run, pool, target, tenancy, watch, scenario)
-        if sent.interrupted:
-            report = replace(report, ended="it was interrupted")
-        elif not _works_off(store, watch, before):
-            report = replace(report, ended=f"the target did not work off a step within {_WORK_OFF_S:g} s")
-        elif problem := _wait_until_good(run, target):
-            broken = f"after {following:,.4g}/s the target was of no use for {_WORK_OFF_S:g} s: {problem}"
-            report = replace(report, ended=broken, broken=broken)
-        steps.append(judge_step(record.pack.load(), sent, watch.arrivals()))
+        try:
+            sent = _send(run, pool, target, tenancy, watch, scenario)
+            if sent.interrupted:
+                raise KeyboardInterrupt
+            if not _works_off(store, watch, before):
+                report = replace(report, ended=f"the target did not work off a step within {_WORK_OFF_S:g} s")
+            elif problem := _wait_until_good(run, target):
+                broken = f"after {following:,.4g}/s the target was of no use for {_WORK_OFF_S:g} s: {problem}"
+                report = replace(report, ended=broken, broken=broken)
+            steps.append(judge_step(record.pack.load(), sent, watch.arrivals()))
+        except KeyboardInterrupt:  # what was sent so far is still to be reconciled
+            report = replace(report, ended=_INTERRUPTED)
+            record.note(f"interrupted in step {len(steps) + 1} of the search for the capacity")
     record.pack.write_capacity(replace(report, knee=_knee(steps)))
-    if steps and steps[-1].run.interrupted:
-        record.note(f"interrupted in step {len(steps)} of the search for the capacity")
-        return False
-    return True
+    return report.ended != _INTERRUPTED
 
 
 def _why_none_fits(run: OpenRun, scenario: Scenario, deadline_s: float) -> str:
