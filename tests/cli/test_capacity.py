@@ -21,7 +21,7 @@ pytestmark = pytest.mark.full
 
 
 def test_a_search_ends_with_an_answer_and_a_pack_that_is_judged_alike_offline(tmp_path: Path) -> None:
-    words = ("--seconds", "1.5", "--minutes", "0.6", "--first", "100")
+    words = ("--seconds", "1.5", "--minutes", "0.3", "--first", "100", "--last-look", "0")
     ended = rig("capacity", "--reference", "--defect", "slow", *words, "--json", "--out", str(tmp_path))
     found = json.loads(ended.out)
     assert ended.code in (ExitCode.PASS, ExitCode.INVALID), ended.err  # a busy machine may be the limit
