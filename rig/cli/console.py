@@ -13,13 +13,31 @@ from typing import Self
 import pandas as pd
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 from rig.evidence.scenario_runs import ScenarioRun
 from rig.model import Outcome, Scenario
 from rig.run.reporter import Reporter
 from rig.stats import latency_figures
 from rig.text import milliseconds, number
+
+
+class _TimeLeft(TimeRemainingColumn):
+    """The estimate of the end, where there is one."""
+
+    def render(self, task: Task) -> Text:
+        """See ``TimeRemainingColumn``."""
+        return Text() if task.time_remaining is None else super().render(task).append(" left")
 
 
 class ConsoleReporter(Reporter):
@@ -35,8 +53,7 @@ class ConsoleReporter(Reporter):
                 BarColumn(bar_width=20),
                 TextColumn("{task.fields[seen]}"),
                 TimeElapsedColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(compact=True),
+                _TimeLeft(compact=True),
                 console=console,
                 transient=True,
             )
