@@ -1,8 +1,8 @@
 """The rows that came into a database since a moment, found by what only they can hold, and their removal.
 
-Flow: ``watch`` before anything is sent → ``marked`` and ``unmarked`` as often as wanted → ``remove``. Rows of others
-are never returned: a row belongs to a probe because a mark of the probe stands in it. A row is only removed if its
-primary key was not there before, and if nothing else in the database changes with it.
+Flow: ``watch`` before anything is sent → ``find_marked`` and ``count_unmarked`` as often as wanted → ``remove``.
+Rows of others are never returned: a row belongs to a probe because a mark of the probe stands in it. A row is only
+removed if its primary key was not there before, and if nothing else in the database changes with it.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class NewRows:
         self._since = now_in_transactions(connection)
         self.unread: list[str] = []
 
-    def marked(self, marks: Collection[str]) -> list[NewRow]:
+    def find_marked(self, marks: Collection[str]) -> list[NewRow]:
         """The new rows that hold one of these texts."""
         query: LiteralString = (
             "SELECT tableoid::bigint, ctid::text, xmin::text, row_to_json(rig_row)::text FROM {table} AS rig_row"
@@ -100,7 +100,7 @@ class NewRows:
             for oid, ctid, xmin, text in self._select(query, table, marks)
         ]
 
-    def unmarked(self, marks: Collection[str]) -> dict[str, int]:
+    def count_unmarked(self, marks: Collection[str]) -> dict[str, int]:
         """How many new rows of each table hold none of these texts: somebody else's, or such as name no probe."""
         query: LiteralString = (
             "SELECT count(*) FROM {table} AS rig_row WHERE {new} AND row_to_json(rig_row)::text !~* {marks}"
@@ -110,7 +110,7 @@ class NewRows:
 
     def remove(self, marks: Collection[str]) -> Counter[str]:
         """Delete the new rows that hold one of these texts. How many rows stay, by table and reason in words."""
-        pending = self.marked(marks)
+        pending = self.find_marked(marks)
         while pending:
             kept = [(row, why) for row in pending if (why := self._delete(row))]
             if len(kept) == len(pending):  # else those that the gone ones referred to may go now

@@ -134,18 +134,22 @@ class _Prober:
 
     def _send_wrong(self, share: Share) -> None:
         """Send wrong events, and count the rows that come then and name none of them."""
-        before = self._rows.unmarked(self._marks)
+        before = self._rows.count_unmarked(self._marks)
         self._send(share)
         if lag_s := max(self._lags().values(), default=0.0):
             time.sleep(2 * lag_s + _QUIET_S)
-        after = self._rows.unmarked(self._marks)
+        after = self._rows.count_unmarked(self._marks)
         self._nameless[share.request_class] = {name: count - before.get(name, 0) for name, count in after.items()}
 
     def _seen(self) -> Observation:
         return Observation(
-            self._profile, tuple(self._events), tuple(self._rows.marked(self._marks)), self._nameless, self._lags(),
+            self._profile,
+            tuple(self._events),
+            tuple(self._rows.find_marked(self._marks)),
+            self._nameless,
+            self._lags(),
             tuple(self._rows.unread),
-        )  # fmt: skip
+        )
 
     def _send(self, share: Share) -> None:
         is_right = share.request_class in (RequestClass.VALID, RequestClass.REPLAY)
@@ -181,7 +185,7 @@ class _Prober:
 
     def _look(self) -> bool:
         """Note which rows are there now; whether any is new. A row is late if an earlier look missed it."""
-        rows, before = self._rows.marked(self._marks), len(self._come)
+        rows, before = self._rows.find_marked(self._marks), len(self._come)
         now_s = time.monotonic()
         for row in rows:
             for event in self._events:

@@ -42,7 +42,7 @@ def guard(web_ui: WebUI, given: str, names: Sequence[str]) -> None:
     """
     app = web_ui.app
     assert app is not None
-    token, host = given or new_key(), _bracketed(web_ui.host)
+    token, host = given or new_key(), _bracket(web_ui.host)
     app.wsgi_app = UiGuard(app.wsgi_app, token, f"rig-ui-{web_ui.port}", (*_LOOPBACK, host), names)  # type: ignore[method-assign]
     if not given:
         scheme = "https" if web_ui.tls_cert else "http"
@@ -50,7 +50,7 @@ def guard(web_ui: WebUI, given: str, names: Sequence[str]) -> None:
         sys.stderr.write(f"rig: the web UI is at {scheme}://{shown}:{web_ui.port}/?token={token}\n")
 
 
-def _bracketed(host: str) -> str:
+def _bracket(host: str) -> str:
     try:
         return f"[{host}]" if ipaddress.ip_address(host).version == 6 else host
     except ValueError:

@@ -69,11 +69,11 @@ def smallest_example(page: GateShown) -> str:
     first = page.examples[0]
     row = f"; row {first.rows[0]}" if first.rows else ""
     return one_line(
-        f"{first.request_class} {first.seq} of {first.scenario_run}, key {first.key}: {_answered(first)}{row}"
+        f"{first.request_class} {first.seq} of {first.scenario_run}, key {first.key}: {_say_answer(first)}{row}"
     )
 
 
-def _answered(page: RequestShown) -> str:
+def _say_answer(page: RequestShown) -> str:
     return f"{page.status} after {page.took_ms:.1f} ms" if page.status else page.error_kind or "no answer"
 
 
@@ -83,7 +83,7 @@ def request_lines(page: RequestShown) -> Iterator[tuple[str, str]]:
     yield "key", page.key
     yield "id", f"{page.correlation} (correlation)"
     yield "sent", f"{page.sent_s:.3f} s after the run began: {page.body}"
-    yield "answer", f"{_answered(page)}: {page.outcome} {page.answer}"
+    yield "answer", f"{_say_answer(page)}: {page.outcome} {page.answer}"
     for row in page.rows:
         yield "row", row
     for line in page.logs:

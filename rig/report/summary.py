@@ -111,13 +111,13 @@ def console(
     width = min(_GATE_WIDTH, max((len(gate.id) for gate in judgement.gates), default=0))
     if missed := judgement.having(Verdict.FAIL, Verdict.INVALID):
         shown = {page.gate.id: page for page in failing}
-        parts += [Text("Missed", style="bold"), _indented(_table(gate_rows(missed), width, shown))]
+        parts += [Text("Missed", style="bold"), _indent(_table(gate_rows(missed), width, shown))]
     if judgement.exit_gates:
-        parts += [Text("Exit gates", style="bold"), _indented(_exit_gates(judgement.exit_gates))]
+        parts += [Text("Exit gates", style="bold"), _indent(_exit_gates(judgement.exit_gates))]
     if passed := tuple(families(judgement.having(Verdict.PASS))):
-        parts += [Text("Passed", style="bold"), _indented(_families(passed, width))]
+        parts += [Text("Passed", style="bold"), _indent(_families(passed, width))]
     if rest := judgement.having(Verdict.NOT_RUN):
-        parts += [Text("Not tried", style="bold"), _indented(_table(gate_rows(rest), width))]
+        parts += [Text("Not tried", style="bold"), _indent(_table(gate_rows(rest), width))]
     head = Text.assemble((str(judgement.verdict), _STYLES[judgement.verdict]), f"  exit {judgement.exit_code}  ")
     parts.append(head + Text(one_line(judgement.sentence)))
     lines = {
@@ -144,7 +144,7 @@ def families(gates: Sequence[Gate]) -> Iterator[tuple[str, str]]:
         yield family, " · ".join(filter(None, alone)) if len(members) == 1 else ", ".join(members)
 
 
-def _indented(table: Table) -> Padding:
+def _indent(table: Table) -> Padding:
     return Padding(table, (0, 0, 1, 1))
 
 

@@ -189,19 +189,19 @@ def changes_of(field: EventField) -> Iterator[Change]:
                 growth = _growth(field, sign)
                 yield from (Change.grown(kind, field.path, "a number", growth, size) for size in sizes)
             values = DECIMALS if field.role is FieldRole.DECIMAL else NUMBERS
-            yield from _valued(field, values)
+            yield from _give_values(field, values)
         case FieldRole.ISO:
             yield from (Change(kind, field.path, name, text) for text, name in MOMENTS)
         case _:
             factor = 1000 if field.role is FieldRole.UNIX_MS else 1
-            yield from _valued(field, ((str(second * factor), name) for second, name in _SECONDS))
+            yield from _give_values(field, ((str(second * factor), name) for second, name in _SECONDS))
     if field.path != (EXTRA,):
         yield Change(ShapeKind.NULLS, field.path, "null", None)
         if not field.path[-1].isdecimal():  # without an item those after it are others
             yield Change(ShapeKind.MISSING, field.path, "missing", MISSING)
 
 
-def _valued(field: EventField, values: Iterable[tuple[str, str]]) -> Iterator[Change]:
+def _give_values(field: EventField, values: Iterable[tuple[str, str]]) -> Iterator[Change]:
     for digits, name in values:
         yield Change(_kind(field), field.path, name, _as_sent(field, digits))
 

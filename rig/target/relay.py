@@ -69,7 +69,7 @@ class Relay:
     @property
     def pid(self) -> int:
         """Its process id."""
-        return self._started().pid
+        return self._get_process().pid
 
     def cut(self) -> None:
         """Reset all connections, and refuse new ones."""
@@ -106,7 +106,7 @@ class Relay:
         self._become(Way())
 
     def _become(self, way: Way) -> None:
-        process = self._started()
+        process = self._get_process()
         assert process.stdin is not None
         try:
             process.stdin.write(json.dumps(asdict(way)) + "\n")
@@ -119,6 +119,6 @@ class Relay:
                 f"the relay to {':'.join(self._arguments)} does not answer; its process may have been killed"
             )
 
-    def _started(self) -> subprocess.Popen[str]:
+    def _get_process(self) -> subprocess.Popen[str]:
         assert self._process is not None, "enter the relay first"
         return self._process

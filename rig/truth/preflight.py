@@ -23,7 +23,7 @@ from rig.truth.canaries import Search
 from rig.truth.content import require_columns
 from rig.truth.expected import RequestIndex, identities
 from rig.truth.reconcile import Baseline
-from rig.truth.row_security import open_tables, secured, tables_behind
+from rig.truth.row_security import find_secured, open_tables, tables_behind
 from rig.truth.session import in_words, open_plainly
 from rig.truth.tables import EventTables, Table, event_tables, now_in_transactions, text_tables
 
@@ -138,7 +138,7 @@ def require_bound_runtime(connection: Connection[Any], tables: EventTables, runt
     ([truth.isolation]), the gate ``isolation`` judges the role.
     """
     variable = tables.truth.runtime_dsn_env
-    protected = secured(connection, [oid for table in tables.all for oid in tables_behind(connection, table)])
+    protected = find_secured(connection, [oid for table in tables.all for oid in tables_behind(connection, table)])
     try:
         with open_plainly(runtime_dsn) as runtime:
             role, all_seeing = _role(runtime)

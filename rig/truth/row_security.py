@@ -24,11 +24,11 @@ def open_tables(connection: Connection[Any], tables: EventTables) -> tuple[str, 
     return tuple(
         f"row-level security is not enabled on {table}"
         for table in tables.all
-        if not secured(connection, tables_behind(connection, table))
+        if not find_secured(connection, tables_behind(connection, table))
     )
 
 
-def secured(connection: Connection[Any], oids: Sequence[int]) -> list[int]:
+def find_secured(connection: Connection[Any], oids: Sequence[int]) -> list[int]:
     """Those of the tables that have row-level security."""
     rows = connection.execute(
         "SELECT oid FROM pg_catalog.pg_class WHERE oid = ANY(%s) AND relrowsecurity", [list(oids)]

@@ -52,11 +52,11 @@ def ladder_scenarios(
         raise error(f"{where} {missing[0]}: {left_out[missing[0]]}")
     scenarios = tuple(ladder.scenarios())
     if "S2" in ladder.only and not ladder.documented and not any(scenario.id == FORGED for scenario in scenarios):
-        left_out = {**left_out, FORGED: _why_unforged(profile)}
+        left_out = {**left_out, FORGED: _find_reason_not_to_forge(profile)}
     return Plan(scenarios, left_out)
 
 
-def _why_unforged(profile: Profile) -> str:
+def _find_reason_not_to_forge(profile: Profile) -> str:
     if profile.answers.forged == "off":
         return 'the profile says so ([answers] forged = "off")'
     return "its routes are not signed and carry no API key, so there is nothing to forge"

@@ -48,7 +48,7 @@ def breakable_store(
         return
     with Relay(_server_of(dsn)) as relay:
         breaking = relay.cut if fault is StoreFault.CUT else relay.hold
-        yield libpq.at(dsn, relay.address), StoreBreaker(_timed(breaking), _timed(relay.heal))
+        yield libpq.at(dsn, relay.address), StoreBreaker(_timestamp(breaking), _timestamp(relay.heal))
 
 
 def _server_of(dsn: str) -> tuple[str, int] | Path:
@@ -74,9 +74,9 @@ def _read_only(admin: psycopg.Connection, role: str) -> tuple[Callable[[], int],
     return strike, heal
 
 
-def _timed(act: Callable[[], None]) -> Callable[[], int]:
-    def timed() -> int:
+def _timestamp(act: Callable[[], None]) -> Callable[[], int]:
+    def stamp() -> int:
         act()
         return time.monotonic_ns()
 
-    return timed
+    return stamp
