@@ -466,11 +466,18 @@ def _recovery(storm: KeyStorm) -> _Finding:
     return rule, figures, _require_all_reports(storm, "" if all_serve else f"only {served} processes serve")
 
 
+def _require_store(storm: KeyStorm) -> None:
+    """A fleet that never asked its store has not shown what it does without."""
+    if storm.connections is None:
+        raise _NotTried("no process opened a connection to the shared store")
+
+
 def _store_wait(storm: KeyStorm) -> _Finding:
     """While the shared store is away, no token waits longer than for another's fetch and for its own."""
     begins, ends = storm.mark("store away"), storm.mark("store back")
     if begins is None or ends is None:
         raise _Unjudgeable("the store was not away")
+    _require_store(storm)
     rows = _of(storm, Token.KNOWN, Token.UNKNOWN, Token.ROTATED)
     meanwhile = rows[(rows["end_ns"] >= begins.at_ns) & (rows["start_ns"] <= ends.at_ns)]
     settings = storm.verifier_settings
@@ -489,6 +496,7 @@ def _store_back(storm: KeyStorm) -> _Finding:
     back = storm.mark("store back")
     if back is None:
         raise _Unjudgeable("the store did not come back")
+    _require_store(storm)
     rows = _of(storm, Token.ROTATED)
     settings = storm.verifier_settings
     fetch_s = max(((end - start) / 1e9 for start, end in spans(storm)), default=0.0)

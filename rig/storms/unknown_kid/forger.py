@@ -73,16 +73,10 @@ def _of_key(pen: _Pen, key: SigningKey, strangers: Mapping[str, SigningKey], url
     algorithm, now = algorithm_of(key), pen.claims()["iat"]
     for name, tokens in {
         "signature": _sign_badly(pen, key, strangers[algorithm]),
-        "none": [
-            assemble({"alg": word, "kid": key.kid}, pen.claims(), b"") for word in ("none", "None", "NONE", "nOnE")
-        ],
+        "none": [assemble({"alg": word, "kid": key.kid}, pen.claims(), b"") for word in _NONES],
         "hmac": [_hmac_token(pen, key, secret) for secret in _public_forms(key)],
         "algorithm": [pen.sign(other, {"kid": key.kid}) for name, other in strangers.items() if name != algorithm],
-        "expired": [
-            pen.sign(
-                key, changed={"iat": pen.claims()["iat"] - 2 * LIFETIME_S, "exp": pen.claims()["iat"] - LIFETIME_S}
-            )
-        ],
+        "expired": [pen.sign(key, changed={"iat": now - 2 * LIFETIME_S, "exp": now - LIFETIME_S})],
         "early": [pen.sign(key, changed={"nbf": now + LIFETIME_S, "exp": now + 2 * LIFETIME_S})],
         "issuer": [
             pen.sign(key, changed={"iss": f"{pen.issuer}.example"}),
