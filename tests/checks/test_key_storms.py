@@ -507,3 +507,27 @@ def test_every_protection_of_the_reference_is_proven_and_turns_something_red() -
     weak = [weakness for weakness in WEAKNESSES if weakness.storm == UNKNOWN_KID and weakness.without]
     assert {name for weakness in weak for name in weakness.without} == set(PROTECTIONS[UNKNOWN_KID])
     assert all(weakness.red for weakness in weak)
+
+
+AWAY = (Mark(at(300), "store away"), Mark(at(2300), "store back"))
+QUICK = VerifierSettings(cool_down_s=0.3, wait_timeout_s=0.4, fetch_timeout_s=0.8)
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "verdict"),
+    [
+        ("store-wait", ((0, "unknown", 400, 1600, False), (1, "known", 500, 501, True)), Verdict.PASS),
+        ("store-wait", ((0, "unknown", 400, 2400, False),), Verdict.FAIL),
+        ("store-wait", ((0, "unknown", 2500, 4500, False),), Verdict.INVALID),
+        ("store-back", ((0, "rotated", 400, 401, False), (0, "rotated", 2900, 2901, True)), Verdict.PASS),
+        ("store-back", ((0, "rotated", 2900, 2901, True), (1, "rotated", 2900, 2901, False)), Verdict.FAIL),
+        ("store-back", ((0, "rotated", 7900, 7901, True),), Verdict.FAIL),
+    ],
+)
+def test_a_store_that_is_away_keeps_nobody_and_its_return_is_noticed(
+    name: str, rows: tuple[Any, ...], verdict: Verdict
+) -> None:
+    away: dict[str, Any] = {"marks": AWAY, "verifier_settings": QUICK, "calls": calls(*rows)}
+    assert gate(name, **away).verdict is verdict
+    assert gate(name, **{**away, "marks": ()}).verdict is Verdict.INVALID
+    assert gate(name, **away, connections=None).verdict is Verdict.NOT_RUN
