@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import click
 
-import rig
 from rig.errors import ExitCode, UsageError
-
-_PACKAGE = Path(rig.__file__).parent
+from rig.machine.files import documents_folder
 
 
 @click.command("help")
 @click.argument("topic", required=False)
 def help_(topic: str | None) -> int:
     """Print a document. Without a TOPIC it lists them."""
-    folder = next((each for each in (_PACKAGE / "docs", _PACKAGE.parent / "docs") if each.is_dir()), None)
+    folder = documents_folder()
     if folder is None:
         raise UsageError("this installation has no documents; `rig COMMAND --help` explains each command")
     pages = {page.stem.lower(): page for page in sorted(folder.glob("*.md"))}

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,7 +19,7 @@ from rig.cli.options import (
     reference_option,
     seed_option,
 )
-from rig.cli.output import print_result, print_verdict, terminal
+from rig.cli.output import print_verdict, terminal
 from rig.errors import ExitCode, UsageError
 from rig.evidence.storm import OLD_PROTECTIONS, PROTECTIONS, STORMS, UNKNOWN_KID
 from rig.text import json_text, one_line
@@ -55,8 +54,8 @@ _PROTECTIONS = "; ".join(f"{storm}: {', '.join(names)}" for storm, names in PROT
     is_flag=False,
     flag_value="",
     metavar="[FILE]",
-    help="Run the storm against each subject of this list, and show them in one table. With unknown-kid and without a "
-    "file: some releases of PyJWT and Authlib.",
+    help="Run the storm against each subject of this list, and show them in one table. Without a file: the published "
+    "list, which comes with the documents (docs/scoreboards).",
 )
 @click.option(
     "--origin",
@@ -92,6 +91,7 @@ def storm_(
     from rig.run.job import Job
     from rig.settings import Settings
     from rig.storms.environment import StormOptions
+    from rig.storms.subject_list import published_list
     from rig.verbs.storm import storm
 
     choice = introduce(profile, reference)
@@ -101,11 +101,9 @@ def storm_(
     job = Job("storm", ("rig", *sys.argv[1:]), settings, choice.load(storms_suffice=True), choice.path.resolve().parent)
     with ConsoleReporter(terminal()) as reporter:
         protections = tuple(OLD_PROTECTIONS.get(one, one) for one in without)
-        options = StormOptions(processes, protections, cases, subject, key_ids, scoreboard == "")
-        subjects = Path(scoreboard) if scoreboard else None
+        options = StormOptions(processes, protections, cases, subject, key_ids)
+        subjects = published_list(name) if scoreboard == "" else Path(scoreboard) if scoreboard else None
         finished = storm(job, name, options, choice.environment(environment()), reporter, subjects)
-    if finished.scoreboard and not as_json:
-        print_result(_board(finished.scoreboard))
     for row in finished.rows if not as_json else ():
         click.echo(f"{row.verdict:8} {row.name} {row.version}  {row.passed} of {row.tried} gates")
         for sentence in row.wrong[:1]:
@@ -125,25 +123,3 @@ def _keep_origin(name: str, profile: Profile, *, as_json: bool) -> int:
         raise UsageError(f"--origin: {name} has no origin; {UNKNOWN_KID} has")
     click.echo(f"keys were fetched {keep_origin(profile, tell)} times", err=True)
     return ExitCode.PASS
-
-
-def _board(rows: Sequence[dict[str, Any]]) -> Any:
-    """The figures as a table; below it a line for each verifier, which no column is wide enough for."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Group
-    from rich.table import Table
-    from rich.text import Text
-
-    from rig.checks.scoreboard import COLUMNS, cells
-
-    table = Table(
-        title="what each verifier costs the origin", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
-    )
-    for title, _ in COLUMNS[:-1]:
-        table.add_column(title, no_wrap=title == COLUMNS[0][0], min_width=max(map(len, title.split())))
-    notes = []
-    for row in rows:
-        *figures, what = cells(row)
-        table.add_row(*figures)
-        notes.append(Text(f"{figures[0]}: {what}"))
-    return Group(table, *notes, "")

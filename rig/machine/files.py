@@ -1,4 +1,4 @@
-"""Opening a file that somebody names: a pipe or a device may never answer, and never end."""
+"""Opening a file that somebody names, which may be a pipe that never ends; and where the rig's own documents are."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import stat
 from pathlib import Path
 from typing import BinaryIO
+
+import rig
 
 
 def open_file(path: Path) -> BinaryIO:
@@ -18,3 +20,9 @@ def open_file(path: Path) -> BinaryIO:
     os.close(descriptor)
     kind = "folder" if stat.S_ISDIR(mode) else "pipe" if stat.S_ISFIFO(mode) else "device"
     raise OSError(f"it is a {kind}, and a file is needed")
+
+
+def documents_folder() -> Path | None:
+    """Where ``docs`` is: in the installed package, or beside it in a checkout. None where it was left out."""
+    package = Path(rig.__file__).parent
+    return next((each for each in (package / "docs", package.parent / "docs") if each.is_dir()), None)

@@ -26,8 +26,7 @@ class StormOptions:
     """How a storm is asked for: its processes, the protections that are switched off, and its cases (none: all).
 
     The rest is for ``unknown-kid`` alone: ``subject`` is tested instead of the profile's, with so many ``key_ids`` a
-    process; with ``scoreboard`` several subjects are, one after the other. ``libraries`` is a folder where a factory
-    finds its own.
+    process. ``libraries`` is a folder where a factory finds its own.
     """
 
     processes: int | None = None
@@ -35,7 +34,6 @@ class StormOptions:
     cases: tuple[str, ...] = ()
     subject: str = ""
     key_ids: int = 200
-    scoreboard: bool = False
     libraries: str = ""
 
 

@@ -18,13 +18,19 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from rig.errors import ConfigError
-from rig.machine.files import open_file
+from rig.errors import ConfigError, UsageError
+from rig.machine.files import documents_folder, open_file
 from rig.profile import Profile
 from rig.profile.fields import Section, Text
 from rig.profile.load import profile_of_storms, read_toml
 from rig.storms.last_words import error_line, last_lines_of
 
+_PUBLISHED = {
+    "unknown-kid": "verifiers",
+    "migration-race": "migrators",
+    "scheduler-claim": "queues",
+    "rate-limit": "limiters",
+}
 _FOLDER = ".environments"
 _INSTALL_TIMEOUT_S = 600
 
@@ -70,6 +76,17 @@ class OpenSubject:
     problem: str = ""
 
 
+def published_list(storm: str) -> Path:
+    """The list of the scoreboard that is published for a storm; UsageError where there is none."""
+    if storm not in _PUBLISHED:
+        raise UsageError(f"--scoreboard: no list is published for {storm}; name a file of your own")
+    folder = documents_folder()
+    path = folder / "scoreboards" / f"{_PUBLISHED[storm]}.toml" if folder else None
+    if path is None or not path.exists():
+        raise UsageError("--scoreboard: this installation has no documents; name a file")
+    return path
+
+
 def read_list(path: Path) -> SubjectList:
     """Read and validate a list; ConfigError names file and key."""
     try:
@@ -105,7 +122,10 @@ def _install(subject: ListedSubject, folder: Path) -> str:
     mark = folder / "installed.json"
     if mark.exists() and json.loads(mark.read_text()) == wanted:
         return ""
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return f"it could not be installed: {error}; copy the list and its subjects to a folder of yours"
     commands: list[Sequence[str]] = []
     if subject.pip:
         pip = (str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check")

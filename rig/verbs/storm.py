@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from rig.checks.key_storms import figures_of
-from rig.checks.scoreboard import scoreboard
 from rig.checks.subject_table import SubjectRow
 from rig.evidence.key_storm import KeyStorm
 from rig.evidence.storm import UNKNOWN_KID, StormReport
@@ -43,14 +42,7 @@ class FinishedStorm:
             return self.finished.document() | {"scoreboard": [asdict(row) for row in self.rows]}
         figures = {report.label: _figures(report) for report in self.reports}
         (only,) = figures.values() if len(figures) == 1 else (figures,)
-        board = {"scoreboard": self.scoreboard} if self.scoreboard else {}
-        return self.finished.document() | {"figures": only} | board
-
-    @property
-    def scoreboard(self) -> list[dict[str, Any]]:
-        """A row for each verifier, where several were tested to be shown side by side."""
-        storms = [report for report in self.reports if isinstance(report, KeyStorm)]
-        return scoreboard(storms) if any(storm.display_only for storm in storms) else []
+        return self.finished.document() | {"figures": only}
 
 
 def storm(

@@ -16,7 +16,6 @@ from fleet_jwks import Protection
 from rig.checks.judge import judge
 from rig.checks.key_storm_figures import amplification, expected_fetches, gaps_s, most_at_once, most_in_a_cool_down
 from rig.checks.key_storms import GATES, SCHEDULING_S, figures_of, storm_gates
-from rig.checks.scoreboard import COLUMNS, cells, scoreboard
 from rig.evidence.bad_tokens import FORGED
 from rig.evidence.case import Case
 from rig.evidence.gate import Gate, Verdict
@@ -440,14 +439,6 @@ def test_a_storm_without_a_single_call_is_judged_all_the_same() -> None:
 def test_an_exhibit_is_shown_and_not_judged() -> None:
     red = storm(gates=GATES, display_only=True, subject="somebody", note="does something", **fetched())
     assert not [one for one in judge(Case(verb="storm", key_storms=(red,))) if one.id.startswith("storm.")]
-    (row,) = scoreboard([red])
-    assert row["subject"] == "somebody"
-    assert row["random_fetches"] == 0
-    assert row["gates_failed"] > 0
-    assert len(cells(row)) == len(COLUMNS)
-    (row,) = scoreboard([storm(display_only=True, subject="gone", not_run="no index")])
-    assert cells(row)[1] == "NOT-RUN"
-    assert cells(row)[-1] == "no index"
 
 
 def test_a_profile_without_the_storm_is_named() -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from rig.checks.subject_table import as_markdown, row_of
-from rig.errors import ConfigError
+from rig.errors import ConfigError, UsageError
 from rig.evidence.storm import StormReport
-from rig.storms.subject_list import open_subject, read_list
+from rig.storms.subject_list import open_subject, published_list, read_list
 from tests.checks.test_race_tests import FIGURES
 from tests.cli.commands import only_pack, rig
 
@@ -96,9 +96,28 @@ def test_a_section_that_is_wrong_is_bad_configuration(tmp_path: Path) -> None:
         open_subject(listed, listed.subjects[0], "rate-limit", path)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "scoreboards").glob("*.toml")), ids=lambda path: path.stem)
+PUBLISHED = sorted((ROOT / "docs" / "scoreboards").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
 def test_the_lists_of_the_published_scoreboards_can_be_read(path: Path) -> None:
     listed = read_list(path)
     assert all(subject.note for subject in listed.subjects)
     assert len({subject.name for subject in listed.subjects}) == len(listed.subjects)
     assert path.with_suffix(".md").exists()
+
+
+def test_without_a_file_a_scoreboard_is_the_published_one() -> None:
+    storms = ("rate-limit", "migration-race", "scheduler-claim", "unknown-kid")
+    assert [published_list(storm) for storm in storms] == PUBLISHED
+    with pytest.raises(UsageError, match="no list is published for tenant-leak; name a file"):
+        published_list("tenant-leak")
+
+
+def test_a_subject_without_a_folder_for_its_environment_says_so(tmp_path: Path) -> None:
+    path = list_in(tmp_path, 'title = "x"\n[[subjects]]\nname = "y"\npip = ["z"]')
+    (tmp_path / ".environments").write_text("in the way")
+    listed = read_list(path)
+    problem = open_subject(listed, listed.subjects[0], "migration-race", path).problem
+    assert problem.startswith("it could not be installed: ")
+    assert "copy the list" in problem

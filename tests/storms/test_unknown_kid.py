@@ -39,14 +39,13 @@ from rig.profile.storms import Storms, UnknownKid, VerifierPromises
 from rig.report.plots.storms import storms
 from rig.storms.environment import StormEnvironment, StormOptions
 from rig.storms.pooler import find_pooler
-from rig.storms.unknown_kid import callers, scoreboard
+from rig.storms.unknown_kid import callers
 from rig.storms.unknown_kid import storm as key_storms
 from rig.storms.unknown_kid.callers import MemberScript
 from rig.storms.unknown_kid.cases import CASES
 from rig.storms.unknown_kid.forger import forging
 from rig.storms.unknown_kid.keyring import AUDIENCE, ISSUER, Keyring
 from rig.storms.unknown_kid.one_case import CasePlan, _CaseRun, run_case
-from rig.storms.unknown_kid.scoreboard import Contestant
 from rig.storms.unknown_kid.storm import require_key_ids, unknown_kid
 from rig.storms.unknown_kid.subjects import AUTHLIB, PYJWT, REFERENCE_SUBJECT, Failed, Subject, http_fleet
 from rig.target.postgres import Cluster, Database
@@ -246,21 +245,6 @@ def test_an_order_for_what_there_is_not_is_refused(order: StormOptions, message:
 def test_a_fleet_behind_http_needs_its_addresses() -> None:
     with pytest.raises(ConfigError, match="needs command, or urls and origin_port"):
         require_key_ids(load_profile(bundled_profile()), StormOptions(subject="http"))
-
-
-def test_the_releases_of_a_scoreboard_go_also_when_the_rig_is_killed(
-    environment: StormEnvironment, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folders: list[Path] = []
-
-    def nobody(folder: Path) -> Iterator[Contestant]:
-        folders.append(folder)
-        assert folder in supervisor.directories()
-        return iter(())
-
-    monkeypatch.setattr(scoreboard, "contestants", nobody)
-    assert list(unknown_kid(environment, StormOptions(scoreboard=True))) == []
-    assert [folder.exists() for folder in folders] == [False]
 
 
 @pytest.mark.full

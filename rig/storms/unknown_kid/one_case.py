@@ -59,26 +59,20 @@ def run_case(
     case: KeyCase,
     *,
     asked: bool = False,
-    display_only: bool = False,
     fetched_ns: int | None = None,
 ) -> KeyStorm:
-    """Run one case against a subject. ``asked``: it was asked for by name; ``display_only``: it is not judged.
+    """Run one case against a subject. ``asked``: it was asked for by name.
 
     ``fetched_ns`` is when a subject that runs already may last have fetched; None where each case starts its own.
     RigError where what is needed cannot be started.
     """
-    empty = _empty_report(plan, case, asked=asked, display_only=display_only)
+    empty = _empty_report(plan, case, asked=asked)
     if reason := _reason_not_to_run(environment, plan, case):
         return replace(empty, not_run=reason)
     return _complete(empty, plan, _run_and_observe(environment, plan, case, empty.label, fetched_ns))
 
 
-def report_not_run(plan: CasePlan, case: KeyCase, reason: str, *, display_only: bool = False) -> KeyStorm:
-    """The report of a case that cannot be run."""
-    return replace(_empty_report(plan, case, display_only=display_only), not_run=reason)
-
-
-def _empty_report(plan: CasePlan, case: KeyCase, *, asked: bool = False, display_only: bool = False) -> KeyStorm:
+def _empty_report(plan: CasePlan, case: KeyCase, *, asked: bool) -> KeyStorm:
     return KeyStorm(
         case=case.name,
         story=case.story,
@@ -90,8 +84,6 @@ def _empty_report(plan: CasePlan, case: KeyCase, *, asked: bool = False, display
         necessary=case.necessary,
         traits=plan.subject.traits,
         asked=asked,
-        display_only=display_only,
-        note=plan.subject.note,
         start=case.start,
     )
 

@@ -14,14 +14,12 @@ from rig.evidence.key_storm import KeyStorm
 from rig.evidence.storm import REFERENCE, UNKNOWN_KID, require_protections
 from rig.evidence.verifier_settings import VerifierSettings, VerifierTraits
 from rig.machine.extras import missing
-from rig.machine.supervisor import temporary_folder
 from rig.profile import Profile
 from rig.profile.storms import UnknownKid
 from rig.storms.environment import StormEnvironment, StormOptions
-from rig.storms.unknown_kid import scoreboard
 from rig.storms.unknown_kid.cases import CASES
 from rig.storms.unknown_kid.keyring import Keyring
-from rig.storms.unknown_kid.one_case import CasePlan, report_not_run, run_case
+from rig.storms.unknown_kid.one_case import CasePlan, run_case
 from rig.storms.unknown_kid.subjects import FLAWED, READY, Subject, load
 from rig.target.endpoint import Endpoint, TlsFiles
 
@@ -45,9 +43,6 @@ def unknown_kid(environment: StormEnvironment, options: StormOptions) -> Iterato
     Raises as ``require_key_ids``, and RigError where something that is needed does not start.
     """
     require_key_ids(environment.profile, options, environment.profile_dir)
-    if options.scoreboard:
-        yield from _scoreboard(environment, options)
-        return
     subject = _subject(environment.profile, options, environment.profile_dir)
     section = environment.profile.storms.unknown_kid
     if section is not None and subject.remote:
@@ -81,22 +76,6 @@ def unknown_kid(environment: StormEnvironment, options: StormOptions) -> Iterato
         if subject.remote and not storm.not_run:
             fetched_ns = storm.ended_ns
         yield storm
-
-
-def _scoreboard(environment: StormEnvironment, options: StormOptions) -> Iterator[KeyStorm]:
-    """Run a few cases against every contestant; only the reference is judged."""
-    keyring = Keyring.make()
-    with temporary_folder("rig-verifiers-") as folder:
-        for contestant in scoreboard.contestants(folder):
-            subject = contestant.subject
-            plan = CasePlan(subject, keyring, options.processes or scoreboard.PROCESSES, scoreboard.KEY_IDS)
-            for name in options.cases or scoreboard.CASES:
-                case = subject.case(name)
-                display_only = subject.name != REFERENCE
-                if contestant.not_run:
-                    yield report_not_run(plan, case, contestant.not_run, display_only=display_only)
-                else:
-                    yield run_case(environment, plan, case, display_only=display_only)
 
 
 def _subject(profile: Profile, options: StormOptions, profile_dir: Path) -> Subject:

@@ -60,8 +60,7 @@ class Subject:
     then reads what it wrote down about its fetches: failures in a row, wait in seconds, error. A ``remote`` subject
     runs already: the rig can neither stop it nor set it. ``promises`` are settings that it has whatever a case says;
     ``traits`` is what it says of itself. ``origin_port`` is where it looks for keys. ``needs`` is a module that must be
-    installed, ``note`` says what the subject does. ``issuer`` is whose tokens it takes; ``{origin}`` in it is the
-    address of the origin.
+    installed. ``issuer`` is whose tokens it takes; ``{origin}`` in it is the address of the origin.
     """
 
     name: str
@@ -77,7 +76,6 @@ class Subject:
     origin_port: int = 0
     issuer: str = ISSUER
     needs: str = ""
-    note: str = ""
 
     @property
     def uses_database(self) -> bool:
