@@ -44,9 +44,9 @@ def detection_power(case: Case, gates: Sequence[Gate]) -> tuple[DetectionPower, 
 def _power(family: _Family, case: Case, judged: Mapping[str, Gate]) -> DetectionPower:
     own = {name: gate for name, gate in judged.items() if any(fnmatchcase(name, pattern) for pattern in family.gates)}
     trials = family.count(case, own) if own else 0
-    return DetectionPower(
-        family.name, family.defect, family.of, trials, rarest_found(trials), family.note(own) if trials else ""
-    )
+    why = f"this run has no {family.of}" if own else "no gate of this run judged it"
+    note = family.note(own) if trials else why
+    return DetectionPower(family.name, family.defect, family.of, trials, rarest_found(trials), note)
 
 
 def _count_single_keys(case: Case, gates: Mapping[str, Gate]) -> int:
@@ -100,12 +100,16 @@ def _say_resolution(gates: Mapping[str, Gate]) -> str:
 _FAMILIES = (
     _Family("loss", "a lost row", "acknowledged keys", ("*.rows", "S11.exactly_once"), _count_single_keys),
     _Family(
-        "races", "a second row in a race", "replayed keys", ("duplicates",), lambda case, _: len(_count_replays(case))
+        "races",
+        "a second row where requests with one key arrive at once",
+        "keys of several requests at once",
+        ("duplicates",),
+        lambda case, _: len(_count_replays(case)),
     ),
     _Family(
         "repeats",
-        "a second row at a repeat",
-        "repeated requests",
+        "a second row where a request is sent again",
+        "requests that were sent again",
         ("duplicates",),
         _count_repeats,
     ),
@@ -115,7 +119,7 @@ _FAMILIES = (
     _Family(
         "personal",
         "personal data kept in a table",
-        "acknowledged requests with it",
+        "acknowledged requests with such data",
         ("privacy.rows",),
         lambda case, _: _count_acknowledged(case, RequestClass.PERSONAL),
     ),

@@ -1,12 +1,15 @@
 """Progress of a run on stderr: in a terminal two bars that move, else one line for each stage with the time.
 
-In a terminal each stage leaves a line when it ends. That of a scenario run says how fast it was, and what failed.
+In a terminal the bar of a scenario run has its rate and the p95 of its last requests. Each stage leaves a line when it
+ends. That of a scenario run says how fast it was, and what failed.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -25,11 +28,16 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from rig.evidence.history import read_last_rows
 from rig.evidence.scenario_runs import ScenarioRun
 from rig.model import Outcome, Scenario
 from rig.run.reporter import Reporter
 from rig.stats import latency_figures
 from rig.text import milliseconds, number
+
+_ROWS_MOST = 1_000
+"""So many of the last requests of each worker the live p95 is of."""
+_LOOK_EVERY_S = 0.5
 
 
 class _TimeLeft(TimeRemainingColumn):
@@ -61,6 +69,9 @@ class ConsoleReporter(Reporter):
         self._shown: TaskID | None = None
         self._stage = ""
         self._began_s = 0.0
+        self._rows_files: Sequence[Path] = ()
+        self._looked_s = 0.0
+        self._p95 = ""
 
     def __enter__(self) -> Self:
         if self._progress is not None:
@@ -79,8 +90,11 @@ class ConsoleReporter(Reporter):
         self._show(what, None)
         self._stage = what
 
-    def run_scenario(self, scenario: Scenario, number: int, scenario_runs: int) -> None:
+    def run_scenario(
+        self, scenario: Scenario, number: int, scenario_runs: int, rows_files: Sequence[Path] = ()
+    ) -> None:
         """A bar below that of the whole run, or a line."""
+        self._rows_files, self._p95 = rows_files, ""
         spread = f", {len(scenario.tenants)} tenants" if len(scenario.tenants) > 2 else ""
         trial = f", trial {scenario.trial}" if scenario.limit_s else ""
         what = f"{scenario.id} {scenario.title}, {scenario.count:,} on {scenario.route}{spread}{trial}"
@@ -93,8 +107,16 @@ class ConsoleReporter(Reporter):
     def progress(self, requests: int) -> None:
         """Move the bar."""
         if self._progress is not None and self._shown is not None:
-            rate = requests / max(time.monotonic() - self._began_s, 0.1)
-            self._progress.update(self._shown, completed=requests, seen=f"{requests:,} · {number(round(rate))}/s")
+            now_s = time.monotonic()
+            if now_s - self._looked_s >= _LOOK_EVERY_S:
+                self._looked_s, self._p95 = now_s, self._say_p95()
+            rate = requests / max(now_s - self._began_s, 0.1)
+            seen = f"{requests:,} · {number(round(rate))}/s{self._p95}"
+            self._progress.update(self._shown, completed=requests, seen=seen)
+
+    def _say_p95(self) -> str:
+        rows = read_last_rows(self._rows_files, _ROWS_MOST)
+        return f" · p95 {milliseconds(latency_figures(rows)['response_p95_ms'])}" if len(rows) else ""
 
     def end_scenario(self, report: ScenarioRun, rows: pd.DataFrame) -> None:
         """A line that stays, with what became of the requests."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import shlex
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,13 +13,14 @@ from rig.text import json_text
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.table import Table
 
     from rig.cli.options import Invocation
     from rig.run.job import Job
     from rig.run.record import FinishedRun
 
-_UNFOLDED = 20_000
-"""Columns of a page that is no terminal."""
+_ALIGNED = 32
+"""Where there is no terminal, a cell that is wider than this is not lined up with those of other rows."""
 
 
 def terminal() -> Console:
@@ -37,17 +38,57 @@ def stdout() -> Console:
 
 
 def print_result(*parts: RenderableType) -> None:
-    """Print a result on stdout: as wide as the terminal, else a line for each row, neither folded nor padded."""
-    from rich.console import Console
-
+    """Print a result on stdout: as wide as the terminal, else by ``plain_lines``."""
     console = stdout()
     if console.is_terminal:
         console.print(*parts, sep="\n")
         return
-    with io.StringIO() as text:
-        Console(file=text, width=_UNFOLDED).print(*parts, sep="\n")
-        # Not click.echo, which writes UTF-8 where the locale has ASCII only.
-        sys.stdout.write("".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines()))
+    # Not click.echo, which writes UTF-8 where the locale has ASCII only.
+    sys.stdout.writelines(f"{line}\n" for part in parts for line in plain_lines(part))
+
+
+def plain_lines(part: RenderableType) -> Iterator[str]:
+    """What is printed where there is no terminal: a line for each row, neither folded nor ruled.
+
+    Two spaces part the cells. Short cells of a column stand below one another; a long one makes its own line longer.
+    """
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.table import Table
+
+    match part:
+        case Group():
+            for each in part.renderables:
+                yield from plain_lines(each)
+        case Padding():
+            yield from ("",) * part.top
+            yield from (f"{' ' * part.left}{line}" for line in plain_lines(part.renderable))
+            yield from ("",) * part.bottom
+        case Table():
+            yield from _table_lines(part)
+        case _:
+            yield from (line.rstrip() for line in str(part).split("\n"))
+
+
+def _table_lines(table: Table) -> Iterator[str]:
+    from rich.cells import cell_len
+
+    heads = [[str(column.header)] if table.show_header else [] for column in table.columns]
+    columns = [
+        [*head, *(" ".join(str(cell).split("\n")) for cell in column.cells)]
+        for head, column in zip(heads, table.columns, strict=True)
+    ]
+    widths = [max((width for cell in column if (width := cell_len(cell)) <= _ALIGNED), default=0) for column in columns]
+    if table.title:
+        yield str(table.title)
+    for row in zip(*columns, strict=True):
+        padded = []
+        for cell, width, column in zip(row, widths, table.columns, strict=True):
+            space = " " * (width - cell_len(cell))
+            padded.append(space + cell if column.justify == "right" else cell + space)
+        yield "  ".join(padded).rstrip()
+    if table.caption:
+        yield str(table.caption)
 
 
 def run_job(invocation: Invocation, job: Job) -> int:

@@ -9,8 +9,10 @@ more than one attempt of a request; they come one after the other, and ``attempt
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +65,10 @@ class History:
         """The file for a worker's rows of a scenario run."""
         require_file_name(scenario)
         return self._raw / f"{scenario.label}.{worker}.rows"
+
+    def rows_files(self, scenario: Scenario, workers: int) -> list[Path]:
+        """The files for the rows of so many workers."""
+        return [self.rows_file(scenario, worker) for worker in range(workers)]
 
     def seal(
         self,
@@ -181,6 +187,21 @@ def _read_raw(file: Path) -> NDArray[np.void]:
     """The complete rows of a raw file. A row that a crash cut off is left out."""
     data = file.read_bytes()
     return np.frombuffer(data[: len(data) // RESULT.itemsize * RESULT.itemsize], dtype=RESULT)
+
+
+def read_last_rows(files: Sequence[Path], most: int) -> pd.DataFrame:
+    """The last rows that the workers of a scenario run have written so far, at most so many of each.
+
+    Columns are those of ``RESULT``. A file that is not there has no rows.
+    """
+    rows = [np.empty(0, RESULT)]
+    for file in files:
+        with suppress(FileNotFoundError), file.open("rb") as raw:
+            whole = os.fstat(raw.fileno()).st_size // RESULT.itemsize
+            first = max(0, whole - most)
+            raw.seek(first * RESULT.itemsize)
+            rows.append(np.frombuffer(raw.read((whole - first) * RESULT.itemsize), dtype=RESULT))
+    return pd.DataFrame(np.concatenate(rows))
 
 
 WHOLE_ANSWERS = (ErrorKind.NONE, ErrorKind.CONTRADICTED, ErrorKind.OTHER_CORRELATION)

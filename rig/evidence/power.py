@@ -35,7 +35,7 @@ class DetectionPower:
     """What a run could have seen of one kind of defect: ``trials`` of its gates were judged.
 
     ``defect`` and ``of`` say what is meant: a lost row, of acknowledged keys. ``one_in`` is None where nothing of it
-    would have been found.
+    would have been found; ``note`` then says why.
     """
 
     name: str
@@ -49,12 +49,21 @@ class DetectionPower:
     def words(self) -> str:
         """As part of a sentence: ``a lost row, 1 in 1,500 or more of 4,493 acknowledged keys``."""
         if self.one_in is None:
-            return f"{self.defect}: nothing"
+            return f"{self.defect}: could not have been found{f', {self.note}' if self.note else ''}"
         note = f" ({self.note})" if self.note else ""
         return f"{self.defect}, 1 in {number(self.one_in)} or more of {self.trials:,} {self.of}{note}"
 
 
 def power_sentence(powers: Iterable[DetectionPower]) -> str:
-    """What a run could have seen, in one sentence; empty where nothing is known of it."""
-    words = "; ".join(power.words for power in powers)
-    return f"would have been found with {CONFIDENCE:.0%}: {words}".replace("%", " %") if words else ""
+    """What a run could have seen and what not, in one sentence; empty where nothing is known of it."""
+    powers = tuple(powers)
+    found = "; ".join(power.words for power in powers if power.one_in is not None)
+    unseen: dict[str, list[str]] = {}
+    for power in powers:
+        if power.one_in is None:
+            unseen.setdefault(power.note, []).append(power.defect)
+    parts = [f"would have been found with {CONFIDENCE:.0%}: {found}".replace("%", " %")] if found else []
+    if unseen:
+        named = (", ".join(defects) + (f" ({why})" if why else "") for why, defects in unseen.items())
+        parts.append(f"could not have been found: {'; '.join(named)}")
+    return "; ".join(parts)

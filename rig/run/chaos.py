@@ -104,7 +104,8 @@ def run_chaos(
         tell,
     )
     load = replace(load_of(run, target, tenancy, scenario), endpoint=through)
-    run.reporter.run_scenario(scenario, len(run.job.scenarios), len(run.job.scenarios))
+    last, files = len(run.job.scenarios), record.history.rows_files(scenario, pool.size)
+    run.reporter.run_scenario(scenario, last, last, files)
     record.announce(scenario, pool.size)
     try:
         with faults:

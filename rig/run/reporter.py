@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import pandas as pd
 
 from rig.evidence.scenario_runs import ScenarioRun
@@ -14,8 +17,10 @@ class Reporter:
     def stage(self, what: str) -> None:
         """A new stage of the run begins."""
 
-    def run_scenario(self, scenario: Scenario, number: int, scenario_runs: int) -> None:
-        """A scenario run begins, ``number`` of so many."""
+    def run_scenario(
+        self, scenario: Scenario, number: int, scenario_runs: int, rows_files: Sequence[Path] = ()
+    ) -> None:
+        """A scenario run begins, ``number`` of so many. Its workers will append their rows to ``rows_files``."""
 
     def progress(self, requests: int) -> None:
         """So many requests of the scenario run have ended."""
@@ -34,9 +39,11 @@ class ForwardingReporter(Reporter):
         """Pass it on."""
         self._reporter.stage(what)
 
-    def run_scenario(self, scenario: Scenario, number: int, scenario_runs: int) -> None:
+    def run_scenario(
+        self, scenario: Scenario, number: int, scenario_runs: int, rows_files: Sequence[Path] = ()
+    ) -> None:
         """Pass it on."""
-        self._reporter.run_scenario(scenario, number, scenario_runs)
+        self._reporter.run_scenario(scenario, number, scenario_runs, rows_files)
 
     def progress(self, requests: int) -> None:
         """Pass it on."""

@@ -34,9 +34,10 @@ def run_scenarios(run: OpenRun, pool: Pool, target: LiveTarget, tenancy: Tenancy
         if trials.decide(scenario):
             run.record.note(f"{scenario.label} was not sent: the trials that missed the limit decide the median")
             continue
-        run.reporter.run_scenario(scenario, number, len(run.job.scenarios))
+        files = run.record.history.rows_files(scenario, pool.size)
+        run.reporter.run_scenario(scenario, number, len(run.job.scenarios), files)
         run.record.announce(scenario, pool.size)
-        watch.follow(scenario, [run.record.history.rows_file(scenario, worker) for worker in range(pool.size)])
+        watch.follow(scenario, files)
         report = run_and_watch(pool, load_of(run, target, tenancy, scenario), progress=run.reporter.progress)
         watch.finish(scenario)
         rows = run.record.complete(report)

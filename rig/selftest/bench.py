@@ -172,10 +172,12 @@ class ScenarioWatch(ForwardingReporter):
         self._chosen = self.under_way = False
         super().stage(what)
 
-    def run_scenario(self, scenario: Scenario, number: int, scenario_runs: int) -> None:
+    def run_scenario(
+        self, scenario: Scenario, number: int, scenario_runs: int, rows_files: Sequence[Path] = ()
+    ) -> None:
         """A scenario run begins. Its workers prepare first."""
         self._chosen, self.under_way = scenario.id == self._scenario, False
-        super().run_scenario(scenario, number, scenario_runs)
+        super().run_scenario(scenario, number, scenario_runs, rows_files)
 
     def progress(self, requests: int) -> None:
         """So many requests of the scenario run have ended."""

@@ -113,8 +113,20 @@ def test_the_sentence_says_how_rare_and_of_how_many_and_what_was_not_seen() -> N
     powers = detection_power(case(run), gates("S2.rows", "S2.late", watched=300, resolution_ms=4.0))
     said = power_sentence(powers)
     assert said.startswith("would have been found with 95 %: a lost row, 1 in 1,500 or more of 4,493 acknowledged ")
-    assert "altered content: nothing" in said
+    unseen = said.partition("could not have been found: ")[2]
+    assert unseen.startswith("a second row where requests with one key arrive at once, ")
+    assert unseen.endswith(
+        "altered content, a forged request let in, personal data kept in a table (no gate of this run judged it)"
+    )
     assert "a late row, 1 in 100 or more of 300 watched keys (late by more than 4 ms)" in said
+
+
+def test_what_the_run_did_not_send_is_named_as_the_reason() -> None:
+    (races,) = (each for each in detection_power(case(driven(plan())), gates("duplicates")) if each.name == "races")
+    assert races.words == (
+        "a second row where requests with one key arrive at once: could not have been found, this run has no keys of "
+        "several requests at once"
+    )
 
 
 def test_the_keys_of_a_conflict_are_those_of_another_scenario() -> None:

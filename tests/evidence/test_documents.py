@@ -336,11 +336,12 @@ def test_a_logarithmic_axis_has_marks_enough_and_not_too_many(lowest: float, hig
 def test_the_detection_power_stands_in_every_document(good: Run, tmp_path: Path) -> None:
     manifest, case, judgement = good
     powers = (DetectionPower("loss", "a lost row", "acknowledged keys", 4493, 1500.0),)
-    powers += (DetectionPower("late", "a late row", "watched keys", 0, None),)
+    powers += (DetectionPower("late", "a late row", "watched keys", 0, None, "no row was watched"),)
     judgement = replace(judgement, detection_power=powers)
     said = "a lost row, 1 in 1,500 or more of 4,493 acknowledged keys"
-    assert f"95 %: {said}; a late row: nothing" in html(manifest, case, judgement, ())
-    assert f"95 %: {said}; a late row: nothing" in summary(manifest, case, judgement)
+    unseen = "could not have been found: a late row (no row was watched)"
+    assert f"95 %: {said}; {unseen}" in html(manifest, case, judgement, ())
+    assert f"95 %: {said}; {unseen}" in summary(manifest, case, judgement)
     assert said in junit(manifest, judgement).decode()
     assert said in " ".join(shown(judgement, 300).split())
     finished = FinishedRun("run", judgement, tmp_path, None, None)

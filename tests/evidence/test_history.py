@@ -19,6 +19,7 @@ from rig.evidence.history import (
     bodies_file,
     outcomes_of_requests,
     read_history,
+    read_last_rows,
 )
 from rig.evidence.scenario_runs import RESULT
 from rig.model import Outcome, Redelivery, RequestClass, Scenario, Share
@@ -239,3 +240,13 @@ def test_attempts_of_a_request_are_counted_and_the_best_one_decides(tmp_path: Pa
     codes = [list(Outcome)[code].value for code in outcomes_of_requests(rows, 6)]
     assert codes == ["acknowledged", "indeterminate", "refused", "not_sent", "acknowledged", "unreported"]
     assert attempts_of_requests(rows, 6).tolist() == [3, 1, 1, 0, 2, 0]
+
+
+def test_the_last_rows_of_every_worker_are_read_while_they_write(tmp_path: Path) -> None:
+    files = [tmp_path / f"{worker}.rows" for worker in range(3)]
+    for worker, file in enumerate(files[:2]):
+        file.write_bytes(raw([end[:3] for end in ENDS], worker).tobytes() + b"a row that is not whole")
+    rows = read_last_rows(files, 3)
+    assert rows["seq"].tolist() == [5, 6, 7] * 2
+    assert rows["worker"].tolist() == [0] * 3 + [1] * 3
+    assert read_last_rows(files[2:], 3).empty
