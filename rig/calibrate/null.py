@@ -1,32 +1,35 @@
 """The null benchmark: the rate that this client reaches against a stub that does nothing, and what limits it.
 
-Flow: a probe finds the rate. Then three trials of at least 10,000 signed unique requests and 2 seconds run through the
-same engine and history as S8, at S8's concurrency, on the route whose requests cost most. Their median is compared with
-the floor. Where it is below, figures decide whether the client, its signatures, the stub or the hardware is the limit;
-only in the last case the advice is a bigger machine.
+Flow: a warm-up, then three trials through the same engine and rows as S8, at S8's concurrency, on the route whose
+requests cost most. Each trial sends 10,000 unique signed requests, as S8 does, and all of them again until 2 seconds
+have passed: nobody needs to know the rate before. The median of the trials is compared with the floor. Where it is
+below, figures decide whether the client, its signatures, the stub or the hardware is the limit; only in the last case
+the advice is a bigger machine.
 Not for latency (``rig.calibrate.latency``) or the target.
 """
 
 from __future__ import annotations
 
-import itertools
 import shutil
 import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from functools import partial
+from http import HTTPStatus
 from pathlib import Path
+
+import numpy as np
 
 from rig.calibrate.machine import run_and_watch
 from rig.calibrate.stub import Stub, null_stub
 from rig.engine.executors import RepeatingLoop
 from rig.engine.pool import Load, Pool
-from rig.errors import EvidenceError
+from rig.errors import ErrorKind, EvidenceError
 from rig.evidence.certificate import Certificate, NullTrial
-from rig.evidence.history import History
-from rig.evidence.scenario_runs import Interval, ScenarioRun
+from rig.evidence.scenario_runs import RESULT, Interval, ScenarioRun
 from rig.limits import BUSY, FLOOR_RPS, LEAST_REQUESTS, LEAST_S, LEAST_TRIALS, STOLEN, THROTTLED
 from rig.machine.cgroup import CpuGroup
-from rig.model import Outcome, Pace, RequestClass, RunKey, Scenario, Share
+from rig.model import Pace, RequestClass, RunKey, Scenario, Share
 from rig.profile import Profile
 from rig.requests.cost import making_us
 from rig.requests.sender import made_up
@@ -35,12 +38,9 @@ from rig.requests.targeter import Targeter
 CONNECTIONS = 200
 DEADLINE_S = 60.0
 """Far more than a client above the floor needs, and short enough for requests to be signed ahead."""
-_PROBE_REQUESTS = 4_000
-_CHURN_REQUESTS_PER_S = 2_000
-"""For each second of a trial: a connection for each request is slow, and its price is a figure, not a gate."""
-_MOST_REQUESTS = 400_000
-_MARGIN = 1.15
-"""Trials are sized by the probe's rate, which varies. This much is added, so that a fast trial lasts long enough."""
+_WARM_UP_REQUESTS = 4_000
+_CHURN_REQUESTS = 2_000
+"""A connection for each request is slow, and its price is a figure, not a gate."""
 _TENANT = "null"
 _ABOUT_THE_SAME_US = 100
 
@@ -63,34 +63,27 @@ def null_benchmark(
     stub_cores: Collection[int] = (),
     progress: Callable[[str], None] = lambda what: None,
 ) -> Certificate:
-    """Run probe, trials and churn; ``folder`` holds their histories and is removed at the end.
+    """Run warm-up, trials and churn; ``folder`` holds their rows and is removed at the end.
 
     ``routes``: those of the run; empty for all of the profile. ``stub_cores``: the only cores that the stub may use;
     empty for all.
     """
     bench = _NullBench(pool, profile, run, folder, routes)
     try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise EvidenceError(f"the folder of the null benchmark, {folder}, cannot be made: {error}") from None
+    try:
         with null_stub(cores=stub_cores) as stub:
-            progress("null benchmark: probe")
-            numbers = itertools.count()
-            rate = bench.run_scenario(stub, _PROBE_REQUESTS, trial=next(numbers)).rps
-            count = min(_MOST_REQUESTS, max(LEAST_REQUESTS, int(rate * seconds * _MARGIN)))
+            progress("null benchmark: warm-up")
+            bench.run_scenario(stub, _WARM_UP_REQUESTS)
             measured = []
             for number in range(1, trials + 1):
-                progress(f"null benchmark: trial {number} of {trials}, {count:,} requests")
-                while True:
-                    trial = bench.run_scenario(stub, count, trial=next(numbers))
-                    longer = min(_MOST_REQUESTS, max(count, int(trial.rps * seconds * _MARGIN)))
-                    outran, count = longer > count, longer
-                    if trial.elapsed_s >= seconds or not outran:
-                        break
-                    # It was over too soon, because the run that sized it was slower. Take it as a probe: the next one
-                    # is larger by at least the margin, so this loop ends.
-                measured.append(trial)
+                progress(f"null benchmark: trial {number} of {trials}, {seconds:g} s")
+                measured.append(bench.run_scenario(stub, LEAST_REQUESTS, seconds))
         with null_stub(close_connections=True, cores=stub_cores) as stub:
             progress("null benchmark: the price of churn")
-            churned = max(CONNECTIONS, round(_CHURN_REQUESTS_PER_S * min(seconds, LEAST_S)))
-            churn = bench.run_scenario(stub, churned, trial=next(numbers))
+            churn = bench.run_scenario(stub, _CHURN_REQUESTS)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     certificate = Certificate(
@@ -169,7 +162,7 @@ class _NullBench:
         self._pool = pool
         self._profile = profile.for_stub()
         self._run = run
-        self._history = History(folder)
+        self._folder = folder
         self._credentials = {_TENANT: made_up(profile, "null-benchmark")}
         self.route = self._costliest(routes or [route.name for route in profile.routes])
 
@@ -181,12 +174,12 @@ class _NullBench:
         now, targeter = time.time(), Targeter(self._profile, self._run)
         costs_us = {}
         for name in names:
-            request = targeter.bind(self._scenario(name, 100, 0), self._credentials).request
+            request = targeter.bind(self._scenario(name, 100), self._credentials).request
             costs_us[name] = making_us(lambda seq, request=request: request(seq, now), range(100))  # type: ignore[misc]
         return max(names, key=lambda name: costs_us[name] // _ABOUT_THE_SAME_US)
 
     @staticmethod
-    def _scenario(route: str, count: int, trial: int) -> Scenario:
+    def _scenario(route: str, count: int, seconds: float = 0.0) -> Scenario:
         return Scenario(
             id="null",
             title="NullBenchmark",
@@ -195,20 +188,20 @@ class _NullBench:
             tenants=(_TENANT,),
             shares=(Share(RequestClass.VALID, count),),
             pace=Pace(CONNECTIONS),
-            trial=trial,
-            deadline_s=DEADLINE_S,
+            deadline_s=DEADLINE_S + seconds,
         )
 
-    def run_scenario(self, stub: Stub, count: int, trial: int) -> NullTrial:
-        scenario = self._scenario(self.route, count, trial)
+    def run_scenario(self, stub: Stub, count: int, seconds: float = 0.0) -> NullTrial:
+        """Send ``count`` requests once, and all of them again and again until ``seconds`` have passed."""
+        scenario = self._scenario(self.route, count, seconds)
         load = Load(
             scenario,
             self._profile,
             self._run,
             self._credentials,
             stub.endpoint,
-            lambda worker: self._history.rows_file(scenario, worker),
-            RepeatingLoop,
+            self._rows_file,
+            partial(RepeatingLoop, least_s=seconds),
         )
         cpu_before_s = stub.cpu_s()
 
@@ -222,30 +215,37 @@ class _NullBench:
             raise KeyboardInterrupt
         if not report.complete:
             raise EvidenceError(f"the null benchmark has no result: {'; '.join(report.notes)}")
-        return self._measure(report, stub_cpu_s)
+        good = sum(_count_good(self._rows_file(worker)) for worker in range(self._pool.size))
+        return _measure(report, good, stub_cpu_s)
 
-    def _measure(self, report: ScenarioRun, stub_cpu_s: float) -> NullTrial:
-        scenario, machine = report.scenario, report.machine
-        assert machine is not None
-        composition = Targeter(self._profile, self._run).bind(scenario).composition
-        answers = dict.fromkeys(RequestClass, (200,))
-        rows = self._history.seal(scenario, composition.share, composition.tenant, answers)
-        good = int((rows["outcome"] == Outcome.ACKNOWLEDGED).sum())
-        elapsed_s = report.elapsed_s
-        busy = [worker for worker in report.present if worker.sent]
-        return NullTrial(
-            rps=good / elapsed_s if elapsed_s else 0.0,
-            elapsed_s=elapsed_s,
-            requests=scenario.count,
-            failures=scenario.count - good,
-            client_cpu_us_per_request=report.cpu_us_per_request,
-            client_all_in_us_per_request=report.all_in_us_per_request,
-            worker_utilisation=max(((w.cpu_user_s + w.cpu_system_s) / w.wall_s for w in busy), default=0.0),
-            stub_utilisation=stub_cpu_s / elapsed_s if elapsed_s else 0.0,
-            stalled=max((w.stalled_s / w.wall_s for w in busy), default=0.0),
-            cores_busy=machine.cores_busy,
-            steal=machine.steal,
-            throttled_s=machine.throttled_s,
-            signing_us_per_request=max((w.signing_us for w in busy), default=0.0),
-            signed_ahead=all(w.signed_ahead for w in busy),
-        )
+    def _rows_file(self, worker: int) -> Path:
+        return self._folder / f"{worker}.rows"
+
+
+def _count_good(rows_file: Path) -> int:
+    """How many requests had a proper answer; the file is gone then."""
+    rows = np.fromfile(rows_file, dtype=RESULT)
+    rows_file.unlink()
+    return int(((rows["status"] == HTTPStatus.OK) & (rows["error_kind"] == ErrorKind.NONE)).sum())
+
+
+def _measure(report: ScenarioRun, good: int, stub_cpu_s: float) -> NullTrial:
+    machine, elapsed_s = report.machine, report.elapsed_s
+    assert machine is not None
+    busy = [worker for worker in report.present if worker.sent]
+    return NullTrial(
+        rps=good / elapsed_s if elapsed_s else 0.0,
+        elapsed_s=elapsed_s,
+        requests=report.offered,
+        failures=report.offered - good,
+        client_cpu_us_per_request=report.cpu_us_per_request,
+        client_all_in_us_per_request=report.all_in_us_per_request,
+        worker_utilisation=max(((w.cpu_user_s + w.cpu_system_s) / w.wall_s for w in busy), default=0.0),
+        stub_utilisation=stub_cpu_s / elapsed_s if elapsed_s else 0.0,
+        stalled=max((w.stalled_s / w.wall_s for w in busy), default=0.0),
+        cores_busy=machine.cores_busy,
+        steal=machine.steal,
+        throttled_s=machine.throttled_s,
+        signing_us_per_request=max((w.signing_us for w in busy), default=0.0),
+        signed_ahead=all(w.signed_ahead for w in busy),
+    )

@@ -21,7 +21,7 @@ from httptools import HttpResponseParser
 from rig.engine.connection import Connection
 from rig.engine.executors import ClosedLoop, OpenLoop
 from rig.engine.redelivering import RedeliveringClosedLoop, RedeliveringOpenLoop
-from rig.engine.scenario_executor import Assignment, ScenarioExecutor
+from rig.engine.scenario_executor import Assignment, MakeExecutor, ScenarioExecutor
 from rig.errors import ErrorKind
 from rig.evidence.examples import BODY_MOST, EXAMPLES_EACH
 from rig.evidence.history import bodies_file, examples_file
@@ -201,8 +201,8 @@ def compares_bodies(assignment: Assignment) -> bool:
     return replays and assignment.profile.answer(RequestClass.REPLAY, assignment.scenario.route).same_body
 
 
-def executor_of(assignment: Assignment) -> type[ScenarioExecutor]:
-    """The executor that an assignment names, or that its scenario and its profile ask for."""
+def executor_of(assignment: Assignment) -> MakeExecutor:
+    """What makes the executor that an assignment names, or that its scenario and its profile ask for."""
     if assignment.executor is not None:
         return assignment.executor
     is_open = bool(assignment.scenario.pace.rate_per_s)

@@ -15,17 +15,13 @@ from collections.abc import Callable
 
 from rig.engine.connection import Connection
 from rig.engine.pacer import NS, Pacer, pacer_for
-from rig.engine.preparing import Preparation
 from rig.engine.rows import pack_row
 from rig.engine.scenario_executor import Assignment, ScenarioExecutor
 from rig.engine.timer import Timer
 from rig.errors import ErrorKind
-from rig.limits import LEAST_REQUESTS
 
 QUEUE_LIMIT = 10_000
 """Due requests that may wait for a connection, per worker; the next one is skipped."""
-SIGNING_S = 3.0
-"""How long it may take to sign what a stub is sent."""
 KEEP_IDLE_NS = NS
 """A connection that was not needed for so long is closed, but for the last one."""
 
@@ -66,15 +62,23 @@ class ClosedLoop(ScenarioExecutor):
 
 
 class RepeatingLoop(ClosedLoop):
-    """A closed loop against a stub, which takes any request twice: where signing is costly, requests come again.
+    """A closed loop against a stub, which takes any request twice: all are sent again until ``least_s`` have passed."""
 
-    ``LEAST_REQUESTS`` of all workers differ, and more as far as ``SIGNING_S`` suffices for them.
-    """
+    def __init__(self, assignment: Assignment, progress: Callable[[int], None], *, least_s: float) -> None:
+        super().__init__(assignment, progress)
+        self._least_ns = round(least_s * NS)
 
-    def _count_ahead(self, preparation: Preparation) -> int:
-        enough = max(LEAST_REQUESTS // self._active, preparation.count_within(SIGNING_S))
-        count = min(len(self._seqs), enough)
-        return count if self._outlives(preparation.seconds(count)) else 0
+    def resume(self, connection: Connection) -> None:
+        """See ``Executor``."""
+        if self._next >= self._end and self._last_done_ns - self._first_sent_ns < self._least_ns:
+            self._repeats += len(self._seqs)
+            self._next = 0
+        super().resume(connection)
+
+    def stop(self) -> None:
+        """See ``ScenarioExecutor``."""
+        self._least_ns = 0
+        super().stop()
 
 
 class OpenLoop(ScenarioExecutor):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from rig.engine.scenario_executor import Assignment, ScenarioExecutor, prepare_limit_s
+from rig.engine.scenario_executor import Assignment, MakeExecutor, prepare_limit_s
 from rig.engine.worker import main
 from rig.evidence.scenario_runs import ScenarioRun
 from rig.machine.fleet import Abort, FleetProcess, Go, MemberFailure, MemberResult, ProcessFleet
@@ -36,7 +36,7 @@ class Load:
     credentials: Mapping[str, Credentials]
     endpoint: Endpoint
     rows_file: Callable[[int], Path]
-    executor: type[ScenarioExecutor] | None = None
+    executor: MakeExecutor | None = None
 
 
 class Pool(ProcessFleet):

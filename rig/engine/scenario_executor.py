@@ -16,7 +16,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 from rig.engine.connection import IDLE, Connection
 from rig.engine.executor import Executor
@@ -64,8 +64,11 @@ class Assignment:
     worker: int
     workers: int
     rows_file: Path
-    executor: type[ScenarioExecutor] | None = None
+    executor: MakeExecutor | None = None
     """What runs it; None for the closed or open loop that the scenario's pace asks for."""
+
+
+MakeExecutor: TypeAlias = "Callable[[Assignment, Callable[[int], None]], ScenarioExecutor]"
 
 
 class ScenarioExecutor(Executor[Connection]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 import sys
 import time
@@ -11,18 +12,19 @@ from pathlib import Path
 from types import CodeType, FrameType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 import rig.engine.executors
 from rig.engine.connection import Connection
-from rig.engine.executors import ClosedLoop, OpenLoop
+from rig.engine.executors import ClosedLoop, OpenLoop, RepeatingLoop
 from rig.engine.pacer import NS, Constant
 from rig.engine.scenario_executor import Assignment, ScenarioExecutor
 from rig.errors import ErrorKind
-from rig.evidence.scenario_runs import RESULT_STRUCT
+from rig.evidence.scenario_runs import RESULT, RESULT_STRUCT, WorkerReport
 from rig.profile import Profile
 from rig.target.endpoint import Endpoint
-from tests.engine.driving import assignment, on_uvloop
+from tests.engine.driving import assignment, eventually, on_uvloop
 from tests.engine.peer import peer
 from tests.engine.scenes import RUN, credentials, scenario
 
@@ -354,3 +356,33 @@ def test_a_constant_rate_depends_on_nothing_but_the_number() -> None:
     pacer = Constant(1000.0)
     assert [pacer.intended_ns(seq) for seq in (0, 1, 2, 1_000_000)] == [0, 1_000_000, 2_000_000, 1_000_000_000_000]
     assert Constant(3.0).intended_ns(3) == 1_000_000_000
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_a_repeating_loop_sends_all_again_until_its_time_is_over_or_it_is_stopped(
+    profile: Profile, tmp_path: Path, is_stopped: bool
+) -> None:
+    count = 20
+
+    async def scene() -> WorkerReport:
+        async with peer() as server:
+            given = assignment(
+                profile, scenario(count, connections=4), Endpoint("127.0.0.1", server.port), tmp_path / "rows"
+            )
+            loop = RepeatingLoop(given, lambda _: None, least_s=60.0 if is_stopped else 0.05)
+            await loop.prepare()
+            running = asyncio.ensure_future(loop.run(time.monotonic_ns()))
+            if is_stopped:
+                await eventually(lambda: len(server.requests) > count)
+                loop.stop()
+            report = await running
+            await loop.close()
+            return report
+
+    report = on_uvloop(scene())
+    rows = np.fromfile(tmp_path / "rows", dtype=RESULT)
+    assert report.offered == report.sent + report.skipped == len(rows)
+    assert report.offered == count + report.repeats > count
+    assert set(np.bincount(rows["seq"])) == {report.offered // count}
+    assert (report.skipped == 0) is not is_stopped
+    assert is_stopped or report.last_done_ns - report.first_sent_ns >= 0.05 * NS
