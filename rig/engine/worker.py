@@ -19,11 +19,13 @@ from rig.engine.bodies import executor_of
 from rig.engine.scenario_executor import Assignment
 from rig.errors import RigError
 from rig.machine.fleet import Abort, Go, MemberFailure, MemberResult, Progress, Ready, ignore_interrupts
+from rig.machine.open_files import describe, raise_limit
 
 
 def main(pipe: Pipe) -> None:
     """Serve assignments until the pipe closes."""
     ignore_interrupts()
+    raise_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         while True:
             try:
@@ -72,7 +74,7 @@ async def _serve(assignment: Assignment, pipe: Pipe) -> MemberResult | MemberFai
     except asyncio.CancelledError:
         return MemberFailure("aborted before its start")
     except (OSError, RigError, ArithmeticError, LookupError, MemoryError, TypeError, ValueError, RuntimeError) as error:
-        return MemberFailure(f"{type(error).__name__}: {error}")
+        return MemberFailure(describe(error))
     finally:
         loop.remove_reader(pipe.fileno())
         await executor.close()

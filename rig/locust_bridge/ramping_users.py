@@ -24,6 +24,7 @@ from rig.locust_bridge.batches import FIRST_CREDIT, Allowance, RequestSource, so
 from rig.locust_bridge.plan import LocustPlan
 from rig.locust_bridge.tally import Tally
 from rig.machine.cgroup import worker_cores
+from rig.machine.open_files import describe
 
 CREDIT_S = 15.0
 """A worker asks for credit so long ahead, and uses nothing else: where the master hears it, its users never wait."""
@@ -264,7 +265,7 @@ class RampingUsers(Executor[User]):
 
     def fail(self, error: BaseException) -> None:
         """See ``Executor``."""
-        self.faults.append(f"{type(error).__name__}: {error}")
+        self.faults.append(describe(error))
 
     def _overdue(self, user: User) -> int:
         """Requests of it that are due by now and wait for the one before them."""

@@ -31,6 +31,7 @@ from rig.locust_bridge.plan import LocustPlan
 from rig.locust_bridge.ramping_users import RampingUsers
 from rig.locust_bridge.tally import Tally
 from rig.locust_bridge.wire import CLOCK, FINISH, PLAN, PROTOCOL, REPORT, ROWS, VERSION, MasterLink, Message
+from rig.machine.open_files import raise_limit
 from rig.machine.supervisor import Supervisor
 from rig.model import RunKey, UserClass
 from rig.profile import Profile
@@ -355,6 +356,7 @@ def serve(
     with Supervisor() as supervisor:
         supervisor.remove_at_end(folder)  # known to the reaper before it is there: no moment leaves it behind
         folder.mkdir(mode=0o700)
+        raise_limit()
         uvloop.run(_serve(address, key, folder, allow_host, alone))
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from rig.errors import RigError
+from rig.machine import open_files
 
 READY_S = 15.0
 """From the start of a module of ours to its first line; a machine under load takes its time for the imports."""
@@ -97,6 +98,8 @@ def listening(module: str, *arguments: str) -> Iterator[tuple[subprocess.Popen[s
     with start_with_pipes([*python_module(module), *arguments]) as process:
         assert process.stdin is not None
         try:
+            with suppress(OSError):  # it has ended
+                open_files.raise_limit(process.pid)
             line = read_first_line(process, READY_S)
             if line is None:
                 raise RigError(f"{module} does not listen after {READY_S:g} s")

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from rig.evidence.journal import Journal
+from rig.machine.open_files import raise_limit
 
 NS = 1_000_000_000
 _REPORT_EVERY_NS = NS
-_MOST_FILES = 1 << 16
 """Open files of a sampler at most: four for each of more processes than a machine is likely to have."""
 
 
@@ -79,7 +79,7 @@ class EndRequested(Exception):
 def main(make: Callable[[Mapping[str, Any], Journal], Sampler]) -> int:
     """Run a sampler's process; its exit code."""
     options = json.loads(sys.stdin.buffer.readline())
-    _allow_files()
+    raise_limit()
     journal = Journal(Path(options["journal"]))
     signal.signal(signal.SIGTERM, _request_end)
     try:
@@ -166,14 +166,6 @@ def _most_memory_bytes() -> int:
         return int(status.partition("VmHWM:")[2].split(None, 1)[0]) * 1024
     except (OSError, IndexError, ValueError):
         return 0
-
-
-def _allow_files() -> None:
-    """Raise the soft limit of open files, often 1024: with four files for each process it is soon reached."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _request_end(number: int, frame: object) -> NoReturn:

@@ -14,7 +14,7 @@ import pytest
 
 from rig.evidence.journal import Journal, read_journal
 from rig.evidence.sample_files import read_samples, seal
-from rig.samplers.loop import EndRequested, Schedule, _allow_files, keep_ticking
+from rig.samplers.loop import EndRequested, Schedule, keep_ticking
 
 MS = 1_000_000
 
@@ -126,25 +126,6 @@ def test_sealed_samples_read_as_the_journals_did(tmp_path: Path) -> None:
     assert after.reports == before.reports
     assert json.loads((tmp_path / "reports.json").read_text())[0]["missed"] == 2
     assert after.activity.equals(before.activity)
-
-
-@pytest.mark.parametrize(
-    ("soft", "hard", "allowed"),
-    [
-        (1024, 4096, 4096),
-        (1024, 1 << 20, 1 << 16),
-        (1024, resource.RLIM_INFINITY, 1 << 16),
-        # It is never lowered.
-        (1 << 17, 1 << 20, 1 << 17),
-        (resource.RLIM_INFINITY, resource.RLIM_INFINITY, resource.RLIM_INFINITY),
-    ],
-)
-def test_a_sampler_may_open_files_enough(soft: int, hard: int, allowed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    limits = [(soft, hard)]
-    monkeypatch.setattr(resource, "getrlimit", lambda what: limits[-1])
-    monkeypatch.setattr(resource, "setrlimit", lambda what, given: limits.append(given))
-    _allow_files()
-    assert limits[-1] == (allowed, hard)
 
 
 def test_a_samplers_process_raises_its_limit_of_open_files(tmp_path: Path) -> None:
