@@ -170,7 +170,7 @@ class Pids:
                 continue
 
     def _follow(self, birth: Birth) -> None:
-        role = self._roles.assign(birth.pid, birth.ppid, procfs.command(birth.pid))
+        role = self._roles.assign(birth.pid, birth.ppid, birth.session, procfs.command(birth.pid))
         if role is None:
             if self._roles.awaits(birth.ppid):
                 self._looked_at.pop(birth.pid, None)

@@ -7,7 +7,7 @@ same pid. Units: seconds, bytes; ticks of the kernel's clock are 10 ms on most m
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,11 +23,12 @@ class Gone(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Birth:
-    """What does not change while a process lives. ``started_s``: seconds since boot."""
+    """Which process it is, by pid and start, and what may change. ``started_s``: seconds since boot."""
 
     pid: int
-    ppid: int
-    name: str
+    ppid: int = field(compare=False)
+    session: int = field(compare=False)
+    name: str = field(compare=False)
     started_s: float
 
 
@@ -60,7 +61,7 @@ def pids() -> set[int]:
 
 
 def birth(pid: int) -> Birth:
-    """Parent, name and start of a process; Gone when there is none."""
+    """Parent, session, name and start of a process; Gone when there is none."""
     return birth_and_cpu_s(pid)[0]
 
 
@@ -69,7 +70,7 @@ def birth_and_cpu_s(pid: int) -> tuple[Birth, float]:
     head, fields = _stat(_read_file(f"/proc/{pid}/stat"))
     name = head.partition(b"(")[2].decode(errors="replace")
     cpu_s = (int(fields[11]) + int(fields[12])) * TICK_S
-    return Birth(pid, int(fields[1]), name, int(fields[19]) * TICK_S), cpu_s
+    return Birth(pid, int(fields[1]), int(fields[3]), name, int(fields[19]) * TICK_S), cpu_s
 
 
 def command(pid: int) -> str:

@@ -24,13 +24,14 @@ _TITLE = "postgres: "
 class Rule:
     """Processes with these ``pids``, processes whose command line contains ``match``, and the descendants of both.
 
-    ``below``: a match counts only among the children of that process.
+    ``below``: a match counts only among the children of that process. ``not_in``: and only outside of that session.
     """
 
     role: str
     pids: tuple[int, ...] = ()
     match: str | None = None
     below: int | None = None
+    not_in: int | None = None
 
 
 @dataclass(slots=True)
@@ -42,9 +43,9 @@ class Roles:
     """Processes that no ``match`` applies to: the rig and its ancestors, whose command lines may hold the pattern."""
     _known: dict[int, str] = field(default_factory=dict)
 
-    def assign(self, pid: int, ppid: int, command: str) -> str | None:
+    def assign(self, pid: int, ppid: int, session: int, command: str) -> str | None:
         """The role of a process, which is remembered for its children; None where it has none (yet)."""
-        role = self._by_rule(pid, ppid, command) or self._by_descent(ppid, command)
+        role = self._by_rule(pid, ppid, session, command) or self._by_descent(ppid, command)
         if role is not None:
             self._known[pid] = role
         return role
@@ -61,12 +62,12 @@ class Roles:
         """Whether a child of that process gets a role later: just after its fork it has its parent's title."""
         return self._known.get(ppid) in (Role.BACKEND, Role.AUXILIARY)
 
-    def _by_rule(self, pid: int, ppid: int, command: str) -> str | None:
+    def _by_rule(self, pid: int, ppid: int, session: int, command: str) -> str | None:
         for rule in self.rules:
             if pid in rule.pids:
                 return rule.role
             below = rule.below in (None, ppid) and pid not in self.aside
-            if rule.match and below and re.search(rule.match, command):
+            if rule.match and below and session != rule.not_in and re.search(rule.match, command):
                 return rule.role
         return None
 

@@ -6,6 +6,7 @@ Their samples are in the folder as Parquet afterwards, even after an error (``ri
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -15,11 +16,13 @@ import psutil
 
 from rig.evidence.sample_files import seal
 from rig.evidence.sample_names import PG_ACTIVITY, PIDS, Role
+from rig.machine.child import python_module
 from rig.samplers.process import SamplerProcess
 from rig.samplers.roles import Rule
 
 PG_HZ = 20.0
 PIDS_HZ = 5.0
+_NOT_OF_THE_RIG = rf"^(?!{re.escape(' '.join(python_module('')))}|\S*postgres\b)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,12 @@ def plan_of_run(dsn: str, server_pid: int | None, server_match: str | None, work
     )
     # Workers that replace dead ones are found by the command line that multiprocessing gives them.
     client = Rule(Role.CLIENT, tuple(workers), match="spawn_main", below=os.getpid())
-    return SamplingPlan(dsn, (server, client, Rule(Role.RIG, (os.getpid(),))))
+    rules = [server, client, Rule(Role.RIG, (os.getpid(),))]
+    if server_pid is not None:
+        # A process of the target that lost its parent is a child of the rig (``rig.machine.orphans``), and so is a
+        # target that was started again. What the rig runs itself is of its session, one of its modules, or PostgreSQL.
+        rules.insert(0, Rule(Role.SERVER, match=_NOT_OF_THE_RIG, below=os.getpid(), not_in=os.getsid(0)))
+    return SamplingPlan(dsn, tuple(rules))
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from rig.samplers.procfs import Gone, _read_written_bytes
 from rig.samplers.roles import Rule
 from rig.samplers.sampling import SamplingPlan
 from rig.target.postgres import Database
-from tests.samplers.watching import connected, watched
+from tests.samplers.watching import Watched, connected, watched
 
 CROWDED = """
 import json, os, pathlib, resource, subprocess, sys
@@ -45,6 +45,27 @@ finally:
     for process in crowd:
         process.kill()
         process.wait()
+"""
+ADOPTING = """
+import json, os, pathlib, subprocess, sys, time
+import psutil
+from rig.machine.child import start
+from rig.machine.orphans import adopt_orphans
+from rig.samplers.sampling import plan_of_run, sampling
+adopt_orphans(lambda pid: None)
+wait = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+own = subprocess.Popen(wait, stdin=subprocess.PIPE)
+leaves = "(env -i setsid sh -c 'echo $$; exec sleep 600' &); exec sleep 600"
+target = start(["sh", "-c", leaves], stdout=subprocess.PIPE)
+orphan = int(target.stdout.readline())
+while psutil.Process(orphan).ppid() != os.getpid():
+    time.sleep(0.01)
+with sampling(plan_of_run(None, target.pid, None, ()), pathlib.Path(sys.argv[1])) as samplers:
+    print(json.dumps([orphan, target.pid, own.pid, samplers[0].pid]), flush=True)
+    sys.stdin.read()
+for process in (own, target):
+    process.kill()
+    process.wait()
 """
 BURN = "import time; end = time.process_time() + {seconds}\nwhile time.process_time() < end: pass"
 WAIT = "import sys; sys.stdin.read()"
@@ -131,6 +152,24 @@ print("done", flush=True); sys.stdin.readline()
         "cpu_s"
     ].sum()
     assert unseen + seen_briefly >= 0.5
+
+
+def test_a_process_of_the_target_that_lost_its_parent_is_the_targets(tmp_path: Path) -> None:
+    """It left session, environment and parent before it was seen, and the rig adopted it."""
+    with subprocess.Popen(
+        [sys.executable, "-c", ADOPTING, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as rig:
+        assert rig.stdout is not None
+        orphan, target, own, sampler = json.loads(rig.stdout.readline())
+        try:
+            seen = Watched(tmp_path).until(lambda samples: orphan in set(samples.processes["pid"]))
+        finally:
+            os.kill(orphan, signal.SIGKILL)
+            rig.communicate()
+    processes = seen.processes.set_index("pid")
+    assert processes["ppid"][orphan] == rig.pid
+    roles = {orphan: Role.SERVER, target: Role.SERVER, own: Role.RIG, sampler: Role.SAMPLER}
+    assert processes["role"][list(roles)].to_dict() == roles
 
 
 def test_a_match_finds_what_starts_later_but_not_the_one_who_looks(tmp_path: Path) -> None:
