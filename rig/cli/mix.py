@@ -69,9 +69,8 @@ def mix(invocation: Invocation, users: int, seconds: int, workers: int) -> int:
 def ui(invocation: Invocation, workers: int, web_port: int, web_name: tuple[str, ...]) -> int:
     """Start locust's web UI with native workers, until Ctrl-C.
 
-    It prints the address with the token that opens the UI.
+    The address that it prints has the token that opens the UI.
     """
-    from rig.locust_bridge.keys import new_key
     from rig.locust_bridge.launch import LocustCommand, lead, options_of_session
     from rig.target.launch import require_free_port
 
@@ -80,7 +79,5 @@ def ui(invocation: Invocation, workers: int, web_port: int, web_name: tuple[str,
     length = {"users": USERS, "seconds": SECONDS} | profile.scenarios.options_of_mix()
     names = [word for name in web_name for word in ("--rig-web-name", name)]
     arguments = (*_load(profile, **length), *options_of_session(invocation.choice, invocation.settings), *names)
-    token = new_key()
-    address = f"http://127.0.0.1:{web_port}/?token={token}"
-    click.echo(f"rig: {address} in a moment; the rig's own page is /rig; Ctrl-C ends it", err=True)
-    return lead(LocustCommand(arguments, workers, web_port, invocation.settings.allow_host, token))
+    click.echo("rig: the web UI comes in a moment; Ctrl-C ends it", err=True)
+    return lead(LocustCommand(arguments, workers, web_port, invocation.settings.allow_host))

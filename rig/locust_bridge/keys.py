@@ -1,9 +1,10 @@
 """The secrets of one locust master: who may use its web UI, and which workers it takes.
 
-Flow: ``rig ui``, ``rig mix`` and a locust that is alone make them and hand them on by environment, so they are in no
-process list. A locust that was started with ``--master`` writes the workers' key to a file that only this user reads,
-and ``rig worker`` finds it by the port. Worker and master make the keys of their line (ZeroMQ's CURVE) from it: whoever
-does not know it is not even heard, and nobody reads the plan on its way.
+Flow: whoever starts master and workers makes the workers' key and hands it on by environment, so it is in no process
+list. The master makes the token of its UI and prints it. A locust that was started with ``--master`` writes the
+workers' key to a file that only this user reads, and ``rig worker`` finds it by the port. Worker and master make the
+keys of their line (ZeroMQ's CURVE) from it: whoever does not know it is not even heard, and nobody reads the plan on
+its way.
 """
 
 from __future__ import annotations

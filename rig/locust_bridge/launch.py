@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from rig.errors import ExitCode, worst_exit
-from rig.locust_bridge.keys import WEB_TOKEN, WORKER_KEY, new_key
+from rig.locust_bridge.keys import WORKER_KEY, new_key
 from rig.machine.child import end, free_port, python_module, start
 from rig.machine.extras import require
 from rig.machine.supervisor import Supervisor
@@ -27,13 +27,12 @@ _LOOK_EVERY_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class LocustCommand:
-    """What is started. ``arguments`` go to locust; ``web_port`` None is headless; ``web_token`` opens the web UI."""
+    """What is started. ``arguments`` go to locust; ``web_port`` None is headless."""
 
     arguments: tuple[str, ...]
     workers: int = 1
     web_port: int | None = None
     allow_host: str | None = None
-    web_token: str = field(default="", repr=False)
 
     def master_command(self, port: int) -> list[str]:
         """The command line of the master."""
@@ -78,7 +77,7 @@ def lead(command: LocustCommand) -> int:
     with Supervisor() as supervisor:
         environ = supervisor.environ() | {WORKER_KEY: new_key()}
         # Sessions of their own: Ctrl-C in a terminal is for this process, which ends the others in their turn.
-        master = start(command.master_command(port), env=environ | {WEB_TOKEN: command.web_token})
+        master = start(command.master_command(port), env=environ)
         workers = [start(worker_command(port, command.allow_host), env=environ) for _ in range(command.workers)]
         try:
             code = _wait_for_end(master, workers)

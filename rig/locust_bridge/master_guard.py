@@ -2,8 +2,8 @@
 
 Flow: ``guard`` puts a ``UiGuard`` before the whole application, so locust's own routes are behind it, too. It looks at
 ``Host`` (a foreign name is DNS rebinding), at ``Origin`` and ``Sec-Fetch-Site`` (a page of another site), and for the
-token. ``/?token=…`` is exchanged for a cookie. What is refused gets a 403 that says why. The token comes from
-``rig ui`` by environment, so it is in no process list; locust alone makes one and prints it.
+token. ``/?token=…`` is exchanged for a cookie. What is refused gets a 403 that says why. The token is made and printed
+here, unless the environment gives one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from locust.web import WebUI
 from werkzeug import Request, Response
 
-from rig.locust_bridge.keys import new_key
+from rig.locust_bridge.keys import WEB_TOKEN, new_key
 from rig.text import shorten
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
@@ -37,17 +37,23 @@ WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
 def guard(web_ui: WebUI, given: str, names: Sequence[str]) -> None:
-    """Let nobody in but who has the token (``given``, else a new one that is printed), under the addresses of loopback,
-    ``--web-host`` and ``names``.
+    """Let nobody in but who has the token (``given``, else a new one), under the addresses of loopback, ``--web-host``
+    and ``names``. Print the address.
     """
     app = web_ui.app
     assert app is not None
     token, host = given or new_key(), _bracket(web_ui.host)
     app.wsgi_app = UiGuard(app.wsgi_app, token, f"rig-ui-{web_ui.port}", (*_LOOPBACK, host), names)  # type: ignore[method-assign]
-    if not given:
-        scheme = "https" if web_ui.tls_cert else "http"
-        shown = "127.0.0.1" if host in ("", "*", "0.0.0.0", "[::]") else host
-        sys.stderr.write(f"rig: the web UI is at {scheme}://{shown}:{web_ui.port}/?token={token}\n")
+    scheme = "https" if web_ui.tls_cert else "http"
+    shown = "127.0.0.1" if host in ("", "*", "0.0.0.0", "[::]") else host
+    address, secret = f"{scheme}://{shown}:{web_ui.port}{base_path(web_ui)}", f"${WEB_TOKEN}" if given else token
+    sys.stderr.write(f"rig: the rig's own page is {address}/rig\nrig: the web UI is at {address}/?token={secret}\n")
+
+
+def base_path(web_ui: WebUI) -> str:
+    """What ``--web-base-path`` puts before every route, without a slash at its end."""
+    assert web_ui.app is not None
+    return (web_ui.app.blueprints["locust"].url_prefix or "").rstrip("/")
 
 
 def _bracket(host: str) -> str:

@@ -21,6 +21,7 @@ from flask import Response, jsonify, request, send_file
 from locust.web import WebUI
 
 from rig.locust_bridge.master_coordinator import CoordinatorError
+from rig.locust_bridge.master_guard import base_path
 
 if TYPE_CHECKING:
     from rig.locust_bridge.master import Bridge
@@ -44,7 +45,7 @@ _PAGE = Path(__file__).with_name("page.html")
 
 def add_tabs(web_ui: WebUI, bridge: Bridge) -> None:
     """Add tabs, tables, page and download to locust's UI."""
-    view = View(bridge)
+    view, base = View(bridge), base_path(web_ui)
     gevent.spawn(view.watch)
     web_ui.template_args.update(
         {
@@ -54,8 +55,8 @@ def add_tabs(web_ui: WebUI, bridge: Bridge) -> None:
                 for key, (_, columns) in _TABS.items()
             ],
             "extended_csv_files": [
-                {"href": "/rig", "title": "The rig: verdict and live charts"},
-                {"href": "/rig/pack", "title": "Evidence pack of the last test (zip)"},
+                {"href": f"{base}/rig", "title": "The rig: verdict and live charts"},
+                {"href": f"{base}/rig/pack", "title": "Evidence pack of the last test (zip)"},
             ],
         }
     )
@@ -64,7 +65,7 @@ def add_tabs(web_ui: WebUI, bridge: Bridge) -> None:
     app.before_request(view.refuse)
     app.after_request(view.fill_tables)
     for path, answer in (("/rig", view.page), ("/rig/state", view.state), ("/rig/pack", view.pack)):
-        app.add_url_rule(path, f"rig{path}", web_ui.auth_required_if_enabled(answer))
+        app.add_url_rule(base + path, f"rig{path}", web_ui.auth_required_if_enabled(answer))
 
 
 class View:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from locust.env import Environment
 from locust.web import WebUI
 from werkzeug.test import Client
 
+from rig.locust_bridge import master_ui
 from rig.locust_bridge.master_guard import guard
 
 TOKEN = "the-token"
@@ -118,6 +121,29 @@ def test_the_token_in_an_address_becomes_a_cookie_that_no_other_site_sends() -> 
     assert guarded().open("/", environ_overrides=outside).headers["Location"] == "/evil.example/%5C"
 
 
-def test_locust_alone_makes_a_token_and_prints_its_address(capsys: pytest.CaptureFixture[str]) -> None:
-    guard(a_ui("0.0.0.0"), "", ())
-    assert "the web UI is at http://127.0.0.1:8089/?token=" in capsys.readouterr().err
+@pytest.mark.parametrize(("base", "path"), [(None, ""), ("/load", "/load"), ("/a/b/", "/a/b")])
+def test_the_address_that_is_printed_opens_the_ui(
+    base: str | None, path: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ui = Environment().create_web_ui("0.0.0.0", 8089, web_base_path=base, delayed_start=True)
+    master_ui.add_tabs(ui, SimpleNamespace())  # type: ignore[arg-type]
+    guard(ui, "", ())
+    said = re.fullmatch(
+        r"rig: the rig's own page is http://(\S+?)(/\S*)\nrig: the web UI is at http://\1(/\S*\?token=[\w-]{20,})\n",
+        capsys.readouterr().err,
+    )
+    assert said is not None
+    assert said[2] == f"{path}/rig"
+    assert ui.app is not None
+    client = Client(ui.app)
+    assert client.get(said[3], headers={"Host": said[1]}).headers["Location"] == f"{path}/"
+    page = client.get(said[2], headers={"Host": said[1]})
+    assert "<title>" in page.text
+    assert not re.search(r'(href="|fetch\(")/', page.text), "an address that leaves the base path"
+
+
+def test_a_token_of_the_users_own_is_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    guard(a_ui(), TOKEN, ())
+    said = capsys.readouterr().err
+    assert "/?token=$RIG_WEB_TOKEN\n" in said
+    assert TOKEN not in said
