@@ -129,6 +129,24 @@ def json_text(document: object) -> str:
     return json.dumps(_with_finite(document), indent=2, allow_nan=False)
 
 
+def record_lines(document: object) -> str:
+    """A document as JSON for people and ``grep``: a line for each value on top and for each record of a list."""
+    return _lay_out(document, 2, "")
+
+
+def _lay_out(value: object, levels: int, indent: str) -> str:
+    inner = f"{indent}  "
+    match value:
+        case Mapping() if value and levels:
+            items = [f"{json.dumps(key)}: {_lay_out(each, levels - 1, inner)}" for key, each in value.items()]
+        case list() if value and levels:
+            items = [_lay_out(each, levels - 1, inner) for each in value]
+        case _:
+            return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    start, end = "{}" if isinstance(value, Mapping) else "[]"
+    return f"{start}\n" + ",\n".join(inner + item for item in items) + f"\n{indent}{end}"
+
+
 def _with_finite(value: object) -> object:
     match value:
         case float():

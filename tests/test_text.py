@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from rig.text import by_word, json_text, some
+from rig.text import by_word, json_text, record_lines, some
 
 
 def test_the_first_names_and_how_many_are_left_out() -> None:
@@ -23,3 +23,26 @@ def test_json_has_no_number_that_is_not_finite() -> None:
     document = {"a": float("nan"), "b": [1.5, float("inf"), {"c": (-float("inf"), True, None)}]}
     read = json.loads(json_text(document), parse_constant=lambda name: name)
     assert read == {"a": None, "b": [1.5, None, {"c": [None, True, None]}]}
+
+
+def test_a_document_has_a_line_for_each_record() -> None:
+    document = {
+        "verdict": "PASS",
+        "gates": [{"id": "é", "figures": {"n": 1.5}}, {"id": "b"}],
+        "notes": [],
+        "sub": {"a": [1]},
+    }
+    assert record_lines(document).split("\n") == [
+        "{",
+        '  "verdict": "PASS",',
+        '  "gates": [',
+        '    {"id": "é", "figures": {"n": 1.5}},',
+        '    {"id": "b"}',
+        "  ],",
+        '  "notes": [],',
+        '  "sub": {',
+        '    "a": [1]',
+        "  }",
+        "}",
+    ]
+    assert json.loads(record_lines(document)) == document

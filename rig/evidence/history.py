@@ -22,6 +22,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from rig.errors import ErrorKind, EvidenceError
+from rig.evidence.parquet import write_frame
 from rig.evidence.scenario_runs import RESULT
 from rig.evidence.schema import read_history_file
 from rig.model import Outcome, RequestClass, Scenario
@@ -167,7 +168,7 @@ def has_failed(rows: pd.DataFrame) -> pd.Series[bool]:
 def _keep(frame: pd.DataFrame, unfinished: Path, sealed: Path) -> None:
     """Write a frame as Parquet. ``sealed`` appears only when it is complete."""
     try:
-        frame.to_parquet(unfinished, index=False, compression="zstd")
+        write_frame(frame, unfinished)
         unfinished.replace(sealed)
     except (OSError, pa.ArrowException) as error:
         unfinished.unlink(missing_ok=True)

@@ -15,11 +15,12 @@ import csv
 import fcntl
 import hashlib
 import io
+import json
 import os
 import re
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -44,14 +45,14 @@ from rig.evidence.key_storm import CALL_COLUMNS, KeyStorm, KeyStormSummary, no_c
 from rig.evidence.latency_calibration import LATENCY_COLUMNS
 from rig.evidence.locust_run import LocustRun, MasterAccount, WorkerAccount
 from rig.evidence.manifest import Manifest
-from rig.evidence.parquet import read_frame, require_bounded
+from rig.evidence.parquet import read_frame, require_bounded, write_frame
 from rig.evidence.pool_metrics import POOL_COLUMNS
 from rig.evidence.sample_files import read_samples
 from rig.evidence.schema import READABLE, translate, translate_header
-from rig.evidence.shapes import ShapesReport
+from rig.evidence.shapes import ShapedEvent, ShapesReport
 from rig.evidence.storm import UNKNOWN_KID, StormReport
 from rig.evidence.truth import Discrepancy, TruthReport
-from rig.text import one_line
+from rig.text import one_line, record_lines
 
 T = TypeVar("T")
 
@@ -74,6 +75,7 @@ ANSWERS = "diagnosis/answers.json"
 EXAMPLES = "history/examples.json"
 CHAOS = "chaos.json"
 SHAPES = "shapes.json"
+SHAPED_EVENTS = "shapes.parquet"
 CAPACITY = "capacity.json"
 ECHOES = "echoes.json"
 
@@ -262,8 +264,10 @@ class Pack:
         self.write(CHAOS, _json(chaos, ChaosReport))
 
     def write_shapes(self, shapes: ShapesReport) -> None:
-        """Write what came of the events of S10; at first only which scenarios send them."""
-        self.write(SHAPES, _json(shapes, ShapesReport))
+        """Write what came of S10; at first only which scenarios send it. The events go to a table beside it."""
+        if shapes.events:
+            self._write_frame(SHAPED_EVENTS, pd.DataFrame([asdict(event) for event in shapes.events]))
+        self.write(SHAPES, _json(replace(shapes, events=()), ShapesReport))
 
     def write_capacity(self, capacity: CapacityReport) -> None:
         """Write what is looked for in a search for the capacity; again with why it ended."""
@@ -372,7 +376,15 @@ class Pack:
 
     def shapes(self) -> ShapesReport | None:
         """What came of the events of S10; None where none was sent."""
-        return self._read(SHAPES, ShapesReport) if self._has(SHAPES) else None
+        report = self._read(SHAPES, ShapesReport) if self._has(SHAPES) else None
+        if report is None or not self._has(SHAPED_EVENTS):  # an earlier rig wrote the events into the report
+            return report
+        table = read_frame(self.path / SHAPED_EVENTS, [each.name for each in fields(ShapedEvent)])
+        events = table.assign(kinds=table["kinds"].map(tuple)).to_dict("records")
+        try:
+            return replace(report, events=TypeAdapter(tuple[ShapedEvent, ...]).validate_python(events))
+        except ValidationError as error:
+            raise EvidenceError(f"{self.path / SHAPED_EVENTS} is damaged: {error.errors()[0]['msg']}") from None
 
     def echoes(self) -> Echoes | None:
         """What was found in answers and metrics; None where nobody listened."""
@@ -443,15 +455,7 @@ class Pack:
         return account.with_calls(self._frame(f"{KEY_STORMS}/{label}.parquet", CALL_COLUMNS, no_calls()))
 
     def _write_frame(self, name: str, frame: pd.DataFrame) -> None:
-        # Times grow from row to row: their differences take a third of the space.
-        whole = [str(column) for column in frame.columns if frame[column].dtype == np.int64]
-        frame.to_parquet(
-            data := io.BytesIO(),
-            index=False,
-            compression="zstd",
-            use_dictionary=[str(column) for column in frame.columns.difference(whole)],
-            column_encoding=dict.fromkeys(whole, "DELTA_BINARY_PACKED"),
-        )
+        write_frame(frame, data := io.BytesIO())
         self.write(name, data.getvalue())
 
     def _frame(self, name: str, columns: Sequence[str], nothing: pd.DataFrame) -> pd.DataFrame:
@@ -465,7 +469,7 @@ def _cell(value: object) -> str:
 
 
 def _json(value: object, kind: Any) -> bytes:
-    return TypeAdapter[Any](kind).dump_json(value, indent=2, fallback=_plain) + b"\n"
+    return (record_lines(json.loads(TypeAdapter[Any](kind).dump_json(value, fallback=_plain))) + "\n").encode()
 
 
 def _plain(value: object) -> object:

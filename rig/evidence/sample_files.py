@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from rig.errors import EvidenceError
 from rig.evidence.journal import FAILURE, REPORT, JournalLine, read_journal
-from rig.evidence.parquet import read_frame
+from rig.evidence.parquet import read_frame, write_frame
 from rig.evidence.samples import COLUMNS, SamplerReport, Samples, with_types
 
 SUFFIX = ".jsonl"
@@ -43,7 +43,7 @@ def seal(folder: Path) -> None:
             frame: pd.DataFrame = getattr(samples, table)
             if len(frame):
                 unfinished = folder / (table + _UNFINISHED)
-                frame.to_parquet(unfinished, index=False)
+                write_frame(frame, unfinished)
                 unfinished.replace(folder / f"{table}.parquet")
         reports = [asdict(report) for report in samples.reports]
         (folder / _REPORTS).write_text(json.dumps(reports, indent=2) + "\n")

@@ -20,6 +20,7 @@ from rig.text import milliseconds, number
 
 _BINS = 240
 _WIDTH, _HEIGHT, _LEFT, _TOP = 960, 150, 60, 8
+_LEAST_HEIGHT = 0.05
 _GOOD, _WRONG = "#4c78a8", "#b2182b"
 
 
@@ -85,18 +86,23 @@ def _svg(bars: Sequence[tuple[Bin, float, float]], unit: str) -> Markup:
     across, up = _WIDTH - _LEFT, _HEIGHT - 30
     parts = [_text(_LEFT - 5, _TOP + 9, f"{number(float(f'{highest:.3g}'))}{unit}", "end")]
     parts += [_text(_LEFT, _HEIGHT - 6, f"{first:.1f} s", "start"), _text(_WIDTH, _HEIGHT - 6, f"{last:.1f} s", "end")]
+    width = max(across / _BINS - 0.3, 0.8)
+    drawn, shown = {_GOOD: "", _WRONG: ""}, ""
     for each, good, wrong in bars:
-        x, width = _LEFT + (each.at_s - first) / span * across, max(across / _BINS - 0.3, 0.8)
-        tall, red = good / highest * up, wrong / highest * up
-        drawn = f"<title>{escape(each.words)}</title>" + _bar(x, _TOP, width, up, "transparent")
-        drawn += _bar(x, _TOP + up - tall, width, tall, _GOOD) + _bar(x, _TOP + up - tall - red, width, red, _WRONG)
-        parts.append(f"<g>{drawn}</g>")
+        x, tall, red = _LEFT + (each.at_s - first) / span * across, good / highest * up, wrong / highest * up
+        drawn[_GOOD] += _bar(x, _TOP + up, width, tall)
+        drawn[_WRONG] += _bar(x, _TOP + up - tall, width, red)
+        area = f'x="{x:.1f}" y="{_TOP}" width="{width:.1f}" height="{up}"'
+        shown += f"<rect {area}><title>{escape(each.words)}</title></rect>"
+    parts += [f'<path fill="{colour}" d="{path}"/>' for colour, path in drawn.items()]
+    parts.append(f'<g fill="none" pointer-events="all">{shown}</g>')
     size = f'viewBox="0 0 {_WIDTH} {_HEIGHT}"'
     return Markup(f'<svg {size} role="img" font-size="11">{"".join(parts)}</svg>')
 
 
-def _bar(x: float, y: float, width: float, height: float, colour: str) -> str:
-    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" fill="{colour}"/>'
+def _bar(x: float, bottom: float, width: float, height: float) -> str:
+    """A bar as part of a path; all bars of a colour are one."""
+    return f"M{x:.1f} {bottom:.1f}v-{height:.1f}h{width:.1f}v{height:.1f}z" if height >= _LEAST_HEIGHT else ""
 
 
 def _text(x: float, y: float, words: str, anchor: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -31,8 +32,15 @@ def render(template: str, **values: Any) -> str:
 
 
 def uri(data: bytes) -> str:
-    """A PNG inlined."""
-    return "data:image/png;base64," + base64.b64encode(data).decode("ascii")
+    """A PNG inlined: as WebP without loss, which is a quarter smaller, where this build of Pillow can write it."""
+    from PIL import Image, features
+
+    kind = "png"
+    if features.check("webp"):
+        with Image.open(io.BytesIO(data)) as picture:
+            picture.convert("RGB").save(into := io.BytesIO(), "WEBP", lossless=True)
+        kind, data = "webp", into.getvalue()
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def _policy(style: str) -> str:

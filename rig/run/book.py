@@ -21,7 +21,7 @@ from rig.evidence.echoes import Echoes
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.history import has_failed, was_let_in
 from rig.evidence.judgement import Judgement
-from rig.evidence.pack import DISCREPANCIES, ECHOES, Pack
+from rig.evidence.pack import DISCREPANCIES, ECHOES, SHAPED_EVENTS, Pack
 from rig.evidence.shapes import GATES_OF_SHAPES, ShapesReport
 from rig.evidence.truth import Discrepancy, DiscrepancyKind
 from rig.model import RunKey, Scenario, Tenant
@@ -193,7 +193,7 @@ def _show_shapes(gate: Gate, report: ShapesReport) -> GateShown:
         )
         for each in found
     )
-    return GateShown(gate, (), tuple(word for words in named for word in words), "shapes.json has every event")
+    return GateShown(gate, (), tuple(word for words in named for word in words), f"{SHAPED_EVENTS} has every event")
 
 
 def _source(pack: Pack) -> tuple[Profile, RunKey] | None:

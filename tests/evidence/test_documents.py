@@ -193,7 +193,7 @@ def test_the_policy_of_the_report_names_its_style_and_nothing_else(good: Run) ->
     )
     sources = [attributes["src"] for tag, attributes in Tags(page).tags if tag == "img"]
     assert len(sources) == len(DRAWN)
-    assert all(source and source.startswith("data:image/png;base64,") for source in sources)
+    assert all(source and source.startswith("data:image/webp;base64,") for source in sources)
 
 
 def test_the_report_is_read_from_the_verdict_down(bad: Run) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -163,12 +162,12 @@ def test_a_crash_while_raw_files_are_removed_loses_nothing(tmp_path: Path) -> No
 def test_a_crash_while_sealing_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(History(tmp_path), MIXED, raw([end[:3] for end in ENDS]))
 
-    def crash(self: pd.DataFrame, path: Path, **_: Any) -> None:
+    def crash(_: pd.DataFrame, path: Path) -> None:
         path.write_bytes(b"PAR1 half")
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(pd.DataFrame, "to_parquet", crash)
+        patched.setattr("rig.evidence.history.write_frame", crash)
         seal(History(tmp_path), MIXED)
     assert read_history(tmp_path).empty
     history = History(tmp_path)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from pydantic import TypeAdapter
 
 from rig.errors import ConfigError, EvidenceError, UsageError
 from rig.evidence.case import Case
@@ -22,6 +24,7 @@ from rig.evidence.gate import Gate, Verdict
 from rig.evidence.hashes import SUMS
 from rig.evidence.judgement import Judgement
 from rig.evidence.pack import Pack
+from rig.evidence.shapes import ShapedEvent, ShapeOutcome, ShapesReport
 from rig.evidence.truth import Discrepancy, DiscrepancyKind
 from rig.machine.processes import alive
 from rig.text import one_line
@@ -313,3 +316,19 @@ def test_the_manifest_can_be_written_again_as_the_run_goes(pack: Pack, small: Ca
     manifest = synthetic.manifest(small)
     pack.write_manifest(replace(manifest, ended_utc=manifest.started_utc + timedelta(seconds=2)))
     assert pack.manifest().duration_s == 2
+
+
+def test_the_events_of_s10_are_a_table_and_those_of_an_earlier_pack_stand_in_the_report(tmp_path: Path) -> None:
+    pack = Pack.create(tmp_path, "run", 7, synthetic.STARTED)
+    plain = ShapedEvent("S10-2-stripe-1", "a", "the plain event", (), ShapeOutcome.STORED, 200, 1.5, 6)
+    lost = ShapedEvent("S10-2-stripe-1", "b", "an emoji", ("text", "keys"), ShapeOutcome.LOST, 200, 2.5, detail="x")
+    report = ShapesReport((), (plain, lost))
+    pack.write_shapes(report)
+    assert pack.shapes() == report
+    assert json.loads((pack.path / "shapes.json").read_text())["events"] == []
+    (pack.path / "shapes.parquet").write_bytes(b"PAR1")
+    with pytest.raises(EvidenceError, match=r"shapes\.parquet cannot be read"):
+        pack.shapes()
+    (pack.path / "shapes.parquet").unlink()
+    pack.write("shapes.json", TypeAdapter(ShapesReport).dump_json(report))
+    assert pack.shapes() == report

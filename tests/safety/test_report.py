@@ -122,7 +122,7 @@ def test_no_element_runs_or_loads_anything(page: str) -> None:
     for tag, attributes in elements:
         assert not [name for name in attributes if name.startswith("on") or name == "style"], (tag, attributes)
         for name in MAY_HOLD_URLS:
-            assert attributes.get(name, "data:image/png;").startswith(("data:image/png;", "#")), (tag, attributes)
+            assert attributes.get(name, "data:image/webp;").startswith(("data:image/webp;", "#")), (tag, attributes)
         if tag == "meta":
             assert attributes.get("http-equiv", "").lower() in ("", "content-security-policy")
 

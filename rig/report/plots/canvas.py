@@ -44,7 +44,7 @@ _MARKS = (0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999)
 _LEAST_MARKS = 3
 """An axis with fewer marks is hard to read."""
 _GRID = "#dddddd"
-_DPI = 144
+_DPI = 120
 _PALETTE = 128
 """Colours of a picture. Lines and flat areas with smooth edges need no more."""
 
