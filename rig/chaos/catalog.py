@@ -20,21 +20,11 @@ from rig.profile.variables import fill_in
 from rig.text import last_lines
 
 BUILT_IN = (*PROCESS_FAULTS, *DATABASE_FAULTS, *WAY_FAULTS)
-OUT_OF_REACH = {
-    "disk-full": "the rig could only fill the disk of the whole machine",
-    "memory-bound": "the rig bounds no memory; where that ends in a killed process, process-killed is the same",
-}
-"""Faults that are not built, each with the reason."""
 
 
 def faults_of(profile: Profile) -> tuple[Fault, ...]:
     """The built-in faults, then those that the profile brings."""
     return (*BUILT_IN, *(_of_command(name, command) for name, command in profile.faults.commands.items()))
-
-
-def names_of(profile: Profile) -> tuple[str, ...]:
-    """The names of all faults, those out of reach included."""
-    return (*(fault.name for fault in faults_of(profile)), *OUT_OF_REACH)
 
 
 def find_reasons(target: ChaosTarget) -> dict[str, str]:
@@ -45,7 +35,7 @@ def find_reasons(target: ChaosTarget) -> dict[str, str]:
             reasons[fault.name] = _needs_permission(fault, target) or fault.missing(target)
         except psycopg.Error as error:
             reasons[fault.name] = f"the database could not be asked: {' '.join(str(error).split())}"
-    return {**reasons, **OUT_OF_REACH}
+    return reasons
 
 
 def _needs_permission(fault: Fault, target: ChaosTarget) -> str:

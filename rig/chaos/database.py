@@ -1,4 +1,4 @@
-"""Faults of PostgreSQL: killed, restarted, its sessions ended, its slots taken, a table locked, read-only."""
+"""Faults of PostgreSQL: killed, restarted, sessions ended, slots taken, a table locked, read-only, its disk full."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from rig.chaos.disk import fill_disk, find_obstacle
 from rig.chaos.fault import ChaosTarget, Fault, Struck
 from rig.chaos.undo import DSN, STATEMENTS
 from rig.machine.child import python_module
@@ -51,6 +52,12 @@ def _no_slots(target: ChaosTarget) -> str:
 
 def _no_table(target: ChaosTarget) -> str:
     return "" if target.profile.truth.canonical.table else "truth.canonical names a statement, and no table"
+
+
+def _no_disk(target: ChaosTarget) -> str:
+    if target.store.control is None:
+        return "the rig did not start this PostgreSQL"
+    return _no_table(target) or find_obstacle(target.store.control.data_dir)
 
 
 def _own_setting(target: ChaosTarget) -> str:
@@ -117,14 +124,25 @@ def _fill_slots(target: ChaosTarget, taken: ExitStack) -> int:
 @contextmanager
 def _lock_table(target: ChaosTarget, chance: Random) -> Iterator[Struck]:
     """A transaction that does nothing but hold its lock: it ends with its connection, also when the rig is killed."""
-    table = sql.SQL(".").join(map(sql.Identifier, (target.profile.truth.canonical.table or "").split(".")))
-    path = sql.SQL(", ").join(map(sql.Identifier, target.profile.truth.schemas))
     with _connect(target) as connection:
-        connection.execute(sql.SQL("SET search_path = {}").format(path))
-        connection.execute(f"SET lock_timeout = {_LOCK_TIMEOUT_MS}".encode())
+        table = _find_table(connection, target)
         with connection.transaction():
             connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(table))
             yield Struck()
+
+
+@contextmanager
+def _fill_disk(target: ChaosTarget, chance: Random) -> Iterator[Struck]:
+    with _connect(target) as connection, fill_disk(target, connection, _find_table(connection, target)) as struck:
+        yield struck
+
+
+def _find_table(connection: psycopg.Connection[Any], target: ChaosTarget) -> sql.Composable:
+    """The table of events, on a connection that finds it and does not wait for its lock for long."""
+    path = sql.SQL(", ").join(map(sql.Identifier, target.profile.truth.schemas))
+    connection.execute(sql.SQL("SET search_path = {}").format(path))
+    connection.execute(f"SET lock_timeout = {_LOCK_TIMEOUT_MS}".encode())
+    return sql.SQL(".").join(map(sql.Identifier, (target.profile.truth.canonical.table or "").split(".")))
 
 
 @contextmanager
@@ -175,4 +193,5 @@ DATABASE_FAULTS = (
     Fault("slots-taken", "the service's database sessions are ended, and no slot is free", _no_slots, _take_slots),
     Fault("table-locked", "the table of events is locked", _no_table, _lock_table, (0.5, 3.0)),
     Fault("read-only", "the database takes no writes", _own_setting, _forbid_writes),
+    Fault("disk-full", "the disk with the table of events is full", _no_disk, _fill_disk, (0.5, 3.0)),
 )

@@ -1,10 +1,10 @@
-"""Faults of the service's processes: killed, stopped, deployed, short of CPU."""
+"""Faults of the service's processes: killed, stopped, deployed, short of CPU or memory."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from random import Random
 
 import psutil
@@ -12,7 +12,7 @@ import psutil
 from rig.chaos.fault import ChaosTarget, Fault, Struck
 from rig.machine.child import python_module, wait_until
 from rig.machine.processes import born_s
-from rig.machine.quota import QuotaUnavailable, open_quota
+from rig.machine.quota import Quota, QuotaUnavailable, open_cpu_quota, open_memory_limit
 from rig.target.http_probe import HttpProbe
 
 _BOUND_CORES = 0.1
@@ -29,14 +29,17 @@ def _needs_several(target: ChaosTarget) -> str:
     return "" if len(target.serving()) > 1 else "the service has one serving process"
 
 
-def _no_quota(target: ChaosTarget) -> str:
-    if why := _needs_launch(target):
-        return why
-    try:
-        with open_quota(_BOUND_CORES):
-            return ""
-    except (QuotaUnavailable, OSError) as error:
-        return str(error)
+def _needs_group(open_group: Callable[[], AbstractContextManager[Quota]]) -> Callable[[ChaosTarget], str]:
+    def missing(target: ChaosTarget) -> str:
+        if why := _needs_launch(target):
+            return why
+        try:
+            with open_group():
+                return ""
+        except (QuotaUnavailable, OSError) as error:
+            return str(error)
+
+    return missing
 
 
 @contextmanager
@@ -97,9 +100,29 @@ def _deploy(target: ChaosTarget, chance: Random) -> Iterator[Struck]:
 @contextmanager
 def _bound_cpu(target: ChaosTarget, chance: Random) -> Iterator[Struck]:
     processes = [process.pid for process in target.all_processes()]
-    with open_quota(_BOUND_CORES) as quota:
+    with _open_cpu_quota() as quota:
         quota.hold(processes)
         yield Struck(processes)
+
+
+@contextmanager
+def _bound_memory(target: ChaosTarget, chance: Random) -> Iterator[Struck]:
+    """The kernel kills a process that needs more, and what is started in its place."""
+    count, processes = len(target.serving()), [process.pid for process in target.all_processes()]
+    struck = Struck(processes)
+    with _open_memory_limit() as quota:
+        quota.hold(processes)
+        yield struck
+        struck.notes.append(f"the kernel killed {quota.count_killed()} processes")
+    _await_processes(target, count, struck)
+
+
+def _open_cpu_quota() -> AbstractContextManager[Quota]:
+    return open_cpu_quota(_BOUND_CORES)
+
+
+def _open_memory_limit() -> AbstractContextManager[Quota]:
+    return open_memory_limit(0)
 
 
 def _signal(processes: list[psutil.Process], number: signal.Signals) -> Struck:
@@ -158,5 +181,12 @@ PROCESS_FAULTS = (
         _deploy_one_by_one,
     ),
     Fault("deploy", "the service is ended (SIGTERM) and launched again", _needs_launch, _deploy),
-    Fault("cpu-bound", f"the service may use {_BOUND_CORES:g} of a core", _no_quota, _bound_cpu),
+    Fault("cpu-bound", f"the service may use {_BOUND_CORES:g} of a core", _needs_group(_open_cpu_quota), _bound_cpu),
+    Fault(
+        "memory-bound",
+        "the service may take no more memory than it has; the kernel kills what needs more",
+        _needs_group(_open_memory_limit),
+        _bound_memory,
+        _HELD_S,
+    ),
 )

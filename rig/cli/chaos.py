@@ -123,19 +123,17 @@ def _list_faults(profile: Profile, *, as_json: bool) -> int:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from rig.chaos.catalog import OUT_OF_REACH, faults_of
+    from rig.chaos.catalog import faults_of
     from rig.text import json_text
 
     stories = {fault.name: fault.story for fault in faults_of(profile)}
     if as_json:
-        click.echo(json_text({"faults": stories, "not_built": dict(OUT_OF_REACH)}))
+        click.echo(json_text({"faults": stories}))
         return 0
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("fault", no_wrap=True)
     table.add_column("what happens")
     for name, story in stories.items():
         table.add_row(name, story)
-    for name, why in OUT_OF_REACH.items():
-        table.add_row(name, f"not built: {why}")
     print_result(table)
     return 0

@@ -1,5 +1,7 @@
 """How much CPU a process may use, and what a quota took away: its control group, its affinity.
 
+``find_group`` is for both controllers that the rig sets limits with.
+
 All is read from the kernel's files. Where there is no control group, nothing is limited or throttled. Only the
 standard library is imported, so that a sampler starts quickly.
 """
@@ -9,9 +11,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
+Controller = Literal["cpu", "memory"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,21 +31,8 @@ class CpuGroup:
     @classmethod
     def of_this_process(cls, root: Path = CGROUP_ROOT, membership: Path = MEMBERSHIP) -> CpuGroup:
         """Find it (cgroup v1, else v2). It has no folders where there is none."""
-        try:
-            lines = membership.read_text().splitlines()
-        except OSError:
-            return cls()
-        for line in lines:
-            _, controllers, path = line.split(":", 2)
-            if controllers and "cpu" not in controllers.split(","):
-                continue
-            for top in (root / controllers, root / "cpu") if controllers else (root,):
-                # In a container the path may be the host's, while only the group itself is mounted.
-                own = next((each for each in (top / path.lstrip("/"), top) if (each / "cpu.stat").is_file()), None)
-                if own is not None:
-                    outer = [each for each in own.parents if each.is_relative_to(top)]
-                    return cls((own, *outer), alone=own != top)
-        return cls()
+        folders = find_group("cpu", root, membership)
+        return cls(folders, alone=len(folders) > 1)
 
     def throttled_s(self) -> float:
         """Seconds for which its own quota or an outer one has held it back so far."""
@@ -51,6 +42,25 @@ class CpuGroup:
         """How many cores its quotas allow, None where none sets a limit."""
         quotas = (_quota_cores(folder) for folder in self.folders)
         return min((quota for quota in quotas if quota is not None), default=None)
+
+
+def find_group(controller: Controller, root: Path = CGROUP_ROOT, membership: Path = MEMBERSHIP) -> tuple[Path, ...]:
+    """The folders of this process's group and those around it, from the inside out; none where there is no group."""
+    try:
+        lines = membership.read_text().splitlines()
+    except OSError:
+        return ()
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
+            continue
+        file = f"{controller}.stat" if controllers else "cpu.stat"  # in version 2 each group has that
+        for top in (root / controllers, root / controller) if controllers else (root,):
+            # In a container the path may be the host's, while only the group itself is mounted.
+            own = next((each for each in (top / path.lstrip("/"), top) if (each / file).is_file()), None)
+            if own is not None:
+                return (own, *(each for each in own.parents if each.is_relative_to(top)))
+    return ()
 
 
 def _throttled_s(folder: Path) -> float:

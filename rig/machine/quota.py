@@ -1,22 +1,22 @@
-"""A CPU quota on processes, by a control group of its own, as a container has one.
+"""Bounds on processes, by a control group of its own, as a container has one: a CPU quota, a memory limit.
 
-Flow: ``open_quota`` makes the group next to or below the one that this process is in. ``CpuQuota.hold`` puts processes
-into it; what they start later is in it too. At the end all go back to the group of this process, and the new one is
-removed. Control groups of version 1 and 2. ``QuotaUnavailable`` where this user may make none, as is usual without
-privileges. Not for reading limits: ``rig.machine.cgroup`` does that.
+Flow: ``open_cpu_quota`` or ``open_memory_limit`` makes the group next to or below the one that this process is in.
+``Quota.hold`` puts processes into it; what they start later is in it too. At the end all go back to the group of this
+process, and the new one is removed. Control groups of version 1 and 2. ``QuotaUnavailable`` where this user may make
+none, as is usual without privileges. Not for reading limits: ``rig.machine.cgroup`` does that.
 """
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from rig.errors import RigError
-from rig.machine.cgroup import CpuGroup
+from rig.machine.cgroup import Controller, find_group
 from rig.machine.supervisor import current_supervisor
 
 _PERIOD_US = 100_000
@@ -29,7 +29,7 @@ class QuotaUnavailable(RigError):
 
 
 @dataclass(frozen=True, slots=True)
-class CpuQuota:
+class Quota:
     """A group with a limit."""
 
     folder: Path
@@ -37,7 +37,10 @@ class CpuQuota:
     """The group that its processes came from."""
 
     def hold(self, pids: Iterable[int]) -> None:
-        """Put processes with all their threads under the quota; one that is gone is left out."""
+        """Put processes with all their threads under the quota; one that is gone is left out.
+
+        The memory that they have stays where it is: a limit is one on what they take from now on.
+        """
         _move(pids, self.folder)
 
     def release(self) -> None:
@@ -46,14 +49,35 @@ class CpuQuota:
         while (pids := _members(self.folder)) and time.monotonic() < deadline:
             _move(pids, self.home)
 
+    def count_killed(self) -> int:
+        """How many of its processes the kernel has killed because they needed more memory."""
+        for name in ("memory.events", "memory.oom_control"):
+            with suppress(OSError):
+                pairs = dict(line.split() for line in (self.folder / name).read_text().splitlines())
+                return int(pairs.get("oom_kill", 0))
+        return 0
+
+
+def open_cpu_quota(cores: float) -> AbstractContextManager[Quota]:
+    """A group that may use so many cores. QuotaUnavailable where none can be made."""
+    quota_us = str(round(cores * _PERIOD_US))
+    old = {"cpu.cfs_period_us": str(_PERIOD_US), "cpu.cfs_quota_us": quota_us}
+    return _open_group("cpu", {"cpu.max": f"{quota_us} {_PERIOD_US}"}, old)
+
+
+def open_memory_limit(megabytes: float) -> AbstractContextManager[Quota]:
+    """A group that may take so much memory. QuotaUnavailable where none can be made."""
+    limit = str(round(megabytes * (1 << 20)))
+    return _open_group("memory", {"memory.max": limit}, {"memory.limit_in_bytes": limit})
+
 
 @contextmanager
-def open_quota(cores: float) -> Iterator[CpuQuota]:
-    """A group that may use so many cores. QuotaUnavailable where none can be made."""
-    home = next(iter(CpuGroup.of_this_process().folders), None)
+def _open_group(controller: Controller, limits: Mapping[str, str], old_limits: Mapping[str, str]) -> Iterator[Quota]:
+    """``limits``: what is written into which files of the group; ``old_limits``: of one of version 1."""
+    home = next(iter(find_group(controller)), None)
     if home is None:
-        raise QuotaUnavailable("no CPU quota can be set: there is no control group with a CPU controller")
-    quota = CpuQuota(_make_group(home, cores), home)
+        raise QuotaUnavailable(f"there is no control group with a {controller} controller")
+    quota = Quota(_make_group(home, controller, limits, old_limits), home)
     if (supervisor := current_supervisor()) is not None:
         supervisor.remove_at_end(quota.folder)
     try:
@@ -63,30 +87,27 @@ def open_quota(cores: float) -> Iterator[CpuQuota]:
         _remove(quota.folder)
 
 
-def _make_group(home: Path, cores: float) -> Path:
+def _make_group(home: Path, controller: Controller, limits: Mapping[str, str], old_limits: Mapping[str, str]) -> Path:
     """A new group with its limit. In version 2 a group with processes can have none below it, so try next to it."""
-    quota_us = round(cores * _PERIOD_US)
     name = f"rig-quota-{secrets.token_hex(4)}"
     refusal: OSError | None = None
     for parent in (home, home.parent):
         folder = parent / name
         try:
-            if (parent / "cgroup.subtree_control").is_file():
-                (parent / "cgroup.subtree_control").write_text("+cpu")
+            is_new = (parent / "cgroup.subtree_control").is_file()
+            if is_new:
+                (parent / "cgroup.subtree_control").write_text(f"+{controller}")
             folder.mkdir()
             try:
-                if (folder / "cpu.max").is_file():
-                    (folder / "cpu.max").write_text(f"{quota_us} {_PERIOD_US}")
-                else:
-                    (folder / "cpu.cfs_period_us").write_text(str(_PERIOD_US))
-                    (folder / "cpu.cfs_quota_us").write_text(str(quota_us))
+                for file, limit in (limits if is_new else old_limits).items():
+                    (folder / file).write_text(limit)
             except OSError:
                 folder.rmdir()
                 raise
             return folder
         except OSError as error:
             refusal = refusal or error
-    raise QuotaUnavailable(f"no CPU quota can be set: {refusal}")
+    raise QuotaUnavailable(f"no control group with a {controller} limit can be made: {refusal}")
 
 
 def _move(pids: Iterable[int], folder: Path) -> None:

@@ -17,7 +17,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from rig.calibrate.machine import run_and_watch
-from rig.chaos.catalog import faults_of, find_reasons, names_of
+from rig.chaos.catalog import faults_of, find_reasons
 from rig.chaos.fault import ChaosTarget
 from rig.chaos.runner import FaultRunner
 from rig.chaos.schedule import ChaosPlan, plan_faults
@@ -52,7 +52,7 @@ def add_chaos(job: Job, plan: ChaosPlan, chaos: Callable[..., Scenario], rate_pe
 
     UsageError where a fault is asked for that nobody knows.
     """
-    profile, known = job.profile, names_of(job.profile)
+    profile, known = job.profile, [fault.name for fault in faults_of(job.profile)]
     named = {*plan.only, *plan.allowed, *(fault.fault for fault in plan.given)}
     if unknown := sorted(named - set(known)):
         raise UsageError(f"{unknown[0]!r} is no fault; known are {', '.join(known)}")

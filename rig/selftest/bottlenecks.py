@@ -21,7 +21,7 @@ from psycopg import sql
 
 from rig.evidence.confusion import NOTHING
 from rig.machine.processes import children
-from rig.machine.quota import QuotaUnavailable, open_quota
+from rig.machine.quota import QuotaUnavailable, open_cpu_quota
 from rig.selftest.bench import Apply, PlannedRun, ScenarioWatch, beforehand
 from rig.selftest.foreign_load import foreign_load
 from rig.selftest.injections import switch
@@ -65,7 +65,7 @@ def limit_cpu(run: PlannedRun) -> Iterator[None]:
     pids = [os.getpid(), *run.pool.pids]
     if run.store.pid is not None:
         pids += [run.store.pid, *(child.pid for child in children(run.store.pid, recursive=True))]
-    with open_quota(QUOTA_CORES) as quota:
+    with open_cpu_quota(QUOTA_CORES) as quota:
         quota.hold(pids)
         yield
 

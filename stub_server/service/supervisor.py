@@ -6,7 +6,8 @@ that end → on SIGTERM or SIGINT close the sockets and the pipes, and wait for 
 
 The supervisor keeps the sockets open, too. A connection that comes while a process is replaced waits for the new one,
 so SIGTERM to one process after another is a deploy that fails no request. A process that fails is not replaced: it has
-said why, and the next one would fail as well. All end with it then.
+said why, and the next one would fail as well. All end with it then. One that is killed before it serves is replaced
+where another has served before it: memory may be short for a while.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from stub_server.service.metrics import Board, all_series
 BACKLOG = 1024
 STOP_MARGIN_S = 4.0
 """A process has so long beyond the stop timeout of its requests to close its pool. Then it is killed."""
+_PAUSE_S = 0.2
+"""After the end of a process that never served, before the next is started."""
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +86,8 @@ async def _replace_until(
     Without ``start`` none is replaced.
     """
     stopping = asyncio.create_task(stop.wait())
-    lives = {asyncio.create_task(_live(worker)): index for index, worker in enumerate(workers)}
+    served: set[int] = set()
+    lives = {asyncio.create_task(_live(worker, index, served)): index for index, worker in enumerate(workers)}
     try:
         while True:
             await asyncio.wait([stopping, *lives], return_when=asyncio.FIRST_COMPLETED)
@@ -95,7 +99,7 @@ async def _replace_until(
                 index = lives.pop(life)
                 logger.warning("serving process %d ended (%s) and is replaced", index, _how(workers[index]))
                 workers[index] = await start(index)
-                lives[asyncio.create_task(_live(workers[index]))] = index
+                lives[asyncio.create_task(_live(workers[index], index, served))] = index
     finally:
         for task in (stopping, *lives):
             task.cancel()
@@ -105,11 +109,16 @@ async def _restart(plan: ServePlan, sockets: Sequence[socket.socket], board: Boa
     return await _start(plan, index, sockets[index], board)
 
 
-async def _live(worker: Process) -> bool:
-    """Wait for the end of a process; whether another one may do better: it has served, and did not fail."""
+async def _live(worker: Process, index: int, served: set[int]) -> bool:
+    """Wait for the end of a process; whether another one may do better: one has ``served``, and this did not fail."""
     assert worker.stdout is not None  # it was started with a pipe
     has_served = bool(await worker.stdout.readline())
-    return await worker.wait() <= 0 and has_served
+    if has_served:
+        served.add(index)
+    may_do_better = await worker.wait() <= 0 and index in served
+    if may_do_better and not has_served:
+        await asyncio.sleep(_PAUSE_S)
+    return may_do_better
 
 
 @contextmanager

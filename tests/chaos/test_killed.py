@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import psutil
 import pytest
 
 from rig.machine.child import wait_until
@@ -15,16 +16,18 @@ WAIT_S = 60.0
 
 
 def left() -> list[str]:
-    """Processes, ports and folders of the rig, and its control groups."""
-    return [*map(str, leftovers()), *map(str, Path("/sys/fs/cgroup").glob("**/rig-quota-*"))]
+    """Processes, ports and folders of the rig, its control groups and its disks."""
+    disks = [each.mountpoint for each in psutil.disk_partitions(all=True) if each.device == "rig-disk"]
+    return [*map(str, leftovers()), *map(str, Path("/sys/fs/cgroup").glob("**/rig-quota-*")), *disks]
 
 
 @pytest.mark.full
 @pytest.mark.parametrize(
     "fault",
     [
-        "process-killed", "process-stopped", "service-stopped", "rolling-deploy", "cpu-bound", "database-killed",
-        "slots-taken", "table-locked", "read-only", "sender-held", "database-cut", "database-half-open",
+        "process-killed", "process-stopped", "service-stopped", "rolling-deploy", "cpu-bound", "memory-bound",
+        "database-killed", "slots-taken", "table-locked", "read-only", "disk-full", "sender-held", "database-cut",
+        "database-half-open",
     ],
 )  # fmt: skip
 def test_nothing_is_left_of_a_fault_when_the_rig_is_killed(fault: str, tmp_path: Path) -> None:

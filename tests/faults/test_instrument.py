@@ -40,7 +40,7 @@ def test_a_killed_worker(workshop: Workshop, database: Database) -> None:
     struck.until_acknowledged()
     struck.parts(WORKER)[0].kill()
     after = struck.aftermath()
-    _lacks_a_report(after, "sustained")
+    _lacks_a_report(after, "S8")
     assert "exit code -9" in after.gates["accounting"]["reason"]
 
 
@@ -89,7 +89,7 @@ def test_a_killed_sampler(sampler: str, workshop: Workshop, database: Database) 
     assert after.verdict("samplers") == "INVALID"
     assert f"{sampler}: it ended before the run did (signal 9)" in after.gates["samplers"]["reason"]
     # The requests and their truth do not depend on it.
-    assert after.verdict("sustained.rows") == "PASS"
+    assert after.verdict("S8.rows") == "PASS"
     assert after.verdict("accounting") == "PASS"
 
 
@@ -100,7 +100,7 @@ def test_a_worker_that_cannot_write_its_rows(workshop: Workshop, database: Datab
     struck.until_acknowledged()
     limited(struck.part(WORKER), psutil.RLIMIT_FSIZE, 4096)
     after = struck.aftermath()
-    _lacks_a_report(after, "sustained")
+    _lacks_a_report(after, "S8")
     assert "File too large" in after.gates["accounting"]["reason"]
 
 
@@ -123,6 +123,6 @@ def test_a_full_disk_of_results(
     settled = rig("settle", str(after.pack), "--json", env=doors(database))
     assert settled.code == ExitCode.INVALID, settled.err
     verdicts = {gate["id"]: gate["verdict"] for gate in settled.document()["gates"]}
-    assert verdicts["sustained.rows"] == verdicts["accounting"] == "INVALID"
+    assert verdicts["S8.rows"] == verdicts["accounting"] == "INVALID"
     assert "FAIL" not in verdicts.values()
     assert only_pack(workshop.results) == Path(settled.document()["pack"])

@@ -18,7 +18,7 @@ import pytest
 
 from rig.machine.cgroup import CpuGroup
 from rig.machine.processes import alive
-from rig.machine.quota import open_quota
+from rig.machine.quota import open_cpu_quota
 from rig.run.reporter import Reporter
 from rig.selftest.bench import ScenarioWatch
 from rig.selftest.bottlenecks import SEEDS
@@ -101,7 +101,7 @@ def handed_down(parent: Path) -> bool:
 def test_a_quota_holds_what_is_put_under_it_and_leaves_no_group() -> None:
     home = CpuGroup.of_this_process().folders[0]
     with computing() as process:
-        with open_quota(0.2) as quota:
+        with open_cpu_quota(0.2) as quota:
             quota.hold([process.pid])
             group = CpuGroup.of_this_process(membership=Path(f"/proc/{process.pid}/cgroup"))
             assert group.quota_cores() == pytest.approx(0.2)

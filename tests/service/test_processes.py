@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import threading
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -90,6 +91,25 @@ def test_a_process_that_fails_ends_the_service(service_database: ServiceDatabase
         assert service.process.wait(DEADLINE_S) == 70
     assert "serving process 0 died (signal 9)" in service.log()
     assert "Traceback" not in service.log()
+
+
+def test_a_process_that_is_killed_before_it_serves_is_replaced_where_another_served(
+    service_database: ServiceDatabase, tmp_path: Path
+) -> None:
+    with running_service(service_database, tmp_path / "log") as service:
+        assert service.client.get("/health").status == 200
+        (old,) = service.workers()
+        for _ in range(2):
+            os.kill(old.pid, signal.SIGKILL)
+            old = _next_worker(service, old)  # just started: it takes longer than this to serve
+        assert service.client.get("/health").status == 200
+
+
+def _next_worker(service: RunningService, old: psutil.Process) -> psutil.Process:
+    deadline_s = time.monotonic() + DEADLINE_S
+    while not (others := [each for each in service.workers() if each.pid != old.pid]):
+        assert time.monotonic() < deadline_s, "the process was not replaced"
+    return others[0]
 
 
 def test_a_stop_that_reaches_the_whole_group_is_a_stop(service_database: ServiceDatabase, tmp_path: Path) -> None:

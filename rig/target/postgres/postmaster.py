@@ -65,6 +65,7 @@ class ServerControl:
     def __init__(self, server: _DataDirectory) -> None:
         self._server = server
         self._process, self.port = server.start()
+        self.data_dir = server.data_dir
 
     @property
     def pid(self) -> int:
