@@ -9,10 +9,10 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def minimise(faults: Sequence[T], fails: Callable[[tuple[T, ...]], bool]) -> tuple[T, ...]:
+def minimise(faults: Sequence[T], fails: Callable[[tuple[T, ...]], bool], suspects: Sequence[T] = ()) -> tuple[T, ...]:
     """A part of ``faults`` that fails, of which none can be left out (ddmin). ``fails`` is asked once for each part.
 
-    All of them are known to fail, and none of them not to.
+    All of them are known to fail, and none of them not to. Each of the ``suspects`` is tried alone first.
     """
     known: dict[tuple[int, ...], bool] = {}
 
@@ -22,6 +22,9 @@ def minimise(faults: Sequence[T], fails: Callable[[tuple[T, ...]], bool]) -> tup
         return known[numbers]
 
     left, pieces = tuple(range(len(faults))), 2
+    alone = next((number for number in map(faults.index, suspects) if len(left) > 1 and does_fail((number,))), None)
+    if alone is not None:
+        return (faults[alone],)
     while len(left) > 1:
         parts = _split(left, pieces)
         rests = [tuple(number for number in left if number not in part) for part in parts] if pieces > 2 else []

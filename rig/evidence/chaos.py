@@ -99,10 +99,23 @@ class WrongEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class RelayCost:
+    """What the rig's relay costs on this machine, from ``exchanges`` of a request and its answer.
+
+    ``added_…_ms``: quantiles of how much later an answer comes through it. ``cpu_us``: its CPU time for an exchange.
+    """
+
+    added_p50_ms: float
+    added_p99_ms: float
+    cpu_us: float
+    exchanges: int
+
+
+@dataclass(frozen=True, slots=True)
 class ChaosReport:
     """The chaos of a run. ``processes``: how many processes served before the first fault; 0 where nobody knows.
 
-    ``relay_p50_ms``: how much longer an answer takes through the relay; None where nothing could be asked.
+    ``relay``: None where it did not answer.
     """
 
     schedule: ChaosSchedule
@@ -110,7 +123,7 @@ class ChaosReport:
     before: Standing | None = None
     after: Standing | None = None
     processes: int = 0
-    relay_p50_ms: float | None = None
+    relay: RelayCost | None = None
     wrong: tuple[WrongEvent, ...] = ()
 
     @property

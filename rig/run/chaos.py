@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import replace
-from http.client import HTTPConnection, HTTPException
-from statistics import median
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from rig.calibrate.machine import run_and_watch
+from rig.calibrate.relay import measure_relay
 from rig.chaos.catalog import faults_of, find_reasons
 from rig.chaos.fault import ChaosTarget
 from rig.chaos.runner import FaultRunner
@@ -30,7 +29,6 @@ from rig.model import Scenario
 from rig.run.job import Job
 from rig.run.open_run import OpenRun
 from rig.run.scenarios import load_of
-from rig.target.endpoint import Endpoint
 from rig.target.launch import LiveTarget, launch_environment
 from rig.target.postgres.connection import connect
 from rig.target.relay import Relay
@@ -44,7 +42,6 @@ FROM pg_catalog.pg_stat_activity
 WHERE datname = pg_catalog.current_database() AND application_name NOT LIKE 'rig-%'
 AND backend_type = 'client backend' AND pid <> pg_catalog.pg_backend_pid()"""
 _SETTLE_S, _POLL_S = 5.0, 0.1
-_QUESTIONS, _ANSWER_S = 200, 2.0
 
 
 def add_chaos(job: Job, plan: ChaosPlan, chaos: Callable[..., Scenario], rate_per_s: float) -> Job:
@@ -88,7 +85,7 @@ def run_chaos(
         _draw(run, plan, broken),
         before=read_standing(store),
         processes=len(broken.serving()),
-        relay_p50_ms=_relay_cost_ms(target.endpoint, through, run.job.profile.probes.health),
+        relay=measure_relay(),
     )
     record.pack.write_chaos(report)
 
@@ -148,31 +145,6 @@ def _database_of(store: Store) -> tuple[str, int] | None:
     host, port = str(parts.get("hostaddr") or parts.get("host") or ""), str(parts.get("port") or 5432)
     is_one = bool(host) and port.isdigit() and "," not in host and not host.startswith(("/", "@"))
     return (host, int(port)) if is_one else None
-
-
-def _relay_cost_ms(direct: Endpoint, through: Endpoint, path: str | None) -> float | None:
-    """How much longer an answer takes through the relay, by medians of questions that are asked by turns."""
-    if path is None:
-        return None
-    took_ms: dict[int, list[float]] = {}
-    try:
-        with ExitStack() as stack:
-            asked = [stack.enter_context(closing(_connection(endpoint))) for endpoint in (direct, through)]
-            for _ in range(_QUESTIONS):
-                for number, connection in enumerate(asked):
-                    begun_s = time.perf_counter()
-                    connection.request("GET", direct.base_path + path)
-                    connection.getresponse().read()
-                    took_ms.setdefault(number, []).append(1e3 * (time.perf_counter() - begun_s))
-    except (OSError, HTTPException):
-        return None
-    return round(median(took_ms[1]) - median(took_ms[0]), 3)
-
-
-def _connection(endpoint: Endpoint) -> HTTPConnection:
-    connection = HTTPConnection(endpoint.host, endpoint.port)
-    connection.sock = endpoint.connect(_ANSWER_S, endpoint.tls_context())
-    return connection
 
 
 def _draw(run: OpenRun, plan: ChaosPlan, target: ChaosTarget) -> ChaosSchedule:

@@ -152,6 +152,7 @@ def _exhaust_client(pack: Pack) -> None:
 
 _GATES_OF_CHAOS = (
     "faults",
+    "relay",
     "exactly_once",
     "durable",
     "delivered",
@@ -371,6 +372,14 @@ DEFECTS: tuple[Defect[Any], ...] = (
         "accepts-unknown-commits", (("database-killed", 0.3), ("service-killed", 0.3)), "exactly_once", "durable"
     ),
     _of_chaos("takes-others-down", (("process-killed", 0.8),), "contained"),
+    Defect(
+        "relay-slow",
+        stages.CHAOS,
+        injections.slow_relay,
+        invalid=("S11.relay",),
+        open=(*_OF_SOME_FAULTS, *_ROWS_OF_CHAOS),
+        part="chaos",
+    ),
     Defect(
         "faults-unrecorded",
         stages.CHAOS_EVIDENCE,

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
+from unittest.mock import patch
 
 import psutil
 
@@ -28,6 +29,7 @@ from rig.run.capacity import add_capacity
 from rig.run.chaos import add_chaos
 from rig.selftest.bench import Apply, PlannedRun, ScenarioWatch, beforehand
 from rig.selftest.throttle import alongside, stutter
+from rig.target.relay import Relay
 from scenarios.capacity import capacity_step
 from scenarios.s8 import warm_up
 from scenarios.s11 import RATE_PER_S, chaos
@@ -36,6 +38,7 @@ STUTTER_S = {"run_s": 0.3, "stop_s": 0.2}
 """For two fifths of the time the client stands still."""
 THROTTLE_S = {"run_s": 0.02, "stop_s": 0.06}
 """The client gets a quarter of the time."""
+_SLOW_RELAY_MS = 2.0
 _SCENARIO = "S2"
 """A fault in the middle of a run strikes when requests of this scenario are under way."""
 _LOOK_S = 0.005
@@ -60,6 +63,19 @@ def strike(*faults: tuple[str, float], switched: str = "", rate_per_s: float = R
         run.job = add_chaos(run.job, ChaosPlan(seconds_for(planned), given=planned), chaos, rate_per_s)
 
     return beforehand(change)
+
+
+@contextmanager
+def slow_relay(run: PlannedRun) -> Iterator[None]:
+    """Send S11 through relays that are slow from the beginning."""
+    enter = Relay.__enter__
+
+    def enter_slowly(relay: Relay) -> Relay:
+        enter(relay).delay(_SLOW_RELAY_MS)
+        return relay
+
+    with strike(("sender-cut", 0.5))(run), patch.object(Relay, "__enter__", enter_slowly):
+        yield
 
 
 def seek_capacity(switched: str, **plan: float) -> Apply[PlannedRun]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rig.chaos.minimise import minimise
 from rig.chaos.schedule import ChaosPlan, repeat, seconds_for
+from rig.checks.aftermath import aftermaths
 from rig.errors import EvidenceError, UsageError
 from rig.evidence.chaos import S11, ChaosSchedule, PlannedFault
 from rig.evidence.gate import Verdict
@@ -22,6 +24,10 @@ from scenarios.s11 import RATE_PER_S, SHORT_S, chaos
 
 _TRIES = 3
 """So often a part of a schedule may pass before it counts as harmless: chance decides what is under way."""
+
+
+_SUSPECTS_MOST = 2
+"""So many faults are tried alone before parts of the schedule are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +76,20 @@ def find_fewest(job: Job, finished: FinishedRun, environ: Mapping[str, str], rep
                 return True
         return False
 
-    found = minimise(schedule_of(finished.pack).faults, fails)
+    faults = schedule_of(finished.pack).faults
+    found = minimise(faults, fails, _find_suspects(finished.pack, faults))
     return Minimised(repeat(found), packs.get(found, finished), tuple(runs))
+
+
+def _find_suspects(pack: Path, faults: tuple[PlannedFault, ...]) -> list[PlannedFault]:
+    """The faults near which most went wrong, the worst first: wrong events, no good answer again, failed attempts."""
+    by_number = {fault.number: fault for fault in faults}
+    worst = sorted(
+        aftermaths(Pack.open(pack).load()),
+        key=lambda each: (each.lost + each.doubled, math.isnan(each.first_good_s), each.failed),
+        reverse=True,
+    )
+    return [by_number[each.record.number] for each in worst[:_SUSPECTS_MOST]]
 
 
 def failed_gates(judgement: Judgement) -> frozenset[str]:

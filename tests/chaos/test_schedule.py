@@ -57,3 +57,18 @@ def test_the_fewest_faults_are_found(guilty: set[int]) -> None:
 
     assert set(minimise(range(8), fails)) == guilty
     assert len(tried) == len(set(tried)), "each part is tried once"
+
+
+def test_a_suspect_that_fails_alone_is_found_at_once_and_one_that_does_not_costs_one_try() -> None:
+    tried: list[tuple[int, ...]] = []
+
+    def fails(part: tuple[int, ...]) -> bool:
+        tried.append(part)
+        return 5 in part
+
+    assert minimise(range(8), fails, suspects=(2, 5)) == (5,)
+    assert tried == [(2,), (5,)]
+    tried.clear()
+    assert minimise(range(8), fails, suspects=(2, 3)) == (5,)
+    assert tried[:2] == [(2,), (3,)]
+    assert len(tried) == len(set(tried)), "each part is tried once"

@@ -18,7 +18,7 @@ from rig.checks.answers import check_answers
 from rig.checks.chaos import check_chaos
 from rig.checks.power import detection_power
 from rig.evidence.case import Case
-from rig.evidence.chaos import ChaosReport, ChaosSchedule, FaultRecord, Standing, WrongEvent
+from rig.evidence.chaos import ChaosReport, ChaosSchedule, FaultRecord, RelayCost, Standing, WrongEvent
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.truth import DiscrepancyKind
 from rig.model import Redelivery
@@ -43,6 +43,7 @@ PASS, FAIL, INVALID, NOT_RUN = Verdict.PASS, Verdict.FAIL, Verdict.INVALID, Verd
 COUNT = 1000
 S11 = replace(plan("S11", COUNT), redelivery=Redelivery((0.5,) * 10), timeout_s=2.0)
 STANDING = Standing(connections=8)
+RELAY = RelayCost(added_p50_ms=0.03, added_p99_ms=0.4, cpu_us=20.0, exchanges=1000)
 
 
 def at(second: float) -> int:
@@ -89,8 +90,9 @@ def gates(
     after: Standing = STANDING,
     processes: int = 2,
     faults: Mapping[str, Any] | None = None,
+    relay: RelayCost | None = RELAY,
 ) -> dict[str, Gate]:
-    chaos = ChaosReport(ChaosSchedule(1), records or (struck(),), STANDING, after, processes, wrong=tuple(wrong))
+    chaos = ChaosReport(ChaosSchedule(1), records or (struck(),), STANDING, after, processes, relay, tuple(wrong))
     rows = group(S11, canonical=COUNT, discrepancies=dict(found or {}))
     whole = case(load, truth=truth([rows]), chaos=chaos, profile={"faults": faults or {}})
     return {gate.id.removeprefix("S11."): gate for gate in check_chaos(whole)}
@@ -103,7 +105,7 @@ def verdicts(found: Mapping[str, Gate]) -> dict[Verdict, set[str]]:
 def test_events_that_are_stored_in_the_end_pass_whatever_their_first_attempts_met() -> None:
     found = gates(events(lambda second: BROKEN if 4 <= second < 5.2 else OK))
     assert verdicts(found)[PASS] == {
-        "faults", "exactly_once", "durable", "delivered", "recovery", "bounded", "clean"
+        "faults", "relay", "exactly_once", "durable", "delivered", "recovery", "bounded", "clean"
     }  # fmt: skip
     assert verdicts(found)[NOT_RUN] == {"graceful", "contained"}
     assert found["delivered"].figures["redeliveries"] == 120
@@ -252,3 +254,18 @@ def test_a_chaos_says_what_it_could_have_seen() -> None:
     redelivered = case(replace(sent, rows=pd.concat([sent.rows, again])), truth=truth([group(S11, canonical=COUNT)]))
     judged = [*found.values(), Gate("duplicates", PASS, "")]
     assert {power.name: power.trials for power in detection_power(redelivered, judged)}["repeats"] == 30
+
+
+@pytest.mark.parametrize(
+    ("relay", "verdict"),
+    [
+        (RELAY, PASS),
+        (replace(RELAY, added_p50_ms=1.0), PASS),
+        (replace(RELAY, added_p50_ms=1.1), INVALID),
+        (None, INVALID),
+    ],
+)
+def test_a_relay_that_delays_answers_proves_nothing(relay: RelayCost | None, verdict: Verdict) -> None:
+    found = gates(events(), relay=relay)["relay"]
+    assert found.verdict is verdict
+    assert verdict is PASS or "relay" in found.reason
