@@ -1,0 +1,84 @@
+"""Whether the recovery times in the table of a chaos are true: an independent prober sees the same ones.
+
+The prober asks through the relay that the sender goes through. Both say when the first good answer after a healing
+came, and from when on nearly all was answered well again. Keep the machine quiet.
+"""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import numpy as np
+import psutil
+import pytest
+from numpy.typing import NDArray
+
+from rig.checks.aftermath import aftermaths
+from rig.evidence.pack import Pack
+from rig.machine.processes import words
+from rig.profile import bundled_profile, load_profile
+from tests.bench.prober import EVERY_S
+from tests.cli.commands import QUICK, Going, only_pack
+
+FAULTS = (
+    "service-killed", "service-stopped", "deploy", "database-killed", "database-restarted", "database-held",
+    "database-cut", "slots-taken", "sender-cut", "sender-held",
+)  # fmt: skip
+"""Those of which readiness and events suffer alike."""
+AGREE_S = 0.05
+_SPAN_NS, _STEP_NS = 250_000_000, 5_000_000
+_SHARE = 0.9
+
+
+@pytest.mark.bench
+def bench_an_independent_prober_sees_the_same_recovery(tmp_path: Path) -> None:
+    probes, pack = _run_chaos(tmp_path)
+    ended_ns, status = probes.T
+    differences = []
+    for found in aftermaths(pack.load()):
+        healed_ns = found.record.healed_ns
+        good_ns = np.sort(ended_ns[(status == 200) & (ended_ns >= healed_ns)])
+        first_s = (good_ns[0] - healed_ns) / 1e9 if len(good_ns) else math.nan
+        back_s = (_find_recovery(ended_ns, status == 200, healed_ns) - healed_ns) / 1e9
+        differences += [found.first_good_s - first_s, found.back_s - back_s]
+        click.echo(
+            f"{found.record.fault:20} good again {found.first_good_s:.3f} s, prober {first_s:.3f} s; "
+            f"at rate again {found.back_s:.3f} s, prober {back_s:.3f} s"
+        )
+    assert len(differences) >= len(FAULTS), "most faults struck"
+    assert max(map(abs, differences)) <= AGREE_S
+
+
+def _find_recovery(ended_ns: NDArray[np.int64], is_good: NDArray[np.bool_], healed_ns: int) -> float:
+    """From when on nearly as many answers come as are asked for, and nearly all are good. NaN: never."""
+    asked = _SPAN_NS / 1e9 / EVERY_S
+    for since_ns in range(healed_ns, int(ended_ns.max()) - _SPAN_NS, _STEP_NS):
+        answers = is_good[(ended_ns >= since_ns) & (ended_ns < since_ns + _SPAN_NS)]
+        if answers.sum() >= _SHARE * max(asked, len(answers)):
+            return since_ns
+    return math.nan
+
+
+def _run_chaos(results: Path) -> tuple[NDArray[np.int64], Pack]:
+    """Rows of end and status, one a probe; and the pack of a chaos of one minute."""
+    path = load_profile(bundled_profile()).probes.ready
+    assert path is not None
+    chaos = Going(["chaos", "--reference", "--only", ",".join(FAULTS), *QUICK, "--json", "--out", str(results)])
+    chaos.wait_for("S11")
+    relays = [each for each in psutil.Process(chaos.process.pid).children() if "rig.target.relaying" in words(each)]
+    to_service = min(relays, key=psutil.Process.create_time)
+    (port,) = {each.laddr.port for each in to_service.net_connections("tcp4") if each.status == psutil.CONN_LISTEN}
+    with (results / "probes.txt").open("w+") as probes:
+        prober = subprocess.Popen([sys.executable, "-m", "tests.bench.prober", str(port), path], stdout=probes)
+        try:
+            ended = chaos.end()
+        finally:
+            prober.terminate()
+            prober.wait()
+        assert ended.code == 0, ended.err
+        probes.seek(0)
+        return np.loadtxt(probes, dtype=np.int64), Pack.open(only_pack(results))
