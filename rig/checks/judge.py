@@ -21,7 +21,7 @@ from rig.checks.forged import check_forged
 from rig.checks.gates import Checker, GateKind, Kind
 from rig.checks.instrument import COMPLETION, below_floor, check_accounting, check_completion, check_null
 from rig.checks.isolation import check_isolation
-from rig.checks.key_storms import check_key_storms
+from rig.checks.key_storms.gates import check_key_storms
 from rig.checks.lasting import check_lasting
 from rig.checks.latency_calibration import check_latency_calibration
 from rig.checks.littles_law import check_littles_law

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rig.checks.key_storm_figures import expected_fetches
-from rig.checks.key_storms import storm_gates
+from rig.checks.key_storms.figures import expected_fetches
+from rig.checks.key_storms.gates import storm_gates
 from rig.checks.race_tests import gates_of
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.key_case import Start

@@ -16,7 +16,7 @@ from rig.checks import judge
 from rig.checks.capacity import check_capacity
 from rig.checks.confusion import check_confusion
 from rig.checks.gates import ANY, Checker, GateKind, Kind
-from rig.checks.key_storms import check_key_storms
+from rig.checks.key_storms.gates import check_key_storms
 from rig.checks.locust_run import check_locust_run
 from rig.checks.performance import check_sustained_load
 from rig.checks.surroundings import check_leaks

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rig.checks.key_storms import figures_of
+from rig.checks.key_storms.gates import figures_of
 from rig.checks.subject_table import SubjectRow
 from rig.evidence.key_storm import KeyStorm
 from rig.evidence.storm import UNKNOWN_KID, StormReport

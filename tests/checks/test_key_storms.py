@@ -14,8 +14,9 @@ import pytest
 
 from fleet_jwks import Protection
 from rig.checks.judge import judge
-from rig.checks.key_storm_figures import amplification, expected_fetches, gaps_s, most_at_once, most_in_a_cool_down
-from rig.checks.key_storms import GATES, SCHEDULING_S, figures_of, storm_gates
+from rig.checks.key_storms.figures import amplification, expected_fetches, gaps_s, most_at_once, most_in_a_cool_down
+from rig.checks.key_storms.findings import SCHEDULING_S
+from rig.checks.key_storms.gates import GATES, figures_of, storm_gates
 from rig.evidence.bad_tokens import FORGED
 from rig.evidence.case import Case
 from rig.evidence.gate import Gate, Verdict

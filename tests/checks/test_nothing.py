@@ -10,7 +10,7 @@ import pytest
 
 from rig.checks.gates import Kind
 from rig.checks.judge import judge
-from rig.checks.key_storms import GATES as KEY_STORM_GATES
+from rig.checks.key_storms.gates import GATES as KEY_STORM_GATES
 from rig.evidence.case import Case
 from rig.evidence.chaos import ChaosReport, ChaosSchedule, FaultRecord
 from rig.evidence.echoes import Echoes

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from rig.checks.key_storms import storm_gates
+from rig.checks.key_storms.gates import storm_gates
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.key_case import KeyCase
 from rig.evidence.key_storm import KeyStorm

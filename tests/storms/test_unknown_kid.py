@@ -24,7 +24,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from rig.checks.key_storms import storm_gates
+from rig.checks.key_storms.gates import storm_gates
 from rig.errors import ConfigError, UsageError
 from rig.evidence.bad_tokens import FAILED
 from rig.evidence.case import Case

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from rig.checks.key_storm_figures import duration_s, expected_fetches, most_at_once, spans
-from rig.checks.key_storms import storm_gates
+from rig.checks.key_storms.figures import duration_s, expected_fetches, most_at_once, spans
+from rig.checks.key_storms.gates import storm_gates
 from rig.evidence.case import Case
 from rig.evidence.gate import Verdict
 from rig.evidence.key_case import Token

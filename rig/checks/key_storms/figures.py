@@ -1,6 +1,6 @@
 """Figures of a key storm, from the fetches as the origin counted them. Pure.
 
-The figures of the callers are in ``rig.checks.key_storms``, with the rules that use them.
+The figures of the callers are with the rules that use them (``answers``).
 """
 
 from __future__ import annotations
