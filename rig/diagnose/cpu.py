@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -34,7 +35,8 @@ class MachineUse:
 
 def by_process(samples: Samples, start_ns: int, end_ns: int) -> pd.DataFrame:
     """CPU seconds of each process within a window: ``pid, role, cpu_s``, the largest first."""
-    rows = [*_own(samples, start_ns, end_ns), *_reaped_unseen(samples, start_ns, end_ns)]
+    processes = _by_process(samples)
+    rows = [*_own(processes, start_ns, end_ns), *_reaped_unseen(samples, processes, start_ns, end_ns)]
     frame = pd.DataFrame(rows, columns=["pid", "role", "cpu_s"])
     return frame.sort_values("cpu_s", ascending=False).reset_index(drop=True)
 
@@ -74,13 +76,11 @@ def machine(samples: Samples, start_ns: int, end_ns: int) -> MachineUse | None:
 
 def over_time(samples: Samples, edges_ns: NDArray[np.int64]) -> dict[tuple[str, int], NDArray[np.float64]]:
     """Average cores that each process used in each bin (shape (bins,)), by role and pid."""
-    born = _births(samples)
     seconds = np.diff(edges_ns) / 1e9
-    found = {}
-    for pid, role, rows in _by_pid(samples):
-        at_ns, curve = _curve(rows["at_ns"].to_numpy(np.int64), rows["cpu_s"].to_numpy(), born.get(pid))
-        found[role, pid] = np.diff(np.interp(edges_ns, at_ns, curve)) / seconds
-    return found
+    return {
+        (process.role, process.pid): np.diff(np.interp(edges_ns, process.at_ns, process.own_s)) / seconds
+        for process in _by_process(samples)
+    }
 
 
 def spread(samples: Samples, start_ns: int, end_ns: int) -> pd.DataFrame:
@@ -99,27 +99,38 @@ def spread(samples: Samples, start_ns: int, end_ns: int) -> pd.DataFrame:
     return server.reset_index(drop=True)
 
 
-def _own(samples: Samples, start_ns: int, end_ns: int) -> Iterator[tuple[int, str, float]]:
-    born = _births(samples)
-    for pid, role, rows in _by_pid(samples):
-        at_ns = rows["at_ns"].to_numpy(np.int64)
-        cpu_s = _growth(*_curve(at_ns, rows["cpu_s"].to_numpy(), born.get(pid)), start_ns, end_ns)
-        if cpu_s or at_ns[-1] >= start_ns:
-            yield pid, role, cpu_s
+@dataclass(frozen=True, slots=True)
+class _Counters:
+    """A process over time, from its start: CPU seconds of its own, and of children that it waited for."""
+
+    pid: int
+    role: str
+    at_ns: NDArray[np.int64]
+    own_s: NDArray[np.float64]
+    reaped_s: NDArray[np.float64]
+    last_ns: int
+    """Its last tick."""
 
 
-def _reaped_unseen(samples: Samples, start_ns: int, end_ns: int) -> Iterator[tuple[int, str, float]]:
+def _own(processes: list[_Counters], start_ns: int, end_ns: int) -> Iterator[tuple[int, str, float]]:
+    for process in processes:
+        cpu_s = _growth(process.at_ns, process.own_s, start_ns, end_ns)
+        if cpu_s or process.last_ns >= start_ns:
+            yield process.pid, process.role, cpu_s
+
+
+def _reaped_unseen(
+    samples: Samples, processes: list[_Counters], start_ns: int, end_ns: int
+) -> Iterator[tuple[int, str, float]]:
     """CPU seconds of ended children in their parents' counters that no tick of a child has shown."""
-    if samples.pids.empty:
+    if not processes:
         return
-    born = _births(samples)
     counted = _counted_below(samples, start_ns, end_ns)
-    for pid, role, rows in _by_pid(samples):
-        reaped_s = (rows["reaped_user_s"] + rows["reaped_system_s"]).to_numpy()
-        curve = _curve(rows["at_ns"].to_numpy(np.int64), reaped_s, born.get(pid))
-        unseen_s = _growth(*curve, start_ns, end_ns) - counted.get(pid, 0.0)
+    for process in processes:
+        unseen_s = _growth(process.at_ns, process.reaped_s, start_ns, end_ns) - counted.get(process.pid, 0.0)
         if unseen_s > 0:
-            yield UNSEEN_PID, Role.BACKEND if role == Role.AUXILIARY else role, unseen_s
+            role = Role.BACKEND if process.role == Role.AUXILIARY else process.role
+            yield UNSEEN_PID, role, unseen_s
 
 
 def _counted_below(samples: Samples, start_ns: int, end_ns: int) -> dict[int, float]:
@@ -137,9 +148,33 @@ def _counted_below(samples: Samples, start_ns: int, end_ns: int) -> dict[int, fl
     return below
 
 
-def _by_pid(samples: Samples) -> Iterator[tuple[int, str, pd.DataFrame]]:
-    for _, rows in samples.pids.groupby(["pid", "role"], sort=False):
-        yield int(rows["pid"].iloc[0]), str(rows["role"].iloc[0]), rows
+def _by_process(samples: Samples) -> list[_Counters]:
+    """The counters of each process and role."""
+    frame = samples.pids
+    if frame.empty:
+        return []
+    born = _births(samples)
+    number = frame.groupby(["pid", "role"], sort=False).ngroup().to_numpy()
+    order = np.argsort(number, kind="stable")
+    at_ns, pid, role = (frame[name].to_numpy()[order] for name in ("at_ns", "pid", "role"))
+    own_s = frame["cpu_s"].to_numpy()[order]
+    reaped_s = (frame["reaped_user_s"] + frame["reaped_system_s"]).to_numpy()[order]
+    bounds = [0, *(np.flatnonzero(np.diff(number[order])) + 1).tolist(), len(order)]
+    found = []
+    for begin, end in pairwise(bounds):
+        ticks = at_ns[begin:end]
+        start_ns = min(born.get(int(pid[begin]), int(ticks[0])), int(ticks[0]))
+        found.append(
+            _Counters(
+                int(pid[begin]),
+                str(role[begin]),
+                np.append(start_ns, ticks),
+                _rising(own_s[begin:end]),
+                _rising(reaped_s[begin:end]),
+                int(ticks[-1]),
+            )
+        )
+    return found
 
 
 def _births(samples: Samples) -> dict[int, int]:
@@ -147,13 +182,10 @@ def _births(samples: Samples) -> dict[int, int]:
     return dict(zip(samples.processes["pid"].tolist(), samples.processes["started_ns"].tolist(), strict=True))
 
 
-def _curve(
-    at_ns: NDArray[np.int64], counter: NDArray[np.float64], born_ns: int | None
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """A counter over time, from 0 at the process's start. Where it falls, a new process has the same pid."""
+def _rising(counter: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A counter from 0 at the process's start. Where it falls, a new process has the same pid."""
     steps = np.maximum(np.diff(counter, prepend=0.0), 0.0)
-    born = min(born_ns, int(at_ns[0])) if born_ns is not None else int(at_ns[0])
-    return np.append(born, at_ns), np.append(0.0, np.cumsum(steps))
+    return np.append(0.0, np.cumsum(steps))
 
 
 def _growth(at_ns: NDArray[np.int64], counter: NDArray[np.float64], start_ns: int, end_ns: int) -> float:
