@@ -37,6 +37,7 @@ from rig.locust_bridge.master_test import LocustTest
 from rig.locust_bridge.master_users import classes_of
 from rig.locust_bridge.plan import LocustPlan, sendable_classes
 from rig.locust_bridge.wire import CLOCK, FINISH, PLAN, PROTOCOL, REPORT, ROWS
+from rig.machine.open_files import raise_limit
 from rig.model import RequestClass, Scenario, UserClass
 
 ACCOUNTS_S = 60.0
@@ -68,6 +69,7 @@ class Bridge:
         self._mix = tuple(mix)
         self._fixed_class = shared.user_class if shared is not None else ""
         self.coordinator = CoordinatorClient()
+        raise_limit()  # a connection to each worker; after the coordinator's start, which launches the target
         self.test: LocustTest | None = None
         self._beginning: gevent.Greenlet | None = None
         self._judging: gevent.Greenlet | None = None
