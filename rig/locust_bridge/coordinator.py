@@ -43,6 +43,7 @@ from rig.machine.supervisor import Supervisor, register_orphan
 from rig.model import RunKey, Scenario, UserClass
 from rig.profile import environment
 from rig.profile.discovery import Origin, ProfileChoice
+from rig.report.shown import smallest_example
 from rig.run.job import LOCUST, Job
 from rig.run.open_run import OpenRun, open_run
 from rig.run.read_truth import keep_open_on_error, read_truth
@@ -191,7 +192,11 @@ class Coordinator:
             raise UsageError("no test has begun")
         test, self._test = self._test, None
         finished = test.finish(account)
-        return finished.document() | {"sentence": finished.judgement.sentence, "sealed": finished.is_sealed}
+        return finished.document() | {
+            "sentence": finished.judgement.sentence,
+            "sealed": finished.is_sealed,
+            "examples": {page.gate.id: smallest_example(page) for page in finished.failing},
+        }
 
 
 def _left_out(mix: Sequence[UserClass], sent: Sequence[UserClass]) -> dict[str, str]:

@@ -75,6 +75,8 @@ class Bridge:
         self._judging: gevent.Greenlet | None = None
         self.results: list[dict[str, Any]] = []
         self.status = "ready"
+        self.error = ""
+        """Why the last test could not be prepared or judged."""
         opened = self.coordinator.ask(
             "open",
             argv=sys.argv,
@@ -153,7 +155,7 @@ class Bridge:
 
     def _fail(self, text: str, exit_code: int) -> None:
         _log.error("rig: %s", text)
-        self.status = text
+        self.status = self.error = text
         self._ends_in(exit_code)
         self.test = None
         gevent.spawn(self._end)
@@ -196,7 +198,7 @@ class Bridge:
         In a greenlet of its own: locust kills the one that it starts a test in when somebody presses Stop, and
         half a conversation with the coordinator must not be left. What was stopped meanwhile is judged as what it is.
         """
-        self.status = "preparing"
+        self.status, self.error = "preparing", ""
         # Locust says so only after this; until then its page would take the test for one that never began.
         self.runner.update_state(STATE_SPAWNING)
         self._judging = None

@@ -47,7 +47,7 @@ def guard(web_ui: WebUI, given: str, names: Sequence[str]) -> None:
     scheme = "https" if web_ui.tls_cert else "http"
     shown = "127.0.0.1" if host in ("", "*", "0.0.0.0", "[::]") else host
     address, secret = f"{scheme}://{shown}:{web_ui.port}{base_path(web_ui)}", f"${WEB_TOKEN}" if given else token
-    sys.stderr.write(f"rig: the rig's own page is {address}/rig\nrig: the web UI is at {address}/?token={secret}\n")
+    sys.stderr.write(f"rig: the web UI is at {address}/?token={secret}\n")
 
 
 def base_path(web_ui: WebUI) -> str:

@@ -1,8 +1,9 @@
-"""The rig in locust's web UI: tabs for gates, waits, CPU and certificate, a page of live charts, the pack to download.
+"""The first page of the web UI, and the rig's tabs in locust's own page, which is at ``/locust``.
 
-Flow: once a second while a test goes on, the coordinator is asked what the samplers see; the tabs' tables are filled in
-what locust's own page polls (``/stats/requests``). Since it polls only while a test runs, ``/rig`` is a page of ours
-that goes on polling ``/rig/state`` and shows the charts and the verdict. Nothing here judges anything.
+Flow: once a second while a test goes on, the coordinator is asked what the samplers see. The first page polls
+``/rig/state`` before, during and after a test; it starts and stops tests by locust's own routes. Tables of the tabs are
+filled in what locust's page polls (``/stats/requests``), which it does only while a test runs. Nothing here judges
+anything.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import gevent
 from flask import Response, jsonify, request, send_file
+from locust.stats import StatsEntry
 from locust.web import WebUI
 
 from rig.locust_bridge.master_coordinator import CoordinatorError
@@ -26,6 +28,13 @@ from rig.locust_bridge.master_guard import base_path
 if TYPE_CHECKING:
     from rig.locust_bridge.master import Bridge
 
+_TABLES = {
+    "rig-classes": (
+        "Requests by class",
+        ("class", "requests", "failures", "p50 ms", "p95 ms", "p99 ms", "canonical rows", "dead letters", "rows"),
+    ),
+    "rig-errors": ("Answers that must not be", ("class", "answer", "requests")),
+}
 _TABS = {
     "rig-gates": ("Gates", ("gate", "verdict", "reason")),
     "rig-sessions": ("Database waits", ("event", "sessions")),
@@ -38,9 +47,25 @@ _CERTIFICATE = {
     "headroom": "headroom, times the floor",
     "client_cpu_us_per_request": "client CPU, µs per request",
 }
+_OWN_PAGE = "locust.index"
 _LOOK_EVERY_S = 1.0
 _LOOKS_KEPT = 600
+_ORDER = {"FAIL": 0, "INVALID": 1, "PASS": 2, "NOT-RUN": 3}
 _PAGE = Path(__file__).with_name("page.html")
+_QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+_FAULTS = {"canonical", "dead", "expected", "scenario_runs", "keys"}
+"""Figures of a gate of rows that are none of its faults."""
+_BAR = """<style>
+.rig-bar { position: fixed; z-index: 9999; bottom: 0; left: 0; right: 0; padding: .5rem 1rem; background: #1d4e89;
+  font: 15px Roboto, sans-serif; } .rig-bar a { color: #fff; }
+.MuiFormControl-root:has(> .MuiInputBase-root > [name=host]) { display: none; }
+.MuiAutocomplete-root:has([name=profile]) { display: none; }
+</style>
+<div class="rig-bar"><a href="./">The rig: verdict, gates, rows and live charts</a></div>
+"""
+"""On locust's page: the way to the first one. The host is the profile's, and locust's profile is for its cloud: fields
+for them would have no effect.
+"""
 
 
 def add_tabs(web_ui: WebUI, bridge: Bridge) -> None:
@@ -55,7 +80,8 @@ def add_tabs(web_ui: WebUI, bridge: Bridge) -> None:
                 for key, (_, columns) in _TABS.items()
             ],
             "extended_csv_files": [
-                {"href": f"{base}/rig", "title": "The rig: verdict and live charts"},
+                {"href": f"{base}/", "title": "The rig: verdict and live charts"},
+                {"href": f"{base}/rig/report", "title": "Report of the last test"},
                 {"href": f"{base}/rig/pack", "title": "Evidence pack of the last test (zip)"},
             ],
         }
@@ -64,8 +90,17 @@ def add_tabs(web_ui: WebUI, bridge: Bridge) -> None:
     assert app is not None
     app.before_request(view.refuse)
     app.after_request(view.fill_tables)
-    for path, answer in (("/rig", view.page), ("/rig/state", view.state), ("/rig/pack", view.pack)):
+    answers = {"/rig": view.page, "/rig/state": view.state, "/rig/pack": view.pack, "/rig/report": view.report}
+    for path, answer in answers.items():
         app.add_url_rule(base + path, f"rig{path}", web_ui.auth_required_if_enabled(answer))
+    own_page = app.view_functions[_OWN_PAGE]
+    app.view_functions[_OWN_PAGE] = app.view_functions["rig/rig"]
+    app.add_url_rule(f"{base}/locust", "rig/locust", lambda: _lead_to_first_page(own_page()))
+
+
+def _lead_to_first_page(page: Any) -> Any:
+    """Locust's page with the bar; an error or a redirect as it is."""
+    return page.replace('<div id="root">', f'{_BAR}<div id="root">') if isinstance(page, str) else page
 
 
 class View:
@@ -101,8 +136,8 @@ class View:
                 {
                     "rps": round(rps, 1),
                     "ms": {
-                        "p50": total.get_current_response_time_percentile(0.5) or 0,
-                        "p95": total.get_current_response_time_percentile(0.95) or 0,
+                        word: total.get_current_response_time_percentile(share) or 0
+                        for word, share in _QUANTILES.items()
                     },
                     "roles": {row["role"]: row["cores"] for row in self._live.get("roles", [])},
                     "sessions": {row["event"]: row["sessions"] for row in self._live.get("sessions", [])},
@@ -112,31 +147,40 @@ class View:
     # --- what the browser asks for ---
 
     def page(self) -> Response:
-        """The page of live charts."""
+        """The first page."""
         return Response(_PAGE.read_text(encoding="utf-8"), mimetype="text/html")
 
     def state(self) -> Response:
-        """Status, the last verdict, the curves and the rows of every table."""
+        """Status, verdict, the curves and the rows of every table."""
         bridge, result = self._bridge, self._result()
-        total = bridge.environment.stats.total
+        total, options = bridge.environment.stats.total, bridge.environment.parsed_options
         return jsonify(
             status=bridge.status,
+            goes=bridge.test is not None or bool(bridge.busy),
             users=bridge.runner.user_count,
             requests=total.num_requests,
             failures=total.num_failures,
+            head=self._head(),
+            tiles=self._tiles(),
+            form={"user_count": options and options.num_users, "spawn_rate": options and options.spawn_rate},
             verdict=result and result["verdict"],
             pack=result and result["pack"],
             digest=result and result["digest"],
             looks=list(self._looks),
-            columns={key: columns for key, (_, columns) in _TABS.items()},
+            columns={key: columns for key, (_, columns) in (_TABS | _TABLES).items()},
             tables=self._tables(),
         )
 
+    def report(self) -> Response:
+        """The report of the last test that came to its end."""
+        folder = self._last_pack()
+        return _refuse_for_now() if folder is None else send_file(folder / "report.html", "text/html")
+
     def pack(self) -> Response:
         """The evidence of the last test that came to its end."""
-        if not self._bridge.results:
-            return Response("no test has come to its end yet", status=404)
-        folder = Path(self._bridge.results[-1]["pack"])
+        folder = self._last_pack()
+        if folder is None:
+            return _refuse_for_now()
         zipped = tempfile.TemporaryFile()  # noqa: SIM115  # the answer closes it
         # In a thread of its own: workers take a master that is silent for long for a dead one.
         gevent.get_hub().threadpool.apply(_zip, (folder, zipped))
@@ -157,14 +201,67 @@ class View:
             response.set_data(json.dumps({**(response.get_json() or {}), "state": state, "extended_stats": filled}))
         return response
 
+    def _last_pack(self) -> Path | None:
+        return Path(self._bridge.results[-1]["pack"]) if self._bridge.results else None
+
     def _result(self) -> dict[str, Any] | None:
-        """The verdict of the last test, None while one goes on."""
-        return self._bridge.results[-1] if self._bridge.results and self._bridge.test is None else None
+        """The verdict of the last test; None while one goes on, and where the last one could not be judged."""
+        bridge = self._bridge
+        is_over = bridge.test is None and not bridge.busy and not bridge.error
+        return bridge.results[-1] if bridge.results and is_over else None
+
+    def _head(self) -> dict[str, str]:
+        """What stands on top: a verdict as soon as there is one. What has failed stays so to the end."""
+        bridge, result = self._bridge, self._result()
+        if bridge.error:
+            return _make_head("ERROR", "", bridge.error)
+        if result is not None:
+            answer = (result.get("diagnosis") or {}).get("answer", "")
+            return _make_head(result["verdict"], "", result["sentence"], answer)
+        so_far = [row for row in self._so_far() if row[1] in ("FAIL", "INVALID")]
+        for word in ("FAIL", "INVALID"):
+            if reasons := [reason for _, verdict, reason in so_far if verdict == word]:
+                return _make_head(word, "", f"{'; '.join(reasons)}. The rows are compared after the stop.")
+        if bridge.test is None:
+            return _make_head("", "Preparing" if bridge.busy else "Ready", "No test has been judged yet.")
+        return _make_head("", "Nothing failed so far", "The rows are compared with the requests after the stop.")
+
+    def _tiles(self) -> list[dict[str, Any]]:
+        total = self._bridge.environment.stats.total
+        rate = self._looks[-1]["rps"] if self._looks and self._bridge.test is not None else round(total.total_rps, 1)
+        times = {f"{word}, ms": _quantile(total, share) for word, share in _QUANTILES.items()}
+        failed = {"title": "Failures", "value": total.num_failures, "verdict": "FAIL" if total.num_failures else ""}
+        figures = {"Requests/s": rate, **times, "Requests": total.num_requests}
+        return [*({"title": name, "value": value, "verdict": ""} for name, value in figures.items()), failed]
+
+    def _classes(self) -> Iterator[dict[str, Any]]:
+        """Requests of each class, and its rows once they were read."""
+        result = self._result()
+        rows = {gate["id"]: gate for gate in result["gates"]} if result is not None else {}
+        for (name, _), entry in sorted(self._bridge.environment.stats.entries.items()):
+            gate = rows.get(f"{name.split()[0]}.rows")
+            figures = gate["figures"] if gate else {}
+            faults = ", ".join(f"{count} {kind}" for kind, count in figures.items() if kind not in _FAULTS)
+            yield {
+                "class": name,
+                "requests": entry.num_requests,
+                "failures": entry.num_failures,
+                **{f"{word} ms": _quantile(entry, share) for word, share in _QUANTILES.items()},
+                "canonical rows": figures.get("canonical", ""),
+                "dead letters": figures.get("dead", ""),
+                "rows": faults or (gate["verdict"] if gate else "not read yet"),
+            }
+
+    def _errors(self) -> Iterator[dict[str, Any]]:
+        for error in self._bridge.environment.stats.errors.values():
+            yield {"class": error.name, "answer": str(error.error), "requests": error.occurrences}
 
     def _tables(self) -> dict[str, list[dict[str, Any]]]:
         certificate = self._bridge.certificate or {}
         return {
             "rig-gates": self._gates(),
+            "rig-classes": list(self._classes()),
+            "rig-errors": list(self._errors()),
             "rig-sessions": self._live.get("sessions") or [{"event": "no session waits or works", "sessions": 0}],
             "rig-cpu": self._live.get("processes") or [{"role": "not looked yet", "pid": "", "cores": ""}],
             "rig-certificate": [
@@ -179,10 +276,18 @@ class View:
         result = self._result()
         if result is None:
             return [_row(*row) for row in self._so_far()]
-        return [_row(gate["id"], gate["verdict"], gate["reason"]) for gate in result["gates"]]
+        examples = result.get("examples", {})
+        gates = [
+            _row(gate["id"], gate["verdict"], gate["reason"]) | {"example": examples.get(gate["id"], "")}
+            for gate in result["gates"]
+        ]
+        return sorted(gates, key=lambda gate: _ORDER.get(gate["verdict"], 0))
 
     def _so_far(self) -> Iterator[tuple[str, str, str]]:
         bridge, test = self._bridge, self._bridge.test
+        if bridge.error:
+            yield "all", "INVALID", bridge.error
+            return
         yield "all", "not yet", f"{bridge.status}; verdicts come after the stop"
         if certificate := bridge.certificate:
             text = f"{certificate['rps']:,} requests/s, floor {certificate['floor_rps']:,g}"
@@ -190,11 +295,24 @@ class View:
         if test is not None:
             total = bridge.environment.stats.total
             words = f"{total.num_failures:,} of {total.num_requests:,} requests were not answered as they should be"
-            yield "answers", "FAIL so far" if total.num_failures else "good so far", words
+            yield "answers", "FAIL" if total.num_failures else "good so far", words
             lost = [f"worker {seen.number}: {seen.lost}" for seen in test.workers.values() if seen.lost]
             lost += [f"worker {number} is not heard any more" for number in bridge.missing(test)]
             words = "; ".join(lost) or f"{len(test.workers)} of {len(test.workers)} workers are heard"
-            yield "locust.reports", "INVALID so far" if lost else "good so far", words
+            yield "locust.reports", "INVALID" if lost else "good so far", words
+
+
+def _make_head(word: str, title: str, sentence: str, diagnosis: str = "") -> dict[str, str]:
+    diagnosis = f"Diagnosis: {diagnosis}" if diagnosis else ""
+    return {"word": word, "title": title, "sentence": sentence, "diagnosis": diagnosis}
+
+
+def _quantile(entry: StatsEntry, share: float) -> float:
+    return round(float(entry.get_response_time_percentile(share) or 0), 1)
+
+
+def _refuse_for_now() -> Response:
+    return Response("no test has come to its end yet", status=404)
 
 
 def _row(gate: str, verdict: str, reason: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ from werkzeug.test import Client
 
 from rig.locust_bridge import master_ui
 from rig.locust_bridge.master_guard import guard
+from rig.machine.child import free_port
 
 TOKEN = "the-token"
 HOST = "127.0.0.1:8089"
@@ -128,18 +129,32 @@ def test_the_address_that_is_printed_opens_the_ui(
     ui = Environment().create_web_ui("0.0.0.0", 8089, web_base_path=base, delayed_start=True)
     master_ui.add_tabs(ui, SimpleNamespace())  # type: ignore[arg-type]
     guard(ui, "", ())
-    said = re.fullmatch(
-        r"rig: the rig's own page is http://(\S+?)(/\S*)\nrig: the web UI is at http://\1(/\S*\?token=[\w-]{20,})\n",
-        capsys.readouterr().err,
-    )
+    said = re.fullmatch(r"rig: the web UI is at http://([^/\s]+)(/\S*\?token=[\w-]{20,})\n", capsys.readouterr().err)
     assert said is not None
-    assert said[2] == f"{path}/rig"
     assert ui.app is not None
     client = Client(ui.app)
-    assert client.get(said[3], headers={"Host": said[1]}).headers["Location"] == f"{path}/"
-    page = client.get(said[2], headers={"Host": said[1]})
-    assert "<title>" in page.text
-    assert not re.search(r'(href="|fetch\(")/', page.text), "an address that leaves the base path"
+    assert client.get(said[2], headers={"Host": said[1]}).headers["Location"] == f"{path}/"
+    for place in ("/", "/rig"):
+        page = client.get(path + place, headers={"Host": said[1]})
+        assert "<title>The rig</title>" in page.text
+        assert not re.search(r'(href="|fetch\("|post\(")/', page.text), "an address that leaves the base path"
+
+
+@pytest.mark.parametrize("base", [None, "/load"])
+def test_locusts_page_leads_to_the_first_one_and_both_are_behind_the_door(base: str | None) -> None:
+    environment = Environment()
+    environment.create_master_runner("127.0.0.1", free_port())
+    ui = environment.create_web_ui("127.0.0.1", 8089, web_base_path=base, delayed_start=True)
+    master_ui.add_tabs(ui, SimpleNamespace())  # type: ignore[arg-type]
+    guard(ui, TOKEN, ())
+    assert ui.app is not None
+    client = Client(ui.app)
+    for path in ("/", "/locust", "/rig", "/rig/state", "/rig/pack", "/rig/report"):
+        assert client.get((base or "") + path, headers={"Host": "127.0.0.1:8089"}).status_code == 403, path
+    page = client.get(f"{base or ''}/locust", headers={"Host": "127.0.0.1:8089", "Authorization": f"Bearer {TOKEN}"})
+    assert '<a href="./">The rig' in page.text
+    assert "window.templateArgs" in page.text
+    environment.runner.quit()  # type: ignore[union-attr]
 
 
 def test_a_token_of_the_users_own_is_not_printed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import gevent
 import pytest
 from flask import Flask
+from locust.stats import RequestStats
 
 from rig.locust_bridge import master_ui
 
@@ -39,3 +40,78 @@ def test_the_master_goes_on_while_a_pack_is_zipped(tmp_path: Path, monkeypatch: 
     assert waited == [True]
     with zipfile.ZipFile(io.BytesIO(body)) as archive:
         assert archive.read("a-pack/history/rows") == b"rows"
+
+
+CERTIFICATE = {"rps": 45_000, "floor_rps": 2_000}
+RESULT = {
+    "verdict": "FAIL",
+    "sentence": "1 of 2 gates FAIL: S2.rows",
+    "pack": "results/a-pack",
+    "digest": "00",
+    "diagnosis": {"answer": "nothing stands out"},
+    "examples": {"S2.rows": "valid 7 of S2-b0"},
+    "gates": [
+        {"id": "S2.answers", "verdict": "PASS", "reason": "", "figures": {}},
+        {"id": "S2.rows", "verdict": "FAIL", "reason": "2 lost", "figures": {"canonical": 8, "dead": 0, "lost": 2}},
+    ],
+}
+
+
+def view(**parts: Any) -> dict[str, Any]:
+    """What ``/rig/state`` says of a session; its test sent ten requests of S2, of which ``failed`` failed."""
+    stats, failed = RequestStats(), parts.pop("failed", 0)
+    for number in range(10):
+        stats.log_request("POST", "S2 UniqueStorm", 10.0 * (number + 1), 0)
+    for _ in range(failed):
+        stats.log_error("POST", "S2 UniqueStorm", "status 500")
+    session = {
+        "environment": SimpleNamespace(stats=stats, parsed_options=None),
+        "runner": SimpleNamespace(user_count=5),
+        "certificate": CERTIFICATE,
+        "status": "running",
+        "test": None,
+        "busy": "",
+        "error": "",
+        "results": [],
+        "missing": lambda test: [],
+    } | parts
+    with Flask("test").app_context():
+        return dict(master_ui.View(SimpleNamespace(**session)).state().get_json())  # type: ignore[arg-type]
+
+
+TEST = SimpleNamespace(workers={"w": SimpleNamespace(number=0, lost="")})
+
+
+def test_before_and_during_a_test_nothing_is_green_or_red() -> None:
+    assert view(status="ready")["head"]["title"] == "Ready"
+    assert view(busy="a test is being prepared", results=[RESULT])["head"]["title"] == "Preparing"
+    head = view(test=TEST)["head"]
+    assert (head["word"], head["title"]) == ("", "Nothing failed so far")
+
+
+def test_what_has_failed_is_red_at_once_and_nothing_is_good_so_far_any_more() -> None:
+    state = view(test=TEST, failed=1)
+    assert state["head"]["word"] == "FAIL"
+    assert state["head"]["sentence"].startswith("1 of 10 requests were not answered as they should be")
+    assert {"class": "S2 UniqueStorm", "answer": "status 500", "requests": 1} in state["tables"]["rig-errors"]
+    assert {"title": "Failures", "value": 1, "verdict": "FAIL"} in state["tiles"]
+    assert view(test=TEST, failed=1, busy="the last test is still being judged")["head"]["word"] == "FAIL"
+    assert view(test=TEST, missing=lambda test: [0])["head"]["word"] == "INVALID"
+
+
+def test_a_verdict_has_its_gates_failing_first_with_an_example_and_the_rows_of_each_class() -> None:
+    state = view(results=[RESULT])
+    assert (state["head"]["word"], state["head"]["sentence"]) == ("FAIL", "1 of 2 gates FAIL: S2.rows")
+    assert [(gate["gate"], gate["example"]) for gate in state["tables"]["rig-gates"]] == [
+        ("S2.rows", "valid 7 of S2-b0"),
+        ("S2.answers", ""),
+    ]
+    (of_s2,) = state["tables"]["rig-classes"]
+    assert (of_s2["requests"], of_s2["canonical rows"], of_s2["rows"]) == (10, 8, "2 lost")
+    assert (of_s2["p50 ms"], of_s2["p99 ms"]) == (60, 100)
+
+
+def test_a_test_that_could_not_be_judged_does_not_show_the_verdict_of_the_one_before() -> None:
+    state = view(results=[RESULT], error="the target does not answer")
+    assert (state["head"]["word"], state["head"]["sentence"]) == ("ERROR", "the target does not answer")
+    assert state["verdict"] is None

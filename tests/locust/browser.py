@@ -87,6 +87,11 @@ class Page:
             await self.evaluate(filled)
         await self.evaluate(f"{first}.form.querySelector('[type=submit]').click()")
 
+    async def resize(self, width: int, height: int) -> None:
+        """Show the page in a window of this size, pixels; a narrow one as a telephone does."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        await self.call("Emulation.setDeviceMetricsOverride", **size)
+
     async def screenshot(self) -> bytes:
         """A picture (PNG) of the window."""
         shot = await self.call("Page.captureScreenshot", format="png")
