@@ -21,7 +21,7 @@ from rig.evidence.capacity import CAPACITY
 from rig.evidence.case import Case, describe_missing_reports
 from rig.evidence.chaos import S11
 from rig.evidence.gate import Gate
-from rig.evidence.history import CONTRADICTIONS, has_failed, was_let_in
+from rig.evidence.history import CONTRADICTIONS, find_causes_of_loss, has_failed, was_let_in
 from rig.evidence.sample_names import Role
 from rig.evidence.scenario_runs import ScenarioRun
 from rig.model import FORGED, Outcome, RequestClass
@@ -30,6 +30,7 @@ _REFUSALS = (401, 403)
 """How a target answers a signature that is too old or not yet valid."""
 _OWN_DOING = ("none", "not_sent", "aborted")
 """Error kinds that the target did not cause."""
+_LOST = ErrorKind.CONNECTION_LOST.name.lower()
 STALE = ErrorKind.STALE_CONNECTION.name.lower()
 _SEEN_WITHIN_NS = 1_000_000_000
 """The samplers look at a process several times within this."""
@@ -168,6 +169,9 @@ def _figures(rows: pd.DataFrame, offered: int) -> dict[str, Any]:
     for kind, count in kinds.items():
         if count and kind not in ("none", "skipped", *CONTRADICTIONS):
             figures[str(kind)] = int(count)
+    if closed := len(find_causes_of_loss(rows)):
+        figures[_LOST] -= closed
+        figures["closed_after_5xx"] = closed
     wrong = rows[rows["outcome"] == Outcome.REFUSED]["status"].value_counts()
     if len(wrong):
         figures["wrong_status"] = [f"{status} ({count} times)" for status, count in wrong.head(5).items()]
@@ -180,5 +184,10 @@ def _what_is_wrong(figures: dict[str, Any], excused: int) -> str:
     kinds = [kind.name.lower() for kind in ErrorKind if kind.name.lower() not in _OWN_DOING]
     counts = {kind: figures.get(kind, 0) - (excused if kind == STALE else 0) for kind in kinds}
     parts += [f"{count} {kind.replace('_', ' ')}" for kind, count in counts.items() if count]
+    if closed := figures.get("closed_after_5xx"):
+        parts.append(
+            f"after {closed} of these the target closed the connection without saying so, and the next request on it "
+            "was lost"
+        )
     rule = f" ({figures['broken_rule']})" if "broken_rule" in figures else ""
     return f"wrong answers: {', '.join(parts)}{rule}" if parts else ""

@@ -48,6 +48,10 @@ COLUMNS = (
 )
 _TEXTS = ("scenario", "scenario_run", "route", "class", "tenant", "outcome", "error_kind")
 
+_CONNECTION = ("scenario_run", "worker", "connection")
+_CLOSED_WITHIN_NS = 1_000_000_000
+"""A connection that was idle for longer may have met the server's time limit."""
+
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 
 
@@ -163,6 +167,25 @@ def attempts_of_requests(rows: pd.DataFrame, count: int) -> NDArray[np.int64]:
 def has_failed(rows: pd.DataFrame) -> pd.Series[bool]:
     """Which requests the rig tried to send and the target did not acknowledge."""
     return (rows["outcome"] != Outcome.ACKNOWLEDGED) & ~was_skipped(rows)
+
+
+def find_causes_of_loss(rows: pd.DataFrame) -> pd.Series[int]:
+    """For each request that was lost because the server closed its connection after an error, the row of that error.
+
+    Index and values are labels of ``rows``. Such a request went out within a second after the answer, 500 or above, to
+    the one before it on its connection: a server that closes then without saying so (RFC 9112, section 9.6, asks for
+    ``Connection: close``) loses it. Error and loss have one cause.
+    """
+    lost = rows["error_kind"] == ErrorKind.CONNECTION_LOST.name.lower()
+    if not lost.any() or not (rows["status"] >= 500).any():
+        return pd.Series(dtype=rows.index.dtype)
+    sent = rows[rows["sent_ns"] > 0].sort_values("sent_ns", kind="stable")
+    before = sent.index.to_series().groupby([sent[name] for name in _CONNECTION], observed=True).shift()
+    before = before[lost.reindex(before.index) & before.notna()].astype(rows.index.dtype)
+    errors = rows.loc[before]
+    waited_ns = rows.loc[before.index, "sent_ns"].to_numpy(np.int64) - errors["done_ns"].to_numpy(np.int64)
+    causes: pd.Series[int] = before[(errors["status"].to_numpy() >= 500) & (waited_ns < _CLOSED_WITHIN_NS)]
+    return causes
 
 
 def _keep(frame: pd.DataFrame, unfinished: Path, sealed: Path) -> None:

@@ -11,10 +11,16 @@ from dataclasses import dataclass
 from rig.evidence.gate import Gate
 from rig.text import one_line
 
+_LEAST_WAITED_MS = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class RequestShown:
-    """One request: ``sent_s`` since the run began, ``took_ms`` to its answer, ``logs`` as ``file:line: text``."""
+    """One request: ``sent_s`` since the run began, ``took_ms`` to its answer, ``logs`` as ``file:line: text``.
+
+    It was due ``waited_ms`` before it was sent. ``cause``: the request before it by which it was lost; ``then``: what
+    came of it for the next one.
+    """
 
     scenario_run: str
     seq: int
@@ -31,6 +37,9 @@ class RequestShown:
     answer: str
     rows: tuple[str, ...]
     logs: tuple[str, ...]
+    waited_ms: float = 0.0
+    cause: str = ""
+    then: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +77,7 @@ def smallest_example(page: GateShown) -> str:
         return one_line(page.named[0]) if page.named else ""
     first = page.examples[0]
     row = f"; row {first.rows[0]}" if first.rows else ""
+    row += f"; {first.then}" if first.then else ""
     return one_line(
         f"{first.request_class} {first.seq} of {first.scenario_run}, key {first.key}: {_say_answer(first)}{row}"
     )
@@ -82,8 +92,13 @@ def request_lines(page: RequestShown) -> Iterator[tuple[str, str]]:
     yield "request", f"{page.request_class} {page.seq} of {page.scenario_run}, tenant {page.tenant}"
     yield "key", page.key
     yield "id", f"{page.correlation} (correlation)"
-    yield "sent", f"{page.sent_s:.3f} s after the run began: {page.body}"
+    late = f", {page.waited_ms:.1f} ms after it was due" if page.waited_ms >= _LEAST_WAITED_MS else ""
+    yield "sent", f"{page.sent_s:.3f} s after the run began{late}: {page.body}"
     yield "answer", f"{_say_answer(page)}: {page.outcome} {page.answer}"
+    if page.cause:
+        yield "cause", page.cause
+    if page.then:
+        yield "then", page.then
     for row in page.rows:
         yield "row", row
     for line in page.logs:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -19,7 +20,7 @@ from rig.errors import RigError
 from rig.evidence.case import Case
 from rig.evidence.echoes import Echoes
 from rig.evidence.gate import Gate, Verdict
-from rig.evidence.history import has_failed, was_let_in
+from rig.evidence.history import find_causes_of_loss, has_failed, was_let_in
 from rig.evidence.judgement import Judgement
 from rig.evidence.pack import DISCREPANCIES, ECHOES, SHAPED_EVENTS, Pack
 from rig.evidence.shapes import GATES_OF_SHAPES, ShapesReport
@@ -31,6 +32,7 @@ from rig.requests.canary import CANARY_PATTERN
 from rig.requests.sender import Credentials, made_up
 from rig.requests.targeter import Targeter, Targets
 from rig.run.other_key import guess_other_key
+from rig.stats import response_ms
 
 EXAMPLES = 3
 _BODY_MOST = 2_048
@@ -38,6 +40,9 @@ _LOG_LINES = 5
 _GATES = 10
 """So many failing gates have examples in the report."""
 _LINE_MOST = 500
+_CLOSED = "the server closes it after such an answer and does not say so (Connection: close)"
+_TIMES = ("time", "p95", "degradation")
+"""Gates of a scenario's time, by the last word of their names."""
 _OWN_KINDS = {
     "forged": {DiscrepancyKind.FORGED},
     "copies": {DiscrepancyKind.COPY},
@@ -96,6 +101,8 @@ class Book:
             return GateShown(gate, examples, named if len(examples) < len(first) else (), rest, hint)
         if last in ("answers", "forged", "bodies"):
             return self._show_answers(gate, family)
+        if last in _TIMES:
+            return self._show_slowest(gate, family)
         return GateShown(gate)
 
     def _guess_other_key(self, found: Sequence[Discrepancy], examples: Sequence[RequestShown]) -> str:
@@ -114,8 +121,38 @@ class Book:
             rows = rows[rows["scenario"] == scenario]
         rows = rows[rows["scenario_run"].isin(list(self._scenarios))]
         rows = rows[was_let_in(rows) if gate.id == "forged" else has_failed(rows)]
+        rows = rows[~rows.index.isin(self._causes.index)]  # they are told with their cause
+        first_of_each = rows.drop_duplicates(["status", "error_kind"])
+        return self._show_rows(gate, rows.loc[first_of_each.index.union(rows.index, sort=False)])
+
+    def _show_slowest(self, gate: Gate, scenario: str) -> GateShown:
+        """The requests of a scenario that took longest, since they were due; one without an answer first."""
+        rows = self._case.history
+        rows = rows[(rows["scenario"] == scenario) & rows["scenario_run"].isin(list(self._scenarios))]
+        slowest = pd.Series(response_ms(rows), rows.index).sort_values(ascending=False, kind="stable")
+        return self._show_rows(gate, rows.loc[slowest.index])
+
+    def _show_rows(self, gate: Gate, rows: pd.DataFrame) -> GateShown:
         rest = f"history/ has all {len(rows)}" if len(rows) > EXAMPLES else ""
         return GateShown(gate, tuple(self._show_row(row) for row in _records(rows.head(EXAMPLES))), (), rest)
+
+    @cached_property
+    def _causes(self) -> pd.Series[int]:
+        return find_causes_of_loss(self._case.history)
+
+    def _say_cause(self, index: int) -> str:
+        """That a request was lost because of the one before it on its connection; empty where it was not."""
+        if index not in self._causes.index:
+            return ""
+        (error,) = _records(self._case.history.loc[[self._causes[index]]])
+        key = self._targets(str(error.scenario_run)).key(int(error.seq))
+        return f"answer {error.status} to request {error.seq} (key {key}) before it on its connection: {_CLOSED}"
+
+    def _say_consequence(self, index: int) -> str:
+        """That the next request on the connection was lost because of this one; empty where it was not."""
+        lost = self._causes.index[self._causes == index]
+        seqs = self._case.history.loc[lost, "seq"]
+        return f"request {seqs.iloc[0]} on the same connection was lost: {_CLOSED}" if len(seqs) else ""
 
     def _truth_hits(self) -> Sequence[Any]:
         return self._case.truth.canary_hits if self._case.truth else ()
@@ -169,6 +206,9 @@ class Book:
                 for each in self._discrepancies()
                 if each.key == key and each.scenario_run == label
             ),
+            waited_ms=max(0, sent_ns - row.intended_ns) / 1e6,
+            cause=self._say_cause(row.Index),
+            then=self._say_consequence(row.Index),
             logs=tuple(islice(self._log_lines((key, correlation)), _LOG_LINES)),
         )
 
@@ -214,7 +254,7 @@ def _is_of(found: Discrepancy, family: str, last: str) -> bool:
 
 
 def _records(rows: pd.DataFrame) -> Iterator[Any]:
-    return rows.rename(columns={"class": "class_"}).itertuples(index=False)
+    return rows.rename(columns={"class": "class_"}).itertuples()
 
 
 def _credentials(profile: Profile, tenant: Tenant) -> Credentials:

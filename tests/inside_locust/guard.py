@@ -141,7 +141,10 @@ def test_the_address_that_is_printed_opens_the_ui(
 
 
 @pytest.mark.parametrize("base", [None, "/load"])
-def test_locusts_page_leads_to_the_first_one_and_both_are_behind_the_door(base: str | None) -> None:
+def test_locusts_page_leads_to_the_first_one_and_both_are_behind_the_door(
+    base: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["locust"])  # its page has the fields of its command line
     environment = Environment()
     environment.create_master_runner("127.0.0.1", free_port())
     ui = environment.create_web_ui("127.0.0.1", 8089, web_base_path=base, delayed_start=True)

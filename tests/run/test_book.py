@@ -1,0 +1,84 @@
+"""From a failing gate to its requests: one cause is told once, and a gate of time names its slowest requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rig.checks.answers import check_answers
+from rig.evidence.gate import Gate, Verdict
+from rig.evidence.pack import Pack
+from rig.profile import bundled_profile, load_profile
+from rig.report.shown import GateShown, gate_lines, smallest_example
+from rig.run.book import Book
+from tests.checks.cases import BROKEN, OK, RESET, TIMEOUT, Ending, case, driven, plan
+from tests.evidence import synthetic
+
+Show = Callable[..., GateShown]
+
+
+@pytest.fixture
+def show(tmp_path: Path) -> Show:
+    """Shows a gate over one scenario run whose requests ended so."""
+
+    def show(gate: str, endings: Sequence[Ending] = (), response_ms: Sequence[float] = ()) -> GateShown:
+        evidence = case(driven(plan("S8"), endings, response_ms=response_ms))
+        pack = Pack.create(tmp_path, "run", 7, synthetic.STARTED)
+        manifest = synthetic.manifest(evidence)
+        profile = load_profile(bundled_profile()).model_dump(mode="json")
+        pack.write_manifest(replace(manifest, profile=profile))
+        return Book(pack, evidence).show_gate(Gate(gate, Verdict.FAIL, "a claim", {}, "a reason"))
+
+    return show
+
+
+def test_a_request_that_is_lost_since_the_server_closes_after_an_error_is_told_with_the_error(show: Show) -> None:
+    page = show("S8.answers", [OK, BROKEN, RESET])
+    (example,) = page.examples
+    assert (example.seq, example.status) == (1, 500)
+    assert dict(gate_lines(page))["then"].startswith("request 2 on the same connection was lost: the server closes it")
+    assert "request 2 on the same connection was lost" in smallest_example(page)
+
+
+def test_the_lost_request_itself_names_the_error_as_its_cause(show: Show, tmp_path: Path) -> None:
+    show("S8.answers", [OK, BROKEN, RESET])
+    (folder,) = tmp_path.iterdir()
+    book = Book(Pack.open(folder), case(driven(plan("S8"), [OK, BROKEN, RESET])))
+    key = book._targets("S8-10-stripe-1").key(2)
+    (lost,) = book.find(key)
+    assert lost.cause.startswith("answer 500 to request 1 (key ")
+
+
+def test_the_first_request_of_each_kind_of_failure_is_shown(show: Show) -> None:
+    page = show("S8.answers", [OK, RESET, RESET, RESET, BROKEN, TIMEOUT])
+    assert [each.seq for each in page.examples] == [1, 4, 5]
+    assert not any(each.cause or each.then for each in page.examples[:1])
+
+
+def test_losses_after_errors_are_one_failure_with_their_error() -> None:
+    (gate,) = check_answers(case(driven(plan(), [BROKEN, RESET, OK, BROKEN, RESET])))
+    assert gate.verdict is Verdict.FAIL
+    assert gate.reason == (
+        "wrong answers: status 500 (2 times), after 2 of these the target closed the connection without saying so, and "
+        "the next request on it was lost"
+    )
+    assert gate.figures["closed_after_5xx"] == 2
+    assert "1 connection lost" in check_answers(case(driven(plan(), [RESET, BROKEN])))[0].reason
+
+
+def test_a_connection_that_is_lost_long_after_an_error_has_another_cause() -> None:
+    evidence = case(driven(plan(), [BROKEN, RESET]))
+    later = evidence.history.assign(sent_ns=evidence.history["sent_ns"] + 2_000_000_000 * (evidence.history["seq"] > 0))
+    (gate,) = check_answers(replace(evidence, history=later))
+    assert "1 connection lost" in gate.reason
+
+
+@pytest.mark.parametrize("gate", ["S8.time", "S8.p95"])
+def test_a_gate_of_time_names_its_slowest_requests_those_without_an_answer_first(show: Show, gate: str) -> None:
+    page = show(gate, [OK] * 4 + [TIMEOUT], [5, 900, 7, 300])
+    assert [each.seq for each in page.examples] == [4, 1, 3]
+    assert "900.0 ms" in dict(gate_lines(replace(page, examples=page.examples[1:2])))["answer"]
+    assert page.rest == "history/ has all 10"
