@@ -7,7 +7,7 @@ FAST   := tests/checks tests/diagnosis tests/requests tests/cli/test_help.py tes
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run ui check test test-full lint bench soak clean constraints
+.PHONY: help run ui check test test-full lint bench soak pictures clean constraints
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ bench: $(VENV)/.installed-bench  ## Benchmarks, into docs/benchmarks; keep the m
 
 soak: $(VENV)/.installed-test  ## A million requests in one drive, thirty whole runs in one process; about seven minutes
 	$(BIN)/python -m pytest tests/engine/test_soak.py tests/safety/test_soak.py -s
+
+pictures: $(VENV)/.installed-test $(VENV)/.installed-locust  ## The pictures in docs/pictures, from real runs; about three minutes
+	$(BIN)/python -m tests.pictures
 
 clean:  ## Remove the environment and caches; results stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -26,6 +26,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 from rig.evidence.history import read_last_rows
@@ -38,6 +39,13 @@ from rig.text import milliseconds, number
 _ROWS_MOST = 1_000
 """So many of the last requests of each worker the live p95 is of."""
 _LOOK_EVERY_S = 0.5
+_BAR_FROM = 110
+"""A terminal with fewer columns has no room for a bar beside the figures."""
+
+
+def _whole() -> Column:
+    """A column that is neither cut nor folded; where the terminal is narrow, the description is cut."""
+    return Column(no_wrap=True, justify="right")
 
 
 class _TimeLeft(TimeRemainingColumn):
@@ -55,14 +63,15 @@ class ConsoleReporter(Reporter):
         self._console = console
         self._progress: Progress | None = None
         if console.is_terminal:
+            bar = [BarColumn(bar_width=20)] if console.width >= _BAR_FROM else []
             self._progress = Progress(
                 SpinnerColumn(),
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=20),
-                TextColumn("{task.fields[seen]}"),
-                TimeElapsedColumn(),
-                _TimeLeft(compact=True),
+                TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
+                *bar,
+                *(TextColumn("{task.fields[seen]}", table_column=_whole()), TimeElapsedColumn(table_column=_whole())),
+                _TimeLeft(compact=True, table_column=_whole()),
                 console=console,
+                expand=True,
                 transient=True,
             )
         self._whole: TaskID | None = None

@@ -14,6 +14,7 @@ from tests.locust.locust_processes import web_ui
 
 TABS = {"Gates": "good so far", "Database waits": "Sessions", "CPU": "client worker", "Certificate": "headroom"}
 SCALED = 12
+LINK = "The rig: verdict, gates, rows and live charts"
 RED = "rgb(185, 28, 28)"
 VERDICT = (
     "document.getElementById('download').hidden ? '' : "
@@ -39,6 +40,13 @@ async def test_one_click_starts_a_storm_and_the_page_ends_with_a_verdict(tmp_pat
             await page.open(ui.address)
             await page.until("document.getElementById('verdict').textContent === 'Ready'")
             await look(page, tmp_path / "before")
+            await page.click("Locust's page")
+            await page.until("!!document.querySelector('[name=userCount]')")
+            shown = "[...document.querySelectorAll('form input')].filter(e => e.checkVisibility()).map(e => e.name)"
+            assert "userCount" in (fields := await page.evaluate(shown))
+            assert {"host", "profile"}.isdisjoint(fields)
+            await page.click(LINK)
+            await page.until("document.getElementById('verdict').textContent === 'Ready'")
             await page.submit(user_count=SCALED // 2, spawn_rate=SCALED)
             await page.until("document.getElementById('verdict').textContent === 'Nothing failed so far'")
             await page.until(f"document.getElementById('rig-classes').innerText.includes('S2 UniqueStorm') && {CHARTS}")
@@ -50,14 +58,11 @@ async def test_one_click_starts_a_storm_and_the_page_ends_with_a_verdict(tmp_pat
                 await page.until(f"document.body.innerText.includes({text!r})")
                 (tmp_path / f"{tab}.png").write_bytes(await page.screenshot())
             await page.click("Edit")
-            await page.until("!!document.querySelector('[name=userCount]')")
-            shown = "[...document.querySelectorAll('form input')].filter(e => e.checkVisibility()).map(e => e.name)"
-            assert {"host", "profile"}.isdisjoint(await page.evaluate(shown))
             await page.submit(userCount=SCALED, spawnRate=SCALED)
             ui.until(lambda state: state["users"] == SCALED)
             await page.click("Download data")
             await page.until("!!document.querySelector('a[href=\"/rig/pack\"]')")
-            await page.click("The rig: verdict, gates, rows and live charts")
+            await page.click(LINK)
             await page.until("!document.getElementById('stop').hidden")
             await page.click("Stop")
             assert await page.until(VERDICT, 60) == "PASS"
