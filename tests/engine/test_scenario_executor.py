@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import psutil
 import pytest
 
@@ -13,6 +14,7 @@ import rig.model
 import rig.target.http_answer
 from rig.engine.scenario_executor import ScenarioExecutor
 from rig.errors import ErrorKind
+from rig.evidence.history import find_causes_of_loss
 from rig.model import Scenario
 from rig.profile import Profile
 from rig.target.endpoint import Endpoint
@@ -140,6 +142,18 @@ def test_a_connection_lost_before_the_start_sends_nothing_early(
     assert driven.ends == [ANSWERED] * 6
     assert requests == 6
     assert driven.rows["sent_ns"].min() >= driven.start_ns
+
+
+def test_what_a_server_loses_by_closing_after_an_error_is_found_with_its_error(
+    profile: Profile, tmp_path: Path
+) -> None:
+    oops = Say(b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n", Then.CLOSE)
+    driven, _ = on_uvloop(met(profile, tmp_path, scenario(4, connections=1), [Say(), oops]))
+    assert driven.ends == [ANSWERED, (500, ErrorKind.NONE), LOST, ANSWERED]
+    kinds = [ErrorKind(kind).name.lower() for kind in driven.rows["error_kind"]]
+    rows = pd.DataFrame(driven.rows).assign(scenario_run="S2", error_kind=kinds)
+    causes = find_causes_of_loss(rows)
+    assert {int(rows["seq"][lost]): int(rows["seq"][error]) for lost, error in causes.items()} == {2: 1}
 
 
 # --- no connection -----------------------------------------------------------------------------------------------
