@@ -27,8 +27,8 @@ from tests.locust.browser import Page, browser
 from tests.locust.locust_processes import web_ui
 
 FOLDER = Path(__file__).parents[1] / "docs" / "pictures"
-COLUMNS, LINES = 120, 42
-RUN = ("perf", "-n", "6000", "--defect", "no-deduplication", "--reference")
+COLUMNS, LINES = 120, 64
+RUN = ("perf", "-n", "3000", "--defect", "no-deduplication", "--reference")
 _END_S = 240.0
 _POLL_S = 0.2
 _COLOURS = 64
