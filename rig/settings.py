@@ -19,6 +19,7 @@ from rig.limits import FLOOR_RPS, LAST_LOOK_S, LEAST_S, LEAST_TRIALS, RATE_CEILI
 _NULL_HELP = f"Measure this long in each null trial. Under {LEAST_S:g} s is weak evidence."
 _HOST_HELP = "Load this host beyond loopback. The profile's target.allow_host must name it too."
 _LAST_LOOK_HELP = "Read the rows again so many seconds after the last answer. 0: once is enough."
+_CERTIFICATE_HELP = "Reuse the certificate of this pack, after a spot check of two seconds."
 _RESULTS = Path("results")
 
 
@@ -75,6 +76,7 @@ class Settings:
         switch=("quick", "none"),
         old_flags=("--ruler/--no-ruler",),
     )
+    certificate: str | None = _option(None, "certificate", _CERTIFICATE_HELP)
     port: int = _option(0, "port", "Launch the target at this port. 0 picks a free one.", least=0, most=65535)
     allow_host: str | None = _option(None, "allow-host", _HOST_HELP)
     defects: tuple[str, ...] = _option((), "defect", "Seed this defect into the reference service. Repeatable.")

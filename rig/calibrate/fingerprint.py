@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -41,6 +42,8 @@ def fingerprint(environ: Mapping[str, str], target_commit: str | None = None) ->
         "python": platform.python_version(),
         "rig": rig.__version__,
         "libraries": {name: _version(name) for name in _LIBRARIES},
+        "boot_id": _read(Path("/proc/sys/kernel/random/boot_id")),
+        "code_sha256": _code_sha256(),
         **_commit(),
         "target_commit": environ.get(TARGET_COMMIT) or target_commit,
         "ci_run": _ci_run(environ),
@@ -59,6 +62,16 @@ def _read(path: Path) -> str | None:
         return path.read_text().strip()
     except OSError:
         return None
+
+
+def _code_sha256() -> str:
+    """SHA-256 over the sources of the rig and its stubs: the version and the commit do not show every change."""
+    found = hashlib.sha256()
+    root = Path(rig.__file__).parents[1]
+    for package in ("rig", "stub_server"):
+        for path in sorted((root / package).rglob("*.py")):
+            found.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
+    return found.hexdigest()
 
 
 def _cpu_model() -> str | None:

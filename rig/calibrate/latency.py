@@ -102,7 +102,7 @@ def calibrate_latency(
     progress: Callable[[str], None] = lambda what: None,
 ) -> tuple[LatencyCalibration, pd.DataFrame]:
     """Run every step; the certificate and its rows (``LATENCY_COLUMNS``). ``folder`` is removed at the end."""
-    bench = _LatencyBench(pool, profile, run, folder)
+    bench = LatencyBench(pool, profile, run, folder)
     try:
         folder.mkdir(parents=True)
     except OSError as error:
@@ -181,7 +181,9 @@ def measured_freeze(froze_s: float, rows: pd.DataFrame) -> Freeze:
     )
 
 
-class _LatencyBench:
+class LatencyBench:
+    """Sends requests to a stub with known delays; ``folder`` takes their rows."""
+
     def __init__(self, pool: Pool, profile: Profile, run: RunKey, folder: Path) -> None:
         self._pool = pool
         self._profile = profile.for_stub()

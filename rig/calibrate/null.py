@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
@@ -38,7 +38,7 @@ from rig.requests.targeter import Targeter
 CONNECTIONS = 200
 DEADLINE_S = 60.0
 """Far more than a client above the floor needs, and short enough for requests to be signed ahead."""
-_WARM_UP_REQUESTS = 4_000
+WARM_UP_REQUESTS = 4_000
 _CHURN_REQUESTS = 2_000
 """A connection for each request is slow, and its price is a figure, not a gate."""
 _TENANT = "null"
@@ -56,7 +56,7 @@ def null_benchmark(
     run: RunKey,
     folder: Path,
     *,
-    routes: Collection[str] = (),
+    routes: Sequence[str] = (),
     floor_rps: float = FLOOR_RPS,
     trials: int = LEAST_TRIALS,
     seconds: float = LEAST_S,
@@ -68,7 +68,7 @@ def null_benchmark(
     ``routes``: those of the run; empty for all of the profile. ``stub_cores``: the only cores that the stub may use;
     empty for all.
     """
-    bench = _NullBench(pool, profile, run, folder, routes)
+    bench = NullBench(pool, profile, run, folder, routes)
     try:
         folder.mkdir(parents=True)
     except OSError as error:
@@ -76,7 +76,7 @@ def null_benchmark(
     try:
         with null_stub(cores=stub_cores) as stub:
             progress("null benchmark: warm-up")
-            bench.run_scenario(stub, _WARM_UP_REQUESTS)
+            bench.run_scenario(stub, WARM_UP_REQUESTS)
             measured = []
             for number in range(1, trials + 1):
                 progress(f"null benchmark: trial {number} of {trials}, {seconds:g} s")
@@ -157,8 +157,10 @@ def limit_of(trial: NullTrial, *, group_alone: bool = False) -> tuple[str, str]:
     )
 
 
-class _NullBench:
-    def __init__(self, pool: Pool, profile: Profile, run: RunKey, folder: Path, routes: Collection[str] = ()) -> None:
+class NullBench:
+    """Sends requests of the costliest of ``routes`` (empty: of all) to a stub; ``folder`` takes their rows."""
+
+    def __init__(self, pool: Pool, profile: Profile, run: RunKey, folder: Path, routes: Sequence[str] = ()) -> None:
         self._pool = pool
         self._profile = profile.for_stub()
         self._run = run
@@ -166,9 +168,8 @@ class _NullBench:
         self._credentials = {_TENANT: made_up(profile, "null-benchmark")}
         self.route = self._costliest(routes or [route.name for route in profile.routes])
 
-    def _costliest(self, routes: Collection[str]) -> str:
+    def _costliest(self, names: Sequence[str]) -> str:
         """The route whose requests take most CPU; the first of those that cost about the same."""
-        names = [route.name for route in self._profile.routes if route.name in routes]
         if len(names) < 2:
             return names[0]
         now, targeter = time.time(), Targeter(self._profile, self._run)

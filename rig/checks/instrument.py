@@ -1,8 +1,9 @@
 """Gates about the instrument itself: is the client good enough to blame the target, and do its counts agree?
 
-``calibration.null`` holds the null benchmark against its floor. ``accounting`` compares the workers' reports with the
-history: ``offered = skipped + sent``, and every attempt of a request is in the history once. ``completion`` makes a run
-INVALID that was cut short. ``client_limits`` says why a missed limit may be the client's fault.
+``calibration.null`` holds the null benchmark against its floor; a certificate of another pack must hold here, too.
+``accounting`` compares the workers' reports with the history: ``offered = skipped + sent``, and every attempt of a
+request is in the history once. ``completion`` makes a run INVALID that was cut short. ``client_limits`` says why a
+missed limit may be the client's fault.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import pandas as pd
 
 from rig.checks.gates import GateKind, Kind, emits
+from rig.checks.reuse import find_objections
 from rig.evidence.case import Case, describe_missing_reports
 from rig.evidence.certificate import Certificate
 from rig.evidence.gate import Gate
@@ -42,10 +44,12 @@ def check_null(case: Case) -> list[Gate]:
     if not certificate.trials:
         return [NULL.decide({}, unproven="the certificate rests on no trial")]
     median = certificate.median
-    figures = {
+    reused = certificate.reused
+    figures: dict[str, object] = {
         "rps": round(certificate.rps),
         "trials_rps": [round(trial.rps) for trial in certificate.trials],
         "floor_rps": round(certificate.floor_rps),
+        **({"certificate": reused.words} if reused else {}),
         "headroom": round(certificate.headroom, 1),
         "client_cpu_us_per_request": round(median.client_cpu_us_per_request, 1),
         "client_all_in_us_per_request": round(median.client_all_in_us_per_request, 1),
@@ -56,9 +60,18 @@ def check_null(case: Case) -> list[Gate]:
         "weakness": weakness(certificate),
         "churn_rps": None if certificate.churn_rps is None else round(certificate.churn_rps),
     }
+    if reused is not None:
+        figures |= {
+            "spot_check_rps": reused.trial and round(reused.trial.rps),
+            "spot_check_cpu_us_per_request": reused.trial and round(reused.trial.client_cpu_us_per_request, 1),
+            "spot_check_error_p99_ms": reused.step and reused.step.error_p99_ms,
+            "spot_check_lag_p99_ms": reused.step and reused.step.lag_p99_ms,
+        }
     unproven = ""
     if below_floor(certificate):
         unproven = f"{certificate.reason}: {certificate.explanation}" if certificate.reason else "below the floor"
+    elif objections := find_objections(case):
+        unproven = f"the certificate of {reused.pack if reused else ''} does not hold: {'; '.join(objections)}"
     return [NULL.decide(figures, unproven=unproven)]
 
 

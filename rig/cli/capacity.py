@@ -37,7 +37,7 @@ def _counts(context: click.Context, parameter: click.Parameter, value: str | Non
 
 
 @click.command("capacity")
-@takes_run_settings()
+@takes_run_settings("certificate")
 @positive_option("--p95", "p95_ms", default=500.0, text="A rate is held up to this response time, ms.")
 @positive_option("--seconds", default=5.0, text="Send at each rate for this long.")
 @positive_option("--minutes", default=3.0, text="Begin no step after this long.")

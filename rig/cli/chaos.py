@@ -22,7 +22,7 @@ def _names(context: click.Context, parameter: click.Parameter, values: Sequence[
 
 
 @click.command("chaos")
-@takes_run_settings()
+@takes_run_settings("certificate")
 @positive_option("--minutes", default=1.0, text="Send new events for this long.")
 @positive_option("--rate", default=100.0, text="Send this many new events/s.")
 @click.option("--only", multiple=True, callback=_names, help="Make this fault only. Repeatable; commas may be used.")

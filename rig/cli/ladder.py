@@ -60,7 +60,7 @@ takes_ladder = decorate_with(
 
 
 @click.command("ladder")
-@takes_run_settings()
+@takes_run_settings("certificate")
 @takes_ladder
 def ladder(invocation: Invocation, **ladder: Any) -> int:
     """Run the ladder without the perf gate: S1-S7 at each step, then S9 and S10."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
-_NOT_OF_EVERY_RUN = {"storms", "chaos"}
+_NOT_OF_EVERY_RUN = {"storms", "chaos", "certificate"}
 
 
 class AliasedOption(click.Option):

@@ -26,7 +26,7 @@ takes_perf_gate = decorate_with(
 
 
 @click.command("perf")
-@takes_run_settings()
+@takes_run_settings("certificate")
 @takes_perf_gate
 @positive_option("--rate", text="Instead of S8, send this many requests/s in an open loop.")
 @positive_option("--seconds", default=10.0, text="With --rate: send for this long.")

@@ -13,7 +13,7 @@ from rig.cli.perf import takes_perf_gate
 
 
 @click.command("run")
-@takes_run_settings("storms", "chaos")
+@takes_run_settings("storms", "chaos", "certificate")
 @takes_ladder
 @takes_perf_gate
 def run(invocation: Invocation, **ladder: Any) -> int:

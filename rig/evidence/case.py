@@ -97,6 +97,8 @@ class Case:
     """What came of the events of S10; None where none was sent."""
     capacity: CapacityReport | None = None
     """What was asked of a search for the capacity, and why it ended; None where nobody searched."""
+    fingerprint: Mapping[str, Any] = field(default_factory=dict)
+    """Machine, software and target, as the manifest has them."""
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Scenarios that the target could not be sent, each with the reason."""
     notes: tuple[str, ...] = ()

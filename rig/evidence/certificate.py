@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
-from rig.evidence.latency_calibration import LatencyCalibration
+from rig.evidence.latency_calibration import LatencyCalibration, LatencyStep
 from rig.evidence.scenario_runs import describe_signing
 
 
@@ -42,13 +45,36 @@ class NullTrial:
 
 
 @dataclass(frozen=True, slots=True)
+class Reuse:
+    """From which pack a certificate was taken, and how a spot check in this run went.
+
+    ``pack`` and ``digest`` name the pack whose run measured the client, at ``measured_utc``. ``conditions`` are what
+    held there (``rig.checks.reuse``). ``trial`` and ``step`` are the spot check: one short trial of the null benchmark
+    and one step of the latency calibration, None where it was not made.
+    """
+
+    pack: str
+    digest: str
+    measured_utc: datetime
+    age_h: float
+    conditions: Mapping[str, Any]
+    trial: NullTrial | None = None
+    step: LatencyStep | None = None
+
+    @property
+    def words(self) -> str:
+        """Whose certificate it is, and how old."""
+        return f"that of {self.pack}, {self.age_h:.1f} h old"
+
+
+@dataclass(frozen=True, slots=True)
 class Certificate:
     """What the client can do on this machine, measured before anything is judged.
 
     ``reason`` is ``client-bound``, ``stub-bound`` or ``hardware-bound`` below the floor, ``failures`` where the stub's
     answers were not all correct, else empty. ``churn_rps`` is the rate where every answer closes its connection.
     ``latency_calibration`` is None where measured latency was not checked against known latency. ``route`` is the route
-    whose requests were sent.
+    whose requests were sent. ``reused`` is None where this run measured all that.
     """
 
     floor_rps: float
@@ -59,6 +85,7 @@ class Certificate:
     churn_rps: float | None = None
     latency_calibration: LatencyCalibration | None = None
     route: str = ""
+    reused: Reuse | None = None
 
     @property
     def median(self) -> NullTrial:

@@ -338,9 +338,9 @@ class Pack:
             profile=manifest.profile,
             scenario_runs=manifest.scenario_runs,
             history=read_history(self.history_folder),
-            certificate=self._read(CERTIFICATE, Certificate) if self._has(CERTIFICATE) else None,
+            certificate=self.certificate(),
             truth=self._truth() if self._has(TRUTH) else None,
-            latency_calibration=self._frame(LATENCY, LATENCY_COLUMNS, nothing.latency_calibration),
+            latency_calibration=self.latency_rows(),
             probes=self._frame(PROBES, PROBE_COLUMNS, nothing.probes),
             pool=self._frame(POOL, POOL_COLUMNS, nothing.pool),
             leak_findings=self._read(LEAK_CHECK, tuple[Finding, ...]) if self._has(LEAK_CHECK) else (),
@@ -356,11 +356,20 @@ class Pack:
             shapes=self.shapes(),
             capacity=self.capacity(),
             echoes=self.echoes(),
+            fingerprint=manifest.fingerprint,
             left_out=manifest.left_out,
             notes=manifest.notes,
             epoch_monotonic_ns=manifest.epoch_monotonic_ns,
             cut_short=manifest.cut_short,
         )
+
+    def certificate(self) -> Certificate | None:
+        """What the client can do; None where it was not certified."""
+        return self._read(CERTIFICATE, Certificate) if self._has(CERTIFICATE) else None
+
+    def latency_rows(self) -> pd.DataFrame:
+        """The rows behind the latency calibration (columns: ``LATENCY_COLUMNS``)."""
+        return self._frame(LATENCY, LATENCY_COLUMNS, Case().latency_calibration)
 
     def examples(self) -> tuple[AnswerExample, ...]:
         """The first answers that must not be."""

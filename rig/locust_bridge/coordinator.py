@@ -25,6 +25,8 @@ from typing import IO, Any
 
 from pydantic import TypeAdapter
 
+from rig.calibrate.cores import plan_of_this_machine
+from rig.calibrate.fingerprint import fingerprint
 from rig.calibrate.null import null_benchmark
 from rig.engine.pool import Pool
 from rig.errors import ExitCode, RigError, UsageError
@@ -49,6 +51,7 @@ from rig.run.open_run import OpenRun, open_run
 from rig.run.read_truth import keep_open_on_error, read_truth
 from rig.run.record import FinishedRun
 from rig.run.reporter import Reporter
+from rig.run.reuse import read_earlier, reuse_certificate
 from rig.samplers.sampling import plan_of_run, sampling
 from rig.settings import Settings
 from rig.target.launch import LiveTarget, open_target, reach
@@ -83,6 +86,8 @@ class Coordinator:
         self._stack = ExitStack()
         self._reporter = LogReporter()
         self._certificate: Certificate
+        self._note = ""
+        """What became of the certificate that was to be reused."""
         self._test: CoordinatedTest | None = None
 
     def __enter__(self) -> Coordinator:
@@ -126,7 +131,7 @@ class Coordinator:
         self._reporter.stage("preparing the database")
         self._store = self._stack.enter_context(open_store(profile, self._supervisor, self._environ, self._folder))
         self.secrets.learn_from(profile, self._environ, self._store)
-        self._certificate = self._null_benchmark()
+        self._certificate = self._certify()
         self._reporter.stage("starting the target" if profile.launch else "reaching the target")
         self._target = self._stack.enter_context(
             open_target(profile, self._job.profile_dir, self._store, self._folder, self._environ, settings)
@@ -151,15 +156,31 @@ class Coordinator:
         self._stack.callback(end, worker, _WORKER_STOP_S)
         return {}
 
-    def _null_benchmark(self) -> Certificate:
-        """The engine that native workers run, on this machine."""
-        settings = self._job.settings
+    def _certify(self) -> Certificate:
+        """The engine that native workers run, on this machine; an earlier certificate where it is named and holds."""
+        settings, profile = self._job.settings, self._job.profile
+        key, folder = RunKey(settings.seed, "null", int(time.time())), self._folder / "calibration"
         with Pool(1) as pool:
+            if settings.certificate is not None:
+                planning = {"core_planning": plan_of_this_machine(settings.workers).as_record()}
+                certificate, self._note = reuse_certificate(
+                    read_earlier(Path(settings.certificate)),
+                    pool,
+                    profile,
+                    key,
+                    folder,
+                    settings=settings,
+                    fingerprint=fingerprint(self._environ) | planning,
+                    progress=self._reporter.stage,
+                )
+                self._reporter.stage(self._note)
+                if certificate is not None:
+                    return certificate
             return null_benchmark(
                 pool,
-                self._job.profile,
-                RunKey(settings.seed, "null", int(time.time())),
-                self._folder / "calibration",
+                profile,
+                key,
+                folder,
                 floor_rps=settings.floor_rps,
                 seconds=settings.null_seconds,
                 progress=self._reporter.stage,
@@ -173,6 +194,8 @@ class Coordinator:
             # In whole users of every worker: each keeps to an even share of the ceiling.
             self._job.require_rate(rate_per_user_s * math.ceil(wanted["users"] / wanted["workers"]) * wanted["workers"])
         opened = open_run(self._job, self._environ, self._reporter)
+        if self._note:
+            opened.record.note(self._note)
         self._test = test = CoordinatedTest(opened, self._store, self._target)
         try:
             plan = test.begin(wanted, fixed, self._certificate, self.secrets)

@@ -26,6 +26,7 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "out": {},
     "floor_rps": {},
     "null_seconds": {},
+    "certificate": {},
     "last_look_s": {},
     "allow_host": {},
     "port": {},
@@ -140,6 +141,8 @@ def options_of(environment: Environment, shared: SharedScenario | None) -> Optio
     named = Path(given.rig_profile) if given.rig_profile else None
     chosen = {name: getattr(given, f"rig_{OPTIONS[name].flag.replace('-', '_')}") for name in _SETTINGS}
     chosen |= {"out": Path(chosen["out"]).absolute(), "defects": tuple(chosen["defects"])}
+    if chosen["certificate"] is not None:
+        chosen["certificate"] = str(Path(chosen["certificate"]).absolute())
     return Options(
         profile=find_profile(named, reference=given.rig_reference, environ=os.environ),
         settings=Settings(**chosen, latency_calibration="none"),

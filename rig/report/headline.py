@@ -94,6 +94,8 @@ def _client(case: Case, gates: dict[str, Gate]) -> Iterator[HeadlineFigure]:
     if certificate is None or not certificate.trials:
         return
     beside = f"{number(certificate.headroom)} times the floor"
+    if certificate.reused is not None:
+        beside += f"; certificate: {certificate.reused.words}"
     yield _of(gates.get("calibration.null"), "Client, null benchmark", f"{number(certificate.rps)}/s", beside)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from rig.calibrate.latency import FULL, QUICK, calibrate_latency
 from rig.calibrate.null import null_benchmark
@@ -11,18 +12,49 @@ from rig.engine.pool import Pool
 from rig.evidence.case import Case
 from rig.evidence.certificate import Certificate
 from rig.run.open_run import OpenRun
+from rig.run.reuse import read_earlier, reuse_certificate
 
 
 def certify(run: OpenRun, pool: Pool) -> Certificate:
-    """Null benchmark, then latency calibration; the certificate is written into the pack."""
+    """The certificate of the client, which is written into the pack: an earlier one where it holds, else a new one."""
+    named = run.job.settings.certificate
+    earlier = None if named is None else _reuse(run, pool, Path(named))
+    return earlier or _measure(run, pool)
+
+
+def _reuse(run: OpenRun, pool: Pool, path: Path) -> Certificate | None:
+    """The certificate of an earlier pack; None where it does not hold, which a note says."""
+    earlier, record = read_earlier(path), run.record
+    certificate, words = reuse_certificate(
+        earlier,
+        pool,
+        run.job.profile,
+        run.key,
+        run.calibration_folder,
+        settings=run.job.settings,
+        fingerprint=record.manifest.fingerprint,
+        routes=run.routes,
+        stub_cores=run.cores.server,
+        progress=run.reporter.stage,
+    )
+    run.reporter.stage(words)
+    record.note(words)
+    if certificate is not None:
+        if certificate.latency_calibration is not None:
+            record.pack.write_latency_calibration(earlier.latency_rows)
+        record.pack.write_certificate(certificate)
+    return certificate
+
+
+def _measure(run: OpenRun, pool: Pool) -> Certificate:
+    """Null benchmark, then latency calibration."""
     settings, pack, profile = run.job.settings, run.record.pack, run.job.profile
-    folder = pack.path / "calibration"
     certificate = null_benchmark(
         pool,
         profile,
         run.key,
-        folder,
-        routes={scenario.route for scenario in run.job.scenarios},
+        run.calibration_folder,
+        routes=run.routes,
         floor_rps=settings.floor_rps,
         trials=settings.null_trials,
         seconds=settings.null_seconds,
@@ -33,7 +65,13 @@ def certify(run: OpenRun, pool: Pool) -> Certificate:
     if not certificate.reason and settings.latency_calibration != "none":
         form = FULL if settings.latency_calibration == "full" else QUICK
         latency_calibration, rows = calibrate_latency(
-            pool, profile, run.key, folder, form, stub_cores=run.cores.server, progress=run.reporter.stage
+            pool,
+            profile,
+            run.key,
+            run.calibration_folder,
+            form,
+            stub_cores=run.cores.server,
+            progress=run.reporter.stage,
         )
         pack.write_latency_calibration(rows)
         certificate = replace(certificate, latency_calibration=latency_calibration)

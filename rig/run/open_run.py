@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from rig.calibrate.cores import CorePlan, plan_of_this_machine
 from rig.calibrate.fingerprint import fingerprint
@@ -31,6 +32,17 @@ class OpenRun:
     def key(self) -> RunKey:
         """What all keys and bodies of the run derive from."""
         return self.record.key
+
+    @property
+    def routes(self) -> tuple[str, ...]:
+        """The routes that the scenarios load, in the profile's order; empty without scenarios."""
+        loaded = {scenario.route for scenario in self.job.scenarios}
+        return tuple(route.name for route in self.job.profile.routes if route.name in loaded)
+
+    @property
+    def calibration_folder(self) -> Path:
+        """Where the client's certification keeps its rows while it goes on."""
+        return self.record.pack.path / "calibration"
 
     def storm_environment(self, cluster: Cluster) -> StormEnvironment:
         """What storms of this run need: a server of their own, the profile, folders in the pack."""

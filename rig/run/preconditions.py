@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from rig.model import tenants_of
 from rig.run.job import Job
@@ -11,7 +12,11 @@ from rig.target.tenants import check_tenants
 
 
 def require_possible(job: Job, environ: Mapping[str, str]) -> None:
-    """RigError where a run cannot begin: a tenant or a secret is missing, or nobody listens."""
+    """RigError where a run cannot begin: no certificate, a tenant or a secret is missing, or nobody listens."""
+    if job.settings.certificate is not None:
+        from rig.run.reuse import read_earlier
+
+        read_earlier(Path(job.settings.certificate))
     if not job.scenarios:
         return
     check_tenants(job.profile, tenants_of(job.scenarios), environ)

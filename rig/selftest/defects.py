@@ -11,11 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from rig.checks.reuse import conditions_of
+from rig.evidence.certificate import Reuse
 from rig.evidence.manifest import UNENDED
 from rig.evidence.pack import CHAOS, PROBES, TRUTH, Pack
 from rig.selftest import bottlenecks, injections, stages
@@ -44,6 +47,30 @@ def _ask_without_samplers(questions: Questions) -> None:
 def _hide_foreign_load(questions: Questions) -> None:
     """Others take the machine of a healthy service. The diagnosis says so rightly, but nobody declared it."""
     questions.seeds = (replace(bottlenecks.HEALTHY, apply=bottlenecks.load_machine),)
+
+
+@beforehand
+def _take_certificate_of_another_machine(pack: Pack) -> None:
+    """The certificate was taken from a pack of another processor; a spot check was as fast."""
+    _pretend_reuse(pack, processor="another one")
+
+
+@beforehand
+def _disagree_with_spot_check(pack: Pack) -> None:
+    """The certificate was taken from a pack of this machine; a spot check reached half of its rate."""
+    _pretend_reuse(pack, rate=0.5)
+
+
+def _pretend_reuse(pack: Pack, rate: float = 1.0, **changed: Any) -> None:
+    """Have the certificate of a pack say that it was taken from another, two hours old."""
+    case = pack.load()
+    found, now = case.certificate, case.fingerprint
+    assert found is not None and found.latency_calibration is not None
+    conditions = conditions_of(now, case.profile, case.settings, found.route) | changed
+    trial, step = replace(found.median, rps=rate * found.rps), found.latency_calibration.steps[-1]
+    measured = pack.manifest().started_utc - timedelta(hours=2)
+    reused = Reuse("20260101T000000Z-calibrate-1", "0" * 64, measured, 2.0, conditions, trial, step)
+    pack.write_certificate(replace(found, reused=reused))
 
 
 def _history(pack: Pack, scenario: str) -> Path:
@@ -309,6 +336,13 @@ DEFECTS: tuple[Defect[Any], ...] = (
     Defect("row-lost", stages.EVIDENCE, _lose_row, invalid=("accounting", "S2.answers", "EG3.5")),
     Defect("clock-too-fast", stages.EVIDENCE, _speed_up_clock, invalid=("littles_law", "EG3.5")),
     Defect("probes-unasked", stages.EVIDENCE, _forget_probes, invalid=("probes",)),
+    Defect(
+        "certificate-of-another-machine",
+        stages.EVIDENCE,
+        _take_certificate_of_another_machine,
+        invalid=("calibration.null", "EG3.5"),
+    ),
+    Defect("spot-check-disagrees", stages.EVIDENCE, _disagree_with_spot_check, invalid=("calibration.null", "EG3.5")),
     Defect("run-cut-short", stages.EVIDENCE, _forget_end, invalid=("completion", "EG3.5")),
     Defect(
         "truth-unread",

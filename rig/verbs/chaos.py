@@ -104,6 +104,8 @@ def _shorten(job: Job, faults: tuple[PlannedFault, ...]) -> Job:
     assert job.chaos is not None
     (before,) = (each for each in job.scenarios if each.id == S11)
     plan = ChaosPlan(seconds_for(faults), allowed=job.chaos.allowed, given=faults)
-    settings = replace(job.settings, null_seconds=0.2, null_trials=1, latency_calibration="none", last_look_s=0.0)
+    settings = replace(
+        job.settings, null_seconds=0.2, null_trials=1, latency_calibration="none", certificate=None, last_look_s=0.0
+    )
     rate_per_s = before.pace.rate_per_s or 1.0
     return add_chaos(replace(job, settings=settings, scenarios=(), chaos=None), plan, chaos, rate_per_s)

@@ -142,7 +142,7 @@ def test_the_costliest_route_of_the_run_is_sent(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, routes: tuple[str, ...], route: str
 ) -> None:
     profile = signed_by(monkeypatch, HMAC, PAYPAL, HMAC)
-    assert null._NullBench(Pool(1), profile, RUN, tmp_path, routes).route == route
+    assert null.NullBench(Pool(1), profile, RUN, tmp_path, routes).route == route
 
 
 # --- the stub ----------------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ def workers_of(rig_pid: int) -> list[int]:
 
 
 def test_a_throttled_client_knows_that_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, count in (("CONNECTIONS", 20), ("_WARM_UP_REQUESTS", 100), ("LEAST_REQUESTS", 200)):
+    for name, count in (("CONNECTIONS", 20), ("WARM_UP_REQUESTS", 100), ("LEAST_REQUESTS", 200)):
         monkeypatch.setattr(null, name, count)
     profile = load_profile(bundled_profile())
     told: list[str] = []
