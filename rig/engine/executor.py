@@ -110,15 +110,13 @@ class Executor(ABC, Generic[Link]):
     # --- measuring itself ---
 
     def pause_collector(self) -> None:
-        """Keep the garbage collector away from the timed path; whatever lives now is never looked at again."""
+        """Keep the garbage collector away from the timed path."""
         gc.collect()
-        gc.freeze()
         gc.disable()
 
     def resume_collector(self) -> None:
         """Undo ``pause_collector``."""
         gc.enable()
-        gc.unfreeze()
 
     def start_clock(self) -> None:
         """Begin to count what this process uses, and to sweep."""

@@ -23,6 +23,8 @@ from rig.requests.sender import Credentials
 from rig.target.endpoint import Endpoint
 
 BARRIER_LEAD_NS = 30_000_000
+"""From the word to start to the start: so that all workers have heard it. One alone waits for nobody."""
+_LEAD_ALONE_NS = 10_000_000
 _GRACE_S = 5.0
 
 
@@ -79,7 +81,7 @@ class Pool(ProcessFleet):
             self._assign(load)
             wait_for_workers(prepare_limit_s(load.scenario.count), until_ready=True)
             started()
-            self.send_all(Go(time.monotonic_ns() + BARRIER_LEAD_NS))
+            self.send_all(Go(time.monotonic_ns() + (BARRIER_LEAD_NS if self.size > 1 else _LEAD_ALONE_NS)))
             wait_for_workers(load.scenario.deadline_s + load.scenario.timeout_s + _GRACE_S)
         except KeyboardInterrupt:
             interrupted = True

@@ -26,6 +26,7 @@ def main(pipe: Pipe) -> None:
     """Serve assignments until the pipe closes."""
     ignore_interrupts()
     raise_limit()
+    gc.freeze()  # what was imported stays: a collection before and after each scenario run need not look at it again
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         while True:
             try:

@@ -22,8 +22,9 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import pandas as pd
@@ -437,8 +438,8 @@ class Pack:
         try:
             if path.stat().st_size > _DOCUMENT_BYTES_MOST:
                 raise EvidenceError(f"{path} cannot be read: it is larger than {_DOCUMENT_BYTES_MOST >> 20} MiB")
-            document = translate(name, TypeAdapter(Any).validate_json(path.read_bytes()))
-            return TypeAdapter(kind).validate_python(document)
+            document = translate(name, _adapter(Any).validate_json(path.read_bytes()))
+            return cast(T, _adapter(cast(Any, kind)).validate_python(document))
         except OSError as error:
             raise EvidenceError(f"{path} cannot be read: {error}") from None
         except ValidationError as error:
@@ -478,7 +479,13 @@ def _cell(value: object) -> str:
 
 
 def _json(value: object, kind: Any) -> bytes:
-    return (record_lines(json.loads(TypeAdapter[Any](kind).dump_json(value, fallback=_plain))) + "\n").encode()
+    return (record_lines(json.loads(_adapter(kind).dump_json(value, fallback=_plain))) + "\n").encode()
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """What reads and writes values of a type, made once: the manifest is written twice a scenario run."""
+    return TypeAdapter(kind)
 
 
 def _plain(value: object) -> object:

@@ -60,8 +60,9 @@ def _certify_and_load(opened: OpenRun, supervisor: Supervisor) -> TargetUse:
             run_short_storms(opened, supervisor)
 
     with ExitStack() as stack:
-        store = _prepare_store(opened, supervisor, stack) if job.scenarios else None
+        # The workers start while the database is prepared.
         pool = stack.enter_context(Pool(job.settings.workers, opened.cores.client))
+        store = _prepare_store(opened, supervisor, stack) if job.scenarios else None
         certificate = certify(opened, pool)
         if certificate.reason:
             return TargetUse()

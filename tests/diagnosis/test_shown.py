@@ -7,10 +7,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from rig.checks.judge import judge
-from rig.diagnose import diagnose
+from rig.diagnose import Diagnosis, answer, diagnose, explain
+from rig.evidence.case import Case
 from rig.evidence.gate import Verdict
 from rig.evidence.judgement import Judgement
 from rig.evidence.pack import Pack
@@ -54,3 +56,17 @@ def test_the_sentence_stands_high_up_in_all_that_people_read() -> None:
 def test_what_a_sampler_could_not_see_is_not_measured() -> None:
     short = Samples(reports=(SamplerReport(name="pg_activity", unseen=("states of other roles' sessions",)),))
     assert "pg_activity: states of other roles' sessions" in find_gaps(replace(storm(), samples=short), NOTHING)
+
+
+def test_a_case_is_diagnosed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Case] = []
+
+    def count(case: Case) -> Diagnosis:
+        made.append(case)
+        return Diagnosis("", "undetermined", None, (), ())
+
+    monkeypatch.setattr(answer, "diagnose", count)
+    one, other = (case(driven(plan())) for _ in range(2))
+    assert explain(one) is explain(one)
+    assert explain(other) is not explain(one)
+    assert [id(each) for each in made] == [id(one), id(other), id(one)]
