@@ -142,6 +142,7 @@ class ScenarioExecutor(Executor[Connection]):
         else:
             self._payload = lambda index: request(seqs[index], time.time())
         self._build_cpu_s = _cpu_s() - before_s
+        self.pause_collector()  # a last collection takes its time, in which an open connection would grow stale
         await self._open_connections()
 
     async def _open_connections(self) -> None:
@@ -165,19 +166,15 @@ class ScenarioExecutor(Executor[Connection]):
 
     async def run(self, start_ns: int) -> WorkerReport:
         """Start at ``start_ns`` of the monotonic clock; return when every request has ended."""
-        self.pause_collector()
-        try:
-            await asyncio.sleep(max(0.0, (start_ns - self.start_lead_ns - time.monotonic_ns()) / NS))
-            self.start_clock()
-            self._timers["flush"] = self._loop.call_later(FLUSH_EVERY_S, self._flush_regularly)
-            self._timers["deadline"] = self._loop.call_later(self._assignment.scenario.deadline_s, self.stop)
-            self._started = True
-            self.start(start_ns)
-            self._finish_if_done()
-            await self._finished
-            return self._report()
-        finally:
-            self.resume_collector()
+        await asyncio.sleep(max(0.0, (start_ns - self.start_lead_ns - time.monotonic_ns()) / NS))
+        self.start_clock()
+        self._timers["flush"] = self._loop.call_later(FLUSH_EVERY_S, self._flush_regularly)
+        self._timers["deadline"] = self._loop.call_later(self._assignment.scenario.deadline_s, self.stop)
+        self._started = True
+        self.start(start_ns)
+        self._finish_if_done()
+        await self._finished
+        return self._report()
 
     def _report(self) -> WorkerReport:
         swept_ns = self._swept_ns - self._begun_ns
@@ -225,6 +222,7 @@ class ScenarioExecutor(Executor[Connection]):
     async def close(self) -> None:
         """Release what the executor holds: its connections are gone when this returns."""
         self._end = self._next
+        self.resume_collector()
         self.stop_sweeping()
         for timer in self._timers.values():
             timer.cancel()
