@@ -23,6 +23,7 @@ _COARSEST, _COARSEST_MS = 2.0, 1.0
 """Its errors may be this many times the certified resolution and this much more: the p99 of a second varies so."""
 _SIGNING_US = 20.0
 
+_SHORT = 40
 _SENDER = "sender of route "
 _MACHINE_AND_CODE = {
     "boot_id": "start of the machine",
@@ -72,7 +73,7 @@ def differ(reused: Reuse, now: Mapping[str, Any]) -> Iterator[str]:
     for name, value in now.items():
         then = reused.conditions.get(name)
         if then != value or (name.startswith(_SENDER) and value is None):
-            is_short = all(isinstance(each, str | int | float) for each in (then, value))
+            is_short = all(isinstance(each, str | int | float) and len(str(each)) <= _SHORT for each in (then, value))
             yield f"the {name} is another" + (f": {value}, was {then}" if is_short else "")
 
 

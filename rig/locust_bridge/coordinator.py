@@ -51,7 +51,7 @@ from rig.run.open_run import OpenRun, open_run
 from rig.run.read_truth import keep_open_on_error, read_truth
 from rig.run.record import FinishedRun
 from rig.run.reporter import Reporter
-from rig.run.reuse import read_earlier, reuse_certificate
+from rig.run.reuse import EarlierCertificate, read_earlier, reuse_certificate
 from rig.samplers.sampling import plan_of_run, sampling
 from rig.settings import Settings
 from rig.target.launch import LiveTarget, open_target, reach
@@ -120,6 +120,7 @@ class Coordinator:
         self._reporter.stage(choice.introduction(self._environ, settings.port))
         self._environ = choice.environment(self._environ)
         self._job = Job(LOCUST, tuple(wanted["argv"]), settings, profile, path.resolve().parent)
+        earlier = None if settings.certificate is None else read_earlier(Path(settings.certificate))
         check_tenants(profile, (_TENANT, _FIXED_TENANT) if wanted.get("fixed") else (_TENANT,), self._environ)
         if profile.launch is None:
             reach(profile, settings)
@@ -131,7 +132,7 @@ class Coordinator:
         self._reporter.stage("preparing the database")
         self._store = self._stack.enter_context(open_store(profile, self._supervisor, self._environ, self._folder))
         self.secrets.learn_from(profile, self._environ, self._store)
-        self._certificate = self._certify()
+        self._certificate = self._certify(earlier)
         self._reporter.stage("starting the target" if profile.launch else "reaching the target")
         self._target = self._stack.enter_context(
             open_target(profile, self._job.profile_dir, self._store, self._folder, self._environ, settings)
@@ -156,15 +157,15 @@ class Coordinator:
         self._stack.callback(end, worker, _WORKER_STOP_S)
         return {}
 
-    def _certify(self) -> Certificate:
+    def _certify(self, earlier: EarlierCertificate | None) -> Certificate:
         """The engine that native workers run, on this machine; an earlier certificate where it is named and holds."""
         settings, profile = self._job.settings, self._job.profile
         key, folder = RunKey(settings.seed, "null", int(time.time())), self._folder / "calibration"
         with Pool(1) as pool:
-            if settings.certificate is not None:
+            if earlier is not None:
                 planning = {"core_planning": plan_of_this_machine(settings.workers).as_record()}
                 certificate, self._note = reuse_certificate(
-                    read_earlier(Path(settings.certificate)),
+                    earlier,
                     pool,
                     profile,
                     key,

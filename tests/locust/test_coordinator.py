@@ -10,10 +10,13 @@ from pydantic import TypeAdapter
 
 from rig.errors import ConfigError, ExitCode, UsageError
 from rig.evidence.locust_run import MasterAccount
+from rig.evidence.pack import Pack
 from rig.locust_bridge.coordinator import Coordinator
 from rig.locust_bridge.plan import LocustPlan
 from rig.profile import bundled_profile
 from rig.settings import Settings
+from tests.checks.cases import certificate, null_trial
+from tests.run.test_reuse import written
 
 SESSION: dict[str, Any] = {
     "profile": str(bundled_profile()), "origin": "--reference", "argv": ["locust"],
@@ -59,3 +62,21 @@ def test_a_missing_tenant_is_named_before_anything_is_measured(tmp_path: Path) -
     session = SESSION | {"profile": str(profile), "origin": "--profile", "fixed": True}
     with Coordinator({**os.environ, "K": "k", "S": "s"}) as opened, pytest.raises(ConfigError, match=r"S8-1.*no S8"):
         opened.answer({"do": "open", "settings": Settings().document(), **session})
+
+
+@pytest.mark.full
+def test_an_earlier_certificate_is_reused_and_every_test_says_so(tmp_path: Path) -> None:
+    slow = null_trial(rps=900.0, client_cpu_us_per_request=900.0)  # whatever this machine does, it does at least that
+    earlier = written(tmp_path / "earlier", certificate(route="stripe", trials=(slow,) * 3, latency_calibration=None))
+    with Coordinator(os.environ) as opened:
+        settings = Settings(
+            out=tmp_path, certificate=str(earlier.path), floor_rps=500, latency_calibration="none", last_look_s=0
+        )
+        said = opened.answer({"do": "open", "settings": settings.document(), **SESSION})
+        pack = Pack.open(Path(opened.answer({**TEST, "route": ""})["pack"]))
+    assert said["certificate"]["rps"] == 900
+    found = pack.certificate()
+    assert found is not None
+    assert found.reused is not None
+    assert found.reused.pack == earlier.name
+    assert pack.manifest().notes[0].startswith(f"the certificate is that of {earlier.name}, 2.0 h old")
