@@ -16,6 +16,7 @@ from rig.chaos.disk import fill_disk, find_obstacle
 from rig.chaos.fault import ChaosTarget, Fault, Struck
 from rig.chaos.undo import DSN, STATEMENTS
 from rig.machine.child import python_module
+from rig.target.postgres.connection import connect, lift_timeouts
 
 _MOST_SLOTS = 500
 _TAKE_ALL_S = 5.0
@@ -174,7 +175,9 @@ def _terminate(connection: psycopg.Connection[Any], target: ChaosTarget) -> int:
 
 
 def _connect(target: ChaosTarget) -> psycopg.Connection[Any]:
-    return psycopg.connect(target.store.truth_dsn, autocommit=True, connect_timeout=5, application_name=_OWN)
+    connection = connect(target.store.truth_dsn, _OWN, 5)
+    lift_timeouts(connection)  # else the server would end a fault before its time
+    return connection
 
 
 DATABASE_FAULTS = (

@@ -37,7 +37,7 @@ from typing import IO, Self
 
 import psutil
 
-from rig.errors import RigError
+from rig.errors import ConfigError, RigError
 from rig.machine import libpq, shared_memory
 from rig.machine.child import python_module, start_with_pipes
 from rig.machine.orphans import is_adopted
@@ -270,7 +270,18 @@ def _abandoned_runs() -> list[tuple[str, _Registry]]:
 
 def _journal(token: str) -> Path:
     """Where the orders to a run's reaper are written down, too, for the case that it is killed as well."""
-    return Path(tempfile.gettempdir()).absolute() / f"rig-run-{token}.jsonl"
+    return _temporary_directory() / f"rig-run-{token}.jsonl"
+
+
+def _temporary_directory() -> Path:
+    """Where temporary files go; ConfigError where there is no such place."""
+    try:
+        return Path(tempfile.gettempdir()).absolute()
+    except FileNotFoundError:
+        raise ConfigError(
+            "there is no directory for temporary files: neither $TMPDIR nor /tmp nor /var/tmp can be written; "
+            "set TMPDIR to one that can (docker run --tmpfs /tmp)"
+        ) from None
 
 
 @dataclass(frozen=True)

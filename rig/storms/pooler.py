@@ -52,7 +52,7 @@ def run_pooler(dsn: str, environ: Mapping[str, str], *, server_connections: int,
         config.write_text(_config(dsn, port, server_connections), encoding="utf-8")
         if account is not None:
             for path in (folder, config):
-                os.chown(path, account.uid, account.gid)
+                account.own(path)
         options = {
             "cwd": folder,
             "env": {"PATH": environ.get("PATH", os.defpath), MARKER: os.environ.get(MARKER, "")},

@@ -24,7 +24,7 @@ from rig.model import RunKey, Tenant
 from rig.profile import FixedTenant, Profile, secret_from
 from rig.requests.sender import Credentials
 from rig.requests.signer import write_key
-from rig.target.postgres.connection import connect
+from rig.target.postgres.connection import connect, lift_timeouts
 from rig.target.secrets import Secrets
 from rig.text import last_lines
 
@@ -159,6 +159,7 @@ def _by_sql(statement: str, parameters: Sequence[Mapping[str, str]], admin_dsn: 
     ids: list[str | None] = []
     try:
         with connect(admin_dsn, "rig-tenants", autocommit=False) as connection:
+            lift_timeouts(connection)
             for values in parameters:
                 # The statement comes from the profile, which belongs to whoever owns the target.
                 cursor = connection.execute(statement.encode(), values)

@@ -116,7 +116,7 @@ def _require_readable_keys(connection: Connection[Any], tables: EventTables) -> 
 
 
 def require_full_view(connection: Connection[Any], tables: EventTables) -> None:
-    """ConfigError unless this role sees every row of every table that holds text."""
+    """ConfigError unless this role sees every row of every table that holds text, and the event tables when written."""
     role = _role(connection)[0]
     for table in (*tables.all, *text_tables(connection, tables.truth.schemas)):
         if not table.readable:
@@ -128,6 +128,29 @@ def require_full_view(connection: Connection[Any], tables: EventTables) -> None:
             raise ConfigError(
                 f"row-level security hides rows of {table} from the role {role!r} of ${tables.truth.dsn_env}; "
                 "truth needs a superuser, a role with BYPASSRLS, or the owner of tables without FORCE"
+            )
+    for table in tables.all:
+        _require_written_here(connection, tables.truth, table)
+
+
+def _require_written_here(connection: Connection[Any], truth: Truth, table: Table) -> None:
+    """ConfigError where this database does not see when the last row was written: the rest would be called lost."""
+    rows = connection.execute(
+        "SELECT c.relkind::text, n.nspname || '.' || c.relname FROM pg_catalog.pg_class c"
+        " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY(%s) AND c.relkind IN ('f', 'm')",
+        [[oid for each in (table, *table.archives) for oid in tables_behind(connection, each)]],
+    )
+    for kind, name in rows.fetchall():
+        what = str(table) if name == str(table) else f"{table} reads {name}, which"
+        if kind == "m":
+            raise ConfigError(
+                f"{what} is a materialised view: rows are in it only after a REFRESH; name the table that it is made "
+                "from, or write truth SQL (truth.canonical.sql)"
+            )
+        if truth.arrival is None:
+            raise ConfigError(
+                f"{what} is a foreign table: the database of ${truth.dsn_env} does not see who writes to it; give the "
+                "DSN of the database where its rows lie, or say in truth.arrival.within_s how long a row may take"
             )
 
 

@@ -244,8 +244,8 @@ class Struck:
         """What is left of the run, in words; empty when nothing is."""
         assert self._token, "the run never had a reaper"
         processes = [process.pid for process in self._started if alive(process)]
-        processes += [process.pid for process in psutil.process_iter() if _token(process) == self._token]
-        ports = [port for port in self._ports if _listens(port)]
+        processes += [process.pid for process in psutil.process_iter() if token_of(process) == self._token]
+        ports = [port for port in self._ports if listens(port)]
         directories = [path.name for path in self._workshop.temporary.iterdir()]
         return f"{processes} {ports} {directories}" if processes or ports or directories else ""
 
@@ -260,12 +260,14 @@ def _descendants(process: psutil.Process) -> list[psutil.Process]:
     return process.children(recursive=True)
 
 
-def _token(process: psutil.Process) -> str | None:
+def token_of(process: psutil.Process) -> str | None:
+    """The run that a living process belongs to by its marker; None where it has none."""
     with suppress(psutil.Error, OSError):
         return process.environ().get(MARKER) if alive(process) else None
     return None
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
+    """Whether anybody listens on a port of loopback."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from pathlib import Path
 
 import psycopg
@@ -15,11 +17,19 @@ from rig.target.postgres import Cluster, Database
 from rig.target.postgres.connection import connect, require_unpooled
 from rig.truth import session
 
-LIMITS = ("statement_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout", "transaction_timeout")
+LIMITS = (
+    "statement_timeout",
+    "lock_timeout",
+    "idle_in_transaction_session_timeout",
+    "idle_session_timeout",
+    "transaction_timeout",
+)
+"""Those of PostgreSQL 13 to 18."""
 
 
 def test_no_time_limit_of_a_role_ends_a_reading(database: Database) -> None:
     with psycopg.connect(database.admin_dsn, autocommit=True) as admin:
+        admin.execute("CREATE TABLE locked ()")
         known = [
             name for name in LIMITS if admin.execute("SELECT current_setting(%s, true)", [name]).fetchone() != (None,)
         ]
@@ -29,10 +39,21 @@ def test_no_time_limit_of_a_role_ends_a_reading(database: Database) -> None:
                     sql.Identifier(database.name), sql.Identifier(name)
                 )
             )
-    with session.connect(database.admin_dsn) as connection, connection.transaction():
-        connection.execute("SELECT pg_sleep(0.2)")
+    with (
+        psycopg.connect(database.admin_dsn, options=" ".join(f"-c {name}=0" for name in known)) as holder,
+        session.connect(database.admin_dsn) as connection,
+    ):
+        holder.execute("LOCK TABLE locked")
+        release = threading.Timer(0.2, holder.rollback)
+        release.start()
+        with connection.transaction():
+            connection.execute("SELECT FROM public.locked")  # it waits until there is no lock
+            time.sleep(0.2)
+            connection.execute("SELECT pg_sleep(0.2)")
+        release.join()
+        time.sleep(0.2)
         connection.execute("SELECT 1")
-    assert len(known) >= 2
+    assert len(known) >= 3
 
 
 def test_texts_of_a_database_without_an_encoding_are_texts(cluster: Cluster, database: Database) -> None:

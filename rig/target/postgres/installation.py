@@ -71,6 +71,19 @@ class Account:
         wanted = stat.S_IROTH | (stat.S_IXOTH if path.is_dir() else 0)
         return self._has(path, wanted) and all(self._has(parent, stat.S_IXOTH) for parent in path.parents)
 
+    def own(self, path: Path) -> None:
+        """Make this account the owner. Unavailable for a root without the rights of root, as in a hardened container.
+
+        Who may not do this may not start a process as this account either.
+        """
+        try:
+            os.chown(path, self.uid, self.gid)
+        except PermissionError:
+            raise Unavailable(
+                f"PostgreSQL does not run as root, and this root may not become {self.name}: give it CAP_CHOWN, "
+                "CAP_SETUID and CAP_SETGID, run the rig as another user, or set RIG_PG_DSN to a server that runs"
+            ) from None
+
     def process_options(self) -> dict[str, Any]:
         """Options of ``Popen`` that start a process as this account, in its primary group only."""
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
@@ -164,7 +177,7 @@ def make_reachable(found: Installation, account: Account | None, scratch: Path) 
     if libraries.exists():
         shutil.copytree(libraries, scratch / "site" / libraries.name)
     for path in (scratch / "site", *(scratch / "site").rglob("*")):
-        os.chown(path, account.uid, account.gid)  # under a strict umask only the owner could read the copy
+        account.own(path)  # under a strict umask only the owner could read the copy
     return Installation(found.source, copied / "bin")
 
 

@@ -10,7 +10,6 @@ Not for databases and roles (``rig.target.postgres.cluster``). The password is n
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 import signal
@@ -116,7 +115,8 @@ def run_postmaster(
     home = Path(tempfile.mkdtemp(prefix="rig-pg-"))
     try:
         supervisor.remove_at_end(home)
-        _hand_over(home, account)
+        if account is not None:
+            account.own(home)
         installation = make_reachable(found, account, home)
         server = _DataDirectory(
             installation=installation,
@@ -157,7 +157,8 @@ class _DataDirectory:
         password_file = self.home / "password"
         password_file.touch(mode=0o600)
         password_file.write_text(password)
-        _hand_over(password_file, account)
+        if account is not None:
+            account.own(password_file)
         command: list[str | Path] = [self.installation.bin_dir / "initdb", "-D", self.data_dir, "-U", OWNER]
         command += ["--auth=scram-sha-256", f"--pwfile={password_file}", "--encoding=UTF8", "--locale=C", "--no-sync"]
         try:
@@ -168,7 +169,7 @@ class _DataDirectory:
         finally:
             password_file.unlink()
         if made.returncode != 0:
-            raise Unavailable(f"{command[0]} failed:\n{_quote_lines(made.stdout.splitlines())}")
+            raise Unavailable(f"{command[0]} failed{_remedy(made.stdout)}:\n{_quote_lines(made.stdout.splitlines())}")
 
     def configure(self, settings: Mapping[str, str]) -> None:
         """Append to ``postgresql.conf``: unlike arguments, these settings can be changed by ALTER SYSTEM."""
@@ -196,7 +197,8 @@ class _DataDirectory:
             lines = self.log_file.read_bytes()[begin:].decode(errors="replace").splitlines()
             if not any("Address already in use" in line for line in lines):
                 break
-        raise Unavailable(f"PostgreSQL ended before it was ready (exit {process.returncode}):\n{_quote_lines(lines)}")
+        how = f"(exit {process.returncode}){_remedy(' '.join(lines))}"
+        raise Unavailable(f"PostgreSQL ended before it was ready {how}:\n{_quote_lines(lines)}")
 
     def _recovery(self) -> tuple[str, ...]:
         """Arguments for a server that was killed: else it syncs each file of each database, for half a minute perhaps.
@@ -252,11 +254,6 @@ def _launch_options(
     return options | (account.process_options() if account else {})
 
 
-def _hand_over(path: Path, account: Account | None) -> None:
-    if account is not None:
-        os.chown(path, account.uid, account.gid)
-
-
 def _stop(process: subprocess.Popen[bytes]) -> None:
     for kind, timeout_s in _STOP_SIGNALS:
         process.send_signal(kind)
@@ -265,6 +262,13 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             return
         except subprocess.TimeoutExpired:
             continue
+
+
+def _remedy(said: str) -> str:
+    """What helps against what PostgreSQL said, where it does not say so itself."""
+    if "shared memory segment" in said and "No space left" in said:
+        return ", because /dev/shm is too small: give it more (docker run --shm-size=256m)"
+    return ""
 
 
 def _quote_lines(lines: list[str]) -> str:
