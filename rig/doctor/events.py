@@ -148,7 +148,10 @@ def _remedy(profile: Profile, name: str, result: SampleResult) -> str:
     if status in (404, 405):
         return f"check the route's path {route.path!r} and target.base_url"
     if name == VALID and status in (400, 415, 422):
-        return "check that the target accepts the route's body and content_type as valid"
+        return (
+            "check the route's body and content_type, and give the headers that its sender always sets: "
+            'headers = { X-Topic = "…" }'
+        )
     if name == SHARED:
         return "each tenant has keys of its own: the target must look for a known event by tenant and key"
     return "if that is its right answer, the profile must say so"

@@ -282,8 +282,11 @@ class Bridge:
 
     def _tell_time(self, msg: Any, **_: Any) -> None:
         master_ns = time.monotonic_ns()
+        if not isinstance(msg.data, dict) or not isinstance(sent_ns := msg.data.get("sent_ns"), int):
+            _log.warning("rig: a worker asked for the time in a way that cannot be read")
+            return
         answer = {
-            "sent_ns": msg.data["sent_ns"],
+            "sent_ns": sent_ns,
             "master_ns": master_ns,
             "wall_offset_ns": time.time_ns() - master_ns,
             "boot_id": boot_id(),

@@ -13,7 +13,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import NonNegativeInt, TypeAdapter, ValidationError
+from typing_extensions import TypedDict  # pydantic does not take that of `typing` before Python 3.12
 
 from rig.evidence.locust_run import MasterAccount, WorkerAccount, WorkerSeen
 from rig.evidence.pack import Pack
@@ -23,6 +24,31 @@ _LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _ACCOUNT = TypeAdapter(WorkerAccount)
 
 _log = logging.getLogger("rig")
+
+
+class _PieceOfRows(TypedDict):
+    label: str
+    worker: int
+    data: bytes
+
+
+class _OwnPart(TypedDict):
+    sequence: int
+    credit: dict[str, NonNegativeInt]
+    spent: bool
+
+
+class _Total(TypedDict):
+    num_requests: NonNegativeInt
+    num_failures: NonNegativeInt
+
+
+class _Report(TypedDict):
+    rig: _OwnPart
+    stats_total: _Total
+
+
+_ROWS, _REPORT = TypeAdapter(_PieceOfRows), TypeAdapter(_Report)
 
 
 @dataclass(slots=True)
@@ -88,11 +114,20 @@ class LocustTest:
         """All that the workers have reported so far."""
         return sum(each.requests for each in self.workers.values())
 
-    def take_report(self, node: str, data: Mapping[str, Any]) -> None:
-        """Take a worker's statistics into account: locust's ``stats`` message with the rig's part in it."""
-        seen, said = self.workers.get(node), data.get("rig")
-        if seen is None or said is None:
+    def take_report(self, node: str, data: Any) -> None:
+        """Take a worker's statistics into account: locust's ``stats`` message with the rig's part in it.
+
+        A worker whose report cannot be read is lost; one without the rig's part is none of the test.
+        """
+        seen = self.workers.get(node)
+        if seen is None or (isinstance(data, Mapping) and data.get("rig") is None):
             return
+        try:
+            data = _REPORT.validate_python(data)
+        except ValidationError as error:
+            seen.lost = f"its report cannot be read: {error.error_count()} faults"
+            return
+        said = data["rig"]
         seen.reports += 1
         if seen.reports != said["sequence"]:
             _log.warning("worker %d: report %d came as number %d", seen.number, said["sequence"], seen.reports)
@@ -101,12 +136,17 @@ class LocustTest:
         seen.failures += data["stats_total"]["num_failures"]
         self.spent |= said["spent"] or self.requests > self.plan.most_requests
 
-    def keep_rows(self, node: str, data: Mapping[str, Any]) -> None:
+    def keep_rows(self, node: str, data: Any) -> None:
         """Append a piece of a worker's history to its file in the pack."""
-        seen, label = self.workers.get(node), str(data["label"])
-        if seen is None or data["worker"] != seen.number or not _LABEL.fullmatch(label):
+        seen = self.workers.get(node)
+        try:
+            data = _ROWS.validate_python(data)
+        except ValidationError:
+            seen = None
+        if seen is None or data["worker"] != seen.number or not _LABEL.fullmatch(data["label"]):
             _log.warning("rows of an unknown worker or batch were thrown away")
             return
+        label = data["label"]
         with (self.pack.history_folder / ".raw" / f"{label}.{seen.number}.rows").open("ab") as rows:
             rows.write(data["data"])
 

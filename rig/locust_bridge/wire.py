@@ -10,12 +10,15 @@ from __future__ import annotations
 import os
 import socket
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgpack
 import zmq
 import zmq.asyncio
+from pydantic import NonNegativeInt, TypeAdapter, ValidationError
+from typing_extensions import TypedDict  # pydantic does not take that of `typing` before Python 3.12
 
 from rig.errors import Unavailable, UsageError
 from rig.locust_bridge.keys import line_key
@@ -46,6 +49,46 @@ class Message:
 
     type: str
     data: Any = None
+
+
+class _Acknowledgement(TypedDict, total=False):
+    index: NonNegativeInt
+
+
+class _Spawn(TypedDict):
+    timestamp: float
+    user_classes_count: dict[str, NonNegativeInt]
+    host: str | None
+
+
+class _Time(TypedDict):
+    sent_ns: int
+    master_ns: int
+    wall_offset_ns: int
+    boot_id: str
+
+
+_SHAPES: Mapping[str, TypeAdapter[Any]] = {
+    "ack": TypeAdapter(_Acknowledgement | None),
+    "spawn": TypeAdapter(_Spawn),
+    CLOCK: TypeAdapter(_Time),
+}
+"""What a worker must find in the messages that it reads; a plan is read by ``LocustPlan.from_wire``."""
+
+
+def read_message(packed: bytes, address: str) -> Message:
+    """A message of the master at ``address``; Unavailable when it is not locust's protocol."""
+    try:
+        kind, data, _ = msgpack.unpackb(packed, strict_map_key=False)
+        if shape := _SHAPES.get(str(kind)):
+            data = shape.validate_python(data)
+    except ValidationError as error:
+        fault = error.errors(include_input=False, include_url=False)[0]
+        why = f"its message {kind!r} has no right {'.'.join(map(str, fault['loc'])) or 'content'}"
+        raise Unavailable(f"{address} does not speak locust's protocol: {why}") from None
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise Unavailable(f"{address} does not speak locust's protocol: {error}") from None
+    return Message(str(kind), data)
 
 
 def parse_address(text: str) -> tuple[str, int]:
@@ -82,12 +125,7 @@ class MasterLink:
 
     async def receive(self) -> Message:
         """The next message; Unavailable when what comes is not locust's protocol."""
-        packed = await self._socket.recv()
-        try:
-            kind, data, _ = msgpack.unpackb(packed, strict_map_key=False)
-        except (ValueError, TypeError, msgpack.UnpackException) as error:
-            raise Unavailable(f"{self.address} does not speak locust's protocol: {error}") from None
-        return Message(str(kind), data)
+        return read_message(await self._socket.recv(), self.address)
 
     def reset(self) -> None:
         """Connect anew under the same name."""

@@ -320,6 +320,14 @@ def test_one_fixed_tenant_is_enough_for_all_but_the_collision(write: Callable[..
     assert not any(secret in str(found.document()) for secret in FIXED_KEYS.values())
 
 
+def test_a_header_that_the_sender_always_sets(write: Callable[..., Path], service: Standing) -> None:
+    """The healthy service wants one on its second route, so every run here sends it. Without it the doctor names it."""
+    found = examined(write(('headers = { Message-Topic = "refunds/created" }\n', "")), service.environ)
+    said = step(found, "a valid event: answers").said
+    assert "route 'refunds' answers 400, saying '{\"error\":\"header Message-Topic is missing\"}'" in said
+    assert 'the headers that its sender always sets: headers = { X-Topic = "…" }' in said
+
+
 # --- a target that the rig launches, as a user does it ---
 
 

@@ -177,7 +177,10 @@ async def refunds(
     trace_id: TraceId,
     x_seal: Annotated[str, Header()] = "",
     x_sealed_at: Annotated[int, Header()] = 0,
+    message_topic: Annotated[str, Header()] = "",
 ) -> JSONResponse:
+    if message_topic != "refunds/created":
+        return JSONResponse({"error": "header Message-Topic is missing"}, 400)
     body = await request.body()
 
     def genuine(key: bytes) -> bool:
