@@ -169,19 +169,23 @@ def _once(gates: _Gates[ClaimFigures]) -> Gate:
 
 def _rate_limit(gates: _Gates[RateLimitFigures]) -> list[Gate]:
     it = gates.it
-    promised = 1 if it.promised == "fleet" else it.replicas
+    limiters = it.replicas * it.processes
+    promised = 1 if it.promised == "fleet" else limiters
     excess = (it.scope_factor - promised) / promised
-    is_off = excess > SCOPE_TOLERANCE or (gates.is_whole and bool(it.asked) and excess < -SCOPE_TOLERANCE)
-    is_unreached = it.asked < 2 * it.limit * it.replicas or not it.limited
+    is_short = excess < -SCOPE_TOLERANCE
+    is_shared = it.processes > 1 and promised > 1  # which of them a connection reaches is the system's choice
+    is_off = excess > SCOPE_TOLERANCE or (gates.is_whole and bool(it.asked) and is_short and not is_shared)
+    is_unreached = it.asked < 2 * it.limit * limiters or not it.limited
     return [
         gates.gate(
             "scope",
-            *("scope_factor", "promised", "replicas", "limit", "window_s", "cap", "granted", "windows"),
+            *("scope_factor", "promised", "replicas", "processes", "limit", "window_s", "cap", "granted", "windows"),
             *("asked", "limited", "other_statuses"),
             wrong=_if(is_off, f"the fleet lets through {it.scope_factor:g} times the limit, promised is {promised}")
             or _if(it.other_statuses, f"answers that are neither granted nor limited: {it.other_statuses}"),
             weak=_if(is_unreached, f"{it.asked} requests, {it.limited} limited: the limit was never reached")
-            or _if(it.replicas < 2, "one replica cannot tell a shared limit from its own"),
+            or _if(limiters < 2, "one process cannot tell a shared limit from its own")
+            or _if(is_short, f"{it.scope_factor:g} times the limit: not each of {limiters} processes was asked enough"),
         ),
     ]
 

@@ -67,7 +67,10 @@ class ClaimFigures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateLimitFigures:
-    """``cap`` is how many requests a window were granted, ``scope_factor`` that number over the limit."""
+    """``cap`` is how many requests a window were granted, ``scope_factor`` that number over the limit.
+
+    ``processes`` share the port of each replica; packs of earlier releases do not have it.
+    """
 
     replicas: int
     limit: int
@@ -81,6 +84,7 @@ class RateLimitFigures:
     limited: int
     replicas_that_limited: int
     other_statuses: Mapping[str, int]
+    processes: int = 1
 
 
 @dataclass(frozen=True, slots=True)

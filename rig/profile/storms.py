@@ -187,17 +187,24 @@ class RateLimit(PreparedSection):
     """
 
     urls: tuple[str, ...] = ()
-    """One URL for each replica, asked with GET."""
+    """One URL for each replica."""
     command: Command | None = None
     """Program that serves one replica at ``{port}`` until SIGTERM."""
+    processes: int = Field(default=1, ge=1, le=64)
+    """How many processes share the port of one replica, as with ``uvicorn --workers 4``. Over 1, every request goes
+    over a connection of its own: one that is kept would be one process's."""
     path: Route = "/"
     """Path that is asked of a replica that ``command`` serves."""
+    method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] = "GET"
+    """How it is asked; without a body."""
+    headers: dict[Header, HeaderValue] = Field(default_factory=dict)
+    """Headers of every request, as the one that names the caller who is limited."""
     limit: int = Field(default=20, ge=1)
     """The configured limit L, in requests a window."""
     window_s: float = Field(default=1.0, gt=0)
     """Length of a window."""
     promised: Literal["fleet", "process"] = "fleet"
-    """Scope that is promised: ``fleet`` (scope factor 1) or ``process`` (scope factor N)."""
+    """Scope that is promised: ``fleet`` (scope factor 1) or ``process`` (scope factor N, of all processes)."""
     accepted: tuple[int, ...] = (200,)
     """Status of an answer to a request that was let through."""
     limited: tuple[int, ...] = (429,)

@@ -1,9 +1,10 @@
 """rate-limit: a limit of L on each of N replicas; what does the whole fleet let through?
 
-Each process asks a replica of its own, far faster than the limit. The ledger is what the processes were granted. The
-cap is counted over whole windows that begin at a quiet instant after the start. So neither a first burst nor the place
-where the target's windows begin changes it. The scope factor is that cap over L: 1 for a shared limit, N for one of
-each process.
+Each process asks a replica of its own, far faster than the limit. Where several processes share the port of a replica,
+as many ask it, each over a new connection every time: a connection that is kept belongs to one of them. The ledger is
+what the processes were granted. The cap is counted over whole windows that begin at a quiet instant after the start. So
+neither a first burst nor the place where the target's windows begin changes it. The scope factor is that cap over L: 1
+for a shared limit, N for one of each process.
 """
 
 from __future__ import annotations
@@ -43,9 +44,8 @@ class _Requests:
     """What the members of the fleet ask for, and for how long."""
 
     replicas: tuple[tuple[Endpoint, str], ...]
-    """Where each replica is, and the path to ask."""
-    accepted: tuple[int, ...]
-    limited: tuple[int, ...]
+    """Where the replica of each member is, and the path to ask."""
+    section: RateLimit
     for_s: float
 
 
@@ -63,8 +63,8 @@ def rate_limit(race: RaceTest[RateLimit]) -> StormReport:
     section = race.section
     with _start_replicas(race) as replicas:
         for_s = section.window_s * (WINDOWS + 1.6)
-        payload = _Requests(replicas, section.accepted, section.limited, for_s)
-        run = race.run_fleet(len(replicas), _send, payload, for_s + _REPORTING_S)
+        askers = replicas * section.processes
+        run = race.run_fleet(len(askers), _send, _Requests(askers, section, for_s), for_s + _REPORTING_S)
     answers = run.results(_Answers)
     grants = sorted((at_ns, number) for number, one in run.results_by_number(_Answers) for at_ns in one.granted_ns)
     granted = granted_in_whole_windows([at_ns for at_ns, _ in grants], int(section.window_s * 1e9))
@@ -82,6 +82,7 @@ def rate_limit(race: RaceTest[RateLimit]) -> StormReport:
         limited=sum(one.limited for one in answers),
         replicas_that_limited=sum(one.limited > 0 for one in answers),
         other_statuses={str(status): count for status, count in sorted(others.items())},
+        processes=section.processes,
     )
     return race.report(run, figures, [{"replica": replica, "granted_ns": at_ns} for at_ns, replica in grants])
 
@@ -145,8 +146,9 @@ def _wait_until_listening(race: RaceTest[RateLimit], endpoint: Endpoint, process
 
 
 def _send(number: int, requests: _Requests, barrier: Barrier) -> _Answers:
-    """A fleet's work: ask one replica again and again over one connection. OSError where it stops answering."""
+    """A fleet's work: ask one replica again and again. OSError where it stops answering."""
     endpoint, path = requests.replicas[number]
+    section = requests.section
     tls = endpoint.tls_context()
     connection = http.client.HTTPConnection(endpoint.host, endpoint.port)
     connection.sock = endpoint.connect(_REQUEST_TIMEOUT_S, tls)
@@ -157,12 +159,14 @@ def _send(number: int, requests: _Requests, barrier: Barrier) -> _Answers:
     while (now_ns := time.monotonic_ns() - began_ns) < requests.for_s * 1e9:
         if connection.sock is None:  # it closed; the name is not resolved again
             connection.sock = endpoint.connect(_REQUEST_TIMEOUT_S, tls)
-        connection.request("GET", path)
+        connection.request(section.method, path, headers=section.headers)
         answer = connection.getresponse()
         answer.read()
-        if answer.status in requests.accepted:
+        if section.processes > 1:
+            connection.close()
+        if answer.status in section.accepted:
             granted.append(now_ns)
-        elif answer.status in requests.limited:
+        elif answer.status in section.limited:
             limited += 1
         else:
             others[answer.status] += 1

@@ -159,6 +159,7 @@ RED: list[tuple[str, dict[str, Any], set[str]]] = [
     ("rate-limit", {"scope_factor": 0.5}, {"scope"}),
     ("rate-limit", {"promised": "process"}, {"scope"}),
     ("rate-limit", {"other_statuses": {"503": 2}}, {"scope"}),
+    ("rate-limit", {"processes": 4, "asked": 4000, "scope_factor": 4.0}, {"scope"}),
     ("matview-refresh", {"concurrent_max": 2}, {"single"}),
     ("matview-refresh", {"skipped_late": 1}, {"skip"}),
     ("matview-refresh", {"refreshed_in_turn": 1}, {"skip"}),
@@ -191,6 +192,7 @@ INVALID: list[tuple[str, dict[str, Any], set[str]]] = [
     ("rate-limit", {"limited": 0}, {"scope"}),
     ("rate-limit", {"asked": 100}, {"scope"}),
     ("rate-limit", {"replicas": 1}, {"scope"}),
+    ("rate-limit", {"replicas": 1, "processes": 4, "promised": "process", "scope_factor": 3.0}, {"scope"}),
     ("matview-refresh", {"askers": 2}, {"single"}),
     ("matview-refresh", {"reads": 0}, {"readers"}),
     ("matview-refresh", {"refresh_longest_ms": 150.0}, {"readers", "skip"}),
@@ -213,6 +215,12 @@ def test_who_refuses_by_design_has_not_failed_and_one_race_of_several_is_enough(
     refusing = {"met": [8, 1], "exit_codes": {"0": 2, "1": 14}, "refused": 14}
     again = {"second_exit_codes": {"0": 1, "1": 7}, "second_refused": 7}
     assert set(verdicts("migration-race", **refusing, **again).values()) == {"PASS"}
+
+
+def test_processes_behind_one_port_share_a_limit_or_have_one_each() -> None:
+    behind_one_port = {"replicas": 1, "processes": 4}
+    assert verdicts("rate-limit", **behind_one_port) == {"scope": "PASS"}
+    assert verdicts("rate-limit", **behind_one_port, promised="process", scope_factor=4.0) == {"scope": "PASS"}
 
 
 def test_repeats_of_all_jobs_that_the_killed_replica_held_are_forgiven() -> None:

@@ -153,6 +153,55 @@ def test_urls_of_replicas_that_run_already_are_stormed(cluster: Cluster, tmp_pat
     assert figures["scope_factor"] < 0.9, "what was let through in the first window is not the cap"
 
 
+WORKERS = """
+import os, sys, socket, time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    window, left = 0.0, 0
+
+    def do_POST(self):
+        now, kind = time.monotonic(), type(self)
+        if now >= kind.window:
+            kind.window, kind.left = now + 0.5, 10
+        kind.left -= 1
+        self.send_response(400 if self.headers["X-Api-Key"] != "caller" else 200 if kind.left >= 0 else 429)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    log_message = lambda *_: None
+
+class Server(HTTPServer):
+    request_queue_size = 64
+
+server = Server(("127.0.0.1", int(sys.argv[1])), Handler)
+for _ in range(3):
+    if not os.fork():
+        break
+server.serve_forever()
+"""
+
+
+def test_every_process_behind_one_port_is_asked(cluster: Cluster, tmp_path: Path) -> None:
+    """Four processes accept at one socket, and each lets ten requests through in half a second."""
+    script = tmp_path / "workers.py"
+    script.write_text(WORKERS)
+    section = {
+        "command": ["{python}", str(script), "{port}"],
+        "processes": 4,
+        "limit": 10,
+        "window_s": 0.5,
+        "promised": "process",
+        "method": "POST",
+        "headers": {"X-Api-Key": "caller"},
+    }
+    environment = storm_environment_for(cluster, tmp_path, with_storms(rate_limit=section))
+    report = storm(environment, "rate-limit", StormOptions(1))
+    assert verdicts(report) == {"storm.rate-limit.scope": "PASS"}, report.figures
+    assert (report.figures["replicas"], report.figures["processes"]) == (1, 4)
+
+
 def test_a_url_beyond_this_machine_is_refused_unless_it_is_named_twice(cluster: Cluster, tmp_path: Path) -> None:
     profile = with_storms(rate_limit={"urls": ["http://192.0.2.1:9/"]})
     with pytest.raises(ConfigError, match=r"allow-host 192\.0\.2\.1"):
