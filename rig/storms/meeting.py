@@ -14,7 +14,7 @@ from typing import Any, LiteralString
 
 import psycopg
 
-from rig.machine.sockets import find_holder
+from rig.machine.sockets import find_holders
 from rig.storms.ddl_ledger import DDL_GATE, LOGIN_GATE, LOGIN_SINCE
 from rig.storms.fleet import Fleet
 
@@ -85,10 +85,11 @@ class Meeting:
         """The replicas of which a session waits for a lock, and those that have one at all."""
         waiting: set[int] = set()
         present: set[int] = set()
-        for port, waits in self._connection.execute(_SESSIONS).fetchall():
-            if port not in self._owners:
-                self._owners[port] = find_holder(port or 0, self._port, pids)
-            replica = self._owners[port]
+        sessions = self._connection.execute(_SESSIONS).fetchall()
+        if new := {port for port, _ in sessions if port} - self._owners.keys():
+            self._owners |= dict.fromkeys(new) | find_holders(new, self._port, pids)
+        for port, waits in sessions:
+            replica = self._owners.get(port)
             if replica is not None:
                 present.add(replica)
                 waiting.update({replica} if waits else ())

@@ -7,11 +7,13 @@ have, and verifiers that are right and were called wrong.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from rig.checks.key_storms.gates import storm_gates
@@ -28,6 +30,7 @@ from rig.storms.unknown_kid.one_case import CasePlan, run_case
 from rig.storms.unknown_kid.storm import unknown_kid
 from rig.storms.unknown_kid.subjects import FLAWED, REFERENCE_SUBJECT, Subject
 from rig.target.postgres import Cluster
+from tests.cli.commands import only_pack, rig
 
 pytestmark = pytest.mark.full
 SHORT = (("cool_down_s", 1.2),)
@@ -207,16 +210,42 @@ def test_a_process_behind_http_that_dies_of_a_token_is_wrong_by_name(environment
 NODE_MODULES = Path(os.environ.get("RIG_TEST_NODE_MODULES", "node_modules"))
 
 
+JOURNAL = """
+import { subscribe } from "node:diagnostics_channel";
+import { appendFileSync } from "node:fs";
+const note = (what) => appendFileSync(process.env.JOURNAL, `${process.pid} ${what}\\n`);
+subscribe("undici:request:create", () => note("fetch"));
+subscribe("http.client.request.start", () => note("fetch"));
+subscribe("http.server.response.finish", ({ response }) => note(response.statusCode));
+"""
+"""Node itself tells of every request that a process sends and of every answer that it gives."""
+
+
 @pytest.mark.skipif(not (NODE_MODULES / "jose").is_dir(), reason="RIG_TEST_NODE_MODULES names no folder with jose")
+@pytest.mark.parametrize("case", ["random-kids", "cold-start", "rotation-inside", "failing-cached"])
 @pytest.mark.parametrize("library", ["jose", "jwks-rsa"])
-def test_node_processes_are_a_fleet_like_any(environment: StormEnvironment, library: str) -> None:
-    """Each process fetches for itself; the figures are those of the origin, and no token is accepted that is bad."""
+def test_the_figures_of_node_processes_are_those_of_their_own_logs(tmp_path: Path, library: str, case: str) -> None:
     script = Path(__file__).parents[2] / "docs" / "scoreboards" / "subjects" / "verify.mjs"
-    command = ("/bin/sh", "-c", f"cd {NODE_MODULES.parent.resolve()} && exec node {script} {library} {{port}}")
-    (storm, forged) = unknown_kid(
-        fleet_of(environment, command=command),
-        StormOptions(processes=4, key_ids=20, cases=("random-kids", "forged-tokens")),
+    (tmp_path / "journal.mjs").write_text(JOURNAL)
+    log = tmp_path / "log"
+    run = f"JOURNAL={log} exec node --import {tmp_path}/journal.mjs {script} {library} {{port}}"
+    (tmp_path / "node.toml").write_text(
+        "[storms.unknown-kid]\npath = '/'\n"
+        f"command = ['/bin/sh', '-c', 'cd {NODE_MODULES.parent.resolve()} && {run}']\n"
+        "promises = { algorithms = ['RS256'], keys = 2, cool_down_s = 1.2, backoff_base_s = 0.25, backoff_cap_s = 1 }\n"
     )
-    assert set(with_verdict(storm, Verdict.FAIL)) >= {"single-flight", "amplification", "start"}
-    assert len(storm.fetches) == len(storm.proxy_fetches) >= 4
-    assert not any(name.startswith("forged") for name in with_verdict(forged, Verdict.FAIL, Verdict.INVALID))
+    words = ("--profile", "node.toml", "--processes", "4", "--key-ids", "20", "--case", case)
+    done = rig("storm", "unknown-kid", *words, "--json", folder=tmp_path)
+    assert done.code == 1, done.err
+    pack = only_pack(tmp_path / "results")
+    logs = "".join(path.read_text() for path in pack.glob("logs/*"))
+    assert "Traceback" not in done.err + logs
+    noted = Counter(tuple(line.split()) for line in log.read_text().splitlines())
+    counts = {what: sum(count for (_, one), count in noted.items() if one == what) for what in ("fetch", "200", "401")}
+    figures, calls = done.document()["figures"], pd.read_parquet(pack / f"storms/unknown-kid/{case}-http.parquet")
+    warmed = 0 if case == "cold-start" else 4  # a valid token for each process, before the release
+    assert counts == {
+        "fetch": figures["fetches_before_release"] + figures["fetches"],
+        "200": int(calls["accepted"].sum()) + warmed,
+        "401": int((~calls["accepted"]).sum()),
+    }

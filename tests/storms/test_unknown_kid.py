@@ -89,7 +89,6 @@ def test_a_storm_costs_the_reference_one_fetch_and_its_evidence_is_whole(environ
     assert len(storm.fetches) == len(storm.proxy_fetches) == 1
     assert (storm.before, storm.own) == (1, 2)
     assert storm.calls["token"].str.partition(" ")[0].isin(["unknown", "forged"]).sum() == 4 * 20
-    assert storm.fetches[0].member in range(4)
     assert storm.connections is not None
     assert storm.connections.opened <= 4
     assert storms(Case(key_storms=(storm,))) is not None

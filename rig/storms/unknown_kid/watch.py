@@ -16,7 +16,7 @@ from typing import Any, Self
 import psycopg
 
 from rig.evidence.key_storm import DatabaseConnections, Decision, Holding
-from rig.machine.sockets import find_holder
+from rig.machine.sockets import find_holders
 from rig.storms.unknown_kid.origin import CountedFetch, LedgerTail
 
 _EVERY_S = 0.02
@@ -40,7 +40,7 @@ class FetchWatch:
 
     def __init__(self, tail: LedgerTail, pids: Sequence[int], proxy_port: int) -> None:
         self._tail = tail
-        self._tee_port = proxy_port
+        self._proxy_port = proxy_port
         self._pids = pids
         self.members: dict[str, int] = {}
         """Member by peer, as far as they were seen in time."""
@@ -48,11 +48,13 @@ class FetchWatch:
     def read_fetches(self) -> list[CountedFetch]:
         """All fetches so far; the members of new ones are looked up."""
         fetches = self._tail.read()
-        for counted in fetches[:_ATTRIBUTED_MAX]:
-            if counted.peer not in self.members and counted.fetch.end_ns is None:
-                member = find_holder(int(counted.peer.rpartition(":")[2]), self._tee_port, self._pids)
-                if member is not None:
-                    self.members[counted.peer] = member
+        peers = {
+            int(counted.peer.rpartition(":")[2]): counted.peer
+            for counted in fetches[:_ATTRIBUTED_MAX]
+            if counted.peer not in self.members and counted.fetch.end_ns is None
+        }
+        for port, member in (find_holders(peers, self._proxy_port, self._pids) if peers else {}).items():
+            self.members[peers[port]] = member
         return fetches
 
 
