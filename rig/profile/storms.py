@@ -170,6 +170,8 @@ class SchedulerClaim(PreparedSection):
     as in ``effects_sql``. Without it the kill may miss a job, and the rig cannot tell whose job was repeated."""
     jobs: int = Field(default=60, ge=2, le=100_000)
     """How many jobs."""
+    races: int = Field(default=1, ge=1, le=20)
+    """How often it is done, each time in a new database: what a kill loses differs from one to the next."""
     timeout_s: float = Field(default=60, gt=0)
     """How long all replicas may take."""
 

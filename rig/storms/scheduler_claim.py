@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from rig.evidence.storm import StormEvent, StormReport
 from rig.machine.supervisor import temporary_folder
 from rig.profile.storms import SchedulerClaim
 from rig.storms.command import Ended, Workers, be_replica, be_worker, prepare
-from rig.storms.fleet import Fleet
+from rig.storms.fleet import Fleet, Member
 from rig.storms.race_test import REPORTING_S, FleetRun, PreparedDatabase, RaceTest
 
 PROCESSES = 8
@@ -35,45 +35,83 @@ _SHOWN = 5
 
 
 def scheduler_claim(race: RaceTest[SchedulerClaim]) -> StormReport:
-    """Run the test."""
-    timeout_s = race.section.timeout_s
-    with race.database("queue") as prepared, prepared.connect() as connection:
-        _enqueue(race, prepared, connection)
-        killer = _Killer(queue := _Queue(race, connection), timeout_s)
-        run, recovered_ns = _run(race, prepared, killer, queue)
-        effects = queue.effects()
-        unfinished = queue.count_open_jobs()
-    kill = killer.kill
-    times = Counter(str(row[0]) for row in effects)
-    repeated = {job: count for job, count in times.items() if count > 1}
-    survivors = [member for member in run.members if kill is None or member.number != VICTIM]
+    """Run the test as often as the profile says, each time in a new database. The figures are those of all races."""
+    races = [_race(race) for _ in range(race.section.races)]
+    repeated = sum((one.repeats() for one in races), Counter[str]())
+    unexplained = sum((one.repeats(explained=one.held) for one in races), Counter[str]())
+    tells_holder = race.section.held_sql is not None
+    survivors = [member for one in races for member in one.survivors]
     ended = [member.result for member in survivors if isinstance(member.result, Ended)]
-    held = kill.held or frozenset() if kill else frozenset()
-    unexplained = unexplained_repeats(times, held) if race.section.held_sql else None
+    recovered = [one.recovered_s for one in races if one.recovered_s is not None]
     figures = ClaimFigures(
-        replicas=len(run.members),
-        jobs=race.section.jobs,
-        effects=len(effects),
-        jobs_without_effect=race.section.jobs - len(times),
-        jobs_repeated=len(repeated),
-        repeats=sum(repeated.values()) - len(repeated),
+        replicas=len(races[0].run.members),
+        jobs=race.section.jobs * len(races),
+        effects=sum(one.times.total() for one in races),
+        jobs_without_effect=sum(race.section.jobs - len(one.times) for one in races),
+        jobs_repeated=sum(len(one.repeats()) for one in races),
+        repeats=repeated.total(),
         repeated=dict(sorted(repeated.items())[:_SHOWN]),
-        held=None if unexplained is None else sorted(held)[:_SHOWN],
-        repeats_unexplained=None if unexplained is None else sum(unexplained.values()),
-        unexplained=None if unexplained is None else dict(sorted(unexplained.items())[:_SHOWN]),
-        unfinished=unfinished,
+        held=sorted({job for one in races for job in one.held})[:_SHOWN] if tells_holder else None,
+        repeats_unexplained=unexplained.total() if tells_holder else None,
+        unexplained=dict(sorted(unexplained.items())[:_SHOWN]) if tells_holder else None,
+        unfinished=sum(one.unfinished for one in races),
         lease_s=race.section.lease_s,
-        recovered_after_s=round((recovered_ns - kill.at_ns) / 1e9, 3) if kill and recovered_ns else None,
-        killed=kill is not None,
+        recovered_after_s=max(recovered) if len(recovered) == len(races) else None,
+        killed=all(one.kill is not None for one in races),
         exit_codes=dict(Counter(one.code for one in ended)),
         elapsed_s=round(max((one.elapsed_s for one in ended), default=0.0), 3),
     )
-    ledger: list[Mapping[str, Any]] = [{"effect": [str(value) for value in row]} for row in effects]
-    for number, one in run.results_by_number(Ended):
-        if one.exit_code != 0:
-            ledger.append({"replica": number, "exit": one.code, "lines": race.blanked(one.lines)})
-    events = [StormEvent("kill", f"replica {VICTIM}", kill.at_ns)] if kill else []
-    return race.report(run, figures, ledger, events, missing=survivors)
+    ledger: list[Mapping[str, Any]] = []
+    for number, one in enumerate(races, 1):
+        ledger += [{"race": number, "effect": [str(value) for value in row]} for row in one.effects]
+        for replica, end in one.run.results_by_number(Ended):
+            if end.exit_code != 0:
+                said = {"exit": end.code, "lines": race.blanked(end.lines)}
+                ledger.append({"race": number, "replica": replica, **said})
+    events = [StormEvent("kill", f"replica {VICTIM}", one.kill.at_ns) for one in races if one.kill]
+    return race.report(races[0].run, figures, ledger, events, missing=survivors)
+
+
+@dataclass(frozen=True, slots=True)
+class _ClaimRace:
+    """What was seen of one race; ``recovered_ns`` (monotonic) is when all jobs were done."""
+
+    run: FleetRun
+    effects: Sequence[tuple[Any, ...]]
+    unfinished: int
+    kill: _Kill | None
+    recovered_ns: int | None
+
+    @property
+    def times(self) -> Counter[str]:
+        """How many effects each job had."""
+        return Counter(str(row[0]) for row in self.effects)
+
+    @property
+    def held(self) -> frozenset[str]:
+        """The jobs that the killed replica held."""
+        return (self.kill and self.kill.held) or frozenset()
+
+    @property
+    def survivors(self) -> list[Member]:
+        return [member for member in self.run.members if self.kill is None or member.number != VICTIM]
+
+    @property
+    def recovered_s(self) -> float | None:
+        """From the kill to the end of the last job."""
+        return round((self.recovered_ns - self.kill.at_ns) / 1e9, 3) if self.kill and self.recovered_ns else None
+
+    def repeats(self, *, explained: Collection[str] = ()) -> Counter[str]:
+        """By job, the effects beyond the first, and beyond one more of each job that is ``explained``."""
+        return Counter(unexplained_repeats(self.times, explained))
+
+
+def _race(race: RaceTest[SchedulerClaim]) -> _ClaimRace:
+    with race.database("queue") as prepared, prepared.connect() as connection:
+        _enqueue(race, prepared, connection)
+        killer = _Killer(queue := _Queue(race, connection), race.section.timeout_s)
+        run, recovered_ns = _run(race, prepared, killer, queue)
+        return _ClaimRace(run, queue.effects(), queue.count_open_jobs(), killer.kill, recovered_ns)
 
 
 def _enqueue(race: RaceTest[SchedulerClaim], prepared: PreparedDatabase, connection: psycopg.Connection[Any]) -> None:
