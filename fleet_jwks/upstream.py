@@ -7,6 +7,7 @@ import json
 import socket
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
@@ -52,7 +53,7 @@ def fetch_url(url: str, timeout_s: float) -> Mapping[str, Any]:
     except urllib.error.HTTPError as error:
         error.close()
         raise FetchFailed(f"status {error.code}") from None
-    except (OSError, HTTPException, ValueError) as error:
+    except (OSError, HTTPException, ValueError, zlib.error) as error:
         raise FetchFailed(f"{type(error).__name__}: {error}") from None
     if not isinstance(document, dict):
         raise FetchFailed("the answer is no JSON object")
@@ -63,6 +64,8 @@ def _get(handler: _CuttableHandler, url: str, timeout_s: float, answer: Future[b
     try:
         with urllib.request.build_opener(handler).open(url, timeout=timeout_s) as response:
             body = response.read(_LIMIT_BYTES + 1)
+            if response.headers.get("Content-Encoding", "").lower() == "gzip":  # some send it without being asked
+                body = zlib.decompressobj(wbits=31).decompress(body, _LIMIT_BYTES + 1)
         if len(body) > _LIMIT_BYTES:
             raise FetchFailed(f"more than {_LIMIT_BYTES} bytes")
         answer.set_result(body)

@@ -31,8 +31,8 @@ class Fetch:
 
     @property
     def is_good(self) -> bool:
-        """True when it brought a key set."""
-        return self.outcome == "200"
+        """True when it brought a key set, or the news that the one at hand is the newest."""
+        return self.outcome in ("200", "304")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,9 @@ from pydantic import ConfigDict, Field, model_validator
 
 from rig.profile.fields import Command, Header, HeaderValue, OldName, Route, Section, Status, Text, Variable, Word
 
-Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+Algorithm = Literal[
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519", "Ed448"
+]
 ForgedKind = Literal[
     "signature", "none", "hmac", "algorithm", "expired", "early", "issuer", "audience", "key", "size", "form"
 ]
@@ -99,6 +101,9 @@ class UnknownKid(Section):
     issuer: Text = "https://issuer.invalid"
     """Who signs the tokens (``iss``, ``JWKS_ISSUER``). ``{origin}`` in it is the address of the rig's origin, which
     answers OpenID Connect Discovery there: ``issuer = "{origin}"``."""
+    cache_control: HeaderValue | None = None
+    """``Cache-Control`` of the key sets, as your issuer sends it (``public, max-age=300``). Without it a verifier that
+    keeps keys in an HTTP cache keeps none. The origin sends an ``ETag`` in any case, and answers 304 to it."""
     promises: VerifierPromises = VerifierPromises()
     """What the subject keeps to, and what it can be asked."""
 

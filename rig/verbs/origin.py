@@ -62,7 +62,7 @@ def _serve(section: UnknownKid, folder: Path, tell: Callable[[StandingOrigin], N
     algorithms = section.promises.algorithms
     with open_origin(folder, "origin", section.origin_port) as origin:
         keyring = Keyring.make(algorithms, section.promises.keys, origin.issuer(section.issuer))
-        origin.change(document=keyring.document(), issuer=keyring.issuer)
+        origin.change(document=keyring.document(), issuer=keyring.issuer, cache_control=section.cache_control)
         tell(
             StandingOrigin(
                 origin.url,

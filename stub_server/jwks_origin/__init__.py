@@ -5,9 +5,10 @@
 its standard output, and ends when its input closes. A change sets what it names and leaves the rest::
 
     {"document": {"keys": […]}}     what is served (rotation: another document); public keys only, it never has others
+    {"cache_control": "max-age=60"} a header of the key sets (they have an ETag in any case)
     {"mode": "ok"|"fail"|"hang"|"drip"|"malformed"|"truncated", "status": 503, "delay_s": 0.2}
     {…, "at_ns": 123}               to be made at that instant of the monotonic clock
 
 ``ledger`` is a JSON-lines file, one line when a fetch starts and one when it ends, so that a crash loses nothing.
-It has no TLS, no caching headers and no keys of its own.
+It has no TLS and no keys of its own.
 """

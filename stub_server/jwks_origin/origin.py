@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import time
 from dataclasses import dataclass, field, replace
@@ -82,6 +83,7 @@ class OriginState:
     mode: OriginMode = OriginMode.OK
     status: int = 503
     delay_s: float = 0.0
+    cache_control: str | None = None
     issuer: str = ""
     """Who the discovery document says it is; empty: the address that it was asked at."""
 
@@ -126,7 +128,7 @@ class JwksOrigin:
                 await asyncio.Event().wait()
             if state.mode is OriginMode.DRIP:
                 await _drip(request)
-            response = _answer(state)
+            response = _answer(state, request.headers.get("If-None-Match", ""))
             outcome = str(response.status) if state.mode in (OriginMode.OK, OriginMode.FAIL) else state.mode.value
         finally:
             # Before the answer leaves: its reader may fetch again before this process runs again.
@@ -140,7 +142,7 @@ async def _discover(state: OriginState, request: web.BaseRequest) -> web.Respons
     if state.mode in (OriginMode.HANG, OriginMode.DRIP):
         await asyncio.Event().wait()
     if state.mode is OriginMode.FAIL:
-        return _answer(state)
+        return _answer(state, "")
     base = f"http://{request.host}"
     algorithms = sorted({str(key["alg"]) for key in state.document.get("keys", ()) if "alg" in key})
     document = {
@@ -163,7 +165,8 @@ async def _drip(request: web.BaseRequest) -> None:
         await asyncio.sleep(_DRIP_S)
 
 
-def _answer(state: OriginState) -> web.Response:
+def _answer(state: OriginState, known: str) -> web.Response:
+    """The answer of a mode; 304 where the caller has what ``known`` (If-None-Match, RFC 9110) names."""
     text = json.dumps(state.document)
     match state.mode:
         case OriginMode.FAIL:
@@ -172,4 +175,9 @@ def _answer(state: OriginState) -> web.Response:
             text = '{"keys": "none"}'
         case OriginMode.TRUNCATED:
             text = text[: len(text) // 2]
-    return web.Response(text=text, content_type="application/json")
+    headers = {"ETag": f'"{hashlib.sha256(text.encode()).hexdigest()[:16]}"'}
+    if state.cache_control is not None:
+        headers["Cache-Control"] = state.cache_control
+    if state.mode is OriginMode.OK and headers["ETag"] in known:
+        return web.Response(status=304, headers=headers)
+    return web.Response(text=text, content_type="application/json", headers=headers)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psycopg
@@ -30,6 +34,40 @@ def origin(tmp_path: Path) -> Iterator[RecordedOrigin]:
 
 def test_a_key_set_is_fetched(origin: RecordedOrigin) -> None:
     assert fetch_url(origin.url, DEADLINE_S) == KEYS.document()
+
+
+class _Proxies(BaseHTTPRequestHandler):
+    """What stands before an issuer: it redirects, sends chunks, or compresses though nobody asked for it."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        body = json.dumps(KEYS.document()).encode()
+        self.send_response({"/redirect": 302, "/moved": 308}.get(self.path, 200))
+        if self.path in ("/redirect", "/moved"):
+            body = b""
+            self.send_header("Location", "keys")
+        if self.path == "/gzip":
+            body = gzip.compress(body)
+            self.send_header("Content-Encoding", "gzip")
+        if self.path == "/chunks":
+            self.send_header("Transfer-Encoding", "chunked")
+            body = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
+        else:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_key_set_comes_through_whatever_stands_before_its_issuer() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Proxies) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for path in ("keys", "redirect", "moved", "gzip", "chunks"):
+            assert fetch_url(f"http://127.0.0.1:{server.server_port}/{path}", DEADLINE_S) == KEYS.document(), path
+        server.shutdown()
 
 
 @pytest.mark.parametrize(

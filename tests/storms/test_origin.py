@@ -53,6 +53,21 @@ def test_it_serves_what_it_was_given_and_rotates(origin: RecordedOrigin) -> None
     assert outcomes(origin, 2) == (["200", "200"], ["200", "200"])
 
 
+def test_who_has_the_key_set_already_is_told_so_and_that_is_a_fetch(origin: RecordedOrigin) -> None:
+    origin.change(cache_control="public, max-age=60")
+    with urllib.request.urlopen(origin.url, timeout=DEADLINE_S) as response:
+        etag, cache_control = response.headers["ETag"], response.headers["Cache-Control"]
+    again = urllib.request.Request(origin.url, headers={"If-None-Match": etag})
+    with pytest.raises(urllib.error.HTTPError, match="304"):
+        urllib.request.urlopen(again, timeout=DEADLINE_S)
+    origin.change(document={"keys": []})
+    with urllib.request.urlopen(again, timeout=DEADLINE_S) as response:
+        assert json.loads(response.read()) == {"keys": []}
+    assert cache_control == "public, max-age=60"
+    assert outcomes(origin, 3) == (["200", "304", "200"], ["200", "304", "200"])
+    assert all(counted.fetch.is_good for counted in read_ledger(origin.origin_ledger))
+
+
 def test_each_mode_is_what_it_says_and_is_counted_twice(origin: RecordedOrigin) -> None:
     origin.change(mode="fail", status=500)
     with pytest.raises(urllib.error.HTTPError, match="500"):

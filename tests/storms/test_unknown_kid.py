@@ -19,11 +19,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from socket import SHUT_RDWR
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 import pytest
 
+from fleet_jwks import JwksSettings, Refused
+from fleet_jwks.keys import claims_of, import_keys
 from rig.checks.key_storms.gates import storm_gates
 from rig.errors import ConfigError, UsageError
 from rig.evidence.bad_tokens import FAILED
@@ -35,7 +37,7 @@ from rig.evidence.verifier_settings import VerifierSettings
 from rig.machine.child import free_port
 from rig.machine.supervisor import Supervisor
 from rig.profile import Profile, bundled_profile, load_profile
-from rig.profile.storms import Storms, UnknownKid, VerifierPromises
+from rig.profile.storms import Algorithm, Storms, UnknownKid, VerifierPromises
 from rig.report.plots.storms import storms
 from rig.storms.environment import StormEnvironment, StormOptions
 from rig.storms.pooler import find_pooler
@@ -44,7 +46,7 @@ from rig.storms.unknown_kid import storm as key_storms
 from rig.storms.unknown_kid.callers import MemberScript
 from rig.storms.unknown_kid.cases import CASES
 from rig.storms.unknown_kid.forger import forging
-from rig.storms.unknown_kid.keyring import AUDIENCE, ISSUER, Keyring
+from rig.storms.unknown_kid.keyring import ALGORITHMS, AUDIENCE, ISSUER, Keyring, unknown_token
 from rig.storms.unknown_kid.one_case import CasePlan, _CaseRun, run_case
 from rig.storms.unknown_kid.storm import require_key_ids, unknown_kid
 from rig.storms.unknown_kid.subjects import AUTHLIB, PYJWT, REFERENCE_SUBJECT, Failed, Subject, http_fleet
@@ -225,6 +227,21 @@ def test_keys_of_two_storms_are_never_taken_for_one_another_and_some_tokens_are_
     assert len(key_ids[0] | key_ids[1]) == 8
     kinds = [kind for kind, _ in callers._tokens(TokenClient(Token.UNKNOWN, 40), script_of(tmp_path), 0)]
     assert (kinds.count("unknown"), len([kind for kind in kinds if kind.startswith("forged ")])) == (38, 2)
+
+
+@pytest.mark.parametrize("algorithm", ["PS384", "ES512", "Ed25519", "Ed448"])
+def test_an_algorithm_of_a_profile_has_valid_unknown_and_forged_tokens(algorithm: str) -> None:
+    assert set(get_args(Algorithm)) == set(ALGORITHMS)
+    ring = Keyring.make((algorithm,), 1)
+    settings = JwksSettings("", url="http://unused", issuer=ISSUER, audience=AUDIENCE, algorithms=(algorithm,))
+    (key,) = import_keys(ring.document()).values()
+    (token,) = ring.known_tokens()
+    assert claims_of(token, key, settings)["sub"] == "rig"
+    assert len(unknown_token(algorithm).rpartition(".")[2]) == len(token.rpartition(".")[2])
+    with forging(ring) as forged:
+        for kind, bad in forged:
+            with pytest.raises(Refused):
+                pytest.fail(f"{kind}: {claims_of(bad, key, settings)}")
 
 
 @pytest.mark.parametrize(

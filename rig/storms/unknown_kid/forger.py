@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 
 from rig.storms.unknown_kid.keyring import (
     AUDIENCE,
+    EDWARDS,
     LIFETIME_S,
     Keyring,
     SigningKey,
@@ -164,7 +165,7 @@ def _certificates(keys: Mapping[str, SigningKey]) -> dict[str, bytes]:
         builder = (
             builder.public_key(private.public_key()).not_valid_before(now).not_valid_after(now + timedelta(days=1))
         )
-        signed = builder.sign(private, None if algorithm == "EdDSA" else hashes.SHA256())
+        signed = builder.sign(private, None if algorithm in EDWARDS else hashes.SHA256())
         made[f"/{algorithm}"] = signed.public_bytes(serialization.Encoding.PEM)
     return made
 

@@ -195,7 +195,8 @@ def _run_and_observe(
         database = stack.enter_context(_database(environment, plan.subject))
         origin = stack.enter_context(open_origin(environment.folder / "ledger", label, plan.subject.origin_port))
         plan = replace(plan, keyring=replace(plan.keyring, issuer=origin.issuer(plan.subject.issuer)))
-        origin.change(document=plan.keyring.document(), issuer=plan.keyring.issuer)
+        cache_control = plan.subject.cache_control
+        origin.change(document=plan.keyring.document(), issuer=plan.keyring.issuer, cache_control=cache_control)
         watch = stack.enter_context(DatabaseWatch(database.admin_dsn))
         journal = stack.enter_context(temporary_folder("rig-calls-"))
         log_file = environment.log_file(f"{label}-subject")

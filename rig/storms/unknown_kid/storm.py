@@ -120,6 +120,7 @@ def _with_section(subject: Subject, section: UnknownKid) -> Subject:
         traits=VerifierTraits(**traits),
         prepare=section.prepare or (),
         issuer=section.issuer,
+        cache_control=section.cache_control,
     )
 
 

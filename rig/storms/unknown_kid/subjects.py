@@ -60,7 +60,8 @@ class Subject:
     then reads what it wrote down about its fetches: failures in a row, wait in seconds, error. A ``remote`` subject
     runs already: the rig can neither stop it nor set it. ``promises`` are settings that it has whatever a case says;
     ``traits`` is what it says of itself. ``origin_port`` is where it looks for keys. ``needs`` is a module that must be
-    installed. ``issuer`` is whose tokens it takes; ``{origin}`` in it is the address of the origin.
+    installed. ``issuer`` is whose tokens it takes; ``{origin}`` in it is the address of the origin, which sends
+    ``cache_control`` with its key sets.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Subject:
     traits: VerifierTraits = field(default_factory=VerifierTraits)
     origin_port: int = 0
     issuer: str = ISSUER
+    cache_control: str | None = None
     needs: str = ""
 
     @property
