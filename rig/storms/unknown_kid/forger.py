@@ -35,6 +35,8 @@ from rig.storms.unknown_kid.keyring import (
 )
 
 _LARGE_BYTES = 100_000
+_POLL_S = 0.02
+"""How long the end of the pages is waited for."""
 _NONES = ("none", "None", "NONE", "nOnE")
 _USUAL = ("RS256", "ES256", "EdDSA")
 
@@ -186,7 +188,7 @@ def _serve(pages: Mapping[str, bytes]) -> Iterator[str]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), ForgersPages) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, args=(_POLL_S,), daemon=True)
         thread.start()
         try:
             yield f"http://127.0.0.1:{server.server_port}"
