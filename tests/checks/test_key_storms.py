@@ -12,26 +12,19 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from fleet_jwks import Protection
 from rig.checks.judge import judge
 from rig.checks.key_storms.figures import amplification, expected_fetches, gaps_s, most_at_once, most_in_a_cool_down
-from rig.checks.key_storms.findings import SCHEDULING_S
 from rig.checks.key_storms.gates import GATES, figures_of, storm_gates
 from rig.evidence.bad_tokens import FORGED
 from rig.evidence.case import Case
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.incident import Incident, Mishap
-from rig.evidence.key_case import Start, Token
+from rig.evidence.key_case import Start
 from rig.evidence.key_storm import CALL_COLUMNS, DatabaseConnections, Decision, Fetch, Holding, KeyStorm, Mark, no_calls
-from rig.evidence.storm import PROTECTIONS, UNKNOWN_KID, missing_section
+from rig.evidence.storm import UNKNOWN_KID, missing_section
 from rig.evidence.verifier_settings import VerifierSettings, VerifierTraits
-from rig.profile.storms import VerifierPromises
-from rig.selftest.weaknesses import WEAKNESSES
-from rig.storms.unknown_kid.cases import CASES
-from rig.storms.unknown_kid.storm import TIMES
 
 MS = 1_000_000
-PROMISED = VerifierSettings(**VerifierPromises().model_dump(include=TIMES))
 RELEASED = 50_000 * MS
 
 
@@ -451,54 +444,6 @@ def test_a_profile_without_the_storm_is_named() -> None:
 def test_figures_hold_the_gates_and_what_was_not_run() -> None:
     assert figures_of(storm())["of_gates"] == {"single-flight": {"most_at_once": 1, "fetches": 1}}
     assert figures_of(storm(not_run="why")) == {"not_run": "why"}
-
-
-def test_every_case_is_judged_by_gates_that_exist_and_every_gate_has_a_case() -> None:
-    used = {name for build in CASES.values() for name in build(None).gates}
-    assert used == set(GATES)
-    assert all(build(None).name == name for name, build in CASES.items())
-
-
-def test_a_rotation_outside_the_cool_down_is_asked_for_until_its_limit_is_long_over() -> None:
-    case = CASES["rotation-outside"](None)
-    (client,) = [client for client in case.clients if client.token is Token.ROTATED]
-    fetch_s = max(change.delay_s or 0 for change in case.origin)
-    assert client.count == 0
-    assert client.until_s > 2 * (fetch_s + SCHEDULING_S)
-
-
-@pytest.mark.parametrize("jitter", [0.0, 1.0])
-def test_every_case_can_be_made_for_all_the_jitter_that_may_be_promised(jitter: float) -> None:
-    for promises in (VerifierSettings(jitter=jitter), replace(PROMISED, jitter=jitter)):
-        for build in CASES.values():
-            case = build(promises)
-            assert case.necessary is None or 1 <= case.necessary < 1000, case.name
-
-
-@pytest.mark.parametrize("name", ["failing-cached", "failing-cold"])
-@pytest.mark.parametrize("promises", [None, PROMISED])
-def test_an_outage_lasts_for_eight_failures_and_time_is_left_to_recover(
-    name: str, promises: VerifierSettings | None
-) -> None:
-    case = CASES[name](promises)
-    (back_s,) = [change.at_s for change in case.origin if change.mode == "ok"]
-    assert back_s > sum(case.verifier_settings.backoff_s(failures) for failures in range(1, 9))
-    longest_s = case.verifier_settings.backoff_cap_s * (1 + case.verifier_settings.jitter)
-    assert all(client.until_s > back_s + longest_s for client in case.clients)
-
-
-@pytest.mark.parametrize("promises", [None, PROMISED])
-def test_no_case_is_cut_before_its_lanes_have_ended(promises: VerifierSettings | None) -> None:
-    for build in CASES.values():
-        case = build(promises)
-        assert case.duration_s >= max(20.0, *(client.until_s for client in case.clients)), case.name
-
-
-def test_every_protection_of_the_reference_is_proven_and_turns_something_red() -> None:
-    assert set(PROTECTIONS[UNKNOWN_KID]) == {protection.value for protection in Protection}
-    weak = [weakness for weakness in WEAKNESSES if weakness.storm == UNKNOWN_KID and weakness.without]
-    assert {name for weakness in weak for name in weakness.without} == set(PROTECTIONS[UNKNOWN_KID])
-    assert all(weakness.red for weakness in weak)
 
 
 AWAY = (Mark(at(300), "store away"), Mark(at(2300), "store back"))
