@@ -80,8 +80,8 @@ def ask(ports: list[int]) -> tuple[Counter[int], Counter[int]]:
 
 def url_of(dsn: str) -> str:
     """A connection string as a URL, which the libraries want."""
-    parts = psycopg.conninfo.conninfo_to_dict(dsn)
-    return f"postgresql://{parts['user']}@{parts['host']}:{parts['port']}/{parts['dbname']}"
+    parts = {"host": "127.0.0.1", "port": "5432", "password": "", **psycopg.conninfo.conninfo_to_dict(dsn)}
+    return "postgresql://{user}:{password}@{host}:{port}/{dbname}".format(**parts)
 
 
 def free_port() -> int:

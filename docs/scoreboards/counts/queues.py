@@ -41,8 +41,9 @@ def race(subject: str) -> str:
     database = f"count_{secrets.token_hex(4)}"
     with psycopg.connect(sys.argv[1], autocommit=True) as admin:
         admin.execute(f'CREATE DATABASE "{database}"')
-    parts = psycopg.conninfo.conninfo_to_dict(make_conninfo(sys.argv[1], dbname=database))
-    url = f"postgresql://{parts['user']}@{parts['host']}:{parts['port']}/{parts['dbname']}"
+    dsn = psycopg.conninfo.conninfo_to_dict(make_conninfo(sys.argv[1], dbname=database))
+    parts = {"host": "127.0.0.1", "port": "5432", "password": "", **dsn}
+    url = "postgresql://{user}:{password}@{host}:{port}/{dbname}".format(**parts)
     program, name = PROGRAMS[subject]
     folder = HERE / ".environments" / subject
     run = str(folder / "bin" / "python") if program.endswith(".py") else "node"
