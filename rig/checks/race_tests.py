@@ -169,7 +169,7 @@ def _once(gates: _Gates[ClaimFigures]) -> Gate:
 
 def _rate_limit(gates: _Gates[RateLimitFigures]) -> list[Gate]:
     it = gates.it
-    limiters = it.replicas * it.processes
+    limiters = it.replicas * (it.processes or 1)
     promised = 1 if it.promised == "fleet" else limiters
     excess = (it.scope_factor - promised) / promised
     is_short = excess < -SCOPE_TOLERANCE
