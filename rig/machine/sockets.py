@@ -1,13 +1,30 @@
-"""Which process holds a TCP connection, from ``/proc``. psutil would read all sockets for every process."""
+"""Which process holds a TCP connection. psutil would read all sockets for every process.
+
+The kernel is asked for each socket by itself (sock_diag(7)): the tables in ``/proc/net`` have a line for every
+connection of the machine, and take a tenth of a second where a load test left thousands. They are read where it does
+not answer.
+"""
 
 from __future__ import annotations
 
+import socket
+import struct
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from rig.machine.processes import children
 
+_SOCK_DIAG = 4
+_BY_FAMILY = 20
+_REQUEST = 1
+_LOOPBACK = socket.inet_aton("127.0.0.1")
+_HEAD = struct.Struct("=IHHII")
+"""A netlink message: its length, type, flags, number, sender."""
+_ID = struct.Struct("!HH16s16s")
+"""Ports and addresses of a socket; its device and its cookie follow."""
+_INODE_AT = _HEAD.size + 4 + _ID.size + 12 + 16
+_ANSWER_S = 0.1
 _TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 
 
@@ -17,7 +34,9 @@ def find_holders(ports: Collection[int], remote_port: int, pids: Sequence[int]) 
     The process has it open itself, or one that it started has. A port is left out where it is none of them, or has
     closed the socket. The tables are read once for all: the sockets may not be open for long.
     """
-    by_link = _links(set(ports), remote_port)
+    by_link = {link: port for port in ports if (link := _ask_kernel(port, remote_port))}
+    if unknown := set(ports) - set(by_link.values()):
+        by_link |= _read_tables(unknown, remote_port)
     found: dict[int, int] = {}
     for look in (_itself, _descendants):  # to look for the processes that one started takes longest
         for number, pid in enumerate(pids):
@@ -28,7 +47,22 @@ def find_holders(ports: Collection[int], remote_port: int, pids: Sequence[int]) 
     return found
 
 
-def _links(ports: Collection[int], remote_port: int) -> dict[Path, int]:
+def _ask_kernel(port: int, remote_port: int) -> Path | None:
+    """The link target of the file descriptor of the socket between two ports of 127.0.0.1; None where it is unknown."""
+    question = struct.pack("=BBBBI", socket.AF_INET, socket.IPPROTO_TCP, 0, 0, 0xFFFFFFFF)
+    question += _ID.pack(port, remote_port, _LOOPBACK, _LOOPBACK) + struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)
+    head = _HEAD.pack(_HEAD.size + len(question), _BY_FAMILY, _REQUEST, 1, 0)
+    with suppress(OSError), socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _SOCK_DIAG) as kernel:
+        kernel.settimeout(_ANSWER_S)
+        kernel.send(head + question)
+        answer = kernel.recv(4096)
+        if len(answer) >= _INODE_AT + 4 and _HEAD.unpack_from(answer)[1] == _BY_FAMILY:
+            (inode,) = struct.unpack_from("=I", answer, _INODE_AT)
+            return Path(f"socket:[{inode}]") if inode else None  # 0: it is closed, and waits for its last packets
+    return None
+
+
+def _read_tables(ports: Collection[int], remote_port: int) -> dict[Path, int]:
     """Port by the link target of the file descriptor of the socket from that port to the remote one.
 
     One port alone is not enough: the system reuses a port towards another peer, also while an old connection waits for
