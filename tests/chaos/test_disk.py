@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -51,3 +53,16 @@ def test_rows_are_refused_while_the_disk_is_full(
     assert connection.execute(f"SELECT count(*) FROM {table}".encode()).fetchone() == (102,)
     assert connection.execute("SELECT count(*) FROM pg_tablespace WHERE spcname = 'rig_disk'").fetchone() == (0,)
     assert not [each for each in psutil.disk_partitions(all=True) if each.device == "rig-disk"]
+
+
+def test_without_the_rights_the_reason_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    refusing = programs / "unshare"
+    refusing.write_text("#!/bin/sh\necho 'unshare: unshare failed: Operation not permitted' >&2\nexit 1\n")
+    refusing.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    assert "takes the rights of root: unshare: unshare failed: Operation not permitted" in find_obstacle(tmp_path)
+    refusing.unlink()
+    monkeypatch.setenv("PATH", str(programs))
+    assert "No such file or directory: 'unshare'" in find_obstacle(tmp_path)

@@ -41,7 +41,7 @@ def test_a_killed_worker(workshop: Workshop, database: Database) -> None:
     struck.parts(WORKER)[0].kill()
     after = struck.aftermath()
     _lacks_a_report(after, "S8")
-    assert "exit code -9" in after.gates["accounting"]["reason"]
+    assert "died of SIGKILL" in after.gates["accounting"]["reason"]
 
 
 @pytest.mark.full
