@@ -6,6 +6,7 @@ Times are seconds from the strike of the fault, or from its healing where the na
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,6 +83,12 @@ def aftermaths(case: Case) -> tuple[Aftermath, ...]:
         _aftermath(record, end_ns, rows, good_ns, usual, _wrong_near(case.chaos, record, end_ns, acknowledged))
         for record, end_ns in zip(struck, ends, strict=True)
     )
+
+
+def rank_faults(found: Sequence[Aftermath]) -> list[FaultRecord]:
+    """The faults, those first near which most went wrong: wrong events, no good answer again, failed attempts."""
+    worst = sorted(found, key=lambda each: (each.lost + each.doubled, math.isnan(each.first_good_s), each.failed))
+    return [each.record for each in reversed(worst)]
 
 
 def first_acknowledgements(rows: pd.DataFrame) -> pd.Series[int]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rig.chaos.minimise import minimise
 from rig.chaos.schedule import ChaosPlan, repeat, seconds_for
-from rig.checks.aftermath import aftermaths
+from rig.checks.aftermath import aftermaths, rank_faults
 from rig.errors import EvidenceError, UsageError
 from rig.evidence.chaos import S11, ChaosSchedule, PlannedFault
 from rig.evidence.gate import Verdict
@@ -77,19 +76,10 @@ def find_fewest(job: Job, finished: FinishedRun, environ: Mapping[str, str], rep
         return False
 
     faults = schedule_of(finished.pack).faults
-    found = minimise(faults, fails, _find_suspects(finished.pack, faults))
-    return Minimised(repeat(found), packs.get(found, finished), tuple(runs))
-
-
-def _find_suspects(pack: Path, faults: tuple[PlannedFault, ...]) -> list[PlannedFault]:
-    """The faults near which most went wrong, the worst first: wrong events, no good answer again, failed attempts."""
     by_number = {fault.number: fault for fault in faults}
-    worst = sorted(
-        aftermaths(Pack.open(pack).load()),
-        key=lambda each: (each.lost + each.doubled, math.isnan(each.first_good_s), each.failed),
-        reverse=True,
-    )
-    return [by_number[each.record.number] for each in worst[:_SUSPECTS_MOST]]
+    worst = rank_faults(aftermaths(Pack.open(finished.pack).load()))[:_SUSPECTS_MOST]
+    found = minimise(faults, fails, [by_number[record.number] for record in worst])
+    return Minimised(repeat(found), packs.get(found, finished), tuple(runs))
 
 
 def failed_gates(judgement: Judgement) -> frozenset[str]:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rig.checks.aftermath import aftermaths
+from rig.checks.aftermath import aftermaths, rank_faults
 from rig.checks.answers import check_answers
 from rig.checks.chaos import check_chaos
 from rig.checks.power import detection_power
@@ -254,6 +254,17 @@ def test_a_chaos_says_what_it_could_have_seen() -> None:
     redelivered = case(replace(sent, rows=pd.concat([sent.rows, again])), truth=truth([group(S11, canonical=COUNT)]))
     judged = [*found.values(), Gate("duplicates", PASS, "")]
     assert {power.name: power.trials for power in detection_power(redelivered, judged)}["repeats"] == 30
+
+
+def test_the_fault_with_wrong_events_is_the_first_suspect_then_the_one_with_most_failures() -> None:
+    quiet, failing, losing = (
+        replace(struck(), number=number, **{name: at(second) for name in ("strike_begun_ns", "struck_ns", "healed_ns")})
+        for number, second in ((1, 2), (2, 4), (3, 7))
+    )
+    load = events(lambda second: BROKEN if 4 <= second < 5 else OK)
+    wrong = (WrongEvent(seq=720, key="k", kind=DiscrepancyKind.LOST),)
+    chaos = ChaosReport(ChaosSchedule(1), (quiet, failing, losing), STANDING, STANDING, 2, RELAY, wrong)
+    assert [record.number for record in rank_faults(aftermaths(case(load, chaos=chaos)))] == [3, 2, 1]
 
 
 @pytest.mark.parametrize(
