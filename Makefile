@@ -40,7 +40,7 @@ bench: $(VENV)/.installed-bench  ## Benchmarks, into docs/benchmarks; keep the m
 soak: $(VENV)/.installed-test  ## A million requests in one drive, thirty whole runs in one process; about seven minutes
 	$(BIN)/python -m pytest tests/engine/test_soak.py tests/safety/test_soak.py -s
 
-pictures: $(VENV)/.installed-test $(VENV)/.installed-locust  ## The pictures in docs/pictures, from real runs; about three minutes
+pictures: $(VENV)/.installed-test $(VENV)/.installed-locust  ## The pictures in docs/pictures, from real runs; about two minutes
 	$(BIN)/python -m tests.pictures
 
 clean:  ## Remove the environment and caches; results stay

@@ -1,4 +1,4 @@
-"""Makes the pictures in ``docs/pictures`` from real runs: ``make pictures``, about three minutes.
+"""Makes the pictures in ``docs/pictures`` from real runs: ``make pictures``, about two minutes.
 
 Flow: tmux holds a terminal in which ``rig perf`` meets a service without deduplication. Chromium draws its screen, and
 shows the run's report and the web UI during and after a test. Needs ``tmux`` and ``chromium``. Whatever it starts
@@ -20,6 +20,7 @@ from pathlib import Path
 
 from PIL import Image
 from rich.console import Console
+from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
 from tests.cli.commands import command
@@ -28,10 +29,24 @@ from tests.locust.locust_processes import web_ui
 
 FOLDER = Path(__file__).parents[1] / "docs" / "pictures"
 COLUMNS, LINES = 120, 64
-RUN = ("perf", "-n", "3000", "--defect", "no-deduplication", "--reference")
+RUN = ("perf", "-n", "3000", "--defect", "no-deduplication", "--no-latency-calibration")
 _END_S = 240.0
 _POLL_S = 0.2
-_COLOURS = 64
+_COLOURS = 255
+_THEME = TerminalTheme(
+    (22, 24, 29),
+    (216, 222, 233),
+    [
+        (59, 66, 82),
+        (224, 85, 97),
+        (140, 194, 101),
+        (209, 143, 82),
+        (74, 165, 240),
+        (193, 98, 222),
+        (66, 179, 194),
+        (215, 218, 224),
+    ],
+)
 _TERMINAL = (
     '<body style="margin:0;display:inline-block;background:#16181d;color:#d8dee9;padding:14px;'
     'font:14px/1.35 DejaVu Sans Mono,monospace"><pre style="margin:0;font:inherit">{}</pre></body>'
@@ -73,6 +88,7 @@ def terminal(words: list[str], folder: Path) -> Iterator[Terminal]:
 
 async def keep(page: Page, name: str, width: int, height: int) -> None:
     """Write what the page shows into a file of few colours. ``height`` 0: all of it."""
+    await page.call("Emulation.setScrollbarsHidden", hidden=True)
     await page.resize(width, height or 100)
     if not height:
         await page.resize(width, await page.evaluate("document.documentElement.scrollHeight"))
@@ -85,7 +101,7 @@ async def draw_screen(page: Page, name: str, screen: str, folder: Path) -> None:
     console = Console(record=True, width=COLUMNS, file=io.StringIO())
     console.print(Text.from_ansi(screen), soft_wrap=True)
     document = folder / f"{name}.html"
-    document.write_text(console.export_html(inline_styles=True, code_format=_TERMINAL.format("{code}")))
+    document.write_text(console.export_html(theme=_THEME, inline_styles=True, code_format=_TERMINAL.format("{code}")))
     await page.open(document.as_uri())
     await page.until("!!document.querySelector('pre')")
     width = await page.evaluate("Math.ceil(document.body.getBoundingClientRect().width)")
@@ -101,7 +117,7 @@ def find_report(folder: Path) -> Path:
 async def draw_run(page: Page, folder: Path) -> None:
     """The terminal while a run goes and at its end, and the run's report."""
     with terminal(command(*RUN, "--out", "results"), folder) as run:
-        going = await asyncio.to_thread(run.wait_for, "all scenario runs", "S8", "p95 ")
+        going = await asyncio.to_thread(run.wait_for, "PerfGate", "/s · p95 ")
         ended = await asyncio.to_thread(run.wait_for, "sha256 ", "why ")
     await draw_screen(page, "terminal-run", going, folder)
     await draw_screen(page, "terminal-verdict", ended, folder)
@@ -116,8 +132,8 @@ async def draw_ui(page: Page, folder: Path) -> None:
         await page.resize(1100, 900)
         await page.open(ui.address)
         await page.until("document.getElementById('verdict').textContent === 'Ready'")
-        await page.submit(user_count=20, spawn_rate=20, run_time="15s")
-        await page.until("document.querySelector('#rps-chart polyline')?.points.length > 10", 60)
+        await page.submit(user_count=5, spawn_rate=5, run_time="15s")
+        await page.until("document.querySelector('#rps-chart polyline')?.points.length > 4", 60)
         await keep(page, "ui-during", 1100, 900)
         await page.until("!document.getElementById('download').hidden", 120)
         await keep(page, "ui-after", 400, 800)

@@ -107,10 +107,10 @@ class ConsoleReporter(Reporter):
         spread = f", {len(scenario.tenants)} tenants" if len(scenario.tenants) > 2 else ""
         trial = f", trial {scenario.trial}" if scenario.limit_s else ""
         what = f"{scenario.id} {scenario.title}, {scenario.count:,} on {scenario.route}{spread}{trial}"
+        if self._progress is not None and self._whole is None:
+            self._whole = self._progress.add_task("all scenario runs", total=scenario_runs, seen="")
         self._show(f"[{number}/{scenario_runs}] {what}", scenario.count)
-        if self._progress is not None:
-            if self._whole is None:
-                self._whole = self._progress.add_task("all scenario runs", total=scenario_runs, seen="")
+        if self._progress is not None and self._whole is not None:
             self._progress.update(self._whole, completed=number - 1, seen=f"{number - 1}/{scenario_runs}")
 
     def progress(self, requests: int) -> None:
