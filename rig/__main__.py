@@ -1,6 +1,16 @@
-"""``python -m rig``."""
+"""``python -m rig``, and the console script."""
 
-from rig.cli import entry
+import signal
+
+
+def entry() -> None:
+    """Import the command line and run it. Ctrl-C meanwhile ends the process without a traceback of an import."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, as by a shell's "&"
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from rig.cli import entry as run
+
+    run()
+
 
 if __name__ == "__main__":
     entry()

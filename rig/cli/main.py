@@ -79,6 +79,8 @@ def main(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit code. Nothing that goes wrong ends in 1 or 2 but a verdict."""
     debug = "--debug" in arguments[:1]
     try:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as ``rig.__main__`` leaves it
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, _interrupt)
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup leaves it
             signal.signal(signal.SIGHUP, _interrupt)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -116,3 +117,21 @@ print(libpq.complete(" dbname=db user=me\\n"))
     assert own == "postgresql://me:own@here/db?sslmode=allow"
     assert set(words.split()) >= {"dbname=db", "user=me", "host=other", "sslmode=disable"}
     assert "password='a b&c'" in words
+
+
+def test_an_interrupt_while_modules_are_imported_shows_no_traceback() -> None:
+    script = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # as Python begins in a terminal
+
+class Interrupted:
+    def find_spec(self, name, path, target=None):
+        if name == "rig.cli":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupted())
+from rig.__main__ import entry
+entry()
+"""
+    ended = subprocess.run([sys.executable, "-c", script, "--help"], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGINT, "", "")
