@@ -22,6 +22,7 @@ from tests.engine.driving import Driven, eventually, on_uvloop, run_scenario
 from tests.engine.peer import OK, SAID_CLOSE, Peer, Say, Then, peer, refused_port
 from tests.engine.scenes import scenario
 
+pytestmark = pytest.mark.usefixtures("never_idle")
 ANSWERED = (200, ErrorKind.NONE)
 LOST = (0, ErrorKind.CONNECTION_LOST)
 WRONG = (0, ErrorKind.PROTOCOL)
