@@ -16,7 +16,11 @@ from rig.target.postgres import Cluster, Database, open_cluster
 settings.register_profile("tests", deadline=None)  # how long an example takes depends on who else is at work
 settings.load_profile("tests")
 
-_WHOLE_RUNS = tuple(f"tests/{name}/" for name in ("cli", "doctor", "faults", "foreign", "locust", "safety", "selftest"))
+_WHOLE_RUNS = tuple(f"tests/{name}/" for name in ("cli", "faults", "foreign", "locust", "safety", "selftest"))
+_JUDGE_NOTHING = tuple(
+    f"tests/{name}.py"
+    for name in ("cli/test_bad_input", "cli/test_fail_fast", "cli/test_help", "cli/test_init", "locust/test_inside")
+)
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +51,8 @@ class Beside(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         module = nodeid.partition("::")[0]
-        return "whole runs" if module.startswith(_WHOLE_RUNS) else module
+        alone = module.startswith(_WHOLE_RUNS) and module not in _JUDGE_NOTHING
+        return "whole runs" if alone else module
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Beside:
