@@ -58,6 +58,9 @@ def _clients(engine: Engine) -> list[Client]:
     def program(name: str) -> str:
         return "" if shutil.which(name) else f"install the Debian package `{name}`"
 
+    def script(name: str) -> str:
+        return "" if shutil.which(name) else f"`npm install --global {name}`"
+
     def package(module: str, name: str) -> str:
         return "" if importlib.util.find_spec(module) else f"`pip install {name}`"
 
@@ -70,6 +73,7 @@ def _clients(engine: Engine) -> list[Client]:
         ),
         Client("wrk", fixed, client.wrk, program("wrk")),
         Client("k9-load", f"{fixed}, declarative plan", client.k9, package("k9", "k9-load")),
+        Client("autocannon", f"{fixed}, Node", client.autocannon, script("autocannon")),
         Client("hey", fixed, client.hey, program("hey")),
         Client("aiohttp", f"{fixed}, uvloop", partial(python, "with_aiohttp"), package("aiohttp", "aiohttp")),
         Client("locust", f"{fixed}, FastHttpUser", partial(python, "with_locust"), package("locust", "locust")),

@@ -121,6 +121,26 @@ def hey(port: int, seconds: float, folder: Path) -> Trial:
     return Trial(count, float(found[1]), ended.cpu_s)
 
 
+def autocannon(port: int, seconds: float, folder: Path) -> Trial:
+    """Fixed bytes, one thread of Node."""
+    command = [
+        "autocannon",
+        "--json",
+        "-c",
+        str(CONNECTIONS),
+        "-d",
+        str(max(1, round(seconds))),
+        "-m",
+        "POST",
+        "-b",
+        BODY,
+    ]
+    headers = [word for name, value in HEADERS.items() for word in ("-H", f"{name}={value}")]
+    ended = ran([*command, *headers, f"http://127.0.0.1:{port}/x"], folder)
+    told = json.loads(ended.out[ended.out.index("{") :])
+    return Trial(told["requests"]["total"], told["duration"], ended.cpu_s)
+
+
 def k9(port: int, seconds: float, folder: Path) -> Trial:
     """A declarative plan, its cheapest form: fixed bytes."""
     count = round(40_000 * seconds)
