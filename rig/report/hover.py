@@ -14,6 +14,7 @@ import numpy as np
 from markupsafe import Markup, escape
 
 from rig.evidence.case import Case
+from rig.evidence.chaos import S11
 from rig.model import Outcome
 from rig.stats import quantile, response_ms
 from rig.text import milliseconds, number
@@ -21,23 +22,28 @@ from rig.text import milliseconds, number
 _BINS = 240
 _WIDTH, _HEIGHT, _LEFT, _TOP = 960, 150, 60, 8
 _LEAST_HEIGHT = 0.05
-_GOOD, _WRONG = "#4c78a8", "#b2182b"
+_GOOD, _WRONG, _BROKEN = "#4c78a8", "#b2182b", "#b0b0b0"
 
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Answers of a part of the run: how many each second were right and wrong, and the p95 of their response time."""
+    """Answers of a part of the run: how many each second were right and wrong, and the p95 of their response time.
+
+    ``broken``: the rig was breaking things (S11), so that some had to be wrong.
+    """
 
     at_s: float
     right_per_s: float
     wrong_per_s: float
     p95_ms: float
+    broken: bool
 
     @property
     def words(self) -> str:
         """What the mouse shows."""
         wrong = f"{number(round(self.wrong_per_s))}/s failed"
-        return f"{self.at_s:.1f} s: {number(round(self.right_per_s))}/s, {wrong}, p95 {milliseconds(self.p95_ms)}"
+        why = " while things were broken" if self.broken else ""
+        return f"{self.at_s:.1f} s: {number(round(self.right_per_s))}/s, {wrong}{why}, p95 {milliseconds(self.p95_ms)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +63,10 @@ def hover_plots(case: Case) -> tuple[HoverPlot, ...]:
     rate = [(each, each.right_per_s, each.wrong_per_s) for each in bins]
     times = [(each, min(each.p95_ms, longest_ms), longest_ms * (each.p95_ms == inf)) for each in bins]
     times = [(each, 0.0 if wrong else right, wrong) for each, right, wrong in times]
+    grey = f"; grey: the same in {S11}, while things were broken" if any(each.broken for each in bins) else ""
     return (
-        HoverPlot("Answers a second; red: not as expected", _svg(rate, "/s")),
-        HoverPlot("p95 of the response time; red: no answer", _svg(times, " ms")),
+        HoverPlot(f"Answers a second; red: not as expected{grey}", _svg(rate, "/s")),
+        HoverPlot(f"p95 of the response time; red: no answer{grey}", _svg(times, " ms")),
     )
 
 
@@ -71,12 +78,14 @@ def _bins(case: Case) -> Iterator[Bin]:
     width_s = max((end_ns - begin_ns) / 1e9, 0.001) / _BINS
     index = np.minimum((rows["done_ns"].to_numpy(np.int64) - begin_ns) / 1e9 // width_s, _BINS - 1)
     right, times = (rows["outcome"] == Outcome.ACKNOWLEDGED).to_numpy(), response_ms(rows)
+    broken = (rows["scenario"] == S11).to_numpy()
     for number_of_bin in np.unique(index):
         inside = index == number_of_bin
         good = int(right[inside].sum())
         wrong = int(inside.sum()) - good
         at_s = (begin_ns - case.epoch_monotonic_ns) / 1e9 + number_of_bin * width_s
-        yield Bin(at_s, good / width_s, wrong / width_s, quantile(times[inside], 0.95))
+        p95_ms = quantile(times[inside], 0.95)
+        yield Bin(at_s, good / width_s, wrong / width_s, p95_ms, bool(broken[inside & ~right].all() and wrong))
 
 
 def _svg(bars: Sequence[tuple[Bin, float, float]], unit: str) -> Markup:
@@ -87,11 +96,11 @@ def _svg(bars: Sequence[tuple[Bin, float, float]], unit: str) -> Markup:
     parts = [_text(_LEFT - 5, _TOP + 9, f"{number(float(f'{highest:.3g}'))}{unit}", "end")]
     parts += [_text(_LEFT, _HEIGHT - 6, f"{first:.1f} s", "start"), _text(_WIDTH, _HEIGHT - 6, f"{last:.1f} s", "end")]
     width = max(across / _BINS - 0.3, 0.8)
-    drawn, shown = {_GOOD: "", _WRONG: ""}, ""
+    drawn, shown = {_GOOD: "", _WRONG: "", _BROKEN: ""}, ""
     for each, good, wrong in bars:
         x, tall, red = _LEFT + (each.at_s - first) / span * across, good / highest * up, wrong / highest * up
         drawn[_GOOD] += _bar(x, _TOP + up, width, tall)
-        drawn[_WRONG] += _bar(x, _TOP + up - tall, width, red)
+        drawn[_BROKEN if each.broken else _WRONG] += _bar(x, _TOP + up - tall, width, red)
         area = f'x="{x:.1f}" y="{_TOP}" width="{width:.1f}" height="{up}"'
         shown += f"<rect {area}><title>{escape(each.words)}</title></rect>"
     parts += [f'<path fill="{colour}" d="{path}"/>' for colour, path in drawn.items()]

@@ -16,6 +16,7 @@ import pytest
 from rich.console import Console
 
 from rig.evidence.case import Case
+from rig.evidence.chaos import S11
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.judgement import Judgement
 from rig.evidence.manifest import Manifest
@@ -24,6 +25,7 @@ from rig.evidence.power import DetectionPower
 from rig.evidence.scenario_runs import ScenarioRun
 from rig.evidence.truth import Discrepancy, DiscrepancyKind
 from rig.report.documents import documents, html, write
+from rig.report.headline import headline
 from rig.report.hover import hover_plots
 from rig.report.junit import junit
 from rig.report.plots import PLOTS, png
@@ -226,6 +228,21 @@ def test_bars_say_their_figures_under_the_mouse_without_a_script(bad: Run) -> No
         assert titles
         assert all(re.fullmatch(r"[\d.,]+ s: [\d.,]+/s, [\d.,]+/s failed, p95 .+", title) for title in titles)
     assert hover_plots(Case()) == ()
+
+
+def test_what_fails_while_the_rig_breaks_things_is_no_error(bad: Run) -> None:
+    _, case, judgement = bad
+    errors = next(each for each in headline(case, judgement) if each.title == "Errors")
+    assert errors.verdict == "FAIL"
+    struck = replace(case, history=case.history.assign(scenario=S11))
+    (attempts,) = (each for each in headline(struck, judgement) if "failed" in each.title)
+    assert (attempts.value, attempts.verdict) == (errors.value, "")
+    assert "Errors" not in {each.title for each in headline(struck, judgement)}
+    red, grey = 'fill="#b2182b" d="M', 'fill="#b0b0b0" d="M'
+    assert red in hover_plots(case)[0].svg
+    assert grey not in hover_plots(case)[0].svg
+    assert red not in hover_plots(struck)[0].svg
+    assert grey in hover_plots(struck)[0].svg
 
 
 def test_a_failing_gate_leads_to_its_examples(bad: Run) -> None:
