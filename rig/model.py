@@ -203,6 +203,11 @@ class Scenario:
     redelivery: Redelivery | None = None
 
     @property
+    def sends_personal_data(self) -> bool:
+        """Whether any of its requests carries some."""
+        return any(share.request_class is RequestClass.PERSONAL for share in self.shares)
+
+    @property
     def count(self) -> int:
         """Number of requests offered; with redelivery the number of events."""
         return sum(share.count for share in self.shares)

@@ -97,6 +97,20 @@ def _say_resolution(gates: Mapping[str, Gate]) -> str:
     return f"late by more than {resolution_ms:.0f} ms"
 
 
+def _count_answers_read(case: Case, gates: Mapping[str, Gate]) -> int:
+    """Answers to requests with personal data. Nothing says whose the unread ones are: each counts against these."""
+    history = case.history
+    sent = int(((history["class"] == RequestClass.PERSONAL) & (history["status"] > 0)).sum())
+    [gate] = gates.values()
+    return int(gate.figures["answers"]) + max(0, sent - int(gate.figures["unread"]))
+
+
+def _say_unread(gates: Mapping[str, Gate]) -> str:
+    [gate] = gates.values()
+    unread = int(gate.figures["unread"])
+    return f"{unread:,} more were not read" if unread else ""
+
+
 _FAMILIES = (
     _Family("loss", "a lost row", "acknowledged keys", ("*.rows", "S11.exactly_once"), _count_single_keys),
     _Family(
@@ -122,5 +136,13 @@ _FAMILIES = (
         "acknowledged requests with such data",
         ("privacy.rows",),
         lambda case, _: _count_acknowledged(case, RequestClass.PERSONAL),
+    ),
+    _Family(
+        "echoes",
+        "personal data in an answer",
+        "answers to requests with it",
+        ("privacy.answers",),
+        _count_answers_read,
+        _say_unread,
     ),
 )

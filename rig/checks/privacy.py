@@ -8,6 +8,7 @@ from rig.checks.gates import GateKind, Kind, emits
 from rig.evidence.case import NOT_READ, Case, describe_missing_reports
 from rig.evidence.echoes import Echoes
 from rig.evidence.gate import Gate
+from rig.evidence.history import WHOLE_ANSWERS
 from rig.evidence.truth import CanaryHit, TruthReport
 from rig.model import Outcome, RequestClass
 
@@ -21,7 +22,7 @@ IN_ROWS = GateKind(
 IN_LOGS = GateKind("privacy.logs", Kind.PRIVACY, "no log file holds a personal value that was sent")
 
 IN_ANSWERS = GateKind(
-    "privacy.answers", Kind.PRIVACY, "no answer to a request with personal data holds a value that was sent"
+    "privacy.answers", Kind.PRIVACY, "no answer of a scenario with personal data holds a value that was sent"
 )
 IN_METRICS = GateKind("privacy.metrics", Kind.PRIVACY, "the metrics hold no personal value that was sent")
 
@@ -29,20 +30,35 @@ IN_METRICS = GateKind("privacy.metrics", Kind.PRIVACY, "the metrics hold no pers
 @emits(IN_ROWS, IN_LOGS, IN_ANSWERS, IN_METRICS)
 def check_privacy(case: Case) -> list[Gate]:
     """Look for canaries and personal keys in the target's tables, logs, answers and metrics."""
-    truth, said = case.truth, [] if case.echoes is None else _said_gates(case.echoes)
+    truth, said = case.truth, [] if case.echoes is None else _said_gates(case, case.echoes)
     if truth is None:
         return [*(kind.decide({}, unproven=NOT_READ) for kind in (IN_ROWS, IN_LOGS)), *said]
     return [_rows_gate(case, truth), _logs_gate(case, truth), *said]
 
 
-def _said_gates(echoes: Echoes) -> list[Gate]:
-    right = {"requests": sum(each.count for each in echoes.scenarios), "answers": echoes.answers, "right": echoes.right}
+def _said_gates(case: Case, echoes: Echoes) -> list[Gate]:
+    read = {
+        "requests": sum(each.count for each in echoes.scenarios),
+        "answers": echoes.answers,
+        "right": echoes.right,
+        "of_load": echoes.of_load,
+        "unread": max(0, _answers_of_load(case) - echoes.of_load),
+    }
     deaf = "" if echoes.right else "no request with personal data was answered as its class asks"
-    answers = _said_gate(IN_ANSWERS, right, echoes.in_answers, deaf)
+    answers = _said_gate(IN_ANSWERS, read, echoes.in_answers, deaf or describe_missing_reports(case.scenario_runs))
     if echoes.metrics_bytes is None:
         return [answers, IN_METRICS.not_run("the profile names no metrics (probes.metrics)")]
     silent = "" if echoes.metrics_bytes else "the metrics were not answered"
-    return [answers, _said_gate(IN_METRICS, {"metrics_bytes": echoes.metrics_bytes}, echoes.in_metrics, silent or deaf)]
+    searched = {"metrics_bytes": echoes.metrics_bytes, "times": echoes.metrics}
+    return [answers, _said_gate(IN_METRICS, searched, echoes.in_metrics, silent or deaf)]
+
+
+def _answers_of_load(case: Case) -> int:
+    """Whole answers of the scenarios with personal data."""
+    labels = [run.scenario.label for run in case.scenario_runs if run.scenario.sends_personal_data]
+    history = case.history
+    is_whole = (history["status"] > 0) & history["error_kind"].isin([kind.name.lower() for kind in WHOLE_ANSWERS])
+    return int((is_whole & history["scenario_run"].isin(labels)).sum())
 
 
 def _said_gate(kind: GateKind, searched: Mapping[str, object], hits: Sequence[CanaryHit], unproven: str) -> Gate:

@@ -5,6 +5,9 @@ and the body of a replay, which must be that of the first answer (``same_body``)
 error kind of a row. An answer costs the timed path a search and a look-up: a verdict is kept for the bytes of a body,
 and only what was never seen is parsed. Checksums for ``same_body`` (``rig.evidence.history.BODY``) and examples lie in
 files beside the rows. ``executor_of`` says which loop an assignment takes.
+
+Where a scenario sends personal data, its answers are kept as they are, and ``rig.run.echoes`` searches them later. They
+are kept up to a bound, and what is beyond it counts as unread.
 """
 
 from __future__ import annotations
@@ -24,11 +27,13 @@ from rig.engine.redelivering import RedeliveringClosedLoop, RedeliveringOpenLoop
 from rig.engine.scenario_executor import Assignment, MakeExecutor, ScenarioExecutor
 from rig.errors import ErrorKind
 from rig.evidence.examples import BODY_MOST, EXAMPLES_EACH
-from rig.evidence.history import bodies_file, examples_file
-from rig.model import RequestClass, Share
+from rig.evidence.history import bodies_file, examples_file, keep_answers
+from rig.model import RequestClass, Scenario, Share
 from rig.profile import Answer, BodyRule, Profile
 from rig.requests.targeter import Targeter
 
+KEPT_BYTES_MOST = 64 << 20
+"""So many bytes of answers a worker keeps of a scenario run. The last half is for requests with personal data only."""
 _KNOWN_MOST = 10_000
 _ID_BYTES = 36
 _ID = b"<correlation id>"
@@ -140,8 +145,21 @@ def _body_of(raw: bytes) -> bytes:
     return body if _is_plain(head) else _Parts(raw).body
 
 
+def _without_framing(raw: bytes) -> bytes:
+    """A whole answer whose body is not in chunks."""
+    head = raw[: raw.find(b"\r\n\r\n") + 4]
+    return raw if _is_plain(head) else head + _body_of(raw)
+
+
+def _kept_bytes_most(scenario: Scenario, share: Share) -> int:
+    """An answer to this share is kept while all that are kept have fewer bytes; 0: none is."""
+    if not scenario.sends_personal_data:
+        return 0
+    return KEPT_BYTES_MOST if share.request_class is RequestClass.PERSONAL else KEPT_BYTES_MOST // 2
+
+
 class _ReadsAnswers(ScenarioExecutor):
-    """Judges each answer, and keeps checksums where the bodies of replays must be the same."""
+    """Judges each answer; keeps checksums where the bodies of replays must be the same, and answers to search."""
 
     connection_class = AnswerConnection
 
@@ -154,6 +172,9 @@ class _ReadsAnswers(ScenarioExecutor):
         self._judges = [_Judge(profile, scenario.route, share) for share in scenario.shares]
         self._keeps_bodies = compares_bodies(assignment)
         self._bodies = array("q")
+        self._kept: list[bytes] = []
+        self._kept_bytes = 0
+        self._kept_bytes_most = [_kept_bytes_most(scenario, share) for share in scenario.shares]
         self._examples: list[dict[str, object]] = []
         self._counted = Counter[ErrorKind]()
 
@@ -163,7 +184,11 @@ class _ReadsAnswers(ScenarioExecutor):
             own, seq = cast(AnswerConnection, connection), connection.seq
             if self._keeps_bodies:
                 self._bodies.extend((seq, crc32(_body_of(own.raw))))
-            judge = self._judges[self._share_of[seq]]
+            share = self._share_of[seq]
+            judge = self._judges[share]
+            if self._kept_bytes < self._kept_bytes_most[share]:
+                self._kept.append(own.raw)
+                self._kept_bytes += len(own.raw)
             if judge.asks and status in judge.statuses and not judge.is_as_before(own.payload, own.raw):
                 kind = judge.judge(own.payload, own.raw, lambda: self._correlation(seq).encode())
                 if kind is not ErrorKind.NONE:
@@ -183,6 +208,8 @@ class _ReadsAnswers(ScenarioExecutor):
         rows_file = self._assignment.rows_file
         if self._keeps_bodies:
             bodies_file(rows_file).write_bytes(self._bodies.tobytes())
+        if self._kept:
+            keep_answers(rows_file, map(_without_framing, self._kept))
         if self._examples:
             examples_file(rows_file).write_text(json.dumps(self._examples))
 
@@ -211,6 +238,6 @@ def executor_of(assignment: Assignment) -> MakeExecutor:
     asks = any(
         _Judge(assignment.profile, assignment.scenario.route, share).asks for share in assignment.scenario.shares
     )
-    if asks or compares_bodies(assignment):
+    if asks or compares_bodies(assignment) or assignment.scenario.sends_personal_data:
         return OpenLoopOfAnswers if is_open else ClosedLoopOfAnswers
     return OpenLoop if is_open else ClosedLoop

@@ -13,6 +13,7 @@ class Echoes:
     """What was searched, and what was found. ``answers``: whole answers; ``right``: those with the status of the class.
 
     ``metrics_bytes``: how long the metrics were; None where the profile names none, 0 where they were not answered.
+    ``of_load``: answers of the load that were read too; ``metrics``: how often the metrics were read.
     """
 
     scenarios: tuple[Scenario, ...] = ()
@@ -21,3 +22,5 @@ class Echoes:
     in_answers: tuple[CanaryHit, ...] = ()
     metrics_bytes: int | None = None
     in_metrics: tuple[CanaryHit, ...] = ()
+    of_load: int = 0
+    metrics: int = 0

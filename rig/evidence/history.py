@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -113,8 +113,21 @@ class History:
             file.unlink()
         return found
 
+    def take_answers(self, scenario: Scenario) -> Iterator[bytes]:
+        """The whole answers that the workers of a scenario run kept, head and body. They are taken once."""
+        for file in sorted(self._raw.glob(f"{scenario.label}.*{_ANSWERS}")):
+            data = file.read_bytes()
+            file.unlink()
+            at = 0
+            while at < len(data):
+                end = at + _SIZE_BYTES + int.from_bytes(data[at : at + _SIZE_BYTES], "little")
+                yield data[at + _SIZE_BYTES : end]
+                at = end
+
     def close(self) -> None:
         """Remove the folder of raw rows where everything is sealed. Closing again changes nothing."""
+        for file in self._raw.glob(f"*{_ANSWERS}"):
+            file.unlink()  # nobody asked for them: the run ended early
         if self._raw.is_dir() and not any(self._raw.iterdir()):
             self._raw.rmdir()
 
@@ -240,6 +253,18 @@ BODY = np.dtype([("seq", "<i8"), ("crc", "<i8")])
 def bodies_file(rows_file: Path) -> Path:
     """Where a worker's rows of ``BODY`` lie; there is none where nothing is compared."""
     return rows_file.with_suffix(".bodies")
+
+
+def keep_answers(rows_file: Path, answers: Iterable[bytes]) -> None:
+    """Write whole answers of a worker beside its rows, for ``History.take_answers``."""
+    with rows_file.with_suffix(_ANSWERS).open("wb") as file:
+        for answer in answers:
+            file.write(len(answer).to_bytes(_SIZE_BYTES, "little") + answer)
+
+
+_ANSWERS = ".answers"
+_SIZE_BYTES = 4
+"""The length of an answer, which stands before it."""
 
 
 def examples_file(rows_file: Path) -> Path:

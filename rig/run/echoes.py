@@ -1,15 +1,17 @@
-"""The step that listens: what does the target say to requests with personal data, and in its metrics afterwards?
+"""The step that listens: does any answer, or do the metrics, hold personal data that was sent?
 
-Flow: once the rows were read, each route gets a few requests with personal data, one after another; the head and the
-body of each answer are searched as logs are (``rig.truth.spellings``). Then the metrics are asked for, and searched for
-the values of all requests of the run.
+Flow: the answers that the workers kept of the load (``rig.engine.bodies``) are searched as logs are, and so is what the
+prober read of the metrics meanwhile. Once the rows were read, each route gets a few requests with personal data, one
+after another, and the metrics are asked for again. All of it is searched for the values of all requests of the run, in
+all spellings of ``rig.truth.spellings``.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import islice
 
 from rig.evidence.echoes import Echoes
 from rig.evidence.truth import CanaryHit
@@ -20,18 +22,23 @@ from rig.run.open_run import OpenRun
 from rig.target.http_probe import HttpProbe, ProbeResponse
 from rig.target.launch import LiveTarget
 from rig.target.tenants import Tenancy
+from rig.truth.canaries import HITS_MAX
 from rig.truth.expected import RequestIndex
+from rig.truth.logs import suspicious_texts
 from rig.truth.spellings import tokens_in
 
 _TIMES = 2
 """How often each kind of body is sent."""
-_METRICS_ASKED = 5
+_METRICS_ASKED = 20
 """So often the metrics are asked for: of several processes each may answer for itself."""
 
 
-def listen(run: OpenRun, target: LiveTarget, tenancy: Tenancy) -> None:
-    """Send the requests, search what is said, and write what came of it into the pack."""
-    profile, sent = run.job.profile, [each for each in run.job.scenarios if _is_personal(each)]
+def listen(run: OpenRun, target: LiveTarget, tenancy: Tenancy, metrics: Iterable[ProbeResponse] = ()) -> None:
+    """Send the requests, search what was and is said, and write what came of it into the pack.
+
+    ``metrics``: what the metrics were while the load was sent.
+    """
+    profile, sent = run.job.profile, [each for each in run.job.scenarios if each.sends_personal_data]
     if not sent:
         return
     routes = {each.route: each.tenants[0] for each in reversed(sent)}
@@ -40,6 +47,13 @@ def listen(run: OpenRun, target: LiveTarget, tenancy: Tenancy) -> None:
     targeter, probe = Targeter(profile, run.key, target.endpoint.address), HttpProbe(target.endpoint, 10.0)
     index = RequestIndex(targeter, [*run.job.scenarios, *scenarios])
     found = Echoes(scenarios)
+    for scenario in sent:
+        answers = list(run.record.history.take_answers(scenario))
+        hits = search_answers(answers, index, f"an answer of {scenario.label}")
+        room = HITS_MAX - len(found.in_answers)
+        found = replace(
+            found, of_load=found.of_load + len(answers), in_answers=(*found.in_answers, *islice(hits, room))
+        )
     for scenario in scenarios:
         targets = targeter.bind(scenario, tenancy.credentials)
         right = profile.answer(RequestClass.PERSONAL, scenario.route).right
@@ -52,15 +66,13 @@ def listen(run: OpenRun, target: LiveTarget, tenancy: Tenancy) -> None:
             in_answers=(*found.in_answers, *search_responses(responses, index, where)),
         )
     if profile.probes.metrics is not None:
-        texts = [probe.get(profile.probes.metrics) for _ in range(_METRICS_ASKED)]
-        hits = tuple(dict.fromkeys(search_responses(texts, index, f"the metrics ({profile.probes.metrics})")))
-        longest = max(len(each.body) if each.is_good else 0 for each in texts)
-        found = replace(found, metrics_bytes=longest, in_metrics=hits)
+        texts = [*metrics, *(probe.get(profile.probes.metrics) for _ in range(_METRICS_ASKED))]
+        hits = search_responses(texts, index, f"the metrics ({profile.probes.metrics})")
+        answered = [each for each in texts if each.is_good]
+        longest = max((len(each.body) for each in answered), default=0)
+        in_metrics = tuple(islice(dict.fromkeys(hits), HITS_MAX))
+        found = replace(found, metrics_bytes=longest, in_metrics=in_metrics, metrics=len(answered))
     run.record.pack.write_echoes(found)
-
-
-def _is_personal(scenario: Scenario) -> bool:
-    return any(share.request_class is RequestClass.PERSONAL for share in scenario.shares)
 
 
 def _scenario(route: WebhookRoute, tenant: str) -> Scenario:
@@ -70,12 +82,23 @@ def _scenario(route: WebhookRoute, tenant: str) -> Scenario:
     )
 
 
-def search_responses(responses: Sequence[ProbeResponse], index: RequestIndex, where: str) -> Iterator[CanaryHit]:
+def search_answers(answers: Iterable[bytes], index: RequestIndex, where: str) -> Iterator[CanaryHit]:
+    """The canaries of this run in whole answers."""
+    for answer in suspicious_texts(answers):
+        head, _, body = answer.partition(b"\r\n\r\n")
+        yield from _search(head, body, index, where)
+
+
+def search_responses(responses: Iterable[ProbeResponse], index: RequestIndex, where: str) -> Iterator[CanaryHit]:
     """The canaries of this run in answers, each with its place."""
     for response in responses:
         head = "\n".join(f"{name}: {value}" for name, value in response.headers.items())
-        for part, text in (("head", head.encode()), ("body", response.body)):
-            for token, spelling in tokens_in(text).items():
-                if (request := index.by_canary(token)) is not None:
-                    what = f"value {token}{f' ({spelling})' if spelling else ''}"
-                    yield CanaryHit(f"the {part} of {where}", False, what, request)
+        yield from _search(head.encode(), response.body, index, where)
+
+
+def _search(head: bytes, body: bytes, index: RequestIndex, where: str) -> Iterator[CanaryHit]:
+    for part, text in (("head", head), ("body", body)):
+        for token, spelling in tokens_in(text).items():
+            if (request := index.by_canary(token)) is not None:
+                what = f"value {token}{f' ({spelling})' if spelling else ''}"
+                yield CanaryHit(f"the {part} of {where}", False, what, request)

@@ -23,6 +23,7 @@ from rig.run.read_truth import keep_open_on_error, read_again, read_rows, search
 from rig.run.scenarios import run_scenarios
 from rig.run.shapes import run_shapes
 from rig.samplers.sampling import plan_of_run, sampling
+from rig.target.http_probe import ProbeResponse
 from rig.target.launch import LiveTarget, open_target
 from rig.target.prober import Prober
 from rig.target.store import Store
@@ -78,7 +79,7 @@ def load_target(run: OpenRun, pool: Pool, store: Store, meanwhile: Callable[[], 
             if went_on:
                 if rows is not None:
                     record.pack.write_truth(rows.truth)  # should the run end here, no reading finds what comes now
-                    _send_single_events(run, target, store, loaded.tenancy)
+                    _send_single_events(run, target, store, loaded)
                 meanwhile()
                 run.reporter.stage("reading the rows again")
                 rows = rows and read_again(record, reader, rows, loaded.ended_s, job.settings.last_look_s)
@@ -87,22 +88,26 @@ def load_target(run: OpenRun, pool: Pool, store: Store, meanwhile: Callable[[], 
     return TargetUse(tuple(ports), (connections.look_again(),), interrupted=not went_on)
 
 
-def _send_single_events(run: OpenRun, target: LiveTarget, store: Store, tenancy: Tenancy) -> None:
-    """What is sent one by one, after the rows of all else were read."""
-    if not run.job.is_documented:
-        listen(run, target, tenancy)
-    if shapes := [scenario for scenario in run.job.scenarios if scenario.id == S10]:
-        run_shapes(run, target, store, tenancy, shapes)
-
-
 @dataclass(frozen=True, slots=True)
 class _Loaded:
-    """How the load went: whether it was not interrupted, when it was over (monotonic s), when rows arrived."""
+    """How the load went: whether it was not interrupted, when it was over (monotonic s), when rows arrived.
+
+    ``metrics``: what the metrics were meanwhile.
+    """
 
     went_on: bool
     ended_s: float
     tenancy: Tenancy
     arrivals: tuple[Arrival, ...] = ()
+    metrics: tuple[ProbeResponse, ...] = ()
+
+
+def _send_single_events(run: OpenRun, target: LiveTarget, store: Store, loaded: _Loaded) -> None:
+    """What is sent one by one, after the rows of all else were read."""
+    if not run.job.is_documented:
+        listen(run, target, loaded.tenancy, loaded.metrics)
+    if shapes := [scenario for scenario in run.job.scenarios if scenario.id == S10]:
+        run_shapes(run, target, store, loaded.tenancy, shapes)
 
 
 def _send(
@@ -122,10 +127,10 @@ def _send(
                 went_on = search_capacity(run, pool, target, store, tenancy, watch)
         record.pack.write_probes(prober.frame())
         record.pack.write_pool(prober.pool())
-        loaded = _Loaded(went_on, watch.ended_s, tenancy, watch.arrivals())
+        loaded = _Loaded(went_on, watch.ended_s, tenancy, watch.arrivals(), tuple(prober.metrics))
     if job.chaos is not None and loaded.went_on:
         went_on = run_chaos(run, pool, target, store, tenancy, until_stopped)
-        loaded = _Loaded(went_on, time.monotonic(), tenancy, loaded.arrivals)
+        loaded = replace(loaded, went_on=went_on, ended_s=time.monotonic())
     return loaded
 
 

@@ -221,6 +221,7 @@ DEFECTS: tuple[Defect[Any], ...] = (
     _of_service("personal-data-kept", "privacy.rows", "EG3.1"),
     _of_service("personal-data-logged", "privacy.logs", "EG3.1"),
     _of_content("personal-data-echoed", "privacy.answers"),
+    _of_content("personal-data-echoed-sometimes", "privacy.answers"),
     _of_content("personal-data-in-metrics", "privacy.metrics"),
     _of_content("personal-data-encoded", "privacy.rows", "S4.content"),
     _of_content("personal-key-respelt", "privacy.rows", "S4.content"),

@@ -16,9 +16,11 @@ from rig.evidence.case import PROBE_COLUMNS
 from rig.evidence.pool_metrics import POOL_COLUMNS, sums
 from rig.profile import Probes
 from rig.target.endpoint import Endpoint
-from rig.target.http_probe import HttpProbe
+from rig.target.http_probe import HttpProbe, ProbeResponse
 
 EVERY_S = 1.0
+_KEPT_BYTES_MOST = 32 << 20
+"""So many bytes of metrics are kept."""
 
 
 class Prober:
@@ -35,6 +37,9 @@ class Prober:
         self._metrics = probes.metrics
         self._pool_names = probes.pool.names()
         self._pool_rows: list[tuple[int, str, float]] = []
+        self.metrics: list[ProbeResponse] = []
+        """What the metrics were, as long as there is room."""
+        self._kept_bytes = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._probe_regularly, name="rig-prober", daemon=True)
 
@@ -74,6 +79,9 @@ class Prober:
         if response.status and elapsed_ns > self._timeout_s * 1e9:
             return at_ns, path, 0, elapsed_ns, f"answered {response.status}, but later than {self._timeout_s:g} s"
         is_whole = response.is_good and not response.problem
+        if path == self._metrics and self._kept_bytes + len(response.body) <= _KEPT_BYTES_MOST:
+            self.metrics.append(response)
+            self._kept_bytes += len(response.body)
         if path == self._metrics and is_whole:  # half a text would give wrong sums
             read = sums(response.body.decode(errors="replace"), self._pool_names)
             self._pool_rows += [(at_ns + elapsed_ns // 2, what, value) for what, value in read.items()]

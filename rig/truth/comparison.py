@@ -152,9 +152,9 @@ class TruthComparison:
                 SELECT {canonical_tenant} AS tenant_id, {canonical_key} AS key, {correlation} AS correlation
                 FROM {canonical}
             )
-            SELECT t.number AS tenant, s.tenant_id, s.key, count(*) AS found, {strangers} AS strangers
+            SELECT t.number AS tenant, min(t.id) AS tenant_id, s.key, count(*) AS found, {strangers} AS strangers
             FROM seen s JOIN rig_tenant t ON t.id = s.tenant_id {own_request}
-            WHERE {is_own} AND {not_forged} GROUP BY t.number, s.tenant_id, s.key
+            WHERE {is_own} AND {not_forged} GROUP BY t.number, s.key
             UNION ALL
             SELECT NULL, tenant_id, key, count(*), 0 FROM seen s
             WHERE (tenant_id = ANY({ids})) IS NOT TRUE AND key IN (SELECT key FROM rig_request) AND {not_forged}
@@ -263,23 +263,27 @@ class TruthComparison:
         self._define(
             "rig_finding_canonical",
             """
+            WITH odd AS MATERIALIZED (
+                SELECT * FROM rig_kept
+                WHERE (expected AND sent AND NOT open AND found = 1 AND strangers = 0) IS NOT TRUE
+            )
             SELECT {is_duplicated} AS kind, tenant, key, format('%s canonical rows', found) AS detail
-            FROM rig_kept WHERE expected AND found > 1
+            FROM odd WHERE expected AND found > 1
             UNION ALL
             SELECT {is_misrouted}, tenant, key, 'canonical instead of a dead letter'
-            FROM rig_kept WHERE found > 0 AND NOT sent AND sent_to_dead
+            FROM odd WHERE found > 0 AND NOT sent AND sent_to_dead
             UNION ALL
             SELECT {is_unexpected}, tenant, key, 'a canonical row of a request that was not sent or may leave none'
-            FROM rig_kept WHERE expected AND found > 0 AND NOT sent AND NOT sent_to_dead AND NOT unreported
+            FROM odd WHERE expected AND found > 0 AND NOT sent AND NOT sent_to_dead AND NOT unreported
             UNION ALL
             SELECT {is_recovered}, tenant, key, 'never acknowledged, yet stored'
-            FROM rig_kept WHERE found > 0 AND open AND NOT acknowledged
+            FROM odd WHERE found > 0 AND open AND NOT acknowledged
             UNION ALL
             SELECT {is_wrong_correlation}, tenant, key, 'its correlation id is none of those sent with the key'
-            FROM rig_kept WHERE sent AND strangers > 0
+            FROM odd WHERE sent AND strangers > 0
             UNION ALL
             SELECT {is_lost}, tenant, key, 'acknowledged, in neither table'
-            FROM rig_kept k WHERE acknowledged AND found = 0
+            FROM odd k WHERE acknowledged AND found = 0
                 AND NOT EXISTS (SELECT FROM rig_rerouted d WHERE d.tenant = k.tenant AND d.key = k.key)
                 AND NOT EXISTS (SELECT FROM rig_foreign f WHERE f.tenant = k.tenant AND f.key = k.key)
             UNION ALL

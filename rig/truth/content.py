@@ -55,15 +55,18 @@ _SOURCE: LiteralString = """
         FROM (
             SELECT *, 100 + number % 99900 AS amount, {started} - (number >> 20) % 3600 AS unix
             FROM (
-                SELECT *, ('x' || left(key, 8) || substr(key, 10, 4))::bit(48)::bigint AS number FROM ({keys}) k
-            ) n
-        ) v
+                SELECT *, ('x' || left(key, 8) || substr(key, 10, 4))::bit(48)::bigint AS number
+                FROM ({keys}) k OFFSET 0
+            ) n OFFSET 0
+        ) v OFFSET 0
     ) a
     JOIN {forms} f ON f.form = a.form
     JOIN rig_tenant t ON t.number = a.tenant
     JOIN (SELECT {owner} AS rig_owner, {token} AS rig_token, {columns} FROM {table}) s
         ON s.rig_owner = t.id AND s.rig_token = a.token
+    OFFSET 0
 """
+# Without OFFSET 0 PostgreSQL would put each expression into every place that names it, and compute it there anew.
 _CANONICAL_KEYS: LiteralString = """
     SELECT first_scenario_run AS scenario_run, tenant, key AS token, key, form FROM rig_expected
     WHERE sent AND form = other_form AND (acknowledged OR contested IS NOT TRUE)
@@ -220,7 +223,7 @@ class _Place:
             sql.SQL(_ARGUMENTS[name] if at in self._used else "''") + sql.SQL(" AS ") + sql.Identifier(f"a{at}")
             for at, name in enumerate(ARGUMENTS, start=1)
         ]
-        given = sql.SQL(", ").join(sql.SQL("a.{}").format(sql.Identifier(f"a{at}")) for at in range(1, 10))
+        given = sql.SQL(", ").join(sql.Identifier("a", f"a{at}") for at in range(1, len(ARGUMENTS) + 1))
         texts = [sql.SQL("f.{}").format(sql.Identifier(f"f{at}")) for at in numbers]
         expected = [
             sql.SQL("format(f.{}, {}) AS {}").format(sql.Identifier(f"f{at}"), given, sql.Identifier(f"e{at}"))

@@ -102,9 +102,7 @@ class RequestIndex:
     @property
     def has_canaries(self) -> bool:
         """Whether any request carried personal data."""
-        return any(
-            share.request_class is RequestClass.PERSONAL for scenario in self._scenarios for share in scenario.shares
-        )
+        return any(scenario.sends_personal_data for scenario in self._scenarios)
 
     @property
     def identities(self) -> list[str]:

@@ -34,8 +34,8 @@ NAMED_MOST = 10_000
 """At most so many keys are named; all are counted."""
 _FOLLOWED_MOST = 1_000
 """Of so many vanished keys it is asked whether they lie under another tenant now."""
-_SIGNATURE_BYTES, _END_BYTES = 19, 2
-"""What comes before and after the rows of a binary COPY (PostgreSQL, "COPY", File Formats)."""
+_ARRAY_HEADER_BYTES = 20
+"""What comes before the elements of an array of one dimension, as the server sends it in binary (``array_send``)."""
 _LOOK: LiteralString = """
     SELECT pg_catalog.hashtextextended(coalesce({token}, ''), pg_catalog.hashtext(coalesce({owner}, ''))), {columns}
     FROM {source} WHERE {own}
@@ -43,6 +43,10 @@ _LOOK: LiteralString = """
 _NAMES: LiteralString = """
     SELECT pg_catalog.hashtextextended({token}, pg_catalog.hashtext(owner)), number FROM rig_named
 """
+_IN_ARRAYS: LiteralString = """
+    SELECT pg_catalog.array_agg(identity), {arrays} FROM ({rows}) AS looked (identity, {names}) GROUP BY identity & 63
+"""
+"""A few long arrays instead of many rows: to take a row from libpq costs more than to hash it."""
 _FOUND: LiteralString = "SELECT DISTINCT {owner}, {token} FROM {source} WHERE {token} = ANY({tokens}::text[])"
 _NAMED: Columns = (
     *((name, "int") for name in ("number", "scenario_run", "tenant")),
@@ -61,18 +65,17 @@ class TableLook:
     sums: _Numbers
 
     @classmethod
-    def of(cls, columns: tuple[str, ...], rows: NDArray[np.void]) -> TableLook:
-        """Of rows as ``_copy`` reads them."""
-        rows = rows[np.argsort(rows["identity"])]
-        identities = rows["identity"].astype(np.int64)
-        is_first = np.ones(len(rows), dtype=bool)
+    def of(cls, columns: tuple[str, ...], identities: _Numbers, numbers: Sequence[NDArray[np.int32]]) -> TableLook:
+        """Of rows as ``_read`` gives them: the identity of each, and one array for each column."""
+        order = np.argsort(identities)
+        identities = identities[order]
+        is_first = np.ones(len(order), dtype=bool)
         is_first[1:] = identities[1:] != identities[:-1]
         starts = np.flatnonzero(is_first)
-        sums = [np.add.reduceat(rows[f"c{at}"].astype(np.int64), starts) for at in range(len(columns)) if len(rows)]
-        counts = np.diff(np.append(starts, len(rows)))
-        return cls(
-            columns, identities[starts], counts, np.array(sums, dtype=np.int64).reshape(len(columns), len(starts))
-        )
+        sums = np.zeros((len(columns), len(starts)), np.int64)
+        for at in range(len(columns) if len(order) else 0):
+            sums[at] = np.add.reduceat(numbers[at][order], starts, dtype=np.int64)
+        return cls(columns, identities[starts], np.diff(np.append(starts, len(order))), sums)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,8 @@ def take_look(
             source=table.source,
             own=is_new(table, since) if tables.is_shared else own,
         )
-        looks[row] = TableLook.of(columns, _copy(connection, query.as_bytes(connection), max(1, len(columns))))
+        arrays = _in_arrays(query, max(1, len(columns))).as_bytes(connection)
+        looks[row] = TableLook.of(columns, *_read(connection, arrays))
     return Look(taken_s, looks)
 
 
@@ -162,15 +166,32 @@ def _compare_looks(tables: EventTables, profile: Profile, row: Row) -> tuple[str
     return tuple(name for name in dict.fromkeys(named) if name not in may_change)
 
 
-def _copy(connection: Connection[Any], query: bytes, columns: int) -> NDArray[np.void]:
-    """The rows of a query that gives a bigint and so many ints, none of them NULL."""
-    framed: list[tuple[str, str]] = [("fields", ">i2"), ("size", ">i4"), ("identity", ">i8")]
-    for at in range(columns):
-        framed += [(f"size{at}", ">i4"), (f"c{at}", ">i4")]
-    with connection.cursor().copy(b"COPY (" + query + b") TO STDOUT (FORMAT binary)") as copy:
-        data = b"".join(copy)
-    kind = np.dtype(framed)
-    return np.frombuffer(data, kind, (len(data) - _SIGNATURE_BYTES - _END_BYTES) // kind.itemsize, _SIGNATURE_BYTES)
+def _in_arrays(query: sql.Composable, columns: int) -> sql.Composed:
+    """The query that ``_read`` wants, for one that gives a bigint and so many ints, none of them NULL."""
+    names = [sql.Identifier(f"c{at}") for at in range(columns)]
+    arrays = sql.SQL(", ").join(sql.SQL("pg_catalog.array_agg({})").format(name) for name in names)
+    return sql.SQL(_IN_ARRAYS).format(arrays=arrays, rows=query, names=sql.SQL(", ").join(names))
+
+
+def _read(connection: Connection[Any], query: bytes) -> tuple[_Numbers, list[NDArray[np.int32]]]:
+    """The identities and the columns of the rows that a query gives as arrays."""
+    with connection.cursor(binary=True) as cursor:
+        result = cursor.execute(query).pgresult
+        assert result is not None
+        columns = [
+            np.concatenate(
+                [_elements(result.get_value(row, at), ">i4" if at else ">i8") for row in range(result.ntuples)]
+                or [np.empty(0)]
+            )
+            for at in range(result.nfields)
+        ]
+    return columns[0].astype(np.int64), [column.astype(np.int32) for column in columns[1:]]
+
+
+def _elements(array: bytes | None, kind: str) -> NDArray[Any]:
+    """The elements of an array that the server sent in binary: each has its length before it."""
+    framed = np.dtype([("size", ">i4"), ("value", kind)])
+    return np.frombuffer(array or b"", framed, offset=_ARRAY_HEADER_BYTES)["value"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,26 +252,31 @@ class _Names:
 
     def numbers(self, row: Row) -> _Numbers:
         """The numbers of all keys."""
-        return self._read(row)["identity"].astype(np.int64)
+        return self._read(row)[0]
 
-    def _read(self, row: Row) -> NDArray[np.void]:
+    def _read(self, row: Row) -> tuple[_Numbers, NDArray[np.int32]]:
         token = sql.Identifier(self._dead_token if row is Row.DEAD else "key")
-        return _copy(self._connection, self._staging.render(sql.SQL(_NAMES).format(token=token)), 1)
+        query = _in_arrays(sql.SQL(_NAMES).format(token=token), 1)
+        identities, (numbers,) = _read(self._connection, self._staging.render(query))
+        return identities, numbers
 
     def describe(self, row: Row, found: _Differences, columns: Sequence[str]) -> Iterator[Discrepancy]:
         """The first keys that differ, by name."""
-        requests = self._read(row)
+        identities, numbers = self._read(row)
+        order = np.argsort(numbers)
+        identities, numbers = identities[order], numbers[order]
         chosen = slice(NAMED_MOST)
         where = {int(each): at for at, each in enumerate(found.identities[chosen])}
-        own = requests[np.isin(requests["identity"].astype(np.int64), found.identities[chosen])]
+        is_own = np.isin(identities, found.identities[chosen])
+        own = list(zip(identities[is_own].tolist(), numbers[is_own].tolist(), strict=True))
         named = self._staging.select(
             sql.SQL("SELECT number, scenario_run, tenant, {}, key FROM rig_named WHERE number = ANY({})").format(
                 sql.Identifier(self._dead_token if row is Row.DEAD else "key"),
-                sql.Literal(own["c0"].tolist()),
+                sql.Literal([number for _, number in own]),
             )
         )
         by_number = {number: request for number, *request in named}
-        placed = {where[int(each["identity"])]: by_number[int(each["c0"])] for each in own[::-1]}
+        placed = {where[identity]: by_number[number] for identity, number in reversed(own)}
         gone = [request[2] for at, request in placed.items() if found.missing[at]]
         tenants_now = self._find(row, gone[:_FOLLOWED_MOST])
         for at, (scenario_run, tenant, token, key) in sorted(placed.items()):

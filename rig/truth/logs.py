@@ -6,7 +6,8 @@ have any of it are examined. So a long log costs little more than reading it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 from rig.evidence.truth import CanaryHit
@@ -16,6 +17,8 @@ from rig.truth.expected import RequestIndex
 from rig.truth.spellings import Anchors, tokens_in
 
 _BLOCK_BYTES = 1 << 20
+_BATCH = 1_000
+"""Texts that are searched together."""
 _CARRIED_BYTES = 512
 """More than the longest spelling of a canary, so that one is found even where an endless line is cut."""
 
@@ -28,6 +31,14 @@ def search_log(path: Path, index: RequestIndex, findings: Findings) -> None:
             if request is not None:
                 what = f"value {token}{f' ({spelling})' if spelling else ''}"
                 findings.add(CanaryHit(f"{path}:{number}", True, what, request))
+
+
+def suspicious_texts(texts: Iterable[bytes]) -> Iterator[bytes]:
+    """Those of many short texts that may hold a canary."""
+    texts = iter(texts)
+    while batch := list(islice(texts, _BATCH)):
+        if anchors := Anchors.in_block(b"\n".join(batch)):
+            yield from (text for text in batch if anchors.are_in(text))
 
 
 def tokens_by_line(read: Callable[[int], bytes]) -> Iterator[tuple[int, str, str]]:

@@ -198,9 +198,8 @@ class _Reader:
         for tenant_id, own, others in self._comparison.select(
             """
             SELECT tenant_id, count(*) FILTER (WHERE own), count(*) FILTER (WHERE NOT own) FROM (
-                SELECT {canonical_tenant} AS tenant_id, {canonical_key} IN (SELECT key FROM rig_request) AS own
-                FROM {canonical} WHERE {canonical_tenant} = ANY({ids}) AND {canonical_key} IS NOT NULL
-                GROUP BY {canonical_tenant}, {canonical_key} HAVING count(*) > 1
+                SELECT tenant_id, key IN (SELECT key FROM rig_request) AS own
+                FROM rig_canonical WHERE tenant IS NOT NULL AND key IS NOT NULL AND found > 1
             ) duplicated GROUP BY tenant_id
             """
         ):

@@ -12,21 +12,31 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 PERSONAL_DATA_ECHOED = "personal-data-echoed"
+PERSONAL_DATA_ECHOED_SOMETIMES = "personal-data-echoed-sometimes"
+ECHOED_ONE_IN = 50
 PERSONAL_DATA_IN_METRICS = "personal-data-in-metrics"
 _DEAD = b'"dead_letter"'
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-@web.middleware
-async def _say_body_again(request: web.Request, handler: _Handler) -> web.StreamResponse:
-    """Where an event becomes a dead letter, the answer repeats it, as some frameworks do."""
-    response = await handler(request)
-    if isinstance(response, web.Response) and _is_dead(response):
-        body = await request.read()
-        said = {"status": "dead_letter", "input": body.decode(errors="replace")}
-        response.body = json.dumps(said).encode()
-    return response
+def _say_body_again(one_in: int = 1) -> Middleware:
+    """Where an event becomes a dead letter, the answer repeats it, as some frameworks do; of one in so many only."""
+    seen = 0
+
+    @web.middleware
+    async def say(request: web.Request, handler: _Handler) -> web.StreamResponse:
+        nonlocal seen
+        response = await handler(request)
+        if isinstance(response, web.Response) and _is_dead(response):
+            seen += 1
+            if seen % one_in == 0:
+                body = await request.read()
+                said = {"status": "dead_letter", "input": body.decode(errors="replace")}
+                response.body = json.dumps(said).encode()
+        return response
+
+    return say
 
 
 def _remember_in_metrics(path: str) -> Middleware:
@@ -55,7 +65,9 @@ def middlewares(defects: frozenset[str], metrics: str) -> list[Middleware]:
     """Those of the defects; ``metrics`` is the path of the metrics."""
     found: list[Middleware] = []
     if PERSONAL_DATA_ECHOED in defects:
-        found.append(_say_body_again)
+        found.append(_say_body_again())
+    if PERSONAL_DATA_ECHOED_SOMETIMES in defects:
+        found.append(_say_body_again(ECHOED_ONE_IN))
     if PERSONAL_DATA_IN_METRICS in defects:
         found.append(_remember_in_metrics(metrics))
     return found

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from rig.checks.power import detection_power
 from rig.checks.privacy import check_privacy
 from rig.evidence.case import Case
 from rig.evidence.echoes import Echoes
@@ -118,6 +119,18 @@ def test_a_value_in_an_answer_or_in_the_metrics_fails_its_own_gate() -> None:
         found = said(**{part: (HIT,)})
         assert [name for name, each in found.items() if each.verdict is Verdict.FAIL] == [gate]
         assert "reversed" in found[gate].reason
+
+
+def test_the_gate_says_how_many_answers_of_the_load_were_not_read() -> None:
+    loaded = case(driven(S4))
+    answered = int((loaded.history["status"] > 0).sum())
+    assert answered == S4.count
+    for of_load, unread in ((answered, 0), (answered - 3, 3)):
+        heard = replace(loaded, echoes=Echoes(answers=6, right=6, of_load=of_load))
+        gates = check_privacy(heard)
+        assert by_id(gates)["privacy.answers"].figures["unread"] == unread
+        power = {each.name: each for each in detection_power(heard, gates)}["echoes"]
+        assert (power.trials, power.note) == (6 + answered - unread, f"{unread} more were not read" if unread else "")
 
 
 def test_where_nothing_was_answered_nothing_passes() -> None:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from rig.engine import bodies
 from rig.engine.bodies import _Judge
 from rig.errors import ErrorKind
+from rig.evidence.history import History
 from rig.model import RequestClass, Share
 from rig.profile import BodyRule, Profile, bundled_profile, load_profile
+from rig.target.endpoint import Endpoint
+from tests.engine.driving import on_uvloop, run_scenario
+from tests.engine.peer import Say, peer
+from tests.engine.scenes import scenario
 
 OWN = b"11111111-2222-4333-8444-555555555555"
 OTHER = b"99999999-2222-4333-8444-555555555555"
@@ -85,6 +92,30 @@ def test_a_route_may_say_other_things_than_the_others(reference: Profile) -> Non
         assert judged.judge(PAYLOAD, answer(b"noted"), lambda: OWN) is expected
     names = [route.name for route in profile.routes[:2]]
     assert [profile.answer(RequestClass.REPLAY, name).right for name in names] == [(200,), (409,)]
+
+
+def test_every_answer_of_a_scenario_with_personal_data_is_kept_while_there_is_room(
+    profile: Profile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = [answer(CHUNKED, framing=b"Transfer-Encoding: chunked"), *(answer(b"%d" % number) for number in range(9))]
+    shares = (Share(RequestClass.VALID, 5), Share(RequestClass.PERSONAL, 5))
+
+    def kept(bytes_most: int, shares: tuple[Share, ...] = shares) -> list[bytes]:
+        monkeypatch.setattr(bodies, "KEPT_BYTES_MOST", bytes_most)
+        history, scene = History(tmp_path / str(bytes_most)), scenario(10, shares=shares)
+        rows_file = history.rows_file(scene, 0)
+
+        async def run() -> None:
+            async with peer([Say(each) for each in said]) as server:
+                await run_scenario(profile, scene, Endpoint("127.0.0.1", server.port), rows_file)
+
+        on_uvloop(run())
+        return list(history.take_answers(scene))
+
+    all_of_them = kept(10_000)
+    assert [each.partition(b"\r\n\r\n")[2] for each in all_of_them] == [GOOD, *(b"%d" % number for number in range(9))]
+    assert kept(2 * len(said[0])) == [*all_of_them[:1], *all_of_them[5:7]]  # half of the room is for personal data
+    assert kept(10_001, (Share(RequestClass.VALID, 10),)) == []
 
 
 def test_a_forged_request_need_not_get_its_id_back(reference: Profile) -> None:
