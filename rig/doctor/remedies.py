@@ -20,9 +20,8 @@ from rig.evidence.truth import Discrepancy, DiscrepancyKind
 from rig.model import RequestClass, Row
 from rig.profile import Profile, Truth, WebhookRoute
 from rig.profile.edit import Write
-from rig.truth.catalog import find_table, read_catalog
+from rig.truth.catalog import event_tables, find_table, read_catalog
 from rig.truth.session import connect
-from rig.truth.tables import event_tables
 
 _SEARCH_TIMEOUT_MS = 10_000
 _WITHIN_S = 60

@@ -19,11 +19,11 @@ from rig.requests.body import compile_bodies
 from rig.samplers.pg_queries import FACTS, Facts, unseen
 from rig.target.launch import open_target, reach
 from rig.target.store import open_store
+from rig.truth.catalog import event_tables, text_tables
 from rig.truth.isolation import read_isolation
 from rig.truth.preflight import require_bound_runtime, require_full_view
 from rig.truth.row_security import open_tables
 from rig.truth.session import connect
-from rig.truth.tables import event_tables, text_tables
 
 _NO_PATH = (401, 403, 404, 405)
 """Statuses that no service gives for a while only."""

@@ -20,8 +20,9 @@ import psycopg
 from psycopg import Connection, sql
 
 from rig.target.postgres.connection import require_primary, require_unpooled
+from rig.truth.catalog import plain_tables
 from rig.truth.session import connect, in_words
-from rig.truth.tables import Table, is_new, now_in_transactions, plain_tables
+from rig.truth.tables import Table, is_new, now_in_transactions
 
 _SCAN_TIMEOUT_MS = 10_000
 _ROWS_MAX = 1_000

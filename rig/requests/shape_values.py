@@ -78,6 +78,10 @@ _SECONDS = (
     (2**31, "beyond 31 bits"),
     (2**32, "beyond 32 bits"),
     (99_999_999_999, "the year 5138"),
+    (1_729_989_000, "an hour that comes twice in Europe, the first time"),
+    (1_729_992_600, "an hour that comes twice in Europe, the second time"),
+    (1_730_611_800, "an hour that comes twice in New York, the first time"),
+    (1_730_615_400, "an hour that comes twice in New York, the second time"),
 )
 MOMENTS = (
     ("2024-02-29T12:30:00Z", "a leap day"),
@@ -88,6 +92,10 @@ MOMENTS = (
     ("2024-06-01T12:00:00+05:30", "an offset of half an hour"),
     ("2024-06-01T00:30:00+14:00", "the largest offset"),
     ("2024-06-01T23:30:00-11:00", "an offset that changes the day"),
+    ("2024-10-27T00:30:00Z", "an hour that comes twice in Europe, the first time"),
+    ("2024-10-27T01:30:00Z", "an hour that comes twice in Europe, the second time"),
+    ("2024-11-03T05:30:00Z", "an hour that comes twice in New York, the first time"),
+    ("2024-11-03T06:30:00Z", "an hour that comes twice in New York, the second time"),
     ("2016-12-31T23:59:60Z", "a leap second"),
     ("1970-01-01T00:00:00Z", "1970"),
     ("1969-12-31T23:59:59Z", "before 1970"),

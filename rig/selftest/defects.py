@@ -249,6 +249,7 @@ DEFECTS: tuple[Defect[Any], ...] = (
     _of_content("payload-keys-dropped"),
     _of_content("payload-normalised"),
     _of_content("payload-mangled"),
+    _of_content("answers-long-before-commit", "S2.late", open=("S1.late",)),
     _of_content("replay-overwrites", "S1.content"),
     # The default source is an alias too, so the channel of other scenarios is wrong as well.
     _of_service("alias-not-normalised", "S9.rows", "S2.content", "S8.content", open=("*.content",)),
@@ -276,6 +277,14 @@ DEFECTS: tuple[Defect[Any], ...] = (
     _letting_in("answer-other-correlation", "bodies", part="truth"),
     _letting_in("row-other-correlation", "S2.rows", "forged.rows", part="truth"),
     Defect("large-amounts-500", stages.SHAPES, injections.switch("large-amounts-500"), ("S10.answers",)),
+    Defect(
+        "large-amounts-rounded",
+        stages.SHAPES,
+        injections.switch("large-amounts-rounded"),
+        ("S10.content",),
+        part="truth",
+    ),
+    Defect("time-hour-lost", stages.SHAPES, injections.switch("time-hour-lost"), ("S10.content",), part="truth"),
     Defect("emoji-forgotten", stages.SHAPES, injections.switch("emoji-forgotten"), ("S10.rows",), part="truth"),
     Defect("text-composed", stages.SHAPES, injections.switch("text-composed"), ("S10.content",)),
     Defect("long-text-cut", stages.SHAPES, injections.switch("long-text-cut"), ("S10.content",), part="truth"),

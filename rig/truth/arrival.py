@@ -28,8 +28,9 @@ from rig.model import Outcome, RequestClass, Row, Scenario, Tenant
 from rig.profile import Profile
 from rig.requests.targeter import Targeter, Targets
 from rig.stats import quantile
+from rig.truth.catalog import event_tables
 from rig.truth.expected import RunOutcomes
-from rig.truth.tables import EventTables, event_tables
+from rig.truth.tables import EventTables
 
 POLL_S = 0.02
 """Between two questions, at least."""

@@ -21,11 +21,12 @@ from psycopg import Connection, sql
 
 from rig.evidence.truth import CanaryHit
 from rig.model import Tenant
+from rig.truth.catalog import comment_tables, text_tables, use_schemas
 from rig.truth.expected import RequestIndex
 from rig.truth.personal_keys import PersonalKeys
 from rig.truth.reconcile import Baseline
 from rig.truth.spellings import TOKEN_CHARACTERS_MIN, suspicious, suspicious_bytes, tokens_in
-from rig.truth.tables import Column, EventTables, Table, comment_tables, is_new, text_tables, use_schemas
+from rig.truth.tables import Column, EventTables, Table, is_new
 
 HITS_MAX = 10_000
 """So many hits are named in rows, and so many in logs; the rest is only counted."""

@@ -15,9 +15,10 @@ from psycopg import Connection, sql
 
 from rig.evidence.isolation import Durability, IsolationReport, IsolationTrial
 from rig.model import Tenant
+from rig.truth.catalog import use_schemas
 from rig.truth.row_security import find_bypasses, read_security, tables_behind
 from rig.truth.session import in_words, open_plainly
-from rig.truth.tables import EventTables, Table, use_schemas
+from rig.truth.tables import EventTables, Table
 
 _LIMITS = "SET LOCAL lock_timeout = '2s'; SET LOCAL statement_timeout = '10s'"
 _MOST = 1000

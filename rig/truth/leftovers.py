@@ -20,10 +20,11 @@ from psycopg import Connection, sql
 
 from rig.errors import ConfigError, Unavailable
 from rig.profile import Truth
+from rig.truth.catalog import event_tables, named_columns
 from rig.truth.reconcile import Baseline
 from rig.truth.session import connect, in_words
 from rig.truth.staging import Columns, Staging, may_create_temporary
-from rig.truth.tables import Table, event_tables, named_columns
+from rig.truth.tables import Table
 
 _OWN: Columns = (("key", "text"), ("correlation", "text"))
 _KEYS_SHOWN = 3

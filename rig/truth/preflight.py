@@ -20,12 +20,13 @@ from rig.profile import Truth
 from rig.requests.content import ContentPlan
 from rig.requests.targeter import Targeter
 from rig.truth.canaries import Search
+from rig.truth.catalog import event_tables, text_tables
 from rig.truth.content import require_columns
 from rig.truth.expected import RequestIndex, identities
 from rig.truth.reconcile import Baseline
 from rig.truth.row_security import find_secured, open_tables, tables_behind
 from rig.truth.session import in_words, open_plainly
-from rig.truth.tables import EventTables, Table, event_tables, now_in_transactions, text_tables
+from rig.truth.tables import EventTables, Table, now_in_transactions
 
 _KEYS_PER_QUESTION = 50_000
 _KEYS_LOOKED_AT = 1_000

@@ -28,6 +28,7 @@ from rig.profile import Profile
 from rig.requests.targeter import Targeter
 from rig.truth.arrival import ArrivalWatch, await_arrival
 from rig.truth.canaries import Findings, Search
+from rig.truth.catalog import event_tables, find_columns
 from rig.truth.expected import RequestIndex, RunOutcomes
 from rig.truth.isolation import read_durability, read_isolation
 from rig.truth.lasting import Look, compare, take_look
@@ -36,7 +37,7 @@ from rig.truth.preflight import preflight, require_sound_tables
 from rig.truth.quiesce import Quiescence, quiesce
 from rig.truth.reconcile import Baseline, reconcile
 from rig.truth.session import connect, in_words
-from rig.truth.tables import EventTables, event_tables, find_columns, now_in_transactions
+from rig.truth.tables import EventTables, now_in_transactions
 
 
 @dataclass(frozen=True, slots=True)

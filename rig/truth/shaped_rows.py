@@ -19,8 +19,9 @@ from rig.profile import Profile
 from rig.requests.content import Comparison
 from rig.requests.shaped import ShapedRequest
 from rig.truth.alterations import Alteration
+from rig.truth.catalog import event_tables
 from rig.truth.same_value import same_value, value_text
-from rig.truth.tables import EventTables, Table, event_tables
+from rig.truth.tables import EventTables, Table
 
 _UNSTORABLE = re.compile("\\\\u0000|[\0\ud800-\udfff]")
 """What PostgreSQL has in no text: NUL, which JSON writes as an escape, and half of a surrogate pair."""

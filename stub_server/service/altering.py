@@ -34,6 +34,14 @@ _OF_CANONICAL: Mapping[ServiceDefect, LiteralString] = {
     ServiceDefect.TIME_1970: "NEW.{occurred_at} := to_timestamp(0);",
     ServiceDefect.TIME_OTHER_ZONE: "NEW.{occurred_at} := NEW.{occurred_at} + interval '2 hours';",
     ServiceDefect.TIME_DAYS: "NEW.{occurred_at} := date_trunc('day', NEW.{occurred_at});",
+    # Of an hour that comes twice, local time keeps one.
+    ServiceDefect.TIME_HOUR_LOST: (
+        "NEW.{occurred_at} := NEW.{occurred_at} AT TIME ZONE 'Europe/Berlin' AT TIME ZONE 'Europe/Berlin';"
+    ),
+    ServiceDefect.LARGE_AMOUNTS_ROUNDED: (
+        "IF NEW.{amount_minor} > 2::numeric ^ 53 THEN"
+        " NEW.{amount_minor} := round(NEW.{amount_minor} / 100.0) * 100; END IF;"
+    ),
     ServiceDefect.EXTERNAL_ID_CHANGED: "NEW.{external_id} := upper(NEW.{external_id});",
     ServiceDefect.CHANNEL_WRONG: "NEW.{channel} := 'tiktok_paid';",
     ServiceDefect.PAYLOAD_EMPTIED: "NEW.{payload} := jsonb_build_object();",

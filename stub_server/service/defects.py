@@ -29,8 +29,8 @@ from stub_server.service.intake import Canonical, Dead, Decision, Delivery, Pers
 
 UNSTORED_ONE_IN = 500
 SLOW_S = 0.004
-EARLY_S = 0.03
-"""So much sooner than its row an event is answered. Short, so that a rig that looks seldom would miss it."""
+EARLY_S, LONG_EARLY_S = 0.03, 0.3
+"""So much sooner than its row an event is answered. The first is short: a rig that looks seldom would miss it."""
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +54,7 @@ class ServiceDefect(StrEnum):
     SLOW = "slow"
     STORED_BUT_500 = "stored-but-500"
     ANSWERS_BEFORE_COMMIT = "answers-before-commit"
+    ANSWERS_LONG_BEFORE_COMMIT = "answers-long-before-commit"
     COPY_OTHER_TENANT = "copy-other-tenant"
     COPY_UNKNOWN_TENANT = "copy-unknown-tenant"
     COPY_NO_TENANT = "copy-no-tenant"
@@ -68,6 +69,7 @@ class ServiceDefect(StrEnum):
     TIME_1970 = "time-1970"
     TIME_OTHER_ZONE = "time-other-zone"
     TIME_DAYS = "time-days"
+    TIME_HOUR_LOST = "time-hour-lost"
     EXTERNAL_ID_CHANGED = "external-id-changed"
     CHANNEL_WRONG = "channel-wrong"
     PAYLOAD_EMPTIED = "payload-emptied"
@@ -101,6 +103,7 @@ class ServiceDefect(StrEnum):
     PREFIX_DEDUPLICATION = "prefix-deduplication"
     CASE_DEDUPLICATION = "case-deduplication"
     LARGE_AMOUNTS_500 = "large-amounts-500"
+    LARGE_AMOUNTS_ROUNDED = "large-amounts-rounded"
     EMOJI_FORGOTTEN = "emoji-forgotten"
     TEXT_COMPOSED = "text-composed"
     LONG_TEXT_CUT = "long-text-cut"
@@ -236,23 +239,27 @@ async def _fail_after_storing(store: Persist, delivery: Delivery, decision: Deci
     return WebhookOutcome.ERROR
 
 
-def _answer_early(steps: Steps) -> Steps:
+def _answer_early(by_s: float) -> Callable[[Steps], Steps]:
     """Valid events are answered at once and stored a little later; all of them are in the end."""
-    under_way: set[asyncio.Task[WebhookOutcome]] = set()
 
-    async def store_later(delivery: Delivery, decision: Decision) -> WebhookOutcome:
-        await asyncio.sleep(EARLY_S)
-        return await steps.persist(delivery, decision)
+    def inject(steps: Steps) -> Steps:
+        under_way: set[asyncio.Task[WebhookOutcome]] = set()
 
-    async def persist(delivery: Delivery, decision: Decision) -> WebhookOutcome:
-        if not isinstance(decision, Canonical):
+        async def store_later(delivery: Delivery, decision: Decision) -> WebhookOutcome:
+            await asyncio.sleep(by_s)
             return await steps.persist(delivery, decision)
-        task = asyncio.create_task(store_later(delivery, decision))
-        under_way.add(task)
-        task.add_done_callback(under_way.discard)
-        return WebhookOutcome.ACCEPTED
 
-    return replace(steps, persist=persist)
+        async def persist(delivery: Delivery, decision: Decision) -> WebhookOutcome:
+            if not isinstance(decision, Canonical):
+                return await steps.persist(delivery, decision)
+            task = asyncio.create_task(store_later(delivery, decision))
+            under_way.add(task)
+            task.add_done_callback(under_way.discard)
+            return WebhookOutcome.ACCEPTED
+
+        return replace(steps, persist=persist)
+
+    return inject
 
 
 _INJECTIONS: dict[ServiceDefect, Callable[[Steps], Steps]] = {
@@ -268,7 +275,8 @@ _INJECTIONS: dict[ServiceDefect, Callable[[Steps], Steps]] = {
     ServiceDefect.ALIAS_NOT_NORMALISED: _keep_alias,
     ServiceDefect.SLOW: _queue_requests,
     ServiceDefect.STORED_BUT_500: _fail_after_storing,
-    ServiceDefect.ANSWERS_BEFORE_COMMIT: _answer_early,
+    ServiceDefect.ANSWERS_BEFORE_COMMIT: _answer_early(EARLY_S),
+    ServiceDefect.ANSWERS_LONG_BEFORE_COMMIT: _answer_early(LONG_EARLY_S),
     ServiceDefect.LOG_AMPLIFICATION: log_much,
     ServiceDefect.BUSY_LOOP: compute_much,
     ServiceDefect.SLEEPS: sleep_much,

@@ -14,9 +14,10 @@ from rig.evidence.truth import DiscrepancyKind, TruthReport
 from rig.model import RequestClass, Share
 from rig.profile import Profile
 from rig.requests.targeter import Expected
+from rig.truth.catalog import event_tables
 from rig.truth.reconcile import reconcile
 from rig.truth.session import connect
-from rig.truth.tables import event_tables, now_in_transactions
+from rig.truth.tables import now_in_transactions
 from tests.truth.test_forms import ALONE, described
 from tests.truth.world import TENANTS, World, profile, scenario
 

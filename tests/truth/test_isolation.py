@@ -17,9 +17,9 @@ from rig.evidence.isolation import Durability, IsolationReport
 from rig.model import Tenant
 from rig.profile import Profile
 from rig.target.postgres import Cluster, Database
+from rig.truth.catalog import event_tables
 from rig.truth.isolation import read_durability, read_isolation
 from rig.truth.session import connect
-from rig.truth.tables import event_tables
 from tests.checks.cases import case, driven, plan, truth
 from tests.profiles import handmade
 
