@@ -38,11 +38,11 @@ def check_privacy(case: Case) -> list[Gate]:
 
 def _said_gates(case: Case, echoes: Echoes) -> list[Gate]:
     read = {
-        "requests": sum(each.count for each in echoes.scenarios),
-        "answers": echoes.answers,
-        "right": echoes.right,
         "of_load": echoes.of_load,
         "unread": max(0, _answers_of_load(case) - echoes.of_load),
+        "answers": echoes.answers,
+        "right": echoes.right,
+        "requests": sum(each.count for each in echoes.scenarios),
     }
     deaf = "" if echoes.right else "no request with personal data was answered as its class asks"
     answers = _said_gate(IN_ANSWERS, read, echoes.in_answers, deaf or describe_missing_reports(case.scenario_runs))
