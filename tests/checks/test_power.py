@@ -116,7 +116,8 @@ def test_the_sentence_says_how_rare_and_of_how_many_and_what_was_not_seen() -> N
     unseen = said.partition("could not have been found: ")[2]
     assert unseen.startswith("a second row where requests with one key arrive at once, ")
     assert unseen.endswith(
-        "altered content, a forged request let in, personal data kept in a table (no gate of this run judged it)"
+        "altered content, a forged request let in, personal data kept in a table, personal data in an answer "
+        "(no gate of this run judged it)"
     )
     assert "a late row, 1 in 100 or more of 300 watched keys (late by more than 4 ms)" in said
 
