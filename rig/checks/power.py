@@ -140,7 +140,7 @@ _FAMILIES = (
     _Family(
         "echoes",
         "personal data in an answer",
-        "answers to requests with it",
+        "answers to requests with such data",
         ("privacy.answers",),
         _count_answers_read,
         _say_unread,
