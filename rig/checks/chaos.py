@@ -213,7 +213,11 @@ def _recovery(case: Case, found: Sequence[Aftermath]) -> Gate:
         "back_at_rate_max_s": _worst(each.back_s for each in found),
     }
     silent = [each for each in found if _is_nan(each.first_good_s)]
-    parts = [f"no good answer came after {each.record.fault}" for each in silent if each.tried_after]
+    parts = [
+        f"no good answer came after {each.record.fault}" + (each.record.note and f" ({each.record.note})")
+        for each in silent
+        if each.tried_after
+    ]
     unseen = [f"nothing was sent after {each.record.fault}" for each in silent if not each.tried_after]
     if limit_s is not None:
         figures["limit_s"] = limit_s

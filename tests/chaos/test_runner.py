@@ -43,10 +43,12 @@ def fault(name: str, log: list[str], *, missing: str = "", fails: str = "") -> F
     return Fault(name, name, lambda target: missing, strike)
 
 
-def run(planned: list[PlannedFault], *faults: Fault, seconds: float = 60.0) -> list[FaultRecord]:
+def run(
+    planned: list[PlannedFault], *faults: Fault, seconds: float = 60.0, target: object = Nobody()
+) -> list[FaultRecord]:
     """The records of a schedule that came to its end."""
     runner = FaultRunner(
-        cast(ChaosTarget, Nobody()), planned, {each.name: each for each in faults}, 1, seconds, lambda record: None
+        cast(ChaosTarget, target), planned, {each.name: each for each in faults}, 1, seconds, lambda record: None
     )
     with runner:
         runner.begin()
@@ -110,6 +112,20 @@ def test_a_fault_that_does_not_strike_is_skipped_with_its_reason(broken: dict[st
 def test_what_cannot_be_healed_is_an_error() -> None:
     with pytest.raises(RigError, match="the fault a could not be healed: RigError: it stays broken"):
         run([PlannedFault(1, "a", 0.0, 0.0)], fault("a", [], fails="heal"))
+
+
+def test_a_service_that_does_not_come_back_is_noted_and_nothing_more_is_broken() -> None:
+    """It is the target's failure: its answers show it, and no error of the rig's own."""
+
+    class Dead(Nobody):
+        def revive(self) -> str:
+            raise RigError("it is not ready after 20 s")
+
+    log: list[str] = []
+    planned = [PlannedFault(1, "a", 0.0, 0.0), PlannedFault(2, "b", 0.0, 0.0)]
+    (record,) = run(planned, fault("a", log), fault("b", log), target=Dead())
+    assert record.note == "a note; the service did not come back: it is not ready after 20 s"
+    assert log == ["a strikes", "a is healed"]
 
 
 def test_a_fault_for_which_no_load_is_left_does_not_strike() -> None:

@@ -11,6 +11,7 @@ import pytest
 from rig.chaos.fault import Fault, Struck
 from rig.chaos.minimise import minimise
 from rig.chaos.schedule import FIRST_S, REST_S, plan_faults, repeat, seconds_for
+from scenarios.s11 import SHORT_S
 
 FAULTS = tuple(Fault(name, name, lambda target: "", lambda target, chance: nullcontext(Struck())) for name in "abcd")
 
@@ -33,6 +34,12 @@ def test_faults_rest_between_each_other_and_before_the_end() -> None:
     for one, next_one in pairwise(planned):
         assert next_one.at_s >= one.at_s + one.for_s + REST_S - 0.01
     assert seconds_for(planned) <= 60.01
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_three_faults_have_room_in_the_short_chaos_of_a_run(seed: int) -> None:
+    long = tuple(Fault(each.name, each.name, each.missing, each.strike, (0.5, 3.0)) for each in FAULTS)
+    assert len(plan_faults(seed, long, SHORT_S)) >= 3
 
 
 def test_too_short_a_load_and_no_faults_plan_nothing() -> None:
