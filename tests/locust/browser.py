@@ -26,6 +26,10 @@ _START_S = 30.0
 _POLL_S = 0.1
 
 
+class NavigatedError(AssertionError):
+    """The document was left while it was asked something."""
+
+
 class Page:
     """One page."""
 
@@ -40,6 +44,8 @@ class Page:
         async for message in self._socket:
             answer = json.loads(message.data)
             if answer.get("id") == self._number:
+                if "navigated" in answer.get("error", {}).get("message", ""):
+                    raise NavigatedError(answer)
                 assert "error" not in answer, answer
                 return answer["result"]
         raise AssertionError("the browser is gone")
@@ -54,10 +60,19 @@ class Page:
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
 
+    async def _evaluate_now(self, script: str) -> Any:
+        """The value of an expression; None where the page was left meanwhile, as after a click on a link."""
+        try:
+            return await self.evaluate(script)
+        except NavigatedError:
+            return None
+
     async def until(self, script: str, timeout_s: float = 30.0) -> Any:
         """Poll an expression until it is true; its value."""
         deadline = asyncio.get_running_loop().time() + timeout_s
-        while not (value := await self.evaluate(f"(() => {{ try {{ return {script} }} catch {{ return null }} }})()")):
+        while not (
+            value := await self._evaluate_now(f"(() => {{ try {{ return {script} }} catch {{ return null }} }})()")
+        ):
             if asyncio.get_running_loop().time() > deadline:
                 text = await self.evaluate("document.body.innerText")
                 raise AssertionError(f"{script} never came true; the page says: {text[:2000]}")
