@@ -3,8 +3,8 @@
 Judged are the body of a success (``answers.….body``), the correlation id that must come back (``answers.correlation``)
 and the body of a replay, which must be that of the first answer (``same_body``). What contradicts the status is the
 error kind of a row. An answer costs the timed path a search and a look-up: a verdict is kept for the bytes of a body,
-and only what was never seen is parsed. Checksums for ``same_body`` (``rig.evidence.history.BODY``) and examples lie in
-files beside the rows. ``executor_of`` says which loop an assignment takes.
+and only what was never seen is parsed. Checksums for ``same_body`` and examples lie in files beside the rows
+(``rig.evidence.worker_files``). ``executor_of`` says which loop an assignment takes.
 
 Where a scenario sends personal data, its answers are kept as they are, and ``rig.run.echoes`` searches them later. They
 are kept up to a bound, and what is beyond it counts as unread.
@@ -27,7 +27,7 @@ from rig.engine.redelivering import RedeliveringClosedLoop, RedeliveringOpenLoop
 from rig.engine.scenario_executor import Assignment, MakeExecutor, ScenarioExecutor
 from rig.errors import ErrorKind
 from rig.evidence.examples import BODY_MOST, EXAMPLES_EACH
-from rig.evidence.history import bodies_file, examples_file, keep_answers
+from rig.evidence.worker_files import bodies_file, examples_file, keep_answers
 from rig.model import RequestClass, Scenario, Share
 from rig.profile import Answer, BodyRule, Profile
 from rig.requests.targeter import Targeter

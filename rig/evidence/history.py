@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from rig.errors import ErrorKind, EvidenceError
 from rig.evidence.parquet import write_frame
 from rig.evidence.scenario_runs import RESULT
 from rig.evidence.schema import read_history_file
+from rig.evidence.worker_files import ANSWERS, BODY, bodies_file, read_answers
 from rig.model import Outcome, RequestClass, Scenario
 
 COLUMNS = (
@@ -115,18 +116,13 @@ class History:
 
     def take_answers(self, scenario: Scenario) -> Iterator[bytes]:
         """The whole answers that the workers of a scenario run kept, head and body. They are taken once."""
-        for file in sorted(self._raw.glob(f"{scenario.label}.*{_ANSWERS}")):
-            data = file.read_bytes()
+        for file in sorted(self._raw.glob(f"{scenario.label}.*{ANSWERS}")):
+            yield from read_answers(file)
             file.unlink()
-            at = 0
-            while at < len(data):
-                end = at + _SIZE_BYTES + int.from_bytes(data[at : at + _SIZE_BYTES], "little")
-                yield data[at + _SIZE_BYTES : end]
-                at = end
 
     def close(self) -> None:
         """Remove the folder of raw rows where everything is sealed. Closing again changes nothing."""
-        for file in self._raw.glob(f"*{_ANSWERS}"):
+        for file in self._raw.glob(f"*{ANSWERS}"):
             file.unlink()  # nobody asked for them: the run ended early
         if self._raw.is_dir() and not any(self._raw.iterdir()):
             self._raw.rmdir()
@@ -245,31 +241,6 @@ WHOLE_ANSWERS = (ErrorKind.NONE, ErrorKind.CONTRADICTED, ErrorKind.OTHER_CORRELA
 """Error kinds of requests whose answer counts by its status."""
 CONTRADICTIONS = (ErrorKind.CONTRADICTED.name.lower(), ErrorKind.OTHER_CORRELATION.name.lower())
 """Error kinds of answers that contradict their own status, which is right."""
-
-BODY = np.dtype([("seq", "<i8"), ("crc", "<i8")])
-"""One row per answer whose body is compared: the number of the request, the CRC-32 of the body."""
-
-
-def bodies_file(rows_file: Path) -> Path:
-    """Where a worker's rows of ``BODY`` lie; there is none where nothing is compared."""
-    return rows_file.with_suffix(".bodies")
-
-
-def keep_answers(rows_file: Path, answers: Iterable[bytes]) -> None:
-    """Write whole answers of a worker beside its rows, for ``History.take_answers``."""
-    with rows_file.with_suffix(_ANSWERS).open("wb") as file:
-        for answer in answers:
-            file.write(len(answer).to_bytes(_SIZE_BYTES, "little") + answer)
-
-
-_ANSWERS = ".answers"
-_SIZE_BYTES = 4
-"""The length of an answer, which stands before it."""
-
-
-def examples_file(rows_file: Path) -> Path:
-    """Where a worker's examples of answers lie, as JSON; there is none where nothing is wrong with them."""
-    return rows_file.with_suffix(".examples")
 
 
 def _mark_other_bodies(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -236,3 +238,10 @@ def test_two_drives_of_one_worker_do_not_meet(run: Drives, tmp_path: Path) -> No
         assert sum(worker.sent for worker in report.present) == 50
         for file in tmp_path.iterdir():
             file.unlink()
+
+
+def test_a_worker_starts_without_pandas() -> None:
+    """It would take twice as long, in every process."""
+    code = "import sys, rig.engine.worker; print(sorted({'pandas', 'pyarrow', 'matplotlib'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

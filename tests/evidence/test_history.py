@@ -15,12 +15,12 @@ from rig.evidence.history import (
     COLUMNS,
     History,
     attempts_of_requests,
-    bodies_file,
     outcomes_of_requests,
     read_history,
     read_last_rows,
 )
 from rig.evidence.scenario_runs import RESULT
+from rig.evidence.worker_files import bodies_file
 from rig.model import Outcome, Redelivery, RequestClass, Scenario, Share
 from rig.requests.targeter import Composition
 from tests.engine.scenes import scenario

@@ -9,7 +9,8 @@ from urllib.parse import quote
 import pytest
 
 from rig.evidence.echoes import Echoes
-from rig.evidence.history import History, keep_answers
+from rig.evidence.history import History
+from rig.evidence.worker_files import keep_answers
 from rig.model import Pace, RequestClass, RunKey, Scenario, Share
 from rig.profile import bundled_profile, load_profile
 from rig.requests.targeter import Targeter
