@@ -25,6 +25,7 @@ _log = logging.getLogger(__name__)
 _CONNECT_TIMEOUT_S = 1.0
 _BACK_WITHIN_S = 2.0
 _POLL_S = 0.05
+_ENDING_S = 0.1
 _STEP_S = 1.0
 """A difference that only setting the clock makes: slewing, 0.05 % at most, needs half an hour for it."""
 _CONNECTIONS = """
@@ -69,7 +70,7 @@ class Connections:
         self._dsn = dsn
         self._query = _CONNECTIONS if launched else _CONNECTIONS + _OPEN
         try:
-            self._baseline = len(self._sessions())
+            self._baseline = self._count_standing()
         except psycopg.Error as error:
             raise Unavailable(f"the database cannot be asked for its connections: {str(error).strip()}") from None
 
@@ -84,6 +85,14 @@ class Connections:
         found = [f"{pid} ({state})" for pid, state in left]
         detail = f"{len(left)}, before {self._baseline}: {', '.join(found[:5])}" if left else ""
         return Finding("after", "connections to the database", len(left) <= self._baseline, detail)
+
+    def _count_standing(self) -> int:
+        """Sessions that stay. One that is just ending would hide one that the run leaves."""
+        seen = {pid for pid, _ in self._sessions()}
+        if seen:
+            time.sleep(_ENDING_S)
+            seen &= {pid for pid, _ in self._sessions()}
+        return len(seen)
 
     def _sessions(self) -> list[tuple[int, str]]:
         with connect(self._dsn, "rig-hygiene", 5) as connection:
