@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rig.machine import child
@@ -29,9 +29,27 @@ _adopting = False
 def adopt_orphans(register: Callable[[int], None]) -> None:
     """Have orphans become children of this process from now on; ``register`` is told of each that lives."""
     global _adopting
-    if sys.platform == "linux" and not ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+    if _set_adopting(True):
         _adopting = True
         threading.Thread(target=_look_after, args=(register,), name="orphans", daemon=True).start()
+
+
+@contextmanager
+def leave_orphans() -> Iterator[None]:
+    """Whoever loses its parent within the context is left to init: it is to be nobody's of this run."""
+    if not _adopting:
+        yield
+        return
+    _set_adopting(False)
+    try:
+        yield
+    finally:
+        _set_adopting(True)
+
+
+def _set_adopting(wanted: bool) -> bool:
+    """Whether the kernel has heard it."""
+    return sys.platform == "linux" and not ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, int(wanted), 0, 0, 0)
 
 
 def may_be_adopted(pid: int) -> bool:

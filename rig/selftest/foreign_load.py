@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 
 import psutil
 
+from rig.machine.orphans import leave_orphans
 from rig.machine.processes import alive
 
 LOAD_PER_CORE = 4
@@ -39,9 +40,10 @@ for _ in range(int(sys.argv[1])):
 def foreign_load(count: int | None = None) -> Iterator[tuple[int, ...]]:
     """``count`` processes that compute (by default four a core), by pid; they are gone afterwards."""
     count = count or LOAD_PER_CORE * (os.cpu_count() or 1)
-    started = subprocess.run(
-        [sys.executable, "-c", _MIDDLEMAN, str(count), _COMPUTE], stdout=subprocess.PIPE, text=True, check=True
-    )
+    with leave_orphans():
+        started = subprocess.run(
+            [sys.executable, "-c", _MIDDLEMAN, str(count), _COMPUTE], stdout=subprocess.PIPE, text=True, check=True
+        )
     processes = [psutil.Process(int(pid)) for pid in started.stdout.split()]
     try:
         yield tuple(process.pid for process in processes)

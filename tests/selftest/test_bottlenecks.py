@@ -123,3 +123,17 @@ def test_foreign_work_is_nobodys_child_and_ends() -> None:
             assert time.monotonic() < deadline, "one of them never computed"
             time.sleep(0.01)
     assert not any(alive(process) for process in processes)
+
+
+def test_foreign_work_is_not_adopted_by_a_rig_that_adopts_orphans() -> None:
+    """It would be counted as the target's, and no diagnosis could find it."""
+    code = """
+import os, psutil
+from rig.machine.orphans import adopt_orphans
+from rig.selftest.foreign_load import foreign_load
+adopt_orphans(lambda pid: None)
+with foreign_load(1) as pids:
+    print(psutil.Process(pids[0]).ppid() == os.getpid())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "False"
