@@ -12,7 +12,7 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: $(VENV)/.installed  ## The whole job against the reference service, about a minute and a half
+run: $(VENV)/.installed  ## The whole job against the reference service, about 80 seconds
 	$(BIN)/rig run
 
 ui: $(VENV)/.installed-locust  ## Locust's web UI with native workers, at the address that it prints
