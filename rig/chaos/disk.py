@@ -60,6 +60,8 @@ def fill_disk(target: ChaosTarget, connection: psycopg.Connection[Any], table: s
         try:
             name = sql.Literal(table.as_string(connection))
             tables = [row[0] for row in connection.execute(sql.SQL(_TABLES).format(name))]
+            if not tables:  # nothing would be full, and the fault would count as one that struck
+                raise RigError("what holds the events is no table that can be moved to another disk")
             try:
                 _move(connection, tables, _TABLESPACE)
                 for each in tables:

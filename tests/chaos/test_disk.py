@@ -15,6 +15,7 @@ from psycopg import sql
 
 from rig.chaos.disk import fill_disk, find_obstacle
 from rig.chaos.fault import ChaosTarget
+from rig.errors import RigError
 from rig.machine.supervisor import Supervisor
 from rig.target.postgres import Cluster, Database
 
@@ -53,6 +54,18 @@ def test_rows_are_refused_while_the_disk_is_full(
     assert connection.execute(f"SELECT count(*) FROM {table}".encode()).fetchone() == (102,)
     assert connection.execute("SELECT count(*) FROM pg_tablespace WHERE spcname = 'rig_disk'").fetchone() == (0,)
     assert not [each for each in psutil.disk_partitions(all=True) if each.device == "rig-disk"]
+
+
+def test_a_view_cannot_be_struck(connection: psycopg.Connection[Any], cluster: Cluster, supervisor: Supervisor) -> None:
+    """A fault that fills nothing must not count as one that struck."""
+    target = cast(ChaosTarget, SimpleNamespace(store=SimpleNamespace(control=cluster.control), supervisor=supervisor))
+    connection.execute("CREATE VIEW seen AS SELECT key FROM plain")
+    with (
+        pytest.raises(RigError, match="no table that can be moved"),
+        fill_disk(target, connection, sql.Identifier("seen")),
+    ):
+        pass
+    assert connection.execute("SELECT count(*) FROM pg_tablespace WHERE spcname = 'rig_disk'").fetchone() == (0,)
 
 
 def test_without_the_rights_the_reason_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
