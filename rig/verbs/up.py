@@ -69,7 +69,8 @@ class RunningTarget:
             f"export RIG_RUNTIME_DSN={shlex.quote(self.runtime_dsn)}",
         ]
         for name, tenant in self.tenants.items():
-            lines.append(f"# tenant {name}: id {tenant['id']}, API key {tenant['api_key']}")
+            if tenant["id"] or tenant["api_key"]:  # a service without tenants has one that nobody names
+                lines.append(f"# tenant {name}: id {tenant['id']}, API key {tenant['api_key']}")
         return "\n".join(lines)
 
 
@@ -125,7 +126,7 @@ def serve(job: Job, environ: Mapping[str, str]) -> None:
 def _keep_running(job: Job, store: Store, logs: Path, environ: Mapping[str, str], state: Path, known: Secrets) -> None:
     with open_target(job.profile, job.profile_dir, store, logs, environ, job.settings) as target:
         key = RunKey(job.settings.seed, secrets.token_hex(6), int(time.time()))
-        tenancy = provision(job.profile, key, _TENANTS, store.truth_dsn, environ, known)
+        tenancy = provision(job.profile, key, _TENANTS[: job.profile.tenant_count], store.truth_dsn, environ, known)
         tenants = {
             tenant.name: {
                 "id": tenant.id,
