@@ -6,7 +6,7 @@ run that ended a second ago and a pack that is read a year later.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from rig.checks.answers import check_answers
@@ -27,6 +27,7 @@ from rig.checks.latency_calibration import check_latency_calibration
 from rig.checks.littles_law import check_littles_law
 from rig.checks.locust_run import check_locust_run
 from rig.checks.performance import check_sustained_load, check_time
+from rig.checks.power import detection_power
 from rig.checks.privacy import check_privacy
 from rig.checks.race_tests import check_race_tests
 from rig.checks.rows import check_rows
@@ -34,10 +35,11 @@ from rig.checks.samplers import check_samplers
 from rig.checks.shapes import check_shapes
 from rig.checks.surroundings import check_leaks, check_probes
 from rig.checks.totals import check_totals
-from rig.diagnose import explain
+from rig.diagnose import Diagnosis, explain
 from rig.errors import ExitCode
 from rig.evidence.case import Case
 from rig.evidence.gate import Gate, Verdict, worst
+from rig.evidence.judgement import Judgement
 
 SOUND = GateKind(
     "checker.*", Kind.INSTRUMENT, "every checker ends without an error, and emits only gates that it declared"
@@ -137,24 +139,30 @@ EXIT_GATES = (
 )
 
 
+def judgement_of(case: Case) -> Judgement:
+    """Judge evidence: every gate, what they come to, how the process ends, and why the run was slow."""
+    diagnosis = explain(case)
+    gates = judge(case)
+    if diagnosis is not None:
+        gates = tuple(_add_diagnosis(gates, diagnosis))
+    return Judgement(verdict_of(gates), int(exit_code_of(case, gates)), gates, detection_power(case, gates), diagnosis)
+
+
 def judge(case: Case) -> tuple[Gate, ...]:
     """Every gate of a case: exit gates first, then the gates that they are made of."""
     checkers = (*ALWAYS, *_checkers(case))
-    gates = _add_diagnosis([gate for checker in checkers for gate in _run_checker(checker, case)], case)
+    gates = [gate for checker in checkers for gate in _run_checker(checker, case)]
     by_id = {gate.id: gate for gate in gates}
     composed = [_compose(exit_gate, by_id, case) for exit_gate in EXIT_GATES] if case.scenario_runs else []
     return (*composed, *gates)
 
 
-def _add_diagnosis(gates: Sequence[Gate], case: Case) -> list[Gate]:
+def _add_diagnosis(gates: Sequence[Gate], diagnosis: Diagnosis) -> Iterator[Gate]:
     """Add the diagnosis to the figures of the gates of speed that did not pass."""
     kinds = (*check_time.gates, *check_sustained_load.gates)
-    slow = [gate.id for gate in gates if gate.verdict in _MISSED and any(kind.covers(gate.id) for kind in kinds)]
-    diagnosis = explain(case) if slow else None
-    if diagnosis is None:
-        return list(gates)
-    said = {"diagnosis": diagnosis.answer}
-    return [replace(gate, figures={**gate.figures, **said}) if gate.id in slow else gate for gate in gates]
+    for gate in gates:
+        is_slow = gate.verdict in _MISSED and any(kind.covers(gate.id) for kind in kinds)
+        yield replace(gate, figures={**gate.figures, "diagnosis": diagnosis.answer}) if is_slow else gate
 
 
 def verdict_of(gates: tuple[Gate, ...]) -> Verdict:

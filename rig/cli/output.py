@@ -116,7 +116,6 @@ def print_verdict(finished: FinishedRun, *, as_json: bool, document: dict[str, A
         print_result(
             console(
                 finished.judgement,
-                finished.diagnosis,
                 failing=finished.failing,
                 pack=finished.pack,
                 digest=finished.digest,

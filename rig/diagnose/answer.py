@@ -13,7 +13,6 @@ Order of the supported ones:
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from weakref import ref
 
 from rig.diagnose.client import weigh_client
 from rig.diagnose.connections import weigh_churn, weigh_pool
@@ -29,8 +28,6 @@ from rig.evidence.diagnosis import Diagnosis, Hypothesis, State
 from rig.evidence.scenario_runs import ScenarioRun
 
 _TIERS = {"H-D": 0, "H-A2": 1, "H-B2": 1, "H-C": 1, "H-E": 1, "H-F": 2, "H-A1": 3, "H-B1": 3, "H-G": 4}
-_LATEST: list[tuple[ref[Case], Diagnosis]] = []
-"""The last case and its diagnosis: the same case is judged, and shown in several documents."""
 _OUTCOMES = ("supported", "undetermined", "refuted")
 
 
@@ -41,16 +38,11 @@ def explain(case: Case) -> Diagnosis | None:
     """
     if all(run.scenario.id == S11 for run in case.scenario_runs):
         return None
-    for known, diagnosis in _LATEST:
-        if known() is case:
-            return diagnosis
     try:
-        found = diagnose(case)
+        return diagnose(case)
     except Exception as error:  # a fault of the diagnosis must not keep a run from being judged
         why = f"the diagnosis crashed: {type(error).__name__}: {error}"
-        found = Diagnosis(f"undetermined: {why}", "undetermined", None, (), (why,))
-    _LATEST[:] = [(ref(case), found)]
-    return found
+        return Diagnosis(f"undetermined: {why}", "undetermined", None, (), (why,))
 
 
 def diagnose(case: Case) -> Diagnosis:

@@ -70,7 +70,7 @@ _WHY_NOT = {
 def tenants_exist(context: DoctorContext) -> str:
     """There are one or two tenants, made or fixed. What the database has of them before the events is noted."""
     profile = context.profile
-    names = ("A",) if profile.tenant_count == 1 else ("A", "B")
+    names = profile.first_tenants
     context.tenancy = provision(profile, context.key, names, context.store.truth_dsn, context.environ, context.secrets)
     context.sample_requests = tuple(sample_requests(profile, context.targeter, names))
     scenarios = [sample_request.scenario for sample_request in context.sample_requests]

@@ -1,12 +1,13 @@
-"""The result of judging a run: every gate, the verdict over all of them, and the exit code.
+"""The result of judging a run: every gate, the verdict over all of them, the exit code, and why it was slow.
 
-``verdicts.json``, the report, JUnit and the console share this value. The checkers decide; nothing here does.
+The pack, the report, JUnit and the console share this value. The checkers decide; nothing here does.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rig.evidence.diagnosis import Diagnosis
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.power import DetectionPower
 from rig.text import some
@@ -23,6 +24,8 @@ class Judgement:
     gates: tuple[Gate, ...]
     detection_power: tuple[DetectionPower, ...] = ()
     """How rare a defect the run would still have found; empty where it sent nothing, and in packs of release 0.1."""
+    diagnosis: Diagnosis | None = None
+    """Why the run was as slow as it was; None where nothing was sent. A pack has it in a file of its own."""
 
     @property
     def exit_gates(self) -> tuple[Gate, ...]:

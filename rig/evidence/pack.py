@@ -279,12 +279,10 @@ class Pack:
         self.write(ECHOES, _json(echoes, Echoes))
 
     def write_judgement(self, judgement: Judgement) -> None:
-        """Write the verdicts: ``{"verdict", "exit_code", "gates": [...]}``."""
-        self.write(VERDICTS, _json(judgement, Judgement))
-
-    def write_diagnosis(self, diagnosis: Diagnosis) -> None:
-        """Write the diagnosis: why the run was slow."""
-        self.write(DIAGNOSIS, _json(diagnosis, Diagnosis))
+        """Write the verdicts, and the diagnosis where there is one: it has a file of its own."""
+        self.write(VERDICTS, _json(judgement, Judgement, without="diagnosis"))
+        if judgement.diagnosis is not None:
+            self.write(DIAGNOSIS, _json(judgement.diagnosis, Diagnosis))
 
     def seal(self) -> str:
         """Finish the pack: hashes, then one rename. Returns the SHA-256 of the hash list, hex."""
@@ -321,12 +319,11 @@ class Pack:
         return self._read(MANIFEST, Manifest)
 
     def judgement(self) -> Judgement | None:
-        """The stored verdicts; None where nothing was judged yet."""
-        return self._read(VERDICTS, Judgement) if self._has(VERDICTS) else None
-
-    def diagnosis(self) -> Diagnosis | None:
-        """The stored diagnosis; None where there is none yet."""
-        return self._read(DIAGNOSIS, Diagnosis) if self._has(DIAGNOSIS) else None
+        """The stored verdicts and diagnosis; None where nothing was judged yet."""
+        if not self._has(VERDICTS):
+            return None
+        diagnosis = self._read(DIAGNOSIS, Diagnosis) if self._has(DIAGNOSIS) else None
+        return replace(self._read(VERDICTS, Judgement), diagnosis=diagnosis)
 
     def load(self) -> Case:
         """The evidence as the checkers read it. EvidenceError names a damaged file."""
@@ -478,8 +475,9 @@ def _cell(value: object) -> str:
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
-def _json(value: object, kind: Any) -> bytes:
-    return (record_lines(json.loads(_adapter(kind).dump_json(value, fallback=_plain))) + "\n").encode()
+def _json(value: object, kind: Any, without: str | None = None) -> bytes:
+    text = _adapter(kind).dump_json(value, exclude={without} if without else None, fallback=_plain)
+    return (record_lines(json.loads(text)) + "\n").encode()
 
 
 @cache

@@ -48,7 +48,7 @@ _LATE_LEAST_S = 0.1
 
 def plan(profile: Profile) -> str:
     """What ``probe`` does, in words."""
-    makes = f"makes {len(_names(profile))} tenants; " if _makes(profile) else ""
+    makes = f"makes {len(profile.first_tenants)} tenants; " if profile.tenants.are_made else ""
     route = profile.routes[0]
     sent = ", ".join(f"{_WORDS[share.request_class]} {share.count}" for share in _shares(profile))
     return (
@@ -66,7 +66,7 @@ def probe(profile: Profile, dsn: str, environ: Mapping[str, str], say: Callable[
     http = HttpProbe(endpoint, _REQUEST_TIMEOUT_S)
     if not http.connect().status:
         raise Unavailable(f"nobody listens at {profile.target.base_url}; start the service")
-    names = _names(profile)
+    names = profile.first_tenants
     check_tenants(profile, names, environ)
     run = RunKey(0, uuid.uuid4().hex[:12], int(time.time()))
     sent: list[str] = []
@@ -75,13 +75,13 @@ def probe(profile: Profile, dsn: str, environ: Mapping[str, str], say: Callable[
         with watch(dsn, f"${profile.truth.dsn_env}") as rows:
             try:
                 tenancy = provision(profile, run, names, dsn, environ)
-                made += _marks_of_tenants(tenancy) if _makes(profile) else []
+                made += _marks_of_tenants(tenancy) if profile.tenants.are_made else []
                 prober = _Prober(profile, Targeter(profile, run, endpoint.address), tenancy, http, rows, sent)
                 found = find(prober.observe())
             finally:
                 for reason, count in rows.remove([*sent, *made]).items():
                     say(f"{count} rows stay in {reason}")
-            if found.answers.get("dead-match") == "count" and not _makes(profile):
+            if found.answers.get("dead-match") == "count" and not profile.tenants.are_made:
                 say(f"the dead letters of the probes stay in {found.answers['dead-table']}: no column names them")
             return found
     except psycopg.Error as error:
@@ -89,16 +89,12 @@ def probe(profile: Profile, dsn: str, environ: Mapping[str, str], say: Callable[
         raise Unavailable(f"the database of ${profile.truth.dsn_env}: {in_words(error)}{left}") from None
 
 
-def _names(profile: Profile) -> tuple[str, ...]:
-    return ("A",) if profile.tenant_count == 1 else ("A", "B")
-
-
 def _shares(profile: Profile) -> list[Share]:
     """What is sent, in this order."""
     route = profile.routes[0]
     wrong = [kind for kind in (RequestClass.MALFORMED, RequestClass.INVALID_JSON) if route.can_express(kind)]
     return [
-        Share(RequestClass.VALID, _EVENTS_OF_TENANT * len(_names(profile))),
+        Share(RequestClass.VALID, _EVENTS_OF_TENANT * len(profile.first_tenants)),
         Share(RequestClass.REPLAY, _REPLAYS, one_key=True),
         *(Share(kind, max(1, route.variants(kind))) for kind in wrong),
         *(Share(RequestClass.FORGED, 1, forgery=kind) for kind in forgeries_of(profile, route)[:1]),
@@ -213,10 +209,6 @@ class _Prober:
         for (table, key), come_s in self._come.items():
             lags[table] = max(lags[table], (come_s or 0.0) - self._answered_s[key])
         return {table: lag_s for table, lag_s in lags.items() if lag_s > _LATE_LEAST_S}
-
-
-def _makes(profile: Profile) -> bool:
-    return profile.tenants.provision_sql is not None or profile.tenants.provision_command is not None
 
 
 def _marks_of_tenants(tenancy: Tenancy) -> list[str]:

@@ -183,11 +183,16 @@ class Tenants(Section):
     fixed: tuple[FixedTenant, ...] = ()
     """Tenants that exist already. With one, what takes two is NOT-RUN; with six each trial of S8 has its own."""
 
+    @property
+    def are_made(self) -> bool:
+        """Whether the rig makes them, as many as it wants."""
+        return bool(self.provision_sql or self.provision_command)
+
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if sum(bool(way) for way in (self.provision_sql, self.provision_command, self.fixed)) > 1:
             raise ValueError("give one of provision_sql, provision_command and [[tenants.fixed]]")
-        if self.rows and not (self.provision_sql or self.provision_command):
+        if self.rows and not self.are_made:
             raise ValueError("rows belong to provision_sql or provision_command: no tenant is made without them")
         if wrong := [name for name in self.rows if "." not in name.strip(".")]:
             raise ValueError(f'rows: {wrong[0]!r} must be "table.column"')

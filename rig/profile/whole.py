@@ -195,9 +195,16 @@ class Profile(Section):
     @property
     def tenant_count(self) -> int | None:
         """How many tenants there are; None where the rig makes as many as it wants."""
-        if self.tenants.provision_sql or self.tenants.provision_command:
-            return None
-        return len(self.tenants.fixed) or 1
+        return None if self.tenants.are_made else len(self.tenants.fixed) or 1
+
+    @property
+    def first_tenants(self) -> tuple[str, ...]:
+        """Two tenants, for what needs two and can do with one; one where there is only one."""
+        return ("A", "B")[: self.tenant_count]
+
+    def own_tenant(self, name: str) -> str:
+        """A tenant of that name where the rig makes tenants, so that it has no rows yet; else the first."""
+        return name if self.tenants.are_made else self.first_tenants[0]
 
     def sends(self, route: WebhookRoute) -> frozenset[RequestClass]:
         """The request classes that are sent on a route."""

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from rig.diagnose import explain
 from rig.evidence.case import Case
 from rig.evidence.gate import Verdict
 from rig.evidence.judgement import Judgement
@@ -62,7 +61,7 @@ def documents(
     return {
         **{f"plots/{picture.plot.name}.png": picture.data for picture in pictures if picture.data},
         "report.html": html(manifest, case, judgement, pictures, failing).encode(),
-        "pr.md": pull_request(manifest, case, judgement, failing).encode(),
+        "pr.md": pull_request(manifest, judgement, failing).encode(),
         "summary.md": summary(manifest, case, judgement).encode(),
         "junit.xml": junit(manifest, judgement),
     }
@@ -83,7 +82,7 @@ def html(
         case=case,
         judgement=judgement,
         power=power_sentence(judgement.detection_power),
-        diagnosis=explain(case),
+        diagnosis=judgement.diagnosis,
         reasons=gate_rows(judgement.having(*_PROVED)),
         shown=tuple((page.gate.id, tuple(gate_lines(page))) for page in failing if page.examples or page.named),
         exit_gates=gate_rows(judgement.exit_gates),

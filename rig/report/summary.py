@@ -19,8 +19,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from rig.diagnose import Diagnosis, explain
 from rig.evidence.case import Case
+from rig.evidence.diagnosis import Diagnosis
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.judgement import Judgement
 from rig.evidence.manifest import Manifest
@@ -97,7 +97,6 @@ def find_gaps(case: Case, judgement: Judgement) -> tuple[str, ...]:
 
 def console(
     judgement: Judgement,
-    diagnosis: Diagnosis | None = None,
     *,
     failing: Sequence[GateShown] = (),
     pack: Path | None = None,
@@ -122,7 +121,7 @@ def console(
     parts.append(head + Text(one_line(judgement.sentence)))
     lines = {
         "power": power_sentence(judgement.detection_power),
-        "diagnosis": "" if diagnosis is None else diagnosis.answer,
+        "diagnosis": judgement.diagnosis.answer if judgement.diagnosis else "",
         "evidence": "" if pack is None else pack,
         "report": "" if pack is None else pack / "report.html",
         "sha256": digest or "",
@@ -201,7 +200,7 @@ def _below(row: GateRow, page: GateShown | None) -> Iterator[tuple[str, bool]]:
             yield f"{label}{words}", False
 
 
-def pull_request(manifest: Manifest, case: Case, judgement: Judgement, failing: Sequence[GateShown]) -> str:
+def pull_request(manifest: Manifest, judgement: Judgement, failing: Sequence[GateShown]) -> str:
     """A few lines of Markdown for a pull request: the verdict, what failed with an example, why it was slow."""
     shown = {page.gate.id: page for page in failing}
     missed = judgement.having(Verdict.FAIL, Verdict.INVALID)
@@ -218,7 +217,7 @@ def pull_request(manifest: Manifest, case: Case, judgement: Judgement, failing: 
         lines += [f"  - e.g. {markdown(shorten(example, _CONSOLE_REASON))}"] if example else []
     if len(missed) > _PR_GATES:
         lines.append(f"- and {len(missed) - _PR_GATES} more, in `report.html`")
-    diagnosis = explain(case)
+    diagnosis = judgement.diagnosis
     answer = f"Diagnosis: {markdown(diagnosis.answer)}" if diagnosis is not None else ""
     return "\n\n".join(part for part in (*parts, "\n".join(lines), answer) if part) + "\n"
 
@@ -238,7 +237,7 @@ def summary(manifest: Manifest, case: Case, judgement: Judgement) -> str:
         " · ".join(markdown(item) for item in about),
         f"{markdown(judgement.sentence)}.",
     ]
-    diagnosis = explain(case)
+    diagnosis = judgement.diagnosis
     if power := power_sentence(judgement.detection_power):
         parts.append(f"**Detection power:** {markdown(power)}.")
     if diagnosis is not None:
@@ -273,7 +272,7 @@ def _diagnosis_table(diagnosis: Diagnosis) -> str:
         ("Hypothesis", "", "Outcome", "Because"),
         (
             (
-                each.id,
+                markdown(each.id),
                 markdown(each.title),
                 f"**{each.outcome}**" if each.outcome == "supported" else each.outcome,
                 markdown(each.because),

@@ -10,7 +10,6 @@ from rig.requests.sender import Address, Credentials, made_up
 from rig.requests.targeter import Targeter
 
 _RUN = RunKey(0, "forgeries", 1_800_000_000)
-_TENANTS = ("A", "B")
 
 
 def forgeries_of(profile: Profile, route: WebhookRoute) -> tuple[Forgery, ...]:
@@ -20,13 +19,12 @@ def forgeries_of(profile: Profile, route: WebhookRoute) -> tuple[Forgery, ...]:
     """
     if profile.answers.forged == "off":
         return ()
-    tenants = _TENANTS if profile.tenant_count != 1 else _TENANTS[:1]
-    credentials = {name: made_up(profile, name) for name in tenants}
+    credentials = {name: made_up(profile, name) for name in profile.first_tenants}
     targeter = Targeter(profile, _RUN, Address("127.0.0.1"))
     plain = _request(targeter, route, credentials, None)
     if plain is None:
         return ()
-    likely = [kind for kind in Forgery if not why_not(profile, route, kind, len(tenants))]
+    likely = [kind for kind in Forgery if not why_not(profile, route, kind, len(credentials))]
     return tuple(kind for kind in likely if _request(targeter, route, credentials, kind) not in (None, plain))
 
 

@@ -48,7 +48,7 @@ def add_capacity(
     The two functions make the scenarios.
     """
     profile = job.profile
-    route, tenant = profile.routes[0].name, "capacity" if profile.tenant_count is None else "A"
+    route, tenant = profile.routes[0].name, profile.own_tenant("capacity")
     step = partial(capacity_step, route, (tenant,), seconds=plan.step_s, p95_limit_ms=plan.p95_ms)
     return replace(job, scenarios=(warm_up(route, tenant),), capacity=CapacitySearch(plan, step))
 

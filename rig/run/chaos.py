@@ -54,7 +54,7 @@ def add_chaos(job: Job, plan: ChaosPlan, chaos: Callable[..., Scenario], rate_pe
     if unknown := sorted(named - set(known)):
         raise UsageError(f"{unknown[0]!r} is no fault; known are {', '.join(known)}")
     route = profile.routes[0]
-    tenants = ("chaos",) if profile.tenant_count is None else ("A",)
+    tenants = (profile.own_tenant("chaos"),)
     scenario = chaos(
         route.name,
         tenants,

@@ -20,11 +20,8 @@ from pydantic import TypeAdapter, ValidationError
 
 import rig
 import rig.report.documents
-from rig.checks.judge import exit_code_of, judge, verdict_of
-from rig.checks.power import detection_power
-from rig.diagnose import Diagnosis, explain
+from rig.checks.judge import judgement_of
 from rig.errors import EvidenceError, ExitCode, RigError
-from rig.evidence.case import Case
 from rig.evidence.certificate import Certificate
 from rig.evidence.gate import Verdict
 from rig.evidence.history import History, attempts_of_requests, outcomes_of_requests
@@ -56,8 +53,6 @@ class FinishedRun:
     pack: Path
     digest: str | None
     certificate: Certificate | None
-    diagnosis: Diagnosis | None = None
-    """Why it was as slow as it was; None where nothing was sent."""
     failing: tuple[GateShown, ...] = ()
     """The failing gates with their examples."""
 
@@ -75,7 +70,7 @@ class FinishedRun:
             "exit_code": self.judgement.exit_code,
             "gates": [asdict(gate) for gate in self.judgement.gates],
             "detection_power": [asdict(power) for power in self.judgement.detection_power],
-            "diagnosis": asdict(self.diagnosis) if self.diagnosis else None,
+            "diagnosis": asdict(self.judgement.diagnosis) if self.judgement.diagnosis else None,
             "pack": str(self.pack),
             "digest": self.digest,
         }
@@ -259,26 +254,17 @@ class Record:
         if interrupted:
             judgement = lower_for_interrupt(judgement)
         self.pack.write_judgement(judgement)
-        diagnosis = explain(case)
-        if diagnosis is not None:
-            self.pack.write_diagnosis(diagnosis)
         failing = read_failing_gates(self.pack, case, judgement)
         if reports:
             rig.report.documents.write(self.pack, self.manifest, case, judgement, failing)
         digest = None if self.stays_open else self.pack.seal()
         self.pack.let_go()
-        return FinishedRun(self.manifest.verb, judgement, self.path, digest, case.certificate, diagnosis, failing)
+        return FinishedRun(self.manifest.verb, judgement, self.path, digest, case.certificate, failing)
 
     @property
     def path(self) -> Path:
         """Where the pack lies now."""
         return self.pack.path
-
-
-def judgement_of(case: Case) -> Judgement:
-    """Judge evidence: every gate, what they come to, and how the process ends."""
-    gates = judge(case)
-    return Judgement(verdict_of(gates), int(exit_code_of(case, gates)), gates, detection_power(case, gates))
 
 
 def lower_for_interrupt(judgement: Judgement) -> Judgement:

@@ -55,8 +55,7 @@ def provision(
     ConfigError where the statement or command fails or a fixed tenant is missing, Unavailable without the database.
     """
     known = known or Secrets()
-    by_statement = profile.tenants.provision_sql is not None or profile.tenants.provision_command is not None
-    if not by_statement:
+    if not profile.tenants.are_made:
         tenancy = _use_existing_tenants(profile, names, environ)
         _learn(known, tenancy.credentials)
         return tenancy
@@ -77,10 +76,10 @@ def provision(
 
 def check_tenants(profile: Profile, names: Sequence[str], environ: Mapping[str, str]) -> None:
     """ConfigError where a fixed tenant or a secret of the environment is missing. Nothing is made yet."""
-    if profile.tenants.provision_sql is None and profile.tenants.provision_command is None:
-        _use_existing_tenants(profile, names, environ)
-    else:
+    if profile.tenants.are_made:
         _secrets(profile, environ)
+    else:
+        _use_existing_tenants(profile, names, environ)
 
 
 def derive_id(run: RunKey, name: str) -> str:

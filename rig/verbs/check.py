@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rig.diagnose import explain
+from rig.checks.judge import judgement_of
 from rig.errors import EvidenceError
 from rig.evidence.gate import Verdict
 from rig.evidence.pack import Pack
-from rig.run.record import FinishedRun, judgement_of, lower_for_interrupt
+from rig.run.record import FinishedRun, lower_for_interrupt
 
 
 def recheck(path: Path, digest: str | None = None) -> FinishedRun:
@@ -38,4 +38,4 @@ def recheck(path: Path, digest: str | None = None) -> FinishedRun:
     if said not in possible:
         come_to = f"{judgement.verdict}, exit {judgement.exit_code}"
         raise EvidenceError(f"{path} says {before.verdict}, exit {before.exit_code}; its gates come to {come_to}")
-    return FinishedRun(pack.manifest().verb, possible[said], pack.path, found, case.certificate, explain(case))
+    return FinishedRun(pack.manifest().verb, possible[said], pack.path, found, case.certificate)

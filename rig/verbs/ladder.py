@@ -81,16 +81,15 @@ def sustained_scenarios(
 ) -> Plan:
     """An open loop on the first route of a profile, after a warm-up."""
     route = profile.routes[0].name
-    tenants = ("warm-up", "sustained") if profile.tenant_count is None else ("A", "A")
     load = sustained_load(
         route,
-        tenants[1:],
+        (profile.own_tenant("sustained"),),
         rate_per_s=rate_per_s,
         seconds=seconds,
         p95_limit_ms=p95_ms,
         arrivals=Arrivals(arrivals),
     )
-    return Plan((warm_up(route, tenants[0]), load))
+    return Plan((warm_up(route, profile.own_tenant("warm-up")), load))
 
 
 def add_sustained(plan: Plan, profile: Profile, **options: Any) -> Plan:

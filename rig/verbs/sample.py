@@ -24,6 +24,7 @@ from rich.table import Table
 import rig
 import rig.report.documents
 from rig.calibrate.fingerprint import fingerprint
+from rig.checks.judge import judgement_of
 from rig.checks.samplers import span
 from rig.diagnose import aas, cpu
 from rig.errors import ConfigError, Unavailable, UsageError
@@ -34,7 +35,7 @@ from rig.evidence.sample_names import Role
 from rig.machine import libpq
 from rig.machine.supervisor import Supervisor
 from rig.profile import secret_from
-from rig.run.record import FinishedRun, judgement_of
+from rig.run.record import FinishedRun
 from rig.samplers.process import SamplerProcess
 from rig.samplers.roles import Rule
 from rig.samplers.sampling import SamplingPlan, sampling

@@ -36,7 +36,7 @@ def add_shapes(job: Job, only: frozenset[str] | None, *, documented: bool) -> Jo
 
 def shapes_scenarios(profile: Profile) -> tuple[Scenario, ...]:
     """S10 on each route, for a tenant of its own where the rig makes any."""
-    tenants = ("shapes",) if profile.tenant_count is None else ("A",)
+    tenants = (profile.own_tenant("shapes"),)
     requests = profile.scenarios.shapes.requests
     return tuple(
         shapes(route.name, tenants, requests or (OTHERS if number else MAIN))

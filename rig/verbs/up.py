@@ -38,7 +38,6 @@ from rig.text import last_lines
 _PREPARE_S = 60.0
 """For the database and the tables, on top of the target's ready_timeout_s."""
 _STOP_S = 30.0
-_TENANTS = ("A", "B")
 _SAYS = "rig: "
 _ERRORS: Mapping[int, type[RigError]] = {
     kind.exit_code: kind for kind in (RigError, UsageError, ConfigError, Unavailable, EvidenceError)
@@ -126,7 +125,7 @@ def serve(job: Job, environ: Mapping[str, str]) -> None:
 def _keep_running(job: Job, store: Store, logs: Path, environ: Mapping[str, str], state: Path, known: Secrets) -> None:
     with open_target(job.profile, job.profile_dir, store, logs, environ, job.settings) as target:
         key = RunKey(job.settings.seed, secrets.token_hex(6), int(time.time()))
-        tenancy = provision(job.profile, key, _TENANTS[: job.profile.tenant_count], store.truth_dsn, environ, known)
+        tenancy = provision(job.profile, key, job.profile.first_tenants, store.truth_dsn, environ, known)
         tenants = {
             tenant.name: {
                 "id": tenant.id,

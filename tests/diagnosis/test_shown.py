@@ -7,12 +7,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pytest
 from rich.console import Console
 
-from rig.checks.judge import judge
-from rig.diagnose import Diagnosis, answer, diagnose, explain
-from rig.evidence.case import Case
+from rig.checks.judge import judgement_of
+from rig.diagnose import diagnose
 from rig.evidence.gate import Verdict
 from rig.evidence.judgement import Judgement
 from rig.evidence.pack import Pack
@@ -27,15 +25,15 @@ NOTHING = Judgement(Verdict.PASS, 0, ())
 
 
 def test_the_pack_keeps_it_whole(tmp_path: Path) -> None:
-    found = diagnose(storm())
+    judgement = replace(NOTHING, diagnosis=diagnose(storm()))
     pack = Pack.create(tmp_path, "perf", 1, datetime(2026, 1, 1, tzinfo=UTC))
-    pack.write_diagnosis(found)
-    assert pack.diagnosis() == found
+    pack.write_judgement(judgement)
+    assert pack.judgement() == judgement
 
 
 def test_a_gate_of_speed_that_failed_names_it_and_others_do_not() -> None:
     slow = case(driven(plan("S8", count=3000, limit_s=1.0), took_s=3.0, wall_s=3.0))
-    gates = by_id(judge(slow))
+    gates = by_id(judgement_of(slow).gates)
     assert gates["S8.time"].verdict is Verdict.FAIL
     assert gates["S8.time"].figures["diagnosis"] == diagnose(slow).answer
     assert [gate.id for gate in gates.values() if "diagnosis" in gate.figures] == ["S8.time"]
@@ -43,30 +41,17 @@ def test_a_gate_of_speed_that_failed_names_it_and_others_do_not() -> None:
 
 def test_the_sentence_stands_high_up_in_all_that_people_read() -> None:
     whole = storm()
+    judgement = replace(NOTHING, diagnosis=diagnose(whole))
     answer = diagnose(whole).answer
     manifest = synthetic.manifest(whole)
     stream = io.StringIO()
-    Console(file=stream, width=1000).print(console(NOTHING, diagnose(whole)))
+    Console(file=stream, width=1000).print(console(judgement))
     assert f"diagnosis {answer}" in stream.getvalue()
-    assert answer in summary(manifest, whole, NOTHING).partition("## ")[0].replace("\\", "")
-    page = html(manifest, whole, NOTHING, ())
+    assert answer in summary(manifest, whole, judgement).partition("## ")[0].replace("\\", "")
+    page = html(manifest, whole, judgement, ())
     assert answer.replace("'", "&#39;") in page[: page.index("</header>")]
 
 
 def test_what_a_sampler_could_not_see_is_not_measured() -> None:
     short = Samples(reports=(SamplerReport(name="pg_activity", unseen=("states of other roles' sessions",)),))
     assert "pg_activity: states of other roles' sessions" in find_gaps(replace(storm(), samples=short), NOTHING)
-
-
-def test_a_case_is_diagnosed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[Case] = []
-
-    def count(case: Case) -> Diagnosis:
-        made.append(case)
-        return Diagnosis("", "undetermined", None, (), ())
-
-    monkeypatch.setattr(answer, "diagnose", count)
-    one, other = (case(driven(plan())) for _ in range(2))
-    assert explain(one) is explain(one)
-    assert explain(other) is not explain(one)
-    assert [id(each) for each in made] == [id(one), id(other), id(one)]

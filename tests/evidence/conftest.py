@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rig.diagnose import explain
 from rig.evidence.case import Case
 from rig.evidence.judgement import Judgement
 from rig.evidence.manifest import Manifest
@@ -17,13 +18,13 @@ from tests.evidence import synthetic
 @pytest.fixture(scope="session")
 def good() -> tuple[Manifest, Case, Judgement]:
     case = synthetic.case()
-    return synthetic.manifest(case), case, synthetic.judgement()
+    return synthetic.manifest(case), case, replace(synthetic.judgement(), diagnosis=explain(case))
 
 
 @pytest.fixture(scope="session")
 def bad() -> tuple[Manifest, Case, Judgement]:
     case = synthetic.case(bad=True)
-    return synthetic.manifest(case), case, synthetic.judgement(bad=True)
+    return synthetic.manifest(case), case, replace(synthetic.judgement(bad=True), diagnosis=explain(case))
 
 
 @pytest.fixture

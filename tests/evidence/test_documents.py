@@ -254,7 +254,7 @@ def test_a_failing_gate_leads_to_its_examples(bad: Run) -> None:
     assert '<details id="of-S8.rows" open>' in page
     for words in ("lost 7c9e (tenant A)", "truth/unclean.csv has all 4", "another key, perhaps"):
         assert words in page
-    assert "lost 7c9e" in pull_request(manifest, case, judgement, failing)
+    assert "lost 7c9e" in pull_request(manifest, judgement, failing)
     stream = io.StringIO()
     Console(file=stream, width=200).print(console(judgement, failing=failing))
     assert "e.g. lost 7c9e (tenant A)" in stream.getvalue()

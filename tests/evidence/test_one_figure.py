@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 import rig
-from rig.checks.judge import exit_code_of, judge, verdict_of
+from rig.checks.judge import judgement_of
 from rig.evidence.case import Case
-from rig.evidence.judgement import Judgement
 from rig.evidence.pack import Pack
 from rig.evidence.schema import translate
 from rig.report.caveats import ComparedRun
@@ -29,14 +28,9 @@ def sustained() -> Case:
     return replace(case, profile={"name": "reference"})
 
 
-def judged(case: Case) -> Judgement:
-    gates = judge(case)
-    return Judgement(verdict_of(gates), exit_code_of(case, gates), gates)
-
-
 @pytest.mark.parametrize("word", ["p50", "p95", "p99"])
 def test_a_response_time_is_the_same_number_everywhere(sustained: Case, tmp_path: Path, word: str) -> None:
-    manifest, judgement = synthetic.manifest(sustained), judged(sustained)
+    manifest, judgement = synthetic.manifest(sustained), judgement_of(sustained)
     figure = f"response_{word}_ms"
     gate = next(gate for gate in judgement.gates if gate.id == "sustained.p95")
     value = gate.figures[figure]

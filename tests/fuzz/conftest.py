@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from rig.checks.judge import judgement_of
 from rig.evidence.pack import Pack
 from rig.evidence.storm import StormReport
 from rig.profile import bundled_profile, load_profile
-from rig.run.record import judgement_of
 from tests.evidence import synthetic
 
 

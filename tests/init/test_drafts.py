@@ -33,7 +33,7 @@ def requests_of(profile: Profile) -> list[bytes]:
     """Every request that the doctor would send, made with made-up secrets."""
     for route in profile.routes:
         compile_bodies(route)
-    names = ("A",) if profile.tenant_count == 1 else ("A", "B")
+    names = profile.first_tenants
     check_tenants(profile, names, {"WEBHOOK_SECRET": "any"})
     targeter = Targeter(profile, RUN, Address("127.0.0.1:8080"))
     credentials = {name: made_up(profile, name) for name in names}

@@ -18,6 +18,7 @@ from xml.etree import ElementTree as ET
 import pandas as pd
 import pytest
 
+from rig.diagnose import explain
 from rig.evidence.gate import Verdict
 from rig.evidence.truth import Discrepancy, DiscrepancyKind
 from rig.report.documents import documents
@@ -76,8 +77,17 @@ def made() -> dict[str, bytes]:
     key = Discrepancy(DiscrepancyKind.LOST, "scenario_run", "S8", "A", "key", "detail")
     case = dataclasses.replace(case, truth=dataclasses.replace(case.truth, discrepancies=(key,)), notes=("note",))
     manifest = synthetic.manifest(case)
-    judgement = synthetic.judgement(bad=True)
-    judgement = dataclasses.replace(poisoned(judgement), gates=tuple(poisoned(gate) for gate in judgement.gates))
+    judgement, diagnosis = synthetic.judgement(bad=True), explain(case)
+    assert diagnosis is not None
+    judgement = dataclasses.replace(
+        poisoned(judgement),
+        gates=tuple(poisoned(gate) for gate in judgement.gates),
+        diagnosis=dataclasses.replace(
+            poisoned(diagnosis),
+            hypotheses=tuple(dataclasses.replace(poisoned(each), outcome="refuted") for each in diagnosis.hypotheses),
+            in_flight={PAYLOAD: 1.0},
+        ),
+    )
     return documents(poisoned(manifest), dataclasses.replace(poisoned(case), verb="run"), judgement)
 
 
