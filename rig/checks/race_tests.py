@@ -141,25 +141,31 @@ def _scheduler_claim(gates: _Gates[ClaimFigures]) -> list[Gate]:
     if it.lease_s is not None:
         left = f"never done: {left}, and none was done for {it.lease_s:g} s"
     elif it.held and it.unfinished:
-        left += f" (the killed replica held {len(it.held)}; if they come back after a time, say so in lease_s)"
+        left += f" (the killed replicas held {len(it.held)}; if they come back after a time, say so in lease_s)"
     return [
         _once(gates),
         gates.gate(
             "all",
-            *("jobs", "jobs_without_effect", "unfinished", "killed", "recovered_after_s", "exit_codes", "elapsed_s"),
+            *("jobs", "jobs_without_effect", "unfinished", "killed", "kills"),
+            *("recovered_after_s", "exit_codes", "elapsed_s"),
             wrong=_if(is_incomplete, left) or _if(failed, f"replicas ended with {failed}"),
             weak=_if(not it.jobs, "there was no job")
-            or _if(not it.killed, "no replica was seen holding a job, so none was killed in the middle of one"),
+            or _if(it.replicas < 2, "one replica has nobody to do the job that it dies in")
+            or _if(
+                not it.killed,
+                "in a race no replica was seen holding a job, so none was killed in the middle of one: "
+                "give more or longer jobs",
+            ),
         ),
     ]
 
 
 def _once(gates: _Gates[ClaimFigures]) -> Gate:
     it = gates.it
-    shown = ("replicas", "jobs", "effects", "jobs_repeated", "repeats", "repeated", "killed")
+    shown = ("replicas", "jobs", "effects", "jobs_repeated", "repeats", "repeated", "killed", "kills")
     weak = _if(not it.effects, "no effect was seen")
     if it.unexplained is None:  # the profile cannot tell whose job was repeated
-        allowed = 1 if it.killed else 0
+        allowed = int(it.killed) if it.kills is None else len(it.kills)
         message = f"{it.repeats} repeats of {it.jobs_repeated} jobs, {allowed} allowed"
         return gates.gate("once", *shown, wrong=_if(it.repeats > allowed, message), weak=weak)
     message = f"{it.repeats_unexplained} repeats that no kill explains, of {', '.join(it.unexplained)}"

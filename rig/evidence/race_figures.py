@@ -42,9 +42,10 @@ class MigrationFigures:
 class ClaimFigures:
     """``repeats`` counts the effects beyond the first of each job.
 
-    ``held`` are jobs that the killed replica held. It and what follows from it (``repeats_unexplained``,
-    ``unexplained``) are None where the profile has no ``held_sql``. ``recovered_after_s`` is from the kill to the end
-    of the last job, None where the profile has no ``lease_s`` or not all were done.
+    ``held`` are jobs that the killed replicas held. It and what follows from it (``repeats_unexplained``,
+    ``unexplained``) are None where the profile has no ``held_sql``. ``recovered_after_s`` is from the last kill to the
+    end of the last job, None where the profile has no ``lease_s`` or not all were done. ``killed``: a replica at least
+    in each race; ``kills`` says which and when, None in packs of a time when each race had one.
     """
 
     replicas: int
@@ -61,6 +62,7 @@ class ClaimFigures:
     lease_s: float | None = None
     recovered_after_s: float | None = None
     killed: bool
+    kills: list[str] | None = None
     exit_codes: Mapping[str, int]
     elapsed_s: float
 
@@ -207,9 +209,9 @@ _ALL = (
         ("claim", "lease"),
         ClaimFigures,
         {
-            "once": "each job's effect happens exactly once; a job that the killed replica held may be repeated once "
-            "(where the profile has no held_sql, one repeat of any job is allowed)",
-            "all": "every job has its effect and is done, also the one that a killed replica held",
+            "once": "each job's effect happens exactly once; a job that a killed replica held may be repeated once "
+            "(where the profile has no held_sql, each kill allows one repeat of any job)",
+            "all": "every job has its effect and is done, also those that a killed replica had taken",
         },
     ),
     RaceKind(

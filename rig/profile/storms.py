@@ -152,7 +152,9 @@ class MigrationRace(RaceSection):
 
 
 class SchedulerClaim(PreparedSection):
-    """Replicas drain one queue; every job has an effect that can be counted. One replica is killed in a job.
+    """Replicas drain one queue; every job has an effect that can be counted. Two replicas are killed in a job.
+
+    One of two or three replicas is killed, so that at least half live on.
 
     The environment variable ``REPLICA`` (0, 1, …) tells a replica its number. The statements run as the owner.
     """
@@ -176,7 +178,7 @@ class SchedulerClaim(PreparedSection):
     jobs: int = Field(default=60, ge=2, le=100_000)
     """How many jobs."""
     races: int = Field(default=1, ge=1, le=20)
-    """How often it is done, each time in a new database: what a kill loses differs from one to the next."""
+    """How often it is done, each time in a new database and with other kills, which are drawn from the seed."""
     timeout_s: float = Field(default=60, gt=0)
     """How long all replicas may take."""
 

@@ -48,8 +48,9 @@ class OpenRun:
         """What storms of this run need: a server of their own, the profile, folders in the pack."""
         job, record = self.job, self.record
         allowed = job.settings.allowed_host(job.profile.target.allow_host)
+        seed = job.settings.seed
         return StormEnvironment(
-            cluster, job.profile, job.profile_dir, self.environ, record.path, allowed, record.secrets
+            cluster, job.profile, job.profile_dir, self.environ, record.path, allowed, record.secrets, seed
         )
 
 

@@ -50,6 +50,8 @@ class StormEnvironment:
     """The one host besides loopback that a storm may send to: the profile and the command line name it."""
     secrets: Secrets = field(default_factory=Secrets, repr=False)
     """The run's secrets, to which a storm adds its own."""
+    seed: int = 1
+    """The run's; what a storm draws by lot follows from it."""
 
     @contextmanager
     def database(self, name: str) -> Iterator[Database]:

@@ -1,9 +1,10 @@
-"""scheduler-claim: N replicas drain one queue, and one of them is killed in the middle of a job.
+"""scheduler-claim: N replicas drain one queue, and some of them are killed in the middle of a job.
 
-The table of effects is the ledger: it has no unique key, and shows what the jobs did, not what the queue believes. The
-rig stops one replica and looks: if it holds a job while it stands still, it is killed; otherwise it goes on, and the
-rig tries again. So the kill explains a repeat: one of each job that the replica held. Where the profile has
-``held_sql``, these jobs are known by name.
+The table of effects is the ledger: it has no unique key, and shows what the jobs did, not what the queue believes.
+Which replica is killed, and after how many jobs, is drawn by lot (from the seed): what a kill loses depends on both.
+When that many jobs are done, the rig stops a replica and looks. If it holds a job while it stands still, it is killed;
+otherwise it goes on, and the next one is looked at. So the kill explains a repeat: one of each job that the replica
+held. Where the profile has ``held_sql``, these jobs are known by name.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 import psycopg
@@ -26,8 +28,10 @@ from rig.storms.fleet import Fleet, Member
 from rig.storms.race_test import REPORTING_S, FleetRun, PreparedDatabase, RaceTest
 
 PROCESSES = 8
-VICTIM = 0
-"""The replica that is killed."""
+KILLS = 2
+"""Replicas that are killed in a race; where that is more than half of them, half."""
+_KILLED_UNTIL = 0.8
+"""Share of the jobs after which none is killed any more: the replicas run out of jobs."""
 _POLL_S = 0.005
 _STANDSTILL_S = 0.03
 """A statement that was under way when its client was stopped has ended by then."""
@@ -36,7 +40,7 @@ _SHOWN = 5
 
 def scheduler_claim(race: RaceTest[SchedulerClaim]) -> StormReport:
     """Run the test as often as the profile says, each time in a new database. The figures are those of all races."""
-    races = [_race(race) for _ in range(race.section.races)]
+    races = [_race(race, number) for number in range(1, race.section.races + 1)]
     repeated = sum((one.repeats() for one in races), Counter[str]())
     unexplained = sum((one.repeats(explained=one.held) for one in races), Counter[str]())
     tells_holder = race.section.held_sql is not None
@@ -57,7 +61,8 @@ def scheduler_claim(race: RaceTest[SchedulerClaim]) -> StormReport:
         unfinished=sum(one.unfinished for one in races),
         lease_s=race.section.lease_s,
         recovered_after_s=max(recovered) if len(recovered) == len(races) else None,
-        killed=all(one.kill is not None for one in races),
+        killed=all(one.kills for one in races),
+        kills=[f"race {number}: {kill}" for number, one in enumerate(races, 1) for kill in one.kills],
         exit_codes=dict(Counter(one.code for one in ended)),
         elapsed_s=round(max((one.elapsed_s for one in ended), default=0.0), 3),
     )
@@ -68,7 +73,7 @@ def scheduler_claim(race: RaceTest[SchedulerClaim]) -> StormReport:
             if end.exit_code != 0:
                 said = {"exit": end.code, "lines": race.blanked(end.lines)}
                 ledger.append({"race": number, "replica": replica, **said})
-    events = [StormEvent("kill", f"replica {VICTIM}", one.kill.at_ns) for one in races if one.kill]
+    events = [StormEvent("kill", f"replica {kill.replica}", kill.at_ns) for one in races for kill in one.kills]
     return race.report(races[0].run, figures, ledger, events, missing=survivors)
 
 
@@ -79,7 +84,7 @@ class _ClaimRace:
     run: FleetRun
     effects: Sequence[tuple[Any, ...]]
     unfinished: int
-    kill: _Kill | None
+    kills: Sequence[_Kill]
     recovered_ns: int | None
 
     @property
@@ -89,29 +94,33 @@ class _ClaimRace:
 
     @property
     def held(self) -> frozenset[str]:
-        """The jobs that the killed replica held."""
-        return (self.kill and self.kill.held) or frozenset()
+        """The jobs that the killed replicas held."""
+        return frozenset().union(*(kill.held or () for kill in self.kills))
 
     @property
     def survivors(self) -> list[Member]:
-        return [member for member in self.run.members if self.kill is None or member.number != VICTIM]
+        killed = {kill.replica for kill in self.kills}
+        return [member for member in self.run.members if member.number not in killed]
 
     @property
     def recovered_s(self) -> float | None:
-        """From the kill to the end of the last job."""
-        return round((self.recovered_ns - self.kill.at_ns) / 1e9, 3) if self.kill and self.recovered_ns else None
+        """From the last kill to the end of the last job."""
+        return round((self.recovered_ns - self.kills[-1].at_ns) / 1e9, 3) if self.kills and self.recovered_ns else None
 
     def repeats(self, *, explained: Collection[str] = ()) -> Counter[str]:
         """By job, the effects beyond the first, and beyond one more of each job that is ``explained``."""
         return Counter(unexplained_repeats(self.times, explained))
 
 
-def _race(race: RaceTest[SchedulerClaim]) -> _ClaimRace:
+def _race(race: RaceTest[SchedulerClaim], number: int) -> _ClaimRace:
     with race.database("queue") as prepared, prepared.connect() as connection:
         _enqueue(race, prepared, connection)
-        killer = _Killer(queue := _Queue(race, connection), race.section.timeout_s)
+        lot = Random(f"{race.environment.seed} {number}")
+        drawn = draw_kills(lot, race.options.processes or PROCESSES, race.section.jobs)
+        killer = _Killer(queue := _Queue(race, connection), drawn)
+        queue.held_by(0)  # a mistake in the statement is one also where nobody comes to be killed
         run, recovered_ns = _run(race, prepared, killer, queue)
-        return _ClaimRace(run, queue.effects(), queue.count_open_jobs(), killer.kill, recovered_ns)
+        return _ClaimRace(run, queue.effects(), queue.count_open_jobs(), killer.kills, recovered_ns)
 
 
 def _enqueue(race: RaceTest[SchedulerClaim], prepared: PreparedDatabase, connection: psycopg.Connection[Any]) -> None:
@@ -129,20 +138,36 @@ def _run(
     timeout_s, lease_s = race.section.timeout_s, race.section.lease_s
     replicas = race.replicas(prepared, timeout_s)
     processes, deadline_s = race.options.processes or PROCESSES, timeout_s + REPORTING_S
-    if lease_s is None:
-        return race.run_fleet(processes, be_replica, replicas, deadline_s, during=killer.kill_in_mid_job), None
     done_ns: int | None = None
     with temporary_folder("rig-queue-") as folder:
         stop_file = folder / "stop"
 
         def watch(fleet: Fleet) -> None:
             nonlocal done_ns
-            killer.kill_in_mid_job(fleet)
-            done_ns = queue.wait_until_done(fleet, lease_s, timeout_s)
+            done_ns = _watch(fleet, queue, killer, race.section)
             stop_file.touch()
 
-        run = race.run_fleet(processes, be_worker, Workers(replicas, stop_file), deadline_s, during=watch)
-    return run, done_ns
+        work, payload = (be_replica, replicas) if lease_s is None else (be_worker, Workers(replicas, stop_file))
+        run = race.run_fleet(processes, work, payload, deadline_s, during=watch)
+    return run, None if lease_s is None else done_ns
+
+
+def _watch(fleet: Fleet, queue: _Queue, killer: _Killer, section: SchedulerClaim) -> int | None:
+    """Kill as drawn; when all jobs were done.
+
+    None where the fleet ended before, where the time is up, or where none was done for ``lease_s`` after a kill.
+    """
+    deadline_s = time.monotonic() + section.timeout_s
+    least, quiet_since_s = section.jobs, time.monotonic()
+    while (living := fleet.poll()) and time.monotonic() < deadline_s:
+        if (left := queue.count_open_jobs()) == 0:
+            return time.monotonic_ns()
+        if killer.kill_if_due(fleet, living, section.jobs - left) or left < least or not killer.kills:
+            least, quiet_since_s = min(left, least), time.monotonic()
+        if section.lease_s is not None and time.monotonic() > quiet_since_s + section.lease_s:
+            return None
+        time.sleep(_POLL_S)
+    return None
 
 
 def unexplained_repeats(times: Mapping[str, int], held: Collection[str]) -> dict[str, int]:
@@ -168,18 +193,6 @@ class _Queue:
         except (IndexError, TypeError, ValueError):
             raise ConfigError(f"profile key {self._race.key('unfinished_sql')} must give one number") from None
 
-    def wait_until_done(self, fleet: Fleet, lease_s: float, timeout_s: float) -> int | None:
-        """When all were done; None where none was done for ``lease_s``, or not all within ``timeout_s``."""
-        deadline = time.monotonic() + timeout_s
-        left, since_s = self.count_open_jobs(), time.monotonic()
-        while fleet.poll() and time.monotonic() < min(deadline, since_s + lease_s):
-            if (now_left := self.count_open_jobs()) == 0:
-                return time.monotonic_ns()
-            if now_left < left:
-                left, since_s = now_left, time.monotonic()
-            time.sleep(_POLL_S)
-        return None
-
     def held_by(self, replica: int) -> frozenset[str] | None:
         """The jobs that the replica works on; None where the profile has no statement for it."""
         if self._race.section.held_sql is None:
@@ -191,33 +204,67 @@ class _Queue:
 
 @dataclass(frozen=True, slots=True)
 class _Kill:
-    """When the victim was killed (monotonic ns), and the jobs that it held; None where the profile cannot tell."""
+    """Which replica was killed, after how many jobs, when (monotonic ns), and what it held; None: nobody can tell."""
 
+    replica: int
+    after_jobs: int
     at_ns: int
     held: frozenset[str] | None
 
+    def __str__(self) -> str:
+        return f"replica {self.replica} after {self.after_jobs} jobs"
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnKills:
+    """After how many done jobs each kill is due, and in which order the replicas are looked at for one to kill."""
+
+    after_jobs: tuple[int, ...]
+    order: tuple[int, ...]
+
+
+def draw_kills(lot: Random, replicas: int, jobs: int) -> DrawnKills:
+    """Draw the kills of a race. Each has a part of the drain: the first ``_KILLED_UNTIL`` of it in equal parts."""
+    count = min(KILLS, replicas // 2)
+    after = tuple(int(jobs * _KILLED_UNTIL * (part + lot.random()) / count) for part in range(count))
+    return DrawnKills(after, tuple(lot.sample(range(replicas), replicas)))
+
 
 class _Killer:
-    """Kills the victim while it holds a job. ``kill`` stays None where it was never seen holding one."""
+    """Kills replicas while they hold a job. ``kills`` stays shorter than drawn where none was seen holding one."""
 
-    def __init__(self, queue: _Queue, timeout_s: float) -> None:
-        self.kill: _Kill | None = None
+    def __init__(self, queue: _Queue, drawn: DrawnKills) -> None:
+        self.kills: list[_Kill] = []
         self._queue = queue
-        self._timeout_s = timeout_s
+        self._drawn = drawn
 
-    def kill_in_mid_job(self, fleet: Fleet) -> None:
-        """Stop, look, then kill or let go on; until it is killed, is over, or the time is up."""
-        deadline = time.monotonic() + self._timeout_s
-        while VICTIM in fleet.poll() and time.monotonic() < deadline:
-            held = self._queue.held_by(VICTIM)
-            # Where the profile cannot tell, the first effect shows that somebody works.
-            if held or (held is None and self._queue.effects()):
-                fleet.stop(VICTIM)
-                time.sleep(_STANDSTILL_S)
-                held = self._queue.held_by(VICTIM)
-                if (held or held is None) and self._queue.count_open_jobs():
-                    fleet.kill(VICTIM)
-                    self.kill = _Kill(time.monotonic_ns(), held)
-                    return
-                fleet.cont(VICTIM)
-            time.sleep(_POLL_S)
+    def kill_if_due(self, fleet: Fleet, living: Collection[int], done: int) -> bool:
+        """Whether the next kill was due after so many ``done`` jobs, and one of the ``living`` held a job and died."""
+        if done < min(self._drawn.after_jobs[len(self.kills) :], default=done + 1):
+            return False
+        killed = {kill.replica for kill in self.kills}
+        return any(
+            self._kill_in_mid_job(fleet, number, done)
+            for number in self._drawn.order
+            if number in living and number not in killed
+        )
+
+    def _kill_in_mid_job(self, fleet: Fleet, number: int, done: int) -> bool:
+        """Stop, look, then kill or let go on."""
+        # Where the profile cannot tell, the first effect shows that somebody works.
+        held = self._queue.held_by(number)
+        if not held and not (held is None and self._queue.effects()):
+            return False
+        fleet.stop(number)
+        time.sleep(_STANDSTILL_S)
+        held = self._queue.held_by(number)
+        if (held is None or self._is_new(held)) and self._queue.count_open_jobs():
+            fleet.kill(number)
+            self.kills.append(_Kill(number, done, time.monotonic_ns(), held))
+            return True
+        fleet.cont(number)
+        return False
+
+    def _is_new(self, held: frozenset[str]) -> bool:
+        """Whether it holds jobs, none of which was a killed one's: a queue may give a job up that killed two."""
+        return bool(held) and not any(held & (kill.held or frozenset()) for kill in self.kills)

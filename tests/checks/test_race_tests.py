@@ -147,6 +147,7 @@ RED: list[tuple[str, dict[str, Any], set[str]]] = [
     ("scheduler-claim", {"repeats": 2, "jobs_repeated": 1}, {"once"}),
     ("scheduler-claim", {"repeats": 2, "jobs_repeated": 2}, {"once"}),
     ("scheduler-claim", {"killed": False}, {"once"}),
+    ("scheduler-claim", {"repeats": 3, "jobs_repeated": 3, "kills": ["replica 1", "replica 5"]}, {"once"}),
     (
         "scheduler-claim",
         {"held": ["job 7"], "repeats_unexplained": 1, "unexplained": {"job 2": 1}},
@@ -189,6 +190,7 @@ INVALID: list[tuple[str, dict[str, Any], set[str]]] = [
     ("migration-race", {"commands_expected": 0}, {"once", "second-run"}),
     ("scheduler-claim", {"killed": False, "repeats": 0, "jobs_repeated": 0}, {"all"}),
     ("scheduler-claim", {"effects": 0}, {"once"}),
+    ("scheduler-claim", {"replicas": 1}, {"all"}),
     ("rate-limit", {"limited": 0}, {"scope"}),
     ("rate-limit", {"asked": 100}, {"scope"}),
     ("rate-limit", {"replicas": 1}, {"scope"}),
@@ -221,6 +223,10 @@ def test_processes_behind_one_port_share_a_limit_or_have_one_each() -> None:
     behind_one_port = {"replicas": 1, "processes": 4}
     assert verdicts("rate-limit", **behind_one_port) == {"scope": "PASS"}
     assert verdicts("rate-limit", **behind_one_port, promised="process", scope_factor=4.0) == {"scope": "PASS"}
+
+
+def test_where_nobody_knows_whose_job_was_repeated_each_kill_explains_one() -> None:
+    assert verdicts("scheduler-claim", repeats=2, jobs_repeated=2, kills=["replica 1", "replica 5"])["once"] == "PASS"
 
 
 def test_repeats_of_all_jobs_that_the_killed_replica_held_are_forgiven() -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from random import Random
 from threading import Thread
 from typing import Any
 
@@ -33,7 +34,7 @@ from rig.storms.environment import StormEnvironment, StormOptions
 from rig.storms.matview_refresh import _Answered, _Readers, refresh_figures
 from rig.storms.race_test import RaceTest
 from rig.storms.rate_limit import granted_in_whole_windows
-from rig.storms.scheduler_claim import unexplained_repeats
+from rig.storms.scheduler_claim import draw_kills, unexplained_repeats
 from rig.target.postgres import Cluster
 from rig.verbs.ci import steps_of
 from tests.cli.commands import only_pack, rig
@@ -489,6 +490,19 @@ def test_a_kill_explains_one_repeat_of_each_job_that_was_held(
     times: dict[str, int], held: tuple[str, ...], unexplained: dict[str, int]
 ) -> None:
     assert unexplained_repeats(times, held) == unexplained
+
+
+def test_any_replica_may_be_killed_and_at_any_time_of_the_drain() -> None:
+    drawn = [draw_kills(Random(seed), 4, 100) for seed in range(200)]
+    assert drawn[7] == draw_kills(Random(7), 4, 100)
+    assert {one.order[0] for one in drawn} == {0, 1, 2, 3}
+    first, second = zip(*(one.after_jobs for one in drawn), strict=True)
+    assert (min(first), max(first), min(second), max(second)) == (0, 39, 40, 79)
+
+
+@pytest.mark.parametrize(("replicas", "kills"), [(1, 0), (2, 1), (3, 1), (4, 2), (64, 2)])
+def test_half_of_the_replicas_at_least_live_on(replicas: int, kills: int) -> None:
+    assert len(draw_kills(Random(1), replicas, 10).after_jobs) == kills
 
 
 def test_a_protection_that_the_target_cannot_do_without_is_refused() -> None:

@@ -226,7 +226,7 @@ def test_a_job_that_never_comes_back_is_told_from_one_in_its_lease(cluster: Clus
     )
     verdict, reason = verdict_of_all(queued(cluster, tmp_path, "1000", "drain"))
     assert verdict == "FAIL"
-    assert "the killed replica held 1; if they come back after a time, say so in lease_s" in reason
+    assert "the killed replicas held 1; if they come back after a time, say so in lease_s" in reason
 
 
 @pytest.mark.parametrize("ways", [{}, {"enqueue_sql": "SELECT 1", "enqueue": ["true"]}])
