@@ -175,9 +175,9 @@ def some(names: Iterable[str], most: int = MOST_NAMED) -> str:
     return named if len(every) <= most else f"{named} and {len(every) - most:,} more"
 
 
-def by_word(words: Iterable[tuple[str, str]], most: int = 3) -> list[str]:
+def by_word(words: Iterable[tuple[str, str]]) -> list[str]:
     """``(name, word)`` pairs as one phrase a word, ``a, b and 27 more: word``, in the order they first come."""
     names: dict[str, list[str]] = {}
     for name, word in words:
         names.setdefault(word, []).append(name)
-    return [f"{some(dict.fromkeys(given), most)}: {word}" for word, given in names.items()]
+    return [f"{some(dict.fromkeys(given), 3)}: {word}" for word, given in names.items()]

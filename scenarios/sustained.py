@@ -19,7 +19,6 @@ def sustained_load(
     rate_per_s: float = RATE_PER_S,
     seconds: float = SECONDS,
     p95_limit_ms: float = P95_LIMIT_MS,
-    connections: int = 200,
     arrivals: Arrivals = Arrivals.CONSTANT,
 ) -> Scenario:
     """``rate_per_s`` distinct valid events a second for ``seconds``."""
@@ -31,7 +30,7 @@ def sustained_load(
         route=route,
         tenants=tenants,
         shares=(Share(RequestClass.VALID, count),),
-        pace=Pace(connections=connections, rate_per_s=rate_per_s, arrivals=arrivals),
+        pace=Pace(connections=200, rate_per_s=rate_per_s, arrivals=arrivals),
         deadline_s=seconds * 3 + 30,
         p95_limit_ms=p95_limit_ms,
     )

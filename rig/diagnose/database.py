@@ -10,6 +10,7 @@ from __future__ import annotations
 from rig.diagnose.numbers import DatabaseNumbers, Measured
 from rig.diagnose.weighing import Claim, first_of
 from rig.evidence.diagnosis import Figure, Hypothesis
+from rig.text import shorten
 
 OF_THE_SESSIONS = 0.5
 """Share of the active sessions that wait for it: half of what a session does."""
@@ -98,7 +99,8 @@ def weigh_locks(measured: Measured) -> Hypothesis:
     )
     because = f"{waiting:.1f} of {database.active:.1f} active sessions wait for locks (most in {figures['most_in']})"
     if database.blocking_query:
-        because += f", the longest {database.longest_lock_wait_s:.2f} s, held by {_brief(database.blocking_query)}"
+        query = shorten(" ".join(database.blocking_query.split()), 60)
+        because += f", the longest {database.longest_lock_wait_s:.2f} s, held by {query}"
     return LOCKS.decide(against, score, figures, because)
 
 
@@ -123,8 +125,3 @@ def _each_ms(waiting: float, database: DatabaseNumbers) -> float:
 
 def _most(database: DatabaseNumbers, *prefixes: str) -> str:
     return next((str(event) for event in database.by_event.index if str(event).startswith(prefixes)), "")
-
-
-def _brief(query: str, most: int = 60) -> str:
-    words = " ".join(query.split())
-    return words if len(words) <= most else words[: most - 1] + "…"

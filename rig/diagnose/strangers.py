@@ -85,11 +85,11 @@ def _name(samples: Samples, spans: Sequence[Span], seconds: float) -> tuple[tupl
     return tuple((str(name), float(used)) for name, used in largest.items())
 
 
-def merge_spans(spans: Iterable[Span], least_s: float = 1.0) -> list[Span]:
-    """Spans without overlap, in order, each widened to at least ``least_s``: samplers see nothing shorter."""
+def merge_spans(spans: Iterable[Span]) -> list[Span]:
+    """Spans without overlap, in order, each widened to at least a second: samplers see nothing shorter."""
     wide = []
     for span in spans:
-        missing_ns = max(0, round(least_s * 1e9) - (span.end_ns - span.start_ns))
+        missing_ns = max(0, 1_000_000_000 - (span.end_ns - span.start_ns))
         wide.append(Span(span.start_ns - missing_ns // 2, span.end_ns + missing_ns // 2))
     merged: list[Span] = []
     for span in sorted(wide, key=lambda span: span.start_ns):

@@ -17,9 +17,9 @@ class Claim:
     prediction: str
     falsifier: str
 
-    def leave_open(self, why: str, figures: Mapping[str, Figure] | None = None) -> Hypothesis:
+    def leave_open(self, why: str) -> Hypothesis:
         """Undetermined: nobody saw what would decide it, for the reason ``why``."""
-        return self._conclude("undetermined", 0.0, figures or {}, why)
+        return self._conclude("undetermined", 0.0, {}, why)
 
     def decide(self, against: str, score: float, figures: Mapping[str, Figure], because: str) -> Hypothesis:
         """Refuted by a reason ``against`` it, else supported ``because`` of what was seen.

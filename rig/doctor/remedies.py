@@ -96,35 +96,44 @@ def writes_of_rows(context: DoctorContext, name: str, wrong: Sequence[Discrepanc
 
 
 def _writes_of_row(context: DoctorContext, name: str, wrong: Discrepancy, keys: Collection[str]) -> Iterator[Write]:
-    kind, profile = wrong.kind, context.profile
+    profile, dead = context.profile, context.profile.truth.dead
     request = next(each for each in context.sample_requests if each.scenario.label == wrong.scenario_run)
     index = [route.name for route in profile.routes].index(request.scenario.route)
     request_class = request.scenario.shares[0].request_class
-    group = [group for group in context.truth.groups if group.scenario_run == wrong.scenario_run]
-    if kind is DiscrepancyKind.LOST and profile.row(request_class, request.scenario.route) is Row.DEAD:
-        results = context.results[name]
-        matched = _match_elsewhere(context, results)
-        yield matched or Write(_answers_of(profile, index, request_class), {"row": "none"})
-    elif kind is DiscrepancyKind.LOST:
-        yield _key_elsewhere(context, index, wrong.key) or _longer(profile.truth)
-    elif kind is DiscrepancyKind.WRONG_CORRELATION:
-        sent = {result.correlation for result in context.results[name]}
-        row = _row_with(context, Row.CANONICAL, [wrong.key])
-        yield Write(("truth", "canonical"), {"correlation": next((name for name in row if row[name] in sent), None)})
-    elif kind is DiscrepancyKind.ALTERED:
-        yield from _columns_left(profile, index, wrong.detail)
-    elif kind is DiscrepancyKind.FORGED and profile.truth.dead is not None and "as a dead row" in wrong.detail:
-        if profile.truth.dead.table:
-            yield Write(("truth",), {"rejections": [profile.truth.dead.table]})
-    elif kind in (DiscrepancyKind.UNEXPECTED, DiscrepancyKind.MISROUTED):
-        if name == PERSONAL and any(each.canonical for each in group):
-            yield from _accepted_personal_data(context, index)
-        elif name == MALFORMED and any(each.canonical for each in group):
-            route = profile.routes[index]
-            own = [result for result in context.results[name] if result.route == route.name]
-            yield _without_variants(index, route, {result.variant for result in own if result.key in keys})
-        elif name in (MALFORMED, INVALID_JSON, PERSONAL) and any(each.dead for each in group):
-            yield Write(_answers_of(profile, index, request_class), {"row": "dead"})
+    answers = _answers_of(profile, index, request_class)
+    match wrong.kind:
+        case DiscrepancyKind.LOST if profile.row(request_class, request.scenario.route) is Row.DEAD:
+            yield _match_elsewhere(context, context.results[name]) or Write(answers, {"row": "none"})
+        case DiscrepancyKind.LOST:
+            yield _key_elsewhere(context, index, wrong.key) or _longer(profile.truth)
+        case DiscrepancyKind.WRONG_CORRELATION:
+            sent = {result.correlation for result in context.results[name]}
+            row = _row_with(context, Row.CANONICAL, [wrong.key])
+            column = next((name for name in row if row[name] in sent), None)
+            yield Write(("truth", "canonical"), {"correlation": column})
+        case DiscrepancyKind.ALTERED:
+            yield from _columns_left(profile, index, wrong.detail)
+        case DiscrepancyKind.FORGED if dead is not None and dead.table and "as a dead row" in wrong.detail:
+            yield Write(("truth",), {"rejections": [dead.table]})
+        case DiscrepancyKind.UNEXPECTED | DiscrepancyKind.MISROUTED:
+            group = [group for group in context.truth.groups if group.scenario_run == wrong.scenario_run]
+            if any(each.canonical for each in group) and name in (PERSONAL, MALFORMED):
+                yield from _writes_where_accepted(context, name, index, keys)
+            elif name in (MALFORMED, INVALID_JSON, PERSONAL) and any(each.dead for each in group):
+                yield Write(answers, {"row": "dead"})
+
+
+def _writes_where_accepted(context: DoctorContext, name: str, index: int, keys: Collection[str]) -> Iterator[Write]:
+    """The policy of a service that accepts an event with personal data, or some of the malformed ones."""
+    if name == PERSONAL:
+        yield _kept(context) or Write(("personal_data",), {"policy": "scrub"})
+        own = context.profile.answers.of(RequestClass.PERSONAL)
+        if own is not None and own.row is not None:
+            yield Write(("answers", "personal"), {"row": "canonical"})
+    else:
+        route = context.profile.routes[index]
+        own_results = [result for result in context.results[name] if result.route == route.name]
+        yield _without_variants(index, route, {result.variant for result in own_results if result.key in keys})
 
 
 def _answers_of(profile: Profile, index: int, request_class: RequestClass) -> tuple[str | int, ...]:
@@ -152,14 +161,6 @@ def _columns_left(profile: Profile, index: int, detail: str) -> Iterator[Write]:
         if named := [column for column in columns if title.format(column) in f"; {detail}"]:
             yield Write(table, dict.fromkeys(named))
             return
-
-
-def _accepted_personal_data(context: DoctorContext, index: int) -> Iterator[Write]:
-    """The policy of a service that takes an event with personal data."""
-    yield _kept(context) or Write(("personal_data",), {"policy": "scrub"})
-    own = context.profile.answers.of(RequestClass.PERSONAL)
-    if own is not None and own.row is not None:
-        yield Write(("answers", "personal"), {"row": "canonical"})
 
 
 def _kept(context: DoctorContext) -> Write | None:

@@ -34,10 +34,6 @@ class Preparation:
         """How long it takes to make so many, about."""
         return self.making_us * count / 1e6 / self._shares
 
-    def count_within(self, seconds: float) -> int:
-        """How many can be made in that time, about."""
-        return int(seconds * self._shares * 1e6 / max(self.making_us, 1.0))
-
     def make_all(self, seqs: Sequence[int]) -> list[bytes]:
         """Their bytes, all signed now."""
         now = time.time()

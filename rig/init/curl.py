@@ -7,7 +7,6 @@ after a pipe or a semicolon is not read.
 from __future__ import annotations
 
 import re
-from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,11 +85,6 @@ def parse_curl(text: str, folder: Path = Path()) -> CurlRequest:
             ("Content-Type", "application/json" if "--json" in given else "application/x-www-form-urlencoded")
         )
     return _request(urls[0], method, headers, body, given.get("-u", [""])[-1])
-
-
-def basic(user: str) -> str:
-    """The Authorization header of ``name:password``."""
-    return f"Basic {b64encode(user.encode()).decode()}"
 
 
 def split_command(text: str) -> list[str]:

@@ -72,9 +72,9 @@ def recognise(headers: Mapping[str, str]) -> str:
 def take_over(request: CurlRequest) -> Pasted:
     """What a request says of the route. UsageError where its body is no event."""
     given = dict(request.headers)
-    pasted = Pasted(sender=recognise({**given, "Content-Type": _value(given, "content-type")}), method=request.method)
+    pasted = Pasted(sender=recognise({**given, "Content-Type": _content_type(given)}), method=request.method)
     pasted.answers |= {"base-url": request.base_url}
-    pasted.content_type = _value(given, "content-type").strip()
+    pasted.content_type = _content_type(given).strip()
     pasted.event = _without_secrets(read_event(request.body, "the body of the curl command"), pasted)
     known = sender_preset(pasted.sender).get("route", {}) if pasted.sender else {}
     if pasted.sender:
@@ -89,8 +89,8 @@ def take_over(request: CurlRequest) -> Pasted:
     return pasted
 
 
-def _value(headers: Mapping[str, str], wanted: str) -> str:
-    return next((value for name, value in headers.items() if name.lower() == wanted), "")
+def _content_type(headers: Mapping[str, str]) -> str:
+    return next((value for name, value in headers.items() if name.lower() == "content-type"), "")
 
 
 def _without_secrets(event: SampleEvent, pasted: Pasted) -> SampleEvent:

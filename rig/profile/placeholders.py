@@ -27,7 +27,6 @@ IN_BODY = (*EVENT, *SENDING, *TENANT, *SIGNATURES)
 IN_PATH = (*EVENT, *SENDING, *TENANT, *SIGNATURES)
 IN_HEADER = (*IN_PATH, "method", "path", "url", "host", "body_sha256", "body_md5")
 IN_SIGNED = (*EVENT, *SENDING, *TENANT, "method", "path", "url", "host", "body", "body_sha256", "body_md5", "fields")
-IN_HOST = ("tenant", "api_key")
 
 OF_SENDING: Mapping[str, str] = {"unix": "now", "unix_ms": "now_ms", "iso": "now_iso"}
 """What three placeholders mean outside a body."""

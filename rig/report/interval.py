@@ -30,13 +30,13 @@ def least_pairs(level: float = LEVEL) -> int:
     return ceil(log2(2 / (1 - level)))
 
 
-def interval_of_mean(values: NDArray[np.float64], level: float = LEVEL) -> tuple[float, float]:
-    """The interval that holds the mean behind ``values`` (shape (n,), n ≥ 2) with the probability ``level``."""
+def interval_of_mean(values: NDArray[np.float64]) -> tuple[float, float]:
+    """The interval that holds the mean behind ``values`` (shape (n,), n ≥ 2) with the probability ``LEVEL``."""
     count = len(values)
     if count < 2:
         raise ValueError(f"{count} value has no interval")
     chosen = np.random.default_rng(_SEED).integers(0, count, (RESAMPLES, count))
-    tail = _expanded_tail(level, count)
+    tail = _expanded_tail(LEVEL, count)
     means = values[chosen].mean(axis=1)
     return quantile(means, tail), quantile(means, 1 - tail)
 

@@ -16,7 +16,6 @@ _CANARY_PREFIX = "canary-"
 CANARIES = tuple(_CANARY_PREFIX + kind for kind in ("email", "phone", "name", "address", "ip", "ssn"))
 REQUEST = ("path", "url", "body", "body_sha256", "body_md5", "fields")
 SLOTS = (*EVENT, *SENDING, *CANARIES, *SIGNATURES, *REQUEST, "events", "length")
-EVENT_SLOTS = len(EVENT)
 PLACE: Mapping[str, int] = {slot: place for place, slot in enumerate(SLOTS)}
 """Where the value of each slot stands."""
 NUMBERS = frozenset({"number", "amount", "unix", "unix_ms", "now", "now_ms", "length"})

@@ -64,8 +64,8 @@ def _name(run: ScenarioRun) -> str:
     return f"{plan.id} trial {plan.trial}, {run.elapsed_s:.2f} s" if plan.id == "S8" else f"{plan.id} at {plan.step}"
 
 
-def _largest(case: Case, most: int = 3) -> tuple[ScenarioRun, ...]:
-    """The scenario runs with the most requests, in the order in which they were made."""
+def _largest(case: Case) -> tuple[ScenarioRun, ...]:
+    """The three scenario runs with the most requests, in the order in which they were made."""
     runs = runs_that_sent(case, case.scenario_runs)
-    chosen = sorted(runs, key=lambda run: -run.scenario.count)[:most]
+    chosen = sorted(runs, key=lambda run: -run.scenario.count)[:3]
     return tuple(run for run in runs if run in chosen)
