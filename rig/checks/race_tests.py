@@ -186,14 +186,27 @@ def _rate_limit(gates: _Gates[RateLimitFigures]) -> list[Gate]:
         gates.gate(
             "scope",
             *("scope_factor", "promised", "replicas", "processes", "limit", "window_s", "cap", "granted", "windows"),
-            *("asked", "limited", "other_statuses"),
+            *("asked", "limited", "other_statuses", "answered", "scope_factor_of_each"),
             wrong=_if(is_off, f"the fleet lets through {it.scope_factor:g} times the limit, promised is {promised}")
             or _if(it.other_statuses, f"answers that are neither granted nor limited: {it.other_statuses}"),
             weak=_if(is_unreached, f"{it.asked} requests, {it.limited} limited: the limit was never reached")
             or _if(limiters < 2, "one process cannot tell a shared limit from its own")
-            or _if(is_short, f"{it.scope_factor:g} times the limit: not each of {limiters} processes was asked enough"),
+            or _if(is_short, f"{it.scope_factor:g} times the limit: not each of {limiters} processes was asked enough")
+            or _if(promised == 1, _lacks_processes(it)),
         ),
     ]
+
+
+def _lacks_processes(it: RateLimitFigures) -> str:
+    """Why a limit of each process would have looked like a shared one; empty where it would not."""
+    if it.answered == {}:
+        return "nobody saw which processes answered: name a header that tells in process_header"
+    if it.scope_factor_of_each is None or it.scope_factor_of_each > 1 + 2 * SCOPE_TOLERANCE:
+        return ""
+    return (
+        f"{len(it.answered or ())} of {it.replicas * it.processes} processes answered, the others too seldom: with a "
+        f"limit of each the fleet would let through {it.scope_factor_of_each:g} times the limit, as with a shared one"
+    )
 
 
 def _matview_refresh(gates: _Gates[RefreshFigures]) -> list[Gate]:

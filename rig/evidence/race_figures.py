@@ -71,7 +71,10 @@ class ClaimFigures:
 class RateLimitFigures:
     """``cap`` is how many requests a window were granted, ``scope_factor`` that number over the limit.
 
-    ``processes`` share the port of each replica; packs of earlier releases do not have it.
+    ``processes`` share the port of each replica; packs of earlier releases do not have it. ``answered``: by process,
+    how many of the answers that were looked at were its own. ``scope_factor_of_each`` is what the fleet would have let
+    through if each process had a limit of its own. Both are None where each replica is one process and does not name
+    it, and ``answered`` is empty where nobody could see.
     """
 
     replicas: int
@@ -87,6 +90,8 @@ class RateLimitFigures:
     replicas_that_limited: int
     other_statuses: Mapping[str, int]
     processes: int = 1
+    answered: Mapping[str, int] | None = None
+    scope_factor_of_each: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

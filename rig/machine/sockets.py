@@ -47,6 +47,12 @@ def find_holders(ports: Collection[int], remote_port: int, pids: Sequence[int]) 
     return found
 
 
+def find_process(port: int, remote_port: int, pids: Sequence[int]) -> int | None:
+    """The first of the processes that has the socket between ``port`` and ``remote_port`` open; None: none of them."""
+    link = _ask_kernel(port, remote_port) or next(iter(_read_tables((port,), remote_port)), None)
+    return next((pid for pid in pids if link in _open_sockets(pid)), None) if link else None
+
+
 def _ask_kernel(port: int, remote_port: int) -> Path | None:
     """The link target of the file descriptor of the socket between two ports of 127.0.0.1; None where it is unknown."""
     question = struct.pack("=BBBBI", socket.AF_INET, socket.IPPROTO_TCP, 0, 0, 0xFFFFFFFF)

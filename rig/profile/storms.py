@@ -208,6 +208,9 @@ class RateLimit(PreparedSection):
     """How it is asked; without a body."""
     headers: dict[Header, HeaderValue] = Field(default_factory=dict)
     """Headers of every request, as the one that names the caller who is limited."""
+    process_header: Header | None = None
+    """Header of an answer that names the process which gave it. Needed where ``processes`` share the port of ``urls``;
+    the rig sees the processes that ``command`` starts."""
     limit: int = Field(default=20, ge=1)
     """The configured limit L, in requests a window."""
     window_s: float = Field(default=1.0, gt=0)

@@ -5,15 +5,20 @@ as many ask it, each over a new connection every time: a connection that is kept
 what the processes were granted. The cap is counted over whole windows that begin at a quiet instant after the start. So
 neither a first burst nor the place where the target's windows begin changes it. The scope factor is that cap over L: 1
 for a shared limit, N for one of each process.
+
+The system chooses which of several processes a connection reaches. Where one of them answers all, a limit of each looks
+like a shared one. So the rig notes who answers: by a header of the profile, or by the process that has the other end of
+the connection open.
 """
 
 from __future__ import annotations
 
 import http.client
+import socket
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
@@ -23,6 +28,8 @@ from rig.errors import ConfigError, Unavailable
 from rig.evidence.race_figures import RateLimitFigures
 from rig.evidence.storm import StormReport
 from rig.machine.child import free_port, wait_until
+from rig.machine.processes import children
+from rig.machine.sockets import find_process
 from rig.profile.storms import RateLimit
 from rig.storms.command import run_in_background
 from rig.storms.fleet import Barrier
@@ -37,25 +44,46 @@ _REPORTING_S = 30.0
 _READY_S = 20.0
 _PAUSE_S = 0.004
 """Between two requests of one process: a limit is exceeded long before a core is full."""
+_LOOK_EVERY = 4
+"""One request in so many is watched for the process that takes it, which costs a millisecond."""
+_ACCEPTED_S = 0.02
+"""A process takes a connection up in that time, unless it has not been seen before or is busy."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Replica:
+    """Where a replica is, the path to ask, and its process where the rig started it."""
+
+    endpoint: Endpoint
+    path: str
+    pid: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Requests:
     """What the members of the fleet ask for, and for how long."""
 
-    replicas: tuple[tuple[Endpoint, str], ...]
-    """Where the replica of each member is, and the path to ask."""
+    replicas: tuple[_Replica, ...]
+    """The replica of each member."""
     section: RateLimit
     for_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class _Answers:
-    """One process's answers: when each grant came (ns after the release), and how many there were of the others."""
+    """One process's answers: when each grant came (ns after the release), and how many there were of the others.
+
+    ``answered``: by process of the target, the answers that were seen to be its own.
+    """
 
     granted_ns: tuple[int, ...]
     limited: int
     others: Counter[int]
+    answered: Counter[str]
+
+    @property
+    def asked(self) -> int:
+        return len(self.granted_ns) + self.limited + self.others.total()
 
 
 def rate_limit(race: RaceTest[RateLimit]) -> StormReport:
@@ -69,6 +97,9 @@ def rate_limit(race: RaceTest[RateLimit]) -> StormReport:
     grants = sorted((at_ns, number) for number, one in run.results_by_number(_Answers) for at_ns in one.granted_ns)
     granted = granted_in_whole_windows([at_ns for at_ns, _ in grants], int(section.window_s * 1e9))
     others = sum((one.others for one in answers), Counter[int]())
+    is_seen = section.processes > 1 or section.process_header is not None
+    answered = sum((one.answered for one in answers), Counter[str]())
+    asked = sum(one.asked for one in answers)
     figures = RateLimitFigures(
         replicas=len(replicas),
         limit=section.limit,
@@ -78,11 +109,15 @@ def rate_limit(race: RaceTest[RateLimit]) -> StormReport:
         granted=granted,
         cap=granted / WINDOWS,
         scope_factor=round(granted / WINDOWS / section.limit, 3),
-        asked=sum(len(one.granted_ns) + one.limited + one.others.total() for one in answers),
+        asked=asked,
         limited=sum(one.limited for one in answers),
         replicas_that_limited=sum(one.limited > 0 for one in answers),
         other_statuses={str(status): count for status, count in sorted(others.items())},
         processes=section.processes,
+        answered=dict(answered.most_common()) if is_seen else None,
+        scope_factor_of_each=scope_factor_of_each(answered, asked * section.window_s / for_s, section.limit)
+        if is_seen
+        else None,
     )
     return race.report(run, figures, [{"replica": replica, "granted_ns": at_ns} for at_ns, replica in grants])
 
@@ -98,8 +133,14 @@ def granted_in_whole_windows(grants_ns: Sequence[int], window_ns: int) -> int:
     return sum(begin_ns <= at_ns < begin_ns + WINDOWS * window_ns for at_ns in grants_ns)
 
 
+def scope_factor_of_each(answered: Mapping[str, int], asked_a_window: float, limit: int) -> float:
+    """The scope factor of a fleet in which each process has the limit for itself, by its share in the answers."""
+    shares = [count / sum(answered.values()) for count in answered.values()]
+    return round(sum(min(limit, share * asked_a_window) for share in shares) / limit, 3)
+
+
 @contextmanager
-def _start_replicas(race: RaceTest[RateLimit]) -> Iterator[tuple[tuple[Endpoint, str], ...]]:
+def _start_replicas(race: RaceTest[RateLimit]) -> Iterator[tuple[_Replica, ...]]:
     """The replicas: those of the profile, or processes that live for the time of the context."""
     if race.section.urls:
         yield tuple(_parse_url(race, url) for url in race.section.urls)
@@ -116,17 +157,17 @@ def _start_replicas(race: RaceTest[RateLimit]) -> Iterator[tuple[tuple[Endpoint,
             replicas.append((Endpoint("127.0.0.1", port), process))
         for endpoint, process in replicas:
             _wait_until_listening(race, endpoint, process)
-        yield tuple((endpoint, race.section.path) for endpoint, _ in replicas)
+        yield tuple(_Replica(endpoint, race.section.path, process.pid) for endpoint, process in replicas)
 
 
-def _parse_url(race: RaceTest[RateLimit], url: str) -> tuple[Endpoint, str]:
+def _parse_url(race: RaceTest[RateLimit], url: str) -> _Replica:
     """A URL of the profile as endpoint and path; ConfigError names it where the rig may not send to it."""
     try:
         parts = urlsplit(url)
         base_url = urlunsplit((parts.scheme, parts.netloc, "", "", ""))
         endpoint = Endpoint.parse(base_url, TlsFiles.of(race.environment.profile.target))
         path = urlunsplit(("", "", parts.path or "/", parts.query, ""))
-        return endpoint.check_and_pin(race.environment.allowed_host), path
+        return _Replica(endpoint.check_and_pin(race.environment.allowed_host), path)
     except (ConfigError, ValueError) as error:
         raise ConfigError(f"profile key {race.key('urls')}: {error}") from None
 
@@ -147,8 +188,8 @@ def _wait_until_listening(race: RaceTest[RateLimit], endpoint: Endpoint, process
 
 def _send(number: int, requests: _Requests, barrier: Barrier) -> _Answers:
     """A fleet's work: ask one replica again and again. OSError where it stops answering."""
-    endpoint, path = requests.replicas[number]
-    section = requests.section
+    replica, section = requests.replicas[number], requests.section
+    endpoint = replica.endpoint
     tls = endpoint.tls_context()
     connection = http.client.HTTPConnection(endpoint.host, endpoint.port)
     connection.sock = endpoint.connect(_REQUEST_TIMEOUT_S, tls)
@@ -156,12 +197,21 @@ def _send(number: int, requests: _Requests, barrier: Barrier) -> _Answers:
     granted: list[int] = []
     limited = 0
     others: Counter[int] = Counter()
+    answered: Counter[str] = Counter()
+    is_shared = section.processes > 1 and section.process_header is None
+    processes = _Processes(replica.pid) if is_shared and replica.pid is not None else None
+    turn = 0
     while (now_ns := time.monotonic_ns() - began_ns) < requests.for_s * 1e9:
         if connection.sock is None:  # it closed; the name is not resolved again
             connection.sock = endpoint.connect(_REQUEST_TIMEOUT_S, tls)
-        connection.request(section.method, path, headers=section.headers)
+        name = processes.find(endpoint.port, connection.sock) if processes and turn % _LOOK_EVERY == 0 else None
+        connection.request(section.method, replica.path, headers=section.headers)
         answer = connection.getresponse()
         answer.read()
+        if section.process_header is not None:
+            name = answer.getheader(section.process_header)
+        if name:
+            answered[name] += 1
         if section.processes > 1:
             connection.close()
         if answer.status in section.accepted:
@@ -170,5 +220,29 @@ def _send(number: int, requests: _Requests, barrier: Barrier) -> _Answers:
             limited += 1
         else:
             others[answer.status] += 1
+        turn += 1
         time.sleep(_PAUSE_S)
-    return _Answers(tuple(granted), limited, others)
+    return _Answers(tuple(granted), limited, others, answered)
+
+
+class _Processes:
+    """The processes of a replica: the one that was started, and those that it starts."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._pids: list[int] = []
+
+    def find(self, port: int, connection: socket.socket) -> str | None:
+        """Which of them has taken the connection up; None where none has yet.
+
+        It is looked for before the request: some servers close a connection with the answer.
+        """
+        own_port, until_s = connection.getsockname()[1], time.monotonic() + _ACCEPTED_S
+        while self._pids and time.monotonic() < until_s:
+            if (pid := find_process(port, own_port, self._pids)) is not None:
+                return str(pid)
+            time.sleep(0.001)
+        # The first one last: where it accepts for the others, it may still have the connection open.
+        self._pids = [*(child.pid for child in children(self._pid, recursive=True)), self._pid]
+        pid = find_process(port, own_port, self._pids)
+        return None if pid is None else str(pid)

@@ -225,6 +225,15 @@ def test_processes_behind_one_port_share_a_limit_or_have_one_each() -> None:
     assert verdicts("rate-limit", **behind_one_port, promised="process", scope_factor=4.0) == {"scope": "PASS"}
 
 
+def test_what_the_processes_answered_must_tell_a_shared_limit_from_one_of_each() -> None:
+    seen = {"replicas": 1, "processes": 4}
+    assert verdicts("rate-limit", **seen, answered={"7": 1, "8": 1}, scope_factor_of_each=2.0)["scope"] == "PASS"
+    assert verdicts("rate-limit", **seen, answered={"7": 99, "8": 1}, scope_factor_of_each=1.1)["scope"] == "INVALID"
+    assert verdicts("rate-limit", **seen, answered={}, scope_factor_of_each=0.0)["scope"] == "INVALID"
+    both = {**seen, "scope_factor": 4.0, "answered": {}, "scope_factor_of_each": 0.0}
+    assert verdicts("rate-limit", **both)["scope"] == "FAIL"
+
+
 def test_where_nobody_knows_whose_job_was_repeated_each_kill_explains_one() -> None:
     assert verdicts("scheduler-claim", repeats=2, jobs_repeated=2, kills=["replica 1", "replica 5"])["once"] == "PASS"
 

@@ -33,7 +33,7 @@ from rig.storms.ddl_ledger import Note
 from rig.storms.environment import StormEnvironment, StormOptions
 from rig.storms.matview_refresh import _Answered, _Readers, refresh_figures
 from rig.storms.race_test import RaceTest
-from rig.storms.rate_limit import granted_in_whole_windows
+from rig.storms.rate_limit import granted_in_whole_windows, scope_factor_of_each
 from rig.storms.scheduler_claim import draw_kills, unexplained_repeats
 from rig.target.postgres import Cluster
 from rig.verbs.ci import steps_of
@@ -146,11 +146,13 @@ def limited_server(grants: int) -> Iterator[str]:
 def test_urls_of_replicas_that_run_already_are_stormed(cluster: Cluster, tmp_path: Path) -> None:
     with limited_server(30) as one, limited_server(30) as other:
         section = {"urls": [one, other], "limit": 20, "window_s": 0.4, "accepted": [204], "limited": [503]}
+        section["process_header"] = "Server"
         environment = storm_environment_for(cluster, tmp_path, with_storms(rate_limit=section))
         report = storm(environment, "rate-limit")
     figures = report.figures
     assert (figures["replicas"], figures["other_statuses"], report.missing) == (2, {}, ())
     assert figures["asked"] == figures["limited"] + 60
+    assert list(figures["answered"].values()) == [figures["asked"]], "both have the same header"
     assert figures["scope_factor"] < 0.9, "what was let through in the first window is not the cap"
 
 
@@ -179,28 +181,49 @@ class Server(HTTPServer):
 server = Server(("127.0.0.1", int(sys.argv[1])), Handler)
 for _ in range(3):
     if not os.fork():
+        if sys.argv[2:]:
+            time.sleep(60)
         break
 server.serve_forever()
 """
 
 
-def test_every_process_behind_one_port_is_asked(cluster: Cluster, tmp_path: Path) -> None:
+def limit_of_workers(cluster: Cluster, folder: Path, *words: str, **section: object) -> StormReport:
     """Four processes accept at one socket, and each lets ten requests through in half a second."""
-    script = tmp_path / "workers.py"
+    script = folder / "workers.py"
     script.write_text(WORKERS)
-    section = {
-        "command": ["{python}", str(script), "{port}"],
+    known = {
+        "command": ["{python}", str(script), "{port}", *words],
         "processes": 4,
         "limit": 10,
         "window_s": 0.5,
-        "promised": "process",
         "method": "POST",
         "headers": {"X-Api-Key": "caller"},
     }
-    environment = storm_environment_for(cluster, tmp_path, with_storms(rate_limit=section))
-    report = storm(environment, "rate-limit", StormOptions(1))
+    environment = storm_environment_for(cluster, folder, with_storms(rate_limit={**known, **section}))
+    return storm(environment, "rate-limit", StormOptions(1))
+
+
+def test_every_process_behind_one_port_is_asked(cluster: Cluster, tmp_path: Path) -> None:
+    report = limit_of_workers(cluster, tmp_path, promised="process")
     assert verdicts(report) == {"storm.rate-limit.scope": "PASS"}, report.figures
     assert (report.figures["replicas"], report.figures["processes"]) == (1, 4)
+    assert len(report.figures["answered"]) == 4
+
+
+@pytest.mark.full
+def test_where_one_process_answers_all_a_limit_of_each_is_not_taken_for_a_shared_one(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    report = limit_of_workers(cluster, tmp_path, "idle", promised="fleet")
+    (gate,) = gates_of(report)
+    assert (gate.verdict.value, report.figures["scope_factor"]) == ("INVALID", 1.0)
+    assert gate.reason.startswith("1 of 4 processes answered, the others too seldom")
+
+
+def test_each_process_would_let_through_its_share_up_to_the_limit() -> None:
+    assert scope_factor_of_each({"7": 60, "9": 30, "11": 10}, 60.0, 20) == 2.2
+    assert scope_factor_of_each({}, 60.0, 20) == 0
 
 
 def test_a_url_beyond_this_machine_is_refused_unless_it_is_named_twice(cluster: Cluster, tmp_path: Path) -> None:
