@@ -1,27 +1,18 @@
 """Every defect that ``rig prove`` injects: one value each, with its stage, what it does, and the gates it turns red.
 
 A new defect is one entry here. What it does is a function of ``rig.selftest.injections`` (a switch of the service, a
-fault of the instrument) or one below: those change the copy of a finished pack, as a disk, a crash or a bug of the rig
-could. The target was healthy, so none of that may become a verdict on the target. Not for changed bytes in a sealed
-pack: ``rig check`` finds those. Not for storms, whose protections are taken away one by one
-(``rig.selftest.weaknesses``).
+fault of the instrument) or of ``rig.selftest.pack_changes`` (a fault of the evidence). Not for storms, whose
+protections are taken away one by one (``rig.selftest.weaknesses``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import timedelta
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-import pandas as pd
-
-from rig.checks.reuse import conditions_of
-from rig.evidence.certificate import Reuse
-from rig.evidence.manifest import UNENDED
-from rig.evidence.pack import CHAOS, PROBES, TRUTH, Pack
-from rig.selftest import bottlenecks, injections, stages
+from rig.selftest import bottlenecks, injections, pack_changes, stages
 from rig.selftest.bench import PlannedRun, T, beforehand
 from rig.selftest.locust_run import kill_mix_worker
 from rig.selftest.stages import Defect, Questions, Stage, matches
@@ -32,6 +23,7 @@ _CUT_OFF_S = 1.5
 _STUTTER_LIMIT_MS = 60.0
 _ROWS = tuple(f"{scenario}.rows" for scenario in IDS)
 _CONTENT = tuple(f"{scenario}.content" for scenario in IDS if scenario not in ("S7",))
+_VALID_CONTENT = ("S1.content", "S2.content")
 _ANSWERS = tuple(f"{scenario}.answers" for scenario in IDS)
 _PRIVACY = ("privacy.rows", "privacy.logs")
 _SAMPLED = ("samplers", "samplers.database_cpu")
@@ -49,95 +41,21 @@ def _hide_foreign_load(questions: Questions) -> None:
     questions.seeds = (replace(bottlenecks.HEALTHY, apply=bottlenecks.load_machine),)
 
 
-@beforehand
-def _take_certificate_of_another_machine(pack: Pack) -> None:
-    """The certificate was taken from a pack of another processor; a spot check was as fast."""
-    _pretend_reuse(pack, processor="another one")
+def _of_service(
+    name: str,
+    *red: str,
+    open: tuple[str, ...] = (),  # noqa: A002  # as the field
+    part: str = "",
+    stage: Stage[PlannedRun] = stages.LADDER,
+) -> Defect[PlannedRun]:
+    return Defect(name, stage, injections.switch(name), red, open=open, part=part)
 
 
-@beforehand
-def _disagree_with_spot_check(pack: Pack) -> None:
-    """The certificate was taken from a pack of this machine; a spot check reached half of its rate."""
-    _pretend_reuse(pack, rate=0.5)
-
-
-def _pretend_reuse(pack: Pack, rate: float = 1.0, **changed: Any) -> None:
-    """Have the certificate of a pack say that it was taken from another, two hours old."""
-    case = pack.load()
-    found, now = case.certificate, case.fingerprint
-    assert found is not None and found.latency_calibration is not None
-    conditions = conditions_of(now, case.profile, case.settings, found.route) | changed
-    trial, step = replace(found.median, rps=rate * found.rps), found.latency_calibration.steps[-1]
-    measured = pack.manifest().started_utc - timedelta(hours=2)
-    reused = Reuse("20260101T000000Z-calibrate-1", "0" * 64, measured, 2.0, conditions, trial, step)
-    pack.write_certificate(replace(found, reused=reused))
-
-
-def _history(pack: Pack, scenario: str) -> Path:
-    """The rows of the first run of a scenario."""
-    return min(pack.history_folder.glob(f"{scenario}-*.parquet"))
-
-
-@beforehand
-def _lose_row(pack: Pack) -> None:
-    """The last request of S2 is in no file."""
-    path = _history(pack, "S2")
-    pd.read_parquet(path).iloc[:-1].to_parquet(path, index=False)
-
-
-@beforehand
-def _speed_up_clock(pack: Pack) -> None:
-    """Every request is booked as answered in a third of its time."""
-    for path in pack.history_folder.glob("*.parquet"):
-        rows = pd.read_parquet(path)
-        begun_ns = rows["intended_ns"]
-        rows["done_ns"] = (begun_ns + (rows["done_ns"] - begun_ns) // 3).astype("int64")
-        rows.to_parquet(path, index=False)
-
-
-@beforehand
-def _garble_history(pack: Pack) -> None:
-    """A column of numbers holds words, so that checkers crash."""
-    path = _history(pack, "S8")
-    rows = pd.read_parquet(path)
-    rows["intended_ns"] = "at noon"
-    rows.to_parquet(path, index=False)
-
-
-@beforehand
-def _forget_probes(pack: Pack) -> None:
-    """Nobody asked whether the service was alive."""
-    (pack.path / PROBES).unlink()
-
-
-@beforehand
-def _forget_end(pack: Pack) -> None:
-    """What a run leaves that was killed when all but its last line was written."""
-    pack.write_manifest(replace(pack.manifest(), cut_short=UNENDED))
-
-
-@beforehand
-def _forget_truth(pack: Pack) -> None:
-    """Nobody read the database."""
-    (pack.path / TRUTH).unlink()
-
-
-def _of_service(name: str, *red: str, open: tuple[str, ...] = ()) -> Defect[PlannedRun]:  # noqa: A002  # as the field
-    return Defect(name, stages.LADDER, injections.switch(name), red, open=open)
-
-
-def _letting_in(name: str, *red: str, part: str = "") -> Defect[PlannedRun]:
-    return Defect(name, stages.LETTING_IN, injections.switch(name), red or ("forged",), part=part)
-
-
-def _of_content(name: str, *red: str, open: tuple[str, ...] = ()) -> Defect[PlannedRun]:  # noqa: A002  # as the field
-    return Defect(
-        name, stages.CONTENT, injections.switch(name), red or ("S1.content", "S2.content"), open=open, part="truth"
-    )
-
-
-def _of_keeping(name: str, *red: str, part: str = "") -> Defect[PlannedRun]:
-    return Defect(name, stages.KEEPING, injections.switch(name), red, part=part)
+_of_shapes = partial(_of_service, stage=stages.SHAPES)
+_of_keeping = partial(_of_service, stage=stages.KEEPING)
+_of_letting_in = partial(_of_service, stage=stages.LETTING_IN)
+_of_content = partial(_of_service, stage=stages.CONTENT, part="truth")
+_of_lasting = partial(_of_service, stage=stages.LASTING)
 
 
 _ROWS_OF_CHAOS = ("totals", "duplicates", "copies")
@@ -158,23 +76,6 @@ def _of_chaos(
     gates = tuple(f"S11.{gate}" for gate in red)
     loose = (*(gate for gate in _OF_SOME_FAULTS if gate not in gates), *_ROWS_OF_CHAOS, *open)
     return Defect(name, stages.CHAOS, apply, gates, open=loose, part="chaos")
-
-
-@beforehand
-def _forget_faults(pack: Pack) -> None:
-    """Nobody wrote down which faults struck."""
-    (pack.path / CHAOS).unlink()
-
-
-@beforehand
-def _exhaust_client(pack: Pack) -> None:
-    """The load processes of every step used all of their cores."""
-    manifest = pack.manifest()
-    runs = [
-        replace(run, workers=tuple(replace(each, cpu_user_s=each.wall_s) for each in run.present))
-        for run in manifest.scenario_runs
-    ]
-    pack.write_manifest(replace(manifest, scenario_runs=tuple(runs)))
 
 
 _GATES_OF_CHAOS = (
@@ -234,62 +135,49 @@ DEFECTS: tuple[Defect[Any], ...] = (
     # The first event of a tenant has no other before it.
     _of_service("content-of-another-event", "S2.content", "S8.content", open=("*.content",)),
     _of_service("dead-letter-emptied", "S3.content", "S4.content", "S6.content", "S8.content"),
-    _of_content("amount-zero"),
-    _of_content("amount-off-by-one"),
+    _of_content("amount-zero", *_VALID_CONTENT),
+    _of_content("amount-off-by-one", *_VALID_CONTENT),
     _of_content("amount-float", "S2.content", open=("S1.content",)),
-    _of_content("amount-hundredfold"),
-    _of_content("currency-wrong"),
-    _of_content("time-1970"),
-    _of_content("time-other-zone"),
-    _of_content("time-days"),
-    _of_content("external-id-changed"),
-    _of_content("channel-wrong"),
-    _of_content("payload-emptied"),
-    _of_content("payload-truncated"),
-    _of_content("payload-keys-dropped"),
-    _of_content("payload-normalised"),
-    _of_content("payload-mangled"),
+    _of_content("amount-hundredfold", *_VALID_CONTENT),
+    _of_content("currency-wrong", *_VALID_CONTENT),
+    _of_content("time-1970", *_VALID_CONTENT),
+    _of_content("time-other-zone", *_VALID_CONTENT),
+    _of_content("time-days", *_VALID_CONTENT),
+    _of_content("external-id-changed", *_VALID_CONTENT),
+    _of_content("channel-wrong", *_VALID_CONTENT),
+    _of_content("payload-emptied", *_VALID_CONTENT),
+    _of_content("payload-truncated", *_VALID_CONTENT),
+    _of_content("payload-keys-dropped", *_VALID_CONTENT),
+    _of_content("payload-normalised", *_VALID_CONTENT),
+    _of_content("payload-mangled", *_VALID_CONTENT),
     _of_content("answers-long-before-commit", "S2.late", open=("S1.late",)),
     _of_content("replay-overwrites", "S1.content"),
     # The default source is an alias too, so the channel of other scenarios is wrong as well.
     _of_service("alias-not-normalised", "S9.rows", "S2.content", "S8.content", open=("*.content",)),
     _of_service("slow", "S8.time", "EG3.4"),
-    *(
-        Defect(
-            name,
-            stages.LASTING,
-            injections.switch(name),
-            ("lasting",),
-            part="" if name == "rows-deleted-later" else "truth",
-        )
-        for name in ("rows-deleted-later", "payload-overwritten-later", "tenant-changed-later")
-    ),
-    _letting_in("signature-unchecked"),
-    _letting_in("signature-unchecked-sometimes", part="truth"),
-    _letting_in("signature-may-be-empty", part="truth"),
-    _letting_in("signature-may-be-missing", part="truth"),
-    _letting_in("signature-never-stale", part="truth"),
-    _letting_in("signature-of-any-tenant", part="truth"),
-    _letting_in("signature-of-any-event", part="truth"),
-    _letting_in("signature-without-end", part="truth"),
-    _letting_in("forged-kept"),
-    _letting_in("answer-contradicts", "bodies"),
-    _letting_in("answer-other-correlation", "bodies", part="truth"),
-    _letting_in("row-other-correlation", "S2.rows", "forged.rows", part="truth"),
-    Defect("large-amounts-500", stages.SHAPES, injections.switch("large-amounts-500"), ("S10.answers",)),
-    Defect(
-        "large-amounts-rounded",
-        stages.SHAPES,
-        injections.switch("large-amounts-rounded"),
-        ("S10.content",),
-        part="truth",
-    ),
-    Defect("time-hour-lost", stages.SHAPES, injections.switch("time-hour-lost"), ("S10.content",), part="truth"),
-    Defect("emoji-forgotten", stages.SHAPES, injections.switch("emoji-forgotten"), ("S10.rows",), part="truth"),
-    Defect("text-composed", stages.SHAPES, injections.switch("text-composed"), ("S10.content",)),
-    Defect("long-text-cut", stages.SHAPES, injections.switch("long-text-cut"), ("S10.content",), part="truth"),
-    Defect("prefix-deduplication", stages.SHAPES, injections.switch("prefix-deduplication"), ("S10.keys",)),
-    Defect("case-deduplication", stages.SHAPES, injections.switch("case-deduplication"), ("S10.keys",), part="truth"),
+    _of_lasting("rows-deleted-later", "lasting"),
+    _of_lasting("payload-overwritten-later", "lasting", part="truth"),
+    _of_lasting("tenant-changed-later", "lasting", part="truth"),
+    _of_letting_in("signature-unchecked", "forged"),
+    _of_letting_in("signature-unchecked-sometimes", "forged", part="truth"),
+    _of_letting_in("signature-may-be-empty", "forged", part="truth"),
+    _of_letting_in("signature-may-be-missing", "forged", part="truth"),
+    _of_letting_in("signature-never-stale", "forged", part="truth"),
+    _of_letting_in("signature-of-any-tenant", "forged", part="truth"),
+    _of_letting_in("signature-of-any-event", "forged", part="truth"),
+    _of_letting_in("signature-without-end", "forged", part="truth"),
+    _of_letting_in("forged-kept", "forged"),
+    _of_letting_in("answer-contradicts", "bodies"),
+    _of_letting_in("answer-other-correlation", "bodies", part="truth"),
+    _of_letting_in("row-other-correlation", "S2.rows", "forged.rows", part="truth"),
+    _of_shapes("large-amounts-500", "S10.answers"),
+    _of_shapes("large-amounts-rounded", "S10.content", part="truth"),
+    _of_shapes("time-hour-lost", "S10.content", part="truth"),
+    _of_shapes("emoji-forgotten", "S10.rows", part="truth"),
+    _of_shapes("text-composed", "S10.content"),
+    _of_shapes("long-text-cut", "S10.content", part="truth"),
+    _of_shapes("prefix-deduplication", "S10.keys"),
+    _of_shapes("case-deduplication", "S10.keys", part="truth"),
     _of_keeping("row-security-off", "isolation"),
     _of_keeping("row-security-not-forced", "isolation", part="truth"),
     _of_keeping("open-policy", "isolation", part="truth"),
@@ -343,21 +231,26 @@ DEFECTS: tuple[Defect[Any], ...] = (
         not_run=("samplers.database_cpu",),
     ),
     Defect("process-left-behind", stages.SHORT, injections.leave_process, invalid=("hygiene", "EG3.5"), open=_SAMPLED),
-    Defect("row-lost", stages.EVIDENCE, _lose_row, invalid=("accounting", "S2.answers", "EG3.5")),
-    Defect("clock-too-fast", stages.EVIDENCE, _speed_up_clock, invalid=("littles_law", "EG3.5")),
-    Defect("probes-unasked", stages.EVIDENCE, _forget_probes, invalid=("probes",)),
+    Defect("row-lost", stages.EVIDENCE, pack_changes.lose_row, invalid=("accounting", "S2.answers", "EG3.5")),
+    Defect("clock-too-fast", stages.EVIDENCE, pack_changes.speed_up_clock, invalid=("littles_law", "EG3.5")),
+    Defect("probes-unasked", stages.EVIDENCE, pack_changes.forget_probes, invalid=("probes",)),
     Defect(
         "certificate-of-another-machine",
         stages.EVIDENCE,
-        _take_certificate_of_another_machine,
+        pack_changes.take_certificate_of_another_machine,
         invalid=("calibration.null", "EG3.5"),
     ),
-    Defect("spot-check-disagrees", stages.EVIDENCE, _disagree_with_spot_check, invalid=("calibration.null", "EG3.5")),
-    Defect("run-cut-short", stages.EVIDENCE, _forget_end, invalid=("completion", "EG3.5")),
+    Defect(
+        "spot-check-disagrees",
+        stages.EVIDENCE,
+        pack_changes.disagree_with_spot_check,
+        invalid=("calibration.null", "EG3.5"),
+    ),
+    Defect("run-cut-short", stages.EVIDENCE, pack_changes.forget_end, invalid=("completion", "EG3.5")),
     Defect(
         "truth-unread",
         stages.EVIDENCE,
-        _forget_truth,
+        pack_changes.forget_truth,
         invalid=(
             *_ROWS,
             "sustained.rows",
@@ -384,7 +277,7 @@ DEFECTS: tuple[Defect[Any], ...] = (
     Defect(
         "history-garbled",
         stages.EVIDENCE,
-        _garble_history,
+        pack_changes.garble_history,
         invalid=("checker.littles_law", "EG3.5"),
         open=("*",),
         green=_ROWS,
@@ -427,7 +320,7 @@ DEFECTS: tuple[Defect[Any], ...] = (
     Defect(
         "faults-unrecorded",
         stages.CHAOS_EVIDENCE,
-        _forget_faults,
+        pack_changes.forget_faults,
         invalid=(*(f"S11.{gate}" for gate in _GATES_OF_CHAOS),),
         open=("S11.answers",),
         part="chaos",
@@ -444,11 +337,11 @@ DEFECTS: tuple[Defect[Any], ...] = (
     Defect(
         "client-at-its-limit",
         stages.CAPACITY_EVIDENCE,
-        _exhaust_client,
+        pack_changes.exhaust_client,
         invalid=("capacity.bracket",),
         part="capacity",
     ),
-    Defect("locust-row-lost", stages.MIX_EVIDENCE, _lose_row, invalid=("locust.totals", "accounting")),
+    Defect("locust-row-lost", stages.MIX_EVIDENCE, pack_changes.lose_row, invalid=("locust.totals", "accounting")),
 )
 """All of them, in the order in which they are run."""
 

@@ -1,7 +1,7 @@
 """What a defect does to a run: a switch of the service, and faults of the rig's own clients, samplers and processes.
 
 Each is an ``apply`` (``rig.selftest.bench``): it changes the run before it begins, or acts while it goes on. Only
-processes that the rig itself started are touched. Not for evidence on disk (``rig.selftest.defects``).
+processes that the rig itself started are touched. Not for evidence on disk (``rig.selftest.pack_changes``).
 """
 
 from __future__ import annotations
