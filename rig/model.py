@@ -76,7 +76,7 @@ class Row(StrEnum):
 
 
 Scheme = Literal["none", "token", "hmac", "hmac-sha256-hex", "hmac-sha256-base64", "stripe"]
-"""How a request is signed; ``rig.requests.signer`` has a function for each."""
+"""How a request is signed. The last three are whole forms of ``hmac`` (``rig.profile.routes``)."""
 
 
 class Outcome(StrEnum):

@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rig.model import RequestClass, Row, RunKey, Scenario, Share, tenants_of
+from rig.model import FORGED, RequestClass, Row, RunKey, Scenario, Share, tenants_of
 from rig.profile import Profile, bundled_profile, load_profile
+from rig.report.scenario_words import SCENARIOS
 from rig.requests.sender import Credentials
 from rig.requests.targeter import Targeter
 from scenarios.ladder import (
+    CONFLICT,
     IDS,
     STEPS,
     Ladder,
@@ -349,3 +351,7 @@ def test_an_attempt_of_a_chaos_may_take_as_long_as_the_profile_says() -> None:
     assert slow.timeout_s == 10.0
     assert slow.pace.connections == 500, "also where all hang, a client has a bound"
     assert (slow.deadline_s or 0) > (chaos("stripe", ("S11",)).deadline_s or 0) + 100
+
+
+def test_a_report_has_words_for_every_scenario() -> None:
+    assert {*IDS, "S10", "S11", CONFLICT, FORGED, "warm-up", "sustained", "capacity"} == SCENARIOS.keys()

@@ -7,26 +7,14 @@ contains secrets, only the names of the environment variables that hold them.
 What a sender posts are texts with placeholders (``rig.profile.placeholders``); ``rig.requests`` fills them.
 """
 
-from rig.profile.content import ContentField
+from rig.profile.answers import Answer, Answers, BodyRule
+from rig.profile.content import ChannelAlias, ContentField
+from rig.profile.faults import FaultCommand
 from rig.profile.load import bundled_profile, load_profile, parse_profile
 from rig.profile.routes import Mutation, PersonalField, WebhookRoute
-from rig.profile.sections import (
-    Answer,
-    Answers,
-    BodyRule,
-    CanonicalTable,
-    ChannelAlias,
-    DeadTable,
-    FaultCommand,
-    FixedTenant,
-    Headers,
-    Launch,
-    PoolSeries,
-    Probes,
-    Target,
-    Tenants,
-    Truth,
-)
+from rig.profile.target import Headers, Launch, PoolSeries, Probes, Target
+from rig.profile.tenants import FixedTenant, Tenants
+from rig.profile.truth import CanonicalTable, DeadTable, Truth
 from rig.profile.variables import environment, secret_from
 from rig.profile.whole import Profile
 

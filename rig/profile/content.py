@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from rig.profile.fields import Section, Text
 
@@ -41,3 +41,12 @@ class ContentField(Section):
                 f'type {self.type!r} needs path: the whole event is of type "json", "json-contains" or "text"'
             )
         return self
+
+
+class ChannelAlias(Section):
+    """Spellings of ``utm_source`` that mean one channel."""
+
+    sources: tuple[str, ...] = Field(min_length=2)
+    """The spellings. S9 sends one event with each."""
+    channel: str
+    """The channel that all of them must be stored as."""

@@ -1,4 +1,4 @@
-"""What a single value in a profile may look like. Whole sections are ``rig.profile.sections``'s.
+"""What a single value in a profile may look like. Whole sections are in the files that are named like them.
 
 Much of a profile goes on the wire or on a command line as it stands. No value of these types can end a line of an HTTP
 request, give a request a second length or host, or cut a command short.

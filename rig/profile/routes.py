@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, JsonValue, model_validator
 
 from rig.model import RequestClass, Scheme
+from rig.profile.answers import RouteAnswer
 from rig.profile.content import ContentField
 from rig.profile.fields import (
     Header,
@@ -25,7 +26,6 @@ from rig.profile.fields import (
     Variable,
 )
 from rig.profile.placeholders import names_in
-from rig.profile.sections import RouteAnswer
 
 _PRESETS = Path(__file__).with_name("senders.toml")
 _TOLERANCE_S = 300.0

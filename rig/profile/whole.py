@@ -10,24 +10,16 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from rig.errors import ConfigError
 from rig.model import RequestClass, Row
-from rig.profile.content import ContentField
+from rig.profile.answers import Answer, Answers
+from rig.profile.content import ChannelAlias, ContentField
+from rig.profile.faults import Faults
 from rig.profile.fields import Name, Section
 from rig.profile.routes import WebhookRoute
 from rig.profile.scenarios import Scenarios
-from rig.profile.sections import (
-    Answer,
-    Answers,
-    ChannelAlias,
-    Faults,
-    Headers,
-    Launch,
-    PersonalData,
-    Probes,
-    Target,
-    Tenants,
-    Truth,
-)
 from rig.profile.storms import Storms
+from rig.profile.target import Headers, Launch, Probes, Target
+from rig.profile.tenants import Tenants
+from rig.profile.truth import PersonalData, Truth
 
 _DEFAULT_ROW = {
     RequestClass.MALFORMED: Row.DEAD,

@@ -17,6 +17,8 @@ SCENARIOS: Mapping[str, str] = {
     "S10": "the shape of real traffic",
     "S11": "chaos: every event is stored exactly once while processes, database and network fail",
     "forged": "requests with a wrong, missing or stale signature among valid ones; none may be let in",
+    "conflict": "the key of an earlier event with another body; it is answered as the profile says",
+    "capacity": "steps of a search for the highest rate; each sends at a constant rate for some seconds",
     "sustained": "a constant rate, whatever the answers do; response time counts from when a request was due",
     "warm-up": "the first requests, which no gate of time counts",
 }

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from contextlib import nullcontext
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
+from rig.chaos.catalog import BUILT_IN
 from rig.chaos.fault import Fault, Struck
 from rig.chaos.minimise import minimise
 from rig.chaos.schedule import FIRST_S, REST_S, plan_faults, repeat, seconds_for
@@ -79,3 +82,8 @@ def test_a_suspect_that_fails_alone_is_found_at_once_and_one_that_does_not_costs
     assert minimise(range(8), fails, suspects=(2, 3)) == (5,)
     assert tried[:2] == [(2,), (3,)]
     assert len(tried) == len(set(tried)), "each part is tried once"
+
+
+def test_the_page_about_chaos_names_every_fault() -> None:
+    table = Path("docs/chaos.md").read_text().partition("## The faults\n")[2].partition("\n\n## ")[0]
+    assert set(re.findall(r"`([a-z]+-[a-z-]+|deploy)`", table)) >= {fault.name for fault in BUILT_IN}
