@@ -19,3 +19,5 @@ RATE_CEILING_PER_S = 50_000.0
 """Limits of the rig itself. No profile and no option can raise them."""
 STALLED = 0.1
 """A worker that was ready to run but did not, for this share of a scenario run, was stopped or throttled."""
+STALE_MOST = 0.005
+"""The share of a scenario run's requests that may meet a stale connection; more is FAIL."""

@@ -24,6 +24,7 @@ from rig.evidence.gate import Gate
 from rig.evidence.history import CONTRADICTIONS, find_causes_of_loss, has_failed, was_let_in
 from rig.evidence.sample_names import Role
 from rig.evidence.scenario_runs import ScenarioRun
+from rig.limits import STALE_MOST
 from rig.model import FORGED, Outcome, RequestClass
 
 _REFUSALS = (401, 403)
@@ -34,8 +35,6 @@ _LOST = ErrorKind.CONNECTION_LOST.name.lower()
 STALE = ErrorKind.STALE_CONNECTION.name.lower()
 _SEEN_WITHIN_NS = 1_000_000_000
 """The samplers look at a process several times within this."""
-STALE_MOST = 0.005
-"""The share of a scenario run's requests that may meet a stale connection; more is FAIL."""
 
 ANSWERS = GateKind(
     "*.answers",

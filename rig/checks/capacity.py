@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from rig.checks.answers import STALE, STALE_MOST
+from rig.checks.answers import STALE
 from rig.checks.gates import GateKind, Kind, emits
 from rig.checks.instrument import client_limits, weakness
 from rig.checks.knee import Estimate, Trial, estimate
@@ -28,6 +28,7 @@ from rig.evidence.case import NOT_READ, Case, describe_missing_reports
 from rig.evidence.gate import Gate
 from rig.evidence.scenario_runs import ScenarioRun
 from rig.evidence.truth import Arrival, DiscrepancyKind
+from rig.limits import STALE_MOST
 from rig.model import Outcome
 from rig.stats import latency_figures, pacer_lag_ns, quantile, response_ms
 from rig.text import number

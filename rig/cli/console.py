@@ -1,15 +1,14 @@
 """Progress of a run on stderr: in a terminal two bars that move, else one line for each stage with the time.
 
-In a terminal the bar of a scenario run has its rate and the p95 of its last requests. Each stage leaves a line when it
-ends. That of a scenario run says how fast it was, and what failed.
+In a terminal the bar of a scenario run has its rate, the p95 of its last requests, and how many have failed. The first
+failure of each kind has a line of its own at once. Each stage leaves a line when it ends. That of a scenario run says
+how fast it was, and what failed.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -29,15 +28,14 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
-from rig.evidence.history import read_last_rows
+from rig.evidence.failures import describe_failures
 from rig.evidence.scenario_runs import ScenarioRun
-from rig.model import Outcome, Scenario
+from rig.model import Scenario
+from rig.run.answers_so_far import AnswersSoFar
 from rig.run.reporter import Reporter
 from rig.stats import latency_figures
 from rig.text import milliseconds, number
 
-_ROWS_MOST = 1_000
-"""So many of the last requests of each worker the live p95 is of."""
 _LOOK_EVERY_S = 0.5
 _BAR_FROM = 110
 """A terminal with fewer columns has no room for a bar beside the figures."""
@@ -78,9 +76,10 @@ class ConsoleReporter(Reporter):
         self._shown: TaskID | None = None
         self._stage = ""
         self._began_s = 0.0
-        self._rows_files: Sequence[Path] = ()
+        self._answers: AnswersSoFar | None = None
+        self._scenario: Scenario | None = None
         self._looked_s = 0.0
-        self._p95 = ""
+        self._seen = ""
 
     def __enter__(self) -> Self:
         if self._progress is not None:
@@ -100,10 +99,10 @@ class ConsoleReporter(Reporter):
         self._stage = what
 
     def run_scenario(
-        self, scenario: Scenario, number: int, scenario_runs: int, rows_files: Sequence[Path] = ()
+        self, scenario: Scenario, number: int, scenario_runs: int, answers: AnswersSoFar | None = None
     ) -> None:
         """A bar below that of the whole run, or a line."""
-        self._rows_files, self._p95 = rows_files, ""
+        self._scenario, self._answers, self._seen = scenario, answers, ""
         spread = f", {len(scenario.tenants)} tenants" if len(scenario.tenants) > 2 else ""
         trial = f", trial {scenario.trial}" if scenario.limit_s else ""
         what = f"{scenario.id} {scenario.title}, {scenario.count:,} on {scenario.route}{spread}{trial}"
@@ -114,28 +113,37 @@ class ConsoleReporter(Reporter):
             self._progress.update(self._whole, completed=number - 1, seen=f"{number - 1}/{scenario_runs}")
 
     def progress(self, requests: int) -> None:
-        """Move the bar."""
+        """Move the bar, and tell of the first failures."""
+        now_s, scenario = time.monotonic(), self._scenario
+        if scenario is None or self._answers is None:
+            return
+        if now_s - self._looked_s >= _LOOK_EVERY_S or requests >= scenario.count:
+            self._looked_s, self._seen = now_s, self._look(scenario, self._answers)
         if self._progress is not None and self._shown is not None:
-            now_s = time.monotonic()
-            if now_s - self._looked_s >= _LOOK_EVERY_S:
-                self._looked_s, self._p95 = now_s, self._say_p95()
             rate = requests / max(now_s - self._began_s, 0.1)
-            seen = f"{requests:,} · {number(round(rate))}/s{self._p95}"
+            seen = f"{requests:,} · {number(round(rate))}/s{self._seen}"
             self._progress.update(self._shown, completed=requests, seen=seen)
 
-    def _say_p95(self) -> str:
-        rows = read_last_rows(self._rows_files, _ROWS_MOST)
-        return f" · p95 {milliseconds(latency_figures(rows)['response_p95_ms'])}" if len(rows) else ""
+    def _look(self, scenario: Scenario, answers: AnswersSoFar) -> str:
+        """The p95 of the last requests and how many have failed; the first failure of each kind is printed."""
+        for first in answers.look():
+            line = f"{scenario.label}: {first.kind} to request {first.seq}, key {first.key}"
+            self._print(f"          {line}" if self._progress else f"{datetime.now():%H:%M:%S} rig: {line}", "red")
+        if not len(answers.last_rows):
+            return ""
+        p95 = milliseconds(latency_figures(pd.DataFrame(answers.last_rows))["response_p95_ms"])
+        failed = sum(answers.failures.values())
+        return f" · p95 {p95}" + (f" · [red]{failed:,} failed[/]" if failed else "")
 
     def end_scenario(self, report: ScenarioRun, rows: pd.DataFrame) -> None:
         """A line that stays, with what became of the requests."""
         if self._progress is None or not len(rows):
             return
-        wrong = int((rows["outcome"] != Outcome.ACKNOWLEDGED).sum())
+        failures = self._answers.failures if self._answers is not None else {}
         p95 = milliseconds(latency_figures(rows)["response_p95_ms"])
         rate = number(round(len(rows) / report.elapsed_s)) if report.elapsed_s > 0 else "–"
-        where = f"{report.scenario.label}: {len(rows):,} at {rate}/s, {wrong:,} failed, p95 {p95}"
-        self._print(f"{report.elapsed_s:6.1f} s  {where}", "red" if wrong else "dim")
+        where = f"{report.scenario.label}: {len(rows):,} at {rate}/s, p95 {p95}, {describe_failures(failures)}"
+        self._print(f"{report.elapsed_s:6.1f} s  {where}", "red" if failures else "dim")
 
     def _show(self, what: str, total: int | None) -> None:
         if self._progress is None:

@@ -26,6 +26,7 @@ from rig.evidence.case import Case
 from rig.evidence.chaos import S11
 from rig.evidence.diagnosis import Diagnosis, Hypothesis, State
 from rig.evidence.scenario_runs import ScenarioRun
+from rig.text import some
 
 _TIERS = {"H-D": 0, "H-A2": 1, "H-B2": 1, "H-C": 1, "H-E": 1, "H-F": 2, "H-A1": 3, "H-B1": 3, "H-G": 4}
 _OUTCOMES = ("supported", "undetermined", "refuted")
@@ -98,8 +99,8 @@ def weigh(measured: Measured, best_rps: float | None = None) -> Diagnosis:
     if first is not None:
         answer = f"{first.title}: {first.because}"
     elif undecided:
-        names = ", ".join(each.id for each in undecided)
-        answer = f"undetermined: nothing that was sampled stands out, but {names} could not be decided"
+        names, why = some((each.title for each in undecided), 2), undecided[0].because
+        answer = f"undetermined: nothing that was sampled stands out; not decided: {names} ({why})"
     else:
         answer = f"nothing stands out: {_describe_load(measured)}"
     return Diagnosis(

@@ -9,7 +9,6 @@ more than one attempt of a request; they come one after the other, and ``attempt
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -222,19 +221,22 @@ def _read_raw(file: Path) -> NDArray[np.void]:
     return np.frombuffer(data[: len(data) // RESULT.itemsize * RESULT.itemsize], dtype=RESULT)
 
 
-def read_last_rows(files: Sequence[Path], most: int) -> pd.DataFrame:
-    """The last rows that the workers of a scenario run have written so far, at most so many of each.
+class RowsTail:
+    """Reads a worker's rows while it still writes them."""
 
-    Columns are those of ``RESULT``. A file that is not there has no rows.
-    """
-    rows = [np.empty(0, RESULT)]
-    for file in files:
-        with suppress(FileNotFoundError), file.open("rb") as raw:
-            whole = os.fstat(raw.fileno()).st_size // RESULT.itemsize
-            first = max(0, whole - most)
-            raw.seek(first * RESULT.itemsize)
-            rows.append(np.frombuffer(raw.read((whole - first) * RESULT.itemsize), dtype=RESULT))
-    return pd.DataFrame(np.concatenate(rows))
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._count = 0
+
+    def news(self) -> NDArray[np.void]:
+        """The whole rows (``RESULT``) since the last call. A file that is not there has none."""
+        rows: NDArray[np.void] = np.empty(0, RESULT)
+        with suppress(FileNotFoundError), self._file.open("rb") as raw:
+            raw.seek(self._count * RESULT.itemsize)
+            data = raw.read()
+            rows = np.frombuffer(data[: len(data) // RESULT.itemsize * RESULT.itemsize], dtype=RESULT)
+        self._count += len(rows)
+        return rows
 
 
 WHOLE_ANSWERS = (ErrorKind.NONE, ErrorKind.CONTRADICTED, ErrorKind.OTHER_CORRELATION)

@@ -12,7 +12,8 @@ from rig.evidence.gate import Gate, Verdict
 from rig.evidence.power import DetectionPower
 from rig.text import some
 
-_EXIT_GATE = "EG"
+EXIT_GATE = "EG"
+"""How the names of exit gates begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +31,12 @@ class Judgement:
     @property
     def exit_gates(self) -> tuple[Gate, ...]:
         """The gates that compose others (``EG3.1`` …)."""
-        return tuple(gate for gate in self.gates if gate.id.startswith(_EXIT_GATE))
+        return tuple(gate for gate in self.gates if gate.id.startswith(EXIT_GATE))
 
     @property
     def plain_gates(self) -> tuple[Gate, ...]:
         """All other gates."""
-        return tuple(gate for gate in self.gates if not gate.id.startswith(_EXIT_GATE))
+        return tuple(gate for gate in self.gates if not gate.id.startswith(EXIT_GATE))
 
     def having(self, *verdicts: Verdict) -> tuple[Gate, ...]:
         """The plain gates with one of these verdicts, in the order of ``verdicts``."""

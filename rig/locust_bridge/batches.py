@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 
 from rig.engine.rows import RowFile
 from rig.errors import ErrorKind
+from rig.evidence.failures import failures_of
 from rig.evidence.locust_run import BatchAccount
 from rig.evidence.scenario_runs import RESULT, WorkerReport
 from rig.locust_bridge.plan import LocustPlan
-from rig.locust_bridge.tally import Tally, failures_of
+from rig.locust_bridge.tally import Tally
 from rig.model import Pace, Scenario, Share, UserClass
 from rig.requests.targeter import Targeter
 
@@ -92,6 +93,7 @@ class Batch:
         self._ready: list[bytes] = []
         self._signed_unix = 0
         self._share = targets.composition.share
+        self._key = targets.key
         self._expected = [plan.profile.answer(share.request_class, scenario.route).right for share in scenario.shares]
         self.path = folder / f"{scenario.label}.{plan.worker}.rows"
         self._rows = RowFile(self.path, plan.worker)
@@ -139,7 +141,7 @@ class Batch:
         rows: NDArray[np.void] = np.fromfile(self.path, RESULT, offset=self._tallied * RESULT.itemsize)
         self._tallied += len(rows)
         failed = failures_of(rows, self._share, self._expected)
-        into.add(self.name, rows, failed)
+        into.add(self.name, rows, failed, self._key)
         sent = rows["error_kind"] != ErrorKind.SKIPPED
         if self.next >= self.end and not self.in_flight:
             self._close()

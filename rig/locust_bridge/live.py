@@ -14,6 +14,9 @@ from rig.evidence.sample_files import SUFFIX, samples_of
 WINDOW_NS = 5_000_000_000
 _KEPT_NS = 2 * WINDOW_NS
 """Counters are read off between the ticks around the window's start."""
+_PROCESSES_MOST = 15
+_IDLE_SHARE = 0.005
+"""A process that uses less of a core is not shown."""
 _KEPT_WHOLE = "processes"
 """Who the processes are is said once, when they are first seen."""
 
@@ -45,7 +48,8 @@ class Live:
             ],
             "processes": [
                 {"pid": _name(int(pid)), "role": str(role), "cores": round(float(cpu_s) / seconds, 2)}
-                for pid, role, cpu_s in processes.head(30).itertuples(index=False)
+                for pid, role, cpu_s in processes.head(_PROCESSES_MOST).itertuples(index=False)
+                if cpu_s >= _IDLE_SHARE * seconds
             ],
         }
 

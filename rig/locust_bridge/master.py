@@ -71,6 +71,8 @@ class Bridge:
         self.coordinator = CoordinatorClient()
         raise_limit()  # a connection to each worker; after the coordinator's start, which launches the target
         self.test: LocustTest | None = None
+        self.examples: Mapping[str, str] = {}
+        """Those of the last test (``LocustTest.examples``)."""
         self._beginning: gevent.Greenlet | None = None
         self._judging: gevent.Greenlet | None = None
         self.results: list[dict[str, Any]] = []
@@ -236,7 +238,7 @@ class Bridge:
             own = plan.of_worker(number, len(nodes))
             test.add_worker(node, own.fixed_share)
             self._hand_out(node, own)
-        self.test = test
+        self.test, self.examples = test, test.examples
         self.status = "running"
 
     def _ready_nodes(self) -> list[str]:

@@ -11,7 +11,7 @@ import logging
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NotRequired
 
 from pydantic import NonNegativeInt, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic does not take that of `typing` before Python 3.12
@@ -36,6 +36,7 @@ class _OwnPart(TypedDict):
     sequence: int
     credit: dict[str, NonNegativeInt]
     spent: bool
+    examples: NotRequired[dict[str, str]]
 
 
 class _Total(TypedDict):
@@ -93,6 +94,8 @@ class LocustTest:
     spent: bool = False
     """True once a worker has sent its share of the ceiling on requests, or all of them together have sent as many."""
     over: bool = False
+    examples: dict[str, str] = field(default_factory=dict)
+    """The key of a first request of each error, by the error's name in locust's statistics."""
 
     def add_worker(self, node: str, share: int = 0) -> WorkerRecord:
         """Enter a worker; its number is the next one."""
@@ -132,6 +135,8 @@ class LocustTest:
         if seen.reports != said["sequence"]:
             _log.warning("worker %d: report %d came as number %d", seen.number, said["sequence"], seen.reports)
         seen.credit = said["credit"]
+        for kind, key in said.get("examples", {}).items():
+            self.examples.setdefault(kind, key)
         seen.requests += data["stats_total"]["num_requests"]
         seen.failures += data["stats_total"]["num_failures"]
         self.spent |= said["spent"] or self.requests > self.plan.most_requests

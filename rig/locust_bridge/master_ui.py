@@ -12,8 +12,8 @@ import json
 import tempfile
 import time
 import zipfile
-from collections import deque
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -22,6 +22,8 @@ from flask import Response, jsonify, request, send_file
 from locust.stats import StatsEntry
 from locust.web import WebUI
 
+from rig.evidence.failures import describe_failures, leave_excuses_out
+from rig.evidence.judgement import EXIT_GATE
 from rig.locust_bridge.master_coordinator import CoordinatorError
 from rig.locust_bridge.master_guard import base_path
 
@@ -33,7 +35,7 @@ _TABLES = {
         "Requests by class",
         ("class", "requests", "failures", "p50 ms", "p95 ms", "p99 ms", "canonical rows", "dead letters", "rows"),
     ),
-    "rig-errors": ("Answers that must not be", ("class", "answer", "requests")),
+    "rig-errors": ("Answers that must not be", ("class", "answer", "requests", "first key")),
 }
 _TABS = {
     "rig-gates": ("Gates", ("gate", "verdict", "reason")),
@@ -50,6 +52,8 @@ _CERTIFICATE = {
 _OWN_PAGE = "locust.index"
 _LOOK_EVERY_S = 1.0
 _LOOKS_KEPT = 600
+_REPORTED_WITHIN_S = 2
+"""Workers report once a second."""
 _ORDER = {"FAIL": 0, "INVALID": 1, "PASS": 2, "NOT-RUN": 3}
 _PAGE = Path(__file__).with_name("page.html")
 _QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
@@ -114,7 +118,6 @@ class View:
     def watch(self) -> None:
         """Keep looking; runs in a greenlet of its own."""
         shown = None
-        counted, counted_s = 0, time.monotonic()
         while True:
             gevent.sleep(_LOOK_EVERY_S)
             bridge, test = self._bridge, self._bridge.test
@@ -128,13 +131,12 @@ class View:
             except CoordinatorError:  # the end of the test says so
                 continue
             total = bridge.environment.stats.total
-            # Not locust's own figure, which leaves out the last two seconds and still divides by them.
-            now_s, requests = time.monotonic(), total.num_requests
-            rps = max(0, requests - counted) / (now_s - counted_s)
-            counted, counted_s = requests, now_s
+            # The last whole second that every worker has reported by now. Locust's own figure leaves out the last two
+            # seconds and still divides by them.
+            rps = total.num_reqs_per_sec.get(int(time.time()) - _REPORTED_WITHIN_S, 0)
             self._looks.append(
                 {
-                    "rps": round(rps, 1),
+                    "rps": rps,
                     "ms": {
                         word: total.get_current_response_time_percentile(share) or 0
                         for word, share in _QUANTILES.items()
@@ -159,7 +161,7 @@ class View:
             goes=bridge.test is not None or bool(bridge.busy),
             users=bridge.runner.user_count,
             requests=total.num_requests,
-            failures=total.num_failures,
+            failures=sum(self._failures().values()),
             head=self._head(),
             tiles=self._tiles(),
             form={"user_count": options and options.num_users, "spawn_rate": options and options.spawn_rate},
@@ -230,7 +232,8 @@ class View:
         total = self._bridge.environment.stats.total
         rate = self._looks[-1]["rps"] if self._looks and self._bridge.test is not None else round(total.total_rps, 1)
         times = {f"{word}, ms": _quantile(total, share) for word, share in _QUANTILES.items()}
-        failed = {"title": "Failures", "value": total.num_failures, "verdict": "FAIL" if total.num_failures else ""}
+        failures = sum(self._failures().values())
+        failed = {"title": "Failures", "value": failures, "verdict": "FAIL" if failures else ""}
         figures = {"Requests/s": rate, **times, "Requests": total.num_requests}
         return [*({"title": name, "value": value, "verdict": ""} for name, value in figures.items()), failed]
 
@@ -253,8 +256,23 @@ class View:
             }
 
     def _errors(self) -> Iterator[dict[str, Any]]:
-        for error in self._bridge.environment.stats.errors.values():
-            yield {"class": error.name, "answer": str(error.error), "requests": error.occurrences}
+        for name, error in self._bridge.environment.stats.errors.items():
+            example = self._bridge.examples.get(name, "")
+            said = {"class": error.name, "answer": str(error.error), "requests": error.occurrences}
+            yield said | {"first key": example}
+
+    def _failures(self) -> dict[str, int]:
+        """How many requests have failed so far, by kind; without what is excused at the end."""
+        stats, kinds = self._bridge.environment.stats, Counter[str]()
+        for error in stats.errors.values():
+            kinds[str(error.error)] += error.occurrences
+        return leave_excuses_out(kinds, stats.total.num_requests)
+
+    def _say_failures(self, failures: Mapping[str, int]) -> str:
+        """How many, of which kinds, and the first one's key."""
+        errors = self._bridge.environment.stats.errors.items()
+        first = next((self._bridge.examples.get(name) for name, each in errors if str(each.error) in failures), None)
+        return describe_failures(failures) + (f"; the first has the key {first}" if first else "")
 
     def _tables(self) -> dict[str, list[dict[str, Any]]]:
         certificate = self._bridge.certificate or {}
@@ -281,7 +299,7 @@ class View:
             _row(gate["id"], gate["verdict"], gate["reason"]) | {"example": examples.get(gate["id"], "")}
             for gate in result["gates"]
         ]
-        return sorted(gates, key=lambda gate: _ORDER.get(gate["verdict"], 0))
+        return sorted(gates, key=lambda gate: (_ORDER.get(gate["verdict"], 0), gate["gate"].startswith(EXIT_GATE)))
 
     def _so_far(self) -> Iterator[tuple[str, str, str]]:
         bridge, test = self._bridge, self._bridge.test
@@ -293,9 +311,9 @@ class View:
             text = f"{certificate['rps']:,} requests/s, floor {certificate['floor_rps']:,g}"
             yield "calibration.null", "PASS", text
         if test is not None:
-            total = bridge.environment.stats.total
-            words = f"{total.num_failures:,} of {total.num_requests:,} requests were not answered as they should be"
-            yield "answers", "FAIL" if total.num_failures else "good so far", words
+            total, failures = bridge.environment.stats.total, self._failures()
+            words = f"Of {total.num_requests:,} requests {self._say_failures(failures)}"
+            yield "answers", "FAIL" if failures else "good so far", words
             lost = [f"worker {seen.number}: {seen.lost}" for seen in test.workers.values() if seen.lost]
             lost += [f"worker {number} is not heard any more" for number in bridge.missing(test)]
             words = "; ".join(lost) or f"{len(test.workers)} of {len(test.workers)} workers are heard"

@@ -6,7 +6,7 @@ will hold. Buckets have three significant digits (locust's own have two).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,23 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rig.errors import ErrorKind
+from rig.evidence.failures import failure_words
 
 METHOD = "POST"
 _SIGNIFICANT = 3
 _NS_PER_MS = 1e6
-
-
-def failures_of(rows: NDArray[np.void], share: NDArray[np.int64], expected: list[tuple[int, ...]]) -> NDArray[np.bool_]:
-    """Which rows are failures: no proper answer, or one that their class does not ask for.
-
-    ``share`` (shape (count,)) gives the share of a request by its seq, ``expected`` the good statuses by share.
-    """
-    good = np.zeros(len(rows), dtype=bool)
-    share_of_row = share[rows["seq"]]
-    for number, statuses in enumerate(expected):
-        good |= (share_of_row == number) & np.isin(rows["status"], statuses)
-    failed: NDArray[np.bool_] = ~(good & (rows["error_kind"] == ErrorKind.NONE))
-    return failed
 
 
 @dataclass(slots=True)
@@ -40,9 +28,13 @@ class Tally:
     wall_offset_ns: int = 0
     entries: dict[str, dict[str, Any]] = field(default_factory=dict)
     errors: dict[str, dict[str, Any]] = field(default_factory=dict)
+    examples: dict[str, str] = field(default_factory=dict)
+    """The key of the first request of each error, by the error's name in ``errors``. They are kept."""
 
-    def add(self, name: str, rows: NDArray[np.void], failed: NDArray[np.bool_]) -> None:
-        """Count rows under a name; skipped ones are no requests."""
+    def add(
+        self, name: str, rows: NDArray[np.void], failed: NDArray[np.bool_], key: Callable[[int], str] = str
+    ) -> None:
+        """Count rows under a name; skipped ones are no requests. ``key`` says a request's key by its seq."""
         sent = rows["error_kind"] != ErrorKind.SKIPPED
         if not sent.all():
             rows, failed = rows[sent], failed[sent]
@@ -69,14 +61,19 @@ class Tally:
             "num_fail_per_sec": _count_values(done_ns[failed] // 1_000_000_000),
         }
         self.entries[name] = _sum(self.entries.get(name), delta)
-        self._count_errors(name, rows[failed], done_ns[failed])
+        self._count_errors(name, rows[failed], done_ns[failed], key)
 
-    def _count_errors(self, name: str, rows: NDArray[np.void], done_ns: NDArray[np.int64]) -> None:
+    def _count_errors(
+        self, name: str, rows: NDArray[np.void], done_ns: NDArray[np.int64], say_key: Callable[[int], str]
+    ) -> None:
         kinds = rows["error_kind"].astype(np.int64) * 65536 + rows["status"]
         for code in np.unique(kinds):
-            of_kind = done_ns[kinds == code]
-            error = _in_words(int(code) // 65536, int(code) % 65536)
+            is_kind = kinds == code
+            of_kind = done_ns[is_kind]
+            error = failure_words(int(code) // 65536, int(code) % 65536)
             key = f"{METHOD}/{name}/{error}"
+            if key not in self.examples:
+                self.examples[key] = say_key(int(rows["seq"][is_kind][of_kind.argmin()]))
             known = self.errors.setdefault(
                 key, {"method": METHOD, "name": name, "error": error, "occurrences": 0, "first_seen": np.inf}
             )
@@ -146,7 +143,3 @@ def _sum(left: Mapping[str, Any] | None, right: Mapping[str, Any]) -> dict[str, 
 def _count_values(values: NDArray[Any]) -> dict[Any, int]:
     found, counts = np.unique(values, return_counts=True)
     return dict(zip(found.tolist(), counts.tolist(), strict=True))
-
-
-def _in_words(kind: int, status: int) -> str:
-    return f"status {status}" if kind == ErrorKind.NONE else ErrorKind(kind).name.lower().replace("_", " ")

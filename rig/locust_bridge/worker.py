@@ -258,18 +258,38 @@ class Worker:
         await self._acknowledged.wait()
         while True:
             await self._send_stats()
-            await asyncio.sleep(REPORT_S)
+            await asyncio.sleep(REPORT_S / 2)
+            if not self._has_failed_anew():  # a first failure is told sooner
+                await asyncio.sleep(REPORT_S / 2)
+
+    def _has_failed_anew(self) -> bool:
+        """Whether a request has failed in a way in which none had before."""
+        if self._load is None or self._reporting.locked():
+            return False
+        known = len(self._tally.examples)
+        self._count(self._load)
+        return len(self._tally.examples) > known
+
+    def _count(self, load: RampingUsers) -> dict[str, int]:
+        """See ``RampingUsers.tally``."""
+        self._tally.wall_offset_ns = self._wall_offset_ns
+        return load.tally(self._tally)
 
     async def _send_stats(self) -> None:
         async with self._reporting:
             load = self._load
             users = load.users if load else {}
-            self._tally.wall_offset_ns = self._wall_offset_ns
-            credit = load.tally(self._tally) if load else {}
+            credit = self._count(load) if load else {}
             data = self._tally.take() | {"user_classes_count": users, "user_count": sum(users.values())}
             if load is not None:
                 self._reports += 1
-                data["rig"] = {"sequence": self._reports, "credit": credit, "spent": load.spent}
+                examples = {key: self._tally.examples[key] for key in data["errors"]}
+                data["rig"] = {
+                    "sequence": self._reports,
+                    "credit": credit,
+                    "spent": load.spent,
+                    "examples": examples,
+                }
                 if load.spent and not self._spent:
                     _log.warning("this worker has sent its share of the ceiling of requests; its users stay idle")
                 self._spent = load.spent

@@ -26,6 +26,7 @@ from rig.evidence.chaos import S11, ChaosReport, ChaosSchedule, FaultRecord, Sta
 from rig.machine import libpq
 from rig.machine.supervisor import current_supervisor
 from rig.model import Scenario
+from rig.run.answers_so_far import AnswersSoFar
 from rig.run.job import Job
 from rig.run.open_run import OpenRun
 from rig.run.scenarios import load_of
@@ -102,7 +103,8 @@ def run_chaos(
     )
     load = replace(load_of(run, target, tenancy, scenario), endpoint=through)
     last, files = len(run.job.scenarios), record.history.rows_files(scenario, pool.size)
-    run.reporter.run_scenario(scenario, last, last, files)
+    answers = AnswersSoFar(record.targeter.bind(scenario), run.job.profile, files)
+    run.reporter.run_scenario(scenario, last, last, answers)
     record.announce(scenario, pool.size)
     try:
         with faults:

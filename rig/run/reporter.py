@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
 import pandas as pd
 
 from rig.evidence.scenario_runs import ScenarioRun
 from rig.model import Scenario
+from rig.run.answers_so_far import AnswersSoFar
 
 
 class Reporter:
@@ -18,9 +16,9 @@ class Reporter:
         """A new stage of the run begins."""
 
     def run_scenario(
-        self, scenario: Scenario, number: int, scenario_runs: int, rows_files: Sequence[Path] = ()
+        self, scenario: Scenario, number: int, scenario_runs: int, answers: AnswersSoFar | None = None
     ) -> None:
-        """A scenario run begins, ``number`` of so many. Its workers will append their rows to ``rows_files``."""
+        """A scenario run begins, ``number`` of so many. ``answers``: None where nobody keeps rows of them."""
 
     def progress(self, requests: int) -> None:
         """So many requests of the scenario run have ended."""
@@ -40,10 +38,10 @@ class ForwardingReporter(Reporter):
         self._reporter.stage(what)
 
     def run_scenario(
-        self, scenario: Scenario, number: int, scenario_runs: int, rows_files: Sequence[Path] = ()
+        self, scenario: Scenario, number: int, scenario_runs: int, answers: AnswersSoFar | None = None
     ) -> None:
         """Pass it on."""
-        self._reporter.run_scenario(scenario, number, scenario_runs, rows_files)
+        self._reporter.run_scenario(scenario, number, scenario_runs, answers)
 
     def progress(self, requests: int) -> None:
         """Pass it on."""

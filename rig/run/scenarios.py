@@ -15,6 +15,7 @@ from rig.evidence.scenario_runs import ScenarioRun
 from rig.evidence.shapes import S10
 from rig.model import Scenario
 from rig.profile import WebhookRoute
+from rig.run.answers_so_far import AnswersSoFar
 from rig.run.open_run import OpenRun
 from rig.target.launch import LiveTarget
 from rig.target.tenants import Tenancy
@@ -35,7 +36,8 @@ def run_scenarios(run: OpenRun, pool: Pool, target: LiveTarget, tenancy: Tenancy
             run.record.note(f"{scenario.label} was not sent: the trials that missed the limit decide the median")
             continue
         files = run.record.history.rows_files(scenario, pool.size)
-        run.reporter.run_scenario(scenario, number, len(run.job.scenarios), files)
+        answers = AnswersSoFar(run.record.targeter.bind(scenario), run.job.profile, files)
+        run.reporter.run_scenario(scenario, number, len(run.job.scenarios), answers)
         run.record.announce(scenario, pool.size)
         watch.follow(scenario, files)
         report = run_and_watch(pool, load_of(run, target, tenancy, scenario), progress=run.reporter.progress)

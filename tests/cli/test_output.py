@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import pytest
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.padding import Padding
@@ -13,9 +14,12 @@ from rich.text import Text
 
 from rig.cli.console import ConsoleReporter
 from rig.cli.output import plain_lines
-from rig.evidence.history import History
-from tests.engine.scenes import scenario
-from tests.evidence.test_history import ENDS, raw
+from rig.errors import ErrorKind
+from rig.profile import bundled_profile, load_profile
+from rig.requests.targeter import Targeter
+from rig.run.answers_so_far import AnswersSoFar
+from tests.engine.scenes import RUN, scenario
+from tests.evidence.test_history import raw
 
 LONG = "one word " * 400
 
@@ -50,14 +54,30 @@ def test_sections_keep_their_indent_and_the_blank_line_between_them() -> None:
     ]
 
 
-def test_the_bar_of_a_scenario_run_has_its_rate_and_the_p95_of_the_last_requests(tmp_path: Path) -> None:
-    history, sent = History(tmp_path), scenario(8)
-    files = history.rows_files(sent, 2)
-    screen = io.StringIO()
-    with ConsoleReporter(Console(file=screen, force_terminal=True, width=120)) as reporter:
-        reporter.run_scenario(sent, 1, 3, files)
-        rows = raw([end[:3] for end in ENDS[:2]])
+def _watched(screen: Console, tmp_path: Path, *ends: tuple[int, int, ErrorKind]) -> None:
+    """A scenario run as a person sees it, in which two requests end so and take 12 ms each."""
+    sent, file = scenario(8), tmp_path / "0.rows"
+    profile = load_profile(bundled_profile())
+    answers = AnswersSoFar(Targeter(profile, RUN).bind(sent), profile, [file])
+    with ConsoleReporter(screen) as reporter:
+        reporter.run_scenario(sent, 1, 3, answers)
+        rows = raw(list(ends))
         rows["done_ns"] = rows["intended_ns"] + 12_000_000
-        files[0].write_bytes(rows.tobytes())
+        file.write_bytes(rows.tobytes())
         reporter.progress(2)
+
+
+def test_the_bar_of_a_scenario_run_has_its_rate_and_the_p95_of_the_last_requests(tmp_path: Path) -> None:
+    screen = io.StringIO()
+    _watched(Console(file=screen, force_terminal=True, width=120), tmp_path, (0, 200, ErrorKind.NONE))
     assert "p95 12 ms" in screen.getvalue()
+    assert "failed" not in screen.getvalue()
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_failure_is_said_while_its_scenario_run_goes_on(tmp_path: Path, is_terminal: bool) -> None:
+    screen = io.StringIO()
+    ends = (0, 503, ErrorKind.NONE), (1, 503, ErrorKind.NONE)
+    _watched(Console(file=screen, force_terminal=is_terminal, width=120), tmp_path, *ends)
+    assert screen.getvalue().count("status 503 to request 0, key ") == 1
+    assert ("2 failed" in screen.getvalue()) is is_terminal

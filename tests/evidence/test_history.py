@@ -14,10 +14,10 @@ from rig.errors import ErrorKind, EvidenceError
 from rig.evidence.history import (
     COLUMNS,
     History,
+    RowsTail,
     attempts_of_requests,
     outcomes_of_requests,
     read_history,
-    read_last_rows,
 )
 from rig.evidence.scenario_runs import RESULT
 from rig.evidence.worker_files import bodies_file
@@ -241,11 +241,10 @@ def test_attempts_of_a_request_are_counted_and_the_best_one_decides(tmp_path: Pa
     assert attempts_of_requests(rows, 6).tolist() == [3, 1, 1, 0, 2, 0]
 
 
-def test_the_last_rows_of_every_worker_are_read_while_they_write(tmp_path: Path) -> None:
-    files = [tmp_path / f"{worker}.rows" for worker in range(3)]
-    for worker, file in enumerate(files[:2]):
-        file.write_bytes(raw([end[:3] for end in ENDS], worker).tobytes() + b"a row that is not whole")
-    rows = read_last_rows(files, 3)
-    assert rows["seq"].tolist() == [5, 6, 7] * 2
-    assert rows["worker"].tolist() == [0] * 3 + [1] * 3
-    assert read_last_rows(files[2:], 3).empty
+def test_rows_are_read_while_a_worker_writes_them(tmp_path: Path) -> None:
+    tail, rows = RowsTail(tmp_path / "0.rows"), raw([end[:3] for end in ENDS]).tobytes()
+    assert len(tail.news()) == 0
+    (tmp_path / "0.rows").write_bytes(rows[:90])
+    assert tail.news()["seq"].tolist() == [0, 1]
+    (tmp_path / "0.rows").write_bytes(rows)
+    assert tail.news()["seq"].tolist() == [2, 3, 4, 5, 6, 7]

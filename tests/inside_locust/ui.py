@@ -12,7 +12,7 @@ from typing import Any
 import gevent
 import pytest
 from flask import Flask
-from locust.stats import RequestStats
+from locust.stats import RequestStats, StatsError
 
 from rig.locust_bridge import master_ui
 
@@ -59,11 +59,11 @@ RESULT = {
 
 def view(**parts: Any) -> dict[str, Any]:
     """What ``/rig/state`` says of a session; its test sent ten requests of S2, of which ``failed`` failed."""
-    stats, failed = RequestStats(), parts.pop("failed", 0)
+    stats, failed, kind = RequestStats(), parts.pop("failed", 0), parts.pop("kind", "status 500")
     for number in range(10):
         stats.log_request("POST", "S2 UniqueStorm", 10.0 * (number + 1), 0)
     for _ in range(failed):
-        stats.log_error("POST", "S2 UniqueStorm", "status 500")
+        stats.log_error("POST", "S2 UniqueStorm", kind)
     session = {
         "environment": SimpleNamespace(stats=stats, parsed_options=None),
         "runner": SimpleNamespace(user_count=5),
@@ -74,6 +74,7 @@ def view(**parts: Any) -> dict[str, Any]:
         "error": "",
         "results": [],
         "missing": lambda test: [],
+        "examples": {StatsError.create_key("POST", "S2 UniqueStorm", kind): "a-key"},
     } | parts
     with Flask("test").app_context():
         return dict(master_ui.View(SimpleNamespace(**session)).state().get_json())  # type: ignore[arg-type]
@@ -92,11 +93,19 @@ def test_before_and_during_a_test_nothing_is_green_or_red() -> None:
 def test_what_has_failed_is_red_at_once_and_nothing_is_good_so_far_any_more() -> None:
     state = view(test=TEST, failed=1)
     assert state["head"]["word"] == "FAIL"
-    assert state["head"]["sentence"].startswith("1 of 10 requests were not answered as they should be")
-    assert {"class": "S2 UniqueStorm", "answer": "status 500", "requests": 1} in state["tables"]["rig-errors"]
+    said = "Of 10 requests 1 failed: status 500; the first has the key a-key"
+    assert state["head"]["sentence"].startswith(said)
+    wrong = {"class": "S2 UniqueStorm", "answer": "status 500", "requests": 1, "first key": "a-key"}
+    assert wrong in state["tables"]["rig-errors"]
     assert {"title": "Failures", "value": 1, "verdict": "FAIL"} in state["tiles"]
     assert view(test=TEST, failed=1, busy="the last test is still being judged")["head"]["word"] == "FAIL"
     assert view(test=TEST, missing=lambda test: [0])["head"]["word"] == "INVALID"
+
+
+def test_what_the_rig_gave_up_by_itself_is_not_red() -> None:
+    state = view(test=TEST, failed=1, kind="aborted")
+    assert state["head"]["word"] == ""
+    assert {"title": "Failures", "value": 0, "verdict": ""} in state["tiles"]
 
 
 def test_a_verdict_has_its_gates_failing_first_with_an_example_and_the_rows_of_each_class() -> None:

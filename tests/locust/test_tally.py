@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from rig.errors import ErrorKind
+from rig.evidence.failures import failures_of
 from rig.evidence.scenario_runs import RESULT
-from rig.locust_bridge.tally import Tally, failures_of, round_significant
+from rig.locust_bridge.tally import Tally, round_significant
 
 MS = 1_000_000
 
@@ -52,6 +53,15 @@ def test_deltas_add_up_and_start_anew() -> None:
         "timeout": 1,
     }
     assert tally.take()["stats"] == []
+
+
+def test_the_first_request_of_each_error_is_known_by_its_key() -> None:
+    tally = Tally()
+    made = rows((9_000, 500, ErrorKind.NONE), (1, 500, ErrorKind.NONE), (1, 0, ErrorKind.TIMEOUT))
+    tally.add("S2", made, np.ones(3, bool), "key {}".format)
+    tally.take()
+    tally.add("S2", made, np.ones(3, bool), "another {}".format)
+    assert tally.examples == {"POST/S2/status 500": "key 1", "POST/S2/timeout": "key 2"}
 
 
 def test_what_was_never_sent_is_no_request() -> None:

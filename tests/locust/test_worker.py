@@ -7,6 +7,7 @@ import contextlib
 import re
 import tempfile
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -186,6 +187,20 @@ async def test_a_worker_sends_its_share_of_the_ceiling_and_says_so() -> None:
                 await master.expect("stats")
             await master.say("stop")
             assert (await master.expect(REPORT))["requests"] == 100
+
+
+async def test_a_first_failure_is_told_at_once_with_its_key() -> None:
+    async with greeted() as (master, _):
+        await master.say(PLAN, planned(f"http://127.0.0.1:{free_port()}"))  # nobody is there
+        await master.spawn(1.0, S2Unique=1)
+        while not (said := (await master.expect("stats")).get("rig", {})).get("examples"):
+            pass
+        assert said["sequence"] <= 2
+        ((error, key),) = said["examples"].items()
+        assert error.endswith("/connect")
+        assert str(uuid.UUID(key)) == key
+        await master.say("stop")
+        await master.expect(REPORT)
 
 
 async def test_another_version_is_refused_clearly() -> None:
