@@ -1,9 +1,7 @@
 """The pack: one folder a run, with all its evidence.
 
-Flow: ``Pack.create`` makes ``<UTC>-<verb>-<seed>.partial``. Files are written into it during the run, each whole or
-not at all. ``seal`` writes the hashes and drops the suffix with one rename. A folder with the suffix belongs to a run
-that still goes or has crashed (``hold`` tells the two apart); one without is finished and never written to again.
-``load`` gives the ``Case`` that the checkers judge; ``verify`` says whether a byte was changed since.
+What the run gathers is written part by part, as it goes. ``load`` gives the ``Case`` that the checkers judge. How the
+folder is made, held, sealed and verified is ``rig.evidence.pack_folder``'s.
 
 ``rig.evidence.history`` writes the requests' history into ``history_folder``. Logs of started processes go to
 ``logs_folder``.
@@ -12,25 +10,15 @@ that still goes or has crashed (``hold`` tells the two apart); one without is fi
 from __future__ import annotations
 
 import csv
-import fcntl
-import hashlib
 import io
-import json
-import os
-import re
-import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
-from datetime import UTC, datetime
-from functools import cache
-from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
-import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
-from rig.errors import ConfigError, EvidenceError, UsageError
+from rig.errors import EvidenceError
 from rig.evidence.capacity import CapacityReport
 from rig.evidence.case import PROBE_COLUMNS, Case, Finding
 from rig.evidence.certificate import Certificate
@@ -39,26 +27,23 @@ from rig.evidence.confusion import SeedAnswer
 from rig.evidence.diagnosis import Diagnosis
 from rig.evidence.echoes import Echoes
 from rig.evidence.examples import AnswerExample
-from rig.evidence.hashes import SUMS, IntegrityCheck, check_integrity, sums_text, walk
+from rig.evidence.hashes import walk
 from rig.evidence.history import read_history
 from rig.evidence.judgement import Judgement
 from rig.evidence.key_storm import CALL_COLUMNS, KeyStorm, KeyStormSummary, no_calls
 from rig.evidence.latency_calibration import LATENCY_COLUMNS
 from rig.evidence.locust_run import LocustRun, MasterAccount, WorkerAccount
 from rig.evidence.manifest import Manifest
-from rig.evidence.parquet import read_frame, require_bounded, write_frame
+from rig.evidence.pack_folder import MANIFEST, PackFolder
+from rig.evidence.parquet import read_frame, require_bounded
 from rig.evidence.pool_metrics import POOL_COLUMNS
 from rig.evidence.sample_files import read_samples
-from rig.evidence.schema import READABLE, translate, translate_header
+from rig.evidence.schema import READABLE, translate_header
 from rig.evidence.shapes import ShapedEvent, ShapesReport
 from rig.evidence.storm import UNKNOWN_KID, StormReport
 from rig.evidence.truth import Discrepancy, TruthReport
-from rig.text import one_line, record_lines
+from rig.text import one_line
 
-T = TypeVar("T")
-
-PARTIAL = ".partial"
-MANIFEST = "manifest.json"
 CERTIFICATE = "certificate.json"
 TRUTH = "truth/report.json"
 DISCREPANCIES = "truth/unclean.csv"
@@ -81,139 +66,20 @@ CAPACITY = "capacity.json"
 ECHOES = "echoes.json"
 
 _DISCREPANCY_COLUMNS = ("kind", "scenario_run", "scenario", "tenant", "key", "detail")
-_TEMPORARY = ".being-written"
-_DOCUMENT_BYTES_MOST = 1 << 28
-_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 
 
-class Pack:
-    """One evidence folder; ``path`` loses its ``.partial`` when it is sealed."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._let_go: Callable[[], object] = lambda: None
-
-    @classmethod
-    def create(cls, results: Path, verb: str, seed: int, started_utc: datetime) -> Pack:
-        """A new unfinished pack in ``results``. A name that is taken gets a number.
-
-        ConfigError where none can be made there.
-        """
-        name = f"{started_utc.astimezone(UTC):%Y%m%dT%H%M%SZ}-{verb}-{seed}"
-        for attempt in range(1, 1000):
-            final = results / (name if attempt == 1 else f"{name}-{attempt}")
-            path = final.with_name(final.name + PARTIAL)
-            try:
-                results.mkdir(parents=True, exist_ok=True)
-                path.mkdir(mode=0o700)  # logs of the target and its database are nobody else's to read
-            except FileExistsError:
-                if not results.is_dir():
-                    raise ConfigError(f"results directory {results} is a file; give --out a directory") from None
-                continue
-            except OSError as error:
-                raise ConfigError(f"results directory {results}: {error}; give --out a writable one") from None
-            # Whoever holds the unfinished name is the only one who may ever take the finished one.
-            if not final.exists():
-                pack = cls(path)
-                for folder in (pack.history_folder, pack.logs_folder):
-                    folder.mkdir()
-                return pack
-            path.rmdir()
-        raise ConfigError(f"results directory {results} holds a thousand runs named {name}; clear it")
-
-    @classmethod
-    def open(cls, path: Path) -> Pack:
-        """An existing pack, finished or not. EvidenceError where the folder is none."""
-        try:
-            path = path.resolve()
-            there = (path / MANIFEST).is_file()
-        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-            raise EvidenceError(f"{path} is no evidence pack: {error}") from None
-        if not there:
-            raise EvidenceError(f"{path} is no evidence pack: it has no {MANIFEST}")
-        return cls(path)
-
-    def hold(self) -> None:
-        """Be the only process that writes to it, until ``let_go`` or the end of this process.
-
-        UsageError while another process holds it. The kernel locks the folder itself; no file is written, and no child
-        inherits the lock. A file system without such locks (NFS has none for folders) cannot keep others out.
-        """
-        try:
-            folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError as error:
-            raise EvidenceError(f"{self.path} cannot be opened: {error}") from None
-        self._let_go = weakref.finalize(self, os.close, folder)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.let_go()
-            raise UsageError(
-                f"{self.path}: that run still goes, or is being settled; wait for its end, or end it first"
-            ) from None
-        except OSError:
-            self.let_go()
-
-    def let_go(self) -> None:
-        """Release the lock, so that others may write."""
-        self._let_go()
-
-    @property
-    def is_sealed(self) -> bool:
-        """True when the pack is finished."""
-        return not self.path.name.endswith(PARTIAL)
-
-    @property
-    def name(self) -> str:
-        """Name of the finished pack."""
-        return self.path.name.removesuffix(PARTIAL)
-
-    @property
-    def history_folder(self) -> Path:
-        """Where ``rig.evidence.history`` writes."""
-        return self.path / "history"
-
-    @property
-    def samples_folder(self) -> Path:
-        """Where the samplers write."""
-        return self.path / "samples"
-
-    @property
-    def logs_folder(self) -> Path:
-        """Where processes that the rig starts write their logs."""
-        return self.path / "logs"
+class Pack(PackFolder):
+    """One evidence folder, with a method for each part that it holds."""
 
     # --- written as the run goes -----------------------------------------------------------------------------------
 
-    def write(self, name: str, data: bytes) -> None:
-        """Write one file completely, or leave it as it was, and sync it to disk. ``name`` is relative, with ``/``.
-
-        EvidenceError where the pack is finished, the name leads out of it, or the file cannot be written.
-        """
-        if self.is_sealed:
-            raise EvidenceError(f"{self.path} is finished and never written to again; {name} was to be written")
-        if not _NAME.fullmatch(name):
-            raise EvidenceError(f"{name!r} cannot be the name of a file in a pack")
-        path = self.path / name
-        temporary = path.with_name(path.name + _TEMPORARY)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-            _sync(path.parent)
-        except OSError as error:
-            raise EvidenceError(f"{path} cannot be written: {error}") from None
-
     def write_manifest(self, manifest: Manifest) -> None:
         """Write the manifest; again after every scenario run."""
-        self.write(MANIFEST, _json(manifest, Manifest))
+        self._write_value(MANIFEST, manifest, Manifest)
 
     def write_certificate(self, certificate: Certificate) -> None:
         """Write the results of the null benchmark and the latency calibration."""
-        self.write(CERTIFICATE, _json(certificate, Certificate))
+        self._write_value(CERTIFICATE, certificate, Certificate)
 
     def write_latency_calibration(self, rows: pd.DataFrame) -> None:
         """Write the rows behind the latency certificate (columns: ``LATENCY_COLUMNS``)."""
@@ -230,7 +96,7 @@ class Pack:
         rows.writerow(_DISCREPANCY_COLUMNS)
         rows.writerows([_cell(getattr(key, column)) for column in _DISCREPANCY_COLUMNS] for key in truth.discrepancies)
         self.write(DISCREPANCIES, text.getvalue().encode())
-        self.write(TRUTH, _json(replace(truth, discrepancies=()), TruthReport))
+        self._write_value(TRUTH, replace(truth, discrepancies=()), TruthReport)
 
     def write_probes(self, probes: pd.DataFrame) -> None:
         """Write what the health prober saw (columns: ``PROBE_COLUMNS``)."""
@@ -242,71 +108,47 @@ class Pack:
 
     def write_leak_findings(self, findings: Sequence[Finding]) -> None:
         """Write what the leak check found before and after the run."""
-        self.write(LEAK_CHECK, _json(tuple(findings), tuple[Finding, ...]))
+        self._write_value(LEAK_CHECK, tuple(findings), tuple[Finding, ...])
 
     def write_storm(self, report: StormReport | KeyStorm) -> None:
         """Write the result of one case of a storm. Verifications of tokens go to a table beside it."""
         if isinstance(report, KeyStorm):
             self._write_frame(f"{KEY_STORMS}/{report.label}.parquet", report.calls)
-            self.write(f"{KEY_STORMS}/{report.label}.json", _json(report, KeyStormSummary))
+            self._write_value(f"{KEY_STORMS}/{report.label}.json", report, KeyStormSummary)
         else:
-            self.write(f"{STORMS}/{report.label}.json", _json(report, StormReport))
+            self._write_value(f"{STORMS}/{report.label}.json", report, StormReport)
 
     def write_answers(self, answers: Sequence[SeedAnswer]) -> None:
         """Write the diagnosis's answers to seeded bottlenecks."""
-        self.write(ANSWERS, _json(tuple(answers), tuple[SeedAnswer, ...]))
+        self._write_value(ANSWERS, tuple(answers), tuple[SeedAnswer, ...])
 
     def write_examples(self, examples: Sequence[AnswerExample]) -> None:
         """Write the first answers that must not be."""
-        self.write(EXAMPLES, _json(tuple(examples), tuple[AnswerExample, ...]))
+        self._write_value(EXAMPLES, tuple(examples), tuple[AnswerExample, ...])
 
     def write_chaos(self, chaos: ChaosReport) -> None:
         """Write which faults were planned, and what became of each; again as they strike."""
-        self.write(CHAOS, _json(chaos, ChaosReport))
+        self._write_value(CHAOS, chaos, ChaosReport)
 
     def write_shapes(self, shapes: ShapesReport) -> None:
         """Write what came of S10; at first only which scenarios send it. The events go to a table beside it."""
         if shapes.events:
             self._write_frame(SHAPED_EVENTS, pd.DataFrame([asdict(event) for event in shapes.events]))
-        self.write(SHAPES, _json(replace(shapes, events=()), ShapesReport))
+        self._write_value(SHAPES, replace(shapes, events=()), ShapesReport)
 
     def write_capacity(self, capacity: CapacityReport) -> None:
         """Write what is looked for in a search for the capacity; again with why it ended."""
-        self.write(CAPACITY, _json(capacity, CapacityReport))
+        self._write_value(CAPACITY, capacity, CapacityReport)
 
     def write_echoes(self, echoes: Echoes) -> None:
         """Write what was found in answers and metrics; at first only what will be sent."""
-        self.write(ECHOES, _json(echoes, Echoes))
+        self._write_value(ECHOES, echoes, Echoes)
 
     def write_judgement(self, judgement: Judgement) -> None:
         """Write the verdicts, and the diagnosis where there is one: it has a file of its own."""
-        self.write(VERDICTS, _json(judgement, Judgement, without="diagnosis"))
+        self._write_value(VERDICTS, judgement, Judgement, without="diagnosis")
         if judgement.diagnosis is not None:
-            self.write(DIAGNOSIS, _json(judgement.diagnosis, Diagnosis))
-
-    def seal(self) -> str:
-        """Finish the pack: hashes, then one rename. Returns the SHA-256 of the hash list, hex."""
-        if self.is_sealed:
-            raise EvidenceError(f"{self.path} is finished already")
-        final = self.path.with_name(self.name)
-        if final.exists():
-            raise EvidenceError(f"{final} exists; {self.path} cannot be finished under that name: move one of them")
-        try:
-            for name, path in walk(self.path):
-                if name.endswith(_TEMPORARY):  # a crash cut it off
-                    path.unlink()
-                else:
-                    _sync(path)
-            for folder in [self.path, *(path for path in self.path.rglob("*") if path.is_dir())]:
-                _sync(folder)
-            sums = sums_text(self.path).encode()
-            self.write(SUMS, sums)
-            self.path.rename(final)
-            _sync(final.parent)
-        except OSError as error:
-            raise EvidenceError(f"{self.path} cannot be finished: {error}; run `rig settle` on it") from None
-        self.path = final
-        return hashlib.sha256(sums).hexdigest()
+            self._write_value(DIAGNOSIS, judgement.diagnosis, Diagnosis)
 
     # --- read again ------------------------------------------------------------------------------------------------
 
@@ -322,7 +164,7 @@ class Pack:
         """The stored verdicts and diagnosis; None where nothing was judged yet."""
         if not self._has(VERDICTS):
             return None
-        diagnosis = self._read(DIAGNOSIS, Diagnosis) if self._has(DIAGNOSIS) else None
+        diagnosis = self._find(DIAGNOSIS, Diagnosis)
         return replace(self._read(VERDICTS, Judgement), diagnosis=diagnosis)
 
     def load(self) -> Case:
@@ -341,14 +183,14 @@ class Pack:
             latency_calibration=self.latency_rows(),
             probes=self._frame(PROBES, PROBE_COLUMNS, nothing.probes),
             pool=self._frame(POOL, POOL_COLUMNS, nothing.pool),
-            leak_findings=self._read(LEAK_CHECK, tuple[Finding, ...]) if self._has(LEAK_CHECK) else (),
+            leak_findings=self._find(LEAK_CHECK, tuple[Finding, ...]) or (),
             storms=tuple(
                 self._read(f"{STORMS}/{path.name}", StormReport) for path in sorted((self.path / STORMS).glob("*.json"))
             ),
             key_storms=tuple(self._key_storm(path.stem) for path in sorted((self.path / KEY_STORMS).glob("*.json"))),
             samples=read_samples(self.samples_folder),
             locust_run=self.locust_run(),
-            answers=self._read(ANSWERS, tuple[SeedAnswer, ...]) if self._has(ANSWERS) else (),
+            answers=self._find(ANSWERS, tuple[SeedAnswer, ...]) or (),
             examples=self.examples(),
             chaos=self.chaos(),
             shapes=self.shapes(),
@@ -363,7 +205,7 @@ class Pack:
 
     def certificate(self) -> Certificate | None:
         """What the client can do; None where it was not certified."""
-        return self._read(CERTIFICATE, Certificate) if self._has(CERTIFICATE) else None
+        return self._find(CERTIFICATE, Certificate)
 
     def latency_rows(self) -> pd.DataFrame:
         """The rows behind the latency calibration (columns: ``LATENCY_COLUMNS``)."""
@@ -371,19 +213,19 @@ class Pack:
 
     def examples(self) -> tuple[AnswerExample, ...]:
         """The first answers that must not be."""
-        return self._read(EXAMPLES, tuple[AnswerExample, ...]) if self._has(EXAMPLES) else ()
+        return self._find(EXAMPLES, tuple[AnswerExample, ...]) or ()
 
     def capacity(self) -> CapacityReport | None:
         """What a search for the capacity was asked for, and why it ended; None where nobody searched."""
-        return self._read(CAPACITY, CapacityReport) if self._has(CAPACITY) else None
+        return self._find(CAPACITY, CapacityReport)
 
     def chaos(self) -> ChaosReport | None:
         """Which faults were planned, and what became of each; None where nobody broke anything."""
-        return self._read(CHAOS, ChaosReport) if self._has(CHAOS) else None
+        return self._find(CHAOS, ChaosReport)
 
     def shapes(self) -> ShapesReport | None:
         """What came of the events of S10; None where none was sent."""
-        report = self._read(SHAPES, ShapesReport) if self._has(SHAPES) else None
+        report = self._find(SHAPES, ShapesReport)
         if report is None or not self._has(SHAPED_EVENTS):  # an earlier rig wrote the events into the report
             return report
         table = read_frame(self.path / SHAPED_EVENTS, [each.name for each in fields(ShapedEvent)])
@@ -395,7 +237,7 @@ class Pack:
 
     def echoes(self) -> Echoes | None:
         """What was found in answers and metrics; None where nobody listened."""
-        return self._read(ECHOES, Echoes) if self._has(ECHOES) else None
+        return self._find(ECHOES, Echoes)
 
     def locust_run(self) -> LocustRun | None:
         """The books of a run that locust led; None where it did not."""
@@ -410,39 +252,9 @@ class Pack:
     def write_account(self, account: MasterAccount | WorkerAccount) -> None:
         """Write the books of the master, or those of one worker."""
         if isinstance(account, MasterAccount):
-            self.write(f"{_LOCUST_RUN}/master.json", _json(account, MasterAccount))
+            self._write_value(f"{_LOCUST_RUN}/master.json", account, MasterAccount)
         else:
-            self.write(f"{_LOCUST_RUN}/worker-{account.number}.json", _json(account, WorkerAccount))
-
-    def verify(self) -> IntegrityCheck:
-        """Hash every file again. EvidenceError for a pack that is not finished."""
-        if not self.is_sealed:
-            raise EvidenceError(f"{self.path} is not finished: run `rig settle` on it first")
-        return check_integrity(self.path)
-
-    def require_intact(self) -> str:
-        """Hash every file of a finished pack again, and return its digest. EvidenceError where one was changed."""
-        checked = self.verify()
-        if not checked.intact:
-            raise EvidenceError(f"{self.path} was changed: {checked.sentence}")
-        return checked.digest
-
-    def _has(self, name: str) -> bool:
-        return (self.path / name).exists()
-
-    def _read(self, name: str, kind: type[T]) -> T:
-        path = self.path / name
-        try:
-            if path.stat().st_size > _DOCUMENT_BYTES_MOST:
-                raise EvidenceError(f"{path} cannot be read: it is larger than {_DOCUMENT_BYTES_MOST >> 20} MiB")
-            document = translate(name, _adapter(Any).validate_json(path.read_bytes()))
-            return cast(T, _adapter(cast(Any, kind)).validate_python(document))
-        except OSError as error:
-            raise EvidenceError(f"{path} cannot be read: {error}") from None
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "(whole file)"
-            raise EvidenceError(f"{path} is damaged: {where}: {first['msg']}") from None
+            self._write_value(f"{_LOCUST_RUN}/worker-{account.number}.json", account, WorkerAccount)
 
     def _truth(self) -> TruthReport:
         path = self.path / DISCREPANCIES
@@ -461,42 +273,8 @@ class Pack:
         account = self._read(f"{KEY_STORMS}/{label}.json", KeyStormSummary)
         return account.with_calls(self._frame(f"{KEY_STORMS}/{label}.parquet", CALL_COLUMNS, no_calls()))
 
-    def _write_frame(self, name: str, frame: pd.DataFrame) -> None:
-        write_frame(frame, data := io.BytesIO())
-        self.write(name, data.getvalue())
-
-    def _frame(self, name: str, columns: Sequence[str], nothing: pd.DataFrame) -> pd.DataFrame:
-        return read_frame(self.path / name, columns) if self._has(name) else nothing
-
 
 def _cell(value: object) -> str:
     """A cell of a CSV file. An apostrophe stands before a formula, and before a cell that begins with one."""
     text = one_line("" if value is None else value)
     return f"'{text}" if text.startswith(_FORMULA) else text
-
-
-def _json(value: object, kind: Any, without: str | None = None) -> bytes:
-    text = _adapter(kind).dump_json(value, exclude={without} if without else None, fallback=_plain)
-    return (record_lines(json.loads(text)) + "\n").encode()
-
-
-@cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    """What reads and writes values of a type, made once: the manifest is written twice a scenario run."""
-    return TypeAdapter(kind)
-
-
-def _plain(value: object) -> object:
-    """A numpy number or array as plain numbers."""
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    raise EvidenceError(f"{value!r} ({type(value).__name__}) cannot be written as evidence")
-
-
-def _sync(path: Path) -> None:
-    """Sync a file or a directory to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

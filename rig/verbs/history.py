@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from rig.errors import ConfigError, EvidenceError, UsageError
 from rig.evidence.gate import Verdict
 from rig.evidence.judgement import Judgement
-from rig.evidence.pack import MANIFEST, Pack
+from rig.evidence.pack import Pack
+from rig.evidence.pack_folder import MANIFEST
 from rig.report.plots.canvas import COLOURS, own_style, png
 
 if TYPE_CHECKING:

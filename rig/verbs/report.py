@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from rig.errors import ConfigError, EvidenceError, UsageError
-from rig.evidence.pack import MANIFEST, Pack
+from rig.evidence.pack import Pack
+from rig.evidence.pack_folder import MANIFEST
 from rig.report.documents import documents
 from rig.run.book import read_failing_gates
 

@@ -22,7 +22,8 @@ from rig.errors import ExitCode, Unavailable
 from rig.evidence.case import Finding
 from rig.evidence.certificate import Certificate
 from rig.evidence.gate import Gate, Verdict
-from rig.evidence.pack import PARTIAL, Pack
+from rig.evidence.pack import Pack
+from rig.evidence.pack_folder import PARTIAL
 from rig.evidence.scenario_runs import ScenarioRun
 from rig.evidence.truth import TruthReport
 from rig.model import Tenant
