@@ -174,7 +174,8 @@ class SchedulerClaim(PreparedSection):
     """Query for the number of jobs that are not done."""
     held_sql: Text | None = None
     """Query for the jobs that ``%(replica)s`` (text) works on now: one row for each, with its name in the first column,
-    as in ``effects_sql``. Without it the kill may miss a job, and the rig cannot tell whose job was repeated."""
+    as in ``effects_sql``; also those that had their effect, and of which the queue does not know yet. Without it the
+    kill may miss a job, and the rig cannot tell whose job was repeated."""
     jobs: int = Field(default=60, ge=2, le=100_000)
     """How many jobs."""
     races: int = Field(default=1, ge=1, le=20)

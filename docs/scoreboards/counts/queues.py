@@ -89,15 +89,18 @@ def race(subject: str) -> str:
 
 
 def kill_one(eyes: psycopg.Connection, workers: list[subprocess.Popen]) -> tuple[set[str], int]:
-    """Kill a worker that has noted a job; which jobs it held then, and which worker it was."""
+    """Kill a worker that is at a job; which jobs it began in the last second, and which worker it was."""
     until, after = time.monotonic() + 60, random.randrange(30)
     while time.monotonic() < until:
-        rows = eyes.execute("SELECT job, replica FROM work WHERE replica <> ''").fetchall()
+        rows = eyes.execute(
+            "SELECT job, replica FROM work w WHERE NOT EXISTS (SELECT FROM effect e WHERE e.job = w.job)"
+        ).fetchall()
         if rows and eyes.execute("SELECT count(*) FROM effect").fetchone()[0] >= after:
             number = int(random.choice(rows)[1])
             workers[number].kill()
             workers[number].wait()
-            still = eyes.execute("SELECT job FROM work WHERE replica = %s", [str(number)]).fetchall()
+            begun = "SELECT job FROM work WHERE replica = %s AND at > clock_timestamp() - interval '1 s'"
+            still = eyes.execute(begun, [str(number)]).fetchall()
             return {job for (job,) in still}, number
         time.sleep(0.005)
     raise SystemExit("no worker was ever at a job")

@@ -9,10 +9,9 @@ const { Pool } = load("pg");
 const pool = new Pool({ connectionString, max: 2 });
 
 async function doJob(job) {
-  await pool.query("INSERT INTO work VALUES ($1, $2)", [job, replica]);
+  await pool.query("INSERT INTO work (job, replica) VALUES ($1, $2)", [job, replica]);
   await new Promise((over) => setTimeout(over, 100));
   await pool.query("INSERT INTO effect VALUES ($1, $2)", [job, replica]);
-  await pool.query("DELETE FROM work WHERE job = $1 AND replica = $2", [job, replica]);
 }
 
 const queues = {
@@ -56,7 +55,10 @@ const queues = {
 
 async function main() {
   if (command === "prepare")
-    await pool.query("CREATE TABLE effect (job text, replica text); CREATE TABLE work (job text, replica text)");
+    await pool.query(
+      `CREATE TABLE effect (job text, replica text);
+       CREATE TABLE work (job text, replica text, at timestamptz DEFAULT clock_timestamp())`,
+    );
   await queues[name][command]();
   await pool.end();
 }

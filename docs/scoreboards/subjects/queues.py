@@ -1,7 +1,7 @@
 """Queues and schedulers of the scoreboard, in Python: ``queues.py NAME prepare|enqueue|work [JOBS]``.
 
-Every job notes that it is at work, takes a tenth of a second, and has an effect. The notes say what a replica held when
-it was killed.
+Every job notes that a replica begins it, takes a tenth of a second, and has an effect. The notes say what a replica
+held when it was killed.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ import psycopg
 
 DSN = os.environ["DATABASE_URL"]
 REPLICA = os.environ.get("REPLICA", "")
-TABLES = "CREATE TABLE effect (job text, replica text); CREATE TABLE work (job text, replica text)"
-HELD: tuple[str, str] = ("INSERT INTO work VALUES (%s, %s)", "DELETE FROM work WHERE job = %s AND replica = %s")
+TABLES = """
+CREATE TABLE effect (job text, replica text);
+CREATE TABLE work (job text, replica text, at timestamptz DEFAULT clock_timestamp())
+"""
 
 
 def do(job: str) -> None:
     """The body of a job."""
     with psycopg.connect(DSN, autocommit=True) as connection:
-        connection.execute(HELD[0], (job, REPLICA))
+        connection.execute("INSERT INTO work (job, replica) VALUES (%s, %s)", (job, REPLICA))
         time.sleep(0.1)
         connection.execute("INSERT INTO effect VALUES (%s, %s)", (job, REPLICA))
-        connection.execute(HELD[1], (job, REPLICA))
 
 
 class Procrastinate:
@@ -60,7 +61,7 @@ class Procrastinate:
 
 
 class Pgqueuer:
-    """pgqueuer, one job at a time in each worker, with a heartbeat of two seconds."""
+    """pgqueuer, two jobs at a time in each worker, which is the least, with a heartbeat of two seconds."""
 
     async def _connect(self) -> Any:
         import asyncpg
