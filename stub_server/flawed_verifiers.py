@@ -247,6 +247,27 @@ class Stumbling(_FlawedVerifier):
         return self._inner(token)
 
 
+class Presuming(_FlawedVerifier):
+    """Takes for granted that a token names its key."""
+
+    def __call__(self, token: str) -> Claims:
+        """The claims of a valid token."""
+        header, _ = _read(token)
+        if "malformed" not in header:
+            header["kid"]
+        return self._inner(token)
+
+
+class Asking(_FlawedVerifier):
+    """Asks the origin for a key at every token that names none."""
+
+    def __call__(self, token: str) -> Claims:
+        """The claims of a valid token."""
+        if "kid" not in _read(token)[0]:
+            urllib.request.urlopen(os.environ["JWKS_URL"], timeout=5).close()
+        return self._inner(token)
+
+
 class _Gullible(_FlawedVerifier):
     """Accepts tokens of one kind that the reference refuses."""
 
@@ -309,6 +330,7 @@ _BELIEVED: Mapping[str, Callable[[Claims, Claims], bool]] = {
         and bool(header.get("bare"))
         and not _key_is_of_algorithm(header)
     ),
+    "unnamed": lambda header, claims: "kid" not in header and "malformed" not in header,
     "expired": lambda header, claims: _key_is_of_algorithm(header) and claims.get("exp", time.time()) < time.time(),
     "early": lambda header, claims: _key_is_of_algorithm(header) and claims.get("nbf", 0) > time.time(),
     "issuer": lambda header, claims: _key_is_of_algorithm(header) and claims.get("iss") != os.environ["JWKS_ISSUER"],

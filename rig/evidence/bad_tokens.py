@@ -9,6 +9,7 @@ FORGED: Mapping[str, str] = {
     "none": "of the algorithm none",
     "hmac": "signed with HS256 and a public key as the secret",
     "algorithm": "of another algorithm than that of the key it names",
+    "unnamed": "without a key id and with a signature of another key, of other claims, or none",
     "expired": "that has expired",
     "early": "that is not valid yet",
     "issuer": "of another issuer",

@@ -23,6 +23,8 @@ class Token(StrEnum):
     """Signed by a key that joins the set during the storm: accepted, sooner or later."""
     UNKNOWN = "unknown"
     """Its key id is in no set: refused."""
+    UNNAMED = "unnamed"
+    """Valid, but without a key id, which RFC 7515 leaves to the signer: accepted or refused, as the verifier says."""
     FORGED = "forged"
     """Forged in one of the ways of ``rig.evidence.bad_tokens``: refused."""
 
@@ -100,8 +102,9 @@ class StoreFault(StrEnum):
 class KeyCase:
     """One case: its start state, what the origin does, what the clients ask, and what the fleet must keep to.
 
-    ``necessary`` is how many fetches one all-knowing process would make. None: as many as the cool-down allows in the
-    time that the storm takes. ``gates`` are the names of the gates that judge it.
+    ``necessary`` is how many fetches one all-knowing process would make; 0: none, though each cool-down allows one.
+    None: as many as the cool-down allows in the time that the storm takes. ``gates`` are the names of the gates that
+    judge it.
     """
 
     name: str

@@ -12,7 +12,8 @@ class VerifierTraits:
 
     Times are set in multiples of ``grain_s`` (0: any). ``unchecked`` names kinds of forged tokens that it accepts by
     design. ``waits``: while another process fetches, it lets a caller wait and never refuses a valid token.
-    ``refuses_with`` names exceptions that mean a refusal, though they usually mean a mistake.
+    ``refuses_with`` names exceptions that mean a refusal, though they usually mean a mistake. ``without_key_id``: a
+    valid token without a key id is ``accepted`` or ``refused``; None where it does not say.
     """
 
     algorithms: tuple[str, ...] = ("RS256", "ES256", "EdDSA")
@@ -21,6 +22,7 @@ class VerifierTraits:
     unchecked: tuple[str, ...] = ()
     waits: bool = False
     refuses_with: tuple[str, ...] = ()
+    without_key_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

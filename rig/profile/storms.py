@@ -18,7 +18,7 @@ Algorithm = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519", "Ed448"
 ]
 ForgedKind = Literal[
-    "signature", "none", "hmac", "algorithm", "expired", "early", "issuer", "audience", "key", "size", "form"
+    "signature", "none", "hmac", "algorithm", "unnamed", "expired", "early", "issuer", "audience", "key", "size", "form"
 ]
 
 
@@ -61,6 +61,8 @@ class VerifierPromises(Section):
     """Kinds of forged tokens that it accepts by design: ``audience`` where it knows none."""
     waits: bool = False
     """Whether callers wait while another process fetches, so that a valid token is never refused."""
+    without_key_id: Literal["accepted", "refused"] | None = None
+    """What becomes of a valid token without a key id. Accepted: it finds the key among those of the algorithm."""
     refuses_with: tuple[Variable, ...] = ()
     """Exceptions that mean a refusal, though they usually mean a mistake: ``KeyError``, ``TypeError`` and so on."""
 

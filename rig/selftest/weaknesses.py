@@ -97,6 +97,10 @@ WEAKNESSES = (
     _with_flaw("forged-tokens", "stumbling", "refusals", processes=2),
     # Every process dies of the same token, and nobody is left to tell the rest.
     Weakness(UNKNOWN_KID, (), ("lives",), GATES["forged-tokens"], "forged-tokens", 2, "flawed-dying"),
+    _key_case("no-key-id"),
+    _with_flaw("no-key-id", "unnamed", "no-key-id", processes=2),
+    _with_flaw("no-key-id", "presuming", "refusals", processes=2),
+    _with_flaw("no-key-id", "asking", "amplification", processes=2),
     _key_case("rotation-outside"),
     _with_flaw("rotation-outside", "hasty", "waits"),
     _key_case("cold-start"),

@@ -82,7 +82,7 @@ class _Answers:
     answered: Counter[str]
 
     @property
-    def asked(self) -> int:
+    def total(self) -> int:
         return len(self.granted_ns) + self.limited + self.others.total()
 
 
@@ -99,7 +99,7 @@ def rate_limit(race: RaceTest[RateLimit]) -> StormReport:
     others = sum((one.others for one in answers), Counter[int]())
     is_seen = section.processes > 1 or section.process_header is not None
     answered = sum((one.answered for one in answers), Counter[str]())
-    asked = sum(one.asked for one in answers)
+    asked = sum(one.total for one in answers)
     figures = RateLimitFigures(
         replicas=len(replicas),
         limit=section.limit,

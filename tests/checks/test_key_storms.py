@@ -165,6 +165,10 @@ DIED = {
 SLOW = {"calls": calls((0, "known", 1, 700, True))}
 LAX = VerifierTraits(unchecked=("audience",), refuses_with=("KeyError",))
 WAITING = VerifierTraits(waits=True)
+TAKING = VerifierTraits(without_key_id="accepted")
+UNTAKING = VerifierTraits(without_key_id="refused")
+UNNAMED_TAKEN = {"calls": calls((0, "unnamed", 1, 2, True), (1, "unnamed", 1, 2, True))}
+UNNAMED_REFUSED = {"calls": calls((0, "unnamed", 1, 2, False))}
 DEAD = {"missing": ("process 3 died of SIGSEGV",)}
 
 
@@ -195,6 +199,11 @@ DEAD = {"missing": ("process 3 died of SIGSEGV",)}
         ("start", {"early": (fetch(-900, -700),)}),
         ("start", {"early": (fetch(-2900, -2700), fetch(-1600, -1500)), "before": 2}),
         ("waits", {"traits": WAITING}),
+        ("no-key-id", {**UNNAMED_TAKEN, "traits": TAKING}),
+        ("no-key-id", {**UNNAMED_REFUSED, "traits": UNTAKING}),
+        ("refusals", UNNAMED_REFUSED),
+        ("refusals", UNNAMED_TAKEN),
+        ("amplification", {**fetched(), "necessary": 0}),
         ("backoff", FAILING),
         ("jitter", FAILING),
         ("jitter", {**FAILING, "decisions": ()}),
@@ -288,6 +297,9 @@ LONG_WAITS = calls(*HEALTHY_CALLS, *((member, "unknown", 0, 1200, False) for mem
         ("jitter", waited(*LAGGING), "they differ by 0.0080 only"),
         ("jitter", waited(0.002, 0.001, 0.003), "they differ by 0.0020 only"),
         ("recovery", {**FAILING, **fetched(*OUTAGE)}, "no fetch for at least 1.50 s"),
+        ("no-key-id", {**UNNAMED_REFUSED, "traits": TAKING}, "1 refused"),
+        ("no-key-id", {**UNNAMED_TAKEN, "traits": UNTAKING}, "2 accepted"),
+        ("refusals", {"calls": calls((0, "unnamed", 1, 2, False), error="KeyError")}, "1 met an error"),
         ("recovery", {**FAILING, "calls": calls((0, "known", 3400, 3401, True), (1, "known", 9, 10, True))}, "only 1"),
         ("takeover", {**KILLED, **fetched(fetch(10, 130, "aborted", member=1))}, "nobody took over"),
         ("takeover", {**KILLED, **fetched(fetch(10, 130, "aborted", 1), fetch(1500, 1600))}, "1.39 s"),
@@ -323,6 +335,7 @@ def test_each_gate_can_fail(name: str, changes: dict[str, Any], reason: str) -> 
             "nobody asked with such a token of ES256",
         ),
         ("forged-form", {"calls": calls()}, "nobody asked with such a token"),
+        ("no-key-id", {"traits": TAKING}, "nobody asked with a token that is unnamed"),
         ("start", DEAD, "process 3 died of SIGSEGV"),
         ("waits", {"traits": WAITING, **fetched()}, "nobody asked while its key was fetched"),
         ("forged-none", {"calls": FORGED_CALLS, **DEAD}, "process 3 died of SIGSEGV"),
@@ -358,6 +371,7 @@ def test_what_was_not_tried_is_named_and_invalid_only_where_it_was_asked_for() -
         ("own-count", {"own": None}, "does not count"),
         ("own-count", {"own": 0, "before": 0, **fetched()}, "nobody fetched"),
         ("waits", {}, "not promised"),
+        ("no-key-id", UNNAMED_TAKEN, "2 of 2 were accepted"),
         ("forged-audience", {"traits": LAX}, "by design"),
     ],
 )

@@ -189,6 +189,7 @@ def script_of(folder: Path, *parts: TokenClient) -> MemberScript:
             journal,
             f"{journal}/log",
             KEYRING.known_tokens(),
+            KEYRING.unnamed_tokens(),
             KEYRING.rotated_token(),
             forged,
             clients=parts,

@@ -59,8 +59,8 @@ def judge_lives(storm: KeyStorm) -> Finding:
 
 @require_all_reports
 def judge_refusals(storm: KeyStorm) -> Finding:
-    """A bad token is refused by an exception that says so: no failure, and no mistake of a program."""
-    rows = find_calls(storm, Token.UNKNOWN, Token.FORGED)
+    """A token is refused by an exception that says so: no failure, and no mistake of a program."""
+    rows = find_calls(storm, Token.UNKNOWN, Token.FORGED, Token.UNNAMED)
     errors = find_refused_calls(rows)["error"]
     errors = errors[errors != _HUNG]
     wrong_errors = errors[[not is_refusal(error, storm.traits.refuses_with) for error in errors]]
@@ -69,7 +69,7 @@ def judge_refusals(storm: KeyStorm) -> Finding:
     if len(wrong_errors):
         met = f"{len(wrong_errors)} met an error ({count_errors(wrong_errors)})"
         wrong = f"{met}{_first_incident(storm, Mishap.ERROR)}"
-    return "a bad token is refused, and meets no error", figures, wrong
+    return "a token is refused, and meets no error", figures, wrong
 
 
 def rule_out(kind: str, what: str) -> Rule:
@@ -174,6 +174,23 @@ def judge_rotation(storm: KeyStorm) -> Finding:
     elif accepting < rows["member"].nunique():
         wrong = f"only {accepting} of {rows['member'].nunique()} processes came to accept it"
     return rule, figures, wrong
+
+
+@require_all_reports
+def judge_missing_key_id(storm: KeyStorm) -> Finding:
+    """A valid token without a key id is accepted, or is refused, as the verifier promises."""
+    rows = find_calls(storm, Token.UNNAMED)
+    accepted, refused = len(find_accepted_calls(rows)), find_refused_calls(rows)["error"]
+    promised = storm.traits.without_key_id
+    if promised is None:
+        raise NotTried(
+            f"it is not promised what becomes of them (without_key_id); {accepted} of {len(rows)} were accepted"
+        )
+    wrong = f"{accepted} accepted" if accepted else ""
+    if promised == "accepted":
+        wrong = f"{len(refused)} refused ({count_errors(refused)})" if len(refused) else ""
+    figures = {"asked": len(rows), "accepted": accepted, "promised": promised}
+    return f"every valid token without a key id is {promised}", figures, wrong
 
 
 @require_all_reports

@@ -64,8 +64,9 @@ def judge_amplification(storm: KeyStorm) -> Finding:
         "before_release": storm.before,
     }
     cool_down_s = storm.verifier_settings.cool_down_s
-    rule = f"at most {expected_fetches(storm)} fetches in all, one in any {cool_down_s:g} s, and at least one"
-    if not storm.fetches:
+    least = "" if storm.necessary == 0 else ", and at least one"
+    rule = f"at most {expected_fetches(storm)} fetches in all, one in any {cool_down_s:g} s{least}"
+    if not storm.fetches and storm.necessary != 0:
         return rule, figures, blame_for_no_fetch(storm, "nobody fetched: a new key would never be found")
     if in_a_cool_down > 1 or amplification(storm) > 1:
         return rule, figures, f"{len(storm.fetches)} fetches, {in_a_cool_down} within one cool-down"

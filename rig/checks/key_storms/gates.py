@@ -62,6 +62,7 @@ _RULES: Mapping[str, Rule] = {
     "follower-wait": answers.judge_follower_wait,
     "rotation": answers.judge_rotation,
     "waits": answers.judge_waits,
+    "no-key-id": answers.judge_missing_key_id,
     "backoff": faults.judge_backoff,
     "jitter": faults.judge_jitter,
     "recovery": faults.judge_recovery,

@@ -27,13 +27,24 @@ if TYPE_CHECKING:
 _GOOD, _BAD, _GONE = "#0072b2", "#d55e00", "#999999"
 _COOL_DOWN = "#e8eef4"
 _LOCK = ("#009e73", "#66c2a5")
-_WAIT = {Token.UNKNOWN: "#e69f00", Token.FORGED: "#e69f00", Token.ROTATED: "#cc79a7", Token.KNOWN: "#56b4e9"}
+_WAIT = {
+    Token.UNKNOWN: "#e69f00",
+    Token.FORGED: "#e69f00",
+    Token.ROTATED: "#cc79a7",
+    Token.KNOWN: "#56b4e9",
+    Token.UNNAMED: "#009e73",
+}
 _LONG_NS = 20_000_000
 _TICKS = 1500
 _LABELLED = 0.02
 """A fetch that takes a smaller share of the axis is drawn without its process's number."""
 _ROWS_ABOVE = 2
-_TOKENS = (("known keys", (Token.KNOWN,)), ("new key", (Token.ROTATED,)), ("bad tokens", (Token.UNKNOWN, Token.FORGED)))
+_TOKENS = (
+    ("known keys", (Token.KNOWN,)),
+    ("new key", (Token.ROTATED,)),
+    ("no key id", (Token.UNNAMED,)),
+    ("bad tokens", (Token.UNKNOWN, Token.FORGED)),
+)
 
 
 def storms(case: Case) -> Figure | None:

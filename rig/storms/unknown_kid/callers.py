@@ -53,6 +53,7 @@ class MemberScript:
     journal: str
     log_file: str
     known: tuple[str, ...] = field(repr=False)
+    unnamed: tuple[str, ...] = field(repr=False)
     rotated: str = field(repr=False)
     forged: tuple[tuple[str, str], ...] = field(repr=False)
     traits: VerifierTraits = field(default_factory=VerifierTraits)
@@ -157,6 +158,8 @@ def _tokens(client: TokenClient, script: MemberScript, number: int) -> Iterator[
     match client.token:
         case Token.KNOWN:
             return zip(repeat("known"), cycle(script.known), strict=False)
+        case Token.UNNAMED:
+            return zip(repeat("unnamed"), cycle(script.unnamed), strict=False)
         case Token.ROTATED:
             return repeat(("rotated", script.rotated))
         case Token.FORGED:
@@ -201,7 +204,9 @@ class _Client:
 
     def _note(self, call: Call, token: str) -> None:
         kind, _, _, accepted, error = call
-        if Token.of(kind) in (Token.UNKNOWN, Token.FORGED) and (accepted or not is_refusal(error, self._refuses_with)):
+        is_bad = Token.of(kind) in (Token.UNKNOWN, Token.FORGED)
+        is_error = not accepted and not is_refusal(error, self._refuses_with)
+        if (is_bad and accepted) or (is_error and (is_bad or Token.of(kind) is Token.UNNAMED)):
             mishap = Mishap.ACCEPTED if accepted else Mishap.ERROR
             self.incidents.setdefault((kind, error), Incident(mishap, self._number, kind, error, shown(kind, token)))
 

@@ -58,6 +58,18 @@ def _forged_tokens(promises: VerifierSettings | None) -> KeyCase:
     )
 
 
+def _without_key_id(promises: VerifierSettings | None) -> KeyCase:
+    return KeyCase(
+        name="no-key-id",
+        story="every process gets valid tokens without a key id, and usual ones meanwhile",
+        clients=(TokenClient(Token.UNNAMED, count=40), _VALID_MEANWHILE),
+        gates=("start", "amplification", "lives", "refusals", "known-kids", "no-key-id"),
+        origin=(_ANSWERS,),
+        verifier_settings=promises or VerifierSettings(),
+        necessary=0,
+    )
+
+
 def _cold_start(promises: VerifierSettings | None) -> KeyCase:
     return KeyCase(
         name="cold-start",
@@ -275,6 +287,7 @@ def _store_fails(name: str, story: str, fault: StoreFault) -> Build:
 _BUILDS: tuple[Build, ...] = (
     _random_key_ids,
     _forged_tokens,
+    _without_key_id,
     _cold_start,
     _rotation_outside_cool_down,
     _rotation_inside_cool_down,

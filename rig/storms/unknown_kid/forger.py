@@ -75,7 +75,8 @@ def _of_key(pen: _Pen, key: SigningKey, strangers: Mapping[str, SigningKey], url
     """Forged tokens that name one key."""
     algorithm, now = algorithm_of(key), pen.claims()["iat"]
     for name, tokens in {
-        "signature": _sign_badly(pen, key, strangers[algorithm]),
+        "signature": _sign_badly(pen, key, strangers[algorithm], key.kid),
+        "unnamed": _sign_badly(pen, key, strangers[algorithm], None),
         "none": [assemble({"alg": word, "kid": key.kid}, pen.claims(), b"") for word in _NONES],
         "hmac": [_hmac_token(pen, key, secret) for secret in _public_forms(key)],
         "algorithm": [pen.sign(other, {"kid": key.kid}) for name, other in strangers.items() if name != algorithm],
@@ -93,12 +94,12 @@ def _of_key(pen: _Pen, key: SigningKey, strangers: Mapping[str, SigningKey], url
             yield f"forged {name} {algorithm}", token
 
 
-def _sign_badly(pen: _Pen, key: SigningKey, stranger: SigningKey) -> list[str]:
-    """By a stranger, of claims that were changed afterwards, not to the end, and not at all."""
-    head, _, signature = pen.sign(key).split(".")
+def _sign_badly(pen: _Pen, key: SigningKey, stranger: SigningKey, kid: str | None) -> list[str]:
+    """By a stranger, of claims that were changed afterwards, not to the end, and not at all; ``kid`` None: unnamed."""
+    head, _, signature = pen.sign(key, {"kid": kid}).split(".")
     _, other_claims, _ = pen.sign(key, changed={"sub": "admin"}).split(".")
     signed = f"{head}.{other_claims}."
-    return [pen.sign(stranger, {"kid": key.kid}), signed + signature, signed, pen.sign(key)[:-20]]
+    return [pen.sign(stranger, {"kid": kid}), signed + signature, signed, pen.sign(key, {"kid": kid})[:-20]]
 
 
 def _hmac_token(pen: _Pen, key: SigningKey, secret: bytes) -> str:
@@ -136,7 +137,6 @@ def _break_form(pen: _Pen, key: SigningKey) -> list[str]:
     ]
     headers: list[Any] = [{"alg": algorithm, "kid": kid} for kid in kids]
     headers += [
-        {"alg": algorithm},
         {"kid": key.kid},
         {"alg": 5, "kid": key.kid},
         {"alg": None, "kid": key.kid},

@@ -62,6 +62,10 @@ class Keyring:
         """One valid token of each known key."""
         return tuple(sign(key, changed={"iss": self.issuer}) for key in self.known)
 
+    def unnamed_tokens(self) -> tuple[str, ...]:
+        """The same without a key id."""
+        return tuple(sign(key, {"kid": None}, {"iss": self.issuer}) for key in self.known)
+
     def rotated_token(self) -> str:
         """A valid token of the new key."""
         return sign(self.new, changed={"iss": self.issuer})
@@ -89,9 +93,10 @@ def claims(**changes: object) -> dict[str, Any]:
 
 
 def sign(key: Key, header: Mapping[str, Any] | None = None, changed: Mapping[str, Any] | None = None) -> str:
-    """A token of a key. ``header`` is added to algorithm and key id, ``changed`` replaces claims."""
+    """A token of a key. ``header`` is added to algorithm and key id (None: without it); ``changed`` replaces claims."""
     algorithm = algorithm_of(key)
     whole = {"alg": algorithm, "kid": key.kid, **(header or {})}
+    whole = {name: value for name, value in whole.items() if value is not None}
     return jwt.encode(whole, claims(**(changed or {})), key, algorithms=[algorithm])
 
 

@@ -153,6 +153,7 @@ def _script(
         journal=str(journal),
         log_file=str(log_file),
         known=plan.keyring.known_tokens(),
+        unnamed=plan.keyring.unnamed_tokens(),
         rotated=plan.keyring.rotated_token(),
         forged=forged,
         traits=plan.subject.traits,

@@ -97,7 +97,7 @@ REFERENCE_SUBJECT = Subject(
     "fleet_jwks:factory",
     prepare=("{python}", "-m", "fleet_jwks"),
     decisions_sql="SELECT failures, wait_s, error FROM jwks_fetches ORDER BY ended_at",
-    traits=VerifierTraits(waits=True),
+    traits=VerifierTraits(waits=True, without_key_id="refused"),
 )
 PYJWT = Subject("pyjwt", "rig.storms.unknown_kid.subjects:pyjwt", needs="jwt")
 AUTHLIB = Subject("authlib", "rig.storms.unknown_kid.subjects:authlib", needs="authlib")
@@ -118,6 +118,8 @@ FLAWED = {
         ("flawed-hasty", "Hasty"),
         ("flawed-dying", "Dying"),
         ("flawed-stumbling", "Stumbling"),
+        ("flawed-presuming", "Presuming"),
+        ("flawed-asking", "Asking"),
         *((f"flawed-{kind}", f"accepting_{kind}") for kind in FORGED),
     )
 }
