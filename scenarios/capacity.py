@@ -13,7 +13,7 @@ _SPARE = 1.25
 
 
 def capacity_step(
-    route: str, tenants: tuple[str, ...], number: int, rate_per_s: float, *, seconds: float, p95_limit_ms: float
+    route: str, tenants: tuple[str, ...], number: int, rate_per_s: float, seconds: float, *, p95_limit_ms: float
 ) -> Scenario:
     """Distinct valid events at a rate; ``number`` counts the steps of a search, so that no two send the same events.
 

@@ -41,6 +41,8 @@ are so much of a step apart.
 """
 _WRONG_ROWS = (*FAULTS, DiscrepancyKind.ALTERED, DiscrepancyKind.VANISHED, DiscrepancyKind.CHANGED)
 _NAMED = 3
+_WHOLE = 0.9
+"""A step that lasts for this share of the time asked for counts as a whole one."""
 
 HELD = GateKind(
     "capacity.held",
@@ -63,11 +65,17 @@ class CapacityStep:
     why: str
     latencies_ms: dict[str, float]
     answered_per_s: float
+    is_brief: bool = False
 
     @property
     def rate_per_s(self) -> float:
         """The rate that was asked for."""
         return self.run.scenario.pace.rate_per_s or 0.0
+
+    @property
+    def trial(self) -> Trial:
+        """What the search knows of it."""
+        return Trial(self.rate_per_s, self.result, self.is_brief)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +109,7 @@ class Capacity:
             "held_per_s": self.held_per_s,
             "missed_per_s": self.missed_per_s,
             "steps": [
-                {"rate_per_s": step.rate_per_s, "result": step.result.value, "why": step.why}
+                {"rate_per_s": step.rate_per_s, "result": step.result.value, "why": step.why, "is_brief": step.is_brief}
                 | {"answered_per_s": round(step.answered_per_s, 1), **step.latencies_ms}
                 for step in self.steps
             ],
@@ -112,7 +120,13 @@ def judge_step(case: Case, run: ScenarioRun, arrivals: Sequence[Arrival] = ()) -
     """One step, from all that the case has of it. While the search goes on there is no truth but ``arrivals``."""
     rows = case.rows_of(run)
     latencies_ms = latency_figures(rows)
-    make = partial(CapacityStep, run, latencies_ms=latencies_ms, answered_per_s=_answered_per_s(run, rows))
+    make = partial(
+        CapacityStep,
+        run,
+        latencies_ms=latencies_ms,
+        answered_per_s=_answered_per_s(run, rows),
+        is_brief=_is_brief(case, run),
+    )
     if unseen := "it was interrupted" if run.interrupted else describe_missing_reports([run]):
         return make(StepResult.UNDRIVEN, unseen)
     if not (rows["sent_ns"] > 0).any():
@@ -135,7 +149,7 @@ def find_capacity(case: Case) -> Capacity:
     steps = tuple(judge_step(case, run) for run in case.scenario_runs_of(CAPACITY))
     held = max((step.rate_per_s for step in steps if step.result is StepResult.HELD), default=0.0)
     missed = min((step.rate_per_s for step in steps if step.result is StepResult.MISSED), default=None)
-    return Capacity(steps, held, missed, estimate([Trial(step.rate_per_s, step.result) for step in steps]))
+    return Capacity(steps, held, missed, estimate([step.trial for step in steps]))
 
 
 def was_overloaded(case: Case, at_ns: pd.Series[int]) -> pd.Series[bool]:
@@ -199,6 +213,12 @@ def _bracket(case: Case, found: Capacity, undriven: list[CapacityStep]) -> Gate:
 
 
 # --- one step ---
+
+
+def _is_brief(case: Case, run: ScenarioRun) -> bool:
+    """Whether it was shorter than was asked for; a count in whole requests is no exact time."""
+    seconds = run.scenario.count / (run.scenario.pace.rate_per_s or 1.0)
+    return case.capacity is not None and seconds < _WHOLE * case.capacity.plan.step_s
 
 
 def _answered_per_s(run: ScenarioRun, rows: pd.DataFrame) -> float:

@@ -20,7 +20,7 @@ from rig.diagnose.database import weigh_commit, weigh_locks
 from rig.diagnose.inside import weigh_inside
 from rig.diagnose.machine import describe_machine, weigh_machine
 from rig.diagnose.measured import LEAST_S, measure
-from rig.diagnose.numbers import Measured
+from rig.diagnose.numbers import BUSY, Measured
 from rig.diagnose.server import weigh_computing, weigh_logs
 from rig.evidence.case import Case
 from rig.evidence.chaos import S11
@@ -49,11 +49,28 @@ def explain(case: Case) -> Diagnosis | None:
 def diagnose(case: Case) -> Diagnosis:
     """Why the judged scenarios were slow; of several, the one with the strongest supported hypothesis."""
     best_rps = case.certificate.rps if case.certificate and case.certificate.trials else None
-    found = [weigh(measure(case, scenario_runs), best_rps) for scenario_runs in _groups(case)]
+    at_limit = case.capacity is not None
+    found = [weigh(measure(case, runs), best_rps, at_limit=at_limit) for runs in _groups(case)]
     if not found:
         why = f"no scenario lasted {LEAST_S:g} s: run one that does (rig perf)"
         return Diagnosis(f"undetermined: {why}", "undetermined", None, (), (why,))
     return max(found, key=lambda diagnosis: (diagnosis.state == "supported", _score(diagnosis)))
+
+
+def _name_what_is_full(measured: Measured) -> str:
+    """What a healthy target at its limit has no more of."""
+    machine, server = measured.machine, measured.server
+    if machine is not None and machine.busy >= BUSY:
+        used = {
+            "server": server.cpu_ms_per_request * measured.rate_per_s / 1e3 if server else 0.0,
+            "client": measured.client.cores if measured.client else 0.0,
+        }
+        used["database and the rest"] = machine.busy * machine.cores - sum(used.values())
+        shares = ", ".join(f"{who} {cores:.1f}" for who, cores in used.items() if cores > 0)
+        return f"the cores: {machine.busy:.0%} of {machine.cores:g} are busy ({shares})"
+    if server is not None and server.processes and min(each.occupied_share for each in server.processes) >= BUSY:
+        return f"the server's processes: none of the {len(server.processes)} is idle"
+    return ""
 
 
 def _groups(case: Case) -> Iterator[Sequence[ScenarioRun]]:
@@ -83,8 +100,11 @@ def _groups(case: Case) -> Iterator[Sequence[ScenarioRun]]:
             yield group
 
 
-def weigh(measured: Measured, best_rps: float | None = None) -> Diagnosis:
-    """The diagnosis of one scenario's numbers. ``best_rps`` is the rate of the null benchmark, None without one."""
+def weigh(measured: Measured, best_rps: float | None = None, *, at_limit: bool = False) -> Diagnosis:
+    """The diagnosis of one scenario's numbers. ``best_rps`` is the rate of the null benchmark, None without one.
+
+    ``at_limit``: it was sent all that it can take, so something is full although nothing is wrong with it.
+    """
     machine = weigh_machine(measured)
     client = weigh_client(measured, best_rps, machine)
     commit, locks = weigh_commit(measured), weigh_locks(measured)
@@ -102,7 +122,8 @@ def weigh(measured: Measured, best_rps: float | None = None) -> Diagnosis:
         names, why = some((each.title for each in undecided), 2), undecided[0].because
         answer = f"undetermined: nothing that was sampled stands out; not decided: {names} ({why})"
     else:
-        answer = f"nothing stands out: {_describe_load(measured)}"
+        full = _name_what_is_full(measured) if at_limit else ""
+        answer = f"{f'saturated: {full}' if full else 'nothing stands out'}: {_describe_load(measured)}"
     return Diagnosis(
         answer=answer,
         state=state,

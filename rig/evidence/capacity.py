@@ -11,6 +11,7 @@ from enum import StrEnum
 
 CAPACITY = "capacity"
 """The scenario whose runs are the steps of a search."""
+BRIEF_S = 2.0
 
 
 class StepResult(StrEnum):
@@ -26,13 +27,18 @@ class StepResult(StrEnum):
 class CapacityPlan:
     """What is looked for: the highest rate at which the p95 of the response time is at most ``p95_ms``.
 
-    Each step takes ``step_s``. No step begins after ``limit_s`` of the search.
+    Each step takes ``step_s``; ``brief_s`` on the way up. No step begins after ``limit_s`` of the search.
     """
 
     p95_ms: float
     step_s: float = 5.0
     limit_s: float = 180.0
     first_per_s: float = 50.0
+
+    @property
+    def brief_s(self) -> float:
+        """How long a step takes that only shows whether the rate is anywhere near the limit."""
+        return min(self.step_s, BRIEF_S)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from functools import partial
 
 from rig.calibrate.machine import run_and_watch
 from rig.checks.capacity import CapacityStep, judge_step
-from rig.checks.knee import Trial, estimate, next_rate
+from rig.checks.knee import estimate, may_be_brief, next_rate
 from rig.engine.pool import Pool
 from rig.evidence.capacity import CapacityPlan, CapacityReport, StepResult
 from rig.evidence.chaos import Standing
@@ -49,7 +49,7 @@ def add_capacity(
     """
     profile = job.profile
     route, tenant = profile.routes[0].name, profile.own_tenant("capacity")
-    step = partial(capacity_step, route, (tenant,), seconds=plan.step_s, p95_limit_ms=plan.p95_ms)
+    step = partial(capacity_step, route, (tenant,), p95_limit_ms=plan.p95_ms)
     return replace(job, scenarios=(warm_up(route, tenant),), capacity=CapacitySearch(plan, step))
 
 
@@ -65,12 +65,13 @@ def search_capacity(
     steps: list[CapacityStep] = []
     before, deadline_s = read_standing(store), time.monotonic() + plan.limit_s
     while not report.ended:
-        trials = [Trial(step.rate_per_s, step.result) for step in steps]
+        trials = [step.trial for step in steps]
         following = next_rate(trials, plan.first_per_s, report.most_per_s)
         if isinstance(following, str):
             report = replace(report, ended=following)
             break
-        scenario = search.step(len(steps) + 1, following)
+        seconds = plan.brief_s if may_be_brief(trials, following) else plan.step_s
+        scenario = search.step(len(steps) + 1, following, seconds)
         if ended := _why_none_fits(run, scenario, deadline_s):
             report = replace(report, ended=ended)
             break
@@ -154,7 +155,7 @@ def _describe_step(step: CapacityStep) -> str:
 
 def _knee(steps: list[CapacityStep]) -> tuple[str, ...]:
     """The labels of the steps in which the target was at its limit; of all that were held where none was missed."""
-    found = estimate([Trial(step.rate_per_s, step.result) for step in steps])
+    found = estimate([step.trial for step in steps])
     missed = [step for step in steps if step.result is StepResult.MISSED]
     lowest = min((step.rate_per_s for step in missed), default=0.0)
     most_per_s = _KNEE * max(lowest, found.per_s if found else 0.0)

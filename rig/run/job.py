@@ -20,10 +20,10 @@ LOCUST = "locust"
 
 @dataclass(frozen=True, slots=True)
 class CapacitySearch:
-    """A search for the capacity: its plan, and what makes the scenario of a step of its number and rate."""
+    """A search for the capacity: its plan, and what makes the scenario of a step of its number, rate and seconds."""
 
     plan: CapacityPlan
-    step: Callable[[int, float], Scenario]
+    step: Callable[[int, float, float], Scenario]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -55,6 +56,16 @@ def test_work_is_called_the_runs_own_only_where_others_are_known_to_have_done_li
     seen = "" if foreign is None else f"other processes held {foreign:.0%} of the machine"
     machine = replace(MACHINE, foreign=foreign, strangers=seen)
     assert weigh(replace(HEALTHY, machine=machine)).answer.endswith(words)
+
+
+def test_a_healthy_target_at_its_limit_says_what_is_full() -> None:
+    def full(**parts: Any) -> str:
+        return weigh(replace(HEALTHY, **parts), at_limit=True).answer.partition(": 1,600 requests/s")[0]
+
+    assert full().startswith("saturated: the cores: 98% of 2 are busy (server ")
+    assert full(machine=IDLE, server=replace(SERVER, processes=(OCCUPIED, OCCUPIED))) == (
+        "saturated: the server's processes: none of the 2 is idle"
+    )
 
 
 SUPPORTED = {
