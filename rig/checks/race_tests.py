@@ -135,8 +135,9 @@ def _lacks_race(it: MigrationFigures) -> str:
 
 def _scheduler_claim(gates: _Gates[ClaimFigures]) -> list[Gate]:
     it = gates.it
-    failed = {code: count for code, count in it.exit_codes.items() if code != "0"}
-    is_incomplete = gates.is_whole and (it.unfinished or it.jobs_without_effect)
+    late = _if(it.races_cut_short, f"in {it.races_cut_short} races jobs were still being done when timeout_s was over")
+    failed = {code: count for code, count in it.exit_codes.items() if code != "0" and not (late and code == "timeout")}
+    is_incomplete = gates.is_whole and (it.unfinished or it.jobs_without_effect) and not late
     left = f"{it.unfinished} jobs are not done, {it.jobs_without_effect} had no effect"
     if it.lease_s is not None:
         left = f"never done: {left}, and none was done for {it.lease_s:g} s"
@@ -150,6 +151,7 @@ def _scheduler_claim(gates: _Gates[ClaimFigures]) -> list[Gate]:
             *("recovered_after_s", "exit_codes", "elapsed_s"),
             wrong=_if(is_incomplete, left) or _if(failed, f"replicas ended with {failed}"),
             weak=_if(not it.jobs, "there was no job")
+            or _if(late, f"{late}: raise it, or give fewer jobs")
             or _if(it.replicas < 2, "one replica has nobody to do the job that it dies in")
             or _if(
                 not it.killed,

@@ -45,7 +45,8 @@ class ClaimFigures:
     ``held`` are jobs that the killed replicas held. It and what follows from it (``repeats_unexplained``,
     ``unexplained``) are None where the profile has no ``held_sql``. ``recovered_after_s`` is from the last kill to the
     end of the last job, None where the profile has no ``lease_s`` or not all were done. ``killed``: a replica at least
-    in each race; ``kills`` says which and when, None in packs of a time when each race had one.
+    in each race; ``kills`` says which and when, None in packs of a time when each race had one. In
+    ``races_cut_short`` jobs were still being done when the time was up.
     """
 
     replicas: int
@@ -63,6 +64,7 @@ class ClaimFigures:
     recovered_after_s: float | None = None
     killed: bool
     kills: list[str] | None = None
+    races_cut_short: int = 0
     exit_codes: Mapping[str, int]
     elapsed_s: float
 

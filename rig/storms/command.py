@@ -20,6 +20,11 @@ _PREPARE_TIMEOUT_S = 60.0
 _STOP_S = 5.0
 _POLL_S = 0.02
 _OUTPUT_BYTES = 65536
+_FORBIDDEN = "permission denied for schema"
+_MAY_CREATE = (
+    "; DATABASE_URL is the service's role, which may not create: take MIGRATION_DATABASE_URL, or in a race test give "
+    'env = { DATABASE_URL = "{admin_dsn}" }'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +120,9 @@ def prepare(command: Sequence[str], environ: Mapping[str, str], key: str) -> Non
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ConfigError(f"{key} could not be run: {error}") from None
     if done.returncode != 0:
-        raise Unavailable(
-            f"{key} ended with exit code {done.returncode}: {error_line(last_lines_of(done.stdout, done.stderr))}"
-        )
+        said = error_line(last_lines_of(done.stdout, done.stderr))
+        remedy = _MAY_CREATE if _FORBIDDEN in done.stdout + done.stderr else ""
+        raise Unavailable(f"{key} ended with exit code {done.returncode}: {said}{remedy}")
 
 
 @contextmanager

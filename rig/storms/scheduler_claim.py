@@ -35,6 +35,8 @@ _KILLED_UNTIL = 0.8
 _POLL_S = 0.005
 _STANDSTILL_S = 0.03
 """A statement that was under way when its client was stopped has ended by then."""
+_STILL_S = 2.0
+"""Who did a job so short a time before the end of all time was still at it."""
 _SHOWN = 5
 
 
@@ -64,6 +66,7 @@ def scheduler_claim(race: RaceTest[SchedulerClaim]) -> StormReport:
         killed=all(one.kills for one in races),
         kills=[f"race {number}: {kill}" for number, one in enumerate(races, 1) for kill in one.kills],
         exit_codes=dict(Counter(one.code for one in ended)),
+        races_cut_short=sum(one.is_cut_short for one in races),
         elapsed_s=round(max((one.elapsed_s for one in ended), default=0.0), 3),
     )
     ledger: list[Mapping[str, Any]] = []
@@ -79,13 +82,17 @@ def scheduler_claim(race: RaceTest[SchedulerClaim]) -> StormReport:
 
 @dataclass(frozen=True, slots=True)
 class _ClaimRace:
-    """What was seen of one race; ``recovered_ns`` (monotonic) is when all jobs were done."""
+    """What was seen of one race; ``recovered_ns`` (monotonic) is when all jobs were done.
+
+    ``is_cut_short``: jobs were still being done when the time was up.
+    """
 
     run: FleetRun
     effects: Sequence[tuple[Any, ...]]
     unfinished: int
     kills: Sequence[_Kill]
     recovered_ns: int | None
+    is_cut_short: bool
 
     @property
     def times(self) -> Counter[str]:
@@ -119,8 +126,10 @@ def _race(race: RaceTest[SchedulerClaim], number: int) -> _ClaimRace:
         drawn = draw_kills(lot, race.options.processes or PROCESSES, race.section.jobs)
         killer = _Killer(queue := _Queue(race, connection), drawn)
         queue.held_by(0)  # a mistake in the statement is one also where nobody comes to be killed
-        run, recovered_ns = _run(race, prepared, killer, queue)
-        return _ClaimRace(run, queue.effects(), queue.count_open_jobs(), killer.kills, recovered_ns)
+        run, drain = _run(race, prepared, killer, queue)
+        recovered_ns = None if race.section.lease_s is None else drain.done_ns
+        left = queue.count_open_jobs()
+        return _ClaimRace(run, queue.effects(), left, killer.kills, recovered_ns, drain.is_cut_short and left > 0)
 
 
 def _enqueue(race: RaceTest[SchedulerClaim], prepared: PreparedDatabase, connection: psycopg.Connection[Any]) -> None:
@@ -133,41 +142,52 @@ def _enqueue(race: RaceTest[SchedulerClaim], prepared: PreparedDatabase, connect
 
 def _run(
     race: RaceTest[SchedulerClaim], prepared: PreparedDatabase, killer: _Killer, queue: _Queue
-) -> tuple[FleetRun, int | None]:
-    """Run the fleet; and when (monotonic ns) all jobs were done, where the profile has ``lease_s``."""
+) -> tuple[FleetRun, _Drain]:
+    """Run the fleet, and how the drain ended."""
     timeout_s, lease_s = race.section.timeout_s, race.section.lease_s
     replicas = race.replicas(prepared, timeout_s)
     processes, deadline_s = race.options.processes or PROCESSES, timeout_s + REPORTING_S
-    done_ns: int | None = None
+    drain = _Drain()
     with temporary_folder("rig-queue-") as folder:
         stop_file = folder / "stop"
 
         def watch(fleet: Fleet) -> None:
-            nonlocal done_ns
-            done_ns = _watch(fleet, queue, killer, race.section)
+            _watch(fleet, queue, killer, race.section, drain)
             stop_file.touch()
 
         work, payload = (be_replica, replicas) if lease_s is None else (be_worker, Workers(replicas, stop_file))
         run = race.run_fleet(processes, work, payload, deadline_s, during=watch)
-    return run, None if lease_s is None else done_ns
+    return run, drain
 
 
-def _watch(fleet: Fleet, queue: _Queue, killer: _Killer, section: SchedulerClaim) -> int | None:
-    """Kill as drawn; when all jobs were done.
+@dataclass(slots=True)
+class _Drain:
+    """How a drain ended: when all jobs were done (monotonic ns), or whether some still were when the time was up."""
 
-    None where the fleet ended before, where the time is up, or where none was done for ``lease_s`` after a kill.
+    done_ns: int | None = None
+    is_cut_short: bool = False
+
+
+def _watch(fleet: Fleet, queue: _Queue, killer: _Killer, section: SchedulerClaim, drain: _Drain) -> None:
+    """Kill as drawn; until all jobs are done, the fleet has ended, the time is up, or none is done any more.
+
+    That is after a kill, where none was done for ``lease_s``.
     """
     deadline_s = time.monotonic() + section.timeout_s
-    least, quiet_since_s = section.jobs, time.monotonic()
+    least, done_s, killed_s = section.jobs, 0.0, 0.0
     while (living := fleet.poll()) and time.monotonic() < deadline_s:
         if (left := queue.count_open_jobs()) == 0:
-            return time.monotonic_ns()
-        if killer.kill_if_due(fleet, living, section.jobs - left) or left < least or not killer.kills:
-            least, quiet_since_s = min(left, least), time.monotonic()
-        if section.lease_s is not None and time.monotonic() > quiet_since_s + section.lease_s:
-            return None
+            drain.done_ns = time.monotonic_ns()
+            return
+        if killer.kill_if_due(fleet, living, section.jobs - left):
+            killed_s = time.monotonic()
+        if left < least:
+            least, done_s = left, time.monotonic()
+        if section.lease_s is not None and killer.kills and time.monotonic() > max(done_s, killed_s) + section.lease_s:
+            return
         time.sleep(_POLL_S)
-    return None
+    # Replicas without a lease end by themselves at about the same time.
+    drain.is_cut_short = deadline_s - _STILL_S < time.monotonic() < done_s + 2 * _STILL_S
 
 
 def unexplained_repeats(times: Mapping[str, int], held: Collection[str]) -> dict[str, int]:

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from rig.checks.race_tests import gates_of
-from rig.errors import ConfigError
+from rig.errors import ConfigError, Unavailable
 from rig.evidence.storm import StormReport
 from rig.profile import load_profile
 from rig.profile.storms import SchedulerClaim
 from rig.storms.catalog import run_storm
+from rig.storms.command import prepare
 from rig.storms.environment import StormEnvironment, StormOptions
 from rig.storms.last_words import error_line, last_lines_of
 from rig.target.postgres import Cluster
@@ -180,7 +181,7 @@ else:
 """
 
 
-def queued(cluster: Cluster, folder: Path, *lease: str, more: str = "") -> StormReport:
+def queued(cluster: Cluster, folder: Path, *lease: str, jobs: int = 40, more: str = "") -> StormReport:
     (folder / "jobs.py").write_text(QUEUE, encoding="utf-8")
     arguments = ", ".join(f'"{one}"' for one in lease)
     script = '"{python}", "{profile_dir}/jobs.py"'
@@ -196,7 +197,7 @@ env = {{ DB = "{{admin_dsn}}" }}
 effects_sql = "SELECT name FROM effect"
 unfinished_sql = "SELECT count(*) FROM job WHERE NOT done"
 held_sql = "SELECT name FROM job WHERE NOT done AND holder = %(replica)s AND until > now()"
-jobs = 40
+jobs = {jobs}
 {more}
 """,
     )
@@ -227,6 +228,22 @@ def test_a_job_that_never_comes_back_is_told_from_one_in_its_lease(cluster: Clus
     verdict, reason = verdict_of_all(queued(cluster, tmp_path, "1000", "drain"))
     assert verdict == "FAIL"
     assert "the killed replicas held 1; if they come back after a time, say so in lease_s" in reason
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("more", ["", "lease_s = 4\n"])
+def test_a_drain_that_takes_longer_than_its_time_says_nothing_of_the_queue(
+    cluster: Cluster, tmp_path: Path, more: str
+) -> None:
+    report = queued(cluster, tmp_path, "1000", *([] if more else ["drain"]), jobs=5000, more=f"{more}timeout_s = 3")
+    verdict, reason = verdict_of_all(report)
+    assert (verdict, reason.startswith("in 1 races jobs were still being done")) == ("INVALID", True), reason
+
+
+def test_a_program_that_may_not_create_its_tables_is_told_how_it_may() -> None:
+    says = ["sh", "-c", "echo 'ERROR: permission denied for schema public' >&2; exit 1"]
+    with pytest.raises(Unavailable, match=r"schema public; DATABASE_URL is the service's role, .* MIGRATION_DATABASE_"):
+        prepare(says, {}, "storms.scheduler-claim.prepare")
 
 
 @pytest.mark.parametrize("ways", [{}, {"enqueue_sql": "SELECT 1", "enqueue": ["true"]}])
