@@ -5,11 +5,12 @@ that psychophysics measures thresholds with: the probability that a rate r is he
 
     P(held | r) = g + (1 - g - e) / (1 + (r / c) ** (1 / s))
 
-``s`` says how wide the knee is (relative). ``e`` is the chance that a step is missed whatever its rate is, because a
-disk or the machine stalled; ``g``, that one far above the knee is held, is tiny: a queue that grows does not hide. On
-the way up steps are brief, and both are larger: such a step shows where to look and decides nothing. All steps together
-give a posterior over c and s on a grid; the prior is flat over the logarithm of both. Its median is the estimate, its
-5th and 95th percentile are the interval. The next step goes to the median, where it teaches most: without noise that is
+``s`` says how wide the knee is (relative). ``e`` is the chance that a step is missed whatever its rate is: a disk or
+the machine can take speed away for some seconds, and nothing can add any. So a step that was held says more than one
+that was missed. ``g``, the chance that a rate far above the knee is held, is tiny: a queue that grows does not hide. It
+is larger for the brief steps on the way up, which show where to look and decide nothing. All steps together give a
+posterior over c and s on a grid; the prior is flat over the logarithm of both. Its median is the estimate, its 5th and
+95th percentile are the interval. The next step goes to the median, where it teaches most: without noise that is
 bisection. (Watson and Pelli, QUEST: a Bayesian adaptive psychometric method, Perception & Psychophysics 33:113-120,
 1983; ``e`` and ``g``: Wichmann and Hill, The psychometric function I, the same journal 63:1293-1313, 2001.)
 """
@@ -31,10 +32,8 @@ WIDTH = 0.04
 """The search ends when the interval is no wider than this share of the estimate. Where errors are normal, a 90 %
 interval is 3.3 standard deviations wide and five repeats in 95 % of cases lie within 3.9: within 5 % of each other."""
 INTERVAL = 0.9
-_STALL, _LUCK = 0.03, 0.001
-"""``e`` and ``g``."""
-_BRIEF = 0.1
-"""Both, of a brief step: a burst that the target can store hides its limit, and one stall spoils the whole step."""
+_STALL, _LUCK, _BRIEF_LUCK = 0.2, 0.001, 0.1
+"""``e``, ``g``, and ``g`` of a brief step: a target that stores a burst holds more for a moment."""
 _WIDTHS = np.geomspace(0.003, 0.07, 8)
 _CLOSE = 1.05
 """Rates that are closer together are one: no step fits between them."""
@@ -69,8 +68,19 @@ class Estimate:
 
 
 def estimate(trials: Sequence[Trial]) -> Estimate | None:
-    """The knee; None unless some rate was held and one missed. Steps that were not driven count for nothing."""
-    known = [trial for trial in trials if trial.result is not StepResult.UNDRIVEN]
+    """The knee; None unless some rate was held and one missed. Steps that were not driven count for nothing.
+
+    Of the brief steps that were held the fastest counts: what deceives one of them deceives all.
+    """
+    fastest = max(
+        (trial.rate_per_s for trial in trials if trial.is_brief and trial.result is StepResult.HELD), default=0
+    )
+    known = [
+        trial
+        for trial in trials
+        if trial.result is StepResult.MISSED
+        or (trial.result is StepResult.HELD and (not trial.is_brief or trial.rate_per_s == fastest))
+    ]
     held = np.array([trial.result is StepResult.HELD for trial in known])
     if held.all() or not held.any():
         return None
@@ -78,8 +88,8 @@ def estimate(trials: Sequence[Trial]) -> Estimate | None:
     knees = np.geomspace(rates.min() / GROWTH, rates.max() * GROWTH, _GRID)
     steepness = np.log(rates[:, None, None] / knees[None, :, None]) / _WIDTHS
     brief = np.array([trial.is_brief for trial in known])[:, None, None]
-    stall, luck = np.where(brief, _BRIEF, _STALL), np.where(brief, _BRIEF, _LUCK)
-    chance = luck + (1 - luck - stall) / (1 + np.exp(np.clip(steepness, -50, 50)))
+    luck = np.where(brief, _BRIEF_LUCK, _LUCK)
+    chance = luck + (1 - luck - _STALL) / (1 + np.exp(np.clip(steepness, -50, 50)))
     likelihood = np.where(held[:, None, None], chance, 1 - chance)
     weight = np.exp(np.log(likelihood).sum(axis=0)).sum(axis=1)
     share = np.cumsum(weight) / weight.sum()

@@ -13,16 +13,18 @@ from rig.evidence.capacity import StepResult
 
 HELD, MISSED, UNDRIVEN = StepResult.HELD, StepResult.MISSED, StepResult.UNDRIVEN
 MOST = 50_000.0
+THREE_MINUTES = 32
+"""So many steps fit in: seven brief ones and whole ones."""
 
 
 def trials(**rates: tuple[float, ...]) -> list[Trial]:
     return [Trial(rate, StepResult[result.upper()]) for result, each in rates.items() for rate in each]
 
 
-def search(answer: Callable[[float], StepResult], most_per_s: float = MOST) -> tuple[list[Trial], str]:
+def search(answer: Callable[[float], StepResult], most_per_s: float = MOST, steps: int = 60) -> tuple[list[Trial], str]:
     """All steps of a search against a target that answers like this, and why it ended."""
     made: list[Trial] = []
-    for _ in range(60):
+    for _ in range(steps):
         following = next_rate(made, 50.0, most_per_s)
         if isinstance(following, str):
             return made, following
@@ -59,13 +61,16 @@ def test_repeats_agree_and_the_interval_holds_the_knee_although_steps_near_it_ar
     for _ in range(15):
         knee, shares = dice.uniform(100, 3000), []
         for _ in range(5):
-            made, _ = search(lambda rate, knee=knee: HELD if rate <= knee * dice.gauss(1, noise) else MISSED)  # type: ignore[misc]
+            made, _ = search(
+                lambda rate, knee=knee: HELD if rate <= knee * dice.gauss(1, noise) else MISSED,  # type: ignore[misc]
+                steps=THREE_MINUTES,
+            )
             found = estimate(made)
             assert found is not None
             hits += found.low_per_s <= knee <= found.high_per_s
             shares.append(found.per_s / knee)
         agreed += max(shares) - min(shares) <= within
-    assert hits >= 0.9 * 75
+    assert hits >= 0.85 * 75
     assert agreed >= 14
 
 
