@@ -1,8 +1,8 @@
 """Progress of a run on stderr: in a terminal two bars that move, else one line for each stage with the time.
 
 In a terminal the bar of a scenario run has its rate, the p95 of its last requests, and how many have failed. The first
-failure of each kind has a line of its own at once. Each stage leaves a line when it ends. That of a scenario run says
-how fast it was, and what failed.
+failure of each kind in a scenario has a line of its own at once. Each stage leaves a line when it ends. That of a
+scenario run says how fast it was, and what failed.
 """
 
 from __future__ import annotations
@@ -78,6 +78,8 @@ class ConsoleReporter(Reporter):
         self._began_s = 0.0
         self._answers: AnswersSoFar | None = None
         self._scenario: Scenario | None = None
+        self._told: set[tuple[str, str]] = set()
+        """The scenarios and kinds of failure of which a first one was told."""
         self._looked_s = 0.0
         self._seen = ""
 
@@ -125,8 +127,11 @@ class ConsoleReporter(Reporter):
             self._progress.update(self._shown, completed=requests, seen=seen)
 
     def _look(self, scenario: Scenario, answers: AnswersSoFar) -> str:
-        """The p95 of the last requests and how many have failed; the first failure of each kind is printed."""
+        """The p95 of the last requests and how many have failed; the first of each kind in a scenario is printed."""
         for first in answers.look():
+            if (scenario.id, first.kind) in self._told:
+                continue
+            self._told.add((scenario.id, first.kind))
             line = f"{scenario.label}: {first.kind} to request {first.seq}, key {first.key}"
             self._print(f"          {line}" if self._progress else f"{datetime.now():%H:%M:%S} rig: {line}", "red")
         if not len(answers.last_rows):

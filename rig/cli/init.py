@@ -134,11 +134,15 @@ class _Asker:
         return default if self._yes else self._ask_user(question, answers, default)
 
     def _known(self, question: Question, answers: Answers) -> str | None:
+        from rig.init.draft import has_number_as_key
+
         name = question.name
         if name in self._given:
             return self._given[name]
         if self._accepted and name in self.found.answers:
             return self.found.answers[name]
+        if name == "event-text" and not has_number_as_key(answers, self._pasted):
+            return ""
         if name == "sender" and self._pasted.sender:
             return self._pasted.sender
         if name == "event" and (self._pasted.event is not None or answers["sender"]):
@@ -156,7 +160,10 @@ class _Asker:
 
         if question.name in FROM_EVENT:
             return event_default(question.name, answers, self._pasted)
-        return self.found.answers.get(question.name, question.default_after(answers))
+        default = self.found.answers.get(question.name, question.default_after(answers))
+        if question.name == "schemas" and (there := self._lookups.schemas(answers)) and default not in there:
+            return ",".join(there)
+        return default
 
     def _may_probe(self, answers: Answers) -> bool:
         """Whether probes may be sent for these answers: nobody said no, and they were not offered before."""

@@ -25,7 +25,7 @@ from rig.requests.body import compile_bodies
 
 _EVENT: dict[str, Any] = {"id": "evt-1", "type": "order.created", "source": "web"}
 _MADE_UP = SampleEvent("json", _EVENT, "the made-up event")
-FROM_EVENT = ("event-id", "event-amount", "event-time")
+FROM_EVENT = ("event-id", "event-text", "event-amount", "event-time")
 """The questions whose defaults are in the event."""
 _FORM_TYPE = "application/x-www-form-urlencoded"
 
@@ -109,14 +109,23 @@ def keeps_body(sender: str) -> bool:
 def event_default(name: str, answers: Mapping[str, str], pasted: Pasted) -> str:
     """The default of a question about the event, from the event itself."""
     event = own_event(answers, pasted)
-    if event is None or event.batch > 1:
-        event = None if event is None else SampleEvent(event.format, event.content[0], event.name)
     if event is None:
         return ""
+    event = _single(event)
     if _is_presets(answers, pasted):
         path = event.id_path if name == "event-id" and key_is_in_event(answers) else ""
         return path if path and event.is_filled(path) else ""
+    if name == "event-text":
+        return event.reference_path if has_number_as_key(answers, pasted) else ""
     return {"event-id": event.id_path, "event-amount": event.amount_path, "event-time": event.time_path}[name]
+
+
+def has_number_as_key(answers: Mapping[str, str], pasted: Pasted) -> bool:
+    """Whether the key by which rows are looked up would be a number, so that a text beside it must be the key."""
+    event = own_event(answers, pasted)
+    if event is None or event.format == "text" or not answers["event-id"] or not key_is_in_event(answers):
+        return False
+    return _single(event).has_number(answers["event-id"])
 
 
 def key_is_in_event(answers: Mapping[str, str]) -> bool:
@@ -178,6 +187,11 @@ def _read(file: str) -> SampleEvent:
     return read_event(data, f"--event {file}")
 
 
+def _single(event: SampleEvent) -> SampleEvent:
+    """The event, or the first of several."""
+    return SampleEvent(event.format, event.content[0], event.name) if event.batch > 1 else event
+
+
 def _body_keys(answers: Mapping[str, str], pasted: Pasted, event: SampleEvent | None) -> dict[str, Any]:
     """The keys of the route about its body: ``body`` None where the preset's is sent."""
     form_type = pasted.content_type
@@ -185,13 +199,12 @@ def _body_keys(answers: Mapping[str, str], pasted: Pasted, event: SampleEvent | 
     if event is None or (_is_presets(answers, pasted) and not answers["event-id"]):
         return none
     events = event.batch
-    if events > 1:
-        event = SampleEvent(event.format, event.content[0], event.name)
+    event = _single(event)
     if not form_type and not answers["sender"]:
         form_type = {"form": _FORM_TYPE, "text": "application/xml", "json": ""}[event.format]
     in_event = key_is_in_event(answers)
     if answers["event-id"]:
-        event = event.with_id(answers["event-id"], is_key=in_event)
+        event = event.with_id(answers["event-id"], is_key=in_event, text_path=answers["event-text"])
     elif in_event:
         raise UsageError(
             "--event-id: no id was found in the event, and no header names it; give the dotted path of its id, or "
@@ -239,7 +252,8 @@ def _canonical(answers: Mapping[str, str], event: SampleEvent | None, found: Fou
     column = f"t.{quoted(answers['canonical-key'])}"
     made = ""
     if event is not None and answers["event-id"] and key_is_in_event(answers):
-        prefix = id_prefix(str(event.value("event-id", answers["event-id"])), is_key=True) if event.batch == 1 else ""
+        path = answers["event-text"] or answers["event-id"]
+        prefix = id_prefix(str(event.value("event-id", path)), is_key=True) if event.batch == 1 else ""
         made = f"substr({column}::text, {len(prefix) + 1})" if prefix else ""
     if not made:
         return {"table": answers["canonical-table"], "key": answers["canonical-key"]}

@@ -30,6 +30,7 @@ _XML_ID = re.compile(r"<(?:\w+:)?(?:id|event_?id|message_?id|order_?id)\b[^<>]*>
 _VENDOR_PREFIX = re.compile(r"[A-Za-z]{1,12}_(?=[A-Za-z0-9-]{4,}$)")
 _LABEL = re.compile(r"[A-Za-z]{1,12}[-#](?=[A-Za-z0-9]+$)")
 _ISO = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}.*")
+_REFERENCE = re.compile(r"(?=.*\d)[A-Za-z0-9#_/-]{4,}")
 _DIGITS = re.compile(r"\d{1,15}")
 _DECIMAL = re.compile(r"-?\d{1,15}\.\d+")
 _IDS = ("id", "event_id", "eventid", "event-id", "message_id", "messageid", "uuid", "delivery_id", "notification_id",
@@ -65,6 +66,18 @@ class SampleEvent:
         """Where the event's own id seems to lie; empty where there is none."""
         text = self.find(_IDS, lambda value: isinstance(value, str) and bool(value))
         return text or self.find(_IDS, lambda value: isinstance(value, int) and not isinstance(value, bool))
+
+    @property
+    def reference_path(self) -> str:
+        """Where a text seems to lie that names something, like an order's number; empty where there is none."""
+        if self.format == "text":
+            return ""
+        texts = (
+            path
+            for path, value in walk(self.content)
+            if isinstance(value, str) and _REFERENCE.fullmatch(value) and _time(value) is None
+        )
+        return next((".".join(path) for path in texts if not any("." in step for step in path)), "")
 
     @property
     def amount_path(self) -> str:
@@ -105,17 +118,29 @@ class SampleEvent:
         here[int(last) if isinstance(here, list) else last] = new
         return SampleEvent(self.format, document, self.name)
 
-    def with_id(self, path: str, *, is_key: bool) -> SampleEvent:
-        """With a placeholder in the place of its id. ``is_key``: the rows are looked up by it, so it is the key."""
+    def has_number(self, path: str) -> bool:
+        """Whether the id at a path is a number."""
         old = self.value("event-id", path)
-        if not isinstance(old, str) or _BARE.fullmatch(f'"{old}"'):
-            if is_key:
-                raise UsageError(
-                    f"--event-id {path}: the event's id is a number, and the rig looks rows up by a UUID; give the "
-                    "path of a text that the service stores, or --idempotency-header, the header that names the event"
-                )
-            return self.put(path, bare("number"))
-        return self.put(path, id_prefix(old, is_key=is_key) + mark("key" if is_key else "event"))
+        return not isinstance(old, str) or bool(_BARE.fullmatch(f'"{old}"'))
+
+    def with_id(self, path: str, *, is_key: bool, text_path: str = "") -> SampleEvent:
+        """With a placeholder in the place of its id. ``is_key``: the rows are looked up by it, so it is the key.
+
+        A number is none: then the text at ``text_path`` is.
+        """
+        if not self.has_number(path):
+            old = str(self.value("event-id", path))
+            return self.put(path, id_prefix(old, is_key=is_key) + mark("key" if is_key else "event"))
+        numbered = self.put(path, bare("number"))
+        if not is_key:
+            return numbered
+        if not text_path or not isinstance(text := self.value("event-text", text_path), str):
+            raise UsageError(
+                f"--event-id {path}: the event's id is a number, and the rig looks rows up by a text; give "
+                "--event-text, the path of a text that its row keeps, or --idempotency-header, the header that names "
+                "the event"
+            )
+        return numbered.put(text_path, id_prefix(text, is_key=True) + mark("key"))
 
     def with_amount(self, path: str) -> SampleEvent:
         """With a placeholder in the place of an amount."""

@@ -179,6 +179,8 @@ class FieldReader:
             if () in holes:
                 raise Unfit("its value is of the sending, and no row can be held against it; take the field out")
             return Comparison(self._column, kind, tuple(holes)), text
+        if personal:
+            raise Unfit("a personal value lies in it; what became of that is not compared")
         if node is None:
             return Comparison(self._column, "null"), ""
         if isinstance(node, dict | list):
@@ -217,7 +219,7 @@ class FieldReader:
             if described.type == "text":
                 if self._route.format == "form":
                     raise Unfit('a whole form is compared with type = "json": an object of its names')
-                return self._write(document), ()
+                return self._write(document), personal
             return (as_form_values(document) if self._route.format == "form" else document), personal
         is_one_name = isinstance(document, dict) and described.path in document
         steps = (described.path,) if is_one_name else tuple(described.path.split("."))

@@ -67,7 +67,7 @@ class ShapedRoute:
         request, values = self._targets.shaped(seq, now, write_event(self.route, text), key)
         expected = self._targets.expect(seq)
         body = request.partition(b"\r\n\r\n")[2]
-        compared = dict(self._expect(changes, style, values))
+        compared = dict(self._expect(changes, style, values, body))
         return ShapedRequest(
             tuple(changes), key or expected.key, expected.correlation, expected.tenant, request, body, compared
         )
@@ -80,7 +80,9 @@ class ShapedRoute:
         """Whether a request can have such keys. ``is_uuid``: their column takes no other."""
         return not pair.needs or (not is_uuid and (pair.needs == "text" or is_key_free(self._profile, self.route)))
 
-    def _expect(self, changes: Sequence[Change], style: Style, values: Values) -> Iterator[tuple[Comparison, str]]:
+    def _expect(
+        self, changes: Sequence[Change], style: Style, values: Values, body: bytes
+    ) -> Iterator[tuple[Comparison, str]]:
         """What each mapped column must hold, where a row can be held against it."""
         for fill in FILL.values():
             fill(values)
@@ -95,7 +97,9 @@ class ShapedRoute:
                 comparison, text = reader.read(RequestClass.VALID, 0)
             except Unfit:
                 continue
-            if comparison.type != "null" and (described.type not in _NUMERIC or len(text) <= _DIGITS_MOST):
+            if is_whole_text and self.route.event is None:
+                yield comparison, body.decode()  # escapes and all
+            elif comparison.type != "null" and (described.type not in _NUMERIC or len(text) <= _DIGITS_MOST):
                 yield comparison, _fill(text, values, reader.write(self._profile.default_source))
 
     def _is_comparable(self, column: str, described: ContentField, changes: Sequence[Change]) -> bool:

@@ -113,6 +113,16 @@ def test_a_number_is_an_id_where_a_header_carries_the_key(tmp_path: Path) -> Non
     assert rendered_json(profile) == {"a": [{"id": NUMBER}]}
 
 
+def test_where_the_id_is_a_number_a_text_beside_it_is_the_key(tmp_path: Path) -> None:
+    event = written(tmp_path, '{"scan":4711,"at":"2026-11-20T10:00:00Z","to":{"name":"Erika"},"parcel":"P-20-77"}')
+    for options in ({}, {"event_text": "parcel"}):
+        sent = rendered_json(drafted(event=event, event_id="scan", **options))
+        assert (sent["scan"], sent["parcel"]) == (NUMBER, "3f1c")
+    assert rendered_json(drafted(event=event, event_id="parcel"))["scan"] == 4711
+    with pytest.raises(UsageError, match="give --event-text"):
+        drafted(event=event, event_id="scan", event_text="scan")
+
+
 def test_an_array_of_like_events_is_a_batch(tmp_path: Path) -> None:
     profile = drafted(event=written(tmp_path, '[{"id":"p1"},{"id":"p2"}]'), event_id="id")
     assert profile.routes[0].events == 2

@@ -194,6 +194,12 @@ def test_several_changes_are_all_made() -> None:
     assert (event, style) == ({"name": "y"}, Style(spaces=True, mark=True))
 
 
+@pytest.mark.parametrize("value", ["\0", "\ud800", "é"])
+def test_a_column_of_the_whole_text_holds_what_was_sent_letter_by_letter(value: str) -> None:
+    request = shaped(Change(ShapeKind.TEXTS, ("name",), "", value), described=profile(fields={"doc": {"type": "text"}}))
+    assert expected(request) == {"doc": request.body.decode()}
+
+
 def test_a_smaller_change_explains_larger_ones_in_any_field() -> None:
     long = [change for change in changes_of(TEXT) if change.growth is not None]
     assert long[0].covers(long[1])

@@ -210,6 +210,16 @@ def test_personal_parts_of_a_kept_event_are_not_compared(intake_of: Callable[...
     assert content(intake.read()).reasons[0].startswith("payload: keys dropped: data.currency in 6 of 6")
 
 
+def test_a_whole_event_that_is_kept_as_text_may_hold_the_personal_value(intake_of: Callable[..., Intake]) -> None:
+    document = described({"payload_text": {"type": "text"}}).model_dump(mode="json")
+    document |= {"personal_data": {"policy": "keep", "columns": ["events.payload", "events.payload_text"]}}
+    intake = intake_of(Profile.model_validate(document))
+    intake.send(scenario("S6", Share(RequestClass.PERSONAL, 6), Share(RequestClass.VALID, 4)))
+    intake.store()
+    found = content(intake.read())
+    assert (found.compared, found.altered) == (4, 0)
+
+
 def test_a_conflict_that_overwrites_is_found(intake_of: Callable[..., Intake]) -> None:
     document = described().model_dump(mode="json") | {"answers": {"conflict": {"status": [409]}}}
     intake = intake_of(Profile.model_validate(document))

@@ -62,6 +62,13 @@ def test_what_no_text_can_hold_is_altered_where_the_event_was_stored(world: Worl
     assert "cannot hold" in look(world, medium=text).altered[0]
 
 
+def test_a_text_holds_the_escape_of_what_it_cannot_hold(world: World) -> None:
+    sent = '{"a":"x\\u0000y","b":"\\ud800"}'
+    keep(world, sent)
+    assert look(world, medium=sent).altered == []
+    assert "cannot hold" in look(world, doc=sent).altered[0]
+
+
 def test_a_value_that_cannot_be_compared_leaves_the_others_alone(world: World) -> None:
     keep(world, "1", '{"a": 1}')
     deep = '{"a":' * 20_000 + "1" + "}" * 20_000
