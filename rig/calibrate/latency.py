@@ -9,8 +9,7 @@ every run; the full one is ``rig calibrate --full``. Not for the client's rate (
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,11 +17,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rig.calibrate.machine import run_and_watch
+from rig.calibrate.client import CalibratedClient
 from rig.calibrate.stub import Stub, latency_stub
 from rig.engine.instrumented import DELIVERED, InstrumentedOpenLoop, delivered_file
-from rig.engine.pool import Load, Pool
-from rig.errors import EvidenceError
+from rig.engine.pool import Load
 from rig.evidence.latency_calibration import (
     FREEZE_SHARE,
     LATENCY_COLUMNS,
@@ -33,8 +31,7 @@ from rig.evidence.latency_calibration import (
     LatencyStep,
 )
 from rig.evidence.scenario_runs import RESULT, ScenarioRun
-from rig.model import Pace, RequestClass, RunKey, Scenario, Share
-from rig.profile import Profile
+from rig.model import Pace, RequestClass, Scenario, Share
 from rig.requests.sender import made_up
 from rig.stats import quantile
 
@@ -91,33 +88,17 @@ FULL = Certification(True, tuple(_full_steps()), 1.0)
 """About a minute."""
 
 
-def calibrate_latency(
-    pool: Pool,
-    profile: Profile,
-    run: RunKey,
-    folder: Path,
-    form: Certification,
-    *,
-    stub_cores: Collection[int] = (),
-    progress: Callable[[str], None] = lambda what: None,
-) -> tuple[LatencyCalibration, pd.DataFrame]:
-    """Run every step; the certificate and its rows (``LATENCY_COLUMNS``). ``folder`` is removed at the end."""
-    bench = LatencyBench(pool, profile, run, folder)
-    try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise EvidenceError(f"the folder of the latency calibration, {folder}, cannot be made: {error}") from None
-    try:
-        with latency_stub(cores=stub_cores) as stub:
-            measured = []
-            for number, step in enumerate(form.steps, 1):
-                rate = f"{step.rate_per_s:,.0f}/s"
-                progress(f"latency calibration: {step.behaviour} at {rate} ({number} of {len(form.steps)})")
-                measured.append((step, *bench.run_scenario(stub, number, step.behaviour, step, step.connections)))
-            progress(f"latency calibration: a freeze of {form.freeze_s:g} s")
-            frozen = bench.freeze(stub, len(form.steps) + 1, form.freeze_s)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def calibrate_latency(client: CalibratedClient, form: Certification) -> tuple[LatencyCalibration, pd.DataFrame]:
+    """Run every step; the certificate and its rows (``LATENCY_COLUMNS``)."""
+    bench = LatencyBench(client)
+    with client.open_folder("latency calibration"), latency_stub(cores=client.stub_cores) as stub:
+        measured = []
+        for number, step in enumerate(form.steps, 1):
+            rate = f"{step.rate_per_s:,.0f}/s"
+            client.progress(f"latency calibration: {step.behaviour} at {rate} ({number} of {len(form.steps)})")
+            measured.append((step, *bench.run_scenario(stub, number, step.behaviour, step, step.connections)))
+        client.progress(f"latency calibration: a freeze of {form.freeze_s:g} s")
+        frozen = bench.freeze(stub, len(form.steps) + 1, form.freeze_s)
     latency_calibration = LatencyCalibration(
         full=form.full,
         steps=tuple(measured_step(step, rows, report) for step, rows, report in measured),
@@ -182,14 +163,12 @@ def measured_freeze(froze_s: float, rows: pd.DataFrame) -> Freeze:
 
 
 class LatencyBench:
-    """Sends requests to a stub with known delays; ``folder`` takes their rows."""
+    """Sends requests to a stub with known delays."""
 
-    def __init__(self, pool: Pool, profile: Profile, run: RunKey, folder: Path) -> None:
-        self._pool = pool
-        self._profile = profile.for_stub()
-        self._run = run
-        self._folder = folder
-        self._credentials = {_TENANT: made_up(profile, "latency_calibration")}
+    def __init__(self, client: CalibratedClient) -> None:
+        self._client = client
+        self._profile = client.profile.for_stub()
+        self._credentials = {_TENANT: made_up(client.profile, "latency_calibration")}
 
     def freeze(self, stub: Stub, number: int, froze_s: float) -> pd.DataFrame:
         """The rows of a scenario run in which the stub freezes in the middle, for a tenth of the time."""
@@ -217,25 +196,21 @@ class LatencyBench:
         load = Load(
             scenario,
             self._profile,
-            self._run,
+            self._client.run,
             self._credentials,
             replace(stub.endpoint, base_path=f"/{behaviour}"),
             lambda worker: self._rows_file(number, worker),
             InstrumentedOpenLoop,
         )
-        report = run_and_watch(self._pool, load)
-        if report.interrupted:
-            raise KeyboardInterrupt
-        if not report.complete:
-            raise EvidenceError(f"the latency calibration has no result: {'; '.join(report.notes)}")
-        rows = pd.concat([_rows(self._rows_file(number, worker)) for worker in range(self._pool.size)])
+        report = self._client.send(load, "latency calibration")
+        rows = pd.concat([_rows(self._rows_file(number, worker)) for worker in range(self._client.pool.size)])
         rows.insert(0, "rate_per_s", step.rate_per_s)
         rows.insert(0, "behaviour", step.behaviour)
         rows.insert(0, "step", number)
         return rows[list(LATENCY_COLUMNS)].sort_values("seq", ignore_index=True), report
 
     def _rows_file(self, number: int, worker: int) -> Path:
-        return self._folder / f"{number}.{worker}.rows"
+        return self._client.folder / f"{number}.{worker}.rows"
 
 
 def _rows(rows_file: Path) -> pd.DataFrame:

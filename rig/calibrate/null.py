@@ -10,9 +10,8 @@ Not for latency (``rig.calibrate.latency``) or the target.
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
@@ -20,17 +19,16 @@ from pathlib import Path
 
 import numpy as np
 
-from rig.calibrate.machine import run_and_watch
+from rig.calibrate.client import CalibratedClient
 from rig.calibrate.stub import Stub, null_stub
 from rig.engine.executors import RepeatingLoop
-from rig.engine.pool import Load, Pool
-from rig.errors import ErrorKind, EvidenceError
+from rig.engine.pool import Load
+from rig.errors import ErrorKind
 from rig.evidence.certificate import Certificate, NullTrial
 from rig.evidence.scenario_runs import RESULT, Interval, ScenarioRun
 from rig.limits import BUSY, FLOOR_RPS, LEAST_REQUESTS, LEAST_S, LEAST_TRIALS, STOLEN, THROTTLED
 from rig.machine.cgroup import CpuGroup
-from rig.model import Pace, RequestClass, RunKey, Scenario, Share
-from rig.profile import Profile
+from rig.model import Pace, RequestClass, Scenario, Share
 from rig.requests.cost import making_us
 from rig.requests.sender import made_up
 from rig.requests.targeter import Targeter
@@ -51,44 +49,29 @@ STARVED = 0.05
 
 
 def null_benchmark(
-    pool: Pool,
-    profile: Profile,
-    run: RunKey,
-    folder: Path,
+    client: CalibratedClient,
     *,
     routes: Sequence[str] = (),
     floor_rps: float = FLOOR_RPS,
     trials: int = LEAST_TRIALS,
     seconds: float = LEAST_S,
-    stub_cores: Collection[int] = (),
-    progress: Callable[[str], None] = lambda what: None,
 ) -> Certificate:
-    """Run warm-up, trials and churn; ``folder`` holds their rows and is removed at the end.
-
-    ``routes``: those of the run; empty for all of the profile. ``stub_cores``: the only cores that the stub may use;
-    empty for all.
-    """
-    bench = NullBench(pool, profile, run, folder, routes)
-    try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise EvidenceError(f"the folder of the null benchmark, {folder}, cannot be made: {error}") from None
-    try:
-        with null_stub(cores=stub_cores) as stub:
-            progress("null benchmark: warm-up")
+    """Run warm-up, trials and churn. ``routes``: those of the run; empty for all of the profile."""
+    bench = NullBench(client, routes)
+    with client.open_folder("null benchmark"):
+        with null_stub(cores=client.stub_cores) as stub:
+            client.progress("null benchmark: warm-up")
             bench.run_scenario(stub, WARM_UP_REQUESTS)
             measured = []
             for number in range(1, trials + 1):
-                progress(f"null benchmark: trial {number} of {trials}, {seconds:g} s")
+                client.progress(f"null benchmark: trial {number} of {trials}, {seconds:g} s")
                 measured.append(bench.run_scenario(stub, LEAST_REQUESTS, seconds))
-        with null_stub(close_connections=True, cores=stub_cores) as stub:
-            progress("null benchmark: the price of churn")
+        with null_stub(close_connections=True, cores=client.stub_cores) as stub:
+            client.progress("null benchmark: the price of churn")
             churn = bench.run_scenario(stub, _CHURN_REQUESTS)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     certificate = Certificate(
         floor_rps=floor_rps,
-        workers=pool.size,
+        workers=client.pool.size,
         trials=tuple(measured),
         churn_rps=churn.rps,
         route=bench.route,
@@ -158,21 +141,19 @@ def limit_of(trial: NullTrial, *, group_alone: bool = False) -> tuple[str, str]:
 
 
 class NullBench:
-    """Sends requests of the costliest of ``routes`` (empty: of all) to a stub; ``folder`` takes their rows."""
+    """Sends requests of the costliest of ``routes`` (empty: of all) to a stub."""
 
-    def __init__(self, pool: Pool, profile: Profile, run: RunKey, folder: Path, routes: Sequence[str] = ()) -> None:
-        self._pool = pool
-        self._profile = profile.for_stub()
-        self._run = run
-        self._folder = folder
-        self._credentials = {_TENANT: made_up(profile, "null-benchmark")}
-        self.route = self._costliest(routes or [route.name for route in profile.routes])
+    def __init__(self, client: CalibratedClient, routes: Sequence[str]) -> None:
+        self._client = client
+        self._profile = client.profile.for_stub()
+        self._credentials = {_TENANT: made_up(client.profile, "null-benchmark")}
+        self.route = self._costliest(routes or [route.name for route in client.profile.routes])
 
     def _costliest(self, names: Sequence[str]) -> str:
         """The route whose requests take most CPU; the first of those that cost about the same."""
         if len(names) < 2:
             return names[0]
-        now, targeter = time.time(), Targeter(self._profile, self._run)
+        now, targeter = time.time(), Targeter(self._profile, self._client.run)
         costs_us = {}
         for name in names:
             request = targeter.bind(self._scenario(name, 100), self._credentials).request
@@ -198,7 +179,7 @@ class NullBench:
         load = Load(
             scenario,
             self._profile,
-            self._run,
+            self._client.run,
             self._credentials,
             stub.endpoint,
             self._rows_file,
@@ -210,17 +191,13 @@ class NullBench:
             nonlocal cpu_before_s
             cpu_before_s = stub.cpu_s()
 
-        report = run_and_watch(self._pool, load, on_start=start_counting)
+        report = self._client.send(load, "null benchmark", start_counting)
         stub_cpu_s = stub.cpu_s() - cpu_before_s
-        if report.interrupted:
-            raise KeyboardInterrupt
-        if not report.complete:
-            raise EvidenceError(f"the null benchmark has no result: {'; '.join(report.notes)}")
-        good = sum(_count_good(self._rows_file(worker)) for worker in range(self._pool.size))
+        good = sum(_count_good(self._rows_file(worker)) for worker in range(self._client.pool.size))
         return _measure(report, good, stub_cpu_s)
 
     def _rows_file(self, worker: int) -> Path:
-        return self._folder / f"{worker}.rows"
+        return self._client.folder / f"{worker}.rows"
 
 
 def _count_good(rows_file: Path) -> int:

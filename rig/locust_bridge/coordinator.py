@@ -25,6 +25,7 @@ from typing import IO, Any
 
 from pydantic import TypeAdapter
 
+from rig.calibrate.client import CalibratedClient
 from rig.calibrate.cores import plan_of_this_machine
 from rig.calibrate.fingerprint import fingerprint
 from rig.calibrate.null import null_benchmark
@@ -162,30 +163,16 @@ class Coordinator:
         settings, profile = self._job.settings, self._job.profile
         key, folder = RunKey(settings.seed, "null", int(time.time())), self._folder / "calibration"
         with Pool(1) as pool:
+            client = CalibratedClient(pool, profile, key, folder, progress=self._reporter.stage)
             if earlier is not None:
                 planning = {"core_planning": plan_of_this_machine(settings.workers).as_record()}
                 certificate, self._note = reuse_certificate(
-                    earlier,
-                    pool,
-                    profile,
-                    key,
-                    folder,
-                    settings=settings,
-                    fingerprint=fingerprint(self._environ) | planning,
-                    progress=self._reporter.stage,
+                    earlier, client, settings=settings, fingerprint=fingerprint(self._environ) | planning
                 )
                 self._reporter.stage(self._note)
                 if certificate is not None:
                     return certificate
-            return null_benchmark(
-                pool,
-                profile,
-                key,
-                folder,
-                floor_rps=settings.floor_rps,
-                seconds=settings.null_seconds,
-                progress=self._reporter.stage,
-            )
+            return null_benchmark(client, floor_rps=settings.floor_rps, seconds=settings.null_seconds)
 
     def _begin(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
         self._give_up()  # a master begins a test when it has none: what is left here has failed there

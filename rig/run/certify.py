@@ -27,15 +27,10 @@ def _reuse(run: OpenRun, pool: Pool, path: Path) -> Certificate | None:
     earlier, record = read_earlier(path), run.record
     certificate, words = reuse_certificate(
         earlier,
-        pool,
-        run.job.profile,
-        run.key,
-        run.calibration_folder,
+        run.client(pool),
         settings=run.job.settings,
         fingerprint=record.manifest.fingerprint,
         routes=run.routes,
-        stub_cores=run.cores.server,
-        progress=run.reporter.stage,
     )
     run.reporter.stage(words)
     record.note(words)
@@ -48,31 +43,18 @@ def _reuse(run: OpenRun, pool: Pool, path: Path) -> Certificate | None:
 
 def _measure(run: OpenRun, pool: Pool) -> Certificate:
     """Null benchmark, then latency calibration."""
-    settings, pack, profile = run.job.settings, run.record.pack, run.job.profile
+    settings, pack, client = run.job.settings, run.record.pack, run.client(pool)
     certificate = null_benchmark(
-        pool,
-        profile,
-        run.key,
-        run.calibration_folder,
+        client,
         routes=run.routes,
         floor_rps=settings.floor_rps,
         trials=settings.null_trials,
         seconds=settings.null_seconds,
-        stub_cores=run.cores.server,
-        progress=run.reporter.stage,
     )
     pack.write_certificate(certificate)
     if not certificate.reason and settings.latency_calibration != "none":
         form = FULL if settings.latency_calibration == "full" else QUICK
-        latency_calibration, rows = calibrate_latency(
-            pool,
-            profile,
-            run.key,
-            run.calibration_folder,
-            form,
-            stub_cores=run.cores.server,
-            progress=run.reporter.stage,
-        )
+        latency_calibration, rows = calibrate_latency(client, form)
         pack.write_latency_calibration(rows)
         certificate = replace(certificate, latency_calibration=latency_calibration)
         pack.write_certificate(certificate)

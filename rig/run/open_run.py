@@ -6,10 +6,11 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
+from rig.calibrate.client import CalibratedClient
 from rig.calibrate.cores import CorePlan, plan_of_this_machine
 from rig.calibrate.fingerprint import fingerprint
+from rig.engine.pool import Pool
 from rig.model import RunKey
 from rig.run.job import Job
 from rig.run.record import Record
@@ -39,10 +40,12 @@ class OpenRun:
         loaded = {scenario.route for scenario in self.job.scenarios}
         return tuple(route.name for route in self.job.profile.routes if route.name in loaded)
 
-    @property
-    def calibration_folder(self) -> Path:
-        """Where the client's certification keeps its rows while it goes on."""
-        return self.record.pack.path / "calibration"
+    def client(self, pool: Pool) -> CalibratedClient:
+        """What the calibration of these workers needs."""
+        folder = self.record.path / "calibration"
+        return CalibratedClient(
+            pool, self.job.profile, self.key, folder, stub_cores=self.cores.server, progress=self.reporter.stage
+        )
 
     def storm_environment(self, cluster: Cluster) -> StormEnvironment:
         """What storms of this run need: a server of their own, the profile, folders in the pack."""

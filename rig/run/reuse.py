@@ -6,7 +6,7 @@ where they are the same makes the spot check. It gives the objections beside the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,19 +14,17 @@ from typing import Any
 
 import pandas as pd
 
+from rig.calibrate.client import CalibratedClient
 from rig.calibrate.null import NullBench, explain
 from rig.calibrate.spot_check import spot_check
 from rig.checks.instrument import check_null
 from rig.checks.latency_calibration import check_latency_calibration
 from rig.checks.reuse import conditions_of, differ
-from rig.engine.pool import Pool
 from rig.errors import EvidenceError
 from rig.evidence.case import Case
 from rig.evidence.certificate import Certificate, Reuse
 from rig.evidence.gate import Verdict
 from rig.evidence.pack import Pack
-from rig.model import RunKey
-from rig.profile import Profile
 from rig.settings import Settings
 
 
@@ -59,32 +57,27 @@ def read_earlier(path: Path) -> EarlierCertificate:
 
 def reuse_certificate(
     earlier: EarlierCertificate,
-    pool: Pool,
-    profile: Profile,
-    run: RunKey,
-    folder: Path,
+    client: CalibratedClient,
     *,
     settings: Settings,
     fingerprint: Mapping[str, Any],
     routes: Sequence[str] = (),
-    stub_cores: Collection[int] = (),
-    progress: Callable[[str], None] = lambda what: None,
 ) -> tuple[Certificate | None, str]:
     """The certificate as this run may use it, None where it does not hold; and what the run says of it.
 
     ``routes``: those of the run; empty for all of the profile.
     """
     certificate, reused = earlier.certificate, earlier.reused
-    document = profile.model_dump(mode="json")
+    document = client.profile.model_dump(mode="json")
     now = conditions_of(fingerprint, document, settings.document(), certificate.route)
     objections = [*differ(reused, now), *_find_weaknesses(certificate, settings)]
     if not objections:
-        names = list(routes or [route.name for route in profile.routes])
-        costliest = NullBench(pool, profile, run, folder, [certificate.route, *names]).route
+        names = list(routes or [route.name for route in client.profile.routes])
+        costliest = NullBench(client, [certificate.route, *names]).route
         if costliest != certificate.route:
             objections.append(f"requests of route {costliest} cost more than those of {certificate.route}")
     if not objections:
-        reused = spot_check(pool, profile, run, folder, certificate, reused, stub_cores=stub_cores, progress=progress)
+        reused = spot_check(client, certificate, reused)
         certificate = explain(
             replace(certificate, reused=reused, floor_rps=settings.floor_rps, reason="", explanation="")
         )

@@ -234,10 +234,7 @@ def _measure_rate(bench: Bench, opened: OpenRun, run: PlannedRun) -> None:
 
 def _measure_latencies(bench: Bench, opened: OpenRun, run: PlannedRun) -> None:
     """The good null benchmark, and the latencies that the client measures now."""
-    folder = opened.record.path / "calibration"
-    calibration, rows = calibrate_latency(
-        run.pool, run.job.profile, opened.key, folder, QUICK, stub_cores=opened.cores.server
-    )
+    calibration, rows = calibrate_latency(opened.client(run.pool), QUICK)
     opened.record.pack.write_latency_calibration(rows)
     opened.record.pack.write_certificate(replace(bench.valid_certificate, latency_calibration=calibration))
 

@@ -9,6 +9,7 @@ import pandas as pd
 import psutil
 import pytest
 
+from rig.calibrate.client import CalibratedClient
 from rig.calibrate.latency import (
     FULL,
     QUICK,
@@ -39,8 +40,8 @@ def certified(tmp_path_factory: pytest.TempPathFactory) -> Certified:
     folder = tmp_path_factory.mktemp("latency_calibration") / "calibration"
     told: list[str] = []
     with Pool(2) as pool:
-        profile = load_profile(bundled_profile())
-        latency_calibration, rows = calibrate_latency(pool, profile, RUN, folder, SHORT, progress=told.append)
+        client = CalibratedClient(pool, load_profile(bundled_profile()), RUN, folder, progress=told.append)
+        latency_calibration, rows = calibrate_latency(client, SHORT)
     return latency_calibration, rows, folder, told
 
 

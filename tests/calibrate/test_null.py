@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from rig.calibrate import null
+from rig.calibrate.client import CalibratedClient
 from rig.calibrate.null import null_benchmark
 from rig.calibrate.stub import Stub, null_stub
 from rig.engine.pool import Pool
@@ -33,16 +34,8 @@ def benchmark(tmp_path_factory: pytest.TempPathFactory) -> tuple[Certificate, Pa
     told: list[str] = []
     with Pool(2) as pool:
         # A floor that no machine reaches, so that a reason must be given.
-        certificate = null_benchmark(
-            pool,
-            load_profile(bundled_profile()),
-            RUN,
-            folder,
-            floor_rps=1e9,
-            trials=3,
-            seconds=0.2,
-            progress=told.append,
-        )
+        client = CalibratedClient(pool, load_profile(bundled_profile()), RUN, folder, progress=told.append)
+        certificate = null_benchmark(client, floor_rps=1e9, trials=3, seconds=0.2)
     return certificate, folder, told
 
 
@@ -105,7 +98,8 @@ PLAID = {"sender": "plaid", "secret_env": "EC_KEY", "secret": "ec"}
 
 def benchmarked(profile: Profile, folder: Path, **options: Any) -> Certificate:
     with Pool(1) as pool:
-        return null_benchmark(pool, profile, RUN, folder / "null", floor_rps=1e9, trials=1, seconds=0.1, **options)
+        client = CalibratedClient(pool, profile, RUN, folder / "null")
+        return null_benchmark(client, floor_rps=1e9, trials=1, seconds=0.1, **options)
 
 
 @pytest.mark.parametrize("sender", [PAYPAL, PLAID])
@@ -142,7 +136,7 @@ def test_the_costliest_route_of_the_run_is_sent(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, routes: tuple[str, ...], route: str
 ) -> None:
     profile = signed_by(monkeypatch, HMAC, PAYPAL, HMAC)
-    assert null.NullBench(Pool(1), profile, RUN, tmp_path, routes).route == route
+    assert null.NullBench(CalibratedClient(Pool(1), profile, RUN, tmp_path), routes).route == route
 
 
 # --- the stub ----------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from rig.calibrate import null
+from rig.calibrate.client import CalibratedClient
 from rig.calibrate.null import limit_of, null_benchmark
 from rig.engine.pool import Pool
 from rig.errors import ExitCode
@@ -52,9 +53,8 @@ def test_a_throttled_client_knows_that_it_was(tmp_path: Path, monkeypatch: pytes
             return pool.pids
 
         with throttle(in_the_trial):
-            certificate = null_benchmark(
-                pool, profile, RUN, tmp_path / "c", floor_rps=1e9, trials=1, seconds=0.1, progress=tell
-            )
+            client = CalibratedClient(pool, profile, RUN, tmp_path / "c", progress=tell)
+            certificate = null_benchmark(client, floor_rps=1e9, trials=1, seconds=0.1)
     assert certificate.reason
     assert certificate.median.stalled >= null.STALL_EXPLAINS
     # What else ran on this machine meanwhile is not this test's: on an idle one these figures mean one thing.

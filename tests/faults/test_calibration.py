@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from rig.calibrate.client import CalibratedClient
 from rig.calibrate.latency import QUICK, calibrate_latency
 from rig.calibrate.null import null_benchmark
 from rig.engine.pool import Load, Pool
@@ -31,12 +32,12 @@ class Silent:
 
 @pytest.mark.parametrize("part", ["null benchmark", "latency calibration"])
 def test_a_lost_worker(part: str, tmp_path: Path) -> None:
-    pool, profile = cast(Pool, Silent()), load_profile(bundled_profile())
+    client = CalibratedClient(cast(Pool, Silent()), load_profile(bundled_profile()), RUN, tmp_path / "calibration")
     with pytest.raises(EvidenceError, match=f"the {part} has no result: worker 0 died"):
         if part == "latency calibration":
-            calibrate_latency(pool, profile, RUN, tmp_path / "calibration", QUICK)
+            calibrate_latency(client, QUICK)
         else:
-            null_benchmark(pool, profile, RUN, tmp_path / "calibration")
+            null_benchmark(client)
 
 
 @pytest.mark.parametrize("part", ["null benchmark", "latency calibration"])
@@ -44,9 +45,9 @@ def test_no_room_for_its_rows(part: str, tmp_path: Path) -> None:
     """A file stands where a folder is to be made, as a full disk would refuse one."""
     occupied = tmp_path / "results"
     occupied.write_text("")
-    pool, profile = cast(Pool, Silent()), load_profile(bundled_profile())
+    client = CalibratedClient(cast(Pool, Silent()), load_profile(bundled_profile()), RUN, occupied / "calibration")
     with pytest.raises(EvidenceError, match="cannot be made"):
         if part == "latency calibration":
-            calibrate_latency(pool, profile, RUN, occupied / "calibration", QUICK)
+            calibrate_latency(client, QUICK)
         else:
-            null_benchmark(pool, profile, RUN, occupied / "calibration")
+            null_benchmark(client)

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from rig.calibrate.client import CalibratedClient
 from rig.calibrate.fingerprint import fingerprint
 from rig.checks.reuse import LONGEST_H
 from rig.cli.main import main
@@ -64,9 +65,8 @@ def reused_by(
     earlier: EarlierCertificate, tmp_path: Path, settings: Settings = SETTINGS
 ) -> tuple[Certificate | None, str]:
     pool = cast(Pool, None)  # the spot check is not made for real
-    return reuse_certificate(
-        earlier, pool, PROFILE, KEY, tmp_path / "calibration", settings=settings, fingerprint=HERE, routes=["stripe"]
-    )
+    client = CalibratedClient(pool, PROFILE, KEY, tmp_path / "calibration")
+    return reuse_certificate(earlier, client, settings=settings, fingerprint=HERE, routes=["stripe"])
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def spot_check(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     made: list[str] = []
 
     def seed(**trial: Any) -> list[str]:
-        def check(_: Pool, profile: Any, run: Any, folder: Any, found: Certificate, reused: Reuse, **how: Any) -> Reuse:
+        def check(client: CalibratedClient, found: Certificate, reused: Reuse) -> Reuse:
             made.append(found.route)
             return checked(reused, **trial)
 
