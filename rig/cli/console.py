@@ -1,13 +1,14 @@
 """Progress of a run on stderr: in a terminal two bars that move, else one line for each stage with the time.
 
 In a terminal the bar of a scenario run has its rate, the p95 of its last requests, and how many have failed. The first
-failure of each kind in a scenario has a line of its own at once. Each stage leaves a line when it ends. That of a
-scenario run says how fast it was, and what failed.
+failure of each kind in a scenario has a line of its own at once. Each stage leaves a line when it ends. So does a
+scenario run that failed or has a limit: how fast it was, and what failed. All others of a step leave one together.
 """
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
 from typing import Self
@@ -54,6 +55,33 @@ class _TimeLeft(TimeRemainingColumn):
         return Text() if task.time_remaining is None else super().render(task).append(" left")
 
 
+@dataclass(slots=True)
+class _Step:
+    """The scenario runs of one step of the ladder without a failure."""
+
+    size: int
+    scenario_runs: int = 0
+    requests: int = 0
+    elapsed_s: float = 0.0
+    slowest_ms: float = 0.0
+    slowest: str = ""
+
+    def add(self, report: ScenarioRun, requests: int, p95_ms: float) -> None:
+        self.scenario_runs += 1
+        self.requests += requests
+        self.elapsed_s += report.elapsed_s
+        if p95_ms >= self.slowest_ms:
+            self.slowest_ms, self.slowest = p95_ms, report.scenario.label
+
+    @property
+    def line(self) -> str:
+        one = self.scenario_runs == 1
+        runs = self.slowest if one else f"{self.scenario_runs} scenario runs of step {self.size:,}"
+        where = "" if one else f", that of {self.slowest}"
+        slowest = f"{'' if one else 'highest '}p95 {milliseconds(self.slowest_ms)}{where}"
+        return f"{self.elapsed_s:6.1f} s  {runs}: {self.requests:,} requests, 0 failed, {slowest}"
+
+
 class ConsoleReporter(Reporter):
     """A context that shows how far a run has come."""
 
@@ -80,6 +108,7 @@ class ConsoleReporter(Reporter):
         self._scenario: Scenario | None = None
         self._told: set[tuple[str, str]] = set()
         """The scenarios and kinds of failure of which a first one was told."""
+        self._step = _Step(0)
         self._looked_s = 0.0
         self._seen = ""
 
@@ -92,11 +121,13 @@ class ConsoleReporter(Reporter):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._progress is not None:
+            self._end_step()
             self._end_stage()
             self._progress.stop()
 
     def stage(self, what: str) -> None:
         """A spinner, or a line."""
+        self._end_step()
         self._show(what, None)
         self._stage = what
 
@@ -105,6 +136,8 @@ class ConsoleReporter(Reporter):
     ) -> None:
         """A bar below that of the whole run, or a line."""
         self._scenario, self._answers, self._seen = scenario, answers, ""
+        if scenario.step != self._step.size:
+            self._end_step(scenario.step)
         spread = f", {len(scenario.tenants)} tenants" if len(scenario.tenants) > 2 else ""
         trial = f", trial {scenario.trial}" if scenario.limit_s else ""
         what = f"{scenario.id} {scenario.title}, {scenario.count:,} on {scenario.route}{spread}{trial}"
@@ -141,14 +174,18 @@ class ConsoleReporter(Reporter):
         return f" · p95 {p95}" + (f" · [red]{failed:,} failed[/]" if failed else "")
 
     def end_scenario(self, report: ScenarioRun, rows: pd.DataFrame) -> None:
-        """A line that stays, with what became of the requests."""
+        """A line that stays, with what became of the requests; of those without a failure one for each step."""
         if self._progress is None or not len(rows):
             return
         failures = self._answers.failures if self._answers is not None else {}
-        p95 = milliseconds(latency_figures(rows)["response_p95_ms"])
+        p95_ms = latency_figures(rows)["response_p95_ms"]
+        if not failures and report.scenario.limit_s is None:
+            self._step.add(report, len(rows), p95_ms)
+            return
         rate = number(round(len(rows) / report.elapsed_s)) if report.elapsed_s > 0 else "–"
-        where = f"{report.scenario.label}: {len(rows):,} at {rate}/s, p95 {p95}, {describe_failures(failures)}"
-        self._print(f"{report.elapsed_s:6.1f} s  {where}", "red" if failures else "dim")
+        figures = f"{len(rows):,} at {rate}/s, p95 {milliseconds(p95_ms)}, {describe_failures(failures)}"
+        line = f"{report.elapsed_s:6.1f} s  {report.scenario.label}: {figures}"
+        self._print(line, "red" if failures else "dim")
 
     def _show(self, what: str, total: int | None) -> None:
         if self._progress is None:
@@ -161,10 +198,16 @@ class ConsoleReporter(Reporter):
         self._shown = self._progress.add_task(escape(what), total=total, seen="")
 
     def _end_stage(self) -> None:
-        """A stage that ended leaves a line. A scenario run leaves its own."""
+        """A stage that ended leaves a line."""
         if self._stage:
             self._print(f"{time.monotonic() - self._began_s:6.1f} s  {self._stage}", "dim")
             self._stage = ""
+
+    def _end_step(self, size: int = 0) -> None:
+        """A step that ended leaves a line; the next one is of ``size``."""
+        if self._step.scenario_runs:
+            self._print(self._step.line, "dim")
+        self._step = _Step(size)
 
     def _print(self, line: str, style: str) -> None:
         self._console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)

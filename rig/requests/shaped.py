@@ -90,7 +90,7 @@ class ShapedRoute:
         for column, described in self._profile.fields(self.route).items():
             if not self._is_comparable(column, described, changes):
                 continue
-            is_whole_text = described.type == "text" and described.path is None
+            is_whole_text = described.type == "text" and described.path is None and described.constant is None
             write = partial(write_json, style=style) if is_whole_text else write_json
             reader = FieldReader(self.route, documents, described, column, self._tenant, write)
             try:

@@ -30,6 +30,7 @@ FIELDS: dict[str, Any] = {
     "name": {"path": "name"},
     "event": {"path": "id"},
 }
+WHOLE = {"doc": {"type": "text"}, "channel": {"constant": "email"}}
 TEXT = EventField(("name",), FieldRole.TEXT)
 
 
@@ -196,8 +197,9 @@ def test_several_changes_are_all_made() -> None:
 
 @pytest.mark.parametrize("value", ["\0", "\ud800", "é"])
 def test_a_column_of_the_whole_text_holds_what_was_sent_letter_by_letter(value: str) -> None:
-    request = shaped(Change(ShapeKind.TEXTS, ("name",), "", value), described=profile(fields={"doc": {"type": "text"}}))
+    request = shaped(Change(ShapeKind.TEXTS, ("name",), "", value), described=profile(fields=WHOLE))
     assert expected(request) == {"doc": request.body.decode()}
+    assert expected(shaped(described=profile(fields=WHOLE)))["channel"] == "email"
 
 
 def test_a_smaller_change_explains_larger_ones_in_any_field() -> None:
