@@ -150,10 +150,20 @@ def test_what_a_replica_failed_of_is_quoted(cluster: Cluster, tmp_path: Path, sc
         ("Applying: 1.sql\nError: pq: duplicate key\n", 1),
         ("migration failed with error: exists\n- Error\nnpm error Lifecycle script failed\n", 0),
         ("did something\nand was killed\n", 1),
+        ("Traceback (most recent call last):\n  File x\nAssertionError\n", 2),
+        ("Umzug.Error [X]: Migration 2 failed\n" + "    at x\n" * 50 + "{\n  code: '23505'\n}\n", 0),
+        ("UniqueError: exists\n  cause: error: duplicate\n    at x\n  severity: 'ERROR',\n}\n", 0),
     ],
 )
 def test_the_line_that_names_the_error_is_found(written: str, line: int) -> None:
     assert error_line(last_lines_of(f"\x1b[31m{written}")) == written.splitlines()[line].strip()
+
+
+@pytest.mark.parametrize("head", ["", "Error\n"])
+@pytest.mark.parametrize("key", ["original", "[cause]"])
+def test_where_only_an_object_names_the_error_it_is_found_there(head: str, key: str) -> None:
+    written = f"{head}    at x\n  }},\n  {key}: Error: duplicate key\n      at x {{\n    severity: 'ERROR'\n  }}\n}}\n"
+    assert error_line(last_lines_of(written)) == "Error: duplicate key"
 
 
 # --- queues -------------------------------------------------------------------------------------------------------
