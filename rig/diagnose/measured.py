@@ -222,7 +222,7 @@ def _server(samples: Samples, spans: Sequence[Span], requests: int, unseen: dict
     rows = samples.pids[samples.pids["role"] == Role.SERVER]
     readings = _within(rows.drop_duplicates("at_ns"), spans)
     if rows.empty or not spans:
-        unseen["server"] = "nobody looked at the target's processes: give process_match in the profile"
+        unseen["server"] = "the target's processes were not found: give process_match in the profile"
         return None
     if len(readings) < LEAST_READINGS:
         unseen["server"] = f"the target's processes were read {len(readings)} times: make the scenario longer"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
 
 import psutil
@@ -168,13 +169,22 @@ def clocks_agree(context: DoctorContext) -> str:
 
 
 def processes_are_found(context: DoctorContext) -> str:
-    """The samplers find the server's processes: the launched ones, or those that ``target.process_match`` finds."""
+    """The samplers find the server's processes: the launched ones, those that ``target.process_match`` finds, or those
+    that listen at its port.
+    """
     if context.target.pid is not None:
         count = 1 + len(children(context.target.pid, recursive=True))
         return f"{count} of the launched target"
     match = context.profile.target.process_match
     if match is None:
-        raise NotApplicable("target.process_match is not given: CPU and memory of the server are not sampled")
+        listeners = context.target.listeners
+        if not listeners:
+            raise NotApplicable(
+                "it is not seen which processes answer (another machine or user, or a proxy in front): CPU and memory "
+                "of the server are not sampled; give target.process_match"
+            )
+        found = [*listeners, *(each.pid for one in listeners for each in children(one, recursive=True))]
+        return f"{len(found)} listen at the target's port, or were started by one that does: {_few(found)}"
     pattern = re.compile(match)
     own = {os.getpid(), *(process.pid for process in psutil.Process().parents())}
     found = [
@@ -188,7 +198,11 @@ def processes_are_found(context: DoctorContext) -> str:
             "shows them), or leave it out if the target runs elsewhere",
             Write(("target",), {"process_match": None}),
         )
-    return f"{len(found)} match target.process_match: {', '.join(map(str, found[:8]))}"
+    return f"{len(found)} match target.process_match: {_few(found)}"
+
+
+def _few(pids: Sequence[int]) -> str:
+    return ", ".join(map(str, pids[:8]))
 
 
 def samplers_may_look(context: DoctorContext) -> str:

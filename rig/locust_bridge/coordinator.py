@@ -264,9 +264,9 @@ class CoordinatedTest:
         )
         first = [_first_batch(plan, each) for each in plan.user_classes] + ([fixed] if fixed else [])
         record.keep_baseline(self._reader.preflight(record.targeter, first, tenancy.tenants, self._store.runtime_dsn))
-        watched = plan_of_run(
-            self._store.truth_dsn, self._target.pid, profile.target.process_match, wanted["client_pids"]
-        )
+        target = self._target
+        match = profile.target.process_match
+        watched = plan_of_run(self._store.truth_dsn, target.pid, match, wanted["client_pids"], target.listeners)
         self.watching.enter_context(sampling(watched, record.pack.samples_folder))
         self._prober = self.watching.enter_context(Prober(profile.probes, self._target.endpoint))
         return plan

@@ -1,17 +1,21 @@
-"""Which process holds a TCP connection. psutil would read all sockets for every process.
+"""Which process holds a TCP connection, and which listen at a port. psutil would read all sockets for every process.
 
-The kernel is asked for each socket by itself (sock_diag(7)): the tables in ``/proc/net`` have a line for every
-connection of the machine, and take a tenth of a second where a load test left thousands. They are read where it does
-not answer.
+For a connection the kernel is asked for each socket by itself (sock_diag(7)): the tables in ``/proc/net`` have a line
+for every connection of the machine, and take a tenth of a second where a load test left thousands. They are read where
+it does not answer.
 """
 
 from __future__ import annotations
 
 import socket
 import struct
+import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
+
+import psutil
 
 from rig.machine.processes import children
 
@@ -25,6 +29,7 @@ _ID = struct.Struct("!HH16s16s")
 """Ports and addresses of a socket; its device and its cookie follow."""
 _INODE_AT = _HEAD.size + 4 + _ID.size + 12 + 16
 _ANSWER_S = 0.1
+_LISTENS = "0A"
 _TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 
 
@@ -51,6 +56,48 @@ def find_process(port: int, remote_port: int, pids: Sequence[int]) -> int | None
     """The first of the processes that has the socket between ``port`` and ``remote_port`` open; None: none of them."""
     link = _ask_kernel(port, remote_port) or next(iter(_read_tables((port,), remote_port)), None)
     return next((pid for pid in pids if link in _open_sockets(pid)), None) if link else None
+
+
+def find_listeners(addresses: Collection[str], port: int) -> list[int]:
+    """The processes that accept connections to one of these addresses of this machine, the lowest pid first.
+
+    Of a server and the workers that it started only the server: those that have the socket from a parent are left out.
+    Empty where nobody of this machine listens there, and where this user may not see whose the socket is.
+    """
+    links = _listening_at({ip_address(address).compressed for address in addresses}, port)
+    holders = {pid for pid in psutil.pids() if links & set(_open_sockets(pid))} if links else set()
+    return sorted(pid for pid in holders if _parent(pid) not in holders)
+
+
+def _listening_at(addresses: set[str], port: int) -> set[Path]:
+    """The sockets that listen at the addresses themselves; where there are none, those that listen at all of them."""
+    exactly: set[Path] = set()
+    everywhere: set[Path] = set()
+    for table in _TABLES:
+        with suppress(FileNotFoundError), table.open(encoding="ascii") as lines:
+            next(lines)
+            for fields in map(str.split, lines):
+                address, _, of = fields[1].rpartition(":")
+                if fields[3] == _LISTENS and int(of, 16) == port:
+                    at = _address(address)
+                    found = exactly if at in addresses else everywhere if at in ("0.0.0.0", "::") else set()
+                    found.add(Path(f"socket:[{fields[9]}]"))
+    return exactly or everywhere
+
+
+def _address(written: str) -> str:
+    """The address that the kernel writes as words of 32 bits in the order of this machine, eight hex digits each."""
+    words = [bytes.fromhex(written[at : at + 8]) for at in range(0, len(written), 8)]
+    packed = b"".join(word[::-1] if sys.byteorder == "little" else word for word in words)
+    found = ip_address(packed)
+    return (getattr(found, "ipv4_mapped", None) or found).compressed
+
+
+def _parent(pid: int) -> int | None:
+    try:
+        return psutil.Process(pid).ppid()
+    except psutil.NoSuchProcess:
+        return None
 
 
 def _ask_kernel(port: int, remote_port: int) -> Path | None:

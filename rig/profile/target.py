@@ -36,7 +36,9 @@ class Target(Section):
     commit: str | None = None
     """Commit of the target, for the report. The environment variable ``RIG_TARGET_COMMIT`` overrides it."""
     process_match: Pattern | None = None
-    """Regular expression that finds the target's processes by their command line, for the samplers."""
+    """Regular expression that finds the target's processes by their command line, for the samplers. Without it they are
+    those that listen at the port of ``base_url``, with those that they started. Behind a proxy or in a container it is
+    needed."""
     log_files: tuple[Path, ...] = ()
     """Log files of the target. They are searched for personal data."""
 

@@ -23,6 +23,10 @@ def environment() -> Mapping[str, str]:
     return ChainMap(os.environ, libpq.withdrawn)
 
 
+SECRET_WORDS = ("admin_dsn", "runtime_dsn")
+"""Words of ``launch.env`` alone, which hold passwords."""
+
+
 def fill_in(text: str, words: Mapping[str, str], key: str) -> str:
     """The text with its ``{words}`` filled in; ConfigError names the ``key`` and what is known, never a value."""
     try:
@@ -30,6 +34,10 @@ def fill_in(text: str, words: Mapping[str, str], key: str) -> str:
     except (KeyError, IndexError, AttributeError, ValueError) as error:
         known = ", ".join(f"{{{word}}}" for word in words)
         what = f"has the unknown word {error}" if isinstance(error, KeyError) else f"cannot be filled in ({error})"
-        raise ConfigError(
-            f"profile key {key}: {text!r} {what}; known are {known}, and a brace of its own is written twice"
-        ) from None
+        secret = isinstance(error, KeyError) and error.args[0] in SECRET_WORDS
+        other = (
+            "other users see command lines: give the DSN by a variable of [launch.env]"
+            if secret
+            else "a brace of its own is written twice"
+        )
+        raise ConfigError(f"profile key {key}: {text!r} {what}; known are {known}; {other}") from None

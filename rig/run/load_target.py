@@ -157,5 +157,5 @@ def _samplers(run: OpenRun, pool: Pool, target: LiveTarget, store: Store) -> Abs
     if not run.job.settings.samplers:
         return nullcontext()
     match = run.job.profile.target.process_match
-    plan = plan_of_run(store.truth_dsn, target.pid, match, pool.pids)
+    plan = plan_of_run(store.truth_dsn, target.pid, match, pool.pids, target.listeners)
     return sampling(plan, run.record.pack.samples_folder)

@@ -35,14 +35,23 @@ class SamplingPlan:
     pids_hz: float = PIDS_HZ
 
 
-def plan_of_run(dsn: str, server_pid: int | None, server_match: str | None, workers: Sequence[int]) -> SamplingPlan:
+def plan_of_run(
+    dsn: str,
+    server_pid: int | None,
+    server_match: str | None,
+    workers: Sequence[int],
+    listeners: Sequence[int] = (),
+) -> SamplingPlan:
     """What a run samples: its load processes, the target's, PostgreSQL's, and itself.
 
-    ``server_pid`` is a target that the rig launched; ``server_match`` finds one that runs already.
+    ``server_pid`` is a target that the rig launched. Of one that runs already ``server_match`` finds the processes;
+    without it they are the ``listeners`` at its port.
     """
-    server = Rule(
-        Role.SERVER, () if server_pid is None else (server_pid,), server_match if server_pid is None else None
-    )
+    server = Rule(Role.SERVER, tuple(listeners))
+    if server_pid is not None:
+        server = Rule(Role.SERVER, (server_pid,))
+    elif server_match is not None:
+        server = Rule(Role.SERVER, match=server_match)
     # Workers that replace dead ones are found by the command line that multiprocessing gives them.
     client = Rule(Role.CLIENT, tuple(workers), match="spawn_main", below=os.getpid())
     rules = [server, client, Rule(Role.RIG, (os.getpid(),))]

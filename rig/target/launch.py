@@ -10,17 +10,20 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import psutil
+
 from rig.errors import ConfigError, EvidenceError, ExitCode, RigError, Unavailable, UsageError
 from rig.machine import libpq
 from rig.machine.child import end, free_port, run_to_end, start, wait_until
+from rig.machine.sockets import find_listeners
 from rig.machine.supervisor import current_supervisor
 from rig.profile import Launch, Profile
-from rig.profile.variables import fill_in
+from rig.profile.variables import SECRET_WORDS, fill_in
 from rig.settings import Settings
 from rig.target.endpoint import Endpoint, TlsFiles
 from rig.target.http_probe import HttpProbe
@@ -29,6 +32,15 @@ from rig.text import last_lines
 
 LOG = "target.log"
 """The log of a launched service, among the logs of a pack."""
+
+FORWARDERS = frozenset(
+    (
+        *("caddy", "envoy", "haproxy", "nginx", "stunnel", "stunnel4", "traefik", "varnishd"),
+        *("conmon", "docker-proxy", "pasta", "pasta.avx2", "passt", "passt.avx2", "rootlesskit", "rootlessport"),
+        *("kubectl", "slirp4netns", "socat", "ssh", "sshd"),
+    )
+)
+"""Programs that listen for a service and pass its requests on to it."""
 
 _PROBE_TIMEOUT_S = 2.0
 
@@ -74,11 +86,15 @@ class LaunchedService:
 
 @dataclass(frozen=True, slots=True)
 class LiveTarget:
-    """A service that answers. ``service`` is None where the rig did not start it."""
+    """A service that answers. ``service`` is None where the rig did not start it.
+
+    Of such a service ``listeners`` are the processes of this machine that accept its connections, where that is known.
+    """
 
     endpoint: Endpoint
     service: LaunchedService | None = None
     log_files: tuple[Path, ...] = ()
+    listeners: tuple[int, ...] = ()
 
     @property
     def pid(self) -> int | None:
@@ -109,7 +125,7 @@ def open_target(
     if profile.launch is None:
         endpoint = reach(profile, settings)
         _wait_until_ready(profile, endpoint, None, _PROBE_TIMEOUT_S, Path())
-        yield LiveTarget(endpoint, None, profile.target.log_files)
+        yield LiveTarget(endpoint, None, profile.target.log_files, find_servers(endpoint))
         return
     launch = profile.launch
     require_free_port(settings.port)  # else another process that listens there would be taken for the target
@@ -160,7 +176,7 @@ def _words_and_environment(
         "port": str(port),
         "processes": str(launch.processes),
     }
-    secret_words = words | {"admin_dsn": store.truth_dsn, "runtime_dsn": store.runtime_dsn or ""}
+    secret_words = words | dict(zip(SECRET_WORDS, (store.truth_dsn, store.runtime_dsn or ""), strict=True))
     own = {name: fill_in(value, secret_words, "launch.env") for name, value in launch.env.items()}
     given = environ if store.lasting else libpq.without(environ)
     return words, {**given, **own}
@@ -183,6 +199,19 @@ def reach(profile: Profile, settings: Settings) -> Endpoint:
     if response.status != 200:
         raise Unavailable(f"nobody listens at {endpoint.url}: {response.problem}; start it, or mend target.base_url")
     return endpoint
+
+
+def find_servers(endpoint: Endpoint) -> tuple[int, ...]:
+    """The processes of this machine that answer at an endpoint; empty where it cannot be told.
+
+    It cannot where the endpoint is another machine's or another user's, and where a program listens that passes the
+    requests on: the service is behind it.
+    """
+    with suppress(psutil.Error):
+        pids = find_listeners(endpoint.addresses, endpoint.port)
+        if not any(psutil.Process(pid).name() in FORWARDERS for pid in pids):
+            return tuple(pids)
+    return ()
 
 
 def require_free_port(port: int) -> None:

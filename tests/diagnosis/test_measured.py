@@ -131,9 +131,9 @@ def test_a_pool_that_was_read_once_in_a_storm_says_nothing_of_it() -> None:
     ("samples", "part", "why"),
     [
         (Samples(), "database", "nobody looked"),
-        (Samples(), "server", "nobody looked"),
+        (Samples(), "server", "were not found"),
         (sampled(hidden=3), "database", "pg_monitor"),
-        (sampled(pids=with_types("pids", [])), "server", "nobody looked"),
+        (sampled(pids=with_types("pids", [])), "server", "were not found"),
     ],
 )
 def test_what_was_not_seen_is_none_and_says_why(samples: Samples, part: str, why: str) -> None:

@@ -186,8 +186,17 @@ def started() -> Iterator[Callable[..., Run]]:
 
 
 def reaper_of(token: str) -> psutil.Process:
-    (found,) = [each for each in psutil.process_iter() if words(each)[-3:] == ["-m", "rig.machine.supervisor", token]]
-    return found
+    """Its command line is empty for a moment: the kernel closes what execve(2) closes before it sets the arguments."""
+    found: list[psutil.Process] = []
+
+    def look() -> bool:
+        ending = ["-m", "rig.machine.supervisor", token]
+        found[:] = [each for each in psutil.process_iter() if words(each)[-3:] == ending]
+        return bool(found)
+
+    assert eventually(look)
+    (reaper,) = found
+    return reaper
 
 
 def eventually(condition: Callable[[], bool]) -> bool:

@@ -243,7 +243,7 @@ def test_a_target_that_does_not_run(tmp_path: Path) -> None:
     [
         ("{portt}", "has the unknown word 'portt'; known are {python}, {profile_dir}, {port}, {processes}"),
         # A DSN on a command line could be read by everybody.
-        ("{admin_dsn}", "has the unknown word 'admin_dsn'"),
+        ("{admin_dsn}", "give the DSN by a variable of [launch.env]"),
         ("{", "cannot be filled in (Single '{' encountered"),
         ("{}", "cannot be filled in ("),
         ("{port.real}", "cannot be filled in ("),
