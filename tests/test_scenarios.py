@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rig.engine.pacer import pacer_for
 from rig.model import FORGED, RequestClass, Row, RunKey, Scenario, Share, tenants_of
 from rig.profile import Profile, bundled_profile, load_profile
 from rig.report.scenario_words import SCENARIOS
 from rig.requests.sender import Credentials
 from rig.requests.targeter import Targeter
+from scenarios.capacity import capacity_step
 from scenarios.ladder import (
     CONFLICT,
     IDS,
@@ -355,3 +357,13 @@ def test_an_attempt_of_a_chaos_may_take_as_long_as_the_profile_says() -> None:
 
 def test_a_report_has_words_for_every_scenario() -> None:
     assert {*IDS, "S10", "S11", CONFLICT, FORGED, "warm-up", "sustained", "capacity"} == SCENARIOS.keys()
+
+
+def test_a_step_for_the_capacity_climbs_to_its_rate_and_lasts_as_long_as_asked_for() -> None:
+    scenario = capacity_step("stripe", ("A",), 1, 1000.0, 5.0, p95_limit_ms=500.0)
+    pacer = pacer_for(scenario.pace, scenario.count, seed=1)
+    assert pacer is not None
+    due_s = [pacer.intended_ns(seq) / 1e9 for seq in range(scenario.count)]
+    assert due_s[-1] == pytest.approx(5.0, abs=0.002)
+    assert sum(each < 0.5 for each in due_s) == pytest.approx(250, abs=1)
+    assert sum(4.0 <= each < 5.0 for each in due_s) == pytest.approx(1000, abs=1)

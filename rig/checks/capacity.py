@@ -222,10 +222,14 @@ def _is_brief(case: Case, run: ScenarioRun) -> bool:
 
 
 def _answered_per_s(run: ScenarioRun, rows: pd.DataFrame) -> float:
-    """Good answers a second, while requests were due."""
-    good = rows[rows["outcome"] == Outcome.ACKNOWLEDGED]
-    seconds, begun_ns = run.scenario.count / (run.scenario.pace.rate_per_s or 1.0), rows["intended_ns"].min()
-    return float((good["done_ns"] <= begun_ns + seconds * 1e9).sum()) / seconds if seconds else 0.0
+    """Good answers a second, while requests were due at the full rate."""
+    pace = run.scenario.pace
+    if rows.empty or not pace.rate_per_s:
+        return 0.0
+    from_ns = rows["intended_ns"].min() + pace.ramp_over_s * 1e9
+    to_ns = rows["intended_ns"].max() + 1e9 / pace.rate_per_s
+    good = rows.loc[rows["outcome"] == Outcome.ACKNOWLEDGED, "done_ns"]
+    return float(((good > from_ns) & (good <= to_ns)).sum() / (to_ns - from_ns) * 1e9)
 
 
 def _wrong_answers(run: ScenarioRun, rows: pd.DataFrame) -> Iterator[str]:
