@@ -53,8 +53,12 @@ def find_holders(ports: Collection[int], remote_port: int, pids: Sequence[int]) 
 
 
 def find_process(port: int, remote_port: int, pids: Sequence[int]) -> int | None:
-    """The first of the processes that has the socket between ``port`` and ``remote_port`` open; None: none of them."""
-    link = _ask_kernel(port, remote_port) or next(iter(_read_tables((port,), remote_port)), None)
+    """The first of the processes that has the socket between ``port`` and ``remote_port`` open, as the kernel says.
+
+    None where it is none of them, or none has accepted the connection yet. Unlike ``find_holders`` it takes well below
+    a millisecond, and never looks for processes that one has started.
+    """
+    link = _ask_kernel(port, remote_port)
     return next((pid for pid in pids if link in _open_sockets(pid)), None) if link else None
 
 

@@ -18,7 +18,7 @@ import socket
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
@@ -47,7 +47,9 @@ _PAUSE_S = 0.004
 _LOOK_EVERY = 4
 """One request in so many is watched for the process that takes it, which costs a millisecond."""
 _ACCEPTED_S = 0.02
-"""A process takes a connection up in that time, unless it has not been seen before or is busy."""
+"""A process takes a connection up in that time, unless it is busy."""
+_READ_EVERY_S = 0.5
+"""How often it is looked for new processes, where a connection is held by none of those that are known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,10 +206,11 @@ def _send(number: int, requests: _Requests, barrier: Barrier) -> _Answers:
     while (now_ns := time.monotonic_ns() - began_ns) < requests.for_s * 1e9:
         if connection.sock is None:  # it closed; the name is not resolved again
             connection.sock = endpoint.connect(_REQUEST_TIMEOUT_S, tls)
-        name = processes.find(endpoint.port, connection.sock) if processes and turn % _LOOK_EVERY == 0 else None
+        look = processes.look(endpoint.port, connection.sock) if processes and turn % _LOOK_EVERY == 0 else None
         connection.request(section.method, replica.path, headers=section.headers)
         answer = connection.getresponse()
         answer.read()
+        name = look() if look else None
         if section.process_header is not None:
             name = answer.getheader(section.process_header)
         if name:
@@ -231,18 +234,32 @@ class _Processes:
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self._pids: list[int] = []
+        self._read_s = 0.0
 
-    def find(self, port: int, connection: socket.socket) -> str | None:
-        """Which of them has taken the connection up; None where none has yet.
+    def look(self, port: int, connection: socket.socket) -> Callable[[], str | None]:
+        """Look which of them takes the connection up; call the answer when the request is answered.
 
-        It is looked for before the request: some servers close a connection with the answer.
+        Before the request: some servers close a connection with the answer. And after it: the first process may accept
+        for the others and hand the connection on.
         """
         own_port, until_s = connection.getsockname()[1], time.monotonic() + _ACCEPTED_S
-        while self._pids and time.monotonic() < until_s:
-            if (pid := find_process(port, own_port, self._pids)) is not None:
-                return str(pid)
-            time.sleep(0.001)
-        # The first one last: where it accepts for the others, it may still have the connection open.
+        while (before := find_process(port, own_port, self._pids)) is None and time.monotonic() < until_s:
+            if time.monotonic() > self._read_s + _READ_EVERY_S:
+                self._read()
+            else:
+                time.sleep(0.001)
+
+        def who_answered() -> str | None:
+            after = find_process(port, own_port, self._pids)
+            if after is None and before == self._pid and len(self._pids) > 1:
+                return None
+            pid = after or before
+            return None if pid is None else str(pid)
+
+        return who_answered
+
+    def _read(self) -> None:
+        """Read which they are: more may have begun. The first is the last: where it accepts for others, it still has
+        the connection open when they have it."""
         self._pids = [*(child.pid for child in children(self._pid, recursive=True)), self._pid]
-        pid = find_process(port, own_port, self._pids)
-        return None if pid is None else str(pid)
+        self._read_s = time.monotonic()
