@@ -32,6 +32,7 @@ from rig.profile import Profile
 from rig.profile.edit import Write
 from rig.target.http_probe import HttpProbe
 from rig.target.tenants import provision
+from rig.truth.expected import SentRequests
 
 _NAMED = 3
 """This many of a kind are named; the others usually have the same cause."""
@@ -164,11 +165,10 @@ def truth_is_read(context: DoctorContext) -> str:
         for sample_request in context.sample_requests
         if (results := _results_of(context, sample_request.name, sample_request.scenario.route))
     ]
-    context.reader.require_arrival(context.targeter, scenario_runs, context.tenancy.tenants)
+    sent = SentRequests(context.targeter, scenario_runs, context.tenancy.tenants)
+    context.reader.require_arrival(sent)
     files = (*context.store.log_files, *context.target.log_files)
-    context.truth = context.reader.read(
-        context.targeter, scenario_runs, context.tenancy.tenants, context.baseline, files
-    )
+    context.truth = context.reader.read(sent, context.baseline, files)
     return f"{context.truth.keys_reconciled} keys in {context.truth.read_s:.1f} s"
 
 

@@ -31,14 +31,14 @@ def read_again(record: Record, reader: TruthReader, rows: RowsRead, ended_s: flo
     if not last_look_s:
         return rows
     time.sleep(max(0.0, ended_s + last_look_s - time.monotonic()))
-    return reader.read_again(rows, record.targeter, record.outcomes(), record.manifest.tenants, record.baseline())
+    return reader.read_again(rows, record.sent_requests(), record.baseline())
 
 
 def read_rows(record: Record, reader: TruthReader, ended_s: float | None = None) -> RowsRead:
     """What lies in the database once the rows are there. EvidenceError where it cannot be read."""
-    outcomes, tenants = record.outcomes(), record.manifest.tenants
-    reader.require_arrival(record.targeter, outcomes, tenants, ended_s)
-    return reader.read_rows(record.targeter, outcomes, tenants, record.baseline())
+    sent = record.sent_requests()
+    reader.require_arrival(sent, ended_s)
+    return reader.read_rows(sent, record.baseline())
 
 
 def search_logs(record: Record, reader: TruthReader, rows: TruthReport, log_files: Sequence[Path]) -> None:

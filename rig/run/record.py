@@ -38,7 +38,7 @@ from rig.run.examples import find_examples
 from rig.run.job import Job
 from rig.stats import hlog
 from rig.target.secrets import Secrets
-from rig.truth.expected import RunOutcomes
+from rig.truth.expected import RunOutcomes, SentRequests
 from rig.truth.reconcile import Baseline
 
 _BASELINE = "truth/baseline.json"
@@ -214,8 +214,8 @@ class Record:
         for scenario_run in self.manifest.scenario_runs:
             self.seal_rows(scenario_run.scenario)
 
-    def outcomes(self) -> list[RunOutcomes]:
-        """What became of every request of every scenario run, as the reconciliation needs it."""
+    def sent_requests(self) -> SentRequests:
+        """Every request of every scenario run and what became of it, as the reconciliation needs it."""
         case = self.pack.load()
         found = []
         for scenario_run in self.manifest.scenario_runs:
@@ -223,7 +223,7 @@ class Record:
             codes = outcomes_of_requests(rows, scenario.count)
             attempts = None if scenario.redelivery is None else attempts_of_requests(rows, scenario.count)
             found.append(RunOutcomes(scenario, codes, attempts))
-        return found
+        return SentRequests(self.targeter, found, self.manifest.tenants)
 
     @classmethod
     def reopen(cls, pack: Pack) -> Record:

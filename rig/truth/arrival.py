@@ -29,7 +29,7 @@ from rig.profile import Profile
 from rig.requests.targeter import Targeter, Targets
 from rig.stats import quantile
 from rig.truth.catalog import event_tables
-from rig.truth.expected import RunOutcomes
+from rig.truth.expected import SentRequests
 from rig.truth.tables import EventTables
 
 POLL_S = 0.02
@@ -278,14 +278,11 @@ def _is_standby(connection: Connection[Any]) -> bool:
 def await_arrival(
     connect: Callable[[], Connection[Any]],
     profile: Profile,
-    targeter: Targeter,
-    scenario_runs: Sequence[RunOutcomes],
-    tenants: Sequence[Tenant],
+    sent: SentRequests,
     deadline_s: float,
 ) -> None:
     """Wait until every acknowledged canonical key has its row, until ``deadline_s`` of the monotonic clock."""
-    ids = {tenant.name: tenant.id for tenant in tenants}
-    missing = _acknowledged_keys(targeter, scenario_runs, ids)
+    missing = _acknowledged_keys(sent)
     with connect() as connection:
         question = _Question(event_tables(connection, profile.truth))
         while missing and (asked_s := time.monotonic()) < deadline_s:
@@ -295,10 +292,11 @@ def await_arrival(
                 time.sleep(min(max(0.1, 4 * took_s), max(0.0, deadline_s - asked_s - took_s)))
 
 
-def _acknowledged_keys(targeter: Targeter, scenario_runs: Sequence[RunOutcomes], ids: dict[str, str]) -> set[_Key]:
+def _acknowledged_keys(sent: SentRequests) -> set[_Key]:
+    ids = {tenant.name: tenant.id for tenant in sent.tenants}
     keys: set[_Key] = set()
-    for run in scenario_runs:
-        targets = targeter.bind(run.scenario)
+    for run in sent.scenario_runs:
+        targets = sent.targeter.bind(run.scenario)
         for seq in np.flatnonzero(run.codes == Outcome.ACKNOWLEDGED.code).tolist():
             keys |= {(ids.get(one.tenant, ""), one.key) for one in targets.expect_all(seq) if one.row is Row.CANONICAL}
     return keys

@@ -21,11 +21,11 @@ from psycopg import Connection, sql
 
 from rig.errors import ConfigError
 from rig.evidence.truth import Content, Discrepancy, DiscrepancyKind
-from rig.model import Outcome, Row, Tenant
+from rig.model import Outcome, Row
 from rig.profile import ContentField
 from rig.requests.content import ARGUMENTS, Comparison, ContentPlan
 from rig.truth.alterations import Alteration, describe
-from rig.truth.expected import RunOutcomes
+from rig.truth.expected import SentRequests
 from rig.truth.same_value import require_fit, same_value, value_text
 from rig.truth.staging import Columns, Staging
 from rig.truth.tables import EventTables, Table
@@ -134,15 +134,14 @@ def compare_content(
     staging: Staging,
     tables: EventTables,
     plan: ContentPlan,
-    scenario_runs: Sequence[RunOutcomes],
-    tenants: Sequence[Tenant],
-    started_unix: int,
+    sent: SentRequests,
 ) -> ContentFindings:
     """Compare beside a reconciliation, whose named results it uses."""
+    started_unix = sent.targeter.run.started_unix
     places = [_Place(staging, Row.CANONICAL, tables, plan, started_unix)]
     if tables.dead is not None and tables.dead_names_request:
         places.append(_Place(staging, Row.DEAD, tables, plan, started_unix))
-    found = _Found(scenario_runs, tenants)
+    found = _Found(sent)
     for place in places:
         if place.comparisons:
             found.take(place)
@@ -261,9 +260,9 @@ _USED = re.compile(r"%(\d)\$s")
 class _Found:
     """Gathers what the places found, by scenario."""
 
-    def __init__(self, scenario_runs: Sequence[RunOutcomes], tenants: Sequence[Tenant]) -> None:
-        self._runs = [outcomes.scenario for outcomes in scenario_runs]
-        self._tenants = tenants
+    def __init__(self, sent: SentRequests) -> None:
+        self._runs = sent.scenarios
+        self._tenants = sent.tenants
         self._compared: dict[str, dict[Row, int]] = {}
         self._altered: dict[str, int] = defaultdict(int)
         self._by_column: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))

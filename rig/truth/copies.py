@@ -21,7 +21,7 @@ from psycopg import sql
 from rig.evidence.truth import Discrepancy, DiscrepancyKind
 from rig.model import Row, Tenant
 from rig.text import shorten
-from rig.truth.expected import RunOutcomes
+from rig.truth.expected import SentRequests
 from rig.truth.staging import Staging
 from rig.truth.tables import EventTables, Table, is_new
 
@@ -53,19 +53,18 @@ NO_COPIES = Copies(0, 0)
 def find_copies(
     staging: Staging,
     tables: EventTables,
-    scenario_runs: Sequence[RunOutcomes],
-    tenants: Sequence[Tenant],
+    sent: SentRequests,
     since: int | None,
 ) -> Copies:
     """Search beside a comparison, whose results it uses. ``since``: see ``rig.truth.tables.is_new``."""
     token = sql.Identifier("correlation" if tables.is_matched_by_correlation else "key")
     suspects = []
     if _has_strangers(staging, tables.canonical, since, sql.SQL(_EXPLAINED).format()):
-        suspects.append(_suspects(tables, Row.CANONICAL, tables.canonical, tenants, since))
+        suspects.append(_suspects(tables, Row.CANONICAL, tables.canonical, sent.tenants, since))
     if tables.dead is not None and not tables.is_dead_within_canonical:
         nameless = sql.SQL("d.token IS NULL OR" if tables.may_be_nameless else "")
         if _has_strangers(staging, tables.dead, since, sql.SQL(_EXPLAINED_DEAD).format(nameless=nameless, token=token)):
-            suspects.append(_suspects(tables, Row.DEAD, tables.dead, tenants, since))
+            suspects.append(_suspects(tables, Row.DEAD, tables.dead, sent.tenants, since))
     if not suspects:
         return NO_COPIES
     staging.define("rig_suspect", sql.SQL(_NUMBERED).format(sql.SQL(" UNION ALL ").join(suspects)))
@@ -74,7 +73,7 @@ def find_copies(
     staging.define("rig_match", sql.SQL(_MATCHES).format())
     staging.define("rig_copy", sql.SQL(_COPIES).format(token=token))
     [(total,)] = staging.select(sql.SQL("SELECT count(*) FROM rig_copy").format())
-    copies = [_describe(tables, scenario_runs, tenants, row) for row in staging.select(sql.SQL(_FIRST).format())]
+    copies = [_describe(tables, sent, row) for row in staging.select(sql.SQL(_FIRST).format())]
     return Copies(
         total,
         examined,
@@ -92,18 +91,16 @@ def _has_strangers(staging: Staging, table: Table, since: int | None, explained:
     return bool(has_strangers)
 
 
-def _describe(
-    tables: EventTables, scenario_runs: Sequence[RunOutcomes], tenants: Sequence[Tenant], row: tuple[Any, ...]
-) -> tuple[Discrepancy, bool]:
+def _describe(tables: EventTables, sent: SentRequests, row: tuple[Any, ...]) -> tuple[Discrepancy, bool]:
     """A row of ``rig_copy``, and whether reconciliation names it too."""
     is_known, scenario_run, number, key, place, tenant_id, token, has_own = row
-    scenario = scenario_runs[scenario_run].scenario
+    scenario, tenant = sent.scenario_runs[scenario_run].scenario, sent.tenants[number].name
     table = tables.canonical if place == Row.CANONICAL else tables.dead
     whose = "" if tables.is_shared else f" under tenant {'NULL' if tenant_id is None else tenant_id}"
     named = "without a key" if token is None else f"with the key {shorten(token, _KEY_SHOWN)}"
     own = "" if has_own else "; the event has no row of its own"
     detail = f"a row in {table}{whose}, {named}, carries it{own}"
-    return Discrepancy(DiscrepancyKind.COPY, scenario.label, scenario.id, tenants[number].name, key, detail), is_known
+    return Discrepancy(DiscrepancyKind.COPY, scenario.label, scenario.id, tenant, key, detail), is_known
 
 
 def _suspects(

@@ -1,13 +1,13 @@
 """What the database must hold, derived from the scenarios and from how each request ended. Pure.
 
-Flow: ``RunOutcomes`` (a scenario and the outcome of each of its requests) → ``expectations`` → rows for
+Flow: ``SentRequests`` (the scenarios, and the outcome of each request) → ``expectations`` → rows for
 ``rig.truth.reconcile``; ``RequestIndex`` finds the request that a key, a correlation id or a canary belongs to.
 Nothing need be stored during a run: everything follows from the seed. Not for reading the database.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import repeat
@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rig.model import RequestClass, Row, Scenario
+from rig.model import RequestClass, Row, Scenario, Tenant
 from rig.requests.content import ContentPlan
 from rig.requests.targeter import Targeter
 
@@ -39,8 +39,22 @@ class RunOutcomes:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class SentRequests:
+    """All requests of a run, how they ended, and the tenants that they were sent to."""
+
+    targeter: Targeter
+    scenario_runs: Sequence[RunOutcomes]
+    tenants: Sequence[Tenant]
+
+    @property
+    def scenarios(self) -> list[Scenario]:
+        """What was sent, without how it ended."""
+        return [outcomes.scenario for outcomes in self.scenario_runs]
+
+
 class Expectation(NamedTuple):
-    """What one request promises. ``scenario_run`` and ``tenant`` are indexes into the caller's sequences."""
+    """What one request promises. ``scenario_run`` and ``tenant`` are indexes into those of ``SentRequests``."""
 
     scenario_run: int
     tenant: int
@@ -58,16 +72,12 @@ class Expectation(NamedTuple):
     """How many attempts may each have left a dead letter; 1 of a request that was not sent, too."""
 
 
-def expectations(
-    targeter: Targeter,
-    scenario_runs: Sequence[RunOutcomes],
-    tenant_numbers: Mapping[str, int],
-    plan: ContentPlan | None = None,
-) -> Iterator[Expectation]:
-    """One expectation per event of all scenario runs; KeyError for a tenant (by name) without a number."""
-    for scenario_run, outcomes in enumerate(scenario_runs):
-        targets = targeter.bind(outcomes.scenario)
-        route = targeter.profile.route(outcomes.scenario.route)
+def expectations(sent: SentRequests, plan: ContentPlan | None = None) -> Iterator[Expectation]:
+    """One expectation per event of all scenario runs; KeyError for an event of a tenant that is not among these."""
+    numbers = {tenant.name: number for number, tenant in enumerate(sent.tenants)}
+    for scenario_run, outcomes in enumerate(sent.scenario_runs):
+        targets = sent.targeter.bind(outcomes.scenario)
+        route = sent.targeter.profile.route(outcomes.scenario.route)
         attempts = repeat(1) if outcomes.attempts is None else np.maximum(outcomes.attempts, 1).tolist()
         for seq, (outcome, tries) in enumerate(zip(outcomes.codes.tolist(), attempts, strict=False)):
             share = targets.share(seq)
@@ -75,7 +85,7 @@ def expectations(
             for tenant, key, correlation, row, channel, kind in targets.expect_all(seq):
                 if plan is not None and forgery is None:
                     form = plan.form(route, kind, targets.place(seq)[1], share.source, tenant)
-                number = tenant_numbers[tenant]
+                number = numbers[tenant]
                 yield Expectation(scenario_run, number, key, correlation, row, outcome, channel, forgery, form, tries)
 
 

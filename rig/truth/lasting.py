@@ -25,8 +25,7 @@ from psycopg import Connection, sql
 from rig.evidence.truth import Discrepancy, DiscrepancyKind, Lasting
 from rig.model import Row, Tenant
 from rig.profile import Profile
-from rig.requests.targeter import Targeter
-from rig.truth.expected import RunOutcomes, expectations
+from rig.truth.expected import SentRequests, expectations
 from rig.truth.staging import Columns, Staging, may_create_temporary
 from rig.truth.tables import EventTables, Table, is_new
 
@@ -113,9 +112,7 @@ def compare(
     tables: EventTables,
     first: Look,
     last: Look,
-    targeter: Targeter,
-    scenario_runs: Sequence[RunOutcomes],
-    tenants: Sequence[Tenant],
+    sent: SentRequests,
     fresh: AbstractSet[str],
 ) -> tuple[Lasting, tuple[Discrepancy, ...]]:
     """What became of the rows of the first look; ``fresh``: the ids of the tenants that had no row before the run."""
@@ -126,7 +123,7 @@ def compare(
     lasting = Lasting(rows, seconds=seconds, columns=tuple(sorted(columns)))
     if not any(len(each.identities) for each in differences.values()):
         return lasting, ()
-    names = _Names(connection, tables, targeter, scenario_runs, tenants, fresh)
+    names = _Names(connection, tables, sent, fresh)
     vanished = changed = 0
     by_column, discrepancies = Counter[str](), list[Discrepancy]()
     for row, found in differences.items():
@@ -230,24 +227,21 @@ class _Names:
         self,
         connection: Connection[Any],
         tables: EventTables,
-        targeter: Targeter,
-        scenario_runs: Sequence[RunOutcomes],
-        tenants: Sequence[Tenant],
+        sent: SentRequests,
         fresh: AbstractSet[str],
     ) -> None:
         self._connection = connection
         self._tables = tables
-        self._scenarios = [outcomes.scenario for outcomes in scenario_runs]
-        self._tenants = tenants
+        self._scenarios = sent.scenarios
+        self._tenants = sent.tenants
         self._dead_token = "correlation" if tables.is_matched_by_correlation else "key"
         self._staging = Staging(connection, temporary=may_create_temporary(connection))
-        numbers = {tenant.name: number for number, tenant in enumerate(tenants)}
-        requests = (each for each in expectations(targeter, scenario_runs, numbers) if each.forgery is None)
+        requests = (each for each in expectations(sent) if each.forgery is None)
         named = [(each.scenario_run, each.tenant, each.key, each.correlation) for each in requests]
         # Dead letters that name no request are counted for a tenant that is the run's own.
-        nameless = [] if tables.is_shared else [number for number, each in enumerate(tenants) if each.id in fresh]
+        nameless = [] if tables.is_shared else [number for number, each in enumerate(sent.tenants) if each.id in fresh]
         named += [(-1, number, "", "") for number in nameless]
-        rows = ((at, *each, tenants[each[1]].id) for at, each in enumerate(named))
+        rows = ((at, *each, sent.tenants[each[1]].id) for at, each in enumerate(named))
         self._staging.load("rig_named", _NAMED, rows)
 
     def numbers(self, row: Row) -> _Numbers:

@@ -29,7 +29,7 @@ from rig.requests.targeter import Targeter
 from rig.truth.arrival import ArrivalWatch, await_arrival
 from rig.truth.canaries import Findings, Search
 from rig.truth.catalog import event_tables, find_columns
-from rig.truth.expected import RequestIndex, RunOutcomes
+from rig.truth.expected import RequestIndex, SentRequests
 from rig.truth.isolation import read_durability, read_isolation
 from rig.truth.lasting import Look, compare, take_look
 from rig.truth.logs import search_log
@@ -96,13 +96,7 @@ class TruthReader:
         arrival = self._profile.truth.arrival
         return ArrivalWatch(self._connect, self._profile, targeter, tenants, arrival.within_s if arrival else None)
 
-    def require_arrival(
-        self,
-        targeter: Targeter,
-        scenario_runs: Sequence[RunOutcomes],
-        tenants: Sequence[Tenant],
-        ended_s: float | None = None,
-    ) -> None:
+    def require_arrival(self, sent: SentRequests, ended_s: float | None = None) -> None:
         """Wait for the rows, where the profile says how long they may take; else until the database is quiet.
 
         ``ended_s``: when the load was over, of the monotonic clock; None: now. EvidenceError where the database does
@@ -114,7 +108,7 @@ class TruthReader:
             return
         try:
             deadline_s = (time.monotonic() if ended_s is None else ended_s) + arrival.within_s
-            await_arrival(self._connect, self._profile, targeter, scenario_runs, tenants, deadline_s)
+            await_arrival(self._connect, self._profile, sent, deadline_s)
         except psycopg.Error as error:
             raise EvidenceError(f"the rows could not be waited for: {in_words(error)}") from None
 
@@ -123,27 +117,18 @@ class TruthReader:
         if not (quiescence := self.quiesce()):
             raise EvidenceError(f"the truth was not read: the database was {quiescence}")
 
-    def read(
-        self,
-        targeter: Targeter,
-        scenario_runs: Sequence[RunOutcomes],
-        tenants: Sequence[Tenant],
-        baseline: Baseline,
-        log_files: Sequence[Path] = (),
-    ) -> TruthReport:
+    def read(self, sent: SentRequests, baseline: Baseline, log_files: Sequence[Path] = ()) -> TruthReport:
         """Read rows, then logs, where nothing has to be stopped in between (``read_rows``, ``search_logs``)."""
-        truth = self.read_rows(targeter, scenario_runs, tenants, baseline).truth
-        return self.search_logs(truth, targeter, [outcome.scenario for outcome in scenario_runs], log_files)
+        truth = self.read_rows(sent, baseline).truth
+        return self.search_logs(truth, sent.targeter, sent.scenarios, log_files)
 
-    def read_rows(
-        self, targeter: Targeter, scenario_runs: Sequence[RunOutcomes], tenants: Sequence[Tenant], baseline: Baseline
-    ) -> RowsRead:
+    def read_rows(self, sent: SentRequests, baseline: Baseline) -> RowsRead:
         """Reconcile and search the tables; EvidenceError where the database cannot be read completely.
 
         Both run at once, over two connections: the database searches while the expectations are derived here.
         """
         began = time.monotonic()
-        index = RequestIndex(targeter, [outcome.scenario for outcome in scenario_runs])
+        index = RequestIndex(sent.targeter, sent.scenarios)
         try:
             with (
                 self._connect() as connection,
@@ -158,12 +143,12 @@ class TruthReader:
                     baseline = replace(baseline, since=None)
                 may_fill = self._profile.personal_data.policy != "refuse"
                 keys = self._personal_keys
-                search = Search(tables, keys, index, tenants, baseline, allowed, columns=not may_fill)
+                search = Search(tables, keys, index, sent.tenants, baseline, allowed, columns=not may_fill)
                 searched = background.submit(search.search_tables, searching)
-                reconciled = reconcile(connection, tables, targeter, scenario_runs, tenants, baseline)
-                look = take_look(connection, tables, self._profile, tenants, baseline.since)
+                reconciled = reconcile(connection, tables, sent, baseline)
+                look = take_look(connection, tables, self._profile, sent.tenants, baseline.since)
                 searched.result()
-                isolation = self._read_isolation(connection, tables, tenants)
+                isolation = self._read_isolation(connection, tables, sent.tenants)
                 durability = read_durability(connection, tables, self._runtime_dsn)
         except (psycopg.Error, ConfigError) as error:
             raise EvidenceError(
@@ -196,21 +181,14 @@ class TruthReader:
         )
         return RowsRead(truth, look)
 
-    def read_again(
-        self,
-        rows: RowsRead,
-        targeter: Targeter,
-        scenario_runs: Sequence[RunOutcomes],
-        tenants: Sequence[Tenant],
-        baseline: Baseline,
-    ) -> RowsRead:
+    def read_again(self, rows: RowsRead, sent: SentRequests, baseline: Baseline) -> RowsRead:
         """The same, with what has become of the rows."""
-        truth, fresh = rows.truth, {tenant.id for tenant in tenants if baseline.fresh(tenant)}
+        truth, fresh = rows.truth, {tenant.id for tenant in sent.tenants if baseline.fresh(tenant)}
         try:
             with self._connect() as connection, connection.transaction():
                 tables = event_tables(connection, self._profile.truth)
-                last = take_look(connection, tables, self._profile, tenants, baseline.since)
-                lasting, found = compare(connection, tables, rows.look, last, targeter, scenario_runs, tenants, fresh)
+                last = take_look(connection, tables, self._profile, sent.tenants, baseline.since)
+                lasting, found = compare(connection, tables, rows.look, last, sent, fresh)
         except (psycopg.Error, ConfigError) as error:
             lasting, found = Lasting(unread=f"the rows could not be read again: {in_words(error)}"), ()
         return replace(rows, truth=replace(truth, lasting=lasting, discrepancies=(*truth.discrepancies, *found)))

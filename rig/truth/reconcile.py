@@ -8,7 +8,7 @@ truncated body under a payload path) numbers are compared, per tenant. Not for j
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,11 +17,10 @@ from psycopg import Connection
 from rig.evidence.truth import Discrepancy, DiscrepancyKind, Group, Total
 from rig.model import Row, Tenant
 from rig.requests.content import ContentPlan
-from rig.requests.targeter import Targeter
 from rig.truth.comparison import TruthComparison
 from rig.truth.content import ContentFindings, compare_content
 from rig.truth.copies import NO_COPIES, Copies, find_copies
-from rig.truth.expected import RunOutcomes, expectations
+from rig.truth.expected import SentRequests, expectations
 from rig.truth.staging import Staging, may_create_temporary
 from rig.truth.tables import EventTables
 
@@ -109,9 +108,7 @@ class _Pool:
 def reconcile(
     connection: Connection[Any],
     tables: EventTables,
-    targeter: Targeter,
-    scenario_runs: Sequence[RunOutcomes],
-    tenants: Sequence[Tenant],
+    sent: SentRequests,
     baseline: Baseline,
     *,
     temporary: bool | None = None,
@@ -120,17 +117,16 @@ def reconcile(
     if temporary is None:
         temporary = may_create_temporary(connection)
     staging = Staging(connection, temporary=temporary)
-    comparison = TruthComparison(staging, tables, tenants)
-    numbers = {tenant.name: number for number, tenant in enumerate(tenants)}
-    plan = ContentPlan(targeter.profile, tenants)
-    comparison.load(expectations(targeter, scenario_runs, numbers, None if plan.is_empty else plan))
+    comparison = TruthComparison(staging, tables, sent.tenants)
+    plan = ContentPlan(sent.targeter.profile, sent.tenants)
+    comparison.load(expectations(sent, None if plan.is_empty else plan))
     comparison.observe()
-    reader = _Reader(comparison, scenario_runs, tenants, baseline, tables)
+    reader = _Reader(comparison, sent, baseline, tables)
     reconciled = reader.read(pooled=tables.may_be_nameless)
-    copies = find_copies(staging, tables, scenario_runs, tenants, baseline.since)
+    copies = find_copies(staging, tables, sent, baseline.since)
     if plan.is_empty:
         return replace(reconciled, copies=copies)
-    content = compare_content(staging, tables, plan, scenario_runs, tenants, targeter.run.started_unix)
+    content = compare_content(staging, tables, plan, sent)
     return replace(reconciled, copies=copies, content=content)
 
 
@@ -140,21 +136,20 @@ class _Reader:
     def __init__(
         self,
         comparison: TruthComparison,
-        scenario_runs: Sequence[RunOutcomes],
-        tenants: Sequence[Tenant],
+        sent: SentRequests,
         baseline: Baseline,
         tables: EventTables,
     ) -> None:
         self._comparison = comparison
         self._is_shared = tables.is_shared
-        self._scenario_runs = scenario_runs
-        self._tenants = tenants
+        self._scenarios = sent.scenarios
+        self._tenants = sent.tenants
         self._baseline = baseline
         self._tallies = {
             (scenario_run, number): _Tally()
-            for scenario_run, outcome in enumerate(scenario_runs)
-            for number, tenant in enumerate(tenants)
-            if tenant.name in outcome.scenario.tenants
+            for scenario_run, scenario in enumerate(self._scenarios)
+            for number, tenant in enumerate(self._tenants)
+            if tenant.name in scenario.tenants
         }
         self._pooled = False
         self._notes: list[str] = []
@@ -171,7 +166,7 @@ class _Reader:
             fresh=[
                 number for number, tenant in enumerate(self._tenants) if self._is_shared or self._baseline.fresh(tenant)
             ],
-            channels=any(share.channel for outcome in self._scenario_runs for share in outcome.scenario.shares),
+            channels=any(share.channel for scenario in self._scenarios for share in scenario.shares),
         )
         discrepancies = [*self._find_by_number(nameless, pools), *self._find_by_key()]
         if len(discrepancies) > DISCREPANCIES_MAX:
@@ -367,7 +362,7 @@ class _Reader:
         return tuple(totals)
 
     def _group(self, scenario_run: int, number: int, tally: _Tally) -> Group:
-        scenario = self._scenario_runs[scenario_run].scenario
+        scenario = self._scenarios[scenario_run]
         return Group(
             scenario.label,
             scenario.id,
@@ -382,6 +377,6 @@ class _Reader:
         )
 
     def _key(self, kind: DiscrepancyKind, scenario_run: int | None, number: int, key: str, detail: str) -> Discrepancy:
-        scenario = None if scenario_run is None else self._scenario_runs[scenario_run].scenario
+        scenario = None if scenario_run is None else self._scenarios[scenario_run]
         label, scenario_id = (scenario.label, scenario.id) if scenario else ("", "")
         return Discrepancy(kind, label, scenario_id, self._tenants[number].name, key, detail)

@@ -18,7 +18,7 @@ from rig.model import Pace, RequestClass, Row, RunKey, Scenario, Share, Tenant
 from rig.profile import Profile
 from rig.requests.targeter import Targeter
 from rig.target.postgres import Cluster
-from rig.truth.expected import RunOutcomes
+from rig.truth.expected import RunOutcomes, SentRequests
 from rig.truth.reader import TruthReader
 from rig.truth.reconcile import Baseline
 from tests.profiles import handmade
@@ -122,7 +122,7 @@ def bench_reconciliation(cluster: Cluster) -> None:
         _fill(database.admin_dsn, targeter, scenarios)
         reader = TruthReader(targeter.profile, database.admin_dsn)
         scenario_runs = [RunOutcomes(scenario, np.zeros(scenario.count, np.uint8)) for scenario in scenarios]
-        report = reader.read(targeter, scenario_runs, TENANTS, Baseline({}, {}))
+        report = reader.read(SentRequests(targeter, scenario_runs, TENANTS), Baseline({}, {}))
     finally:
         cluster.drop_database(database)
     click.echo(

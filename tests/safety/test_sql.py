@@ -22,7 +22,7 @@ from rig.profile import Profile
 from rig.profile.whole import PERSONAL_KEYS
 from rig.requests.targeter import Targeter
 from rig.target.postgres import Cluster, Database
-from rig.truth.expected import RunOutcomes
+from rig.truth.expected import RunOutcomes, SentRequests
 from rig.truth.reader import TruthReader
 from tests.fuzz.effort import few
 from tests.fuzz.hostile import TEXTS
@@ -105,7 +105,7 @@ def truth_of(database: Database, schema: str, table: str, column: str, tenant: s
             doc = sql.Literal(json.dumps({path: {"key": expected.key}}))
             connection.execute(sql.SQL(statement).format(**place, tenant=sql.Literal(tenant), key=key, doc=doc))
         codes = np.full(scenario.count, Outcome.ACKNOWLEDGED.code, dtype=np.uint8)
-        report = reader.read(targeter, [RunOutcomes(scenario, codes)], tenants, baseline)
+        report = reader.read(SentRequests(targeter, [RunOutcomes(scenario, codes)], tenants), baseline)
         connection.execute(sql.SQL("DROP SCHEMA {schema} CASCADE").format(**place))
         assert connection.execute("SELECT to_regclass(%s)::text", [f"public.{PRECIOUS}"]).fetchone() == (PRECIOUS,)
     assert report.keys_reconciled == scenario.count

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,7 @@ from rig.profile import Profile
 from rig.requests.sender import Credentials
 from rig.requests.targeter import Targeter
 from rig.target.postgres import Database
-from rig.truth.expected import RunOutcomes
+from rig.truth.expected import RunOutcomes, SentRequests
 from rig.truth.reader import TruthReader
 from rig.truth.reconcile import Baseline
 from tests.profiles import handmade
@@ -161,9 +162,16 @@ class Intake:
     def execute(self, statement: str, *values: object) -> None:
         self.connection.execute(statement.encode(), values or None)
 
+    @property
+    def sent(self) -> SentRequests:
+        return self.sent_to(TENANTS)
+
+    def sent_to(self, tenants: Sequence[Tenant]) -> SentRequests:
+        return SentRequests(self.targeter, self.scenario_runs, tenants)
+
     def read(self) -> TruthReport:
         reader = TruthReader(self.profile, self.database.admin_dsn)
-        return reader.read(self.targeter, self.scenario_runs, TENANTS, Baseline({}, {}))
+        return reader.read(self.sent, Baseline({}, {}))
 
     def preflight(self) -> None:
         reader = TruthReader(self.profile, self.database.admin_dsn)

@@ -29,7 +29,7 @@ PLAIN = {"table": SALES, "key": "dedup%key"}
 
 
 def read(world: World) -> TruthReport:
-    return world.reader.read(world.targeter, world.scenario_runs, LONE, world.baseline)
+    return world.reader.read(world.sent_to(LONE), world.baseline)
 
 
 def kinds(truth: TruthReport) -> dict[DiscrepancyKind, set[str]]:

@@ -119,7 +119,7 @@ def test_the_truth_is_read_when_the_last_row_is_there(
     late = threading.Timer(0.6, world.keep, [last])
     late.start()
     began = time.monotonic()
-    world.reader.require_arrival(world.targeter, world.scenario_runs, TENANTS)
+    world.reader.require_arrival(world.sent)
     took_s = time.monotonic() - began
     late.join()
     assert 0.5 < took_s < 10, "as soon as it is there, and no sooner"

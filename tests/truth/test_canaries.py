@@ -247,7 +247,7 @@ def test_finds_in_rows_leave_room_for_those_in_logs(personal: World, tmp_path: P
 
 def test_what_is_logged_once_the_rows_were_read_is_found(personal: World, tmp_path: Path) -> None:
     log = tmp_path / "target.log"
-    rows = personal.reader.read_rows(personal.targeter, personal.scenario_runs, TENANTS, personal.baseline).truth
+    rows = personal.reader.read_rows(personal.sent, personal.baseline).truth
     assert rows.log_files_scanned == ()
     log.write_text(f"goodbye {tokens(personal)[0]}\n")
     scenarios = [outcome.scenario for outcome in personal.scenario_runs]

@@ -130,9 +130,7 @@ def test_a_copy_is_found_and_named(sent: World, name: str, temporary: bool) -> N
     write(sent, event)
     with connect(sent.database.admin_dsn) as connection, connection.transaction():
         tables = event_tables(connection, sent.profile.truth)
-        found = reconcile(
-            connection, tables, sent.targeter, sent.scenario_runs, TENANTS, sent.baseline, temporary=temporary
-        ).copies
+        found = reconcile(connection, tables, sent.sent, sent.baseline, temporary=temporary).copies
     assert (found.total, found.examined) == (1, 1)
     [example] = found.examples
     assert example.startswith(f"{event.key} (tenant A, {sent.scenario_runs[0].scenario.label}): a row in vault.")
@@ -185,7 +183,7 @@ def test_in_tables_without_tenants(make_world: Callable[[Profile], World]) -> No
     OTHERS["rows of others"](world, event)
 
     def read() -> TruthReport:
-        return world.reader.read(world.targeter, world.scenario_runs, ALONE, world.baseline)
+        return world.reader.read(world.sent_to(ALONE), world.baseline)
 
     assert copies(read()) == []
     canonical(**{KEY: "other", "doc": lambda key: json.dumps({"id": key})})(world, event)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rig.model import Outcome, RequestClass, Row, RunKey, Share
+from rig.model import Outcome, RequestClass, Row, RunKey, Share, Tenant
 from rig.requests.targeter import Targeter
-from rig.truth.expected import RequestIndex, RunOutcomes, expectations
+from rig.truth.expected import RequestIndex, RunOutcomes, SentRequests, expectations
 from tests.truth.world import profile, scenario
 
 TARGETER = Targeter(profile(), RunKey(7, "run-1", 1_700_000_000))
@@ -17,12 +17,13 @@ SHARES = (Share(RequestClass.REPLAY, 3, one_key=True), Share(RequestClass.PERSON
 def test_one_expectation_a_request_in_order() -> None:
     first = RunOutcomes(scenario("S1", *SHARES), np.array([0, 1, 2, 3, 4], np.uint8))
     second = RunOutcomes(scenario("S2", tenants=("A", "B")), np.zeros(10, np.uint8))
-    rows = list(expectations(TARGETER, [first, second], {"A": 4, "B": 9}))
+    rows = list(expectations(SentRequests(TARGETER, [first, second], (Tenant("B", "b"), Tenant("A", "a")))))
     assert [row.scenario_run for row in rows] == [0] * 5 + [1] * 10
     assert [row.outcome for row in rows[:5]] == [outcome.code for outcome in Outcome]
     assert [row.row for row in rows[:5]] == [Row.CANONICAL] * 3 + [Row.DEAD] * 2
+    assert {row.tenant for row in rows[:5]} == {1}
     assert len({row.key for row in rows[:3]}) == 1
-    assert {row.tenant for row in rows[5:]} == {4, 9}
+    assert {row.tenant for row in rows[5:]} == {0, 1}
     assert len({row.correlation for row in rows}) == 15
 
 

@@ -38,7 +38,7 @@ def preflight(world: World) -> Baseline:
 
 
 def read(world: World, baseline: Baseline) -> TruthReport:
-    return world.reader.read(world.targeter, world.scenario_runs, ALONE, baseline)
+    return world.reader.read(world.sent_to(ALONE), baseline)
 
 
 def kinds(truth: TruthReport) -> list[DiscrepancyKind]:

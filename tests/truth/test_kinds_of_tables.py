@@ -126,7 +126,7 @@ def test_a_foreign_table_whose_rows_are_waited_for_is_read(abroad: Callable[...,
     scenarios = [run.scenario for run in world.scenario_runs]
     world.baseline = world.reader.preflight(world.targeter, scenarios, TENANTS, world.database.runtime_dsn)
     world.settle()
-    world.reader.require_arrival(world.targeter, world.scenario_runs, TENANTS)
+    world.reader.require_arrival(world.sent)
     assert world.read().discrepancies == ()
     world.execute("DELETE FROM {sales} WHERE {dedup} = {}", world.expect()[0].key)
     assert [key.kind for key in world.read().discrepancies] == [DiscrepancyKind.LOST]

@@ -45,11 +45,11 @@ class Twice:
         scenarios = [run.scenario for run in world.scenario_runs]
         world.baseline = world.reader.preflight(world.targeter, scenarios, TENANTS, None)
         world.settle()
-        return cls(world, world.reader.read_rows(world.targeter, world.scenario_runs, TENANTS, world.baseline))
+        return cls(world, world.reader.read_rows(world.sent, world.baseline))
 
     def again(self) -> TruthReport:
         world = self.world
-        return world.reader.read_again(self.first, world.targeter, world.scenario_runs, TENANTS, world.baseline).truth
+        return world.reader.read_again(self.first, world.sent, world.baseline).truth
 
     def figures(self) -> tuple[int, int, int]:
         lasting = self.again().lasting

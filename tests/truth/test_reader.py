@@ -17,7 +17,7 @@ from rig.model import RequestClass, Share
 from rig.profile import Profile
 from rig.truth.quiesce import quiesce
 from rig.truth.reader import TruthReader
-from tests.truth.world import TENANTS, World, profile, scenario
+from tests.truth.world import World, profile, scenario
 
 MIXED = (Share(RequestClass.REPLAY, 7, one_key=True), Share(RequestClass.VALID, 3), Share(RequestClass.MALFORMED, 2))
 
@@ -123,9 +123,7 @@ def test_truth_that_cannot_be_read(world: World) -> None:
     world.run_scenario(scenario())
     remedy = "truth could not be read: .*run `rig settle PACK` when the database is back"
     with pytest.raises(EvidenceError, match=remedy):
-        TruthReader(world.profile, "postgresql://x:hush@127.0.0.1:1/x").read(
-            world.targeter, world.scenario_runs, TENANTS, world.baseline
-        )
+        TruthReader(world.profile, "postgresql://x:hush@127.0.0.1:1/x").read(world.sent, world.baseline)
     world.execute("DROP TABLE {sales}")
     with pytest.raises(EvidenceError, match=remedy):
         world.read()
@@ -147,7 +145,7 @@ def test_a_role_that_may_create_no_temporary_table(world: World) -> None:
     world.keep(doubled._replace(key="100%s {never} 'sent'"))
     world.execute('UPDATE {sales} SET "shop id" = {} WHERE {dedup} = {}', "other", foreign.key)
     poor = TruthReader(world.profile, world.database.runtime_dsn)
-    report = poor.read(world.targeter, world.scenario_runs, TENANTS, world.baseline)
+    report = poor.read(world.sent, world.baseline)
     rich = world.read()
     assert {discrepancies.kind for discrepancies in rich.discrepancies} == {
         DiscrepancyKind.LOST, DiscrepancyKind.MISROUTED, DiscrepancyKind.DUPLICATED, DiscrepancyKind.UNEXPECTED,

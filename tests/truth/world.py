@@ -16,7 +16,7 @@ from rig.model import Outcome, Pace, RequestClass, Row, RunKey, Scenario, Share,
 from rig.profile import Profile
 from rig.requests.targeter import Expected, Targeter
 from rig.target.postgres import Database
-from rig.truth.expected import RunOutcomes
+from rig.truth.expected import RunOutcomes, SentRequests
 from rig.truth.reader import TruthReader
 from rig.truth.reconcile import Baseline
 from tests.profiles import handmade
@@ -142,8 +142,15 @@ class World:
         literals = [value if isinstance(value, sql.Composable) else sql.Literal(value) for value in values]
         self.connection.execute(sql.SQL(statement).format(*literals, **names))
 
+    @property
+    def sent(self) -> SentRequests:
+        return self.sent_to(TENANTS)
+
+    def sent_to(self, tenants: Sequence[Tenant]) -> SentRequests:
+        return SentRequests(self.targeter, self.scenario_runs, tenants)
+
     def read(self, **options: Any) -> TruthReport:
-        return self.reader.read(self.targeter, self.scenario_runs, TENANTS, self.baseline, **options)
+        return self.reader.read(self.sent, self.baseline, **options)
 
     def _insert(self, table: str, row: dict[str, Any]) -> None:
         query = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
