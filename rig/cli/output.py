@@ -119,6 +119,7 @@ def print_verdict(finished: FinishedRun, *, as_json: bool, document: dict[str, A
                 failing=finished.failing,
                 pack=finished.pack,
                 digest=finished.digest,
+                seeded=finished.seeded,
             )
         )
         if finished.judgement.verdict in (Verdict.FAIL, Verdict.INVALID):

@@ -101,6 +101,7 @@ def console(
     failing: Sequence[GateShown] = (),
     pack: Path | None = None,
     digest: str | None = None,
+    seeded: str = "",
 ) -> RenderableType:
     """What stands at the end of a run: what failed with its smallest example, what passed, the verdict, and the way on.
 
@@ -120,6 +121,7 @@ def console(
     head = Text.assemble((str(judgement.verdict), _STYLES[judgement.verdict]), f"  exit {judgement.exit_code}  ")
     parts.append(head + Text(one_line(judgement.sentence)))
     lines = {
+        "seeded": seeded,
         "power": power_sentence(judgement.detection_power),
         "diagnosis": judgement.diagnosis.answer if judgement.diagnosis else "",
         "evidence": "" if pack is None else pack,
@@ -230,6 +232,7 @@ def summary(manifest: Manifest, case: Case, judgement: Judgement) -> str:
         duration,
         f"profile {manifest.profile.get('name', 'none')}",
         f"seed {manifest.seed}",
+        *([f"seeded defect {manifest.seeded}"] if manifest.seeded else []),
         f"exit {judgement.exit_code}",
     )
     parts = [

@@ -55,6 +55,8 @@ class FinishedRun:
     certificate: Certificate | None
     failing: tuple[GateShown, ...] = ()
     """The failing gates with their examples."""
+    seeded: str = ""
+    """The defects that the run was asked to have in the reference service."""
 
     @property
     def is_sealed(self) -> bool:
@@ -259,7 +261,8 @@ class Record:
             rig.report.documents.write(self.pack, self.manifest, case, judgement, failing)
         digest = None if self.stays_open else self.pack.seal()
         self.pack.let_go()
-        return FinishedRun(self.manifest.verb, judgement, self.path, digest, case.certificate, failing)
+        verb, seeded = self.manifest.verb, self.manifest.seeded
+        return FinishedRun(verb, judgement, self.path, digest, case.certificate, failing, seeded)
 
     @property
     def path(self) -> Path:

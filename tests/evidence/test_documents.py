@@ -366,3 +366,15 @@ def test_the_detection_power_stands_in_every_document(good: Run, tmp_path: Path)
     pack = Pack.create(tmp_path, "run", 7, synthetic.STARTED)
     pack.write_judgement(judgement)
     assert pack.judgement() == judgement
+
+
+def test_a_seeded_defect_stands_beside_the_verdict() -> None:
+    case = synthetic.case()
+    manifest = replace(synthetic.manifest(case), settings={**case.settings, "defects": ["slow"]})
+    judged = synthetic.judgement()
+    assert "seeded defect slow" in html(manifest, case, judged, ())
+    assert "seeded defect slow" in summary(manifest, case, judged)
+    screen = Console(width=80)
+    with screen.capture() as said:
+        screen.print(console(judged, seeded=manifest.seeded))
+    assert "seeded    slow" in said.get()
