@@ -75,7 +75,9 @@ def html(
     failing: Sequence[GateShown] = (),
 ) -> str:
     """The report as one self-contained page."""
-    missing = tuple(f"{picture.plot.title}: needs {picture.plot.needs}" for picture in pictures if not picture.data)
+    # A storm sends no scenario: none of the pictures of one is missing.
+    wanted = () if (case.storms or case.key_storms) and not case.scenario_runs else pictures
+    missing = tuple(f"{picture.plot.title}: needs {picture.plot.needs}" for picture in wanted if not picture.data)
     return render(
         "report.html.j2",
         manifest=manifest,
@@ -93,6 +95,7 @@ def html(
         pictures=tuple(picture for picture in pictures if picture.data),
         not_measured=(*find_gaps(case, judgement), *missing),
         headline=headline(case, judgement),
+        has_figures=bool(case.certificate or case.truth or case.scenario_runs),
         faults=tuple(fault_rows(case)),
         fault_columns=COLUMNS,
         steps=tuple(step_rows(case)),

@@ -43,7 +43,12 @@ def judge_cool_down(storm: KeyStorm) -> Finding:
     figures = {"least_gap_s": None if least_s is None else round(least_s, 3), "cool_down_s": cool_down_s}
     short = least_s is not None and least_s < cool_down_s * CLOCKS
     rule = f"from the end of a fetch to the start of the next, at least {cool_down_s:g} s"
-    return rule, figures, f"a gap of {least_s:.3f} s" if short else ""
+    return rule, figures, _describe_gap(least_s) if least_s is not None and short else ""
+
+
+def _describe_gap(gap_s: float) -> str:
+    when = f"{gap_s:.3f} s after another had ended" if gap_s >= 0 else f"{-gap_s:.3f} s before another had ended"
+    return f"a fetch began {when}"
 
 
 def _was_asked_after_fetch(storm: KeyStorm) -> bool:
@@ -65,7 +70,8 @@ def judge_amplification(storm: KeyStorm) -> Finding:
     }
     cool_down_s = storm.verifier_settings.cool_down_s
     least = "" if storm.necessary == 0 else ", and at least one"
-    rule = f"at most {expected_fetches(storm)} fetches in all, one in any {cool_down_s:g} s{least}"
+    most = expected_fetches(storm)
+    rule = f"at most {most} {'fetch' if most == 1 else 'fetches'} in all, one in any {cool_down_s:g} s{least}"
     if not storm.fetches and storm.necessary != 0:
         return rule, figures, blame_for_no_fetch(storm, "nobody fetched: a new key would never be found")
     if in_a_cool_down > 1 or amplification(storm) > 1:

@@ -39,6 +39,8 @@ _TICKS = 1500
 _LABELLED = 0.02
 """A fetch that takes a smaller share of the axis is drawn without its process's number."""
 _ROWS_ABOVE = 2
+_TITLE_INCHES = 0.45
+"""Room for the title between a plot and the legend above it."""
 _TOKENS = (
     ("known keys", (Token.KNOWN,)),
     ("new key", (Token.ROTATED,)),
@@ -192,6 +194,7 @@ def _colour(fetch: Fetch) -> str:
 
 def _legend(axes: Axes) -> None:
     from matplotlib.patches import Patch
+    from matplotlib.transforms import ScaledTranslation
 
     axes.legend(
         handles=[
@@ -210,6 +213,7 @@ def _legend(axes: Axes) -> None:
         fontsize=7.5,
         ncols=4,
         loc="lower left",
-        bbox_to_anchor=(0.0, 1.2),
+        bbox_to_anchor=(0.0, 1.0),
+        bbox_transform=axes.transAxes + ScaledTranslation(0.0, _TITLE_INCHES, axes.figure.dpi_scale_trans),
         borderaxespad=0.0,
     )
