@@ -14,8 +14,9 @@ import psycopg
 
 from rig.errors import Unavailable
 from rig.evidence.case import WALL_CLOCK, Finding
+from rig.machine.abandoned import left_directories, leftovers
 from rig.machine.orphans import may_be_adopted
-from rig.machine.supervisor import Supervisor, left_directories, leftovers
+from rig.machine.supervisor import Supervisor
 from rig.target.endpoint import Endpoint
 from rig.target.http_probe import HttpProbe
 from rig.target.postgres.connection import connect

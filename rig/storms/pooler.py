@@ -18,7 +18,8 @@ from psycopg.conninfo import conninfo_to_dict
 
 from rig.errors import RigError
 from rig.machine.child import free_port, running, wait_until
-from rig.machine.supervisor import MARKER, current_supervisor, temporary_folder
+from rig.machine.registry import MARKER
+from rig.machine.supervisor import current_supervisor, temporary_folder
 from rig.target.postgres.installation import server_account
 
 PROGRAM = "pgbouncer"

@@ -8,8 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from rig.machine.abandoned import leftovers
 from rig.machine.child import wait_until
-from rig.machine.supervisor import leftovers
 from tests.cli.commands import QUICK, command, environment
 
 WAIT_S = 60.0

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from rig.errors import ErrorKind, ExitCode
 from rig.evidence.scenario_runs import RESULT
 from rig.machine.processes import alive, words
-from rig.machine.supervisor import MARKER
+from rig.machine.registry import MARKER
 from rig.profile import bundled_profile
 from tests.cli.commands import QUICK, Ended, Going, only_pack, wait_until
 

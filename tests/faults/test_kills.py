@@ -36,7 +36,7 @@ JUDGED = (ExitCode.PASS, ExitCode.FAIL, ExitCode.BELOW_FLOOR, ExitCode.INVALID, 
 SETTLED = {*JUDGED, ExitCode.USAGE, ExitCode.UNAVAILABLE, ExitCode.CONFIG}
 NEXT = """
 import json
-from rig.machine.supervisor import left_directories, leftovers
+from rig.machine.abandoned import left_directories, leftovers
 print(json.dumps([[each.pid for each in leftovers()], list(map(str, left_directories()))]))
 """
 """What the next run looks for before it begins (``rig.run.leak_check``)."""

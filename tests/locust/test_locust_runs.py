@@ -17,8 +17,8 @@ import psutil
 import pytest
 
 from rig.errors import ExitCode
+from rig.machine.abandoned import leftovers
 from rig.machine.child import free_port
-from rig.machine.supervisor import leftovers
 from rig.profile import bundled_profile
 from tests.cli.commands import command, only_pack, rig
 from tests.locust.locust_processes import QUICK, Process, locust, processes, web_ui, worker

@@ -17,10 +17,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-import rig.machine.supervisor
+import rig.machine.abandoned
 from rig.errors import RigError
+from rig.machine.abandoned import left_directories, leftovers
 from rig.machine.processes import alive, words
-from rig.machine.supervisor import MARKER, Supervisor, current_supervisor, left_directories, leftovers
+from rig.machine.registry import MARKER
+from rig.machine.supervisor import Supervisor, current_supervisor
 from rig.run.leak_check import look_before
 from rig.storms.pooler import find_pooler
 
@@ -359,7 +361,7 @@ def test_a_run_that_ends_meanwhile_leaves_nothing_over(monkeypatch: pytest.Monke
         ending.wait()
         yield from ()
 
-    monkeypatch.setattr(rig.machine.supervisor, "_unfinished_runs", ends)
+    monkeypatch.setattr(rig.machine.abandoned, "_unfinished_runs", ends)
     try:
         assert leftovers_of(token) == []
     finally:

@@ -14,7 +14,7 @@ from typing import Self
 
 import psutil
 
-from rig.machine.supervisor import MARKER
+from rig.machine.registry import MARKER
 from tests.cli.commands import command, environment
 
 SPY = Path(__file__).parent / "spy"

@@ -20,8 +20,9 @@ from rig.cli import main
 from rig.errors import ExitCode, UsageError
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.sample_names import PG_ACTIVITY
+from rig.machine.abandoned import leftovers
 from rig.machine.processes import alive
-from rig.machine.supervisor import Supervisor, leftovers
+from rig.machine.supervisor import Supervisor
 from rig.run.reporter import Reporter
 from rig.samplers.process import SamplerProcess
 from rig.selftest.defects import DEFECTS, add_healthy_runs
