@@ -84,7 +84,9 @@ class PackFolder:
         except (OSError, ValueError) as error:  # ValueError: a NUL in the path
             raise EvidenceError(f"{path} is no evidence pack: {error}") from None
         if not there:
-            raise EvidenceError(f"{path} is no evidence pack: it has no {MANIFEST}")
+            packs = sorted(path.glob(f"*/{MANIFEST}"), key=lambda manifest: manifest.stat().st_mtime_ns)
+            newest = f"; the newest pack in it is {packs[-1].parent}" if packs else ""
+            raise EvidenceError(f"{path} is no evidence pack: it has no {MANIFEST}{newest}")
         return cls(path)
 
     def hold(self) -> None:

@@ -41,11 +41,13 @@ def test_json_is_one_document_and_out_gets_the_pages(
 def test_what_cannot_be_compared(packs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", packs[0], packs[0]]) == 64
     assert main(["compare", packs[0], str(tmp_path)]) == 3
+    assert main(["compare", packs[0], str(Path(packs[0]).parent)]) == 3
     assert main(["compare", *packs, "--out", packs[1]]) == 64
     said = capsys.readouterr()
     assert said.out == ""
     assert "one and the same run" in said.err
     assert "is no evidence pack" in said.err
+    assert "; the newest pack in it is " in said.err
     assert "is inside the pack" in said.err
     assert all(Pack(Path(path)).verify().intact for path in packs)
 
