@@ -177,12 +177,7 @@ def exit_code_of(case: Case, gates: tuple[Gate, ...]) -> ExitCode:
         return ExitCode.INTERRUPTED
     if case.certificate is not None and below_floor(case.certificate):
         return ExitCode.BELOW_FLOOR
-    return {
-        Verdict.PASS: ExitCode.PASS,
-        Verdict.FAIL: ExitCode.FAIL,
-        Verdict.INVALID: ExitCode.INVALID,
-        Verdict.NOT_RUN: ExitCode.INVALID,
-    }[verdict_of(gates)]
+    return verdict_of(gates).exit_code
 
 
 def passes_calibration(case: Case) -> bool:

@@ -64,7 +64,7 @@ def prove_(
 
 def _prove_diagnosis(invocation: Invocation, seeds: tuple[str, ...], repetitions: int | None) -> int:
     from rig.cli.console import ConsoleReporter
-    from rig.evidence.confusion import confusion_table
+    from rig.report.confusion import confusion_table
     from rig.selftest.diagnosis import REPETITIONS, prove_diagnosis
 
     with ConsoleReporter(terminal()) as reporter:

@@ -1,4 +1,4 @@
-"""The confusion matrix of a proof of the diagnosis: the answer for every seeded bottleneck, a score, a table.
+"""The confusion matrix of a proof of the diagnosis: the answer for every seeded bottleneck, and a score.
 
 Values; ``rig.selftest.diagnosis`` makes them.
 """
@@ -10,10 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-from rich.text import Text
-
 from rig.errors import ExitCode
 from rig.evidence.gate import Verdict
 from rig.evidence.judgement import Judgement
@@ -24,7 +20,6 @@ HYPOTHESES = ("H-A1", "H-A2", "H-B1", "H-B2", "H-C", "H-D", "H-E", "H-F", "H-G")
 ANSWERS = (*HYPOTHESES, NOTHING, UNDETERMINED)
 """All that a diagnosis can answer."""
 LEAST_SCORE = 0.95
-_SHORT = {NOTHING: "none", UNDETERMINED: "?"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +78,7 @@ class Confusion:
     @property
     def exit_code(self) -> ExitCode:
         """0 for PASS, 1 for FAIL, 3 where nothing was asked; as its pack ends where the client was not certified."""
-        if self.refused is not None:
-            return ExitCode(self.refused.exit_code)
-        codes = {Verdict.PASS: ExitCode.PASS, Verdict.FAIL: ExitCode.FAIL}
-        return codes.get(self.verdict, ExitCode.INVALID)
+        return self.verdict.exit_code if self.refused is None else ExitCode(self.refused.exit_code)
 
     def count(self, seed: str, observed: str) -> int:
         """A cell of the matrix: how often a seed got that answer."""
@@ -119,29 +111,3 @@ class Confusion:
             "packs": [path.name for path in self.packs],
             "pack": None if self.pack is None else str(self.pack),
         }
-
-
-def confusion_table(confusion: Confusion) -> Table:
-    """A row for each seed, a column for each answer. Right answers are bold, wrong ones red."""
-    rest = f", {confusion.false_alarms} false alarms" if confusion.false_alarms else ""
-    if confusion.refused is not None:
-        rest = f", the client was not certified: {confusion.refused.because}"
-    title = f"{confusion.verdict}: {confusion.score:.1%} of {len(confusion.answers)} answers right{rest}"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("seed", no_wrap=True)
-    for name in ANSWERS:
-        table.add_column(_SHORT.get(name, name), justify="right")
-    table.add_column("right", justify="right")
-    for seed, expected in confusion.seeds.items():
-        cells = [_cell(confusion.count(seed, name), name == expected) for name in ANSWERS]
-        table.add_row(seed, *cells, f"{confusion.right(seed):.0%}")
-    if confusion.not_run:
-        table.caption = "; ".join(f"{seed}: NOT-RUN, {reason}" for seed, reason in confusion.not_run.items())
-        table.caption_justify = "left"
-    return table
-
-
-def _cell(count: int, expected: bool) -> Text:
-    if not count:
-        return Text("0" if expected else "·", "red" if expected else "dim")
-    return Text(str(count), "bold" if expected else "red")

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from rig.errors import ExitCode
+
 
 class Verdict(StrEnum):
     """INVALID: the evidence cannot carry the claim. NOT_RUN: it was not tried. Neither is ever PASS."""
@@ -15,6 +17,12 @@ class Verdict(StrEnum):
     FAIL = "FAIL"
     INVALID = "INVALID"
     NOT_RUN = "NOT-RUN"
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """How a process ends with it: 0 for PASS, 1 for FAIL, else 3."""
+        codes = {Verdict.PASS: ExitCode.PASS, Verdict.FAIL: ExitCode.FAIL}
+        return codes.get(self, ExitCode.INVALID)
 
 
 _DOMINANCE = (Verdict.FAIL, Verdict.INVALID, Verdict.PASS)

@@ -87,10 +87,7 @@ class Proof:
     @property
     def exit_code(self) -> ExitCode:
         """0 for PASS, 1 for FAIL, 3 for INVALID; where the client was not certified, as its own pack ends."""
-        if self.refused is not None:
-            return ExitCode(self.refused.exit_code)
-        codes = {Verdict.PASS: ExitCode.PASS, Verdict.FAIL: ExitCode.FAIL}
-        return codes.get(self.verdict, ExitCode.INVALID)
+        return self.verdict.exit_code if self.refused is None else ExitCode(self.refused.exit_code)
 
     def document(self) -> dict[str, Any]:
         """What ``--json`` prints."""

@@ -35,7 +35,7 @@ from rig.truth.lasting import Look, compare, take_look
 from rig.truth.logs import search_log
 from rig.truth.preflight import preflight, require_sound_tables
 from rig.truth.quiesce import Quiescence, quiesce
-from rig.truth.reconcile import Baseline, reconcile
+from rig.truth.reconcile import Baseline, Reconciliation, reconcile
 from rig.truth.session import connect, in_words
 from rig.truth.tables import EventTables, now_in_transactions
 
@@ -154,27 +154,9 @@ class TruthReader:
             raise EvidenceError(
                 f"truth could not be read: {in_words(error)}; run `rig settle PACK` when the database is back"
             ) from None
-        findings, content = search.findings, reconciled.content
-        truth = TruthReport(
-            groups=reconciled.groups,
-            totals=reconciled.totals,
-            discrepancies=(
-                *reconciled.discrepancies,
-                *reconciled.copies.discrepancies,
-                *(content.discrepancies if content is not None else ()),
-            ),
-            canary_hits=tuple(findings.hits),
-            columns_scanned=findings.columns_scanned,
-            log_files_scanned=(),
-            duplicated_keys=reconciled.duplicated_keys,
-            keys_reconciled=reconciled.keys_reconciled,
+        truth = replace(
+            _report(reconciled, search, baseline),
             read_s=time.monotonic() - began,
-            notes=(*baseline.notes, *reconciled.notes, *search.notes, *findings.overflow_notes("tables")),
-            keys_unattributed=search.ownerless_count,
-            content=content.content if content is not None else (),
-            copies=reconciled.copies.total,
-            copy_examples=reconciled.copies.examples,
-            strangers_examined=reconciled.copies.examined,
             isolation=isolation,
             durability=durability,
             lasting=Lasting(untried="the rows were read once"),
@@ -232,6 +214,32 @@ class TruthReader:
 
     def _connect(self) -> Connection[Any]:
         return connect(self._dsn)
+
+
+def _report(reconciled: Reconciliation, search: Search, baseline: Baseline) -> TruthReport:
+    """What the comparison and the search of the tables found."""
+    findings, content = search.findings, reconciled.content
+    return TruthReport(
+        groups=reconciled.groups,
+        totals=reconciled.totals,
+        discrepancies=(
+            *reconciled.discrepancies,
+            *reconciled.copies.discrepancies,
+            *(content.discrepancies if content is not None else ()),
+        ),
+        canary_hits=tuple(findings.hits),
+        columns_scanned=findings.columns_scanned,
+        log_files_scanned=(),
+        duplicated_keys=reconciled.duplicated_keys,
+        keys_reconciled=reconciled.keys_reconciled,
+        read_s=0.0,
+        notes=(*baseline.notes, *reconciled.notes, *search.notes, *findings.overflow_notes("tables")),
+        keys_unattributed=search.ownerless_count,
+        content=content.content if content is not None else (),
+        copies=reconciled.copies.total,
+        copy_examples=reconciled.copies.examples,
+        strangers_examined=reconciled.copies.examined,
+    )
 
 
 def _search_logs(paths: dict[Path, None], index: RequestIndex, findings: Findings) -> tuple[list[str], list[str]]:

@@ -11,8 +11,9 @@ from rich.console import Console
 from rig.checks.judge import judge
 from rig.errors import ExitCode
 from rig.evidence.case import Case
-from rig.evidence.confusion import ANSWERS, HYPOTHESES, Confusion, SeedAnswer, confusion_table
+from rig.evidence.confusion import ANSWERS, HYPOTHESES, Confusion, SeedAnswer
 from rig.evidence.gate import Verdict
+from rig.report.confusion import confusion_table
 from rig.report.plots import png
 from rig.report.plots.confusion import confusion_matrix
 from rig.selftest.bottlenecks import HEALTHY, SEEDS

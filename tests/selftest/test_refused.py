@@ -15,11 +15,11 @@ import rig.selftest.bench
 import rig.verbs.prove
 from rig.errors import ExitCode
 from rig.evidence.certificate import Certificate
-from rig.evidence.confusion import confusion_table
 from rig.evidence.gate import Verdict
 from rig.evidence.pack import Pack
 from rig.machine.quota import QuotaUnavailable
 from rig.profile import bundled_profile, load_profile
+from rig.report.confusion import confusion_table
 from rig.run.job import Job
 from rig.run.open_run import OpenRun
 from rig.run.reporter import Reporter
