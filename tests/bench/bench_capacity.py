@@ -30,6 +30,7 @@ from rig.run.load_target import load_target
 from rig.run.open_run import open_run
 from rig.run.reporter import Reporter
 from rig.settings import Settings
+from rig.target.launch import migrate
 from rig.target.postgres import open_cluster
 from rig.target.store import Store, new_store
 from rig.verbs.capacity import with_processes
@@ -102,6 +103,7 @@ def search(job: Job, pool: Pool, store: Store, certified: Case | None = None) ->
     elif certified.certificate is not None:
         run.record.pack.write_certificate(certified.certificate)
         run.record.pack.write_latency_calibration(certified.latency_calibration)
+    migrate(job.profile, job.profile_dir, store, run.environ, job.settings)
     load_target(run, pool, store)
     return run.record.pack.load()
 

@@ -24,6 +24,7 @@ from rig.run.load_target import load_target
 from rig.run.open_run import open_run
 from rig.run.reporter import Reporter
 from rig.settings import Settings
+from rig.target.launch import migrate
 from rig.target.postgres import open_cluster
 from rig.target.store import new_store
 from scenarios.s8 import perf_gate, warm_up
@@ -50,7 +51,9 @@ def bench_what_sampling_does_to_the_perf_gate(tmp_path: Path) -> None:
                 run = open_run(
                     replace(job, settings=replace(job.settings, samplers=samplers)), environment(), Reporter()
                 )
-                load_target(run, pool, new_store(cluster, f"pair_{number}_{'with' if samplers else 'without'}"))
+                store = new_store(cluster, f"pair_{number}_{'with' if samplers else 'without'}")
+                migrate(profile, job.profile_dir, store, run.environ, job.settings)
+                load_target(run, pool, store)
                 gate = run.record.manifest.scenario_runs[-1]
                 assert gate.scenario.id == "S8"
                 took_s[samplers].append(gate.elapsed_s)
