@@ -39,6 +39,10 @@ class _FlawedVerifier:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._inner: Verifier = factory(environ)
 
+    def __call__(self, token: str) -> Claims:
+        """The claims of a valid token."""
+        return self._inner(token)
+
     @property
     def fetches(self) -> int:
         """Fetches that this process made."""
@@ -198,10 +202,6 @@ class Eager(_FlawedVerifier):
         """Fetches that this process made."""
         return self._inner.fetches + _EAGER_FETCHES
 
-    def __call__(self, token: str) -> Claims:
-        """The claims of a valid token."""
-        return self._inner(token)
-
 
 class Forgetful(_FlawedVerifier):
     """Counts none of its fetches."""
@@ -211,20 +211,12 @@ class Forgetful(_FlawedVerifier):
         """None, it says."""
         return 0
 
-    def __call__(self, token: str) -> Claims:
-        """The claims of a valid token."""
-        return self._inner(token)
-
 
 class Hasty(_FlawedVerifier):
     """Hardly waits for the fetch of another process."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__({**environ, "JWKS_WAIT_TIMEOUT_S": "0.01"})
-
-    def __call__(self, token: str) -> Claims:
-        """The claims of a valid token."""
-        return self._inner(token)
 
 
 class Dying(_FlawedVerifier):

@@ -73,11 +73,6 @@ class GateKind:
         """NOT-RUN, with the reason why it was not tried."""
         return Gate(self.of(name), Verdict.NOT_RUN, self.rule, figures or {}, reason)
 
-    @property
-    def reds(self) -> tuple[Verdict, ...]:
-        """The verdicts that count as red."""
-        return (Verdict.INVALID, Verdict.NOT_RUN) if self.kind is Kind.INSTRUMENT else (Verdict.FAIL, Verdict.INVALID)
-
 
 class Checker:
     """A pure function from a case to gates, with the gates that it can emit."""

@@ -24,7 +24,6 @@ from rig.evidence.gate import Verdict
 from rig.selftest.defects import DEFECTS
 from rig.selftest.stages import Defect
 from rig.selftest.weaknesses import WEAKNESSES, Weakness
-from scenarios.ladder import IDS
 
 _RIG_VERBS = ("run", "ladder", "perf")
 _LOCUST_VERBS = ("mix", "ui")
@@ -37,8 +36,6 @@ _APART: Mapping[Checker, tuple[str, ...]] = {
     check_key_storms: ("run", "storm"),
 }
 """Checkers that have something to judge under other verbs than their group in ``rig.checks.judge`` has."""
-_BY_SCENARIO = ("*.rows", "*.answers")
-"""Every scenario of the ladder has these gates, and each of them must be seen red."""
 _INTRODUCTION = """# Gates
 
 Every gate that the rig can emit: its rule, the verbs that judge it, and the defects of `rig prove` that turn it red.
@@ -108,15 +105,6 @@ def kind_of(gate: str, kinds: Iterable[GateKind]) -> GateKind | None:
     """The kind of a gate: the one whose pattern is most specific; None where there is none."""
     covering = [kind for kind in kinds if kind.covers(gate)]
     return min(covering, key=lambda kind: (kind.pattern.count(ANY), -len(kind.pattern)), default=None)
-
-
-def gates_without_defect(entries: Sequence[Entry]) -> list[str]:
-    """The gates that no defect turns red; empty when the proof is complete."""
-    red = {gate for gate, _ in red_pairs()}
-    by_scenario = [GateKind(pattern, Kind.TRUTH, "").of(scenario) for pattern in _BY_SCENARIO for scenario in IDS]
-    return [entry.kind.pattern for entry in entries if not entry.defects] + [
-        gate for gate in by_scenario if gate not in red
-    ]
 
 
 def _defects_by_kind(kinds: Sequence[GateKind]) -> Mapping[GateKind, list[str]]:
