@@ -15,6 +15,7 @@ from psycopg import sql
 from rig.chaos.disk import fill_disk, find_obstacle
 from rig.chaos.fault import ChaosTarget, Fault, Struck
 from rig.chaos.undo import DSN, STATEMENTS
+from rig.errors import RigError
 from rig.machine.child import python_module
 from rig.target.postgres.connection import connect, lift_timeouts
 
@@ -25,7 +26,9 @@ _OWN = "rig-chaos"
 
 _SESSIONS = """
 SELECT pid FROM pg_catalog.pg_stat_activity
-WHERE datname = pg_catalog.current_database() AND usename = {} AND application_name NOT LIKE 'rig-%'"""
+WHERE datname = pg_catalog.current_database() AND backend_type = 'client backend' AND usename = coalesce({}, usename)
+AND application_name NOT LIKE 'rig-%'"""
+"""In a database that the rig made all sessions but its own are the service's, whatever role it connects with."""
 _READ_ONLY = """
 SELECT count(*) FROM pg_catalog.pg_db_role_setting, unnest(setconfig) AS set
 WHERE setdatabase = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
@@ -37,11 +40,9 @@ def _needs_own_server(target: ChaosTarget) -> str:
 
 
 def _unknown_sessions(target: ChaosTarget) -> str:
-    return (
-        ""
-        if target.runtime_role
-        else (f"nobody says which sessions are the service's (${target.profile.truth.runtime_dsn_env})")
-    )
+    if target.runtime_role or not target.store.lasting:
+        return ""
+    return f"nobody says which sessions are the service's (${target.profile.truth.runtime_dsn_env})"
 
 
 def _no_slots(target: ChaosTarget) -> str:
@@ -95,6 +96,8 @@ def _restart(target: ChaosTarget, chance: Random) -> Iterator[Struck]:
 def _end_sessions(target: ChaosTarget, chance: Random) -> Iterator[Struck]:
     with _connect(target) as connection:
         ended = _terminate(connection, target)
+    if not ended:
+        raise RigError("the service had no session in the database")
     yield Struck(notes=[f"{ended} sessions"])
 
 
@@ -165,7 +168,8 @@ def _forbid_writes(target: ChaosTarget, chance: Random) -> Iterator[Struck]:
 
 
 def _sessions(connection: psycopg.Connection[Any], target: ChaosTarget) -> str:
-    return sql.SQL(_SESSIONS).format(sql.Literal(target.runtime_role)).as_string(connection)
+    role = target.runtime_role if target.store.lasting else None
+    return sql.SQL(_SESSIONS).format(sql.Literal(role)).as_string(connection)
 
 
 def _terminate(connection: psycopg.Connection[Any], target: ChaosTarget) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
 from random import Random
 
@@ -16,6 +18,9 @@ from rig.profile import Profile
 from rig.target.launch import LiveTarget
 from rig.target.relay import Relay
 from rig.target.store import Store
+
+_LOOKS, _LOOK_S = 32, 0.5
+"""Connections that are opened to see which processes get them, and how long that may take."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +48,19 @@ class ChaosTarget:
         return str(conninfo_to_dict(self.store.runtime_dsn).get("user", "")) if self.store.runtime_dsn else ""
 
     def serving(self) -> list[psutil.Process]:
-        """The processes that take connections, without one that only looks after the others; by pid."""
+        """The processes that get connections, without one that only looks after the others; by pid.
+
+        They listen at the port. Under some servers (Node's cluster) only the first process does, and hands connections
+        on to others.
+        """
         if self.live.pid is None:
             return []
         below = [process for process in children(self.live.pid, recursive=True) if alive(process)]
-        listening = [process for process in below if _listens(process, self.live.endpoint.port)]
-        if listening or self.live.service is None or self.live.service.has_ended:
-            return sorted(listening, key=lambda process: process.pid)
+        at_port = [process for process in below if 0 in _peers(process, self.live.endpoint.port)]
+        if below and not at_port:
+            at_port = _find_by_connecting(self.live.endpoint.connect_to[0], below)
+        if at_port or self.live.service is None or self.live.service.has_ended:
+            return sorted(at_port, key=lambda process: process.pid)
         return [psutil.Process(self.live.pid)]
 
     def all_processes(self) -> list[psutil.Process]:
@@ -93,10 +104,27 @@ class Fault:
     is_crash: bool = False
 
 
-def _listens(process: psutil.Process, port: int) -> bool:
+def _find_by_connecting(address: tuple[str, int], processes: Sequence[psutil.Process]) -> list[psutil.Process]:
+    """Those of the processes that get connections to the address: many are opened until each is with one of them."""
+    found: list[psutil.Process] = []
+    with ExitStack() as stack:
+        ours = set()
+        with suppress(OSError):  # it takes no more of them
+            for _ in range(_LOOKS):
+                ours.add(stack.enter_context(socket.create_connection(address, _LOOK_S)).getsockname()[1])
+        deadline = time.monotonic() + _LOOK_S
+        while ours and time.monotonic() < deadline:
+            held = {process: _peers(process, address[1]) & ours for process in processes}
+            found = [process for process, peers in held.items() if peers]
+            if set().union(*held.values()) == ours:
+                break
+    return found
+
+
+def _peers(process: psutil.Process, port: int) -> set[int]:
+    """The far ports of the connections that came in at a port of a process; 0 for one that listens there."""
     try:
-        return any(
-            each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in process.net_connections("tcp")
-        )
+        found = process.net_connections("tcp")
     except psutil.Error:
-        return False
+        return set()
+    return {each.raddr.port if each.raddr else 0 for each in found if each.laddr.port == port}

@@ -39,7 +39,8 @@ _WAYS: tuple[tuple[str, str, Callable[[ChaosTarget], Relay | None], str], ...] =
         "database",
         "the way from service to database",
         _database_way,
-        "the service's database is not reached through the rig's relay: that takes [launch] with {runtime_dsn} in env",
+        "the service's database is not reached through the rig's relay: that takes [launch] with {runtime_dsn} or "
+        "{admin_dsn} in env",
     ),
 )
 

@@ -26,6 +26,7 @@ from rig.evidence.chaos import S11, ChaosReport, ChaosSchedule, FaultRecord, Sta
 from rig.machine import libpq
 from rig.machine.supervisor import current_supervisor
 from rig.model import Scenario
+from rig.profile.variables import SECRET_WORDS
 from rig.run.answers_so_far import AnswersSoFar
 from rig.run.job import Job
 from rig.run.open_run import OpenRun
@@ -127,9 +128,13 @@ def _open_ways(run: OpenRun, target: LiveTarget, store: Store, plan: ChaosPlan, 
     launch = job.profile.launch
     env: dict[str, str] = {}
     if launch is not None and target.service is not None:
-        if upstream is not None and any("{runtime_dsn}" in value for value in launch.env.values()):
+        if upstream is not None and any(f"{{{word}}}" in text for text in launch.env.values() for word in SECRET_WORDS):
             database_way = stack.enter_context(Relay(upstream))
-            through = replace(store, runtime_dsn=libpq.at(store.runtime_dsn or "", database_way.address))
+            through = replace(
+                store,
+                truth_dsn=libpq.at(store.truth_dsn, database_way.address),
+                runtime_dsn=libpq.at(store.runtime_dsn, database_way.address) if store.runtime_dsn else None,
+            )
             run.record.secrets.learn_from(job.profile, run.environ, through)
         env = launch_environment(job.profile, job.profile_dir, through, run.environ, target.endpoint.port)
         target.service.stop()
@@ -141,9 +146,7 @@ def _open_ways(run: OpenRun, target: LiveTarget, store: Store, plan: ChaosPlan, 
 
 def _database_of(store: Store) -> tuple[str, int] | None:
     """Where the service's database listens; None where it is told by a Unix socket or by several hosts."""
-    if not store.runtime_dsn:
-        return None
-    parts = conninfo_to_dict(store.runtime_dsn)
+    parts = conninfo_to_dict(store.runtime_dsn or store.truth_dsn)
     host, port = str(parts.get("hostaddr") or parts.get("host") or ""), str(parts.get("port") or 5432)
     is_one = bool(host) and port.isdigit() and "," not in host and not host.startswith(("/", "@"))
     return (host, int(port)) if is_one else None
