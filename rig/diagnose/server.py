@@ -26,6 +26,9 @@ SERVED_UNEVENLY = 3.0
 """Slow connections over fast ones, by mean response time. Of equal processes, one with more connections is slower by as
 much; chance gives none three times as many. A lack of cores slows all alike."""
 
+MOST = 0.5
+"""Share of the machine's time."""
+
 LOGS = Claim(
     "H-C",
     "the server's logs",
@@ -68,12 +71,16 @@ def weigh_logs(measured: Measured) -> Hypothesis:
 
 
 def weigh_computing(measured: Measured, *causes: Hypothesis) -> Hypothesis:
-    """H-E. ``causes`` are hypotheses that cost the server's CPU themselves."""
+    """H-E. ``causes`` are hypotheses that cost the server's CPU themselves.
+
+    Where others hold most of the machine, slow connections beside fast ones are no sign: who gets a core is chance.
+    """
     server = measured.server
     if server is None or not server.processes:
         return COMPUTING.leave_open(measured.unseen.get("server", "no process of the target served"))
     busiest, *others = server.processes
-    apart = measured.client.unevenness if measured.client and others else 1.0
+    crowded_out = measured.machine is not None and (measured.machine.foreign or 0.0) > MOST
+    apart = measured.client.unevenness if measured.client and others and not crowded_out else 1.0
     uneven = _unevenness(server)
     figures: dict[str, Figure] = {
         "process": busiest.pid,

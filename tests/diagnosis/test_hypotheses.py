@@ -145,6 +145,15 @@ SUPPORTED = {
         idle(database=waiting(CPU=0.5), pool=None, unseen={"pool": "its counters"}),
     ),
     "other people's work": ("H-F", replace(HEALTHY, machine=replace(MACHINE, foreign=0.5))),
+    "so much of it that chance says which connection is slow": (
+        "H-F",
+        replace(
+            HEALTHY,
+            client=replace(CLIENT, unevenness=7.0),
+            machine=replace(MACHINE, foreign=0.7),
+            server=replace(SERVER, processes=(ServerProcess(11, 0.15, 0.84, 0.0), ServerProcess(12, 0.15, 0.8, 0.0))),
+        ),
+    ),
 }
 
 
