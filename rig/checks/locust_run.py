@@ -10,7 +10,7 @@ from rig.checks.gates import GateKind, Kind, emits
 from rig.evidence.case import Case
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.history import was_skipped
-from rig.evidence.locust_run import LocustRun
+from rig.evidence.locust_run import LocustRun, WorkerAccount, WorkerSeen
 from rig.model import Outcome
 
 REPORTS = GateKind(
@@ -36,19 +36,9 @@ def check_locust_run(case: Case) -> list[Gate]:
 def _reports_gate(locust_run: LocustRun) -> Gate:
     gate_id, rule = REPORTS.pattern, REPORTS.rule
     accounts = {account.number: account for account in locust_run.workers}
-    faults = []
-    for seen in locust_run.master.workers:
-        account = accounts.get(seen.number)
-        name = f"worker {seen.number}"
-        if seen.lost:
-            faults.append(f"{name}: {seen.lost}")
-        elif account is None:
-            faults.append(f"{name}: its final account is missing")
-        elif account.reports != seen.reports:
-            faults.append(f"{name}: it sent {account.reports} reports, the master got {seen.reports}")
-        elif account.notes:
-            faults.append(f"{name}: {'; '.join(account.notes)}")
-    if not locust_run.master.workers:
+    found = {seen.number: _find_fault(seen, accounts.get(seen.number)) for seen in locust_run.master.workers}
+    faults = [f"worker {number}: {fault}" for number, fault in found.items() if fault]
+    if not found:
         faults.append("no worker took part")
     uncertain = max((account.clock_error_ns for account in locust_run.workers), default=0)
     requests = sum(account.requests for account in locust_run.workers)
@@ -63,6 +53,17 @@ def _reports_gate(locust_run: LocustRun) -> Gate:
         "clock_error_max_ms": round(uncertain / 1e6, 3),
     }
     return Gate(gate_id, Verdict.INVALID if faults else Verdict.PASS, rule, figures, "; ".join(faults[:5]))
+
+
+def _find_fault(seen: WorkerSeen, account: WorkerAccount | None) -> str:
+    """What is wrong with a worker's books; empty where nothing is."""
+    if seen.lost:
+        return seen.lost
+    if account is None:
+        return "its final account is missing"
+    if account.reports != seen.reports:
+        return f"it sent {account.reports} reports, the master got {seen.reports}"
+    return "; ".join(account.notes)
 
 
 def _totals_gate(case: Case, locust_run: LocustRun) -> Gate:

@@ -6,6 +6,7 @@ will hold. Buckets have three significant digits (locust's own have two).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -127,10 +128,7 @@ def _sum(left: Mapping[str, Any] | None, right: Mapping[str, Any]) -> dict[str, 
     for key, value in right.items():
         before = left[key]
         if isinstance(value, dict):
-            merged = dict(before)
-            for bucket, count in value.items():
-                merged[bucket] = merged.get(bucket, 0) + count
-            both[key] = merged
+            both[key] = dict(Counter(before) + Counter(value))
         elif key in ("last_request_timestamp", "max_response_time"):
             both[key] = value if before is None else max(before, value)
         elif key in ("start_time", "min_response_time"):

@@ -254,25 +254,23 @@ def _with_personal(document: Any, fields: Sequence[PersonalField], route: Webhoo
 def _parent(document: Any, path: list[str], route: WebhookRoute, dotted: str, *, create: bool) -> tuple[Any, str | int]:
     """The container of the last step of a path, and that step as its key or index."""
     here = document
-    for position, step in enumerate(path):
-        last = position == len(path) - 1
-        if isinstance(here, list):
-            if not step.isdecimal() or int(step) >= len(here):
-                break
-            if last:
-                return here, int(step)
-            here = here[int(step)]
-        elif isinstance(here, dict):
-            if last and (create or step in here):
-                return here, step
-            if step not in here:
-                if last or not create:
-                    break
-                here[step] = {}
-            here = here[step]
-        else:
+    for number, step in enumerate(path, 1):
+        key = _key_in(here, step, create=create)
+        if key is None:
             break
+        if number == len(path):
+            return here, key
+        here = here.setdefault(key, {}) if isinstance(here, dict) else here[key]
     raise ConfigError(f"route {route.name!r}: the path {dotted!r} does not lead anywhere in its body")
+
+
+def _key_in(container: Any, step: str, *, create: bool) -> str | int | None:
+    """A step of a path as the key or index of a container; None where it leads nowhere."""
+    if isinstance(container, list) and step.isdecimal() and int(step) < len(container):
+        return int(step)
+    if isinstance(container, dict) and (create or step in container):
+        return step
+    return None
 
 
 def _prove_valid_json(bodies: Bodies, route: WebhookRoute) -> None:
