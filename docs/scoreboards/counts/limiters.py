@@ -1,7 +1,8 @@
 """An independent count for the scoreboard of rate limiters: ``python limiters.py DSN``.
 
-It shares no code with the rig. Four processes of each subject, each asked by two keep-alive connections of its own as
-fast as they answer, for twelve seconds. The count is what was let through in ten whole seconds of them, by second.
+It shares no code with the rig. Four processes of each subject, asked by eight clients as fast as they answer, for
+twelve seconds: each by two keep-alive connections of its own, or all behind one port, where gunicorn ends a connection
+with its answer. The count is what was let through in ten whole seconds of them, by second.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ PROGRAMS = {
     "pyrate-limiter": ("limiters.py", "pyrate_limiter"),
     "express-rate-limit": ("limiter.cjs", "express-rate-limit"),
     "rate-limiter-flexible": ("limiter.cjs", "rate-limiter-flexible"),
+    "flask-limiter": ("gunicorn", "limiters:flask_limiter()"),
 }
 
 
@@ -38,16 +40,19 @@ def main() -> None:
         environ = {**os.environ, "DATABASE_URL": url_of(make_conninfo(sys.argv[1], dbname=database))}
         folder = HERE / ".environments" / subject
         run = str(folder / "bin" / "python") if program.endswith(".py") else "node"
-        ports, processes = [free_port() for _ in range(4)], []
+        ports, processes = [free_port() for _ in range(1 if program == "gunicorn" else 4)], []
         try:
             for port in ports:
                 command = [run, str(HERE / "subjects" / program), name, str(port)]
+                if program == "gunicorn":
+                    options = ["--chdir", str(HERE / "subjects"), "--bind", f"127.0.0.1:{port}", "--workers", "4"]
+                    command = [str(folder / "bin" / "gunicorn"), name, *options]
                 processes.append(subprocess.Popen(command, env=environ, cwd=folder))
                 wait_for(port)
             statuses, seconds = ask(ports)
         finally:
             for process in processes:
-                process.kill()
+                process.terminate()
                 process.wait()
         counted = [seconds[second] for second in range(1, 11)]
         print(subject, "let through by second", counted, "mean", sum(counted) / 10, dict(statuses), flush=True)
@@ -70,7 +75,7 @@ def ask(ports: list[int]) -> tuple[Counter[int], Counter[int]]:
                 seconds[int(at)] += answer.status == 200
             time.sleep(0.01)
 
-    threads = [threading.Thread(target=run, args=(port,)) for port in ports for _ in range(2)]
+    threads = [threading.Thread(target=run, args=(port,)) for port in ports for _ in range(8 // len(ports))]
     for thread in threads:
         thread.start()
     for thread in threads:

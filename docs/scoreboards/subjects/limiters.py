@@ -28,6 +28,18 @@ def slowapi() -> Any:
     return app
 
 
+def flask_limiter() -> Any:
+    """Flask-Limiter as its documents have it, in memory; gunicorn calls this."""
+    from flask import Flask
+    from flask_limiter import Limiter
+    from flask_limiter.util import get_remote_address
+
+    app = Flask(__name__)
+    limiter = Limiter(get_remote_address, app=app, storage_uri="memory://")
+    app.get("/")(limiter.limit("20 per second")(lambda: ""))
+    return app
+
+
 def pyrate_limiter() -> Any:
     """pyrate-limiter with its bucket in PostgreSQL."""
     from psycopg_pool import ConnectionPool
