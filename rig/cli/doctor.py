@@ -19,12 +19,12 @@ def doctor(invocation: Invocation) -> int:
     It sends a few single events. A target that was running before keeps the tenants and rows of the examination, as
     after a run.
     """
-    from rig.doctor import State, StepResult, examine
+    from rig.doctor import DoctorStepResult, State, examine
 
     colours = {State.OK: "green", State.FAIL: "bold red", State.SKIPPED: "dim"}
     console = stdout()
 
-    def print_step(step: StepResult) -> None:
+    def print_step(step: DoctorStepResult) -> None:
         if not invocation.as_json:
             console.print(f"{step.state.value:<8}", style=colours[step.state], end="", highlight=False)
             console.print(f"{step.name:<37} {step.said}", markup=False, highlight=False, soft_wrap=True)

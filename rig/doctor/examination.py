@@ -19,7 +19,7 @@ from rig.doctor.events import (
     tenants_exist,
     truth_is_read,
 )
-from rig.doctor.findings import Examination, NotApplicable, State, StepResult, Symptom, WrongAnswer, WrongProfile
+from rig.doctor.findings import DoctorStepResult, Examination, NotApplicable, State, Symptom, WrongAnswer, WrongProfile
 from rig.doctor.sample_requests import ACCEPTED, FORGED, VALID
 from rig.doctor.surroundings import (
     clocks_agree,
@@ -84,7 +84,7 @@ STEPS = (
 
 
 def examine(
-    profile: Path, settings: Settings, environ: Mapping[str, str], print_step: Callable[[StepResult], None]
+    profile: Path, settings: Settings, environ: Mapping[str, str], print_step: Callable[[DoctorStepResult], None]
 ) -> Examination:
     """Go through all steps; ``print_step`` is called with each as soon as it is done.
 
@@ -92,7 +92,7 @@ def examine(
 
     A target that was running before keeps the tenants and the few rows of the examination, as after a run.
     """
-    steps: list[StepResult] = []
+    steps: list[DoctorStepResult] = []
     halted: set[str] = set()
     with Supervisor() as supervisor, temporary_folder("rig-doctor-") as logs, ExitStack() as stack:
         key = DoctorContext.new_key(settings.seed, int(time.time()))
@@ -104,7 +104,7 @@ def examine(
     return Examination(str(profile), tuple(steps), context.corrected)
 
 
-def _step(stage: DoctorStep, context: DoctorContext, halted: set[str]) -> StepResult:
+def _step(stage: DoctorStep, context: DoctorContext, halted: set[str]) -> DoctorStepResult:
     """Make one step. One that is skipped because of another counts as halted, too.
 
     The text may quote the target's log, answers or rows, so the secrets that are known by then are removed from it, and
@@ -113,12 +113,12 @@ def _step(stage: DoctorStep, context: DoctorContext, halted: set[str]) -> StepRe
     missing = [name for name in stage.needs if name in halted]
     if missing:
         halted.add(stage.name)
-        return StepResult(stage.name, State.SKIPPED, f"needs {missing[0]!r}")
+        return DoctorStepResult(stage.name, State.SKIPPED, f"needs {missing[0]!r}")
     blank, is_answer = context.secrets.blank, False
     try:
-        return StepResult(stage.name, State.OK, one_line(blank(stage.look(context))))
+        return DoctorStepResult(stage.name, State.OK, one_line(blank(stage.look(context))))
     except NotApplicable as reason:
-        return StepResult(stage.name, State.SKIPPED, one_line(reason))
+        return DoctorStepResult(stage.name, State.SKIPPED, one_line(reason))
     except Symptom as symptom:
         said, code, writes, is_answer = str(symptom), ExitCode.FAIL, symptom.writes, isinstance(symptom, WrongAnswer)
     except RigError as error:
@@ -131,4 +131,4 @@ def _step(stage: DoctorStep, context: DoctorContext, halted: set[str]) -> StepRe
         context.take_corrected_answers()
     else:
         halted.add(stage.name)
-    return StepResult(stage.name, State.FAIL, one_line(blank(said)), code, corrections)
+    return DoctorStepResult(stage.name, State.FAIL, one_line(blank(said)), code, corrections)

@@ -57,7 +57,7 @@ class Correction:
 
 
 @dataclass(frozen=True, slots=True)
-class StepResult:
+class DoctorStepResult:
     """How a step ended. ``said``: what was found and, after a failure, what to mend."""
 
     name: str
@@ -73,7 +73,7 @@ class Examination:
     """All steps in their order. ``corrected``: the text of the profile with every correction."""
 
     profile: str
-    steps: tuple[StepResult, ...]
+    steps: tuple[DoctorStepResult, ...]
     corrected: str = field(default="", repr=False)
 
     @property

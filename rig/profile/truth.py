@@ -77,7 +77,7 @@ class DeadTable(_Rows):
         return self
 
 
-class Arrival(Section):
+class LateArrival(Section):
     """How rows arrive where a queue stores events after the answer. Without it a row must be there with its answer."""
 
     within_s: float = Field(gt=0)
@@ -124,7 +124,7 @@ class Truth(Section):
     quiesce_timeout_s: float = Field(default=30, gt=0)
     """How long the database may take to become quiet after the last answer."""
 
-    arrival: Arrival | None = None
+    arrival: LateArrival | None = None
     """For a service that answers before it stores."""
     isolation: Isolation | None = None
     """For a service whose tenants row-level security keeps apart."""

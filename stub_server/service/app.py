@@ -23,7 +23,7 @@ from aiohttp import web
 
 from stub_server.service.config import Config, Route
 from stub_server.service.directory import Directory
-from stub_server.service.intake import Claim, Dead, Delivery, Steps, WebhookOutcome, usable_text
+from stub_server.service.intake import Dead, Delivery, SignedRequest, Steps, WebhookOutcome, usable_text
 from stub_server.service.metrics import Board, TimeSeries, dead_letter_series, request_series
 from stub_server.service.store import EventStore
 from stub_server.service.tokens import Claims, Verifier
@@ -133,7 +133,7 @@ class Service:
             return WebhookOutcome.UNAUTHORIZED
         key = request.headers.get(headers.idempotency_key, "")
         delivery = Delivery(route, tenant.tenant_id, key, correlation_id, body)
-        if not self._steps.admit(Claim(route, tenant, request.headers.get(route.signature_header), body)):
+        if not self._steps.admit(SignedRequest(route, tenant, request.headers.get(route.signature_header), body)):
             await self._steps.refuse(delivery)
             return WebhookOutcome.UNAUTHORIZED
         decision = self._steps.judge(delivery, await self._directory.taxonomy())

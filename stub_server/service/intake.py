@@ -144,7 +144,7 @@ class WebhookOutcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class SignedRequest:
     """What a request says of its sender. ``signature`` is None where the header is missing."""
 
     route: Route
@@ -153,12 +153,12 @@ class Claim:
     body: bytes
 
 
-def admits(claim: Claim) -> bool:
+def admits(request: SignedRequest) -> bool:
     """Whether the tenant's secret signed the body."""
-    route, secret = claim.route, claim.tenant.secrets.get(claim.route.secret)
+    route, secret = request.route, request.tenant.secrets.get(request.route.secret)
     if not secret:
         return False
-    return VERIFY[route.scheme](secret, claim.signature or "", claim.body, time.time(), route.tolerance_s)
+    return VERIFY[route.scheme](secret, request.signature or "", request.body, time.time(), route.tolerance_s)
 
 
 async def keep_nothing(delivery: Delivery) -> None:
@@ -184,7 +184,7 @@ class Steps:
 
     judge: Judge
     persist: Persist
-    admit: Callable[[Claim], bool] = admits
+    admit: Callable[[SignedRequest], bool] = admits
     refuse: Callable[[Delivery], Awaitable[None]] = keep_nothing
     reply: Callable[[WebhookOutcome, str], tuple[WebhookOutcome, str]] = reply_as_it_was
 

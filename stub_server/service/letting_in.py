@@ -10,36 +10,45 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 
-from stub_server.service.intake import Claim, Dead, Decision, Delivery, Reason, Steps, WebhookOutcome, digest_only
+from stub_server.service.intake import (
+    Dead,
+    Decision,
+    Delivery,
+    Reason,
+    SignedRequest,
+    Steps,
+    WebhookOutcome,
+    digest_only,
+)
 
 _UNCHECKED_ONE_IN = 1000
 _CONTRADICTED_ONE_IN = 100
 _FOREVER_S = float("inf")
 
 
-def _let_in_where(is_let_in: Callable[[Claim], bool]) -> Callable[[Steps], Steps]:
+def _let_in_where(is_let_in: Callable[[SignedRequest], bool]) -> Callable[[Steps], Steps]:
     """Steps that let in what ``is_let_in`` says, beside what is right."""
-    return lambda steps: replace(steps, admit=lambda claim: is_let_in(claim) or steps.admit(claim))
+    return lambda steps: replace(steps, admit=lambda request: is_let_in(request) or steps.admit(request))
 
 
-def _let_in_changed(change: Callable[[Claim], Claim]) -> Callable[[Steps], Steps]:
-    """Steps that check another claim than the one that is made."""
-    return lambda steps: replace(steps, admit=lambda claim: steps.admit(change(claim)))
+def _let_in_changed(change: Callable[[SignedRequest], SignedRequest]) -> Callable[[Steps], Steps]:
+    """Steps that check another request than the one that is made."""
+    return lambda steps: replace(steps, admit=lambda request: steps.admit(change(request)))
 
 
 def _check_most(steps: Steps) -> Steps:
     """One signature in a thousand is not checked."""
     numbers = count(1)
-    return replace(steps, admit=lambda claim: next(numbers) % _UNCHECKED_ONE_IN == 0 or steps.admit(claim))
+    return replace(steps, admit=lambda request: next(numbers) % _UNCHECKED_ONE_IN == 0 or steps.admit(request))
 
 
 def _try_all_secrets(steps: Steps) -> Steps:
     """The secret of any tenant that was seen will do."""
-    known: dict[str, Claim] = {}
+    known: dict[str, SignedRequest] = {}
 
-    def admit(claim: Claim) -> bool:
-        known.setdefault(claim.tenant.tenant_id, claim)
-        return any(steps.admit(replace(claim, tenant=each.tenant)) for each in known.values())
+    def admit(request: SignedRequest) -> bool:
+        known.setdefault(request.tenant.tenant_id, request)
+        return any(steps.admit(replace(request, tenant=each.tenant)) for each in known.values())
 
     return replace(steps, admit=admit)
 
@@ -48,11 +57,11 @@ def _remember_signatures(steps: Steps) -> Steps:
     """A signature that was right once is right for every body."""
     good: set[str] = set()
 
-    def admit(claim: Claim) -> bool:
-        if claim.signature in good:
+    def admit(request: SignedRequest) -> bool:
+        if request.signature in good:
             return True
-        if is_good := steps.admit(claim):
-            good.add(claim.signature or "")
+        if is_good := steps.admit(request):
+            good.add(request.signature or "")
         return is_good
 
     return replace(steps, admit=admit)
@@ -94,19 +103,21 @@ def _store_another_id(steps: Steps) -> Steps:
     return replace(steps, persist=persist)
 
 
-def _without_end(claim: Claim) -> Claim:
-    return replace(claim, body=claim.body.rstrip())
+def _without_end(request: SignedRequest) -> SignedRequest:
+    return replace(request, body=request.body.rstrip())
 
 
-def _without_limit(claim: Claim) -> Claim:
-    return replace(claim, route=claim.route.model_copy(update={"tolerance_s": _FOREVER_S}))
+def _without_limit(request: SignedRequest) -> SignedRequest:
+    return replace(request, route=request.route.model_copy(update={"tolerance_s": _FOREVER_S}))
 
 
 INJECTIONS: dict[str, Callable[[Steps], Steps]] = {
-    "signature-unchecked": _let_in_where(lambda claim: True),
+    "signature-unchecked": _let_in_where(lambda request: True),
     "signature-unchecked-sometimes": _check_most,
-    "signature-may-be-empty": _let_in_where(lambda claim: claim.signature is not None and not claim.signature.strip()),
-    "signature-may-be-missing": _let_in_where(lambda claim: claim.signature is None),
+    "signature-may-be-empty": _let_in_where(
+        lambda request: request.signature is not None and not request.signature.strip()
+    ),
+    "signature-may-be-missing": _let_in_where(lambda request: request.signature is None),
     "signature-never-stale": _let_in_changed(_without_limit),
     "signature-of-any-tenant": _try_all_secrets,
     "signature-of-any-event": _remember_signatures,

@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 
 from rig.doctor import surroundings
 from rig.doctor.examination import STEPS, examine
-from rig.doctor.findings import Examination, State, StepResult, Symptom
+from rig.doctor.findings import DoctorStepResult, Examination, State, Symptom
 from rig.errors import ExitCode, Unavailable
 from rig.machine.child import free_port
 from rig.profile import bundled_profile
@@ -56,14 +56,14 @@ def write(tmp_path: Path, service: Standing) -> Callable[..., Path]:
 
 
 def examined(profile: Path, environ: dict[str, str]) -> Examination:
-    told: list[StepResult] = []
+    told: list[DoctorStepResult] = []
     found = examine(profile, SETTINGS, environ, told.append)
     assert tuple(told) == found.steps
     assert [step.name for step in found.steps] == [stage.name for stage in STEPS]
     return found
 
 
-def step(found: Examination, name: str) -> StepResult:
+def step(found: Examination, name: str) -> DoctorStepResult:
     return next(step for step in found.steps if step.name == name)
 
 
