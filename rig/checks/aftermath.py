@@ -13,17 +13,22 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rig.diagnose.strangers import Span, find_strangers, merge_spans
 from rig.evidence.case import Case
 from rig.evidence.chaos import S11, ChaosReport, FaultRecord
 from rig.evidence.history import was_skipped
 from rig.evidence.truth import DiscrepancyKind
 from rig.model import Outcome
 
+CROWDED = 0.2
+"""Share of the machine. Others who hold less do not explain that a request waits in vain until its timeout."""
 RATE_SHARE = 0.9
 """The rate is back once so much of the former one is answered well."""
 _SPAN_NS = 250_000_000
 """Over so long a rate is counted."""
 _STEP_NS = 25_000_000
+_LOOKED_AT = 1000
+"""Requests whose time is looked at; more would cost more than they tell."""
 _WARM_NS = 500_000_000
 """The first half second of a load says nothing about its rate."""
 
@@ -52,6 +57,19 @@ def attempts_of(case: Case) -> pd.DataFrame:
     """The attempts of S11 that the rig tried to make."""
     rows = case.history[case.history["scenario"] == S11]
     return rows[~was_skipped(rows)]
+
+
+def describe_neighbours(case: Case, spans: Sequence[Span]) -> str:
+    """Who else held much of the machine within the spans, in words; empty where nobody did or it is not known."""
+    strangers = find_strangers(case.samples, merge_spans(spans)) if spans else None
+    if strangers is None or strangers.share < CROWDED:
+        return ""
+    return f"the machine was busy: {strangers}: try again on a quiet one"
+
+
+def waits_of(rows: pd.DataFrame) -> list[Span]:
+    """When these requests waited; of many the first, which is enough to see who else was there."""
+    return [Span(sent, done) for sent, done in rows[["sent_ns", "done_ns"]].head(_LOOKED_AT).itertuples(index=False)]
 
 
 def was_broken(case: Case, rows: pd.DataFrame) -> NDArray[np.bool_]:

@@ -3,7 +3,8 @@
 A 5xx, a timeout or a lost connection is FAIL. A few stale connections are nobody's fault: a server may close an idle
 connection at any time, and a request may then be on its way. The gate is INVALID where the rig itself may have caused
 it: it cut the request off; there were only timeouts, and the client was at its limit and may have seen the answers too
-late; there were only refusals, and the wall clock was stepped, so that signatures were out of date.
+late, or others held the machine meanwhile; there were only refusals, and the wall clock was stepped, so that signatures
+were out of date.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from rig.checks.aftermath import was_broken
+from rig.checks.aftermath import describe_neighbours, waits_of, was_broken
 from rig.checks.gates import GateKind, Kind, emits
 from rig.checks.instrument import client_limits
 from rig.errors import ErrorKind
@@ -85,7 +86,8 @@ def _answers_gate(case: Case, scenario: str) -> Gate:
 def _count_excused(case: Case, run: ScenarioRun, rows: pd.DataFrame) -> int:
     """How many stale connections of a run are nobody's fault: none where they are many, or a server process ended."""
     stale = int((rows["error_kind"] == STALE).sum())
-    is_gone = (rows["error_kind"] == "connect").any() or _has_ended(case, rows)
+    ended = run.scenario.id != S11 and _has_ended(case, rows)  # the rig itself ends processes there
+    is_gone = (rows["error_kind"] == "connect").any() or ended
     return 0 if is_gone or stale > STALE_MOST * run.scenario.count else stale
 
 
@@ -145,6 +147,7 @@ def _excuse(case: Case, runs: Sequence[ScenarioRun], rows: pd.DataFrame, figures
     wrong_count = int((has_failed(rows) & (rows["error_kind"] != "aborted")).sum())
     late = [run for run in runs if (case.rows_of(run)["error_kind"] == "timeout").any()]
     limits = [limit for run in late for limit in client_limits(run)]
+    limits += [busy] if (busy := describe_neighbours(case, waits_of(rows[rows["error_kind"] == "timeout"]))) else []
     if limits and figures.get("timeout") == wrong_count:
         return "; ".join(limits)
     refused = (rows["outcome"] == Outcome.REFUSED) & rows["status"].isin(_REFUSALS)

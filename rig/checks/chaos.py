@@ -7,14 +7,23 @@ fault of one process may cost is said by ``graceful`` and ``contained``.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from rig.checks.aftermath import Aftermath, aftermaths, attempts_of, first_acknowledgements, was_broken
+from rig.checks.aftermath import (
+    Aftermath,
+    aftermaths,
+    attempts_of,
+    describe_neighbours,
+    first_acknowledgements,
+    waits_of,
+    was_broken,
+)
 from rig.checks.gates import GateKind, Kind, emits
 from rig.checks.rows import FAULTS as ROW_FAULTS
+from rig.diagnose.strangers import Span
 from rig.evidence.case import NOT_READ, Case, describe_missing_reports
 from rig.evidence.chaos import DEPLOYS, OF_ONE_PROCESS, S11, ChaosReport, FaultRecord
 from rig.evidence.gate import Gate
@@ -79,7 +88,7 @@ def check_chaos(case: Case) -> list[Gate]:
         _delivery_gate(case, chaos, rows, missing),
         _recovery(case, aftermaths(case)),
         _bound_gate(case, rows, missing),
-        _graceful(chaos, rows),
+        _graceful(case, chaos, rows),
         _containment_gate(chaos, rows),
         _clean(case, chaos),
     ]
@@ -201,7 +210,8 @@ def _delivery_gate(case: Case, chaos: ChaosReport, rows: pd.DataFrame, missing: 
     unproven = missing
     if not unproven and events > len(first):
         unproven = f"{events - len(first)} events were not sent, or given up before the last fault was healed"
-    return DELIVERED.decide(figures, wrong="; ".join(parts), unproven=unproven)
+    failed = pd.concat([refused, tried])
+    return _decide_time(case, DELIVERED, figures, failed, "; ".join(parts), unproven)
 
 
 def _recovery(case: Case, found: Sequence[Aftermath]) -> Gate:
@@ -222,6 +232,11 @@ def _recovery(case: Case, found: Sequence[Aftermath]) -> Gate:
     if limit_s is not None:
         figures["limit_s"] = limit_s
         late = [each for each in found if not each.back_s <= limit_s and not _is_nan(each.first_good_s)]
+        healed = [(each.record.healed_ns, max(limit_s, each.back_s)) for each in late if not _is_nan(each.back_s)]
+        spans = [Span(since_ns, since_ns + round(seconds * 1e9)) for since_ns, seconds in healed]
+        if len(spans) == len(late) and (busy := describe_neighbours(case, spans)):
+            unseen += [f"it was not back at its rate within {limit_s:g} s, but {busy}"]
+            late = []
         parts += [
             f"after {each.record.fault} it was not back at its rate within {limit_s:g} s"
             + ("" if _is_nan(each.back_s) else f" but after {each.back_s:.1f} s")
@@ -234,7 +249,8 @@ def _bound_gate(case: Case, rows: pd.DataFrame, missing: str) -> Gate:
     broken = was_broken(case, rows)
     whole = rows[~broken]
     waited_ms = (whole["done_ns"] - whole["sent_ns"]).where(whole["sent_ns"] > 0, 0) / 1e6
-    late = int((whole["error_kind"] == "timeout").sum())
+    in_vain = whole[whole["error_kind"] == "timeout"]
+    late = len(in_vain)
     figures: dict[str, Any] = {
         "attempts": len(whole),
         "timeouts": late,
@@ -242,16 +258,28 @@ def _bound_gate(case: Case, rows: pd.DataFrame, missing: str) -> Gate:
         "timeouts_while_broken": int((rows[broken]["error_kind"] == "timeout").sum()),
     }
     wrong = f"{late} requests waited in vain although nothing was broken any more" if late else ""
-    return BOUNDED.decide(figures, wrong=wrong, unproven=missing or ("" if len(whole) else "nothing was sent then"))
+    missing = missing or ("" if len(whole) else "nothing was sent then")
+    return _decide_time(case, BOUNDED, figures, in_vain, wrong, missing)
 
 
-def _graceful(chaos: ChaosReport, rows: pd.DataFrame) -> Gate:
+def _decide_time(
+    case: Case, kind: GateKind, figures: Mapping[str, Any], failed: pd.DataFrame, wrong: str, unproven: str = ""
+) -> Gate:
+    """As ``kind.decide``. Where nothing but timeouts failed and others held the machine meanwhile, it is INVALID."""
+    only_late = len(failed) > 0 and bool((failed["error_kind"] == "timeout").all())
+    if wrong and only_late and (busy := describe_neighbours(case, waits_of(failed))):
+        return kind.decide(figures, unproven=f"{wrong}, but {busy}")
+    return kind.decide(figures, wrong=wrong, unproven=unproven)
+
+
+def _graceful(case: Case, chaos: ChaosReport, rows: pd.DataFrame) -> Gate:
     deploys = [record for record in chaos.struck if record.fault in DEPLOYS]
     if not deploys:
         return GRACEFUL.not_run("nothing was deployed")
     if chaos.processes < 2:
         return GRACEFUL.not_run("one process serves: none can go on while it is replaced")
     dropped, seen, crossed = 0, 0, 0
+    lost = []
     for record in deploys:
         during = _during_deploy(record, rows)
         failed = during[during["outcome"] != Outcome.ACKNOWLEDGED]
@@ -260,10 +288,12 @@ def _graceful(chaos: ChaosReport, rows: pd.DataFrame) -> Gate:
         young = int(is_young.sum())
         excused = min(young, len(record.processes))
         seen, crossed, dropped = seen + len(during), crossed + excused, dropped + len(failed) - excused
+        lost.append(failed[~is_young])
     figures: dict[str, Any] = {"deploys": len(deploys), "requests": seen, "failed": dropped, "crossed": crossed}
     if not seen:
         return GRACEFUL.not_run("no request was under way", figures)
-    return GRACEFUL.decide(figures, wrong=f"{dropped} requests failed because of a deploy" if dropped else "")
+    wrong = f"{dropped} requests failed because of a deploy" if dropped else ""
+    return _decide_time(case, GRACEFUL, figures, pd.concat(lost), wrong)
 
 
 def _during_deploy(record: FaultRecord, rows: pd.DataFrame) -> pd.DataFrame:

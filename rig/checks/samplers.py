@@ -36,6 +36,8 @@ DATABASE_CPU = GateKind("samplers.database_cpu", Kind.INSTRUMENT, "the samplers 
 def check_samplers(case: Case) -> list[Gate]:
     """Both samplers looked from the first request to the last answer; no gate in packs that know no samplers."""
     wanted = case.settings.get("samplers")
+    if case.scenario_runs and all(run.scenario.id == S11 for run in case.scenario_runs):
+        return [SAMPLERS.not_run("nobody samples the database while things are broken")]
     if case.samples.reports:
         faults = [fault for name in (PG_ACTIVITY, PIDS) if (fault := _fault(case, name))]
         return [SAMPLERS.decide(_figures(case), unproven="; ".join(faults)), _database_cpu(case)]
@@ -43,14 +45,13 @@ def check_samplers(case: Case) -> list[Gate]:
         return []
     if wanted:
         return [SAMPLERS.decide({}, unproven="nothing was sampled")]
-    broken = bool(case.scenario_runs) and all(run.scenario.id == S11 for run in case.scenario_runs)
-    return [SAMPLERS.not_run("nobody samples while things are broken" if broken else "switched off")]
+    return [SAMPLERS.not_run("switched off")]
 
 
 def span(case: Case) -> tuple[int, int] | None:
     """First request to last answer, monotonic ns. Without requests: first to last tick. None without either.
 
-    S11 is left out: while things break nobody samples.
+    S11 is left out: while things break nobody samples the database.
     """
     sent = case.history[(case.history["sent_ns"] > 0) & (case.history["scenario"] != S11)]
     if len(sent):

@@ -65,7 +65,7 @@ def chaos(
     if faults_from is not None and only:
         raise click.UsageError("--only and --faults-from: give one of them")
     plan = ChaosPlan(60 * minutes, only, frozenset(allow_faults))
-    settings = replace(invocation.settings, samplers=False)  # they would look at what is broken
+    settings = invocation.settings
     if faults_from is not None:
         schedule = schedule_of(faults_from)
         plan = ChaosPlan(seconds_for(schedule.faults), allowed=plan.allowed, given=schedule.faults)

@@ -22,7 +22,7 @@ from rig.run.open_run import OpenRun
 from rig.run.read_truth import keep_open_on_error, read_again, read_rows, search_logs
 from rig.run.scenarios import run_scenarios
 from rig.run.shapes import run_shapes
-from rig.samplers.sampling import plan_of_run, sampling
+from rig.samplers.sampling import Samplers, plan_of_run, sampling
 from rig.target.http_probe import ProbeResponse
 from rig.target.launch import LiveTarget, open_target
 from rig.target.prober import Prober
@@ -119,18 +119,21 @@ def _send(
     record.amend(tenants=tenancy.tenants)
     record.keep_baseline(reader.preflight(record.targeter, job.scenarios, tenancy.tenants, store.runtime_dsn))
     loaded = _Loaded(True, time.monotonic(), tenancy)
-    if any(scenario.id not in (S10, S11) for scenario in job.scenarios):
-        watch = reader.watch_arrival(record.targeter, tenancy.tenants)
-        with _samplers(run, pool, target, store), Prober(job.profile.probes, target.endpoint) as prober, watch:
-            went_on = run_scenarios(run, pool, target, tenancy, watch)
-            if job.capacity is not None and went_on:
-                went_on = search_capacity(run, pool, target, store, tenancy, watch)
-        record.pack.write_probes(prober.frame())
-        record.pack.write_pool(prober.pool())
-        loaded = _Loaded(went_on, watch.ended_s, tenancy, watch.arrivals(), tuple(prober.metrics))
-    if job.chaos is not None and loaded.went_on:
-        went_on = run_chaos(run, pool, target, store, tenancy, until_stopped)
-        loaded = replace(loaded, went_on=went_on, ended_s=time.monotonic())
+    with _samplers(run, pool, target, store) as samplers:
+        if any(scenario.id not in (S10, S11) for scenario in job.scenarios):
+            watch = reader.watch_arrival(record.targeter, tenancy.tenants)
+            with Prober(job.profile.probes, target.endpoint) as prober, watch:
+                went_on = run_scenarios(run, pool, target, tenancy, watch)
+                if job.capacity is not None and went_on:
+                    went_on = search_capacity(run, pool, target, store, tenancy, watch)
+            record.pack.write_probes(prober.frame())
+            record.pack.write_pool(prober.pool())
+            loaded = _Loaded(went_on, watch.ended_s, tenancy, watch.arrivals(), tuple(prober.metrics))
+        if job.chaos is not None and loaded.went_on:
+            if samplers is not None:
+                samplers.leave_database()  # the processes are watched: others may hold the machine
+            went_on = run_chaos(run, pool, target, store, tenancy, until_stopped)
+            loaded = replace(loaded, went_on=went_on, ended_s=time.monotonic())
     return loaded
 
 
@@ -152,9 +155,9 @@ def _pin(run: OpenRun, target: LiveTarget, store: Store) -> None:
     run.record.amend_fingerprint(core_planning=plan.as_record())
 
 
-def _samplers(run: OpenRun, pool: Pool, target: LiveTarget, store: Store) -> AbstractContextManager[object]:
-    """The samplers, unless they are switched off."""
-    if not run.job.settings.samplers:
+def _samplers(run: OpenRun, pool: Pool, target: LiveTarget, store: Store) -> AbstractContextManager[Samplers | None]:
+    """The samplers, unless they are switched off, or every request is sent by itself."""
+    if not run.job.settings.samplers or all(scenario.id == S10 for scenario in run.job.scenarios):
         return nullcontext()
     match = run.job.profile.target.process_match
     plan = plan_of_run(store.truth_dsn, target.pid, match, pool.pids, target.listeners)

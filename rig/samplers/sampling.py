@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -62,17 +62,26 @@ def plan_of_run(
     return SamplingPlan(dsn, tuple(rules))
 
 
+@dataclass(frozen=True, slots=True)
+class Samplers:
+    """The samplers that run. ``leave_database`` ends the one in the database, before somebody breaks that."""
+
+    processes: tuple[SamplerProcess, ...]
+    leave_database: Callable[[], None]
+
+
 @contextmanager
-def sampling(plan: SamplingPlan, folder: Path) -> Iterator[tuple[SamplerProcess, ...]]:
+def sampling(plan: SamplingPlan, folder: Path) -> Iterator[Samplers]:
     """Run the samplers of a plan. If one cannot begin, or dies, the evidence says so (``SamplerReport.failure``)."""
     folder.mkdir(exist_ok=True)
     with ExitStack() as stack:
         stack.callback(seal, folder)
         samplers = []
         backend = None
+        in_database = stack.enter_context(ExitStack())
         if plan.dsn is not None:
             options = {"dsn": plan.dsn, "hz": plan.pg_hz}
-            activity = stack.enter_context(SamplerProcess(PG_ACTIVITY, folder, options))
+            activity = in_database.enter_context(SamplerProcess(PG_ACTIVITY, folder, options))
             samplers.append(activity)
             if activity.facts:
                 facts = activity.facts
@@ -86,4 +95,4 @@ def sampling(plan: SamplingPlan, folder: Path) -> Iterator[tuple[SamplerProcess,
             "aside": [os.getpid(), *(process.pid for process in rig.parents())],
         }
         samplers.append(stack.enter_context(SamplerProcess(PIDS, folder, options)))
-        yield tuple(samplers)
+        yield Samplers(tuple(samplers), in_database.close)

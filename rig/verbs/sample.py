@@ -100,7 +100,7 @@ def sample(
     with Supervisor(), sampling(SamplingPlan(dsn, rules, options.hz), pack.samples_folder) as samplers:
         on_start()
         with suppress(KeyboardInterrupt):  # how sampling without a time ends
-            _wait(samplers, options.seconds)
+            _wait(samplers.processes, options.seconds)
     return judge_samples(pack, replace(manifest, cut_short=""))
 
 

@@ -18,6 +18,8 @@ from rig.evidence.certificate import Certificate, NullTrial
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.history import COLUMNS
 from rig.evidence.latency_calibration import Freeze, LatencyCalibration, LatencyStep
+from rig.evidence.sample_names import PIDS, Role
+from rig.evidence.samples import SamplerReport, Samples, with_types
 from rig.evidence.scenario_runs import ScenarioRun, WorkerReport
 from rig.evidence.truth import Group, Total, TruthReport
 from rig.model import Outcome, Pace, RequestClass, Row, Scenario, Share
@@ -261,3 +263,20 @@ def by_id(gates: Iterable[Gate]) -> Mapping[str, Gate]:
 def verdicts(gates: Iterable[Gate]) -> dict[str, Verdict]:
     """Verdicts by gate id."""
     return {name: gate.verdict for name, gate in by_id(gates).items()}
+
+
+def beside(*stretches: tuple[float, float, float], cores: int = 2) -> Samples:
+    """Strangers hold a share of the machine from one second to another of a minute; the run uses a tenth of a core."""
+    held_s = own_s = 0.0
+    machine, pids, others = [], [], []
+    for tick in range(301):
+        at_s, at_ns = tick / 5, START_NS + tick * 200 * MS
+        share = sum(share for begin_s, end_s, share in stretches if begin_s < at_s <= end_s)
+        held_s, own_s = held_s + share * cores / 5, own_s + 0.02
+        machine.append((at_ns, held_s + own_s, 0.0, cores * at_s - held_s - own_s, 0.0, 0.0, 0.0))
+        pids.append((at_ns, 5, Role.SERVER, own_s, 0, 0, 0, 0, 0, 1, 1, 3, 0, 0, 0, "S"))
+        others.append((at_ns, at_ns - 200 * MS, 9, "compiler", share * cores / 5))
+    tables = {"machine": machine, "pids": pids, "others": others}
+    facts = {"cores": cores, "postgres_found": True}
+    frames = {table: with_types(table, rows) for table, rows in tables.items()}
+    return Samples(**frames, reports=(SamplerReport(name=PIDS, facts=facts),))

@@ -20,6 +20,7 @@ from rig.checks.power import detection_power
 from rig.evidence.case import Case
 from rig.evidence.chaos import ChaosReport, ChaosSchedule, FaultRecord, RelayCost, Standing, WrongEvent
 from rig.evidence.gate import Gate, Verdict
+from rig.evidence.samples import Samples
 from rig.evidence.truth import DiscrepancyKind
 from rig.model import Redelivery
 from tests.checks.cases import (
@@ -32,6 +33,7 @@ from tests.checks.cases import (
     UNCONNECTED,
     Driven,
     Ending,
+    beside,
     case,
     driven,
     group,
@@ -91,10 +93,11 @@ def gates(
     processes: int = 2,
     faults: Mapping[str, Any] | None = None,
     relay: RelayCost | None = RELAY,
+    samples: Samples | None = None,
 ) -> dict[str, Gate]:
     chaos = ChaosReport(ChaosSchedule(1), records or (struck(),), STANDING, after, processes, relay, tuple(wrong))
     rows = group(S11, canonical=COUNT, discrepancies=dict(found or {}))
-    whole = case(load, truth=truth([rows]), chaos=chaos, profile={"faults": faults or {}})
+    whole = case(load, truth=truth([rows]), chaos=chaos, profile={"faults": faults or {}}, samples=samples or Samples())
     return {gate.id.removeprefix("S11."): gate for gate in check_chaos(whole)}
 
 
@@ -169,6 +172,37 @@ def test_requests_that_wait_in_vain_are_excused_while_something_is_broken_and_no
     assert gates(events(lambda s: TIMEOUT if 4 <= s < 5 else OK))["bounded"].verdict is PASS
     late = gates(events(lambda s: TIMEOUT if 4 <= s < 7.5 else OK))["bounded"]
     assert (late.verdict, late.figures["timeouts"]) == (FAIL, 49)  # of 7.01 s and later
+
+
+@pytest.mark.parametrize(
+    ("ending", "stretch", "verdict"),
+    [
+        (TIMEOUT, (0, 60, 0.1), FAIL),
+        (TIMEOUT, (0, 60, 0.4), INVALID),
+        (TIMEOUT, (20, 60, 0.9), FAIL),  # they came later
+        (BROKEN, (0, 60, 0.9), FAIL),  # an error is no lack of time
+    ],
+)
+def test_others_who_hold_the_machine_explain_timeouts_and_nothing_else(
+    ending: Ending, stretch: tuple[float, float, float], verdict: Verdict
+) -> None:
+    load, samples = events(lambda s: ending if 4 <= s < 7.5 else OK, again=lambda s: ending), beside(stretch)
+    found = gates(load, samples=samples)
+    assert (found["bounded"].verdict, found["delivered"].verdict) == (PASS if ending is BROKEN else verdict, verdict)
+    deploy = gates(load, struck("rolling-deploy", is_crash=False), samples=samples)["graceful"]
+    assert deploy.verdict is verdict
+    report = ChaosReport(ChaosSchedule(1), (struck(),), STANDING, STANDING, 2)
+    (answers,) = check_answers(case(load, chaos=report, samples=samples))
+    assert answers.verdict is verdict
+    if verdict is INVALID:
+        assert "the machine was busy: other processes held 40% of the machine (compiler 0.8 cores)" in deploy.reason
+
+
+@pytest.mark.parametrize(("share", "verdict"), [(0.1, FAIL), (0.4, INVALID)])
+def test_others_who_hold_the_machine_explain_a_late_recovery(share: float, verdict: Verdict) -> None:
+    load = events(lambda s: BROKEN if 4 <= s < 6.5 else OK)
+    late = gates(load, faults={"recovery_s": 1.0}, samples=beside((0, 60, share)))["recovery"]
+    assert late.verdict is verdict
 
 
 def test_answers_are_judged_where_nothing_was_broken() -> None:

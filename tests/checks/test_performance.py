@@ -13,8 +13,8 @@ from rig.checks.performance import check_sustained_load, check_time
 from rig.evidence.case import Case
 from rig.evidence.certificate import Certificate
 from rig.evidence.gate import Gate, Verdict
-from rig.evidence.sample_names import PIDS, Role
-from rig.evidence.samples import SamplerReport, Samples, with_types
+from rig.evidence.sample_names import PIDS
+from rig.evidence.samples import SamplerReport
 from rig.model import Pace
 from rig.run.scenarios import MissedTrials
 from tests.checks.cases import (
@@ -26,6 +26,7 @@ from tests.checks.cases import (
     START_NS,
     TIMEOUT,
     Driven,
+    beside,
     by_id,
     case,
     certificate,
@@ -216,23 +217,6 @@ def test_without_history_nothing_is_fast() -> None:
 
 
 # --- a machine that is shared ---
-
-
-def beside(*stretches: tuple[float, float, float], cores: int = 2) -> Samples:
-    """Strangers hold a share of the machine from one second to another of a minute; the run uses a tenth of a core."""
-    held_s = own_s = 0.0
-    machine, pids, others = [], [], []
-    for tick in range(301):
-        at_s, at_ns = tick / 5, START_NS + tick * 200 * MS
-        share = sum(share for begin_s, end_s, share in stretches if begin_s < at_s <= end_s)
-        held_s, own_s = held_s + share * cores / 5, own_s + 0.02
-        machine.append((at_ns, held_s + own_s, 0.0, cores * at_s - held_s - own_s, 0.0, 0.0, 0.0))
-        pids.append((at_ns, 5, Role.SERVER, own_s, 0, 0, 0, 0, 0, 1, 1, 3, 0, 0, 0, "S"))
-        others.append((at_ns, at_ns - 200 * MS, 9, "compiler", share * cores / 5))
-    tables = {"machine": machine, "pids": pids, "others": others}
-    facts = {"cores": cores, "postgres_found": True}
-    frames = {table: with_types(table, rows) for table, rows in tables.items()}
-    return Samples(**frames, reports=(SamplerReport(name=PIDS, facts=facts),))
 
 
 def at(begin_s: float, took_s: float, number: int = 1, endings: Sequence[Any] = ()) -> Driven:

@@ -61,7 +61,7 @@ orphan = int(target.stdout.readline())
 while psutil.Process(orphan).ppid() != os.getpid():
     time.sleep(0.01)
 with sampling(plan_of_run(None, target.pid, None, ()), pathlib.Path(sys.argv[1])) as samplers:
-    print(json.dumps([orphan, target.pid, own.pid, samplers[0].pid]), flush=True)
+    print(json.dumps([orphan, target.pid, own.pid, samplers.processes[0].pid]), flush=True)
     sys.stdin.read()
 for process in (own, target):
     process.kill()
@@ -273,7 +273,7 @@ def test_a_sampler_ends_with_the_rig(tmp_path: Path) -> None:
 import os, pathlib, sys
 from rig.samplers.sampling import SamplingPlan, sampling
 with sampling(SamplingPlan(None), pathlib.Path({str(tmp_path)!r})) as samplers:
-    print(samplers[-1].pid, flush=True); sys.stdin.read()
+    print(samplers.processes[-1].pid, flush=True); sys.stdin.read()
 """
     with python(code) as starter:
         assert starter.stdout is not None

@@ -39,7 +39,8 @@ class Watched:
 @contextmanager
 def watched(plan: SamplingPlan, folder: Path) -> Iterator[Watched]:
     watching = Watched(folder)
-    with sampling(plan, folder) as watching.samplers:
+    with sampling(plan, folder) as samplers:
+        watching.samplers = samplers.processes
         yield watching
 
 
