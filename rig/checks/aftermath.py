@@ -38,7 +38,7 @@ class Aftermath:
     """What came of one fault until the next, or the end of the load. NaN: it did not happen.
 
     ``first_good_s`` and ``back_s`` count from the healing: the first good answer, and the former rate. ``tried_after``:
-    how many attempts began after the healing.
+    how many attempts began after the healing. ``unexcused`` attempts failed although nothing was broken any more.
     """
 
     record: FaultRecord
@@ -51,6 +51,7 @@ class Aftermath:
     tried_after: int
     lost: int
     doubled: int
+    unexcused: int
 
 
 def attempts_of(case: Case) -> pd.DataFrame:
@@ -97,16 +98,25 @@ def aftermaths(case: Case) -> tuple[Aftermath, ...]:
     ends = [later.strike_begun_ns for later in struck[1:]] + [_end_of_load(rows)]
     usual = _usual_rate(rows, good_ns, struck[0].strike_begun_ns)
     acknowledged = first_acknowledgements(rows)
+    is_unexcused = (rows["outcome"] != Outcome.ACKNOWLEDGED) & ~was_broken(case, rows)
+    last_healed = np.searchsorted([record.healed_ns for record in struck], rows.loc[is_unexcused, "intended_ns"]) - 1
+    unexcused = np.bincount(last_healed[last_healed >= 0], minlength=len(struck))
     return tuple(
-        _aftermath(record, end_ns, rows, good_ns, usual, _wrong_near(case.chaos, record, end_ns, acknowledged))
-        for record, end_ns in zip(struck, ends, strict=True)
+        _aftermath(record, end_ns, rows, good_ns, usual, (*_wrong_near(case.chaos, record, end_ns, acknowledged), late))
+        for record, end_ns, late in zip(struck, ends, unexcused.tolist(), strict=True)
     )
 
 
 def rank_faults(found: Sequence[Aftermath]) -> list[FaultRecord]:
-    """The faults, those first near which most went wrong: wrong events, no good answer again, failed attempts."""
-    worst = sorted(found, key=lambda each: (each.lost + each.doubled, math.isnan(each.first_good_s), each.failed))
-    return [each.record for each in reversed(worst)]
+    """The faults, those first near which most went wrong: wrong events, no good answer again, failed attempts.
+
+    Attempts that failed although nothing was broken any more count first.
+    """
+
+    def wrongs(each: Aftermath) -> tuple[int, bool, int, int]:
+        return each.lost + each.doubled, math.isnan(each.first_good_s), each.unexcused, each.failed
+
+    return [each.record for each in sorted(found, key=wrongs, reverse=True)]
 
 
 def first_acknowledgements(rows: pd.DataFrame) -> pd.Series[int]:
@@ -136,7 +146,7 @@ def _aftermath(
     rows: pd.DataFrame,
     good_ns: NDArray[np.int64],
     usual: float,
-    wrong: tuple[int, int],
+    wrong: tuple[int, int, int],
 ) -> Aftermath:
     near = rows[(rows["done_ns"] >= record.strike_begun_ns) & (rows["intended_ns"] < max(end_ns, record.healed_ns))]
     failed = near.loc[near["outcome"] != Outcome.ACKNOWLEDGED, "done_ns"]

@@ -299,6 +299,9 @@ def test_the_fault_with_wrong_events_is_the_first_suspect_then_the_one_with_most
     wrong = (WrongEvent(seq=720, key="k", kind=DiscrepancyKind.LOST),)
     chaos = ChaosReport(ChaosSchedule(1), (quiet, failing, losing), STANDING, STANDING, 2, RELAY, wrong)
     assert [record.number for record in rank_faults(aftermaths(case(load, chaos=chaos)))] == [3, 2, 1]
+    late = events(lambda second: BROKEN if 4 <= second < 5 or 9.5 <= second < 9.6 else OK)
+    unexcused = replace(chaos, wrong=())
+    assert [record.number for record in rank_faults(aftermaths(case(late, chaos=unexcused)))] == [3, 2, 1]
 
 
 @pytest.mark.parametrize(
