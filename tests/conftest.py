@@ -13,7 +13,9 @@ from xdist.scheduler import LoadScopeScheduling
 from rig.machine.supervisor import Supervisor
 from rig.target.postgres import Cluster, Database, open_cluster
 
-settings.register_profile("tests", deadline=None)  # how long an example takes depends on who else is at work
+# How long an example takes depends on who else is at work. What lands a change tries the same examples each time; at a
+# developer's new ones are tried each time.
+settings.register_profile("tests", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("tests")
 
 _WHOLE_RUNS = tuple(f"tests/{name}/" for name in ("cli", "faults", "foreign", "locust", "safety", "selftest"))
