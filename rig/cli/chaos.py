@@ -11,6 +11,7 @@ import click
 
 from rig.cli.options import Invocation, positive_option, takes_run_settings
 from rig.cli.output import print_result, print_verdict, terminal
+from rig.errors import ExitCode
 
 if TYPE_CHECKING:
     from rig.profile import Profile
@@ -87,7 +88,8 @@ def _run(invocation: Invocation, job: Job, *, wants_fewest: bool) -> int:
     found = None
     with ConsoleReporter(terminal()) as reporter:
         finished = run(job, environ, reporter)
-        if wants_fewest and failed_gates(finished.judgement):
+        was_interrupted = finished.judgement.exit_code == ExitCode.INTERRUPTED
+        if wants_fewest and not was_interrupted and failed_gates(finished.judgement):
             found = find_fewest(job, finished, environ, reporter)
     document: dict[str, Any] = finished.document()
     if found is not None:
@@ -98,9 +100,10 @@ def _run(invocation: Invocation, job: Job, *, wants_fewest: bool) -> int:
     code = print_verdict(finished, as_json=invocation.as_json, document=document)
     if found is not None and not invocation.as_json:
         names = ", ".join(f"{fault.fault} for {fault.for_s:g} s" for fault in found.faults)
-        click.echo(f"fewest    {names} ({len(found.runs)} runs)")
+        so_far = "; interrupted: fewer may do" if found.was_interrupted else ""
+        click.echo(f"fewest    {names} ({len(found.runs)} runs{so_far})")
         click.echo(f"again     rig chaos --faults-from {found.finished.pack}")
-    return code
+    return int(ExitCode.INTERRUPTED) if found is not None and found.was_interrupted else code
 
 
 def _faults(pack: Path) -> Any:

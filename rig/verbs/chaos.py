@@ -9,7 +9,7 @@ from pathlib import Path
 from rig.chaos.minimise import minimise
 from rig.chaos.schedule import ChaosPlan, repeat, seconds_for
 from rig.checks.aftermath import aftermaths, rank_faults
-from rig.errors import EvidenceError, UsageError
+from rig.errors import EvidenceError, ExitCode, UsageError
 from rig.evidence.chaos import S11, ChaosSchedule, PlannedFault
 from rig.evidence.gate import Verdict
 from rig.evidence.judgement import Judgement
@@ -31,11 +31,15 @@ _SUSPECTS_MOST = 2
 
 @dataclass(frozen=True, slots=True)
 class Minimised:
-    """The fewest faults that still fail; ``runs`` are the packs of the runs that it took, in their order."""
+    """The fewest faults that still fail; ``runs`` are the packs of the runs that it took, in their order.
+
+    ``was_interrupted``: fewer may do.
+    """
 
     faults: tuple[PlannedFault, ...]
     finished: FinishedRun
     runs: tuple[Path, ...]
+    was_interrupted: bool = False
 
 
 def add_short_chaos(job: Job) -> Job:
@@ -58,7 +62,10 @@ def schedule_of(path: Path) -> ChaosSchedule:
 
 
 def find_fewest(job: Job, finished: FinishedRun, environ: Mapping[str, str], reporter: Reporter) -> Minimised:
-    """Run parts of a schedule that has failed until no fault can be left out. Each run leaves a pack."""
+    """Run parts of a schedule that has failed until no fault can be left out. Each run leaves a pack.
+
+    An interrupt ends it, with the fewest so far.
+    """
     assert job.chaos is not None
     guilty = failed_gates(finished.judgement)
     packs: dict[tuple[PlannedFault, ...], FinishedRun] = {}
@@ -70,6 +77,8 @@ def find_fewest(job: Job, finished: FinishedRun, environ: Mapping[str, str], rep
             reporter.stage(f"with {len(part)} of the faults: {', '.join(fault.fault for fault in part)}")
             tried = run(_shorten(job, faults), environ, reporter)
             runs.append(tried.pack)
+            if tried.judgement.exit_code == ExitCode.INTERRUPTED:
+                raise KeyboardInterrupt
             if guilty & failed_gates(tried.judgement):
                 packs[part] = tried
                 return True
@@ -78,8 +87,12 @@ def find_fewest(job: Job, finished: FinishedRun, environ: Mapping[str, str], rep
     faults = schedule_of(finished.pack).faults
     by_number = {fault.number: fault for fault in faults}
     worst = rank_faults(aftermaths(Pack.open(finished.pack).load()))[:_SUSPECTS_MOST]
-    found = minimise(faults, fails, [by_number[record.number] for record in worst])
-    return Minimised(repeat(found), packs.get(found, finished), tuple(runs))
+    was_interrupted = False
+    try:
+        found = minimise(faults, fails, [by_number[record.number] for record in worst])
+    except KeyboardInterrupt:
+        found, was_interrupted = min(packs, key=len, default=faults), True
+    return Minimised(repeat(found), packs.get(found, finished), tuple(runs), was_interrupted)
 
 
 def failed_gates(judgement: Judgement) -> frozenset[str]:
