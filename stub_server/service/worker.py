@@ -8,6 +8,7 @@ it ends when the supervisor ends, however that dies.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -54,6 +55,8 @@ class Task:
 
 def serve_forever(task: Task) -> None:
     """Serve until SIGTERM, SIGINT or the end of standard input."""
+    gc.collect()
+    gc.freeze()  # what was imported stays: a full collection would stop all requests while it looks at that again
     uvloop.run(_serve(task))
 
 
