@@ -106,11 +106,16 @@ def value_words(value: Any) -> str:
 
 
 def figure_words(name: str, value: Any) -> str:
-    """One figure as words, its unit taken from its name: ``median_s`` 6.2 is ``median 6.2 s``."""
+    """One figure as words, its unit taken from its name: ``median_s`` 6.2 is ``median 6.2 s``.
+
+    Words in place of a number have no unit.
+    """
     match = _NAME.fullmatch(name)
     label, unit = (one_line(name), "")
     if match and isinstance(value, int | float | list | tuple) and not isinstance(value, bool):
         label, unit = match["what"] or "", _UNITS[match["unit"]]
+    elif match and isinstance(value, str):
+        label = match["what"] or label
     return " ".join(filter(None, (label.replace("_", " "), value_words(value), unit)))
 
 

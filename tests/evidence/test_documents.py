@@ -92,6 +92,7 @@ def test_golden(bad: Run, name: str) -> None:
         ("lag_max_ns", 12, "lag max 12 ns"),
         ("client_cpu_us_per_request", 23.1, "client cpu 23.1 µs/request"),
         ("rate_per_s", 1000.0, "rate 1,000 /s"),
+        ("back_at_rate_max_s", "never", "back at rate max never"),
         ("tenants", 3, "tenants 3"),
         ("share", float("nan"), "share –"),
         ("steady", True, "steady yes"),
