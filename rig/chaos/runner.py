@@ -18,7 +18,7 @@ import psutil
 import psycopg
 
 from rig.chaos.fault import ChaosTarget, Fault
-from rig.chaos.schedule import REST_S
+from rig.chaos.schedule import REST_S, SLOW_S
 from rig.errors import RigError
 from rig.evidence.chaos import FaultRecord, PlannedFault
 from rig.machine.processes import alive
@@ -51,6 +51,7 @@ class FaultRunner:
         self._seconds, self._told = seconds, told
         self._begun, self._stop = threading.Event(), threading.Event()
         self._unhealed: list[str] = []
+        self._besides_s: dict[str, float] = {}
         self._thread = threading.Thread(target=self._run, name="rig-chaos", daemon=True)
 
     def __enter__(self) -> Self:
@@ -78,14 +79,17 @@ class FaultRunner:
         free_ns, end_ns = begun_ns, begun_ns + round(self._seconds * _NS)
         for planned in self._planned:
             at_ns = max(begun_ns + round(planned.at_s * _NS), free_ns)
-            if at_ns + round((planned.for_s + _LEAST_REST_S) * _NS) > end_ns:
-                return  # earlier faults took long to heal
+            takes_s = planned.for_s + self._besides_s.get(planned.fault, SLOW_S.get(planned.fault, 0.0))
+            if at_ns + round((takes_s + _LEAST_REST_S) * _NS) > end_ns:
+                continue  # earlier faults took long to heal, as this one did the last time
             if self._stop.wait(max(0.0, (at_ns - time.monotonic_ns()) / _NS)):
                 return
             record = FaultRecord(planned.number, planned.fault, at_ns)
             record = self._strike(self._faults[planned.fault], planned, record)
             self.records.append(record)
             self._told(record)
+            took_s = (record.healed_ns - record.strike_begun_ns) / _NS if record.healed_ns else 0.0
+            self._besides_s[planned.fault] = max(0.0, took_s - planned.for_s)
             free_ns = record.healed_ns + round(REST_S * _NS) if record.healed_ns else free_ns
 
     def _strike(self, fault: Fault, planned: PlannedFault, record: FaultRecord) -> FaultRecord:

@@ -14,6 +14,8 @@ FIRST_S = 1.5
 REST_S = 3.0
 """At least so long after the healing of a fault nothing is broken, and before the end of the load: longer than the
 timeout of a request, for which attempts are excused."""
+SLOW_S = {"slots-taken": 6.0}
+"""So long some faults take besides: a service comes back to slots that were taken from it, and they are taken again."""
 _LONGEST_SHARE = 0.1
 """No fault takes more of the load than that, so that three have room in the short chaos of a run."""
 
@@ -36,14 +38,19 @@ def plan_faults(seed: int, faults: Sequence[Fault], seconds: float) -> tuple[Pla
     """Faults for a load of so many seconds. Each comes once before any comes twice. In a short load they are short."""
     chance = Random(f"chaos-{seed}")
     planned: list[PlannedFault] = []
-    at_s = FIRST_S
+    at_s, left_out = FIRST_S, 0
     for fault in _shuffled_rounds(chance, sorted(faults, key=lambda fault: fault.name)):
         shortest_s, longest_s = fault.for_s
         for_s = chance.uniform(shortest_s, max(shortest_s, min(longest_s, seconds * _LONGEST_SHARE)))
-        if at_s + for_s + REST_S > seconds:
-            break
+        slow_s = SLOW_S.get(fault.name, 0.0)
+        if at_s + for_s + slow_s + REST_S > seconds:
+            left_out += 1
+            if left_out == len(faults):
+                break  # none of them has room
+            continue
+        left_out = 0
         planned.append(PlannedFault(len(planned) + 1, fault.name, round(at_s, 3), round(for_s, 3)))
-        at_s += for_s + REST_S + chance.uniform(0, 0.5)
+        at_s += for_s + slow_s + REST_S + chance.uniform(0, 0.5)
     return tuple(planned)
 
 
@@ -53,13 +60,13 @@ def repeat(faults: Sequence[PlannedFault]) -> tuple[PlannedFault, ...]:
     at_s = FIRST_S
     for number, one in enumerate(faults, 1):
         planned.append(PlannedFault(number, one.fault, round(at_s, 3), one.for_s))
-        at_s += one.for_s + REST_S
+        at_s += one.for_s + SLOW_S.get(one.fault, 0.0) + REST_S
     return tuple(planned)
 
 
 def seconds_for(faults: Sequence[PlannedFault]) -> float:
     """How long a load must take for these faults."""
-    return max((one.at_s + one.for_s for one in faults), default=FIRST_S) + REST_S
+    return max((one.at_s + one.for_s + SLOW_S.get(one.fault, 0.0) for one in faults), default=FIRST_S) + REST_S
 
 
 def _shuffled_rounds(chance: Random, faults: list[Fault]) -> Iterator[Fault]:

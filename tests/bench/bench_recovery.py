@@ -85,6 +85,7 @@ def _run_chaos(results: Path) -> tuple[NDArray[np.int64], Pack]:
         finally:
             prober.terminate()
             prober.wait()
-        assert ended.code == 0, ended.err
+        missed = [gate for gate in ended.document()["gates"] if gate["verdict"] in ("FAIL", "INVALID")]
+        assert ended.code == 0, missed
         probes.seek(0)
         return np.loadtxt(probes, dtype=np.int64), Pack.open(only_pack(results))

@@ -133,3 +133,22 @@ def test_a_fault_for_which_no_load_is_left_does_not_strike() -> None:
     planned = [PlannedFault(1, "a", 0.0, 0.0), PlannedFault(2, "a", 0.1, 0.0)]
     (record,) = run(planned, fault("a", log), seconds=3.0)
     assert record.number == 1
+
+
+def test_a_fault_that_took_long_the_last_time_strikes_again_only_where_the_load_lasts_as_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for rest in ("REST_S", "_LEAST_REST_S"):
+        monkeypatch.setattr(f"rig.chaos.runner.{rest}", 0.0)
+    log: list[str] = []
+    slow = fault("slow", log)
+
+    @contextmanager
+    def strike(target: ChaosTarget, chance: Random) -> Iterator[Struck]:
+        time.sleep(1.0)
+        with slow.strike(target, chance) as found:
+            yield found
+
+    planned = [PlannedFault(1, "slow", 0.0, 0.0), PlannedFault(2, "slow", 0.1, 0.0), PlannedFault(3, "a", 0.2, 0.0)]
+    records = run(planned, Fault("slow", "slow", slow.missing, strike), fault("a", log), seconds=1.95)
+    assert [record.fault for record in records] == ["slow", "a"]

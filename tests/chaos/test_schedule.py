@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from contextlib import nullcontext
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from rig.chaos.catalog import BUILT_IN
 from rig.chaos.fault import Fault, Struck
 from rig.chaos.minimise import minimise
-from rig.chaos.schedule import FIRST_S, REST_S, plan_faults, repeat, seconds_for
+from rig.chaos.schedule import FIRST_S, REST_S, SLOW_S, plan_faults, repeat, seconds_for
 from scenarios.s11 import SHORT_S
 
 FAULTS = tuple(Fault(name, name, lambda target: "", lambda target, chance: nullcontext(Struck())) for name in "abcd")
@@ -43,6 +44,16 @@ def test_faults_rest_between_each_other_and_before_the_end() -> None:
 def test_three_faults_have_room_in_the_short_chaos_of_a_run(seed: int) -> None:
     long = tuple(Fault(each.name, each.name, each.missing, each.strike, (0.5, 3.0)) for each in FAULTS)
     assert len(plan_faults(seed, long, SHORT_S)) >= 3
+
+
+def test_a_fault_that_takes_long_has_the_room_that_it_takes_and_gives_way_where_there_is_none() -> None:
+    slow = replace(FAULTS[0], name="slots-taken")
+    planned = plan_faults(1, (slow, *FAULTS[1:]), 60)
+    for one, next_one in pairwise(planned):
+        assert next_one.at_s >= one.at_s + one.for_s + SLOW_S.get(one.fault, 0) + REST_S - 0.01
+    assert seconds_for(planned) <= 60.01
+    short = [plan_faults(seed, (slow, *FAULTS[1:]), 9) for seed in range(20)]
+    assert all(short) and "slots-taken" not in {fault.fault for each in short for fault in each}
 
 
 def test_too_short_a_load_and_no_faults_plan_nothing() -> None:
