@@ -298,7 +298,7 @@ DEFECTS: tuple[Defect[Any], ...] = (
     _of_chaos("looks-before-insert", (("database-held", 2.4), ("database-held", 2.4)), "exactly_once", rate_per_s=6.0),
     _of_chaos("stores-again-at-retry", (("database-mute", 2.0), ("database-mute", 2.0)), "exactly_once"),
     _of_chaos("dead-letters-in-memory", (("service-killed", 1.0), ("service-killed", 1.0)), "exactly_once", "durable"),
-    _of_chaos("pool-never-recovers", (("sessions-terminated", 0.2),), "answers", "delivered", "recovery"),
+    _of_chaos("pool-never-recovers", (("database-held", 3.0),), "answers", "delivered", "recovery"),
     # What stays open keeps the rows from being read.
     _of_chaos(
         "leaves-transactions", (("sender-cut", 0.5), ("sender-cut", 0.5)), "clean", open=("S11.exactly_once", *_DEAF)
