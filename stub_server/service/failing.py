@@ -1,8 +1,8 @@
 """Defects that show when something breaks: a process, the database, or the way to either.
 
-Those of the steps are here. ``HANGS_WITH_DATABASE`` is one of the configuration, ``DROPS_AT_SIGTERM`` and
-``LEAVES_TRANSACTIONS`` (``leaking``) are switched on by the worker, ``TAKES_OTHERS_DOWN`` by the supervisor;
-``UNINDEXED`` are defects of the schema as well.
+Those of the steps are here, those of the store in ``broken_stores``. ``HANGS_WITH_DATABASE`` is one of the
+configuration, ``DROPS_AT_SIGTERM`` is switched on by the worker, ``TAKES_OTHERS_DOWN`` by the supervisor; ``UNINDEXED``
+are defects of the schema as well.
 """
 
 from __future__ import annotations
@@ -111,23 +111,6 @@ def _bury_later(steps: Steps) -> Steps:
     return replace(steps, persist=persist)
 
 
-def _stay_broken(steps: Steps) -> Steps:
-    """After its first error of the database a process never uses it again."""
-    is_broken = False
-
-    async def persist(delivery: Delivery, decision: Decision) -> WebhookOutcome:
-        nonlocal is_broken
-        if is_broken:
-            return WebhookOutcome.UNAVAILABLE
-        try:
-            return await steps.persist(delivery, decision)
-        except psycopg.OperationalError:
-            is_broken = True
-            raise
-
-    return replace(steps, persist=persist)
-
-
 async def _accept_unknown(store: Persist, delivery: Delivery, decision: Decision) -> WebhookOutcome:
     """What the database did not confirm is taken for stored."""
     try:
@@ -147,7 +130,6 @@ INJECTIONS: dict[str, Callable[[Steps], Steps]] = {
     DEDUPLICATES_IN_MEMORY: _remember_keys,
     STORES_AGAIN_AT_RETRY: change_storing(_store_again),
     DEAD_LETTERS_IN_MEMORY: _bury_later,
-    POOL_NEVER_RECOVERS: _stay_broken,
     ACCEPTS_UNKNOWN_COMMITS: change_storing(_accept_unknown),
 }
 """Defects of the steps, by their names."""

@@ -23,10 +23,10 @@ from aiohttp import web
 from stub_server.service import echoing, failing
 from stub_server.service.app import Service
 from stub_server.service.bottlenecks import pool_of_one
+from stub_server.service.broken_stores import STORES, LeakyStore
 from stub_server.service.config import Config
 from stub_server.service.defects import ServiceDefect, inject_defects
 from stub_server.service.intake import Intake, Steps
-from stub_server.service.leaking import LeakyStore
 from stub_server.service.metrics import Board, all_series
 from stub_server.service.spoiling import SPOILING
 from stub_server.service.store import EventStore, open_store
@@ -69,10 +69,9 @@ async def _serve(task: Task) -> None:
     board = Board(task.board_descriptor, all_series(route.name for route in config.routes), task.processes)
     verifier = load_verifier(config.auth.verifier, os.environ)
     listener = socket.socket(fileno=task.socket_descriptor)
-    leaves_open = ServiceDefect.LEAVES_TRANSACTIONS in task.defects
     name, is_isolated = f"stub_server.service/{task.process}", UNSECURED.isdisjoint(task.defects)
     spoils = task.process == 0 and not SPOILING.isdisjoint(task.defects)
-    kind = LeakyStore if leaves_open else EventStore
+    kind = next((STORES[defect] for defect in task.defects if defect in STORES), EventStore)
     async with open_store(config, task.dsn, name, kind, pooled=pooled, is_isolated=is_isolated) as store:
         steps = inject_defects(Steps(Intake(config.routes).judge, store.persist), task.defects, task.process)
         if drops:
@@ -85,7 +84,7 @@ async def _serve(task: Task) -> None:
             access_log=None,
             keepalive_timeout=KEEP_ALIVE_S,
             shutdown_timeout=config.stop_timeout_s,
-            handler_cancellation=leaves_open,  # the handler learns that the sender has gone
+            handler_cancellation=kind is LeakyStore,  # the handler learns that the sender has gone
         )
         await runner.setup()
         try:

@@ -1,4 +1,4 @@
-"""A store that loses a transaction, and the connection with it, wherever a sender hangs up. A defect."""
+"""Stores that treat their connections wrongly. Defects: a real service should do nothing of it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import psycopg
 
+from stub_server.service.failing import LEAVES_TRANSACTIONS, POOL_NEVER_RECOVERS
 from stub_server.service.store import Connection, EventStore
 
 _DWELL_S = 0.02
@@ -39,3 +40,24 @@ class LeakyStore(EventStore):
             return
         await self._pool.putconn(connection)
         self._left.remove(connection)
+
+
+class GivingUpStore(EventStore):
+    """A store that never uses the database again after its first error of it, whoever asked."""
+
+    _has_failed = False
+
+    @asynccontextmanager
+    async def _connection(self, timeout_s: float | None = None) -> AsyncIterator[Connection]:
+        if self._has_failed:
+            raise psycopg.OperationalError("the pool has given up")
+        try:
+            async with super()._connection(timeout_s) as connection:
+                yield connection
+        except psycopg.OperationalError:
+            self._has_failed = True
+            raise
+
+
+STORES: dict[str, type[EventStore]] = {LEAVES_TRANSACTIONS: LeakyStore, POOL_NEVER_RECOVERS: GivingUpStore}
+"""The store in place of the right one, by defect."""
