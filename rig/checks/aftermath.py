@@ -37,8 +37,9 @@ _WARM_NS = 500_000_000
 class Aftermath:
     """What came of one fault until the next, or the end of the load. NaN: it did not happen.
 
-    ``first_good_s`` and ``back_s`` count from the healing: the first good answer, and the former rate. ``tried_after``:
-    how many attempts began after the healing. ``unexcused`` attempts failed although nothing was broken any more.
+    ``first_good_s`` and ``back_s`` count from the healing: the first good answer, and the former rate. Both look at the
+    attempts that were sent after the healing, of which there were ``tried_after``: an answer that the fault only held
+    back shows nothing about what comes later. ``unexcused`` attempts failed although nothing was broken any more.
     """
 
     record: FaultRecord
@@ -102,7 +103,7 @@ def aftermaths(case: Case) -> tuple[Aftermath, ...]:
     last_healed = np.searchsorted([record.healed_ns for record in struck], rows.loc[is_unexcused, "intended_ns"]) - 1
     unexcused = np.bincount(last_healed[last_healed >= 0], minlength=len(struck))
     return tuple(
-        _aftermath(record, end_ns, rows, good_ns, usual, (*_wrong_near(case.chaos, record, end_ns, acknowledged), late))
+        _aftermath(record, end_ns, rows, usual, (*_wrong_near(case.chaos, record, end_ns, acknowledged), late))
         for record, end_ns, late in zip(struck, ends, unexcused.tolist(), strict=True)
     )
 
@@ -141,28 +142,24 @@ def _usual_rate(rows: pd.DataFrame, good_ns: NDArray[np.int64], until_ns: int) -
 
 
 def _aftermath(
-    record: FaultRecord,
-    end_ns: int,
-    rows: pd.DataFrame,
-    good_ns: NDArray[np.int64],
-    usual: float,
-    wrong: tuple[int, int, int],
+    record: FaultRecord, end_ns: int, rows: pd.DataFrame, usual: float, wrong: tuple[int, int, int]
 ) -> Aftermath:
     near = rows[(rows["done_ns"] >= record.strike_begun_ns) & (rows["intended_ns"] < max(end_ns, record.healed_ns))]
     failed = near.loc[near["outcome"] != Outcome.ACKNOWLEDGED, "done_ns"]
-    after = good_ns[np.searchsorted(good_ns, record.healed_ns) :]
     # After the end of the load there are still the events that are sent again.
     last_ns = int(rows["done_ns"].max()) if end_ns >= _end_of_load(rows) else end_ns
-    first_good_s = (int(after[0]) - record.healed_ns) / 1e9 if len(after) and after[0] <= last_ns else math.nan
+    after = rows[(rows["sent_ns"] > record.healed_ns) & (rows["done_ns"] <= last_ns)]
+    is_good = after["outcome"] == Outcome.ACKNOWLEDGED
+    good_ns, failed_ns = (np.sort(after.loc[chosen, "done_ns"].to_numpy(np.int64)) for chosen in (is_good, ~is_good))
     return Aftermath(
         record,
         len(near),
         len(failed),
         (int(failed.min()) - record.strike_begun_ns) / 1e9 if len(failed) else math.nan,
         (int(failed.max()) - record.strike_begun_ns) / 1e9 if len(failed) else math.nan,
-        first_good_s,
-        _back_s(after, np.sort(failed.to_numpy(np.int64)), record.healed_ns, end_ns, usual),
-        int(((rows["sent_ns"] > record.healed_ns) & (rows["done_ns"] <= last_ns)).sum()),
+        (int(good_ns[0]) - record.healed_ns) / 1e9 if len(good_ns) else math.nan,
+        _back_s(good_ns, failed_ns, record.healed_ns, end_ns, usual),
+        len(after),
         *wrong,
     )
 

@@ -1,7 +1,8 @@
 """``python -m tests.bench.prober PORT PATH``: asks one path every 10 ms, each time on a new connection.
 
-It shares no code with the rig: plain sockets, its own clock, its own loop. Each answer is a line ``ENDED STATUS``: when
-it came, in nanoseconds of the monotonic clock; and its status, 0 where none came within two seconds. SIGTERM ends it.
+It shares no code with the rig: plain sockets, its own clock, its own loop. Each answer is a line ``BEGUN ENDED
+STATUS``: when it was asked for and when it came, in nanoseconds of the monotonic clock; and its status, 0 where none
+came within two seconds. SIGTERM ends it.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ async def _read_status(port: int, path: str) -> int:
 
 
 async def _ask(port: int, path: str) -> None:
-    status = 0
+    begun_ns, status = time.monotonic_ns(), 0
     with contextlib.suppress(OSError, TimeoutError, IndexError, ValueError):
         status = await asyncio.wait_for(_read_status(port, path), _TIMEOUT_S)
-    sys.stdout.write(f"{time.monotonic_ns()} {status}\n")
+    sys.stdout.write(f"{begun_ns} {time.monotonic_ns()} {status}\n")
 
 
 async def _probe(port: int, path: str) -> None:

@@ -153,6 +153,13 @@ def test_a_service_that_never_answers_again_has_not_recovered() -> None:
     assert found["recovery"].figures["first_good_max_s"] == "never"
 
 
+def test_a_good_answer_that_the_fault_had_only_held_back_is_no_recovery() -> None:
+    load = events(lambda s: OK if s < 4 or s == 4.5 else BROKEN, lambda s: BROKEN)
+    load.rows.loc[load.rows["seq"] == 450, "done_ns"] = at(5.001)
+    found = gates(load)
+    assert "no good answer came after database-killed" in found["recovery"].reason
+
+
 def test_a_healing_that_comes_after_the_last_request_shows_nothing_about_recovery() -> None:
     found = gates(events(lambda s: BROKEN if s >= 4 else OK, lambda s: BROKEN), struck(healed_ns=at(12)))
     assert (found["recovery"].verdict, found["recovery"].reason) == (INVALID, "nothing was sent after database-killed")
