@@ -37,10 +37,12 @@ def prove(
     """Run everything, or the ``chosen`` defects, storms and cases, so many times; each run leaves a pack.
 
     ``part`` is ``truth``, ``chaos`` or ``capacity``: other defects are tried instead. A client that is not certified
-    ends it. UsageError before anything starts for a name that is not known, and for the defect of a locust run where
-    locust is not installed.
+    ends it. UsageError before anything starts for a name that is not known, for the defect of a locust run where
+    locust is not installed, and for defects without the calibration of latencies, whose gates they are held against.
     """
     defects, storms = choose(chosen, storms_only=storms_only, part=part)
+    if defects and job.settings.latency_calibration == "none":
+        raise UsageError("the proof needs the latency calibration: leave out --no-latency-calibration")
     missing = {why for defect in defects if (why := defect.stage.missing_extra())}
     for why in missing:
         if chosen:

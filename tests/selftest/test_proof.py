@@ -112,6 +112,13 @@ def test_without_the_extra_the_defect_of_a_locust_run_is_refused_by_name_before_
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_proof_of_defects_needs_the_latency_calibration(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    words = ["--chaos", "--no-latency-calibration", "--out", str(tmp_path)]
+    assert main(["prove", *words]) == ExitCode.USAGE
+    assert "leave out --no-latency-calibration" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_without_the_extra_locust_runs_are_left_out_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rig.machine.extras.find_spec", lambda module: None)
     monkeypatch.setattr("rig.selftest.stages.open_bench", lambda *_: nullcontext())
