@@ -23,6 +23,8 @@ from rig.evidence.sample_names import PG_ACTIVITY
 from rig.machine.abandoned import leftovers
 from rig.machine.processes import alive
 from rig.machine.supervisor import Supervisor
+from rig.profile import bundled_profile, load_profile
+from rig.run.job import Job
 from rig.run.reporter import Reporter
 from rig.samplers.process import SamplerProcess
 from rig.selftest.defects import DEFECTS, add_healthy_runs
@@ -30,6 +32,7 @@ from rig.selftest.injections import kill_sampler_at_start, leave_process
 from rig.selftest.matrix import Cell, Proof, cells_of, join_proofs, proof_table
 from rig.selftest.stages import MIX, MIX_EVIDENCE, prove_defects
 from rig.selftest.throttle import stutter
+from rig.settings import Settings
 from rig.verbs.prove import choose, prove
 from tests.cli.commands import rig
 
@@ -143,11 +146,12 @@ class Hearing(Reporter):
 def test_what_a_whole_proof_cannot_try_is_said_before_half_an_hour_has_passed(
     there: bool, stages: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    heard: Any = Hearing()
+    heard, path = Hearing(), bundled_profile()
+    job = Job("prove", (), Settings(), load_profile(path), path.parent)
     monkeypatch.setattr("rig.machine.extras.find_spec", lambda module: object() if there else None)
     for part in ("prove_defects", "prove_storms"):
         monkeypatch.setattr(f"rig.verbs.prove.{part}", lambda *_: Proof((), {}))
-    prove(heard, [], {}, heard)
+    prove(job, [], {}, heard)
     assert len(heard.stages) == stages
     assert all("locust is not installed" in stage and "cannot pass" in stage for stage in heard.stages)
 
