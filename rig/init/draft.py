@@ -238,7 +238,9 @@ def _statuses(answers: Mapping[str, str], found: Found) -> dict[str, tuple[str, 
         "valid": (answers["stored-status"], "canonical"),
         "replay": (f"{answers['stored-status']},{answers['duplicate-status']}", "canonical"),
         "malformed": (answers["malformed-status"], malformed),
-        "personal": (answers["malformed-status"], malformed),
+        "personal": (answers["stored-status"], "canonical")
+        if found.personal
+        else (answers["malformed-status"], malformed),
         "invalid_json": (answers["invalid-json-status"], invalid_json),
     }
 

@@ -16,9 +16,11 @@ from typing import Any
 from rig.init.columns import MappedColumn, SentEvent, map_columns
 from rig.init.found import Found
 from rig.init.new_rows import NewRow, WatchedTable
+from rig.init.personal import kept_parts
 from rig.init.places import Place, holds_number, places_of, quoted
 from rig.model import RequestClass, Tenant
 from rig.profile import Profile
+from rig.truth.personal_keys import PersonalKeys
 
 _ACCEPTED = (RequestClass.VALID, RequestClass.REPLAY)
 
@@ -186,12 +188,18 @@ def _with_canonical(seen: Observation, found: Found, best: _Candidate) -> Found:
         answers["canonical-correlation"] = correlation
         lines.append(("correlation id", correlation))
     lines += [("content", f"{column} = {part} ({part.type})") for column, part in best.fields.items()]
+    parts = kept_parts(
+        [(row.values, event.event.document) for row, event in pairs], PersonalKeys(seen.profile.personal_keys)
+    )
+    personal = {f"{best.table}.{column}": paths for column, paths in parts.items()}
+    lines += [("personal data", f"{column} keeps {', '.join(paths)}") for column, paths in personal.items()]
     lag = seen.lags_s.get(str(best.table))
     lines.append(("arrival", "with the answer" if lag is None else f"up to {lag:.1f} s after the answer"))
     statement = "" if place.is_column else _statement(best.table, place)
     return replace(
-        found, answers=answers, canonical_sql=statement, fields=best.fields, lag_s=lag, lines=(*lines, *found.lines)
-    )
+        found, answers=answers, canonical_sql=statement, fields=best.fields, personal=personal, lag_s=lag,
+        lines=(*lines, *found.lines),
+    )  # fmt: skip
 
 
 def _with_dead(seen: Observation, found: Found, best: _Candidate) -> Found:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rig.init.draft import FROM_EVENT, draft, event_default
+from rig.init.found import Found
 from rig.init.pasted import Pasted
 from rig.init.questions import QUESTIONS, Answers, Question, ask_all
 from rig.profile import Profile
@@ -18,7 +19,7 @@ GIVEN = {"key": "3f1c", "event": "e1", "decimal": "0.99", "iso": "2027-02-02T00:
 NUMBER = 7
 
 
-def drafted(pasted: Pasted | None = None, **given: str) -> Profile:
+def drafted(pasted: Pasted | None = None, found: Found | None = None, **given: str) -> Profile:
     """The profile that follows from these answers (underscores for dashes) and the defaults of all others."""
     options = {name.replace("_", "-"): answer for name, answer in given.items()}
     assert options.keys() <= {question.name for question in QUESTIONS}
@@ -29,7 +30,7 @@ def drafted(pasted: Pasted | None = None, **given: str) -> Profile:
             return known.get(question.name, question.default_after(answers))
         return event_default(question.name, answers, pasted or Pasted())
 
-    return parse_profile(draft(ask_all(ask), Path("rig.toml"), pasted), Path("rig.toml"))
+    return parse_profile(draft(ask_all(ask), Path("rig.toml"), pasted, found), Path("rig.toml"))
 
 
 def rendered(profile: Profile) -> bytes:
