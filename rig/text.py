@@ -165,12 +165,15 @@ def _with_finite(value: object) -> object:
 
 
 def last_lines(said: str | bytes, most: int = 1, if_none: str = "it said nothing") -> str:
-    """The last lines of a log, or of what a process wrote, as one line.
+    """The last lines of a log, or of what a process wrote, as one line. Lines that begin with a space (the frames of a
+    stack) are left out where there are others.
 
     They are not shortened: a secret that was cut in half would not be found and blanked.
     """
     text = said.decode(errors="replace") if isinstance(said, bytes) else said
-    return " | ".join(text.strip().splitlines()[-most:]) or if_none
+    lines = [line for line in text.splitlines() if line.strip()]
+    said_lines = [line for line in lines if not line[0].isspace()] or lines
+    return " | ".join(line.strip() for line in said_lines[-most:]) or if_none
 
 
 def some(names: Iterable[str], most: int = MOST_NAMED) -> str:

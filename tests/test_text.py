@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from rig.text import by_word, json_text, record_lines, some
+from rig.text import by_word, json_text, last_lines, record_lines, some
 
 
 def test_the_first_names_and_how_many_are_left_out() -> None:
@@ -46,3 +46,12 @@ def test_a_document_has_a_line_for_each_record() -> None:
         "}",
     ]
     assert json.loads(record_lines(document)) == document
+
+
+def test_the_last_words_are_no_frames_of_a_stack() -> None:
+    ruby = b"ready\nPG::Error - denied:\n\tapp.rb:7\n\tapp.rb:9\n"
+    python = b"Traceback (most recent call last):\n  File app.py\nValueError: denied\n"
+    assert last_lines(ruby) == "PG::Error - denied:"
+    assert last_lines(python) == "ValueError: denied"
+    assert last_lines("  a\n  b\n", 2) == "a | b"
+    assert last_lines("") == "it said nothing"

@@ -5,11 +5,12 @@ Each kind has two steps: its answers, and its rows. Between them the truth is re
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 
 from rig.doctor.context import DoctorContext
 from rig.doctor.findings import NotApplicable, Symptom, WrongAnswer, WrongProfile
-from rig.doctor.remedies import writes_of_answers, writes_of_personal_data, writes_of_rows
+from rig.doctor.remedies import missing_rights, writes_of_answers, writes_of_personal_data, writes_of_rows
 from rig.doctor.sample_requests import (
     FORGED,
     INVALID_JSON,
@@ -28,14 +29,18 @@ from rig.doctor.sample_requests import (
     send,
 )
 from rig.evidence.truth import Discrepancy, DiscrepancyKind
-from rig.profile import Profile
+from rig.machine.files import open_file
 from rig.profile.edit import Write
 from rig.target.http_probe import HttpProbe
 from rig.target.tenants import provision
+from rig.text import last_lines
 from rig.truth.expected import SentRequests
 
 _NAMED = 3
 """This many of a kind are named; the others usually have the same cause."""
+
+_LOG_BYTES = 64 * 1024
+"""So much of the end of a log is read."""
 
 _MEND_ROWS = {
     DiscrepancyKind.LOST: "check the table and column in the profile, and that the answer waits for the commit. "
@@ -95,7 +100,7 @@ def answers_of(name: str) -> Callable[[DoctorContext], str]:
         results = context.results[name]
         wrong = [result for result in results if not result.is_right(context.profile)]
         if wrong:
-            raise WrongAnswer(_answers_in_words(context.profile, name, wrong), *writes_of_answers(context, name))
+            raise WrongAnswer(_answers_in_words(context, name, wrong), *writes_of_answers(context, name))
         routes = dict.fromkeys(result.route for result in results)
         return "; ".join(
             f"{route} {', '.join(str(result.response.status) for result in results if result.route == route)}"
@@ -109,8 +114,8 @@ def _is_off(context: DoctorContext, name: str) -> bool:
     return name in FORGED and context.profile.answers.forged == "off"
 
 
-def _answers_in_words(profile: Profile, name: str, wrong: Sequence[SampleResult]) -> str:
-    first = wrong[0]
+def _answers_in_words(context: DoctorContext, name: str, wrong: Sequence[SampleResult]) -> str:
+    first, profile = wrong[0], context.profile
     said = f", saying '{first.response.said[:160]}'" if first.response.said else ""
     answers = f"{first.response.status}{said}" if first.response.status else f"nothing ({first.response.problem})"
     others = f" (and {len(wrong) - 1} more such requests)" if len(wrong) > 1 else ""
@@ -119,17 +124,17 @@ def _answers_in_words(profile: Profile, name: str, wrong: Sequence[SampleResult]
     kinds = ", ".join(dict.fromkeys(result.forgery.value for result in wrong if result.forgery))
     named = f"{name} ({kinds})" if is_forged else name
     text = f"route {first.route!r} answers {answers} to {named}, not {expected}{others}"
-    return f"{text}; {_remedy(profile, name, first)}"
+    return f"{text}; {_remedy(context, name, first)}"
 
 
-def _remedy(profile: Profile, name: str, result: SampleResult) -> str:
-    status, route = result.response.status, profile.route(result.route)
+def _remedy(context: DoctorContext, name: str, result: SampleResult) -> str:
+    status, route = result.response.status, context.profile.route(result.route)
     if result.response.untrusted:
         return "give target.client_cert a certificate that it accepts"
     if not status or (status >= 500 and (name in (VALID, REPLAYED, SHARED) or name in FORGED)):
-        return "look at the target's own log"
+        return "; ".join((*missing_rights(context), _log_in_words(context)))
     if status >= 500:
-        return "look at the target's own log; if it answers so on purpose, the profile must say so"
+        return f"{_log_in_words(context)}; if it answers so on purpose, the profile must say so"
     if result.forgery is not None:
         return (
             "the target must refuse it with 401 or 403 and store nothing; if it answers so on purpose and stores "
@@ -156,6 +161,15 @@ def _remedy(profile: Profile, name: str, result: SampleResult) -> str:
     if name == SHARED:
         return "each tenant has keys of its own: the target must look for a known event by tenant and key"
     return "if that is its right answer, the profile must say so"
+
+
+def _log_in_words(context: DoctorContext) -> str:
+    """What the target wrote last; where the doctor did not start it, its log is known to others."""
+    if not context.is_launched:
+        return "look at the target's own log"
+    with open_file(context.target.log_files[0]) as log:
+        log.seek(max(0, os.fstat(log.fileno()).st_size - _LOG_BYTES))
+        return f"the target's log ends with: {last_lines(log.read(), 3)}"
 
 
 def truth_is_read(context: DoctorContext) -> str:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import Connection, sql
+from psycopg.conninfo import conninfo_to_dict
 
 from rig.doctor.context import DoctorContext
 from rig.doctor.sample_requests import FORGED, INVALID_JSON, MALFORMED, PERSONAL, REPLAYED, SHARED, VALID, SampleResult
@@ -84,6 +85,41 @@ def _without_variants(index: int, route: WebhookRoute, taken: Iterable[int]) -> 
     """The ways to spoil the body that the target takes for wrong."""
     left = [way.model_dump(exclude_none=True) for number, way in enumerate(route.malformed) if number not in taken]
     return Write(("routes", index), {"malformed": left})
+
+
+_RIGHTS = """
+SELECT format('%%I', r.rolname), format('%%I', n.nspname), format('%%I.%%I', n.nspname, c.relname),
+    has_schema_privilege(r.oid, n.oid, 'USAGE'), ARRAY(
+        SELECT name FROM unnest(ARRAY['SELECT', 'INSERT']) AS name WHERE NOT has_table_privilege(r.oid, c.oid, name)
+    ), ARRAY(
+        SELECT s.oid::regclass::text FROM pg_catalog.pg_depend d
+        JOIN pg_catalog.pg_class s ON s.oid = d.objid
+        WHERE d.classid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.deptype = 'a'
+            AND CASE WHEN s.relkind = 'S' THEN NOT has_sequence_privilege(r.oid, s.oid, 'USAGE') END)
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace, pg_catalog.pg_roles r
+WHERE c.oid = %s AND r.rolname = %s
+"""
+"""ON CONFLICT reads, too. A column of type serial takes its number from a sequence of its own (deptype a)."""
+
+
+def missing_rights(context: DoctorContext) -> list[str]:
+    """What the target's role may not do in the table of accepted events, with the statement that allows it.
+
+    Some services need none of it, as where a function of another role stores. So this is said only where they fail.
+    """
+    role = str(conninfo_to_dict(context.store.runtime_dsn or "").get("user", ""))
+    with connect(context.store.truth_dsn) as connection:
+        table = event_tables(connection, context.profile.truth).canonical
+        rows = connection.execute(_RIGHTS, [table.oid, role]).fetchall()
+    said: list[str] = []
+    for name, schema, full, uses_schema, lacks, sequences in rows:
+        rights = [] if uses_schema else [f"USAGE ON SCHEMA {schema}"]
+        rights += [f"{', '.join(lacks)} ON {full}"] if lacks else []
+        rights += [f"USAGE ON SEQUENCE {sequence}" for sequence in sequences]
+        said += (
+            [f"its role lacks rights: {', '.join(f'GRANT {right} TO {name}' for right in rights)}"] if rights else []
+        )
+    return said
 
 
 def writes_of_rows(context: DoctorContext, name: str, wrong: Sequence[Discrepancy]) -> tuple[Write, ...]:

@@ -45,9 +45,13 @@ def at(dsn: str, address: tuple[str, int]) -> str:
     return parts._replace(netloc=f"{login}{at_sign}{address[0]}:{address[1]}", query=query).geturl()
 
 
-def without(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment without these variables."""
-    return {name: value for name, value in environ.items() if name not in _KEYWORDS and name not in _SESSION_ONLY}
+def without(environ: Mapping[str, str], *, is_plain: bool = False) -> dict[str, str]:
+    """The environment without these variables.
+
+    ``is_plain``: the server has no TLS. Then it says so, because some drivers (Go's lib/pq) insist on TLS by default.
+    """
+    left = {name: value for name, value in environ.items() if name not in _KEYWORDS and name not in _SESSION_ONLY}
+    return left | {"PGSSLMODE": "disable"} if is_plain else left
 
 
 def complete(dsn: str) -> str:

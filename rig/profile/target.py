@@ -61,6 +61,10 @@ class Launch(Section):
 
     The commands may use ``{python}``, ``{profile_dir}``, ``{port}`` and ``{processes}``. The values of ``env`` may also
     use ``{admin_dsn}`` and ``{runtime_dsn}``, so that no DSN is on a command line. ``migrate`` runs once first.
+
+    Where the rig makes the database, a DSN is ``postgresql://user:password@host:port/database``. The role of
+    ``{admin_dsn}`` owns the database. The role of ``{runtime_dsn}`` may connect and no more: let ``migrate`` GRANT it
+    what the service needs. A server of the rig's has no TLS; ``PGSSLMODE=disable`` says so to both programs.
     """
 
     command: Command

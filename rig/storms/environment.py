@@ -87,4 +87,4 @@ class StormEnvironment:
         """The environment of a replica: the rig's own, ``more``, and ``template`` with the two DSNs filled in."""
         dsns = {"admin_dsn": database.admin_dsn, "runtime_dsn": database.runtime_dsn}
         own = {name: fill_in(value, dsns, key) for name, value in template.items()}
-        return {**libpq.without(self.environ), **more, **own}
+        return {**libpq.without(self.environ, is_plain=self.cluster.control is not None), **more, **own}

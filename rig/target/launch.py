@@ -178,7 +178,7 @@ def _words_and_environment(
     }
     secret_words = words | dict(zip(SECRET_WORDS, (store.truth_dsn, store.runtime_dsn or ""), strict=True))
     own = {name: fill_in(value, secret_words, "launch.env") for name, value in launch.env.items()}
-    given = environ if store.lasting else libpq.without(environ)
+    given = environ if store.lasting else libpq.without(environ, is_plain=store.control is not None)
     return words, {**given, **own}
 
 

@@ -263,6 +263,20 @@ def test_a_role_that_bypasses_row_security(write: Callable[..., Path], service: 
     assert found.exit_code == ExitCode.CONFIG
 
 
+def test_a_role_that_may_not_store(write: Callable[..., Path], service: Standing) -> None:
+    role = sql.Identifier(str(psycopg.conninfo.conninfo_to_dict(service.service_dsn)["user"]))
+    grant, revoke = sql.SQL("GRANT INSERT ON intake.deliveries TO {}"), sql.SQL(
+        "REVOKE INSERT ON intake.deliveries FROM {}")  # fmt: skip
+    with psycopg.connect(service.owner_dsn, autocommit=True) as connection:
+        connection.execute(revoke.format(role))
+        try:
+            found = examined(write(), service.environ)
+        finally:
+            connection.execute(grant.format(role))
+    assert step(found, "a valid event: answers").state is State.FAIL
+    assert "its role lacks rights: GRANT INSERT ON intake.deliveries TO " in step(found, "a valid event: answers").said
+
+
 def test_a_truth_role_that_sees_too_little(write: Callable[..., Path], service: Standing) -> None:
     """The two DSNs the wrong way round."""
     turned = {"PARCELS_OWNER_DSN": service.service_dsn, "PARCELS_SERVICE_DSN": service.owner_dsn}
@@ -364,6 +378,7 @@ def test_personal_data_in_the_targets_log() -> None:
 def test_a_seeded_defect(defect: str, ill: str | None) -> None:
     code, steps = _document("--defect", defect)
     assert next((name for name, step in steps.items() if step["state"] == "FAIL"), None) == ill
+    assert ("the target's log ends with" in str(steps)) == (defect == "stored-but-500")
     assert code == (ExitCode.FAIL if ill else ExitCode.PASS)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from rig.machine.libpq import at
+from rig.machine.libpq import at, without
 
 RELAY = ("127.0.0.1", 9)
 
@@ -26,3 +26,9 @@ def test_a_dsn_at_another_address_is_otherwise_the_same(dsn: str) -> None:
     assert conninfo_to_dict(moved) == {
         "host": "127.0.0.1", "port": "9", "user": "app", "password": "w@rd", "dbname": "shop", "sslmode": "require"
     }  # fmt: skip
+
+
+def test_a_program_of_the_rigs_own_server_hears_that_it_has_no_tls() -> None:
+    mine = {"PGSSLMODE": "require", "PGHOST": "db.example", "LANG": "C"}
+    assert without(mine) == {"LANG": "C"}
+    assert without(mine, is_plain=True) == {"LANG": "C", "PGSSLMODE": "disable"}
