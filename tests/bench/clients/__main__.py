@@ -20,6 +20,7 @@ from rig.calibrate.stub import Stub, null_stub
 from rig.machine.cgroup import allowed_cores
 from tests.bench.clients import open_loop
 from tests.bench.clients import trial as client
+from tests.bench.clients.history import NAME, Line, add_line, describe_commit, history_table
 from tests.bench.clients.open_loop import RATES_PER_S, Paced, middle, paced
 from tests.bench.clients.trial import CONNECTIONS, Trial
 from tests.bench.clients.with_rig import Engine
@@ -94,7 +95,13 @@ def _round(clients: list[Client], stub: Stub, seconds: float, folder: Path) -> N
 
 def _open_loop(engine: Engine, clients: list[Client], rounds: int, seconds: float, folder: Path) -> list[Paced]:
     """Every client that has a rate, at every rate, interleaved; medians."""
-    senders = {"rig": open_loop.rig(engine), "k9-load": open_loop.k9, "hey": open_loop.hey, "locust": open_loop.locust}
+    senders = {
+        "rig": open_loop.rig(engine),
+        "k9-load": open_loop.k9,
+        "autocannon": open_loop.autocannon,
+        "hey": open_loop.hey,
+        "locust": open_loop.locust,
+    }
     there = [one.name for one in clients if not one.missing and one.name in senders]
     found: dict[tuple[int, str], list[Paced]] = {(rate, name): [] for rate in RATES_PER_S for name in there}
     for number in range(1, rounds + 1):
@@ -104,7 +111,20 @@ def _open_loop(engine: Engine, clients: list[Client], rounds: int, seconds: floa
     return [middle(readings) for readings in found.values()]
 
 
-def _markdown(clients: list[Client], readings: list[Paced], rounds: int, machine: str) -> str:
+def _figures(clients: list[Client], readings: list[Paced], machine: str) -> Line | None:
+    """The line of this commit; None where wrk, to which all is compared, is missing."""
+    there = {one.name: one for one in clients if one.trials}
+    if "wrk" not in there:
+        return None
+    rig_us, wrk_us, all_in_us = (
+        there[name].median(figure) for name, figure in (("rig", "cpu_us"), ("wrk", "cpu_us"), ("rig", "all_in_us"))
+    )
+    (lag_us,) = (one.reading.lag_p99_us for one in readings if (one.name, one.rate_per_s) == ("rig", RATES_PER_S[-1]))
+    ratios = f"{rig_us / wrk_us:.2f}", f"{all_in_us / wrk_us:.2f}"
+    return Line(*describe_commit(), machine, f"{rig_us:.1f}", f"{wrk_us:.1f}", *ratios, f"{lag_us:.0f}")
+
+
+def _markdown(clients: list[Client], readings: list[Paced], rounds: int, machine: str, history: list[Line]) -> str:
     present = [one for one in clients if one.trials]
     wrk_us = next((one.median("cpu_us") for one in present if one.name == "wrk"), None)
     lines = [
@@ -136,6 +156,13 @@ def _markdown(clients: list[Client], readings: list[Paced], rounds: int, machine
         "measured minus the delay that the stub made. All figures are medians.",
         "",
         *open_loop.table(readings),
+        "",
+        "## From commit to commit",
+        "",
+        f"Each `make bench` adds a line to [{NAME}]({NAME}). Compare lines of one machine only, and ratios rather",
+        "than times: the speed of a machine differs from day to day.",
+        "",
+        *history_table(history),
     ]
     return "\n".join(lines) + "\n"
 
@@ -173,7 +200,8 @@ def main(rounds: int, seconds: float, out: Path) -> None:
     if watch.since().steal > 0.02:
         machine += "; the hypervisor stole CPU meanwhile"
     out.mkdir(parents=True, exist_ok=True)
-    text = _markdown(clients, readings, rounds, machine)
+    line = _figures(clients, readings, machine)
+    text = _markdown(clients, readings, rounds, machine, add_line(out, line) if line else [])
     (out / "clients.md").write_text(text)
     _plot(clients).savefig(out / "clients.png", dpi=120)
     click.echo(text)

@@ -21,7 +21,15 @@ from rig.calibrate.stub import latency_stub
 from rig.engine.pacer import NS
 from rig.evidence.history import RESULT
 from rig.model import Pace
-from tests.bench.clients.trial import BODY, CONNECTIONS, HEADERS, KNOWN_PATH, python_figures, ran
+from tests.bench.clients.trial import (
+    BODY,
+    CONNECTIONS,
+    HEADERS,
+    KNOWN_PATH,
+    python_figures,
+    ran,
+    told_by_autocannon,
+)
 from tests.bench.clients.with_rig import Engine
 
 RATES_PER_S = (500, 2_000, 10_000)
@@ -118,6 +126,12 @@ def hey(port: int, rate_per_s: int, seconds: float, folder: Path) -> Reading:
     offsets_s = np.array([float(row["offset"]) for row in rows])
     p50, p99 = np.percentile(took_ms, (50, 99))
     return Reading((len(rows) - 1) / float(np.ptp(offsets_s)), float(p50), float(p99))
+
+
+def autocannon(port: int, rate_per_s: int, seconds: float, folder: Path) -> Reading:
+    """autocannon's overall rate; its percentiles, corrected for what it sent late as wrk2 does it, in whole ms."""
+    told, _ = told_by_autocannon(port, KNOWN_PATH, seconds, folder, "-R", str(rate_per_s))
+    return Reading(told["requests"]["total"] / told["duration"], told["latency"]["p50"], told["latency"]["p99"])
 
 
 def locust(port: int, rate_per_s: int, seconds: float, folder: Path) -> Reading:

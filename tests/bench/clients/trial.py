@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 CONNECTIONS = 50
 HEADERS = {
@@ -123,22 +124,19 @@ def hey(port: int, seconds: float, folder: Path) -> Trial:
 
 def autocannon(port: int, seconds: float, folder: Path) -> Trial:
     """Fixed bytes, one thread of Node."""
-    command = [
-        "autocannon",
-        "--json",
-        "-c",
-        str(CONNECTIONS),
-        "-d",
-        str(max(1, round(seconds))),
-        "-m",
-        "POST",
-        "-b",
-        BODY,
-    ]
+    told, cpu_s = told_by_autocannon(port, "/x", seconds, folder)
+    return Trial(told["requests"]["total"], told["duration"], cpu_s)
+
+
+def told_by_autocannon(
+    port: int, path: str, seconds: float, folder: Path, *options: str
+) -> tuple[dict[str, Any], float]:
+    """Its summary, and its CPU time in seconds."""
+    length = ("-c", str(CONNECTIONS), "-d", str(max(1, round(seconds))))
     headers = [word for name, value in HEADERS.items() for word in ("-H", f"{name}={value}")]
-    ended = ran([*command, *headers, f"http://127.0.0.1:{port}/x"], folder)
-    told = json.loads(ended.out[ended.out.index("{") :])
-    return Trial(told["requests"]["total"], told["duration"], ended.cpu_s)
+    command = ["autocannon", "--json", *length, *options, "-m", "POST", "-b", BODY, *headers]
+    ended = ran([*command, f"http://127.0.0.1:{port}{path}"], folder)
+    return json.loads(ended.out[ended.out.index("{") :]), ended.cpu_s
 
 
 def k9(port: int, seconds: float, folder: Path) -> Trial:
