@@ -21,3 +21,5 @@ STALLED = 0.1
 """A worker that was ready to run but did not, for this share of a scenario run, was stopped or throttled."""
 STALE_MOST = 0.005
 """The share of a scenario run's requests that may meet a stale connection; more is FAIL."""
+ASK_AGAIN = (408, 429)
+"""Below 500, the statuses that ask a sender for another attempt."""

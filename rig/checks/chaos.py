@@ -28,6 +28,7 @@ from rig.evidence.case import NOT_READ, Case, describe_missing_reports
 from rig.evidence.chaos import DEPLOYS, OF_ONE_PROCESS, S11, ChaosReport, FaultRecord
 from rig.evidence.gate import Gate
 from rig.evidence.truth import DiscrepancyKind
+from rig.limits import ASK_AGAIN
 from rig.model import Outcome
 
 _NAMED = 5
@@ -35,7 +36,6 @@ _YOUNG_NS = 20_000_000
 """A request that is lost so soon may have crossed the closing of an idle connection."""
 _ENOUGH = 10
 """So many attempts during a fault show whether anybody still serves."""
-_ASK_AGAIN = (408, 429)
 _RELAY_ADDED_MOST_MS = 1.0
 """A relay that adds more would show in what the gates measure. It adds 0.02 to 0.1 ms."""
 
@@ -200,7 +200,7 @@ def _delivery_gate(case: Case, chaos: ChaosReport, rows: pd.DataFrame, missing: 
     }
     left = rows[~rows["seq"].isin(first.index)].sort_values("done_ns").groupby("seq").tail(1)
     healed_ns = max((record.healed_ns for record in chaos.struck), default=0)
-    refused = left[left["status"].between(400, 499) & ~left["status"].isin(_ASK_AGAIN)]
+    refused = left[left["status"].between(400, 499) & ~left["status"].isin(ASK_AGAIN)]
     tried = left[(left["sent_ns"] > healed_ns) & ~left.index.isin(refused.index)]
     parts = []
     if len(refused):

@@ -40,6 +40,7 @@ from rig.errors import ExitCode
 from rig.evidence.case import Case
 from rig.evidence.gate import Gate, Verdict, worst
 from rig.evidence.judgement import Judgement
+from rig.evidence.on_purpose import describe_purpose
 
 SOUND = GateKind(
     "checker.*", Kind.INSTRUMENT, "every checker ends without an error, and emits only gates that it declared"
@@ -73,6 +74,17 @@ LOAD: tuple[Checker, ...] = (
     check_shapes,
     check_capacity,
 )
+WITH_ROWS: tuple[Checker, ...] = (
+    check_rows,
+    check_content,
+    check_copies,
+    check_forged,
+    check_privacy,
+    check_time,
+    check_sustained_load,
+    check_chaos,
+)
+"""Whose FAIL is final once the rows were read, whatever the rest of the run brings."""
 WATCHING: tuple[Checker, ...] = (check_samplers,)
 """Of ``rig sample``, which sends no load."""
 SHAPES: tuple[Checker, ...] = (check_shapes, check_leaks)
@@ -145,7 +157,14 @@ def judgement_of(case: Case) -> Judgement:
     gates = judge(case)
     if diagnosis is not None:
         gates = tuple(_add_diagnosis(gates, diagnosis))
-    return Judgement(verdict_of(gates), int(exit_code_of(case, gates)), gates, detection_power(case, gates), diagnosis)
+    return Judgement(
+        verdict_of(gates),
+        int(exit_code_of(case, gates)),
+        gates,
+        detection_power(case, gates),
+        diagnosis,
+        describe_purpose(case.settings.get("defects") or (), (*case.storms, *case.key_storms)),
+    )
 
 
 def judge(case: Case) -> tuple[Gate, ...]:
@@ -155,6 +174,11 @@ def judge(case: Case) -> tuple[Gate, ...]:
     by_id = {gate.id: gate for gate in gates}
     composed = [_compose(exit_gate, by_id, case) for exit_gate in EXIT_GATES] if case.scenario_runs else []
     return (*composed, *gates)
+
+
+def judge_with_rows(case: Case) -> tuple[Gate, ...]:
+    """What can be judged as soon as the rows were read. Only a FAIL among it is final."""
+    return tuple(gate for checker in WITH_ROWS for gate in _run_checker(checker, case))
 
 
 def _add_diagnosis(gates: Sequence[Gate], diagnosis: Diagnosis) -> Iterator[Gate]:

@@ -1,8 +1,9 @@
 """Progress of a run on stderr: in a terminal two bars that move, else one line for each stage with the time.
 
 In a terminal the bar of a scenario run has its rate, the p95 of its last requests, and how many have failed. The first
-failure of each kind in a scenario has a line of its own at once. Each stage leaves a line when it ends. So does a
-scenario run that failed or has a limit: how fast it was, and what failed. All others of a step leave one together.
+failure of each kind in a scenario has a line of its own at once, and so has a gate that has failed whatever comes. Each
+stage leaves a line when it ends. So does a scenario run that failed or has a limit: how fast it was, and what failed.
+All others of a step leave one together.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self
 
-import pandas as pd
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -30,14 +32,15 @@ from rich.table import Column
 from rich.text import Text
 
 from rig.evidence.failures import describe_failures
-from rig.evidence.scenario_runs import ScenarioRun
+from rig.evidence.gate import Gate
 from rig.model import Scenario
-from rig.run.answers_so_far import AnswersSoFar
+from rig.run.answers_so_far import SeenSoFar
 from rig.run.reporter import Reporter
-from rig.stats import latency_figures
-from rig.text import milliseconds, number
+from rig.stats import quantile
+from rig.text import milliseconds, number, one_line, shorten
 
 _LOOK_EVERY_S = 0.5
+_GATE_MOST = 300
 _BAR_FROM = 110
 """A terminal with fewer columns has no room for a bar beside the figures."""
 
@@ -66,12 +69,12 @@ class _Step:
     slowest_ms: float = 0.0
     slowest: str = ""
 
-    def add(self, report: ScenarioRun, requests: int, p95_ms: float) -> None:
+    def add(self, scenario: Scenario, elapsed_s: float, requests: int, p95_ms: float) -> None:
         self.scenario_runs += 1
         self.requests += requests
-        self.elapsed_s += report.elapsed_s
+        self.elapsed_s += elapsed_s
         if p95_ms >= self.slowest_ms:
-            self.slowest_ms, self.slowest = p95_ms, report.scenario.label
+            self.slowest_ms, self.slowest = p95_ms, scenario.label
 
     @property
     def line(self) -> str:
@@ -104,7 +107,7 @@ class ConsoleReporter(Reporter):
         self._shown: TaskID | None = None
         self._stage = ""
         self._began_s = 0.0
-        self._answers: AnswersSoFar | None = None
+        self._answers: SeenSoFar | None = None
         self._scenario: Scenario | None = None
         self._told: set[tuple[str, str]] = set()
         """The scenarios and kinds of failure of which a first one was told."""
@@ -131,11 +134,9 @@ class ConsoleReporter(Reporter):
         self._show(what, None)
         self._stage = what
 
-    def run_scenario(
-        self, scenario: Scenario, number: int, scenario_runs: int, answers: AnswersSoFar | None = None
-    ) -> None:
+    def run_scenario(self, scenario: Scenario, number: int, scenario_runs: int, seen: SeenSoFar | None = None) -> None:
         """A bar below that of the whole run, or a line."""
-        self._scenario, self._answers, self._seen = scenario, answers, ""
+        self._scenario, self._answers, self._seen = scenario, seen, ""
         if scenario.step != self._step.size:
             self._end_step(scenario.step)
         spread = f", {len(scenario.tenants)} tenants" if len(scenario.tenants) > 2 else ""
@@ -159,33 +160,43 @@ class ConsoleReporter(Reporter):
             seen = f"{requests:,} · {number(round(rate))}/s{self._seen}"
             self._progress.update(self._shown, completed=requests, seen=seen)
 
-    def _look(self, scenario: Scenario, answers: AnswersSoFar) -> str:
+    def _look(self, scenario: Scenario, answers: SeenSoFar) -> str:
         """The p95 of the last requests and how many have failed; the first of each kind in a scenario is printed."""
         for first in answers.look():
             if (scenario.id, first.kind) in self._told:
                 continue
             self._told.add((scenario.id, first.kind))
-            line = f"{scenario.label}: {first.kind} to request {first.seq}, key {first.key}"
-            self._print(f"          {line}" if self._progress else f"{datetime.now():%H:%M:%S} rig: {line}", "red")
-        if not len(answers.last_rows):
+            self._tell(f"{scenario.label}: {first.words}", "red")
+        if answers.p95_ms is None:
             return ""
-        p95 = milliseconds(latency_figures(pd.DataFrame(answers.last_rows))["response_p95_ms"])
         failed = sum(answers.failures.values())
-        return f" · p95 {p95}" + (f" · [red]{failed:,} failed[/]" if failed else "")
+        return f" · p95 {milliseconds(answers.p95_ms)}" + (f" · [red]{failed:,} failed[/]" if failed else "")
 
-    def end_scenario(self, report: ScenarioRun, rows: pd.DataFrame) -> None:
+    def end_scenario(self, scenario: Scenario, elapsed_s: float, response_ms: NDArray[np.float64]) -> None:
         """A line that stays, with what became of the requests; of those without a failure one for each step."""
-        if self._progress is None or not len(rows):
+        if self._answers is not None:
+            self._look(scenario, self._answers)
+        if self._progress is None or not len(response_ms):
             return
         failures = self._answers.failures if self._answers is not None else {}
-        p95_ms = latency_figures(rows)["response_p95_ms"]
-        if not failures and report.scenario.limit_s is None:
-            self._step.add(report, len(rows), p95_ms)
+        requests, p95_ms, limit_s = len(response_ms), quantile(response_ms, 0.95), scenario.limit_s
+        if not failures and limit_s is None:
+            self._step.add(scenario, elapsed_s, requests, p95_ms)
             return
-        rate = number(round(len(rows) / report.elapsed_s)) if report.elapsed_s > 0 else "–"
-        figures = f"{len(rows):,} at {rate}/s, p95 {milliseconds(p95_ms)}, {describe_failures(failures)}"
-        line = f"{report.elapsed_s:6.1f} s  {report.scenario.label}: {figures}"
-        self._print(line, "red" if failures else "dim")
+        rate = number(round(requests / elapsed_s)) if elapsed_s > 0 else "–"
+        figures = f"{requests:,} at {rate}/s, p95 {milliseconds(p95_ms)}, {describe_failures(failures)}"
+        is_late = limit_s is not None and elapsed_s >= limit_s
+        late = f", over its limit of {limit_s:g} s" if is_late else ""
+        style = "red" if failures else "yellow" if is_late else "dim"
+        self._print(f"{elapsed_s:6.1f} s  {scenario.label}: {figures}{late}", style)
+
+    def tell_gate(self, gate: Gate) -> None:
+        """A line at once."""
+        self._tell(shorten(f"{gate.verdict} {gate.id}: {one_line(gate.reason or gate.rule)}", _GATE_MOST), "red")
+
+    def _tell(self, line: str, style: str) -> None:
+        """Print what is wrong while the run goes on."""
+        self._print(f"          {line}" if self._progress else f"{datetime.now():%H:%M:%S} rig: {line}", style)
 
     def _show(self, what: str, total: int | None) -> None:
         if self._progress is None:

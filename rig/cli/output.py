@@ -119,11 +119,10 @@ def print_verdict(finished: FinishedRun, *, as_json: bool, document: dict[str, A
                 failing=finished.failing,
                 pack=finished.pack,
                 digest=finished.digest,
-                seeded=finished.seeded,
             )
         )
         if finished.judgement.verdict in (Verdict.FAIL, Verdict.INVALID):
-            click.echo(f"why       rig show {shlex.quote(str(finished.pack))}")
+            click.echo(f"why        rig show {shlex.quote(str(finished.pack))}")
     if not finished.is_sealed:
         click.echo(f"rig: the pack is not finished; run: rig settle {shlex.quote(str(finished.pack))}", err=True)
     return finished.judgement.exit_code

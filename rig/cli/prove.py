@@ -74,5 +74,5 @@ def _prove_diagnosis(invocation: Invocation, seeds: tuple[str, ...], repetitions
         click.echo(json_text(confusion.document()))
     else:
         print_result(confusion_table(confusion))
-        click.echo(f"evidence  {one_line(confusion.pack)}")
+        click.echo(f"evidence   {one_line(confusion.pack)}")
     return int(confusion.exit_code)

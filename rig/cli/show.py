@@ -26,13 +26,16 @@ def show(pack: Path, what: str | None, as_json: bool) -> int:
     from rig.report.shown import GateShown, gate_lines, request_lines
     from rig.verbs.show import show
 
-    pages = show(pack, what)
+    found = show(pack, what)
     if as_json:
-        click.echo(json_text({"shown": [asdict(page) for page in pages]}))
+        shown = [asdict(page) for page in found.pages]
+        click.echo(json_text({"shown": shown, "on_purpose": found.on_purpose}))
         return ExitCode.PASS
-    if not pages:
+    if not found.pages:
         click.echo("no gate failed")
-    for page in pages:
+    if found.on_purpose:
+        click.echo(f"on purpose: {one_line(found.on_purpose)}\n")
+    for page in found.pages:
         lines = gate_lines(page) if isinstance(page, GateShown) else request_lines(page)
         for label, text in lines:
             click.echo(f"{label:<{_LABEL}}{one_line(text)}".rstrip())

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from rig.evidence.sample_names import PIDS, Role
 from rig.evidence.samples import Samples
+from rig.evidence.scenario_runs import Interval
 
 UNSEEN_PID = 0
 """The pid of all processes of a role that ended before they were seen."""
@@ -72,6 +73,15 @@ def machine(samples: Samples, start_ns: int, end_ns: int) -> MachineUse | None:
         steal=grown["steal_s"] * share,
         throttled_s=grown["throttled_s"],
     )
+
+
+def interval(samples: Samples, start_ns: int, end_ns: int) -> Interval | None:
+    """The machine within a window as a scenario run has it, each core at the mean of all; None without samples."""
+    use = machine(samples, start_ns, end_ns)
+    if use is None:
+        return None
+    cores = max(1, round(use.cores))
+    return Interval((use.busy_cores / use.cores,) * cores, use.steal, use.throttled_s)
 
 
 def over_time(samples: Samples, edges_ns: NDArray[np.int64]) -> dict[tuple[str, int], NDArray[np.float64]]:

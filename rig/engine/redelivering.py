@@ -22,12 +22,11 @@ from rig.engine.executors import ClosedLoop, OpenLoop
 from rig.engine.pacer import NS
 from rig.engine.scenario_executor import Assignment, ScenarioExecutor
 from rig.errors import ErrorKind
+from rig.limits import ASK_AGAIN
 from rig.model import Redelivery, Scenario
 from rig.requests.targeter import Composition
 
 _HEADER = b"retry-after"
-_BUSY = frozenset({408, 429})
-"""Below 500, the statuses that ask for another attempt."""
 _FINAL = (ErrorKind.SKIPPED, ErrorKind.ABORTED)
 """The rig itself wanted no answer."""
 
@@ -139,7 +138,7 @@ class _Redelivers(ScenarioExecutor):
         right = self._right[self._share[seq]][self._schedule.has_begun(seq)]
         if kind is ErrorKind.NONE and status in right:
             wait_s = self._schedule.wait_after_acknowledgement(seq)
-        elif kind in _FINAL or (kind is ErrorKind.NONE and status < 500 and status not in _BUSY):
+        elif kind in _FINAL or (kind is ErrorKind.NONE and status < 500 and status not in ASK_AGAIN):
             return
         else:
             wait_s = self._schedule.wait_after_failure(seq)

@@ -27,6 +27,8 @@ class Judgement:
     """How rare a defect the run would still have found; empty where it sent nothing, and in packs of release 0.1."""
     diagnosis: Diagnosis | None = None
     """Why the run was as slow as it was; None where nothing was sent. A pack has it in a file of its own."""
+    on_purpose: str = ""
+    """What the run had wrong on purpose (``describe_purpose``); empty where nothing was asked for."""
 
     @property
     def exit_gates(self) -> tuple[Gate, ...]:

@@ -49,11 +49,6 @@ class Manifest:
     cut_short: str = ""
 
     @property
-    def seeded(self) -> str:
-        """The defects that the run was asked to have in the reference service; empty where there are none."""
-        return ", ".join(map(str, self.settings.get("defects") or ()))
-
-    @property
     def duration_s(self) -> float | None:
         """Start to end in seconds; None while it runs and after a crash."""
         return None if self.ended_utc is None else (self.ended_utc - self.started_utc).total_seconds()

@@ -33,6 +33,7 @@ from rig.engine.pool import Pool
 from rig.errors import ExitCode, RigError, UsageError
 from rig.evidence.certificate import Certificate
 from rig.evidence.locust_run import MasterAccount
+from rig.evidence.on_purpose import describe_purpose
 from rig.locust_bridge.batches import batch_scenario
 from rig.locust_bridge.gather import gather
 from rig.locust_bridge.keys import WORKER_KEY, key_file, write_key
@@ -140,6 +141,7 @@ class Coordinator:
         )
         return {
             "url": self._target.endpoint.url,
+            "on_purpose": describe_purpose(settings.defects),
             "certificate": _in_words(self._certificate),
             "sends": {route.name: [kind.value for kind in profile.sends(route)] for route in profile.routes},
         }
@@ -266,7 +268,9 @@ class CoordinatedTest:
         record.keep_baseline(self._reader.preflight(record.targeter, first, tenancy.tenants, self._store.runtime_dsn))
         target = self._target
         match = profile.target.process_match
-        watched = plan_of_run(self._store.truth_dsn, target.pid, match, wanted["client_pids"], target.listeners)
+        watched = plan_of_run(
+            self._store.truth_dsn, target.pid, match, wanted["client_pids"], target.listeners, wanted["master_pid"]
+        )
         self.watching.enter_context(sampling(watched, record.pack.samples_folder))
         self._prober = self.watching.enter_context(Prober(profile.probes, self._target.endpoint))
         return plan

@@ -2,6 +2,7 @@
 
 A worker that gave no account, or whose rows are not those of its account, has no report in its scenario runs. All that
 it may have sent is then unreported: that takes it out of lost and unexpected, and makes the claims INVALID.
+What the machine did meanwhile is taken from the samplers, whose files must be sealed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from rig.diagnose import cpu
 from rig.evidence.locust_run import BatchAccount, LocustRun, MasterAccount, WorkerSeen
+from rig.evidence.sample_files import read_samples
 from rig.evidence.scenario_runs import ScenarioRun
 from rig.locust_bridge.batches import FIRST_CREDIT, batch_scenario
 from rig.model import Scenario, UserClass
@@ -26,7 +29,11 @@ def gather(record: Record, unlisted: Sequence[UserClass] = ()) -> None:
     locust_run = record.pack.locust_run()
     if locust_run is None or record.manifest.scenario_runs:
         return
-    scenario_runs = tuple(_scenario_runs(locust_run, record, unlisted))
+    samples = read_samples(record.pack.samples_folder)
+    scenario_runs = tuple(
+        replace(run, machine=cpu.interval(samples, *run.span_ns))
+        for run in _scenario_runs(locust_run, record, unlisted)
+    )
     record.amend(scenario_runs=scenario_runs, notes=(*record.manifest.notes, *locust_run.master.notes))
 
 

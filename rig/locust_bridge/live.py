@@ -8,6 +8,7 @@ from typing import Any
 
 from rig.diagnose import aas, cpu
 from rig.diagnose.cpu import UNSEEN_PID
+from rig.diagnose.strangers import Span, find_strangers
 from rig.evidence.journal import JournalLine, JournalTail
 from rig.evidence.sample_files import SUFFIX, samples_of
 
@@ -37,7 +38,9 @@ class Live:
         start_ns = end_ns - WINDOW_NS
         seconds = WINDOW_NS / 1e9
         processes = cpu.by_process(samples, start_ns, end_ns)
+        strangers = find_strangers(samples, [Span(start_ns, end_ns)])
         return {
+            "strangers": str(strangers) if strangers and strangers.noticeable else "",
             "sessions": [
                 {"event": str(name), "sessions": round(float(value), 2)}
                 for name, value in aas.by_event(samples, start_ns, end_ns).items()

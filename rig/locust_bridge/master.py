@@ -10,6 +10,7 @@ this process.
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import sys
 import time
@@ -88,6 +89,7 @@ class Bridge:
             **options.session,
         )
         environment.host = opened["url"]
+        self.on_purpose: str = opened["on_purpose"]
         self._leave_out(opened["sends"])
         self.certificate: dict[str, Any] = opened["certificate"]
         if self.certificate["reason"]:
@@ -224,6 +226,7 @@ class Bridge:
             locust=locust.__version__,
             alone=alone,
             client_pids=_local_pids(nodes),
+            master_pid=os.getpid(),
             user_classes=_USER_CLASSES.dump_python(self._mix, mode="json"),
             fixed_class=self._fixed_class,
             fixed=_FIXED.dump_python(self.options.fixed if self._fixed_class in names else None, mode="json"),

@@ -163,6 +163,7 @@ class View:
             requests=total.num_requests,
             failures=sum(self._failures().values()),
             head=self._head(),
+            purpose=self._bridge.on_purpose,
             tiles=self._tiles(),
             form={"user_count": options and options.num_users, "spawn_rate": options and options.spawn_rate},
             verdict=result and result["verdict"],
@@ -318,6 +319,12 @@ class View:
             lost += [f"worker {number} is not heard any more" for number in bridge.missing(test)]
             words = "; ".join(lost) or f"{len(test.workers)} of {len(test.workers)} workers are heard"
             yield "locust.reports", "INVALID" if lost else "good so far", words
+            if strangers := self._live.get("strangers"):
+                yield (
+                    "the machine",
+                    "busy",
+                    f"{strangers} in the last seconds: response times are not the target's alone",
+                )
 
 
 def _make_head(word: str, title: str, sentence: str, diagnosis: str = "") -> dict[str, str]:

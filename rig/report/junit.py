@@ -35,7 +35,10 @@ def junit(manifest: Manifest, judgement: Judgement) -> bytes:
     root.set("time", _SECONDS.format(manifest.duration_s or 0))
     times_s = _seconds_of_scenarios(manifest)
     for title, gates in _suites(judgement).items():
-        cases = [_case(f"{name}.{title}", gate, times_s.pop(gate.id.partition(".")[0], 0.0)) for gate in gates]
+        cases = [
+            _case(f"{name}.{title}", gate, times_s.pop(gate.id.partition(".")[0], 0.0), judgement.on_purpose)
+            for gate in gates
+        ]
         suite = ET.SubElement(root, "testsuite", {"name": xml_text(title), **_counts(gates)})
         suite.set("time", _SECONDS.format(sum(float(case.get("time", 0)) for case in cases)))
         suite.set("timestamp", manifest.started_utc.strftime("%Y-%m-%dT%H:%M:%S"))
@@ -82,6 +85,7 @@ def _properties(manifest: Manifest, judgement: Judgement) -> ET.Element:
     for key, value in (
         ("verdict", judgement.verdict),
         ("exit_code", judgement.exit_code),
+        *([("on_purpose", judgement.on_purpose)] if judgement.on_purpose else []),
         ("seed", manifest.seed),
         ("run_id", manifest.key.run_id if manifest.key else ""),
         ("profile", manifest.profile.get("name", "")),
@@ -92,7 +96,7 @@ def _properties(manifest: Manifest, judgement: Judgement) -> ET.Element:
     return properties
 
 
-def _case(classname: str, gate: Gate, time_s: float) -> ET.Element:
+def _case(classname: str, gate: Gate, time_s: float, on_purpose: str) -> ET.Element:
     """One test case. Its ``name`` is the same in every run, so that a CI can show its history."""
     case = ET.Element("testcase", {"classname": xml_text(classname), "name": xml_text(one_line(gate.id))})
     case.set("time", _SECONDS.format(time_s))
@@ -101,7 +105,9 @@ def _case(classname: str, gate: Gate, time_s: float) -> ET.Element:
         ET.SubElement(case, "skipped", {"message": xml_text(one_line(gate.reason or gate.rule))})
     elif gate.verdict in _ELEMENTS:
         fault = ET.SubElement(case, _ELEMENTS[gate.verdict], {"type": gate.verdict, "message": xml_text(claim)})
-        fault.text = xml_text(f"{claim}\nwhy: {gate.reason or gate.verdict}\nseen: {figures_words(gate.figures)}")
+        asked = f"\non purpose: {on_purpose}" if on_purpose else ""
+        words = f"{claim}\nwhy: {gate.reason or gate.verdict}\nseen: {figures_words(gate.figures)}{asked}"
+        fault.text = xml_text(words)
     ET.SubElement(case, "system-out").text = xml_text(f"{gate.rule}\n{figures_words(gate.figures)}")
     return case
 

@@ -53,6 +53,14 @@ class GateShown:
     hint: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class PackShown:
+    """What of a pack is shown, and what its run had wrong on purpose (``Judgement.on_purpose``)."""
+
+    pages: tuple[GateShown, ...] | tuple[RequestShown, ...]
+    on_purpose: str = ""
+
+
 def gate_lines(page: GateShown) -> Iterator[tuple[str, str]]:
     """A gate and its examples as labels and texts."""
     gate = page.gate

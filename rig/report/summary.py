@@ -101,7 +101,6 @@ def console(
     failing: Sequence[GateShown] = (),
     pack: Path | None = None,
     digest: str | None = None,
-    seeded: str = "",
 ) -> RenderableType:
     """What stands at the end of a run: what failed with its smallest example, what passed, the verdict, and the way on.
 
@@ -121,14 +120,14 @@ def console(
     head = Text.assemble((str(judgement.verdict), _STYLES[judgement.verdict]), f"  exit {judgement.exit_code}  ")
     parts.append(head + Text(one_line(judgement.sentence)))
     lines = {
-        "seeded": seeded,
+        "on purpose": judgement.on_purpose,
         "power": power_sentence(judgement.detection_power),
         "diagnosis": judgement.diagnosis.answer if judgement.diagnosis else "",
         "evidence": "" if pack is None else pack,
         "report": "" if pack is None else pack / "report.html",
         "sha256": digest or "",
     }
-    parts += [Text(f"{name:<9} {one_line(words)}", overflow="fold") for name, words in lines.items() if words]
+    parts += [Text(f"{name:<10} {one_line(words)}", overflow="fold") for name, words in lines.items() if words]
     return Group(*parts)
 
 
@@ -198,7 +197,7 @@ def _below(row: GateRow, page: GateShown | None) -> Iterator[tuple[str, bool]]:
     if page is None:
         return
     for label, words in (("hint: ", page.hint), ("e.g. ", smallest_example(page)), ("", page.rest)):
-        if words:
+        if words and words not in row.why:
             yield f"{label}{words}", False
 
 
@@ -210,6 +209,7 @@ def pull_request(manifest: Manifest, judgement: Judgement, failing: Sequence[Gat
     parts = [
         f"**{judgement.verdict}** · rig {markdown(manifest.verb)} · {markdown(profile)}",
         f"{markdown(judgement.sentence)}.",
+        *_purpose(judgement),
     ]
     lines = []
     for gate in missed[:_PR_GATES]:
@@ -224,6 +224,10 @@ def pull_request(manifest: Manifest, judgement: Judgement, failing: Sequence[Gat
     return "\n\n".join(part for part in (*parts, "\n".join(lines), answer) if part) + "\n"
 
 
+def _purpose(judgement: Judgement) -> list[str]:
+    return [f"**On purpose:** {markdown(judgement.on_purpose)}."] if judgement.on_purpose else []
+
+
 def summary(manifest: Manifest, case: Case, judgement: Judgement) -> str:
     """The run as one page of GitHub-flavoured Markdown."""
     duration = "not finished" if manifest.duration_s is None else f"{manifest.duration_s:.0f} s"
@@ -232,13 +236,13 @@ def summary(manifest: Manifest, case: Case, judgement: Judgement) -> str:
         duration,
         f"profile {manifest.profile.get('name', 'none')}",
         f"seed {manifest.seed}",
-        *([f"seeded defect {manifest.seeded}"] if manifest.seeded else []),
         f"exit {judgement.exit_code}",
     )
     parts = [
         f"# {judgement.verdict}: rig {markdown(manifest.verb)}",
         " · ".join(markdown(item) for item in about),
         f"{markdown(judgement.sentence)}.",
+        *_purpose(judgement),
     ]
     diagnosis = judgement.diagnosis
     if power := power_sentence(judgement.detection_power):

@@ -1,26 +1,32 @@
 """What the requests of a scenario run have been answered so far, while it goes on. Not for: a verdict.
 
-Flow: each ``look`` reads the rows that the workers have written since the one before.
+Flow: each ``look`` reads the rows that the workers have written since the one before. Requests that are sent one by one
+have no such rows: whoever sends them is a ``SeenSoFar`` itself.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from rig.errors import ErrorKind
 from rig.evidence.failures import failure_words, failures_of, leave_excuses_out
 from rig.evidence.history import RowsTail
 from rig.evidence.scenario_runs import RESULT
+from rig.limits import ASK_AGAIN
 from rig.profile import Profile
 from rig.requests.targeter import Targets
+from rig.stats import quantile, response_ms
 
-_LAST_MOST = 1_000
+LAST_MOST = 1_000
+"""The p95 is that of so many requests: the last that ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,26 +36,55 @@ class FirstFailure:
     kind: str
     seq: int
     key: str
+    detail: str = ""
+
+    @property
+    def words(self) -> str:
+        """Such as ``status 500 for request 3, key k-3``."""
+        return f"{self.kind} for request {self.seq}, key {self.key}" + (f": {self.detail}" if self.detail else "")
+
+
+class SeenSoFar(Protocol):
+    """What can be said of a scenario run while it goes on."""
+
+    def look(self) -> list[FirstFailure]:
+        """Look at what is new; the first failure of each kind that there was none of before."""
+
+    @property
+    def failures(self) -> Mapping[str, int]:
+        """How many have failed, by kind."""
+
+    @property
+    def p95_ms(self) -> float | None:
+        """p95 of the response time of the last requests that ended; None before the first."""
 
 
 class AnswersSoFar:
-    """``last_rows`` are those of the last requests that ended."""
+    """A ``SeenSoFar`` of requests that load workers send."""
 
     def __init__(self, targets: Targets, profile: Profile, files: Sequence[Path]) -> None:
         """``files`` are those of the workers' rows; they need not exist yet."""
         scenario = targets.scenario
         self._targets = targets
-        self._expected = [profile.answer(share.request_class, scenario.route).right for share in scenario.shares]
+        self._redelivers = scenario.redelivery is not None
+        pairs = [(share.request_class, scenario.route) for share in scenario.shares]
+        again = [profile.right_again(*pair) if self._redelivers else () for pair in pairs]
+        self._expected = [(*profile.answer(*pair).right, *more) for pair, more in zip(pairs, again, strict=True)]
+        self._acknowledged: NDArray[np.bool_] = np.zeros(scenario.count, dtype=bool)
         self._tails = [RowsTail(file) for file in files]
-        self.last_rows: NDArray[np.void] = np.empty(0, RESULT)
+        self._last: NDArray[np.void] = np.empty(0, RESULT)
         self._kinds: Counter[str] = Counter()
 
     def look(self) -> list[FirstFailure]:
-        """Read what is new; the first failure of each kind that there was none of before."""
+        """See ``SeenSoFar``."""
         rows = np.concatenate([tail.news() for tail in self._tails])
         rows = rows[rows["error_kind"] != ErrorKind.SKIPPED]
-        self.last_rows = np.concatenate([self.last_rows, rows])[-_LAST_MOST:]
-        wrong = np.sort(rows[failures_of(rows, self._targets.composition.share, self._expected)], order="done_ns")
+        self._last = np.concatenate([self._last, rows])[-LAST_MOST:]
+        has_failed = failures_of(rows, self._targets.composition.share, self._expected)
+        self._acknowledged[rows["seq"][~has_failed]] = True
+        wrong = np.sort(rows[has_failed], order="done_ns")
+        if self._redelivers:
+            wrong = wrong[self._was_given_up(wrong)]
         codes = np.column_stack([wrong["error_kind"], wrong["status"]])
         found = []
         for code, first, count in zip(*np.unique(codes, axis=0, return_index=True, return_counts=True), strict=True):
@@ -59,11 +94,20 @@ class AnswersSoFar:
             self._kinds[kind] += int(count)
         return [each for each in found if each.kind in self.failures]
 
-    @property
-    def failures(self) -> dict[str, int]:
-        """How many have failed, by kind; without what is excused (``leave_excuses_out``).
+    def _was_given_up(self, wrong: NDArray[np.void]) -> NDArray[np.bool_]:
+        """Where requests are sent again, because things are broken on purpose, only what ends that is a failure now."""
+        is_final = (wrong["error_kind"] == ErrorKind.NONE) & (wrong["status"] < 500)
+        given_up: NDArray[np.bool_] = (
+            is_final & ~np.isin(wrong["status"], ASK_AGAIN) & ~self._acknowledged[wrong["seq"]]
+        )
+        return given_up
 
-        None where they are sent again, because things are broken on purpose: that is judged at the end.
-        """
-        scenario = self._targets.scenario
-        return leave_excuses_out(self._kinds, scenario.count) if scenario.redelivery is None else {}
+    @property
+    def failures(self) -> Mapping[str, int]:
+        """See ``SeenSoFar``; without what is excused (``leave_excuses_out``)."""
+        return leave_excuses_out(self._kinds, self._targets.scenario.count)
+
+    @property
+    def p95_ms(self) -> float | None:
+        """See ``SeenSoFar``."""
+        return quantile(response_ms(pd.DataFrame(self._last)), 0.95) if len(self._last) else None

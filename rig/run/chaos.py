@@ -31,6 +31,7 @@ from rig.run.answers_so_far import AnswersSoFar
 from rig.run.job import Job
 from rig.run.open_run import OpenRun
 from rig.run.scenarios import load_of
+from rig.stats import response_ms
 from rig.target.launch import LiveTarget, launch_environment
 from rig.target.postgres.connection import connect
 from rig.target.relay import Relay
@@ -113,7 +114,7 @@ def run_chaos(
     finally:
         report = replace(report, records=tuple(faults.records))
         record.pack.write_chaos(report)
-    record.complete(sent)
+    run.reporter.end_scenario(scenario, sent.elapsed_s, response_ms(record.complete(sent)))
     record.pack.write_chaos(replace(report, after=wait_until_settled(store, report.before or Standing())))
     return not sent.interrupted
 

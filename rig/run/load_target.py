@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 
 from rig.calibrate.cores import confine
+from rig.checks.judge import judge_with_rows
 from rig.engine.pool import Pool
 from rig.evidence.case import Finding
 from rig.evidence.chaos import S11
@@ -79,6 +80,7 @@ def load_target(run: OpenRun, pool: Pool, store: Store, meanwhile: Callable[[], 
             if went_on:
                 if rows is not None:
                     record.pack.write_truth(rows.truth)  # should the run end here, no reading finds what comes now
+                    run.reporter.tell_failures(judge_with_rows(record.pack.load()))
                     _send_single_events(run, target, store, loaded)
                 meanwhile()
                 run.reporter.stage("reading the rows again")

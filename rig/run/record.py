@@ -55,8 +55,6 @@ class FinishedRun:
     certificate: Certificate | None
     failing: tuple[GateShown, ...] = ()
     """The failing gates with their examples."""
-    seeded: str = ""
-    """The defects that the run was asked to have in the reference service."""
 
     @property
     def is_sealed(self) -> bool:
@@ -70,6 +68,7 @@ class FinishedRun:
         return {
             "verdict": self.judgement.verdict.value,
             "exit_code": self.judgement.exit_code,
+            "on_purpose": self.judgement.on_purpose,
             "gates": [asdict(gate) for gate in self.judgement.gates],
             "detection_power": [asdict(power) for power in self.judgement.detection_power],
             "diagnosis": asdict(self.judgement.diagnosis) if self.judgement.diagnosis else None,
@@ -261,8 +260,7 @@ class Record:
             rig.report.documents.write(self.pack, self.manifest, case, judgement, failing)
         digest = None if self.stays_open else self.pack.seal()
         self.pack.let_go()
-        verb, seeded = self.manifest.verb, self.manifest.seeded
-        return FinishedRun(verb, judgement, self.path, digest, case.certificate, failing, seeded)
+        return FinishedRun(self.manifest.verb, judgement, self.path, digest, case.certificate, failing)
 
     @property
     def path(self) -> Path:

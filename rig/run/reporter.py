@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import pandas as pd
+from collections.abc import Iterable
 
-from rig.evidence.scenario_runs import ScenarioRun
+import numpy as np
+from numpy.typing import NDArray
+
+from rig.evidence.gate import Gate, Verdict
 from rig.model import Scenario
-from rig.run.answers_so_far import AnswersSoFar
+from rig.run.answers_so_far import SeenSoFar
 
 
 class Reporter:
@@ -15,16 +18,23 @@ class Reporter:
     def stage(self, what: str) -> None:
         """A new stage of the run begins."""
 
-    def run_scenario(
-        self, scenario: Scenario, number: int, scenario_runs: int, answers: AnswersSoFar | None = None
-    ) -> None:
-        """A scenario run begins, ``number`` of so many. ``answers``: None where nobody keeps rows of them."""
+    def run_scenario(self, scenario: Scenario, number: int, scenario_runs: int, seen: SeenSoFar | None = None) -> None:
+        """A scenario run begins, ``number`` of so many. ``seen``: None where nobody looks at its answers."""
 
     def progress(self, requests: int) -> None:
         """So many requests of the scenario run have ended."""
 
-    def end_scenario(self, report: ScenarioRun, rows: pd.DataFrame) -> None:
-        """A scenario run has ended: its report and its rows."""
+    def end_scenario(self, scenario: Scenario, elapsed_s: float, response_ms: NDArray[np.float64]) -> None:
+        """A scenario run has ended, with the response time of each of its requests (infinite without an answer)."""
+
+    def tell_gate(self, gate: Gate) -> None:
+        """This gate has failed, whatever else the run does."""
+
+    def tell_failures(self, gates: Iterable[Gate]) -> None:
+        """``tell_gate`` for those of these gates that are FAIL."""
+        for gate in gates:
+            if gate.verdict is Verdict.FAIL:
+                self.tell_gate(gate)
 
 
 class ForwardingReporter(Reporter):
@@ -37,16 +47,18 @@ class ForwardingReporter(Reporter):
         """Pass it on."""
         self._reporter.stage(what)
 
-    def run_scenario(
-        self, scenario: Scenario, number: int, scenario_runs: int, answers: AnswersSoFar | None = None
-    ) -> None:
+    def run_scenario(self, scenario: Scenario, number: int, scenario_runs: int, seen: SeenSoFar | None = None) -> None:
         """Pass it on."""
-        self._reporter.run_scenario(scenario, number, scenario_runs, answers)
+        self._reporter.run_scenario(scenario, number, scenario_runs, seen)
 
     def progress(self, requests: int) -> None:
         """Pass it on."""
         self._reporter.progress(requests)
 
-    def end_scenario(self, report: ScenarioRun, rows: pd.DataFrame) -> None:
+    def end_scenario(self, scenario: Scenario, elapsed_s: float, response_ms: NDArray[np.float64]) -> None:
         """Pass it on."""
-        self._reporter.end_scenario(report, rows)
+        self._reporter.end_scenario(scenario, elapsed_s, response_ms)
+
+    def tell_gate(self, gate: Gate) -> None:
+        """Pass it on."""
+        self._reporter.tell_gate(gate)

@@ -17,6 +17,7 @@ from rig.model import Scenario
 from rig.profile import WebhookRoute
 from rig.run.answers_so_far import AnswersSoFar
 from rig.run.open_run import OpenRun
+from rig.stats import response_ms
 from rig.target.launch import LiveTarget
 from rig.target.tenants import Tenancy
 from rig.truth.arrival import ArrivalWatch
@@ -43,7 +44,7 @@ def run_scenarios(run: OpenRun, pool: Pool, target: LiveTarget, tenancy: Tenancy
         report = run_and_watch(pool, load_of(run, target, tenancy, scenario), progress=run.reporter.progress)
         watch.finish(scenario)
         rows = run.record.complete(report)
-        run.reporter.end_scenario(report, rows)
+        run.reporter.end_scenario(scenario, report.elapsed_s, response_ms(rows))
         trials.add(report, rows)
         if number == 1 and len(rows) and rows["status"].isin(_REFUSALS).all():
             raise ConfigError(_refusal(run.job.profile.route(scenario.route), int(rows["status"].iloc[0])))

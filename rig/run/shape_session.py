@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
+
+import numpy as np
+from numpy.typing import NDArray
 
 from rig.evidence.shapes import PROBLEMS, ShapedEvent, ShapeOutcome
+from rig.limits import ASK_AGAIN
 from rig.model import RequestClass, Scenario, ShapeKind
 from rig.profile import Profile
 from rig.requests.key_pairs import KeyPair
 from rig.requests.shaped import ShapedRequest, ShapedRoute
+from rig.run.answers_so_far import LAST_MOST, FirstFailure
 from rig.run.shrinking import Changes, OutOfRequests
+from rig.stats import quantile
 from rig.target.http_probe import HttpProbe, ProbeResponse
 from rig.truth.shaped_rows import RowsOfEvent, ShapedRows
 
 WAIT_S, POLL_S = 1.0, 0.05
 """How long a row is waited for where the profile has no ``[truth.arrival]``."""
-_ASK_AGAIN = (408, 429)
 _MAY_BE_NONE = {ShapeKind.NULLS, ShapeKind.MISSING}
 """Without a value an event may be none that the service cares for."""
+_WORDS = {
+    ShapeOutcome.LOST: "no row",
+    ShapeOutcome.DOUBLED: "several rows",
+    ShapeOutcome.ALTERED: "altered row",
+    ShapeOutcome.MERGED: "row of another key",
+}
+"""What is wrong, before the words "for request 7"."""
 
 
 class TargetGone(Exception):
@@ -31,6 +45,7 @@ class TriedEvent:
     """A shaped event that was sent, and what became of it."""
 
     changes: Changes
+    seq: int
     request: ShapedRequest
     response: ProbeResponse
     took_ms: float
@@ -48,17 +63,40 @@ class TriedEvent:
         """Whether it must not end so."""
         return self.outcome in PROBLEMS
 
+    @property
+    def problem(self) -> str:
+        """What is wrong, in two or three words."""
+        is_error = self.outcome is ShapeOutcome.ERROR
+        return f"status {self.response.status}" if is_error else _WORDS.get(self.outcome, str(self.outcome))
+
+    @property
+    def what(self) -> str:
+        """How it differs from the plain event."""
+        return ", ".join(change.words for change in self.changes) or "the plain event"
+
 
 class ShapeSession:
-    """The shaped requests of one scenario, one after another; ``used`` counts them."""
+    """The shaped requests of one scenario, one after another; ``used`` counts them, and is told to ``progress``.
+
+    A ``SeenSoFar``: what became of an event is seen as soon as it is known.
+    """
 
     def __init__(
-        self, profile: Profile, route: ShapedRoute, scenario: Scenario, probe: HttpProbe, rows: ShapedRows
+        self,
+        profile: Profile,
+        route: ShapedRoute,
+        scenario: Scenario,
+        probe: HttpProbe,
+        rows: ShapedRows,
+        progress: Callable[[int], None] = lambda requests: None,
     ) -> None:
         self._profile, self._route, self._scenario = profile, route, scenario
-        self._probe, self._rows = probe, rows
+        self._probe, self._rows, self._progress = probe, rows, progress
         self._answer = profile.answer(RequestClass.VALID, scenario.route)
         self._deadline_s = time.monotonic() + scenario.deadline_s
+        self._kinds: Counter[str] = Counter()
+        self._firsts: list[FirstFailure] = []
+        self._response_ms: list[float] = []
         self.used = 0
         self.events: list[ShapedEvent] = []
 
@@ -75,6 +113,26 @@ class ShapeSession:
     def is_late(self) -> bool:
         """Whether the time of the scenario is over."""
         return time.monotonic() > self._deadline_s
+
+    def look(self) -> list[FirstFailure]:
+        """See ``SeenSoFar``."""
+        found, self._firsts = self._firsts, []
+        return found
+
+    @property
+    def failures(self) -> Mapping[str, int]:
+        """See ``SeenSoFar``."""
+        return self._kinds
+
+    @property
+    def p95_ms(self) -> float | None:
+        """See ``SeenSoFar``."""
+        return quantile(self.response_ms[-LAST_MOST:], 0.95) if self._response_ms else None
+
+    @property
+    def response_ms(self) -> NDArray[np.float64]:
+        """How long each request took, shape (requests,); infinite without an answer."""
+        return np.array(self._response_ms)
 
     def try_all(self, planned: Sequence[Changes]) -> list[TriedEvent]:
         """Send events, as many as may be sent; then look for their rows. TargetGone where nothing is answered."""
@@ -114,19 +172,31 @@ class ShapeSession:
         if is_known or second.outcome is ShapeOutcome.LOST or kept.altered or not kept.canonical:
             second.outcome = ShapeOutcome.MERGED
             second.detail = f"answered {second.response.status}" if kept.canonical else "the first has no row any more"
+            self._note(second)
         what = f"keys that differ {pair.name}: {own!a} and {other!a}"
         told = _as_evidence(self._scenario, second)
         self.events.append(replace(told, what=what, kinds=(ShapeKind.KEYS.value,)))
         return second
 
     def _send(self, changes: Changes, key: str = "") -> TriedEvent:
-        request = self._route.make(self.used, time.time(), changes, key)
+        seq, request = self.used, self._route.make(self.used, time.time(), changes, key)
         self.used += 1
         begun_s = time.perf_counter()
         response = self._probe.send(request.request)
         took_ms = round(1e3 * (time.perf_counter() - begun_s), 3)
         outcome, detail = self._judge_answer(response)
-        return TriedEvent(changes, request, response, took_ms, outcome, detail=detail)
+        tried = TriedEvent(changes, seq, request, response, took_ms, outcome, detail=detail)
+        self._response_ms.append(took_ms if response.status else inf)
+        self._note(tried)
+        return tried
+
+    def _note(self, tried: TriedEvent) -> None:
+        """Count an event that has failed, and tell how far we are."""
+        if tried.has_failed:
+            if not self._kinds[tried.problem]:
+                self._firsts.append(FirstFailure(tried.problem, tried.seq, tried.request.key, tried.what))
+            self._kinds[tried.problem] += 1
+        self._progress(self.used)
 
     def _require_alive(self) -> None:
         if self._send(()).outcome is ShapeOutcome.NO_ANSWER:
@@ -139,7 +209,7 @@ class ShapeSession:
             return ShapeOutcome.NO_ANSWER, response.problem
         if status in answer.right and (answer.body is None or answer.body.holds(response.body)):
             return ShapeOutcome.UNSEEN, ""
-        if status in _ASK_AGAIN:
+        if status in ASK_AGAIN:
             return ShapeOutcome.HELD_OFF, response.said
         if 400 <= status < 500 or status in answer.right:
             return ShapeOutcome.REFUSED, response.said
@@ -166,6 +236,7 @@ class ShapeSession:
         for each, rows in zip(accepted, found, strict=True):
             each.compared = rows.compared
             each.outcome, each.detail = _judge_rows(each.changes, rows)
+            self._note(each)
 
 
 def _judge_rows(changes: Changes, rows: RowsOfEvent) -> tuple[ShapeOutcome, str]:
@@ -188,7 +259,7 @@ def _as_evidence(scenario: Scenario, tried: TriedEvent) -> ShapedEvent:
     return ShapedEvent(
         scenario.label,
         tried.request.key,
-        ", ".join(change.words for change in tried.changes) or "the plain event",
+        tried.what,
         tuple(dict.fromkeys(change.kind.value for change in tried.changes)),
         tried.outcome,
         tried.response.status,

@@ -64,7 +64,6 @@ def run_shapes(run: OpenRun, target: LiveTarget, store: Store, tenancy: Tenancy,
         with connect(store.truth_dsn) as connection:
             rows = ShapedRows(connection, profile, {tenant.name: tenant.id for tenant in tenancy.tenants})
             for number, scenario in enumerate(scenarios, 1):
-                run.reporter.run_scenario(scenario, number, len(scenarios))
                 targets = Targeter(profile, run.key, target.endpoint.address).bind(scenario, tenancy.credentials)
                 try:
                     route = ShapedRoute(profile, targets, tenancy.credentials[scenario.tenants[0]])
@@ -72,12 +71,15 @@ def run_shapes(run: OpenRun, target: LiveTarget, store: Store, tenancy: Tenancy,
                     left_out = {**report.left_out, f"route {scenario.route}": str(error)}
                     report = replace(report, left_out=left_out)
                     continue
-                session = ShapeSession(profile, route, scenario, probe, rows)
+                session = ShapeSession(profile, route, scenario, probe, rows, run.reporter.progress)
                 shapes = _RouteShapes(profile, route, session, run.job.settings.seed, number == 1)
+                run.reporter.run_scenario(scenario, number, len(scenarios), session)
+                route_begun_s = time.monotonic()
                 try:
                     shapes.run()
                 finally:
                     report = _add(run.record, target.endpoint, report, shapes)
+                    run.reporter.end_scenario(scenario, time.monotonic() - route_begun_s, session.response_ms)
     except TargetGone:
         report = replace(report, unproven="the target answers no plain event any more")
     except (psycopg.Error, EvidenceError) as error:

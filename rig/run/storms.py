@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from rig.checks.key_storms.gates import storm_gates
+from rig.checks.race_tests import gates_of
 from rig.errors import EvidenceError, RigError
 from rig.evidence.key_storm import KeyStorm
 from rig.evidence.storm import UNKNOWN_KID, StormReport, missing_section
@@ -36,9 +38,12 @@ def storm_server(supervisor: Supervisor, environ: Mapping[str, str], log_file: P
 def run_storm_step(
     opened: OpenRun, cluster: Cluster, name: str, options: StormOptions
 ) -> Iterator[StormReport | KeyStorm]:
-    """Run a storm and write the report of each of its cases into the pack as the case ends. RigError as the storm."""
+    """Run a storm; the report of each case is in the pack as the case ends, and what failed is told. RigError as it."""
     for report in run_storm(opened.storm_environment(cluster), name, options):
         opened.record.pack.write_storm(report)
+        if not report.display_only:
+            gates = storm_gates(report) if isinstance(report, KeyStorm) else gates_of(report)
+            opened.reporter.tell_failures(gates)
         yield report
 
 

@@ -41,11 +41,13 @@ def plan_of_run(
     server_match: str | None,
     workers: Sequence[int],
     listeners: Sequence[int] = (),
+    leader: int | None = None,
 ) -> SamplingPlan:
     """What a run samples: its load processes, the target's, PostgreSQL's, and itself.
 
     ``server_pid`` is a target that the rig launched. Of one that runs already ``server_match`` finds the processes;
-    without it they are the ``listeners`` at its port.
+    without it they are the ``listeners`` at its port. ``leader``: the process that leads the run, where it is not this
+    one.
     """
     server = Rule(Role.SERVER, tuple(listeners))
     if server_pid is not None:
@@ -54,7 +56,8 @@ def plan_of_run(
         server = Rule(Role.SERVER, match=server_match)
     # Workers that replace dead ones are found by the command line that multiprocessing gives them.
     client = Rule(Role.CLIENT, tuple(workers), match="spawn_main", below=os.getpid())
-    rules = [server, client, Rule(Role.RIG, (os.getpid(),))]
+    own = (os.getpid(),) if leader is None else (os.getpid(), leader)
+    rules = [server, client, Rule(Role.RIG, own)]
     if server_pid is not None:
         # A process of the target that lost its parent is a child of the rig (``rig.machine.orphans``), and so is a
         # target that was started again. What the rig runs itself is of its session, one of its modules, or PostgreSQL.

@@ -20,7 +20,7 @@ from rig.evidence.certificate import Certificate
 from rig.evidence.judgement import Judgement
 from rig.machine.supervisor import Supervisor
 from rig.model import Scenario
-from rig.run.answers_so_far import AnswersSoFar
+from rig.run.answers_so_far import SeenSoFar
 from rig.run.certify import certify, is_certified
 from rig.run.job import Job
 from rig.run.leak_check import look_after
@@ -173,12 +173,10 @@ class ScenarioWatch(ForwardingReporter):
         self._chosen = self.under_way = False
         super().stage(what)
 
-    def run_scenario(
-        self, scenario: Scenario, number: int, scenario_runs: int, answers: AnswersSoFar | None = None
-    ) -> None:
+    def run_scenario(self, scenario: Scenario, number: int, scenario_runs: int, seen: SeenSoFar | None = None) -> None:
         """A scenario run begins. Its workers prepare first."""
         self._chosen, self.under_way = scenario.id == self._scenario, False
-        super().run_scenario(scenario, number, scenario_runs, answers)
+        super().run_scenario(scenario, number, scenario_runs, seen)
 
     def progress(self, requests: int) -> None:
         """So many requests of the scenario run have ended."""

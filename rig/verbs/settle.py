@@ -41,11 +41,11 @@ def settle(path: Path, environ: Mapping[str, str], reporter: Reporter) -> Finish
     record = Record.reopen(pack)
     record.secrets.learn_from(record.profile, environ)
     _ = record.key  # a pack that lacks it cannot be finished
+    seal(pack.samples_folder)
     gather(record, MIX)
     for scenario_run in record.manifest.scenario_runs:
         require_file_name(scenario_run.scenario)
     reporter.stage("sealing what the workers wrote")
-    seal(pack.samples_folder)
     record.seal_all_rows()
     if record.manifest.scenario_runs and pack.load().truth is None:
         _read_truth(record, environ, reporter)

@@ -9,11 +9,11 @@ from rig.errors import EvidenceError, UsageError
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.judgement import Judgement
 from rig.evidence.pack import Pack
-from rig.report.shown import GateShown, RequestShown
+from rig.report.shown import PackShown
 from rig.run.book import Book
 
 
-def show(path: Path, what: str | None) -> tuple[GateShown, ...] | tuple[RequestShown, ...]:
+def show(path: Path, what: str | None) -> PackShown:
     """The failing gates of a pack, one gate, or every request with a key or a correlation id.
 
     EvidenceError for a pack that was not judged, UsageError where the pack knows no such gate or key.
@@ -25,9 +25,9 @@ def show(path: Path, what: str | None) -> tuple[GateShown, ...] | tuple[RequestS
     book = Book(pack)
     gates = _gates(judgement, what)
     if gates or what is None:
-        return tuple(book.show_gate(gate) for gate in gates)
+        return PackShown(tuple(book.show_gate(gate) for gate in gates), judgement.on_purpose)
     if found := tuple(islice(book.find(what), 100)):
-        return found
+        return PackShown(found, judgement.on_purpose)
     raise UsageError(f"{path} has no gate, key or correlation id {what!r}; `rig show {path}` lists what failed")
 
 

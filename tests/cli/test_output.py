@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-import pandas as pd
+import numpy as np
 import pytest
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
@@ -16,7 +16,7 @@ from rich.text import Text
 from rig.cli.console import ConsoleReporter
 from rig.cli.output import plain_lines
 from rig.errors import ErrorKind
-from rig.evidence.scenario_runs import ScenarioRun
+from rig.evidence.gate import Gate, Verdict
 from rig.profile import bundled_profile, load_profile
 from rig.requests.targeter import Targeter
 from rig.run.answers_so_far import AnswersSoFar
@@ -81,7 +81,7 @@ def test_a_failure_is_said_while_its_scenario_run_goes_on(tmp_path: Path, is_ter
     screen = io.StringIO()
     ends = (0, 503, ErrorKind.NONE), (1, 503, ErrorKind.NONE)
     _watched(Console(file=screen, force_terminal=is_terminal, width=120), tmp_path, *ends)
-    assert screen.getvalue().count("status 503 to request 0, key ") == 1
+    assert screen.getvalue().count("status 503 for request 0, key ") == 1
     assert ("2 failed" in screen.getvalue()) is is_terminal
 
 
@@ -90,13 +90,30 @@ def test_scenario_runs_without_a_failure_leave_one_line_a_step() -> None:
     with ConsoleReporter(Console(file=screen, force_terminal=True, width=120)) as reporter:
         for step, ms in ((50, 7), (50, 9), (250, 8)):
             sent = scenario(step, id="S1" if ms == 7 else "S2")
-            rows = pd.DataFrame(
-                {"seq": [0], "intended_ns": [0], "sent_ns": [0], "done_ns": [ms * 1_000_000], "status": 200}
-            )
             reporter.run_scenario(sent, 1, 3)
-            reporter.end_scenario(ScenarioRun(sent, ()), rows)
+            reporter.end_scenario(sent, 0.1, np.array([float(ms)]))
         reporter.stage("reading the truth")
     said = screen.getvalue()
     assert "2 scenario runs of step 50: 2 requests, 0 failed, highest p95 9 ms, that of S2-50-shopify-1" in said
     assert "S2-250-shopify-1: 1 requests, 0 failed, p95 8 ms" in said
     assert "S1-50" not in said.replace("\x1b", "")
+
+
+@pytest.mark.parametrize(("took_s", "is_said"), [(9.0, False), (12.0, True)])
+def test_a_limit_that_was_missed_is_said_when_its_scenario_run_ends(took_s: float, is_said: bool) -> None:
+    screen = io.StringIO()
+    with ConsoleReporter(Console(file=screen, force_terminal=True, width=120)) as reporter:
+        sent = scenario(8, limit_s=10.0)
+        reporter.run_scenario(sent, 1, 1)
+        reporter.end_scenario(sent, took_s, np.array([7.0]))
+    assert (", over its limit of 10 s" in screen.getvalue()) is is_said
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_gate_that_has_failed_is_said_before_the_run_is_over(is_terminal: bool) -> None:
+    screen = io.StringIO()
+    gates = [Gate("S1.rows", Verdict.FAIL, "rows", reason="3 lost"), Gate("S2.rows", Verdict.INVALID, "rows")]
+    with ConsoleReporter(Console(file=screen, force_terminal=is_terminal, width=120)) as reporter:
+        reporter.tell_failures(gates)
+    assert "FAIL S1.rows: 3 lost" in screen.getvalue()
+    assert "S2.rows" not in screen.getvalue()

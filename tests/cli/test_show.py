@@ -23,7 +23,7 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("results")
     ended = rig(*RUN, "--out", str(out))
     assert ended.code == ExitCode.FAIL, ended.err
-    assert f"why       rig show {only_pack(out)}" in ended.out
+    assert f"why        rig show {only_pack(out)}" in ended.out
     assert max(map(len, ended.out.splitlines())) > 120  # nothing is folded where nobody watches
     assert not [line for line in ended.out.splitlines() if line != line.rstrip()]
     return only_pack(out)

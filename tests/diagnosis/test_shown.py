@@ -46,7 +46,7 @@ def test_the_sentence_stands_high_up_in_all_that_people_read() -> None:
     manifest = synthetic.manifest(whole)
     stream = io.StringIO()
     Console(file=stream, width=1000).print(console(judgement))
-    assert f"diagnosis {answer}" in stream.getvalue()
+    assert f"diagnosis  {answer}" in stream.getvalue()
     assert answer in summary(manifest, whole, judgement).partition("## ")[0].replace("\\", "")
     page = html(manifest, whole, judgement, ())
     assert answer.replace("'", "&#39;") in page[: page.index("</header>")]

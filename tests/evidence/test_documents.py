@@ -15,6 +15,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from rich.console import Console
 
+from rig.checks.judge import judgement_of
 from rig.evidence.case import Case
 from rig.evidence.chaos import S11
 from rig.evidence.gate import Gate, Verdict
@@ -23,6 +24,7 @@ from rig.evidence.manifest import Manifest
 from rig.evidence.pack import Pack
 from rig.evidence.power import DetectionPower
 from rig.evidence.scenario_runs import ScenarioRun
+from rig.evidence.storm import StormReport
 from rig.evidence.truth import Discrepancy, DiscrepancyKind
 from rig.report.documents import documents, html, write
 from rig.report.headline import headline
@@ -369,13 +371,19 @@ def test_the_detection_power_stands_in_every_document(good: Run, tmp_path: Path)
     assert pack.judgement() == judgement
 
 
-def test_a_seeded_defect_stands_beside_the_verdict() -> None:
-    case = synthetic.case()
-    manifest = replace(synthetic.manifest(case), settings={**case.settings, "defects": ["slow"]})
-    judged = synthetic.judgement()
-    assert "seeded defect slow" in html(manifest, case, judged, ())
-    assert "seeded defect slow" in summary(manifest, case, judged)
-    screen = Console(width=80)
-    with screen.capture() as said:
-        screen.print(console(judged, seeded=manifest.seeded))
-    assert "seeded    slow" in said.get()
+def test_what_was_wrong_on_purpose_stands_beside_every_verdict(good: Run, tmp_path: Path) -> None:
+    manifest, case, judgement = good
+    assert not judgement.on_purpose
+    off = StormReport(storm="tenant-leak", case="tenant-leak", display_only=True, without=("transaction-scope",))
+    judged = judgement_of(replace(case, settings={**case.settings, "defects": ["slow"]}, storms=(off,)))
+    words = "seeded into the service: slow (--defect); left out of tenant-leak: transaction-scope (--without)"
+    assert judged.on_purpose == words
+    assert words in html(manifest, case, judged, ())
+    for text in (summary(manifest, case, judged), pull_request(manifest, judged, ())):
+        assert words in text.replace("\\", "")
+    assert f"on purpose {words}" in " ".join(shown(judged, 300).split())
+    assert FinishedRun("run", judged, tmp_path, None, None).document()["on_purpose"] == words
+    failed = replace(judged, gates=(Gate("S1.rows", Verdict.FAIL, "rows"), Gate("S2.rows", Verdict.PASS, "rows")))
+    document = ET.fromstring(junit(manifest, failed))
+    assert [each.text for each in document.iter("failure") if words in (each.text or "")]
+    assert {each.get("value") for each in document.iter("property") if each.get("name") == "on_purpose"} == {words}

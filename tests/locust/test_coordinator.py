@@ -22,8 +22,8 @@ SESSION: dict[str, Any] = {
     "profile": str(bundled_profile()), "origin": "--reference", "argv": ["locust"],
 }  # fmt: skip
 TEST: dict[str, Any] = {
-    "do": "begin", "locust": "2.47", "alone": False, "client_pids": [], "fixed": None, "fixed_class": "",
-    "user_classes": [], "rate_per_user_s": 0.0,
+    "do": "begin", "locust": "2.47", "alone": False, "client_pids": [], "master_pid": None, "fixed": None,
+    "fixed_class": "", "user_classes": [], "rate_per_user_s": 0.0,
     "users": 1, "workers": 1,
 }  # fmt: skip
 

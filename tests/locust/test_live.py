@@ -26,13 +26,18 @@ class Sampler:
         self._journal.add("processes", self.now_ns, [(PID, PID, 1, Role.SERVER, "server", 0)])
         monkeypatch.setattr(live, "time", SimpleNamespace(monotonic_ns=lambda: self.now_ns))
 
-    def watch(self, seconds: int) -> None:
-        """Let time pass."""
+    def watch(self, seconds: int, strangers: float | None = None) -> None:
+        """Let time pass, in which strangers hold a share of two cores; None: nobody looks at the machine."""
         for _ in range(5 * seconds):
-            self.now_ns += S // 5
-            cpu_s = self.now_ns / S / 2
+            before_ns, self.now_ns = self.now_ns, self.now_ns + S // 5
+            now_s, cpu_s = self.now_ns / S, self.now_ns / S / 2
             row = (PID, Role.SERVER, cpu_s, cpu_s, 0.0, 0.0, 0.0, 0.0, 1, 1, 1, 0, 0, 0, "R")
             self._journal.add("pids", self.now_ns, [row])
+            if strangers is not None:
+                busy_s = cpu_s + 2 * strangers * now_s
+                self._journal.add("machine", self.now_ns, [(busy_s, 0.0, 2 * now_s - busy_s, 0.0, 0.0, 0.0)])
+                self._journal.add("others", self.now_ns, [(before_ns, 9, "cc", 2 * strangers / 5)])
+        self._journal.report(self.now_ns, {"facts": {"cores": 2, "postgres_found": True}})
         self._journal.flush()
 
 
@@ -50,7 +55,18 @@ def test_a_look_is_at_the_last_seconds_however_long_the_test(tmp_path: Path, mon
 
 
 def test_before_anything_was_sampled_there_is_nothing_to_see(tmp_path: Path) -> None:
-    assert Live(tmp_path).look() == {"sessions": [], "roles": [], "processes": []}
+    assert Live(tmp_path).look() == {"strangers": "", "sessions": [], "roles": [], "processes": []}
+
+
+@pytest.mark.parametrize(
+    ("share", "words"), [(0.02, ""), (0.4, "other processes held 40% of the machine (cc 0.8 cores)")]
+)
+def test_whoever_else_uses_the_machine_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float, words: str
+) -> None:
+    sampler, looking = Sampler(tmp_path, monkeypatch), Live(tmp_path)
+    sampler.watch(10, strangers=share)
+    assert looking.look()["strangers"] == words
 
 
 def test_a_line_that_is_not_whole_is_read_once_it_is(tmp_path: Path) -> None:

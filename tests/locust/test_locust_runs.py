@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from rig.errors import ExitCode
+from rig.evidence.pack import Pack
 from rig.machine.abandoned import leftovers
 from rig.machine.child import free_port
 from rig.profile import bundled_profile
@@ -241,6 +242,10 @@ def test_s8_is_a_fixed_count_that_ends_the_test(tmp_path: Path, defects: tuple[s
     pack = only_pack(tmp_path / "results")
     assert len(_ended(pack)) == 3000
     assert _gates(pack)["S8.time"]["verdict"] == "PASS"
+    case = Pack(pack).load()
+    assert [run.machine is not None for run in case.scenario_runs_of("S8")] == [True]
+    assert master.popen.pid not in set(case.samples.others["pid"])
+    assert (f"seeded into the service: {defects[0]}" if defects else "PASS") in (pack / "pr.md").read_text()
 
 
 def test_s8_beside_other_user_classes_does_not_end_the_test(tmp_path: Path) -> None:

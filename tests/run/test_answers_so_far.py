@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 
 from rig.errors import ErrorKind
@@ -61,11 +62,17 @@ def test_what_is_judged_later_is_no_failure_now(tmp_path: Path) -> None:
     answers, _ = answered(tmp_path, scenario(1_000), *own_doing, *((seq, 0, STALE) for seq in range(3, 7)))
     assert answers.look() == []
     assert answers.failures == {}
+    assert answers.p95_ms == inf
+
+
+def test_while_things_are_broken_only_what_ends_the_redelivery_is_a_failure(tmp_path: Path) -> None:
     again = replace(scenario(9), redelivery=Redelivery((1.0,)))
-    broken, _ = answered(tmp_path, again, (0, 503, NONE), (1, 0, LOST))
-    assert broken.look() == []
-    assert broken.failures == {}
-    assert len(broken.last_rows) == 2
+    asks_again = (0, 503, NONE), (1, 0, LOST), (2, 429, NONE), (3, 408, NONE)
+    known = PROFILE.right_again(RequestClass.VALID, again.route)[-1]
+    stored = (4, 200, NONE), (4, known, NONE), (4, 422, NONE)  # whatever comes after it was acknowledged
+    broken, targets = answered(tmp_path, again, *asks_again, *stored, (5, 422, NONE))
+    assert broken.look() == [FirstFailure("status 422", 5, targets.key(5))]
+    assert broken.failures == {"status 422": 1}
 
 
 def test_many_stale_connections_are_failures() -> None:
