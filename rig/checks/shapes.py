@@ -17,7 +17,8 @@ from rig.model import ShapeKind
 ANSWERS = GateKind(
     "S10.answers",
     Kind.SERVICE,
-    "an event of any shape is accepted or refused with 4xx: no error of the server, no silence, no lost connection",
+    "an event of any shape is accepted or refused with 4xx: no error of the server, no silence, no lost connection, "
+    "no right signature that is taken for a wrong one",
 )
 ROWS = GateKind("S10.rows", Kind.TRUTH, "an event of any shape that is accepted has one row, or a dead letter")
 CONTENT = GateKind("S10.content", Kind.TRUTH, "the row of an event of any shape holds what was sent, in mapped columns")

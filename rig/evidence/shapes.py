@@ -29,6 +29,8 @@ class ShapeOutcome(StrEnum):
     """Accepted, and nothing shows whether it was stored: dead letters name no request."""
     ERROR = "error"
     """Answered neither 2xx nor 4xx."""
+    DISBELIEVED = "disbelieved"
+    """Answered 401 although it is signed: the signature is checked over another text than the body that was sent."""
     NO_ANSWER = "no answer"
     LOST = "lost"
     """Accepted, in no table."""
@@ -38,7 +40,7 @@ class ShapeOutcome(StrEnum):
     """Taken for the event of another key, or its row took the place of that one's."""
 
 
-OF_ANSWERS = (ShapeOutcome.ERROR, ShapeOutcome.NO_ANSWER)
+OF_ANSWERS = (ShapeOutcome.ERROR, ShapeOutcome.DISBELIEVED, ShapeOutcome.NO_ANSWER)
 OF_ROWS = (ShapeOutcome.LOST, ShapeOutcome.DOUBLED)
 OF_CONTENT = (ShapeOutcome.ALTERED,)
 GATES_OF_SHAPES: Mapping[str, tuple[ShapeOutcome, ...]] = {

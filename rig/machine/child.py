@@ -18,6 +18,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
+import psutil
+
 from rig.errors import RigError
 from rig.machine import open_files
 
@@ -144,7 +146,8 @@ def wait_until(is_ready: Callable[[], bool], process: subprocess.Popen[Any] | No
 def end(process: subprocess.Popen[Any], timeout_s: float, *, session: bool = False) -> int:
     """Send SIGTERM and, after ``timeout_s`` seconds, SIGKILL; its exit code.
 
-    ``session``: it leads one, and all that is in it is killed with it.
+    ``session``: it leads one. What it leaves in it (the workers of ``php -S``, the server behind a shell) is ended in
+    the same way, within the same time.
     """
     if process.poll() is None:
         process.terminate()
@@ -154,11 +157,46 @@ def end(process: subprocess.Popen[Any], timeout_s: float, *, session: bool = Fal
 
 def wait_for_end(process: subprocess.Popen[Any], timeout_s: float, *, session: bool = False) -> int:
     """As ``end``, for a process that ends by itself, or was already asked to."""
+    deadline_s = time.monotonic() + timeout_s
+    if session and process.returncode is None and _has_ended(process, deadline_s):  # its number is still its own
+        _end_session(process.pid, deadline_s)
     try:
-        return process.wait(timeout_s)
+        return process.wait(max(0.0, deadline_s - time.monotonic()))
     except subprocess.TimeoutExpired:
         _signal(process, signal.SIGKILL, session=session)
         return process.wait()
+
+
+def _has_ended(process: subprocess.Popen[Any], deadline_s: float) -> bool:
+    """Wait until a process has ended, without taking its exit code; False where it runs on."""
+    with suppress(ChildProcessError):
+        while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            if time.monotonic() > deadline_s:
+                return False
+            time.sleep(_POLL_S)
+        return True
+    return False
+
+
+def _end_session(leader: int, deadline_s: float) -> None:
+    """End what a leader that has ended has left in its session."""
+    number = signal.SIGTERM
+    while left := [pid for pid in psutil.pids() if pid != leader and _is_in_session(pid, leader)]:
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+                os.kill(pid, signal.SIGCONT)
+        if number is signal.SIGKILL:
+            return
+        while any(_is_in_session(pid, leader) for pid in left) and time.monotonic() < deadline_s:
+            time.sleep(_POLL_S)
+        number = signal.SIGKILL
+
+
+def _is_in_session(pid: int, leader: int) -> bool:
+    with suppress(ProcessLookupError, psutil.NoSuchProcess):
+        return os.getsid(pid) == leader and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def _signal(process: subprocess.Popen[Any], number: signal.Signals, *, session: bool) -> None:

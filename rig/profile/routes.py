@@ -231,6 +231,11 @@ class WebhookRoute(Section):
         return self.scheme != "none" or self.hook is not None
 
     @property
+    def signs_body(self) -> bool:
+        """Whether the signature is an HMAC over the body as it is sent."""
+        return self.scheme == "hmac" and bool(names_in(self.signed) & {"body", "body_sha256", "body_md5"})
+
+    @property
     def needs_secret(self) -> bool:
         """Whether a request cannot be made without the secret that the target knows."""
         return self.is_signed or bool(self.placeholders & {"secret", "secret_base64"})

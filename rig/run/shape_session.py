@@ -25,6 +25,7 @@ from rig.truth.shaped_rows import RowsOfEvent, ShapedRows
 
 WAIT_S, POLL_S = 1.0, 0.05
 """How long a row is waited for where the profile has no ``[truth.arrival]``."""
+_DISBELIEVED = 401
 _MAY_BE_NONE = {ShapeKind.NULLS, ShapeKind.MISSING}
 """Without a value an event may be none that the service cares for."""
 _WORDS = {
@@ -134,13 +135,16 @@ class ShapeSession:
         """How long each request took, shape (requests,); infinite without an answer."""
         return np.array(self._response_ms)
 
-    def try_all(self, planned: Sequence[Changes]) -> list[TriedEvent]:
-        """Send events, as many as may be sent; then look for their rows. TargetGone where nothing is answered."""
+    def try_all(self, planned: Sequence[Changes], *, are_controls: bool = False) -> list[TriedEvent]:
+        """Send events, as many as may be sent; then look for their rows. TargetGone where nothing is answered.
+
+        Controls may be answered 401: a field may say who the sender is.
+        """
         tried = []
         for changes in planned:
             if self.left < 1:
                 break
-            tried.append(self._send(changes))
+            tried.append(self._send(changes, is_control=are_controls))
             if tried[-1].outcome is ShapeOutcome.NO_ANSWER and changes:
                 self._require_alive()
         self._find_rows([each for each in tried if each.outcome is ShapeOutcome.UNSEEN])
@@ -178,13 +182,13 @@ class ShapeSession:
         self.events.append(replace(told, what=what, kinds=(ShapeKind.KEYS.value,)))
         return second
 
-    def _send(self, changes: Changes, key: str = "") -> TriedEvent:
+    def _send(self, changes: Changes, key: str = "", *, is_control: bool = False) -> TriedEvent:
         seq, request = self.used, self._route.make(self.used, time.time(), changes, key)
         self.used += 1
         begun_s = time.perf_counter()
         response = self._probe.send(request.request)
         took_ms = round(1e3 * (time.perf_counter() - begun_s), 3)
-        outcome, detail = self._judge_answer(response)
+        outcome, detail = self._judge_answer(response, is_signed=bool(changes) and not is_control)
         tried = TriedEvent(changes, seq, request, response, took_ms, outcome, detail=detail)
         self._response_ms.append(took_ms if response.status else inf)
         self._note(tried)
@@ -202,8 +206,8 @@ class ShapeSession:
         if self._send(()).outcome is ShapeOutcome.NO_ANSWER:
             raise TargetGone
 
-    def _judge_answer(self, response: ProbeResponse) -> tuple[ShapeOutcome, str]:
-        """What an answer says; UNSEEN where rows must say more."""
+    def _judge_answer(self, response: ProbeResponse, *, is_signed: bool) -> tuple[ShapeOutcome, str]:
+        """What an answer says; UNSEEN where rows must say more. ``is_signed``: 401 can only be about the signature."""
         status, answer = response.status, self._answer
         if not status:
             return ShapeOutcome.NO_ANSWER, response.problem
@@ -211,6 +215,8 @@ class ShapeSession:
             return ShapeOutcome.UNSEEN, ""
         if status in ASK_AGAIN:
             return ShapeOutcome.HELD_OFF, response.said
+        if status == _DISBELIEVED and is_signed and self._route.route.signs_body:
+            return ShapeOutcome.DISBELIEVED, response.said
         if 400 <= status < 500 or status in answer.right:
             return ShapeOutcome.REFUSED, response.said
         if 200 <= status < 300:

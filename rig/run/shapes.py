@@ -46,6 +46,7 @@ _EACH_MOST = 60
 _FINDINGS_MOST = 10
 _VERBS = {
     ShapeOutcome.NO_ANSWER: "gets no answer",
+    ShapeOutcome.DISBELIEVED: "is answered 401, though it is signed: check the signature over the body as it came",
     ShapeOutcome.LOST: "is accepted, and has no row",
     ShapeOutcome.DOUBLED: "is stored more than once",
     ShapeOutcome.MERGED: "the second event is taken for the first",
@@ -178,7 +179,7 @@ class _RouteShapes:
         fields = list(self.route.fields)
         if self.route.is_object:
             fields.append(EventField((EXTRA,), FieldRole.TEXT))
-        tried = self.session.try_all([(control_of(each),) for each in fields])
+        tried = self.session.try_all([(control_of(each),) for each in fields], are_controls=True)
         self._shrink(tried)
         free = []
         for each, result in zip(fields, tried, strict=False):
@@ -208,7 +209,10 @@ class _RouteShapes:
             if (
                 smallest.changes
                 and smallest.failure == tried.failure
-                and all(any(own.covers(other) for other in tried.changes) for own in smallest.changes)
+                and (
+                    tried.outcome is ShapeOutcome.DISBELIEVED  # one check of signatures, whatever the shape
+                    or all(any(own.covers(other) for other in tried.changes) for own in smallest.changes)
+                )
             ):
                 fields = tuple(dict.fromkeys([*finding.fields, *(change.field for change in tried.changes)]))
                 fields = fields if len(tried.changes) == 1 else finding.fields

@@ -171,6 +171,7 @@ DEFECTS: tuple[Defect[Any], ...] = (
     _of_letting_in("answer-other-correlation", "bodies", part="truth"),
     _of_letting_in("row-other-correlation", "S2.rows", "forged.rows", part="truth"),
     _of_shapes("large-amounts-500", "S10.answers"),
+    _of_shapes("signature-over-rewritten-json", "S10.answers", part="truth"),
     _of_shapes("large-amounts-rounded", "S10.content", part="truth"),
     _of_shapes("time-hour-lost", "S10.content", part="truth"),
     _of_shapes("emoji-forgotten", "S10.rows", part="truth"),

@@ -90,6 +90,7 @@ class ServiceDefect(StrEnum):
     SIGNATURE_OF_ANY_TENANT = "signature-of-any-tenant"
     SIGNATURE_OF_ANY_EVENT = "signature-of-any-event"
     SIGNATURE_WITHOUT_END = "signature-without-end"
+    SIGNATURE_OVER_REWRITTEN_JSON = "signature-over-rewritten-json"
     FORGED_KEPT = "forged-kept"
     ANSWER_CONTRADICTS = "answer-contradicts"
     ANSWER_OTHER_CORRELATION = "answer-other-correlation"

@@ -5,6 +5,8 @@ Not for anything that a real service should do.
 
 from __future__ import annotations
 
+import json
+import re
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,6 +26,7 @@ from stub_server.service.intake import (
 _UNCHECKED_ONE_IN = 1000
 _CONTRADICTED_ONE_IN = 100
 _FOREVER_S = float("inf")
+_ESCAPE = re.compile(rb"\\u[0-9a-fA-F]{4}")
 
 
 def _let_in_where(is_let_in: Callable[[SignedRequest], bool]) -> Callable[[Steps], Steps]:
@@ -107,6 +110,12 @@ def _without_end(request: SignedRequest) -> SignedRequest:
     return replace(request, body=request.body.rstrip())
 
 
+def _without_escapes(request: SignedRequest) -> SignedRequest:
+    """As a service that reads the JSON, and checks the signature over what it writes itself."""
+    body = _ESCAPE.sub(lambda found: json.loads(b'"%b"' % found[0]).encode(errors="surrogatepass"), request.body)
+    return replace(request, body=body)
+
+
 def _without_limit(request: SignedRequest) -> SignedRequest:
     return replace(request, route=request.route.model_copy(update={"tolerance_s": _FOREVER_S}))
 
@@ -122,6 +131,7 @@ INJECTIONS: dict[str, Callable[[Steps], Steps]] = {
     "signature-of-any-tenant": _try_all_secrets,
     "signature-of-any-event": _remember_signatures,
     "signature-without-end": _let_in_changed(_without_end),
+    "signature-over-rewritten-json": _let_in_changed(_without_escapes),
     "forged-kept": _keep_refused,
     "answer-contradicts": _contradict,
     "answer-other-correlation": _answer_another_id,

@@ -40,6 +40,7 @@ def test_what_is_refused_or_set_aside_is_no_failure() -> None:
 def test_each_outcome_fails_its_own_gate_and_its_smallest_event_is_named() -> None:
     for outcome, gate in {
         ShapeOutcome.ERROR: "S10.answers",
+        ShapeOutcome.DISBELIEVED: "S10.answers",
         ShapeOutcome.NO_ANSWER: "S10.answers",
         ShapeOutcome.LOST: "S10.rows",
         ShapeOutcome.DOUBLED: "S10.rows",

@@ -71,6 +71,7 @@ def smallest(ended: Ended, gate: str) -> list[str]:
     ("defect", "gate", "sentence"),
     [
         ("large-amounts-500", "S10.answers", "data.object.amount >= 2147483648: is answered 500"),
+        ("signature-over-rewritten-json", "S10.answers", "is answered 401, though it is signed"),
         ("case-deduplication", "S10.keys", "keys that differ only in the case of a letter"),
         ("text-composed", "S10.content", '= "e\\u0301" (text in NFD): is stored altered'),
     ],
