@@ -1,7 +1,7 @@
 """H-G: requests wait inside the service, found by elimination.
 
-A lock of the application, a sleep and a call to somebody else cost no CPU, no session and no connection. Nobody outside
-can see them. They are what is left where every place that can be seen has room.
+A lock of the application, a sleep, a wait for a free thread and a call to somebody else cost no CPU, no session and no
+connection. Nobody outside can see them. They are what is left where every place that can be seen has room.
 """
 
 from __future__ import annotations
@@ -52,6 +52,6 @@ def weigh_inside(measured: Measured, *others: Hypothesis) -> Hypothesis:
     pool = ", pool" if measured.pool is not None else ""
     because = (
         f"{share:.0%} of its time a request is in none of client, database, CPU{pool}: it waits {wait_ms:,.0f} ms "
-        "inside the service, for a lock, a sleep or a call to somebody else"
+        "inside the service, for a lock, a sleep, a free thread or a call to somebody else"
     )
     return INSIDE.decide(against, share, figures, because)
