@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
@@ -22,6 +22,7 @@ import psutil
 
 from rig.errors import RigError
 from rig.machine import open_files
+from rig.machine.processes import alive, children, find_session
 
 READY_S = 15.0
 """From the start of a module of ours to its first line; a machine under load takes its time for the imports."""
@@ -68,7 +69,7 @@ def run_to_end(command: Sequence[str | Path], timeout_s: float, **options: Any) 
         try:
             said, complained = process.communicate(timeout=timeout_s)
         except BaseException:
-            _signal(process, signal.SIGKILL, session=True)
+            _signal_session(process, signal.SIGKILL)
             raise
     return subprocess.CompletedProcess(process.args, process.returncode, said, complained)
 
@@ -146,64 +147,62 @@ def wait_until(is_ready: Callable[[], bool], process: subprocess.Popen[Any] | No
 def end(process: subprocess.Popen[Any], timeout_s: float, *, session: bool = False) -> int:
     """Send SIGTERM and, after ``timeout_s`` seconds, SIGKILL; its exit code.
 
-    ``session``: it leads one. What it leaves in it (the workers of ``php -S``, the server behind a shell) is ended in
-    the same way, within the same time.
+    ``session``: it leads one. What it leaves of its session and of its descendants (the workers of ``php -S``, the
+    server behind a shell) is ended in the same way, within the same time.
     """
+    if session and process.returncode is None:
+        return _end_with_session(process, time.monotonic() + timeout_s)
     if process.poll() is None:
         process.terminate()
-        _signal(process, signal.SIGCONT, session=session)  # a stopped process would not see the first
-    return wait_for_end(process, timeout_s, session=session)
+        process.send_signal(signal.SIGCONT)  # a stopped process would not see the first
+    return wait_for_end(process, timeout_s)
 
 
-def wait_for_end(process: subprocess.Popen[Any], timeout_s: float, *, session: bool = False) -> int:
+def wait_for_end(process: subprocess.Popen[Any], timeout_s: float) -> int:
     """As ``end``, for a process that ends by itself, or was already asked to."""
-    deadline_s = time.monotonic() + timeout_s
-    if session and process.returncode is None and _has_ended(process, deadline_s):  # its number is still its own
-        _end_session(process.pid, deadline_s)
     try:
-        return process.wait(max(0.0, deadline_s - time.monotonic()))
+        return process.wait(timeout_s)
     except subprocess.TimeoutExpired:
-        _signal(process, signal.SIGKILL, session=session)
+        process.kill()
         return process.wait()
+
+
+def _end_with_session(leader: subprocess.Popen[Any], deadline_s: float) -> int:
+    """Its exit code is taken last: until then its number is its own, and so is its session."""
+    below = children(leader.pid, recursive=True)  # some have a session of their own, as php-fpm does
+    os.kill(leader.pid, signal.SIGTERM)
+    _signal_session(leader, signal.SIGCONT)
+    if not _has_ended(leader, deadline_s):
+        _signal_session(leader, signal.SIGKILL)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        left = _find_left(leader.pid, below)
+        for each in left:
+            with suppress(psutil.Error):
+                each.send_signal(number)
+                each.resume()  # a stopped one would not see it
+        while number is signal.SIGTERM and any(map(alive, left)) and time.monotonic() < deadline_s:
+            time.sleep(_POLL_S)
+    return leader.wait()
 
 
 def _has_ended(process: subprocess.Popen[Any], deadline_s: float) -> bool:
     """Wait until a process has ended, without taking its exit code; False where it runs on."""
-    with suppress(ChildProcessError):
-        while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-            if time.monotonic() > deadline_s:
-                return False
-            time.sleep(_POLL_S)
-        return True
-    return False
+    while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        if time.monotonic() > deadline_s:
+            return False
+        time.sleep(_POLL_S)
+    return True
 
 
-def _end_session(leader: int, deadline_s: float) -> None:
-    """End what a leader that has ended has left in its session."""
-    number = signal.SIGTERM
-    while left := [pid for pid in psutil.pids() if pid != leader and _is_in_session(pid, leader)]:
-        for pid in left:
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
-                os.kill(pid, signal.SIGCONT)
-        if number is signal.SIGKILL:
-            return
-        while any(_is_in_session(pid, leader) for pid in left) and time.monotonic() < deadline_s:
-            time.sleep(_POLL_S)
-        number = signal.SIGKILL
+def _find_left(leader: int, below: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Who still runs of its descendants and of its session, without itself."""
+    found = {each.pid: each for each in (*below, *find_session(leader))}
+    return [each for pid, each in found.items() if pid != leader and alive(each)]
 
 
-def _is_in_session(pid: int, leader: int) -> bool:
-    with suppress(ProcessLookupError, psutil.NoSuchProcess):
-        return os.getsid(pid) == leader and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    return False
-
-
-def _signal(process: subprocess.Popen[Any], number: signal.Signals, *, session: bool) -> None:
-    if session and process.returncode is None:  # not waited for yet: the number is still its own
-        os.killpg(process.pid, number)
-    else:
-        process.send_signal(number)
+def _signal_session(leader: subprocess.Popen[Any], number: signal.Signals) -> None:
+    if leader.returncode is None:  # not waited for yet: the number is still its own
+        os.killpg(leader.pid, number)
 
 
 def free_port() -> int:

@@ -6,6 +6,9 @@ answer then, too, so that no caller has to handle it.
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
+
 import psutil
 
 
@@ -43,3 +46,13 @@ def children(pid: int, *, recursive: bool = False) -> list[psutil.Process]:
         return psutil.Process(pid).children(recursive=recursive)
     except psutil.NoSuchProcess:
         return []
+
+
+def find_session(leader: int) -> list[psutil.Process]:
+    """The processes of a session, with its leader."""
+    found = []
+    for pid in psutil.pids():
+        with suppress(OSError, psutil.NoSuchProcess):
+            if os.getsid(pid) == leader:
+                found.append(psutil.Process(pid))
+    return found

@@ -72,19 +72,22 @@ def test_a_deaf_one_is_killed_with_all_of_its_session() -> None:
 
 
 def test_what_a_leader_leaves_in_its_session_is_asked_to_end_too(tmp_path: Path) -> None:
-    """A shell without `exec`, or `php -S` with workers: they end at once, and the server behind them runs on."""
+    """A shell without `exec`, or `php -S` with workers: they end at once, and the server behind them runs on; php-fpm
+    even makes a session of its own.
+    """
     told = tmp_path / "told"
     worker = (
         f"import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(open({str(told)!r}, 'w').close()));"
     )
-    for begins, timeout_s in ((worker, LONG_S), (DEAF, SHORT_S)):
+    for begins, timeout_s in ((worker, LONG_S), (f"import os; os.setsid(); {worker}", LONG_S), (DEAF, SHORT_S)):
         with running(
             PARENT.replace(repr(DEAF + WAIT), repr(f"{begins} print(1, flush=True); signal.sigtimedwait([], 60)"))
         ) as (process, said):
             left = psutil.Process(int(said))
             assert end(process, timeout_s, session=True) == -signal.SIGTERM
             left.wait(LONG_S)
-    assert told.exists()
+        assert told.exists() == (begins != DEAF)
+        told.unlink(missing_ok=True)
 
 
 def test_one_that_never_listens_is_told_by_its_exit_code() -> None:
