@@ -19,6 +19,7 @@ import json
 import logging
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
+from difflib import get_close_matches
 from enum import StrEnum
 
 from stub_server.service import echoing, failing, letting_in, misshaping
@@ -31,6 +32,10 @@ UNSTORED_ONE_IN = 500
 SLOW_S = 0.004
 EARLY_S, LONG_EARLY_S = 0.03, 0.3
 """So much sooner than its row an event is answered. The first is short: a rig that looks seldom would miss it."""
+
+_ALIKE = 0.6
+"""Names that share so much of their letters may have been meant."""
+_ALL = "`rig help gates` lists defects by the gates that they turn red"
 
 logger = logging.getLogger(__name__)
 
@@ -131,11 +136,14 @@ class ServiceDefect(StrEnum):
 
 
 def parse_defects(names: Iterable[str]) -> frozenset[ServiceDefect]:
-    """The switches of those names; ServiceUsageError names the known ones."""
-    try:
-        return frozenset(ServiceDefect(name) for name in names)
-    except ValueError as error:
-        raise ServiceUsageError(f"{error}; known defects: {', '.join(ServiceDefect)}") from None
+    """The switches of those names; ServiceUsageError for another one, with those that are called alike."""
+    names = tuple(names)
+    for name in names:
+        if name not in set(ServiceDefect):
+            alike = get_close_matches(name, list(ServiceDefect), 3, _ALIKE)
+            near = f"; alike are {', '.join(alike)}" if alike else ""
+            raise ServiceUsageError(f"{name!r} is none of the {len(ServiceDefect)} defects{near}; {_ALL}")
+    return frozenset(ServiceDefect(name) for name in names)
 
 
 def inject_defects(steps: Steps, defects: Collection[ServiceDefect], process: int = 0) -> Steps:
