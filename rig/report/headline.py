@@ -11,6 +11,7 @@ from rig.evidence.case import Case
 from rig.evidence.chaos import S11
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.judgement import Judgement
+from rig.evidence.shapes import PROBLEMS, S10
 from rig.evidence.truth import DiscrepancyKind
 from rig.model import FORGED, Outcome
 from rig.stats import latency_figures
@@ -31,7 +32,8 @@ def headline(case: Case, judgement: Judgement) -> tuple[HeadlineFigure, ...]:
     """The figures that there is evidence for, the most important first."""
     gates = {gate.id: gate for gate in judgement.gates}
     load = () if "capacity.held" in gates else _load(case)  # its steps have many rates
-    return (*_capacity(gates), *_speed(gates), *load, *_requests(case), *_truth(case, gates), *_client(case, gates))
+    sent = (*_requests(case), *_shapes(case))
+    return (*_capacity(gates), *_speed(gates), *load, *sent, *_truth(case, gates), *_client(case, gates))
 
 
 def _speed(gates: dict[str, Gate]) -> Iterator[HeadlineFigure]:
@@ -80,6 +82,13 @@ def _requests(case: Case) -> Iterator[HeadlineFigure]:
     if broken.any():
         attempts = f"of {number(int(broken.sum()))}, while things were broken"
         yield HeadlineFigure(f"{S11}, attempts that failed", number(int((failed & broken).sum())), attempts)
+
+
+def _shapes(case: Case) -> Iterator[HeadlineFigure]:
+    if case.shapes is not None and (events := case.shapes.events):
+        failed = sum(each.outcome in PROBLEMS for each in events)
+        beside = f"{failed / len(events):.2%} of {number(len(events))} events"
+        yield HeadlineFigure(f"{S10}, events that failed", number(failed), beside, Verdict.FAIL.value if failed else "")
 
 
 def _truth(case: Case, gates: dict[str, Gate]) -> Iterator[HeadlineFigure]:
