@@ -43,6 +43,15 @@ class RequestShown:
 
 
 @dataclass(frozen=True, slots=True)
+class SmallestEvent:
+    """The smallest event that shows a problem: what happens, to how many events, and how to send it again."""
+
+    sentence: str
+    events: str
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
 class GateShown:
     """A gate and its first examples; ``rest`` is the file that has all of them, ``hint`` what may be behind them."""
 
@@ -51,6 +60,12 @@ class GateShown:
     named: tuple[str, ...] = ()
     rest: str = ""
     hint: str = ""
+    smallest: tuple[SmallestEvent, ...] = ()
+
+    @property
+    def has_examples(self) -> bool:
+        """Whether there is more to show than the gate."""
+        return bool(self.examples or self.named or self.smallest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +87,9 @@ def gate_lines(page: GateShown) -> Iterator[tuple[str, str]]:
         yield "hint", page.hint
     for name in page.named:
         yield "seen", name
+    for event in page.smallest:
+        yield "", ""
+        yield from (("seen", event.sentence), ("events", event.events), ("again", event.command))
     for example in page.examples:
         yield "", ""
         yield from request_lines(example)
@@ -82,7 +100,8 @@ def gate_lines(page: GateShown) -> Iterator[tuple[str, str]]:
 def smallest_example(page: GateShown) -> str:
     """The first example in one line; empty where there is none."""
     if not page.examples:
-        return one_line(page.named[0]) if page.named else ""
+        named = (*page.named, *(event.sentence for event in page.smallest))
+        return one_line(named[0]) if named else ""
     first = page.examples[0]
     row = f"; row {first.rows[0]}" if first.rows else ""
     row += f"; {first.then}" if first.then else ""

@@ -23,11 +23,11 @@ from rig.evidence.gate import Gate, Verdict
 from rig.evidence.history import find_causes_of_loss, has_failed, was_let_in
 from rig.evidence.judgement import Judgement
 from rig.evidence.pack import DISCREPANCIES, ECHOES, SHAPED_EVENTS, Pack
-from rig.evidence.shapes import GATES_OF_SHAPES, ShapesReport
+from rig.evidence.shapes import GATES_OF_SHAPES, ShapeFinding, ShapesReport
 from rig.evidence.truth import Discrepancy, DiscrepancyKind
 from rig.model import RunKey, Scenario, Tenant
 from rig.profile import Profile
-from rig.report.shown import GateShown, RequestShown
+from rig.report.shown import GateShown, RequestShown, SmallestEvent
 from rig.requests.canary import CANARY_PATTERN
 from rig.requests.sender import Credentials, made_up
 from rig.requests.targeter import Targeter, Targets
@@ -225,15 +225,14 @@ class Book:
 def _show_shapes(gate: Gate, report: ShapesReport) -> GateShown:
     """What was shrunk for a gate of S10: what happens, to how many events, and how to send the smallest again."""
     found = [each for each in report.findings if each.outcome in GATES_OF_SHAPES[gate.id]]
-    named = (
-        (
-            each.sentence,
-            f"{each.events} events, in {', '.join(each.fields)}; shrunk with {each.requests} requests; key {each.key}",
-            each.command,
-        )
-        for each in found
-    )
-    return GateShown(gate, (), tuple(word for words in named for word in words), f"{SHAPED_EVENTS} has every event")
+    smallest = tuple(SmallestEvent(each.sentence, _describe_events(each), each.command) for each in found)
+    return GateShown(gate, rest=f"{SHAPED_EVENTS} has every event", smallest=smallest)
+
+
+def _describe_events(found: ShapeFinding) -> str:
+    events = f"{found.events} event{'s' if found.events != 1 else ''}, in {', '.join(found.fields)}"
+    shrunk = f"; shrunk with {found.requests} requests" if found.requests else ""
+    return f"{events}{shrunk}; key {found.key}"
 
 
 def _source(pack: Pack) -> tuple[Profile, RunKey] | None:
