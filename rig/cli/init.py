@@ -183,7 +183,7 @@ class _Asker:
         try:
             if not self._environ.get(variable):
                 raise UsageError(f"${variable} is not set; export it")
-            profile = provisional(answers, Path("rig.toml"), self._pasted)
+            profile = provisional(answers, Path("rig.toml"), self._pasted, tries_fields=True)
             _say(f"probes find tables, columns and statuses. What that does: {plan(profile)}")
             if self._probe is None and not self._says_yes("Do this now"):
                 return

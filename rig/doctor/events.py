@@ -230,7 +230,8 @@ def no_other_rows(context: DoctorContext) -> str:
     stray = [key for key in context.truth.discrepancies if not key.scenario_run]
     if stray:
         raise Symptom(_rows_in_words(stray))
-    return f"{len(context.tenancy.tenants)} tenants have no other new row"
+    tenants = context.tenancy.tenants
+    return f"no other new row{f' of {len(tenants)} tenants' if tenants[0].id else ''}"
 
 
 def no_personal_data(context: DoctorContext) -> str:

@@ -128,7 +128,9 @@ def row_security_is_on(context: DoctorContext) -> str:
     with connect(context.store.truth_dsn) as connection:
         notes = open_tables(connection, event_tables(connection, context.profile.truth))
     if notes:
-        raise NotApplicable(f"{'; '.join(notes)}: only the service's own queries keep tenants apart")
+        has_tenants = context.profile.truth.canonical.tenant is not None
+        why = "only the service's own queries keep tenants apart" if has_tenants else "the service has no tenants"
+        raise NotApplicable(f"{'; '.join(notes)}: {why}")
     return "enabled on each event table"
 
 

@@ -27,11 +27,22 @@ _EVENT: dict[str, Any] = {"id": "evt-1", "type": "order.created", "source": "web
 _MADE_UP = SampleEvent("json", _EVENT, "the made-up event")
 FROM_EVENT = ("event-id", "event-text", "event-amount", "event-time")
 """The questions whose defaults are in the event."""
+_FIELDS_TRIED = 8
 _FORM_TYPE = "application/x-www-form-urlencoded"
 
 
-def draft(answers: Mapping[str, str], path: Path, pasted: Pasted | None = None, found: Found | None = None) -> str:
-    """The text of the profile; it loads and its bodies compile, else ConfigError or UsageError names what is wrong."""
+def draft(
+    answers: Mapping[str, str],
+    path: Path,
+    pasted: Pasted | None = None,
+    found: Found | None = None,
+    *,
+    tries_fields: bool = False,
+) -> str:
+    """The text of the profile; it loads and its bodies compile, else ConfigError or UsageError names what is wrong.
+
+    ``tries_fields``: for probes, which find out without which fields the service refuses an event.
+    """
     pasted = pasted or Pasted()
     found = found if found is not None and found.is_about(answers) else Found()
     event = own_event(answers, pasted)
@@ -47,7 +58,7 @@ def draft(answers: Mapping[str, str], path: Path, pasted: Pasted | None = None, 
         statuses=_statuses(answers, found),
         canonical=_canonical(answers, event, found),
         dead=_dead(answers, found),
-        malformed=_spoilt(answers, event) if found.malformed is None else found.malformed,
+        malformed=_spoilt(answers, event, tries_fields) if found.malformed is None else found.malformed,
         **_body_keys(answers, pasted, event),
     )
     if len(text.encode()) > EVENT_BYTES_MAX:
@@ -58,7 +69,7 @@ def draft(answers: Mapping[str, str], path: Path, pasted: Pasted | None = None, 
     return text
 
 
-def provisional(answers: Mapping[str, str], path: Path, pasted: Pasted) -> Profile:
+def provisional(answers: Mapping[str, str], path: Path, pasted: Pasted, *, tries_fields: bool = False) -> Profile:
     """The profile of a service of which only the first answers are known; the defaults stand for the rest."""
 
     def ask(question: Question, so_far: Answers) -> str:
@@ -66,7 +77,7 @@ def provisional(answers: Mapping[str, str], path: Path, pasted: Pasted) -> Profi
             return answers.get(question.name, question.default_after(so_far))
         return event_default(question.name, so_far, pasted)
 
-    return parse_profile(draft(ask_all(ask), path, pasted), path)
+    return parse_profile(draft(ask_all(ask), path, pasted, tries_fields=tries_fields), path)
 
 
 def check_answer(name: str, answer: str, answers: Mapping[str, str], pasted: Pasted) -> None:
@@ -217,8 +228,8 @@ def _body_keys(answers: Mapping[str, str], pasted: Pasted, event: SampleEvent | 
     return {"body": event.body(), "events": events, "format": event.format, "content_type": form_type}
 
 
-def _spoilt(answers: Mapping[str, str], event: SampleEvent | None) -> list[dict[str, str]]:
-    """Ways to make the body wrong."""
+def _spoilt(answers: Mapping[str, str], event: SampleEvent | None, tries_fields: bool) -> list[dict[str, str]]:
+    """Ways to make the body wrong. ``tries_fields``: also such as the service may take for right."""
     ways: list[dict[str, str]] = []
     if event is None:
         return ways
@@ -227,6 +238,10 @@ def _spoilt(answers: Mapping[str, str], event: SampleEvent | None) -> list[dict[
     names_its_row = key_is_in_event(answers) and answers["dead-table"]  # else no dead letter could be found
     if answers["event-id"] and event.format != "text" and not names_its_row:
         ways.insert(0, {"remove": answers["event-id"]})
+    if tries_fields and event.batch == 1 and event.format == "json" and isinstance(event.content, Mapping):
+        id_field = answers["event-id"].partition(".")[0]
+        names = [name for name in event.content if name and "." not in name and name != id_field]
+        ways += [{"remove": name} for name in names[:_FIELDS_TRIED]]
     return ways
 
 

@@ -20,6 +20,7 @@ from rig.init.personal import kept_parts
 from rig.init.places import Place, holds_number, places_of, quoted
 from rig.model import RequestClass, Tenant
 from rig.profile import Profile
+from rig.text import by_word
 from rig.truth.personal_keys import PersonalKeys
 
 _ACCEPTED = (RequestClass.VALID, RequestClass.REPLAY)
@@ -224,9 +225,12 @@ def _with_dead(seen: Observation, found: Found, best: _Candidate) -> Found:
         lines.append(("dead letters", "none seen"))
     dropped = [event for event in ways if event not in kept]
     mutations = seen.profile.routes[0].malformed
-    for event in dropped:
-        why = "is stored as a right event" if event.variant in stored else "has no row that names it"
-        lines.append(("left out", f"malformed {_in_words(mutations[event.variant].model_dump())}: it {why}"))
+    whys = {True: "stored as a right event", False: "no row names it"}
+    left_out = by_word(
+        (_in_words(mutations[each.variant].model_dump()), whys[each.variant in stored]) for each in dropped
+    )
+    lines += [("left out", f"malformed {words}") for words in left_out]
+    lines += [("malformed", _in_words(mutations[event.variant].model_dump())) for event in kept]
     row = "dead" if table or nameless else "none"
     if statuses := _list_statuses(event.status for event in kept):
         answers["malformed-status"] = statuses

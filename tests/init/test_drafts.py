@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import shlex
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 
 from rig.doctor.sample_requests import sample_requests
 from rig.errors import RigError
 from rig.init.curl import parse_curl
-from rig.init.draft import check_answer
+from rig.init.draft import check_answer, provisional
 from rig.init.pasted import Pasted, take_over
-from rig.init.questions import QUESTIONS
+from rig.init.questions import QUESTIONS, ask_all
 from rig.model import RunKey
 from rig.profile import Profile
 from rig.profile.routes import sender_names
@@ -91,3 +92,11 @@ def test_an_answer_that_no_profile_can_have_is_found_when_it_is_given(name: str,
         known[question.name] = question.default_after(known) if question.when(known) else ""
     with nullcontext() if is_right else pytest.raises(RigError):
         check_answer(name, answer, known, Pasted())
+
+
+def test_probes_try_an_event_without_each_of_its_fields_and_a_profile_does_not() -> None:
+    answers = ask_all(lambda question, so_far: {"sender": "github", "event-id": ""}.get(
+        question.name, question.default_after(so_far)))  # fmt: skip
+    tried = provisional(answers, Path("rig.toml"), Pasted(), tries_fields=True).routes[0].malformed
+    assert [way.remove for way in tried][:3] == ["ref", "before", "after"]
+    assert provisional(answers, Path("rig.toml"), Pasted()).routes[0].malformed == ()
