@@ -79,10 +79,11 @@ class ChaosTarget:
 
 @dataclass
 class Struck:
-    """What a fault has struck so far."""
+    """What a fault has struck so far. ``has_crashed``: the kernel killed a process, which not every such fault does."""
 
     processes: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    has_crashed: bool = False
 
 
 Strike = Callable[[ChaosTarget, Random], AbstractContextManager[Struck]]

@@ -113,7 +113,9 @@ def _bound_memory(target: ChaosTarget, chance: Random) -> Iterator[Struck]:
     with _open_memory_limit() as quota:
         quota.hold(processes)
         yield struck
-        struck.notes.append(f"the kernel killed {quota.count_killed()} processes")
+        killed = quota.count_killed()
+        struck.has_crashed = killed > 0
+        struck.notes.append(f"the kernel killed {killed} processes")
     _await_processes(target, count, struck)
 
 

@@ -17,7 +17,7 @@ from typing import Self
 import psutil
 import psycopg
 
-from rig.chaos.fault import ChaosTarget, Fault
+from rig.chaos.fault import ChaosTarget, Fault, Struck
 from rig.chaos.schedule import REST_S, SLOW_S
 from rig.errors import RigError
 from rig.evidence.chaos import FaultRecord, PlannedFault
@@ -94,14 +94,13 @@ class FaultRunner:
 
     def _strike(self, fault: Fault, planned: PlannedFault, record: FaultRecord) -> FaultRecord:
         """Set up, strike, wait, heal. Where it goes wrong before it has struck, the fault is skipped."""
-        record = replace(record, strike_begun_ns=time.monotonic_ns(), is_crash=fault.is_crash)
-        notes: list[str] = []
+        record = replace(record, strike_begun_ns=time.monotonic_ns())
+        struck = Struck()
         serving = self._target.serving()
         try:
             if why := fault.missing(self._target):
                 return replace(record, strike_begun_ns=0, skipped=why)
             with fault.strike(self._target, Random(f"{self._seed}-{planned.number}")) as struck:
-                notes = struck.notes
                 record = replace(record, struck_ns=time.monotonic_ns())
                 self._told(record)
                 self._stop.wait(planned.for_s)
@@ -118,9 +117,15 @@ class FaultRunner:
                 self._unhealed.append(f"the fault {fault.name} could not be healed: {why}")
             elif not record.struck_ns:
                 record = replace(record, skipped=f"it could not strike: {why}")
+        notes = struck.notes
         try:
             notes.append(self._target.revive())
         except RigError as error:  # the target's failure, which its answers show: nothing more is broken
             notes.append(f"the service did not come back: {one_line(str(error))}")
             self._stop.set()
-        return replace(record, healed_ns=time.monotonic_ns(), note="; ".join(filter(None, notes)))
+        return replace(
+            record,
+            healed_ns=time.monotonic_ns(),
+            is_crash=fault.is_crash or struck.has_crashed,
+            note="; ".join(filter(None, notes)),
+        )

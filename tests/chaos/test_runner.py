@@ -29,13 +29,13 @@ class Nobody:
         return ""
 
 
-def fault(name: str, log: list[str], *, missing: str = "", fails: str = "") -> Fault:
+def fault(name: str, log: list[str], *, missing: str = "", fails: str = "", has_crashed: bool = False) -> Fault:
     @contextmanager
     def strike(target: ChaosTarget, chance: Random) -> Iterator[Struck]:
         if fails == "strike":
             raise RigError("no hand on it")
         log.append(f"{name} strikes")
-        yield Struck([7], ["a note"])
+        yield Struck([7], ["a note"], has_crashed)
         log.append(f"{name} is healed")
         if fails == "heal":
             raise RigError("it stays broken")
@@ -62,6 +62,13 @@ def test_a_fault_strikes_at_its_time_and_its_record_says_so() -> None:
     assert log == ["a strikes", "a is healed"]
     assert record.planned_at_ns <= record.strike_begun_ns <= record.struck_ns < record.heal_begun_ns <= record.healed_ns
     assert (record.processes, record.note, record.skipped) == ((7,), "a note", "")
+
+
+def test_a_process_that_the_kernel_killed_is_a_crash() -> None:
+    """Of a fault that need not kill, as ``memory-bound``."""
+    planned = [PlannedFault(1, "a", 0.0, 0.0), PlannedFault(2, "b", 0.0, 0.0)]
+    records = run(planned, fault("a", []), fault("b", [], has_crashed=True))
+    assert [record.is_crash for record in records] == [False, True]
 
 
 def test_the_end_of_the_load_heals_what_is_broken_and_strikes_no_more() -> None:
