@@ -28,7 +28,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Column
+from rich.table import Column, Table
 from rich.text import Text
 
 from rig.evidence.failures import describe_failures
@@ -41,6 +41,7 @@ from rig.text import milliseconds, number, one_line, shorten
 
 _LOOK_EVERY_S = 0.5
 _GATE_MOST = 300
+_TIME_WIDTH = 10
 _BAR_FROM = 110
 """A terminal with fewer columns has no room for a bar beside the figures."""
 
@@ -221,4 +222,12 @@ class ConsoleReporter(Reporter):
         self._step = _Step(size)
 
     def _print(self, line: str, style: str) -> None:
-        self._console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+        """A line that stays. In a terminal its words are folded behind the time."""
+        if self._progress is None:
+            self._console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+            return
+        folded = Table.grid()
+        folded.add_column(width=_TIME_WIDTH, no_wrap=True)
+        folded.add_column(overflow="fold")
+        folded.add_row(Text(line[:_TIME_WIDTH]), Text(line[_TIME_WIDTH:]))
+        self._console.print(folded, style=style)

@@ -117,3 +117,10 @@ def test_a_gate_that_has_failed_is_said_before_the_run_is_over(is_terminal: bool
         reporter.tell_failures(gates)
     assert "FAIL S1.rows: 3 lost" in screen.getvalue()
     assert "S2.rows" not in screen.getvalue()
+
+
+def test_a_line_is_folded_between_words_behind_the_time() -> None:
+    screen = io.StringIO()
+    with ConsoleReporter(Console(file=screen, force_terminal=True, color_system=None, width=50)) as reporter:
+        reporter.tell_failures([Gate("S1.rows", Verdict.FAIL, "rows", reason="three of them are lost for ever")])
+    assert "          FAIL S1.rows: three of them are lost for\n          ever " in screen.getvalue()
