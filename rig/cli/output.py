@@ -79,6 +79,7 @@ def _table_lines(table: Table) -> Iterator[str]:
         for head, column in zip(heads, table.columns, strict=True)
     ]
     widths = [max((width for cell in column if (width := cell_len(cell)) <= _ALIGNED), default=0) for column in columns]
+    gap = "  " if table.box else " " * table.padding[1]
     if table.title:
         yield str(table.title)
     for row in zip(*columns, strict=True):
@@ -86,7 +87,7 @@ def _table_lines(table: Table) -> Iterator[str]:
         for cell, width, column in zip(row, widths, table.columns, strict=True):
             space = " " * (width - cell_len(cell))
             padded.append(space + cell if column.justify == "right" else cell + space)
-        yield "  ".join(padded).rstrip()
+        yield gap.join(padded).rstrip()
     if table.caption:
         yield str(table.caption)
 

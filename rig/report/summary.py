@@ -36,7 +36,9 @@ _STYLES = {
 }
 _CONSOLE_FIGURES = 3
 _CONSOLE_REASON = 400
+_FIGURES_MOST = 120
 _GATE_WIDTH = 40
+_LABEL_WIDTH = 10
 _PR_GATES = 5
 _NO_SCENARIOS = ("calibration", "privacy", "samplers", "locust")
 """Gates whose family is the first word of their name; that of others, such as S1.rows, is the last."""
@@ -107,28 +109,34 @@ def console(
     The caller's rich console decides on width, colour and stream.
     """
     parts: list[RenderableType] = []
-    width = min(_GATE_WIDTH, max((len(gate.id) for gate in judgement.gates), default=0))
-    if missed := judgement.having(Verdict.FAIL, Verdict.INVALID):
+    missed, rest = judgement.having(Verdict.FAIL, Verdict.INVALID), judgement.having(Verdict.NOT_RUN)
+    passed = tuple(families(judgement.having(Verdict.PASS)))
+    named = [*(gate.id for gate in (*missed, *rest)), *(family for family, _ in passed)]
+    width = min(_GATE_WIDTH, max(map(len, named), default=0))
+    if missed:
         shown = {page.gate.id: page for page in failing}
         parts += [Text("Missed", style="bold"), _indent(_table(gate_rows(missed), width, shown))]
     if judgement.exit_gates:
         parts += [Text("Exit gates", style="bold"), _indent(_exit_gates(judgement.exit_gates))]
-    if passed := tuple(families(judgement.having(Verdict.PASS))):
+    if passed:
         parts += [Text("Passed", style="bold"), _indent(_families(passed, width))]
-    if rest := judgement.having(Verdict.NOT_RUN):
+    if rest:
         parts += [Text("Not tried", style="bold"), _indent(_table(gate_rows(rest), width))]
     head = Text.assemble((str(judgement.verdict), _STYLES[judgement.verdict]), f"  exit {judgement.exit_code}  ")
     parts.append(head + Text(one_line(judgement.sentence)))
     lines = {
         "on purpose": judgement.on_purpose,
-        "power": power_sentence(judgement.detection_power),
         "diagnosis": judgement.diagnosis.answer if judgement.diagnosis else "",
+        "power": power_sentence(judgement.detection_power),
         "evidence": "" if pack is None else pack,
         "report": "" if pack is None else pack / "report.html",
         "sha256": digest or "",
     }
-    parts += [Text(f"{name:<10} {one_line(words)}", overflow="fold") for name, words in lines.items() if words]
-    return Group(*parts)
+    labels = _table_of_columns(_LABEL_WIDTH, gap=1)
+    for name, words in lines.items():
+        if words:
+            labels.add_row(f"{name:<{_LABEL_WIDTH}}", Text(one_line(words), overflow="fold"))
+    return Group(*parts, labels) if labels.rows else Group(*parts)
 
 
 def families(gates: Sequence[Gate]) -> Iterator[tuple[str, str]]:
@@ -140,7 +148,9 @@ def families(gates: Sequence[Gate]) -> Iterator[tuple[str, str]]:
         found.setdefault(one_line(family or last), {})[one_line(member)] = gate
     for family, members in found.items():
         name, gate = next(iter(members.items()))
-        alone = (name if name != family else "", figures_words(gate.figures, _CONSOLE_FIGURES))
+        figures = figures_words(gate.figures, _CONSOLE_FIGURES)
+        figures = figures if len(figures) <= _FIGURES_MOST else figures_words(gate.figures, 1)
+        alone = (name if name != family else "", figures)
         yield family, " · ".join(filter(None, alone)) if len(members) == 1 else ", ".join(members)
 
 
@@ -148,8 +158,8 @@ def _indent(table: Table) -> Padding:
     return Padding(table, (0, 0, 1, 1))
 
 
-def _grid(*widths: int) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+def _table_of_columns(*widths: int, gap: int = 2) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, gap, 0, 0))
     for width in widths:
         table.add_column(no_wrap=True, width=width)
     table.add_column(ratio=1, overflow="fold")
@@ -157,7 +167,7 @@ def _grid(*widths: int) -> Table:
 
 
 def _exit_gates(gates: Sequence[Gate]) -> Table:
-    table = _grid(7, max(len(gate.id) for gate in gates))
+    table = _table_of_columns(7, max(len(gate.id) for gate in gates))
     for row in gate_rows(tuple(gates)):
         why = f" └ {row.why}" if row.why and row.verdict is not Verdict.PASS else ""
         table.add_row(
@@ -167,14 +177,14 @@ def _exit_gates(gates: Sequence[Gate]) -> Table:
 
 
 def _families(passed: Sequence[tuple[str, str]], width: int) -> Table:
-    table = _grid(7, width)
+    table = _table_of_columns(7, width)
     for family, words in passed:
         table.add_row(Text("PASS", style=_STYLES[Verdict.PASS]), Text(shorten(family, _GATE_WIDTH)), Text(words))
     return table
 
 
 def _table(rows: tuple[GateRow, ...], width: int, shown: Mapping[str, GateShown] = MappingProxyType({})) -> Table:
-    table = _grid(7, width)
+    table = _table_of_columns(7, width)
     for row in rows:
         style = _STYLES[row.verdict]
         text = row.headline or row.what

@@ -90,12 +90,12 @@ class Book:
             hits = said.get(last, [hit for hit in self._truth_hits() if hit.in_log is (last == "logs")])
             named = tuple(f"{hit.place}: {hit.what} of {hit.request}" for hit in hits[:EXAMPLES])
             file = ECHOES if last in said else "truth/report.json"
-            return GateShown(gate, (), named, f"{file} has all {len(hits)}" if hits else "")
+            return GateShown(gate, (), named, f"{file} has all {len(hits):,}" if hits else "")
         found = [each for each in self._discrepancies() if _is_of(each, family, last)]
         if found:
             first = found[:EXAMPLES]
             examples = tuple(example for each in first for example in islice(self.find(each.key, each.scenario_run), 1))
-            rest = f"{DISCREPANCIES} has all {len(found)}" if len(found) > EXAMPLES else ""
+            rest = f"{DISCREPANCIES} has all {len(found):,}" if len(found) > EXAMPLES else ""
             named = tuple(f"{each.kind} {each.key} (tenant {each.tenant}): {each.detail}" for each in first)
             hint = self._guess_other_key(found, examples)
             return GateShown(gate, examples, named if len(examples) < len(first) else (), rest, hint)
@@ -133,7 +133,7 @@ class Book:
         return self._show_rows(gate, rows.loc[slowest.index])
 
     def _show_rows(self, gate: Gate, rows: pd.DataFrame) -> GateShown:
-        rest = f"history/ has all {len(rows)}" if len(rows) > EXAMPLES else ""
+        rest = f"history/ has all {len(rows):,}" if len(rows) > EXAMPLES else ""
         return GateShown(gate, tuple(self._show_row(row) for row in _records(rows.head(EXAMPLES))), (), rest)
 
     @cached_property

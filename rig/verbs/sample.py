@@ -156,7 +156,7 @@ def tables(case: Case) -> RenderableType:
 
 
 def _table(title: str, values: Mapping[Any, float]) -> Table:
-    table = Table(title=title, title_justify="left", box=None, show_header=False, pad_edge=False)
+    table = Table(title=title, title_justify="left", box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column()
     table.add_column(justify="right")
     for name, value in values.items():
