@@ -9,11 +9,11 @@ from typing import ClassVar
 
 import psycopg
 
-from stub_server.service.failing import LEAVES_TRANSACTIONS, POOL_NEVER_RECOVERS
+from stub_server.service.failing import ACCEPTS_UNKNOWN_COMMITS, LEAVES_TRANSACTIONS, POOL_NEVER_RECOVERS
 from stub_server.service.store import Connection, EventStore
 
 _DWELL_S = 0.02
-"""So long each transaction is open before it does anything: time for a sender to hang up."""
+"""So long each transaction is open: time for a sender to hang up, or for the database to die."""
 
 
 class LeakyStore(EventStore):
@@ -59,5 +59,24 @@ class GivingUpStore(EventStore):
             raise
 
 
-STORES: dict[str, type[EventStore]] = {LEAVES_TRANSACTIONS: LeakyStore, POOL_NEVER_RECOVERS: GivingUpStore}
+class DwellingStore(EventStore):
+    """A store that commits late. So some transactions are always open, whenever the database dies."""
+
+    @asynccontextmanager
+    async def _connection(self, timeout_s: float | None = None) -> AsyncIterator[Connection]:
+        async with super()._connection(timeout_s) as connection:
+            if timeout_s is not None:  # the probe of readiness has transactions of its own
+                yield connection
+                return
+            await connection.execute(b"BEGIN")
+            yield connection
+            await asyncio.sleep(_DWELL_S)
+            await connection.execute(b"COMMIT")
+
+
+STORES: dict[str, type[EventStore]] = {
+    ACCEPTS_UNKNOWN_COMMITS: DwellingStore,
+    LEAVES_TRANSACTIONS: LeakyStore,
+    POOL_NEVER_RECOVERS: GivingUpStore,
+}
 """The store in place of the right one, by defect."""

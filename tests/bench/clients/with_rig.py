@@ -6,6 +6,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from rig.engine.executors import ClosedLoop, OpenLoop
 from rig.engine.pool import Load, Pool
 from rig.evidence.history import History
 from rig.evidence.scenario_runs import ScenarioRun
@@ -55,6 +56,8 @@ class Engine:
             {"A": Credentials("key", {self._route.secret: "secret"})},
             Endpoint("127.0.0.1", port, base_path=path),
             lambda worker: self._history.rows_file(scenario, worker),
+            # As in the null benchmark: a stub's answers say nothing that could be judged.
+            OpenLoop if pace.rate_per_s else ClosedLoop,
         )
         report = self._pool.run_scenario(load)
         if not report.complete:
