@@ -73,8 +73,12 @@ def _figures(report: StormReport | KeyStorm) -> str:
     if report.not_run:
         return ""
     if isinstance(report, KeyStorm):
-        bad = report.calls[[not str(token).startswith(("known", "rotated")) for token in report.calls["token"]]]
+        kinds = report.calls["token"].astype(str)
+        unnamed = report.calls[kinds == "unnamed"]
+        bad = report.calls[~kinds.str.startswith(("known", "rotated", "unnamed"))]
         accepted = f"{int(bad['accepted'].sum())} of {len(bad)} bad tokens accepted"
+        if len(unnamed):  # good ones; both answers are right
+            accepted = f"{int(unnamed['accepted'].sum())} of {len(unnamed)} tokens without a key id accepted"
         total = report.before + len(report.fetches)
         enough = expected_fetches(report) + (report.start is not Start.COLD)
         if report.case == "forged-tokens":
