@@ -79,11 +79,15 @@ class ChaosTarget:
 
 @dataclass
 class Struck:
-    """What a fault has struck so far. ``has_crashed``: the kernel killed a process, which not every such fault does."""
+    """What a fault has struck so far. ``has_crashed``: the kernel killed a process, which not every such fault does.
+
+    ``is_relaunched``: the service did not come back from it by itself, and the rig launched it again.
+    """
 
     processes: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     has_crashed: bool = False
+    is_relaunched: bool = False
 
 
 Strike = Callable[[ChaosTarget, Random], AbstractContextManager[Struck]]

@@ -147,6 +147,7 @@ def _await_processes(target: ChaosTarget, count: int, struck: Struck) -> None:
         return  # whoever healed it says so
     if not is_whole:
         struck.notes.append("the service did not replace the process; the rig started the service again")
+        struck.is_relaunched = True
         service.stop()
         service.start(target.launch_env)
 

@@ -127,5 +127,6 @@ class FaultRunner:
             record,
             healed_ns=time.monotonic_ns(),
             is_crash=fault.is_crash or struck.has_crashed,
+            is_relaunched=struck.is_relaunched,
             note="; ".join(filter(None, notes)),
         )

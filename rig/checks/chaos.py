@@ -273,13 +273,14 @@ def _decide_time(
 
 
 def _graceful(case: Case, chaos: ChaosReport, rows: pd.DataFrame) -> Gate:
-    deploys = [record for record in chaos.struck if record.fault in DEPLOYS]
-    if not deploys:
+    struck = [record for record in chaos.struck if record.fault in DEPLOYS]
+    if not struck:
         return GRACEFUL.not_run("nothing was deployed")
     if chaos.processes < 2:
         return GRACEFUL.not_run("one process serves: none can go on while it is replaced")
     dropped, seen, crossed = 0, 0, 0
     lost = []
+    deploys = [record for record in struck if not record.is_relaunched]  # else the rig failed requests, too
     for record in deploys:
         during = _during_deploy(record, rows)
         failed = during[during["outcome"] != Outcome.ACKNOWLEDGED]
@@ -290,10 +291,14 @@ def _graceful(case: Case, chaos: ChaosReport, rows: pd.DataFrame) -> Gate:
         seen, crossed, dropped = seen + len(during), crossed + excused, dropped + len(failed) - excused
         lost.append(failed[~is_young])
     figures: dict[str, Any] = {"deploys": len(deploys), "requests": seen, "failed": dropped, "crossed": crossed}
+    unproven = "the service did not replace a process that was to end (SIGTERM), so the rig launched it again"
+    if not deploys:
+        return GRACEFUL.decide(figures, unproven=f"{unproven}: is that how it is deployed?")
     if not seen:
         return GRACEFUL.not_run("no request was under way", figures)
     wrong = f"{dropped} requests failed because of a deploy" if dropped else ""
-    return _decide_time(case, GRACEFUL, figures, pd.concat(lost), wrong)
+    unproven = unproven if len(deploys) < len(struck) else ""
+    return _decide_time(case, GRACEFUL, figures, pd.concat(lost), wrong, unproven)
 
 
 def _during_deploy(record: FaultRecord, rows: pd.DataFrame) -> pd.DataFrame:

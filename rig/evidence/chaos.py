@@ -49,7 +49,8 @@ class FaultRecord:
     """What became of a planned fault. ``skipped``: why it did not strike; then there are no times but the planned one.
 
     ``processes``: the pids that it struck; ``gone``: other serving processes that ended meanwhile. ``is_crash``: what
-    was not on disk is lost. ``note``: what had to be done besides, to heal it.
+    was not on disk is lost. ``is_relaunched``: the rig launched the service again, which did not come back by itself.
+    ``note``: what had to be done besides, to heal it.
     """
 
     number: int
@@ -62,6 +63,7 @@ class FaultRecord:
     processes: tuple[int, ...] = ()
     gone: tuple[int, ...] = ()
     is_crash: bool = False
+    is_relaunched: bool = False
     note: str = ""
     skipped: str = ""
 

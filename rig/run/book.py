@@ -16,8 +16,10 @@ from typing import Any
 import pandas as pd
 from pydantic import ValidationError
 
+from rig.checks.aftermath import was_broken
 from rig.errors import RigError
 from rig.evidence.case import Case
+from rig.evidence.chaos import S11
 from rig.evidence.echoes import Echoes
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.history import find_causes_of_loss, has_failed, was_let_in
@@ -99,7 +101,7 @@ class Book:
             named = tuple(f"{each.kind} {each.key} (tenant {each.tenant}): {each.detail}" for each in first)
             hint = self._guess_other_key(found, examples)
             return GateShown(gate, examples, named if len(examples) < len(first) else (), rest, hint)
-        if last in ("answers", "forged", "bodies"):
+        if last in ("answers", "forged", "bodies", "bounded"):
             return self._show_answers(gate, family)
         if last in _TIMES:
             return self._show_slowest(gate, family)
@@ -121,6 +123,10 @@ class Book:
             rows = rows[rows["scenario"] == scenario]
         rows = rows[rows["scenario_run"].isin(list(self._scenarios))]
         rows = rows[was_let_in(rows) if gate.id == "forged" else has_failed(rows)]
+        if scenario == S11:
+            rows = rows[~was_broken(self._case, rows)]  # the rig's own faults excuse the others
+        if gate.id == "S11.bounded":
+            rows = rows[rows["error_kind"] == "timeout"]
         rows = rows[~rows.index.isin(self._causes.index)]  # they are told with their cause
         first_of_each = rows.drop_duplicates(["status", "error_kind"])
         return self._show_rows(gate, rows.loc[first_of_each.index.union(rows.index, sort=False)])

@@ -242,6 +242,16 @@ def test_requests_under_way_at_a_deploy_are_answered() -> None:
     assert gates(load, struck("deploy"))["graceful"].figures["failed"] == 5
 
 
+def test_a_deploy_after_which_the_rig_had_to_launch_the_service_shows_nothing_about_the_deploy() -> None:
+    load = events(lambda s: BROKEN if 4 <= s < 5 else OK)
+    relaunched = struck("rolling-deploy", is_crash=False, is_relaunched=True)
+    alone = gates(load, relaunched)["graceful"]
+    assert (alone.verdict, "is that how it is deployed?" in alone.reason) == (INVALID, True)
+    times = {"strike_begun_ns": at(7), "struck_ns": at(7), "heal_begun_ns": at(8), "healed_ns": at(8)}
+    again = struck("rolling-deploy", is_crash=False, **times)
+    assert gates(load, relaunched, again)["graceful"].verdict is INVALID
+
+
 @pytest.mark.parametrize("fault", ["process-killed", "process-stopped"])
 def test_the_fault_of_one_process_leaves_the_others(fault: str) -> None:
     half = events(lambda s: TIMEOUT if 4.1 <= s < 4.9 and round(s * 100) % 2 else OK)

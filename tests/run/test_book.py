@@ -9,23 +9,32 @@ from pathlib import Path
 import pytest
 
 from rig.checks.answers import check_answers
+from rig.evidence.chaos import ChaosReport, ChaosSchedule, FaultRecord, Standing
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.pack import Pack
+from rig.model import Scenario
 from rig.profile import bundled_profile, load_profile
 from rig.report.shown import GateShown, gate_lines, smallest_example
 from rig.run.book import Book
-from tests.checks.cases import BROKEN, OK, RESET, TIMEOUT, Ending, case, driven, plan
+from tests.checks.cases import BROKEN, MS, OK, RESET, START_NS, TIMEOUT, Ending, case, driven, plan
 from tests.evidence import synthetic
 
 Show = Callable[..., GateShown]
+S8 = plan("S8")
 
 
 @pytest.fixture
 def show(tmp_path: Path) -> Show:
     """Shows a gate over one scenario run whose requests ended so."""
 
-    def show(gate: str, endings: Sequence[Ending] = (), response_ms: Sequence[float] = ()) -> GateShown:
-        evidence = case(driven(plan("S8"), endings, response_ms=response_ms))
+    def show(
+        gate: str,
+        endings: Sequence[Ending] = (),
+        response_ms: Sequence[float] = (),
+        scenario: Scenario = S8,
+        chaos: ChaosReport | None = None,
+    ) -> GateShown:
+        evidence = case(driven(scenario, endings, response_ms=response_ms), chaos=chaos)
         pack = Pack.create(tmp_path, "run", 7, synthetic.STARTED)
         manifest = synthetic.manifest(evidence)
         profile = load_profile(bundled_profile()).model_dump(mode="json")
@@ -56,6 +65,16 @@ def test_the_first_request_of_each_kind_of_failure_is_shown(show: Show) -> None:
     page = show("S8.answers", [OK, RESET, RESET, RESET, BROKEN, TIMEOUT])
     assert [each.seq for each in page.examples] == [1, 4, 5]
     assert not any(each.cause or each.then for each in page.examples[:1])
+
+
+def test_what_a_fault_of_the_rig_excuses_is_no_example(show: Show) -> None:
+    scenario = replace(plan("S11"), timeout_s=0.001)
+    locked = FaultRecord(1, "table-locked", START_NS, START_NS, START_NS, START_NS + MS, START_NS + MS)
+    chaos = ChaosReport(ChaosSchedule(1), (locked,), Standing(), Standing(), 2)
+    endings = [BROKEN, BROKEN, *[OK] * 4, RESET, TIMEOUT]
+    page = show("S11.answers", endings, scenario=scenario, chaos=chaos)
+    assert [each.seq for each in page.examples] == [6, 7]
+    assert [each.seq for each in show("S11.bounded", endings, scenario=scenario, chaos=chaos).examples] == [7]
 
 
 def test_losses_after_errors_are_one_failure_with_their_error() -> None:
