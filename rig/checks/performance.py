@@ -100,6 +100,7 @@ def _time_gate(case: Case, scenario: str) -> Gate:
         reason=in_words,
         strangers=worst,
         excused=alone_s < limit_s,
+        alone=f"{alone_s:.2f} s" if alone_s < inf else "",
     )
 
 
@@ -139,9 +140,13 @@ def _bound_gate(
     reason: str,
     strangers: Strangers | None = None,
     excused: bool = False,
+    alone: str = "",
     caveats: Sequence[str] = (),
 ) -> Gate:
-    """Judge an upper bound. ``caveats``, and strangers where ``excused``, say why a missed one may not be."""
+    """Judge an upper bound. ``caveats``, and strangers where ``excused``, say why a missed one may not be.
+
+    ``alone`` is what the figure would have been at least without the strangers.
+    """
     if strangers and strangers.noticeable:
         figures = figures | {"strangers_share": round(strangers.share, 3)}
     missing = "the run was interrupted" if any(run.interrupted for run in runs) else describe_missing_reports(runs)
@@ -157,7 +162,8 @@ def _bound_gate(
     limits += caveats
     if limits:
         return Gate(gate_id, Verdict.INVALID, rule, figures, f"{reason}, but {'; '.join(limits)}")
-    beside = f", which does not come from others: {strangers}" if disturbed else ""
+    at_least = f", and without them it would be {alone} at least" if alone else ""
+    beside = f", which does not come from others: {strangers}{at_least}" if disturbed else ""
     return Gate(gate_id, Verdict.FAIL, rule, figures, f"{reason}{beside}")
 
 
@@ -219,6 +225,7 @@ def _p95_gate(case: Case, runs: tuple[ScenarioRun], rows: pd.DataFrame, limit_ms
         reason=f"p95 is {_in_ms(p95_ms)} ms",
         strangers=strangers,
         excused=is_excused(p95_ms, limit_ms, strangers),
+        alone=f"{_in_ms(_alone(p95_ms, strangers))} ms" if p95_ms < inf else "",
         caveats=too_close(case.certificate, p95_ms, limit_ms),
     )
 

@@ -14,6 +14,8 @@ from rig.text import some
 
 EXIT_GATE = "EG"
 """How the names of exit gates begin."""
+OF_SPEED = ("time", "rate", "p95", "degradation", "held")
+"""Gates of speed, by the last word of their names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,19 @@ class Judgement:
     def having(self, *verdicts: Verdict) -> tuple[Gate, ...]:
         """The plain gates with one of these verdicts, in the order of ``verdicts``."""
         return tuple(gate for verdict in verdicts for gate in self.plain_gates if gate.verdict is verdict)
+
+    @property
+    def about_speed(self) -> tuple[str, str]:
+        """The answer of the diagnosis below a name, both empty without one.
+
+        It is a diagnosis only where nothing was missed, or a gate of speed was: it explains no row and no answer.
+        """
+        if self.diagnosis is None:
+            return "", ""
+        missed = self.having(Verdict.FAIL, Verdict.INVALID)
+        if not missed or any(gate.id.rpartition(".")[2] in OF_SPEED for gate in missed):
+            return "diagnosis", self.diagnosis.answer
+        return "speed", f"(not why it is {self.verdict}) {self.diagnosis.answer}"
 
     @property
     def because(self) -> str:

@@ -207,6 +207,7 @@ class Coordinator:
         finished = test.finish(account)
         return finished.document() | {
             "sentence": finished.judgement.sentence,
+            "about_speed": finished.judgement.about_speed,
             "sealed": finished.is_sealed,
             "examples": {page.gate.id: smallest_example(page) for page in finished.failing},
         }

@@ -16,7 +16,7 @@ WINDOW_NS = 5_000_000_000
 _KEPT_NS = 2 * WINDOW_NS
 """Counters are read off between the ticks around the window's start."""
 _PROCESSES_MOST = 15
-_IDLE_SHARE = 0.005
+_IDLE_SHARE = 0.02
 """A process that uses less of a core is not shown."""
 _KEPT_WHOLE = "processes"
 """Who the processes are is said once, when they are first seen."""
@@ -50,9 +50,15 @@ class Live:
                 for role, cores in cpu.by_role(samples, start_ns, end_ns).items()
             ],
             "processes": [
-                {"pid": _name(int(pid)), "role": str(role), "cores": round(float(cpu_s) / seconds, 2)}
-                for pid, role, cpu_s in processes.head(_PROCESSES_MOST).itertuples(index=False)
-                if cpu_s >= _IDLE_SHARE * seconds
+                *(
+                    {"pid": _name(int(pid)), "role": str(role), "cores": round(float(cpu_s) / seconds, 2)}
+                    for pid, role, cpu_s in processes.head(_PROCESSES_MOST).itertuples(index=False)
+                    if cpu_s >= _IDLE_SHARE * seconds
+                ),
+                *(
+                    {"pid": "", "role": f"other: {name}", "cores": round(cores, 2)}
+                    for name, cores in (strangers.names if strangers else ())
+                ),
             ],
         }
 

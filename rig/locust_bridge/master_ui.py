@@ -219,8 +219,10 @@ class View:
         if bridge.error:
             return _make_head("ERROR", "", bridge.error)
         if result is not None:
-            answer = (result.get("diagnosis") or {}).get("answer", "")
-            return _make_head(result["verdict"], "", result["sentence"], answer)
+            name, words = result["about_speed"]
+            return _make_head(
+                result["verdict"], "", result["sentence"], f"{name.capitalize()}: {words}" if words else ""
+            )
         so_far = [row for row in self._so_far() if row[1] in ("FAIL", "INVALID")]
         for word in ("FAIL", "INVALID"):
             if reasons := [reason for _, verdict, reason in so_far if verdict == word]:
@@ -328,7 +330,6 @@ class View:
 
 
 def _make_head(word: str, title: str, sentence: str, diagnosis: str = "") -> dict[str, str]:
-    diagnosis = f"Diagnosis: {diagnosis}" if diagnosis else ""
     return {"word": word, "title": title, "sentence": sentence, "diagnosis": diagnosis}
 
 

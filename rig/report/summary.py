@@ -124,9 +124,10 @@ def console(
         parts += [Text("Not tried", style="bold"), _indent(_table(gate_rows(rest), width))]
     head = Text.assemble((str(judgement.verdict), _STYLES[judgement.verdict]), f"  exit {judgement.exit_code}  ")
     parts.append(head + Text(one_line(judgement.sentence)))
+    name, answer = judgement.about_speed
     lines = {
         "on purpose": judgement.on_purpose,
-        "diagnosis": judgement.diagnosis.answer if judgement.diagnosis else "",
+        name: answer,
         "power": power_sentence(judgement.detection_power),
         "evidence": "" if pack is None else pack,
         "report": "" if pack is None else pack / "report.html",
@@ -229,8 +230,8 @@ def pull_request(manifest: Manifest, judgement: Judgement, failing: Sequence[Gat
         lines += [f"  - e.g. {markdown(shorten(example, _CONSOLE_REASON))}"] if example else []
     if len(missed) > _PR_GATES:
         lines.append(f"- and {len(missed) - _PR_GATES} more, in `report.html`")
-    diagnosis = judgement.diagnosis
-    answer = f"Diagnosis: {markdown(diagnosis.answer)}" if diagnosis is not None else ""
+    name, words = judgement.about_speed
+    answer = f"{name.capitalize()}: {markdown(words)}" if words else ""
     return "\n\n".join(part for part in (*parts, "\n".join(lines), answer) if part) + "\n"
 
 
@@ -254,11 +255,11 @@ def summary(manifest: Manifest, case: Case, judgement: Judgement) -> str:
         f"{markdown(judgement.sentence)}.",
         *_purpose(judgement),
     ]
-    diagnosis = judgement.diagnosis
+    diagnosis, (name, words) = judgement.diagnosis, judgement.about_speed
+    if words:
+        parts.append(f"**{name.capitalize()}:** {markdown(words)}")
     if power := power_sentence(judgement.detection_power):
         parts.append(f"**Detection power:** {markdown(power)}.")
-    if diagnosis is not None:
-        parts.append(f"**Diagnosis:** {markdown(diagnosis.answer)}")
     for title, gates in (("Exit gates", judgement.exit_gates), ("Gates", judgement.plain_gates)):
         if gates:
             parts += [f"## {title}", _gate_table(gate_rows(gates))]

@@ -23,7 +23,7 @@ from rig.evidence.chaos import S11
 from rig.evidence.echoes import Echoes
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.history import find_causes_of_loss, has_failed, was_let_in
-from rig.evidence.judgement import Judgement
+from rig.evidence.judgement import OF_SPEED, Judgement
 from rig.evidence.pack import DISCREPANCIES, ECHOES, SHAPED_EVENTS, Pack
 from rig.evidence.shapes import GATES_OF_SHAPES, ShapeFinding, ShapesReport
 from rig.evidence.truth import Discrepancy, DiscrepancyKind
@@ -43,8 +43,6 @@ _GATES = 10
 """So many failing gates have examples in the report."""
 _LINE_MOST = 500
 _CLOSED = "the server closes it after such an answer and does not say so (Connection: close)"
-_TIMES = ("time", "p95", "degradation")
-"""Gates of a scenario's time, by the last word of their names."""
 _OWN_KINDS = {
     "forged": {DiscrepancyKind.FORGED},
     "copies": {DiscrepancyKind.COPY},
@@ -103,7 +101,7 @@ class Book:
             return GateShown(gate, examples, named if len(examples) < len(first) else (), rest, hint)
         if last in ("answers", "forged", "bodies", "bounded"):
             return self._show_answers(gate, family)
-        if last in _TIMES:
+        if last in OF_SPEED:
             return self._show_slowest(gate, family)
         return GateShown(gate)
 

@@ -261,6 +261,7 @@ def test_a_gate_names_the_strangers_and_says_what_to_do() -> None:
     assert gate.figures["strangers_share"] == 0.4
     gate = time_gate(at(0, 12.0), samples=beside((0, 60, 0.06)))
     assert gate.reason.startswith("12.00 s, which does not come from others: other processes held 6% of the machine")
+    assert gate.reason.endswith(", and without them it would be 10.56 s at least")
 
 
 def test_where_the_database_was_not_found_nobody_is_called_a_stranger() -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from rig.checks.judge import judgement_of
 from rig.diagnose import diagnose
-from rig.evidence.gate import Verdict
+from rig.evidence.gate import Gate, Verdict
 from rig.evidence.judgement import Judgement
 from rig.evidence.pack import Pack
 from rig.evidence.samples import SamplerReport, Samples
@@ -50,6 +50,15 @@ def test_the_sentence_stands_high_up_in_all_that_people_read() -> None:
     assert answer in summary(manifest, whole, judgement).partition("## ")[0].replace("\\", "")
     page = html(manifest, whole, judgement, ())
     assert answer.replace("'", "&#39;") in page[: page.index("</header>")]
+
+
+def test_under_a_gate_that_is_not_of_speed_it_does_not_stand_as_the_cause() -> None:
+    lost, slow = Gate("S2.rows", Verdict.FAIL, "rows"), Gate("S8.time", Verdict.FAIL, "time")
+    judgement = replace(NOTHING, verdict=Verdict.FAIL, gates=(lost,), diagnosis=diagnose(storm()))
+    name, words = judgement.about_speed
+    assert (name, words.startswith("(not why it is FAIL) ")) == ("speed", True)
+    assert replace(judgement, gates=(lost, slow)).about_speed == ("diagnosis", diagnose(storm()).answer)
+    assert NOTHING.about_speed == ("", "")
 
 
 def test_what_a_sampler_could_not_see_is_not_measured() -> None:
