@@ -314,9 +314,10 @@ async def test_nothing_is_sent_opened_or_claimed_after_the_stop(profile: Profile
 @contextmanager
 def own_calls(into: list[CodeType]) -> Iterator[None]:
     """Collect every call of a Python function of the rig's own."""
+    package = str(Path(rig.__file__).parent)
 
     def see(frame: FrameType, event: str, _: object) -> None:
-        if event == "call" and "/rig/" in frame.f_code.co_filename:
+        if event == "call" and frame.f_code.co_filename.startswith(package):
             into.append(frame.f_code)
 
     sys.setprofile(see)

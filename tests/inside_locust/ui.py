@@ -48,7 +48,7 @@ RESULT = {
     "sentence": "1 of 2 gates FAIL: S2.rows",
     "pack": "results/a-pack",
     "digest": "00",
-    "diagnosis": {"answer": "nothing stands out"},
+    "about_speed": ("speed", "nothing stands out"),
     "examples": {"S2.rows": "valid 7 of S2-b0"},
     "gates": [
         {"id": "S2.answers", "verdict": "PASS", "reason": "", "figures": {}},
@@ -72,6 +72,7 @@ def view(**parts: Any) -> dict[str, Any]:
         "test": None,
         "busy": "",
         "error": "",
+        "on_purpose": "",
         "results": [],
         "missing": lambda test: [],
         "examples": {StatsError.create_key("POST", "S2 UniqueStorm", kind): "a-key"},
