@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import psutil
 
-from rig.engine.pool import Load, Pool
+from rig.engine.pool import Load, LoadWorkers
 from rig.evidence.scenario_runs import Interval, ScenarioRun
-from rig.machine.cgroup import CpuGroup, worker_cores
+from rig.machine.cgroup import CpuGroup
 
 
 class CpuWatch:
@@ -37,13 +37,13 @@ class CpuWatch:
 
 
 def run_and_watch(
-    pool: Pool,
+    pool: LoadWorkers,
     load: Load,
     *,
     on_start: Callable[[], None] = lambda: None,
     progress: Callable[[int], None] = lambda rows: None,
 ) -> ScenarioRun:
-    """``Pool.run_scenario``, its report with ``machine`` and every worker's ``cores_allowed`` filled in.
+    """``Pool.run_scenario``, its report with ``machine`` filled in.
 
     The machine is watched from the moment that the clock of the requests starts: preparation is not measured.
     ``on_start`` is called at the same moment.
@@ -56,9 +56,4 @@ def run_and_watch(
         on_start()
 
     report = pool.run_scenario(load, started=start_watch, progress=progress)
-    machine = watch.since()
-    allowed = [worker_cores(pid) for pid in pool.pids]
-    workers = tuple(
-        worker and replace(worker, cores_allowed=cores) for worker, cores in zip(report.workers, allowed, strict=True)
-    )
-    return replace(report, machine=machine, workers=workers)
+    return replace(report, machine=watch.since())

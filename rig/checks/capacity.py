@@ -22,7 +22,7 @@ from rig.checks.knee import Estimate, Trial, estimate
 from rig.checks.latency_calibration import coverage_gaps, lag_limits, largest_error_ms, too_close
 from rig.checks.performance import fifths_p95_ms, is_excused
 from rig.checks.rows import FAULTS
-from rig.diagnose.strangers import Span, find_strangers
+from rig.diagnose.strangers import Span, Strangers, find_strangers
 from rig.evidence.capacity import CAPACITY, StepResult
 from rig.evidence.case import NOT_READ, Case, describe_missing_reports
 from rig.evidence.gate import Gate
@@ -43,6 +43,8 @@ _WRONG_ROWS = (*FAULTS, DiscrepancyKind.ALTERED, DiscrepancyKind.VANISHED, Discr
 _NAMED = 3
 _WHOLE = 0.9
 """A step that lasts for this share of the time asked for counts as a whole one."""
+_CLOCK_SHARE = 0.01
+"""Clocks that are unsure by more than this share of a step: its workers may not have sent at the same time."""
 
 HELD = GateKind(
     "capacity.held",
@@ -129,6 +131,8 @@ def judge_step(case: Case, run: ScenarioRun, arrivals: Sequence[Arrival] = ()) -
     )
     if unseen := "it was interrupted" if run.interrupted else describe_missing_reports([run]):
         return make(StepResult.UNDRIVEN, unseen)
+    if apart := "; ".join(_find_unsure_clocks(run)):
+        return make(StepResult.UNDRIVEN, apart)
     if not (rows["sent_ns"] > 0).any():
         return make(StepResult.UNDRIVEN, "nothing was sent")
     if wrong := "; ".join((*_wrong_answers(run, rows), *_wrong_rows(case, run))):
@@ -215,6 +219,26 @@ def _bracket(case: Case, found: Capacity, undriven: list[CapacityStep]) -> Gate:
 # --- one step ---
 
 
+def _find_unsure_clocks(run: ScenarioRun) -> Iterator[str]:
+    """Workers that may have sent before or after the others: then a step never had the rate that it asked for."""
+    most_ms = _CLOCK_SHARE * 1e3 * run.scenario.count / (run.scenario.pace.rate_per_s or 1.0)
+    for report in run.present:
+        if report.elsewhere is not None and (error_ms := report.elsewhere.clock_error_ns / 1e6) > most_ms:
+            yield f"clock: that of {report.name} is known to {error_ms:,.0f} ms only, and {most_ms:,.0f} ms are allowed"
+
+
+def _find_strangers_elsewhere(run: ScenarioRun) -> list[Strangers]:
+    """What no worker of the run held of each other machine on which one ran."""
+    found = []
+    for each in run.elsewhere:
+        here = [worker for worker in run.present if worker.elsewhere and worker.elsewhere.boot_id == each.boot_id]
+        ours = sum((worker.cpu_user_s + worker.cpu_system_s) / worker.wall_s for worker in here if worker.wall_s)
+        cores = len(each.machine.cores_busy) or 1
+        share = max(0.0, each.machine.busy - ours / cores)
+        found.append(Strangers(share, each.machine.busy, ((f"all on {each.host}", share * cores),)))
+    return found
+
+
 def _is_brief(case: Case, run: ScenarioRun) -> bool:
     """Whether it was shorter than was asked for; a count in whole requests is no exact time."""
     seconds = run.scenario.count / (run.scenario.pace.rate_per_s or 1.0)
@@ -293,8 +317,10 @@ def _limits(case: Case, run: ScenarioRun, rows: pd.DataFrame, find_slow: Callabl
         yield from lag_limits(run, rows)
         yield from coverage_gaps(case.certificate, run)
         yield from too_close(case.certificate, latencies_ms["response_p95_ms"], limit_ms)
-    strangers = find_strangers(case.samples, [Span(*run.span_ns)])
-    if strangers and strangers.noticeable:
+    here = find_strangers(case.samples, [Span(*run.span_ns)])
+    for strangers in ([here] if here else []) + _find_strangers_elsewhere(run):
+        if not strangers.noticeable:
+            continue
         is_full, theirs_ms = is_excused(inf, 0.0, strangers), 2 * strangers.share * latencies_ms["response_p95_ms"]
         if is_full or (theirs_ms < inf and not find_slow(theirs_ms)):
             yield f"the machine was busy: {strangers}"

@@ -147,22 +147,21 @@ def client_limits(run: ScenarioRun) -> list[str]:
         if report.utilisation >= BUSY:
             core = "its core" if report.cores_allowed >= 1 else f"the {report.cores_allowed:g} cores that it may use"
             signing = f"; {report.signing}" if report.signing else ""
-            limits.append(f"client: worker {report.worker} used {report.utilisation:.0%} of {core}{signing}")
+            limits.append(f"client: {report.name} used {report.utilisation:.0%} of {core}{signing}")
         if report.stalled_s / report.wall_s >= STALLED:
-            limits.append(
-                f"client: worker {report.worker} did not run for {report.stalled_s:.1f} s of {report.wall_s:.1f} s"
-            )
+            limits.append(f"client: {report.name} did not run for {report.stalled_s:.1f} s of {report.wall_s:.1f} s")
     return limits + _machine_limits(run)
 
 
 def _machine_limits(run: ScenarioRun) -> list[str]:
-    """What the hypervisor or a quota took from everybody on the machine, target and client."""
-    machine, elapsed_s = run.machine, run.elapsed_s
-    if machine is None or elapsed_s <= 0:
-        return []
+    """What the hypervisor or a quota took from everybody on a machine, target and client."""
+    elapsed_s = run.elapsed_s
+    machines = [("machine", run.machine)] if run.machine is not None else []
+    machines += [(f"machine {each.host}", each.machine) for each in run.elsewhere]
     limits = []
-    if machine.steal >= STOLEN:
-        limits.append(f"machine: the hypervisor took {machine.steal:.0%} of its CPU time")
-    if machine.throttled_s / elapsed_s >= THROTTLED:
-        limits.append(f"machine: a CPU quota held it back for {machine.throttled_s:.1f} s of {elapsed_s:.1f} s")
+    for name, machine in machines if elapsed_s > 0 else ():
+        if machine.steal >= STOLEN:
+            limits.append(f"{name}: the hypervisor took {machine.steal:.0%} of its CPU time")
+        if machine.throttled_s / elapsed_s >= THROTTLED:
+            limits.append(f"{name}: a CPU quota held it back for {machine.throttled_s:.1f} s of {elapsed_s:.1f} s")
     return limits

@@ -101,7 +101,7 @@ def lag_limits(run: ScenarioRun, rows: pd.DataFrame) -> list[str]:
 
 def coverage_gaps(certificate: Certificate | None, run: ScenarioRun) -> list[str]:
     """Why the certificate does not cover a latency that was measured in an open loop; empty where it does."""
-    rate_per_s = run.scenario.pace.rate_per_s
+    rate_per_s = _client_rate_per_s(certificate, run)
     if certificate is None or not rate_per_s:
         return []
     calibration = certificate.latency_calibration
@@ -118,10 +118,19 @@ def coverage_gaps(certificate: Certificate | None, run: ScenarioRun) -> list[str
 def largest_error_ms(certificate: Certificate | None, run: ScenarioRun) -> float:
     """By how much a latency may be wrong at the rate of an open loop (p99), covered or not; infinite: nobody knows."""
     calibration = certificate.latency_calibration if certificate else None
-    rate_per_s = run.scenario.pace.rate_per_s or 0.0
+    rate_per_s = _client_rate_per_s(certificate, run)
     if calibration is None or calibration.freeze.flaw or not any(s.rate_per_s >= rate_per_s for s in calibration.steps):
         return inf
     return max(inf if step.unanswered or step.skipped else step.error_p99_ms for step in calibration.steps)
+
+
+def _client_rate_per_s(certificate: Certificate | None, run: ScenarioRun) -> float:
+    """The rate of an open loop for one client of those that were certified, which share it; 0 in a closed loop.
+
+    One client is all workers of the rig's machine, or one native worker of several.
+    """
+    of_one = 1.0 if certificate is None else min(1.0, certificate.workers / len(run.workers))
+    return (run.scenario.pace.rate_per_s or 0.0) * of_one
 
 
 def too_close(certificate: Certificate | None, value_ms: float, limit_ms: float) -> list[str]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from rig.cli.options import Invocation, fill_in, positive_option, takes_run_settings
+from rig.cli.options import Invocation, fill_in, is_given, positive_option, takes_run_settings
 from rig.cli.output import print_result, print_verdict, terminal
 from rig.errors import ExitCode
+from rig.machine.extras import require
 from rig.text import json_text
 
 if TYPE_CHECKING:
@@ -42,6 +43,11 @@ def _counts(context: click.Context, parameter: click.Parameter, value: str | Non
 @positive_option("--seconds", default=5.0, text="Send at each rate for this long.")
 @positive_option("--minutes", default=3.0, text="Begin no step after this long.")
 @positive_option("--first", "first_per_s", default=50.0, text="Begin at this many requests/s.")
+@click.option("--expect-workers", type=click.IntRange(1, 256), help="Send by so many native workers (rig worker).")
+@click.option("--master-bind-host", default="127.0.0.1", show_default=True, help="Take workers at this address.")
+@click.option(
+    "--master-bind-port", type=click.IntRange(1, 65535), default=5557, show_default=True, help="Take workers here."
+)
 @click.option("--processes", callback=_counts, help="Search once for each count of serving processes, like 1,2,4.")
 def capacity(
     invocation: Invocation,
@@ -49,6 +55,9 @@ def capacity(
     seconds: float,
     minutes: float,
     first_per_s: float,
+    expect_workers: int | None,
+    master_bind_host: str,
+    master_bind_port: int,
     processes: tuple[int, ...],
 ) -> int:
     """Find the highest rate that the target holds.
@@ -59,6 +68,7 @@ def capacity(
     """
     from rig.evidence.capacity import CapacityPlan
     from rig.run.capacity import add_capacity
+    from rig.run.job import ExpectedWorkers
     from rig.verbs.capacity import with_processes
     from scenarios.capacity import capacity_step
     from scenarios.s8 import warm_up
@@ -69,6 +79,19 @@ def capacity(
     p95_ms = fill_in({"p95_ms": p95_ms}, profile.scenarios.options_of_sustained())["p95_ms"]
     plan = CapacityPlan(p95_ms, seconds, 60 * minutes, first_per_s)
     job = add_capacity(invocation.job("capacity", profile), plan, warm_up, capacity_step)
+    if expect_workers is not None:
+        if processes or invocation.settings.certificate or is_given("workers"):
+            raise click.UsageError(
+                "--expect-workers: leave out --workers, --certificate and --processes. Native workers certify their "
+                "own machines, and join for one search"
+            )
+        for module in ("locust", "msgpack", "zmq"):
+            require(module, "locust")
+        from rig.locust_bridge.keys import WORKER_KEY, take_key
+
+        key = take_key(WORKER_KEY)
+        expected = ExpectedWorkers(expect_workers, master_bind_host, master_bind_port, key)
+        job = replace(job, expected_workers=expected)
     return _run(invocation, [with_processes(job, count) for count in processes] or [job], processes)
 
 

@@ -105,11 +105,14 @@ def decorate_with(*options: _Decorator) -> _Decorator:
     return lambda command: functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
 
 
+def is_given(name: str) -> bool:
+    """Whether the command line gives an option."""
+    return click.get_current_context().get_parameter_source(name) is not ParameterSource.DEFAULT
+
+
 def fill_in(options: Mapping[str, Any], of_profile: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a verb: as the command line gives them, else as the profile does, else their defaults."""
-    source = click.get_current_context().get_parameter_source
-    is_given = {name: source(name) is not ParameterSource.DEFAULT for name in options}
-    return {name: value if is_given[name] else of_profile.get(name, value) for name, value in options.items()}
+    return {name: value if is_given(name) else of_profile.get(name, value) for name, value in options.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import resource
 import time
 from abc import ABC, abstractmethod
@@ -21,6 +22,7 @@ from rig.engine.memory import resident_bytes
 from rig.engine.pacer import NS
 from rig.errors import ErrorKind
 from rig.evidence.scenario_runs import WorkerReport
+from rig.machine.cgroup import worker_cores
 from rig.target.endpoint import Endpoint
 
 SWEEP_EVERY_S = 0.05
@@ -139,6 +141,7 @@ class Executor(ABC, Generic[Link]):
             cpu_user_s=after.ru_utime - self._used_before.ru_utime,
             cpu_system_s=after.ru_stime - self._used_before.ru_stime,
             wall_s=(ended_ns - self._begun_ns) / NS,
+            cores_allowed=worker_cores(os.getpid()),
             build_cpu_s=0.0,
             flush_cpu_s=0.0,
             max_rss_bytes=after.ru_maxrss * 1024,

@@ -1,14 +1,16 @@
-"""The worker processes of a run: each gets its share of a scenario run, all start at one instant, and all report.
+"""The workers of a run: each gets its share of a scenario run, all start at one instant, and all report.
 
 Flow: ``run_scenario`` hands each worker its share, waits until all are ready, releases them at one instant and collects
 their reports, with a deadline for everything. A worker that dies, fails or stays silent has no report. The scenario run
-goes on without it and says so, and the next one gets a fresh process in its place.
+goes on without it and says so. Where the workers are and how they are spoken to is the subclass's part: a ``Pool`` has
+processes of this machine, and the next scenario run gets a fresh one in place of one that died.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -16,7 +18,7 @@ from typing import Self
 from rig.engine.scenario_executor import Assignment, MakeExecutor, prepare_limit_s
 from rig.engine.worker import main
 from rig.evidence.scenario_runs import ScenarioRun
-from rig.machine.fleet import Abort, FleetProcess, Go, MemberFailure, MemberResult, ProcessFleet
+from rig.machine.fleet import Abort, FleetMember, FleetProcess, Go, MemberFailure, MemberResult, ProcessFleet
 from rig.model import RunKey, Scenario
 from rig.profile import Profile
 from rig.requests.sender import Credentials
@@ -30,7 +32,12 @@ _GRACE_S = 5.0
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Load:
-    """One scenario run as the run asks for it; ``rows_file(worker)`` says where a worker's rows go."""
+    """One scenario run as the run asks for it; ``rows_file(worker)`` says where a worker's rows go.
+
+    ``share``: the number of the first of these workers among all that send the scenario, and how many those are; None
+    where there are no others. ``await_start``: waits until the time to start is known and gives it (monotonic ns); None
+    for as soon as possible.
+    """
 
     scenario: Scenario
     profile: Profile
@@ -39,20 +46,45 @@ class Load:
     endpoint: Endpoint
     rows_file: Callable[[int], Path]
     executor: MakeExecutor | None = None
+    share: tuple[int, int] | None = None
+    await_start: Callable[[], int] | None = None
 
 
-class Pool(ProcessFleet):
-    """``size`` load processes, kept for all scenario runs of a run. A context manager: they end with it.
+class LoadWorkers(ABC):
+    """``size`` workers, kept for all scenario runs of a run. ``lead_ns``: from the word to start to the start."""
 
-    ``cores``: the only ones that they may run on; empty for all that this process may use.
-    """
+    size: int
+    members: Sequence[FleetMember]
+    lead_ns = BARRIER_LEAD_NS
+    lacks = ""
+    """Why they can send no other scenario; empty where they can."""
 
-    def __init__(self, size: int, cores: Collection[int] = ()) -> None:
-        super().__init__(size, main, "rig-worker", cores)
+    @property
+    @abstractmethod
+    def pids(self) -> Sequence[int]:
+        """The processes of this machine that send."""
 
-    def __enter__(self) -> Self:
-        self.spawn()
-        return self
+    @abstractmethod
+    def renew(self) -> Mapping[int, str]:
+        """Make all ready for another scenario run; how those died that were replaced, by number."""
+
+    @abstractmethod
+    def assign(self, load: Load) -> None:
+        """Hand each its share."""
+
+    @abstractmethod
+    def send_all(self, message: Go | Abort) -> None:
+        """Send a message to each that has not ended."""
+
+    @abstractmethod
+    def listen(
+        self, timeout_s: float, *, until_ready: bool = False, on_message: Callable[[], None] = lambda: None
+    ) -> Sequence[FleetMember]:
+        """See ``ProcessFleet.listen``."""
+
+    @abstractmethod
+    def give_up(self, number: int, reason: str) -> None:
+        """Wait for a worker no longer."""
 
     def run_scenario(
         self,
@@ -72,16 +104,16 @@ class Pool(ProcessFleet):
                 progress(sum(_count_rows(worker) for worker in self.members))
 
             for worker in self.listen(limit_s, until_ready=until_ready, on_message=add_up):
-                self.kill(worker.number)
-                self.lose(worker, "gave no sign of life within its time")
+                self.give_up(worker.number, "gave no sign of life within its time")
 
         died = self.renew()
         interrupted = False
         try:
-            self._assign(load)
+            self.assign(load)
             wait_for_workers(prepare_limit_s(load.scenario.count), until_ready=True)
+            at_ns = load.await_start() if load.await_start is not None else 0
             started()
-            self.send_all(Go(time.monotonic_ns() + (BARRIER_LEAD_NS if self.size > 1 else _LEAD_ALONE_NS)))
+            self.send_all(Go(at_ns or time.monotonic_ns() + self.lead_ns))
             wait_for_workers(load.scenario.deadline_s + load.scenario.timeout_s + _GRACE_S)
         except KeyboardInterrupt:
             interrupted = True
@@ -98,21 +130,46 @@ class Pool(ProcessFleet):
             ),
         )
 
-    def _assign(self, load: Load) -> None:
+
+class Pool(ProcessFleet, LoadWorkers):
+    """Load processes of this machine. A context manager: they end with it.
+
+    ``cores``: the only ones that they may run on; empty for all that this process may use.
+    """
+
+    members: list[FleetProcess]
+
+    def __init__(self, size: int, cores: Collection[int] = ()) -> None:
+        super().__init__(size, main, "rig-worker", cores)
+        self.lead_ns = BARRIER_LEAD_NS if size > 1 else _LEAD_ALONE_NS
+
+    def __enter__(self) -> Self:
+        self.spawn()
+        return self
+
+    def assign(self, load: Load) -> None:
+        """See ``LoadWorkers``."""
+        first, workers = load.share or (0, self.size)
         for worker in self.members:
+            number = first + worker.number
             assignment = Assignment(
                 load.scenario,
                 load.profile,
                 load.run,
                 load.credentials,
                 load.endpoint,
-                worker.number,
-                self.size,
-                load.rows_file(worker.number),
+                number,
+                workers,
+                load.rows_file(number),
                 load.executor,
             )
             self.send(worker, assignment)
 
+    def give_up(self, number: int, reason: str) -> None:
+        """See ``LoadWorkers``."""
+        self.kill(number)
+        self.lose(self.members[number], reason)
 
-def _count_rows(worker: FleetProcess) -> int:
+
+def _count_rows(worker: FleetMember) -> int:
     return worker.end.result.offered if isinstance(worker.end, MemberResult) else worker.progress

@@ -31,6 +31,30 @@ RESULT_STRUCT = "<qqqqIHBB"
 
 
 @dataclass(frozen=True, slots=True)
+class Interval:
+    """The machine during a scenario run: busy share of each core, stolen share of all, seconds throttled."""
+
+    cores_busy: tuple[float, ...]
+    steal: float
+    throttled_s: float
+
+    @property
+    def busy(self) -> float:
+        """Busy share of the whole machine."""
+        return sum(self.cores_busy) / len(self.cores_busy) if self.cores_busy else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Another machine than the rig's: its name and boot, what it did meanwhile, how exactly its clock is known."""
+
+    host: str
+    boot_id: str
+    machine: Interval
+    clock_error_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerReport:
     """A worker's report about itself at the end of a scenario run. CPU in seconds, of the timed part if not named.
 
@@ -68,6 +92,13 @@ class WorkerReport:
     repeats: int = 0
     broken_rule: str = ""
     """A rule of HTTP that an answer broke, in words; empty where none did."""
+    elsewhere: Elsewhere | None = None
+    """The machine that it ran on, where that was not the rig's."""
+
+    @property
+    def name(self) -> str:
+        """Which worker it is, and where."""
+        return f"worker {self.worker}" + (f" on {self.elsewhere.host}" if self.elsewhere else "")
 
     @property
     def utilisation(self) -> float:
@@ -84,20 +115,6 @@ class WorkerReport:
     def signing(self) -> str:
         """Which part of the timed CPU the signatures take, in words; empty where it is less than half."""
         return "" if self.signed_ahead else describe_signing(self.signing_us, self.cpu_us_per_request)
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """The machine during a scenario run: busy share of each core, stolen share of all, seconds throttled."""
-
-    cores_busy: tuple[float, ...]
-    steal: float
-    throttled_s: float
-
-    @property
-    def busy(self) -> float:
-        """Busy share of the whole machine."""
-        return sum(self.cores_busy) / len(self.cores_busy) if self.cores_busy else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +139,11 @@ class ScenarioRun:
     def present(self) -> list[WorkerReport]:
         """The reports that arrived."""
         return [report for report in self.workers if report is not None]
+
+    @property
+    def elsewhere(self) -> tuple[Elsewhere, ...]:
+        """The other machines on which workers ran, each once."""
+        return tuple({each.boot_id: each for report in self.present if (each := report.elsewhere)}.values())
 
     @property
     def offered(self) -> int:

@@ -13,20 +13,26 @@ import numpy as np
 
 BODY = np.dtype([("seq", "<i8"), ("crc", "<i8")])
 """One row per answer whose body is compared: the number of the request, the CRC-32 of the body."""
-ANSWERS = ".answers"
-"""How the name of a file with whole answers ends."""
+BODIES, EXAMPLES, ANSWERS = SUFFIXES = ".bodies", ".examples", ".answers"
+"""How the names of these files end."""
 _SIZE_BYTES = 4
 """The length of an answer, which stands before it."""
 
 
 def bodies_file(rows_file: Path) -> Path:
     """Where a worker's rows of ``BODY`` lie; there is none where nothing is compared."""
-    return rows_file.with_suffix(".bodies")
+    return rows_file.with_suffix(BODIES)
 
 
 def examples_file(rows_file: Path) -> Path:
     """Where a worker's examples of answers lie, as JSON; there is none where nothing is wrong with them."""
-    return rows_file.with_suffix(".examples")
+    return rows_file.with_suffix(EXAMPLES)
+
+
+def files_beside(rows_file: Path) -> list[Path]:
+    """What a worker wrote beside its rows."""
+    beside = (rows_file.with_suffix(suffix) for suffix in SUFFIXES)
+    return [file for file in beside if file.exists()]
 
 
 def keep_answers(rows_file: Path, answers: Iterable[bytes]) -> None:

@@ -36,7 +36,7 @@ from rig.evidence.locust_run import MasterAccount
 from rig.evidence.on_purpose import describe_purpose
 from rig.locust_bridge.batches import batch_scenario
 from rig.locust_bridge.gather import gather
-from rig.locust_bridge.keys import WORKER_KEY, key_file, write_key
+from rig.locust_bridge.keys import WORKER_KEY, keep_key
 from rig.locust_bridge.launch import worker_command
 from rig.locust_bridge.live import Live
 from rig.locust_bridge.plan import LocustPlan, sendable_classes, sendable_scenario
@@ -128,7 +128,7 @@ class Coordinator:
             reach(profile, settings)
         self._supervisor = self._stack.enter_context(Supervisor())
         if wanted.get("key"):
-            self._keep_key(wanted["port"], wanted["key"])
+            keep_key(wanted["port"], wanted["key"], self._supervisor, self._reporter.stage)
         self._folder = Path(tempfile.mkdtemp(prefix="rig-coordinator-"))
         self._supervisor.remove_at_end(self._folder)
         self._reporter.stage("preparing the database")
@@ -145,13 +145,6 @@ class Coordinator:
             "certificate": _in_words(self._certificate),
             "sends": {route.name: [kind.value for kind in profile.sends(route)] for route in profile.routes},
         }
-
-    def _keep_key(self, port: int, key: str) -> None:
-        """For the workers that this user starts by hand; the file is gone when the master is."""
-        file = key_file(port)
-        write_key(file, key)
-        self._supervisor.remove_at_end(file.parent)
-        self._reporter.stage(f"a worker on another machine needs the key of this master: rig worker --key {file}")
 
     def _start_worker(self, port: int, key: str) -> dict[str, Any]:
         """A native worker on this machine; it ends with the coordinator."""

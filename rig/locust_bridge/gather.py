@@ -58,7 +58,7 @@ def _scenario_runs(locust_run: LocustRun, record: Record, unlisted: Sequence[Use
 
 
 def _run_scenario(record: Record, worker: int, part: BatchAccount) -> ScenarioRun:
-    if fault := _damage(record.history.rows_file(part.scenario, worker), part):
+    if fault := find_damage(record.history.rows_file(part.scenario, worker), part):
         return ScenarioRun(part.scenario, (None,), notes=(f"worker {worker}: {fault}",))
     return ScenarioRun(part.scenario, (part.report,), interrupted=part.interrupted)
 
@@ -67,7 +67,7 @@ def _fixed_scenario_run(
     record: Record, master: MasterAccount, scenario: Scenario, parts: dict[int, BatchAccount]
 ) -> ScenarioRun:
     """The scenario that all workers shared which were there in time; one without an account has none here either."""
-    faults = {number: _damage(record.history.rows_file(scenario, number), part) for number, part in parts.items()}
+    faults = {number: find_damage(record.history.rows_file(scenario, number), part) for number, part in parts.items()}
     whole = {number: part for number, part in parts.items() if not faults[number]}
     sharing = [seen for seen in master.workers if not seen.late]
     missing = [seen for seen in sharing if seen.number not in whole]
@@ -82,7 +82,7 @@ def _fixed_scenario_run(
     )
 
 
-def _damage(path: Path, part: BatchAccount) -> str:
+def find_damage(path: Path, part: BatchAccount) -> str:
     """Why the rows of a batch are not those that its worker accounts for; the file goes then. Empty when they are."""
     sealed = path.parent.parent / f"{part.scenario.label}.parquet"
     if sealed.exists():  # sealed before a crash: what was sealed was whole

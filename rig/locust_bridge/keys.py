@@ -14,10 +14,12 @@ import os
 import secrets
 import stat
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rig.errors import UsageError
+from rig.machine.supervisor import Supervisor
 
 WEB_TOKEN = "RIG_WEB_TOKEN"
 """The environment variable with the token of the web UI."""
@@ -65,6 +67,18 @@ def write_key(file: Path, key: str) -> None:
         file.write_text(key, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{file}: the workers' key cannot be written: {error.strerror}; set {WORKER_KEY}") from None
+
+
+def keep_key(port: int, key: str, supervisor: Supervisor, say: Callable[[str], None]) -> Path:
+    """Write the key for the workers that this user starts by hand, to a file that is gone when the supervisor is.
+
+    Returns its folder.
+    """
+    file = key_file(port)
+    write_key(file, key)
+    supervisor.remove_at_end(file.parent)
+    say(f"a worker on another machine needs the key of this master: rig worker --key {file}")
+    return file.parent
 
 
 def read_key(file: Path) -> str:

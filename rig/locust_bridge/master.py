@@ -23,17 +23,16 @@ import gevent
 import locust
 from locust.env import Environment
 from locust.exception import StopTest
-from locust.runners import HEARTBEAT_LIVENESS, STATE_MISSING, STATE_SPAWNING, MasterRunner
+from locust.runners import STATE_MISSING, STATE_SPAWNING, MasterRunner
 from pydantic import TypeAdapter
 
 from rig.errors import ExitCode, RigError, worst_exit
 from rig.evidence.locust_run import MasterAccount
 from rig.evidence.pack import Pack
-from rig.locust_bridge.clock import boot_id
 from rig.locust_bridge.keys import MasterKeys
 from rig.locust_bridge.master_coordinator import CoordinatorClient, CoordinatorError
 from rig.locust_bridge.master_options import Options, SharedScenario, add_options, options_of, started_as
-from rig.locust_bridge.master_server import require_key
+from rig.locust_bridge.master_server import answer_sign_of_life, require_key, tell_time
 from rig.locust_bridge.master_test import LocustTest
 from rig.locust_bridge.master_users import classes_of
 from rig.locust_bridge.plan import LocustPlan, sendable_classes
@@ -139,7 +138,7 @@ class Bridge:
         events.reset_stats.add_listener(lambda **_: self._note("the statistics were reset by hand in mid-run"))
         events.worker_report.add_listener(self._take_report)
         events.worker_connect.add_listener(self._admit_late)
-        self.runner.register_message(CLOCK, self._tell_time)
+        self.runner.register_message(CLOCK, lambda msg, **_: tell_time(self.runner, msg))
         self.runner.register_message(ROWS, self._take_rows)
         self.runner.register_message(REPORT, self._take_account)
 
@@ -285,33 +284,13 @@ class Bridge:
             self._note(f"the test {told}")
             gevent.spawn(self._end)
 
-    def _tell_time(self, msg: Any, **_: Any) -> None:
-        master_ns = time.monotonic_ns()
-        if not isinstance(msg.data, dict) or not isinstance(sent_ns := msg.data.get("sent_ns"), int):
-            _log.warning("rig: a worker asked for the time in a way that cannot be read")
-            return
-        answer = {
-            "sent_ns": sent_ns,
-            "master_ns": master_ns,
-            "wall_offset_ns": time.time_ns() - master_ns,
-            "boot_id": boot_id(),
-        }
-        self.runner.send_message(CLOCK, answer, client_id=msg.node_id)
-
-    def _answer_sign_of_life(self, node: str) -> None:
-        """Rows are a sign of life, answered as locust answers a heartbeat: on a slow line those lie behind the rows."""
-        client = self.runner.clients.get(node)
-        if client is not None:
-            client.heartbeat = HEARTBEAT_LIVENESS
-            self.runner.send_message("heartbeat", client_id=node)
-
     def _take_rows(self, msg: Any, **_: Any) -> None:
-        self._answer_sign_of_life(msg.node_id)
+        answer_sign_of_life(self.runner, msg.node_id)
         if self.test is not None:
             self.test.keep_rows(msg.node_id, msg.data)
 
     def _take_account(self, msg: Any, **_: Any) -> None:
-        self._answer_sign_of_life(msg.node_id)
+        answer_sign_of_life(self.runner, msg.node_id)
         if self.test is not None:
             self.test.keep_account(msg.node_id, msg.data)
 

@@ -121,4 +121,28 @@ class LocustPlan:
             raise ConfigError(f"the master's plan cannot be read ({', '.join(sorted(places))})") from None
 
 
+@dataclass(frozen=True, slots=True)
+class CertificationOrder:
+    """What a worker needs to measure its own client: ``settings`` is the document of the run's, ``routes`` are its."""
+
+    run: RunKey
+    profile: Profile
+    settings: Mapping[str, Any]
+    routes: tuple[str, ...]
+
+    def to_wire(self) -> dict[str, Any]:
+        """As msgpack takes it."""
+        document: dict[str, Any] = _ORDER.dump_python(self, mode="json")
+        return document
+
+    @classmethod
+    def from_wire(cls, document: Any) -> CertificationOrder:
+        """ConfigError where it is none."""
+        try:
+            return _ORDER.validate_python(document)
+        except ValidationError:
+            raise ConfigError("the master's order to certify the client cannot be read") from None
+
+
+_ORDER = TypeAdapter(CertificationOrder)
 _ADAPTER = TypeAdapter(LocustPlan)

@@ -8,7 +8,6 @@ neither the number of users nor that of the requests is known beforehand, so req
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -23,7 +22,6 @@ from rig.evidence.scenario_runs import WorkerReport
 from rig.locust_bridge.batches import FIRST_CREDIT, Allowance, RequestSource, sources_of
 from rig.locust_bridge.plan import LocustPlan
 from rig.locust_bridge.tally import Tally
-from rig.machine.cgroup import worker_cores
 from rig.machine.open_files import describe
 
 CREDIT_S = 15.0
@@ -71,7 +69,6 @@ class RampingUsers(Executor[User]):
         self._awaited = 0
         self._drained: asyncio.Future[None] = self._loop.create_future()
         self._unix = int(time.time())
-        self._cores_allowed = min(1.0, worker_cores(os.getpid()))
         self.requests = 0
         self.failures = 0
         self.overdue = 0
@@ -154,7 +151,7 @@ class RampingUsers(Executor[User]):
 
     def accounts(self, offset_ns: int) -> tuple[list[BatchAccount], WorkerReport]:
         """The final account of every batch, and what the whole worker used. After ``stop``."""
-        usage = replace(self.usage(), sent=self.requests, cores_allowed=self._cores_allowed)
+        usage = replace(self.usage(), sent=self.requests)
         accounts = [
             account
             for source in self._sources.values()

@@ -39,6 +39,26 @@ REPORT = "rig_report"
 CLOCK = "rig_clock"
 """worker → master → worker: ``{"sent_ns"}`` comes back with ``{"master_ns", "wall_offset_ns", "boot_id"}``."""
 
+CERTIFY = "rig_certify"
+"""master → worker: measure your own client (``rig.locust_bridge.plan.CertificationOrder``)."""
+CERTIFICATE = "rig_certificate"
+"""worker → master: what was measured, ``{"certificate", "rows", "pids"}``."""
+LOAD = "rig_load"
+"""master → worker: get your share of one scenario ready, ``{"plan", "boot_id"}``."""
+READY = "rig_ready"
+"""worker → master: the share is ready."""
+GO = "rig_go"
+"""master → worker: begin to send at ``{"at_ns"}``, a time of the master's clock."""
+ABORT = "rig_abort"
+"""master → worker: stop at once and report."""
+LOADED = "rig_loaded"
+"""worker → master: the account of the share and the files beside its rows, ``{"account", "files"}``, after all rows."""
+FAILED = "rig_failed"
+"""worker → master: there is no account or certificate, ``{"why", "is_refusal"}``: it failed, or refuses the work."""
+
+LISTENS, JOINED, GONE = "rig_listens", "rig_joined", "rig_gone"
+"""Not on the wire: what ``rig.locust_bridge.master_relay`` says of itself and of its workers."""
+
 _MESSAGE_LIMIT_BYTES = 64 * 1024 * 1024
 _LINGER_MS = 2_000
 
@@ -68,10 +88,21 @@ class _Time(TypedDict):
     boot_id: str
 
 
+class _Load(TypedDict):
+    plan: dict[str, Any]
+    boot_id: str
+
+
+class _Go(TypedDict):
+    at_ns: int
+
+
 _SHAPES: Mapping[str, TypeAdapter[Any]] = {
     "ack": TypeAdapter(_Acknowledgement | None),
     "spawn": TypeAdapter(_Spawn),
     CLOCK: TypeAdapter(_Time),
+    LOAD: TypeAdapter(_Load),
+    GO: TypeAdapter(_Go),
 }
 """What a worker must find in the messages that it reads; a plan is read by ``LocustPlan.from_wire``."""
 

@@ -27,10 +27,25 @@ from pydantic import TypeAdapter
 from rig.errors import ConfigError, Unavailable, UsageError
 from rig.evidence.locust_run import WorkerAccount
 from rig.locust_bridge.clock import Offset
+from rig.locust_bridge.native_client import NativeClient
 from rig.locust_bridge.plan import LocustPlan
 from rig.locust_bridge.ramping_users import RampingUsers
 from rig.locust_bridge.tally import Tally
-from rig.locust_bridge.wire import CLOCK, FINISH, PLAN, PROTOCOL, REPORT, ROWS, VERSION, MasterLink, Message
+from rig.locust_bridge.wire import (
+    ABORT,
+    CERTIFY,
+    CLOCK,
+    FINISH,
+    GO,
+    LOAD,
+    PLAN,
+    PROTOCOL,
+    REPORT,
+    ROWS,
+    VERSION,
+    MasterLink,
+    Message,
+)
 from rig.machine.open_files import raise_limit
 from rig.machine.supervisor import Supervisor
 from rig.model import RunKey, UserClass
@@ -89,6 +104,7 @@ class Worker:
         self._index = 0
         self._plan: LocustPlan | None = None
         self._load: RampingUsers | None = None
+        self._client: NativeClient
         self._tally = Tally()
         self._offset = Offset()
         self._wall_offset_ns = time.time_ns() - time.monotonic_ns()
@@ -106,6 +122,7 @@ class Worker:
     async def run(self) -> None:
         """Work until the master says quit; Unavailable when there is none, or it falls silent."""
         self._process.cpu_percent()
+        self._client = NativeClient(self._link, self._folder)
         asyncio.get_running_loop().set_exception_handler(self._note_fault)
         steps = (self._listen, self._greet, self._obey, self._beat, self._report)
         tasks = [asyncio.ensure_future(each()) for each in steps]
@@ -121,6 +138,7 @@ class Worker:
             await asyncio.gather(*tasks, return_exceptions=True)
             if self._load is not None:
                 await self._load.stop()
+            await asyncio.to_thread(self._client.close)
 
     # --- the conversation ---
 
@@ -191,20 +209,42 @@ class Worker:
                 await self._take_plan(message.data)
             case other if other == FINISH:
                 await self._finish()
+            case other if other == CERTIFY:
+                self._require_key()
+                self._client.certify(message.data)
+            case other if other == LOAD:
+                self._offset = Offset()  # clocks drift: that of a long search is known anew for each scenario
+                await self._ask_time()
+                plan, boot_id = message.data["plan"], message.data["boot_id"]
+                self._client.load(lambda: self._read_plan(plan), boot_id)
+            case other if other == GO:
+                self._client.go(message.data["at_ns"], self._offset)
+            case other if other == ABORT:
+                self._client.abort()
             case _:  # heartbeat, spawning_complete, update_user_class: nothing to do but to have heard it
                 pass
         return True
 
     async def _take_plan(self, data: Any) -> None:
+        self._plan = self._read_plan(data)
+        await self._ask_time()
+
+    def _require_key(self) -> None:
         if not self._link.has_key:
             raise UsageError("a master that has no key sent a plan: nothing is done for a stranger; give --key FILE")
+
+    def _read_plan(self, data: Any) -> LocustPlan:
+        """The plan, with the target that it may load; UsageError or ConfigError where nothing is done for it."""
+        self._require_key()
         plan = LocustPlan.from_wire(data)
         if not plan.locust.startswith(f"{PROTOCOL}."):
             raise UsageError(
                 f"the master runs locust {plan.locust}, this worker speaks the protocol of {PROTOCOL}; install "
                 f"locust {VERSION} there, or the rig that goes with it here"
             )
-        self._plan = plan.pin(self._allow_host)
+        return plan.pin(self._allow_host)
+
+    async def _ask_time(self) -> None:
         for _ in range(_CLOCK_QUESTIONS):
             await self._link.send(CLOCK, {"sent_ns": time.monotonic_ns()})
 

@@ -16,7 +16,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
@@ -81,15 +81,21 @@ def ignore_interrupts() -> None:
 
 
 @dataclass
-class FleetProcess:
-    """One member as the fleet sees it."""
+class FleetMember:
+    """One member as its fleet sees it, wherever it runs."""
 
     number: int
+    is_ready: bool = field(default=False, kw_only=True)
+    progress: int = field(default=0, kw_only=True)
+    end: MemberResult | MemberFailure | None = field(default=None, kw_only=True)
+
+
+@dataclass
+class FleetProcess(FleetMember):
+    """A member that is a process of this machine."""
+
     process: SpawnProcess
     pipe: Pipe
-    is_ready: bool = False
-    progress: int = 0
-    end: MemberResult | MemberFailure | None = None
 
 
 class ProcessFleet:

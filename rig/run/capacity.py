@@ -15,7 +15,7 @@ from functools import partial
 from rig.calibrate.machine import run_and_watch
 from rig.checks.capacity import CapacityStep, judge_step
 from rig.checks.knee import estimate, may_be_brief, next_rate
-from rig.engine.pool import Pool
+from rig.engine.pool import LoadWorkers
 from rig.evidence.capacity import CapacityPlan, CapacityReport, StepResult
 from rig.evidence.chaos import Standing
 from rig.evidence.scenario_runs import ScenarioRun
@@ -54,7 +54,7 @@ def add_capacity(
 
 
 def search_capacity(
-    run: OpenRun, pool: Pool, target: LiveTarget, store: Store, tenancy: Tenancy, watch: ArrivalWatch
+    run: OpenRun, pool: LoadWorkers, target: LiveTarget, store: Store, tenancy: Tenancy, watch: ArrivalWatch
 ) -> bool:
     """Make steps until the answer is narrow enough, or the time is over; False where it was interrupted."""
     search, record = run.job.capacity, run.record
@@ -72,7 +72,7 @@ def search_capacity(
             break
         seconds = plan.brief_s if may_be_brief(trials, following) else plan.step_s
         scenario = search.step(len(steps) + 1, following, seconds)
-        if ended := _why_none_fits(run, scenario, deadline_s):
+        if ended := pool.lacks or _why_none_fits(run, scenario, deadline_s):
             report = replace(report, ended=ended)
             break
         run.reporter.stage(_describe(scenario, steps))
@@ -103,7 +103,7 @@ def _why_none_fits(run: OpenRun, scenario: Scenario, deadline_s: float) -> str:
 
 
 def _send(
-    run: OpenRun, pool: Pool, target: LiveTarget, tenancy: Tenancy, watch: ArrivalWatch, scenario: Scenario
+    run: OpenRun, pool: LoadWorkers, target: LiveTarget, tenancy: Tenancy, watch: ArrivalWatch, scenario: Scenario
 ) -> ScenarioRun:
     record = run.record
     record.announce(scenario, pool.size)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
+
+from rig.calibrate.client import CalibratedClient
 from rig.calibrate.latency import FULL, QUICK, calibrate_latency
 from rig.calibrate.null import null_benchmark
 from rig.checks.judge import passes_calibration
@@ -13,6 +17,7 @@ from rig.evidence.case import Case
 from rig.evidence.certificate import Certificate
 from rig.run.open_run import OpenRun
 from rig.run.reuse import read_earlier, reuse_certificate
+from rig.settings import Settings
 
 
 def certify(run: OpenRun, pool: Pool) -> Certificate:
@@ -43,22 +48,34 @@ def _reuse(run: OpenRun, pool: Pool, path: Path) -> Certificate | None:
 
 def _measure(run: OpenRun, pool: Pool) -> Certificate:
     """Null benchmark, then latency calibration."""
-    settings, pack, client = run.job.settings, run.record.pack, run.client(pool)
+    pack, certificate = run.record.pack, None
+    for certificate, rows in measure_client(run.client(pool), run.job.settings, run.routes):
+        if rows is not None:
+            pack.write_latency_calibration(rows)
+        pack.write_certificate(certificate)
+    assert certificate is not None
+    return certificate
+
+
+def measure_client(
+    client: CalibratedClient, settings: Settings, routes: Sequence[str]
+) -> Iterator[tuple[Certificate, pd.DataFrame | None]]:
+    """Null benchmark, then latency calibration where it is asked for; the certificate after each, and its rows.
+
+    ``routes``: those of the run; empty for all of the profile.
+    """
     certificate = null_benchmark(
         client,
-        routes=run.routes,
+        routes=routes,
         floor_rps=settings.floor_rps,
         trials=settings.null_trials,
         seconds=settings.null_seconds,
     )
-    pack.write_certificate(certificate)
+    yield certificate, None
     if not certificate.reason and settings.latency_calibration != "none":
         form = FULL if settings.latency_calibration == "full" else QUICK
         latency_calibration, rows = calibrate_latency(client, form)
-        pack.write_latency_calibration(rows)
-        certificate = replace(certificate, latency_calibration=latency_calibration)
-        pack.write_certificate(certificate)
-    return certificate
+        yield replace(certificate, latency_calibration=latency_calibration), rows
 
 
 def is_certified(run: OpenRun, certificate: Certificate) -> bool:

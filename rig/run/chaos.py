@@ -20,7 +20,7 @@ from rig.chaos.catalog import faults_of, find_reasons
 from rig.chaos.fault import ChaosTarget
 from rig.chaos.runner import FaultRunner
 from rig.chaos.schedule import ChaosPlan, plan_faults
-from rig.engine.pool import Pool
+from rig.engine.pool import LoadWorkers
 from rig.errors import RigError, UsageError
 from rig.evidence.chaos import S11, ChaosReport, ChaosSchedule, FaultRecord, Standing
 from rig.machine import libpq
@@ -70,7 +70,7 @@ def add_chaos(job: Job, plan: ChaosPlan, chaos: Callable[..., Scenario], rate_pe
 
 
 def run_chaos(
-    run: OpenRun, pool: Pool, target: LiveTarget, store: Store, tenancy: Tenancy, until_stopped: ExitStack
+    run: OpenRun, pool: LoadWorkers, target: LiveTarget, store: Store, tenancy: Tenancy, until_stopped: ExitStack
 ) -> bool:
     """Send S11 while faults strike; False where it was interrupted. Every fault is healed then.
 

@@ -27,6 +27,19 @@ class CapacitySearch:
 
 
 @dataclass(frozen=True, slots=True)
+class ExpectedWorkers:
+    """Native workers that send in place of the rig's own: how many, and where their locust master listens.
+
+    ``key``: the secret that they know; empty where one is to be made and kept in a file for them.
+    """
+
+    count: int
+    host: str
+    port: int
+    key: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One run. Without scenarios it is a calibration."""
 
@@ -45,6 +58,8 @@ class Job:
 
     capacity: CapacitySearch | None = None
     """What is looked for after the scenarios: the highest rate that the target holds."""
+    expected_workers: ExpectedWorkers | None = None
+    """Who sends; None for ``settings.workers`` processes of this machine."""
 
     def __post_init__(self) -> None:
         self.settings.require_seedable(self.profile.launch is not None)

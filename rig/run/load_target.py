@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from rig.calibrate.cores import confine
 from rig.checks.judge import judge_with_rows
-from rig.engine.pool import Pool
+from rig.engine.pool import LoadWorkers
 from rig.evidence.case import Finding
 from rig.evidence.chaos import S11
 from rig.evidence.shapes import S10
@@ -46,7 +46,9 @@ class TargetUse:
             raise KeyboardInterrupt
 
 
-def load_target(run: OpenRun, pool: Pool, store: Store, meanwhile: Callable[[], None] = lambda: None) -> TargetUse:
+def load_target(
+    run: OpenRun, pool: LoadWorkers, store: Store, meanwhile: Callable[[], None] = lambda: None
+) -> TargetUse:
     """Start the target, run every scenario against it, read the rows twice, stop the target, search the logs.
 
     ``meanwhile`` is done between the two readings, while the target stands idle. An interrupt ends the load; what was
@@ -113,7 +115,7 @@ def _send_single_events(run: OpenRun, target: LiveTarget, store: Store, loaded: 
 
 
 def _send(
-    run: OpenRun, pool: Pool, store: Store, target: LiveTarget, reader: TruthReader, until_stopped: ExitStack
+    run: OpenRun, pool: LoadWorkers, store: Store, target: LiveTarget, reader: TruthReader, until_stopped: ExitStack
 ) -> _Loaded:
     """Make the tenants, look at what lies there, run the scenarios, and break things where that is asked for."""
     job, record = run.job, run.record
@@ -157,7 +159,9 @@ def _pin(run: OpenRun, target: LiveTarget, store: Store) -> None:
     run.record.amend_fingerprint(core_planning=plan.as_record())
 
 
-def _samplers(run: OpenRun, pool: Pool, target: LiveTarget, store: Store) -> AbstractContextManager[Samplers | None]:
+def _samplers(
+    run: OpenRun, pool: LoadWorkers, target: LiveTarget, store: Store
+) -> AbstractContextManager[Samplers | None]:
     """The samplers, unless they are switched off, or every request is sent by itself."""
     if not run.job.settings.samplers or all(scenario.id == S10 for scenario in run.job.scenarios):
         return nullcontext()

@@ -60,7 +60,7 @@ class OpenRun:
 def open_run(job: Job, environ: Mapping[str, str], reporter: Reporter) -> OpenRun:
     """Give the run its name and make its pack."""
     key = RunKey(job.settings.seed, uuid.uuid4().hex[:12], int(time.time()))
-    cores = plan_of_this_machine(job.settings.workers)
+    cores = plan_of_this_machine(0 if job.expected_workers is not None else job.settings.workers)
     about = fingerprint(environ, job.profile.target.commit)
     record = Record.begin(job, key, time.monotonic_ns(), {**about, "core_planning": cores.as_record()})
     record.secrets.learn_from(job.profile, environ)

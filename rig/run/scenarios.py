@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from rig.calibrate.machine import run_and_watch
-from rig.engine.pool import Load, Pool
+from rig.engine.pool import Load, LoadWorkers
 from rig.errors import ConfigError
 from rig.evidence.chaos import S11
 from rig.evidence.scenario_runs import ScenarioRun
@@ -25,7 +25,7 @@ from rig.truth.arrival import ArrivalWatch
 _REFUSALS = (401, 403)
 
 
-def run_scenarios(run: OpenRun, pool: Pool, target: LiveTarget, tenancy: Tenancy, watch: ArrivalWatch) -> bool:
+def run_scenarios(run: OpenRun, pool: LoadWorkers, target: LiveTarget, tenancy: Tenancy, watch: ArrivalWatch) -> bool:
     """Run every scenario but S10 and S11; each is in the journal before it starts and after it ends.
 
     False: interrupted. ConfigError where the target refuses every request of the first one.

@@ -134,6 +134,11 @@ class Endpoint:
                 return socket.create_connection(place, timeout_s)
         return socket.create_connection(self.connect_to[-1], timeout_s)
 
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is on the machine that asks; False before it was checked."""
+        return bool(self.addresses) and all(map(_is_loopback, self.addresses))
+
     def check_and_pin(self, allowed_host: str | None) -> Endpoint:
         """The same endpoint with its addresses. ConfigError unless all are loopback or the host is ``allowed_host``.
 

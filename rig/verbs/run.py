@@ -8,10 +8,12 @@ was started is ended.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 
-from rig.engine.pool import Pool
+from rig.engine.pool import LoadWorkers, Pool
+from rig.evidence.certificate import Certificate
 from rig.machine.supervisor import Supervisor
 from rig.run.certify import certify
 from rig.run.job import Job
@@ -61,12 +63,26 @@ def _certify_and_load(opened: OpenRun, supervisor: Supervisor) -> TargetUse:
 
     with ExitStack() as stack:
         # The workers start while the database is prepared.
-        pool = stack.enter_context(Pool(job.settings.workers, opened.cores.client))
+        workers, certify_them = _open_workers(opened, supervisor, stack)
         store = _prepare_store(opened, supervisor, stack) if job.scenarios else None
-        certificate = certify(opened, pool)
+        certificate = certify_them()
         if certificate.reason:
             return TargetUse()
-        return load_target(opened, pool, store, meanwhile) if store is not None else TargetUse()
+        return load_target(opened, workers, store, meanwhile) if store is not None else TargetUse()
+
+
+def _open_workers(
+    opened: OpenRun, supervisor: Supervisor, stack: ExitStack
+) -> tuple[LoadWorkers, Callable[[], Certificate]]:
+    """Who sends, and what certifies them."""
+    job = opened.job
+    if job.expected_workers is None:
+        pool = stack.enter_context(Pool(job.settings.workers, opened.cores.client))
+        return pool, partial(certify, opened, pool)
+    from rig.locust_bridge.native_workers import NativeWorkers, certify_workers  # it needs the extra `locust`
+
+    workers = stack.enter_context(NativeWorkers(job.expected_workers, supervisor, opened.reporter.stage))
+    return workers, partial(certify_workers, opened, workers)
 
 
 def _prepare_store(opened: OpenRun, supervisor: Supervisor, stack: ExitStack) -> Store:

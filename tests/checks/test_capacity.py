@@ -16,7 +16,7 @@ from rig.diagnose import explain
 from rig.evidence.capacity import CapacityPlan, CapacityReport, StepResult
 from rig.evidence.case import Case
 from rig.evidence.gate import Gate, Verdict
-from rig.evidence.scenario_runs import Interval
+from rig.evidence.scenario_runs import Elsewhere, Interval
 from rig.evidence.truth import Arrival
 from rig.model import Pace
 from rig.report.capacity_table import STEP_COLUMNS, step_rows
@@ -147,6 +147,43 @@ def test_a_machine_that_was_taken_away_is_not_the_target_s_fault() -> None:
     one = missed(100)
     stolen = Driven(replace(one.report, machine=Interval((1.0, 1.0), 0.3, 0.0)), one.rows)
     assert result(stolen)[0] is UNDRIVEN
+
+
+def elsewhere(*, cores_busy: tuple[float, ...] = (0.2, 0.2), steal: float = 0.0, clock_ms: float = 0.1) -> Elsewhere:
+    return Elsewhere("loader", "another boot", Interval(cores_busy, steal, 0.0), int(clock_ms * MS))
+
+
+@pytest.mark.parametrize(
+    ("there", "found", "why"),
+    [
+        (elsewhere(), MISSED, "p95 is 900 ms"),
+        (elsewhere(steal=0.3), UNDRIVEN, "machine loader: the hypervisor took 30%"),
+        # The worker itself used 0.3 cores of it.
+        (
+            elsewhere(cores_busy=(1.0, 1.0)),
+            UNDRIVEN,
+            "other processes held 85% of the machine (all on loader 1.7 cores)",
+        ),
+        (elsewhere(clock_ms=11), UNDRIVEN, "clock: that of worker 0 on loader is known to 11 ms only, and 10 ms are"),
+    ],
+)
+def test_what_another_machine_did_is_not_the_target_s_fault(there: Elsewhere, found: StepResult, why: str) -> None:
+    got, reason = result(missed(100, elsewhere=there))
+    assert got is found, reason
+    assert why in reason
+
+
+def test_workers_that_may_not_have_sent_together_prove_no_rate() -> None:
+    assert result(step(100, elsewhere=elsewhere()))[0] is HELD
+    assert result(step(100, elsewhere=elsewhere(clock_ms=11)))[0] is UNDRIVEN
+
+
+def test_each_of_several_native_workers_is_covered_up_to_its_share_of_the_rate() -> None:
+    one = missed(4000, 1)
+    two = Driven(replace(one.report, workers=one.report.workers * 2), one.rows)
+    assert result(one)[0] is UNDRIVEN
+    assert result(two, certificate=certificate(workers=1))[0] is MISSED
+    assert result(two, certificate=certificate(workers=2))[0] is UNDRIVEN
 
 
 @pytest.mark.parametrize("kind", ["lost", "duplicated", "altered", "wrong_tenant", "vanished"])

@@ -62,6 +62,8 @@ class Master:
         self.answers = True
         """Whether it answers questions for the time; else they are kept in ``asked``."""
         self.wall_offset_ns = 0
+        self.ahead_ns: int | None = None
+        """Its clock shows the time of this machine and so much more; None for a clock that stands at 0."""
 
     async def expect(self, kind: str) -> Any:
         """The data of the next message of a kind; what comes before it is kept in ``seen``."""
@@ -85,7 +87,8 @@ class Master:
     async def answer(self) -> None:
         """Say what time it is to whoever asked."""
         while self.answers and self.asked:
-            told = {"master_ns": 0, "wall_offset_ns": self.wall_offset_ns, "boot_id": boot_id()}
+            master_ns = 0 if self.ahead_ns is None else time.monotonic_ns() + self.ahead_ns
+            told = {"master_ns": master_ns, "wall_offset_ns": self.wall_offset_ns, "boot_id": boot_id()}
             await self.say(CLOCK, {"sent_ns": self.asked.pop(0), **told})
 
     async def spawn(self, timestamp: float, **users: int) -> None:
