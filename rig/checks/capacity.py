@@ -224,7 +224,10 @@ def _find_unsure_clocks(run: ScenarioRun) -> Iterator[str]:
     most_ms = _CLOCK_SHARE * 1e3 * run.scenario.count / (run.scenario.pace.rate_per_s or 1.0)
     for report in run.present:
         if report.elsewhere is not None and (error_ms := report.elsewhere.clock_error_ns / 1e6) > most_ms:
-            yield f"clock: that of {report.name} is known to {error_ms:,.0f} ms only, and {most_ms:,.0f} ms are allowed"
+            yield (
+                f"the clock of {report.name} may be off by {error_ms:,.0f} ms, and {most_ms:,.0f} ms are allowed: use "
+                "a faster line to it, or longer steps (--seconds)"
+            )
 
 
 def _find_strangers_elsewhere(run: ScenarioRun) -> list[Strangers]:

@@ -46,7 +46,11 @@ def _counts(context: click.Context, parameter: click.Parameter, value: str | Non
 @click.option("--expect-workers", type=click.IntRange(1, 256), help="Send by so many native workers (rig worker).")
 @click.option("--master-bind-host", default="127.0.0.1", show_default=True, help="Take workers at this address.")
 @click.option(
-    "--master-bind-port", type=click.IntRange(1, 65535), default=5557, show_default=True, help="Take workers here."
+    "--master-bind-port",
+    type=click.IntRange(1, 65535),
+    default=5557,
+    show_default=True,
+    help="Take them at this port.",
 )
 @click.option("--processes", callback=_counts, help="Search once for each count of serving processes, like 1,2,4.")
 def capacity(
@@ -92,6 +96,8 @@ def capacity(
         key = take_key(WORKER_KEY)
         expected = ExpectedWorkers(expect_workers, master_bind_host, master_bind_port, key)
         job = replace(job, expected_workers=expected)
+    elif is_given("master_bind_host") or is_given("master_bind_port"):
+        raise click.UsageError("--master-bind-host and --master-bind-port go with --expect-workers")
     return _run(invocation, [with_processes(job, count) for count in processes] or [job], processes)
 
 

@@ -56,8 +56,11 @@ class LoadWorkers(ABC):
     size: int
     members: Sequence[FleetMember]
     lead_ns = BARRIER_LEAD_NS
-    lacks = ""
-    """Why they can send no other scenario; empty where they can."""
+
+    @property
+    def lacks(self) -> str:
+        """Why they can send no other scenario; empty where they can."""
+        return ""
 
     @property
     @abstractmethod

@@ -179,7 +179,7 @@ class NativeWorkers(LoadWorkers):
         return self._pids
 
     @property
-    def lacks(self) -> str:  # type: ignore[override]
+    def lacks(self) -> str:
         """See ``LoadWorkers``."""
         return "; ".join(f"{each.name} {each.lost}" for each in self.members if each.lost)
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import cache
+from typing import Any, Self, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -42,8 +43,33 @@ def sendable_scenario(scenario: Scenario, sends: Container[RequestClass]) -> Sce
     return replace(scenario, shares=tuple(shares))
 
 
+class _Order:
+    """What a master sends a worker, as a dataclass."""
+
+    __slots__ = ()
+
+    def to_wire(self) -> dict[str, Any]:
+        """As msgpack and JSON take it. Holds credentials: never to be written anywhere."""
+        document: dict[str, Any] = _adapter(cast(Any, type(self))).dump_python(self, mode="json")
+        return document
+
+    @classmethod
+    def from_wire(cls, document: Any) -> Self:
+        """ConfigError where it is none; what it holds is not repeated, for the secrets in it."""
+        try:
+            return cast(Self, _adapter(cast(Any, cls)).validate_python(document))
+        except ValidationError as error:
+            places = {".".join(map(str, fault["loc"])) for fault in error.errors(include_input=False)}
+            raise ConfigError(f"the master's plan cannot be read ({', '.join(sorted(places))})") from None
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
 @dataclass(frozen=True, slots=True)
-class LocustPlan:
+class LocustPlan(_Order):
     """One test. ``worker`` of ``workers`` is the reader's own number; ``rate_per_user_s`` 0 is the closed loop.
 
     ``most_requests`` and ``most_rate_per_s`` are ceilings on the whole test, the latter where users have a rate;
@@ -106,43 +132,12 @@ class LocustPlan:
         """The same for another worker."""
         return replace(self, worker=worker, workers=workers)
 
-    def to_wire(self) -> dict[str, Any]:
-        """As msgpack and JSON take it. Holds credentials: never to be written anywhere."""
-        document: dict[str, Any] = _ADAPTER.dump_python(self, mode="json")
-        return document
-
-    @classmethod
-    def from_wire(cls, document: Any) -> LocustPlan:
-        """ConfigError where it is none; what it holds is not repeated, for the secrets in it."""
-        try:
-            return _ADAPTER.validate_python(document)
-        except ValidationError as error:
-            places = {".".join(map(str, fault["loc"])) for fault in error.errors(include_input=False)}
-            raise ConfigError(f"the master's plan cannot be read ({', '.join(sorted(places))})") from None
-
 
 @dataclass(frozen=True, slots=True)
-class CertificationOrder:
+class CertificationOrder(_Order):
     """What a worker needs to measure its own client: ``settings`` is the document of the run's, ``routes`` are its."""
 
     run: RunKey
     profile: Profile
     settings: Mapping[str, Any]
     routes: tuple[str, ...]
-
-    def to_wire(self) -> dict[str, Any]:
-        """As msgpack takes it."""
-        document: dict[str, Any] = _ORDER.dump_python(self, mode="json")
-        return document
-
-    @classmethod
-    def from_wire(cls, document: Any) -> CertificationOrder:
-        """ConfigError where it is none."""
-        try:
-            return _ORDER.validate_python(document)
-        except ValidationError:
-            raise ConfigError("the master's order to certify the client cannot be read") from None
-
-
-_ORDER = TypeAdapter(CertificationOrder)
-_ADAPTER = TypeAdapter(LocustPlan)

@@ -38,7 +38,7 @@ def storm_server(supervisor: Supervisor, environ: Mapping[str, str], log_file: P
 def run_storm_step(
     opened: OpenRun, cluster: Cluster, name: str, options: StormOptions
 ) -> Iterator[StormReport | KeyStorm]:
-    """Run a storm; the report of each case is in the pack as the case ends, and what failed is told. RigError as it."""
+    """Run a storm; the report of each case is in the pack as the case ends, and what failed is told."""
     for report in run_storm(opened.storm_environment(cluster), name, options):
         opened.record.pack.write_storm(report)
         if not report.display_only:

@@ -164,7 +164,7 @@ def elsewhere(*, cores_busy: tuple[float, ...] = (0.2, 0.2), steal: float = 0.0,
             UNDRIVEN,
             "other processes held 85% of the machine (all on loader 1.7 cores)",
         ),
-        (elsewhere(clock_ms=11), UNDRIVEN, "clock: that of worker 0 on loader is known to 11 ms only, and 10 ms are"),
+        (elsewhere(clock_ms=11), UNDRIVEN, "the clock of worker 0 on loader may be off by 11 ms, and 10 ms are"),
     ],
 )
 def test_what_another_machine_did_is_not_the_target_s_fault(there: Elsewhere, found: StepResult, why: str) -> None:

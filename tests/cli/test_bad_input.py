@@ -32,6 +32,7 @@ from tests.cli.commands import QUICK, rig
         (("capacity", "--expect-workers", "2", "--processes", "1,2"), "join for one search"),
         (("capacity", "--expect-workers", "2", "--workers", "2"), "leave out --workers"),
         (("capacity", "--expect-workers", "0"), "1<=x<=256"),
+        (("capacity", "--master-bind-host", "0.0.0.0"), "go with --expect-workers"),
         (("capacity", "--minutes", "0.05"), "not even one step of 5 s (--seconds) fits in"),
         (("prove", "--only-defect", "rust"), "no-deduplication"),
         (("run", "--no-such-option"), "No such option"),

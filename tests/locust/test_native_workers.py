@@ -103,7 +103,7 @@ def test_a_worker_whose_clock_is_not_known_proves_no_rate(tmp_path: Path) -> Non
         assert rig.end() == ExitCode.INVALID, rig.said
     steps = steps_of(rig)
     assert {step["result"] for step in steps} == {"not driven"}
-    assert all("clock: that of worker" in step["why"] for step in steps)
+    assert all("the clock of worker" in step["why"] for step in steps)
     assert blamed(only_pack(out)) == []
 
 

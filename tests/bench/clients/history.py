@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import subprocess
 from dataclasses import asdict, dataclass, fields
+from datetime import date
 from pathlib import Path
 
 NAME = "history.csv"
@@ -38,13 +39,19 @@ _TITLES = {
 
 
 def describe_commit() -> tuple[str, str]:
-    """Date and short hash of the commit that is checked out; the hash ends with ``+`` where files differ from it."""
+    """Date and short hash of the commit that is checked out; the hash ends with ``+`` where files differ from it.
+
+    Today and "unknown" where there is no checkout.
+    """
 
     def ask(*words: str) -> str:
         return subprocess.run(["git", *words], capture_output=True, text=True, check=True).stdout.strip()
 
-    changed = ask("status", "--porcelain", "--untracked-files=no", "--", "rig")
-    return ask("log", "-1", "--format=%cs"), ask("log", "-1", "--format=%h") + ("+" if changed else "")
+    try:
+        changed = ask("status", "--porcelain", "--untracked-files=no", "--", "rig")
+        return ask("log", "-1", "--format=%cs"), ask("log", "-1", "--format=%h") + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return date.today().isoformat(), "unknown"
 
 
 def add_line(folder: Path, line: Line) -> list[Line]:
