@@ -15,19 +15,15 @@ from functools import partial
 from rig.calibrate.machine import run_and_watch
 from rig.checks.capacity import CapacityStep, judge_step
 from rig.checks.knee import estimate, may_be_brief, next_rate
-from rig.engine.pool import LoadWorkers
 from rig.evidence.capacity import CapacityPlan, CapacityReport, StepResult
 from rig.evidence.chaos import Standing
 from rig.evidence.scenario_runs import ScenarioRun
 from rig.model import Scenario
 from rig.run.chaos import read_standing, wait_until_settled
 from rig.run.job import CapacitySearch, Job
-from rig.run.open_run import OpenRun
-from rig.run.scenarios import load_of
+from rig.run.live_run import LiveRun
 from rig.target.http_probe import HttpProbe
-from rig.target.launch import LiveTarget
 from rig.target.store import Store
-from rig.target.tenants import Tenancy
 from rig.text import shorten
 from rig.truth.arrival import ArrivalWatch
 
@@ -53,9 +49,7 @@ def add_capacity(
     return replace(job, scenarios=(warm_up(route, tenant),), capacity=CapacitySearch(plan, step))
 
 
-def search_capacity(
-    run: OpenRun, pool: LoadWorkers, target: LiveTarget, store: Store, tenancy: Tenancy, watch: ArrivalWatch
-) -> bool:
+def search_capacity(run: LiveRun, watch: ArrivalWatch) -> bool:
     """Make steps until the answer is narrow enough, or the time is over; False where it was interrupted."""
     search, record = run.job.capacity, run.record
     assert search is not None
@@ -63,7 +57,7 @@ def search_capacity(
     report = CapacityReport(plan, run.job.most_rate_per_s)
     record.pack.write_capacity(report)
     steps: list[CapacityStep] = []
-    before, deadline_s = read_standing(store), time.monotonic() + plan.limit_s
+    before, deadline_s = read_standing(run.store), time.monotonic() + plan.limit_s
     while not report.ended:
         trials = [step.trial for step in steps]
         following = next_rate(trials, plan.first_per_s, report.most_per_s)
@@ -72,17 +66,17 @@ def search_capacity(
             break
         seconds = plan.brief_s if may_be_brief(trials, following) else plan.step_s
         scenario = search.step(len(steps) + 1, following, seconds)
-        if ended := pool.lacks or _why_none_fits(run, scenario, deadline_s):
+        if ended := run.pool.lacks or _why_none_fits(run, scenario, deadline_s):
             report = replace(report, ended=ended)
             break
         run.reporter.stage(_describe(scenario, steps))
         try:
-            sent = _send(run, pool, target, tenancy, watch, scenario)
+            sent = _send(run, watch, scenario)
             if sent.interrupted:
                 raise KeyboardInterrupt
-            if not _works_off(store, watch, before):
+            if not _works_off(run.store, watch, before):
                 report = replace(report, ended=f"the target did not work off a step within {_WORK_OFF_S:g} s")
-            elif problem := _wait_until_good(run, target):
+            elif problem := _wait_until_good(run):
                 broken = f"after {following:,.4g}/s the target was of no use for {_WORK_OFF_S:g} s: {problem}"
                 report = replace(report, ended=broken, broken=broken)
             steps.append(judge_step(record.pack.load(), sent, watch.arrivals()))
@@ -93,7 +87,7 @@ def search_capacity(
     return report.ended != _INTERRUPTED
 
 
-def _why_none_fits(run: OpenRun, scenario: Scenario, deadline_s: float) -> str:
+def _why_none_fits(run: LiveRun, scenario: Scenario, deadline_s: float) -> str:
     """Why this step may not be made any more; empty where it may."""
     sent = sum(each.scenario.count for each in run.record.manifest.scenario_runs)
     if sent + scenario.count > run.job.most_requests:
@@ -102,22 +96,20 @@ def _why_none_fits(run: OpenRun, scenario: Scenario, deadline_s: float) -> str:
     return "the time was over (--minutes)" if time.monotonic() + seconds > deadline_s else ""
 
 
-def _send(
-    run: OpenRun, pool: LoadWorkers, target: LiveTarget, tenancy: Tenancy, watch: ArrivalWatch, scenario: Scenario
-) -> ScenarioRun:
+def _send(run: LiveRun, watch: ArrivalWatch, scenario: Scenario) -> ScenarioRun:
     record = run.record
-    record.announce(scenario, pool.size)
-    watch.follow(scenario, [record.history.rows_file(scenario, worker) for worker in range(pool.size)])
-    sent = run_and_watch(pool, load_of(run, target, tenancy, scenario), progress=run.reporter.progress)
+    record.announce(scenario, run.pool.size)
+    watch.follow(scenario, record.history.rows_files(scenario, run.pool.size))
+    sent = run_and_watch(run.pool, run.load(scenario), progress=run.reporter.progress)
     watch.finish(scenario)
     record.complete(sent)
     return sent
 
 
-def _wait_until_good(run: OpenRun, target: LiveTarget) -> str:
+def _wait_until_good(run: LiveRun) -> str:
     """Wait until the target is healthy, or takes a connection where it names no probe; what is wrong if it stays so."""
     probes = run.job.profile.probes
-    probe, path = HttpProbe(target.endpoint, probes.timeout_s), probes.ready or probes.health
+    probe, path = HttpProbe(run.target.endpoint, probes.timeout_s), probes.ready or probes.health
     deadline_s = time.monotonic() + _WORK_OFF_S
     while True:
         response = probe.connect() if path is None else probe.get(path)

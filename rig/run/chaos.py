@@ -20,7 +20,6 @@ from rig.chaos.catalog import faults_of, find_reasons
 from rig.chaos.fault import ChaosTarget
 from rig.chaos.runner import FaultRunner
 from rig.chaos.schedule import ChaosPlan, plan_faults
-from rig.engine.pool import LoadWorkers
 from rig.errors import RigError, UsageError
 from rig.evidence.chaos import S11, ChaosReport, ChaosSchedule, FaultRecord, Standing
 from rig.machine import libpq
@@ -29,14 +28,12 @@ from rig.model import Scenario
 from rig.profile.variables import SECRET_WORDS
 from rig.run.answers_so_far import AnswersSoFar
 from rig.run.job import Job
-from rig.run.open_run import OpenRun
-from rig.run.scenarios import load_of
+from rig.run.live_run import LiveRun
 from rig.stats import response_ms
-from rig.target.launch import LiveTarget, launch_environment
+from rig.target.launch import launch_environment
 from rig.target.postgres.connection import connect
 from rig.target.relay import Relay
 from rig.target.store import Store
-from rig.target.tenants import Tenancy
 
 _STANDING = """
 SELECT count(*), count(*) FILTER (WHERE state = 'active'), count(*) FILTER (WHERE state LIKE 'idle in transaction%'),
@@ -69,9 +66,7 @@ def add_chaos(job: Job, plan: ChaosPlan, chaos: Callable[..., Scenario], rate_pe
     return replace(job, scenarios=(*job.scenarios, scenario), chaos=plan)
 
 
-def run_chaos(
-    run: OpenRun, pool: LoadWorkers, target: LiveTarget, store: Store, tenancy: Tenancy, until_stopped: ExitStack
-) -> bool:
+def run_chaos(run: LiveRun, until_stopped: ExitStack) -> bool:
     """Send S11 while faults strike; False where it was interrupted. Every fault is healed then.
 
     The relays stand until ``until_stopped`` is left: the service may still need its database. RigError where a fault
@@ -81,12 +76,12 @@ def run_chaos(
     assert plan is not None
     scenario = next(each for each in run.job.scenarios if each.id == S11)
     run.reporter.stage("opening the ways for the chaos")
-    broken = _open_ways(run, target, store, plan, until_stopped)
+    broken = _open_ways(run, plan, until_stopped)
     assert broken.sender_way is not None
-    through = replace(target.endpoint, relay=broken.sender_way.address)
+    through = replace(run.target.endpoint, relay=broken.sender_way.address)
     report = ChaosReport(
         _draw(run, plan, broken),
-        before=read_standing(store),
+        before=read_standing(run.store),
         processes=len(broken.serving()),
         relay=measure_relay(),
     )
@@ -103,25 +98,25 @@ def run_chaos(
         plan.seconds,
         tell,
     )
-    load = replace(load_of(run, target, tenancy, scenario), endpoint=through)
-    last, files = len(run.job.scenarios), record.history.rows_files(scenario, pool.size)
+    load = replace(run.load(scenario), endpoint=through)
+    last, files = len(run.job.scenarios), record.history.rows_files(scenario, run.pool.size)
     answers = AnswersSoFar(record.targeter.bind(scenario), run.job.profile, files)
     run.reporter.run_scenario(scenario, last, last, answers)
-    record.announce(scenario, pool.size)
+    record.announce(scenario, run.pool.size)
     try:
         with faults:
-            sent = run_and_watch(pool, load, on_start=faults.begin, progress=run.reporter.progress)
+            sent = run_and_watch(run.pool, load, on_start=faults.begin, progress=run.reporter.progress)
     finally:
         report = replace(report, records=tuple(faults.records))
         record.pack.write_chaos(report)
     run.reporter.end_scenario(scenario, sent.elapsed_s, response_ms(record.complete(sent)))
-    record.pack.write_chaos(replace(report, after=wait_until_settled(store, report.before or Standing())))
+    record.pack.write_chaos(replace(report, after=wait_until_settled(run.store, report.before or Standing())))
     return not sent.interrupted
 
 
-def _open_ways(run: OpenRun, target: LiveTarget, store: Store, plan: ChaosPlan, stack: ExitStack) -> ChaosTarget:
+def _open_ways(run: LiveRun, plan: ChaosPlan, stack: ExitStack) -> ChaosTarget:
     """Relays, and the service launched anew where it is to reach its database through one."""
-    job, supervisor = run.job, current_supervisor()
+    job, target, store, supervisor = run.job, run.target, run.store, current_supervisor()
     assert supervisor is not None
     sender_way = stack.enter_context(Relay(target.endpoint.connect_to[0]))
     database_way, through = None, store
@@ -153,7 +148,7 @@ def _database_of(store: Store) -> tuple[str, int] | None:
     return (host, int(port)) if is_one else None
 
 
-def _draw(run: OpenRun, plan: ChaosPlan, target: ChaosTarget) -> ChaosSchedule:
+def _draw(run: LiveRun, plan: ChaosPlan, target: ChaosTarget) -> ChaosSchedule:
     """The schedule: as it was given, else drawn from the seed out of what the rig has a hand on."""
     seed, reasons = run.job.settings.seed, find_reasons(target)
     missing = {name: why for name, why in reasons.items() if why and (not plan.only or name in plan.only)}

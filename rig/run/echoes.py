@@ -18,10 +18,8 @@ from rig.evidence.truth import CanaryHit
 from rig.model import Pace, RequestClass, Scenario, Share
 from rig.profile import WebhookRoute
 from rig.requests.targeter import Targeter
-from rig.run.open_run import OpenRun
+from rig.run.live_run import LiveRun
 from rig.target.http_probe import HttpProbe, ProbeResponse
-from rig.target.launch import LiveTarget
-from rig.target.tenants import Tenancy
 from rig.truth.canaries import HITS_MAX
 from rig.truth.expected import RequestIndex
 from rig.truth.logs import suspicious_texts
@@ -33,7 +31,7 @@ _METRICS_ASKED = 20
 """So often the metrics are asked for: of several processes each may answer for itself."""
 
 
-def listen(run: OpenRun, target: LiveTarget, tenancy: Tenancy, metrics: Iterable[ProbeResponse] = ()) -> None:
+def listen(run: LiveRun, metrics: Iterable[ProbeResponse] = ()) -> None:
     """Send the requests, search what was and is said, and write what came of it into the pack.
 
     ``metrics``: what the metrics were while the load was sent.
@@ -44,7 +42,8 @@ def listen(run: OpenRun, target: LiveTarget, tenancy: Tenancy, metrics: Iterable
     routes = {each.route: each.tenants[0] for each in reversed(sent)}
     scenarios = tuple(_scenario(profile.route(name), tenant) for name, tenant in routes.items())
     run.record.pack.write_echoes(Echoes(scenarios))
-    targeter, probe = Targeter(profile, run.key, target.endpoint.address), HttpProbe(target.endpoint, 10.0)
+    endpoint = run.target.endpoint
+    targeter, probe = Targeter(profile, run.key, endpoint.address), HttpProbe(endpoint, 10.0)
     index = RequestIndex(targeter, [*run.job.scenarios, *scenarios])
     found = Echoes(scenarios)
     for scenario in sent:
@@ -55,7 +54,7 @@ def listen(run: OpenRun, target: LiveTarget, tenancy: Tenancy, metrics: Iterable
             found, of_load=found.of_load + len(answers), in_answers=(*found.in_answers, *islice(hits, room))
         )
     for scenario in scenarios:
-        targets = targeter.bind(scenario, tenancy.credentials)
+        targets = targeter.bind(scenario, run.tenancy.credentials)
         right = profile.answer(RequestClass.PERSONAL, scenario.route).right
         where = f"an answer of route {scenario.route}"
         responses = [probe.send(targets.request(seq, time.time())) for seq in range(scenario.count)]

@@ -19,6 +19,7 @@ from rig.run.capacity import search_capacity
 from rig.run.chaos import run_chaos
 from rig.run.echoes import listen
 from rig.run.leak_check import Connections
+from rig.run.live_run import LiveRun
 from rig.run.open_run import OpenRun
 from rig.run.read_truth import keep_open_on_error, read_again, read_rows, search_logs
 from rig.run.scenarios import run_scenarios
@@ -28,7 +29,7 @@ from rig.target.http_probe import ProbeResponse
 from rig.target.launch import LiveTarget, open_target
 from rig.target.prober import Prober
 from rig.target.store import Store
-from rig.target.tenants import Tenancy, provision
+from rig.target.tenants import provision
 from rig.truth.reader import RowsRead, TruthReader
 
 
@@ -70,11 +71,12 @@ def load_target(
                 ports.append(("the target's port", target.endpoint.port))
             _pin(run, target, store)
             reader = TruthReader(job.profile, store.truth_dsn, store.runtime_dsn)
-            loaded = _send(run, pool, store, target, reader, afterwards)
+            live = _make_tenants(run, pool, target, store)
+            loaded = _send(live, reader, afterwards)
             went_on = loaded.went_on
             rows: RowsRead | None = None
             # Once the target was stopped, however that went: its last log lines may come only then.
-            afterwards.callback(lambda: _search_logs(run, reader, store, target, rows))
+            afterwards.callback(lambda: _search_logs(live, reader, rows))
             run.reporter.stage("waiting for the rows, then reading the truth")
             with keep_open_on_error(record, store):
                 rows = read_rows(record, reader, loaded.ended_s)
@@ -83,7 +85,7 @@ def load_target(
                 if rows is not None:
                     record.pack.write_truth(rows.truth)  # should the run end here, no reading finds what comes now
                     run.reporter.tell_failures(judge_with_rows(record.pack.load()))
-                    _send_single_events(run, target, store, loaded)
+                    _send_single_events(live, loaded)
                 meanwhile()
                 run.reporter.stage("reading the rows again")
                 rows = rows and read_again(record, reader, rows, loaded.ended_s, job.settings.last_look_s)
@@ -101,51 +103,53 @@ class _Loaded:
 
     went_on: bool
     ended_s: float
-    tenancy: Tenancy
     arrivals: tuple[Arrival, ...] = ()
     metrics: tuple[ProbeResponse, ...] = ()
 
 
-def _send_single_events(run: OpenRun, target: LiveTarget, store: Store, loaded: _Loaded) -> None:
+def _send_single_events(run: LiveRun, loaded: _Loaded) -> None:
     """What is sent one by one, after the rows of all else were read."""
     if not run.job.is_documented:
-        listen(run, target, loaded.tenancy, loaded.metrics)
+        listen(run, loaded.metrics)
     if shapes := [scenario for scenario in run.job.scenarios if scenario.id == S10]:
-        run_shapes(run, target, store, loaded.tenancy, shapes)
+        run_shapes(run, shapes)
 
 
-def _send(
-    run: OpenRun, pool: LoadWorkers, store: Store, target: LiveTarget, reader: TruthReader, until_stopped: ExitStack
-) -> _Loaded:
-    """Make the tenants, look at what lies there, run the scenarios, and break things where that is asked for."""
+def _make_tenants(run: OpenRun, pool: LoadWorkers, target: LiveTarget, store: Store) -> LiveRun:
     job, record = run.job, run.record
     tenancy = provision(job.profile, run.key, tenants_of(job.scenarios), store.truth_dsn, run.environ, record.secrets)
     record.amend(tenants=tenancy.tenants)
-    record.keep_baseline(reader.preflight(record.targeter, job.scenarios, tenancy.tenants, store.runtime_dsn))
-    loaded = _Loaded(True, time.monotonic(), tenancy)
-    with _samplers(run, pool, target, store) as samplers:
+    return LiveRun(job, run.environ, run.reporter, record, run.cores, pool, target, store, tenancy)
+
+
+def _send(run: LiveRun, reader: TruthReader, until_stopped: ExitStack) -> _Loaded:
+    """Look at what lies there, run the scenarios, and break things where that is asked for."""
+    job, record, tenants = run.job, run.record, run.tenancy.tenants
+    record.keep_baseline(reader.preflight(record.targeter, job.scenarios, tenants, run.store.runtime_dsn))
+    loaded = _Loaded(True, time.monotonic())
+    with _samplers(run) as samplers:
         if any(scenario.id not in (S10, S11) for scenario in job.scenarios):
-            watch = reader.watch_arrival(record.targeter, tenancy.tenants)
-            with Prober(job.profile.probes, target.endpoint) as prober, watch:
-                went_on = run_scenarios(run, pool, target, tenancy, watch)
+            watch = reader.watch_arrival(record.targeter, tenants)
+            with Prober(job.profile.probes, run.target.endpoint) as prober, watch:
+                went_on = run_scenarios(run, watch)
                 if job.capacity is not None and went_on:
-                    went_on = search_capacity(run, pool, target, store, tenancy, watch)
+                    went_on = search_capacity(run, watch)
             record.pack.write_probes(prober.frame())
             record.pack.write_pool(prober.pool())
-            loaded = _Loaded(went_on, watch.ended_s, tenancy, watch.arrivals(), tuple(prober.metrics))
+            loaded = _Loaded(went_on, watch.ended_s, watch.arrivals(), tuple(prober.metrics))
         if job.chaos is not None and loaded.went_on:
             if samplers is not None:
                 samplers.leave_database()  # the processes are watched: others may hold the machine
-            went_on = run_chaos(run, pool, target, store, tenancy, until_stopped)
+            went_on = run_chaos(run, until_stopped)
             loaded = replace(loaded, went_on=went_on, ended_s=time.monotonic())
     return loaded
 
 
-def _search_logs(run: OpenRun, reader: TruthReader, store: Store, target: LiveTarget, rows: RowsRead | None) -> None:
+def _search_logs(run: LiveRun, reader: TruthReader, rows: RowsRead | None) -> None:
     """Nothing where the rows could not be read."""
     if rows is not None:
-        with keep_open_on_error(run.record, store):
-            search_logs(run.record, reader, rows.truth, (*store.log_files, *target.log_files))
+        with keep_open_on_error(run.record, run.store):
+            search_logs(run.record, reader, rows.truth, (*run.store.log_files, *run.target.log_files))
 
 
 def _pin(run: OpenRun, target: LiveTarget, store: Store) -> None:
@@ -159,12 +163,10 @@ def _pin(run: OpenRun, target: LiveTarget, store: Store) -> None:
     run.record.amend_fingerprint(core_planning=plan.as_record())
 
 
-def _samplers(
-    run: OpenRun, pool: LoadWorkers, target: LiveTarget, store: Store
-) -> AbstractContextManager[Samplers | None]:
+def _samplers(run: LiveRun) -> AbstractContextManager[Samplers | None]:
     """The samplers, unless they are switched off, or every request is sent by itself."""
     if not run.job.settings.samplers or all(scenario.id == S10 for scenario in run.job.scenarios):
         return nullcontext()
     match = run.job.profile.target.process_match
-    plan = plan_of_run(store.truth_dsn, target.pid, match, pool.pids, target.listeners)
+    plan = plan_of_run(run.store.truth_dsn, run.target.pid, match, run.pool.pids, run.target.listeners)
     return sampling(plan, run.record.pack.samples_folder)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import pandas as pd
 
 from rig.calibrate.machine import run_and_watch
-from rig.engine.pool import Load, LoadWorkers
 from rig.errors import ConfigError
 from rig.evidence.chaos import S11
 from rig.evidence.scenario_runs import ScenarioRun
@@ -16,16 +15,14 @@ from rig.evidence.shapes import S10
 from rig.model import Scenario
 from rig.profile import WebhookRoute
 from rig.run.answers_so_far import AnswersSoFar
-from rig.run.open_run import OpenRun
+from rig.run.live_run import LiveRun
 from rig.stats import response_ms
-from rig.target.launch import LiveTarget
-from rig.target.tenants import Tenancy
 from rig.truth.arrival import ArrivalWatch
 
 _REFUSALS = (401, 403)
 
 
-def run_scenarios(run: OpenRun, pool: LoadWorkers, target: LiveTarget, tenancy: Tenancy, watch: ArrivalWatch) -> bool:
+def run_scenarios(run: LiveRun, watch: ArrivalWatch) -> bool:
     """Run every scenario but S10 and S11; each is in the journal before it starts and after it ends.
 
     False: interrupted. ConfigError where the target refuses every request of the first one.
@@ -36,12 +33,12 @@ def run_scenarios(run: OpenRun, pool: LoadWorkers, target: LiveTarget, tenancy: 
         if trials.decide(scenario):
             run.record.note(f"{scenario.label} was not sent: the trials that missed the limit decide the median")
             continue
-        files = run.record.history.rows_files(scenario, pool.size)
+        files = run.record.history.rows_files(scenario, run.pool.size)
         answers = AnswersSoFar(run.record.targeter.bind(scenario), run.job.profile, files)
         run.reporter.run_scenario(scenario, number, len(run.job.scenarios), answers)
-        run.record.announce(scenario, pool.size)
+        run.record.announce(scenario, run.pool.size)
         watch.follow(scenario, files)
-        report = run_and_watch(pool, load_of(run, target, tenancy, scenario), progress=run.reporter.progress)
+        report = run_and_watch(run.pool, run.load(scenario), progress=run.reporter.progress)
         watch.finish(scenario)
         rows = run.record.complete(report)
         run.reporter.end_scenario(scenario, report.elapsed_s, response_ms(rows))
@@ -71,18 +68,6 @@ class MissedTrials:
     def decide(self, scenario: Scenario) -> bool:
         """Whether more than half of all trials of a scenario have missed their limit."""
         return 2 * self._missed[scenario.id] > self._planned[scenario.id]
-
-
-def load_of(run: OpenRun, target: LiveTarget, tenancy: Tenancy, scenario: Scenario) -> Load:
-    """What the pool of workers needs to send one scenario of a run."""
-    return Load(
-        scenario,
-        run.job.profile,
-        run.key,
-        {name: tenancy.credentials[name] for name in scenario.tenants},
-        target.endpoint,
-        lambda worker: run.record.history.rows_file(scenario, worker),
-    )
 
 
 def _refusal(route: WebhookRoute, status: int) -> str:

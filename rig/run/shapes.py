@@ -25,15 +25,12 @@ from rig.requests.shape_values import changes_of, control_of, whole_changes
 from rig.requests.shaped import ShapedRoute
 from rig.requests.shapes import EXTRA, Change, EventField, FieldRole
 from rig.requests.targeter import Targeter
-from rig.run.open_run import OpenRun
+from rig.run.live_run import LiveRun
 from rig.run.record import Record
 from rig.run.shape_session import ShapeSession, TargetGone, TriedEvent
 from rig.run.shrinking import Changes, OutOfRequests, Shrinker
 from rig.target.endpoint import Endpoint
 from rig.target.http_probe import HttpProbe
-from rig.target.launch import LiveTarget
-from rig.target.store import Store
-from rig.target.tenants import Tenancy
 from rig.text import shorten
 from rig.truth.session import connect, in_words
 from rig.truth.shaped_rows import ShapedRows
@@ -55,17 +52,17 @@ _EXPLAINED = (ShapeOutcome.NO_ANSWER, ShapeOutcome.MERGED)
 """Outcomes of which more is known than the word says."""
 
 
-def run_shapes(run: OpenRun, target: LiveTarget, store: Store, tenancy: Tenancy, scenarios: Sequence[Scenario]) -> None:
+def run_shapes(run: LiveRun, scenarios: Sequence[Scenario]) -> None:
     """Send S10 and write what came of it into the pack."""
-    begun_s, profile = time.monotonic(), run.job.profile
+    begun_s, profile, tenancy, endpoint = time.monotonic(), run.job.profile, run.tenancy, run.target.endpoint
     report = ShapesReport(tuple(scenarios), compares_content=profile.compares_content)
     run.record.pack.write_shapes(report)
-    probe = HttpProbe(target.endpoint, scenarios[0].timeout_s)
+    probe = HttpProbe(endpoint, scenarios[0].timeout_s)
     try:
-        with connect(store.truth_dsn) as connection:
+        with connect(run.store.truth_dsn) as connection:
             rows = ShapedRows(connection, profile, {tenant.name: tenant.id for tenant in tenancy.tenants})
             for number, scenario in enumerate(scenarios, 1):
-                targets = Targeter(profile, run.key, target.endpoint.address).bind(scenario, tenancy.credentials)
+                targets = Targeter(profile, run.key, endpoint.address).bind(scenario, tenancy.credentials)
                 try:
                     route = ShapedRoute(profile, targets, tenancy.credentials[scenario.tenants[0]])
                 except ConfigError as error:
@@ -79,7 +76,7 @@ def run_shapes(run: OpenRun, target: LiveTarget, store: Store, tenancy: Tenancy,
                 try:
                     shapes.run()
                 finally:
-                    report = _add(run.record, target.endpoint, report, shapes)
+                    report = _add(run.record, endpoint, report, shapes)
                     run.reporter.end_scenario(scenario, time.monotonic() - route_begun_s, session.response_ms)
     except TargetGone:
         report = replace(report, unproven="the target answers no plain event any more")
