@@ -1,6 +1,6 @@
 """What is shown of a failing gate, as values and words: its first requests with answer, rows and lines in logs.
 
-``rig.run.book`` finds them in a pack. Terminal, report and ``rig show`` use the same words.
+``rig.run.request_finder`` finds them in a pack. Terminal, report and ``rig show`` use the same words.
 """
 
 from __future__ import annotations

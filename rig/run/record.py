@@ -33,9 +33,9 @@ from rig.model import RequestClass, RunKey, Scenario
 from rig.profile import Profile
 from rig.report.shown import GateShown
 from rig.requests.targeter import Targeter
-from rig.run.book import read_failing_gates
 from rig.run.examples import find_examples
 from rig.run.job import Job
+from rig.run.request_finder import read_failing_gates
 from rig.stats import hlog
 from rig.target.secrets import Secrets
 from rig.truth.expected import RunOutcomes, SentRequests

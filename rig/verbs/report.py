@@ -8,7 +8,7 @@ from rig.errors import ConfigError, EvidenceError, UsageError
 from rig.evidence.pack import Pack
 from rig.evidence.pack_folder import MANIFEST
 from rig.report.documents import documents
-from rig.run.book import read_failing_gates
+from rig.run.request_finder import read_failing_gates
 
 
 def render(path: Path, out: Path) -> tuple[Path, ...]:

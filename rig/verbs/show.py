@@ -1,4 +1,4 @@
-"""``rig show PACK [GATE|KEY]``: what of a pack is shown. ``rig.run.book`` finds it."""
+"""``rig show PACK [GATE|KEY]``: what of a pack is shown. ``rig.run.request_finder`` finds it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rig.evidence.gate import Gate, Verdict
 from rig.evidence.judgement import Judgement
 from rig.evidence.pack import Pack
 from rig.report.shown import PackShown
-from rig.run.book import Book
+from rig.run.request_finder import RequestFinder
 
 
 def show(path: Path, what: str | None) -> PackShown:
@@ -22,11 +22,11 @@ def show(path: Path, what: str | None) -> PackShown:
     judgement = pack.judgement()
     if judgement is None:
         raise EvidenceError(f"{path} was not judged yet: run `rig settle` on it first")
-    book = Book(pack)
+    finder = RequestFinder(pack)
     gates = _gates(judgement, what)
     if gates or what is None:
-        return PackShown(tuple(book.show_gate(gate) for gate in gates), judgement.on_purpose)
-    if found := tuple(islice(book.find(what), 100)):
+        return PackShown(tuple(finder.find_examples(gate) for gate in gates), judgement.on_purpose)
+    if found := tuple(islice(finder.find_requests(what), 100)):
         return PackShown(found, judgement.on_purpose)
     raise UsageError(f"{path} has no gate, key or correlation id {what!r}; `rig show {path}` lists what failed")
 

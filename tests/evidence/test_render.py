@@ -10,7 +10,7 @@ from rig.evidence.judgement import Judgement
 from rig.evidence.manifest import Manifest
 from rig.evidence.pack import Pack
 from rig.report.documents import write
-from rig.run.book import read_failing_gates
+from rig.run.request_finder import read_failing_gates
 from rig.verbs.report import render
 
 Run = tuple[Manifest, Case, Judgement]

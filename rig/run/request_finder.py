@@ -59,15 +59,15 @@ def read_failing_gates(pack: Pack, case: Case, judgement: Judgement) -> tuple[Ga
     """The gates of a pack that are FAIL or INVALID, with examples for the first of them."""
     gates = judgement.having(Verdict.FAIL, Verdict.INVALID)
     try:
-        book = Book(pack, case)
-        shown = tuple(book.show_gate(gate) for gate in gates[:_GATES])
+        finder = RequestFinder(pack, case)
+        shown = tuple(finder.find_examples(gate) for gate in gates[:_GATES])
     except RigError:  # such as a sender's module that is not there: the verdict stands without examples
         shown = ()
     return shown + tuple(GateShown(gate) for gate in gates[len(shown) :])
 
 
-class Book:
-    """A pack, opened at any page."""
+class RequestFinder:
+    """Finds requests in a pack: those of a key, or the first that show why a gate failed."""
 
     def __init__(self, pack: Pack, case: Case | None = None) -> None:
         self._pack = pack
@@ -79,7 +79,7 @@ class Book:
         if self._source is None:
             self._scenarios.clear()  # its requests cannot be made again
 
-    def show_gate(self, gate: Gate) -> GateShown:
+    def find_examples(self, gate: Gate) -> GateShown:
         """A gate with its first examples."""
         family, _, last = gate.id.rpartition(".")
         if gate.id in GATES_OF_SHAPES and self._case.shapes is not None:
@@ -94,7 +94,9 @@ class Book:
         found = [each for each in self._discrepancies() if _is_of(each, family, last)]
         if found:
             first = found[:EXAMPLES]
-            examples = tuple(example for each in first for example in islice(self.find(each.key, each.scenario_run), 1))
+            examples = tuple(
+                example for each in first for example in islice(self.find_requests(each.key, each.scenario_run), 1)
+            )
             rest = f"{DISCREPANCIES} has all {len(found):,}" if len(found) > EXAMPLES else ""
             named = tuple(f"{each.kind} {each.key} (tenant {each.tenant}): {each.detail}" for each in first)
             hint = self._guess_other_key(found, examples)
@@ -164,7 +166,7 @@ class Book:
     def _discrepancies(self) -> Sequence[Discrepancy]:
         return self._case.truth.discrepancies if self._case.truth else ()
 
-    def find(self, word: str, scenario_run: str | None = None) -> Iterator[RequestShown]:
+    def find_requests(self, word: str, scenario_run: str | None = None) -> Iterator[RequestShown]:
         """Every request with this key or correlation id."""
         for label in self._scenarios if scenario_run is None else [scenario_run]:
             if label not in self._scenarios:

@@ -15,7 +15,7 @@ from rig.evidence.pack import Pack
 from rig.model import Scenario
 from rig.profile import bundled_profile, load_profile
 from rig.report.shown import GateShown, gate_lines, smallest_example
-from rig.run.book import Book
+from rig.run.request_finder import RequestFinder
 from tests.checks.cases import BROKEN, MS, OK, RESET, START_NS, TIMEOUT, Ending, case, driven, plan
 from tests.evidence import synthetic
 
@@ -39,7 +39,7 @@ def show(tmp_path: Path) -> Show:
         manifest = synthetic.manifest(evidence)
         profile = load_profile(bundled_profile()).model_dump(mode="json")
         pack.write_manifest(replace(manifest, profile=profile))
-        return Book(pack, evidence).show_gate(Gate(gate, Verdict.FAIL, "a claim", {}, "a reason"))
+        return RequestFinder(pack, evidence).find_examples(Gate(gate, Verdict.FAIL, "a claim", {}, "a reason"))
 
     return show
 
@@ -55,9 +55,9 @@ def test_a_request_that_is_lost_since_the_server_closes_after_an_error_is_told_w
 def test_the_lost_request_itself_names_the_error_as_its_cause(show: Show, tmp_path: Path) -> None:
     show("S8.answers", [OK, BROKEN, RESET])
     (folder,) = tmp_path.iterdir()
-    book = Book(Pack.open(folder), case(driven(plan("S8"), [OK, BROKEN, RESET])))
-    key = book._targets("S8-10-stripe-1").key(2)
-    (lost,) = book.find(key)
+    finder = RequestFinder(Pack.open(folder), case(driven(plan("S8"), [OK, BROKEN, RESET])))
+    key = finder._targets("S8-10-stripe-1").key(2)
+    (lost,) = finder.find_requests(key)
     assert lost.cause.startswith("answer 500 to request 1 (key ")
 
 
