@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rig.diagnose.strangers import Span, find_strangers, merge_spans
 from rig.evidence.case import Case
-from rig.evidence.chaos import S11, ChaosReport, FaultRecord
+from rig.evidence.chaos import S11, SOON_NS, ChaosReport, FaultRecord
 from rig.evidence.history import was_skipped
 from rig.evidence.truth import DiscrepancyKind
 from rig.model import Outcome
@@ -182,7 +182,7 @@ def _back_s(
 
 def _wrong_near(chaos: ChaosReport, record: FaultRecord, end_ns: int, acknowledged: pd.Series[int]) -> tuple[int, int]:
     """How many events that were acknowledged near a fault are lost, and how many are there twice."""
-    since_ns = record.strike_begun_ns - int(1e9)  # an answer that a crash belies came before it
+    since_ns = record.strike_begun_ns - SOON_NS
     near = acknowledged[(acknowledged >= since_ns) & (acknowledged < end_ns)].index
     kinds = [each.kind for each in chaos.wrong if each.seq in near]
     return kinds.count(DiscrepancyKind.LOST), kinds.count(DiscrepancyKind.DUPLICATED)

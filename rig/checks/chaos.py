@@ -172,13 +172,23 @@ def _durable(case: Case, chaos: ChaosReport, rows: pd.DataFrame, missing: str) -
         return DURABLE.decide({}, unproven=NOT_READ)
     first = first_acknowledgements(rows)
     before = first[first < max(crashes)]
-    lost = [each for each in chaos.wrong if each.kind is DiscrepancyKind.LOST and each.seq in before.index]
+    lost = find_lost_by_crashes(case)
     figures: dict[str, Any] = {"crashes": len(crashes), "acknowledged_before": len(before), "lost": len(lost)}
     if lost:
-        figures["keys"] = [each.key for each in lost[:_NAMED]]
+        figures["keys"] = lost[:_NAMED]
     wrong = f"{len(lost)} events were acknowledged before a crash and are not there after it" if lost else ""
     unproven = missing or ("" if len(before) else "nothing was acknowledged before a crash")
     return DURABLE.decide(figures, wrong=wrong, unproven=unproven)
+
+
+def find_lost_by_crashes(case: Case) -> list[str]:
+    """The keys of lost events that were acknowledged before a crash."""
+    crashes = [record.struck_ns for record in case.chaos.struck if record.is_crash] if case.chaos is not None else []
+    if case.chaos is None or not crashes:
+        return []
+    first = first_acknowledgements(attempts_of(case))
+    before = first[first < max(crashes)].index
+    return [each.key for each in case.chaos.wrong if each.kind is DiscrepancyKind.LOST and each.seq in before]
 
 
 def _delivery_gate(case: Case, chaos: ChaosReport, rows: pd.DataFrame, missing: str) -> Gate:
@@ -198,10 +208,7 @@ def _delivery_gate(case: Case, chaos: ChaosReport, rows: pd.DataFrame, missing: 
         **{f"delivery_p{q}_s": round(float(took_s.quantile(q / 100)), 3) for q in (50, 99) if len(took_s)},
         **({"delivery_max_s": round(float(took_s.max()), 3)} if len(took_s) else {}),
     }
-    left = rows[~rows["seq"].isin(first.index)].sort_values("done_ns").groupby("seq").tail(1)
-    healed_ns = max((record.healed_ns for record in chaos.struck), default=0)
-    refused = left[left["status"].between(400, 499) & ~left["status"].isin(ASK_AGAIN)]
-    tried = left[(left["sent_ns"] > healed_ns) & ~left.index.isin(refused.index)]
+    refused, tried = _undelivered(chaos, rows)
     parts = []
     if len(refused):
         parts.append(f"{len(refused)} events were refused for good, the first with status {refused['status'].iloc[0]}")
@@ -212,6 +219,15 @@ def _delivery_gate(case: Case, chaos: ChaosReport, rows: pd.DataFrame, missing: 
         unproven = f"{events - len(first)} events were not sent, or given up before the last fault was healed"
     failed = pd.concat([refused, tried])
     return _decide_time(case, DELIVERED, figures, failed, "; ".join(parts), unproven)
+
+
+def _undelivered(chaos: ChaosReport, rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The last attempts of events that were never acknowledged: refused for good, and tried after the last healing."""
+    first = first_acknowledgements(rows)
+    left = rows[~rows["seq"].isin(first.index)].sort_values("done_ns").groupby("seq").tail(1)
+    healed_ns = max((record.healed_ns for record in chaos.struck), default=0)
+    refused = left[left["status"].between(400, 499) & ~left["status"].isin(ASK_AGAIN)]
+    return refused, left[(left["sent_ns"] > healed_ns) & ~left.index.isin(refused.index)]
 
 
 def _recovery(case: Case, found: Sequence[Aftermath]) -> Gate:
@@ -249,7 +265,7 @@ def _bound_gate(case: Case, rows: pd.DataFrame, missing: str) -> Gate:
     broken = was_broken(case, rows)
     whole = rows[~broken]
     waited_ms = (whole["done_ns"] - whole["sent_ns"]).where(whole["sent_ns"] > 0, 0) / 1e6
-    in_vain = whole[whole["error_kind"] == "timeout"]
+    in_vain = _in_vain(case, rows)
     late = len(in_vain)
     figures: dict[str, Any] = {
         "attempts": len(whole),
@@ -260,6 +276,11 @@ def _bound_gate(case: Case, rows: pd.DataFrame, missing: str) -> Gate:
     wrong = f"{late} requests waited in vain although nothing was broken any more" if late else ""
     missing = missing or ("" if len(whole) else "nothing was sent then")
     return _decide_time(case, BOUNDED, figures, in_vain, wrong, missing)
+
+
+def _in_vain(case: Case, rows: pd.DataFrame) -> pd.DataFrame:
+    """The attempts that met their timeout although nothing was broken."""
+    return rows[~was_broken(case, rows) & (rows["error_kind"] == "timeout")]
 
 
 def _decide_time(
@@ -278,27 +299,32 @@ def _graceful(case: Case, chaos: ChaosReport, rows: pd.DataFrame) -> Gate:
         return GRACEFUL.not_run("nothing was deployed")
     if chaos.processes < 2:
         return GRACEFUL.not_run("one process serves: none can go on while it is replaced")
-    dropped, seen, crossed = 0, 0, 0
-    lost = []
     deploys = [record for record in struck if not record.is_relaunched]  # else the rig failed requests, too
-    for record in deploys:
-        during = _during_deploy(record, rows)
-        failed = during[during["outcome"] != Outcome.ACKNOWLEDGED]
-        failed = failed[failed["error_kind"] != "stale_connection"]
-        is_young = (failed["error_kind"] == "connection_lost") & (failed["done_ns"] - failed["sent_ns"] < _YOUNG_NS)
-        young = int(is_young.sum())
-        excused = min(young, len(record.processes))
-        seen, crossed, dropped = seen + len(during), crossed + excused, dropped + len(failed) - excused
-        lost.append(failed[~is_young])
-    figures: dict[str, Any] = {"deploys": len(deploys), "requests": seen, "failed": dropped, "crossed": crossed}
+    dropped = [_dropped_by(record, rows) for record in deploys]
+    seen = sum(len(_during_deploy(record, rows)) for record in deploys)
+    crossed = sum(excused for _, excused in dropped)
+    failed = pd.concat([lost for lost, _ in dropped]) if dropped else rows[:0]
+    figures: dict[str, Any] = {"deploys": len(deploys), "requests": seen, "failed": len(failed), "crossed": crossed}
     unproven = "the service did not replace a process that was to end (SIGTERM), so the rig launched it again"
     if not deploys:
         return GRACEFUL.decide(figures, unproven=f"{unproven}: is that how it is deployed?")
     if not seen:
         return GRACEFUL.not_run("no request was under way", figures)
-    wrong = f"{dropped} requests failed because of a deploy" if dropped else ""
+    wrong = f"{len(failed)} requests failed because of a deploy" if len(failed) else ""
     unproven = unproven if len(deploys) < len(struck) else ""
-    return _decide_time(case, GRACEFUL, figures, pd.concat(lost), wrong, unproven)
+    return _decide_time(case, GRACEFUL, figures, failed, wrong, unproven)
+
+
+def _dropped_by(record: FaultRecord, rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """The requests that a deploy failed, and how many more are excused: they may have crossed a closing connection.
+
+    One such crossing is excused for each process that was replaced.
+    """
+    during = _during_deploy(record, rows)
+    failed = during[(during["outcome"] != Outcome.ACKNOWLEDGED) & (during["error_kind"] != "stale_connection")]
+    is_young = (failed["error_kind"] == "connection_lost") & (failed["done_ns"] - failed["sent_ns"] < _YOUNG_NS)
+    excused = failed[is_young].index[: len(record.processes)]
+    return failed.drop(excused), len(excused)
 
 
 def _during_deploy(record: FaultRecord, rows: pd.DataFrame) -> pd.DataFrame:
@@ -318,7 +344,7 @@ def _containment_gate(chaos: ChaosReport, rows: pd.DataFrame) -> Gate:
     for record in of_one:
         if record.gone:
             parts.append(f"{record.fault} took {len(record.gone)} other processes down")
-        during = rows[(rows["sent_ns"] > record.struck_ns) & (rows["sent_ns"] < record.heal_begun_ns)]
+        during = _during(record, rows)
         good = during[(during["outcome"] == Outcome.ACKNOWLEDGED) & (during["done_ns"] < record.heal_begun_ns)]
         sent, served = sent + len(during), served + len(good)
         errors = int((during["status"] >= 500).sum())
@@ -330,6 +356,26 @@ def _containment_gate(chaos: ChaosReport, rows: pd.DataFrame) -> Gate:
     if sent < _ENOUGH and not parts:
         return CONTAINED.not_run("hardly anything was sent during these faults", figures)
     return CONTAINED.decide(figures, wrong="; ".join(parts[:_NAMED]))
+
+
+def _during(record: FaultRecord, rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[(rows["sent_ns"] > record.struck_ns) & (rows["sent_ns"] < record.heal_begun_ns)]
+
+
+def find_failed_attempts(case: Case, gate: str) -> pd.DataFrame:
+    """The attempts that make a gate of S11 fail; empty where it stands on none, as ``S11.clean`` does."""
+    rows, chaos = attempts_of(case), case.chaos
+    found: list[pd.DataFrame] = []
+    if chaos is not None and gate == DELIVERED.pattern:
+        found = [*_undelivered(chaos, rows)]
+    elif chaos is not None and gate == GRACEFUL.pattern:
+        found = [_dropped_by(each, rows)[0] for each in chaos.struck if each.fault in DEPLOYS]
+    elif chaos is not None and gate == CONTAINED.pattern:
+        during = [_during(each, rows) for each in chaos.struck if each.fault in OF_ONE_PROCESS]
+        found = [each[each["status"] >= 500] for each in during]
+    elif gate == BOUNDED.pattern:
+        found = [_in_vain(case, rows)]
+    return pd.concat(found) if found else rows[:0]
 
 
 def _clean(case: Case, chaos: ChaosReport) -> Gate:

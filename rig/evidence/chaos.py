@@ -20,6 +20,9 @@ DEPLOYS = ("rolling-deploy", "deploy")
 OF_ONE_PROCESS = ("process-killed", "process-stopped")
 """Faults of one serving process: the others go on."""
 
+SOON_NS = 1_000_000_000
+"""An answer that a crash belies came so long before it at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedFault:
@@ -137,3 +140,13 @@ class ChaosReport:
         """When attempts are excused: from the strike of each fault until ``grace_s`` after its healing."""
         grace_ns = int(grace_s * 1e9)
         return tuple((record.strike_begun_ns, record.healed_ns + grace_ns) for record in self.struck)
+
+    def describe_moment(self, since_ns: int, until_ns: int) -> str:
+        """Which fault was in force within a span, or struck within a second after it, in words; empty for none."""
+        for record in reversed(self.struck):
+            name = f"fault {record.number}, {record.fault}"
+            if record.strike_begun_ns <= until_ns and since_ns <= record.healed_ns:
+                return f"while {name} was in force"
+            if until_ns < record.strike_begun_ns <= until_ns + SOON_NS:
+                return f"{(record.strike_begun_ns - until_ns) / 1e6:,.0f} ms before {name} struck"
+        return ""

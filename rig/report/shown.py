@@ -18,8 +18,9 @@ _LEAST_WAITED_MS = 1.0
 class RequestShown:
     """One request: ``sent_s`` since the run began, ``took_ms`` to its answer, ``logs`` as ``file:line: text``.
 
-    It was due ``waited_ms`` before it was sent. ``cause``: the request before it by which it was lost; ``then``: what
-    came of it for the next one.
+    It was due ``waited_ms`` before it was sent. ``attempt``: which one of how many, such as "2 of 3", where there was
+    more than one. ``cause``: the request before it by which it was lost; ``then``: what came of it for the next one.
+    ``fault``: which fault of the rig was in force then, or near.
     """
 
     scenario_run: str
@@ -40,6 +41,8 @@ class RequestShown:
     waited_ms: float = 0.0
     cause: str = ""
     then: str = ""
+    attempt: str = ""
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +107,7 @@ def smallest_example(page: GateShown) -> str:
         return one_line(named[0]) if named else ""
     first = page.examples[0]
     row = f"; row {first.rows[0]}" if first.rows else ""
-    row += f"; {first.then}" if first.then else ""
+    row += "".join(f"; {more}" for more in (first.fault, first.then) if more)
     return one_line(
         f"{first.request_class} {first.seq} of {first.scenario_run}, key {first.key}: {_say_answer(first)}{row}"
     )
@@ -116,12 +119,15 @@ def _say_answer(page: RequestShown) -> str:
 
 def request_lines(page: RequestShown) -> Iterator[tuple[str, str]]:
     """One request as labels and texts."""
-    yield "request", f"{page.request_class} {page.seq} of {page.scenario_run}, tenant {page.tenant}"
+    attempt = f", attempt {page.attempt}" if page.attempt else ""
+    yield "request", f"{page.request_class} {page.seq} of {page.scenario_run}, tenant {page.tenant}{attempt}"
     yield "key", page.key
     yield "id", f"{page.correlation} (correlation)"
     late = f", {page.waited_ms:.1f} ms after it was due" if page.waited_ms >= _LEAST_WAITED_MS else ""
     yield "sent", f"{page.sent_s:.3f} s after the run began{late}: {page.body}"
     yield "answer", f"{_say_answer(page)}: {page.outcome} {page.answer}"
+    if page.fault:
+        yield "fault", page.fault
     if page.cause:
         yield "cause", page.cause
     if page.then:

@@ -17,6 +17,7 @@ import pandas as pd
 from pydantic import ValidationError
 
 from rig.checks.aftermath import was_broken
+from rig.checks.chaos import DURABLE, find_failed_attempts, find_lost_by_crashes
 from rig.errors import RigError
 from rig.evidence.case import Case
 from rig.evidence.chaos import S11
@@ -27,7 +28,7 @@ from rig.evidence.judgement import OF_SPEED, Judgement
 from rig.evidence.pack import DISCREPANCIES, ECHOES, SHAPED_EVENTS, Pack
 from rig.evidence.shapes import GATES_OF_SHAPES, ShapeFinding, ShapesReport
 from rig.evidence.truth import Discrepancy, DiscrepancyKind
-from rig.model import RunKey, Scenario, Tenant
+from rig.model import Outcome, RunKey, Scenario, Tenant
 from rig.profile import Profile
 from rig.report.shown import GateShown, RequestShown, SmallestEvent
 from rig.requests.canary import CANARY_PATTERN
@@ -49,9 +50,16 @@ _OWN_KINDS = {
     "duplicates": {DiscrepancyKind.DUPLICATED},
     "content": {DiscrepancyKind.ALTERED},
 }
-"""Discrepancies by the gate that they belong to, or by the last word of its name; all others belong to ``*.rows``."""
+"""Discrepancies by the gate that they belong to, or by the last word of its name."""
 _OF_ROWS = set(DiscrepancyKind).difference({DiscrepancyKind.RECOVERED}, *_OWN_KINDS.values()) | {
     DiscrepancyKind.DUPLICATED
+}
+"""All others belong to the gates that count rows."""
+_KINDS = _OWN_KINDS | {
+    "rows": _OF_ROWS,
+    "totals": _OF_ROWS,
+    "exactly_once": _OF_ROWS | {DiscrepancyKind.ALTERED},
+    "durable": {DiscrepancyKind.LOST},
 }
 
 
@@ -92,17 +100,19 @@ class RequestFinder:
             file = ECHOES if last in said else "truth/report.json"
             return GateShown(gate, (), named, f"{file} has all {len(hits):,}" if hits else "")
         found = [each for each in self._discrepancies() if _is_of(each, family, last)]
+        if gate.id == DURABLE.pattern:
+            found = [each for each in found if each.key in find_lost_by_crashes(self._case)]
         if found:
             first = found[:EXAMPLES]
-            examples = tuple(
-                example for each in first for example in islice(self.find_requests(each.key, each.scenario_run), 1)
-            )
+            examples = tuple(example for each in first for example in self._show_event(each))
             rest = f"{DISCREPANCIES} has all {len(found):,}" if len(found) > EXAMPLES else ""
             named = tuple(f"{each.kind} {each.key} (tenant {each.tenant}): {each.detail}" for each in first)
             hint = self._guess_other_key(found, examples)
             return GateShown(gate, examples, named if len(examples) < len(first) else (), rest, hint)
-        if last in ("answers", "forged", "bodies", "bounded"):
+        if last in ("answers", "forged", "bodies"):
             return self._show_answers(gate, family)
+        if family == S11:
+            return self._show_first_of_each(gate, find_failed_attempts(self._case, gate.id))
         if last in OF_SPEED:
             return self._show_slowest(gate, family)
         return GateShown(gate)
@@ -121,12 +131,14 @@ class RequestFinder:
         rows = self._case.history
         if scenario:
             rows = rows[rows["scenario"] == scenario]
-        rows = rows[rows["scenario_run"].isin(list(self._scenarios))]
         rows = rows[was_let_in(rows) if gate.id == "forged" else has_failed(rows)]
         if scenario == S11:
             rows = rows[~was_broken(self._case, rows)]  # the rig's own faults excuse the others
-        if gate.id == "S11.bounded":
-            rows = rows[rows["error_kind"] == "timeout"]
+        return self._show_first_of_each(gate, rows)
+
+    def _show_first_of_each(self, gate: Gate, rows: pd.DataFrame) -> GateShown:
+        """Failed requests, those first that show another status or error than the ones before."""
+        rows = rows[rows["scenario_run"].isin(list(self._scenarios))]
         rows = rows[~rows.index.isin(self._causes.index)]  # they are told with their cause
         first_of_each = rows.drop_duplicates(["status", "error_kind"])
         return self._show_rows(gate, rows.loc[first_of_each.index.union(rows.index, sort=False)])
@@ -171,11 +183,26 @@ class RequestFinder:
         for label in self._scenarios if scenario_run is None else [scenario_run]:
             if label not in self._scenarios:
                 continue
-            targets = self._targets(label)
-            at = [seq for seq in range(targets.scenario.count) if word in (targets.key(seq), targets.correlation(seq))]
-            rows = self._case.history
-            rows = rows[(rows["scenario_run"] == label) & rows["seq"].isin(at)]
-            yield from map(self._show_row, _records(rows.sort_values("sent_ns")))
+            yield from map(self._show_row, _records(self._attempts(label, word)))
+
+    def _show_event(self, found: Discrepancy) -> Iterator[RequestShown]:
+        """The attempt that acknowledged an event first; of one that was never acknowledged the first."""
+        if found.scenario_run in self._scenarios:
+            rows = self._attempts(found.scenario_run, found.key)
+            good = rows[rows["outcome"] == Outcome.ACKNOWLEDGED].sort_values("done_ns")
+            yield from map(self._show_row, _records((rows if good.empty else good).head(1)))
+
+    def _attempts(self, label: str, word: str) -> pd.DataFrame:
+        """The requests of a scenario run with this key or correlation id, in the order in which they were sent."""
+        targets = self._targets(label)
+        at = [seq for seq in range(targets.scenario.count) if word in (targets.key(seq), targets.correlation(seq))]
+        rows = self._case.history
+        return rows[(rows["scenario_run"] == label) & rows["seq"].isin(at)].sort_values("sent_ns")
+
+    def _number_attempt(self, label: str, seq: int, attempt: int) -> str:
+        rows = self._case.history
+        attempts = rows.loc[(rows["scenario_run"] == label) & (rows["seq"] == seq), "attempt"].max()
+        return f"{attempt} of {attempts}" if attempts > 1 else ""
 
     def _targets(self, label: str) -> Targets:
         if label not in self._bound:
@@ -192,6 +219,7 @@ class RequestFinder:
         targets = self._targets(label)
         key, correlation = targets.key(seq), targets.correlation(seq)
         sent_ns = row.sent_ns or row.intended_ns
+        chaos = self._case.chaos if row.scenario == S11 else None
         answers = (each.body for each in self._case.examples if each.scenario_run == label and each.key == key)
         return RequestShown(
             scenario_run=label,
@@ -215,6 +243,8 @@ class RequestFinder:
             waited_ms=max(0, sent_ns - row.intended_ns) / 1e6,
             cause=self._say_cause(row.Index),
             then=self._say_consequence(row.Index),
+            attempt=self._number_attempt(label, seq, row.attempt),
+            fault=chaos.describe_moment(sent_ns, row.done_ns) if chaos else "",
             logs=tuple(islice(self._log_lines((key, correlation)), _LOG_LINES)),
         )
 
@@ -255,7 +285,7 @@ def _is_of(found: Discrepancy, family: str, last: str) -> bool:
     """Whether a discrepancy belongs to the gate ``family.last``, or to the gate ``last``."""
     if family and found.scenario != family:
         return False
-    return found.kind in (_OF_ROWS if last == "rows" else _OWN_KINDS.get(last, ()))
+    return found.kind in _KINDS.get(last, ())
 
 
 def _records(rows: pd.DataFrame) -> Iterator[Any]:

@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 
 from rig.checks.answers import check_answers
-from rig.evidence.chaos import ChaosReport, ChaosSchedule, FaultRecord, Standing
+from rig.evidence.chaos import ChaosReport, ChaosSchedule, FaultRecord, Standing, WrongEvent
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.pack import Pack
+from rig.evidence.truth import Discrepancy, DiscrepancyKind
 from rig.model import Scenario
 from rig.profile import bundled_profile, load_profile
 from rig.report.shown import GateShown, gate_lines, smallest_example
 from rig.run.request_finder import RequestFinder
-from tests.checks.cases import BROKEN, MS, OK, RESET, START_NS, TIMEOUT, Ending, case, driven, plan
+from tests.checks.cases import BROKEN, MS, OK, RESET, START_NS, TIMEOUT, Ending, case, driven, plan, truth
 from tests.evidence import synthetic
 
 Show = Callable[..., GateShown]
@@ -33,13 +34,22 @@ def show(tmp_path: Path) -> Show:
         response_ms: Sequence[float] = (),
         scenario: Scenario = S8,
         chaos: ChaosReport | None = None,
+        lost: Sequence[int] = (),
     ) -> GateShown:
         evidence = case(driven(scenario, endings, response_ms=response_ms), chaos=chaos)
         pack = Pack.create(tmp_path, "run", 7, synthetic.STARTED)
         manifest = synthetic.manifest(evidence)
         profile = load_profile(bundled_profile()).model_dump(mode="json")
         pack.write_manifest(replace(manifest, profile=profile))
-        return RequestFinder(pack, evidence).find_examples(Gate(gate, Verdict.FAIL, "a claim", {}, "a reason"))
+        failed = Gate(gate, Verdict.FAIL, "a claim", {}, "a reason")
+        if not lost or chaos is None:
+            return RequestFinder(pack, evidence).find_examples(failed)
+        keys = RequestFinder(pack, evidence)._targets(label := evidence.scenario_runs[0].scenario.label)
+        wrong = tuple(WrongEvent(seq, keys.key(seq), DiscrepancyKind.LOST) for seq in lost)
+        named = tuple(Discrepancy(each.kind, label, "S11", "A", each.key, "acknowledged") for each in wrong)
+        unclean = replace(truth(), discrepancies=named)
+        evidence = replace(evidence, truth=unclean, chaos=replace(chaos, wrong=wrong))
+        return RequestFinder(pack, evidence).find_examples(failed)
 
     return show
 
@@ -75,6 +85,38 @@ def test_what_a_fault_of_the_rig_excuses_is_no_example(show: Show) -> None:
     page = show("S11.answers", endings, scenario=scenario, chaos=chaos)
     assert [each.seq for each in page.examples] == [6, 7]
     assert [each.seq for each in show("S11.bounded", endings, scenario=scenario, chaos=chaos).examples] == [7]
+
+
+@pytest.mark.parametrize(
+    ("gate", "fault", "seqs"),
+    [
+        ("S11.graceful", "rolling-deploy", [1, 3]),
+        ("S11.contained", "process-stopped", [3]),
+        ("S11.delivered", "database-killed", [1, 3]),
+    ],
+)
+def test_a_gate_of_chaos_shows_the_requests_that_it_stands_on_with_their_fault(
+    show: Show, gate: str, fault: str, seqs: list[int]
+) -> None:
+    times = {"strike_begun_ns": START_NS - MS, "struck_ns": START_NS - MS, "heal_begun_ns": START_NS + 60_000 * MS}
+    healed_ns = START_NS - MS if gate == "S11.delivered" else START_NS + 60_000 * MS
+    record = FaultRecord(4, fault, START_NS, healed_ns=healed_ns, **times)
+    chaos = ChaosReport(ChaosSchedule(1), (record,), Standing(), Standing(), 2)
+    page = show(gate, [OK, TIMEOUT, OK, BROKEN], scenario=plan("S11"), chaos=chaos)
+    assert [each.seq for each in page.examples] == seqs
+    expected = "" if gate == "S11.delivered" else f"while fault 4, {fault} was in force"
+    assert {each.fault for each in page.examples} == {expected}
+
+
+@pytest.mark.parametrize(("gate", "seqs"), [("S11.exactly_once", [0, 1]), ("S11.durable", [0]), ("totals", [0, 1])])
+def test_lost_events_are_shown_with_the_answer_that_a_crash_belied(show: Show, gate: str, seqs: list[int]) -> None:
+    crash_ns = START_NS + 10 * MS
+    record = FaultRecord(2, "database-killed", crash_ns, crash_ns, crash_ns, crash_ns, crash_ns, is_crash=True)
+    chaos = ChaosReport(ChaosSchedule(1), (record,), Standing(), Standing(), 2)
+    page = show(gate, [OK] * 4, [4, 900, 4, 4], scenario=plan("S11"), chaos=chaos, lost=(0, 1))
+    assert [each.seq for each in page.examples] == seqs
+    assert page.examples[0].rows == ("lost: acknowledged",)
+    assert "6 ms before fault 2, database-killed struck" in smallest_example(page)
 
 
 def test_losses_after_errors_are_one_failure_with_their_error() -> None:
