@@ -90,7 +90,8 @@ def _figures(report: StormReport | KeyStorm) -> str:
             codes = ", ".join(f"{count} × {code}" for code, count in sorted(it.exit_codes.items()))
             return f"met {met}; exit codes {codes}; rows {it.rows} of {it.rows_expected}"
         case ClaimFigures() as it:
-            recovered = "" if it.recovered_after_s is None else f", all done {it.recovered_after_s:g} s after the kill"
+            done_s = it.recovered_after_s
+            recovered = "" if done_s is None else f", all done {done_s:g} s after the last kill"
             return f"{it.effects} effects of {it.jobs} jobs, {it.repeats} repeats, {it.unfinished} not done{recovered}"
         case RateLimitFigures() as it:
             return f"{it.cap:g} a window let through by {it.replicas} replicas, the limit is {it.limit}"

@@ -122,7 +122,7 @@ def console(
         parts += [Text("Passed", style="bold"), _indent(_families(passed, width))]
     if rest:
         parts += [Text("Not tried", style="bold"), _indent(_table(gate_rows(rest), width))]
-    head = Text.assemble((str(judgement.verdict), _STYLES[judgement.verdict]), f"  exit {judgement.exit_code}  ")
+    head = Text.assemble((str(judgement.verdict), _STYLES[judgement.verdict]), f"  exit {judgement.exit_code}: ")
     parts.append(head + Text(one_line(judgement.sentence)))
     name, answer = judgement.about_speed
     lines = {

@@ -121,7 +121,7 @@ def test_the_console_keeps_its_width_and_says_why(bad: Run, width: int) -> None:
     assert text.index("Missed") < text.index("S8.time") < text.index("Exit gates") < text.index("EG3.4")
     assert text.index("EG3.4") < text.index("Passed") < text.index("calibration") < text.index("Not tried")
     assert "└ only 2 answers were seen in 94 s: the prober died" in text
-    assert "FAIL  exit 1  2 of 7 gates FAIL: S8.rows, S8.time" in text
+    assert "FAIL  exit 1: 2 of 7 gates FAIL: S8.rows, S8.time" in text
     assert "ab" * 32 in text
 
 
