@@ -6,6 +6,7 @@ fault of one process may cost is said by ``graceful`` and ``contained``.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -233,7 +234,7 @@ def _undelivered(chaos: ChaosReport, rows: pd.DataFrame) -> tuple[pd.DataFrame, 
 def _recovery(case: Case, found: Sequence[Aftermath]) -> Gate:
     if not found:
         return RECOVERY.not_run("no fault struck while anything was sent")
-    limit_s = (case.profile.get("faults") or {}).get("recovery_s")
+    limit_s = _recovery_limit_s(case)
     figures: dict[str, Any] = {
         "first_good_max_s": _worst(each.first_good_s for each in found),
         "back_at_rate_max_s": _worst(each.back_s for each in found),
@@ -245,7 +246,7 @@ def _recovery(case: Case, found: Sequence[Aftermath]) -> Gate:
         if each.tried_after
     ]
     unseen = [f"nothing was sent after {each.record.fault}" for each in silent if not each.tried_after]
-    if limit_s is not None:
+    if limit_s < math.inf:
         figures["limit_s"] = limit_s
         late = [each for each in found if not each.back_s <= limit_s and not _is_nan(each.first_good_s)]
         healed = [(each.record.healed_ns, max(limit_s, each.back_s)) for each in late if not _is_nan(each.back_s)]
@@ -259,6 +260,12 @@ def _recovery(case: Case, found: Sequence[Aftermath]) -> Gate:
             for each in late
         ]
     return RECOVERY.decide(figures, wrong="; ".join(parts[:_NAMED]), unproven="; ".join(unseen[:_NAMED]))
+
+
+def _recovery_limit_s(case: Case) -> float:
+    """What the profile allows; infinite where it says nothing."""
+    limit_s = (case.profile.get("faults") or {}).get("recovery_s")
+    return math.inf if limit_s is None else float(limit_s)
 
 
 def _bound_gate(case: Case, rows: pd.DataFrame, missing: str) -> Gate:
@@ -375,6 +382,11 @@ def find_failed_attempts(case: Case, gate: str) -> pd.DataFrame:
         found = [each[each["status"] >= 500] for each in during]
     elif gate == BOUNDED.pattern:
         found = [_in_vain(case, rows)]
+    elif gate == RECOVERY.pattern:
+        failed, limit_s = rows[rows["outcome"] != Outcome.ACKNOWLEDGED], _recovery_limit_s(case)
+        slow = [each for each in aftermaths(case) if _is_nan(each.first_good_s) or each.back_s > limit_s]
+        slow.sort(key=lambda each: not _is_nan(each.first_good_s))
+        found = [failed[failed["sent_ns"] > each.record.healed_ns] for each in slow[:1]]
     return pd.concat(found) if found else rows[:0]
 
 

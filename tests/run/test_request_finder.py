@@ -93,18 +93,20 @@ def test_what_a_fault_of_the_rig_excuses_is_no_example(show: Show) -> None:
         ("S11.graceful", "rolling-deploy", [1, 3]),
         ("S11.contained", "process-stopped", [3]),
         ("S11.delivered", "database-killed", [1, 3]),
+        ("S11.recovery", "database-killed", [1, 3]),
     ],
 )
 def test_a_gate_of_chaos_shows_the_requests_that_it_stands_on_with_their_fault(
     show: Show, gate: str, fault: str, seqs: list[int]
 ) -> None:
     times = {"strike_begun_ns": START_NS - MS, "struck_ns": START_NS - MS, "heal_begun_ns": START_NS + 60_000 * MS}
-    healed_ns = START_NS - MS if gate == "S11.delivered" else START_NS + 60_000 * MS
+    is_healed = gate in ("S11.delivered", "S11.recovery")
+    healed_ns = START_NS - MS if is_healed else START_NS + 60_000 * MS
     record = FaultRecord(4, fault, START_NS, healed_ns=healed_ns, **times)
     chaos = ChaosReport(ChaosSchedule(1), (record,), Standing(), Standing(), 2)
     page = show(gate, [OK, TIMEOUT, OK, BROKEN], scenario=plan("S11"), chaos=chaos)
     assert [each.seq for each in page.examples] == seqs
-    expected = "" if gate == "S11.delivered" else f"while fault 4, {fault} was in force"
+    expected = "" if is_healed else f"while fault 4, {fault} was in force"
     assert {each.fault for each in page.examples} == {expected}
 
 
