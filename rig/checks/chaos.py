@@ -384,7 +384,12 @@ def find_failed_attempts(case: Case, gate: str) -> pd.DataFrame:
         found = [_in_vain(case, rows)]
     elif gate == RECOVERY.pattern:
         failed, limit_s = rows[rows["outcome"] != Outcome.ACKNOWLEDGED], _recovery_limit_s(case)
-        slow = [each for each in aftermaths(case) if _is_nan(each.first_good_s) or each.back_s > limit_s]
+        is_bounded = limit_s < math.inf
+        slow = [
+            each
+            for each in aftermaths(case)
+            if _is_nan(each.first_good_s) or (is_bounded and not each.back_s <= limit_s)
+        ]
         slow.sort(key=lambda each: not _is_nan(each.first_good_s))
         found = [failed[failed["sent_ns"] > each.record.healed_ns] for each in slow[:1]]
     return pd.concat(found) if found else rows[:0]
