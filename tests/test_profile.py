@@ -17,8 +17,9 @@ from rig.model import Pace, RequestClass, Row, RunKey, Scenario, Share
 from rig.profile import Profile, bundled_profile, load_profile, secret_from
 from rig.profile.fields import OldName, Section
 from rig.profile.reference import _section
+from rig.requests.address import Address
 from rig.requests.body import compile_bodies
-from rig.requests.sender import Address, Credentials
+from rig.requests.sender import Credentials
 from rig.requests.targeter import Targeter
 
 REFERENCE = tomllib.loads(bundled_profile().read_text())

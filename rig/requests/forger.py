@@ -17,9 +17,9 @@ from rig.errors import ConfigError
 from rig.model import Forgery
 from rig.profile import Profile, WebhookRoute, environment
 from rig.profile.placeholders import names_in
+from rig.requests.address import Address
 from rig.requests.asymmetric import is_private_key, make_another_key
 from rig.requests.sender import (
-    Address,
     Credentials,
     HookSender,
     Render,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from rig.errors import ConfigError
 from rig.model import Forgery, Pace, RequestClass, RunKey, Scenario, Share
 from rig.profile import Profile, WebhookRoute
+from rig.requests.address import Address
 from rig.requests.forger import why_not
-from rig.requests.sender import Address, Credentials, made_up
+from rig.requests.sender import Credentials, made_up
 from rig.requests.targeter import Targeter
 
 _RUN = RunKey(0, "forgeries", 1_800_000_000)

@@ -21,6 +21,7 @@ from urllib.parse import parse_qsl, quote
 from rig.errors import ConfigError
 from rig.profile import Profile, WebhookRoute, environment
 from rig.profile.placeholders import OF_SENDING, TENANT
+from rig.requests.address import Address
 from rig.requests.signer import Sign, signer, write_key
 from rig.requests.template import PLACE, Template
 
@@ -55,21 +56,6 @@ def made_up(profile: Profile, name: str) -> Credentials:
         own[route.secret] = given or write_key(route, sha256(f"{name}/{route.secret}".encode()).digest()[:24])
         own[f"{route.secret}.old"] = write_key(route, b"-" * 24)
     return Credentials(name, own, name)
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where senders believe that they post to: for the Host header and for ``<url>``."""
-
-    host: str = ""
-    base_path: str = ""
-    scheme: str = "http"
-    public_url: str | None = None
-
-    @property
-    def url(self) -> str:
-        """The address without the path of a route."""
-        return self.public_url or f"{self.scheme}://{self.host}{self.base_path}"
 
 
 @dataclass(frozen=True, slots=True)

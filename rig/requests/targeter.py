@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 
 from rig.model import RequestClass, Row, RunKey, Scenario, Share
 from rig.profile import Profile, WebhookRoute
+from rig.requests.address import Address
 from rig.requests.body import Bodies, compile_bodies, escaper
 from rig.requests.canary import Canary
 from rig.requests.forger import CannotForgeError, Forger
 from rig.requests.identity import Namespace, Series
-from rig.requests.sender import Address, Credentials, Render, Sender, Values, constants_of, sender_of
+from rig.requests.sender import Credentials, Render, Sender, Values, constants_of, sender_of
 from rig.requests.template import CANARIES, PLACE, SLOTS, Template
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:rig:events")

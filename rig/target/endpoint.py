@@ -13,12 +13,15 @@ import socket
 import ssl
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from rig.errors import ConfigError
 from rig.machine.files import open_file
-from rig.profile import Target
-from rig.requests.sender import Address
+from rig.requests.address import Address
+
+if TYPE_CHECKING:  # the members of a storm import this module, and a profile takes a fifth of a second
+    from rig.profile import Target
 
 _PLAIN = re.compile(r"[\x21-\x7e]*")
 

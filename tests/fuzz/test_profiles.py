@@ -18,7 +18,8 @@ from rig.errors import ConfigError, ExitCode
 from rig.model import Pace, RequestClass, RunKey, Scenario, Share
 from rig.profile import Profile, bundled_profile, load_profile
 from rig.profile.load import read_toml
-from rig.requests.sender import Address, Credentials
+from rig.requests.address import Address
+from rig.requests.sender import Credentials
 from rig.requests.targeter import Targeter
 from tests.fuzz.effort import few, many
 from tests.fuzz.hostile import changed, from_schema, spoiled, texts

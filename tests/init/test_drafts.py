@@ -17,8 +17,9 @@ from rig.init.questions import QUESTIONS, ask_all
 from rig.model import RunKey
 from rig.profile import Profile
 from rig.profile.routes import sender_names
+from rig.requests.address import Address
 from rig.requests.body import compile_bodies
-from rig.requests.sender import Address, made_up
+from rig.requests.sender import made_up
 from rig.requests.targeter import Targeter
 from rig.target.tenants import check_tenants
 from tests.engine.scenes import taken_apart

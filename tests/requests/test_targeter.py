@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from rig.model import RequestClass, Row, RunKey, Scenario, Share
 from rig.profile import Profile, bundled_profile, load_profile
+from rig.requests.address import Address
 from rig.requests.canary import CANARY_PATTERN
 from rig.requests.identity import Namespace, Series
-from rig.requests.sender import Address
 from rig.requests.targeter import Composition, Targeter, Targets
 from scenarios.ladder import Ladder
 from tests.engine.scenes import RUN, credentials, scenario, taken_apart

@@ -11,8 +11,9 @@ import pytest
 from rig.model import Forgery, Pace, RequestClass, RunKey, Scenario, Share
 from rig.profile import Profile
 from rig.profile.routes import sender_names
+from rig.requests.address import Address
 from rig.requests.forger import CannotForgeError, why_not
-from rig.requests.sender import Address, Credentials
+from rig.requests.sender import Credentials
 from rig.requests.targeter import Targeter, Targets
 from tests.engine.scenes import taken_apart
 from tests.senders.shapes import API_KEY, SHAPES, TENANT, Sent, Shape

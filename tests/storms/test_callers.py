@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,3 +36,11 @@ def test_one_that_could_never_have_served_anybody_says_why(monkeypatch: pytest.M
     with pytest.raises(TimeoutError, match="another is at it"):
         callers._warm_up(DoctorContext(1_000_000), "token", CallJournal(str(tmp_path), 0, 0))
     assert not list(read_open_calls(tmp_path))
+
+
+def test_a_member_starts_with_little() -> None:
+    """A fleet starts many at once: what each imports is most of the time before the release."""
+    heavy = {"numpy", "pandas", "psycopg", "pydantic"}
+    code = f"import sys, rig.storms.unknown_kid.callers; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
