@@ -15,7 +15,6 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from rig.checks.judge import judge
 from rig.errors import ExitCode
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.judgement import Judgement
@@ -133,9 +132,10 @@ def cells_of(name: str, expected: Mapping[str, Verdict], seen: Mapping[str, Gate
     ]
 
 
-def judge_pack(pack: Path) -> dict[str, Gate]:
-    """The gates of a finished pack by id, judged from its files."""
-    return {gate.id: gate for gate in judge(Pack.open(pack).load())}
+def read_gates(pack: Path) -> dict[str, Gate]:
+    """The gates of a finished pack by id: its verdicts, which were judged from its files."""
+    judgement = Pack.open(pack).judgement()
+    return {gate.id: gate for gate in judgement.gates} if judgement is not None else {}
 
 
 def _describe(cell: Cell) -> str:

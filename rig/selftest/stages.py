@@ -37,7 +37,7 @@ from rig.selftest.bench import Apply, Bench, PlannedRun, T, load, open_bench
 from rig.selftest.bottlenecks import NO_POOL, ROW_LOCK_CONVOY, Seed
 from rig.selftest.diagnosis import Interview
 from rig.selftest.locust_run import MixTrial, run_mix
-from rig.selftest.matrix import Cell, Proof, cells_of, judge_pack
+from rig.selftest.matrix import Cell, Proof, cells_of, read_gates
 from scenarios.ladder import Ladder, forged, malformed_storm, personal_storm, replay_storm, unique_storm
 from scenarios.s10 import MAIN, shapes
 from scenarios.sustained import sustained_load
@@ -150,7 +150,7 @@ def prove_defects(
             if bench.refused is not None:
                 return Proof((), packs, refused=bench.refused)
             bench.healthy.setdefault(defect.stage.name, pack)
-            seen = judge_pack(pack)
+            seen = read_gates(pack)
             cells += cells_of(defect.name, defect.cells(green.get(defect.stage.healthy, seen)), seen, repetition)
             passed = [gate.id for gate in seen.values() if gate.verdict is Verdict.PASS]
             green.setdefault(defect.stage.healthy, passed)

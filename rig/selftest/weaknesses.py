@@ -21,7 +21,7 @@ from rig.run.open_run import open_run
 from rig.run.record import conclude_on_error
 from rig.run.reporter import Reporter
 from rig.run.storms import run_storm_step, storm_server
-from rig.selftest.matrix import Cell, Proof, cells_of, judge_pack
+from rig.selftest.matrix import Cell, Proof, cells_of, read_gates
 from rig.storms.environment import StormOptions
 from rig.storms.unknown_kid.cases import CASES
 
@@ -173,5 +173,5 @@ def prove_storms(
                 list(run_storm_step(opened, cluster, weakness.storm, options))
                 opened.record.mark_complete()
             packs[weakness.name] = opened.record.judge(reports=False).pack
-            cells += cells_of(weakness.name, weakness.cells(), judge_pack(packs[weakness.name]), repetition)
+            cells += cells_of(weakness.name, weakness.cells(), read_gates(packs[weakness.name]), repetition)
     return Proof(tuple(cells), packs)
