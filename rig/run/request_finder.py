@@ -49,6 +49,7 @@ _OWN_KINDS = {
     "copies": {DiscrepancyKind.COPY},
     "duplicates": {DiscrepancyKind.DUPLICATED},
     "content": {DiscrepancyKind.ALTERED},
+    "lasting": {DiscrepancyKind.VANISHED, DiscrepancyKind.CHANGED},
 }
 """Discrepancies by the gate that they belong to, or by the last word of its name."""
 _OF_ROWS = set(DiscrepancyKind).difference({DiscrepancyKind.RECOVERED}, *_OWN_KINDS.values()) | {
@@ -109,6 +110,9 @@ class RequestFinder:
             named = tuple(f"{each.kind} {each.key} (tenant {each.tenant}): {each.detail}" for each in first)
             hint = self._guess_other_key(found, examples)
             return GateShown(gate, examples, named if len(examples) < len(first) else (), rest, hint)
+        if last == "late":
+            keys = [str(key) for key in gate.figures.get("keys", ())][:EXAMPLES]
+            return GateShown(gate, tuple(example for key in keys for example in self._show_late(key, family)))
         if last in ("answers", "forged", "bodies"):
             return self._show_answers(gate, family)
         if family == S11:
@@ -191,6 +195,11 @@ class RequestFinder:
             rows = self._attempts(found.scenario_run, found.key)
             good = rows[rows["outcome"] == Outcome.ACKNOWLEDGED].sort_values("done_ns")
             yield from map(self._show_row, _records((rows if good.empty else good).head(1)))
+
+    def _show_late(self, key: str, scenario: str) -> Iterator[RequestShown]:
+        """The request whose row came after its answer."""
+        labels = [label for label, each in self._scenarios.items() if each.id == scenario]
+        yield from islice((example for label in labels for example in self.find_requests(key, label)), 1)
 
     def _attempts(self, label: str, word: str) -> pd.DataFrame:
         """The requests of a scenario run with this key or correlation id, in the order in which they were sent."""

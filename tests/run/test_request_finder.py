@@ -127,6 +127,24 @@ def test_lost_events_are_shown_with_the_answer_that_a_crash_belied(show: Show, g
     assert "6 ms before fault 2, database-killed struck" in smallest_example(page)
 
 
+def test_rows_that_came_late_and_rows_that_vanished_lead_to_their_requests(show: Show, tmp_path: Path) -> None:
+    show("S8.answers", [OK] * 4)
+    (folder,) = tmp_path.iterdir()
+    evidence = case(driven(S8, [OK] * 4))
+    finder = RequestFinder(Pack.open(folder), evidence)
+    keys = [finder._targets(evidence.scenario_runs[0].scenario.label).key(seq) for seq in (2, 3)]
+    late = Gate("S8.late", Verdict.FAIL, "a claim", {"keys": keys}, "a reason")
+    assert [each.seq for each in finder.find_examples(late).examples] == [2, 3]
+    gone = [
+        Discrepancy(kind, evidence.scenario_runs[0].scenario.label, "S8", "A", key, "gone")
+        for kind, key in zip((DiscrepancyKind.VANISHED, DiscrepancyKind.LOST), keys, strict=True)
+    ]
+    finder = RequestFinder(Pack.open(folder), replace(evidence, truth=replace(truth(), discrepancies=tuple(gone))))
+    for gate, seq in (("lasting", 2), ("S8.rows", 3)):
+        failed = Gate(gate, Verdict.FAIL, "a claim", {}, "a reason")
+        assert [each.seq for each in finder.find_examples(failed).examples] == [seq]
+
+
 def test_losses_after_errors_are_one_failure_with_their_error() -> None:
     (gate,) = check_answers(case(driven(plan(), [BROKEN, RESET, OK, BROKEN, RESET])))
     assert gate.verdict is Verdict.FAIL
