@@ -4,6 +4,7 @@ Flow: a checker module makes a ``GateKind`` for each of its gates and names them
 and its rule from there. ``rig.checks.judge`` runs such checkers only. A run is INVALID where one emits a gate that it
 did not declare. ``rig.selftest.catalog`` collects the declarations of all checkers.
 Which defects turn a gate red is listed in ``rig.selftest.defects`` and ``rig.selftest.weaknesses``.
+The command line imports this module: it imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from rig.evidence.case import Case
 from rig.evidence.gate import Gate, Verdict
+
+if TYPE_CHECKING:
+    from rig.evidence.case import Case
 
 ANY = "*"
 """Stands in a pattern for the name of a scenario, a case or a checker."""

@@ -29,7 +29,7 @@ from rig.checks.locust_run import check_locust_run
 from rig.checks.performance import check_sustained_load, check_time
 from rig.checks.power import detection_power
 from rig.checks.privacy import check_privacy
-from rig.checks.race_tests import check_race_tests
+from rig.checks.race_tests.catalog import check_race_tests
 from rig.checks.rows import check_rows
 from rig.checks.samplers import check_samplers
 from rig.checks.shapes import check_shapes

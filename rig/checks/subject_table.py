@@ -11,11 +11,10 @@ from typing import Any
 
 from rig.checks.key_storms.figures import expected_fetches
 from rig.checks.key_storms.gates import storm_gates
-from rig.checks.race_tests import gates_of
+from rig.checks.race_tests.catalog import RACE_KINDS, gates_of
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.key_case import Start
 from rig.evidence.key_storm import KeyStorm
-from rig.evidence.race_figures import RACE_KINDS, ClaimFigures, MigrationFigures, RateLimitFigures
 from rig.evidence.storm import StormReport
 from rig.text import markdown, markdown_table, shorten
 
@@ -84,18 +83,7 @@ def _figures(report: StormReport | KeyStorm) -> str:
         if report.case == "forged-tokens":
             return f"{report.case}: {accepted}"
         return f"{report.case}: {total} fetches where {enough} do, {accepted}"
-    match RACE_KINDS[report.storm].read(report.figures):
-        case MigrationFigures() as it:
-            met = ", ".join(f"{met} of {it.replicas}" for met in it.met or ())
-            codes = ", ".join(f"{count} × {code}" for code, count in sorted(it.exit_codes.items()))
-            return f"met {met}; exit codes {codes}; rows {it.rows} of {it.rows_expected}"
-        case ClaimFigures() as it:
-            done_s = it.recovered_after_s
-            recovered = "" if done_s is None else f", all done {done_s:g} s after the last kill"
-            return f"{it.effects} effects of {it.jobs} jobs, {it.repeats} repeats, {it.unfinished} not done{recovered}"
-        case RateLimitFigures() as it:
-            return f"{it.cap:g} a window let through by {it.replicas} replicas, the limit is {it.limit}"
-    return ""
+    return str(RACE_KINDS[report.storm].read(report.figures).summary)
 
 
 def as_document(title: str, storm: str, settings: str, rows: Sequence[SubjectRow]) -> dict[str, Any]:

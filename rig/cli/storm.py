@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rig.checks.race_tests.catalog import OLD_PROTECTIONS, PROTECTIONS, STORMS
 from rig.cli.options import (
     AliasedOption,
     allow_host_option,
@@ -21,7 +22,7 @@ from rig.cli.options import (
 )
 from rig.cli.output import print_verdict, terminal
 from rig.errors import ExitCode, UsageError
-from rig.evidence.storm import OLD_PROTECTIONS, PROTECTIONS, STORMS, UNKNOWN_KID
+from rig.evidence.storm import UNKNOWN_KID
 from rig.text import json_text, one_line
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The report of a storm as a frozen value, and the names of storms and protections. No I/O.
+"""The report of a storm as a frozen value. No I/O.
 
 Flow: a storm over a fleet ends in a ``StormReport``; the pack keeps it as ``storms/<label>.json``; pure checkers turn
 its figures into gates, plots draw its events. The rows of the storm's ledger lie in ``ledger/<label>.jsonl``.
@@ -10,31 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rig.errors import UsageError
-from rig.evidence.race_figures import RACE_KINDS
-
 UNKNOWN_KID = "unknown-kid"
-RACE_TESTS = tuple(RACE_KINDS)
-STORMS = (UNKNOWN_KID, *RACE_TESTS)
-
-PROTECTIONS: Mapping[str, tuple[str, ...]] = {
-    UNKNOWN_KID: (
-        "single-flight",
-        "cold-start",
-        "cool-down",
-        "cool-down-from-end",
-        "backoff",
-        "jitter",
-        "follower-bound",
-        "lock-scope",
-        "one-connection",
-    ),
-    **{name: race.protections for name, race in RACE_KINDS.items()},
-}
-"""What can be switched off in the reference implementation of each storm."""
-OLD_PROTECTIONS = {"floor": "cool-down", "floor-from-end": "cool-down-from-end"}
-"""Names of protections that are accepted until the next release, and what each is called now."""
-
 REFERENCE = "reference"
 
 
@@ -56,7 +32,7 @@ class StormReport:
     ``subject`` is what was tested, ``without`` the protections that were switched off in it. ``missing`` has a sentence
     for every member of the fleet without a report: what it would have counted is unknown. ``not_run`` says why the test
     was not run, and ``asked`` whether it was asked for by name; then there are no figures. The figures of each test
-    have a type of their own in ``rig.evidence.race_figures``. A ``display_only`` report is shown and not judged.
+    have a type of their own in ``rig.checks.race_tests``. A ``display_only`` report is shown and not judged.
     """
 
     storm: str
@@ -81,11 +57,3 @@ class StormReport:
 def missing_section(storm: str, *, asked: bool = False) -> StormReport:
     """The report of a storm without a section in the profile, which may have been ``asked`` for by name."""
     return StormReport(storm=storm, case=storm, not_run=f"the profile has no section [storms.{storm}]", asked=asked)
-
-
-def require_protections(storm: str, without: tuple[str, ...]) -> None:
-    """UsageError where ``without`` names no protection of the reference implementation of ``storm``."""
-    known = PROTECTIONS[storm]
-    for name in without:
-        if name not in known:
-            raise UsageError(f"--without {name}: {storm} has the protections {', '.join(known)}")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator
 
-from rig.evidence.storm import STORMS
+from rig.checks.race_tests.catalog import STORMS
 from rig.model import Arrivals, ShapeKind
 from rig.profile.fields import ScenarioId, Section
 

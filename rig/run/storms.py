@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rig.checks.key_storms.gates import storm_gates
-from rig.checks.race_tests import gates_of
+from rig.checks.race_tests.catalog import gates_of
 from rig.errors import EvidenceError, RigError
 from rig.evidence.key_storm import KeyStorm
 from rig.evidence.storm import UNKNOWN_KID, StormReport, missing_section

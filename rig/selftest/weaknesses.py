@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from rig.checks.race_tests import KINDS
+from rig.checks.race_tests.catalog import RACE_KINDS
+from rig.checks.race_tests.race_kind import RaceKind
 from rig.evidence.bad_tokens import FORGED
 from rig.evidence.gate import Verdict
 from rig.evidence.storm import UNKNOWN_KID
@@ -27,7 +29,7 @@ from rig.storms.unknown_kid.cases import CASES
 
 GATES: Mapping[str, tuple[str, ...]] = {
     **{name: build(None).gates for name, build in CASES.items()},
-    **{storm: tuple(gates) for storm, gates in KINDS.items()},
+    **{storm: tuple(race.rules) for storm, race in RACE_KINDS.items()},
 }
 """The gates of each case, without their prefix ``storm.<case>.``."""
 
@@ -82,6 +84,10 @@ def _with_flaw(case: str, flaw: str, *red: str, processes: int = _PROCESSES) -> 
     return Weakness(UNKNOWN_KID, (), red, (), case, processes, f"flawed-{flaw}")
 
 
+def _of_race_test(race: RaceKind[Any]) -> list[Weakness]:
+    return [Weakness(race.name), *(Weakness(race.name, (name,), red) for name, red in race.protections.items())]
+
+
 WEAKNESSES = (
     _key_case("random-kids"),
     # All fetch at once: that is also more than one in a cool-down, with no gap between them.
@@ -131,27 +137,7 @@ WEAKNESSES = (
     _key_case("store-read-only"),
     # It does not use the database, so there is nothing to put a pooler in front of.
     Weakness(UNKNOWN_KID, case="pooler", subject="pyjwt", impossible=True),
-    Weakness("migration-race"),
-    # A replica that loses the race is rolled back: the database is right, the exit code is not.
-    Weakness("migration-race", ("lock",), red=("exit",)),
-    Weakness("migration-race", ("ledger",), red=("once", "second-run")),
-    Weakness("scheduler-claim"),
-    Weakness("scheduler-claim", ("claim",), red=("once",)),
-    Weakness("scheduler-claim", ("lease",), red=("all",)),
-    Weakness("rate-limit"),
-    Weakness("rate-limit", ("shared",), red=("scope",)),
-    Weakness("matview-refresh"),
-    Weakness("matview-refresh", ("lock",), red=("single", "skip")),
-    Weakness("matview-refresh", ("skip",), red=("skip",)),
-    Weakness("matview-refresh", ("concurrently",), red=("readers",)),
-    Weakness("matview-refresh", ("tenant-scope",), red=("happens",)),
-    Weakness("matview-refresh", ("scheduler",), red=("scheduled",)),
-    Weakness("tenant-leak"),
-    Weakness("tenant-leak", ("transaction-scope",), red=("visible",)),
-    Weakness("tenant-leak", ("row-security",), red=("visible",)),
-    Weakness("tenant-leak", ("own-rows",), red=("own",)),
-    Weakness("tenant-leak", ("worker-guard",), red=("worker",)),
-    Weakness("tenant-leak", ("dead-letters",), red=("dead-letters",)),
+    *(weakness for race in RACE_KINDS.values() for weakness in _of_race_test(race)),
 )
 """In the order they are run; the healthy one of a case before its weaknesses."""
 

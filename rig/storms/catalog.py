@@ -11,9 +11,10 @@ from typing import Any
 import psycopg
 from pydantic import TypeAdapter
 
+from rig.checks.race_tests.catalog import RACE_TESTS, require_protections
 from rig.errors import Unavailable, UsageError
 from rig.evidence.key_storm import KeyStorm
-from rig.evidence.storm import RACE_TESTS, UNKNOWN_KID, StormReport, missing_section, require_protections
+from rig.evidence.storm import UNKNOWN_KID, StormReport, missing_section
 from rig.profile import Profile
 from rig.storms.environment import WITHOUT, StormEnvironment, StormOptions
 from rig.storms.race_test import RaceTest

@@ -17,9 +17,9 @@ from typing import Any
 
 import psycopg
 
+from rig.checks.race_tests.matview_refresh import RefreshFigures, ScheduledRefresh
 from rig.errors import ConfigError
 from rig.evidence.overlap import most_at_once
-from rig.evidence.race_figures import RefreshFigures, ScheduledRefresh
 from rig.evidence.storm import StormEvent, StormReport
 from rig.profile.storms import MatviewRefresh
 from rig.storms import ddl_ledger

@@ -15,9 +15,9 @@ from typing import Any
 
 import psycopg
 
+from rig.checks.race_tests.migration_race import MigrationFigures
 from rig.errors import Unavailable
 from rig.evidence.overlap import most_at_once
-from rig.evidence.race_figures import MigrationFigures
 from rig.evidence.storm import StormEvent, StormReport
 from rig.profile.storms import MigrationRace
 from rig.storms import ddl_ledger

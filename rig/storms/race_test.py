@@ -8,7 +8,7 @@ Flow of a test::
         …                                               # read from outside what they did
     return race.report(run, figures)
 
-A module of its own for each test holds what the members do. ``rig.evidence.race_figures`` lists the tests.
+A module of its own for each test holds what the members do. ``rig.checks.race_tests`` judges them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar
 
 import psycopg
 
-from rig.evidence.race_figures import RaceFigures
+from rig.checks.race_tests.race_kind import RaceFigures
 from rig.evidence.storm import StormEvent, StormReport
 from rig.profile.storms import PreparedSection, RaceSection
 from rig.storms.command import Replicas, prepare

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from urllib.parse import urlsplit, urlunsplit
 
+from rig.checks.race_tests.rate_limit import RateLimitFigures
 from rig.errors import ConfigError, Unavailable
-from rig.evidence.race_figures import RateLimitFigures
 from rig.evidence.storm import StormReport
 from rig.machine.child import free_port, wait_until
 from rig.machine.processes import children

@@ -18,8 +18,8 @@ from typing import Any
 
 import psycopg
 
+from rig.checks.race_tests.scheduler_claim import ClaimFigures
 from rig.errors import ConfigError
-from rig.evidence.race_figures import ClaimFigures
 from rig.evidence.storm import StormEvent, StormReport
 from rig.machine.supervisor import temporary_folder
 from rig.profile.storms import SchedulerClaim

@@ -20,8 +20,8 @@ import psycopg
 from psycopg import sql
 from psycopg_pool import ConnectionPool
 
+from rig.checks.race_tests.tenant_leak import FailedJobFigures, TamperFigures, TenantFigures
 from rig.errors import ConfigError
-from rig.evidence.race_figures import FailedJobFigures, TamperFigures, TenantFigures
 from rig.evidence.storm import StormReport
 from rig.profile.storms import TenantLeak
 from rig.storms.command import prepare

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rig.checks.race_tests.catalog import STORMS
 from rig.errors import UsageError
-from rig.evidence.storm import STORMS
 from rig.run.job import Job
 from rig.run.reporter import Reporter
 from rig.selftest.defects import DEFECTS, OLD_NAMES, add_healthy_runs

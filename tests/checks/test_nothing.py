@@ -11,19 +11,16 @@ import pytest
 from rig.checks.gates import Kind
 from rig.checks.judge import judge
 from rig.checks.key_storms.gates import GATES as KEY_STORM_GATES
+from rig.checks.race_tests.catalog import RACE_KINDS
+from rig.checks.race_tests.matview_refresh import ScheduledRefresh
+from rig.checks.race_tests.race_kind import RaceKind
+from rig.checks.race_tests.tenant_leak import FailedJobFigures, TamperFigures
 from rig.evidence.case import Case
 from rig.evidence.chaos import ChaosReport, ChaosSchedule, FaultRecord
 from rig.evidence.echoes import Echoes
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.key_storm import DatabaseConnections, Fetch, KeyStorm
 from rig.evidence.locust_run import LocustRun, MasterAccount
-from rig.evidence.race_figures import (
-    RACE_KINDS,
-    FailedJobFigures,
-    RaceKind,
-    ScheduledRefresh,
-    TamperFigures,
-)
 from rig.evidence.shapes import ShapesReport
 from rig.evidence.storm import StormReport
 from rig.model import FORGED, Forgery, Pace, RequestClass, Share
@@ -39,7 +36,7 @@ PARTS = {
 }
 
 
-def no_figures(race: RaceKind) -> dict[str, Any]:
+def no_figures(race: RaceKind[Any]) -> dict[str, Any]:
     """The figures of a race test in which nothing happened: zeros, empty lists; what a profile names was tried."""
     types = get_type_hints(race.figures)
     return {
@@ -61,7 +58,7 @@ def races(**changes: Any) -> tuple[StormReport, ...]:
     )
 
 
-def names(race: RaceKind) -> set[str]:
+def names(race: RaceKind[Any]) -> set[str]:
     return {each.name for each in fields(race.figures)}
 
 

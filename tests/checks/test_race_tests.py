@@ -8,11 +8,11 @@ import pytest
 from pydantic import TypeAdapter
 
 from rig.checks.judge import judge
-from rig.checks.race_tests import gates_of
+from rig.checks.race_tests.catalog import PROTECTIONS, RACE_TESTS, gates_of, require_protections
 from rig.errors import UsageError
 from rig.evidence.case import Case
 from rig.evidence.gate import Verdict
-from rig.evidence.storm import PROTECTIONS, RACE_TESTS, StormReport, missing_section, require_protections
+from rig.evidence.storm import StormReport, missing_section
 from rig.selftest.weaknesses import GATES, WEAKNESSES
 
 FIGURES: dict[str, dict[str, Any]] = {

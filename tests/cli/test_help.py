@@ -6,9 +6,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from rig.checks.race_tests.catalog import OLD_PROTECTIONS
 from rig.cli.main import cli
 from rig.errors import UsageError
-from rig.evidence.storm import OLD_PROTECTIONS
 from rig.storms.environment import StormOptions
 from rig.verbs import storm as storm_module
 

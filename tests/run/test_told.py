@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rig.checks.race_tests import gates_of
+from rig.checks.race_tests.catalog import gates_of
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.storm import StormReport
 from rig.profile import bundled_profile, load_profile

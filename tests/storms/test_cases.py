@@ -9,8 +9,9 @@ import pytest
 from fleet_jwks import Protection
 from rig.checks.key_storms.findings import SCHEDULING_S
 from rig.checks.key_storms.gates import GATES
+from rig.checks.race_tests.catalog import PROTECTIONS
 from rig.evidence.key_case import Token
-from rig.evidence.storm import PROTECTIONS, UNKNOWN_KID
+from rig.evidence.storm import UNKNOWN_KID
 from rig.evidence.verifier_settings import VerifierSettings
 from rig.profile.storms import VerifierPromises
 from rig.selftest.weaknesses import WEAKNESSES

@@ -18,11 +18,11 @@ import psycopg
 import pytest
 
 from rig.checks.judge import judge
-from rig.checks.race_tests import gates_of
+from rig.checks.race_tests.catalog import RACE_TESTS, STORMS, gates_of
 from rig.errors import ConfigError, Unavailable, UsageError
 from rig.evidence.case import Case
 from rig.evidence.gate import Verdict
-from rig.evidence.storm import RACE_TESTS, STORMS, StormReport
+from rig.evidence.storm import StormReport
 from rig.profile import Profile, bundled_profile, load_profile
 from rig.profile.discovery import Origin, ProfileChoice
 from rig.profile.storms import MatviewRefresh

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rig.checks.race_tests import gates_of
+from rig.checks.race_tests.catalog import gates_of
 from rig.errors import ConfigError, Unavailable
 from rig.evidence.storm import StormReport
 from rig.profile import load_profile

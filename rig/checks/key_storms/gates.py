@@ -23,7 +23,7 @@ from rig.checks.key_storms.figures import (
 )
 from rig.checks.key_storms.findings import NotTried, Rule, Unjudgeable
 from rig.checks.key_storms.jitter import Undecided
-from rig.checks.race_tests import RAN, not_run_gate
+from rig.checks.race_tests.catalog import RAN, not_run_gate
 from rig.evidence.bad_tokens import FORGED
 from rig.evidence.case import Case
 from rig.evidence.gate import Gate, Verdict

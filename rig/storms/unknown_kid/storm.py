@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
+from rig.checks.race_tests.catalog import require_protections
 from rig.errors import ConfigError, UsageError
 from rig.evidence.key_storm import KeyStorm
-from rig.evidence.storm import REFERENCE, UNKNOWN_KID, require_protections
+from rig.evidence.storm import REFERENCE, UNKNOWN_KID
 from rig.evidence.verifier_settings import VerifierSettings, VerifierTraits
 from rig.machine.extras import missing
 from rig.profile import Profile
