@@ -21,6 +21,7 @@ from rig.profile.content import ContentType
 _NUMBERS = frozenset({"int2", "int4", "int8", "numeric", "float4", "float8"})
 _TIMES = frozenset({"timestamptz", "timestamp", "date"})
 _JSONS = frozenset({"json", "jsonb"})
+_UNITS = ((10**17, 10**9), (10**14, 10**6), (10**11, 1000))
 _DISTINCT_LEAST = 3
 """A part with fewer values among the events could be matched by chance."""
 
@@ -207,7 +208,7 @@ def _seconds(value: Any) -> Decimal | None:
     """Seconds since 1970 of a time that is written in any of the usual ways."""
     number = _number(value)
     if number is not None:
-        number = number / 1000 if number > 10**11 else number
+        number /= next((unit for least, unit in _UNITS if number > least), 1)
         return number if 10**9 <= number < 10**10 else None
     try:
         moment = datetime.fromisoformat(str(value))

@@ -24,10 +24,11 @@ class ContentField(Section):
     constant: str | int | float | bool | None = None
     """The one value that the column has in every row of the route."""
     type: ContentType = "text"
-    """``text``: the same characters. ``integer`` and ``decimal``: the same number, however it is written. ``cents``:
-    one side counts hundredths. An event that writes a decimal point (``<decimal>``) has units, and its row a hundred
-    times as much; any other event has cents, and its row a hundredth. ``unix`` (seconds or milliseconds) and ``iso``:
-    the same instant, to the precision that is sent, in a column of a time (without a zone: UTC), a number or a text.
+    """``text``: the same characters, and in a column of numbers, bytes, addresses or intervals the same value.
+    ``integer`` and ``decimal``: the same number, however it is written. ``cents``: one side counts hundredths. An event
+    that writes a decimal point (``<decimal>``) has units, and its row a hundred times as much; any other event has
+    cents, and its row a hundredth. ``unix`` (seconds, or in the row a smaller unit) and ``iso``: the same instant, to
+    the precision that is sent, in a column of a time (without a zone: UTC), a number or a text.
     ``json``: equal as jsonb. ``json-contains``: the row's JSON may hold more than the event's."""
 
     @model_validator(mode="after")

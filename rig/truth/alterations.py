@@ -25,6 +25,9 @@ _RARE = 0.02
 """A label of fewer of the values is not worth a group of its own."""
 _DAY_S = 86_400
 _YEAR_S = 366 * _DAY_S
+_UNITS = ((10**17, 10**9), (10**14, 10**6), (10**11, 1000))
+"""A larger number than the first is a time in nano-, micro- or milliseconds: so many of them are a second."""
+_DIGITS_MOST = 400
 _ID = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}")
 _OTHER = "other values"
 _NONE = object()
@@ -62,7 +65,7 @@ class Alteration:
             return f"{self.column}: another value, which is not shown: it may hold personal data"
         expected = self.expected
         if self.type in ("unix", "iso") and expected is not None:
-            expected = datetime.fromtimestamp(float(expected), UTC).isoformat()
+            expected = _in_words(Decimal(expected))
         return f"{self.column}: {_show(expected)} became {_show(self.found)}"
 
 
@@ -126,6 +129,8 @@ def _label_of_number(expected: str, found: str) -> str:
         was, now = Decimal(expected), Decimal(found.strip())
     except InvalidOperation:
         return "not a number"
+    if not now.is_finite() or abs(now.adjusted()) > _DIGITS_MOST:
+        return f"always {_show(found)}"
     if now == 0:
         return "0"
     if now == -was:
@@ -145,7 +150,7 @@ def _label_of_number(expected: str, found: str) -> str:
 def _label_of_time(expected: str, found: str) -> str:
     try:
         was, now = Decimal(expected), _as_unix(found)
-    except (ValueError, InvalidOperation, OverflowError):
+    except (ValueError, ArithmeticError):
         return "not a time"
     off = now - was
     if 0 <= now < _YEAR_S:
@@ -160,7 +165,10 @@ def _label_of_time(expected: str, found: str) -> str:
     if off % 900 == 0 and abs(off) <= 14 * 3600:
         return f"time off by {float(off) / 3600:+g} h"
     if abs(off) > _YEAR_S:
-        return f"of the year {datetime.fromtimestamp(float(now), UTC).year}" if now < 2**36 else "far in the future"
+        year = _in_words(now)[:4]
+        return (
+            f"of the year {year}" if year.isdigit() and now < 2**36 else f"far in the {'future' if now > 0 else 'past'}"
+        )
     return f"time off by {off:+f} s"
 
 
@@ -168,10 +176,18 @@ def _as_unix(found: str) -> Decimal:
     text = found.strip()
     if re.fullmatch(r"-?\d+(\.\d+)?", text):
         number = Decimal(text)
-        return number / 1000 if abs(number) > 10**11 else number
+        return number / next((unit for least, unit in _UNITS if abs(number) > least), 1)
     at = datetime.fromisoformat(text)
     at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
     return Decimal(int(at.timestamp())) + Decimal(at.microsecond) / 10**6
+
+
+def _in_words(seconds: Decimal) -> str:
+    """A time in ISO 8601; of one that no datetime can be, its seconds."""
+    try:
+        return datetime.fromtimestamp(float(seconds), UTC).isoformat()
+    except (ValueError, OverflowError, OSError):
+        return str(seconds)
 
 
 def _label_of_text(expected: str, found: str) -> str:

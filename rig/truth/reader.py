@@ -151,8 +151,9 @@ class TruthReader:
                 isolation = self._read_isolation(connection, tables, sent.tenants)
                 durability = read_durability(connection, tables, self._runtime_dsn)
         except (psycopg.Error, ConfigError) as error:
+            when = "the database is back" if isinstance(error, psycopg.OperationalError) else "that is mended"
             raise EvidenceError(
-                f"truth could not be read: {in_words(error)}; run `rig settle PACK` when the database is back"
+                f"truth could not be read: {in_words(error)}; run `rig settle PACK` when {when}"
             ) from None
         truth = replace(
             _report(reconciled, search, baseline),

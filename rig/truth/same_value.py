@@ -21,6 +21,9 @@ _JSONS = frozenset({"json", "jsonb"})
 _OF_JSON = ("json", "json-contains")
 _OF_TIME = ("unix", "iso")
 _OF_NUMBER = ("integer", "decimal", "cents")
+_FLOATS = frozenset({"float4", "float8"})
+_SPELT = frozenset({"inet", "cidr", "macaddr", "macaddr8", "interval", "time", "timetz"})
+"""Types that print a value in a spelling of their own, so that what was sent is read as one of them."""
 _POSTGRES_16 = 160000
 
 _IS_NUMBER = r"^\s*[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,2})?\s*$"
@@ -28,44 +31,53 @@ _IS_NUMBER = r"^\s*[+-]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})([eE][+-]?\d{1,2})?\s*
 _IS_TIME = (
     r"^\s*([12]\d{3}-((0[1-9]|1[0-2])-(0[1-9]|1\d|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)"
     r"|20([02468][048]|[13579][26])-02-29)"
-    r"([T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,9})?)?(\s?(Z|UTC|[+-](0\d|1[0-4])(:?[0-5]\d)?))?)?\s*$"
+    r"([Tt ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d([.,]\d{1,9})?)?(\s?(Z|z|UTC|[+-](0\d|1[0-4])(:?[0-5]\d)?))?)?\s*$"
 )
 _TEXT: LiteralString = "{text} = {e}"
+_BYTES: LiteralString = "{c} = pg_catalog.convert_to({e}, 'UTF8')"
+_SPELLING: LiteralString = (
+    "CASE WHEN {text} = {e} THEN true"
+    " WHEN pg_catalog.pg_input_is_valid({e}, {type}) THEN {text} = {e}::{spelt}::text END"
+)
 _UUID: LiteralString = "replace({c}::text, '-', '') = lower(replace({e}, '-', ''))"
-_NUMBER: LiteralString = "{c}::numeric = {e}::numeric"
+_NUMBER: LiteralString = "{number} = {e}::numeric"
+_NUMBER_AS_TEXT: LiteralString = "CASE WHEN {e} ~ {is_number} THEN {number} = {e}::numeric ELSE {text} = {e} END"
 _NUMBER_IN_TEXT: LiteralString = "CASE WHEN {text} ~ {is_number} THEN {text}::numeric = {e}::numeric END"
 # To the precision that was sent: so many decimals of a second.
 _TIME: LiteralString = "trunc(extract(epoch FROM {c})::numeric, scale({e}::numeric)) = {e}::numeric"
 _DAY: LiteralString = "{c} = pg_catalog.to_timestamp({e}::numeric)::date"
-# Seconds, or milliseconds where the number is too large for seconds.
+# In seconds, or in a smaller unit. Of no more than a second any small number would be a part.
 _UNIX: LiteralString = (
-    "trunc(CASE WHEN abs({c}::numeric) > 1e11 THEN {c}::numeric / 1000 ELSE {c}::numeric END, scale({e}::numeric))"
-    " = {e}::numeric"
+    "trunc({number}, scale({e}::numeric)) = {e}::numeric OR {number} = {e}::numeric * 1000"
+    " OR abs({e}::numeric) >= 1 AND {e}::numeric IN (trunc({number} / 1e3, scale({e}::numeric)),"
+    " trunc({number} / 1e6, scale({e}::numeric)), trunc({number} / 1e9, scale({e}::numeric)))"
 )
 _TIME_IN_TEXT: LiteralString = (
-    "CASE WHEN {text} ~ {is_number} THEN trunc(CASE WHEN abs({text}::numeric) > 1e11 THEN {text}::numeric / 1000"
-    " ELSE {text}::numeric END, scale({e}::numeric)) = {e}::numeric"
-    " WHEN {text} ~ {is_time} THEN"
-    " trunc(extract(epoch FROM {text}::timestamptz)::numeric, scale({e}::numeric)) = {e}::numeric END"
+    "CASE WHEN {text} ~ {is_number} THEN " + _UNIX.replace("{number}", "{text}::numeric") + " WHEN {text} ~ {is_time}"
+    " THEN trunc(extract(epoch FROM replace({text}, ',', '.')::timestamptz)::numeric, scale({e}::numeric))"
+    " = {e}::numeric END"
 )
 _FILLED: LiteralString = "CASE WHEN {own} #> {path} IS NULL THEN {e} ELSE jsonb_set({e}, {path}, {own} #> {path}) END"
 
 
 def require_fit(connection: Connection[object], table: Table, column: Column, kind: str, key: str) -> None:
     """ConfigError where values of a field's type cannot lie in a column."""
-    fits = True
+    fits, remedy = True, "choose another type or another column"
     if kind in _OF_NUMBER:
         fits = column.type in _NUMBERS | _TEXTS | _JSONS
     elif kind in _OF_TIME:
         fits = column.type in _TIMES | _NUMBERS | _TEXTS | _JSONS
     elif kind in _OF_JSON:
         fits = column.type != "bytea"
-        if column.type in _TEXTS and connection.info.server_version < _POSTGRES_16:
-            raise ConfigError(f"{key}: JSON in a text column needs PostgreSQL 16; take the field out")
+    elif column.type in _TIMES:
+        fits, remedy = False, 'give type = "iso", or "unix" where the event has a number'
+    needs_16 = column.type in (_TEXTS if kind in _OF_JSON else _SPELT if kind == "text" else ())
+    if needs_16 and connection.info.server_version < _POSTGRES_16:
+        what = "JSON in a text column" if kind in _OF_JSON else f"a column of the type {column.type}"
+        raise ConfigError(f"{key}: {what} needs PostgreSQL 16; take the field out")
     if not fits:
         raise ConfigError(
-            f"{key}: type {kind!r} does not fit {table}.{column.name}, which is {column.declared}; choose another type "
-            "or another column"
+            f"{key}: type {kind!r} does not fit {table}.{column.name}, which is {column.declared}; {remedy}"
         )
 
 
@@ -76,24 +88,32 @@ def same_value(
     kind = comparison.type
     if kind in _OF_JSON:
         return _same_json(comparison, column, sql.SQL("{}::jsonb").format(expected), found)
-    text: LiteralString
-    if kind == "null":
-        text = "{c} IS NULL"
-    elif kind == "text":
-        text = _UUID if column.type == "uuid" else _TEXT
-    elif kind in _OF_NUMBER:
-        text = _NUMBER if column.type in _NUMBERS else _NUMBER_IN_TEXT
-    elif column.type == "date":
-        text = _DAY
-    else:
-        text = _TIME if column.type in _TIMES else _UNIX if column.type in _NUMBERS else _TIME_IN_TEXT
-    return sql.SQL(text).format(
+    return sql.SQL(_how(kind, column)).format(
         e=expected,
         c=found,
         text=value_text(column, found, kind),
+        # A cast of a float to numeric keeps 15 digits, its text keeps all.
+        number=sql.SQL("{}::text::numeric" if column.type in _FLOATS else "{}::numeric").format(found),
+        spelt=sql.Identifier("pg_catalog", column.type),
+        type=sql.Literal(column.type),
         is_number=sql.Literal(_IS_NUMBER),
         is_time=sql.Literal(_IS_TIME),
     )
+
+
+def _how(kind: str, column: Column) -> LiteralString:
+    """The comparison of one value."""
+    if kind == "null":
+        return "{text} IS NULL"
+    if kind == "text":
+        if column.type in _NUMBERS:
+            return _NUMBER_AS_TEXT
+        return _SPELLING if column.type in _SPELT else {"uuid": _UUID, "bytea": _BYTES}.get(column.type, _TEXT)
+    if kind in _OF_NUMBER:
+        return _NUMBER if column.type in _NUMBERS else _NUMBER_IN_TEXT
+    if column.type == "date":
+        return _DAY
+    return _TIME if column.type in _TIMES else _UNIX if column.type in _NUMBERS else _TIME_IN_TEXT
 
 
 def _same_json(
@@ -120,8 +140,10 @@ def _as_jsonb(column: Column, found: sql.Composable) -> sql.Composable:
     """SQL for a value as jsonb; NULL for a text that is no JSON, or none that PostgreSQL can hold."""
     if column.type == "jsonb":
         return found
-    if column.type == "json" or column.type in _TEXTS:
-        is_json = sql.SQL("true" if column.type == "json" else "{} IS JSON").format(found)
+    if column.type in _TEXTS:
+        valid = "CASE WHEN pg_catalog.pg_input_is_valid({0}::text, 'jsonb') THEN {0}::text::jsonb END"
+        return sql.SQL(valid).format(found)
+    if column.type == "json":
         sound = sql.SQL(SOUND_JSON).format(column=found)
-        return sql.SQL("CASE WHEN {} AND {} THEN {}::jsonb END").format(is_json, sound, found)
+        return sql.SQL("CASE WHEN {} THEN {}::jsonb END").format(sound, found)
     return sql.SQL("pg_catalog.to_jsonb({})").format(found)
