@@ -9,6 +9,7 @@ All others of a step leave one together.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
@@ -113,6 +114,7 @@ class ConsoleReporter(Reporter):
         self._told: set[tuple[str, str]] = set()
         """The scenarios and kinds of failure of which a first one was told."""
         self._step = _Step(0)
+        self._number = self._scenario_runs = 0
         self._looked_s = 0.0
         self._seen = ""
 
@@ -146,8 +148,12 @@ class ConsoleReporter(Reporter):
         if self._progress is not None and self._whole is None:
             self._whole = self._progress.add_task("all scenario runs", total=scenario_runs, seen="")
         self._show(f"[{number}/{scenario_runs}] {what}", scenario.count)
+        self._number, self._scenario_runs = number, scenario_runs
+        self._count_done(number - 1)
+
+    def _count_done(self, number: int) -> None:
         if self._progress is not None and self._whole is not None:
-            self._progress.update(self._whole, completed=number - 1, seen=f"{number - 1}/{scenario_runs}")
+            self._progress.update(self._whole, completed=number, seen=f"{number}/{self._scenario_runs}")
 
     def progress(self, requests: int) -> None:
         """Move the bar, and tell of the first failures."""
@@ -177,10 +183,14 @@ class ConsoleReporter(Reporter):
         """A line that stays, with what became of the requests; of those without a failure one for each step."""
         if self._answers is not None:
             self._look(scenario, self._answers)
+        self._count_done(self._number)
         if self._progress is None or not len(response_ms):
             return
         failures = self._answers.failures if self._answers is not None else {}
         requests, p95_ms, limit_s = len(response_ms), quantile(response_ms, 0.95), scenario.limit_s
+        if scenario.redelivery is not None:
+            self._tell_attempts(scenario, elapsed_s, response_ms, failures)
+            return
         if not failures and limit_s is None:
             self._step.add(scenario, elapsed_s, requests, p95_ms)
             return
@@ -190,6 +200,17 @@ class ConsoleReporter(Reporter):
         late = f", over its limit of {limit_s:g} s" if is_late else ""
         style = "red" if failures else "yellow" if is_late else "dim"
         self._print(f"{elapsed_s:6.1f} s  {scenario.label}: {figures}{late}", style)
+
+    def _tell_attempts(
+        self, scenario: Scenario, elapsed_s: float, response_ms: NDArray[np.float64], failures: Mapping[str, int]
+    ) -> None:
+        """A line about a scenario run during which things were broken, so that some attempts had to fail."""
+        answered_ms = response_ms[np.isfinite(response_ms)]
+        p95 = f", p95 of the answers {milliseconds(quantile(answered_ms, 0.95))}" if len(answered_ms) else ""
+        without = f"{len(response_ms) - len(answered_ms):,} without an answer"
+        wrong = f", {describe_failures(failures)}" if failures else ""
+        line = f"{elapsed_s:6.1f} s  {scenario.label}: {len(response_ms):,} attempts, {without}{p95}{wrong}"
+        self._print(line, "red" if failures else "dim")
 
     def tell_gate(self, gate: Gate) -> None:
         """A line at once."""

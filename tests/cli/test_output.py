@@ -17,6 +17,7 @@ from rig.cli.console import ConsoleReporter
 from rig.cli.output import plain_lines
 from rig.errors import ErrorKind
 from rig.evidence.gate import Gate, Verdict
+from rig.model import Redelivery
 from rig.profile import bundled_profile, load_profile
 from rig.requests.targeter import Targeter
 from rig.run.answers_so_far import AnswersSoFar
@@ -107,6 +108,17 @@ def test_a_limit_that_was_missed_is_said_when_its_scenario_run_ends(took_s: floa
         reporter.run_scenario(sent, 1, 1)
         reporter.end_scenario(sent, took_s, np.array([7.0]))
     assert (", over its limit of 10 s" in screen.getvalue()) is is_said
+
+
+def test_attempts_that_had_to_fail_are_counted_apart_from_the_p95_of_the_answers() -> None:
+    screen = io.StringIO()
+    with ConsoleReporter(Console(file=screen, force_terminal=True, width=120)) as reporter:
+        sent = scenario(8, id="S11", redelivery=Redelivery((1.0,)))
+        reporter.run_scenario(sent, 1, 1)
+        reporter.end_scenario(sent, 1.5, np.array([7.0] * 8 + [np.inf] * 2))
+        reporter.stage("reading the truth")
+    assert "S11-8-shopify-1: 10 attempts, 2 without an answer, p95 of the answers 7 ms" in screen.getvalue()
+    assert " 1/1 " in screen.getvalue()
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
