@@ -144,9 +144,9 @@ class ChaosReport:
     def describe_moment(self, since_ns: int, until_ns: int) -> str:
         """Which fault was in force within a span, or struck within a second after it, in words; empty for none."""
         for record in reversed(self.struck):
-            name = f"fault {record.number}, {record.fault}"
+            name = f"{record.fault} (fault {record.number})"
             if record.strike_begun_ns <= until_ns and since_ns <= record.healed_ns:
-                return f"while {name} was in force"
+                return f"{name} was in force"
             if until_ns < record.strike_begun_ns <= until_ns + SOON_NS:
                 return f"{(record.strike_begun_ns - until_ns) / 1e6:,.0f} ms before {name} struck"
         return ""

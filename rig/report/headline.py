@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from rig.evidence.case import Case
@@ -14,7 +15,7 @@ from rig.evidence.judgement import Judgement
 from rig.evidence.shapes import PROBLEMS, S10
 from rig.evidence.truth import DiscrepancyKind
 from rig.model import FORGED, Outcome
-from rig.stats import latency_figures
+from rig.stats import latency_figures, response_ms
 from rig.text import milliseconds, number, one_line, value_words
 
 
@@ -63,10 +64,13 @@ def _load(case: Case) -> Iterator[HeadlineFigure]:
     rows = [case.rows_of(run) for run in runs if run.elapsed_s > 0]
     if first is None or not any(map(len, rows)):
         return
-    figures, name = latency_figures(pd.concat(rows)), first.scenario.id
+    sent_rows, name, beside = pd.concat(rows), first.scenario.id, "response time"
+    if name == S11:  # attempts that had to fail have no response time
+        sent_rows, beside = sent_rows[np.isfinite(response_ms(sent_rows))], "response time of the answers"
+    figures = latency_figures(sent_rows)
     if not first.scenario.p95_limit_ms:  # that one has a tile with its limit
-        yield HeadlineFigure(f"{name}, p95", milliseconds(figures["response_p95_ms"]), "response time")
-    yield HeadlineFigure(f"{name}, p99", milliseconds(figures["response_p99_ms"]), "response time")
+        yield HeadlineFigure(f"{name}, p95", milliseconds(figures["response_p95_ms"]), beside)
+    yield HeadlineFigure(f"{name}, p99", milliseconds(figures["response_p99_ms"]), beside)
     sent, seconds = sum(map(len, rows)), sum(run.elapsed_s for run in runs)
     yield HeadlineFigure(f"{name}, rate", f"{number(sent / seconds)}/s", f"{number(sent)} requests")
 

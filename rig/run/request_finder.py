@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from typing import Any
@@ -69,10 +70,23 @@ def read_failing_gates(pack: Pack, case: Case, judgement: Judgement) -> tuple[Ga
     gates = judgement.having(Verdict.FAIL, Verdict.INVALID)
     try:
         finder = RequestFinder(pack, case)
-        shown = tuple(finder.find_examples(gate) for gate in gates[:_GATES])
+        shown = leave_repeats_out([finder.find_examples(gate) for gate in gates[:_GATES]])
     except RigError:  # such as a sender's module that is not there: the verdict stands without examples
         shown = ()
     return shown + tuple(GateShown(gate) for gate in gates[len(shown) :])
+
+
+def leave_repeats_out(pages: Sequence[GateShown]) -> tuple[GateShown, ...]:
+    """The same without requests that another gate shows; ``totals``, which knows least of them, gives way to all."""
+    seen: dict[tuple[str, int], str] = {}
+    left = {}
+    for page in sorted(pages, key=lambda page: page.gate.id == "totals"):
+        requests = [(each.scenario_run, each.seq) for each in page.examples]
+        others = {seen.get(each) for each in requests}
+        if len(others) == 1 and (other := others.pop()):
+            left[page.gate.id] = replace(page, examples=(), named=(f"the same requests as under {other}",))
+        seen.update((each, page.gate.id) for each in requests if each not in seen)
+    return tuple(left.get(page.gate.id, page) for page in pages)
 
 
 class RequestFinder:

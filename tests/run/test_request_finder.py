@@ -16,7 +16,7 @@ from rig.evidence.truth import Discrepancy, DiscrepancyKind
 from rig.model import Scenario
 from rig.profile import bundled_profile, load_profile
 from rig.report.shown import GateShown, gate_lines, smallest_example
-from rig.run.request_finder import RequestFinder
+from rig.run.request_finder import RequestFinder, leave_repeats_out
 from tests.checks.cases import BROKEN, MS, OK, RESET, START_NS, TIMEOUT, Ending, case, driven, plan, truth
 from tests.evidence import synthetic
 
@@ -104,7 +104,7 @@ def test_a_gate_of_chaos_shows_the_requests_that_it_stands_on_with_their_fault(
     chaos = ChaosReport(ChaosSchedule(1), (record,), Standing(), Standing(), 2)
     page = show(gate, [OK, TIMEOUT, OK, BROKEN], scenario=plan("S11"), chaos=chaos)
     assert [each.seq for each in page.examples] == seqs
-    expected = "" if gate == "S11.delivered" else f"while fault 4, {fault} was in force"
+    expected = "" if gate == "S11.delivered" else f"{fault} (fault 4) was in force"
     assert {each.fault for each in page.examples} == {expected}
 
 
@@ -124,7 +124,16 @@ def test_lost_events_are_shown_with_the_answer_that_a_crash_belied(show: Show, g
     page = show(gate, [OK] * 4, [4, 900, 4, 4], scenario=plan("S11"), chaos=chaos, lost=(0, 1))
     assert [each.seq for each in page.examples] == seqs
     assert page.examples[0].rows == ("lost: acknowledged",)
-    assert "6 ms before fault 2, database-killed struck" in smallest_example(page)
+    assert "6 ms before database-killed (fault 2) struck" in smallest_example(page)
+
+
+def test_requests_that_another_gate_shows_are_not_shown_twice(show: Show) -> None:
+    page = show("S8.answers", [OK, BROKEN, OK])
+    totals, durable = (replace(page, gate=replace(page.gate, id=name)) for name in ("totals", "S11.durable"))
+    other = show("S8.answers", [OK, OK, TIMEOUT])
+    first, second, third = leave_repeats_out([totals, durable, other])
+    assert (first.examples, first.named) == ((), ("the same requests as under S11.durable",))
+    assert (second, third) == (durable, other)
 
 
 def test_rows_that_came_late_and_rows_that_vanished_lead_to_their_requests(show: Show, tmp_path: Path) -> None:
