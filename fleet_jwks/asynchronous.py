@@ -29,7 +29,6 @@ class AsyncVerifier:
         self._threads = ThreadPoolExecutor(_THREADS, "fleet-jwks")
 
     async def __call__(self, token: str) -> Mapping[str, Any]:
-        """The claims of a valid token."""
         claims = self.verifier.at_once(token)
         if claims is not None:
             return claims

@@ -81,7 +81,6 @@ class SessionLease:
 
     @contextmanager
     def hold(self, connection: Connection, wait_timeout_s: float | None) -> Iterator[bool]:
-        """As any lease."""
         deadline = float("inf") if wait_timeout_s is None else time.monotonic() + wait_timeout_s
         while not (mine := self._try(connection)) and time.monotonic() < deadline:
             time.sleep(_POLL_S)
@@ -100,5 +99,4 @@ class NoLease:
 
     @contextmanager
     def hold(self, connection: Connection, wait_timeout_s: float | None) -> Iterator[bool]:
-        """As any lease."""
         yield True

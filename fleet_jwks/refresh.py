@@ -41,7 +41,6 @@ class Refresher:
         self._connection: Connection | None = None
 
     def refresh(self, known: int, wait_timeout_s: float | None) -> KeySetRow | None:
-        """As any fleet."""
         try:
             return self._refresh(known, wait_timeout_s)
         except psycopg.Error as error:

@@ -137,7 +137,6 @@ class Ladder:
             raise ValueError(f"spread {self.spread}: give 0 or at least 3; fewer would repeat the plain step")
 
     def scenarios(self) -> list[Scenario]:
-        """All scenarios in their order."""
         asked = self.only | {"warm-up"} | ({CONFLICT, FORGED} if "S2" in self.only else set())
         return [scenario for scenario in self._all() if scenario.id in asked]
 

@@ -40,7 +40,6 @@ class _FlawedVerifier:
         self._inner: Verifier = factory(environ)
 
     def __call__(self, token: str) -> Claims:
-        """The claims of a valid token."""
         return self._inner(token)
 
     @property
@@ -57,7 +56,6 @@ class Believing(_FlawedVerifier):
     """Accepts a token whose key it cannot find."""
 
     def __call__(self, token: str) -> Claims:
-        """Claims of any token."""
         try:
             return self._inner(token)
         except VerifierError:
@@ -132,7 +130,6 @@ class HangingUp(_FlawedVerifier):
         self._hung_up = False
 
     def __call__(self, token: str) -> Claims:
-        """The claims of a valid token."""
         try:
             return self._inner(token)
         except VerifierError:
@@ -223,7 +220,6 @@ class Dying(_FlawedVerifier):
     """Dies of a token without an algorithm."""
 
     def __call__(self, token: str) -> Claims:
-        """The claims of a valid token."""
         if _is_unsigned(*_read(token)):
             signal.raise_signal(signal.SIGSEGV)
         return self._inner(token)
@@ -233,7 +229,6 @@ class Stumbling(_FlawedVerifier):
     """Takes for granted that a token has three parts."""
 
     def __call__(self, token: str) -> Claims:
-        """The claims of a valid token."""
         if token.count(".") != 2:
             raise IndexError("list index out of range")
         return self._inner(token)
@@ -243,7 +238,6 @@ class Presuming(_FlawedVerifier):
     """Takes for granted that a token names its key."""
 
     def __call__(self, token: str) -> Claims:
-        """The claims of a valid token."""
         header, _ = _read(token)
         if "malformed" not in header:
             header["kid"]
@@ -254,7 +248,6 @@ class Asking(_FlawedVerifier):
     """Asks the origin for a key at every token that names none."""
 
     def __call__(self, token: str) -> Claims:
-        """The claims of a valid token."""
         if "kid" not in _read(token)[0]:
             urllib.request.urlopen(os.environ["JWKS_URL"], timeout=5).close()
         return self._inner(token)

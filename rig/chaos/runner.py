@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from random import Random
-from types import TracebackType
 from typing import Self
 
 import psutil
@@ -58,15 +57,13 @@ class FaultRunner:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         self._stop.set()
         self._begun.set()
         self._thread.join(_JOIN_S)
         if self._thread.is_alive():
             self._unhealed.append(f"a fault was not healed within {_JOIN_S:g} s")
-        if self._unhealed and error is None:
+        if self._unhealed and kind is None:
             raise RigError("; ".join(self._unhealed))
 
     def begin(self) -> None:

@@ -71,7 +71,6 @@ class CapacityStep:
 
     @property
     def rate_per_s(self) -> float:
-        """The rate that was asked for."""
         return self.run.scenario.pace.rate_per_s or 0.0
 
     @property

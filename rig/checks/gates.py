@@ -60,7 +60,6 @@ class GateKind:
         return self.pattern.replace(ANY, name)
 
     def covers(self, gate_id: str) -> bool:
-        """Whether an id is one of this kind."""
         return re.fullmatch(re.escape(self.pattern).replace(re.escape(ANY), r"[^.]+"), gate_id) is not None
 
     def decide(
@@ -88,7 +87,6 @@ class Checker:
         self.gates = gates
 
     def __call__(self, case: Case) -> list[Gate]:
-        """The gates of a case."""
         return self._check(case)
 
     def find_undeclared_ids(self, gates: list[Gate]) -> list[str]:

@@ -12,7 +12,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -56,7 +55,6 @@ class _TimeLeft(TimeRemainingColumn):
     """The estimate of the end, where there is one."""
 
     def render(self, task: Task) -> Text:
-        """See ``TimeRemainingColumn``."""
         return Text() if task.time_remaining is None else super().render(task).append(" left")
 
 
@@ -123,9 +121,7 @@ class ConsoleReporter(Reporter):
             self._progress.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._progress is not None:
             self._end_step()
             self._end_stage()

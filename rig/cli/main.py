@@ -44,7 +44,6 @@ class _Grouped(click.Group):
     """Lists its verbs by what they are for."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """See ``click.Group``."""
         width = max(map(len, self.commands)) + 1
         for title, verbs in GROUPS.items():
             with formatter.section(title):

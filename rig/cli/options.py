@@ -134,7 +134,6 @@ class Invocation:
         return self.choice.environment(environment())
 
     def job(self, verb: str, profile: Profile | None = None, plan: Plan | None = None) -> Job:
-        """The job of a verb."""
         from rig.run.job import Job
 
         folder = self.choice.path.resolve().parent

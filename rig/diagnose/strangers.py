@@ -26,7 +26,6 @@ class Span:
 
     @property
     def seconds(self) -> float:
-        """How long it was."""
         return (self.end_ns - self.start_ns) / 1e9
 
 

@@ -98,7 +98,6 @@ class DoctorContext:
 
     @property
     def reader(self) -> TruthReader:
-        """The reader of the truth."""
         return TruthReader(self.profile, self.store.truth_dsn)
 
     @cached_property

@@ -47,12 +47,10 @@ class AnswerConnection(Connection):
     __slots__ = ("payload", "raw")
 
     def send(self, seq: int, payload: bytes, intended_ns: int = 0) -> None:
-        """See ``Connection``."""
         self.payload = payload
         _send(self, seq, payload, intended_ns)
 
     def data_received(self, data: bytes) -> None:
-        """See ``Connection``."""
         self.raw: bytes = self.raw + data if self._partial_bytes else data
         _receive(self, data)
 
@@ -179,7 +177,6 @@ class _ReadsAnswers(ScenarioExecutor):
         self._counted = Counter[ErrorKind]()
 
     def end_request(self, connection: Connection, status: int, kind: ErrorKind, done_ns: int) -> None:
-        """See ``Executor``."""
         if kind is ErrorKind.NONE:
             own, seq = cast(AnswerConnection, connection), connection.seq
             if self._keeps_bodies:
@@ -203,7 +200,6 @@ class _ReadsAnswers(ScenarioExecutor):
             self._examples.append({"seq": connection.seq, "why": why, "status": status, "body": body})
 
     async def close(self) -> None:
-        """See ``ScenarioExecutor``."""
         await super().close()
         rows_file = self._assignment.rows_file
         if self._keeps_bodies:

@@ -86,7 +86,6 @@ class Connection(AnswerParser, asyncio.Protocol):
         self.abort()
 
     def close(self) -> None:
-        """Close an idle connection."""
         self.reusable = False
         if self.transport is not None:
             self.transport.close()

@@ -30,7 +30,6 @@ class ClosedLoop(ScenarioExecutor):
     """Every connection sends its next request when its last one was answered."""
 
     def start(self, start_ns: int) -> None:
-        """See ``ScenarioExecutor``."""
         for connection in self._connections:
             self.resume(connection)
 
@@ -47,7 +46,6 @@ class ClosedLoop(ScenarioExecutor):
         connection.send(self._seqs[index], self._payload(index))
 
     def resume(self, connection: Connection) -> None:
-        """See ``Executor``."""
         if self._next >= self._end:
             self._finish_if_done()
         elif connection.reusable:
@@ -56,7 +54,6 @@ class ClosedLoop(ScenarioExecutor):
             self.connect(connection)
 
     def fail_attempt(self, connection: Connection) -> None:
-        """See ``Executor``."""
         if self._next < self._end:
             self._book_connect_failure(connection, self._take(), 0)
 
@@ -69,14 +66,12 @@ class RepeatingLoop(ClosedLoop):
         self._least_ns = round(least_s * NS)
 
     def resume(self, connection: Connection) -> None:
-        """See ``Executor``."""
         if self._next >= self._end and self._last_done_ns - self._first_sent_ns < self._least_ns:
             self._repeats += len(self._seqs)
             self._next = 0
         super().resume(connection)
 
     def stop(self) -> None:
-        """See ``ScenarioExecutor``."""
         self._least_ns = 0
         super().stop()
 
@@ -98,7 +93,6 @@ class OpenLoop(ScenarioExecutor):
         self._start_ns = 0
 
     async def prepare(self) -> None:
-        """See ``ScenarioExecutor``."""
         scenario = self._assignment.scenario
         pacer = pacer_for(scenario.pace, scenario.count, self._assignment.run.seed)
         assert pacer is not None
@@ -112,7 +106,6 @@ class OpenLoop(ScenarioExecutor):
             await self._dialer.dial(connection)
 
     def start(self, start_ns: int) -> None:
-        """See ``ScenarioExecutor``."""
         self._start_ns = start_ns
         for connection in self._connections:
             if connection not in self._unopened:
@@ -157,7 +150,6 @@ class OpenLoop(ScenarioExecutor):
         return None
 
     def resume(self, connection: Connection) -> None:
-        """See ``Executor``."""
         if not connection.reusable:
             with contextlib.suppress(ValueError):  # it was busy when it was lost
                 self._idle.remove(connection)
@@ -173,12 +165,10 @@ class OpenLoop(ScenarioExecutor):
             self._finish_if_done()
 
     def fail_attempt(self, connection: Connection) -> None:
-        """See ``Executor``."""
         if self._queue:
             self._book_connect_failure(connection, *self._queue.popleft())
 
     def sample(self, elapsed_ns: int) -> None:
-        """See ``Executor``."""
         super().sample(elapsed_ns)
         limit_ns = time.monotonic_ns() - KEEP_IDLE_NS
         while len(self._idle) > 1 and self._idle[0].free_ns < limit_ns:
@@ -194,12 +184,10 @@ class OpenLoop(ScenarioExecutor):
         super().stop()
 
     async def close(self) -> None:
-        """See ``ScenarioExecutor``."""
         self._queue.clear()
         await super().close()
         self._timer.close()
 
     @property
     def queue_length(self) -> int:
-        """See ``ScenarioExecutor``."""
         return len(self._queue)

@@ -35,7 +35,6 @@ class InstrumentedConnection(Connection):
     __slots__ = ("delivered_ns",)
 
     def send(self, seq: int, payload: bytes, intended_ns: int = 0) -> None:
-        """See ``Connection``."""
         self.delivered_ns = -1
         super().send(seq, payload, intended_ns)
 
@@ -55,12 +54,10 @@ class InstrumentedOpenLoop(OpenLoop):
         self._delivered = array("q")
 
     def end_request(self, connection: Connection, status: int, kind: ErrorKind, done_ns: int) -> None:
-        """See ``Executor``."""
         if kind is ErrorKind.NONE:
             self._delivered.extend((connection.seq, cast(InstrumentedConnection, connection).delivered_ns))
         super().end_request(connection, status, kind, done_ns)
 
     async def close(self) -> None:
-        """See ``ScenarioExecutor``."""
         await super().close()
         delivered_file(self._assignment.rows_file).write_bytes(self._delivered.tobytes())

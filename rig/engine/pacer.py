@@ -32,7 +32,6 @@ class Constant:
     rate_per_s: float
 
     def intended_ns(self, seq: int) -> int:
-        """See ``Pacer``."""
         return int(seq * NS / self.rate_per_s)
 
 
@@ -48,7 +47,6 @@ class Ramp:
     over_s: float
 
     def intended_ns(self, seq: int) -> int:
-        """See ``Pacer``."""
         slope = (self.to_per_s - self.from_per_s) / self.over_s
         in_ramp = (self.from_per_s + self.to_per_s) / 2 * self.over_s
         if seq >= in_ramp and self.to_per_s > 0:
@@ -66,7 +64,6 @@ class Burst:
     size: int
 
     def intended_ns(self, seq: int) -> int:
-        """See ``Pacer``."""
         return int(seq // self.size * self.size * NS / self.rate_per_s)
 
 
@@ -81,7 +78,6 @@ class Poisson:
         self._times_ns = (np.cumsum(gaps_s) * NS).astype(np.int64)
 
     def intended_ns(self, seq: int) -> int:
-        """See ``Pacer``."""
         return int(self._times_ns[seq])
 
 

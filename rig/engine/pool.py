@@ -151,7 +151,6 @@ class Pool(ProcessFleet, LoadWorkers):
         return self
 
     def assign(self, load: Load) -> None:
-        """See ``LoadWorkers``."""
         first, workers = load.share or (0, self.size)
         for worker in self.members:
             number = first + worker.number
@@ -169,7 +168,6 @@ class Pool(ProcessFleet, LoadWorkers):
             self.send(worker, assignment)
 
     def give_up(self, number: int, reason: str) -> None:
-        """See ``LoadWorkers``."""
         self.kill(number)
         self.lose(self.members[number], reason)
 

@@ -37,7 +37,6 @@ class RedeliveringConnection(Connection):
     __slots__ = ("retry_after",)
 
     def send(self, seq: int, payload: bytes, intended_ns: int = 0) -> None:
-        """See ``Connection``."""
         self.retry_after = b""
         super().send(seq, payload, intended_ns)
 
@@ -118,7 +117,6 @@ class _Redelivers(ScenarioExecutor):
         """See that what waits in the queue is sent."""
 
     def needs(self, connection: Connection) -> bool:
-        """See ``Executor``."""
         return bool(self._again) or super().needs(connection)
 
     def end_request(self, connection: Connection, status: int, kind: ErrorKind, done_ns: int) -> None:
@@ -179,7 +177,6 @@ class RedeliveringOpenLoop(_Redelivers, OpenLoop):
     """Sends when a request is due, as ``OpenLoop`` does. An event that is due again waits behind those."""
 
     def find_connection(self) -> None:
-        """See ``_Redelivers``."""
         if (connection := self._pop_idle()) is not None:
             self.resume(connection)
         else:
@@ -195,18 +192,15 @@ class RedeliveringClosedLoop(_Redelivers, ClosedLoop):
 
     @property
     def queue_length(self) -> int:
-        """See ``ScenarioExecutor``."""
         return len(self._queue)
 
     def find_connection(self) -> None:
-        """See ``_Redelivers``."""
         for connection in self._connections:
             if connection.seq == IDLE and connection not in self._attempts:
                 self.resume(connection)
                 return
 
     def resume(self, connection: Connection) -> None:
-        """See ``Executor``."""
         if not self._queue:
             super().resume(connection)
         elif connection.reusable:
@@ -215,14 +209,12 @@ class RedeliveringClosedLoop(_Redelivers, ClosedLoop):
             self.connect(connection)
 
     def fail_attempt(self, connection: Connection) -> None:
-        """See ``Executor``."""
         if self._queue:
             self._book_connect_failure(connection, *self._queue.popleft())
         else:
             super().fail_attempt(connection)
 
     def stop(self) -> None:
-        """See ``ScenarioExecutor``."""
         while self._queue:
             self._skip(*self._queue.popleft())
         super().stop()

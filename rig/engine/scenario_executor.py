@@ -235,15 +235,12 @@ class ScenarioExecutor(Executor[Connection]):
 
     @property
     def connections(self) -> list[Connection]:
-        """See ``Executor``."""
         return self._connections
 
     def needs(self, connection: Connection) -> bool:
-        """See ``Executor``."""
         return self._next < self._end or self.queue_length > 0
 
     def end_request(self, connection: Connection, status: int, kind: ErrorKind, done_ns: int) -> None:
-        """See ``Executor``."""
         times = connection.intended_ns, connection.sent_ns, done_ns
         self._rows.add(connection.seq, *times, connection.number, status, kind)
         self._last_done_ns = done_ns
@@ -259,7 +256,6 @@ class ScenarioExecutor(Executor[Connection]):
             self.resume(connection)
 
     def sample(self, elapsed_ns: int) -> None:
-        """See ``Executor``."""
         self._waited_ns += elapsed_ns * (self._in_flight + self.queue_length)
         self._samples += 1
 

@@ -110,7 +110,6 @@ class Case:
         return tuple(run for run in self.scenario_runs if run.scenario.id == scenario)
 
     def rows_of(self, run: ScenarioRun) -> pd.DataFrame:
-        """The requests of one scenario run."""
         return self.history[self.history["scenario_run"] == run.scenario.label]
 
     def clock_step(self) -> str:

@@ -39,7 +39,6 @@ class Judgement:
 
     @property
     def plain_gates(self) -> tuple[Gate, ...]:
-        """All other gates."""
         return tuple(gate for gate in self.gates if not gate.id.startswith(EXIT_GATE))
 
     def having(self, *verdicts: Verdict) -> tuple[Gate, ...]:

@@ -121,7 +121,6 @@ class PackFolder:
 
     @property
     def name(self) -> str:
-        """Name of the finished pack."""
         return self.path.name.removesuffix(PARTIAL)
 
     @property
@@ -131,7 +130,6 @@ class PackFolder:
 
     @property
     def samples_folder(self) -> Path:
-        """Where the samplers write."""
         return self.path / "samples"
 
     @property

@@ -44,7 +44,6 @@ class Lookups:
             self._check_column(name, answer, answers)
 
     def schemas(self, answers: Mapping[str, str]) -> list[str]:
-        """The schemas that have tables."""
         return list(dict.fromkeys(schema for schema, _ in self._tables(answers)))
 
     def _check_schemas(self, answer: str, answers: Mapping[str, str]) -> None:

@@ -118,7 +118,6 @@ class _Prober:
         self._numbers: Counter[str] = Counter()
 
     def observe(self) -> Observation:
-        """Send all of it."""
         for share in _shares(self._profile):
             if share.request_class in (RequestClass.MALFORMED, RequestClass.INVALID_JSON):
                 self._send_wrong(share)

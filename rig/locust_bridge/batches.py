@@ -252,7 +252,6 @@ class RequestSource(ABC):
         return requests, failures
 
     def look(self, elapsed_ns: int) -> None:
-        """See ``Batch.look``."""
         for each in self._open:
             each.look(elapsed_ns)
 
@@ -311,13 +310,11 @@ class EndlessSource(RequestSource):
         return batch
 
     def credit(self, seconds: float, rate_per_s: float) -> int:
-        """See ``RequestSource``."""
         ahead = FIRST_CREDIT + int(rate_per_s * seconds / BATCH_REQUESTS)
         self._credit = max(self._credit, max(self._opened) + ahead)
         return self._credit
 
     def grant(self, batches: int) -> bool:
-        """See ``RequestSource``."""
         self.allowed = max(self.allowed, batches)
         was_empty, self.empty = self.empty, self._allowance.spent
         return was_empty and not self.empty
@@ -333,13 +330,11 @@ class FixedSource(RequestSource):
         self._whole = self._add(whole)
 
     def current(self) -> Batch | None:
-        """See ``RequestSource``."""
         whole = self._whole
         self.empty = whole.next >= whole.end
         return None if self.empty else whole
 
     def credit(self, seconds: float, rate_per_s: float) -> int:
-        """See ``RequestSource``."""
         return 1
 
 
@@ -347,12 +342,10 @@ class EmptySource(RequestSource):
     """A class of which this worker has no requests: they were shared out before it came."""
 
     def current(self) -> Batch | None:
-        """See ``RequestSource``."""
         self.empty = True
         return None
 
     def credit(self, seconds: float, rate_per_s: float) -> int:
-        """See ``RequestSource``."""
         return 0
 
 

@@ -74,7 +74,6 @@ class LogReporter(Reporter):
     """Writes the stages of a run into the log of the locust process."""
 
     def stage(self, what: str) -> None:
-        """One line."""
         sys.stderr.write(f"rig: {what}\n")
         sys.stderr.flush()
 

@@ -35,7 +35,6 @@ class LocustCommand:
     allow_host: str | None = None
 
     def master_command(self, port: int) -> list[str]:
-        """The command line of the master."""
         web = (
             ("--headless",) if self.web_port is None else ("--web-host", "127.0.0.1", "--web-port", str(self.web_port))
         )

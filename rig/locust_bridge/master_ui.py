@@ -149,7 +149,6 @@ class View:
     # --- what the browser asks for ---
 
     def page(self) -> Response:
-        """The first page."""
         return Response(_PAGE.read_text(encoding="utf-8"), mimetype="text/html")
 
     def state(self) -> Response:

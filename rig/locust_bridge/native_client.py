@@ -195,12 +195,10 @@ class HandOver:
 
     @property
     def rows(self) -> int:
-        """How many there were so far."""
         return self._read_bytes // RESULT.itemsize
 
     @property
     def digest(self) -> str:
-        """Of all so far."""
         return self._digest.hexdigest()
 
     def send_news(self) -> None:

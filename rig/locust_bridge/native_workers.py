@@ -175,12 +175,10 @@ class NativeWorkers(LoadWorkers):
 
     @property
     def pids(self) -> Sequence[int]:
-        """See ``LoadWorkers``."""
         return self._pids
 
     @property
     def lacks(self) -> str:
-        """See ``LoadWorkers``."""
         return "; ".join(f"{each.name} {each.lost}" for each in self.members if each.lost)
 
     def renew(self) -> Mapping[int, str]:
@@ -191,7 +189,6 @@ class NativeWorkers(LoadWorkers):
         return {}
 
     def assign(self, load: Load) -> None:
-        """See ``LoadWorkers``."""
         self._load = load
         plan = LocustPlan(
             locust=VERSION,
@@ -208,7 +205,6 @@ class NativeWorkers(LoadWorkers):
             self._send(each, LOAD, {"plan": share, "boot_id": boot_id()})
 
     def send_all(self, message: Go | Abort) -> None:
-        """See ``LoadWorkers``."""
         for each in self.members:
             if each.end is None:
                 self._send(each, *((GO, {"at_ns": message.at_ns}) if isinstance(message, Go) else (ABORT, None)))
@@ -225,7 +221,6 @@ class NativeWorkers(LoadWorkers):
         return find_pending()
 
     def give_up(self, number: int, reason: str) -> None:
-        """See ``LoadWorkers``."""
         member = self.members[number]
         member.lost = reason
         member.end = MemberFailure(f"on {member.host} {reason}")

@@ -183,7 +183,6 @@ class RampingUsers(Executor[User]):
             user.send(seq, request)
 
     def resume(self, user: User) -> None:
-        """See ``Executor``."""
         if user.leaving or self._stopping:
             user.close()
             if not self._stopping:  # ``stop`` waits until all connections are gone
@@ -223,7 +222,6 @@ class RampingUsers(Executor[User]):
         return True
 
     def end_request(self, user: User, status: int, kind: ErrorKind, done_ns: int) -> None:
-        """See ``Executor``."""
         user.book(user.seq, user.intended_ns, user.sent_ns, done_ns, user.number, status, kind)
         user.seq = IDLE
         if not user.reusable:
@@ -240,7 +238,6 @@ class RampingUsers(Executor[User]):
 
     @property
     def connections(self) -> list[User]:
-        """See ``Executor``."""
         return [user for of_class in (*self._users.values(), self._leaving) for user in of_class]
 
     def needs(self, user: User) -> bool:
@@ -248,7 +245,6 @@ class RampingUsers(Executor[User]):
         return not (user.leaving or self._stopping or user.source.empty)
 
     def fail_attempt(self, user: User) -> None:
-        """See ``Executor``."""
         now_ns = intended_ns = time.monotonic_ns()
         if self._period_ns:
             intended_ns = user.due_ns or now_ns
@@ -261,7 +257,6 @@ class RampingUsers(Executor[User]):
         batch.add(seq, intended_ns, now_ns, now_ns, user.number, 0, ErrorKind.CONNECT)
 
     def fail(self, error: BaseException) -> None:
-        """See ``Executor``."""
         self.faults.append(describe(error))
 
     def _overdue(self, user: User) -> int:
@@ -279,7 +274,6 @@ class RampingUsers(Executor[User]):
             self.resume(user)
 
     def sample(self, elapsed_ns: int) -> None:
-        """See ``Executor``."""
         for source in self._sources.values():
             source.look(elapsed_ns)
         self._unix = int(time.time())

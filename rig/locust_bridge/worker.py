@@ -311,7 +311,6 @@ class Worker:
         return len(self._tally.examples) > known
 
     def _count(self, load: RampingUsers) -> dict[str, int]:
-        """See ``RampingUsers.tally``."""
         self._tally.wall_offset_ns = self._wall_offset_ns
         return load.tally(self._tally)
 

@@ -28,7 +28,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import resource_tracker
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Self
 
 import psutil
@@ -75,9 +74,7 @@ class Supervisor:
         _entered.append(self)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         reaper = self._started_reaper()
         _entered.remove(self)
         for process in self.processes():

@@ -256,7 +256,6 @@ class WebhookRoute(Section):
 
     @property
     def placeholders(self) -> frozenset[str]:
-        """All placeholders that the route uses."""
         texts = (self.path, self.host or "", self.signed, self.signature_text or "", *self.headers.values())
         return self.placeholders_of_body.union(*map(names_in, texts))
 

@@ -27,7 +27,6 @@ class KeyPair:
     kept: int | None = None
 
     def keys(self, own: str) -> tuple[str, str]:
-        """Both keys."""
         return f"{own[: self.kept]}{self.first}", f"{own[: self.kept]}{self.second}"
 
 

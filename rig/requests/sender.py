@@ -95,7 +95,6 @@ class Event:
 
     @property
     def body(self) -> bytes:
-        """The body of the request."""
         return self.request.body
 
     def signed(self, headers: Mapping[str, str] | None = None, body: bytes | None = None) -> Request:
@@ -166,7 +165,6 @@ class TemplateSender(Sender):
         self._needs_fields = "fields" in self.slots
 
     def request(self, values: Values, now: float, render_body: Render) -> bytes:
-        """See ``Sender``."""
         if not self._signs_before_path:
             self._fill_path(values)
         if self._signs_before_body:

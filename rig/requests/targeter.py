@@ -244,7 +244,6 @@ class _RequestMaker:
     def _prepare_forged(
         self, targets: Targets, seq: int, now: float, *, differs: bool = False, other: bool = False
     ) -> tuple[Values, Render]:
-        """See ``rig.requests.forger.Prepare``."""
         if other and targets.scenario.count == 1:
             raise CannotForgeError("there is no other event")
         return self._prepare(targets, (seq + 1) % targets.scenario.count if other else seq, now, differs=differs)

@@ -71,7 +71,6 @@ class FormTemplate(Template):
     """A template whose values are escaped as form fields are (``application/x-www-form-urlencoded``)."""
 
     def render(self, values: Sequence[object]) -> bytes:
-        """See ``Template``."""
         escaped = list(values)
         for slot in self.slots - _PLAIN:
             escaped[PLACE[slot]] = quote_plus(bytes(values[PLACE[slot]])).encode()  # type: ignore[call-overload]

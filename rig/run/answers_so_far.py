@@ -76,7 +76,6 @@ class AnswersSoFar:
         self._kinds: Counter[str] = Counter()
 
     def look(self) -> list[FirstFailure]:
-        """See ``SeenSoFar``."""
         rows = np.concatenate([tail.news() for tail in self._tails])
         rows = rows[rows["error_kind"] != ErrorKind.SKIPPED]
         self._last = np.concatenate([self._last, rows])[-LAST_MOST:]

@@ -44,21 +44,16 @@ class ForwardingReporter(Reporter):
         self._reporter = reporter
 
     def stage(self, what: str) -> None:
-        """Pass it on."""
         self._reporter.stage(what)
 
     def run_scenario(self, scenario: Scenario, number: int, scenario_runs: int, seen: SeenSoFar | None = None) -> None:
-        """Pass it on."""
         self._reporter.run_scenario(scenario, number, scenario_runs, seen)
 
     def progress(self, requests: int) -> None:
-        """Pass it on."""
         self._reporter.progress(requests)
 
     def end_scenario(self, scenario: Scenario, elapsed_s: float, response_ms: NDArray[np.float64]) -> None:
-        """Pass it on."""
         self._reporter.end_scenario(scenario, elapsed_s, response_ms)
 
     def tell_gate(self, gate: Gate) -> None:
-        """Pass it on."""
         self._reporter.tell_gate(gate)

@@ -107,7 +107,6 @@ class ShapeSession:
 
     @property
     def left(self) -> int:
-        """How many requests are left."""
         return 0 if self.is_late else self._scenario.count - self.used
 
     @property
@@ -116,18 +115,15 @@ class ShapeSession:
         return time.monotonic() > self._deadline_s
 
     def look(self) -> list[FirstFailure]:
-        """See ``SeenSoFar``."""
         found, self._firsts = self._firsts, []
         return found
 
     @property
     def failures(self) -> Mapping[str, int]:
-        """See ``SeenSoFar``."""
         return self._kinds
 
     @property
     def p95_ms(self) -> float | None:
-        """See ``SeenSoFar``."""
         return quantile(self.response_ms[-LAST_MOST:], 0.95) if self._response_ms else None
 
     @property

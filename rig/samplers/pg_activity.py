@@ -58,7 +58,6 @@ class PgActivity:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """See ``Sampler``."""
         found = self._found
         return {
             "server_version": found.version,
@@ -71,11 +70,9 @@ class PgActivity:
 
     @property
     def unseen(self) -> tuple[str, ...]:
-        """See ``Sampler``."""
         return tuple(self._unseen)
 
     def tick(self, number: int) -> None:
-        """See ``Sampler``."""
         if self._connection is None and not self._reconnect():
             return
         try:
@@ -88,7 +85,6 @@ class PgActivity:
             self._disconnect()
 
     def finish(self) -> None:
-        """See ``Sampler``."""
         self._end_gap()
         if self._connection is None:
             return

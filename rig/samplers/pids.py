@@ -65,7 +65,6 @@ class Pids:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """See ``Sampler``."""
         quota = self._group.quota_cores()
         return {
             "cores": os.cpu_count(),
@@ -75,7 +74,6 @@ class Pids:
 
     @property
     def unseen(self) -> tuple[str, ...]:
-        """See ``Sampler``."""
         missing = [f"processes of the role {role!r}: none was found" for role in self._wanted_roles() - self._ever]
         if self._server is not None and not self._server.found:
             missing.append(
@@ -85,7 +83,6 @@ class Pids:
         return (*missing, *self._unseen)
 
     def tick(self, number: int) -> None:
-        """See ``Sampler``."""
         if number % self._ticks_a_second == 0 and number:
             self._scan()
             self._count_sockets()
@@ -93,7 +90,6 @@ class Pids:
         self._read()
 
     def finish(self) -> None:
-        """See ``Sampler``."""
         with suppress(OSError):
             self._read_others(procfs.pids())
         self._read()
@@ -219,7 +215,6 @@ class PostgresProcesses:
 
     @property
     def found(self) -> bool:
-        """Whether it was ever found."""
         return self._postmaster is not None
 
     @property

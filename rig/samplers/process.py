@@ -13,7 +13,6 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from rig.errors import EvidenceError
@@ -59,9 +58,7 @@ class SamplerProcess:
         self._await_ready(process)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         process = self._require_process()
         if not self.failure:
             # If it is dead now, it ended by itself, before it was asked to.
@@ -81,7 +78,6 @@ class SamplerProcess:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
         return self._require_process().pid
 
     def _require_process(self) -> subprocess.Popen[bytes]:

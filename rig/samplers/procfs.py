@@ -130,7 +130,6 @@ class ProcessFiles:
         )
 
     def close(self) -> None:
-        """Close them."""
         for file in self._files:
             if file >= 0:
                 os.close(file)

@@ -55,7 +55,6 @@ class Roles:
         self._known.pop(pid, None)
 
     def add(self, rule: Rule) -> None:
-        """Add a rule before all others."""
         self.rules = (rule, *self.rules)
 
     def awaits(self, ppid: int) -> bool:

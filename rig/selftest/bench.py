@@ -61,7 +61,6 @@ class PlannedRun:
     afterwards: ExitStack
 
     def change_settings(self, **changes: Any) -> None:
-        """Run with other settings."""
         self.job = replace(self.job, settings=replace(self.job.settings, **changes))
 
     def change_scenarios(self, **changes: Any) -> None:

@@ -204,7 +204,6 @@ class _Readers:
                 thread.join()
 
     def begin(self) -> None:
-        """Start to read."""
         for thread in self._threads:
             thread.start()
 

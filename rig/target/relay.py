@@ -15,7 +15,6 @@ import subprocess
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Literal, Self
 
 from rig.errors import RigError
@@ -61,14 +60,11 @@ class Relay:
         self.address = ("127.0.0.1", port)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._context.close()
 
     @property
     def pid(self) -> int:
-        """Its process id."""
         return self._get_process().pid
 
     def cut(self) -> None:

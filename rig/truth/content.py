@@ -286,7 +286,6 @@ class _Found:
             self._words[run, tenant, key].append(altered_value.words)
 
     def findings(self) -> ContentFindings:
-        """All of it."""
         content = tuple(
             Content(
                 scenario,

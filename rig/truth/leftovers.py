@@ -146,7 +146,6 @@ class _Search:
             _require_full_view(place.table, truth)
 
     def find(self) -> Leftovers:
-        """All of them."""
         rows = [each for place in self._places for each in self._count(place)]
         return Leftovers((*rows, *self._nameless(), *self._renamed_tables()), tuple(self._referring()))
 

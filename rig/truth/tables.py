@@ -140,7 +140,6 @@ class EventTables:
 
     @property
     def all(self) -> tuple[Table, ...]:
-        """The tables that there are."""
         return (self.canonical,) if self.dead is None else (self.canonical, self.dead)
 
     @property

@@ -56,7 +56,6 @@ class RunningTarget:
     tenants: Mapping[str, Mapping[str, Any]]
 
     def document(self) -> dict[str, Any]:
-        """As JSON."""
         return asdict(self)
 
     def shell_lines(self) -> str:

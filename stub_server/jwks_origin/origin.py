@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import chain, repeat
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from aiohttp import web
@@ -38,9 +37,7 @@ class FetchLedger:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
     def start(self, peer: str, agent: str) -> int:
@@ -51,7 +48,6 @@ class FetchLedger:
         return self._fetches
 
     def end(self, fetch: int, outcome: str) -> None:
-        """Note that it ended."""
         self._open.discard(fetch)
         self._write("end", fetch, outcome=outcome)
 

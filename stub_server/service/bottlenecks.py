@@ -127,7 +127,6 @@ class NoPool:
             raise
 
     async def putconn(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        """Close it."""
         try:
             await connection.close()
         finally:

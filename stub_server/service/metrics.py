@@ -115,7 +115,6 @@ class BoardRow:
         self._places = places
 
     def add(self, series: TimeSeries, amount: float = 1) -> None:
-        """Count."""
         self._cells[self._places[series]] += amount
 
     def set(self, series: TimeSeries, value: float) -> None:

@@ -39,7 +39,6 @@ class MigrationFigures(RaceFigures):
 
     @property
     def summary(self) -> str:
-        """See ``RaceFigures``."""
         met = ", ".join(f"{met} of {self.replicas}" for met in self.met or ())
         codes = ", ".join(f"{count} × {code}" for code, count in sorted(self.exit_codes.items()))
         return f"met {met}; exit codes {codes}; rows {self.rows} of {self.rows_expected}"

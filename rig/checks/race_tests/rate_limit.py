@@ -40,7 +40,6 @@ class RateLimitFigures(RaceFigures):
 
     @property
     def summary(self) -> str:
-        """See ``RaceFigures``."""
         return f"{self.cap:g} a window let through by {self.replicas} replicas, the limit is {self.limit}"
 
 

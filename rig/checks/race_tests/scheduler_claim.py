@@ -41,7 +41,6 @@ class ClaimFigures(RaceFigures):
 
     @property
     def summary(self) -> str:
-        """See ``RaceFigures``."""
         done_s = self.recovered_after_s
         recovered = "" if done_s is None else f", all done {done_s:g} s after the last kill"
         did = f"{self.effects} effects of {self.jobs} jobs, {self.repeats} repeats"

@@ -74,7 +74,6 @@ class _Panel:
         self._tokens_from = _ROWS_ABOVE + storm.processes + 0.5
 
     def draw(self) -> None:
-        """All of it."""
         self._frame()
         self._fetches()
         self._lock()

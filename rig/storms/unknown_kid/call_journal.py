@@ -30,12 +30,10 @@ class CallJournal:
         self._file = os.open(Path(folder, f"{member}-{client}"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
 
     def begin(self, kind: str, token: str) -> None:
-        """A call begins."""
         note = f"\t{kind}\t{shown(kind, token)}\n"
         os.pwrite(self._file, _OPEN + note.encode("utf-8", "backslashreplace"), 0)
 
     def end(self) -> None:
-        """It is over."""
         os.pwrite(self._file, _DONE, 0)
 
 

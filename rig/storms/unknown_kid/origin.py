@@ -104,7 +104,6 @@ class LedgerTail:
         return [self._fetch_of(number, start) for number, start in self._starts.items()]
 
     def close(self) -> None:
-        """Close the file."""
         if self._file is not None:
             self._file.close()
 

@@ -212,7 +212,6 @@ class _Response:
         """Nothing left to raise for."""
 
     def json(self) -> Any:
-        """The body."""
         return json.loads(self.body)
 
 
@@ -241,7 +240,6 @@ class LaunchedProcess:
             raise
 
     def close(self) -> None:
-        """End the process."""
         end(self._process, _ENDS_S, session=True)
 
 
