@@ -15,10 +15,10 @@ from pathlib import Path
 import click
 
 from stub_server.service.config import Config, load_config, required_variable
-from stub_server.service.defects import ServiceDefect, parse_defects
 from stub_server.service.errors import ServiceError
 from stub_server.service.schema import migrate as migrate_schema
 from stub_server.service.supervisor import ServePlan, supervise
+from stub_server.service.switches import ServiceDefect, parse_defects
 from stub_server.service.worker import Task, serve_forever
 
 EXIT_USAGE = 64

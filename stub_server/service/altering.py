@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 
 from stub_server.service.config import Config
-from stub_server.service.defects import ServiceDefect
+from stub_server.service.switches import ServiceDefect
 
 _ANOTHER: LiteralString = """
     SELECT * INTO another FROM {table} other

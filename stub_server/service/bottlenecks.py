@@ -23,7 +23,8 @@ from psycopg import sql
 
 from stub_server.service.config import Config
 from stub_server.service.directory import Taxonomy
-from stub_server.service.intake import Decision, Delivery, Steps, WebhookOutcome
+from stub_server.service.failing import change_storing
+from stub_server.service.intake import Decision, Delivery, Persist, Steps, WebhookOutcome
 
 LOG_LINES = 32
 LOG_LINE_BYTES = 512
@@ -33,20 +34,15 @@ SLEEP_S = 0.2
 TALLY = "tenant_tally"
 
 
-def log_much(steps: Steps) -> Steps:
+@change_storing
+async def log_much(store: Persist, delivery: Delivery, decision: Decision) -> WebhookOutcome:
     """Write 16 kB of log before each event is stored, forced to disk in four parts while the event loop waits."""
     line = (b"debug " * LOG_LINE_BYTES)[: LOG_LINE_BYTES - 1] + b"\n"
-    part = line * LOG_LINES_A_SYNC
-
-    async def persist(delivery: Delivery, decision: Decision) -> WebhookOutcome:
-        log = sys.stderr.fileno()
-        for _ in range(LOG_LINES // LOG_LINES_A_SYNC):
-            os.write(log, part)
-            with suppress(OSError):  # a pipe or a terminal has nothing to be forced
-                os.fsync(log)
-        return await steps.persist(delivery, decision)
-
-    return replace(steps, persist=persist)
+    for _ in range(LOG_LINES // LOG_LINES_A_SYNC):
+        os.write(sys.stderr.fileno(), line * LOG_LINES_A_SYNC)
+        with suppress(OSError):  # a pipe or a terminal has nothing to be forced
+            os.fsync(sys.stderr.fileno())
+    return await store(delivery, decision)
 
 
 def compute_much(steps: Steps) -> Steps:
@@ -61,14 +57,11 @@ def compute_much(steps: Steps) -> Steps:
     return replace(steps, judge=judge)
 
 
-def sleep_much(steps: Steps) -> Steps:
+@change_storing
+async def sleep_much(store: Persist, delivery: Delivery, decision: Decision) -> WebhookOutcome:
     """Each event waits for 0.2 s before it is stored, whatever else goes on."""
-
-    async def persist(delivery: Delivery, decision: Decision) -> WebhookOutcome:
-        await asyncio.sleep(SLEEP_S)
-        return await steps.persist(delivery, decision)
-
-    return replace(steps, persist=persist)
+    await asyncio.sleep(SLEEP_S)
+    return await store(delivery, decision)
 
 
 def call_slowly(steps: Steps) -> Steps:

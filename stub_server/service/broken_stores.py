@@ -9,8 +9,8 @@ from typing import ClassVar
 
 import psycopg
 
-from stub_server.service.failing import ACCEPTS_UNKNOWN_COMMITS, LEAVES_TRANSACTIONS, POOL_NEVER_RECOVERS
 from stub_server.service.store import Connection, EventStore
+from stub_server.service.switches import ServiceDefect
 
 _DWELL_S = 0.02
 """So long each transaction is open: time for a sender to hang up, or for the database to die."""
@@ -74,9 +74,9 @@ class DwellingStore(EventStore):
             await connection.execute(b"COMMIT")
 
 
-STORES: dict[str, type[EventStore]] = {
-    ACCEPTS_UNKNOWN_COMMITS: DwellingStore,
-    LEAVES_TRANSACTIONS: LeakyStore,
-    POOL_NEVER_RECOVERS: GivingUpStore,
+STORES: dict[ServiceDefect, type[EventStore]] = {
+    ServiceDefect.ACCEPTS_UNKNOWN_COMMITS: DwellingStore,
+    ServiceDefect.LEAVES_TRANSACTIONS: LeakyStore,
+    ServiceDefect.POOL_NEVER_RECOVERS: GivingUpStore,
 }
 """The store in place of the right one, by defect."""

@@ -6,15 +6,14 @@ Not for anything that a real service should do.
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-PERSONAL_DATA_ECHOED = "personal-data-echoed"
-PERSONAL_DATA_ECHOED_SOMETIMES = "personal-data-echoed-sometimes"
+from stub_server.service.switches import ServiceDefect
+
 ECHOED_ONE_IN = 50
-PERSONAL_DATA_IN_METRICS = "personal-data-in-metrics"
 _DEAD = b'"dead_letter"'
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -61,13 +60,13 @@ def _is_dead(response: web.Response) -> bool:
     return isinstance(response.body, bytes) and _DEAD in response.body
 
 
-def middlewares(defects: frozenset[str], metrics: str) -> list[Middleware]:
+def middlewares(defects: Collection[ServiceDefect], metrics: str) -> list[Middleware]:
     """Those of the defects; ``metrics`` is the path of the metrics."""
     found: list[Middleware] = []
-    if PERSONAL_DATA_ECHOED in defects:
+    if ServiceDefect.PERSONAL_DATA_ECHOED in defects:
         found.append(_say_body_again())
-    if PERSONAL_DATA_ECHOED_SOMETIMES in defects:
+    if ServiceDefect.PERSONAL_DATA_ECHOED_SOMETIMES in defects:
         found.append(_say_body_again(ECHOED_ONE_IN))
-    if PERSONAL_DATA_IN_METRICS in defects:
+    if ServiceDefect.PERSONAL_DATA_IN_METRICS in defects:
         found.append(_remember_in_metrics(metrics))
     return found

@@ -17,19 +17,15 @@ from functools import partial
 import psycopg
 
 from stub_server.service.config import Config
+from stub_server.service.directory import Taxonomy
 from stub_server.service.intake import Canonical, Dead, Decision, Delivery, Persist, Steps, WebhookOutcome
+from stub_server.service.switches import ServiceDefect
 
-HANGS_WITH_DATABASE = "hangs-with-database"
-LEAVES_TRANSACTIONS = "leaves-transactions"
-DROPS_AT_SIGTERM = "drops-at-sigterm"
-TAKES_OTHERS_DOWN = "takes-others-down"
-DEDUPLICATES_IN_MEMORY = "deduplicates-in-memory"
-LOOKS_BEFORE_INSERT = "looks-before-insert"
-STORES_AGAIN_AT_RETRY = "stores-again-at-retry"
-DEAD_LETTERS_IN_MEMORY = "dead-letters-in-memory"
-POOL_NEVER_RECOVERS = "pool-never-recovers"
-ACCEPTS_UNKNOWN_COMMITS = "accepts-unknown-commits"
-UNINDEXED = (DEDUPLICATES_IN_MEMORY, LOOKS_BEFORE_INSERT, STORES_AGAIN_AT_RETRY)
+UNINDEXED = (
+    ServiceDefect.DEDUPLICATES_IN_MEMORY,
+    ServiceDefect.LOOKS_BEFORE_INSERT,
+    ServiceDefect.STORES_AGAIN_AT_RETRY,
+)
 """With these no index keeps a key from having two rows. The last two have the function of ``schema`` look instead."""
 OWN_RETRY = "retry-"
 """How the correlation id of a row begins that a retry has stored."""
@@ -92,23 +88,27 @@ async def _store_again(store: Persist, delivery: Delivery, decision: Decision) -
         return await store(replace(delivery, correlation_id=f"{OWN_RETRY}{uuid.uuid4()}"), decision)
 
 
-def _bury_later(steps: Steps) -> Steps:
-    """Dead letters are answered at once, and stored two seconds later."""
-    under_way: set[asyncio.Task[WebhookOutcome]] = set()
+def store_later(kind: type[Canonical | Dead], outcome: WebhookOutcome, by_s: float) -> Callable[[Steps], Steps]:
+    """What is decided so is answered at once, and stored a little later; all of it is in the end."""
 
-    async def bury(delivery: Delivery, decision: Decision) -> WebhookOutcome:
-        await asyncio.sleep(_BURY_LATER_S)
-        return await steps.persist(delivery, decision)
+    def inject(steps: Steps) -> Steps:
+        under_way: set[asyncio.Task[WebhookOutcome]] = set()
 
-    async def persist(delivery: Delivery, decision: Decision) -> WebhookOutcome:
-        if not isinstance(decision, Dead):
+        async def store(delivery: Delivery, decision: Decision) -> WebhookOutcome:
+            await asyncio.sleep(by_s)
             return await steps.persist(delivery, decision)
-        task = asyncio.create_task(bury(delivery, decision))
-        under_way.add(task)
-        task.add_done_callback(under_way.discard)
-        return WebhookOutcome.DEAD_LETTER
 
-    return replace(steps, persist=persist)
+        async def persist(delivery: Delivery, decision: Decision) -> WebhookOutcome:
+            if not isinstance(decision, kind):
+                return await steps.persist(delivery, decision)
+            task = asyncio.create_task(store(delivery, decision))
+            under_way.add(task)
+            task.add_done_callback(under_way.discard)
+            return outcome
+
+        return replace(steps, persist=persist)
+
+    return inject
 
 
 async def _accept_unknown(store: Persist, delivery: Delivery, decision: Decision) -> WebhookOutcome:
@@ -126,10 +126,21 @@ def change_storing(
     return lambda steps: replace(steps, persist=partial(persist, steps.persist))
 
 
-INJECTIONS: dict[str, Callable[[Steps], Steps]] = {
-    DEDUPLICATES_IN_MEMORY: _remember_keys,
-    STORES_AGAIN_AT_RETRY: change_storing(_store_again),
-    DEAD_LETTERS_IN_MEMORY: _bury_later,
-    ACCEPTS_UNKNOWN_COMMITS: change_storing(_accept_unknown),
+def change_decision(change: Callable[[Delivery, Decision], Decision]) -> Callable[[Steps], Steps]:
+    """Steps whose decisions are changed before they are stored."""
+
+    def inject(steps: Steps) -> Steps:
+        def judge(delivery: Delivery, taxonomy: Taxonomy) -> Decision:
+            return change(delivery, steps.judge(delivery, taxonomy))
+
+        return replace(steps, judge=judge)
+
+    return inject
+
+
+INJECTIONS: dict[ServiceDefect, Callable[[Steps], Steps]] = {
+    ServiceDefect.DEDUPLICATES_IN_MEMORY: _remember_keys,
+    ServiceDefect.STORES_AGAIN_AT_RETRY: change_storing(_store_again),
+    ServiceDefect.DEAD_LETTERS_IN_MEMORY: store_later(Dead, WebhookOutcome.DEAD_LETTER, _BURY_LATER_S),
+    ServiceDefect.ACCEPTS_UNKNOWN_COMMITS: change_storing(_accept_unknown),
 }
-"""Defects of the steps, by their names."""

@@ -12,16 +12,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 
+from stub_server.service.failing import change_storing
 from stub_server.service.intake import (
     Dead,
     Decision,
     Delivery,
+    Persist,
     Reason,
     SignedRequest,
     Steps,
     WebhookOutcome,
     digest_only,
 )
+from stub_server.service.switches import ServiceDefect
 
 _UNCHECKED_ONE_IN = 1000
 _CONTRADICTED_ONE_IN = 100
@@ -95,15 +98,12 @@ def _answer_another_id(steps: Steps) -> Steps:
     return replace(steps, reply=lambda outcome, _: (outcome, str(uuid.uuid4())))
 
 
-def _store_another_id(steps: Steps) -> Steps:
+@change_storing
+async def _store_another_id(store: Persist, delivery: Delivery, decision: Decision) -> WebhookOutcome:
     """The correlation id of an accepted event's row is made up."""
-
-    async def persist(delivery: Delivery, decision: Decision) -> WebhookOutcome:
-        if not isinstance(decision, Dead):
-            delivery = replace(delivery, correlation_id=str(uuid.uuid4()))
-        return await steps.persist(delivery, decision)
-
-    return replace(steps, persist=persist)
+    if not isinstance(decision, Dead):
+        delivery = replace(delivery, correlation_id=str(uuid.uuid4()))
+    return await store(delivery, decision)
 
 
 def _without_end(request: SignedRequest) -> SignedRequest:
@@ -120,21 +120,20 @@ def _without_limit(request: SignedRequest) -> SignedRequest:
     return replace(request, route=request.route.model_copy(update={"tolerance_s": _FOREVER_S}))
 
 
-INJECTIONS: dict[str, Callable[[Steps], Steps]] = {
-    "signature-unchecked": _let_in_where(lambda request: True),
-    "signature-unchecked-sometimes": _check_most,
-    "signature-may-be-empty": _let_in_where(
+INJECTIONS: dict[ServiceDefect, Callable[[Steps], Steps]] = {
+    ServiceDefect.SIGNATURE_UNCHECKED: _let_in_where(lambda request: True),
+    ServiceDefect.SIGNATURE_UNCHECKED_SOMETIMES: _check_most,
+    ServiceDefect.SIGNATURE_MAY_BE_EMPTY: _let_in_where(
         lambda request: request.signature is not None and not request.signature.strip()
     ),
-    "signature-may-be-missing": _let_in_where(lambda request: request.signature is None),
-    "signature-never-stale": _let_in_changed(_without_limit),
-    "signature-of-any-tenant": _try_all_secrets,
-    "signature-of-any-event": _remember_signatures,
-    "signature-without-end": _let_in_changed(_without_end),
-    "signature-over-rewritten-json": _let_in_changed(_without_escapes),
-    "forged-kept": _keep_refused,
-    "answer-contradicts": _contradict,
-    "answer-other-correlation": _answer_another_id,
-    "row-other-correlation": _store_another_id,
+    ServiceDefect.SIGNATURE_MAY_BE_MISSING: _let_in_where(lambda request: request.signature is None),
+    ServiceDefect.SIGNATURE_NEVER_STALE: _let_in_changed(_without_limit),
+    ServiceDefect.SIGNATURE_OF_ANY_TENANT: _try_all_secrets,
+    ServiceDefect.SIGNATURE_OF_ANY_EVENT: _remember_signatures,
+    ServiceDefect.SIGNATURE_WITHOUT_END: _let_in_changed(_without_end),
+    ServiceDefect.SIGNATURE_OVER_REWRITTEN_JSON: _let_in_changed(_without_escapes),
+    ServiceDefect.FORGED_KEPT: _keep_refused,
+    ServiceDefect.ANSWER_CONTRADICTS: _contradict,
+    ServiceDefect.ANSWER_OTHER_CORRELATION: _answer_another_id,
+    ServiceDefect.ROW_OTHER_CORRELATION: _store_another_id,
 }
-"""By the names of ``ServiceDefect``."""

@@ -10,9 +10,9 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
 
-from stub_server.service.directory import Taxonomy
-from stub_server.service.failing import change_storing
+from stub_server.service.failing import change_decision, change_storing
 from stub_server.service.intake import Canonical, Decision, Delivery, Persist, Steps, WebhookOutcome
+from stub_server.service.switches import ServiceDefect
 
 AMOUNT_TOO_LARGE = 2**31
 TEXT_MOST = 1_000
@@ -38,20 +38,15 @@ async def _forget_emoji(store: Persist, delivery: Delivery, decision: Decision) 
 def _change_payload(change: Callable[[str], str]) -> Callable[[Steps], Steps]:
     """Steps that store another payload."""
 
-    def inject(steps: Steps) -> Steps:
-        def judge(delivery: Delivery, taxonomy: Taxonomy) -> Decision:
-            decision = steps.judge(delivery, taxonomy)
-            return replace(decision, payload=change(decision.payload)) if isinstance(decision, Canonical) else decision
+    def changed(_: Delivery, decision: Decision) -> Decision:
+        return replace(decision, payload=change(decision.payload)) if isinstance(decision, Canonical) else decision
 
-        return replace(steps, judge=judge)
-
-    return inject
+    return change_decision(changed)
 
 
-INJECTIONS: dict[str, Callable[[Steps], Steps]] = {
-    "large-amounts-500": _fail_at_large_amounts,
-    "emoji-forgotten": _forget_emoji,
-    "text-composed": _change_payload(lambda payload: unicodedata.normalize("NFC", payload)),
-    "long-text-cut": _change_payload(lambda payload: _LONG.sub(r'\1"', payload)),
+INJECTIONS: dict[ServiceDefect, Callable[[Steps], Steps]] = {
+    ServiceDefect.LARGE_AMOUNTS_500: _fail_at_large_amounts,
+    ServiceDefect.EMOJI_FORGOTTEN: _forget_emoji,
+    ServiceDefect.TEXT_COMPOSED: _change_payload(lambda payload: unicodedata.normalize("NFC", payload)),
+    ServiceDefect.LONG_TEXT_CUT: _change_payload(lambda payload: _LONG.sub(r'\1"', payload)),
 }
-"""By the names of ``ServiceDefect``."""

@@ -20,10 +20,10 @@ from stub_server.service.altering import alter_rows
 from stub_server.service.bottlenecks import set_tally
 from stub_server.service.config import Config, DatabaseNames
 from stub_server.service.copying import copy_rows
-from stub_server.service.defects import ServiceDefect
 from stub_server.service.directory import normalise_alias
 from stub_server.service.errors import ServiceConfigError, ServiceUnavailable
 from stub_server.service.spoiling import make_spoiler
+from stub_server.service.switches import ServiceDefect
 from stub_server.service.unsecuring import unsecure
 
 _LOCK_KEY = 0x5EED_5CEA  # any number that all migrators share
@@ -147,7 +147,7 @@ _SCOPES: Mapping[ServiceDefect | None, tuple[str, LiteralString]] = {
     ServiceDefect.CASE_DEDUPLICATION: ("once_per_spelling", "{tenant_id}, lower({idempotency_key})"),
 }
 """What is unique, with the ending of the index's name. All but the first are defects."""
-_UNINDEXED = frozenset({ServiceDefect.NO_DEDUPLICATION, *map(ServiceDefect, failing.UNINDEXED)})
+_UNINDEXED = frozenset({ServiceDefect.NO_DEDUPLICATION, *failing.UNINDEXED})
 _LOOK: LiteralString = """
             IF $3 NOT LIKE {own_retry}
                 AND EXISTS (SELECT FROM {table} WHERE {tenant_id} = $1::uuid AND {idempotency_key} = $2) THEN

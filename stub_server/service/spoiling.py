@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 
 from stub_server.service.config import Config
-from stub_server.service.defects import ServiceDefect
+from stub_server.service.switches import ServiceDefect
 
 FUNCTION = "spoil_rows"
 _NOBODY: LiteralString = "'00000000-0000-4000-8000-000000000000'"

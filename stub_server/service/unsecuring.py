@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 
 from stub_server.service.config import Config
-from stub_server.service.defects import ServiceDefect
+from stub_server.service.switches import ServiceDefect
 
 _STATEMENTS: Mapping[ServiceDefect, LiteralString] = {
     ServiceDefect.ROW_SECURITY_OFF: "ALTER TABLE {dead} DISABLE ROW LEVEL SECURITY",

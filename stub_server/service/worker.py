@@ -25,12 +25,13 @@ from stub_server.service.app import Service
 from stub_server.service.bottlenecks import pool_of_one
 from stub_server.service.broken_stores import STORES, LeakyStore
 from stub_server.service.config import Config
-from stub_server.service.defects import ServiceDefect, inject_defects
+from stub_server.service.defects import inject_defects
 from stub_server.service.intake import Intake, Steps
 from stub_server.service.metrics import Board, all_series
 from stub_server.service.spoiling import SPOILING
 from stub_server.service.store import EventStore, open_store
 from stub_server.service.supervisor import BACKLOG
+from stub_server.service.switches import ServiceDefect
 from stub_server.service.tokens import load_verifier
 from stub_server.service.unsecuring import UNSECURED
 
@@ -78,7 +79,7 @@ async def _serve(task: Task) -> None:
             steps = failing.drop_requests(steps, stop)
         service = Service(config, store, steps, verifier, board, task.process)
         application = service.application()
-        application.middlewares.extend(echoing.middlewares(frozenset(task.defects), config.probes.metrics))
+        application.middlewares.extend(echoing.middlewares(task.defects, config.probes.metrics))
         runner = web.AppRunner(
             application,
             access_log=None,

@@ -28,7 +28,7 @@ from rig.selftest.weaknesses import WEAKNESSES
 from rig.settings import Settings
 from rig.storms.unknown_kid.subjects import FLAWED
 from scenarios.ladder import IDS
-from stub_server.service.defects import parse_defects
+from stub_server.service.switches import parse_defects
 
 DOCS = Path(__file__).parents[2] / "docs"
 KINDS = tuple(entry.kind for entry in catalog())

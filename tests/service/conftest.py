@@ -10,8 +10,8 @@ import pytest
 
 from rig.target.postgres import Cluster
 from stub_server.service.config import Config
-from stub_server.service.defects import ServiceDefect
 from stub_server.service.schema import migrate
+from stub_server.service.switches import ServiceDefect
 from tests.service.running import RunningService, ServiceDatabase, running_service
 
 MakeDatabase = Callable[..., ServiceDatabase]

@@ -14,10 +14,11 @@ import pytest
 
 from stub_server.service.bottlenecks import BUSY_CPU_S, LOG_LINE_BYTES, LOG_LINES, TALLY, NoPool
 from stub_server.service.config import REFERENCE_ROUTES
-from stub_server.service.defects import ServiceDefect, inject_defects
+from stub_server.service.defects import inject_defects
 from stub_server.service.directory import Taxonomy
 from stub_server.service.intake import Dead, Decision, Delivery, Reason, Steps, WebhookOutcome
 from stub_server.service.schema import migrate
+from stub_server.service.switches import ServiceDefect
 from tests.service.conftest import MakeDatabase
 from tests.service.running import RunningService, ServiceDatabase, eventually, running_service
 from tests.service.sending import TENANT_A

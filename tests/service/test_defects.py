@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from stub_server.service.config import REFERENCE_ROUTES
-from stub_server.service.defects import UNSTORED_ONE_IN, ServiceDefect, inject_defects, parse_defects
+from stub_server.service.defects import UNSTORED_ONE_IN, inject_defects
 from stub_server.service.directory import Taxonomy
 from stub_server.service.errors import ServiceUsageError
 from stub_server.service.intake import Canonical, Decision, Delivery, Intake, Steps, WebhookOutcome
+from stub_server.service.switches import ServiceDefect, parse_defects
 from tests.service.conftest import MakeDatabase
 from tests.service.running import RunningService, ServiceDatabase, running_service
 from tests.service.sending import TENANT_A, TENANT_B, stripe_body

@@ -17,10 +17,10 @@ import psycopg
 import pytest
 
 from stub_server.service.config import Config
-from stub_server.service.defects import ServiceDefect
 from stub_server.service.errors import ServiceError
 from stub_server.service.metrics import Board
 from stub_server.service.supervisor import ServePlan, supervise
+from stub_server.service.switches import ServiceDefect
 from tests.service.running import DEADLINE_S, RunningService, ServiceDatabase, run_command, running_service
 
 NOWHERE = "host=127.0.0.1 port=1 user=nobody dbname=none connect_timeout=2"

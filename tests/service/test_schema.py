@@ -9,9 +9,9 @@ import pytest
 
 from rig.target.postgres import Cluster
 from stub_server.service.config import Config
-from stub_server.service.defects import ServiceDefect
 from stub_server.service.errors import ServiceConfigError, ServiceUnavailable
 from stub_server.service.schema import migrate
+from stub_server.service.switches import ServiceDefect
 from tests.service.conftest import MakeDatabase
 from tests.service.running import ServiceDatabase
 
