@@ -17,6 +17,7 @@ from rig.model import Pace, RequestClass, Row, RunKey, Scenario, Share
 from rig.profile import Profile, bundled_profile, load_profile, secret_from
 from rig.profile.fields import OldName, Section
 from rig.profile.reference import _section
+from rig.profile.routes import WebhookRoute
 from rig.requests.address import Address
 from rig.requests.body import compile_bodies
 from rig.requests.sender import Credentials
@@ -138,7 +139,7 @@ def test_digest_is_of_the_content() -> None:
         ({"path": "a", "constant": "b"}, "give path or constant, not both"),
         ({"type": "unix"}, "type 'unix' needs path"),
         ({"constant": "b", "type": "json"}, "a constant is of type"),
-        ({"path": "a", "type": "float"}, "Input should be 'text', 'integer'"),
+        ({"path": "a", "type": "float"}, "must be 'text', 'integer'"),
         ({"path": "a", "typ": "text"}, "unknown key"),
     ],
 )
@@ -262,16 +263,22 @@ def test_an_empty_file_names_what_is_missing(tmp_path: Path) -> None:
         ("routes.0.body", ..., "routes.0.body: required, but missing"),
         ("truth.canonical.table", ..., "truth.canonical: give exactly one of table and sql"),
         # Wrong types and values.
-        ("version", 2, "version: Input should be 1"),
-        ("name", 5, "name: Input should be a valid string"),
+        ("routes", {"name": "main"}, "routes: there may be several: write [[routes]] above each of them"),
+        ("truth.canonical", [{}], "truth.canonical: there is only one: write [truth.canonical] in single brackets"),
+        ("routes.0.headers", {"X-Version": 5}, "routes.0.headers.X-Version: must be one text, in quotes"),
+        ("routes.0.headers", {"Content-Type": "a/b"}, "is a header that the rig writes itself; give content_type"),
+        ("answers.valid", {"status": 200}, "answers.valid.status: must be a list: put it in brackets"),
+        ("truth.canonical.fields", {"a": {"constant": []}}, "a.constant: must be a text, a number, or true or false"),
+        ("version", 2, "version: must be 1"),
+        ("name", 5, "name: must be one text, in quotes"),
         ("routes", [], "routes: Tuple should have at least 1 item"),
-        ("routes.0.scheme", "md5", "routes.0.scheme: Input should be 'none', 'token', 'hmac'"),
-        ("routes.0.tolerance_s", 0, "routes.0.tolerance_s: Input should be greater than 0"),
-        ("routes.0.tolerance_s", float("inf"), "routes.0.tolerance_s: Input should be a finite number"),
+        ("routes.0.scheme", "md5", "routes.0.scheme: must be 'none', 'token', 'hmac'"),
+        ("routes.0.tolerance_s", 0, "routes.0.tolerance_s: must be greater than 0"),
+        ("routes.0.tolerance_s", float("inf"), "routes.0.tolerance_s: must be a number, neither inf nor nan"),
         ("routes.0.malformed.0", {"remove": "a", "set": "b"}, "routes.0.malformed.0: give exactly one of remove and"),
         ("routes.0.malformed.0", {}, "routes.0.malformed.0: give exactly one of remove and set"),
-        ("routes.0.personal.0.kind", "shoe size", "routes.0.personal.0.kind: Input should be 'email'"),
-        ("launch.processes", 0, "launch.processes: Input should be greater than or equal to 1"),
+        ("routes.0.personal.0.kind", "shoe size", "routes.0.personal.0.kind: must be 'email'"),
+        ("launch.processes", 0, "launch.processes: must be greater than or equal to 1"),
         ("launch.command", [], "launch.command: Tuple should have at least 1 item"),
         ("launch.command", ["ec\x00ho"], "launch.command.0: 'ec\\x00ho' is not a word of a command"),
         ("launch.env", {"A=B": "c"}, "'A=B' is not the name of an environment variable"),
@@ -279,14 +286,14 @@ def test_an_empty_file_names_what_is_missing(tmp_path: Path) -> None:
         ("truth.canonical.table", "", "truth.canonical.table: '' is not a name that PostgreSQL knows"),
         ("truth.dead", {"table": "t", "tenant": "t", "match": "key"}, "truth.dead: match = 'key' needs column"),
         ("truth.dead.match", "payload-key", "truth.dead: match = 'payload-key' needs path"),
-        ("truth.dead.match", "guess", "truth.dead.match: Input should be 'key'"),
+        ("truth.dead.match", "guess", "truth.dead.match: must be 'key'"),
         ("answers.nonsense", {"row": "dead"}, "answers.nonsense"),
-        ("answers.malformed", {"row": "bin"}, "answers.malformed.row: Input should be 'canonical', 'dead' or 'none'"),
+        ("answers.malformed", {"row": "bin"}, "answers.malformed.row: must be 'canonical', 'dead' or 'none'"),
         ("answers.malformed", {"row": "dead", "status": []}, "answers.malformed.status: Tuple should have at least 1"),
         (
             "answers.malformed",
             {"row": "dead", "status": [600]},
-            "answers.malformed.status.0: Input should be less than",
+            "answers.malformed.status.0: must be less than",
         ),
         # It would be compiled by a sampler only, in the middle of a run.
         ("target.process_match", "(", "target.process_match: '(' is no regular expression: missing ), unterminated"),
@@ -295,7 +302,7 @@ def test_an_empty_file_names_what_is_missing(tmp_path: Path) -> None:
         ("target.process_match", "(" * 100_000, "no regular expression"),
         ("target.process_match", "", "target.process_match: '' is not a text"),
         ("channels.0.sources", ["fb"], "channels.0.sources: Tuple should have at least 2 items"),
-        ("truth.quiet_s", 0.05, "truth.quiet_s: Input should be greater than or equal to 0.1"),
+        ("truth.quiet_s", 0.05, "truth.quiet_s: must be greater than or equal to 0.1"),
         # What does not fit together.
         ("truth.quiet_s", 30, "truth.quiet_s (30) must be below truth.quiesce_timeout_s (30)"),
         ("truth.quiesce_timeout_s", 0.1, "truth.quiet_s (0.1) must be below truth.quiesce_timeout_s (0.1)"),
@@ -310,6 +317,23 @@ def test_an_empty_file_names_what_is_missing(tmp_path: Path) -> None:
 def test_what_is_wrong_is_named(tmp_path: Path, path: str, value: Any, says: str) -> None:
     message = refusal(tmp_path, changed(path, value))
     assert says in message
+
+
+def test_a_wrong_item_is_not_called_a_missing_one_too(tmp_path: Path) -> None:
+    assert refusal(tmp_path, changed("routes.0.body", 5)).splitlines()[1:] == [
+        "  routes.0.body: must be one text, in quotes"
+    ]
+
+
+def test_a_byte_order_mark_is_no_part_of_a_profile(tmp_path: Path) -> None:
+    file = tmp_path / "marked.toml"
+    file.write_text(bundled_profile().read_text("utf-8"), "utf-8-sig")
+    assert load_profile(file).digest() == load_profile(bundled_profile()).digest()
+
+
+def test_a_header_of_a_preset_is_replaced_whatever_its_case() -> None:
+    route = WebhookRoute(name="main", path="/", sender="github", headers={"x-github-event": "ping"})  # type: ignore[call-arg]
+    assert route.headers == {"x-github-event": "ping", "X-GitHub-Delivery": "<key>", "X-GitHub-Hook-ID": "1"}
 
 
 def test_all_problems_are_named_up_to_ten(tmp_path: Path) -> None:

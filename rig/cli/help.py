@@ -20,7 +20,7 @@ def help_(topic: str | None) -> int:
     pages = {page.stem.lower(): page for page in sorted(folder.glob("*.md"))}
     if topic is None:
         for name, page in pages.items():
-            click.echo(f"{name:<24} {page.read_text().splitlines()[0].lstrip('# ')}")
+            click.echo(f"{name:<24} {page.read_text('utf-8').splitlines()[0].lstrip('# ')}")
     elif topic.lower() not in pages:
         raise UsageError(f"there is no topic {topic!r}: give one of {', '.join(pages)}")
     elif sys.stdout.isatty():
@@ -29,7 +29,7 @@ def help_(topic: str | None) -> int:
 
         console = Console()
         with console.pager(styles=True):
-            console.print(Markdown(pages[topic.lower()].read_text()))
+            console.print(Markdown(pages[topic.lower()].read_text("utf-8")))
     else:
-        click.echo(pages[topic.lower()].read_text().rstrip())
+        click.echo(pages[topic.lower()].read_text("utf-8").rstrip())
     return ExitCode.PASS

@@ -33,7 +33,7 @@ _NO_PATH = (401, 403, 404, 405)
 def profile_is_valid(context: DoctorContext) -> str:
     """It loads, and its bodies, mutations and places of personal data compile as in a run."""
     context.profile = profile = load_profile(context.path)
-    context.corrected = context.path.read_text()
+    context.corrected = context.path.read_text("utf-8-sig")
     for route in profile.routes:
         compile_bodies(route)
     return f"{profile.name}; routes: {', '.join(route.name for route in profile.routes)}"

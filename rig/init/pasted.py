@@ -177,8 +177,9 @@ def _written(text: str) -> dict[str, str]:
     """Scheme, algorithm and encoding of an HMAC that is written so."""
     if re.fullmatch(r"[0-9a-f]+|[0-9A-F]+", text) and len(text) in _HEX:
         algorithm, encoding = _HEX[len(text)], "hex" if text == text.lower() else "hex-upper"
-    elif re.fullmatch(r"[A-Za-z0-9+/_-]+=*", text) and len(text) in _BASE64:
-        algorithm, encoding = _BASE64[len(text)], "base64url" if set(text) & set("-_") else "base64"
+    elif re.fullmatch(r"[A-Za-z0-9+/_-]+=*", text) and (padded := len(text) + -len(text) % 4) in _BASE64:
+        algorithm, encoding = _BASE64[padded], "base64url" if set(text) & set("-_") else "base64"
+        encoding = "base64url-unpadded" if padded > len(text) else encoding
     else:
         algorithm, encoding = "sha256", "hex"
     if algorithm == "sha256" and encoding in ("hex", "base64"):

@@ -160,7 +160,7 @@ QUESTIONS = (
              choices=("sha256", "sha1", "sha512", "sha384", "md5"),
              when=lambda answers: _is_signed(answers) and answers["scheme"] == "hmac"),
     Question("encoding", "How the HMAC is written", "hex", "hex: 0-9a-f. base64: it often ends in =.",
-             choices=("hex", "base64", "hex-upper", "base64url"),
+             choices=("hex", "base64", "hex-upper", "base64url", "base64url-unpadded"),
              when=lambda answers: _is_signed(answers) and answers["scheme"] == "hmac"),
     Question("signature-header", "Header with the signature", "X-Signature", "Like X-Hub-Signature-256.",
              when=_is_signed, optional=True),

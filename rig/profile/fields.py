@@ -37,7 +37,8 @@ def _known(placeholders: tuple[str, ...]) -> AfterValidator:
 
 def _require_free_header(header: str) -> str:
     if header.lower() in _RESERVED_HEADERS:
-        raise ValueError(f"{header!r} is a header that the rig writes itself; a profile cannot give it a meaning")
+        own = {"content-type": "give content_type", "host": "give host"}.get(header.lower(), "leave it out")
+        raise ValueError(f"{header!r} is a header that the rig writes itself; {own}")
     return header
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from rig.errors import ConfigError
 from rig.machine.files import open_file
@@ -20,6 +21,19 @@ _LARGEST_BYTES = 1 << 20
 _PART = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+"""
 _TOO_DEEP = re.compile(rf"(?:^|[\[{{,])[ \t]*+(?:{_PART}){{32}}", re.MULTILINE)
 """A key of so many parts that the reader of TOML, whose time grows with their square, would not come to its end."""
+_SCALARS = frozenset({"str", "int", "float", "bool"})
+_TYPES = (
+    ("string_type", "must be one text, in quotes"),
+    ("tuple_type", "must be a list: put it in brackets, [ … ]"),
+    ("list_type", "must be a list: put it in brackets, [ … ]"),
+    ("model_type", "must be a table, { … } or a section of its own"),
+    ("dict_type", "must be a table, { … } or a section of its own"),
+    ("invalid-json-value", "must be a text, a number, true, false, a list or a table"),
+    ("finite_number", "must be a number, neither inf nor nan"),
+)
+"""How the names of pydantic's errors end, and what it means for who writes TOML."""
+_BYTE_ORDER_MARK = "\ufeff"
+"""Some editors write it first."""
 _STORMS_ONLY = {"version", "name", "storms"}
 _NO_WEBHOOK: Mapping[str, Any] = {
     "version": 1,
@@ -53,7 +67,7 @@ def load_profile(path: Path, *, storms_suffice: bool = False) -> Profile:
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
-        raise ConfigError(f"profile {path} cannot be read: {error}") from None
+        raise ConfigError(f"profile {path} cannot be read: {error}; save it as UTF-8") from None
     return parse_profile(text, path, storms_suffice=storms_suffice).at(path.resolve().parent)
 
 
@@ -74,7 +88,7 @@ def read_toml(text: str) -> dict[str, Any]:
     """The document; ValueError where it is none, RecursionError where it is nested too deeply to be read."""
     if _TOO_DEEP.search(text):
         raise RecursionError
-    return tomllib.loads(text)
+    return tomllib.loads(text.removeprefix(_BYTE_ORDER_MARK))
 
 
 def profile_of_storms(storms: Mapping[str, Any], path: Path) -> Profile:
@@ -87,13 +101,28 @@ def _validate(raw: Mapping[str, Any], path: Path) -> Profile:
         return Profile.model_validate(raw)
     except ValidationError as error:
         lines = [f"profile {path} is wrong:"]
-        problems = error.errors()
-        for problem in problems[:_PROBLEMS_NAMED]:
-            where = ".".join(_printable(part) for part in problem["loc"]) or "(whole file)"
-            lines.append(f"  {where}: {_remedy(problem['type'], problem['msg'])}")
+        problems = describe_problems(error)
+        lines += (f"  {problem}" for problem in problems[:_PROBLEMS_NAMED])
         if len(problems) > _PROBLEMS_NAMED:
             lines.append(f"  … and {len(problems) - _PROBLEMS_NAMED} more")
         raise ConfigError("\n".join(lines)) from None
+
+
+def describe_problems(error: ValidationError, document: str = "docs/profile.md") -> list[str]:
+    """Each key that is wrong, with what to do about it; ``document`` lists all keys."""
+    problems = error.errors()
+    places = {problem["loc"] for problem in problems}
+    # A list with a wrong item lacks that item, and a value that may be of several types is none of them.
+    within = {place[:at] for place in places for at in range(len(place))}
+    several = {place[:-1] for place in places if place and place[-1] in _SCALARS}
+    words = {}
+    for problem in problems:
+        place = problem["loc"]
+        if place[:-1] in several:
+            words[place[:-1]] = "must be a text, a number, or true or false"
+        elif not (problem["type"] == "too_short" and place in within):
+            words[place] = _remedy(problem, document)
+    return [f"{'.'.join(map(_printable, place)) or '(whole file)'}: {said}" for place, said in words.items()]
 
 
 def _printable(part: int | str) -> str:
@@ -103,9 +132,16 @@ def _printable(part: int | str) -> str:
     return text if len(text) <= _KEY_SHOWN else text[:_KEY_SHOWN] + "…"
 
 
-def _remedy(kind: str, message: str) -> str:
-    if kind == "extra_forbidden":
-        return "unknown key; remove it or mend its spelling (docs/profile.md lists all keys)"
-    if kind == "missing":
-        return "required, but missing"
-    return re.sub(r"^Value error, ", "", message)
+def _remedy(problem: ErrorDetails, document: str) -> str:
+    kind, message = problem["type"], problem["msg"]
+    match kind:
+        case "extra_forbidden":
+            return f"unknown key; remove it or mend its spelling ({document} lists all keys)"
+        case "missing":
+            return "required, but missing"
+        case "tuple_type" | "list_type" if isinstance(problem["input"], dict):
+            return f"there may be several: write [[{'.'.join(map(_printable, problem['loc']))}]] above each of them"
+        case "model_type" | "dict_type" if isinstance(problem["input"], list):
+            return f"there is only one: write [{'.'.join(map(_printable, problem['loc']))}] in single brackets"
+    message = re.sub(r"^Value error, ", "", message).replace("Input should be", "must be")
+    return next((words for ending, words in _TYPES if kind.endswith(ending)), message)

@@ -105,8 +105,8 @@ class WebhookRoute(Section):
     """Text before the signature in that header, where nothing else stands in it."""
     algorithm: Literal["sha256", "sha1", "sha512", "sha384", "md5"] = "sha256"
     """Hash of the HMAC."""
-    encoding: Literal["hex", "base64", "hex-upper", "base64url"] = "hex"
-    """How the HMAC is written."""
+    encoding: Literal["hex", "base64", "hex-upper", "base64url", "base64url-unpadded"] = "hex"
+    """How the HMAC is written. ``unpadded``: without ``=`` at its end, as in a JWT."""
     signed: SignedText = "<body>"
     """The text that is signed. ``<body>`` is the body as it is sent, ``<unix>`` the time of signing, ``<url>`` the
     whole address, ``<fields>`` the sorted names and values of a form, one after the other."""
@@ -160,7 +160,10 @@ class WebhookRoute(Section):
         known = _preset(given.get("sender"))
         whole = {**known, **given}
         if known.get("headers"):
-            whole["headers"] = known["headers"] | (given.get("headers") or {})
+            own = given.get("headers") or {}
+            names = {str(name).lower() for name in own} if isinstance(own, dict) else set()
+            kept = {name: text for name, text in known["headers"].items() if name.lower() not in names}
+            whole["headers"] = kept | own if isinstance(own, dict) else own
         old = _OLD_SCHEMES.get(str(whole.get("scheme")))
         if old is not None:
             taken = [key for key in ("signed", "signature", "encoding", "algorithm") if key in old and key in given]
@@ -187,7 +190,10 @@ class WebhookRoute(Section):
         if self.events > 1 and self.event is not None and "events" not in names_in(self.body):
             raise ValueError("body needs <events> where event is given")
         if self.timestamp_header is not None and "unix" not in names_in(self.signed):
-            raise ValueError("give <unix> in signed where timestamp_header is given, else the time is not signed")
+            raise ValueError(
+                "give <unix> in signed where timestamp_header is given, else the time is not signed; where "
+                f'milliseconds are signed, write headers = {{ {self.timestamp_header} = "<unix_ms>" }} in its place'
+            )
         if (
             self.scheme == "hmac"
             and names_in(self.signed) & _TIMES

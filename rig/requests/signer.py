@@ -26,6 +26,7 @@ _ENCODINGS: Mapping[str, Callable[[_Hash], bytes]] = {
     "hex-upper": lambda digest: digest.hexdigest().upper().encode(),
     "base64": lambda digest: b64encode(digest.digest()),
     "base64url": lambda digest: urlsafe_b64encode(digest.digest()),
+    "base64url-unpadded": lambda digest: urlsafe_b64encode(digest.digest()).rstrip(b"="),
 }
 
 

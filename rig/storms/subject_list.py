@@ -22,7 +22,7 @@ from rig.errors import ConfigError, UsageError
 from rig.machine.files import documents_folder, open_file
 from rig.profile import Profile
 from rig.profile.fields import Section, Text
-from rig.profile.load import profile_of_storms, read_toml
+from rig.profile.load import describe_problems, profile_of_storms, read_toml
 from rig.storms.last_words import error_line, last_lines_of
 
 _PUBLISHED = {
@@ -95,7 +95,7 @@ def read_list(path: Path) -> SubjectList:
     except (OSError, ValueError, RecursionError) as error:
         if not isinstance(error, ValidationError):
             raise ConfigError(f"scoreboard {path} cannot be read: {error}") from None
-        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:5])
+        wrong = "; ".join(describe_problems(error, "docs/scoreboards/README.md")[:5])
         raise ConfigError(f"scoreboard {path} is wrong: {wrong}") from None
 
 

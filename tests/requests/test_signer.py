@@ -61,6 +61,12 @@ def test_a_signed_time_is_told_in_its_header() -> None:
     assert message.headers[own.signature_header] == f"v0={base64.b64encode(digest).decode()}"
 
 
+def test_base64_of_a_url_may_lack_its_end() -> None:
+    digest = hmac.new(b"s3cret", b"text", hashlib.sha256).digest()
+    signed = signer(route(scheme="hmac", encoding="base64url-unpadded"), "s3cret")(b"text")
+    assert signed == base64.urlsafe_b64encode(digest)[:-1]
+
+
 def test_a_prefix_before_the_tenants_key() -> None:
     document = described()
     document["headers"] = {**document["headers"], "tenant_key": "Authorization", "tenant_key_prefix": "Token "}
@@ -90,6 +96,7 @@ def test_what_holds_its_time_ages(changes: dict[str, Any], ages: bool) -> None:
         ({"signed": "v0:\r\n<body>"}, "is not what is signed"),
         ({"signed": "<now>.<key>", "body": '{"id":"<event>"}'}, "has a time that no header carries"),
         ({"timestamp_header": "X-Time"}, "the time is not signed"),
+        ({"timestamp_header": "X-Time", "signed": "<unix_ms><body>"}, 'headers = { X-Time = "<unix_ms>" }'),
         ({"body": '{"mac":"<signature>"}'}, "body carries <signature>, so signed cannot have <body>"),
         ({"path": "/hook?mac=<signature>", "signed": "<url>"}, "path carries <signature>, so signed cannot have <url>"),
         ({"scheme": "none"}, "signs nothing"),

@@ -81,8 +81,8 @@ def test_what_passes_was_tried_and_what_was_not_tried_is_named() -> None:
     ("text", "message"),
     [
         ("title = ", "cannot be read"),
-        ('title = "x"', "subjects: Field required"),
-        ('title = "x"\n[[subjects]]\nname = "y"\ncolour = "z"', "subjects.0.colour: Extra inputs"),
+        ('title = "x"', "subjects: required, but missing"),
+        ('title = "x"\n[[subjects]]\nname = "y"\ncolour = "z"', "subjects.0.colour: unknown key"),
     ],
 )
 def test_a_list_that_is_wrong_is_named_with_its_key(tmp_path: Path, text: str, message: str) -> None:
