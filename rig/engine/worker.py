@@ -16,7 +16,7 @@ from typing import Any
 import uvloop
 
 from rig.engine.bodies import executor_of
-from rig.engine.scenario_executor import Assignment
+from rig.engine.scenario_executor import Assignment, ScenarioExecutor
 from rig.errors import RigError
 from rig.machine.fleet import Abort, Go, MemberFailure, MemberResult, Progress, Ready, ignore_interrupts
 from rig.machine.open_files import describe, raise_limit
@@ -31,12 +31,16 @@ def main(pipe: Pipe) -> None:
         while True:
             try:
                 message = pipe.recv()
-                if isinstance(message, Assignment):
-                    pipe.send(runner.run(_serve(message, pipe)))
-                    del message
-                    gc.collect()
             except (EOFError, OSError):  # the parent is gone
                 return
+            if isinstance(message, Assignment):
+                result = runner.run(_serve(message, pipe))
+                try:
+                    pipe.send(result)
+                except OSError:  # as above
+                    return
+                del message, result
+                gc.collect()
 
 
 async def _serve(assignment: Assignment, pipe: Pipe) -> MemberResult | MemberFailure:
@@ -68,14 +72,25 @@ async def _serve(assignment: Assignment, pipe: Pipe) -> MemberResult | MemberFai
     loop.add_reader(pipe.fileno(), take_message)
     # The loop made it non-blocking; between scenario runs it is read by waiting.
     os.set_blocking(pipe.fileno(), True)
+    result: MemberResult | MemberFailure
     try:
         await executor.prepare()
         pipe.send(Ready())
-        return MemberResult(await executor.run(await go))
+        result = MemberResult(await executor.run(await go))
     except asyncio.CancelledError:
-        return MemberFailure("aborted before its start")
+        result = MemberFailure("aborted before its start")
     except (OSError, RigError, ArithmeticError, LookupError, MemoryError, TypeError, ValueError, RuntimeError) as error:
-        return MemberFailure(describe(error))
+        result = MemberFailure(describe(error))
     finally:
         loop.remove_reader(pipe.fileno())
+        unwritten = await _close(executor)
+    return MemberFailure(unwritten) if unwritten and isinstance(result, MemberResult) else result
+
+
+async def _close(executor: ScenarioExecutor) -> str:
+    """Why what was kept beside the rows cannot be written; empty where it is."""
+    try:
         await executor.close()
+    except OSError as error:
+        return describe(error)
+    return ""

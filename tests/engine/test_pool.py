@@ -22,9 +22,10 @@ from rig.engine.scenario_executor import Assignment
 from rig.engine.worker import main
 from rig.errors import ErrorKind
 from rig.evidence.scenario_runs import RESULT, ScenarioRun, WorkerReport
+from rig.evidence.worker_files import SUFFIXES
 from rig.machine.fleet import Go, Progress, Ready
 from rig.machine.processes import alive
-from rig.model import Scenario
+from rig.model import RequestClass, Scenario, Share
 from rig.profile import Profile
 from tests.engine.scenes import RUN, credentials, scenario
 
@@ -67,6 +68,14 @@ def rows(folder: Path, worker: int) -> NDArray[np.void]:
 def steady(deadline_s: float = 2.0) -> Scenario:
     """A scenario that lasts until its deadline, so that something can happen in its middle."""
     return scenario(COUNT, connections=4, rate_per_s=200.0, deadline_s=deadline_s, timeout_s=0.5)
+
+
+def test_a_worker_that_cannot_write_what_it_kept_says_so(run: Drives, tmp_path: Path) -> None:
+    for suffix in SUFFIXES:
+        (tmp_path / "1").with_suffix(suffix).mkdir()
+    report = run(scenario(100, shares=(Share(RequestClass.PERSONAL, 100),), connections=10))
+    assert [worker.worker for worker in report.present] == [0]
+    assert any("worker 1: IsADirectoryError" in note for note in report.notes)
 
 
 def test_workers_share_the_requests(run: Drives, tmp_path: Path) -> None:
