@@ -12,8 +12,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from rig.evidence.pack import Pack
 from rig.selftest import bottlenecks, injections, pack_changes, stages
-from rig.selftest.bench import PlannedRun, T, beforehand
+from rig.selftest.bench import Apply, PlannedRun, T, beforehand
 from rig.selftest.locust_run import kill_mix_worker
 from rig.selftest.stages import Defect, Questions, Stage, matches
 from scenarios.ladder import IDS
@@ -56,6 +57,13 @@ _of_keeping = partial(_of_service, stage=stages.KEEPING)
 _of_letting_in = partial(_of_service, stage=stages.LETTING_IN)
 _of_content = partial(_of_service, stage=stages.CONTENT, part="truth")
 _of_lasting = partial(_of_service, stage=stages.LASTING)
+
+
+def _of_evidence(
+    name: str, apply: Apply[Pack], *invalid: str, stage: Stage[Pack] = stages.EVIDENCE, **more: Any
+) -> Defect[Pack]:
+    """A change of a finished pack; ``more`` are other fields of ``Defect``."""
+    return Defect(name, stage, apply, invalid=invalid, **more)
 
 
 _ROWS_OF_CHAOS = ("totals", "duplicates", "copies")
@@ -232,56 +240,27 @@ DEFECTS: tuple[Defect[Any], ...] = (
         not_run=("samplers.database_cpu",),
     ),
     Defect("process-left-behind", stages.SHORT, injections.leave_process, invalid=("hygiene", "EG3.5"), open=_SAMPLED),
-    Defect("row-lost", stages.EVIDENCE, pack_changes.lose_row, invalid=("accounting", "S2.answers", "EG3.5")),
-    Defect("clock-too-fast", stages.EVIDENCE, pack_changes.speed_up_clock, invalid=("littles_law", "EG3.5")),
-    Defect("probes-unasked", stages.EVIDENCE, pack_changes.forget_probes, invalid=("probes",)),
-    Defect(
+    _of_evidence("row-lost", pack_changes.lose_row, "accounting", "S2.answers", "EG3.5"),
+    _of_evidence("clock-too-fast", pack_changes.speed_up_clock, "littles_law", "EG3.5"),
+    _of_evidence("probes-unasked", pack_changes.forget_probes, "probes"),
+    _of_evidence(
         "certificate-of-another-machine",
-        stages.EVIDENCE,
         pack_changes.take_certificate_of_another_machine,
-        invalid=("calibration.null", "EG3.5"),
+        *("calibration.null", "EG3.5"),
     ),
-    Defect(
-        "spot-check-disagrees",
-        stages.EVIDENCE,
-        pack_changes.disagree_with_spot_check,
-        invalid=("calibration.null", "EG3.5"),
-    ),
-    Defect("run-cut-short", stages.EVIDENCE, pack_changes.forget_end, invalid=("completion", "EG3.5")),
-    Defect(
+    _of_evidence("spot-check-disagrees", pack_changes.disagree_with_spot_check, "calibration.null", "EG3.5"),
+    _of_evidence("run-cut-short", pack_changes.forget_end, "completion", "EG3.5"),
+    _of_evidence(
         "truth-unread",
-        stages.EVIDENCE,
         pack_changes.forget_truth,
-        invalid=(
-            *_ROWS,
-            "sustained.rows",
-            "totals",
-            "duplicates",
-            "copies",
-            "isolation",
-            "durable_tables",
-            "lasting",
-            "forged",
-            "forged.rows",
-            *_CONTENT,
-            "forged.content",
-            "sustained.content",
-            *_PRIVACY,
-            "EG3.1",
-            "EG3.2",
-            "EG3.3",
-            "EG3.4",
-        ),
+        *(*_ROWS, "sustained.rows", "forged.rows", *_CONTENT, "sustained.content", "forged.content", "forged"),
+        *("totals", "duplicates", "copies", "isolation", "durable_tables", "lasting", *_PRIVACY),
+        *("EG3.1", "EG3.2", "EG3.3", "EG3.4"),
         open=("warm-up.*", "*.late"),
     ),
     # Checkers crash on a history of another kind. No verdict on the target may come of that.
-    Defect(
-        "history-garbled",
-        stages.EVIDENCE,
-        pack_changes.garble_history,
-        invalid=("checker.littles_law", "EG3.5"),
-        open=("*",),
-        green=_ROWS,
+    _of_evidence(
+        "history-garbled", pack_changes.garble_history, "checker.littles_law", "EG3.5", open=("*",), green=_ROWS
     ),
     Defect("diagnosis-blind", stages.DIAGNOSIS, _ask_without_samplers, red=("diagnosis.confusion",)),
     Defect("diagnosis-false-alarm", stages.DIAGNOSIS, _hide_foreign_load, red=("diagnosis.confusion",)),
@@ -318,11 +297,11 @@ DEFECTS: tuple[Defect[Any], ...] = (
         open=(*_OF_SOME_FAULTS, *_ROWS_OF_CHAOS),
         part="chaos",
     ),
-    Defect(
+    _of_evidence(
         "faults-unrecorded",
-        stages.CHAOS_EVIDENCE,
         pack_changes.forget_faults,
-        invalid=(*(f"S11.{gate}" for gate in _GATES_OF_CHAOS),),
+        *(f"S11.{gate}" for gate in _GATES_OF_CHAOS),
+        stage=stages.CHAOS_EVIDENCE,
         open=("S11.answers",),
         part="chaos",
     ),
@@ -335,14 +314,14 @@ DEFECTS: tuple[Defect[Any], ...] = (
         not_run=("capacity.bracket",),
         part="capacity",
     ),
-    Defect(
+    _of_evidence(
         "client-at-its-limit",
-        stages.CAPACITY_EVIDENCE,
         pack_changes.exhaust_client,
-        invalid=("capacity.bracket",),
+        "capacity.bracket",
+        stage=stages.CAPACITY_EVIDENCE,
         part="capacity",
     ),
-    Defect("locust-row-lost", stages.MIX_EVIDENCE, pack_changes.lose_row, invalid=("locust.totals", "accounting")),
+    _of_evidence("locust-row-lost", pack_changes.lose_row, "locust.totals", "accounting", stage=stages.MIX_EVIDENCE),
 )
 """All of them, in the order in which they are run."""
 

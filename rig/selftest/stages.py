@@ -276,6 +276,19 @@ def _judge_copy(bench: Bench, defect: Defect[Pack], of: str) -> Path:
         return Record.reopen(pack).judge(reports=False).pack
 
 
+def _evidence_of(stage: Stage[Any]) -> Stage[Pack]:
+    """Nothing is sent: the healthy pack of the stage is copied, changed and judged again."""
+    return Stage(f"{stage.name}-evidence", partial(_judge_copy, of=stage.name), stage.healthy, stage.gates)
+
+
+_BESIDE = ("totals", "duplicates", "copies", "accounting", "hygiene")
+"""Gates that every stage with a load can have."""
+_OF_WHOLE_RUN = (
+    *("S10.*", "isolation", "lasting", "forged*", "warm-up.*"),
+    *("privacy.*", "calibration.*", "littles_law", "EG*"),
+)
+"""Gates that a run of a few scenarios does not have, or has too little for."""
+
 WHOLE = Stage("whole", partial(_run_live, scenarios=_plan_whole, samplers=True, last_look=True))
 """Every scenario, the samplers beside them: the healthy run that all others are held against."""
 LADDER = Stage(
@@ -287,31 +300,19 @@ LADDER = Stage(
 LETTING_IN = Stage(
     "letting-in",
     partial(_run_live, scenarios=_plan_forged),
-    gates=("forged*", "S2.*", "bodies", "totals", "duplicates", "copies", "probes", "accounting", "hygiene"),
+    gates=("forged*", "S2.*", "bodies", "probes", *_BESIDE),
 )
 """S2, and forged requests among valid ones."""
 KEEPING = Stage(
     "keeping",
     partial(_run_live, scenarios=_plan_keeping),
-    gates=(
-        "S2.rows",
-        "S2.answers",
-        "S3.*",
-        "isolation",
-        "durable_tables",
-        "totals",
-        "duplicates",
-        "copies",
-        "probes",
-        "accounting",
-        "hygiene",
-    ),
+    gates=("S2.rows", "S2.answers", "S3.*", "isolation", "durable_tables", "probes", *_BESIDE),
 )
 """A few rows of two tenants: how the database keeps them."""
 CONTENT = Stage(
     "content",
     partial(_run_live, scenarios=_plan_content),
-    gates=("S[124].*", "privacy.*", "totals", "duplicates", "copies", "probes", "accounting", "hygiene"),
+    gates=("S[124].*", "privacy.*", "probes", *_BESIDE),
 )
 """A replayed event and a few of each kind: what their rows hold, and what else holds it."""
 SHAPES = Stage("shapes", partial(_run_live, scenarios=_plan_shapes), gates=("S10.*", "hygiene"))
@@ -326,46 +327,16 @@ LASTING = replace(
 SHORT = Stage(
     "short",
     partial(_run_live, scenarios=_plan_short, samplers=True),
-    apart=(
-        "S[3-9].*",
-        "S10.*",
-        "isolation",
-        "lasting",
-        "forged*",
-        "sustained.*",
-        "warm-up.*",
-        "privacy.*",
-        "calibration.*",
-        "littles_law",
-        "EG*",
-    ),
+    apart=("S[3-9].*", "sustained.*", *_OF_WHOLE_RUN),
 )
 """S1 and S2, the samplers beside them."""
 SUSTAINED = Stage(
     "sustained",
     partial(_run_live, scenarios=_plan_steady_rate),
-    apart=(
-        "S[1-9].*",
-        "S10.*",
-        "isolation",
-        "lasting",
-        "forged*",
-        "warm-up.*",
-        "probes",
-        "privacy.*",
-        "calibration.*",
-        "littles_law",
-        "samplers*",
-        "EG*",
-    ),
+    apart=("S[1-9].*", "probes", "samplers*", *_OF_WHOLE_RUN),
 )
 """An open loop."""
-CHAOS = Stage(
-    "chaos",
-    _run_live,
-    healthy="chaos",
-    gates=("S11.*", "totals", "duplicates", "copies", "accounting", "hygiene"),
-)
+CHAOS = Stage("chaos", _run_live, healthy="chaos", gates=("S11.*", *_BESIDE))
 """S11 under faults that each defect names."""
 NULL = Stage("null", partial(_run_live, act=_measure_rate), gates=())
 """The null benchmark alone."""
@@ -375,18 +346,10 @@ EVIDENCE = Stage("evidence", partial(_judge_copy, of=WHOLE.name))
 """Nothing is sent: the healthy run's pack is copied, changed and judged again."""
 DIAGNOSIS = Stage("diagnosis", _diagnose, healthy="diagnosis", gates=("diagnosis.*", "calibration.*"))
 """Seeded bottlenecks, and what the diagnosis says to them."""
-CHAOS_EVIDENCE = replace(CHAOS, name="chaos-evidence", run=partial(_judge_copy, of=CHAOS.name))
-"""Nothing is sent: the healthy chaos's pack is copied, changed and judged again."""
-CAPACITY = Stage(
-    "capacity",
-    _run_live,
-    healthy="capacity",
-    gates=("capacity.*", "totals", "duplicates", "copies", "accounting", "hygiene"),
-)
+CHAOS_EVIDENCE = _evidence_of(CHAOS)
+CAPACITY = Stage("capacity", _run_live, healthy="capacity", gates=("capacity.*", *_BESIDE))
 """A search for the capacity."""
-CAPACITY_EVIDENCE = replace(CAPACITY, name="capacity-evidence", run=partial(_judge_copy, of=CAPACITY.name))
-"""Nothing is sent: the healthy search's pack is copied, changed and judged again."""
+CAPACITY_EVIDENCE = _evidence_of(CAPACITY)
 MIX = Stage("mix", _mix, healthy="mix", gates=("locust.*",), extra="locust")
 """The mix that locust leads, by two native workers."""
-MIX_EVIDENCE = replace(MIX, name="mix-evidence", run=partial(_judge_copy, of=MIX.name))
-"""Nothing is sent: the healthy mix's pack is copied, changed and judged again."""
+MIX_EVIDENCE = _evidence_of(MIX)
