@@ -15,6 +15,7 @@ from pydantic import Field
 from rig.errors import ConfigError, ExitCode
 from rig.model import Pace, RequestClass, Row, RunKey, Scenario, Share
 from rig.profile import Profile, bundled_profile, load_profile, secret_from
+from rig.profile.dotted import steps_of
 from rig.profile.fields import OldName, Section
 from rig.profile.reference import _section
 from rig.profile.routes import WebhookRoute
@@ -334,6 +335,22 @@ def test_a_byte_order_mark_is_no_part_of_a_profile(tmp_path: Path) -> None:
 def test_a_header_of_a_preset_is_replaced_whatever_its_case() -> None:
     route = WebhookRoute(name="main", path="/", sender="github", headers={"x-github-event": "ping"})  # type: ignore[call-arg]
     assert route.headers == {"x-github-event": "ping", "X-GitHub-Delivery": "<key>", "X-GitHub-Hook-ID": "1"}
+
+
+@pytest.mark.parametrize(
+    ("path", "steps"),
+    [
+        ("a.b", ("a.b",)),
+        ("data.c.d", ("data", "c.d")),
+        ("data.c.d.1.e", ("data", "c.d", "1", "e")),
+        ("data.c.none", ("data", "c", "none")),
+        ("list.7", ("list", "7")),
+        ("new.place", ("new", "place")),
+    ],
+)
+def test_a_name_in_a_path_may_have_dots(path: str, steps: tuple[str, ...]) -> None:
+    document = {"a.b": 1, "a": {"b": 2}, "data": {"c": {"d": 3}, "c.d": [0, {"e": 5}]}, "list": [1]}
+    assert steps_of(document, path) == steps
 
 
 def test_all_problems_are_named_up_to_ten(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from rig.chaos.fault import ChaosTarget, Fault, Struck
 from rig.chaos.undo import DSN, STATEMENTS
 from rig.errors import RigError
 from rig.machine.child import python_module
-from rig.target.postgres.connection import connect, lift_timeouts
+from rig.target.postgres.connection import connect, find_relation, lift_timeouts
 
 _MOST_SLOTS = 500
 _TAKE_ALL_S = 5.0
@@ -146,7 +146,7 @@ def _find_table(connection: psycopg.Connection[Any], target: ChaosTarget) -> sql
     path = sql.SQL(", ").join(map(sql.Identifier, target.profile.truth.schemas))
     connection.execute(sql.SQL("SET search_path = {}").format(path))
     connection.execute(f"SET lock_timeout = {_LOCK_TIMEOUT_MS}".encode())
-    return sql.SQL(".").join(map(sql.Identifier, (target.profile.truth.canonical.table or "").split(".")))
+    return find_relation(connection, target.profile.truth.canonical.table or "")
 
 
 @contextmanager

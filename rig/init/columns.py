@@ -10,18 +10,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from rig.init.new_rows import NewRow, WatchedTable
 from rig.init.places import read_json
 from rig.profile.content import ContentType
+from rig.requests.content import unit_of, unix_of
 
 _NUMBERS = frozenset({"int2", "int4", "int8", "numeric", "float4", "float8"})
 _TIMES = frozenset({"timestamptz", "timestamp", "date"})
 _JSONS = frozenset({"json", "jsonb"})
-_UNITS = ((10**17, 10**9), (10**14, 10**6), (10**11, 1000))
 _DISTINCT_LEAST = 3
 """A part with fewer values among the events could be matched by chance."""
 
@@ -73,11 +72,11 @@ def _parts(events: Sequence[SentEvent]) -> dict[Steps, list[Any]]:
 
 
 def _walk(document: Any, path: Steps = ()) -> Iterator[tuple[Steps, Any]]:
-    """Every value within a document, objects and arrays too; no path has a step that a profile cannot say."""
+    """Every value within a document, objects and arrays too, but of an empty name, which no path can say."""
     if not isinstance(document, Mapping | list):
         return
     for step, value in document.items() if isinstance(document, Mapping) else enumerate(document):
-        if "." not in str(step) and str(step):
+        if str(step):
             yield (*path, str(step)), value
             yield from _walk(value, (*path, str(step)))
 
@@ -208,14 +207,12 @@ def _seconds(value: Any) -> Decimal | None:
     """Seconds since 1970 of a time that is written in any of the usual ways."""
     number = _number(value)
     if number is not None:
-        number /= next((unit for least, unit in _UNITS if number > least), 1)
+        number /= unit_of(number)
         return number if 10**9 <= number < 10**10 else None
     try:
-        moment = datetime.fromisoformat(str(value))
+        return unix_of(str(value))
     except ValueError:
         return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return Decimal(str(moment.timestamp()))
 
 
 def _comparable(document: Any) -> Any:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from urllib.parse import parse_qsl
 
 from rig.errors import UsageError
+from rig.profile.dotted import steps_of
 from rig.profile.placeholders import IN_BODY, PLACEHOLDER
 from rig.profile.routes import sender_preset
 from rig.requests.template import SENTINEL, SENTINEL_PATTERN
@@ -96,7 +97,7 @@ class SampleEvent:
                 raise UsageError(f"--{option} {path}: the text {path[:60]!r} is not in the event")
             return path
         here = self.content
-        for step in path.split("."):
+        for step in steps_of(here, path):
             here = _at(here, step, option, path)
         if isinstance(here, dict | list | bool) or here is None:
             raise UsageError(f"--{option} {path}: give the path of a text or a number, not of {json.dumps(here)[:60]}")
@@ -112,7 +113,7 @@ class SampleEvent:
             return SampleEvent("text", self.content.replace(path, str(new), 1), self.name)
         document = json.loads(json.dumps(self.content))
         here: Any = document
-        *before, last = path.split(".")
+        *before, last = steps_of(document, path)
         for step in before:
             here = here[int(step)] if isinstance(here, list) else here[step]
         here[int(last) if isinstance(here, list) else last] = new

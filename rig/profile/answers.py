@@ -8,6 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, JsonValue, model_validator
 
 from rig.model import RequestClass, Row
+from rig.profile.dotted import value_at
 from rig.profile.fields import Header, Section, Status, Text
 
 
@@ -43,18 +44,6 @@ class BodyRule(Section):
         if self.present is not None:
             return (found is not None) == self.present
         return any(_is_same(found, value) for value in self.one_of or (self.equals,))
-
-
-def value_at(document: object, path: str) -> object:
-    """What lies at a dotted path; None where nothing does."""
-    for step in path.split("."):
-        if isinstance(document, dict):
-            document = document.get(step)
-        elif isinstance(document, list) and step.isdecimal() and int(step) < len(document):
-            document = document[int(step)]
-        else:
-            return None
-    return document
 
 
 def _is_same(one: object, other: object) -> bool:

@@ -20,6 +20,7 @@ from xml.sax.saxutils import escape
 from rig.errors import ConfigError
 from rig.model import RequestClass
 from rig.profile import Mutation, PersonalField, WebhookRoute
+from rig.profile.dotted import Steps, steps_of
 from rig.profile.placeholders import IN_BODY, PLACEHOLDER, TENANT
 from rig.requests.template import CANARIES, NUMBERS, PLACE, SENTINEL, SENTINEL_PATTERN, SLOTS, FormTemplate, Template
 
@@ -114,7 +115,7 @@ def _cut_personal(document: Any, fields: Sequence[PersonalField]) -> tuple[Any, 
     """A document without what personal data takes the place of, and the paths to where it is put."""
     cut, paths = copy.deepcopy(document), []
     for field in fields:
-        steps = field.at.split(".")
+        steps = steps_of(cut, field.at)
         here, taken = cut, 0
         while taken < len(steps) - 1 and _has(here, steps[taken]):
             here = here[int(steps[taken])] if isinstance(here, list) else here[steps[taken]]
@@ -202,18 +203,19 @@ def as_json(document: Any) -> str:
 def as_form(document: Mapping[str, Any]) -> str:
     """A form as it is sent."""
     pairs = [(name, one) for name, value in document.items() for one in (value if isinstance(value, list) else [value])]
-    return "&".join(f"{quote_plus(name)}={quote_plus(_form_value(value))}" for name, value in pairs)
+    return "&".join(f"{quote_plus(name)}={quote_plus(form_value(value))}" for name, value in pairs)
 
 
 def as_form_values(document: Mapping[str, Any]) -> dict[str, Any]:
     """The names of a form with their texts; a name that comes several times has a list of them."""
     return {
-        name: [_form_value(one) for one in value] if isinstance(value, list) else _form_value(value)
+        name: [form_value(one) for one in value] if isinstance(value, list) else form_value(value)
         for name, value in document.items()
     }
 
 
-def _form_value(value: Any) -> str:
+def form_value(value: Any) -> str:
+    """A value as a form has it: an object as JSON."""
     if isinstance(value, str):
         return value
     return "" if value is None else as_json(value)
@@ -230,7 +232,7 @@ def _envelope(route: WebhookRoute, known: Mapping[str, str]) -> Template | None:
 def _mutate(document: Any, mutation: Mutation, route: WebhookRoute) -> Any:
     changed = copy.deepcopy(document)
     path = mutation.remove or mutation.set or ""
-    parent, last = _parent(changed, path.split("."), route, path, create=False)
+    parent, last = _parent(changed, steps_of(changed, path), route, path, create=False)
     if mutation.remove is not None:
         del parent[last]
     else:
@@ -246,12 +248,12 @@ def _personal_sets(route: WebhookRoute) -> Sequence[Sequence[PersonalField]]:
 def _with_personal(document: Any, fields: Sequence[PersonalField], route: WebhookRoute) -> Any:
     changed = copy.deepcopy(document)
     for field in fields:
-        parent, last = _parent(changed, field.at.split("."), route, field.at, create=True)
+        parent, last = _parent(changed, steps_of(changed, field.at), route, field.at, create=True)
         parent[last] = str(SENTINEL + PLACE[_CANARY_OF[field.kind]])
     return changed
 
 
-def _parent(document: Any, path: list[str], route: WebhookRoute, dotted: str, *, create: bool) -> tuple[Any, str | int]:
+def _parent(document: Any, path: Steps, route: WebhookRoute, dotted: str, *, create: bool) -> tuple[Any, str | int]:
     """The container of the last step of a path, and that step as its key or index."""
     here = document
     for number, step in enumerate(path, 1):
@@ -261,7 +263,8 @@ def _parent(document: Any, path: list[str], route: WebhookRoute, dotted: str, *,
         if number == len(path):
             return here, key
         here = here.setdefault(key, {}) if isinstance(here, dict) else here[key]
-    raise ConfigError(f"route {route.name!r}: the path {dotted!r} does not lead anywhere in its body")
+    known = f"; there it has: {', '.join(map(str, here))[:200]}" if isinstance(here, dict) else ""
+    raise ConfigError(f"route {route.name!r}: the path {dotted!r} does not lead anywhere in its body{known}")
 
 
 def _key_in(container: Any, step: str, *, create: bool) -> str | int | None:
@@ -299,7 +302,7 @@ def _compile_text(route: WebhookRoute, text: str, known: Mapping[str, str]) -> B
         return given
 
     def changed(mutation: Mutation) -> str:
-        new = "" if mutation.remove is not None else _form_value(mutation.to)
+        new = "" if mutation.remove is not None else form_value(mutation.to)
         return text.replace(piece(mutation.remove or mutation.set or ""), new, 1)
 
     def with_personal(fields: Sequence[PersonalField]) -> str:

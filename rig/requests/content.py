@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 from rig.errors import ConfigError
 from rig.model import RequestClass, Row, Tenant
 from rig.profile import ContentField, Profile, WebhookRoute
+from rig.profile.dotted import steps_of
 from rig.profile.placeholders import OF_SENDING, PLACEHOLDER, names_in
-from rig.requests.body import Documents, as_form_values, as_json, documents_of, escaper
+from rig.requests.body import Documents, as_form_values, as_json, documents_of, escaper, form_value
 from rig.requests.template import PLACE, SENTINEL, SENTINEL_PATTERN, SLOTS
 
 ARGUMENTS = ("event", "number", "amount", "decimal", "unix", "unix_ms", "iso", "key", "unix_s")
@@ -213,18 +214,19 @@ class FieldReader:
             if request_class not in _VALID:
                 raise Unfit("a text that was changed is not compared")
             return document, ()
-        if self._route.format == "form" and described.type not in _JSON:
-            document = as_form_values(document)
         if described.path is None:
             if described.type == "text":
                 if self._route.format == "form":
                     raise Unfit('a whole form is compared with type = "json": an object of its names')
                 return self._write(document), personal
             return (as_form_values(document) if self._route.format == "form" else document), personal
-        is_one_name = isinstance(document, dict) and described.path in document
-        steps = (described.path,) if is_one_name else tuple(described.path.split("."))
+        steps = steps_of(document, described.path)
         inner = tuple(path[len(steps) :] for path in personal if path[: len(steps)] == steps)
-        return _follow(document, steps, described.path, self._route), inner
+        node = _follow(document, steps, described.path, self._route)
+        is_of_form = self._route.format == "form" and described.type not in _JSON
+        if is_of_form and len(steps) == 1 + isinstance(document[steps[0]], list):
+            node = [form_value(one) for one in node] if isinstance(node, list) else form_value(node)
+        return node, inner
 
     def _fill(self, text: str) -> str:
         """A text with placeholders, which must be somewhere in the request."""
@@ -255,19 +257,34 @@ class FieldReader:
             raise Unfit(f"type {kind!r} does not fit its value {text[:80]!r}; choose another type") from None
 
 
+_UNITS = ((10**17, 10**9), (10**14, 10**6), (10**11, 1000))
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def unit_of(number: Decimal) -> int:
+    """How many of its units are a second, for a time since 1970 in seconds or in milli-, micro- or nanoseconds."""
+    return next((unit for least, unit in _UNITS if abs(number) > least), 1)
+
+
+def unix_of(text: str) -> Decimal:
+    """Seconds since 1970 of a time in ISO 8601, with as many decimals as it has; ValueError where it is none."""
+    at = datetime.fromisoformat(text)
+    at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+    fraction = re.search(r"[.,](\d+)", text)
+    whole = (at.replace(microsecond=0) - _EPOCH) // timedelta(seconds=1)
+    return Decimal(whole) + (Decimal(f"0.{fraction[1]}") if fraction else 0)
+
+
 def _constant_number(kind: str, text: str) -> str:
     if kind == "iso":
-        at = datetime.fromisoformat(text)
-        at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
-        digits = re.search(r"\.(\d+)", text)
-        return f"{Decimal(int(at.timestamp())) + Decimal(at.microsecond) / 10**6:.{len(digits[1]) if digits else 0}f}"
+        return f"{unix_of(text):f}"
     number = Decimal(text)
     if not number.is_finite():
         raise ValueError(text)
     if kind == "cents":
         number = number * 100 if "." in text or "e" in text.lower() else number / 100
-    if kind == "unix" and abs(number) > 10**11:
-        return f"{number / 1000:.3f}"
+    if kind == "unix" and (unit := unit_of(number)) > 1:
+        return f"{number / unit:.{len(str(unit)) - 1}f}"
     return f"{number:f}"
 
 
@@ -291,7 +308,8 @@ def _follow(document: Any, steps: Path, dotted: str, route: WebhookRoute) -> Any
             here = here[int(step)]
         else:
             known = f"; there it has: {', '.join(map(str, here))[:200]}" if isinstance(here, dict) else ""
-            raise Unfit(f"the path {dotted!r} leads nowhere in the event of the route{known}")
+            written = "; write it with dots alone, like items.0.id" if re.search(r"[\[/$]", dotted) else ""
+            raise Unfit(f"the path {dotted!r} leads nowhere in the event of the route{known}{written}")
     return here
 
 

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
-from psycopg import sql
 from psycopg_pool import ConnectionPool
 
 from rig.checks.race_tests.tenant_leak import FailedJobFigures, TamperFigures, TenantFigures
@@ -28,6 +27,7 @@ from rig.storms.command import prepare
 from rig.storms.fleet import Barrier
 from rig.storms.race_test import PreparedDatabase, RaceTest
 from rig.storms.statements import error_text, execute, first_line, is_mistake, table_digest
+from rig.target.postgres.connection import find_relation
 
 PROCESSES = 4
 _ROUNDS = 60
@@ -198,8 +198,8 @@ def _tamper(race: RaceTest[TenantLeak], prepared: PreparedDatabase, tenants: Seq
 
 
 def _digest(race: RaceTest[TenantLeak], prepared: PreparedDatabase) -> Any:
-    table = sql.Identifier(*race.section.ingested_table.split("."))
     with prepared.connect() as connection:
+        table = find_relation(connection, race.section.ingested_table)
         return execute(connection, race.key("ingested_table"), table_digest(table).as_string(connection))
 
 

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from rig.requests.content import unit_of, unix_of
 from rig.text import shorten
 
 _SHOWN = 80
@@ -25,8 +26,6 @@ _RARE = 0.02
 """A label of fewer of the values is not worth a group of its own."""
 _DAY_S = 86_400
 _YEAR_S = 366 * _DAY_S
-_UNITS = ((10**17, 10**9), (10**14, 10**6), (10**11, 1000))
-"""A larger number than the first is a time in nano-, micro- or milliseconds: so many of them are a second."""
 _DIGITS_MOST = 400
 _ID = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}")
 _OTHER = "other values"
@@ -176,10 +175,8 @@ def _as_unix(found: str) -> Decimal:
     text = found.strip()
     if re.fullmatch(r"-?\d+(\.\d+)?", text):
         number = Decimal(text)
-        return number / next((unit for least, unit in _UNITS if abs(number) > least), 1)
-    at = datetime.fromisoformat(text)
-    at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
-    return Decimal(int(at.timestamp())) + Decimal(at.microsecond) / 10**6
+        return number / unit_of(number)
+    return unix_of(text)
 
 
 def _in_words(seconds: Decimal) -> str:

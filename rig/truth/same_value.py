@@ -43,8 +43,12 @@ _UUID: LiteralString = "replace({c}::text, '-', '') = lower(replace({e}, '-', ''
 _NUMBER: LiteralString = "{number} = {e}::numeric"
 _NUMBER_AS_TEXT: LiteralString = "CASE WHEN {e} ~ {is_number} THEN {number} = {e}::numeric ELSE {text} = {e} END"
 _NUMBER_IN_TEXT: LiteralString = "CASE WHEN {text} ~ {is_number} THEN {text}::numeric = {e}::numeric END"
-# To the precision that was sent: so many decimals of a second.
-_TIME: LiteralString = "trunc(extract(epoch FROM {c})::numeric, scale({e}::numeric)) = {e}::numeric"
+# To the precision that was sent: so many decimals of a second. The database holds six.
+_TIME: LiteralString = (
+    "CASE WHEN scale({e}::numeric) <= 6"
+    " THEN trunc(extract(epoch FROM {c})::numeric, scale({e}::numeric)) = {e}::numeric"
+    " ELSE extract(epoch FROM {c})::numeric IN (trunc({e}::numeric, 6), round({e}::numeric, 6)) END"
+)
 _DAY: LiteralString = "{c} = pg_catalog.to_timestamp({e}::numeric)::date"
 # In seconds, or in a smaller unit. Of no more than a second any small number would be a part.
 _UNIX: LiteralString = (
@@ -53,9 +57,11 @@ _UNIX: LiteralString = (
     " trunc({number} / 1e6, scale({e}::numeric)), trunc({number} / 1e9, scale({e}::numeric)))"
 )
 _TIME_IN_TEXT: LiteralString = (
-    "CASE WHEN {text} ~ {is_number} THEN " + _UNIX.replace("{number}", "{text}::numeric") + " WHEN {text} ~ {is_time}"
-    " THEN trunc(extract(epoch FROM replace({text}, ',', '.')::timestamptz)::numeric, scale({e}::numeric))"
-    " = {e}::numeric END"
+    "CASE WHEN {text} ~ {is_number} THEN "
+    + _UNIX.replace("{number}", "{text}::numeric")
+    + " WHEN {text} ~ {is_time} THEN "
+    + _TIME.replace("{c}", "replace({text}, ',', '.')::timestamptz")
+    + " END"
 )
 _FILLED: LiteralString = "CASE WHEN {own} #> {path} IS NULL THEN {e} ELSE jsonb_set({e}, {path}, {own} #> {path}) END"
 

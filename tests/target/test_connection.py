@@ -14,7 +14,7 @@ from psycopg import sql
 from rig.errors import ConfigError
 from rig.storms.pooler import find_pooler, run_pooler
 from rig.target.postgres import Cluster, Database
-from rig.target.postgres.connection import connect, require_unpooled
+from rig.target.postgres.connection import connect, find_relation, require_unpooled
 from rig.truth import session
 
 LIMITS = (
@@ -54,6 +54,19 @@ def test_no_time_limit_of_a_role_ends_a_reading(database: Database) -> None:
         time.sleep(0.2)
         connection.execute("SELECT 1")
     assert len(known) >= 3
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [("plain", ("plain",)), ("un.delivered", ("un.delivered",)), ("va.ult.sa.les", ("va.ult", "sa.les"))],
+)
+def test_a_name_of_a_table_may_have_dots(database: Database, name: str, parts: tuple[str, ...]) -> None:
+    with connect(database.admin_dsn, "test") as connection:
+        if len(parts) > 1:
+            connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(parts[0])))
+        connection.execute(sql.SQL("CREATE TABLE {} ()").format(sql.Identifier(*parts)))
+        assert find_relation(connection, name) == sql.Identifier(*parts)
+        assert find_relation(connection, "else.where") == sql.Identifier("else", "where")
 
 
 def test_texts_of_a_database_without_an_encoding_are_texts(cluster: Cluster, database: Database) -> None:

@@ -177,13 +177,17 @@ OWN_SPELLINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "time": ("'09:05'", {"constant": "9:05"}),
     "bytea": ("convert_to(name, 'UTF8')", {"path": "data.name"}),
     "jsonb": ("'null'", {"path": "data.nothing"}),
+    "timestamptz": ("'2024-06-01 12:00:00.123457Z'", {"path": "nanoseconds", "type": "iso"}),
+    "timestamp": ("'1969-12-31 23:59:58.5'", {"path": "early", "type": "iso"}),
+    "varchar(40)": ("'2024-06-01T12:00:00.123456789Z'", {"path": "nanoseconds", "type": "iso"}),
     "bigint": ("(extract(epoch FROM at_ms) * 1000)::bigint", {"path": "ms", "type": "unix"}),
 }
 
 
 def test_a_column_that_spells_a_value_in_its_own_way_holds_it(intake_of: Callable[..., Intake]) -> None:
     fields = {f"own_{at}": field for at, (_, field) in enumerate(OWN_SPELLINGS.values())}
-    own = intake_of(described(fields))
+    moments = '{"early": "1969-12-31T23:59:58.5Z", "nanoseconds": "2024-06-01T12:00:00.123456789Z", '
+    own = intake_of(described(fields, body=moments + TEXT[1:]))
     if own.connection.info.server_version < 160000:
         pytest.skip("a column of addresses needs PostgreSQL 16")
     for at, kind in enumerate(OWN_SPELLINGS):

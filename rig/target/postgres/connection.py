@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import psycopg
-from psycopg import Connection
+from psycopg import Connection, sql
 
 from rig.errors import ConfigError
 
@@ -23,6 +23,18 @@ def connect(dsn: str, name: str, timeout_s: int = CONNECT_TIMEOUT_S, **options: 
     """A connection of the rig, ``name`` its application, whose texts are UTF-8. Raises what psycopg raises."""
     own: dict[str, Any] = {"autocommit": True, "application_name": name, "client_encoding": "UTF8"}
     return psycopg.connect(dsn, connect_timeout=timeout_s, **(own | options))
+
+
+def find_relation(connection: Connection[Any], name: str) -> sql.Identifier:
+    """A table as a profile names it: alone, or with its schema before a dot. Any name may have dots of its own."""
+    ways = [(name,), *((name[:at], name[at + 1 :]) for at, letter in enumerate(name) if letter == ".")]
+    for way in ways:
+        found = sql.Identifier(*way)
+        quoted = found.as_string(connection)
+        row = connection.execute("SELECT pg_catalog.to_regclass(%s) IS NOT NULL", [quoted]).fetchone()
+        if row and row[0]:
+            return found
+    return sql.Identifier(*ways[-1])
 
 
 def lift_timeouts(connection: Connection[Any]) -> None:
