@@ -278,7 +278,14 @@ def _judge_copy(bench: Bench, defect: Defect[Pack], of: str) -> Path:
 
 def _evidence_of(stage: Stage[Any]) -> Stage[Pack]:
     """Nothing is sent: the healthy pack of the stage is copied, changed and judged again."""
-    return Stage(f"{stage.name}-evidence", partial(_judge_copy, of=stage.name), stage.healthy, stage.gates)
+    return Stage(
+        f"{stage.name}-evidence",
+        partial(_judge_copy, of=stage.name),
+        stage.healthy,
+        stage.gates,
+        stage.apart,
+        stage.extra,
+    )
 
 
 _BESIDE = ("totals", "duplicates", "copies", "accounting", "hygiene")
