@@ -23,7 +23,10 @@ ANSWERS = GateKind(
 ROWS = GateKind("S10.rows", Kind.TRUTH, "an event of any shape that is accepted has one row, or a dead letter")
 CONTENT = GateKind("S10.content", Kind.TRUTH, "the row of an event of any shape holds what was sent, in mapped columns")
 KEYS = GateKind(
-    "S10.keys", Kind.TRUTH, "two events whose keys differ in one character, or in a letter's case, are both stored"
+    "S10.keys",
+    Kind.TRUTH,
+    "two events whose keys differ in one character, or in a letter's case, are both stored, and so are two of the same "
+    "amount and time",
 )
 _ALL = (ANSWERS, ROWS, CONTENT, KEYS)
 _NAMED = 3

@@ -56,6 +56,8 @@ class Observation:
     lags_s: Mapping[str, float] = field(default_factory=dict)
     """Of each table whose rows came after the answers: how long the last one took."""
     unread: tuple[str, ...] = ()
+    referring: tuple[str, ...] = ()
+    """Tables with rows that name no event and refer to a row that does, as lines of an order do."""
 
     def of(self, *classes: RequestClass) -> list[ProbedEvent]:
         """The events of some classes, each key once."""
@@ -194,6 +196,9 @@ def _with_canonical(seen: Observation, found: Found, best: _Candidate) -> Found:
     )
     personal = {f"{best.table}.{column}": paths for column, paths in parts.items()}
     lines += [("personal data", f"{column} keeps {', '.join(paths)}") for column, paths in personal.items()]
+    if seen.referring:
+        beside = f"{', '.join(seen.referring)}; `rig help your-own-service`, Child tables, says how they can be"
+        lines.append(("not compared", beside))
     lag = seen.lags_s.get(str(best.table))
     lines.append(("arrival", "with the answer" if lag is None else f"up to {lag:.1f} s after the answer"))
     statement = "" if place.is_column else _statement(best.table, place)

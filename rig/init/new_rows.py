@@ -1,7 +1,8 @@
 """The rows that came into a database since a moment, found by what only they can hold, and their removal.
 
 Flow: ``watch`` before anything is sent → ``find_marked`` and ``count_unmarked`` as often as wanted → ``remove``.
-Rows of others are never returned: a row belongs to a probe because a mark of the probe stands in it. A row is only
+Rows of others are never returned: a row belongs to a probe because a mark of the probe stands in it, or because it
+refers to such a row (``find_referring``), as a line of an order does. A row is only
 removed if its primary key was not there before, and if nothing else in the database changes with it.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -34,6 +35,14 @@ SELECT a.attname::text, a.attgenerated <> '', pg_catalog.pg_get_expr(d.adbin, d.
         AND a.attnum = ANY(i.indkey::int2[]))
 FROM pg_catalog.pg_attribute a LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped
+"""
+_REFERENCES = """
+SELECT c.conrelid::bigint, array_agg(own.attname::text ORDER BY k.at), array_agg(other.attname::text ORDER BY k.at)
+FROM pg_catalog.pg_constraint c
+CROSS JOIN LATERAL unnest(c.conkey, c.confkey) WITH ORDINALITY AS k (own, other, at)
+JOIN pg_catalog.pg_attribute own ON own.attrelid = c.conrelid AND own.attnum = k.own
+JOIN pg_catalog.pg_attribute other ON other.attrelid = c.confrelid AND other.attnum = k.other
+WHERE c.contype = 'f' AND c.confrelid = %s GROUP BY c.oid, c.conrelid
 """
 _WRITTEN = """
 SELECT sum(n_tup_ins + n_tup_upd)::bigint, sum(n_tup_del)::bigint FROM pg_catalog.pg_stat_xact_all_tables
@@ -91,27 +100,45 @@ class NewRows:
 
     def find_marked(self, marks: Collection[str]) -> list[NewRow]:
         """The new rows that hold one of these texts."""
-        query: LiteralString = (
-            "SELECT tableoid::bigint, ctid::text, xmin::text, row_to_json(rig_row)::text FROM {table} AS rig_row"
-            " WHERE {new} AND row_to_json(rig_row)::text ~* {marks} LIMIT {most}"
-        )
-        return [
-            NewRow(table, json.loads(text, parse_float=Decimal), (oid, ctid, xmin), text.lower())
-            for table in self._tables
-            for oid, ctid, xmin, text in self._select(query, table, marks)
-        ]
+        return [row for table in self._tables for row in self._read(table, _holding("~*", marks))]
+
+    def find_referring(self, rows: Iterable[NewRow]) -> list[NewRow]:
+        """The new rows that refer to these by a foreign key, and those that refer to them in turn."""
+        found: dict[tuple[int, str, str], NewRow] = {}
+        pending = list(rows)
+        while pending:
+            parent = pending.pop()
+            if parent.table.primary and not self._was_there(parent):
+                own = [row for row in self._children(parent) if row.place not in found]
+                found |= {row.place: row for row in own}
+                pending += own
+        return list(found.values())
+
+    def _children(self, parent: NewRow) -> Iterator[NewRow]:
+        for oid, own, others in self._connection.execute(_REFERENCES, [parent.table.table.oid]).fetchall():
+            same = [
+                sql.SQL("{} = {}").format(sql.Identifier(name), sql.Literal(str(parent.values[other])))
+                for name, other in zip(own, others, strict=True)
+                if parent.values[other] is not None
+            ]
+            for table in self._tables:
+                if table.table.oid == oid and len(same) == len(own):
+                    yield from self._read(table, sql.SQL(" AND ").join(same))
 
     def count_unmarked(self, marks: Collection[str]) -> dict[str, int]:
         """How many new rows of each table hold none of these texts: somebody else's, or such as name no probe."""
-        query: LiteralString = (
-            "SELECT count(*) FROM {table} AS rig_row WHERE {new} AND row_to_json(rig_row)::text !~* {marks}"
-        )
-        counts = {str(table): self._select(query, table, marks) for table in self._tables}
+        query: LiteralString = "SELECT count(*) FROM {table} AS rig_row WHERE {new} AND {which}"
+        counts = {str(table): self._select(query, table, _holding("!~*", marks)) for table in self._tables}
         return {name: rows[0][0] for name, rows in counts.items() if rows}
 
     def remove(self, marks: Collection[str]) -> Counter[str]:
-        """Delete the new rows that hold one of these texts. How many rows stay, by table and reason in words."""
-        pending = self.find_marked(marks)
+        """Delete the new rows that hold one of these texts or refer to one that does.
+
+        How many rows stay, by table and reason in words.
+        """
+        marked = self.find_marked(marks)
+        places = {row.place for row in marked}
+        pending = [*marked, *(row for row in self.find_referring(marked) if row.place not in places)]
         while pending:
             kept = [(row, why) for row in pending if (why := self._delete(row))]
             if len(kept) == len(pending):  # else those that the gone ones referred to may go now
@@ -156,13 +183,22 @@ class NewRows:
         ((written, deleted),) = self._connection.execute(_WRITTEN).fetchall()
         return written, deleted
 
-    def _select(self, query: LiteralString, table: WatchedTable, marks: Collection[str]) -> list[tuple[Any, ...]]:
+    def _read(self, table: WatchedTable, which: sql.Composable) -> Iterator[NewRow]:
+        """The new rows of a table for which a condition holds."""
+        query: LiteralString = (
+            "SELECT tableoid::bigint, ctid::text, xmin::text, row_to_json(rig_row)::text FROM {table} AS rig_row"
+            " WHERE {new} AND {which} LIMIT {most}"
+        )
+        for oid, ctid, xmin, text in self._select(query, table, which):
+            yield NewRow(table, json.loads(text, parse_float=Decimal), (oid, ctid, xmin), text.lower())
+
+    def _select(self, query: LiteralString, table: WatchedTable, which: sql.Composable) -> list[tuple[Any, ...]]:
         if str(table) in self.unread:
             return []
         composed = sql.SQL(query).format(
             table=table.table.sql,
             new=is_new(table.table, self._since),
-            marks=sql.Literal("|".join(map(re.escape, sorted(marks)))),
+            which=which,
             most=sql.Literal(_ROWS_MAX),
         )
         try:
@@ -174,6 +210,12 @@ class NewRows:
             pass
         self.unread.append(str(table))
         return []
+
+
+def _holding(operator: LiteralString, marks: Collection[str]) -> sql.Composable:
+    """That a row matches one of these texts, or with ``!~*`` that it matches none."""
+    pattern = sql.Literal("|".join(map(re.escape, sorted(marks))))
+    return sql.SQL("row_to_json(rig_row)::text {} {}").format(sql.SQL(operator), pattern)
 
 
 def _watch(connection: Connection[Any], table: Table) -> WatchedTable:

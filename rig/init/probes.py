@@ -137,13 +137,17 @@ class _Prober:
         self._nameless[share.request_class] = {name: count - before.get(name, 0) for name, count in after.items()}
 
     def _seen(self) -> Observation:
+        rows = self._rows.find_marked(self._marks)
+        own = {str(row.table) for row in rows}
+        referring = {str(row.table) for row in self._rows.find_referring(rows)}
         return Observation(
             self._profile,
             tuple(self._events),
-            tuple(self._rows.find_marked(self._marks)),
+            tuple(rows),
             self._nameless,
             self._lags(),
             tuple(self._rows.unread),
+            tuple(sorted(referring - own)),
         )
 
     def _send(self, share: Share) -> None:

@@ -34,11 +34,12 @@ _ISO = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}.*")
 _REFERENCE = re.compile(r"(?=.*\d)[A-Za-z0-9#_/-]{4,}")
 _DIGITS = re.compile(r"\d{1,15}")
 _DECIMAL = re.compile(r"-?\d{1,15}\.\d+")
-_IDS = ("id", "event_id", "eventid", "event-id", "message_id", "messageid", "uuid", "delivery_id", "notification_id",
-        "order_no", "order_id", "number", "reference")  # fmt: skip
-_AMOUNTS = ("amount", "total", "total_price", "amount_total", "price", "cents", "value", "grand_total")
-_TIMES = ("created", "created_at", "createdat", "timestamp", "time", "occurred_at", "event_time", "date", "placed_at",
-          "at", "sent_at", "updated_at")  # fmt: skip
+_IDS = ("id", "eventid", "messageid", "uuid", "deliveryid", "notificationid", "orderno", "orderid", "number",
+        "reference")  # fmt: skip
+_AMOUNTS = ("amount", "total", "totalprice", "amounttotal", "price", "cents", "value", "grandtotal")
+_TIMES = ("created", "createdat", "timestamp", "time", "occurredat", "eventtime", "date", "placedat", "at", "sentat",
+          "updatedat")  # fmt: skip
+"""In small letters and without separators: ``event_id``, ``event-id`` and ``eventId`` are one name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class SampleEvent:
         leaves.sort(key=lambda leaf: len(leaf[0]))
         for name in names:
             for path, _ in leaves:
-                if path[-1].lower() == name and not any("." in step for step in path):
+                if re.sub("[_-]", "", path[-1].lower()) == name and not any("." in step for step in path):
                     return ".".join(path)
         return ""
 
@@ -87,8 +88,10 @@ class SampleEvent:
 
     @property
     def time_path(self) -> str:
-        """Where the time of the event seems to lie."""
-        return self.find(_TIMES, lambda value: _time(value) is not None)
+        """Where the time of the event seems to lie: under a usual name, else the only text that is one."""
+        texts = [path for path, value in walk(self.content) if isinstance(value, str) and _ISO.fullmatch(value)]
+        only = ".".join(texts[0]) if len(texts) == 1 and not any("." in step for step in texts[0]) else ""
+        return self.find(_TIMES, lambda value: _time(value) is not None) or only
 
     def value(self, option: str, path: str) -> Any:
         """The value at a path; UsageError names the option where there is none. In a text it is a piece of it."""

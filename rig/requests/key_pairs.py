@@ -17,7 +17,8 @@ from rig.requests.sender import request_headers
 class KeyPair:
     """Two keys that are made of a UUID: each is that up to ``kept``, and an ending. ``name`` says in what they differ.
 
-    ``needs`` is what a key must allow: nothing, any text (``text``), or any letter (``letters``).
+    ``needs`` is what a key must allow: nothing, any text (``text``), or any letter (``letters``). ``shares``: the
+    placeholders that the second event has of the first; then both keys are as usual, and have no endings.
     """
 
     name: str
@@ -25,13 +26,26 @@ class KeyPair:
     second: str
     needs: Literal["", "text", "letters"] = "text"
     kept: int | None = None
+    shares: tuple[str, ...] = ()
+    is_judged: bool = True
+    """False where a service may have its reasons to take them for one. Then it is told, and fails nothing."""
+
+    @property
+    def words(self) -> str:
+        """In what two events differ."""
+        endings = f" (…{self.first[-8:]!a} and …{self.second[-8:]!a})" if self.first else ""
+        return f"keys that differ {self.name}{endings}"
 
     def keys(self, own: str) -> tuple[str, str]:
         return f"{own[: self.kept]}{self.first}", f"{own[: self.kept]}{self.second}"
 
 
 _UUID_CHARACTERS = 36
+_CONTENT = ("amount", "unix")
+"""The decimal and the other forms of the time follow from these."""
 KEY_PAIRS = (
+    KeyPair("while amount and time are the same", "", "", "", shares=_CONTENT),
+    KeyPair("while all the rest is the same", "", "", "", shares=(*_CONTENT, "event"), is_judged=False),
     KeyPair("only in their last character", "0", "1", "", -1),
     KeyPair("only in the case of a letter", "-a", "-A"),
     KeyPair("only in a wildcard of SQL", "-axb", "-a_b"),

@@ -1,17 +1,21 @@
 """The values that events have elsewhere, by the role of a field. Pure.
 
-``controls_of`` is what a field is changed to first, ``changes_of`` all else that may lie there, ``whole_changes`` what
-is done to an event as a whole.
+``control_of`` is what a field is changed to first, ``changes_of`` all else that may lie there, ``changes_of_list`` what
+may lie in a list, ``whole_changes`` what is done to an event as a whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
+from uuid import UUID
 
 from rig.model import ShapeKind
 from rig.requests.event_json import RawJson, Style
-from rig.requests.shapes import EXTRA, MISSING, Change, EventField, FieldRole, Growth
+from rig.requests.shapes import EXTRA, MISSING, Change, EventField, EventPath, FieldRole, Growth
+from rig.requests.template import SENTINEL_PATTERN
 
 TEXTS = (
     ("caf\u00e9", "text in NFC"),
@@ -207,6 +211,43 @@ def changes_of(field: EventField) -> Iterator[Change]:
         yield Change(ShapeKind.NULLS, field.path, "null", None)
         if not field.path[-1].isdecimal():  # without an item those after it are others
             yield Change(ShapeKind.MISSING, field.path, "missing", MISSING)
+
+
+_OWN_IDS = {"id", "uuid", "lineid", "itemid", "lineitemid"}
+"""Names of what tells an item from the others of its list, in small letters and without separators."""
+_LIST_SIZES = (11, 120)
+
+
+def changes_of_list(path: EventPath, items: Sequence[Any]) -> Iterator[Change]:
+    """A list of objects that is longer: its own items again and again, with ids of their own."""
+    if any(_is_own(name) and not isinstance(value, str | int) for item in items for name, value in item.items()):
+        return
+    if any(_is_own(name) and SENTINEL_PATTERN.fullmatch(str(value)) for item in items for name, value in item.items()):
+        return  # a placeholder of its own, of which there is no other
+
+    def repeat(size: int) -> list[Any]:
+        return [_again(items[at % len(items)], at // len(items)) for at in range(size)]
+
+    growth = Growth(f"items of {'.'.join(path)}", repeat, lambda size: f"has {size:,} items or more, some alike")
+    for size in sorted({len(items) + 1, *(size for size in _LIST_SIZES if size > len(items))}):
+        yield Change.grown(ShapeKind.ARRAYS, path, "its items again and again", growth, size)
+
+
+def _again(item: Mapping[str, Any], turn: int) -> dict[str, Any]:
+    """An item of a list, with another id in each turn."""
+    return {name: _another_id(value, turn) if turn and _is_own(name) else value for name, value in item.items()}
+
+
+def _another_id(value: str | int, turn: int) -> str | int:
+    if isinstance(value, int):
+        return value + 1_000 * turn
+    with suppress(ValueError):
+        return str(UUID(int=(UUID(value).int + turn) % 2**128))
+    return f"{value}-{turn}"
+
+
+def _is_own(name: str) -> bool:
+    return re.sub("[_-]", "", name.lower()) in _OWN_IDS
 
 
 def _give_values(field: EventField, values: Iterable[tuple[str, str]]) -> Iterator[Change]:

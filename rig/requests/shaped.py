@@ -16,12 +16,13 @@ from functools import partial
 from rig.errors import ConfigError
 from rig.model import RequestClass
 from rig.profile import ContentField, Profile, WebhookRoute
+from rig.profile.placeholders import names_in
 from rig.requests.body import Documents, as_form, documents_of, event_of, write_event
 from rig.requests.content import UNIX_S, Comparison, FieldReader, Unfit
 from rig.requests.event_json import Style, write_json
 from rig.requests.key_pairs import KeyPair, is_key_free
 from rig.requests.sender import Credentials, Values, constants_of
-from rig.requests.shapes import Change, FieldRole, change_event, fields_of
+from rig.requests.shapes import Change, FieldRole, change_event, fields_of, lists_of
 from rig.requests.targeter import FILL, Targets
 from rig.requests.template import PLACE, SENTINEL_PATTERN
 
@@ -54,17 +55,20 @@ class ShapedRoute:
         self._event = event_of(self.route, constants_of(self.route, credentials))
         self._compared = documents_of(self.route, self._tenant).valid
         self.fields = tuple(fields_of(self._event))
+        self.lists = tuple(lists_of(self._event))
 
     @property
     def is_object(self) -> bool:
         """Whether the event is a JSON object, to which a field can be added."""
         return self.route.format == "json" and isinstance(self._event, dict)
 
-    def make(self, seq: int, now: float, changes: Sequence[Change], key: str = "") -> ShapedRequest:
-        """Request ``seq`` of the scenario with these changes, perhaps with another key."""
+    def make(
+        self, seq: int, now: float, changes: Sequence[Change], key: str = "", shares: tuple[str, ...] = ()
+    ) -> ShapedRequest:
+        """Request ``seq`` of the scenario with these changes, perhaps another key; ``shares`` as in ``KeyPair``."""
         event, style = change_event(self._event, changes)
         text = as_form(event) if self.route.format == "form" else write_json(event, style)
-        request, values = self._targets.shaped(seq, now, write_event(self.route, text), key)
+        request, values = self._targets.shaped(seq, now, write_event(self.route, text), key, shares)
         expected = self._targets.expect(seq)
         body = request.partition(b"\r\n\r\n")[2]
         compared = dict(self._expect(changes, style, values, body))
@@ -74,10 +78,13 @@ class ShapedRoute:
 
     def keys_of(self, pair: KeyPair, seq: int) -> tuple[str, str]:
         """The two keys of a pair, made of the key of request ``seq``."""
-        return pair.keys(self._targets.expect(seq).key)
+        own = self._targets.expect(seq).key
+        return (own, self._targets.expect(seq + 1).key) if pair.shares else pair.keys(own)
 
     def allows(self, pair: KeyPair, *, is_uuid: bool) -> bool:
         """Whether a request can have such keys. ``is_uuid``: their column takes no other."""
+        if "event" in pair.shares and "event" not in names_in(self.route.event or self.route.body):
+            return False
         return not pair.needs or (not is_uuid and (pair.needs == "text" or is_key_free(self._profile, self.route)))
 
     def _expect(

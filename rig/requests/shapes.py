@@ -108,6 +108,7 @@ class Change:
         if self.value is MISSING:
             return f"{self.field} is missing"
         shown = str(self.value) if isinstance(self.value, RawJson) else json.dumps(self.value)
+        shown = SENTINEL_PATTERN.sub("…", shown)
         shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
         return f"{self.field} = {shown} ({self.name})"
 
@@ -143,6 +144,15 @@ def fields_of(document: Any, at: EventPath = ()) -> Iterator[EventField]:
         yield EventField(at, FieldRole.TEXT if isinstance(document, str) else plain)
     elif SENTINEL_PATTERN.fullmatch(text) and slots[0] in _ROLES:
         yield EventField(at, _ROLES[slots[0]], isinstance(document, str), slots[0])
+
+
+def lists_of(document: Any, at: EventPath = ()) -> Iterator[tuple[EventPath, list[Any]]]:
+    """The lists of objects within an event, like the lines of an order, each with its path."""
+    if isinstance(document, list) and at and document and all(isinstance(each, dict) for each in document):
+        yield at, document
+    if isinstance(document, dict | list):
+        for key, node in document.items() if isinstance(document, dict) else enumerate(document):
+            yield from lists_of(node, (*at, str(key)))
 
 
 def change_event(document: Any, changes: Sequence[Change]) -> tuple[Any, Style]:

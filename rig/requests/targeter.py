@@ -190,9 +190,14 @@ class Targets:
         """The body of request ``seq``, before a signature or a compression."""
         return self._makers[self._tenant[seq]].body(self, seq, now)
 
-    def shaped(self, seq: int, now: float, event: Template, key: str = "") -> tuple[bytes, Values]:
-        """Request ``seq`` with another event, perhaps another key, and the values that the event was written with."""
-        return self._makers[self._tenant[seq]].shaped(self, seq, now, event, key)
+    def shaped(
+        self, seq: int, now: float, event: Template, key: str = "", shares: tuple[str, ...] = ()
+    ) -> tuple[bytes, Values]:
+        """Request ``seq`` with another event, perhaps another key, and the values that the event was written with.
+
+        ``shares``: the placeholders whose values are those of the request before it.
+        """
+        return self._makers[self._tenant[seq]].shaped(self, seq, now, event, key, shares)
 
     def place(self, seq: int) -> tuple[int, int]:
         """The share of request ``seq``, and its index in it."""
@@ -252,11 +257,19 @@ class _RequestMaker:
         values, render = self._prepare(targets, seq, now)
         return render(values)
 
-    def shaped(self, targets: Targets, seq: int, now: float, event: Template, key: str) -> tuple[bytes, Values]:
+    def shaped(
+        self, targets: Targets, seq: int, now: float, event: Template, key: str, shares: tuple[str, ...]
+    ) -> tuple[bytes, Values]:
         form = self._forms[targets.place(seq)[0]]
         values = self._values(targets, seq, 0, form, now)
         if key:
             values[_KEY] = key.encode()
+        if shares:
+            before = self._values(targets, seq - 1, 0, form, now)
+            for name in shares:
+                values[PLACE[name]] = before[PLACE[name]]
+            for fill in self._fill:
+                fill(values)
 
         def render(own: Values) -> bytes:
             return self._write(targets, seq, own, form, event, now)

@@ -102,8 +102,9 @@ class ShapeSession:
         self.events: list[ShapedEvent] = []
 
     def allows(self, pair: KeyPair) -> bool:
-        """Whether an event can have such keys."""
-        return self._route.allows(pair, is_uuid=self._rows.has_uuid_keys)
+        """Whether an event can have such keys. A row that may never come is not waited for in a queue."""
+        is_worth_it = pair.is_judged or self._profile.truth.arrival is None
+        return is_worth_it and self._route.allows(pair, is_uuid=self._rows.has_uuid_keys)
 
     @property
     def left(self) -> int:
@@ -155,7 +156,10 @@ class ShapeSession:
         return tried[0]
 
     def try_pair(self, pair: KeyPair) -> TriedEvent:
-        """Send an event with each key, and say what became of the second; of the first where that is not stored."""
+        """Send an event with each key, and say what became of the second; of the first where that is not stored.
+
+        Where a pair is not judged, REFUSED says that the second was taken for the first.
+        """
         own, other = self._route.keys_of(pair, self.used)
         first = self._send((), own)
         if first.outcome is ShapeOutcome.UNSEEN:
@@ -163,14 +167,14 @@ class ShapeSession:
         self.events.append(_as_evidence(self._scenario, first))
         if first.outcome is not ShapeOutcome.STORED:
             return first
-        second = self._send((), other)
+        second = self._send((), other, pair.shares)
         known = self._profile.right_again(RequestClass.VALID, self._scenario.route)
         is_known = second.outcome is not ShapeOutcome.UNSEEN and second.response.status in known
         if second.outcome is ShapeOutcome.UNSEEN:
-            self._find_rows([second])
+            self._find_rows([second], are_told=pair.is_judged)
         (kept,) = self._rows.look([first.request])
         if is_known or second.outcome is ShapeOutcome.LOST or kept.altered or not kept.canonical:
-            second.outcome = ShapeOutcome.MERGED
+            second.outcome = ShapeOutcome.MERGED if pair.is_judged else ShapeOutcome.REFUSED
             second.detail = f"answered {second.response.status}" if kept.canonical else "the first has no row any more"
             self._note(second)
         what = f"keys that differ {pair.name}: {own!a} and {other!a}"
@@ -178,8 +182,10 @@ class ShapeSession:
         self.events.append(replace(told, what=what, kinds=(ShapeKind.KEYS.value,)))
         return second
 
-    def _send(self, changes: Changes, key: str = "", *, is_control: bool = False) -> TriedEvent:
-        seq, request = self.used, self._route.make(self.used, time.time(), changes, key)
+    def _send(
+        self, changes: Changes, key: str = "", shares: tuple[str, ...] = (), *, is_control: bool = False
+    ) -> TriedEvent:
+        seq, request = self.used, self._route.make(self.used, time.time(), changes, key, shares)
         self.used += 1
         begun_s = time.perf_counter()
         response = self._probe.send(request.request)
@@ -219,7 +225,7 @@ class ShapeSession:
             return ShapeOutcome.UNSEEN, ""
         return ShapeOutcome.ERROR, response.said
 
-    def _find_rows(self, accepted: Sequence[TriedEvent]) -> None:
+    def _find_rows(self, accepted: Sequence[TriedEvent], *, are_told: bool = True) -> None:
         if not accepted:
             return
         arrival = self._profile.truth.arrival
@@ -238,7 +244,8 @@ class ShapeSession:
         for each, rows in zip(accepted, found, strict=True):
             each.compared = rows.compared
             each.outcome, each.detail = _judge_rows(each.changes, rows)
-            self._note(each)
+            if are_told:
+                self._note(each)
 
 
 def _judge_rows(changes: Changes, rows: RowsOfEvent) -> tuple[ShapeOutcome, str]:

@@ -21,7 +21,7 @@ from rig.evidence.shapes import ShapeFinding, ShapeOutcome, ShapesReport
 from rig.model import Scenario, ShapeKind
 from rig.profile import Profile
 from rig.requests.key_pairs import KEY_PAIRS
-from rig.requests.shape_values import changes_of, control_of, whole_changes
+from rig.requests.shape_values import changes_of, changes_of_list, control_of, whole_changes
 from rig.requests.shaped import ShapedRoute
 from rig.requests.shapes import EXTRA, Change, EventField, FieldRole
 from rig.requests.targeter import Targeter
@@ -48,6 +48,10 @@ _VERBS = {
     ShapeOutcome.DOUBLED: "is stored more than once",
     ShapeOutcome.MERGED: "the second event is taken for the first",
 }
+_ONE_OF_TWO = (
+    "the second is not stored, or in the place of the first. If that is not meant, the service deduplicates by another "
+    "part of the event than <key>"
+)
 _EXPLAINED = (ShapeOutcome.NO_ANSWER, ShapeOutcome.MERGED)
 """Outcomes of which more is known than the word says."""
 
@@ -157,12 +161,14 @@ class _RouteShapes:
             if not self.session.allows(pair) or self.session.left < 2:
                 continue
             tried = self.session.try_pair(pair)
-            words = f"keys that differ {pair.name} (…{pair.first[-8:]!a} and …{pair.second[-8:]!a})"
+            words = pair.words
             if tried.has_failed:
                 finding = self._finding(tried, _sentence(tried, (words,)), (words,), ("the key",))
                 self.findings.append((tried, finding))
             elif tried.outcome is not ShapeOutcome.STORED:
-                self.left_out[f"{self.route.route.name}: {words}"] = f"such a key is {tried.outcome}"
+                self.left_out[f"{self.route.route.name}: {words}"] = (
+                    f"such a key is {tried.outcome}" if pair.is_judged else _ONE_OF_TWO
+                )
 
     def _finding(
         self, tried: TriedEvent, sentence: str, changes: tuple[str, ...], fields: tuple[str, ...]
@@ -193,6 +199,7 @@ class _RouteShapes:
         if self.route.is_object:
             numbers = [each for each in own if each.role in (FieldRole.INTEGER, FieldRole.DECIMAL)]
             changes += whole_changes(numbers)
+            changes += [change for path, items in self.route.lists for change in changes_of_list(path, items)]
         yield from (change for change in changes if change.kind in allowed)
 
     def _shrink(self, tried: Iterable[TriedEvent]) -> None:

@@ -187,6 +187,7 @@ DEFECTS: tuple[Defect[Any], ...] = (
     _of_shapes("long-text-cut", "S10.content", part="truth"),
     _of_shapes("prefix-deduplication", "S10.keys"),
     _of_shapes("case-deduplication", "S10.keys", part="truth"),
+    _of_shapes("content-deduplication", "S10.keys", part="truth"),
     _of_keeping("row-security-off", "isolation"),
     _of_keeping("row-security-not-forced", "isolation", part="truth"),
     _of_keeping("open-policy", "isolation", part="truth"),

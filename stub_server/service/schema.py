@@ -145,6 +145,7 @@ _SCOPES: Mapping[ServiceDefect | None, tuple[str, LiteralString]] = {
     ServiceDefect.GLOBAL_DEDUPLICATION: ("once_for_all", "{idempotency_key}"),
     ServiceDefect.PREFIX_DEDUPLICATION: ("once_per_prefix", "{tenant_id}, left({idempotency_key}, 32)"),
     ServiceDefect.CASE_DEDUPLICATION: ("once_per_spelling", "{tenant_id}, lower({idempotency_key})"),
+    ServiceDefect.CONTENT_DEDUPLICATION: ("once_per_content", "{tenant_id}, {amount_minor}, {occurred_at}"),
 }
 """What is unique, with the ending of the index's name. All but the first are defects."""
 _UNINDEXED = frozenset({ServiceDefect.NO_DEDUPLICATION, *failing.UNINDEXED})
@@ -170,9 +171,7 @@ def _deduplicate(connection: psycopg.Connection, config: Config, defects: Collec
         text = sql.SQL("CREATE UNIQUE INDEX IF NOT EXISTS {} ON {} ({})").format(
             sql.Identifier(f"{stem}_{ending}"),
             qualify(config.database, table.name),
-            sql.SQL(columns).format(
-                tenant_id=sql.Identifier(table.tenant_id), idempotency_key=sql.Identifier(table.idempotency_key)
-            ),
+            sql.SQL(columns).format(**_columns(**table.model_dump())),
         )
         connection.execute(text)
 

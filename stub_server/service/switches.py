@@ -81,6 +81,7 @@ class ServiceDefect(StrEnum):
     UNLOGGED_TABLE = "unlogged-table"
     PREFIX_DEDUPLICATION = "prefix-deduplication"
     CASE_DEDUPLICATION = "case-deduplication"
+    CONTENT_DEDUPLICATION = "content-deduplication"
     LARGE_AMOUNTS_500 = "large-amounts-500"
     LARGE_AMOUNTS_ROUNDED = "large-amounts-rounded"
     EMOJI_FORGOTTEN = "emoji-forgotten"

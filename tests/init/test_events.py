@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rig.errors import UsageError
+from rig.init.sample_event import SampleEvent
 from rig.requests.template import SENTINEL_PATTERN
 from tests.init.drafting import NUMBER, drafted, rendered, rendered_json
 
@@ -88,6 +89,23 @@ def test_a_time_is_written_as_it_was(tmp_path: Path, time: Any, sent: Any) -> No
     profile = drafted(event=written(tmp_path, {"id": "p1", "created": time}), event_id="id", event_time="created")
     assert rendered_json(profile)["created"] == sent
     assert ("<unix_ms>" in profile.routes[0].body) == ("123" in str(time))
+
+
+@pytest.mark.parametrize(
+    ("event", "paths"),
+    [
+        ({"eventId": "p1", "totalPrice": "12.50", "occurredAt": "2027-01-01T00:00:00Z"},
+         ("eventId", "totalPrice", "occurredAt")),
+        ({"event-id": "p1", "data": {"Grand_Total": 12, "scanned": "2027-01-01T00:00:00Z"}},
+         ("event-id", "data.Grand_Total", "data.scanned")),
+        ({"id": "p1", "from": "2027-01-01T00:00:00Z", "until": "2027-01-02T00:00:00Z"}, ("id", "", "")),
+    ],
+)  # fmt: skip
+def test_id_amount_and_time_are_found_however_their_names_are_spelt(
+    event: dict[str, Any], paths: tuple[str, str, str]
+) -> None:
+    sample = SampleEvent("json", event, "the event")
+    assert (sample.id_path, sample.amount_path, sample.time_path) == paths
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,9 @@ def test_only_rows_that_came_since_are_removed_and_the_rest_is_named(database: D
             CREATE TABLE deletion (id int);
             CREATE TABLE parent (id text PRIMARY KEY);
             CREATE TABLE child (id int PRIMARY KEY, parent text REFERENCES parent ON DELETE CASCADE);
+            CREATE TABLE part (no serial PRIMARY KEY, line int, note text);
+            CREATE TABLE sub (no int PRIMARY KEY, part int REFERENCES part ON DELETE CASCADE);
+            CREATE TABLE bit (no int, sub int REFERENCES sub ON DELETE CASCADE, PRIMARY KEY (sub, no));
             CREATE TABLE empty (id int PRIMARY KEY, event text REFERENCES event ON DELETE SET NULL);
             CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
                 $$BEGIN INSERT INTO deletion VALUES (OLD.id); RETURN OLD; END$$;
@@ -166,6 +169,7 @@ def test_only_rows_that_came_since_are_removed_and_the_rest_is_named(database: D
             INSERT INTO slot VALUES (1), (2);
             INSERT INTO child VALUES (1);
             INSERT INTO event VALUES ('older');
+            INSERT INTO part VALUES (70, 1, 'older');
         """)
         before = rows(database.admin_dsn)
         with watch(database.admin_dsn, "the DSN") as seen:
@@ -178,7 +182,13 @@ def test_only_rows_that_came_since_are_removed_and_the_rest_is_named(database: D
                 INSERT INTO noted VALUES (7, '{MARK.upper()}');
                 INSERT INTO parent VALUES ('{MARK}');
                 UPDATE child SET parent = '{MARK}';
+                INSERT INTO part VALUES (71, 1, '{MARK}');
+                INSERT INTO sub VALUES (1, 71), (2, 70);
+                INSERT INTO bit VALUES (1, 1), (2, 1), (1, 2);
             """)
+            assert {str(row.table) for row in seen.find_referring(seen.find_marked([MARK]))} >= {
+                "public.sub", "public.bit", "public.child",
+            }  # fmt: skip
             stays = seen.remove([MARK])
     after = rows(database.admin_dsn)
     assert after["event"] == sorted([*before["event"], '("of somebody else",)'])
@@ -190,7 +200,10 @@ def test_only_rows_that_came_since_are_removed_and_the_rest_is_named(database: D
         "noted",
         "parent",
         "child",
+        "sub",
+        "bit",
     }
+    assert (after["sub"], after["bit"]) == (["(2,70)"], ["(1,2)"])  # what belongs to a probe is gone, and no more
     assert sorted((said.partition(": ")[0], number) for said, number in stays.items()) == [
         ("public.child", 1), ("public.heap", 1), ("public.noted", 1), ("public.parent", 1), ("public.slot", 1),
     ]  # fmt: skip

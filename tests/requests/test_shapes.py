@@ -13,10 +13,11 @@ from rig.profile import Profile
 from rig.requests.body import event_of
 from rig.requests.event_json import RawJson, Style, write_json
 from rig.requests.sender import made_up
-from rig.requests.shape_values import changes_of, control_of, whole_changes
+from rig.requests.shape_values import changes_of, changes_of_list, control_of, whole_changes
 from rig.requests.shaped import ShapedRequest, ShapedRoute
-from rig.requests.shapes import EXTRA, MISSING, Change, EventField, FieldRole, change_event, fields_of
+from rig.requests.shapes import EXTRA, MISSING, Change, EventField, FieldRole, change_event, fields_of, lists_of
 from rig.requests.targeter import Targeter
+from rig.requests.template import PLACE, SENTINEL
 from tests.profiles import handmade
 
 BODY = (
@@ -98,6 +99,37 @@ def test_each_shape_is_valid_json_that_differs_only_there(change: Change) -> Non
         assert here[change.path[-1]] == (json.loads(change.value) if raw else change.value)
     assert len(json.dumps(body)) - len(json.dumps(plain)) == 0 or change.style is None
     assert change.words.isprintable()
+
+
+def longer(items: list[dict[str, Any]]) -> list[list[Any]]:
+    found = [change.value for change in changes_of_list(("lines",), items)]
+    assert all(value[: len(items)] == items for value in found)
+    return found
+
+
+def test_a_list_comes_longer_and_each_item_keeps_an_id_of_its_own() -> None:
+    items = [{"sku": "A", "id": 7}, {"sku": "B", "id": 8}]
+    lengths = [len(value) for value in longer(items)]
+    assert lengths == [3, 11, 120]
+    for own in ("li_1", 7, "0e7768d5-37f4-5276-aab0-6e5f3d087fff"):
+        ids = [item["line_id"] for item in longer([{"sku": "A", "line_id": own}])[-1]]
+        assert len(set(ids)) == len(ids) == 120
+    assert all(item == {"sku": "A"} for item in longer([{"sku": "A"}])[0])
+    assert longer([{"id": None}]) == longer([{"id": SENTINEL + PLACE["number"]}]) == []
+
+
+def test_lists_of_objects_are_found_wherever_they_lie() -> None:
+    event = {"a": [1, 2], "b": [{"c": [{"d": 1}]}, {"c": []}], "e": [{}, None]}
+    assert [path for path, _ in lists_of(event)] == [("b",), ("b", "0", "c")]
+
+
+def test_two_events_may_share_amount_and_time_and_no_key() -> None:
+    route = route_of(profile())
+    ways = ((3, ()), (4, ("amount", "unix")), (4, ("amount", "unix", "event")))
+    plain, alike, one = (json.loads(route.make(seq, 1_800_000_000.0, (), "", shares).body) for seq, shares in ways)
+    assert [name for name in plain if plain[name] != alike[name]] == ["id", "n"]
+    assert [name for name in plain if plain[name] != one[name]] == ["n"]
+    assert route.make(4, 1_800_000_000.0, (), "", ("event",)).key == route.make(4, 1_800_000_000.0, ()).key
 
 
 def test_a_row_must_hold_the_value_that_was_sent() -> None:
