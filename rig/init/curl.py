@@ -7,6 +7,7 @@ after a pipe or a semicolon is not read.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -134,7 +135,8 @@ def _ansi(text: str, at: int) -> tuple[str, int]:
     def letter(match: re.Match[str]) -> str:
         four, eight, two, octal, plain = match.groups()
         if four or eight or two:
-            return chr(int(four or eight or two, 16))
+            number = int(four or eight or two, 16)
+            return chr(number) if number <= sys.maxunicode else "\ufffd"
         return chr(int(octal, 8)) if octal else _ESCAPES.get(plain, plain)
 
     said = _ANSI.sub(letter, text[at + 1 : end])

@@ -14,12 +14,12 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 from rig.init.curl import CurlRequest
 from rig.init.sample_event import SampleEvent, read_event, walk
-from rig.profile.placeholders import names_in
+from rig.profile.placeholders import IN_HEADER, names_in
 from rig.profile.routes import sender_names, sender_preset
 
 _DROPPED = re.compile(
     r"accept(-.*)?|sec-.*|connection|content-length|host|expect|transfer-encoding|te|trailer|upgrade.*|dnt|origin|"
-    r"referer|priority|pragma|cache-control|postman-token|cookie|content-type|x-forwarded-.*|if-.*|proxy-.*",
+    r"referer|priority|pragma|cache-control|postman-token|cookie|content-type|content-encoding|x-forwarded-.*|if-.*|proxy-.*",
     re.IGNORECASE,
 )
 _AGENT = re.compile(r"mozilla|curl|postman|insomnia|httpie|python|okhttp", re.IGNORECASE)
@@ -71,7 +71,7 @@ def recognise(headers: Mapping[str, str]) -> str:
 
 def take_over(request: CurlRequest) -> Pasted:
     """What a request says of the route. UsageError where its body is no event."""
-    given = dict(request.headers)
+    given = dict({name.lower(): (name, value) for name, value in request.headers}.values())
     pasted = Pasted(sender=recognise({**given, "Content-Type": _content_type(given)}), method=request.method)
     pasted.answers |= {"base-url": request.base_url}
     pasted.content_type = _content_type(given).strip()
@@ -202,6 +202,8 @@ def _other_headers(given: Mapping[str, str], known: Mapping[str, Any], pasted: P
             pasted.answers["correlation-header"] = name
         elif not value.isascii() or not value.isprintable() or not value:
             pasted.notes.append(f"the header {name} is left out: its value is empty or beyond ASCII")
+        elif names_in(value) - {*IN_HEADER}:
+            pasted.notes.append(f"the header {name} is left out: <…> in it is no placeholder")
         else:
             spelled = next((each for each in known.get("headers", {}) if each.lower() == name.lower()), name)
             pasted.headers[spelled] = _now(value)

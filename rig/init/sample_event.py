@@ -328,7 +328,11 @@ def _depth(document: Any) -> int:
 
 def _read_form(text: str, name: str) -> Mapping[str, Any]:
     fields: dict[str, Any] = {}
-    for key, value in parse_qsl(text, keep_blank_values=True, errors="strict"):
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError:
+        raise UsageError(f"{name}: a field of the form is not UTF-8; write it as UTF-8") from None
+    for key, value in pairs:
         if key not in fields:
             fields[key] = _field(value, name)
         elif isinstance(fields[key], list):
@@ -340,7 +344,10 @@ def _read_form(text: str, name: str) -> Mapping[str, Any]:
 
 def _field(value: str, name: str) -> Any:
     """A field whose text is a JSON object is one, so that its parts have paths."""
-    return _read_json(value, name) if value.startswith("{") and value.endswith("}") else value
+    try:
+        return _read_json(value, name) if value.startswith("{") and value.endswith("}") else value
+    except UsageError:
+        return value
 
 
 def _without_surrogates(text: str, name: str) -> str:

@@ -15,7 +15,18 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from rig.profile.placeholders import IN_HEADER, IN_PATH, IN_SIGNED, require_known
 
 _RESERVED_HEADERS = frozenset(
-    {"connection", "content-length", "content-type", "expect", "host", "te", "trailer", "transfer-encoding", "upgrade"}
+    {
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
 )
 
 
@@ -37,7 +48,8 @@ def _known(placeholders: tuple[str, ...]) -> AfterValidator:
 
 def _require_free_header(header: str) -> str:
     if header.lower() in _RESERVED_HEADERS:
-        own = {"content-type": "give content_type", "host": "give host"}.get(header.lower(), "leave it out")
+        has_key = header.lower() in ("content-encoding", "content-type", "host")
+        own = f"give {header.lower().replace('-', '_')}" if has_key else "leave it out"
         raise ValueError(f"{header!r} is a header that the rig writes itself; {own}")
     return header
 

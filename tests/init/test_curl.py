@@ -130,6 +130,15 @@ def test_secrets_of_the_address_and_the_body_are_not_written() -> None:
     assert "verysecret" not in profile.model_dump_json()
 
 
+def test_headers_that_no_route_can_have_are_left_out() -> None:
+    found = pasted(
+        "curl http://h/ -H 'X-A: 1' -H 'x-a: 2' -H 'X-B: <b>' -H 'Content-Encoding: gzip'"
+        ' -d $\'{"id":"\\UFFFFFFFF"}\''
+    )
+    assert drafted(found, event_id="id").routes[0].headers == {"x-a": "2"}
+    assert found.notes == ["the header X-B is left out: <…> in it is no placeholder"]
+
+
 def test_forms_and_files(tmp_path: Path) -> None:
     (tmp_path / "body.json").write_text('{\n"id": "p1"\n}')
     assert parse_curl("curl http://h/ -d @body.json", tmp_path).body == b'{"id": "p1"}'

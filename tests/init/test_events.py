@@ -122,11 +122,17 @@ def test_id_amount_and_time_are_found_however_their_names_are_spelt(
         ('{"id":"p1","n":918273645000000007}', "uses itself"),
         ('{"id":"p1","x":"' + "y" * 1_000_000 + '"}', "larger than"),
         ('"text"', "must hold a JSON object"),
+        ("id=%FF%FE", "is not UTF-8"),
     ],
 )  # fmt: skip
 def test_an_event_that_cannot_be_sent_is_refused_in_words(tmp_path: Path, content: str | bytes, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         drafted(event=written(tmp_path, content), event_id="id")
+
+
+def test_a_field_of_a_form_that_only_looks_like_json_is_a_text(tmp_path: Path) -> None:
+    profile = drafted(event=written(tmp_path, "id=p1&text=%7Bhello%7D"), event_id="id")
+    assert b"text=%7Bhello%7D" in rendered(profile)
 
 
 def test_a_number_is_an_id_where_a_header_carries_the_key(tmp_path: Path) -> None:
