@@ -13,7 +13,8 @@ class VerifierTraits:
     Times are set in multiples of ``grain_s`` (0: any). ``unchecked`` names kinds of forged tokens that it accepts by
     design. ``waits``: while another process fetches, it lets a caller wait and never refuses a valid token.
     ``refuses_with`` names exceptions that mean a refusal, though they usually mean a mistake. ``without_key_id``: a
-    valid token without a key id is ``accepted`` or ``refused``; None where it does not say.
+    valid token without a key id is ``accepted`` or ``refused``; None where it does not say. ``expires``: keys are
+    fetched again when they are old; else only for an unknown key id.
     """
 
     algorithms: tuple[str, ...] = ("RS256", "ES256", "EdDSA")
@@ -23,6 +24,7 @@ class VerifierTraits:
     waits: bool = False
     refuses_with: tuple[str, ...] = ()
     without_key_id: str | None = None
+    expires: bool = True
 
 
 @dataclass(frozen=True, slots=True)

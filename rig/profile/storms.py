@@ -63,6 +63,10 @@ class VerifierPromises(Section):
     """Whether callers wait while another process fetches, so that a valid token is never refused."""
     without_key_id: Literal["accepted", "refused"] | None = None
     """What becomes of a valid token without a key id. Accepted: it finds the key among those of the algorithm."""
+    expires: bool = True
+    """Whether old keys are fetched again. ``false``: only an unknown key id makes it fetch; a withdrawn key is accepted
+    until then.
+    """
     refuses_with: tuple[Variable, ...] = ()
     """Exceptions that mean a refusal, though they usually mean a mistake: ``KeyError``, ``TypeError`` and so on."""
 

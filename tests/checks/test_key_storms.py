@@ -236,6 +236,12 @@ LONG_WAITS = calls(*HEALTHY_CALLS, *((member, "unknown", 0, 1200, False) for mem
         ("floor", fetched(fetch(10, 900), fetch(20, 30)), "a fetch began 0.880 s before another had ended"),
         ("amplification", fetched(fetch(10, 210), fetch(250, 300)), "2 fetches, 2 within one cool-down"),
         ("amplification", fetched(), "nobody fetched: a new key would never be found"),
+        (
+            "amplification",
+            {**fetched(), "start": Start.EXPIRED},
+            "nobody fetched: keys that the issuer has withdrawn would be accepted until an unknown key id comes; if "
+            "old keys are kept by design, write expires = false into promises",
+        ),
         ("false-accepts", {"calls": calls((0, "forged", 1, 2, True))}, "1 accepted"),
         ("false-accepts", {"calls": calls((0, "unknown", 1, 2, True)), "missing": ("process 1 died",)}, "1 accepted"),
         (

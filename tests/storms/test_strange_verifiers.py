@@ -253,3 +253,8 @@ def test_the_figures_of_node_processes_are_those_of_their_own_logs(tmp_path: Pat
         "200": int(calls["accepted"].sum()) + warmed,
         "401": errors["Rejected 401"],
     }
+
+
+def test_keys_that_never_expire_are_not_waited_for(environment: StormEnvironment) -> None:
+    storm = stormed(environment, subject_of("refuses", traits=VerifierTraits(expires=False)), "ttl-expiry")
+    assert storm.not_run == "the keys of refuses never expire by themselves (promises.expires)"

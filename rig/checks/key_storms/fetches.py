@@ -19,7 +19,7 @@ from rig.checks.key_storms.findings import (
     require_fetches,
     require_reports,
 )
-from rig.evidence.key_case import Token
+from rig.evidence.key_case import Start, Token
 from rig.evidence.key_storm import KeyStorm
 
 SPARE_CONNECTIONS = 4
@@ -73,10 +73,19 @@ def judge_amplification(storm: KeyStorm) -> Finding:
     most = expected_fetches(storm)
     rule = f"at most {most} {'fetch' if most == 1 else 'fetches'} in all, one in any {cool_down_s:g} s{least}"
     if not storm.fetches and storm.necessary != 0:
-        return rule, figures, blame_for_no_fetch(storm, "nobody fetched: a new key would never be found")
+        return rule, figures, blame_for_no_fetch(storm, f"nobody fetched: {_consequence(storm)}")
     if in_a_cool_down > 1 or amplification(storm) > 1:
         return rule, figures, f"{len(storm.fetches)} fetches, {in_a_cool_down} within one cool-down"
     return rule, figures, ""
+
+
+def _consequence(storm: KeyStorm) -> str:
+    if storm.start is not Start.EXPIRED:
+        return "a new key would never be found"
+    return (
+        "keys that the issuer has withdrawn would be accepted until an unknown key id comes; if old keys are kept by "
+        "design, write expires = false into promises"
+    )
 
 
 @require_all_reports

@@ -99,6 +99,8 @@ def _reason_not_to_run(environment: StormEnvironment, plan: CasePlan, case: KeyC
         return f"{subject.name} does not use the database, so nothing of it is away when that is"
     if case.pooled and find_pooler(environment.environ) is None:
         return "pgbouncer is not installed"
+    if case.start is Start.EXPIRED and not subject.traits.expires:
+        return f"the keys of {subject.name} never expire by themselves (promises.expires)"
     if subject.remote and case.leader_fault is not None:
         return "the rig cannot kill or stop processes of a fleet that runs already"
     if subject.remote and case.start is not Start.CACHED:
