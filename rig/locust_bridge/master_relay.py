@@ -23,20 +23,9 @@ from locust.exception import RPCError
 from locust.runners import STATE_MISSING, MasterRunner
 
 from rig.errors import ExitCode
+from rig.locust_bridge import wire
 from rig.locust_bridge.keys import WORKER_KEY, take_key
 from rig.locust_bridge.master_server import answer_sign_of_life, require_key, tell_time
-from rig.locust_bridge.wire import (
-    CERTIFICATE,
-    CLOCK,
-    FAILED,
-    GONE,
-    JOINED,
-    LISTENS,
-    LOADED,
-    PROTOCOL,
-    READY,
-    ROWS,
-)
 from rig.machine.open_files import raise_limit
 
 _LOOK_S = 0.1
@@ -51,14 +40,14 @@ class MasterRelay:
         self._output = output
         self._waiting: Queue[bytes] = Queue()
         self._present: set[str] = set()
-        runner.register_message(CLOCK, lambda msg, **_: tell_time(runner, msg))
-        for kind in (CERTIFICATE, READY, ROWS, LOADED, FAILED):
+        runner.register_message(wire.CLOCK, lambda msg, **_: tell_time(runner, msg))
+        for kind in (wire.CERTIFICATE, wire.READY, wire.ROWS, wire.LOADED, wire.FAILED):
             runner.register_message(kind, self._hand_on)
 
     def run(self) -> None:
         """Until standard input closes."""
         tasks = [gevent.spawn(self._write), gevent.spawn(self._watch)]
-        self._say(LISTENS)
+        self._say(wire.LISTENS)
         unpacker = msgpack.Unpacker(max_buffer_size=0)
         while data := tp_read(0, _READ_BYTES):
             unpacker.feed(data)
@@ -84,17 +73,17 @@ class MasterRelay:
         while True:
             present = {node.id for node in self._runner.clients.values() if node.state != STATE_MISSING}
             for node in present - self._present:
-                self._say(JOINED, None, node)
+                self._say(wire.JOINED, None, node)
             for node in self._present - present:
-                self._say(GONE, None, node)
+                self._say(wire.GONE, None, node)
             self._present = present
             gevent.sleep(_LOOK_S)
 
 
 def main() -> int:
     """Hand messages on; the exit code."""
-    if not locust.__version__.startswith(f"{PROTOCOL}."):
-        sys.stderr.write(f"this is locust {locust.__version__}; the rig speaks the protocol of {PROTOCOL}\n")
+    if not locust.__version__.startswith(f"{wire.PROTOCOL}."):
+        sys.stderr.write(f"this is locust {locust.__version__}; the rig speaks the protocol of {wire.PROTOCOL}\n")
         return ExitCode.CONFIG
     host, port = sys.argv[1], int(sys.argv[2])
     output = os.dup(1)

@@ -30,25 +30,11 @@ from rig.evidence.certificate import Certificate
 from rig.evidence.locust_run import BatchAccount
 from rig.evidence.scenario_runs import RESULT
 from rig.evidence.worker_files import SUFFIXES
+from rig.locust_bridge import wire
 from rig.locust_bridge.clock import boot_id
 from rig.locust_bridge.gather import find_damage
 from rig.locust_bridge.keys import WORKER_KEY, keep_key, new_key
 from rig.locust_bridge.plan import CertificationOrder, LocustPlan
-from rig.locust_bridge.wire import (
-    ABORT,
-    CERTIFICATE,
-    CERTIFY,
-    FAILED,
-    GO,
-    GONE,
-    JOINED,
-    LISTENS,
-    LOAD,
-    LOADED,
-    READY,
-    ROWS,
-    VERSION,
-)
 from rig.machine.child import python_module, wait_for_end
 from rig.machine.fleet import Abort, FleetMember, Go, MemberFailure, MemberResult
 from rig.machine.supervisor import Supervisor
@@ -87,10 +73,10 @@ class _ShareFailure(BaseModel):
 
 
 _CONTENT: Mapping[str, type[BaseModel]] = {
-    CERTIFICATE: _ShareCertificate,
-    ROWS: _ShareRows,
-    LOADED: _ShareAccount,
-    FAILED: _ShareFailure,
+    wire.CERTIFICATE: _ShareCertificate,
+    wire.ROWS: _ShareRows,
+    wire.LOADED: _ShareAccount,
+    wire.FAILED: _ShareFailure,
 }
 
 
@@ -191,7 +177,7 @@ class NativeWorkers(LoadWorkers):
     def assign(self, load: Load) -> None:
         self._load = load
         plan = LocustPlan(
-            locust=VERSION,
+            locust=wire.VERSION,
             run=load.run,
             profile=load.profile,
             url=load.endpoint.url,
@@ -202,12 +188,13 @@ class NativeWorkers(LoadWorkers):
         )
         for each in self.members:
             share = plan.of_worker(each.number, self.size).to_wire()
-            self._send(each, LOAD, {"plan": share, "boot_id": boot_id()})
+            self._send(each, wire.LOAD, {"plan": share, "boot_id": boot_id()})
 
     def send_all(self, message: Go | Abort) -> None:
+        kind, data = (wire.GO, {"at_ns": message.at_ns}) if isinstance(message, Go) else (wire.ABORT, None)
         for each in self.members:
             if each.end is None:
-                self._send(each, *((GO, {"at_ns": message.at_ns}) if isinstance(message, Go) else (ABORT, None)))
+                self._send(each, kind, data)
 
     def listen(
         self, timeout_s: float, *, until_ready: bool = False, on_message: Callable[[], None] = lambda: None
@@ -232,7 +219,7 @@ class NativeWorkers(LoadWorkers):
         """
         self.renew()
         for each in self.members:
-            self._send(each, CERTIFY, order.to_wire())
+            self._send(each, wire.CERTIFY, order.to_wire())
 
         def say_who() -> str:
             missing = [each.name for each in self.members if each.number not in self._certificates]
@@ -294,19 +281,19 @@ class NativeWorkers(LoadWorkers):
 
     def _take(self, kind: str, content: Any, node: str) -> None:
         """One message of the master, or of one of the workers."""
-        if kind == LISTENS:
+        if kind == wire.LISTENS:
             self._listens = True
-        elif kind == JOINED and len(self.members) < self.size:
+        elif kind == wire.JOINED and len(self.members) < self.size:
             self.members.append(NativeMember(len(self.members), node))
             self._say(f"{self.members[-1].name} joined")
         member = next((each for each in self.members if each.node == node), None)
         if member is None:
             return
-        if kind == GONE and len(self.members) < self.size:  # somebody else may still join in its place
+        if kind == wire.GONE and len(self.members) < self.size:  # somebody else may still join in its place
             rest = [each for each in self.members if each is not member]
             self.members = [replace(each, number=number) for number, each in enumerate(rest)]
             return
-        if kind == GONE:
+        if kind == wire.GONE:
             member.lost = "died or was cut off: it has not been heard for seconds"
             if member.end is None:
                 member.end = MemberFailure(f"on {member.host} {member.lost}")
@@ -318,7 +305,7 @@ class NativeWorkers(LoadWorkers):
             return
         if member.lost:
             return
-        if kind == READY:
+        if kind == wire.READY:
             member.is_ready = True
         elif isinstance(said, _ShareCertificate):
             self._certificates[member.number] = said

@@ -26,26 +26,13 @@ from pydantic import TypeAdapter
 
 from rig.errors import ConfigError, Unavailable, UsageError
 from rig.evidence.locust_run import WorkerAccount
+from rig.locust_bridge import wire
 from rig.locust_bridge.clock import Offset
 from rig.locust_bridge.native_client import NativeClient
 from rig.locust_bridge.plan import LocustPlan
 from rig.locust_bridge.ramping_users import RampingUsers
 from rig.locust_bridge.tally import Tally
-from rig.locust_bridge.wire import (
-    ABORT,
-    CERTIFY,
-    CLOCK,
-    FINISH,
-    GO,
-    LOAD,
-    PLAN,
-    PROTOCOL,
-    REPORT,
-    ROWS,
-    VERSION,
-    MasterLink,
-    Message,
-)
+from rig.locust_bridge.wire import MasterLink, Message
 from rig.machine.open_files import raise_limit
 from rig.machine.supervisor import Supervisor
 from rig.model import RunKey, UserClass
@@ -77,7 +64,7 @@ class Alone:
         """Made-up tenants: of use against stubs; nothing can be judged afterwards."""
         route = self.profile.routes[0]
         return LocustPlan(
-            locust=VERSION,
+            locust=wire.VERSION,
             run=RunKey(self.seed, f"alone-{time.time_ns():x}", int(time.time())),
             profile=self.profile,
             url=url,
@@ -144,7 +131,7 @@ class Worker:
 
     async def _greet(self) -> None:
         for _ in range(GREETINGS):
-            await self._link.send("client_ready", VERSION)
+            await self._link.send("client_ready", wire.VERSION)
             try:
                 async with asyncio.timeout(GREETING_S):
                     await self._acknowledged.wait()
@@ -163,8 +150,8 @@ class Worker:
             self._heard_s = time.monotonic()
             if message.type == "reconnect":  # here, where nobody waits on the line that is closed
                 self._link.reset()
-                await self._link.send("client_ready", VERSION)
-            elif message.type == CLOCK:  # here, where it has not lain in a queue
+                await self._link.send("client_ready", wire.VERSION)
+            elif message.type == wire.CLOCK:  # here, where it has not lain in a queue
                 self._take_time(message.data)
             else:
                 self._heard.put_nowait(message)
@@ -200,26 +187,26 @@ class Worker:
             case "stop":
                 await self._finish()
                 await self._link.send("client_stopped")
-                await self._link.send("client_ready", VERSION)
+                await self._link.send("client_ready", wire.VERSION)
                 self._state = "ready"
             case "quit":
                 await self._finish()
                 return False
-            case other if other == PLAN:
+            case wire.PLAN:
                 await self._take_plan(message.data)
-            case other if other == FINISH:
+            case wire.FINISH:
                 await self._finish()
-            case other if other == CERTIFY:
+            case wire.CERTIFY:
                 self._require_key()
                 self._client.certify(message.data)
-            case other if other == LOAD:
+            case wire.LOAD:
                 self._offset = Offset()  # clocks drift: that of a long search is known anew for each scenario
                 await self._ask_time()
                 plan, boot_id = message.data["plan"], message.data["boot_id"]
                 self._client.load(lambda: self._read_plan(plan), boot_id)
-            case other if other == GO:
+            case wire.GO:
                 self._client.go(message.data["at_ns"], self._offset)
-            case other if other == ABORT:
+            case wire.ABORT:
                 self._client.abort()
             case _:  # heartbeat, spawning_complete, update_user_class: nothing to do but to have heard it
                 pass
@@ -237,16 +224,16 @@ class Worker:
         """The plan, with the target that it may load; UsageError or ConfigError where nothing is done for it."""
         self._require_key()
         plan = LocustPlan.from_wire(data)
-        if not plan.locust.startswith(f"{PROTOCOL}."):
+        if not plan.locust.startswith(f"{wire.PROTOCOL}."):
             raise UsageError(
-                f"the master runs locust {plan.locust}, this worker speaks the protocol of {PROTOCOL}; install "
-                f"locust {VERSION} there, or the rig that goes with it here"
+                f"the master runs locust {plan.locust}, this worker speaks the protocol of {wire.PROTOCOL}; install "
+                f"locust {wire.VERSION} there, or the rig that goes with it here"
             )
         return plan.pin(self._allow_host)
 
     async def _ask_time(self) -> None:
         for _ in range(_CLOCK_QUESTIONS):
-            await self._link.send(CLOCK, {"sent_ns": time.monotonic_ns()})
+            await self._link.send(wire.CLOCK, {"sent_ns": time.monotonic_ns()})
 
     async def _spawn(self, job: Any) -> None:
         await self._link.send("spawning")
@@ -336,7 +323,7 @@ class Worker:
             if load is not None and self._plan is not None:
                 asked_ns = time.monotonic_ns()
                 self._credit[asked_ns] = credit
-                await self._link.send(CLOCK, {"sent_ns": asked_ns})
+                await self._link.send(wire.CLOCK, {"sent_ns": asked_ns})
 
     def _note_fault(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
@@ -394,11 +381,11 @@ class Worker:
                 with path.open("rb") as rows:
                     while piece := rows.read(_PIECE_BYTES):
                         await self._link.send(
-                            ROWS, {"label": batch.scenario.label, "worker": account.number, "data": piece}
+                            wire.ROWS, {"label": batch.scenario.label, "worker": account.number, "data": piece}
                         )
             path.unlink()
         if self._plan is not None:
-            await self._link.send(REPORT, _ACCOUNT.dump_python(account, mode="json"))
+            await self._link.send(wire.REPORT, _ACCOUNT.dump_python(account, mode="json"))
 
 
 def serve(
