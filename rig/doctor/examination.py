@@ -10,32 +10,10 @@ from pathlib import Path
 
 import psycopg
 
+from rig.doctor import events, surroundings
 from rig.doctor.context import DoctorContext
-from rig.doctor.events import (
-    answers_of,
-    no_other_rows,
-    no_personal_data,
-    rows_of,
-    tenants_exist,
-    truth_is_read,
-)
 from rig.doctor.findings import DoctorStepResult, Examination, NotApplicable, State, Symptom, WrongAnswer, WrongProfile
 from rig.doctor.sample_requests import ACCEPTED, FORGED, VALID
-from rig.doctor.surroundings import (
-    clocks_agree,
-    database_answers,
-    environment_is_complete,
-    probes_answer,
-    processes_are_found,
-    profile_is_valid,
-    row_security_is_on,
-    runtime_role_is_bound,
-    samplers_may_look,
-    target_is_ready,
-    target_listens,
-    truth_is_readable,
-    truth_tables_are_there,
-)
 from rig.errors import ExitCode, RigError
 from rig.machine.supervisor import Supervisor, temporary_folder
 from rig.settings import Settings
@@ -55,31 +33,31 @@ class DoctorStep:
 def _of_kinds(kinds: Iterable[str]) -> Iterable[DoctorStep]:
     for name in kinds:
         needs = ("tenants",) if name == VALID else (f"{VALID}: answers",)
-        yield DoctorStep(f"{name}: answers", answers_of(name), needs)
+        yield DoctorStep(f"{name}: answers", events.answers_of(name), needs)
 
 
 STEPS = (
-    DoctorStep("profile", profile_is_valid),
-    DoctorStep("environment", environment_is_complete, ("profile",)),
-    DoctorStep("truth database", database_answers, ("environment",)),
-    DoctorStep("target listens", target_listens, ("profile",)),
-    DoctorStep("target ready", target_is_ready, ("truth database", "target listens")),
-    DoctorStep("probes", probes_answer, ("target ready",)),
-    DoctorStep("truth tables", truth_tables_are_there, ("truth database",)),
-    DoctorStep("truth readable", truth_is_readable, ("truth tables",)),
-    DoctorStep("row-level security", row_security_is_on, ("truth tables",)),
-    DoctorStep("target's role", runtime_role_is_bound, ("truth tables",)),
-    DoctorStep("tenants", tenants_exist, ("target ready", "truth readable")),
+    DoctorStep("profile", surroundings.profile_is_valid),
+    DoctorStep("environment", surroundings.environment_is_complete, ("profile",)),
+    DoctorStep("truth database", surroundings.database_answers, ("environment",)),
+    DoctorStep("target listens", surroundings.target_listens, ("profile",)),
+    DoctorStep("target ready", surroundings.target_is_ready, ("truth database", "target listens")),
+    DoctorStep("probes", surroundings.probes_answer, ("target ready",)),
+    DoctorStep("truth tables", surroundings.truth_tables_are_there, ("truth database",)),
+    DoctorStep("truth readable", surroundings.truth_is_readable, ("truth tables",)),
+    DoctorStep("row-level security", surroundings.row_security_is_on, ("truth tables",)),
+    DoctorStep("target's role", surroundings.runtime_role_is_bound, ("truth tables",)),
+    DoctorStep("tenants", events.tenants_exist, ("target ready", "truth readable")),
     *_of_kinds((VALID,)),
-    DoctorStep("clocks", clocks_agree, ("tenants",)),
+    DoctorStep("clocks", surroundings.clocks_agree, ("tenants",)),
     *_of_kinds((*ACCEPTED[1:], *FORGED)),
-    DoctorStep("truth", truth_is_read, (f"{VALID}: answers",)),
-    *(DoctorStep(f"{name}: rows", rows_of(name), (f"{name}: answers", "truth")) for name in ACCEPTED),
-    *(DoctorStep(f"{name}: no row", rows_of(name), ("truth",)) for name in FORGED),
-    DoctorStep("nothing else stored", no_other_rows, ("truth",)),
-    DoctorStep("personal data", no_personal_data, ("truth",)),
-    DoctorStep("processes", processes_are_found, ("target ready",)),
-    DoctorStep("samplers", samplers_may_look, ("truth database",)),
+    DoctorStep("truth", events.truth_is_read, (f"{VALID}: answers",)),
+    *(DoctorStep(f"{name}: rows", events.rows_of(name), (f"{name}: answers", "truth")) for name in ACCEPTED),
+    *(DoctorStep(f"{name}: no row", events.rows_of(name), ("truth",)) for name in FORGED),
+    DoctorStep("nothing else stored", events.no_other_rows, ("truth",)),
+    DoctorStep("personal data", events.no_personal_data, ("truth",)),
+    DoctorStep("processes", surroundings.processes_are_found, ("target ready",)),
+    DoctorStep("samplers", surroundings.samplers_may_look, ("truth database",)),
 )
 
 
