@@ -133,7 +133,6 @@ class Arrivals(StrEnum):
     CONSTANT = "constant"
     POISSON = "poisson"
     RAMP = "ramp"
-    BURST = "burst"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,16 +140,14 @@ class Pace:
     """When requests are sent.
 
     ``rate_per_s`` None is the closed loop: each of ``connections`` sends its next request when the last was answered.
-    Otherwise it is the open loop: requests are due at that rate, answered or not. A ramp climbs to it from
-    ``ramp_from_per_s`` within ``ramp_over_s``; a burst sends ``burst_size`` at once and keeps the rate in the mean.
+    Otherwise it is the open loop: requests are due at that rate, answered or not. A ramp climbs to it within
+    ``ramp_over_s``.
     """
 
     connections: int
     rate_per_s: float | None = None
     arrivals: Arrivals = Arrivals.CONSTANT
-    ramp_from_per_s: float = 0.0
     ramp_over_s: float = 0.0
-    burst_size: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,34 +37,19 @@ class Constant:
 
 @dataclass(frozen=True, slots=True)
 class Ramp:
-    """The rate changes linearly from one to another over ``over_s``, and stays there.
+    """The rate climbs linearly from 0 to ``to_per_s`` within ``over_s``, and stays there.
 
-    n(t) = r₀ t + (r₁ - r₀) t² ÷ 2T requests are due by t; solved for t. Both rates are 0 or more, not both 0.
+    n(t) = r t² ÷ 2T requests are due by t; solved for t.
     """
 
-    from_per_s: float
     to_per_s: float
     over_s: float
 
     def intended_ns(self, seq: int) -> int:
-        slope = (self.to_per_s - self.from_per_s) / self.over_s
-        in_ramp = (self.from_per_s + self.to_per_s) / 2 * self.over_s
-        if seq >= in_ramp and self.to_per_s > 0:
+        in_ramp = self.to_per_s / 2 * self.over_s
+        if seq >= in_ramp:
             return int((self.over_s + (seq - in_ramp) / self.to_per_s) * NS)
-        # The root that grows from t = 0, written so that nothing cancels out where the slope is small.
-        root = math.sqrt(max(0.0, self.from_per_s**2 + 2 * slope * seq))
-        return int(2 * seq / (self.from_per_s + root) * NS) if seq else 0
-
-
-@dataclass(frozen=True, slots=True)
-class Burst:
-    """``size`` requests at once, so often that the mean rate is kept."""
-
-    rate_per_s: float
-    size: int
-
-    def intended_ns(self, seq: int) -> int:
-        return int(seq // self.size * self.size * NS / self.rate_per_s)
+        return int(math.sqrt(2 * self.over_s * seq / self.to_per_s) * NS)
 
 
 class Poisson:
@@ -91,6 +76,4 @@ def pacer_for(pace: Pace, count: int, seed: int) -> Pacer | None:
         case Arrivals.POISSON:
             return Poisson(pace.rate_per_s, count, seed)
         case Arrivals.RAMP:
-            return Ramp(pace.ramp_from_per_s, pace.rate_per_s, pace.ramp_over_s)
-        case Arrivals.BURST:
-            return Burst(pace.rate_per_s, pace.burst_size)
+            return Ramp(pace.rate_per_s, pace.ramp_over_s)

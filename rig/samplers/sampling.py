@@ -32,7 +32,6 @@ class SamplingPlan:
     dsn: str | None = field(repr=False)
     rules: tuple[Rule, ...] = ()
     pg_hz: float = PG_HZ
-    pids_hz: float = PIDS_HZ
 
 
 def plan_of_run(
@@ -91,7 +90,7 @@ def sampling(plan: SamplingPlan, folder: Path) -> Iterator[Samplers]:
                 backend = {"pid": facts["backend_pid"], "started_unix": facts["backend_started_unix"]}
         rig = psutil.Process()
         options = {
-            "hz": plan.pids_hz,
+            "hz": PIDS_HZ,
             "rules": [asdict(rule) for rule in plan.rules],
             "samplers": [sampler.pid for sampler in samplers],
             "backend": backend,
