@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -177,7 +176,7 @@ def _template() -> Any:
     )
     environment.filters["quoted"] = basic_text
     environment.filters["literal"] = literal_text
-    environment.filters["value"] = lambda value: json.dumps(value, ensure_ascii=False)
+    environment.filters["value"] = basic_text  # of a number, its digits
     environment.filters["key"] = key_text
     environment.filters["numbers"] = lambda text: f"[{', '.join(dict.fromkeys(text.split(',')))}]"
     return environment.get_template("profile.toml.j2")

@@ -130,6 +130,12 @@ def test_an_event_that_cannot_be_sent_is_refused_in_words(tmp_path: Path, conten
         drafted(event=written(tmp_path, content), event_id="id")
 
 
+def test_a_path_may_have_a_control_character(tmp_path: Path) -> None:
+    event = {"id": "p1", "\x7f": {"amount": 5}}
+    profile = drafted(event=written(tmp_path, json.dumps(event)), event_id="id")
+    assert "\x7f.amount" in {mutation.remove or mutation.set for mutation in profile.routes[0].malformed}
+
+
 def test_a_field_of_a_form_that_only_looks_like_json_is_a_text(tmp_path: Path) -> None:
     profile = drafted(event=written(tmp_path, "id=p1&text=%7Bhello%7D"), event_id="id")
     assert b"text=%7Bhello%7D" in rendered(profile)
