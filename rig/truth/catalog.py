@@ -33,6 +33,11 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname <> 'information_schem
 GROUP BY 1, 2 ORDER BY 1, 2
 """
 
+_VIEWS = """
+SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'v'
+AND (n.nspname || '.' || c.relname = ANY(%s) OR c.relname = ANY(%s) AND n.nspname = ANY(%s)) LIMIT 1
+"""
+
 
 def read_catalog(connection: Connection[Any]) -> Catalog:
     """All of them but the server's own."""
@@ -96,12 +101,18 @@ def _add_archive(table: Table, archive: Table) -> Table:
 
 
 def use_schemas(connection: Connection[Any], truth: Truth) -> None:
-    """Let the statements of a profile name tables without their schema, for as long as the connection lasts."""
-    if truth.canonical.sql is not None or (truth.dead is not None and truth.dead.sql is not None):
+    """Let statements of a profile, and functions that its views call, name tables without their schema.
+
+    It holds for as long as the connection lasts.
+    """
+    sections = (truth.canonical, truth.dead) if truth.dead is not None else (truth.canonical,)
+    names = [*truth.moves_to, *(section.table for section in sections if section.table)]
+    schemas = list(truth.schemas)
+    if any(section.sql for section in sections) or connection.execute(_VIEWS, [names, names, schemas]).fetchone():
         connection.execute(
             "SELECT pg_catalog.set_config('search_path', pg_catalog.string_agg(pg_catalog.quote_ident(name), ', '),"
             " false) FROM unnest(%s::text[]) AS name",
-            [list(truth.schemas)],
+            [schemas],
         )
 
 

@@ -22,6 +22,9 @@ KINDS = {
     "view of views": REAL
     + "CREATE VIEW vault.inner AS SELECT * FROM vault.real WHERE true; "
     + 'CREATE VIEW {sales} AS SELECT "shop id", {dedup}, trace, medium, doc FROM vault.inner',
+    "a view with a function that trusts the search path": REAL + "CREATE FUNCTION vault.has_rows() RETURNS boolean"
+    " LANGUAGE plpgsql STABLE AS 'BEGIN RETURN EXISTS (SELECT FROM real); END'; CREATE VIEW {sales} AS"
+    ' SELECT "shop id", {dedup}, trace, medium, doc, vault.has_rows() FROM vault.real',
     "partitioned by key": "DROP TABLE {sales}; CREATE TABLE {sales} (" + COLUMNS.format(key="text") + ") "
     "PARTITION BY HASH ({dedup}); CREATE TABLE vault.p0 PARTITION OF {sales} FOR VALUES WITH (MODULUS 2, REMAINDER 0);"
     "CREATE TABLE vault.p1 PARTITION OF {sales} FOR VALUES WITH (MODULUS 2, REMAINDER 1)",
