@@ -29,7 +29,8 @@ class ContentField(Section):
     that writes a decimal point (``<decimal>``) has units, and its row a hundred times as much; any other event has
     cents, and its row a hundredth. ``unix`` (seconds, or in the row a smaller unit) and ``iso``: the same instant, to
     the precision that is sent, in a column of a time (without a zone: UTC), a number or a text.
-    ``json``: equal as jsonb. ``json-contains``: the row's JSON may hold more than the event's."""
+    ``json``: equal as jsonb. ``json-contains``: the row's JSON may hold more than the event's, but
+    no more items in a list."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:

@@ -8,7 +8,7 @@ from an event's key. So no value need be made or kept for a single event. ``rig.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -49,11 +49,13 @@ Path = tuple[str, ...]
 
 class Comparison(NamedTuple):
     """One way to compare a column. ``type`` is that of the field, or ``null``; at the paths ``holes`` of a JSON value
-    nothing is compared: there lies what is of the sending, or a personal value."""
+    nothing is compared: there lies what is of the sending, or a personal value. ``lists``: where it has lists, whose
+    items must be as many and in this order, even if the row may hold more."""
 
     column: str
     type: str
     holes: tuple[Path, ...] = ()
+    lists: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +181,8 @@ class FieldReader:
             text = self._write(_cut(node, (), holes))
             if () in holes:
                 raise Unfit("its value is of the sending, and no row can be held against it; take the field out")
-            return Comparison(self._column, kind, tuple(holes)), text
+            lists = tuple(_lists(node, ())) if kind == "json-contains" else ()
+            return Comparison(self._column, kind, tuple(holes), lists), text
         if personal:
             raise Unfit("a personal value lies in it; what became of that is not compared")
         if node is None:
@@ -311,6 +314,14 @@ def _follow(document: Any, steps: Path, dotted: str, route: WebhookRoute) -> Any
             written = "; write it with dots alone, like items.0.id" if re.search(r"[\[/$]", dotted) else ""
             raise Unfit(f"the path {dotted!r} leads nowhere in the event of the route{known}{written}")
     return here
+
+
+def _lists(node: Any, at: Path) -> Iterator[Path]:
+    if isinstance(node, list):
+        yield at
+    pairs = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in pairs:
+        yield from _lists(value, (*at, str(key)))
 
 
 def _cut(node: Any, at: Path, holes: list[Path]) -> Any:

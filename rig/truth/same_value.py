@@ -65,6 +65,16 @@ _TIME_IN_TEXT: LiteralString = (
 )
 _FILLED: LiteralString = "CASE WHEN {own} #> {path} IS NULL THEN {e} ELSE jsonb_set({e}, {path}, {own} #> {path}) END"
 
+# @> asks neither for the order nor for the number of items.
+_SAME_LIST: LiteralString = """
+    CASE WHEN jsonb_typeof(own #> {path}) = 'array' AND jsonb_typeof(e #> {path}) = 'array' THEN
+        jsonb_array_length(own #> {path}) = jsonb_array_length(e #> {path}) AND NOT EXISTS (
+            SELECT FROM jsonb_array_elements(e #> {path}) WITH ORDINALITY AS item (value, place),
+                LATERAL (SELECT own #> {path} -> (place - 1)::int AS other) found
+            WHERE (other @> value AND jsonb_typeof(other) = jsonb_typeof(value)) IS NOT TRUE)
+    END
+"""
+
 
 def require_fit(connection: Connection[object], table: Table, column: Column, kind: str, key: str) -> None:
     """ConfigError where values of a field's type cannot lie in a column."""
@@ -129,8 +139,15 @@ def _same_json(
     for hole in comparison.holes:
         path = sql.SQL("{}::text[]").format(sql.Literal(list(hole)))
         expected = sql.SQL(_FILLED).format(e=expected, own=own, path=path)
-    return sql.SQL("coalesce({}, 'null') {} {}").format(
-        own, sql.SQL("=" if comparison.type == "json" else "@>"), expected
+    if comparison.type == "json":
+        return sql.SQL("coalesce({}, 'null') = {}").format(own, expected)
+    lists = [
+        sql.SQL(_SAME_LIST).format(path=sql.SQL("{}::text[]").format(sql.Literal(list(at)))) for at in comparison.lists
+    ]
+    contains = sql.SQL("own @> e AND pg_catalog.jsonb_typeof(own) = pg_catalog.jsonb_typeof(e)").format()
+    # The sub-select makes both values once.
+    return sql.SQL("(SELECT {} FROM (SELECT coalesce({}, 'null') AS own, {} AS e OFFSET 0) AS pair)").format(
+        sql.SQL(" AND ").join([contains, *lists]), own, expected
     )
 
 

@@ -204,6 +204,31 @@ def test_a_column_that_spells_a_value_in_its_own_way_holds_it(intake_of: Callabl
     assert {each.partition(":")[0] for each in reasons} == {*fields} - {"own_10"}
 
 
+CONTAINED = {
+    "more keys": ("jsonb_set(payload, '{seen}', 'true') || '{\"added\": [1]}'", False),
+    "more keys in a list": ("jsonb_set(payload, '{data,list,4,seen}', 'true')", False),
+    "a list reversed": ("jsonb_set(payload, '{data,list}', '[{\"a\": [1]}, true, null, \"two\", 1]')", True),
+    "an item twice": ("jsonb_insert(payload, '{data,list,0}', '1')", True),
+    "an item that is a list": ("jsonb_set(payload, '{data,list,0}', '[1]')", True),
+    "a list within one": ("jsonb_set(payload, '{data,list,4,a}', '[1, 1]')", True),
+    "no list": ("jsonb_set(payload, '{data,list}', '\"none\"')", True),
+    "nothing": ("NULL", True),
+}
+
+
+@pytest.mark.parametrize(("change", "is_altered"), CONTAINED.values(), ids=CONTAINED.keys())
+def test_a_row_may_hold_more_keys_and_no_more_items(
+    intake_of: Callable[..., Intake], change: str, is_altered: bool
+) -> None:
+    text = TEXT.replace('[1, "two", null, true]', '[1, "two", null, true, {"a": [1]}]')
+    own = intake_of(described({"payload": {"type": "json-contains"}}, body=text))
+    own.send(scenario("S2", Share(RequestClass.VALID, 3)))
+    own.store()
+    assert content(own.read()) == Content("S2", 3, 0)
+    own.execute(f"UPDATE events SET payload = {change}")
+    assert content(own.read()).altered == (3 if is_altered else 0)
+
+
 def test_one_altered_row_is_named_with_both_values(intake: Intake) -> None:
     key = intake.targeter.bind(intake.scenario_runs[0].scenario).key(3)
     intake.execute("UPDATE events SET amount = 7, currency = 'eur' WHERE key = %s", key)
