@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rig.cli.options import Invocation, fill_in, is_given, positive_option, takes_run_settings
-from rig.cli.output import print_result, print_verdict, terminal
+from rig.cli.output import finish_job, print_result, print_verdict
 from rig.errors import ExitCode
 from rig.machine.extras import require
 from rig.text import json_text
@@ -105,18 +105,12 @@ def _run(invocation: Invocation, jobs: Sequence[Job], processes: Sequence[int]) 
     """Run each search and print its answer, then what more processes would bring; the worst exit code."""
     from rig.checks.capacity import find_capacity
     from rig.checks.scalability import fit_law
-    from rig.cli.console import ConsoleReporter
     from rig.evidence.pack import Pack
-    from rig.run.preconditions import require_possible
-    from rig.verbs.run import run
 
-    environ = invocation.environment()
-    require_possible(jobs[0], environ)
     documents: list[dict[str, Any]] = []
     found: list[Capacity] = []
     for job in jobs:
-        with ConsoleReporter(terminal()) as reporter:
-            finished = run(job, environ, reporter)
+        finished = finish_job(invocation, job)
         case = Pack.open(finished.pack).load()
         found.append(find_capacity(case))
         documents.append(finished.document() | {"capacity": found[-1].document()})

@@ -94,6 +94,11 @@ def _table_lines(table: Table) -> Iterator[str]:
 
 def run_job(invocation: Invocation, job: Job) -> int:
     """Run a job, print its verdict, and return the exit code."""
+    return print_verdict(finish_job(invocation, job), as_json=invocation.as_json)
+
+
+def finish_job(invocation: Invocation, job: Job) -> FinishedRun:
+    """Run a job. RigError where it cannot begin."""
     from rig.cli.console import ConsoleReporter
     from rig.run.preconditions import require_possible
 
@@ -102,8 +107,7 @@ def run_job(invocation: Invocation, job: Job) -> int:
     from rig.verbs.run import run  # it takes a second or two
 
     with ConsoleReporter(terminal()) as reporter:
-        finished = run(job, environ, reporter)
-    return print_verdict(finished, as_json=invocation.as_json)
+        return run(job, environ, reporter)
 
 
 def print_verdict(finished: FinishedRun, *, as_json: bool, document: dict[str, Any] | None = None) -> int:

@@ -205,6 +205,13 @@ def _signal_session(leader: subprocess.Popen[Any], number: signal.Signals) -> No
         os.killpg(leader.pid, number)
 
 
+def is_listening(port: int) -> bool:
+    """Whether somebody takes connections at a port of 127.0.0.1."""
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1.0):
+        return True
+    return False
+
+
 def free_port() -> int:
     """A port of 127.0.0.1 that nobody listens on now. Another process may take it before the caller's child does."""
     with socket.socket() as probe:

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from psycopg.conninfo import conninfo_to_dict
 
 from rig.errors import RigError
-from rig.machine.child import free_port, running, wait_until
+from rig.machine.child import free_port, is_listening, running, wait_until
 from rig.machine.registry import MARKER
 from rig.machine.supervisor import current_supervisor, temporary_folder
 from rig.target.postgres.installation import server_account
@@ -64,7 +63,7 @@ def run_pooler(dsn: str, environ: Mapping[str, str], *, server_connections: int,
                 supervisor := current_supervisor()
             ) is not None:  # it runs under another uid, so its marker may not be readable
                 supervisor.stop_at_end(process.pid)
-            if not wait_until(lambda: _is_listening(port), process, _START_S):
+            if not wait_until(lambda: is_listening(port), process, _START_S):
                 raise RigError(f"{PROGRAM} does not listen; see {log_file}")
             yield _address(dsn, port)
 
@@ -91,9 +90,3 @@ max_client_conn = 500
 def _address(dsn: str, port: int) -> str:
     parts = urlsplit(dsn)
     return urlunsplit(parts._replace(netloc=f"{parts.username}@127.0.0.1:{port}"))
-
-
-def _is_listening(port: int) -> bool:
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1.0):
-        return True
-    return False

@@ -19,7 +19,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from urllib.parse import urlsplit, urlunsplit
@@ -27,7 +27,7 @@ from urllib.parse import urlsplit, urlunsplit
 from rig.checks.race_tests.rate_limit import RateLimitFigures
 from rig.errors import ConfigError, Unavailable
 from rig.evidence.storm import StormReport
-from rig.machine.child import free_port, wait_until
+from rig.machine.child import free_port, is_listening, wait_until
 from rig.machine.processes import children
 from rig.machine.sockets import find_process
 from rig.profile.storms import RateLimit
@@ -175,13 +175,7 @@ def _parse_url(race: RaceTest[RateLimit], url: str) -> _Replica:
 
 
 def _wait_until_listening(race: RaceTest[RateLimit], endpoint: Endpoint, process: subprocess.Popen[bytes]) -> None:
-    def is_listening() -> bool:
-        with suppress(OSError):
-            endpoint.connect(1.0).close()
-            return True
-        return False
-
-    if wait_until(is_listening, process, _READY_S):
+    if wait_until(lambda: is_listening(endpoint.port), process, _READY_S):
         return
     ended = f"ended with exit code {process.returncode}"
     wrong = f"does not listen at {endpoint.url}" if process.poll() is None else ended

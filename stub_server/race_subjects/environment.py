@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import click
 import psycopg
 
+Create = Callable[[psycopg.Connection[Any], str, Collection[str]], None]
+"""Makes the schema for the service's role, without some protections."""
+
 
 def without_option(*protections: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """``--without NAME``, repeatable: switches that protection off."""
     return click.option("--without", multiple=True, type=click.Choice(protections), help="Switch off a protection.")
+
+
+def program(about: str, protections: Collection[str], create: Create) -> click.Group:
+    """The commands of a subject. ``prepare`` is there: it makes the schema by ``create``, as the owner."""
+
+    @click.command()
+    @without_option(*protections)
+    def prepare(without: tuple[str, ...]) -> None:
+        """Make what lies in the database, as the owner."""
+        with psycopg.connect(owner_dsn()) as connection:
+            create(connection, runtime_role(), without)
+
+    return click.Group(help=about, commands=[prepare])
 
 
 def runtime_dsn() -> str:

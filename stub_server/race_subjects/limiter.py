@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, LiteralString
 
 import click
 import psycopg
 
-from stub_server.race_subjects.environment import owner_dsn, runtime_dsn, runtime_role, without_option
+from stub_server.race_subjects.environment import program, runtime_dsn, without_option
 
 _SCHEMA: LiteralString = """
 CREATE TABLE rate_window (name text, began timestamptz, used integer NOT NULL, PRIMARY KEY (name, began));
@@ -75,24 +75,20 @@ def _handler(limiter: Limiter) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-@click.group()
-def cli() -> None:
-    """A rate limit over PostgreSQL."""
+def create(connection: psycopg.Connection[Any], role: str, without: Collection[str] = ()) -> None:
+    """Make the tables, as the owner."""
+    connection.execute(psycopg.sql.SQL(_SCHEMA).format(role=psycopg.sql.Identifier(role)))
 
 
-@cli.command()
-@without_option("shared")
-def prepare(without: tuple[str, ...]) -> None:
-    """Make the table, as the owner."""
-    with psycopg.connect(owner_dsn()) as connection:
-        connection.execute(psycopg.sql.SQL(_SCHEMA).format(role=psycopg.sql.Identifier(runtime_role())))
+_PROTECTIONS = ("shared",)
+cli = program("A rate limit over PostgreSQL.", _PROTECTIONS, create)
 
 
 @cli.command()
 @click.option("--port", type=int, required=True)
 @click.option("--limit", type=int, default=20, show_default=True, help="Requests a window.")
 @click.option("--window-s", type=float, default=1.0, show_default=True)
-@without_option("shared")
+@without_option(*_PROTECTIONS)
 def serve(port: int, limit: int, window_s: float, without: tuple[str, ...]) -> None:
     """Serve one replica: GET / answers 200 or 429."""
     if "shared" in without:

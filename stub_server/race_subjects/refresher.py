@@ -16,7 +16,7 @@ import click
 import psycopg
 from psycopg import sql
 
-from stub_server.race_subjects.environment import owner_dsn, runtime_dsn, runtime_role, without_option
+from stub_server.race_subjects.environment import program, runtime_dsn, without_option
 
 TENANTS = ("north", "south")
 _PROTECTIONS = ("lock", "skip", "concurrently", "tenant-scope", "scheduler")
@@ -65,17 +65,7 @@ def create(connection: psycopg.Connection[Any], role: str, without: Collection[s
     connection.execute(sql.SQL(_FUNCTION).format(guard=guard, concurrently=concurrently, role=reader))
 
 
-@click.group()
-def cli() -> None:
-    """A materialised view over PostgreSQL that is refreshed once."""
-
-
-@cli.command()
-@without_option(*_PROTECTIONS)
-def prepare(without: tuple[str, ...]) -> None:
-    """Make table, views and function, as the owner."""
-    with psycopg.connect(owner_dsn()) as connection:
-        create(connection, runtime_role(), without)
+cli = program("A materialised view over PostgreSQL that is refreshed once.", _PROTECTIONS, create)
 
 
 @cli.command()

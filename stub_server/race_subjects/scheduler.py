@@ -16,7 +16,7 @@ from typing import Any, LiteralString
 import click
 import psycopg
 
-from stub_server.race_subjects.environment import owner_dsn, runtime_dsn, runtime_role, without_option
+from stub_server.race_subjects.environment import program, runtime_dsn, without_option
 
 LEASE_S = 1.0
 WORK_S = 0.04
@@ -105,21 +105,17 @@ class Replica:
         return bool(row and row[0])
 
 
-@click.group()
-def cli() -> None:
-    """A job queue over PostgreSQL."""
-
-
-@cli.command()
-@without_option("claim", "lease")
-def prepare(without: tuple[str, ...]) -> None:
+def create(connection: psycopg.Connection[Any], role: str, without: Collection[str] = ()) -> None:
     """Make the tables, as the owner."""
-    with psycopg.connect(owner_dsn()) as connection:
-        connection.execute(psycopg.sql.SQL(_SCHEMA).format(role=psycopg.sql.Identifier(runtime_role())))
+    connection.execute(psycopg.sql.SQL(_SCHEMA).format(role=psycopg.sql.Identifier(role)))
+
+
+_PROTECTIONS = ("claim", "lease")
+cli = program("A job queue over PostgreSQL.", _PROTECTIONS, create)
 
 
 @cli.command()
-@without_option("claim", "lease")
+@without_option(*_PROTECTIONS)
 def drain(without: tuple[str, ...]) -> None:
     """Run one replica: do jobs until none is left."""
     with psycopg.connect(runtime_dsn(), autocommit=True, application_name="scheduler") as connection:

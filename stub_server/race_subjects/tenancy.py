@@ -16,7 +16,7 @@ import click
 import psycopg
 from psycopg import sql
 
-from stub_server.race_subjects.environment import owner_dsn, runtime_dsn, runtime_role, without_option
+from stub_server.race_subjects.environment import program, runtime_dsn, without_option
 
 TENANTS = tuple(f"00000000-0000-4000-8000-{number:012}" for number in (1, 2, 3))
 _PROTECTIONS = ("transaction-scope", "row-security", "own-rows", "worker-guard", "dead-letters")
@@ -105,17 +105,7 @@ def _recompute(payload: str) -> int:
     return int(payload) * 2
 
 
-@click.group()
-def cli() -> None:
-    """Tenants and a worker over PostgreSQL."""
-
-
-@cli.command()
-@without_option(*_PROTECTIONS)
-def prepare(without: tuple[str, ...]) -> None:
-    """Make tables, rows and functions, as the owner."""
-    with psycopg.connect(owner_dsn()) as connection:
-        create(connection, runtime_role(), without)
+cli = program("Tenants and a worker over PostgreSQL.", _PROTECTIONS, create)
 
 
 @cli.command()

@@ -14,7 +14,6 @@ import importlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import threading
 import urllib.request
@@ -28,7 +27,7 @@ from rig.evidence.bad_tokens import FORGED
 from rig.evidence.key_case import KeyCase
 from rig.evidence.storm import REFERENCE
 from rig.evidence.verifier_settings import VerifierTraits
-from rig.machine.child import end, free_port, start, wait_until
+from rig.machine.child import end, free_port, is_listening, start, wait_until
 from rig.storms.unknown_kid.cases import CASES
 from rig.storms.unknown_kid.keyring import AUDIENCE, ISSUER
 from rig.target.endpoint import Endpoint, TlsFiles
@@ -223,7 +222,7 @@ class LaunchedProcess:
         command = [word.replace("{port}", str(port)) for word in json.loads(environ["RIG_STORM_COMMAND"])]
         log_file = Path(environ["RIG_STORM_LOG"])
         self._process = start(command, output=log_file, env={**environ, "PORT": str(port)})
-        if not wait_until(lambda: _listens(port), self._process, _READY_S):
+        if not wait_until(lambda: is_listening(port), self._process, _READY_S):
             raise RuntimeError(f"{command[0]} does not listen at port {port}; logs/{log_file.name} has what it wrote")
         self._ask = http_fleet({**environ, "RIG_STORM_URLS": f"http://127.0.0.1:{port}"})
 
@@ -246,12 +245,6 @@ class LaunchedProcess:
 def launched_fleet(environ: Mapping[str, str]) -> Verify:
     """A fleet behind HTTP of which each member starts its own process."""
     return LaunchedProcess(environ)
-
-
-def _listens(port: int) -> bool:
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-        return True
-    return False
 
 
 def http_fleet(environ: Mapping[str, str]) -> Verify:
