@@ -23,3 +23,5 @@ STALE_MOST = 0.005
 """The share of a scenario run's requests that may meet a stale connection; more is FAIL."""
 ASK_AGAIN = (408, 429)
 """Below 500, the statuses that ask a sender for another attempt."""
+PROBE_BYTES_MOST = 1 << 20
+"""Of a longer answer to a probe, as of long metrics, only the beginning is kept."""

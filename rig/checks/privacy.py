@@ -10,6 +10,7 @@ from rig.evidence.echoes import Echoes
 from rig.evidence.gate import Gate
 from rig.evidence.history import WHOLE_ANSWERS
 from rig.evidence.truth import CanaryHit, TruthReport
+from rig.limits import PROBE_BYTES_MOST
 from rig.model import Outcome, RequestClass
 
 _HITS_NAMED = 5
@@ -49,6 +50,8 @@ def _said_gates(case: Case, echoes: Echoes) -> list[Gate]:
     if echoes.metrics_bytes is None:
         return [answers, IN_METRICS.not_run("the profile names no metrics (probes.metrics)")]
     silent = "" if echoes.metrics_bytes else "the metrics were not answered"
+    if echoes.metrics_bytes >= PROBE_BYTES_MOST:
+        silent = f"the metrics are longer than {PROBE_BYTES_MOST >> 20} MiB, and only their beginning was searched"
     searched = {"metrics_bytes": echoes.metrics_bytes, "times": echoes.metrics}
     return [answers, _said_gate(IN_METRICS, searched, echoes.in_metrics, silent or deaf)]
 

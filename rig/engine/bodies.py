@@ -123,7 +123,8 @@ class _Judge:
         return kind
 
     def _has_header(self, raw: bytes, own: bytes) -> bool:
-        return self.header is not None and _Parts(raw).headers.get(self.header.lower()) == [own]
+        # A proxy may add the header that the service gives, too.
+        return self.header is not None and own in _Parts(raw).headers.get(self.header.lower(), ())
 
     def _judge_body(self, body: bytes, own: bytes) -> ErrorKind:
         if self._rule is not None and not self._rule.holds(body):

@@ -13,11 +13,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from rig.limits import PROBE_BYTES_MOST
 from rig.target.endpoint import Endpoint
 from rig.target.http_answer import AnswerParser, BrokenRule, TooLarge
 from rig.text import one_line
 
-_BODY_LIMIT_BYTES = 1 << 20
 _PIECE_BYTES = 1 << 16
 _PLAIN_AT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST")
 
@@ -70,7 +70,7 @@ class _Answer(AnswerParser):
 
     @property
     def is_long(self) -> bool:
-        return len(self.body) > _BODY_LIMIT_BYTES
+        return len(self.body) > PROBE_BYTES_MOST
 
 
 class HttpProbe:
@@ -97,9 +97,9 @@ class HttpProbe:
             return _failure(error)
         if problem:
             return ProbeResponse(0, problem=problem)
-        body = bytes(answer.body[:_BODY_LIMIT_BYTES])
+        body = bytes(answer.body[:PROBE_BYTES_MOST])
         said = one_line(body[:300].decode(errors="replace").strip())
-        problem = f"the answer is longer than {_BODY_LIMIT_BYTES >> 20} MiB" if answer.is_long else ""
+        problem = f"the answer is longer than {PROBE_BYTES_MOST >> 20} MiB" if answer.is_long else ""
         return ProbeResponse(answer.status, said, problem, body, dict(answer.headers))
 
     def connect(self) -> ProbeResponse:

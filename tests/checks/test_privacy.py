@@ -136,6 +136,7 @@ def test_the_gate_says_how_many_answers_of_the_load_were_not_read() -> None:
 def test_where_nothing_was_answered_nothing_passes() -> None:
     assert {gate.verdict for gate in said(answers=0, right=0).values()} == {Verdict.INVALID}
     assert said(metrics_bytes=0)["privacy.metrics"].verdict is Verdict.INVALID
+    assert "only their beginning was searched" in said(metrics_bytes=1 << 20)["privacy.metrics"].reason
     assert said(metrics_bytes=None)["privacy.metrics"].verdict is Verdict.NOT_RUN
 
 

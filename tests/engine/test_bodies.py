@@ -48,6 +48,7 @@ CHUNKED = b"%x\r\n%b\r\n0\r\n\r\n" % (len(GOOD), GOOD)
         (answer(GOOD), ErrorKind.NONE),
         (answer(b'{"status":"duplicate","more":1}'), ErrorKind.NONE),
         (answer(GOOD, b"x-correlation-id:   " + OWN), ErrorKind.NONE),
+        (answer(GOOD, b"x-correlation-id: " + OWN + b"\r\nx-correlation-id: " + OWN), ErrorKind.NONE),
         (answer(CHUNKED, framing=b"Transfer-Encoding: chunked"), ErrorKind.NONE),
         (b"HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n" + answer(GOOD), ErrorKind.NONE),
         (answer(b'{"status": "error"}'), ErrorKind.CONTRADICTED),
