@@ -19,7 +19,6 @@ from stub_server.service.errors import ServiceError
 from stub_server.service.schema import migrate as migrate_schema
 from stub_server.service.supervisor import ServePlan, supervise
 from stub_server.service.switches import ServiceDefect, parse_defects
-from stub_server.service.worker import Task, serve_forever
 
 EXIT_USAGE = 64
 
@@ -86,6 +85,8 @@ def worker(
     log_level: str,
 ) -> None:
     """One serving process; started by ``serve`` alone."""
+    from stub_server.service.worker import Task, serve_forever  # here: the others need no HTTP server
+
     _log_to_stderr(log_level, f" {process}")
     serve_forever(
         Task(
