@@ -19,6 +19,8 @@ Build = Callable[[VerifierSettings | None], KeyCase]
 
 _FETCH_S = 0.2
 """The usual origin answers after so long."""
+_COOL_DOWN_S = 1.0
+"""Longer than the usual storm: one fetch is enough then. Each case waits for so long before it can begin."""
 _VALID_PACE_S = 0.01
 _SLOW_PACE_S = 0.02
 
@@ -42,7 +44,7 @@ def _random_key_ids(promises: VerifierSettings | None) -> KeyCase:
         clients=(TokenClient(Token.UNKNOWN, count=None), _VALID_MEANWHILE),
         gates=(*_FETCH_GATES, "known-kids", "follower-wait", "connections"),
         origin=(_ANSWERS,),
-        verifier_settings=promises or VerifierSettings(),
+        verifier_settings=promises or VerifierSettings(cool_down_s=_COOL_DOWN_S),
     )
 
 
@@ -65,7 +67,7 @@ def _without_key_id(promises: VerifierSettings | None) -> KeyCase:
         clients=(TokenClient(Token.UNNAMED, count=40), _VALID_MEANWHILE),
         gates=("start", "amplification", "lives", "refusals", "known-kids", "no-key-id"),
         origin=(_ANSWERS,),
-        verifier_settings=promises or VerifierSettings(),
+        verifier_settings=promises or VerifierSettings(cool_down_s=_COOL_DOWN_S),
         necessary=0,
     )
 
@@ -95,7 +97,7 @@ def _rotation_outside_cool_down(promises: VerifierSettings | None) -> KeyCase:
         ),
         gates=(*_FETCH_GATES, "known-kids", "rotation", "waits"),
         origin=(OriginChange(0, delay_s=_FETCH_S, rotated=True),),
-        verifier_settings=promises or VerifierSettings(),
+        verifier_settings=promises or VerifierSettings(cool_down_s=_COOL_DOWN_S),
     )
 
 
@@ -116,7 +118,7 @@ def _rotation_inside_cool_down(promises: VerifierSettings | None) -> KeyCase:
 
 
 def _slower_than_wait_timeout(promises: VerifierSettings | None) -> KeyCase:
-    settings = promises or VerifierSettings(wait_timeout_s=0.3)
+    settings = promises or VerifierSettings(cool_down_s=_COOL_DOWN_S, wait_timeout_s=0.3)
     delay_s = settings.wait_timeout_s + 0.9
     return KeyCase(
         name="slow-patience",
