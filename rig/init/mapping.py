@@ -104,6 +104,8 @@ def find(seen: Observation) -> Found:
     answers, lines = _answers(seen)
     found = Found(answers, lines=lines)
     if not best:
+        if not any(200 <= event.status < 300 for event in seen.of(*_ACCEPTED)):
+            found = replace(found, answers={})  # whatever it refuses, it may refuse for the same reason
         return replace(found, lines=(("accepted events", _why_not(seen, candidates)), *lines))
     return _with_dead(seen, _with_canonical(seen, found, best[0]), best[0])
 

@@ -285,7 +285,7 @@ class Storms(Section):
 
     Each works in a fresh database. Commands may use ``{python}``, ``{profile_dir}`` and the word ``{without}``, which
     becomes ``--without NAME`` for each protection that is to be off. Values of ``env`` may use ``{admin_dsn}`` and
-    ``{runtime_dsn}``.
+    ``{runtime_dsn}``, and their parts as in ``[launch]``.
     """
 
     # Both names are valid: a profile has "unknown-kid", a manifest holds the fields' own names.

@@ -60,7 +60,9 @@ class Launch(Section):
     """How the rig starts the target itself. Without this section the target must already be running.
 
     The commands may use ``{python}``, ``{profile_dir}``, ``{port}`` and ``{processes}``. The values of ``env`` may also
-    use ``{admin_dsn}`` and ``{runtime_dsn}``, so that no DSN is on a command line. ``migrate`` runs once first.
+    use ``{admin_dsn}`` and ``{runtime_dsn}``, so that no DSN is on a command line. Where a driver takes no DSN, give it
+    the parts: ``jdbc:postgresql://{runtime_host}:{runtime_port}/{runtime_database}``, ``{runtime_user}``,
+    ``{runtime_password}``, and the same of ``admin``. ``migrate`` runs once first.
 
     Where the rig makes the database, a DSN is ``postgresql://user:password@host:port/database``. The role of
     ``{admin_dsn}`` owns the database. The role of ``{runtime_dsn}`` may connect and no more: let ``migrate`` GRANT it

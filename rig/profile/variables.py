@@ -6,6 +6,8 @@ import os
 from collections import ChainMap
 from collections.abc import Mapping
 
+from psycopg.conninfo import conninfo_to_dict
+
 from rig.errors import ConfigError
 from rig.machine import libpq
 
@@ -23,8 +25,20 @@ def environment() -> Mapping[str, str]:
     return ChainMap(os.environ, libpq.withdrawn)
 
 
-SECRET_WORDS = ("admin_dsn", "runtime_dsn")
-"""Words of ``launch.env`` alone, which hold passwords."""
+_PARTS = {"dsn": "", "host": "host", "port": "port", "user": "user", "password": "password", "database": "dbname"}
+"""What is known of a role's database, by the ending of its word, with libpq's name of the part."""
+ROLES = ("admin", "runtime")
+SECRET_WORDS = tuple(f"{role}_{part}" for part in _PARTS for role in ROLES)
+"""Words of ``launch.env`` alone, since some hold passwords. JDBC, ODBC and .NET take no DSN and need its parts."""
+
+
+def words_of_dsns(admin_dsn: str, runtime_dsn: str) -> dict[str, str]:
+    """What ``SECRET_WORDS`` mean. A part that a DSN leaves out is empty."""
+    words: dict[str, str] = {}
+    for role, dsn in zip(ROLES, (admin_dsn, runtime_dsn), strict=True):
+        own = conninfo_to_dict(dsn)
+        words |= {f"{role}_{part}": str(own.get(name) or "") if name else dsn for part, name in _PARTS.items()}
+    return words
 
 
 def fill_in(text: str, words: Mapping[str, str], key: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from rig.machine import libpq
 from rig.profile import Profile
-from rig.profile.variables import fill_in
+from rig.profile.variables import fill_in, words_of_dsns
 from rig.target.postgres import Cluster, Database
 from rig.target.secrets import Secrets
 
@@ -84,7 +84,7 @@ class StormEnvironment:
         return list(chain.from_iterable(replaced))
 
     def environment(self, template: Mapping[str, str], key: str, database: Database, **more: str) -> dict[str, str]:
-        """The environment of a replica: the rig's own, ``more``, and ``template`` with the two DSNs filled in."""
-        dsns = {"admin_dsn": database.admin_dsn, "runtime_dsn": database.runtime_dsn}
-        own = {name: fill_in(value, dsns, key) for name, value in template.items()}
+        """The environment of a replica: the rig's own, ``more``, and ``template`` with the DSNs filled in."""
+        words = words_of_dsns(database.admin_dsn, database.runtime_dsn)
+        own = {name: fill_in(value, words, key) for name, value in template.items()}
         return {**libpq.without(self.environ, is_plain=self.cluster.control is not None), **more, **own}

@@ -23,7 +23,7 @@ from rig.machine.child import end, free_port, run_to_end, start, wait_until
 from rig.machine.sockets import find_listeners
 from rig.machine.supervisor import current_supervisor
 from rig.profile import Launch, Profile
-from rig.profile.variables import SECRET_WORDS, fill_in
+from rig.profile.variables import fill_in, words_of_dsns
 from rig.settings import Settings
 from rig.target.endpoint import Endpoint, TlsFiles
 from rig.target.http_probe import HttpProbe
@@ -176,7 +176,7 @@ def _words_and_environment(
         "port": str(port),
         "processes": str(launch.processes),
     }
-    secret_words = words | dict(zip(SECRET_WORDS, (store.truth_dsn, store.runtime_dsn or ""), strict=True))
+    secret_words = words | words_of_dsns(store.truth_dsn, store.runtime_dsn or "")
     own = {name: fill_in(value, secret_words, "launch.env") for name, value in launch.env.items()}
     given = environ if store.lasting else libpq.without(environ, is_plain=store.control is not None)
     return words, {**given, **own}

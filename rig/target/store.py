@@ -72,7 +72,7 @@ def existing_store(profile: Profile, environ: Mapping[str, str]) -> Store:
     """The database that the environment names."""
     truth_dsn = secret_from(environ, profile.truth.dsn_env, "the DSN that reads the truth of the target")
     runtime_dsn = environ.get(profile.truth.runtime_dsn_env)
-    if profile.launch is not None and any("{runtime_dsn}" in value for value in profile.launch.env.values()):
+    if profile.launch is not None and any("{runtime_" in value for value in profile.launch.env.values()):
         runtime_dsn = secret_from(environ, profile.truth.runtime_dsn_env, "the DSN that the target connects with")
     # Whether both may be of one role depends on the tables: preflight asks the server.
     truth_dsn = _complete(truth_dsn, profile.truth.dsn_env)

@@ -146,6 +146,15 @@ def _label_of_number(expected: str, found: str) -> str:
     return f"expected {now - was:+}"
 
 
+_UNITS_OF_TIME = (
+    (Decimal("0.001"), "milliseconds"),
+    (Decimal(1), "seconds"),
+    (Decimal(60), "minutes"),
+    (Decimal(3600), "hours"),
+    (Decimal(_DAY_S), "days"),
+)
+
+
 def _label_of_time(expected: str, found: str) -> str:
     try:
         was, now = Decimal(expected), _as_unix(found)
@@ -154,9 +163,7 @@ def _label_of_time(expected: str, found: str) -> str:
     off = now - was
     if 0 <= now < _YEAR_S:
         return "1970"
-    if now == was // _DAY_S * _DAY_S:
-        return "truncated to days"
-    for unit, name in ((3600, "hours"), (60, "minutes")):
+    for unit, name in _UNITS_OF_TIME:  # the finest first: a whole hour is a whole second, too
         if now == was // unit * unit:
             return f"truncated to {name}"
     if abs(off) < 1:

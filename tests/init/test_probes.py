@@ -9,10 +9,13 @@ import pytest
 from psycopg import sql
 
 from rig.errors import ConfigError, ExitCode, Unavailable
+from rig.init.columns import SentEvent
 from rig.init.found import Found
+from rig.init.mapping import Observation, ProbedEvent, find
 from rig.init.new_rows import watch
 from rig.init.probes import plan, probe
 from rig.machine.child import free_port
+from rig.model import RequestClass, Tenant
 from rig.profile import Profile, bundled_profile, load_profile
 from rig.target.http_probe import HttpProbe, ProbeResponse
 from rig.target.postgres import Database
@@ -211,3 +214,15 @@ def test_only_rows_that_came_since_are_removed_and_the_rest_is_named(database: D
     assert "slot: they were there before" in reasons
     assert "heap: without a primary key" in reasons
     assert "parent: the database would change other rows" in reasons
+
+
+@pytest.mark.parametrize(("status", "says"), [(404, "none: the service answers 404"), (200, "not found")])
+def test_a_service_that_refuses_a_valid_event_teaches_no_status(status: int, says: str) -> None:
+    profile = load_profile(bundled_profile())
+    sent = [
+        ProbedEvent(kind, Tenant("A", "1"), key, key, SentEvent("{}", {}), 0, 0, answered, "no such shop")
+        for kind, key, answered in ((RequestClass.VALID, "a", status), (RequestClass.MALFORMED, "b", 404))
+    ]
+    found = find(Observation(profile, tuple(sent), ()))
+    assert dict(found.lines)["accepted events"].startswith(says)
+    assert found.answers == ({} if status == 404 else {"stored-status": "200", "malformed-status": "404"})

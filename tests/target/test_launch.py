@@ -19,6 +19,7 @@ import pytest
 from rig.errors import ConfigError, EvidenceError, Unavailable, UsageError
 from rig.machine.child import free_port
 from rig.profile import Profile, bundled_profile, load_profile
+from rig.profile.variables import SECRET_WORDS, fill_in, words_of_dsns
 from rig.settings import Settings
 from rig.target.endpoint import Endpoint
 from rig.target.launch import LiveTarget, open_target, require_free_port
@@ -255,6 +256,16 @@ def test_a_template_that_cannot_be_filled_in(tmp_path: Path, key: str, word: str
     message = refused(profile, tmp_path, ConfigError)
     assert message.startswith(f"profile key launch.{key}: {word!r} ")
     assert says in message
+
+
+def test_a_driver_that_takes_no_dsn_gets_its_parts() -> None:
+    words = words_of_dsns("postgresql://own%40er:p%2Fw@127.0.0.1:5/shop", "host=/run user=app")
+    text = "jdbc:postgresql://{admin_host}:{admin_port}/{admin_database}?user={admin_user}&password={admin_password}"
+    assert fill_in(text, words, "launch.env") == "jdbc:postgresql://127.0.0.1:5/shop?user=own@er&password=p/w"
+    assert fill_in("{runtime_host} {runtime_user} {runtime_port}|{runtime_dsn}", words, "launch.env") == (
+        "/run app |host=/run user=app"
+    )
+    assert set(words) == set(SECRET_WORDS)
 
 
 def test_an_unknown_word_in_the_environment_shows_no_secret(tmp_path: Path) -> None:

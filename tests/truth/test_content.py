@@ -113,6 +113,7 @@ ALTERED = {
     "question marks": ("name = regexp_replace(name, '[^ -~]', '?', 'g')", "name: encoding changed"),
     "1970": ("at = to_timestamp(0)", "at: 1970 in 10 of 10"),
     "days": ("at = date_trunc('day', at)", "at: truncated to days in 10 of 10"),
+    "hours": ("at = date_trunc('hour', at)", "at: truncated to hours in 10 of 10"),
     "zone": ("at = at + interval '2 h'", "at: time off by +2 h in 10 of 10"),
     "zone of a time without zone": (
         "at_naive = at_naive - interval '5 h 30 min'",
@@ -120,6 +121,7 @@ ALTERED = {
     ),
     "zone as text": ("at_text = replace(at_text, 'Z', '-03:00')", "at_text: time off by +3 h in 10 of 10"),
     "a second": ("at = at + interval '1 s'", "at: time off by +1"),
+    "seconds": ("at_ms = date_trunc('second', at_ms)", "at_ms: truncated to seconds in 10 of 10"),
     "milliseconds lost": ("at_ms = date_trunc('second', at_ms) - interval '1 ms'", "at_ms: off by less than a second"),
     "no time": ("at_text = 'yesterday'", "at_text: not a time in 10 of 10"),
     "February 30": ("at_text = '2023-02-30T00:00:00Z'", "at_text: not a time in 10 of 10"),
