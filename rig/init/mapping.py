@@ -24,6 +24,8 @@ from rig.text import by_word
 from rig.truth.personal_keys import PersonalKeys
 
 _ACCEPTED = (RequestClass.VALID, RequestClass.REPLAY)
+_SIGNED = ("malformed", "no JSON")
+"""What is wrong in these is not the signature."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,6 +316,8 @@ def _answers(seen: Observation) -> tuple[dict[str, str], tuple[tuple[str, str], 
         note = note or (
             "; it should be refused" if not option and "2" in {text[0] for text in seen_statuses.split()} else ""
         )
+        if name in _SIGNED and "401" in seen_statuses:
+            note = note or "; 401 though the signature is right: look for the reason, or answer 400"
         if events:
             lines.append((f"answer: {name}", f"{seen_statuses}{note}"))
     answers.pop("", None)

@@ -247,6 +247,8 @@ def _label_of_leaf(expected: Any, found: Any) -> str:
         return _label_of_number(str(expected), str(found))
     if found is None:
         return "null"
+    if isinstance(expected, list) and isinstance(found, list):
+        return f"{len(found)} items instead of {len(expected)}"
     return f"{_kind(found)} instead of {_kind(expected)}" if _kind(found) != _kind(expected) else "another value"
 
 

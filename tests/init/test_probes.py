@@ -13,7 +13,7 @@ from rig.init.columns import SentEvent
 from rig.init.found import Found
 from rig.init.mapping import Observation, ProbedEvent, find
 from rig.init.new_rows import watch
-from rig.init.probes import plan, probe
+from rig.init.probes import lags_of, plan, probe
 from rig.machine.child import free_port
 from rig.model import RequestClass, Tenant
 from rig.profile import Profile, bundled_profile, load_profile
@@ -135,6 +135,13 @@ def test_what_was_sent_is_taken_back_also_after_an_interrupt(
             probe(profile, service.owner_dsn, {}, print)
         assert answered == [202] * 4
         assert rows(service.owner_dsn) == before
+
+
+def test_a_row_that_comes_soon_after_a_202_comes_from_a_queue() -> None:
+    come_s, answered_s = {("inbox", "a"): None, ("event", "a"): 7.03}, {"a": 7.0}
+    assert lags_of(come_s, answered_s, {202, 422}) == {"event": pytest.approx(0.03)}
+    assert lags_of(come_s, answered_s, {200, 422}) == {}
+    assert lags_of({("event", "a"): 7.2}, answered_s, {200}) == {"event": pytest.approx(0.2)}
 
 
 def test_the_plan_names_everything_that_would_be_sent() -> None:

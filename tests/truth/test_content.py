@@ -14,6 +14,7 @@ from rig.evidence.truth import Content, DiscrepancyKind, TruthReport
 from rig.model import Outcome, RequestClass, Share
 from rig.profile import Profile
 from rig.target.postgres import Cluster, Database
+from rig.truth.alterations import Alteration
 from tests.truth.intake import TABLE, TENANTS, TEXT, Intake, described
 from tests.truth.world import scenario
 
@@ -466,3 +467,8 @@ def test_without_fields_nothing_is_compared(intake_of: Callable[..., Intake]) ->
     intake = intake_of(Profile.model_validate(document))
     intake.send(scenario("S2", Share(RequestClass.VALID, 2)))
     assert intake.read().content == ()
+
+
+def test_a_list_that_lost_an_item_says_so() -> None:
+    lost = Alteration("lines", "json", "k", '[{"sku": "A"}, {"sku": "A"}]', '[{"sku": "A"}]')
+    assert lost.label == "lines: the whole: 1 items instead of 2"
