@@ -61,5 +61,13 @@ KEY_PAIRS = (
 
 def is_key_free(profile: Profile, route: WebhookRoute) -> bool:
     """Whether a key stands in JSON alone. A header loses spaces at its end, and an address has few letters."""
-    elsewhere = (route.path, route.signed, *request_headers(profile, route).values())
-    return route.format == "json" and not any("key" in names_in(text) for text in elsewhere)
+    return route.format == "json" and not any("key" in names_in(text) for text in _outside(profile, route))
+
+
+def is_key_sent(profile: Profile, route: WebhookRoute) -> bool:
+    """Whether a request has the key as it is. Where it has ``<event>`` alone, that does not follow another key."""
+    return any("key" in names_in(text) for text in (*_outside(profile, route), route.event or route.body))
+
+
+def _outside(profile: Profile, route: WebhookRoute) -> tuple[str, ...]:
+    return (route.path, route.signed, *request_headers(profile, route).values())

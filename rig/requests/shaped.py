@@ -20,7 +20,7 @@ from rig.profile.placeholders import names_in
 from rig.requests.body import Documents, as_form, documents_of, event_of, write_event
 from rig.requests.content import UNIX_S, Comparison, FieldReader, Unfit
 from rig.requests.event_json import Style, write_json
-from rig.requests.key_pairs import KeyPair, is_key_free
+from rig.requests.key_pairs import KeyPair, is_key_free, is_key_sent
 from rig.requests.sender import Credentials, Values, constants_of
 from rig.requests.shapes import Change, FieldRole, change_event, fields_of, lists_of
 from rig.requests.targeter import FILL, Targets
@@ -83,6 +83,8 @@ class ShapedRoute:
 
     def allows(self, pair: KeyPair, *, is_uuid: bool) -> bool:
         """Whether a request can have such keys. ``is_uuid``: their column takes no other."""
+        if not is_key_sent(self._profile, self.route):
+            return bool(pair.shares) and "event" not in pair.shares
         if "event" in pair.shares and "event" not in names_in(self.route.event or self.route.body):
             return False
         return not pair.needs or (not is_uuid and (pair.needs == "text" or is_key_free(self._profile, self.route)))

@@ -7,7 +7,7 @@ import uuid
 import pytest
 
 from rig.profile import Profile
-from rig.requests.key_pairs import KEY_PAIRS, is_key_free
+from rig.requests.key_pairs import KEY_PAIRS, is_key_free, is_key_sent
 from tests.profiles import handmade
 
 OWN = "0e7768d5-37f4-5276-aab0-6e5f3d087f57"
@@ -53,3 +53,19 @@ def test_any_letter_may_be_in_a_key_that_stands_in_json_alone(
 ) -> None:
     described = profile(header, **route)
     assert is_key_free(described, described.routes[0]) is is_free
+
+
+@pytest.mark.parametrize(
+    ("header", "route", "is_sent"),
+    [
+        (None, {"body": '{"id": "<key>"}'}, True),
+        ("X-Key", {"body": "{}"}, True),
+        (None, {"body": '{"id": "evt_<event>"}'}, False),
+        (None, {"sender": "standard-webhooks", "body": '{"type": "paid"}'}, False),  # msg_<event> is its id
+    ],
+)
+def test_an_event_that_goes_by_another_form_of_the_key_has_no_other_key(
+    header: str | None, route: dict[str, str], is_sent: bool
+) -> None:
+    described = profile(header, **route)
+    assert is_key_sent(described, described.routes[0]) is is_sent
