@@ -1,8 +1,9 @@
 """``littles_law``: the times in the history agree with what the workers saw while they sent.
 
 Mean in the system = rate × mean response time holds for any load. The workers sample the left side twenty times a
-second: requests that are due and have not ended. The right side comes from the rows. Where the two differ, rows are
-missing or their times are wrong. The gate's figures also say what the client itself cost.
+second: requests that are due and have not ended. The right side comes from the rows; for requests that were due and
+never sent it comes from the workers. Where the two differ, rows are missing or their times are wrong. The gate's
+figures also say what the client itself cost.
 """
 
 from __future__ import annotations
@@ -76,7 +77,8 @@ def mean_in_system(run: ScenarioRun, rows: pd.DataFrame) -> MeanInSystem:
     response_ns = (sent["done_ns"] - sent["intended_ns"]).to_numpy(np.int64)
     rate_per_s = len(sent) / run.elapsed_s
     mean_s = float(response_ns.mean()) / 1e9 if len(sent) else 0.0
-    return MeanInSystem(sum(report.in_system_mean for report in run.present), rate_per_s * mean_s)
+    unsent = sum(report.unsent_waited_s for report in run.present) / run.elapsed_s
+    return MeanInSystem(sum(report.in_system_mean for report in run.present), rate_per_s * mean_s + unsent)
 
 
 def _has_samples(run: ScenarioRun) -> bool:

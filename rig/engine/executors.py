@@ -177,7 +177,7 @@ class OpenLoop(ScenarioExecutor):
     def stop(self) -> None:
         """See ``ScenarioExecutor``. What waits in the queue is skipped with its intended time."""
         while self._queue:
-            self._skip(*self._queue.popleft())
+            self._skip_waiting(*self._queue.popleft())
         if self._start_ns and self._next < self._end:
             index = self._take()
             self._skip(index, self._intended_ns(index))

@@ -216,5 +216,5 @@ class RedeliveringClosedLoop(_Redelivers, ClosedLoop):
 
     def stop(self) -> None:
         while self._queue:
-            self._skip(*self._queue.popleft())
+            self._skip_waiting(*self._queue.popleft())
         super().stop()

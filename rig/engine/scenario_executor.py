@@ -102,7 +102,7 @@ class ScenarioExecutor(Executor[Connection]):
         self._last_done_ns = 0
         self._started = False
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._waited_ns = 0
+        self._waited_ns = self._unsent_waited_ns = 0
         self._samples = 0
         self._flushes = 0
         wanted = range(assignment.worker, min(scenario.pace.connections, len(self._seqs) * active), active)
@@ -196,6 +196,7 @@ class ScenarioExecutor(Executor[Connection]):
             flush_cpu_s=time.process_time() - before_s,
             in_system_mean=self._waited_ns / swept_ns if swept_ns > 0 else 0.0,
             in_system_samples=self._samples,
+            unsent_waited_s=self._unsent_waited_ns / NS,
         )
 
     def stop(self) -> None:
@@ -274,6 +275,11 @@ class ScenarioExecutor(Executor[Connection]):
         """Book a request as never sent."""
         self._skipped += 1
         self._rows.add(self._seqs[index], intended_ns, 0, 0, 0, 0, ErrorKind.SKIPPED)
+
+    def _skip_waiting(self, index: int, intended_ns: int) -> None:
+        """Book a request as never sent that waited for a connection."""
+        self._unsent_waited_ns += max(0, time.monotonic_ns() - intended_ns)
+        self._skip(index, intended_ns)
 
     def _book_connect_failure(self, connection: Connection, index: int, intended_ns: int) -> None:
         """Book a request for which no connection could be opened."""

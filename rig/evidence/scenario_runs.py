@@ -81,6 +81,8 @@ class WorkerReport:
     in_system_mean: float = 0.0
     """Mean number of requests due and not yet ended. The worker samples it; it is not derived from the rows."""
     in_system_samples: int = 0
+    unsent_waited_s: float = 0.0
+    """How long requests were due that were never sent, in all. They are in the mean, and have no end in the rows."""
     rss_start_bytes: int = 0
     """Memory when the clock started, with all requests built; ``rss_end_bytes`` is that after the last answer."""
     rss_end_bytes: int = 0

@@ -40,6 +40,9 @@ def gate(in_system: float, **how: Any) -> Gate:
         (gate(55.0), PASS),
         (gate(20.0), INVALID),
         (gate(60.0), INVALID),
+        # Twenty more waited all the time and were never sent.
+        (gate(60.0, unsent_waited_s=200.0), PASS),
+        (gate(40.0, unsent_waited_s=200.0), INVALID),
         (gate(0.0), INVALID),
         # Rows that say a request took no time: the workers saw forty waiting.
         (gate(40.0, response_ms=[0.0] * COUNT), INVALID),

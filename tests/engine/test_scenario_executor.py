@@ -12,6 +12,7 @@ import pytest
 import rig.engine.executors
 import rig.model
 import rig.target.http_answer
+from rig.checks.littles_law import SHARE
 from rig.engine.scenario_executor import ScenarioExecutor
 from rig.errors import ErrorKind
 from rig.evidence.history import find_causes_of_loss
@@ -219,6 +220,18 @@ def test_what_does_not_fit_the_queue_is_skipped(
     driven, _ = on_uvloop(met(profile, tmp_path, scene, [Say(b"", Then.HANG)]))
     assert driven.ends == [LATE] + [ANSWERED] * 3 + [LEFT] * 6
     assert driven.rows["intended_ns"].min() > 0
+
+
+def test_requests_that_were_due_and_never_sent_are_on_both_sides_of_littles_law(
+    profile: Profile, tmp_path: Path
+) -> None:
+    """999 wait behind one that hangs, until the deadline: for 0.25 s in the mean."""
+    scene = scenario(1_000, rate_per_s=10_000.0, timeout_s=0.6, deadline_s=0.3)
+    driven, _ = on_uvloop(met(profile, tmp_path, scene, [Say(b"", Then.HANG)]))
+    report = driven.report
+    assert report.skipped == 999
+    assert report.unsent_waited_s == pytest.approx(999 * 0.25, rel=0.2)
+    assert report.in_system_mean == pytest.approx(1 + report.unsent_waited_s / report.wall_s, rel=SHARE)
 
 
 # --- cut short ---------------------------------------------------------------------------------------------------
