@@ -142,7 +142,7 @@ class LocustTest:
         self.spent |= said["spent"] or self.requests > self.plan.most_requests
 
     def keep_rows(self, node: str, data: Any) -> None:
-        """Append a piece of a worker's history to its file in the pack."""
+        """Append a piece of a worker's history to its file in the pack; a worker whose rows cannot be kept is lost."""
         seen = self.workers.get(node)
         try:
             data = _ROWS.validate_python(data)
@@ -152,8 +152,11 @@ class LocustTest:
             _log.warning("rows of an unknown worker or batch were thrown away")
             return
         label = data["label"]
-        with (self.pack.history_folder / ".raw" / f"{label}.{seen.number}.rows").open("ab") as rows:
-            rows.write(data["data"])
+        try:
+            with (self.pack.history_folder / ".raw" / f"{label}.{seen.number}.rows").open("ab") as rows:
+                rows.write(data["data"])
+        except OSError as error:  # a full disk, or a history that is closed
+            seen.lost = f"its rows cannot be written: {error.strerror or error}"
 
     def keep_account(self, node: str, data: Any) -> None:
         """Put a worker's final account into the pack; one that cannot be believed makes it lost.

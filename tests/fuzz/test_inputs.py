@@ -153,6 +153,8 @@ def taken_or_lost(folder: Path, data: st.DataObject) -> None:
     test.add_worker("node")
     outside = folder / "outside"
     outside.mkdir(exist_ok=True)
+    test.keep_rows("node", ROWS)  # the pack of this test has no folder for them
+    assert "No such file" in test.workers["node"].lost
     for take, said in ((test.take_report, REPORT), (test.keep_rows, ROWS), (test.keep_account, ACCOUNT)):
         take("node", data.draw(changed(said) | values))
     assert test.books(0, 0).workers[0].node == "node"
