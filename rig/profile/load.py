@@ -143,5 +143,8 @@ def _remedy(problem: ErrorDetails, document: str) -> str:
             return f"there may be several: write [[{'.'.join(map(_printable, problem['loc']))}]] above each of them"
         case "model_type" | "dict_type" if isinstance(problem["input"], list):
             return f"there is only one: write [{'.'.join(map(_printable, problem['loc']))}] in single brackets"
+        case "too_short":
+            least = problem["ctx"]["min_length"]
+            return f"must have at least {least} item{'s' if least > 1 else ''}"
     message = re.sub(r"^Value error, ", "", message).replace("Input should be", "must be")
     return next((words for ending, words in _TYPES if kind.endswith(ending)), message)

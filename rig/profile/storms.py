@@ -70,6 +70,12 @@ class VerifierPromises(Section):
     refuses_with: tuple[Variable, ...] = ()
     """Exceptions that mean a refusal, though they usually mean a mistake: ``KeyError``, ``TypeError`` and so on."""
 
+    @model_validator(mode="after")
+    def _backoff_grows(self) -> Self:
+        if self.backoff_cap_s < self.backoff_base_s:
+            raise ValueError("backoff_cap_s is the longest wait and must not be below backoff_base_s, the first one")
+        return self
+
 
 class UnknownKid(Section):
     """Processes hand tokens to a verifier, valid ones and ones that name unknown keys. The origin counts its fetches.
@@ -92,9 +98,9 @@ class UnknownKid(Section):
     """The header that carries the token."""
     scheme: HeaderValue | Literal[""] = "Bearer"
     """Stands before the token, with a space between; may be empty."""
-    accepted: tuple[Status, ...] = (200,)
+    accepted: tuple[Status, ...] = Field(default=(200,), min_length=1)
     """Status for a token that is accepted."""
-    rejected: tuple[Annotated[int, Field(ge=200, le=599)], ...] = (401,)
+    rejected: tuple[Status, ...] = Field(default=(401,), min_length=1)
     """Status for a token that is refused; any other is a failure, for a bad token too. Add 503 where the fleet answers
     so to unknown keys while it cannot fetch."""
     timeout_s: float = Field(default=10, gt=0)
@@ -119,7 +125,14 @@ class UnknownKid(Section):
             raise ValueError("subject http needs command, or urls and origin_port")
         if self.command is not None and self.urls:
             raise ValueError("give command or urls, one of them")
+        _tell_apart(accepted=self.accepted, rejected=self.rejected)
         return self
+
+
+def _tell_apart(**statuses: tuple[int, ...]) -> None:
+    (one, own), (other, others) = statuses.items()
+    if both := set(own) & set(others):
+        raise ValueError(f"{min(both)} stands in {one} and in {other}: nobody could tell what it means")
 
 
 class RaceSection(Section):
@@ -224,15 +237,18 @@ class RateLimit(PreparedSection):
     """Length of a window."""
     promised: Literal["fleet", "process"] = "fleet"
     """Scope that is promised: ``fleet`` (scope factor 1) or ``process`` (scope factor N, of all processes)."""
-    accepted: tuple[int, ...] = (200,)
+    accepted: tuple[Status, ...] = Field(default=(200,), min_length=1)
     """Status of an answer to a request that was let through."""
-    limited: tuple[int, ...] = (429,)
+    limited: tuple[Status, ...] = Field(default=(429,), min_length=1)
     """Status of an answer to one that was not."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if bool(self.urls) == bool(self.command):
             raise ValueError("give exactly one of urls and command")
+        if len({url.rstrip("/") for url in self.urls}) < len(self.urls):
+            raise ValueError("urls: one of them comes twice; each must be another replica, else one counts as several")
+        _tell_apart(accepted=self.accepted, limited=self.limited)
         return self
 
 

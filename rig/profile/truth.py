@@ -40,6 +40,12 @@ class CanonicalTable(_Rows):
     fields: dict[Identifier, ContentField] = Field(default_factory=dict)
     """What the columns hold of the event, on all routes. Without any, here or in a route, content is not compared."""
 
+    @model_validator(mode="after")
+    def _key_is_its_own(self) -> Self:
+        if self.key == self.tenant:
+            raise ValueError(f"{self.key!r} is both key and tenant: name the column of each")
+        return self
+
     @property
     def names(self) -> frozenset[str]:
         """The columns that it names."""
@@ -107,7 +113,7 @@ class Truth(Section):
     canonical: CanonicalTable
     dead: DeadTable | None = None
     """The table of dead letters. Without it none are expected anywhere."""
-    schemas: tuple[Identifier, ...] = ("public",)
+    schemas: tuple[Identifier, ...] = Field(default=("public",), min_length=1)
     """Schemas of the target. Every text, JSON and bytea column in them is searched for personal values; the two event
     tables are searched for personal keys as well."""
     rejections: tuple[Identifier, ...] = ()

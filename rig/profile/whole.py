@@ -97,7 +97,39 @@ class Profile(Section):
         for route in self.routes:
             self._tell_headers_apart(route)
         self._require_keys_and_letters()
+        self._require_channels_apart()
+        self._require_rows()
         return self
+
+    def _require_channels_apart(self) -> None:
+        """S9 sends an event once with each source: two that are one, or that no event has, would show nothing."""
+        sources = [source for source, _ in self.sources]
+        if twice := [source for source in sources if sources.count(source) > 1]:
+            raise ValueError(f"[[channels]]: the source {twice[0]!r} comes twice; give each spelling once")
+        route = self.routes[0]
+        if sources and "source" not in route.placeholders and not route.hook:
+            raise ValueError(
+                f"[[channels]] needs <source> in route {route.name!r}, as the value of its utm_source; write it, or "
+                "take [[channels]] out"
+            )
+
+    def _require_rows(self) -> None:
+        """What is stored of an event is the base of every judgement."""
+        for kind in (RequestClass.VALID, RequestClass.REPLAY):
+            if (answer := self.answers.of(kind)) is not None and answer.row not in (None, Row.CANONICAL):
+                raise ValueError(
+                    f"answers.{kind.value}.row: a right event has its row in truth.canonical; leave row out. Where one "
+                    "route stores nothing, say so in its own answers"
+                )
+        forged = [
+            self.answers.of(RequestClass.FORGED),
+            *(each.answers.get(RequestClass.FORGED) for each in self.routes),
+        ]
+        if any(answer is not None and answer.row not in (None, Row.NONE) for answer in forged):
+            raise ValueError(
+                "answers.forged.row: a forged request leaves no row; a table that may keep them is named in "
+                "truth.rejections"
+            )
 
     def _require_keys_and_letters(self) -> None:
         carried = self.headers.tenant_key or any("api_key" in route.placeholders for route in self.routes)

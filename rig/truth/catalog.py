@@ -66,6 +66,11 @@ def event_tables(connection: Connection[Any], truth: Truth) -> EventTables:
     if truth.dead is None:
         return _with_archives(connection, EventTables(canonical, None, truth))
     dead = _source(connection, truth, truth.dead, "truth.dead")
+    if dead.oid and dead.oid == canonical.oid:
+        raise ConfigError(
+            f"profile key truth.dead.table: {dead} is the table of truth.canonical, too, and each row would be both; "
+            "tell them apart by truth.canonical.sql and truth.dead.sql, each with its WHERE, or take [truth.dead] out"
+        )
     for key in ("tenant", "column"):
         _require_column(dead, getattr(truth.dead, key), f"truth.dead.{key}")
     if truth.dead.match.startswith("payload") and truth.dead.column is not None:

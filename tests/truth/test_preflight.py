@@ -14,7 +14,7 @@ from rig.model import RequestClass, Share, Tenant
 from rig.profile import Profile
 from rig.truth.reader import TruthReader
 from rig.truth.reconcile import Baseline
-from tests.truth.world import SCHEMA, TENANTS, World, profile, scenario
+from tests.truth.world import SALES, SCHEMA, TENANTS, World, profile, scenario
 
 SENT = [scenario("S6", Share(RequestClass.VALID, 3), Share(RequestClass.MALFORMED, 2))]
 
@@ -56,6 +56,10 @@ def test_rows_that_exist_are_counted(world: World) -> None:
         ({"canonical_table": "nowhere"}, r"truth\.canonical\.table: .*no table 'nowhere' in vault; correct"),
         ({"dead_table": "vault.nowhere"}, r"truth\.dead\.table: .*'vault\.nowhere'"),
         ({"canonical_channel": "chanel"}, r"truth\.canonical\.channel: .*no column 'chanel'; it has: id, shop id"),
+        (
+            {"dead_table": SALES, "dead_column": "trace", "dead_tenant": "shop id"},
+            r"is the table of truth\.canonical, too",
+        ),
         ({"dead_column": "kee"}, r"truth\.dead\.column: .*'kee'"),
         ({"schemas": ("vault", "valt")}, r"truth\.schemas: .*no schema 'valt'"),
         ({"dead_match": "payload-key", "dead_path": "a.b", "dead_column": "blob"}, r"blob is of type bytea"),
