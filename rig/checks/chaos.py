@@ -171,9 +171,8 @@ def _durable(case: Case, chaos: ChaosReport, rows: pd.DataFrame, missing: str) -
         return DURABLE.not_run("nothing crashed")
     if case.truth is None:
         return DURABLE.decide({}, unproven=NOT_READ)
-    first = first_acknowledgements(rows)
-    before = first[first < max(crashes)]
-    lost = find_lost_by_crashes(case)
+    before = _acknowledged_before_crashes(chaos, rows)
+    lost = _lost_among(chaos, before)
     figures: dict[str, Any] = {"crashes": len(crashes), "acknowledged_before": len(before), "lost": len(lost)}
     if lost:
         figures["keys"] = lost[:_NAMED]
@@ -184,12 +183,18 @@ def _durable(case: Case, chaos: ChaosReport, rows: pd.DataFrame, missing: str) -
 
 def find_lost_by_crashes(case: Case) -> list[str]:
     """The keys of lost events that were acknowledged before a crash."""
-    crashes = [record.struck_ns for record in case.chaos.struck if record.is_crash] if case.chaos is not None else []
-    if case.chaos is None or not crashes:
+    if case.chaos is None:
         return []
-    first = first_acknowledgements(attempts_of(case))
-    before = first[first < max(crashes)].index
-    return [each.key for each in case.chaos.wrong if each.kind is DiscrepancyKind.LOST and each.seq in before]
+    return _lost_among(case.chaos, _acknowledged_before_crashes(case.chaos, attempts_of(case)))
+
+
+def _acknowledged_before_crashes(chaos: ChaosReport, rows: pd.DataFrame) -> pd.Series[int]:
+    first = first_acknowledgements(rows)
+    return first[first < max((record.struck_ns for record in chaos.struck if record.is_crash), default=0)]
+
+
+def _lost_among(chaos: ChaosReport, acknowledged: pd.Series[int]) -> list[str]:
+    return [each.key for each in chaos.wrong if each.kind is DiscrepancyKind.LOST and each.seq in acknowledged.index]
 
 
 def _delivery_gate(case: Case, chaos: ChaosReport, rows: pd.DataFrame, missing: str) -> Gate:
@@ -272,7 +277,7 @@ def _bound_gate(case: Case, rows: pd.DataFrame, missing: str) -> Gate:
     broken = was_broken(case, rows)
     whole = rows[~broken]
     waited_ms = (whole["done_ns"] - whole["sent_ns"]).where(whole["sent_ns"] > 0, 0) / 1e6
-    in_vain = _in_vain(case, rows)
+    in_vain = whole[whole["error_kind"] == "timeout"]
     late = len(in_vain)
     figures: dict[str, Any] = {
         "attempts": len(whole),
@@ -283,11 +288,6 @@ def _bound_gate(case: Case, rows: pd.DataFrame, missing: str) -> Gate:
     wrong = f"{late} requests waited in vain although nothing was broken any more" if late else ""
     missing = missing or ("" if len(whole) else "nothing was sent then")
     return _decide_time(case, BOUNDED, figures, in_vain, wrong, missing)
-
-
-def _in_vain(case: Case, rows: pd.DataFrame) -> pd.DataFrame:
-    """The attempts that met their timeout although nothing was broken."""
-    return rows[~was_broken(case, rows) & (rows["error_kind"] == "timeout")]
 
 
 def _decide_time(
@@ -381,7 +381,7 @@ def find_failed_attempts(case: Case, gate: str) -> pd.DataFrame:
         during = [_during(each, rows) for each in chaos.struck if each.fault in OF_ONE_PROCESS]
         found = [each[each["status"] >= 500] for each in during]
     elif gate == BOUNDED.pattern:
-        found = [_in_vain(case, rows)]
+        found = [rows[~was_broken(case, rows) & (rows["error_kind"] == "timeout")]]
     elif gate == RECOVERY.pattern:
         failed, limit_s = rows[rows["outcome"] != Outcome.ACKNOWLEDGED], _recovery_limit_s(case)
         is_bounded = limit_s < math.inf

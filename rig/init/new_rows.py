@@ -100,7 +100,7 @@ class NewRows:
 
     def find_marked(self, marks: Collection[str]) -> list[NewRow]:
         """The new rows that hold one of these texts."""
-        return [row for table in self._tables for row in self._read(table, _holding("~*", marks))]
+        return [row for table in self._tables for row in self._read(table, _match_any("~*", marks))]
 
     def find_referring(self, rows: Iterable[NewRow]) -> list[NewRow]:
         """The new rows that refer to these by a foreign key, and those that refer to them in turn."""
@@ -128,7 +128,7 @@ class NewRows:
     def count_unmarked(self, marks: Collection[str]) -> dict[str, int]:
         """How many new rows of each table hold none of these texts: somebody else's, or such as name no probe."""
         query: LiteralString = "SELECT count(*) FROM {table} AS rig_row WHERE {new} AND {which}"
-        counts = {str(table): self._select(query, table, _holding("!~*", marks)) for table in self._tables}
+        counts = {str(table): self._select(query, table, _match_any("!~*", marks)) for table in self._tables}
         return {name: rows[0][0] for name, rows in counts.items() if rows}
 
     def remove(self, marks: Collection[str]) -> Counter[str]:
@@ -212,7 +212,7 @@ class NewRows:
         return []
 
 
-def _holding(operator: LiteralString, marks: Collection[str]) -> sql.Composable:
+def _match_any(operator: LiteralString, marks: Collection[str]) -> sql.Composable:
     """That a row matches one of these texts, or with ``!~*`` that it matches none."""
     pattern = sql.Literal("|".join(map(re.escape, sorted(marks))))
     return sql.SQL("row_to_json(rig_row)::text {} {}").format(sql.SQL(operator), pattern)

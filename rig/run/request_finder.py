@@ -116,7 +116,8 @@ class RequestFinder:
             return GateShown(gate, (), named, f"{file} has all {len(hits):,}" if hits else "")
         found = [each for each in self._discrepancies() if _is_of(each, family, last)]
         if gate.id == DURABLE.pattern:
-            found = [each for each in found if each.key in find_lost_by_crashes(self._case)]
+            lost = set(find_lost_by_crashes(self._case))
+            found = [each for each in found if each.key in lost]
         if found:
             first = found[:EXAMPLES]
             examples = tuple(example for each in first for example in self._show_event(each))

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import rig.engine.executors
+import rig.engine.scenario_executor
 from rig.engine.connection import Connection
 from rig.engine.executors import ClosedLoop, OpenLoop, RepeatingLoop
 from rig.engine.pacer import NS, Constant
@@ -112,6 +113,7 @@ class Paced(World):
         self.now_ns = START_NS - 1
         self.due_ns = 0
         monkeypatch.setattr(rig.engine.executors, "time", SimpleNamespace(monotonic_ns=lambda: self.now_ns))
+        monkeypatch.setattr(rig.engine.scenario_executor, "time", SimpleNamespace(monotonic_ns=lambda: self.now_ns))
         monkeypatch.setattr(rig.engine.executors, "QUEUE_LIMIT", more.get("queue_limit", 100))
         monkeypatch.setattr(rig.engine.executors, "Timer", lambda _: self)
         super().__init__(OpenLoop, profile, folder, count=count, connections=connections)
@@ -230,6 +232,8 @@ async def test_stop_skips_what_waits_and_what_is_not_due(paced: Any) -> None:
     world.move_to(3)
     world.executor.stop()
     assert world.skipped == [due(1), due(2), due(3), (8, 0)]
+    # Two were in the queue. One is due just now; the other has waited for as long as lies between two.
+    assert world.executor._unsent_waited_ns == EVERY_NS
     assert not world.executor.queue_length
     world.callback()
     assert not world.finished, "one is still in flight"

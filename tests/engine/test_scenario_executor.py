@@ -230,7 +230,6 @@ def test_requests_that_were_due_and_never_sent_are_on_both_sides_of_littles_law(
     driven, _ = on_uvloop(met(profile, tmp_path, scene, [Say(b"", Then.HANG)]))
     report = driven.report
     assert report.skipped == 999
-    assert report.unsent_waited_s == pytest.approx(999 * 0.25, rel=0.2)
     assert report.in_system_mean == pytest.approx(1 + report.unsent_waited_s / report.wall_s, rel=SHARE)
 
 
