@@ -19,7 +19,7 @@ from rig.target.relay import Relay
 
 _END_SESSIONS = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-WHERE datname = current_database() AND usename = %s AND pid <> pg_backend_pid()"""
+WHERE datname = current_database() AND usename = %s AND pid <> pg_backend_pid() AND backend_start < %s"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +58,24 @@ def _server_of(dsn: str) -> tuple[str, int] | Path:
 
 
 def _read_only(admin: psycopg.Connection, role: str) -> tuple[Callable[[], int], Callable[[], int]]:
-    """The role's sessions end, and new ones cannot write; the same the other way round, as after a failover."""
-    name = sql.Identifier(role)
+    """The role's sessions end, and new ones cannot write; the same the other way round, as after a failover.
 
-    def strike() -> int:
-        admin.execute(sql.SQL("ALTER ROLE {} SET default_transaction_read_only = on").format(name))
-        admin.execute(_END_SESSIONS, [role])
+    Nobody can log in while that changes. So each session is known to be an old one or a new one, and only old ones
+    end: a new one may have the lease already, and to end it would let a second process fetch beside it.
+    """
+
+    def change(act: str) -> int:
+        name = sql.Identifier(role)
+        admin.execute(sql.SQL("ALTER ROLE {} NOLOGIN").format(name))
+        now = admin.execute("SELECT clock_timestamp()").fetchone()
+        assert now is not None
+        admin.execute(sql.SQL("ALTER ROLE {} {}").format(name, sql.SQL(act)))
+        admin.execute(sql.SQL("ALTER ROLE {} LOGIN").format(name))
+        admin.execute(_END_SESSIONS, [role, *now])
         return time.monotonic_ns()
 
-    def heal() -> int:
-        admin.execute(sql.SQL("ALTER ROLE {} RESET default_transaction_read_only").format(name))
-        admin.execute(_END_SESSIONS, [role])
-        return time.monotonic_ns()
-
-    return strike, heal
+    setting = "default_transaction_read_only"
+    return lambda: change(f"SET {setting} = on"), lambda: change(f"RESET {setting}")
 
 
 def _timestamp(act: Callable[[], None]) -> Callable[[], int]:
