@@ -374,10 +374,13 @@ HEALTHY_RUNS: tuple[Defect[Any], ...] = (HEALTHY, HEALTHY_DIAGNOSIS, HEALTHY_MIX
 
 
 def add_healthy_runs(defects: Iterable[Defect[Any]]) -> list[Defect[Any]]:
-    """Defects in their order: the whole healthy run goes first, and each stage's own before its first defect."""
+    """Defects in their order: the whole healthy run goes first, and each stage's own before its first defect.
+
+    Shared stages come last.
+    """
     healthy = {one.stage.name: one for one in HEALTHY_RUNS}
     ordered: list[Defect[Any]] = [HEALTHY]
-    for defect in defects:
+    for defect in sorted(defects, key=lambda one: one.stage.is_shared):
         if healthy[defect.stage.healthy] not in ordered:
             ordered.append(healthy[defect.stage.healthy])
         ordered.append(defect)

@@ -36,8 +36,9 @@ from rig.run.reporter import Reporter
 from rig.selftest.bench import Apply, Bench, PlannedRun, T, load, open_bench
 from rig.selftest.bottlenecks import NO_POOL, ROW_LOCK_CONVOY, Seed
 from rig.selftest.diagnosis import Interview
+from rig.selftest.lane import Lane
 from rig.selftest.locust_run import MixTrial, run_mix
-from rig.selftest.matrix import Cell, Proof, cells_of, read_gates
+from rig.selftest.matrix import Cell, Proof, cells_of, join_proofs, read_gates
 from scenarios.ladder import Ladder, forged, malformed_storm, personal_storm, replay_storm, unique_storm
 from scenarios.s10 import MAIN, shapes
 from scenarios.sustained import sustained_load
@@ -66,7 +67,7 @@ class Stage(Generic[T]):
 
     The first run of the stage ``healthy`` shows which gates are green without a defect. Those of them that match
     ``gates`` and not ``apart`` (patterns, ``*`` for any characters) are judged on this stage. ``extra`` is the optional
-    dependency that the stage needs.
+    dependency that the stage needs. ``is_shared``: no gate is of speed here, so a second lane may work meanwhile.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Stage(Generic[T]):
     gates: tuple[str, ...] = ("*",)
     apart: tuple[str, ...] = ()
     extra: str = ""
+    is_shared: bool = False
 
     def judges(self, gate: str) -> bool:
         """Whether a gate that is green in the healthy run must be green here."""
@@ -129,10 +131,16 @@ def matches(gate: str, patterns: Iterable[str]) -> bool:
 
 
 def prove_defects(
-    job: Job, defects: Sequence[Defect[Any]], environ: Mapping[str, str], reporter: Reporter, repetition: int = 1
+    job: Job,
+    defects: Sequence[Defect[Any]],
+    environ: Mapping[str, str],
+    reporter: Reporter,
+    repetition: int = 1,
+    lane: Lane[Proof] | None = None,
 ) -> Proof:
     """Run defects in their order; each leaves a pack.
 
+    The second ``lane`` begins with the first shared stage, and the proof is that of both.
     The first defect of a stage must be its healthy run: every gate that it has must be green there.
     A client that is not certified proves nothing: the first run ends with its certificate, and the proof with that run.
     """
@@ -140,11 +148,13 @@ def prove_defects(
     packs: dict[str, Path] = {}
     skipped: dict[str, str] = {}
     green: dict[str, list[str]] = {}
-    with open_bench(job, environ, reporter) as bench:
+    with open_bench(job, environ, reporter) as bench, lane or nullcontext():
         for defect in defects:
             if why := defect.stage.missing_extra():
                 skipped[defect.name] = why
                 continue
+            if lane is not None and defect.stage.is_shared:
+                lane.begin()
             reporter.stage(f"defect: {defect.name}")
             packs[defect.name] = pack = defect.stage.run(bench, defect)
             if bench.refused is not None:
@@ -154,7 +164,11 @@ def prove_defects(
             cells += cells_of(defect.name, defect.cells(green.get(defect.stage.healthy, seen)), seen, repetition)
             passed = [gate.id for gate in seen.values() if gate.verdict is Verdict.PASS]
             green.setdefault(defect.stage.healthy, passed)
-    return Proof(tuple(cells), packs, skipped)
+        proof = Proof(tuple(cells), packs, skipped)
+        if lane is None:
+            return proof
+        reporter.stage("waiting for the storms")
+        return join_proofs([proof, lane.finish()])
 
 
 def _run_live(
@@ -285,6 +299,7 @@ def _evidence_of(stage: Stage[Any]) -> Stage[Pack]:
         stage.gates,
         stage.apart,
         stage.extra,
+        is_shared=True,
     )
 
 
@@ -302,27 +317,31 @@ LADDER = Stage(
     "ladder",
     partial(_run_live, scenarios=partial(_plan_ladder, perf_requests=PERF_REQUESTS, perf_limit_s=PERF_LIMIT_S)),
     apart=("S10.*", "sustained.*", "warm-up.*", "forged*", "lasting", "samplers*", "littles_law", "EG*"),
+    is_shared=True,
 )
 """S1 to S9."""
 LETTING_IN = Stage(
     "letting-in",
     partial(_run_live, scenarios=_plan_forged),
     gates=("forged*", "S2.*", "bodies", "probes", *_BESIDE),
+    is_shared=True,
 )
 """S2, and forged requests among valid ones."""
 KEEPING = Stage(
     "keeping",
     partial(_run_live, scenarios=_plan_keeping),
     gates=("S2.rows", "S2.answers", "S3.*", "isolation", "durable_tables", "probes", *_BESIDE),
+    is_shared=True,
 )
 """A few rows of two tenants: how the database keeps them."""
 CONTENT = Stage(
     "content",
     partial(_run_live, scenarios=_plan_content),
     gates=("S[124].*", "privacy.*", "probes", *_BESIDE),
+    is_shared=True,
 )
 """A replayed event and a few of each kind: what their rows hold, and what else holds it."""
-SHAPES = Stage("shapes", partial(_run_live, scenarios=_plan_shapes), gates=("S10.*", "hygiene"))
+SHAPES = Stage("shapes", partial(_run_live, scenarios=_plan_shapes), gates=("S10.*", "hygiene"), is_shared=True)
 """Events of many shapes, alone."""
 LASTING = replace(
     CONTENT,
@@ -349,7 +368,7 @@ NULL = Stage("null", partial(_run_live, act=_measure_rate), gates=())
 """The null benchmark alone."""
 LATENCY = Stage("latency_calibration", partial(_run_live, act=_measure_latencies), gates=("calibration.*",))
 """The calibration of latencies alone."""
-EVIDENCE = Stage("evidence", partial(_judge_copy, of=WHOLE.name))
+EVIDENCE = Stage("evidence", partial(_judge_copy, of=WHOLE.name), is_shared=True)
 """Nothing is sent: the healthy run's pack is copied, changed and judged again."""
 DIAGNOSIS = Stage("diagnosis", _diagnose, healthy="diagnosis", gates=("diagnosis.*", "calibration.*"))
 """Seeded bottlenecks, and what the diagnosis says to them."""
@@ -357,6 +376,6 @@ CHAOS_EVIDENCE = _evidence_of(CHAOS)
 CAPACITY = Stage("capacity", _run_live, healthy="capacity", gates=("capacity.*", *_BESIDE))
 """A search for the capacity."""
 CAPACITY_EVIDENCE = _evidence_of(CAPACITY)
-MIX = Stage("mix", _mix, healthy="mix", gates=("locust.*",), extra="locust")
+MIX = Stage("mix", _mix, healthy="mix", gates=("locust.*",), extra="locust", is_shared=True)
 """The mix that locust leads, by two native workers."""
 MIX_EVIDENCE = _evidence_of(MIX)

@@ -1,8 +1,9 @@
 """``rig prove``: every gate against injected defects. A gate that cannot turn red proves nothing, and neither does one
 that turns red at everything.
 
-Flow: the defects of service, instrument, evidence and locust runs (``rig.selftest.defects``), then the storms with each
-of their protections taken away (``rig.selftest.weaknesses``). Each run leaves a pack and is judged as any other.
+Flow: the defects of service, instrument, evidence and locust runs (``rig.selftest.defects``), and the storms with each
+of their protections taken away (``rig.selftest.weaknesses``). First come the defects that need the machine for
+themselves; beside the others the storms go on in a second process. Each run leaves a pack and is judged as any other.
 The gates that a defect declares red or green are the mutation matrix, and the share of it that came out so is the
 score. A test over ``rig.selftest.catalog`` sees to it that no gate is without a defect.
 """
@@ -17,6 +18,7 @@ from rig.errors import UsageError
 from rig.run.job import Job
 from rig.run.reporter import Reporter
 from rig.selftest.defects import DEFECTS, OLD_NAMES, add_healthy_runs
+from rig.selftest.lane import Lane
 from rig.selftest.matrix import Proof, join_proofs
 from rig.selftest.stages import Defect, prove_defects
 from rig.selftest.weaknesses import WEAKNESSES, prove_storms
@@ -48,14 +50,16 @@ def prove(
         if chosen:
             raise UsageError(why)
         reporter.stage(f"the defects of locust runs will not be tried, so the whole proof cannot pass: {why}")
-    proofs = []
+    wants_storms = bool(storms) or not (chosen or part)
+    proofs: list[Proof] = []
     for repetition in range(1, repetitions + 1):
-        if defects:
-            proofs.append(prove_defects(job, add_healthy_runs(defects), environ, reporter, repetition))
-            if proofs[-1].refused is not None:
-                break
-        if storms or not (chosen or part):
+        if not defects:
             proofs.append(prove_storms(job, storms, environ, reporter, repetition))
+            continue
+        lane = Lane(prove_storms, job, storms, dict(environ), Reporter(), repetition) if wants_storms else None
+        proofs.append(prove_defects(job, add_healthy_runs(defects), environ, reporter, repetition, lane))
+        if proofs[-1].refused is not None:
+            break
     return join_proofs(proofs)
 
 

@@ -132,6 +132,13 @@ def test_without_the_extra_locust_runs_are_left_out_by_name(monkeypatch: pytest.
     assert not proof.cells
 
 
+def test_what_measures_time_comes_first_and_each_stage_after_its_healthy_run() -> None:
+    stages = [defect.stage for defect in add_healthy_runs(DEFECTS)]
+    assert [stage.is_shared for stage in stages] == sorted(stage.is_shared for stage in stages)
+    for place, stage in enumerate(stages):
+        assert stage.healthy in [before.name for before in stages[: place + 1]]
+
+
 class Hearing(Reporter):
     """A reporter that keeps the stages."""
 
