@@ -1,4 +1,4 @@
-"""A second lane of a proof: a process that works beside this one.
+"""A lane of a proof: a process that works beside this one.
 
 Flow::
 
@@ -56,7 +56,7 @@ class Lane(Generic[T]):
         try:
             result: T | RigError = self._ours.recv()
         except (EOFError, OSError):
-            raise RigError("the second process of the proof died; run it again") from None
+            raise RigError("a process of the proof died; run it again") from None
         if isinstance(result, RigError):
             raise result
         return result

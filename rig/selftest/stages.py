@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -67,7 +67,7 @@ class Stage(Generic[T]):
 
     The first run of the stage ``healthy`` shows which gates are green without a defect. Those of them that match
     ``gates`` and not ``apart`` (patterns, ``*`` for any characters) are judged on this stage. ``extra`` is the optional
-    dependency that the stage needs. ``is_shared``: no gate is of speed here, so a second lane may work meanwhile.
+    dependency that the stage needs. ``is_shared``: no gate is of speed here, so other lanes may work meanwhile.
     """
 
     name: str
@@ -136,11 +136,11 @@ def prove_defects(
     environ: Mapping[str, str],
     reporter: Reporter,
     repetition: int = 1,
-    lane: Lane[Proof] | None = None,
+    lanes: Sequence[Lane[Proof]] = (),
 ) -> Proof:
     """Run defects in their order; each leaves a pack.
 
-    The second ``lane`` begins with the first shared stage, and the proof is that of both.
+    Other ``lanes`` begin with the first shared stage, and the proof is that of all.
     The first defect of a stage must be its healthy run: every gate that it has must be green there.
     A client that is not certified proves nothing: the first run ends with its certificate, and the proof with that run.
     """
@@ -148,12 +148,14 @@ def prove_defects(
     packs: dict[str, Path] = {}
     skipped: dict[str, str] = {}
     green: dict[str, list[str]] = {}
-    with open_bench(job, environ, reporter) as bench, lane or nullcontext():
+    with open_bench(job, environ, reporter) as bench, ExitStack() as beside:
+        for lane in lanes:
+            beside.enter_context(lane)
         for defect in defects:
             if why := defect.stage.missing_extra():
                 skipped[defect.name] = why
                 continue
-            if lane is not None and defect.stage.is_shared:
+            for lane in lanes if defect.stage.is_shared else ():
                 lane.begin()
             reporter.stage(f"defect: {defect.name}")
             packs[defect.name] = pack = defect.stage.run(bench, defect)
@@ -165,10 +167,9 @@ def prove_defects(
             passed = [gate.id for gate in seen.values() if gate.verdict is Verdict.PASS]
             green.setdefault(defect.stage.healthy, passed)
         proof = Proof(tuple(cells), packs, skipped)
-        if lane is None:
-            return proof
-        reporter.stage("waiting for the storms")
-        return join_proofs([proof, lane.finish()])
+        if lanes:
+            reporter.stage("waiting for the storms")
+        return join_proofs([proof, *(lane.finish() for lane in lanes)])
 
 
 def _run_live(

@@ -3,7 +3,8 @@ that turns red at everything.
 
 Flow: the defects of service, instrument, evidence and locust runs (``rig.selftest.defects``), and the storms with each
 of their protections taken away (``rig.selftest.weaknesses``). First come the defects that need the machine for
-themselves; beside the others the storms go on in a second process. Each run leaves a pack and is judged as any other.
+themselves; beside the others go the key storms and the race tests, in a process each. Each run leaves a pack and is
+judged as any other.
 The gates that a defect declares red or green are the mutation matrix, and the share of it that came out so is the
 score. A test over ``rig.selftest.catalog`` sees to it that no gate is without a defect.
 """
@@ -13,8 +14,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rig.checks.race_tests.catalog import STORMS
+from rig.checks.race_tests.catalog import RACE_TESTS, STORMS
 from rig.errors import UsageError
+from rig.evidence.storm import UNKNOWN_KID
 from rig.run.job import Job
 from rig.run.reporter import Reporter
 from rig.selftest.defects import DEFECTS, OLD_NAMES, add_healthy_runs
@@ -50,14 +52,17 @@ def prove(
         if chosen:
             raise UsageError(why)
         reporter.stage(f"the defects of locust runs will not be tried, so the whole proof cannot pass: {why}")
-    wants_storms = bool(storms) or not (chosen or part)
     proofs: list[Proof] = []
     for repetition in range(1, repetitions + 1):
         if not defects:
             proofs.append(prove_storms(job, storms, environ, reporter, repetition))
             continue
-        lane = Lane(prove_storms, job, storms, dict(environ), Reporter(), repetition) if wants_storms else None
-        proofs.append(prove_defects(job, add_healthy_runs(defects), environ, reporter, repetition, lane))
+        lanes = [
+            Lane(prove_storms, job, names, dict(environ), Reporter(), repetition)
+            for names in ([storms] if chosen or part else [[UNKNOWN_KID], list(RACE_TESTS)])
+            if names
+        ]
+        proofs.append(prove_defects(job, add_healthy_runs(defects), environ, reporter, repetition, lanes))
         if proofs[-1].refused is not None:
             break
     return join_proofs(proofs)

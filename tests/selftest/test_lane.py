@@ -1,4 +1,4 @@
-"""A second lane of a proof."""
+"""A lane of a proof."""
 
 from __future__ import annotations
 
