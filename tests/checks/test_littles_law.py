@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -48,8 +49,11 @@ def gate(in_system: float, **how: Any) -> Gate:
         (gate(40.0, response_ms=[0.0] * COUNT), INVALID),
         # Half of the rows are gone.
         (gate(40.0, endings=[SKIPPED] * 500), INVALID),
-        # Of a short scenario run, or one without a report, nothing is said.
-        (gate(0.0, took_s=1.9), NOT_RUN),
+        # A machine may be so fast that half a second is all there is: ten samples tell.
+        (gate(400.0, took_s=0.5, response_ms=[200.0] * COUNT, in_system_samples=10), PASS),
+        (gate(800.0, took_s=0.5, response_ms=[200.0] * COUNT, in_system_samples=10), INVALID),
+        # With fewer samples, or without a report, nothing is said.
+        (gate(0.0, took_s=0.5, in_system_samples=9), NOT_RUN),
         (gate(0.0, reported=False), NOT_RUN),
         (gate(0.0, interrupted=True), NOT_RUN),
         # A worker that hardly looked saw nothing, right or wrong.
@@ -72,6 +76,15 @@ def test_both_sides_and_the_clients_own_cost_are_in_every_pack() -> None:
     assert found.figures["client_cpu_us_per_request"] == 300.0
     assert found.figures["worker_utilisation_max"] == 0.03
     assert (found.figures["worker_rss_max_mib"], found.figures["worker_rss_growth_max_mib"]) == (60, 3.0)
+
+
+def test_a_worker_that_ended_earlier_has_none_in_the_system_from_then_on() -> None:
+    made = driven(SCENE, took_s=TOOK_S, response_ms=[RESPONSE_MS] * COUNT, in_system_mean=30.0)
+    (worker,) = made.report.present
+    half_ns = (worker.last_done_ns - worker.first_sent_ns) // 2
+    earlier = replace(worker, worker=1, in_system_mean=20.0, last_done_ns=worker.first_sent_ns + half_ns)
+    both = mean_in_system(replace(made.report, workers=(worker, earlier)), made.rows)
+    assert (both.sampled, both.computed) == (pytest.approx(40.0), pytest.approx(40.0))
 
 
 def test_without_scenario_runs_nothing_is_said() -> None:
