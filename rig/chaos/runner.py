@@ -32,8 +32,9 @@ _NS = 1e9
 class FaultRunner:
     """A context in which faults strike, from the call of ``begin`` on. ``records`` has those so far.
 
-    ``seconds``: how long the load goes on. ``told`` is called with each record once its fault has struck, and once it
-    is healed. Leaving the context raises RigError where a fault could not be healed.
+    ``seconds``: how long the load goes on; ``rest_s``: how long nothing is broken after a fault. ``told`` is called
+    with each record once its fault has struck, and once it is healed. Leaving the context raises RigError where a fault
+    could not be healed.
     """
 
     def __init__(
@@ -44,10 +45,11 @@ class FaultRunner:
         seed: int,
         seconds: float,
         told: Callable[[FaultRecord], None] = lambda record: None,
+        rest_s: float = REST_S,
     ) -> None:
         self.records: list[FaultRecord] = []
         self._target, self._planned, self._faults, self._seed = target, planned, faults, seed
-        self._seconds, self._told = seconds, told
+        self._seconds, self._rest_s, self._told = seconds, rest_s, told
         self._begun, self._stop = threading.Event(), threading.Event()
         self._unhealed: list[str] = []
         self._besides_s: dict[str, float] = {}
@@ -87,7 +89,7 @@ class FaultRunner:
             self._told(record)
             took_s = (record.healed_ns - record.strike_begun_ns) / _NS if record.healed_ns else 0.0
             self._besides_s[planned.fault] = max(0.0, took_s - planned.for_s)
-            free_ns = record.healed_ns + round(REST_S * _NS) if record.healed_ns else free_ns
+            free_ns = record.healed_ns + round(self._rest_s * _NS) if record.healed_ns else free_ns
 
     def _strike(self, fault: Fault, planned: PlannedFault, record: FaultRecord) -> FaultRecord:
         """Set up, strike, wait, heal. Where it goes wrong before it has struck, the fault is skipped."""

@@ -39,7 +39,9 @@ class Aftermath:
 
     ``first_good_s`` and ``back_s`` count from the healing: the first good answer, and the former rate. Both look at the
     attempts that were sent after the healing, of which there were ``tried_after``: an answer that the fault only held
-    back shows nothing about what comes later. ``unexcused`` attempts failed although nothing was broken any more.
+    back shows nothing about what comes later. For so long after the healing a good answer (``watched_s``) and the rate
+    (``rate_watched_s``, NaN where the former one is not known) could be seen. ``unexcused`` attempts failed although
+    nothing was broken any more.
     """
 
     record: FaultRecord
@@ -50,6 +52,8 @@ class Aftermath:
     first_good_s: float
     back_s: float
     tried_after: int
+    watched_s: float
+    rate_watched_s: float
     lost: int
     doubled: int
     unexcused: int
@@ -160,6 +164,8 @@ def _aftermath(
         (int(good_ns[0]) - record.healed_ns) / 1e9 if len(good_ns) else math.nan,
         _back_s(good_ns, failed_ns, record.healed_ns, end_ns, usual),
         len(after),
+        (last_ns - record.healed_ns) / 1e9,
+        math.nan if math.isnan(usual) else (end_ns - _SPAN_NS - record.healed_ns) / 1e9,
         *wrong,
     )
 

@@ -104,7 +104,8 @@ def _wrong_first_answers(case: Case, rows: pd.DataFrame, figures: dict[str, Any]
     """What is wrong where the first request of a key is answered otherwise than the others; empty where nothing is.
 
     A key that was answered as new twice was made twice. One that was only ever answered as known has no winner: the
-    losers of a race were told of a row that nobody had made. A request without an answer may be the winner.
+    losers of a race were told of a row that nobody had made. A request without an answer may be the winner, and so may
+    one that a worker without a report has sent.
     """
     twice = never = 0
     replays = rows[rows["class"] == RequestClass.REPLAY]
@@ -133,13 +134,17 @@ def _answer_on(profile: Mapping[str, Any], kind: RequestClass, route: str) -> di
 
 
 def _count_wrong_firsts(case: Case, replays: pd.DataFrame, first: set[int]) -> tuple[int, int]:
-    """How many keys were answered as new more than once, and how many never."""
+    """How many keys were answered as new more than once, and how many only ever as known."""
     stepless = {run.scenario.label for run in case.scenario_runs if run.scenario.key_step is not None}
     key = replays["scenario_run"].astype(str)
     key = key.where(~key.isin(stepless), "one key")
-    won = replays["status"].isin(list(first)).groupby([key, replays["tenant"]], observed=True).sum()
-    may_have_won = (replays["outcome"] == Outcome.INDETERMINATE).groupby([key, replays["tenant"]], observed=True).any()
-    return int((won > 1).sum()), int(((won == 0) & ~may_have_won).sum())
+    of_key = [key, replays["tenant"]]
+    won = replays["status"].isin(list(first)).groupby(of_key, observed=True).sum()
+    is_known = (replays["outcome"] == Outcome.ACKNOWLEDGED).groupby(of_key, observed=True).any()
+    unreported = [run.scenario.label for run in case.scenario_runs if not run.complete]
+    is_open = (replays["outcome"] == Outcome.INDETERMINATE) | replays["scenario_run"].isin(unreported)
+    may_have_won = is_open.groupby(of_key, observed=True).any()
+    return int((won > 1).sum()), int(((won == 0) & is_known & ~may_have_won).sum())
 
 
 def _excuse(case: Case, runs: Sequence[ScenarioRun], rows: pd.DataFrame, figures: Mapping[str, Any]) -> str:

@@ -23,7 +23,7 @@ def check_arrival(case: Case) -> list[Gate]:
 
 
 def _late_gate(case: Case, scenario: str, arrivals: Sequence[Arrival]) -> Gate:
-    watched, late = sum(each.watched for each in arrivals), sum(each.late for each in arrivals)
+    watched, late = sum(each.watched for each in arrivals), sum(_count_late(case, each) for each in arrivals)
     counts: dict[str, object] = {"watched": watched, "late": late}
     lags: dict[str, object] = {
         "lag_p50_ms": max(each.lag_p50_ms for each in arrivals),
@@ -33,12 +33,13 @@ def _late_gate(case: Case, scenario: str, arrivals: Sequence[Arrival]) -> Gate:
     has_queue = bool((case.profile.get("truth") or {}).get("arrival"))
     figures = lags | counts if has_queue else counts | lags  # the first ones stand in the summary
     figures["resolution_ms"] = max(each.resolution_ms for each in arrivals)
-    if unwatched := next((each.unwatched for each in arrivals if each.unwatched), ""):
-        return LATE.not_run(unwatched, figures, name=scenario)
     if has_queue:
         return LATE.not_run(
             "the profile says that rows come after the answer ([truth.arrival])", figures, name=scenario
         )
+    # What was late before the watch came to its end was late.
+    if not late and (unwatched := next((each.unwatched for each in arrivals if each.unwatched), "")):
+        return LATE.not_run(unwatched, figures, name=scenario)
     if not watched:
         return LATE.not_run("no acknowledged request of it must leave a canonical row", figures, name=scenario)
     if late:
@@ -49,3 +50,11 @@ def _late_gate(case: Case, scenario: str, arrivals: Sequence[Arrival]) -> Gate:
         else ""
     )
     return LATE.decide(figures, wrong=wrong, name=scenario)
+
+
+def _count_late(case: Case, arrival: Arrival) -> int:
+    """The late keys, and those that never came while they were watched though no row lacks in the end."""
+    groups = case.truth.groups if case.truth is not None else ()
+    own = [group for group in groups if group.scenario_run == arrival.scenario_run]
+    lacking = sum(max(0, group.canonical_min - group.canonical) for group in own)
+    return arrival.late + (max(0, arrival.missing - lacking) if own and not arrival.unwatched else 0)

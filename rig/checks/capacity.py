@@ -17,7 +17,7 @@ import pandas as pd
 
 from rig.checks.answers import STALE
 from rig.checks.gates import GateKind, Kind, emits
-from rig.checks.instrument import client_limits, weakness
+from rig.checks.instrument import client_limits, describe_lost_rows, weakness
 from rig.checks.knee import Estimate, Trial, estimate
 from rig.checks.latency_calibration import coverage_gaps, lag_limits, largest_error_ms, too_close
 from rig.checks.performance import fifths_p95_ms, is_excused
@@ -128,7 +128,8 @@ def judge_step(case: Case, run: ScenarioRun, arrivals: Sequence[Arrival] = ()) -
         answered_per_s=_answered_per_s(run, rows),
         is_brief=_is_brief(case, run),
     )
-    if unseen := "it was interrupted" if run.interrupted else describe_missing_reports([run]):
+    missing = describe_missing_reports([run]) or describe_lost_rows(case, [run])
+    if unseen := "it was interrupted" if run.interrupted else missing:
         return make(StepResult.UNDRIVEN, unseen)
     if apart := "; ".join(_find_unsure_clocks(run)):
         return make(StepResult.UNDRIVEN, apart)

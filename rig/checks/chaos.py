@@ -19,6 +19,7 @@ from rig.checks.aftermath import (
     attempts_of,
     describe_neighbours,
     first_acknowledgements,
+    grace_s,
     waits_of,
     was_broken,
 )
@@ -50,6 +51,9 @@ EXACTLY_ONCE = GateKind(
     "S11.exactly_once",
     Kind.TRUTH,
     "each event that was acknowledged, after whatever attempts, has exactly one row, and it holds what was sent",
+)
+_ONCE_WITHOUT_CONTENT = (
+    "each event that was acknowledged, after whatever attempts, has exactly one row; what it holds was not compared"
 )
 DURABLE = GateKind("S11.durable", Kind.TRUTH, "what was acknowledged before a crash is there after it")
 DELIVERED = GateKind(
@@ -162,7 +166,8 @@ def _exactly_once(case: Case, rows: pd.DataFrame, missing: str) -> Gate:
         named = [f"{key.kind} {key.key}" for key in case.truth.discrepancies if key.scenario == S11]
         figures["keys"] = named[:_NAMED]
     unproven = missing or ("" if acknowledged else "nothing was acknowledged, so nothing had to exist")
-    return EXACTLY_ONCE.decide(figures, wrong=wrong, unproven=unproven or ("" if groups else NOT_READ))
+    rule = "" if figures["compared"] else _ONCE_WITHOUT_CONTENT
+    return EXACTLY_ONCE.decide(figures, wrong=wrong, unproven=unproven or ("" if groups else NOT_READ), rule=rule)
 
 
 def _durable(case: Case, chaos: ChaosReport, rows: pd.DataFrame, missing: str) -> Gate:
@@ -240,6 +245,7 @@ def _recovery(case: Case, found: Sequence[Aftermath]) -> Gate:
     if not found:
         return RECOVERY.not_run("no fault struck while anything was sent")
     limit_s = _recovery_limit_s(case)
+    patience_s = limit_s if limit_s < math.inf else grace_s(case)
     figures: dict[str, Any] = {
         "first_good_max_s": _worst(each.first_good_s for each in found),
         "back_at_rate_max_s": _worst(each.back_s for each in found),
@@ -248,12 +254,23 @@ def _recovery(case: Case, found: Sequence[Aftermath]) -> Gate:
     parts = [
         f"no good answer came after {each.record.fault}" + (each.record.note and f" ({each.record.note})")
         for each in silent
-        if each.tried_after
+        if each.tried_after and each.watched_s >= patience_s
     ]
     unseen = [f"nothing was sent after {each.record.fault}" for each in silent if not each.tried_after]
+    unseen += [
+        f"no good answer came after {each.record.fault}, {_describe_watch(each.watched_s, patience_s)}"
+        for each in silent
+        if each.tried_after and each.watched_s < patience_s
+    ]
     if limit_s < math.inf:
         figures["limit_s"] = limit_s
         late = [each for each in found if not each.back_s <= limit_s and not _is_nan(each.first_good_s)]
+        cut = [each for each in late if _is_nan(each.back_s) and not each.rate_watched_s >= limit_s]
+        unseen += [
+            f"it was not back at its rate after {each.record.fault}, {_describe_watch(each.rate_watched_s, limit_s)}"
+            for each in cut
+        ]
+        late = [each for each in late if each not in cut]
         healed = [(each.record.healed_ns, max(limit_s, each.back_s)) for each in late if not _is_nan(each.back_s)]
         spans = [Span(since_ns, since_ns + round(seconds * 1e9)) for since_ns, seconds in healed]
         if len(spans) == len(late) and (busy := describe_neighbours(case, spans)):
@@ -265,6 +282,15 @@ def _recovery(case: Case, found: Sequence[Aftermath]) -> Gate:
             for each in late
         ]
     return RECOVERY.decide(figures, wrong="; ".join(parts[:_NAMED]), unproven="; ".join(unseen[:_NAMED]))
+
+
+def _describe_watch(watched_s: float, patience_s: float) -> str:
+    if _is_nan(watched_s):
+        return "but no good answer came before the first fault, so its rate is not known"
+    return (
+        f"but for {max(0.0, watched_s):.1f} s only was nothing else broken, and it may take {patience_s:g} s: "
+        "give the chaos more time (rig chaos --minutes)"
+    )
 
 
 def _recovery_limit_s(case: Case) -> float:
@@ -359,6 +385,8 @@ def _containment_gate(chaos: ChaosReport, rows: pd.DataFrame) -> Gate:
             parts.append(f"during {record.fault} the others answered 5xx {errors} times")
         elif len(during) >= _ENOUGH and good.empty:
             parts.append(f"during {record.fault} nobody answered")
+    if not parts and sent >= _ENOUGH and not served:  # few during each of them
+        parts.append("during all of these faults nobody answered")
     figures: dict[str, Any] = {"faults": len(of_one), "sent": sent, "answered": served}
     if sent < _ENOUGH and not parts:
         return CONTAINED.not_run("hardly anything was sent during these faults", figures)

@@ -8,6 +8,8 @@ missed limit may be the client's fault.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from rig.checks.gates import GateKind, Kind, emits
@@ -123,6 +125,14 @@ def _find_imbalances(run: ScenarioRun, rows: pd.DataFrame) -> list[str]:
     if rows["seq"].nunique() < offered:
         faults.append("a request is not in the history")
     return faults
+
+
+def describe_lost_rows(case: Case, runs: Iterable[ScenarioRun]) -> str:
+    """Which scenario runs have requests that the history does not know; empty where none has."""
+    lacking = {run.scenario.label: run.scenario.count - case.rows_of(run)["seq"].nunique() for run in runs}
+    return "; ".join(
+        f"{count:,} requests of {label} are not in the history" for label, count in lacking.items() if count > 0
+    )
 
 
 def weakness(certificate: Certificate | None) -> str:

@@ -110,6 +110,12 @@ def _without_dead_letters(case: Case) -> str:
     return "the profile has no dead letters ([truth.dead])" if has_none else ""
 
 
+def _without_repeats(case: Case) -> str:
+    replayed = [run.scenario for run in case.scenario_runs_of("S1")]
+    is_repeated = any(scenario.count > len(scenario.tenants) for scenario in replayed)
+    return "" if is_repeated or not replayed else "S1 sent its key once: give more requests (--steps)"
+
+
 _MISSED = (Verdict.FAIL, Verdict.INVALID)
 
 EXIT_GATES = (
@@ -124,6 +130,7 @@ EXIT_GATES = (
         "EG3.2",
         "idempotency",
         ("S1.rows", "S5.rows", "S6.rows", "duplicates", "S1.answers", "S5.answers", "S6.answers"),
+        without=_without_repeats,
     ),
     ExitGate("EG3.3", "dead letters", ("S3.rows", "S6.rows", "S7.rows"), without=_without_dead_letters),
     # Answers and rows belong to it: a target that does nothing is fast, too.

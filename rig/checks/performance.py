@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rig.checks.gates import GateKind, Kind, emits
-from rig.checks.instrument import client_limits, weakness
+from rig.checks.instrument import client_limits, describe_lost_rows, weakness
 from rig.checks.latency_calibration import coverage_gaps, schedule_limits, too_close
 from rig.diagnose.numbers import BUSY, FOREIGN
 from rig.diagnose.strangers import Span, Strangers, find_strangers, merge_spans
@@ -39,6 +39,8 @@ _NOTHING = "it had no request to send"
 _PARTS = 5
 _LEAST_IN_PART = 20
 """With fewer requests the p95 would be the slowest of them."""
+_LEAST_IN_FIFTH = 5
+"""With fewer requests their median says no more."""
 
 TIME = GateKind(
     "*.time",
@@ -150,6 +152,7 @@ def _bound_gate(
     if strangers and strangers.noticeable:
         figures = figures | {"strangers_share": round(strangers.share, 3)}
     missing = "the run was interrupted" if any(run.interrupted for run in runs) else describe_missing_reports(runs)
+    missing = missing or describe_lost_rows(case, runs)
     if ok or missing:
         return Gate(gate_id, Verdict.INVALID if missing else Verdict.PASS, rule, figures, missing)
     limits = list(dict.fromkeys(limit for run in runs for limit in client_limits(run)))
@@ -261,7 +264,16 @@ def _degradation_gate(case: Case, runs: tuple[ScenarioRun], rows: pd.DataFrame, 
         reason=f"{_in_ms(last_ms)} ms against {_in_ms(first_ms)} ms",
         strangers=strangers,
         excused=is_excused(last_ms, allowed_ms, strangers),
+        caveats=_describe_few(response_ms(last), allowed_ms),
     )
+
+
+def _describe_few(last_ms: NDArray[np.float64], allowed_ms: float) -> list[str]:
+    """Why a last fifth shows no degradation: it has few requests, and some slow ones among them are not most."""
+    count = len(last_ms)
+    if count >= _LEAST_IN_PART or (count >= _LEAST_IN_FIFTH and quantile(last_ms, 0.5) > allowed_ms):
+        return []
+    return [f"a fifth has {count} requests, of which the slowest is the p95: send for longer, or more of them"]
 
 
 def fifths_p95_ms(rows: pd.DataFrame) -> tuple[float, float]:

@@ -20,7 +20,11 @@ ANSWERS = GateKind(
     "an event of any shape is accepted or refused with 4xx: no error of the server, no silence, no lost connection, "
     "no right signature that is taken for a wrong one",
 )
-ROWS = GateKind("S10.rows", Kind.TRUTH, "an event of any shape that is accepted has one row, or a dead letter")
+ROWS = GateKind(
+    "S10.rows",
+    Kind.TRUTH,
+    "an event of any shape that is accepted has one row, or a dead letter; one that is refused has no row",
+)
 CONTENT = GateKind("S10.content", Kind.TRUTH, "the row of an event of any shape holds what was sent, in mapped columns")
 KEYS = GateKind(
     "S10.keys",
@@ -43,7 +47,7 @@ def check_shapes(case: Case) -> list[Gate]:
         _gate(ANSWERS, report, len(report.events)),
         _gate(ROWS, report, _count(report, ACCEPTED)),
         _content(report),
-        _gate(KEYS, report, sum(ShapeKind.KEYS in each.kinds for each in report.events)),
+        _gate(KEYS, report, _count_key_pairs(report)),
     ]
 
 
@@ -73,6 +77,12 @@ def _gate(kind: GateKind, report: ShapesReport, judged: int) -> Gate:
         return kind.decide(figures, unproven=report.unproven)
     whys = "; ".join(f"{name}: {why}" for name, why in report.left_out.items())
     return kind.not_run(whys or "no event was sent whose outcome it judges", figures)
+
+
+def _count_key_pairs(report: ShapesReport) -> int:
+    """How many second events of a pair of keys tell whether both are stored: one that is refused tells nothing."""
+    tells = (ShapeOutcome.STORED, ShapeOutcome.MERGED)
+    return sum(ShapeKind.KEYS in each.kinds and each.outcome in tells for each in report.events)
 
 
 def _count(report: ShapesReport, outcomes: Collection[ShapeOutcome]) -> int:

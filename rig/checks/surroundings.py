@@ -39,6 +39,8 @@ def check_probes(case: Case) -> list[Gate]:
         reason = "the profile names probes, but none was asked"
         return [PROBES.decide({"asked": 0}, unproven=reason)] if any(_paths(case).values()) else []
     probes = probes[~was_overloaded(case, probes["at_ns"])]
+    if probes.empty:
+        return [PROBES.not_run("none was asked but while more was sent than the target holds", {"asked": 0})]
     bad = probes[~_is_good(probes)]
     figures = {
         "asked": len(probes),

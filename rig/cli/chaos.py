@@ -58,18 +58,19 @@ def chaos(
     profile = invocation.load_profile()
     if lists:
         return _list_faults(profile, as_json=invocation.as_json)
-    from rig.chaos.schedule import ChaosPlan, seconds_for
+    from rig.chaos.schedule import ChaosPlan, rest_after_faults, seconds_for
     from rig.run.chaos import add_chaos
     from rig.verbs.chaos import schedule_of
     from scenarios import s11
 
     if faults_from is not None and only:
         raise click.UsageError("--only and --faults-from: give one of them")
-    plan = ChaosPlan(60 * minutes, only, frozenset(allow_faults))
+    rest_s = rest_after_faults(profile.faults.recovery_s, 60 * minutes)
+    plan = ChaosPlan(60 * minutes, only, frozenset(allow_faults), rest_s=rest_s)
     settings = invocation.settings
     if faults_from is not None:
         schedule = schedule_of(faults_from)
-        plan = ChaosPlan(seconds_for(schedule.faults), allowed=plan.allowed, given=schedule.faults)
+        plan = replace(plan, seconds=seconds_for(schedule.faults, rest_s), given=schedule.faults)
         settings = replace(settings, seed=schedule.seed)
     invocation = replace(invocation, settings=settings)
     job = add_chaos(invocation.job("chaos", profile), plan, s11.chaos, rate)

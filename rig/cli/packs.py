@@ -9,7 +9,7 @@ import click
 from rig.cli.options import json_option
 from rig.cli.output import print_result, print_verdict, terminal
 from rig.errors import ExitCode, RigError
-from rig.text import json_text, one_line
+from rig.text import json_text, one_line, some
 
 
 def introduce_packs(*paths: Path) -> None:
@@ -67,7 +67,7 @@ def report(pack: Path, out: Path, as_json: bool) -> int:
     "--fail-on",
     type=click.Choice(["worse"]),
     help="End with 1 where a gate fails that did not before, or a figure is worse beyond doubt. End with 3 where a "
-    "gate that passed before is INVALID.",
+    "gate that passed before is INVALID or not there.",
 )
 @json_option
 def compare(first: Path, second: Path, out: Path | None, fail_on: str | None, as_json: bool) -> int:
@@ -88,9 +88,9 @@ def compare(first: Path, second: Path, out: Path | None, fail_on: str | None, as
         print_result(console(compared))
     for path in paths:
         click.echo(f"rig: wrote {path}", err=True)
-    if fail_on is None or not (compared.is_worse or compared.is_unproven):
+    if fail_on is None or not (compared.is_worse or compared.unproven):
         return ExitCode.PASS
-    word = "worse" if compared.is_worse else "not proven"
+    word = "worse" if compared.is_worse else f"not proven ({some(compared.unproven, 3)})"
     click.echo(f"rig: the second run is {word}: {one_line(compared.sentence)}", err=True)
     return ExitCode.FAIL if compared.is_worse else ExitCode.INVALID
 

@@ -35,13 +35,15 @@ class ShapeOutcome(StrEnum):
     LOST = "lost"
     """Accepted, in no table."""
     DOUBLED = "doubled"
+    KEPT = "kept"
+    """Refused, and its row is there all the same: who sent it believes that it is not."""
     ALTERED = "altered"
     MERGED = "merged"
     """Taken for the event of another key, or its row took the place of that one's."""
 
 
 OF_ANSWERS = (ShapeOutcome.ERROR, ShapeOutcome.DISBELIEVED, ShapeOutcome.NO_ANSWER)
-OF_ROWS = (ShapeOutcome.LOST, ShapeOutcome.DOUBLED)
+OF_ROWS = (ShapeOutcome.LOST, ShapeOutcome.DOUBLED, ShapeOutcome.KEPT)
 OF_CONTENT = (ShapeOutcome.ALTERED,)
 GATES_OF_SHAPES: Mapping[str, tuple[ShapeOutcome, ...]] = {
     "S10.answers": OF_ANSWERS,

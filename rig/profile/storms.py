@@ -235,6 +235,9 @@ class RateLimit(PreparedSection):
     """The configured limit L, in requests a window."""
     window_s: float = Field(default=1.0, gt=0)
     """Length of a window."""
+    burst: int | None = Field(default=None, ge=0)
+    """How many requests beyond the limit may be let through within the time of one window; ``limit`` where it is not
+    given, as at the edge of two windows. Write more where a bucket holds more."""
     promised: Literal["fleet", "process"] = "fleet"
     """Scope that is promised: ``fleet`` (scope factor 1) or ``process`` (scope factor N, of all processes)."""
     accepted: tuple[Status, ...] = Field(default=(200,), min_length=1)

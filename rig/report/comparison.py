@@ -126,9 +126,18 @@ class RunComparison:
         )
 
     @property
-    def is_unproven(self) -> bool:
-        """Whether a gate passed before and is INVALID now."""
-        return any((gate.before, gate.after) == (Verdict.PASS, Verdict.INVALID) for gate in self.gates)
+    def unproven(self) -> tuple[str, ...]:
+        """The gates that passed before and are INVALID now, or are not there; any that is INVALID where the run passed.
+
+        A run that was cut short has only the gates of what it came to, and may pass all of these.
+        """
+        passed = self.before.judgement.verdict is Verdict.PASS
+        return tuple(
+            gate.gate
+            for gate in self.gates
+            if (gate.before == Verdict.PASS and gate.after in (Verdict.INVALID, ABSENT))
+            or (passed and gate.after == Verdict.INVALID)
+        )
 
     @property
     def share_a_gate(self) -> bool:

@@ -97,6 +97,7 @@ def run_chaos(run: LiveRun, until_stopped: ExitStack) -> bool:
         run.job.settings.seed,
         plan.seconds,
         tell,
+        plan.rest_s,
     )
     load = replace(run.load(scenario), endpoint=through)
     last, files = len(run.job.scenarios), record.history.rows_files(scenario, run.pool.size)
@@ -161,7 +162,7 @@ def _draw(run: LiveRun, plan: ChaosPlan, target: ChaosTarget) -> ChaosSchedule:
         for fault in faults_of(run.job.profile)
         if not reasons[fault.name] and (not plan.only or fault.name in plan.only)
     ]
-    return ChaosSchedule(seed, plan_faults(seed, at_hand, plan.seconds), missing, plan.only)
+    return ChaosSchedule(seed, plan_faults(seed, at_hand, plan.seconds, plan.rest_s), missing, plan.only)
 
 
 def read_standing(store: Store) -> Standing:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from rig.evidence.shapes import PROBLEMS, ShapedEvent, ShapeOutcome
 from rig.limits import ASK_AGAIN
-from rig.model import RequestClass, Scenario, ShapeKind
+from rig.model import RequestClass, Row, Scenario, ShapeKind
 from rig.profile import Profile
 from rig.requests.key_pairs import KeyPair
 from rig.requests.shaped import ShapedRequest, ShapedRoute
@@ -31,6 +31,7 @@ _MAY_BE_NONE = {ShapeKind.NULLS, ShapeKind.MISSING}
 _WORDS = {
     ShapeOutcome.LOST: "no row",
     ShapeOutcome.DOUBLED: "several rows",
+    ShapeOutcome.KEPT: "row though refused",
     ShapeOutcome.ALTERED: "altered row",
     ShapeOutcome.MERGED: "row of another key",
 }
@@ -145,6 +146,7 @@ class ShapeSession:
             if tried[-1].outcome is ShapeOutcome.NO_ANSWER and changes:
                 self._require_alive()
         self._find_rows([each for each in tried if each.outcome is ShapeOutcome.UNSEEN])
+        self._find_kept([each for each in tried if each.outcome is ShapeOutcome.REFUSED])
         self.events += [_as_evidence(self._scenario, each) for each in tried]
         return tried
 
@@ -245,6 +247,16 @@ class ShapeSession:
             each.compared = rows.compared
             each.outcome, each.detail = _judge_rows(each.changes, rows)
             if are_told:
+                self._note(each)
+
+    def _find_kept(self, refused: Sequence[TriedEvent]) -> None:
+        """Look for rows of refused events, where the profile does not say that what is refused is kept among them."""
+        kept = self._profile.row(RequestClass.MALFORMED, self._scenario.route) is Row.CANONICAL
+        if kept or not refused:
+            return
+        for each, rows in zip(refused, self._rows.look([each.request for each in refused]), strict=True):
+            if rows.canonical:
+                each.outcome = ShapeOutcome.KEPT
                 self._note(each)
 
 

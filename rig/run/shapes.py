@@ -46,6 +46,7 @@ _VERBS = {
     ShapeOutcome.DISBELIEVED: "is answered 401, though it is signed: check the signature over the body as it came",
     ShapeOutcome.LOST: "is accepted, and has no row",
     ShapeOutcome.DOUBLED: "is stored more than once",
+    ShapeOutcome.KEPT: "is refused, and stored all the same",
     ShapeOutcome.MERGED: "the second event is taken for the first",
 }
 _ONE_OF_TWO = (

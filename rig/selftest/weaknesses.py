@@ -104,6 +104,7 @@ WEAKNESSES = (
     _with_flaw("random-kids", "forgetful", "own-count"),
     _key_case("forged-tokens"),
     *(_with_flaw("forged-tokens", kind, f"forged-{kind}", processes=2) for kind in FORGED),
+    _with_flaw("forged-tokens", "caching", "forged-signature", processes=2),
     _with_flaw("forged-tokens", "stumbling", "refusals", processes=2),
     # Every process dies of the same token, and nobody is left to tell the rest.
     Weakness(UNKNOWN_KID, (), ("lives",), GATES["forged-tokens"], "forged-tokens", 2, "flawed-dying"),

@@ -137,6 +137,7 @@ def refresh_figures(
 ) -> RefreshFigures:
     """What the callers, the event trigger and the readers saw, in numbers."""
     refreshers = {note.pid for note in notes}
+    contested = _find_contested_callers(answers, notes, readers.section.reader_wait_timeout_ms)
     views = Counter(note.object for note in notes)
     skipped = [answer for answer in answers if answer.backend_pid not in refreshers and not answer.error]
     stretches = {view: [(n.began or n.ended, n.ended) for n in notes if n.object == view] for view in views}
@@ -147,9 +148,9 @@ def refresh_figures(
         refreshes_by_view=dict(sorted(views.items())),
         concurrent_max=max(map(most_at_once, stretches.values()), default=0),
         refresh_longest_ms=max((note.length_ms for note in notes), default=0.0),
-        refreshed_in_turn=_count_refreshed_in_turn(answers, refreshers),
+        refreshed_in_turn=_count_refreshed_in_turn(contested, refreshers),
         skipped=len(skipped),
-        skipped_late=sum(_was_late(answer, answers, refreshers) for answer in skipped),
+        skipped_late=sum(_was_late(answer, answers, refreshers) for answer in skipped if answer in contested),
         skip_longest_ms=round(max(((one.done_ns - one.began_ns) / 1e6 for one in skipped), default=0.0), 1),
         ask_errors=sorted({answer.error for answer in answers if answer.error}),
         reads=readers.reads,
@@ -159,6 +160,16 @@ def refresh_figures(
         reader_wait_timeout_ms=readers.section.reader_wait_timeout_ms,
         scheduled=scheduled,
     )
+
+
+def _find_contested_callers(answers: Sequence[_Answered], notes: Sequence[Note], least_ms: float) -> list[_Answered]:
+    """The callers of tenants whose refresh took longer than that.
+
+    The callers' own start is spread over as long as a shorter one takes: who came late would look like one who waited.
+    """
+    long = {note.pid for note in notes if note.length_ms > least_ms}
+    tenants = {answer.tenant for answer in answers if answer.backend_pid in long}
+    return [answer for answer in answers if answer.tenant in tenants]
 
 
 def _was_late(skipper: _Answered, answers: Sequence[_Answered], refreshers: set[int]) -> bool:

@@ -9,6 +9,9 @@ for a shared limit, N for one of each process.
 The system chooses which of several processes a connection reaches. Where one of them answers all, a limit of each looks
 like a shared one. So the rig notes who answers: by a header of the profile, or by the process that has the other end of
 the connection open.
+
+The first moments have a limit of their own: a fleet in which each replica begins with an empty counter lets through too
+much before its counters meet. In no time as long as a window may it let through more than the limit and a burst.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import http.client
 import socket
 import subprocess
 import time
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -91,10 +95,11 @@ class _Answers:
 def rate_limit(race: RaceTest[RateLimit]) -> StormReport:
     """Run the test."""
     section = race.section
-    with _start_replicas(race) as replicas:
+    with _start_replicas(race) as (replicas, started):
         for_s = section.window_s * (WINDOWS + 1.6)
         askers = replicas * section.processes
         run = race.run_fleet(len(askers), _send, _Requests(askers, section, for_s), for_s + _REPORTING_S)
+        ended = {f"replica {number}": code for number, one in enumerate(started) if (code := one.poll()) is not None}
     answers = run.results(_Answers)
     grants = sorted((at_ns, number) for number, one in run.results_by_number(_Answers) for at_ns in one.granted_ns)
     granted = granted_in_whole_windows([at_ns for at_ns, _ in grants], int(section.window_s * 1e9))
@@ -120,6 +125,9 @@ def rate_limit(race: RaceTest[RateLimit]) -> StormReport:
         scope_factor_of_each=scope_factor_of_each(answered, asked * section.window_s / for_s, section.limit)
         if is_seen
         else None,
+        most_in_a_window=most_in_a_window([at_ns for at_ns, _ in grants], int(section.window_s * 1e9)),
+        burst=section.burst,
+        ended=ended,
     )
     return race.report(run, figures, [{"replica": replica, "granted_ns": at_ns} for at_ns, replica in grants])
 
@@ -135,6 +143,11 @@ def granted_in_whole_windows(grants_ns: Sequence[int], window_ns: int) -> int:
     return sum(begin_ns <= at_ns < begin_ns + WINDOWS * window_ns for at_ns in grants_ns)
 
 
+def most_in_a_window(grants_ns: Sequence[int], window_ns: int) -> int:
+    """The most grants (sorted, ns) in any time as long as a window."""
+    return max((at + 1 - bisect_left(grants_ns, ns - window_ns + 1) for at, ns in enumerate(grants_ns)), default=0)
+
+
 def scope_factor_of_each(answered: Mapping[str, int], asked_a_window: float, limit: int) -> float:
     """The scope factor of a fleet in which each process has the limit for itself, by its share in the answers."""
     shares = [count / sum(answered.values()) for count in answered.values()]
@@ -142,10 +155,12 @@ def scope_factor_of_each(answered: Mapping[str, int], asked_a_window: float, lim
 
 
 @contextmanager
-def _start_replicas(race: RaceTest[RateLimit]) -> Iterator[tuple[_Replica, ...]]:
-    """The replicas: those of the profile, or processes that live for the time of the context."""
+def _start_replicas(
+    race: RaceTest[RateLimit],
+) -> Iterator[tuple[tuple[_Replica, ...], Sequence[subprocess.Popen[bytes]]]]:
+    """The replicas: those of the profile, or processes that live for the time of the context, and these."""
     if race.section.urls:
-        yield tuple(_parse_url(race, url) for url in race.section.urls)
+        yield tuple(_parse_url(race, url) for url in race.section.urls), ()
         return
     with ExitStack() as stack:
         prepared = stack.enter_context(race.database("limit"))
@@ -159,7 +174,8 @@ def _start_replicas(race: RaceTest[RateLimit]) -> Iterator[tuple[_Replica, ...]]
             replicas.append((Endpoint("127.0.0.1", port), process))
         for endpoint, process in replicas:
             _wait_until_listening(race, endpoint, process)
-        yield tuple(_Replica(endpoint, race.section.path, process.pid) for endpoint, process in replicas)
+        asked = tuple(_Replica(endpoint, race.section.path, process.pid) for endpoint, process in replicas)
+        yield asked, [process for _, process in replicas]
 
 
 def _parse_url(race: RaceTest[RateLimit], url: str) -> _Replica:

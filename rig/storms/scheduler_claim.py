@@ -53,7 +53,8 @@ def scheduler_claim(race: RaceTest[SchedulerClaim]) -> StormReport:
         replicas=len(races[0].run.members),
         jobs=race.section.jobs * len(races),
         effects=sum(one.times.total() for one in races),
-        jobs_without_effect=sum(race.section.jobs - len(one.times) for one in races),
+        jobs_without_effect=sum(max(0, race.section.jobs - len(one.times)) for one in races),
+        jobs_beyond=sum(max(0, len(one.times) - race.section.jobs) for one in races),
         jobs_repeated=sum(len(one.repeats()) for one in races),
         repeats=repeated.total(),
         repeated=dict(sorted(repeated.items())[:_SHOWN]),
@@ -125,6 +126,7 @@ def _race(race: RaceTest[SchedulerClaim], number: int) -> _ClaimRace:
         lot = Random(f"{race.environment.seed} {number}")
         drawn = draw_kills(lot, race.options.processes or PROCESSES, race.section.jobs)
         killer = _Killer(queue := _Queue(race, connection), drawn)
+        queue.require_fresh()
         queue.held_by(0)  # a mistake in the statement is one also where nobody comes to be killed
         run, drain = _run(race, prepared, killer, queue)
         recovered_ns = None if race.section.lease_s is None else drain.done_ns
@@ -212,6 +214,15 @@ class _Queue:
             return int(rows[0][0] or 0)
         except (IndexError, TypeError, ValueError):
             raise ConfigError(f"profile key {self._race.key('unfinished_sql')} must give one number") from None
+
+    def require_fresh(self) -> None:
+        """ConfigError unless the statements say of a queue that nobody has touched that nothing of it is done."""
+        if effects := len(self.effects()):
+            key = self._race.key("effects_sql")
+            raise ConfigError(f"profile key {key} finds {effects} effects before any replica was started")
+        if self.count_open_jobs() == 0:
+            key = self._race.key("unfinished_sql")
+            raise ConfigError(f"profile key {key} says that no job is left before any replica was started")
 
     def held_by(self, replica: int) -> frozenset[str] | None:
         """The jobs that the replica works on; None where the profile has no statement for it."""

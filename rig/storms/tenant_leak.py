@@ -178,8 +178,10 @@ def _tamper(race: RaceTest[TenantLeak], prepared: PreparedDatabase, tenants: Seq
 
     Whatever error the server raises is its way to refuse. ConfigError for a statement that could never change anything.
     """
-    before = _digest(race, prepared)
     refused = 0
+    with prepared.connect() as owner:
+        before = _digest(race, owner)
+        effective = _count_effective(race, owner, tenants, before)
     with psycopg.connect(prepared.runtime_dsn, application_name="rig-worker") as connection:
         for tenant in tenants:
             for statement in race.section.tamper_sql:
@@ -194,13 +196,35 @@ def _tamper(race: RaceTest[TenantLeak], prepared: PreparedDatabase, tenants: Seq
                     connection.rollback()
                     refused += 1
     tries = len(tenants) * len(race.section.tamper_sql)
-    return TamperFigures(tries, refused, _digest(race, prepared) != before)
+    with prepared.connect() as owner:
+        return TamperFigures(tries, refused, _digest(race, owner) != before, effective)
 
 
-def _digest(race: RaceTest[TenantLeak], prepared: PreparedDatabase) -> Any:
-    with prepared.connect() as connection:
-        table = find_relation(connection, race.section.ingested_table)
-        return execute(connection, race.key("ingested_table"), table_digest(table).as_string(connection))
+def _count_effective(
+    race: RaceTest[TenantLeak], owner: psycopg.Connection[Any], tenants: Sequence[str], before: Any
+) -> int:
+    """How many of the statements change rows as the owner, within the worker's context or without. Nothing stays.
+
+    One that changes nothing even then shows nothing about the guard.
+    """
+
+    def changes(statement: str, tenant: str | None) -> bool:
+        try:
+            with owner.transaction(force_rollback=True):
+                if tenant is not None:
+                    race.execute(owner, "worker_context_sql", {"tenant": tenant})
+                owner.execute(statement.encode())
+                return bool(_digest(race, owner) != before)
+        except (psycopg.Error, ConfigError):  # a guard that holds for the owner, too, or a context that is not for him
+            return False
+
+    contexts = (None, *tenants)
+    return sum(any(changes(each, tenant) for tenant in contexts) for each in race.section.tamper_sql)
+
+
+def _digest(race: RaceTest[TenantLeak], connection: psycopg.Connection[Any]) -> Any:
+    table = find_relation(connection, race.section.ingested_table)
+    return execute(connection, race.key("ingested_table"), table_digest(table).as_string(connection))
 
 
 def _run_failing_jobs(
@@ -211,9 +235,15 @@ def _run_failing_jobs(
         raise ConfigError(f"profile key {race.key('worker')} needs enqueue_sql and dead_letters_sql in its section")
     made = Counter((tenants[n % len(tenants)], str(uuid.uuid4())) for n in range(_FAILING_JOBS))
     with prepared.connect() as connection:
+        before = _count_letters(race, connection)
         for tenant, correlation in made:
             race.execute(connection, "enqueue_sql", {"tenant": tenant, "correlation": correlation})
         prepare(race.command("worker"), prepared.environ, race.key("worker"))
-        rows = race.execute(connection, "dead_letters_sql", columns=2)
-    found = Counter((str(tenant), str(correlation)) for tenant, correlation in rows)
+        found = _count_letters(race, connection) - before
     return FailedJobFigures(made.total(), (made & found).total(), (found - made).total())
+
+
+def _count_letters(race: RaceTest[TenantLeak], connection: psycopg.Connection[Any]) -> Counter[tuple[str, str]]:
+    """The worker's dead letters, by tenant and correlation id."""
+    rows = race.execute(connection, "dead_letters_sql", columns=2)
+    return Counter((str(tenant), str(correlation)) for tenant, correlation in rows)

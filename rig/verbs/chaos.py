@@ -70,9 +70,10 @@ def find_fewest(job: Job, finished: FinishedRun, environ: Mapping[str, str], rep
     guilty = failed_gates(finished.judgement)
     packs: dict[tuple[PlannedFault, ...], FinishedRun] = {}
     runs: list[Path] = []
+    rest_s = job.chaos.rest_s
 
     def fails(part: tuple[PlannedFault, ...]) -> bool:
-        faults = repeat(part)
+        faults = repeat(part, rest_s)
         for _ in range(_TRIES):
             reporter.stage(f"with {len(part)} of the faults: {', '.join(fault.fault for fault in part)}")
             tried = run(_shorten(job, faults), environ, reporter)
@@ -92,7 +93,7 @@ def find_fewest(job: Job, finished: FinishedRun, environ: Mapping[str, str], rep
         found = minimise(faults, fails, [by_number[record.number] for record in worst])
     except KeyboardInterrupt:
         found, was_interrupted = min(packs, key=len, default=faults), True
-    return Minimised(repeat(found), packs.get(found, finished), tuple(runs), was_interrupted)
+    return Minimised(repeat(found, rest_s), packs.get(found, finished), tuple(runs), was_interrupted)
 
 
 def failed_gates(judgement: Judgement) -> frozenset[str]:
@@ -106,7 +107,8 @@ def _shorten(job: Job, faults: tuple[PlannedFault, ...]) -> Job:
     """The same chaos with these faults. Its client was certified before."""
     assert job.chaos is not None
     (before,) = (each for each in job.scenarios if each.id == S11)
-    plan = ChaosPlan(seconds_for(faults), allowed=job.chaos.allowed, given=faults)
+    rest_s = job.chaos.rest_s
+    plan = ChaosPlan(seconds_for(faults, rest_s), allowed=job.chaos.allowed, given=faults, rest_s=rest_s)
     settings = replace(
         job.settings, null_seconds=0.2, null_trials=1, latency_calibration="none", certificate=None, last_look_s=0.0
     )

@@ -13,6 +13,7 @@ import pytest
 
 from rig.chaos.fault import ChaosTarget, Fault, Struck
 from rig.chaos.runner import FaultRunner
+from rig.chaos.schedule import REST_S
 from rig.errors import RigError
 from rig.evidence.chaos import FaultRecord, PlannedFault
 
@@ -44,12 +45,15 @@ def fault(name: str, log: list[str], *, missing: str = "", fails: str = "", has_
 
 
 def run(
-    planned: list[PlannedFault], *faults: Fault, seconds: float = 60.0, target: object = Nobody()
+    planned: list[PlannedFault],
+    *faults: Fault,
+    seconds: float = 60.0,
+    target: object = Nobody(),
+    rest_s: float = REST_S,
 ) -> list[FaultRecord]:
     """The records of a schedule that came to its end."""
-    runner = FaultRunner(
-        cast(ChaosTarget, target), planned, {each.name: each for each in faults}, 1, seconds, lambda record: None
-    )
+    by_name = {each.name: each for each in faults}
+    runner = FaultRunner(cast(ChaosTarget, target), planned, by_name, 1, seconds, rest_s=rest_s)
     with runner:
         runner.begin()
         runner._thread.join(WAIT_S)
@@ -145,8 +149,7 @@ def test_a_fault_for_which_no_load_is_left_does_not_strike() -> None:
 def test_a_fault_that_took_long_the_last_time_strikes_again_only_where_the_load_lasts_as_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for rest in ("REST_S", "_LEAST_REST_S"):
-        monkeypatch.setattr(f"rig.chaos.runner.{rest}", 0.0)
+    monkeypatch.setattr("rig.chaos.runner._LEAST_REST_S", 0.0)
     log: list[str] = []
     slow = fault("slow", log)
 
@@ -157,5 +160,5 @@ def test_a_fault_that_took_long_the_last_time_strikes_again_only_where_the_load_
             yield found
 
     planned = [PlannedFault(1, "slow", 0.0, 0.0), PlannedFault(2, "slow", 0.1, 0.0), PlannedFault(3, "a", 0.2, 0.0)]
-    records = run(planned, Fault("slow", "slow", slow.missing, strike), fault("a", log), seconds=1.95)
+    records = run(planned, Fault("slow", "slow", slow.missing, strike), fault("a", log), seconds=1.95, rest_s=0.0)
     assert [record.fault for record in records] == ["slow", "a"]

@@ -14,7 +14,7 @@ import pytest
 from rig.chaos.catalog import BUILT_IN
 from rig.chaos.fault import Fault, Struck
 from rig.chaos.minimise import minimise
-from rig.chaos.schedule import FIRST_S, REST_S, SLOW_S, plan_faults, repeat, seconds_for
+from rig.chaos.schedule import FIRST_S, REST_S, SLOW_S, plan_faults, repeat, rest_after_faults, seconds_for
 from scenarios.s11 import SHORT_S
 
 FAULTS = tuple(Fault(name, name, lambda target: "", lambda target, chance: nullcontext(Struck())) for name in "abcd")
@@ -54,6 +54,20 @@ def test_a_fault_that_takes_long_has_the_room_that_it_takes_and_gives_way_where_
     assert seconds_for(planned) <= 60.01
     short = [plan_faults(seed, (slow, *FAULTS[1:]), 9) for seed in range(20)]
     assert all(short) and "slots-taken" not in {fault.fault for each in short for fault in each}
+
+
+@pytest.mark.parametrize(
+    ("recovery_s", "seconds", "rest_s"),
+    [(None, 60, REST_S), (1.0, 60, REST_S), (5.0, 60, 5.5), (10.0, 60, 9.0), (10.0, 180, 10.5), (10.0, SHORT_S, 3.0)],
+)
+def test_a_target_is_left_alone_for_as_long_as_it_may_take_where_the_load_has_room(
+    recovery_s: float | None, seconds: float, rest_s: float
+) -> None:
+    assert rest_after_faults(recovery_s, seconds) == rest_s
+    planned = plan_faults(1, FAULTS, seconds, rest_s)
+    for one, next_one in pairwise(planned):
+        assert next_one.at_s >= one.at_s + one.for_s + rest_s - 0.01
+    assert seconds_for(planned, rest_s) <= seconds + 0.01
 
 
 def test_too_short_a_load_and_no_faults_plan_nothing() -> None:

@@ -138,6 +138,9 @@ TOLD_APART = {"answers": {"replay": {"status": [201], "again": [409]}}}
         ([KNOWN] * 10, Verdict.FAIL, "1 keys were answered as known and never as new"),
         # The request without an answer may be the one that made the row.
         ([TIMEOUT, *[KNOWN] * 9], Verdict.FAIL, "wrong answers: 1 timeout"),
+        # Who was told nothing was not told of a row that nobody made.
+        ([SKIPPED] * 10, Verdict.INVALID, "10 requests were not sent"),
+        ([BROKEN] * 10, Verdict.FAIL, "wrong answers: status 500 (10 times)"),
     ],
 )
 def test_one_request_of_a_key_is_answered_as_new(endings: list[Ending], verdict: Verdict, reason: str) -> None:
@@ -145,6 +148,13 @@ def test_one_request_of_a_key_is_answered_as_new(endings: list[Ending], verdict:
     (gate,) = check_answers(replace(case(driven(scenario, endings)), profile=TOLD_APART))
     assert gate.verdict is verdict
     assert gate.reason == reason
+
+
+def test_the_request_that_made_the_row_may_be_among_those_of_a_worker_that_died() -> None:
+    scenario = plan("S1", shares=(Share(RequestClass.REPLAY, 10, one_key=True),))
+    died = driven(scenario, [KNOWN] * 10, reported=False, notes=["worker 1 died"])
+    (gate,) = check_answers(replace(case(died), profile=TOLD_APART))
+    assert (gate.verdict, "worker 1 died" in gate.reason) == (Verdict.INVALID, True)
 
 
 def test_a_route_may_tell_them_apart_while_the_others_do_not() -> None:

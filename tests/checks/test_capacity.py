@@ -193,6 +193,12 @@ def test_a_rate_at_which_rows_are_wrong_is_not_held(kind: str) -> None:
     assert (got, why) == (MISSED, f"2 rows {kind.replace('_', ' ')}")
 
 
+def test_a_step_of_which_the_history_lacks_requests_shows_nothing() -> None:
+    for one in (held(100), missed(100)):
+        got, why = result(replace(one, rows=one.rows[: COUNT // 2]))
+        assert (got, "50 requests of capacity" in why) == (UNDRIVEN, True)
+
+
 def test_a_queue_that_falls_behind_holds_no_rate_although_all_is_answered_at_once() -> None:
     steps = [held(50, 1), held(100, 2)]
 
@@ -293,6 +299,8 @@ def test_a_probe_that_fails_in_a_step_above_the_capacity_is_no_bad_probe() -> No
     (bad,) = check_probes(replace(asked, probes=probes((10, "/health", 503), (10_050, "/health", 503))))
     assert (good.verdict, bad.verdict) == (PASS, FAIL)
     assert good.figures["asked"] == 1
+    (none,) = check_probes(replace(asked, probes=probes((10_050, "/health", 503))))
+    assert (none.verdict, none.figures) == (NOT_RUN, {"asked": 0})
 
 
 def test_the_diagnosis_looks_at_the_steps_at_the_knee() -> None:

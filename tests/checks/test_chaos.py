@@ -175,6 +175,41 @@ def test_a_recovery_is_a_figure_and_fails_where_the_profile_sets_a_limit() -> No
     assert gates(load, faults={"recovery_s": 2.0})["recovery"].verdict is PASS
 
 
+SOON_AGAIN = {"strike_begun_ns": at(6.5), "struck_ns": at(6.5), "heal_begun_ns": at(6.6), "healed_ns": at(6.6)}
+
+
+@pytest.mark.parametrize(
+    ("limit_s", "verdict", "reason"),
+    [
+        (None, PASS, ""),
+        (1.0, FAIL, "not back at its rate within 1 s"),
+        # The next fault strikes 1.5 s after the healing: how long it would have taken nobody knows.
+        (5.0, INVALID, "but for 1.2 s only was nothing else broken, and it may take 5 s"),
+    ],
+)
+def test_a_recovery_that_the_next_fault_cut_off_is_late_only_where_its_time_was_over(
+    limit_s: float | None, verdict: Verdict, reason: str
+) -> None:
+    load = events(lambda s: BROKEN if 4 <= s < 6.7 and round(s * 100) % 4 else OK)
+    again = replace(struck("sender-cut", is_crash=False, **SOON_AGAIN), number=2)
+    found = gates(load, struck(), again, faults={} if limit_s is None else {"recovery_s": limit_s})["recovery"]
+    assert found.verdict is verdict
+    assert reason in found.reason
+
+
+def test_a_rate_that_nobody_saw_before_the_first_fault_cannot_come_back_late() -> None:
+    load = events(lambda s: BROKEN if s < 4 else OK, again=lambda s: BROKEN if s < 5 else OK)
+    found = gates(load, faults={"recovery_s": 1.0})["recovery"]
+    assert (found.verdict, "its rate is not known" in found.reason) == (INVALID, True)
+
+
+def test_silence_until_the_next_fault_blames_nobody_where_it_was_shorter_than_a_request_may_take() -> None:
+    load = events(lambda s: BROKEN if 4 <= s < 6.7 else OK, again=lambda s: BROKEN if s < 7.7 else OK)
+    again = replace(struck("sender-cut", is_crash=False, **SOON_AGAIN), number=2)
+    found = gates(load, struck(), again)["recovery"]
+    assert (found.verdict, "for 1.5 s only" in found.reason, "may take 2 s" in found.reason) == (INVALID, True, True)
+
+
 def test_requests_that_wait_in_vain_are_excused_while_something_is_broken_and_not_later() -> None:
     assert gates(events(lambda s: TIMEOUT if 4 <= s < 5 else OK))["bounded"].verdict is PASS
     late = gates(events(lambda s: TIMEOUT if 4 <= s < 7.5 else OK))["bounded"]
@@ -262,6 +297,20 @@ def test_the_fault_of_one_process_leaves_the_others(fault: str) -> None:
     assert gates(half, struck(fault, gone=(8,)))["contained"].verdict is FAIL
     assert "nobody answered" in gates(none, struck(fault))["contained"].reason
     assert "5xx" in gates(errors, struck(fault))["contained"].reason
+
+
+def test_where_nobody_answers_during_short_faults_of_one_process_that_is_seen_over_all_of_them() -> None:
+    """Of each fault there are too few attempts to tell, of all together enough."""
+    times = ((2.0, 2.07), (4.0, 4.07), (6.0, 6.07))
+    faults = [
+        struck("process-stopped", strike_begun_ns=at(a), struck_ns=at(a), heal_begun_ns=at(b), healed_ns=at(b))
+        for a, b in times
+    ]
+    silent = events(lambda s: TIMEOUT if any(a <= s < b for a, b in times) else OK)
+    found = gates(silent, *faults)["contained"]
+    assert (found.verdict, found.figures["answered"]) == (FAIL, 0)
+    one_good = events(lambda s: TIMEOUT if any(a + 0.01 < s < b for a, b in times) else OK)
+    assert gates(one_good, *faults)["contained"].verdict is PASS
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,13 @@ def test_verdict_of_a_run(seen: list[Verdict], verdict: Verdict) -> None:
     assert verdict_of(gates) is verdict
 
 
+def test_a_key_that_was_sent_once_shows_nothing_about_keys_that_are_sent_again() -> None:
+    others = [each for each in ladder() if each.report.scenario.id != "S1"]
+    for count, verdict in ((1, NOT_RUN), (2, PASS)):
+        gate = by_id(judge(case(driven(plan("S1", count)), *others)))["EG3.2"]
+        assert gate.verdict is verdict, gate.reason
+
+
 @pytest.mark.parametrize(
     ("of", "verdict", "code"),
     [

@@ -295,6 +295,12 @@ LONG_WAITS = calls(*HEALTHY_CALLS, *((member, "unknown", 0, 1200, False) for mem
         ("backoff", {**FAILING, **fetched(*OUTAGE[:2], fetch(3000, 3050, "503"))}, "came too late: 2.640 s"),
         ("jitter", decided(0.0, 0.0, 0.0), "they differ by 0.0000 only"),
         ("jitter", decided(0.1, 0.1, 0.104, 0.1), "they differ by 0.0040 only"),
+        # What it wrote down differs, and what it did does not.
+        (
+            "jitter",
+            {**waited(0.0, 0.0, 0.0), "decisions": decided(0.02, 0.11, 0.19)["decisions"]},
+            "it wrote down a wait of 0.555 s, and fetched after 0.500 s",
+        ),
         (
             "jitter",
             decided(0.1, 0.1, 0.12, 0.1, verifier_settings=replace(BACKOFF, jitter=1.0)),

@@ -109,9 +109,13 @@ def test_only_scenarios_with_a_limit_have_a_time() -> None:
     assert check_time(Case()) == []
 
 
-def test_a_scenario_run_without_history_has_no_time() -> None:
-    gates = check_time(Case(scenario_runs=(trial(4.0).report,), certificate=certificate()))
-    assert [gate.verdict for gate in gates] == [FAIL]
+def test_requests_that_the_history_does_not_know_blame_nobody_and_prove_nothing() -> None:
+    (gate,) = check_time(Case(scenario_runs=(trial(4.0).report,), certificate=certificate()))
+    assert (gate.verdict, "10 requests of S8" in gate.reason) == (INVALID, True)
+    whole = driven(SUSTAINED, response_ms=[1.0] * 90 + [900.0] * 10)
+    for kept in (whole.rows[:90], whole.rows[90:]):
+        gates = check_sustained_load(case(replace(whole, rows=kept.reset_index(drop=True))))
+        assert {gate.verdict for gate in gates} == {INVALID}
 
 
 # --- sustained ---
@@ -200,6 +204,28 @@ def test_quantiles_are_of_the_response_time_and_say_where_it_has_no_end() -> Non
     assert gates["p95"].figures["response_p99_ms"] == "no answer"
     assert gates["p95"].figures["service_max_ms"] == 100.0
     assert gates["rate"].figures["lag_max_ms"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("fifth", "slow", "verdict"),
+    [
+        (20, 2, FAIL),
+        # The p95 of fewer is the slowest of them: one slow request is no degradation, most of them are.
+        (19, 1, INVALID),
+        (19, 9, INVALID),
+        (19, 10, FAIL),
+        (5, 3, FAIL),
+        (4, 4, INVALID),
+        (1, 1, INVALID),
+        (1, 0, PASS),
+    ],
+)
+def test_one_slow_request_of_few_is_no_degradation(fifth: int, slow: int, verdict: Verdict) -> None:
+    count = 5 * fifth
+    scenario = plan("sustained", count, p95_limit_ms=500.0, pace=Pace(1, rate_per_s=10.0))
+    run = driven(scenario, response_ms=[4.0] * (count - slow) + [60.0] * slow)
+    gates = by_id(check_sustained_load(case(run)))
+    assert gates["sustained.degradation"].verdict is verdict
 
 
 @pytest.mark.parametrize("count", [1, 4])

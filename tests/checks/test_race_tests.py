@@ -155,6 +155,7 @@ RED: list[tuple[str, dict[str, Any], set[str]]] = [
     ),
     ("scheduler-claim", {"unfinished": 1}, {"all"}),
     ("scheduler-claim", {"jobs_without_effect": 1}, {"all"}),
+    ("scheduler-claim", {"jobs_beyond": 1}, {"all"}),
     ("scheduler-claim", {"exit_codes": {"0": 6, "1": 1}}, {"all"}),
     ("scheduler-claim", {"races_cut_short": 1, "exit_codes": {"0": 6, "1": 1}}, {"all"}),
     ("rate-limit", {"scope_factor": 4.0}, {"scope"}),
@@ -162,6 +163,9 @@ RED: list[tuple[str, dict[str, Any], set[str]]] = [
     ("rate-limit", {"promised": "process"}, {"scope"}),
     ("rate-limit", {"other_statuses": {"503": 2}}, {"scope"}),
     ("rate-limit", {"processes": 4, "asked": 4000, "scope_factor": 4.0}, {"scope"}),
+    # Each replica counts for itself until their counters meet: the whole windows after that are as promised.
+    ("rate-limit", {"most_in_a_window": 80}, {"scope"}),
+    ("rate-limit", {"ended": {"replica 2": -11}}, {"scope"}),
     ("matview-refresh", {"concurrent_max": 2}, {"single"}),
     ("matview-refresh", {"skipped_late": 1}, {"skip"}),
     ("matview-refresh", {"refreshed_in_turn": 1}, {"skip"}),
@@ -199,12 +203,18 @@ INVALID: list[tuple[str, dict[str, Any], set[str]]] = [
     ("rate-limit", {"replicas": 1, "processes": 4, "promised": "process", "scope_factor": 3.0}, {"scope"}),
     ("matview-refresh", {"askers": 2}, {"single"}),
     ("matview-refresh", {"reads": 0}, {"readers"}),
-    ("matview-refresh", {"refresh_longest_ms": 150.0}, {"readers", "skip"}),
+    ("matview-refresh", {"refresh_longest_ms": 150.0}, {"readers", "single", "skip"}),
     # Where all of it is over in a few milliseconds, who came late looks like one who waited.
-    ("matview-refresh", {"refresh_longest_ms": 12.0, "skipped_late": 2, "refreshed_in_turn": 1}, {"readers", "skip"}),
+    (
+        "matview-refresh",
+        {"refresh_longest_ms": 12.0, "skipped_late": 2, "refreshed_in_turn": 1, "refreshes": 8, "skipped": 0},
+        {"readers", "single", "skip"},
+    ),
     ("tenant-leak", {"requests": 0}, {"visible", "own"}),
     ("tenant-leak", {"tenants_that_read": 2}, {"visible"}),
     ("tenant-leak", {"worker": {"tries": 0, "refused": 0, "changed": False}}, {"worker"}),
+    # Where a statement finds no row, nobody needed a guard.
+    ("tenant-leak", {"worker": {"tries": 9, "refused": 0, "changed": False, "effective": 0}}, {"worker"}),
 ]
 
 
@@ -213,6 +223,13 @@ def test_where_nothing_could_show_nothing_is_claimed(storm: str, changes: dict[s
     found = verdicts(storm, **changes)
     assert {gate for gate, verdict in found.items() if verdict == "INVALID"} == invalid
     assert "FAIL" not in found.values()
+
+
+def test_at_the_edge_of_two_windows_a_limiter_may_let_through_twice_the_limit() -> None:
+    assert verdicts("rate-limit", most_in_a_window=48)["scope"] == "PASS"
+    assert verdicts("rate-limit", most_in_a_window=80, burst=60)["scope"] == "PASS"
+    of_each = {"promised": "process", "scope_factor": 4.0}
+    assert verdicts("rate-limit", **of_each, most_in_a_window=180)["scope"] == "PASS"
 
 
 def test_who_refuses_by_design_has_not_failed_and_one_race_of_several_is_enough() -> None:

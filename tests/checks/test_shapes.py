@@ -44,6 +44,7 @@ def test_each_outcome_fails_its_own_gate_and_its_smallest_event_is_named() -> No
         ShapeOutcome.NO_ANSWER: "S10.answers",
         ShapeOutcome.LOST: "S10.rows",
         ShapeOutcome.DOUBLED: "S10.rows",
+        ShapeOutcome.KEPT: "S10.rows",
         ShapeOutcome.ALTERED: "S10.content",
         ShapeOutcome.MERGED: "S10.keys",
     }.items():
@@ -72,6 +73,16 @@ def test_where_nothing_was_sent_nothing_passes() -> None:
     assert "its body is a text" in found["S10.answers"].reason
     only_refused = gates(events=(replace(STORED, outcome=ShapeOutcome.REFUSED, compared=0),))
     assert only_refused["S10.rows"].verdict is Verdict.NOT_RUN
+
+
+def test_a_key_that_is_refused_shows_nothing_about_keys_that_are_alike() -> None:
+    def keys(*outcomes: ShapeOutcome) -> Gate:
+        events = tuple(replace(STORED, kinds=("keys",), outcome=outcome) for outcome in outcomes)
+        return gates(events=(STORED, *events), left_out={"a: a case": "such a key is refused"})["S10.keys"]
+
+    refused, stored = keys(ShapeOutcome.REFUSED), keys(ShapeOutcome.REFUSED, ShapeOutcome.STORED)
+    assert (refused.verdict, refused.reason) == (Verdict.NOT_RUN, "a: a case: such a key is refused")
+    assert (stored.verdict, stored.figures["judged"]) == (Verdict.PASS, 1)
 
 
 def test_what_is_left_out_is_not_run_by_name_and_an_old_pack_has_no_such_gate() -> None:

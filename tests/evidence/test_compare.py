@@ -227,6 +227,22 @@ def test_a_scenario_run_of_one_run_only_and_one_that_was_cut_off_are_left_out() 
     assert result.left_out == ("S8-300-stripe-1: cut off in one of the runs", "S8-300-stripe-6: only in the first run")
 
 
+@pytest.mark.parametrize(
+    ("after", "unproven"),
+    [
+        ([Gate("S8.rows", Verdict.PASS, "")], ()),
+        ([Gate("S8.rows", Verdict.NOT_RUN, "")], ()),  # chance decides what some gates have to see
+        ([Gate("S8.rows", Verdict.INVALID, "")], ("S8.rows",)),
+        ([], ("S8.rows",)),
+        ([Gate("S8.rows", Verdict.PASS, ""), Gate("completion", Verdict.INVALID, "")], ("completion",)),
+    ],
+)
+def test_a_run_that_shows_less_than_the_one_before_is_not_proven(after: list[Gate], unproven: tuple[str, ...]) -> None:
+    before = [*CERTIFIED, Gate("S8.rows", Verdict.PASS, "")]
+    result = compared(side(trials(STEADY), gates=before), side(trials(STEADY), gates=[*CERTIFIED, *after]))
+    assert (result.unproven, result.is_worse) == (unproven, False)
+
+
 def test_gates_are_compared_one_by_one() -> None:
     lost = Gate("S8.rows", Verdict.FAIL, "all there", {"lost": 1}, "1 is lost")
     result = compared(

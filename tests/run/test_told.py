@@ -10,11 +10,13 @@ import pytest
 
 from rig.checks.race_tests.catalog import gates_of
 from rig.evidence.gate import Gate, Verdict
+from rig.evidence.shapes import ShapeOutcome
 from rig.evidence.storm import StormReport
 from rig.profile import bundled_profile, load_profile
 from rig.requests.sender import made_up
 from rig.requests.shape_values import control_of
 from rig.requests.shaped import ShapedRoute
+from rig.requests.shapes import Change
 from rig.requests.targeter import Targeter
 from rig.run import shape_session, storms
 from rig.run.reporter import Reporter
@@ -29,20 +31,31 @@ from tests.engine.scenes import RUN
 PROFILE = load_profile(bundled_profile())
 
 
-def test_a_shaped_event_that_fails_is_seen_as_soon_as_that_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second is answered 500; of the others, the first has its row and the third has none."""
+def session_of(statuses: tuple[int, ...], found: list[RowsOfEvent], progress: list[int]) -> tuple[ShapeSession, Change]:
+    """Events that are answered so, and have these rows; and a change for them."""
     scenario = shapes(PROFILE.routes[0].name, ("A",), 9)
-    monkeypatch.setattr(shape_session, "WAIT_S", 0.0)
     credentials = replace(made_up(PROFILE, "A"), tenant="A")
     targets = Targeter(PROFILE, RUN).bind(scenario, {"A": credentials})
-    route = ShapedRoute(PROFILE, targets, credentials)
-    statuses, progress = iter((204, 500, 204)), list[int]()
-    probe: Any = SimpleNamespace(send=lambda request: ProbeResponse(next(statuses)))
-    found = [RowsOfEvent(1, 0), RowsOfEvent(0, 0)]
+    route, answers = ShapedRoute(PROFILE, targets, credentials), iter(statuses)
+    probe: Any = SimpleNamespace(send=lambda request: ProbeResponse(next(answers)))
     rows: Any = SimpleNamespace(look=lambda requests: found, has_uuid_keys=False)
-    session = ShapeSession(PROFILE, route, scenario, probe, rows, progress.append)
+    return ShapeSession(PROFILE, route, scenario, probe, rows, progress.append), control_of(route.fields[0])
+
+
+@pytest.mark.parametrize(("rows", "outcome"), [(0, ShapeOutcome.REFUSED), (1, ShapeOutcome.KEPT)])
+def test_an_event_that_is_refused_has_no_row(rows: int, outcome: ShapeOutcome) -> None:
+    session, change = session_of((422,), [RowsOfEvent(rows, 0)], [])
+    (tried,) = session.try_all([(change,)])
+    assert (tried.outcome, tried.has_failed) == (outcome, bool(rows))
+    assert dict(session.failures) == ({"row though refused": 1} if rows else {})
+
+
+def test_a_shaped_event_that_fails_is_seen_as_soon_as_that_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second is answered 500; of the others, the first has its row and the third has none."""
+    monkeypatch.setattr(shape_session, "WAIT_S", 0.0)
+    progress = list[int]()
+    session, change = session_of((204, 500, 204), [RowsOfEvent(1, 0), RowsOfEvent(0, 0)], progress)
     assert session.p95_ms is None
-    change = control_of(route.fields[0])
     tried = session.try_all([(), (change,), (change,)])
     assert [each.kind for each in session.look()] == ["status 500", "no row"]
     assert dict(session.failures) == {"status 500": 1, "no row": 1}

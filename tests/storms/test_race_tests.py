@@ -7,7 +7,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from random import Random
@@ -33,7 +33,7 @@ from rig.storms.ddl_ledger import Note
 from rig.storms.environment import StormEnvironment, StormOptions
 from rig.storms.matview_refresh import _Answered, _Readers, refresh_figures
 from rig.storms.race_test import RaceTest
-from rig.storms.rate_limit import granted_in_whole_windows, scope_factor_of_each
+from rig.storms.rate_limit import granted_in_whole_windows, most_in_a_window, scope_factor_of_each
 from rig.storms.scheduler_claim import draw_kills, unexplained_repeats
 from rig.target.postgres import Cluster
 from rig.verbs.ci import steps_of
@@ -111,6 +111,21 @@ def test_every_other_protection_turns_its_own_gate_red(environment: StormEnviron
 )
 def test_the_cap_is_counted_between_bursts(grants: list[int], counted: int) -> None:
     assert granted_in_whole_windows(grants, 1000) == counted
+
+
+@pytest.mark.parametrize(
+    ("grants", "most"),
+    [
+        # four replicas of 3 each at the start, then 3 a window: what the whole windows do not show
+        ([*range(12), 1100, 1101, 1102, 2100, 2101, 2102, 3100], 12),
+        # the end of one window and the beginning of the next
+        ([0, 998, 999, 1000, 1001, 1002, 2000, 2001, 2002], 5),
+        (list(range(0, 3600, 100)), 10),
+        ([], 0),
+    ],
+)
+def test_the_most_in_a_window_are_looked_for_from_the_first_moment_on(grants: list[int], most: int) -> None:
+    assert most_in_a_window(grants, 1000) == most
 
 
 # --- a user's own -----------------------------------------------------------------------------------------------
@@ -345,8 +360,24 @@ def test_each_of_many_tenants_has_its_turn(cluster: Cluster, tmp_path: Path) -> 
 @pytest.mark.parametrize("context", ["SET TRANSACTION READ ONLY", ENTER])
 def test_a_worker_is_refused_in_whatever_words_the_server_has(cluster: Cluster, tmp_path: Path, context: str) -> None:
     report = tenancy(cluster, tmp_path, worker_context_sql=context, tamper_sql=["UPDATE event SET cents = 0"])
-    assert report.figures["worker"] == {"tries": 3, "refused": 3, "changed": False}
+    assert report.figures["worker"] == {"tries": 3, "refused": 3, "changed": False, "effective": 0}
     assert verdicts(report)["storm.tenant-leak.worker"] == "PASS"
+
+
+@pytest.mark.parametrize(("cents", "verdict"), [(7, "INVALID"), (1, "FAIL")])
+def test_a_statement_that_finds_no_row_shows_no_guard(
+    cluster: Cluster, tmp_path: Path, cents: int, verdict: str
+) -> None:
+    report = tenancy(
+        cluster, tmp_path, worker_context_sql=ENTER, tamper_sql=[f"DELETE FROM event WHERE cents = {cents}"]
+    )
+    assert report.figures["worker"]["effective"] == (verdict == "FAIL")
+    assert verdicts(report)["storm.tenant-leak.worker"] == verdict
+
+
+def test_dead_letters_that_lay_there_before_are_none_of_the_worker(cluster: Cluster, tmp_path: Path) -> None:
+    report = tenancy(cluster, tmp_path, **WORKER, dead_letters_sql="SELECT tenant, 'old' FROM event")
+    assert report.figures["failed_jobs"] == {"made": 5, "found": 0, "others": 0}
 
 
 WORKER = {"worker": ["{python}", "-c", "pass"], "enqueue_sql": "SELECT 1"}
@@ -455,11 +486,24 @@ def test_a_function_that_is_broken_within_is_the_targets(cluster: Cluster, tmp_p
 )
 def test_who_asks_after_the_refresh_has_not_waited_for_it(began: int, done: int, late: int) -> None:
     answers = [_Answered(1, "", 0, 800), _Answered(2, "", began, done)]
-    at = datetime.now(UTC)
-    notes = [Note(1, "REFRESH MATERIALIZED VIEW", "totals", 1, at, at)]
     readers = _Readers("", MatviewRefresh(refresh_sql="SELECT 1", read_sql="SELECT 1"))
-    figures = refresh_figures(answers, notes, readers, None)
+    figures = refresh_figures(answers, [refresh(1, "totals", 800)], readers, None)
     assert (figures.skipped, figures.skipped_late) == (1, late)
+
+
+def refresh(pid: int, view: str, took_ms: int) -> Note:
+    ended = datetime.now(UTC)
+    return Note(pid, "REFRESH MATERIALIZED VIEW", view, pid, ended - timedelta(milliseconds=took_ms), ended)
+
+
+def test_who_skips_the_short_refresh_of_a_small_tenant_has_not_waited_for_it() -> None:
+    """That of the large one takes long, so waiting would show there."""
+    large = [_Answered(1, "large", 0, 800), _Answered(2, "large", 1, 10)]
+    small = [_Answered(3, "small", 0, 4), _Answered(4, "small", 2, 5), _Answered(5, "small", 3, 9)]
+    notes = [refresh(1, "of_large", 800), refresh(3, "of_small", 3), refresh(5, "of_small", 3)]
+    section = MatviewRefresh(refresh_sql="SELECT 1", read_sql="SELECT 1", tenants=("large", "small"))
+    figures = refresh_figures([*large, *small], notes, _Readers("", section), None)
+    assert (figures.skipped, figures.skipped_late, figures.refreshed_in_turn) == (2, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -468,6 +512,8 @@ def test_who_asks_after_the_refresh_has_not_waited_for_it(began: int, done: int,
         ({"unfinished_sql": "SELECT 'many'"}, "unfinished_sql must give one number"),
         ({"enqueue_sql": "INSERT INTO job (name) VALUES (NULL)"}, "enqueue_sql failed: null value in column"),
         ({"unfinished_sql": "SELECT 1 / 0"}, "unfinished_sql failed: division by zero"),
+        ({"unfinished_sql": "SELECT count(*) FROM job WHERE false"}, "unfinished_sql says that no job is"),
+        ({"effects_sql": "SELECT 'job 1'"}, "effects_sql finds 1 effects before any replica"),
         ({"held_sql": "SELECT name FROM jobs"}, 'held_sql failed: relation "jobs" does not exist'),
         ({"enqueue_sql": "SELECT %s, %(jobs)s"}, "enqueue_sql failed: "),
     ],

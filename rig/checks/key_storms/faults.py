@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rig.checks.key_storms.figures import CLOCKS, gaps_s, spans
 from rig.checks.key_storms.findings import (
     SCHEDULING_S,
@@ -87,8 +89,18 @@ def judge_jitter(storm: KeyStorm) -> Finding:
         "declared": settings.jitter,
     }
     rule = "the waits of an outage are not all longer than the schedule by the same share"
-    alike = find_alike_gaps if source == "seen" else find_alike_decisions
-    return rule, figures, alike(delays, settings.jitter)
+    if source == "seen":
+        return rule, figures, find_alike_gaps(delays, settings.jitter)
+    broken = _find_broken_decision(gaps_s(storm)[: outage - 1], [wait_s for _, wait_s, _ in waits])
+    return rule, figures, broken or find_alike_decisions(delays, settings.jitter)
+
+
+def _find_broken_decision(gaps: Sequence[float], decided: Sequence[float]) -> str:
+    """Which wait the subject wrote down and did not keep; empty where there is none. Its word alone shows nothing."""
+    for gap_s, wait_s in zip(gaps, decided, strict=False):
+        if gap_s < wait_s * CLOCKS - LAG_S:
+            return f"it wrote down a wait of {wait_s:.3f} s, and fetched after {gap_s:.3f} s"
+    return ""
 
 
 def _asked_before_s(storm: KeyStorm, fetch: Fetch) -> float:

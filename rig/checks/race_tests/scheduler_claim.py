@@ -17,13 +17,15 @@ class ClaimFigures(RaceFigures):
     ``unexplained``) are None where the profile has no ``held_sql``. ``recovered_after_s`` is from the last kill to the
     end of the last job, None where the profile has no ``lease_s`` or not all were done. ``killed``: a replica at least
     in each race; ``kills`` says which and when, None in packs of a time when each race had one. In
-    ``races_cut_short`` jobs were still being done when the time was up.
+    ``races_cut_short`` jobs were still being done when the time was up. ``jobs_beyond`` are effects of more jobs than
+    were made: some are of jobs that nobody made, and may stand for those of jobs that had none.
     """
 
     replicas: int
     jobs: int
     effects: int
     jobs_without_effect: int
+    jobs_beyond: int = 0
     jobs_repeated: int
     repeats: int
     repeated: Mapping[str, int]
@@ -52,6 +54,7 @@ def _judge(gates: RaceGates[ClaimFigures]) -> list[Gate]:
     late = when(it.races_cut_short, f"in {it.races_cut_short} races jobs were still being done when timeout_s was over")
     failed = {code: count for code, count in it.exit_codes.items() if code != "0" and not (late and code == "timeout")}
     is_incomplete = gates.is_whole and (it.unfinished or it.jobs_without_effect) and not late
+    strange = when(it.jobs_beyond, f"there are effects of {it.jobs_beyond} jobs more than were made")
     left = f"{it.unfinished} jobs are not done, {it.jobs_without_effect} had no effect"
     if it.lease_s is not None:
         left = f"never done: {left}, and none was done for {it.lease_s:g} s"
@@ -61,9 +64,9 @@ def _judge(gates: RaceGates[ClaimFigures]) -> list[Gate]:
         _once(gates),
         gates.gate(
             "all",
-            *("jobs", "jobs_without_effect", "unfinished", "killed", "kills"),
+            *("jobs", "jobs_without_effect", "jobs_beyond", "unfinished", "killed", "kills"),
             *("recovered_after_s", "exit_codes", "elapsed_s"),
-            wrong=when(is_incomplete, left) or when(failed, f"replicas ended with {failed}"),
+            wrong=when(is_incomplete, left) or strange or when(failed, f"replicas ended with {failed}"),
             weak=when(not it.jobs, "there was no job")
             or when(late, f"{late}: raise it, or give fewer jobs")
             or when(it.replicas < 2, "one replica has nobody to do the job that it dies in")

@@ -10,16 +10,20 @@ from rig.evidence.gate import Gate
 
 @dataclass(frozen=True, slots=True)
 class TamperFigures:
-    """Statements that tried to change ingested rows, how many the server refused, and whether a row was changed."""
+    """Statements that tried to change ingested rows, how many the server refused, and whether a row was changed.
+
+    ``effective`` of the statements change rows where nothing guards these; None where nobody tried.
+    """
 
     tries: int
     refused: int
     changed: bool
+    effective: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class FailedJobFigures:
-    """Failing jobs that the rig made, how many lie among the dead letters, and how many other letters lie there."""
+    """Failing jobs that the rig made, how many lie among the dead letters, and how many other letters came there."""
 
     made: int
     found: int
@@ -74,8 +78,14 @@ def _judge(gates: RaceGates[TenantFigures]) -> list[Gate]:
 def _worker(gates: RaceGates[TenantFigures]) -> Gate:
     if (it := gates.it.worker) is None:
         return gates.not_run("worker", "the profile names no worker_context_sql")
-    wrong = when(it.changed, "the ingested rows are not what they were")
-    return gates.gate("worker", "worker", wrong=wrong, weak=when(not it.tries, "no tamper_sql was given"))
+    is_vain = it.effective == 0 and not it.refused
+    return gates.gate(
+        "worker",
+        "worker",
+        wrong=when(it.changed, "the ingested rows are not what they were"),
+        weak=when(not it.tries, "no tamper_sql was given")
+        or when(is_vain, "no tamper_sql changes a row, not even for the owner: let them change what prepare made"),
+    )
 
 
 def _dead_letters(gates: RaceGates[TenantFigures]) -> Gate:

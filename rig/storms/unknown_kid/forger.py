@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import json
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -45,14 +45,25 @@ Forged = tuple[str, str]
 
 
 @contextmanager
-def forging(keyring: Keyring, unchecked: Collection[str] = ()) -> Iterator[tuple[Forged, ...]]:
-    """All forged tokens for a key set, but for those of ``unchecked`` kinds; the forger's keys are served meanwhile."""
+def forging(
+    keyring: Keyring, unchecked: Collection[str] = (), accepted: Sequence[str] = ()
+) -> Iterator[tuple[Forged, ...]]:
+    """All forged tokens for a key set, but for those of ``unchecked`` kinds; the forger's keys are served meanwhile.
+
+    ``accepted`` are valid tokens, one of each known key, which the verifier is handed beside them. What it remembers of
+    these must not let in what was made of them.
+    """
     algorithms = {*_USUAL, *map(algorithm_of, keyring.known)}  # a set of one algorithm is asked with others, too
     strangers = {algorithm: make_key(algorithm, "k-stranger") for algorithm in sorted(algorithms)}
     pen = _Pen(keyring.issuer)
     with _serve({"/jwks.json": _key_set(strangers), **_certificates(strangers)}) as url:
         tokens = [pair for key in keyring.known for pair in _of_key(pen, key, strangers, url)]
         tokens += [("forged form -", token) for token in _break_form(pen, keyring.known[0])]
+        # Last: by now the valid ones were accepted.
+        for key, token in zip(keyring.known, accepted, strict=False):
+            algorithm = algorithm_of(key)
+            forged = _change_accepted_token(pen, token, key, strangers[algorithm])
+            tokens += [(f"forged signature {algorithm}", each) for each in forged]
         yield tuple((kind, token) for kind, token in tokens if kind.split()[1] not in unchecked)
 
 
@@ -100,6 +111,14 @@ def _sign_badly(pen: _Pen, key: SigningKey, stranger: SigningKey, kid: str | Non
     _, other_claims, _ = pen.sign(key, changed={"sub": "admin"}).split(".")
     signed = f"{head}.{other_claims}."
     return [pen.sign(stranger, {"kid": kid}), signed + signature, signed, pen.sign(key, {"kid": kid})[:-20]]
+
+
+def _change_accepted_token(pen: _Pen, token: str, key: SigningKey, stranger: SigningKey) -> list[str]:
+    """A token that was accepted with a signature of a stranger, with none, and its signature under other claims."""
+    signed, _, signature = token.rpartition(".")
+    head, _, _ = signed.partition(".")
+    _, other_claims, _ = pen.sign(key, changed={"sub": "admin"}).split(".")
+    return [f"{signed}.{pen.sign(stranger).rpartition('.')[2]}", f"{signed}.", f"{head}.{other_claims}.{signature}"]
 
 
 def _hmac_token(pen: _Pen, key: SigningKey, secret: bytes) -> str:

@@ -132,7 +132,14 @@ def _open_pooler(environment: StormEnvironment, plan: CasePlan, case: KeyCase, l
 
 
 def _script(
-    plan: CasePlan, case: KeyCase, url: str, dsn: str, journal: Path, log_file: Path, forged: tuple[Forged, ...]
+    plan: CasePlan,
+    case: KeyCase,
+    url: str,
+    dsn: str,
+    journal: Path,
+    log_file: Path,
+    known: tuple[str, ...],
+    forged: tuple[Forged, ...],
 ) -> MemberScript:
     """What every member does."""
     environ = {
@@ -154,7 +161,7 @@ def _script(
         environ=environ,
         journal=str(journal),
         log_file=str(log_file),
-        known=plan.keyring.known_tokens(),
+        known=known,
         unnamed=plan.keyring.unnamed_tokens(),
         rotated=plan.keyring.rotated_token(),
         forged=forged,
@@ -203,12 +210,13 @@ def _run_and_observe(
         watch = stack.enter_context(DatabaseWatch(database.admin_dsn))
         journal = stack.enter_context(temporary_folder("rig-calls-"))
         log_file = environment.log_file(f"{label}-subject")
-        forged = stack.enter_context(forging(plan.keyring, plan.subject.traits.unchecked))
+        known = plan.keyring.known_tokens()
+        forged = stack.enter_context(forging(plan.keyring, plan.subject.traits.unchecked, known))
         with (
             _open_pooler(environment, plan, case, label, database.runtime_dsn) as direct,
             breakable_store(case.store_fault, database, direct) as (dsn, breaker),
             Fleet(
-                plan.processes, call_verifier, _script(plan, case, origin.url, dsn, journal, log_file, forged)
+                plan.processes, call_verifier, _script(plan, case, origin.url, dsn, journal, log_file, known, forged)
             ) as fleet,
         ):
             observed = _CaseRun(plan, case, origin, fleet, fetched_ns, breaker).run()

@@ -119,6 +119,7 @@ FLAWED = {
         ("flawed-stumbling", "Stumbling"),
         ("flawed-presuming", "Presuming"),
         ("flawed-asking", "Asking"),
+        ("flawed-caching", "Caching"),
         *((f"flawed-{kind}", f"accepting_{kind}") for kind in FORGED),
     )
 }
