@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -43,6 +44,12 @@ def database(cluster: Cluster) -> Iterator[Database]:
     created = cluster.create_database("test")
     yield created
     cluster.drop_database(created)
+
+
+def pytest_collection_finish() -> None:
+    """The engine collects garbage before each run. What was imported and collected as tests needs no second look."""
+    gc.collect()
+    gc.freeze()
 
 
 class Beside(LoadScopeScheduling):

@@ -18,8 +18,8 @@ from rig.evidence.case import Case
 from rig.evidence.gate import Gate
 from rig.evidence.scenario_runs import ScenarioRun
 
-LEAST_SAMPLES = 10
-"""Where load begins or ends between two samples, the mean is off by at most half a sample: by a tenth for both ends."""
+LEAST_SAMPLES = 20
+"""Where load begins or ends between two samples, the mean is off by at most half a sample: by a 20th for both ends."""
 SAMPLES_PER_S = 5.0
 """Twenty are due. A worker that took fewer than this saw too little."""
 SHARE, MARGIN = 0.25, 2.0

@@ -49,11 +49,11 @@ def gate(in_system: float, **how: Any) -> Gate:
         (gate(40.0, response_ms=[0.0] * COUNT), INVALID),
         # Half of the rows are gone.
         (gate(40.0, endings=[SKIPPED] * 500), INVALID),
-        # A machine may be so fast that half a second is all there is: ten samples tell.
-        (gate(400.0, took_s=0.5, response_ms=[200.0] * COUNT, in_system_samples=10), PASS),
-        (gate(800.0, took_s=0.5, response_ms=[200.0] * COUNT, in_system_samples=10), INVALID),
+        # A machine may be so fast that a second is all there is: twenty samples tell.
+        (gate(400.0, took_s=1.0, in_system_samples=20), PASS),
+        (gate(800.0, took_s=1.0, in_system_samples=20), INVALID),
         # With fewer samples, or without a report, nothing is said.
-        (gate(0.0, took_s=0.5, in_system_samples=9), NOT_RUN),
+        (gate(0.0, took_s=1.0, in_system_samples=19), NOT_RUN),
         (gate(0.0, reported=False), NOT_RUN),
         (gate(0.0, interrupted=True), NOT_RUN),
         # A worker that hardly looked saw nothing, right or wrong.

@@ -253,6 +253,6 @@ def test_a_storm_of_limits_trusts_whom_the_load_trusts(profile: Profile, authori
     with fleet_over_tls(authority) as url:
         limited = RateLimit(urls=(url,))
         environment = storm_environment_of(profile, authority, rate_limit=limited)
-        with _start_replicas(RaceTest("rate-limit", environment, StormOptions(), limited)) as replicas:
+        with _start_replicas(RaceTest("rate-limit", environment, StormOptions(), limited)) as (replicas, _):
             answers = _send(0, _Requests(replicas, limited, 0.02), time.monotonic_ns)
     assert answers.granted_ns

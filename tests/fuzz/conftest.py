@@ -17,7 +17,7 @@ from tests.evidence import synthetic
 
 @pytest.fixture(scope="session")
 def sealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished pack with all that the checkers read."""
+    """A finished pack with all that the checkers read. It fails: its probes were answered 503."""
     case = synthetic.case(ladder=False, sustained=False)
     last = case.scenario_runs[-1]
     rows = case.rows_of(last).head(500).reset_index(drop=True)
@@ -30,7 +30,7 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert case.truth is not None
     pack.write_certificate(case.certificate)
     pack.write_truth(case.truth)
-    pack.write_probes(case.probes)
+    pack.write_probes(case.probes.assign(status=503))
     pack.write_leak_findings(case.leak_findings)
     pack.write_storm(StormReport(storm="migration-race", case="migration-race", without=(), processes=2, skew_ns=1))
     (pack.logs_folder / "target.log").write_text("nothing to say\n")

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from rig.chaos.schedule import ChaosPlan
 from rig.checks.gates import GateKind, Kind
 from rig.errors import ExitCode
 from rig.evidence.chaos import ChaosSchedule, PlannedFault
@@ -35,7 +36,7 @@ def find(monkeypatch: pytest.MonkeyPatch, *ends: FinishedRun) -> chaos.Minimised
     monkeypatch.setattr(chaos, "aftermaths", lambda _: ())
     monkeypatch.setattr(chaos.Pack, "open", lambda _: SimpleNamespace(load=lambda: None))
     monkeypatch.setattr(chaos, "_shorten", lambda job, _: job)
-    job = cast(Job, SimpleNamespace(chaos=object()))
+    job = cast(Job, SimpleNamespace(chaos=ChaosPlan(60.0)))
     return chaos.find_fewest(job, finished(RED), {}, cast(Reporter, SimpleNamespace(stage=lambda _: None)))
 
 
