@@ -35,6 +35,7 @@ from rig.checks.samplers import check_samplers
 from rig.checks.shapes import check_shapes
 from rig.checks.surroundings import check_leaks, check_probes
 from rig.checks.totals import check_totals
+from rig.checks.transactions import check_transactions
 from rig.diagnose import Diagnosis, explain
 from rig.errors import ExitCode
 from rig.evidence.case import Case
@@ -62,6 +63,7 @@ LOAD: tuple[Checker, ...] = (
     check_totals,
     check_copies,
     check_lasting,
+    check_transactions,
     check_isolation,
     check_privacy,
     check_probes,

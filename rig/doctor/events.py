@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 
+from rig.checks.transactions import describe_open_transactions
 from rig.doctor.context import DoctorContext
 from rig.doctor.findings import NotApplicable, Symptom, WrongAnswer, WrongProfile
 from rig.doctor.remedies import missing_rights, writes_of_answers, writes_of_personal_data, writes_of_rows
@@ -180,9 +181,9 @@ def truth_is_read(context: DoctorContext) -> str:
         if (results := _results_of(context, sample_request.name, sample_request.scenario.route))
     ]
     sent = SentRequests(context.targeter, scenario_runs, context.tenancy.tenants)
-    context.reader.require_arrival(sent)
+    left = context.reader.require_arrival(sent)
     files = (*context.store.log_files, *context.target.log_files)
-    context.truth = context.reader.read(sent, context.baseline, files)
+    context.truth = context.reader.read(sent, context.baseline, files, left)
     return f"{context.truth.keys_reconciled} keys in {context.truth.read_s:.1f} s"
 
 
@@ -232,6 +233,13 @@ def no_other_rows(context: DoctorContext) -> str:
         raise Symptom(_rows_in_words(stray))
     tenants = context.tenancy.tenants
     return f"no other new row{f' of {len(tenants)} tenants' if tenants[0].id else ''}"
+
+
+def no_open_transactions(context: DoctorContext) -> str:
+    """Nothing that the events began in the database goes on without an end."""
+    if wrong := describe_open_transactions(context.truth.left_open or ()):
+        raise Symptom(wrong)
+    return "no session stands idle in a transaction"
 
 
 def no_personal_data(context: DoctorContext) -> str:

@@ -55,6 +55,7 @@ STEPS = (
     *(DoctorStep(f"{name}: rows", events.rows_of(name), (f"{name}: answers", "truth")) for name in ACCEPTED),
     *(DoctorStep(f"{name}: no row", events.rows_of(name), ("truth",)) for name in FORGED),
     DoctorStep("nothing else stored", events.no_other_rows, ("truth",)),
+    DoctorStep("transactions", events.no_open_transactions, ("truth",)),
     DoctorStep("personal data", events.no_personal_data, ("truth",)),
     DoctorStep("processes", surroundings.processes_are_found, ("target ready",)),
     DoctorStep("samplers", surroundings.samplers_may_look, ("truth database",)),

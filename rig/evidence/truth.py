@@ -143,6 +143,25 @@ class Lasting:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenTransaction:
+    """A session in a transaction: since when (s since 1970, by the database's clock), and how long it has been idle.
+
+    ``state`` is that of ``pg_stat_activity``; empty where the role that asked may not see it.
+    """
+
+    pid: int
+    application: str
+    role: str
+    state: str
+    begun_s: float
+    idle_s: float
+
+    def __str__(self) -> str:
+        state = f", {self.state} for {self.idle_s:.0f} s" if self.state.startswith("idle") else ""
+        return f"pid {self.pid} ({self.application or 'no application name'}, role {self.role}{state})"
+
+
+@dataclass(frozen=True, slots=True)
 class TruthReport:
     """What was read from the database once the target was quiet."""
 
@@ -174,3 +193,5 @@ class TruthReport:
     """None in packs of a rig that did not look, which have no isolation either."""
     lasting: Lasting | None = None
     """What became of the rows; None in packs of a rig that read them once."""
+    left_open: tuple[OpenTransaction, ...] | None = None
+    """The transactions of the load that nobody ended; None in packs of a rig that did not look."""

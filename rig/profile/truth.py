@@ -128,7 +128,8 @@ class Truth(Section):
     """The database is read once nobody has worked in it for this long. Must be below ``quiesce_timeout_s``. With
     ``[truth.arrival]`` it is not waited for."""
     quiesce_timeout_s: float = Field(default=30, gt=0)
-    """How long the database may take to become quiet after the last answer."""
+    """How long the database may take to become quiet after the last answer. A session that does nothing in its
+    transaction for half of it has left the transaction open: the gate ``transactions`` names it."""
 
     arrival: LateArrival | None = None
     """For a service that answers before it stores."""

@@ -37,8 +37,8 @@ def read_again(record: Record, reader: TruthReader, rows: RowsRead, ended_s: flo
 def read_rows(record: Record, reader: TruthReader, ended_s: float | None = None) -> RowsRead:
     """What lies in the database once the rows are there. EvidenceError where it cannot be read."""
     sent = record.sent_requests()
-    reader.require_arrival(sent, ended_s)
-    return reader.read_rows(sent, record.baseline())
+    left = reader.require_arrival(sent, ended_s)
+    return reader.read_rows(sent, record.baseline(), left)
 
 
 def search_logs(record: Record, reader: TruthReader, rows: TruthReport, log_files: Sequence[Path]) -> None:

@@ -66,7 +66,7 @@ def _of_evidence(
     return Defect(name, stage, apply, invalid=invalid, **more)
 
 
-_ROWS_OF_CHAOS = ("totals", "duplicates", "copies")
+_ROWS_OF_CHAOS = ("totals", "duplicates", "copies", "transactions")
 _OF_SOME_FAULTS = ("S11.durable", "S11.graceful", "S11.contained")
 """Gates that need certain faults: NOT-RUN without them."""
 
@@ -194,6 +194,7 @@ DEFECTS: tuple[Defect[Any], ...] = (
     _of_keeping("role-owns-table", "isolation", part="truth"),
     _of_keeping("role-bypasses", "isolation", part="truth"),
     _of_keeping("unlogged-table", "durable_tables"),
+    _of_keeping("transaction-never-ended", "transactions", part="truth"),
     Defect(
         "slow-when-sustained",
         stages.SUSTAINED,
@@ -255,7 +256,7 @@ DEFECTS: tuple[Defect[Any], ...] = (
         "truth-unread",
         pack_changes.forget_truth,
         *(*_ROWS, "sustained.rows", "forged.rows", *_CONTENT, "sustained.content", "forged.content", "forged"),
-        *("totals", "duplicates", "copies", "isolation", "durable_tables", "lasting", *_PRIVACY),
+        *("totals", "duplicates", "copies", "isolation", "durable_tables", "lasting", "transactions", *_PRIVACY),
         *("EG3.1", "EG3.2", "EG3.3", "EG3.4"),
         open=("warm-up.*", "*.late"),
     ),
@@ -280,7 +281,6 @@ DEFECTS: tuple[Defect[Any], ...] = (
     _of_chaos("stores-again-at-retry", (("database-mute", 2.0), ("database-mute", 2.0)), "exactly_once"),
     _of_chaos("dead-letters-in-memory", (("service-killed", 1.0), ("service-killed", 1.0)), "exactly_once", "durable"),
     _of_chaos("pool-never-recovers", (("database-held", 3.0),), "answers", "delivered", "recovery"),
-    # What stays open keeps the rows from being read.
     _of_chaos(
         "leaves-transactions", (("sender-cut", 0.5), ("sender-cut", 0.5)), "clean", open=("S11.exactly_once", *_DEAF)
     ),

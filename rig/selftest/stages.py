@@ -304,7 +304,7 @@ def _evidence_of(stage: Stage[Any]) -> Stage[Pack]:
     )
 
 
-_BESIDE = ("totals", "duplicates", "copies", "accounting", "hygiene")
+_BESIDE = ("totals", "duplicates", "copies", "transactions", "accounting", "hygiene")
 """Gates that every stage with a load can have."""
 _OF_WHOLE_RUN = (
     *("S10.*", "isolation", "lasting", "forged*", "warm-up.*"),

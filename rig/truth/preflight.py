@@ -30,6 +30,7 @@ from rig.truth.tables import EventTables, Table, now_in_transactions
 
 _KEYS_PER_QUESTION = 50_000
 _KEYS_LOOKED_AT = 1_000
+_CLOCK = "SELECT extract(epoch FROM pg_catalog.clock_timestamp())::float8"
 _OWN_SPELLING = (
     "give it as that column prints it: tenants.fixed.id, or the tenant_id that tenants.provision_sql returns"
 )
@@ -50,7 +51,7 @@ def preflight(
     ``runtime_dsn`` None: it is not known how the target connects, so its role is not checked. No event row may hold
     one of the ``personal_keys``, but in the columns of ``allowed`` (oid, column).
     """
-    since = now_in_transactions(connection)
+    since, ((clock_s,),) = now_in_transactions(connection), connection.execute(_CLOCK).fetchall()
     tables, notes = require_sound_tables(connection, truth, runtime_dsn)
     require_columns(connection, tables, ContentPlan(targeter.profile, tenants))
     _require_spelling(connection, tables.canonical, truth.canonical.tenant, tenants)
@@ -68,7 +69,7 @@ def preflight(
     if kept:
         search = Search(tables, personal_keys, RequestIndex(targeter, ()), kept, rows, allowed)
         personal = search.count_older(connection)
-    return replace(rows, notes=notes, duplicated=duplicated, personal=personal, since=since)
+    return replace(rows, notes=notes, duplicated=duplicated, personal=personal, since=since, clock_s=clock_s)
 
 
 def require_sound_tables(

@@ -22,7 +22,7 @@ from psycopg import Connection
 
 from rig.errors import ConfigError, EvidenceError, Unavailable
 from rig.evidence.isolation import IsolationReport
-from rig.evidence.truth import Lasting, TruthReport
+from rig.evidence.truth import Lasting, OpenTransaction, TruthReport
 from rig.model import Scenario, Tenant
 from rig.profile import Profile
 from rig.requests.targeter import Targeter
@@ -34,7 +34,7 @@ from rig.truth.isolation import read_durability, read_isolation
 from rig.truth.lasting import Look, compare, take_look
 from rig.truth.logs import search_log
 from rig.truth.preflight import preflight, require_sound_tables
-from rig.truth.quiesce import Quiescence, quiesce
+from rig.truth.quiesce import Quiescence, find_left, quiesce
 from rig.truth.reconcile import Baseline, Reconciliation, reconcile
 from rig.truth.session import connect, in_words
 from rig.truth.tables import EventTables, now_in_transactions
@@ -96,36 +96,40 @@ class TruthReader:
         arrival = self._profile.truth.arrival
         return ArrivalWatch(self._connect, self._profile, targeter, tenants, arrival.within_s if arrival else None)
 
-    def require_arrival(self, sent: SentRequests, ended_s: float | None = None) -> None:
+    def require_arrival(self, sent: SentRequests, ended_s: float | None = None) -> tuple[OpenTransaction, ...]:
         """Wait for the rows, where the profile says how long they may take; else until the database is quiet.
 
-        ``ended_s``: when the load was over, of the monotonic clock; None: now. EvidenceError where the database does
-        not become quiet, or cannot be read.
+        The transactions that were left open then. ``ended_s``: when the load was over, of the monotonic clock; None:
+        now. EvidenceError where the database does not become quiet, or cannot be read.
         """
-        arrival = self._profile.truth.arrival
+        truth, arrival = self._profile.truth, self._profile.truth.arrival
         if arrival is None:
-            self.require_quiet()
-            return
+            if not (quiescence := self.quiesce()):
+                raise EvidenceError(f"the truth was not read: the database was {quiescence}")
+            return quiescence.left
         try:
             deadline_s = (time.monotonic() if ended_s is None else ended_s) + arrival.within_s
             await_arrival(self._connect, self._profile, sent, deadline_s)
+            return find_left(self._connect, truth.quiesce_timeout_s / 2)
         except psycopg.Error as error:
             raise EvidenceError(f"the rows could not be waited for: {in_words(error)}") from None
 
-    def require_quiet(self) -> None:
-        """As ``quiesce``; EvidenceError where the database does not become quiet in time."""
-        if not (quiescence := self.quiesce()):
-            raise EvidenceError(f"the truth was not read: the database was {quiescence}")
-
-    def read(self, sent: SentRequests, baseline: Baseline, log_files: Sequence[Path] = ()) -> TruthReport:
+    def read(
+        self,
+        sent: SentRequests,
+        baseline: Baseline,
+        log_files: Sequence[Path] = (),
+        left: Sequence[OpenTransaction] = (),
+    ) -> TruthReport:
         """Read rows, then logs, where nothing has to be stopped in between (``read_rows``, ``search_logs``)."""
-        truth = self.read_rows(sent, baseline).truth
+        truth = self.read_rows(sent, baseline, left).truth
         return self.search_logs(truth, sent.targeter, sent.scenarios, log_files)
 
-    def read_rows(self, sent: SentRequests, baseline: Baseline) -> RowsRead:
+    def read_rows(self, sent: SentRequests, baseline: Baseline, left: Sequence[OpenTransaction] = ()) -> RowsRead:
         """Reconcile and search the tables; EvidenceError where the database cannot be read completely.
 
-        Both run at once, over two connections: the database searches while the expectations are derived here.
+        ``left``: what ``require_arrival`` found. Both run at once, over two connections: the database searches while
+        the expectations are derived here.
         """
         began = time.monotonic()
         index = RequestIndex(sent.targeter, sent.scenarios)
@@ -161,6 +165,7 @@ class TruthReader:
             isolation=isolation,
             durability=durability,
             lasting=Lasting(untried="the rows were read once"),
+            left_open=tuple(each for each in left if each.begun_s > (baseline.clock_s or 0.0)),
         )
         return RowsRead(truth, look)
 

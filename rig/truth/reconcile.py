@@ -43,6 +43,8 @@ class Baseline:
     personal: Mapping[str, Mapping[str, int]] | None = None
     since: int | None = None
     """``now_in_transactions`` then; None in a pack of an older rig."""
+    clock_s: float | None = None
+    """The database's clock then (s since 1970); None in a pack of an older rig."""
 
     def fresh(self, tenant: Tenant) -> bool:
         """True when the tenant had no row at all."""

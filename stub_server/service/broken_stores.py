@@ -14,6 +14,8 @@ from stub_server.service.switches import ServiceDefect
 
 _DWELL_S = 0.02
 """So long each transaction is open: time for a sender to hang up, or for the database to die."""
+_AT_WORK = 20
+"""A process that has used the database so often is under load."""
 
 
 class LeakyStore(EventStore):
@@ -40,6 +42,22 @@ class LeakyStore(EventStore):
             return
         await self._pool.putconn(connection)
         self._left.remove(connection)
+
+
+class ForgetfulStore(EventStore):
+    """A store that begins one transaction too many while it is at work, and never ends it."""
+
+    _left: Connection | None = None
+    _has_left = False
+
+    @asynccontextmanager
+    async def _connection(self, timeout_s: float | None = None) -> AsyncIterator[Connection]:
+        async with super()._connection(timeout_s) as connection:
+            yield connection
+        if timeout_s is None and self.acquired > _AT_WORK and not self._has_left:
+            self._has_left = True
+            self._left = await self._pool.getconn()
+            await self._left.execute(b"BEGIN")
 
 
 class GivingUpStore(EventStore):
@@ -77,6 +95,7 @@ class DwellingStore(EventStore):
 STORES: dict[ServiceDefect, type[EventStore]] = {
     ServiceDefect.ACCEPTS_UNKNOWN_COMMITS: DwellingStore,
     ServiceDefect.LEAVES_TRANSACTIONS: LeakyStore,
+    ServiceDefect.TRANSACTION_NEVER_ENDED: ForgetfulStore,
     ServiceDefect.POOL_NEVER_RECOVERS: GivingUpStore,
 }
 """The store in place of the right one, by defect."""

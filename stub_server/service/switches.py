@@ -92,6 +92,7 @@ class ServiceDefect(StrEnum):
     PERSONAL_DATA_IN_METRICS = "personal-data-in-metrics"
     HANGS_WITH_DATABASE = "hangs-with-database"
     LEAVES_TRANSACTIONS = "leaves-transactions"
+    TRANSACTION_NEVER_ENDED = "transaction-never-ended"
     DROPS_AT_SIGTERM = "drops-at-sigterm"
     TAKES_OTHERS_DOWN = "takes-others-down"
     DEDUPLICATES_IN_MEMORY = "deduplicates-in-memory"

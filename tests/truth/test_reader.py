@@ -12,14 +12,16 @@ import pytest
 from psycopg import sql
 
 from rig.errors import EvidenceError
-from rig.evidence.truth import DiscrepancyKind
+from rig.evidence.truth import DiscrepancyKind, OpenTransaction
 from rig.model import RequestClass, Share
 from rig.profile import Profile
-from rig.truth.quiesce import quiesce
+from rig.truth.quiesce import find_left, quiesce
 from rig.truth.reader import TruthReader
-from tests.truth.world import World, profile, scenario
+from tests.truth.world import TENANTS, World, profile, scenario
 
 MIXED = (Share(RequestClass.REPLAY, 7, one_key=True), Share(RequestClass.VALID, 3), Share(RequestClass.MALFORMED, 2))
+
+BUSY = (OpenTransaction(7, "shop", "app", "active", 0.0, 0.0),)
 
 
 def connect(world: World) -> psycopg.Connection:
@@ -64,13 +66,55 @@ def test_quiet_when_nobody_is_at_work(world: World) -> None:
 def test_an_open_transaction_is_work(world: World) -> None:
     with psycopg.connect(world.database.admin_dsn, application_name="shop-worker") as worker:
         worker.execute("SELECT 1")
+        release = threading.Timer(0.2, worker.rollback)
+        release.start()
+        quiescence = quiesce(lambda: connect(world), timeout_s=20)
+        assert quiescence
+        assert not quiescence.left
+        release.join()
+        busy = threading.Thread(target=worker.execute, args=["SELECT pg_sleep(0.6)"])
+        busy.start()
         quiescence = quiesce(lambda: connect(world), timeout_s=0.3)
         assert not quiescence
         assert "shop-worker" in str(quiescence)
-        release = threading.Timer(0.2, worker.rollback)
-        release.start()
-        assert quiesce(lambda: connect(world), timeout_s=20)
-        release.join()
+        busy.join()
+
+
+def test_a_session_that_does_nothing_in_its_transaction_is_named_and_the_truth_is_read(world: World) -> None:
+    with (
+        psycopg.connect(world.database.admin_dsn, application_name="migration") as before,
+        psycopg.connect(world.database.admin_dsn, application_name="shop-worker") as worker,
+    ):
+        before.execute("SELECT 1")
+        world.run_scenario(scenario())
+        scenarios = [run.scenario for run in world.scenario_runs]
+        baseline = world.reader.preflight(world.targeter, scenarios, TENANTS, None)
+        world.settle()
+        worker.execute("SELECT 1")
+        quiescence = quiesce(lambda: connect(world), timeout_s=1)
+        assert quiescence
+        assert [each.application for each in quiescence.left] == ["migration", "shop-worker"]
+        assert quiescence.left[1].state == "idle in transaction"
+        assert find_left(lambda: connect(world), idle_s=0.5)[1].idle_s >= 0.5
+        truth = world.reader.read(world.sent, baseline, left=quiescence.left)
+        assert not truth.discrepancies
+        assert [each.application for each in truth.left_open or ()] == ["shop-worker"], "the other is older"
+
+
+def test_a_session_that_goes_on_in_its_transaction_has_not_left_it(world: World) -> None:
+    with psycopg.connect(world.database.admin_dsn) as poller:
+        ended = threading.Event()
+
+        def poll() -> None:
+            while not ended.wait(0.1):
+                poller.execute("SELECT 1")
+
+        thread = threading.Thread(target=poll)
+        poller.execute("SELECT 1")
+        thread.start()
+        assert find_left(lambda: connect(world), idle_s=2) == ()
+        ended.set()
+        thread.join()
 
 
 @pytest.mark.parametrize(("quiet_s", "lost"), [(0.1, 10), (1.5, 0)])
@@ -87,7 +131,7 @@ def test_rows_that_a_queue_stores_after_the_answer(
 def test_work_begins_the_rest_anew(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """At work until 1 s, and once more at 2.5 s: only the two seconds from then on are whole."""
     monkeypatch.setattr(
-        "rig.truth.quiesce._busy", lambda *_: ("pid 7",) if clock.now_s < 1 or 2.45 < clock.now_s < 2.55 else ()
+        "rig.truth.quiesce._busy", lambda *_: BUSY if clock.now_s < 1 or 2.45 < clock.now_s < 2.55 else ()
     )
     quiescence = quiesce(unconnected, timeout_s=20, quiet_s=2)
     assert quiescence
@@ -95,11 +139,11 @@ def test_work_begins_the_rest_anew(clock: Clock, monkeypatch: pytest.MonkeyPatch
 
 
 def test_who_kept_the_database_from_its_rest_is_named(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rig.truth.quiesce._busy", lambda *_: ("pid 7",) if clock.now_s % 1 < 0.15 else ())
+    monkeypatch.setattr("rig.truth.quiesce._busy", lambda *_: BUSY if clock.now_s % 1 < 0.15 else ())
     quiescence = quiesce(unconnected, timeout_s=5, quiet_s=2)
     assert not quiescence
     assert str(quiescence).startswith("not quiet for 2 s within 5.")
-    assert str(quiescence).endswith("; last busy: pid 7")
+    assert str(quiescence).endswith("; last busy: pid 7 (shop, role app)")
 
 
 def unconnected() -> psycopg.Connection:
