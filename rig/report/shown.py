@@ -47,11 +47,16 @@ class RequestShown:
 
 @dataclass(frozen=True, slots=True)
 class SmallestEvent:
-    """The smallest event that shows a problem: what happens, to how many events, and how to send it again."""
+    """The smallest event that shows a problem: what happens, to how many events, and how to send it again.
+
+    ``answer`` is what was answered, ``logs`` as in ``RequestShown``.
+    """
 
     sentence: str
     events: str
     command: str
+    answer: str = ""
+    logs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +97,11 @@ def gate_lines(page: GateShown) -> Iterator[tuple[str, str]]:
         yield "seen", name
     for event in page.smallest:
         yield "", ""
-        yield from (("seen", event.sentence), ("events", event.events), ("again", event.command))
+        yield from (("seen", event.sentence), ("events", event.events))
+        if event.answer:
+            yield "answer", event.answer
+        yield from (("log", line) for line in event.logs)
+        yield "again", event.command
     for example in page.examples:
         yield "", ""
         yield from request_lines(example)

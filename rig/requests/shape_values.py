@@ -115,6 +115,7 @@ _KEYS = (
     ("", "an empty key"),
     ("a.b", "a key with a dot"),
     ("with space", "a key with a space"),
+    ("MixedCase", "a key in mixed case"),
     ("__proto__", "the key __proto__"),
     ("$ref", "a key with a dollar"),
     ("k" * 300, "a key of 300 characters"),
@@ -122,6 +123,7 @@ _KEYS = (
 _EXTRAS: tuple[tuple[Any, str], ...] = (
     ("text", "an unknown text"),
     (7, "an unknown number"),
+    (2**53 + 1, "an unknown number beyond 53 bits"),
     (None, "an unknown null"),
     (True, "an unknown truth value"),
     ([], "an unknown empty list"),

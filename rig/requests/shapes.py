@@ -117,6 +117,11 @@ class Change:
         """What all events have that fail as this one does, if none with a smaller value does."""
         return self.words if self.growth is None else f"{self.field} {self.growth.words(self.size)}"
 
+    @property
+    def makes_body_large(self) -> bool:
+        """Whether it grows with the length of the request."""
+        return self.growth is not None and self.kind not in (ShapeKind.NUMBERS, ShapeKind.TIMES)
+
     def covers(self, other: Change) -> bool:
         """Whether an event with ``other`` shows no more than one with this."""
         if self.growth is not None or other.growth is not None:

@@ -106,7 +106,7 @@ class RequestFinder:
         """A gate with its first examples."""
         family, _, last = gate.id.rpartition(".")
         if gate.id in GATES_OF_SHAPES and self._case.shapes is not None:
-            return _show_shapes(gate, self._case.shapes)
+            return self._show_shapes(gate, self._case.shapes)
         if gate.id.startswith("privacy"):
             echoes = self._case.echoes or Echoes()
             said = {"answers": echoes.in_answers, "metrics": echoes.in_metrics}
@@ -273,7 +273,7 @@ class RequestFinder:
         )
 
     def _log_lines(self, words: Iterable[str]) -> Iterator[str]:
-        wanted = tuple(word.encode() for word in words)
+        wanted = {form.encode() for word in words for form in (word, word.replace("-", ""))}  # <key> and <event>
         for file in sorted(self._pack.logs_folder.glob("*.log")):
             with file.open("rb") as lines:
                 for number, line in enumerate(lines, 1):
@@ -281,12 +281,21 @@ class RequestFinder:
                         text = line.decode(errors="replace").rstrip()[:_LINE_MOST]
                         yield f"logs/{file.name}:{number}: {text}"
 
-
-def _show_shapes(gate: Gate, report: ShapesReport) -> GateShown:
-    """What was shrunk for a gate of S10: what happens, to how many events, and how to send the smallest again."""
-    found = [each for each in report.findings if each.outcome in GATES_OF_SHAPES[gate.id]]
-    smallest = tuple(SmallestEvent(each.sentence, _describe_events(each), each.command) for each in found)
-    return GateShown(gate, rest=f"{SHAPED_EVENTS} has every event", smallest=smallest)
+    def _show_shapes(self, gate: Gate, report: ShapesReport) -> GateShown:
+        """What was shrunk for a gate of S10: what happens, to how many events, and how to send the smallest again."""
+        found = [each for each in report.findings if each.outcome in GATES_OF_SHAPES[gate.id]]
+        events = {each.key: each for each in report.events}
+        smallest = tuple(
+            SmallestEvent(
+                each.sentence,
+                _describe_events(each),
+                each.command,
+                f"{event.status}: {event.detail}" if (event := events.get(each.key)) and event.status else "",
+                tuple(islice(self._log_lines((each.key,)), _LOG_LINES)),
+            )
+            for each in found
+        )
+        return GateShown(gate, rest=f"{SHAPED_EVENTS} has every event", smallest=smallest)
 
 
 def _describe_events(found: ShapeFinding) -> str:

@@ -1,9 +1,9 @@
 """The step of S10: events of many shapes, one after another; what fails is shrunk, and everything is written down.
 
 Flow for each route: the plain event, which must be stored; each field with another plain value, which shows whether it
-may be anything; all shapes alone; then some of those that were stored, several in one event. Every failure that no
-earlier one explains is shrunk (``rig.run.shrinking``). It runs after the rows of the other scenarios were read, so none
-of its rows is in any count.
+may be anything; all shapes alone; where a value is too large, the largest that is accepted; then some of those that
+were stored, several in one event. Every failure that no earlier one explains is shrunk (``rig.run.shrinking``). It runs
+after the rows of the other scenarios were read, so none of its rows is in any count.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from rig.requests.targeter import Targeter
 from rig.run.live_run import LiveRun
 from rig.run.record import Record
 from rig.run.shape_session import ShapeSession, TargetGone, TriedEvent
-from rig.run.shrinking import Changes, OutOfRequests, Shrinker
+from rig.run.shrinking import Changes, OutOfRequests, Shrinker, find_most
 from rig.target.endpoint import Endpoint
 from rig.target.http_probe import HttpProbe
 from rig.text import shorten
@@ -53,6 +53,12 @@ _ONE_OF_TWO = (
     "the second is not stored, or in the place of the first. If that is not meant, the service deduplicates by another "
     "part of the event than <key>"
 )
+_Finding = tuple[TriedEvent, ShapeFinding]
+_LENGTH_ALIKE = 32
+"""Bodies whose lengths differ by no more bytes fail for their length. A level of nesting adds seven."""
+_REFUSED = (ShapeOutcome.REFUSED, ShapeOutcome.SET_ASIDE)
+_LARGEST_SHARE = 0.25
+"""So near the largest number that is accepted one is tried; of texts the longest itself is."""
 _EXPLAINED = (ShapeOutcome.NO_ANSWER, ShapeOutcome.MERGED)
 """Outcomes of which more is known than the word says."""
 
@@ -75,7 +81,7 @@ def run_shapes(run: LiveRun, scenarios: Sequence[Scenario]) -> None:
                     report = replace(report, left_out=left_out)
                     continue
                 session = ShapeSession(profile, route, scenario, probe, rows, run.reporter.progress)
-                shapes = _RouteShapes(profile, route, session, run.job.settings.seed, number == 1)
+                shapes = RouteShapes(profile, route, session, run.job.settings.seed, number == 1)
                 run.reporter.run_scenario(scenario, number, len(scenarios), session)
                 route_begun_s = time.monotonic()
                 try:
@@ -91,7 +97,7 @@ def run_shapes(run: LiveRun, scenarios: Sequence[Scenario]) -> None:
         run.record.pack.write_shapes(replace(report, elapsed_s=round(time.monotonic() - begun_s, 3)))
 
 
-def _add(record: Record, endpoint: Endpoint, report: ShapesReport, shapes: _RouteShapes) -> ShapesReport:
+def _add(record: Record, endpoint: Endpoint, report: ShapesReport, shapes: RouteShapes) -> ShapesReport:
     """The report with what came of one route; the smallest events are files of the pack."""
     findings = list(report.findings)
     for smallest, finding in shapes.findings:
@@ -120,7 +126,7 @@ def _curl(request: bytes, endpoint: Endpoint, file: str) -> str:
 
 
 @dataclass
-class _RouteShapes:
+class RouteShapes:
     """S10 on one route."""
 
     profile: Profile
@@ -128,7 +134,7 @@ class _RouteShapes:
     session: ShapeSession
     seed: int
     is_main: bool
-    findings: list[tuple[TriedEvent, ShapeFinding]] = field(default_factory=list)
+    findings: list[_Finding] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     unproven: str = ""
 
@@ -148,9 +154,11 @@ class _RouteShapes:
             planned = _choose(list(self._alone(free)), int(left * (1 - _SHRINKING_SHARE - _TOGETHER_SHARE)), chooser)
             tried = self.session.try_all(planned)
             self._shrink(tried)
+            self._try_largest(tried)
             good = [each.changes[0] for each in tried if each.outcome is ShapeOutcome.STORED]
             self._shrink(self.session.try_all(_combine(good, int(left * _TOGETHER_SHARE), chooser)))
         finally:
+            self.findings = _join_large(self.findings)
             if self.session.is_late:
                 self.left_out[f"route {name}"] = "its time was over before all was sent"
 
@@ -203,6 +211,22 @@ class _RouteShapes:
             changes += [change for path, items in self.route.lists for change in changes_of_list(path, items)]
         yield from (change for change in changes if change.kind in allowed)
 
+    def _try_largest(self, tried: Sequence[TriedEvent]) -> None:
+        """Where a service refuses what is too large: the largest that it accepts, which it may cut or round."""
+        for change, least, most in _limits_of(tried):
+
+            def is_accepted(size: int, change: Change = change) -> bool:
+                one = self.session.try_one((change.at_size(size),))
+                self._shrink([one])
+                return one.outcome not in _REFUSED
+
+            try:
+                find_most(least, most, is_accepted, 0.0 if change.kind is ShapeKind.TEXTS else _LARGEST_SHARE)
+            except OutOfRequests:
+                self.left_out[f"{self.route.route.name}: {change.field}"] = (
+                    "no requests were left to look for the largest value that is accepted"
+                )
+
     def _shrink(self, tried: Iterable[TriedEvent]) -> None:
         """Shrink each failure that no earlier one explains."""
         for each in tried:
@@ -250,6 +274,41 @@ class _RouteShapes:
         self.findings.append((smallest, finding))
 
 
+def _join_large(findings: Iterable[_Finding]) -> list[_Finding]:
+    """Where values of several kinds are too large at one length of the body, it is the body that is too large."""
+    groups: list[list[_Finding]] = []
+    for each in findings:
+        like = next((group for group in groups if _is_body_too_large(group[0], each)), None)
+        if like is None:
+            groups.append([each])
+        else:
+            like.append(each)
+    return [_join(group) if len(group) > 1 else group[0] for group in groups]
+
+
+def _is_body_too_large(one: _Finding, other: _Finding) -> bool:
+    """Whether two values of other kinds fail alike from one length of the body on."""
+    tried, lengths = (one[0], other[0]), (len(one[0].request.body), len(other[0].request.body))
+    return (
+        tried[0].failure == tried[1].failure
+        and all(len(each.changes) == 1 and each.changes[0].makes_body_large for each in tried)
+        and abs(lengths[0] - lengths[1]) <= _LENGTH_ALIKE
+    )
+
+
+def _join(group: Sequence[_Finding]) -> _Finding:
+    smallest, finding = min(group, key=lambda each: len(each[0].request.body))
+    what = f"a request body of {len(smallest.request.body):,} bytes or more (as where {{}})"
+    others = "; ".join(change for _, each in group for change in each.changes)
+    return smallest, replace(
+        finding,
+        sentence=_sentence(smallest, (what.format(others),)),
+        events=sum(each.events for _, each in group),
+        fields=tuple(dict.fromkeys(name for _, each in group for name in each.fields)),
+        requests=sum(each.requests for _, each in group),
+    )
+
+
 def _words(change: Change, *, is_least: bool) -> str:
     return change.least_words if is_least else change.words
 
@@ -263,6 +322,21 @@ def _sentence(tried: TriedEvent, changes: Sequence[str]) -> str:
         return f"{what}: is stored altered: {shorten(tried.detail, 200)}"
     said = f" ({tried.detail})" if tried.outcome in _EXPLAINED else ""
     return f"{what}: {_VERBS[tried.outcome]}{said}"
+
+
+def _limits_of(tried: Iterable[TriedEvent]) -> Iterator[tuple[Change, int, int]]:
+    """Each value of the event's own fields that may be too large, with a size that is accepted and one that is not."""
+    found: dict[tuple[str, str], list[TriedEvent]] = {}
+    for each in tried:
+        change = each.changes[0]
+        if change.growth is not None and change.kind in (ShapeKind.TEXTS, ShapeKind.NUMBERS):
+            found.setdefault((change.field, change.growth.name), []).append(each)
+    for events in found.values():
+        refused = [each.changes[0] for each in events if each.outcome in _REFUSED]
+        stored = [each.changes[0].size for each in events if each.outcome is ShapeOutcome.STORED]
+        if refused and refused[0].path != (EXTRA,):
+            smallest = min(refused, key=lambda change: change.size)
+            yield smallest, max((size for size in stored if size < smallest.size), default=1), smallest.size
 
 
 def _choose(changes: Sequence[Change], most: int, chooser: random.Random) -> list[Changes]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import isqrt
 
 from rig.chaos.minimise import minimise
 from rig.model import ShapeKind
@@ -77,3 +78,17 @@ def find_least(size: int, fails: Callable[[int], bool]) -> int:
         else:
             high = middle
     return high
+
+
+def find_most(least: int, most: int, is_accepted: Callable[[int], bool], share: float = 0.0) -> int:
+    """The largest size that is accepted, where all that are smaller are, too; ``most`` is not.
+
+    ``share`` of it may be left untried. The sizes that are tried are odd: none is exact in fewer bits than it needs.
+    """
+    while most - least > max(1, share * least):
+        middle = min(max(isqrt(least * most) | 1, least + 1), most - 1)
+        if is_accepted(middle):
+            least = middle
+        else:
+            most = middle
+    return least

@@ -1,0 +1,95 @@
+"""S10 on one route of a service that is played: what is looked for beside the shapes, and what is made one finding."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from rig.evidence.shapes import ShapeFinding
+from rig.profile import Profile
+from rig.requests.sender import made_up
+from rig.requests.shaped import ShapedRequest, ShapedRoute
+from rig.requests.targeter import Targeter
+from rig.run.shape_session import ShapeSession
+from rig.run.shapes import RouteShapes
+from rig.target.http_probe import ProbeResponse
+from rig.truth.shaped_rows import RowsOfEvent
+from scenarios.s10 import shapes
+from tests.engine.scenes import RUN
+from tests.profiles import handmade
+
+BODY = '{"id": "<key>", "cents": <amount>, "name": "Zoë"}'
+
+
+@dataclass
+class Played:
+    """A service that refuses what is too long or too much, fails at a long body, and cuts and rounds what it stores."""
+
+    name_most: int = 10**9
+    name_kept: int = 10**9
+    cents_most: int = 10**30
+    bits_kept: int = 200
+    body_most: int = 10**9
+    events: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def send(self, request: bytes) -> ProbeResponse:
+        body = request.partition(b"\r\n\r\n")[2]
+        if len(body) > self.body_most:
+            return ProbeResponse(500, "too large for my buffer")
+        try:
+            event = json.loads(body.removeprefix(b"\xef\xbb\xbf"))
+            is_right = len(event["name"]) <= self.name_most and abs(int(event["cents"])) <= self.cents_most
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            is_right = False
+        if not is_right:
+            return ProbeResponse(422)
+        self.events[event["id"]] = event
+        return ProbeResponse(200)
+
+    def look(self, requests: list[ShapedRequest]) -> list[RowsOfEvent]:
+        return [RowsOfEvent(1, 0, 1, self._altered(self.events[each.key])) for each in requests]
+
+    def _altered(self, event: dict[str, Any]) -> list[str]:
+        cents = abs(int(event["cents"]))
+        cut = ["name: cut"] if len(event["name"]) > self.name_kept else []
+        lost = cents.bit_length() - self.bits_kept
+        return cut + (["cents: rounded"] if lost > 0 and cents % 2**lost else [])
+
+
+def find(service: Played) -> list[ShapeFinding]:
+    profile: Profile = handmade(
+        {"canonical": {"table": "e", "tenant": "t", "key": "k"}}, body=BODY, malformed=[], personal=[]
+    )
+    scenario = shapes("orders", ("A",), 300)
+    given = made_up(profile, "A")
+    route = ShapedRoute(profile, Targeter(profile, RUN).bind(scenario, {"A": given}), given)
+    rows: Any = service
+    rows.has_uuid_keys = True
+    found = RouteShapes(profile, route, ShapeSession(profile, route, scenario, rows, rows), 1, False)
+    found.run()
+    assert not found.unproven
+    return [finding for _, finding in found.findings]
+
+
+def test_a_service_that_keeps_what_it_accepts_has_no_finding() -> None:
+    assert find(Played()) == find(Played(name_most=200, cents_most=10**9)) == []
+
+
+def test_a_text_that_is_cut_below_what_is_refused_is_found() -> None:
+    (found,) = find(Played(name_most=200, name_kept=60))
+    assert found.sentence == "name has 61 characters or more: is stored altered: name: cut"
+    (found,) = find(Played(name_most=64, name_kept=63))
+    assert found.sentence == "name has 64 characters or more: is stored altered: name: cut"
+
+
+def test_a_number_that_is_rounded_below_what_is_refused_is_found() -> None:
+    found = find(Played(cents_most=10**9, bits_kept=24))
+    assert any(each.sentence.startswith("cents ") and "rounded" in each.sentence for each in found)
+
+
+def test_what_fails_from_one_length_of_the_body_on_is_one_finding() -> None:
+    (found,) = find(Played(body_most=3_000))
+    assert found.sentence.startswith("a request body of 3,001 bytes or more (as where ")
+    assert found.sentence.endswith("): is answered 500")
+    assert {"name", "rig_extra"} <= set(found.fields)
