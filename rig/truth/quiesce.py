@@ -36,6 +36,8 @@ WHERE {AT_WORK}
     AND coalesce(a.application_name, '') <> ALL(%s)
 ORDER BY a.pid
 """
+LEFT_SHARE = 0.5
+"""A session that does nothing in its transaction for this share of the whole wait has left it open."""
 _IDLE = "idle in transaction"
 _HIDDEN = "; what others do is hidden from the role of the truth DSN: GRANT pg_monitor TO it"
 
@@ -73,10 +75,10 @@ def quiesce(
 ) -> Quiescence:
     """Wait until no poll within ``quiet_s`` found a backend in a transaction, except the rig's own.
 
-    A session that has done nothing in its transaction for half of ``timeout_s`` is waited for no longer. A transaction
-    that begins and ends between two polls is not seen. The wait takes ``quiet_s`` at least, so a row that is written
-    within that time is not missed. A database that cannot be reached is not quiet: it is polled until the deadline, so
-    that one which recovers from a crash in time is read.
+    A session that has done nothing in its transaction for ``LEFT_SHARE`` of ``timeout_s`` is waited for no longer. A
+    transaction that begins and ends between two polls is not seen. The wait takes ``quiet_s`` at least, so a row that
+    is written within that time is not missed. A database that cannot be reached is not quiet: it is polled until the
+    deadline, so that one which recovers from a crash in time is read.
     """
     began = time.monotonic()
     connection: Connection[Any] | None = None
@@ -89,7 +91,7 @@ def quiesce(
             try:
                 connection = connection or connect()
                 sessions = _busy(connection, own)
-                left = [each for each in sessions if was_left(each, timeout_s / 2)]
+                left = [each for each in sessions if was_left(each, timeout_s * LEFT_SHARE)]
                 busy = tuple(_in_words(each) for each in sessions if each not in left)
             except psycopg.OperationalError as error:
                 if connection is not None:

@@ -10,7 +10,7 @@ database between two steps does no harm. It never writes to the target's tables.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -34,7 +34,7 @@ from rig.truth.isolation import read_durability, read_isolation
 from rig.truth.lasting import Look, compare, take_look
 from rig.truth.logs import search_log
 from rig.truth.preflight import preflight, require_sound_tables
-from rig.truth.quiesce import Quiescence, find_left, quiesce
+from rig.truth.quiesce import LEFT_SHARE, Quiescence, find_left, quiesce
 from rig.truth.reconcile import Baseline, Reconciliation, reconcile
 from rig.truth.session import connect, in_words
 from rig.truth.tables import EventTables, now_in_transactions
@@ -102,7 +102,7 @@ class TruthReader:
         The transactions that were left open then. ``ended_s``: when the load was over, of the monotonic clock; None:
         now. EvidenceError where the database does not become quiet, or cannot be read.
         """
-        truth, arrival = self._profile.truth, self._profile.truth.arrival
+        arrival = self._profile.truth.arrival
         if arrival is None:
             if not (quiescence := self.quiesce()):
                 raise EvidenceError(f"the truth was not read: the database was {quiescence}")
@@ -110,7 +110,7 @@ class TruthReader:
         try:
             deadline_s = (time.monotonic() if ended_s is None else ended_s) + arrival.within_s
             await_arrival(self._connect, self._profile, sent, deadline_s)
-            return find_left(self._connect, truth.quiesce_timeout_s / 2)
+            return find_left(self._connect, self._left_after_s)
         except psycopg.Error as error:
             raise EvidenceError(f"the rows could not be waited for: {in_words(error)}") from None
 
@@ -165,14 +165,18 @@ class TruthReader:
             isolation=isolation,
             durability=durability,
             lasting=Lasting(untried="the rows were read once"),
-            left_open=tuple(each for each in left if each.begun_s > (baseline.clock_s or 0.0)),
+            left_open=_begun_since(baseline, left),
         )
         return RowsRead(truth, look)
 
     def read_again(self, rows: RowsRead, sent: SentRequests, baseline: Baseline) -> RowsRead:
-        """The same, with what has become of the rows."""
+        """The same, with what has become of the rows, and what single events have left open since."""
         truth, fresh = rows.truth, {tenant.id for tenant in sent.tenants if baseline.fresh(tenant)}
         try:
+            left = {(each.pid, each.begun_s): each for each in truth.left_open or ()}
+            for each in _begun_since(baseline, find_left(self._connect, self._left_after_s)):
+                left[each.pid, each.begun_s] = each
+            truth = replace(truth, left_open=tuple(left.values()))
             with self._connect() as connection, connection.transaction():
                 tables = event_tables(connection, self._profile.truth)
                 last = take_look(connection, tables, self._profile, sent.tenants, baseline.since)
@@ -211,6 +215,11 @@ class TruthReader:
         return read_isolation(connection, tables, self._runtime_dsn, promised.setting, tenants)
 
     @property
+    def _left_after_s(self) -> float:
+        """How long a session does nothing in its transaction before it has left it open, as in ``quiesce``."""
+        return self._profile.truth.quiesce_timeout_s * LEFT_SHARE
+
+    @property
     def _personal_keys(self) -> tuple[str, ...]:
         """Keys that no event row may hold. A service that scrubs may keep keys without their values."""
         return () if self._profile.personal_data.policy == "scrub" else self._profile.personal_keys
@@ -220,6 +229,10 @@ class TruthReader:
 
     def _connect(self) -> Connection[Any]:
         return connect(self._dsn)
+
+
+def _begun_since(baseline: Baseline, left: Iterable[OpenTransaction]) -> tuple[OpenTransaction, ...]:
+    return tuple(each for each in left if each.begun_s > (baseline.clock_s or 0.0))
 
 
 def _report(reconciled: Reconciliation, search: Search, baseline: Baseline) -> TruthReport:
