@@ -23,7 +23,8 @@ ANSWERS = GateKind(
 ROWS = GateKind(
     "S10.rows",
     Kind.TRUTH,
-    "an event of any shape that is accepted has one row, or a dead letter; one that is refused has no row",
+    "an event of any shape that is accepted has one row, or a dead letter; one that is refused has none, and none is "
+    "accepted while its table is locked",
 )
 CONTENT = GateKind("S10.content", Kind.TRUTH, "the row of an event of any shape holds what was sent, in mapped columns")
 KEYS = GateKind(

@@ -37,13 +37,15 @@ class ShapeOutcome(StrEnum):
     DOUBLED = "doubled"
     KEPT = "kept"
     """Refused, and its row is there all the same: who sent it believes that it is not."""
+    EARLY = "early"
+    """Accepted while no row of it could be written."""
     ALTERED = "altered"
     MERGED = "merged"
     """Taken for the event of another key, or its row took the place of that one's."""
 
 
 OF_ANSWERS = (ShapeOutcome.ERROR, ShapeOutcome.DISBELIEVED, ShapeOutcome.NO_ANSWER)
-OF_ROWS = (ShapeOutcome.LOST, ShapeOutcome.DOUBLED, ShapeOutcome.KEPT)
+OF_ROWS = (ShapeOutcome.LOST, ShapeOutcome.DOUBLED, ShapeOutcome.KEPT, ShapeOutcome.EARLY)
 OF_CONTENT = (ShapeOutcome.ALTERED,)
 GATES_OF_SHAPES: Mapping[str, tuple[ShapeOutcome, ...]] = {
     "S10.answers": OF_ANSWERS,

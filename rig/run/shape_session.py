@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from math import inf
 
@@ -25,6 +26,9 @@ from rig.truth.shaped_rows import RowsOfEvent, ShapedRows
 
 WAIT_S, POLL_S = 1.0, 0.05
 """How long a row is waited for where the profile has no ``[truth.arrival]``."""
+HELD_S = 0.5
+"""So long a row is held back, or thrice as long as the slowest event took: who answers early has done so by then."""
+HELD = "a plain event while its table is locked"
 _DISBELIEVED = 401
 _MAY_BE_NONE = {ShapeKind.NULLS, ShapeKind.MISSING}
 """Without a value an event may be none that the service cares for."""
@@ -32,6 +36,7 @@ _WORDS = {
     ShapeOutcome.LOST: "no row",
     ShapeOutcome.DOUBLED: "several rows",
     ShapeOutcome.KEPT: "row though refused",
+    ShapeOutcome.EARLY: "answer before its row",
     ShapeOutcome.ALTERED: "altered row",
     ShapeOutcome.MERGED: "row of another key",
 }
@@ -183,6 +188,31 @@ class ShapeSession:
         told = _as_evidence(self._scenario, second)
         self.events.append(replace(told, what=what, kinds=(ShapeKind.KEYS.value,)))
         return second
+
+    def try_held(self) -> TriedEvent:
+        """Send a plain event while nobody can write its row, and say whether it was accepted all the same.
+
+        psycopg.Error where the row cannot be held back.
+        """
+        request = self._route.make(self.used, time.time(), ())
+        with ThreadPoolExecutor(max_workers=1) as sender:
+            with self._rows.hold():
+                begun_s = time.perf_counter()
+                answer = sender.submit(self._probe.send, request.request)
+                wait([answer], max(HELD_S, 3e-3 * max(self._response_ms)))
+                is_early = answer.done()
+            response = answer.result()
+        took_ms = round(1e3 * (time.perf_counter() - begun_s), 3)
+        outcome, detail = self._judge_answer(response, is_signed=False)
+        if is_early and outcome is ShapeOutcome.UNSEEN:
+            outcome, detail = ShapeOutcome.EARLY, f"answered after {took_ms:.1f} ms"
+        elif outcome is not ShapeOutcome.UNSEEN:
+            outcome = ShapeOutcome.HELD_OFF  # what a service makes of such a wait is for the chaos to say
+        tried = TriedEvent((), self.used, request, response, took_ms, outcome, detail=detail)
+        self.used += 1
+        self._note(tried)
+        self.events.append(replace(_as_evidence(self._scenario, tried), what=HELD))
+        return tried
 
     def _send(
         self, changes: Changes, key: str = "", shares: tuple[str, ...] = (), *, is_control: bool = False

@@ -27,7 +27,7 @@ from rig.requests.shapes import EXTRA, Change, EventField, FieldRole
 from rig.requests.targeter import Targeter
 from rig.run.live_run import LiveRun
 from rig.run.record import Record
-from rig.run.shape_session import ShapeSession, TargetGone, TriedEvent
+from rig.run.shape_session import HELD, ShapeSession, TargetGone, TriedEvent
 from rig.run.shrinking import Changes, OutOfRequests, Shrinker, find_most
 from rig.target.endpoint import Endpoint
 from rig.target.http_probe import HttpProbe
@@ -47,6 +47,8 @@ _VERBS = {
     ShapeOutcome.LOST: "is accepted, and has no row",
     ShapeOutcome.DOUBLED: "is stored more than once",
     ShapeOutcome.KEPT: "is refused, and stored all the same",
+    ShapeOutcome.EARLY: "is accepted before it is stored, and a crash just then loses it; if a queue stores events, "
+    "write [truth.arrival] within_s",
     ShapeOutcome.MERGED: "the second event is taken for the first",
 }
 _ONE_OF_TWO = (
@@ -148,6 +150,7 @@ class RouteShapes:
         chooser = random.Random(f"{self.seed}/{name}")
         try:
             if self.is_main:
+                self._try_held()
                 self._try_keys()
             free = self._find_free_fields()
             left = self.session.left
@@ -161,6 +164,18 @@ class RouteShapes:
             self.findings = _join_large(self.findings)
             if self.session.is_late:
                 self.left_out[f"route {name}"] = "its time was over before all was sent"
+
+    def _try_held(self) -> None:
+        """Send an event whose row nobody can write: it must not be accepted as long as that lasts."""
+        if self.profile.truth.arrival is not None:
+            return
+        try:
+            tried = self.session.try_held()
+        except psycopg.Error as error:
+            self.left_out[f"{self.route.route.name}: {HELD}"] = f"the table could not be locked: {in_words(error)}"
+            return
+        if tried.has_failed:
+            self.findings.append((tried, self._finding(tried, _sentence(tried, (HELD,)), (HELD,), ("the event",))))
 
     def _try_keys(self) -> None:
         """Send pairs of events whose keys hardly differ. Both must be stored."""

@@ -185,6 +185,13 @@ DEFECTS: tuple[Defect[Any], ...] = (
     _of_shapes("emoji-forgotten", "S10.rows", part="truth"),
     _of_shapes("text-composed", "S10.content"),
     _of_shapes("long-text-cut", "S10.content", part="truth"),
+    Defect(
+        "answers-before-commit-when-locked",
+        stages.SHAPES,
+        injections.switch("answers-before-commit"),
+        ("S10.rows",),
+        part="truth",
+    ),
     _of_shapes("prefix-deduplication", "S10.keys"),
     _of_shapes("case-deduplication", "S10.keys", part="truth"),
     _of_shapes("content-deduplication", "S10.keys", part="truth"),

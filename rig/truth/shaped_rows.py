@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, LiteralString
 
@@ -20,6 +21,7 @@ from rig.requests.content import Comparison
 from rig.requests.shaped import ShapedRequest
 from rig.truth.alterations import Alteration
 from rig.truth.catalog import event_tables
+from rig.truth.row_security import tables_behind
 from rig.truth.same_value import same_value, value_text
 from rig.truth.tables import EventTables, Table
 
@@ -32,6 +34,9 @@ _ROWS: LiteralString = """
     JOIN (SELECT {owner} AS rig_owner, {token} AS rig_token, {columns} FROM {table}) s
         ON s.rig_owner = e.owner AND s.rig_token = e.key
 """
+_HOLD_SOON = "SET LOCAL lock_timeout = '1s'"
+"""Who waits for a lock lets others wait behind."""
+_LOCKABLE = "SELECT oid::regclass::text FROM pg_catalog.pg_class WHERE oid = ANY(%s::oid[]) AND relkind IN ('r', 'p')"
 _DEAD: LiteralString = """
     SELECT {owner}, {token} FROM {table} WHERE {token} = ANY({tokens}::text[])
 """
@@ -60,6 +65,16 @@ class ShapedRows:
     def has_uuid_keys(self) -> bool:
         """Whether no other keys than UUIDs fit their column."""
         return self._tables.canonical.columns[self._tables.truth.canonical.key].type == "uuid"
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Nobody writes rows of events meanwhile. psycopg.Error where the tables cannot be locked at once."""
+        with self._connection.transaction():
+            self._connection.execute(_HOLD_SOON)
+            oids = tables_behind(self._connection, self._tables.canonical)
+            for (name,) in self._connection.execute(_LOCKABLE, [oids]).fetchall():
+                self._connection.execute(sql.SQL("LOCK TABLE {} IN SHARE MODE").format(sql.SQL(name)))
+            yield
 
     def look(self, requests: Sequence[ShapedRequest]) -> list[RowsOfEvent]:
         """What there is of each now."""

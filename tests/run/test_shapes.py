@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from rig.evidence.shapes import ShapeFinding
+import psycopg
+import pytest
+
+from rig.evidence.shapes import ShapeFinding, ShapeOutcome
 from rig.profile import Profile
 from rig.requests.sender import made_up
 from rig.requests.shaped import ShapedRequest, ShapedRoute
 from rig.requests.targeter import Targeter
+from rig.run import shape_session
 from rig.run.shape_session import ShapeSession
 from rig.run.shapes import RouteShapes
 from rig.target.http_probe import ProbeResponse
@@ -57,7 +64,33 @@ class Played:
         return cut + (["cents: rounded"] if lost > 0 and cents % 2**lost else [])
 
 
+@dataclass
+class Locked(Played):
+    """Such a service whose table can be locked. Where it ``is_early`` it answers all the same."""
+
+    is_early: bool = False
+    refuses: bool = False
+    unlocked: threading.Event = field(default_factory=threading.Event)
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        if self.refuses:
+            raise psycopg.errors.InsufficientPrivilege("permission denied for table e")
+        self.unlocked.clear()
+        yield
+        self.unlocked.set()
+
+    def send(self, request: bytes) -> ProbeResponse:
+        if not self.is_early:
+            self.unlocked.wait()
+        return super().send(request)
+
+
 def find(service: Played) -> list[ShapeFinding]:
+    return [finding for _, finding in played(service).findings]
+
+
+def played(service: Played) -> RouteShapes:
     profile: Profile = handmade(
         {"canonical": {"table": "e", "tenant": "t", "key": "k"}}, body=BODY, malformed=[], personal=[]
     )
@@ -66,10 +99,25 @@ def find(service: Played) -> list[ShapeFinding]:
     route = ShapedRoute(profile, Targeter(profile, RUN).bind(scenario, {"A": given}), given)
     rows: Any = service
     rows.has_uuid_keys = True
-    found = RouteShapes(profile, route, ShapeSession(profile, route, scenario, rows, rows), 1, False)
+    found = RouteShapes(
+        profile, route, ShapeSession(profile, route, scenario, rows, rows), 1, isinstance(service, Locked)
+    )
     found.run()
     assert not found.unproven
-    return [finding for _, finding in found.findings]
+    return found
+
+
+def test_what_is_accepted_while_nobody_can_store_it_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shape_session, "HELD_S", 0.05)
+    right = Locked()
+    right.unlocked.set()
+    assert find(right) == []
+    (found,) = find(Locked(is_early=True))
+    assert found.outcome is ShapeOutcome.EARLY
+    assert found.sentence.startswith("a plain event while its table is locked: is accepted before it is stored")
+    refused = Locked(refuses=True)
+    refused.unlocked.set()
+    assert "permission denied" in played(refused).left_out["orders: a plain event while its table is locked"]
 
 
 def test_a_service_that_keeps_what_it_accepts_has_no_finding() -> None:
