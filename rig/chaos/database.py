@@ -23,6 +23,7 @@ _MOST_SLOTS = 500
 _TAKE_ALL_S = 5.0
 _LOCK_TIMEOUT_MS = 3000
 _OWN = "rig-chaos"
+TABLE_LOCKED = "table-locked"
 
 _SESSIONS = """
 SELECT pid FROM pg_catalog.pg_stat_activity
@@ -198,7 +199,7 @@ DATABASE_FAULTS = (
         "sessions-terminated", "the service's database sessions are ended", _unknown_sessions, _end_sessions, (0.1, 0.3)
     ),
     Fault("slots-taken", "the service's database sessions are ended, and no slot is free", _no_slots, _take_slots),
-    Fault("table-locked", "the table of events is locked", _no_table, _lock_table, (0.5, 3.0)),
+    Fault(TABLE_LOCKED, "the table of events is locked", _no_table, _lock_table, (0.5, 3.0)),
     Fault("read-only", "the database takes no writes", _own_setting, _forbid_writes),
     Fault("disk-full", "the disk with the table of events is full", _no_disk, _fill_disk, (0.5, 3.0)),
 )

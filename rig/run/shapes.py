@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 
 import psycopg
 
+from rig.chaos.database import TABLE_LOCKED
 from rig.errors import ConfigError, EvidenceError
 from rig.evidence.shapes import ShapeFinding, ShapeOutcome, ShapesReport
 from rig.model import Scenario, ShapeKind
@@ -83,7 +84,8 @@ def run_shapes(run: LiveRun, scenarios: Sequence[Scenario]) -> None:
                     report = replace(report, left_out=left_out)
                     continue
                 session = ShapeSession(profile, route, scenario, probe, rows, run.reporter.progress)
-                shapes = RouteShapes(profile, route, session, run.job.settings.seed, number == 1)
+                may_lock = not run.store.lasting or TABLE_LOCKED in profile.faults.allow
+                shapes = RouteShapes(profile, route, session, run.job.settings.seed, number == 1, may_lock)
                 run.reporter.run_scenario(scenario, number, len(scenarios), session)
                 route_begun_s = time.monotonic()
                 try:
@@ -136,6 +138,7 @@ class RouteShapes:
     session: ShapeSession
     seed: int
     is_main: bool
+    may_lock: bool = True
     findings: list[_Finding] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     unproven: str = ""
@@ -169,10 +172,14 @@ class RouteShapes:
         """Send an event whose row nobody can write: it must not be accepted as long as that lasts."""
         if self.profile.truth.arrival is not None:
             return
+        what = f"{self.route.route.name}: {HELD}"
+        if not self.may_lock:
+            self.left_out[what] = f"the database is not the rig's, and [faults] allow does not name {TABLE_LOCKED}"
+            return
         try:
             tried = self.session.try_held()
         except psycopg.Error as error:
-            self.left_out[f"{self.route.route.name}: {HELD}"] = f"the table could not be locked: {in_words(error)}"
+            self.left_out[what] = f"the table could not be locked: {in_words(error)}"
             return
         if tried.has_failed:
             self.findings.append((tried, self._finding(tried, _sentence(tried, (HELD,)), (HELD,), ("the event",))))

@@ -90,7 +90,7 @@ def find(service: Played) -> list[ShapeFinding]:
     return [finding for _, finding in played(service).findings]
 
 
-def played(service: Played) -> RouteShapes:
+def played(service: Played, *, may_lock: bool = True) -> RouteShapes:
     profile: Profile = handmade(
         {"canonical": {"table": "e", "tenant": "t", "key": "k"}}, body=BODY, malformed=[], personal=[]
     )
@@ -100,7 +100,7 @@ def played(service: Played) -> RouteShapes:
     rows: Any = service
     rows.has_uuid_keys = True
     found = RouteShapes(
-        profile, route, ShapeSession(profile, route, scenario, rows, rows), 1, isinstance(service, Locked)
+        profile, route, ShapeSession(profile, route, scenario, rows, rows), 1, isinstance(service, Locked), may_lock
     )
     found.run()
     assert not found.unproven
@@ -117,6 +117,7 @@ def test_what_is_accepted_while_nobody_can_store_it_is_found(monkeypatch: pytest
     assert found.sentence.startswith("a plain event while its table is locked: is accepted before it is stored")
     refused = Locked(refuses=True)
     refused.unlocked.set()
+    assert "faults" in played(refused, may_lock=False).left_out["orders: a plain event while its table is locked"]
     assert "permission denied" in played(refused).left_out["orders: a plain event while its table is locked"]
 
 
