@@ -237,7 +237,9 @@ def no_other_rows(context: DoctorContext) -> str:
 
 def no_open_transactions(context: DoctorContext) -> str:
     """Nothing that the events began in the database goes on without an end."""
-    if wrong := describe_open_transactions(context.truth.left_open or ()):
+    if context.truth.left_open is None:
+        raise NotApplicable("the role of the truth DSN does not see what other roles do")
+    if wrong := describe_open_transactions(context.truth.left_open):
         raise Symptom(wrong)
     return "no session stands idle in a transaction"
 

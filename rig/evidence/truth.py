@@ -194,4 +194,6 @@ class TruthReport:
     lasting: Lasting | None = None
     """What became of the rows; None in packs of a rig that read them once."""
     left_open: tuple[OpenTransaction, ...] | None = None
-    """The transactions of the load that nobody ended; None in packs of a rig that did not look."""
+    """The transactions of the load that nobody ended; None where nobody looked."""
+    hides_sessions: bool = False
+    """Whether nobody looked because the role may not see them, and not because the rig was older."""

@@ -204,10 +204,13 @@ class ShapeSession:
             response = answer.result()
         took_ms = round(1e3 * (time.perf_counter() - begun_s), 3)
         outcome, detail = self._judge_answer(response, is_signed=False)
-        if is_early and outcome is ShapeOutcome.UNSEEN:
-            outcome, detail = ShapeOutcome.EARLY, f"answered after {took_ms:.1f} ms"
-        elif outcome is not ShapeOutcome.UNSEEN:
+        if outcome is not ShapeOutcome.UNSEEN:
             outcome = ShapeOutcome.HELD_OFF  # what a service makes of such a wait is for the chaos to say
+        elif is_early:
+            (rows,) = self._await_rows([request])
+            is_set_aside = not rows.canonical and rows.dead != 0  # a dead letter has a table of its own
+            outcome = ShapeOutcome.HELD_OFF if is_set_aside else ShapeOutcome.EARLY
+            detail = f"answered after {took_ms:.1f} ms"
         tried = TriedEvent((), self.used, request, response, took_ms, outcome, detail=detail)
         self.used += 1
         self._note(tried)
@@ -260,17 +263,8 @@ class ShapeSession:
     def _find_rows(self, accepted: Sequence[TriedEvent], *, are_told: bool = True) -> None:
         if not accepted:
             return
-        arrival = self._profile.truth.arrival
-        deadline_s = time.monotonic() + (arrival.within_s if arrival else WAIT_S)
-        requests, begun_s = [each.request for each in accepted], time.monotonic()
-        while True:
-            found = self._rows.look(requests)
-            is_whole = all(rows.canonical or rows.dead for rows in found)
-            # A queue may store an event in two steps.
-            is_right = arrival is None or not any(rows.altered for rows in found)
-            if (is_whole and is_right) or time.monotonic() > deadline_s:
-                break
-            time.sleep(POLL_S)
+        begun_s = time.monotonic()
+        found = self._await_rows([each.request for each in accepted])
         if len(accepted) > 1:  # a queue that takes its time leaves what is shrunk its own
             self._deadline_s += time.monotonic() - begun_s
         for each, rows in zip(accepted, found, strict=True):
@@ -278,6 +272,19 @@ class ShapeSession:
             each.outcome, each.detail = _judge_rows(each.changes, rows)
             if are_told:
                 self._note(each)
+
+    def _await_rows(self, requests: Sequence[ShapedRequest]) -> list[RowsOfEvent]:
+        """What there is of each event, once there is something of all, or it is too late."""
+        arrival = self._profile.truth.arrival
+        deadline_s = time.monotonic() + (arrival.within_s if arrival else WAIT_S)
+        while True:
+            found = self._rows.look(requests)
+            is_whole = all(rows.canonical or rows.dead for rows in found)
+            # A queue may store an event in two steps.
+            is_right = arrival is None or not any(rows.altered for rows in found)
+            if (is_whole and is_right) or time.monotonic() > deadline_s:
+                return found
+            time.sleep(POLL_S)
 
     def _find_kept(self, refused: Sequence[TriedEvent]) -> None:
         """Look for rows of refused events, where the profile does not say that what is refused is kept among them."""

@@ -96,11 +96,12 @@ class TruthReader:
         arrival = self._profile.truth.arrival
         return ArrivalWatch(self._connect, self._profile, targeter, tenants, arrival.within_s if arrival else None)
 
-    def require_arrival(self, sent: SentRequests, ended_s: float | None = None) -> tuple[OpenTransaction, ...]:
+    def require_arrival(self, sent: SentRequests, ended_s: float | None = None) -> tuple[OpenTransaction, ...] | None:
         """Wait for the rows, where the profile says how long they may take; else until the database is quiet.
 
-        The transactions that were left open then. ``ended_s``: when the load was over, of the monotonic clock; None:
-        now. EvidenceError where the database does not become quiet, or cannot be read.
+        The transactions that were left open then; None where they are hidden (``find_left``). ``ended_s``: when the
+        load was over, of the monotonic clock; None: now. EvidenceError where the database does not become quiet, or
+        cannot be read.
         """
         arrival = self._profile.truth.arrival
         if arrival is None:
@@ -119,13 +120,15 @@ class TruthReader:
         sent: SentRequests,
         baseline: Baseline,
         log_files: Sequence[Path] = (),
-        left: Sequence[OpenTransaction] = (),
+        left: Sequence[OpenTransaction] | None = (),
     ) -> TruthReport:
         """Read rows, then logs, where nothing has to be stopped in between (``read_rows``, ``search_logs``)."""
         truth = self.read_rows(sent, baseline, left).truth
         return self.search_logs(truth, sent.targeter, sent.scenarios, log_files)
 
-    def read_rows(self, sent: SentRequests, baseline: Baseline, left: Sequence[OpenTransaction] = ()) -> RowsRead:
+    def read_rows(
+        self, sent: SentRequests, baseline: Baseline, left: Sequence[OpenTransaction] | None = ()
+    ) -> RowsRead:
         """Reconcile and search the tables; EvidenceError where the database cannot be read completely.
 
         ``left``: what ``require_arrival`` found. Both run at once, over two connections: the database searches while
@@ -166,6 +169,7 @@ class TruthReader:
             durability=durability,
             lasting=Lasting(untried="the rows were read once"),
             left_open=_begun_since(baseline, left),
+            hides_sessions=left is None,
         )
         return RowsRead(truth, look)
 
@@ -173,10 +177,10 @@ class TruthReader:
         """The same, with what has become of the rows, and what single events have left open since."""
         truth, fresh = rows.truth, {tenant.id for tenant in sent.tenants if baseline.fresh(tenant)}
         try:
-            left = {(each.pid, each.begun_s): each for each in truth.left_open or ()}
-            for each in _begun_since(baseline, find_left(self._connect, self._left_after_s)):
-                left[each.pid, each.begun_s] = each
-            truth = replace(truth, left_open=tuple(left.values()))
+            fresh_left = _begun_since(baseline, find_left(self._connect, self._left_after_s))
+            if truth.left_open is not None and fresh_left is not None:
+                left = {(each.pid, each.begun_s): each for each in (*truth.left_open, *fresh_left)}
+                truth = replace(truth, left_open=tuple(left.values()))
             with self._connect() as connection, connection.transaction():
                 tables = event_tables(connection, self._profile.truth)
                 last = take_look(connection, tables, self._profile, sent.tenants, baseline.since)
@@ -231,8 +235,8 @@ class TruthReader:
         return connect(self._dsn)
 
 
-def _begun_since(baseline: Baseline, left: Iterable[OpenTransaction]) -> tuple[OpenTransaction, ...]:
-    return tuple(each for each in left if each.begun_s > (baseline.clock_s or 0.0))
+def _begun_since(baseline: Baseline, left: Iterable[OpenTransaction] | None) -> tuple[OpenTransaction, ...] | None:
+    return None if left is None else tuple(each for each in left if each.begun_s > (baseline.clock_s or 0.0))
 
 
 def _report(reconciled: Reconciliation, search: Search, baseline: Baseline) -> TruthReport:

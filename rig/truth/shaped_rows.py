@@ -36,7 +36,8 @@ _ROWS: LiteralString = """
 """
 _HOLD_SOON = "SET LOCAL lock_timeout = '1s'"
 """Who waits for a lock lets others wait behind."""
-_LOCKABLE = "SELECT oid::regclass::text FROM pg_catalog.pg_class WHERE oid = ANY(%s::oid[]) AND relkind IN ('r', 'p')"
+_RELATIONS = "SELECT oid::regclass::text, relkind::text FROM pg_catalog.pg_class WHERE oid = ANY(%s::oid[])"
+_LOCKABLE, _VIEW = ("r", "p"), "v"
 _DEAD: LiteralString = """
     SELECT {owner}, {token} FROM {table} WHERE {token} = ANY({tokens}::text[])
 """
@@ -68,11 +69,17 @@ class ShapedRows:
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Nobody writes rows of events meanwhile. psycopg.Error where the tables cannot be locked at once."""
+        """Nobody writes rows of events meanwhile. psycopg.Error where not all their tables can be locked at once."""
         with self._connection.transaction():
             self._connection.execute(_HOLD_SOON)
             oids = tables_behind(self._connection, self._tables.canonical)
-            for (name,) in self._connection.execute(_LOCKABLE, [oids]).fetchall():
+            relations = self._connection.execute(_RELATIONS, [oids]).fetchall()
+            tables = [name for name, kind in relations if kind in _LOCKABLE]
+            if others := [name for name, kind in relations if kind not in (*_LOCKABLE, _VIEW)]:
+                raise psycopg.NotSupportedError(f"{others[0]} is no table of this database, so no lock holds its rows")
+            if not tables:
+                raise psycopg.NotSupportedError("no table is known behind the rows of events")
+            for name in tables:
                 self._connection.execute(sql.SQL("LOCK TABLE {} IN SHARE MODE").format(sql.SQL(name)))
             yield
 

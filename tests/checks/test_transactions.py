@@ -40,3 +40,6 @@ def test_what_was_not_looked_at_proves_nothing() -> None:
     (unread,) = check_transactions(case(driven(S2), truth=None))
     assert unread.verdict is Verdict.INVALID
     assert check_transactions(case(driven(S2), truth=truth([group(S2)]))) == [], "a pack of a rig that did not look"
+    (hidden,) = check_transactions(case(driven(S2), truth=truth([group(S2)], hides_sessions=True)))
+    assert hidden.verdict is Verdict.NOT_RUN
+    assert "GRANT pg_monitor" in hidden.reason

@@ -55,7 +55,8 @@ class Played:
         return ProbeResponse(200)
 
     def look(self, requests: list[ShapedRequest]) -> list[RowsOfEvent]:
-        return [RowsOfEvent(1, 0, 1, self._altered(self.events[each.key])) for each in requests]
+        events = [self.events.get(each.key) for each in requests]
+        return [RowsOfEvent(1, 0, 1, self._altered(event)) if event else RowsOfEvent() for event in events]
 
     def _altered(self, event: dict[str, Any]) -> list[str]:
         cents = abs(int(event["cents"]))
@@ -69,8 +70,10 @@ class Locked(Played):
     """Such a service whose table can be locked. Where it ``is_early`` it answers all the same."""
 
     is_early: bool = False
+    sets_aside: bool = False
     refuses: bool = False
     unlocked: threading.Event = field(default_factory=threading.Event)
+    dead: set[str] = field(default_factory=set)
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -81,9 +84,18 @@ class Locked(Played):
         self.unlocked.set()
 
     def send(self, request: bytes) -> ProbeResponse:
+        if self.sets_aside and not self.unlocked.is_set():
+            self.dead.add(json.loads(request.partition(b"\r\n\r\n")[2])["id"])
+            return ProbeResponse(200)
         if not self.is_early:
             self.unlocked.wait()
         return super().send(request)
+
+    def look(self, requests: list[ShapedRequest]) -> list[RowsOfEvent]:
+        found = super().look(requests)
+        return [
+            RowsOfEvent(dead=1) if each.key in self.dead else rows for each, rows in zip(requests, found, strict=True)
+        ]
 
 
 def find(service: Played) -> list[ShapeFinding]:
@@ -109,9 +121,9 @@ def played(service: Played, *, may_lock: bool = True) -> RouteShapes:
 
 def test_what_is_accepted_while_nobody_can_store_it_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shape_session, "HELD_S", 0.05)
-    right = Locked()
-    right.unlocked.set()
-    assert find(right) == []
+    for right in (Locked(), Locked(sets_aside=True)):
+        right.unlocked.set()
+        assert find(right) == []
     (found,) = find(Locked(is_early=True))
     assert found.outcome is ShapeOutcome.EARLY
     assert found.sentence.startswith("a plain event while its table is locked: is accepted before it is stored")

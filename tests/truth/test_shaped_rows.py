@@ -11,7 +11,8 @@ from rig.requests.content import Comparison
 from rig.requests.shaped import ShapedRequest
 from rig.truth.session import connect
 from rig.truth.shaped_rows import RowsOfEvent, ShapedRows
-from tests.truth.world import TENANTS, World, profile
+from tests.profiles import handmade
+from tests.truth.world import SCHEMA, TENANTS, World, profile
 
 MEDIUM, DOC = Comparison("medium", "text"), Comparison("doc", "json")
 
@@ -82,3 +83,13 @@ def test_a_lost_connection_is_an_error_and_no_verdict(world: World) -> None:
         world.connection.execute("SELECT pg_terminate_backend(%s)", [connection.info.backend_pid])
         with pytest.raises(psycopg.Error):
             rows.look([ShapedRequest((), "k", "c", "A", b"", b"", {})])
+
+
+def test_rows_that_no_lock_holds_are_not_held(world: World) -> None:
+    """Behind a materialized view an event can be stored while nothing of what was locked is written."""
+    world.execute("CREATE MATERIALIZED VIEW vault.held AS SELECT 'k'::text AS key, 'A'::text AS tenant")
+    held = handmade({"schemas": [SCHEMA], "canonical": {"table": "held", "tenant": "tenant", "key": "key"}})
+    with connect(world.database.admin_dsn) as connection:
+        rows = ShapedRows(connection, held, {"A": TENANTS[0].id})
+        with pytest.raises(psycopg.NotSupportedError, match="held is no table"), rows.hold():
+            pass
