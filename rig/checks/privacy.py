@@ -93,7 +93,7 @@ def _logs_gate(case: Case, truth: TruthReport) -> Gate:
     unread = ", ".join(truth.log_files_unread[:5])
     if not hits and not unread and not truth.log_files_scanned:
         return IN_LOGS.not_run("there was no log file to search", {"requests": _acknowledged_count(case), **files})
-    return _gate(case, IN_LOGS, files, hits, f"could not be read: {unread}" if unread else "")
+    return _gate(case, IN_LOGS, files, hits, f"could not be searched as a whole: {unread}" if unread else "")
 
 
 def _gate(case: Case, kind: GateKind, searched: dict[str, object], hits: Sequence[CanaryHit], unsearched: str) -> Gate:

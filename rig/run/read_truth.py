@@ -44,7 +44,8 @@ def read_rows(record: Record, reader: TruthReader, ended_s: float | None = None)
 def search_logs(record: Record, reader: TruthReader, rows: TruthReport, log_files: Sequence[Path]) -> None:
     """Search the logs for personal data and write the whole truth into the pack."""
     scenarios = [scenario_run.scenario for scenario_run in record.manifest.scenario_runs]
-    record.pack.write_truth(reader.search_logs(rows, record.targeter, scenarios, log_files))
+    marks = record.baseline().logs
+    record.pack.write_truth(reader.search_logs(rows, record.targeter, scenarios, log_files, marks))
     _keep_wrong_events(record, rows)
 
 

@@ -6,7 +6,7 @@ the ``Baseline``. Errors name the profile key or environment variable, and the r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -45,6 +45,8 @@ def preflight(
     runtime_dsn: str | None,
     personal_keys: Sequence[str] = (),
     allowed: frozenset[tuple[int, str]] = frozenset(),
+    *,
+    keys_must_fit: bool = True,
 ) -> Baseline:
     """Raise ConfigError, Unavailable or EvidenceError where the truth could not be trusted; else count existing rows.
 
@@ -58,6 +60,8 @@ def preflight(
     if tables.dead is not None and truth.dead is not None:
         _require_spelling(connection, tables.dead, truth.dead.tenant, tenants)
     _require_readable_keys(connection, tables)
+    if keys_must_fit:
+        _require_fitting_columns(connection, tables, targeter, scenarios)
     _require_unused_keys(connection, tables, targeter, scenarios)
     rows = _count_rows(connection, tables, tenants)
     kept = [tenant for tenant in tenants if tables.is_shared or not rows.fresh(tenant)]
@@ -114,6 +118,47 @@ def _require_readable_keys(connection: Connection[Any], tables: EventTables) -> 
                 f"profile key {profile_key}: {table}.{name} is of type bytea and holds bytes that are no text, so no "
                 f"key can be found in it; name a column with the key as text, or write truth SQL that decodes it "
                 "(truth.canonical.sql)"
+            )
+
+
+def _require_fitting_columns(
+    connection: Connection[Any], tables: EventTables, targeter: Targeter, scenarios: Sequence[Scenario]
+) -> None:
+    for key, correlation in islice(identities(targeter, scenarios), 1):
+        if unfit := next(find_unfit_columns(connection, tables, key, correlation), ""):
+            raise ConfigError(
+                f"profile key {unfit}; widen the column, name another one, or give the value as it was sent by a "
+                "statement (truth.canonical.sql, truth.dead.sql)"
+            )
+
+
+def find_unfit_columns(connection: Connection[Any], tables: EventTables, key: str, correlation: str) -> Iterator[str]:
+    """The columns of the profile that cannot hold a key, or a correlation id, as it is sent: no row would be found."""
+    own, dead = tables.truth.canonical, tables.truth.dead
+    named = [(tables.canonical, "truth.canonical.key", own.key, "key", key)]
+    if own.correlation is not None:
+        named.append((tables.canonical, "truth.canonical.correlation", own.correlation, "correlation id", correlation))
+    if (
+        tables.dead is not None
+        and dead is not None
+        and dead.column is not None
+        and dead.match in ("key", "correlation")
+    ):
+        what, value = ("key", key) if dead.match == "key" else ("correlation id", correlation)
+        named.append((tables.dead, "truth.dead.column", dead.column, what, value))
+    for table, profile_key, name, what, value in named:
+        column = table.columns[name]
+        cast = sql.SQL("CAST({} AS {})").format(sql.Literal(value), sql.SQL(column.declared))
+        try:
+            ((held,),) = connection.execute(sql.SQL("SELECT {}").format(column.as_text(cast))).fetchall()
+        except (psycopg.DataError, psycopg.IntegrityError) as error:
+            held = error.diag.message_primary or in_words(error)
+        except psycopg.ProgrammingError:  # a type that this role may not use: the rows will show it
+            continue
+        if held != value:
+            yield (
+                f"{profile_key}: {table}.{name}, of type {column.declared}, cannot hold a {what} of the run, like "
+                f"{value} ({len(value)} characters): {held!r}"
             )
 
 

@@ -10,11 +10,12 @@ database between two steps does no harm. It never writes to the target's tables.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import psycopg
@@ -28,10 +29,11 @@ from rig.profile import Profile
 from rig.requests.targeter import Targeter
 from rig.truth.arrival import ArrivalWatch, await_arrival
 from rig.truth.canaries import Findings, Search
-from rig.truth.catalog import event_tables, find_columns
+from rig.truth.catalog import event_tables, find_columns, named_columns
 from rig.truth.expected import RequestIndex, SentRequests
 from rig.truth.isolation import read_durability, read_isolation
 from rig.truth.lasting import Look, compare, take_look
+from rig.truth.log_marks import LogMark, mark_logs
 from rig.truth.logs import search_log
 from rig.truth.preflight import preflight, require_sound_tables
 from rig.truth.quiesce import LEFT_SHARE, Quiescence, find_left, quiesce
@@ -62,16 +64,27 @@ class TruthReader:
             require_sound_tables(connection, self._profile.truth, runtime_dsn)
 
     def preflight(
-        self, targeter: Targeter, scenarios: Sequence[Scenario], tenants: Sequence[Tenant], runtime_dsn: str | None
+        self,
+        targeter: Targeter,
+        scenarios: Sequence[Scenario],
+        tenants: Sequence[Tenant],
+        runtime_dsn: str | None,
+        *,
+        keys_must_fit: bool = True,
     ) -> Baseline:
         """Check that truth can be read, and count existing rows. To be called before anything is sent.
 
+        ``keys_must_fit``: refuse columns that can hold no key; the doctor finds out which can.
         Unavailable: no connection; ConfigError: names or roles are wrong; EvidenceError: keys of this run exist.
         """
         with self._naming_errors(), self._connect() as connection:
             truth, keys = self._profile.truth, self._personal_keys
             allowed = self._allowed_columns(connection)
-            return preflight(connection, truth, targeter, scenarios, tenants, runtime_dsn, keys, allowed)
+            named_columns(connection, self._profile.tenants.rows, truth, "tenants.rows")  # else rig clean would fail
+            before = preflight(
+                connection, truth, targeter, scenarios, tenants, runtime_dsn, keys, allowed, keys_must_fit=keys_must_fit
+            )
+        return replace(before, logs=mark_logs(self._profile.target.log_files))
 
     @contextmanager
     def _naming_errors(self) -> Iterator[None]:
@@ -124,7 +137,7 @@ class TruthReader:
     ) -> TruthReport:
         """Read rows, then logs, where nothing has to be stopped in between (``read_rows``, ``search_logs``)."""
         truth = self.read_rows(sent, baseline, left).truth
-        return self.search_logs(truth, sent.targeter, sent.scenarios, log_files)
+        return self.search_logs(truth, sent.targeter, sent.scenarios, log_files, baseline.logs)
 
     def read_rows(
         self, sent: SentRequests, baseline: Baseline, left: Sequence[OpenTransaction] | None = ()
@@ -190,16 +203,22 @@ class TruthReader:
         return replace(rows, truth=replace(truth, lasting=lasting, discrepancies=(*truth.discrepancies, *found)))
 
     def search_logs(
-        self, truth: TruthReport, targeter: Targeter, scenarios: Sequence[Scenario], log_files: Sequence[Path] = ()
+        self,
+        truth: TruthReport,
+        targeter: Targeter,
+        scenarios: Sequence[Scenario],
+        log_files: Sequence[Path] = (),
+        marks: Mapping[str, LogMark] = MappingProxyType({}),
     ) -> TruthReport:
         """The same truth, with hits in ``log_files`` and in the log files that the profile names.
 
-        A file that cannot be read is named in the notes and missing from ``log_files_scanned``.
+        ``marks``: which files they were before the run. A file that cannot be read, or of which something is gone,
+        is named in the notes and missing from ``log_files_scanned``.
         """
         began = time.monotonic()
         index, findings = RequestIndex(targeter, scenarios), Findings([])
         wanted = dict.fromkeys([*self._profile.target.log_files, *log_files])
-        scanned, notes = _search_logs(wanted, index, findings)
+        scanned, notes = _search_logs(wanted, index, findings, marks)
         return replace(
             truth,
             canary_hits=(*truth.canary_hits, *findings.hits),
@@ -265,11 +284,13 @@ def _report(reconciled: Reconciliation, search: Search, baseline: Baseline) -> T
     )
 
 
-def _search_logs(paths: dict[Path, None], index: RequestIndex, findings: Findings) -> tuple[list[str], list[str]]:
+def _search_logs(
+    paths: dict[Path, None], index: RequestIndex, findings: Findings, marks: Mapping[str, LogMark]
+) -> tuple[list[str], list[str]]:
     scanned, notes = [], []
     for path in paths:
         try:
-            search_log(path, index, findings)
+            search_log(path, index, findings, marks.get(str(path)))
         except OSError as error:
             notes.append(f"log file {path} could not be searched for personal data: {error.strerror or error}")
         else:

@@ -21,6 +21,7 @@ from rig.truth.comparison import TruthComparison
 from rig.truth.content import ContentFindings, compare_content
 from rig.truth.copies import NO_COPIES, Copies, find_copies
 from rig.truth.expected import SentRequests, expectations
+from rig.truth.log_marks import LogMark
 from rig.truth.staging import Staging, may_create_temporary
 from rig.truth.tables import EventTables
 
@@ -45,6 +46,8 @@ class Baseline:
     """``now_in_transactions`` then; None in a pack of an older rig."""
     clock_s: float | None = None
     """The database's clock then (s since 1970); None in a pack of an older rig."""
+    logs: Mapping[str, LogMark] = field(default_factory=dict)
+    """Which files the target's logs were, by their names."""
 
     def fresh(self, tenant: Tenant) -> bool:
         """True when the tenant had no row at all."""

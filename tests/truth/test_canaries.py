@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from rig.evidence.truth import CanaryHit
+from rig.evidence.truth import CanaryHit, TruthReport
 from rig.model import RequestClass, RunKey, Share
 from rig.profile import Profile
 from rig.truth.canaries import HITS_MAX
+from rig.truth.log_marks import mark_logs
 from rig.truth.reconcile import Baseline
 from tests.truth.world import LETTERS, SALES, SCHEMA, TENANTS, World, profile, scenario
 
@@ -255,3 +258,98 @@ def test_what_is_logged_once_the_rows_were_read_is_found(personal: World, tmp_pa
     assert [hit.place for hit in report.canary_hits] == [f"{log}:1"]
     assert report.log_files_scanned == (str(log),)
     assert (report.groups, report.totals, report.columns_scanned) == (rows.groups, rows.totals, rows.columns_scanned)
+
+
+def searched(personal: World, log: Path, rotate: Callable[[Path, str], object]) -> TruthReport:
+    """What is found in a log that says a personal value during the run and is then rotated."""
+    log.write_text("before the run\n")
+    marks = mark_logs([log])
+    with log.open("a") as file:
+        file.write(f"hello {tokens(personal)[0]}\n")
+    rotate(log, f"goodbye {tokens(personal)[1]}\n")
+    rows = personal.reader.read_rows(personal.sent, personal.baseline).truth
+    scenarios = [outcome.scenario for outcome in personal.scenario_runs]
+    return personal.reader.search_logs(rows, personal.targeter, scenarios, [log], marks)
+
+
+def renamed(log: Path, word: str) -> None:
+    log.rename(log.with_name("target.log.1"))
+    log.write_text(word)
+
+
+def renamed_twice(log: Path, word: str) -> None:
+    log.rename(log.with_name("target-1.log"))
+    log.write_text(word)
+    log.rename(log.with_name("target-2.log"))
+    log.write_text("after\n")
+
+
+def copied(log: Path, word: str) -> None:
+    shutil.copyfile(log, log.with_name("target.log.1"))
+    log.write_text(word)
+
+
+@pytest.mark.parametrize("rotate", [renamed, renamed_twice, copied])
+def test_a_log_that_is_rotated_during_the_run_is_searched_in_all_its_parts(
+    personal: World, tmp_path: Path, rotate: Callable[[Path, str], object]
+) -> None:
+    report = searched(personal, tmp_path / "target.log", rotate)
+    assert len({hit.what for hit in report.canary_hits if hit.in_log}) == 2
+
+
+def test_a_log_under_a_link_to_the_file_of_the_day(personal: World, tmp_path: Path) -> None:
+    (tmp_path / "day-1.log").touch()
+    (tmp_path / "target.log").symlink_to("day-1.log")
+
+    def next_day(log: Path, word: str) -> None:
+        (tmp_path / "day-2.log").write_text(word)
+        log.unlink()
+        log.symlink_to("day-2.log")
+
+    report = searched(personal, tmp_path / "target.log", next_day)
+    assert report.log_files_unread == ()
+    assert len({hit.what for hit in report.canary_hits if hit.in_log}) == 2
+
+
+def test_a_file_beside_a_log_that_was_not_rotated_is_none_of_its_parts(personal: World, tmp_path: Path) -> None:
+    def compress_another(log: Path, word: str) -> None:
+        log.with_name("target.log.1.gz").write_bytes(gzip.compress(b"of last week"))
+        log.with_name("target.log.lock").mkdir()
+
+    assert searched(personal, tmp_path / "target.log", compress_another).log_files_unread == ()
+
+
+def removed(log: Path, word: str) -> None:
+    kept = log.with_name("elsewhere")
+    log.rename(kept)  # else the new file may get the number of the old one
+    log.write_text(word)
+
+
+def compressed(log: Path, word: str) -> None:
+    log.with_name("target.log.1.gz").write_bytes(gzip.compress(log.read_bytes()))
+    removed(log, word)
+
+
+@pytest.mark.parametrize(
+    ("rotate", "why"),
+    [
+        (removed, "it was replaced during the run, and what it was does not lie beside it"),
+        (lambda log, _: log.write_text("anew\n"), "it was cut off or written anew during the run"),
+        (lambda log, word: log.write_text("another text\n" * 9), "it was cut off or written anew during the run"),
+        (compressed, "target.log.1.gz is compressed"),
+        (lambda log, _: log.unlink(), "No such file"),
+    ],
+    ids=["replaced", "cut", "anew", "compressed", "removed"],
+)
+def test_a_log_of_which_something_is_gone_is_not_called_clean(
+    personal: World, tmp_path: Path, rotate: Callable[[Path, str], object], why: str
+) -> None:
+    report = searched(personal, tmp_path / "target.log", rotate)
+    assert report.log_files_unread == (str(tmp_path / "target.log"),)
+    assert any(why in note for note in report.notes), report.notes
+
+
+def test_a_log_in_one_endless_line_of_bytes(personal: World, tmp_path: Path) -> None:
+    log = tmp_path / "target.log"
+    log.write_bytes(b"\x00\xff" * (1 << 20) + tokens(personal)[0].encode() + b"\xfe" * (1 << 21))
+    assert [hit.place for hit in personal.read(log_files=[log]).canary_hits if hit.in_log] == [f"{log}:1"]

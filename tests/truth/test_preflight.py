@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -176,6 +177,44 @@ def test_a_tenant_whose_id_is_spelt_otherwise(
     assert f"tenant B has the id {spelt!r}" in str(refused.value)
     assert says in str(refused.value)
     world.reader.preflight(world.targeter, SENT, [Tenant("B", own)], None)
+
+
+@pytest.mark.parametrize(
+    ("column", "kind", "says"),
+    [
+        (
+            "{sales} ALTER {dedup}",
+            "varchar(10)",
+            "truth.canonical.key: .*, of type character varying(10), cannot hold a key",
+        ),
+        ("{sales} ALTER {dedup}", "char(35)", "like ........-....-5...-....-............ (36 characters): "),
+        ("{sales} ALTER {dedup}", "numeric(5)", "invalid input syntax for type numeric"),
+        (
+            "{sales} ALTER {dedup}",
+            "vault.short",
+            'value for domain vault.short violates check constraint "short_check"',
+        ),
+        ("{sales} ALTER {dedup}", "vault.mood", "invalid input value for enum vault.mood"),
+        ("{sales} ALTER trace", "varchar(8)", "truth.canonical.correlation: .*cannot hold a correlation id of the run"),
+        ("{letters} ALTER key", "jsonb", "truth.dead.column: vault.un.delivered.key, of type jsonb, cannot hold a key"),
+    ],
+)
+def test_a_column_that_cannot_hold_what_is_sent(world: World, column: str, kind: str, says: str) -> None:
+    """Each event would be called lost, and the target blamed."""
+    world.execute("CREATE DOMAIN vault.short AS text CHECK (length(value) < 20); CREATE TYPE vault.mood AS ENUM ('a')")
+    world.execute(f"ALTER TABLE {column} TYPE {kind} USING NULL::{kind}")
+    pattern = ".*".join(re.escape(part).replace("\\.", ".") for part in says.split(".*"))
+    with pytest.raises(ConfigError, match=f"profile key .*{pattern}.*widen the column"):
+        check(world)
+    world.reader.preflight(world.targeter, SENT, TENANTS, None, keys_must_fit=False)
+
+
+def test_columns_of_tenants_that_are_not_there(world: World) -> None:
+    """Else `rig clean` would find out, once the rows are there."""
+    tenants = {"provision_sql": "SELECT 1", "rows": ["audit.tenant_id"]}
+    own = Profile.model_validate({**world.profile.model_dump(mode="json"), "tenants": tenants})
+    with pytest.raises(ConfigError, match=r"profile key tenants\.rows: .*audit has no column 'tenant_id'"):
+        TruthReader(own, world.database.admin_dsn).preflight(world.targeter, SENT, TENANTS, None)
 
 
 @contextmanager
