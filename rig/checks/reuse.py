@@ -46,7 +46,8 @@ def conditions_of(
     fingerprint: Mapping[str, Any], profile: Mapping[str, Any], settings: Mapping[str, Any], route: str
 ) -> dict[str, Any]:
     """What a certificate depends on, by its name in words: machine, code, workers and the sender of its route."""
-    planning = fingerprint.get("core_planning") or {}
+    planning = fingerprint.get("core_planning")
+    planning = planning if isinstance(planning, Mapping) else {}
     sender = next((each for each in profile.get("routes", ()) if each.get("name") == route), None)
     return {
         **{words: fingerprint.get(key) for key, words in _MACHINE_AND_CODE.items()},

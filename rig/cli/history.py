@@ -21,12 +21,15 @@ def history(folder: Path, plot: Path | None, as_json: bool) -> int:
     """List the runs in a folder, oldest first: verdicts, figures, failing gates."""
     from rig.verbs.history import FIGURES, plot_history, read_history_of
 
-    runs = read_history_of(folder)
+    runs, unread = read_history_of(folder)
+    for why in unread:
+        click.echo(f"rig: left out: {one_line(why)}", err=True)
     if plot is not None:
         plot_history(runs, plot)
         click.echo(f"rig: wrote {plot}", err=True)
     if as_json:
-        click.echo(json_text({"runs": [asdict(run) | {"started_utc": run.started_utc.isoformat()} for run in runs]}))
+        shown = [asdict(run) | {"started_utc": run.started_utc.isoformat()} for run in runs]
+        click.echo(json_text({"runs": shown, "left_out": list(unread)}))
         return ExitCode.PASS
     from rich.table import Table
     from rich.text import Text

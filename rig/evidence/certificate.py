@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
+
+from pydantic import AwareDatetime
 
 from rig.evidence.latency_calibration import LatencyCalibration, LatencyStep
 from rig.evidence.scenario_runs import describe_signing
@@ -55,7 +56,7 @@ class Reuse:
 
     pack: str
     digest: str
-    measured_utc: datetime
+    measured_utc: AwareDatetime
     age_h: float
     conditions: Mapping[str, Any]
     trial: NullTrial | None = None

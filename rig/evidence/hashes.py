@@ -11,9 +11,10 @@ at its end. Give it to ``rig check --digest``.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,9 @@ from pathlib import Path
 from rig.errors import EvidenceError
 
 SUMS = "SHA256SUMS"
+NOT_REGULAR = "is no regular file, and a pack holds nothing else: move it out, or copy the pack again"
 _LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
+_LIST_BYTES_MOST = 1 << 24
 _DEEPEST = 100
 """Parts of a path. A deeper walk would hit the interpreter's recursion limit."""
 _UNFIT = re.compile(r"[\\\x00-\x1f\x7f\ud800-\udfff]")
@@ -73,7 +76,7 @@ def walk(folder: Path) -> Iterator[tuple[str, Path]]:
         elif stat.S_ISREG(mode):
             yield path.name, path
         else:
-            raise EvidenceError(f"{path} is no regular file; a pack holds nothing else: remove it")
+            raise EvidenceError(f"{path} {NOT_REGULAR}")
 
 
 def sums_text(folder: Path) -> str:
@@ -90,20 +93,9 @@ def sums_text(folder: Path) -> str:
 
 def check_integrity(folder: Path) -> IntegrityCheck:
     """Hash a finished folder again; EvidenceError when it has no list."""
-    listing = folder / SUMS
+    data = _read_list(folder)  # before the walk: a folder without it may be no pack, and hold anything
+    listed, malformed = _parse(data)
     present = dict(walk(folder))
-    if SUMS not in present:
-        raise EvidenceError(f"{listing} is missing: nothing can be verified")
-    with _evidence_errors(listing):
-        data = listing.read_bytes()
-    listed: dict[str, str] = {}
-    malformed = []
-    for line in data.decode("utf-8", "backslashreplace").removesuffix("\n").split("\n"):
-        match = _LINE.fullmatch(line)
-        if match is None or match[2] in listed:
-            malformed.append(line[:200])
-        else:
-            listed[match[2]] = match[1]
     del present[SUMS]
     return IntegrityCheck(
         digest=hashlib.sha256(data).hexdigest(),
@@ -112,6 +104,40 @@ def check_integrity(folder: Path) -> IntegrityCheck:
         extra=tuple(name for name in present if name not in listed),
         malformed=tuple(malformed),
     )
+
+
+def require_hashes(folder: Path, names: Iterable[str]) -> None:
+    """Hash some files again; EvidenceError where one is not what the list of the folder says."""
+    listed, _ = _parse(_read_list(folder))
+    for name in names:
+        if listed.get(name) != _digest(folder / name):
+            raise EvidenceError(f"{folder} was changed: {IntegrityCheck('', changed=(name,)).sentence}")
+
+
+def _read_list(folder: Path) -> bytes:
+    listing = folder / SUMS
+    if not os.path.lexists(listing):
+        raise EvidenceError(f"{listing} is missing: nothing can be verified. Is {folder} an evidence pack?")
+    with _evidence_errors(listing):
+        state = listing.lstat()
+        if not stat.S_ISREG(state.st_mode):
+            raise EvidenceError(f"{listing} {NOT_REGULAR}")
+        if state.st_size > _LIST_BYTES_MOST:
+            raise EvidenceError(f"{listing} cannot be read: it is larger than {_LIST_BYTES_MOST >> 20} MiB")
+        return listing.read_bytes()
+
+
+def _parse(data: bytes) -> tuple[dict[str, str], list[str]]:
+    """The digest of each name in a list, and the lines that are none."""
+    listed: dict[str, str] = {}
+    malformed = []
+    for line in data.decode("utf-8", "backslashreplace").removesuffix("\n").split("\n"):
+        match = _LINE.fullmatch(line)
+        if match is None or match[2] in listed:
+            malformed.append(line[:200])
+        else:
+            listed[match[2]] = match[1]
+    return listed, malformed
 
 
 def _digest(path: Path) -> str:

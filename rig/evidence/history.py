@@ -211,7 +211,10 @@ def _read_file(file: Path) -> pd.DataFrame:
 
 
 def _with_categories(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with its texts as categories."""
+    """The frame with its texts as categories. ValueError where another column holds anything but whole numbers."""
+    for column in frame.columns.difference(list(_TEXTS)):
+        if frame[column].dtype.kind not in "iu":
+            raise ValueError(f"the column {column} holds {frame[column].dtype}, not whole numbers")
     return frame.astype(dict.fromkeys(_TEXTS, "category"))
 
 

@@ -88,6 +88,6 @@ def _parse(lines: Iterable[bytes]) -> Iterator[JournalLine]:
     for line in lines:
         try:
             table, at_ns, content = json.loads(line)
-        except ValueError:
+        except (ValueError, TypeError, RecursionError):
             continue
         yield table, at_ns, content

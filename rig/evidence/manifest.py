@@ -8,15 +8,40 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, AwareDatetime, Field
 
 from rig.evidence.scenario_runs import ScenarioRun
 from rig.evidence.schema import SCHEMA
 from rig.model import RunKey, Tenant
 
+_Time = Annotated[AwareDatetime, Field(ge=datetime(1970, 1, 1, tzinfo=UTC), lt=datetime(9000, 1, 1, tzinfo=UTC))]
+"""A plot of the history can draw it."""
+_NO_TABLES = ("version", "name", "default_source")
+_LISTS = ("routes", "channels", "personal_keys")
+
 UNENDED = "the run did not come to its end"
 """Why a run was cut short that could not say so itself: it still runs, or was killed."""
+
+
+def _require_tables(profile: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A profile whose sections are tables and lists, as all who read it expect."""
+    for key, value in profile.items():
+        if key in _LISTS:
+            fits = isinstance(value, list) and (key != "routes" or all(isinstance(each, Mapping) for each in value))
+        else:
+            fits = value is None or isinstance(value, Mapping) or key in _NO_TABLES
+        if not fits:
+            raise ValueError(f"{key[:80]!r} is no section of a profile")
+    return profile
+
+
+def _require_list_of_defects(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not isinstance(settings.get("defects") or [], list):
+        raise ValueError("'defects' is no list")
+    return settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,11 +60,11 @@ class Manifest:
     argv: tuple[str, ...]
     seed: int
     key: RunKey | None = None
-    started_utc: datetime
-    ended_utc: datetime | None = None
+    started_utc: _Time
+    ended_utc: _Time | None = None
     epoch_monotonic_ns: int
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    profile: Mapping[str, Any] = field(default_factory=dict)
+    settings: Annotated[Mapping[str, Any], AfterValidator(_require_list_of_defects)] = field(default_factory=dict)
+    profile: Annotated[Mapping[str, Any], AfterValidator(_require_tables)] = field(default_factory=dict)
     tenants: tuple[Tenant, ...] = ()
     fingerprint: Mapping[str, Any] = field(default_factory=dict)
     scenario_runs: tuple[ScenarioRun, ...] = ()

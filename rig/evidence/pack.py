@@ -13,6 +13,7 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -38,11 +39,12 @@ from rig.evidence.pack_folder import MANIFEST, PackFolder
 from rig.evidence.parquet import read_frame, require_bounded
 from rig.evidence.pool_metrics import POOL_COLUMNS
 from rig.evidence.sample_files import read_samples
+from rig.evidence.scenario_runs import ScenarioRun
 from rig.evidence.schema import READABLE, translate_header
 from rig.evidence.shapes import ShapedEvent, ShapesReport
 from rig.evidence.storm import UNKNOWN_KID, StormReport
 from rig.evidence.truth import Discrepancy, TruthReport
-from rig.text import one_line
+from rig.text import one_line, shorten
 
 CERTIFICATE = "certificate.json"
 TRUTH = "truth/report.json"
@@ -154,10 +156,15 @@ class Pack(PackFolder):
 
     def manifest(self) -> Manifest:
         """The manifest. EvidenceError where it is damaged, or of a version that this rig cannot read."""
-        version = self._read(MANIFEST, dict[str, Any]).get("schema")
-        if version not in READABLE:
-            readable = ", ".join(map(str, READABLE))
-            raise EvidenceError(f"{self.path / MANIFEST} has schema {version!r}; this rig reads {readable}")
+        document, file = self._read(MANIFEST, dict[str, Any]), self.path / MANIFEST
+        if "schema" not in document:
+            raise EvidenceError(f"{self.path} is no evidence pack: {file} is of another program")
+        if (version := document["schema"]) not in READABLE:
+            made = f", made by rig {document['rig_version']}" if document.get("rig_version") else ""
+            raise EvidenceError(
+                f"{file} has schema {shorten(repr(version))}{made}; this rig reads {', '.join(map(str, READABLE))}: "
+                "read the pack with the rig that made it"
+            )
         return self._read(MANIFEST, Manifest)
 
     def judgement(self) -> Judgement | None:
@@ -171,13 +178,14 @@ class Pack(PackFolder):
         """The evidence as the checkers read it. EvidenceError names a damaged file."""
         # The walk refuses a pipe or a link before anything opens it.
         require_bounded([path for _, path in walk(self.path) if path.suffix == ".parquet"])
-        manifest, nothing = self.manifest(), Case()
+        manifest, nothing, history = self.manifest(), Case(), read_history(self.history_folder)
+        _require_own_requests(history, manifest.scenario_runs, self.history_folder)
         return Case(
             verb=manifest.verb,
             settings=manifest.settings,
             profile=manifest.profile,
             scenario_runs=manifest.scenario_runs,
-            history=read_history(self.history_folder),
+            history=history,
             certificate=self.certificate(),
             truth=self._truth() if self._has(TRUTH) else None,
             latency_calibration=self.latency_rows(),
@@ -259,19 +267,27 @@ class Pack(PackFolder):
     def _truth(self) -> TruthReport:
         path = self.path / DISCREPANCIES
         try:
-            header, *rows = csv.reader(io.StringIO(path.read_bytes().decode(), newline=""))
+            header, *rows = csv.reader(io.StringIO(self._read_bytes(DISCREPANCIES).decode(), newline=""))
             if tuple(translate_header(header)) != _DISCREPANCY_COLUMNS:
                 raise ValueError(f"its columns are not {', '.join(_DISCREPANCY_COLUMNS)}")
             cells = ([cell.removeprefix("'") for cell in row] for row in rows)
             keys = [dict(zip(_DISCREPANCY_COLUMNS, row, strict=True)) for row in cells]
             discrepancies = TypeAdapter(tuple[Discrepancy, ...]).validate_python(keys)
-        except (OSError, ValueError, csv.Error) as error:
+        except (ValueError, csv.Error) as error:
             raise EvidenceError(f"{path} is damaged: {error}") from None
         return replace(self._read(TRUTH, TruthReport), discrepancies=discrepancies)
 
     def _key_storm(self, label: str) -> KeyStorm:
         account = self._read(f"{KEY_STORMS}/{label}.json", KeyStormSummary)
         return account.with_calls(self._frame(f"{KEY_STORMS}/{label}.parquet", CALL_COLUMNS, no_calls()))
+
+
+def _require_own_requests(history: pd.DataFrame, runs: Sequence[ScenarioRun], folder: Path) -> None:
+    """EvidenceError where the history has a request that its scenario run does not have."""
+    counts = {run.scenario.label: run.scenario.count for run in runs}
+    for label, seqs in history.groupby("scenario_run", observed=True)["seq"]:
+        if (count := counts.get(str(label))) is not None and not 0 <= seqs.min() <= seqs.max() < count:
+            raise EvidenceError(f"{folder} is damaged: {label} has {count:,} requests, and another one is in its rows")
 
 
 def _cell(value: object) -> str:

@@ -14,6 +14,7 @@ import io
 import json
 import os
 import re
+import stat
 import weakref
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -26,7 +27,7 @@ import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
 from rig.errors import ConfigError, EvidenceError, UsageError
-from rig.evidence.hashes import SUMS, IntegrityCheck, check_integrity, sums_text, walk
+from rig.evidence.hashes import NOT_REGULAR, SUMS, IntegrityCheck, check_integrity, require_hashes, sums_text, walk
 from rig.evidence.parquet import read_frame, write_frame
 from rig.evidence.schema import translate
 from rig.text import record_lines
@@ -172,22 +173,38 @@ class PackFolder:
         return read_frame(self.path / name, columns) if self._has(name) else nothing
 
     def _has(self, name: str) -> bool:
-        return (self.path / name).exists()
+        path = self.path / name
+        try:
+            path.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise EvidenceError(f"{path} cannot be read: {error.strerror}") from None
+        return True
 
     def _read(self, name: str, kind: type[T]) -> T:
         """A value of that type from a JSON file. EvidenceError names the file, and what is wrong with it."""
-        path = self.path / name
+        path, data = self.path / name, self._read_bytes(name)
         try:
-            if path.stat().st_size > _DOCUMENT_BYTES_MOST:
-                raise EvidenceError(f"{path} cannot be read: it is larger than {_DOCUMENT_BYTES_MOST >> 20} MiB")
-            document = translate(name, _adapter(Any).validate_json(path.read_bytes()))
+            document = translate(name, _adapter(Any).validate_json(data))
             return cast(T, _adapter(cast(Any, kind)).validate_python(document))
-        except OSError as error:
-            raise EvidenceError(f"{path} cannot be read: {error}") from None
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "(whole file)"
             raise EvidenceError(f"{path} is damaged: {where}: {first['msg']}") from None
+
+    def _read_bytes(self, name: str) -> bytes:
+        """A whole file. EvidenceError where it is a link or a pipe, larger than any run writes, or cannot be read."""
+        path = self.path / name
+        try:
+            state = path.lstat()
+            if not stat.S_ISREG(state.st_mode):
+                raise EvidenceError(f"{path} {NOT_REGULAR}")
+            if state.st_size > _DOCUMENT_BYTES_MOST:
+                raise EvidenceError(f"{path} cannot be read: it is larger than {_DOCUMENT_BYTES_MOST >> 20} MiB")
+            return path.read_bytes()
+        except OSError as error:
+            raise EvidenceError(f"{path} cannot be read: {error.strerror}") from None
 
     def _find(self, name: str, kind: type[T]) -> T | None:
         """As ``_read``; None where the file is missing."""
@@ -222,6 +239,11 @@ class PackFolder:
         if not self.is_sealed:
             raise EvidenceError(f"{self.path} is not finished: run `rig settle` on it first")
         return check_integrity(self.path)
+
+    def require_intact_files(self, *names: str) -> None:
+        """Hash some files of a finished pack again. EvidenceError where one was changed; no other is looked at."""
+        if self.is_sealed:
+            require_hashes(self.path, names)
 
     def require_intact(self) -> str:
         """Hash every file of a finished pack again, and return its digest. EvidenceError where one was changed."""

@@ -78,7 +78,10 @@ def _parquet(path: Path, table: str) -> pd.DataFrame:
 
 
 def _from_journals(journals: list[Path]) -> Samples:
-    return samples_of({journal.name.removesuffix(SUFFIX): read_journal(journal) for journal in journals})
+    try:
+        return samples_of({journal.name.removesuffix(SUFFIX): read_journal(journal) for journal in journals})
+    except Exception as error:  # a hostile file may raise anything
+        raise EvidenceError(f"a journal in {journals[0].parent} is damaged: {type(error).__name__}: {error}") from None
 
 
 def samples_of(said_by: Mapping[str, Iterable[JournalLine]]) -> Samples:

@@ -71,8 +71,8 @@ def translate(name: str, document: Any) -> Any:
         if isinstance(translated.get("settings"), dict):
             translated["settings"] = _rename_keys(translated["settings"], _SETTINGS, deep=False)
         return translated
-    if name == "verdicts.json" and isinstance(document, dict):
-        return {**document, "gates": [_with_todays_figures(gate) for gate in document.get("gates", ())]}
+    if name == "verdicts.json" and isinstance(document, dict) and isinstance(document.get("gates"), list):
+        return {**document, "gates": [_with_todays_figures(gate) for gate in document["gates"]]}
     for pattern, names in _RENAMED.items():
         if fnmatch(name, pattern):
             return _rename_keys(document, names, deep=True)

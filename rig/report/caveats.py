@@ -131,6 +131,7 @@ def _foreign_share(case: Case) -> float | None:
 
 def _load_per_core(fingerprint: Mapping[str, Any]) -> float:
     averages, cores = fingerprint.get("load_average"), fingerprint.get("cores_allowed") or fingerprint.get("cores")
-    if not isinstance(averages, list | tuple) or not averages or not isinstance(cores, int | float) or cores <= 0:
+    average = averages[0] if isinstance(averages, list | tuple) and averages else None
+    if not isinstance(average, int | float) or not isinstance(cores, int | float) or cores <= 0:
         return 0.0
-    return float(averages[0]) / cores
+    return average / cores

@@ -34,6 +34,8 @@ NULL = "null benchmark"
 LADDER = "ladder"
 _WARM_UP = "warm-up"
 ABSENT = "absent"
+_LARGEST_LOG = 700.0
+"""Of a ratio; of a larger one no float is the exponential."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,7 +302,7 @@ def _difference(subject: str, figure: ComparedFigure, pairs: NDArray[np.float64]
     if count < needed:
         why_not = f"{_count(count, 'pair')} of {needed} that a claim needs{_remedy(subject, needed)}"
     else:
-        low, high = (exp(bound) - 1 for bound in interval_of_mean(ratios))
+        low, high = (exp(min(bound, _LARGEST_LOG)) - 1 for bound in interval_of_mean(ratios))
         if low <= 0 <= high:
             why_not = "the interval holds 0"
     claim: Literal["lower", "higher"] | None = "higher" if ratios.mean() > 0 else "lower"

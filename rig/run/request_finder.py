@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from typing import Any
 
@@ -44,6 +44,7 @@ _LOG_LINES = 5
 _GATES = 10
 """So many failing gates have examples in the report."""
 _LINE_MOST = 500
+_LINE_BYTES = 1 << 20
 _CLOSED = "the server closes it after such an answer and does not say so (Connection: close)"
 _OWN_KINDS = {
     "forged": {DiscrepancyKind.FORGED},
@@ -275,8 +276,9 @@ class RequestFinder:
     def _log_lines(self, words: Iterable[str]) -> Iterator[str]:
         wanted = {form.encode() for word in words for form in (word, word.replace("-", ""))}  # <key> and <event>
         for file in sorted(self._pack.logs_folder.glob("*.log")):
-            with file.open("rb") as lines:
-                for number, line in enumerate(lines, 1):
+            with file.open("rb") as log:
+                # A line of a log may be of any length: a longer one counts as several.
+                for number, line in enumerate(iter(partial(log.readline, _LINE_BYTES), b""), 1):
                     if any(word in line for word in wanted):
                         text = line.decode(errors="replace").rstrip()[:_LINE_MOST]
                         yield f"logs/{file.name}:{number}: {text}"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,9 +12,10 @@ from typing import TYPE_CHECKING
 from rig.errors import ConfigError, EvidenceError, UsageError
 from rig.evidence.gate import Verdict
 from rig.evidence.judgement import Judgement
-from rig.evidence.pack import Pack
+from rig.evidence.pack import VERDICTS, Pack
 from rig.evidence.pack_folder import MANIFEST
 from rig.report.plots.canvas import COLOURS, own_style, png
+from rig.text import some
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,6 +28,8 @@ FIGURES: Mapping[str, tuple[str, str, str]] = MappingProxyType(
     }
 )
 """What is drawn over time: the gate, its figure, and the name on the axis."""
+_LARGEST_FIGURE = 1e12
+"""No run measures more; a plot of more could not be drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,37 +46,51 @@ class PastRun:
     figures: Mapping[str, float]
 
 
-def read_history_of(folder: Path) -> tuple[PastRun, ...]:
-    """The judged packs in a folder, oldest first. UsageError where there is none."""
-    runs = sorted(_runs(folder), key=lambda run: run.started_utc)
+def read_history_of(folder: Path) -> tuple[tuple[PastRun, ...], tuple[str, ...]]:
+    """The judged packs in a folder, oldest first, and why others in it could not be read.
+
+    UsageError where there is neither; EvidenceError where none could be read.
+    """
+    runs, unread = [], []
+    for manifest_file in sorted(folder.glob(f"*/{MANIFEST}")):
+        try:
+            if (run := _read_run(Pack.open(manifest_file.parent))) is not None:
+                runs.append(run)
+        except EvidenceError as error:
+            unread.append(str(error))
+    if not runs and unread:
+        raise EvidenceError(f"{folder} holds no evidence pack that can be read: {some(unread, 3)}")
     if not runs:
         raise UsageError(f"{folder} holds no judged evidence pack; give the folder that --out of your runs names")
-    return tuple(runs)
+    return tuple(sorted(runs, key=lambda run: run.started_utc)), tuple(unread)
 
 
-def _runs(folder: Path) -> Iterator[PastRun]:
-    for manifest_file in folder.glob(f"*/{MANIFEST}"):
-        with suppress(EvidenceError):
-            pack = Pack.open(manifest_file.parent)
-            judgement, manifest = pack.judgement(), pack.manifest()
-            if judgement is None:
-                continue
-            yield PastRun(
-                pack=pack.name,
-                started_utc=manifest.started_utc,
-                verb=manifest.verb,
-                profile=str(manifest.profile.get("name", "")),
-                verdict=judgement.verdict,
-                exit_code=judgement.exit_code,
-                failed=tuple(gate.id for gate in judgement.having(Verdict.FAIL, Verdict.INVALID)),
-                figures=_figures(judgement),
-            )
+def _read_run(pack: Pack) -> PastRun | None:
+    """The run of a pack; None where nothing was judged. EvidenceError where what is read of it was changed."""
+    judgement, manifest = pack.judgement(), pack.manifest()
+    if judgement is None:
+        return None
+    pack.require_intact_files(MANIFEST, VERDICTS)
+    return PastRun(
+        pack=pack.name,
+        started_utc=manifest.started_utc,
+        verb=manifest.verb,
+        profile=str(manifest.profile.get("name", "")),
+        verdict=judgement.verdict,
+        exit_code=judgement.exit_code,
+        failed=tuple(gate.id for gate in judgement.having(Verdict.FAIL, Verdict.INVALID)),
+        figures=_figures(judgement),
+    )
 
 
 def _figures(judgement: Judgement) -> dict[str, float]:
     seen = {gate.id: gate.figures for gate in judgement.gates}
     values = {name: seen.get(gate, {}).get(figure) for name, (gate, figure, _) in FIGURES.items()}
-    return {name: float(value) for name, value in values.items() if isinstance(value, int | float)}
+    return {
+        name: float(value)
+        for name, value in values.items()
+        if isinstance(value, int | float) and 0 <= value < _LARGEST_FIGURE
+    }
 
 
 def plot_history(runs: tuple[PastRun, ...], file: Path) -> None:

@@ -16,9 +16,11 @@ from rig.run.request_finder import RequestFinder
 def show(path: Path, what: str | None) -> PackShown:
     """The failing gates of a pack, one gate, or every request with a key or a correlation id.
 
-    EvidenceError for a pack that was not judged, UsageError where the pack knows no such gate or key.
+    EvidenceError for a pack that was changed or not judged, UsageError where the pack knows no such gate or key.
     """
     pack = Pack.open(path)
+    if pack.is_sealed:
+        pack.require_intact()
     judgement = pack.judgement()
     if judgement is None:
         raise EvidenceError(f"{path} was not judged yet: run `rig settle` on it first")
