@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 
+from rig.chaos.catalog import BUILT_IN
 from rig.errors import ConfigError, ExitCode
+from rig.evidence.chaos import FAULTS
 from rig.model import Pace, RequestClass, Row, RunKey, Scenario, Share
 from rig.profile import Profile, bundled_profile, load_profile, secret_from
 from rig.profile.dotted import steps_of
@@ -327,11 +329,23 @@ def test_an_empty_file_names_what_is_missing(tmp_path: Path) -> None:
         ("storms.unknown-kid.rejected", [200, 401], "200 stands in accepted and in rejected"),
         ("storms.unknown-kid.promises", {"backoff_base_s": 90}, "backoff_cap_s is the longest wait"),
         ("truth.canonical.channel", ..., "[[channels]] needs truth.canonical.channel: name the column"),
+        # A name that nobody knows would have no effect.
+        ("faults", {"allow": ["table-locked", "tabel-locked"]}, "faults: allow: 'tabel-locked' is no fault; known are"),
+        ("faults", {"allow": ["mine"]}, "database-half-open"),
+        ("faults", {"deploy": {"command": ["true"], "undo": ["true"]}}, "'deploy' is a fault of the rig's"),
+        ("scenarios", {"only": ["S11"]}, "scenarios.only.0: 'S11' is not a scenario; known are S1 to S10"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, path: str, value: Any, says: str) -> None:
     message = refusal(tmp_path, changed(path, value))
     assert says in message
+
+
+def test_faults_that_a_profile_may_allow_are_those_that_there_are() -> None:
+    own = {"pod-deleted": {"command": ["true"], "undo": ["true"]}}
+    assert tuple(fault.name for fault in BUILT_IN) == FAULTS
+    allowed = Profile.model_validate(changed("faults", {**own, "allow": [*FAULTS, "pod-deleted"]})).faults.allow
+    assert allowed == (*FAULTS, "pod-deleted")
 
 
 def test_a_wrong_item_is_not_called_a_missing_one_too(tmp_path: Path) -> None:

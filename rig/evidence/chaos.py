@@ -15,6 +15,14 @@ from rig.evidence.truth import DiscrepancyKind
 
 S11 = "S11"
 """The scenario during which faults strike."""
+FAULTS = (
+    *("process-killed", "service-killed", "process-stopped", "service-stopped", "rolling-deploy", "deploy"),
+    *("cpu-bound", "memory-bound", "database-killed", "database-restarted", "sessions-terminated", "slots-taken"),
+    *("table-locked", "read-only", "disk-full"),
+    *("sender-cut", "sender-held", "sender-delayed", "sender-throttled", "sender-mute", "sender-half-open"),
+    *("database-cut", "database-held", "database-delayed", "database-throttled", "database-mute", "database-half-open"),
+)
+"""The names of the faults that the rig brings (``rig.chaos.catalog``)."""
 DEPLOYS = ("rolling-deploy", "deploy")
 """Faults that a service is told of, by SIGTERM: no request that it has taken may fail."""
 OF_ONE_PROCESS = ("process-killed", "process-stopped")

@@ -7,6 +7,7 @@ from typing import Self
 
 from pydantic import ConfigDict, Field, model_validator
 
+from rig.evidence.chaos import FAULTS
 from rig.profile.fields import NAME_PATTERN, Command, Name, Section
 
 
@@ -54,4 +55,9 @@ class Faults(Section):
         for name in self.commands:
             if re.fullmatch(NAME_PATTERN, name) is None:
                 raise ValueError(f"{name[:80]!r} is no name of a fault: it takes letters, digits, dots, dashes")
+            if name in FAULTS:
+                raise ValueError(f"{name!r} is a fault of the rig's; give yours another name")
+        known = (*FAULTS, *self.commands)
+        if unknown := [name for name in self.allow if name not in known]:
+            raise ValueError(f"allow: {unknown[0]!r} is no fault; known are {', '.join(known)}")
         return self

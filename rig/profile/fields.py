@@ -92,7 +92,7 @@ Word = Annotated[str, _matching(r"[^\x00]*", "a word of a command or an environm
 Pattern = Annotated[Text, AfterValidator(_require_regex)]
 Command = Annotated[tuple[Word, ...], Field(min_length=1)]
 Variable = Annotated[str, _matching(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")]
-ScenarioId = Annotated[str, _matching(r"S[1-9][0-9]?", "a scenario, like S1")]
+ScenarioId = Annotated[str, _matching(r"S([1-9]|10)", "a scenario; known are S1 to S10")]
 Status = Annotated[int, Field(ge=200, le=599)]
 
 

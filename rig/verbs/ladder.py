@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rig.errors import ConfigError, RigError, UsageError
-from rig.evidence.shapes import S10
 from rig.model import FORGED, Arrivals, Scenario
 from rig.profile import Profile
 from rig.requests.forgeries import forgeries_of
@@ -69,8 +68,6 @@ def _asked_steps(
     if only is not None or profile.scenarios.only is None:
         return only or frozenset(), "--only", UsageError
     asked, where = frozenset(profile.scenarios.only) - without, "profile key scenarios.only:"
-    if unknown := sorted(asked - {*IDS, S10}):
-        raise ConfigError(f"{where} {unknown[0]!r} is no scenario; known are {', '.join((*IDS, S10))}")
     if not asked:
         raise ConfigError(f"{where} none of it belongs to this verb; name others, or give --only")
     return asked, where, ConfigError

@@ -134,7 +134,7 @@ def test_the_ceiling_of_the_profile_still_holds(
 @pytest.mark.parametrize(
     ("section", "said"),
     [
-        ("[scenarios]\nonly = ['S77']", "profile key scenarios.only: 'S77' is no scenario"),
+        ("[scenarios]\nonly = ['S77']", "scenarios.only.0: 'S77' is not a scenario; known are S1 to S10"),
         ("[scenarios]\nonly = ['S8']", "profile key scenarios.only: none of it belongs to this verb"),
         ("[scenarios]\nonly = ['S9']\n", "profile key scenarios.only: S9: the profile"),
         ("[scenarios]\nonly = ['s1']", "scenarios.only.0: 's1' is not a scenario"),
