@@ -103,7 +103,8 @@ class UiGuard:
         authorization = request.headers.get("Authorization", "").removeprefix("Bearer ")
         if self._is_token(request.args.get("token", "")) or self._is_token(authorization):
             return ""
-        if not self._is_token(request.cookies.get(self._cookie, "")):
+        # A page at another port of this host can put a cookie of the same name before the UI's own.
+        if not any(map(self._is_token, request.cookies.getlist(self._cookie))):
             return "the token is missing. Open the address that was printed at the start: it ends in /?token=…"
         if request.method not in _READS and origin is None:
             return "it changes something and names no Origin. A script sends 'Authorization: Bearer TOKEN' instead."

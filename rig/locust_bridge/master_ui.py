@@ -176,7 +176,8 @@ class View:
     def report(self) -> Response:
         """The report of the last test that came to its end."""
         folder = self._last_pack()
-        return _refuse_for_now() if folder is None else send_file(folder / "report.html", "text/html")
+        file = folder / "report.html" if folder is not None else None
+        return send_file(file, "text/html") if file is not None and file.is_file() else _refuse_for_now()
 
     def pack(self) -> Response:
         """The evidence of the last test that came to its end."""
@@ -204,7 +205,9 @@ class View:
         return response
 
     def _last_pack(self) -> Path | None:
-        return Path(self._bridge.results[-1]["pack"]) if self._bridge.results else None
+        """None before the first one, and where somebody has moved it since."""
+        folder = Path(self._bridge.results[-1]["pack"]) if self._bridge.results else None
+        return folder if folder is not None and folder.is_dir() else None
 
     def _result(self) -> dict[str, Any] | None:
         """The verdict of the last test; None while one goes on, and where the last one could not be judged."""
@@ -337,7 +340,7 @@ def _quantile(entry: StatsEntry, share: float) -> float:
 
 
 def _refuse_for_now() -> Response:
-    return Response("no test has come to its end yet", status=404)
+    return Response("there is no pack: no test has come to its end yet, or its pack was moved", status=404)
 
 
 def _row(gate: str, verdict: str, reason: str) -> dict[str, str]:

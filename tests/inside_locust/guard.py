@@ -107,6 +107,12 @@ def test_a_proxy_that_is_named_is_let_in_with_the_token(host: str, origin: str) 
     assert ask(client, "/stats/reset", "POST", host, Origin=origin, Cookie=COOKIE).text == "ok"
 
 
+def test_a_cookie_that_another_port_puts_before_the_own_one_locks_nobody_out() -> None:
+    client = guarded()
+    assert ask(client, "/rig", Cookie=f"rig-ui-8089=planted; {COOKIE}").text == "the rig's"
+    assert ask(client, "/rig", Cookie="rig-ui-8089=planted; rig-ui-8089=").status_code == 403
+
+
 def test_what_changes_something_needs_more_than_the_cookie() -> None:
     answer = ask(guarded(), "/stats/reset", "POST", Cookie=COOKIE)
     assert (answer.status_code, "names no Origin" in answer.text) == (403, True)

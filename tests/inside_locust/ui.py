@@ -42,6 +42,13 @@ def test_the_master_goes_on_while_a_pack_is_zipped(tmp_path: Path, monkeypatch: 
         assert archive.read("a-pack/history/rows") == b"rows"
 
 
+def test_a_pack_that_was_moved_is_not_there(tmp_path: Path) -> None:
+    bridge: Any = SimpleNamespace(results=[{"pack": str(tmp_path / "moved")}])
+    with Flask("test").test_request_context():
+        seen = master_ui.View(bridge)
+        assert (seen.pack().status_code, seen.report().status_code) == (404, 404)
+
+
 CERTIFICATE = {"rps": 45_000, "floor_rps": 2_000}
 RESULT = {
     "verdict": "FAIL",
