@@ -5,13 +5,19 @@ Each kind has two steps: its answers, and its rows. Between them the truth is re
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 
 from rig.checks.transactions import describe_open_transactions
 from rig.doctor.context import DoctorContext
 from rig.doctor.findings import NotApplicable, Symptom, WrongAnswer, WrongProfile
-from rig.doctor.remedies import missing_rights, writes_of_answers, writes_of_personal_data, writes_of_rows
+from rig.doctor.remedies import (
+    describe_stored_key,
+    find_narrow_columns,
+    missing_rights,
+    writes_of_answers,
+    writes_of_personal_data,
+    writes_of_rows,
+)
 from rig.doctor.sample_requests import (
     FORGED,
     INVALID_JSON,
@@ -30,7 +36,7 @@ from rig.doctor.sample_requests import (
     send,
 )
 from rig.evidence.truth import Discrepancy, DiscrepancyKind
-from rig.machine.files import open_file
+from rig.machine.files import read_end
 from rig.profile.edit import Write
 from rig.target.http_probe import HttpProbe
 from rig.target.tenants import provision
@@ -39,9 +45,6 @@ from rig.truth.expected import SentRequests
 
 _NAMED = 3
 """This many of a kind are named; the others usually have the same cause."""
-
-_LOG_BYTES = 64 * 1024
-"""So much of the end of a log is read."""
 
 _MEND_ROWS = {
     DiscrepancyKind.LOST: "check the table and column in the profile, and that the answer waits for the commit. "
@@ -81,7 +84,9 @@ def tenants_exist(context: DoctorContext) -> str:
     context.tenancy = provision(profile, context.key, names, context.store.truth_dsn, context.environ, context.secrets)
     context.sample_requests = tuple(sample_requests(profile, context.targeter, names))
     scenarios = [sample_request.scenario for sample_request in context.sample_requests]
-    context.baseline = context.reader.preflight(context.targeter, scenarios, context.tenancy.tenants, None)
+    context.baseline = context.reader.preflight(
+        context.targeter, scenarios, context.tenancy.tenants, None, keys_must_fit=False
+    )
     if not context.tenancy.tenants[0].id:
         return "the service has none"
     return ", ".join(f"{tenant.name} is {tenant.id}" for tenant in context.tenancy.tenants)
@@ -133,7 +138,7 @@ def _remedy(context: DoctorContext, name: str, result: SampleResult) -> str:
     if result.response.untrusted:
         return "give target.client_cert a certificate that it accepts"
     if not status or (status >= 500 and (name in (VALID, REPLAYED, SHARED) or name in FORGED)):
-        return "; ".join((*missing_rights(context), _log_in_words(context)))
+        return "; ".join((*missing_rights(context), *find_narrow_columns(context, result), _log_in_words(context)))
     if status >= 500:
         return f"{_log_in_words(context)}; if it answers so on purpose, the profile must say so"
     if result.forgery is not None:
@@ -168,9 +173,7 @@ def _log_in_words(context: DoctorContext) -> str:
     """What the target wrote last; where the doctor did not start it, its log is known to others."""
     if not context.is_launched:
         return "look at the target's own log"
-    with open_file(context.target.log_files[0]) as log:
-        log.seek(max(0, os.fstat(log.fileno()).st_size - _LOG_BYTES))
-        return f"the target's log ends with: {last_lines(log.read(), 3)}"
+    return f"the target's log ends with: {last_lines(read_end(context.target.log_files[0]), 3)}"
 
 
 def truth_is_read(context: DoctorContext) -> str:
@@ -206,7 +209,8 @@ def rows_of(name: str) -> Callable[[DoctorContext], str]:
             if key.scenario_run in labels and key.kind is not DiscrepancyKind.RECOVERED
         ]
         if wrong:
-            raise Symptom(_rows_in_words(wrong), *writes_of_rows(context, name, wrong))
+            said = "; ".join((_rows_in_words(wrong), *describe_stored_key(context, wrong)))
+            raise Symptom(said, *writes_of_rows(context, name, wrong))
         groups = [group for group in context.truth.groups if group.scenario_run in labels]
         canonical, dead = sum(group.canonical for group in groups), sum(group.dead for group in groups)
         sent = len(context.results.get(name, ()))

@@ -22,11 +22,15 @@ from rig.model import RequestClass, Row
 from rig.profile import Profile, Truth, WebhookRoute
 from rig.profile.edit import Write
 from rig.truth.catalog import event_tables, find_table, read_catalog
+from rig.truth.preflight import find_unfit_columns
 from rig.truth.session import connect
 
 _SEARCH_TIMEOUT_MS = 10_000
 _WITHIN_S = 60
 _ALIKE = 0.5
+_BEGINNING = 8
+"""Characters of a key by which its row is found, whatever became of the rest."""
+_NUMBER_DIGITS = 15
 
 
 def writes_of_answers(context: DoctorContext, name: str) -> tuple[Write, ...]:
@@ -74,8 +78,11 @@ def _right_answers(name: str, results: Sequence[SampleResult]) -> dict[str, Any]
 
 def _path_elsewhere(profile: Profile, route: WebhookRoute, result: SampleResult) -> str:
     """The path that a redirect on the same host leads to."""
-    location = urlsplit(result.response.headers.get("location", ""))
     base = urlsplit(profile.target.base_url or "")
+    try:
+        location = urlsplit(result.response.headers.get("location", ""))
+    except ValueError:  # it may be anything
+        return ""
     if not 300 <= result.response.status < 400 or location.netloc not in ("", base.netloc) or "<" in route.path:
         return ""
     return location.path.removeprefix(base.path.rstrip("/")) + (f"?{location.query}" if location.query else "")
@@ -122,6 +129,30 @@ def missing_rights(context: DoctorContext) -> list[str]:
     return said
 
 
+def find_narrow_columns(context: DoctorContext, result: SampleResult) -> list[str]:
+    """The columns that are too narrow for what this request carries, where the catalog shows it."""
+    with connect(context.store.truth_dsn) as connection:
+        tables = event_tables(connection, context.profile.truth)
+        said = list(find_unfit_columns(connection, tables, result.key, result.correlation))
+    if "number" in context.profile.route(result.route).placeholders:
+        said += [
+            f"{tables.canonical}.{name} is {column.declared}, and <number> has up to {_NUMBER_DIGITS} digits"
+            for name, column in tables.canonical.columns.items()
+            if column.type in ("int2", "int4")
+        ]
+    return said
+
+
+def describe_stored_key(context: DoctorContext, wrong: Sequence[Discrepancy]) -> list[str]:
+    """How the key of a lost event lies in its row, where it was changed or cut off."""
+    lost = [each.key for each in wrong if each.kind is DiscrepancyKind.LOST and each.key]
+    column = context.profile.truth.canonical.key
+    held = str(_row_with(context, Row.CANONICAL, [lost[0][:_BEGINNING]]).get(column, "")) if lost else ""
+    if not lost or held == lost[0] or lost[0][:_BEGINNING] not in held.lower():
+        return []
+    return [f"truth.canonical.key: the row of {lost[0]} holds {held!r} in {column}"]
+
+
 def writes_of_rows(context: DoctorContext, name: str, wrong: Sequence[Discrepancy]) -> tuple[Write, ...]:
     """What the profile says where these rows of one kind of event are right. The same is said once."""
     writes: list[Write] = []
@@ -141,7 +172,9 @@ def _writes_of_row(context: DoctorContext, name: str, wrong: Discrepancy, keys: 
         case DiscrepancyKind.LOST if profile.row(request_class, request.scenario.route) is Row.DEAD:
             yield _match_elsewhere(context, context.results[name]) or Write(answers, {"row": "none"})
         case DiscrepancyKind.LOST:
-            yield _key_elsewhere(context, index, wrong.key) or _longer(profile.truth)
+            row = _row_with(context, Row.CANONICAL, [wrong.key[:_BEGINNING]])
+            if write := _key_elsewhere(context, row, index, wrong.key) or (None if row else _longer(profile.truth)):
+                yield write
         case DiscrepancyKind.WRONG_CORRELATION:
             sent = {result.correlation for result in context.results[name]}
             row = _row_with(context, Row.CANONICAL, [wrong.key])
@@ -214,17 +247,20 @@ def writes_of_personal_data(context: DoctorContext) -> tuple[Write, ...]:
     return (kept,) if (kept := _kept(context)) is not None else ()
 
 
-def _key_elsewhere(context: DoctorContext, index: int, key: str) -> Write | None:
-    """Where else the canonical table has the key of an event; None where it has it nowhere."""
+def _key_elsewhere(context: DoctorContext, row: Mapping[str, Any], index: int, key: str) -> Write | None:
+    """Where else the row of an event has its key, or how; None where it has it nowhere."""
     own = context.profile.truth.canonical
-    row = _row_with(context, Row.CANONICAL, [key, key.replace("-", "")])
     column = next((name for name, value in row.items() if value == key), None)
     if column is not None and column != own.key:
         return Write(("truth", "canonical"), {"key": column})
     held = str(row.get(own.key, ""))
-    if held.endswith(key) and own.table is not None:
+    if held == key:  # it has come meanwhile
+        return _longer(context.profile.truth)
+    if held.lower().endswith(key) and own.table is not None:
         name, table = _quote(own.key), ".".join(map(_quote, own.table.split(".")))
-        statement = f"SELECT substr(t.{name}::text, {len(held) - len(key) + 1}) AS rig_key, t.* FROM {table} AS t"
+        text = f"substr(t.{name}::text, {len(held) - len(key) + 1})"
+        text = text if held.endswith(key) else f"lower({text})"
+        statement = f"SELECT {text} AS rig_key, t.* FROM {table} AS t"
         return Write(("truth", "canonical"), {"table": None, "sql": statement, "key": "rig_key"})
     body = context.profile.routes[index].body
     if held.endswith(key.replace("-", "")) and "<event>" in body:
@@ -273,7 +309,8 @@ def _row_with(context: DoctorContext, place: Row, texts: Sequence[str]) -> dict[
             found = connection.execute(query.format(source, sql.Literal("|".join(texts)))).fetchone()
     except psycopg.Error:
         return {}
-    row: dict[str, Any] = json.loads(found[0]) if found else {}
+    # As texts: Python refuses numbers of thousands of digits.
+    row: dict[str, Any] = json.loads(found[0], parse_int=str, parse_float=str) if found else {}
     return row
 
 

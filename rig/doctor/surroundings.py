@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from email.utils import parsedate_to_datetime
 
 import psutil
 
@@ -18,6 +17,7 @@ from rig.profile import load_profile
 from rig.profile.edit import Write
 from rig.requests.body import compile_bodies
 from rig.samplers.pg_queries import FACTS, Facts, unseen
+from rig.target.http_answer import read_date
 from rig.target.launch import open_target, reach
 from rig.target.store import open_store
 from rig.truth.catalog import event_tables, text_tables
@@ -158,10 +158,10 @@ def clocks_agree(context: DoctorContext) -> str:
     results = [result for several in context.results.values() for result in several if result.response.date]
     if not results:
         raise NotApplicable("the target's answers carry no Date")
-    try:
-        skew_s = parsedate_to_datetime(results[-1].response.date).timestamp() - results[-1].received_unix
-    except ValueError:
-        raise NotApplicable(f"the target's Date header is no date: {results[-1].response.date[:40]!r}") from None
+    date = read_date(results[-1].response.date)
+    if date is None:
+        raise NotApplicable(f"the target's Date header is no date: {results[-1].response.date[:40]!r}")
+    skew_s = date.timestamp() - results[-1].received_unix
     if abs(skew_s) > min(ageing) / 2:
         raise ConfigError(
             f"the target's clock is {skew_s:+.0f} s off, and signatures are valid for {min(ageing):g} s; set both "

@@ -12,8 +12,6 @@ import time
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from hashlib import blake2b
 from typing import cast
 
@@ -25,6 +23,7 @@ from rig.errors import ErrorKind
 from rig.limits import ASK_AGAIN
 from rig.model import Redelivery, Scenario
 from rig.requests.targeter import Composition
+from rig.target.http_answer import read_date
 
 _HEADER = b"retry-after"
 _FINAL = (ErrorKind.SKIPPED, ErrorKind.ABORTED)
@@ -51,12 +50,8 @@ def retry_after_s(value: bytes, now_unix: float) -> float:
     text = value.decode("latin-1").strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])  # more digits than any run lasts
-    try:
-        date = parsedate_to_datetime(text)
-    except (ValueError, TypeError, LookupError, OverflowError):  # it may be anything
-        return 0.0
-    # A date without a zone is in UTC (RFC 9110, 5.6.7).
-    return max(0.0, (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now_unix)
+    date = read_date(text)
+    return max(0.0, date.timestamp() - now_unix) if date is not None else 0.0
 
 
 class RedeliverySchedule:

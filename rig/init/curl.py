@@ -229,7 +229,7 @@ def _read(file: str, folder: Path) -> bytes:
     try:
         with open_file(folder / file) as source:
             return source.read(_FILE_BYTES_MAX)
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise UsageError(f"--from-curl: the file @{file} of the command cannot be read: {error}") from None
 
 

@@ -64,8 +64,8 @@ def probe(profile: Profile, dsn: str, environ: Mapping[str, str], say: Callable[
     """
     endpoint = Endpoint.parse(profile.target.base_url or "", TlsFiles.of(profile.target)).check_and_pin(None)
     http = HttpProbe(endpoint, _REQUEST_TIMEOUT_S)
-    if not http.connect().status:
-        raise Unavailable(f"nobody listens at {profile.target.base_url}; start the service")
+    if problem := http.connect().problem:
+        raise Unavailable(f"nobody listens at {profile.target.base_url}: {problem}; start the service")
     names = profile.first_tenants
     check_tenants(profile, names, environ)
     run = RunKey(0, uuid.uuid4().hex[:12], int(time.time()))

@@ -23,6 +23,7 @@ from rig.requests.template import SENTINEL, SENTINEL_PATTERN
 EVENT_BYTES_MAX = 900_000
 """A profile is at most 1 MiB."""
 _DEPTH_MAX = 200
+_ONE_EVENT = "one event: a JSON object, an array of them, a form (a=1&b=2) or XML"
 _MARK = f"@{secrets.token_hex(8)}:"
 _BARE = re.compile(rf'"{_MARK}!(\w+)@"')
 _INSIDE = re.compile(rf"{_MARK}(\w+)@")
@@ -225,7 +226,12 @@ def read_event(data: bytes, name: str) -> SampleEvent:
         return SampleEvent("form", _read_form(text.strip(), name), name)
     document = _read_json(text, name)
     if not isinstance(document, dict | list) or not document:
-        raise UsageError(f"{name}: it must hold a JSON object, an array of them, a form (a=1&b=2) or XML")
+        raise UsageError(f"{name}: it must hold {_ONE_EVENT}")
+    if isinstance(document, dict) and isinstance(log := document.get("log"), dict) and "entries" in log:
+        raise UsageError(
+            f"{name}: it is what a browser captured (HAR); save the body of one request, or copy the request as curl "
+            "and give it to --from-curl"
+        )
     return SampleEvent("json", document, name)
 
 
@@ -307,7 +313,11 @@ def _read_json(text: str, name: str) -> Any:
     try:
         document = json.loads(text, object_pairs_hook=pairs, parse_float=number, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{name}: it is not valid JSON: {error or 'it is nested too deeply'}") from None
+        if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data":
+            raise UsageError(f"{name}: it holds more than one JSON document; give {_ONE_EVENT}") from None
+        raise UsageError(
+            f"{name}: it is not valid JSON: {error or 'it is nested too deeply'}; give {_ONE_EVENT}"
+        ) from None
     if _depth(document) > _DEPTH_MAX:
         raise UsageError(f"{name}: it is nested more than {_DEPTH_MAX} levels deep; give a flatter one")
     return document

@@ -60,7 +60,7 @@ def load_profile(path: Path, *, storms_suffice: bool = False) -> Profile:
             data = file.read(_LARGEST_BYTES + 1)
     except FileNotFoundError:
         raise ConfigError(f"profile {path} does not exist; give --profile the path of a TOML file") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+    except OSError as error:
         raise ConfigError(f"profile {path} cannot be read: {error}") from None
     if len(data) > _LARGEST_BYTES:
         raise ConfigError(f"profile {path} is larger than {_LARGEST_BYTES >> 20} MiB; give --profile a TOML file")

@@ -7,6 +7,8 @@ whole, and raises ``BrokenRule`` in words where what came is none. Not for socke
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
@@ -18,6 +20,8 @@ _FRAMED = re.compile(rb"\r\n(?:content-length|transfer-encoding)[ \t]*:", re.IGN
 _INTERIM = re.compile(rb"\s*HTTP/1\.\d 1")
 _EXPLAINED_BYTES = 1 << 16
 _SHOWN = 80
+_NO_ANSWER = 2
+"""As after two answers where one was asked for: the stream is given up."""
 _OTHER_PROTOCOLS = (
     (re.compile(rb"[\x14-\x17]\x03[\x00-\x04]"), "it speaks TLS at this port: write https:// in the address"),
     (re.compile(rb"\x00.{2}\x04.\x00{4}|PRI \* HTTP/2|HTTP/2 ", re.DOTALL), "it speaks HTTP/2 only; the rig sends "
@@ -78,6 +82,8 @@ class AnswerParser:
                 self._partial.clear()
             return True
         if self._answers:
+            if self.status < 100:
+                raise BrokenRule(f"its status is {self.status:03}, and there is none below 100 (RFC 9110, 15)")
             # The rest could be taken for the answer to the next request.
             raise BrokenRule("more came than one answer")
         self._partial.append(data)
@@ -93,7 +99,7 @@ class AnswerParser:
             head, whole, rest = rest.partition(b"\r\n\r\n")
             if whole and not _INTERIM.match(head):
                 self.status = self.begun_status
-                return _FRAMED.search(head) is None
+                return self.status >= 100 and _FRAMED.search(head) is None
         return False
 
     @property
@@ -114,11 +120,20 @@ class AnswerParser:
         """The parser saw the last byte of an answer; interim ones (1xx) are passed over."""
         self._begun -= 1
         status = self._parser.get_status_code()
-        if status >= 200:
-            self._answers += 1
+        if not 100 <= status < 200:
+            self._answers += 1 if status >= 200 else _NO_ANSWER
             self.status = status
             # Only here: the parser forgets it with the message.
             self.reusable = self._parser.should_keep_alive()
+
+
+def read_date(text: str) -> datetime | None:
+    """The time of a header; None where it is no date. One without a zone is in UTC (RFC 9110, 5.6.7)."""
+    try:
+        date = parsedate_to_datetime(text)
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, TypeError, LookupError, OverflowError):  # it may be anything
+        return None
 
 
 def _explain(stream: bytes, reason: str) -> str:

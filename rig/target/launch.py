@@ -20,6 +20,7 @@ import psutil
 from rig.errors import ConfigError, EvidenceError, ExitCode, RigError, Unavailable, UsageError
 from rig.machine import libpq
 from rig.machine.child import end, free_port, run_to_end, start, wait_until
+from rig.machine.files import read_end
 from rig.machine.sockets import find_listeners
 from rig.machine.supervisor import current_supervisor
 from rig.profile import Launch, Profile
@@ -281,7 +282,7 @@ def _wait_until_ready(
 
     if wait_until(is_ready, process, timeout_s):
         return
-    said = last_lines(log_file.read_text(errors="replace"), 3) if process is not None else ""
+    said = last_lines(read_end(log_file), 3) if process is not None else ""
     if process is not None and process.returncode is not None:
         raise _explain_end("the target, before it was ready,", process.returncode, said, defects)
     hint = "is it running, and its database?" if process is None else f"its log ends with: {said}"

@@ -25,6 +25,7 @@ import psutil
 from rig.errors import ConfigError, EvidenceError, RigError, Unavailable, UsageError
 from rig.machine.child import end, python_module, wait_until
 from rig.machine.child import start as start_child
+from rig.machine.files import read_end
 from rig.machine.processes import alive, born_s
 from rig.machine.supervisor import Supervisor
 from rig.model import RunKey
@@ -92,15 +93,16 @@ def start(job: Job, profile: Sequence[str] = ()) -> RunningTarget:
         wait_until(lambda: _read(state) is not None, process, ready_s + _PREPARE_S)
         if (running := _read(state)) is None:
             error = _ERRORS.get(process.returncode or 0, Unavailable)
-            raise error(f"the target did not come up: {_last_words(log.read_text(errors='replace'))} (log: {log})")
+            raise error(f"the target did not come up: {_last_words(read_end(log))} (log: {log})")
     except BaseException:  # interrupted, too: nobody would know of what comes up afterwards
         end(process, _STOP_S)
         raise
     return running
 
 
-def _last_words(said: str) -> str:
+def _last_words(written: bytes) -> str:
     """The rig's own error message, which may be followed by advice; else the last line."""
+    said = written.decode(errors="replace")
     _, *errors = re.split(f"^{_SAYS}", said, flags=re.MULTILINE)
     return errors[0].strip() if errors else last_lines(said)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import socket
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -340,6 +342,105 @@ def test_a_header_that_the_sender_always_sets(write: Callable[..., Path], servic
     said = step(found, "a valid event: answers").said
     assert "route 'refunds' answers 400, saying '{\"error\":\"header Message-Topic is missing\"}'" in said
     assert 'the headers that its sender always sets: headers = { X-Topic = "…" }' in said
+
+
+# --- a target that answers what no receiver should, or whose tables do not fit ---
+
+OK = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n"
+FOUND = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n"
+ANSWERS = {
+    "a place that is no address": (FOUND + b"Location: http://[bad\r\n\r\n", "it leads to http://[bad, and no sender"),
+    "a place of bytes": (FOUND + b"Location: /a b\xff\r\n\r\n", "answers 302"),
+    "no status": (b"HTTP/1.1 000 Odd\r\nContent-Length: 0\r\n\r\n", "its status is 000"),
+    "half a head": (b"HTTP/1.1 202 Acc", "the connection was closed within the answer, after 16 bytes"),
+    "nested for ever": (b"HTTP/1.1 500 Oh\r\n\r\n" + b"[" * 100_000, "answers 500, saying '[[[["),
+    "a year beyond all": (OK + b"Date: Mon, 01 Jan 99999999999999999999 00:00:00 GMT\r\n\r\n", "is no date"),
+}
+
+
+@contextmanager
+def answering(answer: bytes) -> Iterator[str]:
+    """The URL of a server that says yes to a GET, and this to all else."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        is_over = threading.Event()
+
+        def serve() -> None:
+            while not is_over.is_set():
+                connection, _ = server.accept()
+                with connection:
+                    asked = connection.recv(1 << 16)
+                    connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" if asked.startswith(b"GET") else answer)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield "http://{}:{}".format(*server.getsockname())
+        is_over.set()
+        socket.create_connection(server.getsockname()).close()
+        thread.join()
+
+
+@pytest.mark.parametrize(("answer", "says"), ANSWERS.values(), ids=ANSWERS)
+def test_whatever_is_answered_each_step_ends_with_a_sentence(
+    write: Callable[..., Path], service: Standing, answer: bytes, says: str
+) -> None:
+    with answering(answer) as url:
+        found = examined(write(url=url), service.environ)
+    assert any(says in each.said for each in found.steps), found.document()
+    assert all(each.said.isprintable() for each in found.steps)
+
+
+@contextmanager
+def altered(service: Standing, statement: str, back: str) -> Iterator[None]:
+    """The service's tables changed for a while."""
+    with psycopg.connect(service.owner_dsn, autocommit=True) as connection:
+        connection.execute("TRUNCATE intake.deliveries")
+        connection.execute(statement.encode())
+        try:
+            yield
+        finally:
+            connection.execute("TRUNCATE intake.deliveries")
+            connection.execute(back.encode())
+
+
+def test_a_key_column_that_is_too_narrow(write: Callable[..., Path], service: Standing) -> None:
+    table = "ALTER TABLE intake.deliveries ALTER delivery_id TYPE"
+    with altered(service, f"{table} varchar(20)", f"{table} text"):
+        found = examined(write(), service.environ)
+    assert failed(found)[0] == "a valid event: answers"
+    said = step(found, "a valid event: answers").said
+    assert (
+        "truth.canonical.key: intake.deliveries.delivery_id, of type character varying(20), cannot hold a key" in said
+    )
+
+
+REWRITTEN = {
+    "in capitals": ("upper(NEW.delivery_id)", "lower("),
+    "cut off": ("left(NEW.delivery_id, 20)", ""),
+    "behind a prefix": ("'d-' || NEW.delivery_id", "substr("),
+}
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("becomes", "write_"), REWRITTEN.values(), ids=REWRITTEN)
+def test_a_trigger_that_rewrites_the_key(
+    write: Callable[..., Path], service: Standing, becomes: str, write_: str
+) -> None:
+    """The row is there: to wait longer for it is no remedy."""
+    made = f"""
+        CREATE FUNCTION intake.rewrite() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN NEW.delivery_id := {becomes}; RETURN NEW; END $$;
+        CREATE TRIGGER rewrite BEFORE INSERT ON intake.deliveries FOR EACH ROW EXECUTE FUNCTION intake.rewrite()"""
+    path = write()
+    with altered(service, made, "DROP FUNCTION intake.rewrite CASCADE"):
+        found = examined(path, service.environ)
+        rows = step(found, "a valid event: rows")
+        assert "truth.canonical.key: the row of " in rows.said
+        words = " ".join(one.words for one in rows.corrections)
+        assert "within_s" not in words
+        assert write_ in words
+        if write_:
+            path.write_text(found.corrected)
+            assert step(examined(path, service.environ), "a valid event: rows").state is State.OK
 
 
 # --- a target that the rig launches, as a user does it ---

@@ -50,6 +50,11 @@ BROKEN = {
     "an escape in a header": (OK + b"A: \x1b[31m\r\n\r\n", r"A: \x1b[31m"),
     "a bad chunk": (OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", r"chunk size: 'zz\r\n'"),
     "two answers": ((OK + b"Content-Length: 0\r\n\r\n") * 2, "more came than one answer"),
+    "status 000": (
+        b"HTTP/1.1 000 Unknown\r\nContent-Length: 0\r\n\r\n",
+        "its status is 000, and there is none below 100",
+    ),
+    "status 099": (b"HTTP/1.1 099 Odd\r\nContent-Length: 2\r\n\r\nok", "its status is 099"),
     "another protocol": (b"HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", "(101)"),
 }
 
