@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -120,8 +121,9 @@ def _install(subject: ListedSubject, folder: Path) -> str:
     """Install what is not installed yet; what went wrong, empty where nothing did."""
     wanted = {"pip": list(subject.pip), "npm": list(subject.npm)}
     mark = folder / "installed.json"
-    if mark.exists() and json.loads(mark.read_text()) == wanted:
-        return ""
+    with suppress(OSError, ValueError):  # ValueError: it was cut off, so nobody knows what is there
+        if json.loads(mark.read_text()) == wanted:
+            return ""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -30,7 +30,28 @@ def database(cluster: Cluster) -> Iterator[Database]:
 def intake_of(database: Database) -> Iterator[Callable[..., Intake]]:
     with psycopg.connect(database.admin_dsn, autocommit=True) as connection:
         connection.execute("DROP TABLE IF EXISTS events, letters; " + TABLE)
-        yield lambda profile=None: Intake(database, connection, profile or described())
+        has_is_json = connection.info.server_version >= 160000
+
+        def make(profile: Profile | None = None) -> Intake:
+            described_as = profile or described()
+            return Intake(database, connection, described_as if has_is_json else without_json_in_text(described_as))
+
+        yield make
+
+
+def without_json_in_text(profile: Profile) -> Profile:
+    """What PostgreSQL 15 can compare: it has no ``IS JSON``, so it cannot tell whether a text column holds JSON."""
+    document = profile.model_dump(mode="json")
+    fields = document["truth"]["canonical"]["fields"]
+    if fields.get("payload_text", {}).get("type") == "json":
+        del fields["payload_text"]
+    return Profile.model_validate(document)
+
+
+def skip_json_in_text(intake: Intake, change: str) -> None:
+    """Skip a change of what PostgreSQL 15 does not compare."""
+    if change.startswith("payload_text") and intake.connection.info.server_version < 160000:
+        pytest.skip("JSON in a text column needs PostgreSQL 16")
 
 
 @pytest.fixture
@@ -76,6 +97,7 @@ SAME = {
 
 @pytest.mark.parametrize("change", SAME.values(), ids=SAME.keys())
 def test_the_same_in_another_form_is_no_alteration(intake: Intake, change: str) -> None:
+    skip_json_in_text(intake, change)
     intake.execute(f"UPDATE events SET {change}")
     assert content(intake.read()) == Content("S2", 10, 0)
 
@@ -156,6 +178,7 @@ ALTERED = {
 
 @pytest.mark.parametrize(("change", "reason"), ALTERED.values(), ids=ALTERED.keys())
 def test_an_alteration_is_found_and_named(intake: Intake, change: str, reason: str) -> None:
+    skip_json_in_text(intake, change)
     column = change.partition(" ")[0]
     intake.execute(f"UPDATE events e SET {change.replace('= {}', '= ' + OTHER.format(column))}")
     report = intake.read()
