@@ -73,7 +73,7 @@ def test_the_log_of_the_launched_target_is_searched(personal: World, tmp_path: P
 def test_a_log_of_the_launched_target_that_is_gone_proves_nothing(personal: World, tmp_path: Path) -> None:
     gate = settled(personal, left(personal, launched(personal), tmp_path))
     assert gate.verdict is Verdict.INVALID
-    assert gate.reason.startswith("could not be read: ")
+    assert gate.reason.startswith("could not be searched as a whole: ")
     assert gate.reason.endswith("target.log")
 
 
