@@ -458,6 +458,19 @@ def test_one_header_cannot_mean_two_things(tmp_path: Path, path: str) -> None:
     assert "two of its headers" in refusal(tmp_path, changed(path, "x-TENANT-key"))
 
 
+def test_a_header_that_the_profile_names_is_not_the_presets(tmp_path: Path) -> None:
+    """Shopify names the shop in a header: the tenant's key goes there, and not the preset's domain."""
+    given = changed("headers.tenant_key", "x-shopify-shop-domain")
+    given["headers"]["idempotency_key"] = "X-Shopify-Webhook-Id"
+    del given["channels"]
+    given["routes"] = [{"name": "orders", "path": "/orders", "sender": "shopify", "secret": "main"}]
+    (route,) = Profile.model_validate(given).routes
+    assert list(route.headers) == ["X-Shopify-Topic", "X-Shopify-Event-Id"]
+    given["routes"][0]["headers"] = {"X-Shopify-Shop-Domain": "shop.example.test"}
+    with pytest.raises(ValueError, match="two of its headers"):
+        Profile.model_validate(given)
+
+
 @pytest.mark.parametrize("path", ["X Key", "X:Key", "X-Key:", "(X)", "X\tKey"])
 def test_a_header_is_a_token(tmp_path: Path, path: str) -> None:
     assert "is not the name of a header" in refusal(tmp_path, changed("headers.tenant_key", path))

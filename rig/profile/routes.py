@@ -163,7 +163,9 @@ class WebhookRoute(Section):
             own = given.get("headers") or {}
             names = {str(name).lower() for name in own} if isinstance(own, dict) else set()
             kept = {name: text for name, text in known["headers"].items() if name.lower() not in names}
-            whole["headers"] = kept | own if isinstance(own, dict) else own
+            whole["headers"] = (
+                kept | {name: text for name, text in own.items() if text is not None} if isinstance(own, dict) else own
+            )
         old = _OLD_SCHEMES.get(str(whole.get("scheme")))
         if old is not None:
             taken = [key for key in ("signed", "signature", "encoding", "algorithm") if key in old and key in given]
@@ -311,6 +313,25 @@ def sender_names() -> tuple[str, ...]:
 def sender_preset(name: str) -> Mapping[str, Any]:
     """All that is known of a sender: the keys of its route (``route``), a sample, where it is documented."""
     return _presets()[name]
+
+
+def without_preset_headers(route: Any, filled: Mapping[str, object]) -> Any:
+    """A route as it was written, for which its sender's preset sets none of the headers that the rig fills.
+
+    ``filled`` is ``[headers]``. What may be signed stays: a header that holds more than a fixed text, or the key.
+    """
+    known = _presets().get(str(route.get("sender")), {}).get("route", {}) if isinstance(route, dict) else {}
+    own = route.get("headers", {}) if known.get("headers") else None
+    if not isinstance(own, dict):
+        return route
+    named = {str(name).lower() for key, name in filled.items() if key != "tenant_key_prefix"}
+    key_header = str(filled.get("idempotency_key")).lower()
+    dropped = {
+        name: None
+        for name, text in known["headers"].items()
+        if name.lower() in named and (not names_in(text) or (text == "<key>" and name.lower() == key_header))
+    }
+    return {**route, "headers": dropped | own}
 
 
 def _preset(sender: object) -> dict[str, Any]:

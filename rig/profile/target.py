@@ -86,7 +86,8 @@ class Launch(Section):
 
 
 class Headers(Section):
-    """Names of the request headers that the rig fills. Each may be left out; what needs it is NOT-RUN then."""
+    """Names of the request headers that the rig fills. Each may be left out; what needs it is NOT-RUN then. Such a name
+    takes the place of the same header of a sender's preset."""
 
     tenant_key: Header | None = None
     """Carries the tenant's API key."""

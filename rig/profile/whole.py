@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, model_validator
 
@@ -14,7 +14,7 @@ from rig.profile.answers import Answer, Answers
 from rig.profile.content import ChannelAlias, ContentField
 from rig.profile.faults import Faults
 from rig.profile.fields import Name, Section
-from rig.profile.routes import WebhookRoute
+from rig.profile.routes import WebhookRoute, without_preset_headers
 from rig.profile.scenarios import Scenarios
 from rig.profile.storms import Storms
 from rig.profile.target import Headers, Launch, Probes, Target
@@ -78,6 +78,16 @@ class Profile(Section):
     """How much is sent, how fast, in which mix."""
 
     _folder: Path | None = PrivateAttr(None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _prefer_own_headers(cls, given: Any) -> Any:
+        """What ``[headers]`` names carries the rig's value, and not that of a sender's preset."""
+        own = given.get("headers") if isinstance(given, dict) else None
+        routes = given.get("routes") if isinstance(own, dict) else None
+        if not isinstance(own, dict) or not isinstance(routes, list):
+            return given
+        return {**given, "routes": [without_preset_headers(route, own) for route in routes]}
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

@@ -23,6 +23,7 @@ secret_env = "STRIPE_WEBHOOK_SECRET"
 ```
 
 The preset sets scheme, headers, signed text and a sample body. A key that stands beside it holds in its place.
+A header that `[headers]` names holds what the rig fills in.
 
 ## Placeholders
 
