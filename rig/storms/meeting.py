@@ -23,9 +23,11 @@ _SETTLE_S = 1.0
 """Who asks again and again for a lock waits for none. After so long without a newcomer all are taken to be there."""
 
 _SESSIONS: LiteralString = """
-SELECT client_port, coalesce(wait_event_type = 'Lock', false) FROM pg_stat_activity
+SELECT client_port, EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND NOT l.granted) FROM pg_stat_activity a
 WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
 """
+"""Its lock is granted to a session at once. Its wait event stays until it runs again: after the gate of the sessions it
+would seem to wait at that of the DDL commands."""
 _HELD: LiteralString = """
 SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = %s
 AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))
@@ -66,7 +68,7 @@ class Meeting:
         held_s = newest_s = 0.0
         here: set[int] = set()
         while (running := set(fleet.poll())) and (now_s := time.monotonic()) < deadline:
-            waiting, present = self._look(fleet.pids)
+            waiting, present = self.look(fleet.pids)
             if held_s or self._is_held(gate):
                 held_s = held_s or now_s
                 newest_s = now_s if present - here else newest_s
@@ -81,7 +83,7 @@ class Meeting:
         row = self._connection.execute(_HELD, (gate,)).fetchone()
         return bool(row and row[0])
 
-    def _look(self, pids: Sequence[int]) -> tuple[set[int], set[int]]:
+    def look(self, pids: Sequence[int]) -> tuple[set[int], set[int]]:
         """The replicas of which a session waits for a lock, and those that have one at all."""
         waiting: set[int] = set()
         present: set[int] = set()
