@@ -192,6 +192,9 @@ class ShapeSession:
     def try_held(self) -> TriedEvent:
         """Send a plain event while nobody can write its row, and say whether it was accepted all the same.
 
+        A service that waits for the lock before it answers, and writes after that, is seen by its row: what was
+        committed before the answer is visible with it.
+
         psycopg.Error where the row cannot be held back.
         """
         request = self._route.make(self.used, time.time(), ())
@@ -206,11 +209,15 @@ class ShapeSession:
         outcome, detail = self._judge_answer(response, is_signed=False)
         if outcome is not ShapeOutcome.UNSEEN:
             outcome = ShapeOutcome.HELD_OFF  # what a service makes of such a wait is for the chaos to say
-        elif is_early:
-            (rows,) = self._await_rows([request])
-            is_set_aside = not rows.canonical and rows.dead != 0  # a dead letter has a table of its own
-            outcome = ShapeOutcome.HELD_OFF if is_set_aside else ShapeOutcome.EARLY
-            detail = f"answered after {took_ms:.1f} ms"
+        else:
+            (at_once,), (rows,) = self._rows.look([request]), self._await_rows([request])
+            is_early = is_early or not (at_once.canonical or at_once.dead)
+            if not rows.canonical and rows.dead != 0:
+                outcome = ShapeOutcome.HELD_OFF  # set aside: a dead letter has a table of its own
+            elif is_early:
+                outcome, detail = ShapeOutcome.EARLY, f"answered after {took_ms:.1f} ms"
+            else:
+                outcome, detail = _judge_rows((), rows)
         tried = TriedEvent((), self.used, request, response, took_ms, outcome, detail=detail)
         self.used += 1
         self._note(tried)

@@ -71,9 +71,11 @@ class Locked(Played):
 
     is_early: bool = False
     sets_aside: bool = False
+    writes_after: bool = False
     refuses: bool = False
     unlocked: threading.Event = field(default_factory=threading.Event)
     dead: set[str] = field(default_factory=set)
+    late: set[str] = field(default_factory=set)
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -88,10 +90,15 @@ class Locked(Played):
             self.dead.add(json.loads(request.partition(b"\r\n\r\n")[2])["id"])
             return ProbeResponse(200)
         if not self.is_early:
+            if not self.unlocked.is_set():
+                self.late.add(json.loads(request.partition(b"\r\n\r\n")[2])["id"])
             self.unlocked.wait()
         return super().send(request)
 
     def look(self, requests: list[ShapedRequest]) -> list[RowsOfEvent]:
+        if self.writes_after and requests[0].key in self.late:
+            self.late.remove(requests[0].key)
+            return [RowsOfEvent() for _ in requests]
         found = super().look(requests)
         return [
             RowsOfEvent(dead=1) if each.key in self.dead else rows for each, rows in zip(requests, found, strict=True)
@@ -124,6 +131,11 @@ def test_what_is_accepted_while_nobody_can_store_it_is_found(monkeypatch: pytest
     for right in (Locked(), Locked(sets_aside=True)):
         right.unlocked.set()
         assert find(right) == []
+    after = Locked(writes_after=True)
+    after.unlocked.set()
+    assert [each.outcome for each in find(after)] == [ShapeOutcome.EARLY], (
+        "it waits for the lock, and then answers first"
+    )
     (found,) = find(Locked(is_early=True))
     assert found.outcome is ShapeOutcome.EARLY
     assert found.sentence.startswith("a plain event while its table is locked: is accepted before it is stored")
