@@ -267,10 +267,8 @@ DEFECTS: tuple[Defect[Any], ...] = (
         *("EG3.1", "EG3.2", "EG3.3", "EG3.4"),
         open=("warm-up.*", "*.late"),
     ),
-    # Checkers crash on a history of another kind. No verdict on the target may come of that.
-    _of_evidence(
-        "history-garbled", pack_changes.garble_history, "checker.littles_law", "EG3.5", open=("*",), green=_ROWS
-    ),
+    # A checker crashes. No verdict on the target may come of that.
+    _of_evidence("figures-lost", pack_changes.lose_figures, "checker.race_tests", "EG3.5"),
     Defect("diagnosis-blind", stages.DIAGNOSIS, _ask_without_samplers, red=("diagnosis.confusion",)),
     Defect("diagnosis-false-alarm", stages.DIAGNOSIS, _hide_foreign_load, red=("diagnosis.confusion",)),
     # Timing decides whether the killed worker had reported anything that is now missed.
@@ -337,6 +335,7 @@ OLD_NAMES = {
     "stuttering-ruler": "stuttering-calibration",
     "crowd-worker-killed": "locust-worker-killed",
     "crowd-row-lost": "locust-row-lost",
+    "history-garbled": "figures-lost",
 }
 """Names of defects that are accepted until the next release, and what each is called now."""
 

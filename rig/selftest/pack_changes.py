@@ -17,6 +17,7 @@ from rig.checks.reuse import conditions_of
 from rig.evidence.certificate import Reuse
 from rig.evidence.manifest import UNENDED
 from rig.evidence.pack import CHAOS, PROBES, TRUTH, Pack
+from rig.evidence.storm import StormReport
 from rig.selftest.bench import beforehand
 
 
@@ -67,12 +68,9 @@ def speed_up_clock(pack: Pack) -> None:
 
 
 @beforehand
-def garble_history(pack: Pack) -> None:
-    """A column of numbers holds words, so that checkers crash."""
-    path = _history(pack, "S8")
-    rows = pd.read_parquet(path)
-    rows["intended_ns"] = "at noon"
-    rows.to_parquet(path, index=False)
+def lose_figures(pack: Pack) -> None:
+    """A race test wrote its report without figures, so that its checker crashes."""
+    pack.write_storm(StormReport(storm="migration-race", case="migration-race", without=(), processes=2, skew_ns=1))
 
 
 @beforehand

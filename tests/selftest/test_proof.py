@@ -212,7 +212,7 @@ def test_a_storm_without_its_protection_from_end_to_end(tmp_path: Path) -> None:
 @pytest.mark.full
 @pytest.mark.timeout(300)
 def test_some_defects_from_end_to_end(tmp_path: Path) -> None:
-    names = ("malformed-dropped", "worker-killed", "process-left-behind", "row-lost", "history-garbled")
+    names = ("malformed-dropped", "worker-killed", "process-left-behind", "row-lost", "figures-lost")
     only = [word for name in names for word in ("--only-defect", name)]
     done = rig("prove", *only, "--json", "--out", str(tmp_path), timeout_s=280)
     document = done.document()
