@@ -121,7 +121,7 @@ def test_id_amount_and_time_are_found_however_their_names_are_spelt(
         ('{"id":7}', "is a number"),
         ('{"id":"p1","n":918273645000000007}', "uses itself"),
         ('{"id":"p1","x":"' + "y" * 1_000_000 + '"}', "larger than"),
-        ('"text"', "must hold a JSON object"),
+        ('"text"', "must hold one event: a JSON object"),
         ("id=%FF%FE", "is not UTF-8"),
     ],
 )  # fmt: skip
