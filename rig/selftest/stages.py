@@ -321,6 +321,8 @@ LADDER = Stage(
     is_shared=True,
 )
 """S1 to S9."""
+LADDER_ALONE = replace(LADDER, is_shared=False)
+"""The same for defects that show in milliseconds."""
 LETTING_IN = Stage(
     "letting-in",
     partial(_run_live, scenarios=_plan_forged),
