@@ -118,13 +118,18 @@ def _read_list(folder: Path) -> bytes:
     listing = folder / SUMS
     if not os.path.lexists(listing):
         raise EvidenceError(f"{listing} is missing: nothing can be verified. Is {folder} an evidence pack?")
-    with _evidence_errors(listing):
-        state = listing.lstat()
+    return read_bounded(listing, _LIST_BYTES_MOST)
+
+
+def read_bounded(path: Path, bytes_most: int) -> bytes:
+    """A whole file. EvidenceError where it is a link or a pipe, larger than that, or cannot be read."""
+    with _evidence_errors(path):
+        state = path.lstat()
         if not stat.S_ISREG(state.st_mode):
-            raise EvidenceError(f"{listing} {NOT_REGULAR}")
-        if state.st_size > _LIST_BYTES_MOST:
-            raise EvidenceError(f"{listing} cannot be read: it is larger than {_LIST_BYTES_MOST >> 20} MiB")
-        return listing.read_bytes()
+            raise EvidenceError(f"{path} {NOT_REGULAR}")
+        if state.st_size > bytes_most:
+            raise EvidenceError(f"{path} cannot be read: it is larger than {bytes_most >> 20} MiB")
+        return path.read_bytes()
 
 
 def _parse(data: bytes) -> tuple[dict[str, str], list[str]]:

@@ -14,7 +14,6 @@ import io
 import json
 import os
 import re
-import stat
 import weakref
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -27,7 +26,7 @@ import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
 from rig.errors import ConfigError, EvidenceError, UsageError
-from rig.evidence.hashes import NOT_REGULAR, SUMS, IntegrityCheck, check_integrity, require_hashes, sums_text, walk
+from rig.evidence.hashes import SUMS, IntegrityCheck, check_integrity, read_bounded, require_hashes, sums_text, walk
 from rig.evidence.parquet import read_frame, write_frame
 from rig.evidence.schema import translate
 from rig.text import record_lines
@@ -194,17 +193,8 @@ class PackFolder:
             raise EvidenceError(f"{path} is damaged: {where}: {first['msg']}") from None
 
     def _read_bytes(self, name: str) -> bytes:
-        """A whole file. EvidenceError where it is a link or a pipe, larger than any run writes, or cannot be read."""
-        path = self.path / name
-        try:
-            state = path.lstat()
-            if not stat.S_ISREG(state.st_mode):
-                raise EvidenceError(f"{path} {NOT_REGULAR}")
-            if state.st_size > _DOCUMENT_BYTES_MOST:
-                raise EvidenceError(f"{path} cannot be read: it is larger than {_DOCUMENT_BYTES_MOST >> 20} MiB")
-            return path.read_bytes()
-        except OSError as error:
-            raise EvidenceError(f"{path} cannot be read: {error.strerror}") from None
+        """A whole file, of no more bytes than any run writes; errors as ``read_bounded``."""
+        return read_bounded(self.path / name, _DOCUMENT_BYTES_MOST)
 
     def _find(self, name: str, kind: type[T]) -> T | None:
         """As ``_read``; None where the file is missing."""
