@@ -16,7 +16,9 @@ STOLEN, THROTTLED = 0.1, 0.1
 
 REQUESTS_CEILING = 5_000_000
 RATE_CEILING_PER_S = 50_000.0
-"""Limits of the rig itself. No profile and no option can raise them."""
+SECONDS_CEILING = 1_000_000
+USERS_CEILING = 10_000
+"""Limits of the rig itself. No profile and no option can raise them. The system's timers bear no endless time."""
 STALLED = 0.1
 """A worker that was ready to run but did not, for this share of a scenario run, was stopped or throttled."""
 STALE_MOST = 0.005

@@ -11,6 +11,7 @@ import click
 from rig.cli.options import Invocation, fill_in, is_given, positive_option, takes_run_settings
 from rig.cli.output import finish_job, print_result, print_verdict
 from rig.errors import ExitCode
+from rig.limits import RATE_CEILING_PER_S
 from rig.machine.extras import require
 from rig.text import json_text
 
@@ -42,7 +43,7 @@ def _counts(context: click.Context, parameter: click.Parameter, value: str | Non
 @positive_option("--p95", "p95_ms", default=500.0, text="A rate is held up to this response time, ms.")
 @positive_option("--seconds", default=5.0, text="Send at each rate for this long.")
 @positive_option("--minutes", default=3.0, text="Begin no step after this long.")
-@positive_option("--first", "first_per_s", default=50.0, text="Begin at this many requests/s.")
+@positive_option("--first", "first_per_s", default=50.0, most=RATE_CEILING_PER_S, text="Begin at this many requests/s.")
 @click.option("--expect-workers", type=click.IntRange(1, 256), help="Send by so many native workers (rig worker).")
 @click.option("--master-bind-host", default="127.0.0.1", show_default=True, help="Take workers at this address.")
 @click.option(

@@ -12,6 +12,7 @@ import click
 from rig.cli.options import Invocation, positive_option, takes_run_settings
 from rig.cli.output import print_result, print_verdict, terminal
 from rig.errors import ExitCode
+from rig.limits import RATE_CEILING_PER_S
 
 if TYPE_CHECKING:
     from rig.profile import Profile
@@ -25,7 +26,7 @@ def _names(context: click.Context, parameter: click.Parameter, values: Sequence[
 @click.command("chaos")
 @takes_run_settings("certificate")
 @positive_option("--minutes", default=1.0, text="Send new events for this long.")
-@positive_option("--rate", default=100.0, text="Send this many new events/s.")
+@positive_option("--rate", default=100.0, most=RATE_CEILING_PER_S, text="Send this many new events/s.")
 @click.option("--only", multiple=True, callback=_names, help="Make this fault only. Repeatable; commas may be used.")
 @click.option(
     "--allow-faults",

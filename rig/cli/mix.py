@@ -9,6 +9,7 @@ import click
 
 from rig.cli.options import Invocation, count_option, fill_in, takes_settings
 from rig.errors import ConfigError
+from rig.limits import SECONDS_CEILING, USERS_CEILING
 
 if TYPE_CHECKING:
     from rig.profile import Profile
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 LOCUST_SETTINGS = ("out", "seed", "allow_host", "defects", "max_requests", "null_seconds", "last_look_s")
 workers_option = count_option("--workers", default=1, most=64, text="Start this many native workers.")
 USERS, SECONDS = 50, 20
-seconds_option = count_option("--seconds", default=SECONDS, text="Run the sustained mix for this long.")
+seconds_option = count_option("--seconds", default=SECONDS, most=SECONDS_CEILING, text="Run the mix for this long.")
 
 
 def _load(profile: Profile, users: int, seconds: int) -> tuple[str, ...]:
@@ -41,7 +42,7 @@ def _load(profile: Profile, users: int, seconds: int) -> tuple[str, ...]:
 
 @click.command("mix")
 @takes_settings(*LOCUST_SETTINGS, json=False)
-@count_option("--users", default=USERS, text="Send over this many connections.")
+@count_option("--users", default=USERS, most=USERS_CEILING, text="Send over this many connections.")
 @seconds_option
 @workers_option
 def mix(invocation: Invocation, users: int, seconds: int, workers: int) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from rig.limits import REQUESTS_CEILING, SECONDS_CEILING
 from rig.settings import DEFAULTS, OPTIONS, TYPES, Settings
 
 if TYPE_CHECKING:
@@ -70,21 +70,23 @@ json_option: _Decorator = click.option("--json", "as_json", is_flag=True, help="
 seed_option, out_option, allow_host_option = map(setting_option, ("seed", "out", "allow_host"))
 
 
-def _require_above_zero(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
-    if value is not None and not 0 < value < math.inf:
-        raise click.BadParameter(f"{value:g}: give a number above 0")
-    return value
+def positive_option(
+    *names: str, default: float | None = None, least: float = 0, most: float = SECONDS_CEILING, text: str
+) -> _Decorator:
+    """An option that is a time or a rate, above 0 and from ``least`` ("nan" would pass every range of click's)."""
 
+    def check(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+        if value is not None and not (0 < value <= most and value >= least):
+            raise click.BadParameter(
+                f"{value:g}: give a number {f'from {least:g}' if least else 'above 0'} to {most:,g}"
+            )
+        return value
 
-def positive_option(*names: str, default: float | None = None, text: str) -> _Decorator:
-    """An option that is a time or a rate ("nan" would pass every range of click's)."""
     shown = default is not None
-    return click.option(
-        *names, type=float, default=default, show_default=shown, callback=_require_above_zero, help=text
-    )
+    return click.option(*names, type=float, default=default, show_default=shown, callback=check, help=text)
 
 
-def count_option(*names: str, default: int | None = None, most: int | None = None, text: str) -> _Decorator:
+def count_option(*names: str, default: int | None = None, most: int = REQUESTS_CEILING, text: str) -> _Decorator:
     """An option that is a whole number from 1."""
     kind = click.IntRange(1, most)
     return click.option(*names, type=kind, default=default, show_default=default is not None, help=text)

@@ -15,6 +15,7 @@ from rig.cli.options import (
     takes_run_settings,
 )
 from rig.cli.output import run_job
+from rig.limits import RATE_CEILING_PER_S
 from rig.model import Arrivals
 
 takes_perf_gate = decorate_with(
@@ -28,7 +29,7 @@ takes_perf_gate = decorate_with(
 @click.command("perf")
 @takes_run_settings("certificate")
 @takes_perf_gate
-@positive_option("--rate", text="Instead of S8, send this many requests/s in an open loop.")
+@positive_option("--rate", most=RATE_CEILING_PER_S, text="Instead of S8, send this many requests/s in an open loop.")
 @positive_option("--seconds", default=10.0, text="With --rate: send for this long.")
 @positive_option("--p95", "p95_ms", default=500.0, text="With --rate: fail above this response time, ms.")
 @click.option(

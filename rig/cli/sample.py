@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 
 import click
 
-from rig.cli.options import json_option, out_option
+from rig.cli.options import json_option, out_option, positive_option
 from rig.cli.output import print_result, print_verdict
 from rig.errors import UsageError
 
@@ -19,14 +18,8 @@ from rig.errors import UsageError
 @click.option(
     "--pid", "pids", type=click.IntRange(1), multiple=True, help="Take this process as the server's too. Repeatable."
 )
-@click.option("--seconds", type=click.FloatRange(0.5), help="Sample for this long. Default: until Ctrl-C.")
-@click.option(
-    "--hz",
-    type=click.FloatRange(0.1, 1000),
-    default=20.0,
-    show_default=True,
-    help="Look at the database this many times a second.",
-)
+@positive_option("--seconds", least=0.5, text="Sample for this long. Default: until Ctrl-C.")
+@positive_option("--hz", default=20.0, least=0.1, most=1000, text="Look at the database this many times a second.")
 @out_option
 @json_option
 def sample(
@@ -43,13 +36,14 @@ def sample(
     The samplers see what the database's sessions wait for and how much CPU each process uses.
     """
     from rig.profile import environment
+    from rig.profile.fields import require_regex
     from rig.verbs.sample import SamplingOptions, sample, tables
 
     if match is not None:
         try:
-            re.compile(match)
-        except re.error as error:
-            raise UsageError(f"--match {match!r} is no regular expression: {error}") from None
+            require_regex(match)
+        except ValueError as error:
+            raise UsageError(f"--match: {error}") from None
     options = SamplingOptions(dsn_env, match, pids, seconds, hz, out)
     until = "Ctrl-C ends it" if seconds is None else f"for {seconds:g} s"
     sampled = sample(

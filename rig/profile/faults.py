@@ -8,7 +8,7 @@ from typing import Self
 from pydantic import ConfigDict, Field, model_validator
 
 from rig.evidence.chaos import FAULTS
-from rig.profile.fields import NAME_PATTERN, Command, Name, Section
+from rig.profile.fields import NAME_PATTERN, Command, Name, Seconds, Section
 
 
 class FaultCommand(Section):
@@ -23,7 +23,7 @@ class FaultCommand(Section):
     undo: Command
     """Program that heals. It also runs when the rig is interrupted or killed, and must do no harm where nothing is
     broken."""
-    timeout_s: float = Field(default=30, gt=0)
+    timeout_s: Seconds = 30
     """How long ``command`` may take. ``undo`` may take 10 s."""
 
 
@@ -41,7 +41,7 @@ class Faults(Section):
     """Names of faults that may strike what the rig did not start."""
     timeout_s: float = Field(default=2.0, ge=0.1, le=30)
     """After so long the sender gives up an attempt. Give more for a target that is slow by nature."""
-    recovery_s: float | None = Field(default=None, gt=0)
+    recovery_s: Seconds | None = None
     """After the healing of a fault the target may take so long until it is back at 90 % of its rate. Without it
     the time is a figure, and no gate."""
 

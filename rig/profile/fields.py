@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from rig.limits import REQUESTS_CEILING, SECONDS_CEILING
 from rig.profile.placeholders import IN_HEADER, IN_PATH, IN_SIGNED, require_known
 
 _RESERVED_HEADERS = frozenset(
@@ -54,7 +55,8 @@ def _require_free_header(header: str) -> str:
     return header
 
 
-def _require_regex(pattern: str) -> str:
+def require_regex(pattern: str) -> str:
+    """The pattern; ValueError where it is none."""
     try:
         re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:
@@ -89,11 +91,13 @@ Text = Annotated[str, _matching(r"[^\x00]+", "a text (it is empty, or has a NUL 
 Names = Annotated[tuple[Identifier, ...], BeforeValidator(lambda given: (given,) if isinstance(given, str) else given)]
 """Several names, or a single one without a list."""
 Word = Annotated[str, _matching(r"[^\x00]*", "a word of a command or an environment (it has a NUL in it)")]
-Pattern = Annotated[Text, AfterValidator(_require_regex)]
+Pattern = Annotated[Text, AfterValidator(require_regex)]
 Command = Annotated[tuple[Word, ...], Field(min_length=1)]
 Variable = Annotated[str, _matching(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")]
 ScenarioId = Annotated[str, _matching(r"S([1-9]|10)", "a scenario; known are S1 to S10")]
 Status = Annotated[int, Field(ge=200, le=599)]
+Seconds = Annotated[float, Field(gt=0, le=SECONDS_CEILING)]
+Count = Annotated[int, Field(ge=1, le=REQUESTS_CEILING)]
 
 
 @dataclass(frozen=True, slots=True)

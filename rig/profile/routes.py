@@ -21,6 +21,7 @@ from rig.profile.fields import (
     Identifier,
     Name,
     PathText,
+    Seconds,
     Section,
     SignedText,
     Variable,
@@ -123,10 +124,10 @@ class WebhookRoute(Section):
     old_secret_env: Variable | None = None
     """Environment variable with the secret before the last rotation, for ``<old_signature>``. Without it: a random
     one."""
-    tolerance_s: float | None = Field(default=None, gt=0)
+    tolerance_s: Seconds | None = None
     """How old a signature may be; without it 300 where a time is signed. A sender of your own has a limit only where
     this is given."""
-    tolerance_ahead_s: float | None = Field(default=None, gt=0)
+    tolerance_ahead_s: Seconds | None = None
     """How far ahead of its own clock the target accepts the time of a signature. Without it that is not tested."""
     content_type: HeaderValue = "application/json"
     """Value of the Content-Type header."""

@@ -7,10 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, field_validator
 
 from rig.checks.race_tests.catalog import STORMS
+from rig.limits import RATE_CEILING_PER_S, REQUESTS_CEILING, SECONDS_CEILING, USERS_CEILING
 from rig.model import Arrivals, ShapeKind
-from rig.profile.fields import ScenarioId, Section
-
-_Count = Annotated[int, Field(ge=1)]
+from rig.profile.fields import Count, ScenarioId, Seconds, Section
 
 
 def _require_different(values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -31,9 +30,9 @@ _different = AfterValidator(_require_different)
 class PerfGate(Section):
     """The performance gate S8."""
 
-    requests: _Count | None = None
+    requests: Count | None = None
     """Requests of each trial (``-n``). Without it 10,000."""
-    limit_s: float | None = Field(default=None, gt=0)
+    limit_s: Seconds | None = None
     """How long they may take (``--max-seconds``). Without it 10."""
     trials: Annotated[int, Field(ge=1, le=20)] | None = None
     """How often it is run (``--trials``). Without it 3 times."""
@@ -42,11 +41,11 @@ class PerfGate(Section):
 class Sustained(Section):
     """An open loop at a constant rate. With ``rate_per_s``, ``rig perf`` and ``rig run`` send it after S8."""
 
-    rate_per_s: float | None = Field(default=None, gt=0)
+    rate_per_s: Annotated[float, Field(gt=0, le=RATE_CEILING_PER_S)] | None = None
     """Requests a second (``rig perf --rate``, which sends nothing else)."""
-    seconds: float | None = Field(default=None, gt=0)
+    seconds: Seconds | None = None
     """For how long (``--seconds``). Without it 10."""
-    p95_ms: float | None = Field(default=None, gt=0)
+    p95_ms: Annotated[float, Field(gt=0, le=SECONDS_CEILING)] | None = None
     """The limit of the response time (``--p95``). Without it 500."""
     arrivals: Literal[Arrivals.CONSTANT, Arrivals.POISSON] | None = None
     """How requests are spread over time (``--arrivals``): ``constant`` or ``poisson``. Without it ``constant``."""
@@ -55,9 +54,9 @@ class Sustained(Section):
 class Mix(Section):
     """The sustained mix under locust: ``rig mix``, ``rig ui`` and the last step of ``rig ci``."""
 
-    users: _Count | None = None
+    users: Annotated[int, Field(ge=1, le=USERS_CEILING)] | None = None
     """Connections (``--users``). Without it 50."""
-    seconds: _Count | None = None
+    seconds: Annotated[int, Field(ge=1, le=SECONDS_CEILING)] | None = None
     """For how long (``--seconds``). Without it 20."""
     weights: dict[ScenarioId, Annotated[int, Field(ge=0, le=1000)]] = Field(default_factory=dict)
     """Shares of the users by scenario, like ``S2 = 6``. 0 sends none of it; a scenario that is not named keeps its own:
@@ -75,7 +74,7 @@ class Shapes(Section):
     twice), ``keys`` (pairs of idempotency keys that hardly differ)."""
     skip: Annotated[tuple[ShapeKind, ...], _different] = ()
     """Kinds that are not sent."""
-    requests: Annotated[int, Field(ge=20)] | None = None
+    requests: Annotated[int, Field(ge=20, le=REQUESTS_CEILING)] | None = None
     """Requests to each route, with those that shrink what fails. Without it 300 to the main route, 80 to others."""
 
     @property
@@ -87,7 +86,7 @@ class Shapes(Section):
 class Scenarios(Section):
     """What a run sends. The command line overrides each key; the ceilings in ``[target]`` hold for both."""
 
-    steps: Annotated[tuple[_Count, ...], Field(min_length=1), _different] | None = None
+    steps: Annotated[tuple[Count, ...], Field(min_length=1), _different] | None = None
     """Requests at each step of the ladder (``--steps``). Without it 50, 250 and 1000."""
     only: Annotated[tuple[ScenarioId, ...], Field(min_length=1), _different] | None = None
     """The scenarios to run (``--only``). ``rig ladder`` leaves S8 out, and ``rig perf`` runs S8 in any case."""

@@ -12,7 +12,21 @@ from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from rig.profile.fields import Command, Header, HeaderValue, OldName, Route, Section, Status, Text, Variable, Word
+from rig.limits import REQUESTS_CEILING, SECONDS_CEILING
+from rig.profile.fields import (
+    Command,
+    Count,
+    Header,
+    HeaderValue,
+    OldName,
+    Route,
+    Seconds,
+    Section,
+    Status,
+    Text,
+    Variable,
+    Word,
+)
 
 Algorithm = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519", "Ed448"
@@ -33,29 +47,29 @@ class VerifierPromises(Section):
     those that you state here.
     """
 
-    cool_down_s: Annotated[float, OldName("floor_s")] = Field(default=30, gt=0)
+    cool_down_s: Annotated[Seconds, OldName("floor_s")] = 30
     """How long nobody fetches after the end of a fetch."""
-    ttl_s: float = Field(default=300, gt=0)
+    ttl_s: Seconds = 300
     """How long keys are fresh."""
-    grace_s: float = Field(default=3600, ge=0)
+    grace_s: float = Field(default=3600, ge=0, le=SECONDS_CEILING)
     """How long stale keys are used after that."""
-    backoff_base_s: float = Field(default=1, gt=0)
+    backoff_base_s: Seconds = 1
     """Wait after the first failed fetch; it doubles with each."""
-    backoff_cap_s: float = Field(default=60, gt=0)
+    backoff_cap_s: Seconds = 60
     """The longest wait."""
     jitter: float = Field(default=0.2, ge=0, le=1)
     """Waits are longer, refreshes earlier, by a random share of up to this."""
-    wait_timeout_s: Annotated[float, OldName("patience_s")] = Field(default=1, gt=0)
+    wait_timeout_s: Annotated[Seconds, OldName("patience_s")] = 1
     """How long one process waits for another's fetch."""
-    fetch_timeout_s: float = Field(default=3, gt=0)
+    fetch_timeout_s: Seconds = 3
     """How long a fetch may take."""
-    leader_timeout_s: float = Field(default=5, gt=0)
+    leader_timeout_s: Seconds = 5
     """After how long another process takes over from one that stands still in its fetch."""
     algorithms: tuple[Algorithm, ...] = Field(default=("RS256", "ES256", "EdDSA"), min_length=1)
     """What it verifies. Valid, unknown and forged tokens are of these."""
     keys: int = Field(default=3, ge=1, le=64)
     """How many keys the set has at first; each algorithm has one at least."""
-    grain_s: float = Field(default=0, ge=0)
+    grain_s: float = Field(default=0, ge=0, le=SECONDS_CEILING)
     """Its settings are multiples of this: 1 where it takes whole seconds. 0: any."""
     unchecked: tuple[ForgedKind, ...] = ()
     """Kinds of forged tokens that it accepts by design: ``audience`` where it knows none."""
@@ -103,7 +117,7 @@ class UnknownKid(Section):
     rejected: tuple[Status, ...] = Field(default=(401,), min_length=1)
     """Status for a token that is refused; any other is a failure, for a bad token too. Add 503 where the fleet answers
     so to unknown keys while it cannot fetch."""
-    timeout_s: float = Field(default=10, gt=0)
+    timeout_s: Seconds = 10
     """How long the rig waits for an answer."""
     prepare: Command | None = None
     """Program that makes a factory's tables. It gets ``MIGRATION_DATABASE_URL``, whose role may create, and
@@ -166,7 +180,7 @@ class MigrationRace(RaceSection):
     """Words that such a replica writes, one of them at least; where a crash has the same exit code."""
     ignore_tables: tuple[Text, ...] = ()
     """Tables, as ``schema.table``, whose rows are not compared: a log of attempts, for instance."""
-    timeout_s: float = Field(default=60, gt=0)
+    timeout_s: Seconds = 60
     """How long all replicas may take."""
 
 
@@ -180,7 +194,7 @@ class SchedulerClaim(PreparedSection):
 
     command: Command
     """Program of one replica; it ends with exit code 0 when nothing is left to do. With ``lease_s`` it need not end."""
-    lease_s: float | None = Field(default=None, gt=0)
+    lease_s: Seconds | None = None
     """After so long another replica has done the job of a dead one. Replicas that end are started again; all get
     SIGTERM when every job is done, or when none was done for so long. Leave it out where replicas wait for leases."""
     enqueue_sql: Text | None = None
@@ -199,7 +213,7 @@ class SchedulerClaim(PreparedSection):
     """How many jobs."""
     races: int = Field(default=1, ge=1, le=20)
     """How often it is done, each time in a new database and with other kills, which are drawn from the seed."""
-    timeout_s: float = Field(default=60, gt=0)
+    timeout_s: Seconds = 60
     """How long all replicas may take."""
 
     @model_validator(mode="after")
@@ -231,11 +245,11 @@ class RateLimit(PreparedSection):
     process_header: Header | None = None
     """Header of an answer that names the process which gave it. Needed where ``processes`` share the port of ``urls``;
     the rig sees the processes that ``command`` starts."""
-    limit: int = Field(default=20, ge=1)
+    limit: Count = 20
     """The configured limit L, in requests a window."""
-    window_s: float = Field(default=1.0, gt=0)
+    window_s: Seconds = 1.0
     """Length of a window."""
-    burst: int | None = Field(default=None, ge=0)
+    burst: int | None = Field(default=None, ge=0, le=REQUESTS_CEILING)
     """How many requests beyond the limit may be let through within the time of one window; ``limit`` where it is not
     given, as at the edge of two windows. Write more where a bucket holds more."""
     promised: Literal["fleet", "process"] = "fleet"
@@ -269,9 +283,11 @@ class MatviewRefresh(PreparedSection):
     """Where each tenant has a view of its own: the refreshes of several may overlap, and every one must happen."""
     scheduler: Command | None = None
     """Program that refreshes by a schedule until SIGTERM; without it the gate ``scheduled`` is NOT-RUN."""
-    scheduled_within_s: float = Field(default=10, gt=0)
+    scheduled_within_s: Seconds = 10
     """How soon its first refresh must have happened."""
-    reader_wait_timeout_ms: Annotated[int, OldName("reader_patience_ms")] = Field(default=200, gt=0)
+    reader_wait_timeout_ms: Annotated[int, OldName("reader_patience_ms")] = Field(
+        default=200, gt=0, le=SECONDS_CEILING * 1000
+    )
     """A reader that waits for a lock for longer is blocked. A refresh must take longer than this to show that."""
 
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 
 from rig.evidence import pool_metrics
-from rig.profile.fields import Command, Header, HeaderPrefix, Pattern, Route, Section, Series, Variable, Word
+from rig.profile.fields import Command, Header, HeaderPrefix, Pattern, Route, Seconds, Section, Series, Variable, Word
 
 
 class Target(Section):
@@ -73,15 +73,15 @@ class Launch(Section):
     """Program and arguments. The program must stay in the foreground and end on SIGTERM."""
     migrate: Command | None = None
     """Program that prepares the database. Any exit code but 0 ends the run."""
-    migrate_timeout_s: float = Field(default=60, gt=0)
+    migrate_timeout_s: Seconds = 60
     """How long ``migrate`` may take."""
     env: dict[Variable, Word] = Field(default_factory=dict)
     """Environment variables for both programs, on top of the rig's own."""
     processes: int = Field(default=2, ge=1, le=64)
     """Number of serving processes, for ``{processes}``."""
-    ready_timeout_s: float = Field(default=20, gt=0)
+    ready_timeout_s: Seconds = 20
     """How long it may take until the ready probe answers 2xx."""
-    stop_timeout_s: float = Field(default=10, gt=0)
+    stop_timeout_s: Seconds = 10
     """How long it may take to end after SIGTERM. After that it is killed."""
 
 
@@ -134,7 +134,7 @@ class Probes(Section):
     """Path that answers 2xx to GET while events can be stored. The rig waits for it after it launches the target."""
     metrics: Route | None = None
     """Path of the metrics."""
-    timeout_s: float = Field(default=2.0, gt=0)
+    timeout_s: Seconds = 2.0
     """An answer later than this is none."""
     pool: PoolSeries = PoolSeries()
     """What the metrics call the pool's counters."""

@@ -6,8 +6,9 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from rig.limits import SECONDS_CEILING
 from rig.profile.content import ContentField
-from rig.profile.fields import Identifier, Names, Section, Text, Variable
+from rig.profile.fields import Identifier, Names, Seconds, Section, Text, Variable
 
 
 class _Rows(Section):
@@ -86,7 +87,7 @@ class DeadTable(_Rows):
 class LateArrival(Section):
     """How rows arrive where a queue stores events after the answer. Without it a row must be there with its answer."""
 
-    within_s: float = Field(gt=0)
+    within_s: Seconds
     """How long the last row may take after the last answer. The truth is read as soon as every acknowledged event has
     its row, and no later than this."""
 
@@ -124,10 +125,10 @@ class Truth(Section):
     moves_to: Names = ()
     """Tables to which the service moves rows, as an archive. What lies there is read as if it lay in the event table
     whose columns it has, under the same names."""
-    quiet_s: float = Field(default=0.1, ge=0.1)
+    quiet_s: float = Field(default=0.1, ge=0.1, le=SECONDS_CEILING)
     """The database is read once nobody has worked in it for this long. Must be below ``quiesce_timeout_s``. With
     ``[truth.arrival]`` it is not waited for."""
-    quiesce_timeout_s: float = Field(default=30, gt=0)
+    quiesce_timeout_s: Seconds = 30
     """How long the database may take to become quiet after the last answer. A session that does nothing in its
     transaction for half of it has left the transaction open: the gate ``transactions`` names it."""
 

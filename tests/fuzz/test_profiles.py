@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,21 @@ def test_a_path_that_is_none() -> None:
         load_profile(Path("nowhere/\x00"))
 
 
+def unbounded_numbers(schema: dict[str, Any], place: str) -> Iterator[str]:
+    """The keys whose number may be of any size."""
+    for name, each in schema.get("properties", {}).items():
+        for choice in (each, each.get("items", {}), *each.get("anyOf", [])):
+            if choice.get("type") in ("number", "integer") and "maximum" not in choice and "const" not in choice:
+                yield f"{place}.{name}"
+
+
+def test_every_number_of_a_profile_has_an_end() -> None:
+    """A timer or a clock that is given 1e300 seconds ends in an OverflowError, far from the key."""
+    found = {key for name, each in SCHEMA["$defs"].items() for key in unbounded_numbers(each, name)}
+    # Two ceilings, that can only lower the rig's own, and a value that is sent and never counted.
+    assert found == {"Target.max_requests", "Target.max_rate_per_s", "ContentField.constant"}
+
+
 NUMERIC = {
     "--null-seconds": ("nan", "inf", "0", "-1", "1e9", "x"),
     "--floor": ("nan", "inf", "0", "-1"),
@@ -189,7 +205,7 @@ NUMERIC = {
     "--seed": ("-1", "9223372036854775808", "1.5"),
     "--max-requests": ("0", "-1", "5000001"),
     "--max-rate": ("nan", "0", "-1", "50001", "inf"),
-    "--max-seconds": ("nan", "inf", "0", "-1"),
+    "--max-seconds": ("nan", "inf", "0", "-1", "1e308"),
     "--rate": ("nan", "inf", "0", "-5", "1e300"),
     "-n": ("0", "-1", "99999999999999999999"),
     "--trials": ("0", "21"),
@@ -208,9 +224,27 @@ def test_a_number_that_makes_no_sense_is_usage(
 
 
 @pytest.mark.parametrize("flag", ["--seconds", "--p95"])
-@pytest.mark.parametrize("value", ["nan", "inf", "0", "-1"])
+@pytest.mark.parametrize("value", ["nan", "inf", "0", "-1", "1e308"])
 def test_a_sustained_rate_is_finite(flag: str, value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["perf", "--rate", "10", flag, value, "--out", str(tmp_path / "results")]
     assert main(words) == ExitCode.USAGE
     assert "Traceback" not in capsys.readouterr().err
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("chaos", "--minutes", "1e308"),
+        ("chaos", "--rate", "1e308"),
+        ("capacity", "--first", "1e308"),
+        ("mix", "--users", "1000000"),
+        ("mix", "--seconds", "99999999999999999999"),
+        ("sample", "--dsn-env", "X", "--hz", "nan"),
+        ("sample", "--dsn-env", "X", "--seconds", "0.4"),
+        ("sample", "--dsn-env", "X", "--match", "("),
+    ],
+)
+def test_a_number_that_no_run_can_have_is_usage(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(list(words)) == ExitCode.USAGE
+    assert words[-2] in capsys.readouterr().err
