@@ -15,6 +15,7 @@ from rig.diagnose import aas, cpu
 from rig.evidence.case import Case
 from rig.evidence.chaos import S11
 from rig.evidence.gate import Gate
+from rig.evidence.history import span_of
 from rig.evidence.sample_names import PG_ACTIVITY, PIDS, Role
 
 MISSED_SHARE = 0.1
@@ -55,7 +56,7 @@ def span(case: Case) -> tuple[int, int] | None:
     """
     sent = case.history[(case.history["sent_ns"] > 0) & (case.history["scenario"] != S11)]
     if len(sent):
-        return int(sent["sent_ns"].min()), int(sent["done_ns"].max())
+        return span_of(sent)
     ticks = case.samples.ticks
     return (int(ticks["at_ns"].min()), int(ticks["at_ns"].max())) if len(ticks) else None
 

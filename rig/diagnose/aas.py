@@ -29,8 +29,7 @@ def by_event(samples: Samples, start_ns: int | None = None, end_ns: int | None =
     total_s = float(weights.sum())
     if not total_s:
         return pd.Series(dtype=float)
-    active = _active(samples)
-    seconds = active["at_ns"].map(weights).fillna(0.0)
+    active, seconds = _weigh(samples, weights)
     by_name: pd.Series[float] = seconds.groupby(active["event"]).sum() / total_s
     return by_name[by_name > 0].sort_values(ascending=False)
 
@@ -40,8 +39,7 @@ def over_time(samples: Samples, edges_ns: NDArray[np.int64]) -> pd.DataFrame:
     weights = _weights(samples, None, None)
     bins = len(edges_ns) - 1
     looked_s = _histogram(weights.index.to_numpy(np.int64), weights.to_numpy(), edges_ns)
-    active = _active(samples)
-    seconds = active["at_ns"].map(weights).fillna(0.0)
+    active, seconds = _weigh(samples, weights)
     columns = {
         str(name): _histogram(rows.to_numpy(np.int64), seconds[rows.index].to_numpy(), edges_ns)
         for name, rows in active.groupby("event")["at_ns"]
@@ -72,13 +70,16 @@ def lock_waits(samples: Samples) -> pd.DataFrame:
     return waits.sort_values("waited_s", ascending=False).reset_index(drop=True)
 
 
-def _active(samples: Samples) -> pd.DataFrame:
-    """Rows of active sessions, with their event. A session that is idle in a transaction is not active."""
+def _weigh(samples: Samples, weights: pd.Series[float]) -> tuple[pd.DataFrame, pd.Series[float]]:
+    """Rows of active sessions with their event, and the seconds that each row stands for.
+
+    A session that is idle in a transaction is not active.
+    """
     activity = samples.activity
     at_work = activity["backend_type"].isin(FOREGROUND) & ~activity["state"].isin(IDLE_IN_TRANSACTION)
     rows = activity.loc[at_work, ["at_ns", "wait_event_type", "wait_event"]]
     event = rows["wait_event_type"] + ":" + rows["wait_event"]
-    return rows.assign(event=event.where(rows["wait_event"] != "", ON_CPU))
+    return rows.assign(event=event.where(rows["wait_event"] != "", ON_CPU)), rows["at_ns"].map(weights).fillna(0.0)
 
 
 def _weights(samples: Samples, start_ns: int | None, end_ns: int | None) -> pd.Series[float]:

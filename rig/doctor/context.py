@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -53,11 +52,6 @@ class DoctorContext:
     truth: TruthReport = field(init=False)
     corrected: str = ""
     """The text of the profile with the corrections so far."""
-
-    @staticmethod
-    def new_key(seed: int, now_unix: int) -> RunKey:
-        """A run key of its own: the keys of its events are nobody else's."""
-        return RunKey(seed, uuid.uuid4().hex[:12], now_unix)
 
     def correct(self, writes: Iterable[Write]) -> tuple[Correction, ...]:
         """What to write into the profile for some changes, which later ones take for made."""

@@ -98,7 +98,8 @@ def answers_of(name: str) -> Callable[[DoctorContext], str]:
     def step(context: DoctorContext) -> str:
         chosen = [sample_request for sample_request in context.sample_requests if sample_request.name == name]
         if not chosen:
-            raise NotApplicable("the profile sends no forged request" if _is_off(context, name) else _WHY_NOT[name])
+            is_off = name in FORGED and context.profile.answers.forged == "off"
+            raise NotApplicable("the profile sends no forged request" if is_off else _WHY_NOT[name])
         probe = HttpProbe(context.endpoint, TIMEOUT_S)
         for sample_request in chosen:
             sent = send(sample_request, context.targeter, context.tenancy.credentials, probe)
@@ -114,10 +115,6 @@ def answers_of(name: str) -> Callable[[DoctorContext], str]:
         )
 
     return step
-
-
-def _is_off(context: DoctorContext, name: str) -> bool:
-    return name in FORGED and context.profile.answers.forged == "off"
 
 
 def _answers_in_words(context: DoctorContext, name: str, wrong: Sequence[SampleResult]) -> str:
@@ -179,19 +176,15 @@ def _log_in_words(context: DoctorContext) -> str:
 def truth_is_read(context: DoctorContext) -> str:
     """Once, when the rows are there, or the database is quiet."""
     scenario_runs = [
-        outcome(sample_request, results, context.profile)
-        for sample_request in context.sample_requests
-        if (results := _results_of(context, sample_request.name, sample_request.scenario.route))
+        outcome(each, results, context.profile)
+        for each in context.sample_requests
+        if (results := [one for one in context.results.get(each.name, ()) if one.route == each.scenario.route])
     ]
     sent = SentRequests(context.targeter, scenario_runs, context.tenancy.tenants)
     left = context.reader.require_arrival(sent)
     files = (*context.store.log_files, *context.target.log_files)
     context.truth = context.reader.read(sent, context.baseline, files, left)
     return f"{context.truth.keys_reconciled} keys in {context.truth.read_s:.1f} s"
-
-
-def _results_of(context: DoctorContext, name: str, route: str) -> list[SampleResult]:
-    return [result for result in context.results.get(name, ()) if result.route == route]
 
 
 def rows_of(name: str) -> Callable[[DoctorContext], str]:

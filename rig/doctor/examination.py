@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from rig.doctor.findings import DoctorStepResult, Examination, NotApplicable, St
 from rig.doctor.sample_requests import ACCEPTED, FORGED, VALID
 from rig.errors import ExitCode, RigError
 from rig.machine.supervisor import Supervisor, temporary_folder
+from rig.requests.identity import draw_run_key
 from rig.settings import Settings
 from rig.text import one_line
 from rig.truth.session import in_words
@@ -71,33 +71,32 @@ def examine(
 
     A target that was running before keeps the tenants and the few rows of the examination, as after a run.
     """
-    steps: list[DoctorStepResult] = []
+    results: list[DoctorStepResult] = []
     halted: set[str] = set()
     with Supervisor() as supervisor, temporary_folder("rig-doctor-") as logs, ExitStack() as stack:
-        key = DoctorContext.new_key(settings.seed, int(time.time()))
-        context = DoctorContext(profile, settings, environ, supervisor, stack, logs, key)
-        for stage in STEPS:
-            step = _step(stage, context, halted)
-            steps.append(step)
-            print_step(step)
-    return Examination(str(profile), tuple(steps), context.corrected)
+        context = DoctorContext(profile, settings, environ, supervisor, stack, logs, draw_run_key(settings.seed))
+        for step in STEPS:
+            result = _make_step(step, context, halted)
+            results.append(result)
+            print_step(result)
+    return Examination(str(profile), tuple(results), context.corrected)
 
 
-def _step(stage: DoctorStep, context: DoctorContext, halted: set[str]) -> DoctorStepResult:
+def _make_step(step: DoctorStep, context: DoctorContext, halted: set[str]) -> DoctorStepResult:
     """Make one step. One that is skipped because of another counts as halted, too.
 
     The text may quote the target's log, answers or rows, so the secrets that are known by then are removed from it, and
     control characters are escaped.
     """
-    missing = [name for name in stage.needs if name in halted]
+    missing = [name for name in step.needs if name in halted]
     if missing:
-        halted.add(stage.name)
-        return DoctorStepResult(stage.name, State.SKIPPED, f"needs {missing[0]!r}")
+        halted.add(step.name)
+        return DoctorStepResult(step.name, State.SKIPPED, f"needs {missing[0]!r}")
     blank, is_answer = context.secrets.blank, False
     try:
-        return DoctorStepResult(stage.name, State.OK, one_line(blank(stage.look(context))))
+        return DoctorStepResult(step.name, State.OK, one_line(blank(step.look(context))))
     except NotApplicable as reason:
-        return DoctorStepResult(stage.name, State.SKIPPED, one_line(reason))
+        return DoctorStepResult(step.name, State.SKIPPED, one_line(reason))
     except Symptom as symptom:
         said, code, writes, is_answer = str(symptom), ExitCode.FAIL, symptom.writes, isinstance(symptom, WrongAnswer)
     except RigError as error:
@@ -109,5 +108,5 @@ def _step(stage: DoctorStep, context: DoctorContext, halted: set[str]) -> Doctor
     if is_answer and corrections:
         context.take_corrected_answers()
     else:
-        halted.add(stage.name)
-    return DoctorStepResult(stage.name, State.FAIL, one_line(blank(said)), code, corrections)
+        halted.add(step.name)
+    return DoctorStepResult(step.name, State.FAIL, one_line(blank(said)), code, corrections)

@@ -123,9 +123,8 @@ def missing_rights(context: DoctorContext) -> list[str]:
         rights = [] if uses_schema else [f"USAGE ON SCHEMA {schema}"]
         rights += [f"{', '.join(lacks)} ON {full}"] if lacks else []
         rights += [f"USAGE ON SEQUENCE {sequence}" for sequence in sequences]
-        said += (
-            [f"its role lacks rights: {', '.join(f'GRANT {right} TO {name}' for right in rights)}"] if rights else []
-        )
+        if rights:
+            said.append(f"its role lacks rights: {', '.join(f'GRANT {right} TO {name}' for right in rights)}")
     return said
 
 
@@ -195,7 +194,7 @@ def _writes_of_row(context: DoctorContext, name: str, wrong: Discrepancy, keys: 
 def _writes_where_accepted(context: DoctorContext, name: str, index: int, keys: Collection[str]) -> Iterator[Write]:
     """The policy of a service that accepts an event with personal data, or some of the malformed ones."""
     if name == PERSONAL:
-        yield _kept(context) or Write(("personal_data",), {"policy": "scrub"})
+        yield from writes_of_personal_data(context) or [Write(("personal_data",), {"policy": "scrub"})]
         own = context.profile.answers.of(RequestClass.PERSONAL)
         if own is not None and own.row is not None:
             yield Write(("answers", "personal"), {"row": "canonical"})
@@ -232,19 +231,15 @@ def _columns_left(profile: Profile, index: int, detail: str) -> Iterator[Write]:
             return
 
 
-def _kept(context: DoctorContext) -> Write | None:
-    """The policy of a service that keeps personal data where it was found; None where it was found in no column."""
-    hits = [hit for hit in context.truth.canary_hits if not hit.in_log]
-    places = list(
-        dict.fromkeys(hit.place for hit in hits if not hit.place.startswith("truth."))
-    )  # a statement's result
-    known = [place for place in context.profile.personal_data.columns if place not in places]
-    return Write(("personal_data",), {"policy": "keep", "columns": [*known, *places]}) if places else None
-
-
 def writes_of_personal_data(context: DoctorContext) -> tuple[Write, ...]:
-    """None where logs alone have it: no profile may allow that."""
-    return (kept,) if (kept := _kept(context)) is not None else ()
+    """The policy of a service that keeps personal data where it was found.
+
+    None where only logs have it, as no profile may allow that, or the result of a statement.
+    """
+    hits = [hit for hit in context.truth.canary_hits if not hit.in_log]
+    places = list(dict.fromkeys(hit.place for hit in hits if not hit.place.startswith("truth.")))
+    known = [place for place in context.profile.personal_data.columns if place not in places]
+    return (Write(("personal_data",), {"policy": "keep", "columns": [*known, *places]}),) if places else ()
 
 
 def _key_elsewhere(context: DoctorContext, row: Mapping[str, Any], index: int, key: str) -> Write | None:
@@ -257,7 +252,7 @@ def _key_elsewhere(context: DoctorContext, row: Mapping[str, Any], index: int, k
     if held == key:  # it has come meanwhile
         return _longer(context.profile.truth)
     if held.lower().endswith(key) and own.table is not None:
-        name, table = _quote(own.key), ".".join(map(_quote, own.table.split(".")))
+        name, table = (sql.Identifier(*words).as_string() for words in ([own.key], own.table.split(".")))
         text = f"substr(t.{name}::text, {len(held) - len(key) + 1})"
         text = text if held.endswith(key) else f"lower({text})"
         statement = f"SELECT {text} AS rig_key, t.* FROM {table} AS t"
@@ -289,10 +284,6 @@ def _places(value: Any, texts: Sequence[str], path: tuple[str, ...] = ()) -> Ite
             yield from _places(inner, texts, (*path, str(step)))
     elif value in texts:
         yield path
-
-
-def _quote(name: str) -> str:
-    return sql.Identifier(name).as_string()
 
 
 def _row_with(context: DoctorContext, place: Row, texts: Sequence[str]) -> dict[str, Any]:

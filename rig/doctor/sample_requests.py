@@ -16,7 +16,7 @@ from rig.model import Forgery, Outcome, Pace, RequestClass, Scenario, Share
 from rig.profile import Profile, WebhookRoute
 from rig.requests.forgeries import forgeries_of
 from rig.requests.sender import Credentials
-from rig.requests.targeter import Targeter, Targets
+from rig.requests.targeter import Targeter
 from rig.target.http_probe import HttpProbe, ProbeResponse
 from rig.truth.expected import RunOutcomes
 
@@ -129,19 +129,15 @@ def send(
 ) -> list[SampleResult]:
     """Send the requests one after another."""
     scenario = sample_request.scenario
-    targets: Targets = targeter.bind(scenario, credentials)
+    targets = targeter.bind(scenario, credentials)
     results = []
     for seq in range(scenario.count):
-        response, share, expected = (
-            probe.send(targets.request(seq, time.time())),
-            targets.share(seq),
-            targets.expect(seq),
-        )
-        variant = targets.place(seq)[1] % max(1, targeter.profile.route(scenario.route).variants(share.request_class))
+        response = probe.send(targets.request(seq, time.time()))
+        share, expected = targets.share(seq), targets.expect(seq)
         results.append(
             SampleResult(
                 scenario.route, share.request_class, seq, response, time.time(), share.forgery, expected.key,
-                expected.correlation, variant,
+                expected.correlation, targets.variant(seq),
             )
         )  # fmt: skip
     return results

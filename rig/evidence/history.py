@@ -96,7 +96,7 @@ class History:
             # It appears only when it is complete. Raw files beside it were left by a crash.
             frame = _read_file(sealed)
         else:
-            rows = np.concatenate([_read_raw(file) for file in files] or [np.empty(0, RESULT)])
+            rows = np.concatenate([_whole_rows(file.read_bytes()) for file in files] or [np.empty(0, RESULT)])
             rows = _mark_other_bodies(rows, [bodies_file(file) for file in files], scenario, share, tenant)
             frame = _to_frame(rows, scenario, share, tenant, expected_status, expected_again or expected_status)
             _keep(frame, self._raw / sealed.name, sealed)
@@ -172,6 +172,11 @@ def attempts_of_requests(rows: pd.DataFrame, count: int) -> NDArray[np.int64]:
     return np.bincount(rows["seq"][rows["outcome"] != Outcome.NOT_SENT].to_numpy(np.int64), minlength=count)
 
 
+def span_of(sent: pd.DataFrame) -> tuple[int, int]:
+    """When the first of some requests was sent and the last one answered (monotonic ns); there must be one."""
+    return int(sent["sent_ns"].min()), int(sent["done_ns"].max())
+
+
 def has_failed(rows: pd.DataFrame) -> pd.Series[bool]:
     """Which requests the rig tried to send and the target did not acknowledge."""
     return (rows["outcome"] != Outcome.ACKNOWLEDGED) & ~was_skipped(rows)
@@ -218,9 +223,8 @@ def _with_categories(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(_TEXTS, "category"))
 
 
-def _read_raw(file: Path) -> NDArray[np.void]:
-    """The complete rows of a raw file. A row that a crash cut off is left out."""
-    data = file.read_bytes()
+def _whole_rows(data: bytes) -> NDArray[np.void]:
+    """The complete rows of raw data. A row that a crash cut off, or that is not written yet, is left out."""
     return np.frombuffer(data[: len(data) // RESULT.itemsize * RESULT.itemsize], dtype=RESULT)
 
 
@@ -236,8 +240,7 @@ class RowsTail:
         rows: NDArray[np.void] = np.empty(0, RESULT)
         with suppress(FileNotFoundError), self._file.open("rb") as raw:
             raw.seek(self._count * RESULT.itemsize)
-            data = raw.read()
-            rows = np.frombuffer(data[: len(data) // RESULT.itemsize * RESULT.itemsize], dtype=RESULT)
+            rows = _whole_rows(raw.read())
         self._count += len(rows)
         return rows
 

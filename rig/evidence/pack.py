@@ -174,6 +174,12 @@ class Pack(PackFolder):
         diagnosis = self._find(DIAGNOSIS, Diagnosis)
         return replace(self._read(VERDICTS, Judgement), diagnosis=diagnosis)
 
+    def require_judgement(self) -> Judgement:
+        """As ``judgement``; EvidenceError where nothing was judged yet."""
+        if (judgement := self.judgement()) is None:
+            raise EvidenceError(f"{self.path} was not judged yet: run `rig settle` on it first")
+        return judgement
+
     def load(self) -> Case:
         """The evidence as the checkers read it. EvidenceError names a damaged file."""
         # The walk refuses a pipe or a link before anything opens it.

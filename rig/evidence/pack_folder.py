@@ -89,6 +89,14 @@ class PackFolder:
             raise EvidenceError(f"{path} is no evidence pack: it has no {MANIFEST}{newest}")
         return cls(path)
 
+    @classmethod
+    def open_intact(cls, path: Path) -> Self:
+        """As ``open``; EvidenceError also for a finished pack of which a byte was changed."""
+        pack = cls.open(path)
+        if pack.is_sealed:
+            pack.require_intact()
+        return pack
+
     def hold(self) -> None:
         """Be the only process that writes to it, until ``let_go`` or the end of this process.
 

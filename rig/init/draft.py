@@ -13,7 +13,7 @@ from rig.errors import ConfigError, RigError, UsageError
 from rig.init.found import Found
 from rig.init.pasted import Pasted
 from rig.init.places import quoted
-from rig.init.questions import Answers, Question, ask_all
+from rig.init.questions import Answers, Question, ask_all, list_words
 from rig.init.sample_event import EVENT_BYTES_MAX, SampleEvent, event_of_preset, id_prefix, read_event
 from rig.machine.files import open_file
 from rig.profile import Profile, parse_profile
@@ -50,9 +50,9 @@ def draft(
         pasted=pasted,
         tenants=[
             (tenant, _variable(tenant) if answers["tenant-header"] else "")
-            for tenant in _list_words(answers["tenant-ids"])
+            for tenant in list_words(answers["tenant-ids"])
         ],
-        schemas=_list_words(answers["schemas"]),
+        schemas=list_words(answers["schemas"]),
         found=found,
         statuses=_statuses(answers, found),
         canonical=_canonical(answers, event, found),
@@ -161,10 +161,6 @@ def _is_presets(answers: Mapping[str, str], pasted: Pasted) -> bool:
     return bool(sender) and not answers["event"] and (pasted.event is None or keeps_body(sender))
 
 
-def _list_words(text: str) -> list[str]:
-    return [each for part in text.split(",") if (each := part.strip())]
-
-
 def _template() -> Any:
     environment = Environment(
         loader=PackageLoader("rig.init", "."),
@@ -176,7 +172,6 @@ def _template() -> Any:
     )
     environment.filters["quoted"] = basic_text
     environment.filters["literal"] = literal_text
-    environment.filters["value"] = basic_text  # of a number, its digits
     environment.filters["key"] = key_text
     environment.filters["numbers"] = lambda text: f"[{', '.join(dict.fromkeys(text.split(',')))}]"
     return environment.get_template("profile.toml.j2")
@@ -273,7 +268,7 @@ def _canonical(answers: Mapping[str, str], event: SampleEvent | None, found: Fou
         made = f"substr({column}::text, {len(prefix) + 1})" if prefix else ""
     if not made:
         return {"table": answers["canonical-table"], "key": answers["canonical-key"]}
-    table = ".".join(map(quoted, answers["canonical-table"].split(".")))
+    table = quoted(*answers["canonical-table"].split("."))
     return {"sql": f"SELECT {made} AS rig_key, t.* FROM {table} AS t", "key": "rig_key"}
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import psycopg
 
 from rig.errors import ConfigError, UsageError
+from rig.init.questions import list_words
 from rig.target.endpoint import Endpoint
 from rig.target.http_probe import HttpProbe
 from rig.truth.catalog import Catalog, find_table, read_catalog
@@ -48,7 +49,7 @@ class Lookups:
 
     def _check_schemas(self, answer: str, answers: Mapping[str, str]) -> None:
         there = self.schemas(answers)
-        missing = [schema for each in answer.split(",") if (schema := each.strip()) not in there]
+        missing = [schema for schema in list_words(answer) if schema not in there]
         if there and missing:
             raise UsageError(
                 f"--schemas: the database has no tables in {missing[0]!r}; it has some in {', '.join(there)}"
@@ -57,7 +58,7 @@ class Lookups:
     def _check_table(self, name: str, answer: str, answers: Mapping[str, str]) -> None:
         tables = self._tables(answers)
         if tables and self._find(answer, answers) is None:
-            schemas = [schema.strip() for schema in answers["schemas"].split(",")]
+            schemas = list_words(answers["schemas"])
             known = [table if schema in schemas else f"{schema}.{table}" for schema, table in tables]
             raise UsageError(f"--{name}: the database has no table {answer!r}; it has {', '.join(known[:30])}")
 
@@ -70,7 +71,7 @@ class Lookups:
 
     def _find(self, table: str, answers: Mapping[str, str]) -> list[str] | None:
         """The columns of a table, which is named as in a profile."""
-        return find_table(self._tables(answers), table, [schema.strip() for schema in answers["schemas"].split(",")])
+        return find_table(self._tables(answers), table, list_words(answers["schemas"]))
 
     def _tables(self, answers: Mapping[str, str]) -> Catalog:
         dsn = self._environ.get(answers.get("truth-dsn-env", ""), "")

@@ -42,6 +42,11 @@ class ProbedEvent:
     status: int
     said: str
 
+    @property
+    def is_accepted(self) -> bool:
+        """Whether it was answered 2xx."""
+        return 200 <= self.status < 300
+
     def is_in(self, row: NewRow) -> bool:
         """Whether a row tells of it."""
         return any(mark in row.text for mark in marks_of(self.key, self.correlation))
@@ -106,7 +111,7 @@ def find(seen: Observation) -> Found:
     answers, lines = _answers(seen)
     found = Found(answers, lines=lines)
     if not best:
-        if not any(200 <= event.status < 300 for event in seen.of(*_ACCEPTED)):
+        if not any(event.is_accepted for event in seen.of(*_ACCEPTED)):
             found = replace(found, answers={})  # whatever it refuses, it may refuse for the same reason
         return replace(found, lines=(("accepted events", _why_not(seen, candidates)), *lines))
     return _with_dead(seen, _with_canonical(seen, found, best[0]), best[0])
@@ -114,7 +119,7 @@ def find(seen: Observation) -> Found:
 
 def _candidates(seen: Observation) -> list[_Candidate]:
     accepted = seen.of(*_ACCEPTED)
-    if not accepted or not all(200 <= event.status < 300 for event in accepted):
+    if not accepted or not all(event.is_accepted for event in accepted):
         return []
     found = []
     for name, table in {str(row.table): row.table for row in seen.rows}.items():
@@ -139,7 +144,12 @@ def _candidate(
     fields = map_columns(table, [(row, event.event) for row, event in pairs], frozenset(left_out))
     if not place.directness and not fields:
         return None
-    wrong = [event for event in seen.events if event.request_class not in _ACCEPTED and _is_refused(event)]
+    wrong = [
+        event
+        for event in seen.events
+        if event.request_class not in _ACCEPTED
+        and (event.request_class is RequestClass.FORGED or not event.is_accepted)
+    ]
     is_clean = not seen.rows_of(str(table), wrong)
     merits = (
         int(is_clean) + int(len(pairs) == len({event.key for _, event in pairs})),
@@ -150,16 +160,12 @@ def _candidate(
     return _Candidate(table, pairs, place, fields, merits)
 
 
-def _is_refused(event: ProbedEvent) -> bool:
-    return event.request_class is RequestClass.FORGED or not 200 <= event.status < 300
-
-
 def _why_not(seen: Observation, candidates: Sequence[_Candidate]) -> str:
     """Why no table was chosen, with what was seen."""
     if candidates:
         named = " or ".join(f"{one.table} (key in {one.place})" for one in candidates)
         return f"not certain: {named}"
-    refused = next((event for event in seen.of(*_ACCEPTED) if not 200 <= event.status < 300), None)
+    refused = next((event for event in seen.of(*_ACCEPTED) if not event.is_accepted), None)
     if refused is not None:
         return (
             f"none: the service answers {refused.status} to a valid event, saying {refused.said[:120]}; look at its "
@@ -356,8 +362,8 @@ def _name(table: WatchedTable, schemas: Sequence[str]) -> str:
 
 
 def _statement(table: WatchedTable, place: Place) -> str:
-    own = table.table
-    return f"SELECT {place.expression(table)} AS rig_key, t.* FROM {quoted(own.schema)}.{quoted(own.name)} AS t"
+    own = quoted(table.table.schema, table.table.name)
+    return f"SELECT {place.expression(table)} AS rig_key, t.* FROM {own} AS t"
 
 
 def _in_words(mutation: Mapping[str, Any]) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
+
+from psycopg import sql
 
 from rig.init.new_rows import NewRow, WatchedTable
 
@@ -63,7 +64,7 @@ class Place:
             return _DASHES.format(f"encode({column}, 'hex')")
         text = f"encode({column}, 'escape')" if kind == "bytea" else f"{column}::text"
         if own.path:
-            path = literal("{" + ",".join(json.dumps(step) for step in own.path) + "}")
+            path = sql.Literal("{" + ",".join(json.dumps(step) for step in own.path) + "}").as_string()
             at = f"{column}::json #>> {path}::text[]"
             text = f"(CASE WHEN {column} IS JSON THEN {at} END)" if own.in_text else f"({at})"
         length = 32 if own.form == "hex" else _UUID_LENGTH
@@ -165,11 +166,6 @@ def read_hex(text: str) -> bytes | None:
         return None
 
 
-def quoted(name: str) -> str:
-    """An identifier for SQL."""
-    return name if re.fullmatch(r"[a-z_][a-z0-9_]*", name) else '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """A string for SQL."""
-    return "'" + text.replace("'", "''") + "'"
+def quoted(*names: str) -> str:
+    """An identifier for SQL, in its quotes: it may be a word of SQL, like ``order``."""
+    return sql.Identifier(*names).as_string()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import time
-import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from decimal import Decimal
@@ -24,9 +23,10 @@ from rig.init.columns import SentEvent
 from rig.init.found import Found
 from rig.init.mapping import Observation, ProbedEvent, find, is_settled, marks_of
 from rig.init.new_rows import NewRows, watch
-from rig.model import Pace, RequestClass, RunKey, Scenario, Share
+from rig.model import Pace, RequestClass, Scenario, Share
 from rig.profile import Profile
 from rig.requests.forgeries import forgeries_of
+from rig.requests.identity import draw_run_key
 from rig.requests.targeter import Targeter, Targets
 from rig.target.endpoint import Endpoint, TlsFiles
 from rig.target.http_probe import HttpProbe, ProbeResponse
@@ -68,7 +68,7 @@ def probe(profile: Profile, dsn: str, environ: Mapping[str, str], say: Callable[
         raise Unavailable(f"nobody listens at {profile.target.base_url}: {problem}; start the service")
     names = profile.first_tenants
     check_tenants(profile, names, environ)
-    run = RunKey(0, uuid.uuid4().hex[:12], int(time.time()))
+    run = draw_run_key(0)
     sent: list[str] = []
     made: list[str] = []
     try:
@@ -176,7 +176,7 @@ class _Prober:
             self._events.append(
                 ProbedEvent(
                     expected.request_class, self._tenants[expected.tenant], key, expected.correlation,
-                    SentEvent(text, document), targets.place(seq)[1] % max(1, route.variants(expected.request_class)),
+                    SentEvent(text, document), targets.variant(seq),
                     self._numbers[key], response.status, response.said or response.problem,
                 )
             )  # fmt: skip
@@ -195,7 +195,7 @@ class _Prober:
 
     def _wait(self) -> None:
         """Until the rows of all events are there, or no more come."""
-        if not any(200 <= event.status < 300 for event in self._events):
+        if not any(event.is_accepted for event in self._events):
             return
         began_s = quiet_since_s = time.monotonic()
         while time.monotonic() - began_s < _WAIT_MOST_S or time.monotonic() - quiet_since_s < _QUIET_S:

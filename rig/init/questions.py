@@ -214,6 +214,11 @@ QUESTIONS = (
 )  # fmt: skip
 
 
+def list_words(answer: str) -> list[str]:
+    """The parts of an answer like ``public,shop``."""
+    return [each for part in answer.split(",") if (each := part.strip())]
+
+
 def ask_all(ask: Callable[[Question, Answers], str], typed: Collection[str] = ()) -> dict[str, str]:
     """Ask what applies, in order; the answer to any other question is empty. UsageError for a wrong answer.
 

@@ -153,7 +153,7 @@ class SampleEvent:
         name = _amount(old)
         if name is None:
             raise UsageError(f"--event-amount {path}: {str(old)[:40]!r} is not a number like 1250 or 12.50")
-        return self.put(path, mark(name) if isinstance(old, str) else bare(name))
+        return self._fill(path, old, name)
 
     def with_time(self, path: str) -> SampleEvent:
         """With a placeholder in the place of the time, written as it was."""
@@ -164,6 +164,9 @@ class SampleEvent:
                 f"--event-time {path}: {str(old)[:40]!r} is no time that the rig can write; it writes seconds or "
                 "milliseconds since 1970 and texts like 2027-01-01T00:00:00Z; leave the option out to send it as it is"
             )
+        return self._fill(path, old, name)
+
+    def _fill(self, path: str, old: Any, name: str) -> SampleEvent:
         return self.put(path, mark(name) if isinstance(old, str) else bare(name))
 
     def body(self) -> str:

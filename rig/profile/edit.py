@@ -54,7 +54,7 @@ def paste(text: str, write: Write) -> Paste | None:
         return None
     lines = text.splitlines()
     own = next((block for block in _blocks(lines) if block.table == write.table), None)
-    added = [f"{key_text(key)} = {value_text(value)}" for key, value in write.values.items() if value is not None]
+    added = _lines_of(write)
     if own is None:
         return _append(lines, write.table, added, wanted)
     gone = [key for key in write.values if key in _table_of(tomllib.loads(text), write.table)]
@@ -70,9 +70,13 @@ def paste(text: str, write: Write) -> Paste | None:
 def in_words(write: Write) -> tuple[str, str]:
     """Where to write what, for a profile that lines alone do not change."""
     table = "".join(f"[{step}]" if isinstance(step, int) else f".{key_text(step)}" for step in write.table)
-    keys = [f"{key_text(key)} = {value_text(value)}" for key, value in write.values.items() if value is not None]
     gone = [key for key, value in write.values.items() if value is None]
-    return f"in {table.lstrip('.')}{f', take out {chr(44).join(gone)}' if gone else ''}", "\n".join(keys)
+    return f"in {table.lstrip('.')}{f', take out {chr(44).join(gone)}' if gone else ''}", "\n".join(_lines_of(write))
+
+
+def _lines_of(write: Write) -> list[str]:
+    """The keys that get a value."""
+    return [f"{key_text(key)} = {value_text(value)}" for key, value in write.values.items() if value is not None]
 
 
 def _change(text: str, write: Write) -> dict[str, Any] | None:

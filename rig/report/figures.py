@@ -14,6 +14,7 @@ import pandas as pd
 
 from rig.diagnose import aas
 from rig.evidence.case import Case
+from rig.evidence.history import span_of
 from rig.evidence.scenario_runs import ScenarioRun
 from rig.model import Outcome
 from rig.stats import latency_figures
@@ -85,6 +86,6 @@ def _figures(case: Case, run: ScenarioRun, rows: pd.DataFrame) -> dict[str, Any]
 def _active_sessions(case: Case, sent: pd.DataFrame) -> float:
     if sent.empty or case.samples.sessions.empty:
         return np.nan
-    start_ns, end_ns = int(sent["sent_ns"].min()), int(sent["done_ns"].max())
+    start_ns, end_ns = span_of(sent)
     looks = case.samples.sessions["at_ns"].between(start_ns, end_ns, inclusive="left")
     return float(aas.by_event(case.samples, start_ns, end_ns).sum()) if looks.sum() >= _LEAST_LOOKS else np.nan

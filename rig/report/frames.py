@@ -27,6 +27,7 @@ from rig.diagnose import aas, cpu
 from rig.errors import UsageError
 from rig.evidence.case import Case
 from rig.evidence.certificate import Certificate, NullTrial
+from rig.evidence.history import span_of
 from rig.evidence.judgement import Judgement
 from rig.evidence.manifest import Manifest
 from rig.evidence.pack import Pack
@@ -190,7 +191,7 @@ class LoadedPack:
             raise UsageError(
                 f"no scenario run named {scenario_run!r} sent anything in {self.path}; those that did: {known}"
             )
-        return int(rows["sent_ns"].min()), int(rows["done_ns"].max())
+        return span_of(rows)
 
 
 def _frame(kind: type[Any], values: tuple[Any, ...]) -> pd.DataFrame:

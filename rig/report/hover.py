@@ -15,6 +15,7 @@ from markupsafe import Markup, escape
 
 from rig.evidence.case import Case
 from rig.evidence.chaos import S11
+from rig.evidence.history import span_of
 from rig.model import Outcome
 from rig.stats import quantile, response_ms
 from rig.text import milliseconds, number
@@ -74,7 +75,7 @@ def _bins(case: Case) -> Iterator[Bin]:
     rows = case.history[case.history["sent_ns"] > 0]
     if rows.empty:
         return
-    begin_ns, end_ns = int(rows["sent_ns"].min()), int(rows["done_ns"].max())
+    begin_ns, end_ns = span_of(rows)
     width_s = max((end_ns - begin_ns) / 1e9, 0.001) / _BINS
     index = np.minimum((rows["done_ns"].to_numpy(np.int64) - begin_ns) / 1e9 // width_s, _BINS - 1)
     right, times = (rows["outcome"] == Outcome.ACKNOWLEDGED).to_numpy(), response_ms(rows)

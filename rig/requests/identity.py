@@ -1,4 +1,4 @@
-"""Ids for requests, in the text form of UUIDs: every request gets two of them.
+"""What tells a run from all others, and ids for its requests in the text form of UUIDs: each gets two of them.
 
 A ``Namespace`` gives UUIDv5 (RFC 9562, 5.5) at a third of the cost of ``uuid.uuid5``; a ``Series`` numbers things at a
 third of that again.
@@ -7,9 +7,17 @@ third of that again.
 from __future__ import annotations
 
 import hashlib
+import time
 import uuid
 
+from rig.model import RunKey
+
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+
+
+def draw_run_key(seed: int) -> RunKey:
+    """The key of a run that begins now. Its events have keys that are nobody else's."""
+    return RunKey(seed, uuid.uuid4().hex[:12], int(time.time()))
 
 
 class Namespace:

@@ -127,6 +127,10 @@ def sender_of(profile: Profile, route: WebhookRoute, credentials: Credentials, a
     return kind(profile, route, credentials, address)
 
 
+def _path_template(route: WebhookRoute, known: Mapping[str, str]) -> Template:
+    return Template.of(route.path, {name: quote(text, safe="") for name, text in known.items()}, OF_SENDING)
+
+
 class TemplateSender(Sender):
     """Fills the templates of a route. All that is constant for a tenant is filled in once, here.
 
@@ -144,9 +148,8 @@ class TemplateSender(Sender):
         secret = credentials.secrets.get(route.secret, "")
         known = constants_of(route, credentials)
         self._gzip = route.content_encoding == "gzip"
-        host = _fill_constants(route.host or address.host, known)
-        known |= {"method": route.method, "host": host}
-        self._path = Template.of(route.path, {name: quote(text, safe="") for name, text in known.items()}, OF_SENDING)
+        known |= {"method": route.method, "host": _fill_constants(route.host or address.host, known)}
+        self._path = _path_template(route, known)
         self._base_path, self._base_url = address.base_path.encode(), address.url.encode()
         headers = request_headers(profile, route)
         head = "".join(f"{name}: {text}\r\n" for name, text in headers.items())
@@ -205,7 +208,7 @@ class HookSender(Sender):
         known = constants_of(route, credentials)
         self._host = _fill_constants(route.host or address.host, known)
         known |= {"method": route.method, "host": self._host}
-        self._path = Template.of(route.path, {name: quote(text, safe="") for name, text in known.items()}, OF_SENDING)
+        self._path = _path_template(route, known)
         self._headers = {
             name: Template.of(text, known, OF_SENDING) for name, text in request_headers(profile, route).items()
         }

@@ -203,6 +203,10 @@ class Targets:
         """The share of request ``seq``, and its index in it."""
         return self._share[seq], self._index[seq]
 
+    def variant(self, seq: int) -> int:
+        """Which of the bodies of its class request ``seq`` has; the first where they are all alike."""
+        return self._index[seq] % max(1, self._route.variants(self.share(seq).request_class))
+
 
 @dataclass(frozen=True, slots=True)
 class _CompiledRoute:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from rig.calibrate.cores import CorePlan, plan_of_this_machine
 from rig.calibrate.fingerprint import fingerprint
 from rig.engine.pool import Pool
 from rig.model import RunKey
+from rig.requests.identity import draw_run_key
 from rig.run.job import Job
 from rig.run.record import Record
 from rig.run.reporter import Reporter
@@ -59,7 +59,7 @@ class OpenRun:
 
 def open_run(job: Job, environ: Mapping[str, str], reporter: Reporter) -> OpenRun:
     """Give the run its name and make its pack."""
-    key = RunKey(job.settings.seed, uuid.uuid4().hex[:12], int(time.time()))
+    key = draw_run_key(job.settings.seed)
     cores = plan_of_this_machine(0 if job.expected_workers is not None else job.settings.workers)
     about = fingerprint(environ, job.profile.target.commit)
     record = Record.begin(job, key, time.monotonic_ns(), {**about, "core_planning": cores.as_record()})

@@ -46,9 +46,13 @@ def read_catalog(connection: Connection[Any]) -> Catalog:
 
 def find_table(catalog: Catalog, name: str, schemas: list[str]) -> list[str] | None:
     """The columns of a table, which is named as in a profile; None where there is none."""
+    return next((catalog[each] for each in _readings(name, schemas) if each in catalog), None)
+
+
+def _readings(name: str, schemas: Sequence[str]) -> list[tuple[str, str]]:
+    """Schema and table that a name may mean: first the whole name in each schema, because a dot may be part of it."""
     names = [(schema, name) for schema in schemas]
-    names += [(name[:at], name[at + 1 :]) for at, letter in enumerate(name) if letter == "."]
-    return next((catalog[each] for each in names if each in catalog), None)
+    return names + [(name[:at], name[at + 1 :]) for at, letter in enumerate(name) if letter == "."]
 
 
 def event_tables(connection: Connection[Any], truth: Truth) -> EventTables:
@@ -225,9 +229,7 @@ def _missing_schemas(connection: Connection[Any], schemas: Sequence[str]) -> lis
 
 
 def _event_table(connection: Connection[Any], name: str, schemas: Sequence[str], profile_key: str) -> Table:
-    # First the whole name in each schema, because a dot may be part of it.
-    wanted = [(schema, name) for schema in schemas]
-    wanted += [(name[:at], name[at + 1 :]) for at, letter in enumerate(name) if letter == "."]
+    wanted = _readings(name, schemas)
     row = connection.execute(
         """
         SELECT c.oid FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS wanted (schema, name, place)

@@ -55,10 +55,7 @@ def add_short_chaos(job: Job) -> Job:
 
 def schedule_of(path: Path) -> ChaosSchedule:
     """The schedule of a pack; EvidenceError where it has none, or was changed."""
-    pack = Pack.open(path)
-    if pack.is_sealed:
-        pack.require_intact()
-    chaos = pack.chaos()
+    chaos = Pack.open_intact(path).chaos()
     if chaos is None:
         raise EvidenceError(f"{path} holds no schedule of faults; give the pack of a chaos")
     return chaos.schedule

@@ -67,9 +67,7 @@ def clean(path: Path, environ: Mapping[str, str], *, remove: bool = False, casca
     UsageError for a run that still goes or left no rows anywhere, ConfigError where the environment names another
     database or the database refuses; then nothing was removed.
     """
-    pack = Pack.open(path)
-    if pack.is_sealed:
-        pack.require_intact()
+    pack = Pack.open_intact(path)
     if pack.manifest().key is None:
         raise UsageError(f"{path}: this run sent nothing to a target, so there is nothing to clean")
     record = Record.reopen(pack)

@@ -30,7 +30,4 @@ def compare_packs(before: Path, after: Path) -> RunComparison:
 def _read_run(path: Path) -> ComparedRun:
     pack = Pack.open(path)
     digest = pack.require_intact()
-    judgement = pack.judgement()
-    if judgement is None:
-        raise EvidenceError(f"{path} holds no verdicts")
-    return ComparedRun(pack.name, digest, pack.manifest(), pack.load(), judgement)
+    return ComparedRun(pack.name, digest, pack.manifest(), pack.load(), pack.require_judgement())

@@ -17,13 +17,8 @@ def render(path: Path, out: Path) -> tuple[Path, ...]:
     They show the verdicts in the pack. EvidenceError for a pack that was changed or never judged,
     UsageError where ``out`` is inside a pack.
     """
-    pack = Pack.open(path)
-    if pack.is_sealed:
-        pack.require_intact()
-    judgement = pack.judgement()
-    if judgement is None:
-        raise EvidenceError(f"{path} was not judged yet: run `rig settle` on it first")
-    case = pack.load()
+    pack = Pack.open_intact(path)
+    judgement, case = pack.require_judgement(), pack.load()
     failing = read_failing_gates(pack, case, judgement)
     return write_documents(documents(pack.manifest(), case, judgement, failing), out)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from pathlib import Path
 
-from rig.errors import EvidenceError, UsageError
+from rig.errors import UsageError
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.judgement import Judgement
 from rig.evidence.pack import Pack
@@ -18,12 +18,8 @@ def show(path: Path, what: str | None) -> PackShown:
 
     EvidenceError for a pack that was changed or not judged, UsageError where the pack knows no such gate or key.
     """
-    pack = Pack.open(path)
-    if pack.is_sealed:
-        pack.require_intact()
-    judgement = pack.judgement()
-    if judgement is None:
-        raise EvidenceError(f"{path} was not judged yet: run `rig settle` on it first")
+    pack = Pack.open_intact(path)
+    judgement = pack.require_judgement()
     finder = RequestFinder(pack)
     gates = _gates(judgement, what)
     if gates or what is None:

@@ -20,10 +20,11 @@ def test_a_sender_needs_no_event(tmp_path: Path, sender: str) -> None:
 
 
 def test_the_prefix_of_an_id_stays_and_is_taken_off_the_column(tmp_path: Path) -> None:
-    rig("init", "mine.toml", "--yes", "--sender", "stripe", "--canonical-key", "id", folder=tmp_path)
+    options = ("--sender", "stripe", "--canonical-key", "id", "--canonical-table", "order")
+    rig("init", "mine.toml", "--yes", *options, folder=tmp_path)
     profile = load_profile(tmp_path / "mine.toml")
     assert '"id": "evt_<key>"' in profile.routes[0].body
-    assert profile.truth.canonical.sql == "SELECT substr(t.id::text, 5) AS rig_key, t.* FROM events AS t"
+    assert profile.truth.canonical.sql == 'SELECT substr(t."id"::text, 5) AS rig_key, t.* FROM "order" AS t'
 
 
 def test_the_list_names_every_sender() -> None:

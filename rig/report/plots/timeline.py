@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from rig.checks.samplers import span
 from rig.diagnose import aas, cpu
 from rig.evidence.case import Case
+from rig.evidence.history import span_of
 from rig.evidence.sample_names import Role
 from rig.model import Outcome
 from rig.report.plots.canvas import INK, LIMIT, blank_figure, legend_beside, log_scale, stack_outcomes
@@ -108,7 +109,7 @@ def judged_storm(case: Case) -> Figure | None:
     sent = case.history[(case.history["sent_ns"] > 0) & case.history["scenario_run"].isin(judged)]
     if whole is None or sent.empty:
         return None
-    start_ns, end_ns = int(sent["sent_ns"].min()), int(sent["done_ns"].max())
+    start_ns, end_ns = span_of(sent)
     if end_ns - start_ns > _SMALL_PART * (whole[1] - whole[0]):
         return None
     margin_ns = int(_MARGIN * (end_ns - start_ns))
