@@ -39,6 +39,7 @@ from rig.evidence.truth import Discrepancy, DiscrepancyKind
 from rig.machine.files import read_end
 from rig.profile.edit import Write
 from rig.target.http_probe import HttpProbe
+from rig.target.refusal import find_cause, may_be_refusal
 from rig.target.tenants import provision
 from rig.text import last_lines
 from rig.truth.expected import SentRequests
@@ -104,8 +105,15 @@ def answers_of(name: str) -> Callable[[DoctorContext], str]:
         for sample_request in chosen:
             sent = send(sample_request, context.targeter, context.tenancy.credentials, probe)
             context.results.setdefault(name, []).extend(sent)
-        results = context.results[name]
-        wrong = [result for result in results if not result.is_right(context.profile)]
+        results, profile = context.results[name], context.profile
+        wrong = [result for result in results if not result.is_right(profile)]
+        if wrong and name == VALID and may_be_refusal(wrong[0].response.status):
+            route, tenant = profile.route(wrong[0].route), context.tenancy.tenants[0].name
+            own = {tenant: context.tenancy.credentials[tenant]}
+            refusal = find_cause(profile, context.key, context.endpoint, route, own)
+            if refusal.cause:
+                said = f"route {route.name!r} answers {refusal.answer} to {name}: {refusal.remedy}"
+                raise Symptom(said, *refusal.writes)
         if wrong:
             raise WrongAnswer(_answers_in_words(context, name, wrong), *writes_of_answers(context, name))
         routes = dict.fromkeys(result.route for result in results)

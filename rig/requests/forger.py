@@ -133,7 +133,7 @@ class Forger:
             if self._route.hook is None:
                 self._signed = _headers_with(self._profile, self._route, _SIGNATURES)
             else:
-                another = self._make_sender(_with_wrong_secrets(self._route, self._own))
+                another = self._make_sender(with_wrong_secrets(self._route, self._own))
                 own, others = (_headers(self._make(now, prepare(now), sender)[1]) for sender in (self._sender, another))
                 self._signed = frozenset(name for name in own if own[name] != others.get(name))
         if not self._signed:
@@ -242,7 +242,7 @@ def _forge_credentials(
 ) -> Credentials:
     match forgery:
         case Forgery.WRONG_SECRET:
-            return _with_wrong_secrets(route, own)
+            return with_wrong_secrets(route, own)
         case Forgery.OTHER_TENANT:
             if other is None:
                 raise CannotForgeError("there is one tenant")
@@ -258,7 +258,8 @@ def _forge_credentials(
     return own
 
 
-def _with_wrong_secrets(route: WebhookRoute, own: Credentials) -> Credentials:
+def with_wrong_secrets(route: WebhookRoute, own: Credentials) -> Credentials:
+    """Credentials that nobody has, whose secrets are written as the route says."""
     return replace(own, secrets={name: _another_secret(route, secret) for name, secret in own.secrets.items()})
 
 

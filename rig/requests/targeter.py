@@ -186,6 +186,10 @@ class Targets:
         """Request ``seq`` as bytes, signed at ``now`` (s); KeyError when its tenant has no credentials."""
         return self._makers[self._tenant[seq]].request(self, seq, now)
 
+    def rewritten(self, seq: int, now: float, rewrite: Callable[[bytes], bytes]) -> bytes:
+        """Request ``seq`` with a body that is written otherwise before it is signed."""
+        return self._makers[self._tenant[seq]].rewritten(self, seq, now, rewrite)
+
     def body(self, seq: int, now: float) -> bytes:
         """The body of request ``seq``, before a signature or a compression."""
         return self._makers[self._tenant[seq]].body(self, seq, now)
@@ -249,6 +253,10 @@ class _RequestMaker:
             return forger.request(partial(self._prepare_forged, targets, seq), now)
         values, render = self._prepare(targets, seq, now)
         return self._sender.request(values, now, render)
+
+    def rewritten(self, targets: Targets, seq: int, now: float, rewrite: Callable[[bytes], bytes]) -> bytes:
+        values, render = self._prepare(targets, seq, now)
+        return self._sender.request(values, now, lambda own: rewrite(render(own)))
 
     def _prepare_forged(
         self, targets: Targets, seq: int, now: float, *, differs: bool = False, other: bool = False

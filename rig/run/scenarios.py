@@ -13,13 +13,11 @@ from rig.evidence.chaos import S11
 from rig.evidence.scenario_runs import ScenarioRun
 from rig.evidence.shapes import S10
 from rig.model import Scenario
-from rig.profile import WebhookRoute
 from rig.run.answers_so_far import AnswersSoFar
 from rig.run.live_run import LiveRun
 from rig.stats import response_ms
+from rig.target.refusal import REFUSALS, find_cause, may_be_refusal
 from rig.truth.arrival import ArrivalWatch
-
-_REFUSALS = (401, 403)
 
 
 def run_scenarios(run: LiveRun, watch: ArrivalWatch) -> bool:
@@ -43,8 +41,8 @@ def run_scenarios(run: LiveRun, watch: ArrivalWatch) -> bool:
         rows = run.record.complete(report)
         run.reporter.end_scenario(scenario, report.elapsed_s, response_ms(rows))
         trials.add(report, rows)
-        if number == 1 and len(rows) and rows["status"].isin(_REFUSALS).all():
-            raise ConfigError(_refusal(run.job.profile.route(scenario.route), int(rows["status"].iloc[0])))
+        if number == 1:
+            _require_acceptance(run, scenario, rows)
         if report.interrupted:
             rest = ", ".join(left.label for left in run.job.scenarios[number:])
             run.record.note(f"interrupted in {scenario.label}" + (f"; not run: {rest}" if rest else ""))
@@ -70,9 +68,14 @@ class MissedTrials:
         return 2 * self._missed[scenario.id] > self._planned[scenario.id]
 
 
-def _refusal(route: WebhookRoute, status: int) -> str:
-    source = f"${route.secret_env}" if route.secret_env else f"the secret {route.secret!r} of the tenant"
-    return (
-        f"the target answers {status} to every request of the first scenario: check the webhook secret of route "
-        f"{route.name!r} ({source}), its scheme and signature_header, and the tenant's API key (headers.tenant_key)"
-    )
+def _require_acceptance(run: LiveRun, scenario: Scenario, rows: pd.DataFrame) -> None:
+    """ConfigError where every request of a scenario has the one answer that a wrong signature or API key has."""
+    statuses = rows["status"].unique()
+    if len(statuses) != 1 or not may_be_refusal(int(statuses[0])):
+        return
+    route = run.job.profile.route(scenario.route)
+    refusal = find_cause(run.job.profile, run.key, run.target.endpoint, route, run.load(scenario).credentials)
+    if refusal.cause or refusal.status in REFUSALS:
+        raise ConfigError(
+            f"the target answers {refusal.answer} to every request of the first scenario: {refusal.remedy}"
+        )
