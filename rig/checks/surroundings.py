@@ -1,14 +1,17 @@
 """``probes`` and ``hygiene``: what was seen beside the load.
 
-A bad probe is FAIL even where the client was at its limit: the prober has little to ask and nothing else to do.
+A bad probe is FAIL even where the client was at its limit: the prober has little to ask and nothing else to do. Where
+probes did nothing worse than to time out while others held much of the machine, the gate is INVALID.
 """
 
 from __future__ import annotations
 
 import pandas as pd
 
+from rig.checks.aftermath import describe_neighbours
 from rig.checks.capacity import was_overloaded
 from rig.checks.gates import GateKind, Kind, emits
+from rig.diagnose.strangers import Span
 from rig.evidence.case import Case
 from rig.evidence.chaos import S11
 from rig.evidence.gate import Gate
@@ -53,6 +56,10 @@ def check_probes(case: Case) -> list[Gate]:
         first = bad.iloc[0]
         answer = first["error"] or f"status {first['status']}"
         wrong = f"{len(bad)} bad answers, the first: {first['path']} {answer}"
+        is_late = bad["error"].str.contains("timed out|later than").all()
+        waits = [Span(begun, begun + waited) for begun, waited in zip(bad["at_ns"], bad["elapsed_ns"], strict=True)]
+        if is_late and (busy := describe_neighbours(case, waits)):
+            return [PROBES.decide(figures, unproven=f"{wrong}, but {busy}")]
     elif blind := _count_blind_answers(case, probes):
         figures["blind"] = blind
         wrong = "ready while every request failed"

@@ -10,15 +10,17 @@ import pytest
 from rig.checks.surroundings import check_leaks, check_probes
 from rig.evidence.case import Case, Finding
 from rig.evidence.gate import Gate, Verdict
-from tests.checks.cases import ABORTED, BROKEN, OK, SKIPPED, TIMEOUT, case, driven, plan, probes
+from rig.evidence.samples import Samples
+from tests.checks.cases import ABORTED, BROKEN, OK, SKIPPED, TIMEOUT, beside, case, driven, plan, probes
 
 PROFILE = {"probes": {"health": "/up", "ready": "/ready", "metrics": None, "timeout_s": 2.0}}
 STORM = plan(count=20)
+NOBODY = Samples()
 ALL_GOOD = probes((0, "/up", 200), (1, "/ready", 200), (1000, "/up", 200), (1001, "/ready", 200))
 
 
-def judged(asked: pd.DataFrame, *endings: Any, **how: Any) -> Gate:
-    (gate,) = check_probes(case(driven(STORM, endings, **how), probes=asked, profile=PROFILE))
+def judged(asked: pd.DataFrame, *endings: Any, samples: Samples = NOBODY, **how: Any) -> Gate:
+    (gate,) = check_probes(case(driven(STORM, endings, **how), probes=asked, profile=PROFILE, samples=samples))
     assert gate.id == "probes"
     return gate
 
@@ -59,6 +61,27 @@ def test_probes(gate: Gate, verdict: Verdict, reason: str) -> None:
     assert gate.verdict is verdict
     assert reason in gate.reason
     assert bool(gate.reason) == (verdict is not Verdict.PASS)
+
+
+@pytest.mark.parametrize(
+    ("error", "share", "verdict"),
+    [
+        ("timed out", 0.4, Verdict.INVALID),
+        ("answered 200, but later than 2 s", 0.4, Verdict.INVALID),
+        ("timed out", 0.1, Verdict.FAIL),
+        ("refused", 0.9, Verdict.FAIL),  # an error is no lack of time
+    ],
+)
+def test_others_who_hold_the_machine_explain_late_answers_and_nothing_else(
+    error: str, share: float, verdict: Verdict
+) -> None:
+    asked = probes((10_000, "/ready", 0), (20_000, "/ready", 200)).assign(elapsed_ns=2_000_000_000)
+    asked["error"] = [error, ""]
+    gate = judged(asked, samples=beside((0, 60, share)))
+    assert (gate.verdict, error in gate.reason) == (verdict, True)
+    assert ("the machine was busy: other processes held 40%" in gate.reason) == (verdict is Verdict.INVALID)
+    mixed = judged(asked.assign(status=[0, 503]), samples=beside((0, 60, share)))
+    assert mixed.verdict is Verdict.FAIL
 
 
 def test_probe_figures() -> None:
