@@ -30,7 +30,6 @@ from decimal import Decimal
 from typing import Annotated, Any
 from urllib.parse import unquote, urlsplit
 
-import asyncpg
 from fastapi import FastAPI, Header, Request
 from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import AwareDatetime, BaseModel, Field, ValidationError
@@ -131,9 +130,15 @@ def scrubbed(value: Any) -> tuple[Any, bool]:
 
 
 def engine_for(dsn: str, size: int = POOL_SIZE) -> AsyncEngine:
-    """An engine that leaves the reading of the DSN to asyncpg, which knows libpq's form of it."""
+    """An engine that leaves the reading of the DSN to asyncpg, which knows libpq's form of it.
+
+    It keeps no prepared statements: tests alter its tables while it runs, and one from before would fail.
+    """
     return create_async_engine(
-        "postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(dsn), pool_size=size, max_overflow=0
+        "postgresql+asyncpg://",
+        connect_args={"dsn": dsn, "prepared_statement_cache_size": 0},
+        pool_size=size,
+        max_overflow=0,
     )
 
 
