@@ -12,6 +12,7 @@ import click
 from rig.cli.options import decorate_with
 from rig.errors import ExitCode, RigError, UsageError
 from rig.init.questions import QUESTIONS, Answers, Back, Question, ask_all
+from rig.machine import libpq
 from rig.machine.files import open_file
 
 if TYPE_CHECKING:
@@ -187,7 +188,8 @@ class _Asker:
             _say(f"probes find tables, columns and statuses. What that does: {plan(profile)}")
             if self._probe is None and not self._says_yes("Do this now"):
                 return
-            self.found = probe(profile, self._environ[variable], self._environ, _say)
+            dsn = libpq.complete(self._environ[variable], variable)
+            self.found = probe(profile, dsn, self._environ, _say)
         except RigError as error:
             _say(f"the probes found nothing: {error}")
             return

@@ -8,6 +8,7 @@ import psycopg
 
 from rig.errors import ConfigError, UsageError
 from rig.init.questions import list_words
+from rig.machine import libpq
 from rig.target.endpoint import Endpoint
 from rig.target.http_probe import HttpProbe
 from rig.truth.catalog import Catalog, find_table, read_catalog
@@ -77,8 +78,8 @@ class Lookups:
         dsn = self._environ.get(answers.get("truth-dsn-env", ""), "")
         if dsn and dsn not in self._catalogs:
             try:
-                with connect(dsn) as connection:
+                with connect(libpq.complete(dsn, "")) as connection:
                     self._catalogs[dsn] = read_catalog(connection)
-            except psycopg.Error:
+            except (psycopg.Error, ConfigError):
                 self._catalogs[dsn] = {}
         return self._catalogs.get(dsn, {})

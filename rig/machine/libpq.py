@@ -14,6 +14,8 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from rig.errors import ConfigError
+
 _KEYWORDS = {
     option.envvar.decode(): option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults() if option.envvar
 }
@@ -36,12 +38,12 @@ def withdraw() -> None:
 def at(dsn: str, address: tuple[str, int]) -> str:
     """The same DSN, in the same form, for a server at another address."""
     if "://" not in dsn:
-        given = {name: str(value) for name, value in conninfo_to_dict(dsn).items() if name != "hostaddr"}
-        return make_conninfo(**{**given, "host": address[0], "port": str(address[1])})
+        words = {name: str(value) for name, value in conninfo_to_dict(dsn).items() if name != "hostaddr"}
+        return make_conninfo(**{**words, "host": address[0], "port": str(address[1])})
     parts = urlsplit(dsn)
     login, at_sign, _ = parts.netloc.rpartition("@")
-    named = [(name, value) for name, value in parse_qsl(parts.query) if name not in ("host", "hostaddr", "port")]
-    query = urlencode(named, quote_via=quote)
+    given = parse_qsl(parts.query.replace("+", "%2B"))  # libpq takes a + as it is
+    query = urlencode([each for each in given if each[0] not in ("host", "hostaddr", "port")], quote_via=quote)
     return parts._replace(netloc=f"{login}{at_sign}{address[0]}:{address[1]}", query=query).geturl()
 
 
@@ -54,12 +56,28 @@ def without(environ: Mapping[str, str], *, is_plain: bool = False) -> dict[str, 
     return left | {"PGSSLMODE": "disable"} if is_plain else left
 
 
-def complete(dsn: str) -> str:
-    """A DSN of the user with what it leaves to the environment. psycopg.ProgrammingError where it is none."""
+def _is_place(hosts: str, ports: str) -> bool:
+    """Whether servers may be there: names, addresses or folders of sockets, and numbers."""
+    numbers = [port for port in ports.split(",") if port]
+    return all("@" not in host[1:] for host in hosts.split(",")) and all(
+        port.isascii() and port.isdigit() and 0 < int(port[:6]) <= 65535 for port in numbers
+    )
+
+
+def complete(dsn: str, variable: str) -> str:
+    """A DSN of the user with what it leaves to the environment; ConfigError names the variable where it is none."""
     dsn = dsn.strip()  # of a file, the line end
-    if not dsn.isprintable():
-        raise psycopg.ProgrammingError("a DSN has no line ends or other control characters")
-    given = conninfo_to_dict(dsn)
+    try:
+        given = conninfo_to_dict(dsn)
+        is_place = _is_place(str(given.get("host") or ""), str(given.get("port") or ""))
+    except psycopg.ProgrammingError:
+        given, is_place = {}, False
+    # What stands at a wrong place may be a piece of the password: libpq and the resolver would repeat it.
+    if not is_place or not dsn.isprintable():
+        raise ConfigError(
+            f"{variable} holds no PostgreSQL DSN; give postgresql://user:password@host:port/database. In a password @ "
+            "is written %40, / is %2F and % is %25"
+        ) from None
     more = {
         keyword: withdrawn[name]
         for name, keyword in _KEYWORDS.items()

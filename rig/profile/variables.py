@@ -15,7 +15,7 @@ from rig.machine import libpq
 def secret_from(environ: Mapping[str, str], variable: str, purpose: str) -> str:
     """The value of an environment variable that must be set; ConfigError says what it is for."""
     value = environ.get(variable)
-    if not value:
+    if not value or value.isspace():
         raise ConfigError(f"environment variable {variable} is not set; it must hold {purpose}")
     return value
 

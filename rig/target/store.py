@@ -71,12 +71,12 @@ def open_store(profile: Profile, supervisor: Supervisor, environ: Mapping[str, s
 def existing_store(profile: Profile, environ: Mapping[str, str]) -> Store:
     """The database that the environment names."""
     truth_dsn = secret_from(environ, profile.truth.dsn_env, "the DSN that reads the truth of the target")
-    runtime_dsn = environ.get(profile.truth.runtime_dsn_env)
+    given = environ.get(profile.truth.runtime_dsn_env, "").strip()
     if profile.launch is not None and any("{runtime_" in value for value in profile.launch.env.values()):
-        runtime_dsn = secret_from(environ, profile.truth.runtime_dsn_env, "the DSN that the target connects with")
+        given = secret_from(environ, profile.truth.runtime_dsn_env, "the DSN that the target connects with")
     # Whether both may be of one role depends on the tables: preflight asks the server.
-    truth_dsn = _complete(truth_dsn, profile.truth.dsn_env)
-    runtime_dsn = runtime_dsn and _complete(runtime_dsn, profile.truth.runtime_dsn_env)
+    truth_dsn = libpq.complete(truth_dsn, profile.truth.dsn_env)
+    runtime_dsn = libpq.complete(given, profile.truth.runtime_dsn_env) if given else None
     try:
         with connect(truth_dsn, "rig-store") as connection:
             require_unpooled(connection, profile.truth.dsn_env)
@@ -110,13 +110,6 @@ def require_same(store: Store, facts: Mapping[str, Any]) -> None:
                 f"{store.facts['source']} names another database than the run's ({name} {now!r}, the run's {then!r}): "
                 "its rows say nothing about this run; set it to the run's database"
             )
-
-
-def _complete(dsn: str, variable: str) -> str:
-    try:
-        return libpq.complete(dsn)
-    except psycopg.ProgrammingError:
-        raise ConfigError(f"{variable} holds no PostgreSQL DSN; give postgresql://user:password@host/db") from None
 
 
 def _require_connections(connection: psycopg.Connection[Any], variable: str) -> None:

@@ -27,7 +27,7 @@ from rig.calibrate.fingerprint import fingerprint
 from rig.checks.judge import judgement_of
 from rig.checks.samplers import span
 from rig.diagnose import aas, cpu
-from rig.errors import ConfigError, Unavailable, UsageError
+from rig.errors import Unavailable, UsageError
 from rig.evidence.case import Case
 from rig.evidence.manifest import UNENDED, Manifest
 from rig.evidence.pack import Pack
@@ -106,14 +106,10 @@ def sample(
 
 def _dsn_from(options: SamplingOptions, environ: Mapping[str, str]) -> str:
     dsn = secret_from(environ, options.dsn_env, "the DSN of the database to look at")
+    dsn = libpq.complete(dsn, options.dsn_env)
     try:
-        dsn = libpq.complete(dsn)
         with connect(dsn, "rig-sample", 5) as connection:
             require_unpooled(connection, options.dsn_env)
-    except psycopg.ProgrammingError:
-        raise ConfigError(
-            f"{options.dsn_env} holds no PostgreSQL DSN; give one like postgresql://user:password@host/db"
-        ) from None
     except psycopg.Error as error:
         words = " ".join(str(error).split())
         raise Unavailable(f"the database that {options.dsn_env} names cannot be reached: {words}") from None

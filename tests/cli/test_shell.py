@@ -107,9 +107,9 @@ os.environ.update(PGPASSWORD="a b&c", PGSSLMODE="disable", PGHOST="other", PGTZ=
 libpq.withdraw()
 assert not [name for name in os.environ if name.startswith("PG")], os.environ
 assert os.environ["RIG"] == "kept"
-print(libpq.complete("postgresql://me@here:5433/db"))
-print(libpq.complete("postgresql://me:own@here/db?sslmode=allow"))
-print(libpq.complete(" dbname=db user=me\\n"))
+print(libpq.complete("postgresql://me@here:5433/db", "X"))
+print(libpq.complete("postgresql://me:own@here/db?sslmode=allow", "X"))
+print(libpq.complete(" dbname=db user=me\\n", "X"))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     url, own, words = done.stdout.splitlines()

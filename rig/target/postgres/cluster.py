@@ -164,7 +164,7 @@ def open_cluster(
     ``Cluster.settings`` say how it is set. Raises ``Unavailable`` where no server can be reached or started,
     ``ConfigError`` where the environment asks for something impossible.
     """
-    if dsn := environ.get(DSN_VARIABLE):
+    if dsn := environ.get(DSN_VARIABLE, "").strip():
         with _existing_server(dsn) as cluster:
             yield cluster
     else:
@@ -231,12 +231,7 @@ def _is_superuser(connection: psycopg.Connection[tuple[Any, ...]]) -> bool:
 
 @contextmanager
 def _existing_server(dsn: str) -> Iterator[Cluster]:
-    try:
-        dsn = libpq.complete(dsn)
-    except psycopg.ProgrammingError:
-        raise ConfigError(
-            f"{DSN_VARIABLE} is not a connection string: use postgresql://user:password@host:port/database"
-        ) from None  # its cause may quote the password
+    dsn = libpq.complete(dsn, DSN_VARIABLE)
     try:
         with psycopg.connect(dsn, autocommit=True, connect_timeout=10) as connection:
             given = connection.info.get_parameters() | {
