@@ -148,12 +148,11 @@ WEAKNESSES = (
 
 
 def prove_storms(
-    job: Job, chosen: Sequence[str], environ: Mapping[str, str], reporter: Reporter, repetition: int = 1
+    job: Job, weaknesses: Sequence[Weakness], environ: Mapping[str, str], reporter: Reporter, repetition: int = 1
 ) -> Proof:
-    """Run a storm for every weakness, or for those of the ``chosen`` storms and cases; each leaves a pack."""
+    """Run a storm for each of these; each leaves a pack."""
     cells: list[Cell] = []
     packs: dict[str, Path] = {}
-    weaknesses = [one for one in WEAKNESSES if not chosen or one.storm in chosen or one.case in chosen]
     with Supervisor() as supervisor, storm_server(supervisor, environ) as cluster:
         for weakness in weaknesses:
             reporter.stage(weakness.name)

@@ -3,8 +3,7 @@ that turns red at everything.
 
 Flow: the defects of service, instrument, evidence and locust runs (``rig.selftest.defects``), and the storms with each
 of their protections taken away (``rig.selftest.weaknesses``). First come the defects that need the machine for
-themselves; beside the others go the key storms and the race tests, in a process each. Each run leaves a pack and is
-judged as any other.
+themselves; beside the others go the storms, dealt to two processes. Each run leaves a pack and is judged as any other.
 The gates that a defect declares red or green are the mutation matrix, and the share of it that came out so is the
 score. A test over ``rig.selftest.catalog`` sees to it that no gate is without a defect.
 """
@@ -14,17 +13,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rig.checks.race_tests.catalog import RACE_TESTS, STORMS
+from rig.checks.race_tests.catalog import STORMS
 from rig.errors import UsageError
-from rig.evidence.storm import UNKNOWN_KID
 from rig.run.job import Job
 from rig.run.reporter import Reporter
 from rig.selftest.defects import DEFECTS, OLD_NAMES, add_healthy_runs
 from rig.selftest.lane import Lane
 from rig.selftest.matrix import Proof, join_proofs
 from rig.selftest.stages import Defect, prove_defects
-from rig.selftest.weaknesses import WEAKNESSES, prove_storms
+from rig.selftest.weaknesses import WEAKNESSES, Weakness, prove_storms
 
+_LANES = 2
+"""Of the storms. They mostly wait; with the defects beside them two keep two cores busy."""
 _STORM_NAMES = tuple(dict.fromkeys([*STORMS, *(weakness.case for weakness in WEAKNESSES if weakness.case)]))
 
 
@@ -57,19 +57,17 @@ def prove(
         if not defects:
             proofs.append(prove_storms(job, storms, environ, reporter, repetition))
             continue
-        lanes = [
-            Lane(prove_storms, job, names, dict(environ), Reporter(), repetition)
-            for names in ([storms] if chosen or part else [[UNKNOWN_KID], list(RACE_TESTS)])
-            if names
-        ]
+        # In turns: neighbours of the list take about as long.
+        shares = [share for lane in range(_LANES) if (share := storms[lane::_LANES])]
+        lanes = [Lane(prove_storms, job, share, dict(environ), Reporter(), repetition) for share in shares]
         proofs.append(prove_defects(job, add_healthy_runs(defects), environ, reporter, repetition, lanes))
         if proofs[-1].refused is not None:
             break
     return join_proofs(proofs)
 
 
-def choose(names: Sequence[str], *, storms_only: bool, part: str = "") -> tuple[list[Defect[Any]], list[str]]:
-    """The defects and the storms of some names; without any all defects of a part, and no storm."""
+def choose(names: Sequence[str], *, storms_only: bool, part: str = "") -> tuple[list[Defect[Any]], list[Weakness]]:
+    """The defects and the weaknesses of some names. Without names: those of a part; the weaknesses are of no part."""
     defects = {} if storms_only else {defect.name: defect for defect in DEFECTS}
     known = (*defects, *_STORM_NAMES)
     names = [OLD_NAMES.get(name, name) for name in names]
@@ -78,4 +76,5 @@ def choose(names: Sequence[str], *, storms_only: bool, part: str = "") -> tuple[
             what = "storm" if storms_only else "defect, storm or case"
             raise UsageError(f"{name!r} is no {what}; known are {', '.join(known)}")
     chosen = [defect for name, defect in defects.items() if (name in names if names else defect.part == part)]
-    return chosen, [name for name in names if name in _STORM_NAMES]
+    everything = not names and not part
+    return chosen, [one for one in WEAKNESSES if everything or one.storm in names or one.case in names]
