@@ -61,8 +61,11 @@ $(BIN)/python:
 export PIP_CONSTRAINT := constraints.txt
 export PIP_BUILD_CONSTRAINT := constraints.txt
 
+# Compiled here, once: where Python may not write bytecode (PYTHONDONTWRITEBYTECODE, as in many containers), each of the
+# many processes of the rig would compile all of it again.
 $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
 	$(PIP) --editable .
+	$(BIN)/python -m compileall -q fleet_jwks rig scenarios stub_server
 	@touch $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed-test
