@@ -212,6 +212,7 @@ async def _serve(host: str, port: int, *, keep: bool) -> array[int]:
     server = await loop.create_server(lambda: LatencyProtocol(delayer), host, port, backlog=4096)
     click.echo(json.dumps({"port": server.sockets[0].getsockname()[1]}))
     await loop.run_in_executor(None, sys.stdin.buffer.read)
+    server.close()
     return delayer.delivered_ns
 
 

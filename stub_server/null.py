@@ -84,6 +84,7 @@ async def _serve(host: str, port: int, answer: bytes) -> None:
     server = await loop.create_server(lambda: NullProtocol(answer), host, port, backlog=4096)
     click.echo(json.dumps({"port": server.sockets[0].getsockname()[1]}))
     await loop.run_in_executor(None, sys.stdin.buffer.read)
+    server.close()
 
 
 @click.command()

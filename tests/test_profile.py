@@ -409,7 +409,9 @@ def test_all_problems_are_named_up_to_ten(tmp_path: Path) -> None:
     ],
 )
 def test_bad_base_urls(tmp_path: Path, url: str) -> None:
-    assert "  target: " in refusal(tmp_path, changed("target.base_url", url, changed("launch", ...)))
+    assert "  target.base_url: it must look like " in refusal(
+        tmp_path, changed("target.base_url", url, changed("launch", ...))
+    )
 
 
 def test_a_password_in_a_base_url_is_refused_and_not_repeated(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -33,7 +34,7 @@ from rig.cli.storm import storm_
 from rig.cli.streams import forgive
 from rig.cli.up import down, up
 from rig.cli.worker import worker
-from rig.errors import ExitCode, RigError
+from rig.errors import ConfigError, ExitCode, RigError
 from rig.machine import libpq
 from rig.machine.orphans import adopt_orphans
 from rig.machine.supervisor import register_orphan
@@ -61,6 +62,10 @@ def cli() -> None:
     Exit codes: 0 pass, 1 the target failed a gate, 2 the client is below the null floor, 3 the evidence is invalid, 64
     wrong usage, 69 target or database unavailable, 70 a fault of the rig, 78 wrong configuration, 130 interrupted.
     """
+    try:
+        Path.cwd()  # every child process is started in it
+    except FileNotFoundError:
+        raise ConfigError("the current folder was removed; go to another one (cd)") from None
 
 
 GROUPS = {

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import get_args
-from urllib.parse import urlsplit
 
 from rig.errors import UsageError
+from rig.machine.urls import split_base_url
 from rig.model import Scheme
 from rig.profile.routes import sender_names, sender_preset
 
@@ -108,19 +108,14 @@ class Question:
             )
         if self.statuses and not _STATUSES.fullmatch(text):
             raise UsageError(f"--{self.name}: give an HTTP status like 202, or several like 200,409")
-        if self.name == "base-url" and not _is_url(text):
-            raise UsageError("--base-url: give a URL like http://127.0.0.1:8080, without user and query")
+        if self.name == "base-url":
+            try:
+                split_base_url(text)
+            except ValueError as error:
+                raise UsageError(f"--base-url: {error}") from None
         if not text and self.default_after(answers) and not self.optional:
             raise UsageError(f"--{self.name}: an answer is needed, like {self.default_after(answers)}")
         return text
-
-
-def _is_url(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.username is None and not parts.query
-    except ValueError:
-        return False
 
 
 QUESTIONS = (

@@ -105,7 +105,7 @@ def _folders(start: Path | None) -> Iterator[Path]:
     try:
         here = Path.cwd() if start is None else start.absolute()
         homes = Path.home().parent
-    except (OSError, RuntimeError):  # the folder was removed, or nobody has a home here
+    except RuntimeError:  # nobody has a home here
         return
     yield here
     for folder in here.parents:

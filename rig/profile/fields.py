@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from rig.limits import REQUESTS_CEILING, SECONDS_CEILING
+from rig.machine.urls import split_base_url
 from rig.profile.placeholders import IN_HEADER, IN_PATH, IN_SIGNED, require_known
 
 _RESERVED_HEADERS = frozenset(
@@ -66,6 +67,11 @@ def require_regex(pattern: str) -> str:
     return pattern
 
 
+def _require_base_url(url: str) -> str:
+    split_base_url(url)
+    return url
+
+
 NAME_PATTERN = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}"
 Name = Annotated[str, _matching(NAME_PATTERN, "a name (at most 63 of letters, digits, dot, dash, underscore)")]
 Header = Annotated[
@@ -95,6 +101,7 @@ Pattern = Annotated[Text, AfterValidator(require_regex)]
 Command = Annotated[tuple[Word, ...], Field(min_length=1)]
 Variable = Annotated[str, _matching(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")]
 ScenarioId = Annotated[str, _matching(r"S([1-9]|10)", "a scenario; known are S1 to S10")]
+BaseUrl = Annotated[str, AfterValidator(_require_base_url)]
 Status = Annotated[int, Field(ge=200, le=599)]
 Seconds = Annotated[float, Field(gt=0, le=SECONDS_CEILING)]
 Count = Annotated[int, Field(ge=1, le=REQUESTS_CEILING)]

@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from rig.limits import REQUESTS_CEILING, SECONDS_CEILING
 from rig.profile.fields import (
+    BaseUrl,
     Command,
     Count,
     Header,
@@ -102,7 +103,7 @@ class UnknownKid(Section):
 
     subject: Text = "http"
     """``http`` (a fleet: ``urls`` or ``command``), ``reference``, ``pyjwt``, ``authlib``, or ``module:factory``."""
-    urls: tuple[str, ...] = ()
+    urls: tuple[BaseUrl, ...] = ()
     """Base URLs of a fleet that runs already."""
     command: Command | None = None
     """Program of one process of a fleet: it serves at 127.0.0.1 and ``{port}``. The rig starts, kills and stops it."""

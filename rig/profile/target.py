@@ -4,20 +4,31 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Self
-from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
 from rig.evidence import pool_metrics
-from rig.profile.fields import Command, Header, HeaderPrefix, Pattern, Route, Seconds, Section, Series, Variable, Word
+from rig.profile.fields import (
+    BaseUrl,
+    Command,
+    Header,
+    HeaderPrefix,
+    Pattern,
+    Route,
+    Seconds,
+    Section,
+    Series,
+    Variable,
+    Word,
+)
 
 
 class Target(Section):
     """Where the target listens. ``base_url`` may be left out only where the rig launches it itself."""
 
-    base_url: str | None = None
+    base_url: BaseUrl | None = None
     """Like ``http://127.0.0.1:8080``. A path in it stands before the paths of the routes."""
-    public_url: str | None = None
+    public_url: BaseUrl | None = None
     """The address that senders know, where it is another than ``base_url``, as behind a proxy. A signature that covers
     the address (``<url>``) is made with it; the requests go to ``base_url``. Where the target learns it from headers of
     the proxy, like ``X-Forwarded-Host``, give them in ``routes.headers``."""
@@ -43,16 +54,9 @@ class Target(Section):
     """Log files of the target. They are searched for personal data."""
 
     @model_validator(mode="after")
-    def _urls(self) -> Self:
+    def _key_has_certificate(self) -> Self:
         if self.client_key is not None and self.client_cert is None:
             raise ValueError("client_key belongs to client_cert: give that too")
-        for key, url in (("base_url", self.base_url), ("public_url", self.public_url)):
-            if url is not None:
-                parts = urlsplit(url)
-                plain = url.isascii() and url.isprintable() and not set(url) & set(" ?#@")
-                if not plain or parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
-                    # Not repeated: what somebody put before an @ may be a password.
-                    raise ValueError(f"{key} must look like http://127.0.0.1:8080; a path may follow, and nothing else")
         return self
 
 

@@ -212,8 +212,8 @@ class Link:
         """Let this way hold for all connections, those that are there and those that come."""
         self.way = way
         self.free_at = dict.fromkeys(self.free_at, 0.0)
-        if way.is_cut and self._server is not None:
-            self._server.close()
+        if way.is_cut:
+            self.close()
             self._server = None
         if not way.is_cut and self._server is None:
             self._server = await asyncio.get_running_loop().create_server(
@@ -224,6 +224,11 @@ class Link:
         if not way.silent:
             while self._unconnected:
                 self._connect(self._unconnected.pop())
+
+    def close(self) -> None:
+        """Take no more connections."""
+        if self._server is not None:
+            self._server.close()
 
     def take(self, direction: Direction, size: int) -> int:
         """How many of ``size`` bytes may pass now."""
@@ -266,6 +271,7 @@ async def _relay(upstream: Sequence[str]) -> None:
         way = json.loads(line)
         await link.become(Way(**way | {"silent": tuple(way["silent"])}))
         click.echo()
+    link.close()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from rig.run.job import Job
 from rig.run.record import Record
 from rig.settings import Settings
 from rig.target.postgres import Database
-from tests.cli.commands import QUICK, rig
+from tests.cli.commands import QUICK, command, environment, rig
 
 RUNNING = 'base_url = "http://127.0.0.1:9"'
 
@@ -152,6 +153,16 @@ def _tables(database: Database) -> int:
     with psycopg.connect(database.admin_dsn) as connection:
         ((count,),) = connection.execute(query).fetchall()
     return int(count)
+
+
+def test_a_folder_that_was_removed_is_named(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    ended = subprocess.run(
+        ["sh", "-c", 'mkdir "$0"; cd "$0"; rmdir "$0"; exec "$@"', gone, *command("doctor", "--reference")],
+        env=environment({}), capture_output=True, text=True,
+    )  # fmt: skip
+    assert ended.returncode == ExitCode.CONFIG
+    assert ended.stderr == "rig: the current folder was removed; go to another one (cd)\n"
 
 
 def test_no_folder_of_the_tests_has_a_profile() -> None:

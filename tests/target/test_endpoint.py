@@ -37,7 +37,7 @@ def test_a_base_url_is_taken_apart(url: str, endpoint: Endpoint, host_header: st
     ],
 )  # fmt: skip
 def test_a_wrong_base_url_is_refused(url: str) -> None:
-    with pytest.raises(ConfigError, match="base URL"):
+    with pytest.raises(ConfigError, match="base URL is wrong: it must look like"):
         Endpoint.parse(url)
 
 
@@ -45,7 +45,6 @@ def test_a_password_in_a_base_url_is_refused_and_not_repeated() -> None:
     with pytest.raises(ConfigError) as refused:
         Endpoint.parse("http://user:hunter2@example.test")
     assert "hunter2" not in str(refused.value)
-    assert "example.test" in str(refused.value)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "::1", "localhost"])
