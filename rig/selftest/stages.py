@@ -21,6 +21,7 @@ from typing import Any, Generic
 
 from rig.calibrate.latency import QUICK, calibrate_latency
 from rig.checks.judge import EXIT_GATES
+from rig.errors import EvidenceError
 from rig.evidence.gate import Verdict
 from rig.evidence.hashes import SUMS
 from rig.evidence.pack import VERDICTS, Pack
@@ -158,7 +159,13 @@ def prove_defects(
             for lane in lanes if defect.stage.is_shared else ():
                 lane.begin()
             reporter.stage(f"defect: {defect.name}")
-            packs[defect.name] = pack = defect.stage.run(bench, defect)
+            try:
+                packs[defect.name] = pack = defect.stage.run(bench, defect)
+            except EvidenceError as error:
+                if defect.stage.healthy not in green:
+                    raise
+                skipped[defect.name] = f"its evidence cannot be judged: {error}"
+                continue
             if bench.refused is not None:
                 return Proof((), packs, refused=bench.refused)
             bench.healthy.setdefault(defect.stage.name, pack)

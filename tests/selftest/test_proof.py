@@ -10,14 +10,14 @@ import time
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import pytest
 from rich.console import Console
 
 from rig.cli import main
-from rig.errors import ExitCode, UsageError
+from rig.errors import EvidenceError, ExitCode, UsageError
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.sample_names import PG_ACTIVITY
 from rig.machine.abandoned import leftovers
@@ -27,10 +27,11 @@ from rig.profile import bundled_profile, load_profile
 from rig.run.job import Job
 from rig.run.reporter import Reporter
 from rig.samplers.process import SamplerProcess
+from rig.selftest.bench import Bench
 from rig.selftest.defects import DEFECTS, add_healthy_runs
 from rig.selftest.injections import kill_sampler_at_start, leave_process
 from rig.selftest.matrix import Cell, Proof, cells_of, join_proofs, proof_table
-from rig.selftest.stages import MIX, MIX_EVIDENCE, prove_defects
+from rig.selftest.stages import MIX, MIX_EVIDENCE, Defect, Stage, prove_defects
 from rig.selftest.throttle import stutter
 from rig.selftest.weaknesses import WEAKNESSES
 from rig.settings import Settings
@@ -132,6 +133,25 @@ def test_without_the_extra_locust_runs_are_left_out_by_name(monkeypatch: pytest.
     proof = prove_defects(job, defects, {}, job)
     assert set(proof.skipped) == {"healthy-mix", "locust-worker-killed", "locust-row-lost"}
     assert not proof.cells
+
+
+def test_a_defect_whose_evidence_cannot_be_judged_costs_only_its_own_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Gate("S1.rows", PASS, "")
+
+    def leave_pack(_: Bench, defect: Defect[Any]) -> Path:
+        if defect.name == "garbled":
+            raise EvidenceError("raw/S1.parquet cannot be read")
+        return Path(defect.name)
+
+    bench = SimpleNamespace(refused=None, healthy={})
+    monkeypatch.setattr("rig.selftest.stages.open_bench", lambda *_: nullcontext(bench))
+    monkeypatch.setattr("rig.selftest.stages.read_gates", lambda _: {gate.id: gate})
+    stage, job = Stage("whole", leave_pack), cast("Any", Reporter())
+    proof = prove_defects(job, [Defect(name, stage) for name in ("healthy", "garbled", "other")], {}, job)
+    assert [cell.defect for cell in proof.cells] == ["healthy", "other"]
+    assert proof.skipped == {"garbled": "its evidence cannot be judged: raw/S1.parquet cannot be read"}
+    with pytest.raises(EvidenceError):  # nothing can be held against a healthy run that cannot be read
+        prove_defects(job, [Defect("garbled", stage)], {}, job)
 
 
 def test_what_measures_time_comes_first_and_each_stage_after_its_healthy_run() -> None:
