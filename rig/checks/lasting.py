@@ -38,8 +38,7 @@ def check_lasting(case: Case) -> list[Gate]:
     kinds = (DiscrepancyKind.VANISHED, DiscrepancyKind.CHANGED)
     named = [key for key in case.truth.discrepancies if key.kind in kinds]
     if named:
-        where = (f"{key.key} (tenant {key.tenant}, {key.scenario_run or 'no request'}): {key.detail}" for key in named)
-        figures["keys"] = [words for words, _ in zip(where, range(_NAMED), strict=False)]
+        figures["keys"] = [each.key for each in named[:_NAMED]]
     return [LASTING.decide(figures, wrong="; ".join(_what_is_wrong(found)))]
 
 

@@ -125,7 +125,7 @@ def _what_is_wrong(outside: Sequence[Group], faults: Counter[str]) -> str:
 def _first_keys(case: Case, scenario: str) -> list[str]:
     truth = case.truth
     keys = (
-        f"{key.kind} {key.key} (tenant {key.tenant}, {key.scenario_run})"
+        f"{key.kind} {key.key}"
         for key in (truth.discrepancies if truth else ())
         if key.scenario == scenario and key.kind in FAULTS
     )

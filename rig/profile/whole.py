@@ -145,7 +145,7 @@ class Profile(Section):
         carried = self.headers.tenant_key or any("api_key" in route.placeholders for route in self.routes)
         if carried and any(tenant.api_key_env is None for tenant in self.tenants.fixed):
             raise ValueError("requests carry the tenant's API key: give api_key_env in each [[tenants.fixed]]")
-        if self.answers.correlation is not None and not self._sends_correlation():
+        if self.answers.correlation is not None and not all(map(self.sends_correlation, self.routes)):
             raise ValueError(
                 "[answers.correlation] needs headers.correlation_id, or <correlation> in each route: without it no "
                 "request carries an id"
@@ -158,9 +158,9 @@ class Profile(Section):
             raise ValueError(f'{dead[0]}.row is "dead": write [truth.dead], or row = "none"')
         self._require_tenant_columns()
 
-    def _sends_correlation(self) -> bool:
-        sent = all("correlation" in route.placeholders for route in self.routes)
-        return sent or self.headers.correlation_id is not None
+    def sends_correlation(self, route: WebhookRoute) -> bool:
+        """Whether the route's requests say their correlation id. That of a user's function is unknown."""
+        return "correlation" in route.placeholders or self.headers.correlation_id is not None
 
     def _require_tenant_columns(self) -> None:
         """Rows tell tenants apart by a column in both tables. A table without it has the rows of one tenant."""

@@ -19,7 +19,8 @@ class RequestShown:
     """One request: ``sent_s`` since the run began, ``took_ms`` to its answer, ``logs`` as ``file:line: text``.
 
     It was due ``waited_ms`` before it was sent. ``attempt``: which one of how many, such as "2 of 3", where there was
-    more than one. ``cause``: the request before it by which it was lost; ``then``: what came of it for the next one.
+    more than one. ``tenant`` and ``correlation`` are empty where the service has no tenants, or got no correlation id.
+    ``cause``: the request before it by which it was lost; ``then``: what came of it for the next one.
     ``fault``: which fault of the rig was in force then, or near.
     """
 
@@ -129,9 +130,11 @@ def _say_answer(page: RequestShown) -> str:
 def request_lines(page: RequestShown) -> Iterator[tuple[str, str]]:
     """One request as labels and texts."""
     attempt = f", attempt {page.attempt}" if page.attempt else ""
-    yield "request", f"{page.request_class} {page.seq} of {page.scenario_run}, tenant {page.tenant}{attempt}"
+    tenant = f", tenant {page.tenant}" if page.tenant else ""
+    yield "request", f"{page.request_class} {page.seq} of {page.scenario_run}{tenant}{attempt}"
     yield "key", page.key
-    yield "id", f"{page.correlation} (correlation)"
+    if page.correlation:
+        yield "id", f"{page.correlation} (correlation)"
     late = f", {page.waited_ms:.1f} ms after it was due" if page.waited_ms >= _LEAST_WAITED_MS else ""
     yield "sent", f"{page.sent_s:.3f} s after the run began{late}: {page.body}"
     yield "answer", f"{_say_answer(page)}: {page.outcome} {page.answer}"

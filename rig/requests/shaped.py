@@ -62,6 +62,11 @@ class ShapedRoute:
         """Whether the event is a JSON object, to which a field can be added."""
         return self.route.format == "json" and isinstance(self._event, dict)
 
+    @property
+    def is_key_sent(self) -> bool:
+        """Whether a request can have another key."""
+        return is_key_sent(self._profile, self.route)
+
     def make(
         self, seq: int, now: float, changes: Sequence[Change], key: str = "", shares: tuple[str, ...] = ()
     ) -> ShapedRequest:
@@ -78,12 +83,16 @@ class ShapedRoute:
 
     def keys_of(self, pair: KeyPair, seq: int) -> tuple[str, str]:
         """The two keys of a pair, made of the key of request ``seq``."""
-        own = self._targets.expect(seq).key
-        return (own, self._targets.expect(seq + 1).key) if pair.shares else pair.keys(own)
+        own = self.own_key(seq)
+        return (own, self.own_key(seq + 1)) if pair.shares else pair.keys(own)
+
+    def own_key(self, seq: int) -> str:
+        """The key that request ``seq`` has where it is given no other."""
+        return self._targets.expect(seq).key
 
     def allows(self, pair: KeyPair, *, is_uuid: bool) -> bool:
         """Whether a request can have such keys. ``is_uuid``: their column takes no other."""
-        if not is_key_sent(self._profile, self.route):
+        if not self.is_key_sent:
             return bool(pair.shares) and "event" not in pair.shares
         if "event" in pair.shares and "event" not in names_in(self.route.event or self.route.body):
             return False

@@ -242,14 +242,14 @@ class RequestFinder:
     def _show_row(self, row: Any) -> RequestShown:
         label, seq = str(row.scenario_run), int(row.seq)
         targets = self._targets(label)
-        key, correlation = targets.key(seq), targets.correlation(seq)
+        key, correlation = targets.key(seq), self._correlation(targets, seq)
         sent_ns = row.sent_ns or row.intended_ns
         chaos = self._case.chaos if row.scenario == S11 else None
         answers = (each.body for each in self._case.examples if each.scenario_run == label and each.key == key)
         return RequestShown(
             scenario_run=label,
             seq=seq,
-            tenant=str(row.tenant),
+            tenant=str(row.tenant) if self._has_tenants else "",
             request_class=str(row.class_),
             key=key,
             correlation=correlation,
@@ -270,8 +270,19 @@ class RequestFinder:
             then=self._say_consequence(row.Index),
             attempt=self._number_attempt(label, seq, row.attempt),
             fault=chaos.describe_moment(sent_ns, row.done_ns) if chaos else "",
-            logs=tuple(islice(self._log_lines((key, correlation)), _LOG_LINES)),
+            logs=tuple(islice(self._log_lines(filter(None, (key, correlation))), _LOG_LINES)),
         )
+
+    def _correlation(self, targets: Targets, seq: int) -> str:
+        """The request's correlation id; empty where none was sent."""
+        assert self._source is not None
+        profile = self._source[0]
+        route = profile.route(targets.scenario.route)
+        return targets.correlation(seq) if route.hook or profile.sends_correlation(route) else ""
+
+    @property
+    def _has_tenants(self) -> bool:
+        return any(tenant.id for tenant in self._manifest.tenants)
 
     def _log_lines(self, words: Iterable[str]) -> Iterator[str]:
         wanted = {form.encode() for word in words for form in (word, word.replace("-", ""))}  # <key> and <event>

@@ -162,6 +162,21 @@ class ShapeSession:
             raise OutOfRequests
         return tried[0]
 
+    def try_plain(self, failed: TriedEvent) -> TriedEvent | None:
+        """Send the plain event with amount, time and the other values of one that failed, under a key of its own.
+
+        None where no request can have another key. OutOfRequests where none may be sent.
+        """
+        if not self._route.is_key_sent:
+            return None
+        if self.left < 1:
+            raise OutOfRequests
+        tried = self._send((), self._route.own_key(self.used), seq=failed.seq)
+        if tried.outcome is ShapeOutcome.UNSEEN:
+            self._find_rows([tried])
+        self.events.append(_as_evidence(self._scenario, tried))
+        return tried
+
     def try_pair(self, pair: KeyPair) -> TriedEvent:
         """Send an event with each key, and say what became of the second; of the first where that is not stored.
 
@@ -225,9 +240,16 @@ class ShapeSession:
         return tried
 
     def _send(
-        self, changes: Changes, key: str = "", shares: tuple[str, ...] = (), *, is_control: bool = False
+        self,
+        changes: Changes,
+        key: str = "",
+        shares: tuple[str, ...] = (),
+        *,
+        is_control: bool = False,
+        seq: int | None = None,
     ) -> TriedEvent:
-        seq, request = self.used, self._route.make(self.used, time.time(), changes, key, shares)
+        seq = self.used if seq is None else seq
+        request = self._route.make(seq, time.time(), changes, key, shares)
         self.used += 1
         begun_s = time.perf_counter()
         response = self._probe.send(request.request)

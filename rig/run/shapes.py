@@ -56,6 +56,7 @@ _ONE_OF_TWO = (
     "the second is not stored, or in the place of the first. If that is not meant, the service deduplicates by another "
     "part of the event than <key>"
 )
+_PLAIN, _PLAIN_MOST = "a plain event", 4
 _Finding = tuple[TriedEvent, ShapeFinding]
 _LENGTH_ALIKE = 32
 """Bodies whose lengths differ by no more bytes fail for their length. A level of nesting adds seven."""
@@ -146,6 +147,10 @@ class RouteShapes:
     def run(self) -> None:
         """Send all of it. TargetGone where the target answers no plain event any more."""
         name, (plain,) = self.route.route.name, self.session.try_all([()])
+        for _ in range(_PLAIN_MOST):
+            if plain.outcome is ShapeOutcome.ALTERED:  # it may be its amount or time, which are others next time
+                self._add_plain(plain)
+                (plain,) = self.session.try_all([()]) or (plain,)
         if plain.outcome is not ShapeOutcome.STORED:
             said = plain.detail or f"answered {plain.response.status}"
             self.unproven = f"the plain event of route {name} is {plain.outcome}: {said}"
@@ -252,8 +257,30 @@ class RouteShapes:
     def _shrink(self, tried: Iterable[TriedEvent]) -> None:
         """Shrink each failure that no earlier one explains."""
         for each in tried:
-            if each.has_failed and not self._is_explained(each) and len(self.findings) < _FINDINGS_MOST:
+            is_new = each.has_failed and not self._is_explained(each) and not self._is_plain(each)
+            if is_new and len(self.findings) < _FINDINGS_MOST:
                 self._shrink_one(each)
+
+    def _is_plain(self, failed: TriedEvent) -> bool:
+        """Whether a plain event with the same amount and time is altered, too: it is not the shape then."""
+        if failed.outcome is not ShapeOutcome.ALTERED:
+            return False
+        try:
+            plain = self.session.try_plain(failed)
+        except OutOfRequests:
+            return False
+        if plain is None or plain.failure != failed.failure:
+            return False
+        self._add_plain(plain)
+        return True
+
+    def _add_plain(self, plain: TriedEvent) -> None:
+        """One finding for all that fails with nothing unusual in it."""
+        for at, (smallest, finding) in enumerate(self.findings):
+            if finding.changes == (_PLAIN,):
+                self.findings[at] = smallest, replace(finding, events=finding.events + 1)
+                return
+        self.findings.append((plain, self._finding(plain, _sentence(plain, (_PLAIN,)), (_PLAIN,), ("the event",))))
 
     def _is_explained(self, tried: TriedEvent) -> bool:
         for at, (smallest, finding) in enumerate(self.findings):

@@ -38,6 +38,7 @@ class Played:
     cents_most: int = 10**30
     bits_kept: int = 200
     body_most: int = 10**9
+    odd_rounded: bool = False
     events: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def send(self, request: bytes) -> ProbeResponse:
@@ -62,7 +63,8 @@ class Played:
         cents = abs(int(event["cents"]))
         cut = ["name: cut"] if len(event["name"]) > self.name_kept else []
         lost = cents.bit_length() - self.bits_kept
-        return cut + (["cents: rounded"] if lost > 0 and cents % 2**lost else [])
+        is_odd = self.odd_rounded and cents % 2 == 1 and cents < 10**6
+        return cut + (["cents: rounded"] if is_odd or (lost > 0 and cents % 2**lost) else [])
 
 
 @dataclass
@@ -159,6 +161,13 @@ def test_a_text_that_is_cut_below_what_is_refused_is_found() -> None:
 def test_a_number_that_is_rounded_below_what_is_refused_is_found() -> None:
     found = find(Played(cents_most=10**9, bits_kept=24))
     assert any(each.sentence.startswith("cents ") and "rounded" in each.sentence for each in found)
+
+
+def test_a_plain_value_that_is_rounded_is_not_blamed_on_the_shape_beside_it() -> None:
+    plain, *others = find(Played(odd_rounded=True))
+    assert plain.sentence == "a plain event: is stored altered: cents: rounded"
+    assert plain.events > 10
+    assert all(each.fields == ("cents",) for each in others), "the other fields are innocent"
 
 
 def test_what_fails_from_one_length_of_the_body_on_is_one_finding() -> None:
