@@ -20,11 +20,8 @@ def recheck(path: Path, digest: str | None = None) -> FinishedRun:
     found = pack.require_intact()
     if digest is not None and digest.lower() != found:
         raise EvidenceError(f"{path} is another pack: its digest is {found}, not {digest}")
-    before = pack.judgement()
-    case = pack.load()
+    before, case = pack.require_judgement(), pack.load()
     judgement = judgement_of(case)
-    if before is None:
-        raise EvidenceError(f"{path} holds no verdicts")
     differing = [
         gate.id
         for gate in judgement.gates

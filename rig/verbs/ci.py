@@ -154,7 +154,7 @@ def _run(step: PipelineStep, out: Path) -> StepRun:
 
 def _merge(documents: Sequence[Path]) -> bytes:
     """One JUnit document of several; EvidenceError where one cannot be read."""
-    whole = ET.Element("testsuites", {"name": "rig.verbs.ci"})
+    whole = ET.Element("testsuites", {"name": "rig ci"})
     for path in documents:
         try:
             whole.extend(ET.parse(path).getroot())

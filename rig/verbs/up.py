@@ -10,11 +10,9 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 import shlex
 import signal
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,7 +26,7 @@ from rig.machine.child import start as start_child
 from rig.machine.files import read_end
 from rig.machine.processes import alive, born_s
 from rig.machine.supervisor import Supervisor
-from rig.model import RunKey
+from rig.requests.identity import draw_run_key
 from rig.run.job import Job
 from rig.target.launch import open_target
 from rig.target.secrets import Secrets
@@ -125,7 +123,7 @@ def serve(job: Job, environ: Mapping[str, str]) -> None:
 
 def _keep_running(job: Job, store: Store, logs: Path, environ: Mapping[str, str], state: Path, known: Secrets) -> None:
     with open_target(job.profile, job.profile_dir, store, logs, environ, job.settings) as target:
-        key = RunKey(job.settings.seed, secrets.token_hex(6), int(time.time()))
+        key = draw_run_key(job.settings.seed)
         tenancy = provision(job.profile, key, job.profile.first_tenants, store.truth_dsn, environ, known)
         tenants = {
             tenant.name: {

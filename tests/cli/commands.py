@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,14 +89,6 @@ class Going:
         """Wait until it has ended."""
         out, err = self.process.communicate(timeout=timeout_s)
         return Ended(self.process.returncode, out, "".join(self.lines) + err)
-
-
-def wait_until(condition: Any, timeout_s: float = 20.0) -> None:
-    """Poll until a condition holds; AssertionError when it never does."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "the condition never came true"
-        time.sleep(0.02)
 
 
 def only_pack(results: Path) -> Path:

@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from rig.evidence.capacity import CAPACITY
 from rig.evidence.pack import Pack
 from rig.profile import bundled_profile
 from tests.cli.commands import QUICK, rig
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.full
 
@@ -45,7 +45,7 @@ def test_an_interrupt_keeps_the_steps_so_far_and_leaves_nothing_running(tmp_path
     for line in process.stderr:
         if "step 3" in line:
             break
-    time.sleep(0.5)
+    wait_until(lambda: [rows for rows in tmp_path.glob("*/history/.raw/*-3.*.rows") if rows.stat().st_size])
     process.send_signal(signal.SIGINT)
     said = process.stderr.read()
     assert process.wait(60) == ExitCode.INTERRUPTED, said

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import uvloop
 
 from rig.engine.executors import OpenLoop
 from rig.errors import ErrorKind
+from rig.machine.child import is_listening, wait_until
 from rig.profile import Profile
 from rig.target.endpoint import Endpoint
 from tests.engine.driving import assignment
@@ -67,15 +67,7 @@ def _serving(server: str, folder: Path) -> Iterator[Endpoint]:
     port = refused_port()
     with subprocess.Popen(_command(server, folder, port), cwd=folder) as process:
         try:
-            deadline = time.monotonic() + 20
-            while True:
-                try:
-                    socket.create_connection(("127.0.0.1", port)).close()
-                    break
-                except OSError:
-                    assert process.poll() is None, "the server did not start"
-                    assert time.monotonic() < deadline
-                    time.sleep(0.02)
+            assert wait_until(lambda: is_listening(port), process, 20.0), "the server did not start"
             yield Endpoint("127.0.0.1", port)
         finally:
             process.terminate()

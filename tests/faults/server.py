@@ -16,7 +16,7 @@ from rig.machine.processes import alive
 from rig.machine.supervisor import Supervisor
 from rig.target.postgres import Cluster, Database, open_cluster
 from rig.target.postgres.cluster import DSN_VARIABLE
-from tests.cli.commands import wait_until
+from tests.waiting import wait_until
 
 _QUIET = {"autovacuum": "off", "bgwriter_lru_maxpages": "0", "wal_writer_delay": "10s"}
 """So that nobody writes but the service, and what one session logs is not carried to disk by another."""

@@ -27,7 +27,8 @@ from rig.evidence.scenario_runs import RESULT
 from rig.machine.processes import alive, words
 from rig.machine.registry import MARKER
 from rig.profile import bundled_profile
-from tests.cli.commands import QUICK, Ended, Going, only_pack, wait_until
+from tests.cli.commands import QUICK, Ended, Going, only_pack
+from tests.waiting import wait_until
 
 SERVICE = "stub_server.service"
 WORKER = "spawn_main"

@@ -16,10 +16,10 @@ from psycopg import sql
 from rig.errors import ExitCode
 from rig.machine.supervisor import Supervisor
 from rig.target.postgres import Database
-from tests.cli.commands import wait_until
 from tests.faults.conftest import fill
 from tests.faults.server import Server, doors, standing
 from tests.faults.striking import LOAD, SERVICE, Aftermath, Struck, Workshop
+from tests.waiting import wait_until
 
 _RUN = ("perf", "--rate", "200", "--seconds", "12")
 """It must still send when the server has recovered."""

@@ -24,8 +24,9 @@ import pytest
 from rig.errors import ExitCode
 from rig.machine import shared_memory
 from rig.machine.processes import alive, words
-from tests.cli.commands import QUICK, Going, environment, rig, wait_until
+from tests.cli.commands import QUICK, Going, environment, rig
 from tests.faults.striking import Workshop, listens, token_of
+from tests.waiting import wait_until
 
 KILLS = int(os.environ.get("RIG_TEST_KILLS", "8"))
 SEED = int(os.environ.get("RIG_TEST_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)

@@ -16,9 +16,9 @@ import pytest
 from rig.errors import ErrorKind, ExitCode
 from rig.machine.child import free_port
 from rig.target.postgres import Database
-from tests.cli.commands import wait_until
 from tests.faults.server import doors
 from tests.faults.striking import LOAD, SERVICE, Struck, Workshop
+from tests.waiting import wait_until
 
 
 def test_a_killed_target_fails(workshop: Workshop) -> None:

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import psycopg
@@ -21,13 +21,7 @@ from fleet_jwks.__main__ import main
 from rig.storms.unknown_kid.keyring import AUDIENCE, ISSUER, Keyring, make_key, sign, unknown_token
 from rig.target.postgres import Database
 from tests.fleet_jwks.conftest import DEADLINE_S, KEYS, KNOWN, Make, Upstream
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+from tests.waiting import wait_until
 
 
 def crafted(header: object) -> str:
@@ -95,7 +89,7 @@ def test_a_new_key_is_found_when_the_cool_down_is_over(make: Make, upstream: Ups
             return False
 
     assert not found()
-    eventually(found)
+    wait_until(found)
     assert upstream.fetches == 2
 
 
@@ -119,7 +113,7 @@ def test_a_key_newer_than_what_another_fetched_a_while_ago_is_found_at_once(
 def cool_down_is_over(database: Database) -> None:
     with psycopg.connect(database.admin_dsn, autocommit=True) as connection:
         query = "SELECT next_allowed_at < clock_timestamp() FROM jwks_cache"
-        eventually(lambda: connection.execute(query).fetchone() == (True,))
+        wait_until(lambda: connection.execute(query).fetchone() == (True,))
 
 
 def test_what_was_fetched_since_the_token_came_is_as_new_as_can_be(make: Make, upstream: Upstream) -> None:
@@ -227,7 +221,7 @@ def test_the_backoff_doubles_up_to_its_cap_and_is_stretched(make: Make, database
         assert [row[1] for row in rows] == list(range(1, len(rows) + 1))
         return [row[0] for row in rows]
 
-    eventually(lambda: len(waits()) >= 5)
+    wait_until(lambda: len(waits()) >= 5)
     for wait_s, least_s in zip(waits(), (0.01, 0.02, 0.04, 0.04, 0.04), strict=False):
         assert least_s <= wait_s <= least_s * 1.5
 
@@ -388,7 +382,7 @@ def test_a_database_that_stands_still_holds_no_known_key_and_nobody_without_boun
         assert time.monotonic() - began < 5.0  # a wait and a fetch; not for as long as the server is stopped
     finally:
         os.kill(pid, signal.SIGCONT)
-    eventually(lambda: verifier.fetches > 1 and bool(verifier(KNOWN[0])))
+    wait_until(lambda: verifier.fetches > 1 and bool(verifier(KNOWN[0])))
 
 
 def test_leeway_is_given_to_clocks_that_differ(make: Make) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rig.machine.child import free_port
+from rig.machine.child import free_port, wait_until
 from rig.target.endpoint import Endpoint
 from rig.target.http_probe import HttpProbe
 from rig.target.postgres import Database
@@ -49,12 +48,8 @@ def standing_service(database: Database, **switches: str) -> Iterator[Standing]:
         env=environ,
     )  # fmt: skip
     try:
-        deadline = time.monotonic() + _READY_WITHIN_S
         probe = HttpProbe(Endpoint("127.0.0.1", port), 2.0)
-        while probe.get("/ready").status != 200:
-            assert process.poll() is None, "the foreign service ended before it was ready"
-            assert time.monotonic() < deadline, "the foreign service is not ready in time"
-            time.sleep(0.05)
+        assert wait_until(lambda: probe.get("/ready").status == 200, process, _READY_WITHIN_S)
         url = f"http://127.0.0.1:{port}"
         yield Standing(url, process.pid, database.admin_dsn, database.runtime_dsn)
     finally:

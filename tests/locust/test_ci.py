@@ -31,7 +31,8 @@ from rig.verbs.ci import (
     summary_of,
     workflow_commands,
 )
-from tests.cli.commands import Going, wait_until
+from tests.cli.commands import Going
+from tests.waiting import wait_until
 
 STEP = PipelineStep("a storm, of kids", ())
 

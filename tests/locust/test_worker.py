@@ -8,7 +8,7 @@ import re
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ from rig.machine.child import free_port
 from scenarios.s8 import perf_gate
 from tests.locust.locust_processes import processes, worker
 from tests.locust.plans import planned
+from tests.waiting import wait_until
 
 WITHIN_S = 20.0
 
@@ -455,14 +456,7 @@ def test_a_killed_worker_leaves_no_rows_behind(tmp_path: Path) -> None:
     with processes(["env", f"TMPDIR={folder}", f"{WORKER_KEY}=a key", *worker(free_port())], logs=tmp_path) as (
         killed,
     ):
-        _until(lambda: any(folder.glob("rig-worker-*")))
+        wait_until(lambda: any(folder.glob("rig-worker-*")))
         killed.popen.kill()
         killed.popen.wait()
-        _until(lambda: not any(folder.iterdir()))
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WITHIN_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+        wait_until(lambda: not any(folder.iterdir()))

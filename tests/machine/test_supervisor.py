@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +24,7 @@ from rig.machine.registry import MARKER
 from rig.machine.supervisor import Supervisor, current_supervisor
 from rig.run.leak_check import look_before
 from rig.storms.pooler import find_pooler
+from tests.waiting import wait_until
 
 PATIENCE_S = 20.0
 
@@ -196,18 +196,9 @@ def reaper_of(token: str) -> psutil.Process:
         found[:] = [each for each in psutil.process_iter() if words(each)[-3:] == ending]
         return bool(found)
 
-    assert eventually(look)
+    wait_until(look)
     (reaper,) = found
     return reaper
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return condition()
 
 
 def all_ended(processes: list[psutil.Process]) -> bool:
@@ -217,7 +208,7 @@ def all_ended(processes: list[psutil.Process]) -> bool:
 def test_nothing_is_left_when_the_parent_is_killed(started: Callable[..., Run]) -> None:
     run = started(PARENT)
     run.parent.kill()
-    assert eventually(lambda: all_ended(run.processes)), [each for each in run.processes if alive(each)]
+    wait_until(lambda: all_ended(run.processes))
     assert not any(directory.exists() for directory in run.directories)
 
 
@@ -238,7 +229,7 @@ def test_what_left_session_environment_and_parent_is_found_and_ended(
     started: Callable[..., Run], tmp_path: Path
 ) -> None:
     run = started(ADOPTING_PARENT, str(tmp_path))
-    assert eventually(lambda: not [each for each in psutil.Process(run.parent.pid).children() if not alive(each)])
+    wait_until(lambda: not [each for each in psutil.Process(run.parent.pid).children() if not alive(each)])
     bare = run.processes[0]
     assert bare.ppid() == run.parent.pid
     assert run.parent.stdin is not None
@@ -252,10 +243,10 @@ def test_what_left_session_environment_and_parent_is_found_and_ended(
 def test_it_is_ended_when_the_parent_is_killed_too(started: Callable[..., Run], tmp_path: Path) -> None:
     run = started(ADOPTING_PARENT, str(tmp_path))
     bare = run.processes[0]
-    assert eventually(lambda: is_in_the_journal(run, bare.pid))
+    wait_until(lambda: is_in_the_journal(run, bare.pid))
     run.parent.kill()
-    assert eventually(lambda: all_ended(run.processes))
-    assert eventually(lambda: not Path(tempfile.gettempdir(), f"rig-run-{run.token}.jsonl").exists())
+    wait_until(lambda: all_ended(run.processes))
+    wait_until(lambda: not Path(tempfile.gettempdir(), f"rig-run-{run.token}.jsonl").exists())
 
 
 def test_what_is_left_when_rig_and_reaper_are_killed_is_named_by_the_next_run(
@@ -263,19 +254,19 @@ def test_what_is_left_when_rig_and_reaper_are_killed_is_named_by_the_next_run(
 ) -> None:
     run = started(ADOPTING_PARENT, str(tmp_path))
     bare, reaper = run.processes
-    assert eventually(lambda: is_in_the_journal(run, bare.pid))
+    wait_until(lambda: is_in_the_journal(run, bare.pid))
     assert not leftovers_of(run.token)
     reaper.kill()
     run.parent.kill()
     run.parent.wait()
-    assert eventually(lambda: bare.pid in leftovers_of(run.token))
+    wait_until(lambda: bare.pid in leftovers_of(run.token))
     assert run.directories[0] in left_directories()
     (finding,) = look_before()
     assert f"{bare.pid} (sleep)" in finding.detail
     assert f"remove {run.directories[0]}" in caplog.text
     bare.kill()
     run.directories[0].rmdir()
-    assert eventually(lambda: run.directories[0] not in left_directories())
+    wait_until(lambda: run.directories[0] not in left_directories())
     assert not leftovers_of(run.token)
 
 
@@ -284,11 +275,11 @@ def test_the_reaper_outlives_interrupt_and_terminate(started: Callable[..., Run]
     reaper = reaper_of(run.token)
     ignored = sum(1 << (number - 1) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     # Not before it listens: a reaper that is still starting would die of the signal.
-    assert eventually(lambda: ignored_signals(reaper) & ignored == ignored)
+    wait_until(lambda: ignored_signals(reaper) & ignored == ignored)
     for number in (signal.SIGINT, signal.SIGTERM):
         reaper.send_signal(number)
     run.parent.kill()
-    assert eventually(lambda: all_ended(run.processes))
+    wait_until(lambda: all_ended(run.processes))
 
 
 def ignored_signals(process: psutil.Process) -> int:
@@ -300,15 +291,15 @@ def ignored_signals(process: psutil.Process) -> int:
 def test_a_run_inside_a_run_is_left_to_its_own_reaper(started: Callable[..., Run]) -> None:
     run = started(NESTING_PARENT, PARENT)
     run.parent.kill()
-    assert eventually(lambda: all_ended(run.processes))
-    assert eventually(lambda: not any(directory.exists() for directory in run.directories))
+    wait_until(lambda: all_ended(run.processes))
+    wait_until(lambda: not any(directory.exists() for directory in run.directories))
 
 
 @pytest.mark.skipif(find_pooler(os.environ) is None, reason="pgbouncer is not installed")
 def test_a_pooler_and_the_password_in_its_folder_go_when_the_parent_is_killed(started: Callable[..., Run]) -> None:
     run = started(POOLING_PARENT)
     run.parent.kill()
-    assert eventually(lambda: all_ended(run.processes))
+    wait_until(lambda: all_ended(run.processes))
     assert not any(directory.exists() for directory in run.directories)
 
 
@@ -395,7 +386,7 @@ def test_what_was_changed_is_undone_once_and_also_when_the_parent_is_killed(tmp_
         assert parent.stdout.readline() == "broken\n"
         assert not (tmp_path / "left").exists()
         parent.kill()
-    assert eventually(lambda: (tmp_path / "left").exists() and (tmp_path / "left").read_text() == "word")
+    wait_until(lambda: (tmp_path / "left").exists() and (tmp_path / "left").read_text() == "word")
     assert (tmp_path / "done").read_text() == "undone once"
 
 

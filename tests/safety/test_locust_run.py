@@ -10,8 +10,8 @@ import pytest
 
 from rig.errors import ExitCode
 from rig.machine.child import free_port
-from tests.cli.commands import wait_until
 from tests.safety.running import Run, Watched, left_running
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.full
 

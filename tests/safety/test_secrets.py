@@ -18,8 +18,9 @@ from rig.cli import main
 from rig.errors import ExitCode
 from rig.profile import bundled_profile
 from rig.target.postgres import Database
-from tests.cli.commands import QUICK, wait_until
+from tests.cli.commands import QUICK
 from tests.safety.running import Run, Watched, left_running
+from tests.waiting import wait_until
 
 SMALL = ("ladder", "--only", "S1,S4,S9", "--steps", "5", *QUICK)
 CHOSEN = "chosen-by-the-user-0123456789"

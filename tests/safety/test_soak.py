@@ -29,7 +29,7 @@ from rig.target.postgres import Database
 from rig.target.store import Store
 from rig.verbs.run import run
 from scenarios.ladder import Ladder
-from tests.cli.commands import wait_until
+from tests.waiting import wait_until
 
 RUNS = 30
 SETTLED = 8

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,6 +11,7 @@ import psutil
 
 from rig.machine.processes import alive
 from rig.target.postgres import Cluster
+from tests.waiting import wait_until
 
 
 class Restartable:
@@ -28,10 +28,7 @@ class Restartable:
 
     def stop(self) -> None:
         self._process.send_signal(signal.SIGINT)
-        deadline = time.monotonic() + 15
-        while alive(self._process):
-            assert time.monotonic() < deadline, "the server does not stop"
-            time.sleep(0.02)
+        wait_until(lambda: not alive(self._process), what="the server does not stop")
 
     def start(self) -> None:
         as_before = self._account if psutil.Process().uids().real == 0 else {}

@@ -20,11 +20,13 @@ from rig.evidence.journal import read_journal
 from rig.evidence.sample_files import read_samples
 from rig.evidence.sample_names import PIDS, Role
 from rig.evidence.samples import Samples
+from rig.machine.processes import alive
 from rig.samplers.procfs import Gone, _read_written_bytes
 from rig.samplers.roles import Rule
 from rig.samplers.sampling import SamplingPlan
 from rig.target.postgres import Database
 from tests.samplers.watching import Watched, connected, watched
+from tests.waiting import wait_until
 
 CROWDED = """
 import json, os, pathlib, resource, subprocess, sys
@@ -259,8 +261,7 @@ def test_a_sampler_that_dies_is_a_failure_and_keeps_what_it_saw(number: signal.S
     with watched(SamplingPlan(None, (Rule(Role.RIG, (os.getpid(),)),)), tmp_path) as watching:
         watching.until(lambda samples: len(samples.pids) >= 3)
         os.kill(watching.samplers[-1].pid, number)
-        while watching.samplers[-1].alive:
-            time.sleep(0.01)
+        wait_until(lambda: not watching.samplers[-1].alive)
     report = watching.samples.report(PIDS)
     assert report is not None
     assert report.failure.startswith("it ended before the run did")
@@ -279,10 +280,7 @@ with sampling(SamplingPlan(None), pathlib.Path({str(tmp_path)!r})) as samplers:
         assert starter.stdout is not None
         pid = int(starter.stdout.readline())
         starter.kill()
-        deadline = time.monotonic() + 10
-        while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]:
-            assert time.monotonic() < deadline, "the sampler outlives the rig"
-            time.sleep(0.02)
+        wait_until(lambda: not alive(pid), what="the sampler outlives the rig")
     report = read_samples(tmp_path).report(PIDS)
     assert report is not None
     assert report.failure == ""

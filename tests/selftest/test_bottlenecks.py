@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +26,7 @@ from rig.selftest.throttle import throttle
 from rig.target.postgres import Cluster
 from rig.target.store import new_store
 from scenarios.s8 import perf_gate, warm_up
+from tests.waiting import wait_until
 
 DEADLINE_S = 20.0
 COMPUTE = [sys.executable, "-c", "while True: pass"]
@@ -74,10 +74,8 @@ def test_the_client_is_throttled_while_the_storm_is_under_way_and_not_while_it_p
 
 def test_a_throttled_process_is_stopped_and_runs_again_afterwards() -> None:
     with computing() as process:
-        deadline = time.monotonic() + DEADLINE_S
         with throttle(lambda: (process.pid,)):
-            while process.status() != psutil.STATUS_STOPPED:
-                assert time.monotonic() < deadline
+            wait_until(lambda: process.status() == psutil.STATUS_STOPPED)
         assert process.status() != psutil.STATUS_STOPPED
 
 
@@ -105,10 +103,7 @@ def test_a_quota_holds_what_is_put_under_it_and_leaves_no_group() -> None:
             quota.hold([process.pid])
             group = CpuGroup.of_this_process(membership=Path(f"/proc/{process.pid}/cgroup"))
             assert group.quota_cores() == pytest.approx(0.2)
-            deadline = time.monotonic() + DEADLINE_S
-            while group.throttled_s() == 0.0:
-                assert time.monotonic() < deadline, "it was never held back"
-                time.sleep(0.01)
+            wait_until(lambda: group.throttled_s() > 0.0, what="it was never held back")
         assert not quota.folder.exists()
         assert process.pid in [int(pid) for pid in (home / "cgroup.procs").read_text().split()]
 
@@ -118,10 +113,7 @@ def test_foreign_work_is_nobodys_child_and_ends() -> None:
         assert len(pids) == 2
         assert not {child.pid for child in psutil.Process(os.getpid()).children(recursive=True)} & set(pids)
         processes = [psutil.Process(pid) for pid in pids]
-        deadline = time.monotonic() + DEADLINE_S
-        while any(sum(process.cpu_times()[:2]) == 0 for process in processes):
-            assert time.monotonic() < deadline, "one of them never computed"
-            time.sleep(0.01)
+        wait_until(lambda: all(sum(process.cpu_times()[:2]) > 0 for process in processes))
     assert not any(alive(process) for process in processes)
 
 

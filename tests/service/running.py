@@ -7,8 +7,7 @@ import os
 import re
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -21,16 +20,9 @@ from psycopg import sql
 
 from stub_server.service.config import Config, HeaderNames
 from tests.service.sending import API_KEYS, Client, secret_of
+from tests.waiting import wait_until
 
 DEADLINE_S = 15.0
-
-
-def eventually(condition: Callable[[], bool], what: str) -> None:
-    """Poll a condition until it holds; fail with ``what`` past the deadline."""
-    deadline_s = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline_s, f"not within {DEADLINE_S} s: {what}"
-        time.sleep(0.02)
 
 
 @dataclass(frozen=True)
@@ -113,7 +105,7 @@ def running_service(
             assert process.poll() is None, log_file.read_text()
             return bool(serving.search(log_file.read_text()))
 
-        eventually(announced, "the service listens")
+        wait_until(announced, what="the service does not listen")
         match = serving.search(log_file.read_text())
         assert match is not None
         yield RunningService(process, Client(int(match[1]), headers or database.config.headers), log_file)

@@ -20,8 +20,9 @@ from stub_server.service.intake import Dead, Decision, Delivery, Reason, Steps, 
 from stub_server.service.schema import migrate
 from stub_server.service.switches import ServiceDefect
 from tests.service.conftest import MakeDatabase
-from tests.service.running import RunningService, ServiceDatabase, eventually, running_service
+from tests.service.running import RunningService, ServiceDatabase, running_service
 from tests.service.sending import TENANT_A
+from tests.waiting import wait_until
 
 DELIVERY = Delivery(REFERENCE_ROUTES[0], TENANT_A, "k", "c", b"{")
 TAXONOMY = Taxonomy({}, unknown="other", absent="direct")
@@ -68,7 +69,7 @@ def test_a_row_lock_convoy_locks_one_row_of_the_tenant_until_the_commit(
         with psycopg.connect(database.admin_dsn) as holder:
             holder.execute("SELECT FROM tenant_tally FOR UPDATE")
             behind = aside.submit(service.client.deliver, key="second")
-            eventually(lambda: waiting_for_a_lock(database), "the service waits for the row")
+            wait_until(lambda: waiting_for_a_lock(database), what="the service does not wait for the row")
             holder.rollback()
         assert behind.result().outcome == "accepted"
     assert database.counts() == (2, 1)
@@ -95,7 +96,7 @@ def test_without_a_pool_no_connection_is_kept(make_database: MakeDatabase, tmp_p
     with slow_service(database, tmp_path, ServiceDefect.NO_POOL) as service, ThreadPoolExecutor(12) as senders:
         answers = list(senders.map(lambda number: service.client.deliver(key=str(number)).outcome, range(36)))
         assert answers == ["accepted"] * 36
-        eventually(lambda: sessions(database) == 0, "the last request's connection is closed")
+        wait_until(lambda: sessions(database) == 0, what="the last request's connection stays open")
 
 
 async def test_without_a_pool_whoever_waits_gets_a_connection_of_its_own(service_database: ServiceDatabase) -> None:

@@ -15,6 +15,7 @@ import pytest
 from rig.machine.processes import alive
 from rig.storms.fleet import Fleet
 from tests.storms import works
+from tests.waiting import wait_until
 
 
 def test_all_members_report_and_go_after_the_instant_of_release() -> None:
@@ -108,10 +109,7 @@ def test_a_member_ignores_sigint(tmp_path: Path) -> None:
 def test_members_end_when_the_fleet_dies(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "tests.storms.works", str(tmp_path)], timeout=60)
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
-    deadline = time.monotonic() + 20
-    while any(alive(pid) for pid in pids):
-        assert time.monotonic() < deadline, "members outlive their fleet"
-        time.sleep(0.02)
+    wait_until(lambda: not any(alive(pid) for pid in pids), what="members outlive their fleet")
 
 
 def test_what_a_member_started_ends_with_it(tmp_path: Path) -> None:
@@ -119,10 +117,7 @@ def test_what_a_member_started_ends_with_it(tmp_path: Path) -> None:
         fleet.start()
         fleet.release()
         child = psutil.Process(int((tmp_path / "child").read_text()))
-    deadline = time.monotonic() + 20
-    while alive(child):
-        assert time.monotonic() < deadline, "the member's child outlives it"
-        time.sleep(0.02)
+    wait_until(lambda: not alive(child), what="the member's child outlives it")
 
 
 def test_a_fleet_of_none_is_refused() -> None:

@@ -11,7 +11,7 @@ import psycopg
 from rig.storms.ddl_ledger import LOGIN_GATE
 from rig.storms.meeting import Meeting
 from rig.target.postgres import Database
-from tests.cli.commands import wait_until
+from tests.waiting import wait_until
 
 
 def test_who_was_let_through_a_gate_and_has_not_run_since_waits_no_longer(database: Database) -> None:

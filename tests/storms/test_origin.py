@@ -17,6 +17,7 @@ import pytest
 
 from rig.errors import RigError
 from rig.storms.unknown_kid.origin import RecordedOrigin, open_origin, read_ledger
+from tests.waiting import wait_until
 
 DOCUMENT = {"keys": [{"kid": "one"}]}
 DEADLINE_S = 10.0
@@ -36,14 +37,11 @@ def get(origin: RecordedOrigin, timeout_s: float = DEADLINE_S) -> bytes:
 
 def outcomes(origin: RecordedOrigin, count: int) -> tuple[list[str], list[str]]:
     """Of the origin and of the recording proxy, once both have seen the end of ``count`` fetches."""
-    deadline = time.monotonic() + DEADLINE_S
-    while True:
-        both = [read_ledger(path) for path in (origin.origin_ledger, origin.proxy_ledger)]
-        if all([counted.fetch.end_ns is not None for counted in one] == [True] * count for one in both):
-            ours, proxied = ([counted.fetch.outcome for counted in one] for one in both)
-            return ours, proxied
-        assert time.monotonic() < deadline, both
-        time.sleep(0.01)
+    ledgers = (origin.origin_ledger, origin.proxy_ledger)
+    for path in ledgers:
+        wait_until(lambda path=path: [one.fetch.end_ns is not None for one in read_ledger(path)] == [True] * count)
+    ours, proxied = ([counted.fetch.outcome for counted in read_ledger(path)] for path in ledgers)
+    return ours, proxied
 
 
 def test_it_serves_what_it_was_given_and_rotates(origin: RecordedOrigin) -> None:
@@ -149,10 +147,7 @@ def test_who_goes_away_is_counted_by_both(origin: RecordedOrigin) -> None:
     parts = urlsplit(origin.url)
     with socket.create_connection((parts.hostname, parts.port)) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
-        deadline = time.monotonic() + DEADLINE_S
-        while not read_ledger(origin.origin_ledger):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_until(lambda: read_ledger(origin.origin_ledger))
     assert outcomes(origin, 1) == (["aborted"], ["aborted"])
 
 

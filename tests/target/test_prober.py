@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -23,6 +23,7 @@ from rig.run.leak_check import look_after, look_before
 from rig.target.endpoint import Endpoint
 from rig.target.http_probe import HttpProbe
 from rig.target.prober import Prober, next_due
+from tests.waiting import wait_until
 
 PROBES = Probes(health="/up", ready="/ready", metrics="/metrics", timeout_s=0.2)
 
@@ -73,14 +74,6 @@ def serving() -> Iterator[tuple[Endpoint, list[str]]]:
         server.shutdown()
         thread.join()
         server.server_close()
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Poll until it holds."""
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 # --- one question ---
@@ -144,7 +137,7 @@ def test_the_base_path_comes_first() -> None:
 
 def test_every_named_path_is_asked_and_written_down() -> None:
     with serving() as (endpoint, _), Prober(PROBES, endpoint) as prober:
-        until(lambda: len(prober.frame()) >= 3)
+        wait_until(lambda: len(prober.frame()) >= 3)
         rows = prober.frame().head(3)
     assert tuple(rows.columns) == PROBE_COLUMNS
     assert rows["path"].tolist() == ["/up", "/ready", "/metrics"]
@@ -157,11 +150,11 @@ def test_every_named_path_is_asked_and_written_down() -> None:
 def test_what_the_metrics_say_of_the_pool_is_kept() -> None:
     probes = Probes(metrics="/metrics", pool=PoolSeries(acquire_wait_seconds="pool_waited_total", timeouts="not_there"))
     with serving() as (endpoint, _), Prober(probes, endpoint) as prober:
-        until(lambda: len(prober.pool()) >= 1)
+        wait_until(lambda: len(prober.pool()) >= 1)
         row = prober.pool().iloc[0]
     assert (row["what"], row["value"]) == (ACQUIRE_WAIT_S, 1.5)
     with serving() as (endpoint, _), Prober(PROBES, endpoint) as prober:
-        until(lambda: len(prober.frame()) >= 3)
+        wait_until(lambda: len(prober.frame()) >= 3)
     assert prober.pool().empty
     assert tuple(prober.pool().columns) == POOL_COLUMNS
 
@@ -169,7 +162,7 @@ def test_what_the_metrics_say_of_the_pool_is_kept() -> None:
 def test_metrics_that_are_too_long_tell_nothing_of_the_pool() -> None:
     probes = Probes(metrics="/long", pool=PoolSeries(acquire_wait_seconds="pool_waited_total"))
     with serving() as (endpoint, _), Prober(probes, endpoint) as prober:
-        until(lambda: len(prober.frame()) >= 1)
+        wait_until(lambda: len(prober.frame()) >= 1)
         row = prober.frame().iloc[0]
     assert (row["status"], row["error"]) == (200, "the answer is longer than 1 MiB")
     assert prober.pool().empty
@@ -179,7 +172,7 @@ def test_metrics_that_are_too_long_tell_nothing_of_the_pool() -> None:
 def test_it_goes_on_after_a_question_without_an_answer(path: str) -> None:
     probes = Probes(health=path, ready="/up", timeout_s=0.2)
     with serving() as (endpoint, _), Prober(probes, endpoint) as prober:
-        until(lambda: len(prober.frame()) >= 2)
+        wait_until(lambda: len(prober.frame()) >= 2)
         rows = prober.frame().head(2)
     assert rows["status"].tolist() == [0, 200]
     assert rows["error"].iloc[0]
@@ -189,7 +182,7 @@ def test_it_asks_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rig.target.prober, "EVERY_S", 0.01)
     probes = Probes(health="/up")
     with serving() as (endpoint, _), Prober(probes, endpoint) as prober:
-        until(lambda: len(prober.frame()) >= 5)
+        wait_until(lambda: len(prober.frame()) >= 5)
     assert not any(thread.name == "rig-prober" for thread in threading.enumerate())
 
 
@@ -220,7 +213,7 @@ def test_without_paths_nothing_is_asked() -> None:
 def test_a_refused_connection_is_written_down() -> None:
     nobody = Endpoint("127.0.0.1", free_port())
     with Prober(Probes(ready="/ready"), nobody) as prober:
-        until(lambda: len(prober.frame()) >= 1)
+        wait_until(lambda: len(prober.frame()) >= 1)
     row = prober.frame().iloc[0]
     assert (row["path"], row["status"], "refused" in row["error"]) == ("/ready", 0, True)
 
@@ -251,7 +244,7 @@ def test_hygiene_finds_what_this_run_left(tmp_path_factory: pytest.TempPathFacto
         assert str(child.pid) in findings["processes of this run"].detail
         assert not findings["temporary directories"].clean
         child.kill()
-        until(lambda: {f.what: f for f in look_after(supervisor)}["zombies"].detail == str(child.pid))
+        wait_until(lambda: {f.what: f for f in look_after(supervisor)}["zombies"].detail == str(child.pid))
         child.wait()
         assert {f.what: f for f in look_after(supervisor)}["zombies"].clean
     (before,) = look_before()

@@ -17,6 +17,7 @@ from rig.model import RequestClass, Scenario, Share
 from rig.profile import Profile
 from rig.truth.arrival import ArrivalWatch
 from tests.truth.world import TENANTS, World, profile, scenario
+from tests.waiting import wait_until
 
 SENT = scenario("S2", Share(RequestClass.VALID, 4))
 
@@ -58,7 +59,7 @@ def test_a_row_that_comes_after_its_answer_is_late_and_has_a_lag(world: World, t
         world.keep(expected)
     with watch(world, tmp_path / "rows") as own:
         answered(tmp_path / "rows", range(4))
-        until(lambda: any(one.missed_ns for run in own._followed for one in list(run.pending.values())))
+        wait_until(lambda: any(one.missed_ns for run in own._followed for one in list(run.pending.values())))
         world.keep(last)
     arrival = only(own)
     assert (arrival.watched, arrival.late, arrival.missing, arrival.late_keys) == (4, 1, 0, (last.key,))
@@ -124,10 +125,3 @@ def test_the_truth_is_read_when_the_last_row_is_there(
     late.join()
     assert 0.5 < took_s < 10, "as soon as it is there, and no sooner"
     assert not world.read().discrepancies
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -124,11 +123,7 @@ def test_a_killed_owner_leaves_no_server_and_no_directory() -> None:
     assert alive(told["pid"]) and home.exists()
     owner.send_signal(signal.SIGKILL)
     owner.communicate()
-    deadline = time.monotonic() + 30
-    while (home.exists() or any(alive(pid) for pid in family)) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not any(alive(pid) for pid in family)
-    assert not home.exists()
+    assert wait_until(lambda: not home.exists() and not any(alive(pid) for pid in family), None, 30.0)
 
 
 def test_a_taken_port_is_passed_over(supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch) -> None:
