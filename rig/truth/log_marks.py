@@ -23,14 +23,22 @@ _CLOCK_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class LogMark:
-    """Where a log lay at ``at_unix``, which file it was, its length, and a digest of its end in hex."""
+    """Where a log lay at ``at_unix``, which file it was, its length, and a digest of its end in hex.
+
+    Without a file there is only where it will lie: ``inode`` is 0.
+    """
 
     path: str
     at_unix: float
-    device: int
-    inode: int
-    size_bytes: int
-    end: str
+    device: int = 0
+    inode: int = 0
+    size_bytes: int = 0
+    end: str = ""
+
+    @property
+    def was_there(self) -> bool:
+        """Whether there was a file."""
+        return self.inode > 0
 
     def is_of(self, state: os.stat_result) -> bool:
         """Whether a file is the marked one."""
@@ -54,13 +62,14 @@ class LogMark:
 
 
 def mark_logs(paths: Iterable[Path]) -> dict[str, LogMark]:
-    """Note which files some logs are, by their names. One that is not there yet has no mark."""
+    """Note which files some logs are, by their names; of one that is not there yet, or cannot be read, only where."""
     marks = {}
     for path in paths:
+        where = str(path.resolve())
+        marks[str(path)] = LogMark(where, time.time())
         with suppress(OSError), open_file(path) as file:
             state = os.fstat(file.fileno())
             end = _digest_end(file, state.st_size)
-            where = str(path.resolve())
             marks[str(path)] = LogMark(where, time.time(), state.st_dev, state.st_ino, state.st_size, end)
     return marks
 

@@ -40,8 +40,8 @@ def search_log(path: Path, index: RequestIndex, findings: Findings, mark: LogMar
         own = os.fstat(file.fileno())
         if mark is None or (mark.is_of(own) and mark.is_kept_in(file)):
             return  # other files may be named like it, and are no parts of it
-    is_there = mark.is_of(own)
-    is_cut = is_there and mark.size_bytes > 0
+    is_there = mark.is_of(own) or not mark.was_there
+    is_cut = mark.is_of(own) and mark.size_bytes > 0
     for part, state in mark.find_parts():
         if not os.path.samestat(state, own):
             with open_file(part) as file:

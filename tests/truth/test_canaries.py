@@ -260,9 +260,12 @@ def test_what_is_logged_once_the_rows_were_read_is_found(personal: World, tmp_pa
     assert (report.groups, report.totals, report.columns_scanned) == (rows.groups, rows.totals, rows.columns_scanned)
 
 
-def searched(personal: World, log: Path, rotate: Callable[[Path, str], object]) -> TruthReport:
+def searched(
+    personal: World, log: Path, rotate: Callable[[Path, str], object], *, was_there: bool = True
+) -> TruthReport:
     """What is found in a log that says a personal value during the run and is then rotated."""
-    log.write_text("before the run\n")
+    if was_there:
+        log.write_text("before the run\n")
     marks = mark_logs([log])
     with log.open("a") as file:
         file.write(f"hello {tokens(personal)[0]}\n")
@@ -294,6 +297,12 @@ def test_a_log_that_is_rotated_during_the_run_is_searched_in_all_its_parts(
     personal: World, tmp_path: Path, rotate: Callable[[Path, str], object]
 ) -> None:
     report = searched(personal, tmp_path / "target.log", rotate)
+    assert len({hit.what for hit in report.canary_hits if hit.in_log}) == 2
+
+
+def test_a_log_that_began_during_the_run_is_searched_in_all_its_parts(personal: World, tmp_path: Path) -> None:
+    report = searched(personal, tmp_path / "target.log", renamed, was_there=False)
+    assert report.log_files_unread == ()
     assert len({hit.what for hit in report.canary_hits if hit.in_log}) == 2
 
 
