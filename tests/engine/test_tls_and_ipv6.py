@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -35,6 +34,7 @@ from rig.target.http_probe import HttpProbe
 from tests.engine.driving import Driven, eventually, on_uvloop, run_scenario
 from tests.engine.peer import OK, SAID_CLOSE, Say, Then, peer
 from tests.engine.scenes import scenario
+from tests.serving import say, serving
 
 pytestmark = pytest.mark.usefixtures("never_idle")
 ANSWERED = (200, ErrorKind.NONE)
@@ -202,25 +202,9 @@ def test_ipv6(profile: Profile, tmp_path: Path) -> None:
 @contextmanager
 def fleet_over_tls(authority: Authority) -> Iterator[str]:
     """A server that accepts everybody; its base URL."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.socket = authority.server.wrap_socket(server.socket, server_side=True)
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"https://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    wrap = partial(authority.server.wrap_socket, server_side=True)
+    with serving(lambda handler: say(handler, 200), wrap=wrap) as port:
+        yield f"https://127.0.0.1:{port}"
 
 
 def storm_environment_of(profile: Profile, authority: Authority, **storms: Any) -> StormEnvironment:

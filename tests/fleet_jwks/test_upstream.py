@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import psycopg
@@ -19,6 +18,7 @@ from fleet_jwks.upstream import fetch_url
 from rig.storms.unknown_kid.keyring import Keyring
 from rig.storms.unknown_kid.origin import RecordedOrigin, open_origin, read_ledger
 from rig.target.postgres import Database
+from tests.serving import say, serving
 from tests.waiting import wait_until
 
 KEYS = Keyring.make()
@@ -36,38 +36,29 @@ def test_a_key_set_is_fetched(origin: RecordedOrigin) -> None:
     assert fetch_url(origin.url, DEADLINE_S) == KEYS.document()
 
 
-class _Proxies(BaseHTTPRequestHandler):
-    """What stands before an issuer: it redirects, sends chunks, or compresses though nobody asked for it."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        body = json.dumps(KEYS.document()).encode()
-        self.send_response({"/redirect": 302, "/moved": 308}.get(self.path, 200))
-        if self.path in ("/redirect", "/moved"):
-            body = b""
-            self.send_header("Location", "keys")
-        if self.path == "/gzip":
-            body = gzip.compress(body)
-            self.send_header("Content-Encoding", "gzip")
-        if self.path == "/chunks":
-            self.send_header("Transfer-Encoding", "chunked")
-            body = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
-        else:
-            self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
+def _stand_before_issuer(handler: BaseHTTPRequestHandler) -> None:
+    """Redirect, send chunks, or compress though nobody asked for it, as the path says."""
+    body = json.dumps(KEYS.document()).encode()
+    match handler.path:
+        case "/redirect":
+            say(handler, 302, Location="keys")
+        case "/moved":
+            say(handler, 308, Location="keys")
+        case "/gzip":
+            say(handler, 200, gzip.compress(body), Content_Encoding="gzip")
+        case "/chunks":
+            handler.send_response(200)
+            handler.send_header("Transfer-Encoding", "chunked")
+            handler.end_headers()
+            handler.wfile.write(b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n")
+        case _:
+            say(handler, 200, body)
 
 
 def test_a_key_set_comes_through_whatever_stands_before_its_issuer() -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Proxies) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with serving(_stand_before_issuer) as port:
         for path in ("keys", "redirect", "moved", "gzip", "chunks"):
-            assert fetch_url(f"http://127.0.0.1:{server.server_port}/{path}", DEADLINE_S) == KEYS.document(), path
-        server.shutdown()
+            assert fetch_url(f"http://127.0.0.1:{port}/{path}", DEADLINE_S) == KEYS.document(), path
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from rig.settings import Settings
 from rig.storms.unknown_kid.subjects import Failed, http_fleet
 from rig.target.endpoint import Endpoint
 from rig.target.http_probe import HttpProbe
+from tests.serving import say, serving
 
 ELSEWHERE = "192.0.2.7"
 """An address of nobody (RFC 5737)."""
@@ -57,30 +57,12 @@ def server(location: str = "") -> Iterator[tuple[int, list[str]]]:
     """An HTTP server that redirects to ``location``, or says 200; its port and the paths that were asked."""
     asked: list[str] = []
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        asked.append(handler.path)
+        say(handler, 302 if location else 200, **({"Location": location} if location else {}))
 
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            self.send_response(302 if location else 200)
-            if location:
-                self.send_header("Location", location)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    httpd.block_on_close = False  # a client may keep its connection for longer than the test
-    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield httpd.server_port, asked
-    finally:
-        httpd.shutdown()
-        httpd.server_close()
-        thread.join()
+    with serving(answer) as port:
+        yield port, asked
 
 
 # --- who may be loaded --------------------------------------------------------------------------------------------

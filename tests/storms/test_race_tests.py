@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from random import Random
-from threading import Thread
 from typing import Any
 
 import psycopg
@@ -23,7 +21,7 @@ from rig.errors import ConfigError, Unavailable, UsageError
 from rig.evidence.case import Case
 from rig.evidence.gate import Verdict
 from rig.evidence.storm import StormReport
-from rig.profile import Profile, bundled_profile, load_profile
+from rig.profile import Profile, bundled_profile
 from rig.profile.discovery import Origin, ProfileChoice
 from rig.profile.storms import MatviewRefresh
 from rig.selftest.weaknesses import WEAKNESSES, Weakness
@@ -38,11 +36,7 @@ from rig.storms.scheduler_claim import draw_kills, unexplained_repeats
 from rig.target.postgres import Cluster
 from rig.verbs.ci import steps_of
 from tests.cli.commands import only_pack, rig
-
-
-@pytest.fixture
-def environment(cluster: Cluster, tmp_path: Path) -> StormEnvironment:
-    return storm_environment_for(cluster, tmp_path, load_profile(bundled_profile()))
+from tests.serving import say, serving
 
 
 def storm_environment_for(cluster: Cluster, folder: Path, profile: Profile, **more: Any) -> StormEnvironment:
@@ -58,6 +52,14 @@ def with_storms(**storms: dict[str, Any]) -> Profile:
 def storm(environment: StormEnvironment, name: str, order: StormOptions | None = None) -> StormReport:
     (report,) = run_storm(environment, name, order or StormOptions())
     return report
+
+
+def storm_of(
+    cluster: Cluster, folder: Path, name: str, section: dict[str, Any], processes: int | None = None
+) -> StormReport:
+    """The storm as a profile with nothing but this section has it."""
+    profile = with_storms(**{name.replace("-", "_"): section})
+    return storm(storm_environment_for(cluster, folder, profile), name, StormOptions(processes))
 
 
 def verdicts(report: StormReport) -> dict[str, str]:
@@ -135,35 +137,14 @@ def test_the_most_in_a_window_are_looked_for_from_the_first_moment_on(grants: li
 def limited_server(grants: int) -> Iterator[str]:
     """A server that lets through so many requests for ever, and no more."""
     left = iter(range(grants))
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            self.send_response(204 if next(left, None) is not None else 503)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(lambda handler: say(handler, 204 if next(left, None) is not None else 503)) as port:
+        yield f"http://127.0.0.1:{port}/"
 
 
 def test_urls_of_replicas_that_run_already_are_stormed(cluster: Cluster, tmp_path: Path) -> None:
     with limited_server(30) as one, limited_server(30) as other:
         section = {"urls": [one, other], "limit": 20, "window_s": 0.4, "accepted": [204], "limited": [503]}
-        section["process_header"] = "Server"
-        environment = storm_environment_for(cluster, tmp_path, with_storms(rate_limit=section))
-        report = storm(environment, "rate-limit")
+        report = storm_of(cluster, tmp_path, "rate-limit", {**section, "process_header": "Server"})
     figures = report.figures
     assert (figures["replicas"], figures["other_statuses"], report.missing) == (2, {}, ())
     assert figures["asked"] == figures["limited"] + 60
@@ -215,8 +196,7 @@ def limit_of_workers(cluster: Cluster, folder: Path, *words: str, **section: obj
         "method": "POST",
         "headers": {"X-Api-Key": "caller"},
     }
-    environment = storm_environment_for(cluster, folder, with_storms(rate_limit={**known, **section}))
-    return storm(environment, "rate-limit", StormOptions(1))
+    return storm_of(cluster, folder, "rate-limit", {**known, **section}, 1)
 
 
 def test_every_process_behind_one_port_is_asked(cluster: Cluster, tmp_path: Path) -> None:
@@ -242,9 +222,8 @@ def test_each_process_would_let_through_its_share_up_to_the_limit() -> None:
 
 
 def test_a_url_beyond_this_machine_is_refused_unless_it_is_named_twice(cluster: Cluster, tmp_path: Path) -> None:
-    profile = with_storms(rate_limit={"urls": ["http://192.0.2.1:9/"]})
     with pytest.raises(ConfigError, match=r"allow-host 192\.0\.2\.1"):
-        storm(storm_environment_for(cluster, tmp_path, profile), "rate-limit")
+        storm_of(cluster, tmp_path, "rate-limit", {"urls": ["http://192.0.2.1:9/"]})
 
 
 def test_a_migrator_of_ones_own_that_counts_its_runs_fails_the_second_run(cluster: Cluster, tmp_path: Path) -> None:
@@ -260,9 +239,7 @@ def test_a_migrator_of_ones_own_that_counts_its_runs_fails_the_second_run(cluste
         "        c.execute('UPDATE runs SET at = clock_timestamp()')\n"
     )
     section = {"command": ["{python}", str(script)], "env": {"DB": "{admin_dsn}"}}
-    report = storm(
-        storm_environment_for(cluster, tmp_path, with_storms(migration_race=section)), "migration-race", StormOptions(2)
-    )
+    report = storm_of(cluster, tmp_path, "migration-race", section, 2)
     assert verdicts(report) == {
         "storm.migration-race.once": "PASS",
         "storm.migration-race.exit": "PASS",
@@ -272,9 +249,9 @@ def test_a_migrator_of_ones_own_that_counts_its_runs_fails_the_second_run(cluste
 
 
 def test_a_migrator_that_cannot_migrate_alone_is_not_raced(cluster: Cluster, tmp_path: Path) -> None:
-    profile = with_storms(migration_race={"command": ["{python}", "-c", "raise SystemExit('no way')"]})
     with pytest.raises(Unavailable, match="no way"):
-        storm(storm_environment_for(cluster, tmp_path, profile), "migration-race")
+        command = ["{python}", "-c", "raise SystemExit('no way')"]
+        storm_of(cluster, tmp_path, "migration-race", {"command": command})
 
 
 @pytest.mark.parametrize("name", STORMS)
@@ -331,9 +308,7 @@ def tenancy(cluster: Cluster, folder: Path, tenants: int = 3, **changes: Any) ->
         "ingested_table": "event",
         **changes,
     }
-    return storm(
-        storm_environment_for(cluster, folder, with_storms(tenant_leak=section)), "tenant-leak", StormOptions(1)
-    )
+    return storm_of(cluster, folder, "tenant-leak", section, 1)
 
 
 def test_a_policy_that_raises_where_no_tenant_is_set_shows_nobody_anything(cluster: Cluster, tmp_path: Path) -> None:
@@ -381,29 +356,7 @@ def test_dead_letters_that_lay_there_before_are_none_of_the_worker(cluster: Clus
 
 
 WORKER = {"worker": ["{python}", "-c", "pass"], "enqueue_sql": "SELECT 1"}
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({**WORKER, "dead_letters_sql": "SELECT 1, 2, 3"}, r"dead_letters_sql failed: it gives 3 columns, not 2"),
-        ({"worker_context_sql": ENTER, "tamper_sql": ["DELETE FROM evnt"]}, r'tamper_sql failed: relation "evnt"'),
-        ({"worker_context_sql": ENTER, "tamper_sql": ["SELECT wipe()"]}, r"tamper_sql failed: function wipe\(\)"),
-        ({"set_tenant_sql": "SET LOCAL app.tenant = %(tenant)s"}, r"set_tenant_sql failed: syntax error"),
-        ({"set_tenant_sql": "SELECT enter(%(tenant)s)"}, r"set_tenant_sql failed: function enter\("),
-        ({"set_tenant_sql": "SELECT 1 WHERE %(tenant)s <> ''"}, r"read_sql failed: "),
-        (
-            {"worker_context_sql": "SELECT 1 / 0", "tamper_sql": ["DELETE FROM event"]},
-            r"worker_context_sql failed: div",
-        ),
-        ({"worker_context_sql": ENTER, "ingested_table": "evnt"}, r'ingested_table failed: relation "evnt"'),
-    ],
-)
-def test_a_mistake_in_a_statement_is_named_by_its_key(
-    cluster: Cluster, tmp_path: Path, changes: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(ConfigError, match=rf"storms\.tenant-leak\.{message}"):
-        tenancy(cluster, tmp_path, **changes)
+TAMPER = {"worker_context_sql": ENTER, "tamper_sql": ["DELETE FROM event"]}
 
 
 VIEW = """
@@ -431,9 +384,7 @@ def view(cluster: Cluster, folder: Path, **changes: Any) -> StormReport:
         "read_sql": "SELECT * FROM totals",
         **changes,
     }
-    return storm(
-        storm_environment_for(cluster, folder, with_storms(matview_refresh=section)), "matview-refresh", StormOptions(3)
-    )
+    return storm_of(cluster, folder, "matview-refresh", section, 3)
 
 
 def test_without_tenants_statements_are_taken_as_they_are_and_the_refresh_is_the_storms(
@@ -450,23 +401,6 @@ def test_without_tenants_statements_are_taken_as_they_are_and_the_refresh_is_the
     assert "FAIL" not in found.values(), "all is over so soon that who came late looks like one who waited"
     assert found["storm.matview-refresh.happens"] == "PASS"
     assert found["storm.matview-refresh.skip"] == "INVALID"
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"read_sql": "SELECT * FROM total"}, 'read_sql failed: relation "total"'),
-        ({"read_sql": "SELECT '% ', %(tenant)s", "tenants": ["a"]}, "read_sql failed: incomplete placeholder"),
-        ({"refresh_sql": "SELECT refrsh()"}, r"refresh_sql failed: function refrsh\(\)"),
-        ({"refresh_sql": "REFRESH MATERIALIZED VIEW total"}, 'refresh_sql failed: relation "total"'),
-        ({"refresh_sql": "SELECT '% ', %(tenant)s", "tenants": ["a"]}, "refresh_sql failed: incomplete placeholder"),
-    ],
-)
-def test_a_mistake_in_a_statement_over_the_view_is_named_by_its_key(
-    cluster: Cluster, tmp_path: Path, changes: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(ConfigError, match=rf"storms\.matview-refresh\.{message}"):
-        view(cluster, tmp_path, **changes)
 
 
 def test_a_function_that_is_broken_within_is_the_targets(cluster: Cluster, tmp_path: Path) -> None:
@@ -506,29 +440,43 @@ def test_who_skips_the_short_refresh_of_a_small_tenant_has_not_waited_for_it() -
     assert (figures.skipped, figures.skipped_late, figures.refreshed_in_turn) == (2, 0, 0)
 
 
+def queue(cluster: Cluster, folder: Path, **changes: Any) -> StormReport:
+    """The reference's queue, with two jobs."""
+    raw = tomllib.loads(bundled_profile().read_text())["storms"]["scheduler-claim"]
+    return storm_of(cluster, folder, "scheduler-claim", {**raw, "jobs": 2, **changes}, 1)
+
+
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("run", "changes", "message"),
     [
-        ({"unfinished_sql": "SELECT 'many'"}, "unfinished_sql must give one number"),
-        ({"enqueue_sql": "INSERT INTO job (name) VALUES (NULL)"}, "enqueue_sql failed: null value in column"),
-        ({"unfinished_sql": "SELECT 1 / 0"}, "unfinished_sql failed: division by zero"),
-        ({"unfinished_sql": "SELECT count(*) FROM job WHERE false"}, "unfinished_sql says that no job is"),
-        ({"effects_sql": "SELECT 'job 1'"}, "effects_sql finds 1 effects before any replica"),
-        ({"held_sql": "SELECT name FROM jobs"}, 'held_sql failed: relation "jobs" does not exist'),
-        ({"enqueue_sql": "SELECT %s, %(jobs)s"}, "enqueue_sql failed: "),
+        (tenancy, {**WORKER, "dead_letters_sql": "SELECT 1, 2, 3"}, "dead_letters_sql failed: .* 3 columns, not 2"),
+        (tenancy, {**TAMPER, "tamper_sql": ["DELETE FROM evnt"]}, r'tamper_sql failed: relation "evnt"'),
+        (tenancy, {**TAMPER, "tamper_sql": ["SELECT wipe()"]}, r"tamper_sql failed: function wipe\(\)"),
+        (tenancy, {**TAMPER, "worker_context_sql": "SELECT 1 / 0"}, r"worker_context_sql failed: div"),
+        (tenancy, {**TAMPER, "ingested_table": "evnt"}, r'ingested_table failed: relation "evnt"'),
+        (tenancy, {"set_tenant_sql": "SET LOCAL app.tenant = %(tenant)s"}, r"set_tenant_sql failed: syntax error"),
+        (tenancy, {"set_tenant_sql": "SELECT enter(%(tenant)s)"}, r"set_tenant_sql failed: function enter\("),
+        (tenancy, {"set_tenant_sql": "SELECT 1 WHERE %(tenant)s <> ''"}, r"read_sql failed: "),
+        (view, {"read_sql": "SELECT * FROM total"}, 'read_sql failed: relation "total"'),
+        (view, {"read_sql": "SELECT '% ', %(tenant)s", "tenants": ["a"]}, "read_sql failed: incomplete place"),
+        (view, {"refresh_sql": "SELECT refrsh()"}, r"refresh_sql failed: function refrsh\(\)"),
+        (view, {"refresh_sql": "REFRESH MATERIALIZED VIEW total"}, 'refresh_sql failed: relation "total"'),
+        (view, {"refresh_sql": "SELECT '% ', %(tenant)s", "tenants": ["a"]}, "refresh_sql failed: incomplete place"),
+        (queue, {"unfinished_sql": "SELECT 'many'"}, "unfinished_sql must give one number"),
+        (queue, {"enqueue_sql": "INSERT INTO job (name) VALUES (NULL)"}, "enqueue_sql failed: null value in column"),
+        (queue, {"unfinished_sql": "SELECT 1 / 0"}, "unfinished_sql failed: division by zero"),
+        (queue, {"unfinished_sql": "SELECT count(*) FROM job WHERE false"}, "unfinished_sql says that no job is"),
+        (queue, {"effects_sql": "SELECT 'job 1'"}, "effects_sql finds 1 effects before any replica"),
+        (queue, {"held_sql": "SELECT name FROM jobs"}, 'held_sql failed: relation "jobs" does not exist'),
+        (queue, {"enqueue_sql": "SELECT %s, %(jobs)s"}, "enqueue_sql failed: "),
     ],
 )
-def test_a_mistake_in_a_statement_over_the_queue_is_named_by_its_key(
-    cluster: Cluster, tmp_path: Path, changes: dict[str, Any], message: str
+def test_a_mistake_in_a_statement_is_named_by_its_key(
+    cluster: Cluster, tmp_path: Path, run: Callable[..., StormReport], changes: dict[str, Any], message: str
 ) -> None:
-    raw = tomllib.loads(bundled_profile().read_text())["storms"]["scheduler-claim"]
-    section = {**raw, "jobs": 2, **changes}
-    with pytest.raises(ConfigError, match=rf"storms\.scheduler-claim\.{message}"):
-        storm(
-            storm_environment_for(cluster, tmp_path, with_storms(scheduler_claim=section)),
-            "scheduler-claim",
-            StormOptions(1),
-        )
+    name = {tenancy: "tenant-leak", view: "matview-refresh", queue: "scheduler-claim"}[run]
+    with pytest.raises(ConfigError, match=rf"storms\.{name}\.{message}"):
+        run(cluster, tmp_path, **changes)
 
 
 def test_a_database_that_fails_in_a_storm_is_unavailable(

@@ -21,25 +21,16 @@ from rig.evidence.gate import Gate, Verdict
 from rig.evidence.key_case import KeyCase
 from rig.evidence.key_storm import KeyStorm
 from rig.evidence.verifier_settings import VerifierSettings, VerifierTraits
-from rig.machine.supervisor import Supervisor
-from rig.profile import bundled_profile, load_profile
 from rig.profile.storms import Storms, UnknownKid, VerifierPromises
 from rig.storms.environment import StormEnvironment, StormOptions
 from rig.storms.unknown_kid.keyring import Keyring
 from rig.storms.unknown_kid.one_case import CasePlan, run_case
 from rig.storms.unknown_kid.storm import unknown_kid
 from rig.storms.unknown_kid.subjects import FLAWED, REFERENCE_SUBJECT, Subject
-from rig.target.postgres import Cluster
 from tests.cli.commands import only_pack, rig
 
 pytestmark = pytest.mark.full
 SHORT = (("cool_down_s", 1.2),)
-
-
-@pytest.fixture
-def environment(supervisor: Supervisor, cluster: Cluster, tmp_path: Path) -> StormEnvironment:
-    path = bundled_profile()
-    return StormEnvironment(cluster, load_profile(path), path.parent, dict(os.environ), tmp_path)
 
 
 def subject_of(name: str, *, traits: VerifierTraits = VerifierTraits()) -> Subject:  # noqa: B008

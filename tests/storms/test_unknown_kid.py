@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from socket import SHUT_RDWR
 from types import SimpleNamespace
@@ -35,7 +34,6 @@ from rig.evidence.key_case import Start, Token, TokenClient
 from rig.evidence.key_storm import CALL_COLUMNS, KeyStorm
 from rig.evidence.verifier_settings import VerifierSettings
 from rig.machine.child import free_port
-from rig.machine.supervisor import Supervisor
 from rig.profile import Profile, bundled_profile, load_profile
 from rig.profile.storms import Algorithm, Storms, UnknownKid, VerifierPromises
 from rig.report.plots.storms import storms
@@ -50,8 +48,9 @@ from rig.storms.unknown_kid.keyring import ALGORITHMS, AUDIENCE, ISSUER, Keyring
 from rig.storms.unknown_kid.one_case import CasePlan, _CaseRun, run_case
 from rig.storms.unknown_kid.storm import require_key_ids, unknown_kid
 from rig.storms.unknown_kid.subjects import AUTHLIB, PYJWT, REFERENCE_SUBJECT, Failed, Subject, http_fleet
-from rig.target.postgres import Cluster, Database
+from rig.target.postgres import Database
 from tests.cli.commands import rig
+from tests.serving import Answer, serving
 
 KEYRING = Keyring.make()
 VERIFIER_SETTINGS = {
@@ -60,12 +59,6 @@ VERIFIER_SETTINGS = {
     "leader-killed": VerifierSettings(cool_down_s=1.2, wait_timeout_s=2.5),
 }
 """Shorter cool-downs than the cases have: they are waited for, and these storms are smaller."""
-
-
-@pytest.fixture
-def environment(supervisor: Supervisor, cluster: Cluster, tmp_path: Path) -> StormEnvironment:
-    path = bundled_profile()
-    return StormEnvironment(cluster, load_profile(path), path.parent, dict(os.environ), tmp_path)
 
 
 def stormed(
@@ -308,20 +301,6 @@ def fleet_behind_http(database: Database, origin_port: int, folder: Path) -> Ite
             process.terminate()
 
 
-@contextmanager
-def server_that(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
-    """Its base URL; every GET is answered so."""
-    handler = type("Handler", (BaseHTTPRequestHandler,), {"do_GET": answer, "log_message": lambda *_: None})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 @pytest.mark.parametrize(
     ("answer", "noted"),
     [
@@ -329,11 +308,10 @@ def server_that(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[st
         (lambda handler: handler.connection.shutdown(SHUT_RDWR), "Failed RemoteDisconnected"),
     ],
 )
-def test_a_fleet_that_breaks_at_an_unknown_key_has_not_refused_it(
-    answer: Callable[[BaseHTTPRequestHandler], None], noted: str
-) -> None:
-    with server_that(answer) as url:
-        fleet = http_fleet(dict(key_storms._http_subject(UnknownKid(urls=(url,), origin_port=9)).environ))
+def test_a_fleet_that_breaks_at_an_unknown_key_has_not_refused_it(answer: Answer, noted: str) -> None:
+    with serving(answer) as port:
+        section = UnknownKid(urls=(f"http://127.0.0.1:{port}",), origin_port=9)
+        fleet = http_fleet(dict(key_storms._http_subject(section).environ))
         call = callers._call(fleet, "unknown", "token")
     assert (call[3], call[4]) == (False, noted)
     table = pd.DataFrame([(0, *call)], columns=list(CALL_COLUMNS))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.server
 import socket
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
@@ -23,57 +23,42 @@ from rig.run.leak_check import look_after, look_before
 from rig.target.endpoint import Endpoint
 from rig.target.http_probe import HttpProbe
 from rig.target.prober import Prober, next_due
+from tests.serving import say, serving
 from tests.waiting import wait_until
 
 PROBES = Probes(health="/up", ready="/ready", metrics="/metrics", timeout_s=0.2)
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
-    """/up 200, /ready 503, /moved 302, /long 1 MiB and more; the others give no whole answer."""
-
-    asked: list[str]
-    over: threading.Event
-
-    def do_GET(self) -> None:
-        self.asked.append(self.path)
-        if self.path == "/broken":
-            self.wfile.write(b"SMTP/1.0 hello\r\n\r\n")
-        elif self.path == "/lost":
-            self.close_connection = True
-        elif self.path == "/slow":
-            self.over.wait(30)
-        elif self.path == "/cut":
-            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npool_waited_total 1.5\n")
-        elif self.path == "/cut-chunk":
-            self.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n5\r\nhe")
-        elif self.path == "/long":
-            self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\npool_waited_total 1.5\n" + b"#" * (1 << 20))
-        else:
-            self.send_response({"/ready": 503, "/moved": 302}.get(self.path, 200))
-            self.send_header("Location", "/up")
-            self.end_headers()
-            self.wfile.write(b"pool_waited_total 1.5\n" if self.path == "/metrics" else b"said " + self.path.encode())
-
-    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002  # its name
-        """Say nothing."""
+RAW = {
+    "/broken": b"SMTP/1.0 hello\r\n\r\n",
+    "/cut": b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npool_waited_total 1.5\n",
+    "/cut-chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n5\r\nhe",
+    "/long": b"HTTP/1.1 200 OK\r\n\r\npool_waited_total 1.5\n" + b"#" * (1 << 20),
+    "/lost": b"",
+}
 
 
 @contextmanager
-def serving() -> Iterator[tuple[Endpoint, list[str]]]:
-    """A small server and the paths that it was asked."""
+def probed() -> Iterator[tuple[Endpoint, list[str]]]:
+    """A small server and the paths that it was asked: /ready is 503, /moved 302, ``RAW`` as it is, others 200."""
     over = threading.Event()
     asked: list[str] = []
-    handler = type("Handler", (_Handler,), {"asked": asked, "over": over})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield Endpoint("127.0.0.1", server.server_port), asked
-    finally:
-        over.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        asked.append(handler.path)
+        if handler.path == "/slow":
+            over.wait(30)
+        elif handler.path in RAW:
+            handler.wfile.write(RAW[handler.path])
+        else:
+            body = b"pool_waited_total 1.5\n" if handler.path == "/metrics" else b"said " + handler.path.encode()
+            say(handler, {"/ready": 503, "/moved": 302}.get(handler.path, 200), body, Location="/up")
+
+    with serving(answer, version="HTTP/1.0") as port:
+        try:
+            yield Endpoint("127.0.0.1", port), asked
+        finally:
+            over.set()
 
 
 # --- one question ---
@@ -84,7 +69,7 @@ def serving() -> Iterator[tuple[Endpoint, list[str]]]:
     [("/up", 200, "said /up"), ("/ready", 503, "said /ready"), ("/moved", 302, "said /moved")],
 )
 def test_an_answer_is_told_as_it_is_and_no_redirect_followed(path: str, status: int, said: str) -> None:
-    with serving() as (endpoint, asked):
+    with probed() as (endpoint, asked):
         response = HttpProbe(endpoint, 5.0).get(path)
     assert (response.status, response.said, response.problem, asked) == (status, said, "", [path])
 
@@ -100,14 +85,14 @@ def test_an_answer_is_told_as_it_is_and_no_redirect_followed(path: str, status: 
     ],
 )
 def test_what_is_no_answer_has_status_0_and_a_problem(path: str, problem: str) -> None:
-    with serving() as (endpoint, _):
+    with probed() as (endpoint, _):
         response = HttpProbe(endpoint, 0.3).get(path)
     assert response.status == 0
     assert problem in response.problem
 
 
 def test_of_a_long_answer_there_is_the_beginning_and_it_says_so() -> None:
-    with serving() as (endpoint, _):
+    with probed() as (endpoint, _):
         response = HttpProbe(endpoint, 5.0).get("/long")
     assert (response.status, response.problem, len(response.body)) == (200, "the answer is longer than 1 MiB", 1 << 20)
 
@@ -119,7 +104,7 @@ def test_nobody_there() -> None:
 
 
 def test_a_proxy_in_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    with serving() as (endpoint, asked), serving() as (proxy, through_proxy):
+    with probed() as (endpoint, asked), probed() as (proxy, through_proxy):
         for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
             monkeypatch.setenv(name, proxy.url)
         assert HttpProbe(endpoint, 5.0).get("/up").status == 200
@@ -127,7 +112,7 @@ def test_a_proxy_in_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_base_path_comes_first() -> None:
-    with serving() as (endpoint, asked):
+    with probed() as (endpoint, asked):
         HttpProbe(Endpoint(endpoint.host, endpoint.port, base_path="/v2"), 5.0).get("/up")
     assert asked == ["/v2/up"]
 
@@ -136,7 +121,7 @@ def test_the_base_path_comes_first() -> None:
 
 
 def test_every_named_path_is_asked_and_written_down() -> None:
-    with serving() as (endpoint, _), Prober(PROBES, endpoint) as prober:
+    with probed() as (endpoint, _), Prober(PROBES, endpoint) as prober:
         wait_until(lambda: len(prober.frame()) >= 3)
         rows = prober.frame().head(3)
     assert tuple(rows.columns) == PROBE_COLUMNS
@@ -149,11 +134,11 @@ def test_every_named_path_is_asked_and_written_down() -> None:
 
 def test_what_the_metrics_say_of_the_pool_is_kept() -> None:
     probes = Probes(metrics="/metrics", pool=PoolSeries(acquire_wait_seconds="pool_waited_total", timeouts="not_there"))
-    with serving() as (endpoint, _), Prober(probes, endpoint) as prober:
+    with probed() as (endpoint, _), Prober(probes, endpoint) as prober:
         wait_until(lambda: len(prober.pool()) >= 1)
         row = prober.pool().iloc[0]
     assert (row["what"], row["value"]) == (ACQUIRE_WAIT_S, 1.5)
-    with serving() as (endpoint, _), Prober(PROBES, endpoint) as prober:
+    with probed() as (endpoint, _), Prober(PROBES, endpoint) as prober:
         wait_until(lambda: len(prober.frame()) >= 3)
     assert prober.pool().empty
     assert tuple(prober.pool().columns) == POOL_COLUMNS
@@ -161,7 +146,7 @@ def test_what_the_metrics_say_of_the_pool_is_kept() -> None:
 
 def test_metrics_that_are_too_long_tell_nothing_of_the_pool() -> None:
     probes = Probes(metrics="/long", pool=PoolSeries(acquire_wait_seconds="pool_waited_total"))
-    with serving() as (endpoint, _), Prober(probes, endpoint) as prober:
+    with probed() as (endpoint, _), Prober(probes, endpoint) as prober:
         wait_until(lambda: len(prober.frame()) >= 1)
         row = prober.frame().iloc[0]
     assert (row["status"], row["error"]) == (200, "the answer is longer than 1 MiB")
@@ -171,7 +156,7 @@ def test_metrics_that_are_too_long_tell_nothing_of_the_pool() -> None:
 @pytest.mark.parametrize("path", ["/slow", "/lost", "/broken", "/cut"])
 def test_it_goes_on_after_a_question_without_an_answer(path: str) -> None:
     probes = Probes(health=path, ready="/up", timeout_s=0.2)
-    with serving() as (endpoint, _), Prober(probes, endpoint) as prober:
+    with probed() as (endpoint, _), Prober(probes, endpoint) as prober:
         wait_until(lambda: len(prober.frame()) >= 2)
         rows = prober.frame().head(2)
     assert rows["status"].tolist() == [0, 200]
@@ -181,7 +166,7 @@ def test_it_goes_on_after_a_question_without_an_answer(path: str) -> None:
 def test_it_asks_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rig.target.prober, "EVERY_S", 0.01)
     probes = Probes(health="/up")
-    with serving() as (endpoint, _), Prober(probes, endpoint) as prober:
+    with probed() as (endpoint, _), Prober(probes, endpoint) as prober:
         wait_until(lambda: len(prober.frame()) >= 5)
     assert not any(thread.name == "rig-prober" for thread in threading.enumerate())
 
@@ -194,7 +179,7 @@ def test_rounds_that_were_missed_are_not_caught_up(now_s: float, due_s: float) -
 def test_an_answer_that_comes_too_late_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """The timeout of a socket holds for each read of it; the probe's holds for all of it."""
     clock = iter(range(0, 1_000_000_000_000, 5_000_000_000))
-    with serving() as (endpoint, _):
+    with probed() as (endpoint, _):
         prober = Prober(Probes(health="/up", timeout_s=2.0), endpoint)
         monkeypatch.setattr(time, "monotonic_ns", lambda: next(clock))
         _, path, status, elapsed_ns, error = prober._probe_once("/up")
@@ -203,7 +188,7 @@ def test_an_answer_that_comes_too_late_is_none(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_without_paths_nothing_is_asked() -> None:
-    with serving() as (endpoint, asked), Prober(Probes(), endpoint) as prober:
+    with probed() as (endpoint, asked), Prober(Probes(), endpoint) as prober:
         assert not any(thread.name == "rig-prober" for thread in threading.enumerate())
     assert prober.frame().empty
     assert tuple(prober.frame().columns) == PROBE_COLUMNS
