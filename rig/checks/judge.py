@@ -108,8 +108,7 @@ class ExitGate:
 
 
 def _without_dead_letters(case: Case) -> str:
-    has_none = "truth" in case.profile and case.profile["truth"].get("dead") is None
-    return "the profile has no dead letters ([truth.dead])" if has_none else ""
+    return "the profile has no dead letters ([truth.dead])" if case.has_no_dead_letters else ""
 
 
 def _without_repeats(case: Case) -> str:

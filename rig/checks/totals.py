@@ -54,7 +54,7 @@ def _totals_gate(case: Case, truth: TruthReport) -> Gate:
     for tenant in list(dict.fromkeys(total.tenant for total in totals))[:_TENANTS_SHOWN]:
         of_tenant = {total.row: total.observed for total in totals if total.tenant == tenant}
         figures[f"tenant_{tenant}"] = " / ".join(str(of_tenant[row]) for row in Row if row in of_tenant)
-    if "truth" in case.profile and case.profile["truth"].get("dead") is None:
+    if case.has_no_dead_letters:
         figures[Row.DEAD.value] = "NOT-RUN: the profile has no dead letters"
     unproven = _unproven(case) if totals else "the rows of no tenant were counted"
     if not wrong and not unproven and not any(_has_rows(truth, row) for row in Row):

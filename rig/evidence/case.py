@@ -105,6 +105,11 @@ class Case:
     epoch_monotonic_ns: int = 0
     cut_short: str = ""
 
+    @property
+    def has_no_dead_letters(self) -> bool:
+        """Whether the profile says of the truth, and names no dead letters."""
+        return "truth" in self.profile and self.profile["truth"].get("dead") is None
+
     def scenario_runs_of(self, scenario: str) -> tuple[ScenarioRun, ...]:
         """All runs of a scenario, in the order in which they were made."""
         return tuple(run for run in self.scenario_runs if run.scenario.id == scenario)

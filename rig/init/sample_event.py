@@ -15,7 +15,7 @@ from typing import Any, Literal
 from urllib.parse import parse_qsl
 
 from rig.errors import UsageError
-from rig.profile.dotted import steps_of
+from rig.profile.dotted import index_in, steps_of
 from rig.profile.placeholders import IN_BODY, PLACEHOLDER
 from rig.profile.routes import sender_preset
 from rig.requests.template import SENTINEL, SENTINEL_PATTERN
@@ -119,8 +119,8 @@ class SampleEvent:
         here: Any = document
         *before, last = steps_of(document, path)
         for step in before:
-            here = here[int(step)] if isinstance(here, list) else here[step]
-        here[int(last) if isinstance(here, list) else last] = new
+            here = here[index_in(here, step)]
+        here[index_in(here, last)] = new
         return SampleEvent(self.format, document, self.name)
 
     def has_number(self, path: str) -> bool:
@@ -284,7 +284,7 @@ def _time(value: Any) -> str | None:
 
 def _at(here: Any, step: str, option: str, path: str) -> Any:
     try:
-        return here[int(step)] if isinstance(here, list) else here[step]
+        return here[index_in(here, step)]
     except (KeyError, IndexError, TypeError, ValueError):
         raise UsageError(f"--{option} {path}: the event has no {step!r} there") from None
 

@@ -25,6 +25,11 @@ def value_at(document: Any, dotted: str) -> Any:
     return document
 
 
+def index_in(container: object, step: str) -> int | str:
+    """A step as a list or an object takes it. ValueError where a list gets no number."""
+    return int(step) if isinstance(container, list) else step
+
+
 def _find(here: object, dotted: str) -> Steps:
     """The steps that lead somewhere; none where no way does."""
     ways: Iterator[tuple[object, str, str]]

@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Any
 
 from rig.model import ShapeKind
+from rig.profile.dotted import index_in
 from rig.requests.event_json import PLAIN, RawJson, Style
 from rig.requests.template import SENTINEL_PATTERN, SLOTS
 
@@ -170,8 +171,8 @@ def change_event(document: Any, changes: Sequence[Change]) -> tuple[Any, Style]:
             continue
         here = changed
         for step in change.path[:-1]:
-            here = here[int(step)] if isinstance(here, list) else here[step]
-        last: Any = int(change.path[-1]) if isinstance(here, list) else change.path[-1]
+            here = here[index_in(here, step)]
+        last = index_in(here, change.path[-1])
         if change.value is MISSING:
             del here[last]
         else:

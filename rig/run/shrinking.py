@@ -80,7 +80,7 @@ def find_least(size: int, fails: Callable[[int], bool]) -> int:
     return high
 
 
-def find_most(least: int, most: int, is_accepted: Callable[[int], bool], share: float = 0.0) -> int:
+def find_most(least: int, most: int, is_accepted: Callable[[int], bool], share: float) -> int:
     """The largest size that is accepted, where all that are smaller are, too; ``most`` is not.
 
     ``share`` of it may be left untried. The sizes that are tried are odd: none is exact in fewer bits than it needs.

@@ -47,7 +47,7 @@ def migration_race(race: RaceTest[MigrationRace]) -> StormReport:
     with ExitStack() as stack:
         expected = _Expected(race, stack)
         races = [_race(race, expected, processes, again=number == 1) for number in range(1, race.section.races + 1)]
-        commands_expected, rows_expected = expected.count_commands(), expected.count_rows()
+        rows_expected = expected.count_rows()
         not_compared = sorted(".".join(column) for column in expected.left_out)
     members = [member for one in races for run in one.runs for member in run.members]
     failed = [member for member in members if _code(member) != "0" and not _refuses(race, member)]
@@ -62,7 +62,7 @@ def migration_race(race: RaceTest[MigrationRace]) -> StormReport:
         second_exit_codes=_exit_codes([one.second for one in races if one.second]),
         second_refused=sum(_refuses(race, member) for one in races if one.second for member in one.second.members),
         said=sorted({race.environment.secrets.blank(_message(one))[:_MESSAGE_LENGTH] for one in failed})[:_SHOWN],
-        commands_expected=commands_expected,
+        commands_expected=expected.commands,
         commands=races[-1].commands,
         rows_expected=rows_expected,
         rows=races[-1].rows,
@@ -100,7 +100,8 @@ class _Expected:
         self._stack = stack
         self._lone: list[psycopg.Connection[Any]] = []
         self.start_up_s = 0.0
-        self._commands = 0
+        self.commands = 0
+        """The DDL commands of a lone replica."""
         for _ in range(_LONE):
             self._add()
 
@@ -112,10 +113,6 @@ class _Expected:
             self._add()
             differences = find_row_differences(self._lone[0], found, shape.only(self.columns))
         return differences + self.shape.differences(shape)
-
-    def count_commands(self) -> int:
-        """The DDL commands of a lone replica."""
-        return self._commands
 
     def count_rows(self) -> int:
         """The rows that a lone replica leaves."""
@@ -130,7 +127,7 @@ class _Expected:
             key = self._race.key("command")
             raise Unavailable(f"{key}: a lone replica does not migrate an empty database: {_message(alone)}")
         self.start_up_s = max(self.start_up_s, alone.result.elapsed_s if isinstance(alone.result, Ended) else 0.0)
-        self._commands = len(ddl_ledger.read_notes(prepared.admin_dsn))
+        self.commands = len(ddl_ledger.read_notes(prepared.admin_dsn))
         self._lone.append(self._stack.enter_context(prepared.connect()))
         self.shape = read_shape(self._lone[0])
         self.left_out = find_left_out(self._lone, self.shape)

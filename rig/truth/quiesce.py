@@ -8,7 +8,7 @@ A session that does nothing in its transaction for long will not write either: i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,7 +72,6 @@ def quiesce(
     *,
     timeout_s: float,
     quiet_s: float = POLL_S,
-    own: Sequence[str] = OWN_APPLICATIONS,
 ) -> Quiescence:
     """Wait until no poll within ``quiet_s`` found a backend in a transaction, except the rig's own.
 
@@ -91,7 +90,7 @@ def quiesce(
             left: list[OpenTransaction] = []
             try:
                 connection = connection or connect()
-                sessions = _busy(connection, own)
+                sessions = _busy(connection)
                 left = [each for each in sessions if was_left(each, timeout_s * LEFT_SHARE)]
                 busy = tuple(_in_words(each) for each in sessions if each not in left)
             except psycopg.OperationalError as error:
@@ -115,9 +114,7 @@ def quiesce(
             connection.close()
 
 
-def find_left(
-    connect: Callable[[], Connection[Any]], idle_s: float, own: Sequence[str] = OWN_APPLICATIONS
-) -> tuple[OpenTransaction, ...] | None:
+def find_left(connect: Callable[[], Connection[Any]], idle_s: float) -> tuple[OpenTransaction, ...] | None:
     """The transactions that were left open, where others may be at work: nothing was done in them for ``idle_s``.
 
     It waits as long as a session that was in a transaction at first does nothing in it, and no longer. None where the
@@ -128,7 +125,7 @@ def find_left(
         if connection.execute(_SEES_ALL).fetchall() != [(True,)]:
             return None
         while True:
-            idle = {(each.pid, each.begun_s): each for each in _busy(connection, own) if was_left(each, 0.0)}
+            idle = {(each.pid, each.begun_s): each for each in _busy(connection) if was_left(each, 0.0)}
             if before is not None:
                 idle = {at: each for at, each in idle.items() if at in before and each.idle_s > before[at].idle_s}
             if all(was_left(each, idle_s) for each in idle.values()):
@@ -142,9 +139,8 @@ def was_left(session: OpenTransaction, idle_s: float) -> bool:
     return session.state.startswith(_IDLE) and session.idle_s >= idle_s
 
 
-def _busy(connection: Connection[Any], own: Sequence[str]) -> tuple[OpenTransaction, ...]:
-    rows = connection.execute(_BUSY, [list(own)])
-    return tuple(OpenTransaction(*row) for row in rows)
+def _busy(connection: Connection[Any]) -> tuple[OpenTransaction, ...]:
+    return tuple(OpenTransaction(*row) for row in connection.execute(_BUSY, [list(OWN_APPLICATIONS)]))
 
 
 def _in_words(session: OpenTransaction) -> str:

@@ -250,12 +250,12 @@ def test_an_algorithm_of_a_profile_has_valid_unknown_and_forged_tokens(algorithm
 )
 def test_an_order_for_what_there_is_not_is_refused(order: StormOptions, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        require_key_ids(load_profile(bundled_profile()), order)
+        require_key_ids(load_profile(bundled_profile()), order, Path())
 
 
 def test_a_fleet_behind_http_needs_its_addresses() -> None:
     with pytest.raises(ConfigError, match="needs command, or urls and origin_port"):
-        require_key_ids(load_profile(bundled_profile()), StormOptions(subject="http"))
+        require_key_ids(load_profile(bundled_profile()), StormOptions(subject="http"), Path())
 
 
 @pytest.mark.full
@@ -387,7 +387,7 @@ def test_the_cool_down_of_the_case_before_is_over_before_a_member_asks_for_anyth
     origin, fleet = SimpleNamespace(proxy_ledger=tmp_path / "none"), SimpleNamespace(start=start)
     for fetched_ns in (None, round(90e9), round(10e9)):
         with pytest.raises(InterruptedError):
-            _CaseRun(CasePlan(REFERENCE_SUBJECT, KEYRING, 1), case, origin, fleet, fetched_ns).run()
+            _CaseRun(CasePlan(REFERENCE_SUBJECT, KEYRING, 1), case, origin, fleet, fetched_ns, None).run()
     assert started_s == pytest.approx([100, 120.62, 120.62])
 
 

@@ -271,8 +271,8 @@ class _CaseRun:
         case: KeyCase,
         origin: RecordedOrigin,
         fleet: Fleet,
-        fetched_ns: int | None = None,
-        breaker: StoreBreaker | None = None,
+        fetched_ns: int | None,
+        breaker: StoreBreaker | None,
     ) -> None:
         self._plan = plan
         self._fetched_ns = fetched_ns

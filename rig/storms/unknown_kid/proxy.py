@@ -148,21 +148,20 @@ async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, coun
         await writer.drain()
 
 
-async def _serve(host: str, port: int, upstream_port: int, ledger: ProxyLedger) -> None:
-    server = await asyncio.start_server(RecordingProxy(upstream_port, ledger).handle, host, port, backlog=1024)
+async def _serve(port: int, upstream_port: int, ledger: ProxyLedger) -> None:
+    server = await asyncio.start_server(RecordingProxy(upstream_port, ledger).handle, "127.0.0.1", port, backlog=1024)
     click.echo(json.dumps({"port": server.sockets[0].getsockname()[1]}))
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.buffer.read)
 
 
 @click.command()
 @click.option("--to", "upstream_port", type=int, required=True, help="Port of the origin.")
-@click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=0, show_default="a free one")
 @click.option("--ledger", "path", type=click.Path(path_type=Path), required=True, help="JSON lines, written anew.")
-def main(upstream_port: int, host: str, port: int, path: Path) -> None:
+def main(upstream_port: int, port: int, path: Path) -> None:
     """Pass on until standard input closes."""
     with path.open("w", encoding="utf-8", buffering=1) as file:
-        asyncio.run(_serve(host, port, upstream_port, ProxyLedger(file)))
+        asyncio.run(_serve(port, upstream_port, ProxyLedger(file)))
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ TIMES = {one.name for one in fields(VerifierSettings)}
 """The promises that are times, and settings of a case."""
 
 
-def require_key_ids(profile: Profile, options: StormOptions, profile_dir: Path = Path()) -> None:
+def require_key_ids(profile: Profile, options: StormOptions, profile_dir: Path) -> None:
     """UsageError or ConfigError where the options or the profile name what does not exist."""
     subject = _subject(profile, options, profile_dir)
     if options.without and subject.name == REFERENCE:
@@ -84,7 +84,7 @@ def _subject(profile: Profile, options: StormOptions, profile_dir: Path) -> Subj
     return find_subject(options.subject or (section.subject if section else REFERENCE), section, profile_dir)
 
 
-def find_subject(name: str, section: UnknownKid | None, profile_dir: Path = Path()) -> Subject:
+def find_subject(name: str, section: UnknownKid | None, profile_dir: Path) -> Subject:
     """The subject of that name: one of the rig's, a factory, or ``http``, the fleet of the profile's section.
 
     A module is looked for in the profile's folder, too. UsageError where there is none. Whether its library is
