@@ -25,7 +25,7 @@ _FORGED_STEPS = 3
 """Forged requests over all routes, in highest steps: 3,000 find a check that lets one in a thousand through."""
 INVALID_JSON_MOST = 50
 _ONE_KEY_FOR_ALL_STEPS = 0
-_MANY, _FEW = Pace(connections=200), Pace(connections=100)
+_MANY, _FEW, _ONE = Pace(connections=200), Pace(connections=100), Pace(connections=1)
 _NEEDED = {"S3": RequestClass.MALFORMED, "S4": RequestClass.PERSONAL, "S7": RequestClass.INVALID_JSON}
 """The class without which a scenario sends nothing."""
 
@@ -57,11 +57,13 @@ def personal_storm(step: int, route: str, tenants: tuple[str, ...]) -> Scenario:
     return Scenario("S4", "PIIStorm", step, route, tenants, (Share(RequestClass.PERSONAL, step),), _FEW)
 
 
-def collision(step: int, route: str, tenants: tuple[str, ...], *, key_step: int | None = None) -> Scenario:
+def collision(
+    step: int, route: str, tenants: tuple[str, ...], *, key_step: int | None = None, pace: Pace = _MANY
+) -> Scenario:
     """S5: N requests with the same key and body, in turn for each tenant. Exactly one canonical row in each tenant."""
     shares = (Share(RequestClass.REPLAY, step, one_key=True),)
     title = "CrossTenantCollision"
-    return Scenario("S5", title, step, route, tenants, shares, _MANY, key_step=key_step, shared_key=True)
+    return Scenario("S5", title, step, route, tenants, shares, pace, key_step=key_step, shared_key=True)
 
 
 def mixed_storm(step: int, route: str, tenants: tuple[str, ...], *, malformed: bool = True) -> Scenario:
@@ -100,7 +102,7 @@ def forged(count: int, route: str, tenants: tuple[str, ...], kinds: Sequence[For
 def aliases(sources: Sequence[tuple[str, str]], route: str, tenants: tuple[str, ...]) -> Scenario:
     """S9: the same event once for each (source, channel). Each must be stored under its channel."""
     shares = tuple(Share(RequestClass.VALID, 1, source=source, channel=channel) for source, channel in sources)
-    return Scenario("S9", "Aliases", len(sources), route, tenants, shares, Pace(connections=1))
+    return Scenario("S9", "Aliases", len(sources), route, tenants, shares, _ONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +112,9 @@ class Ladder:
     ``routes``: the first is the main one. ``forgeries``: the kinds of forged requests that each route can have.
     ``sends``: the request classes that a route can send; those of a route that is missing are all but conflicts.
     ``most_tenants``: how many tenants there are (None: as many as wanted). ``sources``: (utm_source, channel) pairs of
-    S9. ``tenants`` spreads every scenario but S5, S8 and S9 over so many tenants; ``spread`` adds one step over so many
-    (0: none). ``documented`` gives the composition whose totals are documented: one key for S1 and for S5 over all
-    steps, the main route only, no spread step, one S8 trial on tenant A.
+    S9. S5 has one connection at the lowest step. ``tenants`` spreads every scenario but S5, S8 and S9 over so many
+    tenants; ``spread`` adds one step over so many (0: none). ``documented`` gives the composition whose totals are
+    documented: one key for S1 and for S5 over all steps, the main route only, no spread step, one S8 trial on A.
     """
 
     routes: tuple[str, ...]
@@ -188,7 +190,9 @@ class Ladder:
         key_step = _ONE_KEY_FOR_ALL_STEPS if self.documented else None
         yield replay_storm(step, route, tenants, key_step=key_step)
         if self.most_tenants is None or self.most_tenants > 1:
-            yield collision(step, route, ("A", "B"), key_step=key_step)
+            # All at once, a service that looks for the key among all tenants finds none yet, and stores both.
+            pace = _ONE if step == min(self.steps) and not self.documented else _MANY
+            yield collision(step, route, ("A", "B"), key_step=key_step, pace=pace)
         if self._can_send(route, RequestClass.MALFORMED):
             yield malformed_storm(step, route, tenants)
         if self._can_send(route, RequestClass.INVALID_JSON):

@@ -290,6 +290,14 @@ def test_the_collision_leaves_one_row_in_each_tenant(profile: Profile) -> None:
     assert totals(profile, ladder.scenarios()) == {"A": (1, 0), "B": (1, 0)}
 
 
+def test_the_collision_comes_once_one_after_another() -> None:
+    """A service that looks for the key before it inserts finds that of another tenant only then."""
+    ladder = Ladder(routes=("stripe",), steps=(250, 50, 1000), only=frozenset({"S5"}))
+    assert {each.step: each.pace.connections for each in ladder.scenarios()} == {50: 1, 250: 200, 1000: 200}
+    documented = Ladder(routes=("stripe",), only=frozenset({"S5"}), documented=True)
+    assert {each.pace.connections for each in documented.scenarios()} == {200}
+
+
 def test_spread_replays_leave_one_row_in_each_of_the_tenants(profile: Profile) -> None:
     ladder = Ladder(routes=("stripe",), steps=(50,), tenants=20, only=frozenset({"S1"}))
     assert totals(profile, ladder.scenarios()) == dict.fromkeys(tenant_names(20), (1, 0))

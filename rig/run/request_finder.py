@@ -209,6 +209,8 @@ class RequestFinder:
         """The attempt that acknowledged an event first; of one that was never acknowledged the first."""
         if found.scenario_run in self._scenarios:
             rows = self._attempts(found.scenario_run, found.key)
+            own = rows[rows["tenant"] == found.tenant]  # tenants may share a key
+            rows = rows if own.empty else own
             good = rows[rows["outcome"] == Outcome.ACKNOWLEDGED].sort_values("done_ns")
             yield from map(self._show_row, _records((rows if good.empty else good).head(1)))
 
@@ -264,6 +266,7 @@ class RequestFinder:
                 f"{each.kind}: {each.detail or 'see the rule of the gate'}"
                 for each in self._discrepancies()
                 if each.key == key and each.scenario_run == label
+                if each.tenant == row.tenant or not self._scenarios[label].shared_key
             ),
             waited_ms=max(0, sent_ns - row.intended_ns) / 1e6,
             cause=self._say_cause(row.Index),

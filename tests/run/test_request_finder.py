@@ -13,7 +13,7 @@ from rig.evidence.chaos import ChaosReport, ChaosSchedule, FaultRecord, Standing
 from rig.evidence.gate import Gate, Verdict
 from rig.evidence.pack import Pack
 from rig.evidence.truth import Discrepancy, DiscrepancyKind
-from rig.model import Scenario
+from rig.model import RequestClass, Scenario, Share
 from rig.profile import bundled_profile, load_profile
 from rig.report.shown import GateShown, gate_lines, smallest_example
 from rig.run.request_finder import RequestFinder, leave_repeats_out
@@ -178,3 +178,19 @@ def test_a_gate_of_time_names_its_slowest_requests_those_without_an_answer_first
     assert [each.seq for each in page.examples] == [4, 1, 3]
     assert "900.0 ms" in dict(gate_lines(replace(page, examples=page.examples[1:2])))["answer"]
     assert page.rest == "history/ has all 10"
+
+
+def test_of_a_key_of_two_tenants_the_request_of_the_one_whose_row_is_lost_is_shown(show: Show, tmp_path: Path) -> None:
+    replays = (Share(RequestClass.REPLAY, 4, one_key=True),)
+    shared = replace(plan("S5", 4, tenants=("A", "B")), shares=replays, shared_key=True)
+    show("S8.answers", [OK] * 4, scenario=shared)
+    (folder,) = tmp_path.iterdir()
+    sent = driven(shared, [OK] * 4)
+    evidence = case(replace(sent, rows=sent.rows.assign(tenant=["A", "B", "A", "B"])))
+    key = RequestFinder(Pack.open(folder), evidence)._targets(shared.label).key(0)
+    lost = Discrepancy(DiscrepancyKind.LOST, shared.label, "S5", "B", key, "acknowledged, in neither table")
+    finder = RequestFinder(Pack.open(folder), replace(evidence, truth=replace(truth(), discrepancies=(lost,))))
+    (example,) = finder.find_examples(Gate("S5.rows", Verdict.FAIL, "a claim", {}, "a reason")).examples
+    assert (example.tenant, example.rows) == ("B", ("lost: acknowledged, in neither table",))
+    others = [each for each in finder.find_requests(key) if each.tenant == "A"]
+    assert [each.rows for each in others] == [(), ()]
