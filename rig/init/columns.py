@@ -8,6 +8,7 @@ no default of that value.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -63,6 +64,26 @@ def map_columns(
         if found is not None:
             mapped[column] = found
     return mapped
+
+
+def guess_columns(
+    table: WatchedTable, pairs: Sequence[tuple[NewRow, SentEvent]], known: frozenset[str]
+) -> dict[str, MappedColumn]:
+    """Columns that perhaps hold a part: both have one text, the same in all events. ``known`` ones are left out."""
+    texts = {
+        path: sent[0]
+        for path, sent in _parts([event for _, event in pairs]).items()
+        if isinstance(sent[0], str) and all(value == sent[0] for value in sent)
+    }
+    guessed = {}
+    for column in table.table.columns:
+        values = [row.values.get(column) for row, _ in pairs]
+        paths = [path for path, text in texts.items() if len(text) > 1 and all(value == text for value in values)]
+        is_free = column not in known and column not in table.generated
+        if paths and is_free and table.defaults.get(column) != values[0]:
+            shortest = min(paths, key=len)
+            guessed[column] = MappedColumn(".".join(shortest))
+    return guessed
 
 
 def _parts(events: Sequence[SentEvent]) -> dict[Steps, list[Any]]:
@@ -145,10 +166,13 @@ def _same(
 
 def _named_alike(column: str, path: Steps) -> bool:
     """Whether a column is called as the last step of a path, or as that with what stands before it."""
-    words = [step.lower().replace("-", "_") for step in path]
-    return column.lower() in {"_".join(words[at:]) for at in range(len(words))} or column.lower().endswith(
-        f"_{words[-1]}"
-    )
+    own, words = _snake(column), [_snake(step) for step in path]
+    return own in {"_".join(words[at:]) for at in range(len(words))} or own.endswith(f"_{words[-1]}")
+
+
+def _snake(name: str) -> str:
+    """``placedAt``, ``Placed at`` and ``placed-at`` as ``placed_at``."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+", "_", name).lower()
 
 
 def _same_value(kind: str, sent: Any, held: Any) -> ContentType | None:

@@ -14,16 +14,18 @@ ARRIVAL_LEAST_S = 120
 class Found:
     """``answers`` by the names of questions. ``lines`` is the table that the user sees: what, and what it is.
 
-    ``canonical_sql`` and ``dead_sql`` give the key as ``rig_key`` where no column is the key. ``malformed``: the ways
-    to spoil the body that the service does not take for right; None: nobody asked. ``personal``: the columns that keep
-    personal parts of the event, each with their paths. ``lag_s``: how long the last row came after its answer, None
-    where each was there with it.
+    ``canonical_sql`` and ``dead_sql`` give the key as ``rig_key`` where no column is the key. ``guesses``: columns that
+    perhaps hold a part of the event; they stand in the profile as comments. ``malformed``: the ways to spoil the body
+    that the service does not take for right; None: nobody asked. ``personal``: the columns that keep personal parts of
+    the event, each with their paths. ``lag_s``: how long the last row came after its answer, None where each was there
+    with it.
     """
 
     answers: Mapping[str, str] = field(default_factory=dict)
     canonical_sql: str = ""
     dead_sql: str = ""
     fields: Mapping[str, MappedColumn] = field(default_factory=dict)
+    guesses: Mapping[str, MappedColumn] = field(default_factory=dict)
     personal: Mapping[str, list[str]] = field(default_factory=dict)
     malformed: tuple[Mapping[str, object], ...] | None = None
     malformed_row: str = ""

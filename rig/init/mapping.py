@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rig.init.columns import MappedColumn, SentEvent, map_columns
+from rig.init.columns import MappedColumn, SentEvent, guess_columns, map_columns
 from rig.init.found import Found
 from rig.init.new_rows import NewRow, WatchedTable
 from rig.init.personal import kept_parts
@@ -84,6 +84,7 @@ class _Candidate:
     pairs: list[tuple[NewRow, ProbedEvent]]
     place: Place
     fields: Mapping[str, MappedColumn]
+    guesses: Mapping[str, MappedColumn]
     merits: tuple[int, ...]
 
     def beats(self, other: _Candidate) -> bool:
@@ -141,7 +142,9 @@ def _candidate(
     place = max(places, key=lambda each: (each.spelling.column in table.unique, each.directness))
     left_out = {_tenant_column(pairs), _correlation_column(seen, pairs)}
     left_out |= set() if place.spelling.path else {place.spelling.column}
-    fields = map_columns(table, [(row, event.event) for row, event in pairs], frozenset(left_out))
+    sent = [(row, event.event) for row, event in pairs]
+    fields = map_columns(table, sent, frozenset(left_out))
+    guesses = guess_columns(table, sent, frozenset(left_out | fields.keys()))
     if not place.directness and not fields:
         return None
     wrong = [
@@ -157,7 +160,7 @@ def _candidate(
         place.directness,
         len(fields),
     )
-    return _Candidate(table, pairs, place, fields, merits)
+    return _Candidate(table, pairs, place, fields, guesses, merits)
 
 
 def _why_not(seen: Observation, candidates: Sequence[_Candidate]) -> str:
@@ -201,6 +204,7 @@ def _with_canonical(seen: Observation, found: Found, best: _Candidate) -> Found:
         answers["canonical-correlation"] = correlation
         lines.append(("correlation id", correlation))
     lines += [("content", f"{column} = {part} ({part.type})") for column, part in best.fields.items()]
+    lines += [("content, perhaps", f"{column} = {part}: no probe changed it") for column, part in best.guesses.items()]
     parts = kept_parts(
         [(row.values, event.event.document) for row, event in pairs], PersonalKeys(seen.profile.personal_keys)
     )
@@ -213,8 +217,8 @@ def _with_canonical(seen: Observation, found: Found, best: _Candidate) -> Found:
     lines.append(("arrival", "with the answer" if lag is None else f"up to {lag:.1f} s after the answer"))
     statement = "" if place.is_column else _statement(best.table, place)
     return replace(
-        found, answers=answers, canonical_sql=statement, fields=best.fields, personal=personal, lag_s=lag,
-        lines=(*lines, *found.lines),
+        found, answers=answers, canonical_sql=statement, fields=best.fields, guesses=best.guesses, personal=personal,
+        lag_s=lag, lines=(*lines, *found.lines),
     )  # fmt: skip
 
 

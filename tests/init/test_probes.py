@@ -9,16 +9,17 @@ import pytest
 from psycopg import sql
 
 from rig.errors import ConfigError, ExitCode, Unavailable
-from rig.init.columns import SentEvent
+from rig.init.columns import MappedColumn, SentEvent, guess_columns, map_columns
 from rig.init.found import Found
 from rig.init.mapping import Observation, ProbedEvent, find
-from rig.init.new_rows import watch
+from rig.init.new_rows import NewRow, WatchedTable, watch
 from rig.init.probes import lags_of, plan, probe
 from rig.machine.child import free_port
 from rig.model import RequestClass, Tenant
 from rig.profile import Profile, bundled_profile, load_profile
 from rig.target.http_probe import HttpProbe, ProbeResponse
 from rig.target.postgres import Database
+from rig.truth.tables import Column, Table
 from stub_server.service.config import load_config
 from stub_server.service.schema import migrate
 from tests.cli.commands import rig
@@ -233,3 +234,17 @@ def test_a_service_that_refuses_a_valid_event_teaches_no_status(status: int, say
     found = find(Observation(profile, tuple(sent), ()))
     assert dict(found.lines)["accepted events"].startswith(says)
     assert found.answers == ({} if status == 404 else {"stored-status": "200", "malformed-status": "404"})
+
+
+def test_a_text_that_no_probe_changed_is_a_guess_where_the_names_differ() -> None:
+    names = ("placedAt", "Repo name", "state")
+    columns = {name: Column(name, "text", holds_text=True, searched=True) for name in names}
+    table = WatchedTable(
+        Table(1, "public", "e", columns, readable=True, filtered=False), frozenset(), (), frozenset(), {"state": "new"}
+    )
+    document = {"placed_at": "noon", "repository": {"full_name": "acme/shop"}, "action": "new"}
+    values = {"placedAt": "noon", "Repo name": "acme/shop", "state": "new"}
+    pairs = [(NewRow(table, values, (1, "", ""), ""), SentEvent("{}", document))] * 3
+    assert map_columns(table, pairs, frozenset()) == {"placedAt": MappedColumn("placed_at")}
+    guessed = guess_columns(table, pairs, frozenset({"placedAt"}))
+    assert guessed == {"Repo name": MappedColumn("repository.full_name")}, "a default proves nothing"
