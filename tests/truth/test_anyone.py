@@ -50,7 +50,7 @@ def lone(request: pytest.FixtureRequest, make_world: Callable[[Profile], World])
 def test_without_tenants_and_dead_letters_nothing_is_missing(lone: World) -> None:
     assert lone.profile.tenant_count == 1
     assert lone.profile.row(RequestClass.MALFORMED, lone.profile.routes[0].name) is Row.NONE
-    lone.baseline = lone.reader.preflight(lone.targeter, [run.scenario for run in lone.scenario_runs], LONE, None)
+    lone.begin(LONE)
     lone.settle()
     truth = read(lone)
     assert not truth.discrepancies
@@ -58,7 +58,7 @@ def test_without_tenants_and_dead_letters_nothing_is_missing(lone: World) -> Non
 
 
 def test_without_tenants_a_lost_and_a_doubled_row_are_found(lone: World) -> None:
-    lone.baseline = lone.reader.preflight(lone.targeter, [run.scenario for run in lone.scenario_runs], LONE, None)
+    lone.begin(LONE)
     lost, doubled, *rest = lone.expect()
     for expected in (doubled, doubled, *rest):
         lone.keep(expected)

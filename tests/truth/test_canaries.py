@@ -181,7 +181,7 @@ def test_personal_keys_that_are_kept_again_in_rows_that_name_no_request(
     letter = world.expect()[0]
     for _ in range(3):
         world.bury(letter, key=None, **KEPT)
-    world.baseline = world.reader.preflight(world.targeter, [world.scenario_runs[0].scenario], TENANTS, None)
+    world.begin()
     place = f"{SCHEMA}.{LETTERS}.raw"
     assert world.baseline.personal == {TENANTS[0].id: {place: 3}}
     assert world.read().canary_hits == ()

@@ -33,9 +33,8 @@ def sent(world: World) -> World:
 
 def started(world: World) -> World:
     """What a perfect target does, after the preflight."""
-    scenarios = [run.scenario for run in world.scenario_runs]
     world.execute('ALTER TABLE {sales} ALTER "shop id" DROP NOT NULL, ALTER {dedup} DROP NOT NULL')
-    world.baseline = world.reader.preflight(world.targeter, scenarios, TENANTS, None)
+    world.begin()
     world.settle()
     return world
 
@@ -239,8 +238,7 @@ def test_a_partition_and_its_parent_count_once(make_world: Callable[[Profile], W
             f"CREATE TABLE vault.part_{part} PARTITION OF {{sales}} FOR VALUES WITH (MODULUS 2, REMAINDER {part})"
         )
     world.run_scenario(scenario("S2"))
-    scenarios = [run.scenario for run in world.scenario_runs]
-    world.baseline = world.reader.preflight(world.targeter, scenarios, TENANTS, None)
+    world.begin()
     world.settle()
     world.keep(world.expect()[0], **{KEY: "copy"})
     truth = world.read()

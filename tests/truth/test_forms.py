@@ -32,13 +32,12 @@ def described(*, dead: dict[str, Any] | None = None, top: dict[str, Any] | None 
     return Profile.model_validate(document | {"tenants": {}} | (top or {}))
 
 
-def preflight(world: World) -> Baseline:
-    scenarios = [run.scenario for run in world.scenario_runs]
-    return world.reader.preflight(world.targeter, scenarios, ALONE, world.database.admin_dsn)
+def begin(world: World) -> None:
+    world.begin(ALONE, world.database.admin_dsn)
 
 
-def read(world: World, baseline: Baseline) -> TruthReport:
-    return world.reader.read(world.sent_to(ALONE), baseline)
+def read(world: World) -> TruthReport:
+    return world.reader.read(world.sent_to(ALONE), world.baseline)
 
 
 def kinds(truth: TruthReport) -> list[DiscrepancyKind]:
@@ -58,10 +57,10 @@ def test_without_tenants_the_rows_of_others_are_noise(make_world: MakeWorld) -> 
     world = make_world(described(dead={"match": "key"}))
     others_write(world)
     world.run_scenario(scenario("S6", Share(RequestClass.VALID, 5), Share(RequestClass.MALFORMED, 2)))
-    baseline = preflight(world)
+    begin(world)
     world.settle()
     others_write(world)
-    truth = read(world, baseline)
+    truth = read(world)
     assert truth.discrepancies == ()
     (group,) = truth.groups
     assert (group.canonical, group.dead) == (5, 2)
@@ -90,21 +89,21 @@ def test_without_tenants_a_wrong_row_is_found(
 ) -> None:
     world = make_world(described(dead={"match": "key"}))
     world.run_scenario(scenario("S2"))
-    baseline = preflight(world)
+    begin(world)
     world.settle()
     wrong(world, world.expect()[0])
-    assert kind in kinds(read(world, baseline))
+    assert kind in kinds(read(world))
 
 
 def test_without_tenants_nameless_dead_letters_are_counted_and_a_missing_one_is_found(make_world: MakeWorld) -> None:
     world = make_world(described(dead={"match": "count", "column": None}))
     others_write(world)
     world.run_scenario(scenario("S3", Share(RequestClass.MALFORMED, 3)))
-    baseline = preflight(world)
+    begin(world)
     world.settle()
-    assert read(world, baseline).discrepancies == ()
+    assert read(world).discrepancies == ()
     world.execute("DELETE FROM {letters} WHERE shop <> 'x' AND id = (SELECT max(id) FROM {letters})")
-    assert kinds(read(world, baseline)) == [DiscrepancyKind.LOST]
+    assert kinds(read(world)) == [DiscrepancyKind.LOST]
 
 
 # --- no dead letters ---
@@ -114,12 +113,12 @@ def test_without_dead_letters_nothing_may_be_stored_of_a_malformed_event(make_wo
     world = make_world(described())
     assert world.profile.row(RequestClass.MALFORMED, world.profile.routes[0].name) is Row.NONE
     world.run_scenario(scenario("S6", Share(RequestClass.VALID, 5), Share(RequestClass.MALFORMED, 2)))
-    baseline = preflight(world)
+    begin(world)
     world.settle()
-    truth = read(world, baseline)
+    truth = read(world)
     assert truth.discrepancies == ()
     world.keep(next(each for each in world.expect() if each.request_class is RequestClass.MALFORMED))
-    assert kinds(read(world, baseline)) == [DiscrepancyKind.UNEXPECTED]
+    assert kinds(read(world)) == [DiscrepancyKind.UNEXPECTED]
 
 
 def test_a_dead_row_without_dead_letters_is_a_contradiction() -> None:
@@ -142,12 +141,12 @@ def by_sql(statement: str = STATEMENT, **columns: Any) -> Profile:
 def test_sql_is_taken_as_it_is_written_and_a_wrong_row_is_found(make_world: MakeWorld) -> None:
     world = make_world(by_sql())
     world.run_scenario(scenario("S2"))
-    baseline = preflight(world)
+    begin(world)
     world.settle()
-    assert read(world, baseline).discrepancies == ()
+    assert read(world).discrepancies == ()
     world.execute("DELETE FROM {sales} WHERE {dedup} = {}", world.expect()[0].key)
     world.keep(world.expect()[1])
-    assert sorted(kinds(read(world, baseline))) == [DiscrepancyKind.DUPLICATED, DiscrepancyKind.LOST]
+    assert sorted(kinds(read(world))) == [DiscrepancyKind.DUPLICATED, DiscrepancyKind.LOST]
 
 
 @pytest.mark.parametrize(
@@ -166,18 +165,18 @@ def test_sql_is_taken_as_it_is_written_and_a_wrong_row_is_found(make_world: Make
 def test_sql_that_cannot_be_truth_names_its_key(make_world: MakeWorld, statement: str, says: str) -> None:
     world = make_world(by_sql(statement or " ", correlation=None, channel=None))
     with pytest.raises(ConfigError, match=rf"(?s)truth\.canonical\.(sql|key).*{says}|{says}"):
-        preflight(world)
+        begin(world)
 
 
 def test_a_view_is_a_table(make_world: MakeWorld) -> None:
     world = make_world(described(table="sold"))
     world.execute("CREATE VIEW vault.sold AS SELECT * FROM {sales} WHERE \"shop id\" <> 'x'")
     world.run_scenario(scenario("S2"))
-    baseline = preflight(world)
+    begin(world)
     world.settle()
-    assert read(world, baseline).discrepancies == ()
+    assert read(world).discrepancies == ()
     world.execute("UPDATE {sales} SET \"shop id\" = 'x' WHERE {dedup} = {}", world.expect()[0].key)
-    assert kinds(read(world, baseline)) == [DiscrepancyKind.LOST]
+    assert kinds(read(world)) == [DiscrepancyKind.LOST]
 
 
 # --- batches ---
@@ -192,19 +191,19 @@ def batched(**dead: Any) -> Profile:
 def test_each_event_of_a_batch_has_its_row(make_world: MakeWorld) -> None:
     world = make_world(batched())
     world.run_scenario(scenario("S6", Share(RequestClass.VALID, 4), Share(RequestClass.MALFORMED, 2)))
-    baseline = preflight(world)
+    begin(world)
     targets = world.targeter.bind(world.scenario_runs[0].scenario)
     events = [event for seq in range(6) for event in targets.expect_all(seq)]
     for event in events:
         world.keep(event) if event.row is Row.CANONICAL else world.bury(event)
-    truth = read(world, baseline)
+    truth = read(world)
     assert truth.discrepancies == ()
     (group,) = truth.groups
     assert (group.canonical_min, group.canonical, group.dead_min, group.dead) == (12, 12, 6, 6)
     assert RequestIndex(world.targeter, [world.scenario_runs[0].scenario]).by_identity(events[2].key) is not None
     last = next(event for event in reversed(events) if event.row is Row.CANONICAL)
     world.execute("DELETE FROM {sales} WHERE {dedup} = {}", last.key)
-    assert [(key.kind, key.key) for key in read(world, baseline).discrepancies] == [(DiscrepancyKind.LOST, last.key)]
+    assert [(key.kind, key.key) for key in read(world).discrepancies] == [(DiscrepancyKind.LOST, last.key)]
 
 
 # --- personal data ---
@@ -216,7 +215,7 @@ def keeping(policy: str, *columns: str) -> Profile:
 
 def store_personal(world: World, *, doc: Callable[[str], dict[str, Any]], trace: bool = False) -> TruthReport:
     world.run_scenario(scenario("S4", PERSONAL))
-    baseline = preflight(world)
+    begin(world)
     targets = world.targeter.bind(world.scenario_runs[0].scenario)
     for seq, expected in enumerate(world.expect()):
         assert expected.row is Row.CANONICAL
@@ -224,7 +223,7 @@ def store_personal(world: World, *, doc: Callable[[str], dict[str, Any]], trace:
         world.keep(expected, doc=json.dumps(doc(value)))
         if trace:
             world.execute("INSERT INTO vault.audit VALUES (1, {}, NULL)", value)
-    return read(world, baseline)
+    return read(world)
 
 
 def test_personal_data_may_lie_where_the_profile_says(make_world: MakeWorld) -> None:
@@ -244,7 +243,8 @@ def test_a_service_that_scrubs_may_keep_keys_and_no_values(make_world: MakeWorld
     assert store_personal(world, doc=lambda value: {"email": "***"}).canary_hits == ()
     world.keep(world.expect()[0], doc=json.dumps({"email": world.targeter.bind(
         world.scenario_runs[0].scenario).canary(0).tokens[0]}))  # fmt: skip
-    assert len(read(world, Baseline({}, {})).canary_hits) == 1
+    world.baseline = Baseline({}, {})
+    assert len(read(world).canary_hits) == 1
 
 
 def test_personal_data_that_is_refused_may_lie_nowhere(make_world: MakeWorld) -> None:
@@ -256,7 +256,7 @@ def test_personal_data_that_is_refused_may_lie_nowhere(make_world: MakeWorld) ->
 def test_a_column_to_keep_personal_data_in_must_exist(make_world: MakeWorld) -> None:
     world = make_world(keeping("keep", "audit.nots"))
     with pytest.raises(ConfigError, match=r"personal_data\.columns: .*no column 'nots'"):
-        preflight(world)
+        begin(world)
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_an_old_dead_letter_that_is_no_text_names_no_request(make_world: MakeWor
     world.execute(f"ALTER TABLE {{letters}} ALTER raw TYPE {kind} USING raw::{kind}")
     world.execute("INSERT INTO {letters} (shop, raw) VALUES ('old', {})", old)
     world.run_scenario(scenario("S3", Share(RequestClass.MALFORMED, 2)))
-    world.baseline = world.reader.preflight(world.targeter, [world.scenario_runs[0].scenario], ALONE, None)
+    world.begin(ALONE)
     for expected in world.expect():
         inner = {"dedup": expected.key, "note": "\\u0000 \U0001f600"}  # escaped backslash, and a whole pair
         world.bury(expected, raw=json.dumps({"inner": inner}))
@@ -304,11 +304,11 @@ def test_keys_of_bytes_are_read_as_text(make_world: MakeWorld) -> None:
     world = make_world(described())
     world.execute("ALTER TABLE {sales} ALTER {dedup} TYPE bytea USING {dedup}::bytea")
     world.run_scenario(scenario("S2"))
-    baseline = preflight(world)
+    begin(world)
     world.settle()
-    assert read(world, baseline).discrepancies == ()
+    assert read(world).discrepancies == ()
     world.execute("DELETE FROM {sales} WHERE {dedup} = {}", world.expect()[0].key.encode())
-    assert kinds(read(world, baseline)) == [DiscrepancyKind.LOST]
+    assert kinds(read(world)) == [DiscrepancyKind.LOST]
 
 
 def test_keys_of_bytes_that_are_no_text_are_refused(make_world: MakeWorld) -> None:
@@ -317,7 +317,7 @@ def test_keys_of_bytes_that_are_no_text_are_refused(make_world: MakeWorld) -> No
     world.execute("INSERT INTO {sales} (\"shop id\", {dedup}) VALUES ('x', {})", b"\x01\xfe\xff")
     world.run_scenario(scenario("S2"), Outcome.NOT_SENT)
     with pytest.raises(ConfigError, match=r"truth\.canonical\.key: .* is of type bytea"):
-        preflight(world)
+        begin(world)
 
 
 @pytest.mark.parametrize("kind", ["uuid", "citext", "vault.own_key", "name", "char(80)", "generated"])
@@ -335,7 +335,7 @@ def test_a_key_of_any_type_is_found_and_a_lost_one_is_named(make_world: MakeWorl
     else:
         world.execute(f"ALTER TABLE {{sales}} ALTER {{dedup}} TYPE {kind} USING {{dedup}}::{kind}")
     world.run_scenario(scenario("S2"))
-    baseline = preflight(world)
+    begin(world)
     for expected in world.expect():
         if kind == "generated":
             world.execute(
@@ -346,6 +346,6 @@ def test_a_key_of_any_type_is_found_and_a_lost_one_is_named(make_world: MakeWorl
             )
         else:
             world.keep(expected)
-    assert read(world, baseline).discrepancies == ()
+    assert read(world).discrepancies == ()
     world.execute("DELETE FROM {sales} WHERE {dedup}::text = {}", world.expect()[0].key)
-    assert kinds(read(world, baseline)) == [DiscrepancyKind.LOST]
+    assert kinds(read(world)) == [DiscrepancyKind.LOST]

@@ -12,7 +12,7 @@ from psycopg import sql
 from rig.errors import ConfigError
 from rig.evidence.truth import DiscrepancyKind
 from rig.profile import Profile
-from tests.truth.world import SALES, SCHEMA, TENANTS, World, profile, scenario
+from tests.truth.world import SALES, SCHEMA, World, profile, scenario
 
 MakeWorld = Callable[[Profile], World]
 COLUMNS = '"shop id" text NOT NULL, "dedup%key" {key} NOT NULL, trace text, medium text, doc jsonb'
@@ -63,8 +63,7 @@ def test_rows_are_read_rightly_and_a_wrong_one_is_found(make_world: MakeWorld, k
     except (psycopg.errors.FeatureNotSupported, psycopg.errors.UndefinedFile) as error:
         pytest.skip(f"this PostgreSQL has none: {error.diag.message_primary}")
     world.run_scenario(scenario("S2"))
-    scenarios = [run.scenario for run in world.scenario_runs]
-    world.baseline = world.reader.preflight(world.targeter, scenarios, TENANTS, world.database.runtime_dsn)
+    world.begin(runtime_dsn=world.database.runtime_dsn)
     world.settle()
     assert world.read().discrepancies == ()
     first, second = world.expect()[:2]
@@ -126,8 +125,7 @@ def test_a_foreign_table_is_refused_unless_the_rows_are_waited_for(abroad: Calla
 def test_a_foreign_table_whose_rows_are_waited_for_is_read(abroad: Callable[..., World]) -> None:
     world = abroad(arrival={"within_s": 5})
     world.run_scenario(scenario("S2"))
-    scenarios = [run.scenario for run in world.scenario_runs]
-    world.baseline = world.reader.preflight(world.targeter, scenarios, TENANTS, world.database.runtime_dsn)
+    world.begin(runtime_dsn=world.database.runtime_dsn)
     world.settle()
     world.reader.require_arrival(world.sent)
     assert world.read().discrepancies == ()

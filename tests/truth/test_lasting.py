@@ -42,8 +42,7 @@ class Twice:
     @classmethod
     def sent(cls, world: World, *shares: Share, outcome: Outcome = Outcome.ACKNOWLEDGED) -> Twice:
         world.run_scenario(scenario("S6", *(shares or MIXED)), outcome)
-        scenarios = [run.scenario for run in world.scenario_runs]
-        world.baseline = world.reader.preflight(world.targeter, scenarios, TENANTS, None)
+        world.begin()
         world.settle()
         return cls(world, world.reader.read_rows(world.sent, world.baseline))
 

@@ -12,15 +12,14 @@ from rig.evidence.truth import CanaryHit
 from rig.model import RequestClass, Share
 from rig.profile import Profile
 from rig.truth.personal_keys import PersonalKeys
-from tests.truth.world import LETTERS, SALES, SCHEMA, TENANTS, World, profile, scenario
+from tests.truth.world import LETTERS, SALES, SCHEMA, World, profile, scenario
 
 REQUEST = "S4-1-orders-1 request 1 of tenant A"
 
 
 def sent(world: World) -> World:
     world.run_scenario(scenario("S4", Share(RequestClass.PERSONAL, 3)))
-    scenarios = [run.scenario for run in world.scenario_runs]
-    world.baseline = world.reader.preflight(world.targeter, scenarios, TENANTS, None)
+    world.begin()
     world.settle()
     return world
 

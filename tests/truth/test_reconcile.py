@@ -290,7 +290,7 @@ def test_rows_of_before_are_subtracted(world: World) -> None:
     for number in range(3):
         world.keep(older._replace(key=f"older-{number}"))
         world.bury(older._replace(key=f"older-{number}"))
-    world.baseline = world.reader.preflight(world.targeter, [world.scenario_runs[0].scenario], TENANTS, None)
+    world.begin()
     world.settle()
     report = world.read()
     assert report.discrepancies == ()
@@ -311,7 +311,7 @@ def test_duplicates_of_before_are_not_the_runs(world: World) -> None:
     for key in ("older", "", ""):
         world.keep(older._replace(key=key))
         world.keep(older._replace(key=key))
-    world.baseline = world.reader.preflight(world.targeter, [world.scenario_runs[0].scenario], TENANTS, None)
+    world.begin()
     assert world.baseline.duplicated == {TENANTS[0].id: 2}
     assert any("2 keys had more than one canonical row before the run" in note for note in world.baseline.notes)
     world.settle()
@@ -331,7 +331,7 @@ def test_duplicates_of_keys_that_nobody_sent(world: World, tenant: str) -> None:
     older = world.expect()[0]._replace(tenant="A", key="older")
     world.keep(older)
     world.keep(older)
-    world.baseline = world.reader.preflight(world.targeter, [world.scenario_runs[0].scenario], TENANTS, None)
+    world.begin()
     world.settle()
     strange = world.expect()[0]._replace(tenant=tenant, key="never sent")
     world.keep(strange)

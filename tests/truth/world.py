@@ -94,6 +94,11 @@ class World:
         outcomes = [outcome if isinstance(outcome, Outcome) else outcome(seq) for seq in range(scenario.count)]
         self.scenario_runs.append(RunOutcomes(scenario, np.array([each.code for each in outcomes], dtype=np.uint8)))
 
+    def begin(self, tenants: Sequence[Tenant] = TENANTS, runtime_dsn: str | None = None) -> None:
+        """Note what is there before the run."""
+        scenarios = [run.scenario for run in self.scenario_runs]
+        self.baseline = self.reader.preflight(self.targeter, scenarios, tenants, runtime_dsn)
+
     def expect(self, scenario_run: int = 0) -> list[Expected]:
         scenario = self.scenario_runs[scenario_run].scenario
         targets = self.targeter.bind(scenario)
