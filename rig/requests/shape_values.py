@@ -74,6 +74,8 @@ DECIMALS = (
     ("1.0e2", "an exponent"),
     ("000012.50", "leading zeros"),
 )
+_CURRENCIES = ("USD", "EUR", "GBP", "CHF")
+"""All have hundredths: a service may store an amount by the decimals of its currency."""
 _SECONDS = (
     (0, "1970"),
     (-1, "before 1970"),
@@ -181,14 +183,22 @@ def control_of(field: EventField) -> Change:
     }
     if field.role in plain:
         return Change(_kind(field), field.path, "another number", _as_sent(field, plain[field.role]))
+    if field.role is FieldRole.CURRENCY:
+        return Change(_kind(field), field.path, "another currency", _other_currencies(field)[0])
     value = "2023-11-14T22:13:20Z" if field.role is FieldRole.ISO else "word"
     return Change(_kind(field), field.path, "another text", value)
 
 
 def _kind(field: EventField) -> ShapeKind:
-    if field.role is FieldRole.TEXT:
+    if field.role in (FieldRole.TEXT, FieldRole.CURRENCY):
         return ShapeKind.TEXTS
     return ShapeKind.NUMBERS if field.role in (FieldRole.INTEGER, FieldRole.DECIMAL) else ShapeKind.TIMES
+
+
+def _other_currencies(field: EventField) -> list[str]:
+    """In the case of the profile's own."""
+    codes = [code.lower() if field.plain.islower() else code for code in _CURRENCIES]
+    return [code for code in codes if code != field.plain]
 
 
 def changes_of(field: EventField) -> Iterator[Change]:
@@ -198,6 +208,8 @@ def changes_of(field: EventField) -> Iterator[Change]:
         case FieldRole.TEXT:
             yield from (Change(kind, field.path, name, text) for text, name in TEXTS)
             yield from (Change.grown(kind, field.path, "long text", _LENGTH, size) for size in TEXT_SIZES)
+        case FieldRole.CURRENCY:
+            yield from (Change(kind, field.path, "another currency", code) for code in _other_currencies(field)[1:])
         case FieldRole.INTEGER | FieldRole.DECIMAL:
             for sign, sizes in ((1, UP), (-1, DOWN)):
                 growth = _growth(field, sign)

@@ -125,7 +125,8 @@ class ShapedRoute:
         if column == self._profile.truth.canonical.channel and any(field.slot == "source" for field in changed):
             return False  # what another source means is not said
         if described.constant is not None:
-            return not any(field.role is FieldRole.TEXT for field in changed)  # it may follow from that text
+            texts = (FieldRole.TEXT, FieldRole.CURRENCY)
+            return not any(field.role in texts for field in changed)  # it may follow from that text
         for field in changed:
             if field.name == described.path and field.role in (FieldRole.INTEGER, FieldRole.DECIMAL):
                 own = next(str(change.value) for change in changes if change.path == field.path)

@@ -37,6 +37,7 @@ class FieldRole(StrEnum):
     UNIX_MS = "unix_ms"
     ISO = "iso"
     TEXT = "text"
+    CURRENCY = "currency"
 
 
 _ROLES = {
@@ -52,12 +53,16 @@ _ROLES = {
 
 @dataclass(frozen=True, slots=True)
 class EventField:
-    """One value of an event. ``is_quoted``: a number that is written as a text; ``slot``: its placeholder, if any."""
+    """One value of an event. ``is_quoted``: a number that is written as a text; ``slot``: its placeholder, if any.
+
+    ``plain``: the text that it has in the profile.
+    """
 
     path: EventPath
     role: FieldRole
     is_quoted: bool = False
     slot: str = ""
+    plain: str = ""
 
     @property
     def name(self) -> str:
@@ -145,9 +150,11 @@ def fields_of(document: Any, at: EventPath = ()) -> Iterator[EventField]:
         return
     text = document if isinstance(document, str) else json.dumps(document)
     slots = [SLOTS[int(number)] for number in SENTINEL_PATTERN.findall(text)]
-    if not slots:
-        plain = FieldRole.DECIMAL if isinstance(document, float) else FieldRole.INTEGER
-        yield EventField(at, FieldRole.TEXT if isinstance(document, str) else plain)
+    if not slots and isinstance(document, str):
+        is_currency = len(document) == 3 and bool(at) and "currency" in at[-1].lower()
+        yield EventField(at, FieldRole.CURRENCY if is_currency else FieldRole.TEXT, plain=document)
+    elif not slots:
+        yield EventField(at, FieldRole.DECIMAL if isinstance(document, float) else FieldRole.INTEGER)
     elif SENTINEL_PATTERN.fullmatch(text) and slots[0] in _ROLES:
         yield EventField(at, _ROLES[slots[0]], isinstance(document, str), slots[0])
 

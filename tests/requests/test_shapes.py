@@ -242,3 +242,12 @@ def test_a_smaller_change_explains_larger_ones_in_any_field() -> None:
     assert accent.covers(Change(ShapeKind.TEXTS, ("from",), "other", "cafe\u0301"))
     assert not accent.covers(Change(ShapeKind.TEXTS, ("name",), "text in NFC", "café"))
     assert not Change(ShapeKind.TEXTS, ("name",), "empty text", "").covers(accent)
+
+
+@pytest.mark.parametrize(("own", "others"), [("EUR", ["USD", "GBP", "CHF"]), ("usd", ["eur", "gbp", "chf"])])
+def test_a_currency_becomes_another_currency(own: str, others: list[str]) -> None:
+    """A service that knows no other text there may still lose what is not in its own currency."""
+    (field,) = fields_of({"currency": own})
+    assert [change.value for change in (control_of(field), *changes_of(field))] == [*others, None, MISSING]
+    (plan,) = fields_of({"plan": "pro"})
+    assert control_of(plan).value == "word"
