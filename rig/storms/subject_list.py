@@ -157,7 +157,7 @@ def _fill(value: Any, words: Mapping[str, str]) -> Any:
 
 
 def _version(subject: ListedSubject, folder: Path, packages: Path | None) -> str:
-    """The version of the first package that was asked for; empty where none was."""
+    """The version of the first package that was asked for; empty where none was, or it does not say."""
     if subject.version is not None:
         return subject.version
     if subject.pip and packages:
@@ -165,5 +165,6 @@ def _version(subject: ListedSubject, folder: Path, packages: Path | None) -> str
         return next((one.version for one in importlib.metadata.distributions(name=name, path=[str(packages)])), "")
     if subject.npm:
         name = re.sub(r"(?<=.)@[^/]*$", "", subject.npm[0])
-        return str(json.loads((folder / "node_modules" / name / "package.json").read_text())["version"])
+        with suppress(OSError, ValueError, KeyError):  # of an address, like git+https:…, the name is another
+            return str(json.loads((folder / "node_modules" / name / "package.json").read_text())["version"])
     return ""

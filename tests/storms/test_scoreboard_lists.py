@@ -121,3 +121,17 @@ def test_a_subject_without_a_folder_for_its_environment_says_so(tmp_path: Path) 
     problem = open_subject(listed, listed.subjects[0], "migration-race", path).problem
     assert problem.startswith("it could not be installed: ")
     assert "copy the list" in problem
+
+
+@pytest.mark.parametrize(
+    ("package", "version"), [("@scope/one@^2", "2.1.0"), ("git+https://example.com/one.git", ""), ("two", "")]
+)
+def test_the_version_of_a_package_of_node_is_told_where_it_says_one(tmp_path: Path, package: str, version: str) -> None:
+    text = f'title = "T"\n[[subjects]]\nname = "one"\nnpm = ["{package}"]\nsection = {{ command = ["true"] }}\n'
+    listed = read_list(path := list_in(tmp_path, text))
+    folder = tmp_path / ".environments" / "one"
+    for name, document in (("@scope/one", {"version": "2.1.0"}), ("two", {})):
+        (folder / "node_modules" / name).mkdir(parents=True)
+        (folder / "node_modules" / name / "package.json").write_text(json.dumps(document))
+    (folder / "installed.json").write_text(json.dumps({"pip": [], "npm": [package]}))
+    assert open_subject(listed, listed.subjects[0], "migration-race", path).version == version
