@@ -46,6 +46,11 @@ def one_line(value: object) -> str:
     return "".join(_escape(char) if unicodedata.category(char) in _UNPRINTABLE else char for char in text)
 
 
+def is_encodable(text: str) -> bool:
+    """Whether it is text: what comes from the shell may have bytes that are none (PEP 383)."""
+    return not any("\ud800" <= char <= "\udfff" for char in text)
+
+
 def shorten(value: object, most: int = _LONG) -> str:
     """As ``one_line``, cut to ``most`` characters."""
     text = one_line(value)

@@ -15,6 +15,7 @@ import psutil
 
 import rig
 from rig.machine.cgroup import allowed_cores, quota_cores, throttled_s
+from rig.text import one_line
 
 _LIBRARIES = ("uvloop", "httptools", "hdrhistogram", "psycopg", "pandas", "pyarrow", "aiohttp", "matplotlib")
 TARGET_COMMIT = "RIG_TARGET_COMMIT"
@@ -45,7 +46,7 @@ def fingerprint(environ: Mapping[str, str], target_commit: str | None = None) ->
         "boot_id": _read(Path("/proc/sys/kernel/random/boot_id")),
         "code_sha256": _code_sha256(),
         **_commit(),
-        "target_commit": environ.get(TARGET_COMMIT) or target_commit,
+        "target_commit": one_line(environ.get(TARGET_COMMIT) or target_commit or "") or None,
         "ci_run": _ci_run(environ),
     }
 
@@ -106,5 +107,5 @@ def _commit(file: Path = Path(__file__)) -> dict[str, Any]:
 
 
 def _ci_run(environ: Mapping[str, str]) -> str | None:
-    server, repository, run = (environ.get(name) for name in _CI_RUN_ADDRESS)
+    server, repository, run = (one_line(environ.get(name, "")) for name in _CI_RUN_ADDRESS)
     return f"{server}/{repository}/actions/runs/{run}" if server and repository and run else None

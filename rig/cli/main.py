@@ -34,11 +34,11 @@ from rig.cli.storm import storm_
 from rig.cli.streams import forgive
 from rig.cli.up import down, up
 from rig.cli.worker import worker
-from rig.errors import ConfigError, ExitCode, RigError
+from rig.errors import ConfigError, ExitCode, RigError, UsageError
 from rig.machine import libpq
 from rig.machine.orphans import adopt_orphans
 from rig.machine.supervisor import register_orphan
-from rig.text import one_line
+from rig.text import is_encodable, one_line
 
 
 class _Grouped(click.Group):
@@ -88,6 +88,7 @@ def main(arguments: Sequence[str]) -> int:
         signal.signal(signal.SIGTERM, _interrupt)
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup leaves it
             signal.signal(signal.SIGHUP, _interrupt)
+        _require_text(arguments)
         result = cli.main(args=list(arguments), prog_name="rig", standalone_mode=False)
         return int(result or 0)
     except click.exceptions.Exit as error:
@@ -109,6 +110,15 @@ def main(arguments: Sequence[str]) -> int:
         click.echo(f"rig: a fault of the rig itself: {type(error).__name__}: {_message_of(error)}", err=True)
         click.echo("rig: run it again as `rig --debug …` and report what it prints", err=True)
         return ExitCode.INTERNAL
+
+
+def _require_text(arguments: Sequence[str]) -> None:
+    """UsageError where a word has bytes that are no text: a pack repeats the words, and no JSON can hold them."""
+    for word in arguments:
+        if not is_encodable(word):
+            raise UsageError(
+                f"{word!a}: it has bytes that are no text in this locale; rename it, or set LC_ALL=C.UTF-8"
+            )
 
 
 def _message_of(error: Exception) -> str:

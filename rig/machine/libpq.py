@@ -70,7 +70,7 @@ def complete(dsn: str, variable: str) -> str:
     try:
         given = conninfo_to_dict(dsn)
         is_place = _is_place(str(given.get("host") or ""), str(given.get("port") or ""))
-    except psycopg.ProgrammingError:
+    except (psycopg.ProgrammingError, UnicodeEncodeError):
         given, is_place = {}, False
     # What stands at a wrong place may be a piece of the password: libpq and the resolver would repeat it.
     if not is_place or not dsn.isprintable():

@@ -10,6 +10,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from rig.errors import ConfigError
 from rig.machine import libpq
+from rig.text import is_encodable
 
 
 def secret_from(environ: Mapping[str, str], variable: str, purpose: str) -> str:
@@ -17,6 +18,8 @@ def secret_from(environ: Mapping[str, str], variable: str, purpose: str) -> str:
     value = environ.get(variable)
     if not value or value.isspace():
         raise ConfigError(f"environment variable {variable} is not set; it must hold {purpose}")
+    if not is_encodable(value):
+        raise ConfigError(f"environment variable {variable} has bytes that are no text in UTF-8; it holds {purpose}")
     return value
 
 

@@ -52,7 +52,7 @@ class Secrets:
         """Remember values, also in the form that they have in a URL."""
         for value in values:
             if len(value) >= _LEAST_LENGTH:
-                self._forms |= {value, quote(value, safe="")}
+                self._forms |= {value, quote(value, safe="", errors="surrogateescape")}
 
     def learn_dsn(self, dsn: str | None) -> None:
         """Remember the password of a DSN. What cannot be parsed as a DSN is remembered whole."""
@@ -60,7 +60,7 @@ class Secrets:
             return
         try:
             self.learn(str(conninfo_to_dict(dsn).get("password") or ""))
-        except psycopg.ProgrammingError:
+        except (psycopg.ProgrammingError, UnicodeEncodeError):
             self.learn(dsn)
 
     def blank(self, text: str) -> str:
@@ -93,7 +93,7 @@ class Secrets:
         if not self._forms:
             return None
         # The longest first, because one may be the beginning of another.
-        longest_first = sorted((form.encode() for form in self._forms), key=len, reverse=True)
+        longest_first = sorted((form.encode(errors="surrogateescape") for form in self._forms), key=len, reverse=True)
         return re.compile(b"|".join(map(re.escape, longest_first)))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rig.errors import ExitCode
+from rig.errors import ConfigError, ExitCode
 from rig.profile import bundled_profile
 from rig.target.postgres import Database
 from tests.cli.commands import QUICK, rig
@@ -160,3 +160,20 @@ def test_what_an_error_quotes_commands_no_terminal(
     assert main(["calibrate"]) == ExitCode.UNAVAILABLE
     said = capsys.readouterr().err
     assert said.partition("\n")[2] == "rig: its log ends with: \\x1b]0;owned\\x07\\x1b[2Jreally\\r\nstart it\n"
+
+
+def test_bytes_that_are_no_text_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder with a name in Latin-1: the pack could not say with which words it was made."""
+    from rig.cli import main
+
+    assert main(["ladder", "--out", "caf\udce9"]) == ExitCode.USAGE
+    assert "'caf\\udce9': it has bytes that are no text" in capsys.readouterr().err
+
+
+def test_a_secret_that_is_no_text_is_named() -> None:
+    from rig.profile import secret_from
+
+    with pytest.raises(ConfigError, match="variable SECRET has bytes that are no text in UTF-8"):
+        secret_from({"SECRET": "caf\udce9"}, "SECRET", "the secret")
+    with pytest.raises(ConfigError, match="variable SECRET is not set"):
+        secret_from({"SECRET": " "}, "SECRET", "the secret")

@@ -50,6 +50,7 @@ def test_a_program_of_the_rigs_own_server_hears_that_it_has_no_tls() -> None:
         "postgresql://app:hidden@127.0.0.1,127.0.0.2:99999999/shop",
         "postgresql://app@127.0.0.1/shop?hidden=1",
         "host=a@hidden",
+        "postgresql://app:hidden\udce9@127.0.0.1/shop",
         "mysql://app:hidden@127.0.0.1/shop",
         "hidden",
         "dbname=shop\nhidden",
