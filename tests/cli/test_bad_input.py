@@ -24,7 +24,7 @@ from tests.cli.commands import QUICK, rig
         (("run", "--workers", "0"), "--workers 0"),
         (("run", "--seed", "-1"), "--seed -1"),
         (("perf", "--rate", "-5"), "above 0"),
-        (("perf", "--rate", "1e9"), "ask for"),
+        (("perf", "--rate", "1e9"), "above 0 to 50,000"),
         (("capacity", "--p95", "nan"), "above 0"),
         (("capacity", "--processes", "1,1"), "different numbers from 1 to 64"),
         (("capacity", "--processes", "two"), "like 1,2,4"),
@@ -113,7 +113,8 @@ def test_a_wrong_webhook_secret_is_named(tmp_path: Path) -> None:
     profile.write_text(text.replace("%(api_key_sha256)s, %(secrets)s", f"%(api_key_sha256)s, {others}"))
     ended = rig("ladder", "--steps", "5", "--profile", str(profile), "--out", str(tmp_path / "results"), *QUICK)
     assert ended.code == ExitCode.CONFIG, ended.err
-    assert "answers 401 to every request" in ended.err
+    assert "the target answers 401" in ended.err
+    assert "to every request of the first scenario" in ended.err
     assert "webhook secret of route 'stripe'" in ended.err
 
 
