@@ -115,7 +115,7 @@ def test_a_wrong_webhook_secret_is_named(tmp_path: Path) -> None:
     assert ended.code == ExitCode.CONFIG, ended.err
     assert "the target answers 401" in ended.err
     assert "to every request of the first scenario" in ended.err
-    assert "webhook secret of route 'stripe'" in ended.err
+    assert "the tenant's secret 'stripe'" in ended.err
 
 
 def test_a_host_beyond_loopback_is_refused(tmp_path: Path, database: Database) -> None:
