@@ -95,7 +95,7 @@ def judge_start(storm: KeyStorm) -> Finding:
     span_s = (max(starts) - min(starts)) / 1e9 if starts else 0.0
     limit = 1 + int(span_s / storm.verifier_settings.cool_down_s)
     figures = {"fetches_before_release": storm.before, "limit": limit}
-    rule = f"at most {limit} fetches of the whole fleet before its release"
+    rule = f"at most {limit} {'fetch' if limit == 1 else 'fetches'} of the whole fleet before its release"
     wrong = f"{storm.before} fetches" if storm.before > limit else ""
     if storm.calls.empty and not storm.before:
         require_reports(storm)

@@ -130,6 +130,6 @@ PLOTS: tuple[Plot, ...] = (
         "a storm of unknown key ids",
         storms,
         "Blue bars at the top are the fetches that the origin counted, with the process that made each; none may start "
-        "on a shaded ground. Orange lines are processes that wait for another's fetch. Red ticks are wrong answers.",
+        "on a shaded ground. Thin lines are processes that wait for another's fetch. Red ticks are wrong answers.",
     ),
 )

@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _GOOD, _BAD, _GONE = "#0072b2", "#d55e00", "#999999"
+_RIGHT, _NOT_YET = "#8fbf9f", "#cc79a7"
+_OF_NEW_KEYS = ("rotation", "waits", "store-back")
 _COOL_DOWN = "#e8eef4"
 _LOCK = ("#009e73", "#66c2a5")
 _WAIT = {
     Token.UNKNOWN: "#e69f00",
     Token.FORGED: "#e69f00",
-    Token.ROTATED: "#cc79a7",
+    Token.ROTATED: _NOT_YET,
     Token.KNOWN: "#56b4e9",
     Token.UNNAMED: "#009e73",
 }
@@ -159,15 +161,23 @@ class _Panel:
             )
 
     def _outcomes(self, row: float, kinds: tuple[Token, ...]) -> None:
-        """A tick for each verification: a right answer is pale, a wrong one is red and larger."""
+        """A tick for each verification: a right answer is pale, a wrong one is red and larger.
+
+        A new key may be refused until it is fetched: red only where one of ``_OF_NEW_KEYS`` says that it may not.
+        """
         calls = self._storm.calls
         rows = calls[_kinds_of(calls).isin([kind.value for kind in kinds])]
         accepted = rows["accepted"].to_numpy(bool)
-        bad_tokens = Token.UNKNOWN in kinds
-        for shown, right in ((rows[accepted], not bad_tokens), (rows[~accepted], bad_tokens)):
+        refused = _RIGHT if Token.UNKNOWN in kinds else LIMIT
+        if Token.ROTATED in kinds and not any(gate.id.rpartition(".")[2] in _OF_NEW_KEYS for gate in self._failed):
+            refused = _NOT_YET
+        for shown, colour in (
+            (rows[accepted], LIMIT if Token.UNKNOWN in kinds else _RIGHT),
+            (rows[~accepted], refused),
+        ):
             at = [self._s(value) for value in _thin_out(shown)["end_ns"]]
-            colour = "#8fbf9f" if right else LIMIT
-            self._axes.plot(at, np.full(len(at), row), "|", color=colour, markersize=5 if right else 9, zorder=3)
+            size = 9 if colour == LIMIT else 5
+            self._axes.plot(at, np.full(len(at), row), "|", color=colour, markersize=size, zorder=3)
 
     def _marks(self) -> None:
         for mark in self._storm.marks:
@@ -204,8 +214,8 @@ def _legend(axes: Axes) -> None:
             Patch(color=_LOCK[0], label="lock held"),
             Patch(color=_WAIT[Token.UNKNOWN], label="waits with an unknown key"),
             Patch(color=_WAIT[Token.KNOWN], label="waits with a known key"),
-            Patch(color=_WAIT[Token.ROTATED], label="waits with a new key"),
-            Patch(color="#8fbf9f", label="right answer"),
+            Patch(color=_WAIT[Token.ROTATED], label="new key: waits, or not known yet"),
+            Patch(color=_RIGHT, label="right answer"),
             Patch(color=LIMIT, label="valid refused, or bad accepted"),
         ],
         frameon=False,
