@@ -350,8 +350,8 @@ class TruthComparison:
             "rig_finding_forged",
             """
             SELECT {is_forged} AS kind, f.tenant, f.key,
-                format('%s, stored as a %s row under tenant %s', f.forgery, s.place, coalesce(s.owner, 'NULL'))
-                    AS detail
+                format('%s, stored as a %s row', f.forgery, s.place)
+                    || CASE WHEN s.owner = '' THEN '' ELSE ' under tenant ' || coalesce(s.owner, 'NULL') END AS detail
             FROM (
                 SELECT {row_canonical} AS place, {canonical_tenant} AS owner, {canonical_key} AS key, NULL AS token
                 FROM {canonical} WHERE {searches_canonical}

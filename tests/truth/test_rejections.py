@@ -51,7 +51,7 @@ def test_forged_rows_are_found_but_in_a_table_of_rejections(
 ) -> None:
     said = forged_keys(make_world(with_rejections(*rejections)), store)
     assert len(said) == found
-    assert all(f"stored as a {store} row" in detail for detail in said.values())
+    assert all(f"stored as a {store} row under tenant " in detail for detail in said.values())
 
 
 def test_a_table_that_holds_no_events_is_no_table_of_rejections() -> None:
