@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import ChainMap
 from collections.abc import Mapping
+from string import Formatter
 
 from psycopg.conninfo import conninfo_to_dict
 
@@ -45,16 +46,24 @@ def words_of_dsns(admin_dsn: str, runtime_dsn: str) -> dict[str, str]:
 
 
 def fill_in(text: str, words: Mapping[str, str], key: str) -> str:
-    """The text with its ``{words}`` filled in; ConfigError names the ``key`` and what is known, never a value."""
+    """The text with its ``{words}`` filled in; ConfigError names the ``key`` and what is known, never a value.
+
+    Not ``str.format``: ``{port:>9999999999}`` would take all memory, and ``{port.real}`` would not be refused.
+    """
+    unknown: list[str] = []
     try:
-        return text.format(**words)
-    except (KeyError, IndexError, AttributeError, ValueError) as error:
-        known = ", ".join(f"{{{word}}}" for word in words)
-        what = f"has the unknown word {error}" if isinstance(error, KeyError) else f"cannot be filled in ({error})"
-        secret = isinstance(error, KeyError) and error.args[0] in SECRET_WORDS
-        other = (
-            "other users see command lines: give the DSN by a variable of [launch.env]"
-            if secret
-            else "a brace of its own is written twice"
-        )
-        raise ConfigError(f"profile key {key}: {text!r} {what}; known are {known}; {other}") from None
+        pieces = [*Formatter().parse(text)]
+        written = [(plain, word and f"{word}{conversion or ''}{form}") for plain, word, form, conversion in pieces]
+        unknown += [word for _, word in written if word is not None and word not in words]
+        if not unknown:
+            return "".join(plain + (words[word] if word is not None else "") for plain, word in written)
+        what = f"has the unknown word {unknown[0]!r}"
+    except ValueError as error:
+        what = f"cannot be filled in ({error})"
+    known = ", ".join(f"{{{word}}}" for word in words)
+    other = (
+        "other users see command lines: give the DSN by a variable of [launch.env]"
+        if unknown and unknown[0] in SECRET_WORDS
+        else "a brace of its own is written twice"
+    )
+    raise ConfigError(f"profile key {key}: {text!r} {what}; known are {known}; {other}")

@@ -246,8 +246,8 @@ def test_a_target_that_does_not_run(tmp_path: Path) -> None:
         # A DSN on a command line could be read by everybody.
         ("{admin_dsn}", "give the DSN by a variable of [launch.env]"),
         ("{", "cannot be filled in (Single '{' encountered"),
-        ("{}", "cannot be filled in ("),
-        ("{port.real}", "cannot be filled in ("),
+        ("{}", "has the unknown word"),
+        ("{port.real}", "has the unknown word"),
     ],
 )
 @pytest.mark.parametrize("key", ["command", "migrate"])
@@ -311,3 +311,18 @@ def test_a_port_that_is_taken_is_not_taken_for_the_target(tmp_path: Path) -> Non
             require_free_port(port)
     assert f"port {port} cannot be used for the target: " in message
     require_free_port(0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{port:>9999999999}", "{port.__class__}", "{port!r}", "{port[0]}", "{}", "{0}", "{nothing}", "{", "}", "{port"],
+)
+def test_a_brace_is_a_word_and_no_more(text: str) -> None:
+    """A width would take all memory, and an attribute would be filled in with what nobody meant."""
+    with pytest.raises(ConfigError, match=r"profile key launch\.command: ") as refused:
+        fill_in(f"--port={text}", {"port": "8080"}, "launch.command")
+    assert "8080" not in str(refused.value)
+
+
+def test_a_brace_that_is_written_twice_is_one() -> None:
+    assert fill_in("{{port}} %s {port}é", {"port": "{8080}"}, "launch.command") == "{port} %s {8080}é"
