@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from rig.cli.options import json_option
-from rig.cli.output import print_result
+from rig.cli.output import plain_lines, print_result, stdout
 from rig.errors import ExitCode
 from rig.text import json_text, number, one_line, some
 
@@ -31,15 +31,25 @@ def history(folder: Path, plot: Path | None, as_json: bool) -> int:
         shown = [asdict(run) | {"started_utc": run.started_utc.isoformat()} for run in runs]
         click.echo(json_text({"runs": shown, "left_out": list(unread)}))
         return ExitCode.PASS
+    from rich.cells import cell_len
+    from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
     for title in ("started (UTC)", "verb", "profile", "verdict", "S8 s", "p95 ms", "client/s", "failing gates"):
-        table.add_column(title, no_wrap=title != "failing gates", overflow="fold")
+        table.add_column(title, no_wrap=True, overflow="fold")
     for run in runs:
         figures = (number(run.figures[name]) if name in run.figures else "" for name in FIGURES)
         words = (f"{run.started_utc:%Y-%m-%d %H:%M}", run.verb, run.profile, run.verdict, *figures, some(run.failed, 3))
         table.add_row(*(Text(one_line(word)) for word in words))
-    print_result(table)
+    lines = list(plain_lines(table))
+    if not stdout().is_terminal or max(map(cell_len, lines)) <= stdout().width:
+        print_result(table)
+        return ExitCode.PASS
+    # A narrow terminal has the gates below their run: beside it their names would be broken.
+    gates = ["failing gates", *(one_line(some(run.failed, 3)) for run in runs)]
+    for line, failed in zip(lines, gates, strict=True):
+        below = [Padding(Text(failed), (0, 0, 0, 2))] if failed else []
+        print_result(Text(line.removesuffix(failed).rstrip()), *below)
     return ExitCode.PASS
