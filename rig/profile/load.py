@@ -17,6 +17,7 @@ from rig.profile.whole import Profile
 
 _PROBLEMS_NAMED = 10
 _KEY_SHOWN = 80
+_MESSAGE_SHOWN = 1000
 _LARGEST_BYTES = 1 << 20
 _PART = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+"""
 _TOO_DEEP = re.compile(rf"(?:^|[\[{{,])[ \t]*+(?:{_PART}){{32}}", re.MULTILINE)
@@ -147,4 +148,5 @@ def _remedy(problem: ErrorDetails, document: str) -> str:
             least = problem["ctx"]["min_length"]
             return f"must have at least {least} item{'s' if least > 1 else ''}"
     message = re.sub(r"^Value error, ", "", message).replace("Input should be", "must be")
+    message = message if len(message) <= _MESSAGE_SHOWN else message[:_MESSAGE_SHOWN] + "…"
     return next((words for ending, words in _TYPES if kind.endswith(ending)), message)

@@ -138,6 +138,7 @@ HOPELESS = {
     "a number of digits": b"x = " + b"9" * 10_000 + b"\n" + BYTES,
     "huge": b"#" * (3 << 20),
     "huge text": b'x = "' + b"A" * 500_000 + b'"\n' + BYTES,
+    "a long name of a column": BYTES.replace(b"tenants.tenant_id", b"x" * 70_000),
     "not text": b"\xff\xfe" + BYTES,
     "nothing": b"",
     "a NUL": b"\x00",
