@@ -26,7 +26,7 @@ def up(invocation: Invocation, foreground: bool) -> int:
         serve(job, invocation.environment())
         return ExitCode.PASS
     running = start(job, invocation.choice.words())
-    click.echo(json_text(running.document()) if invocation.as_json else running.shell_lines())
+    click.echo(json_text(running.document()) if invocation.as_json else running.shell_lines(job.settings.out))
     return ExitCode.PASS
 
 

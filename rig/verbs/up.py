@@ -28,6 +28,7 @@ from rig.machine.processes import alive, born_s
 from rig.machine.supervisor import Supervisor
 from rig.requests.identity import draw_run_key
 from rig.run.job import Job
+from rig.settings import DEFAULTS
 from rig.target.launch import open_target
 from rig.target.secrets import Secrets
 from rig.target.store import Store, open_store
@@ -57,10 +58,10 @@ class RunningTarget:
     def document(self) -> dict[str, Any]:
         return asdict(self)
 
-    def shell_lines(self) -> str:
-        """For a person, ready to be pasted into a shell."""
+    def shell_lines(self, out: Path) -> str:
+        """For a person, ready to be pasted into a shell. ``out``: the results folder that it was started with."""
         lines = [
-            f"# the target listens at {self.url} (process {self.pid}); stop it with: rig down",
+            f"# the target listens at {self.url} (process {self.pid}); stop it with: {_stop_command(out)}",
             f"export RIG_TARGET_URL={shlex.quote(self.url)}",
             f"export RIG_TRUTH_DSN={shlex.quote(self.truth_dsn)}",
             f"export RIG_RUNTIME_DSN={shlex.quote(self.runtime_dsn)}",
@@ -78,7 +79,8 @@ def start(job: Job, profile: Sequence[str] = ()) -> RunningTarget:
     """
     state = _state_file(job.settings.out)
     if (running := _read(state)) is not None:
-        raise UsageError(f"a target runs already at {running.url} (process {running.pid}); stop it with: rig down")
+        stop_it = f"stop it with: {_stop_command(job.settings.out)}"
+        raise UsageError(f"a target runs already at {running.url} (process {running.pid}); {stop_it}")
     state.parent.mkdir(parents=True, exist_ok=True)
     state.unlink(missing_ok=True)
     log = state.with_name(".up.log")
@@ -149,7 +151,7 @@ def stop(out: Path) -> str:
     running = _read(state)
     if running is None:
         state.unlink(missing_ok=True)
-        return "no target is running"
+        return f"no target is running that was started with --out {out}"
     try:
         process = psutil.Process(running.pid)
         process.send_signal(signal.SIGTERM)
@@ -159,6 +161,11 @@ def stop(out: Path) -> str:
     except psutil.TimeoutExpired:
         raise RigError(f"process {running.pid} has not ended within {_STOP_S:g} s; look at {out / '.up.log'}") from None
     return f"stopped {running.url}"
+
+
+def _stop_command(out: Path) -> str:
+    """The words that stop what was started with this results folder, in any folder where it is not the default."""
+    return "rig down" if out == DEFAULTS["out"] else f"rig down --out {shlex.quote(str(out.absolute()))}"
 
 
 def _state_file(out: Path) -> Path:

@@ -142,7 +142,7 @@ def test_up_serves_until_down(tmp_path: Path) -> None:
         assert (tmp_path / ".up.json").stat().st_mode & 0o077 == 0
         again = rig("up", "--out", str(tmp_path))
         assert again.code == ExitCode.USAGE
-        assert "rig down" in again.err
+        assert f"rig down --out {tmp_path}" in again.err
     finally:
         assert rig("down", "--out", str(tmp_path)).code == ExitCode.PASS
     assert not psutil.pid_exists(standing["pid"])

@@ -36,7 +36,7 @@ def test_another_process_of_the_same_pid_is_not_what_stands(tmp_path: Path) -> N
         assert _read(state) == standing
         _write(state, replace(standing, born_s=born - 60))
         assert _read(state) is None
-        assert stop(tmp_path) == "no target is running"
+        assert stop(tmp_path) == f"no target is running that was started with --out {tmp_path}"
         assert other.poll() is None
         other.communicate(b"\n")
     _write(state, standing)
@@ -45,7 +45,8 @@ def test_another_process_of_the_same_pid_is_not_what_stands(tmp_path: Path) -> N
 
 def test_exports_are_words_of_a_shell() -> None:
     dsn = "host=db password='it''s $HOME'"
-    described = RunningTarget(1, 0.0, "http://127.0.0.1:9", dsn, "", {}).shell_lines()
+    described = RunningTarget(1, 0.0, "http://127.0.0.1:9", dsn, "", {}).shell_lines(Path("packs of mine"))
+    assert shlex.quote(str(Path("packs of mine").absolute())) in described.splitlines()[0]
     exports = [shlex.split(line) for line in described.splitlines() if line.startswith("export ")]
     assert ["export", f"RIG_TRUTH_DSN={dsn}"] in exports
     assert all(len(export) == 2 for export in exports)
