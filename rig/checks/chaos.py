@@ -237,7 +237,8 @@ def _undelivered(chaos: ChaosReport, rows: pd.DataFrame) -> tuple[pd.DataFrame, 
     first = first_acknowledgements(rows)
     left = rows[~rows["seq"].isin(first.index)].sort_values("done_ns").groupby("seq").tail(1)
     healed_ns = max((record.healed_ns for record in chaos.struck), default=0)
-    refused = left[left["status"].between(400, 499) & ~left["status"].isin(ASK_AGAIN)]
+    # As in ``rig.engine.redelivering``: after such an answer no sender tries again, after another 2xx neither.
+    refused = left[left["status"].between(200, 499) & ~left["status"].isin(ASK_AGAIN)]
     return refused, left[(left["sent_ns"] > healed_ns) & ~left.index.isin(refused.index)]
 
 

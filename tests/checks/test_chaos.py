@@ -145,6 +145,11 @@ def test_an_event_that_is_never_acknowledged_fails_where_it_was_tried_after_the_
     assert (given_up["delivered"].verdict, "given up" in given_up["delivered"].reason) == (INVALID, True)
     refused = gates(events(lambda s: REFUSED if s == 4 else OK, lambda s: REFUSED))
     assert "refused for good, the first with status 401" in refused["delivered"].reason
+    # No sender tries again after a 2xx, whichever the profile names.
+    other = replace(REFUSED, status=202)
+    swallowed = gates(events(lambda s: other if s == 4 else OK, lambda s: other), struck(healed_ns=at(6)))
+    assert swallowed["delivered"].verdict is FAIL
+    assert "refused for good, the first with status 202" in swallowed["delivered"].reason
 
 
 def test_a_service_that_never_answers_again_has_not_recovered() -> None:
