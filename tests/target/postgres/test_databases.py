@@ -146,7 +146,7 @@ def test_an_unreachable_server_is_unavailable(supervisor: Supervisor) -> None:
 def test_a_dsn_that_is_none_is_not_quoted(supervisor: Supervisor) -> None:
     environ = {DSN_VARIABLE: "postgres//someone:hush@127.0.0.1/x"}
     with (
-        pytest.raises(ConfigError, match="not a connection string") as caught,
+        pytest.raises(ConfigError, match="holds no PostgreSQL DSN") as caught,
         open_cluster(supervisor, environ=environ),
     ):
         pass
