@@ -20,9 +20,12 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
+from joserfc.jwk import Key
+
 from fleet_jwks import JwksSettings, Verifier, factory
 from fleet_jwks.errors import FleetUnavailable, VerifierError
 from fleet_jwks.fleet import KeySetRow
+from fleet_jwks.keys import claims_of
 from fleet_jwks.refresh import Refresher
 from fleet_jwks.upstream import upstream
 
@@ -266,6 +269,28 @@ class Caching(_FlawedVerifier):
         if signed not in self._accepted:
             self._accepted[signed] = self._inner(token)
         return self._accepted[signed]
+
+
+class Hoarding(_FlawedVerifier):
+    """Keeps every key with which it has accepted a token, also when the issuer has withdrawn it."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._settings = JwksSettings.from_environ(environ)
+        self._keys: dict[str, Key] = {}
+
+    def __call__(self, token: str) -> Claims:
+        """The claims of a token of any key that was ever in the set."""
+        kid = str(_read(token)[0].get("kid"))
+        try:
+            claims = self._inner(token)
+        except VerifierError:
+            if kid not in self._keys:
+                raise
+            return claims_of(token, self._keys[kid], self._settings)
+        if kid not in self._keys:
+            self._keys[kid] = self._inner.key(kid)
+        return claims
 
 
 class _Gullible(_FlawedVerifier):

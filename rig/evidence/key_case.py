@@ -23,6 +23,11 @@ class Token(StrEnum):
     """Signed by a key that joins the set during the storm: accepted, sooner or later."""
     UNKNOWN = "unknown"
     """Its key id is in no set: refused."""
+    WITHDRAWN = "withdrawn"
+    """Signed by a key that leaves the set during the storm: accepted, and refused once the keys have expired."""
+    LAPSED = "lapsed"
+    """Its time ends during the storm. ``valid``, ``new`` or ``seen`` follows: sent before its end; sent after it for
+    the first time; sent after it, and accepted before."""
     UNNAMED = "unnamed"
     """Valid, but without a key id, which RFC 7515 leaves to the signer: accepted or refused, as the verifier says."""
     FORGED = "forged"
@@ -71,7 +76,7 @@ class TokenClient:
 class OriginChange:
     """A change of what the origin does, ``at_s`` after the release (0: before it).
 
-    ``rotated`` serves the set with the new key in it.
+    ``rotated`` serves the set with the new key in it; false takes that key out again.
     """
 
     at_s: float
@@ -121,6 +126,10 @@ class KeyCase:
     store_fault: StoreFault | None = None
     store_fault_s: tuple[float, float] = (0.0, 0.0)
     """From when to when the fault lasts."""
+
+    def asks(self, token: Token) -> bool:
+        """Whether a client sends tokens of that kind."""
+        return any(client.token is token for client in self.clients)
 
     @property
     def duration_s(self) -> float:

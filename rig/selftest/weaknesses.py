@@ -127,6 +127,10 @@ WEAKNESSES = (
     _key_case("failing-cached", "jitter", red=("jitter",)),
     # Each process gives up after its own failure: with few of them nobody is left to see the origin return.
     _with_flaw("failing-cached", "giving-up", "recovery"),
+    _key_case("withdrawn-key"),
+    _with_flaw("withdrawn-key", "hoarding", "withdrawn"),
+    _key_case("lapsed-tokens"),
+    _with_flaw("lapsed-tokens", "caching", "expiry"),
     _key_case("rotation-inside"),
     _with_flaw("rotation-inside", "remembering", "rotation"),
     _key_case("slow-patience"),

@@ -172,6 +172,27 @@ UNNAMED_REFUSED = {"calls": calls((0, "unnamed", 1, 2, False))}
 DEAD = {"missing": ("process 3 died of SIGSEGV",)}
 
 
+def withdrawn(last_ms: float, asked_until_ms: float = 3000) -> dict[str, Any]:
+    """Two processes ask with a key that is withdrawn at 400; one accepts it for the last time then. The limit: 1950."""
+    rows = [
+        (member, "withdrawn", ms, ms + 1, ms <= (last_ms if member else 900))
+        for member in range(2)
+        for ms in range(100, round(asked_until_ms) + 1, 100)
+    ]
+    settings = VerifierSettings(cool_down_s=0.3, ttl_s=1.0)
+    return {"calls": calls(*rows), "marks": (Mark(at(400), "withdrawal"),), "verifier_settings": settings}
+
+
+def lapsed(new: bool, seen: bool, valid: bool = True) -> dict[str, Any]:
+    """Whether a token is accepted before its end; after it a new one, and the one that was seen."""
+    rows = [
+        (member, f"lapsed {when}", start, start + 1, accepted and member < 2)
+        for member in range(3)
+        for when, start, accepted in (("valid", 1, valid), ("new", 2000, new), ("seen", 2100, seen))
+    ]
+    return {"calls": calls(*rows)}
+
+
 @pytest.mark.parametrize(
     ("name", "changes"),
     [
@@ -199,6 +220,8 @@ DEAD = {"missing": ("process 3 died of SIGSEGV",)}
         ("start", {"early": (fetch(-900, -700),)}),
         ("start", {"early": (fetch(-2900, -2700), fetch(-1600, -1500)), "before": 2}),
         ("waits", {"traits": WAITING}),
+        ("withdrawn", withdrawn(1900)),
+        ("expiry", lapsed(new=False, seen=False)),
         ("no-key-id", {**UNNAMED_TAKEN, "traits": TAKING}),
         ("no-key-id", {**UNNAMED_REFUSED, "traits": UNTAKING}),
         ("refusals", UNNAMED_REFUSED),
@@ -310,6 +333,9 @@ LONG_WAITS = calls(*HEALTHY_CALLS, *((member, "unknown", 0, 1200, False) for mem
         ("jitter", waited(0.002, 0.001, 0.003), "they differ by 0.0020 only"),
         ("recovery", {**FAILING, **fetched(*OUTAGE)}, "no fetch for at least 1.50 s"),
         ("no-key-id", {**UNNAMED_REFUSED, "traits": TAKING}, "1 refused"),
+        ("withdrawn", withdrawn(2500), "6 accepted by 1 of 2 processes, the last 2.10 s after"),
+        ("withdrawn", {**withdrawn(2500), **DEAD}, "6 accepted"),
+        ("expiry", lapsed(new=False, seen=True), "2 accepted by 2 of 3 processes"),
         ("no-key-id", {**UNNAMED_TAKEN, "traits": UNTAKING}, "2 accepted"),
         ("refusals", {"calls": calls((0, "unnamed", 1, 2, False), error="KeyError")}, "1 met an error"),
         ("recovery", {**FAILING, "calls": calls((0, "known", 3400, 3401, True), (1, "known", 9, 10, True))}, "only 1"),
@@ -339,6 +365,13 @@ def test_each_gate_can_fail(name: str, changes: dict[str, Any], reason: str) -> 
         ("takeover", {**KILLED, **fetched(fetch(10, 130, "aborted", member=1)), **DEAD}, "process 3 died of SIGSEGV"),
         ("takeover", {**KILLED, **fetched(fetch(10, 130, "aborted", 1), fetch(1500, 1600)), **DEAD}, "process 3 died"),
         ("rotation", {}, "no key was rotated"),
+        ("withdrawn", {**withdrawn(900), "marks": ()}, "no key was withdrawn"),
+        ("withdrawn", withdrawn(900, 1800), "nobody asked with the key"),
+        ("withdrawn", {**withdrawn(900), "calls": calls((0, "withdrawn", 2900, 2901, False))}, "nobody was accepted"),
+        ("withdrawn", {**withdrawn(900), **DEAD}, "process 3 died of SIGSEGV"),
+        ("expiry", lapsed(new=False, seen=False, valid=False), "no token was accepted before its end"),
+        ("expiry", {"calls": calls((0, "lapsed valid", 1, 2, True))}, "no token was accepted before its end"),
+        ("expiry", {**lapsed(new=False, seen=False), **DEAD}, "process 3 died of SIGSEGV"),
         ("lives", DEAD, "process 3 died of SIGSEGV"),
         ("forged-none", {}, "nobody asked with such a token of ES256, EdDSA, RS256"),
         (
@@ -383,6 +416,7 @@ def test_what_was_not_tried_is_named_and_invalid_only_where_it_was_asked_for() -
         ("own-count", {"own": None}, "does not count"),
         ("own-count", {"own": 0, "before": 0, **fetched()}, "nobody fetched"),
         ("waits", {}, "not promised"),
+        ("expiry", lapsed(new=True, seen=True), "a leeway"),
         ("no-key-id", UNNAMED_TAKEN, "2 of 2 were accepted"),
         ("forged-audience", {"traits": LAX}, "by design"),
     ],

@@ -246,6 +246,12 @@ def test_the_figures_of_node_processes_are_those_of_their_own_logs(tmp_path: Pat
     }
 
 
-def test_keys_that_never_expire_are_not_waited_for(environment: StormEnvironment) -> None:
-    storm = stormed(environment, subject_of("refuses", traits=VerifierTraits(expires=False)), "ttl-expiry")
+@pytest.mark.parametrize("case", ["ttl-expiry", "withdrawn-key"])
+def test_keys_that_never_expire_are_not_waited_for(environment: StormEnvironment, case: str) -> None:
+    storm = stormed(environment, subject_of("refuses", traits=VerifierTraits(expires=False)), case)
     assert storm.not_run == "the keys of refuses never expire by themselves (promises.expires)"
+
+
+def test_keys_that_live_for_long_are_not_waited_for(environment: StormEnvironment) -> None:
+    storm = stormed(environment, replace(subject_of("refuses"), promises=(("ttl_s", 300.0),)), "withdrawn-key")
+    assert storm.not_run == "its keys expire after 300 s (promises.ttl_s), and the rig waits for 60 s at most"

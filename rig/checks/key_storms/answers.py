@@ -177,6 +177,52 @@ def judge_rotation(storm: KeyStorm) -> Finding:
 
 
 @require_all_reports
+def judge_withdrawn_key(storm: KeyStorm) -> Finding:
+    """A key that the issuer has withdrawn is accepted no longer than until the keys have expired, and one fetch."""
+    rows = find_calls(storm, Token.WITHDRAWN)
+    begun = storm.mark("withdrawal")
+    if begun is None:
+        raise Unjudgeable("no key was withdrawn")
+    settings = storm.verifier_settings
+    fetch_s = max(((end - start) / 1e9 for start, end in spans(storm)), default=0.0)
+    limit_s = max(settings.ttl_s, settings.cool_down_s) + fetch_s + SCHEDULING_S
+    accepted, late = find_accepted_calls(rows), rows[rows["start_ns"] > begun.at_ns + limit_s * 1e9]
+    last_s = (float(accepted["start_ns"].max()) - begun.at_ns) / 1e9 if len(accepted) else 0.0
+    kept = find_accepted_calls(late)
+    figures = {
+        "asked": len(rows),
+        "asked_after_limit": len(late),
+        "accepted_after_limit": len(kept),
+        "last_accepted_s": round(last_s, 3),
+        "limit_s": round(limit_s, 3),
+    }
+    if accepted.empty or late.empty:
+        require_reports(storm)
+        raise Unjudgeable(f"nobody {'asked' if len(accepted) else 'was accepted'} with the key that was withdrawn")
+    of = f"{kept['member'].nunique()} of {rows['member'].nunique()} processes"
+    wrong = f"{len(kept)} accepted by {of}, the last {last_s:.2f} s after the key was withdrawn" if len(kept) else ""
+    rule = f"a withdrawn key is accepted for at most {limit_s:.2f} s (time to live or cool-down, fetch and room)"
+    return rule, figures, wrong
+
+
+@require_all_reports
+def judge_expiry(storm: KeyStorm) -> Finding:
+    """A token that was accepted before it expired is refused after that."""
+    rows = find_calls(storm, Token.LAPSED)
+    before, new, seen = (rows[rows["token"] == f"{Token.LAPSED} {when}"] for when in ("valid", "new", "seen"))
+    kept, forgiven = find_accepted_calls(seen), find_accepted_calls(new)
+    figures = {"asked": len(seen), "accepted": len(kept), "new_accepted": len(forgiven)}
+    if find_accepted_calls(before).empty or seen.empty:
+        require_reports(storm)
+        raise Unjudgeable("no token was accepted before its end, and sent again after it")
+    if len(forgiven):
+        raise NotTried("it accepts a new token a second after its end, too: it allows for other clocks (a leeway)")
+    by = f"{kept['member'].nunique()} of {seen['member'].nunique()} processes"
+    wrong = f"{len(kept)} accepted by {by}, which refused a new token that ends with it" if len(kept) else ""
+    return "a token that has expired is refused, also where it was accepted before", figures, wrong
+
+
+@require_all_reports
 def judge_missing_key_id(storm: KeyStorm) -> Finding:
     """A valid token without a key id is accepted, or is refused, as the verifier promises."""
     rows = find_calls(storm, Token.UNNAMED)

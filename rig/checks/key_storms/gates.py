@@ -62,6 +62,8 @@ _RULES: Mapping[str, Rule] = {
     "follower-wait": answers.judge_follower_wait,
     "rotation": answers.judge_rotation,
     "waits": answers.judge_waits,
+    "withdrawn": answers.judge_withdrawn_key,
+    "expiry": answers.judge_expiry,
     "no-key-id": answers.judge_missing_key_id,
     "backoff": faults.judge_backoff,
     "jitter": faults.judge_jitter,

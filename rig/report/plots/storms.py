@@ -33,6 +33,8 @@ _WAIT = {
     Token.UNKNOWN: "#e69f00",
     Token.FORGED: "#e69f00",
     Token.ROTATED: _NOT_YET,
+    Token.WITHDRAWN: _NOT_YET,
+    Token.LAPSED: "#e69f00",
     Token.KNOWN: "#56b4e9",
     Token.UNNAMED: "#009e73",
 }
@@ -46,6 +48,8 @@ _TITLE_INCHES = 0.45
 _TOKENS = (
     ("known keys", (Token.KNOWN,)),
     ("new key", (Token.ROTATED,)),
+    ("withdrawn key", (Token.WITHDRAWN,)),
+    ("lapsed tokens", (Token.LAPSED,)),
     ("no key id", (Token.UNNAMED,)),
     ("bad tokens", (Token.UNKNOWN, Token.FORGED)),
 )
@@ -168,11 +172,18 @@ class _Panel:
         calls = self._storm.calls
         rows = calls[_kinds_of(calls).isin([kind.value for kind in kinds])]
         accepted = rows["accepted"].to_numpy(bool)
-        refused = _RIGHT if Token.UNKNOWN in kinds else LIMIT
-        if Token.ROTATED in kinds and not any(gate.id.rpartition(".")[2] in _OF_NEW_KEYS for gate in self._failed):
+        failed = {gate.id.rpartition(".")[2] for gate in self._failed}
+        must_be_refused = np.full(len(rows), Token.UNKNOWN in kinds)
+        if "withdrawn" in failed and (withdrawn := self._storm.mark("withdrawal")) is not None:
+            must_be_refused |= (rows["token"] == Token.WITHDRAWN.value) & (rows["start_ns"] > withdrawn.at_ns)
+        if "expiry" in failed:
+            must_be_refused |= rows["token"] == f"{Token.LAPSED} seen"
+        refused = LIMIT if {Token.KNOWN, Token.UNNAMED, Token.ROTATED} & set(kinds) else _RIGHT
+        if Token.ROTATED in kinds and not failed.intersection(_OF_NEW_KEYS):
             refused = _NOT_YET
         for shown, colour in (
-            (rows[accepted], LIMIT if Token.UNKNOWN in kinds else _RIGHT),
+            (rows[accepted & must_be_refused], LIMIT),
+            (rows[accepted & ~must_be_refused], _RIGHT),
             (rows[~accepted], refused),
         ):
             at = [self._s(value) for value in _thin_out(shown)["end_ns"]]

@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator
 from dataclasses import dataclass, field
 from inspect import isawaitable
 from itertools import count, cycle, islice, repeat
@@ -31,6 +31,10 @@ _FORGED_EVERY = 20
 _JOIN_GRACE_S = 30.0
 _WARM_S = 5.0
 _WARM_PAUSE_S = 0.05
+_LAPSE_LEAST_S = 1.0
+_LAPSED_CALLS = 20
+_PAST_S = 1.1
+"""Some compare whole seconds, and accept a token in the second of its end."""
 _HUNG = "Hung"
 _LOG_FORMAT = "%(asctime)s %(process)d %(name)s %(levelname)s %(message)s"
 
@@ -40,7 +44,8 @@ Call = tuple[str, int, int, bool, str]
 
 @dataclass(frozen=True, slots=True)
 class MemberScript:
-    """What every member does. ``forged`` are kinds and tokens. ``clients`` have numbers as ``count``.
+    """What every member does. ``forged`` are kinds and tokens; ``lapsing``: an end (s since 1970), and two tokens that
+    end then. ``clients`` have numbers as ``count``.
 
     ``warm``: verify a known token before the release. ``journal`` is the folder of ``CallJournal``. Libraries of the
     subject write their warnings to ``log_file``.
@@ -56,6 +61,7 @@ class MemberScript:
     unnamed: tuple[str, ...] = field(repr=False)
     rotated: str = field(repr=False)
     forged: tuple[tuple[str, str], ...] = field(repr=False)
+    lapsing: tuple[tuple[int, str, str], ...] = field(repr=False)
     traits: VerifierTraits = field(default_factory=VerifierTraits)
     clients: tuple[TokenClient, ...] = ()
     warm: bool = True
@@ -160,8 +166,10 @@ def _tokens(client: TokenClient, script: MemberScript, number: int) -> Iterator[
             return zip(repeat("known"), cycle(script.known), strict=False)
         case Token.UNNAMED:
             return zip(repeat("unnamed"), cycle(script.unnamed), strict=False)
-        case Token.ROTATED:
-            return repeat(("rotated", script.rotated))
+        case Token.ROTATED | Token.WITHDRAWN:
+            return repeat((client.token.value, script.rotated))
+        case Token.LAPSED:
+            return _lapse(script.lapsing)
         case Token.FORGED:
             return iter(script.forged)
     forged = islice(cycle(script.forged), number * 7 % max(1, len(script.forged)), None)  # each member begins elsewhere
@@ -169,6 +177,17 @@ def _tokens(client: TokenClient, script: MemberScript, number: int) -> Iterator[
     unknown = (("unknown", unknown_token(algorithm, issuer)) for algorithm in cycle(script.traits.algorithms))
     endless = (next(forged if turn % _FORGED_EVERY == 0 else unknown) for turn in count(1))
     return iter(list(islice(endless, client.count))) if client.count else endless
+
+
+def _lapse(lapsing: Iterable[tuple[int, str, str]]) -> Iterator[tuple[str, str]]:
+    """Tokens around the end of their time. Where several processes share a port, each should get some."""
+    for end_s, seen, new in lapsing:
+        if end_s - time.time() >= _LAPSE_LEAST_S:
+            yield from repeat(("lapsed valid", seen), _LAPSED_CALLS)
+            time.sleep(max(0.0, end_s + _PAST_S - time.time()))
+            yield from repeat(("lapsed new", new), _LAPSED_CALLS)
+            yield from repeat(("lapsed seen", seen), _LAPSED_CALLS)
+            return
 
 
 class _Client:

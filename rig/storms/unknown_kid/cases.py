@@ -220,6 +220,38 @@ def _ttl_expiry(promises: VerifierSettings | None) -> KeyCase:
     )
 
 
+def _withdrawn_key(promises: VerifierSettings | None) -> KeyCase:
+    settings = promises or VerifierSettings(cool_down_s=0.3, ttl_s=1.0)
+    withdrawn_s = _FETCH_S + 0.6
+    end_s = withdrawn_s + max(settings.ttl_s, settings.cool_down_s) + _FETCH_S + 1.5
+    return KeyCase(
+        name="withdrawn-key",
+        story="the issuer takes a key out of its set: tokens of it are refused once the keys have expired",
+        clients=tuple(
+            TokenClient(token, pace_s=_SLOW_PACE_S, until_s=end_s) for token in (Token.WITHDRAWN, Token.KNOWN)
+        ),
+        gates=("start", "single-flight", "floor", "lives", "ledger", "known-kids", "withdrawn"),
+        origin=(
+            OriginChange(0, delay_s=_FETCH_S, rotated=True),
+            OriginChange(withdrawn_s, rotated=False),
+        ),
+        verifier_settings=settings,
+        necessary=None,
+    )
+
+
+def _lapsed_tokens(promises: VerifierSettings | None) -> KeyCase:
+    return KeyCase(
+        name="lapsed-tokens",
+        story="a token is accepted until it expires, and sent again right after, beside a new one that ends with it",
+        clients=(TokenClient(Token.LAPSED, pace_s=_VALID_PACE_S), _VALID_MEANWHILE),
+        gates=("lives", "known-kids", "expiry"),
+        origin=(_ANSWERS,),
+        verifier_settings=promises or VerifierSettings(cool_down_s=0.2),
+        necessary=0,
+    )
+
+
 def _flood(promises: VerifierSettings | None) -> KeyCase:
     settings = promises or VerifierSettings(cool_down_s=0.8)
     end_s = 3 * (settings.cool_down_s + _FETCH_S) + 0.2
@@ -300,6 +332,8 @@ _BUILDS: tuple[Build, ...] = (
     _leader_kill,
     _leader_stop,
     _ttl_expiry,
+    _withdrawn_key,
+    _lapsed_tokens,
     _flood,
     _pooler,
     _store_fails("store-gone", "the shared store is gone for two seconds: nobody fetches alone", StoreFault.CUT),

@@ -24,6 +24,8 @@ from joserfc.jwk import ECKey, Key, KeyParameters, OKPKey, RSAKey
 ISSUER = "https://issuer.invalid"
 AUDIENCE = "rig"
 LIFETIME_S = 3600
+_LAPSING_S = 120
+"""Nobody knows beforehand when the fleet will be ready."""
 CURVES = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}
 EDWARDS = {"EdDSA": "Ed25519", "Ed25519": "Ed25519", "Ed448": "Ed448"}
 ALGORITHMS = (*(f"{family}{bits}" for family in ("RS", "PS") for bits in (256, 384, 512)), *CURVES, *EDWARDS)
@@ -65,6 +67,15 @@ class Keyring:
     def unnamed_tokens(self) -> tuple[str, ...]:
         """The same without a key id."""
         return tuple(sign(key, {"kid": None}, {"iss": self.issuer}) for key in self.known)
+
+    def lapsing_tokens(self) -> tuple[tuple[int, str, str], ...]:
+        """For each of the next seconds two tokens whose time ends then, after that second (s since 1970)."""
+        key, now = self.known[-1], int(time.time())
+
+        def token(end_s: int, subject: str) -> str:
+            return sign(key, changed={"iss": self.issuer, "exp": end_s, "sub": subject})
+
+        return tuple((end_s, token(end_s, "seen"), token(end_s, "new")) for end_s in range(now, now + _LAPSING_S))
 
     def rotated_token(self) -> str:
         """A valid token of the new key."""

@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from rig.evidence.incident import Incident, Mishap
-from rig.evidence.key_case import KeyCase, LeaderFault, OriginChange, Start
+from rig.evidence.key_case import KeyCase, LeaderFault, OriginChange, Start, Token
 from rig.evidence.key_storm import CALL_COLUMNS, DatabaseConnections, Decision, Fetch, Holding, KeyStorm, Mark, no_calls
 from rig.machine.extras import missing
 from rig.machine.supervisor import temporary_folder
@@ -38,6 +38,8 @@ from rig.target.postgres import Database
 _START_S = 120.0
 _SLACK_S = 15.0
 _LOOK_S = 0.01
+_TTL_MOST_S = 60.0
+"""A withdrawn key is waited for no longer."""
 _TAKEOVER_S = 3.0
 """A stopped leader goes on this long after another should have taken over."""
 
@@ -99,8 +101,11 @@ def _reason_not_to_run(environment: StormEnvironment, plan: CasePlan, case: KeyC
         return f"{subject.name} does not use the database, so nothing of it is away when that is"
     if case.pooled and find_pooler(environment.environ) is None:
         return "pgbouncer is not installed"
-    if case.start is Start.EXPIRED and not subject.traits.expires:
+    withdraws = case.asks(Token.WITHDRAWN)
+    if (case.start is Start.EXPIRED or withdraws) and not subject.traits.expires:
         return f"the keys of {subject.name} never expire by themselves (promises.expires)"
+    if withdraws and (ttl_s := case.verifier_settings.ttl_s) > _TTL_MOST_S:
+        return f"its keys expire after {ttl_s:g} s (promises.ttl_s), and the rig waits for {_TTL_MOST_S:g} s at most"
     if subject.remote and case.leader_fault is not None:
         return "the rig cannot kill or stop processes of a fleet that runs already"
     if subject.remote and case.start is not Start.CACHED:
@@ -163,6 +168,7 @@ def _script(
         log_file=str(log_file),
         known=known,
         unnamed=plan.keyring.unnamed_tokens(),
+        lapsing=plan.keyring.lapsing_tokens() if case.asks(Token.LAPSED) else (),
         rotated=plan.keyring.rotated_token(),
         forged=forged,
         traits=plan.subject.traits,
@@ -310,8 +316,8 @@ class _CaseRun:
             at_ns = seen.released_ns + round(max(0.0, change.at_s) * 1e9)
             if change.at_s > 0:
                 self._origin.change(**self._request(change), at_ns=at_ns)
-            if change.rotated:
-                seen.marks.append(Mark(at_ns, "rotation"))
+            if change.rotated is not None:
+                seen.marks.append(Mark(at_ns, "rotation" if change.rotated else "withdrawal"))
             if change.mode is not None:
                 seen.marks.append(Mark(at_ns, f"origin {change.mode}"))
 

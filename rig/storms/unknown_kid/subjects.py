@@ -120,6 +120,7 @@ FLAWED = {
         ("flawed-presuming", "Presuming"),
         ("flawed-asking", "Asking"),
         ("flawed-caching", "Caching"),
+        ("flawed-hoarding", "Hoarding"),
         *((f"flawed-{kind}", f"accepting_{kind}") for kind in FORGED),
     )
 }
