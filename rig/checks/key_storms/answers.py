@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from typing import Any
 
 from rig.checks.key_storms.figures import spans
@@ -24,10 +26,11 @@ from rig.evidence.bad_tokens import FAILED, is_refusal
 from rig.evidence.incident import Mishap
 from rig.evidence.key_case import Start, Token
 from rig.evidence.key_storm import KeyStorm
+from rig.text import shorten
 
 KNOWN_P99_LIMIT_S = 0.5
 """A known key waits for nothing; this is room for a machine with more processes than cores."""
-_TOKEN_SHOWN = 60
+_TOKEN_SHOWN = 240
 _HUNG = "Hung"
 
 
@@ -102,8 +105,22 @@ def _first_incident(storm: KeyStorm, mishap: Mishap, kind: str = "") -> str:
     """Which token showed it first, to stand behind a finding; the pack has more of it."""
     for one in storm.incidents:
         if one.mishap is mishap and one.kind.startswith(kind):
-            return f"; process {one.member}, {one.kind}: {one.token[:_TOKEN_SHOWN] or '(a valid token)'}"
+            return f"; process {one.member}, {one.kind}: {_read(one.token) or '(a valid token)'}"
     return ""
+
+
+def _read(token: str) -> str:
+    """Header and claims of a token as far as they can be read, else what is written there."""
+
+    def decode(part: str) -> str:
+        try:
+            return json.dumps(json.loads(base64.urlsafe_b64decode(part + "==")), separators=(",", ":"))
+        except ValueError:
+            return part
+
+    parts = token.split(".")[:2]
+    read = [decode(part) for part in parts]
+    return shorten(token if read == parts else " ".join(read), _TOKEN_SHOWN)
 
 
 @require_all_reports
