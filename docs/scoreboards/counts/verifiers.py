@@ -66,7 +66,7 @@ def pyjwt():
 
     has_cool_down = "cooldown_duration" in inspect.signature(jwt.PyJWKClient).parameters
     options = {"cooldown_duration": float(os.environ["JWKS_COOL_DOWN_S"])} if has_cool_down else {}
-    client = jwt.PyJWKClient(os.environ["JWKS_URL"], **options)
+    client = jwt.PyJWKClient(os.environ["JWKS_URL"], lifespan=float(os.environ["JWKS_TTL_S"]), **options)
     return lambda token: jwt.decode(
         token, client.get_signing_key_from_jwt(token).key, algorithms=algorithms(), audience=AUDIENCE, issuer=ISSUER
     )
@@ -290,13 +290,14 @@ class Origin:
     def __init__(self, document: dict) -> None:
         self.fetches: list[float] = []
         self.fails = False
+        self.document = document
         origin = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 origin.fetches.append(time.monotonic())
                 time.sleep(0.05 if origin.fails else 0.2)
-                body = b"{}" if origin.fails else json.dumps(document).encode()
+                body = b"{}" if origin.fails else json.dumps(origin.document).encode()
                 self.send_response(503 if origin.fails else 200)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))
@@ -326,7 +327,7 @@ def free_port() -> int:
 class Fleet:
     """Four processes of a subject, for as long as the block."""
 
-    def __init__(self, subject: str, url: str, dsn: str, wanted: list[str], cool_down_s: float) -> None:
+    def __init__(self, subject: str, url: str, dsn: str, wanted: list[str], cool_down_s: float, ttl_s: int) -> None:
         library, folder = SUBJECTS[subject], ENVIRONMENTS / subject.replace("_", "-")
         environ = {
             **os.environ,
@@ -335,7 +336,7 @@ class Fleet:
             "JWKS_AUDIENCE": AUDIENCE,
             "JWKS_ALGORITHMS": ",".join(wanted),
             "JWKS_COOL_DOWN_S": f"{cool_down_s:g}",
-            "JWKS_TTL_S": "300",
+            "JWKS_TTL_S": str(ttl_s),
             "JWKS_FETCH_TIMEOUT_S": "3",
             "DATABASE_URL": dsn,
         }
@@ -415,8 +416,9 @@ def count(subject: str, dsn: str) -> dict[str, object]:
     def bad() -> list[str]:
         return [*(keys.unknown() for _ in range(19)), strangers.token("RS256", {"kid": keys.kids["RS256"]})]
 
-    def fleet(origin: Origin, cool_down_s: float) -> Fleet:
-        return Fleet(subject, origin.url, fresh_database(dsn) if subject == "fleet_jwks" else "", wanted, cool_down_s)
+    def fleet(origin: Origin, cool_down_s: float, ttl_s: int = 300) -> Fleet:
+        own = fresh_database(dsn) if subject == "fleet_jwks" else ""
+        return Fleet(subject, origin.url, own, wanted, cool_down_s, ttl_s)
 
     if fetches_itself and subject != "pyjwt-key-fetcher":
         origin = Origin(keys.document())
@@ -435,12 +437,21 @@ def count(subject: str, dsn: str) -> dict[str, object]:
             _, served = processes.ask(([keys.unknown() for _ in range(400)], 0.02, 4.0), (known, 0.02, 4.0))
             found["outage: fetches in 4 s"] = len(origin.fetches) - before
             found["outage: known refused"] = f"{served.total() - served[200]} of {served.total()}"
+        origin = Origin(keys.document())
+        with fleet(origin, 0.3, ttl_s=1) as processes:
+            found |= count_remembered(processes, origin, keys, wanted[0])
     if fetches_itself:
         origin = Origin(keys.document())
         with fleet(origin, 2.5) as processes:
             served, refused = processes.ask(known[:1] * 20, bad())
             found["cold: fetches"] = len(origin.fetches)
             found["cold: known refused"] = f"{served.total() - served[200]} of {served.total()}"
+            end = int(time.time()) + 3
+            seen, new = (keys.token(wanted[0], exp=end, sub=name) for name in ("seen", "new"))
+            before = processes.ask([seen] * 20)[0]
+            time.sleep(end + 1.1 - time.time())
+            unknown, remembered = processes.ask([new] * 20)[0], processes.ask([seen] * 20)[0]
+            found["lapsed: accepted before; after: new, seen"] = f"{before[200]}; {unknown[200]}, {remembered[200]}"
     forged = forge(keys, strangers)
     with fleet(Origin(keys.document()), 0.2) as processes:
         processes.ask(known[:1])
@@ -448,6 +459,25 @@ def count(subject: str, dsn: str) -> dict[str, object]:
         found["forged: asked"] = sum(one.total() for one in answers.values())
         found["forged: accepted"] = {kind: one[200] for kind, one in answers.items() if one[200]}
         found["forged: known refused"] = PROCESSES * len(known) - processes.ask(known)[0][200]
+    return found
+
+
+def count_remembered(processes: Fleet, origin: Origin, keys: Keys, name: str) -> dict[str, object]:
+    """What is accepted of a key that left the set more than its time to live ago, and of a token whose time is over."""
+    remaining, leaving = origin.document, Keys([name])
+    gone = leaving.token(name)
+    origin.document = {"keys": [*remaining["keys"], *leaving.document()["keys"]]}
+    before = processes.ask([gone] * 20)[0]
+    origin.document = remaining
+    processes.ask(([keys.token(name)], 0.05, 3.0))
+    after = processes.ask([gone] * 20)[0]
+    found: dict[str, object] = {"withdrawn: accepted before, after": f"{before[200]}, {after[200]} of {after.total()}"}
+    end = int(time.time()) + 3
+    seen, new = (keys.token(name, exp=end, sub=sub) for sub in ("seen", "new"))
+    before = processes.ask([seen] * 20)[0]
+    time.sleep(end + 1.1 - time.time())
+    unknown, remembered = processes.ask([new] * 20)[0], processes.ask([seen] * 20)[0]
+    found["lapsed: accepted before; after: new, seen"] = f"{before[200]}; {unknown[200]}, {remembered[200]}"
     return found
 
 

@@ -17,7 +17,8 @@ const makers = {
     return (token) => jwtVerify(token, keys, { issuer, audience, algorithms });
   },
   "jwks-rsa"() {
-    const client = load("jwks-rsa")({ jwksUri: JWKS_URL, cache: true, rateLimit: true, jwksRequestsPerMinute: 10 });
+    const cache = { cache: true, cacheMaxAge: ms("JWKS_TTL_S") };
+    const client = load("jwks-rsa")({ jwksUri: JWKS_URL, ...cache, rateLimit: true, jwksRequestsPerMinute: 10 });
     const { verify } = load("jsonwebtoken");
     const key = ({ kid }, done) => client.getSigningKey(kid, (error, found) => done(error, found?.getPublicKey()));
     return (token) =>
