@@ -52,6 +52,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: tests wait for a third of their time."""
+    return (os.cpu_count() or 1) + 1
+
+
 class Beside(LoadScopeScheduling):
     """Which tests may run at the same time: modules, each whole, so that its fixtures are made once.
 

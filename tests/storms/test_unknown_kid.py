@@ -185,6 +185,7 @@ def script_of(folder: Path, *parts: TokenClient) -> MemberScript:
             KEYRING.unnamed_tokens(),
             KEYRING.rotated_token(),
             forged,
+            (),
             clients=parts,
         )
 
