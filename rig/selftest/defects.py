@@ -164,7 +164,7 @@ DEFECTS: tuple[Defect[Any], ...] = (
     _of_content("replay-overwrites", "S1.content"),
     # The default source is an alias too, so the channel of other scenarios is wrong as well.
     _of_service("alias-not-normalised", "S9.rows", "S2.content", "S8.content", open=("*.content",)),
-    _of_service("slow", "S8.time", "EG3.4", stage=stages.LADDER_ALONE),
+    _of_service("slow", "S8.time", "EG3.4", stage=stages.LONG_LADDER),
     _of_lasting("rows-deleted-later", "lasting"),
     _of_lasting("payload-overwritten-later", "lasting", part="truth"),
     _of_lasting("tenant-changed-later", "lasting", part="truth"),
