@@ -121,12 +121,12 @@ DEFECTS: tuple[Defect[Any], ...] = (
         open=(*_ROWS, "*.late", "totals", "duplicates", "privacy.*", "S8.time", "bodies"),
     ),
     # Rows of a scenario that lasts milliseconds may have come before anybody looks. On a busy machine nobody looks
-    # often enough to see 30 ms.
+    # often enough to see 30 ms. What is answered and not stored piles up, and a ready probe may wait behind it.
     _of_service(
         "answers-before-commit",
         "S2.late",
         "S8.late",
-        open=("S1.late", "S5.late", "S6.late", "S9.late", "warm-up.late"),
+        open=("S1.late", "S5.late", "S6.late", "S9.late", "warm-up.late", "probes"),
         stage=stages.LADDER_ALONE,
     ),
     _of_service("personal-data-kept", "privacy.rows", "EG3.1"),
