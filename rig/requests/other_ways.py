@@ -1,6 +1,6 @@
 """Other ways to write and sign a request, for a target that refuses the right one. Pure.
 
-A ``Way`` changes one thing about which services and profiles often disagree. Where a target lets in a request that is
+A ``OtherWay`` changes one thing about which services and profiles often disagree. Where a target lets in a request that is
 changed so, the change is the cause of its refusal (``rig.target.refusal`` asks it). The likely ones come first.
 """
 
@@ -35,7 +35,7 @@ _SAFE_INTEGER = 10**15
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class OtherWay:
     """One change. ``keys`` are those of the route that it gives another value; ``cause`` says what follows from it."""
 
     cause: str
@@ -48,7 +48,7 @@ class Way:
     """Whether the route should have these keys."""
 
 
-def other_ways(profile: Profile, route: WebhookRoute, skew_s: float = 0.0) -> Iterator[Way]:
+def other_ways(profile: Profile, route: WebhookRoute, skew_s: float = 0.0) -> Iterator[OtherWay]:
     """All that a route can have. ``skew_s``: how far the target's clock is ahead of this machine's."""
     if route.signs_body or route.hook is not None:
         yield from _ways_of_body(route)
@@ -62,21 +62,21 @@ def other_ways(profile: Profile, route: WebhookRoute, skew_s: float = 0.0) -> It
     yield from _ways_of_api_key(profile, route)
 
 
-def _ways_of_body(route: WebhookRoute) -> Iterator[Way]:
+def _ways_of_body(route: WebhookRoute) -> Iterator[OtherWay]:
     over = "the target checks the signature over"
-    yield Way(f"{over} the body without the white space at its ends; {_BYTES_AS_THEY_CAME}", rewrite=bytes.strip)
-    yield Way(
+    yield OtherWay(f"{over} the body without the white space at its ends; {_BYTES_AS_THEY_CAME}", rewrite=bytes.strip)
+    yield OtherWay(
         f"{over} a text in another encoding: it lets in a body of ASCII characters only; {_BYTES_AS_THEY_CAME}",
         rewrite=_write_in_ascii,
     )
     for separators in ((",", ":"), (", ", ": ")) if route.format == "json" else ():
-        yield Way(
+        yield OtherWay(
             f"{over} JSON that it reads and writes anew: it lets in a body with sorted keys, plain letters and whole "
             f"numbers, which stays the same then; {_BYTES_AS_THEY_CAME}",
             rewrite=lambda body, separators=separators: _write_plainly(body, separators),  # type: ignore[misc]
         )
     if route.content_encoding:
-        yield Way(f"{over} the body before it is compressed", {"content_encoding": None})
+        yield OtherWay(f"{over} the body before it is compressed", {"content_encoding": None})
 
 
 def _write_in_ascii(body: bytes) -> bytes:
@@ -105,10 +105,10 @@ def _plain_text(text: str) -> str:
     return re.sub(r"[^ -~]|[\"\\/<>&']", "x", text)
 
 
-def _ways_of_time(route: WebhookRoute, skew_s: float) -> Iterator[Way]:
+def _ways_of_time(route: WebhookRoute, skew_s: float) -> Iterator[OtherWay]:
     if abs(skew_s) >= _SKEW_LEAST_S:
         direction = "ahead of" if skew_s > 0 else "behind"
-        yield Way(f"its clock is {abs(skew_s):.0f} s {direction} this machine's: set the clocks alike", ahead_s=skew_s)
+        yield OtherWay(f"its clock is {abs(skew_s):.0f} s {direction} this machine's: set the clocks alike", ahead_s=skew_s)
     if "unix" in names_in(route.signed):
         keys: dict[str, Any] = {"signed": route.signed.replace("<unix>", "<unix_ms>")}
         if route.signature is not None and "<unix>" in route.signature:
@@ -121,7 +121,7 @@ def _ways_of_time(route: WebhookRoute, skew_s: float) -> Iterator[Way]:
         yield _with_keys(route, keys)
 
 
-def _ways_of_signature(route: WebhookRoute) -> Iterator[Way]:
+def _ways_of_signature(route: WebhookRoute) -> Iterator[OtherWay]:
     """The hash, how it is written, and what stands before it."""
     if route.scheme == "token":
         yield from (_with_text(route, f"{prefix}<secret>") for prefix in _TOKEN_PREFIXES)
@@ -138,7 +138,7 @@ def _ways_of_signature(route: WebhookRoute) -> Iterator[Way]:
                 yield _with_text(route, text, keys)
 
 
-def _with_text(route: WebhookRoute, text: str, keys: Mapping[str, Any] | None = None) -> Way:
+def _with_text(route: WebhookRoute, text: str, keys: Mapping[str, Any] | None = None) -> OtherWay:
     """The route with another text in the header of its signature."""
     own = "<secret>" if route.scheme == "token" else "<signature>"
     if not text:
@@ -148,10 +148,10 @@ def _with_text(route: WebhookRoute, text: str, keys: Mapping[str, Any] | None = 
     return _with_keys(route, {"signature_prefix": text.removesuffix(own), **(keys or {})})
 
 
-def _ways_of_secret(route: WebhookRoute) -> Iterator[Way]:
+def _ways_of_secret(route: WebhookRoute) -> Iterator[OtherWay]:
     name = f"${route.secret_env}" if route.secret_env else f"the secret {route.secret!r}"
-    yield Way(f"{name} has white space at its ends, and that of the target has none", secret=str.strip)
-    yield Way(
+    yield OtherWay(f"{name} has white space at its ends, and that of the target has none", secret=str.strip)
+    yield OtherWay(
         f"the target's secret is that of the rig with a line end after it, as where it is read from a file: {name}",
         secret=lambda secret: secret + "\n",
     )
@@ -160,13 +160,13 @@ def _ways_of_secret(route: WebhookRoute) -> Iterator[Way]:
             yield _with_keys(route, {"secret_encoding": encoding, "secret_prefix": prefix})
 
 
-def _ways_of_header(route: WebhookRoute) -> Iterator[Way]:
+def _ways_of_header(route: WebhookRoute) -> Iterator[OtherWay]:
     presets = (sender_preset(name).get("route", {}).get("signature_header") for name in sender_names())
     for header in dict.fromkeys((*_HEADERS, *filter(None, presets))) if route.signature_header else ():
         yield _with_keys(route, {"signature_header": header})
 
 
-def _ways_of_senders(route: WebhookRoute) -> Iterator[Way]:
+def _ways_of_senders(route: WebhookRoute) -> Iterator[OtherWay]:
     for name in sender_names():
         preset = sender_preset(name).get("route", {})
         if preset.get("scheme") not in ("hmac", "token") or "signature_header" not in preset:
@@ -179,20 +179,20 @@ def _ways_of_senders(route: WebhookRoute) -> Iterator[Way]:
         yield replace(way, cause=f"{way.cause} (as sender = {value_text(name)} has them)")
 
 
-def _ways_of_api_key(profile: Profile, route: WebhookRoute) -> Iterator[Way]:
+def _ways_of_api_key(profile: Profile, route: WebhookRoute) -> Iterator[OtherWay]:
     header, own = profile.headers.tenant_key, profile.headers.tenant_key_prefix
     for prefix in _TOKEN_PREFIXES if header is not None else ():
         if prefix != own:
-            yield Way(
+            yield OtherWay(
                 f"write tenant_key_prefix = {value_text(prefix)} into [headers]",
                 {"headers": {**route.headers, str(header): f"{prefix}<api_key>"}},
             )
 
 
-def _with_keys(route: WebhookRoute, keys: Mapping[str, Any]) -> Way:
+def _with_keys(route: WebhookRoute, keys: Mapping[str, Any]) -> OtherWay:
     """The change of some keys, without those that the route has already. ``cause`` is empty where none is left."""
     changed = {key: value for key, value in keys.items() if value != getattr(route, key)}
     written = ", ".join(f"{key_text(key)} = {value_text(value)}" for key, value in changed.items() if value is not None)
     gone = ", ".join(key for key, value in changed.items() if value is None)
     said = " and ".join(filter(None, (f"write {written}" if written else "", f"take out {gone}" if gone else "")))
-    return Way(f"{said} in route {route.name!r}" if said else "", changed, mends_route=True)
+    return OtherWay(f"{said} in route {route.name!r}" if said else "", changed, mends_route=True)

@@ -18,7 +18,7 @@ from rig.model import Pace, RequestClass, RunKey, Scenario, Share
 from rig.profile import Profile, WebhookRoute
 from rig.profile.edit import Write
 from rig.requests.forger import with_wrong_secrets
-from rig.requests.other_ways import Way, other_ways
+from rig.requests.other_ways import OtherWay, other_ways
 from rig.requests.sender import Credentials
 from rig.requests.targeter import Targeter
 from rig.target.endpoint import Endpoint
@@ -29,7 +29,7 @@ _MAYBE_REFUSALS = (400, 422)
 """What some services answer to a wrong signature, and others to a wrong body."""
 _TIMEOUT_S = 3.0
 _LONGEST_S = 10.0
-_PLAIN = Way("")
+_PLAIN = OtherWay("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class _Questions:
     def __post_init__(self) -> None:
         self.probe = HttpProbe(self.endpoint, _TIMEOUT_S)
 
-    def send(self, way: Way, *, is_forged: bool = False) -> ProbeResponse:
+    def send(self, way: OtherWay, *, is_forged: bool = False) -> ProbeResponse:
         """An event that is changed so; ConfigError where the route cannot have the change."""
         own = self.credentials
         own = replace(own, secrets={name: way.secret(secret) for name, secret in own.secrets.items()})

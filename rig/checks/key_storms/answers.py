@@ -6,7 +6,7 @@ import base64
 import json
 from typing import Any
 
-from rig.checks.key_storms.figures import spans
+from rig.checks.key_storms.figures import longest_fetch_s, spans
 from rig.checks.key_storms.findings import (
     SCHEDULING_S,
     Finding,
@@ -165,9 +165,8 @@ def judge_rotation(storm: KeyStorm) -> Finding:
     begun = storm.mark("rotation")
     if begun is None:
         raise Unjudgeable("no key was rotated")
-    fetch_s = max(((end - start) / 1e9 for start, end in spans(storm)), default=0.0)
     over = storm.start is Start.CACHED and begun.at_ns <= storm.released_ns  # no cool-down holds a fetch back
-    limit_s = (0.0 if over else storm.verifier_settings.cool_down_s) + fetch_s + SCHEDULING_S
+    limit_s = (0.0 if over else storm.verifier_settings.cool_down_s) + longest_fetch_s(storm) + SCHEDULING_S
     refused = find_refused_calls(rows)
     window_s = max(0.0, (float(refused["end_ns"].max()) - begun.at_ns) / 1e9) if len(refused) else 0.0
     last = rows.sort_values("start_ns").groupby("member")["accepted"].last().astype(bool)
@@ -201,8 +200,7 @@ def judge_withdrawn_key(storm: KeyStorm) -> Finding:
     if begun is None:
         raise Unjudgeable("no key was withdrawn")
     settings = storm.verifier_settings
-    fetch_s = max(((end - start) / 1e9 for start, end in spans(storm)), default=0.0)
-    limit_s = max(settings.ttl_s, settings.cool_down_s) + fetch_s + SCHEDULING_S
+    limit_s = max(settings.ttl_s, settings.cool_down_s) + longest_fetch_s(storm) + SCHEDULING_S
     accepted, late = find_accepted_calls(rows), rows[rows["start_ns"] > begun.at_ns + limit_s * 1e9]
     last_s = (float(accepted["start_ns"].max()) - begun.at_ns) / 1e9 if len(accepted) else 0.0
     kept = find_accepted_calls(late)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rig.checks.key_storms.figures import CLOCKS, gaps_s, spans
+from rig.checks.key_storms.figures import CLOCKS, gaps_s, longest_fetch_s
 from rig.checks.key_storms.findings import (
     SCHEDULING_S,
     Finding,
@@ -175,8 +175,8 @@ def judge_store_back(storm: KeyStorm) -> Finding:
     _require_store(storm)
     rows = find_calls(storm, Token.ROTATED)
     settings = storm.verifier_settings
-    fetch_s = max(((end - start) / 1e9 for start, end in spans(storm)), default=0.0)
-    limit_s = settings.cool_down_s + settings.wait_timeout_s + settings.fetch_timeout_s + fetch_s + 2 * SCHEDULING_S
+    waits_s = settings.cool_down_s + settings.wait_timeout_s + settings.fetch_timeout_s
+    limit_s = waits_s + longest_fetch_s(storm) + 2 * SCHEDULING_S
     firsts = find_accepted_calls(rows).groupby("member")["end_ns"].min()
     late = int(((firsts - back.at_ns) / 1e9 > limit_s).sum())
     never = int(rows["member"].nunique()) - len(firsts)

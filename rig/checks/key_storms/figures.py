@@ -24,6 +24,11 @@ def spans(storm: KeyStorm) -> list[tuple[int, int]]:
     return found
 
 
+def longest_fetch_s(storm: KeyStorm) -> float:
+    """How long the longest fetch took, seconds; 0 where there was none."""
+    return max(((end_ns - start_ns) / 1e9 for start_ns, end_ns in spans(storm)), default=0.0)
+
+
 def most_at_once(storm: KeyStorm) -> int:
     """The most fetches at one instant."""
     return overlap.most_at_once(spans(storm))

@@ -72,8 +72,8 @@ class Keyring:
         """For each of the next seconds two tokens whose time ends then, after that second (s since 1970)."""
         key, now = self.known[-1], int(time.time())
 
-        def token(end_s: int, subject: str) -> str:
-            return sign(key, changed={"iss": self.issuer, "exp": end_s, "sub": subject})
+        def token(end_s: int, name: str) -> str:
+            return sign(key, changed={"iss": self.issuer, "exp": end_s, "jti": name})
 
         return tuple((end_s, token(end_s, "seen"), token(end_s, "new")) for end_s in range(now, now + _LAPSING_S))
 
