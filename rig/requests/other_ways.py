@@ -1,7 +1,7 @@
 """Other ways to write and sign a request, for a target that refuses the right one. Pure.
 
-A ``OtherWay`` changes one thing about which services and profiles often disagree. Where a target lets in a request that is
-changed so, the change is the cause of its refusal (``rig.target.refusal`` asks it). The likely ones come first.
+An ``OtherWay`` changes one thing about which services and profiles often disagree. Where a target lets in a request
+that is changed so, the change is the cause of its refusal (``rig.target.refusal`` asks it). The likely ones come first.
 """
 
 from __future__ import annotations
@@ -108,7 +108,8 @@ def _plain_text(text: str) -> str:
 def _ways_of_time(route: WebhookRoute, skew_s: float) -> Iterator[OtherWay]:
     if abs(skew_s) >= _SKEW_LEAST_S:
         direction = "ahead of" if skew_s > 0 else "behind"
-        yield OtherWay(f"its clock is {abs(skew_s):.0f} s {direction} this machine's: set the clocks alike", ahead_s=skew_s)
+        off = f"{abs(skew_s):.0f} s {direction}"
+        yield OtherWay(f"its clock is {off} this machine's: set the clocks alike", ahead_s=skew_s)
     if "unix" in names_in(route.signed):
         keys: dict[str, Any] = {"signed": route.signed.replace("<unix>", "<unix_ms>")}
         if route.signature is not None and "<unix>" in route.signature:
