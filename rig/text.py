@@ -51,6 +51,12 @@ def is_encodable(text: str) -> bool:
     return not any("\ud800" <= char <= "\udfff" for char in text)
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """A number with what it counts: 1 row, 2,000 rows. ``many``: where more than an ending differs ("rows were")."""
+    ending = "es" if one.endswith(("s", "ch", "sh")) else "s"
+    return f"{count:,} {one if count == 1 else many or one + ending}"
+
+
 def shorten(value: object, most: int = _LONG) -> str:
     """As ``one_line``, cut to ``most`` characters."""
     text = one_line(value)

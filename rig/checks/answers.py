@@ -27,6 +27,7 @@ from rig.evidence.sample_names import Role
 from rig.evidence.scenario_runs import ScenarioRun
 from rig.limits import STALE_MOST
 from rig.model import FORGED, Outcome, RequestClass
+from rig.text import counted
 
 _REFUSALS = (401, 403)
 """How a target answers a signature that is too old or not yet valid."""
@@ -76,7 +77,7 @@ def _answers_gate(case: Case, scenario: str) -> Gate:
     elif missing := describe_missing_reports(runs):
         unproven = missing
     elif unsent := offered - figures[Outcome.ACKNOWLEDGED] - excused:
-        unproven = f"{unsent} requests were not sent"
+        unproven = counted(unsent, "request was not sent", "requests were not sent")
     wrong = "; ".join(filter(None, (wrong, wrong_first)))
     if not wrong and not unproven and not offered:
         return ANSWERS.not_run("it had no request to send", figures, name=scenario)
@@ -117,8 +118,8 @@ def _wrong_first_answers(case: Case, rows: pd.DataFrame, figures: dict[str, Any]
             twice, never = twice + more, never + none
     figures |= {"keys_answered_as_new_twice": twice} if twice else {}
     figures |= {"keys_never_answered_as_new": never} if never else {}
-    parts = [f"{twice} keys were answered as new more than once"] if twice else []
-    parts += [f"{never} keys were answered as known and never as new"] if never else []
+    parts = [f"{counted(twice, 'key')} answered as new more than once"] if twice else []
+    parts += [f"{counted(never, 'key')} answered as known and never as new"] if never else []
     return "; ".join(parts)
 
 

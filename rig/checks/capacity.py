@@ -31,7 +31,7 @@ from rig.evidence.truth import Arrival, DiscrepancyKind
 from rig.limits import STALE_MOST
 from rig.model import Outcome
 from rig.stats import latency_figures, pacer_lag_ns, quantile, response_ms
-from rig.text import number
+from rig.text import counted, number
 
 _BACKLOG_SHARE = 0.1
 """Where rows come after the answer, they may come so much of the step's time later than at the slowest step."""
@@ -263,14 +263,14 @@ def _wrong_answers(run: ScenarioRun, rows: pd.DataFrame) -> Iterator[str]:
     """Answers that no client can be to blame for."""
     refused = rows[rows["outcome"] == Outcome.REFUSED]
     for status, count in refused["status"].value_counts().items():
-        yield f"{count} of {run.scenario.count:,} answers had status {status}"
+        yield f"{count:,} of {counted(run.scenario.count, 'answer')} had status {status}"
 
 
 def _wrong_rows(case: Case, run: ScenarioRun) -> Iterator[str]:
     groups = [group for group in case.truth.groups if group.scenario_run == run.scenario.label] if case.truth else []
     for kind in _WRONG_ROWS:
         if count := sum(group.discrepancies.get(kind, 0) for group in groups):
-            yield f"{count} rows {kind.replace('_', ' ')}"
+            yield f"{counted(count, 'row')} {kind.replace('_', ' ')}"
 
 
 def _late_rows(case: Case, run: ScenarioRun, arrivals: Sequence[Arrival], excused_ms: float) -> Iterator[str]:
@@ -284,7 +284,7 @@ def _late_rows(case: Case, run: ScenarioRun, arrivals: Sequence[Arrival], excuse
     base_ms, lag_ms = lags_ms.get(slowest.scenario.label, 0.0), lags_ms.get(label, 0.0)
     allowed_ms = base_ms + _BACKLOG_SHARE * 1e3 * run.scenario.count / (run.scenario.pace.rate_per_s or 1.0)
     if missing.get(label):
-        yield f"{missing[label]} rows had not come when the next step began"
+        yield f"{counted(missing[label], 'row')} had not come when the next step began"
     elif lag_ms - excused_ms > allowed_ms:
         yield f"rows came {lag_ms:,.0f} ms after their answers (p99): slower than they were sent"
 
@@ -294,12 +294,12 @@ def _slow(run: ScenarioRun, rows: pd.DataFrame, excused_ms: float) -> Iterator[s
     limit_ms, p95_ms = run.scenario.p95_limit_ms or 0.0, quantile(response_ms(rows), 0.95) - excused_ms
     sent = rows[rows["sent_ns"] > 0]
     if skipped := run.scenario.count - len(sent):
-        yield f"{skipped:,} requests were not sent"
+        yield counted(skipped, "request was not sent", "requests were not sent")
     unanswered = sent[sent["outcome"] != Outcome.ACKNOWLEDGED]
     stale = int((unanswered["error_kind"] == STALE).sum())
     excused = stale if stale <= STALE_MOST * run.scenario.count else 0
     if count := int((unanswered["status"] == 0).sum()) - excused:
-        yield f"{count:,} requests had no answer"
+        yield f"{counted(count, 'request')} had no answer"
     if not p95_ms <= limit_ms:
         yield f"p95 is {p95_ms:,.0f} ms" if p95_ms < inf else "p95 is no answer"
     else:

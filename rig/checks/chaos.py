@@ -32,6 +32,7 @@ from rig.evidence.gate import Gate
 from rig.evidence.truth import DiscrepancyKind
 from rig.limits import ASK_AGAIN
 from rig.model import Outcome
+from rig.text import counted
 
 _NAMED = 5
 _YOUNG_NS = 20_000_000
@@ -181,7 +182,7 @@ def _durable(case: Case, chaos: ChaosReport, rows: pd.DataFrame, missing: str) -
     figures: dict[str, Any] = {"crashes": len(crashes), "acknowledged_before": len(before), "lost": len(lost)}
     if lost:
         figures["keys"] = lost[:_NAMED]
-    wrong = f"{len(lost)} events were acknowledged before a crash and are not there after it" if lost else ""
+    wrong = f"{counted(len(lost), 'event')} acknowledged before a crash and not there after it" if lost else ""
     unproven = missing or ("" if len(before) else "nothing was acknowledged before a crash")
     return DURABLE.decide(figures, wrong=wrong, unproven=unproven)
 
@@ -222,12 +223,14 @@ def _delivery_gate(case: Case, chaos: ChaosReport, rows: pd.DataFrame, missing: 
     refused, tried = _undelivered(chaos, rows)
     parts = []
     if len(refused):
-        parts.append(f"{len(refused)} events were refused for good, the first with status {refused['status'].iloc[0]}")
+        parts.append(
+            f"{counted(len(refused), 'event')} refused for good, the first with status {refused['status'].iloc[0]}"
+        )
     if len(tried):
-        parts.append(f"{len(tried)} events were tried after the last healing and never acknowledged")
+        parts.append(f"{counted(len(tried), 'event')} tried after the last healing and never acknowledged")
     unproven = missing
     if not unproven and events > len(first):
-        unproven = f"{events - len(first)} events were not sent, or given up before the last fault was healed"
+        unproven = f"{counted(events - len(first), 'event')} not sent, or given up before the last fault was healed"
     failed = pd.concat([refused, tried])
     return _decide_time(case, DELIVERED, figures, failed, "; ".join(parts), unproven)
 
@@ -312,7 +315,7 @@ def _bound_gate(case: Case, rows: pd.DataFrame, missing: str) -> Gate:
         "slowest_ms": round(float(waited_ms.max()), 1) if len(whole) else 0.0,
         "timeouts_while_broken": int((rows[broken]["error_kind"] == "timeout").sum()),
     }
-    wrong = f"{late} requests waited in vain although nothing was broken any more" if late else ""
+    wrong = f"{counted(late, 'request')} waited in vain although nothing was broken any more" if late else ""
     missing = missing or ("" if len(whole) else "nothing was sent then")
     return _decide_time(case, BOUNDED, figures, in_vain, wrong, missing)
 
@@ -344,7 +347,7 @@ def _graceful(case: Case, chaos: ChaosReport, rows: pd.DataFrame) -> Gate:
         return GRACEFUL.decide(figures, unproven=f"{unproven}: is that how it is deployed?")
     if not seen:
         return GRACEFUL.not_run("no request was under way", figures)
-    wrong = f"{len(failed)} requests failed because of a deploy" if len(failed) else ""
+    wrong = f"{counted(len(failed), 'request')} failed because of a deploy" if len(failed) else ""
     unproven = unproven if len(deploys) < len(struck) else ""
     return _decide_time(case, GRACEFUL, figures, failed, wrong, unproven)
 
@@ -377,13 +380,13 @@ def _containment_gate(chaos: ChaosReport, rows: pd.DataFrame) -> Gate:
     parts, served, sent = [], 0, 0
     for record in of_one:
         if record.gone:
-            parts.append(f"{record.fault} took {len(record.gone)} other processes down")
+            parts.append(f"{record.fault} took {counted(len(record.gone), 'other process')} down")
         during = _during(record, rows)
         good = during[(during["outcome"] == Outcome.ACKNOWLEDGED) & (during["done_ns"] < record.heal_begun_ns)]
         sent, served = sent + len(during), served + len(good)
         errors = int((during["status"] >= 500).sum())
         if errors:
-            parts.append(f"during {record.fault} the others answered 5xx {errors} times")
+            parts.append(f"during {record.fault} the others answered 5xx {counted(errors, 'time')}")
         elif len(during) >= _ENOUGH and good.empty:
             parts.append(f"during {record.fault} nobody answered")
     if not parts and sent >= _ENOUGH and not served:  # few during each of them
@@ -441,7 +444,7 @@ def _clean(case: Case, chaos: ChaosReport) -> Gate:
     groups = case.truth.groups if case.truth is not None else ()
     surplus = sum(max(0, group.dead - group.dead_max) for group in groups if group.scenario == S11)
     if surplus:
-        parts.append(f"{surplus} dead letters more than events explain")
+        parts.append(f"{counted(surplus, 'dead letter')} more than events explain")
     return CLEAN.decide(figures, wrong="; ".join(parts))
 
 

@@ -10,6 +10,7 @@ from rig.evidence.case import NOT_READ, Case
 from rig.evidence.chaos import S11
 from rig.evidence.gate import Gate
 from rig.evidence.truth import Content, DiscrepancyKind
+from rig.text import counted
 
 _KEYS_NAMED = 5
 _NO_FIELDS = (
@@ -47,7 +48,7 @@ def _gate(case: Case, scenario: str, found: Content | None) -> Gate:
     discrepancies = case.truth.discrepancies if case.truth is not None else ()
     keys = (each.key for each in discrepancies if each.scenario == scenario and each.kind is DiscrepancyKind.ALTERED)
     figures["keys"] = [key for key, _ in zip(keys, range(_KEYS_NAMED), strict=False)]
-    wrong = f"{found.altered:,} of {found.compared:,} rows hold other content than was sent"
+    wrong = f"other content than was sent in {found.altered:,} of {counted(found.compared, 'row')}"
     return CONTENT.decide(figures, wrong="; ".join([wrong, *found.reasons]), name=scenario)
 
 

@@ -19,6 +19,7 @@ from rig.evidence.history import is_forged, was_let_in
 from rig.evidence.scenario_runs import ScenarioRun
 from rig.evidence.truth import Discrepancy, DiscrepancyKind
 from rig.model import FORGED, Forgery, Outcome
+from rig.text import counted
 
 _NAMED = 5
 _TAKES: Mapping[Forgery, str] = {
@@ -78,7 +79,7 @@ def _what_is_wrong(case: Case, let_in: pd.DataFrame, sent: pd.DataFrame, stored:
     if len(let_in):
         parts.append(f"{len(let_in)} of {len(sent)} were let in ({', '.join(_by_kind(let_in, sent))})")
     if stored:
-        parts.append(f"{len(stored)} rows were stored")
+        parts.append(counted(len(stored), "row was stored", "rows were stored"))
     first = _first(case, stored) if parts else []
     return "; ".join(parts) + (f"; the first: {first[0]}" if first else "")
 

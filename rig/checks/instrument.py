@@ -20,6 +20,7 @@ from rig.evidence.gate import Gate
 from rig.evidence.history import was_skipped
 from rig.evidence.scenario_runs import ScenarioRun
 from rig.limits import BUSY, LEAST_REQUESTS, LEAST_S, LEAST_TRIALS, STALLED, STOLEN, THROTTLED
+from rig.text import counted
 
 NULL = GateKind("calibration.null", Kind.INSTRUMENT, "the client reaches the floor against a stub that does nothing")
 ACCOUNTING = GateKind(
@@ -103,7 +104,7 @@ def check_accounting(case: Case) -> list[Gate]:
     if strange := len(case.history) - int(
         case.history["scenario_run"].isin([d.scenario.label for d in case.scenario_runs]).sum()
     ):
-        faults.append(f"{strange} rows of the history belong to no scenario run")
+        faults.append(f"{counted(strange, 'row')} of the history of no scenario run")
     if not faults and not offered:
         return [ACCOUNTING.not_run("no request was to be offered, and none was", figures)]
     return [ACCOUNTING.decide(figures, unproven="; ".join(faults[:5]))]
@@ -131,7 +132,7 @@ def describe_lost_rows(case: Case, runs: Iterable[ScenarioRun]) -> str:
     """Which scenario runs have requests that the history does not know; empty where none has."""
     lacking = {run.scenario.label: run.scenario.count - case.rows_of(run)["seq"].nunique() for run in runs}
     return "; ".join(
-        f"{count:,} requests of {label} are not in the history" for label, count in lacking.items() if count > 0
+        f"{counted(count, 'request')} of {label} not in the history" for label, count in lacking.items() if count > 0
     )
 
 

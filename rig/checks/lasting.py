@@ -9,6 +9,7 @@ from rig.checks.gates import GateKind, Kind, emits
 from rig.evidence.case import NOT_READ, Case
 from rig.evidence.gate import Gate
 from rig.evidence.truth import DiscrepancyKind, Lasting
+from rig.text import counted
 
 _NAMED = 5
 
@@ -50,7 +51,7 @@ def _what_is_wrong(found: Lasting) -> list[str]:
         )
         wrong.append(f"{gone}; if the service moves rows to another table, name it: [truth] moves_to")
     if found.changed:
-        wrong.append(f"the rows of {found.changed:,} keys changed within {found.seconds:g} s")
+        wrong.append(f"the rows of {counted(found.changed, 'key')} changed within {found.seconds:g} s")
     if found.changed_columns:
         columns = ", ".join(f"{name} in {count:,}" for name, count in found.changed_columns.items())
         key = ", ".join(f'"{name}"' for name in found.changed_columns)

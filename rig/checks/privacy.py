@@ -12,6 +12,7 @@ from rig.evidence.history import WHOLE_ANSWERS
 from rig.evidence.truth import CanaryHit, TruthReport
 from rig.limits import PROBE_BYTES_MOST
 from rig.model import Outcome, RequestClass
+from rig.text import counted
 
 _HITS_NAMED = 5
 
@@ -66,7 +67,11 @@ def _answers_of_load(case: Case) -> int:
 
 def _said_gate(kind: GateKind, searched: Mapping[str, object], hits: Sequence[CanaryHit], unproven: str) -> Gate:
     figures = {**searched, "hits": len(hits), "first": [f"{hit.what} of {hit.request}" for hit in hits[:_HITS_NAMED]]}
-    wrong = f"{len(hits)} hits, the first in {hits[0].place}: {hits[0].what} of {hits[0].request}" if hits else ""
+    wrong = (
+        f"{counted(len(hits), 'hit')}, the first in {hits[0].place}: {hits[0].what} of {hits[0].request}"
+        if hits
+        else ""
+    )
     return kind.decide(figures, wrong=wrong, unproven=unproven)
 
 
@@ -74,7 +79,7 @@ def _rows_gate(case: Case, truth: TruthReport) -> Gate:
     unsearched = "" if truth.columns_scanned else "no column was searched"
     if truth.keys_unattributed:
         unsearched = (
-            f"{truth.keys_unattributed} rows hold a personal key and name no request; they may be older than the run, "
+            f"{counted(truth.keys_unattributed, 'row')} with a personal key and no request, maybe older than the run, "
             "before which such rows were not counted"
         )
     hits = [hit for hit in truth.canary_hits if not hit.in_log]
@@ -101,7 +106,7 @@ def _gate(case: Case, kind: GateKind, searched: dict[str, object], hits: Sequenc
     if hits:
         places = [f"{hit.place}{f' at {hit.json_path}' if hit.json_path else ''}" for hit in hits[:_HITS_NAMED]]
         figures["first"] = [f"{hit.what} of {hit.request} in {place}" for hit, place in zip(hits, places, strict=False)]
-        return kind.decide(figures, wrong=f"{len(hits)} hits, the first in {hits[0].place}")
+        return kind.decide(figures, wrong=f"{counted(len(hits), 'hit')}, the first in {hits[0].place}")
     if not _offered_count(case):
         return kind.not_run("no request with personal data was sent", figures)
     return kind.decide(figures, unproven=unsearched or _unproven(case))

@@ -13,6 +13,7 @@ from rig.evidence.case import NOT_READ, Case, describe_missing_reports
 from rig.evidence.gate import Gate
 from rig.evidence.truth import Total, TruthReport
 from rig.model import Row
+from rig.text import counted
 
 _TENANTS_SHOWN = 4
 _NOTHING = "was expected, and none was there"
@@ -36,7 +37,7 @@ def _duplicates_gate(case: Case, truth: TruthReport) -> Gate:
     unproven = _unproven(case)
     if not duplicates and not unproven and truth.totals and not _has_rows(truth, Row.CANONICAL):
         return DUPLICATES.not_run(f"no canonical row {_NOTHING}", figures)
-    wrong = f"{duplicates} keys have more than one row" if duplicates else ""
+    wrong = counted(duplicates, "key has more than one row", "keys have more than one row") if duplicates else ""
     return DUPLICATES.decide(figures, wrong=wrong, unproven=unproven)
 
 
@@ -79,4 +80,4 @@ def _unproven(case: Case) -> str:
 def _describe(total: Total) -> str:
     least, most = total.expected_min, total.expected_max
     expected = str(least) if least == most else f"{least}..{most}"
-    return f"tenant {total.tenant}: {total.observed} {total.row.value} rows, expected {expected}"
+    return f"tenant {total.tenant}: {counted(total.observed, f'{total.row.value} row')}, expected {expected}"

@@ -36,7 +36,7 @@ class Cell:
     reason: str = ""
 
     @property
-    def right(self) -> bool:
+    def is_right(self) -> bool:
         """True when the gate did what the defect declares."""
         return self.expected is self.observed
 
@@ -56,7 +56,7 @@ class Proof:
     @property
     def score(self) -> float:
         """Share of cells that are right."""
-        return sum(cell.right for cell in self.cells) / len(self.cells) if self.cells else 0.0
+        return sum(cell.is_right for cell in self.cells) / len(self.cells) if self.cells else 0.0
 
     @property
     def pairs(self) -> int:
@@ -160,9 +160,9 @@ def proof_table(proof: Proof) -> Table:
         table.add_column(column, overflow="fold")
     for name in dict.fromkeys(cell.defect for cell in proof.cells):
         cells = [cell for cell in proof.cells if cell.defect == name]
-        red = dict.fromkeys(cell.gate for cell in cells if cell.right and cell.expected is not Verdict.PASS)
-        green = sum(cell.right and cell.expected is Verdict.PASS for cell in cells)
-        wrong = [_describe(cell) for cell in cells if not cell.right]
+        red = dict.fromkeys(cell.gate for cell in cells if cell.is_right and cell.expected is not Verdict.PASS)
+        green = sum(cell.is_right and cell.expected is Verdict.PASS for cell in cells)
+        wrong = [_describe(cell) for cell in cells if not cell.is_right]
         table.add_row(name, ", ".join(red) or "-", str(green), Text("; ".join(wrong) or "-", "red" if wrong else ""))
     for name, why in proof.skipped.items():
         table.add_row(name, "-", "-", Text(f"NOT-RUN: {why}", "red"))

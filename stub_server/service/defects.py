@@ -3,7 +3,7 @@
 Flow: the service is a few steps, above all ``judge`` (pure) and ``persist`` (one transaction). ``inject_defects(steps,
 defects)`` wraps them; ``letting_in`` has the defects of those before and after the two, ``misshaping`` those that
 only an unusual event shows. Without a defect it returns them as they are, so the normal path knows nothing of this
-module. Deduplication, copies (``copying``), what comes later
+module. Deduplication by an index, copies (``copying``), what comes later
 (``spoiling``), isolation (``unsecuring``) and the row-lock convoy are defects of the schema, the two of the pool are
 defects of the store: give the same ``--defect`` list to ``migrate`` and to ``serve``. The last seven make the service
 slow and nothing else (``bottlenecks``).
@@ -52,6 +52,22 @@ def _forget_some(steps: Steps) -> Steps:
             if seen % UNSTORED_ONE_IN == 0:
                 return WebhookOutcome.ACCEPTED
         return await steps.persist(delivery, decision)
+
+    return replace(steps, persist=persist)
+
+
+def _look_among_all_tenants(steps: Steps) -> Steps:
+    """A process looks whether it has stored the key for another tenant. Two at once both find none, and store it."""
+    tenants: dict[str, str] = {}
+
+    async def persist(delivery: Delivery, decision: Decision) -> WebhookOutcome:
+        if not isinstance(decision, Canonical):
+            return await steps.persist(delivery, decision)
+        if tenants.get(decision.idempotency_key, delivery.tenant_id) != delivery.tenant_id:
+            return WebhookOutcome.DUPLICATE
+        outcome = await steps.persist(delivery, decision)
+        tenants[decision.idempotency_key] = delivery.tenant_id
+        return outcome
 
     return replace(steps, persist=persist)
 
@@ -125,6 +141,7 @@ async def _fail_after_storing(store: Persist, delivery: Delivery, decision: Deci
 
 _INJECTIONS: dict[ServiceDefect, Callable[[Steps], Steps]] = {
     ServiceDefect.ACK_WITHOUT_STORING: _forget_some,
+    ServiceDefect.LOOKS_AMONG_ALL_TENANTS: _look_among_all_tenants,
     ServiceDefect.MALFORMED_DROPPED: _drop_dead_letters(Reason.SCHEMA_INVALID),
     ServiceDefect.INVALID_JSON_500: _drop_dead_letters(Reason.INVALID_JSON, WebhookOutcome.ERROR),
     ServiceDefect.INVALID_JSON_DROPPED: _drop_dead_letters(Reason.INVALID_JSON),

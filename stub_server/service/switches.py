@@ -19,6 +19,7 @@ class ServiceDefect(StrEnum):
     ACK_WITHOUT_STORING = "ack-without-storing"
     NO_DEDUPLICATION = "no-deduplication"
     GLOBAL_DEDUPLICATION = "global-deduplication"
+    LOOKS_AMONG_ALL_TENANTS = "looks-among-all-tenants"
     MALFORMED_DROPPED = "malformed-dropped"
     INVALID_JSON_500 = "invalid-json-500"
     INVALID_JSON_DROPPED = "invalid-json-dropped"

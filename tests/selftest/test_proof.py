@@ -44,7 +44,7 @@ PASS, FAIL, INVALID, NOT_RUN = Verdict.PASS, Verdict.FAIL, Verdict.INVALID, Verd
 def test_cells_are_right_where_the_gate_did_what_the_defect_declares() -> None:
     seen = {"a": Gate("a", FAIL, "r"), "b": Gate("b", INVALID, "r")}
     cells = cells_of("d", {"a": FAIL, "b": PASS, "c": PASS}, seen)
-    assert [(cell.gate, cell.observed, cell.right) for cell in cells] == [
+    assert [(cell.gate, cell.observed, cell.is_right) for cell in cells] == [
         ("a", FAIL, True),
         ("b", INVALID, False),
         ("c", NOT_RUN, False),

@@ -66,6 +66,15 @@ def test_global_deduplication_takes_the_key_from_other_tenants(make_database: Ma
     assert database.counts() == (1, 0)
 
 
+def test_looks_among_all_tenants_takes_a_key_that_another_has(database: ServiceDatabase, tmp_path: Path) -> None:
+    before = database.counts()
+    with defective_service(database, tmp_path, ServiceDefect.LOOKS_AMONG_ALL_TENANTS) as service:
+        tenants = (TENANT_A, TENANT_A, TENANT_B)
+        outcomes = [service.client.deliver(key="looked for", tenant=tenant).outcome for tenant in tenants]
+    assert outcomes == ["accepted", "duplicate", "duplicate"]
+    assert database.counts() == (before[0] + 1, before[1])
+
+
 def test_malformed_dropped(database: ServiceDatabase, tmp_path: Path) -> None:
     before = database.counts()
     with defective_service(database, tmp_path, ServiceDefect.MALFORMED_DROPPED) as service:

@@ -20,6 +20,7 @@ from rig.checks.key_storms.findings import (
 from rig.checks.key_storms.jitter import LAG_S, LEAST_DELAYS, Delay, find_alike_decisions, find_alike_gaps, spread
 from rig.evidence.key_case import Token
 from rig.evidence.key_storm import Fetch, KeyStorm
+from rig.text import counted
 
 TAKEOVER_S = 1.0
 _FAILURES_MIN = 3
@@ -33,7 +34,9 @@ def _outage(storm: KeyStorm) -> list[Fetch]:
             break
         found.append(fetch)
     if len(found) < _FAILURES_MIN:
-        raise Unjudgeable(f"only {len(found)} fetches failed in a row; a schedule shows in {_FAILURES_MIN} at least")
+        raise Unjudgeable(
+            f"only {counted(len(found), 'fetch')} failed in a row; a schedule shows in {_FAILURES_MIN} at least"
+        )
     return found
 
 
@@ -137,7 +140,7 @@ def judge_recovery(storm: KeyStorm) -> Finding:
         late = f"no fetch for at least {left_s:.2f} s" if recovery_s is None else f"fetched after {recovery_s:.2f} s"
         return rule, figures, require_reports(storm, late)
     all_serve = serving == rows["member"].nunique()
-    return rule, figures, "" if all_serve else f"only {serving} processes serve"
+    return rule, figures, "" if all_serve else f"only {counted(serving, 'process serves', 'processes serve')}"
 
 
 def _require_store(storm: KeyStorm) -> None:
@@ -187,7 +190,7 @@ def judge_store_back(storm: KeyStorm) -> Finding:
         "limit_s": round(limit_s, 3),
     }
     rule = f"within {limit_s:.2f} s of the store's return every process accepts the new key"
-    wrong = [f"{never} processes never did"] if never else []
+    wrong = [f"{counted(never, 'process')} never did"] if never else []
     wrong += [f"{late} did later"] if late else []
     return rule, figures, ", ".join(wrong)
 

@@ -21,6 +21,7 @@ from rig.checks.key_storms.findings import (
 )
 from rig.evidence.key_case import Start, Token
 from rig.evidence.key_storm import KeyStorm
+from rig.text import counted
 
 SPARE_CONNECTIONS = 4
 
@@ -75,7 +76,11 @@ def judge_amplification(storm: KeyStorm) -> Finding:
     if not storm.fetches and storm.necessary != 0:
         return rule, figures, blame_for_no_fetch(storm, f"nobody fetched: {_consequence(storm)}")
     if in_a_cool_down > 1 or amplification(storm) > 1:
-        return rule, figures, f"{len(storm.fetches)} fetches, {in_a_cool_down} within one cool-down"
+        return (
+            rule,
+            figures,
+            f"{counted(len(storm.fetches), 'fetch')}, {in_a_cool_down} within one cool-down",
+        )
     return rule, figures, ""
 
 
@@ -96,7 +101,7 @@ def judge_start(storm: KeyStorm) -> Finding:
     limit = 1 + int(span_s / storm.verifier_settings.cool_down_s)
     figures = {"fetches_before_release": storm.before, "limit": limit}
     rule = f"at most {limit} {'fetch' if limit == 1 else 'fetches'} of the whole fleet before its release"
-    wrong = f"{storm.before} fetches" if storm.before > limit else ""
+    wrong = counted(storm.before, "fetch") if storm.before > limit else ""
     if storm.calls.empty and not storm.before:
         require_reports(storm)
         raise NotTried("nobody asked")

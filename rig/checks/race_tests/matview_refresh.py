@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rig.checks.race_tests.race_kind import RaceFigures, RaceGates, RaceKind, when
 from rig.evidence.gate import Gate
+from rig.text import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,9 @@ def _judge(gates: RaceGates[RefreshFigures]) -> list[Gate]:
         gates.gate(
             "skip",
             *(*skip, "refresh_longest_ms"),
-            wrong=when(is_queue, f"{it.refreshed_in_turn} callers refreshed in turn, {it.skipped_late} waited"),
+            wrong=when(
+                is_queue, f"{counted(it.refreshed_in_turn, 'caller')} refreshed in turn, {it.skipped_late} waited"
+            ),
             # The callers' own start is spread over as long: who came late would look like one who waited.
             weak=nothing or short,
         ),

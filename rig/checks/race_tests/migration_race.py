@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from rig.checks.race_tests.race_kind import RaceFigures, RaceGates, RaceKind, when
 from rig.evidence.gate import Gate
+from rig.text import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +49,7 @@ def _judge(gates: RaceGates[MigrationFigures]) -> list[Gate]:
     it = gates.it
     failed = _count_failures(it.exit_codes) - it.refused
     failed_again = _count_failures(it.second_exit_codes) - it.second_refused
-    again = when(failed_again, f"{failed_again} replicas failed")
+    again = when(failed_again, f"{counted(failed_again, 'replica')} failed")
     nothing = when(not it.commands_expected, "a lone replica changes nothing: there was nothing to race for")
     alone = _lacks_race(it)
     compared = ("commands", "commands_expected", "rows", "rows_expected", "differences", "not_compared")
@@ -64,7 +65,7 @@ def _judge(gates: RaceGates[MigrationFigures]) -> list[Gate]:
         gates.gate(
             "exit",
             *("replicas", "met", "exit_codes", "refused", "said", "elapsed_s"),
-            wrong=when(failed, f"{failed} of {runs} replicas failed: {', '.join(it.said[:2])}") or nobody,
+            wrong=when(failed, f"{failed} of {counted(runs, 'replica')} failed: {', '.join(it.said[:2])}") or nobody,
             weak=alone or when(not it.exit_codes, "no replica was seen to end"),
         ),
         gates.gate(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rig.checks.race_tests.race_kind import RaceFigures, RaceGates, RaceKind, when
 from rig.evidence.gate import Gate
+from rig.text import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,17 +46,20 @@ class ClaimFigures(RaceFigures):
     def summary(self) -> str:
         done_s = self.recovered_after_s
         recovered = "" if done_s is None else f", all done {done_s:g} s after the last kill"
-        did = f"{self.effects} effects of {self.jobs} jobs, {self.repeats} repeats"
+        did = f"{counted(self.effects, 'effect')} of {counted(self.jobs, 'job')}, {counted(self.repeats, 'repeat')}"
         return f"{did}, {self.unfinished} not done{recovered}"
 
 
 def _judge(gates: RaceGates[ClaimFigures]) -> list[Gate]:
     it = gates.it
-    late = when(it.races_cut_short, f"in {it.races_cut_short} races jobs were still being done when timeout_s was over")
+    late = when(
+        it.races_cut_short,
+        f"in {counted(it.races_cut_short, 'race')} jobs were still being done when timeout_s was over",
+    )
     failed = {code: count for code, count in it.exit_codes.items() if code != "0" and not (late and code == "timeout")}
     is_incomplete = gates.is_whole and (it.unfinished or it.jobs_without_effect) and not late
-    strange = when(it.jobs_beyond, f"there are effects of {it.jobs_beyond} jobs more than were made")
-    left = f"{it.unfinished} jobs are not done, {it.jobs_without_effect} had no effect"
+    strange = when(it.jobs_beyond, f"effects of {counted(it.jobs_beyond, 'job')} more than were made")
+    left = f"{counted(it.unfinished, 'job')} not done, {it.jobs_without_effect} without an effect"
     if it.lease_s is not None:
         left = f"never done: {left}, and none was done for {it.lease_s:g} s"
     elif it.held and it.unfinished:
@@ -85,7 +89,7 @@ def _once(gates: RaceGates[ClaimFigures]) -> Gate:
     weak = when(not it.effects, "no effect was seen")
     if it.unexplained is None:  # the profile cannot tell whose job was repeated
         allowed = int(it.killed) if it.kills is None else len(it.kills)
-        message = f"{it.repeats} repeats of {it.jobs_repeated} jobs, {allowed} allowed"
+        message = f"{counted(it.repeats, 'repeat')} of {counted(it.jobs_repeated, 'job')}, {allowed} allowed"
         return gates.gate("once", *shown, wrong=when(it.repeats > allowed, message), weak=weak)
     message = f"{it.repeats_unexplained} repeats that no kill explains, of {', '.join(it.unexplained)}"
     shown_too = ("held", "repeats_unexplained", "unexplained")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from rig.checks.race_tests.race_kind import RaceFigures, RaceGates, RaceKind, when
 from rig.evidence.gate import Gate
+from rig.text import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +62,14 @@ def _judge(gates: RaceGates[TenantFigures]) -> list[Gate]:
         gates.gate(
             "visible",
             *("tenants", "connections", "requests", "requests_of_nobody", "leaks", "first_leaks", "tenants_that_read"),
-            wrong=when(it.leaks, f"{it.leaks} requests saw rows of others: {'; '.join(it.first_leaks[:2])}"),
+            wrong=when(it.leaks, f"{counted(it.leaks, 'request')} saw rows of others: {'; '.join(it.first_leaks[:2])}"),
             weak=nothing or unread,
         ),
         gates.gate(
             "own",
             *("requests", "short_answers", "errors"),
-            wrong=when(it.short_answers, f"{it.short_answers} answers were short") or "; ".join(it.errors[:2]),
+            wrong=when(it.short_answers, counted(it.short_answers, "answer was short", "answers were short"))
+            or "; ".join(it.errors[:2]),
             weak=nothing,
         ),
         _worker(gates),
