@@ -67,6 +67,10 @@ def _sentence(gate: Gate) -> str:
     return f"{place}: {invalid}{shorten(gate.reason, _REASON_SHOWN)}"
 
 
+_GOOD_AT_FIRST = ("known", "rotated", "unnamed", "withdrawn", "lapsed valid")
+"""Kinds of tokens that a verifier may accept, if only for a time."""
+
+
 def _figures(report: StormReport | KeyStorm) -> str:
     """The figures that tell most, in a few words."""
     if report.not_run:
@@ -74,7 +78,7 @@ def _figures(report: StormReport | KeyStorm) -> str:
     if isinstance(report, KeyStorm):
         kinds = report.calls["token"].astype(str)
         unnamed = report.calls[kinds == "unnamed"]
-        bad = report.calls[~kinds.str.startswith(("known", "rotated", "unnamed"))]
+        bad = report.calls[~kinds.str.startswith(_GOOD_AT_FIRST)]
         accepted = f"{int(bad['accepted'].sum())} of {len(bad)} bad tokens accepted"
         if len(unnamed):  # good ones; both answers are right
             accepted = f"{int(unnamed['accepted'].sum())} of {len(unnamed)} tokens without a key id accepted"

@@ -68,7 +68,7 @@ STALLED = {"stalled_s": 0.3}
         (driven(plan(count=400), [STALE] * 3), Verdict.FAIL, "3 stale connection"),
         (driven(plan(count=400), [STALE, BROKEN]), Verdict.FAIL, "wrong answers: status 500 (1 times)"),
         (driven(plan(count=400), [STALE, UNCONNECTED]), Verdict.FAIL, "1 connect, 1 stale connection"),
-        (driven(plan(count=400), [STALE, SKIPPED]), Verdict.INVALID, "1 requests were not sent"),
+        (driven(plan(count=400), [STALE, SKIPPED]), Verdict.INVALID, "1 request was not sent"),
     ],
 )
 def test_answers(scenario_run: Driven, verdict: Verdict, reason: str) -> None:
@@ -134,8 +134,8 @@ TOLD_APART = {"answers": {"replay": {"status": [201], "again": [409]}}}
     [
         ([CREATED, *[KNOWN] * 9], Verdict.PASS, ""),
         ([*[KNOWN] * 9, CREATED], Verdict.PASS, ""),
-        ([CREATED, CREATED, *[KNOWN] * 8], Verdict.FAIL, "1 keys were answered as new more than once"),
-        ([KNOWN] * 10, Verdict.FAIL, "1 keys were answered as known and never as new"),
+        ([CREATED, CREATED, *[KNOWN] * 8], Verdict.FAIL, "1 key answered as new more than once"),
+        ([KNOWN] * 10, Verdict.FAIL, "1 key answered as known and never as new"),
         # The request without an answer may be the one that made the row.
         ([TIMEOUT, *[KNOWN] * 9], Verdict.FAIL, "wrong answers: 1 timeout"),
         # Who was told nothing was not told of a row that nobody made.

@@ -94,7 +94,7 @@ def gates(*steps: Driven, **parts: Any) -> tuple[Gate, Gate]:
         # One wrong answer is one too many, whatever the client was like.
         (step(100, 1, BROKEN), MISSED, "1 of 100 answers had status 500"),
         (step(100, 1, BROKEN, **BUSY), MISSED, "status 500"),
-        (step(100, 1, TIMEOUT), MISSED, "1 requests had no answer"),
+        (step(100, 1, TIMEOUT), MISSED, "1 request had no answer"),
         (step(100, 1, TIMEOUT, **BUSY), UNDRIVEN, "had no answer, but client: worker 0 used 100%"),
         # What was held stands; what was missed needs a client that did its part.
         (step(100, **BUSY), HELD, ""),

@@ -149,7 +149,7 @@ def test_clean_totals_pass_and_are_shown_by_tenant() -> None:
         (total(9), "tenant A: 9 canonical rows, expected 10"),
         (total(11), "tenant A: 11 canonical rows, expected 10"),
         (total(8, 9, 10), "tenant A: 8 canonical rows, expected 9..10"),
-        (total(1, 0, 0, Row.DEAD), "tenant A: 1 dead rows, expected 0"),
+        (total(1, 0, 0, Row.DEAD), "tenant A: 1 dead row, expected 0"),
     ],
 )
 def test_wrong_totals_fail_whatever_else_is_missing(found: Total, reason: str) -> None:
