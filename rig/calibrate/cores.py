@@ -16,6 +16,8 @@ from typing import Any
 
 import psutil
 
+from rig.text import counted
+
 LEAST_CORES = 4
 
 
@@ -48,8 +50,7 @@ def plan_cores(cores: Collection[int], workers: int) -> CorePlan:
     """
     ordered = sorted(cores)
     if len(ordered) < LEAST_CORES:
-        count = f"{len(ordered)} core" + ("s" if len(ordered) != 1 else "")
-        return CorePlan(not_separated=(f"client, server and database share {count}",))
+        return CorePlan(not_separated=(f"client, server and database share {counted(len(ordered), 'core')}",))
     client = min(workers, len(ordered) // 2)
     database = (len(ordered) - client) // 2
     server = len(ordered) - client - database

@@ -118,8 +118,8 @@ def _wrong_first_answers(case: Case, rows: pd.DataFrame, figures: dict[str, Any]
             twice, never = twice + more, never + none
     figures |= {"keys_answered_as_new_twice": twice} if twice else {}
     figures |= {"keys_never_answered_as_new": never} if never else {}
-    parts = [f"{counted(twice, 'key')} answered as new more than once"] if twice else []
-    parts += [f"{counted(never, 'key')} answered as known and never as new"] if never else []
+    parts = [f"{counted(twice, 'key was', 'keys were')} answered as new more than once"] if twice else []
+    parts += [f"{counted(never, 'key was', 'keys were')} answered as known and never as new"] if never else []
     return "; ".join(parts)
 
 
@@ -182,7 +182,7 @@ def _figures(rows: pd.DataFrame, offered: int) -> dict[str, Any]:
         figures["closed_after_5xx"] = closed
     wrong = rows[rows["outcome"] == Outcome.REFUSED]["status"].value_counts()
     if len(wrong):
-        figures["wrong_status"] = [f"{status} ({count} times)" for status, count in wrong.head(5).items()]
+        figures["wrong_status"] = [f"{status} ({counted(count, 'time')})" for status, count in wrong.head(5).items()]
     return figures
 
 

@@ -182,7 +182,7 @@ def _durable(case: Case, chaos: ChaosReport, rows: pd.DataFrame, missing: str) -
     figures: dict[str, Any] = {"crashes": len(crashes), "acknowledged_before": len(before), "lost": len(lost)}
     if lost:
         figures["keys"] = lost[:_NAMED]
-    wrong = f"{counted(len(lost), 'event')} acknowledged before a crash and not there after it" if lost else ""
+    wrong = f"{_events_were(len(lost))} acknowledged before a crash and did not survive it" if lost else ""
     unproven = missing or ("" if len(before) else "nothing was acknowledged before a crash")
     return DURABLE.decide(figures, wrong=wrong, unproven=unproven)
 
@@ -201,6 +201,10 @@ def _acknowledged_before_crashes(chaos: ChaosReport, rows: pd.DataFrame) -> pd.S
 
 def _lost_among(chaos: ChaosReport, acknowledged: pd.Series[int]) -> list[str]:
     return [each.key for each in chaos.wrong if each.kind is DiscrepancyKind.LOST and each.seq in acknowledged.index]
+
+
+def _events_were(count: int) -> str:
+    return counted(count, "event was", "events were")
 
 
 def _delivery_gate(case: Case, chaos: ChaosReport, rows: pd.DataFrame, missing: str) -> Gate:
@@ -224,13 +228,13 @@ def _delivery_gate(case: Case, chaos: ChaosReport, rows: pd.DataFrame, missing: 
     parts = []
     if len(refused):
         parts.append(
-            f"{counted(len(refused), 'event')} refused for good, the first with status {refused['status'].iloc[0]}"
+            f"{_events_were(len(refused))} refused for good, the first with status {refused['status'].iloc[0]}"
         )
     if len(tried):
-        parts.append(f"{counted(len(tried), 'event')} tried after the last healing and never acknowledged")
+        parts.append(f"{_events_were(len(tried))} tried after the last healing and never acknowledged")
     unproven = missing
     if not unproven and events > len(first):
-        unproven = f"{counted(events - len(first), 'event')} not sent, or given up before the last fault was healed"
+        unproven = f"{_events_were(events - len(first))} not sent, or given up before the last fault was healed"
     failed = pd.concat([refused, tried])
     return _decide_time(case, DELIVERED, figures, failed, "; ".join(parts), unproven)
 

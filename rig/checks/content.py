@@ -48,7 +48,7 @@ def _gate(case: Case, scenario: str, found: Content | None) -> Gate:
     discrepancies = case.truth.discrepancies if case.truth is not None else ()
     keys = (each.key for each in discrepancies if each.scenario == scenario and each.kind is DiscrepancyKind.ALTERED)
     figures["keys"] = [key for key, _ in zip(keys, range(_KEYS_NAMED), strict=False)]
-    wrong = f"other content than was sent in {found.altered:,} of {counted(found.compared, 'row')}"
+    wrong = f"{found.altered:,} of {counted(found.compared, 'row')} held other content than was sent"
     return CONTENT.decide(figures, wrong="; ".join([wrong, *found.reasons]), name=scenario)
 
 

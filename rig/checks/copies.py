@@ -28,7 +28,7 @@ def check_copies(case: Case) -> list[Gate]:
         return []  # a pack of a rig that did not look for them
     figures: dict[str, object] = {"strangers_examined": truth.strangers_examined, "copies": truth.copies}
     if truth.copies:
-        wrong = f"{counted(truth.copies, 'row')} of no request with an event of the run"
+        wrong = f"{counted(truth.copies, 'row belongs', 'rows belong')} to no request, with an event of the run in it"
         figures["first"] = list(truth.copy_examples)
         return [COPIES.decide(figures, wrong="; the first: ".join([wrong, *truth.copy_examples[:1]]))]
     if missing := describe_missing_reports(case.scenario_runs):

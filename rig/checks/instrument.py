@@ -104,7 +104,8 @@ def check_accounting(case: Case) -> list[Gate]:
     if strange := len(case.history) - int(
         case.history["scenario_run"].isin([d.scenario.label for d in case.scenario_runs]).sum()
     ):
-        faults.append(f"{counted(strange, 'row')} of the history of no scenario run")
+        rows_belong = counted(strange, "row of the history belongs", "rows of the history belong")
+        faults.append(f"{rows_belong} to no scenario run")
     if not faults and not offered:
         return [ACCOUNTING.not_run("no request was to be offered, and none was", figures)]
     return [ACCOUNTING.decide(figures, unproven="; ".join(faults[:5]))]

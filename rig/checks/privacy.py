@@ -78,10 +78,8 @@ def _said_gate(kind: GateKind, searched: Mapping[str, object], hits: Sequence[Ca
 def _rows_gate(case: Case, truth: TruthReport) -> Gate:
     unsearched = "" if truth.columns_scanned else "no column was searched"
     if truth.keys_unattributed:
-        unsearched = (
-            f"{counted(truth.keys_unattributed, 'row')} with a personal key and no request, maybe older than the run, "
-            "before which such rows were not counted"
-        )
+        rows_hold = counted(truth.keys_unattributed, "row holds", "rows hold")
+        unsearched = f"{rows_hold} a personal key of no request; maybe from before the run, when nobody counted them"
     hits = [hit for hit in truth.canary_hits if not hit.in_log]
     searched: dict[str, object] = {"columns_scanned": truth.columns_scanned}
     own = case.profile.get("personal_data", {})

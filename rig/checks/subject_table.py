@@ -10,13 +10,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rig.checks.key_storms.figures import expected_fetches
+from rig.checks.key_storms.findings import BAD
 from rig.checks.key_storms.gates import storm_gates
 from rig.checks.race_tests.catalog import RACE_KINDS, gates_of
 from rig.evidence.gate import Gate, Verdict
-from rig.evidence.key_case import Start
+from rig.evidence.key_case import Start, Token
 from rig.evidence.key_storm import KeyStorm
 from rig.evidence.storm import StormReport
-from rig.text import markdown, markdown_table, shorten
+from rig.text import counted, markdown, markdown_table, shorten
 
 _REASON_SHOWN = 300
 _HEAD = ("subject", "version", "verdict", "gates that pass", "figures", "what is wrong", "what it does")
@@ -67,26 +68,22 @@ def _sentence(gate: Gate) -> str:
     return f"{place}: {invalid}{shorten(gate.reason, _REASON_SHOWN)}"
 
 
-_GOOD_AT_FIRST = ("known", "rotated", "unnamed", "withdrawn", "lapsed valid")
-"""Kinds of tokens that a verifier may accept, if only for a time."""
-
-
 def _figures(report: StormReport | KeyStorm) -> str:
     """The figures that tell most, in a few words."""
     if report.not_run:
         return ""
     if isinstance(report, KeyStorm):
-        kinds = report.calls["token"].astype(str)
-        unnamed = report.calls[kinds == "unnamed"]
-        bad = report.calls[~kinds.str.startswith(_GOOD_AT_FIRST)]
-        accepted = f"{int(bad['accepted'].sum())} of {len(bad)} bad tokens accepted"
-        if len(unnamed):  # good ones; both answers are right
-            accepted = f"{int(unnamed['accepted'].sum())} of {len(unnamed)} tokens without a key id accepted"
-        total = report.before + len(report.fetches)
+        kinds = report.calls["token"].astype(str).map(Token.of)
+        asked = {"bad tokens": kinds.isin(BAD), "tokens without a key id": kinds == Token.UNNAMED}
+        said = [
+            f"{int(report.calls['accepted'][which].sum())} of {which.sum()} {what} accepted"
+            for what, which in asked.items()
+            if which.any()
+        ]
         enough = expected_fetches(report) + (report.start is not Start.COLD)
-        if report.case == "forged-tokens":
-            return f"{report.case}: {accepted}"
-        return f"{report.case}: {total} fetches where {enough} do, {accepted}"
+        if report.case != "forged-tokens":
+            said.insert(0, f"{counted(report.before + len(report.fetches), 'fetch')} where {enough} do")
+        return f"{report.case}: {', '.join(said)}"
     return str(RACE_KINDS[report.storm].read(report.figures).summary)
 
 

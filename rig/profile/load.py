@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 from rig.errors import ConfigError
 from rig.machine.files import open_file
 from rig.profile.whole import Profile
+from rig.text import counted
 
 _PROBLEMS_NAMED = 10
 _KEY_SHOWN = 80
@@ -146,7 +147,7 @@ def _remedy(problem: ErrorDetails, document: str) -> str:
             return f"there is only one: write [{'.'.join(map(_printable, problem['loc']))}] in single brackets"
         case "too_short":
             least = problem["ctx"]["min_length"]
-            return f"must have at least {least} item{'s' if least > 1 else ''}"
+            return f"must have at least {counted(least, 'item')}"
     message = re.sub(r"^Value error, ", "", message).replace("Input should be", "must be")
     message = message if len(message) <= _MESSAGE_SHOWN else message[:_MESSAGE_SHOWN] + "…"
     return next((words for ending, words in _TYPES if kind.endswith(ending)), message)

@@ -3,10 +3,9 @@
 Flow: the service is a few steps, above all ``judge`` (pure) and ``persist`` (one transaction). ``inject_defects(steps,
 defects)`` wraps them; ``letting_in`` has the defects of those before and after the two, ``misshaping`` those that
 only an unusual event shows. Without a defect it returns them as they are, so the normal path knows nothing of this
-module. Deduplication by an index, copies (``copying``), what comes later
-(``spoiling``), isolation (``unsecuring``) and the row-lock convoy are defects of the schema, the two of the pool are
-defects of the store: give the same ``--defect`` list to ``migrate`` and to ``serve``. The last seven make the service
-slow and nothing else (``bottlenecks``).
+module. Deduplication by an index, copies (``copying``), what comes later (``spoiling``), isolation (``unsecuring``) and
+the row-lock convoy are defects of the schema, the two of the pool are defects of the store: give the same ``--defect``
+list to ``migrate`` and to ``serve``. The last seven make the service slow and nothing else (``bottlenecks``).
 
 Not for anything that a real service should do.
 """

@@ -40,7 +40,7 @@ STALLED = {"stalled_s": 0.3}
         # Every request answered as its class asks.
         (driven(plan()), Verdict.PASS, ""),
         # One wrong status is enough; it is named.
-        (driven(plan(), [BROKEN]), Verdict.FAIL, "status 500 (1 times)"),
+        (driven(plan(), [BROKEN]), Verdict.FAIL, "status 500 (1 time)"),
         (driven(plan(), [REFUSED, REFUSED]), Verdict.FAIL, "status 401 (2 times)"),
         # No answer is the target's doing: it was asked.
         (driven(plan(), [RESET]), Verdict.FAIL, "1 connection lost"),
@@ -58,7 +58,7 @@ STALLED = {"stalled_s": 0.3}
         (driven(plan(), [SKIPPED] * 10), Verdict.INVALID, "10 requests were not sent"),
         (driven(plan(), [ABORTED, SKIPPED], interrupted=True), Verdict.INVALID, "interrupted"),
         # A wrong answer before the interrupt was a wrong answer; what was aborted is not named with it.
-        (driven(plan(), [BROKEN, ABORTED], interrupted=True), Verdict.FAIL, "wrong answers: status 500 (1 times)"),
+        (driven(plan(), [BROKEN, ABORTED], interrupted=True), Verdict.FAIL, "wrong answers: status 500 (1 time)"),
         # A worker without a report: the claim falls, and nobody is blamed.
         (driven(plan(), reported=False), Verdict.INVALID, "a worker's report is missing"),
         (driven(plan(), reported=False, notes=["worker 0 died (exit code -9)"]), Verdict.INVALID, "worker 0 died"),
@@ -66,7 +66,7 @@ STALLED = {"stalled_s": 0.3}
         # A few requests may meet a connection that the server is closing; not many, and not where nobody listens.
         (driven(plan(count=400), [STALE] * 2), Verdict.PASS, ""),
         (driven(plan(count=400), [STALE] * 3), Verdict.FAIL, "3 stale connection"),
-        (driven(plan(count=400), [STALE, BROKEN]), Verdict.FAIL, "wrong answers: status 500 (1 times)"),
+        (driven(plan(count=400), [STALE, BROKEN]), Verdict.FAIL, "wrong answers: status 500 (1 time)"),
         (driven(plan(count=400), [STALE, UNCONNECTED]), Verdict.FAIL, "1 connect, 1 stale connection"),
         (driven(plan(count=400), [STALE, SKIPPED]), Verdict.INVALID, "1 request was not sent"),
     ],
@@ -95,7 +95,7 @@ def test_figures_count_every_ending() -> None:
         "http_5xx": 1,
         "timeout": 1,
     }
-    assert gate.figures == expected | {"wrong_status": ["500 (1 times)"]}
+    assert gate.figures == expected | {"wrong_status": ["500 (1 time)"]}
 
 
 def test_one_bad_step_fails_the_scenario_and_no_other() -> None:
@@ -134,8 +134,8 @@ TOLD_APART = {"answers": {"replay": {"status": [201], "again": [409]}}}
     [
         ([CREATED, *[KNOWN] * 9], Verdict.PASS, ""),
         ([*[KNOWN] * 9, CREATED], Verdict.PASS, ""),
-        ([CREATED, CREATED, *[KNOWN] * 8], Verdict.FAIL, "1 key answered as new more than once"),
-        ([KNOWN] * 10, Verdict.FAIL, "1 key answered as known and never as new"),
+        ([CREATED, CREATED, *[KNOWN] * 8], Verdict.FAIL, "1 key was answered as new more than once"),
+        ([KNOWN] * 10, Verdict.FAIL, "1 key was answered as known and never as new"),
         # The request without an answer may be the one that made the row.
         ([TIMEOUT, *[KNOWN] * 9], Verdict.FAIL, "wrong answers: 1 timeout"),
         # Who was told nothing was not told of a row that nobody made.

@@ -140,7 +140,7 @@ def test_what_was_acknowledged_before_a_crash_and_is_lost_was_not_durable() -> N
 
 def test_an_event_that_is_never_acknowledged_fails_where_it_was_tried_after_the_healing() -> None:
     stays = gates(events(lambda s: BROKEN if s >= 4 else OK, lambda s: BROKEN))
-    assert "599 events tried after the last healing" in stays["delivered"].reason
+    assert "599 events were tried after the last healing" in stays["delivered"].reason
     given_up = gates(events(lambda s: UNCONNECTED if s == 4 else OK, lambda s: UNCONNECTED), struck(healed_ns=at(6)))
     assert (given_up["delivered"].verdict, "given up" in given_up["delivered"].reason) == (INVALID, True)
     refused = gates(events(lambda s: REFUSED if s == 4 else OK, lambda s: REFUSED))

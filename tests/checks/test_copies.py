@@ -24,7 +24,7 @@ def test_no_copy_among_the_strangers_passes() -> None:
 def test_copies_fail_whoever_did_not_report_and_the_first_is_named() -> None:
     found = gate(copies=3, copy_examples=(EXAMPLE,), reported=False)
     assert found.verdict is Verdict.FAIL
-    assert found.reason.startswith("3 rows of no request")
+    assert found.reason.startswith("3 rows belong to no request")
     assert found.reason.endswith(EXAMPLE)
 
 

@@ -142,7 +142,7 @@ def test_every_request_is_in_the_history_once() -> None:
 def test_rows_of_no_scenario_run_are_found() -> None:
     whole = case(driven(plan("S1")), driven(plan("S2")))
     (gate,) = check_accounting(replace(whole, scenario_runs=whole.scenario_runs[:1]))
-    assert (gate.verdict, gate.reason) == (INVALID, "10 rows of the history of no scenario run")
+    assert (gate.verdict, gate.reason) == (INVALID, "10 rows of the history belong to no scenario run")
 
 
 def test_one_of_two_workers_is_missing() -> None:

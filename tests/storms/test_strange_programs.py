@@ -233,7 +233,7 @@ def test_a_job_that_never_comes_back_is_told_from_one_in_its_lease(cluster: Clus
     verdict, reason = verdict_of_all(queued(cluster, tmp_path, "1000", more="lease_s = 1.5"))
     assert (verdict, reason) == (
         "FAIL",
-        "never done: 1 job not done, 1 without an effect, and none was done for 1.5 s",
+        "never done: 1 job is not done, 1 had no effect, and none was done for 1.5 s",
     )
     verdict, reason = verdict_of_all(queued(cluster, tmp_path, "1000", "drain"))
     assert verdict == "FAIL"

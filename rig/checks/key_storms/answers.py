@@ -8,6 +8,7 @@ from typing import Any
 
 from rig.checks.key_storms.figures import longest_fetch_s, spans
 from rig.checks.key_storms.findings import (
+    BAD,
     SCHEDULING_S,
     Finding,
     NotTried,
@@ -37,7 +38,7 @@ _HUNG = "Hung"
 @require_all_reports
 def judge_false_accepts(storm: KeyStorm) -> Finding:
     """No token that was not signed by a key of the set is accepted, and each is refused."""
-    rows = find_calls(storm, Token.UNKNOWN, Token.FORGED)
+    rows = find_calls(storm, *BAD)
     accepted = int(rows["accepted"].sum())
     failed = rows["error"][[error.partition(" ")[0] == FAILED for error in rows["error"]]]
     figures = {"asked": len(rows), "accepted": accepted, "failed": len(failed)}
@@ -63,7 +64,7 @@ def judge_lives(storm: KeyStorm) -> Finding:
 @require_all_reports
 def judge_refusals(storm: KeyStorm) -> Finding:
     """A token is refused by an exception that says so: no failure, and no mistake of a program."""
-    rows = find_calls(storm, Token.UNKNOWN, Token.FORGED, Token.UNNAMED)
+    rows = find_calls(storm, *BAD, Token.UNNAMED)
     errors = find_refused_calls(rows)["error"]
     errors = errors[errors != _HUNG]
     wrong_errors = errors[[not is_refusal(error, storm.traits.refuses_with) for error in errors]]

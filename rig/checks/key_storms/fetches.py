@@ -72,15 +72,11 @@ def judge_amplification(storm: KeyStorm) -> Finding:
     cool_down_s = storm.verifier_settings.cool_down_s
     least = "" if storm.necessary == 0 else ", and at least one"
     most = expected_fetches(storm)
-    rule = f"at most {most} {'fetch' if most == 1 else 'fetches'} in all, one in any {cool_down_s:g} s{least}"
+    rule = f"at most {counted(most, 'fetch')} in all, one in any {cool_down_s:g} s{least}"
     if not storm.fetches and storm.necessary != 0:
         return rule, figures, blame_for_no_fetch(storm, f"nobody fetched: {_consequence(storm)}")
     if in_a_cool_down > 1 or amplification(storm) > 1:
-        return (
-            rule,
-            figures,
-            f"{counted(len(storm.fetches), 'fetch')}, {in_a_cool_down} within one cool-down",
-        )
+        return rule, figures, f"{counted(len(storm.fetches), 'fetch')}, {in_a_cool_down} within one cool-down"
     return rule, figures, ""
 
 
@@ -100,7 +96,7 @@ def judge_start(storm: KeyStorm) -> Finding:
     span_s = (max(starts) - min(starts)) / 1e9 if starts else 0.0
     limit = 1 + int(span_s / storm.verifier_settings.cool_down_s)
     figures = {"fetches_before_release": storm.before, "limit": limit}
-    rule = f"at most {limit} {'fetch' if limit == 1 else 'fetches'} of the whole fleet before its release"
+    rule = f"at most {counted(limit, 'fetch')} of the whole fleet before its release"
     wrong = counted(storm.before, "fetch") if storm.before > limit else ""
     if storm.calls.empty and not storm.before:
         require_reports(storm)

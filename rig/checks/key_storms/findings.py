@@ -44,6 +44,10 @@ def require_all_reports(rule: Rule) -> Rule:
     return judge
 
 
+BAD = (Token.UNKNOWN, Token.FORGED)
+"""The kinds of tokens that nobody may ever accept."""
+
+
 def find_calls(storm: KeyStorm, *kinds: Token) -> pd.DataFrame:
     """The calls with tokens of some kinds; Unjudgeable where there are none."""
     rows = storm.calls[[Token.of(str(call)) in kinds for call in storm.calls["token"]]]

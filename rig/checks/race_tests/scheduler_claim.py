@@ -58,8 +58,8 @@ def _judge(gates: RaceGates[ClaimFigures]) -> list[Gate]:
     )
     failed = {code: count for code, count in it.exit_codes.items() if code != "0" and not (late and code == "timeout")}
     is_incomplete = gates.is_whole and (it.unfinished or it.jobs_without_effect) and not late
-    strange = when(it.jobs_beyond, f"effects of {counted(it.jobs_beyond, 'job')} more than were made")
-    left = f"{counted(it.unfinished, 'job')} not done, {it.jobs_without_effect} without an effect"
+    strange = when(it.jobs_beyond, f"there are effects of {counted(it.jobs_beyond, 'job')} more than were made")
+    left = f"{counted(it.unfinished, 'job is', 'jobs are')} not done, {it.jobs_without_effect} had no effect"
     if it.lease_s is not None:
         left = f"never done: {left}, and none was done for {it.lease_s:g} s"
     elif it.held and it.unfinished:

@@ -19,6 +19,7 @@ from rig.evidence.gate import Verdict
 from rig.evidence.key_case import Token
 from rig.evidence.key_storm import Fetch, KeyStorm
 from rig.report.plots.canvas import INK, LIMIT, panels_below
+from rig.text import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -93,7 +94,7 @@ class _Panel:
 
     def _frame(self) -> None:
         storm, axes = self._storm, self._axes
-        fetches = f"{len(storm.fetches)} fetch{'' if len(storm.fetches) == 1 else 'es'}"
+        fetches = counted(len(storm.fetches), "fetch")
         off = f", without {', '.join(storm.without)}" if storm.without else ""
         title = f"{storm.case}{off}: {fetches} ({expected_fetches(storm)} expected), {most_at_once(storm)} at a time"
         failed = ", ".join(gate.id.rpartition(".")[2] for gate in self._failed)
