@@ -1,9 +1,8 @@
 """Bottlenecks: each makes the service slow in one place and wrong in none, so that a diagnosis can be tested.
 
 They are switches like the defects (``defects``). ``log-amplification``, ``busy-loop``, ``sleeps`` and
-``slow-dependency`` change the steps,
-``row-lock-convoy`` the schema, ``pool-of-one`` and ``no-pool`` the store. What lies outside the service (a slow commit,
-a throttled client, a machine that others use) is not seeded here.
+``slow-dependency`` change the steps, ``row-lock-convoy`` the schema, ``pool-of-one`` and ``no-pool`` the store. What
+lies outside the service (a slow commit, a throttled client, a machine that others use) is not seeded here.
 
 Not for anything that a real service should do.
 """
@@ -65,20 +64,31 @@ async def sleep_much(store: Persist, delivery: Delivery, decision: Decision) -> 
 
 
 def call_slowly(steps: Steps) -> Steps:
-    """Each event waits for another service, which answers after 0.2 s."""
-    other: asyncio.Task[asyncio.Server] | None = None
+    """Each event waits for another service, which answers after 0.2 s.
 
-    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(SLEEP_S)
-        writer.close()
+    Connections to it are kept, as a good client does: to open one for each call would cost CPU, too.
+    """
+    other: asyncio.Task[asyncio.Server] | None = None
+    idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1):
+            await asyncio.sleep(SLEEP_S)
+            writer.write(b"!")
 
     async def persist(delivery: Delivery, decision: Decision) -> WebhookOutcome:
         nonlocal other
         if other is None:
             other = asyncio.create_task(asyncio.start_server(answer, "127.0.0.1", 0, backlog=1024))
-        reader, writer = await asyncio.open_connection(*(await other).sockets[0].getsockname())
-        await reader.read()
-        writer.close()
+        address = (await other).sockets[0].getsockname()
+        reader, writer = idle.pop() if idle else await asyncio.open_connection(*address)
+        try:
+            writer.write(b"?")
+            await reader.readexactly(1)
+        except BaseException:
+            writer.close()
+            raise
+        idle.append((reader, writer))
         return await steps.persist(delivery, decision)
 
     return replace(steps, persist=persist)

@@ -26,6 +26,7 @@ from tests.diagnosis.numbers import (
 ALL = {"H-A1", "H-A2", "H-B1", "H-B2", "H-C", "H-D", "H-E", "H-F", "H-G"}
 OCCUPIED = ServerProcess(11, 0.97, 0.02, 0.0)
 LOGGING = ServerProcess(11, 0.2, 0.05, 0.7)
+SHORT_OF_CORES = replace(AT_EASE, processes=(ServerProcess(11, 0.5, 0.3, 0.0), ServerProcess(12, 0.45, 0.3, 0.0)))
 
 
 def outcome(measured: Measured, name: str) -> str:
@@ -144,6 +145,10 @@ SUPPORTED = {
         "H-G",
         idle(database=waiting(CPU=0.5), pool=None, unseen={"pool": "its counters"}),
     ),
+    "the same, though the processes often wait for a core": (
+        "H-G",
+        idle(database=waiting(CPU=0.5), pool=replace(POOL, waiting=2.0), server=SHORT_OF_CORES),
+    ),
     "other people's work": ("H-F", replace(HEALTHY, machine=replace(MACHINE, foreign=0.5))),
     "so much of it that chance says which connection is slow": (
         "H-F",
@@ -213,6 +218,10 @@ REFUTED = {
     ),
     "a wait that commits explain": ("H-G", idle(database=waiting(IO_WalSync=15.5), pool=replace(POOL, waiting=20.0))),
     "a wait for a core": ("H-G", HEALTHY),
+    "a queue at processes that often wait for a core": (
+        "H-G",
+        idle(database=waiting(CPU=0.5), pool=replace(POOL, waiting=60.0), server=SHORT_OF_CORES),
+    ),
     "a wait of a loop and a socket": ("H-G", replace(idle(), in_flight=1.0, database=waiting(CPU=0.1))),
     "all cores busy, with the run's own work": ("H-F", HEALTHY),
     "others at work, but there are cores for all": (
