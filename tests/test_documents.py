@@ -12,7 +12,9 @@ import pytest
 from rig.cli.main import cli
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "results" / "README.md", *(ROOT / "docs").rglob("*.md")]
+WRITTEN = [page for page in (ROOT / "docs").rglob("*.md") if not re.search(r"/\.", page.relative_to(ROOT).as_posix())]
+"""Our own. In hidden folders lies what scoreboards have installed."""
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "results" / "README.md", *WRITTEN]
 TREES = "rig|docs|tests|scenarios|stub_server|fleet_jwks|ci|results"
 COMMAND = re.compile(r"(?<![\w./-])rig ([a-z]+)([^|;&#)\n]*)")
 PATH = re.compile(rf"(?<![\w/.<{{$-])(?:{TREES})/[\w./-]*\w\.(?:py|toml|md|j2|sh|csv|parquet)\b")
