@@ -5,7 +5,7 @@ Flow: the master starts ``python -m rig.locust_bridge.coordinator`` and speaks w
 question: ``open`` once, then for each test ``begin`` (a pack, and the plan for the workers) and ``finish`` (everything
 from quiescing to the sealed pack); ``start_worker`` where locust was started without a master of its own; ``look``
 between them for the live tabs. It ends, and with it all that it started, when its standard input closes, however the
-master ended. What it left then ``rig settle`` finishes.
+master ended; ``finish`` comes to its end first. What it left then ``rig settle`` finishes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Any
@@ -40,6 +40,7 @@ from rig.locust_bridge.keys import WORKER_KEY, keep_key
 from rig.locust_bridge.launch import worker_command
 from rig.locust_bridge.live import Live
 from rig.locust_bridge.plan import LocustPlan, sendable_classes, sendable_scenario
+from rig.locust_bridge.questions import Questions
 from rig.machine import libpq
 from rig.machine.child import end, start
 from rig.machine.orphans import adopt_orphans
@@ -311,15 +312,19 @@ def main() -> int:
     os.dup2(2, 1)  # whoever prints by accident must not answer
     libpq.withdraw()
     adopt_orphans(register_orphan)
-    with Coordinator(environment()) as coordinator:
-        for line in sys.stdin:
-            _say(answers, _answer_line(coordinator, line))
+    questions = Questions()
+    with suppress(KeyboardInterrupt, BrokenPipeError), Coordinator(environment()) as coordinator:
+        for line in questions:
+            question = json.loads(line)
+            # A verdict is written down for whoever looks later; all else is of use to the master only.
+            with nullcontext() if question["do"] == "finish" else questions.for_the_master():
+                _say(answers, _answer(coordinator, question))
     return ExitCode.PASS
 
 
-def _answer_line(coordinator: Coordinator, line: str) -> dict[str, Any]:
+def _answer(coordinator: Coordinator, question: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        return coordinator.answer(json.loads(line))
+        return coordinator.answer(question)
     except RigError as error:
         said = coordinator.secrets.blank(str(error))  # it may quote the target's last words
         return {"error": said, "exit_code": int(error.exit_code)}

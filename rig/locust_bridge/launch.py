@@ -22,6 +22,10 @@ from rig.settings import Settings
 _STOP_S = 90.0
 """A master that is asked to end still collects accounts and reads the truth."""
 _WORKER_STOP_S = 15.0
+_TOLD_S = 3.0
+"""A worker that the master has told to quit has given its account before. One that was not told waits in vain."""
+_QUIT_S = 5.0
+"""A worker that is told to quit has given its account before."""
 _LOOK_EVERY_S = 0.5
 
 
@@ -85,7 +89,7 @@ def lead(command: LocustCommand) -> int:
             if code < 0:  # it was told before it could listen
                 code = ExitCode.INTERRUPTED
         finally:
-            _end(workers)
+            _end(workers, _QUIT_S if (master.returncode or 0) >= 0 else 0.0)
     return code if code >= 0 else ExitCode.INTERNAL
 
 
@@ -108,10 +112,10 @@ def _failures(workers: Sequence[subprocess.Popen[bytes]]) -> list[int]:
     return [code for code in codes if code] if all(codes) else []
 
 
-def _end(workers: Sequence[subprocess.Popen[bytes]]) -> None:
-    """The master has told them to quit, unless it died."""
+def _end(workers: Sequence[subprocess.Popen[bytes]], quit_s: float) -> None:
+    """The master has told them to quit, unless it died: then they have no time to do so by themselves."""
     for worker in workers:
         try:
-            worker.wait(_WORKER_STOP_S)
+            worker.wait(quit_s)
         except subprocess.TimeoutExpired:
             end(worker, _WORKER_STOP_S)

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import gevent
 import locust
@@ -79,15 +80,24 @@ class Bridge:
         self.status = "ready"
         self.error = ""
         """Why the last test could not be prepared or judged."""
+        try:
+            self._open(keys)
+        except BaseException:
+            self.coordinator.close()
+            raise
+        self._listen()
+
+    def _open(self, keys: MasterKeys) -> None:
+        """Have the coordinator open the session; CoordinatorError where nothing can be judged in it."""
         opened = self.coordinator.ask(
             "open",
             argv=sys.argv,
-            fixed=options.fixed is not None,
-            key="" if keys.worker_given or options.own_worker else keys.worker,
+            fixed=self.options.fixed is not None,
+            key="" if keys.worker_given or self.options.own_worker else keys.worker,
             port=self.runner.server.port,
-            **options.session,
+            **self.options.session,
         )
-        environment.host = opened["url"]
+        self.environment.host = opened["url"]
         self.on_purpose: str = opened["on_purpose"]
         self._leave_out(opened["sends"])
         self.certificate: dict[str, Any] = opened["certificate"]
@@ -97,9 +107,8 @@ class Bridge:
                 f"requests/s): {self.certificate['reason']}: {self.certificate['explanation']}",
                 ExitCode.BELOW_FLOOR,
             )
-        if options.own_worker:
+        if self.options.own_worker:
             self._start_worker(keys.worker)
-        self._listen()
 
     def _leave_out(self, sends: Mapping[str, Sequence[str]]) -> None:
         """Have no users that the target cannot be sent anything by: its profile has no such bodies."""
@@ -402,21 +411,36 @@ def _join(environment: Environment, mix: Sequence[UserClass], shared: SharedScen
     if environment.reset_stats:
         _log.warning("rig: --reset-stats is left out: every request of a test counts")
         environment.reset_stats = False
+    waiting = gevent.getcurrent()
+    # Locust listens for it only after this.
+    sigterm = gevent.signal_handler(signal.SIGTERM, lambda: gevent.kill(waiting, KeyboardInterrupt))
     try:
         options = options_of(environment, shared)
         if shared is not None and options.fixed is None:
             chosen = [each for each in environment.user_classes if each.__name__ != shared.user_class]
             environment.user_classes = chosen
         bridge = Bridge(environment, options, mix, shared, keys)
+    except KeyboardInterrupt:
+        _log.error("rig: it ended before a test had begun: nothing was judged")
+        _leave(environment, ExitCode.INTERRUPTED)
     except (RigError, CoordinatorError) as error:
         _log.error("rig: %s", error)
-        sys.exit(error.exit_code)
+        _leave(environment, error.exit_code)
     except Exception:  # locust would end in 1 by itself, which says that the target failed
         _log.exception("a fault of the rig itself")
-        sys.exit(ExitCode.INTERNAL)
+        _leave(environment, ExitCode.INTERNAL)
+    finally:
+        sigterm.cancel()
     if environment.web_ui is not None:
         from rig.locust_bridge.master_guard import guard
         from rig.locust_bridge.master_ui import add_tabs
 
         add_tabs(environment.web_ui, bridge)
         guard(environment.web_ui, keys.web_token, options.web_names)
+
+
+def _leave(environment: Environment, exit_code: int) -> NoReturn:
+    """End before a test has begun. The workers are told: else they wait for a master that is gone."""
+    if environment.runner is not None:
+        environment.runner.quit()
+    sys.exit(exit_code)

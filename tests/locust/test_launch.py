@@ -1,16 +1,20 @@
-"""The end of a locust run, as its processes end: real ones, which do nothing but that."""
+"""The end of a locust run: of one that is prepared still, and of processes that do nothing but end."""
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from rig.errors import ExitCode
 from rig.locust_bridge.launch import _failures, _wait_for_end
+from tests.cli.commands import command
+from tests.locust.locust_processes import processes
 
 LISTENS = (
     "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit({})); print(flush=True); signal.pause()"
@@ -52,3 +56,12 @@ def test_a_worker_that_lives_or_was_told_to_quit_ends_nothing(stack: ExitStack) 
     assert _failures([broken, broken]) == [70, 70]
     assert _failures([quitter, broken]) == []
     assert _failures([master(stack, 0), broken]) == []
+
+
+def test_what_is_ended_while_it_is_prepared_leaves_nobody_waiting(tmp_path: Path) -> None:
+    with processes(command("mix", "--out", str(tmp_path)), logs=tmp_path) as (mix,):
+        mix.wait_for("null benchmark: warm-up")
+        mix.popen.send_signal(signal.SIGTERM)
+        assert mix.end() == ExitCode.INTERRUPTED, mix.said
+    assert "nothing was judged" in mix.said
+    assert not [each for each in ("Traceback", "was still running", "been silent") if each in mix.said], mix.said
