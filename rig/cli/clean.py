@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rig.cli.options import json_option
+from rig.cli.options import PATH, json_option
 from rig.cli.packs import introduce_packs
 from rig.errors import ConfigError, ExitCode
 from rig.text import one_line
@@ -19,12 +19,10 @@ if TYPE_CHECKING:
 
 
 @click.command("clean")
-@click.argument("pack", type=click.Path(path_type=Path))
+@click.argument("pack", type=PATH)
 @click.option("--yes", is_flag=True, help="Remove the rows. Without this they are only shown.")
 @click.option("--cascade", is_flag=True, help="Let foreign keys remove or change the rows that refer to them, too.")
-@click.option(
-    "--keys", type=click.Path(path_type=Path), help="Write the keys to remove by hand into this file, as SQL to paste."
-)
+@click.option("--keys", type=PATH, help="Write the keys to remove by hand into this file, as SQL to paste.")
 @json_option
 def clean(pack: Path, yes: bool, cascade: bool, keys: Path | None, as_json: bool) -> int:
     """Show the rows that a run left in a database that you keep.

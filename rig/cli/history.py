@@ -7,15 +7,15 @@ from pathlib import Path
 
 import click
 
-from rig.cli.options import json_option
+from rig.cli.options import PATH, json_option
 from rig.cli.output import plain_lines, print_result, stdout
 from rig.errors import ExitCode
 from rig.text import json_text, number, one_line, some
 
 
 @click.command("history")
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--plot", type=click.Path(path_type=Path), help="Draw the figures over time into this PNG file.")
+@click.argument("folder", type=PATH)
+@click.option("--plot", type=PATH, help="Draw the figures over time into this PNG file.")
 @json_option
 def history(folder: Path, plot: Path | None, as_json: bool) -> int:
     """List the runs in a folder, oldest first: verdicts, figures, failing gates."""

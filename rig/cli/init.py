@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rig.cli.options import decorate_with
+from rig.cli.options import PATH, decorate_with
 from rig.errors import ExitCode, RigError, UsageError
 from rig.init.questions import QUESTIONS, Answers, Back, Question, ask_all
 from rig.machine import libpq
@@ -41,7 +41,7 @@ def _list_senders(context: click.Context, parameter: click.Parameter, wanted: bo
 
 
 @click.command("init")
-@click.argument("path", type=click.Path(path_type=Path), default=Path("rig.toml"))
+@click.argument("path", type=PATH, default=Path("rig.toml"))
 @click.option("--yes", is_flag=True, help="Ask nothing. Take the default of what is not given.")
 @click.option(
     "--from-curl", type=click.Path(allow_dash=True), help="Take address, headers and event from a curl command in FILE."

@@ -26,6 +26,21 @@ _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 _NOT_OF_EVERY_RUN = {"storms", "chaos", "certificate"}
 
 
+class _FilePath(click.Path):
+    """A path, as ``pathlib.Path``. An empty word is none: it comes from a variable that is not set."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("the path is empty: give one. Is a variable not set?", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = _FilePath()
+
+
 class AliasedOption(click.Option):
     """An option whose old names still work, but are not in the help."""
 
@@ -54,13 +69,13 @@ def setting_option(name: str, **changes: Any) -> _Decorator:
     elif isinstance(default, tuple):
         how["multiple"] = True
     else:
-        how |= {"type": click.Path(path_type=Path) if kind is Path else kind, "show_default": default is not None}
+        how |= {"type": PATH if kind is Path else kind, "show_default": default is not None}
     return click.option(flag, name, cls=AliasedOption, old=option.old_flags, **(how | changes))
 
 
 profile_option: _Decorator = click.option(
     "--profile",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Read from this TOML file who the target is. Default: rig.toml here or above, then $RIG_PROFILE.",
 )
 reference_option: _Decorator = click.option(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from rig.cli.options import json_option
+from rig.cli.options import PATH, json_option
 from rig.cli.output import print_result, print_verdict, terminal
 from rig.errors import ExitCode, RigError
 from rig.text import json_text, one_line, some
@@ -29,7 +29,7 @@ def introduce_packs(*paths: Path) -> None:
 
 
 @click.command("check")
-@click.argument("pack", type=click.Path(path_type=Path))
+@click.argument("pack", type=PATH)
 @click.option("--digest", help="Require this digest, as the run printed it.")
 @json_option
 def check(pack: Path, digest: str | None, as_json: bool) -> int:
@@ -41,10 +41,8 @@ def check(pack: Path, digest: str | None, as_json: bool) -> int:
 
 
 @click.command("report")
-@click.argument("pack", type=click.Path(path_type=Path))
-@click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="Write into this folder, which is not the pack's."
-)
+@click.argument("pack", type=PATH)
+@click.option("--out", type=PATH, required=True, help="Write into this folder, which is not the pack's.")
 @json_option
 def report(pack: Path, out: Path, as_json: bool) -> int:
     """Make a pack's documents again, in another folder.
@@ -60,9 +58,9 @@ def report(pack: Path, out: Path, as_json: bool) -> int:
 
 
 @click.command("compare")
-@click.argument("first", metavar="PACK", type=click.Path(path_type=Path))
-@click.argument("second", metavar="PACK", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="Write compare.html and compare.md into this folder.")
+@click.argument("first", metavar="PACK", type=PATH)
+@click.argument("second", metavar="PACK", type=PATH)
+@click.option("--out", type=PATH, help="Write compare.html and compare.md into this folder.")
 @click.option(
     "--fail-on",
     type=click.Choice(["worse"]),
@@ -96,7 +94,7 @@ def compare(first: Path, second: Path, out: Path | None, fail_on: str | None, as
 
 
 @click.command("settle")
-@click.argument("pack", type=click.Path(path_type=Path))
+@click.argument("pack", type=PATH)
 @json_option
 def settle(pack: Path, as_json: bool) -> int:
     """Finish a pack that a run left open.

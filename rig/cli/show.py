@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from rig.cli.options import json_option
+from rig.cli.options import PATH, json_option
 from rig.errors import ExitCode
 from rig.text import json_text, one_line
 
@@ -15,7 +15,7 @@ _LABEL = 10
 
 
 @click.command("show")
-@click.argument("pack", type=click.Path(path_type=Path))
+@click.argument("pack", type=PATH)
 @click.argument("what", metavar="[GATE|KEY]", required=False)
 @json_option
 def show(pack: Path, what: str | None, as_json: bool) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from rig.cli.options import allow_host_option, introduce, setting_option
+from rig.cli.options import PATH, allow_host_option, introduce, setting_option
 from rig.errors import ExitCode, UsageError
 from rig.machine.extras import require
 
@@ -15,14 +15,14 @@ from rig.machine.extras import require
 @click.option("--master", required=True, metavar="HOST[:PORT]", help="Connect to the locust master at this address.")
 @click.option(
     "--key",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Read the master's key from this file. Default: $RIG_WORKER_KEY, then the file of a master on this machine.",
 )
 @allow_host_option
 @click.option(
     "--alone", is_flag=True, help="Load the master's --host even if the master has no plan. Nothing is judged."
 )
-@click.option("--profile", type=click.Path(path_type=Path), help="With --alone: use the routes of this profile.")
+@click.option("--profile", type=PATH, help="With --alone: use the routes of this profile.")
 @click.option("--reference", is_flag=True, help="With --alone: use the routes of the reference service.")
 @setting_option("seed", help="With --alone: derive keys and bodies from this number.")
 def worker(

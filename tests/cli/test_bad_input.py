@@ -36,6 +36,7 @@ from tests.cli.commands import QUICK, rig
         (("capacity", "--minutes", "0.05"), "not even one step of 5 s (--seconds) fits in"),
         (("prove", "--only-defect", "rust"), "no-deduplication"),
         (("run", "--no-such-option"), "No such option"),
+        (("run", "--profile", ""), "the path is empty"),
     ],
 )
 def test_a_usage_error_ends_in_64(words: tuple[str, ...], said: str, tmp_path: Path) -> None:
