@@ -175,9 +175,12 @@ def _back_s(
 ) -> float:
     """From the healing to the first quarter of a second in which nearly as much was answered as before, and nearly all.
 
+    It begins with a good answer or later: before the first one no rate is back, though many may come at once after it.
     What is sent again makes up the number of answers; so that alone shows nothing.
     """
-    begins = np.arange(healed_ns, end_ns - _SPAN_NS, _STEP_NS, dtype=np.int64)
+    if not len(good_ns):
+        return math.nan
+    begins = np.arange(good_ns[0], end_ns - _SPAN_NS, _STEP_NS, dtype=np.int64)
     good, failed = (
         np.searchsorted(at_ns, begins + _SPAN_NS) - np.searchsorted(at_ns, begins) for at_ns in (good_ns, failed_ns)
     )

@@ -63,7 +63,8 @@ def _count_usual(ended_ns: NDArray[np.int64], until_ns: int) -> float:
 
 def _find_recovery(ended_ns: NDArray[np.int64], is_good: NDArray[np.bool_], healed_ns: int, usual: float) -> float:
     """From when on nearly as many answers come as usual, and nearly all are good. NaN: never."""
-    for since_ns in range(healed_ns, int(ended_ns.max()) - _SPAN_NS, _STEP_NS):
+    first_ns = int(ended_ns[is_good].min()) if is_good.any() else healed_ns
+    for since_ns in range(first_ns, int(ended_ns.max()) - _SPAN_NS, _STEP_NS):
         answers = is_good[(ended_ns >= since_ns) & (ended_ns < since_ns + _SPAN_NS)]
         if answers.sum() >= _SHARE * max(usual, len(answers)):
             return since_ns

@@ -348,6 +348,15 @@ def test_the_aftermath_of_each_fault_ends_where_the_next_begins() -> None:
     assert (first.first_failure_s, second.back_s) == (pytest.approx(0.005), pytest.approx(0.5, abs=0.06))
 
 
+def test_the_rate_is_back_no_sooner_than_the_first_good_answer_though_many_come_at_once_with_it() -> None:
+    load = events()
+    held = (load.rows["sent_ns"] >= at(5)) & (load.rows["done_ns"] < at(5.6))
+    load.rows.loc[held, "done_ns"] = at(5.6)
+    report = ChaosReport(ChaosSchedule(1), (struck(healed_ns=at(5)),), STANDING, STANDING, 2)
+    (found,) = aftermaths(case(load, chaos=report))
+    assert (found.first_good_s, found.back_s) == (pytest.approx(0.6), pytest.approx(0.6))
+
+
 def test_a_chaos_says_what_it_could_have_seen() -> None:
     sent = events(lambda second: TIMEOUT if 4 <= second < 5 else OK)
     found = gates(sent)
