@@ -41,6 +41,8 @@ class Option:
 
     def check(self, value: Any) -> None:
         """UsageError where the value is none that the option takes."""
+        if value == "":
+            raise UsageError(f"--{self.flag} is empty: give a value. Is a variable not set?")
         if isinstance(value, str) and self.choices and value not in self.choices:
             raise UsageError(f"--{self.flag} {value}: give one of {', '.join(self.choices)}")
         if isinstance(value, int | float) and not isinstance(value, bool):

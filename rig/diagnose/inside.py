@@ -39,7 +39,8 @@ def weigh_inside(measured: Measured, *others: Hypothesis) -> Hypothesis:
     used = database.in_use / database.connections if database.connections else 0.0
     busiest = server.processes[0].occupied_share
     # While a process is idle, no request queues at it. So the share that waits there is at most the share of its time.
-    may_queue = measured.without_core >= WITHOUT_CORE and share <= busiest
+    queues = max(busiest, client.occupied_share if client is not None else 1.0)
+    may_queue = measured.without_core >= WITHOUT_CORE and share <= queues
     figures: dict[str, Figure] = {"share": share, "wait_ms": wait_ms, "busiest_process_share": busiest}
     against = first_of(
         (client is None, "nobody saw the client"),

@@ -47,6 +47,12 @@ class ClientNumbers:
     signing: str = ""
     """Which part of the busiest worker's CPU the signatures took, in words; empty where it was less than half."""
 
+    @property
+    def occupied_share(self) -> float:
+        """Share of its time in which a worker may take no further answer."""
+        delayed = self.stalled if self.without_core is None else self.without_core
+        return min(1.0, self.utilisation + delayed)
+
 
 @dataclass(frozen=True, slots=True)
 class DatabaseNumbers:

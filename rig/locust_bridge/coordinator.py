@@ -40,7 +40,7 @@ from rig.locust_bridge.keys import WORKER_KEY, keep_key
 from rig.locust_bridge.launch import worker_command
 from rig.locust_bridge.live import Live
 from rig.locust_bridge.plan import LocustPlan, sendable_classes, sendable_scenario
-from rig.locust_bridge.questions import Questions
+from rig.locust_bridge.question_reader import QuestionReader
 from rig.machine import libpq
 from rig.machine.child import end, start
 from rig.machine.orphans import adopt_orphans
@@ -312,19 +312,19 @@ def main() -> int:
     os.dup2(2, 1)  # whoever prints by accident must not answer
     libpq.withdraw()
     adopt_orphans(register_orphan)
-    questions = Questions()
+    questions = QuestionReader()
     with suppress(KeyboardInterrupt, BrokenPipeError), Coordinator(environment()) as coordinator:
         for line in questions:
-            question = json.loads(line)
-            # A verdict is written down for whoever looks later; all else is of use to the master only.
-            with nullcontext() if question["do"] == "finish" else questions.for_the_master():
-                _say(answers, _answer(coordinator, question))
+            _say(answers, _answer_line(coordinator, questions, line))
     return ExitCode.PASS
 
 
-def _answer(coordinator: Coordinator, question: Mapping[str, Any]) -> dict[str, Any]:
+def _answer_line(coordinator: Coordinator, questions: QuestionReader, line: str) -> dict[str, Any]:
     try:
-        return coordinator.answer(question)
+        question = json.loads(line)
+        # A verdict is written down for whoever looks later; all else is of use to the master only.
+        with nullcontext() if question["do"] == "finish" else questions.for_master():
+            return coordinator.answer(question)
     except RigError as error:
         said = coordinator.secrets.blank(str(error))  # it may quote the target's last words
         return {"error": said, "exit_code": int(error.exit_code)}

@@ -22,8 +22,6 @@ from rig.settings import Settings
 _STOP_S = 90.0
 """A master that is asked to end still collects accounts and reads the truth."""
 _WORKER_STOP_S = 15.0
-_TOLD_S = 3.0
-"""A worker that the master has told to quit has given its account before. One that was not told waits in vain."""
 _QUIT_S = 5.0
 """A worker that is told to quit has given its account before."""
 _LOOK_EVERY_S = 0.5

@@ -44,6 +44,7 @@ from rig.model import RequestClass, Scenario, UserClass
 ACCOUNTS_S = 60.0
 """After the requests in flight have had their time, so long may the accounts take."""
 _POLL_S = 0.05
+_NOTHING_JUDGED = "rig: it ended before a test had begun: nothing was judged"
 _WORKER_START_S = 60.0
 _BOOKS = TypeAdapter(MasterAccount)
 _FIXED: TypeAdapter[Scenario | None] = TypeAdapter(Scenario | None)
@@ -316,7 +317,7 @@ class Bridge:
             self.runner.stop()
             self._conclude()
         if self._headless and not self.results and self.environment.process_exit_code is None:
-            _log.error("rig: it ended before a test had begun: nothing was judged")
+            _log.error(_NOTHING_JUDGED)
             self.environment.process_exit_code = ExitCode.INTERRUPTED
 
     @property
@@ -421,7 +422,7 @@ def _join(environment: Environment, mix: Sequence[UserClass], shared: SharedScen
             environment.user_classes = chosen
         bridge = Bridge(environment, options, mix, shared, keys)
     except KeyboardInterrupt:
-        _log.error("rig: it ended before a test had begun: nothing was judged")
+        _log.error(_NOTHING_JUDGED)
         _leave(environment, ExitCode.INTERRUPTED)
     except (RigError, CoordinatorError) as error:
         _log.error("rig: %s", error)

@@ -37,6 +37,7 @@ from tests.cli.commands import QUICK, rig
         (("prove", "--only-defect", "rust"), "no-deduplication"),
         (("run", "--no-such-option"), "No such option"),
         (("run", "--profile", ""), "the path is empty"),
+        (("run", "--certificate", ""), "--certificate is empty"),
     ],
 )
 def test_a_usage_error_ends_in_64(words: tuple[str, ...], said: str, tmp_path: Path) -> None:

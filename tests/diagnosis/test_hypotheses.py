@@ -222,6 +222,14 @@ REFUTED = {
         "H-G",
         idle(database=waiting(CPU=0.5), pool=replace(POOL, waiting=60.0), server=SHORT_OF_CORES),
     ),
+    "answers that queue at a client that often waits for a core": (
+        "H-G",
+        idle(
+            database=waiting(CPU=0.5),
+            pool=replace(POOL, waiting=40.0),
+            client=replace(CLIENT, utilisation=0.5, without_core=0.35),
+        ),
+    ),
     "a wait of a loop and a socket": ("H-G", replace(idle(), in_flight=1.0, database=waiting(CPU=0.1))),
     "all cores busy, with the run's own work": ("H-F", HEALTHY),
     "others at work, but there are cores for all": (

@@ -1,7 +1,7 @@
 """The coordinator's end of its line to the master: questions as they come, and the end of it, whenever that comes.
 
-Flow: a thread reads standard input. The main thread takes one question after the other. When the input closes, it is
-interrupted if it is at work for a master that is gone.
+Flow: a thread reads standard input. The main thread takes one question after the other. When the input closes, the
+master is gone: work that only the master needs is interrupted.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 
 
-class Questions:
+class QuestionReader:
     """Lines of standard input, until it closes. Made once, in the main thread: it takes SIGUSR1 for itself."""
 
     def __init__(self) -> None:
         self._lines: SimpleQueue[str | None] = SimpleQueue()
         self._closed = threading.Event()
-        self._is_in_vain = False
+        self._is_for_master = False
         signal.signal(signal.SIGUSR1, self._interrupt)
         threading.Thread(target=self._read, name="questions", daemon=True).start()
 
@@ -29,15 +29,15 @@ class Questions:
             yield line
 
     @contextmanager
-    def for_the_master(self) -> Iterator[None]:
+    def for_master(self) -> Iterator[None]:
         """Work that nobody needs without a master: KeyboardInterrupt in it, as soon as the input is closed."""
-        self._is_in_vain = True
+        self._is_for_master = True
         try:
             if self._closed.is_set():
                 raise KeyboardInterrupt
             yield
         finally:
-            self._is_in_vain = False
+            self._is_for_master = False
 
     def _read(self) -> None:
         with open(0, encoding="utf-8", closefd=False) as lines:
@@ -48,5 +48,5 @@ class Questions:
         os.kill(os.getpid(), signal.SIGUSR1)
 
     def _interrupt(self, *_: object) -> None:
-        if self._is_in_vain:
+        if self._is_for_master:
             raise KeyboardInterrupt
