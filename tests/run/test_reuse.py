@@ -198,7 +198,8 @@ def test_a_pack_that_has_none_to_give_ends_in_3_before_anything_begins(
 
 @pytest.mark.full
 def test_a_run_with_an_earlier_certificate_and_one_that_certifies_anew(tmp_path: Path) -> None:
-    slow = null_trial(rps=2500.0, client_cpu_us_per_request=900.0)  # this machine is faster, whoever else is at work
+    # This machine is faster, whoever else is at work.
+    slow = null_trial(rps=2500.0, client_cpu_us_per_request=900.0, signing_us_per_request=900.0)
     earlier = written(tmp_path / "a", replace(GOOD, trials=(slow,) * 3, latency_calibration=None))
     short = ("--no-latency-calibration", "--null-seconds", "0.5", "--no-samplers", "--last-look", "0", "--json")
     load = ("perf", "--reference", "-n", "200", "--trials", "1", "--max-seconds", "60", *short)
