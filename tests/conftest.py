@@ -34,8 +34,11 @@ def supervisor() -> Iterator[Supervisor]:
 
 @pytest.fixture(scope="session")
 def cluster(supervisor: Supervisor) -> Iterator[Cluster]:
-    """Fast, not durable. Never of use for a judgement on commits."""
-    with open_cluster(supervisor, environ=os.environ, durable=False) as opened:
+    """Fast, not durable. Never of use for a judgement on commits.
+
+    Nobody vacuums: what the statistics views count is the tests' alone.
+    """
+    with open_cluster(supervisor, environ=os.environ, durable=False, settings={"autovacuum": "off"}) as opened:
         yield opened
 
 

@@ -1,26 +1,32 @@
 """Whether the recovery times in the table of a chaos are true: an independent prober sees the same ones.
 
-The prober asks through the relay that the sender goes through. Both say when the first good answer to what was sent
-after a healing came, and from when on nearly all of it was answered well again. Keep the machine quiet.
+The prober goes through the relay that the sender goes through, and sends what the sender sends: where the service
+answers one kind of request before another, only the same kind has the same recovery. It sends one event of a tenant of
+its own again and again. Both say when the first good answer to what was sent after a healing came, and from when on
+nearly all of it was answered well again. Keep the machine quiet.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import json
 import math
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import click
 import numpy as np
 import psutil
+import psycopg
 import pytest
 from numpy.typing import NDArray
 
 from rig.checks.aftermath import aftermaths
 from rig.evidence.pack import Pack
 from rig.machine.processes import words
-from rig.profile import bundled_profile, load_profile
 from tests.cli.commands import QUICK, Going, only_pack
 
 FAULTS = (
@@ -73,15 +79,17 @@ def _find_recovery(ended_ns: NDArray[np.int64], is_good: NDArray[np.bool_], heal
 
 def _run_chaos(results: Path) -> tuple[NDArray[np.int64], Pack]:
     """Rows of begin, end and status, one a probe; and the pack of a chaos of one minute."""
-    path = load_profile(bundled_profile()).probes.ready
-    assert path is not None
     chaos = Going(["chaos", "--reference", "--only", ",".join(FAULTS), *QUICK, "--json", "--out", str(results)])
     chaos.wait_for("S11")
-    relays = [each for each in psutil.Process(chaos.process.pid).children() if "rig.target.relaying" in words(each)]
+    children = psutil.Process(chaos.process.pid).children()
+    relays = [each for each in children if "rig.target.relaying" in words(each)]
     to_service = min(relays, key=psutil.Process.create_time)
     (port,) = {each.laddr.port for each in to_service.net_connections("tcp4") if each.status == psutil.CONN_LISTEN}
-    with (results / "probes.txt").open("w+") as probes:
-        prober = subprocess.Popen([sys.executable, "-m", "tests.bench.prober", str(port), path], stdout=probes)
+    (service,) = (each for each in children if "stub_server.service" in words(each))
+    request = results / "request.txt"
+    request.write_bytes(_make_request(service.environ()["MIGRATION_DATABASE_URL"]))
+    with request.open("rb") as sent, (results / "probes.txt").open("w+") as probes:
+        prober = subprocess.Popen([sys.executable, "-m", "tests.bench.prober", str(port)], stdin=sent, stdout=probes)
         try:
             ended = chaos.end()
         finally:
@@ -91,3 +99,34 @@ def _run_chaos(results: Path) -> tuple[NDArray[np.int64], Pack]:
         assert ended.code == 0, missed
         probes.seek(0)
         return np.loadtxt(probes, dtype=np.int64), Pack.open(only_pack(results))
+
+
+def _make_request(admin_dsn: str) -> bytes:
+    """Makes a tenant and gives the request with its event, signed: head and body."""
+    key, secret = "the prober's", b"the prober's secret"
+    with psycopg.connect(admin_dsn) as connection:
+        connection.execute(
+            "INSERT INTO tenants (tenant_id, name, api_key_sha256, webhook_secrets) VALUES (%s, 'prober', %s, %s)",
+            (uuid.uuid4(), hashlib.sha256(key.encode()).hexdigest(), json.dumps({"paypal": secret.decode()})),
+        )
+    amount = {"total": "12.34", "currency": "USD"}
+    resource = {"id": "S1", "amount": amount, "custom": "email"}
+    body = json.dumps(
+        {
+            "id": "WH-1",
+            "event_type": "PAYMENT.SALE.COMPLETED",
+            "create_time": "2026-01-01T00:00:00Z",
+            "resource": resource,
+        }
+    ).encode()
+    head = {
+        "Host": "127.0.0.1",
+        "Content-Type": "application/json",
+        "Content-Length": str(len(body)),
+        "X-Tenant-Key": key,
+        "X-Idempotency-Key": "probe-1",
+        "X-Correlation-ID": "probe-1",
+        "PayPal-Transmission-Sig": hmac.digest(secret, body, "sha256").hex(),
+    }
+    lines = ["POST /api/webhooks/paypal/sale_completed HTTP/1.1", *(f"{name}: {value}" for name, value in head.items())]
+    return "\r\n".join((*lines, "", "")).encode() + body
